@@ -1,0 +1,46 @@
+// Renders a model's chat template (Jinja, `tokenizer.chat_template`) with our own small interpreter.
+// Templates come out of files: they run with budgets and see nothing but the values given here.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "model/tokenizer.h"
+
+namespace exo::model {
+
+struct ChatMessage {
+  std::string role;     // "system", "user", "assistant", …
+  std::string content;
+};
+
+struct ChatTemplateOptions {
+  bool add_generation_prompt = true;
+  std::string bos_token;
+  std::string eos_token;
+};
+
+// Budgets of one rendering: a hostile template stops here.
+inline constexpr uint64_t kMaxTemplateSteps = 1'000'000;
+inline constexpr uint64_t kMaxTemplateOutput = 4u << 20;
+inline constexpr uint32_t kMaxTemplateDepth = 64;
+inline constexpr uint64_t kMaxTemplateRange = 100'000;
+
+class ChatTemplate {
+ public:
+  virtual ~ChatTemplate() = default;
+  // Errors: kInvalid with line and what was wrong; kUnsupported for a construct we do not have.
+  static Result<std::shared_ptr<const ChatTemplate>> Parse(std::string_view source);
+
+  // Text in pieces: what the template wrote is trusted, what came out of message contents is not
+  // (the marking follows the characters through filters and concatenation).
+  // Errors: kInvalid (raise_exception, undefined operation), kOverloaded (budget, named).
+  virtual Result<std::vector<TextPiece>> Render(std::span<const ChatMessage> messages,
+                                                const ChatTemplateOptions& options) const = 0;
+};
+
+}  // namespace exo::model

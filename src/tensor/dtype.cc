@@ -1,0 +1,59 @@
+#include "tensor/dtype.h"
+
+#include <array>
+#include <string>
+
+#include "base/check.h"
+
+namespace exo::tensor {
+namespace {
+
+constexpr std::array<DTypeInfo, 6> kTypes = {{
+    {DType::kF32, "F32", 1, 4, false},
+    {DType::kF16, "F16", 1, 2, false},
+    {DType::kQ4_0, "Q4_0", 32, 18, true},
+    {DType::kQ8_0, "Q8_0", 32, 34, true},
+    {DType::kQ6_K, "Q6_K", 256, 210, true},
+    {DType::kBF16, "BF16", 1, 2, false},
+}};
+
+// GGUF's tensor types by number; gaps are types that were removed from the format.
+constexpr std::array<std::string_view, 40> kGgufNames = {
+    "F32",     "F16",     "Q4_0",   "Q4_1",    "",       "",      "Q5_0",    "Q5_1",  "Q8_0",  "Q8_1",
+    "Q2_K",    "Q3_K",    "Q4_K",   "Q5_K",    "Q6_K",   "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S",
+    "IQ4_NL",  "IQ3_S",   "IQ2_S",  "IQ4_XS",  "I8",     "I16",   "I32",     "I64",   "F64",   "IQ1_M",
+    "BF16",    "",        "",       "",        "TQ1_0",  "TQ2_0", "",        "",      "",      "MXFP4"};
+
+}  // namespace
+
+std::optional<DTypeInfo> FindDType(uint32_t gguf_type) {
+  for (const DTypeInfo& info : kTypes) {
+    if (static_cast<uint32_t>(info.type) == gguf_type) return info;
+  }
+  return std::nullopt;
+}
+
+const DTypeInfo& Info(DType type) {
+  for (const DTypeInfo& info : kTypes) {
+    if (info.type == type) return info;
+  }
+  internal::CheckFailed(__FILE__, __LINE__, "unknown DType");
+}
+
+std::string GgufTypeName(uint32_t gguf_type) {
+  if (gguf_type < kGgufNames.size() && !kGgufNames[gguf_type].empty()) {
+    return std::string(kGgufNames[gguf_type]);
+  }
+  return fmt::format("type {}", gguf_type);
+}
+
+Result<uint64_t> RowBytes(DType type, uint64_t cols) {
+  const DTypeInfo& info = Info(type);
+  if (cols % info.block_values != 0) {
+    return Fail(ErrorCode::kInvalid, "a row of {} values is no multiple of the {} block of {}", cols,
+                info.name, info.block_values);
+  }
+  return cols / info.block_values * info.block_bytes;
+}
+
+}  // namespace exo::tensor

@@ -1,0 +1,41 @@
+// Element and block types of weights, with GGUF's numbers. A row of a matrix is `cols / block_values`
+// consecutive blocks; formats as in llama.cpp's ggml-quants (documented in tensor/README.md).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace exo::tensor {
+
+// Values are GGUF's tensor type ids.
+enum class DType : uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ8_0 = 8,
+  kQ6_K = 14,
+  kBF16 = 30,
+};
+
+struct DTypeInfo {
+  DType type;
+  std::string_view name;   // "Q4_0"
+  uint32_t block_values;   // weights in a block: 1, 32 or 256
+  uint32_t block_bytes;    // bytes of a block in the file
+  bool quantised;          // integer codes: products use quantised activations
+};
+
+// The type with GGUF's number, or nothing when this build cannot compute with it.
+std::optional<DTypeInfo> FindDType(uint32_t gguf_type);
+const DTypeInfo& Info(DType type);
+// The name of any GGUF type number, also of unsupported ones ("IQ2_XXS", "type 99").
+std::string GgufTypeName(uint32_t gguf_type);
+
+// Bytes of one row of `cols` values. Errors: kInvalid when cols is no multiple of the block.
+Result<uint64_t> RowBytes(DType type, uint64_t cols);
+
+}  // namespace exo::tensor
