@@ -1,0 +1,140 @@
+// What a running node offers to its own edges: the HTTP service and nothing else calls it. One
+// implementation (node/node.h); tests of the service use a fake.
+//
+// Thread: every method is called on the event-loop thread and never blocks; every callback comes on
+// the same thread. Heavy work (templates, tokenising) is done by the node on its worker pool.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "model/chat_template.h"
+#include "wire/messages.h"
+
+namespace exo::node {
+
+// Beyond ErrorCode: what the HTTP dialects tell apart. Unset fields are zero.
+enum class Refusal : uint8_t {
+  kNone,
+  kUnknownModel,      // 404 model_not_found
+  kContextLength,     // 400 context_length_exceeded: prompt_tokens + max_tokens > context
+  kQueueFull,         // 429
+  kNoPlan,            // 503: does not fit, or members are missing
+  kLost,              // a device was lost in mid-answer
+  kBadInput,          // 400
+};
+struct GenerateError {
+  Error error;
+  Refusal refusal = Refusal::kNone;
+};
+
+struct GenerateRequest {
+  std::string model;  // name, alias or id
+  // One of the two: a chat (rendered by the model's template) or a raw prompt.
+  std::vector<model::ChatMessage> messages;
+  std::optional<std::string> prompt;
+  std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
+  wire::SamplerSettings sampler;
+  bool has_seed = false;                  // false: the node draws one and reports it
+  std::optional<uint32_t> max_tokens;     // unset: what is left of the context
+  std::vector<std::string> stop;          // stop strings, at most 16 of at most 256 bytes
+  bool spread = false;                    // place over all nodes when the model is not running yet
+};
+
+struct StageReport {
+  std::string node;       // name for people
+  NodeId id;
+  uint32_t layer_begin = 0, layer_end = 0;  // [begin, end)
+  double milliseconds = 0;                  // computed for this request in all
+};
+
+struct GenerateStats {
+  uint32_t prompt_tokens = 0;
+  uint32_t completion_tokens = 0;
+  uint64_t seed = 0;
+  double ttft_ms = 0;               // from submission to the first token
+  double tokens_per_second = 0;     // decode: tokens after the first / time after the first
+  double prompt_per_second = 0;
+  std::vector<StageReport> stages;
+};
+
+// Where an answer goes. After OnDone or OnError nothing more is called.
+class GenerateSink {
+ public:
+  virtual ~GenerateSink() = default;
+  // The request was checked, tokenised and accepted: errors from here on are mid-stream.
+  virtual void OnStarted(uint32_t prompt_tokens) = 0;
+  // Whole UTF-8 characters only; stop strings never appear. `ids` are the tokens behind it (may be empty
+  // or more than the text shows: a held-back stop prefix).
+  virtual void OnText(std::string_view text, std::span<const TokenId> ids) = 0;
+  virtual void OnDone(wire::FinishReason reason, const GenerateStats& stats) = 0;
+  virtual void OnError(const GenerateError& error) = 0;
+};
+
+// A running answer. Destroying it cancels the answer and frees its slot.
+class Generation {
+ public:
+  virtual ~Generation() = default;
+  // Stops producing until resumed (a slow reader); the slot stays taken.
+  virtual void SetPaused(bool paused) = 0;
+};
+
+struct ModelView {
+  std::string name;
+  ModelId id;
+  uint64_t bytes = 0;
+  std::string architecture;
+  uint32_t context = 0;         // trained context
+  uint32_t layers = 0;
+  int64_t created = 0;          // seconds since 1970
+  bool local = false;           // the file is on this node
+  std::string state;            // "", "loading", "ready"
+};
+struct NodeView {
+  wire::NodeRecord record;
+  std::string state;            // self, connecting, alive, suspect, dead, left, refused
+  std::string detail;           // why refused, …
+  double rtt_ms = 0;
+};
+struct InstanceView {
+  wire::InstanceSummary summary;
+  std::string reason;           // the planner's words
+  double predicted_tokens_per_second = 0;
+};
+struct ClusterView {
+  NodeId self;
+  std::vector<NodeView> nodes;
+  std::vector<InstanceView> instances;
+  uint32_t neighbours_of_other_clusters = 0;
+};
+struct PlanView {
+  wire::Plan plan;
+  std::string reason;
+  double predicted_tokens_per_second = 0;
+  double predicted_prompt_per_second = 0;
+  std::vector<std::string> node_names;  // one per stage
+};
+
+class Api {
+ public:
+  virtual ~Api() = default;
+
+  // Starts an answer. `sink` must outlive the returned object.
+  virtual std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) = 0;
+  virtual std::vector<ModelView> Models() const = 0;
+  virtual ClusterView Cluster() const = 0;
+  // A placement without loading; `model` is a name or the path of a GGUF file on this node.
+  virtual void MakePlan(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
+  // Registers a GGUF file of this node (first part of a split one) under its name; done with the name.
+  virtual void AddModel(std::string path, std::function<void(Result<std::string>)> done) = 0;
+  // Has the model running (loading it when needed); done when ready or refused.
+  virtual void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
+  virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
+};
+
+}  // namespace exo::node
