@@ -1,0 +1,176 @@
+#include "sys/files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+
+#include "base/check.h"
+
+namespace exo::sys {
+namespace {
+
+ErrorCode CodeOf(int error) {
+  return error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
+}
+
+std::unexpected<Error> SystemError(std::string_view doing, const std::string& path) {
+  const int error = errno;
+  return Fail(CodeOf(error), "cannot {} {}: {}", doing, path, std::strerror(error));
+}
+
+// Closes a descriptor at the end of a scope.
+struct Fd {
+  int fd = -1;
+  ~Fd() {
+    if (fd >= 0) ::close(fd);
+  }
+};
+
+Result<void> WriteAll(int fd, std::string_view bytes, const std::string& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return SystemError("write", path);
+    }
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& path) {
+  Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return SystemError("open", path);
+  struct stat info {};
+  if (::fstat(file.fd, &info) != 0) return SystemError("look at", path);
+  if (!S_ISREG(info.st_mode)) return Fail(ErrorCode::kInvalid, "{} is not a regular file", path);
+  const size_t size = static_cast<size_t>(info.st_size);
+  const int64_t modified = int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
+  if (size == 0) return std::unique_ptr<MappedFile>(new MappedFile(nullptr, 0, modified));
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (data == MAP_FAILED) return SystemError("map", path);
+  return std::unique_ptr<MappedFile>(
+      new MappedFile(static_cast<const std::byte*>(data), size, modified));
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::DontNeed(size_t offset, size_t size) const {
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  if (offset > size_ || size > size_ - offset) return;
+  const size_t begin = (offset + page - 1) / page * page;
+  const size_t end = (offset + size) / page * page;
+  if (begin >= end) return;
+  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
+Result<std::string> ReadFile(const std::string& path, size_t limit) {
+  Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return SystemError("open", path);
+  std::string bytes;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t n = ::read(file.fd, buffer, sizeof(buffer));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      return SystemError("read", path);
+    }
+    if (n == 0) return bytes;
+    bytes.append(buffer, static_cast<size_t>(n));
+    if (bytes.size() > limit) {
+      return Fail(ErrorCode::kOverloaded, "{} is larger than the limit of {} bytes", path, limit);
+    }
+  }
+}
+
+Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
+  const std::string temporary = fmt::format("{}.new.{}", path, ::getpid());
+  {
+    Fd file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)};
+    if (file.fd < 0) return SystemError("create", temporary);
+    if (auto written = WriteAll(file.fd, bytes, temporary); !written) {
+      ::unlink(temporary.c_str());
+      return written;
+    }
+    if (::fsync(file.fd) != 0) return SystemError("sync", temporary);
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    ::unlink(temporary.c_str());
+    return SystemError("replace", path);
+  }
+  const size_t slash = path.rfind('/');
+  Fd folder{::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(),
+                   O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (folder.fd >= 0) ::fsync(folder.fd);
+  return {};
+}
+
+Result<void> MakeFolders(const std::string& path, unsigned mode) {
+  for (size_t at = 1; at <= path.size(); ++at) {
+    if (at != path.size() && path[at] != '/') continue;
+    const std::string part = path.substr(0, at);
+    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) return SystemError("create folder", part);
+  }
+  struct stat info {};
+  if (::stat(path.c_str(), &info) != 0) return SystemError("look at", path);
+  if (!S_ISDIR(info.st_mode)) return Fail(ErrorCode::kInvalid, "{} exists and is not a folder", path);
+  return {};
+}
+
+bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
+std::vector<std::string> ListFolder(const std::string& path) {
+  std::vector<std::string> names;
+  DIR* folder = ::opendir(path.c_str());
+  if (folder == nullptr) return names;
+  while (const dirent* entry = ::readdir(folder)) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+  }
+  ::closedir(folder);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Result<std::unique_ptr<FileLock>> FileLock::Acquire(const std::string& path, std::string_view note) {
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return SystemError("open", path);
+  std::unique_ptr<FileLock> lock(new FileLock(fd));
+  if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return SystemError("lock", path);
+    char text[256] = {};
+    const ssize_t n = ::pread(fd, text, sizeof(text) - 1, 0);
+    return Fail(ErrorCode::kOverloaded, "{}", std::string_view(text, n > 0 ? static_cast<size_t>(n) : 0));
+  }
+  if (::ftruncate(fd, 0) != 0) return SystemError("empty", path);
+  TRY(WriteAll(fd, note, path));
+  return lock;
+}
+
+FileLock::~FileLock() { ::close(fd_); }
+
+void FillRandom(std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::getrandom(bytes.data(), bytes.size(), 0);
+    if (n < 0) {
+      CHECK_EQ(errno, EINTR);
+      continue;
+    }
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+}
+
+}  // namespace exo::sys

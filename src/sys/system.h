@@ -1,0 +1,38 @@
+// What this machine has: memory (with cgroup limits), processors, this process's own use, folders.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/units.h"
+
+namespace exo::sys {
+
+struct MemoryInfo {
+  uint64_t total = 0;      // of the machine, or its cgroup's limit when that is lower
+  uint64_t available = 0;  // what can be taken now without swapping, within the cgroup's limit
+};
+// `root` is "/" except in tests (fake /proc and /sys trees).
+MemoryInfo ReadMemory(const std::string& root = "/");
+
+// Processors this process may run on, at least 1 (affinity and cgroup quota counted).
+unsigned UsableCores();
+uint64_t ResidentBytes();
+uint64_t PeakResidentBytes();
+uint64_t AnonymousBytes();  // resident memory that is not a file's pages
+
+// Seconds of processor time of this process so far.
+double ProcessCpuSeconds();
+
+std::string HostName();
+// $EXO_HOME, else $XDG_DATA_HOME/exo, else ~/.local/share/exo.
+std::string DataFolder();
+// $EXO_HOME/cache, else $XDG_CACHE_HOME/exo, else ~/.cache/exo.
+std::string CacheFolder();
+
+// Monotonic time since an arbitrary start, suspend included.
+Time Now();
+// Seconds since 1970, for people only.
+int64_t WallClockSeconds();
+
+}  // namespace exo::sys
