@@ -1,0 +1,55 @@
+// Which kernel set this machine uses.
+#include "kernels/kernels.h"
+#include "kernels/x86/x86_kernels.h"
+
+namespace exo::kernels {
+
+std::string_view IsaName(Isa isa) {
+  switch (isa) {
+    case Isa::kReference:
+      return "reference";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
+  }
+  return "?";
+}
+
+std::string_view KvTypeName(KvType type) { return type == KvType::kF16 ? "f16" : "f32"; }
+
+ActivationKind KindFor(tensor::DType weights) {
+  switch (weights) {
+    case tensor::DType::kQ4_0:
+    case tensor::DType::kQ8_0:
+      return ActivationKind::kQ8x32;
+    case tensor::DType::kQ6_K:
+      return ActivationKind::kQ8x128;
+    case tensor::DType::kF32:
+    case tensor::DType::kF16:
+    case tensor::DType::kBF16:
+      return ActivationKind::kFloat;
+  }
+  return ActivationKind::kFloat;
+}
+
+Result<const Kernels*> KernelsFor(Isa isa) {
+  const Kernels* set = isa == Isa::kReference ? &Reference() : x86::FindKernels(isa);
+  if (set == nullptr) {
+    return Fail(ErrorCode::kUnsupported, "this machine or build has no {} kernels", IsaName(isa));
+  }
+  return set;
+}
+
+Result<const Kernels*> ChooseKernels(std::string_view forced) {
+  constexpr Isa kBestFirst[] = {Isa::kAvx512, Isa::kAvx2, Isa::kReference};
+  for (const Isa isa : kBestFirst) {
+    if (forced == IsaName(isa)) return KernelsFor(isa);
+    if (!forced.empty()) continue;
+    if (const auto set = KernelsFor(isa)) return set;
+  }
+  return Fail(ErrorCode::kInvalid, "no kernel set is called '{}': use reference, avx2 or avx512",
+              forced);
+}
+
+}  // namespace exo::kernels

@@ -1,0 +1,51 @@
+#include "kernels/elementary.h"
+
+#include <bit>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+
+namespace exo::kernels {
+
+// exp(r) = 1 + r + r^2 q(r) on |r| <= 1.0005 ln(2)/2, q of degree 4 by Remez for the relative error
+// (2^-28.04 after rounding the coefficients). ln 2 is split so that n * kLn2High is exact.
+float Exp(float x) {
+  if (x != x) return std::numeric_limits<float>::quiet_NaN();
+  if (x < -87.0f) return 0.0f;
+  if (x > 0x1.62e42ep6f) return std::numeric_limits<float>::infinity();
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: the sum's low bits are the rounded integer
+  const float scaled = x * 0x1.715476p0f;
+  const float z = scaled + kShift;
+  const float n = z - kShift;
+  const float high = n * 0x1.62e4p-1f;
+  const float low = n * 0x1.7f7d1cp-20f;
+  float r = x - high;
+  r = r - low;
+  float q = 0x1.6a23dp-10f;
+  for (const float c : {0x1.123a2p-7f, 0x1.5558f2p-5f, 0x1.555492p-3f, 0x1.fffffcp-2f}) {
+    const float product = q * r;
+    q = product + c;
+  }
+  const float square = r * r;
+  const float tail = square * q;
+  const float sum = r + tail;
+  const float p = 1.0f + sum;
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(p) + (std::bit_cast<uint32_t>(z) << 23));
+}
+
+float Silu(float x) {
+  const float e = Exp(-x);
+  const float denominator = 1.0f + e;
+  return x / denominator;
+}
+
+float RowSum(const float* x, size_t n) {
+  float lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) lanes[i % 16] = lanes[i % 16] + x[i];
+  for (size_t width = 8; width > 0; width /= 2) {
+    for (size_t j = 0; j < width; ++j) lanes[j] = lanes[j] + lanes[j + width];
+  }
+  return lanes[0];
+}
+
+}  // namespace exo::kernels

@@ -1,0 +1,19 @@
+// One row of weights times one token (rule 3): leaves of 128 k, combined by the canonical tree.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "tensor/dtype.h"
+
+namespace exo::kernels::reference {
+
+// row: GGUF bytes of `cols` weights of type Q8_0 or Q4_0; codes [cols], scales [cols / 32].
+float DotQ8x32(tensor::DType type, const std::byte* row, const int8_t* codes, const float* scales,
+               size_t cols);
+// row: Q6_K; codes [cols], scales [cols / 128].
+float DotQ6K(const std::byte* row, const int8_t* codes, const float* scales, size_t cols);
+// row: F32, F16 or BF16; x [cols], flushed.
+float DotFloat(tensor::DType type, const std::byte* row, const float* x, size_t cols);
+
+}  // namespace exo::kernels::reference

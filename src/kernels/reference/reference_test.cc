@@ -1,0 +1,163 @@
+// Hand-computed cases for the definition itself; equality of the other sets is kernels_test.cc.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "kernels/numerics.h"
+#include "kernels/reference/quantise.h"
+#include "kernels/reference/tree.h"
+#include "tensor/float16.h"
+
+namespace exo::kernels {
+namespace {
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+TEST(TreeTest, LeftSubtreeIsTheLargestPowerOfTwo) {
+  // 5 leaves: ((0 1)(2 3)) 4. Only this shape keeps the last 1.
+  const float leaves[5] = {1e8f, 1, -1e8f, -1, 1};
+  const auto leaf = [&](size_t i) { return leaves[i]; };
+  EXPECT_EQ(reference::TreeSum(leaf, 0, 5), 1.0f);
+  EXPECT_TRUE(std::signbit(reference::TreeSum([](size_t) { return -0.0f; }, 0, 3)));
+}
+
+TEST(QuantiseTest, RoundsTiesToEven) {
+  float x[32] = {127, -127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f};
+  int8_t codes[32];
+  EXPECT_EQ(reference::QuantiseBlock(x, 32, codes), 1.0f);
+  EXPECT_EQ(codes[0], 127);
+  EXPECT_EQ(codes[1], -127);
+  EXPECT_EQ(codes[2], 0);
+  EXPECT_EQ(codes[3], 2);
+  EXPECT_EQ(codes[4], 2);
+  EXPECT_EQ(codes[5], 0);
+  EXPECT_EQ(codes[6], -2);
+}
+
+TEST(QuantiseTest, TinyBlocksAreZeroAndNonFiniteOnesPoisoned) {
+  float x[32] = {};
+  int8_t codes[32];
+  x[3] = 0x1.fffffep-65f;
+  EXPECT_EQ(reference::QuantiseBlock(x, 32, codes), 0.0f);
+  EXPECT_EQ(codes[3], 0);
+  x[3] = -0x1p-64f;
+  EXPECT_EQ(reference::QuantiseBlock(x, 32, codes), 0x1p-64f / 127);
+  EXPECT_EQ(codes[3], -127);
+  for (const float bad : {kInf, -kInf, std::nanf("")}) {
+    x[4] = bad;
+    EXPECT_TRUE(std::isnan(reference::QuantiseBlock(x, 32, codes)));
+    EXPECT_EQ(codes[3], 0);
+  }
+}
+
+class OneRow {
+ public:
+  // A [1, cols] matrix times one token by the reference.
+  static float Product(tensor::DType type, const std::vector<std::byte>& row, std::vector<float> x) {
+    const Kernels& k = Reference();
+    const size_t cols = x.size();
+    std::vector<std::byte> packed(k.PackedBytes(type, 1, cols));
+    k.Pack(type, 1, cols, 0, 1, row.data(), packed.data());
+    const ActivationKind kind = KindFor(type);
+    std::vector<std::byte> prepared(k.ActivationBytes(kind, 1, cols));
+    k.Prepare(kind, x.data(), cols, 1, cols, 0, 1, prepared.data());
+    float out = 0;
+    k.MatMul({type, 1, cols, packed.data()}, {kind, 1, cols, prepared.data()}, 0, 1, &out, 1, false);
+    return out;
+  }
+};
+
+TEST(ProductTest, Q8BlockTimesScales) {
+  std::vector<std::byte> row(34);
+  row[1] = std::byte{0x38};  // 0.5
+  row[2] = std::byte{0x80};  // -128
+  row[3] = std::byte{3};
+  std::vector<float> x(32);
+  x[0] = 254;  // scale 2, code 127
+  x[1] = -2;   // code -1
+  EXPECT_EQ(OneRow::Product(tensor::DType::kQ8_0, row, x), (0.5f * 2) * (-128 * 127 - 3));
+}
+
+TEST(ProductTest, Q6KUsesSubScales) {
+  std::vector<std::byte> row(210);  // all codes 0: -32
+  row[192] = std::byte{2};
+  row[200] = std::byte{0xff};  // -1 for values 128..143
+  row[209] = std::byte{0x3c};
+  std::vector<float> x(256);
+  x[0] = 127;
+  x[130] = 254;
+  EXPECT_EQ(OneRow::Product(tensor::DType::kQ6_K, row, x), -2.0f * 32 * 127 + 2.0f * 32 * 127);
+}
+
+TEST(ProductTest, FloatLeavesStartFromTheirFirstTerm) {
+  std::vector<std::byte> row(4 * 200);
+  std::vector<float> weights(200, -0.0f);
+  std::memcpy(row.data(), weights.data(), row.size());
+  // -0 weights are below the floor and become +0 at Pack; the sum of +0 * -1 is -0 only from the first term.
+  EXPECT_TRUE(std::signbit(OneRow::Product(tensor::DType::kF32, row, std::vector<float>(200, -1))));
+}
+
+TEST(ProductTest, FloorsApplyToBothSides) {
+  std::vector<std::byte> row(8);
+  const float weights[2] = {0x1p-39f, 0x1p-38f};
+  std::memcpy(row.data(), weights, 8);
+  EXPECT_EQ(OneRow::Product(tensor::DType::kF32, row, {1, 0}), 0.0f);
+  EXPECT_EQ(OneRow::Product(tensor::DType::kF32, row, {0, 1}), 0x1p-38f);
+  EXPECT_EQ(OneRow::Product(tensor::DType::kF32, row, {0, 0x1.8p-65f}), 0.0f);
+}
+
+TEST(NormTest, ByHand) {
+  const float x[4] = {1, -1, 1, 0x1p-60f};
+  const float gain[4] = {2, 3, 0x1p-70f, 0x1p-10f};
+  float out[4];
+  Reference().RmsNorm(x, gain, 0.25f, 4, out);  // mean 0.75 + 0.25
+  EXPECT_EQ(out[0], 2.0f);
+  EXPECT_EQ(out[1], -3.0f);
+  EXPECT_EQ(std::bit_cast<uint32_t>(out[2]), 0u);
+  EXPECT_EQ(std::bit_cast<uint32_t>(out[3]), 0u);
+}
+
+TEST(RopeOpTest, RotatesPairsOfBothStyles) {
+  const float cos[2] = {0, 1};
+  const float sin[2] = {1, 0};
+  float x[5] = {1, 2, 3, 4, 9};
+  Reference().Rope(RopeStyle::kInterleaved, cos, sin, 1, 5, 4, x);
+  EXPECT_EQ(std::vector<float>(x, x + 5), (std::vector<float>{-2, 1, 3, 4, 9}));
+  float y[5] = {1, 2, 3, 4, 9};
+  Reference().Rope(RopeStyle::kHalves, cos, sin, 1, 5, 4, y);
+  EXPECT_EQ(std::vector<float>(y, y + 5), (std::vector<float>{-3, 2, 1, 4, 9}));
+}
+
+TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
+  std::vector<std::byte> k(16 * 1 * 4), v(16 * 1 * 4), scratch(64);
+  const KvHead kv{KvType::kF32, 1, k.data(), v.data()};
+  const float keys[3] = {0, 41, 1};
+  const float values[3] = {kInf, 3, 5};
+  for (size_t p = 0; p < 3; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
+  const float q = 1;
+  float out[3];
+  Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
+  EXPECT_TRUE(std::isnan(out[0]));  // weight +0 times an infinite value: positions are never skipped
+  const float one = 2;
+  Reference().StoreKv(kv, 0, &keys[0], &one);
+  Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
+  EXPECT_EQ(out[0], 3.0f);
+}
+
+TEST(DispatchTest, NamesAndErrors) {
+  EXPECT_EQ(ChooseKernels("reference").value(), &Reference());
+  EXPECT_EQ(ChooseKernels("sse9").error().code, ErrorCode::kInvalid);
+  EXPECT_TRUE(ChooseKernels("").has_value());
+}
+
+TEST(NumericsTest, IdIsStable) {
+  EXPECT_EQ(ComputeNumericsId(Reference()), ComputeNumericsId(Reference()));
+}
+
+}  // namespace
+}  // namespace exo::kernels

@@ -1,0 +1,57 @@
+#include "kernels/reference/rows.h"
+
+#include <cmath>
+
+#include "kernels/elementary.h"
+#include "kernels/reference/flush.h"
+
+namespace exo::kernels::reference {
+namespace {
+
+// RowSum of the squares, without a second array.
+float SumOfSquares(const float* x, size_t n) {
+  float lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) {
+    const float square = x[i] * x[i];
+    lanes[i % 16] = lanes[i % 16] + square;
+  }
+  return RowSum(lanes, 16);
+}
+
+}  // namespace
+
+void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) {
+  const float mean = SumOfSquares(x, n) / static_cast<float>(n);
+  const float shifted = mean + eps;
+  const float root = std::sqrt(shifted);  // the instruction: correctly rounded, no libm (-fno-math-errno)
+  const float r = 1.0f / root;
+  for (size_t i = 0; i < n; ++i) {
+    const float scaled = x[i] * r;
+    out[i] = FlushActivation(scaled * gain[i]);
+  }
+}
+
+void SiluMul(const float* gate, const float* up, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const float activated = FlushActivation(Silu(gate[i]));
+    out[i] = FlushActivation(activated * up[i]);
+  }
+}
+
+void RopeHead(RopeStyle style, const float* cos, const float* sin, size_t rotary_dim, float* x) {
+  const size_t half = rotary_dim / 2;
+  for (size_t i = 0; i < half; ++i) {
+    float& first = style == RopeStyle::kInterleaved ? x[2 * i] : x[i];
+    float& second = style == RopeStyle::kInterleaved ? x[2 * i + 1] : x[i + half];
+    const float x0 = first;
+    const float x1 = second;
+    const float x0c = x0 * cos[i];
+    const float x1s = x1 * sin[i];
+    const float x0s = x0 * sin[i];
+    const float x1c = x1 * cos[i];
+    first = x0c - x1s;
+    second = x0s + x1c;
+  }
+}
+
+}  // namespace exo::kernels::reference
