@@ -1,0 +1,56 @@
+// Finding other nodes: a UDP beacon and DNS-SD over mDNS, side by side. What it finds is a hint to dial,
+// never proof of anything; TLS and the handshake decide (net/peers.h).
+//
+// Nothing stable is sent in clear: beacons carry a fresh nonce and an 8-byte tag that only members can
+// recognise; the mDNS name is random per start.
+//
+// Thread: loop thread, callbacks too; the mDNS library runs in a thread of its own inside. Owner: node.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "net/event_loop.h"
+#include "net/secret.h"
+#include "wire/messages.h"
+
+namespace exo::net {
+
+enum class DiscoveryScope : uint8_t {
+  kLoopback,  // announce and listen on the loopback interface only (several nodes of one machine)
+  kLan,
+};
+
+struct DiscoveryOptions {
+  DiscoveryScope scope = DiscoveryScope::kLan;
+  uint16_t port = 0;            // where this node accepts peers
+  bool beacon = true;
+  bool mdns = true;
+  uint16_t beacon_port = 52425;  // the same on all nodes that are to find each other
+};
+
+struct Found {
+  wire::Address address;
+  bool same_cluster = false;  // the tag was made with our secret; others are only counted
+};
+
+class Discovery {
+ public:
+  // Starts what can be started: a mechanism that the system refuses is logged and left out. `secret` may be
+  // null (then nobody is same_cluster). References outlive the object.
+  static std::unique_ptr<Discovery> Start(EventLoop& loop, const ClusterSecret* secret,
+                                          DiscoveryOptions options, std::function<void(const Found&)> on_found);
+  virtual ~Discovery() = default;
+
+  // Announces again in a burst (network changed, woke up, a peer was lost).
+  virtual void Refresh() = 0;
+  // Different nodes of other clusters heard in the last minute.
+  virtual uint32_t foreign_nodes() const = 0;
+  // For `exo doctor`: what runs and what does not, in words.
+  virtual std::string Describe() const = 0;
+};
+
+}  // namespace exo::net

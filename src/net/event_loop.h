@@ -1,0 +1,78 @@
+// The one thread on which connections, cluster state and HTTP run. Wraps boost::asio::io_context, which
+// only net/event_loop_asio.h shows (the HTTP service needs it); everything else sees posts, timers and
+// descriptors, so that Asio's templates are compiled once.
+//
+// Thread: Post, Stop and the metrics from any thread; everything else on the thread that called Run.
+// Owner: app builds it first and destroys it last.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/units.h"
+
+namespace exo::net {
+
+class EventLoop {
+ public:
+  EventLoop();
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // Runs handlers on this thread until Stop. May be called again afterwards.
+  void Run();
+  // Lets Run return after the current handler. Handlers already posted may stay for the next Run.
+  void Stop();
+  // Runs `work` on the loop thread, later, in the order of the posts.
+  void Post(std::function<void()> work);
+  bool InLoopThread() const;
+
+  // Longest time that one handler held the loop since the last call with reset. Wall time for posts,
+  // timers and watches of this class; processor time for handlers of others (Beast).
+  Time LongestTurn(bool reset = false);
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+// One restartable timer. Destroying or cancelling it guarantees that the callback will not run.
+class Timer {
+ public:
+  explicit Timer(EventLoop& loop);
+  ~Timer();
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  // Calls `fire` once after `delay` (steady clock). A running timer is replaced.
+  void Start(Time delay, std::function<void()> fire);
+  void Cancel();
+  bool running() const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+// Readiness of a descriptor that somebody else owns (and closes after this object is gone).
+class FdWatch {
+ public:
+  FdWatch(EventLoop& loop, int fd);
+  ~FdWatch();
+  FdWatch(const FdWatch&) = delete;
+  FdWatch& operator=(const FdWatch&) = delete;
+
+  // Calls `ready` once when the descriptor can be read (written) or has an error. The callback may
+  // destroy this object. A second call before the first fires replaces its callback.
+  void OnReadable(std::function<void()> ready);
+  void OnWritable(std::function<void()> ready);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace exo::net
