@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/result.h"
@@ -43,6 +44,9 @@ struct StageSpec {
   kernels::KvType kv_type = kernels::KvType::kF16;
   uint32_t chunk = 256;      // rows of one Forward at most
 };
+
+// Every tensor that the stage needs, in loading order.
+std::vector<const model::TensorRef*> StageTensors(const StageSpec& spec);
 
 // A sequence of this stage; chosen by the caller, never reused while open.
 using SequenceId = uint64_t;

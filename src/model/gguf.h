@@ -46,6 +46,8 @@ class Gguf {
  public:
   // Errors: kCorrupt (what, where, the value), kUnsupported (version, big-endian).
   static Result<Gguf> Parse(std::span<const std::byte> file);
+  // The same from the bytes in front of the tensors alone; `file_bytes` is the length of the whole file.
+  static Result<Gguf> ParseHead(std::span<const std::byte> head, uint64_t file_bytes);
   // Parts in order; parts[0] brings the metadata. Errors: kCorrupt when they do not belong together.
   static Result<Gguf> JoinSplits(std::vector<Gguf> parts);
 

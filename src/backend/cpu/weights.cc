@@ -104,28 +104,14 @@ Result<LayerWeights> LoadLayer(Loader& loader, const model::LayerTensors& tensor
   return layer;
 }
 
-// Calls visit(tensor) for every tensor of the stage.
-template <class Visit>
-void ForEachTensor(const StageSpec& spec, const Visit& visit) {
-  if (spec.head) {
-    visit(spec.tensors->token_embd);
-    visit(spec.tensors->output_norm);
-    if (!spec.config->tied_output) visit(spec.tensors->output);
-  }
-  if (spec.tensors->rope_freqs) visit(*spec.tensors->rope_freqs);
-  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
-    for (const TensorRef* tensor : spec.tensors->layers[i].All()) visit(*tensor);
-  }
-}
-
 }  // namespace
 
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
   uint64_t bytes = 0;
-  ForEachTensor(spec, [&](const TensorRef& tensor) {
-    bytes += tensor.rows == 1 ? tensor.cols * sizeof(float)
-                              : kernels.PackedBytes(tensor.type, tensor.rows, tensor.cols);
-  });
+  for (const TensorRef* tensor : StageTensors(spec)) {
+    bytes += tensor->rows == 1 ? tensor->cols * sizeof(float)
+                               : kernels.PackedBytes(tensor->type, tensor->rows, tensor->cols);
+  }
   return bytes;
 }
 
@@ -134,7 +120,7 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
                                  const std::function<void(uint64_t, uint64_t)>& progress,
                                  const std::atomic<bool>* cancel) {
   uint64_t total = 0;
-  ForEachTensor(spec, [&](const TensorRef& tensor) { total += tensor.bytes; });
+  for (const TensorRef* tensor : StageTensors(spec)) total += tensor->bytes;
   Loader loader(kernels, pool, source, total, progress, cancel);
   StageWeights weights;
   weights.tied = spec.config->tied_output;

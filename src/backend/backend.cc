@@ -1,0 +1,20 @@
+#include "backend/backend.h"
+
+namespace exo::backend {
+
+std::vector<const model::TensorRef*> StageTensors(const StageSpec& spec) {
+  std::vector<const model::TensorRef*> tensors;
+  const model::ModelTensors& all = *spec.tensors;
+  if (spec.head) {
+    tensors.push_back(&all.token_embd);
+    tensors.push_back(&all.output_norm);
+    if (!spec.config->tied_output) tensors.push_back(&all.output);
+  }
+  if (all.rope_freqs) tensors.push_back(&*all.rope_freqs);
+  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
+    for (const model::TensorRef* tensor : all.layers[i].All()) tensors.push_back(tensor);
+  }
+  return tensors;
+}
+
+}  // namespace exo::backend

@@ -1,0 +1,162 @@
+#include "store/state.h"
+
+#include <sqlite3.h>
+
+#include <cstring>
+#include <span>
+
+namespace exo::store {
+namespace {
+
+constexpr const char* kSchema = R"sql(
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, name TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS manifest (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
+                                     manifest BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS model (path TEXT PRIMARY KEY);
+)sql";
+
+// One prepared statement, finalised at the end of the scope. Parameters are numbered from 1.
+class Statement {
+ public:
+  Statement(sqlite3* db, const char* sql) : db_(db) {
+    sqlite3_prepare_v2(db, sql, -1, &statement_, nullptr);
+  }
+  ~Statement() { sqlite3_finalize(statement_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  Statement& Bind(int index, std::string_view text) {
+    sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+    return *this;
+  }
+  Statement& Bind(int index, int64_t value) {
+    sqlite3_bind_int64(statement_, index, value);
+    return *this;
+  }
+  Statement& Bind(int index, std::span<const std::byte> bytes) {
+    sqlite3_bind_blob64(statement_, index, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
+    return *this;
+  }
+  bool Row() { return sqlite3_step(statement_) == SQLITE_ROW; }
+  Result<void> Run() {
+    const int rc = sqlite3_step(statement_);
+    if (rc == SQLITE_DONE || rc == SQLITE_ROW) return {};
+    return Fail(ErrorCode::kIo, "the state file refused a change: {}", sqlite3_errmsg(db_));
+  }
+  std::string Text(int column) const {
+    const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+    return text == nullptr ? "" : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+  }
+  int64_t Int(int column) const { return sqlite3_column_int64(statement_, column); }
+  std::vector<std::byte> Blob(int column) const {
+    const auto* data = static_cast<const std::byte*>(sqlite3_column_blob(statement_, column));
+    return {data, data + sqlite3_column_bytes(statement_, column)};
+  }
+
+ private:
+  sqlite3* db_;
+  sqlite3_stmt* statement_ = nullptr;
+};
+
+Member ReadMember(const Statement& row) {
+  return {.id = NodeId::FromHex(row.Text(0)).value_or(NodeId{}), .name = row.Text(1), .revoked = row.Int(2) != 0};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<State>> State::Open(const std::string& path) {
+  sqlite3* db = nullptr;
+  const int rc = sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+  std::unique_ptr<State> state(new State(db));
+  if (rc != SQLITE_OK) {
+    return Fail(ErrorCode::kIo, "cannot open the state file {}: {}", path, sqlite3_errstr(rc));
+  }
+  sqlite3_busy_timeout(db, 2000);
+  if (sqlite3_exec(db, kSchema, nullptr, nullptr, nullptr) != SQLITE_OK) {
+    return Fail(ErrorCode::kCorrupt, "the state file {} is damaged ({}); move it away to start anew", path,
+                sqlite3_errmsg(db));
+  }
+  return state;
+}
+
+State::~State() { sqlite3_close(db_); }
+
+std::vector<Member> State::Members() {
+  std::vector<Member> members;
+  Statement rows(db_, "SELECT id, name, revoked FROM member ORDER BY id");
+  while (rows.Row()) members.push_back(ReadMember(rows));
+  return members;
+}
+
+std::optional<Member> State::FindMember(const NodeId& id) {
+  Statement row(db_, "SELECT id, name, revoked FROM member WHERE id = ?1");
+  row.Bind(1, id.Hex());
+  if (!row.Row()) return std::nullopt;
+  return ReadMember(row);
+}
+
+Result<void> State::Admit(const NodeId& id, const std::string& name) {
+  return Statement(db_, "INSERT INTO member (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET name = ?2")
+      .Bind(1, id.Hex())
+      .Bind(2, name)
+      .Run();
+}
+
+Result<void> State::Revoke(const NodeId& id) {
+  return Statement(db_, "INSERT INTO member (id, name, revoked) VALUES (?1, '', 1) "
+                        "ON CONFLICT (id) DO UPDATE SET revoked = 1")
+      .Bind(1, id.Hex())
+      .Run();
+}
+
+std::optional<std::string> State::Get(const std::string& key) {
+  Statement row(db_, "SELECT value FROM setting WHERE key = ?1");
+  row.Bind(1, key);
+  if (!row.Row()) return std::nullopt;
+  return row.Text(0);
+}
+
+Result<void> State::Set(const std::string& key, const std::string& value) {
+  return Statement(db_, "INSERT INTO setting (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2")
+      .Bind(1, key)
+      .Bind(2, value)
+      .Run();
+}
+
+Result<uint64_t> State::Increment(const std::string& key) {
+  const uint64_t value = std::strtoull(Get(key).value_or("0").c_str(), nullptr, 10) + 1;
+  TRY(Set(key, fmt::format("{}", value)));
+  return value;
+}
+
+std::optional<std::vector<std::byte>> State::FindManifest(const KnownFile& file) {
+  Statement row(db_, "SELECT manifest FROM manifest WHERE path = ?1 AND bytes = ?2 AND modified_ns = ?3");
+  row.Bind(1, file.path).Bind(2, static_cast<int64_t>(file.bytes)).Bind(3, file.modified_ns);
+  if (!row.Row()) return std::nullopt;
+  return row.Blob(0);
+}
+
+Result<void> State::SaveManifest(const KnownFile& file, std::span<const std::byte> manifest) {
+  return Statement(db_, "INSERT OR REPLACE INTO manifest (path, bytes, modified_ns, manifest) VALUES (?1, ?2, ?3, ?4)")
+      .Bind(1, file.path)
+      .Bind(2, static_cast<int64_t>(file.bytes))
+      .Bind(3, file.modified_ns)
+      .Bind(4, manifest)
+      .Run();
+}
+
+std::vector<std::string> State::RegisteredModels() {
+  std::vector<std::string> paths;
+  Statement rows(db_, "SELECT path FROM model ORDER BY path");
+  while (rows.Row()) paths.push_back(rows.Text(0));
+  return paths;
+}
+
+Result<void> State::RegisterModel(const std::string& path) {
+  return Statement(db_, "INSERT OR IGNORE INTO model (path) VALUES (?1)").Bind(1, path).Run();
+}
+
+}  // namespace exo::store
