@@ -56,7 +56,15 @@ def tidy(text):
 
 
 def vary(wording, rng):
-    """What a person types instead: other case, no final mark, a word in front."""
+    """What a person types instead: a word left out, a slip, other case, no final mark, a word in front."""
+    words = wording.split(" ")
+    if len(words) > 4 and rng.random() < 0.12:
+        words.pop(rng.randrange(1, len(words) - 1))
+    at = rng.randrange(len(words))
+    if len(words[at]) > 5 and words[at].isalpha() and rng.random() < 0.06:
+        i = rng.randrange(1, len(words[at]) - 2)
+        words[at] = words[at][:i] + words[at][i + 1] + words[at][i] + words[at][i + 2:]
+    wording = " ".join(words)
     if rng.random() < 0.12:
         wording = rng.choice(GREETINGS) + wording[0].lower() + wording[1:]
     if rng.random() < 0.2:
