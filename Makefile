@@ -1,0 +1,29 @@
+# make demo   three nodes on this machine answer a question together
+# make test   release build, unit and end-to-end tests
+# make build  only the program: build/release/exo
+# See README.md; tools/setup installs missing Debian packages first (packages.txt).
+
+SHELL := /bin/bash
+CXX_COMPILER := clang++-19
+CONFIGURE = cmake -G Ninja -DCMAKE_CXX_COMPILER=$(CXX_COMPILER)
+export CCACHE_SLOPPINESS := pch_defines,time_macros
+export NINJA_STATUS := [%f/%t %es]$(subst ,, )
+
+.PHONY: demo test test-more build setup clean bench format
+
+demo: build
+	@build/release/exo demo
+
+build:
+	@tools/setup
+	@[ -f build/release/build.ninja ] || { echo "configuring"; $(CONFIGURE) -S . -B build/release -DEXO_TESTS=OFF >/dev/null; }
+	@cmake --build build/release --target exo
+
+test:
+	@tools/test
+
+test-more:
+	@tools/test-more
+
+clean:
+	rm -rf build
