@@ -1,0 +1,143 @@
+#include "app/http_client.h"
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+
+namespace exo::app {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using nlohmann::json;
+
+// A response body is a whole answer at most: 64 MiB.
+constexpr uint64_t kMaxResponse = 64u << 20;
+
+ErrorCode CodeFor(unsigned status) {
+  switch (status) {
+    case 404: return ErrorCode::kNotFound;
+    case 413:
+    case 429:
+    case 503: return ErrorCode::kOverloaded;
+    case 501: return ErrorCode::kUnsupported;
+    default: return status >= 500 ? ErrorCode::kIo : ErrorCode::kInvalid;
+  }
+}
+
+std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
+  const json parsed = json::parse(body, nullptr, false);
+  if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object()) {
+    return Fail(CodeFor(status), "{}", parsed["error"].value("message", "unknown error"));
+  }
+  return Fail(CodeFor(status), "the node answered with status {}", status);
+}
+
+// One connection and one request.
+class Exchange {
+ public:
+  explicit Exchange(uint16_t port) : socket_(context_), port_(port) {}
+
+  Result<void> Send(http::verb verb, const std::string& path, const std::string& body) {
+    beast::error_code error;
+    socket_.connect({asio::ip::address_v4::loopback(), port_}, error);
+    if (error) {
+      return Fail(ErrorCode::kDisconnected,
+                  "no exo node answers on port {} of this machine ({}); start one with: exo up", port_,
+                  error.message());
+    }
+    http::request<http::string_body> request(verb, path, 11);
+    request.set(http::field::host, "localhost:" + std::to_string(port_));
+    request.set(http::field::connection, "close");
+    if (verb == http::verb::post) request.set(http::field::content_type, "application/json");
+    request.body() = body;
+    request.prepare_payload();
+    http::write(socket_, request, error);
+    if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    return {};
+  }
+
+  Result<json> ReadJson() {
+    http::response_parser<http::string_body> parser;
+    parser.body_limit(kMaxResponse);
+    beast::error_code error;
+    http::read(socket_, buffer_, parser, error);
+    if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    const unsigned status = parser.get().result_int();
+    if (status / 100 != 2) return ErrorOf(status, parser.get().body());
+    json parsed = json::parse(parser.get().body(), nullptr, false);
+    if (parsed.is_discarded()) return Fail(ErrorCode::kCorrupt, "the node's answer is not JSON");
+    return parsed;
+  }
+
+  Result<void> ReadStream(const std::function<void(const json&)>& on_event) {
+    http::response_parser<http::buffer_body> parser;
+    parser.body_limit(boost::none);
+    beast::error_code error;
+    http::read_header(socket_, buffer_, parser, error);
+    if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    const unsigned status = parser.get().result_int();
+    std::string pending;
+    char chunk[16384];
+    while (!parser.is_done()) {
+      parser.get().body().data = chunk;
+      parser.get().body().size = sizeof(chunk);
+      http::read(socket_, buffer_, parser, error);
+      if (error == http::error::need_buffer) error = {};
+      if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+      pending.append(chunk, sizeof(chunk) - parser.get().body().size);
+      if (status / 100 == 2) {
+        if (auto done = TakeEvents(pending, on_event); !done || *done) return done ? Result<void>{} : std::unexpected(done.error());
+      }
+    }
+    if (status / 100 != 2) return ErrorOf(status, pending);
+    return Fail(ErrorCode::kDisconnected, "the answer ended early");
+  }
+
+ private:
+  // Handles the complete events at the front of `pending`; true after [DONE].
+  static Result<bool> TakeEvents(std::string& pending, const std::function<void(const json&)>& on_event) {
+    for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
+      const std::string event = pending.substr(0, end);
+      pending.erase(0, end + 2);
+      if (!event.starts_with("data: ")) continue;
+      const std::string data = event.substr(6);
+      if (data == "[DONE]") return true;
+      const json parsed = json::parse(data, nullptr, false);
+      if (parsed.is_discarded()) return Fail(ErrorCode::kCorrupt, "the node sent an event that is not JSON");
+      if (parsed.contains("error")) return ErrorOf(500, data);
+      on_event(parsed);
+    }
+    return false;
+  }
+
+  asio::io_context context_;
+  asio::ip::tcp::socket socket_;
+  beast::flat_buffer buffer_;
+  uint16_t port_;
+};
+
+}  // namespace
+
+Result<json> HttpClient::Get(const std::string& path) const {
+  Exchange exchange(port_);
+  TRY(exchange.Send(http::verb::get, path, ""));
+  return exchange.ReadJson();
+}
+
+Result<json> HttpClient::Post(const std::string& path, const json& body) const {
+  Exchange exchange(port_);
+  TRY(exchange.Send(http::verb::post, path, body.dump()));
+  return exchange.ReadJson();
+}
+
+Result<void> HttpClient::PostStream(const std::string& path, const json& body,
+                                    const std::function<void(const json&)>& on_event) const {
+  Exchange exchange(port_);
+  TRY(exchange.Send(http::verb::post, path, body.dump()));
+  return exchange.ReadStream(on_event);
+}
+
+}  // namespace exo::app

@@ -1,0 +1,31 @@
+// The command line's side of the local HTTP API: blocking requests to the node on this machine.
+// Thread: the command's own.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/result.h"
+
+namespace exo::app {
+
+class HttpClient {
+ public:
+  explicit HttpClient(uint16_t port) : port_(port) {}
+
+  // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's own
+  // message with a code that fits its status.
+  Result<nlohmann::json> Get(const std::string& path) const;
+  Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
+  // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE].
+  Result<void> PostStream(const std::string& path, const nlohmann::json& body,
+                          const std::function<void(const nlohmann::json&)>& on_event) const;
+
+ private:
+  uint16_t port_;
+};
+
+}  // namespace exo::app
