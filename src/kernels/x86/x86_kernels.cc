@@ -1,5 +1,195 @@
 #include "kernels/x86/x86_kernels.h"
 
+#include <algorithm>
+
+#include "kernels/x86/matmul.h"
+#include "kernels/x86/ops.h"
+#include "kernels/x86/pack.h"
+
 namespace exo::kernels::x86 {
+
+#if defined(__x86_64__)
+
+// 16 rows share each key and value that is loaded, as long as their scores stay in the second cache.
+constexpr size_t kManyRows = 16;
+constexpr size_t kManyRowsPositions = 768 * 1024 / (kManyRows * sizeof(float));
+
+size_t AttentionTokens(size_t positions, size_t group) {
+  const size_t rows = positions <= kManyRowsPositions ? kManyRows : kManyRows / 2;
+  return std::max<size_t>(1, rows / group);
+}
+
+static size_t FloatsFor(size_t positions, size_t group, size_t head_dim) {
+  const size_t rows = AttentionTokens(positions, group) * group;
+  const size_t chunks = (positions + kChunkPositions - 1) / kChunkPositions;
+  size_t levels = 1;
+  while (chunks >> levels != 0) ++levels;
+  const size_t score_stride = (positions + 15) / 16 * 16 + 16;
+  return (rows + 15) / 16 * 16 + rows * (2 * head_dim + score_stride + levels * head_dim);
+}
+
+size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim) {
+  // Never less than for fewer positions, although those take more rows at a time.
+  const size_t fewer = std::min(positions, kManyRowsPositions);
+  return std::max(FloatsFor(fewer, group, head_dim), FloatsFor(positions, group, head_dim));
+}
+
+namespace {
+
+const uint8_t* Bytes(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
+uint8_t* Bytes(std::byte* p) { return reinterpret_cast<uint8_t*>(p); }
+
+class X86Kernels final : public Kernels {
+ public:
+  X86Kernels(Isa isa, const Ops& ops) : isa_(isa), ops_(ops) {}
+
+  Isa isa() const override { return isa_; }
+
+  size_t PackedBytes(tensor::DType type, size_t rows, size_t cols) const override {
+    return (rows + kPanelRows - 1) / kPanelRows * PanelBytes(type, cols);
+  }
+
+  void Pack(tensor::DType type, size_t rows, size_t cols, size_t first, size_t count,
+            const std::byte* src, std::byte* dst) const override {
+    const size_t row_bytes =
+        cols / tensor::Info(type).block_values * tensor::Info(type).block_bytes;
+    for (size_t p = 0; p < count; ++p) {
+      const size_t valid = std::min(kPanelRows, rows - (first + p) * kPanelRows);
+      PackPanel(type, valid, cols, Bytes(src) + p * kPanelRows * row_bytes,
+                Bytes(dst) + p * PanelBytes(type, cols));
+    }
+  }
+
+  void UnpackRow(const Weights& w, size_t row, float* out) const override {
+    const std::byte* panel = w.data + row / kPanelRows * PanelBytes(w.type, w.cols);
+    UnpackPanelRow(w.type, w.cols, Bytes(panel), row % kPanelRows, out);
+  }
+
+  size_t ActivationBytes(ActivationKind kind, size_t tokens, size_t cols) const override {
+    return TilesBytes(kind, tokens, cols);
+  }
+
+  void Prepare(ActivationKind kind, const float* x, size_t stride, size_t tokens, size_t cols,
+               size_t first, size_t count, std::byte* dst) const override {
+    PrepareTokens(kind, x, stride, nullptr, 0, tokens, cols, first, count, dst);
+  }
+
+  void NormPrepare(ActivationKind kind, const float* x, size_t stride, const float* gain, float eps,
+                   size_t tokens, size_t cols, size_t first, size_t count,
+                   std::byte* dst) const override {
+    PrepareTokens(kind, x, stride, gain, eps, tokens, cols, first, count, dst);
+  }
+
+  void MatMul(const Weights& w, const Activations& x, size_t first, size_t count, float* out,
+              size_t out_stride, bool add) const override {
+    x86::MatMul(ops_, w, x, first, count, out, out_stride, add);
+  }
+
+  void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) const override {
+    ops_.rms_norm(x, gain, eps, n, out);
+  }
+  void SiluMul(const float* gate, const float* up, size_t n, float* out) const override {
+    ops_.silu_mul(gate, up, n, out);
+  }
+  void Add(const float* a, const float* b, size_t n, float* out) const override {
+    ops_.add(a, b, n, out);
+  }
+  void Rope(RopeStyle style, const float* cos, const float* sin, size_t heads, size_t head_dim,
+            size_t rotary_dim, float* x) const override {
+    const auto rotate =
+        style == RopeStyle::kInterleaved ? ops_.rope_interleaved : ops_.rope_halves;
+    for (size_t h = 0; h < heads; ++h) rotate(cos, sin, rotary_dim / 2, x + h * head_dim);
+  }
+
+  void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const override {
+    const size_t bytes = kv.type == KvType::kF16 ? 2 : 4;
+    const size_t key =
+        position / kKvTile * kv.head_dim * kKvTile + position % kKvTile;
+    ops_.store_kv(kv.type == KvType::kF16, kv.head_dim, k, v, Bytes(kv.k) + key * bytes,
+                  Bytes(kv.v) + position * kv.head_dim * bytes);
+  }
+
+  size_t AttentionScratchBytes(size_t positions, size_t group, size_t head_dim) const override {
+    return (4 * AttentionScratchFloats(positions, group, head_dim) + 63) / 64 * 64;
+  }
+
+  void Attention(const KvHead& kv, const float* q, size_t q_stride, size_t first, size_t tokens,
+                 size_t group, float scale, std::byte* scratch, float* out,
+                 size_t out_stride) const override {
+    ops_.attention({.half = kv.type == KvType::kF16,
+                    .head_dim = kv.head_dim,
+                    .k = Bytes(kv.k),
+                    .v = Bytes(kv.v),
+                    .q = q,
+                    .q_stride = q_stride,
+                    .first = first,
+                    .tokens = tokens,
+                    .group = group,
+                    .scale = scale,
+                    .scratch = reinterpret_cast<float*>(scratch),
+                    .out = out,
+                    .out_stride = out_stride});
+  }
+
+ private:
+  void PrepareTokens(ActivationKind kind, const float* x, size_t stride, const float* gain,
+                     float eps, size_t tokens, size_t cols, size_t first, size_t count,
+                     std::byte* dst) const {
+    const auto prepare = kind == ActivationKind::kFloat   ? ops_.prepare_float
+                         : kind == ActivationKind::kQ8x32 ? ops_.prepare32
+                                                          : ops_.prepare128;
+    const size_t tile_bytes = TileBytes(kind, kTileTokens, cols);
+    for (size_t t = first; t < first + count; ++t) {
+      const size_t tile = t / kTileTokens;
+      prepare({.x = x + t * stride,
+               .gain = gain,
+               .eps = eps,
+               .cols = cols,
+               .tile = Bytes(dst) + tile * tile_bytes,
+               .lane = t % kTileTokens,
+               .width = std::min(kTileTokens, tokens - tile * kTileTokens)});
+    }
+  }
+
+  const Isa isa_;
+  const Ops ops_;
+};
+
+Ops MakeOps(void (*const (&fill)[4])(Ops&)) {
+  Ops ops;
+  for (const auto part : fill) part(ops);
+  return ops;
+}
+
+bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
+bool HasAvx512() {
+  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+}  // namespace
+
+const Kernels* FindKernels(Isa isa) {
+  if (isa == Isa::kAvx512 && HasAvx512()) {
+    static const X86Kernels kernels(isa, MakeOps({FillAvx512Dots, FillAvx512Floats, FillAvx512Rows,
+                                                  FillAvx512Attention}));
+    return &kernels;
+  }
+#if 0
+  if (isa == Isa::kAvx2 && HasAvx2()) {
+    static const X86Kernels kernels(
+        isa, MakeOps({FillAvx2Dots, FillAvx2Floats, FillAvx2Rows, FillAvx2Attention}));
+    return &kernels;
+  }
+#endif
+  return nullptr;
+}
+
+#else
+
 const Kernels* FindKernels(Isa) { return nullptr; }
+
+#endif
+
 }  // namespace exo::kernels::x86

@@ -1,0 +1,88 @@
+// What an x86 instruction set provides: plain functions behind a table. The classes, packing and
+// blocking live in files without instruction-set flags (x86_kernels.cc, pack.cc, matmul.cc).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/x86/layout.h"
+
+namespace exo::kernels::x86 {
+
+// Where the products of one panel and one tile of tokens go: out[token * stride + row], rows <= 16.
+struct TileOut {
+  float* out;
+  size_t stride;
+  size_t rows;
+  bool add;
+};
+
+// One panel times one tile: the whole k range, so that the canonical tree lives on the stack.
+using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols, const TileOut& out);
+// Tile functions for 1 … 8 tokens.
+struct TileSet {
+  TileFunction width[kTileTokens];
+};
+
+enum Format { kFormatF32, kFormatF16, kFormatBF16, kFormatQ8, kFormatQ4, kFormatQ6K, kFormats };
+
+// One token's part of a tile: `lane` of `width` tokens. gain null: no normalisation.
+struct PrepareJob {
+  const float* x;
+  const float* gain;
+  float eps;
+  size_t cols;
+  uint8_t* tile;
+  size_t lane;
+  size_t width;
+};
+
+struct AttentionJob {
+  bool half;  // f16 cache, else f32
+  size_t head_dim;
+  const uint8_t* k;
+  const uint8_t* v;
+  const float* q;
+  size_t q_stride;
+  size_t first;
+  size_t tokens;
+  size_t group;
+  float scale;
+  float* scratch;
+  float* out;
+  size_t out_stride;
+};
+
+struct Ops {
+  TileSet tiles[kFormats];
+  void (*prepare_float)(const PrepareJob&);
+  void (*prepare32)(const PrepareJob&);
+  void (*prepare128)(const PrepareJob&);
+  void (*rms_norm)(const float* x, const float* gain, float eps, size_t n, float* out);
+  void (*silu_mul)(const float* gate, const float* up, size_t n, float* out);
+  void (*add)(const float* a, const float* b, size_t n, float* out);
+  void (*rope_halves)(const float* cos, const float* sin, size_t half, float* x);
+  void (*rope_interleaved)(const float* cos, const float* sin, size_t half, float* x);
+  // Key (one lane of 16-position tiles, k at the lane) and value of one position.
+  void (*store_kv)(bool half, size_t head_dim, const float* k, const float* v, uint8_t* key, uint8_t* value);
+  void (*attention)(const AttentionJob&);
+};
+
+// Query tokens that attention handles together, and its scratch in floats.
+size_t AttentionTokens(size_t positions, size_t group);
+size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim);
+
+const Ops& Avx2Ops();
+const Ops& Avx512Ops();
+
+// The parts of a table, one per file.
+void FillAvx2Dots(Ops& ops);
+void FillAvx2Floats(Ops& ops);
+void FillAvx2Rows(Ops& ops);
+void FillAvx2Attention(Ops& ops);
+void FillAvx512Dots(Ops& ops);
+void FillAvx512Floats(Ops& ops);
+void FillAvx512Rows(Ops& ops);
+void FillAvx512Attention(Ops& ops);
+
+}  // namespace exo::kernels::x86
