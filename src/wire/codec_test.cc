@@ -1,0 +1,137 @@
+#include "wire/codec.h"
+
+#include <gtest/gtest.h>
+
+#include "wire/limits.h"
+#include "wire/random_message.h"
+
+namespace exo::wire {
+namespace {
+
+constexpr size_t kTypes = std::variant_size_v<Message>;
+
+Result<Message> Decode(const std::vector<std::byte>& frame) {
+  auto header = ParseHeader(std::span(frame).first(kHeaderBytes), kMaxDataFrame);
+  if (!header) return std::unexpected(header.error());
+  return DecodeMessage(header->type, std::span(frame).subspan(kHeaderBytes, header->metadata_bytes));
+}
+
+TEST(CodecTest, EveryMessageSurvivesTheRoundTrip) {
+  test::RandomMessage random(1);
+  for (size_t type = 0; type < kTypes; ++type) {
+    for (int i = 0; i < 200; ++i) {
+      const Message message = random.Make(type);
+      const uint64_t tensor = random.rng().Below(2) * 4096;
+      const auto frame = EncodeFrame(message, 77, tensor);
+      const auto header = ParseHeader(std::span(frame).first(kHeaderBytes), kMaxDataFrame);
+      ASSERT_TRUE(header) << header.error().message;
+      EXPECT_EQ(header->type, type);
+      EXPECT_EQ(header->sequence, 77u);
+      EXPECT_EQ(header->FrameBytes(), frame.size() + tensor);
+      if (tensor > 0) EXPECT_EQ(frame.size() % kTensorAlign, 0u);
+      const auto decoded = Decode(frame);
+      ASSERT_TRUE(decoded) << decoded.error().message;
+      EXPECT_TRUE(*decoded == message) << TypeName(static_cast<uint16_t>(type)) << " round " << i;
+    }
+  }
+}
+
+TEST(CodecTest, TruncatedOrFlippedMetadataNeverCrashes) {
+  test::RandomMessage random(2);
+  for (size_t type = 0; type < kTypes; ++type) {
+    const auto frame = EncodeFrame(random.Make(type), 0);
+    const std::span metadata = std::span(frame).subspan(kHeaderBytes);
+    for (size_t size = 0; size < metadata.size(); ++size) {
+      // A copy of exactly this size, so that a sanitizer sees every byte read too far.
+      const std::vector<std::byte> cut(metadata.begin(), metadata.begin() + static_cast<long>(size));
+      (void)DecodeMessage(static_cast<uint16_t>(type), cut);
+    }
+    for (int i = 0; i < 2000; ++i) {
+      std::vector<std::byte> bad(metadata.begin(), metadata.end());
+      for (uint64_t flips = 1 + random.rng().Below(4); flips > 0; --flips) {
+        bad[random.rng().Below(bad.size())] ^= static_cast<std::byte>(1u << random.rng().Below(8));
+      }
+      (void)DecodeMessage(static_cast<uint16_t>(random.rng().Below(kTypes + 1)), bad);
+    }
+  }
+}
+
+TEST(CodecTest, MetadataMayStartAnywhere) {
+  test::RandomMessage random(3);
+  const Message message = random.Make(25);
+  const auto frame = EncodeFrame(message, 0);
+  std::vector<std::byte> shifted(frame.size() + 1);
+  std::copy(frame.begin(), frame.end(), shifted.begin() + 1);
+  const auto decoded = DecodeMessage(25, std::span(shifted).subspan(kHeaderBytes + 1));
+  ASSERT_TRUE(decoded);
+  EXPECT_TRUE(*decoded == message);
+}
+
+TEST(CodecTest, HeaderRefusesWhatItDoesNotKnow) {
+  const auto good = EncodeFrame(Heartbeat{}, 5);
+  const auto parse = [](std::vector<std::byte> bytes, uint64_t limit = 1 << 20) {
+    return ParseHeader(std::span(bytes).first(kHeaderBytes), limit);
+  };
+  EXPECT_TRUE(parse(good));
+  for (const size_t at : {0u, 3u, 6u, 7u, 12u, 15u}) {
+    auto bad = good;
+    bad[at] ^= std::byte{0x80};
+    EXPECT_FALSE(parse(bad)) << "byte " << at;
+  }
+  auto unknown = good;
+  unknown[4] = std::byte{200};
+  EXPECT_FALSE(parse(unknown));
+  EXPECT_FALSE(parse(good, good.size() - 1));
+  EXPECT_TRUE(parse(good, good.size()));
+  EXPECT_FALSE(ParseHeader(std::span(good).first(kHeaderBytes - 1), 1 << 20));
+}
+
+TEST(CodecTest, HeaderSizesCannotWrap) {
+  auto frame = EncodeFrame(Step{}, 0, 64);
+  for (size_t i = 16; i < 24; ++i) frame[i] = std::byte{0xff};
+  EXPECT_FALSE(ParseHeader(std::span(frame).first(kHeaderBytes), kMaxDataFrame));
+  frame[16] = std::byte{0xc0};  // 2^64 - 64: with the offset in front it would wrap to a small sum
+  EXPECT_FALSE(ParseHeader(std::span(frame).first(kHeaderBytes), kMaxDataFrame));
+}
+
+TEST(CodecTest, DecoderKeepsItsLimits) {
+  Submit submit;
+  submit.stop_tokens.resize(kMaxStopTokens);
+  EXPECT_TRUE(Decode(EncodeFrame(submit, 0)));
+  submit.stop_tokens.resize(kMaxStopTokens + 1);
+  EXPECT_FALSE(Decode(EncodeFrame(submit, 0)));
+  submit.stop_tokens.clear();
+  submit.sampler.temperature = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(Decode(EncodeFrame(submit, 0)));
+
+  Step step;
+  step.items.resize(kMaxStepItems + 1);
+  EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
+  TensorReply piece;
+  piece.bytes.resize(kMaxTensorPiece + 1);
+  EXPECT_FALSE(Decode(EncodeFrame(piece, 0)));
+  HelloReply reply;
+  reply.code = static_cast<RefusalCode>(99);
+  EXPECT_FALSE(Decode(EncodeFrame(reply, 0)));
+}
+
+TEST(CodecTest, EncoderCutsTextsBetweenCharacters) {
+  Hello hello;
+  for (int i = 0; i < 200; ++i) hello.name += "ü";
+  const auto decoded = Decode(EncodeFrame(hello, 0));
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(std::get<Hello>(*decoded).name.size(), kMaxName);
+  hello.name = "x" + hello.name;
+  EXPECT_EQ(std::get<Hello>(*Decode(EncodeFrame(hello, 0))).name.size(), kMaxName - 1);
+}
+
+TEST(CodecTest, NumbersOfMessagesAreFixed) {
+  EXPECT_STREQ(TypeName(TypeOf(Hello{})), "Hello");
+  EXPECT_EQ(TypeOf(HelloReply{}), 1);
+  EXPECT_EQ(TypeOf(Submit{}), 17);
+  EXPECT_STREQ(TypeName(TypeOf(StepFailed{})), "StepFailed");
+  EXPECT_EQ(TypeOf(StepFailed{}), 26);
+}
+
+}  // namespace
+}  // namespace exo::wire

@@ -1,0 +1,126 @@
+// Between the values of wire/messages.h and FlatBuffers tables; internal to wire. One Write and one Read per
+// message, in convert_*.cc. Read is called on verified tables only and checks what the verifier cannot:
+// lengths, enumerations, finite numbers.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "wire/limits.h"
+#include "wire/messages.h"
+#include "wire/messages_generated.h"
+
+namespace exo::wire::internal {
+
+using Builder = flatbuffers::FlatBufferBuilder;
+template <class T>
+using Offset = flatbuffers::Offset<T>;
+
+// ---- writing
+
+inline const fb::Id16* Fb(const Bytes<PlanTag, 16>& id) { return reinterpret_cast<const fb::Id16*>(&id); }
+inline const fb::Id16* Fb(const Bytes<RequestTag, 16>& id) { return reinterpret_cast<const fb::Id16*>(&id); }
+template <class Tag>
+const fb::Id32* Fb(const Bytes<Tag, 32>& id) {
+  static_assert(sizeof(id) == sizeof(fb::Id32) && alignof(fb::Id32) == 1);
+  return reinterpret_cast<const fb::Id32*>(&id);
+}
+// At most `limit` bytes, cut between characters.
+Offset<flatbuffers::String> Text(Builder& b, const std::string& text, uint32_t limit = kMaxName);
+
+template <class T>
+Offset<flatbuffers::Vector<T>> Scalars(Builder& b, const std::vector<T>& values) {
+  return b.CreateVector(values.data(), values.size());
+}
+
+// ---- reading
+
+// The first limit that is broken makes ok() false and names the field; later reads do nothing harmful.
+class Reader {
+ public:
+  bool ok() const { return broken_ == nullptr; }
+  const char* broken() const { return broken_; }
+
+  template <class Tag, size_t N, class Struct>
+  void Id(const Struct* from, Bytes<Tag, N>& to) {
+    static_assert(sizeof(Struct) == N);
+    if (from != nullptr) std::memcpy(to.bytes.data(), from, N);
+  }
+  void Text(const flatbuffers::String* from, std::string& to, const char* field, uint32_t limit = kMaxName) {
+    if (from != nullptr && Fits(from->size(), limit, field)) to.assign(from->data(), from->size());
+  }
+  template <class T>
+  void Scalars(const flatbuffers::Vector<T>* from, std::vector<T>& to, const char* field, uint32_t limit) {
+    if (from != nullptr && Fits(from->size(), limit, field)) to.assign(from->begin(), from->end());
+  }
+  template <class E>
+  void Enum(uint8_t from, E last, E& to, const char* field) {
+    if (from > static_cast<uint8_t>(last)) return Break(field);
+    to = static_cast<E>(from);
+  }
+  void Code(uint8_t from, ErrorCode& to) { Enum(from, ErrorCode::kCancelled, to, "code"); }
+  template <class F>
+  void Finite(F from, F& to, const char* field) {
+    if (!std::isfinite(from)) return Break(field);
+    to = from;
+  }
+  // Calls read(element, value) for each element of a vector of tables or structs.
+  template <class Vector, class T, class Read>
+  void List(const Vector* from, std::vector<T>& to, const char* field, uint32_t limit, Read read) {
+    if (from == nullptr || !Fits(from->size(), limit, field)) return;
+    to.resize(from->size());
+    for (uint32_t i = 0; i < from->size() && ok(); ++i) read(*from->Get(i), to[i]);
+  }
+  void Break(const char* field) {
+    if (broken_ == nullptr) broken_ = field;
+  }
+
+ private:
+  bool Fits(uint32_t size, uint32_t limit, const char* field) {
+    if (size > limit) Break(field);
+    return ok();
+  }
+  const char* broken_ = nullptr;
+};
+
+// ---- one pair per message
+
+#define EXO_WIRE_CONVERT(Type)                           \
+  Offset<fb::Type> Write(Builder& b, const Type& value); \
+  void Read(Reader& r, const fb::Type& from, Type& to);
+EXO_WIRE_CONVERT(Hello)
+EXO_WIRE_CONVERT(HelloReply)
+EXO_WIRE_CONVERT(Heartbeat)
+EXO_WIRE_CONVERT(NodeUpdate)
+EXO_WIRE_CONVERT(RecordRequest)
+EXO_WIRE_CONVERT(PeerHints)
+EXO_WIRE_CONVERT(Goodbye)
+EXO_WIRE_CONVERT(Reserve)
+EXO_WIRE_CONVERT(ReserveReply)
+EXO_WIRE_CONVERT(Commit)
+EXO_WIRE_CONVERT(Loaded)
+EXO_WIRE_CONVERT(LoadProgress)
+EXO_WIRE_CONVERT(InstanceReady)
+EXO_WIRE_CONVERT(LeaseRenew)
+EXO_WIRE_CONVERT(Release)
+EXO_WIRE_CONVERT(InstanceSummary)
+EXO_WIRE_CONVERT(EnsureInstance)
+EXO_WIRE_CONVERT(Submit)
+EXO_WIRE_CONVERT(Tokens)
+EXO_WIRE_CONVERT(Finished)
+EXO_WIRE_CONVERT(CancelRequest)
+EXO_WIRE_CONVERT(ManifestRequest)
+EXO_WIRE_CONVERT(ManifestReply)
+EXO_WIRE_CONVERT(TensorRequest)
+EXO_WIRE_CONVERT(TensorReply)
+EXO_WIRE_CONVERT(Step)
+EXO_WIRE_CONVERT(StepFailed)
+#undef EXO_WIRE_CONVERT
+
+// Shared by several messages.
+Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b, const std::vector<StageTime>& times);
+void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from, std::vector<StageTime>& to);
+
+}  // namespace exo::wire::internal

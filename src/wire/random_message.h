@@ -1,0 +1,122 @@
+// Random values of every message type, for property tests. Lengths stay small but include zero.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "wire/limits.h"
+#include "wire/messages.h"
+
+namespace exo::wire::test {
+
+class RandomMessage {
+ public:
+  explicit RandomMessage(uint64_t seed) : rng_(seed) {}
+
+  // A message of the given number with random fields.
+  Message Make(size_t type) { return MakeAt(type, std::make_index_sequence<std::variant_size_v<Message>>()); }
+  Rng& rng() { return rng_; }
+
+ private:
+  template <size_t... kIndex>
+  Message MakeAt(size_t type, std::index_sequence<kIndex...>) {
+    Message message;
+    ((kIndex == type ? Fill(message.emplace<kIndex>()) : void()), ...);
+    return message;
+  }
+
+  // Every struct of messages.h, as "all of its fields".
+  template <class... T>
+  void All(T&... fields) { (Fill(fields), ...); }
+
+  template <class T>
+    requires std::is_integral_v<T>
+  void Fill(T& value) {
+    const uint64_t bits = rng_.Next() >> rng_.Below(64);  // all magnitudes
+    value = static_cast<T>(rng_.Below(8) == 0 ? ~uint64_t{0} : bits);
+  }
+  void Fill(bool& value) { value = rng_.Below(2) == 1; }
+  void Fill(float& value) { value = static_cast<float>(rng_.Uniform() * 4 - 2); }
+  void Fill(double& value) { value = rng_.Uniform() * 1e6 - 5e5; }
+  void Fill(std::string& value) {
+    value.clear();
+    for (uint64_t i = rng_.Below(40); i > 0; --i) value.push_back(static_cast<char>(rng_.Below(256)));
+  }
+  template <class Tag, size_t N>
+  void Fill(Bytes<Tag, N>& id) {
+    for (uint8_t& byte : id.bytes) Fill(byte);
+  }
+  template <class T>
+  void Fill(std::vector<T>& values) {
+    values.resize(rng_.Below(6));
+    for (T& value : values) Fill(value);
+  }
+  template <class E>
+  void FillEnum(E& value, E last) { value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1)); }
+  void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kCancelled); }
+  void Fill(Channel& v) { FillEnum(v, Channel::kBulk); }
+  void Fill(RefusalCode& v) { FillEnum(v, RefusalCode::kUnknownPlan); }
+  void Fill(InstanceState& v) { FillEnum(v, InstanceState::kGone); }
+  void Fill(FinishReason& v) { FillEnum(v, FinishReason::kCancelled); }
+
+  void Fill(Hello& v) {
+    All(v.protocol_oldest, v.protocol_newest, v.features, v.numerics, v.channel, v.plan, v.boot_nonce,
+        v.listen_port, v.name, v.version, v.proof);
+  }
+  void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason); }
+  void Fill(Address& v) { All(v.host, v.port); }
+  void Fill(ModelHolding& v) { All(v.id, v.name, v.file_bytes, v.complete); }
+  void Fill(NodeRecord& v) {
+    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.isa, v.cores, v.memory_total,
+        v.memory_budget, v.memory_reserved, v.decode_gbps, v.prefill_gops, v.api_port, v.models);
+  }
+  void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
+  void Fill(NodeUpdate& v) { Fill(v.record); }
+  void Fill(RecordRequest&) {}
+  void Fill(PeerHints::Hint& v) { All(v.id, v.addresses); }
+  void Fill(PeerHints& v) { Fill(v.peers); }
+  void Fill(Goodbye& v) { Fill(v.reason); }
+  void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
+  void Fill(Plan& v) {
+    All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context, v.sequences,
+        v.chunk, v.kv_type, v.wire_codec);
+  }
+  void Fill(Reserve& v) { Fill(v.plan); }
+  void Fill(ReserveReply& v) { All(v.plan, v.granted, v.code, v.reason); }
+  void Fill(Commit& v) { Fill(v.plan); }
+  void Fill(Loaded& v) { All(v.plan, v.ok, v.code, v.reason, v.milliseconds); }
+  void Fill(LoadProgress& v) { All(v.plan, v.done_bytes, v.total_bytes); }
+  void Fill(InstanceReady& v) { Fill(v.plan); }
+  void Fill(LeaseRenew& v) { Fill(v.plan); }
+  void Fill(Release& v) { All(v.plan, v.reason); }
+  void Fill(InstanceSummary& v) { All(v.plan, v.state, v.detail, v.active_requests, v.queued_requests); }
+  void Fill(EnsureInstance& v) { All(v.model, v.spread, v.context, v.kv_type); }
+  void Fill(SamplerSettings& v) {
+    All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty, v.frequency_penalty,
+        v.penalty_window, v.seed);
+  }
+  void Fill(Submit& v) {
+    All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
+  }
+  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens); }
+  void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
+  void Fill(Finished& v) {
+    All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages);
+  }
+  void Fill(CancelRequest& v) { Fill(v.request); }
+  void Fill(ManifestRequest& v) { Fill(v.model); }
+  void Fill(ManifestReply& v) { All(v.found, v.bytes); }
+  void Fill(TensorRequest& v) {
+    All(v.model, v.name, v.offset, v.bytes);
+    v.bytes %= kMaxTensorPiece + 1;
+  }
+  void Fill(TensorReply& v) { All(v.found, v.bytes); }
+  void Fill(StepItem& v) { All(v.request, v.first, v.count, v.capacity, v.wants_output); }
+  void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times); }
+  void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
+
+  Rng rng_;
+};
+
+}  // namespace exo::wire::test
