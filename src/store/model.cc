@@ -75,18 +75,6 @@ Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path
   return file;
 }
 
-Result<std::shared_ptr<const model::Tokenizer>> ModelFile::LoadTokenizer() const {
-  return model::Tokenizer::Load(manifest_->gguf());
-}
-
-Result<std::shared_ptr<const model::ChatTemplate>> ModelFile::LoadTemplate() const {
-  const auto source = manifest_->gguf().GetString("tokenizer.chat_template");
-  if (!source) {
-    return Fail(ErrorCode::kNotFound, "model {} has no chat template; send a raw prompt to /v1/completions", name_);
-  }
-  return model::ChatTemplate::Parse(*source);
-}
-
 std::unique_ptr<backend::TensorSource> ModelFile::MakeSource() const {
   return std::make_unique<FileSource>(files_);
 }

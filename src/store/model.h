@@ -9,8 +9,6 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
-#include "model/chat_template.h"
-#include "model/tokenizer.h"
 #include "store/manifest.h"
 #include "store/state.h"
 #include "sys/files.h"
@@ -30,11 +28,6 @@ class ModelFile final {
   const Manifest& manifest() const { return *manifest_; }
   const std::shared_ptr<const Manifest>& shared_manifest() const { return manifest_; }
   int64_t created() const { return created_; }
-
-  // Parsed on first use by the caller's thread; keep the result. Errors: kUnsupported, kCorrupt.
-  Result<std::shared_ptr<const model::Tokenizer>> LoadTokenizer() const;
-  // The model's own chat template; kNotFound when it has none.
-  Result<std::shared_ptr<const model::ChatTemplate>> LoadTemplate() const;
 
   // Reads from the mapped files; pages are dropped as they are done with.
   std::unique_ptr<backend::TensorSource> MakeSource() const;

@@ -1,0 +1,199 @@
+#include "app/local_commands.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "app/model_path.h"
+#include "backend/cpu/cpu.h"
+#include "base/random.h"
+#include "base/units.h"
+#include "engine/local.h"
+#include "engine/sampler.h"
+#include "model/tokenizer.h"
+#include "store/model.h"
+#include "sys/system.h"
+
+namespace exo::app {
+namespace {
+
+using nlohmann::json;
+
+double Seconds(Time time) { return std::chrono::duration<double>(time).count(); }
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+// Everything that computing in this process needs, built in order.
+struct Engine {
+  const kernels::Kernels* kernels = nullptr;
+  std::unique_ptr<sys::ThreadPool> pool;
+  std::unique_ptr<backend::Backend> backend;
+  std::shared_ptr<const store::ModelFile> file;
+  std::unique_ptr<backend::TensorSource> source;
+  std::unique_ptr<engine::LocalModel> model;
+};
+
+Result<Engine> LoadEngine(const std::string& model, unsigned threads, const engine::LocalOptions& options) {
+  Engine engine;
+  const char* forced = std::getenv("EXO_ISA");
+  engine.kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
+  engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
+  engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
+  engine.file = TRY(store::ModelFile::Open(TRY(FindModelPath(model)), nullptr));
+  engine.source = engine.file->MakeSource();
+  const store::Manifest& manifest = engine.file->manifest();
+  engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(), manifest.tensors(),
+                                              *engine.source, options));
+  return engine;
+}
+
+// The benchmark's state: sequences 1..batch, filled to `depth`.
+class Bench {
+ public:
+  Bench(engine::LocalModel& model, const BenchOptions& options) : model_(model), options_(options) {
+    logits_.resize(size_t{options.batch} * model.config().vocab);
+  }
+
+  Result<void> Prepare() {
+    const uint32_t capacity = options_.depth + std::max(options_.pp, options_.tg) + 8;
+    for (uint32_t i = 0; i < options_.batch; ++i) {
+      TRY(model_.Open(1 + i, capacity));
+      TRY(model_.Append(1 + i, 0, RandomTokens(options_.depth), 0, {}));
+    }
+    return {};
+  }
+  // One prompt pass with the logits of the last token; tokens per second.
+  Result<double> Prompt(uint32_t count) {
+    const auto tokens = RandomTokens(count);
+    const Time start = sys::Now();
+    TRY(model_.Append(1, options_.depth, tokens, 1, std::span(logits_).first(model_.config().vocab)));
+    const double seconds = Seconds(sys::Now() - start);
+    TRY(Clear());
+    return count / seconds;
+  }
+  // `count` single-token passes of all sequences, sampled greedily; tokens per second in all.
+  Result<double> Generate(uint32_t count) {
+    std::vector<engine::LocalModel::Next> next;
+    for (uint32_t i = 0; i < options_.batch; ++i) next.push_back({1 + i, options_.depth, RandomTokens(1)[0]});
+    const size_t vocab = model_.config().vocab;
+    const Time start = sys::Now();
+    for (uint32_t step = 0; step < count; ++step) {
+      TRY(model_.Step(next, logits_));
+      for (uint32_t i = 0; i < options_.batch; ++i) {
+        next[i].token = TRY(engine::Argmax(std::span(logits_).subspan(i * vocab, vocab)));
+        ++next[i].position;
+      }
+    }
+    const double seconds = Seconds(sys::Now() - start);
+    TRY(Clear());
+    return count * options_.batch / seconds;
+  }
+
+ private:
+  std::vector<TokenId> RandomTokens(uint32_t count) {
+    std::vector<TokenId> tokens(count);
+    for (TokenId& token : tokens) token = static_cast<TokenId>(rng_.Below(model_.config().vocab));
+    return tokens;
+  }
+  Result<void> Clear() {
+    for (uint32_t i = 0; i < options_.batch; ++i) TRY(model_.Truncate(1 + i, options_.depth));
+    return {};
+  }
+
+  engine::LocalModel& model_;
+  const BenchOptions& options_;
+  Rng rng_{12345};
+  std::vector<float> logits_;
+};
+
+}  // namespace
+
+Result<void> RunBench(const BenchOptions& options) {
+  if (options.batch == 0 || options.runs == 0) {
+    return Fail(ErrorCode::kInvalid, "--batch and --runs must be at least 1");
+  }
+  const Time start = sys::Now();
+  const Engine engine = TRY(LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
+  Bench bench(*engine.model, options);
+  const double load = Seconds(sys::Now() - start);
+  TRY(bench.Prepare());
+  if (options.pp > 0) TRY(bench.Prompt(std::min<uint32_t>(options.pp, 64)));
+  if (options.tg > 0) TRY(bench.Generate(2));
+  std::vector<double> pp, tg;
+  for (uint32_t run = 0; run < options.runs; ++run) {
+    if (options.pp > 0) pp.push_back(TRY(bench.Prompt(options.pp)));
+    if (options.tg > 0) tg.push_back(TRY(bench.Generate(options.tg)));
+  }
+  const json report = {{"model", engine.file->name()},
+                       {"threads", engine.pool->threads()},
+                       {"isa", kernels::IsaName(engine.kernels->isa())},
+                       {"depth", options.depth},
+                       {"batch", options.batch},
+                       {"kv", kernels::KvTypeName(options.kv)},
+                       {"pp", options.pp},
+                       {"pp_tps", Median(pp)},
+                       {"tg", options.tg},
+                       {"tg_tps", Median(tg)},
+                       {"pp_runs", pp},
+                       {"tg_runs", tg},
+                       {"load_all_s", load},
+                       {"weights_mib", static_cast<double>(engine.model->weights_bytes()) / kMiB},
+                       {"peak_rss_mib", sys::PeakResidentBytes() / kMiB},
+                       {"anon_mib", sys::AnonymousBytes() / kMiB}};
+  if (options.json) {
+    fmt::print("{}\n", report.dump());
+    return {};
+  }
+  fmt::print("{}  {}  load {:.2f} s, peak memory {} MiB\n", engine.file->name(), engine.backend->Describe(), load,
+             sys::PeakResidentBytes() / kMiB);
+  if (options.pp > 0) fmt::print("  prompt {:5} tokens  {:10.2f} tokens/s\n", options.pp, Median(pp));
+  if (options.tg > 0) fmt::print("  decode {:5} tokens  {:10.2f} tokens/s\n", options.tg, Median(tg));
+  return {};
+}
+
+Result<void> RunLogits(const LogitsOptions& options) {
+  const Engine engine = TRY(LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
+  const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
+  std::vector<TokenId> tokens = tokenizer->Encode(options.prompt, false);
+  if (tokenizer->add_bos() && tokenizer->bos() >= 0) tokens.insert(tokens.begin(), tokenizer->bos());
+  if (tokens.empty()) return Fail(ErrorCode::kInvalid, "the prompt has no tokens");
+  const size_t vocab = engine.model->config().vocab;
+  std::vector<float> logits(tokens.size() * vocab);
+  TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size())));
+  TRY(engine.model->Append(1, 0, tokens, tokens.size(), logits));
+  const auto bytes = std::as_bytes(std::span(logits));
+  TRY(sys::WriteFileAtomically(options.out, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 0644));
+  if (options.json) {
+    fmt::print("{}\n", json{{"positions", tokens.size()}, {"vocab", vocab}, {"ids", tokens}, {"out", options.out}}.dump());
+  } else {
+    fmt::print("{}: {} positions x {} logits, f32\n", options.out, tokens.size(), vocab);
+  }
+  return {};
+}
+
+Result<void> RunTokenize(const TokenizeOptions& options) {
+  const auto file = TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), nullptr));
+  const auto tokenizer = TRY(model::Tokenizer::Load(file->manifest().gguf()));
+  std::string text;
+  if (options.file.empty()) {
+    char buffer[65536];
+    for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), stdin)) > 0;) text.append(buffer, n);
+  } else {
+    text = TRY(sys::ReadFile(options.file, 1u << 30));
+  }
+  const std::vector<TokenId> ids = tokenizer->Encode(text, options.special);
+  if (options.json) {
+    fmt::print("{}\n", json{{"ids", ids}, {"count", ids.size()}}.dump());
+    return {};
+  }
+  for (const TokenId id : ids) fmt::print("{:7}  {}\n", id, json(tokenizer->Bytes(id, true)).dump(-1, ' ', true, json::error_handler_t::replace));
+  return {};
+}
+
+}  // namespace exo::app

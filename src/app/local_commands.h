@@ -1,0 +1,48 @@
+// Commands that compute in this process, without a node: bench, logits, tokenize.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "kernels/kernels.h"
+
+namespace exo::app {
+
+struct BenchOptions {
+  std::string model;
+  uint32_t pp = 512;
+  uint32_t tg = 128;
+  uint32_t depth = 0;   // positions in the cache before each test
+  uint32_t batch = 1;   // sequences decoded together
+  uint32_t runs = 3;
+  uint32_t chunk = 256;
+  unsigned threads = 0;  // 0: all cores
+  unsigned nodes = 0;    // 0: in this process; else over a demo cluster of so many nodes
+  kernels::KvType kv = kernels::KvType::kF16;
+  bool json = false;
+};
+// Prompt and decode speed, load time and memory: the measure and field names of tools that time llama.cpp.
+Result<void> RunBench(const BenchOptions& options);
+
+struct LogitsOptions {
+  std::string model;
+  std::string prompt;
+  bool raw = true;
+  unsigned threads = 0;
+  uint32_t chunk = 256;
+  kernels::KvType kv = kernels::KvType::kF16;
+  std::string out;  // f32 [positions][vocab], little-endian
+  bool json = false;
+};
+Result<void> RunLogits(const LogitsOptions& options);
+
+struct TokenizeOptions {
+  std::string model;
+  std::string file;   // empty: standard input
+  bool special = false;  // control tokens in the text are recognised
+  bool json = false;
+};
+Result<void> RunTokenize(const TokenizeOptions& options);
+
+}  // namespace exo::app
