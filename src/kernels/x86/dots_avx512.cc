@@ -202,15 +202,21 @@ void Tile6K(const uint8_t* w, const uint8_t* x, size_t cols, const TileOut& out)
   tree.Write(out);
 }
 
+template <int... kN>
+constexpr TileSet Tiles6K(Widths<kN...>) {
+  return {{Tile6K<kN>...}};
+}
+template <class W, int... kN>
+constexpr TileSet Tiles32(Widths<kN...>) {
+  return {{Tile32<W, kN>...}};
+}
+
 }  // namespace
 
 void FillAvx512Dots(Ops& ops) {
-  ops.tiles[kFormatQ8] = {{Tile32<Q8, 1>, Tile32<Q8, 2>, Tile32<Q8, 3>, Tile32<Q8, 4>,
-                           Tile32<Q8, 5>, Tile32<Q8, 6>, Tile32<Q8, 7>, Tile32<Q8, 8>}};
-  ops.tiles[kFormatQ4] = {{Tile32<Q4, 1>, Tile32<Q4, 2>, Tile32<Q4, 3>, Tile32<Q4, 4>,
-                           Tile32<Q4, 5>, Tile32<Q4, 6>, Tile32<Q4, 7>, Tile32<Q4, 8>}};
-  ops.tiles[kFormatQ6K] = {{Tile6K<1>, Tile6K<2>, Tile6K<3>, Tile6K<4>, Tile6K<5>, Tile6K<6>,
-                            Tile6K<7>, Tile6K<8>}};
+  ops.tiles[kFormatQ8] = Tiles32<Q8>(AllWidths{});
+  ops.tiles[kFormatQ4] = Tiles32<Q4>(AllWidths{});
+  ops.tiles[kFormatQ6K] = Tiles6K(AllWidths{});
 }
 
 }  // namespace exo::kernels::x86

@@ -10,7 +10,7 @@
 //                   low nibbles (group g low, g + 16 high), 8 vectors of 2-bit parts (group g + 8 t in bits 2 t)
 // The nibble orders are those of GGUF, so that packing only moves whole bytes; sizes are the file's.
 //
-// Activations in tiles of up to 8 tokens that stand side by side (the last tile is as wide as its tokens
+// Activations in tiles of up to 16 tokens that stand side by side (the last tile is as wide as its tokens
 // are many), so that one tile is one ascending stream of memory:
 //   kFloat   [cols][w] binary32
 //   kQ8x32   per 32 k: codes [w][32], scale [w], -8 * sum [w], -128 * sum [w]
@@ -22,7 +22,7 @@
 
 namespace exo::kernels::x86 {
 
-constexpr size_t kTileTokens = 8;
+constexpr size_t kTileTokens = 16;
 constexpr size_t kLeaf = 128;
 
 constexpr size_t kQ8BlockBytes = 32 + 512;

@@ -15,14 +15,24 @@ struct TileOut {
   size_t stride;
   size_t rows;
   bool add;
+
+  // Token `t` and those after it.
+  __attribute__((always_inline)) TileOut From(size_t t) const {
+    return {out + t * stride, stride, rows, add};
+  }
 };
 
 // One panel times one tile: the whole k range, so that the canonical tree lives on the stack.
 using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols, const TileOut& out);
-// Tile functions for 1 … 8 tokens.
+// Tile functions for 1 … kTileTokens tokens.
 struct TileSet {
   TileFunction width[kTileTokens];
 };
+
+// The widths as a template parameter pack.
+template <int...>
+struct Widths {};
+using AllWidths = Widths<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16>;
 
 enum Format { kFormatF32, kFormatF16, kFormatBF16, kFormatQ8, kFormatQ4, kFormatQ6K, kFormats };
 

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #define EXO_INLINE __attribute__((always_inline)) inline
+#define EXO_LAMBDA __attribute__((always_inline))
 
 namespace {
 
@@ -16,7 +17,7 @@ using V = __m512;
 using Vi = __m512i;
 
 // Register budget (32): tokens of a float tile; rows x vectors of an attention tile.
-constexpr int kFloatTokens = 8;
+constexpr int kFloatTokens = 16;
 constexpr int kAttentionRows = 8;
 constexpr int kAttentionAccumulators = 16;
 

@@ -176,13 +176,11 @@ const Kernels* FindKernels(Isa isa) {
                                                   FillAvx512Attention}));
     return &kernels;
   }
-#if 0
   if (isa == Isa::kAvx2 && HasAvx2()) {
     static const X86Kernels kernels(
         isa, MakeOps({FillAvx2Dots, FillAvx2Floats, FillAvx2Rows, FillAvx2Attention}));
     return &kernels;
   }
-#endif
   return nullptr;
 }
 

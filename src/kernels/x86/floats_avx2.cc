@@ -1,0 +1,10 @@
+#include "kernels/x86/simd_avx2.h"
+//
+#include "kernels/x86/ops.h"
+
+namespace exo::kernels::x86 {
+#include "kernels/x86/float_tiles.inc"
+
+void FillAvx2Floats(Ops& ops) { FillFloats(ops); }
+
+}  // namespace exo::kernels::x86
