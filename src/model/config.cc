@@ -1,0 +1,199 @@
+// ModelConfig from GGUF metadata. Every number is range-checked here, so that products of them cannot
+// overflow anywhere else; the limits are about ten times the largest published dense model.
+#include "model/config.h"
+
+#include <array>
+#include <cmath>
+#include <optional>
+
+#include "model/tensors.h"
+
+namespace exo::model {
+namespace {
+
+constexpr uint64_t kMaxLayers = 1024;
+constexpr uint64_t kMaxWidth = 65536;
+constexpr uint64_t kMaxFfnWidth = 1u << 20;
+constexpr uint64_t kMaxHeads = 1024;
+constexpr uint64_t kMaxHeadDim = 1024;
+constexpr uint64_t kMaxVocab = 1u << 22;
+constexpr uint64_t kMaxContext = 1u << 24;
+
+// What an architecture adds to the common transformer.
+struct Family {
+  std::string_view name;
+  RopeStyle rope_style;
+  bool qkv_bias;
+  bool qk_norm;
+};
+constexpr std::array<Family, 3> kFamilies = {{
+    {"llama", RopeStyle::kInterleaved, false, false},
+    {"qwen2", RopeStyle::kHalves, true, false},
+    {"qwen3", RopeStyle::kHalves, false, true},
+}};
+
+// Keys of one architecture: "llama." + suffix.
+class Keys {
+ public:
+  Keys(const Gguf& gguf, std::string prefix) : gguf_(gguf), prefix_(std::move(prefix)) {}
+
+  bool Has(std::string_view suffix) const { return gguf_.Find(Name(suffix)) != nullptr; }
+
+  Result<uint32_t> Uint(std::string_view suffix, uint64_t most, std::optional<uint64_t> absent = {}) const {
+    const std::string key = Name(suffix);
+    if (absent && gguf_.Find(key) == nullptr) return InRange(key, *absent, most);
+    const auto value = gguf_.GetUint(key);
+    if (!value) return Bad(value.error());
+    return InRange(key, *value, most);
+  }
+
+  Result<double> Float(std::string_view suffix, std::optional<double> absent = {}) const {
+    const std::string key = Name(suffix);
+    if (absent && gguf_.Find(key) == nullptr) return *absent;
+    const auto value = gguf_.GetFloat(key);
+    if (!value) return Bad(value.error());
+    if (!std::isfinite(*value) || *value <= 0) {
+      return Fail(ErrorCode::kCorrupt, "the key '{}' is {}, it must be a positive number", key, *value);
+    }
+    return *value;
+  }
+
+  std::string Text(std::string_view suffix) const { return gguf_.GetString(Name(suffix)).value_or(""); }
+
+ private:
+  std::string Name(std::string_view suffix) const { return fmt::format("{}.{}", prefix_, suffix); }
+  static std::unexpected<Error> Bad(const Error& error) {
+    return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", error.message);
+  }
+  static Result<uint32_t> InRange(std::string_view key, uint64_t value, uint64_t most) {
+    if (value >= 1 && value <= most) return static_cast<uint32_t>(value);
+    return Fail(ErrorCode::kCorrupt, "the key '{}' is {} (1 to {} is possible)", key, value, most);
+  }
+
+  const Gguf& gguf_;
+  std::string prefix_;
+};
+
+Result<const Family*> FindFamily(const Gguf& gguf) {
+  const auto name = gguf.GetString("general.architecture");
+  if (!name) return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", name.error().message);
+  for (const Family& family : kFamilies) {
+    if (family.name == *name) return &family;
+  }
+  return Fail(ErrorCode::kUnsupported, "the architecture '{}' (this build runs llama, qwen2 and qwen3)", *name);
+}
+
+Result<void> ReadHeads(const Keys& keys, ModelConfig& config) {
+  config.heads = TRY(keys.Uint("attention.head_count", kMaxHeads));
+  config.kv_heads = TRY(keys.Uint("attention.head_count_kv", kMaxHeads, config.heads));
+  if (config.heads % config.kv_heads != 0) {
+    return Fail(ErrorCode::kCorrupt, "{} query heads cannot share {} key heads evenly", config.heads, config.kv_heads);
+  }
+  if (!keys.Has("attention.key_length") && config.width % config.heads != 0) {
+    return Fail(ErrorCode::kCorrupt, "a width of {} is no multiple of {} heads", config.width, config.heads);
+  }
+  config.head_dim = TRY(keys.Uint("attention.key_length", kMaxHeadDim, config.width / config.heads));
+  const uint32_t value_length = TRY(keys.Uint("attention.value_length", kMaxHeadDim, config.head_dim));
+  if (value_length != config.head_dim) {
+    return Fail(ErrorCode::kUnsupported, "keys of {} and values of {} numbers per head (they must be equal)",
+                config.head_dim, value_length);
+  }
+  return {};
+}
+
+// Factors of the positions: none or linear. Llama 3 files bring rope_freqs.weight and name no scaling.
+Result<void> ReadRopeScaling(const Keys& keys, ModelConfig& config) {
+  const std::string type = keys.Text("rope.scaling.type");
+  if (type.empty() || type == "linear") {
+    const std::string_view suffix = keys.Has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+    const double factor = TRY(keys.Float(suffix, 1.0));
+    if (factor > 1e6 || factor < 1e-6) {
+      return Fail(ErrorCode::kCorrupt, "a rope scaling factor of {}", factor);
+    }
+    config.rope_scale = 1.0 / factor;
+  } else if (type != "none") {
+    return Fail(ErrorCode::kUnsupported, "rope scaling of the kind '{}' (this build has none and linear)", type);
+  }
+  return {};
+}
+
+Result<void> ReadRope(const Gguf& gguf, const Keys& keys, ModelConfig& config) {
+  config.rotary_dim = TRY(keys.Uint("rope.dimension_count", kMaxHeadDim, config.head_dim));
+  if (config.rotary_dim > config.head_dim || config.rotary_dim % 2 != 0) {
+    return Fail(ErrorCode::kCorrupt, "{} rotated dimensions of {} in a head", config.rotary_dim, config.head_dim);
+  }
+  config.rope_base = TRY(keys.Float("rope.freq_base", 10000.0));
+  if (config.rope_base < 1 || config.rope_base > 1e12) {
+    return Fail(ErrorCode::kCorrupt, "a rope base of {}", config.rope_base);
+  }
+  TRY(ReadRopeScaling(keys, config));
+  config.rope_factors = gguf.FindTensor("rope_freqs.weight") != nullptr;
+  return {};
+}
+
+// Rows of the embedding where the file has it; else what the metadata says (vocabulary-only files).
+Result<uint32_t> ReadVocab(const Gguf& gguf, const Keys& keys) {
+  uint64_t tokens = 0;
+  if (const GgufValue* value = gguf.Find("tokenizer.ggml.tokens")) {
+    if (const auto* array = std::get_if<GgufArray>(value)) tokens = array->count;
+  }
+  const GgufTensor* embedding = gguf.FindTensor("token_embd.weight");
+  if (embedding == nullptr) {
+    if (tokens == 0 || keys.Has("vocab_size")) return keys.Uint("vocab_size", kMaxVocab);
+    return static_cast<uint32_t>(std::min(tokens, kMaxVocab));
+  }
+  const uint64_t rows = embedding->dims.size() == 2 ? embedding->dims[1] : 0;
+  if (rows == 0 || rows > kMaxVocab) {
+    return Fail(ErrorCode::kCorrupt, "token_embd.weight has {} rows (1 to {} are possible)", rows, kMaxVocab);
+  }
+  if (tokens > rows) {
+    return Fail(ErrorCode::kCorrupt, "the tokenizer has {} tokens, the embedding only {} rows", tokens, rows);
+  }
+  return static_cast<uint32_t>(rows);
+}
+
+// Options of the format that would change the arithmetic and that this build does not have.
+Result<void> RefuseOptions(const Keys& keys, const ModelConfig& config) {
+  for (const std::string_view suffix : {"expert_count", "expert_used_count"}) {
+    if (keys.Has(suffix) && keys.Uint(suffix, kMaxWidth)) {
+      return Fail(ErrorCode::kUnsupported, "a mixture of experts ({}.{})", config.architecture, suffix);
+    }
+  }
+  if (const auto window = keys.Uint("attention.sliding_window", ~uint64_t{0} >> 32);
+      window && *window < config.context) {
+    return Fail(ErrorCode::kUnsupported, "sliding-window attention over {} positions", *window);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ModelConfig> ReadConfig(const Gguf& gguf) {
+  const Family& family = *TRY(FindFamily(gguf));
+  const Keys keys(gguf, std::string(family.name));
+  ModelConfig config;
+  config.architecture = family.name;
+  config.name = gguf.GetString("general.name").value_or("");
+  config.layers = TRY(keys.Uint("block_count", kMaxLayers));
+  config.width = TRY(keys.Uint("embedding_length", kMaxWidth));
+  config.ffn_width = TRY(keys.Uint("feed_forward_length", kMaxFfnWidth));
+  config.context = TRY(keys.Uint("context_length", kMaxContext));
+  TRY(ReadHeads(keys, config));
+  config.vocab = TRY(ReadVocab(gguf, keys));
+  config.norm_eps = static_cast<float>(TRY(keys.Float("attention.layer_norm_rms_epsilon")));
+  if (!(config.norm_eps > 0 && config.norm_eps < 1)) {
+    return Fail(ErrorCode::kCorrupt, "a norm epsilon of {}", config.norm_eps);
+  }
+  config.rope_style = family.rope_style;
+  TRY(ReadRope(gguf, keys, config));
+  if (keys.Has("attention.scale")) {
+    config.attention_scale = static_cast<float>(TRY(keys.Float("attention.scale")));
+  }
+  config.tied_output = gguf.FindTensor("output.weight") == nullptr;
+  config.qkv_bias = family.qkv_bias || gguf.FindTensor("blk.0.attn_q.bias") != nullptr;
+  config.qk_norm = family.qk_norm;
+  TRY(RefuseOptions(keys, config));
+  return config;
+}
+
+}  // namespace exo::model

@@ -1,0 +1,115 @@
+#include "model/vocabulary.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace exo::model {
+namespace {
+
+// Names by which vocabularies end a turn or a text. A token counts only when the file marks it as special.
+constexpr std::array<std::string_view, 12> kEndNames = {
+    "<|eot_id|>",    "<|im_end|>", "<|end|>",     "<|return|>", "<|call|>",          "<end_of_turn>",
+    "<|endoftext|>", "<|eom_id|>", "<EOT>",       "_<EOT>",     "<|end_of_text|>", "<end_of_utterance>"};
+
+std::unexpected<Error> Bad(const Error& error) {
+  return Fail(ErrorCode::kCorrupt, "the vocabulary is damaged: {}", error.message);
+}
+
+// The id under `key`, `absent` when there is no such key (-1: none; also when it does not exist here).
+Result<TokenId> ReadId(const Gguf& gguf, std::string_view key, TokenId absent, size_t size) {
+  if (gguf.Find(key) == nullptr) return absent < static_cast<TokenId>(size) ? absent : -1;
+  const auto value = gguf.GetUint(key);
+  if (!value) return Bad(value.error());
+  if (*value >= size) {
+    return Fail(ErrorCode::kCorrupt, "the key '{}' names token {} of a vocabulary of {}", key, *value, size);
+  }
+  return static_cast<TokenId>(*value);
+}
+
+Result<void> ReadTypes(const Gguf& gguf, Vocabulary& vocabulary) {
+  vocabulary.types.assign(vocabulary.size(), TokenType::kNormal);
+  if (gguf.Find("tokenizer.ggml.token_type") == nullptr) return {};
+  const auto types = gguf.GetInts("tokenizer.ggml.token_type");
+  if (!types) return Bad(types.error());
+  if (types->size() != vocabulary.size()) {
+    return Fail(ErrorCode::kCorrupt, "{} tokens with {} token types", vocabulary.size(), types->size());
+  }
+  for (size_t i = 0; i < types->size(); ++i) {
+    const int64_t type = (*types)[i];
+    if (type < 0 || type > 6) return Fail(ErrorCode::kCorrupt, "token {} has the unknown type {}", i, type);
+    vocabulary.types[i] = static_cast<TokenType>(type);
+  }
+  return {};
+}
+
+Result<void> ReadScores(const Gguf& gguf, Vocabulary& vocabulary) {
+  auto scores = gguf.GetFloats("tokenizer.ggml.scores");
+  if (!scores) return Bad(scores.error());
+  if (scores->size() != vocabulary.size()) {
+    return Fail(ErrorCode::kCorrupt, "{} tokens with {} scores", vocabulary.size(), scores->size());
+  }
+  if (std::ranges::any_of(*scores, [](float score) { return std::isnan(score); })) {
+    return Fail(ErrorCode::kCorrupt, "a token's score is not a number");
+  }
+  vocabulary.scores = std::move(*scores);
+  return {};
+}
+
+Result<void> ReadSpecialIds(const Gguf& gguf, bool sentence_piece, Vocabulary& vocabulary) {
+  const size_t size = vocabulary.size();
+  vocabulary.bos = TRY(ReadId(gguf, "tokenizer.ggml.bos_token_id", sentence_piece ? 1 : -1, size));
+  vocabulary.eos = TRY(ReadId(gguf, "tokenizer.ggml.eos_token_id", sentence_piece ? 2 : -1, size));
+  vocabulary.unknown = TRY(ReadId(gguf, "tokenizer.ggml.unknown_token_id", sentence_piece ? 0 : -1, size));
+  vocabulary.ends.assign(size, false);
+  const TokenId turn = TRY(ReadId(gguf, "tokenizer.ggml.eot_token_id", -1, size));
+  const TokenId message = TRY(ReadId(gguf, "tokenizer.ggml.eom_token_id", -1, size));
+  for (const TokenId id : {vocabulary.eos, turn, message}) {
+    if (id >= 0) vocabulary.ends[static_cast<size_t>(id)] = true;
+  }
+  for (const std::string_view name : kEndNames) {
+    const TokenId id = vocabulary.Find(name);
+    if (id < 0) continue;
+    const TokenType type = vocabulary.type(id);
+    if (type == TokenType::kControl || type == TokenType::kUserDefined) vocabulary.ends[static_cast<size_t>(id)] = true;
+  }
+  return {};
+}
+
+void Index(Vocabulary& vocabulary) {
+  vocabulary.ids.reserve(vocabulary.size());
+  for (size_t i = 0; i < vocabulary.size(); ++i) {
+    const std::string& text = vocabulary.texts[i];
+    if (text.empty()) continue;
+    vocabulary.ids[text] = static_cast<TokenId>(i);
+    vocabulary.longest = std::max(vocabulary.longest, text.size());
+  }
+}
+
+bool NamesPhi3(const Gguf& gguf) {
+  std::string name = gguf.GetString("general.name").value_or("");
+  std::ranges::transform(name, name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
+}
+
+}  // namespace
+
+Result<Vocabulary> Vocabulary::Load(const Gguf& gguf, bool sentence_piece) {
+  Vocabulary vocabulary;
+  auto texts = gguf.GetStrings("tokenizer.ggml.tokens");
+  if (!texts) return Bad(texts.error());
+  if (texts->empty() || texts->size() > (1u << 22)) {
+    return Fail(ErrorCode::kCorrupt, "a vocabulary of {} tokens", texts->size());
+  }
+  vocabulary.texts = std::move(*texts);
+  TRY(ReadTypes(gguf, vocabulary));
+  if (sentence_piece) TRY(ReadScores(gguf, vocabulary));
+  Index(vocabulary);
+  TRY(ReadSpecialIds(gguf, sentence_piece, vocabulary));
+  vocabulary.add_bos = gguf.GetBool("tokenizer.ggml.add_bos_token").value_or(sentence_piece) && vocabulary.bos >= 0;
+  vocabulary.add_space_prefix = gguf.GetBool("tokenizer.ggml.add_space_prefix").value_or(sentence_piece);
+  vocabulary.specials_eat_space = NamesPhi3(gguf);
+  return vocabulary;
+}
+
+}  // namespace exo::model
