@@ -90,7 +90,7 @@ std::string TokenizerBase::Decode(std::span<const TokenId> ids, bool show_contro
   for (const TokenId id : ids) {
     std::string bytes = Bytes(id, show_control);
     if (first && bytes.starts_with(' ')) bytes.erase(0, 1);
-    if (!bytes.empty() || IsControl(id)) first = false;
+    first = false;
     text += bytes;
   }
   return text;

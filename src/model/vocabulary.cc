@@ -8,9 +8,15 @@ namespace exo::model {
 namespace {
 
 // Names by which vocabularies end a turn or a text. A token counts only when the file marks it as special.
-constexpr std::array<std::string_view, 12> kEndNames = {
-    "<|eot_id|>",    "<|im_end|>", "<|end|>",     "<|return|>", "<|call|>",          "<end_of_turn>",
+constexpr std::array<std::string_view, 13> kEndNames = {
+    "</s>",          "<|eot_id|>",    "<|im_end|>", "<|end|>",     "<|return|>", "<|call|>",          "<end_of_turn>",
     "<|endoftext|>", "<|eom_id|>", "<EOT>",       "_<EOT>",     "<|end_of_text|>", "<end_of_utterance>"};
+
+// User-defined tokens are found in anybody's text. Tokens that structure a conversation may not be,
+// whatever the file calls them: those in kEndNames and those written <|…|>.
+bool IsControlName(std::string_view text) {
+  return std::ranges::find(kEndNames, text) != kEndNames.end() || (text.starts_with("<|") && text.ends_with("|>"));
+}
 
 std::unexpected<Error> Bad(const Error& error) {
   return Fail(ErrorCode::kCorrupt, "the vocabulary is damaged: {}", error.message);
@@ -39,6 +45,9 @@ Result<void> ReadTypes(const Gguf& gguf, Vocabulary& vocabulary) {
     const int64_t type = (*types)[i];
     if (type < 0 || type > 6) return Fail(ErrorCode::kCorrupt, "token {} has the unknown type {}", i, type);
     vocabulary.types[i] = static_cast<TokenType>(type);
+    if (vocabulary.types[i] == TokenType::kUserDefined && IsControlName(vocabulary.texts[i])) {
+      vocabulary.types[i] = TokenType::kControl;
+    }
   }
   return {};
 }
@@ -70,8 +79,7 @@ Result<void> ReadSpecialIds(const Gguf& gguf, bool sentence_piece, Vocabulary& v
   for (const std::string_view name : kEndNames) {
     const TokenId id = vocabulary.Find(name);
     if (id < 0) continue;
-    const TokenType type = vocabulary.type(id);
-    if (type == TokenType::kControl || type == TokenType::kUserDefined) vocabulary.ends[static_cast<size_t>(id)] = true;
+    if (vocabulary.type(id) == TokenType::kControl) vocabulary.ends[static_cast<size_t>(id)] = true;
   }
   return {};
 }
