@@ -1,0 +1,76 @@
+// What the core wants done, in order. The driver does it and never answers from inside: answers are events.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "wire/messages.h"
+
+namespace exo::cluster {
+
+struct Send {
+  NodeId peer;  // never this node; dropped when there is no session
+  wire::Message message;
+};
+// Close the session (the peer is dead to us); SessionDown may follow or not.
+struct Disconnect {
+  NodeId peer;
+  std::string reason;
+};
+// Try to reach a peer there (a hint from another member, or a session that broke).
+struct Dial {
+  NodeId peer;
+  std::vector<wire::Address> addresses;
+};
+// Load stage plan.stages[stage] in the background, then LoadFinished.
+struct StartLoad {
+  wire::Plan plan;
+  uint32_t stage = 0;
+};
+// All stages are loaded: open the data links; at the head (stage 0) requests may come.
+struct StartServing {
+  wire::Plan plan;
+  uint32_t stage = 0;
+};
+// Stop loading or serving, free everything, then StageStopped. Requests of this head have been ended already
+// (no HeadCancel for each).
+struct StopInstance {
+  PlanId plan;
+  std::string reason;
+};
+// This node is the head: hand to the local runner; HeadEmitted and HeadFinished follow.
+struct HeadSubmit {
+  wire::Submit submit;
+  NodeId entry;
+};
+struct HeadCancel {
+  PlanId plan;
+  RequestId request;  // no HeadFinished needs to follow
+};
+struct EnsureReply {
+  uint64_t ticket = 0;
+  Result<wire::InstanceSummary> result;  // READY, or the refusal with the sums
+};
+struct UnloadReply {
+  uint64_t ticket = 0;
+  Result<void> result;
+};
+// For a request of this entry node: tokens in order, none twice.
+struct RequestTokens {
+  RequestId request;
+  std::vector<TokenId> tokens;
+};
+// The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
+struct RequestFinished {
+  wire::Finished finished;
+};
+// Nodes or instances look different now: tell the dashboard.
+struct Changed {};
+
+using Effect = std::variant<Send, Disconnect, Dial, StartLoad, StartServing, StopInstance, HeadSubmit,
+                            HeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
+
+}  // namespace exo::cluster

@@ -1,0 +1,126 @@
+// What happens to a node, as the core sees it. The driver (src/node, or the simulator) makes these from real
+// sessions, loads and compute.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "cluster/planner.h"
+#include "wire/messages.h"
+
+namespace exo::cluster {
+
+// ---- time and peers ----
+struct Tick {};  // at least every kTickInterval; nothing times out without it
+inline constexpr Time kTickInterval = std::chrono::milliseconds(100);
+
+// An authenticated control session is up. A second one without SessionDown between replaces the first.
+struct SessionUp {
+  NodeId peer;
+  uint64_t boot_nonce = 0;  // of the peer's Hello
+  std::string name;
+  wire::Address address;    // where it can be dialled
+};
+struct SessionDown {
+  NodeId peer;
+  std::string reason;
+};
+// A dial to this peer ended without a session (connection refused, nobody there). Optional: makes a killed
+// peer dead at once instead of after MemberTimers::redial.
+struct DialFailed {
+  NodeId peer;
+  std::string reason;
+};
+// The handshake was refused, by either side; shown to people.
+struct PeerRefused {
+  NodeId peer;
+  std::string reason;
+};
+struct Received {
+  NodeId peer;
+  wire::Message message;
+};
+
+// ---- this node ----
+// What this node says about itself. id, incarnation, version and memory_reserved are filled in by the core;
+// an unchanged record is ignored.
+struct LocalRecord {
+  wire::NodeRecord record;
+};
+// The models whose files this node holds complete: it can own instances of them.
+struct LocalModels {
+  std::vector<ModelShape> shapes;
+};
+// Work items computed since start, for heartbeats.
+struct LocalProgress {
+  uint64_t work_items = 0;
+};
+// Goodbye: sent to all peers; the driver stops afterwards.
+struct Leave {
+  std::string reason;
+};
+
+// ---- models ----
+// Have a model running somewhere. Answered once by EnsureReply: when it is READY, or refused. The wish stays
+// until UnloadModel: a lost instance is planned again.
+struct EnsureModel {
+  uint64_t ticket = 0;
+  ModelId model;
+  bool spread = false;
+  uint32_t context = 0;  // 0: default
+  uint8_t kv_type = 0;
+};
+struct UnloadModel {
+  uint64_t ticket = 0;
+  ModelId model;
+};
+// The stage of StartLoad is in memory, or why not.
+struct LoadFinished {
+  PlanId plan;
+  Result<void> result;
+  uint64_t milliseconds = 0;
+};
+struct LoadProgressed {
+  PlanId plan;
+  uint64_t done_bytes = 0;
+  uint64_t total_bytes = 0;
+};
+// Compute or a data link of a running stage died. `lost`: the neighbour whose link broke, or zero.
+struct StageFailed {
+  PlanId plan;
+  Error error;
+  NodeId lost;
+};
+// After StopInstance: its memory is free again. Comes for every StopInstance, once.
+struct StageStopped {
+  PlanId plan;
+};
+
+// ---- requests ----
+// A request of this entry node. Submit::plan is chosen by the core.
+struct SubmitLocal {
+  wire::Submit submit;
+  ModelId model;
+};
+struct CancelLocal {
+  RequestId request;
+};
+// From the local head runner, for a request of HeadSubmit.
+struct HeadEmitted {
+  RequestId request;
+  std::vector<TokenId> tokens;
+};
+struct HeadFinished {
+  wire::Finished finished;
+};
+
+using Event = std::variant<Tick, SessionUp, SessionDown, DialFailed, PeerRefused, Received, LocalRecord,
+                           LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel, LoadFinished,
+                           LoadProgressed, StageFailed, StageStopped, SubmitLocal, CancelLocal,
+                           HeadEmitted, HeadFinished>;
+
+}  // namespace exo::cluster
