@@ -164,8 +164,8 @@ EXO_INLINE void UnpackSub(const uint8_t* half, __m256i (&w)[4]) {
   const __m256i nibble = _mm256_set1_epi8(0x0f);
   const __m256i top = _mm256_set1_epi8(0x30);
   for (int g = 0; g < 4; ++g) {
-    const __m256i low = LoadGroup(half + 64 * (4 * (kSub % 4) + g));
-    const __m256i high = LoadGroup(half + 1024 + 64 * (4 * (kSub % 2) + g));
+    const __m256i low = LoadGroup(half + 64 * Q6KLow(4 * (kSub % 4) + g));
+    const __m256i high = LoadGroup(half + 64 * Q6KHigh(4 * (kSub % 2) + g));
     const __m256i code = _mm256_and_si256(kSub < 4 ? low : _mm256_srli_epi16(low, 4), nibble);
     constexpr int kPart = kSub / 2;
     const __m256i bits = kPart == 0   ? _mm256_slli_epi16(high, 4)
@@ -182,9 +182,6 @@ EXO_INLINE void Sub6(const uint8_t* half, const uint8_t* sub_scales, const uint8
                      const uint8_t* starts, size_t width, __m256i (&sums)[N]) {
   __m256i w[4];
   UnpackSub<kSub>(half, w);
-  PrefetchLine(half + 192 * kSub);
-  PrefetchLine(half + 192 * kSub + 64);
-  PrefetchLine(half + 192 * kSub + 128);
   const __m256i scale = _mm256_cvtepi8_epi32(
       _mm_loadl_epi64(reinterpret_cast<const __m128i*>(sub_scales + 16 * kSub)));
   // The scale in both int16 halves of its lane.
@@ -210,21 +207,21 @@ void Step6K(const uint8_t* w, const uint8_t* x, size_t lane, size_t width, size_
   Tree<N> tree;
   for (size_t k = 0; k < cols; k += 128, x += width * kRecord128) {
     const uint8_t* block = w + k / 256 * kQ6KBlockBytes;
-    const size_t h = k / 128 % 2;
+    const uint8_t* both = block + 32 + k / 128 % 2 * kQ6KHalfBytes;
     const uint8_t* codes = x + 128 * lane;
     const uint8_t* tail = x + 128 * width + 4 * lane;
     for (size_t half = 0; half < 2; ++half) {
-      const uint8_t* groups = block + kQ6KCodes + h * kQ6KHalfBytes + 32 * half;
-      const uint8_t* scales = block + 32 + 128 * h + 8 * half;
+      const uint8_t* scales = both + 8 * half;
+      const uint8_t* groups = both + kQ6KSubScales + 32 * half;
       const uint8_t* starts = tail + 4 * width;
       __m256i sums[N];
       Sub6<N, 0>(groups, scales, codes, starts, width, sums);
-      Sub6<N, 1>(groups, scales, codes, starts, width, sums);
-      Sub6<N, 2>(groups, scales, codes, starts, width, sums);
-      Sub6<N, 3>(groups, scales, codes, starts, width, sums);
       Sub6<N, 4>(groups, scales, codes, starts, width, sums);
+      Sub6<N, 1>(groups, scales, codes, starts, width, sums);
       Sub6<N, 5>(groups, scales, codes, starts, width, sums);
+      Sub6<N, 2>(groups, scales, codes, starts, width, sums);
       Sub6<N, 6>(groups, scales, codes, starts, width, sums);
+      Sub6<N, 3>(groups, scales, codes, starts, width, sums);
       Sub6<N, 7>(groups, scales, codes, starts, width, sums);
       const __m256 w_scale = LoadScales(block + 16 * half);
       for (int n = 0; n < N; ++n) {

@@ -6,8 +6,10 @@
 //   F32, F16, BF16  [cols][16] values
 //   Q8_0            per 32 k: f16 scale [16], 8 groups of bytes code + 128
 //   Q4_0            per 32 k: f16 scale [16], 4 vectors: low nibbles group g, high nibbles group g + 4
-//   Q6_K            per 256 k: f16 scale [16], int8 sub-scale [16 subs][16 rows], then per 128 k: 16 vectors of
-//                   low nibbles (group g low, g + 16 high), 8 vectors of 2-bit parts (group g + 8 t in bits 2 t)
+//   Q6_K            per 256 k: f16 scale [16], then per 128 k: int8 sub-scale [8 subs][16 rows], 16 vectors of
+//                   low nibbles (group g low, g + 16 high) and 8 of 2-bit parts (group g + 8 t in bits 2 t),
+//                   in the order in which sub-blocks 0, 4, 1, 5, 2, 6, 3, 7 first need them: memory must be
+//                   read in ascending order to have the hardware prefetcher's help (16 against 27 GB/s)
 // The nibble orders are those of GGUF, so that packing only moves whole bytes; sizes are the file's.
 //
 // Activations in tiles of up to 16 tokens that stand side by side (the last tile is as wide as its tokens
@@ -27,9 +29,12 @@ constexpr size_t kLeaf = 128;
 
 constexpr size_t kQ8BlockBytes = 32 + 512;
 constexpr size_t kQ4BlockBytes = 32 + 256;
-constexpr size_t kQ6KHalfBytes = 1536;
-constexpr size_t kQ6KCodes = 32 + 256;
-constexpr size_t kQ6KBlockBytes = kQ6KCodes + 2 * kQ6KHalfBytes;
+constexpr size_t kQ6KSubScales = 128;  // bytes in front of each half's 24 vectors
+constexpr size_t kQ6KHalfBytes = kQ6KSubScales + 24 * 64;
+constexpr size_t kQ6KBlockBytes = 32 + 2 * kQ6KHalfBytes;
+// Which of a half's 24 vectors holds low vector i (0 … 15), and 2-bit vector i (0 … 7).
+static constexpr size_t Q6KLow(size_t i) { return i < 4 ? 4 + i : 8 + i; }
+static constexpr size_t Q6KHigh(size_t i) { return i < 4 ? i : 4 + i; }
 
 constexpr size_t kRecord32 = 32 + 4 + 4 + 4;       // bytes per token and block
 constexpr size_t kRecord128 = 128 + 4 + 8 * 4;

@@ -75,20 +75,30 @@ struct Q4Block {
 struct Q6KBlock {
   static void Pack(const uint8_t* src, size_t row, uint8_t* to) {
     std::memcpy(to + 2 * row, src + tensor::kQ6KScaleOffset, 2);
-    for (size_t s = 0; s < 16; ++s) to[32 + 16 * s + row] = src[tensor::kQ6KScalesOffset + s];
     for (size_t h = 0; h < 2; ++h) {
-      uint8_t* half = to + kQ6KCodes + h * kQ6KHalfBytes;
-      Scatter(src + 64 * h, 16, 0, row, half);
-      Scatter(src + 128 + 32 * h, 8, 0, row, half + 1024);
+      uint8_t* half = to + 32 + h * kQ6KHalfBytes;
+      for (size_t s = 0; s < 8; ++s) half[16 * s + row] = src[tensor::kQ6KScalesOffset + 8 * h + s];
+      uint8_t* vectors = half + kQ6KSubScales;
+      for (size_t i = 0; i < 16; ++i) {
+        std::memcpy(vectors + 64 * Q6KLow(i) + 4 * row, src + 64 * h + 4 * i, 4);
+      }
+      for (size_t i = 0; i < 8; ++i) {
+        std::memcpy(vectors + 64 * Q6KHigh(i) + 4 * row, src + 128 + 32 * h + 4 * i, 4);
+      }
     }
   }
   static void Unpack(const uint8_t* from, size_t row, uint8_t* dst) {
     std::memcpy(dst + tensor::kQ6KScaleOffset, from + 2 * row, 2);
-    for (size_t s = 0; s < 16; ++s) dst[tensor::kQ6KScalesOffset + s] = from[32 + 16 * s + row];
     for (size_t h = 0; h < 2; ++h) {
-      const uint8_t* half = from + kQ6KCodes + h * kQ6KHalfBytes;
-      Gather(half, 16, 0, row, dst + 64 * h);
-      Gather(half + 1024, 8, 0, row, dst + 128 + 32 * h);
+      const uint8_t* half = from + 32 + h * kQ6KHalfBytes;
+      for (size_t s = 0; s < 8; ++s) dst[tensor::kQ6KScalesOffset + 8 * h + s] = half[16 * s + row];
+      const uint8_t* vectors = half + kQ6KSubScales;
+      for (size_t i = 0; i < 16; ++i) {
+        std::memcpy(dst + 64 * h + 4 * i, vectors + 64 * Q6KLow(i) + 4 * row, 4);
+      }
+      for (size_t i = 0; i < 8; ++i) {
+        std::memcpy(dst + 128 + 32 * h + 4 * i, vectors + 64 * Q6KHigh(i) + 4 * row, 4);
+      }
     }
   }
 };
