@@ -1,0 +1,229 @@
+// Data links between two threads over loopback, and what they cost (EXO_BENCH=1).
+#include "net/data_link.h"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "net/test_node.h"
+
+namespace exo::net::test {
+namespace {
+
+struct Pair {
+  Pair() : a({.secret = secret}), b({.secret = secret}) {
+    a.Dial(b);
+    EXPECT_TRUE(a.WaitUp(b.id()));
+    EXPECT_TRUE(b.WaitUp(a.id()));
+  }
+  Result<std::unique_ptr<DataLink>> DialFrom(TestNode& from, TestNode& to, const NodeId& expected) {
+    DialOptions options{.addresses = {to.address()}, .expected = expected, .deadline = In(5000)};
+    options.hello = from.thread().On([&] { return from.peers().LinkHello(wire::Channel::kData, PlanId{{7}}); });
+    return DialLink(from.identity(), options);
+  }
+  // Both ends of a link from a to b.
+  void Connect() {
+    auto link = DialFrom(a, b, b.id());
+    ASSERT_TRUE(link) << link.error().message;
+    near = std::move(*link);
+    ASSERT_TRUE(b.Wait([&] { return !b.links.empty(); }));
+    far = std::move(b.links[0]);
+  }
+  const std::string secret = NewSecret();
+  TestNode a, b;
+  std::unique_ptr<DataLink> near, far;
+};
+
+std::vector<float> Rows(size_t count, float start) {
+  std::vector<float> rows(count);
+  for (size_t i = 0; i < count; ++i) rows[i] = start + static_cast<float>(i % 1000);
+  return rows;
+}
+
+TEST(DataLinkTest, CarriesMessagesAndAlignedTensors) {
+  Pair pair;
+  pair.Connect();
+  EXPECT_EQ(pair.near->peer(), pair.b.id());
+  EXPECT_EQ(pair.far->peer(), pair.a.id());
+  wire::Step step;
+  step.items.resize(3);
+  for (const size_t count : {0u, 1u, 5u, 4096u, 1000000u}) {
+    step.step = count;
+    const auto rows = Rows(count, 1);
+    // Larger than socket buffers, so the other side must read meanwhile.
+    std::thread sender([&] { EXPECT_TRUE(pair.near->SendFloats(step, rows, In(5000))); });
+    const auto got = pair.far->Poll(In(5000));
+    sender.join();
+    ASSERT_TRUE(got) << got.error().message;
+    ASSERT_EQ(got->event, DataLink::Event::kFrame);
+    EXPECT_EQ(std::get<wire::Step>(*got->frame.message), step);
+    const auto floats = got->frame.floats();
+    ASSERT_EQ(floats.size(), rows.size());
+    EXPECT_TRUE(std::equal(floats.begin(), floats.end(), rows.begin()));
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(floats.data()) % 64, 0u);
+  }
+}
+
+TEST(DataLinkTest, BothSidesSendLargeFramesAtOnce) {
+  Pair pair;
+  pair.Connect();
+  constexpr size_t kFloats = 1 << 20;  // 4 MiB
+  constexpr int kRounds = 8;
+  const auto side = [&](DataLink& link, float send, float expect) {
+    const auto out = Rows(kFloats, send);
+    const auto in = Rows(kFloats, expect);
+    for (int round = 0; round < kRounds; ++round) {
+      wire::Step step;
+      step.step = static_cast<uint64_t>(round);
+      // Two before one is taken: more than any socket buffer holds.
+      ASSERT_TRUE(link.SendFloats(step, out, In(5000)));
+      ASSERT_TRUE(link.SendFloats(step, out, In(5000)));
+      for (int i = 0; i < 2; ++i) {
+        const auto got = link.Poll(In(5000));
+        ASSERT_TRUE(got) << got.error().message;
+        ASSERT_EQ(got->event, DataLink::Event::kFrame);
+        EXPECT_EQ(std::get<wire::Step>(*got->frame.message).step, step.step);
+        ASSERT_TRUE(std::ranges::equal(got->frame.floats(), in));
+      }
+    }
+  };
+  std::thread other([&] { side(*pair.far, 2, 1); });
+  side(*pair.near, 1, 2);
+  other.join();
+}
+
+TEST(DataLinkTest, PollEndsAtTheDeadlineAndWhenWoken) {
+  Pair pair;
+  pair.Connect();
+  const Time start = sys::Now();
+  auto got = pair.near->Poll(In(20));
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->event, DataLink::Event::kTimeout);
+  EXPECT_GE(sys::Now() - start, std::chrono::milliseconds(20));
+  const int wake = ::eventfd(1, EFD_CLOEXEC);
+  got = pair.near->Poll(In(5000), wake);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(got->event, DataLink::Event::kWoken);
+  bool woken = false;
+  DataLink* links[] = {pair.near.get(), nullptr};
+  EXPECT_EQ(WaitAny(links, In(5000), wake, &woken), -1);
+  EXPECT_TRUE(woken);
+  ::close(wake);
+  EXPECT_EQ(WaitAny(links, In(5), -1, &woken), -1);
+  EXPECT_FALSE(woken);
+  ASSERT_TRUE(pair.far->Send(wire::Step{}, {}, In(1000)));
+  EXPECT_EQ(WaitAny(links, In(5000), -1, &woken), 0);
+}
+
+TEST(DataLinkTest, SayClosedWhenThePeerIsGone) {
+  Pair pair;
+  pair.Connect();
+  ASSERT_TRUE(pair.far->Send(wire::Step{.step = 9}, {}, In(1000)));
+  pair.far.reset();
+  auto got = pair.near->Poll(In(5000));  // what was sent before the end still arrives
+  ASSERT_TRUE(got);
+  EXPECT_EQ(std::get<wire::Step>(*got->frame.message).step, 9u);
+  got = pair.near->Poll(In(5000));
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, ErrorCode::kDisconnected);
+  EXPECT_FALSE(pair.near->Send(wire::Step{}, {}, In(1000)));
+}
+
+TEST(DataLinkTest, ShutdownFromAnotherThreadEndsAPoll) {
+  Pair pair;
+  pair.Connect();
+  std::thread other([&] { pair.near->Shutdown(); });
+  const auto got = pair.near->Poll(In(5000));
+  other.join();
+  EXPECT_FALSE(got);
+}
+
+TEST(DataLinkTest, SendGivesUpAtItsDeadline) {
+  Pair pair;
+  pair.Connect();
+  const std::vector<float> rows(32 << 20 >> 2);
+  const auto sent = pair.near->SendFloats(wire::Step{}, rows, In(100));  // nobody reads
+  ASSERT_FALSE(sent);
+  EXPECT_EQ(sent.error().code, ErrorCode::kDisconnected);
+}
+
+TEST(DataLinkTest, FrameLimitHolds) {
+  Pair pair;
+  pair.Connect();
+  pair.far->SetFrameLimit(8192);
+  const auto rows = Rows(4096, 0);
+  (void)pair.near->SendFloats(wire::Step{}, rows, In(1000));
+  const auto got = pair.far->Poll(In(5000));
+  ASSERT_FALSE(got);
+  EXPECT_EQ(got.error().code, ErrorCode::kCorrupt);
+}
+
+TEST(DataLinkTest, RefusesUnknownPlansStrangersAndWrongKeys) {
+  Pair pair;
+  {
+    const std::lock_guard lock(pair.b.mutex);
+    pair.b.wants_links = false;
+  }
+  auto link = pair.DialFrom(pair.a, pair.b, pair.b.id());
+  ASSERT_FALSE(link);
+  EXPECT_NE(link.error().message.find("no such instance"), std::string::npos) << link.error().message;
+
+  link = pair.DialFrom(pair.a, pair.b, pair.a.id());
+  ASSERT_FALSE(link);
+  EXPECT_NE(link.error().message.find("another device"), std::string::npos) << link.error().message;
+
+  TestNode stranger({.secret = pair.secret});  // has the secret, but never had a session
+  link = pair.DialFrom(stranger, pair.b, pair.b.id());
+  ASSERT_FALSE(link);
+  EXPECT_NE(link.error().message.find("not a member"), std::string::npos) << link.error().message;
+}
+
+TEST(DataLinkTest, DialGivesUpInTime) {
+  auto identity = *Identity::Create();
+  DialOptions options{.addresses = {{"127.0.0.1", 1}}, .deadline = In(1000)};
+  const auto link = DialLink(*identity, options);
+  ASSERT_FALSE(link);
+  EXPECT_EQ(link.error().code, ErrorCode::kDisconnected);
+}
+
+// Round trips over a link; prints p50 and p99. Run with EXO_BENCH=1.
+TEST(DataLinkBench, RoundTrip) {
+  if (std::getenv("EXO_BENCH") == nullptr) GTEST_SKIP() << "set EXO_BENCH=1";
+  Pair pair;
+  pair.Connect();
+  for (const int spin_us : {0, 50}) {
+    for (const size_t bytes : {0u, 8192u, 16384u, 262144u, 4194304u}) {
+      const int rounds = bytes > 1000000 ? 100 : 3000;
+      pair.near->SetSpin(std::chrono::microseconds(spin_us));
+      pair.far->SetSpin(std::chrono::microseconds(spin_us));
+      const std::vector<float> rows(bytes / 4);
+      std::thread echo([&] {
+        for (int i = 0; i < rounds; ++i) {
+          const auto got = pair.far->Poll(In(5000));
+          ASSERT_TRUE(got && got->event == DataLink::Event::kFrame);
+          ASSERT_TRUE(pair.far->Send(*got->frame.message, got->frame.tensor, In(5000)));
+        }
+      });
+      std::vector<double> times;
+      wire::Step step;
+      step.items.resize(1);
+      for (int i = 0; i < rounds; ++i) {
+        const Time start = sys::Now();
+        ASSERT_TRUE(pair.near->SendFloats(step, rows, In(5000)));
+        const auto got = pair.near->Poll(In(5000));
+        ASSERT_TRUE(got && got->event == DataLink::Event::kFrame);
+        times.push_back(std::chrono::duration<double, std::micro>(sys::Now() - start).count());
+      }
+      echo.join();
+      std::sort(times.begin(), times.end());
+      fmt::print("round trip {:7} bytes, spin {:2} us: p50 {:.0f} us, p99 {:.0f} us\n", bytes, spin_us,
+                 times[times.size() / 2], times[times.size() * 99 / 100]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace exo::net::test
