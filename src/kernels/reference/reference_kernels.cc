@@ -3,7 +3,6 @@
 // the values (binary32 or int8) followed by the scales.
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "base/check.h"
 #include "kernels/kernels.h"
@@ -19,6 +18,8 @@ namespace exo::kernels {
 namespace {
 
 using tensor::DType;
+
+constexpr size_t kStep = 128;  // columns prepared at a time: a multiple of every block
 
 constexpr size_t RoundUp64(size_t n) { return (n + 63) / 64 * 64; }
 
@@ -84,17 +85,23 @@ class ReferenceKernels final : public Kernels {
   void Prepare(ActivationKind kind, const float* x, size_t stride, size_t /*tokens*/, size_t cols,
                size_t first, size_t count, std::byte* dst) const override {
     for (size_t t = first; t < first + count; ++t) {
-      PrepareToken(kind, x + t * stride, cols, dst + t * TokenBytes(kind, cols));
+      for (size_t k = 0; k < cols; k += kStep) {
+        PrepareStep(kind, x + t * stride + k, k, cols, dst + t * TokenBytes(kind, cols));
+      }
     }
   }
 
   void NormPrepare(ActivationKind kind, const float* x, size_t stride, const float* gain, float eps,
                    size_t /*tokens*/, size_t cols, size_t first, size_t count,
                    std::byte* dst) const override {
-    std::vector<float> normed(cols);
     for (size_t t = first; t < first + count; ++t) {
-      reference::RmsNorm(x + t * stride, gain, eps, cols, normed.data());
-      PrepareToken(kind, normed.data(), cols, dst + t * TokenBytes(kind, cols));
+      const float* row = x + t * stride;
+      const float r = reference::NormFactor(row, cols, eps);
+      for (size_t k = 0; k < cols; k += kStep) {
+        float values[kStep];
+        reference::Normalise(row + k, gain + k, r, std::min(kStep, cols - k), values);
+        PrepareStep(kind, values, k, cols, dst + t * TokenBytes(kind, cols));
+      }
     }
   }
 
@@ -152,17 +159,20 @@ class ReferenceKernels final : public Kernels {
            row % kPanelRows * FileRowBytes(w.type, w.cols);
   }
 
-  static void PrepareToken(ActivationKind kind, const float* x, size_t cols, std::byte* dst) {
+  // Prepares the values of columns [first, first + 128) of a token, fewer at the end of its row.
+  static void PrepareStep(ActivationKind kind, const float* x, size_t first, size_t cols,
+                          std::byte* token) {
+    const size_t end = std::min(first + kStep, cols);
     if (kind == ActivationKind::kFloat) {
-      auto* values = reinterpret_cast<float*>(dst);
-      for (size_t k = 0; k < cols; ++k) values[k] = reference::FlushActivation(x[k]);
+      auto* values = reinterpret_cast<float*>(token);
+      for (size_t k = first; k < end; ++k) values[k] = reference::FlushActivation(x[k - first]);
       return;
     }
-    auto* codes = reinterpret_cast<int8_t*>(dst);
-    auto* scales = reinterpret_cast<float*>(dst + RoundUp64(cols));
-    for (size_t k = 0; k < cols; k += BlockOf(kind)) {
-      const size_t n = std::min(BlockOf(kind), cols - k);
-      scales[k / BlockOf(kind)] = reference::QuantiseBlock(x + k, n, codes + k);
+    auto* codes = reinterpret_cast<int8_t*>(token);
+    auto* scales = reinterpret_cast<float*>(token + RoundUp64(cols));
+    const size_t block = BlockOf(kind);
+    for (size_t k = first; k < end; k += block) {
+      scales[k / block] = reference::QuantiseBlock(x + k - first, block, codes + k);
     }
   }
 

@@ -20,15 +20,22 @@ float SumOfSquares(const float* x, size_t n) {
 
 }  // namespace
 
-void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) {
+float NormFactor(const float* x, size_t n, float eps) {
   const float mean = SumOfSquares(x, n) / static_cast<float>(n);
   const float shifted = mean + eps;
-  const float root = std::sqrt(shifted);  // the instruction: correctly rounded, no libm (-fno-math-errno)
-  const float r = 1.0f / root;
+  const float root = std::sqrt(shifted);  // the instruction: correctly rounded (-fno-math-errno)
+  return 1.0f / root;
+}
+
+void Normalise(const float* x, const float* gain, float r, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) {
     const float scaled = x[i] * r;
     out[i] = FlushActivation(scaled * gain[i]);
   }
+}
+
+void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) {
+  Normalise(x, gain, NormFactor(x, n, eps), n, out);
 }
 
 void SiluMul(const float* gate, const float* up, size_t n, float* out) {

@@ -7,6 +7,10 @@
 
 namespace exo::kernels::reference {
 
+// r = 1 / sqrt(ss / n + eps).
+float NormFactor(const float* x, size_t n, float eps);
+// out = (x * r) * gain, flushed.
+void Normalise(const float* x, const float* gain, float r, size_t n, float* out);
 void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out);
 void SiluMul(const float* gate, const float* up, size_t n, float* out);
 void RopeHead(RopeStyle style, const float* cos, const float* sin, size_t rotary_dim, float* x);
