@@ -106,7 +106,8 @@ class HeadMachine {
                                            std::span<const wire::StageTime> times, Time now);
   // The data path or a stage failed: every request ends with this error; the machine stays empty.
   std::vector<Emission> Fail(const Error& error);
-  // A step or a request past its limit: kDisconnected, says which. The caller fails the instance.
+  // A step past its limit: kDisconnected, says which. The caller fails the instance. Requests need no limit of
+  // their own: each admitted one is in a step or gets its turn when a step comes back.
   Result<void> CheckDeadlines(Time now) const;
   // When CheckDeadlines can first fail, if anything is in flight.
   std::optional<Time> NextDeadline() const;
@@ -132,12 +133,12 @@ class HeadMachine {
   struct Flight;
   void Admit(Time now);
   void AddDecode(HeadStep& step);
-  void AddPrefill(HeadStep& step, Time now);
+  void AddPrefill(HeadStep& step);
+  void AddRows(HeadStep& step, Request& request, uint32_t rows);
   void Drop(const RequestId& request);
-  void Accept(Request& request, const HeadItem& item, const ItemOutput* output,
-              std::span<const wire::StageTime> times, uint32_t rows, Time now,
-              std::vector<Emission>& emissions);
-  wire::Finished Finish(const Request& request, wire::FinishReason reason) const;
+  Result<void> CheckOutputs(const HeadStep& step, std::span<const ItemOutput> outputs) const;
+  // What one item brought its request; the request is dropped when it ends.
+  std::optional<Emission> Accept(Request& request, const HeadItem& item, const ItemOutput* output, Time now);
   Time Limit(uint32_t rows) const;
 
   HeadOptions options_;
@@ -148,6 +149,7 @@ class HeadMachine {
   std::vector<RequestId> closing_;
   size_t decode_turn_ = 0;
   uint64_t next_step_ = 1;
+  uint64_t next_serial_ = 1;
   uint64_t used_positions_ = 0;
   HeadStats stats_;
 };

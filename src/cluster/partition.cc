@@ -1,0 +1,138 @@
+#include "cluster/partition.h"
+
+#include <algorithm>
+#include <limits>
+
+
+namespace exo::cluster {
+namespace {
+
+// Sums of layers [0, i): a stage's weight is one subtraction.
+std::vector<uint64_t> Prefix(const std::vector<uint64_t>& values) {
+  std::vector<uint64_t> sums(values.size() + 1, 0);
+  for (size_t i = 0; i < values.size(); ++i) sums[i + 1] = sums[i] + values[i];
+  return sums;
+}
+
+const std::vector<uint64_t>& DecodeBytes(const ModelShape& shape) {
+  return shape.layer_decode_bytes.empty() ? shape.layer_bytes : shape.layer_decode_bytes;
+}
+
+double SlowestKnown(const std::vector<PlanNode>& nodes, double PlanNode::* speed, double none) {
+  double slowest = 0;
+  for (const PlanNode& node : nodes) {
+    if (node.*speed > 0 && (slowest == 0 || node.*speed < slowest)) slowest = node.*speed;
+  }
+  return slowest > 0 ? slowest : none;
+}
+
+// Slowest stage first, then the sum.
+struct Cost {
+  double slowest = std::numeric_limits<double>::infinity();
+  double sum = std::numeric_limits<double>::infinity();
+  friend auto operator<=>(const Cost&, const Cost&) = default;
+};
+
+double DecodeMs(uint64_t bytes, double gbps) { return static_cast<double>(bytes) / gbps * 1e-6; }
+double OpsMs(double ops, double gops) { return ops / gops * 1e-6; }
+
+}  // namespace
+
+uint64_t StageMemory(const ModelShape& shape, const StageShare& share, uint64_t kv_positions,
+                     uint8_t kv_type) {
+  const uint64_t kv = shape.kv_bytes_per_position[kv_type % shape.kv_bytes_per_position.size()];
+  uint64_t bytes = shape.scratch_bytes;
+  for (uint32_t i = share.layer_begin; i < share.layer_end && i < shape.layers(); ++i) {
+    bytes += shape.layer_bytes[i] + kv * kv_positions;
+  }
+  if (share.head) bytes += shape.embedding_bytes + shape.output_bytes + shape.head_scratch_bytes;
+  return bytes;
+}
+
+std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes) {
+  const double gbps = SlowestKnown(nodes, &PlanNode::decode_gbps, Speeds{}.decode_gbps);
+  const double gops = SlowestKnown(nodes, &PlanNode::prefill_gops, Speeds{}.prefill_gops);
+  std::vector<Speeds> speeds;
+  for (const PlanNode& node : nodes) {
+    speeds.push_back({.decode_gbps = node.decode_gbps > 0 ? node.decode_gbps : gbps,
+                      .prefill_gops = node.prefill_gops > 0 ? node.prefill_gops : gops});
+  }
+  return speeds;
+}
+
+std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                                uint64_t kv_positions, uint8_t kv_type) {
+  const size_t stages = nodes.size();
+  const size_t layers = shape.layers();
+  if (stages == 0 || stages > layers) return {};
+  const std::vector<uint64_t> memory = Prefix(shape.layer_bytes);
+  const std::vector<uint64_t> decode = Prefix(DecodeBytes(shape));
+  const uint64_t kv = uint64_t{shape.kv_bytes_per_position[kv_type]} * kv_positions;
+  const std::vector<Speeds> speeds = KnownSpeeds(nodes);
+  // best[s][e]: stages [0, s] hold layers [0, e); from[s][e]: where stage s begins.
+  std::vector<std::vector<Cost>> best(stages, std::vector<Cost>(layers + 1));
+  std::vector<std::vector<uint32_t>> from(stages, std::vector<uint32_t>(layers + 1, 0));
+  for (size_t s = 0; s < stages; ++s) {
+    const uint64_t fixed = StageMemory(shape, {0, 0, s == 0}, 0, kv_type);
+    const uint64_t output = s == 0 ? shape.output_bytes : 0;
+    for (size_t end = s + 1; end + (stages - 1 - s) <= layers; ++end) {
+      const size_t first = s == 0 ? 0 : s;
+      const size_t last = s == 0 ? 0 : end - 1;
+      for (size_t begin = first; begin <= last; ++begin) {
+        const uint64_t bytes = fixed + memory[end] - memory[begin] + kv * (end - begin);
+        if (bytes > nodes[s].memory_available) continue;
+        const double ms = DecodeMs(decode[end] - decode[begin] + output, speeds[s].decode_gbps);
+        const Cost before = s == 0 ? Cost{0, 0} : best[s - 1][begin];
+        const Cost cost{std::max(before.slowest, ms), before.sum + ms};
+        if (cost < best[s][end]) {
+          best[s][end] = cost;
+          from[s][end] = static_cast<uint32_t>(begin);
+        }
+      }
+    }
+  }
+  if (best[stages - 1][layers].slowest == std::numeric_limits<double>::infinity()) return {};
+  std::vector<uint32_t> ends(stages);
+  for (size_t s = stages, end = layers; s-- > 0; end = from[s][end]) ends[s] = static_cast<uint32_t>(end);
+  return ends;
+}
+
+Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan) {
+  const std::vector<Speeds> known = KnownSpeeds(nodes);
+  const std::vector<uint64_t>& decode = DecodeBytes(shape);
+  Prediction prediction;
+  double token_ms = 0;
+  double chunk_sum = 0;
+  double chunk_most = 0;
+  double hops_ms = 0;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const wire::StagePlan& stage = plan.stages[s];
+    const auto at = std::find_if(nodes.begin(), nodes.end(), [&](const PlanNode& n) { return n.id == stage.node; });
+    const Speeds speed = at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
+    uint64_t bytes = s == 0 ? shape.output_bytes : 0;
+    for (uint32_t i = stage.layer_begin; i < stage.layer_end && i < decode.size(); ++i) bytes += decode[i];
+    const double ops = static_cast<double>(shape.ops_per_token_layer) * (stage.layer_end - stage.layer_begin);
+    const double ms = DecodeMs(bytes, speed.decode_gbps) + kVisitMs;
+    const double chunk = OpsMs(ops * plan.chunk, speed.prefill_gops) + kVisitMs;
+    prediction.stage_decode_ms.push_back(ms);
+    prediction.stage_chunk_ms.push_back(chunk);
+    token_ms += ms;
+    chunk_sum += chunk;
+    chunk_most = std::max(chunk_most, chunk);
+    if (plan.stages.size() > 1) {  // one hop away from each stage; the last one leads back to the head
+      const double rtt = at == nodes.end() || at->rtt_ms <= 0 ? kUnknownRttMs : at->rtt_ms;
+      hops_ms += rtt / 2;
+    }
+  }
+  token_ms += hops_ms;
+  const double chunks = static_cast<double>((kPromptTokens + plan.chunk - 1) / plan.chunk);
+  const double part = static_cast<double>(kPromptTokens) / (chunks * plan.chunk);
+  const double prefill_ms = (chunk_sum + (chunks - 1) * chunk_most) * part + hops_ms;
+  prediction.decode_tokens_per_second = 1000 / token_ms;
+  prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
+  const double output_ms = DecodeMs(shape.output_bytes, known.empty() ? 1 : known[0].decode_gbps);
+  prediction.ttft_ms = prefill_ms + output_ms;
+  return prediction;
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,283 @@
+#include "cluster/planner.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/units.h"
+#include "cluster/partition.h"
+#include "cluster/plan.h"
+
+namespace exo::cluster {
+namespace {
+
+// A placement that fits.
+struct Placement {
+  std::vector<size_t> nodes;   // indices, stage order
+  std::vector<uint32_t> ends;  // layer_end of each stage
+  uint32_t sequences = 0;
+  Prediction prediction;
+  bool valid() const { return !nodes.empty(); }
+};
+
+// What one call of MakePlan looks at.
+struct Search {
+  const ModelShape& shape;
+  const std::vector<PlanNode>& nodes;
+  const PlanOptions& options;
+  uint32_t context = 0;
+  std::vector<uint32_t> sequence_choices;  // wanted first
+
+  uint64_t Positions(uint32_t sequences) const { return uint64_t{context} * sequences; }
+};
+
+wire::Plan BuildPlan(const Search& search, const Placement& placement) {
+  wire::Plan plan{.model = search.shape.id,
+                  .model_name = search.shape.name,
+                  .owner = search.options.owner,
+                  .term = search.options.term,
+                  .nonce = search.options.nonce,
+                  .layers = search.shape.layers(),
+                  .context = search.context,
+                  .sequences = placement.sequences,
+                  .chunk = search.options.chunk,
+                  .kv_type = search.options.kv_type};
+  uint32_t begin = 0;
+  for (size_t i = 0; i < placement.nodes.size(); ++i) {
+    const StageShare share{begin, placement.ends[i], i == 0};
+    plan.stages.push_back({.node = search.nodes[placement.nodes[i]].id,
+                           .layer_begin = share.layer_begin,
+                           .layer_end = share.layer_end,
+                           .bytes = StageMemory(search.shape, share, search.Positions(placement.sequences),
+                                                search.options.kv_type)});
+    begin = placement.ends[i];
+  }
+  plan.id = ComputePlanId(plan);
+  return plan;
+}
+
+// Better: more tokens per second beyond rounding, then the preferred node at the head, then the smaller id.
+bool Better(const Search& search, const Placement& a, const Placement& b) {
+  if (!b.valid()) return a.valid();
+  const double speed_a = a.prediction.decode_tokens_per_second;
+  const double speed_b = b.prediction.decode_tokens_per_second;
+  if (std::abs(speed_a - speed_b) > 1e-9 * std::max(speed_a, speed_b)) return speed_a > speed_b;
+  const NodeId& head_a = search.nodes[a.nodes[0]].id;
+  const NodeId& head_b = search.nodes[b.nodes[0]].id;
+  if (head_a == head_b) return false;
+  if (head_a == search.options.prefer) return true;
+  if (head_b == search.options.prefer) return false;
+  return head_a < head_b;
+}
+
+// The best order and division for this set of nodes with this reservation; invalid when it does not fit.
+Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint32_t sequences) {
+  Placement best;
+  for (size_t head = 0; head < set.size(); ++head) {
+    Placement candidate{.nodes = {set[head]}, .sequences = sequences};
+    for (size_t i = 0; i < set.size(); ++i) {
+      if (i != head) candidate.nodes.push_back(set[i]);
+    }
+    std::vector<PlanNode> order;
+    for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
+    candidate.ends = Partition(search.shape, order, search.Positions(sequences), search.options.kv_type);
+    if (candidate.ends.empty()) continue;
+    candidate.prediction = Predict(search.shape, search.nodes, BuildPlan(search, candidate));
+    if (Better(search, candidate, best)) best = std::move(candidate);
+  }
+  return best;
+}
+
+std::string NamesOf(const Search& search, const std::vector<size_t>& set) {
+  std::string text;
+  for (const size_t node : set) text += (text.empty() ? "" : " + ") + search.nodes[node].name;
+  return text;
+}
+
+// Every subset of `count` nodes when there are few, else the largest and the fastest ones.
+std::vector<std::vector<size_t>> Subsets(const Search& search, size_t count) {
+  constexpr size_t kMostSubsets = 256;  // 10 nodes taken 5 at a time
+  const size_t total = search.nodes.size();
+  double ways = 1;
+  for (size_t i = 0; i < count; ++i) ways = ways * static_cast<double>(total - i) / static_cast<double>(i + 1);
+  std::vector<std::vector<size_t>> result;
+  if (ways <= kMostSubsets) {
+    std::vector<bool> chosen(total, false);
+    std::fill_n(chosen.begin(), count, true);
+    do {
+      std::vector<size_t> set;
+      for (size_t i = 0; i < total; ++i) {
+        if (chosen[i]) set.push_back(i);
+      }
+      result.push_back(std::move(set));
+    } while (std::prev_permutation(chosen.begin(), chosen.end()));
+    return result;
+  }
+  const auto top = [&](auto value) {
+    std::vector<size_t> all(total);
+    for (size_t i = 0; i < total; ++i) all[i] = i;
+    std::sort(all.begin(), all.end(), [&](size_t a, size_t b) {
+      return value(a) != value(b) ? value(a) > value(b) : a < b;
+    });
+    all.resize(count);
+    return all;
+  };
+  result.push_back(top([&](size_t i) { return static_cast<double>(search.nodes[i].memory_available); }));
+  result.push_back(top([&](size_t i) { return search.nodes[i].decode_gbps; }));
+  result.push_back(top([&](size_t i) {
+    return search.nodes[i].decode_gbps * static_cast<double>(search.nodes[i].memory_available);
+  }));
+  return result;
+}
+
+// The best placement on exactly `count` nodes, with the largest reservation that fits there.
+Placement BestOf(const Search& search, size_t count, std::vector<PlanCandidate>& candidates) {
+  const auto subsets = Subsets(search, count);
+  for (const uint32_t sequences : search.sequence_choices) {
+    Placement best;
+    for (const std::vector<size_t>& set : subsets) {
+      Placement placement = PlaceOn(search, set, sequences);
+      if (count == 1) {
+        candidates.push_back({.nodes = NamesOf(search, set),
+                              .fits = placement.valid(),
+                              .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
+                              .note = placement.valid() ? "fits" : "too little memory"});
+      }
+      if (placement.valid() && Better(search, placement, best)) best = std::move(placement);
+    }
+    if (best.valid()) {
+      if (count > 1) {
+        candidates.push_back({.nodes = NamesOf(search, best.nodes),
+                              .fits = true,
+                              .decode_tokens_per_second = best.prediction.decode_tokens_per_second,
+                              .note = "fits"});
+      }
+      return best;
+    }
+    if (sequences != search.sequence_choices.back()) candidates.clear();
+  }
+  return {};
+}
+
+// --spread: all nodes, at most one per layer; one that cannot hold a single layer is left out.
+Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
+  std::vector<size_t> set(search.nodes.size());
+  for (size_t i = 0; i < set.size(); ++i) set[i] = i;
+  std::sort(set.begin(), set.end(), [&](size_t a, size_t b) {
+    const uint64_t bytes_a = search.nodes[a].memory_available;
+    const uint64_t bytes_b = search.nodes[b].memory_available;
+    return bytes_a != bytes_b ? bytes_a > bytes_b : a < b;
+  });
+  const size_t most = std::min<size_t>({set.size(), search.shape.layers(), wire::kMaxStages});
+  for (set.resize(most); !set.empty(); set.pop_back()) {
+    for (const uint32_t sequences : search.sequence_choices) {
+      Placement placement = PlaceOn(search, set, sequences);
+      candidates.push_back({.nodes = NamesOf(search, set),
+                            .fits = placement.valid(),
+                            .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
+                            .note = placement.valid() ? "all nodes, as asked" : "too little memory"});
+      if (placement.valid()) return placement;
+    }
+  }
+  return {};
+}
+
+std::unexpected<Error> Refuse(const Search& search) {
+  const uint64_t positions = search.Positions(search.sequence_choices.back());
+  const uint64_t needed =
+      StageMemory(search.shape, {0, search.shape.layers(), true}, positions, search.options.kv_type);
+  uint64_t available = 0;
+  std::string each;
+  for (const PlanNode& node : search.nodes) {
+    available += node.memory_available;
+    each += fmt::format("{}{} {} of {}", each.empty() ? "" : ", ", node.name,
+                        FormatSize(node.memory_available), FormatSize(node.memory_budget));
+  }
+  const std::string why =
+      available >= needed ? "; the pieces do not fit into what each node has (every further node needs its own "
+                            "working memory)"
+                          : "";
+  return Fail(ErrorCode::kOverloaded,
+              "{} does not fit: it needs {} for {} layers with a context of {} positions; {} node{} offer{} {} "
+              "in all ({}){}. Add a device, raise a memory budget or ask for a shorter context",
+              search.shape.name, FormatSize(needed), search.shape.layers(), search.context,
+              search.nodes.size(), search.nodes.size() == 1 ? "" : "s", search.nodes.size() == 1 ? "s" : "",
+              FormatSize(available), each, why);
+}
+
+std::string Explain(const Search& search, const Placement& placement) {
+  const double speed = placement.prediction.decode_tokens_per_second;
+  if (placement.nodes.size() == 1) {
+    return fmt::format("{} holds the whole model and is predicted fastest: {:.1f} tokens/s",
+                       search.nodes[placement.nodes[0]].name, speed);
+  }
+  std::string parts;
+  uint32_t begin = 0;
+  for (size_t i = 0; i < placement.nodes.size(); ++i) {
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", search.nodes[placement.nodes[i]].name,
+                         placement.ends[i] - begin);
+    begin = placement.ends[i];
+  }
+  return fmt::format("{}: {} (layers in proportion to speed: {}): {:.1f} tokens/s",
+                     search.options.spread ? "spread over the nodes, as asked"
+                                           : "no node holds the model alone; the fewest that do",
+                     NamesOf(search, placement.nodes), parts, speed);
+}
+
+Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
+  if (shape.layers() == 0 || shape.layers() > kMaxLayers) {
+    return Fail(ErrorCode::kInvalid, "a model of {} layers cannot be placed (1 to {})", shape.layers(), kMaxLayers);
+  }
+  if (!shape.layer_decode_bytes.empty() && shape.layer_decode_bytes.size() != shape.layer_bytes.size()) {
+    return Fail(ErrorCode::kInvalid, "{} decode sizes for {} layers", shape.layer_decode_bytes.size(),
+                shape.layers());
+  }
+  if (options.kv_type >= shape.kv_bytes_per_position.size()) {
+    return Fail(ErrorCode::kInvalid, "KV type {} is not known", options.kv_type);
+  }
+  if (options.context > kMaxContext || options.sequences > kMaxSequences || options.chunk == 0 ||
+      options.chunk > kMaxChunk) {
+    return Fail(ErrorCode::kInvalid, "context {}, sequences {} or chunk {} beyond the limits {}, {}, {}",
+                options.context, options.sequences, options.chunk, kMaxContext, kMaxSequences, kMaxChunk);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                            const PlanOptions& options) {
+  TRY(CheckShape(shape, options));
+  if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
+  Search search{.shape = shape, .nodes = nodes, .options = options};
+  const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
+  const uint32_t wanted = options.context > 0 ? options.context : std::min(trained, kDefaultContext);
+  search.context = static_cast<uint32_t>(RoundUp(wanted, kCapacityUnit));
+  if (options.sequences > 0) {
+    search.sequence_choices = {options.sequences};
+  } else {
+    for (uint32_t s = kDefaultSequences; s > 0; s /= 2) search.sequence_choices.push_back(s);
+  }
+  PlanChoice choice;
+  Placement best;
+  if (options.spread) {
+    best = Spread(search, choice.candidates);
+  } else {
+    const size_t most = std::min<size_t>({nodes.size(), shape.layers(), wire::kMaxStages});
+    for (size_t count = 1; count <= most && !best.valid(); ++count) {
+      best = BestOf(search, count, choice.candidates);
+    }
+  }
+  if (!best.valid()) return Refuse(search);
+  const std::string chosen = NamesOf(search, best.nodes);
+  for (PlanCandidate& candidate : choice.candidates) {
+    if (candidate.fits && best.nodes.size() == 1 && candidate.nodes == chosen) candidate.note = "chosen";
+  }
+  if (best.nodes.size() > 1) choice.candidates.back().note = "chosen";
+  choice.plan = BuildPlan(search, best);
+  choice.prediction = std::move(best.prediction);
+  choice.reason = Explain(search, best);
+  return choice;
+}
+
+}  // namespace exo::cluster
