@@ -73,7 +73,8 @@ class StageCompute {
   virtual Result<void> Embed(std::span<const TokenId> tokens, std::span<float> hidden) = 0;
   // Runs this stage's layers over hidden [rows][width] in place; rows = sum of the segments' counts.
   // Each segment continues its sequence (first <= its length; later positions are overwritten).
-  // Errors: kInvalid (unknown sequence, over capacity), kCancelled (KV beyond the old length is undefined).
+  // Errors: kInvalid (unknown sequence, over capacity: nothing changed), kCancelled (the positions count as
+  // computed, their KV and hidden rows are undefined: truncate or close the sequences).
   virtual Result<void> Forward(std::span<const Segment> segments, std::span<float> hidden,
                                const std::atomic<bool>* cancel) = 0;
   // Head: logits [rows][vocab] of hidden [rows][width] after the last layer. Errors: kCancelled.

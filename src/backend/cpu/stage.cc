@@ -38,10 +38,12 @@ kernels::RopeStyle KernelStyle(model::RopeStyle style) {
                                                  : kernels::RopeStyle::kHalves;
 }
 
-bool AllFinite(std::span<const float> values) {
+// A row with inf or NaN becomes all NaN, of one bit pattern: it is sent on like any other, poisons every logit
+// of its request and of no other, and the sampler ends that request (docs/arithmetic.md, rule 4).
+void PoisonRow(std::span<float> row) {
   uint32_t worst = 0;
-  for (const float value : values) worst = std::max(worst, std::bit_cast<uint32_t>(value) & 0x7fffffff);
-  return worst < 0x7f800000;
+  for (const float value : row) worst = std::max(worst, std::bit_cast<uint32_t>(value) & 0x7fffffff);
+  if (worst >= 0x7f800000) std::fill(row.begin(), row.end(), std::bit_cast<float>(0x7fc00000u));
 }
 
 std::unexpected<Error> CancelledError() { return Fail(ErrorCode::kCancelled, "the step was cancelled"); }
@@ -202,16 +204,13 @@ Result<void> CpuStage::Forward(std::span<const Segment> segments, std::span<floa
   TRY(CheckSegments(segments, rows));
   cancel_ = cancel;
   PlaceRows(segments);
-  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    TRY(RunLayer(layer, rows, hidden.data()));
-  }
-  if (!AllFinite(hidden)) {
-    return Fail(ErrorCode::kCorrupt, "layers {}-{} produced a value that is not finite", spec_.layer_begin,
-                spec_.layer_end == 0 ? 0 : spec_.layer_end - 1);
-  }
   for (const Segment& segment : segments) {
     sequences_.at(segment.sequence).length = segment.first + segment.count;
   }
+  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    TRY(RunLayer(layer, rows, hidden.data()));
+  }
+  for (size_t row = 0; row < rows; ++row) PoisonRow(hidden.subspan(row * config_.width, config_.width));
   return {};
 }
 

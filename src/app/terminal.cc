@@ -1,0 +1,70 @@
+#include "app/terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+namespace exo::app {
+namespace {
+
+bool NoColour() {
+  const char* value = std::getenv("NO_COLOR");
+  return value != nullptr && *value != 0;
+}
+
+std::string Paint(const char* code, const std::string& text) {
+  return UseColour() ? fmt::format("\033[{}m{}\033[0m", code, text) : text;
+}
+
+// Characters as a terminal counts them (UTF-8 continuation bytes take no column).
+size_t Columns(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+}  // namespace
+
+bool UseColour() { return ::isatty(STDOUT_FILENO) == 1 && !NoColour(); }
+std::string Dim(const std::string& text) { return Paint("2", text); }
+std::string Bold(const std::string& text) { return Paint("1", text); }
+
+std::string Table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Columns(row[i]));
+  }
+  std::string text;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    std::string line;
+    for (size_t i = 0; i < rows[r].size(); ++i) {
+      line += rows[r][i];
+      if (i + 1 < rows[r].size()) line += std::string(widths[i] - Columns(rows[r][i]) + 2, ' ');
+    }
+    text += (r == 0 ? Dim(line) : line) + "\n";
+  }
+  return text;
+}
+
+ProgressLine::~ProgressLine() { Clear(); }
+
+void ProgressLine::Show(const std::string& text) {
+  if (text == shown_) return;
+  if (::isatty(STDERR_FILENO) == 1) {
+    fmt::print(stderr, "\r\033[K{}", text);
+  } else {
+    fmt::print(stderr, "{}\n", text);
+  }
+  std::fflush(stderr);
+  shown_ = text;
+}
+
+void ProgressLine::Clear() {
+  if (!shown_.empty() && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K");
+  shown_.clear();
+}
+
+}  // namespace exo::app

@@ -1,0 +1,28 @@
+// What commands print: colour only on a terminal and without NO_COLOR, tables, progress lines.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace exo::app {
+
+// True when standard output is a terminal and NO_COLOR is not set.
+bool UseColour();
+std::string Dim(const std::string& text);
+std::string Bold(const std::string& text);
+
+// Columns padded to their widest cell; the first row is the heading.
+std::string Table(const std::vector<std::vector<std::string>>& rows);
+
+// A line on standard error that is overwritten on a terminal and printed once per change elsewhere.
+class ProgressLine {
+ public:
+  ~ProgressLine();
+  void Show(const std::string& text);
+  void Clear();
+
+ private:
+  std::string shown_;
+};
+
+}  // namespace exo::app

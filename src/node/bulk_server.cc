@@ -1,0 +1,83 @@
+#include "node/bulk_server.h"
+
+#include "base/log.h"
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+constexpr Time kIdleLimit = std::chrono::seconds(60);
+constexpr Time kSendLimit = std::chrono::seconds(30);
+
+}  // namespace
+
+BulkServer::~BulkServer() {
+  for (Connection& connection : connections_) connection.link->Shutdown();
+  for (Connection& connection : connections_) connection.thread.join();
+}
+
+void BulkServer::Share(const std::shared_ptr<const store::ModelFile>& model) {
+  const std::lock_guard lock(mutex_);
+  models_[model->manifest().id()] = model;
+}
+
+void BulkServer::Serve(std::unique_ptr<net::DataLink> link) {
+  Reap();
+  if (connections_.size() >= kMaxLinks) return;
+  Connection& connection = connections_.emplace_back();
+  connection.link = std::move(link);
+  connection.thread = std::thread([this, &connection] { Main(connection); });
+}
+
+void BulkServer::Reap() {
+  for (auto it = connections_.begin(); it != connections_.end();) {
+    if (!it->done.load()) {
+      ++it;
+      continue;
+    }
+    it->thread.join();
+    it = connections_.erase(it);
+  }
+}
+
+std::shared_ptr<const store::ModelFile> BulkServer::Find(const ModelId& id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = models_.find(id);
+  return found == models_.end() ? nullptr : found->second;
+}
+
+void BulkServer::Main(Connection& connection) {
+  for (;;) {
+    auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
+    if (!outcome || outcome->event != net::DataLink::Event::kFrame) break;
+    const wire::Message answer = Answer(*outcome->frame.message);
+    if (!connection.link->Send(answer, {}, sys::Now() + kSendLimit)) break;
+  }
+  connection.link->Shutdown();
+  connection.done.store(true);
+}
+
+wire::Message BulkServer::Answer(const wire::Message& question) {
+  if (const auto* ask = std::get_if<wire::TensorRequest>(&question)) {
+    wire::TensorReply reply;
+    const auto model = Find(ask->model);
+    if (model == nullptr || ask->bytes > wire::kMaxTensorPiece) return reply;
+    if (const auto bytes = model->TensorBytes(ask->name, ask->offset, ask->bytes)) {
+      const auto* first = reinterpret_cast<const uint8_t*>(bytes->data());
+      reply.found = true;
+      reply.bytes.assign(first, first + bytes->size());
+    }
+    return reply;
+  }
+  wire::ManifestReply reply;
+  if (const auto* ask = std::get_if<wire::ManifestRequest>(&question)) {
+    if (const auto model = Find(ask->model)) {
+      const auto* first = reinterpret_cast<const uint8_t*>(model->manifest().bytes().data());
+      reply.found = true;
+      reply.bytes.assign(first, first + model->manifest().bytes().size());
+    }
+  }
+  return reply;
+}
+
+}  // namespace exo::node

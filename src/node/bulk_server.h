@@ -1,0 +1,43 @@
+// Answers members that pull manifests and tensors of models this node holds: one thread per bulk link,
+// a few at a time.
+//
+// Thread: Share, Serve and the destructor on the loop thread.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "net/data_link.h"
+#include "store/model.h"
+
+namespace exo::node {
+
+class BulkServer {
+ public:
+  // Links beyond this are closed: the puller tries another holder or again later.
+  static constexpr size_t kMaxLinks = 8;
+
+  ~BulkServer();
+  void Share(const std::shared_ptr<const store::ModelFile>& model);
+  void Serve(std::unique_ptr<net::DataLink> link);
+
+ private:
+  struct Connection {
+    std::unique_ptr<net::DataLink> link;
+    std::atomic<bool> done{false};
+    std::thread thread;
+  };
+  std::shared_ptr<const store::ModelFile> Find(const ModelId& id);
+  void Main(Connection& connection);
+  wire::Message Answer(const wire::Message& question);
+  void Reap();
+
+  std::mutex mutex_;
+  std::map<ModelId, std::shared_ptr<const store::ModelFile>> models_;  // guarded by mutex_
+  std::list<Connection> connections_;
+};
+
+}  // namespace exo::node

@@ -1,0 +1,49 @@
+#include "node/shape.h"
+
+namespace exo::node {
+namespace {
+
+// Must agree with the head loop: rows of logits that are held at once.
+constexpr uint64_t kLogitRows = 16;
+
+}  // namespace
+
+cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, const backend::Backend& backend) {
+  const model::ModelConfig& config = *manifest.config();
+  const model::ModelTensors& tensors = *manifest.tensors();
+  const uint32_t chunk = cluster::PlanOptions{}.chunk;
+  backend::StageSpec spec = {.config = manifest.config(), .tensors = manifest.tensors(), .chunk = chunk};
+  cluster::ModelShape shape;
+  shape.id = manifest.id();
+  shape.name = std::move(name);
+  shape.width = config.width;
+  shape.trained_context = config.context;
+  for (uint32_t layer = 0; layer < config.layers; ++layer) {
+    spec.layer_begin = layer;
+    spec.layer_end = layer + 1;
+    shape.layer_bytes.push_back(backend.Estimate(spec).weights);
+  }
+  spec.layer_begin = spec.layer_end = 0;
+  const backend::StageBytes none = backend.Estimate(spec);
+  spec.head = true;
+  const uint64_t head = backend.Estimate(spec).weights - none.weights;
+  // A tied matrix is in memory once and read for each token as the output matrix.
+  const uint64_t embedding_share = tensors.token_embd.bytes + tensors.output.bytes;
+  shape.embedding_bytes =
+      config.tied_output ? 0 : static_cast<uint64_t>(static_cast<double>(head) *
+                                                     static_cast<double>(tensors.token_embd.bytes) /
+                                                     static_cast<double>(embedding_share));
+  shape.output_bytes = head - shape.embedding_bytes;
+  shape.kv_bytes_per_position = {2 * config.kv_width() * 2, 2 * config.kv_width() * 4};
+  uint64_t weights = 0;
+  for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {
+    if (tensor->rows > 1) weights += tensor->rows * tensor->cols;
+  }
+  shape.ops_per_token_layer = 2 * weights;
+  const uint64_t hidden = uint64_t{chunk} * config.width * sizeof(float);
+  shape.scratch_bytes = none.scratch + 2 * hidden;
+  shape.head_scratch_bytes = kLogitRows * config.vocab * sizeof(float);
+  return shape;
+}
+
+}  // namespace exo::node
