@@ -36,8 +36,15 @@ TO_ASCII = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–":
                           "\u00a0": " ", "\u2028": "\n", "\u2029": "\n"})
 
 
+# UTF-8 once read as Windows-1252, as it stands in the TinyStories files; the last one lost its third byte.
+MOJIBAKE = [("\u00e2\u20ac\u2122", "'"), ("\u00e2\u20ac\u02dc", "'"), ("\u00e2\u20ac\u0153", '"'), ("\u00e2\u20ac\u201c", "-"),
+            ("\u00e2\u20ac\u201d", "-"), ("\u00e2\u20ac\u00a6", "..."), ("\u00e2\u20ac\u009d", '"'), ("\u00e2\u20ac", '"')]
+
+
 def clean(text):
     """ASCII punctuation and letters, no trailing spaces, paragraphs separated by one newline."""
+    for broken, meant in MOJIBAKE:
+        text = text.replace(broken, meant)
     text = unicodedata.normalize("NFKD", text.translate(TO_ASCII)).encode("ascii", "ignore").decode()
     lines = (re.sub(r"\s+", " ", line).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)
