@@ -134,8 +134,11 @@ bool ClusterSecret::ProofIsValid(ProofSide side, std::span<const uint8_t> export
   return proof.size() == expected.size() && CRYPTO_memcmp(proof.data(), expected.data(), expected.size()) == 0;
 }
 
-ClusterSecret::Tag ClusterSecret::BeaconTag(const Nonce& nonce) const {
-  const auto mac = Mac("exo-beacon-1", nonce);
+ClusterSecret::Tag ClusterSecret::BeaconTag(const Nonce& nonce, uint16_t port) const {
+  std::vector<uint8_t> input(nonce.begin(), nonce.end());
+  input.push_back(static_cast<uint8_t>(port));
+  input.push_back(static_cast<uint8_t>(port >> 8));
+  const auto mac = Mac("exo-beacon-1", input);
   Tag tag;
   std::memcpy(tag.data(), mac.data(), tag.size());
   return tag;

@@ -42,8 +42,8 @@ class ClusterSecret {
                                 const NodeId& listener) const;
   bool ProofIsValid(ProofSide side, std::span<const uint8_t> exporter, const NodeId& dialler,
                     const NodeId& listener, std::span<const uint8_t> proof) const;
-  // What a beacon with this nonce carries, so that members know it and others cannot link two of them.
-  Tag BeaconTag(const Nonce& nonce) const;
+  // What an announcement with this fresh nonce carries: members know it, others cannot link two of them.
+  Tag BeaconTag(const Nonce& nonce, uint16_t port) const;
 
   ~ClusterSecret();
   ClusterSecret(const ClusterSecret&) = delete;

@@ -1,0 +1,86 @@
+// The UDP beacon: 32 bytes to a multicast group and to each interface's broadcast address, for networks that
+// filter mDNS. A member that hears one answers to its sender alone, so that a newcomer sees everybody at once.
+//
+//   0  u32  magic "EXOB"        6  u16  port where the sender accepts peers (little-endian)
+//   4  u8   version, 1          8  16   fresh random nonce
+//   5  u8   0 announce, 1 reply 24  8   tag: HMAC-SHA-256(cluster secret, nonce and port), cut
+//
+// Thread: loop. Owner: Discovery.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/random.h"
+#include "net/discovery.h"
+#include "net/interfaces.h"
+#include "net/socket.h"
+
+namespace exo::net {
+
+struct BeaconPacket {
+  static constexpr size_t kBytes = 32;
+  bool reply = false;
+  uint16_t port = 0;
+  ClusterSecret::Nonce nonce{};
+  ClusterSecret::Tag tag{};
+};
+std::array<uint8_t, BeaconPacket::kBytes> EncodeBeacon(const BeaconPacket& packet);
+// Empty for anything that is not exactly one.
+std::optional<BeaconPacket> ParseBeacon(std::span<const uint8_t> bytes);
+
+class Beacon {
+ public:
+  static constexpr double kPerSecondPerSource = 10;
+  static constexpr double kPerSecond = 300;  // in total; loopback shares only this
+  static constexpr size_t kMaxSources = 256;
+
+  // Errors: kIo when the port cannot be listened on (then others still hear this node, and their replies
+  // arrive: the object works half; see heard_all()).
+  static Result<std::unique_ptr<Beacon>> Start(EventLoop& loop, const ClusterSecret* secret,
+                                               const DiscoveryOptions& options,
+                                               std::function<void(const Found&)> on_found);
+  // Announces now, after 1 s and after 3 s, then every 10 s (20 % either way).
+  void Burst();
+  size_t interfaces() const { return joined_.size(); }
+
+ private:
+  Beacon(EventLoop& loop, const ClusterSecret* secret, const DiscoveryOptions& options,
+         std::function<void(const Found&)> on_found);
+  Result<void> Open();
+  void Join();
+  void Announce();
+  void Receive(int fd, FdWatch& watch);
+  void Handle(std::span<const uint8_t> bytes, const sockaddr_in& from);
+  std::array<uint8_t, BeaconPacket::kBytes> Packet(bool reply);
+  bool WithinRate(uint32_t source, bool loopback);
+  bool InScope(const Interface& one) const;
+
+  struct Bucket {
+    double tokens = 0;
+    Time last{};
+  };
+
+  EventLoop& loop_;
+  const ClusterSecret* secret_;
+  const DiscoveryOptions options_;
+  std::function<void(const Found&)> on_found_;
+  Rng rng_;
+  Fd listen_;  // the shared port: what everybody announces
+  Fd talk_;    // a port of our own: announces go out from it and replies come back to it
+  std::unique_ptr<FdWatch> listen_watch_;
+  std::unique_ptr<FdWatch> talk_watch_;
+  Timer timer_;
+  unsigned burst_ = 0;
+  std::vector<Interface> joined_;
+  std::deque<ClusterSecret::Nonce> own_;  // nonces sent lately: multicast brings our own packets back
+  std::map<uint32_t, Bucket> sources_;
+  Bucket total_;
+};
+
+}  // namespace exo::net

@@ -1,0 +1,106 @@
+#include "net/discovery.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/log.h"
+#include "net/beacon.h"
+#include "net/interfaces.h"
+#include "net/mdns.h"
+#include "sys/system.h"
+
+namespace exo::net {
+namespace {
+
+// A stranger's node counts for so long after its last announcement (every 10 s).
+constexpr Time kForeignFor = std::chrono::minutes(1);
+constexpr size_t kMaxForeign = 256;
+
+class DiscoveryImpl final : public Discovery {
+ public:
+  DiscoveryImpl(EventLoop& loop, const ClusterSecret* secret, DiscoveryOptions options,
+                std::function<void(const Found&)> on_found)
+      : loop_(loop), secret_(secret), options_(options), on_found_(std::move(on_found)) {
+    if (options_.beacon) StartBeacon();
+    StartMdns();
+    if (options_.scope == DiscoveryScope::kLan) {
+      changes_ = std::make_unique<InterfaceChanges>(loop_, [this] {
+        StartMdns();  // its records name the addresses
+        Refresh();
+      });
+    }
+  }
+
+  void Refresh() override {
+    if (beacon_) beacon_->Burst();
+  }
+
+  uint32_t foreign_nodes() const override {
+    const Time now = sys::Now();
+    return static_cast<uint32_t>(std::count_if(foreign_.begin(), foreign_.end(), [now](const auto& entry) {
+      return now - entry.second < kForeignFor;
+    }));
+  }
+
+  std::string Describe() const override {
+    std::string text = beacon_ ? fmt::format("beacon: on UDP port {}, {} addresses", options_.beacon_port,
+                                             beacon_->interfaces())
+                               : "beacon: " + beacon_state_;
+    return text + "; mDNS: " + (mdns_ ? "on" : mdns_state_);
+  }
+
+ private:
+  void StartBeacon() {
+    auto beacon = Beacon::Start(loop_, secret_, options_, [this](const Found& found) { Take(found); });
+    if (beacon) {
+      beacon_ = std::move(*beacon);
+    } else {
+      beacon_state_ = beacon.error().message;
+      LOG(kWarning, "discovery without beacon: {}", beacon_state_);
+    }
+  }
+
+  void StartMdns() {
+    mdns_.reset();
+    // The library leaves the loopback interface alone; the beacon is enough there.
+    if (!options_.mdns || options_.scope == DiscoveryScope::kLoopback) return;
+    auto mdns = Mdns::Start(loop_, secret_, options_.port, [this](const Found& found) { Take(found); });
+    if (mdns) {
+      mdns_ = std::move(*mdns);
+    } else {
+      mdns_state_ = mdns.error().message;
+      LOG(kWarning, "discovery without mDNS: {}", mdns_state_);
+    }
+  }
+
+  void Take(const Found& found) {
+    if (!found.same_cluster) {
+      const Time now = sys::Now();
+      if (foreign_.size() >= kMaxForeign) {
+        std::erase_if(foreign_, [now](const auto& entry) { return now - entry.second >= kForeignFor; });
+      }
+      if (foreign_.size() < kMaxForeign || foreign_.contains(found.address)) foreign_[found.address] = now;
+    }
+    on_found_(found);
+  }
+
+  EventLoop& loop_;
+  const ClusterSecret* secret_;
+  const DiscoveryOptions options_;
+  std::function<void(const Found&)> on_found_;
+  std::map<wire::Address, Time> foreign_;  // when last heard
+  std::string beacon_state_ = "off";
+  std::string mdns_state_ = "off";
+  std::unique_ptr<Beacon> beacon_;
+  std::unique_ptr<Mdns> mdns_;
+  std::unique_ptr<InterfaceChanges> changes_;
+};
+
+}  // namespace
+
+std::unique_ptr<Discovery> Discovery::Start(EventLoop& loop, const ClusterSecret* secret, DiscoveryOptions options,
+                                            std::function<void(const Found&)> on_found) {
+  return std::make_unique<DiscoveryImpl>(loop, secret, options, std::move(on_found));
+}
+
+}  // namespace exo::net

@@ -1,0 +1,90 @@
+#include "net/discovery.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "net/beacon.h"
+#include "net/test_node.h"
+
+namespace exo::net::test {
+namespace {
+
+TEST(BeaconPacketTest, RoundTripAndNothingElse) {
+  BeaconPacket packet{.reply = true, .port = 0x1234};
+  for (size_t i = 0; i < packet.nonce.size(); ++i) packet.nonce[i] = static_cast<uint8_t>(i);
+  packet.tag = {9, 8, 7, 6, 5, 4, 3, 2};
+  auto bytes = EncodeBeacon(packet);
+  const auto parsed = ParseBeacon(bytes);
+  ASSERT_TRUE(parsed);
+  EXPECT_TRUE(parsed->reply);
+  EXPECT_EQ(parsed->port, packet.port);
+  EXPECT_EQ(parsed->nonce, packet.nonce);
+  EXPECT_EQ(parsed->tag, packet.tag);
+  EXPECT_FALSE(ParseBeacon(std::span(bytes).first(31)));
+  for (const size_t at : {0u, 3u, 4u, 5u}) {
+    auto bad = bytes;
+    bad[at] ^= 0x40;
+    EXPECT_FALSE(ParseBeacon(bad)) << at;
+  }
+  packet.port = 0;
+  EXPECT_FALSE(ParseBeacon(EncodeBeacon(packet)));
+}
+
+TEST(BeaconPacketTest, OnlyMembersKnowTheTag) {
+  const auto secret = ClusterSecret::Create();
+  const ClusterSecret::Nonce nonce{1, 2, 3};
+  EXPECT_EQ(secret->BeaconTag(nonce, 5), secret->BeaconTag(nonce, 5));
+  EXPECT_NE(secret->BeaconTag(nonce, 5), secret->BeaconTag(nonce, 6));
+  EXPECT_NE(secret->BeaconTag(nonce, 5), ClusterSecret::Create()->BeaconTag(nonce, 5));
+}
+
+// A node that only looks around.
+struct Looker {
+  Looker(const std::string& text, uint16_t own_port, uint16_t beacon_port) : secret(*ClusterSecret::Parse(text)) {
+    thread.On([&] {
+      discovery = Discovery::Start(thread.loop(), secret.get(),
+                                   {.scope = DiscoveryScope::kLoopback, .port = own_port, .beacon_port = beacon_port},
+                                   [this](const Found& one) {
+                                     const std::lock_guard lock(mutex);
+                                     (one.same_cluster ? ours : others).insert(one.address.port);
+                                     hosts.insert(one.address.host);
+                                     changed.notify_all();
+                                   });
+    });
+  }
+  ~Looker() {
+    thread.On([&] { discovery.reset(); });
+  }
+  bool Wait(const std::function<bool()>& ready) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::seconds(5), ready);
+  }
+
+  std::unique_ptr<ClusterSecret> secret;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::set<uint16_t> ours, others;  // guarded by mutex
+  std::set<std::string> hosts;
+  LoopThread thread;
+  std::unique_ptr<Discovery> discovery;
+};
+
+TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
+  const uint16_t beacon_port = static_cast<uint16_t>(30000 + ::getpid() % 20000);  // not another test run's
+  const std::string secret = NewSecret();
+  Looker stranger(NewSecret(), 9, beacon_port);
+  const Time start = sys::Now();
+  Looker a(secret, 1001, beacon_port), b(secret, 1002, beacon_port), c(secret, 1003, beacon_port);
+  EXPECT_TRUE(a.Wait([&] { return a.ours == std::set<uint16_t>{1002, 1003}; }));
+  EXPECT_TRUE(b.Wait([&] { return b.ours == std::set<uint16_t>{1001, 1003}; }));
+  EXPECT_TRUE(c.Wait([&] { return c.ours == std::set<uint16_t>{1001, 1002}; }));
+  // Replies make it immediate; the second announcement would come after a second.
+  EXPECT_LT(sys::Now() - start, std::chrono::milliseconds(500));
+  EXPECT_TRUE(stranger.Wait([&] { return stranger.others.size() == 3; }));
+  EXPECT_TRUE(stranger.ours.empty());
+  EXPECT_EQ(stranger.thread.On([&] { return stranger.discovery->foreign_nodes(); }), 3u);
+  EXPECT_EQ(a.hosts, std::set<std::string>{"127.0.0.1"});
+}
+
+}  // namespace
+}  // namespace exo::net::test
