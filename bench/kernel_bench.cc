@@ -83,8 +83,8 @@ struct Matrix {
   Weights weights;
 };
 
-void Products(benchmark::State& state, const Kernels* k, DType type, size_t rows, size_t cols, size_t tokens,
-              bool bytes) {
+void Products(benchmark::State& state, const Kernels* k, DType type, size_t rows, size_t cols,
+              size_t tokens, bool bytes) {
   SetFloatMode();
   Matrix matrix(*k, type, rows, cols);
   const ActivationKind kind = KindFor(type);
@@ -115,7 +115,8 @@ void Read(benchmark::State& state) {
     }
     for (uint64_t& sum : sums) benchmark::DoNotOptimize(sum);
   }
-  state.counters["GB/s"] = benchmark::Counter(1e-9 * kBytes, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] =
+      benchmark::Counter(1e-9 * kBytes, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void Preparation(benchmark::State& state, const Kernels* k, ActivationKind kind, bool norm) {
@@ -125,7 +126,8 @@ void Preparation(benchmark::State& state, const Kernels* k, ActivationKind kind,
   Memory out(k->ActivationBytes(kind, kTokens, kCols));
   for (auto _ : state) {
     if (norm) {
-      k->NormPrepare(kind, x.data(), kCols, gain.data(), 1e-5f, kTokens, kCols, 0, kTokens, out.data());
+      k->NormPrepare(kind, x.data(), kCols, gain.data(), 1e-5f, kTokens, kCols, 0, kTokens,
+                     out.data());
     } else {
       k->Prepare(kind, x.data(), kCols, kTokens, kCols, 0, kTokens, out.data());
     }
@@ -140,12 +142,13 @@ void Silu(benchmark::State& state, const Kernels* k) {
   const auto x = Values(kN, 3);
   std::vector<float> out(kN);
   for (auto _ : state) k->SiluMul(x.data(), x.data(), kN, out.data());
-  state.counters["Gvalues/s"] = benchmark::Counter(1e-9 * kN, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["Gvalues/s"] =
+      benchmark::Counter(1e-9 * kN, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // One layer of 8 KV heads; decode: GB/s of cache read, prefill: GFLOP/s of both products.
-void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, size_t group, size_t positions,
-            size_t tokens) {
+void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, size_t group,
+            size_t positions, size_t tokens) {
   SetFloatMode();
   constexpr size_t kHeads = 8;
   const size_t bytes = positions * dim * (type == KvType::kF16 ? 2 : 4);
@@ -154,7 +157,8 @@ void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, 
   KvHead heads[kHeads];
   for (size_t h = 0; h < kHeads; ++h) {
     heads[h] = {type, dim, cache.data() + 2 * h * bytes, cache.data() + (2 * h + 1) * bytes};
-    for (size_t p = 0; p < positions; ++p) k->StoreKv(heads[h], p, x.data() + p * dim, x.data() + p * dim);
+    for (size_t p = 0; p < positions; ++p)
+      k->StoreKv(heads[h], p, x.data() + p * dim, x.data() + p * dim);
   }
   Memory scratch(k->AttentionScratchBytes(positions, group, dim));
   const size_t stride = group * dim;
@@ -162,8 +166,8 @@ void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, 
   std::vector<float> out(tokens * stride);
   for (auto _ : state) {
     for (const KvHead& head : heads) {
-      k->Attention(head, q.data(), stride, positions - tokens, tokens, group, 0.125f, scratch.data(), out.data(),
-                   stride);
+      k->Attention(head, q.data(), stride, positions - tokens, tokens, group, 0.125f,
+                   scratch.data(), out.data(), stride);
     }
   }
   const double pairs = static_cast<double>(tokens * (2 * positions - tokens + 1)) / 2;
@@ -180,7 +184,8 @@ void Register(const std::string& name, F f) {
 
 void RegisterSet(const Kernels* k) {
   const std::string isa(IsaName(k->isa()));
-  for (const DType type : {DType::kQ4_0, DType::kQ8_0, DType::kQ6_K, DType::kF16, DType::kBF16, DType::kF32}) {
+  for (const DType type :
+       {DType::kQ4_0, DType::kQ8_0, DType::kQ6_K, DType::kF16, DType::kBF16, DType::kF32}) {
     const std::string tail = "/" + std::string(tensor::Info(type).name) + "/" + isa;
     for (const size_t cols : {2048, 8192}) {
       const std::string shape = "/K" + std::to_string(cols) + "/tokens512";
@@ -189,25 +194,30 @@ void RegisterSet(const Kernels* k) {
       });
     }
     for (const size_t tokens : {1, 2, 4, 8, 16}) {
-      Register("decode" + tail + "/K2048/tokens" + std::to_string(tokens), [=](benchmark::State& s) {
-        Products(s, k, type, 192 << 20 >> 11, 2048, tokens, true);
-      });
+      Register(
+          "decode" + tail + "/K2048/tokens" + std::to_string(tokens),
+          [=](benchmark::State& s) { Products(s, k, type, 192 << 20 >> 11, 2048, tokens, true); });
     }
   }
   for (const bool norm : {false, true}) {
     const std::string name = norm ? "norm_prepare/" : "prepare/";
-    Register(name + "q8x32/" + isa, [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kQ8x32, norm); });
-    Register(name + "q8x128/" + isa, [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kQ8x128, norm); });
-    Register(name + "float/" + isa, [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kFloat, norm); });
+    Register(name + "q8x32/" + isa,
+             [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kQ8x32, norm); });
+    Register(name + "q8x128/" + isa,
+             [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kQ8x128, norm); });
+    Register(name + "float/" + isa,
+             [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kFloat, norm); });
   }
   Register("silu_mul/" + isa, [=](benchmark::State& s) { Silu(s, k); });
   for (const KvType type : {KvType::kF16, KvType::kF32}) {
     for (const size_t dim : {64, 128}) {
       for (const size_t positions : {4096, 16384}) {
-        const std::string name = "/" + std::string(KvTypeName(type)) + "/" + isa + "/dim" + std::to_string(dim) +
-                                 "/positions" + std::to_string(positions);
-        Register("attention_decode" + name, [=](benchmark::State& s) { Attend(s, k, type, dim, 4, positions, 1); });
-        Register("attention_prefill" + name, [=](benchmark::State& s) { Attend(s, k, type, dim, 4, positions, 64); });
+        const std::string name = "/" + std::string(KvTypeName(type)) + "/" + isa + "/dim" +
+                                 std::to_string(dim) + "/positions" + std::to_string(positions);
+        Register("attention_decode" + name,
+                 [=](benchmark::State& s) { Attend(s, k, type, dim, 4, positions, 1); });
+        Register("attention_prefill" + name,
+                 [=](benchmark::State& s) { Attend(s, k, type, dim, 4, positions, 64); });
       }
     }
   }

@@ -67,8 +67,8 @@ Pair Divide(Pair a, Pair b) {
 
 constexpr Pair kLn2 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
 
-// log(x) = k ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), x = m 2^k with m in [0.7, 1.42): s^2 < 0.0295, so
-// that 22 terms reach 2^-110.
+// log(x) = k ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), x = m 2^k with m in [0.7, 1.42): s^2 <
+// 0.0295, so that 22 terms reach 2^-110.
 Pair Log(double x) {
   const uint64_t bits = std::bit_cast<uint64_t>(x);
   int k = static_cast<int>(bits >> 52) - 1023;
@@ -111,8 +111,8 @@ double ExpOf(Pair x) {
 
 }  // namespace
 
-// Cody and Waite: pi/2 in three parts of 33 bits, so that n times the first two is exact for n < 2^20.
-// Taylor on |r| <= pi/4: the first dropped terms are r^19/19! < 2^-63 and r^20/20! < 2^-68.
+// Cody and Waite: pi/2 in three parts of 33 bits, so that n times the first two is exact for n <
+// 2^20. Taylor on |r| <= pi/4: the first dropped terms are r^19/19! < 2^-63 and r^20/20! < 2^-68.
 SinCos SinCosOf(double x) {
   constexpr double kRound = 6755399441055744.0;
   const double scaled = x * 0x1.45f306dc9c883p-1;

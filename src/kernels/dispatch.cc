@@ -16,7 +16,9 @@ std::string_view IsaName(Isa isa) {
   return "?";
 }
 
-std::string_view KvTypeName(KvType type) { return type == KvType::kF16 ? "f16" : "f32"; }
+std::string_view KvTypeName(KvType type) {
+  return type == KvType::kF16 ? "f16" : "f32";
+}
 
 ActivationKind KindFor(tensor::DType weights) {
   switch (weights) {

@@ -16,7 +16,8 @@ namespace {
 // |got - exact| in units of the last place of the rounded exact value.
 double Ulps(float got, double exact) {
   const auto rounded = static_cast<float>(exact);
-  const double ulp = static_cast<double>(std::nextafter(std::fabs(rounded), INFINITY)) - std::fabs(rounded);
+  const double ulp =
+      static_cast<double>(std::nextafter(std::fabs(rounded), INFINITY)) - std::fabs(rounded);
   return std::fabs(static_cast<double>(got) - exact) / ulp;
 }
 
@@ -84,7 +85,8 @@ TEST(Binary64Test, PowersAgreeWithLongDouble) {
   for (const double base : {1.5, 2.0, 1e4, 5e5, 1e6, 1e7}) {
     for (int dim = 2; dim <= 256; dim += 2) {
       for (int i = 0; i < dim; i += 2) {
-        const long double exact = std::pow(static_cast<long double>(base), -static_cast<long double>(i) / dim);
+        const long double exact =
+            std::pow(static_cast<long double>(base), -static_cast<long double>(i) / dim);
         worst = std::max(worst, std::fabs(InversePower(base, i, dim) / exact - 1));
       }
     }

@@ -10,13 +10,17 @@ namespace exo::kernels {
 
 #if defined(__x86_64__)
 
-// Masks for every exception, rounding to nearest, neither FTZ nor DAZ; the low six bits are flags that
-// any operation may set.
+// Masks for every exception, rounding to nearest, neither FTZ nor DAZ; the low six bits are flags
+// that any operation may set.
 constexpr uint32_t kMxcsr = 0x1f80;
 constexpr uint32_t kMxcsrFlags = 0x3f;
 
-void SetFloatMode() { _mm_setcsr(kMxcsr); }
-bool FloatModeIsRight() { return (_mm_getcsr() & ~kMxcsrFlags) == kMxcsr; }
+void SetFloatMode() {
+  _mm_setcsr(kMxcsr);
+}
+bool FloatModeIsRight() {
+  return (_mm_getcsr() & ~kMxcsrFlags) == kMxcsr;
+}
 
 #elif defined(__aarch64__)
 
@@ -33,7 +37,9 @@ bool FloatModeIsRight() {
 #else  // WebAssembly and others have one mode only
 
 void SetFloatMode() {}
-bool FloatModeIsRight() { return true; }
+bool FloatModeIsRight() {
+  return true;
+}
 
 #endif
 

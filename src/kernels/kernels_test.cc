@@ -1,5 +1,7 @@
-// Every kernel set of this machine against the reference, bit for bit (each NaN as one value), over odd
-// shapes and hard values; and a planted one-bit error that the comparison must find.
+// Every kernel set of this machine against the reference, bit for bit (each NaN as one value), over
+// odd shapes and hard values; and a planted one-bit error that the comparison must find.
+#include "kernels/kernels.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -13,7 +15,6 @@
 
 #include "base/random.h"
 #include "kernels/elementary.h"
-#include "kernels/kernels.h"
 #include "kernels/numerics.h"
 #include "tensor/dtype.h"
 #include "tensor/float16.h"
@@ -40,7 +41,9 @@ class Buffer {
   std::vector<Line> lines_;
 };
 
-uint32_t Bits(float x) { return std::isnan(x) ? 0x7fc00000 : std::bit_cast<uint32_t>(x); }
+uint32_t Bits(float x) {
+  return std::isnan(x) ? 0x7fc00000 : std::bit_cast<uint32_t>(x);
+}
 
 // The index of the first difference, or -1.
 int64_t FirstDifference(const std::vector<float>& a, const std::vector<float>& b) {
@@ -62,14 +65,15 @@ testing::AssertionResult Same(const std::vector<float>& expected, const std::vec
 // What the values of a test look like.
 enum class Hard {
   kPlain,      // ordinary numbers
-  kExtremes,   // zeros, denormals, blocks near 2^-64, 1e18: results stay finite, or NaN would hide them
+  kExtremes,   // zeros, denormals, blocks near 2^-64, 1e18: results stay finite, or NaN would hide
+               // them
   kNonFinite,  // plain with a NaN, an infinity and values that overflow planted
 };
 
 std::vector<float> Values(size_t n, Hard hard, uint64_t seed) {
-  static constexpr float kTable[] = {0.0f,     -0.0f,     1e-40f,  -1e-45f, 0x1p-64f, 0x1.fffffep-65f,
-                                     -0x1p-64f, 1e18f,    -1e17f,  1e-30f,  0.5f,     1.5f,
-                                     1e-20f,   0x1p-126f, 127.0f, -0x1p-38f};
+  static constexpr float kTable[] = {
+      0.0f,   -0.0f,  1e-40f, -1e-45f, 0x1p-64f, 0x1.fffffep-65f, -0x1p-64f, 1e18f,
+      -1e17f, 1e-30f, 0.5f,   1.5f,    1e-20f,   0x1p-126f,       127.0f,    -0x1p-38f};
   Rng rng(seed);
   std::vector<float> x(n);
   float block_scale = 1;
@@ -96,7 +100,8 @@ std::vector<float> Values(size_t n, Hard hard, uint64_t seed) {
 
 // Random blocks; extremes also take code bytes 0x80 and 0xff and every kind of f16 scale.
 std::vector<std::byte> WeightRows(DType type, size_t rows, size_t cols, Hard hard, uint64_t seed) {
-  static constexpr uint16_t kScales[] = {0x0001, 0x83ff, 0x0000, 0x8000, 0x7bff, 0xfbff, 0xa000, 0x3c00};
+  static constexpr uint16_t kScales[] = {0x0001, 0x83ff, 0x0000, 0x8000,
+                                         0x7bff, 0xfbff, 0xa000, 0x3c00};
   Rng rng(seed);
   const tensor::DTypeInfo& info = tensor::Info(type);
   std::vector<std::byte> bytes(rows * (cols / info.block_values) * info.block_bytes);
@@ -119,7 +124,8 @@ std::vector<std::byte> WeightRows(DType type, size_t rows, size_t cols, Hard har
       bytes[block + i] = static_cast<std::byte>(byte);
     }
     uint16_t scale = static_cast<uint16_t>(0x1c00 + rng.Below(0x800) + rng.Below(2) * 0x8000);
-    if (hard == Hard::kExtremes && rng.Below(3) == 0) scale = kScales[rng.Below(std::size(kScales))];
+    if (hard == Hard::kExtremes && rng.Below(3) == 0)
+      scale = kScales[rng.Below(std::size(kScales))];
     if (hard == Hard::kNonFinite && rng.Below(64) == 0) scale = rng.Below(2) != 0 ? 0x7c00 : 0x7e01;
     std::memcpy(bytes.data() + block + scale_at, &scale, 2);
   }
@@ -145,13 +151,15 @@ std::vector<float> Product(const Kernels& k, const ProductCase& c, bool normed, 
   const ActivationKind kind = KindFor(c.type);
   Buffer prepared(k.ActivationBytes(kind, c.tokens, c.cols));
   if (normed) {
-    k.NormPrepare(kind, x.data(), stride, gain.data(), 1e-5f, c.tokens, c.cols, 0, c.tokens, prepared.data());
+    k.NormPrepare(kind, x.data(), stride, gain.data(), 1e-5f, c.tokens, c.cols, 0, c.tokens,
+                  prepared.data());
   } else {
     k.Prepare(kind, x.data(), stride, c.tokens, c.cols, 0, c.tokens, prepared.data());
   }
   const size_t out_stride = c.rows + 5;
   std::vector<float> out(c.tokens * out_stride, 0.25f);  // the gap shows stray writes
-  k.MatMul(w, {kind, c.tokens, c.cols, prepared.data()}, 0, w.panels(), out.data(), out_stride, add);
+  k.MatMul(w, {kind, c.tokens, c.cols, prepared.data()}, 0, w.panels(), out.data(), out_stride,
+           add);
   return out;
 }
 
@@ -165,11 +173,13 @@ class IsaTest : public testing::TestWithParam<Isa> {
   const Kernels& k() const { return *kernels_; }
 
   void CompareProduct(const ProductCase& c, bool normed = false, bool add = false) {
-    SCOPED_TRACE(testing::Message() << tensor::Info(c.type).name << " " << c.rows << "x" << c.cols
-                                    << " tokens " << c.tokens << " hard " << static_cast<int>(c.hard));
+    SCOPED_TRACE(testing::Message()
+                 << tensor::Info(c.type).name << " " << c.rows << "x" << c.cols << " tokens "
+                 << c.tokens << " hard " << static_cast<int>(c.hard));
     const auto expected = Product(Reference(), c, normed, add);
     if (c.hard != Hard::kNonFinite) {
-      EXPECT_TRUE(std::all_of(expected.begin(), expected.end(), [](float v) { return std::isfinite(v); }));
+      EXPECT_TRUE(
+          std::all_of(expected.begin(), expected.end(), [](float v) { return std::isfinite(v); }));
     }
     EXPECT_TRUE(Same(expected, Product(k(), c, normed, add)));
   }
@@ -181,7 +191,8 @@ class IsaTest : public testing::TestWithParam<Isa> {
 INSTANTIATE_TEST_SUITE_P(All, IsaTest, testing::Values(Isa::kAvx2, Isa::kAvx512),
                          [](const auto& info) { return std::string(IsaName(info.param)); });
 
-constexpr DType kTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ6_K};
+constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
+                            DType::kQ8_0, DType::kQ4_0, DType::kQ6_K};
 
 TEST_P(IsaTest, ProductsEqualTheReferenceOverShapes) {
   for (const DType type : kTypes) {
@@ -199,7 +210,8 @@ TEST_P(IsaTest, ProductsEqualTheReferenceOverShapes) {
 TEST_P(IsaTest, ProductsEqualTheReferenceOverRowsAndTokens) {
   for (const DType type : kTypes) {
     const size_t cols = type == DType::kQ6_K ? 256 : 160;
-    for (size_t rows = 1; rows <= 37; ++rows) CompareProduct({type, rows, cols, 2, Hard::kExtremes});
+    for (size_t rows = 1; rows <= 37; ++rows)
+      CompareProduct({type, rows, cols, 2, Hard::kExtremes});
     for (size_t tokens = 1; tokens <= 17; ++tokens) {
       CompareProduct({type, 16, cols, tokens, Hard::kExtremes});
       CompareProduct({type, 19, cols, tokens, Hard::kPlain}, /*normed=*/true, /*add=*/true);
@@ -219,7 +231,8 @@ TEST_P(IsaTest, WholeCodeRangeIsExact) {
         const tensor::DTypeInfo& info = tensor::Info(type);
         std::vector<std::byte> bytes(rows * cols / info.block_values * info.block_bytes,
                                      static_cast<std::byte>(fill));
-        for (size_t at = type == DType::kQ6_K ? 208 : 0; at < bytes.size(); at += info.block_bytes) {
+        for (size_t at = type == DType::kQ6_K ? 208 : 0; at < bytes.size();
+             at += info.block_bytes) {
           bytes[at] = std::byte{0x55};
           bytes[at + 1] = std::byte{0x2d};
         }
@@ -271,7 +284,8 @@ TEST_P(IsaTest, SplittingChangesNothing) {
     EXPECT_EQ(packed.size(), 5 * panel);
     EXPECT_EQ(panel % 64, 0u);
     for (size_t p = 0; p < w.panels(); ++p) {
-      k().Pack(c.type, c.rows, c.cols, p, 1, rows.data() + p * 16 * row_bytes, packed.data() + p * panel);
+      k().Pack(c.type, c.rows, c.cols, p, 1, rows.data() + p * 16 * row_bytes,
+               packed.data() + p * panel);
     }
     w.data = packed.data();
     const size_t stride = c.cols + 3, out_stride = c.rows + 5;
@@ -291,7 +305,8 @@ TEST_P(IsaTest, SplittingChangesNothing) {
     for (size_t t = 0; t < c.tokens; ++t) {
       Buffer single(k().ActivationBytes(kind, 1, c.cols));
       k().Prepare(kind, x.data() + t * stride, stride, 1, c.cols, 0, 1, single.data());
-      k().MatMul(w, {kind, 1, c.cols, single.data()}, 0, 5, out.data() + t * out_stride, out_stride, false);
+      k().MatMul(w, {kind, 1, c.cols, single.data()}, 0, 5, out.data() + t * out_stride, out_stride,
+                 false);
     }
     EXPECT_TRUE(Same(whole, out));
   }
@@ -320,8 +335,10 @@ TEST_P(IsaTest, RowOperationsEqualTheReference) {
 
 TEST_P(IsaTest, SiluEqualsTheReferenceOverAllMagnitudes) {
   std::vector<float> x;
-  for (uint64_t bits = 0; bits < 1ull << 32; bits += 20011) x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
-  for (const float edge : {-87.0f, 88.7228317f, 88.72284f, -88.0f, 87.0f, kInf, -kInf}) x.push_back(edge);
+  for (uint64_t bits = 0; bits < 1ull << 32; bits += 20011)
+    x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+  for (const float edge : {-87.0f, 88.7228317f, 88.72284f, -88.0f, 87.0f, kInf, -kInf})
+    x.push_back(edge);
   const std::vector<float> ones(x.size(), 1.0f);
   std::vector<float> expected(x.size()), got(x.size());
   Reference().SiluMul(x.data(), ones.data(), x.size(), expected.data());
@@ -330,7 +347,8 @@ TEST_P(IsaTest, SiluEqualsTheReferenceOverAllMagnitudes) {
 }
 
 TEST_P(IsaTest, RopeEqualsTheReference) {
-  for (const auto& [head_dim, rotary_dim] : {std::pair<size_t, size_t>{64, 64}, {128, 128}, {80, 32}, {20, 20}, {96, 72}}) {
+  for (const auto& [head_dim, rotary_dim] :
+       {std::pair<size_t, size_t>{64, 64}, {128, 128}, {80, 32}, {20, 20}, {96, 72}}) {
     for (const RopeStyle style : {RopeStyle::kInterleaved, RopeStyle::kHalves}) {
       std::vector<float> cos(rotary_dim / 2), sin(rotary_dim / 2);
       RopeAngles(RopeFrequencies(rotary_dim, 10000, 1, nullptr), 1234, cos.data(), sin.data());
@@ -368,11 +386,12 @@ std::vector<float> Attend(const Kernels& set, const AttentionCase& c, size_t ste
   for (size_t t = 0; t < c.tokens; t += step) {
     const size_t n = std::min(step, c.tokens - t);
     for (; stored < c.first + t + n; ++stored) {
-      set.StoreKv(kv, stored, keys.data() + stored * c.head_dim, values.data() + stored * c.head_dim);
+      set.StoreKv(kv, stored, keys.data() + stored * c.head_dim,
+                  values.data() + stored * c.head_dim);
     }
     Buffer scratch(set.AttentionScratchBytes(c.first + t + n, c.group, c.head_dim));
-    set.Attention(kv, q.data() + t * stride, stride, c.first + t, n, c.group, 0.125f, scratch.data(),
-                  out.data() + t * stride, stride);
+    set.Attention(kv, q.data() + t * stride, stride, c.first + t, n, c.group, 0.125f,
+                  scratch.data(), out.data() + t * stride, stride);
   }
   return out;
 }
@@ -381,12 +400,13 @@ TEST_P(IsaTest, AttentionEqualsTheReference) {
   for (const KvType type : {KvType::kF16, KvType::kF32}) {
     for (const size_t head_dim : {64, 80, 128, 20}) {
       for (const size_t group : {1, 2, 3, 4, 7}) {
-        for (const auto& [first, tokens] : {std::pair<size_t, size_t>{0, 1}, {0, 19}, {15, 3}, {250, 20}, {599, 1}, {760, 17}}) {
+        for (const auto& [first, tokens] :
+             {std::pair<size_t, size_t>{0, 1}, {0, 19}, {15, 3}, {250, 20}, {599, 1}, {760, 17}}) {
           for (const Hard hard : {Hard::kPlain, Hard::kExtremes, Hard::kNonFinite}) {
             const AttentionCase c{type, head_dim, group, first, tokens, hard};
             if (hard != Hard::kPlain && (group > 3 || head_dim > 80)) continue;
-            SCOPED_TRACE(testing::Message() << KvTypeName(type) << " dim " << head_dim << " group " << group
-                                            << " first " << first << " tokens " << tokens);
+            SCOPED_TRACE(testing::Message() << KvTypeName(type) << " dim " << head_dim << " group "
+                                            << group << " first " << first << " tokens " << tokens);
             EXPECT_TRUE(Same(Attend(Reference(), c, tokens), Attend(k(), c, tokens)));
           }
         }
@@ -420,7 +440,8 @@ TEST_P(IsaTest, CacheBytesEqualTheReference) {
     const auto run = [&](const Kernels& set) {
       Buffer k(bytes), v(bytes);
       const KvHead kv{type, dim, k.data(), v.data()};
-      for (size_t p = 0; p < positions; ++p) set.StoreKv(kv, p, x.data() + p * dim, y.data() + p * dim);
+      for (size_t p = 0; p < positions; ++p)
+        set.StoreKv(kv, p, x.data() + p * dim, y.data() + p * dim);
       std::vector<std::byte> all(k.data(), k.data() + bytes);
       all.insert(all.end(), v.data(), v.data() + bytes);
       return all;
@@ -450,8 +471,8 @@ TEST_P(IsaTest, PlantedOneBitErrorIsFound) {
     Buffer prepared(k().ActivationBytes(ActivationKind::kQ8x32, 1, c.cols));
     k().Prepare(ActivationKind::kQ8x32, x.data(), c.cols, 1, c.cols, 0, 1, prepared.data());
     std::vector<float> out(16);
-    k().MatMul({c.type, 16, c.cols, packed.data()}, {ActivationKind::kQ8x32, 1, c.cols, prepared.data()}, 0, 1,
-               out.data(), 16, false);
+    k().MatMul({c.type, 16, c.cols, packed.data()},
+               {ActivationKind::kQ8x32, 1, c.cols, prepared.data()}, 0, 1, out.data(), 16, false);
     return out;
   };
   const auto before = run();

@@ -25,8 +25,12 @@ constexpr size_t kCols = 768;  // 6 leaves: an uneven tree
 struct alignas(64) Line {
   std::byte bytes[64];
 };
-std::vector<Line> Buffer(size_t bytes) { return std::vector<Line>(bytes / 64 + 1); }
-std::byte* Data(std::vector<Line>& lines) { return lines.data()->bytes; }
+std::vector<Line> Buffer(size_t bytes) {
+  return std::vector<Line>(bytes / 64 + 1);
+}
+std::byte* Data(std::vector<Line>& lines) {
+  return lines.data()->bytes;
+}
 
 class Recorder {
  public:
@@ -43,9 +47,10 @@ class Recorder {
   Sha256 hash_;
 };
 
-// Values of both signs over a range of magnitudes; with `hard`, also the ones on which wrong builds differ.
+// Values of both signs over a range of magnitudes; with `hard`, also the ones on which wrong builds
+// differ.
 std::vector<float> Values(size_t n, uint64_t stream, bool hard) {
-  constexpr std::array<float, 8> kHard = {0.0f,      -0.0f,  1e-40f, 0x1p-64f,
+  constexpr std::array<float, 8> kHard = {0.0f,      -0.0f, 1e-40f,   0x1p-64f,
                                           -0x1p-65f, 1e30f, 0x1p-30f, -3e-38f};
   Rng rng(kSeed, stream);
   std::vector<float> values(n);

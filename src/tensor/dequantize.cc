@@ -48,7 +48,8 @@ void ForEach(const std::byte* src, size_t block_bytes, size_t count, const Conve
 
 }  // namespace
 
-// 128 low-nibble bytes, then 64 bytes of four 2-bit high parts; each half of the block owns half of both.
+// 128 low-nibble bytes, then 64 bytes of four 2-bit high parts; each half of the block owns half of
+// both.
 void UnpackQ6K(const std::byte* block, int8_t* codes) {
   for (size_t half = 0; half < 2; ++half) {
     const std::byte* low = block + 64 * half;

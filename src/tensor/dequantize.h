@@ -3,7 +3,8 @@
 //   F32, F16, BF16   the number itself
 //   Q8_0             scale * code                       code -128..127
 //   Q4_0             scale * (code - 8)                 code 0..15
-//   Q6_K             scale * (sub_scale * (code - 32))  code 0..63, sub_scale -128..127 per 16 values
+//   Q6_K             scale * (sub_scale * (code - 32))  code 0..63, sub_scale -128..127 per 16
+//   values
 // Block formats: tensor/README.md. Reading is by bytes: `src` needs no alignment.
 #pragma once
 

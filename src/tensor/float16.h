@@ -1,7 +1,7 @@
-// Storage floats: f16 (IEEE binary16) and bf16. They are widened exactly and narrowed to nearest even;
-// all arithmetic is binary32 (docs/arithmetic.md, rule 1). Integers only, so that neither a compiler
-// flag nor a floating-point mode can change a result; the SIMD sets use the hardware's conversions,
-// which give the same bits (NaN payloads included).
+// Storage floats: f16 (IEEE binary16) and bf16. They are widened exactly and narrowed to nearest
+// even; all arithmetic is binary32 (docs/arithmetic.md, rule 1). Integers only, so that neither a
+// compiler flag nor a floating-point mode can change a result; the SIMD sets use the hardware's
+// conversions, which give the same bits (NaN payloads included).
 #pragma once
 
 #include <bit>

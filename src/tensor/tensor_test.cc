@@ -36,13 +36,13 @@ TEST(Float16Test, NarrowsToNearestEven) {
   EXPECT_EQ(FloatToHalf(65519.996f), 0x7bff);
   EXPECT_EQ(FloatToHalf(65520.0f), 0x7c00);
   EXPECT_EQ(FloatToHalf(-1e30f), 0xfc00);
-  EXPECT_EQ(FloatToHalf(1.0f + 0x1p-11f), 0x3c00);            // tie to even, down
-  EXPECT_EQ(FloatToHalf(1.0f + 3 * 0x1p-11f), 0x3c02);        // tie to even, up
+  EXPECT_EQ(FloatToHalf(1.0f + 0x1p-11f), 0x3c00);      // tie to even, down
+  EXPECT_EQ(FloatToHalf(1.0f + 3 * 0x1p-11f), 0x3c02);  // tie to even, up
   EXPECT_EQ(FloatToHalf(1.0f + 0x1p-11f + 0x1p-20f), 0x3c01);
-  EXPECT_EQ(FloatToHalf(0x1p-25f), 0x0000);                   // tie at half the smallest
+  EXPECT_EQ(FloatToHalf(0x1p-25f), 0x0000);  // tie at half the smallest
   EXPECT_EQ(FloatToHalf(0x1.000002p-25f), 0x0001);
   EXPECT_EQ(FloatToHalf(3 * 0x1p-25f), 0x0002);
-  EXPECT_EQ(FloatToHalf(0x1.ffep-15f), 0x0400);               // rounds up into the normal range
+  EXPECT_EQ(FloatToHalf(0x1.ffep-15f), 0x0400);  // rounds up into the normal range
   EXPECT_EQ(FloatToHalf(-0.0f), 0x8000);
 }
 
@@ -95,7 +95,7 @@ TEST(DequantizeTest, Q4LowNibblesComeFirst) {
 
 TEST(DequantizeTest, Q6KJoinsNibblesAndHighBits) {
   std::vector<uint8_t> block(210, 0);
-  block[0] = 0x5f;           // low nibbles: value 0 gets 15, value 64 gets 5
+  block[0] = 0x5f;             // low nibbles: value 0 gets 15, value 64 gets 5
   block[128] = 0b01'10'00'11;  // high bits: value 0 gets 3, 32 gets 0, 64 gets 2, 96 gets 1
   for (int i = 0; i < 16; ++i) block[192 + i] = static_cast<uint8_t>(i - 8);
   block[208] = 0x00;

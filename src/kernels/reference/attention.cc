@@ -57,7 +57,8 @@ void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) 
   }
 }
 
-void AttendHead(const KvHead& kv, const float* q, size_t positions, float scale, float* p, float* out) {
+void AttendHead(const KvHead& kv, const float* q, size_t positions, float scale, float* p,
+                float* out) {
   for (size_t j = 0; j < positions; ++j) p[j] = Score(kv, q, j, scale);
   float max = p[0];  // NaN scores need no care here: one makes every output NaN below
   for (size_t j = 1; j < positions; ++j) max = p[j] > max ? p[j] : max;

@@ -13,12 +13,12 @@ namespace {
 constexpr size_t kLeaf = 128;
 
 float HalfAt(const std::byte* at) {
-  return tensor::HalfToFloat(static_cast<uint16_t>(static_cast<uint16_t>(at[0]) |
-                                                   static_cast<uint16_t>(at[1]) << 8));
+  return tensor::HalfToFloat(
+      static_cast<uint16_t>(static_cast<uint16_t>(at[0]) | static_cast<uint16_t>(at[1]) << 8));
 }
 
-// A block's contribution. `sum` is exact; the conversion rounds to nearest even (only Q6_K sums with extreme
-// sub-scales pass 2^24).
+// A block's contribution. `sum` is exact; the conversion rounds to nearest even (only Q6_K sums
+// with extreme sub-scales pass 2^24).
 float Contribution(float weight_scale, float x_scale, int32_t sum) {
   const float scale = weight_scale * x_scale;
   return scale * static_cast<float>(sum);

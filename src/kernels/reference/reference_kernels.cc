@@ -1,6 +1,6 @@
 // Reference(): the operations of kernels.h put together from the definitions in this folder.
-// Layouts: a panel is its 16 rows of GGUF bytes, one after the other; prepared activations are, token by token,
-// the values (binary32 or int8) followed by the scales.
+// Layouts: a panel is its 16 rows of GGUF bytes, one after the other; prepared activations are,
+// token by token, the values (binary32 or int8) followed by the scales.
 #include <algorithm>
 #include <cstring>
 
@@ -21,13 +21,17 @@ using tensor::DType;
 
 constexpr size_t kStep = 128;  // columns prepared at a time: a multiple of every block
 
-constexpr size_t RoundUp64(size_t n) { return (n + 63) / 64 * 64; }
+constexpr size_t RoundUp64(size_t n) {
+  return (n + 63) / 64 * 64;
+}
 
 size_t FileRowBytes(DType type, size_t cols) {
   return cols / tensor::Info(type).block_values * tensor::Info(type).block_bytes;
 }
 
-size_t BlockOf(ActivationKind kind) { return kind == ActivationKind::kQ8x32 ? 32 : 128; }
+size_t BlockOf(ActivationKind kind) {
+  return kind == ActivationKind::kQ8x32 ? 32 : 128;
+}
 
 // Bytes of one token's prepared activations, and where its scales start.
 size_t TokenBytes(ActivationKind kind, size_t cols) {

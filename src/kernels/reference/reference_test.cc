@@ -58,7 +58,8 @@ TEST(QuantiseTest, TinyBlocksAreZeroAndNonFiniteOnesPoisoned) {
 class OneRow {
  public:
   // A [1, cols] matrix times one token by the reference.
-  static float Product(tensor::DType type, const std::vector<std::byte>& row, std::vector<float> x) {
+  static float Product(tensor::DType type, const std::vector<std::byte>& row,
+                       std::vector<float> x) {
     const Kernels& k = Reference();
     const size_t cols = x.size();
     std::vector<std::byte> packed(k.PackedBytes(type, 1, cols));
@@ -67,7 +68,8 @@ class OneRow {
     std::vector<std::byte> prepared(k.ActivationBytes(kind, 1, cols));
     k.Prepare(kind, x.data(), cols, 1, cols, 0, 1, prepared.data());
     float out = 0;
-    k.MatMul({type, 1, cols, packed.data()}, {kind, 1, cols, prepared.data()}, 0, 1, &out, 1, false);
+    k.MatMul({type, 1, cols, packed.data()}, {kind, 1, cols, prepared.data()}, 0, 1, &out, 1,
+             false);
     return out;
   }
 };
@@ -98,7 +100,8 @@ TEST(ProductTest, FloatLeavesStartFromTheirFirstTerm) {
   std::vector<std::byte> row(4 * 200);
   std::vector<float> weights(200, -0.0f);
   std::memcpy(row.data(), weights.data(), row.size());
-  // -0 weights are below the floor and become +0 at Pack; the sum of +0 * -1 is -0 only from the first term.
+  // -0 weights are below the floor and become +0 at Pack; the sum of +0 * -1 is -0 only from the
+  // first term.
   EXPECT_TRUE(std::signbit(OneRow::Product(tensor::DType::kF32, row, std::vector<float>(200, -1))));
 }
 
@@ -142,7 +145,8 @@ TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
   const float q = 1;
   float out[3];
   Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
-  EXPECT_TRUE(std::isnan(out[0]));  // weight +0 times an infinite value: positions are never skipped
+  EXPECT_TRUE(
+      std::isnan(out[0]));  // weight +0 times an infinite value: positions are never skipped
   const float one = 2;
   Reference().StoreKv(kv, 0, &keys[0], &one);
   Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);

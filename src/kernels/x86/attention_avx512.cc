@@ -5,6 +5,8 @@
 namespace exo::kernels::x86 {
 #include "kernels/x86/attention.inc"
 
-void FillAvx512Attention(Ops& ops) { FillAttention(ops); }
+void FillAvx512Attention(Ops& ops) {
+  FillAttention(ops);
+}
 
 }  // namespace exo::kernels::x86

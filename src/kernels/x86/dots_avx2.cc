@@ -1,11 +1,12 @@
 // Products with Q8_0, Q4_0 and Q6_K weights by vpmaddubsw (AVX2).
 //
-// With 16 registers a step is 8 rows (half a panel) x up to 8 tokens: one weight register, one sum per
-// token, the leaf sums on the stack. vpmaddubsw multiplies unsigned by signed bytes and adds pairs in int16 with
-// saturation, so each type keeps its pairs in range:
+// With 16 registers a step is 8 rows (half a panel) x up to 8 tokens: one weight register, one sum
+// per token, the leaf sums on the stack. vpmaddubsw multiplies unsigned by signed bytes and adds
+// pairs in int16 with saturation, so each type keeps its pairs in range:
 //   Q4_0  codes 0..15: 8 results can be added in int16 (15 * 127 * 2 * 8 = 30480)
 //   Q6_K  codes 0..63: 2 results (32004); vpmaddwd by the sub-scale then widens and scales at once
-//   Q8_0  |code| against the activation with the code's sign (128 * 127 * 2 = 32512; no activation code is
+//   Q8_0  |code| against the activation with the code's sign (128 * 127 * 2 = 32512; no activation
+//   code is
 //         -128): widened at once
 #include <immintrin.h>
 
@@ -176,7 +177,8 @@ EXO_INLINE void UnpackSub(const uint8_t* half, __m256i (&w)[4]) {
   }
 }
 
-// sums += sub_scale * dot of 16 k. x: the tokens' codes, starts: -32 * sum of each token's 16 codes.
+// sums += sub_scale * dot of 16 k. x: the tokens' codes, starts: -32 * sum of each token's 16
+// codes.
 template <int N, int kSub>
 EXO_INLINE void Sub6(const uint8_t* half, const uint8_t* sub_scales, const uint8_t* x,
                      const uint8_t* starts, size_t width, __m256i (&sums)[N]) {
@@ -192,8 +194,7 @@ EXO_INLINE void Sub6(const uint8_t* half, const uint8_t* sub_scales, const uint8
                                            _mm256_maddubs_epi16(w[1], Broadcast(codes + 4)));
     const __m256i back = _mm256_add_epi16(_mm256_maddubs_epi16(w[2], Broadcast(codes + 8)),
                                           _mm256_maddubs_epi16(w[3], Broadcast(codes + 12)));
-    const __m256i zero =
-        _mm256_mullo_epi32(Broadcast(starts + 4 * width * kSub + 4 * n), scale);
+    const __m256i zero = _mm256_mullo_epi32(Broadcast(starts + 4 * width * kSub + 4 * n), scale);
     const __m256i dots =
         _mm256_add_epi32(_mm256_madd_epi16(front, pair), _mm256_madd_epi16(back, pair));
     const __m256i both = _mm256_add_epi32(zero, dots);
@@ -247,7 +248,9 @@ void Tile(const uint8_t* w, const uint8_t* x, size_t cols, const TileOut& out) {
 
 constexpr int kStep32 = 8;
 constexpr int kStep6K = 4;
-constexpr int RestOf(int width, int step) { return width % step == 0 ? step : width % step; }
+constexpr int RestOf(int width, int step) {
+  return width % step == 0 ? step : width % step;
+}
 
 template <class W, int... kN>
 constexpr TileSet Tiles32(Widths<kN...>) {

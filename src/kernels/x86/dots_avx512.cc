@@ -1,10 +1,11 @@
 // Products with Q8_0, Q4_0 and Q6_K weights by vpdpbusd (AVX-512 VNNI).
 //
-// Tile: 16 rows (one register) x up to 8 tokens. A 32-block keeps 8 weight registers, 8 leaf sums and the
-// weight scale, 17 of 32; the activations enter as memory-broadcast operands, which cost nothing. Weights are
-// unsigned (code + zero point); starting the integer sum at -zero * sum(codes) takes the zero point out for free.
-// Per block and token: 8 dot products, 2 mul, 1 add, 1 convert, so 8 of 10 operations of the two
-// multiplying ports are dot products: at most 80 % of the integer peak.
+// Tile: 16 rows (one register) x up to 8 tokens. A 32-block keeps 8 weight registers, 8 leaf sums
+// and the weight scale, 17 of 32; the activations enter as memory-broadcast operands, which cost
+// nothing. Weights are unsigned (code + zero point); starting the integer sum at -zero * sum(codes)
+// takes the zero point out for free. Per block and token: 8 dot products, 2 mul, 1 add, 1 convert,
+// so 8 of 10 operations of the two multiplying ports are dot products: at most 80 % of the integer
+// peak.
 #include <immintrin.h>
 
 #include <cstring>
@@ -16,7 +17,8 @@
 namespace exo::kernels::x86 {
 namespace {
 
-// 128 * 2^20 columns; each level costs one vector per token of stack that is touched only when used.
+// 128 * 2^20 columns; each level costs one vector per token of stack that is touched only when
+// used.
 constexpr int kLevels = 20;
 // Bytes ahead of the reader: beyond the page at which the hardware prefetcher stops.
 constexpr size_t kAhead = 3072;
@@ -31,13 +33,16 @@ EXO_INLINE __m512 BroadcastFloat(const uint8_t* at) {
   std::memcpy(&value, at, 4);
   return _mm512_set1_ps(value);
 }
-EXO_INLINE __m512i LoadGroup(const uint8_t* at) { return _mm512_loadu_si512(at); }
+EXO_INLINE __m512i LoadGroup(const uint8_t* at) {
+  return _mm512_loadu_si512(at);
+}
 EXO_INLINE __m512 LoadScales(const uint8_t* at) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at)));
 }
-// One or two tokens read as fast as memory delivers: the hardware prefetcher alone is best then (Q4_0: 36
-// against 29 GB/s with prefetch instructions, which occupy the few buffers for misses). More tokens read in bursts
-// between computations, and the prefetcher falls behind (4 tokens: 18 GB/s without, 22 with).
+// One or two tokens read as fast as memory delivers: the hardware prefetcher alone is best then
+// (Q4_0: 36 against 29 GB/s with prefetch instructions, which occupy the few buffers for misses).
+// More tokens read in bursts between computations, and the prefetcher falls behind (4 tokens: 18
+// GB/s without, 22 with).
 template <int N, size_t kBytes>
 EXO_INLINE void Prefetch(const uint8_t* at) {
   if constexpr (N > 2) {
@@ -68,8 +73,8 @@ struct Q4 {
   }
 };
 
-// The canonical tree on a stack: leaf i is added to the complete subtrees it closes, as many as i has
-// trailing one bits; what is left at the end is combined from the right.
+// The canonical tree on a stack: leaf i is added to the complete subtrees it closes, as many as i
+// has trailing one bits; what is left at the end is combined from the right.
 template <int N>
 struct Tree {
   __m512 stack[kLevels][N];
@@ -99,7 +104,8 @@ struct Tree {
   }
 };
 
-// One block of 32 k: leaf = or += (w_scale * x_scale) * float(sum). Two chains of four dot products halve the latency.
+// One block of 32 k: leaf = or += (w_scale * x_scale) * float(sum). Two chains of four dot products
+// halve the latency.
 template <class W, int N, bool kFirst>
 EXO_INLINE void Block(const uint8_t* w_at, const uint8_t* x, __m512 (&leaf)[N]) {
   Prefetch<N, W::kBytes>(w_at);

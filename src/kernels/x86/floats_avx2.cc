@@ -5,6 +5,8 @@
 namespace exo::kernels::x86 {
 #include "kernels/x86/float_tiles.inc"
 
-void FillAvx2Floats(Ops& ops) { FillFloats(ops); }
+void FillAvx2Floats(Ops& ops) {
+  FillFloats(ops);
+}
 
 }  // namespace exo::kernels::x86

@@ -48,8 +48,8 @@ size_t TilesBytes(ActivationKind kind, size_t tokens, size_t cols) {
   return (TileBytes(kind, tokens, cols) + 63) / 64 * 64;
 }
 
-// Token blocks outermost, so that their activations stay cached; then panels, each read from memory once per
-// block of tokens; then the block's tiles, for which the panel is in the second cache.
+// Token blocks outermost, so that their activations stay cached; then panels, each read from memory
+// once per block of tokens; then the block's tiles, for which the panel is in the second cache.
 void MatMul(const Ops& ops, const Weights& w, const Activations& x, size_t first, size_t count,
             float* out, size_t out_stride, bool add) {
   CHECK(x.kind == KindFor(w.type));

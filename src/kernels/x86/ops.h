@@ -23,7 +23,8 @@ struct TileOut {
 };
 
 // One panel times one tile: the whole k range, so that the canonical tree lives on the stack.
-using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols, const TileOut& out);
+using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols,
+                              const TileOut& out);
 // Tile functions for 1 … kTileTokens tokens.
 struct TileSet {
   TileFunction width[kTileTokens];
@@ -74,7 +75,8 @@ struct Ops {
   void (*rope_halves)(const float* cos, const float* sin, size_t half, float* x);
   void (*rope_interleaved)(const float* cos, const float* sin, size_t half, float* x);
   // Key (one lane of 16-position tiles, k at the lane) and value of one position.
-  void (*store_kv)(bool half, size_t head_dim, const float* k, const float* v, uint8_t* key, uint8_t* value);
+  void (*store_kv)(bool half, size_t head_dim, const float* k, const float* v, uint8_t* key,
+                   uint8_t* value);
   void (*attention)(const AttentionJob&);
 };
 

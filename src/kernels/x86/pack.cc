@@ -127,7 +127,8 @@ void UnpackBlocks(DType type, size_t cols, const uint8_t* panel, size_t row, flo
 
 // Values of rule 5: |w| < 2^-38 is +0. T: the storage as an integer, `shift` to binary32.
 template <class T>
-void PackFloats(size_t valid, size_t cols, int shift, bool floor, const uint8_t* src, uint8_t* panel) {
+void PackFloats(size_t valid, size_t cols, int shift, bool floor, const uint8_t* src,
+                uint8_t* panel) {
   constexpr size_t kStep = 16;  // k per visit of a row: one cache line of f32
   for (size_t k0 = 0; k0 < cols; k0 += kStep) {
     for (size_t r = 0; r < valid; ++r) {

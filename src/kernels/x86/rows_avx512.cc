@@ -5,6 +5,8 @@
 namespace exo::kernels::x86 {
 #include "kernels/x86/rows.inc"
 
-void FillAvx512Rows(Ops& ops) { FillRows(ops); }
+void FillAvx512Rows(Ops& ops) {
+  FillRows(ops);
+}
 
 }  // namespace exo::kernels::x86

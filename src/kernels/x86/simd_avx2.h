@@ -25,9 +25,15 @@ constexpr int kFloatTokens = 4;
 constexpr int kAttentionRows = 4;
 constexpr int kAttentionAccumulators = 4;
 
-EXO_INLINE V Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-EXO_INLINE V Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-EXO_INLINE V Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+EXO_INLINE V Set(float x) {
+  return {_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+EXO_INLINE V Zero() {
+  return {_mm256_setzero_ps(), _mm256_setzero_ps()};
+}
+EXO_INLINE V Load(const float* p) {
+  return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 EXO_INLINE void Store(float* p, V v) {
   _mm256_storeu_ps(p, v.a);
   _mm256_storeu_ps(p + 8, v.b);
@@ -70,11 +76,21 @@ EXO_INLINE void StoreHalf(uint16_t* p, V v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(v.b, kNearest));
 }
 
-EXO_INLINE V Add(V x, V y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-EXO_INLINE V Sub(V x, V y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-EXO_INLINE V Mul(V x, V y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-EXO_INLINE V Div(V x, V y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-EXO_INLINE V Max(V x, V y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+EXO_INLINE V Add(V x, V y) {
+  return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
+}
+EXO_INLINE V Sub(V x, V y) {
+  return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)};
+}
+EXO_INLINE V Mul(V x, V y) {
+  return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+EXO_INLINE V Div(V x, V y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+EXO_INLINE V Max(V x, V y) {
+  return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
 EXO_INLINE V Negate(V x) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_xor_ps(x.a, sign), _mm256_xor_ps(x.b, sign)};
@@ -138,7 +154,9 @@ EXO_INLINE int32_t ReduceAddInt(Vi v) {
   x = _mm_add_epi32(x, _mm_shuffle_epi32(x, 0xb1));
   return _mm_cvtsi128_si32(x);
 }
-EXO_INLINE Vi Round(V v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
+EXO_INLINE Vi Round(V v) {
+  return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)};
+}
 EXO_INLINE void StoreCodes(int8_t* p, Vi v) {
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
   const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(words, words), 0xd8);

@@ -21,16 +21,32 @@ constexpr int kFloatTokens = 16;
 constexpr int kAttentionRows = 8;
 constexpr int kAttentionAccumulators = 16;
 
-EXO_INLINE V Zero() { return _mm512_setzero_ps(); }
-EXO_INLINE V Set(float x) { return _mm512_set1_ps(x); }
-EXO_INLINE V Load(const float* p) { return _mm512_loadu_ps(p); }
-EXO_INLINE void Store(float* p, V v) { _mm512_storeu_ps(p, v); }
-EXO_INLINE __mmask16 FirstLanes(size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+EXO_INLINE V Zero() {
+  return _mm512_setzero_ps();
+}
+EXO_INLINE V Set(float x) {
+  return _mm512_set1_ps(x);
+}
+EXO_INLINE V Load(const float* p) {
+  return _mm512_loadu_ps(p);
+}
+EXO_INLINE void Store(float* p, V v) {
+  _mm512_storeu_ps(p, v);
+}
+EXO_INLINE __mmask16 FirstLanes(size_t n) {
+  return static_cast<__mmask16>((1u << n) - 1);
+}
 // The first n <= 16 values, the rest +0.
-EXO_INLINE V LoadPart(const float* p, size_t n) { return _mm512_maskz_loadu_ps(FirstLanes(n), p); }
-EXO_INLINE void StorePart(float* p, size_t n, V v) { _mm512_mask_storeu_ps(p, FirstLanes(n), v); }
+EXO_INLINE V LoadPart(const float* p, size_t n) {
+  return _mm512_maskz_loadu_ps(FirstLanes(n), p);
+}
+EXO_INLINE void StorePart(float* p, size_t n, V v) {
+  _mm512_mask_storeu_ps(p, FirstLanes(n), v);
+}
 // The first n <= 16 lanes, the rest +0.
-EXO_INLINE V FirstOf(V v, size_t n) { return _mm512_maskz_mov_ps(FirstLanes(n), v); }
+EXO_INLINE V FirstOf(V v, size_t n) {
+  return _mm512_maskz_mov_ps(FirstLanes(n), v);
+}
 EXO_INLINE V LoadHalf(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
@@ -43,12 +59,24 @@ EXO_INLINE void StoreHalf(uint16_t* p, V v) {
                       _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-EXO_INLINE V Add(V a, V b) { return _mm512_add_ps(a, b); }
-EXO_INLINE V Sub(V a, V b) { return _mm512_sub_ps(a, b); }
-EXO_INLINE V Mul(V a, V b) { return _mm512_mul_ps(a, b); }
-EXO_INLINE V Div(V a, V b) { return _mm512_div_ps(a, b); }
-EXO_INLINE V Max(V a, V b) { return _mm512_max_ps(a, b); }
-EXO_INLINE V Negate(V a) { return _mm512_xor_ps(a, Set(-0.0f)); }
+EXO_INLINE V Add(V a, V b) {
+  return _mm512_add_ps(a, b);
+}
+EXO_INLINE V Sub(V a, V b) {
+  return _mm512_sub_ps(a, b);
+}
+EXO_INLINE V Mul(V a, V b) {
+  return _mm512_mul_ps(a, b);
+}
+EXO_INLINE V Div(V a, V b) {
+  return _mm512_div_ps(a, b);
+}
+EXO_INLINE V Max(V a, V b) {
+  return _mm512_max_ps(a, b);
+}
+EXO_INLINE V Negate(V a) {
+  return _mm512_xor_ps(a, Set(-0.0f));
+}
 
 // condition ? yes : no, lane by lane; comparisons with NaN are false.
 EXO_INLINE V IfLess(V a, V b, V yes, V no) {
@@ -75,17 +103,29 @@ EXO_INLINE float ReduceLanes(V v) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
-EXO_INLINE float ReduceMax(V v) { return _mm512_reduce_max_ps(v); }
+EXO_INLINE float ReduceMax(V v) {
+  return _mm512_reduce_max_ps(v);
+}
 
 // Magnitudes as integers: NaN sorts above infinity.
 EXO_INLINE Vi Magnitude(V v) {
   return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
 }
-EXO_INLINE Vi MaxInt(Vi a, Vi b) { return _mm512_max_epi32(a, b); }
-EXO_INLINE int32_t ReduceMaxInt(Vi v) { return _mm512_reduce_max_epi32(v); }
-EXO_INLINE Vi AddInt(Vi a, Vi b) { return _mm512_add_epi32(a, b); }
-EXO_INLINE int32_t ReduceAddInt(Vi v) { return _mm512_reduce_add_epi32(v); }
-EXO_INLINE Vi Round(V v) { return _mm512_cvtps_epi32(v); }
+EXO_INLINE Vi MaxInt(Vi a, Vi b) {
+  return _mm512_max_epi32(a, b);
+}
+EXO_INLINE int32_t ReduceMaxInt(Vi v) {
+  return _mm512_reduce_max_epi32(v);
+}
+EXO_INLINE Vi AddInt(Vi a, Vi b) {
+  return _mm512_add_epi32(a, b);
+}
+EXO_INLINE int32_t ReduceAddInt(Vi v) {
+  return _mm512_reduce_add_epi32(v);
+}
+EXO_INLINE Vi Round(V v) {
+  return _mm512_cvtps_epi32(v);
+}
 EXO_INLINE void StoreCodes(int8_t* p, Vi v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
 }

@@ -10,7 +10,8 @@ namespace exo::kernels::x86 {
 
 #if defined(__x86_64__)
 
-// 16 rows share each key and value that is loaded, as long as their scores stay in the second cache.
+// 16 rows share each key and value that is loaded, as long as their scores stay in the second
+// cache.
 constexpr size_t kManyRows = 16;
 constexpr size_t kManyRowsPositions = 768 * 1024 / (kManyRows * sizeof(float));
 
@@ -36,8 +37,12 @@ size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim) {
 
 namespace {
 
-const uint8_t* Bytes(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
-uint8_t* Bytes(std::byte* p) { return reinterpret_cast<uint8_t*>(p); }
+const uint8_t* Bytes(const std::byte* p) {
+  return reinterpret_cast<const uint8_t*>(p);
+}
+uint8_t* Bytes(std::byte* p) {
+  return reinterpret_cast<uint8_t*>(p);
+}
 
 class X86Kernels final : public Kernels {
  public:
@@ -96,15 +101,13 @@ class X86Kernels final : public Kernels {
   }
   void Rope(RopeStyle style, const float* cos, const float* sin, size_t heads, size_t head_dim,
             size_t rotary_dim, float* x) const override {
-    const auto rotate =
-        style == RopeStyle::kInterleaved ? ops_.rope_interleaved : ops_.rope_halves;
+    const auto rotate = style == RopeStyle::kInterleaved ? ops_.rope_interleaved : ops_.rope_halves;
     for (size_t h = 0; h < heads; ++h) rotate(cos, sin, rotary_dim / 2, x + h * head_dim);
   }
 
   void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const override {
     const size_t bytes = kv.type == KvType::kF16 ? 2 : 4;
-    const size_t key =
-        position / kKvTile * kv.head_dim * kKvTile + position % kKvTile;
+    const size_t key = position / kKvTile * kv.head_dim * kKvTile + position % kKvTile;
     ops_.store_kv(kv.type == KvType::kF16, kv.head_dim, k, v, Bytes(kv.k) + key * bytes,
                   Bytes(kv.v) + position * kv.head_dim * bytes);
   }
@@ -161,7 +164,9 @@ Ops MakeOps(void (*const (&fill)[4])(Ops&)) {
   return ops;
 }
 
-bool HasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"); }
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+}
 bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -172,8 +177,8 @@ bool HasAvx512() {
 
 const Kernels* FindKernels(Isa isa) {
   if (isa == Isa::kAvx512 && HasAvx512()) {
-    static const X86Kernels kernels(isa, MakeOps({FillAvx512Dots, FillAvx512Floats, FillAvx512Rows,
-                                                  FillAvx512Attention}));
+    static const X86Kernels kernels(
+        isa, MakeOps({FillAvx512Dots, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention}));
     return &kernels;
   }
   if (isa == Isa::kAvx2 && HasAvx2()) {
@@ -186,7 +191,9 @@ const Kernels* FindKernels(Isa isa) {
 
 #else
 
-const Kernels* FindKernels(Isa) { return nullptr; }
+const Kernels* FindKernels(Isa) {
+  return nullptr;
+}
 
 #endif
 
