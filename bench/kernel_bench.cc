@@ -102,19 +102,24 @@ void Products(benchmark::State& state, const Kernels* k, DType type, size_t rows
       benchmark::Counter(1e-9 * work, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+using Words = uint64_t __attribute__((vector_size(32)));
+
+// One ascending pass of 32-byte loads in 4 chains.
+__attribute__((target("avx2"))) uint64_t ReadAll(const std::byte* from, size_t bytes) {
+  const auto* p = reinterpret_cast<const Words*>(from);
+  Words sums[4] = {};
+  for (size_t i = 0; i < bytes / sizeof(Words); i += 8) {
+    for (size_t j = 0; j < 8; ++j) sums[j % 4] ^= p[i + j];
+  }
+  const Words sum = sums[0] ^ sums[1] ^ sums[2] ^ sums[3];
+  return sum[0] ^ sum[1] ^ sum[2] ^ sum[3];
+}
+
 void Read(benchmark::State& state) {
-  constexpr size_t kBytes = 256 << 20;
+  constexpr size_t kBytes = 128 << 20;
   Memory memory(kBytes);
   std::memset(memory.data(), 1, kBytes);
-  for (auto _ : state) {
-    const auto* p = reinterpret_cast<const uint64_t*>(memory.data());
-    uint64_t sums[8] = {};
-    for (size_t i = 0; i < kBytes / 8; i += 64) {
-      __builtin_prefetch(p + i + 512);
-      for (size_t j = 0; j < 64; ++j) sums[j % 8] |= p[i + j];
-    }
-    for (uint64_t& sum : sums) benchmark::DoNotOptimize(sum);
-  }
+  for (auto _ : state) benchmark::DoNotOptimize(ReadAll(memory.data(), kBytes));
   state.counters["GB/s"] =
       benchmark::Counter(1e-9 * kBytes, benchmark::Counter::kIsIterationInvariantRate);
 }

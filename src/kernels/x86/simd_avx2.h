@@ -147,6 +147,9 @@ EXO_INLINE int32_t ReduceMaxInt(Vi v) {
   x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0xb1));
   return _mm_cvtsi128_si32(x);
 }
+EXO_INLINE Vi AddInt(Vi x, Vi y) {
+  return {_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
 EXO_INLINE int32_t ReduceAddInt(Vi v) {
   const __m256i eight = _mm256_add_epi32(v.a, v.b);
   __m128i x = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
