@@ -1,5 +1,6 @@
 #include "app/demo_cluster.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 #include <filesystem>

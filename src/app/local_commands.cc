@@ -123,8 +123,8 @@ Result<void> RunBench(const BenchOptions& options) {
   Bench bench(*engine.model, options);
   const double load = Seconds(sys::Now() - start);
   TRY(bench.Prepare());
-  if (options.pp > 0) TRY(bench.Prompt(std::min<uint32_t>(options.pp, 64)));
-  if (options.tg > 0) TRY(bench.Generate(2));
+  if (options.pp > 0) (void)TRY(bench.Prompt(std::min<uint32_t>(options.pp, 64)));
+  if (options.tg > 0) (void)TRY(bench.Generate(2));
   std::vector<double> pp, tg;
   for (uint32_t run = 0; run < options.runs; ++run) {
     if (options.pp > 0) pp.push_back(TRY(bench.Prompt(options.pp)));

@@ -27,6 +27,9 @@ bool IsLaterPart(const std::string& path) {
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const store::Manifest& manifest) {
   auto vocabulary = std::make_shared<Vocabulary>();
   vocabulary->tokenizer = TRY(model::Tokenizer::Load(manifest.gguf()));
+  for (TokenId id = 0; id < static_cast<TokenId>(vocabulary->tokenizer->vocab_size()); ++id) {
+    if (vocabulary->tokenizer->IsEndOfGeneration(id)) vocabulary->stop_tokens.push_back(id);
+  }
   const auto source = manifest.gguf().GetString("tokenizer.chat_template");
   if (!source) {
     vocabulary->template_error = "the model has no chat template; send a raw prompt to /v1/completions";
@@ -62,8 +65,8 @@ void Models::Scan(std::vector<std::string> folders, std::function<void()> change
   }
 }
 
-void Models::Add(std::string path, std::function<void(Result<std::shared_ptr<const store::ModelFile>>)> done) {
-  Open(Canonical(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> opened) {
+void Models::Add(std::string path, Opened done) {
+  Open(std::move(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> opened) {
     if (opened) {
       if (auto saved = state_.RegisterModel((*opened)->path()); !saved) {
         LOG(kWarning, "cannot remember the model: {}", saved.error().message);
@@ -73,8 +76,8 @@ void Models::Add(std::string path, std::function<void(Result<std::shared_ptr<con
   });
 }
 
-void Models::Open(std::string path, std::function<void(Result<std::shared_ptr<const store::ModelFile>>)> done) {
-  tasks_.Post([this, path = std::move(path), done = std::move(done)]() mutable {
+void Models::Open(std::string path, Opened done) {
+  tasks_.Post([this, path = Canonical(path), done = std::move(done)]() mutable {
     auto opened = store::ModelFile::Open(path, &state_);
     loop_.Post([this, opened = std::move(opened), done = std::move(done)]() mutable {
       if (opened) {

@@ -24,6 +24,7 @@ struct Vocabulary {
   std::shared_ptr<const model::Tokenizer> tokenizer;
   std::shared_ptr<const model::ChatTemplate> chat_template;  // null: the model has none that we can run
   std::string template_error;                                // why it is null
+  std::vector<TokenId> stop_tokens;                          // ids that end a generation
 };
 
 class Models {
@@ -34,8 +35,11 @@ class Models {
   // Opens every .gguf of the folders and every registered file in the background; `changed` runs on the loop
   // after each. Files that cannot be used are logged and left out.
   void Scan(std::vector<std::string> folders, std::function<void()> changed);
-  // Opens and registers one file. done(model or error) on the loop.
-  void Add(std::string path, std::function<void(Result<std::shared_ptr<const store::ModelFile>>)> done);
+  using Opened = std::function<void(Result<std::shared_ptr<const store::ModelFile>>)>;
+  // Opens one file; it is known by its name until this node stops. done on the loop.
+  void Open(std::string path, Opened done);
+  // The same, and it is opened again at every start.
+  void Add(std::string path, Opened done);
 
   // By name, id in hex, or path of a known file. Null when unknown.
   std::shared_ptr<const store::ModelFile> Find(const std::string& name) const;
@@ -44,13 +48,16 @@ class Models {
   // False while the first scan is going on: an unknown name may still appear.
   bool scanned() const { return pending_ == 0; }
 
+  // Null unless LoadVocabulary has been here for this model.
+  std::shared_ptr<const Vocabulary> FindVocabulary(const ModelId& model) const {
+    const auto found = vocabularies_.find(model);
+    return found == vocabularies_.end() ? nullptr : found->second;
+  }
   // The vocabulary of a manifest, parsed once and kept. done on the loop.
   void LoadVocabulary(std::shared_ptr<const store::Manifest> manifest,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
 
  private:
-  void Open(std::string path, std::function<void(Result<std::shared_ptr<const store::ModelFile>>)> done);
-
   net::EventLoop& loop_;
   sys::TaskQueue& tasks_;
   store::State& state_;

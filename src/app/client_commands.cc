@@ -1,0 +1,173 @@
+#include "app/client_commands.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "app/ask.h"
+#include "app/data_folder.h"
+#include "app/model_path.h"
+#include "app/terminal.h"
+#include "base/units.h"
+#include "sys/system.h"
+
+namespace exo::app {
+namespace {
+
+using nlohmann::json;
+
+void PrintNow(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+std::string ReadStandardInput() {
+  std::string text;
+  char buffer[4096];
+  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), stdin)) > 0;) text.append(buffer, n);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  return text;
+}
+
+// A path is registered with the node and becomes a name.
+Result<std::string> ResolveModel(const HttpClient& api, const std::string& model) {
+  if (!LooksLikePath(model)) return model;
+  const std::string path = TRY(FindModelPath(model));
+  const json added = TRY(api.Post("/v1/internal/models", {{"path", std::filesystem::absolute(path).string()}}));
+  return added.value("name", model);
+}
+
+std::string Layers(const json& stages, const std::string& node_id) {
+  std::string text;
+  for (const json& stage : stages) {
+    if (stage.value("node_id", "") != node_id) continue;
+    const int begin = stage.value("layer_begin", 0), end = stage.value("layer_end", 0);
+    text += begin == end ? "head" : fmt::format("{}-{}", begin, end - 1);
+  }
+  return text;
+}
+
+std::string PlacementOf(const json& plan) {
+  std::string text;
+  for (const json& stage : plan.value("stages", json::array())) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", stage.value("node", ""),
+                        Layers(json::array({stage}), stage.value("node_id", "")));
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<HttpClient> OwnNode() { return HttpClient(TRY(FindRunningNode(sys::DataFolder())).api_port); }
+
+Result<void> RunRun(const AskOptions& given) {
+  const HttpClient api = TRY(OwnNode());
+  AskOptions options = given;
+  options.model = TRY(ResolveModel(api, given.model));
+  if (options.prompt.empty()) options.prompt = ReadStandardInput();
+  if (options.prompt.empty()) return Fail(ErrorCode::kInvalid, "there is no prompt: give it as an argument or on standard input");
+  if (options.spread) TRY(api.Post("/v1/internal/load", {{"model", options.model}, {"spread", true}}));
+  const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
+    if (!options.json) PrintNow(text);
+  }));
+  if (options.json) {
+    fmt::print("{}\n", json{{"text", answer.text}, {"finish_reason", answer.finish_reason}, {"timings", answer.timings},
+                            {"exo", answer.report}}.dump());
+    return {};
+  }
+  fmt::print("\n");
+  if (::isatty(STDOUT_FILENO) == 1) {
+    fmt::print(stderr, "{}", Dim(fmt::format("{:.1f} tokens/s\n", answer.report.value("tokens_per_second", 0.0))));
+  }
+  return {};
+}
+
+Result<void> RunDevices(bool as_json) {
+  const json cluster = TRY(TRY(OwnNode()).Get("/v1/cluster"));
+  if (as_json) {
+    fmt::print("{}\n", cluster["nodes"].dump());
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
+  for (const json& node : cluster["nodes"]) {
+    const std::string detail = node.value("detail", "");
+    rows.push_back({node.value("name", ""), node.value("id", "").substr(0, 8),
+                    node.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
+                    fmt::format("{} of {}", FormatSize(node.value("memory_budget", uint64_t{0}) -
+                                                       std::min(node.value("memory_reserved", uint64_t{0}),
+                                                                node.value("memory_budget", uint64_t{0}))),
+                                FormatSize(node.value("memory_total", uint64_t{0}))),
+                    fmt::format("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
+                    fmt::format("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
+                    node.value("state", "") == "self" ? "-" : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
+  }
+  fmt::print("{}", Table(rows));
+  const unsigned others = cluster.value("neighbours_of_other_clusters", 0u);
+  if (others > 0) {
+    fmt::print("\n{} device{} of other clusters nearby; to bring one in, run `exo join` on it with the secret of `exo secret`\n",
+               others, others == 1 ? "" : "s");
+  }
+  return {};
+}
+
+Result<void> RunPs(bool as_json) {
+  const json cluster = TRY(TRY(OwnNode()).Get("/v1/cluster"));
+  if (as_json) {
+    fmt::print("{}\n", cluster["instances"].dump());
+    return {};
+  }
+  if (cluster["instances"].empty()) {
+    fmt::print("no model is running; start one with: exo run MODEL \"...\"\n");
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"MODEL", "STATE", "CONTEXT", "REQUESTS", "WHO HAS WHICH LAYERS"}};
+  for (const json& instance : cluster["instances"]) {
+    const std::string detail = instance.value("detail", "");
+    rows.push_back({instance.value("model", ""), instance.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
+                    fmt::format("{}", instance.value("context", 0)),
+                    fmt::format("{} + {} waiting", instance.value("active_requests", 0), instance.value("queued_requests", 0)),
+                    PlacementOf(instance)});
+  }
+  fmt::print("{}", Table(rows));
+  return {};
+}
+
+Result<void> RunModels(bool as_json) {
+  const json models = TRY(TRY(OwnNode()).Get("/v1/models"));
+  if (as_json) {
+    fmt::print("{}\n", models["data"].dump());
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"MODEL", "SIZE", "KIND", "CONTEXT", "WHERE", "STATE"}};
+  for (const json& model : models["data"]) {
+    const json exo = model.value("exo", json::object());
+    rows.push_back({model.value("id", ""), FormatSize(exo.value("bytes", uint64_t{0})), exo.value("architecture", ""),
+                    fmt::format("{}", model.value("context_length", 0)), exo.value("local", false) ? "here" : "another device",
+                    exo.value("state", "")});
+  }
+  fmt::print("{}", Table(rows));
+  return {};
+}
+
+Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
+  const HttpClient api = TRY(OwnNode());
+  const std::string name = LooksLikePath(model) ? std::filesystem::absolute(TRY(FindModelPath(model))).string() : model;
+  const json plan = TRY(api.Post("/v1/internal/plan", {{"model", name}, {"spread", spread}}));
+  if (as_json) {
+    fmt::print("{}\n", plan.dump());
+    return {};
+  }
+  fmt::print("{}\n\n", plan.value("reason", ""));
+  std::vector<std::vector<std::string>> rows = {{"DEVICE", "LAYERS", "MEMORY"}};
+  for (const json& stage : plan["stages"]) {
+    rows.push_back({stage.value("node", ""), Layers(json::array({stage}), stage.value("node_id", "")),
+                    FormatSize(stage.value("bytes", uint64_t{0}))});
+  }
+  fmt::print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
+             plan.value("predicted_tokens_per_second", 0.0), plan.value("predicted_prompt_per_second", 0.0));
+  return {};
+}
+
+}  // namespace exo::app

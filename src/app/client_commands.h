@@ -1,0 +1,44 @@
+// Commands that talk to the node of this machine over its HTTP API: run, devices, ps, models, plan; and the
+// demo cluster's: demo, bench --nodes.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "app/http_client.h"
+#include "app/local_commands.h"
+#include "base/result.h"
+
+namespace exo::app {
+
+// The API of the node that runs on this machine's data folder. Errors: kDisconnected.
+Result<HttpClient> OwnNode();
+
+struct AskOptions {
+  std::string model;
+  std::string prompt;          // empty: standard input
+  bool raw = false;            // no chat template
+  bool spread = false;
+  std::optional<uint32_t> max_tokens;
+  double temperature = 0.7;
+  std::optional<uint64_t> seed;
+  bool json = false;
+};
+
+Result<void> RunRun(const AskOptions& options);
+Result<void> RunDevices(bool json);
+Result<void> RunPs(bool json);
+Result<void> RunModels(bool json);
+Result<void> RunPlan(const std::string& model, bool spread, bool json);
+
+struct DemoOptions {
+  AskOptions ask;
+  unsigned nodes = 3;
+  unsigned threads = 1;  // of each node
+};
+Result<void> RunDemo(const DemoOptions& options);
+// `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told otherwise.
+Result<void> RunClusterBench(const BenchOptions& options);
+
+}  // namespace exo::app

@@ -1,0 +1,143 @@
+// `exo demo` and `exo bench --nodes`: the same cluster of processes on this machine.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "app/ask.h"
+#include "app/client_commands.h"
+#include "app/demo_cluster.h"
+#include "app/model_path.h"
+#include "app/terminal.h"
+#include "base/ids.h"
+#include "base/random.h"
+#include "kernels/kernels.h"
+#include "sys/process.h"
+#include "sys/system.h"
+
+namespace exo::app {
+namespace {
+
+using nlohmann::json;
+
+double Seconds(Time time) { return std::chrono::duration<double>(time).count(); }
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+// Lines for people, on standard output unless JSON goes there.
+class Teller {
+ public:
+  explicit Teller(bool json) : out_(json ? stderr : stdout) {}
+  template <class... Args>
+  void Say(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::print(out_, format, std::forward<Args>(args)...);
+    std::fflush(out_);
+  }
+
+ private:
+  std::FILE* out_;
+};
+
+// Adds the model file to the first node when it was given by path; its name.
+Result<std::string> NameInCluster(const DemoCluster& cluster, const std::string& model) {
+  if (!LooksLikePath(model)) return model;
+  const std::string path = std::filesystem::absolute(TRY(FindModelPath(model))).string();
+  const json added = TRY(cluster.api().Post("/v1/internal/models", {{"path", path}}));
+  return added.value("name", model);
+}
+
+}  // namespace
+
+Result<void> RunDemo(const DemoOptions& options) {
+  if (options.nodes < 1 || options.nodes > 16) return Fail(ErrorCode::kInvalid, "--nodes {} is not 1 to 16", options.nodes);
+  const int stop_fd = TRY(sys::StopSignals());
+  Teller teller(options.ask.json);
+  teller.Say("starting {} node{} on this machine ...\n", options.nodes, options.nodes == 1 ? "" : "s");
+  const auto cluster = TRY(DemoCluster::Start({.nodes = options.nodes, .threads = options.threads, .node_arguments = {}, .stop_fd = stop_fd}));
+  teller.Say("  {} found each other over TLS in {:.1f} s\n", options.nodes == 1 ? "it is up; nobody else to be" : "they",
+             cluster->seconds_to_find_each_other());
+
+  AskOptions ask = options.ask;
+  ask.model = TRY(NameInCluster(*cluster, ask.model));
+  teller.Say("placing {} over {} ...\n", ask.model, options.nodes == 1 ? "it" : "all of them");
+  const Time load_start = sys::Now();
+  const json plan = TRY(cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"spread", true}}));
+  teller.Say("  loaded in {:.1f} s\n", Seconds(sys::Now() - load_start));
+  if (sys::WaitReadable(stop_fd, Time(0))) return Fail(ErrorCode::kCancelled, "interrupted");
+
+  teller.Say("\n{} {}\n{} ", Bold("you:"), ask.prompt, Bold(ask.model + ":"));
+  bool interrupted = false;
+  const Answer answer = TRY(Ask(cluster->api(), ask, [&](std::string_view text) {
+    if (!options.ask.json) {
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::fflush(stdout);
+    }
+    interrupted = interrupted || sys::WaitReadable(stop_fd, Time(0));
+  }));
+  if (interrupted) return Fail(ErrorCode::kCancelled, "interrupted");
+  const double speed = answer.report.value("tokens_per_second", 0.0);
+  teller.Say("\n\nwho computed what:\n{}{:.1f} tokens/s measured, first token after {:.0f} ms\n", DescribeStages(answer.report), speed,
+             answer.report.value("ttft_ms", 0.0));
+  if (options.ask.json) {
+    json stages = json::array();
+    for (const json& stage : answer.report.value("stages", json::array())) {
+      stages.push_back({{"node", stage.value("node", "")},
+                        {"first", stage.value("layer_begin", 0)},
+                        {"last", stage.value("layer_end", 0) - 1},
+                        {"milliseconds", stage.value("ms", 0.0)}});
+    }
+    fmt::print("{}\n", json{{"text", answer.text},
+                            {"token_ids", answer.report.value("token_ids", json::array())},
+                            {"stages", stages},
+                            {"tokens_per_second", speed},
+                            {"ttft_ms", answer.report.value("ttft_ms", 0.0)}}
+                           .dump());
+  }
+  return {};
+}
+
+Result<void> RunClusterBench(const BenchOptions& options) {
+  const int stop_fd = TRY(sys::StopSignals());
+  const Time start = sys::Now();
+  const auto cluster = TRY(DemoCluster::Start({.nodes = options.nodes,
+                                               .threads = std::max(options.threads, 1u),
+                                               .node_arguments = {},
+                                               .stop_fd = stop_fd}));
+  const std::string model = TRY(NameInCluster(*cluster, options.model));
+  TRY(cluster->api().Post("/v1/internal/load", {{"model", model}, {"spread", true}}));
+  const double load = Seconds(sys::Now() - start);
+  Rng rng(12345);
+  std::vector<TokenId> prompt(std::max(options.pp, 1u));
+  // Ids below every usual vocabulary's control tokens.
+  for (TokenId& token : prompt) token = static_cast<TokenId>(3 + rng.Below(250));
+  json stages;
+  std::vector<double> pp, tg, ttft;
+  for (uint32_t run = 0; run <= options.runs; ++run) {
+    const json body = {{"model", model}, {"prompt", prompt}, {"max_tokens", std::max(options.tg, 1u)},
+                       {"temperature", 0}};
+    const json answer = TRY(cluster->api().Post("/v1/completions", body));
+    if (run == 0) continue;  // warm-up
+    pp.push_back(answer["exo"].value("prompt_tokens_per_second", 0.0));
+    tg.push_back(answer["exo"].value("tokens_per_second", 0.0));
+    ttft.push_back(answer["exo"].value("ttft_ms", 0.0));
+    stages = answer["exo"]["stages"];
+  }
+  const json report = {{"model", model}, {"nodes", options.nodes}, {"threads", std::max(options.threads, 1u)},
+                       {"pp", options.pp}, {"pp_tps", Median(pp)}, {"tg", options.tg}, {"tg_tps", Median(tg)},
+                       {"pp_runs", pp}, {"tg_runs", tg}, {"ttft_ms", Median(ttft)}, {"load_all_s", load},
+                       {"kv", "f16"}, {"depth", 0}, {"batch", 1}, {"stages", stages}};
+  if (options.json) {
+    fmt::print("{}\n", report.dump());
+  } else {
+    fmt::print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s\n", model, options.nodes, Median(pp), Median(tg));
+  }
+  return {};
+}
+
+}  // namespace exo::app

@@ -1,0 +1,19 @@
+// `exo secret` and `exo join`: the cluster secret on this device's disk.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace exo::app {
+
+struct SecretOptions {
+  bool make_new = false;  // print a fresh secret, store nothing
+  std::string file;       // join: read from here instead of the prompt
+};
+// Prints the secret of this device, making one first when there is none.
+Result<void> RunSecret(const SecretOptions& options);
+// Replaces this device's secret. Errors: kInvalid (mistyped), kOverloaded (a node runs: stop it first).
+Result<void> RunJoin(const SecretOptions& options);
+
+}  // namespace exo::app

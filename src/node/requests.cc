@@ -1,0 +1,299 @@
+#include "node/requests.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "sys/files.h"
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+double MillisecondsOf(Time time) { return std::chrono::duration<double, std::milli>(time).count(); }
+
+Refusal RefusalFor(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNotFound: return Refusal::kUnknownModel;
+    case ErrorCode::kOverloaded: return Refusal::kNoPlan;
+    case ErrorCode::kDisconnected: return Refusal::kLost;
+    case ErrorCode::kInvalid:
+    case ErrorCode::kUnsupported: return Refusal::kBadInput;
+    default: return Refusal::kNone;
+  }
+}
+
+template <class T>
+T RandomValue() {
+  T value;
+  sys::FillRandom(std::as_writable_bytes(std::span(&value, 1)));
+  return value;
+}
+
+// Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
+Result<std::vector<TokenId>> Tokenise(const GenerateRequest& request, const Vocabulary& vocabulary) {
+  const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
+  std::vector<TokenId> ids;
+  if (request.prompt_ids) {
+    ids = *request.prompt_ids;
+    for (const TokenId id : ids) {
+      if (id < 0 || static_cast<size_t>(id) >= tokenizer.vocab_size()) {
+        return Fail(ErrorCode::kInvalid, "token {} of the prompt is outside the vocabulary of {}", id,
+                    tokenizer.vocab_size());
+      }
+    }
+    return ids;
+  }
+  if (request.prompt) {
+    ids = tokenizer.Encode(*request.prompt, false);
+  } else {
+    if (vocabulary.chat_template == nullptr) return Fail(ErrorCode::kInvalid, "{}", vocabulary.template_error);
+    model::ChatTemplateOptions options;
+    if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
+    if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
+    ids = tokenizer.EncodePieces(TRY(vocabulary.chat_template->Render(request.messages, options)));
+  }
+  // Templates may write BOS themselves: it stands there once.
+  if (tokenizer.add_bos() && tokenizer.bos() >= 0 && (ids.empty() || ids.front() != tokenizer.bos())) {
+    ids.insert(ids.begin(), tokenizer.bos());
+  }
+  return ids;
+}
+
+}  // namespace
+
+struct Requests::Request {
+  RequestId id;
+  GenerateRequest request;
+  GenerateSink* sink = nullptr;
+  ModelId model;
+  std::shared_ptr<const Vocabulary> vocabulary;
+  std::vector<TokenId> prompt;
+  std::unique_ptr<engine::TextStream> text;
+  wire::Plan plan;
+  bool submitted = false;
+  bool started = false;   // OnStarted was called
+  bool paused = false;
+  std::vector<TokenId> pending;               // arrived while paused
+  std::optional<wire::Finished> pending_end;  // likewise
+  uint32_t generated = 0;
+  Time start{}, first_token{}, last_token{};
+};
+
+// The client's end: gone means cancelled.
+class Requests::Handle final : public Generation {
+ public:
+  Handle(Requests& requests, RequestId id)
+      : requests_(requests), alive_(requests.alive_), id_(id) {}
+  ~Handle() override {
+    if (*alive_) requests_.Drop(id_);
+  }
+  void SetPaused(bool paused) override {
+    if (*alive_) requests_.SetPaused(id_, paused);
+  }
+
+ private:
+  Requests& requests_;
+  std::shared_ptr<bool> alive_;
+  RequestId id_;
+};
+
+Requests::Requests(net::EventLoop& loop, sys::TaskQueue& tasks, RequestHost& host)
+    : loop_(loop), tasks_(tasks), host_(host) {}
+
+Requests::~Requests() { *alive_ = false; }
+
+Requests::Request* Requests::Find(const RequestId& id) {
+  const auto found = requests_.find(id);
+  return found == requests_.end() ? nullptr : found->second.get();
+}
+
+std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSink& sink) {
+  auto entry = std::make_unique<Request>();
+  entry->id = RandomValue<RequestId>();
+  entry->sink = &sink;
+  entry->start = sys::Now();
+  if (!request.has_seed) request.sampler.seed = RandomValue<uint64_t>() >> 11;  // exact in JSON
+  entry->text = std::make_unique<engine::TextStream>(request.stop);
+  entry->request = std::move(request);
+  const RequestId id = entry->id;
+  const std::string name = entry->request.model;
+  requests_[id] = std::move(entry);
+  auto handle = std::make_unique<Handle>(*this, id);
+  // From the loop, so that the caller holds the handle before the first callback.
+  loop_.Post([this, alive = alive_, id, name] {
+    if (!*alive || Find(id) == nullptr) return;
+    host_.FindModel(name, [this, alive, id](Result<ModelId> model) {
+      if (!*alive) return;
+      if (!model) return FailRequest(id, model.error(), RefusalFor(model.error().code));
+      Request* found = Find(id);
+      if (found == nullptr) return;
+      found->model = *model;
+      host_.GetVocabulary(*model, [this, alive, id](Result<std::shared_ptr<const Vocabulary>> vocabulary) {
+        if (*alive) OnVocabulary(id, std::move(vocabulary));
+      });
+    });
+  });
+  return handle;
+}
+
+void Requests::OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  if (!vocabulary) return FailRequest(id, vocabulary.error(), RefusalFor(vocabulary.error().code));
+  request->vocabulary = *vocabulary;
+  tasks_.Post([this, alive = alive_, id, input = request->request, vocabulary = *vocabulary] {
+    auto prompt = Tokenise(input, *vocabulary);
+    loop_.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
+      if (*alive) OnTokenised(id, std::move(prompt));
+    });
+  });
+}
+
+void Requests::OnTokenised(const RequestId& id, Result<std::vector<TokenId>> prompt) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  if (!prompt) return FailRequest(id, prompt.error(), Refusal::kBadInput);
+  if (prompt->empty()) {
+    return FailRequest(id, Error{ErrorCode::kInvalid, "the prompt is empty"}, Refusal::kBadInput);
+  }
+  request->prompt = std::move(*prompt);
+  const uint32_t context = host_.ContextOf(request->model);
+  const uint64_t wanted = request->prompt.size() + request->request.max_tokens.value_or(1);
+  if (wanted > context) {
+    return FailRequest(id,
+                       Error{ErrorCode::kInvalid,
+                             fmt::format("the prompt has {} tokens and {} are to be generated, {} in all; the context "
+                                         "of {} holds {}",
+                                         request->prompt.size(), request->request.max_tokens.value_or(1), wanted,
+                                         request->request.model, context)},
+                       Refusal::kContextLength);
+  }
+  host_.Ensure(request->model, request->request.spread, [this, alive = alive_, id](Result<wire::Plan> plan) {
+    if (*alive) OnReady(id, std::move(plan));
+  });
+}
+
+void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  if (!plan) return FailRequest(id, plan.error(), Refusal::kNoPlan);
+  request->plan = std::move(*plan);
+  const auto prompt_tokens = static_cast<uint32_t>(request->prompt.size());
+  const uint32_t room = request->plan.context - std::min(request->plan.context, prompt_tokens);
+  wire::Submit submit;
+  submit.request = id;
+  submit.prompt = request->prompt;
+  submit.prompt_tokens = prompt_tokens;
+  submit.max_new_tokens = std::min(request->request.max_tokens.value_or(room), room);
+  submit.sampler = request->request.sampler;
+  submit.stop_tokens = request->vocabulary->stop_tokens;
+  request->submitted = true;
+  host_.Submit(std::move(submit), request->model);
+}
+
+void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
+  request->generated += static_cast<uint32_t>(tokens.size());
+  request->last_token = sys::Now();
+  if (request->first_token == Time{}) request->first_token = request->last_token;
+  if (!request->paused) Deliver(*request);
+}
+
+void Requests::OnFinished(const wire::Finished& finished) {
+  Request* request = Find(finished.request);
+  if (request == nullptr) return;
+  request->pending_end = finished;
+  if (!request->paused) Deliver(*request);
+}
+
+void Requests::Deliver(Request& request) {
+  const RequestId id = request.id;
+  if (!request.started && (!request.pending.empty() || (request.pending_end && request.pending_end->reason != wire::FinishReason::kError))) {
+    request.started = true;
+    request.sink->OnStarted(static_cast<uint32_t>(request.prompt.size()));
+    if (Find(id) == nullptr) return;
+  }
+  while (!request.pending.empty()) {
+    const TokenId token = request.pending.front();
+    request.pending.erase(request.pending.begin());
+    ShowToken(request, token);
+    if (Find(id) == nullptr || request.paused) return;
+  }
+  if (!request.pending_end) return;
+  const wire::Finished end = *request.pending_end;
+  if (end.reason == wire::FinishReason::kError) {
+    const Refusal refusal = end.code == ErrorCode::kOverloaded ? Refusal::kQueueFull : RefusalFor(end.code);
+    return FailRequest(id, Error{end.code, end.message}, refusal);
+  }
+  Finish(request, end.reason, &end);
+}
+
+void Requests::ShowToken(Request& request, TokenId token) {
+  const RequestId id = request.id;
+  const std::string shown = request.text->Push(request.vocabulary->tokenizer->Bytes(token));
+  request.sink->OnText(shown, std::span(&token, 1));
+  if (Find(id) == nullptr) return;
+  if (request.text->stopped()) {
+    host_.CancelRequest(id);
+    Finish(request, wire::FinishReason::kStop, nullptr);
+  }
+}
+
+void Requests::Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished) {
+  const std::string rest = request.text->Finish();
+  const RequestId id = request.id;
+  if (!rest.empty()) {
+    request.sink->OnText(rest, {});
+    if (Find(id) == nullptr) return;
+  }
+  GenerateStats stats;
+  stats.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
+  stats.completion_tokens = request.generated;
+  stats.seed = request.request.sampler.seed;
+  stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
+  const double decode_s = MillisecondsOf(request.last_token - request.first_token) / 1000;
+  if (request.generated > 1 && decode_s > 0) stats.tokens_per_second = (request.generated - 1) / decode_s;
+  const double prefill_s = finished != nullptr ? static_cast<double>(finished->prefill_us) * 1e-6 : stats.ttft_ms / 1000;
+  if (prefill_s > 0) stats.prompt_per_second = stats.prompt_tokens / prefill_s;
+  for (const wire::StagePlan& stage : request.plan.stages) {
+    StageReport report = {.node = host_.NameOf(stage.node),
+                          .id = stage.node,
+                          .layer_begin = stage.layer_begin,
+                          .layer_end = stage.layer_end};
+    if (finished != nullptr) {
+      for (const wire::StageTime& time : finished->stages) {
+        if (time.node == stage.node) report.milliseconds += static_cast<double>(time.microseconds) / 1000;
+      }
+    }
+    stats.stages.push_back(std::move(report));
+  }
+  GenerateSink* sink = request.sink;
+  requests_.erase(id);
+  sink->OnDone(reason, stats);
+}
+
+void Requests::FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  GenerateSink* sink = request->sink;
+  requests_.erase(id);
+  sink->OnError({.error = error, .refusal = refusal});
+}
+
+void Requests::SetPaused(const RequestId& id, bool paused) {
+  Request* request = Find(id);
+  if (request == nullptr || request->paused == paused) return;
+  request->paused = paused;
+  if (!paused) Deliver(*request);
+}
+
+void Requests::Drop(const RequestId& id) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  if (request->submitted) host_.CancelRequest(id);
+  requests_.erase(id);
+}
+
+}  // namespace exo::node

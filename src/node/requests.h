@@ -1,0 +1,73 @@
+// Requests of clients of this node, from text to text: template, tokens, placement, submission, and the stream
+// of text back. History, seed and sampler settings stay here, at the entry node, whatever computes the answer.
+//
+//   Generate ─> vocabulary ─> (task queue) render + tokenise ─> ensure instance ─> SubmitLocal ─> tokens ─> text
+//
+// Thread: the loop thread; rendering and tokenising run on the task queue.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/text_stream.h"
+#include "node/api.h"
+#include "node/models.h"
+
+namespace exo::node {
+
+// What Requests needs of the node around it.
+class RequestHost {
+ public:
+  virtual ~RequestHost() = default;
+  // A model by name, id or path, here or on a member. Errors: kNotFound (says which are known), kInvalid (several
+  // different files of that name).
+  virtual void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) = 0;
+  virtual void GetVocabulary(const ModelId& model,
+                             std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) = 0;
+  // Positions that a sequence of this model can have: of its instance, or of one that would be made.
+  virtual uint32_t ContextOf(const ModelId& model) const = 0;
+  // Has the model running; done once, with the plan.
+  virtual void Ensure(const ModelId& model, bool spread, std::function<void(Result<wire::Plan>)> done) = 0;
+  virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
+  virtual void CancelRequest(const RequestId& request) = 0;
+  virtual std::string NameOf(const NodeId& node) const = 0;
+};
+
+class Requests {
+ public:
+  Requests(net::EventLoop& loop, sys::TaskQueue& tasks, RequestHost& host);
+  ~Requests();
+
+  std::unique_ptr<Generation> Start(GenerateRequest request, GenerateSink& sink);
+  // From the cluster core.
+  void OnTokens(const RequestId& request, const std::vector<TokenId>& tokens);
+  void OnFinished(const wire::Finished& finished);
+  size_t count() const { return requests_.size(); }
+
+ private:
+  struct Request;
+  class Handle;
+
+  void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
+  void OnTokenised(const RequestId& id, Result<std::vector<TokenId>> prompt);
+  void OnReady(const RequestId& id, Result<wire::Plan> plan);
+  void Deliver(Request& request);
+  void ShowToken(Request& request, TokenId token);
+  void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
+  void FailRequest(const RequestId& id, const Error& error, Refusal refusal);
+  void SetPaused(const RequestId& id, bool paused);
+  void Drop(const RequestId& id);
+  Request* Find(const RequestId& id);
+
+  net::EventLoop& loop_;
+  sys::TaskQueue& tasks_;
+  RequestHost& host_;
+  std::map<RequestId, std::unique_ptr<Request>> requests_;
+  // Callbacks that outlive this object see the flag and do nothing.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace exo::node
