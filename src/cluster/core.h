@@ -60,6 +60,10 @@ struct CoreOptions {
 };
 
 enum class PeerState : uint8_t { kUnknown, kConnecting, kAlive, kSuspect, kDead, kLeft, kRefused };
+// Release::reason by which any member asks the owner to unload, and the owner tells the participants so. The
+// detail of the summary that follows, too: nobody plans the model again.
+inline constexpr const char* kUnloadReason = "the model was unloaded";
+
 const char* PeerStateName(PeerState state);
 const char* InstanceStateName(wire::InstanceState state);
 

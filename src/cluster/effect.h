@@ -35,8 +35,8 @@ struct StartServing {
   wire::Plan plan;
   uint32_t stage = 0;
 };
-// Stop loading or serving, free everything, then StageStopped. Requests of this head have been ended already
-// (no HeadCancel for each).
+// Stop loading or serving, free everything, then StageStopped. The core ends its requests itself (no
+// HeadCancel for each, no HeadFinished awaited).
 struct StopInstance {
   PlanId plan;
   std::string reason;

@@ -1,0 +1,307 @@
+#include "cluster/members.h"
+
+#include <algorithm>
+
+namespace exo::cluster {
+namespace {
+constexpr Time kRedialPeriod = std::chrono::seconds(5);  // while a known peer has no session
+constexpr size_t kMaxHints = 256;                        // of one message
+constexpr uint64_t kAnswerEvery = 8;                     // see OnHeartbeat
+}  // namespace
+
+Members::Members(Context& context) : context_(context) {
+  self_.id = context.options.self;
+  self_.name = context.options.name;
+  self_.incarnation = context.options.incarnation;
+  self_.version = 1;
+}
+
+Members::Peer* Members::Find(const NodeId& id) {
+  const auto at = peers_.find(id);
+  return at == peers_.end() ? nullptr : &at->second;
+}
+
+Members::Peer* Members::FindOrAdd(const NodeId& id) {
+  if (id == self_.id || id.IsZero()) return nullptr;
+  if (Peer* known = Find(id)) return known;
+  if (peers_.size() >= kMaxPeers) return nullptr;
+  Peer& peer = peers_[id];
+  peer.record.id = id;
+  return &peer;
+}
+
+void Members::Lose(const NodeId& id, Peer& peer, PeerState state, std::string reason) {
+  peer.state = state;
+  peer.detail = reason;
+  context_.changed = true;
+  if (peer.session) {
+    peer.session = false;
+    context_.Emit(Disconnect{id, reason});
+  }
+  if (peer.was_alive) news_.push_back({id, false, std::move(reason)});
+  peer.was_alive = false;
+}
+
+void Members::OnUp(const SessionUp& event) {
+  Peer* peer = FindOrAdd(event.peer);
+  if (peer == nullptr) return;
+  if (peer->was_alive && peer->boot_nonce != event.boot_nonce) {
+    peer->session = false;  // the old one is gone with the old process
+    Lose(event.peer, *peer, PeerState::kConnecting, "it was restarted");
+  }
+  peer->boot_nonce = event.boot_nonce;
+  peer->name = event.name;
+  if (event.address.port != 0) {
+    std::erase(peer->addresses, event.address);
+    peer->addresses.insert(peer->addresses.begin(), event.address);
+    peer->addresses.resize(std::min<size_t>(peer->addresses.size(), 8));
+  }
+  peer->session = true;
+  peer->was_alive = true;
+  peer->state = PeerState::kAlive;
+  peer->detail.clear();
+  peer->last_heard = context_.now;
+  peer->sent = peer->heard = peer->echoed = 0;
+  context_.changed = true;
+  news_.push_back({event.peer, true, ""});
+  context_.SendTo(event.peer, wire::NodeUpdate{self_});
+  SendHints(event.peer);
+  SendHeartbeat(event.peer, *peer);
+}
+
+void Members::OnDown(const SessionDown& event) {
+  Peer* peer = Find(event.peer);
+  if (peer == nullptr || !peer->session) return;
+  peer->session = false;
+  peer->state = PeerState::kConnecting;
+  peer->detail = event.reason;
+  peer->down_since = context_.now;
+  context_.changed = true;
+  Redial(event.peer, *peer);
+}
+
+void Members::OnDialFailed(const DialFailed& event) {
+  Peer* peer = Find(event.peer);
+  if (peer == nullptr || peer->session || !peer->was_alive) return;
+  Lose(event.peer, *peer, PeerState::kDead, fmt::format("{}; dialling it again: {}", peer->detail, event.reason));
+}
+
+void Members::OnRefused(const PeerRefused& event) {
+  Peer* peer = FindOrAdd(event.peer);
+  if (peer == nullptr || peer->session) return;
+  Lose(event.peer, *peer, PeerState::kRefused, event.reason);
+}
+
+void Members::OnLeave(const Leave& event) {
+  for (const NodeId& id : Sessions()) context_.SendTo(id, wire::Goodbye{event.reason});
+}
+
+bool Members::Hear(const NodeId& id) {
+  Peer* peer = Find(id);
+  if (peer == nullptr || !peer->session) return false;
+  peer->last_heard = context_.now;
+  if (peer->state == PeerState::kSuspect) {
+    peer->state = PeerState::kAlive;
+    peer->detail.clear();
+    context_.changed = true;
+  }
+  return true;
+}
+
+void Members::OnHeartbeat(const NodeId& id, const wire::Heartbeat& heartbeat) {
+  Peer& peer = *Find(id);
+  peer.heard = heartbeat.sequence;
+  peer.progress = heartbeat.progress;
+  const bool answered_at_once = self_.id < id || heartbeat.echo % kAnswerEvery == 0;
+  const bool first_echo = heartbeat.echo > peer.echoed && heartbeat.echo <= peer.sent;
+  if (answered_at_once && first_echo && heartbeat.echo + kSentTimes > peer.sent) {
+    const Time rtt = context_.now - peer.sent_at[heartbeat.echo % kSentTimes];
+    const double ms = static_cast<double>(rtt.count()) * 1e-6;
+    peer.rtt_ms = peer.rtt_ms == 0 ? ms : std::min(ms, peer.rtt_ms * 1.05);
+  }
+  if (first_echo) peer.echoed = heartbeat.echo;
+  if (!peer.has_record || heartbeat.incarnation != peer.record.incarnation ||
+      heartbeat.record_version > peer.record.version) {
+    context_.SendTo(id, wire::RecordRequest{});
+  }
+  // The larger id answers every heartbeat at once, the smaller one each eighth: both can measure, no storm.
+  if (self_.id > id || heartbeat.sequence % kAnswerEvery == 0) SendHeartbeat(id, peer);
+}
+
+void Members::OnRecord(const NodeId& id, const wire::NodeRecord& record) {
+  Peer& peer = *Find(id);
+  if (record.id != id) return;  // only a node itself writes its record
+  if (peer.has_record && std::pair(record.incarnation, record.version) <=
+                             std::pair(peer.record.incarnation, peer.record.version)) {
+    return;
+  }
+  peer.record = record;
+  peer.has_record = true;
+  peer.incarnation = record.incarnation;
+  context_.changed = true;
+}
+
+void Members::OnRecordRequest(const NodeId& id) { context_.SendTo(id, wire::NodeUpdate{self_}); }
+
+void Members::OnHints(const wire::PeerHints& hints) {
+  size_t taken = 0;
+  for (const auto& hint : hints.peers) {
+    if (++taken > kMaxHints) return;
+    Peer* peer = FindOrAdd(hint.id);
+    if (peer == nullptr || peer->session) continue;
+    if (peer->state == PeerState::kUnknown) peer->state = PeerState::kConnecting;
+    if (peer->addresses.empty()) {
+      const auto most = static_cast<std::ptrdiff_t>(std::min<size_t>(hint.addresses.size(), 8));
+      peer->addresses.assign(hint.addresses.begin(), hint.addresses.begin() + most);
+    }
+    Redial(hint.id, *peer);
+  }
+}
+
+void Members::OnGoodbye(const NodeId& id, const wire::Goodbye& goodbye) {
+  Lose(id, *Find(id), PeerState::kLeft, goodbye.reason.empty() ? "it said goodbye" : goodbye.reason);
+}
+
+void Members::OnWake(Time gap) {
+  for (auto& [id, peer] : peers_) {
+    peer.last_heard += gap;
+    peer.down_since += gap;
+  }
+}
+
+void Members::OnTime() {
+  const Timers& timers = context_.timers();
+  for (auto& [id, peer] : peers_) {
+    const Time silent = context_.now - peer.last_heard;
+    if (peer.session && silent > timers.dead) {
+      peer.down_since = context_.now;
+      Lose(id, peer, PeerState::kDead, fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
+    } else if (peer.session && peer.state == PeerState::kAlive && silent > timers.suspect) {
+      peer.state = PeerState::kSuspect;
+      peer.detail = fmt::format("silent for {} s", silent / std::chrono::seconds(1));
+      context_.changed = true;
+    } else if (!peer.session && peer.was_alive && context_.now - peer.down_since > timers.redial) {
+      Lose(id, peer, PeerState::kDead, peer.detail + "; it did not come back");
+    }
+    if (peer.session && context_.now >= peer.next_heartbeat) SendHeartbeat(id, peer);
+    if (!peer.session && context_.now >= peer.next_dial) Redial(id, peer);
+  }
+}
+
+void Members::SendHeartbeat(const NodeId& id, Peer& peer) {
+  ++peer.sent;
+  peer.sent_at[peer.sent % kSentTimes] = context_.now;
+  peer.next_heartbeat = context_.now + context_.timers().heartbeat;
+  context_.SendTo(id, wire::Heartbeat{.sequence = peer.sent,
+                                      .incarnation = self_.incarnation,
+                                      .record_version = self_.version,
+                                      .echo = peer.heard,
+                                      .progress = progress_});
+}
+
+void Members::SendHints(const NodeId& to) {
+  wire::PeerHints hints;
+  for (const auto& [id, peer] : peers_) {
+    if (id == to || !peer.session || peer.addresses.empty()) continue;
+    hints.peers.push_back({id, peer.addresses});
+  }
+  if (!hints.peers.empty()) context_.SendTo(to, std::move(hints));
+}
+
+void Members::Redial(const NodeId& id, Peer& peer) {
+  peer.next_dial = context_.now + kRedialPeriod;
+  if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty()) return;
+  context_.Emit(Dial{id, peer.addresses});
+}
+
+void Members::SetLocal(const wire::NodeRecord& record) {
+  wire::NodeRecord next = record;
+  next.id = self_.id;
+  next.incarnation = self_.incarnation;
+  next.version = self_.version;
+  next.memory_reserved = self_.memory_reserved;
+  if (next.name.empty()) next.name = self_.name;
+  if (next == self_) return;
+  self_ = std::move(next);
+  Publish();
+}
+
+void Members::SetReserved(uint64_t bytes) {
+  if (self_.memory_reserved == bytes) return;
+  self_.memory_reserved = bytes;
+  Publish();
+}
+
+void Members::Publish() {
+  ++self_.version;
+  context_.changed = true;
+  for (const NodeId& id : Sessions()) context_.SendTo(id, wire::NodeUpdate{self_});
+}
+
+bool Members::IsAlive(const NodeId& id) const {
+  const auto at = peers_.find(id);
+  return id == self_.id || (at != peers_.end() && at->second.session);
+}
+
+std::string Members::NameOf(const NodeId& id) const {
+  if (id == self_.id) return self_.name;
+  const auto at = peers_.find(id);
+  if (at == peers_.end()) return id.Short();
+  if (at->second.has_record && !at->second.record.name.empty()) return at->second.record.name;
+  return at->second.name.empty() ? id.Short() : at->second.name;
+}
+
+std::vector<NodeId> Members::Sessions() const {
+  std::vector<NodeId> ids;
+  for (const auto& [id, peer] : peers_) {
+    if (peer.session) ids.push_back(id);
+  }
+  return ids;
+}
+
+const wire::NodeRecord* Members::RecordOf(const NodeId& id) const {
+  if (id == self_.id) return &self_;
+  const auto at = peers_.find(id);
+  return at == peers_.end() || !at->second.has_record ? nullptr : &at->second.record;
+}
+
+std::vector<PlanNode> Members::PlannerNodes() const {
+  std::vector<PlanNode> nodes;
+  const auto add = [&](const wire::NodeRecord& record, double rtt_ms) {
+    const uint64_t available =
+        record.memory_budget > record.memory_reserved ? record.memory_budget - record.memory_reserved : 0;
+    nodes.push_back({.id = record.id,
+                     .name = NameOf(record.id),
+                     .memory_available = available,
+                     .memory_budget = record.memory_budget,
+                     .decode_gbps = record.decode_gbps,
+                     .prefill_gops = record.prefill_gops,
+                     .rtt_ms = rtt_ms});
+  };
+  add(self_, 0);
+  for (const auto& [id, peer] : peers_) {
+    if (peer.state != PeerState::kAlive || !peer.has_record || peer.record.numerics != self_.numerics) continue;
+    add(peer.record, peer.rtt_ms);
+  }
+  return nodes;
+}
+
+std::vector<NodeStatus> Members::Status() const {
+  std::vector<NodeStatus> all;
+  all.push_back({.self = true, .record = self_, .state = PeerState::kAlive, .last_heard = context_.now,
+                 .progress = progress_});
+  for (const auto& [id, peer] : peers_) {
+    NodeStatus status{.record = peer.record,
+                      .state = peer.state,
+                      .detail = peer.detail,
+                      .rtt_ms = peer.rtt_ms,
+                      .last_heard = peer.last_heard,
+                      .progress = peer.progress};
+    status.record.id = id;
+    status.record.name = NameOf(id);
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+}  // namespace exo::cluster

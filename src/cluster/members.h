@@ -1,0 +1,100 @@
+// Who is there, in this node's opinion, and what each node says about itself.
+//
+//   UNKNOWN ─> CONNECTING ─ session ─> ALIVE ─ 3 s silent ─> SUSPECT ─ 6 s ─> DEAD ─ new session ─> ALIVE
+//                                        └─ session broke ─> CONNECTING ─ 2 s, or the dial fails ─> DEAD
+//   any ─ goodbye ─> LEFT      any ─ handshake refused ─> REFUSED
+//
+// Hearsay never revives and never kills: only a session with the node itself counts.
+#pragma once
+
+#include <array>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/context.h"
+
+namespace exo::cluster {
+
+class Members {
+ public:
+  explicit Members(Context& context);
+
+  // What the other parts must hear about, in order.
+  struct News {
+    NodeId peer;
+    bool up = false;      // false: lost (dead, left or restarted): nothing of it survives
+    std::string reason;
+  };
+  std::vector<News> TakeNews() { return std::exchange(news_, {}); }
+
+  void OnUp(const SessionUp& event);
+  void OnDown(const SessionDown& event);
+  void OnDialFailed(const DialFailed& event);
+  void OnRefused(const PeerRefused& event);
+  void OnLeave(const Leave& event);
+  // Any message of a peer. False: it has no session with us (a late delivery): drop the message.
+  bool Hear(const NodeId& peer);
+  void OnHeartbeat(const NodeId& peer, const wire::Heartbeat& heartbeat);
+  void OnRecord(const NodeId& peer, const wire::NodeRecord& record);
+  void OnRecordRequest(const NodeId& peer);
+  void OnHints(const wire::PeerHints& hints);
+  void OnGoodbye(const NodeId& peer, const wire::Goodbye& goodbye);
+  // This node did not run for `gap`: silence of others in that time proves nothing.
+  void OnWake(Time gap);
+  void OnTime();
+
+  void SetLocal(const wire::NodeRecord& record);
+  void SetReserved(uint64_t bytes);
+  void SetProgress(uint64_t work_items) { progress_ = work_items; }
+
+  const wire::NodeRecord& self() const { return self_; }
+  bool IsAlive(const NodeId& peer) const;       // has a session (ALIVE or SUSPECT); self always
+  std::string NameOf(const NodeId& peer) const;
+  std::vector<NodeId> Sessions() const;
+  const wire::NodeRecord* RecordOf(const NodeId& peer) const;  // null: none yet
+  std::vector<PlanNode> PlannerNodes() const;   // self and ALIVE peers with the same numerics
+  std::vector<NodeStatus> Status() const;
+
+ private:
+  static constexpr size_t kSentTimes = 16;  // heartbeats in flight that a round trip can be measured with
+  static constexpr size_t kMaxPeers = 256;  // full mesh is meant for 64; beyond this strangers are not remembered
+
+  struct Peer {
+    wire::NodeRecord record;
+    bool has_record = false;
+    PeerState state = PeerState::kUnknown;
+    bool session = false;
+    bool was_alive = false;    // others were told that it is up
+    uint64_t boot_nonce = 0;
+    uint64_t incarnation = 0;  // highest seen
+    std::string name;
+    std::string detail;
+    std::vector<wire::Address> addresses;
+    Time last_heard{};
+    Time down_since{};
+    Time next_dial{};
+    Time next_heartbeat{};
+    double rtt_ms = 0;
+    uint64_t sent = 0;         // last heartbeat sequence
+    uint64_t heard = 0;        // last one heard from it
+    uint64_t echoed = 0;       // last of ours that it has confirmed
+    uint64_t progress = 0;
+    std::array<Time, kSentTimes> sent_at{};
+  };
+  Peer* Find(const NodeId& id);
+  Peer* FindOrAdd(const NodeId& id);
+  void Lose(const NodeId& id, Peer& peer, PeerState state, std::string reason);
+  void SendHeartbeat(const NodeId& id, Peer& peer);
+  void SendHints(const NodeId& to);
+  void Redial(const NodeId& id, Peer& peer);
+  void Publish();
+
+  Context& context_;
+  wire::NodeRecord self_;
+  uint64_t progress_ = 0;
+  std::map<NodeId, Peer> peers_;
+  std::vector<News> news_;
+};
+
+}  // namespace exo::cluster

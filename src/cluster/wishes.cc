@@ -1,0 +1,212 @@
+#include "cluster/wishes.h"
+
+#include <algorithm>
+
+namespace exo::cluster {
+
+void Wishes::SetShapes(std::vector<ModelShape> shapes) {
+  shapes_.clear();
+  for (ModelShape& shape : shapes) shapes_.insert_or_assign(shape.id, std::move(shape));
+}
+
+const wire::InstanceSummary* Wishes::Best(const ModelId& model) const {
+  const wire::InstanceSummary* own = owner_.Find(model);
+  const wire::InstanceSummary* other = catalog_.Find(model);
+  if (own == nullptr || other == nullptr) return own != nullptr ? own : other;
+  return Preferred(*own, *other) ? own : other;
+}
+
+void Wishes::OnEnsure(const EnsureModel& event) {
+  Wish& wish = wishes_[event.model];
+  if (wish.waiting.size() >= kMaxWaiting) {
+    context_.Emit(EnsureReply{event.ticket, Fail(ErrorCode::kOverloaded, "{} callers wait for this model already",
+                                                 wish.waiting.size())});
+    return;
+  }
+  if (wish.waiting.empty() && !wish.placed) wish.retry_at = context_.now;  // somebody waits now: no back-off
+  wish.options = event;
+  wish.waiting.push_back({.local = true, .ticket = event.ticket});
+  Pursue(wish);
+}
+
+void Wishes::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message) {
+  Wish& wish = wishes_[message.model];
+  if (wish.waiting.empty() && !wish.placed) wish.retry_at = context_.now;
+  wish.options = {.model = message.model, .spread = message.spread, .context = message.context,
+                  .kv_type = message.kv_type};
+  const bool known = std::any_of(wish.waiting.begin(), wish.waiting.end(),
+                                 [&](const Waiting& w) { return !w.local && w.asker == from; });
+  if (!known && wish.waiting.size() < kMaxWaiting) wish.waiting.push_back({.asker = from});
+  if (shapes_.contains(message.model)) return Pursue(wish);
+  // Never passed on: the asker chose us by a record that was out of date, and chooses again.
+  Forget(message.model, {ErrorCode::kNotFound, fmt::format("{} does not hold the model", members_.self().name)});
+}
+
+// Called often: does what is needed to have the model running, at most one thing at a time.
+void Wishes::Pursue(Wish& wish) {
+  const wire::InstanceSummary* best = Best(wish.options.model);
+  if (best != nullptr) {
+    wish.placed = true;
+    wish.asked = NodeId{};
+    if (best->state != wire::InstanceState::kReady) return;
+    wish.was_ready = true;
+    wish.attempts = 0;
+    for (const Waiting& waiting : std::exchange(wish.waiting, {})) {
+      if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, *best});
+    }
+    return;
+  }
+  wish.placed = false;
+  if (context_.now < wish.retry_at) return;
+  const auto shape = shapes_.find(wish.options.model);
+  if (shape != shapes_.end()) {
+    Place(wish, shape->second);
+  } else {
+    AskHolder(wish);
+  }
+}
+
+void Wishes::Place(Wish& wish, const ModelShape& shape) {
+  const PlanOptions options{.owner = context_.self(),
+                            .term = context_.options.incarnation,
+                            .nonce = context_.rng.Next(),
+                            .prefer = context_.self(),
+                            .spread = wish.options.spread,
+                            .context = wish.options.context,
+                            .kv_type = wish.options.kv_type};
+  std::vector<PlanNode> nodes = members_.PlannerNodes();
+  Result<PlanChoice> choice = MakePlan(shape, nodes, options);
+  if (choice) {
+    wish.placed = true;
+    return owner_.Start(*std::move(choice));
+  }
+  // Memory that is just being freed counts as taken until its node says otherwise: worth another try.
+  for (PlanNode& node : nodes) node.memory_available = node.memory_budget;
+  const bool could_fit = MakePlan(shape, nodes, options).has_value();
+  Failed(wish, choice.error(), could_fit);
+}
+
+void Wishes::AskHolder(Wish& wish) {
+  if (!wish.asked.IsZero()) {
+    if (members_.IsAlive(wish.asked) && context_.now < wish.asked_until) return;
+    const std::string name = members_.NameOf(wish.asked);
+    wish.asked = NodeId{};
+    return Failed(wish, {ErrorCode::kDisconnected, fmt::format("{} did not answer", name)}, true);
+  }
+  for (const NodeId& peer : members_.Sessions()) {
+    const wire::NodeRecord* record = members_.RecordOf(peer);
+    if (record == nullptr) continue;
+    const bool holds = std::any_of(record->models.begin(), record->models.end(), [&](const wire::ModelHolding& m) {
+      return m.id == wish.options.model && m.complete;
+    });
+    if (!holds) continue;
+    wish.asked = peer;
+    wish.asked_until = context_.now + context_.timers().ensure;
+    context_.SendTo(peer, wire::EnsureInstance{.model = wish.options.model,
+                                               .spread = wish.options.spread,
+                                               .context = wish.options.context,
+                                               .kv_type = wish.options.kv_type});
+    return;
+  }
+  Failed(wish, {ErrorCode::kNotFound, fmt::format("no reachable device holds model {}", wish.options.model.Short())},
+         false);
+}
+
+Time Wishes::Backoff(int attempts) const {
+  const Time wait = context_.timers().backoff * (int64_t{1} << std::min(std::max(attempts - 1, 0), 10));
+  return std::min(wait, context_.timers().backoff_most);
+}
+
+// One attempt ended without an instance. A wish that once came true is kept for ever; a new one is refused
+// after some attempts, or at once when trying again cannot help.
+void Wishes::Failed(Wish& wish, const Error& error, bool retry) {
+  wish.placed = false;
+  ++wish.attempts;
+  wish.retry_at = context_.now + Backoff(wish.attempts);
+  if (retry && wish.attempts < kMostAttempts) return;
+  Refuse(wish, error);
+}
+
+void Wishes::Refuse(Wish& wish, const Error& error) {
+  for (const Waiting& waiting : std::exchange(wish.waiting, {})) {
+    if (waiting.local) {
+      context_.Emit(EnsureReply{waiting.ticket, std::unexpected(error)});
+    } else {
+      wire::InstanceSummary refusal{.state = wire::InstanceState::kGone, .detail = error.message};
+      refusal.plan.model = wish.options.model;
+      refusal.plan.owner = context_.self();
+      context_.SendTo(waiting.asker, std::move(refusal));
+    }
+  }
+  wish.asked = NodeId{};
+}
+
+void Wishes::Forget(const ModelId& model, const Error& error) {
+  const auto at = wishes_.find(model);
+  if (at == wishes_.end()) return;
+  Refuse(at->second, error);
+  wishes_.erase(at);
+}
+
+void Wishes::OnRefusal(const NodeId& from, const wire::InstanceSummary& summary) {
+  if (summary.detail == kUnloadReason) return Forget(summary.plan.model, {ErrorCode::kCancelled, kUnloadReason});
+  const auto at = wishes_.find(summary.plan.model);
+  if (at == wishes_.end() || at->second.asked != from) return;
+  at->second.asked = NodeId{};
+  Failed(at->second, {ErrorCode::kOverloaded, summary.detail}, false);
+}
+
+void Wishes::OnOwnGone(const Owner::Gone& gone) {
+  if (gone.error.message == kUnloadReason) return Forget(gone.plan.model, gone.error);
+  const auto at = wishes_.find(gone.plan.model);
+  if (at == wishes_.end()) return;
+  if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over
+  const bool retry = gone.error.code == ErrorCode::kOverloaded || gone.error.code == ErrorCode::kDisconnected;
+  if (gone.was_ready) at->second.attempts = 0;
+  Failed(at->second, gone.error, retry);
+}
+
+void Wishes::OnOtherGone(const Catalog::Gone& gone) {
+  const auto at = wishes_.find(gone.plan.model);
+  if (at == wishes_.end()) return;
+  if (gone.reason == kUnloadReason) return Forget(gone.plan.model, {ErrorCode::kCancelled, kUnloadReason});
+  if (Best(gone.plan.model) != nullptr) return;
+  // Its owner plans again; others only when it does not. The spread keeps two of them from starting at once.
+  const Time spread = std::chrono::milliseconds(context_.rng.Below(1500));
+  const Time wait = members_.IsAlive(gone.plan.owner) ? context_.timers().suspect * 2 : context_.timers().backoff;
+  at->second.placed = false;
+  at->second.retry_at = std::max(at->second.retry_at, context_.now + wait + spread);
+}
+
+void Wishes::OnUnload(const UnloadModel& event) {
+  const bool wished = wishes_.contains(event.model);
+  Forget(event.model, {ErrorCode::kCancelled, kUnloadReason});
+  bool found = owner_.Unload(event.model);
+  for (const wire::InstanceSummary& summary : catalog_.All()) {
+    if (summary.plan.model != event.model) continue;
+    found = true;
+    context_.SendTo(summary.plan.owner, wire::Release{summary.plan.id, kUnloadReason});
+  }
+  // Nodes that wish for the model while it is not running must hear of it, too.
+  wire::InstanceSummary unloaded{.state = wire::InstanceState::kGone, .detail = kUnloadReason};
+  unloaded.plan.model = event.model;
+  unloaded.plan.owner = context_.self();
+  for (const NodeId& peer : members_.Sessions()) context_.SendTo(peer, unloaded);
+  if (found || wished) {
+    context_.Emit(UnloadReply{event.ticket, {}});
+  } else {
+    context_.Emit(UnloadReply{event.ticket, Fail(ErrorCode::kNotFound, "the model is not running")});
+  }
+}
+
+void Wishes::OnTime() {
+  std::vector<ModelId> hopeless;
+  for (auto& [model, wish] : wishes_) {
+    Pursue(wish);
+    // Refused before it ever ran: nobody waits, nobody remembers.
+    if (!wish.was_ready && wish.waiting.empty() && !wish.placed) hopeless.push_back(model);
+  }
+  for (const ModelId& model : hopeless) wishes_.erase(model);
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,71 @@
+// Which models should be running, and who waits for them. A wish stays until somebody unloads the model: an
+// instance that is lost is planned again, with back-off, by its owner, or by any node that wished for it when
+// the owner is gone.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cluster/catalog.h"
+#include "cluster/context.h"
+#include "cluster/members.h"
+#include "cluster/owner.h"
+
+namespace exo::cluster {
+
+class Wishes {
+ public:
+  Wishes(Context& context, Members& members, Owner& owner, Catalog& catalog)
+      : context_(context), members_(members), owner_(owner), catalog_(catalog) {}
+
+  void SetShapes(std::vector<ModelShape> shapes);
+  void OnEnsure(const EnsureModel& event);
+  void OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message);
+  void OnUnload(const UnloadModel& event);
+  // A summary without plan id: the node that was asked has refused, or somebody unloads the model.
+  void OnRefusal(const NodeId& from, const wire::InstanceSummary& summary);
+  void OnOwnGone(const Owner::Gone& gone);
+  void OnOtherGone(const Catalog::Gone& gone);
+  void OnTime();
+
+  bool Wanted(const ModelId& model) const { return wishes_.contains(model); }
+  // The best instance of a model, own or other's. Null: none.
+  const wire::InstanceSummary* Best(const ModelId& model) const;
+
+ private:
+  static constexpr int kMostAttempts = 3;     // before a wish that never came true is refused
+  static constexpr size_t kMaxWaiting = 64;   // waiting for one model
+  struct Waiting {
+    bool local = false;
+    uint64_t ticket = 0;  // local
+    NodeId asker;         // remote
+  };
+  struct Wish {
+    EnsureModel options;
+    std::vector<Waiting> waiting;
+    bool was_ready = false;
+    bool placed = false;      // an instance was there at the last look
+    int attempts = 0;
+    Time retry_at{};
+    NodeId asked;             // the node that should own it; zero: none
+    Time asked_until{};
+  };
+  void Pursue(Wish& wish);
+  void Place(Wish& wish, const ModelShape& shape);
+  void AskHolder(Wish& wish);
+  void Failed(Wish& wish, const Error& error, bool retry);
+  void Refuse(Wish& wish, const Error& error);
+  void Forget(const ModelId& model, const Error& error);
+  Time Backoff(int attempts) const;
+
+  Context& context_;
+  Members& members_;
+  Owner& owner_;
+  Catalog& catalog_;
+  std::map<ModelId, ModelShape> shapes_;
+  std::map<ModelId, Wish> wishes_;
+};
+
+}  // namespace exo::cluster
