@@ -1,0 +1,270 @@
+// Completions over a real connection: answers, streams, errors in OpenAI's shape.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "service/harness.h"
+
+namespace exo::service {
+namespace {
+
+const char* const kChat = "/v1/chat/completions";
+const char* const kRaw = "/v1/completions";
+
+Json Chat(Json more = Json::object()) {
+  Json body = {{"model", "tiny"}, {"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
+  body.update(more);
+  return body;
+}
+Json Raw(Json more = Json::object()) {
+  Json body = {{"model", "tiny"}, {"prompt", "Once"}};
+  body.update(more);
+  return body;
+}
+std::string StreamText(const std::vector<Json>& events, bool chat) {
+  std::string text;
+  for (const Json& event : events) {
+    for (const Json& choice : event["choices"]) {
+      text += chat ? choice["delta"].value("content", "") : choice.value("text", "");
+    }
+  }
+  return text;
+}
+
+TEST(CompletionsTest, ChatAnswerHasOpenAisShape) {
+  TestServer server;
+  const auto answer = Post(server, kChat, Chat({{"seed", 5}}));
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const Json json = answer.json();
+  EXPECT_EQ(json["object"], "chat.completion");
+  EXPECT_TRUE(std::string(json["id"]).starts_with("chatcmpl-"));
+  EXPECT_GT(json["created"], 1'600'000'000);
+  EXPECT_EQ(json["model"], "tiny");
+  const Json& choice = json["choices"].at(0);
+  EXPECT_EQ(choice["index"], 0);
+  EXPECT_EQ(choice["message"]["role"], "assistant");
+  EXPECT_EQ(choice["message"]["content"], "Hello");
+  EXPECT_TRUE(choice["message"]["refusal"].is_null() && choice["logprobs"].is_null());
+  EXPECT_EQ(choice["finish_reason"], "stop");
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 7);
+  EXPECT_EQ(json["usage"]["completion_tokens"], 2);
+  EXPECT_EQ(json["usage"]["total_tokens"], 9);
+  EXPECT_EQ(json["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+  EXPECT_EQ(json["timings"]["prompt_n"], 7);
+  EXPECT_EQ(json["timings"]["predicted_ms"], 20);
+  EXPECT_EQ(json["exo"]["seed"], 5);
+  EXPECT_EQ(json["exo"]["token_ids"], Json::array({0, 1}));
+  EXPECT_EQ(json["exo"]["stages"][0]["node"], "kitchen");
+  EXPECT_TRUE(answer.has("cache-control: no-cache"));
+  EXPECT_FALSE(answer.has("access-control"));
+}
+
+TEST(CompletionsTest, ChatStreamHasRoleTextFinishUsageAndDone) {
+  TestServer server;
+  const auto answer = Post(server, kChat, Chat({{"stream", true}, {"stream_options", {{"include_usage", true}}}}));
+  ASSERT_EQ(answer.status, 200);
+  EXPECT_TRUE(answer.has("content-type: text/event-stream"));
+  EXPECT_TRUE(answer.has("x-accel-buffering: no"));
+  EXPECT_TRUE(answer.body.ends_with("data: [DONE]\n\n"));
+  const auto events = answer.events();
+  ASSERT_EQ(events.size(), 5u);
+  for (const Json& event : events) {
+    EXPECT_EQ(event["object"], "chat.completion.chunk");
+    EXPECT_EQ(event["id"], events[0]["id"]);
+    EXPECT_EQ(event["created"], events[0]["created"]);
+    EXPECT_TRUE(event["choices"].is_array());
+  }
+  EXPECT_EQ(events[0]["choices"][0]["delta"]["role"], "assistant");
+  EXPECT_TRUE(events[1]["choices"][0]["finish_reason"].is_null());
+  EXPECT_EQ(StreamText(events, true), "Hello");
+  EXPECT_EQ(events[3]["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(events[3]["exo"]["token_ids"], Json::array({0, 1}));
+  EXPECT_EQ(events[4]["choices"], Json::array());
+  EXPECT_EQ(events[4]["usage"]["total_tokens"], 9);
+}
+
+TEST(CompletionsTest, RawCompletionDefaultsTo16Tokens) {
+  TestServer server({}, {.pieces = {"a"}, .endless = true});
+  auto answer = Post(server, kRaw, Raw());
+  ASSERT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.json()["object"], "text_completion");
+  EXPECT_EQ(answer.json()["choices"][0]["text"], std::string(16, 'a'));
+  EXPECT_EQ(answer.json()["choices"][0]["finish_reason"], "length");
+  answer = Post(server, kRaw, Raw({{"stream", true}, {"max_tokens", 3}}));
+  EXPECT_EQ(StreamText(answer.events(), false), "aaa");
+  EXPECT_EQ(answer.events().back()["choices"][0]["finish_reason"], "length");
+  EXPECT_TRUE(answer.body.ends_with("data: [DONE]\n\n"));
+}
+
+TEST(CompletionsTest, PromptsOfEveryForm) {
+  TestServer server;
+  EXPECT_EQ(Post(server, kRaw, Raw({{"prompt", Json::array({"one"})}})).status, 200);
+  EXPECT_EQ(server.last_request().prompt, "one");
+  EXPECT_EQ(Post(server, kRaw, Raw({{"prompt", {1, 2, 3}}})).status, 200);
+  EXPECT_EQ(server.last_request().prompt_ids, (std::vector<TokenId>{1, 2, 3}));
+  EXPECT_EQ(Post(server, kRaw, Raw({{"prompt", Json::array({Json::array({4})})}})).status, 200);
+  EXPECT_EQ(server.last_request().prompt_ids, (std::vector<TokenId>{4}));
+  for (const Json& bad : {Json::array(), Json::array({"a", "b"}), Json(5), Json::array({1, "a"}),
+                          Json::array({-1}), Json::array({1.5})}) {
+    const auto answer = Post(server, kRaw, Raw({{"prompt", bad}}));
+    EXPECT_EQ(answer.status, 400) << bad;
+    EXPECT_EQ(answer.error("param"), "prompt");
+  }
+}
+
+TEST(CompletionsTest, StreamsBreakNoCharacterAndShowNoStop) {
+  TestServer server;
+  server.Set({.pieces = {"\xF0\x9F", "\x98\x80 a", "\xC3", "\xA9", "ST", "O", "P tail"}});
+  for (const bool stream : {false, true}) {
+    const auto answer = Post(server, kChat, Chat({{"stream", stream}, {"stop", "STOP"}}));
+    const Json end = stream ? answer.events().back() : answer.json();
+    const std::string text = stream ? StreamText(answer.events(), true)
+                                    : std::string(answer.json()["choices"][0]["message"]["content"]);
+    EXPECT_EQ(text, "\xF0\x9F\x98\x80 a\xC3\xA9") << stream;
+    EXPECT_EQ(end["choices"][0]["finish_reason"], "stop");
+    EXPECT_EQ(answer.body.find("STO"), std::string::npos);
+    EXPECT_EQ(answer.body.find("\xEF\xBF\xBD"), std::string::npos);
+  }
+}
+
+TEST(CompletionsTest, FieldsReachTheNode) {
+  TestServer server;
+  EXPECT_EQ(Post(server, kChat, Chat()).status, 200);
+  EXPECT_EQ(server.last_request().sampler.temperature, 1);
+  EXPECT_FALSE(server.last_request().has_seed);
+  EXPECT_FALSE(server.last_request().max_tokens);
+  const Json body = {{"model", "hub/tiny"}, {"temperature", 0}, {"top_p", 0.5}, {"top_k", 40}, {"min_p", 0.1},
+                     {"seed", -1}, {"max_tokens", 5}, {"max_completion_tokens", 9}, {"stop", {"a", "b"}},
+                     {"frequency_penalty", 0.5}, {"presence_penalty", -0.5}, {"repeat_penalty", 1.1},
+                     {"user", "x"}, {"metadata", {{"a", "b"}}}, {"store", true}, {"tools", Json::array()},
+                     {"n", 1}, {"some_unknown_field", {1}}, {"logit_bias", Json::object()},
+                     {"response_format", {{"type", "text"}}}, {"tool_choice", "auto"}, {"top_logprobs", nullptr},
+                     {"messages", {{{"role", "developer"}, {"content", "S"}},
+                                   {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "a"}},
+                                                                   {{"type", "text"}, {"text", "b"}}}}}}}};
+  const auto answer = Post(server, kChat, body);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const auto request = server.last_request();
+  EXPECT_EQ(request.sampler, (wire::SamplerSettings{.temperature = 0, .top_k = 40, .top_p = 0.5f, .min_p = 0.1f,
+                                                    .repeat_penalty = 1.1f, .presence_penalty = -0.5f,
+                                                    .frequency_penalty = 0.5f, .seed = UINT64_MAX}));
+  EXPECT_TRUE(request.has_seed);
+  EXPECT_EQ(request.max_tokens, 9u);
+  EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(request.messages[0].role, "system");
+  EXPECT_EQ(request.messages[1].content, "a\nb");
+}
+
+TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
+  TestServer server;
+  const std::vector<std::pair<std::string, Json>> cases = {
+      {"temperature", 2.1}, {"temperature", "hot"}, {"temperature", -1}, {"top_p", 1.1}, {"top_k", 1.5}, {"min_p", -1},
+      {"max_tokens", 0}, {"max_tokens", -1}, {"max_tokens", 9223372036854775807}, {"max_completion_tokens", "9"},
+      {"max_tokens", 18446744073709551615u}, {"max_tokens", 1e300}, {"seed", 1.5}, {"stop", 5}, {"stop", {"a", 1}},
+      {"stop", ""}, {"stop", std::string(257, 'x')}, {"stop", std::vector<std::string>(17, "x")}, {"stream", "yes"},
+      {"stream_options", 1}, {"n", 2}, {"n", 1000000000}, {"logprobs", true}, {"top_logprobs", 3},
+      {"logit_bias", {{"5", 1}}}, {"frequency_penalty", 3}, {"presence_penalty", -3}, {"repeat_penalty", 0},
+      {"tools", {{{"type", "function"}}}}, {"tool_choice", "required"}, {"response_format", {{"type", "json_object"}}},
+      {"functions", {{{"name", "f"}}}}, {"reasoning_effort", "high"}, {"model", nullptr}, {"model", 5},
+      {"messages", nullptr}, {"messages", Json::array()}, {"messages", "hi"}};
+  for (const auto& [field, value] : cases) {
+    const auto answer = Post(server, kChat, Chat({{field, value}}));
+    EXPECT_EQ(answer.status, 400) << field << " " << value << answer.body;
+    EXPECT_EQ(answer.error("param"), field) << answer.body;
+    EXPECT_EQ(answer.error("type"), "invalid_request_error");
+    EXPECT_FALSE(answer.error("message").empty());
+    EXPECT_TRUE(answer.json()["error"].contains("code"));
+  }
+  for (const char* field : {"echo", "suffix", "best_of"}) {
+    const Json value = field == std::string("echo") ? Json(true) : field == std::string("suffix") ? Json("x") : Json(2);
+    EXPECT_EQ(Post(server, kRaw, Raw({{field, value}})).error("param"), field);
+  }
+  EXPECT_EQ(server.alive(), 0);
+}
+
+TEST(CompletionsTest, BadMessagesAreNamed) {
+  TestServer server;
+  const std::vector<std::pair<Json, std::string>> cases = {
+      {{{"role", "tool"}, {"content", "x"}}, "messages[0].role"},
+      {{{"role", "king"}, {"content", "x"}}, "messages[0].role"},
+      {{{"content", "x"}}, "messages[0].role"},
+      {{{"role", "user"}}, "messages[0].content"},
+      {{{"role", "user"}, {"content", 5}}, "messages[0].content"},
+      {{{"role", "user"}, {"content", {{{"type", "image_url"}}}}}, "messages[0].content[0]"},
+      {{{"role", "user"}, {"content", {{{"type", "text"}}}}}, "messages[0].content[0].text"},
+      {{{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {1}}}, "messages[0].tool_calls"},
+      {"hi", "messages[0]"}};
+  for (const auto& [message, param] : cases) {
+    const auto answer = Post(server, kChat, Chat({{"messages", Json::array({message})}}));
+    EXPECT_EQ(answer.status, 400);
+    EXPECT_EQ(answer.error("param"), param) << message;
+  }
+}
+
+TEST(CompletionsTest, BadJsonIs400) {
+  TestServer server;
+  std::string deep = R"({"model":"tiny","messages":)" + std::string(65, '[') + std::string(65, ']') + "}";
+  for (const std::string& body : std::vector<std::string>{
+           "", "{", "[]", "5", "{\"model\":\"tiny\",}", "{\"model\":\"a\",\"model\":\"b\"}", "{\"model\":\"\xFF\"}",
+           "{\"temperature\":1e309}", "{\"model\":\"\\ud800\"}", deep, std::string(200000, '['),
+           "{\"model\":NaN}", std::string("{\"a\":\0}", 7)}) {
+    const auto answer = Call(server, "POST", kChat, body);
+    EXPECT_EQ(answer.status, 400) << body.substr(0, 80);
+    EXPECT_EQ(answer.error("code"), "invalid_json") << answer.body;
+  }
+  EXPECT_EQ(Post(server, kChat, Chat({{"messages", Json::parse(R"([{"role":"user","content":"\u0000\ud83d\ude00"}])")}})).status, 200);
+}
+
+TEST(CompletionsTest, RefusalsHaveTheirStatus) {
+  TestServer server;
+  const auto unknown = Post(server, kChat, Chat({{"model", "gpt"}, {"stream", true}}));
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(unknown.error("code"), "model_not_found");
+  EXPECT_EQ(unknown.error("param"), "model");
+  struct Case {
+    node::Refusal refusal;
+    int status;
+    std::string code;
+  };
+  for (const Case& c : {Case{node::Refusal::kContextLength, 400, "context_length_exceeded"},
+                        Case{node::Refusal::kQueueFull, 429, "queue_full"}, Case{node::Refusal::kNoPlan, 503, "no_plan"},
+                        Case{node::Refusal::kLost, 503, "device_lost"}, Case{node::Refusal::kBadInput, 400, "invalid_value"}}) {
+    Script script;
+    script.refusal = node::GenerateError{{ErrorCode::kInvalid, "700 tokens, 512 is the context"}, c.refusal};
+    server.Set(script);
+    for (const bool stream : {false, true}) {
+      const auto answer = Post(server, kChat, Chat({{"stream", stream}}));
+      EXPECT_EQ(answer.status, c.status);
+      EXPECT_EQ(answer.error("code"), c.code);
+      EXPECT_EQ(answer.error("message"), "700 tokens, 512 is the context");
+      EXPECT_EQ(answer.has("retry-after"), c.status == 429 || c.status == 503);
+    }
+  }
+}
+
+TEST(CompletionsTest, AnErrorInMidStreamIsOneEventAndTheEnd) {
+  TestServer server;
+  Script script;
+  script.loss = node::GenerateError{{ErrorCode::kDisconnected, "desk was lost"}, node::Refusal::kLost};
+  server.Set(script);
+  TestClient client(server.port());
+  client.Write(RequestText("POST", kChat, Chat({{"stream", true}}).dump()));
+  const auto answer = client.Read();
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_EQ(answer.events().back()["error"]["message"], "desk was lost");
+  EXPECT_EQ(answer.body.find("[DONE]"), std::string::npos);
+  EXPECT_EQ(client.ReadToEnd(), "");  // closed
+  EXPECT_EQ(Post(server, kChat, Chat()).status, 503);
+}
+
+// Requests of OpenAI's own documentation: accepted, or refused with the field named.
+TEST(CompletionsTest, TakesOrNamesTheDocumentedFields) {
+  TestServer server;
+  for (const char* field : {"user", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity"}) {
+    EXPECT_EQ(Post(server, kChat, Chat({{field, "low"}})).status, 200) << field;
+  }
+  EXPECT_EQ(Post(server, kChat, Chat({{"parallel_tool_calls", false}, {"modalities", {"text"}}})).status, 200);
+}
+
+}  // namespace
+}  // namespace exo::service

@@ -1,0 +1,173 @@
+#include "service/connection.h"
+
+#include "service/answer.h"
+
+namespace exo::service {
+
+namespace asio = boost::asio;
+
+Connection::Connection(Socket socket, Router& router, const HttpLimits& limits,
+                       std::function<void(Connection*)> on_closed)
+    : socket_(std::move(socket)),
+      router_(router),
+      limits_(limits),
+      on_closed_(std::move(on_closed)),
+      read_timer_(socket_.get_executor()),
+      write_timer_(socket_.get_executor()),
+      ping_timer_(socket_.get_executor()),
+      read_buffer_(kReadBuffer, '\0') {}
+
+void Connection::Start() {
+  ErrorCodeAsio ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  socket_.set_option(asio::socket_base::send_buffer_size(kSocketSendBuffer), ignored);
+  ExpectHeader(limits_.header_time);
+  Read();
+}
+
+void Connection::Abort() {
+  on_closed_ = nullptr;
+  Close(true);
+}
+
+// ---- reading --------------------------------------------------------------------------------------
+
+void Connection::Read() {
+  socket_.async_read_some(asio::buffer(read_buffer_),
+                          [self = shared_from_this()](const ErrorCodeAsio& error, size_t count) {
+                            self->OnRead(error, count);
+                          });
+}
+
+void Connection::OnRead(const ErrorCodeAsio& error, size_t count) {
+  if (closed_) return;
+  if (error) return OnPeerGone(error);
+  if (draining_) {
+    drained_ += count;
+    return drained_ > kMaxDrained ? Close(true) : Read();
+  }
+  input_.append(read_buffer_, 0, count);
+  body_bytes_ += count;
+  if (busy_ && input_.size() > kMaxPipelined) return Close(true);
+  if (!busy_) Parse();
+  if (!closed_) Read();
+}
+
+// A client that closes its side has gone, unless its whole answer is on the way already.
+void Connection::OnPeerGone(const ErrorCodeAsio& error) {
+  if (error != asio::error::eof || !busy_ || !finished_) return Close(false);
+  peer_closed_ = true;
+}
+
+void Connection::Parse() {
+  while (!busy_ && !closed_ && !draining_ && !input_.empty()) {
+    if (reader_ == nullptr) {
+      reader_ = std::make_unique<RequestReader>(limits_);
+      ExpectHeader(limits_.header_time);
+      body_timed_ = false;
+    }
+    if (!FeedReader()) return;
+  }
+}
+
+// False when more bytes are needed or the request was refused.
+bool Connection::FeedReader() {
+  const auto taken = reader_->Feed(input_);
+  if (!taken) {
+    Refuse(taken.error());
+    return false;
+  }
+  input_.erase(0, *taken);
+  if (reader_->done()) {
+    Dispatch();
+    return true;
+  }
+  if (reader_->header_done() && !body_timed_) {
+    body_timed_ = true;
+    if (reader_->wants_continue()) {
+      Append("HTTP/1.1 100 Continue\r\n\r\n");
+      Flush();
+    }
+    ExpectBody();
+  }
+  return false;
+}
+
+void Connection::Dispatch() {
+  read_timer_.cancel();
+  HttpRequest request = reader_->Take();
+  reader_.reset();
+  busy_ = true;
+  finished_ = streaming_ = paused_ = false;
+  keep_alive_ = request.keep_alive;
+  head_ = request.method == "HEAD";
+  http10_ = request.version < 11;
+  handler_ = router_.Handle(std::move(request), *this);
+}
+
+// Bytes that are no acceptable request: the error goes out and the connection ends.
+void Connection::Refuse(const ApiError& error) {
+  read_timer_.cancel();
+  reader_.reset();
+  input_.clear();
+  busy_ = true;
+  keep_alive_ = head_ = http10_ = streaming_ = false;
+  Send(ErrorResponse(error));
+}
+
+void Connection::ExpectHeader(std::chrono::milliseconds limit) {
+  read_timer_.expires_after(limit);
+  read_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
+    if (error || self->closed_ || self->busy_) return;
+    if (self->reader_ == nullptr) return self->Close(false);  // idle
+    self->Refuse({408, "the request headers did not arrive in time", "", "request_timeout"});
+  });
+}
+
+void Connection::ExpectBody() {
+  body_bytes_ = 0;
+  read_timer_.expires_after(limits_.body_interval);
+  read_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
+    if (error || self->closed_ || self->busy_) return;
+    if (self->body_bytes_ >= self->limits_.body_bytes_per_interval) return self->ExpectBody();
+    self->Refuse({408, "the request body arrives too slowly", "", "request_timeout"});
+  });
+}
+
+// ---- writing: see connection_write.cc ------------------------------------------------------------
+
+void Connection::EndExchange() {
+  handler_.reset();
+  ping_timer_.cancel();
+  busy_ = false;
+  if (peer_closed_) return Close(false);
+  if (!keep_alive_) return Drain();
+  ExpectHeader(limits_.idle_time);
+  Parse();
+}
+
+// Lets the client read the end of its answer before the reset that unread bytes would cause.
+void Connection::Drain() {
+  draining_ = true;
+  input_.clear();
+  ErrorCodeAsio ignored;
+  socket_.shutdown(Socket::shutdown_send, ignored);
+  read_timer_.expires_after(limits_.drain_time);
+  read_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
+    if (!error) self->Close(true);
+  });
+}
+
+void Connection::Close(bool reset) {
+  if (closed_) return;
+  closed_ = true;
+  const auto self = shared_from_this();
+  handler_.reset();
+  for (auto* timer : {&read_timer_, &write_timer_, &ping_timer_}) timer->cancel();
+  ErrorCodeAsio ignored;
+  if (reset) socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  socket_.close(ignored);
+  if (on_closed_) std::exchange(on_closed_, nullptr)(this);
+}
+
+}  // namespace exo::service

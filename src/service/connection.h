@@ -1,0 +1,97 @@
+// One client connection: reads requests, one at a time, and writes their answers in order.
+//
+// A read is always pending, also while an answer is computed: a client that goes away is noticed at once
+// and its handler destroyed. Writes go through one queue; when it grows beyond the limit the handler is
+// paused, and when the client takes nothing for the stall time the answer is cancelled.
+//
+// Thread: the event loop. Lifetime: Asio's completion handlers hold shared pointers (the usual idiom);
+// the server holds a plain pointer until on_closed.
+#pragma once
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+
+#include "service/request_reader.h"
+
+namespace exo::service {
+
+class Connection final : public Exchange, public std::enable_shared_from_this<Connection> {
+ public:
+  using Socket = boost::asio::ip::tcp::socket;
+
+  // `router` is used until Abort; on_closed is called once, not from Abort.
+  Connection(Socket socket, Router& router, const HttpLimits& limits,
+             std::function<void(Connection*)> on_closed);
+
+  void Start();
+  // Drops the connection and its handler; nothing is called afterwards.
+  void Abort();
+
+  void Send(const HttpResponse& response) override;
+  void StartStream() override;
+  void Push(std::string_view bytes) override;
+  void EndStream(bool keep_alive) override;
+
+ private:
+  using ErrorCodeAsio = boost::system::error_code;
+
+  void Read();
+  void OnRead(const ErrorCodeAsio& error, size_t count);
+  void OnPeerGone(const ErrorCodeAsio& error);
+  void Parse();
+  bool FeedReader();
+  void Dispatch();
+  void Refuse(const ApiError& error);
+  void ExpectHeader(std::chrono::milliseconds limit);
+  void ExpectBody();
+
+  void Append(std::string_view bytes);
+  void AppendChunk(std::string_view bytes);
+  std::string HeaderText(unsigned status, std::string_view content_type) const;
+  void Flush();
+  void OnWritten(const ErrorCodeAsio& error, size_t count);
+  void EndExchange();
+  size_t Queued() const { return queue_.size() + writing_.size() - written_; }
+  void PauseWhenFull();
+  void ResumeWhenDrained();
+  void StartPings();
+
+  void Drain();
+  void Close(bool reset);
+
+  Socket socket_;
+  Router& router_;
+  const HttpLimits& limits_;
+  std::function<void(Connection*)> on_closed_;
+  boost::asio::steady_timer read_timer_;
+  boost::asio::steady_timer write_timer_;
+  boost::asio::steady_timer ping_timer_;
+
+  std::string read_buffer_;
+  std::string input_;                      // read, not parsed
+  std::unique_ptr<RequestReader> reader_;  // of the request that is being read
+  size_t body_bytes_ = 0;                  // arrived in the current interval
+  bool body_timed_ = false;
+
+  std::unique_ptr<Handler> handler_;       // of the request that is being answered
+  bool busy_ = false;
+  bool finished_ = false;                  // the whole answer is queued
+  bool keep_alive_ = true;
+  bool head_ = false;                      // HEAD: no body
+  bool http10_ = false;
+  bool streaming_ = false;
+  bool paused_ = false;
+
+  std::string queue_;
+  std::string writing_;
+  size_t written_ = 0;                     // of writing_
+  bool write_pending_ = false;
+
+  bool peer_closed_ = false;
+  bool draining_ = false;
+  size_t drained_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace exo::service

@@ -1,0 +1,145 @@
+// The writing half of a connection: response headers, chunks, the queue and its limits.
+#include <boost/asio/post.hpp>
+
+#include "service/connection.h"
+
+namespace exo::service {
+
+namespace asio = boost::asio;
+
+namespace {
+
+const char* Reason(unsigned status) {
+  switch (status) {
+    case 200: return "OK";
+    case 204: return "No Content";
+    case 400: return "Bad Request";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 503: return "Service Unavailable";
+    default: return "Unknown";
+  }
+}
+
+}  // namespace
+
+std::string Connection::HeaderText(unsigned status, std::string_view content_type) const {
+  std::string text = fmt::format("HTTP/1.1 {} {}\r\nServer: exo\r\nX-Content-Type-Options: nosniff\r\n"
+                                 "Cache-Control: no-cache\r\nConnection: {}\r\n",
+                                 status, Reason(status), keep_alive_ ? "keep-alive" : "close");
+  if (!content_type.empty()) text += fmt::format("Content-Type: {}\r\n", content_type);
+  return text;
+}
+
+void Connection::Send(const HttpResponse& response) {
+  if (closed_ || finished_ || streaming_) return;
+  const bool no_body = response.status == 204;
+  std::string text = HeaderText(response.status, no_body ? "" : response.content_type);
+  if (!no_body) text += fmt::format("Content-Length: {}\r\n", response.body.size());
+  for (const auto& [name, value] : response.headers) text += fmt::format("{}: {}\r\n", name, value);
+  text += "\r\n";
+  if (!head_ && !no_body) text += response.body;
+  finished_ = true;
+  Append(text);
+  Flush();
+}
+
+void Connection::StartStream() {
+  if (closed_ || finished_ || streaming_) return;
+  streaming_ = true;
+  if (http10_) keep_alive_ = false;  // its end is the connection's end
+  std::string text = HeaderText(200, "text/event-stream; charset=utf-8") + "X-Accel-Buffering: no\r\n";
+  if (!http10_) text += "Transfer-Encoding: chunked\r\n";
+  Append(text + "\r\n");
+  Flush();
+  StartPings();
+}
+
+void Connection::Push(std::string_view bytes) {
+  if (closed_ || finished_ || !streaming_ || bytes.empty()) return;
+  AppendChunk(bytes);
+  Flush();
+  PauseWhenFull();
+}
+
+void Connection::EndStream(bool keep_alive) {
+  if (closed_ || finished_ || !streaming_) return;
+  if (!http10_) Append("0\r\n\r\n");
+  keep_alive_ = keep_alive_ && keep_alive;
+  finished_ = true;
+  Flush();
+}
+
+void Connection::AppendChunk(std::string_view bytes) {
+  if (http10_) return Append(bytes);
+  Append(fmt::format("{:x}\r\n", bytes.size()));
+  Append(bytes);
+  Append("\r\n");
+}
+
+void Connection::Append(std::string_view bytes) { queue_ += bytes; }
+
+void Connection::Flush() {
+  if (write_pending_ || closed_) return;
+  if (written_ == writing_.size()) {
+    writing_.clear();
+    written_ = 0;
+    std::swap(writing_, queue_);
+  }
+  if (writing_.empty()) return;
+  write_pending_ = true;
+  write_timer_.expires_after(limits_.stall_time);
+  write_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
+    if (!error) self->Close(true);  // the reader has taken nothing for the whole stall time
+  });
+  socket_.async_write_some(asio::buffer(std::string_view(writing_).substr(written_)),
+                           [self = shared_from_this()](const ErrorCodeAsio& error, size_t count) {
+                             self->OnWritten(error, count);
+                           });
+}
+
+void Connection::OnWritten(const ErrorCodeAsio& error, size_t count) {
+  write_pending_ = false;
+  if (closed_) return;
+  if (error) return Close(false);
+  written_ += count;
+  write_timer_.cancel();
+  ResumeWhenDrained();
+  if (Queued() > 0) return Flush();
+  if (busy_ && finished_) EndExchange();
+}
+
+// The handler is told in a turn of its own: Push is often called from inside the node's callback.
+void Connection::PauseWhenFull() {
+  if (paused_ || finished_ || Queued() <= limits_.pause_bytes) return;
+  paused_ = true;
+  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+    if (!self->closed_ && self->handler_ && self->paused_) self->handler_->SetPaused(true);
+  });
+}
+
+void Connection::ResumeWhenDrained() {
+  if (!paused_ || Queued() >= limits_.resume_bytes) return;
+  paused_ = false;
+  if (handler_) handler_->SetPaused(false);
+}
+
+// Comments in silence, so that no proxy takes a long prompt for a dead connection.
+void Connection::StartPings() {
+  ping_timer_.expires_after(limits_.ping_time);
+  ping_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
+    if (error || self->closed_ || self->finished_ || !self->streaming_) return;
+    if (self->Queued() == 0) self->Push(": waiting\n\n");
+    self->StartPings();
+  });
+}
+
+}  // namespace exo::service

@@ -1,0 +1,60 @@
+// Between a connection (bytes) and the routes (meaning): one request and its answer. Nothing of Asio or
+// Beast is seen here.
+//
+// Thread: the event loop. A Handler lives until its answer is written or the client is gone; destroying
+// it cancels whatever it waits for.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace exo::service {
+
+struct HttpRequest {
+  std::string method;  // upper case
+  std::string path;    // still percent-encoded, without the query
+  std::vector<std::string> hosts;    // every Host field
+  std::vector<std::string> origins;  // every Origin field
+  std::string content_type;
+  std::string body;
+  int version = 11;
+  bool keep_alive = true;
+};
+
+struct HttpResponse {
+  unsigned status = 200;
+  std::string body;
+  std::string content_type = "application/json";
+  std::vector<std::pair<std::string, std::string>> headers;
+};
+
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  // A whole answer.
+  virtual void Send(const HttpResponse& response) = 0;
+  // A stream of server-sent events: headers at once, then pieces, then the end.
+  virtual void StartStream() = 0;
+  virtual void Push(std::string_view bytes) = 0;
+  // keep_alive false: the connection closes (after an error in mid-stream).
+  virtual void EndStream(bool keep_alive) = 0;
+};
+
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  // The reader is slow (true) or has caught up (false).
+  virtual void SetPaused(bool paused) { (void)paused; }
+};
+
+class Router {
+ public:
+  virtual ~Router() = default;
+  // Answers through `exchange`, at once or later; the handler (null when answered) dies before it.
+  virtual std::unique_ptr<Handler> Handle(HttpRequest request, Exchange& exchange) = 0;
+};
+
+}  // namespace exo::service

@@ -1,0 +1,95 @@
+// For tests of the service: a scriptable node and a real server on a free loopback port, its loop on a
+// thread of its own, and a client of plain blocking sockets that sends any bytes.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "node/api.h"
+#include "service/json.h"
+#include "service/limits.h"
+
+namespace exo::service {
+
+// What the fake node does with every request; set before the request is sent.
+struct Script {
+  std::vector<std::string> pieces = {"Hel", "lo"};  // bytes of the tokens
+  bool endless = false;                    // repeats the pieces
+  std::chrono::milliseconds delay{0};      // before each token; 0: in the next turn of the loop
+  std::chrono::milliseconds prefill{0};    // before OnStarted
+  size_t burst = 1;                        // tokens in one turn
+  wire::FinishReason reason = wire::FinishReason::kStop;
+  std::optional<node::GenerateError> refusal;   // instead of OnStarted, from inside Generate
+  std::optional<node::GenerateError> loss;      // instead of OnDone
+  bool admin_fails = false;
+};
+
+class TestServer {
+ public:
+  explicit TestServer(HttpOptions options = {}, Script script = {});
+  ~TestServer();
+
+  uint16_t port() const;
+  void Set(Script script);
+  node::GenerateRequest last_request() const;  // as the node got it
+  int alive() const;      // Generations that exist
+  int pauses() const;     // SetPaused(true) calls
+  int resumes() const;
+  uint64_t tokens() const;  // emitted in all
+  size_t connections() const;
+  // A second server on the same port: the error of Start.
+  std::string StartAgain();
+
+  struct Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+struct Answered {
+  int status = 0;
+  std::string headers;  // lower case
+  std::string body;     // without chunk framing
+  Json json() const { return ParseJson(body).value_or(Json()); }
+  std::string error(const char* field) const { return json()["error"][field].is_string() ? std::string(json()["error"][field]) : ""; }
+  std::vector<Json> events() const;  // JSON of the data lines, without [DONE]
+  bool has(std::string_view header) const { return headers.find(header) != std::string::npos; }
+};
+
+class TestClient {
+ public:
+  explicit TestClient(uint16_t port, int receive_buffer = 0);
+  ~TestClient();
+  TestClient(const TestClient&) = delete;
+  TestClient& operator=(const TestClient&) = delete;
+
+  void Write(std::string_view bytes);
+  std::string ReadSome();       // empty: closed
+  Answered Read(bool head = false);
+  std::string ReadToEnd();
+  void Close();
+  int descriptor() const { return fd_; }
+
+ private:
+  std::string ReadChunks();
+  bool Fill();
+
+  int fd_ = -1;
+  std::string buffer_;
+};
+
+std::string RequestText(const std::string& method, const std::string& path, const std::string& body = "",
+                        const std::string& headers = "Content-Type: application/json\r\n");
+Answered Call(const TestServer& server, const std::string& method, const std::string& path,
+              const std::string& body = "", const std::string& headers = "Content-Type: application/json\r\n");
+Answered Post(const TestServer& server, const std::string& path, const Json& body);
+
+
+// Waits until the condition holds; false after the limit.
+bool WaitUntil(std::chrono::milliseconds limit, const std::function<bool()>& condition);
+
+}  // namespace exo::service

@@ -1,0 +1,331 @@
+#include "service/harness.h"
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "engine/text_stream.h"
+#include "service/http_server.h"
+
+namespace exo::service {
+namespace {
+
+namespace asio = boost::asio;
+
+struct Counters {
+  std::atomic<int> alive{0}, pauses{0}, resumes{0};
+  std::atomic<uint64_t> tokens{0};
+};
+
+class FakeGeneration final : public node::Generation {
+ public:
+  FakeGeneration(asio::io_context& context, Counters& counters, Script script, node::GenerateSink& sink,
+                 const node::GenerateRequest& request)
+      : counters_(counters), script_(std::move(script)), sink_(sink), text_(request.stop), timer_(context) {
+    ++counters_.alive;
+    stats_ = {.prompt_tokens = 7, .seed = request.has_seed ? request.sampler.seed : 99, .ttft_ms = 12.5,
+              .tokens_per_second = 50, .prompt_per_second = 700,
+              .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}}};
+    if (request.max_tokens) limit_ = *request.max_tokens;
+    Later(script_.prefill, [this] {
+      sink_.OnStarted(7);
+      Turn();
+    });
+  }
+  ~FakeGeneration() override { --counters_.alive; }
+
+  void SetPaused(bool paused) override {
+    ++(paused ? counters_.pauses : counters_.resumes);
+    if (std::exchange(paused_, paused) && !paused) Turn();
+  }
+
+ private:
+  void Later(std::chrono::milliseconds delay, std::function<void()> work) {
+    timer_.expires_after(delay);
+    timer_.async_wait([work = std::move(work)](const boost::system::error_code& error) {
+      if (!error) work();
+    });
+  }
+  void Turn() {
+    Later(script_.delay, [this] {
+      for (size_t i = 0; i < script_.burst && !ended_; ++i) Token();
+      if (!ended_ && !paused_) Turn();
+    });
+  }
+  void Token() {
+    const bool empty = !script_.endless && stats_.completion_tokens >= script_.pieces.size();
+    if (empty || stats_.completion_tokens >= limit_) {
+      if (const std::string rest = text_.Finish(); !rest.empty()) sink_.OnText(rest, {});
+      return End(empty ? script_.reason : wire::FinishReason::kLength);
+    }
+    const auto id = static_cast<TokenId>(stats_.completion_tokens++ % script_.pieces.size());
+    ++counters_.tokens;
+    const std::string text = text_.Push(script_.pieces[static_cast<size_t>(id)]);
+    sink_.OnText(text, std::span(&id, 1));
+    if (text_.stopped()) End(wire::FinishReason::kStop);
+  }
+  void End(wire::FinishReason reason) {
+    ended_ = true;
+    if (script_.loss) return sink_.OnError(*script_.loss);
+    sink_.OnDone(reason, stats_);
+  }
+
+  Counters& counters_;
+  const Script script_;
+  node::GenerateSink& sink_;
+  engine::TextStream text_;
+  node::GenerateStats stats_;
+  uint32_t limit_ = UINT32_MAX;
+  bool paused_ = false, ended_ = false;
+  asio::steady_timer timer_;
+};
+
+NodeId Id(uint8_t value) {
+  NodeId id;
+  id.bytes.fill(value);
+  return id;
+}
+
+wire::Plan FakePlan() {
+  wire::Plan plan{.model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .sequences = 2};
+  plan.stages = {{.node = Id(1), .layer_begin = 0, .layer_end = 5, .bytes = 100},
+                 {.node = Id(2), .layer_begin = 5, .layer_end = 8, .bytes = 60}};
+  return plan;
+}
+
+class FakeApi final : public node::Api {
+ public:
+  explicit FakeApi(asio::io_context& loop) : context(loop) {}
+
+  std::unique_ptr<node::Generation> Generate(node::GenerateRequest request, node::GenerateSink& sink) override {
+    const std::lock_guard lock(mutex);
+    last = request;
+    if (request.model != "tiny" && request.model != "hub/tiny") {
+      sink.OnError({{ErrorCode::kNotFound, "the model '" + request.model + "' does not exist"},
+                    node::Refusal::kUnknownModel});
+      return nullptr;
+    }
+    if (script.refusal) {
+      sink.OnError(*script.refusal);
+      return nullptr;
+    }
+    return std::make_unique<FakeGeneration>(context, counters, script, sink, request);
+  }
+  std::vector<node::ModelView> Models() const override {
+    return {{.name = "tiny", .bytes = 1000, .architecture = "llama", .context = 512, .layers = 8,
+             .created = 1700000000, .local = true},
+            {.name = "hub/tiny", .context = 2048}};
+  }
+  node::ClusterView Cluster() const override {
+    node::ClusterView view{.self = Id(1), .neighbours_of_other_clusters = 3};
+    wire::NodeRecord record{.id = Id(1), .name = "kitchen", .addresses = {{"10.0.0.1", 7}, {"fe80::1", 8}},
+                            .isa = "avx2", .cores = 2, .memory_total = 1 << 30, .decode_gbps = 9.5};
+    record.models = {{.name = "tiny", .file_bytes = 1000}};
+    view.nodes = {{.record = record, .state = "self"},
+                  {.record = {.id = Id(2), .name = "desk"}, .state = "alive", .rtt_ms = 0.4}};
+    view.instances = {{.summary = {.plan = FakePlan(), .state = wire::InstanceState::kReady, .active_requests = 1},
+                       .reason = "two are faster", .predicted_tokens_per_second = 42}};
+    return view;
+  }
+  void MakePlan(std::string model, bool spread, std::function<void(Result<node::PlanView>)> done) override {
+    Answer<node::PlanView>(std::move(done), {.plan = FakePlan(), .reason = model + (spread ? " spread" : ""),
+                                             .node_names = {"kitchen", "desk"}});
+  }
+  void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
+    Answer<std::string>(std::move(done), "name of " + path);
+  }
+  void Load(std::string model, bool spread, std::function<void(Result<node::PlanView>)> done) override {
+    MakePlan(model, spread, std::move(done));
+  }
+  void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
+
+  template <class T>
+  void Answer(std::function<void(Result<T>)> done, T value) {
+    const std::lock_guard lock(mutex);
+    asio::post(context, [done, value, fails = script.admin_fails] {
+      if (fails) return done(Fail(ErrorCode::kNotFound, "no such file"));
+      done(value);
+    });
+  }
+
+  asio::io_context& context;
+  mutable std::mutex mutex;
+  Script script;
+  node::GenerateRequest last;
+  Counters counters;
+};
+
+}  // namespace
+
+struct TestServer::Impl {
+  asio::io_context context{1};
+  FakeApi api{context};
+  std::unique_ptr<HttpServer> server;
+  std::thread thread;
+
+  template <class Work>
+  auto OnLoop(Work work) {
+    std::promise<decltype(work())> promise;
+    asio::post(context, [&] { promise.set_value(work()); });
+    return promise.get_future().get();
+  }
+};
+
+TestServer::TestServer(HttpOptions options, Script script) : impl_(std::make_unique<Impl>()) {
+  options.port = 0;
+  impl_->api.script = std::move(script);
+  impl_->server = std::make_unique<HttpServer>(impl_->context, impl_->api, std::move(options));
+  const auto started = impl_->server->Start();
+  EXPECT_TRUE(started) << started.error().message;
+  impl_->thread = std::thread([this] {
+    const auto guard = asio::make_work_guard(impl_->context);
+    impl_->context.run();
+  });
+}
+TestServer::~TestServer() {
+  impl_->OnLoop([this] { return impl_->server.reset(), true; });
+  EXPECT_EQ(alive(), 0);
+  impl_->context.stop();
+  impl_->thread.join();
+}
+uint16_t TestServer::port() const { return impl_->server->port(); }
+void TestServer::Set(Script script) {
+  const std::lock_guard lock(impl_->api.mutex);
+  impl_->api.script = std::move(script);
+}
+node::GenerateRequest TestServer::last_request() const {
+  const std::lock_guard lock(impl_->api.mutex);
+  return impl_->api.last;
+}
+int TestServer::alive() const { return impl_->api.counters.alive; }
+int TestServer::pauses() const { return impl_->api.counters.pauses; }
+int TestServer::resumes() const { return impl_->api.counters.resumes; }
+uint64_t TestServer::tokens() const { return impl_->api.counters.tokens; }
+size_t TestServer::connections() const {
+  return impl_->OnLoop([this] { return impl_->server->connections(); });
+}
+std::string TestServer::StartAgain() {
+  HttpServer second(impl_->context, impl_->api, {.port = port()});
+  const auto started = second.Start();
+  return started ? "" : started.error().message;
+}
+
+TestClient::TestClient(uint16_t port, int receive_buffer) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  if (receive_buffer > 0) ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+  const timeval limit{.tv_sec = 10};
+  ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+}
+TestClient::~TestClient() { Close(); }
+void TestClient::Close() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+void TestClient::Write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n <= 0) return;  // the server may refuse early
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+}
+bool TestClient::Fill() {
+  char chunk[65536];
+  const ssize_t n = ::recv(fd_, chunk, sizeof(chunk), 0);
+  if (n > 0) buffer_.append(chunk, static_cast<size_t>(n));
+  return n > 0;
+}
+std::string TestClient::ReadSome() {
+  if (buffer_.empty()) Fill();
+  return std::exchange(buffer_, "");
+}
+std::string TestClient::ReadToEnd() {
+  while (Fill()) {}
+  return std::exchange(buffer_, "");
+}
+std::string TestClient::ReadChunks() {
+  std::string body;
+  for (;;) {
+    size_t line;
+    while ((line = buffer_.find("\r\n")) == std::string::npos) {
+      if (!Fill()) return body + "<cut>";
+    }
+    const size_t size = std::stoul(buffer_.substr(0, line), nullptr, 16);
+    while (buffer_.size() < line + 2 + size + 2) {
+      if (!Fill()) return body + "<cut>";
+    }
+    body += buffer_.substr(line + 2, size);
+    buffer_.erase(0, line + 2 + size + 2);
+    if (size == 0) return body;
+  }
+}
+Answered TestClient::Read(bool head) {
+  size_t end;
+  while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
+    if (!Fill()) return {.body = buffer_};
+  }
+  Answered answer{.headers = buffer_.substr(0, end + 2)};
+  buffer_.erase(0, end + 4);
+  answer.status = std::atoi(answer.headers.c_str() + sizeof("HTTP/1.1"));
+  for (char& c : answer.headers) c = static_cast<char>(std::tolower(c));
+  if (head || answer.status == 100 || answer.status == 204) return answer;
+  if (answer.has("transfer-encoding: chunked")) {
+    answer.body = ReadChunks();
+  } else if (const size_t at = answer.headers.find("content-length: "); at != std::string::npos) {
+    const size_t size = std::stoul(answer.headers.substr(at + 16));
+    while (buffer_.size() < size && Fill()) {}
+    answer.body = buffer_.substr(0, size);
+    buffer_.erase(0, size);
+  } else {
+    answer.body = ReadToEnd();
+  }
+  return answer;
+}
+
+std::vector<Json> Answered::events() const {
+  std::vector<Json> list;
+  for (size_t at = body.find("data: "); at != std::string::npos; at = body.find("data: ", at + 1)) {
+    if (at != 0 && body[at - 1] != '\n') continue;
+    const std::string line = body.substr(at + 6, body.find('\n', at) - at - 6);
+    if (line != "[DONE]") list.push_back(ParseJson(line).value_or(Json("no JSON: " + line)));
+  }
+  return list;
+}
+
+std::string RequestText(const std::string& method, const std::string& path, const std::string& body,
+                        const std::string& headers) {
+  const bool host = headers.find("Host:") != std::string::npos;
+  return method + " " + path + " HTTP/1.1\r\n" + (host ? "" : "Host: localhost\r\n") + headers +
+         (body.empty() && method != "POST" ? "" : "Content-Length: " + std::to_string(body.size()) + "\r\n") +
+         "\r\n" + body;
+}
+Answered Call(const TestServer& server, const std::string& method, const std::string& path, const std::string& body,
+              const std::string& headers) {
+  TestClient client(server.port());
+  client.Write(RequestText(method, path, body, headers));
+  return client.Read(method == "HEAD");
+}
+Answered Post(const TestServer& server, const std::string& path, const Json& body) {
+  return Call(server, "POST", path, body.dump());
+}
+bool WaitUntil(std::chrono::milliseconds limit, const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+}  // namespace exo::service

@@ -1,0 +1,17 @@
+// The two forms of a prompt: a list of chat messages, or raw text or token ids.
+#pragma once
+
+#include <vector>
+
+#include "service/errors.h"
+
+namespace exo::service {
+
+// "messages". Text parts are joined by line breaks; developer becomes system; a tool's messages and
+// everything that is not text get 400.
+Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body);
+
+// "prompt": a string, a list with one string, a list of token ids, or a list with one such list.
+Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request);
+
+}  // namespace exo::service

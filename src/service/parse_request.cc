@@ -1,0 +1,150 @@
+#include "service/parse_request.h"
+
+#include <limits>
+#include <span>
+
+#include "service/fields.h"
+#include "service/limits.h"
+#include "service/parse_prompt.h"
+
+namespace exo::service {
+namespace {
+
+// Known fields that we do not do: accepted only with a value that changes nothing.
+struct Refused {
+  const char* name;
+  const char* harmless;  // JSON list of such values, beside null, [] and {}
+};
+constexpr Refused kRefusedAlways[] = {
+    {"n", "[1]"}, {"logit_bias", "[]"}, {"logprobs", "[false]"}, {"top_logprobs", "[0]"},
+    {"grammar", R"([""])"}, {"json_schema", "[]"}, {"mirostat", "[0]"}, {"typical_p", "[1]"},
+    {"min_tokens", "[0]"}, {"ignore_eos", "[false]"}, {"adapters", "[]"}, {"lora", "[]"}};
+constexpr Refused kRefusedChat[] = {
+    {"tools", "[]"}, {"tool_choice", R"(["none","auto"])"}, {"functions", "[]"},
+    {"function_call", R"(["none","auto"])"}, {"response_format", R"([{"type":"text"}])"},
+    {"reasoning_effort", R"(["none"])"}, {"modalities", R"([["text"]])"}, {"audio", "[]"},
+    {"web_search_options", "[]"}, {"chat_template_kwargs", "[]"}, {"chat_template", R"([""])"},
+    {"enable_thinking", "[]"}};
+constexpr Refused kRefusedCompletion[] = {
+    {"echo", "[false]"}, {"suffix", R"([""])"}, {"best_of", "[0,1]"}};
+
+Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
+  for (const Refused& field : fields) {
+    const Json* value = Find(body, field.name);
+    if (value == nullptr || (value->is_structured() && value->empty())) continue;
+    bool harmless = false;
+    for (const Json& good : *ParseJson(field.harmless)) harmless = harmless || *value == good;
+    if (!harmless) return NotSupported(field.name);
+  }
+  return {};
+}
+
+// "stop": a string or a list of strings.
+Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
+  const Json* value = Find(body, "stop");
+  if (value == nullptr) return {};
+  const Json list = value->is_string() ? Json::array({*value}) : *value;
+  if (!list.is_array()) return BadValue("stop", "'stop' must be a string or a list of strings");
+  if (list.size() > kMaxStops) {
+    return BadValue("stop", fmt::format("'stop' has {} entries, but at most {} are allowed", list.size(), kMaxStops));
+  }
+  for (const Json& stop : list) {
+    if (!stop.is_string()) return BadValue("stop", "'stop' must be a string or a list of strings");
+    const auto& text = stop.get_ref<const std::string&>();
+    if (text.empty() || text.size() > kMaxStopBytes) {
+      return BadValue("stop", fmt::format("an entry of 'stop' has {} bytes, but must have 1 to {}", text.size(),
+                                          kMaxStopBytes));
+    }
+    out.push_back(text);
+  }
+  return {};
+}
+
+// The whole 64-bit range, signed or not, and null for "draw one".
+Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
+  const Json* value = Find(body, "seed");
+  if (value == nullptr) return {};
+  if (!value->is_number_integer()) return BadValue("seed", "'seed' must be a whole number of 64 bits");
+  request.sampler.seed = value->is_number_unsigned() ? value->get<uint64_t>()
+                                                     : static_cast<uint64_t>(value->get<int64_t>());
+  request.has_seed = true;
+  return {};
+}
+
+Parsed<> ReadSampler(const Json& body, wire::SamplerSettings& sampler) {
+  sampler.temperature = 1;  // OpenAI's default
+  const auto number = [&](const char* name, Range range, float& out) -> Parsed<> {
+    if (const auto value = TRY(ReadNumber(body, name, range))) out = static_cast<float>(*value);
+    return {};
+  };
+  TRY(number("temperature", {0, 2}, sampler.temperature));
+  TRY(number("top_p", {0, 1}, sampler.top_p));
+  TRY(number("min_p", {0, 1}, sampler.min_p));
+  TRY(number("frequency_penalty", {-2, 2}, sampler.frequency_penalty));
+  TRY(number("presence_penalty", {-2, 2}, sampler.presence_penalty));
+  TRY(number("repetition_penalty", {0.01, 10}, sampler.repeat_penalty));  // vLLM's name
+  TRY(number("repeat_penalty", {0.01, 10}, sampler.repeat_penalty));
+  if (const auto k = TRY(ReadInteger(body, "top_k", -1, INT32_MAX))) {
+    sampler.top_k = *k < 0 ? 0 : static_cast<uint32_t>(*k);  // -1 is vLLM's "off"
+  }
+  if (const auto last = TRY(ReadInteger(body, "repeat_last_n", 0, 65536))) {
+    sampler.penalty_window = static_cast<uint32_t>(*last);
+  }
+  return {};
+}
+
+Parsed<> ReadMaxTokens(const Json& body, std::optional<uint32_t>& out) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  const auto old_name = TRY(ReadInteger(body, "max_tokens", 1, kMost));
+  const auto new_name = TRY(ReadInteger(body, "max_completion_tokens", 1, kMost));
+  const auto value = new_name ? new_name : old_name;
+  if (value) out = static_cast<uint32_t>(*value);
+  return {};
+}
+
+Parsed<> ReadStream(const Json& body, CompletionCall& call) {
+  call.stream = TRY(ReadBool(body, "stream")).value_or(false);
+  const Json* options = Find(body, "stream_options");
+  if (options == nullptr) return {};
+  if (!options->is_object()) return BadValue("stream_options", "'stream_options' must be an object");
+  auto usage = ReadBool(*options, "include_usage");
+  if (!usage) return BadValue("stream_options.include_usage", usage.error().message);
+  call.include_usage = usage->value_or(false);
+  return {};
+}
+
+// What both routes have in common.
+Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
+  auto json = ParseJson(text);
+  if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
+  if (!json->is_object()) return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
+  TRY(RefuseUnsupported(*json, kRefusedAlways));
+  TRY(ReadStream(*json, call));
+  TRY(ReadMaxTokens(*json, call.request.max_tokens));
+  TRY(ReadSampler(*json, call.request.sampler));
+  TRY(ReadSeed(*json, call.request));
+  TRY(ReadStops(*json, call.request.stop));
+  return *std::move(json);
+}
+
+}  // namespace
+
+Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
+  CompletionCall call{.chat = true};
+  const Json json = TRY(ReadCommon(body, call));
+  TRY(RefuseUnsupported(json, kRefusedChat));
+  call.request.messages = TRY(ReadMessages(json));
+  return call;
+}
+
+Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
+  CompletionCall call;
+  const Json json = TRY(ReadCommon(body, call));
+  TRY(RefuseUnsupported(json, kRefusedCompletion));
+  TRY(ReadPrompt(json, call.request));
+  if (!call.request.max_tokens) call.request.max_tokens = kDefaultCompletionTokens;
+  return call;
+}
+
+}  // namespace exo::service

@@ -1,0 +1,24 @@
+// The bodies of /v1/chat/completions and /v1/completions, checked and turned into a GenerateRequest.
+// A known field is done or refused with 400; unknown fields are ignored.
+#pragma once
+
+#include "service/errors.h"
+
+namespace exo::service {
+
+struct CompletionCall {
+  node::GenerateRequest request;
+  bool chat = false;
+  bool stream = false;
+  bool include_usage = false;
+
+  std::string prompt_param() const { return chat ? "messages" : "prompt"; }
+};
+
+// OpenAI's default for /v1/completions; chat has none (what is left of the context).
+inline constexpr uint32_t kDefaultCompletionTokens = 16;
+
+Parsed<CompletionCall> ParseChatRequest(std::string_view body);
+Parsed<CompletionCall> ParseCompletionRequest(std::string_view body);
+
+}  // namespace exo::service

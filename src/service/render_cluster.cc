@@ -1,0 +1,165 @@
+#include "service/render_cluster.h"
+
+#include <fmt/chrono.h>
+
+#include <map>
+
+namespace exo::service {
+namespace {
+
+using Names = std::map<NodeId, std::string>;
+
+const char* StateName(wire::InstanceState state) {
+  switch (state) {
+    case wire::InstanceState::kReserving: return "reserving";
+    case wire::InstanceState::kLoading: return "loading";
+    case wire::InstanceState::kReady: return "ready";
+    case wire::InstanceState::kDraining: return "draining";
+    case wire::InstanceState::kGone: return "gone";
+  }
+  return "unknown";
+}
+
+std::string AddressText(const wire::Address& address) {
+  const bool v6 = address.host.find(':') != std::string::npos;
+  return v6 ? fmt::format("[{}]:{}", address.host, address.port) : fmt::format("{}:{}", address.host, address.port);
+}
+
+Json NodeJson(const node::NodeView& view) {
+  const wire::NodeRecord& record = view.record;
+  Json addresses = Json::array(), models = Json::array();
+  for (const wire::Address& address : record.addresses) addresses.push_back(AddressText(address));
+  for (const wire::ModelHolding& model : record.models) {
+    models.push_back({{"id", model.id.Hex()},
+                      {"name", model.name},
+                      {"bytes", model.file_bytes},
+                      {"complete", model.complete}});
+  }
+  return {{"id", record.id.Hex()},
+          {"name", record.name},
+          {"state", view.state},
+          {"detail", view.detail},
+          {"rtt_ms", view.rtt_ms},
+          {"addresses", std::move(addresses)},
+          {"isa", record.isa},
+          {"cores", record.cores},
+          {"memory_total", record.memory_total},
+          {"memory_budget", record.memory_budget},
+          {"memory_reserved", record.memory_reserved},
+          {"decode_gbps", record.decode_gbps},
+          {"prefill_gops", record.prefill_gops},
+          {"api_port", record.api_port},
+          {"models", std::move(models)}};
+}
+
+std::string NameOf(const Names& names, const NodeId& id) {
+  const auto it = names.find(id);
+  return it == names.end() ? id.Short() : it->second;
+}
+
+Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>& name) {
+  Json stages = Json::array();
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const wire::StagePlan& stage = plan.stages[i];
+    stages.push_back({{"node", name(i)},
+                      {"node_id", stage.node.Hex()},
+                      {"layer_begin", stage.layer_begin},
+                      {"layer_end", stage.layer_end},
+                      {"bytes", stage.bytes}});
+  }
+  return stages;
+}
+
+// What instances and plans have in common.
+Json PlanFields(const wire::Plan& plan, const std::function<std::string(size_t)>& name) {
+  return {{"plan_id", plan.id.Hex()},
+          {"model", plan.model_name},
+          {"model_id", plan.model.Hex()},
+          {"owner", plan.owner.Hex()},
+          {"layers", plan.layers},
+          {"context", plan.context},
+          {"sequences", plan.sequences},
+          {"stages", StagesJson(plan, name)}};
+}
+
+Json InstanceJson(const node::InstanceView& view, const Names& names) {
+  const wire::InstanceSummary& summary = view.summary;
+  Json json = PlanFields(summary.plan, [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
+  json["owner_name"] = NameOf(names, summary.plan.owner);
+  json["state"] = StateName(summary.state);
+  json["detail"] = summary.detail;
+  json["active_requests"] = summary.active_requests;
+  json["queued_requests"] = summary.queued_requests;
+  json["reason"] = view.reason;
+  json["predicted_tokens_per_second"] = view.predicted_tokens_per_second;
+  return json;
+}
+
+}  // namespace
+
+Json ModelJson(const node::ModelView& model) {
+  const auto created = std::chrono::system_clock::time_point(std::chrono::seconds(model.created));
+  return {{"id", model.name},
+          {"object", "model"},
+          {"created", model.created},
+          {"owned_by", "exo"},
+          {"type", "model"},
+          {"display_name", model.name},
+          {"created_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(created))},
+          {"max_model_len", model.context},
+          {"context_length", model.context},
+          {"context_window", model.context},
+          {"max_context_length", model.context},
+          {"meta", {{"n_ctx", model.context}, {"n_ctx_train", model.context}, {"size", model.bytes}}},
+          {"exo",
+           {{"model_id", model.id.Hex()},
+            {"architecture", model.architecture},
+            {"layers", model.layers},
+            {"bytes", model.bytes},
+            {"local", model.local},
+            {"state", model.state}}}};
+}
+
+Json ModelListJson(const std::vector<node::ModelView>& models) {
+  Json data = Json::array();
+  for (const node::ModelView& model : models) data.push_back(ModelJson(model));
+  Json json = {{"object", "list"}, {"has_more", false}, {"first_id", nullptr}, {"last_id", nullptr}};
+  if (!models.empty()) {
+    json["first_id"] = models.front().name;
+    json["last_id"] = models.back().name;
+  }
+  json["data"] = std::move(data);
+  return json;
+}
+
+Json ClusterJson(const node::ClusterView& cluster) {
+  Names names;
+  Json nodes = Json::array(), links = Json::array(), instances = Json::array();
+  for (const node::NodeView& node : cluster.nodes) {
+    names[node.record.id] = node.record.name;
+    nodes.push_back(NodeJson(node));
+    if (node.record.id == cluster.self) continue;
+    links.push_back({{"from", cluster.self.Hex()},
+                     {"to", node.record.id.Hex()},
+                     {"state", node.state},
+                     {"rtt_ms", node.rtt_ms}});
+  }
+  for (const node::InstanceView& instance : cluster.instances) instances.push_back(InstanceJson(instance, names));
+  return {{"self", cluster.self.Hex()},
+          {"nodes", std::move(nodes)},
+          {"links", std::move(links)},
+          {"instances", std::move(instances)},
+          {"neighbours_of_other_clusters", cluster.neighbours_of_other_clusters}};
+}
+
+Json PlanJson(const node::PlanView& view) {
+  Json json = PlanFields(view.plan, [&](size_t i) {
+    return i < view.node_names.size() ? view.node_names[i] : view.plan.stages[i].node.Short();
+  });
+  json["reason"] = view.reason;
+  json["predicted_tokens_per_second"] = view.predicted_tokens_per_second;
+  json["predicted_prompt_per_second"] = view.predicted_prompt_per_second;
+  return json;
+}
+
+}  // namespace exo::service

@@ -1,0 +1,37 @@
+// Bytes to one HTTP request: Beast's parser behind a small interface, with our limits.
+// Passive: it is given bytes and says how many it took; it knows no socket and no time.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "service/errors.h"
+#include "service/exchange.h"
+#include "service/limits.h"
+
+namespace exo::service {
+
+class RequestReader {
+ public:
+  explicit RequestReader(const HttpLimits& limits);
+  ~RequestReader();
+  RequestReader(const RequestReader&) = delete;
+  RequestReader& operator=(const RequestReader&) = delete;
+
+  // Takes bytes from the front. Not taken bytes must come again, with more behind them.
+  // Errors: status 400, 413, 414 or 431; the connection must then be closed.
+  Parsed<size_t> Feed(std::string_view bytes);
+
+  bool header_done() const;
+  bool done() const;
+  // The client waits for "100 Continue" before it sends the body.
+  bool wants_continue() const;
+  // The request, once done.
+  HttpRequest Take();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace exo::service
