@@ -20,9 +20,6 @@ namespace {
 // 128 * 2^20 columns; each level costs one vector per token of stack that is touched only when
 // used.
 constexpr int kLevels = 20;
-// Bytes ahead of the reader: beyond the page at which the hardware prefetcher stops.
-constexpr size_t kAhead = 3072;
-
 EXO_INLINE __m512i Broadcast(const uint8_t* at) {
   int32_t value;
   std::memcpy(&value, at, 4);
@@ -41,13 +38,21 @@ EXO_INLINE __m512 LoadScales(const uint8_t* at) {
 }
 // One or two tokens read as fast as memory delivers: the hardware prefetcher alone is best then
 // (Q4_0: 36 against 29 GB/s with prefetch instructions, which occupy the few buffers for misses).
-// More tokens read in bursts between computations, and the prefetcher falls behind (4 tokens: 18
-// GB/s without, 22 with).
-template <int N, size_t kBytes>
+// More tokens read in bursts between computations and the prefetcher falls behind. What helps was
+// measured (GB/s, 4 and 8 tokens):
+//   Q8_0  none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB ahead 22, 21
+//   Q6_K  none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead 10, 9
+enum class To { kFirstCache, kSecondCache };
+template <int N, To kTo, size_t kAhead, size_t kBytes>
 EXO_INLINE void Prefetch(const uint8_t* at) {
   if constexpr (N > 2) {
     for (size_t i = 0; i < kBytes; i += 64) {
-      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead + i), _MM_HINT_T0);
+      const auto* line = reinterpret_cast<const char*>(at + kAhead + i);
+      if constexpr (kTo == To::kFirstCache) {
+        _mm_prefetch(line, _MM_HINT_T0);
+      } else {
+        _mm_prefetch(line, _MM_HINT_T1);
+      }
     }
   }
 }
@@ -108,7 +113,7 @@ struct Tree {
 // halve the latency.
 template <class W, int N, bool kFirst>
 EXO_INLINE void Block(const uint8_t* w_at, const uint8_t* x, __m512 (&leaf)[N]) {
-  Prefetch<N, W::kBytes>(w_at);
+  Prefetch<N, To::kSecondCache, 6144, W::kBytes>(w_at);
   __m512i w[8];
   W::Unpack(w_at, w);
   const __m512 w_scale = LoadScales(w_at);
@@ -172,7 +177,7 @@ EXO_INLINE void Sub6(const uint8_t* half, const uint8_t* sub_scales, const uint8
   __m512i w[4];
   UnpackSub<kSub>(half, w);
   constexpr size_t kTurn = kSub < 4 ? 2 * kSub : 2 * kSub - 7;  // 0, 4, 1, 5, …
-  Prefetch<N, 192 + (kSub == 0 ? kQ6KSubScales : 0)>(half + 192 * kTurn);
+  Prefetch<N, To::kFirstCache, 3072, 192 + (kSub == 0 ? kQ6KSubScales : 0)>(half + 192 * kTurn);
   const __m512i scale = _mm512_cvtepi8_epi32(
       _mm_loadu_si128(reinterpret_cast<const __m128i*>(sub_scales + 16 * kSub)));
   const uint8_t* starts = x + 132 * N + 4 * N * kSub;
