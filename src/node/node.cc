@@ -219,7 +219,6 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::function<void()> shutdown_done_;
   const uint64_t boot_nonce_ = RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
-  size_t stopping_ = 0;  // runners that are being destroyed on the task queue
   uint64_t ticks_ = 0;
   bool measured_ = false;
   bool feeding_ = false;
@@ -335,13 +334,9 @@ void NodeImpl::OnModelsChanged() {
 void NodeImpl::Shutdown(std::function<void()> done) {
   Feed(cluster::Leave{"stopped by its user"});
   shutdown_done_ = std::move(done);
-  for (auto& [plan, runner] : std::exchange(runners_, {})) {
-    ++stopping_;
-    tasks_.Post([runner = std::shared_ptr<InstanceRunner>(std::move(runner)),
-                 done = OnLoop([this] { --stopping_; })]() mutable {
-      runner.reset();
-      done();
-    });
+  for (auto& [unused, runner] : std::exchange(runners_, {})) {
+    // Joining can take as long as one work item: not on the loop.
+    tasks_.Post([stopped = std::shared_ptr<InstanceRunner>(std::move(runner))]() mutable { stopped.reset(); });
   }
   farewell_.Start(kFarewell, [this] { shutdown_done_(); });
 }
@@ -439,10 +434,10 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
     runners_.erase(found);
   }
   // Joining can take as long as one work item: not on the loop.
-  tasks_.Post([runner = std::move(runner), done = OnLoop([this, plan = effect.plan] {
-                                             Feed(cluster::StageStopped{plan});
-                                           })]() mutable {
-    runner.reset();
+  tasks_.Post([stopped = std::move(runner), done = OnLoop([this, plan = effect.plan] {
+                                              Feed(cluster::StageStopped{plan});
+                                            })]() mutable {
+    stopped.reset();
     done();
   });
 }
