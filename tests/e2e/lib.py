@@ -105,6 +105,7 @@ class Node:
     """One `exo up` in a process of its own."""
 
     def __init__(self, exo, folder, secret, name, *arguments, prefix=(), environment=None, loopback=True):
+        self.secret = secret
         self.home = pathlib.Path(folder) / name
         self.home.mkdir(parents=True, exist_ok=True)
         self.name = name

@@ -1,0 +1,232 @@
+"""A cluster of real nodes: trust, requests from every node, loss of a node, cancelling, limits, the command line."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+from lib import TINY, Api, Node, alive, cluster, main, need_shared, wait_alive, wait_for
+
+LONG = {"model": "exo-tiny", "prompt": "Once upon a time", "temperature": 0.9, "seed": 3}
+
+
+def spread(node, model="exo-tiny"):
+    status, plan = node.api.post("/v1/internal/load", {"model": model, "spread": True})
+    assert status == 200, plan
+    return plan
+
+
+def instances(node):
+    return [i for i in node.api.cluster()["instances"] if i["state"] != "gone"]
+
+
+def test_any_node_answers_with_the_same_text(exo):
+    with cluster(exo, 3) as nodes:
+        spread(nodes[0])
+        texts = [n.api.complete(max_tokens=30, **{**LONG, "temperature": 0.9})["choices"][0]["text"] for n in nodes]
+        assert texts[0] and texts == [texts[0]] * 3, texts
+        answer = nodes[1].api.post("/v1/chat/completions", {"model": "exo-tiny", "messages": [
+            {"role": "user", "content": "What is exo?"}], "temperature": 0})[1]
+        assert "exo" in answer["choices"][0]["message"]["content"], answer
+        assert answer["usage"]["prompt_tokens"] > 0 and len(answer["exo"]["stages"]) == 3
+
+
+def test_requests_in_parallel_equal_requests_alone(exo):
+    with cluster(exo, 2) as nodes:
+        spread(nodes[0])
+        def ask(seed):
+            return nodes[seed % 2].api.complete("exo-tiny", f"One day {seed}", max_tokens=40, temperature=0.8, seed=seed)["choices"][0]["text"]
+        alone = [ask(seed) for seed in range(6)]
+        together = [None] * 6
+        threads = [threading.Thread(target=lambda s=s: together.__setitem__(s, ask(s))) for s in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert together == alone, (alone, together)
+
+
+def test_a_stranger_gets_nothing_but_a_refusal(exo):
+    with cluster(exo, 2) as nodes:
+        with tempfile.TemporaryDirectory() as folder:
+            other = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+            stranger = Node(exo, folder, other, "stranger", "--peer", f"127.0.0.1:{nodes[0].state['port']}").started()
+            try:
+                time.sleep(1.5)
+                assert len(alive(stranger)) == 1, stranger.api.cluster()
+                assert len(alive(nodes[0])) == 2
+                seen = json.dumps(stranger.api.cluster())
+                assert "n1" not in seen and "n2" not in seen, seen
+                # With the right secret it is in.
+                stranger.stop()
+                own = (nodes[0].home / "cluster.secret")
+                joined = subprocess.run([exo, "join"], input=nodes[0].secret + "\n", text=True, capture_output=True,
+                                        env={**os.environ, "EXO_HOME": str(stranger.home)})
+                assert joined.returncode == 0, joined.stderr
+                member = Node(exo, folder, "", "stranger", environment={"EXO_CLUSTER_SECRET": ""}).started()
+                try:
+                    wait_alive([member, nodes[0]], 3)
+                finally:
+                    member.stop()
+            finally:
+                stranger.kill()
+                stranger.process.wait()
+
+
+def test_losing_a_node_ends_the_request_and_plans_again(exo):
+    with cluster(exo, 3) as nodes:
+        plan = spread(nodes[0])
+        names = [stage["node"] for stage in plan["stages"]]
+        victim = next(n for n in nodes if n.name == names[-1])
+        survivor = next(n for n in nodes if n is not victim)
+        events, error = 0, None
+        try:
+            for event in survivor.api.stream("/v1/completions", {**LONG, "max_tokens": 400}):
+                events += 1
+                if events == 5:
+                    victim.kill()
+                    killed = time.monotonic()
+                error = event.get("error", error)
+        except AssertionError as early:  # killed before the first token: a status instead of an event
+            error = str(early)
+        if error is not None:
+            print(f"  the error came {time.monotonic() - killed:.2f} s after the kill: {str(error)[:120]}")
+        else:
+            print("  the answer had ended before the loss could be felt")
+        answer = wait_for("an answer from the remaining nodes", lambda: survivor.api.post(
+            "/v1/completions", {**LONG, "max_tokens": 20, "temperature": 0})[1].get("choices"), 30, 0.2)
+        assert answer[0]["text"]
+        for node in nodes:
+            if node is not victim:
+                wait_for("the dead node to be noticed", lambda n=node: len(alive(n)) == 2, 15)
+        wait_for("no request to be left", lambda: all(i["active_requests"] == 0 for i in instances(survivor)), 10)
+
+
+def test_a_stopped_process_is_noticed(exo):
+    with cluster(exo, 2) as nodes:
+        nodes[1].kill(signal.SIGSTOP)
+        start = time.monotonic()
+        wait_for("a frozen node to be dead", lambda: len(alive(nodes[0])) == 1, 12)
+        print(f"  noticed after {time.monotonic() - start:.1f} s")
+        nodes[1].kill(signal.SIGCONT)
+        wait_alive(nodes, 2, 20)
+
+
+def test_a_client_that_goes_away_frees_its_slot(exo):
+    with cluster(exo, 2) as nodes:
+        spread(nodes[0])
+        for attempt in range(3):
+            stream = nodes[0].api.stream("/v1/completions", {**LONG, "max_tokens": 490, "seed": attempt})
+            next(stream)
+            stream.close()
+            start = time.monotonic()
+            wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(nodes[0])), 5, 0.005)
+            assert time.monotonic() - start < 1.5, time.monotonic() - start
+
+
+def test_unload_gives_memory_back(exo):
+    with cluster(exo, 2) as nodes:
+        spread(nodes[0])
+        wait_for("memory to be reserved", lambda: all(n["memory_reserved"] > 0 for n in nodes[0].api.cluster()["nodes"]), 10)
+        status, answer = nodes[1].api.post("/v1/internal/unload", {"model": "exo-tiny"})
+        assert status == 200, answer
+        wait_for("memory to be free", lambda: all(n["memory_reserved"] == 0 for n in nodes[0].api.cluster()["nodes"]), 10)
+        assert not instances(nodes[0])
+        assert nodes[0].api.complete("exo-tiny", "Once", max_tokens=3)["choices"][0]["text"]
+
+
+def test_a_node_without_the_file_pulls_its_layers(exo):
+    folder = need_shared("data/models/stories260K/gguf")
+    with cluster(exo, 2) as nodes:
+        status, added = nodes[0].api.post("/v1/internal/models", {"path": str(folder / "stories260K-q8_0.gguf")})
+        assert status == 200, added
+        name = "stories260K-q8_0"
+        alone = nodes[0].api.complete(name, "Once upon", max_tokens=20)["choices"][0]["text"]
+        wait_for("the other node to hear of it", lambda: name in json.dumps(nodes[1].api.get("/v1/models")[1]), 10)
+        nodes[0].api.post("/v1/internal/unload", {"model": name})
+        spread(nodes[1], name)
+        assert nodes[1].api.complete(name, "Once upon", max_tokens=20)["choices"][0]["text"] == alone
+        pulled = list((nodes[1].home / "tensors").iterdir())
+        assert pulled, "nothing was pulled"
+        total = sum(p.stat().st_size for p in pulled)
+        assert total < (folder / "stories260K-q8_0.gguf").stat().st_size, "more than its own layers was pulled"
+
+
+def test_different_files_of_one_name_are_refused(exo):
+    folder = need_shared("data/models/stories260K/gguf")
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+        os.symlink(folder / "stories260K-f16.gguf", f"{first}/twin.gguf")
+        with open(f"{second}/twin.gguf", "wb") as out:
+            out.write((folder / "stories260K-q8_0.gguf").read_bytes())
+        with cluster(exo, 2) as nodes:
+            # A symbolic link is followed to its real name, so copy the first one as well.
+            os.unlink(f"{first}/twin.gguf")
+            with open(f"{first}/twin.gguf", "wb") as out:
+                out.write((folder / "stories260K-f16.gguf").read_bytes())
+            assert nodes[0].api.post("/v1/internal/models", {"path": f"{first}/twin.gguf"})[0] == 200
+            assert nodes[1].api.post("/v1/internal/models", {"path": f"{second}/twin.gguf"})[0] == 200
+            def refused():
+                status, answer = nodes[0].api.post("/v1/completions", {"model": "twin", "prompt": "a", "max_tokens": 2})
+                return status == 400 and "twin" in answer["error"]["message"] and "n2" in answer["error"]["message"]
+            wait_for("the refusal by name", refused, 10)
+
+
+def test_errors_have_openai_shape(exo):
+    with cluster(exo, 1) as nodes:
+        api = nodes[0].api
+        status, answer = api.post("/v1/chat/completions", {"model": "no-such", "messages": [{"role": "user", "content": "x"}]})
+        assert status == 404 and answer["error"]["code"] == "model_not_found", answer
+        status, answer = api.post("/v1/completions", {"model": "exo-tiny", "prompt": "a " * 3000, "max_tokens": 10})
+        assert status == 400 and answer["error"]["code"] == "context_length_exceeded", answer
+        assert "512" in answer["error"]["message"], answer
+        assert api.request("POST", "/v1/completions", "{bad")[0] == 400
+        assert api.request("GET", "/v1/models", headers={"Host": "evil.example"})[0] == 403
+
+
+def test_the_command_line_speaks_to_the_node(exo):
+    with cluster(exo, 2) as nodes:
+        def run(*arguments, expect=0, **settings):
+            done = subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=60,
+                                  env={**os.environ, "EXO_HOME": str(nodes[0].home)}, **settings)
+            assert done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
+            return done.stdout + done.stderr
+        assert "n2" in run("devices") and "alive" in run("devices")
+        assert len(json.loads(run("devices", "--json"))) == 2
+        assert "exo-tiny" in run("models") and json.loads(run("models", "--json"))
+        assert "predicted" in run("plan", "exo-tiny") and json.loads(run("plan", "exo-tiny", "--json"))["stages"]
+        assert "no model is running" in run("ps")
+        assert len(run("run", "exo-tiny", "Once upon a time", "--raw", "--max-tokens", "12")) > 10
+        assert json.loads(run("run", "exo-tiny", "--json", "--max-tokens", "5", input="What is exo?"))["text"]
+        assert "exo-tiny" in run("ps") and json.loads(run("ps", "--json"))[0]["stages"]
+        assert "no-such" in run("run", "no-such", "x", expect=4)
+        assert "process" in run("up", expect=5), "a second exo up must say who holds the folder"
+        path = need_shared("data/models/stories260K/gguf") / "stories260K-f16.gguf"
+        assert run("run", str(path), "Once upon", "--raw", "--max-tokens", "5", "--temperature", "0").strip()
+        assert "stories260K-f16" in run("plan", str(path))
+
+
+def test_an_idle_node_costs_little(exo):
+    with cluster(exo, 2) as nodes:
+        time.sleep(3)
+        def used(pid):
+            fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        pid = nodes[0].process.pid
+        before, start = used(pid), time.monotonic()
+        time.sleep(5)
+        share = (used(pid) - before) / (time.monotonic() - start)
+        rss = next(int(l.split()[1]) for l in open(f"/proc/{pid}/status") if l.startswith("VmRSS")) / 1024
+        print(f"  idle: {100 * share:.2f} % of a core, {rss:.0f} MiB resident")
+        assert share < 0.05, share
+        assert rss < 60, rss
+
+
+if __name__ == "__main__":
+    main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
+          test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
+          test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
+          test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
+          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node, test_an_idle_node_costs_little])
