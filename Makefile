@@ -6,10 +6,12 @@
 SHELL := /bin/bash
 CXX_COMPILER := clang++-19
 CONFIGURE = cmake -G Ninja -DCMAKE_CXX_COMPILER=$(CXX_COMPILER)
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
-.PHONY: demo test test-more build setup clean bench format
+.PHONY: demo test test-more build clean
 
 demo: build
 	@build/release/exo demo

@@ -159,7 +159,7 @@ Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
     fmt::print("{}\n", plan.dump());
     return {};
   }
-  fmt::print("{}\n\n", plan.value("reason", ""));
+  fmt::print("{}: {}\n\n", plan.value("model", ""), plan.value("reason", ""));
   std::vector<std::vector<std::string>> rows = {{"DEVICE", "LAYERS", "MEMORY"}};
   for (const json& stage : plan["stages"]) {
     rows.push_back({stage.value("node", ""), Layers(json::array({stage}), stage.value("node_id", "")),

@@ -42,9 +42,20 @@ Result<void> HeadLoop::Run(const std::atomic<bool>& stop) {
   hidden_ = TRY(backend::Buffer::Allocate(bytes));
   returned_ = TRY(backend::Buffer::Allocate(bytes));
   auto result = Work(stop);
-  if (!result) Emit(machine_.Fail(result.error()));
+  if (!result) {
+    result = std::unexpected(Explain(result.error()));
+    Emit(machine_.Fail(result.error()));
+  }
   CountRequests();
   return result;
+}
+
+// A broken link in the words of a person: which device, which layers.
+Error HeadLoop::Explain(const Error& error) const {
+  const int stage = cluster::StageOf(options_.plan, lost_);
+  if (stage < 0) return error;
+  return {error.code, fmt::format("device {} with {} was lost ({})", options_.names[static_cast<size_t>(stage)],
+                                  cluster::DescribeStage(options_.plan, stage), error.message)};
 }
 
 Result<void> HeadLoop::Work(const std::atomic<bool>& stop) {

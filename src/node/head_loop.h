@@ -50,6 +50,7 @@ class HeadLoop {
  private:
   bool alone() const { return options_.plan.stages.size() == 1; }
   Result<void> Work(const std::atomic<bool>& stop);
+  Error Explain(const Error& error) const;
   void TakeCommands();
   Result<void> StartStep(const cluster::HeadStep& step);
   Result<void> Receive(Time deadline);

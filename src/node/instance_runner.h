@@ -37,6 +37,7 @@ struct RunnerOptions {
   wire::Plan plan;
   uint32_t stage = 0;
   NodeId self;
+  std::vector<std::string> names;                // of the stages' nodes, for messages
   std::shared_ptr<const store::ModelFile> file;  // null: pull from one of `holders`
   std::vector<net::DialOptions> holders;         // bulk links to nodes that hold the file
   std::string pull_folder;

@@ -392,6 +392,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.plan = effect.plan;
   options.stage = effect.stage;
   options.self = identity_->id();
+  for (const wire::StagePlan& stage : effect.plan.stages) options.names.push_back(NameOf(stage.node));
   options.file = models_->Find(effect.plan.model);
   options.pull_folder = options_.data_folder + "/tensors";
   for (const NodeId& holder : HoldersOf(effect.plan.model)) {

@@ -1,0 +1,122 @@
+"""A LAN of network namespaces: three hosts on a bridge find each other, also with mDNS blocked, and answer.
+
+Needs root (namespaces); everything it makes it removes. The namespaces have no way out of this machine.
+"""
+import json
+import os
+import subprocess
+import tempfile
+import shutil
+import time
+
+from lib import Node, Skip, main, wait_for
+
+PREFIX = f"exo{os.getpid() % 10000}"
+
+
+def ip(*arguments, check=True):
+    return subprocess.run(["ip", *arguments], check=check, capture_output=True, text=True)
+
+
+class Lan:
+    """`count` namespaces with an address each on one bridge, which lives in a namespace of its own."""
+
+    def __init__(self, count):
+        if os.geteuid() != 0:
+            raise Skip("network namespaces need root")
+        self.spaces = [f"{PREFIX}h{i}" for i in range(count)]
+        self.switch = f"{PREFIX}sw"
+
+    def __enter__(self):
+        ip("netns", "add", self.switch)
+        ip("-n", self.switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0")
+        ip("-n", self.switch, "link", "set", "br0", "up")
+        for i, space in enumerate(self.spaces):
+            ip("netns", "add", space)
+            ip("link", "add", "eth0", "netns", space, "type", "veth", "peer", "name", f"p{i}", "netns", self.switch)
+            ip("-n", self.switch, "link", "set", f"p{i}", "master", "br0", "up")
+            ip("-n", space, "addr", "add", f"10.77.0.{i + 1}/24", "brd", "+", "dev", "eth0")
+            ip("-n", space, "link", "set", "lo", "up")
+            ip("-n", space, "link", "set", "eth0", "up")
+        return self
+
+    def __exit__(self, *_):
+        for space in [*self.spaces, self.switch]:
+            ip("netns", "del", space, check=False)
+
+    def run(self, i, *command, **settings):
+        return subprocess.run(["ip", "netns", "exec", self.spaces[i], *command], capture_output=True, text=True,
+                              timeout=60, **settings)
+
+    def block_mdns(self):
+        for i in range(len(self.spaces)):
+            rules = ("add table inet f; add chain inet f i { type filter hook input priority 0; }; "
+                     "add chain inet f o { type filter hook output priority 0; }; "
+                     "add rule inet f i udp dport 5353 drop; add rule inet f o udp dport 5353 drop")
+            done = self.run(i, "nft", rules)
+            if done.returncode != 0:
+                raise AssertionError(f"nft: {done.stderr}")
+
+    def view(self, i, port, exo):
+        """/v1/cluster of a node, asked from inside its namespace."""
+        script = ("import http.client,sys;c=http.client.HTTPConnection('127.0.0.1',int(sys.argv[1]),timeout=60);"
+                  "c.request(sys.argv[2],sys.argv[3],sys.argv[4] or None,{'Content-Type':'application/json'});"
+                  "print(c.getresponse().read().decode())")
+        done = self.run(i, "/usr/bin/python3", "-c", script, str(port), "GET", "/v1/cluster", "")
+        return json.loads(done.stdout)
+
+    def post(self, i, port, path, body):
+        script = ("import http.client,sys;c=http.client.HTTPConnection('127.0.0.1',int(sys.argv[1]),timeout=60);"
+                  "c.request('POST',sys.argv[2],sys.argv[3],{'Content-Type':'application/json'});"
+                  "print(c.getresponse().read().decode())")
+        return json.loads(self.run(i, "/usr/bin/python3", "-c", script, str(port), path, json.dumps(body)).stdout)
+
+
+def find_each_other(exo, block_mdns, limit):
+    folder = tempfile.mkdtemp(prefix="exo-lan-")
+    nodes = []
+    secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+    with Lan(3) as lan:
+        try:
+            if block_mdns:
+                lan.block_mdns()
+            start = time.monotonic()
+            for i, space in enumerate(lan.spaces):
+                nodes.append(Node(exo, folder, secret, f"host{i}", prefix=("ip", "netns", "exec", space), loopback=False))
+            for node in nodes:
+                node.started()
+            def all_alive():
+                return all(sum(n["state"] in ("self", "alive") for n in lan.view(i, node.state["api_port"], exo)["nodes"]) == 3
+                           for i, node in enumerate(nodes))
+            wait_for("three hosts to find each other", all_alive, 15, 0.01)
+            seconds = time.monotonic() - start
+            print(f"  found each other {seconds:.2f} s after the start{' without mDNS' if block_mdns else ''}")
+            assert seconds < limit, seconds
+            port = nodes[0].state["api_port"]
+            plan = lan.post(0, port, "/v1/internal/load", {"model": "exo-tiny", "spread": True})
+            assert len(plan["stages"]) == 3, plan
+            answer = lan.post(2, nodes[2].state["api_port"], "/v1/chat/completions", {
+                "model": "exo-tiny", "messages": [{"role": "user", "content": "What is exo?"}], "temperature": 0})
+            assert "exo" in answer["choices"][0]["message"]["content"], answer
+            print(f"  over the bridge: {answer['exo']['tokens_per_second']:.0f} tokens/s")
+        except BaseException:
+            for node in nodes:
+                print(node.log.read_text()[-2000:])
+            raise
+        finally:
+            for node in nodes:
+                node.kill()
+                node.process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_three_hosts_find_each_other(exo):
+    find_each_other(exo, block_mdns=False, limit=2.0)
+
+
+def test_three_hosts_find_each_other_without_mdns(exo):
+    find_each_other(exo, block_mdns=True, limit=5.0)
+
+
+if __name__ == "__main__":
+    main([test_three_hosts_find_each_other, test_three_hosts_find_each_other_without_mdns])
