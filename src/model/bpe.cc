@@ -1,5 +1,5 @@
-// Byte-level BPE ("gpt2"): words from the pre-tokenizer, bytes written as printable characters, merges by
-// rank. Sennrich et al. 2016; the byte alphabet is that of Radford et al. 2019 (GPT-2).
+// Byte-level BPE ("gpt2"): words from the pre-tokenizer, bytes written as printable characters,
+// merges by rank. Sennrich et al. 2016; the byte alphabet is that of Radford et al. 2019 (GPT-2).
 #include <algorithm>
 #include <array>
 #include <optional>
@@ -28,7 +28,8 @@ struct ByteAlphabet {
     byte_of.fill(-1);
     char32_t next = 0x100;
     for (int byte = 0; byte < 256; ++byte) {
-      const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+      const bool printable =
+          (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
       const char32_t code = printable ? static_cast<char32_t>(byte) : next++;
       Utf8Append(code, text_of[static_cast<size_t>(byte)]);
       byte_of[code] = static_cast<int16_t>(byte);
@@ -51,7 +52,8 @@ struct ByteAlphabet {
   }
 };
 
-// Merge rules over interned strings. A symbol is any string that takes part in merging; it need not be a token.
+// Merge rules over interned strings. A symbol is any string that takes part in merging; it need not
+// be a token.
 class MergeTable {
  public:
   struct Rule {
@@ -63,7 +65,8 @@ class MergeTable {
   Result<void> Add(std::string_view line, int32_t rank) {
     const size_t space = line.find(' ', 1);
     if (space == std::string_view::npos || space + 1 >= line.size()) {
-      return Fail(ErrorCode::kCorrupt, "merge {} of the vocabulary is '{}' instead of two parts", rank, line);
+      return Fail(ErrorCode::kCorrupt, "merge {} of the vocabulary is '{}' instead of two parts",
+                  rank, line);
     }
     const std::string_view left = line.substr(0, space);
     const std::string_view right = line.substr(space + 1);
@@ -73,7 +76,8 @@ class MergeTable {
   }
 
   int32_t Intern(std::string_view text) {
-    const auto [place, fresh] = ids_.try_emplace(std::string(text), static_cast<int32_t>(ids_.size()));
+    const auto [place, fresh] =
+        ids_.try_emplace(std::string(text), static_cast<int32_t>(ids_.size()));
     return place->second;
   }
   const Rule* Find(int32_t left, int32_t right) const {
@@ -116,7 +120,8 @@ class BpeTokenizer final : public TokenizerBase {
         merges_(std::move(parts.merges)),
         words_(std::move(parts.words)),
         whole_words_(parts.whole_words) {
-    for (size_t byte = 0; byte < 256; ++byte) byte_symbols_[byte] = merges_.Intern(alphabet_.text_of[byte]);
+    for (size_t byte = 0; byte < 256; ++byte)
+      byte_symbols_[byte] = merges_.Intern(alphabet_.text_of[byte]);
     tokens_ = merges_.Resolve(vocabulary());
     bytes_.reserve(vocabulary().size());
     for (const std::string& text : vocabulary().texts) bytes_.push_back(alphabet_.Decode(text));
@@ -160,13 +165,14 @@ class BpeTokenizer final : public TokenizerBase {
       symbols[i].size = 1;
       symbols[i].value = byte_symbols_[static_cast<uint8_t>(word[i])];
     }
-    MergeSymbols<int32_t>(symbols, [&](const Symbol& a, const Symbol& b, Candidate<int32_t>& candidate) {
-      const MergeTable::Rule* rule = merges_.Find(a.value, b.value);
-      if (rule == nullptr) return false;
-      candidate.priority = -rule->rank;
-      candidate.value = rule->result;
-      return true;
-    });
+    MergeSymbols<int32_t>(symbols,
+                          [&](const Symbol& a, const Symbol& b, Candidate<int32_t>& candidate) {
+                            const MergeTable::Rule* rule = merges_.Find(a.value, b.value);
+                            if (rule == nullptr) return false;
+                            candidate.priority = -rule->rank;
+                            candidate.value = rule->result;
+                            return true;
+                          });
     for (const Symbol& symbol : symbols) {
       if (symbol.size != 0) Emit(word.substr(symbol.begin, symbol.size), symbol.value, out);
     }
@@ -195,8 +201,10 @@ class BpeTokenizer final : public TokenizerBase {
 
 Result<MergeTable> ReadMerges(const Gguf& gguf) {
   const auto lines = gguf.GetStrings("tokenizer.ggml.merges");
-  if (!lines) return Fail(ErrorCode::kCorrupt, "the vocabulary is damaged: {}", lines.error().message);
-  if (lines->size() > kMaxMerges) return Fail(ErrorCode::kCorrupt, "a vocabulary of {} merges", lines->size());
+  if (!lines)
+    return Fail(ErrorCode::kCorrupt, "the vocabulary is damaged: {}", lines.error().message);
+  if (lines->size() > kMaxMerges)
+    return Fail(ErrorCode::kCorrupt, "a vocabulary of {} merges", lines->size());
   MergeTable merges;
   for (size_t i = 0; i < lines->size(); ++i) TRY(merges.Add((*lines)[i], static_cast<int32_t>(i)));
   return merges;

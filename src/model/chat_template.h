@@ -1,8 +1,10 @@
-// Renders a model's chat template (Jinja, `tokenizer.chat_template`) with our own small interpreter.
-// Templates come out of files: they run with budgets and see nothing but the values given here.
+// Renders a model's chat template (Jinja, `tokenizer.chat_template`) with our own small
+// interpreter. Templates come out of files: they run with budgets and see nothing but the values
+// given here.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,7 +16,7 @@
 namespace exo::model {
 
 struct ChatMessage {
-  std::string role;     // "system", "user", "assistant", …
+  std::string role;  // "system", "user", "assistant", …
   std::string content;
 };
 
@@ -22,6 +24,8 @@ struct ChatTemplateOptions {
   bool add_generation_prompt = true;
   std::string bos_token;
   std::string eos_token;
+  // Seconds since 1970 for strftime_now; without it a template has no clock.
+  std::optional<int64_t> now;
 };
 
 // Budgets of one rendering: a hostile template stops here.

@@ -1,5 +1,5 @@
-// ModelConfig from GGUF metadata. Every number is range-checked here, so that products of them cannot
-// overflow anywhere else; the limits are about ten times the largest published dense model.
+// ModelConfig from GGUF metadata. Every number is range-checked here, so that products of them
+// cannot overflow anywhere else; the limits are about ten times the largest published dense model.
 #include "model/config.h"
 
 #include <array>
@@ -39,7 +39,8 @@ class Keys {
 
   bool Has(std::string_view suffix) const { return gguf_.Find(Name(suffix)) != nullptr; }
 
-  Result<uint32_t> Uint(std::string_view suffix, uint64_t most, std::optional<uint64_t> absent = {}) const {
+  Result<uint32_t> Uint(std::string_view suffix, uint64_t most,
+                        std::optional<uint64_t> absent = {}) const {
     const std::string key = Name(suffix);
     if (absent && gguf_.Find(key) == nullptr) return InRange(key, *absent, most);
     const auto value = gguf_.GetUint(key);
@@ -53,12 +54,15 @@ class Keys {
     const auto value = gguf_.GetFloat(key);
     if (!value) return Bad(value.error());
     if (!std::isfinite(*value) || *value <= 0) {
-      return Fail(ErrorCode::kCorrupt, "the key '{}' is {}, it must be a positive number", key, *value);
+      return Fail(ErrorCode::kCorrupt, "the key '{}' is {}, it must be a positive number", key,
+                  *value);
     }
     return *value;
   }
 
-  std::string Text(std::string_view suffix) const { return gguf_.GetString(Name(suffix)).value_or(""); }
+  std::string Text(std::string_view suffix) const {
+    return gguf_.GetString(Name(suffix)).value_or("");
+  }
 
  private:
   std::string Name(std::string_view suffix) const { return fmt::format("{}.{}", prefix_, suffix); }
@@ -76,43 +80,53 @@ class Keys {
 
 Result<const Family*> FindFamily(const Gguf& gguf) {
   const auto name = gguf.GetString("general.architecture");
-  if (!name) return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", name.error().message);
+  if (!name)
+    return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", name.error().message);
   for (const Family& family : kFamilies) {
     if (family.name == *name) return &family;
   }
-  return Fail(ErrorCode::kUnsupported, "the architecture '{}' (this build runs llama, qwen2 and qwen3)", *name);
+  return Fail(ErrorCode::kUnsupported,
+              "the architecture '{}' (this build runs llama, qwen2 and qwen3)", *name);
 }
 
 Result<void> ReadHeads(const Keys& keys, ModelConfig& config) {
   config.heads = TRY(keys.Uint("attention.head_count", kMaxHeads));
   config.kv_heads = TRY(keys.Uint("attention.head_count_kv", kMaxHeads, config.heads));
   if (config.heads % config.kv_heads != 0) {
-    return Fail(ErrorCode::kCorrupt, "{} query heads cannot share {} key heads evenly", config.heads, config.kv_heads);
+    return Fail(ErrorCode::kCorrupt, "{} query heads cannot share {} key heads evenly",
+                config.heads, config.kv_heads);
   }
   if (!keys.Has("attention.key_length") && config.width % config.heads != 0) {
-    return Fail(ErrorCode::kCorrupt, "a width of {} is no multiple of {} heads", config.width, config.heads);
+    return Fail(ErrorCode::kCorrupt, "a width of {} is no multiple of {} heads", config.width,
+                config.heads);
   }
-  config.head_dim = TRY(keys.Uint("attention.key_length", kMaxHeadDim, config.width / config.heads));
-  const uint32_t value_length = TRY(keys.Uint("attention.value_length", kMaxHeadDim, config.head_dim));
+  config.head_dim =
+      TRY(keys.Uint("attention.key_length", kMaxHeadDim, config.width / config.heads));
+  const uint32_t value_length =
+      TRY(keys.Uint("attention.value_length", kMaxHeadDim, config.head_dim));
   if (value_length != config.head_dim) {
-    return Fail(ErrorCode::kUnsupported, "keys of {} and values of {} numbers per head (they must be equal)",
+    return Fail(ErrorCode::kUnsupported,
+                "keys of {} and values of {} numbers per head (they must be equal)",
                 config.head_dim, value_length);
   }
   return {};
 }
 
-// Factors of the positions: none or linear. Llama 3 files bring rope_freqs.weight and name no scaling.
+// Factors of the positions: none or linear. Llama 3 files bring rope_freqs.weight and name no
+// scaling.
 Result<void> ReadRopeScaling(const Keys& keys, ModelConfig& config) {
   const std::string type = keys.Text("rope.scaling.type");
   if (type.empty() || type == "linear") {
-    const std::string_view suffix = keys.Has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
+    const std::string_view suffix =
+        keys.Has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
     const double factor = TRY(keys.Float(suffix, 1.0));
     if (factor > 1e6 || factor < 1e-6) {
       return Fail(ErrorCode::kCorrupt, "a rope scaling factor of {}", factor);
     }
     config.rope_scale = 1.0 / factor;
   } else if (type != "none") {
-    return Fail(ErrorCode::kUnsupported, "rope scaling of the kind '{}' (this build has none and linear)", type);
+    return Fail(ErrorCode::kUnsupported,
+                "rope scaling of the kind '{}' (this build has none and linear)", type);
   }
   return {};
 }
@@ -120,7 +134,8 @@ Result<void> ReadRopeScaling(const Keys& keys, ModelConfig& config) {
 Result<void> ReadRope(const Gguf& gguf, const Keys& keys, ModelConfig& config) {
   config.rotary_dim = TRY(keys.Uint("rope.dimension_count", kMaxHeadDim, config.head_dim));
   if (config.rotary_dim > config.head_dim || config.rotary_dim % 2 != 0) {
-    return Fail(ErrorCode::kCorrupt, "{} rotated dimensions of {} in a head", config.rotary_dim, config.head_dim);
+    return Fail(ErrorCode::kCorrupt, "{} rotated dimensions of {} in a head", config.rotary_dim,
+                config.head_dim);
   }
   config.rope_base = TRY(keys.Float("rope.freq_base", 10000.0));
   if (config.rope_base < 1 || config.rope_base > 1e12) {
@@ -144,10 +159,12 @@ Result<uint32_t> ReadVocab(const Gguf& gguf, const Keys& keys) {
   }
   const uint64_t rows = embedding->dims.size() == 2 ? embedding->dims[1] : 0;
   if (rows == 0 || rows > kMaxVocab) {
-    return Fail(ErrorCode::kCorrupt, "token_embd.weight has {} rows (1 to {} are possible)", rows, kMaxVocab);
+    return Fail(ErrorCode::kCorrupt, "token_embd.weight has {} rows (1 to {} are possible)", rows,
+                kMaxVocab);
   }
   if (tokens > rows) {
-    return Fail(ErrorCode::kCorrupt, "the tokenizer has {} tokens, the embedding only {} rows", tokens, rows);
+    return Fail(ErrorCode::kCorrupt, "the tokenizer has {} tokens, the embedding only {} rows",
+                tokens, rows);
   }
   return static_cast<uint32_t>(rows);
 }
@@ -156,7 +173,8 @@ Result<uint32_t> ReadVocab(const Gguf& gguf, const Keys& keys) {
 Result<void> RefuseOptions(const Keys& keys, const ModelConfig& config) {
   for (const std::string_view suffix : {"expert_count", "expert_used_count"}) {
     if (keys.Has(suffix) && keys.Uint(suffix, kMaxWidth)) {
-      return Fail(ErrorCode::kUnsupported, "a mixture of experts ({}.{})", config.architecture, suffix);
+      return Fail(ErrorCode::kUnsupported, "a mixture of experts ({}.{})", config.architecture,
+                  suffix);
     }
   }
   if (const auto window = keys.Uint("attention.sliding_window", ~uint64_t{0} >> 32);

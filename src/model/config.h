@@ -1,5 +1,5 @@
-// What a model is: its shape, its arithmetic options and its special tokens, read from GGUF metadata.
-// Immutable after loading; shared by every part that needs it.
+// What a model is: its shape, its arithmetic options and its special tokens, read from GGUF
+// metadata. Immutable after loading; shared by every part that needs it.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,13 @@ struct ModelConfig {
   std::string name;          // general.name, may be empty
 
   uint32_t layers = 0;
-  uint32_t width = 0;         // hidden size d
+  uint32_t width = 0;  // hidden size d
   uint32_t ffn_width = 0;
-  uint32_t heads = 0;         // query heads
-  uint32_t kv_heads = 0;      // divides heads
-  uint32_t head_dim = 0;      // K and V length of a head
-  uint32_t vocab = 0;         // rows of the embedding
-  uint32_t context = 0;       // trained context length
+  uint32_t heads = 0;     // query heads
+  uint32_t kv_heads = 0;  // divides heads
+  uint32_t head_dim = 0;  // K and V length of a head
+  uint32_t vocab = 0;     // rows of the embedding
+  uint32_t context = 0;   // trained context length
 
   float norm_eps = 1e-5f;
   RopeStyle rope_style = RopeStyle::kInterleaved;

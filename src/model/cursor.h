@@ -1,5 +1,5 @@
-// A bounds-checked little-endian reader over bytes in memory: the only way the GGUF parser touches a
-// file. Every read that would pass the end is an error naming the position.
+// A bounds-checked little-endian reader over bytes in memory: the only way the GGUF parser touches
+// a file. Every read that would pass the end is an error naming the position.
 #pragma once
 
 #include <bit>
@@ -20,7 +20,9 @@ class Cursor {
 
   uint64_t at() const { return at_; }
   uint64_t left() const { return bytes_.size() - at_; }
-  std::span<const std::byte> Since(uint64_t start) const { return bytes_.subspan(start, at_ - start); }
+  std::span<const std::byte> Since(uint64_t start) const {
+    return bytes_.subspan(start, at_ - start);
+  }
 
   template <class T>
   Result<T> Read(std::string_view what) {
@@ -35,8 +37,8 @@ class Cursor {
   Result<std::string_view> ReadString(std::string_view what, uint64_t limit) {
     const auto length = TRY(Read<uint64_t>(what));
     if (length > limit) {
-      return Fail(ErrorCode::kCorrupt, "{} at byte {} claims {} bytes, the limit is {}", what, at_ - 8, length,
-                  limit);
+      return Fail(ErrorCode::kCorrupt, "{} at byte {} claims {} bytes, the limit is {}", what,
+                  at_ - 8, length, limit);
     }
     if (length > left()) return Short(what, length);
     const std::string_view text(reinterpret_cast<const char*>(bytes_.data()) + at_, length);
@@ -47,8 +49,9 @@ class Cursor {
   // `count * width` bytes; both come from the file.
   Result<void> Skip(uint64_t count, uint64_t width, std::string_view what) {
     if (width != 0 && count > left() / width) {
-      return Fail(ErrorCode::kCorrupt, "{} at byte {} claims {} elements of {} bytes, {} bytes are left", what,
-                  at_, count, width, left());
+      return Fail(ErrorCode::kCorrupt,
+                  "{} at byte {} claims {} elements of {} bytes, {} bytes are left", what, at_,
+                  count, width, left());
     }
     at_ += count * width;
     return {};
@@ -56,8 +59,9 @@ class Cursor {
 
  private:
   std::unexpected<Error> Short(std::string_view what, uint64_t need) const {
-    return Fail(ErrorCode::kCorrupt, "the file ends inside {}: {} bytes needed at byte {}, {} are left", what, need,
-                at_, left());
+    return Fail(ErrorCode::kCorrupt,
+                "the file ends inside {}: {} bytes needed at byte {}, {} are left", what, need, at_,
+                left());
   }
 
   std::span<const std::byte> bytes_;

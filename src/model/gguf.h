@@ -1,6 +1,6 @@
-// GGUF v2/v3 reader over bytes that are already in memory (a mapped file, a test's array). It parses
-// everything, checks everything, and only then allocates: hostile files give an error, never a crash.
-// Not here: opening files (store), choosing tensors (model/tensors.h).
+// GGUF v2/v3 reader over bytes that are already in memory (a mapped file, a test's array). It
+// parses everything, checks everything, and only then allocates: hostile files give an error, never
+// a crash. Not here: opening files (store), choosing tensors (model/tensors.h).
 //
 // Split models: each part is parsed by itself; JoinSplits checks split.no / split.count /
 // split.tensors.count and merges the tensor tables.
@@ -18,7 +18,8 @@
 
 namespace exo::model {
 
-// Limits on what a file may claim (reason: ten times the largest published model, bounded parse time).
+// Limits on what a file may claim (reason: ten times the largest published model, bounded parse
+// time).
 inline constexpr uint64_t kMaxGgufTensors = 65536;
 inline constexpr uint64_t kMaxGgufKeys = 65536;
 inline constexpr uint64_t kMaxGgufString = 64u << 20;
@@ -46,9 +47,11 @@ class Gguf {
  public:
   // Errors: kCorrupt (what, where, the value), kUnsupported (version, big-endian).
   static Result<Gguf> Parse(std::span<const std::byte> file);
-  // The same from the bytes in front of the tensors alone; `file_bytes` is the length of the whole file.
+  // The same from the bytes in front of the tensors alone; `file_bytes` is the length of the whole
+  // file.
   static Result<Gguf> ParseHead(std::span<const std::byte> head, uint64_t file_bytes);
-  // Parts in order; parts[0] brings the metadata. Errors: kCorrupt when they do not belong together.
+  // Parts in order; parts[0] brings the metadata. Errors: kCorrupt when they do not belong
+  // together.
   static Result<Gguf> JoinSplits(std::vector<Gguf> parts);
 
   uint32_t version() const { return version_; }

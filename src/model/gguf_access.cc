@@ -12,8 +12,10 @@ std::unexpected<Error> Absent(std::string_view key) {
   return Fail(ErrorCode::kNotFound, "the file has no key '{}'", key);
 }
 
-std::unexpected<Error> WrongType(std::string_view key, const GgufValue& value, std::string_view expected) {
-  return Fail(ErrorCode::kInvalid, "the key '{}' is {} instead of {}", key, DescribeType(value), expected);
+std::unexpected<Error> WrongType(std::string_view key, const GgufValue& value,
+                                 std::string_view expected) {
+  return Fail(ErrorCode::kInvalid, "the key '{}' is {} instead of {}", key, DescribeType(value),
+              expected);
 }
 
 template <class T>
@@ -30,7 +32,8 @@ std::vector<Out> Convert(const GgufArray& array) {
   return out;
 }
 
-Result<const GgufArray*> FindArray(const Gguf& gguf, std::string_view key, std::string_view expected) {
+Result<const GgufArray*> FindArray(const Gguf& gguf, std::string_view key,
+                                   std::string_view expected) {
   const GgufValue* value = gguf.Find(key);
   if (value == nullptr) return Absent(key);
   const auto* array = std::get_if<GgufArray>(value);
@@ -48,13 +51,17 @@ struct SplitKeys {
 Result<SplitKeys> ReadSplitKeys(const Gguf& part) {
   const auto number = part.GetUint("split.no");
   const auto count = part.GetUint("split.count");
-  if (!number) return Fail(ErrorCode::kCorrupt, "a part of a split model: {}", number.error().message);
-  if (!count) return Fail(ErrorCode::kCorrupt, "a part of a split model: {}", count.error().message);
+  if (!number)
+    return Fail(ErrorCode::kCorrupt, "a part of a split model: {}", number.error().message);
+  if (!count)
+    return Fail(ErrorCode::kCorrupt, "a part of a split model: {}", count.error().message);
   SplitKeys keys{.number = *number, .count = *count};
   const GgufValue* total = part.Find("split.tensors.count");
-  if (total == nullptr) return Fail(ErrorCode::kCorrupt, "a part of a split model has no split.tensors.count");
+  if (total == nullptr)
+    return Fail(ErrorCode::kCorrupt, "a part of a split model has no split.tensors.count");
   if (const auto* u = std::get_if<uint64_t>(total)) keys.tensors = *u;
-  if (const auto* i = std::get_if<int64_t>(total); i != nullptr && *i >= 0) keys.tensors = static_cast<uint64_t>(*i);
+  if (const auto* i = std::get_if<int64_t>(total); i != nullptr && *i >= 0)
+    keys.tensors = static_cast<uint64_t>(*i);
   return keys;
 }
 
@@ -62,7 +69,8 @@ Result<SplitKeys> ReadSplitKeys(const Gguf& part) {
 
 uint32_t Gguf::split_count() const {
   const auto count = GetUint("split.count");
-  return count && *count > 1 ? static_cast<uint32_t>(std::min<uint64_t>(*count, kMaxGgufTensors)) : 1;
+  return count && *count > 1 ? static_cast<uint32_t>(std::min<uint64_t>(*count, kMaxGgufTensors))
+                             : 1;
 }
 
 const GgufTensor* Gguf::FindTensor(std::string_view name) const {
@@ -126,24 +134,36 @@ Result<std::vector<std::string>> Gguf::GetStrings(std::string_view key) const {
 Result<std::vector<float>> Gguf::GetFloats(std::string_view key) const {
   const GgufArray& array = *TRY(FindArray(*this, key, "an array of floats"));
   switch (static_cast<ValueType>(array.element_type)) {
-    case ValueType::kF32: return Convert<float, float>(array);
-    case ValueType::kF64: return Convert<float, double>(array);
-    default: return WrongType(key, array, "an array of floats");
+    case ValueType::kF32:
+      return Convert<float, float>(array);
+    case ValueType::kF64:
+      return Convert<float, double>(array);
+    default:
+      return WrongType(key, array, "an array of floats");
   }
 }
 
 Result<std::vector<int64_t>> Gguf::GetInts(std::string_view key) const {
   const GgufArray& array = *TRY(FindArray(*this, key, "an array of integers"));
   switch (static_cast<ValueType>(array.element_type)) {
-    case ValueType::kU8: return Convert<int64_t, uint8_t>(array);
-    case ValueType::kI8: return Convert<int64_t, int8_t>(array);
-    case ValueType::kU16: return Convert<int64_t, uint16_t>(array);
-    case ValueType::kI16: return Convert<int64_t, int16_t>(array);
-    case ValueType::kU32: return Convert<int64_t, uint32_t>(array);
-    case ValueType::kI32: return Convert<int64_t, int32_t>(array);
-    case ValueType::kU64: return Convert<int64_t, uint64_t>(array);
-    case ValueType::kI64: return Convert<int64_t, int64_t>(array);
-    default: return WrongType(key, array, "an array of integers");
+    case ValueType::kU8:
+      return Convert<int64_t, uint8_t>(array);
+    case ValueType::kI8:
+      return Convert<int64_t, int8_t>(array);
+    case ValueType::kU16:
+      return Convert<int64_t, uint16_t>(array);
+    case ValueType::kI16:
+      return Convert<int64_t, int16_t>(array);
+    case ValueType::kU32:
+      return Convert<int64_t, uint32_t>(array);
+    case ValueType::kI32:
+      return Convert<int64_t, int32_t>(array);
+    case ValueType::kU64:
+      return Convert<int64_t, uint64_t>(array);
+    case ValueType::kI64:
+      return Convert<int64_t, int64_t>(array);
+    default:
+      return WrongType(key, array, "an array of integers");
   }
 }
 
@@ -154,12 +174,13 @@ Result<Gguf> Gguf::JoinSplits(std::vector<Gguf> parts) {
   for (size_t i = 0; i < parts.size(); ++i) {
     const SplitKeys keys = TRY(ReadSplitKeys(parts[i]));
     if (keys.count != parts.size() || keys.number != i) {
-      return Fail(ErrorCode::kCorrupt, "file {} of {} says that it is part {} of {}", i + 1, parts.size(),
-                  keys.number + 1, keys.count);
+      return Fail(ErrorCode::kCorrupt, "file {} of {} says that it is part {} of {}", i + 1,
+                  parts.size(), keys.number + 1, keys.count);
     }
     if (i == 0) expected = keys.tensors;
     if (keys.tensors != expected) {
-      return Fail(ErrorCode::kCorrupt, "part {} belongs to a model of {} tensors, part 1 to one of {}", i + 1,
+      return Fail(ErrorCode::kCorrupt,
+                  "part {} belongs to a model of {} tensors, part 1 to one of {}", i + 1,
                   keys.tensors, expected);
     }
   }
@@ -173,7 +194,8 @@ Result<Gguf> Gguf::JoinSplits(std::vector<Gguf> parts) {
     }
   }
   if (joined.tensors_.size() != expected) {
-    return Fail(ErrorCode::kCorrupt, "the parts hold {} tensors instead of {}", joined.tensors_.size(), expected);
+    return Fail(ErrorCode::kCorrupt, "the parts hold {} tensors instead of {}",
+                joined.tensors_.size(), expected);
   }
   return joined;
 }

@@ -16,7 +16,8 @@ Result<void> CheckType(uint32_t type, std::string_view key) {
   return Fail(ErrorCode::kCorrupt, "key '{}' has the unknown value type {}", key, type);
 }
 
-Result<void> SkipElements(Cursor& cursor, uint32_t type, uint64_t count, std::string_view key, int depth);
+Result<void> SkipElements(Cursor& cursor, uint32_t type, uint64_t count, std::string_view key,
+                          int depth);
 
 Result<void> SkipElement(Cursor& cursor, uint32_t type, std::string_view key, int depth) {
   if (type == static_cast<uint32_t>(ValueType::kString)) {
@@ -31,10 +32,12 @@ Result<void> SkipElement(Cursor& cursor, uint32_t type, std::string_view key, in
   return SkipElements(cursor, inner, count, key, depth + 1);
 }
 
-Result<void> SkipElements(Cursor& cursor, uint32_t type, uint64_t count, std::string_view key, int depth) {
+Result<void> SkipElements(Cursor& cursor, uint32_t type, uint64_t count, std::string_view key,
+                          int depth) {
   TRY(CheckType(type, key));
   if (count > kMaxGgufArray) {
-    return Fail(ErrorCode::kCorrupt, "key '{}' claims {} elements, the limit is {}", key, count, kMaxGgufArray);
+    return Fail(ErrorCode::kCorrupt, "key '{}' claims {} elements, the limit is {}", key, count,
+                kMaxGgufArray);
   }
   if (kTypeBytes[type] != 0) return cursor.Skip(count, kTypeBytes[type], key);
   for (uint64_t i = 0; i < count; ++i) {
@@ -69,19 +72,32 @@ Result<GgufValue> ReadBool(Cursor& cursor, std::string_view key) {
 Result<GgufValue> ReadValue(Cursor& cursor, uint32_t type, std::string_view key) {
   TRY(CheckType(type, key));
   switch (static_cast<ValueType>(type)) {
-    case ValueType::kU8: return ReadNumber<uint64_t, uint8_t>(cursor, key);
-    case ValueType::kI8: return ReadNumber<int64_t, int8_t>(cursor, key);
-    case ValueType::kU16: return ReadNumber<uint64_t, uint16_t>(cursor, key);
-    case ValueType::kI16: return ReadNumber<int64_t, int16_t>(cursor, key);
-    case ValueType::kU32: return ReadNumber<uint64_t, uint32_t>(cursor, key);
-    case ValueType::kI32: return ReadNumber<int64_t, int32_t>(cursor, key);
-    case ValueType::kF32: return ReadNumber<double, float>(cursor, key);
-    case ValueType::kBool: return ReadBool(cursor, key);
-    case ValueType::kString: return GgufValue(std::string(TRY(cursor.ReadString(key, kMaxGgufString))));
-    case ValueType::kArray: return ReadArray(cursor, key);
-    case ValueType::kU64: return ReadNumber<uint64_t, uint64_t>(cursor, key);
-    case ValueType::kI64: return ReadNumber<int64_t, int64_t>(cursor, key);
-    case ValueType::kF64: return ReadNumber<double, double>(cursor, key);
+    case ValueType::kU8:
+      return ReadNumber<uint64_t, uint8_t>(cursor, key);
+    case ValueType::kI8:
+      return ReadNumber<int64_t, int8_t>(cursor, key);
+    case ValueType::kU16:
+      return ReadNumber<uint64_t, uint16_t>(cursor, key);
+    case ValueType::kI16:
+      return ReadNumber<int64_t, int16_t>(cursor, key);
+    case ValueType::kU32:
+      return ReadNumber<uint64_t, uint32_t>(cursor, key);
+    case ValueType::kI32:
+      return ReadNumber<int64_t, int32_t>(cursor, key);
+    case ValueType::kF32:
+      return ReadNumber<double, float>(cursor, key);
+    case ValueType::kBool:
+      return ReadBool(cursor, key);
+    case ValueType::kString:
+      return GgufValue(std::string(TRY(cursor.ReadString(key, kMaxGgufString))));
+    case ValueType::kArray:
+      return ReadArray(cursor, key);
+    case ValueType::kU64:
+      return ReadNumber<uint64_t, uint64_t>(cursor, key);
+    case ValueType::kI64:
+      return ReadNumber<int64_t, int64_t>(cursor, key);
+    case ValueType::kF64:
+      return ReadNumber<double, double>(cursor, key);
   }
   return Fail(ErrorCode::kCorrupt, "key '{}' has the unknown value type {}", key, type);
 }
@@ -90,8 +106,8 @@ std::string DescribeType(const GgufValue& value) {
   if (const auto* array = std::get_if<GgufArray>(&value)) {
     return fmt::format("an array of {}", kTypeNames[array->element_type]);
   }
-  constexpr std::array<std::string_view, 5> kNames = {"an unsigned number", "a signed number", "a float", "a bool",
-                                                      "a string"};
+  constexpr std::array<std::string_view, 5> kNames = {"an unsigned number", "a signed number",
+                                                      "a float", "a bool", "a string"};
   return std::string(kNames[value.index()]);
 }
 

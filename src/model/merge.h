@@ -1,5 +1,6 @@
-// The merge loop of byte-pair encoding, shared by SentencePiece and byte-level BPE: symbols in a linked
-// list, candidates in a heap, so that a word of n symbols costs O(n log n) and never n squared.
+// The merge loop of byte-pair encoding, shared by SentencePiece and byte-level BPE: symbols in a
+// linked list, candidates in a heap, so that a word of n symbols costs O(n log n) and never n
+// squared.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@
 
 namespace exo::model {
 
-// A part of the text; `value` is what the caller knows it by. size == 0: merged into its left neighbour.
+// A part of the text; `value` is what the caller knows it by. size == 0: merged into its left
+// neighbour.
 struct Symbol {
   int32_t prev = -1;
   int32_t next = -1;
@@ -33,7 +35,8 @@ struct Candidate {
 };
 
 // Links symbols that stand in order, then merges until `find` has nothing more.
-// find(left, right, candidate) -> bool: whether the two may merge, and with which priority and value.
+// find(left, right, candidate) -> bool: whether the two may merge, and with which priority and
+// value.
 template <class Priority, class Find>
 void MergeSymbols(std::vector<Symbol>& symbols, const Find& find) {
   std::vector<Candidate<Priority>> storage;

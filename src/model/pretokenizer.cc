@@ -14,14 +14,15 @@ namespace exo::model {
 namespace {
 
 // White space as the tokenizers' own regex engines have it. PCRE2's \s also holds U+180E.
-#define EXO_SPACES R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})"
-#define EXO_GPT2 \
-  R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" EXO_SPACES R"(\p{L}\p{N}]+|[)" EXO_SPACES R"(]+(?![^)" EXO_SPACES R"(])|[)" \
-  EXO_SPACES R"(]+)"
-#define EXO_LLAMA3(digits)                                                                               \
-  R"('[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|)" digits            \
-  R"(| ?[^)" EXO_SPACES R"(\p{L}\p{N}]+[\r\n]*|[)" EXO_SPACES R"(]*[\r\n]+|[)" EXO_SPACES R"(]+(?![^)"   \
-  EXO_SPACES R"(])|[)" EXO_SPACES R"(]+)"
+#define EXO_SPACES \
+  R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})"
+#define EXO_GPT2                                                                                \
+  R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" EXO_SPACES R"(\p{L}\p{N}]+|[)" EXO_SPACES \
+  R"(]+(?![^)" EXO_SPACES R"(])|[)" EXO_SPACES R"(]+)"
+#define EXO_LLAMA3(digits)                                                                    \
+  R"('[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|)" digits \
+  R"(| ?[^)" EXO_SPACES R"(\p{L}\p{N}]+[\r\n]*|[)" EXO_SPACES R"(]*[\r\n]+|[)" EXO_SPACES     \
+  R"(]+(?![^)" EXO_SPACES R"(])|[)" EXO_SPACES R"(]+)"
 
 // Expressions are applied one after the other, each to the pieces that the ones before left.
 struct Rule {
@@ -36,8 +37,14 @@ constexpr std::array<Rule, 4> kRules = {{
 }};
 
 constexpr std::array<std::array<std::string_view, 2>, 8> kAliases = {{
-    {"", "default"}, {"llama3", "llama-bpe"}, {"llama-v3", "llama-bpe"}, {"smaug-bpe", "llama-bpe"},
-    {"phi-2", "gpt-2"}, {"gpt2", "gpt-2"}, {"deepseek-r1-qwen", "qwen2"}, {"megrez", "qwen2"},
+    {"", "default"},
+    {"llama3", "llama-bpe"},
+    {"llama-v3", "llama-bpe"},
+    {"smaug-bpe", "llama-bpe"},
+    {"phi-2", "gpt-2"},
+    {"gpt2", "gpt-2"},
+    {"deepseek-r1-qwen", "qwen2"},
+    {"megrez", "qwen2"},
 }};
 
 struct FreeCode {
@@ -51,8 +58,9 @@ using Code = std::unique_ptr<pcre2_code, FreeCode>;
 Code Compile(const char* pattern) {
   int error = 0;
   PCRE2_SIZE at = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern), PCRE2_ZERO_TERMINATED,
-                                   PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE, &error, &at, nullptr);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern), PCRE2_ZERO_TERMINATED,
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE, &error, &at, nullptr);
   CHECK(code != nullptr);
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without JIT the same code is interpreted
   return Code(code);
@@ -66,7 +74,8 @@ class RegexPreTokenizer final : public PreTokenizer {
     }
   }
 
-  void Split(std::string_view text, const std::function<void(std::string_view)>& word) const override {
+  void Split(std::string_view text,
+             const std::function<void(std::string_view)>& word) const override {
     for (size_t begin = 0; begin < text.size();) {
       const bool valid = Utf8Length(text, begin) != 0;
       size_t end = begin;
@@ -86,8 +95,10 @@ class RegexPreTokenizer final : public PreTokenizer {
   }
 
  private:
-  // Matches of expression `index` and the gaps between them, each cut further by the next expression.
-  void SplitValid(std::string_view text, size_t index, const std::function<void(std::string_view)>& word) const {
+  // Matches of expression `index` and the gaps between them, each cut further by the next
+  // expression.
+  void SplitValid(std::string_view text, size_t index,
+                  const std::function<void(std::string_view)>& word) const {
     if (index == codes_.size()) return word(text);
     const pcre2_code* code = codes_[index].get();
     const std::unique_ptr<pcre2_match_data, FreeMatch> match(pcre2_match_data_create(1, nullptr));
@@ -95,8 +106,8 @@ class RegexPreTokenizer final : public PreTokenizer {
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(match.get());
     size_t done = 0;
     while (done < text.size()) {
-      const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), done,
-                                    PCRE2_NO_UTF_CHECK, match.get(), nullptr);
+      const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                    done, PCRE2_NO_UTF_CHECK, match.get(), nullptr);
       // No match (or a limit of the engine was reached): the rest is one piece.
       if (found < 0 || bounds[1] <= bounds[0]) break;
       if (bounds[0] > done) SplitValid(text.substr(done, bounds[0] - done), index + 1, word);
@@ -119,8 +130,8 @@ Result<std::unique_ptr<const PreTokenizer>> PreTokenizer::Create(std::string_vie
   for (const Rule& rule : kRules) {
     if (rule.name == wanted) return std::make_unique<const RegexPreTokenizer>(rule);
   }
-  return Fail(ErrorCode::kUnsupported, "the pre-tokenizer '{}' (this build has llama-bpe, qwen2, gpt-2 and default)",
-              name);
+  return Fail(ErrorCode::kUnsupported,
+              "the pre-tokenizer '{}' (this build has llama-bpe, qwen2, gpt-2 and default)", name);
 }
 
 }  // namespace exo::model

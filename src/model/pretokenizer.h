@@ -18,7 +18,8 @@ class PreTokenizer {
   static Result<std::unique_ptr<const PreTokenizer>> Create(std::string_view name);
 
   // The words of `text` in order; together they are the text. Thread: any.
-  virtual void Split(std::string_view text, const std::function<void(std::string_view)>& word) const = 0;
+  virtual void Split(std::string_view text,
+                     const std::function<void(std::string_view)>& word) const = 0;
 };
 
 }  // namespace exo::model

@@ -18,16 +18,16 @@ void SpecialFinder::Insert(std::string_view text, TokenId token, bool control) {
   first_bytes_[static_cast<uint8_t>(text[0])] = true;
   uint64_t node = 0;
   for (const char c : text) {
-    const auto [place, fresh] =
-        children_.try_emplace(node << 8 | static_cast<uint8_t>(c), static_cast<uint32_t>(nodes_.size()));
+    const auto [place, fresh] = children_.try_emplace(node << 8 | static_cast<uint8_t>(c),
+                                                      static_cast<uint32_t>(nodes_.size()));
     if (fresh) nodes_.emplace_back();
     node = place->second;
   }
   nodes_[node] = {token, control};
 }
 
-std::vector<SpecialFinder::Match> SpecialFinder::FindAll(std::string_view text,
-                                                         std::span<const size_t> trusted_until) const {
+std::vector<SpecialFinder::Match> SpecialFinder::FindAll(
+    std::string_view text, std::span<const size_t> trusted_until) const {
   std::vector<Match> matches;
   for (size_t begin = 0; begin < text.size(); ++begin) {
     if (!first_bytes_[static_cast<uint8_t>(text[begin])]) continue;
@@ -44,7 +44,8 @@ std::vector<SpecialFinder::Match> SpecialFinder::FindAll(std::string_view text,
   return matches;
 }
 
-std::vector<Fragment> SpecialFinder::Split(std::string_view text, std::span<const size_t> trusted_until) const {
+std::vector<Fragment> SpecialFinder::Split(std::string_view text,
+                                           std::span<const size_t> trusted_until) const {
   std::vector<Match> matches = FindAll(text, trusted_until);
   std::ranges::sort(matches, [](const Match& a, const Match& b) {
     return a.length != b.length ? a.length > b.length : a.begin < b.begin;
@@ -54,7 +55,8 @@ std::vector<Fragment> SpecialFinder::Split(std::string_view text, std::span<cons
   for (const Match& match : matches) {
     const auto next = chosen.lower_bound(match);
     if (next != chosen.end() && next->begin < match.begin + match.length) continue;
-    if (next != chosen.begin() && std::prev(next)->begin + std::prev(next)->length > match.begin) continue;
+    if (next != chosen.begin() && std::prev(next)->begin + std::prev(next)->length > match.begin)
+      continue;
     chosen.insert(match);
   }
   std::vector<Fragment> fragments;

@@ -1,6 +1,6 @@
-// Finds special tokens that are written out in text. Longer tokens win over shorter ones wherever they
-// stand (llama.cpp's rule), then earlier ones; user-defined tokens are found everywhere, control tokens
-// only where every character is trusted. Immutable, any thread.
+// Finds special tokens that are written out in text. Longer tokens win over shorter ones wherever
+// they stand (llama.cpp's rule), then earlier ones; user-defined tokens are found everywhere,
+// control tokens only where every character is trusted. Immutable, any thread.
 #pragma once
 
 #include <span>
@@ -24,8 +24,8 @@ class SpecialFinder {
  public:
   explicit SpecialFinder(const Vocabulary& vocabulary);
 
-  // `trusted_until[i]`: the end of the trusted stretch that byte i is in, i itself when it is in none.
-  // Cost: one walk down the trie per byte.
+  // `trusted_until[i]`: the end of the trusted stretch that byte i is in, i itself when it is in
+  // none. Cost: one walk down the trie per byte.
   std::vector<Fragment> Split(std::string_view text, std::span<const size_t> trusted_until) const;
 
  private:

@@ -1,5 +1,5 @@
-// SentencePiece BPE ("llama"): the text as a whole, spaces written as U+2581, merges by the score of the
-// resulting token; what no token covers becomes byte tokens. Kudo & Richardson 2018.
+// SentencePiece BPE ("llama"): the text as a whole, spaces written as U+2581, merges by the score
+// of the resulting token; what no token covers becomes byte tokens. Kudo & Richardson 2018.
 #include <algorithm>
 #include <array>
 
@@ -68,7 +68,8 @@ class SpmTokenizer final : public TokenizerBase {
   }
 
  private:
-  void EncodeText(std::string_view text, bool after_special, std::vector<TokenId>& out) const override {
+  void EncodeText(std::string_view text, bool after_special,
+                  std::vector<TokenId>& out) const override {
     bool prefix = vocabulary().add_space_prefix && after_special;
     while (!text.empty()) {
       const std::string escaped = EscapeSpaces(text.substr(0, kMaxStretch), prefix);

@@ -11,7 +11,9 @@ struct Shape {
   uint64_t cols = 0;
 };
 
-std::string ShapeText(const std::vector<uint64_t>& dims) { return fmt::format("[{}]", fmt::join(dims, ", ")); }
+std::string ShapeText(const std::vector<uint64_t>& dims) {
+  return fmt::format("[{}]", fmt::join(dims, ", "));
+}
 
 class Finder {
  public:
@@ -21,11 +23,13 @@ class Finder {
   Result<TensorRef> Matrix(const std::string& name, Shape shape) {
     return Find(name, {shape.cols, shape.rows}, shape);
   }
-  // A vector. Norms, biases and frequency factors must be float types: they are no multiples of blocks.
+  // A vector. Norms, biases and frequency factors must be float types: they are no multiples of
+  // blocks.
   Result<TensorRef> Vector(const std::string& name, uint64_t size) {
     TensorRef ref = TRY(Find(name, {size}, {.rows = 1, .cols = size}));
     if (tensor::Info(ref.type).quantised) {
-      return Fail(ErrorCode::kUnsupported, "the vector '{}' has the type {} (a float type is expected)", name,
+      return Fail(ErrorCode::kUnsupported,
+                  "the vector '{}' has the type {} (a float type is expected)", name,
                   tensor::Info(ref.type).name);
     }
     return ref;
@@ -39,7 +43,8 @@ class Finder {
   Result<void> RefuseOthers() const {
     for (const GgufTensor& tensor : gguf_.tensors()) {
       if (used_.contains(tensor.name)) continue;
-      return Fail(ErrorCode::kUnsupported, "the model has a tensor '{}' that this build does not know", tensor.name);
+      return Fail(ErrorCode::kUnsupported,
+                  "the model has a tensor '{}' that this build does not know", tensor.name);
     }
     return {};
   }
@@ -54,8 +59,9 @@ class Finder {
     }
     const auto info = tensor::FindDType(tensor->type);
     if (!info) {
-      return Fail(ErrorCode::kUnsupported, "the tensor '{}' has the type {} (F32, F16, BF16, Q8_0, Q6_K and Q4_0 run)",
-                  name, tensor::GgufTypeName(tensor->type));
+      return Fail(ErrorCode::kUnsupported,
+                  "the tensor '{}' has the type {} (F32, F16, BF16, Q8_0, Q6_K and Q4_0 run)", name,
+                  tensor::GgufTypeName(tensor->type));
     }
     used_.insert(name);
     return TensorRef{.name = name,
@@ -83,9 +89,11 @@ Result<LayerTensors> FindLayer(Finder& finder, const ModelConfig& config, uint32
   layer.attn_v = TRY(finder.Matrix(name("attn_v.weight"), {.rows = kv, .cols = d}));
   layer.attn_output = TRY(finder.Matrix(name("attn_output.weight"), {.rows = d, .cols = q}));
   layer.ffn_norm = TRY(finder.Vector(name("ffn_norm.weight"), d));
-  layer.ffn_gate = TRY(finder.Matrix(name("ffn_gate.weight"), {.rows = config.ffn_width, .cols = d}));
+  layer.ffn_gate =
+      TRY(finder.Matrix(name("ffn_gate.weight"), {.rows = config.ffn_width, .cols = d}));
   layer.ffn_up = TRY(finder.Matrix(name("ffn_up.weight"), {.rows = config.ffn_width, .cols = d}));
-  layer.ffn_down = TRY(finder.Matrix(name("ffn_down.weight"), {.rows = d, .cols = config.ffn_width}));
+  layer.ffn_down =
+      TRY(finder.Matrix(name("ffn_down.weight"), {.rows = d, .cols = config.ffn_width}));
   layer.q_bias = TRY(finder.VectorIf(config.qkv_bias, name("attn_q.bias"), q));
   layer.k_bias = TRY(finder.VectorIf(config.qkv_bias, name("attn_k.bias"), kv));
   layer.v_bias = TRY(finder.VectorIf(config.qkv_bias, name("attn_v.bias"), kv));
@@ -111,9 +119,12 @@ Result<ModelTensors> FindTensors(const Gguf& gguf, const ModelConfig& config) {
   const Shape vocabulary = {.rows = config.vocab, .cols = config.width};
   tensors.token_embd = TRY(finder.Matrix("token_embd.weight", vocabulary));
   tensors.output_norm = TRY(finder.Vector("output_norm.weight", config.width));
-  tensors.output = config.tied_output ? tensors.token_embd : TRY(finder.Matrix("output.weight", vocabulary));
-  tensors.rope_freqs = TRY(finder.VectorIf(config.rope_factors, "rope_freqs.weight", config.rotary_dim / 2));
-  for (uint32_t i = 0; i < config.layers; ++i) tensors.layers.push_back(TRY(FindLayer(finder, config, i)));
+  tensors.output =
+      config.tied_output ? tensors.token_embd : TRY(finder.Matrix("output.weight", vocabulary));
+  tensors.rope_freqs =
+      TRY(finder.VectorIf(config.rope_factors, "rope_freqs.weight", config.rotary_dim / 2));
+  for (uint32_t i = 0; i < config.layers; ++i)
+    tensors.layers.push_back(TRY(FindLayer(finder, config, i)));
   TRY(finder.RefuseOthers());
   return tensors;
 }

@@ -13,8 +13,9 @@
 
 namespace exo::model {
 
-// Reads and checks the configuration of a supported architecture. Errors: kUnsupported (architecture,
-// tensor type, rope scaling kind; each named), kCorrupt (missing key, impossible number).
+// Reads and checks the configuration of a supported architecture. Errors: kUnsupported
+// (architecture, tensor type, rope scaling kind; each named), kCorrupt (missing key, impossible
+// number).
 Result<ModelConfig> ReadConfig(const Gguf& gguf);
 
 // A tensor with its checked shape: rows x cols (a vector has rows == 1).

@@ -7,22 +7,29 @@
 namespace exo::model {
 namespace {
 
-bool IsSpace(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+bool IsSpace(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 // Phi-3's exceptions from "special tokens eat the space after them".
-bool KeepsSpace(std::string_view token) { return token == "<unk>" || token == "<s>" || token == "<|endoftext|>"; }
+bool KeepsSpace(std::string_view token) {
+  return token == "<unk>" || token == "<s>" || token == "<|endoftext|>";
+}
 
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const Gguf& gguf) {
   const auto model = gguf.GetString("tokenizer.ggml.model");
-  if (!model) return Fail(ErrorCode::kCorrupt, "the file has no tokenizer: {}", model.error().message);
+  if (!model)
+    return Fail(ErrorCode::kCorrupt, "the file has no tokenizer: {}", model.error().message);
   if (*model == "llama") return MakeSpmTokenizer(gguf);
   if (*model == "gpt2") return MakeBpeTokenizer(gguf);
-  return Fail(ErrorCode::kUnsupported, "the tokenizer model '{}' (this build has llama and gpt2)", *model);
+  return Fail(ErrorCode::kUnsupported, "the tokenizer model '{}' (this build has llama and gpt2)",
+              *model);
 }
 
-TokenizerBase::TokenizerBase(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)), specials_(vocabulary_) {}
+TokenizerBase::TokenizerBase(Vocabulary vocabulary)
+    : vocabulary_(std::move(vocabulary)), specials_(vocabulary_) {}
 
 std::vector<TokenId> TokenizerBase::Encode(std::string_view text, bool parse_control) const {
   std::vector<size_t> trusted_until(text.size(), text.size());
@@ -37,17 +44,20 @@ std::vector<TokenId> TokenizerBase::EncodePieces(std::span<const TextPiece> piec
   std::vector<size_t> trusted_until;
   for (const TextPiece& piece : pieces) {
     text += piece.text;
-    for (size_t i = trusted_until.size(); i < text.size(); ++i) trusted_until.push_back(piece.trusted ? text.size() : i);
+    for (size_t i = trusted_until.size(); i < text.size(); ++i)
+      trusted_until.push_back(piece.trusted ? text.size() : i);
   }
   // Neighbouring trusted pieces are one stretch.
   for (size_t i = text.size(); i-- > 0;) {
     const size_t end = trusted_until[i];
-    if (end > i && end < text.size()) trusted_until[i] = trusted_until[end] > end ? trusted_until[end] : end;
+    if (end > i && end < text.size())
+      trusted_until[i] = trusted_until[end] > end ? trusted_until[end] : end;
   }
   return EncodeMarked(text, trusted_until);
 }
 
-std::vector<TokenId> TokenizerBase::EncodeMarked(std::string_view text, std::span<const size_t> trusted_until) const {
+std::vector<TokenId> TokenizerBase::EncodeMarked(std::string_view text,
+                                                 std::span<const size_t> trusted_until) const {
   std::vector<TokenId> out;
   bool after_special = true;
   bool eat_space = false;
@@ -55,7 +65,8 @@ std::vector<TokenId> TokenizerBase::EncodeMarked(std::string_view text, std::spa
     if (fragment.token >= 0) {
       out.push_back(fragment.token);
       after_special = true;
-      eat_space = vocabulary_.specials_eat_space && !KeepsSpace(vocabulary_.texts[static_cast<size_t>(fragment.token)]);
+      eat_space = vocabulary_.specials_eat_space &&
+                  !KeepsSpace(vocabulary_.texts[static_cast<size_t>(fragment.token)]);
       continue;
     }
     size_t begin = fragment.begin;
@@ -97,8 +108,8 @@ std::string TokenizerBase::Decode(std::span<const TokenId> ids, bool show_contro
 }
 
 bool TokenizerBase::IsControl(TokenId id) const {
-  return vocabulary_.Valid(id) &&
-         (vocabulary_.type(id) == TokenType::kControl || vocabulary_.type(id) == TokenType::kUnknown);
+  return vocabulary_.Valid(id) && (vocabulary_.type(id) == TokenType::kControl ||
+                                   vocabulary_.type(id) == TokenType::kUnknown);
 }
 
 bool TokenizerBase::IsEndOfGeneration(TokenId id) const {

@@ -28,21 +28,21 @@ class Tokenizer {
   // Errors: kUnsupported (tokenizer model or pre-tokenizer, named), kCorrupt (vocabulary).
   static Result<std::shared_ptr<const Tokenizer>> Load(const Gguf& gguf);
 
-  // Ids of `text` without BOS/EOS. parse_control: control tokens written in the text are recognised.
-  // Invalid UTF-8 is encoded byte by byte where the vocabulary can, never refused.
+  // Ids of `text` without BOS/EOS. parse_control: control tokens written in the text are
+  // recognised. Invalid UTF-8 is encoded byte by byte where the vocabulary can, never refused.
   virtual std::vector<TokenId> Encode(std::string_view text, bool parse_control) const = 0;
   // Pieces one after the other as one text; control tokens only inside trusted pieces.
   virtual std::vector<TokenId> EncodePieces(std::span<const TextPiece> pieces) const = 0;
-  // The bytes of one token (may be a part of a UTF-8 character). Control tokens: empty unless show_control.
-  // Out-of-range ids: empty.
+  // The bytes of one token (may be a part of a UTF-8 character). Control tokens: empty unless
+  // show_control. Out-of-range ids: empty.
   virtual std::string Bytes(TokenId id, bool show_control = false) const = 0;
   // Text of a sequence: SentencePiece drops the one leading space that it added.
   virtual std::string Decode(std::span<const TokenId> ids, bool show_control = false) const = 0;
 
   virtual size_t vocab_size() const = 0;
-  virtual TokenId bos() const = 0;       // -1: none
-  virtual TokenId eos() const = 0;       // -1: none
-  virtual bool add_bos() const = 0;      // raw prompts start with BOS
+  virtual TokenId bos() const = 0;   // -1: none
+  virtual TokenId eos() const = 0;   // -1: none
+  virtual bool add_bos() const = 0;  // raw prompts start with BOS
   virtual bool IsControl(TokenId id) const = 0;
   // Ends a generation: EOS, EOT and the usual end-of-turn tokens of the vocabulary.
   virtual bool IsEndOfGeneration(TokenId id) const = 0;

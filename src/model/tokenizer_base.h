@@ -1,5 +1,5 @@
-// What both kinds of tokenizer share: special tokens, trust, decoding by a table of bytes per token.
-// A kind adds how ordinary text becomes ids and what the bytes of its tokens are.
+// What both kinds of tokenizer share: special tokens, trust, decoding by a table of bytes per
+// token. A kind adds how ordinary text becomes ids and what the bytes of its tokens are.
 #pragma once
 
 #include "model/specials.h"
@@ -24,14 +24,17 @@ class TokenizerBase : public Tokenizer {
   bool IsEndOfGeneration(TokenId id) const final;
 
  protected:
-  // Appends the ids of text without special tokens. after_special: nothing or a special token is before it.
-  virtual void EncodeText(std::string_view text, bool after_special, std::vector<TokenId>& out) const = 0;
+  // Appends the ids of text without special tokens. after_special: nothing or a special token is
+  // before it.
+  virtual void EncodeText(std::string_view text, bool after_special,
+                          std::vector<TokenId>& out) const = 0;
   const Vocabulary& vocabulary() const { return vocabulary_; }
   // The bytes of ordinary token `id`: set by the constructor of each kind.
   std::vector<std::string> bytes_;
 
  private:
-  std::vector<TokenId> EncodeMarked(std::string_view text, std::span<const size_t> trusted_until) const;
+  std::vector<TokenId> EncodeMarked(std::string_view text,
+                                    std::span<const size_t> trusted_until) const;
 
   Vocabulary vocabulary_;
   SpecialFinder specials_;

@@ -40,14 +40,16 @@ std::vector<json> ReadLines(const std::string& relative) {
 const std::map<int, std::string>& Texts() {
   static const std::map<int, std::string> texts = [] {
     std::map<int, std::string> by_id;
-    for (const json& line : ReadLines(kData + "vectors/texts.jsonl")) by_id[line["id"]] = line["text"];
+    for (const json& line : ReadLines(kData + "vectors/texts.jsonl"))
+      by_id[line["id"]] = line["text"];
     return by_id;
   }();
   return texts;
 }
 
-// What llama.cpp does to decoded text of vocabularies that do not forbid it (tokenizer_clean_spaces): it
-// drops spaces before punctuation. We keep the bytes of the tokens, so the test applies it to compare.
+// What llama.cpp does to decoded text of vocabularies that do not forbid it
+// (tokenizer_clean_spaces): it drops spaces before punctuation. We keep the bytes of the tokens, so
+// the test applies it to compare.
 std::string CleanSpaces(const std::string& text) {
   std::string out;
   for (const char c : text) {
@@ -56,7 +58,8 @@ std::string CleanSpaces(const std::string& text) {
   }
   std::string quoted;
   for (size_t i = 0; i < out.size(); ++i) {
-    if (out[i] == '\'' && i > 0 && i + 1 < out.size() && quoted.ends_with(' ') && out[i + 1] == ' ') {
+    if (out[i] == '\'' && i > 0 && i + 1 < out.size() && quoted.ends_with(' ') &&
+        out[i + 1] == ' ') {
       quoted.back() = '\'';
       ++i;
       continue;
@@ -66,7 +69,8 @@ std::string CleanSpaces(const std::string& text) {
   std::string joined;
   for (size_t i = 0; i < quoted.size(); ++i) {
     const std::string_view rest = std::string_view(quoted).substr(i);
-    if (joined.ends_with(' ') && (rest.starts_with("'s") || rest.starts_with("'m") || rest.starts_with("'re") || rest.starts_with("'ve"))) {
+    if (joined.ends_with(' ') && (rest.starts_with("'s") || rest.starts_with("'m") ||
+                                  rest.starts_with("'re") || rest.starts_with("'ve"))) {
       joined.pop_back();
     }
     joined += quoted[i];
@@ -84,7 +88,9 @@ struct VectorCase {
   bool has_strings = true;
 };
 
-void PrintTo(const VectorCase& value, std::ostream* out) { *out << value.name; }
+void PrintTo(const VectorCase& value, std::ostream* out) {
+  *out << value.name;
+}
 
 class TokenizerVectors : public ::testing::TestWithParam<VectorCase> {};
 
@@ -125,13 +131,15 @@ TEST_P(TokenizerVectors, EqualLlamaCppOnTheTexts) {
     EXPECT_EQ(tokenizer->Encode(text, false), ids) << line["id"] << ": " << text;
     ++tested;
     const std::vector<TokenId> parsed = line.value("ids_parse_special", ids);
-    if (!param.except_text.empty() && text.contains(param.except_text) && tokenizer->Encode(text, true) != parsed) {
+    if (!param.except_text.empty() && text.contains(param.except_text) &&
+        tokenizer->Encode(text, true) != parsed) {
       ++excepted;
       continue;
     }
     EXPECT_EQ(tokenizer->Encode(text, true), parsed) << line["id"] << ": " << text;
     const std::string decoded = tokenizer->Decode(parsed, true);
-    EXPECT_EQ(param.cleans_spaces ? CleanSpaces(decoded) : decoded, line.value("decoded", text)) << line["id"];
+    EXPECT_EQ(param.cleans_spaces ? CleanSpaces(decoded) : decoded, line.value("decoded", text))
+        << line["id"];
   }
   EXPECT_EQ(tested, 421u);
   EXPECT_EQ(excepted, param.excepted);
@@ -139,15 +147,26 @@ TEST_P(TokenizerVectors, EqualLlamaCppOnTheTexts) {
 
 INSTANTIATE_TEST_SUITE_P(
     Vocabularies, TokenizerVectors,
-    ::testing::Values(VectorCase{.name = "llama-spm", .vocabulary = "gguf-vocab/ggml-vocab-llama-spm.gguf"},
+    ::testing::Values(VectorCase{.name = "llama-spm",
+                                 .vocabulary = "gguf-vocab/ggml-vocab-llama-spm.gguf"},
                       VectorCase{.name = "phi-3", .vocabulary = "gguf-vocab/ggml-vocab-phi-3.gguf"},
-                      VectorCase{.name = "gpt-2", .vocabulary = "gguf-vocab/ggml-vocab-gpt-2.gguf", .cleans_spaces = true},
-                      VectorCase{.name = "llama-bpe", .vocabulary = "gguf-vocab/ggml-vocab-llama-bpe.gguf.xz", .cleans_spaces = true},
-                      // Qwen's vocabulary has an ordinary token "</s>"; llama.cpp takes every token of that
-                      // name for a special one, the models were trained without that.
-                      VectorCase{.name = "qwen2", .vocabulary = "gguf-vocab/ggml-vocab-qwen2.gguf.xz", .except_text = "</s>", .excepted = 25},
+                      VectorCase{.name = "gpt-2",
+                                 .vocabulary = "gguf-vocab/ggml-vocab-gpt-2.gguf",
+                                 .cleans_spaces = true},
+                      VectorCase{.name = "llama-bpe",
+                                 .vocabulary = "gguf-vocab/ggml-vocab-llama-bpe.gguf.xz",
+                                 .cleans_spaces = true},
+                      // Qwen's vocabulary has an ordinary token "</s>"; llama.cpp takes every token
+                      // of that name for a special one, the models were trained without that.
+                      VectorCase{.name = "qwen2",
+                                 .vocabulary = "gguf-vocab/ggml-vocab-qwen2.gguf.xz",
+                                 .except_text = "</s>",
+                                 .excepted = 25},
                       // No tokenizer.ggml.pre: the "default" rules.
-                      VectorCase{.name = "gpt-neox", .vocabulary = "gguf-vocab/ggml-vocab-gpt-neox.gguf", .cleans_spaces = true, .has_strings = false}),
+                      VectorCase{.name = "gpt-neox",
+                                 .vocabulary = "gguf-vocab/ggml-vocab-gpt-neox.gguf",
+                                 .cleans_spaces = true,
+                                 .has_strings = false}),
     [](const auto& test) {
       std::string name = test.param.name;
       std::erase(name, '-');

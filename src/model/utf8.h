@@ -7,8 +7,8 @@
 
 namespace exo::model {
 
-// Length of the well-formed character at `at` (RFC 3629: no overlong forms, no surrogates), 0 when the
-// bytes there are none. at < text.size().
+// Length of the well-formed character at `at` (RFC 3629: no overlong forms, no surrogates), 0 when
+// the bytes there are none. at < text.size().
 inline size_t Utf8Length(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[at + i]); };
   const auto follows = [&](size_t i, uint8_t low = 0x80, uint8_t high = 0xbf) {

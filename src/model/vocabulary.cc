@@ -7,28 +7,33 @@
 namespace exo::model {
 namespace {
 
-// Names by which vocabularies end a turn or a text. A token counts only when the file marks it as special.
+// Names by which vocabularies end a turn or a text. A token counts only when the file marks it as
+// special.
 constexpr std::array<std::string_view, 13> kEndNames = {
-    "</s>",          "<|eot_id|>",    "<|im_end|>", "<|end|>",     "<|return|>", "<|call|>",          "<end_of_turn>",
-    "<|endoftext|>", "<|eom_id|>", "<EOT>",       "_<EOT>",     "<|end_of_text|>", "<end_of_utterance>"};
+    "</s>",     "<|eot_id|>",      "<|im_end|>",        "<|end|>",    "<|return|>",
+    "<|call|>", "<end_of_turn>",   "<|endoftext|>",     "<|eom_id|>", "<EOT>",
+    "_<EOT>",   "<|end_of_text|>", "<end_of_utterance>"};
 
 // User-defined tokens are found in anybody's text. Tokens that structure a conversation may not be,
 // whatever the file calls them: those in kEndNames and those written <|…|>.
 bool IsControlName(std::string_view text) {
-  return std::ranges::find(kEndNames, text) != kEndNames.end() || (text.starts_with("<|") && text.ends_with("|>"));
+  return std::ranges::find(kEndNames, text) != kEndNames.end() ||
+         (text.starts_with("<|") && text.ends_with("|>"));
 }
 
 std::unexpected<Error> Bad(const Error& error) {
   return Fail(ErrorCode::kCorrupt, "the vocabulary is damaged: {}", error.message);
 }
 
-// The id under `key`, `absent` when there is no such key (-1: none; also when it does not exist here).
+// The id under `key`, `absent` when there is no such key (-1: none; also when it does not exist
+// here).
 Result<TokenId> ReadId(const Gguf& gguf, std::string_view key, TokenId absent, size_t size) {
   if (gguf.Find(key) == nullptr) return absent < static_cast<TokenId>(size) ? absent : -1;
   const auto value = gguf.GetUint(key);
   if (!value) return Bad(value.error());
   if (*value >= size) {
-    return Fail(ErrorCode::kCorrupt, "the key '{}' names token {} of a vocabulary of {}", key, *value, size);
+    return Fail(ErrorCode::kCorrupt, "the key '{}' names token {} of a vocabulary of {}", key,
+                *value, size);
   }
   return static_cast<TokenId>(*value);
 }
@@ -39,11 +44,13 @@ Result<void> ReadTypes(const Gguf& gguf, Vocabulary& vocabulary) {
   const auto types = gguf.GetInts("tokenizer.ggml.token_type");
   if (!types) return Bad(types.error());
   if (types->size() != vocabulary.size()) {
-    return Fail(ErrorCode::kCorrupt, "{} tokens with {} token types", vocabulary.size(), types->size());
+    return Fail(ErrorCode::kCorrupt, "{} tokens with {} token types", vocabulary.size(),
+                types->size());
   }
   for (size_t i = 0; i < types->size(); ++i) {
     const int64_t type = (*types)[i];
-    if (type < 0 || type > 6) return Fail(ErrorCode::kCorrupt, "token {} has the unknown type {}", i, type);
+    if (type < 0 || type > 6)
+      return Fail(ErrorCode::kCorrupt, "token {} has the unknown type {}", i, type);
     vocabulary.types[i] = static_cast<TokenType>(type);
     if (vocabulary.types[i] == TokenType::kUserDefined && IsControlName(vocabulary.texts[i])) {
       vocabulary.types[i] = TokenType::kControl;
@@ -69,7 +76,8 @@ Result<void> ReadSpecialIds(const Gguf& gguf, bool sentence_piece, Vocabulary& v
   const size_t size = vocabulary.size();
   vocabulary.bos = TRY(ReadId(gguf, "tokenizer.ggml.bos_token_id", sentence_piece ? 1 : -1, size));
   vocabulary.eos = TRY(ReadId(gguf, "tokenizer.ggml.eos_token_id", sentence_piece ? 2 : -1, size));
-  vocabulary.unknown = TRY(ReadId(gguf, "tokenizer.ggml.unknown_token_id", sentence_piece ? 0 : -1, size));
+  vocabulary.unknown =
+      TRY(ReadId(gguf, "tokenizer.ggml.unknown_token_id", sentence_piece ? 0 : -1, size));
   vocabulary.ends.assign(size, false);
   const TokenId turn = TRY(ReadId(gguf, "tokenizer.ggml.eot_token_id", -1, size));
   const TokenId message = TRY(ReadId(gguf, "tokenizer.ggml.eom_token_id", -1, size));
@@ -96,7 +104,9 @@ void Index(Vocabulary& vocabulary) {
 
 bool NamesPhi3(const Gguf& gguf) {
   std::string name = gguf.GetString("general.name").value_or("");
-  std::ranges::transform(name, name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  std::ranges::transform(name, name.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
   return name.find("phi-3") != std::string::npos || name.find("phi3") != std::string::npos;
 }
 
@@ -114,8 +124,10 @@ Result<Vocabulary> Vocabulary::Load(const Gguf& gguf, bool sentence_piece) {
   if (sentence_piece) TRY(ReadScores(gguf, vocabulary));
   Index(vocabulary);
   TRY(ReadSpecialIds(gguf, sentence_piece, vocabulary));
-  vocabulary.add_bos = gguf.GetBool("tokenizer.ggml.add_bos_token").value_or(sentence_piece) && vocabulary.bos >= 0;
-  vocabulary.add_space_prefix = gguf.GetBool("tokenizer.ggml.add_space_prefix").value_or(sentence_piece);
+  vocabulary.add_bos =
+      gguf.GetBool("tokenizer.ggml.add_bos_token").value_or(sentence_piece) && vocabulary.bos >= 0;
+  vocabulary.add_space_prefix =
+      gguf.GetBool("tokenizer.ggml.add_space_prefix").value_or(sentence_piece);
   vocabulary.specials_eat_space = NamesPhi3(gguf);
   return vocabulary;
 }

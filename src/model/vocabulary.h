@@ -15,15 +15,23 @@
 namespace exo::model {
 
 // GGUF's token_type numbers.
-enum class TokenType : uint8_t { kUndefined = 0, kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class TokenType : uint8_t {
+  kUndefined = 0,
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 struct Vocabulary {
   std::vector<std::string> texts;
-  std::vector<float> scores;      // empty when the file has none
-  std::vector<TokenType> types;   // one per token
-  std::vector<bool> ends;         // ends a generation
+  std::vector<float> scores;                          // empty when the file has none
+  std::vector<TokenType> types;                       // one per token
+  std::vector<bool> ends;                             // ends a generation
   std::unordered_map<std::string_view, TokenId> ids;  // of texts
-  size_t longest = 0;             // bytes of the longest text
+  size_t longest = 0;                                 // bytes of the longest text
 
   TokenId bos = -1;
   TokenId eos = -1;
