@@ -36,7 +36,7 @@ Result<std::string> ResolveModel(const HttpClient& api, const std::string& model
   if (!LooksLikePath(model)) return model;
   const std::string path = TRY(FindModelPath(model));
   const json added = TRY(api.Post("/v1/internal/models", {{"path", std::filesystem::absolute(path).string()}}));
-  return added.value("name", model);
+  return added.value("model", model);
 }
 
 std::string Layers(const json& stages, const std::string& node_id) {

@@ -49,7 +49,7 @@ Result<std::string> NameInCluster(const DemoCluster& cluster, const std::string&
   if (!LooksLikePath(model)) return model;
   const std::string path = std::filesystem::absolute(TRY(FindModelPath(model))).string();
   const json added = TRY(cluster.api().Post("/v1/internal/models", {{"path", path}}));
-  return added.value("name", model);
+  return added.value("model", model);
 }
 
 }  // namespace
