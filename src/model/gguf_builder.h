@@ -1,0 +1,134 @@
+// Writes GGUF files in memory, sound or deliberately wrong. For tests only.
+#pragma once
+
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "model/gguf_value.h"
+
+namespace exo::model {
+
+class GgufBuilder {
+ public:
+  uint32_t magic = 0x46554747;
+  uint32_t version = 3;
+  uint64_t alignment = 32;
+  uint64_t claimed_tensors = ~uint64_t{0};  // instead of the true count
+  uint64_t claimed_keys = ~uint64_t{0};
+
+  GgufBuilder& Uint(std::string_view key, uint32_t value) {
+    return Key(key, ValueType::kU32, Bytes(value));
+  }
+  GgufBuilder& Float(std::string_view key, float value) {
+    return Key(key, ValueType::kF32, Bytes(value));
+  }
+  GgufBuilder& Bool(std::string_view key, bool value) {
+    return Key(key, ValueType::kBool, Bytes(static_cast<uint8_t>(value)));
+  }
+  GgufBuilder& String(std::string_view key, std::string_view value) {
+    return Key(key, ValueType::kString, Text(value));
+  }
+  GgufBuilder& Strings(std::string_view key, const std::vector<std::string>& values) {
+    std::string bytes = Bytes(ValueType::kString) + Bytes(uint64_t{values.size()});
+    for (const std::string& value : values) bytes += Text(value);
+    return Key(key, ValueType::kArray, bytes);
+  }
+  template <class T>
+  GgufBuilder& Numbers(std::string_view key, ValueType type, const std::vector<T>& values) {
+    std::string bytes = Bytes(type) + Bytes(uint64_t{values.size()});
+    for (const T& value : values) bytes += Bytes(value);
+    return Key(key, ValueType::kArray, bytes);
+  }
+  // A key with any type number and any bytes behind it.
+  GgufBuilder& Key(std::string_view key, ValueType type, std::string_view bytes) {
+    keys_.push_back(Text(key) + Bytes(type) + std::string(bytes));
+    return *this;
+  }
+  // An F32 (or other) tensor; `bytes` of data follow the ones before. offset: instead of the right
+  // one.
+  GgufBuilder& Tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type,
+                      uint64_t bytes, uint64_t offset = ~uint64_t{0}) {
+    std::string entry = Text(name) + Bytes(static_cast<uint32_t>(dims.size()));
+    for (const uint64_t dim : dims) entry += Bytes(dim);
+    tensors_.push_back(entry + Bytes(type) + Bytes(offset == ~uint64_t{0} ? data_ : offset));
+    data_ += (bytes + alignment - 1) / alignment * alignment;
+    return *this;
+  }
+
+  std::string Build() const {
+    std::string file = Bytes(magic) + Bytes(version);
+    file += Bytes(claimed_tensors == ~uint64_t{0} ? uint64_t{tensors_.size()} : claimed_tensors);
+    file += Bytes(claimed_keys == ~uint64_t{0} ? uint64_t{keys_.size()} : claimed_keys);
+    for (const std::string& key : keys_) file += key;
+    for (const std::string& tensor : tensors_) file += tensor;
+    file.resize((file.size() + alignment - 1) / alignment * alignment + data_);
+    return file;
+  }
+
+  template <class T>
+  static std::string Bytes(const T& value) {
+    return {reinterpret_cast<const char*>(&value), sizeof(value)};
+  }
+  static std::string Text(std::string_view text) {
+    return Bytes(uint64_t{text.size()}) + std::string(text);
+  }
+
+ private:
+  std::vector<std::string> keys_;
+  std::vector<std::string> tensors_;
+  uint64_t data_ = 0;
+};
+
+inline Result<Gguf> ParseText(std::string_view file) {
+  return Gguf::Parse(std::as_bytes(std::span(file.data(), file.size())));
+}
+
+// The metadata and tensors of a tiny sound model: 1 layer, width 32, 2 heads, 4 tokens.
+inline GgufBuilder TinyModel(const std::string& architecture) {
+  GgufBuilder file;
+  const auto key = [&](const char* name) { return architecture + "." + name; };
+  file.String("general.architecture", architecture)
+      .Uint(key("block_count"), 1)
+      .Uint(key("context_length"), 64);
+  file.Uint(key("embedding_length"), 32)
+      .Uint(key("feed_forward_length"), 64)
+      .Uint(key("attention.head_count"), 2);
+  file.Uint(key("attention.head_count_kv"), 1)
+      .Float(key("attention.layer_norm_rms_epsilon"), 1e-5f);
+  return file;
+}
+
+inline GgufBuilder& TinyTensors(GgufBuilder& file, const std::string& architecture) {
+  const auto f32 = [&](const std::string& name, uint64_t cols, uint64_t rows) {
+    file.Tensor(name, rows == 1 ? std::vector<uint64_t>{cols} : std::vector<uint64_t>{cols, rows},
+                0, 4 * cols * rows);
+  };
+  f32("token_embd.weight", 32, 4);
+  f32("output_norm.weight", 32, 1);
+  const std::string layer = "blk.0.";
+  f32(layer + "attn_norm.weight", 32, 1);
+  f32(layer + "attn_q.weight", 32, 32);
+  f32(layer + "attn_k.weight", 32, 16);
+  f32(layer + "attn_v.weight", 32, 16);
+  f32(layer + "attn_output.weight", 32, 32);
+  f32(layer + "ffn_norm.weight", 32, 1);
+  f32(layer + "ffn_gate.weight", 32, 64);
+  f32(layer + "ffn_up.weight", 32, 64);
+  f32(layer + "ffn_down.weight", 64, 32);
+  if (architecture == "qwen2") {
+    f32(layer + "attn_q.bias", 32, 1);
+    f32(layer + "attn_k.bias", 16, 1);
+    f32(layer + "attn_v.bias", 16, 1);
+  }
+  if (architecture == "qwen3") {
+    f32(layer + "attn_q_norm.weight", 16, 1);
+    f32(layer + "attn_k_norm.weight", 16, 1);
+  }
+  return file;
+}
+
+}  // namespace exo::model

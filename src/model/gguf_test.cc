@@ -1,0 +1,231 @@
+#include <gtest/gtest.h>
+
+#include "model/gguf_builder.h"
+#include "model/tensors.h"
+
+namespace exo::model {
+namespace {
+
+// The error of parsing `file`, "" when there is none.
+std::string ErrorOf(const std::string& file, ErrorCode code = ErrorCode::kCorrupt) {
+  const auto gguf = ParseText(file);
+  if (gguf) return "";
+  EXPECT_EQ(gguf.error().code, code) << gguf.error().message;
+  return gguf.error().message;
+}
+
+std::string ConfigError(const GgufBuilder& file, ErrorCode code) {
+  const std::string bytes = file.Build();
+  const auto gguf = ParseText(bytes);
+  EXPECT_TRUE(gguf.has_value()) << gguf.error().message;
+  if (!gguf) return "";
+  const auto config = ReadConfig(*gguf);
+  if (config) return "";
+  EXPECT_EQ(config.error().code, code) << config.error().message;
+  return config.error().message;
+}
+
+TEST(GgufTest, ReadsEveryKindOfValue) {
+  GgufBuilder file;
+  file.Uint("u", 7)
+      .Float("f", 1.5f)
+      .Bool("b", true)
+      .String("s", "text")
+      .Strings("a", {"x", "", "yz"});
+  file.Numbers<int32_t>("n", ValueType::kI32, {-1, 2})
+      .Numbers<float>("r", ValueType::kF32, {0.25f});
+  const std::string bytes = file.Build();
+  const auto gguf = ParseText(bytes);
+  ASSERT_TRUE(gguf.has_value()) << gguf.error().message;
+  EXPECT_EQ(*gguf->GetUint("u"), 7u);
+  EXPECT_EQ(*gguf->GetFloat("f"), 1.5);
+  EXPECT_TRUE(*gguf->GetBool("b"));
+  EXPECT_EQ(*gguf->GetString("s"), "text");
+  EXPECT_EQ(*gguf->GetStrings("a"), (std::vector<std::string>{"x", "", "yz"}));
+  EXPECT_EQ(*gguf->GetInts("n"), (std::vector<int64_t>{-1, 2}));
+  EXPECT_EQ(*gguf->GetFloats("r"), std::vector<float>{0.25f});
+  EXPECT_EQ(gguf->GetUint("absent").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(gguf->GetUint("s").error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(gguf->GetStrings("n").error().code, ErrorCode::kInvalid);
+}
+
+TEST(GgufTest, NamesVersionsItCannotRead) {
+  GgufBuilder file;
+  file.version = 1;
+  EXPECT_TRUE(ErrorOf(file.Build(), ErrorCode::kUnsupported).contains("version 1"));
+  file.version = 0x03000000;
+  EXPECT_TRUE(ErrorOf(file.Build(), ErrorCode::kUnsupported).contains("big-endian"));
+  file.magic = 0x12345678;
+  EXPECT_TRUE(ErrorOf(file.Build()).contains("not a GGUF file"));
+  file = {};
+  file.version = 2;
+  EXPECT_EQ(ErrorOf(file.Build()), "");
+}
+
+TEST(GgufTest, RefusesHostileCountsAndLengths) {
+  GgufBuilder file;
+  file.Uint("u", 1);
+  file.claimed_tensors = ~uint64_t{0} - 1;
+  EXPECT_TRUE(ErrorOf(file.Build()).contains("tensors"));
+  file.claimed_tensors = ~uint64_t{0};
+  file.claimed_keys = 1u << 20;
+  EXPECT_TRUE(ErrorOf(file.Build()).contains("keys"));
+  const std::string huge = GgufBuilder::Bytes(~uint64_t{0} - 7);
+  EXPECT_NE(ErrorOf(GgufBuilder().Key("s", ValueType::kString, huge).Build()), "");
+  const std::string u64s = GgufBuilder::Bytes(ValueType::kU64);
+  EXPECT_NE(ErrorOf(GgufBuilder().Key("a", ValueType::kArray, u64s + huge).Build()), "");
+  EXPECT_NE(ErrorOf(GgufBuilder()
+                        .Key("a", ValueType::kArray, u64s + GgufBuilder::Bytes(uint64_t{1} << 23))
+                        .Build()),
+            "");
+  EXPECT_NE(ErrorOf(GgufBuilder().Key("t", static_cast<ValueType>(13), "").Build()), "");
+  EXPECT_NE(ErrorOf(GgufBuilder().Key("b", ValueType::kBool, "\2").Build()), "");
+}
+
+TEST(GgufTest, BoundsTheNestingOfArrays) {
+  std::string nested;
+  for (int i = 0; i < 3000; ++i)
+    nested += GgufBuilder::Bytes(ValueType::kArray) + GgufBuilder::Bytes(uint64_t{1});
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Key("a", ValueType::kArray, nested).Build()).contains("nests"));
+}
+
+TEST(GgufTest, RefusesDuplicates) {
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Uint("u", 1).Uint("u", 2).Build()).contains("twice"));
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("t", {8}, 0, 32).Tensor("t", {8}, 0, 32).Build())
+                  .contains("twice"));
+}
+
+TEST(GgufTest, KeepsTensorsInsideTheFileAndApart) {
+  EXPECT_EQ(ErrorOf(GgufBuilder().Tensor("a", {8}, 0, 32).Tensor("b", {8}, 0, 32).Build()), "");
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("a", {16}, 0, 32).Build()).contains("beyond"));
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("a", {8}, 0, 32, 64).Build()).contains("beyond"));
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("a", {8}, 0, 32, ~uint64_t{31} - 32).Build())
+                  .contains("beyond"));
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("a", {8}, 0, 64, 8).Build()).contains("alignment"));
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("a", {16}, 0, 64).Tensor("b", {8}, 0, 32, 32).Build())
+                  .contains("overlap"));
+}
+
+TEST(GgufTest, RefusesImpossibleDimensions) {
+  EXPECT_NE(ErrorOf(GgufBuilder().Tensor("a", {}, 0, 32).Build()), "");
+  EXPECT_NE(ErrorOf(GgufBuilder().Tensor("a", {1, 1, 1, 1, 1}, 0, 32).Build()), "");
+  EXPECT_NE(ErrorOf(GgufBuilder().Tensor("a", {0, 4}, 0, 32).Build()), "");
+  const uint64_t big = uint64_t{1} << 33;
+  EXPECT_NE(ErrorOf(GgufBuilder().Tensor("a", {big, big}, 0, 32).Build()), "");
+  EXPECT_TRUE(ErrorOf(GgufBuilder().Tensor("a", {20}, 8, 34).Build()).contains("blocks"));
+}
+
+TEST(GgufTest, ChecksTheAlignment) {
+  for (const uint32_t wrong : {0u, 4u, 24u, 1u << 21}) {
+    EXPECT_TRUE(
+        ErrorOf(GgufBuilder().Uint("general.alignment", wrong).Build()).contains("alignment"))
+        << wrong;
+  }
+  GgufBuilder file;
+  file.alignment = 128;
+  file.Uint("general.alignment", 128).Tensor("a", {8}, 0, 32).Tensor("b", {8}, 0, 32);
+  EXPECT_EQ(ErrorOf(file.Build()), "");
+}
+
+TEST(GgufTest, JoinsThePartsOfASplitModel) {
+  std::vector<std::string> files;
+  for (uint32_t i = 0; i < 2; ++i) {
+    GgufBuilder file;
+    file.Uint("split.no", i).Uint("split.count", 2).Uint("split.tensors.count", 2);
+    files.push_back(file.Tensor(i == 0 ? "a" : "b", {8}, 0, 32).Build());
+  }
+  const Gguf first = *ParseText(files[0]);
+  const Gguf second = *ParseText(files[1]);
+  EXPECT_EQ(first.split_count(), 2u);
+  const auto joined = Gguf::JoinSplits({first, second});
+  ASSERT_TRUE(joined.has_value()) << joined.error().message;
+  EXPECT_EQ(joined->FindTensor("b")->part, 1u);
+  EXPECT_FALSE(Gguf::JoinSplits({second, first}).has_value());
+  EXPECT_FALSE(Gguf::JoinSplits({first}).has_value());
+  EXPECT_FALSE(Gguf::JoinSplits({first, first}).has_value());
+}
+
+TEST(ConfigTest, ReadsTheThreeArchitectures) {
+  for (const std::string architecture : {"llama", "qwen2", "qwen3"}) {
+    GgufBuilder file = TinyModel(architecture);
+    const std::string bytes = TinyTensors(file, architecture).Build();
+    const auto gguf = ParseText(bytes);
+    ASSERT_TRUE(gguf.has_value()) << gguf.error().message;
+    const auto config = ReadConfig(*gguf);
+    ASSERT_TRUE(config.has_value()) << config.error().message;
+    EXPECT_EQ(config->head_dim, 16u);
+    EXPECT_EQ(config->vocab, 4u);
+    EXPECT_TRUE(config->tied_output);
+    EXPECT_EQ(config->qkv_bias, architecture == "qwen2");
+    EXPECT_EQ(config->qk_norm, architecture == "qwen3");
+    EXPECT_EQ(config->rope_style == RopeStyle::kInterleaved, architecture == "llama");
+    const auto tensors = FindTensors(*gguf, *config);
+    ASSERT_TRUE(tensors.has_value()) << tensors.error().message;
+    EXPECT_EQ(tensors->layers[0].All().size(), architecture == "llama"   ? 9u
+                                               : architecture == "qwen2" ? 12u
+                                                                         : 11u);
+    EXPECT_EQ(tensors->layers[0].ffn_down.cols, 64u);
+  }
+}
+
+TEST(ConfigTest, NamesWhatItCannotRun) {
+  const auto llama = [] { return TinyModel("llama").Uint("llama.vocab_size", 4); };
+  EXPECT_EQ(ConfigError(llama(), ErrorCode::kUnsupported), "");
+  EXPECT_TRUE(ConfigError(TinyModel("mamba"), ErrorCode::kUnsupported).contains("mamba"));
+  EXPECT_TRUE(
+      ConfigError(llama().String("llama.rope.scaling.type", "yarn"), ErrorCode::kUnsupported)
+          .contains("yarn"));
+  EXPECT_TRUE(ConfigError(llama().Uint("llama.expert_count", 8), ErrorCode::kUnsupported)
+                  .contains("experts"));
+  EXPECT_TRUE(
+      ConfigError(llama().Uint("llama.attention.sliding_window", 8), ErrorCode::kUnsupported)
+          .contains("8"));
+  EXPECT_TRUE(ConfigError(llama().Uint("llama.attention.value_length", 8), ErrorCode::kUnsupported)
+                  .contains("8"));
+}
+
+TEST(ConfigTest, ReadsLinearRopeScaling) {
+  GgufBuilder file = TinyModel("llama").Uint("llama.vocab_size", 4);
+  file.String("llama.rope.scaling.type", "linear").Float("llama.rope.scaling.factor", 4.0f);
+  const std::string bytes = file.Build();
+  EXPECT_EQ(ReadConfig(*ParseText(bytes))->rope_scale, 0.25);
+}
+
+TEST(ConfigTest, RefusesImpossibleNumbers) {
+  for (const auto& [key, value] :
+       std::vector<std::pair<const char*, uint32_t>>{{"attention.key_length", 0},
+                                                     {"attention.key_length", 5000},
+                                                     {"rope.dimension_count", 7},
+                                                     {"rope.dimension_count", 18},
+                                                     {"vocab_size", 0}}) {
+    GgufBuilder file = TinyModel("llama");
+    EXPECT_NE(ConfigError(file.Uint(std::string("llama.") + key, value), ErrorCode::kCorrupt), "")
+        << key;
+  }
+  for (const float base : {0.0f, -1.0f, 0.5f, 1e30f}) {
+    GgufBuilder file = TinyModel("llama").Uint("llama.vocab_size", 4);
+    EXPECT_NE(ConfigError(file.Float("llama.rope.freq_base", base), ErrorCode::kCorrupt), "")
+        << base;
+  }
+}
+
+TEST(TensorsTest, ChecksShapesTypesAndNames) {
+  const auto find = [](GgufBuilder& file) {
+    const std::string bytes = TinyTensors(file, "llama").Build();
+    const auto gguf = ParseText(bytes);
+    EXPECT_TRUE(gguf.has_value()) << gguf.error().message;
+    const auto tensors = FindTensors(*gguf, *ReadConfig(*gguf));
+    return tensors ? Error{ErrorCode::kInvalid, ""} : tensors.error();
+  };
+  GgufBuilder sound = TinyModel("llama");
+  EXPECT_EQ(find(sound).message, "");
+  GgufBuilder extra = TinyModel("llama").Tensor("blk.0.attn_output.bias", {32}, 0, 128);
+  EXPECT_EQ(find(extra).code, ErrorCode::kUnsupported);
+  GgufBuilder untied = TinyModel("llama").Tensor("output.weight", {32, 5}, 0, 640);
+  EXPECT_TRUE(find(untied).message.contains("shape [32, 5]"));
+  GgufBuilder type = TinyModel("llama").Tensor("output.weight", {32, 4}, 12, 640);
+  EXPECT_EQ(find(type).code, ErrorCode::kUnsupported);
+}
+
+}  // namespace
+}  // namespace exo::model
