@@ -86,5 +86,32 @@ TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
   EXPECT_EQ(a.hosts, std::set<std::string>{"127.0.0.1"});
 }
 
+// One real node on the LAN, for trials in network namespaces: finds `EXO_PROBE_PEERS` others of the same
+// secret, says when each session was up, and stays two seconds longer for the rest.
+TEST(DiscoveryProbe, FindsTheOthers) {
+  const char* secret_text = std::getenv("EXO_PROBE_SECRET");
+  if (secret_text == nullptr) GTEST_SKIP() << "set EXO_PROBE_SECRET, EXO_PROBE_PEERS, EXO_PROBE_MECHANISM";
+  const size_t peers = static_cast<size_t>(std::atoi(std::getenv("EXO_PROBE_PEERS")));
+  const std::string mechanism = std::getenv("EXO_PROBE_MECHANISM");
+  const auto secret = *ClusterSecret::Parse(secret_text);
+  const Time start = sys::Now();
+  TestNode node({.secret = secret_text, .bind = ""});
+  std::unique_ptr<Discovery> discovery = node.thread().On([&] {
+    DiscoveryOptions options{.port = node.peers().port()};
+    options.beacon = mechanism != "mdns";
+    options.mdns = mechanism != "beacon";
+    return Discovery::Start(node.thread().loop(), secret.get(), options, [&node](const Found& found) {
+      if (found.same_cluster) node.peers().AddHint(found.address);
+    });
+  });
+  for (size_t count = 1; count <= peers; ++count) {
+    EXPECT_TRUE(node.Wait([&] { return node.ups.size() >= count; }));
+    fmt::print("{} of {} up after {} ms\n", count, peers, (sys::Now() - start).count() / 1'000'000);
+  }
+  fmt::print("{}\n", node.thread().On([&] { return discovery->Describe(); }));
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  node.thread().On([&] { discovery.reset(); });
+}
+
 }  // namespace
 }  // namespace exo::net::test

@@ -63,6 +63,7 @@ struct NodeOptions {
   uint32_t protocol_newest = wire::kProtocolVersion;
   uint64_t boot_nonce = 1;
   uint16_t port = 0;
+  std::string bind = "127.0.0.1";
 };
 
 class TestNode final : public PeerEvents {
@@ -70,7 +71,7 @@ class TestNode final : public PeerEvents {
   explicit TestNode(const NodeOptions& options, std::unique_ptr<Identity> identity = nullptr) {
     identity_ = identity ? std::move(identity) : *Identity::Create();
     if (!options.secret.empty()) secret_ = *ClusterSecret::Parse(options.secret);
-    PeersOptions peers{.bind = "127.0.0.1", .port = options.port};
+    PeersOptions peers{.bind = options.bind, .port = options.port};
     peers.self.name = options.name;
     peers.self.version = "test";
     peers.self.numerics = options.numerics;
