@@ -1,6 +1,7 @@
 // Writes GGUF files in memory, sound or deliberately wrong. For tests only.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <string>
@@ -128,6 +129,71 @@ inline GgufBuilder& TinyTensors(GgufBuilder& file, const std::string& architectu
     f32(layer + "attn_q_norm.weight", 16, 1);
     f32(layer + "attn_k_norm.weight", 16, 1);
   }
+  return file;
+}
+
+// Byte-level BPE with all bytes, two merges and two control tokens.
+inline GgufBuilder SmallBpe(const std::string& pre = "gpt-2") {
+  std::vector<std::string> tokens;
+  std::vector<int32_t> types;
+  for (int i = 0; i < 256; ++i) {
+    const bool printable = (i >= 33 && i <= 126) || (i >= 161 && i <= 172) || i >= 174;
+    static const auto others = [] {
+      std::vector<int> order;
+      for (int b = 0; b < 256; ++b) {
+        if (!((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174)) order.push_back(b);
+      }
+      return order;
+    }();
+    const int code =
+        printable ? i : 256 + static_cast<int>(std::ranges::find(others, i) - others.begin());
+    std::string text;
+    if (code < 128) {
+      text = static_cast<char>(code);
+    } else {
+      text = {static_cast<char>(0xc0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
+    }
+    tokens.push_back(text);
+    types.push_back(1);
+  }
+  for (const char* merged : {"ab", "abab"}) {
+    tokens.push_back(merged);
+    types.push_back(1);
+  }
+  for (const char* control : {"<|end|>", "<|en"}) {
+    tokens.push_back(control);
+    types.push_back(3);
+  }
+  GgufBuilder file;
+  file.String("tokenizer.ggml.model", "gpt2")
+      .String("tokenizer.ggml.pre", pre)
+      .Strings("tokenizer.ggml.tokens", tokens);
+  file.Numbers<int32_t>("tokenizer.ggml.token_type", ValueType::kI32, types);
+  file.Strings("tokenizer.ggml.merges", {"a b", "ab ab"}).Uint("tokenizer.ggml.eos_token_id", 258);
+  return file;
+}
+
+// SentencePiece with byte tokens and a few words.
+inline GgufBuilder SmallSpm() {
+  std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+  std::vector<int32_t> types = {2, 3, 3};
+  std::vector<float> scores = {0, 0, 0};
+  for (int i = 0; i < 256; ++i) {
+    tokens.push_back(fmt::format("<0x{:02X}>", i));
+    types.push_back(6);
+    scores.push_back(0);
+  }
+  for (const char* word : {"\xe2\x96\x81", "a", "b", "ab",
+                           "\xe2\x96\x81"
+                           "ab"}) {
+    tokens.push_back(word);
+    types.push_back(1);
+    scores.push_back(-static_cast<float>(tokens.size()));
+  }
+  GgufBuilder file;
+  file.String("tokenizer.ggml.model", "llama").Strings("tokenizer.ggml.tokens", tokens);
+  file.Numbers<int32_t>("tokenizer.ggml.token_type", ValueType::kI32, types);
+  file.Numbers<float>("tokenizer.ggml.scores", ValueType::kF32, scores);
   return file;
 }
 
