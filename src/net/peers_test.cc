@@ -218,7 +218,9 @@ TEST(PeersTest, ThreeNodesMakeAMesh) {
   c.Dial(a);
   for (TestNode* node : {&a, &b, &c}) {
     for (TestNode* other : {&a, &b, &c}) {
-      if (node != other) EXPECT_TRUE(node->WaitUp(other->id()));
+      if (node != other) {
+        EXPECT_TRUE(node->WaitUp(other->id()));
+      }
     }
   }
 }

@@ -28,7 +28,9 @@ TEST(CodecTest, EveryMessageSurvivesTheRoundTrip) {
       EXPECT_EQ(header->type, type);
       EXPECT_EQ(header->sequence, 77u);
       EXPECT_EQ(header->FrameBytes(), frame.size() + tensor);
-      if (tensor > 0) EXPECT_EQ(frame.size() % kTensorAlign, 0u);
+      if (tensor > 0) {
+        EXPECT_EQ(frame.size() % kTensorAlign, 0u);
+      }
       const auto decoded = Decode(frame);
       ASSERT_TRUE(decoded) << decoded.error().message;
       EXPECT_TRUE(*decoded == message) << TypeName(static_cast<uint16_t>(type)) << " round " << i;
