@@ -38,6 +38,8 @@ struct HeadOptions {
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
   Time predicted_decode{};     // one token through all stages
   Time predicted_chunk{};      // one full chunk through all stages
+  // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
+  bool plant_no_gap_check = false;
 };
 
 // A step is late after max(kStepFloor, kStepFactor x predicted x steps in flight): research/reliability.md 2.4.

@@ -22,6 +22,9 @@ struct StageOptions {
   uint32_t context = 0;        // positions of one sequence at most
   uint64_t kv_positions = 0;   // of all open sequences: context x sequences
   uint32_t chunk = 256;        // rows of one step at most
+  // Bugs that a test plants to show that the simulator finds them. Never set outside tests.
+  bool plant_no_fence = false;      // steps of other plans and old steps are computed
+  bool plant_no_gap_check = false;  // a step that does not continue its sequence is computed
 };
 
 // What to do for a step, in this order.

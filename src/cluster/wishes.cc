@@ -17,6 +17,7 @@ const wire::InstanceSummary* Wishes::Best(const ModelId& model) const {
 }
 
 void Wishes::OnEnsure(const EnsureModel& event) {
+  unloaded_until_.erase(event.model);
   Wish& wish = wishes_[event.model];
   if (wish.waiting.size() >= kMaxWaiting) {
     context_.Emit(EnsureReply{event.ticket, Fail(ErrorCode::kOverloaded, "{} callers wait for this model already",
@@ -37,6 +38,7 @@ void Wishes::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& mess
   const bool known = std::any_of(wish.waiting.begin(), wish.waiting.end(),
                                  [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (!known && wish.waiting.size() < kMaxWaiting) wish.waiting.push_back({.asker = from});
+  if (unloaded_until_.contains(message.model)) return ForgetUnloaded(message.model);
   if (shapes_.contains(message.model)) return Pursue(wish);
   // Never passed on: the asker chose us by a record that was out of date, and chooses again.
   Forget(message.model, {ErrorCode::kNotFound, fmt::format("{} does not hold the model", members_.self().name)});
@@ -148,8 +150,13 @@ void Wishes::Forget(const ModelId& model, const Error& error) {
   wishes_.erase(at);
 }
 
+void Wishes::ForgetUnloaded(const ModelId& model) {
+  unloaded_until_[model] = context_.now + kUnloadHolds;
+  Forget(model, {ErrorCode::kCancelled, kUnloadReason});
+}
+
 void Wishes::OnRefusal(const NodeId& from, const wire::InstanceSummary& summary) {
-  if (summary.detail == kUnloadReason) return Forget(summary.plan.model, {ErrorCode::kCancelled, kUnloadReason});
+  if (summary.detail == kUnloadReason) return ForgetUnloaded(summary.plan.model);
   const auto at = wishes_.find(summary.plan.model);
   if (at == wishes_.end() || at->second.asked != from) return;
   at->second.asked = NodeId{};
@@ -157,7 +164,7 @@ void Wishes::OnRefusal(const NodeId& from, const wire::InstanceSummary& summary)
 }
 
 void Wishes::OnOwnGone(const Owner::Gone& gone) {
-  if (gone.error.message == kUnloadReason) return Forget(gone.plan.model, gone.error);
+  if (gone.error.message == kUnloadReason) return ForgetUnloaded(gone.plan.model);
   const auto at = wishes_.find(gone.plan.model);
   if (at == wishes_.end()) return;
   if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over
@@ -169,7 +176,7 @@ void Wishes::OnOwnGone(const Owner::Gone& gone) {
 void Wishes::OnOtherGone(const Catalog::Gone& gone) {
   const auto at = wishes_.find(gone.plan.model);
   if (at == wishes_.end()) return;
-  if (gone.reason == kUnloadReason) return Forget(gone.plan.model, {ErrorCode::kCancelled, kUnloadReason});
+  if (gone.reason == kUnloadReason) return ForgetUnloaded(gone.plan.model);
   if (Best(gone.plan.model) != nullptr) return;
   // Its owner plans again; others only when it does not. The spread keeps two of them from starting at once.
   const Time spread = std::chrono::milliseconds(context_.rng.Below(1500));
@@ -180,7 +187,7 @@ void Wishes::OnOtherGone(const Catalog::Gone& gone) {
 
 void Wishes::OnUnload(const UnloadModel& event) {
   const bool wished = wishes_.contains(event.model);
-  Forget(event.model, {ErrorCode::kCancelled, kUnloadReason});
+  ForgetUnloaded(event.model);
   bool found = owner_.Unload(event.model);
   for (const wire::InstanceSummary& summary : catalog_.All()) {
     if (summary.plan.model != event.model) continue;
@@ -200,6 +207,7 @@ void Wishes::OnUnload(const UnloadModel& event) {
 }
 
 void Wishes::OnTime() {
+  std::erase_if(unloaded_until_, [&](const auto& item) { return item.second < context_.now; });
   std::vector<ModelId> hopeless;
   for (auto& [model, wish] : wishes_) {
     Pursue(wish);

@@ -36,6 +36,7 @@ class Wishes {
 
  private:
   static constexpr int kMostAttempts = 3;     // before a wish that never came true is refused
+  static constexpr Time kUnloadHolds = std::chrono::seconds(1);  // longer than a message is under way
   static constexpr size_t kMaxWaiting = 64;   // waiting for one model
   struct Waiting {
     bool local = false;
@@ -58,6 +59,7 @@ class Wishes {
   void Failed(Wish& wish, const Error& error, bool retry);
   void Refuse(Wish& wish, const Error& error);
   void Forget(const ModelId& model, const Error& error);
+  void ForgetUnloaded(const ModelId& model);
   Time Backoff(int attempts) const;
 
   Context& context_;
@@ -66,6 +68,8 @@ class Wishes {
   Catalog& catalog_;
   std::map<ModelId, ModelShape> shapes_;
   std::map<ModelId, Wish> wishes_;
+  // Unloaded just now: another node's wish that was under way meanwhile does not bring it back.
+  std::map<ModelId, Time> unloaded_until_;
 };
 
 }  // namespace exo::cluster
