@@ -1,6 +1,6 @@
 #!/bin/sh
 # Trains exo-tiny from nothing and writes models/exo-tiny.gguf: data, training, export, figures.
-# About 80 minutes on two quiet cores.  Debian packages: python3-torch libopenblas0-pthread python3-yaml.
+# About 40 minutes on two quiet cores.  Debian packages: python3-torch libopenblas0-pthread python3-yaml.
 #
 #   tools/train/retrain.sh [WORK-FOLDER]      (EXO_SHARED names the folder with data/, default ../shared)
 set -eu
