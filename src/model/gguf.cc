@@ -113,7 +113,8 @@ Result<void> PlaceTensor(GgufTensor& tensor, uint64_t data_start, uint64_t file_
                 tensor.name, tensor.offset, alignment);
   }
   const uint64_t room = file_bytes > data_start ? file_bytes - data_start : 0;
-  if (tensor.offset > room || tensor.bytes > room - tensor.offset) {
+  // A tensor of an unknown type claims no bytes; it must still begin inside the file.
+  if (data_start > file_bytes || tensor.offset > room || tensor.bytes > room - tensor.offset) {
     return Fail(ErrorCode::kCorrupt,
                 "tensor '{}': {} bytes at offset {} are beyond the {} bytes of data (truncated?)",
                 tensor.name, tensor.bytes, tensor.offset, room);

@@ -106,6 +106,13 @@ TEST(GgufTest, KeepsTensorsInsideTheFileAndApart) {
                   .contains("overlap"));
 }
 
+// Found by gguf_fuzz: no bytes were claimed, so that none were missing.
+TEST(GgufTest, ATensorOfUnknownTypeBeginsInsideTheFile) {
+  std::string file = GgufBuilder().Tensor("ab", {8}, 99, 0).Build();
+  file.resize(24 + 8 + 2 + 4 + 8 + 4 + 8);  // no padding, no data
+  EXPECT_TRUE(ErrorOf(file).contains("beyond"));
+}
+
 TEST(GgufTest, RefusesImpossibleDimensions) {
   EXPECT_NE(ErrorOf(GgufBuilder().Tensor("a", {}, 0, 32).Build()), "");
   EXPECT_NE(ErrorOf(GgufBuilder().Tensor("a", {1, 1, 1, 1, 1}, 0, 32).Build()), "");

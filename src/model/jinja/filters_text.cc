@@ -53,9 +53,10 @@ Result<Value> ReplaceFilter(Interpreter& run, const Value& value, const Argument
   const Text to = TRY(TextArgumentOr(arguments, 1, "new", ""));
   const int64_t most = TRY(IntegerOr(arguments.Find(2, "count"), -1));
   const uint64_t limit = most < 0 ? ~uint64_t{0} : static_cast<uint64_t>(most);
-  const uint64_t count = CountOccurrences(text.bytes, from.bytes, limit);
-  TRY(run.ChargeBytes(text.size() + std::min(count, kMaxTemplateWork) *
-                                        std::min<uint64_t>(to.size(), kMaxTemplateWork)));
+  // Counting may stop where the result is over every budget.
+  const uint64_t enough = kMaxTemplateWork / std::max<uint64_t>(1, to.size()) + 1;
+  const uint64_t count = CountOccurrences(text.bytes, from.bytes, std::min(limit, enough));
+  TRY(run.ChargeBytes(text.size() + count * to.size()));
   return Value(Replace(text, from.bytes, to, most));
 }
 

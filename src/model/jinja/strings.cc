@@ -141,6 +141,7 @@ std::vector<Value> SplitLines(const Text& text, bool keep_ends) {
 
 size_t FindText(std::string_view text, std::string_view part, size_t from) {
   if (from > text.size()) return std::string::npos;
+  if (part.size() == 1) return text.find(part[0], from);
   // memmem is linear in the worst case; std::string::find is not.
   const void* found = ::memmem(text.data() + from, text.size() - from, part.data(), part.size());
   return found == nullptr ? std::string::npos
