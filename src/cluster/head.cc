@@ -230,10 +230,14 @@ Result<std::vector<Emission>> HeadMachine::OnStepDone(uint64_t number, std::span
     const HeadItem& item = flight.step.items[i];
     const ItemOutput* output = item.outputs == Outputs::kNone ? nullptr : &outputs[next++];
     const auto request = requests_.find(item.request);
-    if (request == requests_.end() || request->second->serial != flight.serials[i] ||
-        (request->second->computed != item.first && !options_.plant_no_gap_check)) {
+    if (request == requests_.end() || request->second->serial != flight.serials[i]) {
       stats_.stale_outputs += output != nullptr;
       continue;
+    }
+    // Links keep order, so an earlier part is lost for good: waiting for it would be for ever.
+    if (request->second->computed != item.first && !options_.plant_no_gap_check) {
+      return exo::Fail(ErrorCode::kInvalid, "step {}: request {} came back at position {}, expected {}", number,
+                       item.request.Short(), item.first, request->second->computed);
     }
     AddTimes(request->second->times, times, item.tokens.size(), flight.step.rows);
     if (auto emission = Accept(*request->second, item, output, now)) emissions.push_back(*std::move(emission));

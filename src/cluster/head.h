@@ -102,8 +102,8 @@ class HeadMachine {
   // The next micro-batch, or nothing to do now (all in flight, or no work).
   std::optional<HeadStep> NextStep(Time now);
   // Results of a step: one ItemOutput per item with outputs, in the items' order. `times`: what each stage
-  // computed. A result of an unknown step is dropped and counted; outputs that do not match the step's items
-  // are kInvalid (a peer's mistake: the instance has failed).
+  // computed. A result of an unknown step is dropped and counted; outputs that do not match the step's items, or
+  // a result that overtook an earlier part of its prompt, are kInvalid (a peer's mistake: the instance has failed).
   Result<std::vector<Emission>> OnStepDone(uint64_t step, std::span<const ItemOutput> outputs,
                                            std::span<const wire::StageTime> times, Time now);
   // The data path or a stage failed: every request ends with this error; the machine stays empty.

@@ -1,6 +1,7 @@
 // Sessions and data links of the simulated world. A session keeps order and loses nothing while it lasts; when it
 // breaks, what is under way is lost. A cut pair delivers nothing; its session breaks when the cut ends or
-// after a while. Data links may lose and double frames, which TLS never does: the fences must hold anyway.
+// after a while. Data links may lose, double and (to a node that was paused)
+// reorder frames, which TLS never does: the fences must hold anyway.
 #include "cluster/sim_world.h"
 
 namespace exo::cluster::sim {

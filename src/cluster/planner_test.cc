@@ -1,0 +1,208 @@
+#include "cluster/planner.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "base/units.h"
+#include "cluster/plan.h"
+
+namespace exo::cluster {
+namespace {
+
+// Layers of 100 MiB, 50 MiB of embedding and of output, 1 MiB of KV per layer and sequence, 10 MiB scratch.
+ModelShape Shape(uint32_t layers = 8) {
+  ModelShape shape{.name = "m", .width = 4096, .trained_context = 4096};
+  shape.id.bytes[0] = 9;
+  shape.layer_bytes.assign(layers, 100 * kMiB);
+  shape.embedding_bytes = shape.output_bytes = 50 * kMiB;
+  shape.kv_bytes_per_position = {256, 512};
+  shape.ops_per_token_layer = 200'000'000;
+  shape.scratch_bytes = 10 * kMiB;
+  return shape;
+}
+
+PlanNode Node(uint8_t number, uint64_t memory, double speed) {
+  PlanNode node{.name = fmt::format("n{}", number), .memory_available = memory, .memory_budget = memory,
+                .decode_gbps = speed, .prefill_gops = speed * 10, .rtt_ms = 0.4};
+  node.id.bytes[0] = number;
+  return node;
+}
+
+std::vector<uint32_t> Layers(const wire::Plan& plan) {
+  std::vector<uint32_t> counts;
+  for (const auto& stage : plan.stages) counts.push_back(stage.layer_end - stage.layer_begin);
+  return counts;
+}
+
+// Every plan must be valid and fit.
+PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes, const PlanOptions& options = {}) {
+  auto choice = MakePlan(shape, nodes, options);
+  EXPECT_TRUE(choice) << choice.error().message;
+  if (!choice) return {};
+  EXPECT_TRUE(Validate(choice->plan));
+  for (const auto& stage : choice->plan.stages) {
+    EXPECT_LT(stage.layer_begin, stage.layer_end);
+    for (const PlanNode& node : nodes) {
+      if (node.id == stage.node) EXPECT_LE(stage.bytes, node.memory_available);
+    }
+  }
+  EXPECT_GT(choice->prediction.decode_tokens_per_second, 0);
+  EXPECT_GT(choice->prediction.ttft_ms, 0);
+  EXPECT_FALSE(choice->reason.empty());
+  return *std::move(choice);
+}
+
+TEST(PlannerTest, TakesTheFastestNodeThatHoldsTheModelAlone) {
+  const auto choice = Place(Shape(), {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 20), Node(3, 100 * kMiB, 90)});
+  ASSERT_EQ(choice.plan.stages.size(), 1u);
+  EXPECT_EQ(choice.plan.stages[0].node.bytes[0], 2);
+  EXPECT_EQ(choice.candidates.size(), 3u);
+}
+
+TEST(PlannerTest, PrefersTheAskingNodeAmongEquals) {
+  const std::vector<PlanNode> nodes = {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 5), Node(3, 2 * kGiB, 5)};
+  EXPECT_EQ(Place(Shape(), nodes, {.prefer = nodes[2].id}).plan.stages[0].node, nodes[2].id);
+  EXPECT_EQ(Place(Shape(), nodes).plan.stages[0].node, nodes[0].id);
+}
+
+TEST(PlannerTest, RefusesWithTheSumsWhenNothingFits) {
+  const auto choice = MakePlan(Shape(), {Node(1, 450 * kMiB, 5)}, {});
+  ASSERT_FALSE(choice);
+  EXPECT_EQ(choice.error().code, ErrorCode::kOverloaded);
+  // 8 layers of 100 MiB + 1 MiB KV for one sequence, 2 x 50, 10.
+  EXPECT_NE(choice.error().message.find("918.0 MiB"), std::string::npos) << choice.error().message;
+  EXPECT_NE(choice.error().message.find("450.0 MiB"), std::string::npos) << choice.error().message;
+  EXPECT_NE(choice.error().message.find("n1"), std::string::npos);
+  const auto two = MakePlan(Shape(), {Node(1, 450 * kMiB, 5), Node(2, 450 * kMiB, 5)}, {});
+  ASSERT_FALSE(two);
+  EXPECT_NE(two.error().message.find("900.0 MiB"), std::string::npos) << two.error().message;
+}
+
+TEST(PlannerTest, ThreeNodesHoldWhatOneCannot) {
+  const auto choice =
+      Place(Shape(), {Node(1, 450 * kMiB, 5), Node(2, 450 * kMiB, 5), Node(3, 450 * kMiB, 5)});
+  EXPECT_EQ(choice.plan.stages.size(), 3u);
+  EXPECT_EQ(choice.plan.layers, 8u);
+}
+
+TEST(PlannerTest, UsesNoMoreNodesThanNeeded) {
+  std::vector<PlanNode> nodes;
+  for (uint8_t i = 1; i <= 6; ++i) nodes.push_back(Node(i, 600 * kMiB, 5));
+  EXPECT_EQ(Place(Shape(), nodes).plan.stages.size(), 2u);
+}
+
+TEST(PlannerTest, DividesLayersInProportionToSpeed) {
+  ModelShape shape = Shape(12);
+  shape.output_bytes = 0;
+  const auto choice = Place(shape, {Node(1, 4 * kGiB, 30), Node(2, 4 * kGiB, 20), Node(3, 4 * kGiB, 10)}, {.spread = true});
+  std::map<uint8_t, uint32_t> layers;
+  for (const auto& stage : choice.plan.stages) layers[stage.node.bytes[0]] = stage.layer_end - stage.layer_begin;
+  EXPECT_EQ(layers[1], 6u);
+  EXPECT_EQ(layers[2], 4u);
+  EXPECT_EQ(layers[3], 2u);
+}
+
+TEST(PlannerTest, CountsTheOutputMatrixOnTheHead) {
+  ModelShape shape = Shape(8);
+  shape.output_bytes = 200 * kMiB;  // as much to read as two layers
+  const auto choice = Place(shape, {Node(1, 4 * kGiB, 10), Node(2, 4 * kGiB, 10)}, {.spread = true});
+  EXPECT_EQ(Layers(choice.plan), (std::vector<uint32_t>{3, 5}));
+}
+
+TEST(PlannerTest, MemoryBeatsSpeed) {
+  const auto choice = Place(Shape(), {Node(1, 260 * kMiB, 100), Node(2, 4 * kGiB, 1)}, {.spread = true});
+  for (const auto& stage : choice.plan.stages) {
+    if (stage.node.bytes[0] == 1) EXPECT_LE(stage.layer_end - stage.layer_begin, 2u);
+  }
+}
+
+TEST(PlannerTest, SpreadsOverAnyNumberOfNodes) {
+  for (const uint8_t count : {1, 2, 3, 5}) {
+    std::vector<PlanNode> nodes;
+    for (uint8_t i = 1; i <= count; ++i) nodes.push_back(Node(i, 4 * kGiB, i));
+    EXPECT_EQ(Place(Shape(), nodes, {.spread = true}).plan.stages.size(), count);
+  }
+}
+
+TEST(PlannerTest, NeverUsesMoreNodesThanLayers) {
+  std::vector<PlanNode> nodes;
+  for (uint8_t i = 1; i <= 5; ++i) nodes.push_back(Node(i, 4 * kGiB, i));
+  EXPECT_EQ(Place(Shape(3), nodes, {.spread = true}).plan.stages.size(), 3u);
+}
+
+TEST(PlannerTest, SpreadLeavesOutANodeThatHoldsNoLayer) {
+  const auto choice = Place(Shape(), {Node(1, 4 * kGiB, 5), Node(2, 50 * kMiB, 5)}, {.spread = true});
+  EXPECT_EQ(choice.plan.stages.size(), 1u);
+}
+
+TEST(PlannerTest, UnknownSpeedsCountAsTheSlowestKnownOne) {
+  EXPECT_EQ(Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 0)}, {.spread = true}).plan.stages.size(), 2u);
+  EXPECT_EQ(Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 7)}).plan.stages[0].node.bytes[0], 1);
+}
+
+TEST(PlannerTest, ReservesFewerSequencesBeforeMoreNodes) {
+  ModelShape shape = Shape();
+  shape.kv_bytes_per_position = {25600, 51200};  // 100 MiB per layer and sequence
+  const auto choice = Place(shape, {Node(1, 1800 * kMiB, 5), Node(2, 1800 * kMiB, 5)});
+  EXPECT_EQ(choice.plan.stages.size(), 1u);
+  EXPECT_EQ(choice.plan.sequences, 1u);
+}
+
+TEST(PlannerTest, RefusesNonsense) {
+  EXPECT_EQ(MakePlan(ModelShape{}, {Node(1, kGiB, 1)}, {}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(MakePlan(Shape(), {Node(1, kGiB, 1)}, {.kv_type = 9}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(MakePlan(Shape(), {}, {}).error().code, ErrorCode::kNotFound);
+}
+
+TEST(PlannerTest, IsQuickForManyNodes) {
+  std::vector<PlanNode> nodes;
+  for (uint8_t i = 1; i <= 20; ++i) nodes.push_back(Node(i, 900 * kMiB + i * kMiB, i));
+  EXPECT_GT(Place(Shape(80), nodes).plan.stages.size(), 8u);
+}
+
+TEST(PlanTest, EveryFieldIsPartOfTheId) {
+  const wire::Plan plan = Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
+  const auto differs = [&](auto change) {
+    wire::Plan other = plan;
+    change(other);
+    EXPECT_NE(ComputePlanId(other), plan.id);
+    EXPECT_FALSE(Validate(other));
+  };
+  differs([](wire::Plan& p) { p.model.bytes[3] ^= 1; });
+  differs([](wire::Plan& p) { p.model_name += "x"; });
+  differs([](wire::Plan& p) { p.owner.bytes[3] ^= 1; });
+  differs([](wire::Plan& p) { ++p.term; });
+  differs([](wire::Plan& p) { ++p.nonce; });
+  differs([](wire::Plan& p) { p.stages[1].node.bytes[5] ^= 1; });
+  differs([](wire::Plan& p) { ++p.stages[0].layer_end, ++p.stages[1].layer_begin; });
+  differs([](wire::Plan& p) { ++p.stages[1].bytes; });
+  differs([](wire::Plan& p) { ++p.layers, ++p.stages[1].layer_end; });
+  differs([](wire::Plan& p) { ++p.context; });
+  differs([](wire::Plan& p) { ++p.sequences; });
+  differs([](wire::Plan& p) { ++p.chunk; });
+  differs([](wire::Plan& p) { p.kv_type = 1; });
+}
+
+TEST(PlanTest, RefusesPlansThatCannotBe) {
+  const wire::Plan plan = Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
+  const auto refused = [&](auto change) {
+    wire::Plan other = plan;
+    change(other);
+    other.id = ComputePlanId(other);
+    EXPECT_FALSE(Validate(other));
+  };
+  refused([](wire::Plan& p) { p.stages.clear(); });
+  refused([](wire::Plan& p) { p.stages.resize(65); });
+  refused([](wire::Plan& p) { p.stages[1].node = p.stages[0].node; });
+  refused([](wire::Plan& p) { ++p.stages[1].layer_begin; });
+  refused([](wire::Plan& p) { p.stages[1].layer_end = p.stages[1].layer_begin; });
+  refused([](wire::Plan& p) { p.stages[0].layer_end = 0xFFFFFFFF; });
+  refused([](wire::Plan& p) { p.context = 0; });
+  refused([](wire::Plan& p) { p.sequences = 0xFFFFFFFF; });
+  refused([](wire::Plan& p) { p.chunk = 0; });
+  refused([](wire::Plan& p) { p.kv_type = 2; });
+}
+
+}  // namespace
+}  // namespace exo::cluster
