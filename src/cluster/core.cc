@@ -53,6 +53,7 @@ struct Core::State {
 
   void Advance(Time now);
   void Times();
+  void Serve();
   void Settle();
   bool PassNews();
   void OnLost(const Members::News& news);
@@ -139,10 +140,15 @@ void Core::State::Times() {
   slots.OnTime();
   catalog.OnTime();
   owner.OnTime([&](const PlanId& plan) { return head.Active(plan); });
+  head.OnTime();
   Settle();
+  Serve();
+}
+
+// Those who wait for something to be as it should: wishes for an instance, requests for a ready one.
+void Core::State::Serve() {
   wishes.OnTime();
   entry.OnTime();
-  head.OnTime();
   Settle();
 }
 
@@ -206,6 +212,7 @@ std::vector<Effect> Core::Step(const Event& event, Time now) {
   state.Advance(now);
   std::visit([&](const auto& e) { state.On(e); }, event);
   state.Settle();
+  if (state.context.changed) state.Serve();  // whoever waits for a change is served at once
   if (std::exchange(state.context.changed, false)) state.context.Emit(Changed{});
   return std::exchange(state.context.effects, {});
 }

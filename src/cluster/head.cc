@@ -193,6 +193,7 @@ std::optional<HeadStep> HeadMachine::NextStep(Time now) {
 
 Time HeadMachine::Limit(uint32_t rows) const {
   const Time predicted = options_.predicted_decode + options_.predicted_chunk * rows / std::max(options_.chunk, 1u);
+  if (options_.predicted_decode + options_.predicted_chunk == Time{}) return kStepFloorUnpredicted;
   return std::max(kStepFloor, predicted * kStepFactor * static_cast<int64_t>(in_flight_.size() + 1));
 }
 

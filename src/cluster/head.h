@@ -45,6 +45,8 @@ struct HeadOptions {
 // A step is late after max(kStepFloor, kStepFactor x predicted x steps in flight): research/reliability.md 2.4.
 inline constexpr Time kStepFloor = std::chrono::seconds(5);
 inline constexpr int kStepFactor = 4;
+// Without a prediction (both zero) a slow device must not look like a hung one; membership finds that one first.
+inline constexpr Time kStepFloorUnpredicted = std::chrono::seconds(30);
 
 enum class Outputs : uint8_t { kNone, kLast, kAll };
 

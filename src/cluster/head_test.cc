@@ -17,7 +17,8 @@ wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4, std::vector<T
 }
 
 HeadOptions Options(uint32_t stages = 1) {
-  return {.stages = stages, .context = 64, .kv_positions = 128, .chunk = 8, .queue_limit = 2};
+  return {.stages = stages, .context = 64, .kv_positions = 128, .chunk = 8, .queue_limit = 2,
+          .predicted_decode = std::chrono::milliseconds(1)};
 }
 
 // Token `token` for every output of the step.
@@ -168,6 +169,20 @@ TEST(HeadTest, ALateStepIsAnErrorAfterTheFloor) {
   EXPECT_TRUE(head.CheckDeadlines(kStepFloor));
   EXPECT_FALSE(head.CheckDeadlines(kStepFloor + Time{1}));
   EXPECT_EQ(*head.NextDeadline(), kStepFloor);
+}
+
+TEST(HeadTest, TheLimitGrowsWithThePredictionAndIsLongWithoutOne) {
+  HeadOptions options = Options();
+  options.predicted_chunk = std::chrono::seconds(16);
+  HeadMachine slow(options);
+  ASSERT_TRUE(slow.Submit(Ask(1, 8), Time{}));
+  slow.NextStep(Time{});
+  EXPECT_GT(*slow.NextDeadline(), std::chrono::seconds(64));
+  options.predicted_chunk = options.predicted_decode = Time{};
+  HeadMachine unknown(options);
+  ASSERT_TRUE(unknown.Submit(Ask(1, 8), Time{}));
+  unknown.NextStep(Time{});
+  EXPECT_EQ(*unknown.NextDeadline(), kStepFloorUnpredicted);
 }
 
 TEST(HeadTest, FailureEndsEveryRequestOnce) {

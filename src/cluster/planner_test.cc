@@ -44,7 +44,9 @@ PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes, co
   for (const auto& stage : choice->plan.stages) {
     EXPECT_LT(stage.layer_begin, stage.layer_end);
     for (const PlanNode& node : nodes) {
-      if (node.id == stage.node) EXPECT_LE(stage.bytes, node.memory_available);
+      if (node.id == stage.node) {
+        EXPECT_LE(stage.bytes, node.memory_available);
+      }
     }
   }
   EXPECT_GT(choice->prediction.decode_tokens_per_second, 0);
@@ -113,7 +115,9 @@ TEST(PlannerTest, CountsTheOutputMatrixOnTheHead) {
 TEST(PlannerTest, MemoryBeatsSpeed) {
   const auto choice = Place(Shape(), {Node(1, 260 * kMiB, 100), Node(2, 4 * kGiB, 1)}, {.spread = true});
   for (const auto& stage : choice.plan.stages) {
-    if (stage.node.bytes[0] == 1) EXPECT_LE(stage.layer_end - stage.layer_begin, 2u);
+    if (stage.node.bytes[0] == 1) {
+      EXPECT_LE(stage.layer_end - stage.layer_begin, 2u);
+    }
   }
 }
 

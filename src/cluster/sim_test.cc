@@ -16,7 +16,7 @@ uint64_t FromEnvironment(const char* name, uint64_t fallback) {
 
 TEST(SimulationTest, InvariantsHoldUnderFaults) {
   const uint64_t first = FromEnvironment("EXO_SIM_FIRST", 1);
-  const uint64_t seeds = FromEnvironment("EXO_SIM_SEEDS", 1000);
+  const uint64_t seeds = FromEnvironment("EXO_SIM_SEEDS", 3000);
   SimResult total;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     const SimResult result = Simulate({.seed = seed});

@@ -1,0 +1,296 @@
+// Named situations of two to four nodes; the many unnamed ones are the simulation's.
+#include "cluster/core.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "cluster/plan.h"
+
+namespace exo::cluster {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+ModelShape Shape() {
+  ModelShape shape{.name = "m", .width = 8, .trained_context = 64};
+  shape.id.bytes[0] = 77;
+  shape.layer_bytes.assign(6, kMiB);
+  shape.kv_bytes_per_position = {1, 2};
+  return shape;
+}
+
+// Cores whose messages arrive at once; loads and stops end at once, unless `loading` is off.
+class CoreTest : public testing::Test {
+ protected:
+  struct Node {
+    NodeId id;
+    std::unique_ptr<Core> core;
+    bool alive = true;
+    std::vector<Effect> effects;  // but Send and Changed
+  };
+
+  void Add(std::string name, uint64_t budget, bool holds) {
+    Node& node = nodes_.emplace_back();
+    node.id.bytes[0] = static_cast<uint8_t>(nodes_.size());
+    node.core = std::make_unique<Core>(CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
+    wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
+    if (holds) record.models.push_back({.id = Shape().id});
+    Tell(nodes_.size() - 1, LocalRecord{record});
+    if (holds) Tell(nodes_.size() - 1, LocalModels{{Shape()}});
+  }
+  void ConnectAll() {
+    for (size_t a = 0; a < nodes_.size(); ++a) {
+      for (size_t b = 0; b < nodes_.size(); ++b) {
+        if (a != b) Tell(a, SessionUp{.peer = nodes_[b].id, .boot_nonce = 1}, false);
+      }
+    }
+    Deliver();
+  }
+  void Tell(size_t to, const Event& event, bool deliver = true) {
+    Node& node = nodes_[to];
+    if (!node.alive) return;
+    for (Effect& effect : node.core->Step(event, now_)) {
+      if (auto* send = std::get_if<Send>(&effect)) {
+        under_way_.push_back({node.id, send->peer, std::move(send->message)});
+      } else if (auto* load = std::get_if<StartLoad>(&effect); load && loading_) {
+        Tell(to, LoadFinished{load->plan.id, {}, 3}, false);
+        node.effects.push_back(effect);
+      } else if (auto* stop = std::get_if<StopInstance>(&effect)) {
+        const PlanId plan = stop->plan;
+        node.effects.push_back(effect);
+        Tell(to, StageStopped{plan}, false);
+      } else {
+        node.effects.push_back(std::move(effect));
+      }
+    }
+    if (deliver) Deliver();
+  }
+  void Deliver() {
+    while (!under_way_.empty()) {
+      const auto [from, to, message] = std::move(under_way_.front());
+      under_way_.pop_front();
+      for (size_t i = 0; i < nodes_.size(); ++i) {
+        if (nodes_[i].id == to) Tell(i, Received{from, message}, false);
+      }
+    }
+  }
+  void Pass(Time time) {
+    for (const Time end = now_ + time; now_ < end;) {
+      now_ += milliseconds(100);
+      for (size_t i = 0; i < nodes_.size(); ++i) Tell(i, Tick{});
+    }
+  }
+  // The process ends: its peers see their sessions break.
+  void Kill(size_t which) {
+    nodes_[which].alive = false;
+    for (size_t i = 0; i < nodes_.size(); ++i) Tell(i, SessionDown{nodes_[which].id, "connection reset"});
+  }
+  template <class E>
+  std::vector<E> Take(size_t node) {
+    std::vector<E> found;
+    std::erase_if(nodes_[node].effects, [&](const Effect& effect) {
+      if (auto* e = std::get_if<E>(&effect)) found.push_back(*e);
+      return std::holds_alternative<E>(effect);
+    });
+    return found;
+  }
+  wire::Submit Ask() {
+    wire::Submit submit{.prompt = {1, 2}, .prompt_tokens = 2, .max_new_tokens = 9};
+    submit.request.bytes[0] = ++requests_;
+    return submit;
+  }
+  PeerState See(size_t node, size_t peer) {
+    for (const NodeStatus& status : nodes_[node].core->Nodes()) {
+      if (status.record.id == nodes_[peer].id) return status.state;
+    }
+    return PeerState::kUnknown;
+  }
+
+  Time now_ = seconds(100);
+  bool loading_ = true;
+  uint8_t requests_ = 0;
+  std::deque<Node> nodes_;
+  struct UnderWay {
+    NodeId from, to;
+    wire::Message message;
+  };
+  std::deque<UnderWay> under_way_;
+};
+
+TEST_F(CoreTest, OneNodeServesAlone) {
+  Add("desk", 100 * kMiB, true);
+  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  const auto replies = Take<EnsureReply>(0);
+  ASSERT_EQ(replies.size(), 1u);
+  ASSERT_TRUE(replies[0].result) << replies[0].result.error().message;
+  EXPECT_EQ(Take<StartServing>(0).size(), 1u);
+  const wire::Submit submit = Ask();
+  Tell(0, SubmitLocal{submit, Shape().id});
+  EXPECT_EQ(Take<HeadSubmit>(0).size(), 1u);
+  Tell(0, HeadEmitted{submit.request, {5, 6}});
+  Tell(0, HeadFinished{{.request = submit.request, .generated = 2}});
+  EXPECT_EQ(Take<RequestTokens>(0)[0].tokens, (std::vector<TokenId>{5, 6}));
+  EXPECT_EQ(Take<RequestFinished>(0).size(), 1u);
+  Tell(0, UnloadModel{.ticket = 2, .model = Shape().id});
+  EXPECT_TRUE(Take<UnloadReply>(0)[0].result);
+  EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, RefusesWithTheSumsAtOnce) {
+  Add("desk", 3 * kMiB, true);
+  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  const auto replies = Take<EnsureReply>(0);
+  ASSERT_EQ(replies.size(), 1u);
+  EXPECT_EQ(replies[0].result.error().code, ErrorCode::kOverloaded);
+  EXPECT_NE(replies[0].result.error().message.find("3.0 MiB"), std::string::npos);
+}
+
+TEST_F(CoreTest, ANodeWithoutTheFileGetsTheRefusalOfTheOneWithIt) {
+  Add("desk", kMiB, true);
+  Add("phone", kMiB, false);
+  ConnectAll();
+  Tell(1, EnsureModel{.ticket = 1, .model = Shape().id});
+  const auto replies = Take<EnsureReply>(1);
+  ASSERT_EQ(replies.size(), 1u);
+  EXPECT_NE(replies[0].result.error().message.find("does not fit"), std::string::npos);
+}
+
+TEST_F(CoreTest, ThreeNodesHoldWhatOneCannotAndAnyOfThemAsks) {
+  for (const char* name : {"a", "b", "c"}) Add(name, 5 * kMiB / 2, name[0] == 'a');
+  ConnectAll();
+  Tell(2, EnsureModel{.ticket = 1, .model = Shape().id});
+  const auto replies = Take<EnsureReply>(2);
+  ASSERT_EQ(replies.size(), 1u);
+  ASSERT_TRUE(replies[0].result) << replies[0].result.error().message;
+  EXPECT_EQ(replies[0].result->plan.stages.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_GT(nodes_[i].core->reserved_bytes(), 0u);
+    EXPECT_EQ(nodes_[i].core->Instances().size(), 1u);
+  }
+  Tell(1, UnloadModel{.ticket = 2, .model = Shape().id});
+  Pass(seconds(3));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes_[i].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, ALostDeviceEndsRequestsWithItsNameAndLayersAndTheModelComesBack) {
+  for (const char* name : {"a", "b", "c"}) Add(name, 4 * kMiB, name[0] == 'a');
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  const wire::Plan plan = Take<EnsureReply>(0)[0].result->plan;
+  ASSERT_EQ(plan.stages.size(), 2u);
+  const size_t victim = plan.stages[0].node == nodes_[0].id ? plan.stages[1].node.bytes[0] - 1u
+                                                            : plan.stages[0].node.bytes[0] - 1u;
+  Tell(0, SubmitLocal{Ask(), Shape().id});
+  Kill(victim);
+  EXPECT_EQ(See(0, victim), PeerState::kConnecting);
+  Pass(milliseconds(2200));
+  EXPECT_EQ(See(0, victim), PeerState::kDead);
+  const auto finished = Take<RequestFinished>(0);
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].finished.code, ErrorCode::kDisconnected);
+  const std::string& words = finished[0].finished.message;
+  EXPECT_NE(words.find(victim == 1 ? "lost b" : "lost c"), std::string::npos) << words;
+  EXPECT_NE(words.find("layers"), std::string::npos) << words;
+  Pass(seconds(5));
+  const auto instances = nodes_[0].core->Instances();
+  ASSERT_EQ(instances.size(), 1u);
+  EXPECT_EQ(instances[0].summary.state, wire::InstanceState::kReady);
+  EXPECT_NE(instances[0].summary.plan.id, plan.id);
+  EXPECT_LT(StageOf(instances[0].summary.plan, nodes_[victim].id), 0);
+}
+
+TEST_F(CoreTest, SilenceSuspectsAfterThreeSecondsAndKillsAfterSix) {
+  Add("a", kMiB, false);
+  Add("b", kMiB, false);
+  ConnectAll();
+  nodes_[1].alive = false;
+  Pass(milliseconds(3300));
+  EXPECT_EQ(See(0, 1), PeerState::kSuspect);
+  Pass(milliseconds(3000));
+  EXPECT_EQ(See(0, 1), PeerState::kDead);
+  EXPECT_EQ(Take<Disconnect>(0).size(), 1u);
+}
+
+TEST_F(CoreTest, ARestartedPeerIsAnotherOne) {
+  Add("a", 4 * kMiB, true);
+  Add("b", 4 * kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  ASSERT_EQ(nodes_[0].core->Instances().size(), 1u);
+  const PlanId before = nodes_[0].core->Instances()[0].summary.plan.id;
+  nodes_[1].alive = false;
+  Tell(0, SessionUp{.peer = nodes_[1].id, .boot_nonce = 2});
+  for (const auto& instance : nodes_[0].core->Instances()) EXPECT_NE(instance.summary.plan.id, before);
+}
+
+TEST_F(CoreTest, TwoOwnersOfOneModelConvergeOnOne) {
+  Add("a", 100 * kMiB, true);
+  Add("b", 100 * kMiB, true);
+  for (size_t i = 0; i < 2; ++i) Tell(i, EnsureModel{.ticket = i, .model = Shape().id});  // apart: both place it
+  ConnectAll();
+  Pass(seconds(4));
+  for (size_t i = 0; i < 2; ++i) {
+    const auto instances = nodes_[i].core->Instances();
+    ASSERT_EQ(instances.size(), 1u);
+    EXPECT_EQ(instances[0].summary.plan.owner, nodes_[0].id);
+  }
+  EXPECT_EQ(nodes_[1].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, AVanishedOwnerLosesItsMemoryWithTheLease) {
+  Add("a", 4 * kMiB, true);
+  Add("b", 4 * kMiB, false);
+  ConnectAll();
+  loading_ = false;
+  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  ASSERT_GT(nodes_[1].core->reserved_bytes(), 0u);
+  nodes_[0].alive = false;
+  // A session that still delivers heartbeats does not renew a lease.
+  for (int i = 0; i < 160; ++i) {
+    Tell(1, Received{nodes_[0].id, wire::Heartbeat{}});
+    Pass(milliseconds(100));
+  }
+  EXPECT_EQ(nodes_[1].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, AFailedLoadIsRefusedWithItsReason) {
+  Add("a", 100 * kMiB, true);
+  loading_ = false;
+  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  const auto loads = Take<StartLoad>(0);
+  ASSERT_EQ(loads.size(), 1u);
+  Tell(0, LoadFinished{loads[0].plan.id, Fail(ErrorCode::kCorrupt, "bad hash"), 1});
+  const auto replies = Take<EnsureReply>(0);
+  ASSERT_EQ(replies.size(), 1u);
+  EXPECT_EQ(replies[0].result.error().code, ErrorCode::kCorrupt);
+  EXPECT_NE(replies[0].result.error().message.find("bad hash"), std::string::npos);
+  EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, HostileMessagesChangeNothing) {
+  Add("a", 100 * kMiB, true);
+  Add("b", 100 * kMiB, false);
+  ConnectAll();
+  wire::Plan plan{.owner = nodes_[1].id, .layers = 1, .context = 16, .sequences = 1, .chunk = 16};
+  plan.stages.push_back({.node = nodes_[0].id, .layer_begin = 0, .layer_end = 1, .bytes = ~uint64_t{0}});
+  const std::vector<wire::Message> hostile = {
+      wire::Reserve{plan},                                          // id is not the hash
+      wire::Reserve{[&] { auto p = plan; p.id = ComputePlanId(p); return p; }()},  // too large
+      wire::Commit{}, wire::Loaded{}, wire::InstanceReady{}, wire::LeaseRenew{}, wire::Release{}, wire::ReserveReply{},
+      wire::Tokens{}, wire::Finished{}, wire::Submit{}, wire::CancelRequest{}, wire::LoadProgress{},
+      wire::InstanceSummary{.plan = plan}, wire::NodeUpdate{}, wire::Step{}, wire::Hello{},
+      wire::Heartbeat{.sequence = ~uint64_t{0}, .echo = ~uint64_t{0}}};
+  for (const wire::Message& message : hostile) Tell(0, Received{nodes_[1].id, message});
+  EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
+  EXPECT_TRUE(nodes_[0].core->Instances().empty());
+  NodeId stranger;
+  stranger.bytes[0] = 99;
+  Tell(0, Received{stranger, wire::Heartbeat{}});  // no session
+  EXPECT_EQ(See(0, 1), PeerState::kAlive);
+}
+
+}  // namespace
+}  // namespace exo::cluster
