@@ -158,7 +158,7 @@ void Owner::OnWake() {
   }
 }
 
-void Owner::End(const PlanId& plan, Error error) {
+void Owner::End(PlanId plan, Error error) {
   const auto at = instances_.find(plan);
   Instance instance = std::move(at->second);
   instances_.erase(at);

@@ -71,7 +71,7 @@ class Owner {
   void SendState(const Instance& instance, const NodeId& participant);
   void SendAll(const wire::Plan& plan, const wire::Message& message);
   void Broadcast(const Instance& instance);
-  void End(const PlanId& plan, Error error);
+  void End(PlanId plan, Error error);  // by value: callers pass the key of what is erased
   void CheckTimes();
   std::optional<std::string> TimedOut(const Instance& instance) const;
 
