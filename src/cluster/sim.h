@@ -25,7 +25,6 @@ struct SimOptions {
   bool no_fence = false;       // planted in StageMachine and runner
   bool no_gap_check = false;   // planted in StageMachine
   Time chaos = std::chrono::seconds(20);
-  bool log = false;            // every event on standard output
 };
 
 struct SimResult {
