@@ -25,7 +25,7 @@ set(EXO_AVX512_FLAGS -mavx2 -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx5
 function(exo_target_options target)
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -Wshadow -Wno-missing-field-initializers
+    -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-missing-designated-field-initializers
     -ffp-contract=off -fno-math-errno -ffunction-sections -fdata-sections
     $<$<BOOL:${EXO_WERROR}>:-Werror>
     $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict>

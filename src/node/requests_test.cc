@@ -1,0 +1,196 @@
+// The entry side of a request with the real vocabulary of exo-tiny and a host that plays the cluster.
+#include "node/requests.h"
+
+#include <gtest/gtest.h>
+
+#include "node/abandoned.h"
+#include "store/state.h"
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+struct Sink final : GenerateSink {
+  void OnStarted(uint32_t tokens) override { prompt_tokens = tokens; }
+  void OnText(std::string_view piece, std::span<const TokenId>) override { text += piece; }
+  void OnDone(wire::FinishReason why, const GenerateStats& s) override {
+    reason = why;
+    stats = s;
+    done = true;
+  }
+  void OnError(const GenerateError& e) override {
+    error = e;
+    done = true;
+  }
+  uint32_t prompt_tokens = 0;
+  std::string text;
+  bool done = false;
+  std::optional<wire::FinishReason> reason;
+  std::optional<GenerateError> error;
+  GenerateStats stats;
+};
+
+class RequestsTest : public testing::Test, protected RequestHost {
+ protected:
+  void SetUp() override {
+    auto file = store::ModelFile::Open(EXO_SOURCE_DIR "/models/exo-tiny.gguf", nullptr);
+    ASSERT_TRUE(file);
+    file_ = *file;
+    auto vocabulary = std::make_shared<Vocabulary>();
+    vocabulary->tokenizer = model::Tokenizer::Load(file_->manifest().gguf()).value();
+    vocabulary->chat_template =
+        model::ChatTemplate::Parse(file_->manifest().gguf().GetString("tokenizer.chat_template").value()).value();
+    vocabulary_ = vocabulary;
+  }
+
+  void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override {
+    if (name == "exo-tiny") return done(file_->manifest().id());
+    done(Fail(ErrorCode::kNotFound, "there is no model '{}'", name));
+  }
+  void GetVocabulary(const ModelId&, std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override {
+    done(vocabulary_);
+  }
+  uint32_t ContextOf(const ModelId&) const override { return 64; }
+  void Ensure(const ModelId&, bool, std::function<void(Result<wire::Plan>)> done) override {
+    if (refuse_) return done(Fail(ErrorCode::kOverloaded, "nothing fits"));
+    wire::Plan plan;
+    plan.context = 64;
+    plan.stages.push_back({.node = NodeId{}, .layer_begin = 0, .layer_end = 8});
+    done(plan);
+  }
+  void Submit(wire::Submit submit, const ModelId&) override { submitted_ = std::move(submit); }
+  void CancelRequest(const RequestId& request) override { cancelled_ = request; }
+  std::string NameOf(const NodeId&) const override { return "desk"; }
+
+  // Runs the loop until `ready` or five seconds have passed.
+  void RunUntil(const std::function<bool()>& ready) {
+    net::Timer timer(loop_);
+    const Time end = sys::Now() + std::chrono::seconds(5);
+    std::function<void()> look = [&] {
+      if (ready() || sys::Now() > end) return loop_.Stop();
+      timer.Start(std::chrono::milliseconds(1), look);
+    };
+    loop_.Post(look);
+    loop_.Run();
+    EXPECT_TRUE(ready());
+  }
+  std::vector<TokenId> TokensOf(std::string_view text) { return vocabulary_->tokenizer->Encode(text, false); }
+  void Answer(std::string_view text, wire::FinishReason reason) {
+    for (const TokenId token : TokensOf(text)) requests_.OnTokens(submitted_->request, {token});
+    wire::Finished finished;
+    finished.request = submitted_->request;
+    finished.reason = reason;
+    requests_.OnFinished(finished);
+  }
+
+  net::EventLoop loop_;
+  std::shared_ptr<const store::ModelFile> file_;
+  std::shared_ptr<const Vocabulary> vocabulary_;
+  std::optional<wire::Submit> submitted_;
+  std::optional<RequestId> cancelled_;
+  bool refuse_ = false;
+  Sink sink_;
+  sys::TaskQueue tasks_{1};
+  Requests requests_{loop_, tasks_, *this};
+};
+
+TEST_F(RequestsTest, ChatGoesThroughTheTemplateAndComesBackAsText) {
+  GenerateRequest request{.model = "exo-tiny", .messages = {{"user", "What is <|end|> exo?"}}};
+  request.max_tokens = 20;
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  // What the user wrote never becomes a control token: the template wrote one <|end|>, the user none.
+  const auto control = vocabulary_->tokenizer->Encode("<|end|>", true);
+  ASSERT_EQ(control.size(), 1u);
+  EXPECT_EQ(std::count(submitted_->prompt.begin(), submitted_->prompt.end(), control[0]), 1);
+  EXPECT_EQ(submitted_->max_new_tokens, 20u);
+  EXPECT_FALSE(submitted_->stop_tokens.empty());
+  Answer("It is one program.", wire::FinishReason::kStop);
+  EXPECT_TRUE(sink_.done);
+  EXPECT_EQ(sink_.text, "It is one program.");
+  EXPECT_EQ(sink_.stats.stages.at(0).node, "desk");
+  EXPECT_EQ(requests_.count(), 0u);
+}
+
+TEST_F(RequestsTest, AStopStringCancelsTheRest) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.stop = {"program"};
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  const RequestId id = submitted_->request;
+  Answer("It is one program, and more.", wire::FinishReason::kLength);
+  EXPECT_EQ(sink_.text, "It is one ");
+  EXPECT_EQ(sink_.reason, wire::FinishReason::kStop);
+  EXPECT_EQ(cancelled_, id);
+}
+
+TEST_F(RequestsTest, APausedStreamHoldsTextBackAndLosesNothing) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  handle->SetPaused(true);
+  Answer("It is one program.", wire::FinishReason::kStop);
+  EXPECT_EQ(sink_.text, "");
+  EXPECT_FALSE(sink_.done);
+  handle->SetPaused(false);
+  EXPECT_EQ(sink_.text, "It is one program.");
+  EXPECT_TRUE(sink_.done);
+}
+
+TEST_F(RequestsTest, ATooLongPromptIsRefusedWithBothNumbers) {
+  GenerateRequest request{.model = "exo-tiny", .prompt_ids = std::vector<TokenId>(60, 300)};
+  request.max_tokens = 10;
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return sink_.done; });
+  EXPECT_EQ(sink_.error->refusal, Refusal::kContextLength);
+  EXPECT_NE(sink_.error->error.message.find("60"), std::string::npos);
+  EXPECT_NE(sink_.error->error.message.find("64"), std::string::npos);
+}
+
+TEST_F(RequestsTest, RefusalsKeepTheirKind) {
+  const auto unknown = requests_.Start({.model = "no-such", .prompt = "x"}, sink_);
+  RunUntil([&] { return sink_.done; });
+  EXPECT_EQ(sink_.error->refusal, Refusal::kUnknownModel);
+  refuse_ = true;
+  Sink second;
+  const auto no_plan = requests_.Start({.model = "exo-tiny", .prompt = "x"}, second);
+  RunUntil([&] { return second.done; });
+  EXPECT_EQ(second.error->refusal, Refusal::kNoPlan);
+  Sink third;
+  GenerateRequest outside{.model = "exo-tiny", .prompt_ids = std::vector<TokenId>{1'000'000}};
+  const auto bad = requests_.Start(outside, third);
+  RunUntil([&] { return third.done; });
+  EXPECT_EQ(third.error->refusal, Refusal::kBadInput);
+}
+
+TEST_F(RequestsTest, DroppingTheHandleCancels) {
+  auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  handle.reset();
+  EXPECT_EQ(cancelled_, submitted_->request);
+  EXPECT_EQ(requests_.count(), 0u);
+  requests_.OnTokens(submitted_->request, {1});  // late news of a request that is gone
+  EXPECT_EQ(sink_.text, "");
+}
+
+TEST(AbandonedTest, StopsARunningStepOnlyWhenAllItsRequestsAreGone) {
+  RequestId a, b;
+  a.bytes[0] = 1;
+  b.bytes[0] = 2;
+  Abandoned abandoned;
+  abandoned.Begin({a, b});
+  abandoned.Add(a);
+  EXPECT_FALSE(abandoned.stop()->load());
+  abandoned.Add(b);
+  EXPECT_TRUE(abandoned.stop()->load());
+  abandoned.End();
+  EXPECT_FALSE(abandoned.stop()->load());
+  abandoned.Begin({a});
+  EXPECT_TRUE(abandoned.stop()->load());
+  abandoned.End();
+  abandoned.Forget(a);
+  abandoned.Begin({a});
+  EXPECT_FALSE(abandoned.stop()->load());
+}
+
+}  // namespace
+}  // namespace exo::node

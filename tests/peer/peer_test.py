@@ -1,0 +1,231 @@
+#!/usr/bin/python3
+"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity.
+
+    /usr/bin/python3 tests/peer/peer_test.py --exo build/release/exo [test ...]
+
+llama.cpp comes as npm's node-llama-cpp; it is installed into build/peer when it is not there yet.  Both
+sides get the same token ids, temperature 0 and a KV cache of f16.  Greedy text must be the same up to the
+first step at which llama.cpp's best and second logit are less than 0.1 apart: from there on rounding may
+choose.  Perplexities must agree within 1 %.
+"""
+import array
+import functools
+import json
+import math
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+import lib  # noqa: E402
+
+HERE = pathlib.Path(__file__).resolve().parent
+PACKAGE = lib.ROOT / "build" / "peer"
+VERSION = "3.22.1"
+STEPS = 48
+MARGIN = 0.1
+PERPLEXITY = 0.01
+LONGEST = 499  # tokens of a scored text
+
+PROMPTS = [
+    "Once upon a time",
+    "Once upon a time, there was a little girl named Lily.",
+    "Tom had a red ball. He",
+    "The old man looked at the sea and",
+    "One day, a small bird",
+    "\"Why are you sad?\" asked the cat.",
+    "The sun was hot, so the children",
+    "Mia found a key under the tree. She wanted to",
+    "There was a boat in the river.",
+    "It was dark in the forest, and the fox",
+    "Grandma made a cake for",
+    "The dog ran and ran until",
+    "In a village far away lived a boy who",
+    "\"Can I come with you?\" said Ben.",
+    "At night the moon",
+    "The teacher showed the class a big map.",
+    "A frog sat on a stone. It saw",
+    "Sara and her brother played in the snow.",
+    "The box was too heavy, but",
+    "They all laughed and",
+]
+
+# Written for this test: no model has seen them.
+TEXTS = [
+    "A hen named Dot lived behind the bakery. Every morning she walked to the door and waited for crumbs. One "
+    "day the door stayed shut. Dot was worried. She looked through the window and saw the baker asleep on a sack "
+    "of flour. Dot made a loud noise. The baker woke up and laughed. \"Thank you, Dot,\" he said. \"Without you "
+    "there would be no bread today.\" He gave her a whole roll, and she shared it with the ducks at the pond.",
+    "The boys wanted to build a bridge over the stream. Sam brought wood and Leo brought rope. They worked all "
+    "day, but the bridge fell into the water. Leo was angry and kicked a stone. \"Let us ask my aunt,\" said Sam. "
+    "His aunt showed them how to put two long trees side by side. Now the bridge was strong. The boys ran over it "
+    "and back again. They were tired and very happy.",
+    "It rained for three days. Ana sat at the window and counted the drops. Then she saw a snail on the glass. "
+    "It was slow, but it did not stop. Ana gave the snail a name and told it a story about the sun. On the fourth "
+    "day the sun came out. Ana opened the window and put the snail on a green leaf. \"Go and find your friends,\" "
+    "she said.",
+    "Two mice lived in an old clock. The big mouse liked the sound it made. The little mouse could not sleep. "
+    "\"We must move,\" said the little mouse. They looked at a shoe, but it smelled bad. They looked at a box, but "
+    "it was wet. In the end they found a warm drawer full of socks. The big mouse missed the clock, so the little "
+    "mouse learned to sing tick and tock before bed.",
+]
+
+
+@functools.cache
+def package():
+    """The folder that has node_modules/node-llama-cpp of the wanted version."""
+    for tool in ("node", "npm"):
+        if shutil.which(tool) is None:
+            raise lib.Skip(f"{tool} is not installed")
+    cpu = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}.get(platform.machine())
+    if platform.system() != "Linux" or cpu is None:
+        raise lib.Skip("no package of llama.cpp is known for this machine")
+    names = ["node-llama-cpp", f"@node-llama-cpp/{cpu}"]
+
+    def installed(name):
+        try:
+            return json.loads((PACKAGE / "node_modules" / name / "package.json").read_text())["version"] == VERSION
+        except (OSError, ValueError, KeyError):
+            return False
+
+    if not all(map(installed, names)):
+        PACKAGE.mkdir(parents=True, exist_ok=True)
+        (PACKAGE / "package.json").write_text('{"private": true}\n')
+        # Without the optional ones: they are the builds for GPUs.
+        command = ["npm", "install", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund",
+                   *[f"{name}@{VERSION}" for name in names]]
+        try:
+            run = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=600)
+        except subprocess.TimeoutExpired:
+            raise lib.Skip("npm install took more than ten minutes") from None
+        if run.returncode != 0 or not all(map(installed, names)):
+            raise lib.Skip(f"npm install failed: {run.stderr[-500:]}")
+    return PACKAGE
+
+
+def run_json(command, given=""):
+    run = subprocess.run([str(c) for c in command], input=given, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, f"{command[:3]}: exit {run.returncode}: {run.stderr[-1500:]}"
+    return json.loads(run.stdout)
+
+
+def llama(model, **request):
+    return run_json(["node", HERE / "llama.mjs", "--pkg", package(), "--model", model], json.dumps(request))
+
+
+def exo_logits(exo, model, text):
+    """The ids of a text as exo scores it, BOS included, and its negative log-likelihood."""
+    with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
+        out = pathlib.Path(folder) / "logits.f32"
+        answer = run_json([exo, "logits", "--model", model, "--prompt", text, "--threads", 1, "--kv", "f16", "--raw",
+                           "--out", out, "--json"])
+        values = array.array("f", out.read_bytes())
+    ids, vocab = answer["ids"], answer["vocab"]
+    assert len(values) == len(ids) * vocab, f"{len(values)} logits for {len(ids)} positions"
+    nll = 0.0
+    for t in range(len(ids) - 1):
+        row = values[t * vocab:(t + 1) * vocab]
+        best = max(row)
+        nll += best + math.log(math.fsum(math.exp(v - best) for v in row)) - row[ids[t + 1]]
+    return ids, nll
+
+
+def cut(exo, model, text):
+    """The text without the words that take it past the longest length."""
+    while True:
+        count = run_json([exo, "tokenize", "--model", model, "--json"], text)["count"]
+        if count < LONGEST:
+            return text
+        words = text.split(" ")
+        text = " ".join(words[:min(len(words) - 1, len(words) * (LONGEST - 1) // count)])
+
+
+def check_greedy(exo, model):
+    ids = [run_json([exo, "tokenize", "--model", model, "--json"], p)["ids"] for p in PROMPTS]
+    bare = llama(model, texts=PROMPTS)
+    for prompt, ours, theirs in zip(PROMPTS, ids, bare["texts"]):
+        assert ours == theirs, f"{prompt!r}: exo's tokens {ours}, llama.cpp's {theirs}"
+    if bare["bos"] is not None:
+        ids = [[bare["bos"], *i] for i in ids]
+    peer = llama(model, greedy=ids, steps=STEPS)["greedy"]
+    with lib.cluster(exo, 1, environment={"EXO_MODELS": str(pathlib.Path(model).parent)}) as (node,):
+        name = pathlib.Path(model).stem
+        own = [node.api.complete(name, i, max_tokens=STEPS)["exo"]["token_ids"] for i in ids]
+    compared, whole, problems = [], 0, []
+    for prompt, ours, theirs in zip(PROMPTS, own, peer):
+        steps = 0
+        for step, (token, margin, end) in enumerate(zip(theirs["ids"], theirs["margins"], theirs["ends"])):
+            if margin < MARGIN:
+                break
+            # exo stops before or with an end token.
+            if end and len(ours) <= step + 1 and (len(ours) == step or ours[step] == token):
+                whole += 1
+                break
+            if step >= len(ours) or ours[step] != token:
+                got = ours[step] if step < len(ours) else "the end"
+                problems.append(f"{prompt!r}, step {step}: llama.cpp {token}, margin {margin:.3f}; exo {got}")
+                break
+            steps += 1
+        else:
+            whole += 1
+        compared.append(steps)
+    full = sum(ours[:STEPS] == theirs["ids"][:len(ours)] for ours, theirs in zip(own, peer))
+    print(f"  {name}: {sum(compared)} tokens of {len(PROMPTS)} prompts compared ({min(compared)} to {max(compared)}), "
+          f"{whole} prompts to their end; the whole text is the same for {full}")
+    assert not problems, "\n".join(problems)
+    return sum(compared)
+
+
+def check_perplexity(exo, model, texts):
+    texts = [cut(exo, model, t) for t in texts]
+    scored = [exo_logits(exo, model, t) for t in texts]
+    peer = llama(model, score=[ids for ids, _ in scored])
+    tokens = sum(len(ids) - 1 for ids, _ in scored)
+    assert tokens == sum(s["tokens"] for s in peer["score"])
+    ours = math.exp(sum(nll for _, nll in scored) / tokens)
+    theirs = math.exp(sum(s["nll"] for s in peer["score"]) / tokens)
+    worst = max(abs(math.exp((nll - s["nll"]) / s["tokens"]) - 1) for (_, nll), s in zip(scored, peer["score"]))
+    print(f"  {pathlib.Path(model).stem}: perplexity over {tokens} tokens: exo {ours:.4f}, llama.cpp {theirs:.4f} "
+          f"({100 * (ours / theirs - 1):+.3f} %; of one text at most {100 * worst:.3f} %)")
+    assert abs(ours / theirs - 1) <= PERPLEXITY, f"perplexity {ours:.4f}, llama.cpp's {theirs:.4f}"
+
+
+def stories():
+    """Four stories that stories260K was not made from, where they are at hand."""
+    path = lib.SHARED / "data" / "models" / "stories260K" / "reference" / "nll_text.txt"
+    if not path.exists():
+        return []
+    return [s.strip() for s in path.read_text().split("<|endoftext|>") if s.strip()][:4]
+
+
+def tiny_greedy(exo):
+    package()
+    # Twenty prompts of a trained model: far more than this many tokens have a clear margin.
+    compared = check_greedy(exo, lib.TINY)
+    assert compared >= 200, f"only {compared} tokens could be compared"
+
+
+def tiny_perplexity(exo):
+    package()
+    check_perplexity(exo, lib.TINY, TEXTS + stories())
+
+
+def stories_f16(exo):
+    package()
+    model = lib.need_shared("data", "models", "stories260K", "gguf", "stories260K-f16.gguf")
+    check_greedy(exo, model)
+    check_perplexity(exo, model, TEXTS + stories())
+
+
+def stories_q8_0(exo):
+    package()
+    model = lib.need_shared("data", "models", "stories260K", "gguf", "stories260K-q8_0.gguf")
+    check_greedy(exo, model)
+    check_perplexity(exo, model, TEXTS + stories())
+
+
+if __name__ == "__main__":
+    lib.main([tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0])
