@@ -1,6 +1,6 @@
 // Which kernel set this machine uses.
 #include "kernels/kernels.h"
-#include "kernels/x86/x86_kernels.h"
+#include "kernels/panel/panel_kernels.h"
 
 namespace exo::kernels {
 
@@ -36,7 +36,7 @@ ActivationKind KindFor(tensor::DType weights) {
 }
 
 Result<const Kernels*> KernelsFor(Isa isa) {
-  const Kernels* set = isa == Isa::kReference ? &Reference() : x86::FindKernels(isa);
+  const Kernels* set = isa == Isa::kReference ? &Reference() : panel::FindKernels(isa);
   if (set == nullptr) {
     return Fail(ErrorCode::kUnsupported, "this machine or build has no {} kernels", IsaName(isa));
   }

@@ -1,12 +1,12 @@
 #include "kernels/x86/simd_avx512.h"
 //
-#include "kernels/x86/ops.h"
+#include "kernels/panel/ops.h"
 
-namespace exo::kernels::x86 {
-#include "kernels/x86/attention.inc"
+namespace exo::kernels::panel {
+#include "kernels/panel/attention.inc"
 
 void FillAvx512Attention(Ops& ops) {
   FillAttention(ops);
 }
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

@@ -12,11 +12,11 @@
 
 #include <cstring>
 
-#include "kernels/x86/ops.h"
+#include "kernels/panel/ops.h"
 
 #define EXO_INLINE __attribute__((always_inline)) inline
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 namespace {
 
 constexpr int kLevels = 20;
@@ -269,4 +269,4 @@ void FillAvx2Dots(Ops& ops) {
   ops.tiles[kFormatQ6K] = Tiles6K(AllWidths{});
 }
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

@@ -10,11 +10,11 @@
 
 #include <cstring>
 
-#include "kernels/x86/ops.h"
+#include "kernels/panel/ops.h"
 
 #define EXO_INLINE __attribute__((always_inline)) inline
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 namespace {
 
 // 128 * 2^20 columns; each level costs one vector per token of stack that is touched only when
@@ -236,4 +236,4 @@ void FillAvx512Dots(Ops& ops) {
   ops.tiles[kFormatQ6K] = Tiles6K(AllWidths{});
 }
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

@@ -1,12 +1,12 @@
 #include "kernels/x86/simd_avx2.h"
 //
-#include "kernels/x86/ops.h"
+#include "kernels/panel/ops.h"
 
-namespace exo::kernels::x86 {
-#include "kernels/x86/float_tiles.inc"
+namespace exo::kernels::panel {
+#include "kernels/panel/float_tiles.inc"
 
 void FillAvx2Floats(Ops& ops) {
   FillFloats(ops);
 }
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

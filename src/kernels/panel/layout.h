@@ -1,4 +1,4 @@
-// The layouts that both x86 sets share. Everything has internal linkage: files compiled for
+// The layouts that all panel sets share. Everything has internal linkage: files compiled for
 // different instruction sets must not offer the linker a common copy of a function.
 //
 // Panels of 16 rows, so that lane r of a vector owns row r and walks k in order. A group is 4
@@ -7,9 +7,8 @@
 //   F32, F16, BF16  [cols][16] values
 //   Q8_0            per 32 k: f16 scale [16], 8 groups of bytes code + 128
 //   Q4_0            per 32 k: f16 scale [16], 4 vectors: low nibbles group g, high nibbles group g
-//   + 4 Q6_K            per 256 k: f16 scale [16], then per 128 k: int8 sub-scale [8 subs][16
-//   rows], 16 vectors of
-//                   low nibbles (group g low, g + 16 high) and 8 of 2-bit parts (group g + 8 t in
+//   Q6_K            per 256 k: f16 scale [16], then per 128 k: int8 sub-scale [8 subs][16 rows],
+//                   16 vectors of low nibbles (group g low, g + 16 high) and 8 of 2-bit parts (group g + 8 t in
 //                   bits 2 t), in the order in which sub-blocks 0, 4, 1, 5, 2, 6, 3, 7 first need
 //                   them: memory must be read in ascending order to have the hardware prefetcher's
 //                   help (16 against 27 GB/s)
@@ -26,7 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 
 constexpr size_t kTileTokens = 16;
 constexpr size_t kLeaf = 128;
@@ -47,4 +46,4 @@ static constexpr size_t Q6KHigh(size_t i) {
 constexpr size_t kRecord32 = 32 + 4 + 4 + 4;  // bytes per token and block
 constexpr size_t kRecord128 = 128 + 4 + 8 * 4;
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

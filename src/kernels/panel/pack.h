@@ -6,7 +6,7 @@
 
 #include "tensor/dtype.h"
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 
 // Bytes of one panel, a multiple of 64.
 size_t PanelBytes(tensor::DType type, size_t cols);
@@ -15,4 +15,4 @@ void PackPanel(tensor::DType type, size_t valid, size_t cols, const uint8_t* src
 // The dequantised row 0 … 15 of a panel (tensor/dequantize.h).
 void UnpackPanelRow(tensor::DType type, size_t cols, const uint8_t* panel, size_t row, float* out);
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

@@ -1,14 +1,14 @@
-#include "kernels/x86/pack.h"
+#include "kernels/panel/pack.h"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
 
-#include "kernels/x86/layout.h"
+#include "kernels/panel/layout.h"
 #include "tensor/dequantize.h"
 #include "tensor/float16.h"
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 namespace {
 
 using tensor::DType;
@@ -190,4 +190,4 @@ void UnpackPanelRow(DType type, size_t cols, const uint8_t* panel, size_t row, f
   }
 }
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

@@ -1,13 +1,13 @@
-// What an x86 instruction set provides: plain functions behind a table. The classes, packing and
-// blocking live in files without instruction-set flags (x86_kernels.cc, pack.cc, matmul.cc).
+// What an instruction set provides: plain functions behind a table. The class, packing and blocking
+// live in files without instruction-set flags (panel_kernels.cc, pack.cc, matmul.cc).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels/x86/layout.h"
+#include "kernels/panel/layout.h"
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 
 // Where the products of one panel and one tile of tokens go: out[token * stride + row], rows <= 16.
 struct TileOut {
@@ -84,9 +84,6 @@ struct Ops {
 size_t AttentionTokens(size_t positions, size_t group);
 size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim);
 
-const Ops& Avx2Ops();
-const Ops& Avx512Ops();
-
 // The parts of a table, one per file.
 void FillAvx2Dots(Ops& ops);
 void FillAvx2Floats(Ops& ops);
@@ -97,4 +94,4 @@ void FillAvx512Floats(Ops& ops);
 void FillAvx512Rows(Ops& ops);
 void FillAvx512Attention(Ops& ops);
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

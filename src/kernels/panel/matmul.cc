@@ -1,11 +1,11 @@
-#include "kernels/x86/matmul.h"
+#include "kernels/panel/matmul.h"
 
 #include <algorithm>
 
 #include "base/check.h"
-#include "kernels/x86/pack.h"
+#include "kernels/panel/pack.h"
 
-namespace exo::kernels::x86 {
+namespace exo::kernels::panel {
 namespace {
 
 // Activations that stay in the second cache (1 MiB here, 256 KiB on the smallest x86 with AVX2)
@@ -74,4 +74,4 @@ void MatMul(const Ops& ops, const Weights& w, const Activations& x, size_t first
   }
 }
 
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel

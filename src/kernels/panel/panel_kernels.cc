@@ -1,14 +1,12 @@
-#include "kernels/x86/x86_kernels.h"
+#include "kernels/panel/panel_kernels.h"
 
 #include <algorithm>
 
-#include "kernels/x86/matmul.h"
-#include "kernels/x86/ops.h"
-#include "kernels/x86/pack.h"
+#include "kernels/panel/matmul.h"
+#include "kernels/panel/ops.h"
+#include "kernels/panel/pack.h"
 
-namespace exo::kernels::x86 {
-
-#if defined(__x86_64__)
+namespace exo::kernels::panel {
 
 // 16 rows share each key and value that is loaded, as long as their scores stay in the second
 // cache.
@@ -44,9 +42,9 @@ uint8_t* Bytes(std::byte* p) {
   return reinterpret_cast<uint8_t*>(p);
 }
 
-class X86Kernels final : public Kernels {
+class PanelKernels final : public Kernels {
  public:
-  X86Kernels(Isa isa, const Ops& ops) : isa_(isa), ops_(ops) {}
+  PanelKernels(Isa isa, const Ops& ops) : isa_(isa), ops_(ops) {}
 
   Isa isa() const override { return isa_; }
 
@@ -87,7 +85,7 @@ class X86Kernels final : public Kernels {
 
   void MatMul(const Weights& w, const Activations& x, size_t first, size_t count, float* out,
               size_t out_stride, bool add) const override {
-    x86::MatMul(ops_, w, x, first, count, out, out_stride, add);
+    panel::MatMul(ops_, w, x, first, count, out, out_stride, add);
   }
 
   void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) const override {
@@ -158,43 +156,10 @@ class X86Kernels final : public Kernels {
   const Ops ops_;
 };
 
-Ops MakeOps(void (*const (&fill)[4])(Ops&)) {
-  Ops ops;
-  for (const auto part : fill) part(ops);
-  return ops;
-}
-
-bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
-}
-bool HasAvx512() {
-  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni");
-}
-
 }  // namespace
 
-const Kernels* FindKernels(Isa isa) {
-  if (isa == Isa::kAvx512 && HasAvx512()) {
-    static const X86Kernels kernels(
-        isa, MakeOps({FillAvx512Dots, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention}));
-    return &kernels;
-  }
-  if (isa == Isa::kAvx2 && HasAvx2()) {
-    static const X86Kernels kernels(
-        isa, MakeOps({FillAvx2Dots, FillAvx2Floats, FillAvx2Rows, FillAvx2Attention}));
-    return &kernels;
-  }
-  return nullptr;
+std::unique_ptr<const Kernels> MakePanelKernels(Isa isa, const Ops& ops) {
+  return std::make_unique<PanelKernels>(isa, ops);
 }
 
-#else
-
-const Kernels* FindKernels(Isa) {
-  return nullptr;
-}
-
-#endif
-
-}  // namespace exo::kernels::x86
+}  // namespace exo::kernels::panel
