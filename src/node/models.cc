@@ -24,13 +24,15 @@ bool IsLaterPart(const std::string& path) {
   return split && split->paths.size() > 1 && split->paths[0] != path;
 }
 
-Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const store::Manifest& manifest) {
+}  // namespace
+
+Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
   auto vocabulary = std::make_shared<Vocabulary>();
-  vocabulary->tokenizer = TRY(model::Tokenizer::Load(manifest.gguf()));
+  vocabulary->tokenizer = TRY(model::Tokenizer::Load(gguf));
   for (TokenId id = 0; id < static_cast<TokenId>(vocabulary->tokenizer->vocab_size()); ++id) {
     if (vocabulary->tokenizer->IsEndOfGeneration(id)) vocabulary->stop_tokens.push_back(id);
   }
-  const auto source = manifest.gguf().GetString("tokenizer.chat_template");
+  const auto source = gguf.GetString("tokenizer.chat_template");
   if (!source) {
     vocabulary->template_error = "the model has no chat template; send a raw prompt to /v1/completions";
     return vocabulary;
@@ -43,8 +45,6 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const store::Manifest&
   }
   return vocabulary;
 }
-
-}  // namespace
 
 void Models::Scan(std::vector<std::string> folders, std::function<void()> changed) {
   std::vector<std::string> paths;
@@ -124,7 +124,7 @@ void Models::LoadVocabulary(std::shared_ptr<const store::Manifest> manifest,
     return;
   }
   tasks_.Post([this, manifest, done = std::move(done)]() mutable {
-    auto parsed = ParseVocabulary(*manifest);
+    auto parsed = ParseVocabulary(manifest->gguf());
     loop_.Post([this, manifest, parsed = std::move(parsed), done = std::move(done)]() mutable {
       if (parsed) vocabularies_[manifest->id()] = *parsed;
       done(std::move(parsed));

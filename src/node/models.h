@@ -27,6 +27,9 @@ struct Vocabulary {
   std::vector<TokenId> stop_tokens;                          // ids that end a generation
 };
 
+// Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
+Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
+
 class Models {
  public:
   Models(net::EventLoop& loop, sys::TaskQueue& tasks, store::State& state)
