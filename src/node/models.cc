@@ -1,22 +1,9 @@
 #include "node/models.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-
 #include "base/log.h"
 
 namespace exo::node {
 namespace {
-
-// An absolute path without symbolic links, so that one file has one registration.
-std::string Canonical(const std::string& path) {
-  char* resolved = ::realpath(path.c_str(), nullptr);
-  if (resolved == nullptr) return path;
-  std::string text = resolved;
-  std::free(resolved);
-  return text;
-}
 
 // Only the first part of a split model stands for it.
 bool IsLaterPart(const std::string& path) {
@@ -77,8 +64,8 @@ void Models::Add(std::string path, Opened done) {
 }
 
 void Models::Open(std::string path, Opened done) {
-  tasks_.Post([this, path = Canonical(path), done = std::move(done)]() mutable {
-    auto opened = store::ModelFile::Open(path, &state_);
+  tasks_.Post([this, path = sys::CanonicalPath(path), done = std::move(done)]() mutable {
+    auto opened = store::ModelFile::Open(path, {.state = &state_, .prepared_folder = prepared_folder_});
     loop_.Post([this, opened = std::move(opened), done = std::move(done)]() mutable {
       if (opened) {
         const auto known = by_name_.find((*opened)->name());

@@ -33,7 +33,7 @@ struct Sink final : GenerateSink {
 class RequestsTest : public testing::Test, protected RequestHost {
  protected:
   void SetUp() override {
-    auto file = store::ModelFile::Open(EXO_SOURCE_DIR "/models/exo-tiny.gguf", nullptr);
+    auto file = store::ModelFile::Open(EXO_SOURCE_DIR "/models/exo-tiny.gguf");
     ASSERT_TRUE(file);
     file_ = *file;
     vocabulary_ = ParseVocabulary(file_->manifest().gguf()).value();
