@@ -52,7 +52,7 @@ Result<void> RunPrepare(const PrepareOptions& options) {
        .kernels = *kernels,
        .pool = *pool,
        .progress = [&](uint64_t done, uint64_t total) {
-         line.Show(fmt::format("preparing {}: {} of {}", split.name, FormatSize(done), FormatSize(total)));
+         line.Show(fmt::format("preparing {}, {}: {} %", split.name, FormatSize(total), done * 10 / total * 10));
        }},
       path));
   line.Clear();
