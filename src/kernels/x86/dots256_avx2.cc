@@ -125,13 +125,12 @@ EXO_INLINE void SubBlock(const uint8_t* subs, const uint8_t* codes, const uint8_
   const __m256i scale = Both<kSub % 2>(W::SubScales(subs, kSub / 2));
   __m256i run[N];
   Unroll<kGroups>([&](auto g) EXO_LAMBDA {
+    KeepLoadOrder();
     const __m256i w = W::template Group<kSub, g>(codes);
     for (int n = 0; n < N; ++n) {
       const __m256i pairs = W::Multiply(w, Broadcast(x + 128 * n + 4 * (kGroups * kSub + g)));
       run[n] = g % W::kRun == 0 ? pairs : _mm256_add_epi16(run[n], pairs);
-    }
-    if constexpr ((g + 1) % W::kRun == 0) {
-      for (int n = 0; n < N; ++n) {
+      if constexpr ((g + 1) % W::kRun == 0) {
         const __m256i dots = _mm256_madd_epi16(run[n], scale);
         sums[n] = kTurn == 0 && g + 1 == W::kRun ? dots : _mm256_add_epi32(sums[n], dots);
       }

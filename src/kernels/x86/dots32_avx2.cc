@@ -101,16 +101,18 @@ EXO_INLINE void Dots(const uint8_t* codes, const uint8_t* x, const uint8_t* tail
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i run[N];
   Unroll<8>([&](auto g) EXO_LAMBDA {
+    KeepLoadOrder();
     const __m256i w = W::template Group<g>(codes);
-    PrefetchLine(codes + (W::kLayout.bytes - W::kLayout.head) / 8 * g);
+    // The vectors of a block once: groups of nibbles share them.
+    constexpr size_t kVectors = (W::kLayout.bytes - W::kLayout.head) / kVectorBytes;
+    if constexpr (g < kVectors) PrefetchLine(codes + kVectorBytes * g);
     for (int n = 0; n < N; ++n) {
       const __m256i pairs = W::Multiply(w, Broadcast(x + 32 * n + 4 * g));
       run[n] = g % W::kRun == 0 ? pairs : _mm256_add_epi16(run[n], pairs);
-    }
-    if constexpr ((g + 1) % W::kRun == 0) {
-      for (int n = 0; n < N; ++n) {
+      if constexpr ((g + 1) % W::kRun == 0) {
         const __m256i dots = _mm256_madd_epi16(run[n], ones);
         sums[n] = g + 1 == W::kRun ? dots : _mm256_add_epi32(sums[n], dots);
+        Finish(sums[n]);
       }
     }
   });
