@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -163,13 +164,46 @@ std::vector<float> Product(const Kernels& k, const ProductCase& c, bool normed, 
   return out;
 }
 
+// The sets of this machine, apart from the reference.
+std::vector<Isa> IsasHere() {
+  std::vector<Isa> isas;
+  for (const Isa isa : kIsas) {
+    if (isa != Isa::kReference && KernelsFor(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+// A machine without the sets it should have would pass everything else: EXO_BEST_ISA says what a run
+// expects (tools/arm-tests).
+TEST(ChooseKernels, TakesTheBestSetOfTheMachine) {
+  const auto best = ChooseKernels("");
+  ASSERT_TRUE(best);
+  const auto here = IsasHere();
+  EXPECT_EQ((*best)->isa(), here.empty() ? Isa::kReference : here.front());
+  if (const char* expected = std::getenv("EXO_BEST_ISA")) {
+    EXPECT_EQ(IsaName((*best)->isa()), expected);
+  }
+}
+
+TEST(ChooseKernels, TakesTheSetThatIsNamed) {
+  for (const Isa isa : kIsas) {
+    const auto set = ChooseKernels(IsaName(isa));
+    if (set) {
+      EXPECT_EQ((*set)->isa(), isa);
+    } else {
+      EXPECT_EQ(set.error().code, ErrorCode::kUnsupported);
+    }
+  }
+  EXPECT_EQ(ChooseKernels("reference").value(), &Reference());
+  const auto wrong = ChooseKernels("sse");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error().code, ErrorCode::kInvalid);
+  EXPECT_NE(wrong.error().message.find("neon-i8mm, neon-dotprod"), std::string::npos);
+}
+
 class IsaTest : public testing::TestWithParam<Isa> {
  protected:
-  void SetUp() override {
-    const auto set = KernelsFor(GetParam());
-    if (!set) GTEST_SKIP() << set.error().message;
-    kernels_ = *set;
-  }
+  void SetUp() override { kernels_ = *KernelsFor(GetParam()); }
   const Kernels& k() const { return *kernels_; }
 
   void CompareProduct(const ProductCase& c, bool normed = false, bool add = false) {
@@ -188,8 +222,12 @@ class IsaTest : public testing::TestWithParam<Isa> {
   const Kernels* kernels_ = nullptr;
 };
 
-INSTANTIATE_TEST_SUITE_P(All, IsaTest, testing::Values(Isa::kAvx2, Isa::kAvx512),
-                         [](const auto& info) { return std::string(IsaName(info.param)); });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(IsaTest);  // a processor with the reference alone
+INSTANTIATE_TEST_SUITE_P(Here, IsaTest, testing::ValuesIn(IsasHere()), [](const auto& info) {
+  std::string name(IsaName(info.param));
+  std::replace(name.begin(), name.end(), '-', '_');  // a test's name allows no more
+  return name;
+});
 
 constexpr DType kTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16,
                             DType::kQ8_0, DType::kQ4_0, DType::kQ6_K};
