@@ -1,5 +1,5 @@
 # Toolchain: 64-bit Arm Linux from another machine, with clang and the libraries that `tools/sysroot` puts into
-# build/sysroot-arm64. Programs run there under qemu (tools/arm-tests).
+# build/sysroot-arm64. tools/test-more runs the programs under qemu.
 get_filename_component(EXO_SYSROOT ${CMAKE_CURRENT_LIST_DIR}/../build/sysroot-arm64 ABSOLUTE)
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)

@@ -174,7 +174,7 @@ std::vector<Isa> IsasHere() {
 }
 
 // A machine without the sets it should have would pass everything else: EXO_BEST_ISA says what a run
-// expects (tools/arm-tests).
+// expects (tools/test-more).
 TEST(ChooseKernels, TakesTheBestSetOfTheMachine) {
   const auto best = ChooseKernels("");
   ASSERT_TRUE(best);
