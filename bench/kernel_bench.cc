@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "kernels/float_mode.h"
 #include "kernels/kernels.h"
+#include "tensor/blocks.h"
 #include "tensor/float16.h"
 
 namespace exo::kernels {
@@ -54,14 +55,16 @@ std::vector<std::byte> PanelRows(DType type, size_t cols) {
   std::vector<std::byte> rows(16 * cols / info.block_values * info.block_bytes);
   Rng rng(1);
   for (std::byte& b : rows) b = static_cast<std::byte>(rng.Next());
-  const size_t scale_at = type == DType::kQ6_K ? 208 : 0;
+  const size_t scale_at = tensor::ScaleOffset(type);
   for (size_t at = 0; at < rows.size(); at += info.block_bytes) {
     const uint16_t small = static_cast<uint16_t>(0x1c00 + rng.Below(1024));
     const auto value = static_cast<float>(rng.Uniform() - 0.5);
     if (type == DType::kF32) std::memcpy(rows.data() + at, &value, 4);
     const uint16_t bf16 = tensor::FloatToBf16(value);
     if (type == DType::kBF16) std::memcpy(rows.data() + at, &bf16, 2);
-    if (type == DType::kF16 || info.quantised) std::memcpy(rows.data() + at + scale_at, &small, 2);
+    if (type == DType::kMXFP4) rows[at] = std::byte{120};
+    else if (type == DType::kF16 || info.quantised) std::memcpy(rows.data() + at + scale_at, &small, 2);
+    if (info.minimum) std::memcpy(rows.data() + at + scale_at + 2, &small, 2);
   }
   return rows;
 }
@@ -189,9 +192,9 @@ void Register(const std::string& name, F f) {
 
 void RegisterSet(const Kernels* k) {
   const std::string isa(IsaName(k->isa()));
-  for (const DType type :
-       {DType::kQ4_0, DType::kQ8_0, DType::kQ6_K, DType::kF16, DType::kBF16, DType::kF32}) {
-    const std::string tail = "/" + std::string(tensor::Info(type).name) + "/" + isa;
+  for (const tensor::DTypeInfo& info : tensor::AllTypes()) {
+    const DType type = info.type;
+    const std::string tail = "/" + std::string(info.name) + "/" + isa;
     for (const size_t cols : {2048, 8192}) {
       const std::string shape = "/K" + std::to_string(cols) + "/tokens512";
       Register("prefill" + tail + shape, [=](benchmark::State& s) {

@@ -29,18 +29,9 @@ std::string_view KvTypeName(KvType type) {
 }
 
 ActivationKind KindFor(tensor::DType weights) {
-  switch (weights) {
-    case tensor::DType::kQ4_0:
-    case tensor::DType::kQ8_0:
-      return ActivationKind::kQ8x32;
-    case tensor::DType::kQ6_K:
-      return ActivationKind::kQ8x128;
-    case tensor::DType::kF32:
-    case tensor::DType::kF16:
-    case tensor::DType::kBF16:
-      return ActivationKind::kFloat;
-  }
-  return ActivationKind::kFloat;
+  const tensor::DTypeInfo& info = tensor::Info(weights);
+  if (!info.quantised) return ActivationKind::kFloat;
+  return info.block_values == 32 ? ActivationKind::kQ8x32 : ActivationKind::kQ8x128;
 }
 
 Result<const Kernels*> KernelsFor(Isa isa) {

@@ -31,8 +31,8 @@ inline constexpr size_t kChunkPositions = 256;
 // How the activations of a product are prepared; decided by the weight type (KindFor).
 enum class ActivationKind : uint8_t {
   kFloat,    // F32, F16, BF16 weights: binary32, |x| < 2^-64 flushed to +0
-  kQ8x32,    // Q8_0, Q4_0 weights: int8 codes with one scale per 32
-  kQ8x128,   // Q6_K weights: int8 codes with one scale per 128
+  kQ8x32,    // weights in blocks of 32: int8 codes with one scale per 32
+  kQ8x128,   // weights in super-blocks of 256: int8 codes with one scale per 128
 };
 ActivationKind KindFor(tensor::DType weights);
 

@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/sha256.h"
 #include "kernels/elementary.h"
+#include "tensor/blocks.h"
 #include "tensor/dtype.h"
 
 namespace exo::kernels {
@@ -62,19 +63,25 @@ std::vector<float> Values(size_t n, uint64_t stream, bool hard) {
   return values;
 }
 
-// Random blocks of a type whose f16 scales are ordinary numbers.
+// Random blocks of a type whose scales are ordinary numbers.
 std::vector<std::byte> RandomRows(DType type, size_t rows, size_t cols, uint64_t stream) {
   Rng rng(kSeed, stream);
   const tensor::DTypeInfo& info = tensor::Info(type);
   std::vector<std::byte> bytes(rows * cols / info.block_values * info.block_bytes);
   for (std::byte& b : bytes) b = static_cast<std::byte>(rng.Next());
-  const size_t element = info.quantised ? info.block_bytes : info.block_bytes;
-  const size_t high = type == DType::kQ6_K ? 209 : info.quantised ? 1 : info.block_bytes - 1;
-  for (size_t at = 0; at < bytes.size(); at += element) {
-    // Exponents around 1 for floats, 2^-8 for scales.
-    const auto sign = static_cast<uint8_t>(bytes[at + high]) & 0x80;
-    const int exponent = info.quantised ? 0x1c : type == DType::kF16 ? 0x38 : 0x3e;
-    bytes[at + high] = static_cast<std::byte>(sign | exponent | (rng.Below(4)));
+  const size_t scale_at = info.quantised ? tensor::ScaleOffset(type) : info.block_bytes - 2;
+  const size_t halves = info.minimum ? 2 : 1;  // the minimum stands behind the scale
+  for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
+    if (type == DType::kMXFP4) {
+      bytes[at] = static_cast<std::byte>(118 + rng.Below(4));
+      continue;
+    }
+    for (size_t high = at + scale_at + 1; high < at + scale_at + 2 * halves; high += 2) {
+      // Exponents around 1 for floats, 2^-8 for scales.
+      const auto sign = static_cast<uint8_t>(bytes[high]) & 0x80;
+      const int exponent = info.quantised ? 0x1c : type == DType::kF16 ? 0x38 : 0x3e;
+      bytes[high] = static_cast<std::byte>(sign | exponent | (rng.Below(4)));
+    }
   }
   return bytes;
 }
@@ -151,10 +158,9 @@ void Attend(const Kernels& kernels, KvType type, Recorder& record) {
 NumericsId ComputeNumericsId(const Kernels& kernels) {
   Recorder record;
   record.Version();
-  for (const DType type :
-       {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ6_K}) {
-    Products(kernels, type, false, record);
-    Products(kernels, type, true, record);
+  for (const tensor::DTypeInfo& info : tensor::AllTypes()) {
+    Products(kernels, info.type, false, record);
+    Products(kernels, info.type, true, record);
   }
   Rows(kernels, record);
   Attend(kernels, KvType::kF16, record);

@@ -59,9 +59,10 @@ class Finder {
     }
     const auto info = tensor::FindDType(tensor->type);
     if (!info) {
-      return Fail(ErrorCode::kUnsupported,
-                  "the tensor '{}' has the type {} (F32, F16, BF16, Q8_0, Q6_K and Q4_0 run)", name,
-                  tensor::GgufTypeName(tensor->type));
+      std::string known;
+      for (const tensor::DTypeInfo& type : tensor::AllTypes()) known.append(known.empty() ? "" : ", ").append(type.name);
+      return Fail(ErrorCode::kUnsupported, "the tensor '{}' has the type {}, which does not run (these do: {})", name,
+                  tensor::GgufTypeName(tensor->type), known);
     }
     used_.insert(name);
     return TensorRef{.name = name,

@@ -2,93 +2,55 @@
 
 #include <cstring>
 
+#include "tensor/blocks.h"
 #include "tensor/float16.h"
 
 namespace exo::tensor {
 namespace {
 
-template <class T>
-T Read(const std::byte* at) {
-  T value;
-  std::memcpy(&value, at, sizeof(value));
-  return value;
-}
-
-void DequantizeQ8(const std::byte* block, float* out) {
-  const float scale = HalfToFloat(Read<uint16_t>(block));
+// Products of scales and integers are exact here but for Q6_K (11 + 14 bits): the sum rounds.
+void Dequantize32(const DTypeInfo& info, const std::byte* at, float* out) {
+  const Block32 block = ReadBlock32(info.type, at);
   for (size_t i = 0; i < 32; ++i) {
-    out[i] = scale * static_cast<float>(Read<int8_t>(block + 2 + i));
+    const float value = block.scale * static_cast<float>(block.codes[i]);
+    out[i] = info.minimum ? value + block.minimum : value;
   }
 }
 
-// Byte i holds value i in its low and value i + 16 in its high nibble.
-void DequantizeQ4(const std::byte* block, float* out) {
-  const float scale = HalfToFloat(Read<uint16_t>(block));
-  for (size_t i = 0; i < 16; ++i) {
-    const int byte = Read<uint8_t>(block + 2 + i);
-    out[i] = scale * static_cast<float>((byte & 15) - 8);
-    out[i + 16] = scale * static_cast<float>((byte >> 4) - 8);
-  }
-}
-
-void DequantizeQ6K(const std::byte* block, float* out) {
-  const float scale = HalfToFloat(Read<uint16_t>(block + kQ6KScaleOffset));
-  int8_t codes[256];
-  UnpackQ6K(block, codes);
+void Dequantize256(const DTypeInfo& info, const std::byte* at, float* out) {
+  const Block256 block = ReadBlock256(info.type, at);
   for (size_t i = 0; i < 256; ++i) {
-    const int sub_scale = Read<int8_t>(block + kQ6KScalesOffset + i / 16);
-    out[i] = scale * static_cast<float>(sub_scale * codes[i]);
+    const int code = block.sub_scales[i / 16] * block.codes[i];
+    const float value = block.scale * static_cast<float>(code);
+    const float minimum = block.minimum * static_cast<float>(block.sub_minima[i / 16]);
+    out[i] = info.minimum ? value - minimum : value;
   }
 }
 
-template <class Convert>
-void ForEach(const std::byte* src, size_t block_bytes, size_t count, const Convert& convert) {
-  for (size_t i = 0; i < count; ++i) convert(src + i * block_bytes, i);
+template <class Widen>
+void Widen16(const std::byte* src, size_t cols, float* out, const Widen& widen) {
+  for (size_t i = 0; i < cols; ++i) {
+    uint16_t bits;
+    std::memcpy(&bits, src + 2 * i, 2);
+    out[i] = widen(bits);
+  }
 }
 
 }  // namespace
 
-// 128 low-nibble bytes, then 64 bytes of four 2-bit high parts; each half of the block owns half of
-// both.
-void UnpackQ6K(const std::byte* block, int8_t* codes) {
-  for (size_t half = 0; half < 2; ++half) {
-    const std::byte* low = block + 64 * half;
-    const std::byte* high = block + 128 + 32 * half;
-    int8_t* out = codes + 128 * half;
-    for (size_t i = 0; i < 32; ++i) {
-      const int low0 = Read<uint8_t>(low + i);
-      const int low1 = Read<uint8_t>(low + 32 + i);
-      const int top = Read<uint8_t>(high + i);
-      out[i] = static_cast<int8_t>(((low0 & 15) | (top & 3) << 4) - 32);
-      out[i + 32] = static_cast<int8_t>(((low1 & 15) | (top >> 2 & 3) << 4) - 32);
-      out[i + 64] = static_cast<int8_t>((low0 >> 4 | (top >> 4 & 3) << 4) - 32);
-      out[i + 96] = static_cast<int8_t>((low1 >> 4 | (top >> 6 & 3) << 4) - 32);
-    }
-  }
-}
-
 void DequantizeRow(DType type, const std::byte* src, size_t cols, float* out) {
-  switch (type) {
-    case DType::kF32:
-      std::memcpy(out, src, cols * sizeof(float));
-      return;
-    case DType::kF16:
-      return ForEach(src, 2, cols, [&](const std::byte* at, size_t i) {
-        out[i] = HalfToFloat(Read<uint16_t>(at));
-      });
-    case DType::kBF16:
-      return ForEach(src, 2, cols, [&](const std::byte* at, size_t i) {
-        out[i] = Bf16ToFloat(Read<uint16_t>(at));
-      });
-    case DType::kQ8_0:
-      return ForEach(src, 34, cols / 32,
-                     [&](const std::byte* at, size_t i) { DequantizeQ8(at, out + 32 * i); });
-    case DType::kQ4_0:
-      return ForEach(src, 18, cols / 32,
-                     [&](const std::byte* at, size_t i) { DequantizeQ4(at, out + 32 * i); });
-    case DType::kQ6_K:
-      return ForEach(src, 210, cols / 256,
-                     [&](const std::byte* at, size_t i) { DequantizeQ6K(at, out + 256 * i); });
+  const DTypeInfo& info = Info(type);
+  if (info.quantised) {
+    const auto dequantize = info.block_values == 32 ? Dequantize32 : Dequantize256;
+    for (size_t k = 0; k < cols; k += info.block_values, src += info.block_bytes) {
+      dequantize(info, src, out + k);
+    }
+  } else if (type == DType::kF32) {
+    std::memcpy(out, src, cols * sizeof(float));
+  } else if (type == DType::kF16) {
+    Widen16(src, cols, out, HalfToFloat);
+  } else {
+    Widen16(src, cols, out, Bf16ToFloat);
   }
 }
 

@@ -1,11 +1,13 @@
-// The values that GGUF bytes stand for: the one definition of dequantisation. A value is the exact
-// product below, rounded once to binary32 (only Q6_K can need that rounding):
-//   F32, F16, BF16   the number itself
-//   Q8_0             scale * code                       code -128..127
-//   Q4_0             scale * (code - 8)                 code 0..15
-//   Q6_K             scale * (sub_scale * (code - 32))  code 0..63, sub_scale -128..127 per 16
-//   values
-// Block formats: tensor/README.md. Reading is by bytes: `src` needs no alignment.
+// The values that GGUF bytes stand for: the one definition of dequantisation (rule 12). A value is the
+// exact expression below, rounded once to binary32 (only Q6_K and the types with a minimum can need
+// that rounding):
+//   F32, F16, BF16                   the number itself
+//   Q8_0, Q4_0, Q5_0, IQ4_NL, MXFP4  scale * code
+//   Q4_1, Q5_1                       scale * code + minimum
+//   Q3_K, Q6_K, IQ4_XS               scale * (sub_scale * code)
+//   Q2_K, Q4_K, Q5_K                 scale * (sub_scale * code) - minimum * sub_minimum
+// Codes and scales: tensor/blocks.h, tensor/README.md. The values are llama.cpp's bit for bit, but that
+// MXFP4 blocks with scales below 2^-24 are zero and zeros of super-blocks may have the other sign.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +17,8 @@
 
 namespace exo::tensor {
 
-// Writes the `cols` values of one row. Shapes: src RowBytes(type, cols) bytes, out [cols].
+// Writes the `cols` values of one row. Shapes: src RowBytes(type, cols) bytes, of any alignment;
+// out [cols].
 void DequantizeRow(DType type, const std::byte* src, size_t cols, float* out);
-
-// The integer codes of one Q6_K block of 210 bytes, zero point removed (-32..31).
-void UnpackQ6K(const std::byte* block, int8_t* codes /* [256] */);
-
-inline constexpr size_t kQ6KScalesOffset = 192;  // int8 [16] sub-block scales
-inline constexpr size_t kQ6KScaleOffset = 208;   // f16 scale of the block
 
 }  // namespace exo::tensor

@@ -8,13 +8,23 @@
 namespace exo::tensor {
 namespace {
 
-constexpr std::array<DTypeInfo, 6> kTypes = {{
+constexpr std::array<DTypeInfo, 16> kTypes = {{
     {DType::kF32, "F32", 1, 4, false},
     {DType::kF16, "F16", 1, 2, false},
     {DType::kQ4_0, "Q4_0", 32, 18, true},
+    {DType::kQ4_1, "Q4_1", 32, 20, true, true},
+    {DType::kQ5_0, "Q5_0", 32, 22, true},
+    {DType::kQ5_1, "Q5_1", 32, 24, true, true},
     {DType::kQ8_0, "Q8_0", 32, 34, true},
+    {DType::kQ2_K, "Q2_K", 256, 84, true, true},
+    {DType::kQ3_K, "Q3_K", 256, 110, true},
+    {DType::kQ4_K, "Q4_K", 256, 144, true, true},
+    {DType::kQ5_K, "Q5_K", 256, 176, true, true},
     {DType::kQ6_K, "Q6_K", 256, 210, true},
+    {DType::kIQ4_NL, "IQ4_NL", 32, 18, true},
+    {DType::kIQ4_XS, "IQ4_XS", 256, 136, true},
     {DType::kBF16, "BF16", 1, 2, false},
+    {DType::kMXFP4, "MXFP4", 32, 17, true},
 }};
 
 // GGUF's tensor types by number; gaps are types that were removed from the format.
@@ -31,6 +41,10 @@ std::optional<DTypeInfo> FindDType(uint32_t gguf_type) {
     if (static_cast<uint32_t>(info.type) == gguf_type) return info;
   }
   return std::nullopt;
+}
+
+std::span<const DTypeInfo> AllTypes() {
+  return kTypes;
 }
 
 const DTypeInfo& Info(DType type) {

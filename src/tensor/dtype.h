@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/result.h"
@@ -16,9 +17,19 @@ enum class DType : uint32_t {
   kF32 = 0,
   kF16 = 1,
   kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
   kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
   kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
   kBF16 = 30,
+  kMXFP4 = 39,
 };
 
 struct DTypeInfo {
@@ -27,7 +38,11 @@ struct DTypeInfo {
   uint32_t block_values;   // weights in a block: 1, 32 or 256
   uint32_t block_bytes;    // bytes of a block in the file
   bool quantised;          // integer codes: products use quantised activations
+  bool minimum = false;    // values have a minimum beside their scale (tensor/blocks.h)
 };
+
+// Every type this build computes with, in the order of GGUF's numbers.
+std::span<const DTypeInfo> AllTypes();
 
 // The type with GGUF's number, or nothing when this build cannot compute with it.
 std::optional<DTypeInfo> FindDType(uint32_t gguf_type);

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity.
+"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity; and the block formats.
 
     /usr/bin/python3 tests/peer/peer_test.py --exo build/release/exo [test ...]
 
@@ -74,16 +74,21 @@ TEXTS = [
 ]
 
 
+def platform_name():
+    """The package of llama.cpp's libraries for this machine, without its scope."""
+    cpu = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}.get(platform.machine())
+    if platform.system() != "Linux" or cpu is None:
+        raise lib.Skip("no package of llama.cpp is known for this machine")
+    return cpu
+
+
 @functools.cache
 def package():
     """The folder that has node_modules/node-llama-cpp of the wanted version."""
     for tool in ("node", "npm"):
         if shutil.which(tool) is None:
             raise lib.Skip(f"{tool} is not installed")
-    cpu = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}.get(platform.machine())
-    if platform.system() != "Linux" or cpu is None:
-        raise lib.Skip("no package of llama.cpp is known for this machine")
-    names = ["node-llama-cpp", f"@node-llama-cpp/{cpu}"]
+    names = ["node-llama-cpp", f"@node-llama-cpp/{platform_name()}"]
 
     def installed(name):
         try:
@@ -201,6 +206,17 @@ def stories():
     return [s.strip() for s in path.read_text().split("<|endoftext|>") if s.strip()][:4]
 
 
+def formats(exo):
+    """Every block format dequantised by both: built with the tests, beside exo."""
+    tool = pathlib.Path(exo).resolve().parent / "tests" / "ggml_blocks"
+    if not tool.exists():
+        raise lib.Skip(f"{tool} is absent: build the target ggml_blocks")
+    folder = package() / "node_modules" / "@node-llama-cpp" / platform_name() / "bins" / platform_name()
+    run = subprocess.run([tool, folder / "libggml-base.so"], capture_output=True, text=True, timeout=600)
+    print("".join(f"  {line}\n" for line in run.stdout.splitlines()), end="")
+    assert run.returncode == 0, run.stderr
+
+
 def tiny_greedy(exo):
     package()
     # Twenty prompts of a trained model: far more than this many tokens have a clear margin.
@@ -228,4 +244,4 @@ def stories_q8_0(exo):
 
 
 if __name__ == "__main__":
-    lib.main([tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0])
+    lib.main([formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0])

@@ -1,7 +1,10 @@
 // Byte products by sdot: four products per row added to its int32 in one instruction, the
 // activations' four codes picked from a register by lane.
+#include <utility>
+
 #include "kernels/arm/parts.h"
 #include "kernels/arm/simd_neon.h"
+#include "tensor/code_tables.h"
 
 namespace exo::kernels::panel {
 namespace {

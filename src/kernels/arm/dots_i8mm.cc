@@ -1,8 +1,11 @@
 // Byte products by smmla, twice the products of sdot per instruction: [2 rows][8 k] times
 // [2 tokens][8 k] gives four int32. Two groups of [4 rows][4 k] interleaved by rows are two such
 // operands; a last odd token goes through sdot.
+#include <utility>
+
 #include "kernels/arm/parts.h"
 #include "kernels/arm/simd_neon.h"
+#include "tensor/code_tables.h"
 
 namespace exo::kernels::panel {
 namespace {

@@ -1,7 +1,10 @@
 // Byte products of Armv8.0: smull and smlal multiply into int16, which holds as many products as
 // the weights' magnitude allows; then pairs are widened and added to int32.
+#include <utility>
+
 #include "kernels/arm/parts.h"
 #include "kernels/arm/simd_neon.h"
+#include "tensor/code_tables.h"
 
 namespace exo::kernels::panel {
 namespace {

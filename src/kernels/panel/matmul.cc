@@ -24,8 +24,28 @@ Format FormatOf(tensor::DType type) {
       return kFormatQ8;
     case tensor::DType::kQ4_0:
       return kFormatQ4;
+    case tensor::DType::kQ4_1:
+      return kFormatQ41;
+    case tensor::DType::kQ5_0:
+      return kFormatQ50;
+    case tensor::DType::kQ5_1:
+      return kFormatQ51;
+    case tensor::DType::kIQ4_NL:
+      return kFormatIq4Nl;
+    case tensor::DType::kMXFP4:
+      return kFormatMxfp4;
+    case tensor::DType::kQ2_K:
+      return kFormatQ2K;
+    case tensor::DType::kQ3_K:
+      return kFormatQ3K;
+    case tensor::DType::kQ4_K:
+      return kFormatQ4K;
+    case tensor::DType::kQ5_K:
+      return kFormatQ5K;
     case tensor::DType::kQ6_K:
       return kFormatQ6K;
+    case tensor::DType::kIQ4_XS:
+      return kFormatIq4Xs;
   }
   return kFormatF32;
 }

@@ -35,7 +35,25 @@ template <int...>
 struct Widths {};
 using AllWidths = Widths<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16>;
 
-enum Format { kFormatF32, kFormatF16, kFormatBF16, kFormatQ8, kFormatQ4, kFormatQ6K, kFormats };
+enum Format {
+  kFormatF32,
+  kFormatF16,
+  kFormatBF16,
+  kFormatQ8,
+  kFormatQ4,
+  kFormatQ41,
+  kFormatQ50,
+  kFormatQ51,
+  kFormatIq4Nl,
+  kFormatMxfp4,
+  kFormatQ2K,
+  kFormatQ3K,
+  kFormatQ4K,
+  kFormatQ5K,
+  kFormatQ6K,
+  kFormatIq4Xs,
+  kFormats
+};
 
 // One token's part of a tile: `lane` of `width` tokens. gain null: no normalisation.
 struct PrepareJob {
@@ -85,11 +103,13 @@ size_t AttentionTokens(size_t positions, size_t group);
 size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim);
 
 // The parts of a table, one per file.
-void FillAvx2Dots(Ops& ops);
+void FillAvx2Dots32(Ops& ops);
+void FillAvx2Dots256(Ops& ops);
 void FillAvx2Floats(Ops& ops);
 void FillAvx2Rows(Ops& ops);
 void FillAvx2Attention(Ops& ops);
-void FillAvx512Dots(Ops& ops);
+void FillAvx512Dots32(Ops& ops);
+void FillAvx512Dots256(Ops& ops);
 void FillAvx512Floats(Ops& ops);
 void FillAvx512Rows(Ops& ops);
 void FillAvx512Attention(Ops& ops);

@@ -4,18 +4,13 @@
 
 #include "base/check.h"
 #include "kernels/reference/tree.h"
-#include "tensor/dequantize.h"
+#include "tensor/blocks.h"
 #include "tensor/float16.h"
 
 namespace exo::kernels::reference {
 namespace {
 
 constexpr size_t kLeaf = 128;
-
-float HalfAt(const std::byte* at) {
-  return tensor::HalfToFloat(
-      static_cast<uint16_t>(static_cast<uint16_t>(at[0]) | static_cast<uint16_t>(at[1]) << 8));
-}
 
 // A block's contribution. `sum` is exact; the conversion rounds to nearest even (only Q6_K sums
 // with extreme sub-scales pass 2^24).
@@ -24,17 +19,37 @@ float Contribution(float weight_scale, float x_scale, int32_t sum) {
   return scale * static_cast<float>(sum);
 }
 
-// Code i of a block of 32, zero point removed.
-int Code(tensor::DType type, const std::byte* block, size_t i) {
-  if (type == tensor::DType::kQ8_0) return static_cast<int8_t>(block[2 + i]);
-  const int byte = static_cast<int>(block[2 + i % 16]);
-  return (i < 16 ? byte & 15 : byte >> 4) - 8;
+// p, or p - t for types with a minimum.
+float WithMinimum(bool minimum, float p, float weight_minimum, float x_scale, int32_t sum) {
+  if (!minimum) return p;
+  const float t = Contribution(weight_minimum, x_scale, sum);
+  return p - t;
 }
 
-float Block32(tensor::DType type, const std::byte* block, const int8_t* codes, float x_scale) {
-  int32_t sum = 0;
-  for (size_t i = 0; i < 32; ++i) sum += Code(type, block, i) * codes[i];
-  return Contribution(HalfAt(block), x_scale, sum);
+// The stored minimum of a 32-block is added to its values, so its integer is -sum.
+float Contribution32(const tensor::DTypeInfo& type, const std::byte* at, const int8_t* codes,
+                     float x_scale) {
+  const tensor::Block32 block = tensor::ReadBlock32(type.type, at);
+  int32_t dot = 0, sum = 0;
+  for (size_t i = 0; i < 32; ++i) {
+    dot += block.codes[i] * codes[i];
+    sum += codes[i];
+  }
+  const float p = Contribution(block.scale, x_scale, dot);
+  return WithMinimum(type.minimum, p, block.minimum, x_scale, -sum);
+}
+
+// Half `half` (128 values) of a super-block.
+float Contribution128(const tensor::DTypeInfo& type, const tensor::Block256& block, size_t half,
+                      const int8_t* codes, float x_scale) {
+  int32_t dot = 0, sum = 0;
+  for (size_t i = 0; i < kLeaf; ++i) {
+    const size_t k = half * kLeaf + i;
+    dot += block.sub_scales[k / 16] * block.codes[k] * codes[i];
+    sum += block.sub_minima[k / 16] * codes[i];
+  }
+  const float p = Contribution(block.scale, x_scale, dot);
+  return WithMinimum(type.minimum, p, block.minimum, x_scale, sum);
 }
 
 template <class Type>
@@ -55,12 +70,12 @@ float WeightAt(tensor::DType type, const std::byte* row, size_t k) {
 float DotQ8x32(tensor::DType type, const std::byte* row, const int8_t* codes, const float* scales,
                size_t cols) {
   const size_t blocks = cols / 32;
-  const size_t block_bytes = tensor::Info(type).block_bytes;
+  const tensor::DTypeInfo& info = tensor::Info(type);
   const auto leaf = [&](size_t index) {
     const size_t first = index * (kLeaf / 32);
     const size_t end = std::min(first + kLeaf / 32, blocks);
     const auto block = [&](size_t b) {
-      return Block32(type, row + b * block_bytes, codes + 32 * b, scales[b]);
+      return Contribution32(info, row + b * info.block_bytes, codes + 32 * b, scales[b]);
     };
     float sum = block(first);
     for (size_t b = first + 1; b < end; ++b) sum = sum + block(b);
@@ -69,18 +84,12 @@ float DotQ8x32(tensor::DType type, const std::byte* row, const int8_t* codes, co
   return TreeSum(leaf, 0, (cols + kLeaf - 1) / kLeaf);
 }
 
-float DotQ6K(const std::byte* row, const int8_t* codes, const float* scales, size_t cols) {
+float DotQ8x128(tensor::DType type, const std::byte* row, const int8_t* codes, const float* scales,
+                size_t cols) {
+  const tensor::DTypeInfo& info = tensor::Info(type);
   const auto leaf = [&](size_t index) {
-    const std::byte* block = row + index / 2 * 210;
-    int8_t weights[256];
-    tensor::UnpackQ6K(block, weights);
-    int32_t sum = 0;
-    for (size_t i = 0; i < kLeaf; ++i) {
-      const size_t k = index % 2 * kLeaf + i;
-      const int sub_scale = static_cast<int8_t>(block[tensor::kQ6KScalesOffset + k / 16]);
-      sum += sub_scale * weights[k] * codes[index * kLeaf + i];
-    }
-    return Contribution(HalfAt(block + tensor::kQ6KScaleOffset), scales[index], sum);
+    const auto block = tensor::ReadBlock256(type, row + index / 2 * info.block_bytes);
+    return Contribution128(info, block, index % 2, codes + index * kLeaf, scales[index]);
   };
   return TreeSum(leaf, 0, cols / kLeaf);
 }

@@ -8,11 +8,12 @@
 
 namespace exo::kernels::reference {
 
-// row: GGUF bytes of `cols` weights of type Q8_0 or Q4_0; codes [cols], scales [cols / 32].
+// row: GGUF bytes of `cols` weights of a type with blocks of 32; codes [cols], scales [cols / 32].
 float DotQ8x32(tensor::DType type, const std::byte* row, const int8_t* codes, const float* scales,
                size_t cols);
-// row: Q6_K; codes [cols], scales [cols / 128].
-float DotQ6K(const std::byte* row, const int8_t* codes, const float* scales, size_t cols);
+// row: a type with super-blocks of 256; codes [cols], scales [cols / 128].
+float DotQ8x128(tensor::DType type, const std::byte* row, const int8_t* codes, const float* scales,
+                size_t cols);
 // row: F32, F16 or BF16; x [cols], flushed.
 float DotFloat(tensor::DType type, const std::byte* row, const float* x, size_t cols);
 

@@ -186,8 +186,9 @@ class ReferenceKernels final : public Kernels {
     }
     const auto* codes = reinterpret_cast<const int8_t*>(token);
     const auto* scales = reinterpret_cast<const float*>(token + RoundUp64(w.cols));
-    if (w.type == DType::kQ6_K) return reference::DotQ6K(row, codes, scales, w.cols);
-    return reference::DotQ8x32(w.type, row, codes, scales, w.cols);
+    const bool super = KindFor(w.type) == ActivationKind::kQ8x128;
+    const auto dot = super ? reference::DotQ8x128 : reference::DotQ8x32;
+    return dot(w.type, row, codes, scales, w.cols);
   }
 };
 

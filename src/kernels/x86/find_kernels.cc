@@ -13,7 +13,7 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
-Ops MakeOps(void (*const (&fill)[4])(Ops&)) {
+Ops MakeOps(void (*const (&fill)[5])(Ops&)) {
   Ops ops;
   for (const auto part : fill) part(ops);
   return ops;
@@ -24,12 +24,12 @@ Ops MakeOps(void (*const (&fill)[4])(Ops&)) {
 const Kernels* FindKernels(Isa isa) {
   if (isa == Isa::kAvx512 && HasAvx512()) {
     static const auto kernels = MakePanelKernels(
-        isa, MakeOps({FillAvx512Dots, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention}));
+        isa, MakeOps({FillAvx512Dots32, FillAvx512Dots256, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention}));
     return kernels.get();
   }
   if (isa == Isa::kAvx2 && HasAvx2()) {
     static const auto kernels =
-        MakePanelKernels(isa, MakeOps({FillAvx2Dots, FillAvx2Floats, FillAvx2Rows, FillAvx2Attention}));
+        MakePanelKernels(isa, MakeOps({FillAvx2Dots32, FillAvx2Dots256, FillAvx2Floats, FillAvx2Rows, FillAvx2Attention}));
     return kernels.get();
   }
   return nullptr;
