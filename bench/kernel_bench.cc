@@ -237,7 +237,8 @@ void RegisterSet(const Kernels* k) {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   exo::kernels::Register("read", exo::kernels::Read);
-  for (const auto isa : {exo::kernels::Isa::kAvx512, exo::kernels::Isa::kAvx2}) {
+  for (const auto isa : exo::kernels::kIsas) {
+    if (isa == exo::kernels::Isa::kReference) continue;
     if (const auto set = exo::kernels::KernelsFor(isa)) exo::kernels::RegisterSet(*set);
   }
   benchmark::RunSpecifiedBenchmarks();

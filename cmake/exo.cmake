@@ -1,5 +1,6 @@
 # Build rules shared by every module. Flags that are part of the arithmetic (docs/arithmetic.md):
-# -ffp-contract=off on every file; ISA flags only on files named *_avx2.cc or *_avx512.cc.
+# -ffp-contract=off on every file; ISA flags only on files named *_avx2.cc, *_avx512.cc, *_dotprod.cc
+# or *_i8mm.cc.
 
 find_program(CCACHE ccache)
 if(CCACHE)
@@ -21,6 +22,8 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 set(EXO_AVX2_FLAGS -mavx2 -mf16c -mbmi2)
 set(EXO_AVX512_FLAGS -mavx2 -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
                      -mprefer-vector-width=512)
+set(EXO_DOTPROD_FLAGS -march=armv8.2-a+dotprod)
+set(EXO_I8MM_FLAGS -march=armv8.2-a+dotprod+i8mm)
 
 function(exo_target_options target)
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
@@ -59,6 +62,10 @@ function(exo_module name)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_AVX2_FLAGS}")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_AVX512_FLAGS}")
+    elseif(source MATCHES "_dotprod\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_DOTPROD_FLAGS}")
+    elseif(source MATCHES "_i8mm\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_I8MM_FLAGS}")
     endif()
   endforeach()
   if("FLATBUFFERS" IN_LIST M_DEPS)

@@ -92,7 +92,7 @@ TEST(GoldenTest, LogitsHaveTheRecordedBitsOnEveryInstructionSet) {
   EXO_NEED_SHARED("data/models/stories260K");
   Golden expected = ReadGolden();
   const bool update = std::getenv("EXO_UPDATE_GOLDEN") != nullptr;
-  for (const kernels::Isa isa : {kernels::Isa::kReference, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+  for (const kernels::Isa isa : kernels::kIsas) {
     const auto kernels = kernels::KernelsFor(isa);
     if (!kernels) continue;
     Golden got;

@@ -152,7 +152,7 @@ TEST_P(ExactnessTest, SameBitsForEveryDivisionOfTheWork) {
       {.threads = 2, .chunk = 16, .cuts = {0, 1, 4}},
       {.cuts = {1, 2, 3, 4}},
   };
-  for (const kernels::Isa isa : {kernels::Isa::kReference, kernels::Isa::kAvx2, kernels::Isa::kAvx512}) {
+  for (const kernels::Isa isa : kernels::kIsas) {
     if (!kernels::KernelsFor(isa)) continue;
     for (Division division : divisions) {
       division.isa = isa;

@@ -1,4 +1,6 @@
 // Which kernel set this machine uses.
+#include <string>
+
 #include "kernels/kernels.h"
 #include "kernels/panel/panel_kernels.h"
 
@@ -12,6 +14,12 @@ std::string_view IsaName(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kNeon:
+      return "neon";
+    case Isa::kNeonDotprod:
+      return "neon-dotprod";
+    case Isa::kNeonI8mm:
+      return "neon-i8mm";
   }
   return "?";
 }
@@ -35,14 +43,14 @@ Result<const Kernels*> KernelsFor(Isa isa) {
 }
 
 Result<const Kernels*> ChooseKernels(std::string_view forced) {
-  constexpr Isa kBestFirst[] = {Isa::kAvx512, Isa::kAvx2, Isa::kReference};
-  for (const Isa isa : kBestFirst) {
+  std::string names;
+  for (const Isa isa : kIsas) {
     if (forced == IsaName(isa)) return KernelsFor(isa);
+    names += (names.empty() ? "" : ", ") + std::string(IsaName(isa));
     if (!forced.empty()) continue;
     if (const auto set = KernelsFor(isa)) return set;
   }
-  return Fail(ErrorCode::kInvalid, "no kernel set is called '{}': use reference, avx2 or avx512",
-              forced);
+  return Fail(ErrorCode::kInvalid, "no kernel set is called '{}': use one of {}", forced, names);
 }
 
 }  // namespace exo::kernels

@@ -16,8 +16,11 @@
 
 namespace exo::kernels {
 
-enum class Isa { kReference, kAvx2, kAvx512 };
-std::string_view IsaName(Isa isa);  // "reference", "avx2", "avx512"
+enum class Isa { kReference, kAvx2, kAvx512, kNeon, kNeonDotprod, kNeonI8mm };
+inline constexpr Isa kIsas[] = {Isa::kAvx512,      Isa::kAvx2, Isa::kNeonI8mm,
+                                Isa::kNeonDotprod, Isa::kNeon, Isa::kReference};  // best first
+// "reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"
+std::string_view IsaName(Isa isa);
 
 // Rows of a weight matrix that are interleaved, so that one vector lane owns one output row.
 inline constexpr size_t kPanelRows = 16;
@@ -133,7 +136,7 @@ class Kernels {
 const Kernels& Reference();
 // The set for an instruction set. Errors: kUnsupported when this machine or build lacks it.
 Result<const Kernels*> KernelsFor(Isa isa);
-// The best set this machine has, or the one forced by name ("reference", "avx2", "avx512"; empty: best).
+// The best set this machine has, or the one forced by its IsaName (empty: best).
 // Errors: kInvalid for another name, kUnsupported as above.
 Result<const Kernels*> ChooseKernels(std::string_view forced);
 

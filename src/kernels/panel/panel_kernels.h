@@ -12,7 +12,7 @@ namespace exo::kernels::panel {
 std::unique_ptr<const Kernels> MakePanelKernels(Isa isa, const Ops& ops);
 
 // The set for an instruction set, or null when this machine or build lacks it. Defined by the folder of
-// the processor that is built for (x86, none).
+// the processor that is built for (x86, arm, none).
 const Kernels* FindKernels(Isa isa);
 
 }  // namespace exo::kernels::panel

@@ -153,12 +153,6 @@ TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
   EXPECT_EQ(out[0], 3.0f);
 }
 
-TEST(DispatchTest, NamesAndErrors) {
-  EXPECT_EQ(ChooseKernels("reference").value(), &Reference());
-  EXPECT_EQ(ChooseKernels("sse9").error().code, ErrorCode::kInvalid);
-  EXPECT_TRUE(ChooseKernels("").has_value());
-}
-
 TEST(NumericsTest, IdIsStable) {
   EXPECT_EQ(ComputeNumericsId(Reference()), ComputeNumericsId(Reference()));
 }

@@ -95,6 +95,9 @@ EXO_INLINE V Negate(V x) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_xor_ps(x.a, sign), _mm256_xor_ps(x.b, sign)};
 }
+EXO_INLINE float SquareRoot(float x) {
+  return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+}
 
 EXO_INLINE V IfLess(V x, V y, V yes, V no) {
   return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
@@ -188,6 +191,11 @@ EXO_INLINE void Deinterleave(const float* p, V& even, V& odd) {
 EXO_INLINE void Interleave(float* p, V even, V odd) {
   JoinPairs(p, even.a, odd.a);
   JoinPairs(p + 16, even.b, odd.b);
+}
+
+// Into the second cache; an address beyond the memory is allowed.
+EXO_INLINE void PrefetchFar(const uint8_t* at) {
+  _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
 }
 
 }  // namespace

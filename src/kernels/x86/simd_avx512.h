@@ -1,5 +1,6 @@
 // Sixteen binary32 lanes as one AVX-512 register: the vocabulary of rows.inc, attention.inc and
-// float_tiles.inc. simd_avx2.h offers the same with two registers. No operation here rounds twice.
+// float_tiles.inc. simd_avx2.h offers the same with two registers, arm/simd_neon.h with four. No
+// operation here rounds twice.
 #pragma once
 
 #include <immintrin.h>
@@ -77,6 +78,9 @@ EXO_INLINE V Max(V a, V b) {
 EXO_INLINE V Negate(V a) {
   return _mm512_xor_ps(a, Set(-0.0f));
 }
+EXO_INLINE float SquareRoot(float x) {
+  return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+}
 
 // condition ? yes : no, lane by lane; comparisons with NaN are false.
 EXO_INLINE V IfLess(V a, V b, V yes, V no) {
@@ -143,6 +147,11 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
   const Vi high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
   Store(p, _mm512_permutex2var_ps(even, low, odd));
   Store(p + 16, _mm512_permutex2var_ps(even, high, odd));
+}
+
+// Into the second cache; an address beyond the memory is allowed.
+EXO_INLINE void PrefetchFar(const uint8_t* at) {
+  _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
 }
 
 }  // namespace

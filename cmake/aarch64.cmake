@@ -1,0 +1,17 @@
+# Toolchain: 64-bit Arm Linux from another machine, with clang and the libraries that `tools/sysroot` puts into
+# build/sysroot-arm64. tools/test-more runs the programs under qemu.
+get_filename_component(EXO_SYSROOT ${CMAKE_CURRENT_LIST_DIR}/../build/sysroot-arm64 ABSOLUTE)
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_SYSROOT ${EXO_SYSROOT})
+set(CMAKE_CXX_COMPILER clang++-19)
+set(CMAKE_CXX_COMPILER_TARGET aarch64-linux-gnu)
+set(CMAKE_EXE_LINKER_FLAGS_INIT -fuse-ld=lld)
+set(CMAKE_FIND_ROOT_PATH ${EXO_SYSROOT})
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64 -L ${EXO_SYSROOT})
+set(ENV{PKG_CONFIG_SYSROOT_DIR} ${EXO_SYSROOT})
+set(ENV{PKG_CONFIG_LIBDIR} ${EXO_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig:${EXO_SYSROOT}/usr/share/pkgconfig)
