@@ -54,12 +54,25 @@ struct Activations {
   const std::byte* data = nullptr;
 };
 
-enum class KvType : uint8_t { kF16 = 0, kF32 = 1 };
-std::string_view KvTypeName(KvType type);  // "f16", "f32"
+// Part of a plan's bytes (wire::Plan::kv_type): numbers never change.
+enum class KvType : uint8_t { kF16 = 0, kF32 = 1, kQ8_0 = 2 };
+inline constexpr size_t kKvTypes = 3;
+inline constexpr size_t kKvBlock = 32;     // values that share a scale in a q8_0 cache
+std::string_view KvTypeName(KvType type);  // "f16", "f32", "q8_0"
+// Errors: kInvalid for another name.
+Result<KvType> KvTypeNamed(std::string_view name);
+// The type a cache really has: q8_0 needs heads of whole blocks, others keep f16.
+KvType KvTypeFor(KvType wanted, size_t head_dim);
+// Bytes of the keys, and as many of the values, of kKvTile positions of one head.
+size_t KvTileBytes(KvType type, size_t head_dim);
 
-// The keys and values of one sequence, one layer and one KV head. Capacity is a multiple of kKvTile.
-//   K: [capacity / 16][head_dim][16]   16 positions side by side
-//   V: [capacity][head_dim]
+// The keys and values of one sequence, one layer and one KV head, in tiles of 16 positions. Capacity
+// is a multiple of kKvTile.
+//   f16, f32:  K [tile][head_dim][16]   16 positions side by side
+//              V [tile][16][head_dim]
+//   q8_0:      int8 codes, then an f16 scale for 32 of a position's values
+//              K [tile] of { codes [head_dim / 4][16][4], scales [head_dim / 32][16] }
+//              V [tile] of { codes [16][head_dim], scales [head_dim / 32][16] }
 struct KvHead {
   KvType type = KvType::kF16;
   size_t head_dim = 0;
@@ -131,7 +144,7 @@ class Kernels {
                     size_t rotary_dim, float* x) const = 0;
 
   // --- attention -------------------------------------------------------------------------------
-  // Stores one position's key and value [head_dim] (narrowed to nearest even for f16).
+  // Stores one position's key and value [head_dim]: narrowed to nearest even (f16), quantised (q8_0).
   virtual void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const = 0;
   // Attention for one KV head. q [tokens][group][head_dim] with row stride `q_stride` between tokens
   // (the heads of a group stand side by side); out likewise. A window costs what its positions cost.

@@ -129,7 +129,7 @@ void Rows(const Kernels& kernels, Recorder& record) {
 
 void Attend(const Kernels& kernels, KvType type, Recorder& record) {
   constexpr size_t kPositions = 600, kCapacity = 608, kDim = 64, kGroup = 3;
-  const size_t bytes = kCapacity * kDim * (type == KvType::kF16 ? 2 : 4);
+  const size_t bytes = kCapacity / kKvTile * KvTileBytes(type, kDim);
   auto k = Buffer(bytes);
   auto v = Buffer(bytes);
   const KvHead kv{type, kDim, Data(k), Data(v)};
@@ -165,6 +165,7 @@ NumericsId ComputeNumericsId(const Kernels& kernels) {
   Rows(kernels, record);
   Attend(kernels, KvType::kF16, record);
   Attend(kernels, KvType::kF32, record);
+  Attend(kernels, KvType::kQ8_0, record);
   return NumericsId{record.Finish().bytes};
 }
 
