@@ -159,7 +159,7 @@ void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, 
             size_t positions, size_t tokens) {
   SetFloatMode();
   constexpr size_t kHeads = 8;
-  const size_t bytes = positions * dim * (type == KvType::kF16 ? 2 : 4);
+  const size_t bytes = positions / kKvTile * KvTileBytes(type, dim);
   Memory cache(2 * kHeads * bytes);
   const auto x = Values(positions * dim, 5);
   KvHead heads[kHeads];
@@ -174,8 +174,9 @@ void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, 
   std::vector<float> out(tokens * stride);
   for (auto _ : state) {
     for (const KvHead& head : heads) {
-      k->Attention(head, q.data(), stride, positions - tokens, tokens, group, 0.125f,
-                   scratch.data(), out.data(), stride);
+      k->Attention(head,
+                   {.first = positions - tokens, .tokens = tokens, .group = group, .scale = 0.125f},
+                   q.data(), stride, scratch.data(), out.data(), stride);
     }
   }
   const double pairs = static_cast<double>(tokens * (2 * positions - tokens + 1)) / 2;
@@ -217,7 +218,7 @@ void RegisterSet(const Kernels* k) {
              [=](benchmark::State& s) { Preparation(s, k, ActivationKind::kFloat, norm); });
   }
   Register("silu_mul/" + isa, [=](benchmark::State& s) { Silu(s, k); });
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+  for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
     for (const size_t dim : {64, 128}) {
       for (const size_t positions : {4096, 16384}) {
         const std::string name = "/" + std::string(KvTypeName(type)) + "/" + isa + "/dim" +

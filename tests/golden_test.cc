@@ -64,7 +64,7 @@ void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
   ASSERT_TRUE(file) << file.error().message;
   const auto& manifest = (*file)->manifest();
   const auto source = (*file)->MakeSource();
-  for (const kernels::KvType kv : {kernels::KvType::kF16, kernels::KvType::kF32}) {
+  for (const kernels::KvType kv : {kernels::KvType::kF16, kernels::KvType::kF32, kernels::KvType::kQ8_0}) {
     auto model = engine::LocalModel::Load(*backend, manifest.config(), manifest.tensors(), *source,
                                           {.kv_type = kv, .chunk = 64});
     ASSERT_TRUE(model) << model.error().message;

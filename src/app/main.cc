@@ -144,13 +144,8 @@ struct Commands {
   }
 
   void AddMeasures() {
-    const auto kv_type = [this]() -> Result<kernels::KvType> {
-      if (kv == "f16") return kernels::KvType::kF16;
-      if (kv == "f32") return kernels::KvType::kF32;
-      return Fail(ErrorCode::kInvalid, "--kv {} is not f16 or f32", kv);
-    };
-    CLI::App* b = Add("bench", "measure prompt and decode speed, load time and memory", [this, kv_type]() -> Result<void> {
-      bench.kv = TRY(kv_type());
+    CLI::App* b = Add("bench", "measure prompt and decode speed, load time and memory", [this]() -> Result<void> {
+      bench.kv = TRY(kernels::KvTypeNamed(kv));
       return bench.nodes > 0 ? RunClusterBench(bench) : RunBench(bench);
     });
     b->add_option("--model", bench.model, "name or path of a GGUF file")->required();
@@ -162,11 +157,11 @@ struct Commands {
     b->add_option("--runs", bench.runs, "repetitions; medians are printed (3)");
     b->add_option("--chunk", bench.chunk, "prompt tokens of one step (256)")->check(CLI::Range(1, 8192));
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine");
-    b->add_option("--kv", kv, "type of the KV cache: f16 or f32");
+    b->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
     b->add_flag("--json", bench.json);
 
-    CLI::App* l = Add("logits", "write the logits of each position of a prompt", [this, kv_type]() -> Result<void> {
-      logits.kv = TRY(kv_type());
+    CLI::App* l = Add("logits", "write the logits of each position of a prompt", [this]() -> Result<void> {
+      logits.kv = TRY(kernels::KvTypeNamed(kv));
       return RunLogits(logits);
     });
     l->add_option("--model", logits.model, "name or path of a GGUF file")->required();
@@ -174,7 +169,7 @@ struct Commands {
     l->add_flag("--raw", logits.raw, "no chat template (always so here)");
     l->add_option("--threads", logits.threads, "compute threads (default: all cores)");
     l->add_option("--chunk", logits.chunk, "positions of one step")->check(CLI::Range(1, 8192));
-    l->add_option("--kv", kv, "type of the KV cache: f16 or f32");
+    l->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
     l->add_option("--out", logits.out, "file: f32 [positions][vocabulary]")->required();
     l->add_flag("--json", logits.json);
 

@@ -23,7 +23,7 @@ Result<void> CheckLimits(const wire::Plan& plan) {
   TRY(check("context", plan.context, 1, kMaxContext));
   TRY(check("sequences", plan.sequences, 1, kMaxSequences));
   TRY(check("chunk", plan.chunk, 1, kMaxChunk));
-  TRY(check("kv_type", plan.kv_type, 0, 1));
+  TRY(check("kv_type", plan.kv_type, 0, kKvTypes - 1));
   TRY(check("wire_codec", plan.wire_codec, 0, 0));
   TRY(check("length of the model name", plan.model_name.size(), 0, wire::kMaxName));
   return {};

@@ -20,6 +20,8 @@ inline constexpr uint32_t kMaxLayers = 4096;
 inline constexpr uint32_t kMaxContext = 1u << 24;
 inline constexpr uint32_t kMaxSequences = 1024;
 inline constexpr uint32_t kMaxChunk = 8192;
+// Types of a KV cache (kernels::KvType): numbers below this.
+inline constexpr uint8_t kKvTypes = 3;
 // KV caches are allocated in tiles of this many positions (kernels::KvHead): capacities are multiples.
 inline constexpr uint32_t kCapacityUnit = 16;
 

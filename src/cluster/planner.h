@@ -12,6 +12,7 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "cluster/plan.h"
 #include "wire/messages.h"
 
 namespace exo::cluster {
@@ -27,7 +28,7 @@ struct ModelShape {
   uint64_t embedding_bytes = 0;               // at the head, in memory
   uint64_t output_bytes = 0;                  // at the head, in memory; read for each token
   // Bytes of one position in one layer, keys and values, by wire::Plan::kv_type.
-  std::array<uint32_t, 2> kv_bytes_per_position = {0, 0};
+  std::array<uint32_t, kKvTypes> kv_bytes_per_position = {};
   uint64_t ops_per_token_layer = 0;           // 2 per multiply-add
   uint64_t scratch_bytes = 0;                 // of each stage
   uint64_t head_scratch_bytes = 0;            // of the head in addition (logits)

@@ -205,7 +205,7 @@ TEST(PlanTest, RefusesPlansThatCannotBe) {
   refused([](wire::Plan& p) { p.context = 0; });
   refused([](wire::Plan& p) { p.sequences = 0xFFFFFFFF; });
   refused([](wire::Plan& p) { p.chunk = 0; });
-  refused([](wire::Plan& p) { p.kv_type = 2; });
+  refused([](wire::Plan& p) { p.kv_type = kKvTypes; });
 }
 
 }  // namespace

@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <map>
 
 #include "backend/cpu/cpu.h"
+#include "backend/cpu/stage.h"
 #include "base/random.h"
 #include "tensor/float16.h"
 
@@ -139,11 +141,10 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
 
 class ExactnessTest : public testing::TestWithParam<std::tuple<DType, DType, bool>> {};
 
-TEST_P(ExactnessTest, SameBitsForEveryDivisionOfTheWork) {
-  const auto [matrices, output, qwen] = GetParam();
-  Fixture fixture(matrices, output, qwen);
+// Every division of the work gives the bits of the reference on one thread.
+void ExpectSameBits(Fixture& fixture, kernels::KvType kv) {
   const size_t n = 41;
-  const std::vector<float> expected = Logits(fixture, {}, n);
+  const std::vector<float> expected = Logits(fixture, {}, n, kv);
   const std::vector<Division> divisions = {
       {.threads = 3},
       {.chunk = 1},
@@ -156,13 +157,51 @@ TEST_P(ExactnessTest, SameBitsForEveryDivisionOfTheWork) {
     if (!kernels::KernelsFor(isa)) continue;
     for (Division division : divisions) {
       division.isa = isa;
-      EXPECT_TRUE(SameBits(expected, Logits(fixture, division, n)))
+      EXPECT_TRUE(SameBits(expected, Logits(fixture, division, n, kv)))
           << kernels::IsaName(isa) << " threads " << division.threads << " chunk " << division.chunk << " cuts "
           << division.cuts.size();
     }
   }
   // The comparison can fail: another prompt's logits differ.
-  EXPECT_FALSE(SameBits(expected, Logits(fixture, {}, n - 1)));
+  EXPECT_FALSE(SameBits(expected, Logits(fixture, {}, n - 1, kv)));
+}
+
+TEST_P(ExactnessTest, SameBitsForEveryDivisionOfTheWork) {
+  const auto [matrices, output, qwen] = GetParam();
+  Fixture fixture(matrices, output, qwen);
+  ExpectSameBits(fixture, kernels::KvType::kF16);
+}
+
+TEST(KvTypeTest, SameBitsWithAQuantisedCache) {
+  Fixture fixture(DType::kQ4_0, DType::kQ6_K, false);
+  ExpectSameBits(fixture, kernels::KvType::kQ8_0);
+}
+
+TEST(KvTypeTest, QuantisedCacheIsCloseToF16) {
+  Fixture fixture(DType::kF16, DType::kF16, false);  // nothing else is quantised
+  const auto q8 = Logits(fixture, {}, 41, kernels::KvType::kQ8_0);
+  const auto f16 = Logits(fixture, {}, 41);
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < q8.size(); ++i) {
+    difference += (q8[i] - f16[i]) * (q8[i] - f16[i]);
+    size += f16[i] * f16[i];
+  }
+  EXPECT_GT(difference, 0);
+  EXPECT_LT(std::sqrt(difference / size), 0.02) << std::sqrt(difference / size);
+}
+
+TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
+  EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 80), kernels::KvType::kF16);
+  EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 96), kernels::KvType::kQ8_0);
+  const auto bytes = [](kernels::KvType type, uint32_t head_dim) {
+    const auto config = std::make_shared<model::ModelConfig>();
+    config->kv_heads = 2;
+    config->head_dim = head_dim;
+    return backend::KvBytesPerPosition({.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
+  };
+  EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 64), 3 * 2 * 2 * 68u);
+  EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 80), 3 * 2 * 2 * 160u);
+  EXPECT_EQ(bytes(kernels::KvType::kF32, 80), 3 * 2 * 2 * 320u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, ExactnessTest,

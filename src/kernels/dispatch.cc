@@ -25,7 +25,32 @@ std::string_view IsaName(Isa isa) {
 }
 
 std::string_view KvTypeName(KvType type) {
-  return type == KvType::kF16 ? "f16" : "f32";
+  switch (type) {
+    case KvType::kF16: return "f16";
+    case KvType::kF32: return "f32";
+    case KvType::kQ8_0: return "q8_0";
+  }
+  return "?";
+}
+
+Result<KvType> KvTypeNamed(std::string_view name) {
+  for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8_0}) {
+    if (KvTypeName(type) == name) return type;
+  }
+  return Fail(ErrorCode::kInvalid, "{} is no type of a KV cache: use f16, f32 or q8_0", name);
+}
+
+KvType KvTypeFor(KvType wanted, size_t head_dim) {
+  return wanted == KvType::kQ8_0 && head_dim % kKvBlock != 0 ? KvType::kF16 : wanted;
+}
+
+size_t KvTileBytes(KvType type, size_t head_dim) {
+  switch (type) {
+    case KvType::kF16: return kKvTile * 2 * head_dim;
+    case KvType::kF32: return kKvTile * 4 * head_dim;
+    case KvType::kQ8_0: return kKvTile * (head_dim + 2 * (head_dim / kKvBlock));
+  }
+  return 0;
 }
 
 ActivationKind KindFor(tensor::DType weights) {

@@ -57,17 +57,46 @@ struct Activations {
   const std::byte* data = nullptr;
 };
 
-enum class KvType : uint8_t { kF16 = 0, kF32 = 1 };
-std::string_view KvTypeName(KvType type);  // "f16", "f32"
+// Part of a plan's bytes (wire::Plan::kv_type): numbers never change.
+enum class KvType : uint8_t { kF16 = 0, kF32 = 1, kQ8_0 = 2 };
+inline constexpr size_t kKvTypes = 3;
+inline constexpr size_t kKvBlock = 32;     // values that share a scale in a q8_0 cache
+std::string_view KvTypeName(KvType type);  // "f16", "f32", "q8_0"
+// Errors: kInvalid for another name.
+Result<KvType> KvTypeNamed(std::string_view name);
+// The type a cache really has: q8_0 needs heads of whole blocks, others keep f16.
+KvType KvTypeFor(KvType wanted, size_t head_dim);
+// Bytes of the keys, and as many of the values, of kKvTile positions of one head.
+size_t KvTileBytes(KvType type, size_t head_dim);
 
-// The keys and values of one sequence, one layer and one KV head. Capacity is a multiple of kKvTile.
-//   K: [capacity / 16][head_dim][16]   16 positions side by side
-//   V: [capacity][head_dim]
+// The keys and values of one sequence, one layer and one KV head, in tiles of 16 positions. Capacity
+// is a multiple of kKvTile.
+//   f16, f32:  K [tile][head_dim][16]   16 positions side by side
+//              V [tile][16][head_dim]
+//   q8_0:      int8 codes, then an f16 scale for 32 of a position's values
+//              K [tile] of { codes [head_dim / 4][16][4], scales [head_dim / 32][16] }
+//              V [tile] of { codes [16][head_dim], scales [head_dim / 32][16] }
 struct KvHead {
   KvType type = KvType::kF16;
   size_t head_dim = 0;
   std::byte* k = nullptr;
   std::byte* v = nullptr;
+};
+
+// One attention call: `tokens` consecutive positions first, first + 1, … of one sequence and the `group`
+// query heads that share a KV head. Token t attends to positions [0, first + t], with a window to the
+// last `window` of them.
+struct AttentionSpan {
+  size_t first = 0;
+  size_t tokens = 1;
+  size_t group = 1;
+  float scale = 1;    // of the scores
+  size_t window = 0;  // 0: none
+
+  // The first position that the token at `position` attends to.
+  size_t Begin(size_t position) const {
+    return window == 0 || position < window ? 0 : position + 1 - window;
+  }
 };
 
 enum class RopeStyle : uint8_t {
@@ -120,16 +149,14 @@ class Kernels {
                     size_t rotary_dim, float* x) const = 0;
 
   // --- attention -------------------------------------------------------------------------------
-  // Stores one position's key and value [head_dim] (narrowed to nearest even for f16).
+  // Stores one position's key and value [head_dim]: narrowed to nearest even (f16), quantised (q8_0).
   virtual void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const = 0;
-  // Attention of `tokens` consecutive positions first, first + 1, … of one sequence for one KV head:
-  // token t attends to positions [0, first + t]. q [tokens][group][head_dim] with row stride
-  // `q_stride` between tokens (the heads of a group stand side by side); out likewise.
+  // Attention for one KV head. q [tokens][group][head_dim] with row stride `q_stride` between tokens
+  // (the heads of a group stand side by side); out likewise. A window costs what its positions cost.
   // Scratch: AttentionScratchBytes(first + tokens, group, head_dim), aligned to 64, one per thread.
   virtual size_t AttentionScratchBytes(size_t positions, size_t group, size_t head_dim) const = 0;
-  virtual void Attention(const KvHead& kv, const float* q, size_t q_stride, size_t first, size_t tokens,
-                         size_t group, float scale, std::byte* scratch, float* out,
-                         size_t out_stride) const = 0;
+  virtual void Attention(const KvHead& kv, const AttentionSpan& span, const float* q, size_t q_stride,
+                         std::byte* scratch, float* out, size_t out_stride) const = 0;
 };
 
 // The scalar definition.

@@ -418,17 +418,20 @@ TEST_P(IsaTest, RopeEqualsTheReference) {
   }
 }
 
+constexpr KvType kAllKvTypes[] = {KvType::kF16, KvType::kF32, KvType::kQ8_0};
+
 struct AttentionCase {
   KvType type;
   size_t head_dim, group, first, tokens;
   Hard hard;
+  size_t window = 0;
 };
 
 // Fills a cache through `set` and attends; `step` tokens per call.
 std::vector<float> Attend(const Kernels& set, const AttentionCase& c, size_t step) {
   const size_t positions = c.first + c.tokens;
   const size_t capacity = (positions + kKvTile - 1) / kKvTile * kKvTile;
-  const size_t bytes = capacity * c.head_dim * (c.type == KvType::kF16 ? 2 : 4);
+  const size_t bytes = capacity / kKvTile * KvTileBytes(c.type, c.head_dim);
   Buffer k(bytes), v(bytes);
   std::memset(k.data(), 0xff, bytes);  // positions not stored are NaN
   std::memset(v.data(), 0xff, bytes);
@@ -447,21 +450,28 @@ std::vector<float> Attend(const Kernels& set, const AttentionCase& c, size_t ste
                   values.data() + stored * c.head_dim);
     }
     Buffer scratch(set.AttentionScratchBytes(c.first + t + n, c.group, c.head_dim));
-    set.Attention(kv, q.data() + t * stride, stride, c.first + t, n, c.group, 0.125f,
-                  scratch.data(), out.data() + t * stride, stride);
+    const AttentionSpan span = {.first = c.first + t,
+                                .tokens = n,
+                                .group = c.group,
+                                .scale = 0.125f,
+                                .window = c.window};
+    set.Attention(kv, span, q.data() + t * stride, stride, scratch.data(), out.data() + t * stride,
+                  stride);
   }
   return out;
 }
 
 TEST_P(IsaTest, AttentionEqualsTheReference) {
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
-    for (const size_t head_dim : {64, 80, 128, 20}) {
+  for (const KvType type : kAllKvTypes) {
+    for (const size_t head_dim : {64, 80, 128, 20, 96}) {
+      if (KvTypeFor(type, head_dim) != type) continue;
       for (const size_t group : {1, 2, 3, 4, 7}) {
         for (const auto& [first, tokens] :
              {std::pair<size_t, size_t>{0, 1}, {0, 19}, {15, 3}, {250, 20}, {599, 1}, {760, 17}}) {
           for (const Hard hard : {Hard::kPlain, Hard::kExtremes, Hard::kNonFinite}) {
             const AttentionCase c{type, head_dim, group, first, tokens, hard};
-            if (hard != Hard::kPlain && (group > 3 || head_dim > 80)) continue;
+            if (hard != Hard::kPlain && (group > 2 || head_dim > 80)) continue;
+            if (first > 500 && group > 4 && head_dim > 64) continue;  // the reference is slow
             SCOPED_TRACE(testing::Message() << KvTypeName(type) << " dim " << head_dim << " group "
                                             << group << " first " << first << " tokens " << tokens);
             EXPECT_TRUE(Same(Attend(Reference(), c, tokens), Attend(k(), c, tokens)));
@@ -472,11 +482,43 @@ TEST_P(IsaTest, AttentionEqualsTheReference) {
   }
 }
 
+TEST_P(IsaTest, WindowedAttentionEqualsTheReference) {
+  for (const KvType type : kAllKvTypes) {
+    for (const size_t window : {1, 5, 17, 255, 256, 257, 600, 2000}) {
+      for (const size_t group : {1, 3}) {
+        for (const auto& [first, tokens] :
+             {std::pair<size_t, size_t>{0, 40}, {239, 33}, {500, 21}, {1279, 2}}) {
+          for (const Hard hard : {Hard::kPlain, Hard::kExtremes, Hard::kNonFinite}) {
+            const size_t head_dim = group == 1 && type != KvType::kQ8_0 ? 20 : 32;
+            const AttentionCase c{type, head_dim, group, first, tokens, hard, window};
+            if (hard != Hard::kPlain && group == 3) continue;
+            SCOPED_TRACE(testing::Message()
+                         << KvTypeName(type) << " window " << window << " group " << group
+                         << " first " << first << " hard " << static_cast<int>(hard));
+            EXPECT_TRUE(Same(Attend(Reference(), c, tokens), Attend(k(), c, tokens)));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(IsaTest, WindowOfEverythingIsNoWindow) {
+  AttentionCase c{KvType::kF16, 64, 4, 500, 40, Hard::kPlain};
+  const auto none = Attend(k(), c, c.tokens);
+  c.window = 540;
+  EXPECT_TRUE(Same(none, Attend(k(), c, c.tokens)));
+  c.window = 539;  // the last token loses one position
+  EXPECT_FALSE(Same(none, Attend(k(), c, c.tokens)));
+}
+
 TEST_P(IsaTest, AttentionDoesNotDependOnTheSplit) {
   const AttentionCase c{KvType::kF16, 64, 4, 500, 40, Hard::kPlain};
   const auto whole = Attend(k(), c, c.tokens);
   EXPECT_TRUE(Same(whole, Attend(k(), c, 1)));
   EXPECT_TRUE(Same(whole, Attend(k(), c, 7)));
+  const AttentionCase windowed{KvType::kF16, 64, 4, 500, 40, Hard::kPlain, 270};
+  EXPECT_TRUE(Same(Attend(k(), windowed, c.tokens), Attend(k(), windowed, 7)));
 }
 
 TEST_P(IsaTest, ScratchNeverShrinks) {
@@ -489,11 +531,12 @@ TEST_P(IsaTest, ScratchNeverShrinks) {
 }
 
 TEST_P(IsaTest, CacheBytesEqualTheReference) {
-  const size_t dim = 36, positions = 32;
-  const auto x = Values(positions * dim, Hard::kExtremes, 9);
-  const auto y = Values(positions * dim, Hard::kNonFinite, 10);
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
-    const size_t bytes = positions * dim * (type == KvType::kF16 ? 2 : 4);
+  const size_t positions = 32;
+  for (const KvType type : kAllKvTypes) {
+    const size_t dim = type == KvType::kQ8_0 ? 96 : 36;
+    const auto x = Values(positions * dim, Hard::kExtremes, 9);
+    const auto y = Values(positions * dim, Hard::kNonFinite, 10);
+    const size_t bytes = positions / kKvTile * KvTileBytes(type, dim);
     const auto run = [&](const Kernels& set) {
       Buffer k(bytes), v(bytes);
       const KvHead kv{type, dim, k.data(), v.data()};

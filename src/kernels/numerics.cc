@@ -136,7 +136,7 @@ void Rows(const Kernels& kernels, Recorder& record) {
 
 void Attend(const Kernels& kernels, KvType type, Recorder& record) {
   constexpr size_t kPositions = 600, kCapacity = 608, kDim = 64, kGroup = 3;
-  const size_t bytes = kCapacity * kDim * (type == KvType::kF16 ? 2 : 4);
+  const size_t bytes = kCapacity / kKvTile * KvTileBytes(type, kDim);
   auto k = Buffer(bytes);
   auto v = Buffer(bytes);
   const KvHead kv{type, kDim, Data(k), Data(v)};
@@ -148,9 +148,15 @@ void Attend(const Kernels& kernels, KvType type, Recorder& record) {
   auto scratch = Buffer(kernels.AttentionScratchBytes(kPositions, kGroup, kDim));
   const auto q = Values(kTokens * kGroup * kDim, 402, false);
   std::vector<float> out(q.size());
-  kernels.Attention(kv, q.data(), kGroup * kDim, kPositions - kTokens, kTokens, kGroup, 0.125f,
-                    Data(scratch), out.data(), kGroup * kDim);
-  record.Floats(out);
+  for (const size_t window : {0, 300}) {
+    const AttentionSpan span = {.first = kPositions - kTokens,
+                                .tokens = kTokens,
+                                .group = kGroup,
+                                .scale = 0.125f,
+                                .window = window};
+    kernels.Attention(kv, span, q.data(), kGroup * kDim, Data(scratch), out.data(), kGroup * kDim);
+    record.Floats(out);
+  }
 }
 
 }  // namespace
@@ -165,6 +171,7 @@ NumericsId ComputeNumericsId(const Kernels& kernels) {
   Rows(kernels, record);
   Attend(kernels, KvType::kF16, record);
   Attend(kernels, KvType::kF32, record);
+  Attend(kernels, KvType::kQ8_0, record);
   return NumericsId{record.Finish().bytes};
 }
 

@@ -34,7 +34,12 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, c
                                                      static_cast<double>(tensors.token_embd.bytes) /
                                                      static_cast<double>(embedding_share));
   shape.output_bytes = head - shape.embedding_bytes;
-  shape.kv_bytes_per_position = {2 * config.kv_width() * 2, 2 * config.kv_width() * 4};
+  static_assert(cluster::kKvTypes == kernels::kKvTypes);
+  spec.layer_end = 1;
+  for (size_t type = 0; type < kernels::kKvTypes; ++type) {
+    spec.kv_type = static_cast<kernels::KvType>(type);
+    shape.kv_bytes_per_position[type] = static_cast<uint32_t>(backend.Estimate(spec).kv_per_position);
+  }
   uint64_t weights = 0;
   for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {
     if (tensor->rows > 1) weights += tensor->rows * tensor->cols;

@@ -27,8 +27,6 @@ constexpr size_t kMaxPanelsPerItem = 64;
 
 constexpr std::array kAllKinds = {ActivationKind::kFloat, ActivationKind::kQ8x32, ActivationKind::kQ8x128};
 
-size_t KvValueBytes(kernels::KvType type) { return type == kernels::KvType::kF16 ? 2 : 4; }
-
 size_t WidestInput(const model::ModelConfig& config) {
   return std::max({config.width, config.q_width(), config.ffn_width});
 }
@@ -61,7 +59,9 @@ uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig&
 }
 
 uint64_t KvBytesPerPosition(const StageSpec& spec) {
-  return 2ull * (spec.layer_end - spec.layer_begin) * spec.config->kv_width() * KvValueBytes(spec.kv_type);
+  const size_t head_dim = spec.config->head_dim;
+  const uint64_t tile = kernels::KvTileBytes(kernels::KvTypeFor(spec.kv_type, head_dim), head_dim);
+  return 2 * uint64_t{spec.layer_end - spec.layer_begin} * spec.config->kv_heads * tile / kernels::kKvTile;
 }
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
@@ -130,9 +130,10 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
 }
 
 kernels::KvHead CpuStage::Kv(const Sequence& sequence, size_t layer, size_t head) const {
-  const size_t bytes = sequence.capacity * config_.head_dim * KvValueBytes(spec_.kv_type);
+  const kernels::KvType type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim);
+  const size_t bytes = sequence.capacity / kernels::kKvTile * kernels::KvTileBytes(type, config_.head_dim);
   std::byte* base = sequence.memory.data() + 2 * bytes * (layer * config_.kv_heads + head);
-  return {.type = spec_.kv_type, .head_dim = config_.head_dim, .k = base, .v = base + bytes};
+  return {.type = type, .head_dim = config_.head_dim, .k = base, .v = base + bytes};
 }
 
 Result<void> CpuStage::Embed(std::span<const TokenId> tokens, std::span<float> hidden) {
@@ -355,10 +356,11 @@ void CpuStage::Attend(size_t layer) {
     const Tile& tile = tiles_[item / config_.kv_heads];
     const size_t head = item % config_.kv_heads;
     const size_t at = tile.row * config_.q_width() + head * group_width;
-    kernels_.Attention(Kv(*tile.sequence, layer, head), q_.As<float>().data() + at, config_.q_width(),
-                       tile.first, tile.count, config_.group(), attention_scale_,
-                       attention_scratch_[worker].data(), attention_.As<float>().data() + at,
-                       config_.q_width());
+    const kernels::AttentionSpan span = {
+        .first = tile.first, .tokens = tile.count, .group = config_.group(), .scale = attention_scale_};
+    kernels_.Attention(Kv(*tile.sequence, layer, head), span, q_.As<float>().data() + at,
+                       config_.q_width(), attention_scratch_[worker].data(),
+                       attention_.As<float>().data() + at, config_.q_width());
   };
   uint64_t values = 0;
   for (const Tile& tile : tiles_) values += uint64_t{tile.count} * (tile.first + tile.count);

@@ -158,6 +158,38 @@ EXO_INLINE void StoreCodes(int8_t* p, Vi v) {
   vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
 
+EXO_INLINE V ToFloat(Vi v) {
+  return Each([&](int i) EXO_LAMBDA { return vcvtq_f32_s32(v.q[i]); });
+}
+EXO_INLINE V LoadCodesAsFloats(const int8_t* p) {
+  const int8x16_t codes = vld1q_s8(p);
+  const int16x8_t low = vmovl_s8(vget_low_s8(codes));
+  const int16x8_t high = vmovl_high_s8(codes);
+  return ToFloat({{vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low), vmovl_s16(vget_low_s16(high)),
+                   vmovl_high_s16(high)}});
+}
+
+// Four codes of each lane. -128 does not occur, so that two products fit into int16.
+struct KeyCodes {
+  int8x16_t q[4];
+};
+EXO_INLINE KeyCodes LoadCodes(const uint8_t* p) {
+  KeyCodes codes;
+  for (int i = 0; i < 4; ++i) codes.q[i] = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
+  return codes;
+}
+EXO_INLINE Vi StartDot(int32_t) {
+  return EachInt([&](int) EXO_LAMBDA { return vdupq_n_s32(0); });
+}
+EXO_INLINE Vi DotCodes(Vi sum, const KeyCodes& keys, int32_t x) {
+  const int8x16_t four = vreinterpretq_s8_s32(vdupq_n_s32(x));
+  return EachInt([&](int i) EXO_LAMBDA {
+    const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(keys.q[i]), vget_low_s8(four)));
+    const int32x4_t high = vpaddlq_s16(vmull_high_s8(keys.q[i], four));
+    return vaddq_s32(sum.q[i], vpaddq_s32(low, high));
+  });
+}
+
 EXO_INLINE void Deinterleave(const float* p, V& even, V& odd) {
   for (int i = 0; i < 4; ++i) {
     const float32x4x2_t pairs = vld2q_f32(p + 8 * i);
@@ -173,7 +205,7 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
 }
 
 // Into the second cache; an address beyond the memory is allowed.
-EXO_INLINE void PrefetchFar(const uint8_t* at) {
+EXO_INLINE void Prefetch(const void* at) {
   __builtin_prefetch(at, 0, 2);
 }
 

@@ -66,8 +66,21 @@ struct PrepareJob {
   size_t width;
 };
 
+enum CacheType { kCacheF16, kCacheF32, kCacheQ8 };
+
+// The key and value of one position: `lane` of the tiles at k and v.
+struct StoreJob {
+  CacheType type;
+  size_t head_dim;
+  const float* key;
+  const float* value;
+  uint8_t* k;
+  uint8_t* v;
+  size_t lane;
+};
+
 struct AttentionJob {
-  bool half;  // f16 cache, else f32
+  CacheType type;
   size_t head_dim;
   const uint8_t* k;
   const uint8_t* v;
@@ -76,6 +89,7 @@ struct AttentionJob {
   size_t first;
   size_t tokens;
   size_t group;
+  size_t window;  // positions that a token attends to, at most: there is always one
   float scale;
   float* scratch;
   float* out;
@@ -92,9 +106,7 @@ struct Ops {
   void (*add)(const float* a, const float* b, size_t n, float* out);
   void (*rope_halves)(const float* cos, const float* sin, size_t half, float* x);
   void (*rope_interleaved)(const float* cos, const float* sin, size_t half, float* x);
-  // Key (one lane of 16-position tiles, k at the lane) and value of one position.
-  void (*store_kv)(bool half, size_t head_dim, const float* k, const float* v, uint8_t* key,
-                   uint8_t* value);
+  void (*store_kv)(const StoreJob&);
   void (*attention)(const AttentionJob&);
 };
 

@@ -8,29 +8,43 @@
 
 namespace exo::kernels::panel {
 
-// 16 rows share each key and value that is loaded, as long as their scores stay in the second
-// cache.
-constexpr size_t kManyRows = 16;
-constexpr size_t kManyRowsPositions = 768 * 1024 / (kManyRows * sizeof(float));
+// Rows share each key and value that is loaded; their scores pass through the caches three times, so
+// long contexts take fewer rows.
+constexpr size_t kMostRows = 64;
+constexpr size_t kLeastRows = 8;
+constexpr size_t kScoreBytes = 4 << 20;
 
-size_t AttentionTokens(size_t positions, size_t group) {
-  const size_t rows = positions <= kManyRowsPositions ? kManyRows : kManyRows / 2;
+static size_t MostPositions(size_t rows) {
+  return kScoreBytes / (rows * sizeof(float));
+}
+
+static size_t TokensOfRows(size_t rows, size_t group) {
   return std::max<size_t>(1, rows / group);
 }
 
-static size_t FloatsFor(size_t positions, size_t group, size_t head_dim) {
-  const size_t rows = AttentionTokens(positions, group) * group;
+size_t AttentionTokens(size_t positions, size_t group) {
+  size_t rows = kMostRows;
+  while (rows > kLeastRows && positions > MostPositions(rows)) rows /= 2;
+  return TokensOfRows(rows, group);
+}
+
+static size_t FloatsFor(size_t positions, size_t rows, size_t head_dim) {
   const size_t chunks = (positions + kChunkPositions - 1) / kChunkPositions;
   size_t levels = 1;
   while (chunks >> levels != 0) ++levels;
   const size_t score_stride = (positions + 15) / 16 * 16 + 16;
-  return (rows + 15) / 16 * 16 + rows * (2 * head_dim + score_stride + levels * head_dim);
+  return (rows + 15) / 16 * 16 + rows * (2 * head_dim + score_stride + levels * head_dim) +
+         kChunkPositions * head_dim;
 }
 
 size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim) {
   // Never less than for fewer positions, although those take more rows at a time.
-  const size_t fewer = std::min(positions, kManyRowsPositions);
-  return std::max(FloatsFor(fewer, group, head_dim), FloatsFor(positions, group, head_dim));
+  size_t most = 0;
+  for (size_t rows = kMostRows; rows >= kLeastRows; rows /= 2) {
+    const size_t here = rows == kLeastRows ? positions : std::min(positions, MostPositions(rows));
+    most = std::max(most, FloatsFor(here, TokensOfRows(rows, group) * group, head_dim));
+  }
+  return most;
 }
 
 namespace {
@@ -40,6 +54,15 @@ const uint8_t* Bytes(const std::byte* p) {
 }
 uint8_t* Bytes(std::byte* p) {
   return reinterpret_cast<uint8_t*>(p);
+}
+
+CacheType TypeOf(const KvHead& kv) {
+  switch (kv.type) {
+    case KvType::kF16: return kCacheF16;
+    case KvType::kF32: return kCacheF32;
+    case KvType::kQ8_0: return kCacheQ8;
+  }
+  return kCacheF16;
 }
 
 class PanelKernels final : public Kernels {
@@ -105,29 +128,33 @@ class PanelKernels final : public Kernels {
   }
 
   void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const override {
-    const size_t bytes = kv.type == KvType::kF16 ? 2 : 4;
-    const size_t key = position / kKvTile * kv.head_dim * kKvTile + position % kKvTile;
-    ops_.store_kv(kv.type == KvType::kF16, kv.head_dim, k, v, Bytes(kv.k) + key * bytes,
-                  Bytes(kv.v) + position * kv.head_dim * bytes);
+    const size_t tile = position / kKvTile * KvTileBytes(kv.type, kv.head_dim);
+    ops_.store_kv({.type = TypeOf(kv),
+                   .head_dim = kv.head_dim,
+                   .key = k,
+                   .value = v,
+                   .k = Bytes(kv.k) + tile,
+                   .v = Bytes(kv.v) + tile,
+                   .lane = position % kKvTile});
   }
 
   size_t AttentionScratchBytes(size_t positions, size_t group, size_t head_dim) const override {
     return (4 * AttentionScratchFloats(positions, group, head_dim) + 63) / 64 * 64;
   }
 
-  void Attention(const KvHead& kv, const float* q, size_t q_stride, size_t first, size_t tokens,
-                 size_t group, float scale, std::byte* scratch, float* out,
-                 size_t out_stride) const override {
-    ops_.attention({.half = kv.type == KvType::kF16,
+  void Attention(const KvHead& kv, const AttentionSpan& span, const float* q, size_t q_stride,
+                 std::byte* scratch, float* out, size_t out_stride) const override {
+    ops_.attention({.type = TypeOf(kv),
                     .head_dim = kv.head_dim,
                     .k = Bytes(kv.k),
                     .v = Bytes(kv.v),
                     .q = q,
                     .q_stride = q_stride,
-                    .first = first,
-                    .tokens = tokens,
-                    .group = group,
-                    .scale = scale,
+                    .first = span.first,
+                    .tokens = span.tokens,
+                    .group = span.group,
+                    .window = span.window == 0 ? span.first + span.tokens : span.window,
+                    .scale = span.scale,
                     .scratch = reinterpret_cast<float*>(scratch),
                     .out = out,
                     .out_stride = out_stride});

@@ -144,13 +144,99 @@ TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
   for (size_t p = 0; p < 3; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
   const float q = 1;
   float out[3];
-  Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
+  Reference().Attention(kv, {.first = 1}, &q, 0, scratch.data(), out, 1);
   EXPECT_TRUE(
       std::isnan(out[0]));  // weight +0 times an infinite value: positions are never skipped
   const float one = 2;
   Reference().StoreKv(kv, 0, &keys[0], &one);
-  Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
+  Reference().Attention(kv, {.first = 1}, &q, 0, scratch.data(), out, 1);
   EXPECT_EQ(out[0], 3.0f);
+}
+
+TEST(AttentionTest, PositionsBeforeTheWindowDoNotExist) {
+  std::vector<std::byte> k(16 * 1 * 4), v(16 * 1 * 4), scratch(64);
+  const KvHead kv{KvType::kF32, 1, k.data(), v.data()};
+  const float keys[4] = {90, 0, 0, 0};  // the first would win by far, and its value is infinite
+  const float values[4] = {kInf, 2, 4, 6};
+  for (size_t p = 0; p < 4; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
+  const float q[2] = {1, 1};
+  float out[2];
+  Reference().Attention(kv, {.first = 2, .tokens = 2, .window = 2}, q, 1, scratch.data(), out, 1);
+  EXPECT_EQ(out[0], 3.0f);  // positions 1 and 2
+  EXPECT_EQ(out[1], 5.0f);  // positions 2 and 3
+  Reference().Attention(kv, {.first = 2, .window = 3}, q, 1, scratch.data(), out, 1);
+  EXPECT_EQ(out[0], kInf);
+}
+
+// A q8_0 cache of one tile and one block per head.
+struct QuantisedCache {
+  std::vector<std::byte> k = std::vector<std::byte>(KvTileBytes(KvType::kQ8_0, 32));
+  std::vector<std::byte> v = k;
+  KvHead kv{KvType::kQ8_0, 32, k.data(), v.data()};
+
+  uint16_t Scale(const std::vector<std::byte>& tile, size_t lane) const {
+    uint16_t scale;
+    std::memcpy(&scale, tile.data() + 16 * 32 + 2 * lane, 2);
+    return scale;
+  }
+  // Attention of q to positions 0 and 1.
+  std::vector<float> Attend(const std::vector<float>& q) const {
+    std::vector<std::byte> scratch(Reference().AttentionScratchBytes(2, 1, 32));
+    std::vector<float> out(32);
+    Reference().Attention(kv, {.first = 1}, q.data(), 0, scratch.data(), out.data(), 0);
+    return out;
+  }
+};
+
+TEST(QuantisedCacheTest, StoresCodesSideBySideAndTheirScale) {
+  const QuantisedCache cache;
+  EXPECT_EQ(cache.k.size(), 16 * (32 + 2u));
+  std::vector<float> key(32), value(32);
+  for (int i = 0; i < 32; ++i) key[i] = static_cast<float>(127 - 8 * i);  // scale 1
+  value[5] = -254;                                                       // scale 2, code -127
+  Reference().StoreKv(cache.kv, 3, key.data(), value.data());
+  for (size_t d = 0; d < 32; ++d) {
+    const auto code = static_cast<int8_t>(cache.k[(d / 4 * 16 + 3) * 4 + d % 4]);
+    EXPECT_EQ(code, 127 - 8 * static_cast<int>(d));
+    EXPECT_EQ(static_cast<int8_t>(cache.v[3 * 32 + d]), d == 5 ? -127 : 0);
+  }
+  EXPECT_EQ(cache.Scale(cache.k, 3), 0x3c00);
+  EXPECT_EQ(cache.Scale(cache.v, 3), 0x4000);
+}
+
+TEST(QuantisedCacheTest, AttendsWithIntegerProductsAndExactValues) {
+  const QuantisedCache cache;
+  std::vector<float> keys[2] = {std::vector<float>(32), std::vector<float>(32)};
+  keys[0][7] = 50;  // position 0 wins by 100, position 1 is cut
+  const std::vector<float> one(32, 3 * 0x1p-10f), other(32, 9);
+  Reference().StoreKv(cache.kv, 0, keys[0].data(), one.data());
+  Reference().StoreKv(cache.kv, 1, keys[1].data(), other.data());
+  std::vector<float> q(32);
+  q[7] = 2;
+  // The scale 3 * 2^-10 / 127 = 387.02 * 2^-24 is narrowed to a denormal of f16, the code is 127.
+  for (const float x : cache.Attend(q)) EXPECT_EQ(x, 387 * 0x1p-24f * 127);
+}
+
+TEST(QuantisedCacheTest, WhatDoesNotFitPoisons) {
+  for (const float bad : {kInf, std::nanf(""), 1e30f, 65520.0f * 128}) {
+    for (const bool in_key : {true, false}) {
+      const QuantisedCache cache;
+      std::vector<float> x(32, 1.0f), worse = x;
+      worse[31] = bad;
+      Reference().StoreKv(cache.kv, 0, in_key ? worse.data() : x.data(), in_key ? x.data() : worse.data());
+      Reference().StoreKv(cache.kv, 1, x.data(), x.data());
+      EXPECT_EQ(cache.Scale(in_key ? cache.k : cache.v, 0), 0x7e00) << bad;
+      for (const float y : cache.Attend(x)) EXPECT_TRUE(std::isnan(y)) << bad;
+    }
+  }
+}
+
+TEST(KvTypeTest, NamesRoundTripAndOthersAreRefused) {
+  for (size_t i = 0; i < kKvTypes; ++i) {
+    const auto type = static_cast<KvType>(i);
+    EXPECT_EQ(KvTypeNamed(KvTypeName(type)).value(), type);
+  }
+  EXPECT_EQ(KvTypeNamed("q4_0").error().code, ErrorCode::kInvalid);
 }
 
 TEST(NumericsTest, IdIsStable) {

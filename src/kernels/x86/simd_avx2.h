@@ -169,6 +169,38 @@ EXO_INLINE void StoreCodes(int8_t* p, Vi v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(bytes));
 }
 
+EXO_INLINE V ToFloat(Vi v) {
+  return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)};
+}
+EXO_INLINE V LoadCodesAsFloats(const int8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return ToFloat({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
+}
+
+struct KeyCodes {
+  __m256i a, b;
+};
+EXO_INLINE KeyCodes LoadCodes(const uint8_t* p) {
+  const auto* words = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(words), _mm256_loadu_si256(words + 1)};
+}
+EXO_INLINE Vi StartDot(int32_t) {
+  return {_mm256_setzero_si256(), _mm256_setzero_si256()};
+}
+// |keys| times x with the keys' signs: 2 * 127 * 127 fits vpmaddubsw's sixteen bits.
+EXO_INLINE __m256i DotEight(__m256i sum, __m256i keys, __m256i x) {
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(keys), _mm256_sign_epi8(x, keys));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+EXO_INLINE Vi DotCodes(Vi sum, KeyCodes keys, int32_t x) {
+  const __m256i all = _mm256_set1_epi32(x);
+  return {DotEight(sum.a, keys.a, all), DotEight(sum.b, keys.b, all)};
+}
+
+EXO_INLINE void Prefetch(const void* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
+}
+
 // Even and odd lanes of 16 values.
 EXO_INLINE void SplitPairs(const float* p, __m256& even, __m256& odd) {
   const __m256 x = _mm256_loadu_ps(p);
@@ -193,9 +225,5 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
   JoinPairs(p + 16, even.b, odd.b);
 }
 
-// Into the second cache; an address beyond the memory is allowed.
-EXO_INLINE void PrefetchFar(const uint8_t* at) {
-  _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
-}
 
 }  // namespace

@@ -133,6 +133,30 @@ EXO_INLINE Vi Round(V v) {
 EXO_INLINE void StoreCodes(int8_t* p, Vi v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(v));
 }
+EXO_INLINE V ToFloat(Vi v) {
+  return _mm512_cvtepi32_ps(v);
+}
+EXO_INLINE V LoadCodesAsFloats(const int8_t* p) {
+  return ToFloat(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+// Exact dot products of signed codes, four in each lane, none of them -128:
+// DotCodes(… DotCodes(StartDot(sum of all x), …)) adds keys[lane][i] * x[i], i < 4, to each lane.
+using KeyCodes = __m512i;
+EXO_INLINE KeyCodes LoadCodes(const uint8_t* p) {  // unsigned for vpdpbusd: 128 too many each
+  return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(-128));
+}
+EXO_INLINE Vi StartDot(int32_t x_sum) {
+  return _mm512_set1_epi32(-128 * x_sum);
+}
+EXO_INLINE Vi DotCodes(Vi sum, KeyCodes keys, int32_t x) {
+  return _mm512_dpbusd_epi32(sum, keys, _mm512_set1_epi32(x));
+}
+
+EXO_INLINE void Prefetch(const void* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
+}
+
 // (x0, x1) pairs: even and odd lanes of 32 values, and back.
 EXO_INLINE void Deinterleave(const float* p, V& even, V& odd) {
   const Vi first = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
@@ -149,9 +173,5 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
   Store(p + 16, _mm512_permutex2var_ps(even, high, odd));
 }
 
-// Into the second cache; an address beyond the memory is allowed.
-EXO_INLINE void PrefetchFar(const uint8_t* at) {
-  _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T1);
-}
 
 }  // namespace
