@@ -171,8 +171,9 @@ void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, 
   std::vector<float> out(tokens * stride);
   for (auto _ : state) {
     for (const KvHead& head : heads) {
-      k->Attention(head, q.data(), stride, positions - tokens, tokens, group, 0.125f,
-                   scratch.data(), out.data(), stride);
+      k->Attention(head,
+                   {.first = positions - tokens, .tokens = tokens, .group = group, .scale = 0.125f},
+                   q.data(), stride, scratch.data(), out.data(), stride);
     }
   }
   const double pairs = static_cast<double>(tokens * (2 * positions - tokens + 1)) / 2;

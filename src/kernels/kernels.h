@@ -69,6 +69,22 @@ struct KvHead {
   std::byte* v = nullptr;
 };
 
+// One attention call: `tokens` consecutive positions first, first + 1, … of one sequence and the `group`
+// query heads that share a KV head. Token t attends to positions [0, first + t], with a window to the
+// last `window` of them.
+struct AttentionSpan {
+  size_t first = 0;
+  size_t tokens = 1;
+  size_t group = 1;
+  float scale = 1;    // of the scores
+  size_t window = 0;  // 0: none
+
+  // The first position that the token at `position` attends to.
+  size_t Begin(size_t position) const {
+    return window == 0 || position < window ? 0 : position + 1 - window;
+  }
+};
+
 enum class RopeStyle : uint8_t {
   kInterleaved,  // pairs (0,1), (2,3), …: architecture llama in GGUF files
   kHalves,       // pairs (i, i + rotary_dim/2): qwen2, qwen3
@@ -127,14 +143,12 @@ class Kernels {
   // --- attention -------------------------------------------------------------------------------
   // Stores one position's key and value [head_dim] (narrowed to nearest even for f16).
   virtual void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const = 0;
-  // Attention of `tokens` consecutive positions first, first + 1, … of one sequence for one KV head:
-  // token t attends to positions [0, first + t]. q [tokens][group][head_dim] with row stride
-  // `q_stride` between tokens (the heads of a group stand side by side); out likewise.
+  // Attention for one KV head. q [tokens][group][head_dim] with row stride `q_stride` between tokens
+  // (the heads of a group stand side by side); out likewise. A window costs what its positions cost.
   // Scratch: AttentionScratchBytes(first + tokens, group, head_dim), aligned to 64, one per thread.
   virtual size_t AttentionScratchBytes(size_t positions, size_t group, size_t head_dim) const = 0;
-  virtual void Attention(const KvHead& kv, const float* q, size_t q_stride, size_t first, size_t tokens,
-                         size_t group, float scale, std::byte* scratch, float* out,
-                         size_t out_stride) const = 0;
+  virtual void Attention(const KvHead& kv, const AttentionSpan& span, const float* q, size_t q_stride,
+                         std::byte* scratch, float* out, size_t out_stride) const = 0;
 };
 
 // The scalar definition.

@@ -389,6 +389,7 @@ struct AttentionCase {
   KvType type;
   size_t head_dim, group, first, tokens;
   Hard hard;
+  size_t window = 0;
 };
 
 // Fills a cache through `set` and attends; `step` tokens per call.
@@ -414,8 +415,13 @@ std::vector<float> Attend(const Kernels& set, const AttentionCase& c, size_t ste
                   values.data() + stored * c.head_dim);
     }
     Buffer scratch(set.AttentionScratchBytes(c.first + t + n, c.group, c.head_dim));
-    set.Attention(kv, q.data() + t * stride, stride, c.first + t, n, c.group, 0.125f,
-                  scratch.data(), out.data() + t * stride, stride);
+    const AttentionSpan span = {.first = c.first + t,
+                                .tokens = n,
+                                .group = c.group,
+                                .scale = 0.125f,
+                                .window = c.window};
+    set.Attention(kv, span, q.data() + t * stride, stride, scratch.data(), out.data() + t * stride,
+                  stride);
   }
   return out;
 }
@@ -439,11 +445,42 @@ TEST_P(IsaTest, AttentionEqualsTheReference) {
   }
 }
 
+TEST_P(IsaTest, WindowedAttentionEqualsTheReference) {
+  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+    for (const size_t window : {1, 5, 17, 255, 256, 257, 600, 2000}) {
+      for (const size_t group : {1, 3}) {
+        for (const auto& [first, tokens] :
+             {std::pair<size_t, size_t>{0, 40}, {239, 33}, {500, 21}, {1279, 2}}) {
+          for (const Hard hard : {Hard::kPlain, Hard::kExtremes, Hard::kNonFinite}) {
+            const AttentionCase c{type, group == 1 ? 20u : 32u, group, first, tokens, hard, window};
+            if (hard != Hard::kPlain && group == 3) continue;
+            SCOPED_TRACE(testing::Message()
+                         << KvTypeName(type) << " window " << window << " group " << group
+                         << " first " << first << " hard " << static_cast<int>(hard));
+            EXPECT_TRUE(Same(Attend(Reference(), c, tokens), Attend(k(), c, tokens)));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(IsaTest, WindowOfEverythingIsNoWindow) {
+  AttentionCase c{KvType::kF16, 64, 4, 500, 40, Hard::kPlain};
+  const auto none = Attend(k(), c, c.tokens);
+  c.window = 540;
+  EXPECT_TRUE(Same(none, Attend(k(), c, c.tokens)));
+  c.window = 539;  // the last token loses one position
+  EXPECT_FALSE(Same(none, Attend(k(), c, c.tokens)));
+}
+
 TEST_P(IsaTest, AttentionDoesNotDependOnTheSplit) {
   const AttentionCase c{KvType::kF16, 64, 4, 500, 40, Hard::kPlain};
   const auto whole = Attend(k(), c, c.tokens);
   EXPECT_TRUE(Same(whole, Attend(k(), c, 1)));
   EXPECT_TRUE(Same(whole, Attend(k(), c, 7)));
+  const AttentionCase windowed{KvType::kF16, 64, 4, 500, 40, Hard::kPlain, 270};
+  EXPECT_TRUE(Same(Attend(k(), windowed, c.tokens), Attend(k(), windowed, 7)));
 }
 
 TEST_P(IsaTest, ScratchNeverShrinks) {

@@ -162,9 +162,15 @@ void Attend(const Kernels& kernels, KvType type, Recorder& record) {
   auto scratch = Buffer(kernels.AttentionScratchBytes(kPositions, kGroup, kDim));
   const auto q = Values(kTokens * kGroup * kDim, 402, false);
   std::vector<float> out(q.size());
-  kernels.Attention(kv, q.data(), kGroup * kDim, kPositions - kTokens, kTokens, kGroup, 0.125f,
-                    Data(scratch), out.data(), kGroup * kDim);
-  record.Floats(out);
+  for (const size_t window : {0, 300}) {
+    const AttentionSpan span = {.first = kPositions - kTokens,
+                                .tokens = kTokens,
+                                .group = kGroup,
+                                .scale = 0.125f,
+                                .window = window};
+    kernels.Attention(kv, span, q.data(), kGroup * kDim, Data(scratch), out.data(), kGroup * kDim);
+    record.Floats(out);
+  }
 }
 
 }  // namespace

@@ -355,10 +355,11 @@ void CpuStage::Attend(size_t layer) {
     const Tile& tile = tiles_[item / config_.kv_heads];
     const size_t head = item % config_.kv_heads;
     const size_t at = tile.row * config_.q_width() + head * group_width;
-    kernels_.Attention(Kv(*tile.sequence, layer, head), q_.As<float>().data() + at, config_.q_width(),
-                       tile.first, tile.count, config_.group(), attention_scale_,
-                       attention_scratch_[worker].data(), attention_.As<float>().data() + at,
-                       config_.q_width());
+    const kernels::AttentionSpan span = {
+        .first = tile.first, .tokens = tile.count, .group = config_.group(), .scale = attention_scale_};
+    kernels_.Attention(Kv(*tile.sequence, layer, head), span, q_.As<float>().data() + at,
+                       config_.q_width(), attention_scratch_[worker].data(),
+                       attention_.As<float>().data() + at, config_.q_width());
   };
   uint64_t values = 0;
   for (const Tile& tile : tiles_) values += uint64_t{tile.count} * (tile.first + tile.count);

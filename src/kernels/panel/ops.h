@@ -58,6 +58,7 @@ struct AttentionJob {
   size_t first;
   size_t tokens;
   size_t group;
+  size_t window;  // positions that a token attends to, at most: there is always one
   float scale;
   float* scratch;
   float* out;

@@ -124,19 +124,19 @@ class PanelKernels final : public Kernels {
     return (4 * AttentionScratchFloats(positions, group, head_dim) + 63) / 64 * 64;
   }
 
-  void Attention(const KvHead& kv, const float* q, size_t q_stride, size_t first, size_t tokens,
-                 size_t group, float scale, std::byte* scratch, float* out,
-                 size_t out_stride) const override {
+  void Attention(const KvHead& kv, const AttentionSpan& span, const float* q, size_t q_stride,
+                 std::byte* scratch, float* out, size_t out_stride) const override {
     ops_.attention({.half = kv.type == KvType::kF16,
                     .head_dim = kv.head_dim,
                     .k = Bytes(kv.k),
                     .v = Bytes(kv.v),
                     .q = q,
                     .q_stride = q_stride,
-                    .first = first,
-                    .tokens = tokens,
-                    .group = group,
-                    .scale = scale,
+                    .first = span.first,
+                    .tokens = span.tokens,
+                    .group = span.group,
+                    .window = span.window == 0 ? span.first + span.tokens : span.window,
+                    .scale = span.scale,
                     .scratch = reinterpret_cast<float*>(scratch),
                     .out = out,
                     .out_stride = out_stride});

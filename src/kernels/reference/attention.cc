@@ -57,29 +57,37 @@ void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) 
   }
 }
 
-void AttendHead(const KvHead& kv, const float* q, size_t positions, float scale, float* p,
+void AttendHead(const KvHead& kv, const float* q, size_t begin, size_t end, float scale, float* p,
                 float* out) {
-  for (size_t j = 0; j < positions; ++j) p[j] = Score(kv, q, j, scale);
-  float max = p[0];  // NaN scores need no care here: one makes every output NaN below
-  for (size_t j = 1; j < positions; ++j) max = p[j] > max ? p[j] : max;
-  for (size_t j = 0; j < positions; ++j) {
+  for (size_t j = begin; j < end; ++j) p[j] = Score(kv, q, j, scale);
+  float max = p[begin];  // NaN scores need no care here: one makes every output NaN below
+  for (size_t j = begin; j < end; ++j) max = p[j] > max ? p[j] : max;
+  for (size_t j = begin; j < end; ++j) {
     const float distance = p[j] - max;
     p[j] = distance < kCut ? 0.0f : Exp(distance);
   }
 
-  const size_t chunks = (positions + kChunkPositions - 1) / kChunkPositions;
-  const auto end = [&](size_t chunk) { return std::min((chunk + 1) * kChunkPositions, positions); };
-  const auto chunk_denominator = [&](size_t chunk) {
-    const size_t first = chunk * kChunkPositions;
-    return RowSum(p + first, end(chunk) - first);
+  // The leaves of the trees are the chunks that hold an attended position.
+  const size_t first_chunk = begin / kChunkPositions;
+  const size_t chunks = (end - 1) / kChunkPositions + 1 - first_chunk;
+  const auto first = [&](size_t leaf) {
+    return std::max(begin, (first_chunk + leaf) * kChunkPositions);
+  };
+  const auto last = [&](size_t leaf) {
+    return std::min(end, (first_chunk + leaf + 1) * kChunkPositions);
+  };
+  const auto chunk_denominator = [&](size_t leaf) {
+    const size_t lane = first(leaf) % 16;  // a position keeps its lane whatever the window
+    float weights[kChunkPositions] = {};
+    std::copy(p + first(leaf), p + last(leaf), weights + lane);
+    return RowSum(weights, lane + last(leaf) - first(leaf));
   };
   const float denominator = TreeSum(chunk_denominator, 0, chunks);
   for (size_t d = 0; d < kv.head_dim; ++d) {
     const auto product = [&](size_t j) { return p[j] * Load(kv.type, kv.v, j * kv.head_dim + d); };
-    const auto chunk_value = [&](size_t chunk) {
-      const size_t first = chunk * kChunkPositions;
-      float sum = product(first);
-      for (size_t j = first + 1; j < end(chunk); ++j) sum = sum + product(j);
+    const auto chunk_value = [&](size_t leaf) {
+      float sum = product(first(leaf));
+      for (size_t j = first(leaf) + 1; j < last(leaf); ++j) sum = sum + product(j);
       return sum;
     };
     out[d] = TreeSum(chunk_value, 0, chunks) / denominator;

@@ -155,13 +155,14 @@ class ReferenceKernels final : public Kernels {
   size_t AttentionScratchBytes(size_t positions, size_t, size_t) const override {
     return RoundUp64(4 * positions);
   }
-  void Attention(const KvHead& kv, const float* q, size_t q_stride, size_t first, size_t tokens,
-                 size_t group, float scale, std::byte* scratch, float* out,
-                 size_t out_stride) const override {
+  void Attention(const KvHead& kv, const AttentionSpan& span, const float* q, size_t q_stride,
+                 std::byte* scratch, float* out, size_t out_stride) const override {
     auto* scores = reinterpret_cast<float*>(scratch);
-    for (size_t t = 0; t < tokens; ++t) {
-      for (size_t h = 0; h < group; ++h) {
-        reference::AttendHead(kv, q + t * q_stride + h * kv.head_dim, first + t + 1, scale, scores,
+    for (size_t t = 0; t < span.tokens; ++t) {
+      const size_t position = span.first + t;
+      for (size_t h = 0; h < span.group; ++h) {
+        reference::AttendHead(kv, q + t * q_stride + h * kv.head_dim, span.Begin(position),
+                              position + 1, span.scale, scores,
                               out + t * out_stride + h * kv.head_dim);
       }
     }

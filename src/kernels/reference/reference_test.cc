@@ -144,13 +144,28 @@ TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
   for (size_t p = 0; p < 3; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
   const float q = 1;
   float out[3];
-  Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
+  Reference().Attention(kv, {.first = 1}, &q, 0, scratch.data(), out, 1);
   EXPECT_TRUE(
       std::isnan(out[0]));  // weight +0 times an infinite value: positions are never skipped
   const float one = 2;
   Reference().StoreKv(kv, 0, &keys[0], &one);
-  Reference().Attention(kv, &q, 0, 1, 1, 1, 1.0f, scratch.data(), out, 1);
+  Reference().Attention(kv, {.first = 1}, &q, 0, scratch.data(), out, 1);
   EXPECT_EQ(out[0], 3.0f);
+}
+
+TEST(AttentionTest, PositionsBeforeTheWindowDoNotExist) {
+  std::vector<std::byte> k(16 * 1 * 4), v(16 * 1 * 4), scratch(64);
+  const KvHead kv{KvType::kF32, 1, k.data(), v.data()};
+  const float keys[4] = {90, 0, 0, 0};  // the first would win by far, and its value is infinite
+  const float values[4] = {kInf, 2, 4, 6};
+  for (size_t p = 0; p < 4; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
+  const float q[2] = {1, 1};
+  float out[2];
+  Reference().Attention(kv, {.first = 2, .tokens = 2, .window = 2}, q, 1, scratch.data(), out, 1);
+  EXPECT_EQ(out[0], 3.0f);  // positions 1 and 2
+  EXPECT_EQ(out[1], 5.0f);  // positions 2 and 3
+  Reference().Attention(kv, {.first = 2, .window = 3}, q, 1, scratch.data(), out, 1);
+  EXPECT_EQ(out[0], kInf);
 }
 
 TEST(DispatchTest, NamesAndErrors) {
