@@ -171,7 +171,7 @@ TEST(ConfigTest, ReadsTheThreeArchitectures) {
     EXPECT_EQ(tensors->layers[0].All().size(), architecture == "llama"   ? 9u
                                                : architecture == "qwen2" ? 12u
                                                                          : 11u);
-    EXPECT_EQ(tensors->layers[0].ffn_down.cols, 64u);
+    EXPECT_EQ(tensors->layers[0].ffn_down->cols, 64u);
   }
 }
 

@@ -12,9 +12,14 @@
 
 namespace exo::backend {
 
-// A packed matrix with its memory.
+// A packed matrix with its memory; without data where a layer has none.
 struct Matrix {
   kernels::Weights weights;
+  Buffer memory;
+};
+// Matrices of one shape, one for each expert.
+struct Matrices {
+  std::vector<kernels::Weights> weights;
   Buffer memory;
 };
 // A vector of floats (norm gains, biases, rope factors).
@@ -22,9 +27,16 @@ using Vector = std::vector<float>;
 
 struct LayerWeights {
   Vector attn_norm, ffn_norm;
-  Matrix q, k, v, o, gate, up, down;
-  Vector q_bias, k_bias, v_bias;  // empty: none
-  Vector q_norm, k_norm;          // empty: none
+  Matrix q, k, v, o;
+  Vector q_bias, k_bias, v_bias;         // empty: none
+  Vector q_norm, k_norm;                 // empty: none
+  Vector post_attn_norm, post_ffn_norm;  // empty: none
+  Matrix gate, up, down;                 // the dense or shared block
+  Matrix router, shared_router;
+  Matrices gate_exps, up_exps, down_exps;
+
+  bool has_experts() const { return router.weights.data != nullptr; }
+  bool has_shared_expert() const { return shared_router.weights.data != nullptr; }
 };
 
 struct StageWeights {
@@ -40,6 +52,8 @@ struct StageWeights {
 
 // Bytes of all packed tensors of a stage.
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec);
+// Bytes of them that one token reads: of the experts only those that it is sent to.
+uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec);
 
 // Errors: see Backend::Load.
 Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPool& pool,
