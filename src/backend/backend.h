@@ -95,6 +95,7 @@ class StageCompute {
 // Bytes a stage will take, from the same arithmetic that the loader uses.
 struct StageBytes {
   uint64_t weights = 0;
+  uint64_t read_per_token = 0;  // of the weights: a mixture reads only the chosen experts
   uint64_t kv_per_position = 0;
   uint64_t scratch = 0;
 };

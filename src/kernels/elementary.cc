@@ -39,6 +39,23 @@ float Silu(float x) {
   return x / denominator;
 }
 
+float Gelu(float x) {
+  const float square = x * x;
+  const float cubic = square * 0x1.2444f2p-4f;   // 2 sqrt(2 / pi) * 0.044715
+  const float factor = cubic + 0x1.988454p0f;    // 2 sqrt(2 / pi)
+  const float twice_u = x * factor;
+  const float e = Exp(-twice_u);
+  const float denominator = 1.0f + e;
+  return x / denominator;
+}
+
+float Sigmoid(float x) {
+  const float e = Exp(-x);
+  const float denominator = 1.0f + e;
+  const float result = 1.0f / denominator;
+  return result < 0x1p-64f ? 0.0f : result;
+}
+
 float RowSum(const float* x, size_t n) {
   float lanes[16] = {};
   for (size_t i = 0; i < n; ++i) lanes[i % 16] = lanes[i % 16] + x[i];

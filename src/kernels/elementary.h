@@ -11,6 +11,11 @@ namespace exo::kernels {
 float Exp(float x);
 // x / (1 + exp(-x)).
 float Silu(float x);
+// x / (1 + exp(-2u)), u = sqrt(2 / pi) * (x + 0.044715 x^3): GELU in its tanh form. Below 4 ulps for x >= -1; further
+// down the error of u counts exp(-2u) times: relative below 2^-17, absolute below 2^-24.
+float Gelu(float x);
+// 1 / (1 + exp(-x)); below 2^-64 +0.
+float Sigmoid(float x);
 // Canonical-lane sum of n values (16 virtual lanes; rule 3, "row sums").
 float RowSum(const float* x, size_t n);
 

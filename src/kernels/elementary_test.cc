@@ -54,6 +54,48 @@ TEST(SiluTest, StaysBelowTwoAndAHalfUlps) {
   EXPECT_LT(worst, 2.5);
 }
 
+TEST(GeluTest, StaysWithinItsBounds) {
+  double near = 0, far = 0, absolute = 0;
+  for (uint32_t bits = 0x3a800000; bits < 0x41200000; bits += 991) {
+    for (const float x : {std::bit_cast<float>(bits), -std::bit_cast<float>(bits)}) {
+      const double wide = x;
+      const double u = std::sqrt(2 / M_PI) * (wide + 0.044715 * wide * wide * wide);
+      const double exact = wide / (1 + std::exp(-2 * u));
+      const double error = std::fabs(static_cast<double>(Gelu(x)) - exact);
+      if (x >= -1) near = std::max(near, Ulps(Gelu(x), exact));
+      if (x < -1 && std::fabs(exact) > 0x1p-64) far = std::max(far, error / std::fabs(exact));
+      if (x < 0) absolute = std::max(absolute, error);
+    }
+  }
+  EXPECT_LT(near, 4.0);
+  EXPECT_LT(far, 0x1p-17);
+  EXPECT_LT(absolute, 0x1p-24);
+  EXPECT_GT(far, 0x1p-19);  // the bounds are tight: another order would be another arithmetic
+}
+
+TEST(GeluTest, HasExactEnds) {
+  EXPECT_EQ(Gelu(0.0f), 0.0f);
+  EXPECT_EQ(Gelu(20.0f), 20.0f);
+  EXPECT_EQ(Gelu(1e30f), 1e30f);
+  EXPECT_EQ(Gelu(-20.0f), 0.0f);
+  EXPECT_EQ(Gelu(-1e30f), 0.0f);
+  EXPECT_TRUE(std::isnan(Gelu(std::nanf(""))));
+}
+
+TEST(SigmoidTest, StaysBelowTwoAndAHalfUlpsAndHasExactEnds) {
+  double worst = 0;
+  for (uint32_t bits = 0x3a800000; bits < 0x42300000; bits += 991) {
+    for (const float x : {std::bit_cast<float>(bits), -std::bit_cast<float>(bits)}) {
+      worst = std::max(worst, Ulps(Sigmoid(x), 1 / (1 + std::exp(-static_cast<double>(x)))));
+    }
+  }
+  EXPECT_LT(worst, 2.5);
+  EXPECT_EQ(Sigmoid(0.0f), 0.5f);
+  EXPECT_EQ(Sigmoid(100.0f), 1.0f);
+  EXPECT_EQ(std::bit_cast<uint32_t>(Sigmoid(-45.0f)), 0u);
+  EXPECT_TRUE(std::isnan(Sigmoid(std::nanf(""))));
+}
+
 TEST(RowSumTest, CombinesSixteenLanesByHalves) {
   // Lanes 0 and 8 cancel only when they meet directly; any other order loses the 1.
   float x[17] = {};

@@ -27,6 +27,8 @@ inline constexpr size_t kPanelRows = 16;
 // Positions of K that stand side by side in a KV cache, and positions of a softmax chunk.
 inline constexpr size_t kKvTile = 16;
 inline constexpr size_t kChunkPositions = 256;
+// Rows that Mix adds at most: experts of a token.
+inline constexpr size_t kMaxMixed = 128;
 
 // How the activations of a product are prepared; decided by the weight type (KindFor).
 enum class ActivationKind : uint8_t {
@@ -142,7 +144,15 @@ class Kernels {
   virtual void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) const = 0;
   // out = silu(gate) * up; |out| < 2^-64 becomes +0.
   virtual void SiluMul(const float* gate, const float* up, size_t n, float* out) const = 0;
+  // out = gelu(gate) * up, the tanh form; flushed likewise.
+  virtual void GeluMul(const float* gate, const float* up, size_t n, float* out) const = 0;
   virtual void Add(const float* a, const float* b, size_t n, float* out) const = 0;
+  // out = p / sum of p, p = exp(x - max x), +0 where x - max < -40. A NaN makes all n > 0 results NaN.
+  virtual void Softmax(const float* x, size_t n, float* out) const = 0;
+  // out[i] = sum over j < count of weights[j] * rows[j][i] by the canonical tree; a product below 2^-64
+  // becomes +0. 0 < count <= kMaxMixed; out may be one of the rows.
+  virtual void Mix(const float* const* rows, const float* weights, size_t count, size_t n,
+                   float* out) const = 0;
   // Rotates `heads` heads of `head_dim` values at x by the angles of one position. cos, sin
   // [rotary_dim / 2]; values beyond rotary_dim stay.
   virtual void Rope(RopeStyle style, const float* cos, const float* sin, size_t heads, size_t head_dim,

@@ -377,12 +377,14 @@ TEST_P(IsaTest, RowOperationsEqualTheReference) {
       std::vector<float> wide = x;
       for (float& v : wide) v = v * 100;
       const auto run = [&](const Kernels& set) {
-        std::vector<float> out(4 * n + 1, 7);
+        std::vector<float> out(6 * n + 1, 7);
         set.RmsNorm(x.data(), y.data(), 1e-6f, n, out.data());
         set.SiluMul(wide.data(), y.data(), n, out.data() + n);
         set.Add(x.data(), y.data(), n, out.data() + 2 * n);
         std::copy(x.begin(), x.end(), out.begin() + 3 * n);
         set.SiluMul(out.data() + 3 * n, y.data(), n, out.data() + 3 * n);  // in place
+        set.GeluMul(wide.data(), y.data(), n, out.data() + 4 * n);
+        set.Softmax(wide.data(), n, out.data() + 5 * n);
         return out;
       };
       EXPECT_TRUE(Same(run(Reference()), run(k()))) << n;
@@ -390,7 +392,26 @@ TEST_P(IsaTest, RowOperationsEqualTheReference) {
   }
 }
 
-TEST_P(IsaTest, SiluEqualsTheReferenceOverAllMagnitudes) {
+TEST_P(IsaTest, MixEqualsTheReference) {
+  for (const size_t count : {1, 2, 3, 8, 11, 64, 127, 128}) {
+    for (const size_t n : {1, 15, 64, 101}) {
+      for (const Hard hard : {Hard::kPlain, Hard::kExtremes, Hard::kNonFinite}) {
+        const auto x = Values(count * n, hard, n + count);
+        const auto weights = Values(count, Hard::kPlain, count);
+        std::vector<const float*> rows(count);
+        for (size_t j = 0; j < count; ++j) rows[j] = x.data() + j * n;
+        const auto run = [&](const Kernels& set) {
+          std::vector<float> out(n + 1, 7);
+          set.Mix(rows.data(), weights.data(), count, n, out.data());
+          return out;
+        };
+        EXPECT_TRUE(Same(run(Reference()), run(k()))) << count << " rows of " << n;
+      }
+    }
+  }
+}
+
+TEST_P(IsaTest, SiluAndGeluEqualTheReferenceOverAllMagnitudes) {
   std::vector<float> x;
   for (uint64_t bits = 0; bits < 1ull << 32; bits += 20011)
     x.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
@@ -400,6 +421,9 @@ TEST_P(IsaTest, SiluEqualsTheReferenceOverAllMagnitudes) {
   std::vector<float> expected(x.size()), got(x.size());
   Reference().SiluMul(x.data(), ones.data(), x.size(), expected.data());
   k().SiluMul(x.data(), ones.data(), x.size(), got.data());
+  EXPECT_TRUE(Same(expected, got));
+  Reference().GeluMul(x.data(), ones.data(), x.size(), expected.data());
+  k().GeluMul(x.data(), ones.data(), x.size(), got.data());
   EXPECT_TRUE(Same(expected, got));
 }
 

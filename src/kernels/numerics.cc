@@ -111,6 +111,24 @@ void Products(const Kernels& kernels, DType type, bool hard, Recorder& record) {
   record.Floats(out);
 }
 
+// Routing over 45 experts and the sum of 11 rows, an uneven tree.
+void Experts(const Kernels& kernels, Recorder& record) {
+  auto logits = Values(45, 302, false);
+  for (float& v : logits) v = v * 30;
+  std::vector<float> weights(logits.size());
+  kernels.Softmax(logits.data(), logits.size(), weights.data());
+  record.Floats(weights);
+  for (float& v : logits) v = Sigmoid(v);
+  record.Floats(logits);
+  constexpr size_t kMixed = 11, kWidth = 53;
+  const auto rows = Values(kMixed * kWidth, 303, true);
+  std::array<const float*, kMixed> at;
+  for (size_t j = 0; j < kMixed; ++j) at[j] = rows.data() + j * kWidth;
+  std::vector<float> out(kWidth);
+  kernels.Mix(at.data(), weights.data(), kMixed, kWidth, out.data());
+  record.Floats(out);
+}
+
 void Rows(const Kernels& kernels, Recorder& record) {
   const auto x = Values(kCols, 300, true);
   const auto y = Values(kCols, 301, true);
@@ -121,6 +139,9 @@ void Rows(const Kernels& kernels, Recorder& record) {
   for (float& g : gate) g = g * 20;
   kernels.SiluMul(gate.data(), y.data(), kCols, out.data());
   record.Floats(out);
+  kernels.GeluMul(gate.data(), y.data(), kCols, out.data());
+  record.Floats(out);
+  Experts(kernels, record);
   kernels.Add(x.data(), y.data(), kCols, out.data());
   record.Floats(out);
   const auto frequencies = RopeFrequencies(64, 500000, 1, nullptr);

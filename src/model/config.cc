@@ -1,93 +1,11 @@
-// ModelConfig from GGUF metadata. Every number is range-checked here, so that products of them
-// cannot overflow anywhere else; the limits are about ten times the largest published dense model.
+// What all architectures share of ModelConfig; the rest is in architectures/.
 #include "model/config.h"
 
-#include <array>
-#include <cmath>
-#include <optional>
-
+#include "model/architectures/architecture.h"
 #include "model/tensors.h"
 
 namespace exo::model {
 namespace {
-
-constexpr uint64_t kMaxLayers = 1024;
-constexpr uint64_t kMaxWidth = 65536;
-constexpr uint64_t kMaxFfnWidth = 1u << 20;
-constexpr uint64_t kMaxHeads = 1024;
-constexpr uint64_t kMaxHeadDim = 1024;
-constexpr uint64_t kMaxVocab = 1u << 22;
-constexpr uint64_t kMaxContext = 1u << 24;
-
-// What an architecture adds to the common transformer.
-struct Family {
-  std::string_view name;
-  RopeStyle rope_style;
-  bool qkv_bias;
-  bool qk_norm;
-};
-constexpr std::array<Family, 3> kFamilies = {{
-    {"llama", RopeStyle::kInterleaved, false, false},
-    {"qwen2", RopeStyle::kHalves, true, false},
-    {"qwen3", RopeStyle::kHalves, false, true},
-}};
-
-// Keys of one architecture: "llama." + suffix.
-class Keys {
- public:
-  Keys(const Gguf& gguf, std::string prefix) : gguf_(gguf), prefix_(std::move(prefix)) {}
-
-  bool Has(std::string_view suffix) const { return gguf_.Find(Name(suffix)) != nullptr; }
-
-  Result<uint32_t> Uint(std::string_view suffix, uint64_t most,
-                        std::optional<uint64_t> absent = {}) const {
-    const std::string key = Name(suffix);
-    if (absent && gguf_.Find(key) == nullptr) return InRange(key, *absent, most);
-    const auto value = gguf_.GetUint(key);
-    if (!value) return Bad(value.error());
-    return InRange(key, *value, most);
-  }
-
-  Result<double> Float(std::string_view suffix, std::optional<double> absent = {}) const {
-    const std::string key = Name(suffix);
-    if (absent && gguf_.Find(key) == nullptr) return *absent;
-    const auto value = gguf_.GetFloat(key);
-    if (!value) return Bad(value.error());
-    if (!std::isfinite(*value) || *value <= 0) {
-      return Fail(ErrorCode::kCorrupt, "the key '{}' is {}, it must be a positive number", key,
-                  *value);
-    }
-    return *value;
-  }
-
-  std::string Text(std::string_view suffix) const {
-    return gguf_.GetString(Name(suffix)).value_or("");
-  }
-
- private:
-  std::string Name(std::string_view suffix) const { return fmt::format("{}.{}", prefix_, suffix); }
-  static std::unexpected<Error> Bad(const Error& error) {
-    return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", error.message);
-  }
-  static Result<uint32_t> InRange(std::string_view key, uint64_t value, uint64_t most) {
-    if (value >= 1 && value <= most) return static_cast<uint32_t>(value);
-    return Fail(ErrorCode::kCorrupt, "the key '{}' is {} (1 to {} is possible)", key, value, most);
-  }
-
-  const Gguf& gguf_;
-  std::string prefix_;
-};
-
-Result<const Family*> FindFamily(const Gguf& gguf) {
-  const auto name = gguf.GetString("general.architecture");
-  if (!name)
-    return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", name.error().message);
-  for (const Family& family : kFamilies) {
-    if (family.name == *name) return &family;
-  }
-  return Fail(ErrorCode::kUnsupported,
-              "the architecture '{}' (this build runs llama, qwen2 and qwen3)", *name);
-}
 
 Result<void> ReadHeads(const Keys& keys, ModelConfig& config) {
   config.heads = TRY(keys.Uint("attention.head_count", kMaxHeads));
@@ -131,18 +49,15 @@ Result<void> ReadRopeScaling(const Keys& keys, ModelConfig& config) {
   return {};
 }
 
-Result<void> ReadRope(const Gguf& gguf, const Keys& keys, ModelConfig& config) {
+Result<void> ReadRope(const Keys& keys, ModelConfig& config) {
   config.rotary_dim = TRY(keys.Uint("rope.dimension_count", kMaxHeadDim, config.head_dim));
   if (config.rotary_dim > config.head_dim || config.rotary_dim % 2 != 0) {
     return Fail(ErrorCode::kCorrupt, "{} rotated dimensions of {} in a head", config.rotary_dim,
                 config.head_dim);
   }
-  config.rope_base = TRY(keys.Float("rope.freq_base", 10000.0));
-  if (config.rope_base < 1 || config.rope_base > 1e12) {
-    return Fail(ErrorCode::kCorrupt, "a rope base of {}", config.rope_base);
-  }
+  config.rope_base = TRY(ReadRopeBase(keys, "rope.freq_base", 10000.0));
   TRY(ReadRopeScaling(keys, config));
-  config.rope_factors = gguf.FindTensor("rope_freqs.weight") != nullptr;
+  config.rope_factors = keys.gguf().FindTensor("rope_freqs.weight") != nullptr;
   return {};
 }
 
@@ -169,14 +84,15 @@ Result<uint32_t> ReadVocab(const Gguf& gguf, const Keys& keys) {
   return static_cast<uint32_t>(rows);
 }
 
-// Options of the format that would change the arithmetic and that this build does not have.
+// Options of the format that would change the arithmetic and that the architecture did not take.
 Result<void> RefuseOptions(const Keys& keys, const ModelConfig& config) {
   for (const std::string_view suffix : {"expert_count", "expert_used_count"}) {
-    if (keys.Has(suffix) && keys.Uint(suffix, kMaxWidth)) {
+    if (config.experts.count == 0 && keys.Has(suffix) && keys.Uint(suffix, kMaxExperts)) {
       return Fail(ErrorCode::kUnsupported, "a mixture of experts ({}.{})", config.architecture,
                   suffix);
     }
   }
+  if (config.window != 0) return {};
   if (const auto window = keys.Uint("attention.sliding_window", ~uint64_t{0} >> 32);
       window && *window < config.context) {
     return Fail(ErrorCode::kUnsupported, "sliding-window attention over {} positions", *window);
@@ -187,14 +103,16 @@ Result<void> RefuseOptions(const Keys& keys, const ModelConfig& config) {
 }  // namespace
 
 Result<ModelConfig> ReadConfig(const Gguf& gguf) {
-  const Family& family = *TRY(FindFamily(gguf));
-  const Keys keys(gguf, std::string(family.name));
+  const auto name = gguf.GetString("general.architecture");
+  if (!name)
+    return Fail(ErrorCode::kCorrupt, "the configuration is incomplete: {}", name.error().message);
+  const Architecture& architecture = *TRY(FindArchitecture(*name));
+  const Keys keys(gguf, *name);
   ModelConfig config;
-  config.architecture = family.name;
+  config.architecture = *name;
   config.name = gguf.GetString("general.name").value_or("");
   config.layers = TRY(keys.Uint("block_count", kMaxLayers));
   config.width = TRY(keys.Uint("embedding_length", kMaxWidth));
-  config.ffn_width = TRY(keys.Uint("feed_forward_length", kMaxFfnWidth));
   config.context = TRY(keys.Uint("context_length", kMaxContext));
   TRY(ReadHeads(keys, config));
   config.vocab = TRY(ReadVocab(gguf, keys));
@@ -202,14 +120,13 @@ Result<ModelConfig> ReadConfig(const Gguf& gguf) {
   if (!(config.norm_eps > 0 && config.norm_eps < 1)) {
     return Fail(ErrorCode::kCorrupt, "a norm epsilon of {}", config.norm_eps);
   }
-  config.rope_style = family.rope_style;
-  TRY(ReadRope(gguf, keys, config));
+  TRY(ReadRope(keys, config));
+  config.tied_output = gguf.FindTensor("output.weight") == nullptr;
+  config.qkv_bias = gguf.FindTensor("blk.0.attn_q.bias") != nullptr;
+  TRY(architecture.configure(keys, config));
   if (keys.Has("attention.scale")) {
     config.attention_scale = static_cast<float>(TRY(keys.Float("attention.scale")));
   }
-  config.tied_output = gguf.FindTensor("output.weight") == nullptr;
-  config.qkv_bias = family.qkv_bias || gguf.FindTensor("blk.0.attn_q.bias") != nullptr;
-  config.qk_norm = family.qk_norm;
   TRY(RefuseOptions(keys, config));
   return config;
 }

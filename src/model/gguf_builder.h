@@ -88,7 +88,8 @@ inline Result<Gguf> ParseText(std::string_view file) {
   return Gguf::Parse(std::as_bytes(std::span(file.data(), file.size())));
 }
 
-// The metadata and tensors of a tiny sound model: 1 layer, width 32, 2 heads, 4 tokens.
+// The metadata and tensors of a tiny sound model: 1 layer, width 32, 2 heads, 4 tokens; 4 experts, 2 for
+// each token. Without the tensors named in `without`.
 inline GgufBuilder TinyModel(const std::string& architecture) {
   GgufBuilder file;
   const auto key = [&](const char* name) { return architecture + "." + name; };
@@ -100,13 +101,26 @@ inline GgufBuilder TinyModel(const std::string& architecture) {
       .Uint(key("attention.head_count"), 2);
   file.Uint(key("attention.head_count_kv"), 1)
       .Float(key("attention.layer_norm_rms_epsilon"), 1e-5f);
+  if (architecture.ends_with("moe")) {
+    file.Uint(key("expert_count"), 4).Uint(key("expert_used_count"), 2);
+    file.Uint(key("expert_feed_forward_length"), 8);
+  }
+  if (architecture == "qwen2moe") file.Uint(key("expert_shared_feed_forward_length"), 24);
   return file;
 }
 
-inline GgufBuilder& TinyTensors(GgufBuilder& file, const std::string& architecture) {
-  const auto f32 = [&](const std::string& name, uint64_t cols, uint64_t rows) {
-    file.Tensor(name, rows == 1 ? std::vector<uint64_t>{cols} : std::vector<uint64_t>{cols, rows},
-                0, 4 * cols * rows);
+inline GgufBuilder& TinyTensors(GgufBuilder& file, const std::string& architecture,
+                                std::string_view without = "") {
+  const auto f32 = [&](const std::string& name, uint64_t cols, uint64_t rows, uint64_t count = 1) {
+    std::vector<uint64_t> dims = {cols};
+    if (rows > 1) dims.push_back(rows);
+    if (count > 1) dims.push_back(count);
+    if (name != without) file.Tensor(name, dims, 0, 4 * cols * rows * count);
+  };
+  const auto gated = [&](const std::string& suffix, uint64_t ffn, uint64_t count) {
+    f32("blk.0.ffn_gate" + suffix, 32, ffn, count);
+    f32("blk.0.ffn_up" + suffix, 32, ffn, count);
+    f32("blk.0.ffn_down" + suffix, ffn, 32, count);
   };
   f32("token_embd.weight", 32, 4);
   f32("output_norm.weight", 32, 1);
@@ -117,17 +131,28 @@ inline GgufBuilder& TinyTensors(GgufBuilder& file, const std::string& architectu
   f32(layer + "attn_v.weight", 32, 16);
   f32(layer + "attn_output.weight", 32, 32);
   f32(layer + "ffn_norm.weight", 32, 1);
-  f32(layer + "ffn_gate.weight", 32, 64);
-  f32(layer + "ffn_up.weight", 32, 64);
-  f32(layer + "ffn_down.weight", 64, 32);
-  if (architecture == "qwen2") {
+  if (architecture.ends_with("moe")) {
+    f32(layer + "ffn_gate_inp.weight", 32, 4);
+    gated("_exps.weight", 8, 4);
+  } else {
+    gated(".weight", 64, 1);
+  }
+  if (architecture == "qwen2moe") {
+    f32(layer + "ffn_gate_inp_shexp.weight", 32, 1);
+    gated("_shexp.weight", 24, 1);
+  }
+  if (architecture.starts_with("qwen2")) {
     f32(layer + "attn_q.bias", 32, 1);
     f32(layer + "attn_k.bias", 16, 1);
     f32(layer + "attn_v.bias", 16, 1);
   }
-  if (architecture == "qwen3") {
+  if (architecture.starts_with("qwen3") || architecture == "gemma3") {
     f32(layer + "attn_q_norm.weight", 16, 1);
     f32(layer + "attn_k_norm.weight", 16, 1);
+  }
+  if (architecture == "gemma3") {
+    f32(layer + "post_attention_norm.weight", 32, 1);
+    f32(layer + "post_ffw_norm.weight", 32, 1);
   }
   return file;
 }

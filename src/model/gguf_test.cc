@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include "model/gguf_builder.h"
-#include "model/tensors.h"
 
 namespace exo::model {
 namespace {
@@ -12,17 +11,6 @@ std::string ErrorOf(const std::string& file, ErrorCode code = ErrorCode::kCorrup
   if (gguf) return "";
   EXPECT_EQ(gguf.error().code, code) << gguf.error().message;
   return gguf.error().message;
-}
-
-std::string ConfigError(const GgufBuilder& file, ErrorCode code) {
-  const std::string bytes = file.Build();
-  const auto gguf = ParseText(bytes);
-  EXPECT_TRUE(gguf.has_value()) << gguf.error().message;
-  if (!gguf) return "";
-  const auto config = ReadConfig(*gguf);
-  if (config) return "";
-  EXPECT_EQ(config.error().code, code) << config.error().message;
-  return config.error().message;
 }
 
 TEST(GgufTest, ReadsEveryKindOfValue) {
@@ -150,88 +138,6 @@ TEST(GgufTest, JoinsThePartsOfASplitModel) {
   EXPECT_FALSE(Gguf::JoinSplits({second, first}).has_value());
   EXPECT_FALSE(Gguf::JoinSplits({first}).has_value());
   EXPECT_FALSE(Gguf::JoinSplits({first, first}).has_value());
-}
-
-TEST(ConfigTest, ReadsTheThreeArchitectures) {
-  for (const std::string architecture : {"llama", "qwen2", "qwen3"}) {
-    GgufBuilder file = TinyModel(architecture);
-    const std::string bytes = TinyTensors(file, architecture).Build();
-    const auto gguf = ParseText(bytes);
-    ASSERT_TRUE(gguf.has_value()) << gguf.error().message;
-    const auto config = ReadConfig(*gguf);
-    ASSERT_TRUE(config.has_value()) << config.error().message;
-    EXPECT_EQ(config->head_dim, 16u);
-    EXPECT_EQ(config->vocab, 4u);
-    EXPECT_TRUE(config->tied_output);
-    EXPECT_EQ(config->qkv_bias, architecture == "qwen2");
-    EXPECT_EQ(config->qk_norm, architecture == "qwen3");
-    EXPECT_EQ(config->rope_style == RopeStyle::kInterleaved, architecture == "llama");
-    const auto tensors = FindTensors(*gguf, *config);
-    ASSERT_TRUE(tensors.has_value()) << tensors.error().message;
-    EXPECT_EQ(tensors->layers[0].All().size(), architecture == "llama"   ? 9u
-                                               : architecture == "qwen2" ? 12u
-                                                                         : 11u);
-    EXPECT_EQ(tensors->layers[0].ffn_down.cols, 64u);
-  }
-}
-
-TEST(ConfigTest, NamesWhatItCannotRun) {
-  const auto llama = [] { return TinyModel("llama").Uint("llama.vocab_size", 4); };
-  EXPECT_EQ(ConfigError(llama(), ErrorCode::kUnsupported), "");
-  EXPECT_TRUE(ConfigError(TinyModel("mamba"), ErrorCode::kUnsupported).contains("mamba"));
-  EXPECT_TRUE(
-      ConfigError(llama().String("llama.rope.scaling.type", "yarn"), ErrorCode::kUnsupported)
-          .contains("yarn"));
-  EXPECT_TRUE(ConfigError(llama().Uint("llama.expert_count", 8), ErrorCode::kUnsupported)
-                  .contains("experts"));
-  EXPECT_TRUE(
-      ConfigError(llama().Uint("llama.attention.sliding_window", 8), ErrorCode::kUnsupported)
-          .contains("8"));
-  EXPECT_TRUE(ConfigError(llama().Uint("llama.attention.value_length", 8), ErrorCode::kUnsupported)
-                  .contains("8"));
-}
-
-TEST(ConfigTest, ReadsLinearRopeScaling) {
-  GgufBuilder file = TinyModel("llama").Uint("llama.vocab_size", 4);
-  file.String("llama.rope.scaling.type", "linear").Float("llama.rope.scaling.factor", 4.0f);
-  const std::string bytes = file.Build();
-  EXPECT_EQ(ReadConfig(*ParseText(bytes))->rope_scale, 0.25);
-}
-
-TEST(ConfigTest, RefusesImpossibleNumbers) {
-  for (const auto& [key, value] :
-       std::vector<std::pair<const char*, uint32_t>>{{"attention.key_length", 0},
-                                                     {"attention.key_length", 5000},
-                                                     {"rope.dimension_count", 7},
-                                                     {"rope.dimension_count", 18},
-                                                     {"vocab_size", 0}}) {
-    GgufBuilder file = TinyModel("llama");
-    EXPECT_NE(ConfigError(file.Uint(std::string("llama.") + key, value), ErrorCode::kCorrupt), "")
-        << key;
-  }
-  for (const float base : {0.0f, -1.0f, 0.5f, 1e30f}) {
-    GgufBuilder file = TinyModel("llama").Uint("llama.vocab_size", 4);
-    EXPECT_NE(ConfigError(file.Float("llama.rope.freq_base", base), ErrorCode::kCorrupt), "")
-        << base;
-  }
-}
-
-TEST(TensorsTest, ChecksShapesTypesAndNames) {
-  const auto find = [](GgufBuilder& file) {
-    const std::string bytes = TinyTensors(file, "llama").Build();
-    const auto gguf = ParseText(bytes);
-    EXPECT_TRUE(gguf.has_value()) << gguf.error().message;
-    const auto tensors = FindTensors(*gguf, *ReadConfig(*gguf));
-    return tensors ? Error{ErrorCode::kInvalid, ""} : tensors.error();
-  };
-  GgufBuilder sound = TinyModel("llama");
-  EXPECT_EQ(find(sound).message, "");
-  GgufBuilder extra = TinyModel("llama").Tensor("blk.0.attn_output.bias", {32}, 0, 128);
-  EXPECT_EQ(find(extra).code, ErrorCode::kUnsupported);
-  GgufBuilder untied = TinyModel("llama").Tensor("output.weight", {32, 5}, 0, 640);
-  EXPECT_TRUE(find(untied).message.contains("shape [32, 5]"));
-  GgufBuilder type = TinyModel("llama").Tensor("output.weight", {32, 4}, 12, 640);
-  EXPECT_EQ(find(type).code, ErrorCode::kUnsupported);
 }
 
 }  // namespace

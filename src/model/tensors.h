@@ -18,22 +18,31 @@ namespace exo::model {
 // number).
 Result<ModelConfig> ReadConfig(const Gguf& gguf);
 
-// A tensor with its checked shape: rows x cols (a vector has rows == 1).
+// A tensor with its checked shape: rows x cols, experts `count` of them one behind the other.
 struct TensorRef {
   std::string name;
   tensor::DType type = tensor::DType::kF32;
   uint64_t rows = 0;
   uint64_t cols = 0;
+  uint64_t count = 1;
+  bool vector = false;  // a norm, bias or factor: rows == 1, kept as floats
   uint32_t part = 0;
   uint64_t offset = 0;
   uint64_t bytes = 0;
+
+  // How many of the matrices one token needs, of a model that sends it to `used` experts.
+  uint64_t count_read(uint64_t used) const { return count == 1 ? 1 : used; }
 };
 
 struct LayerTensors {
   TensorRef attn_norm, attn_q, attn_k, attn_v, attn_output;
-  TensorRef ffn_norm, ffn_gate, ffn_up, ffn_down;
+  TensorRef ffn_norm;
   std::optional<TensorRef> q_bias, k_bias, v_bias;  // qkv_bias
   std::optional<TensorRef> q_norm, k_norm;          // qk_norm
+  std::optional<TensorRef> post_attn_norm, post_ffn_norm;         // post_norms
+  std::optional<TensorRef> ffn_gate, ffn_up, ffn_down;            // the dense or the shared block
+  std::optional<TensorRef> router, gate_exps, up_exps, down_exps;  // experts
+  std::optional<TensorRef> shared_router;                         // experts.shared: [1, width]
 
   std::vector<const TensorRef*> All() const;
 };

@@ -21,7 +21,9 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, c
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     spec.layer_begin = layer;
     spec.layer_end = layer + 1;
-    shape.layer_bytes.push_back(backend.Estimate(spec).weights);
+    const backend::StageBytes bytes = backend.Estimate(spec);
+    shape.layer_bytes.push_back(bytes.weights);
+    shape.layer_decode_bytes.push_back(bytes.read_per_token);
   }
   spec.layer_begin = spec.layer_end = 0;
   const backend::StageBytes none = backend.Estimate(spec);
@@ -42,7 +44,7 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, c
   }
   uint64_t weights = 0;
   for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {
-    if (tensor->rows > 1) weights += tensor->rows * tensor->cols;
+    if (!tensor->vector) weights += tensor->rows * tensor->cols * tensor->count_read(config.experts.used);
   }
   shape.ops_per_token_layer = 2 * weights;
   const uint64_t hidden = uint64_t{chunk} * config.width * sizeof(float);

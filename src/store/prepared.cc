@@ -38,8 +38,12 @@ std::vector<const model::TensorRef*> Matrices(const Manifest& manifest) {
                                .layer_end = manifest.config()->layers,
                                .head = true};
   std::vector<const model::TensorRef*> matrices = backend::StageTensors(all);
-  std::erase_if(matrices, [](const model::TensorRef* tensor) { return tensor->rows == 1; });
+  std::erase_if(matrices, [](const model::TensorRef* tensor) { return tensor->vector; });
   return matrices;
+}
+
+uint64_t PackedBytes(const kernels::Kernels& kernels, const model::TensorRef& tensor) {
+  return tensor.count * kernels.PackedBytes(tensor.type, tensor.rows, tensor.cols);
 }
 
 // Everything in front of the panels; offsets are counted from the file's start, so the header's own size is
@@ -55,7 +59,7 @@ std::vector<std::byte> MakeHeader(const PrepareJob& job, uint64_t first_offset) 
   AppendInt(header, static_cast<uint32_t>(matrices.size()));
   uint64_t offset = first_offset;
   for (const model::TensorRef* tensor : matrices) {
-    const uint64_t bytes = job.kernels.PackedBytes(tensor->type, tensor->rows, tensor->cols);
+    const uint64_t bytes = PackedBytes(job.kernels, *tensor);
     AppendText(header, tensor->name);
     AppendInt<uint64_t>(header, offset);
     AppendInt<uint64_t>(header, bytes);
@@ -79,23 +83,26 @@ class MatrixWriter {
     const size_t panel_bytes = job_.kernels.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
     const size_t panels = (tensor.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
     const size_t per_piece = std::max<size_t>(1, kPiece / panel_bytes);
-    for (size_t first = 0; first < panels; first += per_piece) {
-      const size_t count = std::min(per_piece, panels - first);
-      piece_.assign(count * panel_bytes, std::byte{});
-      TRY(Pack(tensor, first, count, panel_bytes));
-      TRY(out_.Append(piece_));
+    for (uint64_t index = 0; index < tensor.count; ++index) {
+      for (size_t first = 0; first < panels; first += per_piece) {
+        const size_t count = std::min(per_piece, panels - first);
+        piece_.assign(count * panel_bytes, std::byte{});
+        TRY(Pack(tensor, index, first, count, panel_bytes));
+        TRY(out_.Append(piece_));
+      }
     }
-    written_ += panels * panel_bytes;
+    written_ += tensor.count * panels * panel_bytes;
     const uint64_t padding = RoundUp(written_, kAlignment) - written_;
     written_ += padding;
     return out_.Append(std::vector<std::byte>(padding));
   }
 
  private:
-  Result<void> Pack(const model::TensorRef& tensor, size_t first, size_t count, size_t panel_bytes) {
-    const uint64_t row_bytes = tensor.bytes / tensor.rows;
-    const uint64_t begin = first * kernels::kPanelRows;
-    const uint64_t rows = std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - begin);
+  // Panels [first, first + count) of matrix `index` of the tensor.
+  Result<void> Pack(const model::TensorRef& tensor, uint64_t index, size_t first, size_t count, size_t panel_bytes) {
+    const uint64_t row_bytes = tensor.bytes / (tensor.count * tensor.rows);
+    const uint64_t begin = index * tensor.rows + first * kernels::kPanelRows;
+    const uint64_t rows = std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first * kernels::kPanelRows);
     const auto bytes = TRY(job_.tensors.Read(tensor, begin * row_bytes, rows * row_bytes));
     job_.pool.Run(static_cast<uint32_t>(count), [&](uint32_t panel, unsigned) {
       job_.kernels.Pack(tensor.type, tensor.rows, tensor.cols, first + panel, 1,
@@ -133,7 +140,7 @@ Result<uint64_t> WritePrepared(const PrepareJob& job, const std::string& path) {
   const auto matrices = Matrices(job.manifest);
   for (const model::TensorRef* tensor : matrices) {
     total += tensor->bytes;
-    size += RoundUp(job.kernels.PackedBytes(tensor->type, tensor->rows, tensor->cols), kAlignment);
+    size += RoundUp(PackedBytes(job.kernels, *tensor), kAlignment);
   }
   MatrixWriter writer(job, *out, total);
   for (const model::TensorRef* tensor : matrices) TRY(writer.Write(*tensor));

@@ -3,12 +3,14 @@
 //
 //   node llama.mjs --pkg DIR --model FILE < request.json > answer.json
 //
-// request  {"texts": ["..."], "greedy": [[ids], ...], "steps": 48, "score": [[ids], ...]}
+// request  {"texts": ["..."], "greedy": [[ids], ...], "steps": 48, "score": [[ids], ...],
+//           "logits": [[ids], ...], "kv": "f16" or "f32"}
 // answer   {"package", "vocab", "bos": id or null where the model wants none, "texts": [[ids], ...],
-//           "greedy": [{"ids", "margins", "ends"}, ...], "score": [{"tokens", "nll"}, ...]}
+//           "greedy": [{"ids", "margins", "ends"}, ...], "score": [{"tokens", "nll"}, ...],
+//           "logits": [base64 of f32 [ids][vocab], ...]}
 //
 // Greedy generation goes on past end tokens ("ends" has a flag for each id); a margin is the best less the
-// second logit.  nll is the sum of -log p(ids[t + 1] | ids[..t]).  One thread, KV cache f16.
+// second logit.  nll is the sum of -log p(ids[t + 1] | ids[..t]).  One thread.
 import fs from "node:fs";
 import path from "node:path";
 import {createRequire} from "node:module";
@@ -33,7 +35,8 @@ const addon = llama._bindings;  // the layer right above llama.cpp, without the 
 const model = new addon.AddonModel(file, {addonExports: addon, gpuLayers: 0, useMmap: true, vocabOnly: false});
 if (!await model.init()) throw new Error("the model did not load");
 const kCells = 512;
-const kvType = addon.getGgmlType("f16") ?? addon.getGgmlType("F16");
+const kv = request.kv ?? "f16";
+const kvType = addon.getGgmlType(kv) ?? addon.getGgmlType(kv.toUpperCase());
 const context = new addon.AddonContext(model, {contextSize: kCells, batchSize: kCells, sequences: 1,
     flashAttention: false, threads: 1, embeddings: false, kvCacheKeyType: kvType, kvCacheValueType: kvType});
 if (!await context.init()) throw new Error("no context");
@@ -98,11 +101,34 @@ async function score(ids) {
     return {tokens: ids.length - 1, nll};
 }
 
+async function logits(ids) {
+    const indexes = await append(ids, 0, ids.map((_, i) => i));
+    const rows = [];
+    for (const index of indexes) {
+        const {pairs} = await read(index);
+        vocabulary = pairs.length / 2;
+        const row = new Float32Array(vocabulary);
+        for (let i = 0; i < pairs.length; i += 2) row[pairs[i]] = pairs[i + 1];
+        rows.push(Buffer.from(row.buffer));
+    }
+    clear();
+    return Buffer.concat(rows).toString("base64");
+}
+
 const answer = {package: `node-llama-cpp ${version}`,
     bos: model.shouldPrependBosToken() ? model.tokenBos() : null,
-    texts: (request.texts ?? []).map((text) => Array.from(model.tokenize(text, false))), greedy: [], score: []};
+    texts: (request.texts ?? []).map((text) => Array.from(model.tokenize(text, false))), greedy: [], score: [],
+    logits: []};
 for (const ids of request.greedy ?? []) answer.greedy.push(await greedy(ids, request.steps));
 for (const ids of request.score ?? []) answer.score.push(await score(ids));
+for (const ids of request.logits ?? []) answer.logits.push(await logits(ids));
 answer.vocab = vocabulary;
-fs.writeSync(1, JSON.stringify(answer) + "\n");
+// A pipe takes a part at a time.
+for (let text = Buffer.from(JSON.stringify(answer) + "\n"); text.length > 0;) {
+    try {
+        text = text.subarray(fs.writeSync(1, text));
+    } catch (error) {
+        if (error.code !== "EAGAIN") throw error;
+    }
+}
 process.exit(0);

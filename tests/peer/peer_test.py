@@ -7,8 +7,11 @@ llama.cpp comes as npm's node-llama-cpp; it is installed into build/peer when it
 sides get the same token ids, temperature 0 and a KV cache of f16.  Greedy text must be the same up to the
 first step at which llama.cpp's best and second logit are less than 0.1 apart: from there on rounding may
 choose.  Perplexities must agree within 1 %.
+
+Architectures without a trained model at hand are compared on synthetic files (synthetic.py), also logit by logit.
 """
 import array
+import base64
 import functools
 import json
 import math
@@ -21,6 +24,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import lib  # noqa: E402
+import synthetic  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGE = lib.ROOT / "build" / "peer"
@@ -121,15 +125,21 @@ def llama(model, **request):
     return run_json(["node", HERE / "llama.mjs", "--pkg", package(), "--model", model], json.dumps(request))
 
 
-def exo_logits(exo, model, text):
-    """The ids of a text as exo scores it, BOS included, and its negative log-likelihood."""
+def exo_rows(exo, model, text, kv):
+    """The ids of a text as exo scores it, BOS included, the size of the vocabulary and all logits in a row."""
     with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
         out = pathlib.Path(folder) / "logits.f32"
-        answer = run_json([exo, "logits", "--model", model, "--prompt", text, "--threads", 1, "--kv", "f16", "--raw",
+        answer = run_json([exo, "logits", "--model", model, "--prompt", text, "--threads", 1, "--kv", kv, "--raw",
                            "--out", out, "--json"])
         values = array.array("f", out.read_bytes())
     ids, vocab = answer["ids"], answer["vocab"]
     assert len(values) == len(ids) * vocab, f"{len(values)} logits for {len(ids)} positions"
+    return ids, vocab, values
+
+
+def exo_logits(exo, model, text):
+    """The ids of a text as exo scores it and its negative log-likelihood."""
+    ids, vocab, values = exo_rows(exo, model, text, "f16")
     nll = 0.0
     for t in range(len(ids) - 1):
         row = values[t * vocab:(t + 1) * vocab]
@@ -148,7 +158,7 @@ def cut(exo, model, text):
         text = " ".join(words[:min(len(words) - 1, len(words) * (LONGEST - 1) // count)])
 
 
-def check_greedy(exo, model):
+def check_greedy(exo, model, enough=MARGIN):
     ids = [run_json([exo, "tokenize", "--model", model, "--json"], p)["ids"] for p in PROMPTS]
     bare = llama(model, texts=PROMPTS)
     for prompt, ours, theirs in zip(PROMPTS, ids, bare["texts"]):
@@ -163,7 +173,7 @@ def check_greedy(exo, model):
     for prompt, ours, theirs in zip(PROMPTS, own, peer):
         steps = 0
         for step, (token, margin, end) in enumerate(zip(theirs["ids"], theirs["margins"], theirs["ends"])):
-            if margin < MARGIN:
+            if margin < enough:
                 break
             # exo stops before or with an end token.
             if end and len(ours) <= step + 1 and (len(ours) == step or ours[step] == token):
@@ -196,6 +206,43 @@ def check_perplexity(exo, model, texts):
     print(f"  {pathlib.Path(model).stem}: perplexity over {tokens} tokens: exo {ours:.4f}, llama.cpp {theirs:.4f} "
           f"({100 * (ours / theirs - 1):+.3f} %; of one text at most {100 * worst:.3f} %)")
     assert abs(ours / theirs - 1) <= PERPLEXITY, f"perplexity {ours:.4f}, llama.cpp's {theirs:.4f}"
+
+
+def check_logits(exo, model, texts, tolerance):
+    """Nine of ten positions must have logits whose differences, root mean square, are this small a part of the
+    spread of llama.cpp's; and those positions the same best token, unless two are nearly equal."""
+    scored = [exo_rows(exo, model, cut(exo, model, t), "f32") for t in texts]
+    peer = llama(model, logits=[ids for ids, _, _ in scored], kv="f32")["logits"]
+    parts, clear, wrong = [], 0, 0
+    for (ids, vocab, all_ours), all_theirs in zip(scored, peer):
+        all_theirs = array.array("f", base64.b64decode(all_theirs))
+        assert len(all_ours) == len(all_theirs)
+        for at in range(0, len(all_theirs), vocab):
+            ours, theirs = all_ours[at:at + vocab], all_theirs[at:at + vocab]
+            mean = math.fsum(theirs) / vocab
+            spread = math.sqrt(math.fsum((v - mean) ** 2 for v in theirs) / vocab)
+            parts.append(math.sqrt(math.fsum((a - b) ** 2 for a, b in zip(ours, theirs)) / vocab) / spread)
+            second, best = sorted(theirs)[-2:]
+            if best - second >= 4 * tolerance * spread:
+                clear += 1
+                wrong += theirs.index(best) != ours.index(max(ours))
+    parts.sort()
+    quantile = parts[len(parts) * 9 // 10]
+    print(f"  {pathlib.Path(model).stem}: logits of {len(parts)} positions: differences {parts[len(parts) // 2]:.1e} of "
+          f"their spread (median), {quantile:.1e} (nine of ten), {parts[-1]:.1e} (all); {clear - wrong} best tokens of "
+          f"{clear} clear ones")
+    assert quantile <= tolerance, f"differences of {quantile:.1e} of the spread (at most {tolerance:.0e})"
+    assert wrong <= clear // 10, f"{wrong} of {clear} best tokens differ"
+
+
+def check_synthetic(exo, architecture, kinds, tolerance, margin=MARGIN):
+    package()
+    with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
+        path = pathlib.Path(folder) / f"{architecture}-{'-'.join(dict.fromkeys(kinds.values()))}.gguf"
+        synthetic.write(path, architecture, kinds)
+        check_logits(exo, path, TEXTS, tolerance)
+        if margin is not None:
+            check_greedy(exo, path, margin)
 
 
 def stories():
@@ -243,5 +290,32 @@ def stories_q8_0(exo):
     check_perplexity(exo, model, TEXTS + stories())
 
 
+QUANTISED = {"": "q8_0", "ffn_": "q4_0", "token_embd": "f16"}
+
+# Parts of the spread of logits, with an f32 cache. F32 weights: the order of sums; in gemma3 also llama.cpp's table
+# of f16 for GELU. F16: llama.cpp narrows activations. Quantised: it rounds their scales to f16. With experts
+# such a difference sends a token elsewhere where two experts are nearly equal, in 1 of 100 choices or so, and
+# there are more than 20 before a logit: so their texts are not compared where the cache is f16 and a margin thin.
+EXACT, GELU, HALF, COARSE, ROUTED = 2e-5, 1e-3, 5e-2, 5e-2, 2e-1
+ROUTED_MARGIN = 0.3
+
+
+def qwen2moe(exo):
+    check_synthetic(exo, "qwen2moe", {"": "f32"}, EXACT, ROUTED_MARGIN)
+    check_synthetic(exo, "qwen2moe", QUANTISED, ROUTED, None)
+
+
+def qwen3moe(exo):
+    check_synthetic(exo, "qwen3moe", {"": "f32"}, EXACT, ROUTED_MARGIN)
+    check_synthetic(exo, "qwen3moe", {"": "f16"}, HALF, None)
+    check_synthetic(exo, "qwen3moe", QUANTISED, ROUTED, None)
+
+
+def gemma3(exo):
+    # TEXTS are longer than the window of synthetic.py.
+    check_synthetic(exo, "gemma3", {"": "f32"}, GELU)
+    check_synthetic(exo, "gemma3", QUANTISED, COARSE)
+
+
 if __name__ == "__main__":
-    lib.main([formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0])
+    lib.main([formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3])

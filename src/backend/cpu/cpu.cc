@@ -20,6 +20,7 @@ class CpuBackend final : public Backend {
 
   StageBytes Estimate(const StageSpec& spec) const override {
     return {.weights = WeightBytes(kernels_, spec),
+            .read_per_token = ReadBytes(kernels_, spec),
             .kv_per_position = KvBytesPerPosition(spec),
             .scratch = ScratchBytes(kernels_, *spec.config, spec.chunk)};
   }

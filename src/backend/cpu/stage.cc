@@ -19,21 +19,48 @@ using kernels::kPanelRows;
 // Query positions of one attention item: few enough that all threads have work in a short prompt, many
 // enough that a tile's keys and values are read from memory once for all of them.
 constexpr uint32_t kQueryTile = 16;
-// A row operation below this many values runs on the calling thread: waking others costs more (~5 us).
-constexpr size_t kSerialValues = 1 << 15;
 // Items of a product for each thread: enough to even out unequal cores, few enough that the counter is free.
 constexpr size_t kItemsPerThread = 8;
 constexpr size_t kMaxPanelsPerItem = 64;
 
-constexpr std::array kAllKinds = {ActivationKind::kFloat, ActivationKind::kQ8x32, ActivationKind::kQ8x128};
 
 size_t WidestInput(const model::ModelConfig& config) {
   return std::max({config.width, config.q_width(), config.ffn_width});
 }
 
-kernels::RopeStyle KernelStyle(model::RopeStyle style) {
-  return style == model::RopeStyle::kInterleaved ? kernels::RopeStyle::kInterleaved
-                                                 : kernels::RopeStyle::kHalves;
+// Floats of each scratch array for one row.
+std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config) {
+  const model::ExpertConfig& experts = config.experts;
+  const bool mixture = experts.count != 0;
+  std::array<size_t, kScratches> floats{};
+  const auto set = [&](Scratch scratch, size_t n) { floats[static_cast<size_t>(scratch)] = n; };
+  for (const Scratch s : {Scratch::kQ, Scratch::kAttention}) set(s, config.q_width());
+  for (const Scratch s : {Scratch::kK, Scratch::kV}) set(s, config.kv_width());
+  for (const Scratch s : {Scratch::kCos, Scratch::kSin}) set(s, config.rotary_dim / 2);
+  for (const Scratch s : {Scratch::kWindowCos, Scratch::kWindowSin}) {
+    set(s, config.window != 0 ? config.rotary_dim / 2 : 0);
+  }
+  for (const Scratch s : {Scratch::kGate, Scratch::kUp}) {
+    set(s, std::max<size_t>(config.ffn_width, size_t{experts.used} * experts.width));
+  }
+  set(Scratch::kBlock, mixture || config.post_norms ? config.width : 0);
+  set(Scratch::kNormed, mixture ? config.width : 0);
+  set(Scratch::kRouter, experts.count);
+  set(Scratch::kExpertOut, size_t{experts.used} * config.width);
+  set(Scratch::kShared, experts.shared ? config.width : 0);
+  set(Scratch::kSharedGate, experts.shared ? 1 : 0);
+  return floats;
+}
+
+// Bytes of the activations of `chunk` rows, and of those of their slots, each slot counted by itself.
+uint64_t ActivationsBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
+                          ActivationKind kind, uint32_t chunk) {
+  return kernels.ActivationBytes(kind, chunk, RoundUp(WidestInput(config), 128));
+}
+uint64_t SlotActivationsBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
+                              ActivationKind kind, uint32_t chunk) {
+  const size_t widest = std::max(config.width, config.experts.width);
+  return uint64_t{chunk} * config.experts.used * kernels.ActivationBytes(kind, 1, RoundUp(widest, 128));
 }
 
 // A row with inf or NaN becomes all NaN, of one bit pattern: it is sent on like any other, poisons every logit
@@ -49,11 +76,10 @@ std::unexpected<Error> CancelledError() { return Fail(ErrorCode::kCancelled, "th
 }  // namespace
 
 uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config, uint32_t chunk) {
-  uint64_t floats = 2ull * config.q_width() + 2ull * config.kv_width() + 2ull * config.ffn_width +
-                    config.rotary_dim;
-  uint64_t bytes = floats * sizeof(float) * chunk;
+  uint64_t bytes = 0;
+  for (const size_t floats : RowFloats(config)) bytes += uint64_t{floats} * sizeof(float) * chunk;
   for (const ActivationKind kind : kAllKinds) {
-    bytes += kernels.ActivationBytes(kind, chunk, RoundUp(WidestInput(config), 128));
+    bytes += ActivationsBytes(kernels, config, kind, chunk) + SlotActivationsBytes(kernels, config, kind, chunk);
   }
   return bytes;
 }
@@ -82,22 +108,23 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
   rope_frequencies_ =
       kernels::RopeFrequencies(config_.rotary_dim, config_.rope_base, config_.rope_scale,
                                weights_.rope_factors.empty() ? nullptr : weights_.rope_factors.data());
+  if (config_.window != 0) {
+    window_rope_frequencies_ =
+        kernels::RopeFrequencies(config_.rotary_dim, config_.window_rope_base, 1.0, nullptr);
+  }
   attention_scratch_.resize(pool.threads());
 }
 
 Result<void> CpuStage::AllocateScratch() {
-  const auto rows = [&](size_t width) { return Buffer::Allocate(width * spec_.chunk * sizeof(float)); };
-  q_ = TRY(rows(config_.q_width()));
-  attention_ = TRY(rows(config_.q_width()));
-  k_ = TRY(rows(config_.kv_width()));
-  v_ = TRY(rows(config_.kv_width()));
-  gate_ = TRY(rows(config_.ffn_width));
-  up_ = TRY(rows(config_.ffn_width));
-  cos_ = TRY(rows(config_.rotary_dim / 2));
-  sin_ = TRY(rows(config_.rotary_dim / 2));
+  const auto floats = RowFloats(config_);
+  for (size_t i = 0; i < kScratches; ++i) {
+    scratch_[i] = TRY(Buffer::Allocate(floats[i] * spec_.chunk * sizeof(float)));
+  }
   for (const ActivationKind kind : kAllKinds) {
-    activations_[static_cast<size_t>(kind)] = TRY(Buffer::Allocate(
-        kernels_.ActivationBytes(kind, spec_.chunk, RoundUp(WidestInput(config_), 128))));
+    const auto at = static_cast<size_t>(kind);
+    activations_[at] = TRY(Buffer::Allocate(ActivationsBytes(kernels_, config_, kind, spec_.chunk)));
+    slot_activations_[at] =
+        TRY(Buffer::Allocate(SlotActivationsBytes(kernels_, config_, kind, spec_.chunk)));
   }
   return {};
 }
@@ -143,8 +170,10 @@ Result<void> CpuStage::Embed(std::span<const TokenId> tokens, std::span<float> h
     if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= config_.vocab) {
       return Fail(ErrorCode::kInvalid, "token {} is outside the vocabulary of {}", tokens[i], config_.vocab);
     }
-    kernels_.UnpackRow(weights_.embedding.weights, static_cast<size_t>(tokens[i]),
-                       hidden.data() + i * config_.width);
+    const std::span<float> row = hidden.subspan(i * config_.width, config_.width);
+    kernels_.UnpackRow(weights_.embedding.weights, static_cast<size_t>(tokens[i]), row.data());
+    if (config_.embedding_scale == 1) continue;
+    for (float& value : row) value = value * config_.embedding_scale;
   }
   return {};
 }
@@ -192,8 +221,11 @@ void CpuStage::PlaceRows(std::span<const Segment> segments) {
   }
   const size_t half = config_.rotary_dim / 2;
   for (size_t row = 0; row < row_position_.size(); ++row) {
-    kernels::RopeAngles(rope_frequencies_, row_position_[row], cos_.As<float>().data() + row * half,
-                        sin_.As<float>().data() + row * half);
+    kernels::RopeAngles(rope_frequencies_, row_position_[row], At(Scratch::kCos) + row * half,
+                        At(Scratch::kSin) + row * half);
+    if (config_.window == 0) continue;
+    kernels::RopeAngles(window_rope_frequencies_, row_position_[row], At(Scratch::kWindowCos) + row * half,
+                        At(Scratch::kWindowSin) + row * half);
   }
 }
 
@@ -209,44 +241,11 @@ Result<void> CpuStage::Forward(std::span<const Segment> segments, std::span<floa
     sequences_.at(segment.sequence).length = segment.first + segment.count;
   }
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    TRY(RunLayer(layer, rows, hidden.data()));
+    AttentionBlock(layer, rows, hidden.data());
+    FeedForwardBlock(weights_.layers[layer], rows, hidden.data());
+    if (cancelled()) return CancelledError();
   }
   for (size_t row = 0; row < rows; ++row) PoisonRow(hidden.subspan(row * config_.width, config_.width));
-  return {};
-}
-
-Result<void> CpuStage::RunLayer(size_t index, size_t rows, float* hidden) {
-  const LayerWeights& layer = weights_.layers[index];
-  float* q = q_.As<float>().data();
-  float* attention = attention_.As<float>().data();
-  float* gate = gate_.As<float>().data();
-  const float* up = up_.As<float>().data();
-  const size_t width = config_.width;
-
-  const std::array<Product, 3> qkv = {{{&layer.q.weights, q, config_.q_width(), false},
-                                       {&layer.k.weights, k_.As<float>().data(), config_.kv_width(), false},
-                                       {&layer.v.weights, v_.As<float>().data(), config_.kv_width(), false}}};
-  NormPrepare(qkv, hidden, layer.attn_norm, rows);
-  MatMul(qkv, rows);
-  RotateAndStore(index, rows);
-  Attend(index);
-  const std::array<Product, 1> output = {{{&layer.o.weights, hidden, width, true}}};
-  Prepare(kernels::KindFor(layer.o.weights.type), attention, config_.q_width(), rows);
-  MatMul(output, rows);
-
-  const size_t ffn = config_.ffn_width;
-  const std::array<Product, 2> gate_up = {
-      {{&layer.gate.weights, gate, ffn, false}, {&layer.up.weights, up_.As<float>().data(), ffn, false}}};
-  NormPrepare(gate_up, hidden, layer.ffn_norm, rows);
-  MatMul(gate_up, rows);
-  const ActivationKind kind = kernels::KindFor(layer.down.weights.type);
-  ForRows(rows, ffn, [&](size_t first, size_t count) {
-    kernels_.SiluMul(gate + first * ffn, up + first * ffn, count * ffn, gate + first * ffn);
-    kernels_.Prepare(kind, gate, ffn, rows, ffn, first, count, ActivationsOf(kind));
-  });
-  const std::array<Product, 1> down = {{{&layer.down.weights, hidden, width, true}}};
-  MatMul(down, rows);
-  if (cancelled()) return CancelledError();
   return {};
 }
 
@@ -267,7 +266,7 @@ void CpuStage::NormPrepare(std::span<const Product> products, const float* x, co
                            size_t rows) {
   std::array<bool, kAllKinds.size()> wanted{};
   for (const Product& product : products) {
-    wanted[static_cast<size_t>(kernels::KindFor(product.weights->type))] = true;
+    wanted[static_cast<size_t>(product.x.kind)] = true;
   }
   const size_t cols = gain.size();
   ForRows(rows, cols, [&](size_t first, size_t count) {
@@ -285,7 +284,15 @@ void CpuStage::Prepare(ActivationKind kind, const float* x, size_t cols, size_t 
   });
 }
 
-void CpuStage::MatMul(std::span<const Product> products, size_t rows) {
+CpuStage::Product CpuStage::Of(const kernels::Weights& weights, size_t rows, float* out, bool add) const {
+  const ActivationKind kind = kernels::KindFor(weights.type);
+  return {.weights = &weights,
+          .x = {.kind = kind, .tokens = rows, .cols = weights.cols, .data = ActivationsOf(kind)},
+          .out = out,
+          .add = add};
+}
+
+void CpuStage::MatMul(std::span<const Product> products) {
   size_t panels = 0;
   for (const Product& product : products) panels += product.weights->panels();
   const size_t per_item =
@@ -299,11 +306,8 @@ void CpuStage::MatMul(std::span<const Product> products, size_t rows) {
       const size_t first = std::max(begin, base);
       const size_t last = std::min(end, base + own);
       if (first < last) {
-        const ActivationKind kind = kernels::KindFor(product.weights->type);
-        const kernels::Activations x = {
-            .kind = kind, .tokens = rows, .cols = product.weights->cols, .data = ActivationsOf(kind)};
-        kernels_.MatMul(*product.weights, x, first - base, last - first, product.out, product.stride,
-                        product.add);
+        kernels_.MatMul(*product.weights, product.x, first - base, last - first, product.out,
+                        product.weights->rows, product.add);
       }
       base += own;
     }
@@ -311,64 +315,15 @@ void CpuStage::MatMul(std::span<const Product> products, size_t rows) {
   pool_.Run(static_cast<uint32_t>((panels + per_item - 1) / per_item), work, cancel_);
 }
 
-void CpuStage::RotateAndStore(size_t layer, size_t rows) {
-  const LayerWeights& weights = weights_.layers[layer];
-  const size_t head_dim = config_.head_dim;
-  const size_t half = config_.rotary_dim / 2;
-  const kernels::RopeStyle style = KernelStyle(config_.rope_style);
-  const auto one = [&](size_t row) {
-    float* q = q_.As<float>().data() + row * config_.q_width();
-    float* k = k_.As<float>().data() + row * config_.kv_width();
-    float* v = v_.As<float>().data() + row * config_.kv_width();
-    if (!weights.q_bias.empty()) kernels_.Add(q, weights.q_bias.data(), config_.q_width(), q);
-    if (!weights.k_bias.empty()) kernels_.Add(k, weights.k_bias.data(), config_.kv_width(), k);
-    if (!weights.v_bias.empty()) kernels_.Add(v, weights.v_bias.data(), config_.kv_width(), v);
-    if (!weights.q_norm.empty()) {
-      for (size_t head = 0; head < config_.heads; ++head) {
-        kernels_.RmsNorm(q + head * head_dim, weights.q_norm.data(), config_.norm_eps, head_dim,
-                         q + head * head_dim);
-      }
+void CpuStage::AddBlock(const Vector& gain, size_t rows, float* hidden) {
+  const size_t width = config_.width;
+  ForRows(rows, width, [&](size_t first, size_t count) {
+    for (size_t row = first; row < first + count; ++row) {
+      float* block = At(Scratch::kBlock) + row * width;
+      if (!gain.empty()) kernels_.RmsNorm(block, gain.data(), config_.norm_eps, width, block);
+      kernels_.Add(hidden + row * width, block, width, hidden + row * width);
     }
-    if (!weights.k_norm.empty()) {
-      for (size_t head = 0; head < config_.kv_heads; ++head) {
-        kernels_.RmsNorm(k + head * head_dim, weights.k_norm.data(), config_.norm_eps, head_dim,
-                         k + head * head_dim);
-      }
-    }
-    const float* cos = cos_.As<float>().data() + row * half;
-    const float* sin = sin_.As<float>().data() + row * half;
-    kernels_.Rope(style, cos, sin, config_.heads, head_dim, config_.rotary_dim, q);
-    kernels_.Rope(style, cos, sin, config_.kv_heads, head_dim, config_.rotary_dim, k);
-    for (size_t head = 0; head < config_.kv_heads; ++head) {
-      kernels_.StoreKv(Kv(*row_sequence_[row], layer, head), row_position_[row], k + head * head_dim,
-                       v + head * head_dim);
-    }
-  };
-  ForRows(rows, config_.q_width() + 2 * config_.kv_width(), [&](size_t first, size_t count) {
-    for (size_t row = first; row < first + count; ++row) one(row);
   });
-}
-
-void CpuStage::Attend(size_t layer) {
-  const size_t group_width = config_.group() * config_.head_dim;
-  const auto items = static_cast<uint32_t>(tiles_.size() * config_.kv_heads);
-  const auto work = [&](uint32_t item, unsigned worker) {
-    const Tile& tile = tiles_[item / config_.kv_heads];
-    const size_t head = item % config_.kv_heads;
-    const size_t at = tile.row * config_.q_width() + head * group_width;
-    const kernels::AttentionSpan span = {
-        .first = tile.first, .tokens = tile.count, .group = config_.group(), .scale = attention_scale_};
-    kernels_.Attention(Kv(*tile.sequence, layer, head), span, q_.As<float>().data() + at,
-                       config_.q_width(), attention_scratch_[worker].data(),
-                       attention_.As<float>().data() + at, config_.q_width());
-  };
-  uint64_t values = 0;
-  for (const Tile& tile : tiles_) values += uint64_t{tile.count} * (tile.first + tile.count);
-  if (values * config_.q_width() < 8 * kSerialValues) {
-    for (uint32_t item = 0; item < items; ++item) work(item, 0);
-  } else {
-    pool_.Run(items, work, cancel_);
-  }
 }
 
 Result<void> CpuStage::Logits(std::span<const float> hidden, std::span<float> logits,
@@ -380,10 +335,10 @@ Result<void> CpuStage::Logits(std::span<const float> hidden, std::span<float> lo
   cancel_ = cancel;
   for (size_t first = 0; first < rows; first += spec_.chunk) {
     const size_t count = std::min<size_t>(spec_.chunk, rows - first);
-    const std::array<Product, 1> product = {
-        {{&weights_.output_matrix(), logits.data() + first * config_.vocab, config_.vocab, false}}};
+    const std::array product = {
+        Of(weights_.output_matrix(), count, logits.data() + first * config_.vocab)};
     NormPrepare(product, hidden.data() + first * config_.width, weights_.output_norm, count);
-    MatMul(product, count);
+    MatMul(product);
   }
   if (cancelled()) return CancelledError();
   return {};

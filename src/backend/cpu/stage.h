@@ -1,5 +1,7 @@
 // A stage on the CPU: the layer loop over kernels and thread pool. One operation is one or two jobs of
 // the pool; rows (tokens), panels (output rows) and (sequence, KV head, query tile) are its items.
+// stage.cc: sequences, steps and products; stage_attention.cc and stage_ffn.cc: the blocks of a layer, which
+// know no architecture, only the options of ModelConfig; stage_experts.cc: a mixture of experts.
 #pragma once
 
 #include <array>
@@ -8,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/memory.h"
+#include "backend/cpu/routing.h"
 #include "backend/cpu/weights.h"
 #include "sys/thread_pool.h"
 
@@ -17,6 +20,32 @@ namespace exo::backend {
 uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config, uint32_t chunk);
 // K and V bytes of one position in all layers of the stage.
 uint64_t KvBytesPerPosition(const StageSpec& spec);
+
+// Float arrays of a step, one row of each per token.
+enum class Scratch : uint8_t {
+  kQ,
+  kK,
+  kV,
+  kAttention,
+  kCos,  // of layers without a window
+  kSin,
+  kWindowCos,
+  kWindowSin,
+  kGate,  // [ffn] of the dense block, [used][expert width] of experts; the same of kUp
+  kUp,
+  kBlock,   // what a block adds to the hidden state, where it cannot be added at once
+  kNormed,  // the input of router and experts
+  kRouter,
+  kExpertOut,  // [used][width]
+  kShared,     // [width], the shared expert
+  kSharedGate,
+};
+inline constexpr size_t kScratches = 16;
+inline constexpr size_t kActivationKinds = 3;
+inline constexpr std::array<kernels::ActivationKind, kActivationKinds> kAllKinds = {
+    kernels::ActivationKind::kFloat, kernels::ActivationKind::kQ8x32, kernels::ActivationKind::kQ8x128};
+// A row operation below this many values runs on the calling thread: waking others costs more (~5 us).
+inline constexpr size_t kSerialValues = 1 << 15;
 
 class CpuStage final : public StageCompute {
  public:
@@ -40,12 +69,17 @@ class CpuStage final : public StageCompute {
     uint32_t length = 0;
     Buffer memory;
   };
-  // One product of a step: `out` rows have stride `stride`.
+  // One product of a step: out [x.tokens][weights->rows], added to what is there with `add`.
   struct Product {
     const kernels::Weights* weights;
+    kernels::Activations x;
     float* out;
-    size_t stride;
-    bool add;
+    bool add = false;
+  };
+  // One matrix of each expert, with the results of slot s at out[s][rows].
+  struct ExpertProduct {
+    const Matrices* matrices;
+    float* out;
   };
   // A query tile of one sequence: rows [row, row + count) at positions [first, …).
   struct Tile {
@@ -60,16 +94,42 @@ class CpuStage final : public StageCompute {
   Result<void> AllocateScratch();
   Result<void> CheckSegments(std::span<const Segment> segments, size_t rows) const;
   void PlaceRows(std::span<const Segment> segments);
-  Result<void> RunLayer(size_t index, size_t rows, float* hidden);
+  void AttentionBlock(size_t layer, size_t rows, float* hidden);
+  void FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
+  // The gated block of layer.gate, up and down on the prepared rows.
+  void Dense(const LayerWeights& layer, size_t rows, float* out, bool add);
+  void MixExperts(const LayerWeights& layer, size_t rows, float* out);
+  void AddSharedExpert(const LayerWeights& layer, size_t rows, float* out);
+  // hidden += block; with a gain, its RMSNorm.
+  void AddBlock(const Vector& gain, size_t rows, float* hidden);
 
   kernels::KvHead Kv(const Sequence& sequence, size_t layer, size_t head) const;
+  uint32_t WindowOf(size_t layer) const {
+    return config_.WindowOf(spec_.layer_begin + static_cast<uint32_t>(layer));
+  }
   void ForRows(size_t rows, size_t cost, const std::function<void(size_t first, size_t count)>& work);
   void NormPrepare(std::span<const Product> products, const float* x, const Vector& gain, size_t rows);
   void Prepare(kernels::ActivationKind kind, const float* x, size_t cols, size_t rows);
-  void MatMul(std::span<const Product> products, size_t rows);
+  // A product of the prepared rows.
+  Product Of(const Matrix& matrix, size_t rows, float* out, bool add = false) const {
+    return Of(matrix.weights, rows, out, add);
+  }
+  Product Of(const kernels::Weights& weights, size_t rows, float* out, bool add = false) const;
+  void MatMul(std::span<const Product> products);
+  void Activate(float* gate, const float* up, size_t n) const;
+
   void RotateAndStore(size_t layer, size_t rows);
   void Attend(size_t layer);
-  std::byte* ActivationsOf(kernels::ActivationKind kind) {
+
+  // Slots: rows times the experts they go to, ordered by expert (routing.h).
+  void Route(const LayerWeights& layer, size_t rows);
+  void PrepareSlots(kernels::ActivationKind kind, size_t cols,
+                    const std::function<const float*(size_t slot)>& value);
+  std::byte* SlotActivations(size_t expert, kernels::ActivationKind kind, size_t cols) const;
+  void MatMulExperts(std::span<const ExpertProduct> products);
+
+  float* At(Scratch scratch) const { return scratch_[static_cast<size_t>(scratch)].As<float>().data(); }
+  std::byte* ActivationsOf(kernels::ActivationKind kind) const {
     return activations_[static_cast<size_t>(kind)].data();
   }
   bool cancelled() const { return cancel_ != nullptr && cancel_->load(std::memory_order_relaxed); }
@@ -82,6 +142,7 @@ class CpuStage final : public StageCompute {
   uint64_t weights_bytes_ = 0;
   float attention_scale_ = 0;
   std::vector<double> rope_frequencies_;
+  std::vector<double> window_rope_frequencies_;  // of layers with a window
   std::unordered_map<SequenceId, Sequence> sequences_;
 
   // Of the step in progress.
@@ -89,11 +150,14 @@ class CpuStage final : public StageCompute {
   std::vector<const Sequence*> row_sequence_;
   std::vector<uint32_t> row_position_;
   std::vector<Tile> tiles_;
+  Routing routing_;
+  std::vector<Product> expert_products_;
 
   // Scratch, allocated once for spec.chunk rows.
-  Buffer q_, k_, v_, attention_, gate_, up_, cos_, sin_;
-  std::array<Buffer, 3> activations_;  // by ActivationKind
-  std::vector<Buffer> attention_scratch_;  // by worker, grown by Open
+  std::array<Buffer, kScratches> scratch_;
+  std::array<Buffer, kActivationKinds> activations_;       // by ActivationKind
+  std::array<Buffer, kActivationKinds> slot_activations_;  // by ActivationKind
+  std::vector<Buffer> attention_scratch_;                  // by worker, grown by Open
 };
 
 }  // namespace exo::backend

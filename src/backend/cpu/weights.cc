@@ -22,47 +22,40 @@ class Loader {
          const std::function<void(uint64_t, uint64_t)>& progress, const std::atomic<bool>* cancel)
       : kernels_(kernels), pool_(pool), source_(source), total_(total), progress_(progress), cancel_(cancel) {}
 
-  Result<Matrix> LoadMatrix(const TensorRef& tensor) {
-    Matrix matrix;
-    matrix.weights = {.type = tensor.type, .rows = tensor.rows, .cols = tensor.cols};
-    const size_t panels = matrix.weights.panels();
-    const size_t panel_bytes = kernels_.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
-    CHECK_EQ(panels * panel_bytes, kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols));
-    const auto packed = source_.FindPacked(tensor, kernels_.layout());
-    if (packed && packed->bytes.size() == panels * panel_bytes) {
-      matrix.weights.data = packed->bytes.data();
-      matrix.owner = packed->owner;
+  // Every matrix of a tensor.
+  Result<Matrices> LoadMatrices(const TensorRef& tensor) {
+    const size_t matrix_bytes = kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols);
+    Matrices matrices;
+    const std::byte* data = nullptr;
+    const auto prepared = source_.FindPacked(tensor, kernels_.layout());
+    if (prepared && prepared->bytes.size() == tensor.count * matrix_bytes) {
+      data = prepared->bytes.data();
+      matrices.owner = prepared->owner;
       Progress(tensor.bytes);
-      return matrix;
+    } else {
+      matrices.memory = TRY(Buffer::Allocate(tensor.count * matrix_bytes));
+      data = matrices.memory.data();
+      for (uint64_t i = 0; i < tensor.count; ++i) TRY(PackMatrix(tensor, i, matrices.memory.data() + i * matrix_bytes));
     }
-    matrix.memory = TRY(Buffer::Allocate(panels * panel_bytes));
-    matrix.weights.data = matrix.memory.data();
+    for (uint64_t i = 0; i < tensor.count; ++i) {
+      matrices.weights.push_back(
+          {.type = tensor.type, .rows = tensor.rows, .cols = tensor.cols, .data = data + i * matrix_bytes});
+    }
+    return matrices;
+  }
+  Result<Matrices> LoadMatrices(const std::optional<TensorRef>& tensor) {
+    if (!tensor) return Matrices{};
+    return LoadMatrices(*tensor);
+  }
 
-    const uint64_t row_bytes = TRY(tensor::RowBytes(tensor.type, tensor.cols));
-    const size_t per_item = std::max<size_t>(1, kItemBytes / panel_bytes);
-    const auto items = static_cast<uint32_t>((panels + per_item - 1) / per_item);
-    std::mutex mutex;
-    std::optional<Error> failure;
-    const bool finished = pool_.Run(items, [&](uint32_t item, unsigned) {
-      const size_t first = item * per_item;
-      const size_t count = std::min(per_item, panels - first);
-      const uint64_t first_row = first * kernels::kPanelRows;
-      const uint64_t rows = std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first_row);
-      const uint64_t offset = first_row * row_bytes;
-      const auto bytes = source_.Read(tensor, offset, rows * row_bytes);
-      if (!bytes) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = bytes.error();
-        return;
-      }
-      kernels_.Pack(tensor.type, tensor.rows, tensor.cols, first, count, bytes->data(),
-                    matrix.memory.data() + first * panel_bytes);
-      source_.Done(tensor, offset, rows * row_bytes);
-      Progress(rows * row_bytes);
-    }, cancel_);
-    if (failure) return std::unexpected(*failure);
-    if (!finished) return Fail(ErrorCode::kCancelled, "loading was cancelled");
-    return matrix;
+  Result<Matrix> LoadMatrix(const TensorRef& tensor) {
+    CHECK_EQ(tensor.count, 1u);
+    Matrices one = TRY(LoadMatrices(tensor));
+    return Matrix{.weights = one.weights[0], .memory = std::move(one.memory), .owner = one.owner};
+  }
+  Result<Matrix> LoadMatrix(const std::optional<TensorRef>& tensor) {
+    if (!tensor) return Matrix{};
+    return LoadMatrix(*tensor);
   }
 
   Result<Vector> LoadVector(const TensorRef& tensor) {
@@ -78,6 +71,38 @@ class Loader {
   }
 
  private:
+  // Packs matrix `index` of a tensor to `packed`.
+  Result<void> PackMatrix(const TensorRef& tensor, uint64_t index, std::byte* packed) {
+    const size_t panels = (tensor.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
+    const size_t panel_bytes = kernels_.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
+    CHECK_EQ(panels * panel_bytes, kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols));
+    const uint64_t row_bytes = TRY(tensor::RowBytes(tensor.type, tensor.cols));
+    const size_t per_item = std::max<size_t>(1, kItemBytes / panel_bytes);
+    const auto items = static_cast<uint32_t>((panels + per_item - 1) / per_item);
+    std::mutex mutex;
+    std::optional<Error> failure;
+    const bool finished = pool_.Run(items, [&](uint32_t item, unsigned) {
+      const size_t first = item * per_item;
+      const size_t count = std::min(per_item, panels - first);
+      const uint64_t first_row = first * kernels::kPanelRows;
+      const uint64_t rows = std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first_row);
+      const uint64_t offset = (index * tensor.rows + first_row) * row_bytes;
+      const auto bytes = source_.Read(tensor, offset, rows * row_bytes);
+      if (!bytes) {
+        const std::lock_guard lock(mutex);
+        if (!failure) failure = bytes.error();
+        return;
+      }
+      kernels_.Pack(tensor.type, tensor.rows, tensor.cols, first, count, bytes->data(),
+                    packed + first * panel_bytes);
+      source_.Done(tensor, offset, rows * row_bytes);
+      Progress(rows * row_bytes);
+    }, cancel_);
+    if (failure) return std::unexpected(*failure);
+    if (!finished) return Fail(ErrorCode::kCancelled, "loading was cancelled");
+    return {};
+  }
+
   void Progress(uint64_t bytes) {
     const uint64_t done = done_.fetch_add(bytes) + bytes;
     if (progress_) progress_(done, total_);
@@ -103,21 +128,39 @@ Result<LayerWeights> LoadLayer(Loader& loader, const model::LayerTensors& tensor
   layer.gate = TRY(loader.LoadMatrix(tensors.ffn_gate));
   layer.up = TRY(loader.LoadMatrix(tensors.ffn_up));
   layer.down = TRY(loader.LoadMatrix(tensors.ffn_down));
+  layer.router = TRY(loader.LoadMatrix(tensors.router));
+  layer.shared_router = TRY(loader.LoadMatrix(tensors.shared_router));
+  layer.gate_exps = TRY(loader.LoadMatrices(tensors.gate_exps));
+  layer.up_exps = TRY(loader.LoadMatrices(tensors.up_exps));
+  layer.down_exps = TRY(loader.LoadMatrices(tensors.down_exps));
   layer.q_bias = TRY(loader.LoadVector(tensors.q_bias));
   layer.k_bias = TRY(loader.LoadVector(tensors.k_bias));
   layer.v_bias = TRY(loader.LoadVector(tensors.v_bias));
   layer.q_norm = TRY(loader.LoadVector(tensors.q_norm));
   layer.k_norm = TRY(loader.LoadVector(tensors.k_norm));
+  layer.post_attn_norm = TRY(loader.LoadVector(tensors.post_attn_norm));
+  layer.post_ffn_norm = TRY(loader.LoadVector(tensors.post_ffn_norm));
   return layer;
+}
+
+// Bytes of one of a tensor's matrices, packed, or of a vector.
+uint64_t PackedBytes(const kernels::Kernels& kernels, const TensorRef& tensor) {
+  return tensor.vector ? tensor.cols * sizeof(float)
+                       : kernels.PackedBytes(tensor.type, tensor.rows, tensor.cols);
 }
 
 }  // namespace
 
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
   uint64_t bytes = 0;
+  for (const TensorRef* tensor : StageTensors(spec)) bytes += tensor->count * PackedBytes(kernels, *tensor);
+  return bytes;
+}
+
+uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
+  uint64_t bytes = 0;
   for (const TensorRef* tensor : StageTensors(spec)) {
-    bytes += tensor->rows == 1 ? tensor->cols * sizeof(float)
-                               : kernels.PackedBytes(tensor->type, tensor->rows, tensor->cols);
+    bytes += tensor->count_read(spec.config->experts.used) * PackedBytes(kernels, *tensor);
   }
   return bytes;
 }

@@ -12,20 +12,33 @@
 
 namespace exo::backend {
 
-// A packed matrix with its memory.
+// A packed matrix with its memory; without data where a layer has none.
 struct Matrix {
   kernels::Weights weights;
   Buffer memory;                      // empty when `owner` holds the bytes
   std::shared_ptr<const void> owner;  // of a prepared file's mapping
+};
+// Matrices of one shape, one for each expert.
+struct Matrices {
+  std::vector<kernels::Weights> weights;
+  Buffer memory;
+  std::shared_ptr<const void> owner;
 };
 // A vector of floats (norm gains, biases, rope factors).
 using Vector = std::vector<float>;
 
 struct LayerWeights {
   Vector attn_norm, ffn_norm;
-  Matrix q, k, v, o, gate, up, down;
-  Vector q_bias, k_bias, v_bias;  // empty: none
-  Vector q_norm, k_norm;          // empty: none
+  Matrix q, k, v, o;
+  Vector q_bias, k_bias, v_bias;         // empty: none
+  Vector q_norm, k_norm;                 // empty: none
+  Vector post_attn_norm, post_ffn_norm;  // empty: none
+  Matrix gate, up, down;                 // the dense or shared block
+  Matrix router, shared_router;
+  Matrices gate_exps, up_exps, down_exps;
+
+  bool has_experts() const { return router.weights.data != nullptr; }
+  bool has_shared_expert() const { return shared_router.weights.data != nullptr; }
 };
 
 struct StageWeights {
@@ -41,6 +54,8 @@ struct StageWeights {
 
 // Bytes of all packed tensors of a stage.
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec);
+// Bytes of them that one token reads: of the experts only those that it is sent to.
+uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec);
 
 // Errors: see Backend::Load.
 Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPool& pool,

@@ -103,6 +103,9 @@ struct Ops {
   void (*prepare128)(const PrepareJob&);
   void (*rms_norm)(const float* x, const float* gain, float eps, size_t n, float* out);
   void (*silu_mul)(const float* gate, const float* up, size_t n, float* out);
+  void (*gelu_mul)(const float* gate, const float* up, size_t n, float* out);
+  void (*softmax)(const float* x, size_t n, float* out);
+  void (*mix)(const float* const* rows, const float* weights, size_t count, size_t n, float* out);
   void (*add)(const float* a, const float* b, size_t n, float* out);
   void (*rope_halves)(const float* cos, const float* sin, size_t half, float* x);
   void (*rope_interleaved)(const float* cos, const float* sin, size_t half, float* x);

@@ -118,6 +118,16 @@ class PanelKernels final : public Kernels {
   void SiluMul(const float* gate, const float* up, size_t n, float* out) const override {
     ops_.silu_mul(gate, up, n, out);
   }
+  void GeluMul(const float* gate, const float* up, size_t n, float* out) const override {
+    ops_.gelu_mul(gate, up, n, out);
+  }
+  void Softmax(const float* x, size_t n, float* out) const override {
+    ops_.softmax(x, n, out);
+  }
+  void Mix(const float* const* rows, const float* weights, size_t count, size_t n,
+           float* out) const override {
+    ops_.mix(rows, weights, count, n, out);
+  }
   void Add(const float* a, const float* b, size_t n, float* out) const override {
     ops_.add(a, b, n, out);
   }

@@ -130,6 +130,16 @@ class ReferenceKernels final : public Kernels {
   void SiluMul(const float* gate, const float* up, size_t n, float* out) const override {
     reference::SiluMul(gate, up, n, out);
   }
+  void GeluMul(const float* gate, const float* up, size_t n, float* out) const override {
+    reference::GeluMul(gate, up, n, out);
+  }
+  void Softmax(const float* x, size_t n, float* out) const override {
+    reference::Softmax(x, n, out);
+  }
+  void Mix(const float* const* rows, const float* weights, size_t count, size_t n,
+           float* out) const override {
+    reference::Mix(rows, weights, count, n, out);
+  }
   void Add(const float* a, const float* b, size_t n, float* out) const override {
     for (size_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
   }

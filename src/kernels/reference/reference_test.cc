@@ -243,5 +243,28 @@ TEST(NumericsTest, IdIsStable) {
   EXPECT_EQ(ComputeNumericsId(Reference()), ComputeNumericsId(Reference()));
 }
 
+TEST(MixtureTest, SoftmaxIsExactWhereItCan) {
+  const float x[5] = {2, 2, -39, 2, 2};
+  float p[5];
+  Reference().Softmax(x, 5, p);
+  EXPECT_EQ(p[0], 0.25f);  // e^-41 is cut, so that four equal ones are quarters
+  EXPECT_EQ(p[2], 0.0f);
+  const float bad[3] = {1, std::nanf(""), kInf};
+  Reference().Softmax(bad, 3, p);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(std::isnan(p[i]));
+}
+
+TEST(MixtureTest, MixIsTheCanonicalTreeOfFlushedProducts) {
+  const float rows[5] = {1e8f, 1, -1e8f, -1, 0x1p-64f};
+  const float* at[5] = {&rows[0], &rows[1], &rows[2], &rows[3], &rows[4]};
+  const float weights[5] = {1, 1, 1, 1, 0.5f};
+  float out = 7;
+  Reference().Mix(at, weights, 5, 1, &out);
+  EXPECT_EQ(out, 0.0f);  // the last product is below the floor
+  const float whole[5] = {1, 1, 1, 1, 1};
+  Reference().Mix(at, whole, 5, 1, &out);
+  EXPECT_EQ(out, 0x1p-64f);
+}
+
 }  // namespace
 }  // namespace exo::kernels

@@ -4,9 +4,13 @@
 
 #include "kernels/elementary.h"
 #include "kernels/reference/flush.h"
+#include "kernels/reference/tree.h"
 
 namespace exo::kernels::reference {
 namespace {
+
+// As in attention: no quotient of two weights is denormal.
+constexpr float kSoftmaxCut = -40.0f;
 
 // RowSum of the squares, without a second array.
 float SumOfSquares(const float* x, size_t n) {
@@ -42,6 +46,34 @@ void SiluMul(const float* gate, const float* up, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) {
     const float activated = FlushActivation(Silu(gate[i]));
     out[i] = FlushActivation(activated * up[i]);
+  }
+}
+
+void GeluMul(const float* gate, const float* up, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const float activated = FlushActivation(Gelu(gate[i]));
+    out[i] = FlushActivation(activated * up[i]);
+  }
+}
+
+void Softmax(const float* x, size_t n, float* out) {
+  float max = x[0];  // any, when there is a NaN: it reaches the sum and with it every result
+  for (size_t i = 1; i < n; ++i) max = x[i] > max ? x[i] : max;
+  for (size_t i = 0; i < n; ++i) {
+    const float distance = x[i] - max;
+    out[i] = distance < kSoftmaxCut ? 0.0f : Exp(distance);
+  }
+  const float sum = RowSum(out, n);
+  for (size_t i = 0; i < n; ++i) out[i] = out[i] / sum;
+}
+
+void Mix(const float* const* rows, const float* weights, size_t count, size_t n, float* out) {
+  for (size_t i = 0; i < n; ++i) {
+    const auto leaf = [&](size_t j) {
+      const float product = weights[j] * rows[j][i];
+      return FlushActivation(product);
+    };
+    out[i] = TreeSum(leaf, 0, count);
   }
 }
 

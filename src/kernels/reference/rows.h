@@ -13,6 +13,9 @@ float NormFactor(const float* x, size_t n, float eps);
 void Normalise(const float* x, const float* gain, float r, size_t n, float* out);
 void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out);
 void SiluMul(const float* gate, const float* up, size_t n, float* out);
+void GeluMul(const float* gate, const float* up, size_t n, float* out);
+void Softmax(const float* x, size_t n, float* out);
+void Mix(const float* const* rows, const float* weights, size_t count, size_t n, float* out);
 void RopeHead(RopeStyle style, const float* cos, const float* sin, size_t rotary_dim, float* x);
 
 }  // namespace exo::kernels::reference

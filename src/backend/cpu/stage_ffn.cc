@@ -1,0 +1,73 @@
+// The feed-forward block of a layer: dense, or a mixture of experts with or without a shared one.
+#include "backend/cpu/stage.h"
+#include "kernels/elementary.h"
+
+namespace exo::backend {
+
+void CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden) {
+  float* block = At(Scratch::kBlock);
+  if (!layer.has_experts()) {
+    const std::array inputs = {Of(layer.gate, rows, nullptr), Of(layer.up, rows, nullptr)};
+    NormPrepare(inputs, hidden, layer.ffn_norm, rows);
+    if (layer.post_ffn_norm.empty()) return Dense(layer, rows, hidden, /*add=*/true);
+    Dense(layer, rows, block, /*add=*/false);
+  } else {
+    ForRows(rows, config_.width, [&](size_t first, size_t count) {
+      for (size_t at = first * config_.width; at < (first + count) * config_.width; at += config_.width) {
+        kernels_.RmsNorm(hidden + at, layer.ffn_norm.data(), config_.norm_eps, config_.width,
+                         At(Scratch::kNormed) + at);
+      }
+    });
+    MixExperts(layer, rows, block);
+    if (layer.has_shared_expert()) AddSharedExpert(layer, rows, block);
+  }
+  AddBlock(layer.post_ffn_norm, rows, hidden);
+}
+
+void CpuStage::Activate(float* gate, const float* up, size_t n) const {
+  switch (config_.activation) {
+    case model::Activation::kSilu:
+      return kernels_.SiluMul(gate, up, n, gate);
+    case model::Activation::kGelu:
+      return kernels_.GeluMul(gate, up, n, gate);
+  }
+}
+
+void CpuStage::Dense(const LayerWeights& layer, size_t rows, float* out, bool add) {
+  const size_t ffn = config_.ffn_width;
+  float* gate = At(Scratch::kGate);
+  const float* up = At(Scratch::kUp);
+  MatMul(std::array{Of(layer.gate, rows, gate), Of(layer.up, rows, At(Scratch::kUp))});
+  const kernels::ActivationKind kind = kernels::KindFor(layer.down.weights.type);
+  ForRows(rows, ffn, [&](size_t first, size_t count) {
+    Activate(gate + first * ffn, up + first * ffn, count * ffn);
+    kernels_.Prepare(kind, gate, ffn, rows, ffn, first, count, ActivationsOf(kind));
+  });
+  MatMul(std::array{Of(layer.down, rows, out, add)});
+}
+
+// out += sigmoid(shared_router · x) * dense(x).
+void CpuStage::AddSharedExpert(const LayerWeights& layer, size_t rows, float* out) {
+  const size_t width = config_.width;
+  float* shared = At(Scratch::kShared);
+  float* gate = At(Scratch::kSharedGate);
+  const auto prepare = [&](const Matrix& matrix) {
+    Prepare(kernels::KindFor(matrix.weights.type), At(Scratch::kNormed), width, rows);
+  };
+  prepare(layer.shared_router);
+  MatMul(std::array{Of(layer.shared_router, rows, gate)});
+  prepare(layer.gate);
+  if (kernels::KindFor(layer.up.weights.type) != kernels::KindFor(layer.gate.weights.type)) prepare(layer.up);
+  Dense(layer, rows, shared, /*add=*/false);
+  ForRows(rows, width, [&](size_t first, size_t count) {
+    for (size_t row = first; row < first + count; ++row) {
+      const float weight = kernels::Sigmoid(gate[row]);
+      float* scaled = shared + row * width;
+      const float* const one = scaled;
+      kernels_.Mix(&one, &weight, 1, width, scaled);
+      kernels_.Add(out + row * width, scaled, width, out + row * width);
+    }
+  });
+}
+
+}  // namespace exo::backend

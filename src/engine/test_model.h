@@ -1,0 +1,170 @@
+// A small random model in memory, of every kind that a stage computes. For tests only.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/random.h"
+#include "tensor/float16.h"
+
+namespace exo::engine {
+
+using tensor::DType;
+
+// Tensors that live in memory, filled with valid random blocks.
+class MemorySource final : public backend::TensorSource {
+ public:
+  model::TensorRef Add(std::string name, DType type, uint64_t rows, uint64_t cols,
+                       uint64_t count = 1) {
+    model::TensorRef ref{.name = name, .type = type, .rows = rows, .cols = cols, .count = count};
+    const uint64_t row = tensor::RowBytes(type, cols).value();
+    ref.bytes = count * rows * row;
+    std::vector<std::byte> bytes(ref.bytes);
+    if (type == DType::kF32) {
+      auto* values = reinterpret_cast<float*>(bytes.data());
+      for (uint64_t i = 0; i < count * rows * cols; ++i) values[i] = 0.1f * Value();
+    } else {
+      for (std::byte& b : bytes) b = static_cast<std::byte>(rng_.Next());
+      const auto& info = tensor::Info(type);
+      for (uint64_t at = 0; at < bytes.size(); at += info.block_bytes) SetScale(type, &bytes[at]);
+    }
+    data_[name] = std::move(bytes);
+    return ref;
+  }
+  // A norm's gain or a bias around `middle`.
+  model::TensorRef AddVector(std::string name, uint64_t size, float middle) {
+    model::TensorRef ref = Add(name, DType::kF32, 1, size);
+    ref.vector = true;
+    auto* values = reinterpret_cast<float*>(data_.at(name).data());
+    for (uint64_t i = 0; i < size; ++i) values[i] = middle + values[i];
+    return ref;
+  }
+  Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
+                                          uint64_t bytes) override {
+    return std::span<const std::byte>(data_.at(tensor.name)).subspan(offset, bytes);
+  }
+  void Done(const model::TensorRef&, uint64_t, uint64_t) override {}
+
+ private:
+  float Value() { return static_cast<float>(rng_.Uniform() * 2 - 1); }
+  void SetScale(DType type, std::byte* block) {
+    const float scale = type == DType::kQ4_0 ? 0.02f : type == DType::kQ8_0 ? 0.001f : 0.0001f;
+    const uint16_t half = tensor::FloatToHalf(scale * (1 + 0.5f * Value()));
+    if (type == DType::kF16) {
+      const uint16_t weight = tensor::FloatToHalf(0.1f * Value());
+      std::memcpy(block, &weight, 2);
+    } else if (type == DType::kBF16) {
+      const float value = 0.1f * Value();
+      std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2);
+    } else {
+      std::memcpy(block + (type == DType::kQ6_K ? 208 : 0), &half, 2);
+    }
+  }
+
+  Rng rng_{7};
+  std::map<std::string, std::vector<std::byte>> data_;
+};
+
+enum class Kind {
+  kLlama,
+  kQwen,          // biases, norms of q and k, halves, tied
+  kExperts,       // as qwen3moe: 6 experts, 2 of them renormalised
+  kSharedExpert,  // as qwen2moe: 9 experts, 3 of them, and a shared one
+  kGemma,         // as gemma3: a window of 12 in two layers of three, norms behind, GELU
+};
+
+// 5 layers, width 256, 300 tokens; types mixed as real files mix them.
+struct TestModel {
+  static constexpr uint32_t kVocab = 300;
+  std::shared_ptr<model::ModelConfig> config = std::make_shared<model::ModelConfig>();
+  std::shared_ptr<model::ModelTensors> tensors = std::make_shared<model::ModelTensors>();
+  MemorySource source;
+
+  TestModel(DType matrices, DType output, Kind kind) : matrices_(matrices), output_(output), kind_(kind) {
+    SetConfig();
+    tensors->token_embd = source.Add("token_embd.weight", output, kVocab, 256);
+    tensors->output_norm = source.AddVector("output_norm.weight", 256, 1);
+    tensors->output =
+        config->tied_output ? tensors->token_embd : source.Add("output.weight", output, kVocab, 256);
+    for (uint32_t i = 0; i < config->layers; ++i) AddLayer(i);
+  }
+
+ private:
+  void SetConfig() {
+    const bool llama = kind_ == Kind::kLlama;
+    const bool tied = kind_ == Kind::kQwen || kind_ == Kind::kGemma;
+    *config = {.architecture = "test", .layers = 5, .width = 256, .ffn_width = 512,
+               .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = kVocab, .context = 1024,
+               .rope_style = llama ? model::RopeStyle::kInterleaved : model::RopeStyle::kHalves,
+               .rotary_dim = 64, .tied_output = tied,
+               .qkv_bias = kind_ == Kind::kQwen || kind_ == Kind::kSharedExpert,
+               .qk_norm = !llama && kind_ != Kind::kSharedExpert};
+    if (kind_ == Kind::kExperts) {
+      config->ffn_width = 0;
+      config->experts = {.count = 6, .used = 2, .width = 128, .renormalise = true};
+    }
+    if (kind_ == Kind::kSharedExpert) config->experts = {.count = 9, .used = 3, .width = 128, .shared = true};
+    if (kind_ == Kind::kGemma) {
+      config->activation = model::Activation::kGelu;
+      config->post_norms = true;
+      config->embedding_scale = 16;
+      config->rope_scale = 0.125;
+      config->rope_base = 1e6;
+      config->window = 12;
+      config->window_period = 3;
+    }
+  }
+
+  void AddLayer(uint32_t index) {
+    const auto name = [&](const char* part) { return fmt::format("blk.{}.{}", index, part); };
+    const auto add = [&](const char* part, DType type, uint64_t rows, uint64_t cols, uint64_t count = 1) {
+      return source.Add(name(part), type, rows, cols, count);
+    };
+    const auto gain = [&](const char* part, uint64_t size) { return source.AddVector(name(part), size, 1); };
+    const auto bias = [&](const char* part, uint64_t size) { return source.AddVector(name(part), size, 0); };
+    model::LayerTensors layer;
+    layer.attn_norm = gain("attn_norm", 256);
+    layer.attn_q = add("attn_q", matrices_, 256, 256);
+    layer.attn_k = add("attn_k", matrices_, 128, 256);
+    layer.attn_v = add("attn_v", output_, 128, 256);
+    layer.attn_output = add("attn_output", matrices_, 256, 256);
+    layer.ffn_norm = gain("ffn_norm", 256);
+    if (const uint64_t ffn = config->ffn_width; ffn != 0) {
+      layer.ffn_gate = add("ffn_gate", matrices_, ffn, 256);
+      layer.ffn_up = add("ffn_up", matrices_, ffn, 256);
+      layer.ffn_down = add("ffn_down", matrices_, 256, ffn);
+    }
+    if (config->qkv_bias) {
+      layer.q_bias = bias("q_bias", 256);
+      layer.k_bias = bias("k_bias", 128);
+      layer.v_bias = bias("v_bias", 128);
+    }
+    if (config->qk_norm) {
+      layer.q_norm = gain("q_norm", 64);
+      layer.k_norm = gain("k_norm", 64);
+    }
+    if (config->post_norms) {
+      layer.post_attn_norm = gain("post_attn_norm", 256);
+      layer.post_ffn_norm = gain("post_ffn_norm", 256);
+    }
+    if (const auto& experts = config->experts; experts.count != 0) {
+      layer.router = add("router", DType::kF32, experts.count, 256);
+      layer.gate_exps = add("gate_exps", matrices_, experts.width, 256, experts.count);
+      layer.up_exps = add("up_exps", output_, experts.width, 256, experts.count);
+      layer.down_exps = add("down_exps", matrices_, 256, experts.width, experts.count);
+      if (experts.shared) layer.shared_router = add("shared_router", DType::kF32, 1, 256);
+    }
+    tensors->layers.push_back(layer);
+  }
+
+  const DType matrices_, output_;
+  const Kind kind_;
+};
+
+}  // namespace exo::engine
