@@ -33,7 +33,8 @@
 // tokens are many), so that one tile is one ascending stream of memory:
 //   kFloat   [cols][w] binary32
 //   kQ8x32   per 32 k: codes [w][32], scale [w], -8 * sum [w], -128 * sum [w]
-//   kQ8x128  per 128 k: codes [w][128], scale [w], int16 sums of 16 [4][w][2], of 32 [2][w][2]
+//   kQ8x128  per 128 k: codes [w][128], scale [w], int16 sums of 16 [4][w][2], of 32 [2][w][2],
+//            -32 * sum of 16 [8][w]
 #pragma once
 
 #include <cstddef>
@@ -85,7 +86,7 @@ static constexpr size_t Q6KHigh(size_t i) {
 }
 
 constexpr size_t kRecord32 = 32 + 4 + 4 + 4;  // bytes per token and block
-constexpr size_t kRecord128 = 128 + 4 + 4 * 4 + 2 * 4;
+constexpr size_t kRecord128 = 128 + 4 + 4 * 4 + 2 * 4 + 8 * 4;
 // Where a record of `width` tokens has its scales and sums.
 static constexpr size_t Scales128(size_t width) {
   return 128 * width;
@@ -95,6 +96,9 @@ static constexpr size_t Sums16(size_t width) {
 }
 static constexpr size_t Sums32(size_t width) {
   return 148 * width;
+}
+static constexpr size_t Starts128(size_t width) {
+  return 156 * width;
 }
 
 }  // namespace exo::kernels::panel
