@@ -184,15 +184,11 @@ INSTANTIATE_TEST_SUITE_P(Formats, ExactnessTest,
                                          std::tuple{DType::kQ8_0, DType::kQ8_0, true},
                                          std::tuple{DType::kF16, DType::kF16, false},
                                          std::tuple{DType::kBF16, DType::kF32, true},
-                                         // The mixes of files called Q4_K_M, Q5_K_M, Q3_K_M, Q2_K, IQ4_XS.
                                          std::tuple{DType::kQ4_K, DType::kQ6_K, true},
-                                         std::tuple{DType::kQ5_K, DType::kQ6_K, false},
                                          std::tuple{DType::kQ3_K, DType::kQ5_K, false},
-                                         std::tuple{DType::kQ2_K, DType::kQ3_K, true},
-                                         std::tuple{DType::kIQ4_XS, DType::kQ5_K, false},
-                                         std::tuple{DType::kQ4_1, DType::kQ5_1, false},
+                                         std::tuple{DType::kIQ4_XS, DType::kQ2_K, false},
                                          std::tuple{DType::kQ5_0, DType::kIQ4_NL, true},
-                                         std::tuple{DType::kMXFP4, DType::kQ8_0, false}));
+                                         std::tuple{DType::kMXFP4, DType::kQ5_1, false}));
 
 // Decoding several sequences together gives each the logits that it has alone, also after a truncation.
 TEST(BatchTest, SequencesDoNotTouchEachOther) {

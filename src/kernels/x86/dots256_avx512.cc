@@ -137,7 +137,7 @@ EXO_INLINE void SubBlock(const uint8_t* half, const uint8_t* x, __m512i (&sums)[
   constexpr int kSub = W::kOrder[kTurn];
   constexpr int kGroups = 32 / kSubs<W>;
   constexpr size_t kShare = W::kLayout.half() / kSubs<W>;
-  Prefetch<N, To::kFirstCache, 3072>(half + kTurn * kShare, kShare);
+  Prefetch<true, To::kFirstCache, 3072>(half + kTurn * kShare, kShare);
   __m512i w[kGroups];
   W::template Unpack<kSub>(half + W::kLayout.subs, w);
   const __m512i scale = W::SubScale(half, kSub);
