@@ -7,7 +7,7 @@ not bit-exact with the engine's float32 arithmetic and is not meant to be.
 
 Architectures  llama, qwen2, qwen3 (biases on q/k/v, per-head q/k norms, rope_freqs.weight, linear RoPE
                scaling, tied and untied output)
-Tensor types   F32, F16, BF16, Q8_0, Q4_0, Q6_K
+Tensor types   F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, IQ4_NL, MXFP4, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_XS
 Files          single files and split files (give the first part)
 Memory         8 bytes a weight.  Speed: about one small model; use it on ids, not on books.
 
@@ -162,8 +162,113 @@ def decode_q6_k(raw):
     return half(raw[:, 208:210])[:, :, None] * raw[:, 192:208].view(np.int8)[:, :, None] * q
 
 
-DEQUANTISE = {0: (1, 4, decode_f32), 1: (1, 2, decode_f16), 30: (1, 2, decode_bf16), 8: (32, 34, decode_q8_0),
-              2: (32, 18, decode_q4_0), 14: (256, 210, decode_q6_k)}
+def nibbles(q):
+    """Low nibbles, then high ones: the order of blocks of 32."""
+    return np.concatenate([q & 15, q >> 4], -1)
+
+
+def bits(raw):
+    """The bits of each byte [..., n] as [..., n, 8], lowest first."""
+    return (raw[..., None] >> np.arange(8, dtype=np.uint8)) & 1
+
+
+def decode_q4_1(raw):
+    """Scale, minimum (f16), nibbles."""
+    return half(raw[:, :2]) * nibbles(raw[:, 4:]) + half(raw[:, 2:4])
+
+
+def decode_q5(raw, minimum):
+    """Scale, minimum where there is one (f16), 32 high bits, nibbles."""
+    start = 4 if minimum else 2
+    q = nibbles(raw[:, start + 4:]) | bits(raw[:, start:start + 4]).reshape(-1, 32) << 4
+    return half(raw[:, :2]) * q + half(raw[:, 2:4]) if minimum else half(raw[:, :2]) * (q.astype(np.float64) - 16)
+
+
+def decode_q5_0(raw):
+    return decode_q5(raw, False)
+
+
+def decode_q5_1(raw):
+    return decode_q5(raw, True)
+
+
+IQ4 = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float64)
+E2M1 = np.array([0, .5, 1, 1.5, 2, 3, 4, 6, 0, -.5, -1, -1.5, -2, -3, -4, -6])
+
+
+def decode_iq4_nl(raw):
+    return half(raw[:, :2]) * IQ4[nibbles(raw[:, 2:])]
+
+
+def decode_mxfp4(raw):
+    """Power of two (biased by 127), nibbles of e2m1."""
+    return np.ldexp(E2M1[nibbles(raw[:, 1:])], raw[:, :1].astype(np.int64) - 127)
+
+
+def pairs_of_bits(raw):
+    """2-bit parts [..., 64] as [..., 256]: per half of 128 values 32 bytes, lowest bits first."""
+    parts = raw.reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]
+    return (parts & 3).reshape(-1, 256)
+
+
+def bits_of_32(raw):
+    """[..., 32] bytes as [..., 256]: bit t of byte i belongs to value 32 t + i."""
+    return bits(raw).transpose(0, 2, 1).reshape(-1, 256)
+
+
+def per_value(subs):
+    """Sub-block values [blocks, n] repeated for their 256 values."""
+    return np.repeat(subs.astype(np.float64), 256 // subs.shape[1], axis=1)
+
+
+def decode_q2_k(raw):
+    """16 bytes of scale (low) and minimum (high nibble), 2-bit parts, scale and minimum (f16)."""
+    scaled = half(raw[:, 80:82]) * (per_value(raw[:, :16] & 15) * pairs_of_bits(raw[:, 16:80]))
+    return scaled - half(raw[:, 82:84]) * per_value(raw[:, :16] >> 4)
+
+
+def decode_q3_k(raw):
+    """32 bytes of third bits (unset: 4 less), 2-bit parts, 16 scales of 6 bits (minus 32), scale (f16)."""
+    packed = raw[:, 96:108]
+    low = np.concatenate([packed[:, :8] & 15, packed[:, :8] >> 4], 1)
+    high = np.concatenate([packed[:, 8:] >> shift & 3 for shift in (0, 2, 4, 6)], 1)
+    scales = (low | high << 4).astype(np.float64) - 32
+    q = pairs_of_bits(raw[:, 32:96]).astype(np.float64) + 4 * bits_of_32(raw[:, :32]) - 4
+    return half(raw[:, 108:110]) * (per_value(scales) * q)
+
+
+def decode_q45_k(raw, fifth):
+    """Scale, minimum (f16), 8 scales and 8 minima of 6 bits, fifth bits, nibbles (32 low, 32 high)."""
+    packed = raw[:, 4:16]
+    scales = np.concatenate([packed[:, :4] & 63, packed[:, 8:] & 15 | packed[:, :4] >> 6 << 4], 1)
+    minima = np.concatenate([packed[:, 4:8] & 63, packed[:, 8:] >> 4 | packed[:, 4:8] >> 6 << 4], 1)
+    q = nibbles(raw[:, 48 if fifth else 16:].reshape(-1, 4, 32)).reshape(-1, 256)
+    q = q | bits_of_32(raw[:, 16:48]) << 4 if fifth else q
+    return half(raw[:, :2]) * (per_value(scales) * q) - half(raw[:, 2:4]) * per_value(minima)
+
+
+def decode_q4_k(raw):
+    return decode_q45_k(raw, False)
+
+
+def decode_q5_k(raw):
+    return decode_q45_k(raw, True)
+
+
+def decode_iq4_xs(raw):
+    """Scale (f16), 8 scales of 6 bits (minus 32): high bits first, nibbles (16 low, 16 high)."""
+    high = (raw[:, 2:4, None] >> np.array([0, 2, 4, 6], np.uint8) & 3).reshape(-1, 8)
+    low = np.stack([raw[:, 4:8] & 15, raw[:, 4:8] >> 4], -1).reshape(-1, 8)
+    q = IQ4[nibbles(raw[:, 8:].reshape(-1, 8, 16)).reshape(-1, 256)]
+    return half(raw[:, :2]) * (per_value((low | high << 4).astype(np.float64) - 32) * q)
+
+
+# By number: values and bytes of a block, and its decoder.
+DEQUANTISE = {0: (1, 4, decode_f32), 1: (1, 2, decode_f16), 30: (1, 2, decode_bf16), 2: (32, 18, decode_q4_0),
+              3: (32, 20, decode_q4_1), 6: (32, 22, decode_q5_0), 7: (32, 24, decode_q5_1), 8: (32, 34, decode_q8_0),
+              10: (256, 84, decode_q2_k), 11: (256, 110, decode_q3_k), 12: (256, 144, decode_q4_k),
+              13: (256, 176, decode_q5_k), 14: (256, 210, decode_q6_k), 20: (32, 18, decode_iq4_nl),
+              23: (256, 136, decode_iq4_xs), 39: (32, 17, decode_mxfp4)}
 
 
 # --- the model ----------------------------------------------------------------------------------------

@@ -126,7 +126,12 @@ INSTANTIATE_TEST_SUITE_P(Formats, ExactnessTest,
                                          std::tuple{DType::kF16, DType::kQ8_0, Kind::kSharedExpert},
                                          std::tuple{DType::kQ8_0, DType::kF32, Kind::kExperts},
                                          std::tuple{DType::kQ4_0, DType::kQ8_0, Kind::kGemma},
-                                         std::tuple{DType::kBF16, DType::kF16, Kind::kGemma}));
+                                         std::tuple{DType::kBF16, DType::kF16, Kind::kGemma},
+                                         std::tuple{DType::kQ4_K, DType::kQ6_K, Kind::kQwen},
+                                         std::tuple{DType::kQ3_K, DType::kQ5_K, Kind::kLlama},
+                                         std::tuple{DType::kIQ4_XS, DType::kQ2_K, Kind::kLlama},
+                                         std::tuple{DType::kQ5_0, DType::kIQ4_NL, Kind::kQwen},
+                                         std::tuple{DType::kMXFP4, DType::kQ5_1, Kind::kLlama}));
 
 // Decoding several sequences together gives each the logits that it has alone, also after a truncation.
 class BatchTest : public testing::TestWithParam<Kind> {};

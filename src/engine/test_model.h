@@ -11,6 +11,7 @@
 
 #include "backend/backend.h"
 #include "base/random.h"
+#include "tensor/blocks.h"
 #include "tensor/float16.h"
 
 namespace exo::engine {
@@ -53,20 +54,33 @@ class MemorySource final : public backend::TensorSource {
 
  private:
   float Value() { return static_cast<float>(rng_.Uniform() * 2 - 1); }
+  // Scales (and minima, which stand behind them) that make weights of about 0.1.
   void SetScale(DType type, std::byte* block) {
-    const float scale = type == DType::kQ4_0 ? 0.02f : type == DType::kQ8_0 ? 0.001f : 0.0001f;
-    const uint16_t half = tensor::FloatToHalf(scale * (1 + 0.5f * Value()));
     if (type == DType::kF16) {
-      const uint16_t weight = tensor::FloatToHalf(0.1f * Value());
-      std::memcpy(block, &weight, 2);
+      Half(block, 0.1f * Value());
     } else if (type == DType::kBF16) {
       const float value = 0.1f * Value();
       std::memcpy(block, reinterpret_cast<const char*>(&value) + 2, 2);
+    } else if (type == DType::kMXFP4) {
+      block[0] = static_cast<std::byte>(120 + rng_.Below(3));
     } else {
-      std::memcpy(block + (type == DType::kQ6_K ? 208 : 0), &half, 2);
+      const auto [largest, middle] = kCodes.at(type);
+      const float scale = 0.15f / largest * (1 + 0.5f * Value());
+      Half(block + tensor::ScaleOffset(type), scale);
+      if (tensor::Info(type).minimum) Half(block + tensor::ScaleOffset(type) + 2, scale * middle);
     }
   }
+  static void Half(std::byte* at, float value) {
+    const uint16_t half = tensor::FloatToHalf(value);
+    std::memcpy(at, &half, 2);
+  }
 
+  // The largest product of sub-scale and code, and the minimum in scales that centres the values.
+  static inline const std::map<DType, std::pair<float, float>> kCodes = {
+      {DType::kQ8_0, {128, 0}},    {DType::kQ4_0, {8, 0}},      {DType::kQ4_1, {8, -8}},
+      {DType::kQ5_0, {16, 0}},     {DType::kQ5_1, {16, -16}},   {DType::kIQ4_NL, {127, 0}},
+      {DType::kQ2_K, {22, 1.5f}},  {DType::kQ3_K, {128, 0}},    {DType::kQ4_K, {480, 7.5f}},
+      {DType::kQ5_K, {960, 15.5f}}, {DType::kQ6_K, {2048, 0}},  {DType::kIQ4_XS, {4064, 0}}};
   Rng rng_{7};
   std::map<std::string, std::vector<std::byte>> data_;
 };

@@ -13,17 +13,17 @@
 //   Q5_0            scales; vector of fifth bits: bit g of byte [row][i] belongs to k = 4 g + i; nibbles
 //   Q5_1            scales; minima; fifth bits; nibbles
 //   MXFP4           exponents [16] (b stands for 2^(b - 127), 0 for +0); nibbles
-// per 256 k, scales (and minima) f16 [16], then per half of 128 k the sub-scales (and sub-minima) as
-// bytes [pair][row][2], where pair p holds sub-blocks 2 p and 2 p + 1, and vectors:
-//   Q2_K            scale in the low, minimum in the high nibble; 8 of 2-bit parts: group g of each
+// per 256 k, scales (and minima) f16 [16], then per half of 128 k the sub-scales as bytes [sub][row], the
+// sub-minima as bytes [pair][row][2], where pair p holds sub-blocks 2 p and 2 p + 1, and vectors:
+//   Q2_K            sub-scales, minimum in the high nibble; 8 of 2-bit parts: group g of each
 //                   32 k t in bits 2 t; sub-blocks 0, 2, 4, 6, then 1, 3, 5, 7
-//   Q3_K            4 of third bits, 8 of 2-bit parts as in Q2_K
+//   Q3_K            sub-scales; 4 of third bits, 8 of 2-bit parts as in Q2_K
 //   Q4_K            sub-scales; sub-minima; 16 of nibbles: vector 8 c + g low group g of sub-block 2 c,
 //                   high of 2 c + 1
 //   Q5_K            sub-scales; sub-minima; 4 of fifth bits; nibbles as in Q4_K
-//   Q6_K            16 of low nibbles (group g low, g + 16 high) and 8 of 2-bit parts (group g + 8 t in
+//   Q6_K            sub-scales; 16 of low nibbles (group g low, g + 16 high) and 8 of 2-bit parts (group g + 8 t in
 //                   bits 2 t), in the order in which sub-blocks 0, 4, 1, 5, 2, 6, 3, 7 first need them
-//   IQ4_XS          16 of nibbles: vector 4 s + g low group g of sub-block s, high group g + 4
+//   IQ4_XS          sub-scales; 16 of nibbles: vector 4 s + g low group g of sub-block s, high group g + 4
 // Third and fifth bits: bit t of the low nibble of byte i is that of k = 32 t + i, of the high nibble
 // that of k = 32 t + 16 + i (i < 16), those bytes standing in vector i / 4.
 // The nibble orders are those of GGUF, so that packing nearly only moves whole bytes. Sizes are the
@@ -33,7 +33,8 @@
 // tokens are many), so that one tile is one ascending stream of memory:
 //   kFloat   [cols][w] binary32
 //   kQ8x32   per 32 k: codes [w][32], scale [w], -8 * sum [w], -128 * sum [w]
-//   kQ8x128  per 128 k: codes [w][128], scale [w], int16 sums of 16 [4][w][2], of 32 [2][w][2]
+//   kQ8x128  per 128 k: codes [w][128], scale [w], int16 sums of 16 [4][w][2], of 32 [2][w][2],
+//            -32 * sum of 16 [8][w]
 #pragma once
 
 #include <cstddef>
@@ -69,6 +70,7 @@ struct Block256Layout {
   constexpr size_t half() const { return subs + kVectorBytes * vectors; }
   constexpr size_t bytes() const { return head + 2 * half(); }
 };
+constexpr size_t kSubMinima = 64;  // where a half of Q4_K and Q5_K has them
 constexpr Block256Layout kQ2KLayout = {64, 128, 8};
 constexpr Block256Layout kQ3KLayout = {32, 128, 12};
 constexpr Block256Layout kQ4KLayout = {64, 128, 16};
@@ -85,7 +87,7 @@ static constexpr size_t Q6KHigh(size_t i) {
 }
 
 constexpr size_t kRecord32 = 32 + 4 + 4 + 4;  // bytes per token and block
-constexpr size_t kRecord128 = 128 + 4 + 4 * 4 + 2 * 4;
+constexpr size_t kRecord128 = 128 + 4 + 4 * 4 + 2 * 4 + 8 * 4;
 // Where a record of `width` tokens has its scales and sums.
 static constexpr size_t Scales128(size_t width) {
   return 128 * width;
@@ -95,6 +97,9 @@ static constexpr size_t Sums16(size_t width) {
 }
 static constexpr size_t Sums32(size_t width) {
   return 148 * width;
+}
+static constexpr size_t Starts128(size_t width) {
+  return 156 * width;
 }
 
 }  // namespace exo::kernels::panel

@@ -8,10 +8,15 @@ namespace {
 
 using tensor::DType;
 
-// `count` bytes of sub-scales of one half and row `row` of their pairs.
+// `count` sub-scales of one half.
 template <class Way>
 void MoveSubs(typename Way::File* file, size_t count, size_t row, typename Way::Panel* panel) {
-  for (size_t i = 0; i < count; i += 2) Way::template Move<2>(file + i, panel + 16 * i + 2 * row);
+  for (size_t s = 0; s < count; ++s) Way::template Move<1>(file + s, panel + 16 * s + row);
+}
+// Four sub-minima of one half, as pairs.
+template <class Way>
+void MoveMinima(typename Way::File* file, size_t row, typename Way::Panel* panel) {
+  for (size_t p = 0; p < 2; ++p) Way::template Move<2>(file + 2 * p, panel + 32 * p + 2 * row);
 }
 
 // Third or fifth bits: 32 bytes of 8 bits; a half has 4 of them, in the nibbles of 16 bytes.
@@ -83,7 +88,7 @@ struct Q45K {
     for (size_t h = 0; h < 2; ++h) {
       auto* half = panel + kLayout.head + h * kLayout.half();
       MoveSubs<Way>(scales + 4 * h, 4, row, half);
-      MoveSubs<Way>(minima + 4 * h, 4, row, half + kVectorBytes);
+      MoveMinima<Way>(minima + 4 * h, row, half + kSubMinima);
       auto* vectors = half + kLayout.subs;
       if (kFifth) MoveBits<Way>(file + 16, h, row, vectors);
       MoveVectors<Way>(nibbles + 64 * h, 16, row, vectors + (kFifth ? 4 * kVectorBytes : 0));

@@ -96,6 +96,38 @@ TEST(ProductTest, Q6KUsesSubScales) {
   EXPECT_EQ(OneRow::Product(tensor::DType::kQ6_K, row, x), -2.0f * 32 * 127 + 2.0f * 32 * 127);
 }
 
+TEST(ProductTest, MinimumOf32IsAddedToTheValues) {
+  std::vector<std::byte> row(20);
+  row[1] = std::byte{0x38};  // scale 0.5
+  row[3] = std::byte{0x40};  // minimum 2
+  row[4] = std::byte{3};
+  std::vector<float> x(32);
+  x[0] = 254;  // scale 2, code 127
+  x[1] = -2;   // code -1
+  EXPECT_EQ(OneRow::Product(tensor::DType::kQ4_1, row, x), (0.5f * 2) * (3 * 127) + (2.0f * 2) * 126);
+}
+
+TEST(ProductTest, MinimumOfASuperBlockIsSubtracted) {
+  std::vector<std::byte> row(144);
+  row[1] = std::byte{0x3c};  // scale 1
+  row[3] = std::byte{0x38};  // minimum 0.5
+  row[4] = std::byte{2};     // sub-scale and sub-minimum of values 0..31
+  row[8] = std::byte{3};
+  row[16] = std::byte{5};
+  std::vector<float> x(256);
+  x[0] = 127;
+  EXPECT_EQ(OneRow::Product(tensor::DType::kQ4_K, row, x), 2.0f * 5 * 127 - 0.5f * 3 * 127);
+}
+
+TEST(ProductTest, Mxfp4HalvesItsPowerOfTwo) {
+  std::vector<std::byte> row(17);
+  row[0] = std::byte{129};  // 4
+  row[1] = std::byte{7};    // 6
+  std::vector<float> x(32);
+  x[0] = 127;
+  EXPECT_EQ(OneRow::Product(tensor::DType::kMXFP4, row, x), 4.0f * 6 * 127);
+}
+
 TEST(ProductTest, FloatLeavesStartFromTheirFirstTerm) {
   std::vector<std::byte> row(4 * 200);
   std::vector<float> weights(200, -0.0f);

@@ -7,16 +7,20 @@
 namespace exo::kernels::panel {
 namespace {
 
-// Pair `p` of a half's sub-scales for 8 rows as int16.
-EXO_INLINE __m256i SignedPair(const uint8_t* subs, int p) {
-  return _mm256_cvtepi8_epi16(LoadBytes(subs + 32 * p));
+EXO_INLINE __m128i LoadEight(const uint8_t* at) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
 }
-EXO_INLINE __m256i UnsignedPair(const uint8_t* subs, int p) {
-  return _mm256_cvtepu8_epi16(LoadBytes(subs + 32 * p));
+// Sub-scale (or what its byte holds) of sub-block s for 8 rows.
+EXO_INLINE __m256i SubScaleOf(const uint8_t* subs, int s) {
+  return _mm256_cvtepi8_epi32(LoadEight(subs + 16 * s));
+}
+// The bytes of sub-blocks 2 p and 2 p + 1 side by side.
+EXO_INLINE __m128i PairOf(const uint8_t* subs, int p) {
+  return _mm_unpacklo_epi8(LoadEight(subs + 32 * p), LoadEight(subs + 32 * p + 16));
 }
 
-// The formats, as in dots256_avx512.cc: `subs` and `codes` point at these 8 rows' bytes. kZero is taken
-// out as a minimum. Group g of sub-block kSub as bytes; kRun groups can be added in int16.
+// The formats, as in dots256_avx512.cc: `subs` and `codes` point at these 8 rows' bytes, rows 8 h and
+// on of a half. kZero is taken out as a minimum. Group g of sub-block kSub as bytes; kRun groups can be added in int16.
 struct TwoBits {
   template <int kSub, int kGroup>
   static EXO_INLINE __m256i Group(const uint8_t* codes) {
@@ -29,17 +33,17 @@ struct Q2K : TwoBits {
   static constexpr bool kMinimum = true;
   static constexpr int kZero = 0;
   static constexpr int kRun = 4;  // 3 * 127 * 2 * 4 = 3048
-  static EXO_INLINE __m256i SubScales(const uint8_t* subs, int p) {
-    return _mm256_and_si256(UnsignedPair(subs, p), _mm256_set1_epi16(15));
+  static EXO_INLINE __m256i SubScale(const uint8_t* subs, int s) {
+    return _mm256_and_si256(SubScaleOf(subs, s), _mm256_set1_epi32(15));
   }
-  static EXO_INLINE __m256i Minima(const uint8_t* subs, int p) {
-    return _mm256_srli_epi16(UnsignedPair(subs, p), 4);
+  static EXO_INLINE __m256i Minima(const uint8_t* half, int h, int p) {
+    return _mm256_srli_epi16(_mm256_cvtepu8_epi16(PairOf(half + 8 * h, p)), 4);
   }
   static EXO_INLINE __m256i Multiply(__m256i w, __m256i x) { return MultiplyUnsigned(w, x); }
 };
 struct Signed {
   static constexpr bool kMinimum = false;
-  static EXO_INLINE __m256i SubScales(const uint8_t* subs, int p) { return SignedPair(subs, p); }
+  static EXO_INLINE __m256i SubScale(const uint8_t* subs, int s) { return SubScaleOf(subs, s); }
 };
 struct Q3K : Signed {
   static constexpr Block256Layout kLayout = kQ3KLayout;
@@ -60,8 +64,10 @@ struct Q4K {
   static constexpr bool kMinimum = true;
   static constexpr int kZero = 0;
   static constexpr int kRun = 8;  // 15 * 127 * 2 * 8 = 30480
-  static EXO_INLINE __m256i SubScales(const uint8_t* subs, int p) { return UnsignedPair(subs, p); }
-  static EXO_INLINE __m256i Minima(const uint8_t* subs, int p) { return UnsignedPair(subs + 64, p); }
+  static EXO_INLINE __m256i SubScale(const uint8_t* subs, int s) { return SubScaleOf(subs, s); }
+  static EXO_INLINE __m256i Minima(const uint8_t* half, int h, int p) {
+    return _mm256_cvtepu8_epi16(LoadBytes(half + kSubMinima + 16 * h + 32 * p));
+  }
   template <int kSub, int kGroup>
   static EXO_INLINE __m256i Group(const uint8_t* codes) {
     return Part<kSub % 2 == 0 ? 0 : -4, 15>(LoadGroup(codes + 64 * (8 * (kSub / 2) + kGroup)));
@@ -109,11 +115,9 @@ struct Iq4Xs : Signed {
 template <class W>
 constexpr int kSubs = static_cast<int>(sizeof(W::kOrder) / sizeof(int));
 
-// One of a pair in both int16 of its lane.
-template <int kIndex>
-EXO_INLINE __m256i Both(__m256i pair) {
-  constexpr int kHalf = kIndex == 0 ? 0xa0 : 0xf5;
-  return _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(pair, kHalf), kHalf);
+// A sub-scale in both int16 of its lane.
+EXO_INLINE __m256i Both(__m256i scale) {
+  return _mm256_blend_epi16(scale, _mm256_slli_epi32(scale, 16), 0xaa);
 }
 
 // sums = or += sub_scale * dot of the sub-block whose turn it is. x: the tokens' codes.
@@ -122,7 +126,7 @@ EXO_INLINE void SubBlock(const uint8_t* subs, const uint8_t* codes, const uint8_
                          __m256i (&sums)[N]) {
   constexpr int kSub = W::kOrder[kTurn];
   constexpr int kGroups = 32 / kSubs<W>;
-  const __m256i scale = Both<kSub % 2>(W::SubScales(subs, kSub / 2));
+  const __m256i scale = Both(W::SubScale(subs, kSub));
   __m256i run[N];
   Unroll<kGroups>([&](auto g) EXO_LAMBDA {
     KeepLoadOrder();
@@ -140,20 +144,21 @@ EXO_INLINE void SubBlock(const uint8_t* subs, const uint8_t* codes, const uint8_
 
 // Pair `p` of the integer minima: the format's own, or a zero point as -zero * sub_scale.
 template <class W>
-EXO_INLINE __m256i Minima(const uint8_t* subs, int p) {
+EXO_INLINE __m256i Minima(const uint8_t* half, int h, int p) {
   if constexpr (W::kMinimum) {
-    return W::Minima(subs, p);
+    return W::Minima(half, h, p);
   } else {
-    return _mm256_mullo_epi16(W::SubScales(subs, p), _mm256_set1_epi16(-W::kZero));
+    return _mm256_mullo_epi16(_mm256_cvtepi8_epi16(PairOf(half + 8 * h, p)),
+                              _mm256_set1_epi16(-W::kZero));
   }
 }
 
 // sums = or += minimum * sum of the sub-blocks' activation codes.
 template <class W, int N>
-EXO_INLINE void AddMinima(const uint8_t* subs, const uint8_t* pairs, size_t width, bool first,
+EXO_INLINE void AddMinima(const uint8_t* half, int h, const uint8_t* pairs, size_t width, bool first,
                           __m256i (&sums)[N]) {
   for (int p = 0; p < kSubs<W> / 2; ++p) {
-    const __m256i minima = Minima<W>(subs, p);
+    const __m256i minima = Minima<W>(half, h, p);
     for (int n = 0; n < N; ++n) {
       const __m256i t = _mm256_madd_epi16(minima, Broadcast(pairs + 4 * width * p + 4 * n));
       sums[n] = first && p == 0 ? t : _mm256_add_epi32(sums[n], t);
@@ -178,15 +183,15 @@ EXO_INLINE __m256 Contribution(const uint8_t* w_scales, const Record& x, int n, 
 template <class W, int N>
 EXO_INLINE void Leaf(const uint8_t* block, const uint8_t* half, int h, const Record& x, size_t width,
                      __m256 (&leaf)[N]) {
-  const uint8_t* subs = half + 16 * h;
+  const uint8_t* subs = half + 8 * h;
   __m256i sums[N];
   Unroll<kSubs<W>>([&](auto turn) EXO_LAMBDA {
     SubBlock<W, N, turn>(subs, half + W::kLayout.subs + 32 * h, x.codes, sums);
   });
-  if constexpr (W::kZero != 0) AddMinima<W, N>(subs, x.pairs, width, false, sums);
+  if constexpr (W::kZero != 0) AddMinima<W, N>(half, h, x.pairs, width, false, sums);
   for (int n = 0; n < N; ++n) leaf[n] = Contribution<N>(block + 16 * h, x, n, sums[n]);
   if constexpr (W::kMinimum) {
-    AddMinima<W, N>(subs, x.pairs, width, true, sums);
+    AddMinima<W, N>(half, h, x.pairs, width, true, sums);
     for (int n = 0; n < N; ++n) {
       leaf[n] = _mm256_sub_ps(leaf[n], Contribution<N>(block + kScaleBytes + 16 * h, x, n, sums[n]));
     }

@@ -79,16 +79,17 @@ EXO_INLINE void Unroll(const F& f) {
   UnrollOver(std::make_integer_sequence<int, kCount>{}, f);
 }
 
-// One or two tokens read as fast as memory delivers: the hardware prefetcher alone is best then
-// (Q4_0: 36 against 29 GB/s with prefetch instructions, which occupy the few buffers for misses).
-// More tokens read in bursts between computations and the prefetcher falls behind. What helps was
-// measured (GB/s, 4 and 8 tokens):
-//   Q8_0  none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB ahead 22, 21
-//   Q6_K  none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead 10, 9
+// Prefetch instructions, measured in GB/s of packed weights:
+//   one token, Zen 5   Q4_0 none 30, with 29; Q8_0 24, 30; Q4_K 30, 37; Q6_K 21, 33
+//   one token, Zen 4   Q4_0 none 36, with 29: they occupy the few buffers for misses
+//   4 and 8 tokens     Q8_0 none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB ahead 22, 21
+//                      Q6_K none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead 10, 9
+// So one or two tokens of small blocks are left to the hardware prefetcher; with more tokens, or longer
+// blocks, weights are read in bursts between computations and it falls behind.
 enum class To { kFirstCache, kSecondCache };
-template <int N, To kTo, size_t kAhead>
+template <bool kOn, To kTo, size_t kAhead>
 EXO_INLINE void Prefetch(const uint8_t* at, size_t bytes) {
-  if constexpr (N > 2) {
+  if constexpr (kOn) {
     for (size_t i = 0; i < bytes; i += 64) {
       const auto* line = reinterpret_cast<const char*>(at + kAhead + i);
       if constexpr (kTo == To::kFirstCache) {
