@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -56,6 +57,7 @@ class ExactnessTest : public testing::TestWithParam<std::tuple<DType, DType, Kin
 void ExpectSameBits(TestModel& fixture, kernels::KvType kv) {
   const size_t n = 29;  // more than the window, with a short last chunk
   const std::vector<float> expected = Logits(fixture, {}, n, kv);
+  EXPECT_TRUE(std::ranges::all_of(expected, [](float v) { return std::isfinite(v); }));
   const std::vector<Division> divisions = {
       {.threads = 3},
       {.chunk = 1},

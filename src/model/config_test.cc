@@ -208,7 +208,7 @@ TEST(TensorsTest, ChecksShapesTypesAndNames) {
   EXPECT_EQ(find(extra).code, ErrorCode::kUnsupported);
   GgufBuilder untied = TinyModel("llama").Tensor("output.weight", {32, 5}, 0, 640);
   EXPECT_TRUE(find(untied).message.contains("shape [32, 5]"));
-  GgufBuilder type = TinyModel("llama").Tensor("output.weight", {32, 4}, 12, 640);
+  GgufBuilder type = TinyModel("llama").Tensor("output.weight", {32, 4}, 16, 640);  // IQ2_XXS
   EXPECT_EQ(find(type).code, ErrorCode::kUnsupported);
 }
 

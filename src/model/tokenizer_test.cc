@@ -63,6 +63,26 @@ TEST(TokenizerTest, HidesControlTokensAndEndsGenerations) {
   }
 }
 
+// Gemma's turns, in a file that calls their tokens user-defined.
+TEST(TokenizerTest, TurnsOfGemmaAreControlTokensAndEndGenerations) {
+  GgufBuilder file;
+  file.String("tokenizer.ggml.model", "llama")
+      .Strings("tokenizer.ggml.tokens",
+               {"<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "a"});
+  file.Numbers<int32_t>("tokenizer.ggml.token_type", ValueType::kI32, {3, 3, 3, 2, 4, 4, 1});
+  file.Numbers<float>("tokenizer.ggml.scores", ValueType::kF32, {0, 0, 0, 0, 0, 0, -1});
+  file.Uint("tokenizer.ggml.bos_token_id", 2).Uint("tokenizer.ggml.eos_token_id", 1);
+  file.Uint("tokenizer.ggml.unknown_token_id", 3).Bool("tokenizer.ggml.add_space_prefix", false);
+  const auto tokenizer = Load(file);
+  EXPECT_TRUE(tokenizer->IsEndOfGeneration(1));
+  EXPECT_TRUE(tokenizer->IsEndOfGeneration(5));
+  EXPECT_FALSE(tokenizer->IsEndOfGeneration(4));
+  EXPECT_EQ(tokenizer->Encode("<start_of_turn>a<end_of_turn>", true), (std::vector<TokenId>{4, 6, 5}));
+  for (const TokenId id : tokenizer->Encode("<start_of_turn>a<end_of_turn>", false)) {
+    EXPECT_TRUE(id != 4 && id != 5) << id;
+  }
+}
+
 TEST(TokenizerTest, EveryByteSurvives) {
   std::string all;
   for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
