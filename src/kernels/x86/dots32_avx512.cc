@@ -98,8 +98,7 @@ EXO_INLINE __m512i Start(const uint8_t* minus8, const uint8_t* minus128) {
 // halve the latency.
 template <class W, int N, bool kFirst>
 EXO_INLINE void Block(const uint8_t* w_at, const uint8_t* x, __m512 (&leaf)[N]) {
-  constexpr bool kPrefetch = N > 2 || W::kLayout.bytes > 8 * kVectorBytes;
-  Prefetch<kPrefetch, To::kSecondCache, 6144>(w_at, W::kLayout.bytes);
+  Prefetch<(N > 2), To::kSecondCache, 6144>(w_at, W::kLayout.bytes);
   Codes w;
   W::Unpack(w_at + W::kLayout.head, w);
   const __m512 w_scale = BlockScales<W>(w_at);

@@ -80,12 +80,12 @@ EXO_INLINE void Unroll(const F& f) {
 }
 
 // Prefetch instructions, measured in GB/s of packed weights:
-//   one token, Zen 5   Q4_0 none 30, with 29; Q8_0 24, 30; Q4_K 30, 37; Q6_K 21, 33
 //   one token, Zen 4   Q4_0 none 36, with 29: they occupy the few buffers for misses
+//   one token, Zen 5   Q4_K none 30, with 37; Q6_K 21, 33; Q4_0 and Q8_0 no difference beyond the noise
 //   4 and 8 tokens     Q8_0 none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB ahead 22, 21
 //                      Q6_K none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead 10, 9
-// So one or two tokens of small blocks are left to the hardware prefetcher; with more tokens, or longer
-// blocks, weights are read in bursts between computations and it falls behind.
+// So one or two tokens of 32-blocks are left to the hardware prefetcher; with more tokens, and for
+// super-blocks, weights are read in bursts between computations and it falls behind.
 enum class To { kFirstCache, kSecondCache };
 template <bool kOn, To kTo, size_t kAhead>
 EXO_INLINE void Prefetch(const uint8_t* at, size_t bytes) {
