@@ -253,31 +253,5 @@ TEST_P(KernelsTest, NumericsIdEqualsTheReference) {
   EXPECT_EQ(ComputeNumericsId(k()), ComputeNumericsId(Reference()));
 }
 
-TEST_P(KernelsTest, PlantedOneBitErrorIsFound) {
-  // One weight code, one activation and one output bit: each must show in the comparison.
-  const ProductCase c{DType::kQ4_0, 16, 256, 3, Hard::kPlain};
-  const auto expected = Product(Reference(), c, false, false);
-  auto flipped = Product(k(), c, false, false);
-  ASSERT_EQ(FirstDifference(expected, flipped), -1);
-  flipped[17] = std::bit_cast<float>(std::bit_cast<uint32_t>(flipped[17]) ^ 1);
-  EXPECT_EQ(FirstDifference(expected, flipped), 17);
-
-  auto rows = WeightRows(c.type, c.rows, c.cols, c.hard, 1);
-  const auto x = Values(c.cols, Hard::kPlain, 2);
-  const auto run = [&] {
-    Buffer packed(k().PackedBytes(c.type, c.rows, c.cols));
-    k().Pack(c.type, c.rows, c.cols, 0, 1, rows.data(), packed.data());
-    Buffer prepared(k().ActivationBytes(ActivationKind::kQ8x32, 1, c.cols));
-    k().Prepare(ActivationKind::kQ8x32, x.data(), c.cols, 1, c.cols, 0, 1, prepared.data());
-    std::vector<float> out(16);
-    k().MatMul({c.type, 16, c.cols, packed.data()},
-               {ActivationKind::kQ8x32, 1, c.cols, prepared.data()}, 0, 1, out.data(), 16, false);
-    return out;
-  };
-  const auto before = run();
-  rows[5 * 144 + 7] ^= std::byte{1};  // row 5, the lowest bit of one code
-  EXPECT_EQ(FirstDifference(before, run()), 5);
-}
-
 }  // namespace
 }  // namespace exo::kernels

@@ -2,10 +2,13 @@
 // row's results in ascending expert index. What a row gets does not depend on the rows beside it.
 #include "backend/cpu/stage.h"
 #include "base/check.h"
+#include "model/keys.h"
 
 namespace exo::backend {
 
 using kernels::ActivationKind;
+
+static_assert(model::kMaxExpertsUsed <= kernels::kMaxMixed);
 
 void CpuStage::MixExperts(const LayerWeights& layer, size_t rows, float* out) {
   const size_t width = config_.width;
