@@ -28,7 +28,7 @@ function(exo_target_options target)
     -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-missing-designated-field-initializers
     -ffp-contract=off -fno-math-errno -ffunction-sections -fdata-sections
     $<$<BOOL:${EXO_WERROR}>:-Werror>
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict>
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized -Wno-maybe-uninitialized -Wno-array-bounds -Wno-stringop-overflow -Wno-restrict>
     $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
   target_compile_definitions(${target} PRIVATE BOOST_ASIO_NO_DEPRECATED BOOST_BEAST_USE_STD_STRING_VIEW
     BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION)
