@@ -60,7 +60,7 @@ void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
   ASSERT_TRUE(kernels);
   const auto pool = backend::MakeComputePool(2);
   const auto backend = backend::MakeCpuBackend(**kernels, *pool);
-  const auto file = store::ModelFile::Open(path, nullptr);
+  const auto file = store::ModelFile::Open(path);
   ASSERT_TRUE(file) << file.error().message;
   const auto& manifest = (*file)->manifest();
   const auto source = (*file)->MakeSource();

@@ -34,7 +34,7 @@ Loaded Load(const std::string& name, kernels::KvType kv, std::vector<uint32_t> c
   Loaded loaded;
   loaded.pool = backend::MakeComputePool(2);
   loaded.backend = backend::MakeCpuBackend(**kernels::ChooseKernels(""), *loaded.pool);
-  auto file = store::ModelFile::Open(SharedPath(std::string(kFolder) + "gguf/" + name), nullptr);
+  auto file = store::ModelFile::Open(SharedPath(std::string(kFolder) + "gguf/" + name));
   EXPECT_TRUE(file.has_value()) << file.error().message;
   loaded.file = *file;
   loaded.source = loaded.file->MakeSource();

@@ -39,15 +39,35 @@ struct Engine {
   std::unique_ptr<engine::LocalModel> model;
 };
 
+// Refuses with the numbers what the system could only answer by killing somebody.
+Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& options) {
+  const store::Manifest& manifest = engine.file->manifest();
+  const backend::StageBytes need = engine.backend->Estimate({.config = manifest.config(),
+                                                             .tensors = manifest.tensors(),
+                                                             .layer_begin = 0,
+                                                             .layer_end = manifest.config()->layers,
+                                                             .head = true,
+                                                             .kv_type = options.kv_type,
+                                                             .chunk = options.chunk});
+  const bool mapped = engine.file->prepared() != nullptr && engine.file->prepared()->layout() == engine.kernels->layout();
+  const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
+  const sys::MemoryInfo memory = sys::ReadMemory();
+  if (bytes <= memory.available) return {};
+  return Fail(ErrorCode::kOverloaded, "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
+              engine.file->name(), FormatSize(bytes), FormatSize(memory.available), FormatSize(memory.total));
+}
+
 Result<Engine> LoadEngine(const std::string& model, unsigned threads, const engine::LocalOptions& options) {
   Engine engine;
   const char* forced = std::getenv("EXO_ISA");
   engine.kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
   engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
   engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
-  engine.file = TRY(store::ModelFile::Open(TRY(FindModelPath(model)), nullptr));
+  engine.file = TRY(store::ModelFile::Open(TRY(FindModelPath(model)),
+                                           {.prepared_folder = PreparedFolder(), .identify = false}));
   engine.source = engine.file->MakeSource();
   const store::Manifest& manifest = engine.file->manifest();
+  TRY(CheckMemory(engine, options));
   engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(), manifest.tensors(),
                                               *engine.source, options));
   return engine;
@@ -178,7 +198,7 @@ Result<void> RunLogits(const LogitsOptions& options) {
 }
 
 Result<void> RunTokenize(const TokenizeOptions& options) {
-  const auto file = TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), nullptr));
+  const auto file = TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), {.identify = false}));
   const auto tokenizer = TRY(model::Tokenizer::Load(file->manifest().gguf()));
   std::string text;
   if (options.file.empty()) {

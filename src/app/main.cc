@@ -6,6 +6,7 @@
 #include "app/client_commands.h"
 #include "app/exit_codes.h"
 #include "app/local_commands.h"
+#include "app/model_commands.h"
 #include "app/model_path.h"
 #include "app/secret_commands.h"
 #include "app/up.h"
@@ -44,6 +45,7 @@ struct Commands {
   BenchOptions bench;
   LogitsOptions logits;
   TokenizeOptions tokenize;
+  PrepareOptions prepare;
   std::string kv = "f16";
   std::string plan_model;
   bool plan_spread = false;
@@ -57,6 +59,7 @@ struct Commands {
     AddViews();
     AddDemo();
     AddMeasures();
+    AddModelCommands();
     AddSecret();
   }
 
@@ -180,6 +183,14 @@ struct Commands {
     t->add_option("--file", tokenize.file, "the text (default: standard input)");
     t->add_flag("--special", tokenize.special, "control tokens written in the text are recognised");
     t->add_flag("--json", tokenize.json);
+  }
+
+  void AddModelCommands() {
+    CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time", [this] { return RunPrepare(prepare); });
+    p->add_option("MODEL", prepare.model, "name or path of a GGUF file")->required();
+    p->add_flag("--remove", prepare.remove, "remove the prepared file again");
+    p->add_option("--threads", prepare.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+    p->add_flag("--json", prepare.json);
   }
 
   void AddSecret() {

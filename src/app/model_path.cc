@@ -30,6 +30,8 @@ std::vector<std::string> ModelFolders() {
   return folders;
 }
 
+std::string PreparedFolder() { return sys::DataFolder() + "/prepared"; }
+
 bool LooksLikePath(const std::string& model) {
   return model.find('/') != std::string::npos || model.ends_with(".gguf");
 }

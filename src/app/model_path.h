@@ -14,6 +14,8 @@ std::vector<std::string> ModelFolders();
 // An existing file is taken as it is; else NAME.gguf in the folders. Errors: kNotFound naming the folders.
 Result<std::string> FindModelPath(const std::string& model);
 // True when the text can only be a path (has a slash or ends in .gguf).
+// Where prepared files lie.
+std::string PreparedFolder();
 bool LooksLikePath(const std::string& model);
 
 }  // namespace exo::app

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,13 @@ class TensorSource {
   // Errors: kNotFound, kIo, kCorrupt.
   virtual Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
                                                   uint64_t bytes) = 0;
+  // The tensor as kernels of `layout` (kernels::Kernels::layout) pack it, when it was prepared before: used where
+  // it lies, for as long as `owner` lives. Nothing: read it and pack it.
+  struct Packed {
+    std::span<const std::byte> bytes;
+    std::shared_ptr<const void> owner;
+  };
+  virtual std::optional<Packed> FindPacked(const model::TensorRef&, std::string_view /*layout*/) { return {}; }
   // These bytes will not be read again: their pages need not stay in memory.
   virtual void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t bytes) = 0;
 };

@@ -200,13 +200,29 @@ void Wishes::OnUnload(const UnloadModel& event) {
   unloaded.plan.owner = context_.self();
   for (const NodeId& peer : members_.Sessions()) context_.SendTo(peer, unloaded);
   if (found || wished) {
-    context_.Emit(UnloadReply{event.ticket, {}});
+    unloading_.push_back({event.model, event.ticket, context_.now});
   } else {
     context_.Emit(UnloadReply{event.ticket, Fail(ErrorCode::kNotFound, "the model is not running")});
   }
 }
 
+// Answered when the model is gone and every node has heard of it: a load that follows the answer, on any node,
+// is then never taken for one that the unload had to stop.
+bool Wishes::AnswerUnload(const Unloading& unloading) {
+  const Time passed = context_.now - unloading.since;
+  if (passed < kUnloadAnswer) return false;
+  if (Best(unloading.model) == nullptr || wishes_.contains(unloading.model)) {
+    context_.Emit(UnloadReply{unloading.ticket, {}});
+    return true;
+  }
+  if (passed < kUnloadLasts) return false;
+  context_.Emit(UnloadReply{unloading.ticket, Fail(ErrorCode::kOverloaded, "a device has not let go of the model yet; it "
+                                                   "is freed when its lease ends")});
+  return true;
+}
+
 void Wishes::OnTime() {
+  std::erase_if(unloading_, [&](const Unloading& unloading) { return AnswerUnload(unloading); });
   std::erase_if(unloaded_until_, [&](const auto& item) { return item.second < context_.now; });
   std::vector<ModelId> hopeless;
   for (auto& [model, wish] : wishes_) {

@@ -36,7 +36,10 @@ class Wishes {
 
  private:
   static constexpr int kMostAttempts = 3;     // before a wish that never came true is refused
-  static constexpr Time kUnloadHolds = std::chrono::seconds(1);  // longer than a message is under way
+  // Longer than a message is under way; whoever unloads is answered when all nodes have let go of their holds.
+  static constexpr Time kUnloadHolds = std::chrono::milliseconds(500);
+  static constexpr Time kUnloadAnswer = std::chrono::milliseconds(800);
+  static constexpr Time kUnloadLasts = std::chrono::seconds(10);  // an owner that does not let go is reported
   static constexpr size_t kMaxWaiting = 64;   // waiting for one model
   struct Waiting {
     bool local = false;
@@ -53,6 +56,11 @@ class Wishes {
     NodeId asked;             // the node that should own it; zero: none
     Time asked_until{};
   };
+  struct Unloading {
+    ModelId model;
+    uint64_t ticket = 0;
+    Time since{};
+  };
   void Pursue(Wish& wish);
   void Place(Wish& wish, const ModelShape& shape);
   void AskHolder(Wish& wish);
@@ -60,6 +68,7 @@ class Wishes {
   void Refuse(Wish& wish, const Error& error);
   void Forget(const ModelId& model, const Error& error);
   void ForgetUnloaded(const ModelId& model);
+  bool AnswerUnload(const Unloading& unloading);
   Time Backoff(int attempts) const;
 
   Context& context_;
@@ -70,6 +79,7 @@ class Wishes {
   std::map<ModelId, Wish> wishes_;
   // Unloaded just now: another node's wish that was under way meanwhile does not bring it back.
   std::map<ModelId, Time> unloaded_until_;
+  std::vector<Unloading> unloading_;  // asked here, not answered yet
 };
 
 }  // namespace exo::cluster

@@ -76,6 +76,8 @@ class Kernels {
  public:
   virtual ~Kernels() = default;
   virtual Isa isa() const = 0;
+  // The name of the packed layout: sets with the same one read each other's packed weights.
+  virtual std::string_view layout() const = 0;
 
   // --- weights ---------------------------------------------------------------------------------
   // Bytes of a packed [rows, cols] matrix, a multiple of 64. `cols` satisfies tensor::RowBytes.

@@ -1,22 +1,9 @@
 #include "node/models.h"
 
-#include <unistd.h>
-
-#include <cstdlib>
-
 #include "base/log.h"
 
 namespace exo::node {
 namespace {
-
-// An absolute path without symbolic links, so that one file has one registration.
-std::string Canonical(const std::string& path) {
-  char* resolved = ::realpath(path.c_str(), nullptr);
-  if (resolved == nullptr) return path;
-  std::string text = resolved;
-  std::free(resolved);
-  return text;
-}
 
 // Only the first part of a split model stands for it.
 bool IsLaterPart(const std::string& path) {
@@ -24,13 +11,15 @@ bool IsLaterPart(const std::string& path) {
   return split && split->paths.size() > 1 && split->paths[0] != path;
 }
 
-Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const store::Manifest& manifest) {
+}  // namespace
+
+Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
   auto vocabulary = std::make_shared<Vocabulary>();
-  vocabulary->tokenizer = TRY(model::Tokenizer::Load(manifest.gguf()));
+  vocabulary->tokenizer = TRY(model::Tokenizer::Load(gguf));
   for (TokenId id = 0; id < static_cast<TokenId>(vocabulary->tokenizer->vocab_size()); ++id) {
     if (vocabulary->tokenizer->IsEndOfGeneration(id)) vocabulary->stop_tokens.push_back(id);
   }
-  const auto source = manifest.gguf().GetString("tokenizer.chat_template");
+  const auto source = gguf.GetString("tokenizer.chat_template");
   if (!source) {
     vocabulary->template_error = "the model has no chat template; send a raw prompt to /v1/completions";
     return vocabulary;
@@ -43,8 +32,6 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const store::Manifest&
   }
   return vocabulary;
 }
-
-}  // namespace
 
 void Models::Scan(std::vector<std::string> folders, std::function<void()> changed) {
   std::vector<std::string> paths;
@@ -77,8 +64,8 @@ void Models::Add(std::string path, Opened done) {
 }
 
 void Models::Open(std::string path, Opened done) {
-  tasks_.Post([this, path = Canonical(path), done = std::move(done)]() mutable {
-    auto opened = store::ModelFile::Open(path, &state_);
+  tasks_.Post([this, path = sys::CanonicalPath(path), done = std::move(done)]() mutable {
+    auto opened = store::ModelFile::Open(path, {.state = &state_, .prepared_folder = prepared_folder_});
     loop_.Post([this, opened = std::move(opened), done = std::move(done)]() mutable {
       if (opened) {
         const auto known = by_name_.find((*opened)->name());
@@ -124,7 +111,7 @@ void Models::LoadVocabulary(std::shared_ptr<const store::Manifest> manifest,
     return;
   }
   tasks_.Post([this, manifest, done = std::move(done)]() mutable {
-    auto parsed = ParseVocabulary(*manifest);
+    auto parsed = ParseVocabulary(manifest->gguf());
     loop_.Post([this, manifest, parsed = std::move(parsed), done = std::move(done)]() mutable {
       if (parsed) vocabularies_[manifest->id()] = *parsed;
       done(std::move(parsed));

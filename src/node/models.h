@@ -27,10 +27,13 @@ struct Vocabulary {
   std::vector<TokenId> stop_tokens;                          // ids that end a generation
 };
 
+// Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
+Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
+
 class Models {
  public:
-  Models(net::EventLoop& loop, sys::TaskQueue& tasks, store::State& state)
-      : loop_(loop), tasks_(tasks), state_(state) {}
+  Models(net::EventLoop& loop, sys::TaskQueue& tasks, store::State& state, std::string prepared_folder)
+      : loop_(loop), tasks_(tasks), state_(state), prepared_folder_(std::move(prepared_folder)) {}
 
   // Opens every .gguf of the folders and every registered file in the background; `changed` runs on the loop
   // after each. Files that cannot be used are logged and left out.
@@ -61,6 +64,7 @@ class Models {
   net::EventLoop& loop_;
   sys::TaskQueue& tasks_;
   store::State& state_;
+  const std::string prepared_folder_;
   std::map<std::string, std::shared_ptr<const store::ModelFile>> by_name_;
   std::map<ModelId, std::shared_ptr<const Vocabulary>> vocabularies_;
   size_t pending_ = 0;

@@ -251,7 +251,7 @@ Result<void> NodeImpl::Init() {
   core.boot_nonce = boot_nonce_;
   core.seed = RandomValue<uint64_t>();
   core_ = std::make_unique<cluster::Core>(core);
-  models_ = std::make_unique<class Models>(loop_, tasks_, *state_);
+  models_ = std::make_unique<class Models>(loop_, tasks_, *state_, options_.data_folder + "/prepared");
   requests_ = std::make_unique<Requests>(loop_, tasks_, static_cast<RequestHost&>(*this));
   TRY(StartPeers());
   StartDiscovery();

@@ -33,14 +33,10 @@ struct Sink final : GenerateSink {
 class RequestsTest : public testing::Test, protected RequestHost {
  protected:
   void SetUp() override {
-    auto file = store::ModelFile::Open(EXO_SOURCE_DIR "/models/exo-tiny.gguf", nullptr);
+    auto file = store::ModelFile::Open(EXO_SOURCE_DIR "/models/exo-tiny.gguf");
     ASSERT_TRUE(file);
     file_ = *file;
-    auto vocabulary = std::make_shared<Vocabulary>();
-    vocabulary->tokenizer = model::Tokenizer::Load(file_->manifest().gguf()).value();
-    vocabulary->chat_template =
-        model::ChatTemplate::Parse(file_->manifest().gguf().GetString("tokenizer.chat_template").value()).value();
-    vocabulary_ = vocabulary;
+    vocabulary_ = ParseVocabulary(file_->manifest().gguf()).value();
   }
 
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override {

@@ -57,6 +57,7 @@ class FakeGeneration final : public node::Generation {
   }
   void Turn() {
     Later(script_.delay, [this] {
+      if (paused_) return;  // set while this turn was waiting; SetPaused(false) begins a new one
       for (size_t i = 0; i < script_.burst && !ended_; ++i) Token();
       if (!ended_ && !paused_) Turn();
     });

@@ -4,46 +4,13 @@
 #include <cstring>
 
 #include "base/sha256.h"
+#include "store/bytes.h"
 
 namespace exo::store {
 namespace {
 
 constexpr std::string_view kMagic = "exo-manifest-1\n";
 constexpr uint32_t kMaxParts = 1000;
-
-void Append(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
-  out.insert(out.end(), bytes.begin(), bytes.end());
-}
-
-template <class T>
-void AppendInt(std::vector<std::byte>& out, T value) {
-  for (size_t i = 0; i < sizeof(T); ++i) out.push_back(static_cast<std::byte>(value >> (8 * i) & 255));
-}
-
-// Reads little-endian values off the front of a span.
-class Reader {
- public:
-  explicit Reader(std::span<const std::byte> bytes) : rest_(bytes) {}
-  Result<std::span<const std::byte>> Take(uint64_t count) {
-    if (count > rest_.size()) {
-      return Fail(ErrorCode::kCorrupt, "the manifest ends {} bytes early", count - rest_.size());
-    }
-    const auto taken = rest_.first(count);
-    rest_ = rest_.subspan(count);
-    return taken;
-  }
-  template <class T>
-  Result<T> TakeInt() {
-    const auto bytes = TRY(Take(sizeof(T)));
-    T value = 0;
-    for (size_t i = 0; i < sizeof(T); ++i) value |= static_cast<T>(bytes[i]) << (8 * i);
-    return value;
-  }
-  bool done() const { return rest_.empty(); }
-
- private:
-  std::span<const std::byte> rest_;
-};
 
 // Bytes of a file in front of its first tensor.
 uint64_t HeadBytes(const model::Gguf& gguf, uint64_t file_bytes) {
@@ -55,7 +22,7 @@ uint64_t HeadBytes(const model::Gguf& gguf, uint64_t file_bytes) {
 }  // namespace
 
 Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(
-    std::span<const std::span<const std::byte>> files) {
+    std::span<const std::span<const std::byte>> files, bool identify) {
   std::vector<std::byte> bytes;
   Append(bytes, std::as_bytes(std::span(kMagic)));
   AppendInt(bytes, static_cast<uint32_t>(files.size()));
@@ -72,13 +39,20 @@ Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(
                                                : TRY(model::Gguf::JoinSplits(std::move(parts)));
   AppendInt(bytes, static_cast<uint32_t>(joined.tensors().size()));
   for (const model::GgufTensor& tensor : joined.tensors()) {
-    const Hash256 hash = Sha256Of(files[tensor.part].subspan(tensor.offset, tensor.bytes));
+    const auto content = files[tensor.part].subspan(tensor.offset, tensor.bytes);
+    const Hash256 hash = identify ? Sha256Of(content) : Hash256{};
     Append(bytes, std::as_bytes(std::span(hash.bytes)));
   }
-  return FromBytes(std::move(bytes));
+  auto manifest = TRY(Parse(std::move(bytes)));
+  if (!identify) manifest->id_ = ModelId{};
+  return manifest;
 }
 
 Result<std::shared_ptr<const Manifest>> Manifest::FromBytes(std::vector<std::byte> bytes) {
+  return TRY(Parse(std::move(bytes)));
+}
+
+Result<std::shared_ptr<Manifest>> Manifest::Parse(std::vector<std::byte> bytes) {
   if (bytes.size() > kMaxManifestBytes) {
     return Fail(ErrorCode::kCorrupt, "a manifest of {} bytes is over the limit of {}", bytes.size(),
                 kMaxManifestBytes);
@@ -86,7 +60,7 @@ Result<std::shared_ptr<const Manifest>> Manifest::FromBytes(std::vector<std::byt
   auto manifest = std::make_shared<Manifest>();
   manifest->bytes_ = std::move(bytes);
   manifest->id_ = ModelId{Sha256Of(manifest->bytes_).bytes};
-  Reader reader(manifest->bytes_);
+  ByteReader reader(manifest->bytes_, "the manifest");
   const auto magic = TRY(reader.Take(kMagic.size()));
   if (std::memcmp(magic.data(), kMagic.data(), kMagic.size()) != 0) {
     return Fail(ErrorCode::kCorrupt, "this is not a model manifest");

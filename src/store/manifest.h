@@ -25,8 +25,9 @@ class Manifest {
  public:
   // Hashes the tensors of a model's files (one, or the parts of a split one, in order).
   // Cost: one pass over the files at about 1.5 GB/s. Errors: those of Gguf::Parse.
+  // Not `identify`: nothing is hashed and the id is zero, for a process that shares the model with nobody.
   static Result<std::shared_ptr<const Manifest>> FromFiles(
-      std::span<const std::span<const std::byte>> files);
+      std::span<const std::span<const std::byte>> files, bool identify = true);
   // Bytes from a peer or the cache. Errors: kCorrupt.
   static Result<std::shared_ptr<const Manifest>> FromBytes(std::vector<std::byte> bytes);
 
@@ -40,6 +41,8 @@ class Manifest {
   Result<Hash256> HashOf(std::string_view tensor) const;
 
  private:
+  static Result<std::shared_ptr<Manifest>> Parse(std::vector<std::byte> bytes);
+
   std::vector<std::byte> bytes_;
   ModelId id_;
   uint64_t file_bytes_ = 0;

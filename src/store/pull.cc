@@ -1,6 +1,5 @@
 // Tensors of a stage from a peer: content-addressed files, checked before they get their name.
 #include <algorithm>
-#include <cstdio>
 #include <map>
 
 #include "base/sha256.h"
@@ -34,9 +33,7 @@ class PulledSource final : public backend::TensorSource {
 Result<void> PullOne(const model::TensorRef& tensor, const Hash256& hash, const std::string& path,
                      const FetchPiece& fetch, const std::function<void(uint64_t)>& progress,
                      const std::atomic<bool>* cancel) {
-  const std::string temporary = path + ".part";
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> out(std::fopen(temporary.c_str(), "wb"), std::fclose);
-  if (out == nullptr) return Fail(ErrorCode::kIo, "cannot create {}", temporary);
+  const auto out = TRY(sys::FileWriter::Create(path, 0600));
   Sha256 sum;
   for (uint64_t at = 0; at < tensor.bytes;) {
     if (cancel != nullptr && cancel->load()) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
@@ -46,19 +43,14 @@ Result<void> PullOne(const model::TensorRef& tensor, const Hash256& hash, const 
       return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want, tensor.name);
     }
     sum.Update(std::as_bytes(std::span(piece)));
-    if (std::fwrite(piece.data(), 1, piece.size(), out.get()) != piece.size()) {
-      return Fail(ErrorCode::kIo, "cannot write {} (is the disk full?)", temporary);
-    }
+    TRY(out->Append(std::as_bytes(std::span(piece))));
     at += want;
     progress(want);
   }
-  if (std::fflush(out.get()) != 0) return Fail(ErrorCode::kIo, "cannot write {} (is the disk full?)", temporary);
   if (sum.Finish() != hash) {
-    std::remove(temporary.c_str());
     return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash", tensor.name);
   }
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) return Fail(ErrorCode::kIo, "cannot name {}", path);
-  return {};
+  return out->Commit();
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ TEST(StateTest, DamagedFileIsAnErrorThatSaysWhatToDo) {
 }
 
 TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
-  const auto file = ModelFile::Open(kTiny, nullptr);
+  const auto file = ModelFile::Open(kTiny);
   ASSERT_TRUE(file) << file.error().message;
   const Manifest& manifest = (*file)->manifest();
   auto copy = Manifest::FromBytes(manifest.bytes());
@@ -70,7 +70,7 @@ TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
 }
 
 TEST(ManifestTest, EveryTruncationAndManyFlipsAreErrorsOrAnotherModel) {
-  const auto file = ModelFile::Open(kTiny, nullptr);
+  const auto file = ModelFile::Open(kTiny);
   ASSERT_TRUE(file);
   const std::vector<std::byte>& bytes = (*file)->manifest().bytes();
   for (size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 97) {
@@ -93,13 +93,13 @@ TEST(ModelTest, PathsOfSplitModels) {
                                                    "/a/x-00003-of-00003.gguf"}));
   EXPECT_EQ(ParseModelPath("y.gguf").value().name, "y");
   EXPECT_FALSE(ParseModelPath("z-00001-of-00000.gguf"));
-  EXPECT_EQ(ModelFile::Open("/no/such.gguf", nullptr).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(ModelFile::Open("/no/such.gguf").error().code, ErrorCode::kNotFound);
 }
 
 // A stage pulls its tensors and no others; a lying peer is caught by the hash and leaves no file.
 TEST(PullTest, OnlyTheStagesTensorsAndOnlyVerifiedOnes) {
   const Folder folder;
-  const auto file = ModelFile::Open(kTiny, nullptr).value();
+  const auto file = ModelFile::Open(kTiny).value();
   const Manifest& manifest = file->manifest();
   const backend::StageSpec spec = {.config = manifest.config(), .tensors = manifest.tensors(), .layer_begin = 2,
                                    .layer_end = 4};

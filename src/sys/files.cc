@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -26,6 +28,8 @@ std::unexpected<Error> SystemError(std::string_view doing, const std::string& pa
   const int error = errno;
   return Fail(CodeOf(error), "cannot {} {}: {}", doing, path, std::strerror(error));
 }
+
+constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, absent from Debian 12's headers of libc
 
 // Closes a descriptor at the end of a scope.
 struct Fd {
@@ -77,6 +81,18 @@ void MappedFile::DontNeed(size_t offset, size_t size) const {
   ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
+void MappedFile::Populate(size_t offset, size_t size) const {
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  if (offset > size_ || size > size_ - offset || size == 0) return;
+  const size_t begin = offset / page * page;
+  // An old kernel says no (MADV_POPULATE_READ came with 5.14): the pages then come one by one.
+  ::madvise(const_cast<std::byte*>(data_) + begin, offset + size - begin, kPopulateRead);
+}
+
+void MappedFile::WillNeed() const {
+  if (size_ > 0) ::madvise(const_cast<std::byte*>(data_), size_, MADV_WILLNEED);
+}
+
 Result<std::string> ReadFile(const std::string& path, size_t limit) {
   Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) return SystemError("open", path);
@@ -97,25 +113,50 @@ Result<std::string> ReadFile(const std::string& path, size_t limit) {
 }
 
 Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
-  const std::string temporary = fmt::format("{}.new.{}", path, ::getpid());
-  {
-    Fd file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)};
-    if (file.fd < 0) return SystemError("create", temporary);
-    if (auto written = WriteAll(file.fd, bytes, temporary); !written) {
-      ::unlink(temporary.c_str());
-      return written;
-    }
-    if (::fsync(file.fd) != 0) return SystemError("sync", temporary);
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    ::unlink(temporary.c_str());
-    return SystemError("replace", path);
-  }
-  const size_t slash = path.rfind('/');
-  Fd folder{::open(slash == std::string::npos ? "." : path.substr(0, slash + 1).c_str(),
+  const auto writer = TRY(FileWriter::Create(path, mode));
+  TRY(writer->Append(std::as_bytes(std::span(bytes))));
+  return writer->Commit();
+}
+
+Result<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path, unsigned mode) {
+  std::string temporary = fmt::format("{}.new.{}", path, ::getpid());
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  if (fd < 0) return SystemError("create", temporary);
+  return std::unique_ptr<FileWriter>(new FileWriter(fd, path, std::move(temporary)));
+}
+
+FileWriter::~FileWriter() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+Result<void> FileWriter::Append(std::span<const std::byte> bytes) {
+  return WriteAll(fd_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, temporary_);
+}
+
+Result<void> FileWriter::Commit() {
+  if (::fsync(fd_) != 0) return SystemError("sync", temporary_);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError("replace", path_);
+  ::close(std::exchange(fd_, -1));
+  const size_t slash = path_.rfind('/');
+  Fd folder{::open(slash == std::string::npos ? "." : path_.substr(0, slash + 1).c_str(),
                    O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.fd >= 0) ::fsync(folder.fd);
   return {};
+}
+
+Result<void> RemoveFile(const std::string& path) {
+  if (::unlink(path.c_str()) != 0) return SystemError("remove", path);
+  return {};
+}
+
+std::string CanonicalPath(const std::string& path) {
+  char* resolved = ::realpath(path.c_str(), nullptr);
+  if (resolved == nullptr) return path;
+  std::string text = resolved;
+  std::free(resolved);
+  return text;
 }
 
 Result<void> MakeFolders(const std::string& path, unsigned mode) {

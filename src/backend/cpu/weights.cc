@@ -28,6 +28,13 @@ class Loader {
     const size_t panels = matrix.weights.panels();
     const size_t panel_bytes = kernels_.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
     CHECK_EQ(panels * panel_bytes, kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols));
+    const auto packed = source_.FindPacked(tensor, kernels_.layout());
+    if (packed && packed->bytes.size() == panels * panel_bytes) {
+      matrix.weights.data = packed->bytes.data();
+      matrix.owner = packed->owner;
+      Progress(tensor.bytes);
+      return matrix;
+    }
     matrix.memory = TRY(Buffer::Allocate(panels * panel_bytes));
     matrix.weights.data = matrix.memory.data();
 

@@ -15,7 +15,8 @@ namespace exo::backend {
 // A packed matrix with its memory.
 struct Matrix {
   kernels::Weights weights;
-  Buffer memory;
+  Buffer memory;                      // empty when `owner` holds the bytes
+  std::shared_ptr<const void> owner;  // of a prepared file's mapping
 };
 // A vector of floats (norm gains, biases, rope factors).
 using Vector = std::vector<float>;

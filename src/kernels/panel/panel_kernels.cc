@@ -47,6 +47,7 @@ class PanelKernels final : public Kernels {
   PanelKernels(Isa isa, const Ops& ops) : isa_(isa), ops_(ops) {}
 
   Isa isa() const override { return isa_; }
+  std::string_view layout() const override { return "panels-1"; }
 
   size_t PackedBytes(tensor::DType type, size_t rows, size_t cols) const override {
     return (rows + kPanelRows - 1) / kPanelRows * PanelBytes(type, cols);

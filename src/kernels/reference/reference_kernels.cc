@@ -59,6 +59,7 @@ void FlushRow(DType type, size_t cols, std::byte* row) {
 class ReferenceKernels final : public Kernels {
  public:
   Isa isa() const override { return Isa::kReference; }
+  std::string_view layout() const override { return "rows-1"; }
 
   size_t PackedBytes(DType type, size_t rows, size_t cols) const override {
     const size_t panels = (rows + kPanelRows - 1) / kPanelRows;
