@@ -25,11 +25,7 @@ float WriteScale(float scale, std::byte* out) {
 
 // The value of largest magnitude gets code 0 (-8 times the scale), so that all 16 codes are used.
 void QuantizeQ4_0(const float* x, std::byte* out) {
-  float extreme = 0;
-  for (size_t i = 0; i < 32; ++i) {
-    if (std::abs(x[i]) > std::abs(extreme)) extreme = x[i];
-  }
-  const float inverse = WriteScale(extreme / -8, out);
+  const float inverse = WriteScale(Extreme({x, 32}) / -8, out);
   const auto code = [&](float value) { return std::min(15, static_cast<int>(value * inverse + 8.5f)); };
   for (size_t i = 0; i < 16; ++i) {
     out[2 + i] = static_cast<std::byte>(code(x[i]) | code(x[i + 16]) << 4);
@@ -37,9 +33,7 @@ void QuantizeQ4_0(const float* x, std::byte* out) {
 }
 
 void QuantizeQ8_0(const float* x, std::byte* out) {
-  float largest = 0;
-  for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[i]));
-  const float inverse = WriteScale(largest / 127, out);
+  const float inverse = WriteScale(std::abs(Extreme({x, 32})) / 127, out);
   for (size_t i = 0; i < 32; ++i) {
     out[2 + i] = static_cast<std::byte>(static_cast<int8_t>(std::round(x[i] * inverse)));
   }
@@ -62,6 +56,12 @@ void QuantizeBlock(DType type, const float* x, std::byte* out) {
 }
 
 }  // namespace
+
+float Extreme(std::span<const float> values) {
+  float largest = 0;
+  for (const float value : values) largest = std::max(largest, std::abs(value));
+  return *std::ranges::find_if(values, [&](float value) { return std::abs(value) == largest; });
+}
 
 std::span<const DType> WritableTypes() {
   return kWritable;

@@ -261,10 +261,7 @@ void QuantizeScale(const float* values, std::byte* at) {
   double extreme = 0;
   for (size_t s = 0; s < 16; ++s) {
     subs[s] = {block.value + 16 * s, block.weight + 16 * s, 16};
-    float widest = 0;
-    for (size_t i = 0; i < 16; ++i) {
-      if (std::abs(subs[s].value[i]) > std::abs(widest)) widest = subs[s].value[i];
-    }
+    const float widest = Extreme({subs[s].value, 16});
     // The extreme value gets code -32: the scale has the sign for that.
     fits[s] = Search(subs[s], -kRange.lowest, -widest, 0, kRange, true);
     if (std::abs(fits[s].scale) > std::abs(extreme)) extreme = fits[s].scale;
