@@ -46,6 +46,7 @@ struct Commands {
   LogitsOptions logits;
   TokenizeOptions tokenize;
   PrepareOptions prepare;
+  QuantizeOptions quantize;
   std::string kv = "f16";
   std::string plan_model;
   bool plan_spread = false;
@@ -186,6 +187,14 @@ struct Commands {
     p->add_flag("--remove", prepare.remove, "remove the prepared file again");
     p->add_option("--threads", prepare.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
     p->add_flag("--json", prepare.json);
+
+    CLI::App* q = Add("quantize", "write a model with its weights as smaller blocks", [this] { return RunQuantize(quantize); });
+    q->add_option("IN", quantize.source, "name or path of a GGUF file")->required();
+    q->add_option("OUT", quantize.target, "the file to write")->required();
+    q->add_option("TYPE", quantize.type, "Q4_0, Q8_0, Q4_K, Q5_K or Q6_K")->required();
+    q->add_flag("--force", quantize.force, "replace OUT when it exists");
+    q->add_option("--threads", quantize.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+    q->add_flag("--json", quantize.json);
   }
 
   void AddSecret() {

@@ -1,5 +1,9 @@
 #include "app/model_commands.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +12,9 @@
 #include "backend/cpu/cpu.h"
 #include "base/units.h"
 #include "store/model.h"
+#include "store/quantize.h"
 #include "sys/system.h"
+#include "tensor/quantize.h"
 
 namespace exo::app {
 namespace {
@@ -27,6 +33,45 @@ Result<void> RemovePrepared(const std::string& path, const PrepareOptions& optio
   return {};
 }
 
+std::unique_ptr<sys::ThreadPool> MakePool(unsigned threads) {
+  return backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
+}
+
+double SecondsSince(Time start) { return std::chrono::duration<double>(sys::Now() - start).count(); }
+
+uint64_t Tens(uint64_t done, uint64_t total) { return total == 0 ? 100 : done * 10 / total * 10; }
+
+Result<tensor::DType> ParseWritable(const std::string& text) {
+  std::vector<std::string_view> names;
+  for (const tensor::DType type : tensor::WritableTypes()) {
+    names.push_back(tensor::Info(type).name);
+    const bool same = std::ranges::equal(text, names.back(), [](char a, char b) { return std::toupper(a) == b; });
+    if (same) return type;
+  }
+  return Fail(ErrorCode::kInvalid, "the type {} cannot be written: choose one of {}", text, fmt::join(names, ", "));
+}
+
+void PrintSummary(const store::QuantizeSummary& summary, const QuantizeOptions& options, double seconds) {
+  const auto bits = [&](uint64_t bytes) { return 8.0 * static_cast<double>(bytes) / static_cast<double>(summary.values); };
+  if (options.json) {
+    fmt::print("{}\n", json{{"file", options.target},
+                            {"bytes", summary.bytes},
+                            {"bits_per_weight", bits(summary.bytes)},
+                            {"source_bytes", summary.source_bytes},
+                            {"source_bits_per_weight", bits(summary.source_bytes)},
+                            {"tensors", summary.tensors},
+                            {"requantised", summary.requantised},
+                            {"seconds", seconds}}
+                           .dump());
+    return;
+  }
+  std::vector<std::string> tensors;
+  for (const auto& [type, count] : summary.tensors) tensors.push_back(fmt::format("{} {}", count, type));
+  fmt::print("{}: {}, {:.2f} bits a weight (from {}, {:.2f}); tensors: {}; {:.1f} s, {:.0f} MB/s read\n", options.target,
+             FormatSize(summary.bytes), bits(summary.bytes), FormatSize(summary.source_bytes), bits(summary.source_bytes),
+             fmt::join(tensors, ", "), seconds, static_cast<double>(summary.source_bytes) / seconds / 1e6);
+}
+
 }  // namespace
 
 Result<void> RunPrepare(const PrepareOptions& options) {
@@ -39,7 +84,7 @@ Result<void> RunPrepare(const PrepareOptions& options) {
   const Time start = sys::Now();
   const char* forced = std::getenv("EXO_ISA");
   const kernels::Kernels* kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
-  const auto pool = backend::MakeComputePool(options.threads == 0 ? sys::UsableCores() : options.threads);
+  const auto pool = MakePool(options.threads);
   ProgressLine line;
   line.Show("reading " + split.name);
   const auto file = TRY(store::ModelFile::Open(model_path));
@@ -52,17 +97,41 @@ Result<void> RunPrepare(const PrepareOptions& options) {
        .kernels = *kernels,
        .pool = *pool,
        .progress = [&](uint64_t done, uint64_t total) {
-         line.Show(fmt::format("preparing {}, {}: {} %", split.name, FormatSize(total), done * 10 / total * 10));
+         line.Show(fmt::format("preparing {}, {}: {} %", split.name, FormatSize(total), Tens(done, total)));
        }},
       path));
   line.Clear();
-  const double seconds = std::chrono::duration<double>(sys::Now() - start).count();
+  const double seconds = SecondsSince(start);
   if (options.json) {
     fmt::print("{}\n", json{{"file", path}, {"bytes", bytes}, {"layout", kernels->layout()}, {"seconds", seconds}}.dump());
   } else {
     fmt::print("{} is prepared: {} in {} ({:.1f} s); exo prepare --remove frees it\n", split.name, FormatSize(bytes),
                path, seconds);
   }
+  return {};
+}
+
+Result<void> RunQuantize(const QuantizeOptions& options) {
+  const tensor::DType type = TRY(ParseWritable(options.type));
+  const std::string source = TRY(FindModelPath(options.source));
+  const Time start = sys::Now();
+  const auto pool = MakePool(options.threads);
+  ProgressLine line;
+  const auto summary = TRY(store::QuantizeModel(
+      {.source = source,
+       .type = type,
+       .overwrite = options.force,
+       .pool = *pool,
+       .progress = [&](uint64_t done, uint64_t total) {
+         line.Show(fmt::format("quantising {}, {}: {} %", options.source, FormatSize(total), Tens(done, total)));
+       }},
+      options.target));
+  line.Clear();
+  if (summary.requantised > 0) {
+    fmt::print(stderr, "exo: {} of {} are quantised already and lose quality once more: an F16 or BF16 file is a better source\n",
+               summary.requantised == 1 ? "1 tensor" : fmt::format("{} tensors", summary.requantised), options.source);
+  }
+  PrintSummary(summary, options, SecondsSince(start));
   return {};
 }
 

@@ -1,4 +1,4 @@
-// Commands that write files about models: prepare.
+// Commands that write files about models: prepare, quantize.
 #pragma once
 
 #include <string>
@@ -15,5 +15,16 @@ struct PrepareOptions {
 };
 // Packs a model for this machine's instruction set once, so that later starts map it; or removes that file again.
 Result<void> RunPrepare(const PrepareOptions& options);
+
+struct QuantizeOptions {
+  std::string source;
+  std::string target;
+  std::string type;
+  bool force = false;    // replace an existing target
+  unsigned threads = 0;  // 0: all cores
+  bool json = false;
+};
+// Writes a model again with its matrices as another type (store/quantize.h).
+Result<void> RunQuantize(const QuantizeOptions& options);
 
 }  // namespace exo::app

@@ -13,7 +13,6 @@
 namespace exo::model {
 namespace {
 
-constexpr uint32_t kMagic = 0x46554747;  // "GGUF"
 constexpr uint64_t kMaxName = 65535;     // the format's limit for keys; also used for tensor names
 constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;  // empty key, type, one byte
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
@@ -31,7 +30,7 @@ struct Header {
 
 Result<uint32_t> ReadVersion(Cursor& cursor) {
   const auto magic = TRY(cursor.Read<uint32_t>("the magic number"));
-  if (magic != kMagic) {
+  if (magic != kGgufMagic) {
     return Fail(ErrorCode::kCorrupt, "not a GGUF file: it starts with {:#010x} instead of \"GGUF\"",
                 magic);
   }
@@ -169,20 +168,22 @@ Result<Gguf> Gguf::ParseHead(std::span<const std::byte> head, uint64_t file_byte
   for (uint64_t i = 0; i < header.keys; ++i) {
     std::string key(TRY(cursor.ReadString("a key", kMaxName)));
     const auto type = TRY(cursor.Read<uint32_t>(key));
+    const uint64_t start = cursor.at();
     GgufValue value = TRY(ReadValue(cursor, type, key));
+    gguf.keys_.push_back({.name = key, .type = type, .bytes = cursor.Since(start)});
     const auto [place, fresh] = gguf.metadata_.emplace(std::move(key), std::move(value));
     if (!fresh) return Fail(ErrorCode::kCorrupt, "the key '{}' appears twice", place->first);
   }
-  const uint64_t alignment = TRY(ReadAlignment(gguf));
+  gguf.alignment_ = TRY(ReadAlignment(gguf));
   for (uint64_t i = 0; i < header.tensors; ++i) {
     GgufTensor tensor = TRY(ReadTensor(cursor));
     const auto [place, fresh] = gguf.by_name_.emplace(tensor.name, gguf.tensors_.size());
     if (!fresh) return Fail(ErrorCode::kCorrupt, "the tensor '{}' appears twice", place->first);
     gguf.tensors_.push_back(std::move(tensor));
   }
-  const uint64_t data_start = RoundUp(cursor.at(), alignment);
+  const uint64_t data_start = RoundUp(cursor.at(), gguf.alignment_);
   for (GgufTensor& tensor : gguf.tensors_) {
-    TRY(PlaceTensor(tensor, data_start, file_bytes, alignment));
+    TRY(PlaceTensor(tensor, data_start, file_bytes, gguf.alignment_));
   }
   TRY(CheckOverlap(gguf.tensors_));
   return gguf;

@@ -33,6 +33,13 @@ struct GgufArray {
 };
 using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string, GgufArray>;
 
+// A key as it stands in the file, for writing it again: type number, and the value's bytes in place.
+struct GgufKey {
+  std::string name;
+  uint32_t type = 0;
+  std::span<const std::byte> bytes;
+};
+
 struct GgufTensor {
   std::string name;
   std::vector<uint64_t> dims;  // row length first (GGUF order), 1..4 entries
@@ -55,11 +62,14 @@ class Gguf {
   static Result<Gguf> JoinSplits(std::vector<Gguf> parts);
 
   uint32_t version() const { return version_; }
+  uint64_t alignment() const { return alignment_; }  // of tensors' data
   uint32_t split_count() const;  // 1 for an ordinary file
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* FindTensor(std::string_view name) const;
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
   const GgufValue* Find(std::string_view key) const;
+  // In the file's order.
+  const std::vector<GgufKey>& keys() const { return keys_; }
 
   // Typed look-ups. Errors: kNotFound / kInvalid naming the key and what was found.
   Result<uint64_t> GetUint(std::string_view key) const;
@@ -72,6 +82,8 @@ class Gguf {
 
  private:
   uint32_t version_ = 0;
+  uint64_t alignment_ = 0;
+  std::vector<GgufKey> keys_;
   std::map<std::string, GgufValue, std::less<>> metadata_;
   std::vector<GgufTensor> tensors_;
   std::map<std::string, size_t, std::less<>> by_name_;

@@ -10,72 +10,63 @@
 #include <vector>
 
 #include "model/gguf_value.h"
+#include "model/gguf_writer.h"
 
 namespace exo::model {
 
 class GgufBuilder {
  public:
-  uint32_t magic = 0x46554747;
-  uint32_t version = 3;
+  uint32_t magic = kGgufMagic;
+  uint32_t version = kGgufVersion;
   uint64_t alignment = 32;
   uint64_t claimed_tensors = ~uint64_t{0};  // instead of the true count
   uint64_t claimed_keys = ~uint64_t{0};
 
   GgufBuilder& Uint(std::string_view key, uint32_t value) {
-    return Key(key, ValueType::kU32, Bytes(value));
+    return Key(key, ValueType::kU32, EncodeNumber(value));
   }
   GgufBuilder& Float(std::string_view key, float value) {
-    return Key(key, ValueType::kF32, Bytes(value));
+    return Key(key, ValueType::kF32, EncodeNumber(value));
   }
   GgufBuilder& Bool(std::string_view key, bool value) {
-    return Key(key, ValueType::kBool, Bytes(static_cast<uint8_t>(value)));
+    return Key(key, ValueType::kBool, EncodeNumber(static_cast<uint8_t>(value)));
   }
   GgufBuilder& String(std::string_view key, std::string_view value) {
-    return Key(key, ValueType::kString, Text(value));
+    return Key(key, ValueType::kString, EncodeText(value));
   }
   GgufBuilder& Strings(std::string_view key, const std::vector<std::string>& values) {
-    std::string bytes = Bytes(ValueType::kString) + Bytes(uint64_t{values.size()});
-    for (const std::string& value : values) bytes += Text(value);
+    std::string bytes = EncodeNumber(ValueType::kString) + EncodeNumber(uint64_t{values.size()});
+    for (const std::string& value : values) bytes += EncodeText(value);
     return Key(key, ValueType::kArray, bytes);
   }
   template <class T>
   GgufBuilder& Numbers(std::string_view key, ValueType type, const std::vector<T>& values) {
-    std::string bytes = Bytes(type) + Bytes(uint64_t{values.size()});
-    for (const T& value : values) bytes += Bytes(value);
+    std::string bytes = EncodeNumber(type) + EncodeNumber(uint64_t{values.size()});
+    for (const T& value : values) bytes += EncodeNumber(value);
     return Key(key, ValueType::kArray, bytes);
   }
   // A key with any type number and any bytes behind it.
   GgufBuilder& Key(std::string_view key, ValueType type, std::string_view bytes) {
-    keys_.push_back(Text(key) + Bytes(type) + std::string(bytes));
+    keys_.push_back(EncodeKey(key, type, bytes));
     return *this;
   }
   // An F32 (or other) tensor; `bytes` of data follow the ones before. offset: instead of the right
   // one.
   GgufBuilder& Tensor(std::string_view name, const std::vector<uint64_t>& dims, uint32_t type,
                       uint64_t bytes, uint64_t offset = ~uint64_t{0}) {
-    std::string entry = Text(name) + Bytes(static_cast<uint32_t>(dims.size()));
-    for (const uint64_t dim : dims) entry += Bytes(dim);
-    tensors_.push_back(entry + Bytes(type) + Bytes(offset == ~uint64_t{0} ? data_ : offset));
+    tensors_.push_back(EncodeTensor(name, dims, type, offset == ~uint64_t{0} ? data_ : offset));
     data_ += (bytes + alignment - 1) / alignment * alignment;
     return *this;
   }
 
   std::string Build() const {
-    std::string file = Bytes(magic) + Bytes(version);
-    file += Bytes(claimed_tensors == ~uint64_t{0} ? uint64_t{tensors_.size()} : claimed_tensors);
-    file += Bytes(claimed_keys == ~uint64_t{0} ? uint64_t{keys_.size()} : claimed_keys);
+    std::string file = EncodeNumber(magic) + EncodeNumber(version);
+    file += EncodeNumber(claimed_tensors == ~uint64_t{0} ? uint64_t{tensors_.size()} : claimed_tensors);
+    file += EncodeNumber(claimed_keys == ~uint64_t{0} ? uint64_t{keys_.size()} : claimed_keys);
     for (const std::string& key : keys_) file += key;
     for (const std::string& tensor : tensors_) file += tensor;
     file.resize((file.size() + alignment - 1) / alignment * alignment + data_);
     return file;
-  }
-
-  template <class T>
-  static std::string Bytes(const T& value) {
-    return {reinterpret_cast<const char*>(&value), sizeof(value)};
-  }
-  static std::string Text(std::string_view text) {
-    return Bytes(uint64_t{text.size()}) + std::string(text);
   }
 
  private:

@@ -58,12 +58,12 @@ TEST(GgufTest, RefusesHostileCountsAndLengths) {
   file.claimed_tensors = ~uint64_t{0};
   file.claimed_keys = 1u << 20;
   EXPECT_TRUE(ErrorOf(file.Build()).contains("keys"));
-  const std::string huge = GgufBuilder::Bytes(~uint64_t{0} - 7);
+  const std::string huge = EncodeNumber(~uint64_t{0} - 7);
   EXPECT_NE(ErrorOf(GgufBuilder().Key("s", ValueType::kString, huge).Build()), "");
-  const std::string u64s = GgufBuilder::Bytes(ValueType::kU64);
+  const std::string u64s = EncodeNumber(ValueType::kU64);
   EXPECT_NE(ErrorOf(GgufBuilder().Key("a", ValueType::kArray, u64s + huge).Build()), "");
   EXPECT_NE(ErrorOf(GgufBuilder()
-                        .Key("a", ValueType::kArray, u64s + GgufBuilder::Bytes(uint64_t{1} << 23))
+                        .Key("a", ValueType::kArray, u64s + EncodeNumber(uint64_t{1} << 23))
                         .Build()),
             "");
   EXPECT_NE(ErrorOf(GgufBuilder().Key("t", static_cast<ValueType>(13), "").Build()), "");
@@ -73,7 +73,7 @@ TEST(GgufTest, RefusesHostileCountsAndLengths) {
 TEST(GgufTest, BoundsTheNestingOfArrays) {
   std::string nested;
   for (int i = 0; i < 3000; ++i)
-    nested += GgufBuilder::Bytes(ValueType::kArray) + GgufBuilder::Bytes(uint64_t{1});
+    nested += EncodeNumber(ValueType::kArray) + EncodeNumber(uint64_t{1});
   EXPECT_TRUE(ErrorOf(GgufBuilder().Key("a", ValueType::kArray, nested).Build()).contains("nests"));
 }
 

@@ -6,6 +6,8 @@
 
 namespace exo::model {
 
+inline constexpr uint32_t kGgufMagic = 0x46554747;  // "GGUF"
+
 // The value type numbers of the format.
 enum class ValueType : uint32_t {
   kU8 = 0,

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity; and the block formats.
+"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity; the block formats and the quantiser.
 
     /usr/bin/python3 tests/peer/peer_test.py --exo build/release/exo [test ...]
 
@@ -254,12 +254,12 @@ def stories():
 
 
 def formats(exo):
-    """Every block format dequantised by both: built with the tests, beside exo."""
+    """Every block format dequantised by both, and the quantisers: built with the tests, beside exo."""
     tool = pathlib.Path(exo).resolve().parent / "tests" / "ggml_blocks"
     if not tool.exists():
         raise lib.Skip(f"{tool} is absent: build the target ggml_blocks")
     folder = package() / "node_modules" / "@node-llama-cpp" / platform_name() / "bins" / platform_name()
-    run = subprocess.run([tool, folder / "libggml-base.so"], capture_output=True, text=True, timeout=600)
+    run = subprocess.run([tool, folder / "libggml-base.so", lib.TINY], capture_output=True, text=True, timeout=600)
     print("".join(f"  {line}\n" for line in run.stdout.splitlines()), end="")
     assert run.returncode == 0, run.stderr
 
@@ -317,5 +317,15 @@ def gemma3(exo):
     check_synthetic(exo, "gemma3", QUANTISED, COARSE)
 
 
+def quantized(exo):
+    """llama.cpp loads what exo quantize writes and finds the same perplexity in it."""
+    package()
+    with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
+        for kind in ("Q4_0", "Q8_0", "Q4_K", "Q5_K", "Q6_K"):
+            out = pathlib.Path(folder) / f"exo-tiny-{kind}.gguf"
+            run_json([exo, "quantize", lib.TINY, out, kind, "--json"])
+            check_perplexity(exo, out, TEXTS)
+
+
 if __name__ == "__main__":
-    lib.main([formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3])
+    lib.main([formats, quantized, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3])

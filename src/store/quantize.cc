@@ -1,0 +1,252 @@
+#include "store/quantize.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/check.h"
+#include "base/units.h"
+#include "model/gguf.h"
+#include "model/gguf_writer.h"
+#include "store/model.h"
+#include "sys/files.h"
+#include "tensor/dequantize.h"
+#include "tensor/quantize.h"
+
+namespace exo::store {
+namespace {
+
+using tensor::DType;
+
+constexpr uint64_t kItemValues = 16384;        // quantised by a thread at a time: 64 KiB of floats
+constexpr uint64_t kPieceValues = 4u << 20;    // read and written at a time
+constexpr uint32_t kQuantizationVersion = 2;   // of ggml's block formats
+
+// llama.cpp's number for a file whose matrices are mostly of a type: Q4_K and Q5_K are its "small" mixtures.
+uint32_t FileType(DType type) {
+  switch (type) {
+    case DType::kQ4_0:
+      return 2;
+    case DType::kQ8_0:
+      return 7;
+    case DType::kQ4_K:
+      return 14;
+    case DType::kQ5_K:
+      return 16;
+    case DType::kQ6_K:
+      return 18;
+    default:
+      internal::CheckFailed(__FILE__, __LINE__, "not a writable type");
+  }
+}
+
+// The source's files and their joined head.
+struct Source {
+  std::vector<std::unique_ptr<sys::MappedFile>> files;
+  model::Gguf gguf;
+  uint64_t bytes = 0;
+};
+
+Result<Source> OpenSource(const std::string& path) {
+  Source source;
+  std::vector<model::Gguf> parts;
+  for (const std::string& part : TRY(ParseModelPath(path)).paths) {
+    source.files.push_back(TRY(sys::MappedFile::Open(part)));
+    const auto bytes = source.files.back()->bytes();
+    source.bytes += bytes.size();
+    auto parsed = model::Gguf::Parse(bytes);
+    if (!parsed) return Wrap(parsed.error(), part);
+    parts.push_back(*std::move(parsed));
+  }
+  auto joined = model::Gguf::JoinSplits(std::move(parts));
+  if (!joined) return Wrap(joined.error(), path);
+  source.gguf = *std::move(joined);
+  return source;
+}
+
+// A tensor of the source and what it becomes.
+struct Change {
+  const model::GgufTensor* tensor;
+  DType from;
+  DType to;
+  uint64_t cols;
+  uint64_t rows;
+
+  uint64_t FromRow() const { return tensor->bytes / rows; }
+  uint64_t ToRow() const { return cols / tensor::Info(to).block_values * tensor::Info(to).block_bytes; }
+};
+
+// Small, or so sensitive that quantisers leave them.
+bool Stays(const model::GgufTensor& tensor) {
+  const std::string_view name = tensor.name;
+  return tensor.dims.size() < 2 || !name.ends_with(".weight") || name.find("_norm") != name.npos ||
+         name.find("ffn_gate_inp") != name.npos;
+}
+
+DType ChooseType(const model::Gguf& gguf, const model::GgufTensor& tensor, DType from, DType wanted) {
+  if (Stays(tensor)) return from;
+  const std::string_view head = gguf.FindTensor("output.weight") == nullptr ? "token_embd.weight" : "output.weight";
+  DType to = tensor.name == head && wanted != DType::kQ8_0 ? DType::kQ6_K : wanted;
+  if (tensor.dims[0] % tensor::Info(to).block_values != 0) to = DType::kQ8_0;
+  return tensor.dims[0] % tensor::Info(to).block_values == 0 ? to : from;
+}
+
+Result<std::vector<Change>> PlanChanges(const model::Gguf& gguf, DType wanted) {
+  std::vector<Change> changes;
+  for (const model::GgufTensor& tensor : gguf.tensors()) {
+    const auto info = tensor::FindDType(tensor.type);
+    if (!info) {
+      return Fail(ErrorCode::kUnsupported, "tensor '{}' is {}, which this build cannot read", tensor.name,
+                  tensor::GgufTypeName(tensor.type));
+    }
+    uint64_t rows = 1;
+    for (size_t i = 1; i < tensor.dims.size(); ++i) rows *= tensor.dims[i];
+    changes.push_back({.tensor = &tensor,
+                       .from = info->type,
+                       .to = ChooseType(gguf, tensor, info->type, wanted),
+                       .cols = tensor.dims[0],
+                       .rows = rows});
+  }
+  return changes;
+}
+
+model::GgufWriter MakeHead(const model::Gguf& gguf, const std::vector<Change>& changes, DType wanted) {
+  model::GgufWriter head(gguf.alignment());
+  const auto replaced = [](std::string_view key) {
+    return key == "general.file_type" || key == "general.quantization_version" || key.starts_with("split.");
+  };
+  for (const model::GgufKey& key : gguf.keys()) {
+    if (replaced(key.name)) continue;
+    head.Key(key.name, static_cast<model::ValueType>(key.type),
+             {reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size()});
+  }
+  head.Key("general.file_type", model::ValueType::kU32, model::EncodeNumber(FileType(wanted)));
+  head.Key("general.quantization_version", model::ValueType::kU32, model::EncodeNumber(kQuantizationVersion));
+  for (const Change& change : changes) {
+    head.Tensor(change.tensor->name, change.tensor->dims, static_cast<uint32_t>(change.to),
+                change.rows * change.ToRow());
+  }
+  return head;
+}
+
+// The error of the first row that has one, whichever thread finds it.
+class FirstError {
+ public:
+  void Add(uint64_t row, Error error) {
+    const std::lock_guard lock(mutex_);
+    if (error_ && row_ < row) return;
+    row_ = row;
+    error_ = std::move(error);
+  }
+  Result<void> Check(const std::string& tensor) const {
+    if (!error_) return {};
+    return Fail(error_->code, "tensor '{}', row {}: {}", tensor, row_, error_->message);
+  }
+
+ private:
+  std::mutex mutex_;
+  uint64_t row_ = 0;
+  std::optional<Error> error_;
+};
+
+// Appends tensors in pieces of rows, the rows of each in parallel.
+class Converter {
+ public:
+  Converter(const QuantizeJob& job, const Source& source, sys::FileWriter& out)
+      : job_(job), source_(source), out_(out), scratch_(job.pool.threads()) {
+    for (const model::GgufTensor& tensor : source.gguf.tensors()) total_ += tensor.bytes;
+  }
+
+  Result<void> Convert(const Change& change) {
+    const uint64_t rows_at_once = std::max<uint64_t>(1, kPieceValues / change.cols);
+    for (uint64_t first = 0; first < change.rows; first += rows_at_once) {
+      TRY(ConvertRows(change, first, std::min(rows_at_once, change.rows - first)));
+    }
+    return {};
+  }
+
+ private:
+  Result<void> ConvertRows(const Change& change, uint64_t first, uint64_t rows) {
+    const sys::MappedFile& file = *source_.files[change.tensor->part];
+    const uint64_t offset = change.tensor->offset + first * change.FromRow(), bytes = rows * change.FromRow();
+    file.Populate(offset, bytes);
+    const auto from = file.bytes().subspan(offset, bytes);
+    if (change.from == change.to) {
+      TRY(out_.Append(from));
+    } else {
+      piece_.resize(rows * change.ToRow());
+      TRY(Quantize(change, first, rows, from.data()));
+      TRY(out_.Append(piece_));
+    }
+    file.DontNeed(offset, bytes);
+    done_ += bytes;
+    if (job_.progress) job_.progress(done_, total_);
+    return {};
+  }
+
+  Result<void> Quantize(const Change& change, uint64_t first, uint64_t rows, const std::byte* from) {
+    const uint64_t per_item = std::max<uint64_t>(1, kItemValues / change.cols);
+    FirstError failed;
+    job_.pool.Run(static_cast<uint32_t>((rows + per_item - 1) / per_item), [&](uint32_t item, unsigned worker) {
+      std::vector<float>& values = scratch_[worker];
+      values.resize(change.cols);
+      const uint64_t begin = item * per_item, end = std::min(rows, begin + per_item);
+      for (uint64_t row = begin; row < end; ++row) {
+        tensor::DequantizeRow(change.from, from + row * change.FromRow(), change.cols, values.data());
+        const auto done = tensor::QuantizeRow(change.to, values, piece_.data() + row * change.ToRow());
+        if (!done) failed.Add(first + row, done.error());
+      }
+    });
+    return failed.Check(change.tensor->name);
+  }
+
+  const QuantizeJob& job_;
+  const Source& source_;
+  sys::FileWriter& out_;
+  std::vector<std::vector<float>> scratch_;  // one row of each worker
+  std::vector<std::byte> piece_;
+  uint64_t total_ = 0;
+  uint64_t done_ = 0;
+};
+
+Result<void> CheckTarget(const QuantizeJob& job, const std::string& target) {
+  const std::string canonical = sys::CanonicalPath(target);
+  for (const std::string& part : TRY(ParseModelPath(job.source)).paths) {
+    if (sys::CanonicalPath(part) == canonical) {
+      return Fail(ErrorCode::kInvalid, "{} is the model that is read: choose another name", target);
+    }
+  }
+  if (!job.overwrite && sys::Exists(target)) {
+    return Fail(ErrorCode::kInvalid, "{} exists: choose another name, or replace it with --force", target);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<QuantizeSummary> QuantizeModel(const QuantizeJob& job, const std::string& target) {
+  TRY(CheckTarget(job, target));
+  const Source source = TRY(OpenSource(job.source));
+  const std::vector<Change> changes = TRY(PlanChanges(source.gguf, job.type));
+  const model::GgufWriter writer = MakeHead(source.gguf, changes, job.type);
+  const auto out = TRY(sys::FileWriter::Create(target, 0644));
+  const std::string head = writer.Head();
+  TRY(out->Append(std::as_bytes(std::span(head))));
+  QuantizeSummary summary{.source_bytes = source.bytes, .bytes = head.size()};
+  Converter converter(job, source, *out);
+  for (const Change& change : changes) {
+    TRY(converter.Convert(change));
+    const uint64_t bytes = change.rows * change.ToRow(), padding = writer.Padding(bytes);
+    TRY(out->Append(std::vector<std::byte>(padding)));
+    summary.bytes += bytes + padding;
+    summary.values += change.rows * change.cols;
+    ++summary.tensors[std::string(tensor::Info(change.to).name)];
+    if (change.from != change.to && tensor::Info(change.from).quantised) ++summary.requantised;
+  }
+  TRY(out->Commit());
+  return summary;
+}
+
+}  // namespace exo::store
