@@ -33,7 +33,7 @@ double Median(std::vector<double> values) {
 // Lines for people, on standard output unless JSON goes there.
 class Teller {
  public:
-  explicit Teller(bool json) : out_(json ? stderr : stdout) {}
+  explicit Teller(bool to_stderr) : out_(to_stderr ? stderr : stdout) {}
   template <class... Args>
   void Say(fmt::format_string<Args...> format, Args&&... args) {
     fmt::print(out_, format, std::forward<Args>(args)...);

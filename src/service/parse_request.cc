@@ -33,7 +33,8 @@ Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
     const Json* value = Find(body, field.name);
     if (value == nullptr || (value->is_structured() && value->empty())) continue;
     bool harmless = false;
-    for (const Json& good : *ParseJson(field.harmless)) harmless = harmless || *value == good;
+    const Json harmless_values = ParseJson(field.harmless).value();  // named: a range-for would not keep the temporary
+    for (const Json& good : harmless_values) harmless = harmless || *value == good;
     if (!harmless) return NotSupported(field.name);
   }
   return {};
