@@ -145,6 +145,20 @@ TEST_P(ProductsTest, ProductsEqualTheReferenceOverRowsAndTokens) {
   }
 }
 
+// From 32 tokens on (floats: 16) panels may go in pairs, the second of them short.
+TEST_P(ProductsTest, LongPromptsEqualTheReference) {
+  for (const tensor::DTypeInfo& info : tensor::AllTypes()) {
+    const size_t cols = info.block_values == 256 ? 256 : 160;
+    for (const size_t tokens : {32, 47, 48, 64, 67, 130}) {
+      for (const Hard hard : {Hard::kExtremes, Hard::kNonFinite}) {
+        CompareProduct({info.type, 37, 3 * cols, tokens, hard});
+      }
+      CompareProduct({info.type, 32, cols, tokens, Hard::kPlain}, /*normed=*/true, /*add=*/true);
+    }
+    for (const size_t rows : {17, 31, 63}) CompareProduct({info.type, rows, cols, 35, Hard::kExtremes});
+  }
+}
+
 TEST_P(ProductsTest, WholeCodeRangeIsExact) {
   // All-extreme codes against all-extreme activations: the largest sums of every type.
   for (const tensor::DTypeInfo& info : tensor::AllTypes()) {
@@ -152,24 +166,24 @@ TEST_P(ProductsTest, WholeCodeRangeIsExact) {
     const DType type = info.type;
     for (const int fill : {0x00, 0x80, 0x7f, 0xff, 0x81}) {
       for (const float sign : {1.0f, -1.0f}) {
-        const size_t cols = 512, rows = 16;
+        const size_t cols = 512, rows = 32, tokens = 33;
         std::vector<std::byte> bytes(rows * cols / info.block_values * info.block_bytes,
                                      static_cast<std::byte>(fill));
         for (size_t at = tensor::ScaleOffset(type); at < bytes.size(); at += info.block_bytes) {
           const uint16_t scales[2] = {0x2d55, 0xb155};
           std::memcpy(&bytes[at], scales, type == DType::kMXFP4 ? 1 : info.minimum ? 4 : 2);
         }
-        std::vector<float> x(cols, 3.3f * sign);
+        std::vector<float> x(tokens * cols, 3.3f * sign);
         const auto run = [&](const Kernels& set) {
           Weights w{type, rows, cols, nullptr};
           Buffer packed(set.PackedBytes(type, rows, cols));
-          set.Pack(type, rows, cols, 0, 1, bytes.data(), packed.data());
+          set.Pack(type, rows, cols, 0, 2, bytes.data(), packed.data());
           w.data = packed.data();
           const ActivationKind kind = KindFor(type);
-          Buffer prepared(set.ActivationBytes(kind, 1, cols));
-          set.Prepare(kind, x.data(), cols, 1, cols, 0, 1, prepared.data());
-          std::vector<float> out(rows);
-          set.MatMul(w, {kind, 1, cols, prepared.data()}, 0, 1, out.data(), rows, false);
+          Buffer prepared(set.ActivationBytes(kind, tokens, cols));
+          set.Prepare(kind, x.data(), cols, tokens, cols, 0, tokens, prepared.data());
+          std::vector<float> out(tokens * rows);
+          set.MatMul(w, {kind, tokens, cols, prepared.data()}, 0, 2, out.data(), rows, false);
           return out;
         };
         EXPECT_TRUE(Same(run(Reference()), run(k())));

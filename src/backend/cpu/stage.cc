@@ -295,8 +295,9 @@ CpuStage::Product CpuStage::Of(const kernels::Weights& weights, size_t rows, flo
 void CpuStage::MatMul(std::span<const Product> products) {
   size_t panels = 0;
   for (const Product& product : products) panels += product.weights->panels();
+  // Even: long prompts take panels in pairs.
   const size_t per_item =
-      std::clamp<size_t>(panels / (pool_.threads() * kItemsPerThread), 1, kMaxPanelsPerItem);
+      RoundUp(std::clamp<size_t>(panels / (pool_.threads() * kItemsPerThread), 1, kMaxPanelsPerItem), 2);
   const auto work = [&](uint32_t item, unsigned) {
     size_t begin = item * per_item;
     const size_t end = std::min(begin + per_item, panels);

@@ -208,5 +208,8 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
 EXO_INLINE void Prefetch(const void* at) {
   __builtin_prefetch(at, 0, 2);
 }
+EXO_INLINE void PrefetchNear(const void* at) {
+  __builtin_prefetch(at, 0, 3);
+}
 
 }  // namespace

@@ -68,28 +68,71 @@ size_t TilesBytes(ActivationKind kind, size_t tokens, size_t cols) {
   return (TileBytes(kind, tokens, cols) + 63) / 64 * 64;
 }
 
+namespace {
+
+// One product as the tile functions see it.
+struct Product {
+  const TileSet& tiles;
+  const Weights& w;
+  const Activations& x;
+  size_t panel_bytes;
+  size_t tile_bytes;
+  float* out;
+  size_t out_stride;
+  bool add;
+
+  const uint8_t* Panel(size_t p) const { return reinterpret_cast<const uint8_t*>(w.data) + p * panel_bytes; }
+  const uint8_t* Tile(size_t t) const {
+    return reinterpret_cast<const uint8_t*>(x.data) + t / kTileTokens * tile_bytes;
+  }
+  TileOut Out(size_t p, size_t panels, size_t t) const {
+    const size_t row = p * kPanelRows;
+    return {out + t * out_stride + row, out_stride, std::min(panels * kPanelRows, w.rows - row), add};
+  }
+
+  // Panel p times tokens [begin, end), tile by tile.
+  void One(size_t p, size_t begin, size_t end) const {
+    for (size_t t = begin; t < end; t += kTileTokens) {
+      const size_t width = std::min(kTileTokens, end - t);
+      tiles.width[width - 1](Panel(p), Tile(t), x.cols, Out(p, 1, t));
+    }
+  }
+  // The most tiles, at most `count`, that a pair of panels takes together; 0: none.
+  size_t Together(size_t count) const {
+    count = std::min(count, kMostPairTiles);
+    while (count > 0 && tiles.pair[count - 1] == nullptr) --count;
+    return count;
+  }
+  // Panels p and p + 1 times whole tiles of tokens [begin, end); returns the first token that is left.
+  size_t Pair(size_t p, size_t begin, size_t end) const {
+    while (const size_t count = Together((end - begin) / kTileTokens)) {
+      tiles.pair[count - 1]({Panel(p), panel_bytes, Tile(begin), tile_bytes, x.cols}, Out(p, 2, begin));
+      begin += count * kTileTokens;
+    }
+    return begin;
+  }
+};
+
+}  // namespace
+
 // Token blocks outermost, so that their activations stay cached; then panels, each read from memory
-// once per block of tokens; then the block's tiles, for which the panel is in the second cache.
+// once per block of tokens; then the block's tiles, for which the panels are in the second cache.
 void MatMul(const Ops& ops, const Weights& w, const Activations& x, size_t first, size_t count,
             float* out, size_t out_stride, bool add) {
   CHECK(x.kind == KindFor(w.type));
   CHECK_EQ(x.cols, w.cols);
-  const TileSet& tiles = ops.tiles[FormatOf(w.type)];
-  const size_t panel_bytes = PanelBytes(w.type, w.cols);
-  const size_t tile_bytes = TileBytes(x.kind, kTileTokens, x.cols);
-  const size_t block = std::max<size_t>(1, kActivationBudget / tile_bytes) * kTileTokens;
-  const auto* panels = reinterpret_cast<const uint8_t*>(w.data);
-  const auto* prepared = reinterpret_cast<const uint8_t*>(x.data);
+  const Product product{ops.tiles[FormatOf(w.type)], w, x, PanelBytes(w.type, w.cols),
+                        TileBytes(x.kind, kTileTokens, x.cols), out, out_stride, add};
+  const size_t together = std::max<size_t>(1, product.Together(kMostPairTiles));
+  const size_t fit = kActivationBudget / product.tile_bytes / together * together;
+  const size_t block = std::max(fit, together) * kTileTokens;
   for (size_t begin = 0; begin < x.tokens; begin += block) {
     const size_t end = std::min(begin + block, x.tokens);
-    for (size_t p = first; p < first + count; ++p) {
-      const size_t row = p * kPanelRows;
-      const size_t rows = std::min(kPanelRows, w.rows - row);
-      for (size_t t = begin; t < end; t += kTileTokens) {
-        const size_t width = std::min(kTileTokens, x.tokens - t);
-        tiles.width[width - 1](panels + p * panel_bytes, prepared + t / kTileTokens * tile_bytes,
-                               x.cols, {out + t * out_stride + row, out_stride, rows, add});
-      }
+    for (size_t p = first; p < first + count;) {
+      const size_t here = std::min<size_t>(2, first + count - p);
+      const size_t rest = here == 2 ? product.Pair(p, begin, end) : begin;
+      for (size_t i = 0; i < here; ++i) product.One(p + i, rest, end);
+      p += here;
     }
   }
 }

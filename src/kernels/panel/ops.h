@@ -20,14 +20,32 @@ struct TileOut {
   __attribute__((always_inline)) TileOut From(size_t t) const {
     return {out + t * stride, stride, rows, add};
   }
+  // The rows of panel `p` of a pair.
+  __attribute__((always_inline)) TileOut Panel(size_t p) const {
+    return {out + 16 * p, stride, p == 0 ? 16 : rows - 16, add};
+  }
 };
 
 // One panel times one tile: the whole k range, so that the canonical tree lives on the stack.
 using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols,
                               const TileOut& out);
-// Tile functions for 1 … kTileTokens tokens.
+// Two neighbouring panels times some whole tiles of tokens, the shape for long prompts: a broadcast activation
+// serves 32 rows, a weight once unpacked all tiles. to.rows: 17 … 32.
+struct PairJob {
+  const uint8_t* panel;  // and the other panel_bytes behind it
+  size_t panel_bytes;
+  const uint8_t* x;  // and each further tile tile_bytes behind
+  size_t tile_bytes;
+  size_t cols;
+};
+using PairFunction = void (*)(const PairJob& job, const TileOut& to);
+constexpr size_t kMostPairTiles = 4;
+
+// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMostPairTiles tiles; null where single
+// panels are as fast.
 struct TileSet {
   TileFunction width[kTileTokens];
+  PairFunction pair[kMostPairTiles] = {};
 };
 
 // The widths as a template parameter pack.
@@ -124,6 +142,7 @@ void FillAvx2Floats(Ops& ops);
 void FillAvx2Rows(Ops& ops);
 void FillAvx2Attention(Ops& ops);
 void FillAvx512Dots32(Ops& ops);
+void FillAvx512DecodeZen4(Ops& ops);  // replaces what is slower on Zen 4
 void FillAvx512Dots256(Ops& ops);
 void FillAvx512Floats(Ops& ops);
 void FillAvx512Rows(Ops& ops);

@@ -6,7 +6,7 @@
 // of Q6_K starts the dots instead, at -32 * sum, which costs loads but no multiplication (8 % faster).
 // Per leaf and token of Q4_K: 32 + 2 dot products, 4 integer and 4 float mul, so 76 % of the integer peak
 // is the ceiling; Q6_K, with 8 sub-blocks: 32, 8 and 2.
-#include "kernels/x86/dots_avx512.h"
+#include "kernels/x86/pairs_avx512.h"
 #include "tensor/code_tables.h"
 
 namespace exo::kernels::panel {
@@ -208,9 +208,125 @@ void Tile(const uint8_t* w, const uint8_t* x, size_t cols, const TileOut& out) {
   tree.Write(out);
 }
 
+// Where vector i of a step of 32 k comes from: one sub-block of 32 k or two of 16, each with the chains of its own.
+template <class W>
+struct Step {
+  static constexpr bool kTwo = kSubs<W> == 8;
+  static constexpr int kCount = kTwo ? 2 : 1;  // sub-blocks
+  static constexpr int Part(int i) { return kTwo ? i % 4 / 2 : 0; }
+  static constexpr int Group(int i) { return kTwo ? i % 2 + i / 4 * 2 : i; }
+};
+
+// sums = or += sub_scale * dot of the sub-blocks of step kTurn, for two panels.
+template <class W, int kTurn>
+EXO_INLINE void PairStep(const PairJob& job, const uint8_t* (&half)[2], const uint8_t* x,
+                         __m512i (&sums)[2][kPairTokens]) {
+  using S = Step<W>;
+  constexpr int kGroups = 32 / kSubs<W>;
+  constexpr size_t kShare = W::kLayout.half() / 4;
+  constexpr int kFirst = W::kOrder[S::kCount * kTurn], kLast = W::kOrder[S::kCount * kTurn + S::kCount - 1];
+  Codes w[2];
+  __m512i scale[2][S::kCount];
+  for (int p = 0; p < 2; ++p) {
+    Prefetch<true, To::kFirstCache, 3072>(half[p] + kTurn * kShare, kShare);
+    __m512i part[S::kCount][kGroups];
+    W::template Unpack<kFirst>(half[p] + W::kLayout.subs, part[0]);
+    scale[p][0] = W::SubScale(half[p], kFirst);
+    if constexpr (S::kTwo) {
+      W::template Unpack<kLast>(half[p] + W::kLayout.subs, part[1]);
+      scale[p][1] = W::SubScale(half[p], kLast);
+    }
+    for (int i = 0; i < 8; ++i) w[p][i] = part[S::Part(i)][S::Group(i)];
+  }
+  __m512i dot[2][S::kCount];
+  const auto dots = [&](const Token& at, const auto& between) EXO_LAMBDA {
+    __m512i s[8];
+    for (__m512i& v : s) v = _mm512_setzero_si512();
+    if constexpr (kStarts<W>) {
+      const uint8_t* starts = at.record + Starts128(kTileTokens) + 4 * at.lane;
+      s[0] = s[4] = Broadcast(starts + 4 * kTileTokens * kFirst);
+      if constexpr (S::kTwo) s[2] = s[6] = Broadcast(starts + 4 * kTileTokens * kLast);
+    }
+    const uint8_t* codes = at.record + 128 * at.lane;
+    PairDots(w[0], w[1], [&](int i) EXO_LAMBDA {
+      return codes + 4 * kGroups * (S::Part(i) == 0 ? kFirst : kLast) + 4 * S::Group(i);
+    }, between, s);
+    for (int p = 0; p < 2; ++p) {
+      dot[p][0] = _mm512_add_epi32(s[4 * p], s[4 * p + 1]);
+      const __m512i rest = _mm512_add_epi32(s[4 * p + 2], s[4 * p + 3]);
+      if constexpr (S::kTwo) {
+        dot[p][1] = rest;
+      } else {
+        dot[p][0] = _mm512_add_epi32(dot[p][0], rest);
+      }
+    }
+  };
+  const auto end = [&](const Token& at) EXO_LAMBDA {
+    const __m512i* factor = &scale[0][0];
+    asm("" : "+r"(factor));  // operands in memory: registers are short
+    for (int p = 0; p < 2; ++p) {
+      __m512i scaled = _mm512_mullo_epi32(dot[p][0], factor[p * S::kCount]);
+      if constexpr (S::kTwo) scaled = _mm512_add_epi32(scaled, _mm512_mullo_epi32(dot[p][1], factor[p * S::kCount + 1]));
+      __m512i& sum = sums[p][at.number];
+      sum = kTurn == 0 ? scaled : _mm512_add_epi32(sum, scaled);
+    }
+  };
+  Pipeline(job, x, dots, end);
+}
+
+// The leaves of panel `p` of a pair from its integer sums.
+template <class W>
+EXO_INLINE void EndLeaf(const PairJob& job, const uint8_t* block, const uint8_t* half, const uint8_t* x,
+                        const __m512i (&sums)[kPairTokens], __m512 (&leaf)[kPairTokens]) {
+  constexpr bool kPairs = W::kMinimum || !kStarts<W>;
+  __m512i minima[kSubs<W> / 2];
+  if constexpr (kPairs) {
+    for (int i = 0; i < kSubs<W> / 2; ++i) minima[i] = Minima<W>(half, i);
+  }
+  const __m512 w_scale = LoadScales(block);
+  const auto end = [&](const Token& at) EXO_LAMBDA {
+    __m512i sum = sums[at.number];
+    __m512i minus = W::kMinimum ? _mm512_setzero_si512() : sum;
+    if constexpr (kPairs) {
+      const uint8_t* pairs = at.record + (kSubs<W> == 8 ? Sums16(kTileTokens) : Sums32(kTileTokens)) + 4 * at.lane;
+      for (size_t i = 0; i < kSubs<W> / 2; ++i) {
+        minus = _mm512_dpwssd_epi32(minus, minima[i], Broadcast(pairs + 4 * kTileTokens * i));
+      }
+      if constexpr (!W::kMinimum) sum = minus;
+    }
+    const __m512 x_scale = BroadcastFloat(at.record + Scales128(kTileTokens) + 4 * at.lane);
+    __m512 term = _mm512_mul_ps(_mm512_mul_ps(w_scale, x_scale), _mm512_cvtepi32_ps(sum));
+    if constexpr (W::kMinimum) {
+      const __m512 scale = _mm512_mul_ps(LoadScales(block + kScaleBytes), x_scale);
+      term = _mm512_sub_ps(term, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(minus)));
+    }
+    leaf[at.number] = term;
+  };
+  ForTokens(job, x, end);
+}
+
+template <class W>
+void Pair(const PairJob& job, const TileOut& to) {
+  PairLeaves leaves;
+  __m512i sums[2][kPairTokens];
+  const uint8_t* x = job.x;
+  for (size_t k = 0; k < job.cols; k += 256) {
+    const uint8_t* block[2];
+    for (size_t p = 0; p < 2; ++p) block[p] = job.panel + p * job.panel_bytes + k / 256 * W::kLayout.bytes();
+    for (size_t h = 0; h < 2; ++h, x += kTileTokens * kRecord128) {
+      const uint8_t* half[2];
+      for (int p = 0; p < 2; ++p) half[p] = block[p] + W::kLayout.head + h * W::kLayout.half();
+      Unroll<4>([&](auto turn) EXO_LAMBDA { PairStep<W, turn>(job, half, x, sums); });
+      for (int p = 0; p < 2; ++p) EndLeaf<W>(job, block[p], half[p], x, sums[p], leaves.leaf[p]);
+      leaves.Push();
+    }
+  }
+  leaves.Write(to);
+}
+
 template <class W, int... kN>
 constexpr TileSet Tiles(Widths<kN...>) {
-  return {{Tile<W, kN>...}};
+  return {{Tile<W, kN>...}, {nullptr, Pair<W>}};
 }
 
 }  // namespace

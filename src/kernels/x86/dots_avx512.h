@@ -81,11 +81,10 @@ EXO_INLINE void Unroll(const F& f) {
 
 // Prefetch instructions, measured in GB/s of packed weights:
 //   one token, Zen 4   Q4_0 none 36, with 29: they occupy the few buffers for misses
-//   one token, Zen 5   Q4_K none 30, with 37; Q6_K 21, 33; Q4_0 and Q8_0 no difference beyond the noise
+//   one token, Zen 5   Q4_0 none 23, first cache 3 KiB ahead 27; Q8_0 23, 30; Q4_K 30, 37; Q6_K 21, 33
 //   4 and 8 tokens     Q8_0 none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB ahead 22, 21
 //                      Q6_K none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead 10, 9
-// So one or two tokens of 32-blocks are left to the hardware prefetcher; with more tokens, and for
-// super-blocks, weights are read in bursts between computations and it falls behind.
+// So only one or two tokens of 32-blocks on Zen 4 are left to the hardware prefetcher (FillAvx512DecodeZen4).
 enum class To { kFirstCache, kSecondCache };
 template <bool kOn, To kTo, size_t kAhead>
 EXO_INLINE void Prefetch(const uint8_t* at, size_t bytes) {

@@ -1,4 +1,6 @@
 // The kernel sets for x86-64: AVX2 (with F16C) and AVX-512 (F, BW, VL, DQ, VNNI).
+#include <initializer_list>
+
 #include "kernels/panel/panel_kernels.h"
 
 namespace exo::kernels::panel {
@@ -13,9 +15,14 @@ bool HasAvx512() {
          __builtin_cpu_supports("avx512vnni");
 }
 
-Ops MakeOps(void (*const (&fill)[5])(Ops&)) {
+// With AVX-512, AMD's family 19h is Zen 4.
+void FillAvx512Decode(Ops& ops) {
+  if (__builtin_cpu_is("amdfam19h")) FillAvx512DecodeZen4(ops);
+}
+
+Ops MakeOps(std::initializer_list<void (*)(Ops&)> parts) {
   Ops ops;
-  for (const auto part : fill) part(ops);
+  for (const auto part : parts) part(ops);
   return ops;
 }
 
@@ -24,7 +31,8 @@ Ops MakeOps(void (*const (&fill)[5])(Ops&)) {
 const Kernels* FindKernels(Isa isa) {
   if (isa == Isa::kAvx512 && HasAvx512()) {
     static const auto kernels = MakePanelKernels(
-        isa, MakeOps({FillAvx512Dots32, FillAvx512Dots256, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention}));
+        isa, MakeOps({FillAvx512Dots32, FillAvx512Dots256, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention,
+                      FillAvx512Decode}));
     return kernels.get();
   }
   if (isa == Isa::kAvx2 && HasAvx2()) {

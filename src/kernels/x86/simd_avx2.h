@@ -200,6 +200,9 @@ EXO_INLINE Vi DotCodes(Vi sum, KeyCodes keys, int32_t x) {
 EXO_INLINE void Prefetch(const void* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
 }
+EXO_INLINE void PrefetchNear(const void* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
 
 // Even and odd lanes of 16 values.
 EXO_INLINE void SplitPairs(const float* p, __m256& even, __m256& odd) {

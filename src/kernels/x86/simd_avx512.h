@@ -156,6 +156,9 @@ EXO_INLINE Vi DotCodes(Vi sum, KeyCodes keys, int32_t x) {
 EXO_INLINE void Prefetch(const void* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
 }
+EXO_INLINE void PrefetchNear(const void* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
+}
 
 // (x0, x1) pairs: even and odd lanes of 32 values, and back.
 EXO_INLINE void Deinterleave(const float* p, V& even, V& odd) {
