@@ -8,8 +8,10 @@
 Needs the measuring tools (synthetic models, the peer's driver, the probe of the machine's limits) under
 EXO_SHARED (default ../shared), g++, and npm, which brings llama.cpp as the package node-llama-cpp; models,
 package and results lie in build/compare.  Every row runs exo and llama.cpp in turn, round after round; a
-figure is the median of the rounds, a ratio the median of the rounds' ratios.  Decode rows also
-read the memory's speed in each round, since it changes with the neighbours.
+figure is the median of the rounds, a ratio the median of the rounds' ratios.  Each round also reads what the
+machine can do at that moment, since it changes with the neighbours: decode rows the memory's speed, prompt rows
+the peak of integer dot products (F16: of float multiply-adds).  Rows behind a context also run without it: the
+difference is attention's part.  The last rows compare exo with itself.
 """
 import argparse
 import fnmatch
@@ -28,6 +30,8 @@ PACKAGE = "node-llama-cpp@3.22.1"
 SHAPES = {"1B": "llama-3.2-1b", "8B": "llama-3.1-8b", "0.6B": "qwen3-0.6b"}
 # Matrix work of a prompt token in 1e9 operations, without the output matrix (make_synthetic_gguf.py --list).
 GOP_PER_TOKEN = {"1B": 1.946, "8B": 13.959, "0.6B": 0.881}
+# Bytes of a file that decode does not read: an embedding that is not the output matrix too, at 4.5 bits.
+UNREAD = {"8B": 128256 * 4096 * 4.5 / 8}
 
 
 class Row:
@@ -37,7 +41,8 @@ class Row:
         self.what, self.size, self.kind, self.threads, self.goal = what, size, kind, threads, goal
         self.options = {"pp": 0, "tg": 0, "depth": 0, "batch": 1, "kv": "f16", **options}
         self.busy = self.options.pop("busy", False)
-        self.field = self.options.pop("field", "pp_tps" if self.options["pp"] else "tg_tps")
+        self.prompt_goal = self.options.pop("prompt_goal", None)  # the same runs also give a row for the prompt
+        self.field = self.options.pop("field", "pp_tps" if what == "pp" else "tg_tps")
         extra = [f"behind {self.options['depth']}"] if self.options["depth"] else []
         extra += [f"x{self.options['batch']}"] if self.options["batch"] > 1 else []
         extra += [f"kv {self.options['kv']}"] if self.options["kv"] != "f16" else []
@@ -46,9 +51,6 @@ class Row:
 
     def model(self):
         return f"{self.size.lower()}-{self.kind}"
-
-    def arguments(self):
-        return [part for key, value in self.options.items() for part in (f"--{key}", str(value))]
 
 
 def rows():
@@ -67,9 +69,9 @@ def rows():
             table.append(Row("tg", "8B", kind, threads, 1.2 if threads == 1 else 1.0, tg=16))
     for batch in (8, 16):
         table.append(Row("tg", "1B", "q4_0", 2, 2.5, tg=32, batch=batch))
-    for kv in ("f16", "q8_0"):
-        table.append(Row("tg", "1B", "q4_0", 2, 2.3, tg=16, depth=16384, kv=kv))
-    table.append(Row("pp", "1B", "q4_0", 2, 2.5, pp=128, depth=16384))
+    # llama.cpp needs eight minutes to fill 16k positions, and half an hour for those of an eight-bit cache.
+    table.append(Row("tg", "1B", "q4_0", 2, 2.3, tg=16, depth=16384, pp=128, prompt_goal=2.5))
+    table.append(Row("tg", "1B", "q4_0", 2, 2.3, tg=16, depth=4096, kv="q8_0"))
     table.append(Row("tg", "1B", "q4_0", 2, 2.0, tg=32, busy=True))
     table.append(Row("pp", "1B", "q4_0", 2, 2.0, pp=256, busy=True))
     table.append(Row("load", "8B", "q4_0", 2, 2.0, pp=1, field="load_all_s"))
@@ -115,8 +117,17 @@ def probe(*arguments):
 
 
 def bandwidth(threads):
+    """GB/s."""
     figures = probe("--only", "quick", "--threads", str(threads), "--mib", "512", "--reps", "3")
     return next(f["median"] for f in figures if f["threads"] == threads)
+
+
+def compute_peak(kind, threads):
+    """GOP/s of integer dot products, or GFLOP/s for F16: the fastest instruction that the machine has."""
+    figures = probe("--only", "compute", "--threads", str(threads), "--reps", "3")
+    unit = "GFLOP/s" if kind == "f16" else "GOP/s"
+    return max(f["median"] for f in figures
+               if f["threads"] == threads and f["unit"] == unit and "bf16" not in f["what"])
 
 
 class BusyCore:
@@ -136,20 +147,46 @@ class BusyCore:
             self.process.wait()
 
 
-def measure(row, exo, rounds, runs):
+def commands(row, exo, runs, **changed):
     model, package = model_file(row), peer_package()
-    common = ["--model", model, "--threads", row.threads, "--runs", runs, *row.arguments()]
-    commands = {"exo": [exo, "bench", "--json", *common],
-                "peer": ["node", SHARED / "tools/peer_llama.mjs", "--pkg", package, *common]}
+    options = {**row.options, **changed}
+    common = ["--model", model, "--threads", row.threads, "--runs", runs,
+              *(part for key, value in options.items() for part in (f"--{key}", str(value)))]
+    return {"exo": [exo, "bench", "--json", *common],
+            "peer": ["node", SHARED / "tools/peer_llama.mjs", "--pkg", package, *common]}
+
+
+def answer(command, **settings):
+    return json.loads(run(command, **settings).strip().splitlines()[-1])
+
+
+def measure(row, exo, rounds, runs):
     seen = {"exo": [], "peer": []}
-    memory = []
+    empty = {"exo": [], "peer": []}  # the same without a context
+    limits = []
     for _ in range(rounds):
         if row.what == "tg":
-            memory.append(bandwidth(row.threads))
+            limits.append(bandwidth(row.threads))
+        elif row.what == "pp":
+            limits.append(compute_peak(row.kind, row.threads))
         with BusyCore(row.busy):
-            for who, command in commands.items():
-                seen[who].append(json.loads(run(command).strip().splitlines()[-1]))
-    value = {who: [answer[row.field] for answer in answers] for who, answers in seen.items()}
+            for who, command in commands(row, exo, runs).items():
+                seen[who].append(answer(command))
+            if row.options["depth"]:
+                for who, command in commands(row, exo, runs, depth=0).items():
+                    empty[who].append(answer(command))
+    return [compare(row, seen, empty, limits)] + prompt_row(row, seen)
+
+
+def prompt_row(row, seen):
+    if row.prompt_goal is None:
+        return []
+    options = {"pp": row.options["pp"], "depth": row.options["depth"]}
+    return [compare(Row("pp", row.size, row.kind, row.threads, row.prompt_goal, **options), seen, {"exo": []}, [])]
+
+
+def compare(row, seen, empty, limits):
+    value = {who: [a[row.field] for a in answers] for who, answers in seen.items()}
     pairs = [a / b for a, b in zip(value["exo"], value["peer"])]
     if row.field == "load_all_s":
         pairs = [1 / pair for pair in pairs]
@@ -157,20 +194,79 @@ def measure(row, exo, rounds, runs):
               "exo": statistics.median(value["exo"]), "peer": statistics.median(value["peer"]),
               "exo_peak_mib": max(a["peak_rss_mib"] for a in seen["exo"]),
               "peer_peak_mib": max(a["peak_rss_mib"] for a in seen["peer"]),
-              "file_mib": model.stat().st_size / 2**20, "isa": seen["exo"][0]["isa"]}
-    if row.what == "pp" and row.size in GOP_PER_TOKEN and not row.options["depth"]:
-        result["gops"] = result["exo"] * GOP_PER_TOKEN[row.size]
-    if memory:
-        result["bandwidth"] = statistics.median(memory)
+              "file_mib": model_file(row).stat().st_size / 2**20, "isa": seen["exo"][0]["isa"]}
+    if row.what == "pp" and not row.options["depth"]:
+        rates = [tps * GOP_PER_TOKEN[row.size] for tps in value["exo"]]
+        result["limit"] = "{:.0f} {}/s = {:.0f} % of {:.0f}".format(
+            statistics.median(rates), "GFLOP" if row.kind == "f16" else "GOP",
+            100 * statistics.median(r / l for r, l in zip(rates, limits)), statistics.median(limits))
+    if row.what == "tg" and not row.options["depth"] and row.options["batch"] == 1:
+        read = (model_file(row).stat().st_size - UNREAD.get(row.size, 0)) / 1e9
+        rates = [tps * read for tps in value["exo"]]
+        result["limit"] = "{:.1f} GB/s = {:.0f} % of {:.1f}".format(
+            statistics.median(rates), 100 * statistics.median(r / l for r, l in zip(rates, limits)),
+            statistics.median(limits))
+    if empty["exo"]:
+        part = {who: [1e3 / deep[row.field] - 1e3 / flat[row.field] for deep, flat in zip(seen[who], empty[who])]
+                for who in seen}
+        result["limit"] = "attention {:.1f} of {:.1f} ms: {:.1f} x".format(
+            statistics.median(part["exo"]), statistics.median(part["peer"]),
+            statistics.median(peer / own for own, peer in zip(part["exo"], part["peer"])))
     return result
 
 
 def line(result):
-    extra = f"{result['gops']:.0f} GOP/s" if "gops" in result else ""
-    extra = f"memory {result['bandwidth']:.1f} GB/s" if "bandwidth" in result else extra
     low, high = min(result["ratios"]), max(result["ratios"])
     return (f"| {result['row']} | {result['exo']:.4g} | {result['peer']:.4g} | {result['ratio']:.2f} ({low:.2f}-{high:.2f}) "
-            f"| {result['goal']} | {result['exo_peak_mib']} / {result['peer_peak_mib']} of {result['file_mib']:.0f} | {extra} |")
+            f"| {result['goal']} | {result['exo_peak_mib']} / {result['peer_peak_mib']} of {result['file_mib']:.0f} | {result.get('limit', '')} |")
+
+
+def two_nodes(exo, rounds, runs):
+    """One request over two nodes of one core each, beside one node: the ratio of decode speeds."""
+    model = model_file(Row("tg", "1B", "q4_0", 1, 0.9))
+    ratios = []
+    for _ in range(rounds):
+        speed = [answer([exo, "bench", "--json", "--model", model, "--nodes", nodes, "--threads", 1, "--pp", 8, "--tg", 64,
+                         "--runs", runs])["tg_tps"] for nodes in (1, 2)]
+        ratios.append(speed[1] / speed[0])
+    return f"two nodes of one core, one request, decode 1B Q4_0: {statistics.median(ratios):.2f} of one node " \
+           f"({min(ratios):.2f}-{max(ratios):.2f}; goal 0.9)"
+
+
+def eight_bit_cache(exo, rounds, runs):
+    """Decode behind 16k positions: what an eight-bit cache gains over f16."""
+    model = model_file(Row("tg", "1B", "q4_0", 2, 1.0))
+    ratios = []
+    for _ in range(rounds):
+        speed = [answer([exo, "bench", "--json", "--model", model, "--threads", 2, "--runs", runs, "--pp", 0, "--tg", 16,
+                         "--depth", 16384, "--kv", kv])["tg_tps"] for kv in ("f16", "q8_0")]
+        ratios.append(speed[1] / speed[0])
+    return f"decode 1B Q4_0 2t behind 16384, eight-bit cache: {statistics.median(ratios):.2f} of f16 " \
+           f"({min(ratios):.2f}-{max(ratios):.2f}; goal above 1)"
+
+
+def hop(exo, rounds, runs):
+    """What a hop over loopback adds: half of what a second node adds to a step of the smallest model."""
+    hops = []
+    for _ in range(rounds):
+        step = [1e3 / answer([exo, "bench", "--json", "--model", ROOT / "models/exo-tiny.gguf", "--nodes", nodes, "--threads", 1,
+                              "--pp", 8, "--tg", 400, "--runs", runs])["tg_tps"] for nodes in (1, 2)]
+        hops.append((step[1] - step[0]) / 2)
+    return f"a hop: {statistics.median(hops):.3f} ms ({min(hops):.3f}-{max(hops):.3f}; goal 0.3)"
+
+
+def prepared(exo, rounds, _):
+    """The second start of a large model: seconds until its weights are there."""
+    model = model_file(Row("load", "8B", "q4_0", 2, 0.5))
+    home = {**os.environ, "EXO_HOME": str(WORK / "home")}
+    run([exo, "prepare", model], env=home)
+    seen = [answer([exo, "bench", "--json", "--model", model, "--threads", 2, "--runs", 1, "--pp", 1, "--tg", 0], env=home)
+            for _ in range(rounds)]
+    seconds = [a["load_all_s"] for a in seen]
+    return f"start of 8B Q4_0 from a prepared file: {statistics.median(seconds):.2f} s ({min(seconds):.2f}-{max(seconds):.2f}; goal 0.5)"
+
+
+OWN = {"own eight-bit cache": eight_bit_cache, "own two nodes": two_nodes, "own hop": hop, "own prepared": prepared}
 
 
 def main():
@@ -181,22 +277,27 @@ def main():
     parser.add_argument("--runs", type=int, default=2, help="repetitions within a round")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
-    wanted = [r for r in rows() if any(fnmatch.fnmatch(r.name, pattern) for pattern in options.rows)]
+    chosen = lambda name: any(fnmatch.fnmatch(name, pattern) for pattern in options.rows)
+    wanted = [r for r in rows() if chosen(r.name)]
+    own = {name: how for name, how in OWN.items() if chosen(name)}
     if options.list:
-        return print("\n".join(r.name for r in wanted))
+        return print("\n".join([r.name for r in wanted] + list(own)))
     if not (SHARED / "tools/peer_llama.mjs").exists():
         sys.exit(f"the measuring tools are not under {SHARED}: set EXO_SHARED")
     if not options.exo.exists():
         sys.exit(f"there is no {options.exo}: run make build first")
     print(f"| what | exo | llama.cpp | ratio (lowest-highest of {options.rounds}) | goal | peak MiB exo / llama.cpp | beside |")
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|", flush=True)
     results = []
     for row in wanted:
         start = time.monotonic()
-        results.append(measure(row, options.exo, options.rounds, options.runs))
-        print(line(results[-1]), flush=True)
+        for result in measure(row, options.exo, options.rounds, options.runs):
+            results.append(result)
+            print(line(result), flush=True)
         print(f"  {row.name}: {time.monotonic() - start:.0f} s", file=sys.stderr)
         (WORK / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    for how in own.values():
+        print(f"\n{how(options.exo, options.rounds, options.runs)}", flush=True)
 
 
 if __name__ == "__main__":

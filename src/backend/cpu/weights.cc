@@ -15,12 +15,16 @@ using model::TensorRef;
 // Panels packed by one work item: about a megabyte, so that two threads share a small matrix and the
 // mapped pages behind are dropped early.
 constexpr uint64_t kItemBytes = 1u << 20;
+// Where a tensor may begin.
+constexpr uint64_t kAlignment = 64;
 
 class Loader {
  public:
-  Loader(const kernels::Kernels& kernels, sys::ThreadPool& pool, TensorSource& source, uint64_t total,
-         const std::function<void(uint64_t, uint64_t)>& progress, const std::atomic<bool>* cancel)
-      : kernels_(kernels), pool_(pool), source_(source), total_(total), progress_(progress), cancel_(cancel) {}
+  // `memory` becomes that of all matrices: one block, so that nearly all of it is in huge pages. `packed`: its size.
+  Loader(const kernels::Kernels& kernels, sys::ThreadPool& pool, TensorSource& source, uint64_t total, uint64_t packed,
+         Buffer& memory, const std::function<void(uint64_t, uint64_t)>& progress, const std::atomic<bool>* cancel)
+      : kernels_(kernels), pool_(pool), source_(source), total_(total), packed_(packed), memory_(memory),
+        progress_(progress), cancel_(cancel) {}
 
   // Every matrix of a tensor.
   Result<Matrices> LoadMatrices(const TensorRef& tensor) {
@@ -33,9 +37,9 @@ class Loader {
       matrices.owner = prepared->owner;
       Progress(tensor.bytes);
     } else {
-      matrices.memory = TRY(Buffer::Allocate(tensor.count * matrix_bytes));
-      data = matrices.memory.data();
-      for (uint64_t i = 0; i < tensor.count; ++i) TRY(PackMatrix(tensor, i, matrices.memory.data() + i * matrix_bytes));
+      std::byte* own = TRY(Take(tensor.count * matrix_bytes));
+      data = own;
+      for (uint64_t i = 0; i < tensor.count; ++i) TRY(PackMatrix(tensor, i, own + i * matrix_bytes));
     }
     for (uint64_t i = 0; i < tensor.count; ++i) {
       matrices.weights.push_back(
@@ -51,7 +55,7 @@ class Loader {
   Result<Matrix> LoadMatrix(const TensorRef& tensor) {
     CHECK_EQ(tensor.count, 1u);
     Matrices one = TRY(LoadMatrices(tensor));
-    return Matrix{.weights = one.weights[0], .memory = std::move(one.memory), .owner = one.owner};
+    return Matrix{.weights = one.weights[0], .owner = one.owner};
   }
   Result<Matrix> LoadMatrix(const std::optional<TensorRef>& tensor) {
     if (!tensor) return Matrix{};
@@ -71,6 +75,15 @@ class Loader {
   }
 
  private:
+  // The next bytes of the memory, which is only mapped when something is packed.
+  Result<std::byte*> Take(uint64_t bytes) {
+    if (memory_.size() == 0) memory_ = TRY(Buffer::Allocate(packed_));
+    CHECK_LE(taken_ + bytes, memory_.size());
+    std::byte* at = memory_.data() + taken_;
+    taken_ += RoundUp(bytes, kAlignment);
+    return at;
+  }
+
   // Packs matrix `index` of a tensor to `packed`.
   Result<void> PackMatrix(const TensorRef& tensor, uint64_t index, std::byte* packed) {
     const size_t panels = (tensor.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
@@ -112,6 +125,9 @@ class Loader {
   sys::ThreadPool& pool_;
   TensorSource& source_;
   const uint64_t total_;
+  const uint64_t packed_;
+  Buffer& memory_;
+  uint64_t taken_ = 0;
   const std::function<void(uint64_t, uint64_t)>& progress_;
   const std::atomic<bool>* cancel_;
   std::atomic<uint64_t> done_{0};
@@ -169,10 +185,13 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
                                  const StageSpec& spec, TensorSource& source,
                                  const std::function<void(uint64_t, uint64_t)>& progress,
                                  const std::atomic<bool>* cancel) {
-  uint64_t total = 0;
-  for (const TensorRef* tensor : StageTensors(spec)) total += tensor->bytes;
-  Loader loader(kernels, pool, source, total, progress, cancel);
+  uint64_t total = 0, packed = 0;
+  for (const TensorRef* tensor : StageTensors(spec)) {
+    total += tensor->bytes;
+    if (!tensor->vector) packed += RoundUp(tensor->count * PackedBytes(kernels, *tensor), kAlignment);
+  }
   StageWeights weights;
+  Loader loader(kernels, pool, source, total, packed, weights.memory, progress, cancel);
   weights.tied = spec.config->tied_output;
   if (spec.head) {
     weights.embedding = TRY(loader.LoadMatrix(spec.tensors->token_embd));

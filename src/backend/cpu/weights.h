@@ -12,16 +12,15 @@
 
 namespace exo::backend {
 
-// A packed matrix with its memory; without data where a layer has none.
+// A packed matrix; without data where a layer has none. Its bytes lie in StageWeights::memory or in a prepared
+// file's mapping, which `owner` keeps.
 struct Matrix {
   kernels::Weights weights;
-  Buffer memory;                      // empty when `owner` holds the bytes
-  std::shared_ptr<const void> owner;  // of a prepared file's mapping
+  std::shared_ptr<const void> owner;
 };
 // Matrices of one shape, one for each expert.
 struct Matrices {
   std::vector<kernels::Weights> weights;
-  Buffer memory;
   std::shared_ptr<const void> owner;
 };
 // A vector of floats (norm gains, biases, rope factors).
@@ -42,8 +41,9 @@ struct LayerWeights {
 };
 
 struct StageWeights {
+  Buffer memory;      // of all matrices that were packed here, one after the other
   Matrix embedding;   // head only
-  Matrix output;      // head only, empty memory when tied to the embedding
+  Matrix output;      // head only, without data when tied to the embedding
   Vector output_norm; // head only
   Vector rope_factors;
   std::vector<LayerWeights> layers;
