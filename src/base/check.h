@@ -2,7 +2,7 @@
 // network or a file must never be able to trip one.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 

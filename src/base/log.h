@@ -3,7 +3,7 @@
 // Prompts, answers and secrets are never logged.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string_view>
 

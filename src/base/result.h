@@ -5,7 +5,7 @@
 // to do. `TRY(expr)` yields the value or returns the error from the enclosing function.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <expected>
 #include <string>

@@ -103,13 +103,15 @@ struct Product {
     while (count > 0 && tiles.pair[count - 1] == nullptr) --count;
     return count;
   }
-  // Panels p and p + 1 times whole tiles of tokens [begin, end); returns the first token that is left.
+  // Panels p and p + 1 times tokens [begin, end) as far as pairs go; returns the first token that is left.
   size_t Pair(size_t p, size_t begin, size_t end) const {
     while (const size_t count = Together((end - begin) / kTileTokens)) {
       tiles.pair[count - 1]({Panel(p), panel_bytes, Tile(begin), tile_bytes, x.cols}, Out(p, 2, begin));
       begin += count * kTileTokens;
     }
-    return begin;
+    if (end - begin != 1 || tiles.pair_of_one == nullptr) return begin;
+    tiles.pair_of_one({Panel(p), panel_bytes, Tile(begin), tile_bytes, x.cols}, Out(p, 2, begin));
+    return end;
   }
 };
 

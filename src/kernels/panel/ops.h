@@ -41,11 +41,12 @@ struct PairJob {
 using PairFunction = void (*)(const PairJob& job, const TileOut& to);
 constexpr size_t kMostPairTiles = 4;
 
-// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMostPairTiles tiles; null where single
-// panels are as fast.
+// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMostPairTiles whole tiles or with one
+// token; null where single panels are as fast.
 struct TileSet {
   TileFunction width[kTileTokens];
   PairFunction pair[kMostPairTiles] = {};
+  PairFunction pair_of_one = nullptr;
 };
 
 // The widths as a template parameter pack.

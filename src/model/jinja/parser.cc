@@ -1,5 +1,7 @@
 #include "model/jinja/parser.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 
