@@ -27,7 +27,7 @@ set(EXO_DOTPROD_FLAGS -march=armv8.2-a+dotprod)
 set(EXO_I8MM_FLAGS -march=armv8.2-a+dotprod+i8mm)
 
 function(exo_target_options target)
-  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_BINARY_DIR}/generated)
+  target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wshadow -Wno-missing-field-initializers -Wno-missing-designated-field-initializers
     -ffp-contract=off -fno-math-errno -ffunction-sections -fdata-sections
@@ -102,4 +102,6 @@ function(exo_flatbuffers lib dir)
   endforeach()
   add_custom_target(${lib}_schema DEPENDS ${headers})
   add_dependencies(${lib} ${lib}_schema)
+  # Not for the modules below: their objects are the same in every build folder, and ccache has them once.
+  target_include_directories(${lib} PUBLIC ${CMAKE_BINARY_DIR}/generated)
 endfunction()
