@@ -8,6 +8,7 @@ CXX_COMPILER := clang++-19
 CONFIGURE = cmake -G Ninja -DCMAKE_CXX_COMPILER=$(CXX_COMPILER)
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
+export CCACHE_DEPEND := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
