@@ -10,6 +10,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -51,8 +52,9 @@ class FakeGeneration final : public node::Generation {
  private:
   void Later(std::chrono::milliseconds delay, std::function<void()> work) {
     timer_.expires_after(delay);
-    timer_.async_wait([work = std::move(work)](const boost::system::error_code& error) {
-      if (!error) work();
+    // A wait that is over cannot be cancelled any more: its turn may come when this object is gone.
+    timer_.async_wait([work = std::move(work), here = std::weak_ptr(here_)](const boost::system::error_code& error) {
+      if (!error && !here.expired()) work();
     });
   }
   void Turn() {
@@ -87,6 +89,7 @@ class FakeGeneration final : public node::Generation {
   node::GenerateStats stats_;
   uint32_t limit_ = UINT32_MAX;
   bool paused_ = false, ended_ = false;
+  const std::shared_ptr<bool> here_ = std::make_shared<bool>(true);
   asio::steady_timer timer_;
 };
 
