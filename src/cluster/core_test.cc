@@ -14,7 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-ModelShape Shape() {
+ModelShape SixLayers() {
   ModelShape shape{.name = "m", .width = 8, .trained_context = 64};
   shape.id.bytes[0] = 77;
   shape.layer_bytes.assign(6, kMiB);
@@ -37,9 +37,9 @@ class CoreTest : public testing::Test {
     node.id.bytes[0] = static_cast<uint8_t>(nodes_.size());
     node.core = std::make_unique<Core>(CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
     wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
-    if (holds) record.models.push_back({.id = Shape().id});
+    if (holds) record.models.push_back({.id = SixLayers().id});
     Tell(nodes_.size() - 1, LocalRecord{record});
-    if (holds) Tell(nodes_.size() - 1, LocalModels{{Shape()}});
+    if (holds) Tell(nodes_.size() - 1, LocalModels{{SixLayers()}});
   }
   void ConnectAll() {
     for (size_t a = 0; a < nodes_.size(); ++a) {
@@ -122,19 +122,19 @@ class CoreTest : public testing::Test {
 
 TEST_F(CoreTest, OneNodeServesAlone) {
   Add("desk", 100 * kMiB, true);
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   const auto replies = Take<EnsureReply>(0);
   ASSERT_EQ(replies.size(), 1u);
   ASSERT_TRUE(replies[0].result) << replies[0].result.error().message;
   EXPECT_EQ(Take<StartServing>(0).size(), 1u);
   const wire::Submit submit = Ask();
-  Tell(0, SubmitLocal{submit, Shape().id});
+  Tell(0, SubmitLocal{submit, SixLayers().id});
   EXPECT_EQ(Take<HeadSubmit>(0).size(), 1u);
   Tell(0, HeadEmitted{submit.request, {5, 6}});
   Tell(0, HeadFinished{{.request = submit.request, .generated = 2}});
   EXPECT_EQ(Take<RequestTokens>(0)[0].tokens, (std::vector<TokenId>{5, 6}));
   EXPECT_EQ(Take<RequestFinished>(0).size(), 1u);
-  Tell(0, UnloadModel{.ticket = 2, .model = Shape().id});
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
   EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
   Pass(seconds(1));
   EXPECT_TRUE(Take<UnloadReply>(0)[0].result);
@@ -142,7 +142,7 @@ TEST_F(CoreTest, OneNodeServesAlone) {
 
 TEST_F(CoreTest, RefusesWithTheSumsAtOnce) {
   Add("desk", 3 * kMiB, true);
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   const auto replies = Take<EnsureReply>(0);
   ASSERT_EQ(replies.size(), 1u);
   EXPECT_EQ(replies[0].result.error().code, ErrorCode::kOverloaded);
@@ -153,7 +153,7 @@ TEST_F(CoreTest, ANodeWithoutTheFileGetsTheRefusalOfTheOneWithIt) {
   Add("desk", kMiB, true);
   Add("phone", kMiB, false);
   ConnectAll();
-  Tell(1, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(1, EnsureModel{.ticket = 1, .model = SixLayers().id});
   const auto replies = Take<EnsureReply>(1);
   ASSERT_EQ(replies.size(), 1u);
   EXPECT_NE(replies[0].result.error().message.find("does not fit"), std::string::npos);
@@ -162,7 +162,7 @@ TEST_F(CoreTest, ANodeWithoutTheFileGetsTheRefusalOfTheOneWithIt) {
 TEST_F(CoreTest, ThreeNodesHoldWhatOneCannotAndAnyOfThemAsks) {
   for (const char* name : {"a", "b", "c"}) Add(name, 5 * kMiB / 2, name[0] == 'a');
   ConnectAll();
-  Tell(2, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(2, EnsureModel{.ticket = 1, .model = SixLayers().id});
   const auto replies = Take<EnsureReply>(2);
   ASSERT_EQ(replies.size(), 1u);
   ASSERT_TRUE(replies[0].result) << replies[0].result.error().message;
@@ -171,7 +171,7 @@ TEST_F(CoreTest, ThreeNodesHoldWhatOneCannotAndAnyOfThemAsks) {
     EXPECT_GT(nodes_[i].core->reserved_bytes(), 0u);
     EXPECT_EQ(nodes_[i].core->Instances().size(), 1u);
   }
-  Tell(1, UnloadModel{.ticket = 2, .model = Shape().id});
+  Tell(1, UnloadModel{.ticket = 2, .model = SixLayers().id});
   Pass(seconds(3));
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes_[i].core->reserved_bytes(), 0u);
 }
@@ -180,9 +180,9 @@ TEST_F(CoreTest, ThreeNodesHoldWhatOneCannotAndAnyOfThemAsks) {
 TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
   for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
   ConnectAll();
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   ASSERT_TRUE(Take<EnsureReply>(0)[0].result);
-  Tell(0, UnloadModel{.ticket = 2, .model = Shape().id});
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
   std::vector<UnloadReply> answered;
   for (int i = 0; i < 30 && answered.empty(); ++i) {
     Pass(milliseconds(100));
@@ -190,7 +190,7 @@ TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
   }
   ASSERT_EQ(answered.size(), 1u);
   EXPECT_TRUE(answered[0].result);
-  Tell(1, EnsureModel{.ticket = 3, .model = Shape().id});
+  Tell(1, EnsureModel{.ticket = 3, .model = SixLayers().id});
   Pass(seconds(1));
   const auto replies = Take<EnsureReply>(1);
   ASSERT_EQ(replies.size(), 1u);
@@ -200,12 +200,12 @@ TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
 TEST_F(CoreTest, ALostDeviceEndsRequestsWithItsNameAndLayersAndTheModelComesBack) {
   for (const char* name : {"a", "b", "c"}) Add(name, 4 * kMiB, name[0] == 'a');
   ConnectAll();
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   const wire::Plan plan = Take<EnsureReply>(0)[0].result->plan;
   ASSERT_EQ(plan.stages.size(), 2u);
   const size_t victim = plan.stages[0].node == nodes_[0].id ? plan.stages[1].node.bytes[0] - 1u
                                                             : plan.stages[0].node.bytes[0] - 1u;
-  Tell(0, SubmitLocal{Ask(), Shape().id});
+  Tell(0, SubmitLocal{Ask(), SixLayers().id});
   Kill(victim);
   EXPECT_EQ(See(0, victim), PeerState::kConnecting);
   Pass(milliseconds(2200));
@@ -240,7 +240,7 @@ TEST_F(CoreTest, ARestartedPeerIsAnotherOne) {
   Add("a", 4 * kMiB, true);
   Add("b", 4 * kMiB, false);
   ConnectAll();
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   ASSERT_EQ(nodes_[0].core->Instances().size(), 1u);
   const PlanId before = nodes_[0].core->Instances()[0].summary.plan.id;
   nodes_[1].alive = false;
@@ -251,7 +251,7 @@ TEST_F(CoreTest, ARestartedPeerIsAnotherOne) {
 TEST_F(CoreTest, TwoOwnersOfOneModelConvergeOnOne) {
   Add("a", 100 * kMiB, true);
   Add("b", 100 * kMiB, true);
-  for (size_t i = 0; i < 2; ++i) Tell(i, EnsureModel{.ticket = i, .model = Shape().id});  // apart: both place it
+  for (size_t i = 0; i < 2; ++i) Tell(i, EnsureModel{.ticket = i, .model = SixLayers().id});  // apart: both place it
   ConnectAll();
   Pass(seconds(4));
   for (size_t i = 0; i < 2; ++i) {
@@ -267,7 +267,7 @@ TEST_F(CoreTest, AVanishedOwnerLosesItsMemoryWithTheLease) {
   Add("b", 4 * kMiB, false);
   ConnectAll();
   loading_ = false;
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   ASSERT_GT(nodes_[1].core->reserved_bytes(), 0u);
   nodes_[0].alive = false;
   // A session that still delivers heartbeats does not renew a lease.
@@ -281,7 +281,7 @@ TEST_F(CoreTest, AVanishedOwnerLosesItsMemoryWithTheLease) {
 TEST_F(CoreTest, AFailedLoadIsRefusedWithItsReason) {
   Add("a", 100 * kMiB, true);
   loading_ = false;
-  Tell(0, EnsureModel{.ticket = 1, .model = Shape().id});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
   const auto loads = Take<StartLoad>(0);
   ASSERT_EQ(loads.size(), 1u);
   Tell(0, LoadFinished{loads[0].plan.id, Fail(ErrorCode::kCorrupt, "bad hash"), 1});

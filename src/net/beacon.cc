@@ -34,12 +34,6 @@ sockaddr_in Ipv4(in_addr address, uint16_t port) {
   return to;
 }
 
-uint64_t RandomSeed() {
-  uint64_t seed = 0;
-  sys::FillRandom(std::as_writable_bytes(std::span(&seed, 1)));
-  return seed;
-}
-
 Result<Fd> UdpSocket(const sockaddr_in& at, bool shared) {
   Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Fail(ErrorCode::kIo, "no UDP socket: {}", std::strerror(errno));
@@ -93,7 +87,7 @@ Beacon::Beacon(EventLoop& loop, const ClusterSecret* secret, const DiscoveryOpti
       secret_(secret),
       options_(options),
       on_found_(std::move(on_found)),
-      rng_(RandomSeed()),
+      rng_(sys::RandomValue<uint64_t>()),
       timer_(loop),
       total_{.tokens = kPerSecond} {}
 

@@ -6,13 +6,6 @@
 #include "sys/files.h"
 
 namespace exo::net {
-namespace {
-uint64_t RandomSeed() {
-  uint64_t seed = 0;
-  sys::FillRandom(std::as_writable_bytes(std::span(&seed, 1)));
-  return seed;
-}
-}  // namespace
 
 struct Dialer::Target {
   Target(EventLoop& loop, wire::Address k) : key(std::move(k)), timer(loop) {}
@@ -31,7 +24,7 @@ struct Dialer::Target {
 };
 
 Dialer::Dialer(EventLoop& loop, Host& host, std::string bind_host)
-    : loop_(loop), host_(host), bind_host_(std::move(bind_host)), rng_(RandomSeed()) {}
+    : loop_(loop), host_(host), bind_host_(std::move(bind_host)), rng_(sys::RandomValue<uint64_t>()) {}
 
 Dialer::~Dialer() {
   *alive_ = false;

@@ -22,7 +22,7 @@ struct Free {
 using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Free<X509_free>>;
 using Bio = std::unique_ptr<BIO, Free<BIO_free_all>>;
-using Context = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
+using SslContext = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
 
 Result<Key> MakeKey() {
   Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
@@ -71,8 +71,8 @@ Result<Certificate> SelfSign(EVP_PKEY* key) {
 // The chain is not looked at: the key is the identity, and the handshake compares it (net/handshake.h).
 int AcceptAnyChain(X509_STORE_CTX*, void*) { return 1; }
 
-Result<Context> MakeContext(EVP_PKEY* key, X509* certificate) {
-  Context context(SSL_CTX_new(TLS_method()));
+Result<SslContext> MakeContext(EVP_PKEY* key, X509* certificate) {
+  SslContext context(SSL_CTX_new(TLS_method()));
   SSL_CTX* c = context.get();
   const bool ok = c != nullptr && SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) == 1 &&
                   SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) == 1 &&
@@ -102,7 +102,7 @@ Result<Context> MakeContext(EVP_PKEY* key, X509* certificate) {
 Result<std::unique_ptr<Identity>> Identity::FromKey(void* evp_pkey) {
   auto* key = static_cast<EVP_PKEY*>(evp_pkey);
   const Certificate certificate = TRY(SelfSign(key));
-  Context context = TRY(MakeContext(key, certificate.get()));
+  SslContext context = TRY(MakeContext(key, certificate.get()));
   std::unique_ptr<Identity> identity(new Identity);
   identity->id_ = TRY(IdOfCertificate(certificate.get()));
   identity->tls_ = context.release();

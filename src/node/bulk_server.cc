@@ -7,7 +7,7 @@ namespace exo::node {
 namespace {
 
 constexpr Time kIdleLimit = std::chrono::seconds(60);
-constexpr Time kSendLimit = std::chrono::seconds(30);
+constexpr Time kAnswerLimit = std::chrono::seconds(30);
 
 }  // namespace
 
@@ -51,7 +51,7 @@ void BulkServer::Main(Connection& connection) {
     auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
     if (!outcome || outcome->event != net::DataLink::Event::kFrame) break;
     const wire::Message answer = Answer(*outcome->frame.message);
-    if (!connection.link->Send(answer, {}, sys::Now() + kSendLimit)) break;
+    if (!connection.link->Send(answer, {}, sys::Now() + kAnswerLimit)) break;
   }
   connection.link->Shutdown();
   connection.done.store(true);

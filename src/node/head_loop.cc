@@ -10,7 +10,6 @@
 namespace exo::node {
 namespace {
 
-constexpr Time kSendLimit = std::chrono::seconds(10);
 constexpr Time kIdlePoll = std::chrono::seconds(1);
 // Rows of logits that are held at once: 16 rows of a vocabulary of 150,000 are 9 MiB.
 constexpr size_t kLogitRows = 16;

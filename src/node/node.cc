@@ -43,13 +43,6 @@ constexpr uint64_t kReserveMost = 1 * kGiB;
 // Sockets get this long to deliver goodbyes.
 constexpr Time kFarewell = std::chrono::milliseconds(100);
 
-template <class T>
-T RandomValue() {
-  T value;
-  sys::FillRandom(std::as_writable_bytes(std::span(&value, 1)));
-  return value;
-}
-
 uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory) {
   if (options.memory_limit) return *options.memory_limit;
   const uint64_t reserve = std::clamp(memory.total / 10, kReserveLeast, kReserveMost);
@@ -217,7 +210,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::deque<Event> events_;
   std::vector<std::function<void()>> waiting_;  // for measurement and first scan
   std::function<void()> shutdown_done_;
-  const uint64_t boot_nonce_ = RandomValue<uint64_t>();
+  const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;
   bool measured_ = false;
@@ -249,7 +242,7 @@ Result<void> NodeImpl::Init() {
   cluster::CoreOptions core{.self = identity_->id(), .name = record_.name};
   core.incarnation = TRY(state_->Increment("incarnation"));
   core.boot_nonce = boot_nonce_;
-  core.seed = RandomValue<uint64_t>();
+  core.seed = sys::RandomValue<uint64_t>();
   core_ = std::make_unique<cluster::Core>(core);
   models_ = std::make_unique<class Models>(loop_, tasks_, *state_, options_.data_folder + "/prepared");
   requests_ = std::make_unique<Requests>(loop_, tasks_, static_cast<RequestHost&>(*this));

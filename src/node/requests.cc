@@ -22,13 +22,6 @@ Refusal RefusalFor(ErrorCode code) {
   }
 }
 
-template <class T>
-T RandomValue() {
-  T value;
-  sys::FillRandom(std::as_writable_bytes(std::span(&value, 1)));
-  return value;
-}
-
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
 Result<std::vector<TokenId>> Tokenise(const GenerateRequest& request, const Vocabulary& vocabulary) {
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
@@ -109,10 +102,10 @@ Requests::Request* Requests::Find(const RequestId& id) {
 
 std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSink& sink) {
   auto entry = std::make_unique<Request>();
-  entry->id = RandomValue<RequestId>();
+  entry->id = sys::RandomValue<RequestId>();
   entry->sink = &sink;
   entry->start = sys::Now();
-  if (!request.has_seed) request.sampler.seed = RandomValue<uint64_t>() >> 11;  // exact in JSON
+  if (!request.has_seed) request.sampler.seed = sys::RandomValue<uint64_t>() >> 11;  // exact in JSON
   entry->text = std::make_unique<engine::TextStream>(request.stop);
   entry->request = std::move(request);
   const RequestId id = entry->id;

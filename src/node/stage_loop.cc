@@ -10,7 +10,6 @@ namespace exo::node {
 namespace {
 
 // A frame that the next stage does not take for so long means that it is gone.
-constexpr Time kSendLimit = std::chrono::seconds(10);
 constexpr Time kIdlePoll = std::chrono::seconds(1);
 
 cluster::StageOptions MachineOptions(const wire::Plan& plan) {

@@ -23,6 +23,9 @@ struct Links {
   net::DataLink* out = nullptr;
 };
 
+// Hidden states that the next stage has not taken by then are lost, and with them the link.
+inline constexpr Time kSendLimit = std::chrono::seconds(10);
+
 // Applies a StageMachine's work to a StageCompute: used by every stage, the head's own layers included.
 class StageWorker {
  public:

@@ -8,7 +8,6 @@
 namespace exo::service {
 namespace {
 
-const char* const kChat = "/v1/chat/completions";
 const char* const kRaw = "/v1/completions";
 
 Json Chat(Json more = Json::object()) {

@@ -15,6 +15,8 @@
 
 namespace exo::service {
 
+inline constexpr const char* kChat = "/v1/chat/completions";
+
 // What the fake node does with every request; set before the request is sent.
 struct Script {
   std::vector<std::string> pieces = {"Hel", "lo"};  // bytes of the tokens

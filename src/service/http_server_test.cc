@@ -9,7 +9,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-const char* const kChat = "/v1/chat/completions";
 const std::string kHi = R"({"model":"tiny","messages":[{"role":"user","content":"Hi"}]})";
 const std::string kHiStream = R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":"Hi"}]})";
 

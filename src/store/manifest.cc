@@ -9,7 +9,7 @@
 namespace exo::store {
 namespace {
 
-constexpr std::string_view kMagic = "exo-manifest-1\n";
+constexpr std::string_view kManifestMagic = "exo-manifest-1\n";
 constexpr uint32_t kMaxParts = 1000;
 
 // Bytes of a file in front of its first tensor.
@@ -24,7 +24,7 @@ uint64_t HeadBytes(const model::Gguf& gguf, uint64_t file_bytes) {
 Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(
     std::span<const std::span<const std::byte>> files, bool identify) {
   std::vector<std::byte> bytes;
-  Append(bytes, std::as_bytes(std::span(kMagic)));
+  Append(bytes, std::as_bytes(std::span(kManifestMagic)));
   AppendInt(bytes, static_cast<uint32_t>(files.size()));
   std::vector<model::Gguf> parts;
   for (const auto file : files) {
@@ -61,8 +61,8 @@ Result<std::shared_ptr<Manifest>> Manifest::Parse(std::vector<std::byte> bytes) 
   manifest->bytes_ = std::move(bytes);
   manifest->id_ = ModelId{Sha256Of(manifest->bytes_).bytes};
   ByteReader reader(manifest->bytes_, "the manifest");
-  const auto magic = TRY(reader.Take(kMagic.size()));
-  if (std::memcmp(magic.data(), kMagic.data(), kMagic.size()) != 0) {
+  const auto magic = TRY(reader.Take(kManifestMagic.size()));
+  if (std::memcmp(magic.data(), kManifestMagic.data(), kManifestMagic.size()) != 0) {
     return Fail(ErrorCode::kCorrupt, "this is not a model manifest");
   }
   const auto part_count = TRY(reader.TakeInt<uint32_t>());

@@ -10,7 +10,7 @@
 namespace exo::store {
 namespace {
 
-constexpr std::string_view kMagic{"exo-prepared-1\n\0", 16};
+constexpr std::string_view kPreparedMagic{"exo-prepared-1\n\0", 16};
 constexpr uint64_t kAlignment = 4096;      // of a matrix: pages belong to one
 constexpr uint64_t kPiece = 16 * kMiB;     // packed and written at a time
 constexpr uint32_t kMaxName = 256;
@@ -66,7 +66,7 @@ std::vector<std::byte> MakeHeader(const PrepareJob& job, uint64_t first_offset) 
     offset = RoundUp(offset + bytes, kAlignment);
   }
   std::vector<std::byte> whole;
-  Append(whole, BytesOf(kMagic));
+  Append(whole, BytesOf(kPreparedMagic));
   AppendInt<uint64_t>(whole, header.size());
   Append(whole, header);
   const Hash256 hash = Sha256Of(whole);
@@ -159,15 +159,15 @@ Result<std::shared_ptr<const PreparedFile>> PreparedFile::Open(const std::string
 Result<void> PreparedFile::ReadHeader(const KnownFile& source) {
   const auto all = file_->bytes();
   ByteReader front(all, "the prepared file");
-  const auto magic = TRY(front.Take(kMagic.size()));
-  if (std::memcmp(magic.data(), kMagic.data(), kMagic.size()) != 0) {
+  const auto magic = TRY(front.Take(kPreparedMagic.size()));
+  if (std::memcmp(magic.data(), kPreparedMagic.data(), kPreparedMagic.size()) != 0) {
     return Fail(ErrorCode::kCorrupt, "this is not a prepared file of this version of exo");
   }
   const auto header_bytes = TRY(front.TakeInt<uint64_t>());
   if (header_bytes > kMaxHeader) return Fail(ErrorCode::kCorrupt, "a header of {} bytes", header_bytes);
   const auto header = TRY(front.Take(header_bytes));
   const auto hash = TRY(front.Take(Hash256::kSize));
-  if (std::memcmp(Sha256Of(all.first(kMagic.size() + 8 + header_bytes)).bytes.data(), hash.data(), hash.size()) != 0) {
+  if (std::memcmp(Sha256Of(all.first(kPreparedMagic.size() + 8 + header_bytes)).bytes.data(), hash.data(), hash.size()) != 0) {
     return Fail(ErrorCode::kCorrupt, "the header is damaged");
   }
   ByteReader reader(header, "the header");

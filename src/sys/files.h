@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "base/result.h"
@@ -86,5 +87,13 @@ class FileLock {
 
 // Cryptographically secure random bytes from the system.
 void FillRandom(std::span<std::byte> bytes);
+
+template <class T>
+  requires std::is_trivially_copyable_v<T>
+T RandomValue() {
+  T value;
+  FillRandom(std::as_writable_bytes(std::span(&value, 1)));
+  return value;
+}
 
 }  // namespace exo::sys
