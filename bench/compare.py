@@ -6,8 +6,8 @@
     bench/compare.py --rounds 3 'pp 1B Q4_0*'         # some of them
 
 Needs the measuring tools (synthetic models, the peer's driver, the probe of the machine's limits) under
-EXO_SHARED (default ../shared), g++, and npm, which brings llama.cpp as the package node-llama-cpp; models,
-package and results lie in build/compare.  Every row runs exo and llama.cpp in turn, round after round; a
+EXO_SHARED (default ../shared), g++, and npm, which brings llama.cpp as the package node-llama-cpp; models
+and results lie in build/compare.  Every row runs exo and llama.cpp in turn, round after round; a
 figure is the median of the rounds, a ratio the median of the rounds' ratios.  Each round also reads what the
 machine can do at that moment, since it changes with the neighbours: decode rows the memory's speed, prompt rows
 the peak of integer dot products (F16: of float multiply-adds).  Rows behind a context also run without it: the
@@ -24,9 +24,12 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path += [str(ROOT / "tests" / "peer"), str(ROOT / "tests" / "e2e")]
+import lib  # noqa: E402
+import llama_package  # noqa: E402
+
 SHARED = pathlib.Path(os.environ.get("EXO_SHARED", ROOT.parent / "shared"))
 WORK = ROOT / "build" / "compare"
-PACKAGE = "node-llama-cpp@3.22.1"
 SHAPES = {"1B": "llama-3.2-1b", "8B": "llama-3.1-8b", "0.6B": "qwen3-0.6b"}
 # Matrix work of a prompt token in 1e9 operations, without the output matrix (make_synthetic_gguf.py --list).
 GOP_PER_TOKEN = {"1B": 1.946, "8B": 13.959, "0.6B": 0.881}
@@ -95,18 +98,6 @@ def model_file(row):
     return path
 
 
-def peer_package():
-    folder = WORK / "peer"
-    if not (folder / "node_modules/node-llama-cpp").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text('{"private": true}\n')
-        print("  installing llama.cpp from npm", file=sys.stderr)
-        version = PACKAGE.rsplit("@", 1)[1]
-        run(["npm", "install", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", PACKAGE,
-             f"@node-llama-cpp/linux-x64@{version}"], cwd=folder)
-    return folder
-
-
 def probe(*arguments):
     """What the probe of the machine's limits prints."""
     binary = WORK / "hwprobe"
@@ -148,12 +139,12 @@ class BusyCore:
 
 
 def commands(row, exo, runs, **changed):
-    model, package = model_file(row), peer_package()
+    model, (package, node) = model_file(row), llama_package.package()
     options = {**row.options, **changed}
     common = ["--model", model, "--threads", row.threads, "--runs", runs,
               *(part for key, value in options.items() for part in (f"--{key}", str(value)))]
     return {"exo": [exo, "bench", "--json", *common],
-            "peer": ["node", SHARED / "tools/peer_llama.mjs", "--pkg", package, *common]}
+            "peer": [node, SHARED / "tools/peer_llama.mjs", "--pkg", package, *common]}
 
 
 def answer(command, **settings):
@@ -301,4 +292,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except lib.Skip as reason:
+        sys.exit(str(reason))

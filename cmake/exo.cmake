@@ -38,16 +38,18 @@ if(EXO_SANITIZE)
   list(APPEND EXO_AVX512_FLAGS -fno-sanitize=pointer-overflow)
 endif()
 
-# exo_unity(VAR NAME): with EXO_UNITY the sources in VAR become a few that include six each. Most of the time that a check build
-# takes is Boost's headers, again for every file. They are included by their path in src/: the same text, and the same ccache
-# entry, in every clone.
-set(EXO_LARGE_HEADERS cluster net store node service app)
+# exo_unity(VAR NAME): with EXO_UNITY the sources in VAR become a few that include six each, since most of the time that a
+# check build takes is the same headers again for every file. They are included by their path in src/: the same text, and the
+# same ccache entry, in every clone. An architecture is a file that can be copied, with the same names inside: each alone.
+set(EXO_LARGE_HEADERS model cluster net store node service app)
 function(exo_unity var name)
   if(NOT EXO_UNITY OR NOT name IN_LIST EXO_LARGE_HEADERS)
     return()
   endif()
-  set(batches)
+  set(batches ${${var}})
+  list(FILTER batches INCLUDE REGEX "/architectures/")
   set(rest ${${var}})
+  list(FILTER rest EXCLUDE REGEX "/architectures/")
   while(rest)
     list(SUBLIST rest 0 6 batch)
     list(REMOVE_ITEM rest ${batch})

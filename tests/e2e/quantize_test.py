@@ -7,9 +7,16 @@ import json
 import math
 import pathlib
 import subprocess
+import sys
 import tempfile
 
-from lib import TINY, main, need_shared
+import numpy as np
+
+from lib import ROOT, TINY, main, need_shared
+
+sys.path += [str(ROOT / "tools"), str(ROOT / "tests" / "peer")]
+import reference  # noqa: E402
+import synthetic  # noqa: E402
 
 # The largest change of exo-tiny's perplexity on one short text that is no surprise.
 LOSS = {"Q4_0": 0.10, "Q8_0": 0, "Q4_K": 0.06, "Q5_K": 0.03, "Q6_K": 0.01}
@@ -93,6 +100,27 @@ def a_split_model_becomes_one_file(exo):
         assert perplexity(exo, out / "split.gguf") == perplexity(exo, out / "single.gguf")
 
 
+def every_expert_is_written(exo):
+    """The experts of a layer are one tensor: each value is within half a step of the code it became."""
+    with tempfile.TemporaryDirectory(prefix="exo-quantize-") as folder:
+        source, out = pathlib.Path(folder) / "in.gguf", pathlib.Path(folder) / "out.gguf"
+        synthetic.write(source, "qwen3moe", {"": "f32"})
+        before = reference.Gguf(str(source))
+        summary, _ = quantize(exo, source, out, "Q8_0")
+        after = reference.Gguf(str(out))
+        experts = [name for name in before.where if "_exps" in name]
+        assert len(experts) == 3 * synthetic.LAYERS and summary["tensors"]["Q8_0"] > len(experts), summary
+        for name in experts:
+            x, y = (file.tensor(name).astype(np.float32) for file in (before, after))
+            assert x.shape == y.shape and len(x.shape) == 3, (name, x.shape, y.shape)
+            blocks = x.reshape(-1, 32)
+            step = np.abs(blocks).max(axis=1, keepdims=True) / 127
+            worst = (np.abs(blocks - y.reshape(-1, 32)) / step).max()
+            assert worst <= 0.5 + 127 / 2048, (name, worst)  # the step itself is a half-precision number
+        assert (out.stat().st_size < 0.3 * source.stat().st_size), summary
+        assert math.isfinite(perplexity(exo, out))
+
+
 def what_cannot_be_done_is_refused(exo):
     with tempfile.TemporaryDirectory(prefix="exo-quantize-") as folder:
         folder = pathlib.Path(folder)
@@ -118,4 +146,4 @@ def what_cannot_be_done_is_refused(exo):
 
 if __name__ == "__main__":
     main([every_type_of_exo_tiny, narrow_rows_become_q8_0_and_threads_do_not_matter, a_split_model_becomes_one_file,
-          what_cannot_be_done_is_refused])
+          every_expert_is_written, what_cannot_be_done_is_refused])

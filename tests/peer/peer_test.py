@@ -12,12 +12,9 @@ Architectures without a trained model at hand are compared on synthetic files (s
 """
 import array
 import base64
-import functools
 import json
 import math
 import pathlib
-import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,10 +23,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import lib  # noqa: E402
 import requantize  # noqa: E402
 import synthetic  # noqa: E402
+from llama_package import ggml_base, package  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
-PACKAGE = lib.ROOT / "build" / "peer"
-VERSION = "3.22.1"
 STEPS = 48
 MARGIN = 0.1
 PERPLEXITY = 0.005
@@ -79,48 +75,6 @@ TEXTS = [
 ]
 
 
-def platform_name():
-    """The package of llama.cpp's libraries for this machine, without its scope."""
-    cpu = {"x86_64": "linux-x64", "aarch64": "linux-arm64"}.get(platform.machine())
-    if platform.system() != "Linux" or cpu is None:
-        raise lib.Skip("no package of llama.cpp is known for this machine")
-    return cpu
-
-
-@functools.cache
-def package():
-    """The folder that has node_modules/node-llama-cpp of the wanted version."""
-    for tool in ("node", "npm"):
-        if shutil.which(tool) is None:
-            raise lib.Skip(f"{tool} is not installed")
-    names = ["node-llama-cpp", f"@node-llama-cpp/{platform_name()}"]
-
-    def installed(name):
-        try:
-            return json.loads((PACKAGE / "node_modules" / name / "package.json").read_text())["version"] == VERSION
-        except (OSError, ValueError, KeyError):
-            return False
-
-    if not all(map(installed, names)):
-        PACKAGE.mkdir(parents=True, exist_ok=True)
-        (PACKAGE / "package.json").write_text('{"private": true}\n')
-        # Without the optional ones: they are the builds for GPUs.
-        command = ["npm", "install", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund",
-                   *[f"{name}@{VERSION}" for name in names]]
-        try:
-            run = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=600)
-        except subprocess.TimeoutExpired:
-            raise lib.Skip("npm install took more than ten minutes") from None
-        if run.returncode != 0 or not all(map(installed, names)):
-            raise lib.Skip(f"npm install failed: {run.stderr[-500:]}")
-    return PACKAGE
-
-
-def ggml_base():
-    """llama.cpp's library of block formats."""
-    return package() / "node_modules" / "@node-llama-cpp" / platform_name() / "bins" / platform_name() / "libggml-base.so"
-
-
 def run_json(command, given=""):
     run = subprocess.run([str(c) for c in command], input=given, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, f"{command[:3]}: exit {run.returncode}: {run.stderr[-1500:]}"
@@ -128,7 +82,8 @@ def run_json(command, given=""):
 
 
 def llama(model, **request):
-    return run_json(["node", HERE / "llama.mjs", "--pkg", package(), "--model", model], json.dumps(request))
+    folder, node = package()
+    return run_json([node, HERE / "llama.mjs", "--pkg", folder, "--model", model], json.dumps(request))
 
 
 def exo_rows(exo, model, text, kv):

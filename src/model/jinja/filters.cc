@@ -145,7 +145,7 @@ Result<Value> Pretty(Interpreter& run, const Value& value, const Arguments&) {
   return Value(Repr(value));
 }
 
-constexpr std::array<FilterEntry, 13> kFilters = {{
+constexpr std::array<FilterEntry, 13> kCommonFilters = {{
     {"default", Default},
     {"d", Default},
     {"abs", Absolute},
@@ -164,7 +164,7 @@ constexpr std::array<FilterEntry, 13> kFilters = {{
 }  // namespace
 
 std::span<const FilterEntry> ValueFilters() {
-  return kFilters;
+  return kCommonFilters;
 }
 
 bool HasFilter(std::string_view name) {

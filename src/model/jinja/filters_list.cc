@@ -270,7 +270,7 @@ Result<Value> GroupBy(Interpreter& run, const Value& value, const Arguments& arg
   return MakeList(std::move(groups));
 }
 
-constexpr std::array<FilterEntry, 20> kFilters = {{
+constexpr std::array<FilterEntry, 20> kListFilters = {{
     {"list", ToList},
     {"first", First},
     {"last", Last},
@@ -296,7 +296,7 @@ constexpr std::array<FilterEntry, 20> kFilters = {{
 }  // namespace
 
 std::span<const FilterEntry> ListFilters() {
-  return kFilters;
+  return kListFilters;
 }
 
 }  // namespace exo::model::jinja

@@ -181,7 +181,7 @@ Result<Value> Format(Interpreter& run, const Value& value, const Arguments& argu
   return FormatText(run, TRY(Printed(run, value)), arguments.values);
 }
 
-constexpr std::array<FilterEntry, 16> kFilters = {{
+constexpr std::array<FilterEntry, 16> kTextFilters = {{
     {"trim", Trim},
     {"upper", CaseFilter<Case::kUpper>},
     {"lower", CaseFilter<Case::kLower>},
@@ -203,7 +203,7 @@ constexpr std::array<FilterEntry, 16> kFilters = {{
 }  // namespace
 
 std::span<const FilterEntry> TextFilters() {
-  return kFilters;
+  return kTextFilters;
 }
 
 }  // namespace exo::model::jinja

@@ -1,0 +1,128 @@
+// What the HTTP service and the command line ask of a node.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "node/node_impl.h"
+#include "node/shape.h"
+
+namespace exo::node {
+
+std::vector<ModelView> NodeImpl::Models() const {
+  std::map<ModelId, ModelView> views;
+  for (const auto& file : models_->All()) {
+    const model::ModelConfig& config = *file->manifest().config();
+    views[file->manifest().id()] = {.name = file->name(),
+                                    .id = file->manifest().id(),
+                                    .bytes = file->manifest().file_bytes(),
+                                    .architecture = config.architecture,
+                                    .context = config.context,
+                                    .layers = config.layers,
+                                    .created = file->created(),
+                                    .local = true,
+                                    .state = ""};
+  }
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    if (status.self || status.state != cluster::PeerState::kAlive) continue;
+    for (const wire::ModelHolding& holding : status.record.models) {
+      views.try_emplace(holding.id, ModelView{.name = holding.name, .id = holding.id, .bytes = holding.file_bytes});
+    }
+  }
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    const auto found = views.find(instance.summary.plan.model);
+    if (found == views.end()) continue;
+    if (instance.summary.state == wire::InstanceState::kReady) {
+      found->second.state = "ready";
+    } else if (instance.summary.state < wire::InstanceState::kReady && found->second.state.empty()) {
+      found->second.state = "loading";
+    }
+  }
+  std::vector<ModelView> models;
+  for (auto& [unused, view] : views) models.push_back(std::move(view));
+  std::sort(models.begin(), models.end(), [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
+  return models;
+}
+
+ClusterView NodeImpl::Cluster() const {
+  ClusterView view;
+  view.self = identity_->id();
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    view.nodes.push_back({.record = status.record,
+                          .state = status.self ? "self" : cluster::PeerStateName(status.state),
+                          .detail = status.detail,
+                          .rtt_ms = status.rtt_ms});
+  }
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    view.instances.push_back({.summary = instance.summary,
+                              .reason = instance.reason,
+                              .predicted_tokens_per_second = instance.prediction.decode_tokens_per_second});
+  }
+  view.neighbours_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
+  return view;
+}
+
+PlanView NodeImpl::ViewOf(const wire::Plan& plan) const {
+  PlanView view{.plan = plan};
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    if (instance.summary.plan.id != plan.id) continue;
+    view.reason = instance.reason;
+    view.predicted_tokens_per_second = instance.prediction.decode_tokens_per_second;
+    view.predicted_prompt_per_second = instance.prediction.prefill_tokens_per_second;
+  }
+  for (const wire::StagePlan& stage : plan.stages) view.node_names.push_back(NameOf(stage.node));
+  return view;
+}
+
+void NodeImpl::MakePlan(std::string model, bool spread, std::function<void(Result<PlanView>)> done) {
+  const auto plan = [this, spread, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+    if (!file) return done(std::unexpected(file.error()));
+    WhenReady([this, spread, done, file = *file] {
+      cluster::PlanOptions options;
+      options.owner = options.prefer = identity_->id();
+      options.spread = spread;
+      options.context = ContextOf(file->manifest().id());
+      auto choice = cluster::MakePlan(ShapeOf(file->manifest(), file->name(), *backend_), core_->PlannerNodes(), options);
+      if (!choice) return done(std::unexpected(choice.error()));
+      PlanView view{.plan = choice->plan,
+                    .reason = choice->reason,
+                    .predicted_tokens_per_second = choice->prediction.decode_tokens_per_second,
+                    .predicted_prompt_per_second = choice->prediction.prefill_tokens_per_second};
+      for (const wire::StagePlan& stage : choice->plan.stages) view.node_names.push_back(NameOf(stage.node));
+      done(std::move(view));
+    });
+  };
+  WhenReady([this, model, plan, done] {
+    if (auto file = models_->Find(model)) return plan(std::move(file));
+    if (model.find('/') != std::string::npos) return models_->Open(model, plan);
+    done(Fail(ErrorCode::kNotFound, "this device has no model '{}'; known here: {}", model, fmt::join(KnownNames(), ", ")));
+  });
+}
+
+void NodeImpl::AddModel(std::string path, std::function<void(Result<std::string>)> done) {
+  models_->Add(std::move(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+    if (!file) return done(std::unexpected(file.error()));
+    OnModelsChanged();
+    done((*file)->name());
+  });
+}
+
+void NodeImpl::Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) {
+  FindModel(model, [this, spread, done](Result<ModelId> id) {
+    if (!id) return done(std::unexpected(id.error()));
+    Ensure(*id, spread, [this, done](Result<wire::Plan> plan) {
+      if (!plan) return done(std::unexpected(plan.error()));
+      done(ViewOf(*plan));
+    });
+  });
+}
+
+void NodeImpl::Unload(std::string model, std::function<void(Result<void>)> done) {
+  FindModel(model, [this, done](Result<ModelId> id) {
+    if (!id) return done(std::unexpected(id.error()));
+    const uint64_t ticket = next_ticket_++;
+    unloads_[ticket] = done;
+    Feed(cluster::UnloadModel{.ticket = ticket, .model = *id});
+  });
+}
+
+}  // namespace exo::node

@@ -1,0 +1,180 @@
+// Events in, effects out, and what the peers bring.
+#include "base/log.h"
+#include "cluster/plan.h"
+#include "node/load_stage.h"
+#include "node/node_impl.h"
+#include "node/shape.h"
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+using cluster::Effect;
+using cluster::Event;
+
+Time FromMilliseconds(double ms) {
+  return std::chrono::duration_cast<Time>(std::chrono::duration<double, std::milli>(ms));
+}
+
+}  // namespace
+
+void NodeImpl::Feed(Event event) {
+  events_.push_back(std::move(event));
+  if (feeding_) return;
+  feeding_ = true;
+  while (!events_.empty()) {
+    const Event next = std::move(events_.front());
+    events_.pop_front();
+    for (Effect& effect : core_->Step(next, sys::Now())) Apply(std::move(effect));
+  }
+  feeding_ = false;
+}
+
+void NodeImpl::Apply(Effect effect) {
+  std::visit([this](auto& what) { Do(what); }, effect);
+}
+
+RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
+  return {
+      .on_progress = OnLoop([this, plan](uint64_t done, uint64_t total) {
+        Feed(cluster::LoadProgressed{plan, done, total});
+      }),
+      .on_loaded = OnLoop([this, plan](Result<void> result, uint64_t milliseconds) {
+        if (RunnerOf(plan) != nullptr) Feed(cluster::LoadFinished{plan, std::move(result), milliseconds});
+      }),
+      .on_failed = OnLoop([this, plan](Error error, NodeId lost) {
+        if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
+      }),
+      .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens) {
+        Feed(cluster::HeadEmitted{request, std::move(tokens)});
+      }),
+      .on_finished = OnLoop([this](wire::Finished finished) { Feed(cluster::HeadFinished{std::move(finished)}); }),
+  };
+}
+
+net::DialOptions NodeImpl::DialTo(const NodeId& node, wire::Channel channel, const PlanId& plan) const {
+  return {.addresses = peers_->AddressesOf(node), .expected = node, .hello = peers_->LinkHello(channel, plan)};
+}
+
+void NodeImpl::Do(cluster::StartLoad& effect) {
+  RunnerOptions options;
+  options.plan = effect.plan;
+  options.stage = effect.stage;
+  options.self = identity_->id();
+  for (const wire::StagePlan& stage : effect.plan.stages) options.names.push_back(NameOf(stage.node));
+  options.file = models_->Find(effect.plan.model);
+  options.pull_folder = options_.data_folder + "/tensors";
+  for (const NodeId& holder : HoldersOf(effect.plan.model)) {
+    options.holders.push_back(DialTo(holder, wire::Channel::kBulk, effect.plan.id));
+  }
+  if (effect.stage == 0) {
+    for (const auto& model : models_->All()) {
+      if (model->manifest().id() != effect.plan.model) continue;
+      const auto prediction = cluster::Predict(ShapeOf(model->manifest(), model->name(), *backend_),
+                                               core_->PlannerNodes(), effect.plan);
+      for (const double ms : prediction.stage_decode_ms) options.predicted_decode += FromMilliseconds(ms);
+      for (const double ms : prediction.stage_chunk_ms) options.predicted_chunk += FromMilliseconds(ms);
+    }
+  }
+  const PlanId plan = effect.plan.id;
+  runners_[plan] = InstanceRunner::Start(*identity_, *backend_, std::move(options), EventsFor(plan));
+}
+
+void NodeImpl::Do(cluster::StartServing& effect) {
+  InstanceRunner* runner = RunnerOf(effect.plan.id);
+  if (runner == nullptr) return;
+  const size_t stages = effect.plan.stages.size();
+  if (const auto early = early_links_.find(effect.plan.id); early != early_links_.end()) {
+    runner->GiveLink(std::move(early->second));
+    early_links_.erase(early);
+  }
+  net::DialOptions next;
+  if (stages > 1) {
+    next = DialTo(effect.plan.stages[(effect.stage + 1) % stages].node, wire::Channel::kData, effect.plan.id);
+  }
+  runner->Serve(std::move(next));
+}
+
+void NodeImpl::Do(cluster::StopInstance& effect) {
+  early_links_.erase(effect.plan);
+  const auto found = runners_.find(effect.plan);
+  std::shared_ptr<InstanceRunner> runner;
+  if (found != runners_.end()) {
+    runner = std::move(found->second);
+    runners_.erase(found);
+  }
+  // Joining can take as long as one work item: not on the loop.
+  tasks_.Post([stopped = std::move(runner), done = OnLoop([this, plan = effect.plan] {
+                                              Feed(cluster::StageStopped{plan});
+                                            })]() mutable {
+    stopped.reset();
+    done();
+  });
+}
+
+void NodeImpl::Do(cluster::HeadSubmit& effect) {
+  if (InstanceRunner* runner = RunnerOf(effect.submit.plan)) runner->Submit(std::move(effect.submit));
+}
+
+void NodeImpl::Do(cluster::HeadCancel& effect) {
+  if (InstanceRunner* runner = RunnerOf(effect.plan)) runner->Cancel(effect.request);
+  // The other stages may be in the middle of this request's chunk.
+  const wire::Plan* plan = core_->PlanOfSlot(effect.plan);
+  if (plan == nullptr) return;
+  for (const wire::StagePlan& stage : plan->stages) {
+    if (stage.node != identity_->id()) peers_->Send(stage.node, wire::CancelRequest{effect.request});
+  }
+}
+
+void NodeImpl::Do(cluster::EnsureReply& effect) {
+  auto found = ensures_.extract(effect.ticket);
+  if (!found.empty()) found.mapped()(std::move(effect.result));
+}
+
+void NodeImpl::Do(cluster::UnloadReply& effect) {
+  auto found = unloads_.extract(effect.ticket);
+  if (!found.empty()) found.mapped()(std::move(effect.result));
+}
+
+// ---- peers -----------------------------------------------------------------------------------------
+
+void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
+  if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
+    for (const auto& [unused, runner] : runners_) runner->Abandon(cancel->request);
+  }
+  Feed(cluster::Received{peer, std::move(message)});
+}
+
+void NodeImpl::OnRefused(const net::Refused& refused) {
+  LOG(kInfo, "{} {}:{}: {}", refused.by_peer ? "refused by" : "refused", refused.address.host, refused.address.port,
+      refused.reason);
+  if (refused.id) Feed(cluster::PeerRefused{*refused.id, refused.reason});
+}
+
+bool NodeImpl::WantsLink(const NodeId& peer, const wire::Hello& hello) {
+  if (hello.channel == wire::Channel::kBulk) return true;
+  const wire::Plan* plan = core_->PlanOfSlot(hello.plan);
+  if (plan == nullptr) return false;
+  const int own = cluster::StageOf(*plan, identity_->id());
+  const size_t stages = plan->stages.size();
+  return own >= 0 && plan->stages[(static_cast<size_t>(own) + stages - 1) % stages].node == peer;
+}
+
+void NodeImpl::OnLink(std::unique_ptr<net::DataLink> link, const NodeId&, const wire::Hello& hello) {
+  if (hello.channel == wire::Channel::kBulk) {
+    bulk_.Serve(std::move(link));
+  } else if (InstanceRunner* runner = RunnerOf(hello.plan)) {
+    runner->GiveLink(std::move(link));
+  } else {
+    early_links_[hello.plan] = std::move(link);
+  }
+}
+
+std::string NodeImpl::NameOf(const NodeId& node) const {
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    if (status.record.id == node) return status.record.name;
+  }
+  return node.Short();
+}
+
+}  // namespace exo::node

@@ -1,0 +1,175 @@
+// What Node is inside: the pure cluster core between real sessions, runners, tasks and timers. Events go into the core one at a
+// time and its effects are carried out in order, all on the event-loop thread; only OnLoop's callbacks come from elsewhere.
+//   node.cc          start and stop
+//   node_effects.cc  events in, effects out, what peers bring
+//   node_models.cc   models by name, their vocabulary, placement on demand
+//   node_api.cc      what the HTTP service and the command line ask
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cluster/core.h"
+#include "net/discovery.h"
+#include "net/identity.h"
+#include "net/peers.h"
+#include "net/secret.h"
+#include "node/bulk_server.h"
+#include "node/instance_runner.h"
+#include "node/models.h"
+#include "node/node.h"
+#include "node/requests.h"
+#include "store/state.h"
+#include "sys/files.h"
+#include "sys/task_queue.h"
+
+namespace exo::node {
+
+class NodeImpl final : public Node, private net::PeerEvents, private RequestHost {
+ public:
+  NodeImpl(net::EventLoop& loop, NodeOptions options)
+      : loop_(loop), options_(std::move(options)), tasks_(2), tick_(loop), farewell_(loop) {}
+  ~NodeImpl() override {
+    *alive_ = false;
+    requests_.reset();
+    discovery_.reset();
+    runners_.clear();
+    peers_.reset();
+  }
+
+  Result<void> Init();
+
+  // --- Node ---
+  uint16_t port() const override { return peers_->port(); }
+  const NodeId& id() const override { return identity_->id(); }
+  std::string Describe() const override {
+    return fmt::format("{}; {} for models", backend_->Describe(), FormatSize(record_.memory_budget));
+  }
+  void SetApiPort(uint16_t port) override {
+    record_.api_port = port;
+    FeedRecord();
+  }
+  void Shutdown(std::function<void()> done) override;
+
+  // --- Api ---
+  std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) override {
+    return requests_->Start(std::move(request), sink);
+  }
+  std::vector<ModelView> Models() const override;
+  ClusterView Cluster() const override;
+  void MakePlan(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
+  void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
+  void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
+  void Unload(std::string model, std::function<void(Result<void>)> done) override;
+
+ private:
+  // --- net::PeerEvents ---
+  void OnUp(const NodeId& peer, const wire::Hello& hello, const wire::Address& address) override {
+    refusals_.erase(peer);
+    Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
+  }
+  void OnDown(const NodeId& peer, const std::string& reason) override { Feed(cluster::SessionDown{peer, reason}); }
+  void OnMessage(const NodeId& peer, wire::Message message) override;
+  void OnRefused(const net::Refused& refused) override;
+  bool WantsLink(const NodeId& peer, const wire::Hello& hello) override;
+  void OnLink(std::unique_ptr<net::DataLink> link, const NodeId& peer, const wire::Hello& hello) override;
+
+  // --- RequestHost ---
+  void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
+  void GetVocabulary(const ModelId& model,
+                     std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
+  uint32_t ContextOf(const ModelId& model) const override;
+  void Ensure(const ModelId& model, bool spread, std::function<void(Result<wire::Plan>)> done) override;
+  void Submit(wire::Submit submit, const ModelId& model) override {
+    Feed(cluster::SubmitLocal{std::move(submit), model});
+  }
+  void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
+  std::string NameOf(const NodeId& node) const override;
+
+  Result<void> StartPeers();
+  void StartDiscovery();
+  void MeasureInBackground();
+  void WhenReady(std::function<void()> action);
+  void CheckReady();
+  void OnModelsChanged();
+  void FeedRecord() { Feed(cluster::LocalRecord{record_}); }
+
+  // Events go in one at a time, effects out in order; an effect that causes an event queues it.
+  void Feed(cluster::Event event);
+  void Apply(cluster::Effect effect);
+  void Do(cluster::Send& effect) { peers_->Send(effect.peer, effect.message); }
+  void Do(cluster::Disconnect& effect) { peers_->Close(effect.peer, effect.reason); }
+  void Do(cluster::Dial& effect) { peers_->AddHint(effect.peer, effect.addresses); }
+  void Do(cluster::StartLoad& effect);
+  void Do(cluster::StartServing& effect);
+  void Do(cluster::StopInstance& effect);
+  void Do(cluster::HeadSubmit& effect);
+  void Do(cluster::HeadCancel& effect);
+  void Do(cluster::EnsureReply& effect);
+  void Do(cluster::UnloadReply& effect);
+  void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
+  void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
+  void Do(cluster::Changed&) {}
+
+  void OnTick();
+  RunnerEvents EventsFor(const PlanId& plan);
+  net::DialOptions DialTo(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
+  std::vector<NodeId> HoldersOf(const ModelId& model) const;
+  std::vector<std::string> KnownNames() const;
+  void PullVocabulary(const ModelId& model, std::vector<net::DialOptions> holders,
+                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
+  PlanView ViewOf(const wire::Plan& plan) const;
+  InstanceRunner* RunnerOf(const PlanId& plan) {
+    const auto found = runners_.find(plan);
+    return found == runners_.end() ? nullptr : found->second.get();
+  }
+
+  // Posts `work` to the loop unless this node is gone by then.
+  auto OnLoop(auto work) {
+    return [this, alive = alive_, work = std::move(work)](auto... arguments) mutable {
+      loop_.Post([alive, work, ... arguments = std::move(arguments)]() mutable {
+        if (*alive) work(std::move(arguments)...);
+      });
+    };
+  }
+
+  net::EventLoop& loop_;
+  NodeOptions options_;
+  std::unique_ptr<store::State> state_;
+  std::unique_ptr<net::TrustStore> trust_;
+  std::unique_ptr<net::Identity> identity_;
+  std::unique_ptr<net::ClusterSecret> secret_;
+  const kernels::Kernels* kernels_ = nullptr;
+  std::unique_ptr<sys::ThreadPool> pool_;
+  std::unique_ptr<backend::Backend> backend_;
+  wire::NodeRecord record_;
+  std::unique_ptr<cluster::Core> core_;
+  std::unique_ptr<class Models> models_;
+  std::unique_ptr<Requests> requests_;
+  std::unique_ptr<net::Peers> peers_;
+  std::unique_ptr<net::Discovery> discovery_;
+  BulkServer bulk_;
+  // Joined before what the tasks use (declared above) goes away.
+  sys::TaskQueue tasks_;
+  net::Timer tick_, farewell_;
+
+  std::map<PlanId, std::unique_ptr<InstanceRunner>> runners_;
+  std::map<PlanId, std::unique_ptr<net::DataLink>> early_links_;  // dialled before StartServing came
+  std::map<NodeId, std::string> refusals_;
+  std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
+  std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
+  std::deque<cluster::Event> events_;
+  std::vector<std::function<void()>> waiting_;  // for measurement and first scan
+  std::function<void()> shutdown_done_;
+  const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
+  uint64_t next_ticket_ = 1;
+  uint64_t ticks_ = 0;
+  bool measured_ = false;
+  bool feeding_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace exo::node
