@@ -32,8 +32,8 @@ set(EXO_AVX512_FLAGS -mavx2 -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx5
                      -mprefer-vector-width=512)
 set(EXO_DOTPROD_FLAGS -march=armv8.2-a+dotprod)
 set(EXO_I8MM_FLAGS -march=armv8.2-a+dotprod+i8mm)
-if(EXO_SANITIZE)
-  # That check takes clang two minutes for one of these files; ASan sees every access all the same.
+if(EXO_SANITIZE MATCHES undefined)
+  # That check takes two thirds of the time to compile these files; ASan sees every access all the same.
   list(APPEND EXO_AVX2_FLAGS -fno-sanitize=pointer-overflow)
   list(APPEND EXO_AVX512_FLAGS -fno-sanitize=pointer-overflow)
 endif()

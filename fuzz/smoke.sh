@@ -16,6 +16,7 @@ ninja -C "$build" "${targets[@]}"
 smoke() {
   local target=$1 subject=${1%_fuzz} kept=() status=0
   mkdir -p "$build/corpus/$subject" "$build/findings"
+  rm -f "$build/$target.end"
   [ -d "fuzz/corpus/$subject" ] && kept=("fuzz/corpus/$subject")
   "$build/fuzz/$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$build/findings/$target-" "$build/corpus/$subject" "${kept[@]}" 2>"$build/$target.log" || status=$?
@@ -30,7 +31,7 @@ wait
 failed=0
 for target in "${targets[@]}"; do
   echo "== $target: $seconds s"
-  if [ "$(cat "$build/$target.end")" -ne 0 ]; then
+  if [ "$(cat "$build/$target.end")" != 0 ]; then  # absent: failed too
     tail -50 "$build/$target.log"
     failed=1
   fi

@@ -88,6 +88,7 @@ class FileLock {
 // Cryptographically secure random bytes from the system.
 void FillRandom(std::span<std::byte> bytes);
 
+// A value whose bytes are all from FillRandom.
 template <class T>
   requires std::is_trivially_copyable_v<T>
 T RandomValue() {

@@ -37,7 +37,8 @@ parts_together() {
   for i in "${!names[@]}"; do
     echo "== ${names[$i]}"
     cat "$folder/$i.log"
-    read -r rc seconds <"$folder/$i.end"
+    rc=1 seconds=0  # what left no end has failed
+    read -r rc seconds <"$folder/$i.end" || true
     count "${names[$i]}" "$rc" "$seconds"
   done
   rm -r "$folder"
