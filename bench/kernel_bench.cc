@@ -62,8 +62,10 @@ std::vector<std::byte> PanelRows(DType type, size_t cols) {
     if (type == DType::kF32) std::memcpy(rows.data() + at, &value, 4);
     const uint16_t bf16 = tensor::FloatToBf16(value);
     if (type == DType::kBF16) std::memcpy(rows.data() + at, &bf16, 2);
-    if (type == DType::kMXFP4) rows[at] = std::byte{120};
-    else if (type == DType::kF16 || info.quantised) std::memcpy(rows.data() + at + scale_at, &small, 2);
+    if (type == DType::kMXFP4)
+      rows[at] = std::byte{120};
+    else if (type == DType::kF16 || info.quantised)
+      std::memcpy(rows.data() + at + scale_at, &small, 2);
     if (info.minimum) std::memcpy(rows.data() + at + scale_at + 2, &small, 2);
   }
   return rows;

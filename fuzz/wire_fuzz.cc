@@ -1,5 +1,5 @@
-// Frame headers and the metadata of every message type: nothing that a peer sends may crash or allocate
-// beyond its limits, and what decodes must survive a round trip.
+// Frame headers and the metadata of every message type: nothing that a peer sends may crash or
+// allocate beyond its limits, and what decodes must survive a round trip.
 #include <cstdint>
 #include <cstdlib>
 #include <span>

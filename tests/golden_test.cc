@@ -1,6 +1,7 @@
-// The exact bits of whole models: SHA-256 of all logits for each model, weight format, cache type and prompt.
-// tests/golden/logits.txt holds them under the numerics id they belong to. A change of any bit fails here; when the
-// arithmetic is changed on purpose, kernels::kArithmeticVersion grows and EXO_UPDATE_GOLDEN=1 writes a new file.
+// The exact bits of whole models: SHA-256 of all logits for each model, weight format, cache type
+// and prompt. tests/golden/logits.txt holds them under the numerics id they belong to. A change of
+// any bit fails here; when the arithmetic is changed on purpose, kernels::kArithmeticVersion grows
+// and EXO_UPDATE_GOLDEN=1 writes a new file.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -18,7 +19,8 @@ namespace exo {
 namespace {
 
 constexpr const char* kGoldenFile = EXO_SOURCE_DIR "/tests/golden/logits.txt";
-// Fixed ids below every vocabulary used here; the second prompt is longer than a chunk and than a leaf.
+// Fixed ids below every vocabulary used here; the second prompt is longer than a chunk and than a
+// leaf.
 std::vector<std::vector<TokenId>> Prompts() {
   std::vector<TokenId> longer;
   for (int i = 0; i < 150; ++i) longer.push_back((i * i * 7 + 3 * i + 1) % 509);
@@ -64,7 +66,8 @@ void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
   ASSERT_TRUE(file) << file.error().message;
   const auto& manifest = (*file)->manifest();
   const auto source = (*file)->MakeSource();
-  for (const kernels::KvType kv : {kernels::KvType::kF16, kernels::KvType::kF32, kernels::KvType::kQ8_0}) {
+  for (const kernels::KvType kv :
+       {kernels::KvType::kF16, kernels::KvType::kF32, kernels::KvType::kQ8_0}) {
     auto model = engine::LocalModel::Load(*backend, manifest.config(), manifest.tensors(), *source,
                                           {.kv_type = kv, .chunk = 64});
     ASSERT_TRUE(model) << model.error().message;
@@ -74,7 +77,8 @@ void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
       ASSERT_TRUE((*model)->Open(1, 512));
       ASSERT_TRUE((*model)->Append(1, 0, prompts[i], prompts[i].size(), logits));
       (*model)->Close(1);
-      golden.hashes[fmt::format("{}/{} {} {}", (*file)->name(), manifest.id().Short(), kernels::KvTypeName(kv), i)] =
+      golden.hashes[fmt::format("{}/{} {} {}", (*file)->name(), manifest.id().Short(),
+                                kernels::KvTypeName(kv), i)] =
           Sha256Of(std::as_bytes(std::span(logits))).Hex();
     }
   }
@@ -83,7 +87,8 @@ void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
 std::vector<std::string> GoldenModels() {
   std::vector<std::string> paths = {EXO_SOURCE_DIR "/models/exo-tiny.gguf"};
   for (const char* format : {"f32", "f16", "bf16", "q8_0", "q4_0"}) {
-    paths.push_back(testing::SharedPath(fmt::format("data/models/stories260K/gguf/stories260K-{}.gguf", format)));
+    paths.push_back(testing::SharedPath(
+        fmt::format("data/models/stories260K/gguf/stories260K-{}.gguf", format)));
   }
   return paths;
 }

@@ -1,4 +1,5 @@
-// A prepared file gives the bits that packing gives, and nothing else than a whole one of this source is used.
+// A prepared file gives the bits that packing gives, and nothing else than a whole one of this
+// source is used.
 #include "store/prepared.h"
 
 #include <gtest/gtest.h>
@@ -25,19 +26,27 @@ class PreparedTest : public testing::Test {
 
   std::string model() const { return std::string(folder_) + "/tiny.gguf"; }
   std::string path() const { return PreparedPath(folder_, model()); }
-  std::shared_ptr<const ModelFile> Open() const { return ModelFile::Open(model(), {.prepared_folder = folder_}).value(); }
+  std::shared_ptr<const ModelFile> Open() const {
+    return ModelFile::Open(model(), {.prepared_folder = folder_}).value();
+  }
   void Prepare() const {
     const auto file = ModelFile::Open(model()).value();
     const auto source = file->MakeSource();
-    const auto written = WritePrepared({.manifest = file->manifest(), .source = file->known(), .tensors = *source,
-                                        .kernels = *kernels_, .pool = *pool_, .progress = {}}, path());
+    const auto written = WritePrepared({.manifest = file->manifest(),
+                                        .source = file->known(),
+                                        .tensors = *source,
+                                        .kernels = *kernels_,
+                                        .pool = *pool_,
+                                        .progress = {}},
+                                       path());
     ASSERT_TRUE(written) << written.error().message;
     EXPECT_EQ(*written, std::filesystem::file_size(path()));
   }
   std::vector<float> Logits(const ModelFile& file) const {
     const auto backend = backend::MakeCpuBackend(*kernels_, *pool_);
     const auto source = file.MakeSource();
-    auto local = engine::LocalModel::Load(*backend, file.manifest().config(), file.manifest().tensors(), *source, {});
+    auto local = engine::LocalModel::Load(*backend, file.manifest().config(),
+                                          file.manifest().tensors(), *source, {});
     EXPECT_TRUE(local) << local.error().message;
     std::vector<float> logits(3 * file.manifest().config()->vocab);
     EXPECT_TRUE((*local)->Open(1, 16));
@@ -79,7 +88,8 @@ TEST_F(PreparedTest, AnotherLayoutIsNotTaken) {
 
 TEST_F(PreparedTest, AChangedModelIsReadAgain) {
   Prepare();
-  std::filesystem::last_write_time(model(), std::filesystem::last_write_time(model()) + std::chrono::seconds(5));
+  std::filesystem::last_write_time(
+      model(), std::filesystem::last_write_time(model()) + std::chrono::seconds(5));
   const auto opened = PreparedFile::Open(path(), ModelFile::Open(model()).value()->known());
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().message.find("earlier state"), std::string::npos);

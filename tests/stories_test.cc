@@ -1,5 +1,5 @@
-// stories260K, a real model: logits, greedy ids and perplexity against the float64 reference, for every
-// weight format it comes in, and the split file against the single one.
+// stories260K, a real model: logits, greedy ids and perplexity against the float64 reference, for
+// every weight format it comes in, and the split file against the single one.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -56,14 +56,18 @@ std::vector<float> Logits(engine::LocalModel& model, const std::vector<TokenId>&
   return logits;
 }
 
-json Reference() { return json::parse(ReadAll(SharedPath(std::string(kFolder) + "reference/greedy_and_logits.json"))); }
+json Reference() {
+  return json::parse(
+      ReadAll(SharedPath(std::string(kFolder) + "reference/greedy_and_logits.json")));
+}
 
 double WorstLogit(kernels::KvType kv) {
   Loaded loaded = Load("stories260K-f32.gguf", kv);
   double worst = 0;
   for (const json& prompt : Reference()["prompts"]) {
     if (!prompt.contains("logits_file") || prompt["logits_file"].is_null()) continue;
-    const std::string bytes = ReadAll(SharedPath(std::string(kFolder) + "reference/" + prompt["logits_file"].get<std::string>()));
+    const std::string bytes = ReadAll(
+        SharedPath(std::string(kFolder) + "reference/" + prompt["logits_file"].get<std::string>()));
     const auto got = Logits(*loaded.model, prompt["ids"]);
     EXPECT_EQ(bytes.size(), got.size() * sizeof(float));
     for (size_t i = 0; i < got.size(); ++i) {
@@ -99,11 +103,12 @@ class GreedyTest : public ::testing::TestWithParam<Format> {};
 
 // float64 logits of the same (dequantised) weights, from tools/reference.py.
 std::vector<float> ReferenceLogits(const std::string& model, const std::vector<TokenId>& ids) {
-  const std::string out = ::testing::TempDir() + "exo-stories-" + std::to_string(::getpid()) + ".f32";
+  const std::string out =
+      ::testing::TempDir() + "exo-stories-" + std::to_string(::getpid()) + ".f32";
   std::string list;
   for (const TokenId id : ids) list += (list.empty() ? "" : ",") + std::to_string(id);
-  const std::string command = "/usr/bin/python3 " EXO_SOURCE_DIR "/tools/reference.py logits '" + model + "' --ids " +
-                              list + " --out '" + out + "' >/dev/null";
+  const std::string command = "/usr/bin/python3 " EXO_SOURCE_DIR "/tools/reference.py logits '" +
+                              model + "' --ids " + list + " --out '" + out + "' >/dev/null";
   EXPECT_EQ(std::system(command.c_str()), 0) << command;
   const std::string bytes = ReadAll(out);
   std::remove(out.c_str());
@@ -145,15 +150,17 @@ TEST_P(GreedyTest, IdsEqualWhereverTheMarginIsNotThin) {
       }
     }
   }
-  std::printf("  %s: %zu steps, %zu with a margin under %.3f; widest margin that differed %.4f\n", GetParam().file, steps,
-              thin, GetParam().margin, thinnest_wrong);
+  std::printf("  %s: %zu steps, %zu with a margin under %.3f; widest margin that differed %.4f\n",
+              GetParam().file, steps, thin, GetParam().margin, thinnest_wrong);
   EXPECT_GT(steps, 500u);
   EXPECT_LT(thin, steps / 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, GreedyTest,
-                         ::testing::Values(Format{"stories260K-f32.gguf", 0.001}, Format{"stories260K-f16.gguf", 0.003},
-                                           Format{"stories260K-bf16.gguf", 0.015}, Format{"stories260K-q8_0.gguf", 0.25},
+                         ::testing::Values(Format{"stories260K-f32.gguf", 0.001},
+                                           Format{"stories260K-f16.gguf", 0.003},
+                                           Format{"stories260K-bf16.gguf", 0.015},
+                                           Format{"stories260K-q8_0.gguf", 0.25},
                                            Format{"stories260K-q4_0.gguf", 0.25}),
                          [](const auto& info) { return "Format" + std::to_string(info.index); });
 
@@ -166,7 +173,8 @@ class PerplexityTest : public ::testing::TestWithParam<Perplexity> {};
 
 TEST_P(PerplexityTest, IsWithinHalfAPercentOfTheReference) {
   EXO_NEED_SHARED(kFolder);
-  const json reference = json::parse(ReadAll(SharedPath(std::string(kFolder) + "reference/nll.json")));
+  const json reference =
+      json::parse(ReadAll(SharedPath(std::string(kFolder) + "reference/nll.json")));
   Loaded loaded = Load(GetParam().file, kernels::KvType::kF16);
   double sum = 0;
   size_t count = 0;
@@ -184,14 +192,15 @@ TEST_P(PerplexityTest, IsWithinHalfAPercentOfTheReference) {
   }
   const double expected = reference["variants"][GetParam().variant]["perplexity"];
   const double got = std::exp(sum / static_cast<double>(count));
-  std::printf("  %s: perplexity %.5f, reference %.5f (%+.3f %%)\n", GetParam().variant, got, expected,
-              100 * (got / expected - 1));
+  std::printf("  %s: perplexity %.5f, reference %.5f (%+.3f %%)\n", GetParam().variant, got,
+              expected, 100 * (got / expected - 1));
   EXPECT_EQ(count, reference["variants"][GetParam().variant]["tokens"].get<size_t>());
   EXPECT_NEAR(got / expected, 1, 0.005);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, PerplexityTest,
-                         ::testing::Values(Perplexity{"stories260K-f32.gguf", "f32"}, Perplexity{"stories260K-f16.gguf", "f16"},
+                         ::testing::Values(Perplexity{"stories260K-f32.gguf", "f32"},
+                                           Perplexity{"stories260K-f16.gguf", "f16"},
                                            Perplexity{"stories260K-bf16.gguf", "bf16"},
                                            Perplexity{"stories260K-q8_0.gguf", "q8_0"},
                                            Perplexity{"stories260K-q4_0.gguf", "q4_0"}),
@@ -201,10 +210,12 @@ TEST(StoriesTest, SplitFileAndEverySplitOfLayersGiveTheSameBits) {
   EXO_NEED_SHARED(kFolder);
   const std::vector<TokenId> ids = Reference()["prompts"].back()["ids"];
   const auto single = Logits(*Load("stories260K-f16.gguf", kernels::KvType::kF16).model, ids);
-  const auto split = Logits(*Load("stories260K-f16-00002-of-00003.gguf", kernels::KvType::kF16).model, ids);
+  const auto split =
+      Logits(*Load("stories260K-f16-00002-of-00003.gguf", kernels::KvType::kF16).model, ids);
   EXPECT_EQ(single, split);
   for (const auto& cuts : std::vector<std::vector<uint32_t>>{{2}, {1, 3}, {1, 2, 3, 4}}) {
-    EXPECT_EQ(single, Logits(*Load("stories260K-f16.gguf", kernels::KvType::kF16, cuts).model, ids)) << cuts.size();
+    EXPECT_EQ(single, Logits(*Load("stories260K-f16.gguf", kernels::KvType::kF16, cuts).model, ids))
+        << cuts.size();
   }
 }
 

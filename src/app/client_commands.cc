@@ -35,7 +35,8 @@ std::string ReadStandardInput() {
 Result<std::string> ResolveModel(const HttpClient& api, const std::string& model) {
   if (!LooksLikePath(model)) return model;
   const std::string path = TRY(FindModelPath(model));
-  const json added = TRY(api.Post("/v1/internal/models", {{"path", std::filesystem::absolute(path).string()}}));
+  const json added =
+      TRY(api.Post("/v1/internal/models", {{"path", std::filesystem::absolute(path).string()}}));
   return added.value("model", model);
 }
 
@@ -60,26 +61,36 @@ std::string PlacementOf(const json& plan) {
 
 }  // namespace
 
-Result<HttpClient> OwnNode() { return HttpClient(TRY(FindRunningNode(sys::DataFolder())).api_port); }
+Result<HttpClient> OwnNode() {
+  return HttpClient(TRY(FindRunningNode(sys::DataFolder())).api_port);
+}
 
 Result<void> RunRun(const AskOptions& given) {
   const HttpClient api = TRY(OwnNode());
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
   if (options.prompt.empty()) options.prompt = ReadStandardInput();
-  if (options.prompt.empty()) return Fail(ErrorCode::kInvalid, "there is no prompt: give it as an argument or on standard input");
-  if (options.spread) TRY(api.Post("/v1/internal/load", {{"model", options.model}, {"spread", true}}));
+  if (options.prompt.empty())
+    return Fail(ErrorCode::kInvalid,
+                "there is no prompt: give it as an argument or on standard input");
+  if (options.spread)
+    TRY(api.Post("/v1/internal/load", {{"model", options.model}, {"spread", true}}));
   const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
     if (!options.json) PrintNow(text);
   }));
   if (options.json) {
-    fmt::print("{}\n", json{{"text", answer.text}, {"finish_reason", answer.finish_reason}, {"timings", answer.timings},
-                            {"exo", answer.report}}.dump());
+    fmt::print("{}\n", json{{"text", answer.text},
+                            {"finish_reason", answer.finish_reason},
+                            {"timings", answer.timings},
+                            {"exo", answer.report}}
+                           .dump());
     return {};
   }
   fmt::print("\n");
   if (::isatty(STDOUT_FILENO) == 1) {
-    fmt::print(stderr, "{}", Dim(fmt::format("{:.1f} tokens/s\n", answer.report.value("tokens_per_second", 0.0))));
+    fmt::print(
+        stderr, "{}",
+        Dim(fmt::format("{:.1f} tokens/s\n", answer.report.value("tokens_per_second", 0.0))));
   }
   return {};
 }
@@ -90,24 +101,30 @@ Result<void> RunDevices(bool as_json) {
     fmt::print("{}\n", cluster["nodes"].dump());
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {{"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
   for (const json& node : cluster["nodes"]) {
     const std::string detail = node.value("detail", "");
     rows.push_back({node.value("name", ""), node.value("id", "").substr(0, 8),
                     node.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
-                    fmt::format("{} of {}", FormatSize(node.value("memory_budget", uint64_t{0}) -
-                                                       std::min(node.value("memory_reserved", uint64_t{0}),
-                                                                node.value("memory_budget", uint64_t{0}))),
+                    fmt::format("{} of {}",
+                                FormatSize(node.value("memory_budget", uint64_t{0}) -
+                                           std::min(node.value("memory_reserved", uint64_t{0}),
+                                                    node.value("memory_budget", uint64_t{0}))),
                                 FormatSize(node.value("memory_total", uint64_t{0}))),
                     fmt::format("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
                     fmt::format("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
-                    node.value("state", "") == "self" ? "-" : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
+                    node.value("state", "") == "self"
+                        ? "-"
+                        : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
   }
   fmt::print("{}", Table(rows));
   const unsigned others = cluster.value("neighbours_of_other_clusters", 0u);
   if (others > 0) {
-    fmt::print("\n{} device{} of other clusters nearby; to bring one in, run `exo join` on it with the secret of `exo secret`\n",
-               others, others == 1 ? "" : "s");
+    fmt::print(
+        "\n{} device{} of other clusters nearby; to bring one in, run `exo join` on it with the "
+        "secret of `exo secret`\n",
+        others, others == 1 ? "" : "s");
   }
   return {};
 }
@@ -122,12 +139,15 @@ Result<void> RunPs(bool as_json) {
     fmt::print("no model is running; start one with: exo run MODEL \"...\"\n");
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {{"MODEL", "STATE", "CONTEXT", "REQUESTS", "WHO HAS WHICH LAYERS"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "WHO HAS WHICH LAYERS"}};
   for (const json& instance : cluster["instances"]) {
     const std::string detail = instance.value("detail", "");
-    rows.push_back({instance.value("model", ""), instance.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
+    rows.push_back({instance.value("model", ""),
+                    instance.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
                     fmt::format("{}", instance.value("context", 0)),
-                    fmt::format("{} + {} waiting", instance.value("active_requests", 0), instance.value("queued_requests", 0)),
+                    fmt::format("{} + {} waiting", instance.value("active_requests", 0),
+                                instance.value("queued_requests", 0)),
                     PlacementOf(instance)});
   }
   fmt::print("{}", Table(rows));
@@ -140,12 +160,14 @@ Result<void> RunModels(bool as_json) {
     fmt::print("{}\n", models["data"].dump());
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {{"MODEL", "SIZE", "KIND", "CONTEXT", "WHERE", "STATE"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"MODEL", "SIZE", "KIND", "CONTEXT", "WHERE", "STATE"}};
   for (const json& model : models["data"]) {
     const json exo = model.value("exo", json::object());
-    rows.push_back({model.value("id", ""), FormatSize(exo.value("bytes", uint64_t{0})), exo.value("architecture", ""),
-                    fmt::format("{}", model.value("context_length", 0)), exo.value("local", false) ? "here" : "another device",
-                    exo.value("state", "")});
+    rows.push_back({model.value("id", ""), FormatSize(exo.value("bytes", uint64_t{0})),
+                    exo.value("architecture", ""),
+                    fmt::format("{}", model.value("context_length", 0)),
+                    exo.value("local", false) ? "here" : "another device", exo.value("state", "")});
   }
   fmt::print("{}", Table(rows));
   return {};
@@ -153,7 +175,8 @@ Result<void> RunModels(bool as_json) {
 
 Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
   const HttpClient api = TRY(OwnNode());
-  const std::string name = LooksLikePath(model) ? std::filesystem::absolute(TRY(FindModelPath(model))).string() : model;
+  const std::string name =
+      LooksLikePath(model) ? std::filesystem::absolute(TRY(FindModelPath(model))).string() : model;
   const json plan = TRY(api.Post("/v1/internal/plan", {{"model", name}, {"spread", spread}}));
   if (as_json) {
     fmt::print("{}\n", plan.dump());
@@ -162,11 +185,13 @@ Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
   fmt::print("{}: {}\n\n", plan.value("model", ""), plan.value("reason", ""));
   std::vector<std::vector<std::string>> rows = {{"DEVICE", "LAYERS", "MEMORY"}};
   for (const json& stage : plan["stages"]) {
-    rows.push_back({stage.value("node", ""), Layers(json::array({stage}), stage.value("node_id", "")),
+    rows.push_back({stage.value("node", ""),
+                    Layers(json::array({stage}), stage.value("node_id", "")),
                     FormatSize(stage.value("bytes", uint64_t{0}))});
   }
   fmt::print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
-             plan.value("predicted_tokens_per_second", 0.0), plan.value("predicted_prompt_per_second", 0.0));
+             plan.value("predicted_tokens_per_second", 0.0),
+             plan.value("predicted_prompt_per_second", 0.0));
   return {};
 }
 

@@ -1,5 +1,5 @@
-// Commands that talk to the node of this machine over its HTTP API: run, devices, ps, models, plan; and the
-// demo cluster's: demo, bench --nodes.
+// Commands that talk to the node of this machine over its HTTP API: run, devices, ps, models, plan;
+// and the demo cluster's: demo, bench --nodes.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ Result<HttpClient> OwnNode();
 
 struct AskOptions {
   std::string model;
-  std::string prompt;          // empty: standard input
-  bool raw = false;            // no chat template
+  std::string prompt;  // empty: standard input
+  bool raw = false;    // no chat template
   bool spread = false;
   std::optional<uint32_t> max_tokens;
   double temperature = 0.7;
@@ -38,7 +38,8 @@ struct DemoOptions {
   unsigned threads = 1;  // of each node
 };
 Result<void> RunDemo(const DemoOptions& options);
-// `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told otherwise.
+// `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told
+// otherwise.
 Result<void> RunClusterBench(const BenchOptions& options);
 
 }  // namespace exo::app

@@ -8,7 +8,9 @@
 namespace exo::app {
 namespace {
 
-std::string NotePath(const std::string& folder) { return folder + "/node.json"; }
+std::string NotePath(const std::string& folder) {
+  return folder + "/node.json";
+}
 
 }  // namespace
 
@@ -17,7 +19,8 @@ Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder)
   auto lock = sys::FileLock::Acquire(folder + "/lock", fmt::format("{}", ::getpid()));
   if (!lock && lock.error().code == ErrorCode::kOverloaded) {
     return Fail(ErrorCode::kOverloaded,
-                "another exo (process {}) runs on the data folder {}; stop it first, or give this one a folder of "
+                "another exo (process {}) runs on the data folder {}; stop it first, or give this "
+                "one a folder of "
                 "its own with EXO_HOME",
                 lock.error().message.empty() ? "unknown" : lock.error().message, folder);
   }
@@ -29,11 +32,14 @@ Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node
   return sys::WriteFileAtomically(NotePath(folder), note.dump() + "\n", 0600);
 }
 
-void ForgetRunningNode(const std::string& folder) { ::unlink(NotePath(folder).c_str()); }
+void ForgetRunningNode(const std::string& folder) {
+  ::unlink(NotePath(folder).c_str());
+}
 
 Result<RunningNode> FindRunningNode(const std::string& folder) {
   const auto none = [&] {
-    return Fail(ErrorCode::kDisconnected, "no exo node runs on this machine (data folder {}); start one with: exo up",
+    return Fail(ErrorCode::kDisconnected,
+                "no exo node runs on this machine (data folder {}); start one with: exo up",
                 folder);
   };
   const auto text = sys::ReadFile(NotePath(folder), 4096);

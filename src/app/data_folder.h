@@ -1,5 +1,5 @@
-// A node's data folder: its lock, and the note that tells other commands of this machine where the node
-// that runs on it listens.
+// A node's data folder: its lock, and the note that tells other commands of this machine where the
+// node that runs on it listens.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,8 @@ struct RunningNode {
 Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder);
 Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node);
 void ForgetRunningNode(const std::string& folder);
-// The node that runs on a folder. Errors: kDisconnected when none does (also when the note is stale).
+// The node that runs on a folder. Errors: kDisconnected when none does (also when the note is
+// stale).
 Result<RunningNode> FindRunningNode(const std::string& folder);
 
 }  // namespace exo::app

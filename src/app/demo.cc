@@ -21,7 +21,9 @@ namespace {
 
 using nlohmann::json;
 
-double Seconds(Time time) { return std::chrono::duration<double>(time).count(); }
+double Seconds(Time time) {
+  return std::chrono::duration<double>(time).count();
+}
 
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -55,19 +57,26 @@ Result<std::string> NameInCluster(const DemoCluster& cluster, const std::string&
 }  // namespace
 
 Result<void> RunDemo(const DemoOptions& options) {
-  if (options.nodes < 1 || options.nodes > 16) return Fail(ErrorCode::kInvalid, "--nodes {} is not 1 to 16", options.nodes);
+  if (options.nodes < 1 || options.nodes > 16)
+    return Fail(ErrorCode::kInvalid, "--nodes {} is not 1 to 16", options.nodes);
   const int stop_fd = TRY(sys::StopSignals());
   Teller teller(options.ask.json);
-  teller.Say("starting {} node{} on this machine ...\n", options.nodes, options.nodes == 1 ? "" : "s");
-  const auto cluster = TRY(DemoCluster::Start({.nodes = options.nodes, .threads = options.threads, .node_arguments = {}, .stop_fd = stop_fd}));
-  teller.Say("  {} found each other over TLS in {:.1f} s\n", options.nodes == 1 ? "it is up; nobody else to be" : "they",
+  teller.Say("starting {} node{} on this machine ...\n", options.nodes,
+             options.nodes == 1 ? "" : "s");
+  const auto cluster = TRY(DemoCluster::Start({.nodes = options.nodes,
+                                               .threads = options.threads,
+                                               .node_arguments = {},
+                                               .stop_fd = stop_fd}));
+  teller.Say("  {} found each other over TLS in {:.1f} s\n",
+             options.nodes == 1 ? "it is up; nobody else to be" : "they",
              cluster->seconds_to_find_each_other());
 
   AskOptions ask = options.ask;
   ask.model = TRY(NameInCluster(*cluster, ask.model));
   teller.Say("placing {} over {} ...\n", ask.model, options.nodes == 1 ? "it" : "all of them");
   const Time load_start = sys::Now();
-  const json plan = TRY(cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"spread", true}}));
+  const json plan =
+      TRY(cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"spread", true}}));
   teller.Say("  loaded in {:.1f} s\n", Seconds(sys::Now() - load_start));
   if (sys::WaitReadable(stop_fd, Time(0))) return Fail(ErrorCode::kCancelled, "interrupted");
 
@@ -82,8 +91,8 @@ Result<void> RunDemo(const DemoOptions& options) {
   }));
   if (interrupted) return Fail(ErrorCode::kCancelled, "interrupted");
   const double speed = answer.report.value("tokens_per_second", 0.0);
-  teller.Say("\n\nwho computed what:\n{}{:.1f} tokens/s measured, first token after {:.0f} ms\n", DescribeStages(answer.report), speed,
-             answer.report.value("ttft_ms", 0.0));
+  teller.Say("\n\nwho computed what:\n{}{:.1f} tokens/s measured, first token after {:.0f} ms\n",
+             DescribeStages(answer.report), speed, answer.report.value("ttft_ms", 0.0));
   if (options.ask.json) {
     json stages = json::array();
     for (const json& stage : answer.report.value("stages", json::array())) {
@@ -119,7 +128,9 @@ Result<void> RunClusterBench(const BenchOptions& options) {
   json stages;
   std::vector<double> pp, tg, ttft;
   for (uint32_t run = 0; run <= options.runs; ++run) {
-    const json body = {{"model", model}, {"prompt", prompt}, {"max_tokens", std::max(options.tg, 1u)},
+    const json body = {{"model", model},
+                       {"prompt", prompt},
+                       {"max_tokens", std::max(options.tg, 1u)},
                        {"temperature", 0}};
     const json answer = TRY(cluster->api().Post("/v1/completions", body));
     if (run == 0) continue;  // warm-up
@@ -128,14 +139,26 @@ Result<void> RunClusterBench(const BenchOptions& options) {
     ttft.push_back(answer["exo"].value("ttft_ms", 0.0));
     stages = answer["exo"]["stages"];
   }
-  const json report = {{"model", model}, {"nodes", options.nodes}, {"threads", std::max(options.threads, 1u)},
-                       {"pp", options.pp}, {"pp_tps", Median(pp)}, {"tg", options.tg}, {"tg_tps", Median(tg)},
-                       {"pp_runs", pp}, {"tg_runs", tg}, {"ttft_ms", Median(ttft)}, {"load_all_s", load},
-                       {"kv", "f16"}, {"depth", 0}, {"batch", 1}, {"stages", stages}};
+  const json report = {{"model", model},
+                       {"nodes", options.nodes},
+                       {"threads", std::max(options.threads, 1u)},
+                       {"pp", options.pp},
+                       {"pp_tps", Median(pp)},
+                       {"tg", options.tg},
+                       {"tg_tps", Median(tg)},
+                       {"pp_runs", pp},
+                       {"tg_runs", tg},
+                       {"ttft_ms", Median(ttft)},
+                       {"load_all_s", load},
+                       {"kv", "f16"},
+                       {"depth", 0},
+                       {"batch", 1},
+                       {"stages", stages}};
   if (options.json) {
     fmt::print("{}\n", report.dump());
   } else {
-    fmt::print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s\n", model, options.nodes, Median(pp), Median(tg));
+    fmt::print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s\n", model,
+               options.nodes, Median(pp), Median(tg));
   }
   return {};
 }

@@ -35,7 +35,8 @@ unsigned AliveNodes(const json& cluster) {
 Result<std::unique_ptr<DemoCluster>> DemoCluster::Start(const Options& options) {
   std::unique_ptr<DemoCluster> cluster(new DemoCluster());
   std::string folder = std::filesystem::temp_directory_path() / "exo-demo-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) return Fail(ErrorCode::kIo, "cannot create a folder {}", folder);
+  if (::mkdtemp(folder.data()) == nullptr)
+    return Fail(ErrorCode::kIo, "cannot create a folder {}", folder);
   cluster->folder_ = folder;
   const std::string secret = net::ClusterSecret::Create()->Text();
   const Time start = sys::Now();
@@ -53,16 +54,29 @@ DemoCluster::~DemoCluster() {
   if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
 }
 
-Result<void> DemoCluster::StartNode(const Options& options, unsigned index, const std::string& secret) {
+Result<void> DemoCluster::StartNode(const Options& options, unsigned index,
+                                    const std::string& secret) {
   const std::string home = fmt::format("{}/node-{}", folder_, index + 1);
   TRY(sys::MakeFolders(home));
   sys::ChildProcess::Options child;
-  child.arguments = {TRY(sys::OwnPath()), "up",  "--loopback", "--name", fmt::format("node-{}", index + 1), "--port", "0",
-                     "--api-port",        "0", "--threads",  fmt::format("{}", options.threads)};
-  child.arguments.insert(child.arguments.end(), options.node_arguments.begin(), options.node_arguments.end());
+  child.arguments = {TRY(sys::OwnPath()),
+                     "up",
+                     "--loopback",
+                     "--name",
+                     fmt::format("node-{}", index + 1),
+                     "--port",
+                     "0",
+                     "--api-port",
+                     "0",
+                     "--threads",
+                     fmt::format("{}", options.threads)};
+  child.arguments.insert(child.arguments.end(), options.node_arguments.begin(),
+                         options.node_arguments.end());
   std::string models;
-  for (const std::string& model_folder : ModelFolders()) models += (models.empty() ? "" : ":") + model_folder;
-  child.environment = {"EXO_HOME=" + home, "EXO_CLUSTER_SECRET=" + secret, "EXO_MODELS=" + models, "NO_COLOR=1"};
+  for (const std::string& model_folder : ModelFolders())
+    models += (models.empty() ? "" : ":") + model_folder;
+  child.environment = {"EXO_HOME=" + home, "EXO_CLUSTER_SECRET=" + secret, "EXO_MODELS=" + models,
+                       "NO_COLOR=1"};
   child.output = home + "/log";
   nodes_.push_back(TRY(sys::ChildProcess::Start(child)));
   return {};
@@ -79,9 +93,11 @@ Result<void> DemoCluster::WaitForAll(const Options& options) {
       }
       if (apis[i] == nullptr) {
         const auto running = FindRunningNode(fmt::format("{}/node-{}", folder_, i + 1));
-        if (running && running->pid == nodes_[i]->pid()) apis[i] = std::make_unique<HttpClient>(running->api_port);
+        if (running && running->pid == nodes_[i]->pid())
+          apis[i] = std::make_unique<HttpClient>(running->api_port);
       }
-      const auto view = apis[i] == nullptr ? Fail(ErrorCode::kDisconnected, "not yet") : apis[i]->Get("/v1/cluster");
+      const auto view = apis[i] == nullptr ? Fail(ErrorCode::kDisconnected, "not yet")
+                                           : apis[i]->Get("/v1/cluster");
       if (!view || AliveNodes(*view) < nodes_.size()) all = false;
     }
     if (all) break;
@@ -89,7 +105,8 @@ Result<void> DemoCluster::WaitForAll(const Options& options) {
       return Fail(ErrorCode::kDisconnected, "the nodes did not find each other in {} s:\n{}",
                   std::chrono::duration_cast<std::chrono::seconds>(kStartLimit).count(), Logs());
     }
-    if (options.stop_fd >= 0 ? sys::WaitReadable(options.stop_fd, kPoll) : (sys::WaitReadable(-1, kPoll), false)) {
+    if (options.stop_fd >= 0 ? sys::WaitReadable(options.stop_fd, kPoll)
+                             : (sys::WaitReadable(-1, kPoll), false)) {
       return Fail(ErrorCode::kCancelled, "interrupted");
     }
   }
@@ -101,7 +118,9 @@ std::string DemoCluster::Logs() const {
   std::string text;
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const auto log = sys::ReadFile(fmt::format("{}/node-{}/log", folder_, i + 1), 16u << 20);
-    if (log) text += fmt::format("node-{}: {}\n", i + 1, log->substr(log->size() > 1000 ? log->size() - 1000 : 0));
+    if (log)
+      text += fmt::format("node-{}: {}\n", i + 1,
+                          log->substr(log->size() > 1000 ? log->size() - 1000 : 0));
   }
   return text;
 }

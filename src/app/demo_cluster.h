@@ -17,12 +17,12 @@ class DemoCluster {
  public:
   struct Options {
     unsigned nodes = 3;
-    unsigned threads = 1;        // compute threads of each node
+    unsigned threads = 1;                     // compute threads of each node
     std::vector<std::string> node_arguments;  // added to each `exo up`
-    int stop_fd = -1;            // readable: give up (StopSignals)
+    int stop_fd = -1;                         // readable: give up (StopSignals)
   };
-  // Starts the nodes and waits until each sees all others. Errors: kIo, kCancelled (stop_fd), kDisconnected
-  // (they do not find each other: with what their logs say).
+  // Starts the nodes and waits until each sees all others. Errors: kIo, kCancelled (stop_fd),
+  // kDisconnected (they do not find each other: with what their logs say).
   static Result<std::unique_ptr<DemoCluster>> Start(const Options& options);
   // Ends every process and removes the folder.
   ~DemoCluster();

@@ -18,12 +18,16 @@ constexpr uint64_t kMaxResponse = 64u << 20;
 
 ErrorCode CodeFor(unsigned status) {
   switch (status) {
-    case 404: return ErrorCode::kNotFound;
+    case 404:
+      return ErrorCode::kNotFound;
     case 413:
     case 429:
-    case 503: return ErrorCode::kOverloaded;
-    case 501: return ErrorCode::kUnsupported;
-    default: return status >= 500 ? ErrorCode::kIo : ErrorCode::kInvalid;
+    case 503:
+      return ErrorCode::kOverloaded;
+    case 501:
+      return ErrorCode::kUnsupported;
+    default:
+      return status >= 500 ? ErrorCode::kIo : ErrorCode::kInvalid;
   }
 }
 
@@ -45,8 +49,8 @@ class Exchange {
     socket_.connect({asio::ip::address_v4::loopback(), port_}, error);
     if (error) {
       return Fail(ErrorCode::kDisconnected,
-                  "no exo node answers on port {} of this machine ({}); start one with: exo up", port_,
-                  error.message());
+                  "no exo node answers on port {} of this machine ({}); start one with: exo up",
+                  port_, error.message());
     }
     http::request<http::string_body> request(verb, path, 11);
     request.set(http::field::host, "localhost:" + std::to_string(port_));
@@ -55,7 +59,8 @@ class Exchange {
     request.body() = body;
     request.prepare_payload();
     http::write(socket_, request, error);
-    if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    if (error)
+      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
     return {};
   }
 
@@ -64,7 +69,8 @@ class Exchange {
     parser.body_limit(kMaxResponse);
     beast::error_code error;
     http::read(socket_, buffer_, parser, error);
-    if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    if (error)
+      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
     const unsigned status = parser.get().result_int();
     if (status / 100 != 2) return ErrorOf(status, parser.get().body());
     json parsed = json::parse(parser.get().body(), nullptr, false);
@@ -77,7 +83,8 @@ class Exchange {
     parser.body_limit(boost::none);
     beast::error_code error;
     http::read_header(socket_, buffer_, parser, error);
-    if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    if (error)
+      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
     const unsigned status = parser.get().result_int();
     std::string pending;
     char chunk[16384];
@@ -86,10 +93,13 @@ class Exchange {
       parser.get().body().size = sizeof(chunk);
       http::read(socket_, buffer_, parser, error);
       if (error == http::error::need_buffer) error = {};
-      if (error) return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+      if (error)
+        return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}",
+                    error.message());
       pending.append(chunk, sizeof(chunk) - parser.get().body().size);
       if (status / 100 == 2) {
-        if (auto done = TakeEvents(pending, on_event); !done || *done) return done ? Result<void>{} : std::unexpected(done.error());
+        if (auto done = TakeEvents(pending, on_event); !done || *done)
+          return done ? Result<void>{} : std::unexpected(done.error());
       }
     }
     if (status / 100 != 2) return ErrorOf(status, pending);
@@ -98,7 +108,8 @@ class Exchange {
 
  private:
   // Handles the complete events at the front of `pending`; true after [DONE].
-  static Result<bool> TakeEvents(std::string& pending, const std::function<void(const json&)>& on_event) {
+  static Result<bool> TakeEvents(std::string& pending,
+                                 const std::function<void(const json&)>& on_event) {
     for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
       const std::string event = pending.substr(0, end);
       pending.erase(0, end + 2);
@@ -106,7 +117,8 @@ class Exchange {
       const std::string data = event.substr(6);
       if (data == "[DONE]") return true;
       const json parsed = json::parse(data, nullptr, false);
-      if (parsed.is_discarded()) return Fail(ErrorCode::kCorrupt, "the node sent an event that is not JSON");
+      if (parsed.is_discarded())
+        return Fail(ErrorCode::kCorrupt, "the node sent an event that is not JSON");
       if (parsed.contains("error")) return ErrorOf(500, data);
       on_event(parsed);
     }

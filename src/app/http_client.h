@@ -16,8 +16,8 @@ class HttpClient {
  public:
   explicit HttpClient(uint16_t port) : port_(port) {}
 
-  // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's own
-  // message with a code that fits its status.
+  // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's
+  // own message with a code that fits its status.
   Result<nlohmann::json> Get(const std::string& path) const;
   Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
   // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE].

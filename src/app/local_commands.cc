@@ -20,7 +20,9 @@ namespace {
 
 using nlohmann::json;
 
-double Seconds(Time time) { return std::chrono::duration<double>(time).count(); }
+double Seconds(Time time) {
+  return std::chrono::duration<double>(time).count();
+}
 
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -49,27 +51,32 @@ Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& optio
                                                              .head = true,
                                                              .kv_type = options.kv_type,
                                                              .chunk = options.chunk});
-  const bool mapped = engine.file->prepared() != nullptr && engine.file->prepared()->layout() == engine.kernels->layout();
+  const bool mapped = engine.file->prepared() != nullptr &&
+                      engine.file->prepared()->layout() == engine.kernels->layout();
   const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
   const sys::MemoryInfo memory = sys::ReadMemory();
   if (bytes <= memory.available) return {};
-  return Fail(ErrorCode::kOverloaded, "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
-              engine.file->name(), FormatSize(bytes), FormatSize(memory.available), FormatSize(memory.total));
+  return Fail(
+      ErrorCode::kOverloaded,
+      "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
+      engine.file->name(), FormatSize(bytes), FormatSize(memory.available),
+      FormatSize(memory.total));
 }
 
-Result<Engine> LoadEngine(const std::string& model, unsigned threads, const engine::LocalOptions& options) {
+Result<Engine> LoadEngine(const std::string& model, unsigned threads,
+                          const engine::LocalOptions& options) {
   Engine engine;
   const char* forced = std::getenv("EXO_ISA");
   engine.kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
   engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
   engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
-  engine.file = TRY(store::ModelFile::Open(TRY(FindModelPath(model)),
-                                           {.prepared_folder = PreparedFolder(), .identify = false}));
+  engine.file = TRY(store::ModelFile::Open(
+      TRY(FindModelPath(model)), {.prepared_folder = PreparedFolder(), .identify = false}));
   engine.source = engine.file->MakeSource();
   const store::Manifest& manifest = engine.file->manifest();
   TRY(CheckMemory(engine, options));
-  engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(), manifest.tensors(),
-                                              *engine.source, options));
+  engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
+                                              manifest.tensors(), *engine.source, options));
   return engine;
 }
 
@@ -92,7 +99,8 @@ class Bench {
   Result<double> Prompt(uint32_t count) {
     const auto tokens = RandomTokens(count);
     const Time start = sys::Now();
-    TRY(model_.Append(1, options_.depth, tokens, 1, std::span(logits_).first(model_.config().vocab)));
+    TRY(model_.Append(1, options_.depth, tokens, 1,
+                      std::span(logits_).first(model_.config().vocab)));
     const double seconds = Seconds(sys::Now() - start);
     TRY(Clear());
     return count / seconds;
@@ -100,7 +108,8 @@ class Bench {
   // `count` single-token passes of all sequences, sampled greedily; tokens per second in all.
   Result<double> Generate(uint32_t count) {
     std::vector<engine::LocalModel::Next> next;
-    for (uint32_t i = 0; i < options_.batch; ++i) next.push_back({1 + i, options_.depth, RandomTokens(1)[0]});
+    for (uint32_t i = 0; i < options_.batch; ++i)
+      next.push_back({1 + i, options_.depth, RandomTokens(1)[0]});
     const size_t vocab = model_.config().vocab;
     const Time start = sys::Now();
     for (uint32_t step = 0; step < count; ++step) {
@@ -139,7 +148,8 @@ Result<void> RunBench(const BenchOptions& options) {
     return Fail(ErrorCode::kInvalid, "--batch and --runs must be at least 1");
   }
   const Time start = sys::Now();
-  const Engine engine = TRY(LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
+  const Engine engine = TRY(
+      LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
   Bench bench(*engine.model, options);
   const double load = Seconds(sys::Now() - start);
   TRY(bench.Prepare());
@@ -170,27 +180,35 @@ Result<void> RunBench(const BenchOptions& options) {
     fmt::print("{}\n", report.dump());
     return {};
   }
-  fmt::print("{}  {}  load {:.2f} s, peak memory {} MiB\n", engine.file->name(), engine.backend->Describe(), load,
-             sys::PeakResidentBytes() / kMiB);
-  if (options.pp > 0) fmt::print("  prompt {:5} tokens  {:10.2f} tokens/s\n", options.pp, Median(pp));
-  if (options.tg > 0) fmt::print("  decode {:5} tokens  {:10.2f} tokens/s\n", options.tg, Median(tg));
+  fmt::print("{}  {}  load {:.2f} s, peak memory {} MiB\n", engine.file->name(),
+             engine.backend->Describe(), load, sys::PeakResidentBytes() / kMiB);
+  if (options.pp > 0)
+    fmt::print("  prompt {:5} tokens  {:10.2f} tokens/s\n", options.pp, Median(pp));
+  if (options.tg > 0)
+    fmt::print("  decode {:5} tokens  {:10.2f} tokens/s\n", options.tg, Median(tg));
   return {};
 }
 
 Result<void> RunLogits(const LogitsOptions& options) {
-  const Engine engine = TRY(LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
+  const Engine engine = TRY(
+      LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
   const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
   std::vector<TokenId> tokens = tokenizer->Encode(options.prompt, false);
-  if (tokenizer->add_bos() && tokenizer->bos() >= 0) tokens.insert(tokens.begin(), tokenizer->bos());
+  if (tokenizer->add_bos() && tokenizer->bos() >= 0)
+    tokens.insert(tokens.begin(), tokenizer->bos());
   if (tokens.empty()) return Fail(ErrorCode::kInvalid, "the prompt has no tokens");
   const size_t vocab = engine.model->config().vocab;
   std::vector<float> logits(tokens.size() * vocab);
   TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size())));
   TRY(engine.model->Append(1, 0, tokens, tokens.size(), logits));
   const auto bytes = std::as_bytes(std::span(logits));
-  TRY(sys::WriteFileAtomically(options.out, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 0644));
+  TRY(sys::WriteFileAtomically(options.out,
+                               {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 0644));
   if (options.json) {
-    fmt::print("{}\n", json{{"positions", tokens.size()}, {"vocab", vocab}, {"ids", tokens}, {"out", options.out}}.dump());
+    fmt::print(
+        "{}\n",
+        json{{"positions", tokens.size()}, {"vocab", vocab}, {"ids", tokens}, {"out", options.out}}
+            .dump());
   } else {
     fmt::print("{}: {} positions x {} logits, f32\n", options.out, tokens.size(), vocab);
   }
@@ -198,7 +216,8 @@ Result<void> RunLogits(const LogitsOptions& options) {
 }
 
 Result<void> RunTokenize(const TokenizeOptions& options) {
-  const auto file = TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), {.identify = false}));
+  const auto file =
+      TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), {.identify = false}));
   const auto tokenizer = TRY(model::Tokenizer::Load(file->manifest().gguf()));
   std::string text;
   if (options.file.empty()) {
@@ -212,7 +231,10 @@ Result<void> RunTokenize(const TokenizeOptions& options) {
     fmt::print("{}\n", json{{"ids", ids}, {"count", ids.size()}}.dump());
     return {};
   }
-  for (const TokenId id : ids) fmt::print("{:7}  {}\n", id, json(tokenizer->Bytes(id, true)).dump(-1, ' ', true, json::error_handler_t::replace));
+  for (const TokenId id : ids)
+    fmt::print(
+        "{:7}  {}\n", id,
+        json(tokenizer->Bytes(id, true)).dump(-1, ' ', true, json::error_handler_t::replace));
   return {};
 }
 

@@ -13,8 +13,8 @@ struct BenchOptions {
   std::string model;
   uint32_t pp = 512;
   uint32_t tg = 128;
-  uint32_t depth = 0;   // positions in the cache before each test
-  uint32_t batch = 1;   // sequences decoded together
+  uint32_t depth = 0;  // positions in the cache before each test
+  uint32_t batch = 1;  // sequences decoded together
   uint32_t runs = 3;
   uint32_t chunk = 256;
   unsigned threads = 0;  // 0: all cores
@@ -22,7 +22,8 @@ struct BenchOptions {
   kernels::KvType kv = kernels::KvType::kF16;
   bool json = false;
 };
-// Prompt and decode speed, load time and memory: the measure and field names of tools that time llama.cpp.
+// Prompt and decode speed, load time and memory: the measure and field names of tools that time
+// llama.cpp.
 Result<void> RunBench(const BenchOptions& options);
 
 struct LogitsOptions {
@@ -39,7 +40,7 @@ Result<void> RunLogits(const LogitsOptions& options);
 
 struct TokenizeOptions {
   std::string model;
-  std::string file;   // empty: standard input
+  std::string file;      // empty: standard input
   bool special = false;  // control tokens in the text are recognised
   bool json = false;
 };

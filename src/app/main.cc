@@ -73,11 +73,16 @@ struct Commands {
   void AddUp() {
     CLI::App* c = Add("up", "start this device's node and its API", [this] { return Up(); });
     c->add_option("--name", up.node.name, "name of this device (default: the host's)");
-    c->add_option("--port", up.node.port, "port for other devices (default 52416, or any free one when it is taken)");
-    c->add_option("--api-port", up.api_port, "port of the API on this machine (default 52415; 0: any free one)");
-    c->add_option("--peer", up.node.peers, "HOST:PORT of another device, for networks without discovery");
-    c->add_option("--threads", up.node.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
-    c->add_option("--memory-limit", memory_limit, "memory for models, for example 8GiB (default: what is free)");
+    c->add_option("--port", up.node.port,
+                  "port for other devices (default 52416, or any free one when it is taken)");
+    c->add_option("--api-port", up.api_port,
+                  "port of the API on this machine (default 52415; 0: any free one)");
+    c->add_option("--peer", up.node.peers,
+                  "HOST:PORT of another device, for networks without discovery");
+    c->add_option("--threads", up.node.threads, "compute threads (default: all cores)")
+        ->check(CLI::Range(1, 1024));
+    c->add_option("--memory-limit", memory_limit,
+                  "memory for models, for example 8GiB (default: what is free)");
     c->add_flag("--loopback", up.node.loopback, "see and serve nodes of this machine only");
   }
   Result<void> Up() {
@@ -95,8 +100,10 @@ struct Commands {
 
   void AddAsk(CLI::App* c, AskOptions& options) {
     c->add_flag("--raw", options.raw, "no chat template: continue the prompt");
-    c->add_option("--max-tokens", max_tokens, "tokens to generate at most")->check(CLI::Range(1, 10'000'000));
-    c->add_option("--temperature", options.temperature, "0: always the likeliest token")->check(CLI::Range(0.0, 2.0));
+    c->add_option("--max-tokens", max_tokens, "tokens to generate at most")
+        ->check(CLI::Range(1, 10'000'000));
+    c->add_option("--temperature", options.temperature, "0: always the likeliest token")
+        ->check(CLI::Range(0.0, 2.0));
     c->add_option("--seed", seed, "same seed, same answer");
     c->add_flag("--json", options.json, "print one JSON object");
   }
@@ -118,9 +125,13 @@ struct Commands {
   }
 
   void AddViews() {
-    Add("devices", "which devices are there", [this] { return RunDevices(json); })->add_flag("--json", json);
+    Add("devices", "which devices are there", [this] {
+      return RunDevices(json);
+    })->add_flag("--json", json);
     Add("ps", "which models run where", [this] { return RunPs(json); })->add_flag("--json", json);
-    Add("models", "which models can be run", [this] { return RunModels(json); })->add_flag("--json", json);
+    Add("models", "which models can be run", [this] {
+      return RunModels(json);
+    })->add_flag("--json", json);
     CLI::App* c = Add("plan", "where a model would go and how fast it would be, without loading it",
                       [this] { return RunPlan(plan_model, plan_spread, json); });
     c->add_option("MODEL", plan_model, "name or path of a GGUF file")->required();
@@ -132,23 +143,26 @@ struct Commands {
     demo.ask.model = "exo-tiny";
     demo.ask.prompt = "What is exo?";
     demo.ask.temperature = 0;
-    CLI::App* c = Add("demo", "a cluster of several nodes on this machine answers a question", [this] {
-      TakeAsk("demo", demo.ask);
-      if (!demo.ask.max_tokens) demo.ask.max_tokens = 128;
-      return RunDemo(demo);
-    });
+    CLI::App* c =
+        Add("demo", "a cluster of several nodes on this machine answers a question", [this] {
+          TakeAsk("demo", demo.ask);
+          if (!demo.ask.max_tokens) demo.ask.max_tokens = 128;
+          return RunDemo(demo);
+        });
     c->add_option("--nodes", demo.nodes, "how many (default 3)");
-    c->add_option("--threads", demo.threads, "compute threads of each (default 1)")->check(CLI::Range(1, 1024));
+    c->add_option("--threads", demo.threads, "compute threads of each (default 1)")
+        ->check(CLI::Range(1, 1024));
     c->add_option("--model", demo.ask.model, "name or path of a GGUF file");
     c->add_option("--prompt", demo.ask.prompt, "the question");
     AddAsk(c, demo.ask);
   }
 
   void AddMeasures() {
-    CLI::App* b = Add("bench", "measure prompt and decode speed, load time and memory", [this]() -> Result<void> {
-      bench.kv = TRY(kernels::KvTypeNamed(kv));
-      return bench.nodes > 0 ? RunClusterBench(bench) : RunBench(bench);
-    });
+    CLI::App* b = Add("bench", "measure prompt and decode speed, load time and memory",
+                      [this]() -> Result<void> {
+                        bench.kv = TRY(kernels::KvTypeNamed(kv));
+                        return bench.nodes > 0 ? RunClusterBench(bench) : RunBench(bench);
+                      });
     b->add_option("--model", bench.model, "name or path of a GGUF file")->required();
     b->add_option("--pp", bench.pp, "prompt tokens (512; 0: none)");
     b->add_option("--tg", bench.tg, "generated tokens (128; 0: none)");
@@ -156,15 +170,17 @@ struct Commands {
     b->add_option("--batch", bench.batch, "sequences decoded together");
     b->add_option("--threads", bench.threads, "compute threads (default: all cores)");
     b->add_option("--runs", bench.runs, "repetitions; medians are printed (3)");
-    b->add_option("--chunk", bench.chunk, "prompt tokens of one step (256)")->check(CLI::Range(1, 8192));
+    b->add_option("--chunk", bench.chunk, "prompt tokens of one step (256)")
+        ->check(CLI::Range(1, 8192));
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine");
     b->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
     b->add_flag("--json", bench.json);
 
-    CLI::App* l = Add("logits", "write the logits of each position of a prompt", [this]() -> Result<void> {
-      logits.kv = TRY(kernels::KvTypeNamed(kv));
-      return RunLogits(logits);
-    });
+    CLI::App* l =
+        Add("logits", "write the logits of each position of a prompt", [this]() -> Result<void> {
+          logits.kv = TRY(kernels::KvTypeNamed(kv));
+          return RunLogits(logits);
+        });
     l->add_option("--model", logits.model, "name or path of a GGUF file")->required();
     l->add_option("--prompt", logits.prompt, "the text")->required();
     l->add_flag("--raw", logits.raw, "no chat template (always so here)");
@@ -174,7 +190,8 @@ struct Commands {
     l->add_option("--out", logits.out, "file: f32 [positions][vocabulary]")->required();
     l->add_flag("--json", logits.json);
 
-    CLI::App* t = Add("tokenize", "print the token ids of a text", [this] { return RunTokenize(tokenize); });
+    CLI::App* t =
+        Add("tokenize", "print the token ids of a text", [this] { return RunTokenize(tokenize); });
     t->add_option("--model", tokenize.model, "name or path of a GGUF file")->required();
     t->add_option("--file", tokenize.file, "the text (default: standard input)");
     t->add_flag("--special", tokenize.special, "control tokens written in the text are recognised");
@@ -182,25 +199,31 @@ struct Commands {
   }
 
   void AddModelCommands() {
-    CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time", [this] { return RunPrepare(prepare); });
+    CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
+                      [this] { return RunPrepare(prepare); });
     p->add_option("MODEL", prepare.model, "name or path of a GGUF file")->required();
     p->add_flag("--remove", prepare.remove, "remove the prepared file again");
-    p->add_option("--threads", prepare.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+    p->add_option("--threads", prepare.threads, "compute threads (default: all cores)")
+        ->check(CLI::Range(1, 1024));
     p->add_flag("--json", prepare.json);
 
-    CLI::App* q = Add("quantize", "write a model with its weights as smaller blocks", [this] { return RunQuantize(quantize); });
+    CLI::App* q = Add("quantize", "write a model with its weights as smaller blocks",
+                      [this] { return RunQuantize(quantize); });
     q->add_option("IN", quantize.source, "name or path of a GGUF file")->required();
     q->add_option("OUT", quantize.target, "the file to write")->required();
     q->add_option("TYPE", quantize.type, "Q4_0, Q8_0, Q4_K, Q5_K or Q6_K")->required();
     q->add_flag("--force", quantize.force, "replace OUT when it exists");
-    q->add_option("--threads", quantize.threads, "compute threads (default: all cores)")->check(CLI::Range(1, 1024));
+    q->add_option("--threads", quantize.threads, "compute threads (default: all cores)")
+        ->check(CLI::Range(1, 1024));
     q->add_flag("--json", quantize.json);
   }
 
   void AddSecret() {
-    CLI::App* s = Add("secret", "print the cluster secret of this device", [this] { return RunSecret(secret); });
+    CLI::App* s = Add("secret", "print the cluster secret of this device",
+                      [this] { return RunSecret(secret); });
     s->add_flag("--new", secret.make_new, "print a new secret without storing it");
-    CLI::App* j = Add("join", "give this device the secret of another one's cluster", [this] { return RunJoin(secret); });
+    CLI::App* j = Add("join", "give this device the secret of another one's cluster",
+                      [this] { return RunJoin(secret); });
     j->add_option("--file", secret.file, "read the secret from a file (default: prompt)");
   }
 };
@@ -228,4 +251,6 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace exo::app
 
-int main(int argc, char** argv) { return exo::app::Main(argc, argv); }
+int main(int argc, char** argv) {
+  return exo::app::Main(argc, argv);
+}

@@ -37,22 +37,31 @@ std::unique_ptr<sys::ThreadPool> MakePool(unsigned threads) {
   return backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
 }
 
-double SecondsSince(Time start) { return std::chrono::duration<double>(sys::Now() - start).count(); }
+double SecondsSince(Time start) {
+  return std::chrono::duration<double>(sys::Now() - start).count();
+}
 
-uint64_t Tens(uint64_t done, uint64_t total) { return total == 0 ? 100 : done * 10 / total * 10; }
+uint64_t Tens(uint64_t done, uint64_t total) {
+  return total == 0 ? 100 : done * 10 / total * 10;
+}
 
 Result<tensor::DType> ParseWritable(const std::string& text) {
   std::vector<std::string_view> names;
   for (const tensor::DType type : tensor::WritableTypes()) {
     names.push_back(tensor::Info(type).name);
-    const bool same = std::ranges::equal(text, names.back(), [](char a, char b) { return std::toupper(a) == b; });
+    const bool same =
+        std::ranges::equal(text, names.back(), [](char a, char b) { return std::toupper(a) == b; });
     if (same) return type;
   }
-  return Fail(ErrorCode::kInvalid, "the type {} cannot be written: choose one of {}", text, fmt::join(names, ", "));
+  return Fail(ErrorCode::kInvalid, "the type {} cannot be written: choose one of {}", text,
+              fmt::join(names, ", "));
 }
 
-void PrintSummary(const store::QuantizeSummary& summary, const QuantizeOptions& options, double seconds) {
-  const auto bits = [&](uint64_t bytes) { return 8.0 * static_cast<double>(bytes) / static_cast<double>(summary.values); };
+void PrintSummary(const store::QuantizeSummary& summary, const QuantizeOptions& options,
+                  double seconds) {
+  const auto bits = [&](uint64_t bytes) {
+    return 8.0 * static_cast<double>(bytes) / static_cast<double>(summary.values);
+  };
   if (options.json) {
     fmt::print("{}\n", json{{"file", options.target},
                             {"bytes", summary.bytes},
@@ -66,10 +75,13 @@ void PrintSummary(const store::QuantizeSummary& summary, const QuantizeOptions& 
     return;
   }
   std::vector<std::string> tensors;
-  for (const auto& [type, count] : summary.tensors) tensors.push_back(fmt::format("{} {}", count, type));
-  fmt::print("{}: {}, {:.2f} bits a weight (from {}, {:.2f}); tensors: {}; {:.1f} s, {:.0f} MB/s read\n", options.target,
-             FormatSize(summary.bytes), bits(summary.bytes), FormatSize(summary.source_bytes), bits(summary.source_bytes),
-             fmt::join(tensors, ", "), seconds, static_cast<double>(summary.source_bytes) / seconds / 1e6);
+  for (const auto& [type, count] : summary.tensors)
+    tensors.push_back(fmt::format("{} {}", count, type));
+  fmt::print(
+      "{}: {}, {:.2f} bits a weight (from {}, {:.2f}); tensors: {}; {:.1f} s, {:.0f} MB/s read\n",
+      options.target, FormatSize(summary.bytes), bits(summary.bytes),
+      FormatSize(summary.source_bytes), bits(summary.source_bytes), fmt::join(tensors, ", "),
+      seconds, static_cast<double>(summary.source_bytes) / seconds / 1e6);
 }
 
 }  // namespace
@@ -90,23 +102,28 @@ Result<void> RunPrepare(const PrepareOptions& options) {
   const auto file = TRY(store::ModelFile::Open(model_path));
   const auto source = file->MakeSource();
   TRY(sys::MakeFolders(folder));
-  const uint64_t bytes = TRY(store::WritePrepared(
-      {.manifest = file->manifest(),
-       .source = file->known(),
-       .tensors = *source,
-       .kernels = *kernels,
-       .pool = *pool,
-       .progress = [&](uint64_t done, uint64_t total) {
-         line.Show(fmt::format("preparing {}, {}: {} %", split.name, FormatSize(total), Tens(done, total)));
-       }},
-      path));
+  const uint64_t bytes =
+      TRY(store::WritePrepared({.manifest = file->manifest(),
+                                .source = file->known(),
+                                .tensors = *source,
+                                .kernels = *kernels,
+                                .pool = *pool,
+                                .progress =
+                                    [&](uint64_t done, uint64_t total) {
+                                      line.Show(fmt::format("preparing {}, {}: {} %", split.name,
+                                                            FormatSize(total), Tens(done, total)));
+                                    }},
+                               path));
   line.Clear();
   const double seconds = SecondsSince(start);
   if (options.json) {
-    fmt::print("{}\n", json{{"file", path}, {"bytes", bytes}, {"layout", kernels->layout()}, {"seconds", seconds}}.dump());
+    fmt::print(
+        "{}\n",
+        json{{"file", path}, {"bytes", bytes}, {"layout", kernels->layout()}, {"seconds", seconds}}
+            .dump());
   } else {
-    fmt::print("{} is prepared: {} in {} ({:.1f} s); exo prepare --remove frees it\n", split.name, FormatSize(bytes),
-               path, seconds);
+    fmt::print("{} is prepared: {} in {} ({:.1f} s); exo prepare --remove frees it\n", split.name,
+               FormatSize(bytes), path, seconds);
   }
   return {};
 }
@@ -117,19 +134,25 @@ Result<void> RunQuantize(const QuantizeOptions& options) {
   const Time start = sys::Now();
   const auto pool = MakePool(options.threads);
   ProgressLine line;
-  const auto summary = TRY(store::QuantizeModel(
-      {.source = source,
-       .type = type,
-       .overwrite = options.force,
-       .pool = *pool,
-       .progress = [&](uint64_t done, uint64_t total) {
-         line.Show(fmt::format("quantising {}, {}: {} %", options.source, FormatSize(total), Tens(done, total)));
-       }},
-      options.target));
+  const auto summary = TRY(
+      store::QuantizeModel({.source = source,
+                            .type = type,
+                            .overwrite = options.force,
+                            .pool = *pool,
+                            .progress =
+                                [&](uint64_t done, uint64_t total) {
+                                  line.Show(fmt::format("quantising {}, {}: {} %", options.source,
+                                                        FormatSize(total), Tens(done, total)));
+                                }},
+                           options.target));
   line.Clear();
   if (summary.requantised > 0) {
-    fmt::print(stderr, "exo: {} of {} are quantised already and lose quality once more: an F16 or BF16 file is a better source\n",
-               summary.requantised == 1 ? "1 tensor" : fmt::format("{} tensors", summary.requantised), options.source);
+    fmt::print(
+        stderr,
+        "exo: {} of {} are quantised already and lose quality once more: an F16 or BF16 file is a "
+        "better source\n",
+        summary.requantised == 1 ? "1 tensor" : fmt::format("{} tensors", summary.requantised),
+        options.source);
   }
   PrintSummary(summary, options, SecondsSince(start));
   return {};

@@ -13,7 +13,8 @@ struct PrepareOptions {
   unsigned threads = 0;  // 0: all cores
   bool json = false;
 };
-// Packs a model for this machine's instruction set once, so that later starts map it; or removes that file again.
+// Packs a model for this machine's instruction set once, so that later starts map it; or removes
+// that file again.
 Result<void> RunPrepare(const PrepareOptions& options);
 
 struct QuantizeOptions {

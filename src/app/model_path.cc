@@ -30,7 +30,9 @@ std::vector<std::string> ModelFolders() {
   return folders;
 }
 
-std::string PreparedFolder() { return sys::DataFolder() + "/prepared"; }
+std::string PreparedFolder() {
+  return sys::DataFolder() + "/prepared";
+}
 
 bool LooksLikePath(const std::string& model) {
   return model.find('/') != std::string::npos || model.ends_with(".gguf");
@@ -43,12 +45,14 @@ Result<std::string> FindModelPath(const std::string& model) {
   }
   for (const std::string& folder : ModelFolders()) {
     for (const std::string& file : sys::ListFolder(folder)) {
-      if (file == model + ".gguf" || (file.starts_with(model + "-00001-of-") && file.ends_with(".gguf"))) {
+      if (file == model + ".gguf" ||
+          (file.starts_with(model + "-00001-of-") && file.ends_with(".gguf"))) {
         return folder + "/" + file;
       }
     }
   }
-  return Fail(ErrorCode::kNotFound, "no model '{}' in {}; give the path of a GGUF file, or put one there", model,
+  return Fail(ErrorCode::kNotFound,
+              "no model '{}' in {}; give the path of a GGUF file, or put one there", model,
               fmt::join(ModelFolders(), ", "));
 }
 

@@ -11,7 +11,8 @@ namespace exo::app {
 // Folders that are searched for models: $EXO_MODELS (colon-separated), DATA/models, and the bundled
 // models beside the program or under ../share/exo.
 std::vector<std::string> ModelFolders();
-// An existing file is taken as it is; else NAME.gguf in the folders. Errors: kNotFound naming the folders.
+// An existing file is taken as it is; else NAME.gguf in the folders. Errors: kNotFound naming the
+// folders.
 Result<std::string> FindModelPath(const std::string& model);
 // True when the text can only be a path (has a slash or ends in .gguf).
 // Where prepared files lie.

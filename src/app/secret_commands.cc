@@ -48,8 +48,9 @@ Result<void> RunSecret(const SecretOptions& options) {
 Result<void> RunJoin(const SecretOptions& options) {
   // A running node would go on with the old secret.
   const auto lock = TRY(LockDataFolder(sys::DataFolder()));
-  const std::string text = options.file.empty() ? ReadHidden("secret of the cluster (exo secret shows it there): ")
-                                                : TRY(sys::ReadFile(options.file, 4096));
+  const std::string text = options.file.empty()
+                               ? ReadHidden("secret of the cluster (exo secret shows it there): ")
+                               : TRY(sys::ReadFile(options.file, 4096));
   TRY(net::ClusterSecret::Replace(sys::DataFolder(), text));
   fmt::print("joined; start this device with: exo up\n");
   return {};

@@ -13,7 +13,8 @@ struct SecretOptions {
 };
 // Prints the secret of this device, making one first when there is none.
 Result<void> RunSecret(const SecretOptions& options);
-// Replaces this device's secret. Errors: kInvalid (mistyped), kOverloaded (a node runs: stop it first).
+// Replaces this device's secret. Errors: kInvalid (mistyped), kOverloaded (a node runs: stop it
+// first).
 Result<void> RunJoin(const SecretOptions& options);
 
 }  // namespace exo::app

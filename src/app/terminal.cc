@@ -21,15 +21,22 @@ std::string Paint(const char* code, const std::string& text) {
 
 // Characters as a terminal counts them (UTF-8 continuation bytes take no column).
 size_t Columns(const std::string& text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
 }
 
 }  // namespace
 
-bool UseColour() { return ::isatty(STDOUT_FILENO) == 1 && !NoColour(); }
-std::string Dim(const std::string& text) { return Paint("2", text); }
-std::string Bold(const std::string& text) { return Paint("1", text); }
+bool UseColour() {
+  return ::isatty(STDOUT_FILENO) == 1 && !NoColour();
+}
+std::string Dim(const std::string& text) {
+  return Paint("2", text);
+}
+std::string Bold(const std::string& text) {
+  return Paint("1", text);
+}
 
 std::string Table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
@@ -49,7 +56,9 @@ std::string Table(const std::vector<std::vector<std::string>>& rows) {
   return text;
 }
 
-ProgressLine::~ProgressLine() { Clear(); }
+ProgressLine::~ProgressLine() {
+  Clear();
+}
 
 void ProgressLine::Show(const std::string& text) {
   if (text == shown_) return;

@@ -32,7 +32,8 @@ Result<void> RunUp(UpOptions options) {
   service::HttpServer server(net::Context(loop), *node, {.port = options.api_port});
   TRY(server.Start());
   node->SetApiPort(server.port());
-  TRY(WriteRunningNode(folder, {.pid = ::getpid(), .api_port = server.port(), .port = node->port()}));
+  TRY(WriteRunningNode(folder,
+                       {.pid = ::getpid(), .api_port = server.port(), .port = node->port()}));
   PrintStart(*node, options, server.port());
 
   net::FdWatch stop(loop, stop_fd);

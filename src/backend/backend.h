@@ -1,7 +1,7 @@
 // What computes a stage: layers [begin, end) of one model on one device, with the KV caches of its
-// sequences, and at the head also embedding and output. The engine above decides which sequences and
-// positions a step holds; a backend only computes, and gives the same bits whatever the division of
-// work (docs/arithmetic.md).
+// sequences, and at the head also embedding and output. The engine above decides which sequences
+// and positions a step holds; a backend only computes, and gives the same bits whatever the
+// division of work (docs/arithmetic.md).
 //
 // Thread: one caller at a time per StageCompute (the instance's stage thread).
 #pragma once
@@ -23,8 +23,8 @@
 
 namespace exo::backend {
 
-// Where weights come from while a stage loads: a mapped file or a cache of tensors pulled from a peer.
-// Thread: any, several reads at once.
+// Where weights come from while a stage loads: a mapped file or a cache of tensors pulled from a
+// peer. Thread: any, several reads at once.
 class TensorSource {
  public:
   virtual ~TensorSource() = default;
@@ -32,13 +32,15 @@ class TensorSource {
   // Errors: kNotFound, kIo, kCorrupt.
   virtual Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
                                                   uint64_t bytes) = 0;
-  // The tensor as kernels of `layout` (kernels::Kernels::layout) pack it, when it was prepared before: used where
-  // it lies, for as long as `owner` lives. Nothing: read it and pack it.
+  // The tensor as kernels of `layout` (kernels::Kernels::layout) pack it, when it was prepared
+  // before: used where it lies, for as long as `owner` lives. Nothing: read it and pack it.
   struct Packed {
     std::span<const std::byte> bytes;
     std::shared_ptr<const void> owner;
   };
-  virtual std::optional<Packed> FindPacked(const model::TensorRef&, std::string_view /*layout*/) { return {}; }
+  virtual std::optional<Packed> FindPacked(const model::TensorRef&, std::string_view /*layout*/) {
+    return {};
+  }
   // These bytes will not be read again: their pages need not stay in memory.
   virtual void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t bytes) = 0;
 };
@@ -48,9 +50,9 @@ struct StageSpec {
   std::shared_ptr<const model::ModelTensors> tensors;
   uint32_t layer_begin = 0;  // [begin, end), may be empty at a head
   uint32_t layer_end = 0;
-  bool head = false;         // embedding and output matrix too
+  bool head = false;  // embedding and output matrix too
   kernels::KvType kv_type = kernels::KvType::kF16;
-  uint32_t chunk = 256;      // rows of one Forward at most
+  uint32_t chunk = 256;  // rows of one Forward at most
 };
 
 // Every tensor that the stage needs, in loading order.
@@ -70,7 +72,8 @@ class StageCompute {
  public:
   virtual ~StageCompute() = default;
 
-  // Takes KV memory for `capacity` positions. Errors: kOverloaded (memory), kInvalid (already open).
+  // Takes KV memory for `capacity` positions. Errors: kOverloaded (memory), kInvalid (already
+  // open).
   virtual Result<void> Open(SequenceId sequence, uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;
   // Forgets positions from `length` on (a rejected draft, a replayed step).
@@ -79,10 +82,11 @@ class StageCompute {
   // Head: hidden[i] = embedding of tokens[i]. hidden [tokens][width].
   // Errors: kInvalid (a token outside the vocabulary).
   virtual Result<void> Embed(std::span<const TokenId> tokens, std::span<float> hidden) = 0;
-  // Runs this stage's layers over hidden [rows][width] in place; rows = sum of the segments' counts.
-  // Each segment continues its sequence (first <= its length; later positions are overwritten).
-  // Errors: kInvalid (unknown sequence, over capacity: nothing changed), kCancelled (the positions count as
-  // computed, their KV and hidden rows are undefined: truncate or close the sequences).
+  // Runs this stage's layers over hidden [rows][width] in place; rows = sum of the segments'
+  // counts. Each segment continues its sequence (first <= its length; later positions are
+  // overwritten). Errors: kInvalid (unknown sequence, over capacity: nothing changed), kCancelled
+  // (the positions count as computed, their KV and hidden rows are undefined: truncate or close the
+  // sequences).
   virtual Result<void> Forward(std::span<const Segment> segments, std::span<float> hidden,
                                const std::atomic<bool>* cancel) = 0;
   // Head: logits [rows][vocab] of hidden [rows][width] after the last layer. Errors: kCancelled.
@@ -105,8 +109,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads"
   virtual StageBytes Estimate(const StageSpec& spec) const = 0;
-  // Reads and repacks the stage's tensors, in parallel. `progress(done, total)` bytes, from any thread.
-  // Errors: those of the source, kOverloaded (memory), kCancelled.
+  // Reads and repacks the stage's tensors, in parallel. `progress(done, total)` bytes, from any
+  // thread. Errors: those of the source, kOverloaded (memory), kCancelled.
   virtual Result<std::unique_ptr<StageCompute>> Load(
       const StageSpec& spec, TensorSource& source,
       const std::function<void(uint64_t done, uint64_t total)>& progress,

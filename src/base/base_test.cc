@@ -14,7 +14,9 @@ Result<int> Half(int x) {
   return x / 2;
 }
 
-Result<int> Quarter(int x) { return TRY(Half(TRY(Half(x)))); }
+Result<int> Quarter(int x) {
+  return TRY(Half(TRY(Half(x))));
+}
 
 TEST(ResultTest, TryReturnsTheFirstError) {
   EXPECT_EQ(Quarter(8).value(), 2);
@@ -26,7 +28,8 @@ TEST(UnitsTest, ParsesSizesAndRefusesNonsense) {
   EXPECT_EQ(ParseSize("450M").value(), 450 * kMiB);
   EXPECT_EQ(ParseSize("1.5GiB").value(), 3 * kGiB / 2);
   EXPECT_EQ(ParseSize("42").value(), 42u);
-  for (const char* bad : {"", "x", "-1", "1e99", "5q", "1GiBs"}) EXPECT_FALSE(ParseSize(bad)) << bad;
+  for (const char* bad : {"", "x", "-1", "1e99", "5q", "1GiBs"})
+    EXPECT_FALSE(ParseSize(bad)) << bad;
   EXPECT_EQ(FormatSize(3 * kGiB / 2), "1.5 GiB");
 }
 
@@ -45,7 +48,8 @@ TEST(Sha256Test, MatchesThePublishedVector) {
 
 // Known answer of Random123's kat_vectors: philox4x32 10, all-zero and all-one inputs.
 TEST(RandomTest, PhiloxMatchesThePublishedVectors) {
-  EXPECT_EQ(Philox(0, 0, 0), (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox(0, 0, 0),
+            (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   EXPECT_EQ(Philox(~0ull, ~0ull, ~0ull),
             (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
 }

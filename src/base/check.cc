@@ -1,7 +1,8 @@
+#include "base/check.h"
+
 #include <cstdio>
 #include <cstdlib>
 
-#include "base/check.h"
 #include "base/log.h"
 #include "base/result.h"
 
@@ -20,14 +21,22 @@ LogLevel g_lowest = LogLevel::kWarning;
 
 const char* ErrorCodeName(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalid: return "invalid";
-    case ErrorCode::kNotFound: return "not_found";
-    case ErrorCode::kUnsupported: return "unsupported";
-    case ErrorCode::kOverloaded: return "overloaded";
-    case ErrorCode::kDisconnected: return "disconnected";
-    case ErrorCode::kCorrupt: return "corrupt";
-    case ErrorCode::kIo: return "io";
-    case ErrorCode::kCancelled: return "cancelled";
+    case ErrorCode::kInvalid:
+      return "invalid";
+    case ErrorCode::kNotFound:
+      return "not_found";
+    case ErrorCode::kUnsupported:
+      return "unsupported";
+    case ErrorCode::kOverloaded:
+      return "overloaded";
+    case ErrorCode::kDisconnected:
+      return "disconnected";
+    case ErrorCode::kCorrupt:
+      return "corrupt";
+    case ErrorCode::kIo:
+      return "io";
+    case ErrorCode::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }
@@ -37,8 +46,12 @@ void SetLog(LogSink sink, LogLevel lowest) {
   g_lowest = lowest;
 }
 
-bool LogEnabled(LogLevel level) { return level >= g_lowest; }
-void LogLine(LogLevel level, std::string_view line) { g_sink(level, line); }
+bool LogEnabled(LogLevel level) {
+  return level >= g_lowest;
+}
+void LogLine(LogLevel level, std::string_view line) {
+  g_sink(level, line);
+}
 
 namespace internal {
 void CheckFailed(const char* file, int line, const std::string& what) {

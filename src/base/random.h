@@ -1,6 +1,6 @@
-// Counter-based randomness: a pure function of (seed, counter), so that no generator state can be lost
-// with a device (docs/arithmetic.md, rule 8). Philox-4x32-10, Salmon et al., SC 2011.
-// Not for secrets: keys and identifiers come from sys/entropy.h.
+// Counter-based randomness: a pure function of (seed, counter), so that no generator state can be
+// lost with a device (docs/arithmetic.md, rule 8). Philox-4x32-10, Salmon et al., SC 2011. Not for
+// secrets: keys and identifiers come from sys/entropy.h.
 #pragma once
 
 #include <array>
@@ -38,7 +38,8 @@ class Rng {
     const auto x = Philox(seed_, counter_++, stream_);
     return uint64_t{x[0]} << 32 | x[1];
   }
-  // Uniform in [0, bound), bound > 0. The bias of the multiplication is below 2^-32 for bound < 2^32.
+  // Uniform in [0, bound), bound > 0. The bias of the multiplication is below 2^-32 for bound <
+  // 2^32.
   uint64_t Below(uint64_t bound) {
     return static_cast<uint64_t>(static_cast<unsigned __int128>(Next()) * bound >> 64);
   }

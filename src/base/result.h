@@ -1,8 +1,8 @@
 // Result<T>: the outcome of anything that can fail for reasons outside the program (files, bytes,
 // peers, users). Bugs are CHECKs (base/check.h), not Results.
 //
-// The code says what the caller does next; the message says what was wrong, with the value, and what
-// to do. `TRY(expr)` yields the value or returns the error from the enclosing function.
+// The code says what the caller does next; the message says what was wrong, with the value, and
+// what to do. `TRY(expr)` yields the value or returns the error from the enclosing function.
 #pragma once
 
 #include <fmt/core.h>
@@ -36,7 +36,8 @@ struct Error {
 template <class T = void>
 using Result = std::expected<T, Error>;
 
-// Builds the error side of a Result: `return Fail(ErrorCode::kCorrupt, "offset {} is beyond {}", a, b);`
+// Builds the error side of a Result: `return Fail(ErrorCode::kCorrupt, "offset {} is beyond {}", a,
+// b);`
 template <class... Args>
 [[nodiscard]] std::unexpected<Error> Fail(ErrorCode code, fmt::format_string<Args...> format,
                                           Args&&... args) {
@@ -50,11 +51,11 @@ template <class... Args>
 
 }  // namespace exo
 
-#define EXO_TRY_IMPL(result, expr)                                   \
-  __extension__({                                                    \
-    auto result = (expr);                                            \
-    if (!result) return std::unexpected(std::move(result).error());  \
-    *std::move(result);                                              \
+#define EXO_TRY_IMPL(result, expr)                                  \
+  __extension__({                                                   \
+    auto result = (expr);                                           \
+    if (!result) return std::unexpected(std::move(result).error()); \
+    *std::move(result);                                             \
   })
 #define EXO_TRY_NAME(counter, expr) EXO_TRY_IMPL(try_result_##counter, expr)
 #define EXO_TRY_EXPAND(counter, expr) EXO_TRY_NAME(counter, expr)

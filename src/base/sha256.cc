@@ -22,7 +22,9 @@ Sha256& Sha256::Update(std::span<const std::byte> bytes) {
   return *this;
 }
 
-Sha256& Sha256::Update(std::string_view text) { return Update(std::as_bytes(std::span(text))); }
+Sha256& Sha256::Update(std::string_view text) {
+  return Update(std::as_bytes(std::span(text)));
+}
 
 Sha256& Sha256::UpdateU64(uint64_t value) {
   std::byte bytes[8];
@@ -38,6 +40,8 @@ Hash256 Sha256::Finish() {
   return hash;
 }
 
-Hash256 Sha256Of(std::span<const std::byte> bytes) { return Sha256().Update(bytes).Finish(); }
+Hash256 Sha256Of(std::span<const std::byte> bytes) {
+  return Sha256().Update(bytes).Finish();
+}
 
 }  // namespace exo

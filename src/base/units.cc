@@ -10,7 +10,8 @@ Result<uint64_t> ParseSize(std::string_view text) {
   char* end = nullptr;
   const double number = std::strtod(owned.c_str(), &end);
   const auto bad = [&] {
-    return Fail(ErrorCode::kInvalid, "'{}' is not a size; write for example 450M, 1.5GiB or 1048576", text);
+    return Fail(ErrorCode::kInvalid,
+                "'{}' is not a size; write for example 450M, 1.5GiB or 1048576", text);
   };
   if (end == owned.c_str() || !std::isfinite(number) || number < 0) return bad();
   std::string suffix(end);
@@ -19,11 +20,20 @@ Result<uint64_t> ParseSize(std::string_view text) {
   double unit = 1;
   if (!suffix.empty() && suffix != "b") {
     switch (suffix.front()) {
-      case 'k': unit = static_cast<double>(kKiB); break;
-      case 'm': unit = static_cast<double>(kMiB); break;
-      case 'g': unit = static_cast<double>(kGiB); break;
-      case 't': unit = 1024.0 * static_cast<double>(kGiB); break;
-      default: return bad();
+      case 'k':
+        unit = static_cast<double>(kKiB);
+        break;
+      case 'm':
+        unit = static_cast<double>(kMiB);
+        break;
+      case 'g':
+        unit = static_cast<double>(kGiB);
+        break;
+      case 't':
+        unit = 1024.0 * static_cast<double>(kGiB);
+        break;
+      default:
+        return bad();
     }
     const std::string rest = suffix.substr(1);
     if (!rest.empty() && rest != "b" && rest != "i" && rest != "ib") return bad();

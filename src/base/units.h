@@ -14,15 +14,17 @@ inline constexpr uint64_t kKiB = 1024;
 inline constexpr uint64_t kMiB = 1024 * kKiB;
 inline constexpr uint64_t kGiB = 1024 * kMiB;
 
-// "450MB", "1.5GiB", "2g", "1048576" -> bytes. Suffixes k, m, g, t (with or without i and b) are powers of 1024.
-// Errors: kInvalid with the text.
+// "450MB", "1.5GiB", "2g", "1048576" -> bytes. Suffixes k, m, g, t (with or without i and b) are
+// powers of 1024. Errors: kInvalid with the text.
 Result<uint64_t> ParseSize(std::string_view text);
 
 // 1536 MiB -> "1.5 GiB".
 std::string FormatSize(uint64_t bytes);
 
 // Round up to a multiple of `unit` (a power of two or not), unit > 0.
-constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
 
 // Virtual or real time since an arbitrary start; never wall-clock time.
 using Time = std::chrono::nanoseconds;

@@ -24,7 +24,8 @@ void Catalog::OnSummary(const NodeId& from, const wire::InstanceSummary& summary
   if (known != entries_.end()) {
     known->second.seen = context_.now;
     if (known->second.summary == summary) return;
-    if (known->second.summary.plan != summary.plan) return;  // same hash, other plan: not possible honestly
+    if (known->second.summary.plan != summary.plan)
+      return;  // same hash, other plan: not possible honestly
     known->second.summary = summary;
   } else {
     if (!Validate(summary.plan) || entries_.size() >= kMaxInstances) return;
@@ -56,7 +57,8 @@ void Catalog::OnTime() {
 const wire::InstanceSummary* Catalog::Find(const ModelId& model) const {
   const wire::InstanceSummary* best = nullptr;
   for (const auto& [id, entry] : entries_) {
-    if (entry.summary.plan.model != model || entry.summary.state == wire::InstanceState::kDraining) continue;
+    if (entry.summary.plan.model != model || entry.summary.state == wire::InstanceState::kDraining)
+      continue;
     if (best == nullptr || Preferred(entry.summary, *best)) best = &entry.summary;
   }
   return best;

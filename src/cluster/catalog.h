@@ -1,5 +1,5 @@
-// The instances of other owners, by their summaries: soft state that its owner refreshes and that fades
-// without it.
+// The instances of other owners, by their summaries: soft state that its owner refreshes and that
+// fades without it.
 #pragma once
 
 #include <map>
@@ -26,8 +26,8 @@ class Catalog {
   void OnOwnerLost(const NodeId& owner, const std::string& why);
   void OnTime();
 
-  // The best instance of a model: READY before others, then the lower owner. Null: none (a draining one does
-  // not count).
+  // The best instance of a model: READY before others, then the lower owner. Null: none (a draining
+  // one does not count).
   const wire::InstanceSummary* Find(const ModelId& model) const;
   const wire::InstanceSummary* Find(const PlanId& plan) const;
   std::vector<wire::InstanceSummary> All() const;
@@ -43,7 +43,8 @@ class Catalog {
   std::vector<Gone> gone_;
 };
 
-// READY before others, then the lower owner: the rule by which duplicates converge, and entries choose.
+// READY before others, then the lower owner: the rule by which duplicates converge, and entries
+// choose.
 bool Preferred(const wire::InstanceSummary& a, const wire::InstanceSummary& b);
 
 }  // namespace exo::cluster

@@ -12,30 +12,42 @@ namespace exo::cluster {
 
 const char* PeerStateName(PeerState state) {
   switch (state) {
-    case PeerState::kUnknown: return "unknown";
-    case PeerState::kConnecting: return "connecting";
-    case PeerState::kAlive: return "alive";
-    case PeerState::kSuspect: return "suspect";
-    case PeerState::kDead: return "dead";
-    case PeerState::kLeft: return "left";
-    case PeerState::kRefused: return "refused";
+    case PeerState::kUnknown:
+      return "unknown";
+    case PeerState::kConnecting:
+      return "connecting";
+    case PeerState::kAlive:
+      return "alive";
+    case PeerState::kSuspect:
+      return "suspect";
+    case PeerState::kDead:
+      return "dead";
+    case PeerState::kLeft:
+      return "left";
+    case PeerState::kRefused:
+      return "refused";
   }
   return "?";
 }
 
 const char* InstanceStateName(wire::InstanceState state) {
   switch (state) {
-    case wire::InstanceState::kReserving: return "reserving";
-    case wire::InstanceState::kLoading: return "loading";
-    case wire::InstanceState::kReady: return "ready";
-    case wire::InstanceState::kDraining: return "draining";
-    case wire::InstanceState::kGone: return "gone";
+    case wire::InstanceState::kReserving:
+      return "reserving";
+    case wire::InstanceState::kLoading:
+      return "loading";
+    case wire::InstanceState::kReady:
+      return "ready";
+    case wire::InstanceState::kDraining:
+      return "draining";
+    case wire::InstanceState::kGone:
+      return "gone";
   }
   return "?";
 }
 
-// The parts, and who hears what of whom. Parts never call each other's news: Settle passes it on until all is
-// quiet, so that every part sees one thing at a time.
+// The parts, and who hears what of whom. Parts never call each other's news: Settle passes it on
+// until all is quiet, so that every part sees one thing at a time.
 struct Core::State {
   explicit State(CoreOptions core_options) : options(std::move(core_options)) {}
 
@@ -123,7 +135,8 @@ struct Core::State {
   void On(const HeadFinished& e) { head.OnRunnerFinished(e); }
 };
 
-// Time first, then the event: a lease that ran out while this node slept is over before anything else counts.
+// Time first, then the event: a lease that ran out while this node slept is over before anything
+// else counts.
 void Core::State::Advance(Time now) {
   context.now = std::max(now, context.now);
   const Time gap = last_event ? context.now - *last_event : Time{};
@@ -145,7 +158,8 @@ void Core::State::Times() {
   Serve();
 }
 
-// Those who wait for something to be as it should: wishes for an instance, requests for a ready one.
+// Those who wait for something to be as it should: wishes for an instance, requests for a ready
+// one.
 void Core::State::Serve() {
   wishes.OnTime();
   entry.OnTime();
@@ -217,18 +231,35 @@ std::vector<Effect> Core::Step(const Event& event, Time now) {
   return std::exchange(state.context.effects, {});
 }
 
-std::vector<NodeStatus> Core::Nodes() const { return state_->members.Status(); }
-std::vector<SlotStatus> Core::Slots() const { return state_->slots.Status(); }
-std::vector<PlanNode> Core::PlannerNodes() const { return state_->members.PlannerNodes(); }
-bool Core::IsAlive(const NodeId& peer) const { return state_->members.IsAlive(peer); }
-uint64_t Core::reserved_bytes() const { return state_->slots.reserved_bytes(); }
-size_t Core::entry_requests() const { return state_->entry.size(); }
-size_t Core::head_requests() const { return state_->head.size(); }
-uint64_t Core::stale_messages() const { return state_->context.stale_messages; }
+std::vector<NodeStatus> Core::Nodes() const {
+  return state_->members.Status();
+}
+std::vector<SlotStatus> Core::Slots() const {
+  return state_->slots.Status();
+}
+std::vector<PlanNode> Core::PlannerNodes() const {
+  return state_->members.PlannerNodes();
+}
+bool Core::IsAlive(const NodeId& peer) const {
+  return state_->members.IsAlive(peer);
+}
+uint64_t Core::reserved_bytes() const {
+  return state_->slots.reserved_bytes();
+}
+size_t Core::entry_requests() const {
+  return state_->entry.size();
+}
+size_t Core::head_requests() const {
+  return state_->head.size();
+}
+uint64_t Core::stale_messages() const {
+  return state_->context.stale_messages;
+}
 
 std::vector<InstanceStatus> Core::Instances() const {
   std::vector<InstanceStatus> all = state_->owner.Status();
-  for (wire::InstanceSummary& summary : state_->catalog.All()) all.push_back({.summary = std::move(summary)});
+  for (wire::InstanceSummary& summary : state_->catalog.All())
+    all.push_back({.summary = std::move(summary)});
   return all;
 }
 

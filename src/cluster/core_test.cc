@@ -35,7 +35,8 @@ class CoreTest : public testing::Test {
   void Add(std::string name, uint64_t budget, bool holds) {
     Node& node = nodes_.emplace_back();
     node.id.bytes[0] = static_cast<uint8_t>(nodes_.size());
-    node.core = std::make_unique<Core>(CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
+    node.core = std::make_unique<Core>(
+        CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
     wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
     if (holds) record.models.push_back({.id = SixLayers().id});
     Tell(nodes_.size() - 1, LocalRecord{record});
@@ -86,7 +87,8 @@ class CoreTest : public testing::Test {
   // The process ends: its peers see their sessions break.
   void Kill(size_t which) {
     nodes_[which].alive = false;
-    for (size_t i = 0; i < nodes_.size(); ++i) Tell(i, SessionDown{nodes_[which].id, "connection reset"});
+    for (size_t i = 0; i < nodes_.size(); ++i)
+      Tell(i, SessionDown{nodes_[which].id, "connection reset"});
   }
   template <class E>
   std::vector<E> Take(size_t node) {
@@ -176,7 +178,8 @@ TEST_F(CoreTest, ThreeNodesHoldWhatOneCannotAndAnyOfThemAsks) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes_[i].core->reserved_bytes(), 0u);
 }
 
-// Answering at once let a load on another node overtake the news of the unload, which then cancelled it.
+// Answering at once let a load on another node overtake the news of the unload, which then
+// cancelled it.
 TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
   for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
   ConnectAll();
@@ -245,13 +248,15 @@ TEST_F(CoreTest, ARestartedPeerIsAnotherOne) {
   const PlanId before = nodes_[0].core->Instances()[0].summary.plan.id;
   nodes_[1].alive = false;
   Tell(0, SessionUp{.peer = nodes_[1].id, .boot_nonce = 2});
-  for (const auto& instance : nodes_[0].core->Instances()) EXPECT_NE(instance.summary.plan.id, before);
+  for (const auto& instance : nodes_[0].core->Instances())
+    EXPECT_NE(instance.summary.plan.id, before);
 }
 
 TEST_F(CoreTest, TwoOwnersOfOneModelConvergeOnOne) {
   Add("a", 100 * kMiB, true);
   Add("b", 100 * kMiB, true);
-  for (size_t i = 0; i < 2; ++i) Tell(i, EnsureModel{.ticket = i, .model = SixLayers().id});  // apart: both place it
+  for (size_t i = 0; i < 2; ++i)
+    Tell(i, EnsureModel{.ticket = i, .model = SixLayers().id});  // apart: both place it
   ConnectAll();
   Pass(seconds(4));
   for (size_t i = 0; i < 2; ++i) {
@@ -297,13 +302,30 @@ TEST_F(CoreTest, HostileMessagesChangeNothing) {
   Add("b", 100 * kMiB, false);
   ConnectAll();
   wire::Plan plan{.owner = nodes_[1].id, .layers = 1, .context = 16, .sequences = 1, .chunk = 16};
-  plan.stages.push_back({.node = nodes_[0].id, .layer_begin = 0, .layer_end = 1, .bytes = ~uint64_t{0}});
+  plan.stages.push_back(
+      {.node = nodes_[0].id, .layer_begin = 0, .layer_end = 1, .bytes = ~uint64_t{0}});
   const std::vector<wire::Message> hostile = {
-      wire::Reserve{plan},                                          // id is not the hash
-      wire::Reserve{[&] { auto p = plan; p.id = ComputePlanId(p); return p; }()},  // too large
-      wire::Commit{}, wire::Loaded{}, wire::InstanceReady{}, wire::LeaseRenew{}, wire::Release{}, wire::ReserveReply{},
-      wire::Tokens{}, wire::Finished{}, wire::Submit{}, wire::CancelRequest{}, wire::LoadProgress{},
-      wire::InstanceSummary{.plan = plan}, wire::NodeUpdate{}, wire::Step{}, wire::Hello{},
+      wire::Reserve{plan},  // id is not the hash
+      wire::Reserve{[&] {
+        auto p = plan;
+        p.id = ComputePlanId(p);
+        return p;
+      }()},  // too large
+      wire::Commit{},
+      wire::Loaded{},
+      wire::InstanceReady{},
+      wire::LeaseRenew{},
+      wire::Release{},
+      wire::ReserveReply{},
+      wire::Tokens{},
+      wire::Finished{},
+      wire::Submit{},
+      wire::CancelRequest{},
+      wire::LoadProgress{},
+      wire::InstanceSummary{.plan = plan},
+      wire::NodeUpdate{},
+      wire::Step{},
+      wire::Hello{},
       wire::Heartbeat{.sequence = ~uint64_t{0}, .echo = ~uint64_t{0}}};
   for (const wire::Message& message : hostile) Tell(0, Received{nodes_[1].id, message});
   EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);

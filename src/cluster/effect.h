@@ -1,4 +1,5 @@
-// What the core wants done, in order. The driver does it and never answers from inside: answers are events.
+// What the core wants done, in order. The driver does it and never answers from inside: answers are
+// events.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +36,8 @@ struct StartServing {
   wire::Plan plan;
   uint32_t stage = 0;
 };
-// Stop loading or serving, free everything, then StageStopped. The core ends its requests itself (no
-// HeadCancel for each, no HeadFinished awaited).
+// Stop loading or serving, free everything, then StageStopped. The core ends its requests itself
+// (no HeadCancel for each, no HeadFinished awaited).
 struct StopInstance {
   PlanId plan;
   std::string reason;
@@ -70,7 +71,8 @@ struct RequestFinished {
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};
 
-using Effect = std::variant<Send, Disconnect, Dial, StartLoad, StartServing, StopInstance, HeadSubmit,
-                            HeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
+using Effect =
+    std::variant<Send, Disconnect, Dial, StartLoad, StartServing, StopInstance, HeadSubmit,
+                 HeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

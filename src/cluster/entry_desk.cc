@@ -24,7 +24,8 @@ void EntryDesk::OnSubmit(const SubmitLocal& event) {
   const RequestId id = event.submit.request;
   if (requests_.contains(id)) return;  // the answer to the first one is the answer
   if (requests_.size() >= kMaxRequests) {
-    return FinishWithError(id, ErrorCode::kOverloaded, fmt::format("{} requests are open, the limit", kMaxRequests));
+    return FinishWithError(id, ErrorCode::kOverloaded,
+                           fmt::format("{} requests are open, the limit", kMaxRequests));
   }
   if (wishes_.Best(event.model) == nullptr && !wishes_.Wanted(event.model)) {
     return FinishWithError(id, ErrorCode::kNotFound, "the model is not running");
@@ -40,7 +41,8 @@ bool EntryDesk::TryDispatch(Request& request) {
   const wire::InstanceSummary* best = wishes_.Best(request.model);
   if (best == nullptr) return false;
   request.homeless_since = context_.now;
-  if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node)) return false;
+  if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
+    return false;
   request.active = true;
   request.plan = best->plan;
   request.submit.plan = best->plan.id;
@@ -73,14 +75,17 @@ void EntryDesk::OnTokens(const NodeId& from, const wire::Tokens& message) {
                                          message.first_index - 1));
     }
     known = std::min<size_t>(emitted.size() - message.first_index, message.tokens.size());
-    if (!std::equal(message.tokens.begin(), message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
+    if (!std::equal(message.tokens.begin(),
+                    message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
                     emitted.begin() + message.first_index)) {
       context_.SendTo(from, wire::CancelRequest{message.request});
-      return FinishWithError(message.request, ErrorCode::kCorrupt, "the repeated answer is another one");
+      return FinishWithError(message.request, ErrorCode::kCorrupt,
+                             "the repeated answer is another one");
     }
   }
   if (known == message.tokens.size()) return;
-  std::vector<TokenId> fresh(message.tokens.begin() + static_cast<std::ptrdiff_t>(known), message.tokens.end());
+  std::vector<TokenId> fresh(message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
+                             message.tokens.end());
   emitted.insert(emitted.end(), fresh.begin(), fresh.end());
   context_.Emit(RequestTokens{message.request, std::move(fresh)});
 }
@@ -94,8 +99,9 @@ void EntryDesk::OnFinished(const NodeId& from, const wire::Finished& message) {
   wire::Finished finished = message;
   const auto emitted = static_cast<uint32_t>(at->second.emitted.size());
   if (finished.reason != wire::FinishReason::kError && finished.generated != emitted) {
-    return FinishWithError(message.request, ErrorCode::kDisconnected,
-                           fmt::format("{} of {} tokens of the answer arrived", emitted, finished.generated));
+    return FinishWithError(
+        message.request, ErrorCode::kDisconnected,
+        fmt::format("{} of {} tokens of the answer arrived", emitted, finished.generated));
   }
   finished.generated = emitted;
   Finish(message.request, std::move(finished));
@@ -112,7 +118,8 @@ void EntryDesk::OnPeerLost(const NodeId& peer, const std::string& reason) {
   std::vector<std::pair<RequestId, std::string>> lost;
   for (const auto& [id, request] : requests_) {
     if (!request.active || request.head() != peer) continue;
-    lost.emplace_back(id, fmt::format("lost {} ({}): {}", members_.NameOf(peer), DescribeStage(request.plan, 0), reason));
+    lost.emplace_back(id, fmt::format("lost {} ({}): {}", members_.NameOf(peer),
+                                      DescribeStage(request.plan, 0), reason));
   }
   for (auto& [id, why] : lost) FinishWithError(id, ErrorCode::kDisconnected, std::move(why));
 }

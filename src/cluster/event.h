@@ -1,5 +1,5 @@
-// What happens to a node, as the core sees it. The driver (src/node, or the simulator) makes these from real
-// sessions, loads and compute.
+// What happens to a node, as the core sees it. The driver (src/node, or the simulator) makes these
+// from real sessions, loads and compute.
 #pragma once
 
 #include <cstdint>
@@ -18,19 +18,20 @@ namespace exo::cluster {
 struct Tick {};  // at least every kTickInterval; nothing times out without it
 inline constexpr Time kTickInterval = std::chrono::milliseconds(100);
 
-// An authenticated control session is up. A second one without SessionDown between replaces the first.
+// An authenticated control session is up. A second one without SessionDown between replaces the
+// first.
 struct SessionUp {
   NodeId peer;
   uint64_t boot_nonce = 0;  // of the peer's Hello
   std::string name;
-  wire::Address address;    // where it can be dialled
+  wire::Address address;  // where it can be dialled
 };
 struct SessionDown {
   NodeId peer;
   std::string reason;
 };
-// A dial to this peer ended without a session (connection refused, nobody there). Optional: makes a killed
-// peer dead at once instead of after MemberTimers::redial.
+// A dial to this peer ended without a session (connection refused, nobody there). Optional: makes a
+// killed peer dead at once instead of after MemberTimers::redial.
 struct DialFailed {
   NodeId peer;
   std::string reason;
@@ -46,8 +47,8 @@ struct Received {
 };
 
 // ---- this node ----
-// What this node says about itself. id, incarnation, version and memory_reserved are filled in by the core;
-// an unchanged record is ignored.
+// What this node says about itself. id, incarnation, version and memory_reserved are filled in by
+// the core; an unchanged record is ignored.
 struct LocalRecord {
   wire::NodeRecord record;
 };
@@ -65,8 +66,8 @@ struct Leave {
 };
 
 // ---- models ----
-// Have a model running somewhere. Answered once by EnsureReply: when it is READY, or refused. The wish stays
-// until UnloadModel: a lost instance is planned again.
+// Have a model running somewhere. Answered once by EnsureReply: when it is READY, or refused. The
+// wish stays until UnloadModel: a lost instance is planned again.
 struct EnsureModel {
   uint64_t ticket = 0;
   ModelId model;
@@ -118,9 +119,9 @@ struct HeadFinished {
   wire::Finished finished;
 };
 
-using Event = std::variant<Tick, SessionUp, SessionDown, DialFailed, PeerRefused, Received, LocalRecord,
-                           LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel, LoadFinished,
-                           LoadProgressed, StageFailed, StageStopped, SubmitLocal, CancelLocal,
-                           HeadEmitted, HeadFinished>;
+using Event = std::variant<Tick, SessionUp, SessionDown, DialFailed, PeerRefused, Received,
+                           LocalRecord, LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel,
+                           LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
+                           CancelLocal, HeadEmitted, HeadFinished>;
 
 }  // namespace exo::cluster

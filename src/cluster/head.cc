@@ -7,14 +7,14 @@
 namespace exo::cluster {
 
 struct HeadMachine::Request {
-  uint64_t serial = 0;           // tells two uses of one request id apart
-  wire::Submit submit;           // without the prompt: that is the beginning of `tokens`
-  std::vector<TokenId> tokens;   // prompt and answer
-  uint32_t start = 0;            // rows of the submitted prompt
-  uint32_t most_tokens = 0;      // tokens.size() at the end
+  uint64_t serial = 0;          // tells two uses of one request id apart
+  wire::Submit submit;          // without the prompt: that is the beginning of `tokens`
+  std::vector<TokenId> tokens;  // prompt and answer
+  uint32_t start = 0;           // rows of the submitted prompt
+  uint32_t most_tokens = 0;     // tokens.size() at the end
   uint32_t capacity = 0;
-  uint32_t scheduled = 0;        // rows in steps so far
-  uint32_t computed = 0;         // of them: results are back
+  uint32_t scheduled = 0;  // rows in steps so far
+  uint32_t computed = 0;   // of them: results are back
   bool admitted = false;
   Time admitted_at{};
   Time first_token_at{};
@@ -39,8 +39,8 @@ uint64_t Microseconds(Time time) {
 }
 
 // A request's part of a step's compute time, by rows.
-void AddTimes(std::vector<wire::StageTime>& total, std::span<const wire::StageTime> step, size_t rows,
-              uint32_t all_rows) {
+void AddTimes(std::vector<wire::StageTime>& total, std::span<const wire::StageTime> step,
+              size_t rows, uint32_t all_rows) {
   for (const wire::StageTime& time : step.first(std::min<size_t>(step.size(), wire::kMaxStages))) {
     const auto at = std::find_if(total.begin(), total.end(), [&](const auto& t) {
       return t.node == time.node && t.layer_begin == time.layer_begin;
@@ -74,22 +74,25 @@ HeadMachine::~HeadMachine() = default;
 
 Result<void> HeadMachine::Submit(const wire::Submit& submit, Time) {
   if (submit.plan != options_.plan) {
-    return exo::Fail(ErrorCode::kInvalid, "request {} is for plan {}, this is {}", submit.request.Short(),
-                submit.plan.Short(), options_.plan.Short());
+    return exo::Fail(ErrorCode::kInvalid, "request {} is for plan {}, this is {}",
+                     submit.request.Short(), submit.plan.Short(), options_.plan.Short());
   }
   if (requests_.contains(submit.request)) {
     return exo::Fail(ErrorCode::kInvalid, "request {} is running already", submit.request.Short());
   }
   const uint64_t rows = submit.prompt.size();
   if (rows == 0 || rows >= options_.context || submit.prompt_tokens > rows) {
-    return exo::Fail(ErrorCode::kInvalid, "a prompt of {} tokens, the context holds {} to {}", rows, 1,
-                options_.context == 0 ? 0 : options_.context - 1);
+    return exo::Fail(ErrorCode::kInvalid, "a prompt of {} tokens, the context holds {} to {}", rows,
+                     1, options_.context == 0 ? 0 : options_.context - 1);
   }
   const uint64_t prompt = submit.prompt_tokens == 0 ? rows : submit.prompt_tokens;
   const uint64_t most = std::min<uint64_t>(options_.context, prompt + submit.max_new_tokens);
-  if (most <= rows) return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate", submit.max_new_tokens);
+  if (most <= rows)
+    return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate",
+                     submit.max_new_tokens);
   if (queue_.size() >= options_.queue_limit) {
-    return exo::Fail(ErrorCode::kOverloaded, "{} requests are waiting, the limit; try again later", queue_.size());
+    return exo::Fail(ErrorCode::kOverloaded, "{} requests are waiting, the limit; try again later",
+                     queue_.size());
   }
   auto request = std::make_unique<Request>();
   request->serial = next_serial_++;
@@ -98,8 +101,10 @@ Result<void> HeadMachine::Submit(const wire::Submit& submit, Time) {
   request->tokens = std::move(request->submit.prompt);
   request->start = static_cast<uint32_t>(rows);
   request->most_tokens = static_cast<uint32_t>(most);
-  // The last token of an answer is never fed back, so `most` positions are one more than needed at most.
-  request->capacity = static_cast<uint32_t>(std::min<uint64_t>(options_.context, RoundUp(most, kCapacityUnit)));
+  // The last token of an answer is never fed back, so `most` positions are one more than needed at
+  // most.
+  request->capacity =
+      static_cast<uint32_t>(std::min<uint64_t>(options_.context, RoundUp(most, kCapacityUnit)));
   requests_.emplace(submit.request, std::move(request));
   queue_.push_back(submit.request);
   return {};
@@ -111,7 +116,8 @@ bool HeadMachine::Cancel(const RequestId& request) {
   return true;
 }
 
-// Removes a request; its sequences are closed with the next step. Results in flight for it become stale.
+// Removes a request; its sequences are closed with the next step. Results in flight for it become
+// stale.
 void HeadMachine::Drop(const RequestId& id) {
   const auto at = requests_.find(id);
   if (at->second->admitted) {
@@ -152,9 +158,11 @@ void HeadMachine::AddRows(HeadStep& step, Request& request, uint32_t rows) {
 // A fair share of the decoding requests, so that every stage has a micro-batch to work on.
 void HeadMachine::AddDecode(HeadStep& step) {
   const size_t count = admitted_.size();
-  const auto decoding = static_cast<size_t>(std::count_if(
-      admitted_.begin(), admitted_.end(), [&](const RequestId& id) { return requests_.at(id)->decoding(); }));
-  const size_t share = std::min<size_t>((decoding + options_.stages - 1) / options_.stages, options_.chunk);
+  const auto decoding = static_cast<size_t>(
+      std::count_if(admitted_.begin(), admitted_.end(),
+                    [&](const RequestId& id) { return requests_.at(id)->decoding(); }));
+  const size_t share =
+      std::min<size_t>((decoding + options_.stages - 1) / options_.stages, options_.chunk);
   for (size_t i = 0; i < count && step.items.size() < share; ++i) {
     Request& request = *requests_.at(admitted_[(decode_turn_ + i) % count]);
     if (request.decoding() && request.pending() > 0) AddRows(step, request, 1);
@@ -185,22 +193,26 @@ std::optional<HeadStep> HeadMachine::NextStep(Time now) {
   step.close = std::move(closing_);
   closing_.clear();
   Flight flight{.step = step, .deadline = now + Limit(step.rows)};
-  for (const HeadItem& item : step.items) flight.serials.push_back(requests_.at(item.request)->serial);
+  for (const HeadItem& item : step.items)
+    flight.serials.push_back(requests_.at(item.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
   ++stats_.steps;
   return step;
 }
 
 Time HeadMachine::Limit(uint32_t rows) const {
-  const Time predicted = options_.predicted_decode + options_.predicted_chunk * rows / std::max(options_.chunk, 1u);
+  const Time predicted =
+      options_.predicted_decode + options_.predicted_chunk * rows / std::max(options_.chunk, 1u);
   if (options_.predicted_decode + options_.predicted_chunk == Time{}) return kStepFloorUnpredicted;
-  return std::max(kStepFloor, predicted * kStepFactor * static_cast<int64_t>(in_flight_.size() + 1));
+  return std::max(kStepFloor,
+                  predicted * kStepFactor * static_cast<int64_t>(in_flight_.size() + 1));
 }
 
-Result<void> HeadMachine::CheckOutputs(const HeadStep& step, std::span<const ItemOutput> outputs) const {
+Result<void> HeadMachine::CheckOutputs(const HeadStep& step,
+                                       std::span<const ItemOutput> outputs) const {
   if (outputs.size() != step.outputs) {
-    return exo::Fail(ErrorCode::kInvalid, "step {}: {} outputs came back, {} were asked for", step.step, outputs.size(),
-                step.outputs);
+    return exo::Fail(ErrorCode::kInvalid, "step {}: {} outputs came back, {} were asked for",
+                     step.step, outputs.size(), step.outputs);
   }
   size_t next = 0;
   for (const HeadItem& item : step.items) {
@@ -208,15 +220,18 @@ Result<void> HeadMachine::CheckOutputs(const HeadStep& step, std::span<const Ite
     const ItemOutput& output = outputs[next++];
     const size_t most = item.outputs == Outputs::kLast ? 1 : item.tokens.size();
     if (output.request != item.request || output.tokens.empty() || output.tokens.size() > most) {
-      return exo::Fail(ErrorCode::kInvalid, "step {}: {} tokens for request {}, 1 to {} for {} were asked for", step.step,
-                  output.tokens.size(), output.request.Short(), most, item.request.Short());
+      return exo::Fail(
+          ErrorCode::kInvalid, "step {}: {} tokens for request {}, 1 to {} for {} were asked for",
+          step.step, output.tokens.size(), output.request.Short(), most, item.request.Short());
     }
   }
   return {};
 }
 
-Result<std::vector<Emission>> HeadMachine::OnStepDone(uint64_t number, std::span<const ItemOutput> outputs,
-                                                      std::span<const wire::StageTime> times, Time now) {
+Result<std::vector<Emission>> HeadMachine::OnStepDone(uint64_t number,
+                                                      std::span<const ItemOutput> outputs,
+                                                      std::span<const wire::StageTime> times,
+                                                      Time now) {
   const auto at = in_flight_.find(number);
   if (at == in_flight_.end()) {
     ++stats_.stale_steps;
@@ -237,17 +252,19 @@ Result<std::vector<Emission>> HeadMachine::OnStepDone(uint64_t number, std::span
     }
     // Links keep order, so an earlier part is lost for good: waiting for it would be for ever.
     if (request->second->computed != item.first && !options_.plant_no_gap_check) {
-      return exo::Fail(ErrorCode::kInvalid, "step {}: request {} came back at position {}, expected {}", number,
+      return exo::Fail(ErrorCode::kInvalid,
+                       "step {}: request {} came back at position {}, expected {}", number,
                        item.request.Short(), item.first, request->second->computed);
     }
     AddTimes(request->second->times, times, item.tokens.size(), flight.step.rows);
-    if (auto emission = Accept(*request->second, item, output, now)) emissions.push_back(*std::move(emission));
+    if (auto emission = Accept(*request->second, item, output, now))
+      emissions.push_back(*std::move(emission));
   }
   return emissions;
 }
 
-std::optional<Emission> HeadMachine::Accept(Request& request, const HeadItem& item, const ItemOutput* output,
-                                            Time now) {
+std::optional<Emission> HeadMachine::Accept(Request& request, const HeadItem& item,
+                                            const ItemOutput* output, Time now) {
   request.computed += static_cast<uint32_t>(item.tokens.size());
   if (output == nullptr) return std::nullopt;
   if (!request.decoding()) request.first_token_at = now;
@@ -267,12 +284,13 @@ std::optional<Emission> HeadMachine::Accept(Request& request, const HeadItem& it
     }
   }
   if (reason) {
-    emission.finished = wire::Finished{.request = item.request,
-                                       .reason = *reason,
-                                       .generated = request.generated(),
-                                       .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
-                                       .decode_us = Microseconds(now - request.first_token_at),
-                                       .stages = request.times};
+    emission.finished =
+        wire::Finished{.request = item.request,
+                       .reason = *reason,
+                       .generated = request.generated(),
+                       .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
+                       .decode_us = Microseconds(now - request.first_token_at),
+                       .stages = request.times};
     Drop(item.request);
   }
   return emission;
@@ -300,7 +318,8 @@ std::vector<Emission> HeadMachine::Fail(const Error& error) {
 Result<void> HeadMachine::CheckDeadlines(Time now) const {
   for (const auto& [number, flight] : in_flight_) {
     if (now <= flight.deadline) continue;
-    return exo::Fail(ErrorCode::kDisconnected, "step {} ({} rows) did not come back within its limit", number,
+    return exo::Fail(ErrorCode::kDisconnected,
+                     "step {} ({} rows) did not come back within its limit", number,
                      flight.step.rows);
   }
   return {};
@@ -327,7 +346,11 @@ const HeadStep* HeadMachine::InFlight(uint64_t step) const {
   return at == in_flight_.end() ? nullptr : &at->second.step;
 }
 
-uint32_t HeadMachine::active() const { return static_cast<uint32_t>(admitted_.size()); }
-uint32_t HeadMachine::queued() const { return static_cast<uint32_t>(queue_.size()); }
+uint32_t HeadMachine::active() const {
+  return static_cast<uint32_t>(admitted_.size());
+}
+uint32_t HeadMachine::queued() const {
+  return static_cast<uint32_t>(queue_.size());
+}
 
 }  // namespace exo::cluster

@@ -15,7 +15,8 @@ void HeadDesk::OnSubmit(const NodeId& from, const wire::Submit& message) {
   const auto known = requests_.find(message.request);
   if (known != requests_.end()) {
     if (known->second.entry != from) {
-      return Refuse(from, message.request, {ErrorCode::kInvalid, "another device uses this request id"});
+      return Refuse(from, message.request,
+                    {ErrorCode::kInvalid, "another device uses this request id"});
     }
     return Repeat(message.request, known->second);
   }
@@ -25,13 +26,19 @@ void HeadDesk::OnSubmit(const NodeId& from, const wire::Submit& message) {
   if (!here) {
     ++context_.stale_messages;
     return Refuse(from, message.request,
-                  {ErrorCode::kDisconnected, fmt::format("plan {} is not running here any more", message.plan.Short())});
+                  {ErrorCode::kDisconnected,
+                   fmt::format("plan {} is not running here any more", message.plan.Short())});
   }
   if (requests_.size() >= kMaxRequests) {
-    return Refuse(from, message.request, {ErrorCode::kOverloaded, fmt::format("{} requests here, the limit", kMaxRequests)});
+    return Refuse(
+        from, message.request,
+        {ErrorCode::kOverloaded, fmt::format("{} requests here, the limit", kMaxRequests)});
   }
   Request& request = requests_[message.request];
-  request = {.submit = message, .entry = from, .plan = message.plan, .held = slot->state == SlotState::kLoaded};
+  request = {.submit = message,
+             .entry = from,
+             .plan = message.plan,
+             .held = slot->state == SlotState::kLoaded};
   if (!request.held) Run(request);
 }
 
@@ -41,14 +48,16 @@ void HeadDesk::Run(Request& request) {
 }
 
 void HeadDesk::Repeat(const RequestId& id, const Request& request) {
-  if (!request.emitted.empty()) context_.SendTo(request.entry, wire::Tokens{id, 0, request.emitted});
+  if (!request.emitted.empty())
+    context_.SendTo(request.entry, wire::Tokens{id, 0, request.emitted});
   if (request.finished) context_.SendTo(request.entry, *request.finished);
 }
 
 void HeadDesk::OnCancel(const NodeId& from, const wire::CancelRequest& message) {
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || at->second.entry != from) return;
-  if (!at->second.finished && !at->second.held) context_.Emit(HeadCancel{at->second.plan, message.request});
+  if (!at->second.finished && !at->second.held)
+    context_.Emit(HeadCancel{at->second.plan, message.request});
   requests_.erase(at);
 }
 
@@ -96,7 +105,8 @@ void HeadDesk::OnEntryLost(const NodeId& entry) {
       ++at;
       continue;
     }
-    if (!at->second.finished && !at->second.held) context_.Emit(HeadCancel{at->second.plan, at->first});
+    if (!at->second.finished && !at->second.held)
+      context_.Emit(HeadCancel{at->second.plan, at->first});
     at = requests_.erase(at);
   }
 }
@@ -108,14 +118,14 @@ void HeadDesk::OnTime() {
 }
 
 uint32_t HeadDesk::Active(const PlanId& plan) const {
-  return static_cast<uint32_t>(std::count_if(requests_.begin(), requests_.end(), [&](const auto& item) {
-    return item.second.plan == plan && !item.second.finished;
-  }));
+  return static_cast<uint32_t>(std::count_if(
+      requests_.begin(), requests_.end(),
+      [&](const auto& item) { return item.second.plan == plan && !item.second.finished; }));
 }
 
 size_t HeadDesk::size() const {
-  return static_cast<size_t>(
-      std::count_if(requests_.begin(), requests_.end(), [](const auto& item) { return !item.second.finished; }));
+  return static_cast<size_t>(std::count_if(requests_.begin(), requests_.end(),
+                                           [](const auto& item) { return !item.second.finished; }));
 }
 
 }  // namespace exo::cluster

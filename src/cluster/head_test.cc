@@ -11,13 +11,21 @@ RequestId Id(uint8_t number) {
   return id;
 }
 
-wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4, std::vector<TokenId> stops = {}) {
-  return {.request = Id(number), .prompt = std::vector<TokenId>(prompt, 7), .prompt_tokens = static_cast<uint32_t>(prompt),
-          .max_new_tokens = most, .stop_tokens = std::move(stops)};
+wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4,
+                 std::vector<TokenId> stops = {}) {
+  return {.request = Id(number),
+          .prompt = std::vector<TokenId>(prompt, 7),
+          .prompt_tokens = static_cast<uint32_t>(prompt),
+          .max_new_tokens = most,
+          .stop_tokens = std::move(stops)};
 }
 
 HeadOptions Options(uint32_t stages = 1) {
-  return {.stages = stages, .context = 64, .kv_positions = 128, .chunk = 8, .queue_limit = 2,
+  return {.stages = stages,
+          .context = 64,
+          .kv_positions = 128,
+          .chunk = 8,
+          .queue_limit = 2,
           .predicted_decode = std::chrono::milliseconds(1)};
 }
 

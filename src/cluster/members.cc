@@ -83,7 +83,8 @@ void Members::OnDown(const SessionDown& event) {
 void Members::OnDialFailed(const DialFailed& event) {
   Peer* peer = Find(event.peer);
   if (peer == nullptr || peer->session || !peer->was_alive) return;
-  Lose(event.peer, *peer, PeerState::kDead, fmt::format("{}; dialling it again: {}", peer->detail, event.reason));
+  Lose(event.peer, *peer, PeerState::kDead,
+       fmt::format("{}; dialling it again: {}", peer->detail, event.reason));
 }
 
 void Members::OnRefused(const PeerRefused& event) {
@@ -124,7 +125,8 @@ void Members::OnHeartbeat(const NodeId& id, const wire::Heartbeat& heartbeat) {
       heartbeat.record_version > peer.record.version) {
     context_.SendTo(id, wire::RecordRequest{});
   }
-  // The larger id answers every heartbeat at once, the smaller one each eighth: both can measure, no storm.
+  // The larger id answers every heartbeat at once, the smaller one each eighth: both can measure,
+  // no storm.
   if (self_.id > id || heartbeat.sequence % kAnswerEvery == 0) SendHeartbeat(id, peer);
 }
 
@@ -141,7 +143,9 @@ void Members::OnRecord(const NodeId& id, const wire::NodeRecord& record) {
   context_.changed = true;
 }
 
-void Members::OnRecordRequest(const NodeId& id) { context_.SendTo(id, wire::NodeUpdate{self_}); }
+void Members::OnRecordRequest(const NodeId& id) {
+  context_.SendTo(id, wire::NodeUpdate{self_});
+}
 
 void Members::OnHints(const wire::PeerHints& hints) {
   size_t taken = 0;
@@ -159,7 +163,8 @@ void Members::OnHints(const wire::PeerHints& hints) {
 }
 
 void Members::OnGoodbye(const NodeId& id, const wire::Goodbye& goodbye) {
-  Lose(id, *Find(id), PeerState::kLeft, goodbye.reason.empty() ? "it said goodbye" : goodbye.reason);
+  Lose(id, *Find(id), PeerState::kLeft,
+       goodbye.reason.empty() ? "it said goodbye" : goodbye.reason);
 }
 
 void Members::OnWake(Time gap) {
@@ -175,7 +180,8 @@ void Members::OnTime() {
     const Time silent = context_.now - peer.last_heard;
     if (peer.session && silent > timers.dead) {
       peer.down_since = context_.now;
-      Lose(id, peer, PeerState::kDead, fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
+      Lose(id, peer, PeerState::kDead,
+           fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
     } else if (peer.session && peer.state == PeerState::kAlive && silent > timers.suspect) {
       peer.state = PeerState::kSuspect;
       peer.detail = fmt::format("silent for {} s", silent / std::chrono::seconds(1));
@@ -210,7 +216,8 @@ void Members::SendHints(const NodeId& to) {
 
 void Members::Redial(const NodeId& id, Peer& peer) {
   peer.next_dial = context_.now + kRedialPeriod;
-  if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty()) return;
+  if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty())
+    return;
   context_.Emit(Dial{id, peer.addresses});
 }
 
@@ -268,8 +275,9 @@ const wire::NodeRecord* Members::RecordOf(const NodeId& id) const {
 std::vector<PlanNode> Members::PlannerNodes() const {
   std::vector<PlanNode> nodes;
   const auto add = [&](const wire::NodeRecord& record, double rtt_ms) {
-    const uint64_t available =
-        record.memory_budget > record.memory_reserved ? record.memory_budget - record.memory_reserved : 0;
+    const uint64_t available = record.memory_budget > record.memory_reserved
+                                   ? record.memory_budget - record.memory_reserved
+                                   : 0;
     nodes.push_back({.id = record.id,
                      .name = NameOf(record.id),
                      .memory_available = available,
@@ -280,7 +288,9 @@ std::vector<PlanNode> Members::PlannerNodes() const {
   };
   add(self_, 0);
   for (const auto& [id, peer] : peers_) {
-    if (peer.state != PeerState::kAlive || !peer.has_record || peer.record.numerics != self_.numerics) continue;
+    if (peer.state != PeerState::kAlive || !peer.has_record ||
+        peer.record.numerics != self_.numerics)
+      continue;
     add(peer.record, peer.rtt_ms);
   }
   return nodes;
@@ -288,7 +298,10 @@ std::vector<PlanNode> Members::PlannerNodes() const {
 
 std::vector<NodeStatus> Members::Status() const {
   std::vector<NodeStatus> all;
-  all.push_back({.self = true, .record = self_, .state = PeerState::kAlive, .last_heard = context_.now,
+  all.push_back({.self = true,
+                 .record = self_,
+                 .state = PeerState::kAlive,
+                 .last_heard = context_.now,
                  .progress = progress_});
   for (const auto& [id, peer] : peers_) {
     NodeStatus status{.record = peer.record,

@@ -1,7 +1,8 @@
 // Who is there, in this node's opinion, and what each node says about itself.
 //
-//   UNKNOWN ─> CONNECTING ─ session ─> ALIVE ─ 3 s silent ─> SUSPECT ─ 6 s ─> DEAD ─ new session ─> ALIVE
-//                                        └─ session broke ─> CONNECTING ─ 2 s, or the dial fails ─> DEAD
+//   UNKNOWN ─> CONNECTING ─ session ─> ALIVE ─ 3 s silent ─> SUSPECT ─ 6 s ─> DEAD
+//   ALIVE ─ session broke ─> CONNECTING ─ 2 s, or the dial fails ─> DEAD
+//   DEAD ─ new session ─> ALIVE
 //   any ─ goodbye ─> LEFT      any ─ handshake refused ─> REFUSED
 //
 // Hearsay never revives and never kills: only a session with the node itself counts.
@@ -23,7 +24,7 @@ class Members {
   // What the other parts must hear about, in order.
   struct News {
     NodeId peer;
-    bool up = false;      // false: lost (dead, left or restarted): nothing of it survives
+    bool up = false;  // false: lost (dead, left or restarted): nothing of it survives
     std::string reason;
   };
   std::vector<News> TakeNews() { return std::exchange(news_, {}); }
@@ -49,23 +50,25 @@ class Members {
   void SetProgress(uint64_t work_items) { progress_ = work_items; }
 
   const wire::NodeRecord& self() const { return self_; }
-  bool IsAlive(const NodeId& peer) const;       // has a session (ALIVE or SUSPECT); self always
+  bool IsAlive(const NodeId& peer) const;  // has a session (ALIVE or SUSPECT); self always
   std::string NameOf(const NodeId& peer) const;
   std::vector<NodeId> Sessions() const;
   const wire::NodeRecord* RecordOf(const NodeId& peer) const;  // null: none yet
-  std::vector<PlanNode> PlannerNodes() const;   // self and ALIVE peers with the same numerics
+  std::vector<PlanNode> PlannerNodes() const;  // self and ALIVE peers with the same numerics
   std::vector<NodeStatus> Status() const;
 
  private:
-  static constexpr size_t kSentTimes = 16;  // heartbeats in flight that a round trip can be measured with
-  static constexpr size_t kMaxPeers = 256;  // full mesh is meant for 64; beyond this strangers are not remembered
+  static constexpr size_t kSentTimes =
+      16;  // heartbeats in flight that a round trip can be measured with
+  static constexpr size_t kMaxPeers =
+      256;  // full mesh is meant for 64; beyond this strangers are not remembered
 
   struct Peer {
     wire::NodeRecord record;
     bool has_record = false;
     PeerState state = PeerState::kUnknown;
     bool session = false;
-    bool was_alive = false;    // others were told that it is up
+    bool was_alive = false;  // others were told that it is up
     uint64_t boot_nonce = 0;
     uint64_t incarnation = 0;  // highest seen
     std::string name;
@@ -76,9 +79,9 @@ class Members {
     Time next_dial{};
     Time next_heartbeat{};
     double rtt_ms = 0;
-    uint64_t sent = 0;         // last heartbeat sequence
-    uint64_t heard = 0;        // last one heard from it
-    uint64_t echoed = 0;       // last of ours that it has confirmed
+    uint64_t sent = 0;    // last heartbeat sequence
+    uint64_t heard = 0;   // last one heard from it
+    uint64_t echoed = 0;  // last of ours that it has confirmed
     uint64_t progress = 0;
     std::array<Time, kSentTimes> sent_at{};
   };

@@ -55,8 +55,9 @@ void Owner::OnLoaded(const NodeId& from, const wire::Loaded& message) {
   if (instance == nullptr || instance->summary.state != InstanceState::kLoading) return;
   if (!message.ok) {
     const int stage = StageOf(instance->plan(), from);
-    return End(message.plan, {message.code, fmt::format("{} could not load {}: {}", members_.NameOf(from),
-                                                        DescribeStage(instance->plan(), stage), message.reason)});
+    return End(message.plan,
+               {message.code, fmt::format("{} could not load {}: {}", members_.NameOf(from),
+                                          DescribeStage(instance->plan(), stage), message.reason)});
   }
   instance->loaded.insert(from);
   instance->since = context_.now;
@@ -76,7 +77,8 @@ void Owner::OnLoadProgress(const NodeId& from, const wire::LoadProgress& message
   if (message.total_bytes == 0) return;
   const auto tenths = static_cast<uint64_t>(10.0 * static_cast<double>(message.done_bytes) /
                                             static_cast<double>(message.total_bytes));
-  std::string detail = fmt::format("loading, {} at {} %", members_.NameOf(from), std::min<uint64_t>(tenths, 10) * 10);
+  std::string detail = fmt::format("loading, {} at {} %", members_.NameOf(from),
+                                   std::min<uint64_t>(tenths, 10) * 10);
   if (detail == instance->summary.detail) return;
   instance->summary.detail = std::move(detail);
   context_.changed = true;
@@ -102,16 +104,18 @@ bool Owner::Unload(const ModelId& model) {
   return !plans.empty();
 }
 
-// Two nodes had the same model placed at once. Both sides apply the same rule to what they know: READY beats
-// not READY, then the lower owner id. A node only ever ends its own, and one that is not READY never beats one
-// that is, so the two never end each other.
+// Two nodes had the same model placed at once. Both sides apply the same rule to what they know:
+// READY beats not READY, then the lower owner id. A node only ever ends its own, and one that is
+// not READY never beats one that is, so the two never end each other.
 void Owner::OnOther(const wire::InstanceSummary& other) {
   if (other.state != InstanceState::kReady && other.state != InstanceState::kReserving &&
       other.state != InstanceState::kLoading) {
     return;
   }
   for (auto& [id, instance] : instances_) {
-    if (instance.plan().model != other.plan.model || instance.summary.state == InstanceState::kDraining) continue;
+    if (instance.plan().model != other.plan.model ||
+        instance.summary.state == InstanceState::kDraining)
+      continue;
     if (!Preferred(other, instance.summary)) continue;
     const std::string why =
         fmt::format("{} has placed the same model", members_.NameOf(other.plan.owner));
@@ -124,11 +128,20 @@ void Owner::OnOther(const wire::InstanceSummary& other) {
 void Owner::SendState(const Instance& instance, const NodeId& participant) {
   const PlanId& plan = instance.plan().id;
   switch (instance.summary.state) {
-    case InstanceState::kReserving: context_.SendTo(participant, wire::Reserve{instance.plan()}); return;
-    case InstanceState::kLoading: context_.SendTo(participant, wire::Commit{plan}); return;
-    case InstanceState::kReady: context_.SendTo(participant, wire::InstanceReady{plan}); return;
-    case InstanceState::kDraining: context_.SendTo(participant, wire::LeaseRenew{plan}); return;
-    case InstanceState::kGone: return;
+    case InstanceState::kReserving:
+      context_.SendTo(participant, wire::Reserve{instance.plan()});
+      return;
+    case InstanceState::kLoading:
+      context_.SendTo(participant, wire::Commit{plan});
+      return;
+    case InstanceState::kReady:
+      context_.SendTo(participant, wire::InstanceReady{plan});
+      return;
+    case InstanceState::kDraining:
+      context_.SendTo(participant, wire::LeaseRenew{plan});
+      return;
+    case InstanceState::kGone:
+      return;
   }
 }
 
@@ -154,7 +167,8 @@ void Owner::OnWake() {
   std::vector<PlanId> plans;
   for (const auto& [id, instance] : instances_) plans.push_back(id);
   for (const PlanId& plan : plans) {
-    End(plan, {ErrorCode::kDisconnected, fmt::format("{} slept and gave its instances up", members_.self().name)});
+    End(plan, {ErrorCode::kDisconnected,
+               fmt::format("{} slept and gave its instances up", members_.self().name)});
   }
 }
 
@@ -177,12 +191,13 @@ std::optional<std::string> Owner::TimedOut(const Instance& instance) const {
       if (age > context_.timers().load_stall) return "loading made no progress";
       break;
     case InstanceState::kDraining: {
-      const bool idle = instance.plan().stages[0].node == context_.self() && instance.summary.active_requests == 0 &&
-                        age > context_.timers().heartbeat;
+      const bool idle = instance.plan().stages[0].node == context_.self() &&
+                        instance.summary.active_requests == 0 && age > context_.timers().heartbeat;
       if (idle || age > context_.timers().drain) return instance.summary.detail;
       break;
     }
-    default: break;
+    default:
+      break;
   }
   return std::nullopt;
 }
@@ -203,7 +218,8 @@ void Owner::CheckTimes() {
 
 const wire::InstanceSummary* Owner::Find(const ModelId& model) const {
   for (const auto& [id, instance] : instances_) {
-    if (instance.plan().model == model && instance.summary.state != InstanceState::kDraining) return &instance.summary;
+    if (instance.plan().model == model && instance.summary.state != InstanceState::kDraining)
+      return &instance.summary;
   }
   return nullptr;
 }

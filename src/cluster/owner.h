@@ -1,5 +1,5 @@
-// The instances that this node planned: reserve, commit, load, ready, drain, gone. Any failure ends an
-// instance with its reason; nothing blocks, because each grant is a lease.
+// The instances that this node planned: reserve, commit, load, ready, drain, gone. Any failure ends
+// an instance with its reason; nothing blocks, because each grant is a lease.
 //
 //   RESERVING ─ all grants ─> LOADING ─ all loaded ─> READY ─ duplicate ─> DRAINING
 //       └── denied, timeout ──────┴── load failed ──────┴── stage lost, unload ──┴─> GONE
@@ -56,12 +56,12 @@ class Owner {
  private:
   struct Instance {
     wire::InstanceSummary summary;
-    std::string reason;                     // the planner's words
+    std::string reason;  // the planner's words
     Prediction prediction;
     std::set<NodeId> granted;
-    std::map<NodeId, uint64_t> progress;    // bytes loaded
+    std::map<NodeId, uint64_t> progress;  // bytes loaded
     std::set<NodeId> loaded;
-    Time since{};                           // of the state; while LOADING, of the last progress
+    Time since{};  // of the state; while LOADING, of the last progress
     Time next_renew{};
     bool was_ready = false;
     const wire::Plan& plan() const { return summary.plan; }

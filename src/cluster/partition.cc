@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-
 namespace exo::cluster {
 namespace {
 
@@ -33,8 +32,12 @@ struct Cost {
   friend auto operator<=>(const Cost&, const Cost&) = default;
 };
 
-double DecodeMs(uint64_t bytes, double gbps) { return static_cast<double>(bytes) / gbps * 1e-6; }
-double OpsMs(double ops, double gops) { return ops / gops * 1e-6; }
+double DecodeMs(uint64_t bytes, double gbps) {
+  return static_cast<double>(bytes) / gbps * 1e-6;
+}
+double OpsMs(double ops, double gops) {
+  return ops / gops * 1e-6;
+}
 
 }  // namespace
 
@@ -93,11 +96,13 @@ std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanN
   }
   if (best[stages - 1][layers].slowest == std::numeric_limits<double>::infinity()) return {};
   std::vector<uint32_t> ends(stages);
-  for (size_t s = stages, end = layers; s-- > 0; end = from[s][end]) ends[s] = static_cast<uint32_t>(end);
+  for (size_t s = stages, end = layers; s-- > 0; end = from[s][end])
+    ends[s] = static_cast<uint32_t>(end);
   return ends;
 }
 
-Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan) {
+Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                   const wire::Plan& plan) {
   const std::vector<Speeds> known = KnownSpeeds(nodes);
   const std::vector<uint64_t>& decode = DecodeBytes(shape);
   Prediction prediction;
@@ -107,11 +112,15 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes, 
   double hops_ms = 0;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
     const wire::StagePlan& stage = plan.stages[s];
-    const auto at = std::find_if(nodes.begin(), nodes.end(), [&](const PlanNode& n) { return n.id == stage.node; });
-    const Speeds speed = at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
+    const auto at = std::find_if(nodes.begin(), nodes.end(),
+                                 [&](const PlanNode& n) { return n.id == stage.node; });
+    const Speeds speed =
+        at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
     uint64_t bytes = s == 0 ? shape.output_bytes : 0;
-    for (uint32_t i = stage.layer_begin; i < stage.layer_end && i < decode.size(); ++i) bytes += decode[i];
-    const double ops = static_cast<double>(shape.ops_per_token_layer) * (stage.layer_end - stage.layer_begin);
+    for (uint32_t i = stage.layer_begin; i < stage.layer_end && i < decode.size(); ++i)
+      bytes += decode[i];
+    const double ops =
+        static_cast<double>(shape.ops_per_token_layer) * (stage.layer_end - stage.layer_begin);
     const double ms = DecodeMs(bytes, speed.decode_gbps) + kVisitMs;
     const double chunk = OpsMs(ops * plan.chunk, speed.prefill_gops) + kVisitMs;
     prediction.stage_decode_ms.push_back(ms);
@@ -119,7 +128,8 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes, 
     token_ms += ms;
     chunk_sum += chunk;
     chunk_most = std::max(chunk_most, chunk);
-    if (plan.stages.size() > 1) {  // one hop away from each stage; the last one leads back to the head
+    if (plan.stages.size() >
+        1) {  // one hop away from each stage; the last one leads back to the head
       const double rtt = at == nodes.end() || at->rtt_ms <= 0 ? kUnknownRttMs : at->rtt_ms;
       hops_ms += rtt / 2;
     }

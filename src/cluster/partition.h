@@ -1,5 +1,5 @@
-// How the layers of a model divide over an order of nodes, and what a division costs: the arithmetic
-// below the planner's choice of nodes.
+// How the layers of a model divide over an order of nodes, and what a division costs: the
+// arithmetic below the planner's choice of nodes.
 //
 // Thread: pure, any thread.
 #pragma once
@@ -10,8 +10,9 @@
 
 namespace exo::cluster {
 
-// Prices that no measurement covers yet: a step's wake-up, framing and batching in a stage (measured
-// 22-94 us per exchange, research/feasibility.md), and a home network's round trip when it is not known.
+// Prices that no measurement covers yet: a step's wake-up, framing and batching in a stage
+// (measured 22-94 us per exchange, research/feasibility.md), and a home network's round trip when
+// it is not known.
 inline constexpr double kVisitMs = 0.05;
 inline constexpr double kUnknownRttMs = 1.0;
 
@@ -22,10 +23,10 @@ struct Speeds {
 };
 std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes);
 
-// layer_end of each stage, stage i on nodes[i], nodes[0] the head: every stage has at least one layer and fits
-// its node's memory; the slowest stage (decode, with the output matrix at the head) is as fast as it can be,
-// which is layers in proportion to speed; among those the smallest sum. Empty: does not fit.
-// Cost: O(stages x layers^2).
+// layer_end of each stage, stage i on nodes[i], nodes[0] the head: every stage has at least one
+// layer and fits its node's memory; the slowest stage (decode, with the output matrix at the head)
+// is as fast as it can be, which is layers in proportion to speed; among those the smallest sum.
+// Empty: does not fit. Cost: O(stages x layers^2).
 std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                                 uint64_t kv_positions, uint8_t kv_type);
 

@@ -14,7 +14,8 @@ void UpdateId(Sha256& hash, const Id& id) {
 }
 
 Result<void> CheckLimits(const wire::Plan& plan) {
-  const auto check = [](const char* field, uint64_t value, uint64_t least, uint64_t most) -> Result<void> {
+  const auto check = [](const char* field, uint64_t value, uint64_t least,
+                        uint64_t most) -> Result<void> {
     if (value >= least && value <= most) return {};
     return Fail(ErrorCode::kInvalid, "plan: {} is {}, must be {} to {}", field, value, least, most);
   };
@@ -35,9 +36,10 @@ Result<void> CheckStages(const wire::Plan& plan) {
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const wire::StagePlan& stage = plan.stages[i];
     const bool may_be_empty = i == 0;
-    if (stage.layer_begin != next || stage.layer_end < stage.layer_begin || stage.layer_end > plan.layers ||
-        (stage.layer_end == stage.layer_begin && !may_be_empty)) {
-      return Fail(ErrorCode::kInvalid, "plan: stage {} holds layers [{}, {}), expected them from {} of {}", i,
+    if (stage.layer_begin != next || stage.layer_end < stage.layer_begin ||
+        stage.layer_end > plan.layers || (stage.layer_end == stage.layer_begin && !may_be_empty)) {
+      return Fail(ErrorCode::kInvalid,
+                  "plan: stage {} holds layers [{}, {}), expected them from {} of {}", i,
                   stage.layer_begin, stage.layer_end, next, plan.layers);
     }
     if (!nodes.insert(stage.node).second) {
@@ -64,7 +66,10 @@ PlanId ComputePlanId(const wire::Plan& plan) {
     UpdateId(hash, stage.node);
     hash.UpdateU64(stage.layer_begin).UpdateU64(stage.layer_end).UpdateU64(stage.bytes);
   }
-  hash.UpdateU64(plan.layers).UpdateU64(plan.context).UpdateU64(plan.sequences).UpdateU64(plan.chunk);
+  hash.UpdateU64(plan.layers)
+      .UpdateU64(plan.context)
+      .UpdateU64(plan.sequences)
+      .UpdateU64(plan.chunk);
   hash.UpdateU64(plan.kv_type).UpdateU64(plan.wire_codec);
   const Hash256 full = hash.Finish();
   PlanId id;
@@ -89,11 +94,14 @@ int StageOf(const wire::Plan& plan, const NodeId& node) {
 }
 
 std::string DescribeStage(const wire::Plan& plan, int stage) {
-  if (stage < 0 || static_cast<size_t>(stage) >= plan.stages.size()) return "no layers of " + plan.model_name;
+  if (stage < 0 || static_cast<size_t>(stage) >= plan.stages.size())
+    return "no layers of " + plan.model_name;
   const wire::StagePlan& part = plan.stages[static_cast<size_t>(stage)];
   const std::string head = stage == 0 ? ", embedding and output" : "";
-  if (part.layer_begin == part.layer_end) return fmt::format("embedding and output of {}", plan.model_name);
-  return fmt::format("layers {}-{}{} of {}", part.layer_begin, part.layer_end - 1, head, plan.model_name);
+  if (part.layer_begin == part.layer_end)
+    return fmt::format("embedding and output of {}", plan.model_name);
+  return fmt::format("layers {}-{}{} of {}", part.layer_begin, part.layer_end - 1, head,
+                     plan.model_name);
 }
 
 }  // namespace exo::cluster

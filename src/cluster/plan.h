@@ -1,6 +1,6 @@
 // The identity of a plan, and what a plan from the network must satisfy before anybody acts on it.
-// The id is a hash, never a counter: two nodes that plan at once can never give two plans one name, and
-// a frame that carries the id of another plan is stale or foreign (it is dropped).
+// The id is a hash, never a counter: two nodes that plan at once can never give two plans one name,
+// and a frame that carries the id of another plan is stale or foreign (it is dropped).
 //
 // Thread: pure, any thread.
 #pragma once
@@ -22,7 +22,8 @@ inline constexpr uint32_t kMaxSequences = 1024;
 inline constexpr uint32_t kMaxChunk = 8192;
 // Types of a KV cache (kernels::KvType): numbers below this.
 inline constexpr uint8_t kKvTypes = 3;
-// KV caches are allocated in tiles of this many positions (kernels::KvHead): capacities are multiples.
+// KV caches are allocated in tiles of this many positions (kernels::KvHead): capacities are
+// multiples.
 inline constexpr uint32_t kCapacityUnit = 16;
 
 // Stages contiguous over [0, layers), no node twice, limits kept, id equal to the hash.

@@ -45,18 +45,20 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
   uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
     const StageShare share{begin, placement.ends[i], i == 0};
-    plan.stages.push_back({.node = search.nodes[placement.nodes[i]].id,
-                           .layer_begin = share.layer_begin,
-                           .layer_end = share.layer_end,
-                           .bytes = StageMemory(search.shape, share, search.Positions(placement.sequences),
-                                                search.options.kv_type)});
+    plan.stages.push_back(
+        {.node = search.nodes[placement.nodes[i]].id,
+         .layer_begin = share.layer_begin,
+         .layer_end = share.layer_end,
+         .bytes = StageMemory(search.shape, share, search.Positions(placement.sequences),
+                              search.options.kv_type)});
     begin = placement.ends[i];
   }
   plan.id = ComputePlanId(plan);
   return plan;
 }
 
-// Better: more tokens per second beyond rounding, then the preferred node at the head, then the smaller id.
+// Better: more tokens per second beyond rounding, then the preferred node at the head, then the
+// smaller id.
 bool Better(const Search& search, const Placement& a, const Placement& b) {
   if (!b.valid()) return a.valid();
   const double speed_a = a.prediction.decode_tokens_per_second;
@@ -70,7 +72,8 @@ bool Better(const Search& search, const Placement& a, const Placement& b) {
   return head_a < head_b;
 }
 
-// The best order and division for this set of nodes with this reservation; invalid when it does not fit.
+// The best order and division for this set of nodes with this reservation; invalid when it does not
+// fit.
 Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint32_t sequences) {
   Placement best;
   for (size_t head = 0; head < set.size(); ++head) {
@@ -80,7 +83,8 @@ Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint32_t
     }
     std::vector<PlanNode> order;
     for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
-    candidate.ends = Partition(search.shape, order, search.Positions(sequences), search.options.kv_type);
+    candidate.ends =
+        Partition(search.shape, order, search.Positions(sequences), search.options.kv_type);
     if (candidate.ends.empty()) continue;
     candidate.prediction = Predict(search.shape, search.nodes, BuildPlan(search, candidate));
     if (Better(search, candidate, best)) best = std::move(candidate);
@@ -99,7 +103,8 @@ std::vector<std::vector<size_t>> Subsets(const Search& search, size_t count) {
   constexpr size_t kMostSubsets = 256;  // 10 nodes taken 5 at a time
   const size_t total = search.nodes.size();
   double ways = 1;
-  for (size_t i = 0; i < count; ++i) ways = ways * static_cast<double>(total - i) / static_cast<double>(i + 1);
+  for (size_t i = 0; i < count; ++i)
+    ways = ways * static_cast<double>(total - i) / static_cast<double>(i + 1);
   std::vector<std::vector<size_t>> result;
   if (ways <= kMostSubsets) {
     std::vector<bool> chosen(total, false);
@@ -122,7 +127,8 @@ std::vector<std::vector<size_t>> Subsets(const Search& search, size_t count) {
     all.resize(count);
     return all;
   };
-  result.push_back(top([&](size_t i) { return static_cast<double>(search.nodes[i].memory_available); }));
+  result.push_back(
+      top([&](size_t i) { return static_cast<double>(search.nodes[i].memory_available); }));
   result.push_back(top([&](size_t i) { return search.nodes[i].decode_gbps; }));
   result.push_back(top([&](size_t i) {
     return search.nodes[i].decode_gbps * static_cast<double>(search.nodes[i].memory_available);
@@ -138,10 +144,11 @@ Placement BestOf(const Search& search, size_t count, std::vector<PlanCandidate>&
     for (const std::vector<size_t>& set : subsets) {
       Placement placement = PlaceOn(search, set, sequences);
       if (count == 1) {
-        candidates.push_back({.nodes = NamesOf(search, set),
-                              .fits = placement.valid(),
-                              .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
-                              .note = placement.valid() ? "fits" : "too little memory"});
+        candidates.push_back(
+            {.nodes = NamesOf(search, set),
+             .fits = placement.valid(),
+             .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
+             .note = placement.valid() ? "fits" : "too little memory"});
       }
       if (placement.valid() && Better(search, placement, best)) best = std::move(placement);
     }
@@ -172,10 +179,11 @@ Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
   for (set.resize(most); !set.empty(); set.pop_back()) {
     for (const uint32_t sequences : search.sequence_choices) {
       Placement placement = PlaceOn(search, set, sequences);
-      candidates.push_back({.nodes = NamesOf(search, set),
-                            .fits = placement.valid(),
-                            .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
-                            .note = placement.valid() ? "all nodes, as asked" : "too little memory"});
+      candidates.push_back(
+          {.nodes = NamesOf(search, set),
+           .fits = placement.valid(),
+           .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
+           .note = placement.valid() ? "all nodes, as asked" : "too little memory"});
       if (placement.valid()) return placement;
     }
   }
@@ -184,8 +192,8 @@ Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
 
 std::unexpected<Error> Refuse(const Search& search) {
   const uint64_t positions = search.Positions(search.sequence_choices.back());
-  const uint64_t needed =
-      StageMemory(search.shape, {0, search.shape.layers(), true}, positions, search.options.kv_type);
+  const uint64_t needed = StageMemory(search.shape, {0, search.shape.layers(), true}, positions,
+                                      search.options.kv_type);
   uint64_t available = 0;
   std::string each;
   for (const PlanNode& node : search.nodes) {
@@ -194,15 +202,17 @@ std::unexpected<Error> Refuse(const Search& search) {
                         FormatSize(node.memory_available), FormatSize(node.memory_budget));
   }
   const std::string why =
-      available >= needed ? "; the pieces do not fit into what each node has (every further node needs its own "
-                            "working memory)"
-                          : "";
+      available >= needed
+          ? "; the pieces do not fit into what each node has (every further node needs its own "
+            "working memory)"
+          : "";
   return Fail(ErrorCode::kOverloaded,
-              "{} does not fit: it needs {} for {} layers with a context of {} positions; {} node{} offer{} {} "
+              "{} does not fit: it needs {} for {} layers with a context of {} positions; {} "
+              "node{} offer{} {} "
               "in all ({}){}. Add a device, raise a memory budget or ask for a shorter context",
               search.shape.name, FormatSize(needed), search.shape.layers(), search.context,
-              search.nodes.size(), search.nodes.size() == 1 ? "" : "s", search.nodes.size() == 1 ? "s" : "",
-              FormatSize(available), each, why);
+              search.nodes.size(), search.nodes.size() == 1 ? "" : "s",
+              search.nodes.size() == 1 ? "s" : "", FormatSize(available), each, why);
 }
 
 std::string Explain(const Search& search, const Placement& placement) {
@@ -214,8 +224,8 @@ std::string Explain(const Search& search, const Placement& placement) {
   std::string parts;
   uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
-    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", search.nodes[placement.nodes[i]].name,
-                         placement.ends[i] - begin);
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ",
+                         search.nodes[placement.nodes[i]].name, placement.ends[i] - begin);
     begin = placement.ends[i];
   }
   return fmt::format("{}: {} (layers in proportion to speed: {}): {:.1f} tokens/s",
@@ -226,19 +236,22 @@ std::string Explain(const Search& search, const Placement& placement) {
 
 Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
   if (shape.layers() == 0 || shape.layers() > kMaxLayers) {
-    return Fail(ErrorCode::kInvalid, "a model of {} layers cannot be placed (1 to {})", shape.layers(), kMaxLayers);
+    return Fail(ErrorCode::kInvalid, "a model of {} layers cannot be placed (1 to {})",
+                shape.layers(), kMaxLayers);
   }
-  if (!shape.layer_decode_bytes.empty() && shape.layer_decode_bytes.size() != shape.layer_bytes.size()) {
-    return Fail(ErrorCode::kInvalid, "{} decode sizes for {} layers", shape.layer_decode_bytes.size(),
-                shape.layers());
+  if (!shape.layer_decode_bytes.empty() &&
+      shape.layer_decode_bytes.size() != shape.layer_bytes.size()) {
+    return Fail(ErrorCode::kInvalid, "{} decode sizes for {} layers",
+                shape.layer_decode_bytes.size(), shape.layers());
   }
   if (options.kv_type >= shape.kv_bytes_per_position.size()) {
     return Fail(ErrorCode::kInvalid, "KV type {} is not known", options.kv_type);
   }
   if (options.context > kMaxContext || options.sequences > kMaxSequences || options.chunk == 0 ||
       options.chunk > kMaxChunk) {
-    return Fail(ErrorCode::kInvalid, "context {}, sequences {} or chunk {} beyond the limits {}, {}, {}",
-                options.context, options.sequences, options.chunk, kMaxContext, kMaxSequences, kMaxChunk);
+    return Fail(
+        ErrorCode::kInvalid, "context {}, sequences {} or chunk {} beyond the limits {}, {}, {}",
+        options.context, options.sequences, options.chunk, kMaxContext, kMaxSequences, kMaxChunk);
   }
   return {};
 }
@@ -251,7 +264,8 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
   if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
   Search search{.shape = shape, .nodes = nodes, .options = options};
   const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
-  const uint32_t wanted = options.context > 0 ? options.context : std::min(trained, kDefaultContext);
+  const uint32_t wanted =
+      options.context > 0 ? options.context : std::min(trained, kDefaultContext);
   search.context = static_cast<uint32_t>(RoundUp(wanted, kCapacityUnit));
   if (options.sequences > 0) {
     search.sequence_choices = {options.sequences};
@@ -271,7 +285,8 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
   if (!best.valid()) return Refuse(search);
   const std::string chosen = NamesOf(search, best.nodes);
   for (PlanCandidate& candidate : choice.candidates) {
-    if (candidate.fits && best.nodes.size() == 1 && candidate.nodes == chosen) candidate.note = "chosen";
+    if (candidate.fits && best.nodes.size() == 1 && candidate.nodes == chosen)
+      candidate.note = "chosen";
   }
   if (best.nodes.size() > 1) choice.candidates.back().note = "chosen";
   choice.plan = BuildPlan(search, best);

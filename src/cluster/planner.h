@@ -1,6 +1,7 @@
-// Where a model is placed: one node when the best one holds it, else the fewest nodes that do; layers in
-// proportion to measured speed within each memory budget; the output matrix counts on the head; a refusal
-// carries the sums. The prediction is part of the answer, so that it can be compared with the measurement.
+// Where a model is placed: one node when the best one holds it, else the fewest nodes that do;
+// layers in proportion to measured speed within each memory budget; the output matrix counts on the
+// head; a refusal carries the sums. The prediction is part of the answer, so that it can be
+// compared with the measurement.
 //
 // Thread: pure, any thread. Cost: below 10 ms for 20 nodes and 80 layers.
 #pragma once
@@ -21,17 +22,17 @@ namespace exo::cluster {
 struct ModelShape {
   ModelId id;
   std::string name;
-  uint32_t width = 0;                         // of the hidden state
+  uint32_t width = 0;  // of the hidden state
   uint32_t trained_context = 0;
-  std::vector<uint64_t> layer_bytes;          // in memory, packed; size = number of layers
-  std::vector<uint64_t> layer_decode_bytes;   // read for one token; empty: all of layer_bytes
-  uint64_t embedding_bytes = 0;               // at the head, in memory
-  uint64_t output_bytes = 0;                  // at the head, in memory; read for each token
+  std::vector<uint64_t> layer_bytes;         // in memory, packed; size = number of layers
+  std::vector<uint64_t> layer_decode_bytes;  // read for one token; empty: all of layer_bytes
+  uint64_t embedding_bytes = 0;              // at the head, in memory
+  uint64_t output_bytes = 0;                 // at the head, in memory; read for each token
   // Bytes of one position in one layer, keys and values, by wire::Plan::kv_type.
   std::array<uint32_t, kKvTypes> kv_bytes_per_position = {};
-  uint64_t ops_per_token_layer = 0;           // 2 per multiply-add
-  uint64_t scratch_bytes = 0;                 // of each stage
-  uint64_t head_scratch_bytes = 0;            // of the head in addition (logits)
+  uint64_t ops_per_token_layer = 0;  // 2 per multiply-add
+  uint64_t scratch_bytes = 0;        // of each stage
+  uint64_t head_scratch_bytes = 0;   // of the head in addition (logits)
 
   uint32_t layers() const { return static_cast<uint32_t>(layer_bytes.size()); }
 };
@@ -41,20 +42,20 @@ struct PlanNode {
   std::string name;
   uint64_t memory_available = 0;  // budget less what is reserved
   uint64_t memory_budget = 0;
-  double decode_gbps = 0;         // <= 0: unknown, taken as the slowest known one
+  double decode_gbps = 0;  // <= 0: unknown, taken as the slowest known one
   double prefill_gops = 0;
-  double rtt_ms = 0;              // from the planning node; <= 0: unknown
+  double rtt_ms = 0;  // from the planning node; <= 0: unknown
 };
 
 struct PlanOptions {
   NodeId owner;
   uint64_t term = 0;
-  uint64_t nonce = 0;       // makes equal plans of different moments different
-  NodeId prefer;            // wins ties: the node that asks, usually the owner
-  bool spread = false;      // use every node
-  uint32_t context = 0;     // 0: min(trained, kDefaultContext)
-  uint32_t sequences = 0;   // 0: as many of kDefaultSequences, halved down to 1, as fit
-  uint32_t chunk = 256;     // rows of one step; 256 is where matmul throughput is flat (bench/kernels)
+  uint64_t nonce = 0;      // makes equal plans of different moments different
+  NodeId prefer;           // wins ties: the node that asks, usually the owner
+  bool spread = false;     // use every node
+  uint32_t context = 0;    // 0: min(trained, kDefaultContext)
+  uint32_t sequences = 0;  // 0: as many of kDefaultSequences, halved down to 1, as fit
+  uint32_t chunk = 256;  // rows of one step; 256 is where matmul throughput is flat (bench/kernels)
   uint8_t kv_type = 0;
 };
 inline constexpr uint32_t kDefaultContext = 4096;
@@ -70,21 +71,22 @@ struct Prediction {
 inline constexpr uint32_t kPromptTokens = 512;
 
 struct PlanCandidate {
-  std::string nodes;       // "desk", "desk + laptop"
+  std::string nodes;  // "desk", "desk + laptop"
   bool fits = false;
   double decode_tokens_per_second = 0;
-  std::string note;        // why not, or "chosen"
+  std::string note;  // why not, or "chosen"
 };
 
 struct PlanChoice {
-  wire::Plan plan;         // with id, every field set
+  wire::Plan plan;  // with id, every field set
   Prediction prediction;
-  std::string reason;      // one sentence in words
+  std::string reason;                     // one sentence in words
   std::vector<PlanCandidate> candidates;  // the best few of each kind
 };
 
-// Errors: kInvalid (no layers, context above the trained one is allowed, kv_type unknown), kOverloaded (nothing
-// fits: needed against available per node and in all, in human units), kNotFound (no nodes).
+// Errors: kInvalid (no layers, context above the trained one is allowed, kv_type unknown),
+// kOverloaded (nothing fits: needed against available per node and in all, in human units),
+// kNotFound (no nodes).
 Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options);
 
@@ -98,6 +100,7 @@ uint64_t StageMemory(const ModelShape& shape, const StageShare& share, uint64_t 
                      uint8_t kv_type);
 
 // The prediction for a given plan; nodes not in the list count as the slowest known one.
-Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan);
+Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                   const wire::Plan& plan);
 
 }  // namespace exo::cluster

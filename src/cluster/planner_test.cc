@@ -10,7 +10,8 @@
 namespace exo::cluster {
 namespace {
 
-// Layers of 100 MiB, 50 MiB of embedding and of output, 1 MiB of KV per layer and sequence, 10 MiB scratch.
+// Layers of 100 MiB, 50 MiB of embedding and of output, 1 MiB of KV per layer and sequence, 10 MiB
+// scratch.
 ModelShape Shape(uint32_t layers = 8) {
   ModelShape shape{.name = "m", .width = 4096, .trained_context = 4096};
   shape.id.bytes[0] = 9;
@@ -23,8 +24,12 @@ ModelShape Shape(uint32_t layers = 8) {
 }
 
 PlanNode Node(uint8_t number, uint64_t memory, double speed) {
-  PlanNode node{.name = fmt::format("n{}", number), .memory_available = memory, .memory_budget = memory,
-                .decode_gbps = speed, .prefill_gops = speed * 10, .rtt_ms = 0.4};
+  PlanNode node{.name = fmt::format("n{}", number),
+                .memory_available = memory,
+                .memory_budget = memory,
+                .decode_gbps = speed,
+                .prefill_gops = speed * 10,
+                .rtt_ms = 0.4};
   node.id.bytes[0] = number;
   return node;
 }
@@ -36,7 +41,8 @@ std::vector<uint32_t> Layers(const wire::Plan& plan) {
 }
 
 // Every plan must be valid and fit.
-PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes, const PlanOptions& options = {}) {
+PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                 const PlanOptions& options = {}) {
   auto choice = MakePlan(shape, nodes, options);
   EXPECT_TRUE(choice) << choice.error().message;
   if (!choice) return {};
@@ -56,14 +62,16 @@ PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes, co
 }
 
 TEST(PlannerTest, TakesTheFastestNodeThatHoldsTheModelAlone) {
-  const auto choice = Place(Shape(), {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 20), Node(3, 100 * kMiB, 90)});
+  const auto choice =
+      Place(Shape(), {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 20), Node(3, 100 * kMiB, 90)});
   ASSERT_EQ(choice.plan.stages.size(), 1u);
   EXPECT_EQ(choice.plan.stages[0].node.bytes[0], 2);
   EXPECT_EQ(choice.candidates.size(), 3u);
 }
 
 TEST(PlannerTest, PrefersTheAskingNodeAmongEquals) {
-  const std::vector<PlanNode> nodes = {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 5), Node(3, 2 * kGiB, 5)};
+  const std::vector<PlanNode> nodes = {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 5),
+                                       Node(3, 2 * kGiB, 5)};
   EXPECT_EQ(Place(Shape(), nodes, {.prefer = nodes[2].id}).plan.stages[0].node, nodes[2].id);
   EXPECT_EQ(Place(Shape(), nodes).plan.stages[0].node, nodes[0].id);
 }
@@ -97,9 +105,12 @@ TEST(PlannerTest, UsesNoMoreNodesThanNeeded) {
 TEST(PlannerTest, DividesLayersInProportionToSpeed) {
   ModelShape shape = Shape(12);
   shape.output_bytes = 0;
-  const auto choice = Place(shape, {Node(1, 4 * kGiB, 30), Node(2, 4 * kGiB, 20), Node(3, 4 * kGiB, 10)}, {.spread = true});
+  const auto choice =
+      Place(shape, {Node(1, 4 * kGiB, 30), Node(2, 4 * kGiB, 20), Node(3, 4 * kGiB, 10)},
+            {.spread = true});
   std::map<uint8_t, uint32_t> layers;
-  for (const auto& stage : choice.plan.stages) layers[stage.node.bytes[0]] = stage.layer_end - stage.layer_begin;
+  for (const auto& stage : choice.plan.stages)
+    layers[stage.node.bytes[0]] = stage.layer_end - stage.layer_begin;
   EXPECT_EQ(layers[1], 6u);
   EXPECT_EQ(layers[2], 4u);
   EXPECT_EQ(layers[3], 2u);
@@ -108,12 +119,14 @@ TEST(PlannerTest, DividesLayersInProportionToSpeed) {
 TEST(PlannerTest, CountsTheOutputMatrixOnTheHead) {
   ModelShape shape = Shape(8);
   shape.output_bytes = 200 * kMiB;  // as much to read as two layers
-  const auto choice = Place(shape, {Node(1, 4 * kGiB, 10), Node(2, 4 * kGiB, 10)}, {.spread = true});
+  const auto choice =
+      Place(shape, {Node(1, 4 * kGiB, 10), Node(2, 4 * kGiB, 10)}, {.spread = true});
   EXPECT_EQ(Layers(choice.plan), (std::vector<uint32_t>{3, 5}));
 }
 
 TEST(PlannerTest, MemoryBeatsSpeed) {
-  const auto choice = Place(Shape(), {Node(1, 260 * kMiB, 100), Node(2, 4 * kGiB, 1)}, {.spread = true});
+  const auto choice =
+      Place(Shape(), {Node(1, 260 * kMiB, 100), Node(2, 4 * kGiB, 1)}, {.spread = true});
   for (const auto& stage : choice.plan.stages) {
     if (stage.node.bytes[0] == 1) {
       EXPECT_LE(stage.layer_end - stage.layer_begin, 2u);
@@ -136,13 +149,17 @@ TEST(PlannerTest, NeverUsesMoreNodesThanLayers) {
 }
 
 TEST(PlannerTest, SpreadLeavesOutANodeThatHoldsNoLayer) {
-  const auto choice = Place(Shape(), {Node(1, 4 * kGiB, 5), Node(2, 50 * kMiB, 5)}, {.spread = true});
+  const auto choice =
+      Place(Shape(), {Node(1, 4 * kGiB, 5), Node(2, 50 * kMiB, 5)}, {.spread = true});
   EXPECT_EQ(choice.plan.stages.size(), 1u);
 }
 
 TEST(PlannerTest, UnknownSpeedsCountAsTheSlowestKnownOne) {
-  EXPECT_EQ(Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 0)}, {.spread = true}).plan.stages.size(), 2u);
-  EXPECT_EQ(Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 7)}).plan.stages[0].node.bytes[0], 1);
+  EXPECT_EQ(Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 0)}, {.spread = true})
+                .plan.stages.size(),
+            2u);
+  EXPECT_EQ(
+      Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 7)}).plan.stages[0].node.bytes[0], 1);
 }
 
 TEST(PlannerTest, ReservesFewerSequencesBeforeMoreNodes) {
@@ -155,7 +172,8 @@ TEST(PlannerTest, ReservesFewerSequencesBeforeMoreNodes) {
 
 TEST(PlannerTest, RefusesNonsense) {
   EXPECT_EQ(MakePlan(ModelShape{}, {Node(1, kGiB, 1)}, {}).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(MakePlan(Shape(), {Node(1, kGiB, 1)}, {.kv_type = 9}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(MakePlan(Shape(), {Node(1, kGiB, 1)}, {.kv_type = 9}).error().code,
+            ErrorCode::kInvalid);
   EXPECT_EQ(MakePlan(Shape(), {}, {}).error().code, ErrorCode::kNotFound);
 }
 
@@ -166,7 +184,8 @@ TEST(PlannerTest, IsQuickForManyNodes) {
 }
 
 TEST(PlanTest, EveryFieldIsPartOfTheId) {
-  const wire::Plan plan = Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
+  const wire::Plan plan =
+      Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
   const auto differs = [&](auto change) {
     wire::Plan other = plan;
     change(other);
@@ -189,7 +208,8 @@ TEST(PlanTest, EveryFieldIsPartOfTheId) {
 }
 
 TEST(PlanTest, RefusesPlansThatCannotBe) {
-  const wire::Plan plan = Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
+  const wire::Plan plan =
+      Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
   const auto refused = [&](auto change) {
     wire::Plan other = plan;
     change(other);

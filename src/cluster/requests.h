@@ -1,8 +1,9 @@
-// Requests of this entry node, from submission to their one end, and the requests that this node serves as
-// a head for other entries.
+// Requests of this entry node, from submission to their one end, and the requests that this node
+// serves as a head for other entries.
 //
-// The entry owns a request: it keeps the prompt, settings, seed and every token it has passed on. Tokens carry
-// their index, so that a head may repeat them after a broken session and none is lost or doubled.
+// The entry owns a request: it keeps the prompt, settings, seed and every token it has passed on.
+// Tokens carry their index, so that a head may repeat them after a broken session and none is lost
+// or doubled.
 #pragma once
 
 #include <deque>
@@ -40,9 +41,9 @@ class EntryDesk {
     wire::Submit submit;
     ModelId model;
     bool active = false;
-    wire::Plan plan;                // while active
+    wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
-    Time homeless_since{};          // waiting without any instance of the model
+    Time homeless_since{};  // waiting without any instance of the model
     const NodeId& head() const { return plan.stages[0].node; }
   };
   bool TryDispatch(Request& request);
@@ -76,10 +77,10 @@ class HeadDesk {
   // A finished answer is kept that long, so that an entry whose session broke can ask for it again.
   static constexpr Time kKeep = std::chrono::seconds(60);
   struct Request {
-    wire::Submit submit;               // its prompt is freed when the runner has it
+    wire::Submit submit;  // its prompt is freed when the runner has it
     NodeId entry;
     PlanId plan;
-    bool held = false;                 // the plan is loaded here but the word that all are has not come yet
+    bool held = false;  // the plan is loaded here but the word that all are has not come yet
     std::vector<TokenId> emitted;
     std::optional<wire::Finished> finished;
     Time finished_at{};

@@ -42,7 +42,8 @@ void World::SubmitRequest(Node& node) {
   wire::Submit submit;
   for (uint8_t& byte : submit.request.bytes) byte = static_cast<uint8_t>(rng_.Next());
   const uint64_t length = 1 + rng_.Below(Chance(0.2) ? 40 : 8);
-  for (uint64_t i = 0; i < length; ++i) submit.prompt.push_back(static_cast<TokenId>(rng_.Below(9999)));
+  for (uint64_t i = 0; i < length; ++i)
+    submit.prompt.push_back(static_cast<TokenId>(rng_.Below(9999)));
   submit.prompt_tokens = static_cast<uint32_t>(length);
   submit.max_new_tokens = 1 + static_cast<uint32_t>(rng_.Below(20));
   submit.sampler.seed = rng_.Next();
@@ -98,7 +99,8 @@ void World::Heal() {
 
 void World::UnloadAll() {
   for (const ModelShape& model : models_) {
-    Tell(nodes_[rng_.Below(nodes_.size())], UnloadModel{.ticket = next_ticket_++, .model = model.id});
+    Tell(nodes_[rng_.Below(nodes_.size())],
+         UnloadModel{.ticket = next_ticket_++, .model = model.id});
   }
 }
 
@@ -108,13 +110,14 @@ void World::OnTokens(Node& node, const RequestTokens& tokens) {
   const auto at = requests_.find(tokens.request);
   if (at == requests_.end()) return Fail("tokens for a request that nobody made");
   Request& request = at->second;
-  if (request.entry != node.index || request.generation != node.generation) return Fail("tokens at another entry");
+  if (request.entry != node.index || request.generation != node.generation)
+    return Fail("tokens at another entry");
   if (request.state != Request::kOpen) return Fail("tokens after the end of a request");
   for (const TokenId token : tokens.tokens) {
     Trace(static_cast<uint64_t>(token));
     if (request.emitted >= request.expected.size() || request.expected[request.emitted] != token) {
-      return Fail(fmt::format("token {} of request {} differs from the single device's", request.emitted,
-                              tokens.request.Short()));
+      return Fail(fmt::format("token {} of request {} differs from the single device's",
+                              request.emitted, tokens.request.Short()));
     }
     ++request.emitted;
     ++result_.tokens;
@@ -123,7 +126,8 @@ void World::OnTokens(Node& node, const RequestTokens& tokens) {
 
 void World::OnFinished(Node& node, const wire::Finished& finished) {
   const auto at = requests_.find(finished.request);
-  if (at == requests_.end() || at->second.entry != node.index) return Fail("the end of a request that nobody made");
+  if (at == requests_.end() || at->second.entry != node.index)
+    return Fail("the end of a request that nobody made");
   Request& request = at->second;
   if (request.state != Request::kOpen) return Fail("a request ended twice");
   request.state = Request::kDone;
@@ -134,8 +138,8 @@ void World::OnFinished(Node& node, const wire::Finished& finished) {
   }
   ++result_.completed;
   if (request.emitted != request.expected.size()) {
-    Fail(fmt::format("request {} ended after {} of {} tokens", finished.request.Short(), request.emitted,
-                     request.expected.size()));
+    Fail(fmt::format("request {} ended after {} of {} tokens", finished.request.Short(),
+                     request.emitted, request.expected.size()));
   }
 }
 
@@ -143,21 +147,26 @@ void World::CheckMemory(const Node& node) {
   if (!node.core) return;
   uint64_t taken = 0;
   for (const auto& [plan, bytes] : node.allocated) taken += bytes;
-  if (taken > node.budget) Fail(fmt::format("node{} holds {} of {} bytes", node.index, taken, node.budget));
-  if (node.core->reserved_bytes() < taken) Fail(fmt::format("node{} holds memory that it did not promise", node.index));
+  if (taken > node.budget)
+    Fail(fmt::format("node{} holds {} of {} bytes", node.index, taken, node.budget));
+  if (node.core->reserved_bytes() < taken)
+    Fail(fmt::format("node{} holds memory that it did not promise", node.index));
 }
 
 void World::CheckQuiet() {
   for (const auto& [id, request] : requests_) {
     if (request.state != Request::kOpen) continue;
     const Node& entry = nodes_[request.entry];
-    return Fail(fmt::format("request {} never ended: {} of {} tokens at node{}, which knows {} requests", id.Short(),
-                            request.emitted, request.expected.size(), entry.index, entry.core->entry_requests()));
+    return Fail(fmt::format(
+        "request {} never ended: {} of {} tokens at node{}, which knows {} requests", id.Short(),
+        request.emitted, request.expected.size(), entry.index, entry.core->entry_requests()));
   }
   std::set<PlanId> first;
   for (Node& node : nodes_) {
-    if (node.tickets != 0) return Fail(fmt::format("node{} never answered an EnsureModel", node.index));
-    if (node.core->entry_requests() + node.core->head_requests() != 0) return Fail("requests are left over");
+    if (node.tickets != 0)
+      return Fail(fmt::format("node{} never answered an EnsureModel", node.index));
+    if (node.core->entry_requests() + node.core->head_requests() != 0)
+      return Fail("requests are left over");
     for (const NodeStatus& status : node.core->Nodes()) {
       if (status.state != PeerState::kAlive) {
         return Fail(fmt::format("node{} believes that {} is {}", node.index, status.record.name,
@@ -169,19 +178,23 @@ void World::CheckQuiet() {
     for (const InstanceStatus& instance : node.core->Instances()) {
       if (instance.summary.state != wire::InstanceState::kReady) continue;
       ready.insert(instance.summary.plan.id);
-      if (!models.insert(instance.summary.plan.model).second) return Fail("two instances of one model");
+      if (!models.insert(instance.summary.plan.model).second)
+        return Fail("two instances of one model");
     }
     if (&node == &nodes_[0]) first = ready;
-    if (ready != first) return Fail(fmt::format("node{} sees other instances than node0", node.index));
+    if (ready != first)
+      return Fail(fmt::format("node{} sees other instances than node0", node.index));
   }
 }
 
 void World::CheckUnloaded() {
   for (Node& node : nodes_) {
     if (node.core->reserved_bytes() != 0 || !node.allocated.empty() || !node.runners.empty()) {
-      return Fail(fmt::format("node{} still holds {} bytes after unloading", node.index, node.core->reserved_bytes()));
+      return Fail(fmt::format("node{} still holds {} bytes after unloading", node.index,
+                              node.core->reserved_bytes()));
     }
-    if (!node.core->Instances().empty()) return Fail(fmt::format("node{} still sees an instance", node.index));
+    if (!node.core->Instances().empty())
+      return Fail(fmt::format("node{} still sees an instance", node.index));
   }
 }
 

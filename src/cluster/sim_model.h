@@ -1,6 +1,7 @@
-// A fake language model for the simulator, and its oracle. A token depends on every token before it, on the
-// seed, and on every KV entry of every layer: one that is missing, doubled, stale or of another request
-// changes the answer. Arithmetic is a mixing function; "memory" that is taken again is not cleared.
+// A fake language model for the simulator, and its oracle. A token depends on every token before
+// it, on the seed, and on every KV entry of every layer: one that is missing, doubled, stale or of
+// another request changes the answer. Arithmetic is a mixing function; "memory" that is taken again
+// is not cleared.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,9 @@ constexpr uint64_t Mix(uint64_t a, uint64_t b) {
   x *= 0xD6E8FEB86659FD93u;
   return x ^ x >> 29;
 }
-constexpr uint64_t Embed(TokenId token) { return Mix(static_cast<uint64_t>(token), 1); }
+constexpr uint64_t Embed(TokenId token) {
+  return Mix(static_cast<uint64_t>(token), 1);
+}
 constexpr TokenId Sample(uint64_t hidden, uint64_t seed, uint64_t position) {
   const uint64_t x = Mix(Mix(hidden, seed), position);
   return x % 24 == 0 ? kStopToken : static_cast<TokenId>(1 + x % 9973);

@@ -1,6 +1,6 @@
-// Sessions and data links of the simulated world. A session keeps order and loses nothing while it lasts; when it
-// breaks, what is under way is lost. A cut pair delivers nothing; its session breaks when the cut ends or
-// after a while. Data links may lose, double and (to a node that was paused)
+// Sessions and data links of the simulated world. A session keeps order and loses nothing while it
+// lasts; when it breaks, what is under way is lost. A cut pair delivers nothing; its session breaks
+// when the cut ends or after a while. Data links may lose, double and (to a node that was paused)
 // reorder frames, which TLS never does: the fences must hold anyway.
 #include "cluster/sim_world.h"
 
@@ -16,8 +16,10 @@ void World::Connect(size_t a, size_t b) {
     const Time delay = Jitter(100, 2000);
     pair.last_delivery[from < to ? 0 : 1] = now_ + delay;  // no message before its session
     After(delay, [this, &node, &peer, &pair, epoch, generation = node.generation,
-                              peer_generation = peer.generation] {
-      if (pair.epoch != epoch || node.generation != generation || peer.generation != peer_generation) return;
+                  peer_generation = peer.generation] {
+      if (pair.epoch != epoch || node.generation != generation ||
+          peer.generation != peer_generation)
+        return;
       Tell(node, SessionUp{.peer = peer.id,
                            .boot_nonce = peer.generation * 1000 + peer.index,
                            .name = "",
@@ -42,8 +44,10 @@ void World::Network() {
   for (size_t a = 0; a < nodes_.size(); ++a) {
     for (size_t b = a + 1; b < nodes_.size(); ++b) {
       Pair& pair = PairOf(a, b);
-      if (pair.up && pair.cut_since && now_ - *pair.cut_since > std::chrono::seconds(8)) Break(a, b, "timed out");
-      const bool can = nodes_[a].running && nodes_[b].running && !nodes_[a].paused && !nodes_[b].paused;
+      if (pair.up && pair.cut_since && now_ - *pair.cut_since > std::chrono::seconds(8))
+        Break(a, b, "timed out");
+      const bool can =
+          nodes_[a].running && nodes_[b].running && !nodes_[a].paused && !nodes_[b].paused;
       if (!pair.up && can && !pair.cut_since && now_ >= pair.not_before) Connect(a, b);
     }
   }
@@ -55,10 +59,11 @@ void World::SendMessage(Node& from, const NodeId& to_id, const wire::Message& me
   if (!pair.up || pair.cut_since) return;
   Time& last = pair.last_delivery[from.index < to.index ? 0 : 1];
   last = std::max(last + std::chrono::nanoseconds(1), now_ + Jitter(100, calm_ ? 1500 : 40'000));
-  After(last - now_, [this, &from, &to, &pair, epoch = pair.epoch, generation = to.generation, message] {
-    if (pair.epoch != epoch || pair.cut_since || to.generation != generation) return;
-    Tell(to, Received{from.id, message});
-  });
+  After(last - now_,
+        [this, &from, &to, &pair, epoch = pair.epoch, generation = to.generation, message] {
+          if (pair.epoch != epoch || pair.cut_since || to.generation != generation) return;
+          Tell(to, Received{from.id, message});
+        });
 }
 
 void World::SendData(Node& from, const NodeId& to, DataFrame frame) {
@@ -73,8 +78,8 @@ void World::SendData(Node& from, const NodeId& to, DataFrame frame) {
   }
 }
 
-// To every instance of the model on that node, not only to the right one: real links belong to one plan, here
-// the fence must keep stale frames out.
+// To every instance of the model on that node, not only to the right one: real links belong to one
+// plan, here the fence must keep stale frames out.
 void World::DeliverData(const NodeId& to, const DataFrame& frame) {
   Node& node = ById(to);
   if (!node.running) return;

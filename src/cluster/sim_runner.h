@@ -1,5 +1,5 @@
-// One instance on one simulated node: the real StageMachine and HeadMachine over the fake model, as the stage
-// thread of a real node drives them.
+// One instance on one simulated node: the real StageMachine and HeadMachine over the fake model, as
+// the stage thread of a real node drives them.
 #pragma once
 
 #include <functional>
@@ -27,8 +27,8 @@ struct DataFrame {
 
 struct RunnerOutputs {
   std::function<void(const NodeId& to, DataFrame frame)> send;
-  std::function<void(Event)> tell;                        // the node's core
-  std::function<void(bool same_plan)> accepted;           // a step was taken for computing
+  std::function<void(Event)> tell;               // the node's core
+  std::function<void(bool same_plan)> accepted;  // a step was taken for computing
 };
 
 class Runner {
@@ -46,14 +46,15 @@ class Runner {
                   .plant_no_gap_check = no_gap_check}),
         model_(plan_.stages[stage].layer_begin, plan_.stages[stage].layer_end) {
     if (stage != 0) return;
-    head_ = std::make_unique<HeadMachine>(HeadOptions{.plan = plan_.id,
-                                                      .stages = static_cast<uint32_t>(plan_.stages.size()),
-                                                      .context = plan_.context,
-                                                      .kv_positions = ReservedPositions(plan_),
-                                                      .chunk = kSimChunk,
-                                                      .queue_limit = 4,
-                                                      .predicted_decode = std::chrono::milliseconds(1),
-                                                      .plant_no_gap_check = no_gap_check});
+    head_ = std::make_unique<HeadMachine>(
+        HeadOptions{.plan = plan_.id,
+                    .stages = static_cast<uint32_t>(plan_.stages.size()),
+                    .context = plan_.context,
+                    .kv_positions = ReservedPositions(plan_),
+                    .chunk = kSimChunk,
+                    .queue_limit = 4,
+                    .predicted_decode = std::chrono::milliseconds(1),
+                    .plant_no_gap_check = no_gap_check});
   }
 
   const wire::Plan& plan() const { return plan_; }
@@ -142,7 +143,8 @@ class Runner {
         const uint64_t hidden = frame.hidden[next++];
         const uint64_t position = item.first + item.tokens.size();
         const auto view = head_->Find(item.request);
-        outputs.push_back({item.request, {Sample(hidden, view ? view->sampler->seed : 0, position)}});
+        outputs.push_back(
+            {item.request, {Sample(hidden, view ? view->sampler->seed : 0, position)}});
       }
     }
     const auto emissions = head_->OnStepDone(frame.step.step, outputs, frame.step.times, now);

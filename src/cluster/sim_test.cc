@@ -1,5 +1,5 @@
-// Many seeds of the simulated cluster. EXO_SIM_SEEDS sets how many, EXO_SIM_FIRST the first one: a failing run
-// prints its seed, and EXO_SIM_FIRST=<seed> EXO_SIM_SEEDS=1 repeats it exactly.
+// Many seeds of the simulated cluster. EXO_SIM_SEEDS sets how many, EXO_SIM_FIRST the first one: a
+// failing run prints its seed, and EXO_SIM_FIRST=<seed> EXO_SIM_SEEDS=1 repeats it exactly.
 #include "cluster/sim.h"
 
 #include <gtest/gtest.h>
@@ -33,10 +33,12 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     total.partitions += result.partitions;
     total.resets += result.resets;
   }
-  printf("%lu seeds: %lu steps, %lu requests (%lu completed, %lu failed, %lu cancelled), %lu tokens, %lu "
-         "instances, %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
-         seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled, total.tokens,
-         total.placed, total.crashes, total.pauses, total.partitions, total.resets);
+  printf(
+      "%lu seeds: %lu steps, %lu requests (%lu completed, %lu failed, %lu cancelled), %lu tokens, "
+      "%lu "
+      "instances, %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
+      seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled,
+      total.tokens, total.placed, total.crashes, total.pauses, total.partitions, total.resets);
   // The simulation is worth something only when work gets done in spite of the faults.
   EXPECT_GT(total.completed * 5, total.requests);
 }
@@ -63,12 +65,18 @@ uint64_t SeedsToFind(SimOptions options, uint64_t most = 1000) {
   return 0;
 }
 
-TEST(PlantedBugTest, MissingPlanFenceIsFound) { EXPECT_NE(SeedsToFind({.no_fence = true}), 0u); }
-TEST(PlantedBugTest, StaleKvIsFound) { EXPECT_NE(SeedsToFind({.no_gap_check = true}), 0u); }
+TEST(PlantedBugTest, MissingPlanFenceIsFound) {
+  EXPECT_NE(SeedsToFind({.no_fence = true}), 0u);
+}
+TEST(PlantedBugTest, StaleKvIsFound) {
+  EXPECT_NE(SeedsToFind({.no_gap_check = true}), 0u);
+}
 TEST(PlantedBugTest, MissingLeaseExpiryIsFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_lease_expiry = true}}), 0u);
 }
-TEST(PlantedBugTest, UncheckedGrantIsFound) { EXPECT_NE(SeedsToFind({.bugs = {.no_grant_check = true}}), 0u); }
+TEST(PlantedBugTest, UncheckedGrantIsFound) {
+  EXPECT_NE(SeedsToFind({.bugs = {.no_grant_check = true}}), 0u);
+}
 TEST(PlantedBugTest, RepeatedTokensTakenTwiceAreFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_token_index = true}}), 0u);
 }

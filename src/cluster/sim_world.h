@@ -14,23 +14,23 @@ struct Node {
   size_t index = 0;
   bool running = false;
   bool paused = false;
-  uint64_t generation = 0;              // of the process: what belongs to an older one is dropped
+  uint64_t generation = 0;  // of the process: what belongs to an older one is dropped
   std::unique_ptr<Core> core;
   std::map<PlanId, std::unique_ptr<Runner>> runners;
-  std::map<PlanId, uint64_t> allocated; // what loads really took
-  std::deque<Event> deferred;           // arrived while paused
+  std::map<PlanId, uint64_t> allocated;  // what loads really took
+  std::deque<Event> deferred;            // arrived while paused
   uint64_t budget = 0;
   double speed = 1;
   std::vector<ModelShape> models;
-  uint64_t tickets = 0;                 // EnsureModel without a reply
+  uint64_t tickets = 0;  // EnsureModel without a reply
 };
 
 struct Pair {
   bool up = false;
   uint64_t epoch = 0;
-  Time not_before{};                    // next attempt to connect
-  std::optional<Time> cut_since;        // partitioned
-  Time last_delivery[2] = {};           // sessions keep order
+  Time not_before{};              // next attempt to connect
+  std::optional<Time> cut_since;  // partitioned
+  Time last_delivery[2] = {};     // sessions keep order
 };
 
 struct Request {
@@ -69,7 +69,7 @@ class World {
   void Pause(Node& node);
   void Resume(Node& node);
   void TickAll();
-  void Tell(Node& node, Event event);   // now
+  void Tell(Node& node, Event event);  // now
   void TellLater(Node& node, Time delay, Event event);
   void Apply(Node& node, const Effect& effect);
   void StartLoading(Node& node, const StartLoad& load);
@@ -84,7 +84,7 @@ class World {
   void SendMessage(Node& from, const NodeId& to, const wire::Message& message);
   void SendData(Node& from, const NodeId& to, DataFrame frame);
   void DeliverData(const NodeId& to, const DataFrame& frame);
-  void Network();                       // connects what can be connected
+  void Network();  // connects what can be connected
 
   // ---- workload and faults ----
   void Chaos();
@@ -106,7 +106,7 @@ class World {
   Rng rng_;
   Time now_{};
   Time tick_ = kTickInterval;
-  bool calm_ = false;                   // no faults any more
+  bool calm_ = false;  // no faults any more
   uint64_t order_ = 0;
   uint64_t next_ticket_ = 1;
   uint64_t next_incarnation_ = 1;

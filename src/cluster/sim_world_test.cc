@@ -66,12 +66,14 @@ void World::RunUntil(Time end) {
 }
 
 Time World::Jitter(int64_t least_us, int64_t most_us) {
-  return std::chrono::microseconds(least_us + static_cast<int64_t>(rng_.Below(static_cast<uint64_t>(most_us - least_us))));
+  return std::chrono::microseconds(
+      least_us + static_cast<int64_t>(rng_.Below(static_cast<uint64_t>(most_us - least_us))));
 }
 
 void World::Fail(const std::string& what) {
   if (!result_.failure.empty()) return;
-  result_.failure = fmt::format("seed {}, at {:.3f} s: {}", options_.seed, static_cast<double>(now_.count()) * 1e-9, what);
+  result_.failure = fmt::format("seed {}, at {:.3f} s: {}", options_.seed,
+                                static_cast<double>(now_.count()) * 1e-9, what);
 }
 
 // ---- nodes ----
@@ -87,10 +89,13 @@ void World::Start(Node& node) {
                                                  .boot_nonce = incarnation * 77,
                                                  .seed = rng_.Next(),
                                                  .bugs = options_.bugs});
-  wire::NodeRecord record{.memory_total = node.budget, .memory_budget = node.budget,
-                          .decode_gbps = node.speed, .prefill_gops = node.speed * 10};
+  wire::NodeRecord record{.memory_total = node.budget,
+                          .memory_budget = node.budget,
+                          .decode_gbps = node.speed,
+                          .prefill_gops = node.speed * 10};
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
-  for (const ModelShape& model : node.models) record.models.push_back({.id = model.id, .name = model.name});
+  for (const ModelShape& model : node.models)
+    record.models.push_back({.id = model.id, .name = model.name});
   Tell(node, LocalRecord{record});
   Tell(node, LocalModels{node.models});
 }
@@ -105,7 +110,8 @@ void World::Crash(Node& node) {
   node.deferred.clear();
   node.tickets = 0;
   for (auto& [id, request] : requests_) {
-    if (request.entry == node.index && request.state == Request::kOpen) request.state = Request::kOrphan;
+    if (request.entry == node.index && request.state == Request::kOpen)
+      request.state = Request::kOrphan;
   }
   for (Node& other : nodes_) {
     if (&other == &node) continue;
@@ -113,11 +119,13 @@ void World::Crash(Node& node) {
     if (!pair.up) continue;
     // The other side sees a reset at once, unless it is cut off.
     Break(node.index, other.index, "connection reset");
-    if (!pair.cut_since && Chance(0.5)) TellLater(other, Jitter(500, 5000), DialFailed{node.id, "connection refused"});
+    if (!pair.cut_since && Chance(0.5))
+      TellLater(other, Jitter(500, 5000), DialFailed{node.id, "connection refused"});
     // Data links of the lost process, too.
     for (auto& [plan, runner] : other.runners) {
       if (!pair.cut_since && StageOf(runner->plan(), node.id) >= 0 && Chance(0.7)) {
-        TellLater(other, Jitter(200, 3000), StageFailed{plan, {ErrorCode::kDisconnected, "link reset"}, node.id});
+        TellLater(other, Jitter(200, 3000),
+                  StageFailed{plan, {ErrorCode::kDisconnected, "link reset"}, node.id});
       }
     }
   }
@@ -180,13 +188,16 @@ void World::StartRunner(Node& node, const StartServing& serving) {
   if (serving.stage == 0) ++result_.placed;
   Node* const at = &node;
   RunnerOutputs outputs{
-      .send = [this, at](const NodeId& to, DataFrame frame) { SendData(*at, to, std::move(frame)); },
-      .tell = [this, at](Event event) { TellLater(*at, std::chrono::microseconds(20), std::move(event)); },
-      .accepted = [this](bool same_plan) {
-        if (!same_plan && !options_.no_fence) Fail("a step of another plan was computed");
-      }};
-  node.runners[serving.plan.id] = std::make_unique<Runner>(serving.plan, serving.stage, options_.no_fence,
-                                                           options_.no_gap_check, std::move(outputs));
+      .send = [this, at](const NodeId& to,
+                         DataFrame frame) { SendData(*at, to, std::move(frame)); },
+      .tell = [this, at](
+                  Event event) { TellLater(*at, std::chrono::microseconds(20), std::move(event)); },
+      .accepted =
+          [this](bool same_plan) {
+            if (!same_plan && !options_.no_fence) Fail("a step of another plan was computed");
+          }};
+  node.runners[serving.plan.id] = std::make_unique<Runner>(
+      serving.plan, serving.stage, options_.no_fence, options_.no_gap_check, std::move(outputs));
 }
 
 void World::StopRunner(Node& node, const PlanId& plan) {
@@ -201,31 +212,31 @@ void World::StopRunner(Node& node, const PlanId& plan) {
 void World::Apply(Node& node, const Effect& effect) {
   if (!result_.failure.empty()) return;
   Trace(effect.index());
-  std::visit(
-      Overloaded{
-          [&](const Send& e) { SendMessage(node, e.peer, e.message); },
-          [&](const Disconnect& e) { Break(node.index, by_id_.at(e.peer), e.reason); },
-          [&](const StartLoad& e) { StartLoading(node, e); },
-          [&](const StartServing& e) { StartRunner(node, e); },
-          [&](const StopInstance& e) { StopRunner(node, e.plan); },
-          [&](const HeadSubmit& e) {
-            const auto at = node.runners.find(e.submit.plan);
-            if (at == node.runners.end()) return Fail("HeadSubmit for an instance that does not serve");
-            at->second->Submit(e.submit, now_);
-          },
-          [&](const HeadCancel& e) {
-            const auto at = node.runners.find(e.plan);
-            if (at != node.runners.end()) at->second->Cancel(e.request, now_);
-          },
-          [&](const EnsureReply&) {
-            if (node.tickets == 0) return Fail("an EnsureReply too many");
-            --node.tickets;
-          },
-          [&](const RequestTokens& e) { OnTokens(node, e); },
-          [&](const RequestFinished& e) { OnFinished(node, e.finished); },
-          [&](const auto&) {},
-      },
-      effect);
+  std::visit(Overloaded{
+                 [&](const Send& e) { SendMessage(node, e.peer, e.message); },
+                 [&](const Disconnect& e) { Break(node.index, by_id_.at(e.peer), e.reason); },
+                 [&](const StartLoad& e) { StartLoading(node, e); },
+                 [&](const StartServing& e) { StartRunner(node, e); },
+                 [&](const StopInstance& e) { StopRunner(node, e.plan); },
+                 [&](const HeadSubmit& e) {
+                   const auto at = node.runners.find(e.submit.plan);
+                   if (at == node.runners.end())
+                     return Fail("HeadSubmit for an instance that does not serve");
+                   at->second->Submit(e.submit, now_);
+                 },
+                 [&](const HeadCancel& e) {
+                   const auto at = node.runners.find(e.plan);
+                   if (at != node.runners.end()) at->second->Cancel(e.request, now_);
+                 },
+                 [&](const EnsureReply&) {
+                   if (node.tickets == 0) return Fail("an EnsureReply too many");
+                   --node.tickets;
+                 },
+                 [&](const RequestTokens& e) { OnTokens(node, e); },
+                 [&](const RequestFinished& e) { OnFinished(node, e.finished); },
+                 [&](const auto&) {},
+             },
+             effect);
 }
 
 SimResult World::Run() {
@@ -244,6 +255,8 @@ SimResult World::Run() {
   return result_;
 }
 
-SimResult Simulate(const SimOptions& options) { return World(options).Run(); }
+SimResult Simulate(const SimOptions& options) {
+  return World(options).Run();
+}
 
 }  // namespace exo::cluster::sim

@@ -7,36 +7,43 @@ namespace exo::cluster {
 Result<void> SlotTable::CheckReserve(const NodeId& from, const wire::Plan& plan) const {
   TRY(Validate(plan));
   if (plan.owner != from) {
-    return Fail(ErrorCode::kInvalid, "plan {} belongs to {}, not to the sender", plan.id.Short(), plan.owner.Short());
+    return Fail(ErrorCode::kInvalid, "plan {} belongs to {}, not to the sender", plan.id.Short(),
+                plan.owner.Short());
   }
   const int stage = StageOf(plan, context_.self());
   if (stage < 0) return Fail(ErrorCode::kInvalid, "plan {} has no stage here", plan.id.Short());
-  if (slots_.size() >= kMaxSlots) return Fail(ErrorCode::kOverloaded, "{} instances here, the limit", slots_.size());
+  if (slots_.size() >= kMaxSlots)
+    return Fail(ErrorCode::kOverloaded, "{} instances here, the limit", slots_.size());
   const uint64_t bytes = plan.stages[static_cast<size_t>(stage)].bytes;
   const uint64_t budget = members_.self().memory_budget;
   const uint64_t reserved = reserved_bytes();
   const uint64_t available = budget > reserved ? budget - reserved : 0;
   if (bytes > available && !context_.options.bugs.no_grant_check) {
-    return Fail(ErrorCode::kOverloaded, "{} has {} of {} left, its part needs {}", members_.self().name,
-                FormatSize(available), FormatSize(budget), FormatSize(bytes));
+    return Fail(ErrorCode::kOverloaded, "{} has {} of {} left, its part needs {}",
+                members_.self().name, FormatSize(available), FormatSize(budget), FormatSize(bytes));
   }
   return {};
 }
 
 void SlotTable::Deny(const NodeId& to, const PlanId& plan, Error error) {
-  context_.SendTo(to, wire::ReserveReply{.plan = plan, .granted = false, .code = error.code, .reason = error.message});
+  context_.SendTo(to,
+                  wire::ReserveReply{
+                      .plan = plan, .granted = false, .code = error.code, .reason = error.message});
 }
 
 void SlotTable::OnReserve(const NodeId& from, const wire::Reserve& message) {
   const wire::Plan& plan = message.plan;
   const auto known = slots_.find(plan.id);
   if (known == slots_.end()) {
-    if (auto checked = CheckReserve(from, plan); !checked) return Deny(from, plan.id, std::move(checked).error());
-    Slot slot{.status = {.plan = plan, .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))}};
+    if (auto checked = CheckReserve(from, plan); !checked)
+      return Deny(from, plan.id, std::move(checked).error());
+    Slot slot{
+        .status = {.plan = plan, .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))}};
     slot.lease_until = context_.now + context_.timers().lease;
     slots_.emplace(plan.id, std::move(slot));
     context_.changed = true;
-  } else if (known->second.status.plan.owner != from || known->second.status.state == SlotState::kStopping) {
+  } else if (known->second.status.plan.owner != from ||
+             known->second.status.state == SlotState::kStopping) {
     return Deny(from, plan.id, {ErrorCode::kOverloaded, "this plan ended here already"});
   }
   context_.SendTo(from, wire::ReserveReply{.plan = plan.id, .granted = true});
@@ -44,17 +51,20 @@ void SlotTable::OnReserve(const NodeId& from, const wire::Reserve& message) {
 
 SlotTable::Slot* SlotTable::Owned(const NodeId& from, const PlanId& plan) {
   const auto at = slots_.find(plan);
-  if (at != slots_.end() && at->second.status.plan.owner == from && at->second.status.state != SlotState::kStopping) {
+  if (at != slots_.end() && at->second.status.plan.owner == from &&
+      at->second.status.state != SlotState::kStopping) {
     return &at->second;
   }
   ++context_.stale_messages;
-  context_.SendTo(from, wire::Release{plan, fmt::format("{} does not have the plan any more", members_.self().name)});
+  context_.SendTo(from, wire::Release{plan, fmt::format("{} does not have the plan any more",
+                                                        members_.self().name)});
   return nullptr;
 }
 
 void SlotTable::SendLoaded(const Slot& slot) {
-  context_.SendTo(slot.status.plan.owner,
-                  wire::Loaded{.plan = slot.status.plan.id, .ok = true, .milliseconds = slot.load_ms});
+  context_.SendTo(
+      slot.status.plan.owner,
+      wire::Loaded{.plan = slot.status.plan.id, .ok = true, .milliseconds = slot.load_ms});
 }
 
 void SlotTable::OnCommit(const NodeId& from, const wire::Commit& message) {
@@ -89,7 +99,8 @@ void SlotTable::OnRenew(const NodeId& from, const wire::LeaseRenew& message) {
 void SlotTable::OnRelease(const NodeId& from, const wire::Release& message) {
   const auto at = slots_.find(message.plan);
   if (at == slots_.end() || at->second.status.plan.owner != from) return;
-  const ErrorCode code = message.reason == kUnloadReason ? ErrorCode::kCancelled : ErrorCode::kDisconnected;
+  const ErrorCode code =
+      message.reason == kUnloadReason ? ErrorCode::kCancelled : ErrorCode::kDisconnected;
   Stop(at->second, {code, message.reason});
 }
 
@@ -139,8 +150,8 @@ void SlotTable::OnStageFailed(const StageFailed& event) {
   const wire::Plan& plan = at->second.status.plan;
   const NodeId culprit = event.lost.IsZero() ? context_.self() : event.lost;
   Error error{ErrorCode::kDisconnected,
-              fmt::format("lost {} ({}): {}", members_.NameOf(culprit), DescribeStage(plan, StageOf(plan, culprit)),
-                          event.error.message)};
+              fmt::format("lost {} ({}): {}", members_.NameOf(culprit),
+                          DescribeStage(plan, StageOf(plan, culprit)), event.error.message)};
   context_.SendTo(plan.owner, wire::Release{plan.id, error.message});
   Stop(at->second, std::move(error));
 }
@@ -153,7 +164,8 @@ void SlotTable::OnStageStopped(const StageStopped& event) {
 }
 
 void SlotTable::OnOwnerLost(const NodeId& owner, const std::string& reason) {
-  const std::string why = fmt::format("lost {}, which coordinated the instance: {}", members_.NameOf(owner), reason);
+  const std::string why =
+      fmt::format("lost {}, which coordinated the instance: {}", members_.NameOf(owner), reason);
   for (auto at = slots_.begin(); at != slots_.end();) {
     Slot& slot = (at++)->second;  // Stop may erase it
     if (slot.status.plan.owner == owner && !context_.options.bugs.no_lease_expiry) {
@@ -167,9 +179,10 @@ void SlotTable::OnTime() {
   for (auto at = slots_.begin(); at != slots_.end();) {
     Slot& slot = (at++)->second;
     if (context_.now <= slot.lease_until) continue;
-    Stop(slot, {ErrorCode::kDisconnected, fmt::format("{}, which coordinated the instance, was not heard for {} s",
-                                                      members_.NameOf(slot.status.plan.owner),
-                                                      context_.timers().lease / std::chrono::seconds(1))});
+    Stop(slot, {ErrorCode::kDisconnected,
+                fmt::format("{}, which coordinated the instance, was not heard for {} s",
+                            members_.NameOf(slot.status.plan.owner),
+                            context_.timers().lease / std::chrono::seconds(1))});
   }
 }
 

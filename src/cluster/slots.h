@@ -1,5 +1,5 @@
-// What this node has promised to instances: the participant's side. Memory is promised once, by the node that
-// has it; a promise is a lease, so a vanished owner never keeps it.
+// What this node has promised to instances: the participant's side. Memory is promised once, by the
+// node that has it; a promise is a lease, so a vanished owner never keeps it.
 //
 //   reserve ─> RESERVED ─ commit ─> LOADING ─> LOADED ─ ready ─> READY
 //                 └──── release, lease over, owner lost ───────────┴─> STOPPING ─ stopped ─> (free)

@@ -2,7 +2,6 @@
 
 #include <set>
 
-
 namespace exo::cluster {
 
 // Everything about a step that can be wrong, before anything changes.
@@ -22,29 +21,32 @@ Result<void> StageMachine::CheckItems(const wire::Step& step) const {
     }
     rows += item.count;
     if (item.count == 0 || rows > options_.chunk) {
-      return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows, options_.chunk);
+      return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
+                  options_.chunk);
     }
     const auto at = sequences_.find(item.request);
     const bool open = at != sequences_.end() && !closed.contains(item.request);
     const uint32_t length = open ? at->second.length : 0;
     if (item.first != length && !options_.plant_no_gap_check) {
-      return Fail(ErrorCode::kInvalid, "step {}: request {} continues at position {}, {} are computed", step.step,
-                  name, item.first, length);
+      return Fail(ErrorCode::kInvalid,
+                  "step {}: request {} continues at position {}, {} are computed", step.step, name,
+                  item.first, length);
     }
     const uint32_t capacity = open ? at->second.capacity : item.capacity;
     if (capacity == 0 || capacity > options_.context) {
-      return Fail(ErrorCode::kInvalid, "step {}: request {} asks for {} positions, 1 to {} are allowed", step.step,
-                  name, capacity, options_.context);
+      return Fail(ErrorCode::kInvalid,
+                  "step {}: request {} asks for {} positions, 1 to {} are allowed", step.step, name,
+                  capacity, options_.context);
     }
     if (uint64_t{item.first} + item.count > capacity) {
-      return Fail(ErrorCode::kInvalid, "step {}: request {} writes up to position {} of {}", step.step, name,
-                  uint64_t{item.first} + item.count, capacity);
+      return Fail(ErrorCode::kInvalid, "step {}: request {} writes up to position {} of {}",
+                  step.step, name, uint64_t{item.first} + item.count, capacity);
     }
     if (!open) positions += capacity;
   }
   if (positions > options_.kv_positions) {
-    return Fail(ErrorCode::kOverloaded, "step {}: {} KV positions, the plan reserved {}", step.step, positions,
-                options_.kv_positions);
+    return Fail(ErrorCode::kOverloaded, "step {}: {} KV positions, the plan reserved {}", step.step,
+                positions, options_.kv_positions);
   }
   return {};
 }
@@ -52,12 +54,13 @@ Result<void> StageMachine::CheckItems(const wire::Step& step) const {
 Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
   if (step.plan != options_.plan && !options_.plant_no_fence) {
     ++stats_.foreign;
-    return Fail(ErrorCode::kNotFound, "step {} belongs to plan {}, this is {}", step.step, step.plan.Short(),
-                options_.plan.Short());
+    return Fail(ErrorCode::kNotFound, "step {} belongs to plan {}, this is {}", step.step,
+                step.plan.Short(), options_.plan.Short());
   }
   if (begun_) {
     ++stats_.refused;
-    return Fail(ErrorCode::kInvalid, "step {} came before step {} was computed", step.step, last_step_);
+    return Fail(ErrorCode::kInvalid, "step {} came before step {} was computed", step.step,
+                last_step_);
   }
   StageWork work;
   if (step.step <= last_step_ && !options_.plant_no_fence) {
@@ -109,10 +112,11 @@ void StageMachine::AbortStep() {
 
 Result<uint64_t> StageMachine::Truncate(const RequestId& request, uint32_t length) {
   const auto at = sequences_.find(request);
-  if (at == sequences_.end()) return Fail(ErrorCode::kNotFound, "request {} has no sequence here", request.Short());
+  if (at == sequences_.end())
+    return Fail(ErrorCode::kNotFound, "request {} has no sequence here", request.Short());
   if (length > at->second.length) {
-    return Fail(ErrorCode::kInvalid, "request {} has {} positions, cannot be cut to {}", request.Short(),
-                at->second.length, length);
+    return Fail(ErrorCode::kInvalid, "request {} has {} positions, cannot be cut to {}",
+                request.Short(), at->second.length, length);
   }
   at->second.length = length;
   return at->second.id;

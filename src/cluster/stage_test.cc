@@ -11,7 +11,8 @@ RequestId Id(uint8_t number) {
   return id;
 }
 
-wire::Step MakeStep(uint64_t number, std::vector<wire::StepItem> items, std::vector<RequestId> close = {}) {
+wire::Step MakeStep(uint64_t number, std::vector<wire::StepItem> items,
+                    std::vector<RequestId> close = {}) {
   return {.step = number, .items = std::move(items), .close = std::move(close)};
 }
 
@@ -78,14 +79,16 @@ TEST_F(StageTest, HostileItemsAreErrors) {
   EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 17, 32, false}})), ErrorCode::kInvalid);
   EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 0xFFFFFFFF, 32, false}})), ErrorCode::kInvalid);
   EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0xFFFFFFFF, 1, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 1, 32, false}, {Id(1), 1, 1, 32, false}})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 1, 32, false}, {Id(1), 1, 1, 32, false}})),
+            ErrorCode::kInvalid);
   EXPECT_EQ(stage_.used_positions(), 0u);
 }
 
 TEST_F(StageTest, AStepThatWasNotComputedLeavesLengthsAsTheyWere) {
   Run(MakeStep(1, {{Id(1), 0, 5, 32, false}}));
   ASSERT_TRUE(stage_.BeginStep(MakeStep(2, {{Id(1), 5, 1, 32, false}})));
-  EXPECT_EQ(Refusal(MakeStep(3, {{Id(1), 5, 1, 32, false}})), ErrorCode::kInvalid) << "one step at a time";
+  EXPECT_EQ(Refusal(MakeStep(3, {{Id(1), 5, 1, 32, false}})), ErrorCode::kInvalid)
+      << "one step at a time";
   stage_.AbortStep();
   EXPECT_EQ(stage_.Length(Id(1)), 5u);
 }

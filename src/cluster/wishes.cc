@@ -20,11 +20,13 @@ void Wishes::OnEnsure(const EnsureModel& event) {
   unloaded_until_.erase(event.model);
   Wish& wish = wishes_[event.model];
   if (wish.waiting.size() >= kMaxWaiting) {
-    context_.Emit(EnsureReply{event.ticket, Fail(ErrorCode::kOverloaded, "{} callers wait for this model already",
-                                                 wish.waiting.size())});
+    context_.Emit(EnsureReply{event.ticket,
+                              Fail(ErrorCode::kOverloaded, "{} callers wait for this model already",
+                                   wish.waiting.size())});
     return;
   }
-  if (wish.waiting.empty() && !wish.placed) wish.retry_at = context_.now;  // somebody waits now: no back-off
+  if (wish.waiting.empty() && !wish.placed)
+    wish.retry_at = context_.now;  // somebody waits now: no back-off
   wish.options = event;
   wish.waiting.push_back({.local = true, .ticket = event.ticket});
   Pursue(wish);
@@ -33,7 +35,9 @@ void Wishes::OnEnsure(const EnsureModel& event) {
 void Wishes::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message) {
   Wish& wish = wishes_[message.model];
   if (wish.waiting.empty() && !wish.placed) wish.retry_at = context_.now;
-  wish.options = {.model = message.model, .spread = message.spread, .context = message.context,
+  wish.options = {.model = message.model,
+                  .spread = message.spread,
+                  .context = message.context,
                   .kv_type = message.kv_type};
   const bool known = std::any_of(wish.waiting.begin(), wish.waiting.end(),
                                  [&](const Waiting& w) { return !w.local && w.asker == from; });
@@ -41,7 +45,8 @@ void Wishes::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& mess
   if (unloaded_until_.contains(message.model)) return ForgetUnloaded(message.model);
   if (shapes_.contains(message.model)) return Pursue(wish);
   // Never passed on: the asker chose us by a record that was out of date, and chooses again.
-  Forget(message.model, {ErrorCode::kNotFound, fmt::format("{} does not hold the model", members_.self().name)});
+  Forget(message.model,
+         {ErrorCode::kNotFound, fmt::format("{} does not hold the model", members_.self().name)});
 }
 
 // Called often: does what is needed to have the model running, at most one thing at a time.
@@ -82,7 +87,8 @@ void Wishes::Place(Wish& wish, const ModelShape& shape) {
     wish.placed = true;
     return owner_.Start(*std::move(choice));
   }
-  // Memory that is just being freed counts as taken until its node says otherwise: worth another try.
+  // Memory that is just being freed counts as taken until its node says otherwise: worth another
+  // try.
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;
   const bool could_fit = MakePlan(shape, nodes, options).has_value();
   Failed(wish, choice.error(), could_fit);
@@ -98,9 +104,9 @@ void Wishes::AskHolder(Wish& wish) {
   for (const NodeId& peer : members_.Sessions()) {
     const wire::NodeRecord* record = members_.RecordOf(peer);
     if (record == nullptr) continue;
-    const bool holds = std::any_of(record->models.begin(), record->models.end(), [&](const wire::ModelHolding& m) {
-      return m.id == wish.options.model && m.complete;
-    });
+    const bool holds = std::any_of(
+        record->models.begin(), record->models.end(),
+        [&](const wire::ModelHolding& m) { return m.id == wish.options.model && m.complete; });
     if (!holds) continue;
     wish.asked = peer;
     wish.asked_until = context_.now + context_.timers().ensure;
@@ -110,17 +116,20 @@ void Wishes::AskHolder(Wish& wish) {
                                                .kv_type = wish.options.kv_type});
     return;
   }
-  Failed(wish, {ErrorCode::kNotFound, fmt::format("no reachable device holds model {}", wish.options.model.Short())},
+  Failed(wish,
+         {ErrorCode::kNotFound,
+          fmt::format("no reachable device holds model {}", wish.options.model.Short())},
          false);
 }
 
 Time Wishes::Backoff(int attempts) const {
-  const Time wait = context_.timers().backoff * (int64_t{1} << std::min(std::max(attempts - 1, 0), 10));
+  const Time wait =
+      context_.timers().backoff * (int64_t{1} << std::min(std::max(attempts - 1, 0), 10));
   return std::min(wait, context_.timers().backoff_most);
 }
 
-// One attempt ended without an instance. A wish that once came true is kept for ever; a new one is refused
-// after some attempts, or at once when trying again cannot help.
+// One attempt ended without an instance. A wish that once came true is kept for ever; a new one is
+// refused after some attempts, or at once when trying again cannot help.
 void Wishes::Failed(Wish& wish, const Error& error, bool retry) {
   wish.placed = false;
   ++wish.attempts;
@@ -168,7 +177,8 @@ void Wishes::OnOwnGone(const Owner::Gone& gone) {
   const auto at = wishes_.find(gone.plan.model);
   if (at == wishes_.end()) return;
   if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over
-  const bool retry = gone.error.code == ErrorCode::kOverloaded || gone.error.code == ErrorCode::kDisconnected;
+  const bool retry =
+      gone.error.code == ErrorCode::kOverloaded || gone.error.code == ErrorCode::kDisconnected;
   if (gone.was_ready) at->second.attempts = 0;
   Failed(at->second, gone.error, retry);
 }
@@ -178,9 +188,11 @@ void Wishes::OnOtherGone(const Catalog::Gone& gone) {
   if (at == wishes_.end()) return;
   if (gone.reason == kUnloadReason) return ForgetUnloaded(gone.plan.model);
   if (Best(gone.plan.model) != nullptr) return;
-  // Its owner plans again; others only when it does not. The spread keeps two of them from starting at once.
+  // Its owner plans again; others only when it does not. The spread keeps two of them from starting
+  // at once.
   const Time spread = std::chrono::milliseconds(context_.rng.Below(1500));
-  const Time wait = members_.IsAlive(gone.plan.owner) ? context_.timers().suspect * 2 : context_.timers().backoff;
+  const Time wait =
+      members_.IsAlive(gone.plan.owner) ? context_.timers().suspect * 2 : context_.timers().backoff;
   at->second.placed = false;
   at->second.retry_at = std::max(at->second.retry_at, context_.now + wait + spread);
 }
@@ -202,12 +214,13 @@ void Wishes::OnUnload(const UnloadModel& event) {
   if (found || wished) {
     unloading_.push_back({event.model, event.ticket, context_.now});
   } else {
-    context_.Emit(UnloadReply{event.ticket, Fail(ErrorCode::kNotFound, "the model is not running")});
+    context_.Emit(
+        UnloadReply{event.ticket, Fail(ErrorCode::kNotFound, "the model is not running")});
   }
 }
 
-// Answered when the model is gone and every node has heard of it: a load that follows the answer, on any node,
-// is then never taken for one that the unload had to stop.
+// Answered when the model is gone and every node has heard of it: a load that follows the answer,
+// on any node, is then never taken for one that the unload had to stop.
 bool Wishes::AnswerUnload(const Unloading& unloading) {
   const Time passed = context_.now - unloading.since;
   if (passed < kUnloadAnswer) return false;
@@ -216,7 +229,8 @@ bool Wishes::AnswerUnload(const Unloading& unloading) {
     return true;
   }
   if (passed < kUnloadLasts) return false;
-  context_.Emit(UnloadReply{unloading.ticket, Fail(ErrorCode::kOverloaded, "a device has not let go of the model yet; it "
+  context_.Emit(UnloadReply{unloading.ticket, Fail(ErrorCode::kOverloaded,
+                                                   "a device has not let go of the model yet; it "
                                                    "is freed when its lease ends")});
   return true;
 }

@@ -1,6 +1,6 @@
-// Which models should be running, and who waits for them. A wish stays until somebody unloads the model: an
-// instance that is lost is planned again, with back-off, by its owner, or by any node that wished for it when
-// the owner is gone.
+// Which models should be running, and who waits for them. A wish stays until somebody unloads the
+// model: an instance that is lost is planned again, with back-off, by its owner, or by any node
+// that wished for it when the owner is gone.
 #pragma once
 
 #include <map>
@@ -35,12 +35,14 @@ class Wishes {
   const wire::InstanceSummary* Best(const ModelId& model) const;
 
  private:
-  static constexpr int kMostAttempts = 3;     // before a wish that never came true is refused
-  // Longer than a message is under way; whoever unloads is answered when all nodes have let go of their holds.
+  static constexpr int kMostAttempts = 3;  // before a wish that never came true is refused
+  // Longer than a message is under way; whoever unloads is answered when all nodes have let go of
+  // their holds.
   static constexpr Time kUnloadHolds = std::chrono::milliseconds(500);
   static constexpr Time kUnloadAnswer = std::chrono::milliseconds(800);
-  static constexpr Time kUnloadLasts = std::chrono::seconds(10);  // an owner that does not let go is reported
-  static constexpr size_t kMaxWaiting = 64;   // waiting for one model
+  static constexpr Time kUnloadLasts =
+      std::chrono::seconds(10);              // an owner that does not let go is reported
+  static constexpr size_t kMaxWaiting = 64;  // waiting for one model
   struct Waiting {
     bool local = false;
     uint64_t ticket = 0;  // local
@@ -50,10 +52,10 @@ class Wishes {
     EnsureModel options;
     std::vector<Waiting> waiting;
     bool was_ready = false;
-    bool placed = false;      // an instance was there at the last look
+    bool placed = false;  // an instance was there at the last look
     int attempts = 0;
     Time retry_at{};
-    NodeId asked;             // the node that should own it; zero: none
+    NodeId asked;  // the node that should own it; zero: none
     Time asked_until{};
   };
   struct Unloading {

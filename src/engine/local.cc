@@ -6,11 +6,10 @@
 
 namespace exo::engine {
 
-Result<std::unique_ptr<LocalModel>> LocalModel::Load(backend::Backend& backend,
-                                                     std::shared_ptr<const model::ModelConfig> config,
-                                                     std::shared_ptr<const model::ModelTensors> tensors,
-                                                     backend::TensorSource& source,
-                                                     const LocalOptions& options) {
+Result<std::unique_ptr<LocalModel>> LocalModel::Load(
+    backend::Backend& backend, std::shared_ptr<const model::ModelConfig> config,
+    std::shared_ptr<const model::ModelTensors> tensors, backend::TensorSource& source,
+    const LocalOptions& options) {
   auto model = std::make_unique<LocalModel>();
   model->config_ = config;
   model->chunk_ = options.chunk;
@@ -54,13 +53,15 @@ Result<void> LocalModel::Truncate(backend::SequenceId sequence, uint32_t length)
   return {};
 }
 
-Result<void> LocalModel::Forward(std::span<const backend::Segment> segments, std::span<float> hidden) {
+Result<void> LocalModel::Forward(std::span<const backend::Segment> segments,
+                                 std::span<float> hidden) {
   for (const auto& stage : stages_) TRY(stage->Forward(segments, hidden, nullptr));
   return {};
 }
 
 Result<void> LocalModel::Append(backend::SequenceId sequence, uint32_t first,
-                                std::span<const TokenId> tokens, size_t outputs, std::span<float> logits) {
+                                std::span<const TokenId> tokens, size_t outputs,
+                                std::span<float> logits) {
   CHECK_LE(outputs, tokens.size());
   CHECK_EQ(logits.size(), outputs * config_->vocab);
   const size_t width = config_->width;
@@ -78,7 +79,8 @@ Result<void> LocalModel::Append(backend::SequenceId sequence, uint32_t first,
     const size_t skip = first_output > at ? first_output - at : 0;
     const size_t row = at + skip - first_output;
     TRY(stages_[0]->Logits(rows.subspan(skip * width),
-                           logits.subspan(row * config_->vocab, (count - skip) * config_->vocab), nullptr));
+                           logits.subspan(row * config_->vocab, (count - skip) * config_->vocab),
+                           nullptr));
   }
   return {};
 }

@@ -1,5 +1,5 @@
-// A whole model in this process, without cluster or network: what `exo bench`, `exo logits` and tests run.
-// It is one stage that is also the head: the same StageCompute that a cluster uses.
+// A whole model in this process, without cluster or network: what `exo bench`, `exo logits` and
+// tests run. It is one stage that is also the head: the same StageCompute that a cluster uses.
 //
 // Thread: one caller at a time.
 #pragma once
@@ -24,10 +24,10 @@ struct LocalOptions {
 class LocalModel {
  public:
   // Errors: those of Backend::Load.
-  static Result<std::unique_ptr<LocalModel>> Load(backend::Backend& backend,
-                                                  std::shared_ptr<const model::ModelConfig> config,
-                                                  std::shared_ptr<const model::ModelTensors> tensors,
-                                                  backend::TensorSource& source, const LocalOptions& options);
+  static Result<std::unique_ptr<LocalModel>> Load(
+      backend::Backend& backend, std::shared_ptr<const model::ModelConfig> config,
+      std::shared_ptr<const model::ModelTensors> tensors, backend::TensorSource& source,
+      const LocalOptions& options);
 
   const model::ModelConfig& config() const { return *config_; }
   uint64_t weights_bytes() const;
@@ -36,7 +36,8 @@ class LocalModel {
   void Close(backend::SequenceId sequence);
   Result<void> Truncate(backend::SequenceId sequence, uint32_t length);
 
-  // Appends tokens at position `first` in chunks; logits of the last `outputs` of them [outputs][vocab].
+  // Appends tokens at position `first` in chunks; logits of the last `outputs` of them
+  // [outputs][vocab].
   Result<void> Append(backend::SequenceId sequence, uint32_t first, std::span<const TokenId> tokens,
                       size_t outputs, std::span<float> logits);
   // One token for each of several sequences at once; logits [sequences][vocab].

@@ -1,5 +1,5 @@
-// The promise of docs/arithmetic.md on a small random model: the same bits for every thread count, chunk
-// size, batch, split and instruction set.
+// The promise of docs/arithmetic.md on a small random model: the same bits for every thread count,
+// chunk size, batch, split and instruction set.
 #include "engine/local.h"
 
 #include <gtest/gtest.h>
@@ -73,8 +73,8 @@ void ExpectSameBits(TestModel& fixture, kernels::KvType kv) {
       Division division = divisions[i];
       division.isa = isa;
       EXPECT_TRUE(SameBits(expected, Logits(fixture, division, n, kv)))
-          << kernels::IsaName(isa) << " threads " << division.threads << " chunk " << division.chunk << " cuts "
-          << division.cuts.size();
+          << kernels::IsaName(isa) << " threads " << division.threads << " chunk " << division.chunk
+          << " cuts " << division.cuts.size();
     }
   }
   // The comparison can fail: another prompt's logits differ.
@@ -112,7 +112,8 @@ TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
     const auto config = std::make_shared<model::ModelConfig>();
     config->kv_heads = 2;
     config->head_dim = head_dim;
-    return backend::KvBytesPerPosition({.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
+    return backend::KvBytesPerPosition(
+        {.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
   };
   EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 64), 3 * 2 * 2 * 68u);
   EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 80), 3 * 2 * 2 * 160u);
@@ -135,7 +136,8 @@ INSTANTIATE_TEST_SUITE_P(Formats, ExactnessTest,
                                          std::tuple{DType::kQ5_0, DType::kIQ4_NL, Kind::kQwen},
                                          std::tuple{DType::kMXFP4, DType::kQ5_1, Kind::kLlama}));
 
-// Decoding several sequences together gives each the logits that it has alone, also after a truncation.
+// Decoding several sequences together gives each the logits that it has alone, also after a
+// truncation.
 class BatchTest : public testing::TestWithParam<Kind> {};
 
 TEST_P(BatchTest, SequencesDoNotTouchEachOther) {
@@ -144,7 +146,8 @@ TEST_P(BatchTest, SequencesDoNotTouchEachOther) {
   ASSERT_TRUE(kernels);
   const auto pool = backend::MakeComputePool(2);
   const auto backend = backend::MakeCpuBackend(**kernels, *pool);
-  auto model = LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source, {.chunk = 32});
+  auto model =
+      LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source, {.chunk = 32});
   ASSERT_TRUE(model);
   const auto prompt = Prompt(40);
   std::vector<float> unused;
@@ -169,23 +172,26 @@ TEST_P(BatchTest, SequencesDoNotTouchEachOther) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, BatchTest,
-                         testing::Values(Kind::kLlama, Kind::kExperts, Kind::kSharedExpert, Kind::kGemma));
+                         testing::Values(Kind::kLlama, Kind::kExperts, Kind::kSharedExpert,
+                                         Kind::kGemma));
 
 TEST(StepTest, BadSegmentsAreRefused) {
   TestModel fixture(DType::kQ8_0, DType::kQ8_0, Kind::kLlama);
   const auto pool = backend::MakeComputePool(1);
   const auto backend = backend::MakeCpuBackend(kernels::Reference(), *pool);
-  auto model = LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source, {.chunk = 8});
+  auto model =
+      LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source, {.chunk = 8});
   ASSERT_TRUE(model);
   std::vector<float> unused;
   const std::vector<TokenId> tokens = {1, 2, 3};
-  EXPECT_EQ((*model)->Append(1, 0, tokens, 0, unused).error().code, ErrorCode::kInvalid);  // not open
+  EXPECT_EQ((*model)->Append(1, 0, tokens, 0, unused).error().code,
+            ErrorCode::kInvalid);  // not open
   ASSERT_TRUE((*model)->Open(1, 2));
-  EXPECT_FALSE((*model)->Open(1, 2));                                      // twice
-  EXPECT_FALSE((*model)->Append(1, 4, tokens, 0, unused));                 // a gap
+  EXPECT_FALSE((*model)->Open(1, 2));                       // twice
+  EXPECT_FALSE((*model)->Append(1, 4, tokens, 0, unused));  // a gap
   const std::vector<TokenId> foreign = {300};
-  EXPECT_FALSE((*model)->Append(1, 0, foreign, 0, unused));                // outside the vocabulary
-  EXPECT_TRUE((*model)->Append(1, 0, tokens, 0, unused));                  // capacity is rounded up to 16
+  EXPECT_FALSE((*model)->Append(1, 0, foreign, 0, unused));  // outside the vocabulary
+  EXPECT_TRUE((*model)->Append(1, 0, tokens, 0, unused));    // capacity is rounded up to 16
   EXPECT_FALSE((*model)->Truncate(1, 9));
 }
 

@@ -28,15 +28,17 @@ Result<void> CheckSettings(const wire::SamplerSettings& s) {
   TRY(check(s.temperature >= 0 && s.temperature < kInfinity, "temperature", s.temperature));
   TRY(check(s.top_p >= 0 && s.top_p <= 1, "top_p", s.top_p));
   TRY(check(s.min_p >= 0 && s.min_p <= 1, "min_p", s.min_p));
-  TRY(check(s.repeat_penalty > 0 && s.repeat_penalty < kInfinity, "repeat_penalty", s.repeat_penalty));
+  TRY(check(s.repeat_penalty > 0 && s.repeat_penalty < kInfinity, "repeat_penalty",
+            s.repeat_penalty));
   TRY(check(std::isfinite(s.presence_penalty), "presence_penalty", s.presence_penalty));
   TRY(check(std::isfinite(s.frequency_penalty), "frequency_penalty", s.frequency_penalty));
   return {};
 }
 
-// One penalty per distinct token of the window: repeat first, then frequency by count, then presence.
-void Penalise(std::span<float> logits, std::span<const TokenId> history, const wire::SamplerSettings& s,
-              std::vector<TokenId>& window) {
+// One penalty per distinct token of the window: repeat first, then frequency by count, then
+// presence.
+void Penalise(std::span<float> logits, std::span<const TokenId> history,
+              const wire::SamplerSettings& s, std::vector<TokenId>& window) {
   if (s.repeat_penalty == 1 && s.presence_penalty == 0 && s.frequency_penalty == 0) return;
   const auto last = history.last(std::min<size_t>(history.size(), s.penalty_window));
   window.assign(last.begin(), last.end());
@@ -80,8 +82,8 @@ void SortBest(std::vector<Candidate>& all, size_t from, size_t count) {
   std::sort(begin, middle, Better);
 }
 
-// The shortest prefix, best first, that holds top_p of the sum. The order is total, so that growing the
-// sorted part step by step gives the prefix of a full sort.
+// The shortest prefix, best first, that holds top_p of the sum. The order is total, so that growing
+// the sorted part step by step gives the prefix of a full sort.
 void KeepTopP(std::vector<Candidate>& all, bool sorted, float top_p) {
   const float wanted = top_p * Sum(all);
   float mass = 0;
@@ -124,7 +126,8 @@ Result<TokenId> Argmax(std::span<const float> logits) {
       return Fail(ErrorCode::kCorrupt, "the logit of token {} is {}", i, logits[i]);
     }
   }
-  if (at == logits.size()) return Fail(ErrorCode::kCorrupt, "all {} logits are -inf", logits.size());
+  if (at == logits.size())
+    return Fail(ErrorCode::kCorrupt, "all {} logits are -inf", logits.size());
   return static_cast<TokenId>(at);
 }
 
@@ -135,8 +138,8 @@ Result<TokenId> Sample(std::span<float> logits, std::span<const TokenId> history
   const TokenId best = TRY(Argmax(logits));
   if (s.temperature == 0) return best;
   std::vector<Candidate>& candidates = scratch.candidates;
-  // min-p keeps a prefix of "best first" too, so that only top-p's sum could see that it came earlier:
-  // with both on, top-p is of the whole distribution and min-p is taken last.
+  // min-p keeps a prefix of "best first" too, so that only top-p's sum could see that it came
+  // earlier: with both on, top-p is of the whole distribution and min-p is taken last.
   const bool top_p = s.top_p < 1;
   wire::SamplerSettings collect = s;
   if (top_p) collect.min_p = 0;

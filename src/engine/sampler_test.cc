@@ -15,17 +15,19 @@ namespace {
 constexpr float kInf = std::numeric_limits<float>::infinity();
 const float kNan = std::nanf("");
 
-TokenId Must(std::vector<float> logits, const wire::SamplerSettings& settings, uint64_t position = 0,
-             std::vector<TokenId> history = {}) {
+TokenId Must(std::vector<float> logits, const wire::SamplerSettings& settings,
+             uint64_t position = 0, std::vector<TokenId> history = {}) {
   SamplerScratch scratch;
   return Sample(logits, history, settings, position, scratch).value();
 }
-std::vector<int> Count(const std::vector<float>& logits, const wire::SamplerSettings& settings, int draws) {
+std::vector<int> Count(const std::vector<float>& logits, const wire::SamplerSettings& settings,
+                       int draws) {
   std::vector<int> counts(logits.size());
   SamplerScratch scratch;
   for (int i = 0; i < draws; ++i) {
     std::vector<float> copy = logits;
-    ++counts[static_cast<size_t>(Sample(copy, {}, settings, static_cast<uint64_t>(i), scratch).value())];
+    ++counts[static_cast<size_t>(
+        Sample(copy, {}, settings, static_cast<uint64_t>(i), scratch).value())];
   }
   return counts;
 }
@@ -46,8 +48,10 @@ TEST(SamplerTest, RefusesWhatIsNoLogit) {
   EXPECT_EQ(Argmax({}).error().code, ErrorCode::kInvalid);
   SamplerScratch scratch;
   std::vector<float> logits = {1, 2};
-  EXPECT_EQ(Sample(logits, {}, {.temperature = kNan}, 0, scratch).error().code, ErrorCode::kInvalid);
-  EXPECT_EQ(Sample(logits, {}, {.repeat_penalty = 0}, 0, scratch).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(Sample(logits, {}, {.temperature = kNan}, 0, scratch).error().code,
+            ErrorCode::kInvalid);
+  EXPECT_EQ(Sample(logits, {}, {.repeat_penalty = 0}, 0, scratch).error().code,
+            ErrorCode::kInvalid);
   EXPECT_EQ(Sample(logits, {}, {.top_p = 1.5f}, 0, scratch).error().code, ErrorCode::kInvalid);
 }
 
@@ -63,7 +67,8 @@ TEST(SamplerTest, FollowsTheDistribution) {
 }
 
 TEST(SamplerTest, TopKTopPAndMinPCutTheTail) {
-  const std::vector<float> logits = {std::log(0.1f), std::log(0.5f), std::log(0.1f), std::log(0.3f)};
+  const std::vector<float> logits = {std::log(0.1f), std::log(0.5f), std::log(0.1f),
+                                     std::log(0.3f)};
   auto counts = Count(logits, {.temperature = 1, .top_k = 3, .seed = 1}, 4000);
   EXPECT_GT(counts[0], 0);  // of the tie the lower index stays
   EXPECT_EQ(counts[2], 0);
@@ -78,7 +83,9 @@ TEST(SamplerTest, TopKTopPAndMinPCutTheTail) {
 
 TEST(SamplerTest, PenaltiesByHand) {
   // Window [1, 1, 2]: token 1 twice, token 2 once; token 0 lies before the window.
-  wire::SamplerSettings settings = {.repeat_penalty = 2, .presence_penalty = 0.25f, .frequency_penalty = 0.5f,
+  wire::SamplerSettings settings = {.repeat_penalty = 2,
+                                    .presence_penalty = 0.25f,
+                                    .frequency_penalty = 0.5f,
                                     .penalty_window = 3};
   std::vector<float> logits = {3, 4, -1, 0};
   const std::vector<TokenId> history = {0, 0, 1, 1, 2};
@@ -92,7 +99,8 @@ TEST(SamplerTest, SameSeedAndPositionGiveTheSameToken) {
   std::vector<float> logits(1000);
   Rng rng(3);
   for (float& x : logits) x = static_cast<float>(rng.Uniform() * 4);
-  const wire::SamplerSettings settings = {.temperature = 0.8f, .top_k = 50, .top_p = 0.9f, .seed = 42};
+  const wire::SamplerSettings settings = {
+      .temperature = 0.8f, .top_k = 50, .top_p = 0.9f, .seed = 42};
   int different = 0;
   for (uint64_t position = 0; position < 50; ++position) {
     const TokenId token = Must(logits, settings, position);
@@ -122,7 +130,8 @@ TEST(SamplerTest, PartialSelectionEqualsAFullSort) {
     }
     double mass = 0, total = 0;
     for (const float x : logits) total += std::exp(x);
-    for (size_t rank = 0; rank + 1 <= last; ++rank) mass += std::exp(logits[static_cast<size_t>(order[rank])]);
+    for (size_t rank = 0; rank + 1 <= last; ++rank)
+      mass += std::exp(logits[static_cast<size_t>(order[rank])]);
     EXPECT_LT(mass / total, top_p + 1e-3) << round;
   }
 }
@@ -133,7 +142,8 @@ TEST(SamplerTest, LargeVocabularyIsCheap) {
   for (float& x : base) x = static_cast<float>(rng.Uniform() + rng.Uniform() + rng.Uniform()) * 8;
   SamplerScratch scratch;
   std::vector<float> logits = base;
-  const wire::SamplerSettings settings = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1};
+  const wire::SamplerSettings settings = {
+      .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1};
   (void)Sample(logits, {}, settings, 0, scratch);
   const auto* memory = scratch.candidates.data();
   const auto start = std::chrono::steady_clock::now();

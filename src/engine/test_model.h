@@ -77,10 +77,10 @@ class MemorySource final : public backend::TensorSource {
 
   // The largest product of sub-scale and code, and the minimum in scales that centres the values.
   static inline const std::map<DType, std::pair<float, float>> kCodes = {
-      {DType::kQ8_0, {128, 0}},    {DType::kQ4_0, {8, 0}},      {DType::kQ4_1, {8, -8}},
-      {DType::kQ5_0, {16, 0}},     {DType::kQ5_1, {16, -16}},   {DType::kIQ4_NL, {127, 0}},
-      {DType::kQ2_K, {22, 1.5f}},  {DType::kQ3_K, {128, 0}},    {DType::kQ4_K, {480, 7.5f}},
-      {DType::kQ5_K, {960, 15.5f}}, {DType::kQ6_K, {2048, 0}},  {DType::kIQ4_XS, {4064, 0}}};
+      {DType::kQ8_0, {128, 0}},     {DType::kQ4_0, {8, 0}},    {DType::kQ4_1, {8, -8}},
+      {DType::kQ5_0, {16, 0}},      {DType::kQ5_1, {16, -16}}, {DType::kIQ4_NL, {127, 0}},
+      {DType::kQ2_K, {22, 1.5f}},   {DType::kQ3_K, {128, 0}},  {DType::kQ4_K, {480, 7.5f}},
+      {DType::kQ5_K, {960, 15.5f}}, {DType::kQ6_K, {2048, 0}}, {DType::kIQ4_XS, {4064, 0}}};
   Rng rng_{7};
   std::map<std::string, std::vector<std::byte>> data_;
 };
@@ -100,12 +100,13 @@ struct TestModel {
   std::shared_ptr<model::ModelTensors> tensors = std::make_shared<model::ModelTensors>();
   MemorySource source;
 
-  TestModel(DType matrices, DType output, Kind kind) : matrices_(matrices), output_(output), kind_(kind) {
+  TestModel(DType matrices, DType output, Kind kind)
+      : matrices_(matrices), output_(output), kind_(kind) {
     SetConfig();
     tensors->token_embd = source.Add("token_embd.weight", output, kVocab, 256);
     tensors->output_norm = source.AddVector("output_norm.weight", 256, 1);
-    tensors->output =
-        config->tied_output ? tensors->token_embd : source.Add("output.weight", output, kVocab, 256);
+    tensors->output = config->tied_output ? tensors->token_embd
+                                          : source.Add("output.weight", output, kVocab, 256);
     for (uint32_t i = 0; i < config->layers; ++i) AddLayer(i);
   }
 
@@ -113,17 +114,26 @@ struct TestModel {
   void SetConfig() {
     const bool llama = kind_ == Kind::kLlama;
     const bool tied = kind_ == Kind::kQwen || kind_ == Kind::kGemma;
-    *config = {.architecture = "test", .layers = 5, .width = 256, .ffn_width = 512,
-               .heads = 4, .kv_heads = 2, .head_dim = 64, .vocab = kVocab, .context = 1024,
+    *config = {.architecture = "test",
+               .layers = 5,
+               .width = 256,
+               .ffn_width = 512,
+               .heads = 4,
+               .kv_heads = 2,
+               .head_dim = 64,
+               .vocab = kVocab,
+               .context = 1024,
                .rope_style = llama ? model::RopeStyle::kInterleaved : model::RopeStyle::kHalves,
-               .rotary_dim = 64, .tied_output = tied,
+               .rotary_dim = 64,
+               .tied_output = tied,
                .qkv_bias = kind_ == Kind::kQwen || kind_ == Kind::kSharedExpert,
                .qk_norm = !llama && kind_ != Kind::kSharedExpert};
     if (kind_ == Kind::kExperts) {
       config->ffn_width = 0;
       config->experts = {.count = 6, .used = 2, .width = 128, .renormalise = true};
     }
-    if (kind_ == Kind::kSharedExpert) config->experts = {.count = 9, .used = 3, .width = 128, .shared = true};
+    if (kind_ == Kind::kSharedExpert)
+      config->experts = {.count = 9, .used = 3, .width = 128, .shared = true};
     if (kind_ == Kind::kGemma) {
       config->activation = model::Activation::kGelu;
       config->post_norms = true;
@@ -137,11 +147,16 @@ struct TestModel {
 
   void AddLayer(uint32_t index) {
     const auto name = [&](const char* part) { return fmt::format("blk.{}.{}", index, part); };
-    const auto add = [&](const char* part, DType type, uint64_t rows, uint64_t cols, uint64_t count = 1) {
+    const auto add = [&](const char* part, DType type, uint64_t rows, uint64_t cols,
+                         uint64_t count = 1) {
       return source.Add(name(part), type, rows, cols, count);
     };
-    const auto gain = [&](const char* part, uint64_t size) { return source.AddVector(name(part), size, 1); };
-    const auto bias = [&](const char* part, uint64_t size) { return source.AddVector(name(part), size, 0); };
+    const auto gain = [&](const char* part, uint64_t size) {
+      return source.AddVector(name(part), size, 1);
+    };
+    const auto bias = [&](const char* part, uint64_t size) {
+      return source.AddVector(name(part), size, 0);
+    };
     model::LayerTensors layer;
     layer.attn_norm = gain("attn_norm", 256);
     layer.attn_q = add("attn_q", matrices_, 256, 256);

@@ -1,9 +1,9 @@
 // From token bytes to text that may be shown: whole UTF-8 characters only, and never a stop string.
 // What comes out does not depend on how the bytes were cut into tokens.
 //
-// Bytes that are not UTF-8 become U+FFFD, one for each maximal ill-formed part (the WHATWG decoder).
-// Of several stop strings the one that ends first counts; of those that end together, the longest.
-// Thread: one caller at a time.
+// Bytes that are not UTF-8 become U+FFFD, one for each maximal ill-formed part (the WHATWG
+// decoder). Of several stop strings the one that ends first counts; of those that end together, the
+// longest. Thread: one caller at a time.
 #pragma once
 
 #include <string>
@@ -47,8 +47,8 @@ class TextStream {
 
   std::vector<std::string> stops_;
   Utf8Stream decoder_;
-  std::string pending_;    // decoded, not shown yet
-  size_t searched_ = 0;    // bytes of pending_ at which no stop string ends
+  std::string pending_;  // decoded, not shown yet
+  size_t searched_ = 0;  // bytes of pending_ at which no stop string ends
   bool stopped_ = false;
 };
 

@@ -24,9 +24,10 @@ TEST(TextStreamTest, HoldsBackAnUnfinishedCharacter) {
 
 TEST(TextStreamTest, ReplacesWhatIsNoUtf8) {
   EXPECT_EQ(All(TextStream(), {"a\xFF"}), "a\xEF\xBF\xBD");
-  EXPECT_EQ(All(TextStream(), {"\xC0\x80"}), "\xEF\xBF\xBD\xEF\xBF\xBD");           // overlong
-  EXPECT_EQ(All(TextStream(), {"\xED\xA0\x80"}), "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");  // surrogate
-  EXPECT_EQ(All(TextStream(), {"\xE2\x82", "x"}), "\xEF\xBF\xBDx");                 // proven by the next byte
+  EXPECT_EQ(All(TextStream(), {"\xC0\x80"}), "\xEF\xBF\xBD\xEF\xBF\xBD");  // overlong
+  EXPECT_EQ(All(TextStream(), {"\xED\xA0\x80"}),
+            "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");                 // surrogate
+  EXPECT_EQ(All(TextStream(), {"\xE2\x82", "x"}), "\xEF\xBF\xBDx");  // proven by the next byte
   EXPECT_EQ(All(TextStream(), {std::string("\0b", 2)}), std::string("\0b", 2));
 }
 
@@ -57,8 +58,9 @@ TEST(TextStreamTest, TheStopThatEndsFirstCountsHoweverTheTextIsCut) {
 }
 
 TEST(TextStreamTest, EverySplitGivesTheSameText) {
-  const std::vector<std::string> alphabet = {"a", "b", "aba", "\n", "\xC3\xA9", "\xF0\x9F\x98\x80", "\xE2\x82",
-                                             "\xFF", "\xED\xA0\x80", "ab"};
+  const std::vector<std::string> alphabet = {
+      "a",        "b",    "aba",          "\n", "\xC3\xA9", "\xF0\x9F\x98\x80",
+      "\xE2\x82", "\xFF", "\xED\xA0\x80", "ab"};
   Rng rng(2024);
   for (int round = 0; round < 3000; ++round) {
     std::string bytes;

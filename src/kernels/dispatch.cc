@@ -26,9 +26,12 @@ std::string_view IsaName(Isa isa) {
 
 std::string_view KvTypeName(KvType type) {
   switch (type) {
-    case KvType::kF16: return "f16";
-    case KvType::kF32: return "f32";
-    case KvType::kQ8_0: return "q8_0";
+    case KvType::kF16:
+      return "f16";
+    case KvType::kF32:
+      return "f32";
+    case KvType::kQ8_0:
+      return "q8_0";
   }
   return "?";
 }
@@ -46,9 +49,12 @@ KvType KvTypeFor(KvType wanted, size_t head_dim) {
 
 size_t KvTileBytes(KvType type, size_t head_dim) {
   switch (type) {
-    case KvType::kF16: return kKvTile * 2 * head_dim;
-    case KvType::kF32: return kKvTile * 4 * head_dim;
-    case KvType::kQ8_0: return kKvTile * (head_dim + 2 * (head_dim / kKvBlock));
+    case KvType::kF16:
+      return kKvTile * 2 * head_dim;
+    case KvType::kF32:
+      return kKvTile * 4 * head_dim;
+    case KvType::kQ8_0:
+      return kKvTile * (head_dim + 2 * (head_dim / kKvBlock));
   }
   return 0;
 }

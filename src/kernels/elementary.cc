@@ -41,8 +41,8 @@ float Silu(float x) {
 
 float Gelu(float x) {
   const float square = x * x;
-  const float cubic = square * 0x1.2444f2p-4f;   // 2 sqrt(2 / pi) * 0.044715
-  const float factor = cubic + 0x1.988454p0f;    // 2 sqrt(2 / pi)
+  const float cubic = square * 0x1.2444f2p-4f;  // 2 sqrt(2 / pi) * 0.044715
+  const float factor = cubic + 0x1.988454p0f;   // 2 sqrt(2 / pi)
   const float twice_u = x * factor;
   const float e = Exp(-twice_u);
   const float denominator = 1.0f + e;

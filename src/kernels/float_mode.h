@@ -1,5 +1,6 @@
-// The floating-point mode of a thread: round to nearest, no flush to zero, no denormals-are-zero, all
-// exceptions masked. Another library loaded with -ffast-math can change it (docs/arithmetic.md, rule 1).
+// The floating-point mode of a thread: round to nearest, no flush to zero, no denormals-are-zero,
+// all exceptions masked. Another library loaded with -ffast-math can change it (docs/arithmetic.md,
+// rule 1).
 #pragma once
 
 namespace exo::kernels {

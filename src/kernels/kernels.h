@@ -3,8 +3,8 @@
 //
 // All functions are pure: they read and write only what they are given, take no locks, allocate
 // nothing and may run on any thread, on disjoint ranges of one operation at the same time. A caller
-// splits an operation by panels (matrix rows), tokens or heads as it likes: results never depend on it.
-// Every compute thread calls SetFloatMode() once (kernels/float_mode.h).
+// splits an operation by panels (matrix rows), tokens or heads as it likes: results never depend on
+// it. Every compute thread calls SetFloatMode() once (kernels/float_mode.h).
 #pragma once
 
 #include <cstddef>
@@ -32,15 +32,16 @@ inline constexpr size_t kMaxMixed = 128;
 
 // How the activations of a product are prepared; decided by the weight type (KindFor).
 enum class ActivationKind : uint8_t {
-  kFloat,    // F32, F16, BF16 weights: binary32, |x| < 2^-64 flushed to +0
-  kQ8x32,    // weights in blocks of 32: int8 codes with one scale per 32
-  kQ8x128,   // weights in super-blocks of 256: int8 codes with one scale per 128
+  kFloat,   // F32, F16, BF16 weights: binary32, |x| < 2^-64 flushed to +0
+  kQ8x32,   // weights in blocks of 32: int8 codes with one scale per 32
+  kQ8x128,  // weights in super-blocks of 256: int8 codes with one scale per 128
 };
 ActivationKind KindFor(tensor::DType weights);
 
-// A packed weight matrix [rows, cols]; `data` has PackedBytes() bytes, aligned to 64. Rows are padded
-// to whole panels; panel p owns rows [16 p, 16 p + 16). Panels are stored one after the other, each
-// PackedBytes(type, 16, cols) long, so that a range of panels can be packed or dropped by itself.
+// A packed weight matrix [rows, cols]; `data` has PackedBytes() bytes, aligned to 64. Rows are
+// padded to whole panels; panel p owns rows [16 p, 16 p + 16). Panels are stored one after the
+// other, each PackedBytes(type, 16, cols) long, so that a range of panels can be packed or dropped
+// by itself.
 struct Weights {
   tensor::DType type = tensor::DType::kF32;
   size_t rows = 0;
@@ -50,8 +51,9 @@ struct Weights {
   size_t panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
 };
 
-// Prepared activations of `tokens` rows of `cols` values; `data` has ActivationBytes() bytes, aligned
-// to 64. The layout inside belongs to the kernel set; token t's part can be prepared by itself.
+// Prepared activations of `tokens` rows of `cols` values; `data` has ActivationBytes() bytes,
+// aligned to 64. The layout inside belongs to the kernel set; token t's part can be prepared by
+// itself.
 struct Activations {
   ActivationKind kind = ActivationKind::kFloat;
   size_t tokens = 0;
@@ -71,8 +73,8 @@ KvType KvTypeFor(KvType wanted, size_t head_dim);
 // Bytes of the keys, and as many of the values, of kKvTile positions of one head.
 size_t KvTileBytes(KvType type, size_t head_dim);
 
-// The keys and values of one sequence, one layer and one KV head, in tiles of 16 positions. Capacity
-// is a multiple of kKvTile.
+// The keys and values of one sequence, one layer and one KV head, in tiles of 16 positions.
+// Capacity is a multiple of kKvTile.
 //   f16, f32:  K [tile][head_dim][16]   16 positions side by side
 //              V [tile][16][head_dim]
 //   q8_0:      int8 codes, then an f16 scale for 32 of a position's values
@@ -85,9 +87,9 @@ struct KvHead {
   std::byte* v = nullptr;
 };
 
-// One attention call: `tokens` consecutive positions first, first + 1, … of one sequence and the `group`
-// query heads that share a KV head. Token t attends to positions [0, first + t], with a window to the
-// last `window` of them.
+// One attention call: `tokens` consecutive positions first, first + 1, … of one sequence and the
+// `group` query heads that share a KV head. Token t attends to positions [0, first + t], with a
+// window to the last `window` of them.
 struct AttentionSpan {
   size_t first = 0;
   size_t tokens = 1;
@@ -116,8 +118,8 @@ class Kernels {
   // --- weights ---------------------------------------------------------------------------------
   // Bytes of a packed [rows, cols] matrix, a multiple of 64. `cols` satisfies tensor::RowBytes.
   virtual size_t PackedBytes(tensor::DType type, size_t rows, size_t cols) const = 0;
-  // Packs panels [first, first + count) of a matrix whose rows [16 first, …) start at `src` (GGUF bytes,
-  // row after row, the last panel may have fewer rows) to `dst` (start of panel `first`).
+  // Packs panels [first, first + count) of a matrix whose rows [16 first, …) start at `src` (GGUF
+  // bytes, row after row, the last panel may have fewer rows) to `dst` (start of panel `first`).
   // bf16 and f32 weights with |w| < 2^-38 become +0 (rule 5).
   virtual void Pack(tensor::DType type, size_t rows, size_t cols, size_t first, size_t count,
                     const std::byte* src, std::byte* dst) const = 0;
@@ -126,47 +128,52 @@ class Kernels {
 
   // --- products --------------------------------------------------------------------------------
   virtual size_t ActivationBytes(ActivationKind kind, size_t tokens, size_t cols) const = 0;
-  // Prepares tokens [first, first + count) of x (row t at x + t * stride) into `dst`, the start of the
-  // buffer that holds `tokens` rows in all.
-  virtual void Prepare(ActivationKind kind, const float* x, size_t stride, size_t tokens, size_t cols,
-                       size_t first, size_t count, std::byte* dst) const = 0;
+  // Prepares tokens [first, first + count) of x (row t at x + t * stride) into `dst`, the start of
+  // the buffer that holds `tokens` rows in all.
+  virtual void Prepare(ActivationKind kind, const float* x, size_t stride, size_t tokens,
+                       size_t cols, size_t first, size_t count, std::byte* dst) const = 0;
   // RMSNorm (as below) of each of those tokens, then Prepare: one pass over x. `gain` [cols].
   virtual void NormPrepare(ActivationKind kind, const float* x, size_t stride, const float* gain,
                            float eps, size_t tokens, size_t cols, size_t first, size_t count,
                            std::byte* dst) const = 0;
   // out[t * out_stride + r] = (w · x_t)[r] for the rows r of panels [first, first + count) and all
   // tokens of x. With `add`, the product is added to what `out` holds: out + product (residual).
-  virtual void MatMul(const Weights& w, const Activations& x, size_t first, size_t count, float* out,
-                      size_t out_stride, bool add) const = 0;
+  virtual void MatMul(const Weights& w, const Activations& x, size_t first, size_t count,
+                      float* out, size_t out_stride, bool add) const = 0;
 
   // --- small operations (n values or rows; in place is allowed where out may equal x) ------------
   // y = (x * r) * gain, r = 1 / sqrt(ss / n + eps); |y| < 2^-64 becomes +0. x, gain, out [n].
-  virtual void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) const = 0;
+  virtual void RmsNorm(const float* x, const float* gain, float eps, size_t n,
+                       float* out) const = 0;
   // out = silu(gate) * up; |out| < 2^-64 becomes +0.
   virtual void SiluMul(const float* gate, const float* up, size_t n, float* out) const = 0;
   // out = gelu(gate) * up, the tanh form; flushed likewise.
   virtual void GeluMul(const float* gate, const float* up, size_t n, float* out) const = 0;
   virtual void Add(const float* a, const float* b, size_t n, float* out) const = 0;
-  // out = p / sum of p, p = exp(x - max x), +0 where x - max < -40. A NaN makes all n > 0 results NaN.
+  // out = p / sum of p, p = exp(x - max x), +0 where x - max < -40. A NaN makes all n > 0 results
+  // NaN.
   virtual void Softmax(const float* x, size_t n, float* out) const = 0;
-  // out[i] = sum over j < count of weights[j] * rows[j][i] by the canonical tree; a product below 2^-64
-  // becomes +0. 0 < count <= kMaxMixed; out may be one of the rows.
+  // out[i] = sum over j < count of weights[j] * rows[j][i] by the canonical tree; a product below
+  // 2^-64 becomes +0. 0 < count <= kMaxMixed; out may be one of the rows.
   virtual void Mix(const float* const* rows, const float* weights, size_t count, size_t n,
                    float* out) const = 0;
   // Rotates `heads` heads of `head_dim` values at x by the angles of one position. cos, sin
   // [rotary_dim / 2]; values beyond rotary_dim stay.
-  virtual void Rope(RopeStyle style, const float* cos, const float* sin, size_t heads, size_t head_dim,
-                    size_t rotary_dim, float* x) const = 0;
+  virtual void Rope(RopeStyle style, const float* cos, const float* sin, size_t heads,
+                    size_t head_dim, size_t rotary_dim, float* x) const = 0;
 
   // --- attention -------------------------------------------------------------------------------
-  // Stores one position's key and value [head_dim]: narrowed to nearest even (f16), quantised (q8_0).
+  // Stores one position's key and value [head_dim]: narrowed to nearest even (f16), quantised
+  // (q8_0).
   virtual void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const = 0;
-  // Attention for one KV head. q [tokens][group][head_dim] with row stride `q_stride` between tokens
-  // (the heads of a group stand side by side); out likewise. A window costs what its positions cost.
-  // Scratch: AttentionScratchBytes(first + tokens, group, head_dim), aligned to 64, one per thread.
+  // Attention for one KV head. q [tokens][group][head_dim] with row stride `q_stride` between
+  // tokens (the heads of a group stand side by side); out likewise. A window costs what its
+  // positions cost. Scratch: AttentionScratchBytes(first + tokens, group, head_dim), aligned to 64,
+  // one per thread.
   virtual size_t AttentionScratchBytes(size_t positions, size_t group, size_t head_dim) const = 0;
-  virtual void Attention(const KvHead& kv, const AttentionSpan& span, const float* q, size_t q_stride,
-                         std::byte* scratch, float* out, size_t out_stride) const = 0;
+  virtual void Attention(const KvHead& kv, const AttentionSpan& span, const float* q,
+                         size_t q_stride, std::byte* scratch, float* out,
+                         size_t out_stride) const = 0;
 };
 
 // The scalar definition.

@@ -149,11 +149,8 @@ std::vector<float> Attend(const Kernels& set, const AttentionCase& c, size_t ste
                   values.data() + stored * c.head_dim);
     }
     Buffer scratch(set.AttentionScratchBytes(c.first + t + n, c.group, c.head_dim));
-    const AttentionSpan span = {.first = c.first + t,
-                                .tokens = n,
-                                .group = c.group,
-                                .scale = 0.125f,
-                                .window = c.window};
+    const AttentionSpan span = {
+        .first = c.first + t, .tokens = n, .group = c.group, .scale = 0.125f, .window = c.window};
     set.Attention(kv, span, q.data() + t * stride, stride, scratch.data(), out.data() + t * stride,
                   stride);
   }

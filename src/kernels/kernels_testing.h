@@ -1,5 +1,5 @@
-// What the comparisons of kernel sets with the reference share: storage, hard values, bitwise equality
-// (each NaN as one value), and a test that runs for every set of this machine.
+// What the comparisons of kernel sets with the reference share: storage, hard values, bitwise
+// equality (each NaN as one value), and a test that runs for every set of this machine.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -48,7 +48,8 @@ inline int64_t FirstDifference(const std::vector<float>& a, const std::vector<fl
   return -1;
 }
 
-inline testing::AssertionResult Same(const std::vector<float>& expected, const std::vector<float>& got) {
+inline testing::AssertionResult Same(const std::vector<float>& expected,
+                                     const std::vector<float>& got) {
   const int64_t at = FirstDifference(expected, got);
   if (at < 0) return testing::AssertionSuccess();
   const auto i = static_cast<size_t>(at);
@@ -92,8 +93,8 @@ inline std::vector<float> Values(size_t n, Hard hard, uint64_t seed) {
   return x;
 }
 
-// Emulated processors (tools/test-more): the best set that a run expects, which is then the only one
-// that it tests, since each has a run of its own.
+// Emulated processors (tools/test-more): the best set that a run expects, which is then the only
+// one that it tests, since each has a run of its own.
 inline const char* const kBestIsa = std::getenv("EXO_BEST_ISA");
 
 // The sets of this machine, apart from the reference.

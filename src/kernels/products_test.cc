@@ -1,5 +1,5 @@
-// Products of every kernel set of this machine against the reference, bit for bit, over all weight types, odd
-// shapes and hard values; and a planted one-bit error that the comparison must find.
+// Products of every kernel set of this machine against the reference, bit for bit, over all weight
+// types, odd shapes and hard values; and a planted one-bit error that the comparison must find.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -27,8 +27,10 @@ uint16_t HalfScale(Hard hard, Rng& rng) {
 
 uint8_t Mxfp4Exponent(Hard hard, Rng& rng) {
   static constexpr uint8_t kExponents[] = {0, 1, 2, 103, 104, 105, 128, 150};
-  if (hard == Hard::kExtremes && rng.Below(3) == 0) return kExponents[rng.Below(std::size(kExponents))];
-  if (hard == Hard::kNonFinite && rng.Below(64) == 0) return static_cast<uint8_t>(254 + rng.Below(2));
+  if (hard == Hard::kExtremes && rng.Below(3) == 0)
+    return kExponents[rng.Below(std::size(kExponents))];
+  if (hard == Hard::kNonFinite && rng.Below(64) == 0)
+    return static_cast<uint8_t>(254 + rng.Below(2));
   return static_cast<uint8_t>(118 + rng.Below(4));
 }
 
@@ -113,7 +115,8 @@ class ProductsTest : public IsaTest {
   }
 };
 
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ProductsTest);  // a processor with the reference alone
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(
+    ProductsTest);  // a processor with the reference alone
 INSTANTIATE_TEST_SUITE_P(Here, ProductsTest, testing::ValuesIn(IsasHere()), NameOf);
 
 TEST_P(ProductsTest, ProductsEqualTheReferenceOverShapes) {
@@ -155,7 +158,8 @@ TEST_P(ProductsTest, LongPromptsEqualTheReference) {
       }
       CompareProduct({info.type, 32, cols, tokens, Hard::kPlain}, /*normed=*/true, /*add=*/true);
     }
-    for (const size_t rows : {17, 31, 63}) CompareProduct({info.type, rows, cols, 35, Hard::kExtremes});
+    for (const size_t rows : {17, 31, 63})
+      CompareProduct({info.type, rows, cols, 35, Hard::kExtremes});
   }
 }
 

@@ -118,7 +118,8 @@ TEST(ChatTemplateTest, BudgetsStopHostileTemplates) {
       "{{ 1" + Repeat(" if 1 else 1", 10000) + " }}",
   };
   for (const std::string& source : hostile) {
-    const std::clock_t start = std::clock();  // this process's: what else the machine does is no matter
+    const std::clock_t start =
+        std::clock();  // this process's: what else the machine does is no matter
     const auto result = Render(source);
     EXPECT_FALSE(result.has_value()) << source.substr(0, 100);
     EXPECT_LT((std::clock() - start) / CLOCKS_PER_SEC, 10) << source.substr(0, 100);

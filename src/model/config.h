@@ -15,9 +15,9 @@ enum class Activation : uint8_t { kSilu, kGelu };  // of the gate; kGelu: the ta
 
 // A mixture of experts: softmax over the router's logits, the `used` largest are chosen.
 struct ExpertConfig {
-  uint32_t count = 0;  // 0: no experts
-  uint32_t used = 0;   // per token
-  uint32_t width = 0;  // of each
+  uint32_t count = 0;        // 0: no experts
+  uint32_t used = 0;         // per token
+  uint32_t width = 0;        // of each
   bool renormalise = false;  // the chosen ones' weights are divided by their sum
   bool shared = false;       // the dense block runs too, times sigmoid(its own gate)
 };

@@ -79,10 +79,14 @@ TEST(ConfigTest, RefusesImpossibleMixtures) {
   const auto error = [](const char* key, uint32_t value) {
     GgufBuilder file;
     file.String("general.architecture", "qwen3moe").Uint("qwen3moe.vocab_size", 4);
-    for (const auto& [name, number] : std::vector<std::pair<std::string, uint32_t>>{
-             {"block_count", 1}, {"context_length", 64}, {"embedding_length", 32},
-             {"attention.head_count", 2}, {"expert_count", 4}, {"expert_used_count", 2},
-             {"expert_feed_forward_length", 8}}) {
+    for (const auto& [name, number] :
+         std::vector<std::pair<std::string, uint32_t>>{{"block_count", 1},
+                                                       {"context_length", 64},
+                                                       {"embedding_length", 32},
+                                                       {"attention.head_count", 2},
+                                                       {"expert_count", 4},
+                                                       {"expert_used_count", 2},
+                                                       {"expert_feed_forward_length", 8}}) {
       file.Uint("qwen3moe." + name, name == key ? value : number);
     }
     file.Float("qwen3moe.attention.layer_norm_rms_epsilon", 1e-5f);
@@ -92,7 +96,8 @@ TEST(ConfigTest, RefusesImpossibleMixtures) {
   EXPECT_TRUE(error("expert_count", 0).contains("qwen3moe.expert_count' is 0"));
   EXPECT_TRUE(error("expert_count", 1u << 31).contains("2147483648"));
   EXPECT_TRUE(error("expert_used_count", 0).contains("expert_used_count"));
-  EXPECT_TRUE(error("expert_used_count", 5).contains("5 experts for each token of a model that has 4"));
+  EXPECT_TRUE(
+      error("expert_used_count", 5).contains("5 experts for each token of a model that has 4"));
   EXPECT_TRUE(error("expert_used_count", 200).contains("200"));
   EXPECT_TRUE(error("expert_feed_forward_length", 0).contains("expert_feed_forward_length"));
 }
@@ -101,13 +106,19 @@ TEST(ConfigTest, ReadsWindowsAndScalesOfGemma) {
   const auto read = [](uint32_t layers) {
     GgufBuilder file;
     file.String("general.architecture", "gemma3").Uint("gemma3.vocab_size", 4);
-    for (const auto& [name, number] : std::vector<std::pair<std::string, uint32_t>>{
-             {"block_count", layers}, {"context_length", 4096}, {"embedding_length", 256},
-             {"feed_forward_length", 64}, {"attention.head_count", 2}, {"attention.key_length", 64},
-             {"attention.value_length", 64}, {"attention.sliding_window", 512}}) {
+    for (const auto& [name, number] :
+         std::vector<std::pair<std::string, uint32_t>>{{"block_count", layers},
+                                                       {"context_length", 4096},
+                                                       {"embedding_length", 256},
+                                                       {"feed_forward_length", 64},
+                                                       {"attention.head_count", 2},
+                                                       {"attention.key_length", 64},
+                                                       {"attention.value_length", 64},
+                                                       {"attention.sliding_window", 512}}) {
       file.Uint("gemma3." + name, number);
     }
-    file.Float("gemma3.attention.layer_norm_rms_epsilon", 1e-6f).Float("gemma3.rope.freq_base", 1e6f);
+    file.Float("gemma3.attention.layer_norm_rms_epsilon", 1e-6f)
+        .Float("gemma3.rope.freq_base", 1e6f);
     const std::string bytes = file.Build();
     return ReadConfig(*ParseText(bytes)).value();
   };
@@ -127,7 +138,8 @@ TEST(ConfigTest, ReadsWindowsAndScalesOfGemma) {
 TEST(ConfigTest, RefusesImpossibleWindows) {
   const auto error = [](const char* key, uint32_t value) {
     GgufBuilder file = TinyModel("gemma3").Uint("gemma3.vocab_size", 4);
-    if (std::string_view(key) != "attention.sliding_window") file.Uint("gemma3.attention.sliding_window", 8);
+    if (std::string_view(key) != "attention.sliding_window")
+      file.Uint("gemma3.attention.sliding_window", 8);
     return ConfigError(file.Uint(std::string("gemma3.") + key, value), ErrorCode::kCorrupt);
   };
   EXPECT_EQ(error("attention.sliding_window", 100000), "");  // more than the context: harmless
@@ -156,7 +168,8 @@ TEST(TensorsTest, NamesEachTensorOfAnArchitectureThatIsMissing) {
 TEST(ConfigTest, NamesWhatItCannotRun) {
   const auto llama = [] { return TinyModel("llama").Uint("llama.vocab_size", 4); };
   EXPECT_EQ(ConfigError(llama(), ErrorCode::kUnsupported), "");
-  EXPECT_TRUE(ConfigError(TinyModel("mamba"), ErrorCode::kUnsupported).contains("qwen3moe"));  // what there is
+  EXPECT_TRUE(ConfigError(TinyModel("mamba"), ErrorCode::kUnsupported)
+                  .contains("qwen3moe"));  // what there is
   EXPECT_TRUE(
       ConfigError(llama().String("llama.rope.scaling.type", "yarn"), ErrorCode::kUnsupported)
           .contains("yarn"));

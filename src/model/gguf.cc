@@ -13,7 +13,7 @@
 namespace exo::model {
 namespace {
 
-constexpr uint64_t kMaxName = 65535;     // the format's limit for keys; also used for tensor names
+constexpr uint64_t kMaxName = 65535;  // the format's limit for keys; also used for tensor names
 constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;  // empty key, type, one byte
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
 constexpr uint64_t kDefaultAlignment = 32;

@@ -33,7 +33,8 @@ struct GgufArray {
 };
 using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string, GgufArray>;
 
-// A key as it stands in the file, for writing it again: type number, and the value's bytes in place.
+// A key as it stands in the file, for writing it again: type number, and the value's bytes in
+// place.
 struct GgufKey {
   std::string name;
   uint32_t type = 0;
@@ -63,7 +64,7 @@ class Gguf {
 
   uint32_t version() const { return version_; }
   uint64_t alignment() const { return alignment_; }  // of tensors' data
-  uint32_t split_count() const;  // 1 for an ordinary file
+  uint32_t split_count() const;                      // 1 for an ordinary file
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* FindTensor(std::string_view name) const;
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }

@@ -61,7 +61,8 @@ class GgufBuilder {
 
   std::string Build() const {
     std::string file = EncodeNumber(magic) + EncodeNumber(version);
-    file += EncodeNumber(claimed_tensors == ~uint64_t{0} ? uint64_t{tensors_.size()} : claimed_tensors);
+    file +=
+        EncodeNumber(claimed_tensors == ~uint64_t{0} ? uint64_t{tensors_.size()} : claimed_tensors);
     file += EncodeNumber(claimed_keys == ~uint64_t{0} ? uint64_t{keys_.size()} : claimed_keys);
     for (const std::string& key : keys_) file += key;
     for (const std::string& tensor : tensors_) file += tensor;
@@ -79,8 +80,8 @@ inline Result<Gguf> ParseText(std::string_view file) {
   return Gguf::Parse(std::as_bytes(std::span(file.data(), file.size())));
 }
 
-// The metadata and tensors of a tiny sound model: 1 layer, width 32, 2 heads, 4 tokens; 4 experts, 2 for
-// each token. Without the tensors named in `without`.
+// The metadata and tensors of a tiny sound model: 1 layer, width 32, 2 heads, 4 tokens; 4 experts,
+// 2 for each token. Without the tensors named in `without`.
 inline GgufBuilder TinyModel(const std::string& architecture) {
   GgufBuilder file;
   const auto key = [&](const char* name) { return architecture + "." + name; };

@@ -1,5 +1,5 @@
-// The head of a GGUF v3 file as bytes: header, metadata, tensor table. Writing files and the tensors'
-// data behind the head is the caller's (store/quantize.h).
+// The head of a GGUF v3 file as bytes: header, metadata, tensor table. Writing files and the
+// tensors' data behind the head is the caller's (store/quantize.h).
 #pragma once
 
 #include <cstdint>

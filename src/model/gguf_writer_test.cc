@@ -26,7 +26,9 @@ std::string Rewrite(const Gguf& gguf) {
 
 TEST(GgufWriterTest, WhatWasReadIsWrittenAgainByteForByte) {
   auto builder = SmallBpe();
-  builder.Float("b.float", 0.25f).Bool("a.bool", true).Numbers<double>("c", ValueType::kF64, {1, 2});
+  builder.Float("b.float", 0.25f)
+      .Bool("a.bool", true)
+      .Numbers<double>("c", ValueType::kF64, {1, 2});
   builder.Key("small", ValueType::kU8, EncodeNumber(uint8_t{7}));
   builder.Tensor("x", {5, 3}, 0, 60).Tensor("y", {64, 2, 2}, 2, 144).Tensor("z", {1}, 30, 2);
   const std::string file = builder.Build();

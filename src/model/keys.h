@@ -1,6 +1,6 @@
-// The metadata of one architecture, "llama." + suffix, range-checked. Every number is bounded here, so
-// that products of them cannot overflow anywhere else; the limits are about ten times the largest
-// published model.
+// The metadata of one architecture, "llama." + suffix, range-checked. Every number is bounded here,
+// so that products of them cannot overflow anywhere else; the limits are about ten times the
+// largest published model.
 #pragma once
 
 #include <fmt/core.h>
@@ -32,7 +32,8 @@ class Keys {
   const Gguf& gguf() const { return gguf_; }
   bool Has(std::string_view suffix) const { return gguf_.Find(Name(suffix)) != nullptr; }
 
-  // A number from 1 to `most`. Errors: kCorrupt (missing without `absent`, no number, out of range).
+  // A number from 1 to `most`. Errors: kCorrupt (missing without `absent`, no number, out of
+  // range).
   Result<uint32_t> Uint(std::string_view suffix, uint64_t most,
                         std::optional<uint64_t> absent = {}) const {
     const std::string key = Name(suffix);

@@ -37,12 +37,12 @@ struct TensorRef {
 struct LayerTensors {
   TensorRef attn_norm, attn_q, attn_k, attn_v, attn_output;
   TensorRef ffn_norm;
-  std::optional<TensorRef> q_bias, k_bias, v_bias;  // qkv_bias
-  std::optional<TensorRef> q_norm, k_norm;          // qk_norm
-  std::optional<TensorRef> post_attn_norm, post_ffn_norm;         // post_norms
-  std::optional<TensorRef> ffn_gate, ffn_up, ffn_down;            // the dense or the shared block
+  std::optional<TensorRef> q_bias, k_bias, v_bias;                 // qkv_bias
+  std::optional<TensorRef> q_norm, k_norm;                         // qk_norm
+  std::optional<TensorRef> post_attn_norm, post_ffn_norm;          // post_norms
+  std::optional<TensorRef> ffn_gate, ffn_up, ffn_down;             // the dense or the shared block
   std::optional<TensorRef> router, gate_exps, up_exps, down_exps;  // experts
-  std::optional<TensorRef> shared_router;                         // experts.shared: [1, width]
+  std::optional<TensorRef> shared_router;                          // experts.shared: [1, width]
 
   std::vector<const TensorRef*> All() const;
 };

@@ -77,7 +77,8 @@ TEST(TokenizerTest, TurnsOfGemmaAreControlTokensAndEndGenerations) {
   EXPECT_TRUE(tokenizer->IsEndOfGeneration(1));
   EXPECT_TRUE(tokenizer->IsEndOfGeneration(5));
   EXPECT_FALSE(tokenizer->IsEndOfGeneration(4));
-  EXPECT_EQ(tokenizer->Encode("<start_of_turn>a<end_of_turn>", true), (std::vector<TokenId>{4, 6, 5}));
+  EXPECT_EQ(tokenizer->Encode("<start_of_turn>a<end_of_turn>", true),
+            (std::vector<TokenId>{4, 6, 5}));
   for (const TokenId id : tokenizer->Encode("<start_of_turn>a<end_of_turn>", false)) {
     EXPECT_TRUE(id != 4 && id != 5) << id;
   }

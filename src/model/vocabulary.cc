@@ -15,7 +15,8 @@ constexpr std::array<std::string_view, 13> kEndNames = {
     "_<EOT>",   "<|end_of_text|>", "<end_of_utterance>"};
 
 // User-defined tokens are found in anybody's text. Tokens that structure a conversation may not be,
-// whatever the file calls them: those in kEndNames, those written <|…|> and what begins a turn of Gemma.
+// whatever the file calls them: those in kEndNames, those written <|…|> and what begins a turn of
+// Gemma.
 bool IsControlName(std::string_view text) {
   return std::ranges::find(kEndNames, text) != kEndNames.end() || text == "<start_of_turn>" ||
          (text.starts_with("<|") && text.ends_with("|>"));

@@ -1,5 +1,5 @@
-// How many strangers may make this node compute handshakes (about 1 ms of a core each): at the same time and
-// per second, from one address and in total. The answer to a flood is a closed socket.
+// How many strangers may make this node compute handshakes (about 1 ms of a core each): at the same
+// time and per second, from one address and in total. The answer to a flood is a closed socket.
 //
 // Thread: loop. Owner: Peers.
 #pragma once
@@ -14,14 +14,14 @@ namespace exo::net {
 
 class Admission {
  public:
-  static constexpr uint32_t kAtOnce = 64;           // connections that are not yet accepted, in total
+  static constexpr uint32_t kAtOnce = 64;  // connections that are not yet accepted, in total
   static constexpr uint32_t kAtOncePerSource = 16;  // a node dials one control and a few data links
   static constexpr double kPerSecond = 200;         // 20 % of one core
   static constexpr double kPerSecondPerSource = 20;
-  static constexpr size_t kMaxSources = 1024;       // remembered; IPv6 gives an attacker any number
+  static constexpr size_t kMaxSources = 1024;  // remembered; IPv6 gives an attacker any number
 
-  // True when a connection from `source` may begin; Done must follow. Loopback shares only the totals:
-  // many nodes of one machine are one address.
+  // True when a connection from `source` may begin; Done must follow. Loopback shares only the
+  // totals: many nodes of one machine are one address.
   bool Enter(const std::string& source, Time now);
   void Done(const std::string& source);
   uint32_t at_once() const { return at_once_; }

@@ -18,7 +18,8 @@ constexpr uint32_t kMagic = 0x424f5845;  // "EXOB"
 constexpr uint8_t kVersion = 1;
 // Administratively scoped (RFC 2365): stays within the home.
 constexpr char kGroup[] = "239.255.69.88";
-constexpr Time kBurst[] = {std::chrono::seconds(1), std::chrono::seconds(2)};  // after 0: at 1 s and 3 s
+constexpr Time kBurst[] = {std::chrono::seconds(1),
+                           std::chrono::seconds(2)};  // after 0: at 1 s and 3 s
 constexpr Time kInterval = std::chrono::seconds(10);
 constexpr size_t kOwnNonces = 256;  // replies and announces of far more than a round trip
 
@@ -57,7 +58,8 @@ Result<Fd> UdpSocket(const sockaddr_in& at, bool shared) {
 
 std::array<uint8_t, BeaconPacket::kBytes> EncodeBeacon(const BeaconPacket& packet) {
   std::array<uint8_t, BeaconPacket::kBytes> bytes{};
-  for (int i = 0; i < 4; ++i) bytes[static_cast<size_t>(i)] = static_cast<uint8_t>(kMagic >> (8 * i));
+  for (int i = 0; i < 4; ++i)
+    bytes[static_cast<size_t>(i)] = static_cast<uint8_t>(kMagic >> (8 * i));
   bytes[4] = kVersion;
   bytes[5] = packet.reply ? 1 : 0;
   bytes[6] = static_cast<uint8_t>(packet.port);
@@ -119,7 +121,8 @@ bool Beacon::InScope(const Interface& one) const {
   return one.loopback || options_.scope == DiscoveryScope::kLan;
 }
 
-// Joins the group wherever it is not joined yet. Interfaces that went take their membership with them.
+// Joins the group wherever it is not joined yet. Interfaces that went take their membership with
+// them.
 void Beacon::Join() {
   std::vector<Interface> now;
   for (const Interface& one : ListInterfaces()) {
@@ -130,7 +133,8 @@ void Beacon::Join() {
     ::inet_pton(AF_INET, kGroup, &request.imr_multiaddr);
     request.imr_address = one.address;
     request.imr_ifindex = one.index;
-    if (::setsockopt(listen_.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request)) != 0 &&
+    if (::setsockopt(listen_.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request)) !=
+            0 &&
         errno != EADDRINUSE) {
       LOG(kDebug, "beacon: cannot join on {}: {}", one.name, std::strerror(errno));
     }
@@ -178,7 +182,8 @@ void Beacon::Announce() {
   const Time next = burst_ < std::size(kBurst) ? kBurst[burst_] : kInterval;
   const double jitter = burst_ < std::size(kBurst) ? 1 : 0.8 + 0.4 * rng_.Uniform();
   ++burst_;
-  timer_.Start(Time(static_cast<int64_t>(static_cast<double>(next.count()) * jitter)), [this] { Announce(); });
+  timer_.Start(Time(static_cast<int64_t>(static_cast<double>(next.count()) * jitter)),
+               [this] { Announce(); });
 }
 
 void Beacon::Receive(int fd, FdWatch& watch) {
@@ -187,7 +192,8 @@ void Beacon::Receive(int fd, FdWatch& watch) {
     uint8_t bytes[BeaconPacket::kBytes + 1];  // one more shows that a packet is too long
     sockaddr_in from{};
     socklen_t size = sizeof(from);
-    const ssize_t got = ::recvfrom(fd, bytes, sizeof(bytes), 0, reinterpret_cast<sockaddr*>(&from), &size);
+    const ssize_t got =
+        ::recvfrom(fd, bytes, sizeof(bytes), 0, reinterpret_cast<sockaddr*>(&from), &size);
     if (got < 0) break;
     Handle(std::span(bytes).first(static_cast<size_t>(got)), from);
   }
@@ -207,10 +213,13 @@ bool Beacon::WithinRate(uint32_t source, bool loopback) {
   if (!take(total_, kPerSecond)) return false;
   if (loopback) return true;
   if (sources_.size() >= kMaxSources && !sources_.contains(source)) {
-    std::erase_if(sources_, [now](const auto& entry) { return now - entry.second.last > std::chrono::seconds(2); });
+    std::erase_if(sources_, [now](const auto& entry) {
+      return now - entry.second.last > std::chrono::seconds(2);
+    });
     if (sources_.size() >= kMaxSources) return false;
   }
-  return take(sources_.try_emplace(source, Bucket{kPerSecondPerSource, now}).first->second, kPerSecondPerSource);
+  return take(sources_.try_emplace(source, Bucket{kPerSecondPerSource, now}).first->second,
+              kPerSecondPerSource);
 }
 
 void Beacon::Handle(std::span<const uint8_t> bytes, const sockaddr_in& from) {
@@ -222,11 +231,12 @@ void Beacon::Handle(std::span<const uint8_t> bytes, const sockaddr_in& from) {
   Found found;
   found.address = {ToAddress(source).host, packet->port};
   if (!WithinRate(from.sin_addr.s_addr, IsLoopback(found.address.host))) return;
-  found.same_cluster = secret_ != nullptr && secret_->BeaconTag(packet->nonce, packet->port) == packet->tag;
+  found.same_cluster =
+      secret_ != nullptr && secret_->BeaconTag(packet->nonce, packet->port) == packet->tag;
   if (found.same_cluster && !packet->reply) {
     const auto reply = Packet(true);  // as long as what it answers
-    (void)::sendto(talk_.get(), reply.data(), reply.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&from),
-                   sizeof(from));
+    (void)::sendto(talk_.get(), reply.data(), reply.size(), MSG_NOSIGNAL,
+                   reinterpret_cast<const sockaddr*>(&from), sizeof(from));
   }
   on_found_(found);
 }

@@ -1,5 +1,6 @@
-// The UDP beacon: 32 bytes to a multicast group and to each interface's broadcast address, for networks that
-// filter mDNS. A member that hears one answers to its sender alone, so that a newcomer sees everybody at once.
+// The UDP beacon: 32 bytes to a multicast group and to each interface's broadcast address, for
+// networks that filter mDNS. A member that hears one answers to its sender alone, so that a
+// newcomer sees everybody at once.
 //
 //   0  u32  magic "EXOB"        6  u16  port where the sender accepts peers (little-endian)
 //   4  u8   version, 1          8  16   fresh random nonce
@@ -40,8 +41,8 @@ class Beacon {
   static constexpr double kPerSecond = 300;  // in total; loopback shares only this
   static constexpr size_t kMaxSources = 256;
 
-  // Errors: kIo when the port cannot be listened on (then others still hear this node, and their replies
-  // arrive: the object works half; see heard_all()).
+  // Errors: kIo when the port cannot be listened on (then others still hear this node, and their
+  // replies arrive: the object works half; see heard_all()).
   static Result<std::unique_ptr<Beacon>> Start(EventLoop& loop, const ClusterSecret* secret,
                                                const DiscoveryOptions& options,
                                                std::function<void(const Found&)> on_found);
@@ -78,7 +79,8 @@ class Beacon {
   Timer timer_;
   unsigned burst_ = 0;
   std::vector<Interface> joined_;
-  std::deque<ClusterSecret::Nonce> own_;  // nonces sent lately: multicast brings our own packets back
+  std::deque<ClusterSecret::Nonce>
+      own_;  // nonces sent lately: multicast brings our own packets back
   std::map<uint32_t, Bucket> sources_;
   Bucket total_;
 };

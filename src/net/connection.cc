@@ -16,7 +16,8 @@ constexpr Time kLinger = std::chrono::seconds(1);
 constexpr size_t kKeepBytes = 64 << 10;
 }  // namespace
 
-Connection::Connection(EventLoop& loop, const Identity& identity, Fd fd, ProofSide side, Owner& owner)
+Connection::Connection(EventLoop& loop, const Identity& identity, Fd fd, ProofSide side,
+                       Owner& owner)
     : loop_(loop),
       owner_(owner),
       stream_(std::make_unique<TlsStream>(identity, std::move(fd), side)),
@@ -24,7 +25,9 @@ Connection::Connection(EventLoop& loop, const Identity& identity, Fd fd, ProofSi
       limit_(wire::kMaxHandshakeFrame),
       linger_(loop) {}
 
-Connection::~Connection() { Close(); }
+Connection::~Connection() {
+  Close();
+}
 
 void Connection::Close() {
   closed_ = true;
@@ -41,15 +44,21 @@ void Connection::Later(void (Connection::*what)()) {
   });
 }
 
-void Connection::Start() { Later(&Connection::Handshake); }
+void Connection::Start() {
+  Later(&Connection::Handshake);
+}
 
 void Connection::Handshake() {
   const TlsStream::Step step = stream_->Handshake();
   switch (step) {
-    case TlsStream::Step::kWantRead: return watch_->OnReadable([this] { Handshake(); });
-    case TlsStream::Step::kWantWrite: return watch_->OnWritable([this] { Handshake(); });
-    case TlsStream::Step::kClosed: return Fail(stream_->error());
-    case TlsStream::Step::kDone: break;
+    case TlsStream::Step::kWantRead:
+      return watch_->OnReadable([this] { Handshake(); });
+    case TlsStream::Step::kWantWrite:
+      return watch_->OnWritable([this] { Handshake(); });
+    case TlsStream::Step::kClosed:
+      return Fail(stream_->error());
+    case TlsStream::Step::kDone:
+      break;
   }
   up_ = true;
   const auto alive = alive_;
@@ -84,7 +93,8 @@ void Connection::ReadSome() {
   }
 }
 
-// After the last word: reads and forgets, so that the system does not reset the connection under it.
+// After the last word: reads and forgets, so that the system does not reset the connection under
+// it.
 void Connection::Discard() {
   std::byte scrap[4096];
   for (size_t left = 64 << 10; left > 0;) {
@@ -128,9 +138,12 @@ void Connection::WriteSome() {
     }
   }
   switch (stream_->Flush()) {
-    case TlsStream::Step::kDone: break;
-    case TlsStream::Step::kClosed: return Fail(stream_->error());
-    default: return watch_->OnWritable([this] { WriteSome(); });
+    case TlsStream::Step::kDone:
+      break;
+    case TlsStream::Step::kClosed:
+      return Fail(stream_->error());
+    default:
+      return watch_->OnWritable([this] { WriteSome(); });
   }
   writing_ = false;
   if (!closing_) return owner_.OnSent();

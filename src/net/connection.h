@@ -1,5 +1,5 @@
-// One TLS connection on the event loop that carries frames: handshake of TLS, queue of what is to be sent,
-// frames received. Knows nothing of members or sessions (net/peers.cc).
+// One TLS connection on the event loop that carries frames: handshake of TLS, queue of what is to
+// be sent, frames received. Knows nothing of members or sessions (net/peers.cc).
 //
 // Thread: loop. Owner: Peers, which destroys it never from inside one of its callbacks.
 #pragma once
@@ -19,7 +19,8 @@ namespace exo::net {
 
 class Connection {
  public:
-  // Unsent bytes of one peer: four of the largest control frames. More means that the peer does not read.
+  // Unsent bytes of one peer: four of the largest control frames. More means that the peer does not
+  // read.
   static constexpr size_t kMaxUnsent = 4 * size_t{wire::kMaxControlFrame};
   // Read in one turn of the loop before others get theirs.
   static constexpr uint64_t kTurnBytes = 256 << 10;
@@ -29,7 +30,7 @@ class Connection {
     virtual ~Owner() = default;
     virtual void OnTls() = 0;
     virtual void OnFrame(wire::Message message) = 0;
-    virtual void OnSent() = 0;  // the queue has become empty
+    virtual void OnSent() = 0;                             // the queue has become empty
     virtual void OnClosed(const std::string& reason) = 0;  // once; not after Close
   };
 
@@ -45,8 +46,8 @@ class Connection {
   void StopReading() { reading_ = false; }
   // No callback comes after this.
   void Close();
-  // Sends what is queued, then ends the stream and waits up to a second for the peer to read it. The only
-  // callback that still comes is OnClosed.
+  // Sends what is queued, then ends the stream and waits up to a second for the peer to read it.
+  // The only callback that still comes is OnClosed.
   void CloseWhenSent();
   // Ends this object and hands the stream to a data link. Only inside OnSent, with reading stopped.
   std::unique_ptr<DataLink> Release();
@@ -77,10 +78,10 @@ class Connection {
   size_t unsent_ = 0;
   Timer linger_;
   std::string failure_;
-  bool up_ = false;        // TLS is done
+  bool up_ = false;  // TLS is done
   bool reading_ = true;
-  bool closing_ = false;   // CloseWhenSent
-  bool writing_ = false;   // waits for room in the socket
+  bool closing_ = false;  // CloseWhenSent
+  bool writing_ = false;  // waits for room in the socket
   bool closed_ = false;
 };
 

@@ -1,8 +1,9 @@
-// One TLS connection that carries tensors between two stages (or pieces of a model file). Owned and used by
-// one thread at a time, which blocks in it: no event loop, no hand-over between threads.
+// One TLS connection that carries tensors between two stages (or pieces of a model file). Owned and
+// used by one thread at a time, which blocks in it: no event loop, no hand-over between threads.
 //
-// Both ends may send large frames at once: while Send waits for room it keeps reading into the queue of
-// received frames, so that two senders never wait for each other (until kMaxQueuedFrames are unread).
+// Both ends may send large frames at once: while Send waits for room it keeps reading into the
+// queue of received frames, so that two senders never wait for each other (until kMaxQueuedFrames
+// are unread).
 //
 // Thread: the owning stage thread; moving the object to another thread needs a happens-before edge.
 #pragma once
@@ -24,7 +25,8 @@ class DataLink {
   // Frames received but not yet taken by Poll. More unread ones stop the reading (back-pressure).
   static constexpr size_t kMaxQueuedFrames = 16;
 
-  // What Poll gives. `message` and `tensor` (64-byte aligned) stay valid until the next Poll of this link.
+  // What Poll gives. `message` and `tensor` (64-byte aligned) stay valid until the next Poll of
+  // this link.
   struct Frame {
     wire::Message* message = nullptr;  // may be moved from
     std::span<const std::byte> tensor;
@@ -41,14 +43,17 @@ class DataLink {
   virtual ~DataLink() = default;
 
   // Sends a frame; returns when the kernel has all of it. `tensor` is only read during the call.
-  // Errors: kDisconnected (peer gone, or `deadline`, in sys::Now time, is over: the link is dead then).
-  virtual Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor, Time deadline) = 0;
-  Result<void> SendFloats(const wire::Message& message, std::span<const float> rows, Time deadline) {
+  // Errors: kDisconnected (peer gone, or `deadline`, in sys::Now time, is over: the link is dead
+  // then).
+  virtual Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
+                            Time deadline) = 0;
+  Result<void> SendFloats(const wire::Message& message, std::span<const float> rows,
+                          Time deadline) {
     return Send(message, std::as_bytes(rows), deadline);
   }
 
-  // Waits for a frame until `deadline` (sys::Now time) or until eventfd `wake_fd` is readable (-1: none; it
-  // is not read). Errors: kDisconnected, kCorrupt; the link is dead then.
+  // Waits for a frame until `deadline` (sys::Now time) or until eventfd `wake_fd` is readable (-1:
+  // none; it is not read). Errors: kDisconnected, kCorrupt; the link is dead then.
   virtual Result<Outcome> Poll(Time deadline, int wake_fd = -1) = 0;
 
   // For waiting on several links: poll() the descriptor for reading only when ReadyNow() is false.
@@ -66,8 +71,8 @@ class DataLink {
   virtual const NodeId& peer() const = 0;
 };
 
-// Index of a link with something to read, or -1: deadline, or `wake_fd` readable (*woken says which).
-// Null entries are skipped.
+// Index of a link with something to read, or -1: deadline, or `wake_fd` readable (*woken says
+// which). Null entries are skipped.
 int WaitAny(std::span<DataLink* const> links, Time deadline, int wake_fd, bool* woken);
 
 struct DialOptions {
@@ -76,8 +81,9 @@ struct DialOptions {
   wire::Hello hello;                     // Peers::LinkHello
   Time deadline{};                       // sys::Now time
 };
-// Connects, does both handshakes and waits for the peer's acceptance. Blocks: stage and loader threads only.
-// Errors: kDisconnected (nobody reachable), kInvalid (wrong key, refused: with the peer's words).
+// Connects, does both handshakes and waits for the peer's acceptance. Blocks: stage and loader
+// threads only. Errors: kDisconnected (nobody reachable), kInvalid (wrong key, refused: with the
+// peer's words).
 Result<std::unique_ptr<DataLink>> DialLink(const Identity& identity, const DialOptions& options);
 
 }  // namespace exo::net

@@ -21,7 +21,8 @@ struct Pair {
   }
   Result<std::unique_ptr<DataLink>> DialFrom(TestNode& from, TestNode& to, const NodeId& expected) {
     DialOptions options{.addresses = {to.address()}, .expected = expected, .deadline = In(5000)};
-    options.hello = from.thread().On([&] { return from.peers().LinkHello(wire::Channel::kData, PlanId{{7}}); });
+    options.hello =
+        from.thread().On([&] { return from.peers().LinkHello(wire::Channel::kData, PlanId{{7}}); });
     return DialLink(from.identity(), options);
   }
   // Both ends of a link from a to b.
@@ -169,7 +170,8 @@ TEST(DataLinkTest, RefusesUnknownPlansStrangersAndWrongKeys) {
   }
   auto link = pair.DialFrom(pair.a, pair.b, pair.b.id());
   ASSERT_FALSE(link);
-  EXPECT_NE(link.error().message.find("no such instance"), std::string::npos) << link.error().message;
+  EXPECT_NE(link.error().message.find("no such instance"), std::string::npos)
+      << link.error().message;
 
   link = pair.DialFrom(pair.a, pair.b, pair.a.id());
   ASSERT_FALSE(link);
@@ -219,8 +221,8 @@ TEST(DataLinkBench, RoundTrip) {
       }
       echo.join();
       std::sort(times.begin(), times.end());
-      fmt::print("round trip {:7} bytes, spin {:2} us: p50 {:.0f} us, p99 {:.0f} us\n", bytes, spin_us,
-                 times[times.size() / 2], times[times.size() * 99 / 100]);
+      fmt::print("round trip {:7} bytes, spin {:2} us: p50 {:.0f} us, p99 {:.0f} us\n", bytes,
+                 spin_us, times[times.size() / 2], times[times.size() * 99 / 100]);
     }
   }
 }

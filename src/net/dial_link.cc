@@ -23,7 +23,9 @@ class ExpectOne final : public Handshake::Gate {
     return wire::HelloReply{.code = wire::RefusalCode::kNotMember,
                             .reason = "another device answers at this address"};
   }
-  std::optional<wire::HelloReply> Decide(const NodeId&, const wire::Hello&) override { return std::nullopt; }
+  std::optional<wire::HelloReply> Decide(const NodeId&, const wire::Hello&) override {
+    return std::nullopt;
+  }
 
  private:
   const NodeId expected_;
@@ -32,7 +34,8 @@ class ExpectOne final : public Handshake::Gate {
 // What a thread does between the steps of a non-blocking connection.
 Result<void> WaitFor(const TlsStream& stream, TlsStream::Step step, Time deadline) {
   if (step == TlsStream::Step::kClosed) return Fail(ErrorCode::kDisconnected, "{}", stream.error());
-  pollfd fd{stream.fd(), static_cast<short>(step == TlsStream::Step::kWantWrite ? POLLOUT : POLLIN), 0};
+  pollfd fd{stream.fd(), static_cast<short>(step == TlsStream::Step::kWantWrite ? POLLOUT : POLLIN),
+            0};
   if (PollUntil(&fd, 1, deadline) == 0) return Fail(ErrorCode::kDisconnected, "no answer in time");
   return {};
 }
@@ -44,13 +47,14 @@ Result<Fd> Connect(const wire::Address& address, Time deadline) {
     return Fail(ErrorCode::kDisconnected, "{} port {}: no answer", address.host, address.port);
   }
   if (const int error = ConnectError(fd.get()); error != 0) {
-    return Fail(ErrorCode::kDisconnected, "{} port {}: {}", address.host, address.port, std::strerror(error));
+    return Fail(ErrorCode::kDisconnected, "{} port {}: {}", address.host, address.port,
+                std::strerror(error));
   }
   return fd;
 }
 
-Result<void> SendAll(TlsStream& stream, const std::vector<wire::Message>& messages, uint64_t* sequence,
-                     Time deadline) {
+Result<void> SendAll(TlsStream& stream, const std::vector<wire::Message>& messages,
+                     uint64_t* sequence, Time deadline) {
   for (const wire::Message& message : messages) {
     const auto frame = wire::EncodeFrame(message, (*sequence)++);
     std::span<const std::byte> rest = frame;
@@ -67,12 +71,14 @@ Result<void> SendAll(TlsStream& stream, const std::vector<wire::Message>& messag
   return {};
 }
 
-Result<wire::Message> Receive(TlsStream& stream, FrameBuffer& buffer, uint64_t* sequence, Time deadline) {
+Result<wire::Message> Receive(TlsStream& stream, FrameBuffer& buffer, uint64_t* sequence,
+                              Time deadline) {
   buffer.Clear();
   for (;;) {
     uint64_t budget = wire::kMaxHandshakeFrame;
     const auto state = TRY(buffer.Fill(stream, wire::kMaxHandshakeFrame, *sequence, &budget));
-    if (state == FrameBuffer::State::kClosed) return Fail(ErrorCode::kDisconnected, "{}", stream.error());
+    if (state == FrameBuffer::State::kClosed)
+      return Fail(ErrorCode::kDisconnected, "{}", stream.error());
     if (state == FrameBuffer::State::kMore) {
       TRY(WaitFor(stream, TlsStream::Step::kWantRead, deadline));
       continue;
@@ -87,7 +93,8 @@ Result<std::unique_ptr<DataLink>> DialOne(const Identity& identity, const DialOp
   Fd fd = TRY(Connect(address, options.deadline));
   SetStreamOptions(fd.get(), kUserTimeout);
   auto stream = std::make_unique<TlsStream>(identity, std::move(fd), ProofSide::kDialler);
-  for (auto step = stream->Handshake(); step != TlsStream::Step::kDone; step = stream->Handshake()) {
+  for (auto step = stream->Handshake(); step != TlsStream::Step::kDone;
+       step = stream->Handshake()) {
     TRY(WaitFor(*stream, step, options.deadline));
   }
   ExpectOne gate(options.expected);
@@ -100,9 +107,10 @@ Result<std::unique_ptr<DataLink>> DialOne(const Identity& identity, const DialOp
     TRY(SendAll(*stream, handshake.On(message), &sequences.send, options.deadline));
   }
   if (handshake.state() != Handshake::State::kAccepted) {
-    return Fail(ErrorCode::kInvalid, "{}: {}",
-                handshake.state() == Handshake::State::kRefused ? "refused here" : "refused by the peer",
-                handshake.refusal().reason);
+    return Fail(
+        ErrorCode::kInvalid, "{}: {}",
+        handshake.state() == Handshake::State::kRefused ? "refused here" : "refused by the peer",
+        handshake.refusal().reason);
   }
   return std::make_unique<TlsLink>(std::move(stream), sequences);
 }
@@ -114,8 +122,9 @@ Result<std::unique_ptr<DataLink>> DialLink(const Identity& identity, const DialO
   for (const wire::Address& address : options.addresses) {
     auto link = DialOne(identity, options, address);
     if (link) return link;
-    last = Wrap(link.error(), fmt::format("link to {} at {} port {}", options.expected.Short(), address.host,
-                                          address.port)).error();
+    last = Wrap(link.error(), fmt::format("link to {} at {} port {}", options.expected.Short(),
+                                          address.host, address.port))
+               .error();
     if (sys::Now() >= options.deadline) break;
   }
   return std::unexpected(last);

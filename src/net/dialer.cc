@@ -11,12 +11,18 @@ struct Dialer::Target {
   Target(EventLoop& loop, wire::Address k) : key(std::move(k)), timer(loop) {}
 
   wire::Address key;
-  bool fixed = false;   // named by the user: never forgotten
+  bool fixed = false;  // named by the user: never forgotten
   bool self = false;
   bool refused = false;
   std::optional<NodeId> id;  // who was there, or is expected there
   uint32_t failures = 0;
-  enum class State { kResting, kWaiting, kResolving, kConnecting, kHandedOver } state = State::kResting;
+  enum class State {
+    kResting,
+    kWaiting,
+    kResolving,
+    kConnecting,
+    kHandedOver
+  } state = State::kResting;
   Timer timer;
   std::vector<wire::Address> addresses;  // of this attempt, last one first
   Fd fd;
@@ -24,7 +30,10 @@ struct Dialer::Target {
 };
 
 Dialer::Dialer(EventLoop& loop, Host& host, std::string bind_host)
-    : loop_(loop), host_(host), bind_host_(std::move(bind_host)), rng_(sys::RandomValue<uint64_t>()) {}
+    : loop_(loop),
+      host_(host),
+      bind_host_(std::move(bind_host)),
+      rng_(sys::RandomValue<uint64_t>()) {}
 
 Dialer::~Dialer() {
   *alive_ = false;
@@ -54,7 +63,8 @@ bool Dialer::MakeRoom() {
 void Dialer::AddStatic(const wire::Address& address) {
   Target* target = Find(address);
   if (target == nullptr) {
-    target = targets_.emplace(address, std::make_unique<Target>(loop_, address)).first->second.get();
+    target =
+        targets_.emplace(address, std::make_unique<Target>(loop_, address)).first->second.get();
     Schedule(*target, Time(0));
   }
   target->fixed = true;
@@ -64,7 +74,8 @@ void Dialer::AddHint(const wire::Address& address, const std::optional<NodeId>& 
   Target* target = Find(address);
   if (target == nullptr) {
     if (address.port == 0 || !MakeRoom()) return;
-    target = targets_.emplace(address, std::make_unique<Target>(loop_, address)).first->second.get();
+    target =
+        targets_.emplace(address, std::make_unique<Target>(loop_, address)).first->second.get();
     target->id = id;
     if (!(id && host_.IsUp(*id))) Schedule(*target, Time(0));
     return;
@@ -115,8 +126,8 @@ void Dialer::Begin(Target& target) {
     return Try(target);
   }
   target.state = Target::State::kResolving;
-  // getaddrinfo has no time limit and cannot be stopped: the thread is left alone, and its answer may
-  // find nobody. One per name at a time, and names come from the user only.
+  // getaddrinfo has no time limit and cannot be stopped: the thread is left alone, and its answer
+  // may find nobody. One per name at a time, and names come from the user only.
   std::thread([this, gate = gate_, key = target.key] {
     auto found = Resolve(key.host, key.port);
     const std::lock_guard lock(gate->mutex);
@@ -188,14 +199,16 @@ void Dialer::Finished(const wire::Address& key, Outcome outcome, const std::opti
 void Dialer::OnDown(const NodeId& id) {
   for (auto& [key, target] : targets_) {
     if (target->id != id || target->self) continue;
-    if (target->state != Target::State::kResting && target->state != Target::State::kWaiting) continue;
+    if (target->state != Target::State::kResting && target->state != Target::State::kWaiting)
+      continue;
     target->failures = 0;
     Schedule(*target, kAfterDrop);
   }
 }
 
 void Dialer::Forget(const NodeId& id) {
-  std::erase_if(targets_, [&](const auto& entry) { return entry.second->id == id && !entry.second->fixed; });
+  std::erase_if(targets_,
+                [&](const auto& entry) { return entry.second->id == id && !entry.second->fixed; });
 }
 
 std::vector<wire::Address> Dialer::AddressesOf(const NodeId& id) const {

@@ -1,5 +1,5 @@
-// Where to dial and when: static peers, hints of discovery, remembered addresses. Connects and hands the
-// socket over; the owner says how it went.
+// Where to dial and when: static peers, hints of discovery, remembered addresses. Connects and
+// hands the socket over; the owner says how it went.
 //
 // Thread: loop; names are resolved in threads of their own. Owner: Peers.
 #pragma once
@@ -24,12 +24,13 @@ class Dialer {
   static constexpr Time kFirstRetry = std::chrono::seconds(1);
   static constexpr Time kLastRetry = std::chrono::seconds(30);
   static constexpr Time kAfterDrop = std::chrono::milliseconds(100);
-  static constexpr uint32_t kMaxHintFailures = 8;  // then a hint without an id is forgotten (about 3 min)
-  static constexpr size_t kMaxTargets = 512;       // 64 members with 4 addresses each, and as many hints
+  static constexpr uint32_t kMaxHintFailures =
+      8;  // then a hint without an id is forgotten (about 3 min)
+  static constexpr size_t kMaxTargets = 512;  // 64 members with 4 addresses each, and as many hints
 
   enum class Outcome {
-    kUp,       // a session with `id` is up through this target
-    kSame,     // `id` is there, but has a session already
+    kUp,    // a session with `id` is up through this target
+    kSame,  // `id` is there, but has a session already
     kFailed,
     kRefused,  // answered and refused: tried again only seldom
     kSelf,     // it is this node

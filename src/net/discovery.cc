@@ -37,21 +37,22 @@ class DiscoveryImpl final : public Discovery {
 
   uint32_t foreign_nodes() const override {
     const Time now = sys::Now();
-    return static_cast<uint32_t>(std::count_if(foreign_.begin(), foreign_.end(), [now](const auto& entry) {
-      return now - entry.second < kForeignFor;
-    }));
+    return static_cast<uint32_t>(
+        std::count_if(foreign_.begin(), foreign_.end(),
+                      [now](const auto& entry) { return now - entry.second < kForeignFor; }));
   }
 
   std::string Describe() const override {
-    std::string text = beacon_ ? fmt::format("beacon: on UDP port {}, {} addresses", options_.beacon_port,
-                                             beacon_->interfaces())
+    std::string text = beacon_ ? fmt::format("beacon: on UDP port {}, {} addresses",
+                                             options_.beacon_port, beacon_->interfaces())
                                : "beacon: " + beacon_state_;
     return text + "; mDNS: " + (mdns_ ? "on" : mdns_state_);
   }
 
  private:
   void StartBeacon() {
-    auto beacon = Beacon::Start(loop_, secret_, options_, [this](const Found& found) { Take(found); });
+    auto beacon =
+        Beacon::Start(loop_, secret_, options_, [this](const Found& found) { Take(found); });
     if (beacon) {
       beacon_ = std::move(*beacon);
     } else {
@@ -64,7 +65,8 @@ class DiscoveryImpl final : public Discovery {
     mdns_.reset();
     // The library leaves the loopback interface alone; the beacon is enough there.
     if (!options_.mdns || options_.scope == DiscoveryScope::kLoopback) return;
-    auto mdns = Mdns::Start(loop_, secret_, options_.port, [this](const Found& found) { Take(found); });
+    auto mdns =
+        Mdns::Start(loop_, secret_, options_.port, [this](const Found& found) { Take(found); });
     if (mdns) {
       mdns_ = std::move(*mdns);
     } else {
@@ -77,9 +79,11 @@ class DiscoveryImpl final : public Discovery {
     if (!found.same_cluster) {
       const Time now = sys::Now();
       if (foreign_.size() >= kMaxForeign) {
-        std::erase_if(foreign_, [now](const auto& entry) { return now - entry.second >= kForeignFor; });
+        std::erase_if(foreign_,
+                      [now](const auto& entry) { return now - entry.second >= kForeignFor; });
       }
-      if (foreign_.size() < kMaxForeign || foreign_.contains(found.address)) foreign_[found.address] = now;
+      if (foreign_.size() < kMaxForeign || foreign_.contains(found.address))
+        foreign_[found.address] = now;
     }
     on_found_(found);
   }
@@ -98,7 +102,8 @@ class DiscoveryImpl final : public Discovery {
 
 }  // namespace
 
-std::unique_ptr<Discovery> Discovery::Start(EventLoop& loop, const ClusterSecret* secret, DiscoveryOptions options,
+std::unique_ptr<Discovery> Discovery::Start(EventLoop& loop, const ClusterSecret* secret,
+                                            DiscoveryOptions options,
                                             std::function<void(const Found&)> on_found) {
   return std::make_unique<DiscoveryImpl>(loop, secret, options, std::move(on_found));
 }

@@ -1,10 +1,11 @@
-// Finding other nodes: a UDP beacon and DNS-SD over mDNS, side by side. What it finds is a hint to dial,
-// never proof of anything; TLS and the handshake decide (net/peers.h).
+// Finding other nodes: a UDP beacon and DNS-SD over mDNS, side by side. What it finds is a hint to
+// dial, never proof of anything; TLS and the handshake decide (net/peers.h).
 //
-// Nothing stable is sent in clear: beacons carry a fresh nonce and an 8-byte tag that only members can
-// recognise; the mDNS name is random per start.
+// Nothing stable is sent in clear: beacons carry a fresh nonce and an 8-byte tag that only members
+// can recognise; the mDNS name is random per start.
 //
-// Thread: loop thread, callbacks too; the mDNS library runs in a thread of its own inside. Owner: node.
+// Thread: loop thread, callbacks too; the mDNS library runs in a thread of its own inside. Owner:
+// node.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,7 @@ enum class DiscoveryScope : uint8_t {
 
 struct DiscoveryOptions {
   DiscoveryScope scope = DiscoveryScope::kLan;
-  uint16_t port = 0;            // where this node accepts peers
+  uint16_t port = 0;  // where this node accepts peers
   bool beacon = true;
   bool mdns = true;
   uint16_t beacon_port = 52425;  // the same on all nodes that are to find each other
@@ -39,10 +40,11 @@ struct Found {
 
 class Discovery {
  public:
-  // Starts what can be started: a mechanism that the system refuses is logged and left out. `secret` may be
-  // null (then nobody is same_cluster). References outlive the object.
+  // Starts what can be started: a mechanism that the system refuses is logged and left out.
+  // `secret` may be null (then nobody is same_cluster). References outlive the object.
   static std::unique_ptr<Discovery> Start(EventLoop& loop, const ClusterSecret* secret,
-                                          DiscoveryOptions options, std::function<void(const Found&)> on_found);
+                                          DiscoveryOptions options,
+                                          std::function<void(const Found&)> on_found);
   virtual ~Discovery() = default;
 
   // Announces again in a burst (network changed, woke up, a peer was lost).

@@ -40,16 +40,18 @@ TEST(BeaconPacketTest, OnlyMembersKnowTheTag) {
 
 // A node that only looks around.
 struct Looker {
-  Looker(const std::string& text, uint16_t own_port, uint16_t beacon_port) : secret(*ClusterSecret::Parse(text)) {
+  Looker(const std::string& text, uint16_t own_port, uint16_t beacon_port)
+      : secret(*ClusterSecret::Parse(text)) {
     thread.On([&] {
-      discovery = Discovery::Start(thread.loop(), secret.get(),
-                                   {.scope = DiscoveryScope::kLoopback, .port = own_port, .beacon_port = beacon_port},
-                                   [this](const Found& one) {
-                                     const std::lock_guard lock(mutex);
-                                     (one.same_cluster ? ours : others).insert(one.address.port);
-                                     hosts.insert(one.address.host);
-                                     changed.notify_all();
-                                   });
+      discovery = Discovery::Start(
+          thread.loop(), secret.get(),
+          {.scope = DiscoveryScope::kLoopback, .port = own_port, .beacon_port = beacon_port},
+          [this](const Found& one) {
+            const std::lock_guard lock(mutex);
+            (one.same_cluster ? ours : others).insert(one.address.port);
+            hosts.insert(one.address.host);
+            changed.notify_all();
+          });
     });
   }
   ~Looker() {
@@ -70,7 +72,8 @@ struct Looker {
 };
 
 TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
-  const uint16_t beacon_port = static_cast<uint16_t>(30000 + ::getpid() % 20000);  // not another test run's
+  const uint16_t beacon_port =
+      static_cast<uint16_t>(30000 + ::getpid() % 20000);  // not another test run's
   const std::string secret = NewSecret();
   Looker stranger(NewSecret(), 9, beacon_port);
   const Time start = sys::Now();
@@ -86,11 +89,12 @@ TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
   EXPECT_EQ(a.hosts, std::set<std::string>{"127.0.0.1"});
 }
 
-// One real node on the LAN, for trials in network namespaces: finds `EXO_PROBE_PEERS` others of the same
-// secret, says when each session was up, and stays two seconds longer for the rest.
+// One real node on the LAN, for trials in network namespaces: finds `EXO_PROBE_PEERS` others of the
+// same secret, says when each session was up, and stays two seconds longer for the rest.
 TEST(DiscoveryProbe, FindsTheOthers) {
   const char* secret_text = std::getenv("EXO_PROBE_SECRET");
-  if (secret_text == nullptr) GTEST_SKIP() << "set EXO_PROBE_SECRET, EXO_PROBE_PEERS, EXO_PROBE_MECHANISM";
+  if (secret_text == nullptr)
+    GTEST_SKIP() << "set EXO_PROBE_SECRET, EXO_PROBE_PEERS, EXO_PROBE_MECHANISM";
   const size_t peers = static_cast<size_t>(std::atoi(std::getenv("EXO_PROBE_PEERS")));
   const std::string mechanism = std::getenv("EXO_PROBE_MECHANISM");
   const auto secret = *ClusterSecret::Parse(secret_text);
@@ -100,9 +104,10 @@ TEST(DiscoveryProbe, FindsTheOthers) {
     DiscoveryOptions options{.port = node.peers().port()};
     options.beacon = mechanism != "mdns";
     options.mdns = mechanism != "beacon";
-    return Discovery::Start(node.thread().loop(), secret.get(), options, [&node](const Found& found) {
-      if (found.same_cluster) node.peers().AddHint(found.address);
-    });
+    return Discovery::Start(node.thread().loop(), secret.get(), options,
+                            [&node](const Found& found) {
+                              if (found.same_cluster) node.peers().AddHint(found.address);
+                            });
   });
   for (size_t count = 1; count <= peers; ++count) {
     EXPECT_TRUE(node.Wait([&] { return node.ups.size() >= count; }));

@@ -26,7 +26,8 @@ Time Clock(clockid_t id) {
 
 struct EventLoop::Impl {
   boost::asio::io_context context{1};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{
+      context.get_executor()};
   std::atomic<std::thread::id> thread;
   std::atomic<int64_t> longest_ns{0};
 
@@ -56,19 +57,25 @@ void EventLoop::Run() {
   impl_->thread = std::thread::id();
 }
 
-void EventLoop::Stop() { impl_->context.stop(); }
+void EventLoop::Stop() {
+  impl_->context.stop();
+}
 
 void EventLoop::Post(std::function<void()> work) {
   boost::asio::post(impl_->context, [this, work = std::move(work)] { impl_->Turn(work); });
 }
 
-bool EventLoop::InLoopThread() const { return impl_->thread.load() == std::this_thread::get_id(); }
+bool EventLoop::InLoopThread() const {
+  return impl_->thread.load() == std::this_thread::get_id();
+}
 
 Time EventLoop::LongestTurn(bool reset) {
   return Time(reset ? impl_->longest_ns.exchange(0) : impl_->longest_ns.load());
 }
 
-boost::asio::io_context& Context(EventLoop& loop) { return loop.impl().context; }
+boost::asio::io_context& Context(EventLoop& loop) {
+  return loop.impl().context;
+}
 
 // ---- Timer
 
@@ -81,18 +88,21 @@ struct Timer::Impl {
 };
 
 Timer::Timer(EventLoop& loop) : impl_(std::make_shared<Impl>(loop)) {}
-Timer::~Timer() { Cancel(); }
+Timer::~Timer() {
+  Cancel();
+}
 
 void Timer::Start(Time delay, std::function<void()> fire) {
   Impl& impl = *impl_;
   const uint64_t generation = ++impl.generation;
   impl.running = true;
   impl.timer.expires_after(std::chrono::duration_cast<std::chrono::steady_clock::duration>(delay));
-  impl.timer.async_wait([self = impl_, generation, fire = std::move(fire)](const boost::system::error_code& e) {
-    if (e || self->generation != generation) return;
-    self->running = false;
-    self->loop.impl().Turn(fire);
-  });
+  impl.timer.async_wait(
+      [self = impl_, generation, fire = std::move(fire)](const boost::system::error_code& e) {
+        if (e || self->generation != generation) return;
+        self->running = false;
+        self->loop.impl().Turn(fire);
+      });
 }
 
 void Timer::Cancel() {
@@ -101,7 +111,9 @@ void Timer::Cancel() {
   impl_->timer.cancel();
 }
 
-bool Timer::running() const { return impl_->running; }
+bool Timer::running() const {
+  return impl_->running;
+}
 
 // ---- FdWatch
 
@@ -137,7 +149,11 @@ FdWatch::~FdWatch() {
   impl_->descriptor.release();
 }
 
-void FdWatch::OnReadable(std::function<void()> ready) { impl_->Arm(false, std::move(ready)); }
-void FdWatch::OnWritable(std::function<void()> ready) { impl_->Arm(true, std::move(ready)); }
+void FdWatch::OnReadable(std::function<void()> ready) {
+  impl_->Arm(false, std::move(ready));
+}
+void FdWatch::OnWritable(std::function<void()> ready) {
+  impl_->Arm(true, std::move(ready));
+}
 
 }  // namespace exo::net

@@ -1,9 +1,9 @@
-// The one thread on which connections, cluster state and HTTP run. Wraps boost::asio::io_context, which
-// only net/event_loop_asio.h shows (the HTTP service needs it); everything else sees posts, timers and
-// descriptors, so that Asio's templates are compiled once.
+// The one thread on which connections, cluster state and HTTP run. Wraps boost::asio::io_context,
+// which only net/event_loop_asio.h shows (the HTTP service needs it); everything else sees posts,
+// timers and descriptors, so that Asio's templates are compiled once.
 //
-// Thread: Post, Stop and the metrics from any thread; everything else on the thread that called Run.
-// Owner: app builds it first and destroys it last.
+// Thread: Post, Stop and the metrics from any thread; everything else on the thread that called
+// Run. Owner: app builds it first and destroys it last.
 #pragma once
 
 #include <functional>
@@ -28,8 +28,8 @@ class EventLoop {
   void Post(std::function<void()> work);
   bool InLoopThread() const;
 
-  // Longest time that one handler held the loop since the last call with reset. Wall time for posts,
-  // timers and watches of this class; processor time for handlers of others (Beast).
+  // Longest time that one handler held the loop since the last call with reset. Wall time for
+  // posts, timers and watches of this class; processor time for handlers of others (Beast).
   Time LongestTurn(bool reset = false);
 
   struct Impl;

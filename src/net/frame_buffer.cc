@@ -35,9 +35,12 @@ Result<FrameBuffer::State> FrameBuffer::Fill(TlsStream& stream, uint64_t limit, 
       size_t got = 0;
       const size_t want = std::min<uint64_t>(need_ - have_, *budget);
       switch (stream.Read({data_.get() + have_, want}, &got)) {
-        case TlsStream::Step::kDone: break;
-        case TlsStream::Step::kClosed: return State::kClosed;
-        default: return State::kMore;
+        case TlsStream::Step::kDone:
+          break;
+        case TlsStream::Step::kClosed:
+          return State::kClosed;
+        default:
+          return State::kMore;
       }
       have_ += got;
       *budget -= got;
@@ -45,7 +48,8 @@ Result<FrameBuffer::State> FrameBuffer::Fill(TlsStream& stream, uint64_t limit, 
     if (need_ > wire::kHeaderBytes) return State::kFrame;
     header_ = TRY(wire::ParseHeader({data_.get(), wire::kHeaderBytes}, limit));
     if (header_.sequence != sequence) {
-      return Fail(ErrorCode::kCorrupt, "frame {} came where {} was due", header_.sequence, sequence);
+      return Fail(ErrorCode::kCorrupt, "frame {} came where {} was due", header_.sequence,
+                  sequence);
     }
     need_ = header_.FrameBytes();
     if (need_ == wire::kHeaderBytes) return Fail(ErrorCode::kCorrupt, "frame without metadata");

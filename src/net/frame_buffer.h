@@ -1,4 +1,5 @@
-// One frame being received: memory aligned to 64 bytes (so is its tensor), kept from frame to frame.
+// One frame being received: memory aligned to 64 bytes (so is its tensor), kept from frame to
+// frame.
 //
 // Thread: that of the connection. Owner: the connection.
 #pragma once
@@ -17,9 +18,9 @@ class FrameBuffer {
  public:
   enum class State { kFrame, kMore, kClosed };
 
-  // Reads until the frame is complete, the socket has no more, or it closed (stream.error()). `*budget` is
-  // what may be read in this call; kMore with *budget == 0 says that more may be there.
-  // Errors: kCorrupt (header, sequence, over `limit`): the connection must end.
+  // Reads until the frame is complete, the socket has no more, or it closed (stream.error()).
+  // `*budget` is what may be read in this call; kMore with *budget == 0 says that more may be
+  // there. Errors: kCorrupt (header, sequence, over `limit`): the connection must end.
   Result<State> Fill(TlsStream& stream, uint64_t limit, uint64_t sequence, uint64_t* budget);
   // Ready for the next frame; memory beyond `keep` bytes is given back.
   void Clear(size_t keep = SIZE_MAX);
@@ -37,7 +38,9 @@ class FrameBuffer {
 
  private:
   struct Delete {
-    void operator()(std::byte* data) const { ::operator delete(data, std::align_val_t{wire::kTensorAlign}); }
+    void operator()(std::byte* data) const {
+      ::operator delete(data, std::align_val_t{wire::kTensorAlign});
+    }
   };
   std::unique_ptr<std::byte, Delete> data_;
   size_t capacity_ = 0;

@@ -16,8 +16,8 @@ std::optional<uint32_t> CommonVersion(const Hello& a, const Hello& b) {
   return newest;
 }
 
-Handshake::Handshake(const TlsStream& stream, const NodeId& self, const ClusterSecret* secret, Hello hello,
-                     Gate& gate)
+Handshake::Handshake(const TlsStream& stream, const NodeId& self, const ClusterSecret* secret,
+                     Hello hello, Gate& gate)
     : side_(stream.side()),
       self_(self),
       peer_(stream.peer()),
@@ -57,17 +57,19 @@ Handshake::Messages Handshake::On(const Message& message) {
 std::optional<HelloReply> Handshake::CheckVersions(const Hello& hello) const {
   if (CommonVersion(hello, hello_)) return std::nullopt;
   return HelloReply{.code = RefusalCode::kVersion,
-                    .reason = fmt::format("one device speaks protocol {} to {}, the other {} to {}: update exo on "
-                                          "the older one",
-                                          hello.protocol_oldest, hello.protocol_newest, hello_.protocol_oldest,
-                                          hello_.protocol_newest)};
+                    .reason = fmt::format(
+                        "one device speaks protocol {} to {}, the other {} to {}: update exo on "
+                        "the older one",
+                        hello.protocol_oldest, hello.protocol_newest, hello_.protocol_oldest,
+                        hello_.protocol_newest)};
 }
 
 Handshake::Messages Handshake::OnOpening(const Hello& hello) {
   if (auto refusal = CheckVersions(hello)) return Refuse(std::move(*refusal));
   const ProofSide theirs = dialler() ? ProofSide::kListener : ProofSide::kDialler;
-  proven_ = secret_ != nullptr && (dialler() ? secret_->ProofIsValid(theirs, exporter_, self_, peer_, hello.proof)
-                                             : secret_->ProofIsValid(theirs, exporter_, peer_, self_, hello.proof));
+  proven_ = secret_ != nullptr &&
+            (dialler() ? secret_->ProofIsValid(theirs, exporter_, self_, peer_, hello.proof)
+                       : secret_->ProofIsValid(theirs, exporter_, peer_, self_, hello.proof));
   if (auto refusal = gate_.CheckMember(peer_, proven_)) return Refuse(std::move(*refusal));
   due_ = Due::kFull;
   if (dialler()) return {};
@@ -82,10 +84,12 @@ Handshake::Messages Handshake::OnFull(const Hello& hello) {
   peer_hello_.proof.clear();
   if (auto refusal = CheckVersions(hello)) return Refuse(std::move(*refusal));
   if (hello.numerics != hello_.numerics) {
-    return Refuse(RefusalCode::kNumerics,
-                  fmt::format("the devices compute differently (arithmetic {} and {}): answers could change between "
-                              "them; run the same version of exo on both",
-                              hello.numerics.Short(), hello_.numerics.Short()));
+    return Refuse(
+        RefusalCode::kNumerics,
+        fmt::format(
+            "the devices compute differently (arithmetic {} and {}): answers could change between "
+            "them; run the same version of exo on both",
+            hello.numerics.Short(), hello_.numerics.Short()));
   }
   due_ = Due::kReply;
   if (!dialler()) return {};
@@ -102,7 +106,8 @@ Handshake::Messages Handshake::OnReply(const HelloReply& reply) {
     refusal_ = reply;
     return {};
   }
-  if (due_ != Due::kReply) return Refuse(RefusalCode::kNotMember, "accepted too early in the handshake");
+  if (due_ != Due::kReply)
+    return Refuse(RefusalCode::kNotMember, "accepted too early in the handshake");
   if (dialler()) {
     state_ = State::kAccepted;
     return {};

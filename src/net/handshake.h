@@ -1,5 +1,6 @@
-// Who may talk, as a passive machine over messages: fed with what the peer says, answers with what to send.
-// Used by control connections (net/peers.cc, on the loop) and data links (net/data_link.cc, in a thread).
+// Who may talk, as a passive machine over messages: fed with what the peer says, answers with what
+// to send. Used by control connections (net/peers.cc, on the loop) and data links
+// (net/data_link.cc, in a thread).
 //
 //   dialler                                   listener
 //   Hello(versions, proof)        ->          checks versions and membership
@@ -8,8 +9,9 @@
 //   Hello(full), HelloReply(ok)   ->          checks numerics, duplicates, plan
 //                                 <-          HelloReply(ok)
 //
-// Either side may say HelloReply(refused) instead and end. Nobody sends a full Hello before the other has
-// shown that it is a member, so a stranger at either end learns versions of the protocol and a refusal.
+// Either side may say HelloReply(refused) instead and end. Nobody sends a full Hello before the
+// other has shown that it is a member, so a stranger at either end learns versions of the protocol
+// and a refusal.
 //
 // Thread: the connection's. Owner: the connection.
 #pragma once
@@ -32,14 +34,15 @@ class Handshake {
     // Is this key a member? `proven`: it has shown that it holds the cluster secret. Empty: yes.
     virtual std::optional<wire::HelloReply> CheckMember(const NodeId& peer, bool proven) = 0;
     // Everything else fits; the last word before this side accepts. Empty: yes.
-    virtual std::optional<wire::HelloReply> Decide(const NodeId& peer, const wire::Hello& hello) = 0;
+    virtual std::optional<wire::HelloReply> Decide(const NodeId& peer,
+                                                   const wire::Hello& hello) = 0;
   };
   enum class State { kGoing, kAccepted, kRefused, kRefusedByPeer };
 
-  // `stream` has finished its TLS handshake. `hello` is this side's full Hello. `secret` may be null.
-  // References outlive the object.
-  Handshake(const TlsStream& stream, const NodeId& self, const ClusterSecret* secret, wire::Hello hello,
-            Gate& gate);
+  // `stream` has finished its TLS handshake. `hello` is this side's full Hello. `secret` may be
+  // null. References outlive the object.
+  Handshake(const TlsStream& stream, const NodeId& self, const ClusterSecret* secret,
+            wire::Hello hello, Gate& gate);
 
   // What to send before anything arrives.
   std::vector<wire::Message> Begin();

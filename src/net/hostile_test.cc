@@ -105,7 +105,8 @@ TEST(HostileTest, SlowHandshakesAreLimitedAndEnd) {
 TEST(HostileTest, AdmissionCountsPerSourceAndInTotal) {
   Admission admission;
   const Time now = std::chrono::hours(1);
-  for (uint32_t i = 0; i < Admission::kAtOncePerSource; ++i) EXPECT_TRUE(admission.Enter("10.0.0.1", now));
+  for (uint32_t i = 0; i < Admission::kAtOncePerSource; ++i)
+    EXPECT_TRUE(admission.Enter("10.0.0.1", now));
   EXPECT_FALSE(admission.Enter("10.0.0.1", now));
   EXPECT_TRUE(admission.Enter("10.0.0.2", now));
   for (uint32_t i = 0; i < Admission::kAtOncePerSource; ++i) admission.Done("10.0.0.1");
@@ -118,7 +119,8 @@ TEST(HostileTest, AdmissionCountsPerSourceAndInTotal) {
   EXPECT_TRUE(admission.Enter("10.0.0.1", now + std::chrono::milliseconds(60)));
   // Any number of sources does not take any amount of memory or places.
   int entered = 0;
-  for (int i = 0; i < 5000; ++i) entered += admission.Enter(fmt::format("10.1.{}.{}", i / 256, i % 256), now);
+  for (int i = 0; i < 5000; ++i)
+    entered += admission.Enter(fmt::format("10.1.{}.{}", i / 256, i % 256), now);
   EXPECT_LE(entered, 64);
 }
 
@@ -131,7 +133,8 @@ class Stranger {
   }
   void Say(std::span<const std::byte> bytes) {
     size_t sent = 0;
-    while (!bytes.empty() && stream_->Write(bytes, &sent) == TlsStream::Step::kDone) bytes = bytes.subspan(sent);
+    while (!bytes.empty() && stream_->Write(bytes, &sent) == TlsStream::Step::kDone)
+      bytes = bytes.subspan(sent);
     stream_->Flush();
   }
   void Say(const wire::Message& message) { Say(wire::EncodeFrame(message, sequence_++)); }
@@ -213,7 +216,8 @@ TEST(HostileTest, ProofsCannotBeBorrowed) {
     hello.proof.assign(proof.begin(), proof.end());
     stranger.Say(hello);
     if (side == ProofSide::kDialler && !other_connection) {
-      // The right proof: the node shows itself now. The full Hello differs in numerics or not: end here.
+      // The right proof: the node shows itself now. The full Hello differs in numerics or not: end
+      // here.
       stranger.Say(wire::Goodbye{});
       const auto heard = stranger.Listen();
       ASSERT_GE(heard.size(), 2u);

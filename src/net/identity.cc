@@ -17,7 +17,9 @@ namespace {
 template <auto kFree>
 struct Free {
   template <class T>
-  void operator()(T* object) const { kFree(object); }
+  void operator()(T* object) const {
+    kFree(object);
+  }
 };
 using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using Certificate = std::unique_ptr<X509, Free<X509_free>>;
@@ -35,9 +37,11 @@ Result<Key> ReadKey(const std::string& path, const std::string& pem) {
   Key key(PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr));
   ERR_clear_error();
   if (!key || EVP_PKEY_get_id(key.get()) != EVP_PKEY_ED25519) {
-    return Fail(ErrorCode::kInvalid,
-                "{} is not an Ed25519 key in PEM form; restore it from a backup, or delete it and let this "
-                "device join as a new one", path);
+    return Fail(
+        ErrorCode::kInvalid,
+        "{} is not an Ed25519 key in PEM form; restore it from a backup, or delete it and let this "
+        "device join as a new one",
+        path);
   }
   return key;
 }
@@ -57,34 +61,40 @@ Result<Certificate> SelfSign(EVP_PKEY* key) {
   Certificate certificate(X509_new());
   X509* x = certificate.get();
   X509_NAME* name = X509_get_subject_name(x);
-  const bool ok = X509_set_version(x, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
-                  ASN1_TIME_set_string(X509_getm_notBefore(x), "19700101000000Z") == 1 &&
-                  ASN1_TIME_set_string(X509_getm_notAfter(x), "99991231235959Z") == 1 &&
-                  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                                             reinterpret_cast<const unsigned char*>("exo"), -1, -1, 0) == 1 &&
-                  X509_set_issuer_name(x, name) == 1 && X509_set_pubkey(x, key) == 1 &&
-                  X509_sign(x, key, nullptr) != 0;
+  const bool ok =
+      X509_set_version(x, 2) == 1 && ASN1_INTEGER_set(X509_get_serialNumber(x), 1) == 1 &&
+      ASN1_TIME_set_string(X509_getm_notBefore(x), "19700101000000Z") == 1 &&
+      ASN1_TIME_set_string(X509_getm_notAfter(x), "99991231235959Z") == 1 &&
+      X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                                 reinterpret_cast<const unsigned char*>("exo"), -1, -1, 0) == 1 &&
+      X509_set_issuer_name(x, name) == 1 && X509_set_pubkey(x, key) == 1 &&
+      X509_sign(x, key, nullptr) != 0;
   if (!ok) return Fail(ErrorCode::kIo, "cannot make a certificate: {}", TlsErrors());
   return certificate;
 }
 
-// The chain is not looked at: the key is the identity, and the handshake compares it (net/handshake.h).
-int AcceptAnyChain(X509_STORE_CTX*, void*) { return 1; }
+// The chain is not looked at: the key is the identity, and the handshake compares it
+// (net/handshake.h).
+int AcceptAnyChain(X509_STORE_CTX*, void*) {
+  return 1;
+}
 
 Result<SslContext> MakeContext(EVP_PKEY* key, X509* certificate) {
   SslContext context(SSL_CTX_new(TLS_method()));
   SSL_CTX* c = context.get();
-  const bool ok = c != nullptr && SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) == 1 &&
-                  SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) == 1 &&
-                  // AES first: 4.0 GB/s against 3.5 with AES instructions; the other for devices without.
-                  SSL_CTX_set_ciphersuites(c, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256") == 1 &&
-                  SSL_CTX_set1_groups_list(c, "X25519:P-256") == 1 &&
-                  SSL_CTX_set1_sigalgs_list(c, "ed25519") == 1 &&
-                  SSL_CTX_set1_client_sigalgs_list(c, "ed25519") == 1 &&
-                  SSL_CTX_use_certificate(c, certificate) == 1 && SSL_CTX_use_PrivateKey(c, key) == 1 &&
-                  SSL_CTX_set_num_tickets(c, 0) == 1 && SSL_CTX_set_max_early_data(c, 0) == 1;
+  const bool ok =
+      c != nullptr && SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) == 1 &&
+      SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) == 1 &&
+      // AES first: 4.0 GB/s against 3.5 with AES instructions; the other for devices without.
+      SSL_CTX_set_ciphersuites(c, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256") == 1 &&
+      SSL_CTX_set1_groups_list(c, "X25519:P-256") == 1 &&
+      SSL_CTX_set1_sigalgs_list(c, "ed25519") == 1 &&
+      SSL_CTX_set1_client_sigalgs_list(c, "ed25519") == 1 &&
+      SSL_CTX_use_certificate(c, certificate) == 1 && SSL_CTX_use_PrivateKey(c, key) == 1 &&
+      SSL_CTX_set_num_tickets(c, 0) == 1 && SSL_CTX_set_max_early_data(c, 0) == 1;
   if (!ok) return Fail(ErrorCode::kIo, "cannot set up TLS 1.3: {}", TlsErrors());
-  SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_options(c,
+                      SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
@@ -126,6 +136,8 @@ Result<std::unique_ptr<Identity>> Identity::LoadOrCreate(const std::string& fold
   return FromKey(key.get());
 }
 
-Identity::~Identity() { SSL_CTX_free(tls_); }
+Identity::~Identity() {
+  SSL_CTX_free(tls_);
+}
 
 }  // namespace exo::net

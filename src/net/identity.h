@@ -1,8 +1,9 @@
-// Who this node is: an Ed25519 key made at first start and a self-signed certificate around it. The id
-// is the SHA-256 of the public key (its SubjectPublicKeyInfo in DER); names, dates and issuers of
-// certificates mean nothing here.
+// Who this node is: an Ed25519 key made at first start and a self-signed certificate around it. The
+// id is the SHA-256 of the public key (its SubjectPublicKeyInfo in DER); names, dates and issuers
+// of certificates mean nothing here.
 //
-// Thread: immutable after creation, any thread. Owner: app; outlives everything that holds a connection.
+// Thread: immutable after creation, any thread. Owner: app; outlives everything that holds a
+// connection.
 #pragma once
 
 #include <memory>
@@ -17,8 +18,8 @@ namespace exo::net {
 
 class Identity {
  public:
-  // Reads FOLDER/key.pem or makes it (mode 0600). Errors: kInvalid when the file is readable by others
-  // or is no Ed25519 key; kIo.
+  // Reads FOLDER/key.pem or makes it (mode 0600). Errors: kInvalid when the file is readable by
+  // others or is no Ed25519 key; kIo.
   static Result<std::unique_ptr<Identity>> LoadOrCreate(const std::string& folder);
   // A fresh key that is never written (tests, simulations).
   static Result<std::unique_ptr<Identity>> Create();

@@ -32,7 +32,7 @@ TEST_F(IdentityTest, KeepsItsKeyAndItsId) {
   ASSERT_TRUE(second) << second.error().message;
   EXPECT_EQ((*first)->id(), (*second)->id());
   EXPECT_FALSE((*first)->id().IsZero());
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat((folder_ + "/data/key.pem").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
@@ -94,7 +94,8 @@ TEST_F(SecretTest, RefusesTypos) {
     accepted += ClusterSecret::Parse(typo).has_value();
   }
   EXPECT_EQ(accepted, 0);
-  EXPECT_NE(ClusterSecret::Parse(text.substr(5)).error().message.find("52 characters"), std::string::npos);
+  EXPECT_NE(ClusterSecret::Parse(text.substr(5)).error().message.find("52 characters"),
+            std::string::npos);
   EXPECT_NE(ClusterSecret::Parse("ABCU").error().message.find("after 3"), std::string::npos);
   EXPECT_FALSE(ClusterSecret::Parse(""));
 }
@@ -108,17 +109,21 @@ TEST_F(SecretTest, ProofsAreBoundToSideKeysAndConnection) {
   EXPECT_FALSE(secret->ProofIsValid(ProofSide::kListener, exporter, a, b, proof));
   EXPECT_FALSE(secret->ProofIsValid(ProofSide::kDialler, exporter, b, a, proof));
   EXPECT_FALSE(secret->ProofIsValid(ProofSide::kDialler, other_exporter, a, b, proof));
-  EXPECT_FALSE(secret->ProofIsValid(ProofSide::kDialler, exporter, a, b, std::span(proof).first(31)));
+  EXPECT_FALSE(
+      secret->ProofIsValid(ProofSide::kDialler, exporter, a, b, std::span(proof).first(31)));
   EXPECT_FALSE(ClusterSecret::Create()->ProofIsValid(ProofSide::kDialler, exporter, a, b, proof));
 }
 
 TEST(SocketTest, ParsesWhatPeopleType) {
-  const auto parse = [](const char* text) { return ParseHostPort(text, 7).value_or(wire::Address{}); };
+  const auto parse = [](const char* text) {
+    return ParseHostPort(text, 7).value_or(wire::Address{});
+  };
   EXPECT_EQ(parse("1.2.3.4:55"), (wire::Address{"1.2.3.4", 55}));
   EXPECT_EQ(parse("[fe80::1%eth0]:55"), (wire::Address{"fe80::1%eth0", 55}));
   EXPECT_EQ(parse("fe80::1"), (wire::Address{"fe80::1", 7}));
   EXPECT_EQ(parse("desk.local"), (wire::Address{"desk.local", 7}));
-  for (const char* bad : {"", ":5", "a:", "a:0", "a:65536", "a:x", "[::1", "[::1]5", "[::1]:", "a b:1"}) {
+  for (const char* bad :
+       {"", ":5", "a:", "a:0", "a:65536", "a:x", "[::1", "[::1]5", "[::1]:", "a b:1"}) {
     EXPECT_FALSE(ParseHostPort(bad, 7)) << bad;
   }
   EXPECT_FALSE(ParseHostPort("host", 0));

@@ -19,7 +19,9 @@ std::vector<Interface> ListInterfaces() {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0) return found;
   for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
-    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_UP) == 0) continue;
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET ||
+        (at->ifa_flags & IFF_UP) == 0)
+      continue;
     Interface one;
     one.name = at->ifa_name;
     one.index = static_cast<int>(::if_nametoindex(at->ifa_name));
@@ -41,7 +43,9 @@ InterfaceChanges::InterfaceChanges(EventLoop& loop, std::function<void()> change
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR;
-  if (!fd_.valid() || ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return;
+  if (!fd_.valid() ||
+      ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
+    return;
   watch_ = std::make_unique<FdWatch>(loop, fd_.get());
   watch_->OnReadable([this] { Drain(); });
 }

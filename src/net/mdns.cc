@@ -34,7 +34,8 @@ struct PollFree {
 
 class MdnsImpl final : public Mdns {
  public:
-  MdnsImpl(EventLoop& loop, const ClusterSecret* secret, uint16_t port, std::function<void(const Found&)> on_found)
+  MdnsImpl(EventLoop& loop, const ClusterSecret* secret, uint16_t port,
+           std::function<void(const Found&)> on_found)
       : loop_(loop), secret_(secret), port_(port), on_found_(std::move(on_found)) {
     std::array<std::byte, 8> random;
     sys::FillRandom(random);
@@ -56,10 +57,12 @@ class MdnsImpl final : public Mdns {
   void Resolved(const AvahiAddress& address, uint16_t port, AvahiStringList* text);
   static void OnServer(AvahiServer* server, AvahiServerState state, void* self);
   static void OnGroup(AvahiServer*, AvahiSEntryGroup*, AvahiEntryGroupState, void*) {}
-  static void OnBrowse(AvahiSServiceBrowser*, AvahiIfIndex interface, AvahiProtocol protocol, AvahiBrowserEvent event,
-                       const char* name, const char* type, const char* domain, AvahiLookupResultFlags, void* self);
-  static void OnResolve(AvahiSServiceResolver* resolver, AvahiIfIndex, AvahiProtocol, AvahiResolverEvent event,
-                        const char*, const char*, const char*, const char*, const AvahiAddress* address, uint16_t port,
+  static void OnBrowse(AvahiSServiceBrowser*, AvahiIfIndex interface, AvahiProtocol protocol,
+                       AvahiBrowserEvent event, const char* name, const char* type,
+                       const char* domain, AvahiLookupResultFlags, void* self);
+  static void OnResolve(AvahiSServiceResolver* resolver, AvahiIfIndex, AvahiProtocol,
+                        AvahiResolverEvent event, const char*, const char*, const char*,
+                        const char*, const AvahiAddress* address, uint16_t port,
                         AvahiStringList* text, AvahiLookupResultFlags, void* self);
 
   EventLoop& loop_;
@@ -82,8 +85,8 @@ Result<void> MdnsImpl::Start() {
   AvahiServerConfig config;
   avahi_server_config_init(&config);
   config.host_name = avahi_strdup(label_.c_str());
-  // The library would claim this machine's own name and collide with every other stack on it; only our
-  // random name gets an address (Publish).
+  // The library would claim this machine's own name and collide with every other stack on it; only
+  // our random name gets an address (Publish).
   config.publish_addresses = 0;
   config.publish_hinfo = 0;
   config.publish_workstation = 0;
@@ -118,8 +121,8 @@ void MdnsImpl::Publish(AvahiServer* server) {
     AvahiAddress address{};
     address.proto = AVAHI_PROTO_INET;
     address.data.ipv4.address = one.address.s_addr;
-    (void)avahi_server_add_address(server, group_, one.index, AVAHI_PROTO_UNSPEC, AVAHI_PUBLISH_NO_REVERSE,
-                                   host.c_str(), &address);
+    (void)avahi_server_add_address(server, group_, one.index, AVAHI_PROTO_UNSPEC,
+                                   AVAHI_PUBLISH_NO_REVERSE, host.c_str(), &address);
   }
   NonceText nonce;
   sys::FillRandom(std::as_writable_bytes(std::span(nonce.bytes)));
@@ -129,30 +132,34 @@ void MdnsImpl::Publish(AvahiServer* server) {
   } else {
     sys::FillRandom(std::as_writable_bytes(std::span(tag.bytes)));
   }
-  AvahiStringList* text = avahi_string_list_new(("n=" + nonce.Hex()).c_str(), ("t=" + tag.Hex()).c_str(), nullptr);
-  const int added = avahi_server_add_service_strlst(server, group_, AVAHI_IF_UNSPEC, AVAHI_PROTO_UNSPEC,
-                                                    static_cast<AvahiPublishFlags>(0), label_.c_str(), kService,
-                                                    nullptr, host.c_str(), port_, text);
+  AvahiStringList* text =
+      avahi_string_list_new(("n=" + nonce.Hex()).c_str(), ("t=" + tag.Hex()).c_str(), nullptr);
+  const int added = avahi_server_add_service_strlst(
+      server, group_, AVAHI_IF_UNSPEC, AVAHI_PROTO_UNSPEC, static_cast<AvahiPublishFlags>(0),
+      label_.c_str(), kService, nullptr, host.c_str(), port_, text);
   avahi_string_list_free(text);
   if (added >= 0) (void)avahi_s_entry_group_commit(group_);
 }
 
-void MdnsImpl::OnBrowse(AvahiSServiceBrowser* browser, AvahiIfIndex interface, AvahiProtocol protocol,
-                        AvahiBrowserEvent event, const char* name, const char* type, const char* domain,
-                        AvahiLookupResultFlags, void* self) {
+void MdnsImpl::OnBrowse(AvahiSServiceBrowser* browser, AvahiIfIndex interface,
+                        AvahiProtocol protocol, AvahiBrowserEvent event, const char* name,
+                        const char* type, const char* domain, AvahiLookupResultFlags, void* self) {
   auto& mdns = *static_cast<MdnsImpl*>(self);
   (void)browser;
   if (event != AVAHI_BROWSER_NEW || mdns.label_ == name || mdns.resolvers_ >= kMaxResolvers) return;
-  // server_ is not yet set when the library calls back from inside avahi_server_new; browsing begins later.
-  if (avahi_s_service_resolver_new(mdns.server_, interface, protocol, name, type, domain, AVAHI_PROTO_INET,
-                                   static_cast<AvahiLookupFlags>(0), OnResolve, self) != nullptr) {
+  // server_ is not yet set when the library calls back from inside avahi_server_new; browsing
+  // begins later.
+  if (avahi_s_service_resolver_new(mdns.server_, interface, protocol, name, type, domain,
+                                   AVAHI_PROTO_INET, static_cast<AvahiLookupFlags>(0), OnResolve,
+                                   self) != nullptr) {
     ++mdns.resolvers_;
   }
 }
 
-void MdnsImpl::OnResolve(AvahiSServiceResolver* resolver, AvahiIfIndex, AvahiProtocol, AvahiResolverEvent event,
-                         const char*, const char*, const char*, const char*, const AvahiAddress* address,
-                         uint16_t port, AvahiStringList* text, AvahiLookupResultFlags, void* self) {
+void MdnsImpl::OnResolve(AvahiSServiceResolver* resolver, AvahiIfIndex, AvahiProtocol,
+                         AvahiResolverEvent event, const char*, const char*, const char*,
+                         const char*, const AvahiAddress* address, uint16_t port,
+                         AvahiStringList* text, AvahiLookupResultFlags, void* self) {
   auto& mdns = *static_cast<MdnsImpl*>(self);
   if (event == AVAHI_RESOLVER_FOUND && address != nullptr) mdns.Resolved(*address, port, text);
   avahi_s_service_resolver_free(resolver);
@@ -180,7 +187,8 @@ void MdnsImpl::Resolved(const AvahiAddress& address, uint16_t port, AvahiStringL
   const auto tag = TextValue<TagText>(text, "t");
   Found found;
   found.address = {host, port};
-  found.same_cluster = secret_ != nullptr && nonce && tag && secret_->BeaconTag(nonce->bytes, port) == tag->bytes;
+  found.same_cluster =
+      secret_ != nullptr && nonce && tag && secret_->BeaconTag(nonce->bytes, port) == tag->bytes;
   loop_.Post([this, alive = alive_, found] {
     if (*alive) on_found_(found);
   });
@@ -188,7 +196,8 @@ void MdnsImpl::Resolved(const AvahiAddress& address, uint16_t port, AvahiStringL
 
 }  // namespace
 
-Result<std::unique_ptr<Mdns>> Mdns::Start(EventLoop& loop, const ClusterSecret* secret, uint16_t port,
+Result<std::unique_ptr<Mdns>> Mdns::Start(EventLoop& loop, const ClusterSecret* secret,
+                                          uint16_t port,
                                           std::function<void(const Found&)> on_found) {
   auto mdns = std::make_unique<MdnsImpl>(loop, secret, port, std::move(on_found));
   TRY(mdns->Start());

@@ -27,18 +27,20 @@ using wire::RefusalCode;
 constexpr size_t kMaxPeers = 64;
 // Sessions of all kinds, hand-overs and refusals included.
 constexpr size_t kMaxSessions = kMaxPeers + 2 * Admission::kAtOnce;
-// With unacknowledged data for this long a session is given up and dialled again: faster than waiting for
-// TCP's retransmissions on bad Wi-Fi (reliability.md 2.4).
+// With unacknowledged data for this long a session is given up and dialled again: faster than
+// waiting for TCP's retransmissions on bad Wi-Fi (reliability.md 2.4).
 constexpr Time kUserTimeout = std::chrono::milliseconds(1500);
 // A session that was heard within this time is alive; heartbeats come every second.
 constexpr Time kFresh = std::chrono::milliseconds(1500);
 
-HelloReply Refusal(RefusalCode code, std::string reason) { return {.code = code, .reason = std::move(reason)}; }
+HelloReply Refusal(RefusalCode code, std::string reason) {
+  return {.code = code, .reason = std::move(reason)};
+}
 
 class PeersImpl final : public Peers, private Session::Host, private Dialer::Host {
  public:
-  PeersImpl(EventLoop& loop, const Identity& identity, const ClusterSecret* secret, TrustStore& trust,
-            PeerEvents& events, PeersOptions options, Fd listener)
+  PeersImpl(EventLoop& loop, const Identity& identity, const ClusterSecret* secret,
+            TrustStore& trust, PeerEvents& events, PeersOptions options, Fd listener)
       : loop_(loop),
         identity_(identity),
         secret_(secret),
@@ -84,7 +86,8 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
   void Accept();
   Session& Add(Fd fd, std::optional<wire::Address> target);
   std::optional<HelloReply> DecideControl(Session& session, const wire::Hello& hello);
-  std::optional<HelloReply> DecideAgainst(const Session& old, const Session& fresh, const wire::Hello& hello);
+  std::optional<HelloReply> DecideAgainst(const Session& old, const Session& fresh,
+                                          const wire::Hello& hello);
   Session* Pending(const NodeId& id);
   void LeaveAdmission(Session& session);
   void Bury(Session& session);
@@ -102,7 +105,8 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
   std::unique_ptr<FdWatch> watch_;
   Timer accept_pause_;
   Admission admission_;
-  std::map<const Session*, std::string> admitted_;  // sessions that hold a place in admission_, their source
+  std::map<const Session*, std::string>
+      admitted_;  // sessions that hold a place in admission_, their source
   Dialer dialer_;
   std::map<const Session*, std::unique_ptr<Session>> sessions_;
   std::unordered_map<NodeId, Session*> up_;
@@ -190,14 +194,17 @@ void PeersImpl::Accept() {
       continue;  // that connection is gone already
     }
     const std::string source = RemoteAddress(fd.get()).host;
-    if (source.empty() || sessions_.size() >= kMaxSessions || !admission_.Enter(source, sys::Now())) continue;
+    if (source.empty() || sessions_.size() >= kMaxSessions || !admission_.Enter(source, sys::Now()))
+      continue;
     Session& session = Add(std::move(fd), std::nullopt);
     admitted_.emplace(&session, source);
   }
   watch_->OnReadable([this] { Accept(); });
 }
 
-void PeersImpl::OnConnected(Fd fd, const wire::Address& key) { Add(std::move(fd), key); }
+void PeersImpl::OnConnected(Fd fd, const wire::Address& key) {
+  Add(std::move(fd), key);
+}
 
 Session& PeersImpl::Add(Fd fd, std::optional<wire::Address> target) {
   SetStreamOptions(fd.get(), kUserTimeout);
@@ -214,13 +221,16 @@ Session& PeersImpl::Add(Fd fd, std::optional<wire::Address> target) {
 bool PeersImpl::OnKey(Session& session) {
   if (session.peer() == identity_.id()) {
     if (!session.dialled()) return false;
-    const bool self = session.remote().port == options_.port && session.remote().host == session.local().host;
+    const bool self =
+        session.remote().port == options_.port && session.remote().host == session.local().host;
     if (!self) {
       events_.OnRefused({session.remote(), session.peer(), RefusalCode::kDuplicate,
-                         "another device uses this device's key (a copied data folder?): delete key.pem on one of them",
+                         "another device uses this device's key (a copied data folder?): delete "
+                         "key.pem on one of them",
                          false});
     }
-    dialer_.Finished(*session.target(), self ? Dialer::Outcome::kSelf : Dialer::Outcome::kRefused, std::nullopt);
+    dialer_.Finished(*session.target(), self ? Dialer::Outcome::kSelf : Dialer::Outcome::kRefused,
+                     std::nullopt);
     return false;
   }
   return !(session.dialled() && IsUp(session.peer()));
@@ -228,10 +238,12 @@ bool PeersImpl::OnKey(Session& session) {
 
 std::optional<HelloReply> PeersImpl::CheckMember(Session& session, bool proven) {
   if (trust_.IsRevoked(session.peer())) {
-    return Refusal(RefusalCode::kNotMember, "this device was removed from the cluster; give it a new key to join again");
+    return Refusal(RefusalCode::kNotMember,
+                   "this device was removed from the cluster; give it a new key to join again");
   }
   if (proven || trust_.IsTrusted(session.peer())) return std::nullopt;
-  return Refusal(RefusalCode::kNotMember, "not a member of the same cluster: give both devices the same cluster secret");
+  return Refusal(RefusalCode::kNotMember,
+                 "not a member of the same cluster: give both devices the same cluster secret");
 }
 
 std::optional<HelloReply> PeersImpl::Decide(Session& session, const wire::Hello& hello) {
@@ -250,9 +262,10 @@ Session* PeersImpl::Pending(const NodeId& id) {
   return nullptr;
 }
 
-// One session per pair. A dialler never accepts while it has a session or another pending one, so a listener that
-// gets an acceptance knows that the peer has no session. When both dial at once, the connection dialled
-// by the lower id stays: its dialler refuses the other one, the other side abandons its own.
+// One session per pair. A dialler never accepts while it has a session or another pending one, so a
+// listener that gets an acceptance knows that the peer has no session. When both dial at once, the
+// connection dialled by the lower id stays: its dialler refuses the other one, the other side
+// abandons its own.
 std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire::Hello& hello) {
   const NodeId& peer = session.peer();
   const auto up = up_.find(peer);
@@ -264,7 +277,8 @@ std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire:
   if (up != up_.end()) {
     if (auto refusal = DecideAgainst(*up->second, session, hello)) return refusal;
   } else if (up_.size() >= kMaxPeers) {
-    return Refusal(RefusalCode::kBusy, fmt::format("{} devices are connected, which is the most", kMaxPeers));
+    return Refusal(RefusalCode::kBusy,
+                   fmt::format("{} devices are connected, which is the most", kMaxPeers));
   }
   if (pending == nullptr) return std::nullopt;
   if (identity_.id() < peer) return Refusal(RefusalCode::kDuplicate, "both sides dialled at once");
@@ -281,10 +295,12 @@ std::optional<HelloReply> PeersImpl::DecideAgainst(const Session& old, const Ses
     // A restart, whose old session is silent; or a copy of the key while the original still talks.
     if (now - old.last_heard() >= kFresh) return std::nullopt;
     return Refusal(RefusalCode::kDuplicate,
-                   "a device with the same key is connected (a copied data folder?): delete key.pem on one of them");
+                   "a device with the same key is connected (a copied data folder?): delete "
+                   "key.pem on one of them");
   }
   // The peer's acceptance crossed ours: ours was dialled by the lower id and stays.
-  if (old.dialled() && identity_.id() < fresh.peer() && now - old.up_since() < Session::kHandshakeTimeout) {
+  if (old.dialled() && identity_.id() < fresh.peer() &&
+      now - old.up_since() < Session::kHandshakeTimeout) {
     return Refusal(RefusalCode::kDuplicate, "both sides dialled at once");
   }
   return std::nullopt;  // the peer has lost the old one
@@ -324,9 +340,11 @@ void PeersImpl::OnEnd(Session& session, Session::Phase was, const std::string& r
     Report(session);
   } else if (session.target()) {
     // Only now is it known that the other connection won.
-    const bool same = !session.peer().IsZero() && session.peer() != identity_.id() && IsUp(session.peer());
+    const bool same =
+        !session.peer().IsZero() && session.peer() != identity_.id() && IsUp(session.peer());
     LOG(kDebug, "dialling {} port {}: {}", session.remote().host, session.remote().port, reason);
-    dialer_.Finished(*session.target(), same ? Dialer::Outcome::kSame : Dialer::Outcome::kFailed, session.peer());
+    dialer_.Finished(*session.target(), same ? Dialer::Outcome::kSame : Dialer::Outcome::kFailed,
+                     session.peer());
   }
   Bury(session);
 }
@@ -335,12 +353,14 @@ void PeersImpl::Report(const Session& session) {
   const HelloReply& refusal = *session.refusal();
   const bool duplicate = refusal.code == RefusalCode::kDuplicate;
   if (session.target()) {
-    dialer_.Finished(*session.target(), duplicate ? Dialer::Outcome::kSame : Dialer::Outcome::kRefused,
+    dialer_.Finished(*session.target(),
+                     duplicate ? Dialer::Outcome::kSame : Dialer::Outcome::kRefused,
                      session.peer());
   }
   // Crossing connections are no news.
   if (duplicate && refusal.reason.find("same key") == std::string::npos) return;
-  events_.OnRefused({session.remote(), session.peer(), refusal.code, refusal.reason, session.refused_by_peer()});
+  events_.OnRefused(
+      {session.remote(), session.peer(), refusal.code, refusal.reason, session.refused_by_peer()});
 }
 
 void PeersImpl::EndUp(Session& session, std::string_view reason) {
@@ -383,8 +403,9 @@ void PeersImpl::Bury(Session& session) {
 
 }  // namespace
 
-Result<std::unique_ptr<Peers>> Peers::Start(EventLoop& loop, const Identity& identity, const ClusterSecret* secret,
-                                            TrustStore& trust, PeerEvents& events, PeersOptions options) {
+Result<std::unique_ptr<Peers>> Peers::Start(EventLoop& loop, const Identity& identity,
+                                            const ClusterSecret* secret, TrustStore& trust,
+                                            PeerEvents& events, PeersOptions options) {
   Fd listener = TRY(Listen(options.bind, options.port));
   return std::make_unique<PeersImpl>(loop, identity, secret, trust, events, std::move(options),
                                      std::move(listener));

@@ -1,12 +1,12 @@
-// The control sessions of this node: listens, dials, checks who is there, keeps one session per member.
-// What the messages mean is the business of node/ and cluster/.
+// The control sessions of this node: listens, dials, checks who is there, keeps one session per
+// member. What the messages mean is the business of node/ and cluster/.
 //
-// Trust: a peer is a member when its key is in the trust set or it proves the cluster secret (then its key
-// is put into the trust set); a revoked key never is. Until a peer has shown that it is a member it
-// gets one refusal and nothing else (docs/protocol.md, Handshake).
+// Trust: a peer is a member when its key is in the trust set or it proves the cluster secret (then
+// its key is put into the trust set); a revoked key never is. Until a peer has shown that it is a
+// member it gets one refusal and nothing else (docs/protocol.md, Handshake).
 //
-// Thread: everything on the loop thread, callbacks too. Callbacks may call any method, also Close of the
-// peer they are about. Owner: node.
+// Thread: everything on the loop thread, callbacks too. Callbacks may call any method, also Close
+// of the peer they are about. Owner: node.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@
 
 namespace exo::net {
 
-// Durable trust, implemented by store. Revoked wins for ever. Called on the loop thread; must not block for long.
+// Durable trust, implemented by store. Revoked wins for ever. Called on the loop thread; must not
+// block for long.
 class TrustStore {
  public:
   virtual ~TrustStore() = default;
@@ -41,13 +42,14 @@ struct Refused {
   std::optional<NodeId> id;  // unset when the handshake did not get that far
   wire::RefusalCode code = wire::RefusalCode::kNotMember;
   std::string reason;
-  bool by_peer = false;      // they refused us; otherwise we refused them
+  bool by_peer = false;  // they refused us; otherwise we refused them
 };
 
 class PeerEvents {
  public:
   virtual ~PeerEvents() = default;
-  // A session is up; `address` is where the peer can be dialled (its source address, its listen_port).
+  // A session is up; `address` is where the peer can be dialled (its source address, its
+  // listen_port).
   virtual void OnUp(const NodeId& id, const wire::Hello& hello, const wire::Address& address) = 0;
   virtual void OnDown(const NodeId& id, const std::string& reason) = 0;
   virtual void OnMessage(const NodeId& id, wire::Message message) = 0;
@@ -55,11 +57,13 @@ class PeerEvents {
   // A member asks for a data or bulk link: true, or false for the refusal kUnknownPlan.
   virtual bool WantsLink(const NodeId& id, const wire::Hello& hello) = 0;
   // The link of a WantsLink that said true; hand it to the thread that will own it.
-  virtual void OnLink(std::unique_ptr<DataLink> link, const NodeId& id, const wire::Hello& hello) = 0;
+  virtual void OnLink(std::unique_ptr<DataLink> link, const NodeId& id,
+                      const wire::Hello& hello) = 0;
 };
 
 struct PeersOptions {
-  std::string bind;   // numeric address to listen on and dial from; empty: every interface, IPv6 and IPv4
+  std::string
+      bind;  // numeric address to listen on and dial from; empty: every interface, IPv6 and IPv4
   uint16_t port = 0;  // 0: any free one
   wire::Hello self;   // name, version, numerics, features, boot_nonce; the rest is filled in
 };
@@ -75,20 +79,22 @@ class Peers {
 
   virtual uint16_t port() const = 0;
 
-  // Dials "host:port", "[v6]:port" or "host" until it is up and again whenever it drops (1 to 30 s, jitter).
-  // Errors: kInvalid when the text is no such thing.
+  // Dials "host:port", "[v6]:port" or "host" until it is up and again whenever it drops (1 to 30 s,
+  // jitter). Errors: kInvalid when the text is no such thing.
   virtual Result<void> AddStaticPeer(std::string_view host_port) = 0;
-  // Somebody may be there (discovery, remembered addresses): dialled; forgotten after some failures.
+  // Somebody may be there (discovery, remembered addresses): dialled; forgotten after some
+  // failures.
   virtual void AddHint(const wire::Address& address) = 0;
   // The same with the expected id: not dialled while a session with it is up.
   virtual void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses) = 0;
 
-  // Queues a message. False when there is no session, or when the queue overflows (the session is then
-  // closed; OnDown follows from the loop, not from inside this call).
+  // Queues a message. False when there is no session, or when the queue overflows (the session is
+  // then closed; OnDown follows from the loop, not from inside this call).
   virtual bool Send(const NodeId& id, const wire::Message& message) = 0;
   // Ends the session (OnDown follows from the loop) and dials again later when it has an address.
   virtual void Close(const NodeId& id, std::string_view reason) = 0;
-  // The key was revoked in the trust store: cuts its session and handshakes at once, forgets its addresses.
+  // The key was revoked in the trust store: cuts its session and handshakes at once, forgets its
+  // addresses.
   virtual void Revoke(const NodeId& id) = 0;
 
   virtual bool IsUp(const NodeId& id) const = 0;

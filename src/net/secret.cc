@@ -31,7 +31,8 @@ int DigitOf(char c) {
 }
 
 std::array<uint8_t, kChecksumBytes> Checksum(std::span<const uint8_t> secret) {
-  const Hash256 hash = Sha256().Update("exo cluster secret checksum").Update(std::as_bytes(secret)).Finish();
+  const Hash256 hash =
+      Sha256().Update("exo cluster secret checksum").Update(std::as_bytes(secret)).Finish();
   return {hash.bytes[0], hash.bytes[1], hash.bytes[2]};
 }
 
@@ -43,7 +44,9 @@ std::unique_ptr<ClusterSecret> ClusterSecret::Create() {
   return secret;
 }
 
-ClusterSecret::~ClusterSecret() { OPENSSL_cleanse(secret_.data(), secret_.size()); }
+ClusterSecret::~ClusterSecret() {
+  OPENSSL_cleanse(secret_.data(), secret_.size());
+}
 
 std::string ClusterSecret::Text() const {
   std::vector<uint8_t> bytes(secret_.begin(), secret_.end());
@@ -68,8 +71,8 @@ Result<std::unique_ptr<ClusterSecret>> ClusterSecret::Parse(std::string_view tex
     if (c == '-' || std::isspace(static_cast<unsigned char>(c))) continue;
     const int value = DigitOf(c);
     if (value < 0) {
-      return Fail(ErrorCode::kInvalid, "the secret has a character that cannot be in it, after {} good ones",
-                  digits);
+      return Fail(ErrorCode::kInvalid,
+                  "the secret has a character that cannot be in it, after {} good ones", digits);
     }
     for (size_t i = 0; i < 5 && digits < kDigits; ++i) {
       const size_t bit = digits * 5 + i;
@@ -78,13 +81,14 @@ Result<std::unique_ptr<ClusterSecret>> ClusterSecret::Parse(std::string_view tex
     ++digits;
   }
   if (digits != kDigits) {
-    return Fail(ErrorCode::kInvalid, "the secret has {} characters instead of {} (14 groups of 4)", digits,
-                kDigits);
+    return Fail(ErrorCode::kInvalid, "the secret has {} characters instead of {} (14 groups of 4)",
+                digits, kDigits);
   }
   std::unique_ptr<ClusterSecret> secret(new ClusterSecret);
   std::memcpy(secret->secret_.data(), bytes.data(), kBytes);
   if (std::memcmp(Checksum(secret->secret_).data(), bytes.data() + kBytes, kChecksumBytes) != 0) {
-    return Fail(ErrorCode::kInvalid, "the secret is mistyped: its checksum does not fit; compare it group by group");
+    return Fail(ErrorCode::kInvalid,
+                "the secret is mistyped: its checksum does not fit; compare it group by group");
   }
   return secret;
 }
@@ -102,21 +106,23 @@ Result<std::unique_ptr<ClusterSecret>> ClusterSecret::LoadOrCreate(const std::st
   return secret;
 }
 
-Result<std::unique_ptr<ClusterSecret>> ClusterSecret::Replace(const std::string& folder, std::string_view text) {
+Result<std::unique_ptr<ClusterSecret>> ClusterSecret::Replace(const std::string& folder,
+                                                              std::string_view text) {
   auto secret = TRY(Parse(text));
   TRY(sys::MakeFolders(folder));
   TRY(sys::WriteFileAtomically(folder + "/cluster.secret", secret->Text() + "\n", 0600));
   return secret;
 }
 
-std::array<uint8_t, 32> ClusterSecret::Mac(std::string_view label, std::span<const uint8_t> bytes) const {
+std::array<uint8_t, 32> ClusterSecret::Mac(std::string_view label,
+                                           std::span<const uint8_t> bytes) const {
   std::vector<uint8_t> input(label.begin(), label.end());
   input.push_back(0);  // labels have no zero byte, so no two inputs collide
   input.insert(input.end(), bytes.begin(), bytes.end());
   std::array<uint8_t, 32> mac{};
   unsigned size = 0;
-  CHECK(HMAC(EVP_sha256(), secret_.data(), static_cast<int>(secret_.size()), input.data(), input.size(),
-             mac.data(), &size) != nullptr);
+  CHECK(HMAC(EVP_sha256(), secret_.data(), static_cast<int>(secret_.size()), input.data(),
+             input.size(), mac.data(), &size) != nullptr);
   return mac;
 }
 
@@ -128,10 +134,12 @@ std::array<uint8_t, 32> ClusterSecret::Proof(ProofSide side, std::span<const uin
   return Mac(side == ProofSide::kDialler ? "exo-proof-dialler-1" : "exo-proof-listener-1", input);
 }
 
-bool ClusterSecret::ProofIsValid(ProofSide side, std::span<const uint8_t> exporter, const NodeId& dialler,
-                                 const NodeId& listener, std::span<const uint8_t> proof) const {
+bool ClusterSecret::ProofIsValid(ProofSide side, std::span<const uint8_t> exporter,
+                                 const NodeId& dialler, const NodeId& listener,
+                                 std::span<const uint8_t> proof) const {
   const auto expected = Proof(side, exporter, dialler, listener);
-  return proof.size() == expected.size() && CRYPTO_memcmp(proof.data(), expected.data(), expected.size()) == 0;
+  return proof.size() == expected.size() &&
+         CRYPTO_memcmp(proof.data(), expected.data(), expected.size()) == 0;
 }
 
 ClusterSecret::Tag ClusterSecret::BeaconTag(const Nonce& nonce, uint16_t port) const {

@@ -1,5 +1,5 @@
-// The cluster secret: 256 random bits that the nodes of one home share. Whoever has it may join. It is
-// never sent: both sides prove that they hold it (docs/protocol.md, Membership).
+// The cluster secret: 256 random bits that the nodes of one home share. Whoever has it may join. It
+// is never sent: both sides prove that they hold it (docs/protocol.md, Membership).
 //
 // Thread: immutable value, any thread.
 #pragma once
@@ -17,7 +17,8 @@
 
 namespace exo::net {
 
-// Which end of a connection computes a proof. The two labels differ, so that an echoed proof is worth nothing.
+// Which end of a connection computes a proof. The two labels differ, so that an echoed proof is
+// worth nothing.
 enum class ProofSide : uint8_t { kDialler, kListener };
 
 class ClusterSecret {
@@ -26,23 +27,25 @@ class ClusterSecret {
   using Tag = std::array<uint8_t, 8>;
   using Nonce = std::array<uint8_t, 16>;
 
-  // Reads FOLDER/cluster.secret or makes it (mode 0600). Errors: kInvalid when it is readable by others or
-  // mistyped; kIo.
+  // Reads FOLDER/cluster.secret or makes it (mode 0600). Errors: kInvalid when it is readable by
+  // others or mistyped; kIo.
   static Result<std::unique_ptr<ClusterSecret>> LoadOrCreate(const std::string& folder);
   // Writes a secret that was typed in or pasted, replacing the one in FOLDER.
-  static Result<std::unique_ptr<ClusterSecret>> Replace(const std::string& folder, std::string_view text);
+  static Result<std::unique_ptr<ClusterSecret>> Replace(const std::string& folder,
+                                                        std::string_view text);
   static std::unique_ptr<ClusterSecret> Create();
-  // 14 groups of 4 characters (Crockford's base 32, the last 24 bits are a checksum); case, spaces and dashes
-  // do not matter. Errors: kInvalid with what is wrong.
+  // 14 groups of 4 characters (Crockford's base 32, the last 24 bits are a checksum); case, spaces
+  // and dashes do not matter. Errors: kInvalid with what is wrong.
   static Result<std::unique_ptr<ClusterSecret>> Parse(std::string_view text);
   std::string Text() const;
 
   // HMAC-SHA-256 over the TLS exporter of the connection and the keys of both ends.
-  std::array<uint8_t, 32> Proof(ProofSide side, std::span<const uint8_t> exporter, const NodeId& dialler,
-                                const NodeId& listener) const;
+  std::array<uint8_t, 32> Proof(ProofSide side, std::span<const uint8_t> exporter,
+                                const NodeId& dialler, const NodeId& listener) const;
   bool ProofIsValid(ProofSide side, std::span<const uint8_t> exporter, const NodeId& dialler,
                     const NodeId& listener, std::span<const uint8_t> proof) const;
-  // What an announcement with this fresh nonce carries: members know it, others cannot link two of them.
+  // What an announcement with this fresh nonce carries: members know it, others cannot link two of
+  // them.
   Tag BeaconTag(const Nonce& nonce, uint16_t port) const;
 
   ~ClusterSecret();

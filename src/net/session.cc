@@ -39,13 +39,15 @@ void Session::OnTls() {
 }
 
 void Session::SendAll(const std::vector<wire::Message>& messages) {
-  for (const wire::Message& message : messages) (void)connection_.Send(message);  // cannot overflow: a few small ones
+  for (const wire::Message& message : messages)
+    (void)connection_.Send(message);  // cannot overflow: a few small ones
 }
 
 void Session::OnFrame(wire::Message message) {
   last_heard_ = sys::Now();
   if (phase_ == Phase::kUp) {
-    if (std::holds_alternative<wire::Hello>(message) || std::holds_alternative<wire::HelloReply>(message)) {
+    if (std::holds_alternative<wire::Hello>(message) ||
+        std::holds_alternative<wire::HelloReply>(message)) {
       return End("handshake message in a session");
     }
     return setup_.host.OnMessage(*this, std::move(message));
@@ -56,14 +58,16 @@ void Session::OnFrame(wire::Message message) {
 
 void Session::AfterHandshake() {
   switch (handshake_->state()) {
-    case Handshake::State::kGoing: return;
+    case Handshake::State::kGoing:
+      return;
     case Handshake::State::kRefused:
     case Handshake::State::kRefusedByPeer:
       refused_by_peer_ = handshake_->state() == Handshake::State::kRefusedByPeer;
       refusal_ = handshake_->refusal();
       connection_.CloseWhenSent();
       return;
-    case Handshake::State::kAccepted: break;
+    case Handshake::State::kAccepted:
+      break;
   }
   deadline_.Cancel();
   hello_ = handshake_->peer_hello();
@@ -84,7 +88,9 @@ void Session::OnSent() {
   setup_.host.OnLinkReady(*this, connection_.Release());
 }
 
-void Session::OnClosed(const std::string& reason) { End(reason); }
+void Session::OnClosed(const std::string& reason) {
+  End(reason);
+}
 
 std::optional<wire::HelloReply> Session::CheckMember(const NodeId&, bool proven) {
   return setup_.host.CheckMember(*this, proven);

@@ -1,5 +1,6 @@
-// One connection of a peer from the first byte to the last: TLS, handshake, then control messages or the
-// hand-over to a data link. Decisions that need to know the other sessions are the host's (net/peers.cc).
+// One connection of a peer from the first byte to the last: TLS, handshake, then control messages
+// or the hand-over to a data link. Decisions that need to know the other sessions are the host's
+// (net/peers.cc).
 //
 // Thread: loop. Owner: Peers; destroyed from the loop, never inside a callback.
 #pragma once
@@ -30,7 +31,8 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   class Host {
    public:
     virtual ~Host() = default;
-    // The key is known. False: close without a word (this node itself, or a needless second connection).
+    // The key is known. False: close without a word (this node itself, or a needless second
+    // connection).
     virtual bool OnKey(Session& session) = 0;
     virtual std::optional<wire::HelloReply> CheckMember(Session& session, bool proven) = 0;
     virtual std::optional<wire::HelloReply> Decide(Session& session, const wire::Hello& hello) = 0;
@@ -59,7 +61,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   Phase phase() const { return phase_; }
   ProofSide side() const { return side_; }
   bool dialled() const { return side_ == ProofSide::kDialler; }
-  const NodeId& peer() const { return peer_; }  // zero before OnKey
+  const NodeId& peer() const { return peer_; }         // zero before OnKey
   const wire::Hello& hello() const { return hello_; }  // the peer's, once decided
   const std::optional<wire::Address>& target() const { return target_; }
   const wire::Address& remote() const { return remote_; }

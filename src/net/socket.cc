@@ -17,7 +17,8 @@ namespace exo::net {
 namespace {
 
 void SetInt(int fd, int level, int option, int value) {
-  (void)::setsockopt(fd, level, option, &value, sizeof(value));  // options that are missing cost speed only
+  (void)::setsockopt(fd, level, option, &value,
+                     sizeof(value));  // options that are missing cost speed only
 }
 
 void Unmap(SocketAddress& address) {
@@ -45,7 +46,8 @@ Result<Fd> ListenOn(const SocketAddress& at, const std::string& text) {
   if (!fd.valid()) return Fail(ErrorCode::kIo, "no socket for {}: {}", text, std::strerror(errno));
   SetInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   if (at.family() == AF_INET6) SetInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  constexpr int kBacklog = 128;  // two handshake budgets (peers): the rest may wait in the peer's retries
+  constexpr int kBacklog =
+      128;  // two handshake budgets (peers): the rest may wait in the peer's retries
   if (::bind(fd.get(), at.get(), at.size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
     return Fail(ErrorCode::kIo, "cannot listen on {}: {}", text, std::strerror(errno));
   }
@@ -64,7 +66,8 @@ Result<SocketAddress> ToSocketAddress(const wire::Address& address) {
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found) != 0) {
+  if (::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found) !=
+      0) {
     return Fail(ErrorCode::kInvalid, "\"{}\" is no numeric address", address.host);
   }
   SocketAddress result;
@@ -86,29 +89,39 @@ wire::Address ToAddress(const SocketAddress& address) {
   return {host, static_cast<uint16_t>(std::atoi(port))};
 }
 
-wire::Address LocalAddress(int fd) { return NameOf(fd, ::getsockname); }
-wire::Address RemoteAddress(int fd) { return NameOf(fd, ::getpeername); }
+wire::Address LocalAddress(int fd) {
+  return NameOf(fd, ::getsockname);
+}
+wire::Address RemoteAddress(int fd) {
+  return NameOf(fd, ::getpeername);
+}
 
-bool IsLoopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
+bool IsLoopback(const std::string& host) {
+  return host.starts_with("127.") || host == "::1";
+}
 
 Result<wire::Address> ParseHostPort(std::string_view text, uint16_t default_port) {
   std::string_view host = text;
   std::string_view port;
   if (text.starts_with('[')) {
     const size_t end = text.find(']');
-    if (end == std::string_view::npos) return Fail(ErrorCode::kInvalid, "\"{}\": ] is missing", text);
+    if (end == std::string_view::npos)
+      return Fail(ErrorCode::kInvalid, "\"{}\": ] is missing", text);
     host = text.substr(1, end - 1);
     const std::string_view rest = text.substr(end + 1);
-    if (!rest.empty() && rest[0] != ':') return Fail(ErrorCode::kInvalid, "\"{}\" is not [host]:port", text);
+    if (!rest.empty() && rest[0] != ':')
+      return Fail(ErrorCode::kInvalid, "\"{}\" is not [host]:port", text);
     port = rest.empty() ? rest : rest.substr(1);
-    if (!rest.empty() && port.empty()) return Fail(ErrorCode::kInvalid, "\"{}\": the port is missing", text);
+    if (!rest.empty() && port.empty())
+      return Fail(ErrorCode::kInvalid, "\"{}\": the port is missing", text);
   } else if (std::count(text.begin(), text.end(), ':') == 1) {
     const size_t colon = text.find(':');
     host = text.substr(0, colon);
     port = text.substr(colon + 1);
     if (port.empty()) return Fail(ErrorCode::kInvalid, "\"{}\": the port is missing", text);
   }
-  const bool clean = std::all_of(host.begin(), host.end(), [](unsigned char c) { return c > ' ' && c < 127; });
+  const bool clean =
+      std::all_of(host.begin(), host.end(), [](unsigned char c) { return c > ' ' && c < 127; });
   if (host.empty() || host.size() > 253 || !clean) {
     return Fail(ErrorCode::kInvalid, "\"{}\" is no HOST:PORT", text);
   }
@@ -148,7 +161,8 @@ Result<Fd> Listen(const std::string& host, uint16_t port) {
   }
   auto both = ListenOn(TRY(ToSocketAddress({"::", port})), fmt::format("port {}", port));
   if (both) return both;
-  auto v4 = ListenOn(TRY(ToSocketAddress({"0.0.0.0", port})), fmt::format("port {}", port));  // no IPv6 here
+  auto v4 = ListenOn(TRY(ToSocketAddress({"0.0.0.0", port})),
+                     fmt::format("port {}", port));  // no IPv6 here
   return v4 ? std::move(v4) : std::move(both);
 }
 
@@ -159,11 +173,13 @@ Result<Fd> BeginConnect(const wire::Address& address, const std::string& bind_ho
   if (!bind_host.empty()) {
     const SocketAddress from = TRY(ToSocketAddress({bind_host, 0}));
     if (from.family() != to.family() || ::bind(fd.get(), from.get(), from.size) != 0) {
-      return Fail(ErrorCode::kDisconnected, "{} cannot be reached from {}", address.host, bind_host);
+      return Fail(ErrorCode::kDisconnected, "{} cannot be reached from {}", address.host,
+                  bind_host);
     }
   }
   if (::connect(fd.get(), to.get(), to.size) != 0 && errno != EINPROGRESS) {
-    return Fail(ErrorCode::kDisconnected, "{} port {}: {}", address.host, address.port, std::strerror(errno));
+    return Fail(ErrorCode::kDisconnected, "{} port {}: {}", address.host, address.port,
+                std::strerror(errno));
   }
   return fd;
 }

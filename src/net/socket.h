@@ -59,13 +59,16 @@ Result<wire::Address> ParseHostPort(std::string_view text, uint16_t default_port
 // All numeric addresses of a host name. Blocks (DNS, mDNS): never on the loop thread.
 std::vector<wire::Address> Resolve(const std::string& host, uint16_t port);
 
-// A non-blocking listening socket. `host` empty: every interface, IPv6 and IPv4. Errors: kIo with what is taken.
+// A non-blocking listening socket. `host` empty: every interface, IPv6 and IPv4. Errors: kIo with
+// what is taken.
 Result<Fd> Listen(const std::string& host, uint16_t port);
-// Begins a non-blocking connect; `bind_host` may be empty. Writable when it is over, see ConnectError.
+// Begins a non-blocking connect; `bind_host` may be empty. Writable when it is over, see
+// ConnectError.
 Result<Fd> BeginConnect(const wire::Address& address, const std::string& bind_host);
 // 0, or the errno with which the connect failed.
 int ConnectError(int fd);
-// No Nagle delay; unacknowledged data ends the connection after `user_timeout`; keep-alive for idle ones.
+// No Nagle delay; unacknowledged data ends the connection after `user_timeout`; keep-alive for idle
+// ones.
 void SetStreamOptions(int fd, Time user_timeout);
 
 // poll() until `deadline` in sys::Now time. Returns what poll returns; retries when interrupted.

@@ -1,4 +1,5 @@
-// Helpers of the tests of net: a node with a loop in its own thread, that writes down what happens to it.
+// Helpers of the tests of net: a node with a loop in its own thread, that writes down what happens
+// to it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,7 +19,9 @@
 
 namespace exo::net::test {
 
-inline Time In(int milliseconds) { return sys::Now() + std::chrono::milliseconds(milliseconds); }
+inline Time In(int milliseconds) {
+  return sys::Now() + std::chrono::milliseconds(milliseconds);
+}
 
 // A loop with its thread.
 class LoopThread {
@@ -45,7 +48,9 @@ class LoopThread {
 
 class FakeTrust final : public TrustStore {
  public:
-  bool IsTrusted(const NodeId& id) const override { return trusted.contains(id) && !revoked.contains(id); }
+  bool IsTrusted(const NodeId& id) const override {
+    return trusted.contains(id) && !revoked.contains(id);
+  }
   bool IsRevoked(const NodeId& id) const override { return revoked.contains(id); }
   void Admit(const NodeId& id, std::string_view) override {
     trusted.insert(id);
@@ -160,6 +165,8 @@ class TestNode final : public PeerEvents {
   std::unique_ptr<Peers> peers_;
 };
 
-inline std::string NewSecret() { return ClusterSecret::Create()->Text(); }
+inline std::string NewSecret() {
+  return ClusterSecret::Create()->Text();
+}
 
 }  // namespace exo::net::test

@@ -16,8 +16,8 @@
 
 namespace exo::net {
 
-// Records wait here until Flush, or until there are kFlushAt bytes of them (four full records): fewer system
-// calls and fuller segments than OpenSSL's own socket layer, and no SIGPIPE.
+// Records wait here until Flush, or until there are kFlushAt bytes of them (four full records):
+// fewer system calls and fuller segments than OpenSSL's own socket layer, and no SIGPIPE.
 struct TlsStream::Transport {
   static constexpr size_t kFlushAt = 64 << 10;
   explicit Transport(int f) : fd(f) {}
@@ -48,7 +48,9 @@ namespace {
 
 using Transport = TlsStream::Transport;
 
-Transport& Of(BIO* bio) { return *static_cast<Transport*>(BIO_get_data(bio)); }
+Transport& Of(BIO* bio) {
+  return *static_cast<Transport*>(BIO_get_data(bio));
+}
 
 int BioWrite(BIO* bio, const char* data, int size) {
   Transport& transport = Of(bio);
@@ -138,7 +140,9 @@ TlsStream::TlsStream(const Identity& identity, Fd fd, ProofSide side)
   }
 }
 
-TlsStream::~TlsStream() { SSL_free(ssl_); }
+TlsStream::~TlsStream() {
+  SSL_free(ssl_);
+}
 
 TlsStream::Step TlsStream::Outcome(int result) {
   const int error = SSL_get_error(ssl_, result);
@@ -147,9 +151,11 @@ TlsStream::Step TlsStream::Outcome(int result) {
   if (error_.empty()) {
     if (error == SSL_ERROR_ZERO_RETURN) {
       error_ = "closed by the peer";
-    } else if (error == SSL_ERROR_SYSCALL && transport_->error != 0 && transport_->error != EAGAIN) {
+    } else if (error == SSL_ERROR_SYSCALL && transport_->error != 0 &&
+               transport_->error != EAGAIN) {
       error_ = std::strerror(transport_->error);
-    } else if (const std::string text = TlsErrors(); text.find("unexpected eof") != std::string::npos) {
+    } else if (const std::string text = TlsErrors();
+               text.find("unexpected eof") != std::string::npos) {
       error_ = "closed by the peer";
     } else {
       error_ = "TLS: " + text;
@@ -202,7 +208,8 @@ TlsStream::Step TlsStream::Flush() {
 std::array<uint8_t, 32> TlsStream::Exporter() const {
   static constexpr char kLabel[] = "EXPORTER-exo-cluster";
   std::array<uint8_t, 32> out{};
-  CHECK(SSL_export_keying_material(ssl_, out.data(), out.size(), kLabel, sizeof(kLabel) - 1, nullptr, 0, 0) == 1);
+  CHECK(SSL_export_keying_material(ssl_, out.data(), out.size(), kLabel, sizeof(kLabel) - 1,
+                                   nullptr, 0, 0) == 1);
   return out;
 }
 

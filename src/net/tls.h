@@ -1,5 +1,6 @@
-// TLS 1.3 over a non-blocking socket, for both kinds of owner: an event loop (net/connection.h) and a thread
-// that polls (net/data_link.h). Written records are gathered and sent by Flush with one system call.
+// TLS 1.3 over a non-blocking socket, for both kinds of owner: an event loop (net/connection.h) and
+// a thread that polls (net/data_link.h). Written records are gathered and sent by Flush with one
+// system call.
 //
 // Thread: one at a time. Owner: the connection, which owns the descriptor through it.
 #pragma once
@@ -42,8 +43,8 @@ class TlsStream {
 
   // Repeat until kDone; afterwards peer() is valid. A peer without an Ed25519 key gives kClosed.
   Step Handshake();
-  // Reads 1 to `to.size()` bytes into *bytes. Always read until kWantRead before waiting on the descriptor:
-  // decrypted data may be kept inside.
+  // Reads 1 to `to.size()` bytes into *bytes. Always read until kWantRead before waiting on the
+  // descriptor: decrypted data may be kept inside.
   Step Read(std::span<std::byte> to, size_t* bytes);
   // Takes 1 to `from.size()` bytes. After kWantWrite the next call must begin with the same bytes.
   Step Write(std::span<const std::byte> from, size_t* bytes);
@@ -53,7 +54,8 @@ class TlsStream {
   ProofSide side() const { return side_; }
   int fd() const { return fd_.get(); }
   const NodeId& peer() const { return peer_; }
-  // 32 bytes that only both ends of this connection know (RFC 8446 7.5, label "EXPORTER-exo-cluster").
+  // 32 bytes that only both ends of this connection know (RFC 8446 7.5, label
+  // "EXPORTER-exo-cluster").
   std::array<uint8_t, 32> Exporter() const;
   const std::string& error() const { return error_; }
 

@@ -21,7 +21,9 @@ constexpr Time kMaxSpin = std::chrono::microseconds(50);
 }  // namespace
 
 TlsLink::TlsLink(std::unique_ptr<TlsStream> stream, Sequences sequences)
-    : stream_(std::move(stream)), sequences_(sequences), filling_(std::make_unique<FrameBuffer>()) {}
+    : stream_(std::move(stream)),
+      sequences_(sequences),
+      filling_(std::make_unique<FrameBuffer>()) {}
 
 std::unexpected<Error> TlsLink::Dead(ErrorCode code, std::string reason) {
   if (!dead_) dead_ = Error{code, fmt::format("link to {}: {}", peer().Short(), reason)};
@@ -78,19 +80,25 @@ Result<void> TlsLink::WriteAll(std::span<const std::byte> bytes, Time deadline) 
   while (!bytes.empty()) {
     size_t sent = 0;
     switch (stream_->Write(bytes, &sent)) {
-      case TlsStream::Step::kDone: bytes = bytes.subspan(sent); break;
-      case TlsStream::Step::kClosed: return Dead(ErrorCode::kDisconnected, stream_->error());
-      default: TRY(WaitToWrite(deadline));
+      case TlsStream::Step::kDone:
+        bytes = bytes.subspan(sent);
+        break;
+      case TlsStream::Step::kClosed:
+        return Dead(ErrorCode::kDisconnected, stream_->error());
+      default:
+        TRY(WaitToWrite(deadline));
     }
   }
   return {};
 }
 
-Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::byte> tensor, Time deadline) {
+Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::byte> tensor,
+                           Time deadline) {
   if (dead_) return std::unexpected(*dead_);
   const auto head = wire::EncodeFrame(message, sequences_.send, tensor.size());
   if (head.size() + tensor.size() > wire::kMaxDataFrame) {
-    return Fail(ErrorCode::kInvalid, "a frame of {} bytes is over the limit", head.size() + tensor.size());
+    return Fail(ErrorCode::kInvalid, "a frame of {} bytes is over the limit",
+                head.size() + tensor.size());
   }
   ++sequences_.send;
   const size_t room = kFirstRecord > head.size() ? kFirstRecord - head.size() : 0;
@@ -101,9 +109,12 @@ Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::by
   TRY(WriteAll(tensor.subspan(joined), deadline));
   for (;;) {
     switch (stream_->Flush()) {
-      case TlsStream::Step::kDone: return {};
-      case TlsStream::Step::kClosed: return Dead(ErrorCode::kDisconnected, stream_->error());
-      default: TRY(WaitToWrite(deadline));
+      case TlsStream::Step::kDone:
+        return {};
+      case TlsStream::Step::kClosed:
+        return Dead(ErrorCode::kDisconnected, stream_->error());
+      default:
+        TRY(WaitToWrite(deadline));
     }
   }
 }
@@ -128,7 +139,8 @@ Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
     spin_until = Time(0);
     pollfd fds[2] = {{stream_->fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}};
     if (PollUntil(fds, wake_fd < 0 ? 1 : 2, deadline) == 0) return Outcome{Event::kTimeout, {}};
-    if (fds[0].revents == 0 && wake_fd >= 0 && fds[1].revents != 0) return Outcome{Event::kWoken, {}};
+    if (fds[0].revents == 0 && wake_fd >= 0 && fds[1].revents != 0)
+      return Outcome{Event::kWoken, {}};
   }
 }
 
@@ -139,9 +151,13 @@ void TlsLink::SetFrameLimit(uint64_t bytes) {
   free_.back()->Reserve(limit_);
 }
 
-void TlsLink::SetSpin(Time spin) { spin_ = std::min(spin, kMaxSpin); }
+void TlsLink::SetSpin(Time spin) {
+  spin_ = std::min(spin, kMaxSpin);
+}
 
-void TlsLink::Shutdown() { ::shutdown(stream_->fd(), SHUT_RDWR); }
+void TlsLink::Shutdown() {
+  ::shutdown(stream_->fd(), SHUT_RDWR);
+}
 
 int WaitAny(std::span<DataLink* const> links, Time deadline, int wake_fd, bool* woken) {
   if (woken != nullptr) *woken = false;

@@ -21,7 +21,8 @@ class TlsLink final : public DataLink {
   };
   TlsLink(std::unique_ptr<TlsStream> stream, Sequences sequences);
 
-  Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor, Time deadline) override;
+  Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
+                    Time deadline) override;
   Result<Outcome> Poll(Time deadline, int wake_fd) override;
   int fd() const override { return stream_->fd(); }
   bool ReadyNow() const override { return !drained_ || !queue_.empty() || dead_.has_value(); }
@@ -34,7 +35,8 @@ class TlsLink final : public DataLink {
   using Buffer = std::unique_ptr<FrameBuffer>;
 
   std::unexpected<Error> Dead(ErrorCode code, std::string reason);
-  // Reads what is there into the queue. Errors end the link, except that frames before the end stay takeable.
+  // Reads what is there into the queue. Errors end the link, except that frames before the end stay
+  // takeable.
   void Receive();
   bool QueueIsFull() const;
   Result<void> WriteAll(std::span<const std::byte> bytes, Time deadline);
@@ -46,14 +48,14 @@ class TlsLink final : public DataLink {
   Sequences sequences_;
   uint64_t limit_ = wire::kMaxDataFrame;
   Time spin_{0};
-  bool drained_ = false;          // the last read found nothing more
-  std::optional<Error> dead_;     // why, once the connection has ended
-  Buffer filling_;                // the frame that is being received
-  std::deque<Buffer> queue_;      // complete frames, oldest first
-  Buffer lent_;                   // the frame that the caller looks at
+  bool drained_ = false;       // the last read found nothing more
+  std::optional<Error> dead_;  // why, once the connection has ended
+  Buffer filling_;             // the frame that is being received
+  std::deque<Buffer> queue_;   // complete frames, oldest first
+  Buffer lent_;                // the frame that the caller looks at
   wire::Message lent_message_;
-  std::vector<Buffer> free_;      // memory for later frames
-  std::vector<std::byte> head_;   // scratch of Send
+  std::vector<Buffer> free_;     // memory for later frames
+  std::vector<std::byte> head_;  // scratch of Send
 };
 
 }  // namespace exo::net

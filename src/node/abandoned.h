@@ -1,6 +1,6 @@
-// Requests whose rows need not be computed any more, shared between the loop thread (a client went away)
-// and the stage thread (a step is running). Cancelling never waits for a step: when everything in the running
-// step is abandoned, its compute is told to stop.
+// Requests whose rows need not be computed any more, shared between the loop thread (a client went
+// away) and the stage thread (a step is running). Cancelling never waits for a step: when
+// everything in the running step is abandoned, its compute is told to stop.
 #pragma once
 
 #include <atomic>
@@ -26,7 +26,8 @@ class Abandoned {
     const std::lock_guard lock(mutex_);
     requests_.erase(request);
   }
-  // A step with rows of these requests begins; when all are abandoned already, stop() is true from the start.
+  // A step with rows of these requests begins; when all are abandoned already, stop() is true from
+  // the start.
   void Begin(std::vector<RequestId> running) {
     const std::lock_guard lock(mutex_);
     running_ = std::move(running);
@@ -50,8 +51,8 @@ class Abandoned {
   }
 
   std::mutex mutex_;
-  std::set<RequestId> requests_;      // guarded by mutex_
-  std::vector<RequestId> running_;    // guarded by mutex_
+  std::set<RequestId> requests_;    // guarded by mutex_
+  std::vector<RequestId> running_;  // guarded by mutex_
   std::atomic<bool> stop_{false};
 };
 

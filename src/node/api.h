@@ -21,12 +21,12 @@ namespace exo::node {
 // Beyond ErrorCode: what the HTTP dialects tell apart. Unset fields are zero.
 enum class Refusal : uint8_t {
   kNone,
-  kUnknownModel,      // 404 model_not_found
-  kContextLength,     // 400 context_length_exceeded: prompt_tokens + max_tokens > context
-  kQueueFull,         // 429
-  kNoPlan,            // 503: does not fit, or members are missing
-  kLost,              // a device was lost in mid-answer
-  kBadInput,          // 400
+  kUnknownModel,   // 404 model_not_found
+  kContextLength,  // 400 context_length_exceeded: prompt_tokens + max_tokens > context
+  kQueueFull,      // 429
+  kNoPlan,         // 503: does not fit, or members are missing
+  kLost,           // a device was lost in mid-answer
+  kBadInput,       // 400
 };
 struct GenerateError {
   Error error;
@@ -40,14 +40,14 @@ struct GenerateRequest {
   std::optional<std::string> prompt;
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
-  bool has_seed = false;                  // false: the node draws one and reports it
-  std::optional<uint32_t> max_tokens;     // unset: what is left of the context
-  std::vector<std::string> stop;          // stop strings, at most 16 of at most 256 bytes
-  bool spread = false;                    // place over all nodes when the model is not running yet
+  bool has_seed = false;               // false: the node draws one and reports it
+  std::optional<uint32_t> max_tokens;  // unset: what is left of the context
+  std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
+  bool spread = false;                 // place over all nodes when the model is not running yet
 };
 
 struct StageReport {
-  std::string node;       // name for people
+  std::string node;  // name for people
   NodeId id;
   uint32_t layer_begin = 0, layer_end = 0;  // [begin, end)
   double milliseconds = 0;                  // computed for this request in all
@@ -57,8 +57,8 @@ struct GenerateStats {
   uint32_t prompt_tokens = 0;
   uint32_t completion_tokens = 0;
   uint64_t seed = 0;
-  double ttft_ms = 0;               // from submission to the first token
-  double tokens_per_second = 0;     // decode: tokens after the first / time after the first
+  double ttft_ms = 0;            // from submission to the first token
+  double tokens_per_second = 0;  // decode: tokens after the first / time after the first
   double prompt_per_second = 0;
   std::vector<StageReport> stages;
 };
@@ -69,8 +69,8 @@ class GenerateSink {
   virtual ~GenerateSink() = default;
   // The request was checked, tokenised and accepted: errors from here on are mid-stream.
   virtual void OnStarted(uint32_t prompt_tokens) = 0;
-  // Whole UTF-8 characters only; stop strings never appear. `ids` are the tokens behind it (may be empty
-  // or more than the text shows: a held-back stop prefix).
+  // Whole UTF-8 characters only; stop strings never appear. `ids` are the tokens behind it (may be
+  // empty or more than the text shows: a held-back stop prefix).
   virtual void OnText(std::string_view text, std::span<const TokenId> ids) = 0;
   virtual void OnDone(wire::FinishReason reason, const GenerateStats& stats) = 0;
   virtual void OnError(const GenerateError& error) = 0;
@@ -89,21 +89,21 @@ struct ModelView {
   ModelId id;
   uint64_t bytes = 0;
   std::string architecture;
-  uint32_t context = 0;         // trained context
+  uint32_t context = 0;  // trained context
   uint32_t layers = 0;
-  int64_t created = 0;          // seconds since 1970
-  bool local = false;           // the file is on this node
-  std::string state;            // "", "loading", "ready"
+  int64_t created = 0;  // seconds since 1970
+  bool local = false;   // the file is on this node
+  std::string state;    // "", "loading", "ready"
 };
 struct NodeView {
   wire::NodeRecord record;
-  std::string state;            // self, connecting, alive, suspect, dead, left, refused
-  std::string detail;           // why refused, …
+  std::string state;   // self, connecting, alive, suspect, dead, left, refused
+  std::string detail;  // why refused, …
   double rtt_ms = 0;
 };
 struct InstanceView {
   wire::InstanceSummary summary;
-  std::string reason;           // the planner's words
+  std::string reason;  // the planner's words
   double predicted_tokens_per_second = 0;
 };
 struct ClusterView {
@@ -129,8 +129,10 @@ class Api {
   virtual std::vector<ModelView> Models() const = 0;
   virtual ClusterView Cluster() const = 0;
   // A placement without loading; `model` is a name or the path of a GGUF file on this node.
-  virtual void MakePlan(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
-  // Registers a GGUF file of this node (first part of a split one) under its name; done with the name.
+  virtual void MakePlan(std::string model, bool spread,
+                        std::function<void(Result<PlanView>)> done) = 0;
+  // Registers a GGUF file of this node (first part of a split one) under its name; done with the
+  // name.
   virtual void AddModel(std::string path, std::function<void(Result<std::string>)> done) = 0;
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;

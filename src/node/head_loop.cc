@@ -31,9 +31,16 @@ cluster::HeadOptions MachineOptions(const RunnerOptions& options) {
 
 }  // namespace
 
-HeadLoop::HeadLoop(const RunnerOptions& options, const model::ModelConfig& config, backend::StageCompute& compute,
-                   HeadCommands& commands, Abandoned& abandoned, const Links& links, const RunnerEvents& events)
-    : options_(options), config_(config), compute_(compute), commands_(commands), links_(links), events_(events), machine_(MachineOptions(options)),
+HeadLoop::HeadLoop(const RunnerOptions& options, const model::ModelConfig& config,
+                   backend::StageCompute& compute, HeadCommands& commands, Abandoned& abandoned,
+                   const Links& links, const RunnerEvents& events)
+    : options_(options),
+      config_(config),
+      compute_(compute),
+      commands_(commands),
+      links_(links),
+      events_(events),
+      machine_(MachineOptions(options)),
       worker_(options.plan, compute, abandoned) {}
 
 Result<void> HeadLoop::Run(const std::atomic<bool>& stop) {
@@ -53,8 +60,9 @@ Result<void> HeadLoop::Run(const std::atomic<bool>& stop) {
 Error HeadLoop::Explain(const Error& error) const {
   const int stage = cluster::StageOf(options_.plan, lost_);
   if (stage < 0) return error;
-  return {error.code, fmt::format("device {} with {} was lost ({})", options_.names[static_cast<size_t>(stage)],
-                                  cluster::DescribeStage(options_.plan, stage), error.message)};
+  return {error.code,
+          fmt::format("device {} with {} was lost ({})", options_.names[static_cast<size_t>(stage)],
+                      cluster::DescribeStage(options_.plan, stage), error.message)};
 }
 
 Result<void> HeadLoop::Work(const std::atomic<bool>& stop) {
@@ -93,14 +101,16 @@ void HeadLoop::TakeCommands() {
 
 Result<void> HeadLoop::StartStep(const cluster::HeadStep& step) {
   std::vector<TokenId> tokens;
-  for (const cluster::HeadItem& item : step.items) tokens.insert(tokens.end(), item.tokens.begin(), item.tokens.end());
+  for (const cluster::HeadItem& item : step.items)
+    tokens.insert(tokens.end(), item.tokens.begin(), item.tokens.end());
   const std::span<float> hidden = hidden_.As<float>().first(tokens.size() * config_.width);
   const Time start = sys::Now();
   TRY(compute_.Embed(tokens, hidden));
   wire::Step sent = cluster::ToWire(options_.plan.id, step);
   TRY(worker_.Run(sent, hidden, config_.width));
   const wire::StagePlan& own = options_.plan.stages[0];
-  sent.times.push_back({own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
+  sent.times.push_back(
+      {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
   if (!alone()) {
     auto done = links_.out->SendFloats(sent, hidden, sys::Now() + kSendLimit);
     if (!done) lost_ = links_.out->peer();
@@ -135,12 +145,13 @@ Result<void> HeadLoop::OnReturned(wire::Step& step, std::span<const float> rows)
   return FinishStep(step.step, rows, std::move(step.times));
 }
 
-Result<void> HeadLoop::FinishStep(uint64_t number, std::span<const float> rows, std::vector<wire::StageTime> times) {
+Result<void> HeadLoop::FinishStep(uint64_t number, std::span<const float> rows,
+                                  std::vector<wire::StageTime> times) {
   const cluster::HeadStep* step = machine_.InFlight(number);
   if (step == nullptr) return {};
   if (rows.size() != size_t{step->outputs} * config_.width) {
-    return Fail(ErrorCode::kCorrupt, "step {} came back with {} values for {} rows of {}", number, rows.size(),
-                step->outputs, config_.width);
+    return Fail(ErrorCode::kCorrupt, "step {} came back with {} values for {} rows of {}", number,
+                rows.size(), step->outputs, config_.width);
   }
   const Time start = sys::Now();
   const auto outputs = TRY(SampleOutputs(*step, rows));
@@ -166,11 +177,13 @@ Result<std::vector<cluster::ItemOutput>> HeadLoop::SampleOutputs(const cluster::
   for (size_t first = 0; first < owners.size(); first += kLogitRows) {
     const size_t count = std::min(kLogitRows, owners.size() - first);
     const std::span<float> logits = std::span(logits_).first(count * config_.vocab);
-    TRY(compute_.Logits(rows.subspan(first * config_.width, count * config_.width), logits, nullptr));
+    TRY(compute_.Logits(rows.subspan(first * config_.width, count * config_.width), logits,
+                        nullptr));
     for (size_t i = 0; i < count; ++i) {
       const RequestId& owner = owners[first + i];
       while (outputs[output].request != owner) ++output;
-      outputs[output].tokens.push_back(SampleOne(owner, logits.subspan(i * config_.vocab, config_.vocab)));
+      outputs[output].tokens.push_back(
+          SampleOne(owner, logits.subspan(i * config_.vocab, config_.vocab)));
     }
   }
   return outputs;
@@ -179,7 +192,8 @@ Result<std::vector<cluster::ItemOutput>> HeadLoop::SampleOutputs(const cluster::
 TokenId HeadLoop::SampleOne(const RequestId& request, std::span<float> logits) {
   const auto view = machine_.Find(request);
   if (!view) return 0;  // cancelled meanwhile: the machine drops it
-  const auto token = engine::Sample(logits, view->tokens, *view->sampler, view->tokens.size(), scratch_);
+  const auto token =
+      engine::Sample(logits, view->tokens, *view->sampler, view->tokens.size(), scratch_);
   if (token) return *token;
   machine_.Cancel(request);
   ReportError(request, token.error());

@@ -1,5 +1,6 @@
-// The life of a head: asks the HeadMachine for the next micro-batch, embeds it, runs the head's own layers, sends
-// it to the next stage, and turns what the last stage returns into tokens. With one stage nothing is sent.
+// The life of a head: asks the HeadMachine for the next micro-batch, embeds it, runs the head's own
+// layers, sends it to the next stage, and turns what the last stage returns into tokens. With one
+// stage nothing is sent.
 //
 // Thread: the runner's; HeadCommands is the mailbox from the loop thread.
 #pragma once
@@ -41,9 +42,11 @@ struct HeadCommands {
 
 class HeadLoop {
  public:
-  HeadLoop(const RunnerOptions& options, const model::ModelConfig& config, backend::StageCompute& compute,
-           HeadCommands& commands, Abandoned& abandoned, const Links& links, const RunnerEvents& events);
-  // Until `stop`, or until a link, the compute or a deadline fails; requests in work end with the reason.
+  HeadLoop(const RunnerOptions& options, const model::ModelConfig& config,
+           backend::StageCompute& compute, HeadCommands& commands, Abandoned& abandoned,
+           const Links& links, const RunnerEvents& events);
+  // Until `stop`, or until a link, the compute or a deadline fails; requests in work end with the
+  // reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
 
@@ -55,8 +58,10 @@ class HeadLoop {
   Result<void> StartStep(const cluster::HeadStep& step);
   Result<void> Receive(Time deadline);
   Result<void> OnReturned(wire::Step& step, std::span<const float> rows);
-  Result<void> FinishStep(uint64_t step, std::span<const float> rows, std::vector<wire::StageTime> times);
-  Result<std::vector<cluster::ItemOutput>> SampleOutputs(const cluster::HeadStep& step, std::span<const float> rows);
+  Result<void> FinishStep(uint64_t step, std::span<const float> rows,
+                          std::vector<wire::StageTime> times);
+  Result<std::vector<cluster::ItemOutput>> SampleOutputs(const cluster::HeadStep& step,
+                                                         std::span<const float> rows);
   TokenId SampleOne(const RequestId& request, std::span<float> logits);
   void ReportError(const RequestId& request, const Error& error);
   void Emit(std::vector<cluster::Emission> emissions);

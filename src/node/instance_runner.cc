@@ -25,8 +25,12 @@ uint64_t Milliseconds(Time time) {
 
 class Runner final : public InstanceRunner {
  public:
-  Runner(const net::Identity& identity, backend::Backend& backend, RunnerOptions options, RunnerEvents events)
-      : identity_(identity), backend_(backend), options_(std::move(options)), events_(std::move(events)) {
+  Runner(const net::Identity& identity, backend::Backend& backend, RunnerOptions options,
+         RunnerEvents events)
+      : identity_(identity),
+        backend_(backend),
+        options_(std::move(options)),
+        events_(std::move(events)) {
     thread_ = std::thread([this] { Main(); });
   }
   ~Runner() override {
@@ -87,7 +91,8 @@ class Runner final : public InstanceRunner {
     Links links;
     if (stages() > 1) links = TRY(MakeLinks(next));
     if (options_.stage == 0) {
-      HeadLoop loop(options_, *stage_.config, *stage_.compute, commands_, abandoned_, links, events_);
+      HeadLoop loop(options_, *stage_.config, *stage_.compute, commands_, abandoned_, links,
+                    events_);
       const auto result = loop.Run(stop_);
       lost_ = loop.lost();
       return result;
@@ -110,7 +115,8 @@ class Runner final : public InstanceRunner {
     }
   }
 
-  // Each stage dials the next one and the last one the head; two stages share one connection, dialled by the head.
+  // Each stage dials the next one and the last one the head; two stages share one connection,
+  // dialled by the head.
   Result<Links> MakeLinks(net::DialOptions next) {
     const bool dials = stages() > 2 || options_.stage == 0;
     const bool is_dialled = stages() > 2 || options_.stage != 0;
@@ -124,9 +130,12 @@ class Runner final : public InstanceRunner {
       in_ = TRY(WaitForGivenLink(limit));
     }
     lost_ = NodeId{};
-    Links links{.in = in_ != nullptr ? in_.get() : out_.get(), .out = out_ != nullptr ? out_.get() : in_.get()};
-    const uint64_t frame = uint64_t{options_.plan.chunk} * stage_.config->width * sizeof(float) + wire::kMaxControlFrame;
-    for (net::DataLink* link : {links.in, links.out}) link->SetFrameLimit(std::min<uint64_t>(frame, wire::kMaxDataFrame));
+    Links links{.in = in_ != nullptr ? in_.get() : out_.get(),
+                .out = out_ != nullptr ? out_.get() : in_.get()};
+    const uint64_t frame = uint64_t{options_.plan.chunk} * stage_.config->width * sizeof(float) +
+                           wire::kMaxControlFrame;
+    for (net::DataLink* link : {links.in, links.out})
+      link->SetFrameLimit(std::min<uint64_t>(frame, wire::kMaxDataFrame));
     const std::lock_guard lock(mutex_);
     shared_ = links;
     return links;
@@ -151,9 +160,11 @@ class Runner final : public InstanceRunner {
       const Time now = sys::Now();
       if (now > limit) {
         return Fail(ErrorCode::kDisconnected, "the previous stage of {} did not connect in {} s",
-                    options_.plan.model_name, std::chrono::duration_cast<std::chrono::seconds>(kLinkLimit).count());
+                    options_.plan.model_name,
+                    std::chrono::duration_cast<std::chrono::seconds>(kLinkLimit).count());
       }
-      sys::WaitReadable(commands_.wake.fd(), std::min<Time>(limit - now, std::chrono::milliseconds(100)));
+      sys::WaitReadable(commands_.wake.fd(),
+                        std::min<Time>(limit - now, std::chrono::milliseconds(100)));
       commands_.wake.Drain();
     }
   }
@@ -167,9 +178,9 @@ class Runner final : public InstanceRunner {
   Abandoned abandoned_;
 
   std::mutex mutex_;
-  std::optional<net::DialOptions> next_;       // guarded by mutex_
-  std::unique_ptr<net::DataLink> given_;       // guarded by mutex_
-  Links shared_;                               // guarded by mutex_: for Shutdown from the destructor
+  std::optional<net::DialOptions> next_;  // guarded by mutex_
+  std::unique_ptr<net::DataLink> given_;  // guarded by mutex_
+  Links shared_;                          // guarded by mutex_: for Shutdown from the destructor
 
   // Of the runner's thread.
   LoadedStage stage_;
@@ -180,7 +191,8 @@ class Runner final : public InstanceRunner {
 
 }  // namespace
 
-std::unique_ptr<InstanceRunner> InstanceRunner::Start(const net::Identity& identity, backend::Backend& backend,
+std::unique_ptr<InstanceRunner> InstanceRunner::Start(const net::Identity& identity,
+                                                      backend::Backend& backend,
                                                       RunnerOptions options, RunnerEvents events) {
   return std::make_unique<Runner>(identity, backend, std::move(options), std::move(events));
 }

@@ -1,13 +1,15 @@
-// One stage of one instance on this node: a thread that loads the weights, then owns the stage's compute and its
-// data links until it is stopped. At the head (stage 0) it also batches, samples and emits.
+// One stage of one instance on this node: a thread that loads the weights, then owns the stage's
+// compute and its data links until it is stopped. At the head (stage 0) it also batches, samples
+// and emits.
 //
 //   load ─> (all stages loaded: Serve) ─> link up ─> head: batch, compute, send / receive, sample
 //                                                    other: receive, compute, send
 //
-// What may be computed is decided by the passive machines of cluster/ (HeadMachine, StageMachine), which the
-// simulator drives as well; this file only moves bytes and time.
+// What may be computed is decided by the passive machines of cluster/ (HeadMachine, StageMachine),
+// which the simulator drives as well; this file only moves bytes and time.
 //
-// Thread: all public methods on the loop thread; RunnerEvents are called on the runner's own thread.
+// Thread: all public methods on the loop thread; RunnerEvents are called on the runner's own
+// thread.
 #pragma once
 
 #include <functional>
@@ -48,8 +50,9 @@ struct RunnerOptions {
 class InstanceRunner {
  public:
   // Starts loading at once. References outlive the object.
-  static std::unique_ptr<InstanceRunner> Start(const net::Identity& identity, backend::Backend& backend,
-                                               RunnerOptions options, RunnerEvents events);
+  static std::unique_ptr<InstanceRunner> Start(const net::Identity& identity,
+                                               backend::Backend& backend, RunnerOptions options,
+                                               RunnerEvents events);
   // Stops and joins: at most the time of one work item.
   virtual ~InstanceRunner() = default;
 
@@ -60,7 +63,8 @@ class InstanceRunner {
   // Head only.
   virtual void Submit(wire::Submit submit) = 0;
   virtual void Cancel(const RequestId& request) = 0;
-  // Any stage: rows of this request need not be computed any more, also in the step that is running.
+  // Any stage: rows of this request need not be computed any more, also in the step that is
+  // running.
   virtual void Abandon(const RequestId& request) = 0;
   // Head only: requests in work and waiting.
   virtual uint32_t active() const = 0;

@@ -11,7 +11,8 @@ constexpr Time kReplyLimit = std::chrono::seconds(30);
 // Requests and replies over one bulk link.
 class BulkClient {
  public:
-  static Result<std::unique_ptr<BulkClient>> Dial(const net::Identity& identity, net::DialOptions holder) {
+  static Result<std::unique_ptr<BulkClient>> Dial(const net::Identity& identity,
+                                                  net::DialOptions holder) {
     holder.deadline = sys::Now() + std::chrono::seconds(5);
     auto client = std::make_unique<BulkClient>();
     client->link_ = TRY(net::DialLink(identity, holder));
@@ -28,7 +29,8 @@ class BulkClient {
                   std::chrono::duration_cast<std::chrono::seconds>(kReplyLimit).count());
     }
     Reply* reply = std::get_if<Reply>(outcome.frame.message);
-    if (reply == nullptr) return Fail(ErrorCode::kCorrupt, "a member answered with another message");
+    if (reply == nullptr)
+      return Fail(ErrorCode::kCorrupt, "a member answered with another message");
     return std::move(*reply);
   }
 
@@ -36,14 +38,16 @@ class BulkClient {
   std::unique_ptr<net::DataLink> link_;
 };
 
-Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client, const ModelId& model) {
+Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client,
+                                                           const ModelId& model) {
   wire::ManifestReply reply = TRY(client.Ask<wire::ManifestReply>(wire::ManifestRequest{model}));
-  if (!reply.found) return Fail(ErrorCode::kNotFound, "the member no longer has model {}", model.Short());
+  if (!reply.found)
+    return Fail(ErrorCode::kNotFound, "the member no longer has model {}", model.Short());
   const auto bytes = std::as_bytes(std::span(reply.bytes));
   auto manifest = TRY(store::Manifest::FromBytes({bytes.begin(), bytes.end()}));
   if (manifest->id() != model) {
-    return Fail(ErrorCode::kCorrupt, "a member sent the manifest of {} for model {}", manifest->id().Short(),
-                model.Short());
+    return Fail(ErrorCode::kCorrupt, "a member sent the manifest of {} for model {}",
+                manifest->id().Short(), model.Short());
   }
   return manifest;
 }
@@ -76,9 +80,10 @@ Result<LoadedStage> LoadFrom(const net::Identity& identity, const net::DialOptio
   const backend::StageSpec spec = SpecOf(options.plan, options.stage, *manifest);
   const store::FetchPiece fetch = [&](const std::string& tensor, uint64_t offset,
                                       uint32_t bytes) -> Result<std::vector<uint8_t>> {
-    wire::TensorReply reply = TRY(client->Ask<wire::TensorReply>(
-        wire::TensorRequest{.model = options.plan.model, .name = tensor, .offset = offset, .bytes = bytes}));
-    if (!reply.found) return Fail(ErrorCode::kNotFound, "the member no longer has tensor {}", tensor);
+    wire::TensorReply reply = TRY(client->Ask<wire::TensorReply>(wire::TensorRequest{
+        .model = options.plan.model, .name = tensor, .offset = offset, .bytes = bytes}));
+    if (!reply.found)
+      return Fail(ErrorCode::kNotFound, "the member no longer has tensor {}", tensor);
     return std::move(reply.bytes);
   };
   // Pulling and packing each count for half of the progress.
@@ -86,19 +91,22 @@ Result<LoadedStage> LoadFrom(const net::Identity& identity, const net::DialOptio
       *manifest, spec, options.pull_folder, fetch,
       [&](uint64_t done, uint64_t total) { progress(done, 2 * total); }, cancel));
   auto compute = TRY(backend.Load(
-      spec, *source, [&](uint64_t done, uint64_t total) { progress(total + done, 2 * total); }, cancel));
+      spec, *source, [&](uint64_t done, uint64_t total) { progress(total + done, 2 * total); },
+      cancel));
   return LoadedStage{.config = manifest->config(), .compute = std::move(compute)};
 }
 
 }  // namespace
 
 Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,
-                                                            const net::DialOptions& holder, const ModelId& model) {
+                                                            const net::DialOptions& holder,
+                                                            const ModelId& model) {
   const auto client = TRY(BulkClient::Dial(identity, holder));
   return AskManifest(*client, model);
 }
 
-Result<LoadedStage> LoadStage(const net::Identity& identity, backend::Backend& backend, const RunnerOptions& options,
+Result<LoadedStage> LoadStage(const net::Identity& identity, backend::Backend& backend,
+                              const RunnerOptions& options,
                               const std::function<void(uint64_t, uint64_t)>& progress,
                               const std::atomic<bool>* cancel) {
   if (options.file != nullptr) {

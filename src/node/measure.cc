@@ -21,9 +21,12 @@ constexpr size_t kPrefillTokens = 64;
 constexpr Time kBudget = std::chrono::milliseconds(350);
 constexpr size_t kPanelsPerItem = 16;
 
-double Seconds(Time time) { return std::chrono::duration<double>(time).count(); }
+double Seconds(Time time) {
+  return std::chrono::duration<double>(time).count();
+}
 
-// Repeats `pass` for the budget and returns the fastest one's seconds: interruptions only ever slow a pass.
+// Repeats `pass` for the budget and returns the fastest one's seconds: interruptions only ever slow
+// a pass.
 template <class Pass>
 double Fastest(const Pass& pass) {
   pass();
@@ -54,7 +57,8 @@ Result<Product> MakeProduct(const kernels::Kernels& kernels, size_t rows, size_t
   for (std::byte& b : source) b = static_cast<std::byte>(rng.Next());
   const uint16_t scale = tensor::FloatToHalf(0.01f);
   for (size_t at = 0; at < source.size(); at += 18) std::memcpy(&source[at], &scale, 2);
-  kernels.Pack(DType::kQ4_0, kernels::kPanelRows, kCols, 0, 1, source.data(), product.packed.data());
+  kernels.Pack(DType::kQ4_0, kernels::kPanelRows, kCols, 0, 1, source.data(),
+               product.packed.data());
   for (size_t at = panel; at < product.packed.size(); at += panel) {
     std::memcpy(product.packed.data() + at, product.packed.data(), panel);
   }
@@ -63,24 +67,27 @@ Result<Product> MakeProduct(const kernels::Kernels& kernels, size_t rows, size_t
   std::vector<float> x(tokens * kCols);
   for (float& value : x) value = static_cast<float>(rng.Uniform() - 0.5);
   const auto kind = kernels::KindFor(DType::kQ4_0);
-  product.activations = TRY(backend::Buffer::Allocate(kernels.ActivationBytes(kind, tokens, kCols)));
+  product.activations =
+      TRY(backend::Buffer::Allocate(kernels.ActivationBytes(kind, tokens, kCols)));
   kernels.Prepare(kind, x.data(), kCols, tokens, kCols, 0, tokens, product.activations.data());
   product.out = TRY(backend::Buffer::Allocate(rows * tokens * sizeof(float)));
   return product;
 }
 
-double PassSeconds(const kernels::Kernels& kernels, sys::ThreadPool& pool, const Product& product, size_t tokens) {
+double PassSeconds(const kernels::Kernels& kernels, sys::ThreadPool& pool, const Product& product,
+                   size_t tokens) {
   const kernels::Activations x = {.kind = kernels::KindFor(product.weights.type),
                                   .tokens = tokens,
                                   .cols = kCols,
                                   .data = product.activations.data()};
   const size_t panels = product.weights.panels();
   return Fastest([&] {
-    pool.Run(static_cast<uint32_t>((panels + kPanelsPerItem - 1) / kPanelsPerItem), [&](uint32_t item, unsigned) {
-      const size_t first = item * kPanelsPerItem;
-      kernels.MatMul(product.weights, x, first, std::min(kPanelsPerItem, panels - first),
-                     product.out.As<float>().data(), product.weights.rows, false);
-    });
+    pool.Run(static_cast<uint32_t>((panels + kPanelsPerItem - 1) / kPanelsPerItem),
+             [&](uint32_t item, unsigned) {
+               const size_t first = item * kPanelsPerItem;
+               kernels.MatMul(product.weights, x, first, std::min(kPanelsPerItem, panels - first),
+                              product.out.As<float>().data(), product.weights.rows, false);
+             });
   });
 }
 
@@ -107,9 +114,10 @@ Result<Speed> MeasureSpeed(const kernels::Kernels& kernels, sys::ThreadPool& poo
   return speed;
 }
 
-Result<Speed> KnownSpeed(const kernels::Kernels& kernels, sys::ThreadPool& pool, store::State& state) {
-  const std::string key = fmt::format("speed/1/{}/{}/{}", ProcessorName(), kernels::IsaName(kernels.isa()),
-                                      pool.threads());
+Result<Speed> KnownSpeed(const kernels::Kernels& kernels, sys::ThreadPool& pool,
+                         store::State& state) {
+  const std::string key = fmt::format("speed/1/{}/{}/{}", ProcessorName(),
+                                      kernels::IsaName(kernels.isa()), pool.threads());
   if (const auto known = state.Get(key)) {
     Speed speed;
     if (std::sscanf(known->c_str(), "%lf %lf", &speed.decode_gbps, &speed.prefill_gops) == 2 &&

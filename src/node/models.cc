@@ -21,14 +21,16 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& ggu
   }
   const auto source = gguf.GetString("tokenizer.chat_template");
   if (!source) {
-    vocabulary->template_error = "the model has no chat template; send a raw prompt to /v1/completions";
+    vocabulary->template_error =
+        "the model has no chat template; send a raw prompt to /v1/completions";
     return vocabulary;
   }
   auto parsed = model::ChatTemplate::Parse(*source);
   if (parsed) {
     vocabulary->chat_template = *parsed;
   } else {
-    vocabulary->template_error = "the model's chat template cannot be used: " + parsed.error().message;
+    vocabulary->template_error =
+        "the model's chat template cannot be used: " + parsed.error().message;
   }
   return vocabulary;
 }
@@ -65,14 +67,17 @@ void Models::Add(std::string path, Opened done) {
 
 void Models::Open(std::string path, Opened done) {
   tasks_.Post([this, path = sys::CanonicalPath(path), done = std::move(done)]() mutable {
-    auto opened = store::ModelFile::Open(path, {.state = &state_, .prepared_folder = prepared_folder_});
+    auto opened =
+        store::ModelFile::Open(path, {.state = &state_, .prepared_folder = prepared_folder_});
     loop_.Post([this, opened = std::move(opened), done = std::move(done)]() mutable {
       if (opened) {
         const auto known = by_name_.find((*opened)->name());
-        if (known != by_name_.end() && known->second->manifest().id() != (*opened)->manifest().id() &&
+        if (known != by_name_.end() &&
+            known->second->manifest().id() != (*opened)->manifest().id() &&
             known->second->path() != (*opened)->path()) {
           opened = Fail(ErrorCode::kInvalid,
-                        "{} has the name of another model, {}, but other contents; rename one of the two files",
+                        "{} has the name of another model, {}, but other contents; rename one of "
+                        "the two files",
                         (*opened)->path(), known->second->path());
         } else {
           by_name_[(*opened)->name()] = *opened;

@@ -1,6 +1,6 @@
-// The models this node knows: files in its model folders, files that the user named, and manifests of
-// models that only peers hold. Opening a file (hashing it the first time) and parsing a vocabulary happen on the
-// task queue; the maps live on the loop thread.
+// The models this node knows: files in its model folders, files that the user named, and manifests
+// of models that only peers hold. Opening a file (hashing it the first time) and parsing a
+// vocabulary happen on the task queue; the maps live on the loop thread.
 #pragma once
 
 #include <functional>
@@ -22,9 +22,10 @@ namespace exo::node {
 // What text in and out of a model needs. Immutable.
 struct Vocabulary {
   std::shared_ptr<const model::Tokenizer> tokenizer;
-  std::shared_ptr<const model::ChatTemplate> chat_template;  // null: the model has none that we can run
-  std::string template_error;                                // why it is null
-  std::vector<TokenId> stop_tokens;                          // ids that end a generation
+  std::shared_ptr<const model::ChatTemplate>
+      chat_template;                 // null: the model has none that we can run
+  std::string template_error;        // why it is null
+  std::vector<TokenId> stop_tokens;  // ids that end a generation
 };
 
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
@@ -32,11 +33,12 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& ggu
 
 class Models {
  public:
-  Models(net::EventLoop& loop, sys::TaskQueue& tasks, store::State& state, std::string prepared_folder)
+  Models(net::EventLoop& loop, sys::TaskQueue& tasks, store::State& state,
+         std::string prepared_folder)
       : loop_(loop), tasks_(tasks), state_(state), prepared_folder_(std::move(prepared_folder)) {}
 
-  // Opens every .gguf of the folders and every registered file in the background; `changed` runs on the loop
-  // after each. Files that cannot be used are logged and left out.
+  // Opens every .gguf of the folders and every registered file in the background; `changed` runs on
+  // the loop after each. Files that cannot be used are logged and left out.
   void Scan(std::vector<std::string> folders, std::function<void()> changed);
   using Opened = std::function<void(Result<std::shared_ptr<const store::ModelFile>>)>;
   // Opens one file; it is known by its name until this node stops. done on the loop.

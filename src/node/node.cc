@@ -40,7 +40,8 @@ class StoredTrust final : public net::TrustStore {
     return member && member->revoked;
   }
   void Admit(const NodeId& id, std::string_view name) override {
-    if (auto saved = state_.Admit(id, std::string(name)); !saved) LOG(kError, "{}", saved.error().message);
+    if (auto saved = state_.Admit(id, std::string(name)); !saved)
+      LOG(kError, "{}", saved.error().message);
   }
 
  private:
@@ -73,7 +74,8 @@ Result<void> NodeImpl::Init() {
   core.boot_nonce = boot_nonce_;
   core.seed = sys::RandomValue<uint64_t>();
   core_ = std::make_unique<cluster::Core>(core);
-  models_ = std::make_unique<class Models>(loop_, tasks_, *state_, options_.data_folder + "/prepared");
+  models_ =
+      std::make_unique<class Models>(loop_, tasks_, *state_, options_.data_folder + "/prepared");
   requests_ = std::make_unique<Requests>(loop_, tasks_, static_cast<RequestHost&>(*this));
   TRY(StartPeers());
   StartDiscovery();
@@ -105,23 +107,24 @@ void NodeImpl::StartDiscovery() {
   net::DiscoveryOptions options;
   options.scope = options_.loopback ? net::DiscoveryScope::kLoopback : net::DiscoveryScope::kLan;
   options.port = peers_->port();
-  discovery_ = net::Discovery::Start(loop_, secret_.get(), options, [this](const net::Found& found) {
-    if (found.same_cluster) peers_->AddHint(found.address);
-  });
+  discovery_ =
+      net::Discovery::Start(loop_, secret_.get(), options, [this](const net::Found& found) {
+        if (found.same_cluster) peers_->AddHint(found.address);
+      });
 }
 
 void NodeImpl::MeasureInBackground() {
   tasks_.Post([this, done = OnLoop([this](Result<Speed> speed) {
-                if (speed) {
-                  record_.decode_gbps = speed->decode_gbps;
-                  record_.prefill_gops = speed->prefill_gops;
-                } else {
-                  LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
-                }
-                measured_ = true;
-                FeedRecord();
-                CheckReady();
-              })]() mutable {
+                       if (speed) {
+                         record_.decode_gbps = speed->decode_gbps;
+                         record_.prefill_gops = speed->prefill_gops;
+                       } else {
+                         LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
+                       }
+                       measured_ = true;
+                       FeedRecord();
+                       CheckReady();
+                     })]() mutable {
     kernels::SetFloatMode();
     done(KnownSpeed(*kernels_, *pool_, *state_));
   });
@@ -158,7 +161,9 @@ void NodeImpl::Shutdown(std::function<void()> done) {
   shutdown_done_ = std::move(done);
   for (auto& [unused, runner] : std::exchange(runners_, {})) {
     // Joining can take as long as one work item: not on the loop.
-    tasks_.Post([stopped = std::shared_ptr<InstanceRunner>(std::move(runner))]() mutable { stopped.reset(); });
+    tasks_.Post([stopped = std::shared_ptr<InstanceRunner>(std::move(runner))]() mutable {
+      stopped.reset();
+    });
   }
   farewell_.Start(kFarewell, [this] { shutdown_done_(); });
 }

@@ -1,5 +1,6 @@
-// A running exo: one identity, one place in a cluster, its models, its stages and the requests that came in
-// here. It drives the pure cluster core (cluster/core.h) with real sessions, real loads and stage threads.
+// A running exo: one identity, one place in a cluster, its models, its stages and the requests that
+// came in here. It drives the pure cluster core (cluster/core.h) with real sessions, real loads and
+// stage threads.
 //
 // Thread: Start and everything of Api on the loop thread. Owner: app.
 #pragma once
@@ -16,23 +17,25 @@
 namespace exo::node {
 
 struct NodeOptions {
-  std::string data_folder;             // exists; locked by the caller
-  std::string name;                    // for people; empty: the host's name
-  uint16_t port = 0;                   // for peers; 0: any free one
-  bool port_required = false;          // false: another port is taken when `port` is in use
-  uint16_t api_port = 0;               // told to peers for `exo devices`
-  std::vector<std::string> peers;      // HOST:PORT to dial whatever discovery says
-  unsigned threads = 0;                // 0: all usable cores
-  std::optional<uint64_t> memory_limit;  // bytes for weights and KV; unset: what is available, less a reserve
-  std::string isa;                     // forced instruction set, empty: the best
-  std::string secret;                  // cluster secret in text form; empty: the data folder's
-  bool loopback = false;               // announce, listen and dial on this machine only
+  std::string data_folder;         // exists; locked by the caller
+  std::string name;                // for people; empty: the host's name
+  uint16_t port = 0;               // for peers; 0: any free one
+  bool port_required = false;      // false: another port is taken when `port` is in use
+  uint16_t api_port = 0;           // told to peers for `exo devices`
+  std::vector<std::string> peers;  // HOST:PORT to dial whatever discovery says
+  unsigned threads = 0;            // 0: all usable cores
+  std::optional<uint64_t>
+      memory_limit;       // bytes for weights and KV; unset: what is available, less a reserve
+  std::string isa;        // forced instruction set, empty: the best
+  std::string secret;     // cluster secret in text form; empty: the data folder's
+  bool loopback = false;  // announce, listen and dial on this machine only
   bool discovery = true;
   std::vector<std::string> model_folders;
   uint32_t default_context = 4096;
 };
 
-// A started node. Destroying it says goodbye to its peers, ends its stages and cancels its requests.
+// A started node. Destroying it says goodbye to its peers, ends its stages and cancels its
+// requests.
 class Node : public Api {
  public:
   // Errors: kIo (ports), kInvalid (secret, key file, instruction set).
@@ -42,7 +45,8 @@ class Node : public Api {
   virtual const NodeId& id() const = 0;
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads; 12.1 GiB for models"
   virtual void SetApiPort(uint16_t port) = 0;
-  // Ends all work; `done` runs on the loop when stages have given everything back (at most a second or two).
+  // Ends all work; `done` runs on the loop when stages have given everything back (at most a second
+  // or two).
   virtual void Shutdown(std::function<void()> done) = 0;
 };
 

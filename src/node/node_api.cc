@@ -25,7 +25,9 @@ std::vector<ModelView> NodeImpl::Models() const {
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     if (status.self || status.state != cluster::PeerState::kAlive) continue;
     for (const wire::ModelHolding& holding : status.record.models) {
-      views.try_emplace(holding.id, ModelView{.name = holding.name, .id = holding.id, .bytes = holding.file_bytes});
+      views.try_emplace(
+          holding.id,
+          ModelView{.name = holding.name, .id = holding.id, .bytes = holding.file_bytes});
     }
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
@@ -33,13 +35,15 @@ std::vector<ModelView> NodeImpl::Models() const {
     if (found == views.end()) continue;
     if (instance.summary.state == wire::InstanceState::kReady) {
       found->second.state = "ready";
-    } else if (instance.summary.state < wire::InstanceState::kReady && found->second.state.empty()) {
+    } else if (instance.summary.state < wire::InstanceState::kReady &&
+               found->second.state.empty()) {
       found->second.state = "loading";
     }
   }
   std::vector<ModelView> models;
   for (auto& [unused, view] : views) models.push_back(std::move(view));
-  std::sort(models.begin(), models.end(), [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
+  std::sort(models.begin(), models.end(),
+            [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
   return models;
 }
 
@@ -53,9 +57,10 @@ ClusterView NodeImpl::Cluster() const {
                           .rtt_ms = status.rtt_ms});
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
-    view.instances.push_back({.summary = instance.summary,
-                              .reason = instance.reason,
-                              .predicted_tokens_per_second = instance.prediction.decode_tokens_per_second});
+    view.instances.push_back(
+        {.summary = instance.summary,
+         .reason = instance.reason,
+         .predicted_tokens_per_second = instance.prediction.decode_tokens_per_second});
   }
   view.neighbours_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   return view;
@@ -73,7 +78,8 @@ PlanView NodeImpl::ViewOf(const wire::Plan& plan) const {
   return view;
 }
 
-void NodeImpl::MakePlan(std::string model, bool spread, std::function<void(Result<PlanView>)> done) {
+void NodeImpl::MakePlan(std::string model, bool spread,
+                        std::function<void(Result<PlanView>)> done) {
   const auto plan = [this, spread, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
     WhenReady([this, spread, done, file = *file] {
@@ -81,20 +87,23 @@ void NodeImpl::MakePlan(std::string model, bool spread, std::function<void(Resul
       options.owner = options.prefer = identity_->id();
       options.spread = spread;
       options.context = ContextOf(file->manifest().id());
-      auto choice = cluster::MakePlan(ShapeOf(file->manifest(), file->name(), *backend_), core_->PlannerNodes(), options);
+      auto choice = cluster::MakePlan(ShapeOf(file->manifest(), file->name(), *backend_),
+                                      core_->PlannerNodes(), options);
       if (!choice) return done(std::unexpected(choice.error()));
       PlanView view{.plan = choice->plan,
                     .reason = choice->reason,
                     .predicted_tokens_per_second = choice->prediction.decode_tokens_per_second,
                     .predicted_prompt_per_second = choice->prediction.prefill_tokens_per_second};
-      for (const wire::StagePlan& stage : choice->plan.stages) view.node_names.push_back(NameOf(stage.node));
+      for (const wire::StagePlan& stage : choice->plan.stages)
+        view.node_names.push_back(NameOf(stage.node));
       done(std::move(view));
     });
   };
   WhenReady([this, model, plan, done] {
     if (auto file = models_->Find(model)) return plan(std::move(file));
     if (model.find('/') != std::string::npos) return models_->Open(model, plan);
-    done(Fail(ErrorCode::kNotFound, "this device has no model '{}'; known here: {}", model, fmt::join(KnownNames(), ", ")));
+    done(Fail(ErrorCode::kNotFound, "this device has no model '{}'; known here: {}", model,
+              fmt::join(KnownNames(), ", ")));
   });
 }
 

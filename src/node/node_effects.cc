@@ -40,7 +40,8 @@ RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
         Feed(cluster::LoadProgressed{plan, done, total});
       }),
       .on_loaded = OnLoop([this, plan](Result<void> result, uint64_t milliseconds) {
-        if (RunnerOf(plan) != nullptr) Feed(cluster::LoadFinished{plan, std::move(result), milliseconds});
+        if (RunnerOf(plan) != nullptr)
+          Feed(cluster::LoadFinished{plan, std::move(result), milliseconds});
       }),
       .on_failed = OnLoop([this, plan](Error error, NodeId lost) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
@@ -48,12 +49,16 @@ RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
       .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens) {
         Feed(cluster::HeadEmitted{request, std::move(tokens)});
       }),
-      .on_finished = OnLoop([this](wire::Finished finished) { Feed(cluster::HeadFinished{std::move(finished)}); }),
+      .on_finished = OnLoop(
+          [this](wire::Finished finished) { Feed(cluster::HeadFinished{std::move(finished)}); }),
   };
 }
 
-net::DialOptions NodeImpl::DialTo(const NodeId& node, wire::Channel channel, const PlanId& plan) const {
-  return {.addresses = peers_->AddressesOf(node), .expected = node, .hello = peers_->LinkHello(channel, plan)};
+net::DialOptions NodeImpl::DialTo(const NodeId& node, wire::Channel channel,
+                                  const PlanId& plan) const {
+  return {.addresses = peers_->AddressesOf(node),
+          .expected = node,
+          .hello = peers_->LinkHello(channel, plan)};
 }
 
 void NodeImpl::Do(cluster::StartLoad& effect) {
@@ -61,7 +66,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.plan = effect.plan;
   options.stage = effect.stage;
   options.self = identity_->id();
-  for (const wire::StagePlan& stage : effect.plan.stages) options.names.push_back(NameOf(stage.node));
+  for (const wire::StagePlan& stage : effect.plan.stages)
+    options.names.push_back(NameOf(stage.node));
   options.file = models_->Find(effect.plan.model);
   options.pull_folder = options_.data_folder + "/tensors";
   for (const NodeId& holder : HoldersOf(effect.plan.model)) {
@@ -72,12 +78,15 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
       if (model->manifest().id() != effect.plan.model) continue;
       const auto prediction = cluster::Predict(ShapeOf(model->manifest(), model->name(), *backend_),
                                                core_->PlannerNodes(), effect.plan);
-      for (const double ms : prediction.stage_decode_ms) options.predicted_decode += FromMilliseconds(ms);
-      for (const double ms : prediction.stage_chunk_ms) options.predicted_chunk += FromMilliseconds(ms);
+      for (const double ms : prediction.stage_decode_ms)
+        options.predicted_decode += FromMilliseconds(ms);
+      for (const double ms : prediction.stage_chunk_ms)
+        options.predicted_chunk += FromMilliseconds(ms);
     }
   }
   const PlanId plan = effect.plan.id;
-  runners_[plan] = InstanceRunner::Start(*identity_, *backend_, std::move(options), EventsFor(plan));
+  runners_[plan] =
+      InstanceRunner::Start(*identity_, *backend_, std::move(options), EventsFor(plan));
 }
 
 void NodeImpl::Do(cluster::StartServing& effect) {
@@ -90,7 +99,8 @@ void NodeImpl::Do(cluster::StartServing& effect) {
   }
   net::DialOptions next;
   if (stages > 1) {
-    next = DialTo(effect.plan.stages[(effect.stage + 1) % stages].node, wire::Channel::kData, effect.plan.id);
+    next = DialTo(effect.plan.stages[(effect.stage + 1) % stages].node, wire::Channel::kData,
+                  effect.plan.id);
   }
   runner->Serve(std::move(next));
 }
@@ -113,7 +123,8 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
 }
 
 void NodeImpl::Do(cluster::HeadSubmit& effect) {
-  if (InstanceRunner* runner = RunnerOf(effect.submit.plan)) runner->Submit(std::move(effect.submit));
+  if (InstanceRunner* runner = RunnerOf(effect.submit.plan))
+    runner->Submit(std::move(effect.submit));
 }
 
 void NodeImpl::Do(cluster::HeadCancel& effect) {
@@ -122,7 +133,8 @@ void NodeImpl::Do(cluster::HeadCancel& effect) {
   const wire::Plan* plan = core_->PlanOfSlot(effect.plan);
   if (plan == nullptr) return;
   for (const wire::StagePlan& stage : plan->stages) {
-    if (stage.node != identity_->id()) peers_->Send(stage.node, wire::CancelRequest{effect.request});
+    if (stage.node != identity_->id())
+      peers_->Send(stage.node, wire::CancelRequest{effect.request});
   }
 }
 
@@ -136,7 +148,8 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
   if (!found.empty()) found.mapped()(std::move(effect.result));
 }
 
-// ---- peers -----------------------------------------------------------------------------------------
+// ---- peers
+// -----------------------------------------------------------------------------------------
 
 void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
@@ -146,8 +159,8 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
 }
 
 void NodeImpl::OnRefused(const net::Refused& refused) {
-  LOG(kInfo, "{} {}:{}: {}", refused.by_peer ? "refused by" : "refused", refused.address.host, refused.address.port,
-      refused.reason);
+  LOG(kInfo, "{} {}:{}: {}", refused.by_peer ? "refused by" : "refused", refused.address.host,
+      refused.address.port, refused.reason);
   if (refused.id) Feed(cluster::PeerRefused{*refused.id, refused.reason});
 }
 
@@ -160,7 +173,8 @@ bool NodeImpl::WantsLink(const NodeId& peer, const wire::Hello& hello) {
   return own >= 0 && plan->stages[(static_cast<size_t>(own) + stages - 1) % stages].node == peer;
 }
 
-void NodeImpl::OnLink(std::unique_ptr<net::DataLink> link, const NodeId&, const wire::Hello& hello) {
+void NodeImpl::OnLink(std::unique_ptr<net::DataLink> link, const NodeId&,
+                      const wire::Hello& hello) {
   if (hello.channel == wire::Channel::kBulk) {
     bulk_.Serve(std::move(link));
   } else if (InstanceRunner* runner = RunnerOf(hello.plan)) {

@@ -1,5 +1,6 @@
-// What Node is inside: the pure cluster core between real sessions, runners, tasks and timers. Events go into the core one at a
-// time and its effects are carried out in order, all on the event-loop thread; only OnLoop's callbacks come from elsewhere.
+// What Node is inside: the pure cluster core between real sessions, runners, tasks and timers.
+// Events go into the core one at a time and its effects are carried out in order, all on the
+// event-loop thread; only OnLoop's callbacks come from elsewhere.
 //   node.cc          start and stop
 //   node_effects.cc  events in, effects out, what peers bring
 //   node_models.cc   models by name, their vocabulary, placement on demand
@@ -46,7 +47,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   uint16_t port() const override { return peers_->port(); }
   const NodeId& id() const override { return identity_->id(); }
   std::string Describe() const override {
-    return fmt::format("{}; {} for models", backend_->Describe(), FormatSize(record_.memory_budget));
+    return fmt::format("{}; {} for models", backend_->Describe(),
+                       FormatSize(record_.memory_budget));
   }
   void SetApiPort(uint16_t port) override {
     record_.api_port = port;
@@ -60,7 +62,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   }
   std::vector<ModelView> Models() const override;
   ClusterView Cluster() const override;
-  void MakePlan(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
+  void MakePlan(std::string model, bool spread,
+                std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
   void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
@@ -71,18 +74,22 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     refusals_.erase(peer);
     Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
   }
-  void OnDown(const NodeId& peer, const std::string& reason) override { Feed(cluster::SessionDown{peer, reason}); }
+  void OnDown(const NodeId& peer, const std::string& reason) override {
+    Feed(cluster::SessionDown{peer, reason});
+  }
   void OnMessage(const NodeId& peer, wire::Message message) override;
   void OnRefused(const net::Refused& refused) override;
   bool WantsLink(const NodeId& peer, const wire::Hello& hello) override;
-  void OnLink(std::unique_ptr<net::DataLink> link, const NodeId& peer, const wire::Hello& hello) override;
+  void OnLink(std::unique_ptr<net::DataLink> link, const NodeId& peer,
+              const wire::Hello& hello) override;
 
   // --- RequestHost ---
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
   uint32_t ContextOf(const ModelId& model) const override;
-  void Ensure(const ModelId& model, bool spread, std::function<void(Result<wire::Plan>)> done) override;
+  void Ensure(const ModelId& model, bool spread,
+              std::function<void(Result<wire::Plan>)> done) override;
   void Submit(wire::Submit submit, const ModelId& model) override {
     Feed(cluster::SubmitLocal{std::move(submit), model});
   }
@@ -157,7 +164,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   net::Timer tick_, farewell_;
 
   std::map<PlanId, std::unique_ptr<InstanceRunner>> runners_;
-  std::map<PlanId, std::unique_ptr<net::DataLink>> early_links_;  // dialled before StartServing came
+  std::map<PlanId, std::unique_ptr<net::DataLink>>
+      early_links_;  // dialled before StartServing came
   std::map<NodeId, std::string> refusals_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;

@@ -33,7 +33,8 @@ void NodeImpl::FindModel(const std::string& name, std::function<void(Result<Mode
     for (const cluster::NodeStatus& status : core_->Nodes()) {
       if (!status.self && status.state != cluster::PeerState::kAlive) continue;
       for (const wire::ModelHolding& holding : status.record.models) {
-        if (holding.name == name || holding.id.Hex() == name) matches.emplace(holding.id, status.record.name);
+        if (holding.name == name || holding.id.Hex() == name)
+          matches.emplace(holding.id, status.record.name);
       }
     }
     if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
@@ -43,24 +44,29 @@ void NodeImpl::FindModel(const std::string& name, std::function<void(Result<Mode
                        fmt::join(KnownNames(), ", ")));
     }
     std::string where;
-    for (const auto& [id, node] : matches) where += fmt::format("{}{} on {}", where.empty() ? "" : ", ", id.Short(), node);
-    done(Fail(ErrorCode::kInvalid, "the name '{}' stands for different files: {}; rename all but one", name, where));
+    for (const auto& [id, node] : matches)
+      where += fmt::format("{}{} on {}", where.empty() ? "" : ", ", id.Short(), node);
+    done(Fail(ErrorCode::kInvalid,
+              "the name '{}' stands for different files: {}; rename all but one", name, where));
   });
 }
 
 void NodeImpl::GetVocabulary(const ModelId& model,
                              std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
-  if (const auto file = models_->Find(model)) return models_->LoadVocabulary(file->shared_manifest(), std::move(done));
+  if (const auto file = models_->Find(model))
+    return models_->LoadVocabulary(file->shared_manifest(), std::move(done));
   if (auto known = models_->FindVocabulary(model)) return done(std::move(known));
   std::vector<net::DialOptions> holders;
-  for (const NodeId& holder : HoldersOf(model)) holders.push_back(DialTo(holder, wire::Channel::kBulk, PlanId{}));
+  for (const NodeId& holder : HoldersOf(model))
+    holders.push_back(DialTo(holder, wire::Channel::kBulk, PlanId{}));
   PullVocabulary(model, std::move(holders), std::move(done));
 }
 
 void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::DialOptions> holders,
                               std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
   tasks_.Post([this, model, holders = std::move(holders),
-               finish = OnLoop([this, done = std::move(done)](Result<std::shared_ptr<const store::Manifest>> manifest) {
+               finish = OnLoop([this, done = std::move(done)](
+                                   Result<std::shared_ptr<const store::Manifest>> manifest) {
                  if (!manifest) return done(std::unexpected(manifest.error()));
                  models_->LoadVocabulary(*manifest, done);
                })]() mutable {
@@ -77,21 +83,25 @@ void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::DialOptions
 uint32_t NodeImpl::ContextOf(const ModelId& model) const {
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::InstanceSummary& summary = instance.summary;
-    if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady) return summary.plan.context;
+    if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady)
+      return summary.plan.context;
   }
   const auto file = models_->Find(model);
-  const uint32_t trained = file == nullptr ? options_.default_context : file->manifest().config()->context;
+  const uint32_t trained =
+      file == nullptr ? options_.default_context : file->manifest().config()->context;
   return std::min(trained, options_.default_context);
 }
 
-void NodeImpl::Ensure(const ModelId& model, bool spread, std::function<void(Result<wire::Plan>)> done) {
+void NodeImpl::Ensure(const ModelId& model, bool spread,
+                      std::function<void(Result<wire::Plan>)> done) {
   WhenReady([this, model, spread, done = std::move(done)] {
     const uint64_t ticket = next_ticket_++;
     ensures_[ticket] = [done](Result<wire::InstanceSummary> summary) {
       if (!summary) return done(std::unexpected(summary.error()));
       done(summary->plan);
     };
-    Feed(cluster::EnsureModel{.ticket = ticket, .model = model, .spread = spread, .context = ContextOf(model)});
+    Feed(cluster::EnsureModel{
+        .ticket = ticket, .model = model, .spread = spread, .context = ContextOf(model)});
   });
 }
 

@@ -9,29 +9,37 @@
 namespace exo::node {
 namespace {
 
-double MillisecondsOf(Time time) { return std::chrono::duration<double, std::milli>(time).count(); }
+double MillisecondsOf(Time time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
 
 Refusal RefusalFor(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kNotFound: return Refusal::kUnknownModel;
-    case ErrorCode::kOverloaded: return Refusal::kNoPlan;
-    case ErrorCode::kDisconnected: return Refusal::kLost;
+    case ErrorCode::kNotFound:
+      return Refusal::kUnknownModel;
+    case ErrorCode::kOverloaded:
+      return Refusal::kNoPlan;
+    case ErrorCode::kDisconnected:
+      return Refusal::kLost;
     case ErrorCode::kInvalid:
-    case ErrorCode::kUnsupported: return Refusal::kBadInput;
-    default: return Refusal::kNone;
+    case ErrorCode::kUnsupported:
+      return Refusal::kBadInput;
+    default:
+      return Refusal::kNone;
   }
 }
 
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
-Result<std::vector<TokenId>> Tokenise(const GenerateRequest& request, const Vocabulary& vocabulary) {
+Result<std::vector<TokenId>> Tokenise(const GenerateRequest& request,
+                                      const Vocabulary& vocabulary) {
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
   std::vector<TokenId> ids;
   if (request.prompt_ids) {
     ids = *request.prompt_ids;
     for (const TokenId id : ids) {
       if (id < 0 || static_cast<size_t>(id) >= tokenizer.vocab_size()) {
-        return Fail(ErrorCode::kInvalid, "token {} of the prompt is outside the vocabulary of {}", id,
-                    tokenizer.vocab_size());
+        return Fail(ErrorCode::kInvalid, "token {} of the prompt is outside the vocabulary of {}",
+                    id, tokenizer.vocab_size());
       }
     }
     return ids;
@@ -39,14 +47,16 @@ Result<std::vector<TokenId>> Tokenise(const GenerateRequest& request, const Voca
   if (request.prompt) {
     ids = tokenizer.Encode(*request.prompt, false);
   } else {
-    if (vocabulary.chat_template == nullptr) return Fail(ErrorCode::kInvalid, "{}", vocabulary.template_error);
+    if (vocabulary.chat_template == nullptr)
+      return Fail(ErrorCode::kInvalid, "{}", vocabulary.template_error);
     model::ChatTemplateOptions options;
     if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
     if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
     ids = tokenizer.EncodePieces(TRY(vocabulary.chat_template->Render(request.messages, options)));
   }
   // Templates may write BOS themselves: it stands there once.
-  if (tokenizer.add_bos() && tokenizer.bos() >= 0 && (ids.empty() || ids.front() != tokenizer.bos())) {
+  if (tokenizer.add_bos() && tokenizer.bos() >= 0 &&
+      (ids.empty() || ids.front() != tokenizer.bos())) {
     ids.insert(ids.begin(), tokenizer.bos());
   }
   return ids;
@@ -64,7 +74,7 @@ struct Requests::Request {
   std::unique_ptr<engine::TextStream> text;
   wire::Plan plan;
   bool submitted = false;
-  bool started = false;   // OnStarted was called
+  bool started = false;  // OnStarted was called
   bool paused = false;
   std::vector<TokenId> pending;               // arrived while paused
   std::optional<wire::Finished> pending_end;  // likewise
@@ -93,7 +103,9 @@ class Requests::Handle final : public Generation {
 Requests::Requests(net::EventLoop& loop, sys::TaskQueue& tasks, RequestHost& host)
     : loop_(loop), tasks_(tasks), host_(host) {}
 
-Requests::~Requests() { *alive_ = false; }
+Requests::~Requests() {
+  *alive_ = false;
+}
 
 Requests::Request* Requests::Find(const RequestId& id) {
   const auto found = requests_.find(id);
@@ -105,7 +117,8 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
   entry->id = sys::RandomValue<RequestId>();
   entry->sink = &sink;
   entry->start = sys::Now();
-  if (!request.has_seed) request.sampler.seed = sys::RandomValue<uint64_t>() >> 11;  // exact in JSON
+  if (!request.has_seed)
+    request.sampler.seed = sys::RandomValue<uint64_t>() >> 11;  // exact in JSON
   entry->text = std::make_unique<engine::TextStream>(request.stop);
   entry->request = std::move(request);
   const RequestId id = entry->id;
@@ -121,15 +134,17 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
       Request* found = Find(id);
       if (found == nullptr) return;
       found->model = *model;
-      host_.GetVocabulary(*model, [this, alive, id](Result<std::shared_ptr<const Vocabulary>> vocabulary) {
-        if (*alive) OnVocabulary(id, std::move(vocabulary));
-      });
+      host_.GetVocabulary(*model,
+                          [this, alive, id](Result<std::shared_ptr<const Vocabulary>> vocabulary) {
+                            if (*alive) OnVocabulary(id, std::move(vocabulary));
+                          });
     });
   });
   return handle;
 }
 
-void Requests::OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary) {
+void Requests::OnVocabulary(const RequestId& id,
+                            Result<std::shared_ptr<const Vocabulary>> vocabulary) {
   Request* request = Find(id);
   if (request == nullptr) return;
   if (!vocabulary) return FailRequest(id, vocabulary.error(), RefusalFor(vocabulary.error().code));
@@ -153,17 +168,20 @@ void Requests::OnTokenised(const RequestId& id, Result<std::vector<TokenId>> pro
   const uint32_t context = host_.ContextOf(request->model);
   const uint64_t wanted = request->prompt.size() + request->request.max_tokens.value_or(1);
   if (wanted > context) {
-    return FailRequest(id,
-                       Error{ErrorCode::kInvalid,
-                             fmt::format("the prompt has {} tokens and {} are to be generated, {} in all; the context "
-                                         "of {} holds {}",
-                                         request->prompt.size(), request->request.max_tokens.value_or(1), wanted,
-                                         request->request.model, context)},
-                       Refusal::kContextLength);
+    return FailRequest(
+        id,
+        Error{ErrorCode::kInvalid,
+              fmt::format(
+                  "the prompt has {} tokens and {} are to be generated, {} in all; the context "
+                  "of {} holds {}",
+                  request->prompt.size(), request->request.max_tokens.value_or(1), wanted,
+                  request->request.model, context)},
+        Refusal::kContextLength);
   }
-  host_.Ensure(request->model, request->request.spread, [this, alive = alive_, id](Result<wire::Plan> plan) {
-    if (*alive) OnReady(id, std::move(plan));
-  });
+  host_.Ensure(request->model, request->request.spread,
+               [this, alive = alive_, id](Result<wire::Plan> plan) {
+                 if (*alive) OnReady(id, std::move(plan));
+               });
 }
 
 void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
@@ -203,7 +221,9 @@ void Requests::OnFinished(const wire::Finished& finished) {
 
 void Requests::Deliver(Request& request) {
   const RequestId id = request.id;
-  if (!request.started && (!request.pending.empty() || (request.pending_end && request.pending_end->reason != wire::FinishReason::kError))) {
+  if (!request.started &&
+      (!request.pending.empty() ||
+       (request.pending_end && request.pending_end->reason != wire::FinishReason::kError))) {
     request.started = true;
     request.sink->OnStarted(static_cast<uint32_t>(request.prompt.size()));
     if (Find(id) == nullptr) return;
@@ -217,7 +237,8 @@ void Requests::Deliver(Request& request) {
   if (!request.pending_end) return;
   const wire::Finished end = *request.pending_end;
   if (end.reason == wire::FinishReason::kError) {
-    const Refusal refusal = end.code == ErrorCode::kOverloaded ? Refusal::kQueueFull : RefusalFor(end.code);
+    const Refusal refusal =
+        end.code == ErrorCode::kOverloaded ? Refusal::kQueueFull : RefusalFor(end.code);
     return FailRequest(id, Error{end.code, end.message}, refusal);
   }
   Finish(request, end.reason, &end);
@@ -247,8 +268,10 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
   const double decode_s = MillisecondsOf(request.last_token - request.first_token) / 1000;
-  if (request.generated > 1 && decode_s > 0) stats.tokens_per_second = (request.generated - 1) / decode_s;
-  const double prefill_s = finished != nullptr ? static_cast<double>(finished->prefill_us) * 1e-6 : stats.ttft_ms / 1000;
+  if (request.generated > 1 && decode_s > 0)
+    stats.tokens_per_second = (request.generated - 1) / decode_s;
+  const double prefill_s =
+      finished != nullptr ? static_cast<double>(finished->prefill_us) * 1e-6 : stats.ttft_ms / 1000;
   if (prefill_s > 0) stats.prompt_per_second = stats.prompt_tokens / prefill_s;
   for (const wire::StagePlan& stage : request.plan.stages) {
     StageReport report = {.node = host_.NameOf(stage.node),
@@ -257,7 +280,8 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
                           .layer_end = stage.layer_end};
     if (finished != nullptr) {
       for (const wire::StageTime& time : finished->stages) {
-        if (time.node == stage.node) report.milliseconds += static_cast<double>(time.microseconds) / 1000;
+        if (time.node == stage.node)
+          report.milliseconds += static_cast<double>(time.microseconds) / 1000;
       }
     }
     stats.stages.push_back(std::move(report));

@@ -1,7 +1,9 @@
-// Requests of clients of this node, from text to text: template, tokens, placement, submission, and the stream
-// of text back. History, seed and sampler settings stay here, at the entry node, whatever computes the answer.
+// Requests of clients of this node, from text to text: template, tokens, placement, submission, and
+// the stream of text back. History, seed and sampler settings stay here, at the entry node,
+// whatever computes the answer.
 //
-//   Generate ─> vocabulary ─> (task queue) render + tokenise ─> ensure instance ─> SubmitLocal ─> tokens ─> text
+//   Generate ─> vocabulary ─> (task queue) render + tokenise ─> ensure instance ─> SubmitLocal ─>
+//   tokens ─> text
 //
 // Thread: the loop thread; rendering and tokenising run on the task queue.
 #pragma once
@@ -22,15 +24,18 @@ namespace exo::node {
 class RequestHost {
  public:
   virtual ~RequestHost() = default;
-  // A model by name, id or path, here or on a member. Errors: kNotFound (says which are known), kInvalid (several
-  // different files of that name).
+  // A model by name, id or path, here or on a member. Errors: kNotFound (says which are known),
+  // kInvalid (several different files of that name).
   virtual void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) = 0;
-  virtual void GetVocabulary(const ModelId& model,
-                             std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) = 0;
-  // Positions that a sequence of this model can have: of its instance, or of one that would be made.
+  virtual void GetVocabulary(
+      const ModelId& model,
+      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) = 0;
+  // Positions that a sequence of this model can have: of its instance, or of one that would be
+  // made.
   virtual uint32_t ContextOf(const ModelId& model) const = 0;
   // Has the model running; done once, with the plan.
-  virtual void Ensure(const ModelId& model, bool spread, std::function<void(Result<wire::Plan>)> done) = 0;
+  virtual void Ensure(const ModelId& model, bool spread,
+                      std::function<void(Result<wire::Plan>)> done) = 0;
   virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
   virtual std::string NameOf(const NodeId& node) const = 0;

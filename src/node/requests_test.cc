@@ -1,4 +1,5 @@
-// The entry side of a request with the real vocabulary of exo-tiny and a host that plays the cluster.
+// The entry side of a request with the real vocabulary of exo-tiny and a host that plays the
+// cluster.
 #include "node/requests.h"
 
 #include <gtest/gtest.h>
@@ -43,7 +44,8 @@ class RequestsTest : public testing::Test, protected RequestHost {
     if (name == "exo-tiny") return done(file_->manifest().id());
     done(Fail(ErrorCode::kNotFound, "there is no model '{}'", name));
   }
-  void GetVocabulary(const ModelId&, std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override {
+  void GetVocabulary(const ModelId&,
+                     std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override {
     done(vocabulary_);
   }
   uint32_t ContextOf(const ModelId&) const override { return 64; }
@@ -70,7 +72,9 @@ class RequestsTest : public testing::Test, protected RequestHost {
     loop_.Run();
     EXPECT_TRUE(ready());
   }
-  std::vector<TokenId> TokensOf(std::string_view text) { return vocabulary_->tokenizer->Encode(text, false); }
+  std::vector<TokenId> TokensOf(std::string_view text) {
+    return vocabulary_->tokenizer->Encode(text, false);
+  }
   void Answer(std::string_view text, wire::FinishReason reason) {
     for (const TokenId token : TokensOf(text)) requests_.OnTokens(submitted_->request, {token});
     wire::Finished finished;
@@ -95,7 +99,8 @@ TEST_F(RequestsTest, ChatGoesThroughTheTemplateAndComesBackAsText) {
   request.max_tokens = 20;
   const auto handle = requests_.Start(request, sink_);
   RunUntil([&] { return submitted_.has_value(); });
-  // What the user wrote never becomes a control token: the template wrote one <|end|>, the user none.
+  // What the user wrote never becomes a control token: the template wrote one <|end|>, the user
+  // none.
   const auto control = vocabulary_->tokenizer->Encode("<|end|>", true);
   ASSERT_EQ(control.size(), 1u);
   EXPECT_EQ(std::count(submitted_->prompt.begin(), submitted_->prompt.end(), control[0]), 1);

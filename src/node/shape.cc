@@ -8,11 +8,13 @@ constexpr uint64_t kLogitRows = 16;
 
 }  // namespace
 
-cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, const backend::Backend& backend) {
+cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
+                            const backend::Backend& backend) {
   const model::ModelConfig& config = *manifest.config();
   const model::ModelTensors& tensors = *manifest.tensors();
   const uint32_t chunk = cluster::PlanOptions{}.chunk;
-  backend::StageSpec spec = {.config = manifest.config(), .tensors = manifest.tensors(), .chunk = chunk};
+  backend::StageSpec spec = {
+      .config = manifest.config(), .tensors = manifest.tensors(), .chunk = chunk};
   cluster::ModelShape shape;
   shape.id = manifest.id();
   shape.name = std::move(name);
@@ -32,19 +34,22 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, c
   // A tied matrix is in memory once and read for each token as the output matrix.
   const uint64_t embedding_share = tensors.token_embd.bytes + tensors.output.bytes;
   shape.embedding_bytes =
-      config.tied_output ? 0 : static_cast<uint64_t>(static_cast<double>(head) *
-                                                     static_cast<double>(tensors.token_embd.bytes) /
-                                                     static_cast<double>(embedding_share));
+      config.tied_output ? 0
+                         : static_cast<uint64_t>(static_cast<double>(head) *
+                                                 static_cast<double>(tensors.token_embd.bytes) /
+                                                 static_cast<double>(embedding_share));
   shape.output_bytes = head - shape.embedding_bytes;
   static_assert(cluster::kKvTypes == kernels::kKvTypes);
   spec.layer_end = 1;
   for (size_t type = 0; type < kernels::kKvTypes; ++type) {
     spec.kv_type = static_cast<kernels::KvType>(type);
-    shape.kv_bytes_per_position[type] = static_cast<uint32_t>(backend.Estimate(spec).kv_per_position);
+    shape.kv_bytes_per_position[type] =
+        static_cast<uint32_t>(backend.Estimate(spec).kv_per_position);
   }
   uint64_t weights = 0;
   for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {
-    if (!tensor->vector) weights += tensor->rows * tensor->cols * tensor->count_read(config.experts.used);
+    if (!tensor->vector)
+      weights += tensor->rows * tensor->cols * tensor->count_read(config.experts.used);
   }
   shape.ops_per_token_layer = 2 * weights;
   const uint64_t hidden = uint64_t{chunk} * config.width * sizeof(float);

@@ -7,6 +7,7 @@
 
 namespace exo::node {
 
-cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name, const backend::Backend& backend);
+cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
+                            const backend::Backend& backend);
 
 }  // namespace exo::node

@@ -21,7 +21,8 @@ cluster::StageOptions MachineOptions(const wire::Plan& plan) {
 
 }  // namespace
 
-StageWorker::StageWorker(const wire::Plan& plan, backend::StageCompute& compute, Abandoned& abandoned)
+StageWorker::StageWorker(const wire::Plan& plan, backend::StageCompute& compute,
+                         Abandoned& abandoned)
     : machine_(MachineOptions(plan)), compute_(compute), abandoned_(abandoned) {}
 
 Result<void> StageWorker::Run(const wire::Step& step, std::span<float> hidden, uint32_t width) {
@@ -29,8 +30,8 @@ Result<void> StageWorker::Run(const wire::Step& step, std::span<float> hidden, u
   if (work_.duplicate) return {};
   if (hidden.size() != size_t{work_.rows} * width) {
     machine_.AbortStep();
-    return Fail(ErrorCode::kCorrupt, "step {} came with {} values for {} rows of {}", step.step, hidden.size(),
-                work_.rows, width);
+    return Fail(ErrorCode::kCorrupt, "step {} came with {} values for {} rows of {}", step.step,
+                hidden.size(), work_.rows, width);
   }
   for (const uint64_t sequence : work_.close) compute_.Close(sequence);
   for (const RequestId& request : step.close) abandoned_.Forget(request);
@@ -47,13 +48,15 @@ Result<void> StageWorker::Run(const wire::Step& step, std::span<float> hidden, u
   if (!work_.segments.empty()) {
     std::vector<backend::Segment> segments;
     for (const auto& segment : work_.segments) {
-      segments.push_back({.sequence = segment.sequence, .first = segment.first, .count = segment.count});
+      segments.push_back(
+          {.sequence = segment.sequence, .first = segment.first, .count = segment.count});
     }
     result = compute_.Forward(segments, hidden, abandoned_.stop());
   }
   abandoned_.End();
   if (!result && result.error().code == ErrorCode::kCancelled) {
-    // Nobody will read these rows; the stages behind may still compute them, so they must be finite.
+    // Nobody will read these rows; the stages behind may still compute them, so they must be
+    // finite.
     std::fill(hidden.begin(), hidden.end(), 0.0f);
     result = {};
   }
@@ -65,9 +68,14 @@ Result<void> StageWorker::Run(const wire::Step& step, std::span<float> hidden, u
   return {};
 }
 
-StageLoop::StageLoop(const RunnerOptions& options, const model::ModelConfig& config, backend::StageCompute& compute,
-                     sys::WakeFd& wake, Abandoned& abandoned, const Links& links)
-    : options_(options), config_(config), wake_(wake), links_(links), worker_(options.plan, compute, abandoned) {}
+StageLoop::StageLoop(const RunnerOptions& options, const model::ModelConfig& config,
+                     backend::StageCompute& compute, sys::WakeFd& wake, Abandoned& abandoned,
+                     const Links& links)
+    : options_(options),
+      config_(config),
+      wake_(wake),
+      links_(links),
+      worker_(options.plan, compute, abandoned) {}
 
 Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
   const size_t bytes = size_t{options_.plan.chunk} * config_.width * sizeof(float);
@@ -85,9 +93,10 @@ Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
       if (auto done = OnStep(*step, outcome->frame.floats()); !done) {
         if (lost_.IsZero()) {
           // Best effort: the head learns the reason at once instead of by a broken link.
-          [[maybe_unused]] const auto told = links_.out->Send(
-              wire::StepFailed{options_.plan.id, step->step, done.error().code, done.error().message}, {},
-              sys::Now() + std::chrono::seconds(1));
+          [[maybe_unused]] const auto told =
+              links_.out->Send(wire::StepFailed{options_.plan.id, step->step, done.error().code,
+                                                done.error().message},
+                               {}, sys::Now() + std::chrono::seconds(1));
         }
         return done;
       }
@@ -102,18 +111,21 @@ Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
 
 Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
   if (rows.size_bytes() > hidden_.size()) {
-    return Fail(ErrorCode::kCorrupt, "a step of {} bytes, more than the plan's chunk", rows.size_bytes());
+    return Fail(ErrorCode::kCorrupt, "a step of {} bytes, more than the plan's chunk",
+                rows.size_bytes());
   }
   const Time start = sys::Now();
   const std::span<float> hidden = hidden_.As<float>().first(rows.size());
   std::memcpy(hidden.data(), rows.data(), rows.size_bytes());
   if (auto run = worker_.Run(step, hidden, config_.width); !run) {
-    if (run.error().code == ErrorCode::kNotFound) return {};  // another plan's frame: dropped and counted
+    if (run.error().code == ErrorCode::kNotFound)
+      return {};  // another plan's frame: dropped and counted
     return run;
   }
   if (worker_.was_duplicate()) return {};
   const wire::StagePlan& own = options_.plan.stages[options_.stage];
-  const auto spent = std::chrono::duration_cast<std::chrono::microseconds>(sys::Now() - start).count();
+  const auto spent =
+      std::chrono::duration_cast<std::chrono::microseconds>(sys::Now() - start).count();
   step.times.push_back({own.node, own.layer_begin, own.layer_end, static_cast<uint64_t>(spent)});
   return SendOn(step, hidden);
 }

@@ -1,5 +1,5 @@
-// The life of a stage that is not the head: receive a step, compute its rows, send it on. The last stage
-// sends the head only the rows it asked for.
+// The life of a stage that is not the head: receive a step, compute its rows, send it on. The last
+// stage sends the head only the rows it asked for.
 //
 // Thread: the runner's.
 #pragma once
@@ -26,7 +26,8 @@ struct Links {
 // Hidden states that the next stage has not taken by then are lost, and with them the link.
 inline constexpr Time kSendLimit = std::chrono::seconds(10);
 
-// Applies a StageMachine's work to a StageCompute: used by every stage, the head's own layers included.
+// Applies a StageMachine's work to a StageCompute: used by every stage, the head's own layers
+// included.
 class StageWorker {
  public:
   StageWorker(const wire::Plan& plan, backend::StageCompute& compute, Abandoned& abandoned);
@@ -48,8 +49,9 @@ class StageWorker {
 
 class StageLoop {
  public:
-  StageLoop(const RunnerOptions& options, const model::ModelConfig& config, backend::StageCompute& compute,
-            sys::WakeFd& wake, Abandoned& abandoned, const Links& links);
+  StageLoop(const RunnerOptions& options, const model::ModelConfig& config,
+            backend::StageCompute& compute, sys::WakeFd& wake, Abandoned& abandoned,
+            const Links& links);
   // Until `stop`, or until a link or the compute fails.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }

@@ -71,6 +71,8 @@ HttpResponse ErrorResponse(const ApiError& error) {
   return response;
 }
 
-HttpResponse JsonResponse(const Json& json) { return {.body = Dump(json)}; }
+HttpResponse JsonResponse(const Json& json) {
+  return {.body = Dump(json)};
+}
 
 }  // namespace exo::service

@@ -1,4 +1,5 @@
-// One running completion: hears the node's answer and writes it to the client, whole or as a stream.
+// One running completion: hears the node's answer and writes it to the client, whole or as a
+// stream.
 //
 // Thread: the event loop. Destroying it destroys the Generation, which cancels it.
 #pragma once

@@ -60,7 +60,8 @@ TEST(CompletionsTest, ChatAnswerHasOpenAisShape) {
 
 TEST(CompletionsTest, ChatStreamHasRoleTextFinishUsageAndDone) {
   TestServer server;
-  const auto answer = Post(server, kChat, Chat({{"stream", true}, {"stream_options", {{"include_usage", true}}}}));
+  const auto answer =
+      Post(server, kChat, Chat({{"stream", true}, {"stream_options", {{"include_usage", true}}}}));
   ASSERT_EQ(answer.status, 200);
   EXPECT_TRUE(answer.has("content-type: text/event-stream"));
   EXPECT_TRUE(answer.has("x-accel-buffering: no"));
@@ -117,8 +118,9 @@ TEST(CompletionsTest, StreamsBreakNoCharacterAndShowNoStop) {
   for (const bool stream : {false, true}) {
     const auto answer = Post(server, kChat, Chat({{"stream", stream}, {"stop", "STOP"}}));
     const Json end = stream ? answer.events().back() : answer.json();
-    const std::string text = stream ? StreamText(answer.events(), true)
-                                    : std::string(answer.json()["choices"][0]["message"]["content"]);
+    const std::string text = stream
+                                 ? StreamText(answer.events(), true)
+                                 : std::string(answer.json()["choices"][0]["message"]["content"]);
     EXPECT_EQ(text, "\xF0\x9F\x98\x80 a\xC3\xA9") << stream;
     EXPECT_EQ(end["choices"][0]["finish_reason"], "stop");
     EXPECT_EQ(answer.body.find("STO"), std::string::npos);
@@ -132,21 +134,44 @@ TEST(CompletionsTest, FieldsReachTheNode) {
   EXPECT_EQ(server.last_request().sampler.temperature, 1);
   EXPECT_FALSE(server.last_request().has_seed);
   EXPECT_FALSE(server.last_request().max_tokens);
-  const Json body = {{"model", "hub/tiny"}, {"temperature", 0}, {"top_p", 0.5}, {"top_k", 40}, {"min_p", 0.1},
-                     {"seed", -1}, {"max_tokens", 5}, {"max_completion_tokens", 9}, {"stop", {"a", "b"}},
-                     {"frequency_penalty", 0.5}, {"presence_penalty", -0.5}, {"repeat_penalty", 1.1},
-                     {"user", "x"}, {"metadata", {{"a", "b"}}}, {"store", true}, {"tools", Json::array()},
-                     {"n", 1}, {"some_unknown_field", {1}}, {"logit_bias", Json::object()},
-                     {"response_format", {{"type", "text"}}}, {"tool_choice", "auto"}, {"top_logprobs", nullptr},
-                     {"messages", {{{"role", "developer"}, {"content", "S"}},
-                                   {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "a"}},
-                                                                   {{"type", "text"}, {"text", "b"}}}}}}}};
+  const Json body = {
+      {"model", "hub/tiny"},
+      {"temperature", 0},
+      {"top_p", 0.5},
+      {"top_k", 40},
+      {"min_p", 0.1},
+      {"seed", -1},
+      {"max_tokens", 5},
+      {"max_completion_tokens", 9},
+      {"stop", {"a", "b"}},
+      {"frequency_penalty", 0.5},
+      {"presence_penalty", -0.5},
+      {"repeat_penalty", 1.1},
+      {"user", "x"},
+      {"metadata", {{"a", "b"}}},
+      {"store", true},
+      {"tools", Json::array()},
+      {"n", 1},
+      {"some_unknown_field", {1}},
+      {"logit_bias", Json::object()},
+      {"response_format", {{"type", "text"}}},
+      {"tool_choice", "auto"},
+      {"top_logprobs", nullptr},
+      {"messages",
+       {{{"role", "developer"}, {"content", "S"}},
+        {{"role", "user"},
+         {"content", {{{"type", "text"}, {"text", "a"}}, {{"type", "text"}, {"text", "b"}}}}}}}};
   const auto answer = Post(server, kChat, body);
   ASSERT_EQ(answer.status, 200) << answer.body;
   const auto request = server.last_request();
-  EXPECT_EQ(request.sampler, (wire::SamplerSettings{.temperature = 0, .top_k = 40, .top_p = 0.5f, .min_p = 0.1f,
-                                                    .repeat_penalty = 1.1f, .presence_penalty = -0.5f,
-                                                    .frequency_penalty = 0.5f, .seed = UINT64_MAX}));
+  EXPECT_EQ(request.sampler, (wire::SamplerSettings{.temperature = 0,
+                                                    .top_k = 40,
+                                                    .top_p = 0.5f,
+                                                    .min_p = 0.1f,
+                                                    .repeat_penalty = 1.1f,
+                                                    .presence_penalty = -0.5f,
+                                                    .frequency_penalty = 0.5f,
+                                                    .seed = UINT64_MAX}));
   EXPECT_TRUE(request.has_seed);
   EXPECT_EQ(request.max_tokens, 9u);
   EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "b"}));
@@ -157,15 +182,44 @@ TEST(CompletionsTest, FieldsReachTheNode) {
 TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
   TestServer server;
   const std::vector<std::pair<std::string, Json>> cases = {
-      {"temperature", 2.1}, {"temperature", "hot"}, {"temperature", -1}, {"top_p", 1.1}, {"top_k", 1.5}, {"min_p", -1},
-      {"max_tokens", 0}, {"max_tokens", -1}, {"max_tokens", 9223372036854775807}, {"max_completion_tokens", "9"},
-      {"max_tokens", 18446744073709551615u}, {"max_tokens", 1e300}, {"seed", 1.5}, {"stop", 5}, {"stop", {"a", 1}},
-      {"stop", ""}, {"stop", std::string(257, 'x')}, {"stop", std::vector<std::string>(17, "x")}, {"stream", "yes"},
-      {"stream_options", 1}, {"n", 2}, {"n", 1000000000}, {"logprobs", true}, {"top_logprobs", 3},
-      {"logit_bias", {{"5", 1}}}, {"frequency_penalty", 3}, {"presence_penalty", -3}, {"repeat_penalty", 0},
-      {"tools", {{{"type", "function"}}}}, {"tool_choice", "required"}, {"response_format", {{"type", "json_object"}}},
-      {"functions", {{{"name", "f"}}}}, {"reasoning_effort", "high"}, {"model", nullptr}, {"model", 5},
-      {"messages", nullptr}, {"messages", Json::array()}, {"messages", "hi"}};
+      {"temperature", 2.1},
+      {"temperature", "hot"},
+      {"temperature", -1},
+      {"top_p", 1.1},
+      {"top_k", 1.5},
+      {"min_p", -1},
+      {"max_tokens", 0},
+      {"max_tokens", -1},
+      {"max_tokens", 9223372036854775807},
+      {"max_completion_tokens", "9"},
+      {"max_tokens", 18446744073709551615u},
+      {"max_tokens", 1e300},
+      {"seed", 1.5},
+      {"stop", 5},
+      {"stop", {"a", 1}},
+      {"stop", ""},
+      {"stop", std::string(257, 'x')},
+      {"stop", std::vector<std::string>(17, "x")},
+      {"stream", "yes"},
+      {"stream_options", 1},
+      {"n", 2},
+      {"n", 1000000000},
+      {"logprobs", true},
+      {"top_logprobs", 3},
+      {"logit_bias", {{"5", 1}}},
+      {"frequency_penalty", 3},
+      {"presence_penalty", -3},
+      {"repeat_penalty", 0},
+      {"tools", {{{"type", "function"}}}},
+      {"tool_choice", "required"},
+      {"response_format", {{"type", "json_object"}}},
+      {"functions", {{{"name", "f"}}}},
+      {"reasoning_effort", "high"},
+      {"model", nullptr},
+      {"model", 5},
+      {"messages", nullptr},
+      {"messages", Json::array()},
+      {"messages", "hi"}};
   for (const auto& [field, value] : cases) {
     const auto answer = Post(server, kChat, Chat({{field, value}}));
     EXPECT_EQ(answer.status, 400) << field << " " << value << answer.body;
@@ -175,7 +229,9 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
     EXPECT_TRUE(answer.json()["error"].contains("code"));
   }
   for (const char* field : {"echo", "suffix", "best_of"}) {
-    const Json value = field == std::string("echo") ? Json(true) : field == std::string("suffix") ? Json("x") : Json(2);
+    const Json value = field == std::string("echo")     ? Json(true)
+                       : field == std::string("suffix") ? Json("x")
+                                                        : Json(2);
     EXPECT_EQ(Post(server, kRaw, Raw({{field, value}})).error("param"), field);
   }
   EXPECT_EQ(server.alive(), 0);
@@ -191,7 +247,8 @@ TEST(CompletionsTest, BadMessagesAreNamed) {
       {{{"role", "user"}, {"content", 5}}, "messages[0].content"},
       {{{"role", "user"}, {"content", {{{"type", "image_url"}}}}}, "messages[0].content[0]"},
       {{{"role", "user"}, {"content", {{{"type", "text"}}}}}, "messages[0].content[0].text"},
-      {{{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {1}}}, "messages[0].tool_calls"},
+      {{{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {1}}},
+       "messages[0].tool_calls"},
       {"hi", "messages[0]"}};
   for (const auto& [message, param] : cases) {
     const auto answer = Post(server, kChat, Chat({{"messages", Json::array({message})}}));
@@ -202,16 +259,21 @@ TEST(CompletionsTest, BadMessagesAreNamed) {
 
 TEST(CompletionsTest, BadJsonIs400) {
   TestServer server;
-  std::string deep = R"({"model":"tiny","messages":)" + std::string(65, '[') + std::string(65, ']') + "}";
+  std::string deep =
+      R"({"model":"tiny","messages":)" + std::string(65, '[') + std::string(65, ']') + "}";
   for (const std::string& body : std::vector<std::string>{
-           "", "{", "[]", "5", "{\"model\":\"tiny\",}", "{\"model\":\"a\",\"model\":\"b\"}", "{\"model\":\"\xFF\"}",
-           "{\"temperature\":1e309}", "{\"model\":\"\\ud800\"}", deep, std::string(200000, '['),
-           "{\"model\":NaN}", std::string("{\"a\":\0}", 7)}) {
+           "", "{", "[]", "5", "{\"model\":\"tiny\",}", "{\"model\":\"a\",\"model\":\"b\"}",
+           "{\"model\":\"\xFF\"}", "{\"temperature\":1e309}", "{\"model\":\"\\ud800\"}", deep,
+           std::string(200000, '['), "{\"model\":NaN}", std::string("{\"a\":\0}", 7)}) {
     const auto answer = Call(server, "POST", kChat, body);
     EXPECT_EQ(answer.status, 400) << body.substr(0, 80);
     EXPECT_EQ(answer.error("code"), "invalid_json") << answer.body;
   }
-  EXPECT_EQ(Post(server, kChat, Chat({{"messages", Json::parse(R"([{"role":"user","content":"\u0000\ud83d\ude00"}])")}})).status, 200);
+  EXPECT_EQ(
+      Post(server, kChat,
+           Chat({{"messages", Json::parse(R"([{"role":"user","content":"\u0000\ud83d\ude00"}])")}}))
+          .status,
+      200);
 }
 
 TEST(CompletionsTest, RefusalsHaveTheirStatus) {
@@ -226,10 +288,13 @@ TEST(CompletionsTest, RefusalsHaveTheirStatus) {
     std::string code;
   };
   for (const Case& c : {Case{node::Refusal::kContextLength, 400, "context_length_exceeded"},
-                        Case{node::Refusal::kQueueFull, 429, "queue_full"}, Case{node::Refusal::kNoPlan, 503, "no_plan"},
-                        Case{node::Refusal::kLost, 503, "device_lost"}, Case{node::Refusal::kBadInput, 400, "invalid_value"}}) {
+                        Case{node::Refusal::kQueueFull, 429, "queue_full"},
+                        Case{node::Refusal::kNoPlan, 503, "no_plan"},
+                        Case{node::Refusal::kLost, 503, "device_lost"},
+                        Case{node::Refusal::kBadInput, 400, "invalid_value"}}) {
     Script script;
-    script.refusal = node::GenerateError{{ErrorCode::kInvalid, "700 tokens, 512 is the context"}, c.refusal};
+    script.refusal =
+        node::GenerateError{{ErrorCode::kInvalid, "700 tokens, 512 is the context"}, c.refusal};
     server.Set(script);
     for (const bool stream : {false, true}) {
       const auto answer = Post(server, kChat, Chat({{"stream", stream}}));
@@ -244,7 +309,8 @@ TEST(CompletionsTest, RefusalsHaveTheirStatus) {
 TEST(CompletionsTest, AnErrorInMidStreamIsOneEventAndTheEnd) {
   TestServer server;
   Script script;
-  script.loss = node::GenerateError{{ErrorCode::kDisconnected, "desk was lost"}, node::Refusal::kLost};
+  script.loss =
+      node::GenerateError{{ErrorCode::kDisconnected, "desk was lost"}, node::Refusal::kLost};
   server.Set(script);
   TestClient client(server.port());
   client.Write(RequestText("POST", kChat, Chat({{"stream", true}}).dump()));
@@ -259,10 +325,13 @@ TEST(CompletionsTest, AnErrorInMidStreamIsOneEventAndTheEnd) {
 // Requests of OpenAI's own documentation: accepted, or refused with the field named.
 TEST(CompletionsTest, TakesOrNamesTheDocumentedFields) {
   TestServer server;
-  for (const char* field : {"user", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity"}) {
+  for (const char* field :
+       {"user", "service_tier", "safety_identifier", "prompt_cache_key", "verbosity"}) {
     EXPECT_EQ(Post(server, kChat, Chat({{field, "low"}})).status, 200) << field;
   }
-  EXPECT_EQ(Post(server, kChat, Chat({{"parallel_tool_calls", false}, {"modalities", {"text"}}})).status, 200);
+  EXPECT_EQ(
+      Post(server, kChat, Chat({{"parallel_tool_calls", false}, {"modalities", {"text"}}})).status,
+      200);
 }
 
 }  // namespace

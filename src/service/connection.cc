@@ -30,7 +30,8 @@ void Connection::Abort() {
   Close(true);
 }
 
-// ---- reading --------------------------------------------------------------------------------------
+// ---- reading
+// --------------------------------------------------------------------------------------
 
 void Connection::Read() {
   socket_.async_read_some(asio::buffer(read_buffer_),
@@ -134,7 +135,8 @@ void Connection::ExpectBody() {
   });
 }
 
-// ---- writing: see connection_write.cc ------------------------------------------------------------
+// ---- writing: see connection_write.cc
+// ------------------------------------------------------------
 
 void Connection::EndExchange() {
   handler_.reset();

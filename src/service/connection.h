@@ -1,11 +1,11 @@
 // One client connection: reads requests, one at a time, and writes their answers in order.
 //
-// A read is always pending, also while an answer is computed: a client that goes away is noticed at once
-// and its handler destroyed. Writes go through one queue; when it grows beyond the limit the handler is
-// paused, and when the client takes nothing for the stall time the answer is cancelled.
+// A read is always pending, also while an answer is computed: a client that goes away is noticed at
+// once and its handler destroyed. Writes go through one queue; when it grows beyond the limit the
+// handler is paused, and when the client takes nothing for the stall time the answer is cancelled.
 //
-// Thread: the event loop. Lifetime: Asio's completion handlers hold shared pointers (the usual idiom);
-// the server holds a plain pointer until on_closed.
+// Thread: the event loop. Lifetime: Asio's completion handlers hold shared pointers (the usual
+// idiom); the server holds a plain pointer until on_closed.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
@@ -74,18 +74,18 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   size_t body_bytes_ = 0;                  // arrived in the current interval
   bool body_timed_ = false;
 
-  std::unique_ptr<Handler> handler_;       // of the request that is being answered
+  std::unique_ptr<Handler> handler_;  // of the request that is being answered
   bool busy_ = false;
-  bool finished_ = false;                  // the whole answer is queued
+  bool finished_ = false;  // the whole answer is queued
   bool keep_alive_ = true;
-  bool head_ = false;                      // HEAD: no body
+  bool head_ = false;  // HEAD: no body
   bool http10_ = false;
   bool streaming_ = false;
   bool paused_ = false;
 
   std::string queue_;
   std::string writing_;
-  size_t written_ = 0;                     // of writing_
+  size_t written_ = 0;  // of writing_
   bool write_pending_ = false;
 
   bool peer_closed_ = false;

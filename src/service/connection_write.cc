@@ -11,30 +11,46 @@ namespace {
 
 const char* Reason(unsigned status) {
   switch (status) {
-    case 200: return "OK";
-    case 204: return "No Content";
-    case 400: return "Bad Request";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 408: return "Request Timeout";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 503: return "Service Unavailable";
-    default: return "Unknown";
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 400:
+      return "Bad Request";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 414:
+      return "URI Too Long";
+    case 415:
+      return "Unsupported Media Type";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 500:
+      return "Internal Server Error";
+    case 503:
+      return "Service Unavailable";
+    default:
+      return "Unknown";
   }
 }
 
 }  // namespace
 
 std::string Connection::HeaderText(unsigned status, std::string_view content_type) const {
-  std::string text = fmt::format("HTTP/1.1 {} {}\r\nServer: exo\r\nX-Content-Type-Options: nosniff\r\n"
-                                 "Cache-Control: no-cache\r\nConnection: {}\r\n",
-                                 status, Reason(status), keep_alive_ ? "keep-alive" : "close");
+  std::string text = fmt::format(
+      "HTTP/1.1 {} {}\r\nServer: exo\r\nX-Content-Type-Options: nosniff\r\n"
+      "Cache-Control: no-cache\r\nConnection: {}\r\n",
+      status, Reason(status), keep_alive_ ? "keep-alive" : "close");
   if (!content_type.empty()) text += fmt::format("Content-Type: {}\r\n", content_type);
   return text;
 }
@@ -56,7 +72,8 @@ void Connection::StartStream() {
   if (closed_ || finished_ || streaming_) return;
   streaming_ = true;
   if (http10_) keep_alive_ = false;  // its end is the connection's end
-  std::string text = HeaderText(200, "text/event-stream; charset=utf-8") + "X-Accel-Buffering: no\r\n";
+  std::string text =
+      HeaderText(200, "text/event-stream; charset=utf-8") + "X-Accel-Buffering: no\r\n";
   if (!http10_) text += "Transfer-Encoding: chunked\r\n";
   Append(text + "\r\n");
   Flush();
@@ -85,7 +102,9 @@ void Connection::AppendChunk(std::string_view bytes) {
   Append("\r\n");
 }
 
-void Connection::Append(std::string_view bytes) { queue_ += bytes; }
+void Connection::Append(std::string_view bytes) {
+  queue_ += bytes;
+}
 
 void Connection::Flush() {
   if (write_pending_ || closed_) return;

@@ -4,10 +4,14 @@ namespace exo::service {
 
 const char* ErrorType(unsigned status) {
   switch (status) {
-    case 403: return "permission_error";
-    case 429: return "rate_limit_error";
-    case 503: return "service_unavailable_error";
-    default: return status >= 500 ? "server_error" : "invalid_request_error";
+    case 403:
+      return "permission_error";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "service_unavailable_error";
+    default:
+      return status >= 500 ? "server_error" : "invalid_request_error";
   }
 }
 
@@ -22,14 +26,22 @@ Json ErrorJson(const ApiError& error) {
 
 ApiError FromError(const Error& error) {
   switch (error.code) {
-    case ErrorCode::kInvalid: return {400, error.message, "", "invalid_value"};
-    case ErrorCode::kNotFound: return {404, error.message, "", "not_found"};
-    case ErrorCode::kUnsupported: return {400, error.message, "", "not_supported"};
-    case ErrorCode::kOverloaded: return {503, error.message, "", "overloaded"};
-    case ErrorCode::kDisconnected: return {503, error.message, "", "device_lost"};
-    case ErrorCode::kCorrupt: return {500, error.message, "", "corrupt"};
-    case ErrorCode::kIo: return {500, error.message, "", "io_error"};
-    case ErrorCode::kCancelled: return {503, error.message, "", "cancelled"};
+    case ErrorCode::kInvalid:
+      return {400, error.message, "", "invalid_value"};
+    case ErrorCode::kNotFound:
+      return {404, error.message, "", "not_found"};
+    case ErrorCode::kUnsupported:
+      return {400, error.message, "", "not_supported"};
+    case ErrorCode::kOverloaded:
+      return {503, error.message, "", "overloaded"};
+    case ErrorCode::kDisconnected:
+      return {503, error.message, "", "device_lost"};
+    case ErrorCode::kCorrupt:
+      return {500, error.message, "", "corrupt"};
+    case ErrorCode::kIo:
+      return {500, error.message, "", "io_error"};
+    case ErrorCode::kCancelled:
+      return {503, error.message, "", "cancelled"};
   }
   return {500, error.message, "", ""};
 }
@@ -37,13 +49,20 @@ ApiError FromError(const Error& error) {
 ApiError FromGenerateError(const node::GenerateError& error, const std::string& prompt_param) {
   const std::string& message = error.error.message;
   switch (error.refusal) {
-    case node::Refusal::kUnknownModel: return {404, message, "model", "model_not_found"};
-    case node::Refusal::kContextLength: return {400, message, prompt_param, "context_length_exceeded"};
-    case node::Refusal::kQueueFull: return {429, message, "", "queue_full"};
-    case node::Refusal::kNoPlan: return {503, message, "model", "no_plan"};
-    case node::Refusal::kLost: return {503, message, "", "device_lost"};
-    case node::Refusal::kBadInput: return {400, message, prompt_param, "invalid_value"};
-    case node::Refusal::kNone: break;
+    case node::Refusal::kUnknownModel:
+      return {404, message, "model", "model_not_found"};
+    case node::Refusal::kContextLength:
+      return {400, message, prompt_param, "context_length_exceeded"};
+    case node::Refusal::kQueueFull:
+      return {429, message, "", "queue_full"};
+    case node::Refusal::kNoPlan:
+      return {503, message, "model", "no_plan"};
+    case node::Refusal::kLost:
+      return {503, message, "", "device_lost"};
+    case node::Refusal::kBadInput:
+      return {400, message, prompt_param, "invalid_value"};
+    case node::Refusal::kNone:
+      break;
   }
   return FromError(error.error);
 }

@@ -1,8 +1,8 @@
-// Between a connection (bytes) and the routes (meaning): one request and its answer. Nothing of Asio or
-// Beast is seen here.
+// Between a connection (bytes) and the routes (meaning): one request and its answer. Nothing of
+// Asio or Beast is seen here.
 //
-// Thread: the event loop. A Handler lives until its answer is written or the client is gone; destroying
-// it cancels whatever it waits for.
+// Thread: the event loop. A Handler lives until its answer is written or the client is gone;
+// destroying it cancels whatever it waits for.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,8 @@
 namespace exo::service {
 
 struct HttpRequest {
-  std::string method;  // upper case
-  std::string path;    // still percent-encoded, without the query
+  std::string method;                // upper case
+  std::string path;                  // still percent-encoded, without the query
   std::vector<std::string> hosts;    // every Host field
   std::vector<std::string> origins;  // every Origin field
   std::string content_type;

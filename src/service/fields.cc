@@ -29,32 +29,39 @@ Parsed<std::optional<double>> ReadNumber(const Json& object, const char* name, R
   if (!value->is_number()) return BadValue(name, fmt::format("'{}' must be a number", name));
   const double number = value->get<double>();
   if (!(number >= range.low && number <= range.high)) {
-    return BadValue(name, fmt::format("'{}' is {}, but must be from {} to {}", name, Shown(*value), range.low,
-                                      range.high));
+    return BadValue(name, fmt::format("'{}' is {}, but must be from {} to {}", name, Shown(*value),
+                                      range.low, range.high));
   }
   return number;
 }
 
-Parsed<std::optional<int64_t>> ReadInteger(const Json& object, const char* name, int64_t low, int64_t high) {
+Parsed<std::optional<int64_t>> ReadInteger(const Json& object, const char* name, int64_t low,
+                                           int64_t high) {
   const Json* value = Find(object, name);
   if (value == nullptr) return std::nullopt;
   const double number = value->is_number() ? value->get<double>() : NAN;
-  if (!(number == std::floor(number))) return BadValue(name, fmt::format("'{}' must be a whole number", name));
-  const bool fits = value->is_number_float() ? std::fabs(number) <= 0x1p53
-                                             : !value->is_number_unsigned() || value->get<uint64_t>() <= INT64_MAX;
-  if (const int64_t whole = fits ? value->get<int64_t>() : 0; fits && whole >= low && whole <= high) return whole;
-  return BadValue(name, fmt::format("'{}' is {}, but must be from {} to {}", name, Shown(*value), low, high));
+  if (!(number == std::floor(number)))
+    return BadValue(name, fmt::format("'{}' must be a whole number", name));
+  const bool fits = value->is_number_float()
+                        ? std::fabs(number) <= 0x1p53
+                        : !value->is_number_unsigned() || value->get<uint64_t>() <= INT64_MAX;
+  if (const int64_t whole = fits ? value->get<int64_t>() : 0; fits && whole >= low && whole <= high)
+    return whole;
+  return BadValue(
+      name, fmt::format("'{}' is {}, but must be from {} to {}", name, Shown(*value), low, high));
 }
 
 Parsed<std::string> ReadRequiredString(const Json& object, const char* name, size_t max_bytes) {
   const Json* value = Find(object, name);
   if (value == nullptr) {
-    return std::unexpected(ApiError{400, fmt::format("'{}' is missing", name), name, "missing_required_parameter"});
+    return std::unexpected(
+        ApiError{400, fmt::format("'{}' is missing", name), name, "missing_required_parameter"});
   }
   if (!value->is_string()) return BadValue(name, fmt::format("'{}' must be a string", name));
   const auto& text = value->get_ref<const std::string&>();
   if (text.empty() || text.size() > max_bytes) {
-    return BadValue(name, fmt::format("'{}' has {} bytes, but must have 1 to {}", name, text.size(), max_bytes));
+    return BadValue(name, fmt::format("'{}' has {} bytes, but must have 1 to {}", name, text.size(),
+                                      max_bytes));
   }
   return text;
 }

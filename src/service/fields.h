@@ -20,7 +20,8 @@ const Json* Find(const Json& object, const char* name);
 Parsed<std::optional<bool>> ReadBool(const Json& object, const char* name);
 Parsed<std::optional<double>> ReadNumber(const Json& object, const char* name, Range range);
 // Whole numbers only (3.0 counts as 3).
-Parsed<std::optional<int64_t>> ReadInteger(const Json& object, const char* name, int64_t low, int64_t high);
+Parsed<std::optional<int64_t>> ReadInteger(const Json& object, const char* name, int64_t low,
+                                           int64_t high);
 Parsed<std::string> ReadRequiredString(const Json& object, const char* name, size_t max_bytes);
 
 }  // namespace exo::service

@@ -19,7 +19,8 @@ std::string WithoutPort(std::string_view host) {
   const size_t colon = host.find(':', bracket == std::string_view::npos ? 0 : bracket);
   if (colon == std::string_view::npos) return std::string(host);
   const std::string_view port = host.substr(colon + 1);
-  const bool digits = std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits =
+      std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
   return port.size() <= 5 && digits ? std::string(host.substr(0, colon)) : "";
 }
 
@@ -29,20 +30,25 @@ bool Contains(const std::vector<std::string>& list, const std::string& text) {
 
 Parsed<> CheckHost(const HttpRequest& request, const HttpOptions& options) {
   if (request.hosts.size() != 1) {
-    return std::unexpected(ApiError{400, fmt::format("the request has {} Host headers, but must have one",
-                                                     request.hosts.size()), "", "bad_request"});
+    return std::unexpected(ApiError{
+        400,
+        fmt::format("the request has {} Host headers, but must have one", request.hosts.size()), "",
+        "bad_request"});
   }
   const std::string host = WithoutPort(Lower(request.hosts[0]));
   if (!host.empty() && Contains(options.hosts, host)) return {};
-  return std::unexpected(ApiError{
-      403, fmt::format("the Host header '{}' does not name this machine; use localhost, 127.0.0.1 or [::1] (this "
-                       "keeps web pages from reaching the API through DNS)", request.hosts[0].substr(0, 128)),
-      "", "host_not_allowed"});
+  return std::unexpected(ApiError{403,
+                                  fmt::format("the Host header '{}' does not name this machine; "
+                                              "use localhost, 127.0.0.1 or [::1] (this "
+                                              "keeps web pages from reaching the API through DNS)",
+                                              request.hosts[0].substr(0, 128)),
+                                  "", "host_not_allowed"});
 }
 
-bool OriginAllowed(const std::string& origin, const HttpRequest& request, const HttpOptions& options,
-                   uint16_t own_port) {
-  if (origin == "http://" + Lower(request.hosts[0])) return true;  // our own page, also through a tunnel
+bool OriginAllowed(const std::string& origin, const HttpRequest& request,
+                   const HttpOptions& options, uint16_t own_port) {
+  if (origin == "http://" + Lower(request.hosts[0]))
+    return true;  // our own page, also through a tunnel
   for (const std::string& host : options.hosts) {
     if (origin == fmt::format("http://{}:{}", host, own_port)) return true;
   }
@@ -55,16 +61,20 @@ Parsed<> CheckSource(const HttpRequest& request, const HttpOptions& options, uin
   TRY(CheckHost(request, options));
   for (const std::string& origin : request.origins) {
     if (OriginAllowed(Lower(origin), request, options, own_port)) continue;
-    return std::unexpected(ApiError{403, fmt::format("pages of the origin '{}' may not use this API",
-                                                     origin.substr(0, 128)), "", "origin_not_allowed"});
+    return std::unexpected(ApiError{
+        403, fmt::format("pages of the origin '{}' may not use this API", origin.substr(0, 128)),
+        "", "origin_not_allowed"});
   }
   if (request.method != "POST") return {};
   std::string type = Lower(request.content_type.substr(0, request.content_type.find(';')));
   while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.pop_back();
   if (type == "application/json") return {};
-  return std::unexpected(ApiError{415, fmt::format("the content type is '{}', but must be application/json; with "
-                                                   "curl: -H 'Content-Type: application/json'", type.substr(0, 64)),
-                                  "", "unsupported_media_type"});
+  return std::unexpected(
+      ApiError{415,
+               fmt::format("the content type is '{}', but must be application/json; with "
+                           "curl: -H 'Content-Type: application/json'",
+                           type.substr(0, 64)),
+               "", "unsupported_media_type"});
 }
 
 }  // namespace exo::service

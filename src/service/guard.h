@@ -1,5 +1,5 @@
-// Who may talk to a server on loopback: guards against pages in the user's own browser (DNS rebinding,
-// cross-site requests). Runs before any route.
+// Who may talk to a server on loopback: guards against pages in the user's own browser (DNS
+// rebinding, cross-site requests). Runs before any route.
 #pragma once
 
 #include "service/errors.h"
@@ -8,8 +8,8 @@
 
 namespace exo::service {
 
-// Host must name this machine (403), every Origin must be our own page or listed (403), and a POST must
-// be application/json (415), which no page can send to a foreign server without asking first.
+// Host must name this machine (403), every Origin must be our own page or listed (403), and a POST
+// must be application/json (415), which no page can send to a foreign server without asking first.
 Parsed<> CheckSource(const HttpRequest& request, const HttpOptions& options, uint16_t own_port);
 
 }  // namespace exo::service

@@ -1,5 +1,5 @@
-// For tests of the service: a scriptable node and a real server on a free loopback port, its loop on a
-// thread of its own, and a client of plain blocking sockets that sends any bytes.
+// For tests of the service: a scriptable node and a real server on a free loopback port, its loop
+// on a thread of its own, and a client of plain blocking sockets that sends any bytes.
 #pragma once
 
 #include <atomic>
@@ -20,13 +20,13 @@ inline constexpr const char* kChat = "/v1/chat/completions";
 // What the fake node does with every request; set before the request is sent.
 struct Script {
   std::vector<std::string> pieces = {"Hel", "lo"};  // bytes of the tokens
-  bool endless = false;                    // repeats the pieces
-  std::chrono::milliseconds delay{0};      // before each token; 0: in the next turn of the loop
-  std::chrono::milliseconds prefill{0};    // before OnStarted
-  size_t burst = 1;                        // tokens in one turn
+  bool endless = false;                             // repeats the pieces
+  std::chrono::milliseconds delay{0};    // before each token; 0: in the next turn of the loop
+  std::chrono::milliseconds prefill{0};  // before OnStarted
+  size_t burst = 1;                      // tokens in one turn
   wire::FinishReason reason = wire::FinishReason::kStop;
-  std::optional<node::GenerateError> refusal;   // instead of OnStarted, from inside Generate
-  std::optional<node::GenerateError> loss;      // instead of OnDone
+  std::optional<node::GenerateError> refusal;  // instead of OnStarted, from inside Generate
+  std::optional<node::GenerateError> loss;     // instead of OnDone
   bool admin_fails = false;
 };
 
@@ -38,8 +38,8 @@ class TestServer {
   uint16_t port() const;
   void Set(Script script);
   node::GenerateRequest last_request() const;  // as the node got it
-  int alive() const;      // Generations that exist
-  int pauses() const;     // SetPaused(true) calls
+  int alive() const;                           // Generations that exist
+  int pauses() const;                          // SetPaused(true) calls
   int resumes() const;
   uint64_t tokens() const;  // emitted in all
   size_t connections() const;
@@ -57,7 +57,9 @@ struct Answered {
   std::string headers;  // lower case
   std::string body;     // without chunk framing
   Json json() const { return ParseJson(body).value_or(Json()); }
-  std::string error(const char* field) const { return json()["error"][field].is_string() ? std::string(json()["error"][field]) : ""; }
+  std::string error(const char* field) const {
+    return json()["error"][field].is_string() ? std::string(json()["error"][field]) : "";
+  }
   std::vector<Json> events() const;  // JSON of the data lines, without [DONE]
   bool has(std::string_view header) const { return headers.find(header) != std::string::npos; }
 };
@@ -70,7 +72,7 @@ class TestClient {
   TestClient& operator=(const TestClient&) = delete;
 
   void Write(std::string_view bytes);
-  std::string ReadSome();       // empty: closed
+  std::string ReadSome();  // empty: closed
   Answered Read(bool head = false);
   std::string ReadToEnd();
   void Close();
@@ -84,12 +86,13 @@ class TestClient {
   std::string buffer_;
 };
 
-std::string RequestText(const std::string& method, const std::string& path, const std::string& body = "",
+std::string RequestText(const std::string& method, const std::string& path,
+                        const std::string& body = "",
                         const std::string& headers = "Content-Type: application/json\r\n");
 Answered Call(const TestServer& server, const std::string& method, const std::string& path,
-              const std::string& body = "", const std::string& headers = "Content-Type: application/json\r\n");
+              const std::string& body = "",
+              const std::string& headers = "Content-Type: application/json\r\n");
 Answered Post(const TestServer& server, const std::string& path, const Json& body);
-
 
 // Waits until the condition holds; false after the limit.
 bool WaitUntil(std::chrono::milliseconds limit, const std::function<bool()>& condition);

@@ -29,13 +29,21 @@ struct Counters {
 
 class FakeGeneration final : public node::Generation {
  public:
-  FakeGeneration(asio::io_context& context, Counters& counters, Script script, node::GenerateSink& sink,
-                 const node::GenerateRequest& request)
-      : counters_(counters), script_(std::move(script)), sink_(sink), text_(request.stop), timer_(context) {
+  FakeGeneration(asio::io_context& context, Counters& counters, Script script,
+                 node::GenerateSink& sink, const node::GenerateRequest& request)
+      : counters_(counters),
+        script_(std::move(script)),
+        sink_(sink),
+        text_(request.stop),
+        timer_(context) {
     ++counters_.alive;
-    stats_ = {.prompt_tokens = 7, .seed = request.has_seed ? request.sampler.seed : 99, .ttft_ms = 12.5,
-              .tokens_per_second = 50, .prompt_per_second = 700,
-              .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}}};
+    stats_ = {
+        .prompt_tokens = 7,
+        .seed = request.has_seed ? request.sampler.seed : 99,
+        .ttft_ms = 12.5,
+        .tokens_per_second = 50,
+        .prompt_per_second = 700,
+        .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}}};
     if (request.max_tokens) limit_ = *request.max_tokens;
     Later(script_.prefill, [this] {
       sink_.OnStarted(7);
@@ -53,7 +61,8 @@ class FakeGeneration final : public node::Generation {
   void Later(std::chrono::milliseconds delay, std::function<void()> work) {
     timer_.expires_after(delay);
     // A wait that is over cannot be cancelled any more: its turn may come when this object is gone.
-    timer_.async_wait([work = std::move(work), here = std::weak_ptr(here_)](const boost::system::error_code& error) {
+    timer_.async_wait([work = std::move(work),
+                       here = std::weak_ptr(here_)](const boost::system::error_code& error) {
       if (!error && !here.expired()) work();
     });
   }
@@ -100,7 +109,8 @@ NodeId Id(uint8_t value) {
 }
 
 wire::Plan FakePlan() {
-  wire::Plan plan{.model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .sequences = 2};
+  wire::Plan plan{
+      .model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .sequences = 2};
   plan.stages = {{.node = Id(1), .layer_begin = 0, .layer_end = 5, .bytes = 100},
                  {.node = Id(2), .layer_begin = 5, .layer_end = 8, .bytes = 60}};
   return plan;
@@ -110,7 +120,8 @@ class FakeApi final : public node::Api {
  public:
   explicit FakeApi(asio::io_context& loop) : context(loop) {}
 
-  std::unique_ptr<node::Generation> Generate(node::GenerateRequest request, node::GenerateSink& sink) override {
+  std::unique_ptr<node::Generation> Generate(node::GenerateRequest request,
+                                             node::GenerateSink& sink) override {
     const std::lock_guard lock(mutex);
     last = request;
     if (request.model != "tiny" && request.model != "hub/tiny") {
@@ -125,29 +136,45 @@ class FakeApi final : public node::Api {
     return std::make_unique<FakeGeneration>(context, counters, script, sink, request);
   }
   std::vector<node::ModelView> Models() const override {
-    return {{.name = "tiny", .bytes = 1000, .architecture = "llama", .context = 512, .layers = 8,
-             .created = 1700000000, .local = true},
+    return {{.name = "tiny",
+             .bytes = 1000,
+             .architecture = "llama",
+             .context = 512,
+             .layers = 8,
+             .created = 1700000000,
+             .local = true},
             {.name = "hub/tiny", .context = 2048}};
   }
   node::ClusterView Cluster() const override {
     node::ClusterView view{.self = Id(1), .neighbours_of_other_clusters = 3};
-    wire::NodeRecord record{.id = Id(1), .name = "kitchen", .addresses = {{"10.0.0.1", 7}, {"fe80::1", 8}},
-                            .isa = "avx2", .cores = 2, .memory_total = 1 << 30, .decode_gbps = 9.5};
+    wire::NodeRecord record{.id = Id(1),
+                            .name = "kitchen",
+                            .addresses = {{"10.0.0.1", 7}, {"fe80::1", 8}},
+                            .isa = "avx2",
+                            .cores = 2,
+                            .memory_total = 1 << 30,
+                            .decode_gbps = 9.5};
     record.models = {{.name = "tiny", .file_bytes = 1000}};
     view.nodes = {{.record = record, .state = "self"},
                   {.record = {.id = Id(2), .name = "desk"}, .state = "alive", .rtt_ms = 0.4}};
-    view.instances = {{.summary = {.plan = FakePlan(), .state = wire::InstanceState::kReady, .active_requests = 1},
-                       .reason = "two are faster", .predicted_tokens_per_second = 42}};
+    view.instances = {{.summary = {.plan = FakePlan(),
+                                   .state = wire::InstanceState::kReady,
+                                   .active_requests = 1},
+                       .reason = "two are faster",
+                       .predicted_tokens_per_second = 42}};
     return view;
   }
-  void MakePlan(std::string model, bool spread, std::function<void(Result<node::PlanView>)> done) override {
-    Answer<node::PlanView>(std::move(done), {.plan = FakePlan(), .reason = model + (spread ? " spread" : ""),
+  void MakePlan(std::string model, bool spread,
+                std::function<void(Result<node::PlanView>)> done) override {
+    Answer<node::PlanView>(std::move(done), {.plan = FakePlan(),
+                                             .reason = model + (spread ? " spread" : ""),
                                              .node_names = {"kitchen", "desk"}});
   }
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
     Answer<std::string>(std::move(done), "name of " + path);
   }
-  void Load(std::string model, bool spread, std::function<void(Result<node::PlanView>)> done) override {
+  void Load(std::string model, bool spread,
+            std::function<void(Result<node::PlanView>)> done) override {
     MakePlan(model, spread, std::move(done));
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
@@ -201,7 +228,9 @@ TestServer::~TestServer() {
   impl_->context.stop();
   impl_->thread.join();
 }
-uint16_t TestServer::port() const { return impl_->server->port(); }
+uint16_t TestServer::port() const {
+  return impl_->server->port();
+}
 void TestServer::Set(Script script) {
   const std::lock_guard lock(impl_->api.mutex);
   impl_->api.script = std::move(script);
@@ -210,10 +239,18 @@ node::GenerateRequest TestServer::last_request() const {
   const std::lock_guard lock(impl_->api.mutex);
   return impl_->api.last;
 }
-int TestServer::alive() const { return impl_->api.counters.alive; }
-int TestServer::pauses() const { return impl_->api.counters.pauses; }
-int TestServer::resumes() const { return impl_->api.counters.resumes; }
-uint64_t TestServer::tokens() const { return impl_->api.counters.tokens; }
+int TestServer::alive() const {
+  return impl_->api.counters.alive;
+}
+int TestServer::pauses() const {
+  return impl_->api.counters.pauses;
+}
+int TestServer::resumes() const {
+  return impl_->api.counters.resumes;
+}
+uint64_t TestServer::tokens() const {
+  return impl_->api.counters.tokens;
+}
 size_t TestServer::connections() const {
   return impl_->OnLoop([this] { return impl_->server->connections(); });
 }
@@ -223,8 +260,10 @@ std::string TestServer::StartAgain() {
   return started ? "" : started.error().message;
 }
 
-TestClient::TestClient(uint16_t port, int receive_buffer) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  if (receive_buffer > 0) ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
+TestClient::TestClient(uint16_t port, int receive_buffer)
+    : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  if (receive_buffer > 0)
+    ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
   const timeval limit{.tv_sec = 10};
   ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   sockaddr_in address{};
@@ -233,7 +272,9 @@ TestClient::TestClient(uint16_t port, int receive_buffer) : fd_(::socket(AF_INET
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
 }
-TestClient::~TestClient() { Close(); }
+TestClient::~TestClient() {
+  Close();
+}
 void TestClient::Close() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
@@ -255,7 +296,8 @@ std::string TestClient::ReadSome() {
   return std::exchange(buffer_, "");
 }
 std::string TestClient::ReadToEnd() {
-  while (Fill()) {}
+  while (Fill()) {
+  }
   return std::exchange(buffer_, "");
 }
 std::string TestClient::ReadChunks() {
@@ -288,7 +330,8 @@ Answered TestClient::Read(bool head) {
     answer.body = ReadChunks();
   } else if (const size_t at = answer.headers.find("content-length: "); at != std::string::npos) {
     const size_t size = std::stoul(answer.headers.substr(at + 16));
-    while (buffer_.size() < size && Fill()) {}
+    while (buffer_.size() < size && Fill()) {
+    }
     answer.body = buffer_.substr(0, size);
     buffer_.erase(0, size);
   } else {
@@ -311,11 +354,13 @@ std::string RequestText(const std::string& method, const std::string& path, cons
                         const std::string& headers) {
   const bool host = headers.find("Host:") != std::string::npos;
   return method + " " + path + " HTTP/1.1\r\n" + (host ? "" : "Host: localhost\r\n") + headers +
-         (body.empty() && method != "POST" ? "" : "Content-Length: " + std::to_string(body.size()) + "\r\n") +
+         (body.empty() && method != "POST"
+              ? ""
+              : "Content-Length: " + std::to_string(body.size()) + "\r\n") +
          "\r\n" + body;
 }
-Answered Call(const TestServer& server, const std::string& method, const std::string& path, const std::string& body,
-              const std::string& headers) {
+Answered Call(const TestServer& server, const std::string& method, const std::string& path,
+              const std::string& body, const std::string& headers) {
   TestClient client(server.port());
   client.Write(RequestText(method, path, body, headers));
   return client.Read(method == "HEAD");

@@ -26,24 +26,29 @@ Result<tcp::acceptor> Listen(asio::io_context& context, const tcp::endpoint& end
   SystemError error;
   acceptor.open(endpoint.protocol(), error);
   if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error && endpoint.protocol() == tcp::v6()) acceptor.set_option(asio::ip::v6_only(true), error);
+  if (!error && endpoint.protocol() == tcp::v6())
+    acceptor.set_option(asio::ip::v6_only(true), error);
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (!error) return acceptor;
   if (error == asio::error::address_in_use) {
-    return Fail(ErrorCode::kIo, "the API port {} of this machine is taken, perhaps by another exo; end that program "
-                "or choose another port with --api-port (0: any free one)", endpoint.port());
+    return Fail(
+        ErrorCode::kIo,
+        "the API port {} of this machine is taken, perhaps by another exo; end that program "
+        "or choose another port with --api-port (0: any free one)",
+        endpoint.port());
   }
   const bool absent = error == asio::error::address_family_not_supported ||
                       error == boost::system::errc::address_not_available;
-  return Fail(absent ? ErrorCode::kUnsupported : ErrorCode::kIo, "cannot listen on port {}: {}", endpoint.port(),
-              error.message());
+  return Fail(absent ? ErrorCode::kUnsupported : ErrorCode::kIo, "cannot listen on port {}: {}",
+              endpoint.port(), error.message());
 }
 
 }  // namespace
 
 struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
-  Impl(asio::io_context& c, node::Api& a, HttpOptions o) : context(c), api(a), options(std::move(o)) {}
+  Impl(asio::io_context& c, node::Api& a, HttpOptions o)
+      : context(c), api(a), options(std::move(o)) {}
 
   Result<void> Open();
   void Accept(size_t index);
@@ -62,7 +67,9 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
 
 HttpServer::HttpServer(asio::io_context& context, node::Api& api, HttpOptions options)
     : impl_(std::make_shared<Impl>(context, api, std::move(options))) {}
-HttpServer::~HttpServer() { Stop(); }
+HttpServer::~HttpServer() {
+  Stop();
+}
 
 Result<void> HttpServer::Impl::Open() {
   Result<void> last;
@@ -102,13 +109,14 @@ void HttpServer::Stop() {
 
 void HttpServer::Impl::Accept(size_t index) {
   // A completed accept may be delivered after Stop, even after the server is gone.
-  acceptors[index].async_accept([weak = weak_from_this(), index](const SystemError& error, tcp::socket socket) {
-    const auto self = weak.lock();
-    if (!self || index >= self->acceptors.size()) return;
-    if (error) return self->RetryLater(index);
-    self->OnAccepted(std::move(socket));
-    self->Accept(index);
-  });
+  acceptors[index].async_accept(
+      [weak = weak_from_this(), index](const SystemError& error, tcp::socket socket) {
+        const auto self = weak.lock();
+        if (!self || index >= self->acceptors.size()) return;
+        if (error) return self->RetryLater(index);
+        self->OnAccepted(std::move(socket));
+        self->Accept(index);
+      });
 }
 
 void HttpServer::Impl::RetryLater(size_t index) {
@@ -124,18 +132,24 @@ void HttpServer::Impl::OnAccepted(tcp::socket socket) {
     LOG(kWarning, "more than {} HTTP connections: one refused", options.limits.connections);
     SystemError ignored;
     socket.non_blocking(true, ignored);
-    socket.write_some(asio::buffer(std::string_view("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
-                                                    "Connection: close\r\nContent-Length: 0\r\n\r\n")),
-                      ignored);
+    socket.write_some(
+        asio::buffer(std::string_view("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
+                                      "Connection: close\r\nContent-Length: 0\r\n\r\n")),
+        ignored);
     return;
   }
-  auto connection = std::make_shared<Connection>(std::move(socket), *router, options.limits,
-                                                 [this](Connection* closed) { open.erase(closed); });
+  auto connection =
+      std::make_shared<Connection>(std::move(socket), *router, options.limits,
+                                   [this](Connection* closed) { open.erase(closed); });
   open.emplace(connection.get(), connection);
   connection->Start();
 }
 
-uint16_t HttpServer::port() const { return impl_->port; }
-size_t HttpServer::connections() const { return impl_->open.size(); }
+uint16_t HttpServer::port() const {
+  return impl_->port;
+}
+size_t HttpServer::connections() const {
+  return impl_->open.size();
+}
 
 }  // namespace exo::service

@@ -1,7 +1,9 @@
-// The HTTP server of a node: listens on loopback and serves node::Api in OpenAI's dialect (docs/api.md).
+// The HTTP server of a node: listens on loopback and serves node::Api in OpenAI's dialect
+// (docs/api.md).
 //
-// Thread: everything on the thread that runs `context`. Owner: app; the context and the api must outlive
-// it, and Stop (or the destructor) drops every connection, which cancels every running answer.
+// Thread: everything on the thread that runs `context`. Owner: app; the context and the api must
+// outlive it, and Stop (or the destructor) drops every connection, which cancels every running
+// answer.
 #pragma once
 
 #include <memory>

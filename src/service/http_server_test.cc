@@ -10,7 +10,8 @@ namespace {
 using std::chrono::milliseconds;
 
 const std::string kHi = R"({"model":"tiny","messages":[{"role":"user","content":"Hi"}]})";
-const std::string kHiStream = R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":"Hi"}]})";
+const std::string kHiStream =
+    R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":"Hi"}]})";
 
 TEST(HttpServerTest, ServesItsRoutes) {
   TestServer server;
@@ -22,7 +23,8 @@ TEST(HttpServerTest, ServesItsRoutes) {
   EXPECT_EQ(models["data"][0]["id"], "tiny");
   EXPECT_EQ(models["data"][0]["object"], "model");
   EXPECT_EQ(models["data"][0]["created_at"], "2023-11-14T22:13:20Z");
-  for (const char* key : {"max_model_len", "context_length", "context_window", "max_context_length"}) {
+  for (const char* key :
+       {"max_model_len", "context_length", "context_window", "max_context_length"}) {
     EXPECT_EQ(models["data"][0][key], 512) << key;
   }
   EXPECT_EQ(Call(server, "GET", "/v1/models/hub/tiny").json()["id"], "hub/tiny");
@@ -52,7 +54,8 @@ TEST(HttpServerTest, ServesTheCommandLine) {
   EXPECT_EQ(plan["reason"], "tiny spread");
   EXPECT_EQ(plan["stages"][0]["node"], "kitchen");
   EXPECT_EQ(Post(server, "/v1/internal/load", {{"model", "tiny"}}).json()["state"], "ready");
-  EXPECT_EQ(Post(server, "/v1/internal/models", {{"path", "/a.gguf"}}).json()["model"], "name of /a.gguf");
+  EXPECT_EQ(Post(server, "/v1/internal/models", {{"path", "/a.gguf"}}).json()["model"],
+            "name of /a.gguf");
   EXPECT_EQ(Post(server, "/v1/internal/unload", {{"model", "tiny"}}).json()["ok"], true);
   EXPECT_EQ(Post(server, "/v1/internal/plan", {{"spread", true}}).error("param"), "model");
   Script script;
@@ -83,28 +86,36 @@ TEST(HttpServerTest, UnknownPathsAndMethods) {
 TEST(HttpServerTest, HostAndOriginAreChecked) {
   TestServer server;
   const std::string port = std::to_string(server.port());
-  const auto host = [&](const std::string& value) { return Call(server, "GET", "/health", "", "Host: " + value + "\r\n").status; };
-  for (const char* good : {"localhost", "127.0.0.1", "[::1]", "LocalHost:1234", "127.0.0.1:52415", "[::1]:9"}) {
+  const auto host = [&](const std::string& value) {
+    return Call(server, "GET", "/health", "", "Host: " + value + "\r\n").status;
+  };
+  for (const char* good :
+       {"localhost", "127.0.0.1", "[::1]", "LocalHost:1234", "127.0.0.1:52415", "[::1]:9"}) {
     EXPECT_EQ(host(good), 200) << good;
   }
-  for (const char* bad : {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example:52415", "0.0.0.0", "",
-                          "localhost:80:80", "localhost:x", "[::2]", "192.168.1.5:52415", "::1"}) {
+  for (const char* bad :
+       {"evil.example", "localhost.evil.example", "127.0.0.1.evil.example:52415", "0.0.0.0", "",
+        "localhost:80:80", "localhost:x", "[::2]", "192.168.1.5:52415", "::1"}) {
     EXPECT_EQ(host(bad), 403) << bad;
   }
-  EXPECT_EQ(Call(server, "GET", "/health", "", "Host: localhost\r\nHost: localhost\r\n").status, 400);
+  EXPECT_EQ(Call(server, "GET", "/health", "", "Host: localhost\r\nHost: localhost\r\n").status,
+            400);
   TestClient bare(server.port());
   bare.Write("GET /health HTTP/1.1\r\n\r\n");
   EXPECT_EQ(bare.Read().status, 400);
   const auto origin = [&](const std::string& value, const char* method) {
     return Call(server, method, method == std::string("POST") ? kChat : "/health",
                 method == std::string("POST") ? kHi : "",
-                "Content-Type: application/json\r\nHost: localhost:" + port + "\r\nOrigin: " + value + "\r\n").status;
+                "Content-Type: application/json\r\nHost: localhost:" + port +
+                    "\r\nOrigin: " + value + "\r\n")
+        .status;
   };
   for (const char* method : {"GET", "POST"}) {
     EXPECT_EQ(origin("http://localhost:" + port, method), 200);
     EXPECT_EQ(origin("http://127.0.0.1:" + port, method), 200);
     EXPECT_EQ(origin("http://[::1]:" + port, method), 200);
-    for (const char* bad : {"null", "http://evil.example", "http://localhost:3000", "https://localhost", "file://"}) {
+    for (const char* bad :
+         {"null", "http://evil.example", "http://localhost:3000", "https://localhost", "file://"}) {
       EXPECT_EQ(origin(bad, method), 403) << bad;
     }
   }
@@ -113,11 +124,14 @@ TEST(HttpServerTest, HostAndOriginAreChecked) {
 
 TEST(HttpServerTest, PostsMustBeJson) {
   TestServer server;
-  for (const char* bad : {"Content-Type: text/plain\r\n", "", "Content-Type: application/x-www-form-urlencoded\r\n",
-                          "Content-Type: application/jsonx\r\n"}) {
+  for (const char* bad :
+       {"Content-Type: text/plain\r\n", "", "Content-Type: application/x-www-form-urlencoded\r\n",
+        "Content-Type: application/jsonx\r\n"}) {
     EXPECT_EQ(Call(server, "POST", kChat, kHi, bad).status, 415) << bad;
   }
-  EXPECT_EQ(Call(server, "POST", kChat, kHi, "content-type: Application/JSON ; charset=utf-8\r\n").status, 200);
+  EXPECT_EQ(
+      Call(server, "POST", kChat, kHi, "content-type: Application/JSON ; charset=utf-8\r\n").status,
+      200);
 }
 
 TEST(HttpServerTest, ATakenPortIsNamed) {
@@ -166,13 +180,15 @@ TEST(HttpServerTest, ASlowReaderIsPausedThenCancelledAndOthersDoNotNotice) {
   server.Set({});
   EXPECT_EQ(Call(server, "POST", kChat, kHi).status, 200);
   EXPECT_EQ(server.tokens(), tokens + 2);  // the paused one did not go on
-  // The other's handler ends just after its answer is written; the paused one is cancelled for its silence.
+  // The other's handler ends just after its answer is written; the paused one is cancelled for its
+  // silence.
   EXPECT_TRUE(WaitUntil(milliseconds(600), [&] { return server.alive() == 1; }));
   EXPECT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.alive() == 0; }));
 }
 
 TEST(HttpServerTest, AReaderThatCatchesUpGoesOn) {
-  TestServer server({}, {.pieces = std::vector<std::string>(600, std::string(2000, 'y')), .burst = 8});
+  TestServer server({},
+                    {.pieces = std::vector<std::string>(600, std::string(2000, 'y')), .burst = 8});
   TestClient client(server.port(), 4096);
   client.Write(RequestText("POST", kChat, kHiStream));
   ASSERT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.pauses() == 1; }));
@@ -187,7 +203,8 @@ TEST(HttpServerTest, PipelinedRequestsAreAnsweredInOrder) {
   TestClient client(server.port());
   const std::string bad = RequestText("POST", kChat, "{");
   client.Write(RequestText("GET", "/health") + RequestText("POST", kChat, kHi) + bad +
-               RequestText("POST", kChat, kHiStream) + RequestText("HEAD", "/health") + RequestText("GET", "/v1/models"));
+               RequestText("POST", kChat, kHiStream) + RequestText("HEAD", "/health") +
+               RequestText("GET", "/v1/models"));
   EXPECT_EQ(client.Read().json()["status"], "ok");
   EXPECT_EQ(client.Read().json()["choices"][0]["message"]["content"], "Hello");
   EXPECT_EQ(client.Read().status, 400);
@@ -204,13 +221,16 @@ TEST(HttpServerTest, RequestsMayComeByteByByte) {
   TestClient client(server.port());
   for (const char c : RequestText("POST", kChat, kHi)) client.Write(std::string_view(&c, 1));
   EXPECT_EQ(client.Read().status, 200);
-  client.Write("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-               "Transfer-Encoding: chunked\r\n\r\n");
+  client.Write(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Transfer-Encoding: chunked\r\n\r\n");
   for (const char c : kHi) client.Write(std::string("1\r\n") + c + "\r\n");
   client.Write("0\r\n\r\n");
   EXPECT_EQ(client.Read().status, 200);
-  client.Write("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-               "Expect: 100-continue\r\nContent-Length: " + std::to_string(kHi.size()) + "\r\n\r\n");
+  client.Write(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Expect: 100-continue\r\nContent-Length: " +
+      std::to_string(kHi.size()) + "\r\n\r\n");
   EXPECT_EQ(client.Read().status, 100);
   client.Write(kHi);
   EXPECT_EQ(client.Read().status, 200);
@@ -219,8 +239,10 @@ TEST(HttpServerTest, RequestsMayComeByteByByte) {
 TEST(HttpServerTest, OldClientsGetAStreamThatEndsWithTheConnection) {
   TestServer server;
   TestClient client(server.port());
-  client.Write("POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-               "Content-Length: " + std::to_string(kHiStream.size()) + "\r\n\r\n" + kHiStream);
+  client.Write(
+      "POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Content-Length: " +
+      std::to_string(kHiStream.size()) + "\r\n\r\n" + kHiStream);
   EXPECT_TRUE(client.Read().body.ends_with("data: [DONE]\n\n"));
 }
 
@@ -233,14 +255,17 @@ TEST(HttpServerTest, BodiesOverTheLimitAre413) {
   EXPECT_EQ(declared.error("code"), "request_too_large");
   EXPECT_EQ(Call(server, "POST", kChat, kHi + std::string(99'000, ' ')).status, 200);
   TestClient chunked(server.port());
-  chunked.Write("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+  chunked.Write(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n");
   for (int i = 0; i < 30; ++i) chunked.Write("1388\r\n" + std::string(5000, ' ') + "\r\n");
   EXPECT_EQ(chunked.Read().status, 413);
 }
 
 TEST(HttpServerTest, MalformedRequestsAreRefused) {
   TestServer server;
-  const std::string post = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+  const std::string post =
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
   std::string many = "GET /health HTTP/1.1\r\nHost: localhost\r\n";
   for (int i = 0; i < 150; ++i) many += "a" + std::to_string(i) + ": b\r\n";
   const std::vector<std::pair<std::string, int>> cases = {
@@ -254,7 +279,8 @@ TEST(HttpServerTest, MalformedRequestsAreRefused) {
       {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
       {"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
       {"GET /" + std::string(9000, 'a') + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414},
-      {"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + std::string(40'000, 'a') + "\r\n\r\n", 431},
+      {"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + std::string(40'000, 'a') + "\r\n\r\n",
+       431},
       {"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + std::string(300'000, 'a'), 431},
       {many + "\r\n", 431}};
   for (const auto& [bytes, status] : cases) {
@@ -272,7 +298,8 @@ TEST(HttpServerTest, SlowHeadersAndBodiesAreCut) {
   TestServer server(options);
   TestClient silent(server.port()), header(server.port()), body(server.port()), idle(server.port());
   header.Write("GET /health HTT");
-  body.Write("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{");
+  body.Write(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{");
   idle.Write(RequestText("GET", "/health"));
   EXPECT_EQ(idle.Read().status, 200);
   EXPECT_EQ(silent.ReadToEnd(), "");
@@ -304,7 +331,8 @@ TEST(HttpServerTest, SilenceIsFilledWithComments) {
 }
 
 TEST(HttpServerTest, StopDropsRunningAnswers) {
-  auto server = std::make_unique<TestServer>(HttpOptions{}, Script{.pieces = {"x"}, .endless = true, .delay = milliseconds(2)});
+  auto server = std::make_unique<TestServer>(
+      HttpOptions{}, Script{.pieces = {"x"}, .endless = true, .delay = milliseconds(2)});
   TestClient client(server->port());
   client.Write(RequestText("POST", kChat, kHiStream));
   ASSERT_TRUE(WaitUntil(milliseconds(1000), [&] { return server->tokens() > 3; }));

@@ -24,7 +24,8 @@ class Rules {
     if (event == Event::key) {
       const auto& key = value.get_ref<const std::string&>();
       if (!keys_.back().insert(key).second) {
-        throw std::runtime_error(fmt::format("the key '{}' occurs twice in one object", key.substr(0, 64)));
+        throw std::runtime_error(
+            fmt::format("the key '{}' occurs twice in one object", key.substr(0, 64)));
       }
     }
     return true;
@@ -37,7 +38,8 @@ class Rules {
 // nlohmann's text without its "[json.exception...]" tag; what it quotes of the input stays short.
 std::string Readable(const char* what) {
   std::string text = what;
-  if (const size_t end = text.find("] "); text.starts_with("[json.exception") && end != std::string::npos) {
+  if (const size_t end = text.find("] ");
+      text.starts_with("[json.exception") && end != std::string::npos) {
     text.erase(0, end + 2);
   }
   if (const size_t read = text.find("; last read"); read != std::string::npos) text.resize(read);

@@ -11,8 +11,8 @@ namespace exo::service {
 
 using Json = nlohmann::json;
 
-// Errors: kInvalid with the position: no JSON, not UTF-8, number beyond binary64, more than kMaxJsonDepth
-// levels, a key twice in one object.
+// Errors: kInvalid with the position: no JSON, not UTF-8, number beyond binary64, more than
+// kMaxJsonDepth levels, a key twice in one object.
 Result<Json> ParseJson(std::string_view text);
 
 // Compact text; text that is not UTF-8 is replaced, never thrown on.

@@ -13,19 +13,24 @@ Parsed<std::string> ReadPart(const Json& part, const std::string& param) {
   }
   const auto& type = part["type"].get_ref<const std::string&>();
   if (type != "text") {
-    return NotSupported(param, fmt::format("content parts of type '{}' are not supported yet: this server takes "
-                                           "text only", type.substr(0, 64)));
+    return NotSupported(
+        param, fmt::format("content parts of type '{}' are not supported yet: this server takes "
+                           "text only",
+                           type.substr(0, 64)));
   }
   const Json* text = Find(part, "text");
-  if (text == nullptr || !text->is_string()) return BadValue(param + ".text", "a text part needs a 'text' string");
+  if (text == nullptr || !text->is_string())
+    return BadValue(param + ".text", "a text part needs a 'text' string");
   return text->get<std::string>();
 }
 
 Parsed<std::string> ReadContent(const Json& message, const std::string& param) {
   const Json* content = Find(message, "content");
-  if (content == nullptr) return BadValue(param, "a message needs 'content': a string or a list of text parts");
+  if (content == nullptr)
+    return BadValue(param, "a message needs 'content': a string or a list of text parts");
   if (content->is_string()) return content->get<std::string>();
-  if (!content->is_array()) return BadValue(param, "'content' must be a string or a list of text parts");
+  if (!content->is_array())
+    return BadValue(param, "'content' must be a string or a list of text parts");
   std::string text;
   for (size_t i = 0; i < content->size(); ++i) {
     if (i > 0) text += '\n';
@@ -35,17 +40,21 @@ Parsed<std::string> ReadContent(const Json& message, const std::string& param) {
 }
 
 Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& param) {
-  if (!message.is_object()) return BadValue(param, "a message must be an object with 'role' and 'content'");
+  if (!message.is_object())
+    return BadValue(param, "a message must be an object with 'role' and 'content'");
   const Json* role = Find(message, "role");
-  if (role == nullptr || !role->is_string()) return BadValue(param + ".role", "a message needs a 'role' string");
+  if (role == nullptr || !role->is_string())
+    return BadValue(param + ".role", "a message needs a 'role' string");
   model::ChatMessage out{.role = role->get<std::string>()};
   if (out.role == "developer") out.role = "system";
   if (out.role == "tool" || out.role == "function") {
-    return NotSupported(param + ".role", "messages of role '" + out.role + "' are not supported yet");
+    return NotSupported(param + ".role",
+                        "messages of role '" + out.role + "' are not supported yet");
   }
   if (out.role != "system" && out.role != "user" && out.role != "assistant") {
-    return BadValue(param + ".role", fmt::format("'{}' is no role; use system, developer, user or assistant",
-                                                 out.role.substr(0, 64)));
+    return BadValue(param + ".role",
+                    fmt::format("'{}' is no role; use system, developer, user or assistant",
+                                out.role.substr(0, 64)));
   }
   for (const char* field : {"tool_calls", "function_call", "audio"}) {
     const Json* value = Find(message, field);
@@ -60,7 +69,8 @@ Parsed<std::vector<TokenId>> ReadIds(const Json& list) {
   ids.reserve(list.size());
   for (const Json& id : list) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() > std::numeric_limits<TokenId>::max()) {
-      return BadValue("prompt", "a list of token ids must hold whole numbers from 0 to 2147483647 only");
+      return BadValue("prompt",
+                      "a list of token ids must hold whole numbers from 0 to 2147483647 only");
     }
     ids.push_back(id.get<TokenId>());
   }
@@ -72,7 +82,8 @@ Parsed<std::vector<TokenId>> ReadIds(const Json& list) {
 Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body) {
   const Json* list = Find(body, "messages");
   if (list == nullptr) {
-    return std::unexpected(ApiError{400, "'messages' is missing", "messages", "missing_required_parameter"});
+    return std::unexpected(
+        ApiError{400, "'messages' is missing", "messages", "missing_required_parameter"});
   }
   if (!list->is_array() || list->empty()) {
     return BadValue("messages", "'messages' must be a list with at least one message");
@@ -87,17 +98,21 @@ Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body) {
 Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request) {
   const Json* prompt = Find(body, "prompt");
   if (prompt == nullptr) {
-    return std::unexpected(ApiError{400, "'prompt' is missing", "prompt", "missing_required_parameter"});
+    return std::unexpected(
+        ApiError{400, "'prompt' is missing", "prompt", "missing_required_parameter"});
   }
-  if (prompt->is_array() && prompt->size() == 1 && !(*prompt)[0].is_number()) prompt = &(*prompt)[0];
+  if (prompt->is_array() && prompt->size() == 1 && !(*prompt)[0].is_number())
+    prompt = &(*prompt)[0];
   if (prompt->is_string()) {
     request.prompt = prompt->get<std::string>();
     return {};
   }
   if (!prompt->is_array() || prompt->empty()) {
-    return BadValue("prompt", "'prompt' must be a string, a list with one string, or a list of token ids");
+    return BadValue("prompt",
+                    "'prompt' must be a string, a list with one string, or a list of token ids");
   }
-  if (!(*prompt)[0].is_number()) return NotSupported("prompt", "several prompts in one request are not supported yet");
+  if (!(*prompt)[0].is_number())
+    return NotSupported("prompt", "several prompts in one request are not supported yet");
   request.prompt_ids = TRY(ReadIds(*prompt));
   return {};
 }

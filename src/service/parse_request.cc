@@ -15,16 +15,30 @@ struct Refused {
   const char* name;
   const char* harmless;  // JSON list of such values, beside null, [] and {}
 };
-constexpr Refused kRefusedAlways[] = {
-    {"n", "[1]"}, {"logit_bias", "[]"}, {"logprobs", "[false]"}, {"top_logprobs", "[0]"},
-    {"grammar", R"([""])"}, {"json_schema", "[]"}, {"mirostat", "[0]"}, {"typical_p", "[1]"},
-    {"min_tokens", "[0]"}, {"ignore_eos", "[false]"}, {"adapters", "[]"}, {"lora", "[]"}};
-constexpr Refused kRefusedChat[] = {
-    {"tools", "[]"}, {"tool_choice", R"(["none","auto"])"}, {"functions", "[]"},
-    {"function_call", R"(["none","auto"])"}, {"response_format", R"([{"type":"text"}])"},
-    {"reasoning_effort", R"(["none"])"}, {"modalities", R"([["text"]])"}, {"audio", "[]"},
-    {"web_search_options", "[]"}, {"chat_template_kwargs", "[]"}, {"chat_template", R"([""])"},
-    {"enable_thinking", "[]"}};
+constexpr Refused kRefusedAlways[] = {{"n", "[1]"},
+                                      {"logit_bias", "[]"},
+                                      {"logprobs", "[false]"},
+                                      {"top_logprobs", "[0]"},
+                                      {"grammar", R"([""])"},
+                                      {"json_schema", "[]"},
+                                      {"mirostat", "[0]"},
+                                      {"typical_p", "[1]"},
+                                      {"min_tokens", "[0]"},
+                                      {"ignore_eos", "[false]"},
+                                      {"adapters", "[]"},
+                                      {"lora", "[]"}};
+constexpr Refused kRefusedChat[] = {{"tools", "[]"},
+                                    {"tool_choice", R"(["none","auto"])"},
+                                    {"functions", "[]"},
+                                    {"function_call", R"(["none","auto"])"},
+                                    {"response_format", R"([{"type":"text"}])"},
+                                    {"reasoning_effort", R"(["none"])"},
+                                    {"modalities", R"([["text"]])"},
+                                    {"audio", "[]"},
+                                    {"web_search_options", "[]"},
+                                    {"chat_template_kwargs", "[]"},
+                                    {"chat_template", R"([""])"},
+                                    {"enable_thinking", "[]"}};
 constexpr Refused kRefusedCompletion[] = {
     {"echo", "[false]"}, {"suffix", R"([""])"}, {"best_of", "[0,1]"}};
 
@@ -33,7 +47,8 @@ Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
     const Json* value = Find(body, field.name);
     if (value == nullptr || (value->is_structured() && value->empty())) continue;
     bool harmless = false;
-    const Json harmless_values = ParseJson(field.harmless).value();  // named: a range-for would not keep the temporary
+    const Json harmless_values =
+        ParseJson(field.harmless).value();  // named: a range-for would not keep the temporary
     for (const Json& good : harmless_values) harmless = harmless || *value == good;
     if (!harmless) return NotSupported(field.name);
   }
@@ -47,14 +62,15 @@ Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
   const Json list = value->is_string() ? Json::array({*value}) : *value;
   if (!list.is_array()) return BadValue("stop", "'stop' must be a string or a list of strings");
   if (list.size() > kMaxStops) {
-    return BadValue("stop", fmt::format("'stop' has {} entries, but at most {} are allowed", list.size(), kMaxStops));
+    return BadValue("stop", fmt::format("'stop' has {} entries, but at most {} are allowed",
+                                        list.size(), kMaxStops));
   }
   for (const Json& stop : list) {
     if (!stop.is_string()) return BadValue("stop", "'stop' must be a string or a list of strings");
     const auto& text = stop.get_ref<const std::string&>();
     if (text.empty() || text.size() > kMaxStopBytes) {
-      return BadValue("stop", fmt::format("an entry of 'stop' has {} bytes, but must have 1 to {}", text.size(),
-                                          kMaxStopBytes));
+      return BadValue("stop", fmt::format("an entry of 'stop' has {} bytes, but must have 1 to {}",
+                                          text.size(), kMaxStopBytes));
     }
     out.push_back(text);
   }
@@ -65,7 +81,8 @@ Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
 Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
   const Json* value = Find(body, "seed");
   if (value == nullptr) return {};
-  if (!value->is_number_integer()) return BadValue("seed", "'seed' must be a whole number of 64 bits");
+  if (!value->is_number_integer())
+    return BadValue("seed", "'seed' must be a whole number of 64 bits");
   request.sampler.seed = value->is_number_unsigned() ? value->get<uint64_t>()
                                                      : static_cast<uint64_t>(value->get<int64_t>());
   request.has_seed = true;
@@ -107,7 +124,8 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   const Json* options = Find(body, "stream_options");
   if (options == nullptr) return {};
-  if (!options->is_object()) return BadValue("stream_options", "'stream_options' must be an object");
+  if (!options->is_object())
+    return BadValue("stream_options", "'stream_options' must be an object");
   auto usage = ReadBool(*options, "include_usage");
   if (!usage) return BadValue("stream_options.include_usage", usage.error().message);
   call.include_usage = usage->value_or(false);
@@ -118,7 +136,8 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
   auto json = ParseJson(text);
   if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
-  if (!json->is_object()) return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  if (!json->is_object())
+    return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
   call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
   TRY(RefuseUnsupported(*json, kRefusedAlways));
   TRY(ReadStream(*json, call));

@@ -1,5 +1,5 @@
-// The bodies of /v1/chat/completions and /v1/completions, checked and turned into a GenerateRequest.
-// A known field is done or refused with 400; unknown fields are ignored.
+// The bodies of /v1/chat/completions and /v1/completions, checked and turned into a
+// GenerateRequest. A known field is done or refused with 400; unknown fields are ignored.
 #pragma once
 
 #include "service/errors.h"

@@ -15,14 +15,17 @@ Json Usage(const node::GenerateStats& stats) {
           {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
 }
 
-double Over(double a, double b) { return b > 0 ? a / b : 0; }
+double Over(double a, double b) {
+  return b > 0 ? a / b : 0;
+}
 
 // llama-server's field names; the first token belongs to the prompt's time.
 Json Timings(const node::GenerateStats& stats) {
   const double prompt = stats.prompt_tokens;
   const double predicted = stats.completion_tokens;
   const double prompt_ms = 1000 * Over(prompt, stats.prompt_per_second);
-  const double predicted_ms = 1000 * Over(predicted > 1 ? predicted - 1 : 0, stats.tokens_per_second);
+  const double predicted_ms =
+      1000 * Over(predicted > 1 ? predicted - 1 : 0, stats.tokens_per_second);
   return {{"cache_n", 0},
           {"prompt_n", stats.prompt_tokens},
           {"prompt_ms", prompt_ms},
@@ -76,7 +79,9 @@ void AddReports(Json& json, const AnswerEnd& end) {
 Json WholeAnswer(const AnswerHead& head, const std::string& text, const AnswerEnd& end) {
   Json choice = {{"index", 0}, {"logprobs", nullptr}, {"finish_reason", FinishName(end.reason)}};
   if (head.chat) {
-    choice["message"] = {{"role", "assistant"}, {"content", text}, {"refusal", nullptr},
+    choice["message"] = {{"role", "assistant"},
+                         {"content", text},
+                         {"refusal", nullptr},
                          {"annotations", Json::array()}};
   } else {
     choice["text"] = text;
@@ -107,6 +112,8 @@ Json UsageChunk(const AnswerHead& head, const node::GenerateStats& stats) {
   return json;
 }
 
-std::string Event(const Json& json) { return "data: " + Dump(json) + "\n\n"; }
+std::string Event(const Json& json) {
+  return "data: " + Dump(json) + "\n\n";
+}
 
 }  // namespace exo::service

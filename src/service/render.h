@@ -1,4 +1,5 @@
-// What is sent back: OpenAI's objects, with llama-server's `timings` and our own `exo` object beside them.
+// What is sent back: OpenAI's objects, with llama-server's `timings` and our own `exo` object
+// beside them.
 #pragma once
 
 #include <span>
@@ -11,9 +12,9 @@ namespace exo::service {
 
 // What every object of one answer repeats.
 struct AnswerHead {
-  std::string id;      // "chatcmpl-..." or "cmpl-..."
-  std::string model;   // as the client wrote it
-  int64_t created = 0; // seconds since 1970
+  std::string id;       // "chatcmpl-..." or "cmpl-..."
+  std::string model;    // as the client wrote it
+  int64_t created = 0;  // seconds since 1970
   bool chat = false;
 };
 
@@ -26,7 +27,8 @@ struct AnswerEnd {
 // The whole answer at once.
 Json WholeAnswer(const AnswerHead& head, const std::string& text, const AnswerEnd& end);
 
-// The pieces of a stream: the first (the role, chat only), text, the finish with timings, and the usage.
+// The pieces of a stream: the first (the role, chat only), text, the finish with timings, and the
+// usage.
 Json FirstChunk(const AnswerHead& head);
 Json TextChunk(const AnswerHead& head, std::string_view text);
 Json FinishChunk(const AnswerHead& head, const AnswerEnd& end);

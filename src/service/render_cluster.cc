@@ -11,18 +11,24 @@ using Names = std::map<NodeId, std::string>;
 
 const char* StateName(wire::InstanceState state) {
   switch (state) {
-    case wire::InstanceState::kReserving: return "reserving";
-    case wire::InstanceState::kLoading: return "loading";
-    case wire::InstanceState::kReady: return "ready";
-    case wire::InstanceState::kDraining: return "draining";
-    case wire::InstanceState::kGone: return "gone";
+    case wire::InstanceState::kReserving:
+      return "reserving";
+    case wire::InstanceState::kLoading:
+      return "loading";
+    case wire::InstanceState::kReady:
+      return "ready";
+    case wire::InstanceState::kDraining:
+      return "draining";
+    case wire::InstanceState::kGone:
+      return "gone";
   }
   return "unknown";
 }
 
 std::string AddressText(const wire::Address& address) {
   const bool v6 = address.host.find(':') != std::string::npos;
-  return v6 ? fmt::format("[{}]:{}", address.host, address.port) : fmt::format("{}:{}", address.host, address.port);
+  return v6 ? fmt::format("[{}]:{}", address.host, address.port)
+            : fmt::format("{}:{}", address.host, address.port);
 }
 
 Json NodeJson(const node::NodeView& view) {
@@ -72,19 +78,16 @@ Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>
 
 // What instances and plans have in common.
 Json PlanFields(const wire::Plan& plan, const std::function<std::string(size_t)>& name) {
-  return {{"plan_id", plan.id.Hex()},
-          {"model", plan.model_name},
-          {"model_id", plan.model.Hex()},
-          {"owner", plan.owner.Hex()},
-          {"layers", plan.layers},
-          {"context", plan.context},
-          {"sequences", plan.sequences},
-          {"stages", StagesJson(plan, name)}};
+  return {{"plan_id", plan.id.Hex()},     {"model", plan.model_name},
+          {"model_id", plan.model.Hex()}, {"owner", plan.owner.Hex()},
+          {"layers", plan.layers},        {"context", plan.context},
+          {"sequences", plan.sequences},  {"stages", StagesJson(plan, name)}};
 }
 
 Json InstanceJson(const node::InstanceView& view, const Names& names) {
   const wire::InstanceSummary& summary = view.summary;
-  Json json = PlanFields(summary.plan, [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
+  Json json = PlanFields(summary.plan,
+                         [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
   json["owner_name"] = NameOf(names, summary.plan.owner);
   json["state"] = StateName(summary.state);
   json["detail"] = summary.detail;
@@ -99,31 +102,33 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
 
 Json ModelJson(const node::ModelView& model) {
   const auto created = std::chrono::system_clock::time_point(std::chrono::seconds(model.created));
-  return {{"id", model.name},
-          {"object", "model"},
-          {"created", model.created},
-          {"owned_by", "exo"},
-          {"type", "model"},
-          {"display_name", model.name},
-          {"created_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(created))},
-          {"max_model_len", model.context},
-          {"context_length", model.context},
-          {"context_window", model.context},
-          {"max_context_length", model.context},
-          {"meta", {{"n_ctx", model.context}, {"n_ctx_train", model.context}, {"size", model.bytes}}},
-          {"exo",
-           {{"model_id", model.id.Hex()},
-            {"architecture", model.architecture},
-            {"layers", model.layers},
-            {"bytes", model.bytes},
-            {"local", model.local},
-            {"state", model.state}}}};
+  return {
+      {"id", model.name},
+      {"object", "model"},
+      {"created", model.created},
+      {"owned_by", "exo"},
+      {"type", "model"},
+      {"display_name", model.name},
+      {"created_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(created))},
+      {"max_model_len", model.context},
+      {"context_length", model.context},
+      {"context_window", model.context},
+      {"max_context_length", model.context},
+      {"meta", {{"n_ctx", model.context}, {"n_ctx_train", model.context}, {"size", model.bytes}}},
+      {"exo",
+       {{"model_id", model.id.Hex()},
+        {"architecture", model.architecture},
+        {"layers", model.layers},
+        {"bytes", model.bytes},
+        {"local", model.local},
+        {"state", model.state}}}};
 }
 
 Json ModelListJson(const std::vector<node::ModelView>& models) {
   Json data = Json::array();
   for (const node::ModelView& model : models) data.push_back(ModelJson(model));
-  Json json = {{"object", "list"}, {"has_more", false}, {"first_id", nullptr}, {"last_id", nullptr}};
+  Json json = {
+      {"object", "list"}, {"has_more", false}, {"first_id", nullptr}, {"last_id", nullptr}};
   if (!models.empty()) {
     json["first_id"] = models.front().name;
     json["last_id"] = models.back().name;
@@ -144,7 +149,8 @@ Json ClusterJson(const node::ClusterView& cluster) {
                      {"state", node.state},
                      {"rtt_ms", node.rtt_ms}});
   }
-  for (const node::InstanceView& instance : cluster.instances) instances.push_back(InstanceJson(instance, names));
+  for (const node::InstanceView& instance : cluster.instances)
+    instances.push_back(InstanceJson(instance, names));
   return {{"self", cluster.self.Hex()},
           {"nodes", std::move(nodes)},
           {"links", std::move(links)},

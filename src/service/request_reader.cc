@@ -14,23 +14,26 @@ using Message = http::request<http::string_body>;
 
 ApiError ErrorFor(const boost::beast::error_code& code, const HttpLimits& limits) {
   if (code == http::error::body_limit) {
-    return {413, fmt::format("the body is larger than {} bytes", limits.body_bytes), "", "request_too_large"};
+    return {413, fmt::format("the body is larger than {} bytes", limits.body_bytes), "",
+            "request_too_large"};
   }
   if (code == http::error::header_limit) {
-    return {431, fmt::format("the headers are larger than {} bytes", limits.header_bytes), "", "headers_too_large"};
+    return {431, fmt::format("the headers are larger than {} bytes", limits.header_bytes), "",
+            "headers_too_large"};
   }
   return {400, "the request is not valid HTTP/1.1: " + code.message(), "", "bad_request"};
 }
 
 Parsed<> CheckHeader(const Message& message) {
   if (message.target().size() > kMaxTarget) {
-    return std::unexpected(ApiError{414, fmt::format("the path is longer than {} bytes", kMaxTarget), "",
-                                    "uri_too_long"});
+    return std::unexpected(ApiError{
+        414, fmt::format("the path is longer than {} bytes", kMaxTarget), "", "uri_too_long"});
   }
   const auto fields = static_cast<size_t>(std::distance(message.begin(), message.end()));
   if (fields > kMaxHeaderFields) {
-    return std::unexpected(ApiError{431, fmt::format("{} header fields, but at most {} are allowed", fields,
-                                                     kMaxHeaderFields), "", "headers_too_large"});
+    return std::unexpected(ApiError{
+        431, fmt::format("{} header fields, but at most {} are allowed", fields, kMaxHeaderFields),
+        "", "headers_too_large"});
   }
   if (!message.target().starts_with('/') && message.target() != "*") {
     return std::unexpected(ApiError{400, "the request target must be a path", "", "bad_request"});
@@ -61,7 +64,8 @@ RequestReader::RequestReader(const HttpLimits& limits) : impl_(std::make_unique<
 }
 RequestReader::~RequestReader() = default;
 
-// Header and body are parsed one piece at a time (not eager), so that the header is judged before its body.
+// Header and body are parsed one piece at a time (not eager), so that the header is judged before
+// its body.
 Parsed<size_t> RequestReader::Feed(std::string_view bytes) {
   size_t taken = 0;
   while (taken < bytes.size() && !impl_->parser.is_done()) {
@@ -82,8 +86,12 @@ Parsed<size_t> RequestReader::Feed(std::string_view bytes) {
   return taken;
 }
 
-bool RequestReader::header_done() const { return impl_->parser.is_header_done(); }
-bool RequestReader::done() const { return impl_->parser.is_done(); }
+bool RequestReader::header_done() const {
+  return impl_->parser.is_header_done();
+}
+bool RequestReader::done() const {
+  return impl_->parser.is_done();
+}
 bool RequestReader::wants_continue() const {
   const auto& message = impl_->parser.get();
   return header_done() && !done() && message.version() >= 11 &&

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::string_view kPage =
     "<!doctype html><html lang=en><meta charset=utf-8><title>exo</title>"
-    "<h1>exo</h1><p>This device runs language models together with the other devices of this home.</p>"
+    "<h1>exo</h1><p>This device runs language models together with the other devices of this "
+    "home.</p>"
     "<p>The API speaks OpenAI's dialect: base URL <code>/v1</code>, any key.</p>"
     "<ul><li><a href=/v1/models>/v1/models</a><li><a href=/v1/cluster>/v1/cluster</a>"
     "<li><a href=/health>/health</a></ul></html>\n";
@@ -31,7 +32,8 @@ class Waiting final : public Handler {
     return [this, alive = std::weak_ptr<char>(alive_), render](Result<T> result) {
       if (alive.expired()) return;
       alive_.reset();
-      exchange_.Send(result ? JsonResponse(render(*result)) : ErrorResponse(FromError(result.error())));
+      exchange_.Send(result ? JsonResponse(render(*result))
+                            : ErrorResponse(FromError(result.error())));
     };
   }
 
@@ -72,7 +74,8 @@ class Routes final : public Router {
       exchange.Send(ErrorResponse({404, UnknownPath(request.path), "", "unknown_route"}));
       return nullptr;
     }
-    const std::string_view method = request.method == "HEAD" ? "GET" : std::string_view(request.method);
+    const std::string_view method =
+        request.method == "HEAD" ? "GET" : std::string_view(request.method);
     if (method != route->method) {
       exchange.Send(WrongMethod(request, *route));
       return nullptr;
@@ -97,8 +100,12 @@ class Routes final : public Router {
     return nullptr;
   }
   Done Health(HttpRequest&, Exchange& exchange) { return Reply(exchange, {{"status", "ok"}}); }
-  Done Models(HttpRequest&, Exchange& exchange) { return Reply(exchange, ModelListJson(api_.Models())); }
-  Done Cluster(HttpRequest&, Exchange& exchange) { return Reply(exchange, ClusterJson(api_.Cluster())); }
+  Done Models(HttpRequest&, Exchange& exchange) {
+    return Reply(exchange, ModelListJson(api_.Models()));
+  }
+  Done Cluster(HttpRequest&, Exchange& exchange) {
+    return Reply(exchange, ClusterJson(api_.Cluster()));
+  }
   Done Model(HttpRequest& request, Exchange& exchange);
   Done Chat(HttpRequest& request, Exchange& exchange) {
     return Complete(ParseChatRequest(request.body), "chatcmpl-", exchange);
@@ -136,7 +143,8 @@ Parsed<AdminCall> ParseAdmin(const std::string& body, const char* field) {
   constexpr size_t kMaxText = 4096;  // PATH_MAX
   auto json = ParseJson(body);
   if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
-  if (!json->is_object()) return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  if (!json->is_object())
+    return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
   AdminCall call;
   call.text = TRY(ReadRequiredString(*json, field, kMaxText));
   call.spread = TRY(ReadBool(*json, "spread")).value_or(false);
@@ -163,7 +171,8 @@ std::span<const Routes::Route> Routes::Table() {
 const Routes::Route* Routes::FindRoute(std::string_view path) {
   for (const Route& route : Table()) {
     if (path == route.path) return &route;
-    if (route.path.size() > 1 && route.path.ends_with('/') && path.starts_with(route.path)) return &route;
+    if (route.path.size() > 1 && route.path.ends_with('/') && path.starts_with(route.path))
+      return &route;
   }
   return nullptr;
 }
@@ -178,25 +187,32 @@ std::string Routes::UnknownPath(const std::string& path) {
   return fmt::format("'{}' is not served here; there are: {}", path.substr(0, 128), known);
 }
 
-// OPTIONS tells the methods (and nothing about other origins: there are no CORS headers); others get 405.
+// OPTIONS tells the methods (and nothing about other origins: there are no CORS headers); others
+// get 405.
 HttpResponse Routes::WrongMethod(const HttpRequest& request, const Route& route) {
   const std::string allow = route.method == "GET" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
   HttpResponse response{.status = 204};
   if (request.method != "OPTIONS") {
-    response = ErrorResponse({405, fmt::format("{} is not allowed for {}; use {}", request.method, route.path,
-                                               route.method), "", "method_not_allowed"});
+    response = ErrorResponse(
+        {405,
+         fmt::format("{} is not allowed for {}; use {}", request.method, route.path, route.method),
+         "", "method_not_allowed"});
   }
   response.headers.emplace_back("Allow", allow);
   return response;
 }
 
 Routes::Done Routes::Model(HttpRequest& request, Exchange& exchange) {
-  const std::string name = Unescape(std::string_view(request.path).substr(sizeof("/v1/models/") - 1));
+  const std::string name =
+      Unescape(std::string_view(request.path).substr(sizeof("/v1/models/") - 1));
   for (const node::ModelView& model : api_.Models()) {
     if (model.name == name || model.id.Hex() == name) return Reply(exchange, ModelJson(model));
   }
-  return Refuse(exchange, {404, fmt::format("the model '{}' does not exist; /v1/models lists those that do",
-                                            name.substr(0, 128)), "model", "model_not_found"});
+  return Refuse(exchange,
+                {404,
+                 fmt::format("the model '{}' does not exist; /v1/models lists those that do",
+                             name.substr(0, 128)),
+                 "model", "model_not_found"});
 }
 
 Routes::Done Routes::Complete(Parsed<CompletionCall> call, const char* prefix, Exchange& exchange) {
@@ -223,9 +239,8 @@ Routes::Done Routes::AddModel(HttpRequest& request, Exchange& exchange) {
   auto call = ParseAdmin(request.body, "path");
   if (!call) return Refuse(exchange, call.error());
   auto waiting = std::make_unique<Waiting>(exchange);
-  api_.AddModel(call->text, waiting->Callback<std::string>([](const std::string& name) {
-    return Json{{"model", name}};
-  }));
+  api_.AddModel(call->text, waiting->Callback<std::string>(
+                                [](const std::string& name) { return Json{{"model", name}}; }));
   return waiting;
 }
 
@@ -233,11 +248,12 @@ Routes::Done Routes::Load(HttpRequest& request, Exchange& exchange) {
   auto call = ParseAdmin(request.body, "model");
   if (!call) return Refuse(exchange, call.error());
   auto waiting = std::make_unique<Waiting>(exchange);
-  api_.Load(call->text, call->spread, waiting->Callback<node::PlanView>([](const node::PlanView& plan) {
-    Json json = PlanJson(plan);
-    json["state"] = "ready";
-    return json;
-  }));
+  api_.Load(call->text, call->spread,
+            waiting->Callback<node::PlanView>([](const node::PlanView& plan) {
+              Json json = PlanJson(plan);
+              json["state"] = "ready";
+              return json;
+            }));
   return waiting;
 }
 

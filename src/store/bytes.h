@@ -1,4 +1,5 @@
-// Little-endian bytes of this folder's files: written to the end of a vector, read off the front of a span.
+// Little-endian bytes of this folder's files: written to the end of a vector, read off the front of
+// a span.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ class ByteReader {
 
   // Errors: kCorrupt when fewer bytes are left.
   Result<std::span<const std::byte>> Take(uint64_t count) {
-    if (count > rest_.size()) return Fail(ErrorCode::kCorrupt, "{} ends {} bytes early", what_, count - rest_.size());
+    if (count > rest_.size())
+      return Fail(ErrorCode::kCorrupt, "{} ends {} bytes early", what_, count - rest_.size());
     const auto taken = rest_.first(count);
     rest_ = rest_.subspan(count);
     return taken;

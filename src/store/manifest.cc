@@ -35,8 +35,8 @@ Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(
     Append(bytes, file.first(head));
     parts.push_back(std::move(part));
   }
-  const model::Gguf joined = parts.size() == 1 ? std::move(parts[0])
-                                               : TRY(model::Gguf::JoinSplits(std::move(parts)));
+  const model::Gguf joined =
+      parts.size() == 1 ? std::move(parts[0]) : TRY(model::Gguf::JoinSplits(std::move(parts)));
   AppendInt(bytes, static_cast<uint32_t>(joined.tensors().size()));
   for (const model::GgufTensor& tensor : joined.tensors()) {
     const auto content = files[tensor.part].subspan(tensor.offset, tensor.bytes);
@@ -77,7 +77,8 @@ Result<std::shared_ptr<Manifest>> Manifest::Parse(std::vector<std::byte> bytes) 
     parts.push_back(TRY(model::Gguf::ParseHead(head, file_bytes)));
     manifest->file_bytes_ += file_bytes;
   }
-  manifest->gguf_ = parts.size() == 1 ? std::move(parts[0]) : TRY(model::Gguf::JoinSplits(std::move(parts)));
+  manifest->gguf_ =
+      parts.size() == 1 ? std::move(parts[0]) : TRY(model::Gguf::JoinSplits(std::move(parts)));
   const auto tensors = TRY(reader.TakeInt<uint32_t>());
   if (tensors != manifest->gguf_.tensors().size()) {
     return Fail(ErrorCode::kCorrupt, "a manifest with {} hashes for {} tensors", tensors,
@@ -88,7 +89,8 @@ Result<std::shared_ptr<Manifest>> Manifest::Parse(std::vector<std::byte> bytes) 
     std::memcpy(manifest->hashes_.emplace_back().bytes.data(), hash.data(), hash.size());
   }
   if (!reader.done()) return Fail(ErrorCode::kCorrupt, "the manifest has bytes behind its end");
-  manifest->config_ = std::make_shared<const model::ModelConfig>(TRY(model::ReadConfig(manifest->gguf_)));
+  manifest->config_ =
+      std::make_shared<const model::ModelConfig>(TRY(model::ReadConfig(manifest->gguf_)));
   manifest->tensors_ = std::make_shared<const model::ModelTensors>(
       TRY(model::FindTensors(manifest->gguf_, *manifest->config_)));
   return manifest;

@@ -1,8 +1,9 @@
-// The manifest of a model: the head of each of its files and the SHA-256 of every tensor. Its own hash is
-// the model's identity, so a name or a path never is, and every byte that a peer sends can be checked.
+// The manifest of a model: the head of each of its files and the SHA-256 of every tensor. Its own
+// hash is the model's identity, so a name or a path never is, and every byte that a peer sends can
+// be checked.
 //
-// Bytes: "exo-manifest-1\n", u32 parts, per part {u64 file bytes, u64 head bytes, head}, u32 tensors,
-// per tensor 32 bytes of hash in the order of the (joined) tensor table. Little-endian.
+// Bytes: "exo-manifest-1\n", u32 parts, per part {u64 file bytes, u64 head bytes, head}, u32
+// tensors, per tensor 32 bytes of hash in the order of the (joined) tensor table. Little-endian.
 #pragma once
 
 #include <memory>
@@ -25,7 +26,8 @@ class Manifest {
  public:
   // Hashes the tensors of a model's files (one, or the parts of a split one, in order).
   // Cost: one pass over the files at about 1.5 GB/s. Errors: those of Gguf::Parse.
-  // Not `identify`: nothing is hashed and the id is zero, for a process that shares the model with nobody.
+  // Not `identify`: nothing is hashed and the id is zero, for a process that shares the model with
+  // nobody.
   static Result<std::shared_ptr<const Manifest>> FromFiles(
       std::span<const std::span<const std::byte>> files, bool identify = true);
   // Bytes from a peer or the cache. Errors: kCorrupt.

@@ -13,7 +13,8 @@ namespace {
 // Reads the mapped files of a ModelFile.
 class FileSource final : public backend::TensorSource {
  public:
-  FileSource(std::vector<std::shared_ptr<const sys::MappedFile>> files, std::shared_ptr<const PreparedFile> prepared)
+  FileSource(std::vector<std::shared_ptr<const sys::MappedFile>> files,
+             std::shared_ptr<const PreparedFile> prepared)
       : files_(std::move(files)), prepared_(std::move(prepared)) {}
 
   Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
@@ -24,7 +25,8 @@ class FileSource final : public backend::TensorSource {
   void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t bytes) override {
     files_[tensor.part]->DontNeed(tensor.offset + offset, bytes);
   }
-  std::optional<Packed> FindPacked(const model::TensorRef& tensor, std::string_view layout) override {
+  std::optional<Packed> FindPacked(const model::TensorRef& tensor,
+                                   std::string_view layout) override {
     if (prepared_ == nullptr || prepared_->layout() != layout) return std::nullopt;
     const auto bytes = prepared_->Find(tensor.name);
     if (bytes.empty()) return std::nullopt;
@@ -48,14 +50,16 @@ Result<SplitName> ParseModelPath(const std::string& path) {
   if (!std::regex_match(stem, match, kSplit)) return SplitName{.name = stem, .paths = {path}};
   SplitName split{.name = match[1]};
   const int count = std::stoi(match[3]);
-  if (count < 1 || count > 1000) return Fail(ErrorCode::kInvalid, "{} claims to be one of {} parts", path, count);
+  if (count < 1 || count > 1000)
+    return Fail(ErrorCode::kInvalid, "{} claims to be one of {} parts", path, count);
   for (int i = 1; i <= count; ++i) {
     split.paths.push_back(fmt::format("{}{}-{:05}-of-{:05}.gguf", folder, split.name, i, count));
   }
   return split;
 }
 
-Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path, const OpenOptions& options) {
+Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path,
+                                                         const OpenOptions& options) {
   const SplitName split = TRY(ParseModelPath(path));
   auto file = std::make_shared<ModelFile>();
   file->path_ = path;
@@ -82,7 +86,8 @@ Result<void> ModelFile::FindManifest(const OpenOptions& options) {
       return {};
     }
     if (prepared.error().code != ErrorCode::kNotFound) {
-      LOG(kWarning, "the prepared file is not used: {}; run exo prepare again", prepared.error().message);
+      LOG(kWarning, "the prepared file is not used: {}; run exo prepare again",
+          prepared.error().message);
     }
   }
   if (options.state != nullptr) {
@@ -95,7 +100,8 @@ Result<void> ModelFile::FindManifest(const OpenOptions& options) {
   for (const auto& mapped : files_) views.push_back(mapped->bytes());
   manifest_ = TRY(Manifest::FromFiles(views, options.identify));
   for (const auto& mapped : files_) mapped->DontNeed(0, mapped->bytes().size());
-  if (options.state != nullptr && options.identify) TRY(options.state->SaveManifest(known_, manifest_->bytes()));
+  if (options.state != nullptr && options.identify)
+    TRY(options.state->SaveManifest(known_, manifest_->bytes()));
   return {};
 }
 
@@ -106,9 +112,11 @@ std::unique_ptr<backend::TensorSource> ModelFile::MakeSource() const {
 Result<std::span<const std::byte>> ModelFile::TensorBytes(std::string_view name, uint64_t offset,
                                                           uint64_t bytes) const {
   const model::GgufTensor* tensor = manifest_->gguf().FindTensor(name);
-  if (tensor == nullptr) return Fail(ErrorCode::kNotFound, "model {} has no tensor {}", name_, name);
+  if (tensor == nullptr)
+    return Fail(ErrorCode::kNotFound, "model {} has no tensor {}", name_, name);
   if (offset > tensor->bytes || bytes > tensor->bytes - offset) {
-    return Fail(ErrorCode::kInvalid, "bytes {}+{} are outside tensor {} of {}", offset, bytes, name, tensor->bytes);
+    return Fail(ErrorCode::kInvalid, "bytes {}+{} are outside tensor {} of {}", offset, bytes, name,
+                tensor->bytes);
   }
   return files_[tensor->part]->bytes().subspan(tensor->offset + offset, bytes);
 }

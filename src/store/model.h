@@ -27,7 +27,8 @@ class ModelFile final {
  public:
   // Opens `path` (of a split model: any part; all must be there).
   // Errors: kNotFound, kCorrupt, kUnsupported, each naming the file.
-  static Result<std::shared_ptr<const ModelFile>> Open(const std::string& path, const OpenOptions& options = {});
+  static Result<std::shared_ptr<const ModelFile>> Open(const std::string& path,
+                                                       const OpenOptions& options = {});
 
   const std::string& path() const { return path_; }
   // The name people use: file name without .gguf and split suffix.
@@ -38,10 +39,13 @@ class ModelFile final {
   const KnownFile& known() const { return known_; }
   const PreparedFile* prepared() const { return prepared_.get(); }  // null: none
 
-  // Reads from the mapped files (pages are dropped as they are done with) and offers what is prepared.
+  // Reads from the mapped files (pages are dropped as they are done with) and offers what is
+  // prepared.
   std::unique_ptr<backend::TensorSource> MakeSource() const;
-  // Bytes of one tensor, for a peer that pulls it. Errors: kNotFound, kInvalid (outside the tensor).
-  Result<std::span<const std::byte>> TensorBytes(std::string_view name, uint64_t offset, uint64_t bytes) const;
+  // Bytes of one tensor, for a peer that pulls it. Errors: kNotFound, kInvalid (outside the
+  // tensor).
+  Result<std::span<const std::byte>> TensorBytes(std::string_view name, uint64_t offset,
+                                                 uint64_t bytes) const;
 
  private:
   Result<void> FindManifest(const OpenOptions& options);
@@ -62,12 +66,12 @@ struct SplitName {
 Result<SplitName> ParseModelPath(const std::string& path);
 
 // Gets one piece of one tensor from a peer.
-using FetchPiece = std::function<Result<std::vector<uint8_t>>(const std::string& tensor, uint64_t offset,
-                                                              uint32_t bytes)>;
+using FetchPiece = std::function<Result<std::vector<uint8_t>>(const std::string& tensor,
+                                                              uint64_t offset, uint32_t bytes)>;
 
-// Makes the tensors of a stage present under `folder` (one file each, named by content hash), fetching
-// what is missing. Every tensor's hash is checked before the file gets its name.
-// Errors: those of `fetch`, kCorrupt (wrong hash), kIo, kCancelled.
+// Makes the tensors of a stage present under `folder` (one file each, named by content hash),
+// fetching what is missing. Every tensor's hash is checked before the file gets its name. Errors:
+// those of `fetch`, kCorrupt (wrong hash), kIo, kCancelled.
 Result<std::unique_ptr<backend::TensorSource>> PullTensors(
     const Manifest& manifest, const backend::StageSpec& spec, const std::string& folder,
     const FetchPiece& fetch, const std::function<void(uint64_t done, uint64_t total)>& progress,

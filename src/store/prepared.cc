@@ -11,12 +11,14 @@ namespace exo::store {
 namespace {
 
 constexpr std::string_view kPreparedMagic{"exo-prepared-1\n\0", 16};
-constexpr uint64_t kAlignment = 4096;      // of a matrix: pages belong to one
-constexpr uint64_t kPiece = 16 * kMiB;     // packed and written at a time
+constexpr uint64_t kAlignment = 4096;   // of a matrix: pages belong to one
+constexpr uint64_t kPiece = 16 * kMiB;  // packed and written at a time
 constexpr uint32_t kMaxName = 256;
 constexpr uint64_t kMaxHeader = kMaxManifestBytes + 64 * kMiB;
 
-std::span<const std::byte> BytesOf(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> BytesOf(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 void AppendText(std::vector<std::byte>& out, std::string_view text) {
   AppendInt(out, static_cast<uint32_t>(text.size()));
@@ -25,7 +27,8 @@ void AppendText(std::vector<std::byte>& out, std::string_view text) {
 
 Result<std::string> TakeText(ByteReader& reader) {
   const auto size = TRY(reader.TakeInt<uint32_t>());
-  if (size > kMaxName) return Fail(ErrorCode::kCorrupt, "a name of {} bytes in a prepared file", size);
+  if (size > kMaxName)
+    return Fail(ErrorCode::kCorrupt, "a name of {} bytes in a prepared file", size);
   const auto bytes = TRY(reader.Take(size));
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
@@ -46,8 +49,8 @@ uint64_t PackedBytes(const kernels::Kernels& kernels, const model::TensorRef& te
   return tensor.count * kernels.PackedBytes(tensor.type, tensor.rows, tensor.cols);
 }
 
-// Everything in front of the panels; offsets are counted from the file's start, so the header's own size is
-// found by writing it twice.
+// Everything in front of the panels; offsets are counted from the file's start, so the header's own
+// size is found by writing it twice.
 std::vector<std::byte> MakeHeader(const PrepareJob& job, uint64_t first_offset) {
   std::vector<std::byte> header;
   AppendText(header, job.kernels.layout());
@@ -77,10 +80,12 @@ std::vector<std::byte> MakeHeader(const PrepareJob& job, uint64_t first_offset) 
 // Packs one matrix piece by piece, each in parallel, and appends it.
 class MatrixWriter {
  public:
-  MatrixWriter(const PrepareJob& job, sys::FileWriter& out, uint64_t total) : job_(job), out_(out), total_(total) {}
+  MatrixWriter(const PrepareJob& job, sys::FileWriter& out, uint64_t total)
+      : job_(job), out_(out), total_(total) {}
 
   Result<void> Write(const model::TensorRef& tensor) {
-    const size_t panel_bytes = job_.kernels.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
+    const size_t panel_bytes =
+        job_.kernels.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
     const size_t panels = (tensor.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
     const size_t per_piece = std::max<size_t>(1, kPiece / panel_bytes);
     for (uint64_t index = 0; index < tensor.count; ++index) {
@@ -99,14 +104,17 @@ class MatrixWriter {
 
  private:
   // Panels [first, first + count) of matrix `index` of the tensor.
-  Result<void> Pack(const model::TensorRef& tensor, uint64_t index, size_t first, size_t count, size_t panel_bytes) {
+  Result<void> Pack(const model::TensorRef& tensor, uint64_t index, size_t first, size_t count,
+                    size_t panel_bytes) {
     const uint64_t row_bytes = tensor.bytes / (tensor.count * tensor.rows);
     const uint64_t begin = index * tensor.rows + first * kernels::kPanelRows;
-    const uint64_t rows = std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first * kernels::kPanelRows);
+    const uint64_t rows =
+        std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first * kernels::kPanelRows);
     const auto bytes = TRY(job_.tensors.Read(tensor, begin * row_bytes, rows * row_bytes));
     job_.pool.Run(static_cast<uint32_t>(count), [&](uint32_t panel, unsigned) {
       job_.kernels.Pack(tensor.type, tensor.rows, tensor.cols, first + panel, 1,
-                        bytes.data() + panel * kernels::kPanelRows * row_bytes, piece_.data() + panel * panel_bytes);
+                        bytes.data() + panel * kernels::kPanelRows * row_bytes,
+                        piece_.data() + panel * panel_bytes);
     });
     job_.tensors.Done(tensor, begin * row_bytes, rows * row_bytes);
     done_ += rows * row_bytes;
@@ -148,7 +156,8 @@ Result<uint64_t> WritePrepared(const PrepareJob& job, const std::string& path) {
   return size;
 }
 
-Result<std::shared_ptr<const PreparedFile>> PreparedFile::Open(const std::string& path, const KnownFile& source) {
+Result<std::shared_ptr<const PreparedFile>> PreparedFile::Open(const std::string& path,
+                                                               const KnownFile& source) {
   auto prepared = std::make_shared<PreparedFile>();
   prepared->file_ = TRY(sys::MappedFile::Open(path));
   if (auto read = prepared->ReadHeader(source); !read) return Wrap(read.error(), path);
@@ -164,10 +173,12 @@ Result<void> PreparedFile::ReadHeader(const KnownFile& source) {
     return Fail(ErrorCode::kCorrupt, "this is not a prepared file of this version of exo");
   }
   const auto header_bytes = TRY(front.TakeInt<uint64_t>());
-  if (header_bytes > kMaxHeader) return Fail(ErrorCode::kCorrupt, "a header of {} bytes", header_bytes);
+  if (header_bytes > kMaxHeader)
+    return Fail(ErrorCode::kCorrupt, "a header of {} bytes", header_bytes);
   const auto header = TRY(front.Take(header_bytes));
   const auto hash = TRY(front.Take(Hash256::kSize));
-  if (std::memcmp(Sha256Of(all.first(kPreparedMagic.size() + 8 + header_bytes)).bytes.data(), hash.data(), hash.size()) != 0) {
+  if (std::memcmp(Sha256Of(all.first(kPreparedMagic.size() + 8 + header_bytes)).bytes.data(),
+                  hash.data(), hash.size()) != 0) {
     return Fail(ErrorCode::kCorrupt, "the header is damaged");
   }
   ByteReader reader(header, "the header");
@@ -182,8 +193,10 @@ Result<void> PreparedFile::ReadHeader(const KnownFile& source) {
   for (auto count = TRY(reader.TakeInt<uint32_t>()); count > 0; --count) {
     const std::string name = TRY(TakeText(reader));
     const Range range{TRY(reader.TakeInt<uint64_t>()), TRY(reader.TakeInt<uint64_t>())};
-    if (range.offset % 64 != 0 || range.offset > all.size() || range.bytes > all.size() - range.offset) {
-      return Fail(ErrorCode::kCorrupt, "the panels of {} lie outside the file: it was cut off", name);
+    if (range.offset % 64 != 0 || range.offset > all.size() ||
+        range.bytes > all.size() - range.offset) {
+      return Fail(ErrorCode::kCorrupt, "the panels of {} lie outside the file: it was cut off",
+                  name);
     }
     matrices_[name] = range;
   }

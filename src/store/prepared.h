@@ -1,13 +1,15 @@
-// A prepared file: a model's matrices as one kernel layout packs them, ready to be mapped. A stage then computes
-// from the mapping itself: a start takes milliseconds, processes share the pages, and the system can evict them.
+// A prepared file: a model's matrices as one kernel layout packs them, ready to be mapped. A stage
+// then computes from the mapping itself: a start takes milliseconds, processes share the pages, and
+// the system can evict them.
 //
-// It belongs to one GGUF file (path, size and time of change) and carries its manifest, so that nothing has
-// to be hashed or packed again. It is made from that file and trusted like it: the header is verified
-// by its hash, the panels are not read through at each start.
+// It belongs to one GGUF file (path, size and time of change) and carries its manifest, so that
+// nothing has to be hashed or packed again. It is made from that file and trusted like it: the
+// header is verified by its hash, the panels are not read through at each start.
 //
-// Bytes (little-endian): "exo-prepared-1\n\0"; u64 header bytes H; header: u32 length and layout name; u64 size, u64 time of
-// the source; u64 length and manifest; u32 count; per matrix {u32 length and name, u64 offset, u64 bytes}; SHA-256 of
-// everything before it. Panels begin at multiples of 4096.
+// Bytes (little-endian): "exo-prepared-1\n\0"; u64 header bytes H; header: u32 length and layout
+// name; u64 size, u64 time of the source; u64 length and manifest; u32 count; per matrix {u32
+// length and name, u64 offset, u64 bytes}; SHA-256 of everything before it. Panels begin at
+// multiples of 4096.
 #pragma once
 
 #include <functional>
@@ -27,7 +29,8 @@ namespace exo::store {
 class PreparedFile final {
  public:
   // Errors: kNotFound (none was made), kInvalid (made from another state of the source), kCorrupt.
-  static Result<std::shared_ptr<const PreparedFile>> Open(const std::string& path, const KnownFile& source);
+  static Result<std::shared_ptr<const PreparedFile>> Open(const std::string& path,
+                                                          const KnownFile& source);
 
   const std::shared_ptr<const Manifest>& manifest() const { return manifest_; }
   const std::string& layout() const { return layout_; }
@@ -59,8 +62,8 @@ struct PrepareJob {
   sys::ThreadPool& pool;
   std::function<void(uint64_t done, uint64_t total)> progress;
 };
-// Packs every matrix and writes the file; an older one is replaced only by a whole new one. Returns its size.
-// Memory: two pieces of 16 MiB. Errors: those of the source, kIo.
+// Packs every matrix and writes the file; an older one is replaced only by a whole new one. Returns
+// its size. Memory: two pieces of 16 MiB. Errors: those of the source, kIo.
 Result<uint64_t> WritePrepared(const PrepareJob& job, const std::string& path);
 
 }  // namespace exo::store

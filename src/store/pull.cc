@@ -36,11 +36,14 @@ Result<void> PullOne(const model::TensorRef& tensor, const Hash256& hash, const 
   const auto out = TRY(sys::FileWriter::Create(path, 0600));
   Sha256 sum;
   for (uint64_t at = 0; at < tensor.bytes;) {
-    if (cancel != nullptr && cancel->load()) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
-    const auto want = static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, tensor.bytes - at));
+    if (cancel != nullptr && cancel->load())
+      return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+    const auto want =
+        static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, tensor.bytes - at));
     const std::vector<uint8_t> piece = TRY(fetch(tensor.name, at, want));
     if (piece.size() != want) {
-      return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want, tensor.name);
+      return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want,
+                  tensor.name);
     }
     sum.Update(std::as_bytes(std::span(piece)));
     TRY(out->Append(std::as_bytes(std::span(piece))));
@@ -48,7 +51,8 @@ Result<void> PullOne(const model::TensorRef& tensor, const Hash256& hash, const 
     progress(want);
   }
   if (sum.Finish() != hash) {
-    return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash", tensor.name);
+    return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash",
+                tensor.name);
   }
   return out->Commit();
 }

@@ -20,11 +20,12 @@ namespace {
 
 using tensor::DType;
 
-constexpr uint64_t kItemValues = 16384;        // quantised by a thread at a time: 64 KiB of floats
-constexpr uint64_t kPieceValues = 4u << 20;    // read and written at a time
-constexpr uint32_t kQuantizationVersion = 2;   // of ggml's block formats
+constexpr uint64_t kItemValues = 16384;       // quantised by a thread at a time: 64 KiB of floats
+constexpr uint64_t kPieceValues = 4u << 20;   // read and written at a time
+constexpr uint32_t kQuantizationVersion = 2;  // of ggml's block formats
 
-// llama.cpp's number for a file whose matrices are mostly of a type: Q4_K and Q5_K are its "small" mixtures.
+// llama.cpp's number for a file whose matrices are mostly of a type: Q4_K and Q5_K are its "small"
+// mixtures.
 uint32_t FileType(DType type) {
   switch (type) {
     case DType::kQ4_0:
@@ -75,7 +76,9 @@ struct Change {
   uint64_t rows;
 
   uint64_t FromRow() const { return tensor->bytes / rows; }
-  uint64_t ToRow() const { return cols / tensor::Info(to).block_values * tensor::Info(to).block_bytes; }
+  uint64_t ToRow() const {
+    return cols / tensor::Info(to).block_values * tensor::Info(to).block_bytes;
+  }
 };
 
 // Small, or so sensitive that quantisers leave them.
@@ -85,9 +88,11 @@ bool Stays(const model::GgufTensor& tensor) {
          name.find("ffn_gate_inp") != name.npos;
 }
 
-DType ChooseType(const model::Gguf& gguf, const model::GgufTensor& tensor, DType from, DType wanted) {
+DType ChooseType(const model::Gguf& gguf, const model::GgufTensor& tensor, DType from,
+                 DType wanted) {
   if (Stays(tensor)) return from;
-  const std::string_view head = gguf.FindTensor("output.weight") == nullptr ? "token_embd.weight" : "output.weight";
+  const std::string_view head =
+      gguf.FindTensor("output.weight") == nullptr ? "token_embd.weight" : "output.weight";
   DType to = tensor.name == head && wanted != DType::kQ8_0 ? DType::kQ6_K : wanted;
   if (tensor.dims[0] % tensor::Info(to).block_values != 0) to = DType::kQ8_0;
   return tensor.dims[0] % tensor::Info(to).block_values == 0 ? to : from;
@@ -98,8 +103,8 @@ Result<std::vector<Change>> PlanChanges(const model::Gguf& gguf, DType wanted) {
   for (const model::GgufTensor& tensor : gguf.tensors()) {
     const auto info = tensor::FindDType(tensor.type);
     if (!info) {
-      return Fail(ErrorCode::kUnsupported, "tensor '{}' is {}, which this build cannot read", tensor.name,
-                  tensor::GgufTypeName(tensor.type));
+      return Fail(ErrorCode::kUnsupported, "tensor '{}' is {}, which this build cannot read",
+                  tensor.name, tensor::GgufTypeName(tensor.type));
     }
     uint64_t rows = 1;
     for (size_t i = 1; i < tensor.dims.size(); ++i) rows *= tensor.dims[i];
@@ -112,10 +117,12 @@ Result<std::vector<Change>> PlanChanges(const model::Gguf& gguf, DType wanted) {
   return changes;
 }
 
-model::GgufWriter MakeHead(const model::Gguf& gguf, const std::vector<Change>& changes, DType wanted) {
+model::GgufWriter MakeHead(const model::Gguf& gguf, const std::vector<Change>& changes,
+                           DType wanted) {
   model::GgufWriter head(gguf.alignment());
   const auto replaced = [](std::string_view key) {
-    return key == "general.file_type" || key == "general.quantization_version" || key.starts_with("split.");
+    return key == "general.file_type" || key == "general.quantization_version" ||
+           key.starts_with("split.");
   };
   for (const model::GgufKey& key : gguf.keys()) {
     if (replaced(key.name)) continue;
@@ -123,7 +130,8 @@ model::GgufWriter MakeHead(const model::Gguf& gguf, const std::vector<Change>& c
              {reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size()});
   }
   head.Key("general.file_type", model::ValueType::kU32, model::EncodeNumber(FileType(wanted)));
-  head.Key("general.quantization_version", model::ValueType::kU32, model::EncodeNumber(kQuantizationVersion));
+  head.Key("general.quantization_version", model::ValueType::kU32,
+           model::EncodeNumber(kQuantizationVersion));
   for (const Change& change : changes) {
     head.Tensor(change.tensor->name, change.tensor->dims, static_cast<uint32_t>(change.to),
                 change.rows * change.ToRow());
@@ -170,7 +178,8 @@ class Converter {
  private:
   Result<void> ConvertRows(const Change& change, uint64_t first, uint64_t rows) {
     const sys::MappedFile& file = *source_.files[change.tensor->part];
-    const uint64_t offset = change.tensor->offset + first * change.FromRow(), bytes = rows * change.FromRow();
+    const uint64_t offset = change.tensor->offset + first * change.FromRow(),
+                   bytes = rows * change.FromRow();
     file.Populate(offset, bytes);
     const auto from = file.bytes().subspan(offset, bytes);
     if (change.from == change.to) {
@@ -186,19 +195,23 @@ class Converter {
     return {};
   }
 
-  Result<void> Quantize(const Change& change, uint64_t first, uint64_t rows, const std::byte* from) {
+  Result<void> Quantize(const Change& change, uint64_t first, uint64_t rows,
+                        const std::byte* from) {
     const uint64_t per_item = std::max<uint64_t>(1, kItemValues / change.cols);
     FirstError failed;
-    job_.pool.Run(static_cast<uint32_t>((rows + per_item - 1) / per_item), [&](uint32_t item, unsigned worker) {
-      std::vector<float>& values = scratch_[worker];
-      values.resize(change.cols);
-      const uint64_t begin = item * per_item, end = std::min(rows, begin + per_item);
-      for (uint64_t row = begin; row < end; ++row) {
-        tensor::DequantizeRow(change.from, from + row * change.FromRow(), change.cols, values.data());
-        const auto done = tensor::QuantizeRow(change.to, values, piece_.data() + row * change.ToRow());
-        if (!done) failed.Add(first + row, done.error());
-      }
-    });
+    job_.pool.Run(static_cast<uint32_t>((rows + per_item - 1) / per_item),
+                  [&](uint32_t item, unsigned worker) {
+                    std::vector<float>& values = scratch_[worker];
+                    values.resize(change.cols);
+                    const uint64_t begin = item * per_item, end = std::min(rows, begin + per_item);
+                    for (uint64_t row = begin; row < end; ++row) {
+                      tensor::DequantizeRow(change.from, from + row * change.FromRow(), change.cols,
+                                            values.data());
+                      const auto done = tensor::QuantizeRow(change.to, values,
+                                                            piece_.data() + row * change.ToRow());
+                      if (!done) failed.Add(first + row, done.error());
+                    }
+                  });
     return failed.Check(change.tensor->name);
   }
 
@@ -219,7 +232,8 @@ Result<void> CheckTarget(const QuantizeJob& job, const std::string& target) {
     }
   }
   if (!job.overwrite && sys::Exists(target)) {
-    return Fail(ErrorCode::kInvalid, "{} exists: choose another name, or replace it with --force", target);
+    return Fail(ErrorCode::kInvalid, "{} exists: choose another name, or replace it with --force",
+                target);
   }
   return {};
 }

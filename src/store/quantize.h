@@ -1,12 +1,12 @@
 // A model's file written again with its matrices as another type of GGUF blocks.
 //
-// Tensors are read, dequantised, quantised and written in pieces: memory does not grow with the model. The
-// file depends on the source and the type alone, not on threads or the machine.
+// Tensors are read, dequantised, quantised and written in pieces: memory does not grow with the
+// model. The file depends on the source and the type alone, not on threads or the machine.
 //
-// What becomes of a tensor: vectors, norms and the routers of experts stay as they are. Matrices become the
-// type asked for; the output matrix (the embedding where it serves as both) becomes Q6_K, or Q8_0 when that is
-// asked for. Rows that are no multiple of 256 values become Q8_0 instead of a K-quant, and rows that are no
-// multiple of 32 stay.
+// What becomes of a tensor: vectors, norms and the routers of experts stay as they are. Matrices
+// become the type asked for; the output matrix (the embedding where it serves as both) becomes
+// Q6_K, or Q8_0 when that is asked for. Rows that are no multiple of 256 values become Q8_0 instead
+// of a K-quant, and rows that are no multiple of 32 stay.
 #pragma once
 
 #include <functional>
@@ -20,24 +20,26 @@
 namespace exo::store {
 
 struct QuantizeJob {
-  std::string source;          // of a split model: any part
-  tensor::DType type;          // a writable one (tensor/quantize.h)
-  bool overwrite = false;      // the target may exist
+  std::string source;      // of a split model: any part
+  tensor::DType type;      // a writable one (tensor/quantize.h)
+  bool overwrite = false;  // the target may exist
   sys::ThreadPool& pool;
-  std::function<void(uint64_t done, uint64_t total)> progress = {};  // bytes read of the source's tensors
+  std::function<void(uint64_t done, uint64_t total)> progress =
+      {};  // bytes read of the source's tensors
 };
 
 struct QuantizeSummary {
-  uint64_t source_bytes = 0;               // of files
+  uint64_t source_bytes = 0;  // of files
   uint64_t bytes = 0;
-  uint64_t values = 0;                     // weights of all tensors
+  uint64_t values = 0;                      // weights of all tensors
   std::map<std::string, uint32_t> tensors;  // type -> how many are of it now
-  uint32_t requantised = 0;                // that had been quantised to another type before
+  uint32_t requantised = 0;                 // that had been quantised to another type before
 };
 
 // Metadata is copied as it is but for general.file_type, general.quantization_version and split.*.
-// Errors: kInvalid (target is the source or exists; a weight that is not finite, naming the tensor),
-// kUnsupported (a tensor of a type that this build cannot read), those of opening and writing.
+// Errors: kInvalid (target is the source or exists; a weight that is not finite, naming the
+// tensor), kUnsupported (a tensor of a type that this build cannot read), those of opening and
+// writing.
 Result<QuantizeSummary> QuantizeModel(const QuantizeJob& job, const std::string& target);
 
 }  // namespace exo::store

@@ -24,9 +24,12 @@ class QuantizeModelTest : public ::testing::Test {
   std::string Path(const std::string& name) const { return std::string(folder_) + "/" + name; }
 
   // One tensor of every kind, F32, value i of each being i % 101 - 50; then as `change` makes them.
-  std::string Source(const std::function<void(const model::Gguf&, std::string&)>& change = {}) const {
+  std::string Source(
+      const std::function<void(const model::Gguf&, std::string&)>& change = {}) const {
     model::GgufBuilder file;
-    file.String("general.architecture", "anything").Uint("general.file_type", 0).Strings("tokens", {"a", "bc"});
+    file.String("general.architecture", "anything")
+        .Uint("general.file_type", 0)
+        .Strings("tokens", {"a", "bc"});
     const auto add = [&](const char* name, std::vector<uint64_t> dims) {
       uint64_t bytes = 4;
       for (const uint64_t dim : dims) bytes *= dim;
@@ -51,9 +54,11 @@ class QuantizeModelTest : public ::testing::Test {
     EXPECT_TRUE(sys::WriteFileAtomically(Path("in.gguf"), bytes, 0600));
     return Path("in.gguf");
   }
-  Result<QuantizeSummary> Quantize(const std::string& source, DType type, unsigned threads = 1) const {
+  Result<QuantizeSummary> Quantize(const std::string& source, DType type,
+                                   unsigned threads = 1) const {
     sys::ThreadPool pool(threads);
-    return QuantizeModel({.source = source, .type = type, .overwrite = true, .pool = pool}, Path("out.gguf"));
+    return QuantizeModel({.source = source, .type = type, .overwrite = true, .pool = pool},
+                         Path("out.gguf"));
   }
 
  private:
@@ -67,7 +72,9 @@ TEST_F(QuantizeModelTest, EveryTensorGetsTheTypeThatFitsIt) {
   EXPECT_EQ(summary->bytes, out.size());
   EXPECT_EQ(summary->requantised, 0u);
   const auto gguf = model::ParseText(out).value();
-  const auto type = [&](const char* name) { return static_cast<DType>(gguf.FindTensor(name)->type); };
+  const auto type = [&](const char* name) {
+    return static_cast<DType>(gguf.FindTensor(name)->type);
+  };
   EXPECT_EQ(type("token_embd.weight"), DType::kQ6_K);  // serves as the output matrix
   EXPECT_EQ(type("blk.0.attn_norm.weight"), DType::kF32);
   EXPECT_EQ(type("blk.0.attn_q.weight"), DType::kQ4_K);
@@ -79,10 +86,12 @@ TEST_F(QuantizeModelTest, EveryTensorGetsTheTypeThatFitsIt) {
     const size_t count = tensor.bytes / tensor::Info(static_cast<DType>(tensor.type)).block_bytes *
                          tensor::Info(static_cast<DType>(tensor.type)).block_values;
     std::vector<float> values(count);
-    tensor::DequantizeRow(static_cast<DType>(tensor.type), std::as_bytes(std::span(out)).data() + tensor.offset, count,
+    tensor::DequantizeRow(static_cast<DType>(tensor.type),
+                          std::as_bytes(std::span(out)).data() + tensor.offset, count,
                           values.data());
     // Half a step of 4 bits over -50 to 50, and the rounding of the scales.
-    for (size_t i = 0; i < count; ++i) EXPECT_NEAR(values[i], static_cast<float>(i % 101) - 50, 5) << tensor.name << i;
+    for (size_t i = 0; i < count; ++i)
+      EXPECT_NEAR(values[i], static_cast<float>(i % 101) - 50, 5) << tensor.name << i;
   }
 }
 
@@ -111,15 +120,20 @@ TEST_F(QuantizeModelTest, WhatIsOfTheTypeAlreadyKeepsItsBytes) {
 TEST_F(QuantizeModelTest, AWeightThatIsNoNumberIsNamedAndNothingIsLeft) {
   const auto source = Source([](const model::Gguf& gguf, std::string& bytes) {
     for (const size_t row : {17, 250}) {
-      const float wrong = row == 17 ? std::numeric_limits<float>::quiet_NaN() : std::numeric_limits<float>::infinity();
-      std::memcpy(bytes.data() + gguf.FindTensor("blk.0.attn_q.weight")->offset + (row * 256 + 3) * 4, &wrong, 4);
+      const float wrong = row == 17 ? std::numeric_limits<float>::quiet_NaN()
+                                    : std::numeric_limits<float>::infinity();
+      std::memcpy(
+          bytes.data() + gguf.FindTensor("blk.0.attn_q.weight")->offset + (row * 256 + 3) * 4,
+          &wrong, 4);
     }
   });
   const auto done = Quantize(source, DType::kQ4_K, 3);
   ASSERT_FALSE(done.has_value());
-  EXPECT_TRUE(done.error().message.starts_with("tensor 'blk.0.attn_q.weight', row 17: value 3 is nan"))
+  EXPECT_TRUE(
+      done.error().message.starts_with("tensor 'blk.0.attn_q.weight', row 17: value 3 is nan"))
       << done.error().message;
-  EXPECT_EQ(sys::ListFolder(std::filesystem::path(source).parent_path()), std::vector<std::string>{"in.gguf"});
+  EXPECT_EQ(sys::ListFolder(std::filesystem::path(source).parent_path()),
+            std::vector<std::string>{"in.gguf"});
 }
 
 }  // namespace

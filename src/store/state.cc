@@ -29,7 +29,8 @@ class Statement {
   Statement& operator=(const Statement&) = delete;
 
   Statement& Bind(int index, std::string_view text) {
-    sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()), SQLITE_TRANSIENT);
+    sqlite3_bind_text(statement_, index, text.data(), static_cast<int>(text.size()),
+                      SQLITE_TRANSIENT);
     return *this;
   }
   Statement& Bind(int index, int64_t value) {
@@ -48,7 +49,9 @@ class Statement {
   }
   std::string Text(int column) const {
     const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-    return text == nullptr ? "" : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+    return text == nullptr
+               ? ""
+               : std::string(text, static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
   }
   int64_t Int(int column) const { return sqlite3_column_int64(statement_, column); }
   std::vector<std::byte> Blob(int column) const {
@@ -62,27 +65,33 @@ class Statement {
 };
 
 Member ReadMember(const Statement& row) {
-  return {.id = NodeId::FromHex(row.Text(0)).value_or(NodeId{}), .name = row.Text(1), .revoked = row.Int(2) != 0};
+  return {.id = NodeId::FromHex(row.Text(0)).value_or(NodeId{}),
+          .name = row.Text(1),
+          .revoked = row.Int(2) != 0};
 }
 
 }  // namespace
 
 Result<std::unique_ptr<State>> State::Open(const std::string& path) {
   sqlite3* db = nullptr;
-  const int rc = sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+  const int rc =
+      sqlite3_open_v2(path.c_str(), &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   std::unique_ptr<State> state(new State(db));
   if (rc != SQLITE_OK) {
     return Fail(ErrorCode::kIo, "cannot open the state file {}: {}", path, sqlite3_errstr(rc));
   }
   sqlite3_busy_timeout(db, 2000);
   if (sqlite3_exec(db, kSchema, nullptr, nullptr, nullptr) != SQLITE_OK) {
-    return Fail(ErrorCode::kCorrupt, "the state file {} is damaged ({}); move it away to start anew", path,
+    return Fail(ErrorCode::kCorrupt,
+                "the state file {} is damaged ({}); move it away to start anew", path,
                 sqlite3_errmsg(db));
   }
   return state;
 }
 
-State::~State() { sqlite3_close(db_); }
+State::~State() {
+  sqlite3_close(db_);
+}
 
 std::vector<Member> State::Members() {
   std::vector<Member> members;
@@ -99,15 +108,18 @@ std::optional<Member> State::FindMember(const NodeId& id) {
 }
 
 Result<void> State::Admit(const NodeId& id, const std::string& name) {
-  return Statement(db_, "INSERT INTO member (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET name = ?2")
+  return Statement(db_,
+                   "INSERT INTO member (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET "
+                   "name = ?2")
       .Bind(1, id.Hex())
       .Bind(2, name)
       .Run();
 }
 
 Result<void> State::Revoke(const NodeId& id) {
-  return Statement(db_, "INSERT INTO member (id, name, revoked) VALUES (?1, '', 1) "
-                        "ON CONFLICT (id) DO UPDATE SET revoked = 1")
+  return Statement(db_,
+                   "INSERT INTO member (id, name, revoked) VALUES (?1, '', 1) "
+                   "ON CONFLICT (id) DO UPDATE SET revoked = 1")
       .Bind(1, id.Hex())
       .Run();
 }
@@ -120,7 +132,9 @@ std::optional<std::string> State::Get(const std::string& key) {
 }
 
 Result<void> State::Set(const std::string& key, const std::string& value) {
-  return Statement(db_, "INSERT INTO setting (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2")
+  return Statement(db_,
+                   "INSERT INTO setting (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE "
+                   "SET value = ?2")
       .Bind(1, key)
       .Bind(2, value)
       .Run();
@@ -133,14 +147,17 @@ Result<uint64_t> State::Increment(const std::string& key) {
 }
 
 std::optional<std::vector<std::byte>> State::FindManifest(const KnownFile& file) {
-  Statement row(db_, "SELECT manifest FROM manifest WHERE path = ?1 AND bytes = ?2 AND modified_ns = ?3");
+  Statement row(
+      db_, "SELECT manifest FROM manifest WHERE path = ?1 AND bytes = ?2 AND modified_ns = ?3");
   row.Bind(1, file.path).Bind(2, static_cast<int64_t>(file.bytes)).Bind(3, file.modified_ns);
   if (!row.Row()) return std::nullopt;
   return row.Blob(0);
 }
 
 Result<void> State::SaveManifest(const KnownFile& file, std::span<const std::byte> manifest) {
-  return Statement(db_, "INSERT OR REPLACE INTO manifest (path, bytes, modified_ns, manifest) VALUES (?1, ?2, ?3, ?4)")
+  return Statement(db_,
+                   "INSERT OR REPLACE INTO manifest (path, bytes, modified_ns, manifest) VALUES "
+                   "(?1, ?2, ?3, ?4)")
       .Bind(1, file.path)
       .Bind(2, static_cast<int64_t>(file.bytes))
       .Bind(3, file.modified_ns)

@@ -62,10 +62,12 @@ TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
   ASSERT_TRUE(copy) << copy.error().message;
   EXPECT_EQ((*copy)->id(), manifest.id());
   EXPECT_EQ((*copy)->config()->layers, manifest.config()->layers);
-  const auto bytes = (*file)->TensorBytes("output_norm.weight", 0, manifest.tensors()->output_norm.bytes);
+  const auto bytes =
+      (*file)->TensorBytes("output_norm.weight", 0, manifest.tensors()->output_norm.bytes);
   ASSERT_TRUE(bytes);
   EXPECT_EQ(Sha256Of(*bytes), manifest.HashOf("output_norm.weight").value());
-  EXPECT_FALSE((*file)->TensorBytes("output_norm.weight", 1, manifest.tensors()->output_norm.bytes));
+  EXPECT_FALSE(
+      (*file)->TensorBytes("output_norm.weight", 1, manifest.tensors()->output_norm.bytes));
   EXPECT_FALSE((*file)->TensorBytes("no.such.tensor", 0, 1));
 }
 
@@ -74,7 +76,9 @@ TEST(ManifestTest, EveryTruncationAndManyFlipsAreErrorsOrAnotherModel) {
   ASSERT_TRUE(file);
   const std::vector<std::byte>& bytes = (*file)->manifest().bytes();
   for (size_t size = 0; size < bytes.size(); size += 1 + bytes.size() / 97) {
-    EXPECT_FALSE(Manifest::FromBytes({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)})) << size;
+    EXPECT_FALSE(
+        Manifest::FromBytes({bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)}))
+        << size;
   }
   for (size_t at = 0; at < bytes.size(); at += 1 + bytes.size() / 199) {
     auto flipped = bytes;
@@ -89,8 +93,9 @@ TEST(ManifestTest, EveryTruncationAndManyFlipsAreErrorsOrAnotherModel) {
 TEST(ModelTest, PathsOfSplitModels) {
   const auto split = ParseModelPath("/a/x-00002-of-00003.gguf").value();
   EXPECT_EQ(split.name, "x");
-  EXPECT_EQ(split.paths, (std::vector<std::string>{"/a/x-00001-of-00003.gguf", "/a/x-00002-of-00003.gguf",
-                                                   "/a/x-00003-of-00003.gguf"}));
+  EXPECT_EQ(split.paths,
+            (std::vector<std::string>{"/a/x-00001-of-00003.gguf", "/a/x-00002-of-00003.gguf",
+                                      "/a/x-00003-of-00003.gguf"}));
   EXPECT_EQ(ParseModelPath("y.gguf").value().name, "y");
   EXPECT_FALSE(ParseModelPath("z-00001-of-00000.gguf"));
   EXPECT_EQ(ModelFile::Open("/no/such.gguf").error().code, ErrorCode::kNotFound);
@@ -101,11 +106,12 @@ TEST(PullTest, OnlyTheStagesTensorsAndOnlyVerifiedOnes) {
   const Folder folder;
   const auto file = ModelFile::Open(kTiny).value();
   const Manifest& manifest = file->manifest();
-  const backend::StageSpec spec = {.config = manifest.config(), .tensors = manifest.tensors(), .layer_begin = 2,
-                                   .layer_end = 4};
+  const backend::StageSpec spec = {
+      .config = manifest.config(), .tensors = manifest.tensors(), .layer_begin = 2, .layer_end = 4};
   size_t asked = 0;
   bool lie = true;
-  const FetchPiece fetch = [&](const std::string& tensor, uint64_t offset, uint32_t size) -> Result<std::vector<uint8_t>> {
+  const FetchPiece fetch = [&](const std::string& tensor, uint64_t offset,
+                               uint32_t size) -> Result<std::vector<uint8_t>> {
     ++asked;
     const auto bytes = TRY(file->TensorBytes(tensor, offset, size));
     const auto* first = reinterpret_cast<const uint8_t*>(bytes.data());
@@ -113,7 +119,8 @@ TEST(PullTest, OnlyTheStagesTensorsAndOnlyVerifiedOnes) {
     if (lie) piece[piece.size() / 2] ^= 1;
     return piece;
   };
-  EXPECT_EQ(PullTensors(manifest, spec, folder / "t", fetch, {}, nullptr).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(PullTensors(manifest, spec, folder / "t", fetch, {}, nullptr).error().code,
+            ErrorCode::kCorrupt);
   EXPECT_TRUE(sys::ListFolder(folder / "t").empty());
   lie = false;
   const auto source = PullTensors(manifest, spec, folder / "t", fetch, {}, nullptr);

@@ -56,7 +56,7 @@ Result<void> WriteAll(int fd, std::string_view bytes, const std::string& path) {
 Result<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& path) {
   Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (file.fd < 0) return SystemError("open", path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.fd, &info) != 0) return SystemError("look at", path);
   if (!S_ISREG(info.st_mode)) return Fail(ErrorCode::kInvalid, "{} is not a regular file", path);
   const size_t size = static_cast<size_t>(info.st_size);
@@ -163,15 +163,19 @@ Result<void> MakeFolders(const std::string& path, unsigned mode) {
   for (size_t at = 1; at <= path.size(); ++at) {
     if (at != path.size() && path[at] != '/') continue;
     const std::string part = path.substr(0, at);
-    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST) return SystemError("create folder", part);
+    if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST)
+      return SystemError("create folder", part);
   }
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) return SystemError("look at", path);
-  if (!S_ISDIR(info.st_mode)) return Fail(ErrorCode::kInvalid, "{} exists and is not a folder", path);
+  if (!S_ISDIR(info.st_mode))
+    return Fail(ErrorCode::kInvalid, "{} exists and is not a folder", path);
   return {};
 }
 
-bool Exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+bool Exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
 
 std::vector<std::string> ListFolder(const std::string& path) {
   std::vector<std::string> names;
@@ -186,7 +190,8 @@ std::vector<std::string> ListFolder(const std::string& path) {
   return names;
 }
 
-Result<std::unique_ptr<FileLock>> FileLock::Acquire(const std::string& path, std::string_view note) {
+Result<std::unique_ptr<FileLock>> FileLock::Acquire(const std::string& path,
+                                                    std::string_view note) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return SystemError("open", path);
   std::unique_ptr<FileLock> lock(new FileLock(fd));
@@ -194,14 +199,17 @@ Result<std::unique_ptr<FileLock>> FileLock::Acquire(const std::string& path, std
     if (errno != EWOULDBLOCK) return SystemError("lock", path);
     char text[256] = {};
     const ssize_t n = ::pread(fd, text, sizeof(text) - 1, 0);
-    return Fail(ErrorCode::kOverloaded, "{}", std::string_view(text, n > 0 ? static_cast<size_t>(n) : 0));
+    return Fail(ErrorCode::kOverloaded, "{}",
+                std::string_view(text, n > 0 ? static_cast<size_t>(n) : 0));
   }
   if (::ftruncate(fd, 0) != 0) return SystemError("empty", path);
   TRY(WriteAll(fd, note, path));
   return lock;
 }
 
-FileLock::~FileLock() { ::close(fd_); }
+FileLock::~FileLock() {
+  ::close(fd_);
+}
 
 void FillRandom(std::span<std::byte> bytes) {
   while (!bytes.empty()) {

@@ -13,8 +13,8 @@
 
 namespace exo::sys {
 
-// A read-only mapping of a whole file. A file that shrinks while mapped can fault: files of the model
-// store are never changed in place.
+// A read-only mapping of a whole file. A file that shrinks while mapped can fault: files of the
+// model store are never changed in place.
 class MappedFile {
  public:
   static Result<std::unique_ptr<MappedFile>> Open(const std::string& path);
@@ -25,7 +25,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   // Tells the kernel that a range was read for the last time (its pages need not stay resident).
   void DontNeed(size_t offset, size_t size) const;
-  // Reads a range into memory at once, ahead of its use: one call instead of a fault for every few pages.
+  // Reads a range into memory at once, ahead of its use: one call instead of a fault for every few
+  // pages.
   void Populate(size_t offset, size_t size) const;
   // Asks the system to read the whole file ahead, in the background.
   void WillNeed() const;
@@ -40,7 +41,8 @@ class MappedFile {
 };
 
 Result<std::string> ReadFile(const std::string& path, size_t limit = 64u << 20);
-// Writes a temporary file beside `path`, fsyncs and renames: old or new, never half. mode e.g. 0600.
+// Writes a temporary file beside `path`, fsyncs and renames: old or new, never half. mode e.g.
+// 0600.
 Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode);
 
 // A file that grows under a temporary name beside `path` and gets its name when it is whole.
@@ -71,8 +73,8 @@ bool Exists(const std::string& path);
 // Names in a folder, sorted; empty when it does not exist.
 std::vector<std::string> ListFolder(const std::string& path);
 
-// An exclusive advisory lock on a file, held until destroyed. Errors: kOverloaded with what the holder wrote
-// (its process id) when another process has it.
+// An exclusive advisory lock on a file, held until destroyed. Errors: kOverloaded with what the
+// holder wrote (its process id) when another process has it.
 class FileLock {
  public:
   static Result<std::unique_ptr<FileLock>> Acquire(const std::string& path, std::string_view note);

@@ -29,10 +29,12 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }
 
 // Only async-signal-safe calls: this runs between fork and exec.
-[[noreturn]] void RunChild(char* const* arguments, char* const* environment, const char* output, pid_t parent) {
+[[noreturn]] void RunChild(char* const* arguments, char* const* environment, const char* output,
+                           pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(126);
-  ::setpgid(0, 0);  // Ctrl-C in the terminal reaches the parent alone, which ends its children in order
+  ::setpgid(
+      0, 0);  // Ctrl-C in the terminal reaches the parent alone, which ends its children in order
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -69,11 +71,14 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::Start(const Options& options
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return Fail(ErrorCode::kIo, "cannot start a process: {}", std::strerror(errno));
-  if (pid == 0) RunChild(argument_pointers.data(), environment_pointers.data(), options.output.c_str(), parent);
+  if (pid == 0)
+    RunChild(argument_pointers.data(), environment_pointers.data(), options.output.c_str(), parent);
   return std::unique_ptr<ChildProcess>(new ChildProcess(pid));
 }
 
-ChildProcess::~ChildProcess() { Stop(Time(0)); }
+ChildProcess::~ChildProcess() {
+  Stop(Time(0));
+}
 
 bool ChildProcess::Ended() {
   if (!reaped_ && ::waitpid(pid_, nullptr, WNOHANG) == pid_) reaped_ = true;
@@ -93,7 +98,8 @@ void ChildProcess::Stop(Time patience) {
 Result<std::string> OwnPath() {
   char path[4096];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof(path));
-  if (n <= 0) return Fail(ErrorCode::kIo, "cannot find the program's own path: {}", std::strerror(errno));
+  if (n <= 0)
+    return Fail(ErrorCode::kIo, "cannot find the program's own path: {}", std::strerror(errno));
   return std::string(path, static_cast<size_t>(n));
 }
 
@@ -114,8 +120,12 @@ bool WaitReadable(int fd, Time timeout) {
   return ::poll(&entry, 1, static_cast<int>(ms)) > 0;
 }
 
-WakeFd::WakeFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) { CHECK_GE(fd_, 0); }
-WakeFd::~WakeFd() { ::close(fd_); }
+WakeFd::WakeFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  CHECK_GE(fd_, 0);
+}
+WakeFd::~WakeFd() {
+  ::close(fd_);
+}
 
 void WakeFd::Notify() {
   const uint64_t one = 1;

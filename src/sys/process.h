@@ -42,8 +42,8 @@ class ChildProcess {
 // The path of the running program. Errors: kIo.
 Result<std::string> OwnPath();
 
-// A descriptor that becomes readable when SIGINT or SIGTERM arrives; from now on these signals do nothing
-// else. Call before other threads start.
+// A descriptor that becomes readable when SIGINT or SIGTERM arrives; from now on these signals do
+// nothing else. Call before other threads start.
 Result<int> StopSignals();
 // True when the descriptor of StopSignals has something (waits up to `timeout`).
 bool WaitReadable(int fd, Time timeout);

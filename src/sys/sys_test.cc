@@ -54,9 +54,12 @@ TEST(ThreadPoolTest, CancelSkipsItemsNotYetBegun) {
   ThreadPool pool(2);
   std::atomic<bool> cancel{false};
   std::atomic<uint32_t> ran{0};
-  EXPECT_FALSE(pool.Run(10000, [&](uint32_t, unsigned) {
-    if (ran.fetch_add(1) == 10) cancel.store(true);
-  }, &cancel));
+  EXPECT_FALSE(pool.Run(
+      10000,
+      [&](uint32_t, unsigned) {
+        if (ran.fetch_add(1) == 10) cancel.store(true);
+      },
+      &cancel));
   EXPECT_LT(ran.load(), 100u);
 }
 

@@ -36,7 +36,7 @@ std::optional<uint64_t> NumberIn(const std::string& path) {
 
 struct Limit {
   uint64_t bytes = 0;
-  uint64_t used = 0;      // without reclaimable file pages
+  uint64_t used = 0;  // without reclaimable file pages
 };
 
 // Reclaimable file pages of a cgroup (v1 and v2 share the key names used here).
@@ -121,13 +121,20 @@ unsigned UsableCores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   unsigned cores = 1;
-  if (::sched_getaffinity(0, sizeof(set), &set) == 0) cores = static_cast<unsigned>(CPU_COUNT(&set));
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0)
+    cores = static_cast<unsigned>(CPU_COUNT(&set));
   return std::max(cores, 1u);
 }
 
-uint64_t ResidentBytes() { return StatusField("VmRSS"); }
-uint64_t PeakResidentBytes() { return StatusField("VmHWM"); }
-uint64_t AnonymousBytes() { return StatusField("RssAnon"); }
+uint64_t ResidentBytes() {
+  return StatusField("VmRSS");
+}
+uint64_t PeakResidentBytes() {
+  return StatusField("VmHWM");
+}
+uint64_t AnonymousBytes() {
+  return StatusField("RssAnon");
+}
 
 double ProcessCpuSeconds() {
   timespec t{};
@@ -141,8 +148,12 @@ std::string HostName() {
   return name;
 }
 
-std::string DataFolder() { return FolderFrom("", "XDG_DATA_HOME", "/.local/share/exo"); }
-std::string CacheFolder() { return FolderFrom("/cache", "XDG_CACHE_HOME", "/.cache/exo"); }
+std::string DataFolder() {
+  return FolderFrom("", "XDG_DATA_HOME", "/.local/share/exo");
+}
+std::string CacheFolder() {
+  return FolderFrom("/cache", "XDG_CACHE_HOME", "/.cache/exo");
+}
 
 Time Now() {
   timespec t{};
@@ -150,6 +161,8 @@ Time Now() {
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
-int64_t WallClockSeconds() { return ::time(nullptr); }
+int64_t WallClockSeconds() {
+  return ::time(nullptr);
+}
 
 }  // namespace exo::sys

@@ -1,5 +1,6 @@
 // A few threads for work that would hold the event loop for more than 5 ms: hashing, tokenising,
-// templates, files. Tasks run in the order of their posts (one thread: strictly one after the other).
+// templates, files. Tasks run in the order of their posts (one thread: strictly one after the
+// other).
 #pragma once
 
 #include <condition_variable>

@@ -46,7 +46,9 @@ ThreadPool::~ThreadPool() {
 
 bool ThreadPool::Run(uint32_t items, const Work& work, const std::atomic<bool>* cancel) {
   const std::lock_guard lock(run_mutex_);
-  const auto cancelled = [cancel] { return cancel != nullptr && cancel->load(std::memory_order_relaxed); };
+  const auto cancelled = [cancel] {
+    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
+  };
   if (items == 0) return !cancelled();
   CHECK_LT(items, kClosed);
   if (workers_.empty() || items == 1) {

@@ -1,5 +1,5 @@
-// A fixed set of compute threads that share the items of one job through a counter, so that unequal or
-// busy cores take what they can. The calling thread works too.
+// A fixed set of compute threads that share the items of one job through a counter, so that unequal
+// or busy cores take what they can. The calling thread works too.
 //
 // Workers spin for at most kSpin after a job and then sleep: home computers are never idle, and a
 // spinning thread that is descheduled stalls its peers (research: 2-5x loss with one competitor).
@@ -28,8 +28,8 @@ class ThreadPool {
 
   unsigned threads() const { return static_cast<unsigned>(workers_.size()) + 1; }
 
-  // Calls work(item, worker) once for each item in [0, items), worker < threads(), and returns when all
-  // are done. When *cancel becomes true, items not yet begun are skipped; returns false then.
+  // Calls work(item, worker) once for each item in [0, items), worker < threads(), and returns when
+  // all are done. When *cancel becomes true, items not yet begun are skipped; returns false then.
   // Thread: any; jobs of several callers run one after the other. `work` must not call Run.
   bool Run(uint32_t items, const std::function<void(uint32_t item, unsigned worker)>& work,
            const std::atomic<bool>* cancel = nullptr);
@@ -39,8 +39,9 @@ class ThreadPool {
 
  private:
   using Work = std::function<void(uint32_t, unsigned)>;
-  // The ticket is {generation, next item}. Workers claim an item by compare-exchange, so that a worker
-  // that slept through a job can never take an item of the next one with the old job's fields.
+  // The ticket is {generation, next item}. Workers claim an item by compare-exchange, so that a
+  // worker that slept through a job can never take an item of the next one with the old job's
+  // fields.
   static constexpr uint32_t kClosed = 0xffffffff;
   static constexpr uint64_t Ticket(uint32_t generation, uint32_t item) {
     return uint64_t{generation} << 32 | item;

@@ -1,5 +1,6 @@
-// Quantised blocks as integers and scales: the one reading of their bits (layouts: tensor/README.md).
-// Dequantisation and the reference products are made of it; panels move the same bits.
+// Quantised blocks as integers and scales: the one reading of their bits (layouts:
+// tensor/README.md). Dequantisation and the reference products are made of it; panels move the same
+// bits.
 //
 // Reading is by bytes: a block needs no alignment.
 #pragma once
@@ -19,8 +20,8 @@ struct Block32 {
   int8_t codes[32];
 };
 
-// 256 values in sub-blocks of 16 (those of 32 appear twice): scale * (sub_scale * code), and for types
-// with a minimum scale * (sub_scale * code) - minimum * sub_minimum.
+// 256 values in sub-blocks of 16 (those of 32 appear twice): scale * (sub_scale * code), and for
+// types with a minimum scale * (sub_scale * code) - minimum * sub_minimum.
 struct Block256 {
   float scale;
   float minimum;           // +0 where the type has none, as the sub-minima
@@ -38,14 +39,15 @@ Block256 ReadBlock256(DType type, const std::byte* block);
 // byte 0.
 size_t ScaleOffset(DType type);
 
-// The scale of a MXFP4 block is half the power of two that its byte (e8m0) stands for, since the codes
-// are doubled: 2^(byte - 128). Below 2^-24 it is +0 (rule 9: products with it could be denormal); byte
-// 255 is 2^127, as llama.cpp reads it.
+// The scale of a MXFP4 block is half the power of two that its byte (e8m0) stands for, since the
+// codes are doubled: 2^(byte - 128). Below 2^-24 it is +0 (rule 9: products with it could be
+// denormal); byte 255 is 2^127, as llama.cpp reads it.
 inline constexpr uint8_t kMxfp4Floor = 104;
 float Mxfp4Scale(uint8_t exponent);
 
 // The eight 6-bit sub-scales and minima of Q4_K and Q5_K from their 12 bytes.
-void UnpackScales6(const uint8_t* packed, uint8_t* sub_scales /* [8] */, uint8_t* sub_minima /* [8] */);
+void UnpackScales6(const uint8_t* packed, uint8_t* sub_scales /* [8] */,
+                   uint8_t* sub_minima /* [8] */);
 void PackScales6(const uint8_t* sub_scales, const uint8_t* sub_minima, uint8_t* packed /* [12] */);
 // The sixteen 6-bit sub-scales of Q3_K (stored + 32) from their 12 bytes.
 void UnpackScalesQ3K(const uint8_t* packed, int8_t* sub_scales /* [16] */);

@@ -1,5 +1,5 @@
-// The values of the formats whose codes are looked up. No includes but integers: kernels compiled for an
-// instruction set include it.
+// The values of the formats whose codes are looked up. No includes but integers: kernels compiled
+// for an instruction set include it.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,14 @@
-// The values that GGUF bytes stand for: the one definition of dequantisation (rule 12). A value is the
-// exact expression below, rounded once to binary32 (only Q6_K and the types with a minimum can need
-// that rounding):
+// The values that GGUF bytes stand for: the one definition of dequantisation (rule 12). A value is
+// the exact expression below, rounded once to binary32 (only Q6_K and the types with a minimum can
+// need that rounding):
 //   F32, F16, BF16                   the number itself
 //   Q8_0, Q4_0, Q5_0, IQ4_NL, MXFP4  scale * code
 //   Q4_1, Q5_1                       scale * code + minimum
 //   Q3_K, Q6_K, IQ4_XS               scale * (sub_scale * code)
 //   Q2_K, Q4_K, Q5_K                 scale * (sub_scale * code) - minimum * sub_minimum
-// Codes and scales: tensor/blocks.h, tensor/README.md. The values are llama.cpp's bit for bit, but that
-// MXFP4 blocks with scales below 2^-24 are zero and zeros of super-blocks may have the other sign.
+// Codes and scales: tensor/blocks.h, tensor/README.md. The values are llama.cpp's bit for bit, but
+// that MXFP4 blocks with scales below 2^-24 are zero and zeros of super-blocks may have the other
+// sign.
 #pragma once
 
 #include <cstddef>

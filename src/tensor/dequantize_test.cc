@@ -1,5 +1,5 @@
-// Hand-computed values of every block format. Equality with llama.cpp on random blocks is checked by
-// tests/peer.
+// Hand-computed values of every block format. Equality with llama.cpp on random blocks is checked
+// by tests/peer.
 #include "tensor/dequantize.h"
 
 #include <gtest/gtest.h>
@@ -68,9 +68,12 @@ TEST(DequantizeTest, Q5WithMinimumAddsIt) {
 
 TEST(DequantizeTest, Q2KHasNibblesOfScaleAndMinimum) {
   // Scale 1, minimum 2. Sub-block 1: scale 3, minimum 5; sub-block 15: scale 15, minimum 1.
-  const auto out = Values(DType::kQ2_K, {{81, 0x3c}, {83, 0x40}, {1, 0x53}, {15, 0x1f},
-                                         {16 + 16, 0x03},            // value 16: code 3
-                                         {16 + 32 + 31, 0xc0}});     // value 255: code 3
+  const auto out = Values(DType::kQ2_K, {{81, 0x3c},
+                                         {83, 0x40},
+                                         {1, 0x53},
+                                         {15, 0x1f},
+                                         {16 + 16, 0x03},         // value 16: code 3
+                                         {16 + 32 + 31, 0xc0}});  // value 255: code 3
   EXPECT_EQ(out[0], 0.0f);
   EXPECT_EQ(out[16], 9.0f - 10.0f);
   EXPECT_EQ(out[17], -10.0f);
@@ -78,11 +81,17 @@ TEST(DequantizeTest, Q2KHasNibblesOfScaleAndMinimum) {
 }
 
 TEST(DequantizeTest, Q3KHighBitMeansNoFourLess) {
-  // Scale 1. Sub-scale 0: 33 - 32 = 1 (low nibble 1, high bits 2); sub-scale 15: 63 - 32 = 31; those
-  // without bits are -32.
-  const auto out = Values(DType::kQ3_K, {{109, 0x3c}, {96, 0x01}, {104, 0x02}, {103, 0xf0}, {107, 0xc0},
-                                         {0, 0x01}, {32, 0x02},           // value 0: code 2
-                                         {31, 0x80}, {32 + 63, 0xc0}});   // value 255: code 3
+  // Scale 1. Sub-scale 0: 33 - 32 = 1 (low nibble 1, high bits 2); sub-scale 15: 63 - 32 = 31;
+  // those without bits are -32.
+  const auto out = Values(DType::kQ3_K, {{109, 0x3c},
+                                         {96, 0x01},
+                                         {104, 0x02},
+                                         {103, 0xf0},
+                                         {107, 0xc0},
+                                         {0, 0x01},
+                                         {32, 0x02},  // value 0: code 2
+                                         {31, 0x80},
+                                         {32 + 63, 0xc0}});  // value 255: code 3
   EXPECT_EQ(out[0], 2.0f);
   EXPECT_EQ(out[1], -4.0f);
   EXPECT_EQ(out[16], -32.0f * -4);
@@ -91,11 +100,15 @@ TEST(DequantizeTest, Q3KHighBitMeansNoFourLess) {
 }
 
 TEST(DequantizeTest, Q4KSplitsSixBitScales) {
-  // Scale 1, minimum 0.5. Sub-block 0: scale 63, minimum 1; sub-block 4: scale 0x2a (nibble a, top 2),
-  // minimum 0x15 (nibble 5, top 1).
-  const auto out = Values(DType::kQ4_K, {{1, 0x3c}, {3, 0x38}, {4, 63 | 2 << 6}, {8, 1 | 1 << 6}, {12, 0x5a},
-                                         {16, 0x07},                // value 0: 7, value 32: 0
-                                         {16 + 64, 0x0f}});         // value 128: 15
+  // Scale 1, minimum 0.5. Sub-block 0: scale 63, minimum 1; sub-block 4: scale 0x2a (nibble a, top
+  // 2), minimum 0x15 (nibble 5, top 1).
+  const auto out = Values(DType::kQ4_K, {{1, 0x3c},
+                                         {3, 0x38},
+                                         {4, 63 | 2 << 6},
+                                         {8, 1 | 1 << 6},
+                                         {12, 0x5a},
+                                         {16, 0x07},         // value 0: 7, value 32: 0
+                                         {16 + 64, 0x0f}});  // value 128: 15
   EXPECT_EQ(out[0], 63.0f * 7 - 0.5f);
   EXPECT_EQ(out[1], -0.5f);
   EXPECT_EQ(out[32], 0.0f);
@@ -104,17 +117,25 @@ TEST(DequantizeTest, Q4KSplitsSixBitScales) {
 
 TEST(DequantizeTest, Q5KBitOfASubBlockIsItsNumber) {
   // Scale 1, minimum 0; scales of sub-blocks 0 and 3 are 2 and 3. Bits 0 and 3 of byte 16.
-  const auto out = Values(DType::kQ5_K, {{1, 0x3c}, {4, 2}, {7, 3}, {16, 0x09}, {48, 0x01}, {80, 0xf0}});
+  const auto out =
+      Values(DType::kQ5_K, {{1, 0x3c}, {4, 2}, {7, 3}, {16, 0x09}, {48, 0x01}, {80, 0xf0}});
   EXPECT_EQ(out[0], 2.0f * 17);
   EXPECT_EQ(out[96], 3.0f * 31);
   EXPECT_EQ(out[97], 0.0f);
 }
 
 TEST(DequantizeTest, Q6KJoinsNibblesAndHighBits) {
-  // Scale 1. Low nibbles: value 0 gets 15, value 64 gets 5. High bits of values 0, 32, 64, 96: 3, 0, 2,
+  // Scale 1. Low nibbles: value 0 gets 15, value 64 gets 5. High bits of values 0, 32, 64, 96: 3,
+  // 0, 2,
   // 1. Sub-scales -8, -6, -4, -2, 7 of the sub-blocks 0, 2, 4, 6, 15.
-  const auto out = Values(DType::kQ6_K, {{209, 0x3c}, {0, 0x5f}, {128, 0b01'10'00'11}, {192, -8}, {194, -6},
-                                         {196, -4}, {198, -2}, {207, 7}});
+  const auto out = Values(DType::kQ6_K, {{209, 0x3c},
+                                         {0, 0x5f},
+                                         {128, 0b01'10'00'11},
+                                         {192, -8},
+                                         {194, -6},
+                                         {196, -4},
+                                         {198, -2},
+                                         {207, 7}});
   EXPECT_EQ(out[0], -8.0f * 31);          // code 63
   EXPECT_EQ(out[32], -6.0f * -32);        // code 0
   EXPECT_EQ(out[64], -4.0f * (37 - 32));  // code 32 + 5
@@ -137,7 +158,8 @@ TEST(DequantizeTest, Iq4LooksItsCodesUp) {
   EXPECT_EQ(nl[16], 2.0f * 113);
   EXPECT_EQ(nl[1], 2.0f * -127);
   // Scale 1. Sub-block 1: nibble f, top 2: 47 - 32 = 15; sub-block 7: nibble 1, top 0: -31.
-  const auto xs = Values(DType::kIQ4_XS, {{1, 0x3c}, {2, 0x08}, {4, 0xf0}, {7, 0x10}, {8 + 16, 0x80}, {135, 0x09}});
+  const auto xs = Values(DType::kIQ4_XS,
+                         {{1, 0x3c}, {2, 0x08}, {4, 0xf0}, {7, 0x10}, {8 + 16, 0x80}, {135, 0x09}});
   EXPECT_EQ(xs[0], -32.0f * -127);
   EXPECT_EQ(xs[32], 15.0f * -127);
   EXPECT_EQ(xs[48], 15.0f * 1);

@@ -29,10 +29,11 @@ constexpr std::array<DTypeInfo, 16> kTypes = {{
 
 // GGUF's tensor types by number; gaps are types that were removed from the format.
 constexpr std::array<std::string_view, 40> kGgufNames = {
-    "F32",     "F16",     "Q4_0",   "Q4_1",    "",       "",      "Q5_0",    "Q5_1",  "Q8_0",  "Q8_1",
-    "Q2_K",    "Q3_K",    "Q4_K",   "Q5_K",    "Q6_K",   "Q8_K",  "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S",
-    "IQ4_NL",  "IQ3_S",   "IQ2_S",  "IQ4_XS",  "I8",     "I16",   "I32",     "I64",   "F64",   "IQ1_M",
-    "BF16",    "",        "",       "",        "TQ1_0",  "TQ2_0", "",        "",      "",      "MXFP4"};
+    "F32",     "F16",    "Q4_0",    "Q4_1",  "",       "",      "Q5_0",  "Q5_1",
+    "Q8_0",    "Q8_1",   "Q2_K",    "Q3_K",  "Q4_K",   "Q5_K",  "Q6_K",  "Q8_K",
+    "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS",
+    "I8",      "I16",    "I32",     "I64",   "F64",    "IQ1_M", "BF16",  "",
+    "",        "",       "TQ1_0",   "TQ2_0", "",       "",      "",      "MXFP4"};
 
 }  // namespace
 
@@ -64,8 +65,8 @@ std::string GgufTypeName(uint32_t gguf_type) {
 Result<uint64_t> RowBytes(DType type, uint64_t cols) {
   const DTypeInfo& info = Info(type);
   if (cols % info.block_values != 0) {
-    return Fail(ErrorCode::kInvalid, "a row of {} values is no multiple of the {} block of {}", cols,
-                info.name, info.block_values);
+    return Fail(ErrorCode::kInvalid, "a row of {} values is no multiple of the {} block of {}",
+                cols, info.name, info.block_values);
   }
   return cols / info.block_values * info.block_bytes;
 }

@@ -1,5 +1,6 @@
-// Element and block types of weights, with GGUF's numbers. A row of a matrix is `cols / block_values`
-// consecutive blocks; formats as in llama.cpp's ggml-quants (documented in tensor/README.md).
+// Element and block types of weights, with GGUF's numbers. A row of a matrix is `cols /
+// block_values` consecutive blocks; formats as in llama.cpp's ggml-quants (documented in
+// tensor/README.md).
 #pragma once
 
 #include <cstddef>
@@ -34,11 +35,11 @@ enum class DType : uint32_t {
 
 struct DTypeInfo {
   DType type;
-  std::string_view name;   // "Q4_0"
-  uint32_t block_values;   // weights in a block: 1, 32 or 256
-  uint32_t block_bytes;    // bytes of a block in the file
-  bool quantised;          // integer codes: products use quantised activations
-  bool minimum = false;    // values have a minimum beside their scale (tensor/blocks.h)
+  std::string_view name;  // "Q4_0"
+  uint32_t block_values;  // weights in a block: 1, 32 or 256
+  uint32_t block_bytes;   // bytes of a block in the file
+  bool quantised;         // integer codes: products use quantised activations
+  bool minimum = false;   // values have a minimum beside their scale (tensor/blocks.h)
 };
 
 // Every type this build computes with, in the order of GGUF's numbers.

@@ -26,7 +26,9 @@ float WriteScale(float scale, std::byte* out) {
 // The value of largest magnitude gets code 0 (-8 times the scale), so that all 16 codes are used.
 void QuantizeQ4_0(const float* x, std::byte* out) {
   const float inverse = WriteScale(Extreme({x, 32}) / -8, out);
-  const auto code = [&](float value) { return std::min(15, static_cast<int>(value * inverse + 8.5f)); };
+  const auto code = [&](float value) {
+    return std::min(15, static_cast<int>(value * inverse + 8.5f));
+  };
   for (size_t i = 0; i < 16; ++i) {
     out[2 + i] = static_cast<std::byte>(code(x[i]) | code(x[i + 16]) << 4);
   }
@@ -72,8 +74,8 @@ Result<void> QuantizeRow(DType type, std::span<const float> row, std::byte* out)
   CHECK_EQ(row.size() % info.block_values, 0u);
   for (size_t i = 0; i < row.size(); ++i) {
     if (!(std::abs(row[i]) <= kLargestWeight)) {
-      return Fail(ErrorCode::kInvalid, "value {} is {}: weights are finite and at most {}", i, row[i],
-                  kLargestWeight);
+      return Fail(ErrorCode::kInvalid, "value {} is {}: weights are finite and at most {}", i,
+                  row[i], kLargestWeight);
     }
   }
   std::fill_n(out, row.size() / info.block_values * info.block_bytes, std::byte{0});

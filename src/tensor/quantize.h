@@ -1,8 +1,9 @@
-// From floats to GGUF blocks: the inverse of tensor/dequantize.h, with the loss that a format implies.
+// From floats to GGUF blocks: the inverse of tensor/dequantize.h, with the loss that a format
+// implies.
 //
 // Deterministic: only +, -, *, / and square roots of binary32 and binary64 in a fixed order, no
-// denormals, so that every machine writes the same file. Q4_0 and Q8_0 are ggml's blocks bit for bit
-// (but for the codes of blocks whose scale is zero as f16); the K-quants search better scales
+// denormals, so that every machine writes the same file. Q4_0 and Q8_0 are ggml's blocks bit for
+// bit (but for the codes of blocks whose scale is zero as f16); the K-quants search better scales
 // (tensor/quantize_super.h).
 #pragma once
 

@@ -12,7 +12,8 @@
 namespace exo::tensor {
 namespace {
 
-// Candidates tried at once: step widths of one code more or less than the span, a tenth of a code apart.
+// Candidates tried at once: step widths of one code more or less than the span, a tenth of a code
+// apart.
 constexpr size_t kTried = 24;
 constexpr float kFirstTried = -1.0f, kTriedStep = 0.1f;
 constexpr int kImprovements = 2;  // further rounds gain less than 0.1 % of the error
@@ -59,16 +60,16 @@ float RoundCode(float code, CodeRange range) {
   return (code + 0x1.8p23f) - 0x1.8p23f;
 }
 
-// Weighted sums over a sub-block: of codes, their squares and their products with the values, for kLanes
-// ways to code it. Lanes are independent: compilers make vectors of them.
+// Weighted sums over a sub-block: of codes, their squares and their products with the values, for
+// kLanes ways to code it. Lanes are independent: compilers make vectors of them.
 template <size_t kLanes>
 struct CodeSums {
   std::array<float, kLanes> code{}, square{}, product{};
 };
 
 template <size_t kLanes>
-CodeSums<kLanes> SumCodes(const SubBlock& sub, const std::array<float, kLanes>& inverse, float offset,
-                          CodeRange range) {
+CodeSums<kLanes> SumCodes(const SubBlock& sub, const std::array<float, kLanes>& inverse,
+                          float offset, CodeRange range) {
   CodeSums<kLanes> sums;
   for (size_t i = 0; i < sub.count; ++i) {
     const float value = sub.value[i], weight = sub.weight[i], above = value - offset;
@@ -106,8 +107,8 @@ struct Fit {
   double error = std::numeric_limits<double>::infinity();
 };
 
-// The best scale and offset for codes with these sums: the normal equations of two unknowns, or of one
-// where the offset would have the wrong sign (or `centred` formats have none).
+// The best scale and offset for codes with these sums: the normal equations of two unknowns, or of
+// one where the offset would have the wrong sign (or `centred` formats have none).
 Fit Solve(const ValueSums& values, double code, double square, double product, bool centred) {
   Fit fit;
   if (square <= 0) return fit;
@@ -135,7 +136,8 @@ void TakeBetter(Fit& best, const SubBlock& sub, const ValueSums& values,
 }
 
 // The best fit among step widths of `codes` codes, give or take one, over `span`.
-Fit Search(const SubBlock& sub, float codes, float span, float offset, CodeRange range, bool centred) {
+Fit Search(const SubBlock& sub, float codes, float span, float offset, CodeRange range,
+           bool centred) {
   Fit best{.scale = span / codes, .offset = offset};
   if (span == 0) return best;
   const ValueSums values = SumValues(sub);
@@ -178,7 +180,8 @@ template <size_t kLanes>
 size_t LeastError(const SubBlock& sub, const std::array<float, kLanes>& scale,
                   const std::array<float, kLanes>& minimum, CodeRange range) {
   std::array<float, kLanes> inverse, error{};
-  for (size_t lane = 0; lane < kLanes; ++lane) inverse[lane] = scale[lane] == 0 ? 0 : 1 / scale[lane];
+  for (size_t lane = 0; lane < kLanes; ++lane)
+    inverse[lane] = scale[lane] == 0 ? 0 : 1 / scale[lane];
   for (size_t i = 0; i < sub.count; ++i) {
     for (size_t lane = 0; lane < kLanes; ++lane) {
       const float target = sub.value[i] + minimum[lane];
@@ -274,7 +277,8 @@ void QuantizeScale(const float* values, std::byte* at) {
     out[192 + s] = static_cast<uint8_t>(steps.scale);
     for (size_t i = 0; i < 16; ++i) {
       const size_t v = 16 * s + i;
-      const int code = 32 + Code(subs[s].value[i], scale * static_cast<float>(steps.scale), 0, kRange);
+      const int code =
+          32 + Code(subs[s].value[i], scale * static_cast<float>(steps.scale), 0, kRange);
       out[v / 128 * 64 + v % 64] |= static_cast<uint8_t>((code & 15) << (v % 128 < 64 ? 0 : 4));
       out[128 + v / 128 * 32 + v % 32] |= static_cast<uint8_t>(code >> 4 << 2 * (v % 128 / 32));
     }

@@ -90,7 +90,8 @@ TEST_P(QuantizeTest, ZeroStaysZero) {
 }
 
 TEST_P(QuantizeTest, TinyValuesAreAsCloseAsTheLeastScaleAllows) {
-  for (const float size : {std::numeric_limits<float>::denorm_min(), 1e-42f, 1e-38f, 1e-20f, 1e-10f, 1e-8f}) {
+  for (const float size :
+       {std::numeric_limits<float>::denorm_min(), 1e-42f, 1e-38f, 1e-20f, 1e-10f, 1e-8f}) {
     const auto row = Weights(256, size, 3);
     const auto back = RoundTrip(GetParam(), row);
     for (size_t i = 0; i < row.size(); ++i) EXPECT_LE(std::abs(back[i] - row[i]), 0x1p-24f) << size;
@@ -119,8 +120,9 @@ TEST_P(QuantizeTest, BlocksDoNotSeeTheirNeighbours) {
   const auto row = Weights(1024, 1, 5);
   const auto whole = Blocks(GetParam(), row);
   const size_t half = whole.size() / 2;
-  EXPECT_EQ(Blocks(GetParam(), {row.begin(), row.begin() + 512}),
-            std::vector<std::byte>(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(half)));
+  EXPECT_EQ(
+      Blocks(GetParam(), {row.begin(), row.begin() + 512}),
+      std::vector<std::byte>(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(half)));
   EXPECT_EQ(Blocks(GetParam(), {row.begin() + 512, row.end()}),
             std::vector<std::byte>(whole.begin() + static_cast<std::ptrdiff_t>(half), whole.end()));
 }
@@ -161,7 +163,8 @@ TEST_P(QuantizeTest, BlocksAreTheSameEverywhere) {
   EXPECT_EQ(Sha256Of(Blocks(GetParam(), row)).Hex().substr(0, 16), GoldenHash(GetParam()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, QuantizeTest, ::testing::ValuesIn(WritableTypes().begin(), WritableTypes().end()),
+INSTANTIATE_TEST_SUITE_P(Types, QuantizeTest,
+                         ::testing::ValuesIn(WritableTypes().begin(), WritableTypes().end()),
                          [](const auto& info) { return std::string(Info(info.param).name); });
 
 // The largest magnitude takes code 0 with a negative scale when it is positive.

@@ -13,8 +13,8 @@ float HalfAt(const uint8_t* at) {
   return HalfToFloat(static_cast<uint16_t>(at[0] | at[1] << 8));
 }
 
-// Bits 2 t and 2 t + 1 of byte i (0..31) of a half belong to value 32 t + i of it: `at` has 32 bytes
-// per half of 128 values.
+// Bits 2 t and 2 t + 1 of byte i (0..31) of a half belong to value 32 t + i of it: `at` has 32
+// bytes per half of 128 values.
 int TwoBits(const uint8_t* at, size_t i) {
   return at[i / 128 * 32 + i % 32] >> 2 * (i % 128 / 32) & 3;
 }
@@ -166,7 +166,8 @@ void PackScalesQ3K(const int8_t* sub_scales, uint8_t* packed) {
   }
 }
 
-// Bits 2 s of the first two bytes are the high bits of scale s; nibble s of the other four the low ones.
+// Bits 2 s of the first two bytes are the high bits of scale s; nibble s of the other four the low
+// ones.
 void UnpackScalesIQ4XS(const uint8_t* packed, int8_t* sub_scales) {
   for (size_t s = 0; s < 8; ++s) {
     const int low = packed[2 + s / 2] >> 4 * (s % 2) & 15;

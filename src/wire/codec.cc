@@ -15,12 +15,15 @@ namespace {
 constexpr uint32_t kMagic = 0x314f5845;  // "EXO1" in little-endian order
 
 // By number. New messages are only added at the end, of this table and of Message alike.
-constexpr const char* kNames[] = {
-    "Hello",          "HelloReply",   "Heartbeat",     "NodeUpdate",    "RecordRequest", "PeerHints",
-    "Goodbye",        "Reserve",      "ReserveReply",  "Commit",        "Loaded",        "LoadProgress",
-    "InstanceReady",  "LeaseRenew",   "Release",       "InstanceSummary", "EnsureInstance", "Submit",
-    "Tokens",         "Finished",     "CancelRequest", "ManifestRequest", "ManifestReply", "TensorRequest",
-    "TensorReply",    "Step",         "StepFailed"};
+constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbeat",
+                                  "NodeUpdate",      "RecordRequest",  "PeerHints",
+                                  "Goodbye",         "Reserve",        "ReserveReply",
+                                  "Commit",          "Loaded",         "LoadProgress",
+                                  "InstanceReady",   "LeaseRenew",     "Release",
+                                  "InstanceSummary", "EnsureInstance", "Submit",
+                                  "Tokens",          "Finished",       "CancelRequest",
+                                  "ManifestRequest", "ManifestReply",  "TensorRequest",
+                                  "TensorReply",     "Step",           "StepFailed"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -42,23 +45,26 @@ void Put(std::byte* at, T value) {
 
 template <class T>
 struct TableOf;
-#define EXO_WIRE_TABLE(Type)  \
-  template <>                 \
-  struct TableOf<Type> {      \
-    using type = fb::Type;    \
+#define EXO_WIRE_TABLE(Type) \
+  template <>                \
+  struct TableOf<Type> {     \
+    using type = fb::Type;   \
   };
-EXO_WIRE_TABLE(Hello) EXO_WIRE_TABLE(HelloReply) EXO_WIRE_TABLE(Heartbeat) EXO_WIRE_TABLE(NodeUpdate)
-EXO_WIRE_TABLE(RecordRequest) EXO_WIRE_TABLE(PeerHints) EXO_WIRE_TABLE(Goodbye) EXO_WIRE_TABLE(Reserve)
-EXO_WIRE_TABLE(ReserveReply) EXO_WIRE_TABLE(Commit) EXO_WIRE_TABLE(Loaded) EXO_WIRE_TABLE(LoadProgress)
-EXO_WIRE_TABLE(InstanceReady) EXO_WIRE_TABLE(LeaseRenew) EXO_WIRE_TABLE(Release)
-EXO_WIRE_TABLE(InstanceSummary) EXO_WIRE_TABLE(EnsureInstance) EXO_WIRE_TABLE(Submit)
-EXO_WIRE_TABLE(Tokens) EXO_WIRE_TABLE(Finished) EXO_WIRE_TABLE(CancelRequest)
-EXO_WIRE_TABLE(ManifestRequest) EXO_WIRE_TABLE(ManifestReply) EXO_WIRE_TABLE(TensorRequest)
-EXO_WIRE_TABLE(TensorReply) EXO_WIRE_TABLE(Step) EXO_WIRE_TABLE(StepFailed)
+EXO_WIRE_TABLE(Hello)
+EXO_WIRE_TABLE(HelloReply) EXO_WIRE_TABLE(Heartbeat) EXO_WIRE_TABLE(NodeUpdate)
+    EXO_WIRE_TABLE(RecordRequest) EXO_WIRE_TABLE(PeerHints) EXO_WIRE_TABLE(Goodbye)
+        EXO_WIRE_TABLE(Reserve) EXO_WIRE_TABLE(ReserveReply) EXO_WIRE_TABLE(Commit)
+            EXO_WIRE_TABLE(Loaded) EXO_WIRE_TABLE(LoadProgress) EXO_WIRE_TABLE(InstanceReady)
+                EXO_WIRE_TABLE(LeaseRenew) EXO_WIRE_TABLE(Release) EXO_WIRE_TABLE(InstanceSummary)
+                    EXO_WIRE_TABLE(EnsureInstance) EXO_WIRE_TABLE(Submit) EXO_WIRE_TABLE(Tokens)
+                        EXO_WIRE_TABLE(Finished) EXO_WIRE_TABLE(CancelRequest)
+                            EXO_WIRE_TABLE(ManifestRequest) EXO_WIRE_TABLE(ManifestReply)
+                                EXO_WIRE_TABLE(TensorRequest) EXO_WIRE_TABLE(TensorReply)
+                                    EXO_WIRE_TABLE(Step) EXO_WIRE_TABLE(StepFailed)
 #undef EXO_WIRE_TABLE
 
-template <size_t kIndex>
-Result<Message> Decode(std::span<const std::byte> bytes) {
+                                        template <size_t kIndex>
+                                        Result<Message> Decode(std::span<const std::byte> bytes) {
   using Type = std::variant_alternative_t<kIndex, Message>;
   using Table = typename TableOf<Type>::type;
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
@@ -70,7 +76,8 @@ Result<Message> Decode(std::span<const std::byte> bytes) {
   internal::Reader reader;
   internal::Read(reader, *flatbuffers::GetRoot<Table>(data), value);
   if (!reader.ok()) {
-    return Fail(ErrorCode::kCorrupt, "{}: {} is missing or out of bounds", kNames[kIndex], reader.broken());
+    return Fail(ErrorCode::kCorrupt, "{}: {} is missing or out of bounds", kNames[kIndex],
+                reader.broken());
   }
   return Message(std::in_place_index<kIndex>, std::move(value));
 }
@@ -93,14 +100,18 @@ Offset<flatbuffers::String> Text(Builder& b, const std::string& text, uint32_t l
 }
 }  // namespace internal
 
-uint64_t FrameHeader::TensorOffset() const { return RoundUp(kHeaderBytes + uint64_t{metadata_bytes}, kTensorAlign); }
+uint64_t FrameHeader::TensorOffset() const {
+  return RoundUp(kHeaderBytes + uint64_t{metadata_bytes}, kTensorAlign);
+}
 
 uint64_t FrameHeader::FrameBytes() const {
-  return tensor_bytes == 0 ? kHeaderBytes + uint64_t{metadata_bytes} : TensorOffset() + tensor_bytes;
+  return tensor_bytes == 0 ? kHeaderBytes + uint64_t{metadata_bytes}
+                           : TensorOffset() + tensor_bytes;
 }
 
 Result<FrameHeader> ParseHeader(std::span<const std::byte> bytes, uint64_t limit) {
-  if (bytes.size() < kHeaderBytes) return Fail(ErrorCode::kCorrupt, "frame header of {} bytes", bytes.size());
+  if (bytes.size() < kHeaderBytes)
+    return Fail(ErrorCode::kCorrupt, "frame header of {} bytes", bytes.size());
   const std::byte* at = bytes.data();
   if (Get<uint32_t>(at) != kMagic) return Fail(ErrorCode::kCorrupt, "not an exo frame");
   FrameHeader header;
@@ -108,19 +119,21 @@ Result<FrameHeader> ParseHeader(std::span<const std::byte> bytes, uint64_t limit
   header.metadata_bytes = Get<uint32_t>(at + 8);
   header.tensor_bytes = Get<uint64_t>(at + 16);
   header.sequence = Get<uint64_t>(at + 24);
-  if (header.type >= kTypes) return Fail(ErrorCode::kCorrupt, "unknown message type {}", header.type);
+  if (header.type >= kTypes)
+    return Fail(ErrorCode::kCorrupt, "unknown message type {}", header.type);
   if (Get<uint16_t>(at + 6) != 0 || Get<uint32_t>(at + 12) != 0) {
     return Fail(ErrorCode::kCorrupt, "reserved bits of a {} frame are set", kNames[header.type]);
   }
   // The first comparison keeps the sum from wrapping.
   if (header.tensor_bytes > limit || header.FrameBytes() > limit) {
-    return Fail(ErrorCode::kCorrupt, "{} frame of {} + {} bytes is over the limit of {}", kNames[header.type],
-                header.metadata_bytes, header.tensor_bytes, limit);
+    return Fail(ErrorCode::kCorrupt, "{} frame of {} + {} bytes is over the limit of {}",
+                kNames[header.type], header.metadata_bytes, header.tensor_bytes, limit);
   }
   return header;
 }
 
-std::vector<std::byte> EncodeFrame(const Message& message, uint64_t sequence, uint64_t tensor_bytes) {
+std::vector<std::byte> EncodeFrame(const Message& message, uint64_t sequence,
+                                   uint64_t tensor_bytes) {
   internal::Builder builder(512);
   std::visit([&](const auto& value) { builder.Finish(internal::Write(builder, value)); }, message);
   FrameHeader header{.type = TypeOf(message),
@@ -148,8 +161,12 @@ Result<Message> DecodeMessage(uint16_t type, std::span<const std::byte> metadata
   return kDecoders[type](metadata);
 }
 
-uint16_t TypeOf(const Message& message) { return static_cast<uint16_t>(message.index()); }
+uint16_t TypeOf(const Message& message) {
+  return static_cast<uint16_t>(message.index());
+}
 
-const char* TypeName(uint16_t type) { return type < kTypes ? kNames[type] : "unknown"; }
+const char* TypeName(uint16_t type) {
+  return type < kTypes ? kNames[type] : "unknown";
+}
 
 }  // namespace exo::wire

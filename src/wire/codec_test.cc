@@ -13,7 +13,8 @@ constexpr size_t kTypes = std::variant_size_v<Message>;
 Result<Message> Decode(const std::vector<std::byte>& frame) {
   auto header = ParseHeader(std::span(frame).first(kHeaderBytes), kMaxDataFrame);
   if (!header) return std::unexpected(header.error());
-  return DecodeMessage(header->type, std::span(frame).subspan(kHeaderBytes, header->metadata_bytes));
+  return DecodeMessage(header->type,
+                       std::span(frame).subspan(kHeaderBytes, header->metadata_bytes));
 }
 
 TEST(CodecTest, EveryMessageSurvivesTheRoundTrip) {
@@ -45,7 +46,8 @@ TEST(CodecTest, TruncatedOrFlippedMetadataNeverCrashes) {
     const std::span metadata = std::span(frame).subspan(kHeaderBytes);
     for (size_t size = 0; size < metadata.size(); ++size) {
       // A copy of exactly this size, so that a sanitizer sees every byte read too far.
-      const std::vector<std::byte> cut(metadata.begin(), metadata.begin() + static_cast<long>(size));
+      const std::vector<std::byte> cut(metadata.begin(),
+                                       metadata.begin() + static_cast<long>(size));
       (void)DecodeMessage(static_cast<uint16_t>(type), cut);
     }
     for (int i = 0; i < 2000; ++i) {

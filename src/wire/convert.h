@@ -1,6 +1,6 @@
-// Between the values of wire/messages.h and FlatBuffers tables; internal to wire. One Write and one Read per
-// message, in convert_*.cc. Read is called on verified tables only and checks what the verifier cannot:
-// lengths, enumerations, finite numbers.
+// Between the values of wire/messages.h and FlatBuffers tables; internal to wire. One Write and one
+// Read per message, in convert_*.cc. Read is called on verified tables only and checks what the
+// verifier cannot: lengths, enumerations, finite numbers.
 #pragma once
 
 #include <cmath>
@@ -20,8 +20,12 @@ using Offset = flatbuffers::Offset<T>;
 
 // ---- writing
 
-inline const fb::Id16* Fb(const Bytes<PlanTag, 16>& id) { return reinterpret_cast<const fb::Id16*>(&id); }
-inline const fb::Id16* Fb(const Bytes<RequestTag, 16>& id) { return reinterpret_cast<const fb::Id16*>(&id); }
+inline const fb::Id16* Fb(const Bytes<PlanTag, 16>& id) {
+  return reinterpret_cast<const fb::Id16*>(&id);
+}
+inline const fb::Id16* Fb(const Bytes<RequestTag, 16>& id) {
+  return reinterpret_cast<const fb::Id16*>(&id);
+}
 template <class Tag>
 const fb::Id32* Fb(const Bytes<Tag, 32>& id) {
   static_assert(sizeof(id) == sizeof(fb::Id32) && alignof(fb::Id32) == 1);
@@ -37,7 +41,8 @@ Offset<flatbuffers::Vector<T>> Scalars(Builder& b, const std::vector<T>& values)
 
 // ---- reading
 
-// The first limit that is broken makes ok() false and names the field; later reads do nothing harmful.
+// The first limit that is broken makes ok() false and names the field; later reads do nothing
+// harmful.
 class Reader {
  public:
   bool ok() const { return broken_ == nullptr; }
@@ -48,11 +53,13 @@ class Reader {
     static_assert(sizeof(Struct) == N);
     if (from != nullptr) std::memcpy(to.bytes.data(), from, N);
   }
-  void Text(const flatbuffers::String* from, std::string& to, const char* field, uint32_t limit = kMaxName) {
+  void Text(const flatbuffers::String* from, std::string& to, const char* field,
+            uint32_t limit = kMaxName) {
     if (from != nullptr && Fits(from->size(), limit, field)) to.assign(from->data(), from->size());
   }
   template <class T>
-  void Scalars(const flatbuffers::Vector<T>* from, std::vector<T>& to, const char* field, uint32_t limit) {
+  void Scalars(const flatbuffers::Vector<T>* from, std::vector<T>& to, const char* field,
+               uint32_t limit) {
     if (from != nullptr && Fits(from->size(), limit, field)) to.assign(from->begin(), from->end());
   }
   template <class E>
@@ -120,7 +127,9 @@ EXO_WIRE_CONVERT(StepFailed)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.
-Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b, const std::vector<StageTime>& times);
-void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from, std::vector<StageTime>& to);
+Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b,
+                                                             const std::vector<StageTime>& times);
+void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,
+               std::vector<StageTime>& to);
 
 }  // namespace exo::wire::internal

@@ -20,13 +20,15 @@ void ReadAddress(Reader& r, const fb::Address& from, Address& to) {
   r.Text(from.host(), to.host, "address", kMaxHost);
   to.port = from.port();
 }
-void ReadAddresses(Reader& r, const flatbuffers::Vector<Offset<fb::Address>>* from, std::vector<Address>& to) {
+void ReadAddresses(Reader& r, const flatbuffers::Vector<Offset<fb::Address>>* from,
+                   std::vector<Address>& to) {
   r.List(from, to, "addresses", kMaxAddresses,
          [&](const fb::Address& one, Address& value) { ReadAddress(r, one, value); });
 }
 
 Offset<fb::ModelHolding> WriteHolding(Builder& b, const ModelHolding& value) {
-  return fb::CreateModelHolding(b, Fb(value.id), Text(b, value.name), value.file_bytes, value.complete);
+  return fb::CreateModelHolding(b, Fb(value.id), Text(b, value.name), value.file_bytes,
+                                value.complete);
 }
 void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Id(from.id(), to.id);
@@ -41,9 +43,9 @@ Offset<fb::NodeRecord> WriteRecord(Builder& b, const NodeRecord& value) {
   const auto isa = Text(b, value.isa);
   const auto models = Tables<fb::ModelHolding>(b, value.models, kMaxModels, WriteHolding);
   return fb::CreateNodeRecord(b, Fb(value.id), value.incarnation, value.version, name, addresses,
-                              Fb(value.numerics), isa, value.cores, value.memory_total, value.memory_budget,
-                              value.memory_reserved, value.decode_gbps, value.prefill_gops, value.api_port,
-                              models);
+                              Fb(value.numerics), isa, value.cores, value.memory_total,
+                              value.memory_budget, value.memory_reserved, value.decode_gbps,
+                              value.prefill_gops, value.api_port, models);
 }
 void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   if (from == nullptr) return r.Break("record");
@@ -69,11 +71,12 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto name = Text(b, value.model_name);
   const auto stages = Tables<fb::StagePlan>(
       b, value.stages, kMaxStages, [](Builder& builder, const StagePlan& stage) {
-        return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end, stage.bytes);
+        return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end,
+                                   stage.bytes);
       });
-  return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term, value.nonce,
-                        stages, value.layers, value.context, value.sequences, value.chunk, value.kv_type,
-                        value.wire_codec);
+  return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
+                        value.nonce, stages, value.layers, value.context, value.sequences,
+                        value.chunk, value.kv_type, value.wire_codec);
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   if (from == nullptr) return r.Break("plan");
@@ -83,12 +86,13 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   r.Id(from->owner(), to.owner);
   to.term = from->term();
   to.nonce = from->nonce();
-  r.List(from->stages(), to.stages, "stages", kMaxStages, [&](const fb::StagePlan& one, StagePlan& stage) {
-    r.Id(one.node(), stage.node);
-    stage.layer_begin = one.layer_begin();
-    stage.layer_end = one.layer_end();
-    stage.bytes = one.bytes();
-  });
+  r.List(from->stages(), to.stages, "stages", kMaxStages,
+         [&](const fb::StagePlan& one, StagePlan& stage) {
+           r.Id(one.node(), stage.node);
+           stage.layer_begin = one.layer_begin();
+           stage.layer_end = one.layer_end();
+           stage.bytes = one.bytes();
+         });
   to.layers = from->layers();
   to.context = from->context();
   to.sequences = from->sequences();
@@ -103,9 +107,9 @@ Offset<fb::Hello> Write(Builder& b, const Hello& value) {
   const auto name = Text(b, value.name);
   const auto version = Text(b, value.version);
   const auto proof = Scalars(b, value.proof);
-  return fb::CreateHello(b, value.protocol_oldest, value.protocol_newest, value.features, Fb(value.numerics),
-                         static_cast<uint8_t>(value.channel), Fb(value.plan), value.boot_nonce,
-                         value.listen_port, name, version, proof);
+  return fb::CreateHello(b, value.protocol_oldest, value.protocol_newest, value.features,
+                         Fb(value.numerics), static_cast<uint8_t>(value.channel), Fb(value.plan),
+                         value.boot_nonce, value.listen_port, name, version, proof);
 }
 void Read(Reader& r, const fb::Hello& from, Hello& to) {
   to.protocol_oldest = from.protocol_oldest();
@@ -142,24 +146,30 @@ void Read(Reader&, const fb::Heartbeat& from, Heartbeat& to) {
 Offset<fb::NodeUpdate> Write(Builder& b, const NodeUpdate& value) {
   return fb::CreateNodeUpdate(b, WriteRecord(b, value.record));
 }
-void Read(Reader& r, const fb::NodeUpdate& from, NodeUpdate& to) { ReadRecord(r, from.record(), to.record); }
+void Read(Reader& r, const fb::NodeUpdate& from, NodeUpdate& to) {
+  ReadRecord(r, from.record(), to.record);
+}
 
-Offset<fb::RecordRequest> Write(Builder& b, const RecordRequest&) { return fb::CreateRecordRequest(b); }
+Offset<fb::RecordRequest> Write(Builder& b, const RecordRequest&) {
+  return fb::CreateRecordRequest(b);
+}
 void Read(Reader&, const fb::RecordRequest&, RecordRequest&) {}
 
 Offset<fb::PeerHints> Write(Builder& b, const PeerHints& value) {
   const auto peers = Tables<fb::Hint>(
       b, value.peers, kMaxHints, [](Builder& builder, const PeerHints::Hint& hint) {
-        const auto addresses = Tables<fb::Address>(builder, hint.addresses, kMaxAddresses, WriteAddress);
+        const auto addresses =
+            Tables<fb::Address>(builder, hint.addresses, kMaxAddresses, WriteAddress);
         return fb::CreateHint(builder, Fb(hint.id), addresses);
       });
   return fb::CreatePeerHints(b, peers);
 }
 void Read(Reader& r, const fb::PeerHints& from, PeerHints& to) {
-  r.List(from.peers(), to.peers, "hints", kMaxHints, [&](const fb::Hint& one, PeerHints::Hint& hint) {
-    r.Id(one.id(), hint.id);
-    ReadAddresses(r, one.addresses(), hint.addresses);
-  });
+  r.List(from.peers(), to.peers, "hints", kMaxHints,
+         [&](const fb::Hint& one, PeerHints::Hint& hint) {
+           r.Id(one.id(), hint.id);
+           ReadAddresses(r, one.addresses(), hint.addresses);
+         });
 }
 
 Offset<fb::Goodbye> Write(Builder& b, const Goodbye& value) {
@@ -172,7 +182,9 @@ void Read(Reader& r, const fb::Goodbye& from, Goodbye& to) {
 Offset<fb::Reserve> Write(Builder& b, const Reserve& value) {
   return fb::CreateReserve(b, WritePlan(b, value.plan));
 }
-void Read(Reader& r, const fb::Reserve& from, Reserve& to) { ReadPlan(r, from.plan(), to.plan); }
+void Read(Reader& r, const fb::Reserve& from, Reserve& to) {
+  ReadPlan(r, from.plan(), to.plan);
+}
 
 Offset<fb::ReserveReply> Write(Builder& b, const ReserveReply& value) {
   return fb::CreateReserveReply(b, Fb(value.plan), value.granted, static_cast<uint8_t>(value.code),
@@ -185,8 +197,12 @@ void Read(Reader& r, const fb::ReserveReply& from, ReserveReply& to) {
   r.Text(from.reason(), to.reason, "reason", kMaxText);
 }
 
-Offset<fb::Commit> Write(Builder& b, const Commit& value) { return fb::CreateCommit(b, Fb(value.plan)); }
-void Read(Reader& r, const fb::Commit& from, Commit& to) { r.Id(from.plan(), to.plan); }
+Offset<fb::Commit> Write(Builder& b, const Commit& value) {
+  return fb::CreateCommit(b, Fb(value.plan));
+}
+void Read(Reader& r, const fb::Commit& from, Commit& to) {
+  r.Id(from.plan(), to.plan);
+}
 
 Offset<fb::Loaded> Write(Builder& b, const Loaded& value) {
   return fb::CreateLoaded(b, Fb(value.plan), value.ok, static_cast<uint8_t>(value.code),
@@ -212,12 +228,16 @@ void Read(Reader& r, const fb::LoadProgress& from, LoadProgress& to) {
 Offset<fb::InstanceReady> Write(Builder& b, const InstanceReady& value) {
   return fb::CreateInstanceReady(b, Fb(value.plan));
 }
-void Read(Reader& r, const fb::InstanceReady& from, InstanceReady& to) { r.Id(from.plan(), to.plan); }
+void Read(Reader& r, const fb::InstanceReady& from, InstanceReady& to) {
+  r.Id(from.plan(), to.plan);
+}
 
 Offset<fb::LeaseRenew> Write(Builder& b, const LeaseRenew& value) {
   return fb::CreateLeaseRenew(b, Fb(value.plan));
 }
-void Read(Reader& r, const fb::LeaseRenew& from, LeaseRenew& to) { r.Id(from.plan(), to.plan); }
+void Read(Reader& r, const fb::LeaseRenew& from, LeaseRenew& to) {
+  r.Id(from.plan(), to.plan);
+}
 
 Offset<fb::Release> Write(Builder& b, const Release& value) {
   return fb::CreateRelease(b, Fb(value.plan), Text(b, value.reason, kMaxText));
@@ -230,8 +250,8 @@ void Read(Reader& r, const fb::Release& from, Release& to) {
 Offset<fb::InstanceSummary> Write(Builder& b, const InstanceSummary& value) {
   const auto plan = WritePlan(b, value.plan);
   const auto detail = Text(b, value.detail, kMaxText);
-  return fb::CreateInstanceSummary(b, plan, static_cast<uint8_t>(value.state), detail, value.active_requests,
-                                   value.queued_requests);
+  return fb::CreateInstanceSummary(b, plan, static_cast<uint8_t>(value.state), detail,
+                                   value.active_requests, value.queued_requests);
 }
 void Read(Reader& r, const fb::InstanceSummary& from, InstanceSummary& to) {
   ReadPlan(r, from.plan(), to.plan);

@@ -10,8 +10,8 @@ fb::StageTime FbTime(const StageTime& time) {
 
 Offset<fb::SamplerSettings> WriteSampler(Builder& b, const SamplerSettings& value) {
   return fb::CreateSamplerSettings(b, value.temperature, value.top_k, value.top_p, value.min_p,
-                                   value.repeat_penalty, value.presence_penalty, value.frequency_penalty,
-                                   value.penalty_window, value.seed);
+                                   value.repeat_penalty, value.presence_penalty,
+                                   value.frequency_penalty, value.penalty_window, value.seed);
 }
 void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to) {
   if (from == nullptr) return r.Break("sampler");
@@ -28,14 +28,16 @@ void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to
 
 }  // namespace
 
-Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b, const std::vector<StageTime>& times) {
+Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b,
+                                                             const std::vector<StageTime>& times) {
   std::vector<fb::StageTime> structs;
   const size_t count = std::min<size_t>(times.size(), kMaxStageTimes);
   structs.reserve(count);
   for (size_t i = 0; i < count; ++i) structs.push_back(FbTime(times[i]));
   return b.CreateVectorOfStructs(structs);
 }
-void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from, std::vector<StageTime>& to) {
+void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,
+               std::vector<StageTime>& to) {
   r.List(from, to, "times", kMaxStageTimes, [&](const fb::StageTime& one, StageTime& time) {
     r.Id(&one.node(), time.node);
     time.layer_begin = one.layer_begin();
@@ -74,8 +76,8 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto message = Text(b, value.message, kMaxText);
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
-                            static_cast<uint8_t>(value.code), message, value.generated, value.prefill_us,
-                            value.decode_us, stages);
+                            static_cast<uint8_t>(value.code), message, value.generated,
+                            value.prefill_us, value.decode_us, stages);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -91,12 +93,16 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {
   return fb::CreateCancelRequest(b, Fb(value.request));
 }
-void Read(Reader& r, const fb::CancelRequest& from, CancelRequest& to) { r.Id(from.request(), to.request); }
+void Read(Reader& r, const fb::CancelRequest& from, CancelRequest& to) {
+  r.Id(from.request(), to.request);
+}
 
 Offset<fb::ManifestRequest> Write(Builder& b, const ManifestRequest& value) {
   return fb::CreateManifestRequest(b, Fb(value.model));
 }
-void Read(Reader& r, const fb::ManifestRequest& from, ManifestRequest& to) { r.Id(from.model(), to.model); }
+void Read(Reader& r, const fb::ManifestRequest& from, ManifestRequest& to) {
+  r.Id(from.model(), to.model);
+}
 
 Offset<fb::ManifestReply> Write(Builder& b, const ManifestReply& value) {
   return fb::CreateManifestReply(b, value.found, Scalars(b, value.bytes));
@@ -107,7 +113,8 @@ void Read(Reader& r, const fb::ManifestReply& from, ManifestReply& to) {
 }
 
 Offset<fb::TensorRequest> Write(Builder& b, const TensorRequest& value) {
-  return fb::CreateTensorRequest(b, Fb(value.model), Text(b, value.name), value.offset, value.bytes);
+  return fb::CreateTensorRequest(b, Fb(value.model), Text(b, value.name), value.offset,
+                                 value.bytes);
 }
 void Read(Reader& r, const fb::TensorRequest& from, TensorRequest& to) {
   r.Id(from.model(), to.model);
@@ -129,7 +136,8 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   std::vector<fb::StepItem> structs;
   structs.reserve(value.items.size());
   for (const StepItem& item : value.items) {
-    structs.emplace_back(*Fb(item.request), item.first, item.count, item.capacity, item.wants_output);
+    structs.emplace_back(*Fb(item.request), item.first, item.count, item.capacity,
+                         item.wants_output);
   }
   const auto items = b.CreateVectorOfStructs(structs);
   const auto close = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id16*>(value.close.data()),
@@ -140,13 +148,14 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
 void Read(Reader& r, const fb::Step& from, Step& to) {
   r.Id(from.plan(), to.plan);
   to.step = from.step();
-  r.List(from.items(), to.items, "items", kMaxStepItems, [&](const fb::StepItem& one, StepItem& item) {
-    r.Id(&one.request(), item.request);
-    item.first = one.first();
-    item.count = one.count();
-    item.capacity = one.capacity();
-    item.wants_output = one.wants_output();
-  });
+  r.List(from.items(), to.items, "items", kMaxStepItems,
+         [&](const fb::StepItem& one, StepItem& item) {
+           r.Id(&one.request(), item.request);
+           item.first = one.first();
+           item.count = one.count();
+           item.capacity = one.capacity();
+           item.wants_output = one.wants_output();
+         });
   r.List(from.close(), to.close, "close", kMaxStepCloses,
          [&](const fb::Id16& one, RequestId& id) { r.Id(&one, id); });
   ReadTimes(r, from.times(), to.times);

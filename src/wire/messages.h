@@ -1,8 +1,9 @@
-// Everything nodes say to each other, as plain values. wire/codec.h turns them into bytes (FlatBuffers,
-// verified before use) and back; nothing else knows the byte form. docs/protocol.md is the grammar.
+// Everything nodes say to each other, as plain values. wire/codec.h turns them into bytes
+// (FlatBuffers, verified before use) and back; nothing else knows the byte form. docs/protocol.md
+// is the grammar.
 //
-// Two kinds of connection carry them (Hello::channel): one control session per pair of nodes, and one
-// data link per adjacent pair of stages and instance. Fields are only ever added at the end.
+// Two kinds of connection carry them (Hello::channel): one control session per pair of nodes, and
+// one data link per adjacent pair of stages and instance. Fields are only ever added at the end.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +20,14 @@ inline constexpr uint32_t kProtocolVersion = 1;
 inline constexpr uint32_t kProtocolOldest = 1;
 
 // Limits on what a peer may send (checked before anything is allocated).
-inline constexpr uint32_t kMaxControlFrame = 8u << 20;   // a prompt of 1 M tokens is 4 MiB
-inline constexpr uint32_t kMaxDataFrame = 256u << 20;    // a chunk of 2048 positions of width 16384, f32, twice over
+inline constexpr uint32_t kMaxControlFrame = 8u << 20;  // a prompt of 1 M tokens is 4 MiB
+inline constexpr uint32_t kMaxDataFrame =
+    256u << 20;  // a chunk of 2048 positions of width 16384, f32, twice over
 inline constexpr uint32_t kMaxStages = 64;
 inline constexpr uint32_t kMaxName = 256;
 
-// ---- handshake -----------------------------------------------------------------------------------
+// ---- handshake
+// -----------------------------------------------------------------------------------
 
 enum class Channel : uint8_t { kControl = 0, kData = 1, kBulk = 2 };
 
@@ -35,23 +38,24 @@ struct Hello {
   uint64_t features = 0;
   NumericsId numerics;
   Channel channel = Channel::kControl;
-  PlanId plan;                  // data links: the instance they belong to
-  uint64_t boot_nonce = 0;      // random per start: tells a restarted node from a stale one
-  uint16_t listen_port = 0;     // where this node accepts peers
-  std::string name;             // for people
-  std::string version;          // program version, for people
-  std::vector<uint8_t> proof;   // HMAC-SHA-256 by the cluster secret (net/trust.h), empty without one
+  PlanId plan;               // data links: the instance they belong to
+  uint64_t boot_nonce = 0;   // random per start: tells a restarted node from a stale one
+  uint16_t listen_port = 0;  // where this node accepts peers
+  std::string name;          // for people
+  std::string version;       // program version, for people
+  std::vector<uint8_t>
+      proof;  // HMAC-SHA-256 by the cluster secret (net/trust.h), empty without one
 
   friend bool operator==(const Hello&, const Hello&) = default;
 };
 
 enum class RefusalCode : uint8_t {
-  kNotMember = 0,   // key not in the trust set and no valid proof
-  kVersion = 1,     // no common protocol version
-  kNumerics = 2,    // another arithmetic: could give other bits
-  kDuplicate = 3,   // the same identity is running elsewhere
-  kBusy = 4,        // connection limit
-  kUnknownPlan = 5, // a data link for an instance this node does not have
+  kNotMember = 0,    // key not in the trust set and no valid proof
+  kVersion = 1,      // no common protocol version
+  kNumerics = 2,     // another arithmetic: could give other bits
+  kDuplicate = 3,    // the same identity is running elsewhere
+  kBusy = 4,         // connection limit
+  kUnknownPlan = 5,  // a data link for an instance this node does not have
 };
 struct HelloReply {
   bool accepted = false;
@@ -61,7 +65,8 @@ struct HelloReply {
   friend bool operator==(const HelloReply&, const HelloReply&) = default;
 };
 
-// ---- membership ----------------------------------------------------------------------------------
+// ---- membership
+// ----------------------------------------------------------------------------------
 
 struct Address {
   std::string host;  // numeric IPv4 or IPv6
@@ -78,7 +83,8 @@ struct ModelHolding {
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
-// What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation, version) wins.
+// What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation,
+// version) wins.
 struct NodeRecord {
   NodeId id;
   uint64_t incarnation = 0;  // grows at each start, kept on disk
@@ -86,7 +92,7 @@ struct NodeRecord {
   std::string name;
   std::vector<Address> addresses;
   NumericsId numerics;
-  std::string isa;           // "avx512", for people
+  std::string isa;  // "avx512", for people
   uint32_t cores = 0;
   uint64_t memory_total = 0;     // bytes of the machine or its cgroup limit
   uint64_t memory_budget = 0;    // bytes that exo may use for weights and KV in all
@@ -103,33 +109,48 @@ struct Heartbeat {
   uint64_t incarnation = 0;
   uint64_t record_version = 0;  // the receiver asks for the record when it is behind
   uint64_t echo = 0;            // last sequence seen from the receiver (round-trip time)
-  uint64_t progress = 0;        // work items computed since start: a live socket with a stuck kernel shows
+  uint64_t progress =
+      0;  // work items computed since start: a live socket with a stuck kernel shows
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
-struct NodeUpdate { NodeRecord record; friend bool operator==(const NodeUpdate&, const NodeUpdate&) = default; };
-struct RecordRequest { friend bool operator==(const RecordRequest&, const RecordRequest&) = default; };
+struct NodeUpdate {
+  NodeRecord record;
+  friend bool operator==(const NodeUpdate&, const NodeUpdate&) = default;
+};
+struct RecordRequest {
+  friend bool operator==(const RecordRequest&, const RecordRequest&) = default;
+};
 // Where the sender believes members can be reached: hints that complete the mesh.
 struct PeerHints {
-  struct Hint { NodeId id; std::vector<Address> addresses; friend bool operator==(const Hint&, const Hint&) = default; };
+  struct Hint {
+    NodeId id;
+    std::vector<Address> addresses;
+    friend bool operator==(const Hint&, const Hint&) = default;
+  };
   std::vector<Hint> peers;
   friend bool operator==(const PeerHints&, const PeerHints&) = default;
 };
-struct Goodbye { std::string reason; friend bool operator==(const Goodbye&, const Goodbye&) = default; };
+struct Goodbye {
+  std::string reason;
+  friend bool operator==(const Goodbye&, const Goodbye&) = default;
+};
 
-// ---- instances -----------------------------------------------------------------------------------
+// ---- instances
+// -----------------------------------------------------------------------------------
 
 struct StagePlan {
   NodeId node;
   uint32_t layer_begin = 0;  // [begin, end)
   uint32_t layer_end = 0;
-  uint64_t bytes = 0;        // memory this stage reserves: weights, KV, scratch
+  uint64_t bytes = 0;  // memory this stage reserves: weights, KV, scratch
   friend bool operator==(const StagePlan&, const StagePlan&) = default;
 };
 
 // One model placed on one or more nodes. stages[0].node is the head: it holds embedding and output.
-// A stage may be empty only at the head (layer_begin == layer_end) when the head computes no layers.
+// A stage may be empty only at the head (layer_begin == layer_end) when the head computes no
+// layers.
 struct Plan {
-  PlanId id;               // hash of everything below (cluster/plan.h)
+  PlanId id;  // hash of everything below (cluster/plan.h)
   ModelId model;
   std::string model_name;
   NodeId owner;
@@ -137,15 +158,18 @@ struct Plan {
   uint64_t nonce = 0;
   std::vector<StagePlan> stages;
   uint32_t layers = 0;
-  uint32_t context = 0;        // positions of a sequence at most
-  uint32_t sequences = 0;      // sequences of full context the KV reservation holds
-  uint32_t chunk = 0;          // positions in one step at most
-  uint8_t kv_type = 0;         // kernels::KvType
-  uint8_t wire_codec = 0;      // 0: f32
+  uint32_t context = 0;    // positions of a sequence at most
+  uint32_t sequences = 0;  // sequences of full context the KV reservation holds
+  uint32_t chunk = 0;      // positions in one step at most
+  uint8_t kv_type = 0;     // kernels::KvType
+  uint8_t wire_codec = 0;  // 0: f32
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
-struct Reserve { Plan plan; friend bool operator==(const Reserve&, const Reserve&) = default; };
+struct Reserve {
+  Plan plan;
+  friend bool operator==(const Reserve&, const Reserve&) = default;
+};
 struct ReserveReply {
   PlanId plan;
   bool granted = false;
@@ -153,7 +177,10 @@ struct ReserveReply {
   std::string reason;
   friend bool operator==(const ReserveReply&, const ReserveReply&) = default;
 };
-struct Commit { PlanId plan; friend bool operator==(const Commit&, const Commit&) = default; };
+struct Commit {
+  PlanId plan;
+  friend bool operator==(const Commit&, const Commit&) = default;
+};
 struct Loaded {
   PlanId plan;
   bool ok = false;
@@ -169,12 +196,28 @@ struct LoadProgress {
   friend bool operator==(const LoadProgress&, const LoadProgress&) = default;
 };
 // Owner to participants: all stages are loaded; also renews the lease of every participant.
-struct InstanceReady { PlanId plan; friend bool operator==(const InstanceReady&, const InstanceReady&) = default; };
-struct LeaseRenew { PlanId plan; friend bool operator==(const LeaseRenew&, const LeaseRenew&) = default; };
+struct InstanceReady {
+  PlanId plan;
+  friend bool operator==(const InstanceReady&, const InstanceReady&) = default;
+};
+struct LeaseRenew {
+  PlanId plan;
+  friend bool operator==(const LeaseRenew&, const LeaseRenew&) = default;
+};
 // Owner to participants: give everything back. Participant to owner: this stage cannot go on.
-struct Release { PlanId plan; std::string reason; friend bool operator==(const Release&, const Release&) = default; };
+struct Release {
+  PlanId plan;
+  std::string reason;
+  friend bool operator==(const Release&, const Release&) = default;
+};
 
-enum class InstanceState : uint8_t { kReserving = 0, kLoading = 1, kReady = 2, kDraining = 3, kGone = 4 };
+enum class InstanceState : uint8_t {
+  kReserving = 0,
+  kLoading = 1,
+  kReady = 2,
+  kDraining = 3,
+  kGone = 4
+};
 // Owner to all members, for /v1/cluster and for entry nodes that route requests.
 struct InstanceSummary {
   Plan plan;
@@ -188,16 +231,17 @@ struct InstanceSummary {
 struct EnsureInstance {
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;   // 0: default
+  uint32_t context = 0;  // 0: default
   uint8_t kv_type = 0;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 
-// ---- requests: entry node <-> head ---------------------------------------------------------------
+// ---- requests: entry node <-> head
+// ---------------------------------------------------------------
 
 struct SamplerSettings {
-  float temperature = 0;         // 0: greedy
-  uint32_t top_k = 0;            // 0: off
+  float temperature = 0;  // 0: greedy
+  uint32_t top_k = 0;     // 0: off
   float top_p = 1;
   float min_p = 0;
   float repeat_penalty = 1;
@@ -210,8 +254,8 @@ struct SamplerSettings {
 struct Submit {
   RequestId request;
   PlanId plan;
-  std::vector<TokenId> prompt;     // prompt and, after a recovery, everything already emitted
-  uint32_t prompt_tokens = 0;      // how many of them are the prompt
+  std::vector<TokenId> prompt;  // prompt and, after a recovery, everything already emitted
+  uint32_t prompt_tokens = 0;   // how many of them are the prompt
   uint32_t max_new_tokens = 0;
   SamplerSettings sampler;
   std::vector<TokenId> stop_tokens;
@@ -219,13 +263,18 @@ struct Submit {
 };
 struct Tokens {
   RequestId request;
-  uint32_t first_index = 0;        // position of tokens[0] in the answer
+  uint32_t first_index = 0;  // position of tokens[0] in the answer
   std::vector<TokenId> tokens;
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
-struct StageTime { NodeId node; uint32_t layer_begin = 0; uint32_t layer_end = 0; uint64_t microseconds = 0;
-  friend bool operator==(const StageTime&, const StageTime&) = default; };
+struct StageTime {
+  NodeId node;
+  uint32_t layer_begin = 0;
+  uint32_t layer_end = 0;
+  uint64_t microseconds = 0;
+  friend bool operator==(const StageTime&, const StageTime&) = default;
+};
 struct Finished {
   RequestId request;
   FinishReason reason = FinishReason::kStop;
@@ -237,12 +286,20 @@ struct Finished {
   std::vector<StageTime> stages;
   friend bool operator==(const Finished&, const Finished&) = default;
 };
-struct CancelRequest { RequestId request; friend bool operator==(const CancelRequest&, const CancelRequest&) = default; };
+struct CancelRequest {
+  RequestId request;
+  friend bool operator==(const CancelRequest&, const CancelRequest&) = default;
+};
 
-// ---- bulk: a stage without the model file pulls what it needs -------------------------------------
+// ---- bulk: a stage without the model file pulls what it needs
+// -------------------------------------
 
-// The head of a model: every file's metadata bytes and the hash of every tensor. ModelId is its hash.
-struct ManifestRequest { ModelId model; friend bool operator==(const ManifestRequest&, const ManifestRequest&) = default; };
+// The head of a model: every file's metadata bytes and the hash of every tensor. ModelId is its
+// hash.
+struct ManifestRequest {
+  ModelId model;
+  friend bool operator==(const ManifestRequest&, const ManifestRequest&) = default;
+};
 struct ManifestReply {
   bool found = false;
   std::vector<uint8_t> bytes;
@@ -252,7 +309,7 @@ struct TensorRequest {
   ModelId model;
   std::string name;
   uint64_t offset = 0;
-  uint32_t bytes = 0;   // at most kMaxTensorPiece
+  uint32_t bytes = 0;  // at most kMaxTensorPiece
   friend bool operator==(const TensorRequest&, const TensorRequest&) = default;
 };
 inline constexpr uint32_t kMaxTensorPiece = 4u << 20;
@@ -262,14 +319,15 @@ struct TensorReply {
   friend bool operator==(const TensorReply&, const TensorReply&) = default;
 };
 
-// ---- data links ----------------------------------------------------------------------------------
+// ---- data links
+// ----------------------------------------------------------------------------------
 
 // One request's part of a step. Idempotent by (request, plan, step).
 struct StepItem {
   RequestId request;
-  uint32_t first = 0;      // position of its first row
-  uint32_t count = 0;      // rows
-  uint32_t capacity = 0;   // positions to reserve when the sequence is new
+  uint32_t first = 0;         // position of its first row
+  uint32_t count = 0;         // rows
+  uint32_t capacity = 0;      // positions to reserve when the sequence is new
   bool wants_output = false;  // the head needs the last row after the last layer
   friend bool operator==(const StepItem&, const StepItem&) = default;
 };
@@ -277,7 +335,7 @@ struct StepItem {
 // The last stage sends back only the rows whose item wants output (one per such item).
 struct Step {
   PlanId plan;
-  uint64_t step = 0;       // strictly growing per instance
+  uint64_t step = 0;  // strictly growing per instance
   std::vector<StepItem> items;
   std::vector<RequestId> close;  // sequences to free before the step
   std::vector<StageTime> times;  // each stage appends what it computed
@@ -293,9 +351,9 @@ struct StepFailed {
 };
 
 using Message =
-    std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye, Reserve,
-                 ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew, Release,
-                 InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
+    std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
+                 Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
+                 Release, InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed>;
 
 }  // namespace exo::wire

@@ -15,7 +15,9 @@ class RandomMessage {
   explicit RandomMessage(uint64_t seed) : rng_(seed) {}
 
   // A message of the given number with random fields.
-  Message Make(size_t type) { return MakeAt(type, std::make_index_sequence<std::variant_size_v<Message>>()); }
+  Message Make(size_t type) {
+    return MakeAt(type, std::make_index_sequence<std::variant_size_v<Message>>());
+  }
   Rng& rng() { return rng_; }
 
  private:
@@ -28,7 +30,9 @@ class RandomMessage {
 
   // Every struct of messages.h, as "all of its fields".
   template <class... T>
-  void All(T&... fields) { (Fill(fields), ...); }
+  void All(T&... fields) {
+    (Fill(fields), ...);
+  }
 
   template <class T>
     requires std::is_integral_v<T>
@@ -41,7 +45,8 @@ class RandomMessage {
   void Fill(double& value) { value = rng_.Uniform() * 1e6 - 5e5; }
   void Fill(std::string& value) {
     value.clear();
-    for (uint64_t i = rng_.Below(40); i > 0; --i) value.push_back(static_cast<char>(rng_.Below(256)));
+    for (uint64_t i = rng_.Below(40); i > 0; --i)
+      value.push_back(static_cast<char>(rng_.Below(256)));
   }
   template <class Tag, size_t N>
   void Fill(Bytes<Tag, N>& id) {
@@ -53,7 +58,9 @@ class RandomMessage {
     for (T& value : values) Fill(value);
   }
   template <class E>
-  void FillEnum(E& value, E last) { value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1)); }
+  void FillEnum(E& value, E last) {
+    value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1));
+  }
   void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kCancelled); }
   void Fill(Channel& v) { FillEnum(v, Channel::kBulk); }
   void Fill(RefusalCode& v) { FillEnum(v, RefusalCode::kUnknownPlan); }
@@ -61,15 +68,16 @@ class RandomMessage {
   void Fill(FinishReason& v) { FillEnum(v, FinishReason::kCancelled); }
 
   void Fill(Hello& v) {
-    All(v.protocol_oldest, v.protocol_newest, v.features, v.numerics, v.channel, v.plan, v.boot_nonce,
-        v.listen_port, v.name, v.version, v.proof);
+    All(v.protocol_oldest, v.protocol_newest, v.features, v.numerics, v.channel, v.plan,
+        v.boot_nonce, v.listen_port, v.name, v.version, v.proof);
   }
   void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason); }
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) { All(v.id, v.name, v.file_bytes, v.complete); }
   void Fill(NodeRecord& v) {
-    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.isa, v.cores, v.memory_total,
-        v.memory_budget, v.memory_reserved, v.decode_gbps, v.prefill_gops, v.api_port, v.models);
+    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.isa, v.cores,
+        v.memory_total, v.memory_budget, v.memory_reserved, v.decode_gbps, v.prefill_gops,
+        v.api_port, v.models);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }
@@ -79,8 +87,8 @@ class RandomMessage {
   void Fill(Goodbye& v) { Fill(v.reason); }
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
   void Fill(Plan& v) {
-    All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context, v.sequences,
-        v.chunk, v.kv_type, v.wire_codec);
+    All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
+        v.sequences, v.chunk, v.kv_type, v.wire_codec);
   }
   void Fill(Reserve& v) { Fill(v.plan); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.code, v.reason); }
@@ -90,11 +98,13 @@ class RandomMessage {
   void Fill(InstanceReady& v) { Fill(v.plan); }
   void Fill(LeaseRenew& v) { Fill(v.plan); }
   void Fill(Release& v) { All(v.plan, v.reason); }
-  void Fill(InstanceSummary& v) { All(v.plan, v.state, v.detail, v.active_requests, v.queued_requests); }
+  void Fill(InstanceSummary& v) {
+    All(v.plan, v.state, v.detail, v.active_requests, v.queued_requests);
+  }
   void Fill(EnsureInstance& v) { All(v.model, v.spread, v.context, v.kv_type); }
   void Fill(SamplerSettings& v) {
-    All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty, v.frequency_penalty,
-        v.penalty_window, v.seed);
+    All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
+        v.frequency_penalty, v.penalty_window, v.seed);
   }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);

@@ -1,11 +1,12 @@
-// Block formats beside the real llama.cpp: its library quantises random vectors and dequantises them and
-// random block bytes; exo's dequantised values must be the same bits. And exo's quantiser beside that one: on
-// normal weights, and on those of each model's matrices whose rows are multiples of 256 values.
+// Block formats beside the real llama.cpp: its library quantises random vectors and dequantises
+// them and random block bytes; exo's dequantised values must be the same bits. And exo's quantiser
+// beside that one: on normal weights, and on those of each model's matrices whose rows are
+// multiples of 256 values.
 //
 //   ggml_blocks PATH/libggml-base.so [MODEL.gguf ...]
 //
-// Prints a line per comparison; exit 1 at the first difference. The sign of a zero may differ: exo multiplies the
-// integers of a super-block first. MXFP4 scales below 2^-24 are +0 in exo by rule 9.
+// Prints a line per comparison; exit 1 at the first difference. The sign of a zero may differ: exo
+// multiplies the integers of a super-block first. MXFP4 scales below 2^-24 are +0 in exo by rule 9.
 #include <dlfcn.h>
 #include <fmt/format.h>
 
@@ -32,8 +33,8 @@ namespace {
 using tensor::DType;
 using tensor::DTypeInfo;
 
-using Quantise = size_t (*)(int type, const float* src, void* dst, int64_t start, int64_t rows, int64_t per_row,
-                            const float* importance);
+using Quantise = size_t (*)(int type, const float* src, void* dst, int64_t start, int64_t rows,
+                            int64_t per_row, const float* importance);
 using Dequantise = void (*)(const void* src, float* dst, int64_t count);
 
 class Ggml {
@@ -84,7 +85,8 @@ std::vector<std::byte> RandomBytes(size_t n, Rng& rng) {
 }
 
 bool SameValue(float a, float b) {
-  return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (a == 0 && b == 0) || (std::isnan(a) && std::isnan(b));
+  return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b) || (a == 0 && b == 0) ||
+         (std::isnan(a) && std::isnan(b));
 }
 
 bool BelowFloor(const DTypeInfo& info, const std::byte* block) {
@@ -101,17 +103,20 @@ size_t Compare(const DTypeInfo& info, Dequantise theirs, const std::vector<std::
     const std::byte* block = bytes.data() + i / info.block_values * info.block_bytes;
     const bool same = BelowFloor(info, block) ? got[i] == 0 : SameValue(expected[i], got[i]);
     if (!same) {
-      fmt::print(stderr, "{}: value {} is {} (llama.cpp) and {} (exo)\n", info.name, i, expected[i], got[i]);
+      fmt::print(stderr, "{}: value {} is {} (llama.cpp) and {} (exo)\n", info.name, i, expected[i],
+                 got[i]);
       std::exit(1);
     }
   }
   return count;
 }
 
-std::vector<std::byte> QuantiseWithGgml(const Ggml& ggml, const DTypeInfo& info, const std::vector<float>& values) {
+std::vector<std::byte> QuantiseWithGgml(const Ggml& ggml, const DTypeInfo& info,
+                                        const std::vector<float>& values) {
   std::vector<std::byte> bytes(values.size() / info.block_values * info.block_bytes);
-  const size_t written = ggml.Find<Quantise>("ggml_quantize_chunk")(static_cast<int>(info.type), values.data(), bytes.data(),
-                                                                    0, 1, static_cast<int64_t>(values.size()), nullptr);
+  const size_t written = ggml.Find<Quantise>("ggml_quantize_chunk")(
+      static_cast<int>(info.type), values.data(), bytes.data(), 0, 1,
+      static_cast<int64_t>(values.size()), nullptr);
   if (written != bytes.size()) {
     fmt::print(stderr, "{}: llama.cpp wrote {} bytes, not {}\n", info.name, written, bytes.size());
     std::exit(1);
@@ -135,7 +140,8 @@ std::vector<float> Gaussian(size_t n, Rng& rng) {
   std::vector<float> values(n);
   for (float& value : values) {
     const double radius = std::sqrt(-2 * std::log(1 - rng.Uniform()));
-    value = static_cast<float>(0.02 * radius * std::cos(2 * 3.14159265358979323846 * rng.Uniform()));
+    value =
+        static_cast<float>(0.02 * radius * std::cos(2 * 3.14159265358979323846 * rng.Uniform()));
   }
   return values;
 }
@@ -146,11 +152,14 @@ std::vector<float> ReadWeights(const char* path) {
   const auto file = std::as_bytes(std::span(bytes));
   const auto gguf = model::Gguf::Parse(file);
   std::vector<float> values;
-  for (const model::GgufTensor& tensor : gguf ? gguf->tensors() : std::vector<model::GgufTensor>{}) {
-    if (tensor.dims.size() != 2 || tensor.dims[0] % 256 != 0 || !tensor::FindDType(tensor.type)) continue;
+  for (const model::GgufTensor& tensor :
+       gguf ? gguf->tensors() : std::vector<model::GgufTensor>{}) {
+    if (tensor.dims.size() != 2 || tensor.dims[0] % 256 != 0 || !tensor::FindDType(tensor.type))
+      continue;
     const size_t begin = values.size(), count = tensor.dims[0] * tensor.dims[1];
     values.resize(begin + count);
-    tensor::DequantizeRow(static_cast<DType>(tensor.type), file.data() + tensor.offset, count, values.data() + begin);
+    tensor::DequantizeRow(static_cast<DType>(tensor.type), file.data() + tensor.offset, count,
+                          values.data() + begin);
   }
   if (values.empty()) {
     fmt::print(stderr, "ggml_blocks: no matrices with rows of 256 values in {}\n", path);
@@ -159,18 +168,21 @@ std::vector<float> ReadWeights(const char* path) {
   return values;
 }
 
-double SquareError(const DTypeInfo& info, const std::vector<std::byte>& bytes, const std::vector<float>& values) {
+double SquareError(const DTypeInfo& info, const std::vector<std::byte>& bytes,
+                   const std::vector<float>& values) {
   std::vector<float> back(values.size());
   tensor::DequantizeRow(info.type, bytes.data(), back.size(), back.data());
   double sum = 0;
-  for (size_t i = 0; i < values.size(); ++i) sum += std::pow(double{back[i]} - double{values[i]}, 2);
+  for (size_t i = 0; i < values.size(); ++i)
+    sum += std::pow(double{back[i]} - double{values[i]}, 2);
   return sum;
 }
 
 // Bytes of Q4_0 and Q8_0 must be the same; the error of the others may be larger by kLargerError.
 constexpr double kLargerError = 0.02;
 
-void CompareQuantisers(const Ggml& ggml, DType type, const std::vector<float>& values, const char* what) {
+void CompareQuantisers(const Ggml& ggml, DType type, const std::vector<float>& values,
+                       const char* what) {
   const DTypeInfo& info = tensor::Info(type);
   const auto theirs = QuantiseWithGgml(ggml, info, values);
   std::vector<std::byte> ours(theirs.size());
@@ -179,7 +191,8 @@ void CompareQuantisers(const Ggml& ggml, DType type, const std::vector<float>& v
     std::exit(1);
   }
   const double error = SquareError(info, theirs, values);
-  const double ratio = error == 0 ? 1 : std::sqrt(SquareError(info, ours, values) / error);  // 0: Q8_0 again
+  const double ratio =
+      error == 0 ? 1 : std::sqrt(SquareError(info, ours, values) / error);  // 0: Q8_0 again
   fmt::print("{} of {}: error {:.4f} of llama.cpp's{}\n", info.name, what, ratio,
              ours == theirs ? ", the same bytes" : "");
   if (info.block_values == 32 ? ours != theirs : !(ratio <= 1 + kLargerError)) {
@@ -203,6 +216,7 @@ int main(int argc, char** argv) {
   for (const exo::tensor::DType type : exo::tensor::WritableTypes()) {
     exo::Rng rng(7);
     exo::CompareQuantisers(ggml, type, exo::Gaussian(256 * 1024, rng), "normal weights");
-    for (int i = 2; i < argc; ++i) exo::CompareQuantisers(ggml, type, exo::ReadWeights(argv[i]), argv[i]);
+    for (int i = 2; i < argc; ++i)
+      exo::CompareQuantisers(ggml, type, exo::ReadWeights(argv[i]), argv[i]);
   }
 }

@@ -11,7 +11,8 @@ namespace {
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool) : kernels_(kernels), pool_(pool) {}
+  CpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool)
+      : kernels_(kernels), pool_(pool) {}
 
   std::string Describe() const override {
     return fmt::format("cpu {}, {} thread{}", kernels::IsaName(kernels_.isa()), pool_.threads(),
@@ -25,9 +26,10 @@ class CpuBackend final : public Backend {
             .scratch = ScratchBytes(kernels_, *spec.config, spec.chunk)};
   }
 
-  Result<std::unique_ptr<StageCompute>> Load(const StageSpec& spec, TensorSource& source,
-                                             const std::function<void(uint64_t, uint64_t)>& progress,
-                                             const std::atomic<bool>* cancel) override {
+  Result<std::unique_ptr<StageCompute>> Load(
+      const StageSpec& spec, TensorSource& source,
+      const std::function<void(uint64_t, uint64_t)>& progress,
+      const std::atomic<bool>* cancel) override {
     kernels::SetFloatMode();
     StageWeights weights = TRY(LoadWeights(kernels_, pool_, spec, source, progress, cancel));
     return CpuStage::Make(kernels_, pool_, spec, std::move(weights));

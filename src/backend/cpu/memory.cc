@@ -16,7 +16,8 @@ constexpr size_t kPage = 4096;
 Result<Buffer> Buffer::Allocate(size_t bytes) {
   Buffer buffer;
   if (bytes == 0) return buffer;
-  // A huge page needs its place: what the system gives may begin anywhere, so more is taken and cut.
+  // A huge page needs its place: what the system gives may begin anywhere, so more is taken and
+  // cut.
   const bool huge = bytes >= kHugePage;
   const size_t pages = RoundUp(bytes, kPage);
   const size_t mapped = huge ? pages + kHugePage : pages;

@@ -1,5 +1,6 @@
-// Memory of weights, KV caches and scratch: aligned to a page, from 2 MiB on to a huge page and in huge pages where
-// the system has them; zero until touched, given back to the system at once when freed.
+// Memory of weights, KV caches and scratch: aligned to a page, from 2 MiB on to a huge page and in
+// huge pages where the system has them; zero until touched, given back to the system at once when
+// freed.
 #pragma once
 
 #include <cstddef>

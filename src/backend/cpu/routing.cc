@@ -10,7 +10,8 @@ namespace exo::backend {
 void ChooseExperts(std::span<const float> weights, bool renormalise, std::span<uint32_t> chosen,
                    std::span<float> chosen_weights) {
   CHECK(chosen.size() <= weights.size());
-  // Insertion into the list of the best so far, largest first: a later expert must be larger to pass one.
+  // Insertion into the list of the best so far, largest first: a later expert must be larger to
+  // pass one.
   size_t held = 0;
   for (uint32_t expert = 0; expert < weights.size(); ++expert) {
     size_t at = held;

@@ -16,13 +16,13 @@ namespace {
 using kernels::ActivationKind;
 using kernels::kPanelRows;
 
-// Query positions of one attention item: few enough that all threads have work in a short prompt, many
-// enough that a tile's keys and values are read from memory once for all of them.
+// Query positions of one attention item: few enough that all threads have work in a short prompt,
+// many enough that a tile's keys and values are read from memory once for all of them.
 constexpr uint32_t kQueryTile = 16;
-// Items of a product for each thread: enough to even out unequal cores, few enough that the counter is free.
+// Items of a product for each thread: enough to even out unequal cores, few enough that the counter
+// is free.
 constexpr size_t kItemsPerThread = 8;
 constexpr size_t kMaxPanelsPerItem = 64;
-
 
 size_t WidestInput(const model::ModelConfig& config) {
   return std::max({config.width, config.q_width(), config.ffn_width});
@@ -52,7 +52,8 @@ std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config) {
   return floats;
 }
 
-// Bytes of the activations of `chunk` rows, and of those of their slots, each slot counted by itself.
+// Bytes of the activations of `chunk` rows, and of those of their slots, each slot counted by
+// itself.
 uint64_t ActivationsBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
                           ActivationKind kind, uint32_t chunk) {
   return kernels.ActivationBytes(kind, chunk, RoundUp(WidestInput(config), 128));
@@ -60,26 +61,33 @@ uint64_t ActivationsBytes(const kernels::Kernels& kernels, const model::ModelCon
 uint64_t SlotActivationsBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
                               ActivationKind kind, uint32_t chunk) {
   const size_t widest = std::max(config.width, config.experts.width);
-  return uint64_t{chunk} * config.experts.used * kernels.ActivationBytes(kind, 1, RoundUp(widest, 128));
+  return uint64_t{chunk} * config.experts.used *
+         kernels.ActivationBytes(kind, 1, RoundUp(widest, 128));
 }
 
-// A row with inf or NaN becomes all NaN, of one bit pattern: it is sent on like any other, poisons every logit
-// of its request and of no other, and the sampler ends that request (docs/arithmetic.md, rule 4).
+// A row with inf or NaN becomes all NaN, of one bit pattern: it is sent on like any other, poisons
+// every logit of its request and of no other, and the sampler ends that request
+// (docs/arithmetic.md, rule 4).
 void PoisonRow(std::span<float> row) {
   uint32_t worst = 0;
-  for (const float value : row) worst = std::max(worst, std::bit_cast<uint32_t>(value) & 0x7fffffff);
+  for (const float value : row)
+    worst = std::max(worst, std::bit_cast<uint32_t>(value) & 0x7fffffff);
   if (worst >= 0x7f800000) std::fill(row.begin(), row.end(), std::bit_cast<float>(0x7fc00000u));
 }
 
-std::unexpected<Error> CancelledError() { return Fail(ErrorCode::kCancelled, "the step was cancelled"); }
+std::unexpected<Error> CancelledError() {
+  return Fail(ErrorCode::kCancelled, "the step was cancelled");
+}
 
 }  // namespace
 
-uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config, uint32_t chunk) {
+uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
+                      uint32_t chunk) {
   uint64_t bytes = 0;
   for (const size_t floats : RowFloats(config)) bytes += uint64_t{floats} * sizeof(float) * chunk;
   for (const ActivationKind kind : kAllKinds) {
-    bytes += ActivationsBytes(kernels, config, kind, chunk) + SlotActivationsBytes(kernels, config, kind, chunk);
+    bytes += ActivationsBytes(kernels, config, kind, chunk) +
+             SlotActivationsBytes(kernels, config, kind, chunk);
   }
   return bytes;
 }
@@ -87,7 +95,8 @@ uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig&
 uint64_t KvBytesPerPosition(const StageSpec& spec) {
   const size_t head_dim = spec.config->head_dim;
   const uint64_t tile = kernels::KvTileBytes(kernels::KvTypeFor(spec.kv_type, head_dim), head_dim);
-  return 2 * uint64_t{spec.layer_end - spec.layer_begin} * spec.config->kv_heads * tile / kernels::kKvTile;
+  return 2 * uint64_t{spec.layer_end - spec.layer_begin} * spec.config->kv_heads * tile /
+         kernels::kKvTile;
 }
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
@@ -100,14 +109,18 @@ Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& ker
 
 CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
                    StageWeights weights)
-    : kernels_(kernels), pool_(pool), spec_(spec), config_(*spec_.config), weights_(std::move(weights)) {
+    : kernels_(kernels),
+      pool_(pool),
+      spec_(spec),
+      config_(*spec_.config),
+      weights_(std::move(weights)) {
   weights_bytes_ = WeightBytes(kernels, spec_);
   attention_scale_ = config_.attention_scale != 0
                          ? config_.attention_scale
                          : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
-  rope_frequencies_ =
-      kernels::RopeFrequencies(config_.rotary_dim, config_.rope_base, config_.rope_scale,
-                               weights_.rope_factors.empty() ? nullptr : weights_.rope_factors.data());
+  rope_frequencies_ = kernels::RopeFrequencies(
+      config_.rotary_dim, config_.rope_base, config_.rope_scale,
+      weights_.rope_factors.empty() ? nullptr : weights_.rope_factors.data());
   if (config_.window != 0) {
     window_rope_frequencies_ =
         kernels::RopeFrequencies(config_.rotary_dim, config_.window_rope_base, 1.0, nullptr);
@@ -122,7 +135,8 @@ Result<void> CpuStage::AllocateScratch() {
   }
   for (const ActivationKind kind : kAllKinds) {
     const auto at = static_cast<size_t>(kind);
-    activations_[at] = TRY(Buffer::Allocate(ActivationsBytes(kernels_, config_, kind, spec_.chunk)));
+    activations_[at] =
+        TRY(Buffer::Allocate(ActivationsBytes(kernels_, config_, kind, spec_.chunk)));
     slot_activations_[at] =
         TRY(Buffer::Allocate(SlotActivationsBytes(kernels_, config_, kind, spec_.chunk)));
   }
@@ -143,7 +157,9 @@ Result<void> CpuStage::Open(SequenceId id, uint32_t capacity) {
   return {};
 }
 
-void CpuStage::Close(SequenceId id) { sequences_.erase(id); }
+void CpuStage::Close(SequenceId id) {
+  sequences_.erase(id);
+}
 
 Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
   const auto found = sequences_.find(id);
@@ -158,7 +174,8 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
 
 kernels::KvHead CpuStage::Kv(const Sequence& sequence, size_t layer, size_t head) const {
   const kernels::KvType type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim);
-  const size_t bytes = sequence.capacity / kernels::kKvTile * kernels::KvTileBytes(type, config_.head_dim);
+  const size_t bytes =
+      sequence.capacity / kernels::kKvTile * kernels::KvTileBytes(type, config_.head_dim);
   std::byte* base = sequence.memory.data() + 2 * bytes * (layer * config_.kv_heads + head);
   return {.type = type, .head_dim = config_.head_dim, .k = base, .v = base + bytes};
 }
@@ -168,7 +185,8 @@ Result<void> CpuStage::Embed(std::span<const TokenId> tokens, std::span<float> h
   CHECK_EQ(hidden.size(), tokens.size() * config_.width);
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= config_.vocab) {
-      return Fail(ErrorCode::kInvalid, "token {} is outside the vocabulary of {}", tokens[i], config_.vocab);
+      return Fail(ErrorCode::kInvalid, "token {} is outside the vocabulary of {}", tokens[i],
+                  config_.vocab);
     }
     const std::span<float> row = hidden.subspan(i * config_.width, config_.width);
     kernels_.UnpackRow(weights_.embedding.weights, static_cast<size_t>(tokens[i]), row.data());
@@ -190,13 +208,14 @@ Result<void> CpuStage::CheckSegments(std::span<const Segment> segments, size_t r
         uint64_t{segment.first} + segment.count > sequence.capacity) {
       return Fail(ErrorCode::kInvalid,
                   "positions {}+{} do not continue sequence {} of {} positions and room for {}",
-                  segment.first, segment.count, segment.sequence, sequence.length, sequence.capacity);
+                  segment.first, segment.count, segment.sequence, sequence.length,
+                  sequence.capacity);
     }
     total += segment.count;
   }
   if (total != rows || rows > spec_.chunk) {
-    return Fail(ErrorCode::kInvalid, "a step of {} rows with segments of {} (limit {})", rows, total,
-                spec_.chunk);
+    return Fail(ErrorCode::kInvalid, "a step of {} rows with segments of {} (limit {})", rows,
+                total, spec_.chunk);
   }
   return {};
 }
@@ -224,8 +243,8 @@ void CpuStage::PlaceRows(std::span<const Segment> segments) {
     kernels::RopeAngles(rope_frequencies_, row_position_[row], At(Scratch::kCos) + row * half,
                         At(Scratch::kSin) + row * half);
     if (config_.window == 0) continue;
-    kernels::RopeAngles(window_rope_frequencies_, row_position_[row], At(Scratch::kWindowCos) + row * half,
-                        At(Scratch::kWindowSin) + row * half);
+    kernels::RopeAngles(window_rope_frequencies_, row_position_[row],
+                        At(Scratch::kWindowCos) + row * half, At(Scratch::kWindowSin) + row * half);
   }
 }
 
@@ -245,7 +264,8 @@ Result<void> CpuStage::Forward(std::span<const Segment> segments, std::span<floa
     FeedForwardBlock(weights_.layers[layer], rows, hidden.data());
     if (cancelled()) return CancelledError();
   }
-  for (size_t row = 0; row < rows; ++row) PoisonRow(hidden.subspan(row * config_.width, config_.width));
+  for (size_t row = 0; row < rows; ++row)
+    PoisonRow(hidden.subspan(row * config_.width, config_.width));
   return {};
 }
 
@@ -256,10 +276,13 @@ void CpuStage::ForRows(size_t rows, size_t cost,
     return;
   }
   const size_t per_item = std::max<size_t>(1, rows / (pool_.threads() * kItemsPerThread));
-  pool_.Run(static_cast<uint32_t>((rows + per_item - 1) / per_item), [&](uint32_t item, unsigned) {
-    const size_t first = item * per_item;
-    work(first, std::min(per_item, rows - first));
-  }, cancel_);
+  pool_.Run(
+      static_cast<uint32_t>((rows + per_item - 1) / per_item),
+      [&](uint32_t item, unsigned) {
+        const size_t first = item * per_item;
+        work(first, std::min(per_item, rows - first));
+      },
+      cancel_);
 }
 
 void CpuStage::NormPrepare(std::span<const Product> products, const float* x, const Vector& gain,
@@ -284,7 +307,8 @@ void CpuStage::Prepare(ActivationKind kind, const float* x, size_t cols, size_t 
   });
 }
 
-CpuStage::Product CpuStage::Of(const kernels::Weights& weights, size_t rows, float* out, bool add) const {
+CpuStage::Product CpuStage::Of(const kernels::Weights& weights, size_t rows, float* out,
+                               bool add) const {
   const ActivationKind kind = kernels::KindFor(weights.type);
   return {.weights = &weights,
           .x = {.kind = kind, .tokens = rows, .cols = weights.cols, .data = ActivationsOf(kind)},
@@ -296,8 +320,8 @@ void CpuStage::MatMul(std::span<const Product> products) {
   size_t panels = 0;
   for (const Product& product : products) panels += product.weights->panels();
   // Even: long prompts take panels in pairs.
-  const size_t per_item =
-      RoundUp(std::clamp<size_t>(panels / (pool_.threads() * kItemsPerThread), 1, kMaxPanelsPerItem), 2);
+  const size_t per_item = RoundUp(
+      std::clamp<size_t>(panels / (pool_.threads() * kItemsPerThread), 1, kMaxPanelsPerItem), 2);
   const auto work = [&](uint32_t item, unsigned) {
     size_t begin = item * per_item;
     const size_t end = std::min(begin + per_item, panels);

@@ -1,7 +1,8 @@
-// A stage on the CPU: the layer loop over kernels and thread pool. One operation is one or two jobs of
-// the pool; rows (tokens), panels (output rows) and (sequence, KV head, query tile) are its items.
-// stage.cc: sequences, steps and products; stage_attention.cc and stage_ffn.cc: the blocks of a layer, which
-// know no architecture, only the options of ModelConfig; stage_experts.cc: a mixture of experts.
+// A stage on the CPU: the layer loop over kernels and thread pool. One operation is one or two jobs
+// of the pool; rows (tokens), panels (output rows) and (sequence, KV head, query tile) are its
+// items. stage.cc: sequences, steps and products; stage_attention.cc and stage_ffn.cc: the blocks
+// of a layer, which know no architecture, only the options of ModelConfig; stage_experts.cc: a
+// mixture of experts.
 #pragma once
 
 #include <array>
@@ -17,7 +18,8 @@
 namespace exo::backend {
 
 // Scratch bytes of a stage with `chunk` rows in a step, without attention scratch.
-uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config, uint32_t chunk);
+uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
+                      uint32_t chunk);
 // K and V bytes of one position in all layers of the stage.
 uint64_t KvBytesPerPosition(const StageSpec& spec);
 
@@ -43,8 +45,10 @@ enum class Scratch : uint8_t {
 inline constexpr size_t kScratches = 16;
 inline constexpr size_t kActivationKinds = 3;
 inline constexpr std::array<kernels::ActivationKind, kActivationKinds> kAllKinds = {
-    kernels::ActivationKind::kFloat, kernels::ActivationKind::kQ8x32, kernels::ActivationKind::kQ8x128};
-// A row operation below this many values runs on the calling thread: waking others costs more (~5 us).
+    kernels::ActivationKind::kFloat, kernels::ActivationKind::kQ8x32,
+    kernels::ActivationKind::kQ8x128};
+// A row operation below this many values runs on the calling thread: waking others costs more (~5
+// us).
 inline constexpr size_t kSerialValues = 1 << 15;
 
 class CpuStage final : public StageCompute {
@@ -107,8 +111,10 @@ class CpuStage final : public StageCompute {
   uint32_t WindowOf(size_t layer) const {
     return config_.WindowOf(spec_.layer_begin + static_cast<uint32_t>(layer));
   }
-  void ForRows(size_t rows, size_t cost, const std::function<void(size_t first, size_t count)>& work);
-  void NormPrepare(std::span<const Product> products, const float* x, const Vector& gain, size_t rows);
+  void ForRows(size_t rows, size_t cost,
+               const std::function<void(size_t first, size_t count)>& work);
+  void NormPrepare(std::span<const Product> products, const float* x, const Vector& gain,
+                   size_t rows);
   void Prepare(kernels::ActivationKind kind, const float* x, size_t cols, size_t rows);
   // A product of the prepared rows.
   Product Of(const Matrix& matrix, size_t rows, float* out, bool add = false) const {
@@ -128,7 +134,9 @@ class CpuStage final : public StageCompute {
   std::byte* SlotActivations(size_t expert, kernels::ActivationKind kind, size_t cols) const;
   void MatMulExperts(std::span<const ExpertProduct> products);
 
-  float* At(Scratch scratch) const { return scratch_[static_cast<size_t>(scratch)].As<float>().data(); }
+  float* At(Scratch scratch) const {
+    return scratch_[static_cast<size_t>(scratch)].As<float>().data();
+  }
   std::byte* ActivationsOf(kernels::ActivationKind kind) const {
     return activations_[static_cast<size_t>(kind)].data();
   }

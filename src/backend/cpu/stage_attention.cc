@@ -1,4 +1,5 @@
-// The attention block of a layer: norm, q k v, biases, norms of heads, rotation, cache, attention, output.
+// The attention block of a layer: norm, q k v, biases, norms of heads, rotation, cache, attention,
+// output.
 #include "backend/cpu/stage.h"
 
 namespace exo::backend {
@@ -10,8 +11,8 @@ kernels::RopeStyle KernelStyle(model::RopeStyle style) {
 }
 
 // RMSNorm of each head; nothing without a gain.
-void NormHeads(const kernels::Kernels& kernels, const Vector& gain, const model::ModelConfig& config,
-               size_t heads, float* x) {
+void NormHeads(const kernels::Kernels& kernels, const Vector& gain,
+               const model::ModelConfig& config, size_t heads, float* x) {
   if (gain.empty()) return;
   for (size_t head = 0; head < heads; ++head, x += config.head_dim) {
     kernels.RmsNorm(x, gain.data(), config.norm_eps, config.head_dim, x);
@@ -57,8 +58,8 @@ void CpuStage::RotateAndStore(size_t layer, size_t rows) {
     kernels_.Rope(style, cos, sin, config_.heads, head_dim, config_.rotary_dim, q);
     kernels_.Rope(style, cos, sin, config_.kv_heads, head_dim, config_.rotary_dim, k);
     for (size_t head = 0; head < config_.kv_heads; ++head) {
-      kernels_.StoreKv(Kv(*row_sequence_[row], layer, head), row_position_[row], k + head * head_dim,
-                       v + head * head_dim);
+      kernels_.StoreKv(Kv(*row_sequence_[row], layer, head), row_position_[row],
+                       k + head * head_dim, v + head * head_dim);
     }
   };
   ForRows(rows, config_.q_width() + 2 * config_.kv_width(), [&](size_t first, size_t count) {

@@ -1,5 +1,6 @@
-// A mixture of experts: route the rows, then multiply each expert once with all rows that chose it, and add each
-// row's results in ascending expert index. What a row gets does not depend on the rows beside it.
+// A mixture of experts: route the rows, then multiply each expert once with all rows that chose it,
+// and add each row's results in ascending expert index. What a row gets does not depend on the rows
+// beside it.
 #include "backend/cpu/stage.h"
 #include "base/check.h"
 #include "model/keys.h"
@@ -20,10 +21,13 @@ void CpuStage::MixExperts(const LayerWeights& layer, size_t rows, float* out) {
 
   const ActivationKind gate_kind = kernels::KindFor(layer.gate_exps.weights[0].type);
   const ActivationKind up_kind = kernels::KindFor(layer.up_exps.weights[0].type);
-  const auto normed = [&](size_t slot) { return At(Scratch::kNormed) + routing_.row_of[slot] * width; };
+  const auto normed = [&](size_t slot) {
+    return At(Scratch::kNormed) + routing_.row_of[slot] * width;
+  };
   PrepareSlots(gate_kind, width, normed);
   if (up_kind != gate_kind) PrepareSlots(up_kind, width, normed);
-  MatMulExperts(std::array{ExpertProduct{&layer.gate_exps, gate}, ExpertProduct{&layer.up_exps, up}});
+  MatMulExperts(
+      std::array{ExpertProduct{&layer.gate_exps, gate}, ExpertProduct{&layer.up_exps, up}});
 
   PrepareSlots(kernels::KindFor(layer.down_exps.weights[0].type), ffn, [&](size_t slot) {
     Activate(gate + slot * ffn, up + slot * ffn, ffn);
@@ -59,8 +63,8 @@ void CpuStage::Route(const LayerWeights& layer, size_t rows) {
   routing_.Group(experts.count);
 }
 
-// Where an expert's activations begin: each slot before counts as if it were alone, which is never less than
-// what several take together.
+// Where an expert's activations begin: each slot before counts as if it were alone, which is never
+// less than what several take together.
 std::byte* CpuStage::SlotActivations(size_t expert, ActivationKind kind, size_t cols) const {
   const Buffer& buffer = slot_activations_[static_cast<size_t>(kind)];
   const size_t at = routing_.begin[expert] * kernels_.ActivationBytes(kind, 1, cols);
@@ -74,8 +78,8 @@ void CpuStage::PrepareSlots(ActivationKind kind, size_t cols,
     for (size_t slot = first; slot < first + count; ++slot) {
       const size_t expert = routing_.expert_of[slot];
       // With a stride of 0 the one token is read at value(slot).
-      kernels_.Prepare(kind, value(slot), 0, routing_.SlotsOf(expert), cols, slot - routing_.begin[expert], 1,
-                       SlotActivations(expert, kind, cols));
+      kernels_.Prepare(kind, value(slot), 0, routing_.SlotsOf(expert), cols,
+                       slot - routing_.begin[expert], 1, SlotActivations(expert, kind, cols));
     }
   });
 }

@@ -13,7 +13,8 @@ void CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, float* h
     Dense(layer, rows, block, /*add=*/false);
   } else {
     ForRows(rows, config_.width, [&](size_t first, size_t count) {
-      for (size_t at = first * config_.width; at < (first + count) * config_.width; at += config_.width) {
+      for (size_t at = first * config_.width; at < (first + count) * config_.width;
+           at += config_.width) {
         kernels_.RmsNorm(hidden + at, layer.ffn_norm.data(), config_.norm_eps, config_.width,
                          At(Scratch::kNormed) + at);
       }
@@ -57,7 +58,8 @@ void CpuStage::AddSharedExpert(const LayerWeights& layer, size_t rows, float* ou
   prepare(layer.shared_router);
   MatMul(std::array{Of(layer.shared_router, rows, gate)});
   prepare(layer.gate);
-  if (kernels::KindFor(layer.up.weights.type) != kernels::KindFor(layer.gate.weights.type)) prepare(layer.up);
+  if (kernels::KindFor(layer.up.weights.type) != kernels::KindFor(layer.gate.weights.type))
+    prepare(layer.up);
   Dense(layer, rows, shared, /*add=*/false);
   ForRows(rows, width, [&](size_t first, size_t count) {
     for (size_t row = first; row < first + count; ++row) {

@@ -12,19 +12,27 @@ namespace {
 
 using model::TensorRef;
 
-// Panels packed by one work item: about a megabyte, so that two threads share a small matrix and the
-// mapped pages behind are dropped early.
+// Panels packed by one work item: about a megabyte, so that two threads share a small matrix and
+// the mapped pages behind are dropped early.
 constexpr uint64_t kItemBytes = 1u << 20;
 // Where a tensor may begin.
 constexpr uint64_t kAlignment = 64;
 
 class Loader {
  public:
-  // `memory` becomes that of all matrices: one block, so that nearly all of it is in huge pages. `packed`: its size.
-  Loader(const kernels::Kernels& kernels, sys::ThreadPool& pool, TensorSource& source, uint64_t total, uint64_t packed,
-         Buffer& memory, const std::function<void(uint64_t, uint64_t)>& progress, const std::atomic<bool>* cancel)
-      : kernels_(kernels), pool_(pool), source_(source), total_(total), packed_(packed), memory_(memory),
-        progress_(progress), cancel_(cancel) {}
+  // `memory` becomes that of all matrices: one block, so that nearly all of it is in huge pages.
+  // `packed`: its size.
+  Loader(const kernels::Kernels& kernels, sys::ThreadPool& pool, TensorSource& source,
+         uint64_t total, uint64_t packed, Buffer& memory,
+         const std::function<void(uint64_t, uint64_t)>& progress, const std::atomic<bool>* cancel)
+      : kernels_(kernels),
+        pool_(pool),
+        source_(source),
+        total_(total),
+        packed_(packed),
+        memory_(memory),
+        progress_(progress),
+        cancel_(cancel) {}
 
   // Every matrix of a tensor.
   Result<Matrices> LoadMatrices(const TensorRef& tensor) {
@@ -39,11 +47,14 @@ class Loader {
     } else {
       std::byte* own = TRY(Take(tensor.count * matrix_bytes));
       data = own;
-      for (uint64_t i = 0; i < tensor.count; ++i) TRY(PackMatrix(tensor, i, own + i * matrix_bytes));
+      for (uint64_t i = 0; i < tensor.count; ++i)
+        TRY(PackMatrix(tensor, i, own + i * matrix_bytes));
     }
     for (uint64_t i = 0; i < tensor.count; ++i) {
-      matrices.weights.push_back(
-          {.type = tensor.type, .rows = tensor.rows, .cols = tensor.cols, .data = data + i * matrix_bytes});
+      matrices.weights.push_back({.type = tensor.type,
+                                  .rows = tensor.rows,
+                                  .cols = tensor.cols,
+                                  .data = data + i * matrix_bytes});
     }
     return matrices;
   }
@@ -94,23 +105,27 @@ class Loader {
     const auto items = static_cast<uint32_t>((panels + per_item - 1) / per_item);
     std::mutex mutex;
     std::optional<Error> failure;
-    const bool finished = pool_.Run(items, [&](uint32_t item, unsigned) {
-      const size_t first = item * per_item;
-      const size_t count = std::min(per_item, panels - first);
-      const uint64_t first_row = first * kernels::kPanelRows;
-      const uint64_t rows = std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first_row);
-      const uint64_t offset = (index * tensor.rows + first_row) * row_bytes;
-      const auto bytes = source_.Read(tensor, offset, rows * row_bytes);
-      if (!bytes) {
-        const std::lock_guard lock(mutex);
-        if (!failure) failure = bytes.error();
-        return;
-      }
-      kernels_.Pack(tensor.type, tensor.rows, tensor.cols, first, count, bytes->data(),
-                    packed + first * panel_bytes);
-      source_.Done(tensor, offset, rows * row_bytes);
-      Progress(rows * row_bytes);
-    }, cancel_);
+    const bool finished = pool_.Run(
+        items,
+        [&](uint32_t item, unsigned) {
+          const size_t first = item * per_item;
+          const size_t count = std::min(per_item, panels - first);
+          const uint64_t first_row = first * kernels::kPanelRows;
+          const uint64_t rows =
+              std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first_row);
+          const uint64_t offset = (index * tensor.rows + first_row) * row_bytes;
+          const auto bytes = source_.Read(tensor, offset, rows * row_bytes);
+          if (!bytes) {
+            const std::lock_guard lock(mutex);
+            if (!failure) failure = bytes.error();
+            return;
+          }
+          kernels_.Pack(tensor.type, tensor.rows, tensor.cols, first, count, bytes->data(),
+                        packed + first * panel_bytes);
+          source_.Done(tensor, offset, rows * row_bytes);
+          Progress(rows * row_bytes);
+        },
+        cancel_);
     if (failure) return std::unexpected(*failure);
     if (!finished) return Fail(ErrorCode::kCancelled, "loading was cancelled");
     return {};
@@ -169,7 +184,8 @@ uint64_t PackedBytes(const kernels::Kernels& kernels, const TensorRef& tensor) {
 
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
   uint64_t bytes = 0;
-  for (const TensorRef* tensor : StageTensors(spec)) bytes += tensor->count * PackedBytes(kernels, *tensor);
+  for (const TensorRef* tensor : StageTensors(spec))
+    bytes += tensor->count * PackedBytes(kernels, *tensor);
   return bytes;
 }
 
@@ -188,7 +204,8 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
   uint64_t total = 0, packed = 0;
   for (const TensorRef* tensor : StageTensors(spec)) {
     total += tensor->bytes;
-    if (!tensor->vector) packed += RoundUp(tensor->count * PackedBytes(kernels, *tensor), kAlignment);
+    if (!tensor->vector)
+      packed += RoundUp(tensor->count * PackedBytes(kernels, *tensor), kAlignment);
   }
   StageWeights weights;
   Loader loader(kernels, pool, source, total, packed, weights.memory, progress, cancel);

@@ -1,5 +1,5 @@
-// Packed weights of one stage and how they are loaded: tensor by tensor, panels in parallel, the file's
-// pages dropped behind, so that a load never holds two copies of more than a few panels.
+// Packed weights of one stage and how they are loaded: tensor by tensor, panels in parallel, the
+// file's pages dropped behind, so that a load never holds two copies of more than a few panels.
 #pragma once
 
 #include <memory>
@@ -12,8 +12,8 @@
 
 namespace exo::backend {
 
-// A packed matrix; without data where a layer has none. Its bytes lie in StageWeights::memory or in a prepared
-// file's mapping, which `owner` keeps.
+// A packed matrix; without data where a layer has none. Its bytes lie in StageWeights::memory or in
+// a prepared file's mapping, which `owner` keeps.
 struct Matrix {
   kernels::Weights weights;
   std::shared_ptr<const void> owner;
@@ -41,15 +41,17 @@ struct LayerWeights {
 };
 
 struct StageWeights {
-  Buffer memory;      // of all matrices that were packed here, one after the other
-  Matrix embedding;   // head only
-  Matrix output;      // head only, without data when tied to the embedding
-  Vector output_norm; // head only
+  Buffer memory;       // of all matrices that were packed here, one after the other
+  Matrix embedding;    // head only
+  Matrix output;       // head only, without data when tied to the embedding
+  Vector output_norm;  // head only
   Vector rope_factors;
   std::vector<LayerWeights> layers;
   bool tied = false;
 
-  const kernels::Weights& output_matrix() const { return tied ? embedding.weights : output.weights; }
+  const kernels::Weights& output_matrix() const {
+    return tied ? embedding.weights : output.weights;
+  }
 };
 
 // Bytes of all packed tensors of a stage.

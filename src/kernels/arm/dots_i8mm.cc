@@ -12,15 +12,15 @@ namespace {
 
 template <int N, int K>
 struct Codes {
-  const uint8_t* last;                           // of an odd token
+  const uint8_t* last;                             // of an odd token
   int8x16_t pairs[N / 2 == 0 ? 1 : N / 2][K / 8];  // [2 tokens][8 k]
 
   EXO_INLINE Codes(const uint8_t* x, size_t stride) : last(x + (N - 1) * stride) {
     for (int p = 0; p < N / 2; ++p) {
       const uint8_t* a = x + 2 * p * stride;
       for (int i = 0; i < K / 8; ++i) {
-        pairs[p][i] = vreinterpretq_s8_u8(
-            vcombine_u8(vld1_u8(a + 8 * i), vld1_u8(a + stride + 8 * i)));
+        pairs[p][i] =
+            vreinterpretq_s8_u8(vcombine_u8(vld1_u8(a + 8 * i), vld1_u8(a + stride + 8 * i)));
       }
     }
   }

@@ -1,6 +1,6 @@
 // The kernel sets for 64-bit Arm: NEON, which every such processor has, with the dot product
-// instructions (dotprod), and with the matrix products of bytes (i8mm). User programs cannot read the
-// processor's feature registers everywhere, so Linux is asked; elsewhere plain NEON is used.
+// instructions (dotprod), and with the matrix products of bytes (i8mm). User programs cannot read
+// the processor's feature registers everywhere, so Linux is asked; elsewhere plain NEON is used.
 #include "kernels/arm/parts.h"
 #include "kernels/panel/panel_kernels.h"
 

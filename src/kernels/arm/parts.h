@@ -1,4 +1,5 @@
-// The parts of the Arm sets' tables, one per file. Three sets share everything but the integer products.
+// The parts of the Arm sets' tables, one per file. Three sets share everything but the integer
+// products.
 #pragma once
 
 #include "kernels/panel/ops.h"

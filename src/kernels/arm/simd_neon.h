@@ -103,14 +103,12 @@ EXO_INLINE float SquareRoot(float x) {
 }
 
 EXO_INLINE V IfLess(V x, V y, V yes, V no) {
-  return Each([&](int i) EXO_LAMBDA {
-    return vbslq_f32(vcltq_f32(x.q[i], y.q[i]), yes.q[i], no.q[i]);
-  });
+  return Each([&](int i)
+                  EXO_LAMBDA { return vbslq_f32(vcltq_f32(x.q[i], y.q[i]), yes.q[i], no.q[i]); });
 }
 EXO_INLINE V IfNan(V x, V yes, V no) {
-  return Each([&](int i) EXO_LAMBDA {
-    return vbslq_f32(vceqq_f32(x.q[i], x.q[i]), no.q[i], yes.q[i]);
-  });
+  return Each([&](int i)
+                  EXO_LAMBDA { return vbslq_f32(vceqq_f32(x.q[i], x.q[i]), no.q[i], yes.q[i]); });
 }
 EXO_INLINE V FlushBelow(V v, V floor) {
   return Each([&](int i) EXO_LAMBDA {

@@ -10,24 +10,29 @@
 //   Q8_0            scales; 8 groups of bytes code + 128
 //   Q4_0, IQ4_NL    scales; 4 vectors of nibbles: low those of group g, high of group g + 4
 //   Q4_1            scales; minima; nibbles
-//   Q5_0            scales; vector of fifth bits: bit g of byte [row][i] belongs to k = 4 g + i; nibbles
-//   Q5_1            scales; minima; fifth bits; nibbles
-//   MXFP4           exponents [16] (b stands for 2^(b - 127), 0 for +0); nibbles
-// per 256 k, scales (and minima) f16 [16], then per half of 128 k the sub-scales as bytes [sub][row], the
-// sub-minima as bytes [pair][row][2], where pair p holds sub-blocks 2 p and 2 p + 1, and vectors:
+//   Q5_0            scales; vector of fifth bits: bit g of byte [row][i] belongs to k = 4 g + i;
+//   nibbles Q5_1            scales; minima; fifth bits; nibbles MXFP4           exponents [16] (b
+//   stands for 2^(b - 127), 0 for +0); nibbles
+// per 256 k, scales (and minima) f16 [16], then per half of 128 k the sub-scales as bytes
+// [sub][row], the sub-minima as bytes [pair][row][2], where pair p holds sub-blocks 2 p and 2 p +
+// 1, and vectors:
 //   Q2_K            sub-scales, minimum in the high nibble; 8 of 2-bit parts: group g of each
 //                   32 k t in bits 2 t; sub-blocks 0, 2, 4, 6, then 1, 3, 5, 7
 //   Q3_K            sub-scales; 4 of third bits, 8 of 2-bit parts as in Q2_K
-//   Q4_K            sub-scales; sub-minima; 16 of nibbles: vector 8 c + g low group g of sub-block 2 c,
+//   Q4_K            sub-scales; sub-minima; 16 of nibbles: vector 8 c + g low group g of sub-block
+//   2 c,
 //                   high of 2 c + 1
 //   Q5_K            sub-scales; sub-minima; 4 of fifth bits; nibbles as in Q4_K
-//   Q6_K            sub-scales; 16 of low nibbles (group g low, g + 16 high) and 8 of 2-bit parts (group g + 8 t in
-//                   bits 2 t), in the order in which sub-blocks 0, 4, 1, 5, 2, 6, 3, 7 first need them
-//   IQ4_XS          sub-scales; 16 of nibbles: vector 4 s + g low group g of sub-block s, high group g + 4
-// Third and fifth bits: bit t of the low nibble of byte i is that of k = 32 t + i, of the high nibble
-// that of k = 32 t + 16 + i (i < 16), those bytes standing in vector i / 4.
-// The nibble orders are those of GGUF, so that packing nearly only moves whole bytes. Sizes are the
-// file's, but for sub-scales widened from 6 bits to 8: Q3_K 3.6 %, Q4_K 2.8 %, Q5_K 2.3 %, IQ4_XS 1.5 %.
+//   Q6_K            sub-scales; 16 of low nibbles (group g low, g + 16 high) and 8 of 2-bit parts
+//   (group g + 8 t in
+//                   bits 2 t), in the order in which sub-blocks 0, 4, 1, 5, 2, 6, 3, 7 first need
+//                   them
+//   IQ4_XS          sub-scales; 16 of nibbles: vector 4 s + g low group g of sub-block s, high
+//   group g + 4
+// Third and fifth bits: bit t of the low nibble of byte i is that of k = 32 t + i, of the high
+// nibble that of k = 32 t + 16 + i (i < 16), those bytes standing in vector i / 4. The nibble
+// orders are those of GGUF, so that packing nearly only moves whole bytes. Sizes are the file's,
+// but for sub-scales widened from 6 bits to 8: Q3_K 3.6 %, Q4_K 2.8 %, Q5_K 2.3 %, IQ4_XS 1.5 %.
 //
 // Activations in tiles of up to 16 tokens that stand side by side (the last tile is as wide as its
 // tokens are many), so that one tile is one ascending stream of memory:

@@ -81,13 +81,16 @@ struct Product {
   size_t out_stride;
   bool add;
 
-  const uint8_t* Panel(size_t p) const { return reinterpret_cast<const uint8_t*>(w.data) + p * panel_bytes; }
+  const uint8_t* Panel(size_t p) const {
+    return reinterpret_cast<const uint8_t*>(w.data) + p * panel_bytes;
+  }
   const uint8_t* Tile(size_t t) const {
     return reinterpret_cast<const uint8_t*>(x.data) + t / kTileTokens * tile_bytes;
   }
   TileOut Out(size_t p, size_t panels, size_t t) const {
     const size_t row = p * kPanelRows;
-    return {out + t * out_stride + row, out_stride, std::min(panels * kPanelRows, w.rows - row), add};
+    return {out + t * out_stride + row, out_stride, std::min(panels * kPanelRows, w.rows - row),
+            add};
   }
 
   // Panel p times tokens [begin, end), tile by tile.
@@ -103,10 +106,12 @@ struct Product {
     while (count > 0 && tiles.pair[count - 1] == nullptr) --count;
     return count;
   }
-  // Panels p and p + 1 times tokens [begin, end) as far as pairs go; returns the first token that is left.
+  // Panels p and p + 1 times tokens [begin, end) as far as pairs go; returns the first token that
+  // is left.
   size_t Pair(size_t p, size_t begin, size_t end) const {
     while (const size_t count = Together((end - begin) / kTileTokens)) {
-      tiles.pair[count - 1]({Panel(p), panel_bytes, Tile(begin), tile_bytes, x.cols}, Out(p, 2, begin));
+      tiles.pair[count - 1]({Panel(p), panel_bytes, Tile(begin), tile_bytes, x.cols},
+                            Out(p, 2, begin));
       begin += count * kTileTokens;
     }
     if (end - begin != 1 || tiles.pair_of_one == nullptr) return begin;
@@ -123,8 +128,14 @@ void MatMul(const Ops& ops, const Weights& w, const Activations& x, size_t first
             float* out, size_t out_stride, bool add) {
   CHECK(x.kind == KindFor(w.type));
   CHECK_EQ(x.cols, w.cols);
-  const Product product{ops.tiles[FormatOf(w.type)], w, x, PanelBytes(w.type, w.cols),
-                        TileBytes(x.kind, kTileTokens, x.cols), out, out_stride, add};
+  const Product product{ops.tiles[FormatOf(w.type)],
+                        w,
+                        x,
+                        PanelBytes(w.type, w.cols),
+                        TileBytes(x.kind, kTileTokens, x.cols),
+                        out,
+                        out_stride,
+                        add};
   const size_t together = std::max<size_t>(1, product.Together(kMostPairTiles));
   const size_t fit = kActivationBudget / product.tile_bytes / together * together;
   const size_t block = std::max(fit, together) * kTileTokens;

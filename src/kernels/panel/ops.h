@@ -29,8 +29,8 @@ struct TileOut {
 // One panel times one tile: the whole k range, so that the canonical tree lives on the stack.
 using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols,
                               const TileOut& out);
-// Two neighbouring panels times some whole tiles of tokens, the shape for long prompts: a broadcast activation
-// serves 32 rows, a weight once unpacked all tiles. to.rows: 17 … 32.
+// Two neighbouring panels times some whole tiles of tokens, the shape for long prompts: a broadcast
+// activation serves 32 rows, a weight once unpacked all tiles. to.rows: 17 … 32.
 struct PairJob {
   const uint8_t* panel;  // and the other panel_bytes behind it
   size_t panel_bytes;
@@ -41,8 +41,8 @@ struct PairJob {
 using PairFunction = void (*)(const PairJob& job, const TileOut& to);
 constexpr size_t kMostPairTiles = 4;
 
-// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMostPairTiles whole tiles or with one
-// token; null where single panels are as fast.
+// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMostPairTiles whole
+// tiles or with one token; null where single panels are as fast.
 struct TileSet {
   TileFunction width[kTileTokens];
   PairFunction pair[kMostPairTiles] = {};

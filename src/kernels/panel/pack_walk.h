@@ -1,5 +1,5 @@
-// What the block formats share in packing: one walk over a block moves its bytes from the file's order
-// into a panel or back, as the direction says.
+// What the block formats share in packing: one walk over a block moves its bytes from the file's
+// order into a panel or back, as the direction says.
 #pragma once
 
 #include <cstring>
@@ -31,14 +31,14 @@ struct ToFile {
 
 // Bytes [0, 4 * vectors) of the file and row `row` of `vectors` vectors.
 template <class Way>
-void MoveVectors(typename Way::File* file, size_t vectors, size_t row,
-                 typename Way::Panel* panel) {
+void MoveVectors(typename Way::File* file, size_t vectors, size_t row, typename Way::Panel* panel) {
   for (size_t i = 0; i < vectors; ++i) {
     Way::template Move<4>(file + 4 * i, panel + kVectorBytes * i + 4 * row);
   }
 }
 
-// Block: static kBytes of a panel's block, and Walk<Way>(file, row, panel) for row `row` of one block.
+// Block: static kBytes of a panel's block, and Walk<Way>(file, row, panel) for row `row` of one
+// block.
 template <class Block>
 void PackBlocks(const tensor::DTypeInfo& info, size_t valid, size_t cols, const uint8_t* src,
                 uint8_t* panel) {

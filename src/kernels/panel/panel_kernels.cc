@@ -8,8 +8,8 @@
 
 namespace exo::kernels::panel {
 
-// Rows share each key and value that is loaded; their scores pass through the caches three times, so
-// long contexts take fewer rows.
+// Rows share each key and value that is loaded; their scores pass through the caches three times,
+// so long contexts take fewer rows.
 constexpr size_t kMostRows = 64;
 constexpr size_t kLeastRows = 8;
 constexpr size_t kScoreBytes = 4 << 20;
@@ -58,9 +58,12 @@ uint8_t* Bytes(std::byte* p) {
 
 CacheType TypeOf(const KvHead& kv) {
   switch (kv.type) {
-    case KvType::kF16: return kCacheF16;
-    case KvType::kF32: return kCacheF32;
-    case KvType::kQ8_0: return kCacheQ8;
+    case KvType::kF16:
+      return kCacheF16;
+    case KvType::kF32:
+      return kCacheF32;
+    case KvType::kQ8_0:
+      return kCacheQ8;
   }
   return kCacheF16;
 }
@@ -121,9 +124,7 @@ class PanelKernels final : public Kernels {
   void GeluMul(const float* gate, const float* up, size_t n, float* out) const override {
     ops_.gelu_mul(gate, up, n, out);
   }
-  void Softmax(const float* x, size_t n, float* out) const override {
-    ops_.softmax(x, n, out);
-  }
+  void Softmax(const float* x, size_t n, float* out) const override { ops_.softmax(x, n, out); }
   void Mix(const float* const* rows, const float* weights, size_t count, size_t n,
            float* out) const override {
     ops_.mix(rows, weights, count, n, out);

@@ -40,7 +40,8 @@ std::byte* Tile(const KvHead& kv, std::byte* base, size_t position) {
   return base + position / kKvTile * KvTileBytes(kv.type, kv.head_dim);
 }
 
-// The scale of 32 codes as stored: one that f16 cannot hold poisons the block, like an infinite value.
+// The scale of 32 codes as stored: one that f16 cannot hold poisons the block, like an infinite
+// value.
 uint16_t NarrowScale(float scale) {
   const uint16_t half = tensor::FloatToHalf(scale);
   return (half & 0x7c00) == 0x7c00 ? 0x7e00 : half;
@@ -129,8 +130,8 @@ float CodeProduct(const KvHead& kv, const Query& q, const std::byte* tile, size_
 float Score(const KvHead& kv, const Query& q, size_t position, float scale) {
   const std::byte* tile = Tile(kv, kv.k, position);
   const size_t lane = position % kKvTile;
-  const float sum = kv.type == KvType::kQ8_0 ? CodeProduct(kv, q, tile, lane)
-                                             : FloatProduct(kv, q, tile, lane);
+  const float sum =
+      kv.type == KvType::kQ8_0 ? CodeProduct(kv, q, tile, lane) : FloatProduct(kv, q, tile, lane);
   return sum * scale;
 }
 

@@ -104,7 +104,8 @@ TEST(ProductTest, MinimumOf32IsAddedToTheValues) {
   std::vector<float> x(32);
   x[0] = 254;  // scale 2, code 127
   x[1] = -2;   // code -1
-  EXPECT_EQ(OneRow::Product(tensor::DType::kQ4_1, row, x), (0.5f * 2) * (3 * 127) + (2.0f * 2) * 126);
+  EXPECT_EQ(OneRow::Product(tensor::DType::kQ4_1, row, x),
+            (0.5f * 2) * (3 * 127) + (2.0f * 2) * 126);
 }
 
 TEST(ProductTest, MinimumOfASuperBlockIsSubtracted) {
@@ -225,7 +226,7 @@ TEST(QuantisedCacheTest, StoresCodesSideBySideAndTheirScale) {
   EXPECT_EQ(cache.k.size(), 16 * (32 + 2u));
   std::vector<float> key(32), value(32);
   for (int i = 0; i < 32; ++i) key[i] = static_cast<float>(127 - 8 * i);  // scale 1
-  value[5] = -254;                                                       // scale 2, code -127
+  value[5] = -254;                                                        // scale 2, code -127
   Reference().StoreKv(cache.kv, 3, key.data(), value.data());
   for (size_t d = 0; d < 32; ++d) {
     const auto code = static_cast<int8_t>(cache.k[(d / 4 * 16 + 3) * 4 + d % 4]);
@@ -255,7 +256,8 @@ TEST(QuantisedCacheTest, WhatDoesNotFitPoisons) {
       const QuantisedCache cache;
       std::vector<float> x(32, 1.0f), worse = x;
       worse[31] = bad;
-      Reference().StoreKv(cache.kv, 0, in_key ? worse.data() : x.data(), in_key ? x.data() : worse.data());
+      Reference().StoreKv(cache.kv, 0, in_key ? worse.data() : x.data(),
+                          in_key ? x.data() : worse.data());
       Reference().StoreKv(cache.kv, 1, x.data(), x.data());
       EXPECT_EQ(cache.Scale(in_key ? cache.k : cache.v, 0), 0x7e00) << bad;
       for (const float y : cache.Attend(x)) EXPECT_TRUE(std::isnan(y)) << bad;

@@ -1,6 +1,7 @@
-// Products with the formats of super-blocks (K-quants, IQ4_XS) by vpmaddubsw (AVX2), in steps of 8 rows x
-// 4 tokens. vpmaddwd by the sub-scale widens a run's int16 and scales it in one instruction; integer minima
-// times sums of activation codes are vpmaddwd too, two sub-blocks at a time (dots256_avx512.cc).
+// Products with the formats of super-blocks (K-quants, IQ4_XS) by vpmaddubsw (AVX2), in steps of 8
+// rows x 4 tokens. vpmaddwd by the sub-scale widens a run's int16 and scales it in one instruction;
+// integer minima times sums of activation codes are vpmaddwd too, two sub-blocks at a time
+// (dots256_avx512.cc).
 #include "kernels/x86/dots_avx2.h"
 #include "tensor/code_tables.h"
 
@@ -19,8 +20,9 @@ EXO_INLINE __m128i PairOf(const uint8_t* subs, int p) {
   return _mm_unpacklo_epi8(LoadEight(subs + 32 * p), LoadEight(subs + 32 * p + 16));
 }
 
-// The formats, as in dots256_avx512.cc: `subs` and `codes` point at these 8 rows' bytes, rows 8 h and
-// on of a half. kZero is taken out as a minimum. Group g of sub-block kSub as bytes; kRun groups can be added in int16.
+// The formats, as in dots256_avx512.cc: `subs` and `codes` point at these 8 rows' bytes, rows 8 h
+// and on of a half. kZero is taken out as a minimum. Group g of sub-block kSub as bytes; kRun
+// groups can be added in int16.
 struct TwoBits {
   template <int kSub, int kGroup>
   static EXO_INLINE __m256i Group(const uint8_t* codes) {
@@ -70,7 +72,7 @@ struct Q4K {
   }
   template <int kSub, int kGroup>
   static EXO_INLINE __m256i Group(const uint8_t* codes) {
-    return Part<kSub % 2 == 0 ? 0 : -4, 15>(LoadGroup(codes + 64 * (8 * (kSub / 2) + kGroup)));
+    return Part < kSub % 2 == 0 ? 0 : -4, 15 > (LoadGroup(codes + 64 * (8 * (kSub / 2) + kGroup)));
   }
   static EXO_INLINE __m256i Multiply(__m256i w, __m256i x) { return MultiplyUnsigned(w, x); }
 };
@@ -94,7 +96,7 @@ struct Q6K : Signed {
   static EXO_INLINE __m256i Group(const uint8_t* codes) {
     const __m256i low = LoadGroup(codes + 64 * Q6KLow(4 * (kSub % 4) + kGroup));
     const __m256i high = LoadGroup(codes + 64 * Q6KHigh(4 * (kSub % 2) + kGroup));
-    return _mm256_or_si256(Part<kSub < 4 ? 0 : -4, 15>(low), Part<4 - 2 * (kSub / 2), 0x30>(high));
+    return _mm256_or_si256(Part < kSub<4 ? 0 : -4, 15>(low), Part<4 - 2 * (kSub / 2), 0x30>(high));
   }
   static EXO_INLINE __m256i Multiply(__m256i w, __m256i x) { return MultiplyUnsigned(w, x); }
 };
@@ -107,7 +109,7 @@ struct Iq4Xs : Signed {
   template <int kSub, int kGroup>
   static EXO_INLINE __m256i Group(const uint8_t* codes) {
     const __m256i v = LoadGroup(codes + 64 * (4 * kSub + kGroup % 4));
-    return LookUp(tensor::kIq4Codes, Part<kGroup < 4 ? 0 : -4, 15>(v));
+    return LookUp(tensor::kIq4Codes, Part < kGroup<4 ? 0 : -4, 15>(v));
   }
   static EXO_INLINE __m256i Multiply(__m256i w, __m256i x) { return MultiplySigned(w, x); }
 };
@@ -155,8 +157,8 @@ EXO_INLINE __m256i Minima(const uint8_t* half, int h, int p) {
 
 // sums = or += minimum * sum of the sub-blocks' activation codes.
 template <class W, int N>
-EXO_INLINE void AddMinima(const uint8_t* half, int h, const uint8_t* pairs, size_t width, bool first,
-                          __m256i (&sums)[N]) {
+EXO_INLINE void AddMinima(const uint8_t* half, int h, const uint8_t* pairs, size_t width,
+                          bool first, __m256i (&sums)[N]) {
   for (int p = 0; p < kSubs<W> / 2; ++p) {
     const __m256i minima = Minima<W>(half, h, p);
     for (int n = 0; n < N; ++n) {
@@ -181,8 +183,8 @@ EXO_INLINE __m256 Contribution(const uint8_t* w_scales, const Record& x, int n, 
 
 // Rows [8 h, 8 h + 8) of a leaf.
 template <class W, int N>
-EXO_INLINE void Leaf(const uint8_t* block, const uint8_t* half, int h, const Record& x, size_t width,
-                     __m256 (&leaf)[N]) {
+EXO_INLINE void Leaf(const uint8_t* block, const uint8_t* half, int h, const Record& x,
+                     size_t width, __m256 (&leaf)[N]) {
   const uint8_t* subs = half + 8 * h;
   __m256i sums[N];
   Unroll<kSubs<W>>([&](auto turn) EXO_LAMBDA {
@@ -193,7 +195,8 @@ EXO_INLINE void Leaf(const uint8_t* block, const uint8_t* half, int h, const Rec
   if constexpr (W::kMinimum) {
     AddMinima<W, N>(half, h, x.pairs, width, true, sums);
     for (int n = 0; n < N; ++n) {
-      leaf[n] = _mm256_sub_ps(leaf[n], Contribution<N>(block + kScaleBytes + 16 * h, x, n, sums[n]));
+      leaf[n] =
+          _mm256_sub_ps(leaf[n], Contribution<N>(block + kScaleBytes + 16 * h, x, n, sums[n]));
     }
   }
 }

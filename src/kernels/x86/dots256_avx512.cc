@@ -1,11 +1,11 @@
 // Products with the formats of super-blocks (K-quants, IQ4_XS) by vpdpbusd (AVX-512 VNNI).
 //
-// A half (128 k, one leaf) is a sum of sub_scale * dot over its sub-blocks, all in int32. Integer minima
-// times sums of activation codes are dot products of int16 pairs (vpdpwssd), two sub-blocks at a time: 2
-// or 4 instructions a leaf. A zero point is a minimum of zero * sub_scale under the block's scale; only that
-// of Q6_K starts the dots instead, at -32 * sum, which costs loads but no multiplication (8 % faster).
-// Per leaf and token of Q4_K: 32 + 2 dot products, 4 integer and 4 float mul, so 76 % of the integer peak
-// is the ceiling; Q6_K, with 8 sub-blocks: 32, 8 and 2.
+// A half (128 k, one leaf) is a sum of sub_scale * dot over its sub-blocks, all in int32. Integer
+// minima times sums of activation codes are dot products of int16 pairs (vpdpwssd), two sub-blocks
+// at a time: 2 or 4 instructions a leaf. A zero point is a minimum of zero * sub_scale under the
+// block's scale; only that of Q6_K starts the dots instead, at -32 * sum, which costs loads but no
+// multiplication (8 % faster). Per leaf and token of Q4_K: 32 + 2 dot products, 4 integer and 4
+// float mul, so 76 % of the integer peak is the ceiling; Q6_K, with 8 sub-blocks: 32, 8 and 2.
 #include "kernels/x86/pairs_avx512.h"
 #include "tensor/code_tables.h"
 
@@ -24,8 +24,8 @@ EXO_INLINE __m256i PairOf(const uint8_t* half, int p) {
 }
 
 // The formats: layout; sub-blocks of a half in the order of their codes; sub-scales; a
-// minimum, with its integers as pairs of int16, or a zero point; Unpack of a sub-block's codes to bytes code +
-// zero.
+// minimum, with its integers as pairs of int16, or a zero point; Unpack of a sub-block's codes to
+// bytes code + zero.
 struct Q2K {
   static constexpr Block256Layout kLayout = kQ2KLayout;
   static constexpr int kOrder[] = {0, 2, 4, 6, 1, 3, 5, 7};
@@ -145,7 +145,8 @@ EXO_INLINE void SubBlock(const uint8_t* half, const uint8_t* x, __m512i (&sums)[
     const uint8_t* codes = x + 128 * n + 4 * kGroups * kSub;
     __m512i dot = _mm512_setzero_si512();
     if constexpr (kStarts<W>) dot = Broadcast(x + Starts128(N) + 4 * N * kSub + 4 * n);
-    for (int g = 0; g < kGroups; ++g) dot = _mm512_dpbusd_epi32(dot, w[g], Broadcast(codes + 4 * g));
+    for (int g = 0; g < kGroups; ++g)
+      dot = _mm512_dpbusd_epi32(dot, w[g], Broadcast(codes + 4 * g));
     const __m512i scaled = _mm512_mullo_epi32(dot, scale);
     sums[n] = kTurn == 0 ? scaled : _mm512_add_epi32(sums[n], scaled);
   }
@@ -174,7 +175,8 @@ EXO_INLINE void AddMinima(const uint8_t* half, const uint8_t* x, __m512i (&sums)
 }
 
 template <class W, int N>
-EXO_INLINE void Leaf(const uint8_t* block, const uint8_t* half, const uint8_t* x, __m512 (&leaf)[N]) {
+EXO_INLINE void Leaf(const uint8_t* block, const uint8_t* half, const uint8_t* x,
+                     __m512 (&leaf)[N]) {
   __m512i sums[N];
   Unroll<kSubs<W>>([&](auto turn) EXO_LAMBDA { SubBlock<W, N, turn>(half, x, sums); });
   if constexpr (!W::kMinimum && !kStarts<W>) AddMinima<W, N>(half, x, sums);
@@ -208,7 +210,8 @@ void Tile(const uint8_t* w, const uint8_t* x, size_t cols, const TileOut& out) {
   tree.Write(out);
 }
 
-// Where vector i of a step of 32 k comes from: one sub-block of 32 k or two of 16, each with the chains of its own.
+// Where vector i of a step of 32 k comes from: one sub-block of 32 k or two of 16, each with the
+// chains of its own.
 template <class W>
 struct Step {
   static constexpr bool kTwo = kSubs<W> == 8;
@@ -224,7 +227,8 @@ EXO_INLINE void PairStep(const PairJob& job, const uint8_t* (&half)[2], const ui
   using S = Step<W>;
   constexpr int kGroups = 32 / kSubs<W>;
   constexpr size_t kShare = W::kLayout.half() / 4;
-  constexpr int kFirst = W::kOrder[S::kCount * kTurn], kLast = W::kOrder[S::kCount * kTurn + S::kCount - 1];
+  constexpr int kFirst = W::kOrder[S::kCount * kTurn],
+                kLast = W::kOrder[S::kCount * kTurn + S::kCount - 1];
   Codes w[2];
   __m512i scale[2][S::kCount];
   for (int p = 0; p < 2; ++p) {
@@ -248,9 +252,12 @@ EXO_INLINE void PairStep(const PairJob& job, const uint8_t* (&half)[2], const ui
       if constexpr (S::kTwo) s[2] = s[6] = Broadcast(starts + 4 * kTileTokens * kLast);
     }
     const uint8_t* codes = at.record + 128 * at.lane;
-    PairDots(w[0], w[1], [&](int i) EXO_LAMBDA {
-      return codes + 4 * kGroups * (S::Part(i) == 0 ? kFirst : kLast) + 4 * S::Group(i);
-    }, between, s);
+    PairDots(
+        w[0], w[1],
+        [&](int i) EXO_LAMBDA {
+          return codes + 4 * kGroups * (S::Part(i) == 0 ? kFirst : kLast) + 4 * S::Group(i);
+        },
+        between, s);
     for (int p = 0; p < 2; ++p) {
       dot[p][0] = _mm512_add_epi32(s[4 * p], s[4 * p + 1]);
       const __m512i rest = _mm512_add_epi32(s[4 * p + 2], s[4 * p + 3]);
@@ -266,7 +273,8 @@ EXO_INLINE void PairStep(const PairJob& job, const uint8_t* (&half)[2], const ui
     asm("" : "+r"(factor));  // operands in memory: registers are short
     for (int p = 0; p < 2; ++p) {
       __m512i scaled = _mm512_mullo_epi32(dot[p][0], factor[p * S::kCount]);
-      if constexpr (S::kTwo) scaled = _mm512_add_epi32(scaled, _mm512_mullo_epi32(dot[p][1], factor[p * S::kCount + 1]));
+      if constexpr (S::kTwo)
+        scaled = _mm512_add_epi32(scaled, _mm512_mullo_epi32(dot[p][1], factor[p * S::kCount + 1]));
       __m512i& sum = sums[p][at.number];
       sum = kTurn == 0 ? scaled : _mm512_add_epi32(sum, scaled);
     }
@@ -276,8 +284,9 @@ EXO_INLINE void PairStep(const PairJob& job, const uint8_t* (&half)[2], const ui
 
 // The leaves of panel `p` of a pair from its integer sums.
 template <class W>
-EXO_INLINE void EndLeaf(const PairJob& job, const uint8_t* block, const uint8_t* half, const uint8_t* x,
-                        const __m512i (&sums)[kPairTokens], __m512 (&leaf)[kPairTokens]) {
+EXO_INLINE void EndLeaf(const PairJob& job, const uint8_t* block, const uint8_t* half,
+                        const uint8_t* x, const __m512i (&sums)[kPairTokens],
+                        __m512 (&leaf)[kPairTokens]) {
   constexpr bool kPairs = W::kMinimum || !kStarts<W>;
   __m512i minima[kSubs<W> / 2];
   if constexpr (kPairs) {
@@ -288,7 +297,8 @@ EXO_INLINE void EndLeaf(const PairJob& job, const uint8_t* block, const uint8_t*
     __m512i sum = sums[at.number];
     __m512i minus = W::kMinimum ? _mm512_setzero_si512() : sum;
     if constexpr (kPairs) {
-      const uint8_t* pairs = at.record + (kSubs<W> == 8 ? Sums16(kTileTokens) : Sums32(kTileTokens)) + 4 * at.lane;
+      const uint8_t* pairs =
+          at.record + (kSubs<W> == 8 ? Sums16(kTileTokens) : Sums32(kTileTokens)) + 4 * at.lane;
       for (size_t i = 0; i < kSubs<W> / 2; ++i) {
         minus = _mm512_dpwssd_epi32(minus, minima[i], Broadcast(pairs + 4 * kTileTokens * i));
       }
@@ -312,7 +322,8 @@ void Pair(const PairJob& job, const TileOut& to) {
   const uint8_t* x = job.x;
   for (size_t k = 0; k < job.cols; k += 256) {
     const uint8_t* block[2];
-    for (size_t p = 0; p < 2; ++p) block[p] = job.panel + p * job.panel_bytes + k / 256 * W::kLayout.bytes();
+    for (size_t p = 0; p < 2; ++p)
+      block[p] = job.panel + p * job.panel_bytes + k / 256 * W::kLayout.bytes();
     for (size_t h = 0; h < 2; ++h, x += kTileTokens * kRecord128) {
       const uint8_t* half[2];
       for (int p = 0; p < 2; ++p) half[p] = block[p] + W::kLayout.head + h * W::kLayout.half();

@@ -5,12 +5,13 @@
 namespace exo::kernels::panel {
 namespace {
 
-// The formats: layout; zero point that the sum's start takes out; minimum; groups that int16 can add;
-// Group g of 8 rows as bytes (at: the block's codes at these rows) and its product with activations.
+// The formats: layout; zero point that the sum's start takes out; minimum; groups that int16 can
+// add; Group g of 8 rows as bytes (at: the block's codes at these rows) and its product with
+// activations.
 struct Nibbles {
   template <int kGroup>
   static EXO_INLINE __m256i Group(const uint8_t* at) {
-    return Part<kGroup < 4 ? 0 : -4, 15>(LoadGroup(at + 64 * (kGroup % 4)));
+    return Part < kGroup<4 ? 0 : -4, 15>(LoadGroup(at + 64 * (kGroup % 4)));
   }
   static EXO_INLINE __m256i Multiply(__m256i w, __m256i x) { return MultiplyUnsigned(w, x); }
 };
@@ -93,8 +94,8 @@ EXO_INLINE __m256 BlockScales(const uint8_t* block, int half) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu8_epi32(exponents), 23));
 }
 
-// Integer dots of 32 k for 8 rows, zero point taken out. codes: the block's at these rows; tail: the
-// tokens' scales, behind which the multiples of their sums stand.
+// Integer dots of 32 k for 8 rows, zero point taken out. codes: the block's at these rows; tail:
+// the tokens' scales, behind which the multiples of their sums stand.
 template <class W, int N>
 EXO_INLINE void Dots(const uint8_t* codes, const uint8_t* x, const uint8_t* tail, size_t width,
                      __m256i (&sums)[N]) {

@@ -1,16 +1,18 @@
 // Products with the formats of 32-blocks by vpdpbusd (AVX-512 VNNI).
 //
-// A block keeps 8 weight registers, the weight scale and 16 leaf sums, 25 of 32. Starting the integer
-// sum at -zero * sum(codes) takes the zero point out for free. Per block and token: 8 dot products, 2
-// mul, 1 add, 1 convert, so 8 of 10 operations of the two multiplying ports are dot products: at most
-// 80 % of the integer peak. A minimum adds 2 mul, a convert, a shift and a subtraction.
+// A block keeps 8 weight registers, the weight scale and 16 leaf sums, 25 of 32. Starting the
+// integer sum at -zero * sum(codes) takes the zero point out for free. Per block and token: 8 dot
+// products, 2 mul, 1 add, 1 convert, so 8 of 10 operations of the two multiplying ports are dot
+// products: at most 80 % of the integer peak. A minimum adds 2 mul, a convert, a shift and a
+// subtraction.
 #include "kernels/x86/pairs_avx512.h"
 #include "tensor/code_tables.h"
 
 namespace exo::kernels::panel {
 namespace {
 
-// The formats: layout, zero point, minimum, and Unpack of the codes of a block to bytes code + zero.
+// The formats: layout, zero point, minimum, and Unpack of the codes of a block to bytes code +
+// zero.
 
 EXO_INLINE void UnpackNibbles(const uint8_t* at, Codes& w) {
   for (int g = 0; g < 4; ++g) {
@@ -94,14 +96,15 @@ EXO_INLINE __m512i Start(const uint8_t* minus8, const uint8_t* minus128) {
 }
 
 // term - (minimum * x_scale) * -(sum of codes): rule 3's t.
-EXO_INLINE __m512 LessMinimum(__m512 term, const uint8_t* w_at, __m512 x_scale, const uint8_t* minus8) {
+EXO_INLINE __m512 LessMinimum(__m512 term, const uint8_t* w_at, __m512 x_scale,
+                              const uint8_t* minus8) {
   const __m512 minimum = _mm512_mul_ps(LoadScales(w_at + kScaleBytes), x_scale);
   const __m512i minus_sum = _mm512_srai_epi32(Broadcast(minus8), 3);
   return _mm512_sub_ps(term, _mm512_mul_ps(minimum, _mm512_cvtepi32_ps(minus_sum)));
 }
 
-// One block of 32 k: leaf = or += p, or p - t with a minimum (rule 3). Two chains of four dot products
-// halve the latency. kAhead: prefetch also with one or two tokens.
+// One block of 32 k: leaf = or += p, or p - t with a minimum (rule 3). Two chains of four dot
+// products halve the latency. kAhead: prefetch also with one or two tokens.
 template <class W, int N, bool kAhead, bool kFirst>
 EXO_INLINE void Block(const uint8_t* w_at, const uint8_t* x, __m512 (&leaf)[N]) {
   Prefetch<(N > 2), To::kSecondCache, 6144>(w_at, W::kLayout.bytes);
@@ -149,8 +152,10 @@ void Tile(const uint8_t* w, const uint8_t* x, size_t cols, const TileOut& out) {
 
 // One block of 32 k of two panels: leaf = or += what Block adds.
 template <class W, bool kFirst>
-EXO_INLINE void PairBlock(const PairJob& job, const uint8_t* (&w_at)[2], const uint8_t* x, PairLeaves& leaves) {
-  const size_t tail = 32 * kTileTokens;  // in a record: the scales, then -8 * sums, then -128 * sums
+EXO_INLINE void PairBlock(const PairJob& job, const uint8_t* (&w_at)[2], const uint8_t* x,
+                          PairLeaves& leaves) {
+  const size_t tail =
+      32 * kTileTokens;  // in a record: the scales, then -8 * sums, then -128 * sums
   Codes w[2];
   __m512 w_scale[2];
   for (int p = 0; p < 2; ++p) {
@@ -164,9 +169,11 @@ EXO_INLINE void PairBlock(const PairJob& job, const uint8_t* (&w_at)[2], const u
     __m512i s[8];
     for (__m512i& v : s) v = _mm512_setzero_si512();
     s[0] = s[4] = Start<W::kZero>(minus8, minus8 + 4 * kTileTokens);
-    PairDots(w[0], w[1], [&](int g) EXO_LAMBDA { return at.record + 32 * at.lane + 4 * g; }, between, s);
+    PairDots(
+        w[0], w[1], [&](int g) EXO_LAMBDA { return at.record + 32 * at.lane + 4 * g; }, between, s);
     for (int p = 0; p < 2; ++p) {
-      sum[p] = _mm512_add_epi32(_mm512_add_epi32(s[4 * p], s[4 * p + 1]), _mm512_add_epi32(s[4 * p + 2], s[4 * p + 3]));
+      sum[p] = _mm512_add_epi32(_mm512_add_epi32(s[4 * p], s[4 * p + 1]),
+                                _mm512_add_epi32(s[4 * p + 2], s[4 * p + 3]));
     }
   };
   const auto end = [&](const Token& at) EXO_LAMBDA {
@@ -174,7 +181,8 @@ EXO_INLINE void PairBlock(const PairJob& job, const uint8_t* (&w_at)[2], const u
     const __m512 x_scale = BroadcastFloat(scale);
     for (int p = 0; p < 2; ++p) {
       __m512 term = _mm512_mul_ps(_mm512_mul_ps(w_scale[p], x_scale), _mm512_cvtepi32_ps(sum[p]));
-      if constexpr (W::kMinimum) term = LessMinimum(term, w_at[p], x_scale, scale + 4 * kTileTokens);
+      if constexpr (W::kMinimum)
+        term = LessMinimum(term, w_at[p], x_scale, scale + 4 * kTileTokens);
       __m512& leaf = leaves.leaf[p][at.number];
       leaf = kFirst ? term : _mm512_add_ps(leaf, term);
     }

@@ -1,10 +1,10 @@
-// What the integer products of AVX2 share: loads, unpacking of bits, byte products, the canonical tree.
-// Included by dots32_avx2.cc and dots256_avx2.cc only.
+// What the integer products of AVX2 share: loads, unpacking of bits, byte products, the canonical
+// tree. Included by dots32_avx2.cc and dots256_avx2.cc only.
 //
-// With 16 registers a step is 8 rows (half a panel) x a few tokens: one weight register, one sum per
-// token, the leaf sums on the stack. vpmaddubsw multiplies unsigned by signed bytes and adds pairs in
-// int16 with saturation; a format says how many of its groups can be added in int16 before they must be
-// widened (kRun), or multiplies by the sign form.
+// With 16 registers a step is 8 rows (half a panel) x a few tokens: one weight register, one sum
+// per token, the leaf sums on the stack. vpmaddubsw multiplies unsigned by signed bytes and adds
+// pairs in int16 with saturation; a format says how many of its groups can be added in int16 before
+// they must be widened (kRun), or multiplies by the sign form.
 #pragma once
 
 #include <immintrin.h>
@@ -46,9 +46,9 @@ EXO_INLINE void PrefetchLine(const uint8_t* at) {
   _mm_prefetch(reinterpret_cast<const char*>(at + kAhead), _MM_HINT_T0);
 }
 
-// Keeps the compiler from moving work across: clang would otherwise hold the broadcast activations of a
-// whole block on the stack, for its second half or to finish token after token, which costs 20 %. Loads
-// behind the first stay there; what leads to `v` is done before the second.
+// Keeps the compiler from moving work across: clang would otherwise hold the broadcast activations
+// of a whole block on the stack, for its second half or to finish token after token, which costs 20
+// %. Loads behind the first stay there; what leads to `v` is done before the second.
 EXO_INLINE void KeepLoadOrder() {
   asm volatile("" ::: "memory");
 }
@@ -73,8 +73,8 @@ EXO_INLINE __m256i LookUp(const int8_t (&codes)[16], __m256i nibbles) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
 }
 
-// Pairs of byte products in int16: unsigned weights, and signed ones by their magnitude with the sign on
-// the other side (no activation code is -128).
+// Pairs of byte products in int16: unsigned weights, and signed ones by their magnitude with the
+// sign on the other side (no activation code is -128).
 EXO_INLINE __m256i MultiplyUnsigned(__m256i w, __m256i x) {
   return _mm256_maddubs_epi16(w, x);
 }

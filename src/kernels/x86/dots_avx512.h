@@ -1,8 +1,9 @@
 // What the integer products of AVX-512 VNNI share: loads, unpacking of bits, the canonical tree.
 // Included by dots32_avx512.cc and dots256_avx512.cc only.
 //
-// Micro-kernel: 16 rows (one register) x up to 16 tokens. A format unpacks its codes to unsigned bytes,
-// code + zero point; activations enter as memory-broadcast operands of vpdpbusd, which cost nothing.
+// Micro-kernel: 16 rows (one register) x up to 16 tokens. A format unpacks its codes to unsigned
+// bytes, code + zero point; activations enter as memory-broadcast operands of vpdpbusd, which cost
+// nothing.
 #pragma once
 
 #include <immintrin.h>
@@ -81,10 +82,13 @@ EXO_INLINE void Unroll(const F& f) {
 
 // Prefetch instructions, measured in GB/s of packed weights:
 //   one token, Zen 4   Q4_0 none 36, with 29: they occupy the few buffers for misses
-//   one token, Zen 5   Q4_0 none 23, first cache 3 KiB ahead 27; Q8_0 23, 30; Q4_K 30, 37; Q6_K 21, 33
-//   4 and 8 tokens     Q8_0 none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB ahead 22, 21
-//                      Q6_K none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead 10, 9
-// So only one or two tokens of 32-blocks on Zen 4 are left to the hardware prefetcher (FillAvx512DecodeZen4).
+//   one token, Zen 5   Q4_0 none 23, first cache 3 KiB ahead 27; Q8_0 23, 30; Q4_K 30, 37; Q6_K 21,
+//   33 4 and 8 tokens     Q8_0 none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB
+//   ahead 22, 21
+//                      Q6_K none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead
+//                      10, 9
+// So only one or two tokens of 32-blocks on Zen 4 are left to the hardware prefetcher
+// (FillAvx512DecodeZen4).
 enum class To { kFirstCache, kSecondCache };
 template <bool kOn, To kTo, size_t kAhead>
 EXO_INLINE void Prefetch(const uint8_t* at, size_t bytes) {

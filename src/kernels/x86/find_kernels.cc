@@ -30,14 +30,15 @@ Ops MakeOps(std::initializer_list<void (*)(Ops&)> parts) {
 
 const Kernels* FindKernels(Isa isa) {
   if (isa == Isa::kAvx512 && HasAvx512()) {
-    static const auto kernels = MakePanelKernels(
-        isa, MakeOps({FillAvx512Dots32, FillAvx512Dots256, FillAvx512Floats, FillAvx512Rows, FillAvx512Attention,
-                      FillAvx512Decode}));
+    static const auto kernels =
+        MakePanelKernels(isa, MakeOps({FillAvx512Dots32, FillAvx512Dots256, FillAvx512Floats,
+                                       FillAvx512Rows, FillAvx512Attention, FillAvx512Decode}));
     return kernels.get();
   }
   if (isa == Isa::kAvx2 && HasAvx2()) {
     static const auto kernels =
-        MakePanelKernels(isa, MakeOps({FillAvx2Dots32, FillAvx2Dots256, FillAvx2Floats, FillAvx2Rows, FillAvx2Attention}));
+        MakePanelKernels(isa, MakeOps({FillAvx2Dots32, FillAvx2Dots256, FillAvx2Floats,
+                                       FillAvx2Rows, FillAvx2Attention}));
     return kernels.get();
   }
   return nullptr;

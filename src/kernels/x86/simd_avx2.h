@@ -228,5 +228,4 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
   JoinPairs(p + 16, even.b, odd.b);
 }
 
-
 }  // namespace

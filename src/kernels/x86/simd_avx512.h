@@ -176,5 +176,4 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
   Store(p + 16, _mm512_permutex2var_ps(even, high, odd));
 }
 
-
 }  // namespace

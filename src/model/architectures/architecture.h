@@ -1,5 +1,5 @@
-// What one architecture is: the options that its metadata means and the tensors of its layers. Each is one
-// file here and one line in architectures.cc (docs/adding-a-model.md).
+// What one architecture is: the options that its metadata means and the tensors of its layers. Each
+// is one file here and one line in architectures.cc (docs/adding-a-model.md).
 #pragma once
 
 #include <string_view>
@@ -31,7 +31,8 @@ extern const Architecture kQwen3Moe;
 // Errors: kUnsupported with the names that this build has.
 Result<const Architecture*> FindArchitecture(std::string_view name);
 
-// --- parts that several have -----------------------------------------------------------------------
+// --- parts that several have
+// -----------------------------------------------------------------------
 
 // A base of the rotary angles, within what the tables can hold.
 Result<double> ReadRopeBase(const Keys& keys, std::string_view suffix, double absent);

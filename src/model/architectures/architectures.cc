@@ -8,8 +8,7 @@
 namespace exo::model {
 namespace {
 
-constexpr std::array kArchitectures = {&kGemma3, &kLlama,  &kQwen2,
-                                       &kQwen2Moe, &kQwen3, &kQwen3Moe};
+constexpr std::array kArchitectures = {&kGemma3, &kLlama, &kQwen2, &kQwen2Moe, &kQwen3, &kQwen3Moe};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Gemma 3: norms before and after each block, GELU, five layers with a window for each that attends to all. Its
-// norm weights are stored with the 1 added.
+// Gemma 3: norms before and after each block, GELU, five layers with a window for each that attends
+// to all. Its norm weights are stored with the 1 added.
 #include <cmath>
 
 #include "model/architectures/architecture.h"
@@ -37,7 +37,6 @@ Result<void> FindLayer(LayerFinder& finder, const ModelConfig& config, LayerTens
 
 }  // namespace
 
-const Architecture kGemma3 = {
-    .name = "gemma3", .configure = Configure, .find_layer = FindLayer};
+const Architecture kGemma3 = {.name = "gemma3", .configure = Configure, .find_layer = FindLayer};
 
 }  // namespace exo::model

@@ -16,7 +16,6 @@ Result<void> FindLayer(LayerFinder& finder, const ModelConfig& config, LayerTens
 
 }  // namespace
 
-const Architecture kLlama = {
-    .name = "llama", .configure = Configure, .find_layer = FindLayer};
+const Architecture kLlama = {.name = "llama", .configure = Configure, .find_layer = FindLayer};
 
 }  // namespace exo::model

@@ -17,7 +17,6 @@ Result<void> FindLayer(LayerFinder& finder, const ModelConfig& config, LayerTens
 
 }  // namespace
 
-const Architecture kQwen2 = {
-    .name = "qwen2", .configure = Configure, .find_layer = FindLayer};
+const Architecture kQwen2 = {.name = "qwen2", .configure = Configure, .find_layer = FindLayer};
 
 }  // namespace exo::model

@@ -1,5 +1,5 @@
-// Qwen 1.5 and 2 with experts: each token's experts, weighted by the softmax over all of them, and one shared
-// expert behind a sigmoid.
+// Qwen 1.5 and 2 with experts: each token's experts, weighted by the softmax over all of them, and
+// one shared expert behind a sigmoid.
 #include "model/architectures/architecture.h"
 
 namespace exo::model {

@@ -17,7 +17,6 @@ Result<void> FindLayer(LayerFinder& finder, const ModelConfig& config, LayerTens
 
 }  // namespace
 
-const Architecture kQwen3 = {
-    .name = "qwen3", .configure = Configure, .find_layer = FindLayer};
+const Architecture kQwen3 = {.name = "qwen3", .configure = Configure, .find_layer = FindLayer};
 
 }  // namespace exo::model
