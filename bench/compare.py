@@ -9,7 +9,7 @@ Needs the measuring tools (synthetic models, the peer's driver, the probe of the
 EXO_SHARED (default ../shared), g++, and npm, which brings llama.cpp as the package node-llama-cpp; models
 and results lie in build/compare.  Every row runs exo and llama.cpp in turn, round after round; a
 figure is the median of the rounds, a ratio the median of the rounds' ratios.  Each round also reads what the
-machine can do at that moment, since it changes with the neighbours: decode rows the memory's speed, prompt rows
+machine can do at that moment, since it changes with the neighbors: decode rows the memory's speed, prompt rows
 the peak of integer dot products (F16: of float multiply-adds).  Rows behind a context also run without it: the
 difference is attention's part.  The last rows compare exo with itself.
 """

@@ -64,7 +64,7 @@ std::vector<std::byte> PanelRows(DType type, size_t cols) {
     if (type == DType::kBF16) std::memcpy(rows.data() + at, &bf16, 2);
     if (type == DType::kMXFP4)
       rows[at] = std::byte{120};
-    else if (type == DType::kF16 || info.quantised)
+    else if (type == DType::kF16 || info.quantized)
       std::memcpy(rows.data() + at + scale_at, &small, 2);
     if (info.minimum) std::memcpy(rows.data() + at + scale_at + 2, &small, 2);
   }
@@ -201,7 +201,7 @@ void RegisterSet(const Kernels* k) {
     for (const size_t cols : {2048, 8192}) {
       const std::string shape = "/K" + std::to_string(cols) + "/tokens512";
       Register("prefill" + tail + shape, [=](benchmark::State& s) {
-        Products(s, k, type, tensor::Info(type).quantised ? 2048 : 512, cols, 512, false);
+        Products(s, k, type, tensor::Info(type).quantized ? 2048 : 512, cols, 512, false);
       });
     }
     for (const size_t tokens : {1, 2, 4, 8, 16}) {

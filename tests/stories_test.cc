@@ -101,7 +101,7 @@ struct Format {
 
 class GreedyTest : public ::testing::TestWithParam<Format> {};
 
-// float64 logits of the same (dequantised) weights, from tools/reference.py.
+// float64 logits of the same (dequantized) weights, from tools/reference.py.
 std::vector<float> ReferenceLogits(const std::string& model, const std::vector<TokenId>& ids) {
   const std::string out =
       ::testing::TempDir() + "exo-stories-" + std::to_string(::getpid()) + ".f32";

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """float64 reference of a GGUF language model: the ground truth that the tests compare the engine with.
 
-It reads the GGUF itself, dequantises every weight exactly and computes the forward pass in float64 with
-plain numpy.  No activation is quantised and no cache is rounded, so it says what the *weights* mean; it is
+It reads the GGUF itself, dequantizes every weight exactly and computes the forward pass in float64 with
+plain numpy.  No activation is quantized and no cache is rounded, so it says what the *weights* mean; it is
 not bit-exact with the engine's float32 arithmetic and is not meant to be.
 
 Architectures  llama, qwen2, qwen3 (biases on q/k/v, per-head q/k norms, rope_freqs.weight, linear RoPE
@@ -111,7 +111,7 @@ class Gguf:
         return name in self.where
 
     def tensor(self, name):
-        """float64 weights [rows, columns] or [columns], dequantised exactly."""
+        """float64 weights [rows, columns] or [columns], dequantized exactly."""
         if name not in self.cache:
             if name not in self.where:
                 raise SystemExit(f"the file has no tensor {name}")
@@ -309,7 +309,7 @@ class Model:
         return frequencies, 1.0 / (factor or 1.0)
 
     def rotate(self, x, position):
-        """RoPE on x [positions, heads, key]: llama turns neighbours, the qwen family the two halves."""
+        """RoPE on x [positions, heads, key]: llama turns neighbors, the qwen family the two halves."""
         angle = np.outer(position * self.position_scale, self.frequencies)[:, None, :]
         cosine, sine = np.cos(angle), np.sin(angle)
         n = len(self.frequencies)

@@ -45,7 +45,7 @@ std::string Layers(const json& stages, const std::string& node_id) {
   for (const json& stage : stages) {
     if (stage.value("node_id", "") != node_id) continue;
     const int begin = stage.value("layer_begin", 0), end = stage.value("layer_end", 0);
-    text += begin == end ? "head" : fmt::format("{}-{}", begin, end - 1);
+    text += begin == end ? "lead" : fmt::format("{}-{}", begin, end - 1);
   }
   return text;
 }
@@ -119,7 +119,7 @@ Result<void> RunDevices(bool as_json) {
                         : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
   }
   fmt::print("{}", Table(rows));
-  const unsigned others = cluster.value("neighbours_of_other_clusters", 0u);
+  const unsigned others = cluster.value("neighbors_of_other_clusters", 0u);
   if (others > 0) {
     fmt::print(
         "\n{} device{} of other clusters nearby; to bring one in, run `exo join` on it with the "
@@ -140,7 +140,7 @@ Result<void> RunPs(bool as_json) {
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "WHO HAS WHICH LAYERS"}};
+      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "PLACEMENT"}};
   for (const json& instance : cluster["instances"]) {
     const std::string detail = instance.value("detail", "");
     rows.push_back({instance.value("model", ""),

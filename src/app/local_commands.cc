@@ -48,7 +48,7 @@ Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& optio
                                                              .tensors = manifest.tensors(),
                                                              .layer_begin = 0,
                                                              .layer_end = manifest.config()->layers,
-                                                             .head = true,
+                                                             .lead = true,
                                                              .kv_type = options.kv_type,
                                                              .chunk = options.chunk});
   const bool mapped = engine.file->prepared() != nullptr &&

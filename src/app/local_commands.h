@@ -41,7 +41,7 @@ Result<void> RunLogits(const LogitsOptions& options);
 struct TokenizeOptions {
   std::string model;
   std::string file;      // empty: standard input
-  bool special = false;  // control tokens in the text are recognised
+  bool special = false;  // control tokens in the text are recognized
   bool json = false;
 };
 Result<void> RunTokenize(const TokenizeOptions& options);

@@ -194,7 +194,7 @@ struct Commands {
         Add("tokenize", "print the token ids of a text", [this] { return RunTokenize(tokenize); });
     t->add_option("--model", tokenize.model, "name or path of a GGUF file")->required();
     t->add_option("--file", tokenize.file, "the text (default: standard input)");
-    t->add_flag("--special", tokenize.special, "control tokens written in the text are recognised");
+    t->add_flag("--special", tokenize.special, "control tokens written in the text are recognized");
     t->add_flag("--json", tokenize.json);
   }
 

@@ -69,7 +69,7 @@ void PrintSummary(const store::QuantizeSummary& summary, const QuantizeOptions& 
                             {"source_bytes", summary.source_bytes},
                             {"source_bits_per_weight", bits(summary.source_bytes)},
                             {"tensors", summary.tensors},
-                            {"requantised", summary.requantised},
+                            {"requantized", summary.requantized},
                             {"seconds", seconds}}
                            .dump());
     return;
@@ -141,17 +141,17 @@ Result<void> RunQuantize(const QuantizeOptions& options) {
                             .pool = *pool,
                             .progress =
                                 [&](uint64_t done, uint64_t total) {
-                                  line.Show(fmt::format("quantising {}, {}: {} %", options.source,
+                                  line.Show(fmt::format("quantizing {}, {}: {} %", options.source,
                                                         FormatSize(total), Tens(done, total)));
                                 }},
                            options.target));
   line.Clear();
-  if (summary.requantised > 0) {
+  if (summary.requantized > 0) {
     fmt::print(
         stderr,
-        "exo: {} of {} are quantised already and lose quality once more: an F16 or BF16 file is a "
+        "exo: {} of {} are quantized already and lose quality once more: an F16 or BF16 file is a "
         "better source\n",
-        summary.requantised == 1 ? "1 tensor" : fmt::format("{} tensors", summary.requantised),
+        summary.requantized == 1 ? "1 tensor" : fmt::format("{} tensors", summary.requantized),
         options.source);
   }
   PrintSummary(summary, options, SecondsSince(start));

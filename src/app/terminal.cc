@@ -10,13 +10,13 @@
 namespace exo::app {
 namespace {
 
-bool NoColour() {
+bool NoColor() {
   const char* value = std::getenv("NO_COLOR");
   return value != nullptr && *value != 0;
 }
 
 std::string Paint(const char* code, const std::string& text) {
-  return UseColour() ? fmt::format("\033[{}m{}\033[0m", code, text) : text;
+  return UseColor() ? fmt::format("\033[{}m{}\033[0m", code, text) : text;
 }
 
 // Characters as a terminal counts them (UTF-8 continuation bytes take no column).
@@ -28,8 +28,8 @@ size_t Columns(const std::string& text) {
 
 }  // namespace
 
-bool UseColour() {
-  return ::isatty(STDOUT_FILENO) == 1 && !NoColour();
+bool UseColor() {
+  return ::isatty(STDOUT_FILENO) == 1 && !NoColor();
 }
 std::string Dim(const std::string& text) {
   return Paint("2", text);

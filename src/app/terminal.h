@@ -1,4 +1,4 @@
-// What commands print: colour only on a terminal and without NO_COLOR, tables, progress lines.
+// What commands print: color only on a terminal and without NO_COLOR, tables, progress lines.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 namespace exo::app {
 
 // True when standard output is a terminal and NO_COLOR is not set.
-bool UseColour();
+bool UseColor();
 std::string Dim(const std::string& text);
 std::string Bold(const std::string& text);
 

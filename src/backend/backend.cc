@@ -5,7 +5,7 @@ namespace exo::backend {
 std::vector<const model::TensorRef*> StageTensors(const StageSpec& spec) {
   std::vector<const model::TensorRef*> tensors;
   const model::ModelTensors& all = *spec.tensors;
-  if (spec.head) {
+  if (spec.lead) {
     tensors.push_back(&all.token_embd);
     tensors.push_back(&all.output_norm);
     if (!spec.config->tied_output) tensors.push_back(&all.output);

@@ -1,5 +1,5 @@
 // What computes a stage: layers [begin, end) of one model on one device, with the KV caches of its
-// sequences, and at the head also embedding and output. The engine above decides which sequences
+// sequences, and at the lead also embedding and output. The engine above decides which sequences
 // and positions a step holds; a backend only computes, and gives the same bits whatever the
 // division of work (docs/arithmetic.md).
 //
@@ -48,9 +48,9 @@ class TensorSource {
 struct StageSpec {
   std::shared_ptr<const model::ModelConfig> config;
   std::shared_ptr<const model::ModelTensors> tensors;
-  uint32_t layer_begin = 0;  // [begin, end), may be empty at a head
+  uint32_t layer_begin = 0;  // [begin, end), may be empty at a lead
   uint32_t layer_end = 0;
-  bool head = false;  // embedding and output matrix too
+  bool lead = false;  // embedding and output matrix too
   kernels::KvType kv_type = kernels::KvType::kF16;
   uint32_t chunk = 256;  // rows of one Forward at most
 };
@@ -79,7 +79,7 @@ class StageCompute {
   // Forgets positions from `length` on (a rejected draft, a replayed step).
   virtual Result<void> Truncate(SequenceId sequence, uint32_t length) = 0;
 
-  // Head: hidden[i] = embedding of tokens[i]. hidden [tokens][width].
+  // Lead: hidden[i] = embedding of tokens[i]. hidden [tokens][width].
   // Errors: kInvalid (a token outside the vocabulary).
   virtual Result<void> Embed(std::span<const TokenId> tokens, std::span<float> hidden) = 0;
   // Runs this stage's layers over hidden [rows][width] in place; rows = sum of the segments'
@@ -89,7 +89,7 @@ class StageCompute {
   // sequences).
   virtual Result<void> Forward(std::span<const Segment> segments, std::span<float> hidden,
                                const std::atomic<bool>* cancel) = 0;
-  // Head: logits [rows][vocab] of hidden [rows][width] after the last layer. Errors: kCancelled.
+  // Lead: logits [rows][vocab] of hidden [rows][width] after the last layer. Errors: kCancelled.
   virtual Result<void> Logits(std::span<const float> hidden, std::span<float> logits,
                               const std::atomic<bool>* cancel) = 0;
 

@@ -1,6 +1,6 @@
 #include "cluster/catalog.h"
 
-#include "cluster/plan.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 

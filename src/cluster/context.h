@@ -1,6 +1,6 @@
 // What the parts of the core share while one event is handled: the time, the effects so far, and
 // the way messages go out. A message to this node itself comes back through `loopback`, so that a
-// node plays owner, participant, head and entry by the same code whether it is alone or not.
+// node plays owner, participant, lead and entry by the same code whether it is alone or not.
 #pragma once
 
 #include <deque>

@@ -2,11 +2,11 @@
 
 #include "cluster/catalog.h"
 #include "cluster/context.h"
+#include "cluster/desired_models.h"
 #include "cluster/members.h"
 #include "cluster/owner.h"
 #include "cluster/requests.h"
-#include "cluster/slots.h"
-#include "cluster/wishes.h"
+#include "cluster/reservations.h"
 
 namespace exo::cluster {
 
@@ -54,12 +54,12 @@ struct Core::State {
   CoreOptions options;
   Context context{options};
   Members members{context};
-  SlotTable slots{context, members};
+  Reservations reservations{context, members};
   Owner owner{context, members};
   Catalog catalog{context};
-  Wishes wishes{context, members, owner, catalog};
-  EntryDesk entry{context, members, wishes};
-  HeadDesk head{context, slots};
+  DesiredModels desired{context, members, owner, catalog};
+  EntryRequests entry{context, members, desired};
+  LeadRequests lead{context, reservations};
   std::optional<Time> last_event;
   Time last_times{};
 
@@ -79,25 +79,25 @@ struct Core::State {
   void On(const NodeId& from, const wire::RecordRequest&) { members.OnRecordRequest(from); }
   void On(const NodeId&, const wire::PeerHints& m) { members.OnHints(m); }
   void On(const NodeId& from, const wire::Goodbye& m) { members.OnGoodbye(from, m); }
-  void On(const NodeId& from, const wire::Reserve& m) { slots.OnReserve(from, m); }
+  void On(const NodeId& from, const wire::Reserve& m) { reservations.OnReserve(from, m); }
   void On(const NodeId& from, const wire::ReserveReply& m) { owner.OnReserveReply(from, m); }
-  void On(const NodeId& from, const wire::Commit& m) { slots.OnCommit(from, m); }
+  void On(const NodeId& from, const wire::Commit& m) { reservations.OnCommit(from, m); }
   void On(const NodeId& from, const wire::Loaded& m) { owner.OnLoaded(from, m); }
   void On(const NodeId& from, const wire::LoadProgress& m) { owner.OnLoadProgress(from, m); }
-  void On(const NodeId& from, const wire::InstanceReady& m) { slots.OnReady(from, m); }
-  void On(const NodeId& from, const wire::LeaseRenew& m) { slots.OnRenew(from, m); }
+  void On(const NodeId& from, const wire::InstanceReady& m) { reservations.OnReady(from, m); }
+  void On(const NodeId& from, const wire::LeaseRenew& m) { reservations.OnRenew(from, m); }
   void On(const NodeId& from, const wire::Release& m) {
-    slots.OnRelease(from, m);  // from its owner
-    owner.OnRelease(from, m);  // from a participant, or somebody unloads
+    reservations.OnRelease(from, m);  // from its owner
+    owner.OnRelease(from, m);         // from a participant, or somebody unloads
   }
   void On(const NodeId& from, const wire::InstanceSummary& m) {
-    if (m.plan.id.IsZero()) return wishes.OnRefusal(from, m);
+    if (m.plan.id.IsZero()) return desired.OnRefusal(from, m);
     catalog.OnSummary(from, m);
     if (const auto* known = catalog.Find(m.plan.id)) owner.OnOther(*known);
   }
-  void On(const NodeId& from, const wire::EnsureInstance& m) { wishes.OnRemoteEnsure(from, m); }
-  void On(const NodeId& from, const wire::Submit& m) { head.OnSubmit(from, m); }
-  void On(const NodeId& from, const wire::CancelRequest& m) { head.OnCancel(from, m); }
+  void On(const NodeId& from, const wire::EnsureInstance& m) { desired.OnRemoteEnsure(from, m); }
+  void On(const NodeId& from, const wire::Submit& m) { lead.OnSubmit(from, m); }
+  void On(const NodeId& from, const wire::CancelRequest& m) { lead.OnCancel(from, m); }
   void On(const NodeId& from, const wire::Tokens& m) { entry.OnTokens(from, m); }
   void On(const NodeId& from, const wire::Finished& m) { entry.OnFinished(from, m); }
   // Handshakes, bulk and data frames never come over the control session.
@@ -110,29 +110,29 @@ struct Core::State {
   void On(const Tick&) {}
   void On(const SessionUp& e) { members.OnUp(e); }
   void On(const SessionDown& e) { members.OnDown(e); }
-  void On(const DialFailed& e) { members.OnDialFailed(e); }
+  void On(const ConnectFailed& e) { members.OnConnectFailed(e); }
   void On(const PeerRefused& e) { members.OnRefused(e); }
   void On(const Leave& e) { members.OnLeave(e); }
   void On(const Received& e) {
-    if (!members.Hear(e.peer)) {
+    if (!members.NoteActivity(e.peer)) {
       ++context.stale_messages;
       return;
     }
     Handle(e.peer, e.message);
   }
   void On(const LocalRecord& e) { members.SetLocal(e.record); }
-  void On(const LocalModels& e) { wishes.SetShapes(e.shapes); }
+  void On(const LocalModels& e) { desired.SetShapes(e.shapes); }
   void On(const LocalProgress& e) { members.SetProgress(e.work_items); }
-  void On(const EnsureModel& e) { wishes.OnEnsure(e); }
-  void On(const UnloadModel& e) { wishes.OnUnload(e); }
-  void On(const LoadFinished& e) { slots.OnLoadFinished(e); }
-  void On(const LoadProgressed& e) { slots.OnLoadProgressed(e); }
-  void On(const StageFailed& e) { slots.OnStageFailed(e); }
-  void On(const StageStopped& e) { slots.OnStageStopped(e); }
+  void On(const EnsureModel& e) { desired.OnEnsure(e); }
+  void On(const UnloadModel& e) { desired.OnUnload(e); }
+  void On(const LoadFinished& e) { reservations.OnLoadFinished(e); }
+  void On(const LoadProgressed& e) { reservations.OnLoadProgressed(e); }
+  void On(const StageFailed& e) { reservations.OnStageFailed(e); }
+  void On(const StageStopped& e) { reservations.OnStageStopped(e); }
   void On(const SubmitLocal& e) { entry.OnSubmit(e); }
   void On(const CancelLocal& e) { entry.OnCancel(e); }
-  void On(const HeadEmitted& e) { head.OnEmitted(e); }
-  void On(const HeadFinished& e) { head.OnRunnerFinished(e); }
+  void On(const LeadEmitted& e) { lead.OnEmitted(e); }
+  void On(const LeadFinished& e) { lead.OnRunnerFinished(e); }
 };
 
 // Time first, then the event: a lease that ran out while this node slept is over before anything
@@ -150,27 +150,27 @@ void Core::State::Advance(Time now) {
 void Core::State::Times() {
   last_times = context.now;
   members.OnTime();
-  slots.OnTime();
+  reservations.OnTime();
   catalog.OnTime();
-  owner.OnTime([&](const PlanId& plan) { return head.Active(plan); });
-  head.OnTime();
+  owner.OnTime([&](const PlanId& plan) { return lead.Active(plan); });
+  lead.OnTime();
   Settle();
   Serve();
 }
 
-// Those who wait for something to be as it should: wishes for an instance, requests for a ready
+// Those who wait for something to be as it should: desired for an instance, requests for a ready
 // one.
 void Core::State::Serve() {
-  wishes.OnTime();
+  desired.OnTime();
   entry.OnTime();
   Settle();
 }
 
 void Core::State::OnLost(const Members::News& news) {
   entry.OnPeerLost(news.peer, news.reason);
-  head.OnEntryLost(news.peer);
+  lead.OnEntryLost(news.peer);
   owner.OnPeerLost(news.peer, news.reason);
-  slots.OnOwnerLost(news.peer, news.reason);
+  reservations.OnOwnerLost(news.peer, news.reason);
   catalog.OnOwnerLost(news.peer, fmt::format("lost {}, which coordinated the instance: {}",
                                              members.NameOf(news.peer), news.reason));
 }
@@ -186,22 +186,22 @@ bool Core::State::PassNews() {
       OnLost(news);
     }
   }
-  for (const SlotTable::News& news : slots.TakeNews()) {
+  for (const Reservations::News& news : reservations.TakeNews()) {
     any = true;
     if (news.serving) {
-      head.OnServing(news.plan);
+      lead.OnServing(news.plan);
     } else {
-      head.OnPlanEnded(news.plan, news.error);
+      lead.OnPlanEnded(news.plan, news.error);
     }
   }
   for (const Owner::Gone& gone : owner.TakeGone()) {
     any = true;
-    wishes.OnOwnGone(gone);
+    desired.OnOwnGone(gone);
     entry.OnInstanceGone(gone.plan, gone.error.message);
   }
   for (const Catalog::Gone& gone : catalog.TakeGone()) {
     any = true;
-    wishes.OnOtherGone(gone);
+    desired.OnOtherGone(gone);
     entry.OnInstanceGone(gone.plan, gone.reason);
   }
   return any;
@@ -215,7 +215,7 @@ void Core::State::Settle() {
       Handle(options.self, message);
     }
   } while (PassNews() || !context.loopback.empty());
-  members.SetReserved(slots.reserved_bytes());
+  members.SetReserved(reservations.reserved_bytes());
 }
 
 Core::Core(CoreOptions options) : state_(std::make_unique<State>(std::move(options))) {}
@@ -234,8 +234,8 @@ std::vector<Effect> Core::Step(const Event& event, Time now) {
 std::vector<NodeStatus> Core::Nodes() const {
   return state_->members.Status();
 }
-std::vector<SlotStatus> Core::Slots() const {
-  return state_->slots.Status();
+std::vector<ReservationStatus> Core::ReservationsHeld() const {
+  return state_->reservations.Status();
 }
 std::vector<PlanNode> Core::PlannerNodes() const {
   return state_->members.PlannerNodes();
@@ -244,13 +244,13 @@ bool Core::IsAlive(const NodeId& peer) const {
   return state_->members.IsAlive(peer);
 }
 uint64_t Core::reserved_bytes() const {
-  return state_->slots.reserved_bytes();
+  return state_->reservations.reserved_bytes();
 }
 size_t Core::entry_requests() const {
   return state_->entry.size();
 }
-size_t Core::head_requests() const {
-  return state_->head.size();
+size_t Core::lead_requests() const {
+  return state_->lead.size();
 }
 uint64_t Core::stale_messages() const {
   return state_->context.stale_messages;
@@ -263,9 +263,11 @@ std::vector<InstanceStatus> Core::Instances() const {
   return all;
 }
 
-const wire::Plan* Core::PlanOfSlot(const PlanId& plan) const {
-  const SlotStatus* slot = state_->slots.Find(plan);
-  return slot == nullptr || slot->state == SlotState::kStopping ? nullptr : &slot->plan;
+const wire::Plan* Core::PlanOfReservation(const PlanId& plan) const {
+  const ReservationStatus* reservation = state_->reservations.Find(plan);
+  return reservation == nullptr || reservation->state == ReservationState::kStopping
+             ? nullptr
+             : &reservation->plan;
 }
 
 }  // namespace exo::cluster

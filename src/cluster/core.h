@@ -30,22 +30,22 @@ struct Timers {
   Time heartbeat = std::chrono::seconds(1);
   Time suspect = std::chrono::seconds(3);
   Time dead = std::chrono::seconds(6);
-  Time redial = std::chrono::seconds(2);       // a broken session that did not come back: dead
+  Time reconnect = std::chrono::seconds(2);    // a broken session that did not come back: dead
   Time lease = std::chrono::seconds(15);       // at the participant
   Time renew = std::chrono::seconds(5);        // by the owner; also the period of summaries
   Time wake = std::chrono::seconds(12);        // an owner that slept so long gives its instances up
   Time reserve = std::chrono::seconds(10);     // all grants must be in
   Time load_stall = std::chrono::seconds(60);  // a load without progress
   Time drain = std::chrono::seconds(30);       // a duplicate instance ends its requests
-  Time backoff = std::chrono::seconds(1);      // before planning again; doubles up to backoff_most
-  Time backoff_most = std::chrono::seconds(30);
+  Time backoff = std::chrono::seconds(1);      // before planning again; doubles up to max_backoff
+  Time max_backoff = std::chrono::seconds(30);
   Time ensure = std::chrono::seconds(30);   // another node must have answered EnsureInstance
   Time waiting = std::chrono::seconds(10);  // a request whose model has no instance any more
 };
 
 // Bugs that a test plants to show that the simulator finds them. Never set outside tests.
 struct PlantedBugs {
-  bool no_plan_fence = false;    // entry and head accept messages of any plan
+  bool no_plan_fence = false;    // entry and lead accept messages of any plan
   bool no_lease_expiry = false;  // participants keep memory of a vanished owner
   bool no_grant_check = false;   // participants grant more memory than they have
   bool no_token_index = false;   // resent tokens are taken for new ones
@@ -85,11 +85,11 @@ struct InstanceStatus {
   Prediction prediction;
 };
 // What this node has promised.
-enum class SlotState : uint8_t { kReserved, kLoading, kLoaded, kReady, kStopping };
-struct SlotStatus {
+enum class ReservationState : uint8_t { kReserved, kLoading, kLoaded, kReady, kStopping };
+struct ReservationStatus {
   wire::Plan plan;
   uint32_t stage = 0;
-  SlotState state = SlotState::kReserved;
+  ReservationState state = ReservationState::kReserved;
 };
 
 class Core {
@@ -105,17 +105,17 @@ class Core {
   // Self first, then by id. O(nodes).
   std::vector<NodeStatus> Nodes() const;
   std::vector<InstanceStatus> Instances() const;
-  std::vector<SlotStatus> Slots() const;
+  std::vector<ReservationStatus> ReservationsHeld() const;
   // The nodes a plan made now may use: for a dry run with MakePlan.
   std::vector<PlanNode> PlannerNodes() const;
   // The stage of this plan on this node, when it is reserved or more: may a data link of it be
   // accepted?
-  const wire::Plan* PlanOfSlot(const PlanId& plan) const;
+  const wire::Plan* PlanOfReservation(const PlanId& plan) const;
   bool IsAlive(const NodeId& peer) const;
   uint64_t reserved_bytes() const;
-  // Requests of this entry node, and of other entries at this head.
+  // Requests of this entry node, and of other entries at this lead.
   size_t entry_requests() const;
-  size_t head_requests() const;
+  size_t lead_requests() const;
   // Messages dropped because they belong to another plan or request.
   uint64_t stale_messages() const;
 

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <deque>
 
-#include "cluster/plan.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 namespace {
@@ -131,9 +131,9 @@ TEST_F(CoreTest, OneNodeServesAlone) {
   EXPECT_EQ(Take<StartServing>(0).size(), 1u);
   const wire::Submit submit = Ask();
   Tell(0, SubmitLocal{submit, SixLayers().id});
-  EXPECT_EQ(Take<HeadSubmit>(0).size(), 1u);
-  Tell(0, HeadEmitted{submit.request, {5, 6}});
-  Tell(0, HeadFinished{{.request = submit.request, .generated = 2}});
+  EXPECT_EQ(Take<LeadSubmit>(0).size(), 1u);
+  Tell(0, LeadEmitted{submit.request, {5, 6}});
+  Tell(0, LeadFinished{{.request = submit.request, .generated = 2}});
   EXPECT_EQ(Take<RequestTokens>(0)[0].tokens, (std::vector<TokenId>{5, 6}));
   EXPECT_EQ(Take<RequestFinished>(0).size(), 1u);
   Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});

@@ -22,7 +22,7 @@ struct Disconnect {
   std::string reason;
 };
 // Try to reach a peer there (a hint from another member, or a session that broke).
-struct Dial {
+struct ConnectPeer {
   NodeId peer;
   std::vector<wire::Address> addresses;
 };
@@ -31,25 +31,25 @@ struct StartLoad {
   wire::Plan plan;
   uint32_t stage = 0;
 };
-// All stages are loaded: open the data links; at the head (stage 0) requests may come.
+// All stages are loaded: open the data links; at the lead (stage 0) requests may come.
 struct StartServing {
   wire::Plan plan;
   uint32_t stage = 0;
 };
 // Stop loading or serving, free everything, then StageStopped. The core ends its requests itself
-// (no HeadCancel for each, no HeadFinished awaited).
+// (no LeadCancel for each, no LeadFinished awaited).
 struct StopInstance {
   PlanId plan;
   std::string reason;
 };
-// This node is the head: hand to the local runner; HeadEmitted and HeadFinished follow.
-struct HeadSubmit {
+// This node is the lead: hand to the local runner; LeadEmitted and LeadFinished follow.
+struct LeadSubmit {
   wire::Submit submit;
   NodeId entry;
 };
-struct HeadCancel {
+struct LeadCancel {
   PlanId plan;
-  RequestId request;  // no HeadFinished needs to follow
+  RequestId request;  // no LeadFinished needs to follow
 };
 struct EnsureReply {
   uint64_t ticket = 0;
@@ -72,7 +72,7 @@ struct RequestFinished {
 struct Changed {};
 
 using Effect =
-    std::variant<Send, Disconnect, Dial, StartLoad, StartServing, StopInstance, HeadSubmit,
-                 HeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
+    std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance, LeadSubmit,
+                 LeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

@@ -31,8 +31,8 @@ struct SessionDown {
   std::string reason;
 };
 // A dial to this peer ended without a session (connection refused, nobody there). Optional: makes a
-// killed peer dead at once instead of after MemberTimers::redial.
-struct DialFailed {
+// killed peer dead at once instead of after MemberTimers::reconnect.
+struct ConnectFailed {
   NodeId peer;
   std::string reason;
 };
@@ -67,7 +67,7 @@ struct Leave {
 
 // ---- models ----
 // Have a model running somewhere. Answered once by EnsureReply: when it is READY, or refused. The
-// wish stays until UnloadModel: a lost instance is planned again.
+// desired stays until UnloadModel: a lost instance is planned again.
 struct EnsureModel {
   uint64_t ticket = 0;
   ModelId model;
@@ -90,7 +90,7 @@ struct LoadProgressed {
   uint64_t done_bytes = 0;
   uint64_t total_bytes = 0;
 };
-// Compute or a data link of a running stage died. `lost`: the neighbour whose link broke, or zero.
+// Compute or a data link of a running stage died. `lost`: the neighbor whose link broke, or zero.
 struct StageFailed {
   PlanId plan;
   Error error;
@@ -110,18 +110,18 @@ struct SubmitLocal {
 struct CancelLocal {
   RequestId request;
 };
-// From the local head runner, for a request of HeadSubmit.
-struct HeadEmitted {
+// From the local lead runner, for a request of LeadSubmit.
+struct LeadEmitted {
   RequestId request;
   std::vector<TokenId> tokens;
 };
-struct HeadFinished {
+struct LeadFinished {
   wire::Finished finished;
 };
 
-using Event = std::variant<Tick, SessionUp, SessionDown, DialFailed, PeerRefused, Received,
+using Event = std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused, Received,
                            LocalRecord, LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel,
                            LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
-                           CancelLocal, HeadEmitted, HeadFinished>;
+                           CancelLocal, LeadEmitted, LeadFinished>;
 
 }  // namespace exo::cluster

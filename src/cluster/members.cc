@@ -4,9 +4,9 @@
 
 namespace exo::cluster {
 namespace {
-constexpr Time kRedialPeriod = std::chrono::seconds(5);  // while a known peer has no session
-constexpr size_t kMaxHints = 256;                        // of one message
-constexpr uint64_t kAnswerEvery = 8;                     // see OnHeartbeat
+constexpr Time kReconnectPeriod = std::chrono::seconds(5);  // while a known peer has no session
+constexpr size_t kMaxHints = 256;                           // of one message
+constexpr uint64_t kAnswerEvery = 8;                        // see OnHeartbeat
 }  // namespace
 
 Members::Members(Context& context) : context_(context) {
@@ -30,7 +30,7 @@ Members::Peer* Members::FindOrAdd(const NodeId& id) {
   return &peer;
 }
 
-void Members::Lose(const NodeId& id, Peer& peer, PeerState state, std::string reason) {
+void Members::MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason) {
   peer.state = state;
   peer.detail = reason;
   context_.changed = true;
@@ -47,7 +47,7 @@ void Members::OnUp(const SessionUp& event) {
   if (peer == nullptr) return;
   if (peer->was_alive && peer->boot_nonce != event.boot_nonce) {
     peer->session = false;  // the old one is gone with the old process
-    Lose(event.peer, *peer, PeerState::kConnecting, "it was restarted");
+    MarkLost(event.peer, *peer, PeerState::kConnecting, "it was restarted");
   }
   peer->boot_nonce = event.boot_nonce;
   peer->name = event.name;
@@ -77,27 +77,27 @@ void Members::OnDown(const SessionDown& event) {
   peer->detail = event.reason;
   peer->down_since = context_.now;
   context_.changed = true;
-  Redial(event.peer, *peer);
+  Reconnect(event.peer, *peer);
 }
 
-void Members::OnDialFailed(const DialFailed& event) {
+void Members::OnConnectFailed(const ConnectFailed& event) {
   Peer* peer = Find(event.peer);
   if (peer == nullptr || peer->session || !peer->was_alive) return;
-  Lose(event.peer, *peer, PeerState::kDead,
-       fmt::format("{}; dialling it again: {}", peer->detail, event.reason));
+  MarkLost(event.peer, *peer, PeerState::kDead,
+           fmt::format("{}; dialling it again: {}", peer->detail, event.reason));
 }
 
 void Members::OnRefused(const PeerRefused& event) {
   Peer* peer = FindOrAdd(event.peer);
   if (peer == nullptr || peer->session) return;
-  Lose(event.peer, *peer, PeerState::kRefused, event.reason);
+  MarkLost(event.peer, *peer, PeerState::kRefused, event.reason);
 }
 
 void Members::OnLeave(const Leave& event) {
   for (const NodeId& id : Sessions()) context_.SendTo(id, wire::Goodbye{event.reason});
 }
 
-bool Members::Hear(const NodeId& id) {
+bool Members::NoteActivity(const NodeId& id) {
   Peer* peer = Find(id);
   if (peer == nullptr || !peer->session) return false;
   peer->last_heard = context_.now;
@@ -158,13 +158,13 @@ void Members::OnHints(const wire::PeerHints& hints) {
       const auto most = static_cast<std::ptrdiff_t>(std::min<size_t>(hint.addresses.size(), 8));
       peer->addresses.assign(hint.addresses.begin(), hint.addresses.begin() + most);
     }
-    Redial(hint.id, *peer);
+    Reconnect(hint.id, *peer);
   }
 }
 
 void Members::OnGoodbye(const NodeId& id, const wire::Goodbye& goodbye) {
-  Lose(id, *Find(id), PeerState::kLeft,
-       goodbye.reason.empty() ? "it said goodbye" : goodbye.reason);
+  MarkLost(id, *Find(id), PeerState::kLeft,
+           goodbye.reason.empty() ? "it said goodbye" : goodbye.reason);
 }
 
 void Members::OnWake(Time gap) {
@@ -180,17 +180,18 @@ void Members::OnTime() {
     const Time silent = context_.now - peer.last_heard;
     if (peer.session && silent > timers.dead) {
       peer.down_since = context_.now;
-      Lose(id, peer, PeerState::kDead,
-           fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
+      MarkLost(id, peer, PeerState::kDead,
+               fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
     } else if (peer.session && peer.state == PeerState::kAlive && silent > timers.suspect) {
       peer.state = PeerState::kSuspect;
       peer.detail = fmt::format("silent for {} s", silent / std::chrono::seconds(1));
       context_.changed = true;
-    } else if (!peer.session && peer.was_alive && context_.now - peer.down_since > timers.redial) {
-      Lose(id, peer, PeerState::kDead, peer.detail + "; it did not come back");
+    } else if (!peer.session && peer.was_alive &&
+               context_.now - peer.down_since > timers.reconnect) {
+      MarkLost(id, peer, PeerState::kDead, peer.detail + "; it did not come back");
     }
     if (peer.session && context_.now >= peer.next_heartbeat) SendHeartbeat(id, peer);
-    if (!peer.session && context_.now >= peer.next_dial) Redial(id, peer);
+    if (!peer.session && context_.now >= peer.next_attempt) Reconnect(id, peer);
   }
 }
 
@@ -214,11 +215,11 @@ void Members::SendHints(const NodeId& to) {
   if (!hints.peers.empty()) context_.SendTo(to, std::move(hints));
 }
 
-void Members::Redial(const NodeId& id, Peer& peer) {
-  peer.next_dial = context_.now + kRedialPeriod;
+void Members::Reconnect(const NodeId& id, Peer& peer) {
+  peer.next_attempt = context_.now + kReconnectPeriod;
   if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty())
     return;
-  context_.Emit(Dial{id, peer.addresses});
+  context_.Emit(ConnectPeer{id, peer.addresses});
 }
 
 void Members::SetLocal(const wire::NodeRecord& record) {

@@ -31,11 +31,11 @@ class Members {
 
   void OnUp(const SessionUp& event);
   void OnDown(const SessionDown& event);
-  void OnDialFailed(const DialFailed& event);
+  void OnConnectFailed(const ConnectFailed& event);
   void OnRefused(const PeerRefused& event);
   void OnLeave(const Leave& event);
   // Any message of a peer. False: it has no session with us (a late delivery): drop the message.
-  bool Hear(const NodeId& peer);
+  bool NoteActivity(const NodeId& peer);
   void OnHeartbeat(const NodeId& peer, const wire::Heartbeat& heartbeat);
   void OnRecord(const NodeId& peer, const wire::NodeRecord& record);
   void OnRecordRequest(const NodeId& peer);
@@ -76,7 +76,7 @@ class Members {
     std::vector<wire::Address> addresses;
     Time last_heard{};
     Time down_since{};
-    Time next_dial{};
+    Time next_attempt{};
     Time next_heartbeat{};
     double rtt_ms = 0;
     uint64_t sent = 0;    // last heartbeat sequence
@@ -87,10 +87,10 @@ class Members {
   };
   Peer* Find(const NodeId& id);
   Peer* FindOrAdd(const NodeId& id);
-  void Lose(const NodeId& id, Peer& peer, PeerState state, std::string reason);
+  void MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason);
   void SendHeartbeat(const NodeId& id, Peer& peer);
   void SendHints(const NodeId& to);
-  void Redial(const NodeId& id, Peer& peer);
+  void Reconnect(const NodeId& id, Peer& peer);
   void Publish();
 
   Context& context_;

@@ -1,6 +1,6 @@
 #include "cluster/owner.h"
 
-#include "cluster/plan.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 

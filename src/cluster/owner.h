@@ -41,7 +41,7 @@ class Owner {
   void OnPeerUp(const NodeId& peer);
   void OnPeerLost(const NodeId& peer, const std::string& reason);
   void OnWake();
-  // `active(plan)`: requests of this node's head, 0 when the head is elsewhere.
+  // `active(plan)`: requests of this node's lead, 0 when the lead is elsewhere.
   template <class Active>
   void OnTime(const Active& active) {
     for (auto& [id, instance] : instances_) instance.summary.active_requests = active(id);

@@ -48,7 +48,7 @@ uint64_t StageMemory(const ModelShape& shape, const StageShare& share, uint64_t 
   for (uint32_t i = share.layer_begin; i < share.layer_end && i < shape.layers(); ++i) {
     bytes += shape.layer_bytes[i] + kv * kv_positions;
   }
-  if (share.head) bytes += shape.embedding_bytes + shape.output_bytes + shape.head_scratch_bytes;
+  if (share.lead) bytes += shape.embedding_bytes + shape.output_bytes + shape.lead_scratch_bytes;
   return bytes;
 }
 
@@ -108,7 +108,7 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
   Prediction prediction;
   double token_ms = 0;
   double chunk_sum = 0;
-  double chunk_most = 0;
+  double max_chunk = 0;
   double hops_ms = 0;
   for (size_t s = 0; s < plan.stages.size(); ++s) {
     const wire::StagePlan& stage = plan.stages[s];
@@ -127,9 +127,9 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
     prediction.stage_chunk_ms.push_back(chunk);
     token_ms += ms;
     chunk_sum += chunk;
-    chunk_most = std::max(chunk_most, chunk);
+    max_chunk = std::max(max_chunk, chunk);
     if (plan.stages.size() >
-        1) {  // one hop away from each stage; the last one leads back to the head
+        1) {  // one hop away from each stage; the last one leads back to the lead
       const double rtt = at == nodes.end() || at->rtt_ms <= 0 ? kUnknownRttMs : at->rtt_ms;
       hops_ms += rtt / 2;
     }
@@ -137,7 +137,7 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
   token_ms += hops_ms;
   const double chunks = static_cast<double>((kPromptTokens + plan.chunk - 1) / plan.chunk);
   const double part = static_cast<double>(kPromptTokens) / (chunks * plan.chunk);
-  const double prefill_ms = (chunk_sum + (chunks - 1) * chunk_most) * part + hops_ms;
+  const double prefill_ms = (chunk_sum + (chunks - 1) * max_chunk) * part + hops_ms;
   prediction.decode_tokens_per_second = 1000 / token_ms;
   prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
   const double output_ms = DecodeMs(shape.output_bytes, known.empty() ? 1 : known[0].decode_gbps);

@@ -23,8 +23,8 @@ struct Speeds {
 };
 std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes);
 
-// layer_end of each stage, stage i on nodes[i], nodes[0] the head: every stage has at least one
-// layer and fits its node's memory; the slowest stage (decode, with the output matrix at the head)
+// layer_end of each stage, stage i on nodes[i], nodes[0] the lead: every stage has at least one
+// layer and fits its node's memory; the slowest stage (decode, with the output matrix at the lead)
 // is as fast as it can be, which is layers in proportion to speed; among those the smallest sum.
 // Empty: does not fit. Cost: O(stages x layers^2).
 std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanNode>& nodes,

@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 #include "cluster/partition.h"
-#include "cluster/plan.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 namespace {
@@ -57,7 +57,7 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
   return plan;
 }
 
-// Better: more tokens per second beyond rounding, then the preferred node at the head, then the
+// Better: more tokens per second beyond rounding, then the preferred node at the lead, then the
 // smaller id.
 bool Better(const Search& search, const Placement& a, const Placement& b) {
   if (!b.valid()) return a.valid();
@@ -76,10 +76,10 @@ bool Better(const Search& search, const Placement& a, const Placement& b) {
 // fit.
 Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint32_t sequences) {
   Placement best;
-  for (size_t head = 0; head < set.size(); ++head) {
-    Placement candidate{.nodes = {set[head]}, .sequences = sequences};
+  for (size_t lead = 0; lead < set.size(); ++lead) {
+    Placement candidate{.nodes = {set[lead]}, .sequences = sequences};
     for (size_t i = 0; i < set.size(); ++i) {
-      if (i != head) candidate.nodes.push_back(set[i]);
+      if (i != lead) candidate.nodes.push_back(set[i]);
     }
     std::vector<PlanNode> order;
     for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
@@ -100,13 +100,13 @@ std::string NamesOf(const Search& search, const std::vector<size_t>& set) {
 
 // Every subset of `count` nodes when there are few, else the largest and the fastest ones.
 std::vector<std::vector<size_t>> Subsets(const Search& search, size_t count) {
-  constexpr size_t kMostSubsets = 256;  // 10 nodes taken 5 at a time
+  constexpr size_t kMaxSubsets = 256;  // 10 nodes taken 5 at a time
   const size_t total = search.nodes.size();
   double ways = 1;
   for (size_t i = 0; i < count; ++i)
     ways = ways * static_cast<double>(total - i) / static_cast<double>(i + 1);
   std::vector<std::vector<size_t>> result;
-  if (ways <= kMostSubsets) {
+  if (ways <= kMaxSubsets) {
     std::vector<bool> chosen(total, false);
     std::fill_n(chosen.begin(), count, true);
     do {
@@ -235,9 +235,9 @@ std::string Explain(const Search& search, const Placement& placement) {
 }
 
 Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
-  if (shape.layers() == 0 || shape.layers() > kMaxLayers) {
+  if (shape.layers() == 0 || shape.layers() > wire::kMaxLayers) {
     return Fail(ErrorCode::kInvalid, "a model of {} layers cannot be placed (1 to {})",
-                shape.layers(), kMaxLayers);
+                shape.layers(), wire::kMaxLayers);
   }
   if (!shape.layer_decode_bytes.empty() &&
       shape.layer_decode_bytes.size() != shape.layer_bytes.size()) {
@@ -247,11 +247,12 @@ Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
   if (options.kv_type >= shape.kv_bytes_per_position.size()) {
     return Fail(ErrorCode::kInvalid, "KV type {} is not known", options.kv_type);
   }
-  if (options.context > kMaxContext || options.sequences > kMaxSequences || options.chunk == 0 ||
-      options.chunk > kMaxChunk) {
-    return Fail(
-        ErrorCode::kInvalid, "context {}, sequences {} or chunk {} beyond the limits {}, {}, {}",
-        options.context, options.sequences, options.chunk, kMaxContext, kMaxSequences, kMaxChunk);
+  if (options.context > wire::kMaxContext || options.sequences > wire::kMaxSequences ||
+      options.chunk == 0 || options.chunk > wire::kMaxChunk) {
+    return Fail(ErrorCode::kInvalid,
+                "context {}, sequences {} or chunk {} beyond the limits {}, {}, {}",
+                options.context, options.sequences, options.chunk, wire::kMaxContext,
+                wire::kMaxSequences, wire::kMaxChunk);
   }
   return {};
 }
@@ -266,7 +267,7 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
   const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
   const uint32_t wanted =
       options.context > 0 ? options.context : std::min(trained, kDefaultContext);
-  search.context = static_cast<uint32_t>(RoundUp(wanted, kCapacityUnit));
+  search.context = static_cast<uint32_t>(RoundUp(wanted, wire::kCapacityUnit));
   if (options.sequences > 0) {
     search.sequence_choices = {options.sequences};
   } else {

@@ -1,6 +1,6 @@
 // Where a model is placed: one node when the best one holds it, else the fewest nodes that do;
 // layers in proportion to measured speed within each memory budget; the output matrix counts on the
-// head; a refusal carries the sums. The prediction is part of the answer, so that it can be
+// lead; a refusal carries the sums. The prediction is part of the answer, so that it can be
 // compared with the measurement.
 //
 // Thread: pure, any thread. Cost: below 10 ms for 20 nodes and 80 layers.
@@ -13,8 +13,8 @@
 
 #include "base/ids.h"
 #include "base/result.h"
-#include "cluster/plan.h"
 #include "wire/messages.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 
@@ -26,13 +26,13 @@ struct ModelShape {
   uint32_t trained_context = 0;
   std::vector<uint64_t> layer_bytes;         // in memory, packed; size = number of layers
   std::vector<uint64_t> layer_decode_bytes;  // read for one token; empty: all of layer_bytes
-  uint64_t embedding_bytes = 0;              // at the head, in memory
-  uint64_t output_bytes = 0;                 // at the head, in memory; read for each token
+  uint64_t embedding_bytes = 0;              // at the lead, in memory
+  uint64_t output_bytes = 0;                 // at the lead, in memory; read for each token
   // Bytes of one position in one layer, keys and values, by wire::Plan::kv_type.
-  std::array<uint32_t, kKvTypes> kv_bytes_per_position = {};
+  std::array<uint32_t, wire::kKvTypes> kv_bytes_per_position = {};
   uint64_t ops_per_token_layer = 0;  // 2 per multiply-add
   uint64_t scratch_bytes = 0;        // of each stage
-  uint64_t head_scratch_bytes = 0;   // of the head in addition (logits)
+  uint64_t lead_scratch_bytes = 0;   // of the lead in addition (logits)
 
   uint32_t layers() const { return static_cast<uint32_t>(layer_bytes.size()); }
 };
@@ -94,7 +94,7 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
 struct StageShare {
   uint32_t layer_begin = 0;
   uint32_t layer_end = 0;
-  bool head = false;
+  bool lead = false;
 };
 uint64_t StageMemory(const ModelShape& shape, const StageShare& share, uint64_t kv_positions,
                      uint8_t kv_type);

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "base/units.h"
-#include "cluster/plan.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 namespace {
@@ -116,7 +116,7 @@ TEST(PlannerTest, DividesLayersInProportionToSpeed) {
   EXPECT_EQ(layers[3], 2u);
 }
 
-TEST(PlannerTest, CountsTheOutputMatrixOnTheHead) {
+TEST(PlannerTest, CountsTheOutputMatrixOnTheLead) {
   ModelShape shape = Shape(8);
   shape.output_bytes = 200 * kMiB;  // as much to read as two layers
   const auto choice =
@@ -225,7 +225,7 @@ TEST(PlanTest, RefusesPlansThatCannotBe) {
   refused([](wire::Plan& p) { p.context = 0; });
   refused([](wire::Plan& p) { p.sequences = 0xFFFFFFFF; });
   refused([](wire::Plan& p) { p.chunk = 0; });
-  refused([](wire::Plan& p) { p.kv_type = kKvTypes; });
+  refused([](wire::Plan& p) { p.kv_type = wire::kKvTypes; });
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Requests of this entry node, from submission to their one end, and the requests that this node
-// serves as a head for other entries.
+// serves as a lead for other entries.
 //
 // The entry owns a request: it keeps the prompt, settings, seed and every token it has passed on.
-// Tokens carry their index, so that a head may repeat them after a broken session and none is lost
+// Tokens carry their index, so that a lead may repeat them after a broken session and none is lost
 // or doubled.
 #pragma once
 
@@ -13,17 +13,17 @@
 #include <vector>
 
 #include "cluster/context.h"
+#include "cluster/desired_models.h"
 #include "cluster/members.h"
-#include "cluster/slots.h"
-#include "cluster/wishes.h"
+#include "cluster/reservations.h"
 
 namespace exo::cluster {
 
-// The entry's side: waiting (for an instance) ─> active (at a head) ─> finished.
-class EntryDesk {
+// The entry's side: waiting (for an instance) ─> active (at a lead) ─> finished.
+class EntryRequests {
  public:
-  EntryDesk(Context& context, Members& members, Wishes& wishes)
-      : context_(context), members_(members), wishes_(wishes) {}
+  EntryRequests(Context& context, Members& members, DesiredModels& desired)
+      : context_(context), members_(members), desired_(desired) {}
 
   void OnSubmit(const SubmitLocal& event);
   void OnCancel(const CancelLocal& event);
@@ -43,8 +43,8 @@ class EntryDesk {
     bool active = false;
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
-    Time homeless_since{};  // waiting without any instance of the model
-    const NodeId& head() const { return plan.stages[0].node; }
+    Time unplaced_since{};  // waiting without any instance of the model
+    const NodeId& lead() const { return plan.stages[0].node; }
   };
   bool TryDispatch(Request& request);
   void Finish(const RequestId& request, wire::Finished finished);
@@ -52,19 +52,20 @@ class EntryDesk {
 
   Context& context_;
   Members& members_;
-  Wishes& wishes_;
+  DesiredModels& desired_;
   std::map<RequestId, Request> requests_;
 };
 
-// The head's side.
-class HeadDesk {
+// The lead's side.
+class LeadRequests {
  public:
-  HeadDesk(Context& context, SlotTable& slots) : context_(context), slots_(slots) {}
+  LeadRequests(Context& context, Reservations& reservations)
+      : context_(context), reservations_(reservations) {}
 
   void OnSubmit(const NodeId& from, const wire::Submit& message);
   void OnCancel(const NodeId& from, const wire::CancelRequest& message);
-  void OnEmitted(const HeadEmitted& event);
-  void OnRunnerFinished(const HeadFinished& event);
+  void OnEmitted(const LeadEmitted& event);
+  void OnRunnerFinished(const LeadFinished& event);
   void OnServing(const PlanId& plan);
   void OnPlanEnded(const PlanId& plan, const Error& error);
   void OnEntryLost(const NodeId& entry);
@@ -90,7 +91,7 @@ class HeadDesk {
   void Refuse(const NodeId& to, const RequestId& request, const Error& error);
 
   Context& context_;
-  SlotTable& slots_;
+  Reservations& reservations_;
   std::map<RequestId, Request> requests_;
 };
 

@@ -24,7 +24,7 @@ Result<std::unique_ptr<LocalModel>> LocalModel::Load(
                                      .tensors = tensors,
                                      .layer_begin = begin,
                                      .layer_end = end,
-                                     .head = model->stages_.empty(),
+                                     .lead = model->stages_.empty(),
                                      .kv_type = options.kv_type,
                                      .chunk = options.chunk};
     model->stages_.push_back(TRY(backend.Load(spec, source, {}, nullptr)));

@@ -1,5 +1,5 @@
 // A whole model in this process, without cluster or network: what `exo bench`, `exo logits` and
-// tests run. It is one stage that is also the head: the same StageCompute that a cluster uses.
+// tests run. It is one stage that is also the lead: the same StageCompute that a cluster uses.
 //
 // Thread: one caller at a time.
 #pragma once
@@ -53,7 +53,7 @@ class LocalModel {
 
   std::shared_ptr<const model::ModelConfig> config_;
   uint32_t chunk_ = 0;
-  std::vector<std::unique_ptr<backend::StageCompute>> stages_;  // [0] is the head
+  std::vector<std::unique_ptr<backend::StageCompute>> stages_;  // [0] is the lead
 };
 
 }  // namespace exo::engine

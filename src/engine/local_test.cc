@@ -87,13 +87,13 @@ TEST_P(ExactnessTest, SameBitsForEveryDivisionOfTheWork) {
   ExpectSameBits(fixture, kernels::KvType::kF16);
 }
 
-TEST(KvTypeTest, SameBitsWithAQuantisedCache) {
+TEST(KvTypeTest, SameBitsWithAQuantizedCache) {
   TestModel fixture(DType::kQ4_0, DType::kQ6_K, Kind::kLlama);
   ExpectSameBits(fixture, kernels::KvType::kQ8_0);
 }
 
-TEST(KvTypeTest, QuantisedCacheIsCloseToF16) {
-  TestModel fixture(DType::kF16, DType::kF16, Kind::kLlama);  // nothing else is quantised
+TEST(KvTypeTest, QuantizedCacheIsCloseToF16) {
+  TestModel fixture(DType::kF16, DType::kF16, Kind::kLlama);  // nothing else is quantized
   const auto q8 = Logits(fixture, {}, 41, kernels::KvType::kQ8_0);
   const auto f16 = Logits(fixture, {}, 41);
   double difference = 0, size = 0;

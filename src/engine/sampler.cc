@@ -37,7 +37,7 @@ Result<void> CheckSettings(const wire::SamplerSettings& s) {
 
 // One penalty per distinct token of the window: repeat first, then frequency by count, then
 // presence.
-void Penalise(std::span<float> logits, std::span<const TokenId> history,
+void Penalize(std::span<float> logits, std::span<const TokenId> history,
               const wire::SamplerSettings& s, std::vector<TokenId>& window) {
   if (s.repeat_penalty == 1 && s.presence_penalty == 0 && s.frequency_penalty == 0) return;
   const auto last = history.last(std::min<size_t>(history.size(), s.penalty_window));
@@ -134,7 +134,7 @@ Result<TokenId> Argmax(std::span<const float> logits) {
 Result<TokenId> Sample(std::span<float> logits, std::span<const TokenId> history,
                        const wire::SamplerSettings& s, uint64_t position, SamplerScratch& scratch) {
   TRY(CheckSettings(s));
-  Penalise(logits, history, s, scratch.window);
+  Penalize(logits, history, s, scratch.window);
   const TokenId best = TRY(Argmax(logits));
   if (s.temperature == 0) return best;
   std::vector<Candidate>& candidates = scratch.candidates;

@@ -88,7 +88,7 @@ class MemorySource final : public backend::TensorSource {
 enum class Kind {
   kLlama,
   kQwen,          // biases, norms of q and k, halves, tied
-  kExperts,       // as qwen3moe: 6 experts, 2 of them renormalised
+  kExperts,       // as qwen3moe: 6 experts, 2 of them renormalized
   kSharedExpert,  // as qwen2moe: 9 experts, 3 of them, and a shared one
   kGemma,         // as gemma3: a window of 12 in two layers of three, norms behind, GELU
 };
@@ -130,7 +130,7 @@ struct TestModel {
                .qk_norm = !llama && kind_ != Kind::kSharedExpert};
     if (kind_ == Kind::kExperts) {
       config->ffn_width = 0;
-      config->experts = {.count = 6, .used = 2, .width = 128, .renormalise = true};
+      config->experts = {.count = 6, .used = 2, .width = 128, .renormalize = true};
     }
     if (kind_ == Kind::kSharedExpert)
       config->experts = {.count = 9, .used = 3, .width = 128, .shared = true};

@@ -61,7 +61,7 @@ size_t KvTileBytes(KvType type, size_t head_dim) {
 
 ActivationKind KindFor(tensor::DType weights) {
   const tensor::DTypeInfo& info = tensor::Info(weights);
-  if (!info.quantised) return ActivationKind::kFloat;
+  if (!info.quantized) return ActivationKind::kFloat;
   return info.block_values == 32 ? ActivationKind::kQ8x32 : ActivationKind::kQ8x128;
 }
 

@@ -163,7 +163,7 @@ class Kernels {
                     size_t head_dim, size_t rotary_dim, float* x) const = 0;
 
   // --- attention -------------------------------------------------------------------------------
-  // Stores one position's key and value [head_dim]: narrowed to nearest even (f16), quantised
+  // Stores one position's key and value [head_dim]: narrowed to nearest even (f16), quantized
   // (q8_0).
   virtual void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const = 0;
   // Attention for one KV head. q [tokens][group][head_dim] with row stride `q_stride` between

@@ -69,7 +69,7 @@ std::vector<std::byte> RandomRows(DType type, size_t rows, size_t cols, uint64_t
   const tensor::DTypeInfo& info = tensor::Info(type);
   std::vector<std::byte> bytes(rows * cols / info.block_values * info.block_bytes);
   for (std::byte& b : bytes) b = static_cast<std::byte>(rng.Next());
-  const size_t scale_at = info.quantised ? tensor::ScaleOffset(type) : info.block_bytes - 2;
+  const size_t scale_at = info.quantized ? tensor::ScaleOffset(type) : info.block_bytes - 2;
   const size_t halves = info.minimum ? 2 : 1;  // the minimum stands behind the scale
   for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
     if (type == DType::kMXFP4) {
@@ -79,7 +79,7 @@ std::vector<std::byte> RandomRows(DType type, size_t rows, size_t cols, uint64_t
     for (size_t high = at + scale_at + 1; high < at + scale_at + 2 * halves; high += 2) {
       // Exponents around 1 for floats, 2^-8 for scales.
       const auto sign = static_cast<uint8_t>(bytes[high]) & 0x80;
-      const int exponent = info.quantised ? 0x1c : type == DType::kF16 ? 0x38 : 0x3e;
+      const int exponent = info.quantized ? 0x1c : type == DType::kF16 ? 0x38 : 0x3e;
       bytes[high] = static_cast<std::byte>(sign | exponent | (rng.Below(4)));
     }
   }

@@ -39,7 +39,7 @@ std::vector<std::byte> WeightRows(DType type, size_t rows, size_t cols, Hard har
   Rng rng(seed);
   const tensor::DTypeInfo& info = tensor::Info(type);
   std::vector<std::byte> bytes(rows * (cols / info.block_values) * info.block_bytes);
-  if (!info.quantised) {
+  if (!info.quantized) {
     const auto values = Values(rows * cols, hard, seed);
     for (size_t i = 0; i < values.size(); ++i) {
       const bool clamp = type == DType::kF16 && hard == Hard::kExtremes;
@@ -166,7 +166,7 @@ TEST_P(ProductsTest, LongPromptsEqualTheReference) {
 TEST_P(ProductsTest, WholeCodeRangeIsExact) {
   // All-extreme codes against all-extreme activations: the largest sums of every type.
   for (const tensor::DTypeInfo& info : tensor::AllTypes()) {
-    if (!info.quantised) continue;
+    if (!info.quantized) continue;
     const DType type = info.type;
     for (const int fill : {0x00, 0x80, 0x7f, 0xff, 0x81}) {
       for (const float sign : {1.0f, -1.0f}) {

@@ -18,7 +18,7 @@ struct ExpertConfig {
   uint32_t count = 0;        // 0: no experts
   uint32_t used = 0;         // per token
   uint32_t width = 0;        // of each
-  bool renormalise = false;  // the chosen ones' weights are divided by their sum
+  bool renormalize = false;  // the chosen ones' weights are divided by their sum
   bool shared = false;       // the dense block runs too, times sigmoid(its own gate)
 };
 

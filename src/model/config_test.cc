@@ -57,14 +57,14 @@ TEST(ConfigTest, ReadsMixtures) {
   EXPECT_EQ(config.experts.used, 2u);
   EXPECT_EQ(config.experts.width, 8u);
   EXPECT_TRUE(config.experts.shared);
-  EXPECT_FALSE(config.experts.renormalise);
+  EXPECT_FALSE(config.experts.renormalize);
   EXPECT_EQ(config.ffn_width, 24u);
   GgufBuilder plain = TinyModel("qwen3moe");
   const std::string with_tensors = TinyTensors(plain, "qwen3moe").Build();
   const auto gguf = ParseText(with_tensors);
   const ModelConfig other = ReadConfig(*gguf).value();
   EXPECT_FALSE(other.experts.shared);
-  EXPECT_TRUE(other.experts.renormalise);
+  EXPECT_TRUE(other.experts.renormalize);
   const auto tensors = FindTensors(*gguf, other);
   ASSERT_TRUE(tensors.has_value()) << tensors.error().message;
   const TensorRef& down = *tensors->layers[0].down_exps;

@@ -51,7 +51,7 @@ Result<TensorRef> TensorFinder::Row(const std::string& name, uint64_t cols) {
 
 Result<TensorRef> TensorFinder::Vector(const std::string& name, uint64_t size) {
   TensorRef ref = TRY(Row(name, size));
-  if (tensor::Info(ref.type).quantised) {
+  if (tensor::Info(ref.type).quantized) {
     return Fail(ErrorCode::kUnsupported,
                 "the vector '{}' has the type {} (a float type is expected)", name,
                 tensor::Info(ref.type).name);

@@ -11,7 +11,7 @@
 namespace exo::model {
 
 // A part of the text; `value` is what the caller knows it by. size == 0: merged into its left
-// neighbour.
+// neighbor.
 struct Symbol {
   int32_t prev = -1;
   int32_t next = -1;
@@ -20,7 +20,7 @@ struct Symbol {
   int32_t value = -1;
 };
 
-// A possible merge of two neighbours. The best priority wins, then the leftmost.
+// A possible merge of two neighbors. The best priority wins, then the leftmost.
 template <class Priority>
 struct Candidate {
   Priority priority{};

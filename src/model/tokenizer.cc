@@ -47,7 +47,7 @@ std::vector<TokenId> TokenizerBase::EncodePieces(std::span<const TextPiece> piec
     for (size_t i = trusted_until.size(); i < text.size(); ++i)
       trusted_until.push_back(piece.trusted ? text.size() : i);
   }
-  // Neighbouring trusted pieces are one stretch.
+  // Neighboring trusted pieces are one stretch.
   for (size_t i = text.size(); i-- > 0;) {
     const size_t end = trusted_until[i];
     if (end > i && end < text.size())

@@ -18,7 +18,7 @@ namespace exo::model {
 // Text that a template wrote may contain control tokens; text that a user wrote may not.
 struct TextPiece {
   std::string text;
-  bool trusted = false;  // true: control tokens written in it are recognised
+  bool trusted = false;  // true: control tokens written in it are recognized
 };
 
 class Tokenizer {
@@ -29,7 +29,7 @@ class Tokenizer {
   static Result<std::shared_ptr<const Tokenizer>> Load(const Gguf& gguf);
 
   // Ids of `text` without BOS/EOS. parse_control: control tokens written in the text are
-  // recognised. Invalid UTF-8 is encoded byte by byte where the vocabulary can, never refused.
+  // recognized. Invalid UTF-8 is encoded byte by byte where the vocabulary can, never refused.
   virtual std::vector<TokenId> Encode(std::string_view text, bool parse_control) const = 0;
   // Pieces one after the other as one text; control tokens only inside trusted pieces.
   virtual std::vector<TokenId> EncodePieces(std::span<const TextPiece> pieces) const = 0;

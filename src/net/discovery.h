@@ -2,7 +2,7 @@
 // dial, never proof of anything; TLS and the handshake decide (net/peers.h).
 //
 // Nothing stable is sent in clear: beacons carry a fresh nonce and an 8-byte tag that only members
-// can recognise; the mDNS name is random per start.
+// can recognize; the mDNS name is random per start.
 //
 // Thread: loop thread, callbacks too; the mDNS library runs in a thread of its own inside. Owner:
 // node.

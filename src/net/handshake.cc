@@ -31,15 +31,15 @@ Hello Handshake::Opening() const {
   opening.protocol_oldest = hello_.protocol_oldest;
   opening.protocol_newest = hello_.protocol_newest;
   if (secret_ != nullptr) {
-    const auto proof = dialler() ? secret_->Proof(side_, exporter_, self_, peer_)
-                                 : secret_->Proof(side_, exporter_, peer_, self_);
+    const auto proof = initiator() ? secret_->Proof(side_, exporter_, self_, peer_)
+                                   : secret_->Proof(side_, exporter_, peer_, self_);
     opening.proof.assign(proof.begin(), proof.end());
   }
   return opening;
 }
 
 Handshake::Messages Handshake::Begin() {
-  if (!dialler()) return {};
+  if (!initiator()) return {};
   Messages out;
   out.emplace_back(Opening());
   return out;
@@ -66,13 +66,13 @@ std::optional<HelloReply> Handshake::CheckVersions(const Hello& hello) const {
 
 Handshake::Messages Handshake::OnOpening(const Hello& hello) {
   if (auto refusal = CheckVersions(hello)) return Refuse(std::move(*refusal));
-  const ProofSide theirs = dialler() ? ProofSide::kListener : ProofSide::kDialler;
+  const ProofSide theirs = initiator() ? ProofSide::kListener : ProofSide::kInitiator;
   proven_ = secret_ != nullptr &&
-            (dialler() ? secret_->ProofIsValid(theirs, exporter_, self_, peer_, hello.proof)
-                       : secret_->ProofIsValid(theirs, exporter_, peer_, self_, hello.proof));
+            (initiator() ? secret_->ProofIsValid(theirs, exporter_, self_, peer_, hello.proof)
+                         : secret_->ProofIsValid(theirs, exporter_, peer_, self_, hello.proof));
   if (auto refusal = gate_.CheckMember(peer_, proven_)) return Refuse(std::move(*refusal));
   due_ = Due::kFull;
-  if (dialler()) return {};
+  if (initiator()) return {};
   Messages out;
   out.emplace_back(Opening());
   out.emplace_back(hello_);
@@ -92,7 +92,7 @@ Handshake::Messages Handshake::OnFull(const Hello& hello) {
             hello.numerics.Short(), hello_.numerics.Short()));
   }
   due_ = Due::kReply;
-  if (!dialler()) return {};
+  if (!initiator()) return {};
   if (auto refusal = gate_.Decide(peer_, peer_hello_)) return Refuse(std::move(*refusal));
   Messages out;
   out.emplace_back(hello_);
@@ -108,7 +108,7 @@ Handshake::Messages Handshake::OnReply(const HelloReply& reply) {
   }
   if (due_ != Due::kReply)
     return Refuse(RefusalCode::kNotMember, "accepted too early in the handshake");
-  if (dialler()) {
+  if (initiator()) {
     state_ = State::kAccepted;
     return {};
   }

@@ -2,7 +2,7 @@
 // to send. Used by control connections (net/peers.cc, on the loop) and data links
 // (net/data_link.cc, in a thread).
 //
-//   dialler                                   listener
+//   initiator                                   listener
 //   Hello(versions, proof)        ->          checks versions and membership
 //                                 <-          Hello(versions, proof), Hello(full)
 //   checks versions, membership, numerics
@@ -64,7 +64,7 @@ class Handshake {
   Messages Refuse(wire::HelloReply reply);
   Messages Refuse(wire::RefusalCode code, std::string reason);
   std::optional<wire::HelloReply> CheckVersions(const wire::Hello& hello) const;
-  bool dialler() const { return side_ == ProofSide::kDialler; }
+  bool initiator() const { return side_ == ProofSide::kInitiator; }
 
   const ProofSide side_;
   const NodeId self_;

@@ -40,7 +40,7 @@ bool Closed(int fd, int milliseconds, std::string* received = nullptr) {
 // A node still takes a member after whatever happened.
 void ExpectAlive(TestNode& node, const std::string& secret) {
   TestNode friendly({.secret = secret});
-  friendly.Dial(node);
+  friendly.Connect(node);
   EXPECT_TRUE(friendly.WaitUp(node.id()));
 }
 
@@ -128,7 +128,7 @@ TEST(HostileTest, AdmissionCountsPerSourceAndInTotal) {
 class Stranger {
  public:
   explicit Stranger(const TestNode& node) : identity_(*Identity::Create()) {
-    stream_ = std::make_unique<TlsStream>(*identity_, RawConnect(node), ProofSide::kDialler);
+    stream_ = std::make_unique<TlsStream>(*identity_, RawConnect(node), ProofSide::kInitiator);
     while (stream_->Handshake() != TlsStream::Step::kDone) Wait();
   }
   void Say(std::span<const std::byte> bytes) {
@@ -215,7 +215,7 @@ TEST(HostileTest, ProofsCannotBeBorrowed) {
     wire::Hello hello;
     hello.proof.assign(proof.begin(), proof.end());
     stranger.Say(hello);
-    if (side == ProofSide::kDialler && !other_connection) {
+    if (side == ProofSide::kInitiator && !other_connection) {
       // The right proof: the node shows itself now. The full Hello differs in numerics or not: end
       // here.
       stranger.Say(wire::Goodbye{});
@@ -226,9 +226,9 @@ TEST(HostileTest, ProofsCannotBeBorrowed) {
     }
     ExpectOnlyARefusal(stranger.Listen());
   };
-  attempt(ProofSide::kDialler, true);    // of another connection
+  attempt(ProofSide::kInitiator, true);  // of another connection
   attempt(ProofSide::kListener, false);  // of the other side: an echo
-  attempt(ProofSide::kDialler, false);
+  attempt(ProofSide::kInitiator, false);
 }
 
 TEST(HostileTest, LargeOrBrokenFramesBeforeTheHandshakeEndIt) {
@@ -249,7 +249,7 @@ TEST(HostileTest, LargeOrBrokenFramesBeforeTheHandshakeEndIt) {
 TEST(HostileTest, FloodOfConnectionsLeavesTheLoopResponsive) {
   const std::string secret = NewSecret();
   TestNode node({.secret = secret}), member({.secret = secret});
-  member.Dial(node);
+  member.Connect(node);
   ASSERT_TRUE(member.WaitUp(node.id()));
   ASSERT_TRUE(node.WaitUp(member.id()));
   for (int i = 0; i < 300; ++i) (void)RawConnect(node);

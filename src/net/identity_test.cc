@@ -104,14 +104,14 @@ TEST_F(SecretTest, ProofsAreBoundToSideKeysAndConnection) {
   const auto secret = ClusterSecret::Create();
   const std::array<uint8_t, 32> exporter{1}, other_exporter{2};
   const NodeId a{{1}}, b{{2}};
-  const auto proof = secret->Proof(ProofSide::kDialler, exporter, a, b);
-  EXPECT_TRUE(secret->ProofIsValid(ProofSide::kDialler, exporter, a, b, proof));
+  const auto proof = secret->Proof(ProofSide::kInitiator, exporter, a, b);
+  EXPECT_TRUE(secret->ProofIsValid(ProofSide::kInitiator, exporter, a, b, proof));
   EXPECT_FALSE(secret->ProofIsValid(ProofSide::kListener, exporter, a, b, proof));
-  EXPECT_FALSE(secret->ProofIsValid(ProofSide::kDialler, exporter, b, a, proof));
-  EXPECT_FALSE(secret->ProofIsValid(ProofSide::kDialler, other_exporter, a, b, proof));
+  EXPECT_FALSE(secret->ProofIsValid(ProofSide::kInitiator, exporter, b, a, proof));
+  EXPECT_FALSE(secret->ProofIsValid(ProofSide::kInitiator, other_exporter, a, b, proof));
   EXPECT_FALSE(
-      secret->ProofIsValid(ProofSide::kDialler, exporter, a, b, std::span(proof).first(31)));
-  EXPECT_FALSE(ClusterSecret::Create()->ProofIsValid(ProofSide::kDialler, exporter, a, b, proof));
+      secret->ProofIsValid(ProofSide::kInitiator, exporter, a, b, std::span(proof).first(31)));
+  EXPECT_FALSE(ClusterSecret::Create()->ProofIsValid(ProofSide::kInitiator, exporter, a, b, proof));
 }
 
 TEST(SocketTest, ParsesWhatPeopleType) {

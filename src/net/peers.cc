@@ -12,7 +12,7 @@
 
 #include "base/log.h"
 #include "net/admission.h"
-#include "net/dialer.h"
+#include "net/connector.h"
 #include "net/session.h"
 #include "sys/files.h"
 #include "sys/system.h"
@@ -37,7 +37,7 @@ HelloReply Refusal(RefusalCode code, std::string reason) {
   return {.code = code, .reason = std::move(reason)};
 }
 
-class PeersImpl final : public Peers, private Session::Host, private Dialer::Host {
+class PeersImpl final : public Peers, private Session::Host, private Connector::Host {
  public:
   PeersImpl(EventLoop& loop, const Identity& identity, const ClusterSecret* secret,
             TrustStore& trust, PeerEvents& events, PeersOptions options, Fd listener)
@@ -49,7 +49,7 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
         options_(std::move(options)),
         listener_(std::move(listener)),
         accept_pause_(loop),
-        dialer_(loop, *this, options_.bind) {
+        connector_(loop, *this, options_.bind) {
     options_.port = LocalAddress(listener_.get()).port;
     options_.self.listen_port = options_.port;
     options_.self.channel = wire::Channel::kControl;
@@ -61,7 +61,7 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
 
   uint16_t port() const override { return options_.port; }
   Result<void> AddStaticPeer(std::string_view host_port) override;
-  void AddHint(const wire::Address& address) override { dialer_.AddHint(address, std::nullopt); }
+  void AddHint(const wire::Address& address) override { connector_.AddHint(address, std::nullopt); }
   void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses) override;
   bool Send(const NodeId& id, const wire::Message& message) override;
   void Close(const NodeId& id, std::string_view reason) override;
@@ -80,7 +80,7 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
   void OnLinkReady(Session& session, std::unique_ptr<DataLink> link) override;
   void OnMessage(Session& session, wire::Message message) override;
   void OnEnd(Session& session, Session::Phase was, const std::string& reason) override;
-  // Dialer::Host
+  // Connector::Host
   void OnConnected(Fd fd, const wire::Address& key) override;
 
   void Accept();
@@ -90,7 +90,7 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
                                           const wire::Hello& hello);
   Session* Pending(const NodeId& id);
   void LeaveAdmission(Session& session);
-  void Bury(Session& session);
+  void DeferDelete(Session& session);
   void EndUp(Session& session, std::string_view reason);
   void ReportDowns();
   void Report(const Session& session);
@@ -107,10 +107,10 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
   Admission admission_;
   std::map<const Session*, std::string>
       admitted_;  // sessions that hold a place in admission_, their source
-  Dialer dialer_;
+  Connector connector_;
   std::map<const Session*, std::unique_ptr<Session>> sessions_;
   std::unordered_map<NodeId, Session*> up_;
-  std::vector<std::unique_ptr<Session>> graveyard_;
+  std::vector<std::unique_ptr<Session>> pending_deletes_;
   std::vector<std::pair<NodeId, std::string>> downs_;  // OnDown calls that are due
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
@@ -118,13 +118,13 @@ class PeersImpl final : public Peers, private Session::Host, private Dialer::Hos
 // ---- outside calls
 
 Result<void> PeersImpl::AddStaticPeer(std::string_view host_port) {
-  dialer_.AddStatic(TRY(ParseHostPort(host_port, 0)));
+  connector_.AddStatic(TRY(ParseHostPort(host_port, 0)));
   return {};
 }
 
 void PeersImpl::AddHint(const NodeId& id, const std::vector<wire::Address>& addresses) {
   if (id == identity_.id() || trust_.IsRevoked(id)) return;
-  for (const wire::Address& address : addresses) dialer_.AddHint(address, id);
+  for (const wire::Address& address : addresses) connector_.AddHint(address, id);
 }
 
 bool PeersImpl::Send(const NodeId& id, const wire::Message& message) {
@@ -142,15 +142,16 @@ void PeersImpl::Close(const NodeId& id, std::string_view reason) {
 
 void PeersImpl::Revoke(const NodeId& id) {
   Close(id, "revoked");
-  dialer_.Forget(id);
+  connector_.Forget(id);
   std::vector<Session*> found;
   for (const auto& [key, session] : sessions_) {
     if (session->peer() == id) found.push_back(session.get());
   }
   for (Session* session : found) {
     session->Abort();
-    if (session->target()) dialer_.Finished(*session->target(), Dialer::Outcome::kRefused, id);
-    Bury(*session);
+    if (session->target())
+      connector_.Finished(*session->target(), Connector::Outcome::kRefused, id);
+    DeferDelete(*session);
   }
 }
 
@@ -162,7 +163,7 @@ std::vector<NodeId> PeersImpl::Up() const {
 }
 
 std::vector<wire::Address> PeersImpl::AddressesOf(const NodeId& id) const {
-  std::vector<wire::Address> addresses = dialer_.AddressesOf(id);
+  std::vector<wire::Address> addresses = connector_.AddressesOf(id);
   const auto at = up_.find(id);
   if (at == up_.end()) return addresses;
   const wire::Address now{at->second->remote().host, at->second->hello().listen_port};
@@ -229,8 +230,9 @@ bool PeersImpl::OnKey(Session& session) {
                          "key.pem on one of them",
                          false});
     }
-    dialer_.Finished(*session.target(), self ? Dialer::Outcome::kSelf : Dialer::Outcome::kRefused,
-                     std::nullopt);
+    connector_.Finished(*session.target(),
+                        self ? Connector::Outcome::kSelf : Connector::Outcome::kRefused,
+                        std::nullopt);
     return false;
   }
   return !(session.dialled() && IsUp(session.peer()));
@@ -262,9 +264,9 @@ Session* PeersImpl::Pending(const NodeId& id) {
   return nullptr;
 }
 
-// One session per pair. A dialler never accepts while it has a session or another pending one, so a
-// listener that gets an acceptance knows that the peer has no session. When both dial at once, the
-// connection dialled by the lower id stays: its dialler refuses the other one, the other side
+// One session per pair. A initiator never accepts while it has a session or another pending one, so
+// a listener that gets an acceptance knows that the peer has no session. When both dial at once,
+// the connection dialled by the lower id stays: its initiator refuses the other one, the other side
 // abandons its own.
 std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire::Hello& hello) {
   const NodeId& peer = session.peer();
@@ -283,8 +285,8 @@ std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire:
   if (pending == nullptr) return std::nullopt;
   if (identity_.id() < peer) return Refusal(RefusalCode::kDuplicate, "both sides dialled at once");
   pending->Abort();
-  dialer_.Finished(*pending->target(), Dialer::Outcome::kSame, peer);
-  Bury(*pending);
+  connector_.Finished(*pending->target(), Connector::Outcome::kSame, peer);
+  DeferDelete(*pending);
   return std::nullopt;
 }
 
@@ -317,8 +319,8 @@ void PeersImpl::OnAccepted(Session& session) {
   if (!trust_.IsTrusted(id)) trust_.Admit(id, session.hello().name);
   up_[id] = &session;
   const wire::Address address{session.remote().host, session.hello().listen_port};
-  if (session.target()) dialer_.Finished(*session.target(), Dialer::Outcome::kUp, id);
-  if (address.port != 0) dialer_.AddHint(address, id);
+  if (session.target()) connector_.Finished(*session.target(), Connector::Outcome::kUp, id);
+  if (address.port != 0) connector_.AddHint(address, id);
   events_.OnUp(id, session.hello(), address);
 }
 
@@ -326,7 +328,7 @@ void PeersImpl::OnLinkReady(Session& session, std::unique_ptr<DataLink> link) {
   LeaveAdmission(session);
   const NodeId id = session.peer();
   const wire::Hello hello = session.hello();
-  Bury(session);
+  DeferDelete(session);
   events_.OnLink(std::move(link), id, hello);
 }
 
@@ -343,19 +345,20 @@ void PeersImpl::OnEnd(Session& session, Session::Phase was, const std::string& r
     const bool same =
         !session.peer().IsZero() && session.peer() != identity_.id() && IsUp(session.peer());
     LOG(kDebug, "dialling {} port {}: {}", session.remote().host, session.remote().port, reason);
-    dialer_.Finished(*session.target(), same ? Dialer::Outcome::kSame : Dialer::Outcome::kFailed,
-                     session.peer());
+    connector_.Finished(*session.target(),
+                        same ? Connector::Outcome::kSame : Connector::Outcome::kFailed,
+                        session.peer());
   }
-  Bury(session);
+  DeferDelete(session);
 }
 
 void PeersImpl::Report(const Session& session) {
   const HelloReply& refusal = *session.refusal();
   const bool duplicate = refusal.code == RefusalCode::kDuplicate;
   if (session.target()) {
-    dialer_.Finished(*session.target(),
-                     duplicate ? Dialer::Outcome::kSame : Dialer::Outcome::kRefused,
-                     session.peer());
+    connector_.Finished(*session.target(),
+                        duplicate ? Connector::Outcome::kSame : Connector::Outcome::kRefused,
+                        session.peer());
   }
   // Crossing connections are no news.
   if (duplicate && refusal.reason.find("same key") == std::string::npos) return;
@@ -367,7 +370,7 @@ void PeersImpl::EndUp(Session& session, std::string_view reason) {
   const NodeId id = session.peer();
   session.Abort();
   up_.erase(id);
-  Bury(session);
+  DeferDelete(session);
   downs_.emplace_back(id, std::string(reason));
   loop_.Post([this, alive = alive_] {
     if (*alive) ReportDowns();
@@ -377,7 +380,7 @@ void PeersImpl::EndUp(Session& session, std::string_view reason) {
 void PeersImpl::ReportDowns() {
   for (const auto& [id, reason] : std::exchange(downs_, {})) {
     events_.OnDown(id, reason);
-    if (!trust_.IsRevoked(id)) dialer_.OnDown(id);
+    if (!trust_.IsRevoked(id)) connector_.OnDown(id);
   }
 }
 
@@ -389,15 +392,15 @@ void PeersImpl::LeaveAdmission(Session& session) {
 }
 
 // Sessions die from the loop, since they may be on the call stack now.
-void PeersImpl::Bury(Session& session) {
+void PeersImpl::DeferDelete(Session& session) {
   LeaveAdmission(session);
   const auto at = sessions_.find(&session);
   if (at == sessions_.end()) return;
-  graveyard_.push_back(std::move(at->second));
+  pending_deletes_.push_back(std::move(at->second));
   sessions_.erase(at);
-  if (graveyard_.size() > 1) return;
+  if (pending_deletes_.size() > 1) return;
   loop_.Post([this, alive = alive_] {
-    if (*alive) graveyard_.clear();
+    if (*alive) pending_deletes_.clear();
   });
 }
 

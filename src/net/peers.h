@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "net/data_link.h"
+#include "net/connect_link.h"
 #include "net/event_loop.h"
 #include "net/identity.h"
 #include "net/secret.h"
@@ -99,9 +99,9 @@ class Peers {
 
   virtual bool IsUp(const NodeId& id) const = 0;
   virtual std::vector<NodeId> Up() const = 0;
-  // Where a peer can be dialled, best first: for DialLink.
+  // Where a peer can be dialled, best first: for ConnectLink.
   virtual std::vector<wire::Address> AddressesOf(const NodeId& id) const = 0;
-  // The Hello to give to DialLink.
+  // The Hello to give to ConnectLink.
   virtual wire::Hello LinkHello(wire::Channel channel, const PlanId& plan) const = 0;
 };
 

@@ -13,7 +13,7 @@ using wire::RefusalCode;
 TEST(PeersTest, AcceptsByProofAndAdmits) {
   const std::string secret = NewSecret();
   TestNode a({.name = "a", .secret = secret}), b({.name = "b", .secret = secret});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.WaitUp(b.id()));
   ASSERT_TRUE(b.WaitUp(a.id()));
   EXPECT_EQ(a.hellos[b.id()].name, "b");
@@ -33,7 +33,7 @@ TEST(PeersTest, AcceptsByTrustSetWithoutASecret) {
   TestNode a({}), b({});
   a.thread().On([&] { a.trust.trusted.insert(b.id()); });
   b.thread().On([&] { b.trust.trusted.insert(a.id()); });
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.WaitUp(b.id()));
   ASSERT_TRUE(b.WaitUp(a.id()));
   EXPECT_EQ(a.thread().On([&] { return a.trust.admitted; }), 0);
@@ -41,7 +41,7 @@ TEST(PeersTest, AcceptsByTrustSetWithoutASecret) {
 
 TEST(PeersTest, RefusesStrangersOnBothSides) {
   TestNode a({.secret = NewSecret()}), b({.secret = NewSecret()});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.Wait([&] { return !a.refusals.empty(); }));
   ASSERT_TRUE(b.Wait([&] { return !b.refusals.empty(); }));
   EXPECT_EQ(a.refusals[0].code, RefusalCode::kNotMember);
@@ -53,11 +53,11 @@ TEST(PeersTest, RefusesStrangersOnBothSides) {
   EXPECT_TRUE(b.ups.empty());
 }
 
-TEST(PeersTest, StrangerThatIsDialledGetsARefusalToo) {
+TEST(PeersTest, StrangerThatIsConnectedToGetsARefusalToo) {
   // b would take a (a is in its trust set), but is itself unknown to a.
   TestNode a({}), b({});
   b.thread().On([&] { b.trust.trusted.insert(a.id()); });
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.Wait([&] { return !a.refusals.empty(); }));
   ASSERT_TRUE(b.Wait([&] { return !b.refusals.empty(); }));
   EXPECT_FALSE(a.refusals[0].by_peer);
@@ -67,7 +67,7 @@ TEST(PeersTest, StrangerThatIsDialledGetsARefusalToo) {
 TEST(PeersTest, RefusesAnotherArithmetic) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret, .numerics = {{1}}}), b({.secret = secret, .numerics = {{2}}});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.Wait([&] { return !a.refusals.empty(); }));
   ASSERT_TRUE(b.Wait([&] { return !b.refusals.empty(); }));
   EXPECT_EQ(a.refusals[0].code, RefusalCode::kNumerics);
@@ -78,19 +78,19 @@ TEST(PeersTest, RefusesAnotherArithmetic) {
 TEST(PeersTest, RefusesWithoutACommonVersion) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret, .protocol_oldest = 7, .protocol_newest = 9}), b({.secret = secret});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.Wait([&] { return !a.refusals.empty(); }));
   EXPECT_EQ(a.refusals[0].code, RefusalCode::kVersion);
   ASSERT_TRUE(b.Wait([&] { return !b.refusals.empty(); }));
   EXPECT_NE(b.refusals[0].reason.find("update"), std::string::npos);
 }
 
-TEST(PeersTest, BothDialAtOnceAndOneSessionStays) {
+TEST(PeersTest, BothConnectAtOnceAndOneSessionStays) {
   for (int round = 0; round < 10; ++round) {
     const std::string secret = NewSecret();
     TestNode a({.secret = secret}), b({.secret = secret});
-    std::thread other([&] { b.Dial(a); });
-    a.Dial(b);
+    std::thread other([&] { b.Connect(a); });
+    a.Connect(b);
     other.join();
     ASSERT_TRUE(a.WaitUp(b.id()));
     ASSERT_TRUE(b.WaitUp(a.id()));
@@ -122,18 +122,18 @@ TEST(PeersTest, TwoAddressesOfOnePeerGiveOneSession) {
 
 TEST(PeersTest, DropsAConnectionToItself) {
   TestNode a({.secret = NewSecret()}), b({.secret = NewSecret()});
-  a.Dial(a);
-  a.Dial(b);  // something to wait for
+  a.Connect(a);
+  a.Connect(b);  // something to wait for
   ASSERT_TRUE(a.Wait([&] { return !a.refusals.empty(); }));
   EXPECT_TRUE(a.ups.empty());
   EXPECT_EQ(a.refusals.size(), 1u);
   EXPECT_EQ(a.refusals[0].id, b.id());
 }
 
-TEST(PeersTest, DialsAgainAfterADrop) {
+TEST(PeersTest, ConnectsAgainAfterADrop) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret}), b({.secret = secret});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.WaitUp(b.id()));
   ASSERT_TRUE(b.WaitUp(a.id()));
   b.thread().On([&] { b.peers().Close(a.id(), "test"); });
@@ -148,7 +148,7 @@ TEST(PeersTest, RestartedPeerComesBack) {
   TestNode a({.secret = secret});
   auto b = std::make_unique<TestNode>(NodeOptions{.secret = secret, .boot_nonce = 1});
   const uint16_t port = b->address().port;
-  a.Dial(*b);
+  a.Connect(*b);
   const NodeId first = b->id();
   ASSERT_TRUE(a.WaitUp(first));
   b.reset();
@@ -161,7 +161,7 @@ TEST(PeersTest, RestartedPeerComesBack) {
 TEST(PeersTest, RevokedKeyIsCutAtOnceAndStaysOut) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret}), b({.secret = secret});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.WaitUp(b.id()));
   ASSERT_TRUE(b.WaitUp(a.id()));
   a.thread().On([&] {
@@ -182,10 +182,10 @@ TEST(PeersTest, CopiedKeyIsRefusedWhileTheOriginalTalks) {
   const std::string folder = testing::TempDir() + "exo-net-clone";
   TestNode a({.secret = secret});
   TestNode b({.secret = secret, .boot_nonce = 1}, *Identity::LoadOrCreate(folder));
-  b.Dial(a);
+  b.Connect(a);
   ASSERT_TRUE(a.WaitUp(b.id()));
   TestNode copy({.secret = secret, .boot_nonce = 2}, *Identity::LoadOrCreate(folder));
-  copy.Dial(a);
+  copy.Connect(a);
   ASSERT_TRUE(copy.Wait([&] { return !copy.refusals.empty(); }));
   EXPECT_EQ(copy.refusals[0].code, RefusalCode::kDuplicate);
   EXPECT_TRUE(a.IsUp(b.id()));
@@ -195,7 +195,7 @@ TEST(PeersTest, CopiedKeyIsRefusedWhileTheOriginalTalks) {
 TEST(PeersTest, OverflowOfTheQueueEndsTheSession) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret}), b({.secret = secret});
-  a.Dial(b);
+  a.Connect(b);
   ASSERT_TRUE(a.WaitUp(b.id()));
   wire::Submit large;
   large.prompt.resize(wire::kMaxControlFrame / 4 - 1000);
@@ -213,9 +213,9 @@ TEST(PeersTest, OverflowOfTheQueueEndsTheSession) {
 TEST(PeersTest, ThreeNodesMakeAMesh) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret}), b({.secret = secret}), c({.secret = secret});
-  a.Dial(b);
-  b.Dial(c);
-  c.Dial(a);
+  a.Connect(b);
+  b.Connect(c);
+  c.Connect(a);
   for (TestNode* node : {&a, &b, &c}) {
     for (TestNode* other : {&a, &b, &c}) {
       if (node != other) {

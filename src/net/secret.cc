@@ -127,17 +127,19 @@ std::array<uint8_t, 32> ClusterSecret::Mac(std::string_view label,
 }
 
 std::array<uint8_t, 32> ClusterSecret::Proof(ProofSide side, std::span<const uint8_t> exporter,
-                                             const NodeId& dialler, const NodeId& listener) const {
+                                             const NodeId& initiator,
+                                             const NodeId& listener) const {
   std::vector<uint8_t> input(exporter.begin(), exporter.end());
-  input.insert(input.end(), dialler.bytes.begin(), dialler.bytes.end());
+  input.insert(input.end(), initiator.bytes.begin(), initiator.bytes.end());
   input.insert(input.end(), listener.bytes.begin(), listener.bytes.end());
-  return Mac(side == ProofSide::kDialler ? "exo-proof-dialler-1" : "exo-proof-listener-1", input);
+  return Mac(side == ProofSide::kInitiator ? "exo-proof-initiator-1" : "exo-proof-listener-1",
+             input);
 }
 
 bool ClusterSecret::ProofIsValid(ProofSide side, std::span<const uint8_t> exporter,
-                                 const NodeId& dialler, const NodeId& listener,
+                                 const NodeId& initiator, const NodeId& listener,
                                  std::span<const uint8_t> proof) const {
-  const auto expected = Proof(side, exporter, dialler, listener);
+  const auto expected = Proof(side, exporter, initiator, listener);
   return proof.size() == expected.size() &&
          CRYPTO_memcmp(proof.data(), expected.data(), expected.size()) == 0;
 }

@@ -19,7 +19,7 @@ namespace exo::net {
 
 // Which end of a connection computes a proof. The two labels differ, so that an echoed proof is
 // worth nothing.
-enum class ProofSide : uint8_t { kDialler, kListener };
+enum class ProofSide : uint8_t { kInitiator, kListener };
 
 class ClusterSecret {
  public:
@@ -41,8 +41,8 @@ class ClusterSecret {
 
   // HMAC-SHA-256 over the TLS exporter of the connection and the keys of both ends.
   std::array<uint8_t, 32> Proof(ProofSide side, std::span<const uint8_t> exporter,
-                                const NodeId& dialler, const NodeId& listener) const;
-  bool ProofIsValid(ProofSide side, std::span<const uint8_t> exporter, const NodeId& dialler,
+                                const NodeId& initiator, const NodeId& listener) const;
+  bool ProofIsValid(ProofSide side, std::span<const uint8_t> exporter, const NodeId& initiator,
                     const NodeId& listener, std::span<const uint8_t> proof) const;
   // What an announcement with this fresh nonce carries: members know it, others cannot link two of
   // them.

@@ -6,7 +6,7 @@ namespace exo::net {
 
 Session::Session(const Setup& setup, Fd fd, wire::Hello hello, std::optional<wire::Address> target)
     : setup_(setup),
-      side_(target ? ProofSide::kDialler : ProofSide::kListener),
+      side_(target ? ProofSide::kInitiator : ProofSide::kListener),
       target_(std::move(target)),
       remote_(RemoteAddress(fd.get())),
       local_(LocalAddress(fd.get())),

@@ -22,7 +22,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   enum class Phase {
     kTls,
     kHandshake,
-    kPending,  // dialler: has accepted, waits for the listener's word
+    kPending,  // initiator: has accepted, waits for the listener's word
     kUp,
     kHandover,  // accepted data link: waits until the acceptance is sent
     kEnded,
@@ -60,7 +60,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
 
   Phase phase() const { return phase_; }
   ProofSide side() const { return side_; }
-  bool dialled() const { return side_ == ProofSide::kDialler; }
+  bool dialled() const { return side_ == ProofSide::kInitiator; }
   const NodeId& peer() const { return peer_; }         // zero before OnKey
   const wire::Hello& hello() const { return hello_; }  // the peer's, once decided
   const std::optional<wire::Address>& target() const { return target_; }

@@ -98,7 +98,7 @@ class TestNode final : public PeerEvents {
   wire::Address address() const { return {"127.0.0.1", peers_->port()}; }
   LoopThread& thread() { return thread_; }
   Peers& peers() { return *peers_; }  // on its loop only
-  void Dial(const TestNode& other) {
+  void Connect(const TestNode& other) {
     thread_.On([&] { peers_->AddHint(other.address()); });
   }
   bool IsUp(const NodeId& other) {

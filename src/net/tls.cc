@@ -133,7 +133,7 @@ TlsStream::TlsStream(const Identity& identity, Fd fd, ProofSide side)
   CHECK(ssl_ != nullptr);
   BIO* bio = MakeBio(transport_.get());
   SSL_set_bio(ssl_, bio, bio);
-  if (side == ProofSide::kDialler) {
+  if (side == ProofSide::kInitiator) {
     SSL_set_connect_state(ssl_);
   } else {
     SSL_set_accept_state(ssl_);

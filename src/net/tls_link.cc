@@ -120,16 +120,16 @@ Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::by
 }
 
 Result<DataLink::Outcome> TlsLink::Take() {
-  lent_ = std::move(queue_.front());
+  borrowed_ = std::move(queue_.front());
   queue_.pop_front();
-  auto message = wire::DecodeMessage(lent_->header().type, lent_->metadata());
+  auto message = wire::DecodeMessage(borrowed_->header().type, borrowed_->metadata());
   if (!message) return Dead(ErrorCode::kCorrupt, message.error().message);
-  lent_message_ = std::move(*message);
-  return Outcome{Event::kFrame, {&lent_message_, lent_->tensor()}};
+  borrowed_message_ = std::move(*message);
+  return Outcome{Event::kFrame, {&borrowed_message_, borrowed_->tensor()}};
 }
 
 Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
-  if (lent_) free_.push_back(std::move(lent_));
+  if (borrowed_) free_.push_back(std::move(borrowed_));
   Time spin_until = spin_ > Time(0) ? sys::Now() + spin_ : Time(0);
   for (;;) {
     if (queue_.empty()) Receive();
@@ -157,24 +157,6 @@ void TlsLink::SetSpin(Time spin) {
 
 void TlsLink::Shutdown() {
   ::shutdown(stream_->fd(), SHUT_RDWR);
-}
-
-int WaitAny(std::span<DataLink* const> links, Time deadline, int wake_fd, bool* woken) {
-  if (woken != nullptr) *woken = false;
-  constexpr size_t kMaxLinks = wire::kMaxStages;
-  CHECK_LE(links.size(), kMaxLinks);
-  pollfd fds[kMaxLinks + 1];
-  for (size_t i = 0; i < links.size(); ++i) {
-    if (links[i] != nullptr && links[i]->ReadyNow()) return static_cast<int>(i);
-    fds[i] = {links[i] == nullptr ? -1 : links[i]->fd(), POLLIN, 0};
-  }
-  fds[links.size()] = {wake_fd, POLLIN, 0};
-  if (PollUntil(fds, links.size() + 1, deadline) <= 0) return -1;
-  for (size_t i = 0; i < links.size(); ++i) {
-    if (fds[i].fd >= 0 && fds[i].revents != 0) return static_cast<int>(i);
-  }
-  if (woken != nullptr) *woken = true;
-  return -1;
 }
 
 }  // namespace exo::net

@@ -1,4 +1,4 @@
-// DataLink over TLS; made by DialLink and, for accepted connections, by Peers.
+// DataLink over TLS; made by ConnectLink and, for accepted connections, by Peers.
 //
 // Thread: as DataLink.
 #pragma once
@@ -6,7 +6,7 @@
 #include <deque>
 #include <vector>
 
-#include "net/data_link.h"
+#include "net/connect_link.h"
 #include "net/frame_buffer.h"
 #include "net/tls.h"
 
@@ -52,8 +52,8 @@ class TlsLink final : public DataLink {
   std::optional<Error> dead_;  // why, once the connection has ended
   Buffer filling_;             // the frame that is being received
   std::deque<Buffer> queue_;   // complete frames, oldest first
-  Buffer lent_;                // the frame that the caller looks at
-  wire::Message lent_message_;
+  Buffer borrowed_;            // the frame that the caller looks at
+  wire::Message borrowed_message_;
   std::vector<Buffer> free_;     // memory for later frames
   std::vector<std::byte> head_;  // scratch of Send
 };

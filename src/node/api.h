@@ -2,7 +2,7 @@
 // implementation (node/node.h); tests of the service use a fake.
 //
 // Thread: every method is called on the event-loop thread and never blocks; every callback comes on
-// the same thread. Heavy work (templates, tokenising) is done by the node on its worker pool.
+// the same thread. Heavy work (templates, tokenizing) is done by the node on its worker pool.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +67,7 @@ struct GenerateStats {
 class GenerateSink {
  public:
   virtual ~GenerateSink() = default;
-  // The request was checked, tokenised and accepted: errors from here on are mid-stream.
+  // The request was checked, tokenized and accepted: errors from here on are mid-stream.
   virtual void OnStarted(uint32_t prompt_tokens) = 0;
   // Whole UTF-8 characters only; stop strings never appear. `ids` are the tokens behind it (may be
   // empty or more than the text shows: a held-back stop prefix).
@@ -110,7 +110,7 @@ struct ClusterView {
   NodeId self;
   std::vector<NodeView> nodes;
   std::vector<InstanceView> instances;
-  uint32_t neighbours_of_other_clusters = 0;
+  uint32_t neighbors_of_other_clusters = 0;
 };
 struct PlanView {
   wire::Plan plan;

@@ -21,7 +21,7 @@ void BulkServer::Share(const std::shared_ptr<const store::ModelFile>& model) {
   models_[model->manifest().id()] = model;
 }
 
-void BulkServer::Serve(std::unique_ptr<net::DataLink> link) {
+void BulkServer::Serve(std::unique_ptr<engine::DataLink> link) {
   Reap();
   if (connections_.size() >= kMaxLinks) return;
   Connection& connection = connections_.emplace_back();
@@ -49,7 +49,7 @@ std::shared_ptr<const store::ModelFile> BulkServer::Find(const ModelId& id) {
 void BulkServer::Main(Connection& connection) {
   for (;;) {
     auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
-    if (!outcome || outcome->event != net::DataLink::Event::kFrame) break;
+    if (!outcome || outcome->event != engine::DataLink::Event::kFrame) break;
     const wire::Message answer = Answer(*outcome->frame.message);
     if (!connection.link->Send(answer, {}, sys::Now() + kAnswerLimit)) break;
   }

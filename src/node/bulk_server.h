@@ -10,7 +10,7 @@
 #include <mutex>
 #include <thread>
 
-#include "net/data_link.h"
+#include "engine/data_link.h"
 #include "store/model.h"
 
 namespace exo::node {
@@ -22,11 +22,11 @@ class BulkServer {
 
   ~BulkServer();
   void Share(const std::shared_ptr<const store::ModelFile>& model);
-  void Serve(std::unique_ptr<net::DataLink> link);
+  void Serve(std::unique_ptr<engine::DataLink> link);
 
  private:
   struct Connection {
-    std::unique_ptr<net::DataLink> link;
+    std::unique_ptr<engine::DataLink> link;
     std::atomic<bool> done{false};
     std::thread thread;
   };

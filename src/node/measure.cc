@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "backend/cpu/memory.h"
+#include "backend/buffer.h"
 #include "base/random.h"
 #include "sys/files.h"
 #include "sys/system.h"

@@ -16,14 +16,14 @@ namespace exo::node {
 namespace {
 
 // Left for the rest of the system and for exo itself: a tenth of the machine, within these bounds.
-constexpr uint64_t kReserveLeast = 64 * kMiB;
-constexpr uint64_t kReserveMost = 1 * kGiB;
+constexpr uint64_t kMinReserve = 64 * kMiB;
+constexpr uint64_t kMaxReserve = 1 * kGiB;
 // Sockets get this long to deliver goodbyes.
-constexpr Time kFarewell = std::chrono::milliseconds(100);
+constexpr Time kLeaveGrace = std::chrono::milliseconds(100);
 
 uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory) {
   if (options.memory_limit) return *options.memory_limit;
-  const uint64_t reserve = std::clamp(memory.total / 10, kReserveLeast, kReserveMost);
+  const uint64_t reserve = std::clamp(memory.total / 10, kMinReserve, kMaxReserve);
   return memory.available > reserve ? memory.available - reserve : 0;
 }
 
@@ -161,11 +161,11 @@ void NodeImpl::Shutdown(std::function<void()> done) {
   shutdown_done_ = std::move(done);
   for (auto& [unused, runner] : std::exchange(runners_, {})) {
     // Joining can take as long as one work item: not on the loop.
-    tasks_.Post([stopped = std::shared_ptr<InstanceRunner>(std::move(runner))]() mutable {
+    tasks_.Post([stopped = std::shared_ptr<engine::InstanceRunner>(std::move(runner))]() mutable {
       stopped.reset();
     });
   }
-  farewell_.Start(kFarewell, [this] { shutdown_done_(); });
+  leave_timer_.Start(kLeaveGrace, [this] { shutdown_done_(); });
 }
 
 void NodeImpl::OnTick() {

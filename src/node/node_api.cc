@@ -62,7 +62,7 @@ ClusterView NodeImpl::Cluster() const {
          .reason = instance.reason,
          .predicted_tokens_per_second = instance.prediction.decode_tokens_per_second});
   }
-  view.neighbours_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
+  view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   return view;
 }
 

@@ -1,10 +1,9 @@
 // Events in, effects out, and what the peers bring.
 #include "base/log.h"
-#include "cluster/plan.h"
-#include "node/load_stage.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
@@ -34,7 +33,7 @@ void NodeImpl::Apply(Effect effect) {
   std::visit([this](auto& what) { Do(what); }, effect);
 }
 
-RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
+engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
   return {
       .on_progress = OnLoop([this, plan](uint64_t done, uint64_t total) {
         Feed(cluster::LoadProgressed{plan, done, total});
@@ -47,32 +46,27 @@ RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
       .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens) {
-        Feed(cluster::HeadEmitted{request, std::move(tokens)});
+        Feed(cluster::LeadEmitted{request, std::move(tokens)});
       }),
       .on_finished = OnLoop(
-          [this](wire::Finished finished) { Feed(cluster::HeadFinished{std::move(finished)}); }),
+          [this](wire::Finished finished) { Feed(cluster::LeadFinished{std::move(finished)}); }),
   };
 }
 
-net::DialOptions NodeImpl::DialTo(const NodeId& node, wire::Channel channel,
-                                  const PlanId& plan) const {
+net::ConnectOptions NodeImpl::TargetOf(const NodeId& node, wire::Channel channel,
+                                       const PlanId& plan) const {
   return {.addresses = peers_->AddressesOf(node),
           .expected = node,
           .hello = peers_->LinkHello(channel, plan)};
 }
 
 void NodeImpl::Do(cluster::StartLoad& effect) {
-  RunnerOptions options;
+  engine::RunnerOptions options;
   options.plan = effect.plan;
   options.stage = effect.stage;
   options.self = identity_->id();
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
-  options.file = models_->Find(effect.plan.model);
-  options.pull_folder = options_.data_folder + "/tensors";
-  for (const NodeId& holder : HoldersOf(effect.plan.model)) {
-    options.holders.push_back(DialTo(holder, wire::Channel::kBulk, effect.plan.id));
-  }
   if (effect.stage == 0) {
     for (const auto& model : models_->All()) {
       if (model->manifest().id() != effect.plan.model) continue;
@@ -85,22 +79,37 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
     }
   }
   const PlanId plan = effect.plan.id;
-  runners_[plan] =
-      InstanceRunner::Start(*identity_, *backend_, std::move(options), EventsFor(plan));
+  runners_[plan] = engine::InstanceRunner::Start(*backend_, SourceOf(effect.plan),
+                                                 std::move(options), EventsFor(plan));
+}
+
+std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {
+  if (auto file = models_->Find(plan.model)) return MakeFileSource(std::move(file));
+  PullOptions options{.model = plan.model,
+                      .model_name = plan.model_name,
+                      .folder = options_.data_folder + "/tensors"};
+  for (const NodeId& holder : HoldersOf(plan.model)) {
+    options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan.id));
+  }
+  return MakePullSource(*identity_, std::move(options));
 }
 
 void NodeImpl::Do(cluster::StartServing& effect) {
-  InstanceRunner* runner = RunnerOf(effect.plan.id);
+  engine::InstanceRunner* runner = RunnerOf(effect.plan.id);
   if (runner == nullptr) return;
   const size_t stages = effect.plan.stages.size();
   if (const auto early = early_links_.find(effect.plan.id); early != early_links_.end()) {
     runner->GiveLink(std::move(early->second));
     early_links_.erase(early);
   }
-  net::DialOptions next;
+  engine::NextStage next;
   if (stages > 1) {
-    next = DialTo(effect.plan.stages[(effect.stage + 1) % stages].node, wire::Channel::kData,
-                  effect.plan.id);
+    next.node = effect.plan.stages[(effect.stage + 1) % stages].node;
+    next.connect = [this, target = TargetOf(next.node, wire::Channel::kData, effect.plan.id)](
+                       Time deadline) mutable {
+      target.deadline = deadline;
+      return net::ConnectLink(*identity_, target);
+    };
   }
   runner->Serve(std::move(next));
 }
@@ -108,7 +117,7 @@ void NodeImpl::Do(cluster::StartServing& effect) {
 void NodeImpl::Do(cluster::StopInstance& effect) {
   early_links_.erase(effect.plan);
   const auto found = runners_.find(effect.plan);
-  std::shared_ptr<InstanceRunner> runner;
+  std::shared_ptr<engine::InstanceRunner> runner;
   if (found != runners_.end()) {
     runner = std::move(found->second);
     runners_.erase(found);
@@ -122,15 +131,15 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
   });
 }
 
-void NodeImpl::Do(cluster::HeadSubmit& effect) {
-  if (InstanceRunner* runner = RunnerOf(effect.submit.plan))
+void NodeImpl::Do(cluster::LeadSubmit& effect) {
+  if (engine::InstanceRunner* runner = RunnerOf(effect.submit.plan))
     runner->Submit(std::move(effect.submit));
 }
 
-void NodeImpl::Do(cluster::HeadCancel& effect) {
-  if (InstanceRunner* runner = RunnerOf(effect.plan)) runner->Cancel(effect.request);
+void NodeImpl::Do(cluster::LeadCancel& effect) {
+  if (engine::InstanceRunner* runner = RunnerOf(effect.plan)) runner->Cancel(effect.request);
   // The other stages may be in the middle of this request's chunk.
-  const wire::Plan* plan = core_->PlanOfSlot(effect.plan);
+  const wire::Plan* plan = core_->PlanOfReservation(effect.plan);
   if (plan == nullptr) return;
   for (const wire::StagePlan& stage : plan->stages) {
     if (stage.node != identity_->id())
@@ -153,7 +162,7 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
 
 void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
-    for (const auto& [unused, runner] : runners_) runner->Abandon(cancel->request);
+    for (const auto& [unused, runner] : runners_) runner->CancelRows(cancel->request);
   }
   Feed(cluster::Received{peer, std::move(message)});
 }
@@ -166,18 +175,18 @@ void NodeImpl::OnRefused(const net::Refused& refused) {
 
 bool NodeImpl::WantsLink(const NodeId& peer, const wire::Hello& hello) {
   if (hello.channel == wire::Channel::kBulk) return true;
-  const wire::Plan* plan = core_->PlanOfSlot(hello.plan);
+  const wire::Plan* plan = core_->PlanOfReservation(hello.plan);
   if (plan == nullptr) return false;
-  const int own = cluster::StageOf(*plan, identity_->id());
+  const int own = wire::StageOf(*plan, identity_->id());
   const size_t stages = plan->stages.size();
   return own >= 0 && plan->stages[(static_cast<size_t>(own) + stages - 1) % stages].node == peer;
 }
 
-void NodeImpl::OnLink(std::unique_ptr<net::DataLink> link, const NodeId&,
+void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
                       const wire::Hello& hello) {
   if (hello.channel == wire::Channel::kBulk) {
     bulk_.Serve(std::move(link));
-  } else if (InstanceRunner* runner = RunnerOf(hello.plan)) {
+  } else if (engine::InstanceRunner* runner = RunnerOf(hello.plan)) {
     runner->GiveLink(std::move(link));
   } else {
     early_links_[hello.plan] = std::move(link);

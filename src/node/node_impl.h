@@ -14,12 +14,13 @@
 #include <vector>
 
 #include "cluster/core.h"
+#include "engine/runner.h"
 #include "net/discovery.h"
 #include "net/identity.h"
 #include "net/peers.h"
 #include "net/secret.h"
 #include "node/bulk_server.h"
-#include "node/instance_runner.h"
+#include "node/model_source.h"
 #include "node/models.h"
 #include "node/node.h"
 #include "node/requests.h"
@@ -32,7 +33,7 @@ namespace exo::node {
 class NodeImpl final : public Node, private net::PeerEvents, private RequestHost {
  public:
   NodeImpl(net::EventLoop& loop, NodeOptions options)
-      : loop_(loop), options_(std::move(options)), tasks_(2), tick_(loop), farewell_(loop) {}
+      : loop_(loop), options_(std::move(options)), tasks_(2), tick_(loop), leave_timer_(loop) {}
   ~NodeImpl() override {
     *alive_ = false;
     requests_.reset();
@@ -80,7 +81,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void OnMessage(const NodeId& peer, wire::Message message) override;
   void OnRefused(const net::Refused& refused) override;
   bool WantsLink(const NodeId& peer, const wire::Hello& hello) override;
-  void OnLink(std::unique_ptr<net::DataLink> link, const NodeId& peer,
+  void OnLink(std::unique_ptr<engine::DataLink> link, const NodeId& peer,
               const wire::Hello& hello) override;
 
   // --- RequestHost ---
@@ -109,12 +110,12 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Apply(cluster::Effect effect);
   void Do(cluster::Send& effect) { peers_->Send(effect.peer, effect.message); }
   void Do(cluster::Disconnect& effect) { peers_->Close(effect.peer, effect.reason); }
-  void Do(cluster::Dial& effect) { peers_->AddHint(effect.peer, effect.addresses); }
+  void Do(cluster::ConnectPeer& effect) { peers_->AddHint(effect.peer, effect.addresses); }
   void Do(cluster::StartLoad& effect);
   void Do(cluster::StartServing& effect);
   void Do(cluster::StopInstance& effect);
-  void Do(cluster::HeadSubmit& effect);
-  void Do(cluster::HeadCancel& effect);
+  void Do(cluster::LeadSubmit& effect);
+  void Do(cluster::LeadCancel& effect);
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
@@ -122,14 +123,15 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::Changed&) {}
 
   void OnTick();
-  RunnerEvents EventsFor(const PlanId& plan);
-  net::DialOptions DialTo(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
+  engine::RunnerEvents EventsFor(const PlanId& plan);
+  net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
+  std::unique_ptr<engine::StageSource> SourceOf(const wire::Plan& plan) const;
   std::vector<std::string> KnownNames() const;
-  void PullVocabulary(const ModelId& model, std::vector<net::DialOptions> holders,
+  void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
   PlanView ViewOf(const wire::Plan& plan) const;
-  InstanceRunner* RunnerOf(const PlanId& plan) {
+  engine::InstanceRunner* RunnerOf(const PlanId& plan) {
     const auto found = runners_.find(plan);
     return found == runners_.end() ? nullptr : found->second.get();
   }
@@ -161,10 +163,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   BulkServer bulk_;
   // Joined before what the tasks use (declared above) goes away.
   sys::TaskQueue tasks_;
-  net::Timer tick_, farewell_;
+  net::Timer tick_, leave_timer_;
 
-  std::map<PlanId, std::unique_ptr<InstanceRunner>> runners_;
-  std::map<PlanId, std::unique_ptr<net::DataLink>>
+  std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
+  std::map<PlanId, std::unique_ptr<engine::DataLink>>
       early_links_;  // dialled before StartServing came
   std::map<NodeId, std::string> refusals_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <set>
 
-#include "node/load_stage.h"
+#include "node/model_source.h"
 #include "node/node_impl.h"
 
 namespace exo::node {
@@ -56,13 +56,13 @@ void NodeImpl::GetVocabulary(const ModelId& model,
   if (const auto file = models_->Find(model))
     return models_->LoadVocabulary(file->shared_manifest(), std::move(done));
   if (auto known = models_->FindVocabulary(model)) return done(std::move(known));
-  std::vector<net::DialOptions> holders;
+  std::vector<net::ConnectOptions> holders;
   for (const NodeId& holder : HoldersOf(model))
-    holders.push_back(DialTo(holder, wire::Channel::kBulk, PlanId{}));
+    holders.push_back(TargetOf(holder, wire::Channel::kBulk, PlanId{}));
   PullVocabulary(model, std::move(holders), std::move(done));
 }
 
-void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::DialOptions> holders,
+void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                               std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
   tasks_.Post([this, model, holders = std::move(holders),
                finish = OnLoop([this, done = std::move(done)](
@@ -72,7 +72,7 @@ void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::DialOptions
                })]() mutable {
     Result<std::shared_ptr<const store::Manifest>> manifest =
         Fail(ErrorCode::kDisconnected, "no member that holds the model can be reached");
-    for (const net::DialOptions& holder : holders) {
+    for (const net::ConnectOptions& holder : holders) {
       manifest = PullManifest(*identity_, holder, model);
       if (manifest) break;
     }

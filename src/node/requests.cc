@@ -30,7 +30,7 @@ Refusal RefusalFor(ErrorCode code) {
 }
 
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
-Result<std::vector<TokenId>> Tokenise(const GenerateRequest& request,
+Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request,
                                       const Vocabulary& vocabulary) {
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
   std::vector<TokenId> ids;
@@ -150,14 +150,14 @@ void Requests::OnVocabulary(const RequestId& id,
   if (!vocabulary) return FailRequest(id, vocabulary.error(), RefusalFor(vocabulary.error().code));
   request->vocabulary = *vocabulary;
   tasks_.Post([this, alive = alive_, id, input = request->request, vocabulary = *vocabulary] {
-    auto prompt = Tokenise(input, *vocabulary);
+    auto prompt = Tokenize(input, *vocabulary);
     loop_.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
-      if (*alive) OnTokenised(id, std::move(prompt));
+      if (*alive) OnTokenized(id, std::move(prompt));
     });
   });
 }
 
-void Requests::OnTokenised(const RequestId& id, Result<std::vector<TokenId>> prompt) {
+void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt) {
   Request* request = Find(id);
   if (request == nullptr) return;
   if (!prompt) return FailRequest(id, prompt.error(), Refusal::kBadInput);

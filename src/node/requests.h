@@ -2,10 +2,10 @@
 // the stream of text back. History, seed and sampler settings stay here, at the entry node,
 // whatever computes the answer.
 //
-//   Generate ─> vocabulary ─> (task queue) render + tokenise ─> ensure instance ─> SubmitLocal ─>
+//   Generate ─> vocabulary ─> (task queue) render + tokenize ─> ensure instance ─> SubmitLocal ─>
 //   tokens ─> text
 //
-// Thread: the loop thread; rendering and tokenising run on the task queue.
+// Thread: the loop thread; rendering and tokenizing run on the task queue.
 #pragma once
 
 #include <functional>
@@ -57,7 +57,7 @@ class Requests {
   class Handle;
 
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
-  void OnTokenised(const RequestId& id, Result<std::vector<TokenId>> prompt);
+  void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
   void Deliver(Request& request);
   void ShowToken(Request& request, TokenId token);

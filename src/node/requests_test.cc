@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include "node/abandoned.h"
 #include "store/state.h"
 #include "sys/system.h"
 
@@ -171,26 +170,6 @@ TEST_F(RequestsTest, DroppingTheHandleCancels) {
   EXPECT_EQ(requests_.count(), 0u);
   requests_.OnTokens(submitted_->request, {1});  // late news of a request that is gone
   EXPECT_EQ(sink_.text, "");
-}
-
-TEST(AbandonedTest, StopsARunningStepOnlyWhenAllItsRequestsAreGone) {
-  RequestId a, b;
-  a.bytes[0] = 1;
-  b.bytes[0] = 2;
-  Abandoned abandoned;
-  abandoned.Begin({a, b});
-  abandoned.Add(a);
-  EXPECT_FALSE(abandoned.stop()->load());
-  abandoned.Add(b);
-  EXPECT_TRUE(abandoned.stop()->load());
-  abandoned.End();
-  EXPECT_FALSE(abandoned.stop()->load());
-  abandoned.Begin({a});
-  EXPECT_TRUE(abandoned.stop()->load());
-  abandoned.End();
-  abandoned.Forget(a);
-  abandoned.Begin({a});
-  EXPECT_FALSE(abandoned.stop()->load());
 }
 
 }  // namespace

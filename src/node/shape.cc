@@ -3,7 +3,7 @@
 namespace exo::node {
 namespace {
 
-// Must agree with the head loop: rows of logits that are held at once.
+// Must agree with the lead loop: rows of logits that are held at once.
 constexpr uint64_t kLogitRows = 16;
 
 }  // namespace
@@ -29,17 +29,17 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   }
   spec.layer_begin = spec.layer_end = 0;
   const backend::StageBytes none = backend.Estimate(spec);
-  spec.head = true;
-  const uint64_t head = backend.Estimate(spec).weights - none.weights;
+  spec.lead = true;
+  const uint64_t lead = backend.Estimate(spec).weights - none.weights;
   // A tied matrix is in memory once and read for each token as the output matrix.
   const uint64_t embedding_share = tensors.token_embd.bytes + tensors.output.bytes;
   shape.embedding_bytes =
       config.tied_output ? 0
-                         : static_cast<uint64_t>(static_cast<double>(head) *
+                         : static_cast<uint64_t>(static_cast<double>(lead) *
                                                  static_cast<double>(tensors.token_embd.bytes) /
                                                  static_cast<double>(embedding_share));
-  shape.output_bytes = head - shape.embedding_bytes;
-  static_assert(cluster::kKvTypes == kernels::kKvTypes);
+  shape.output_bytes = lead - shape.embedding_bytes;
+  static_assert(wire::kKvTypes == kernels::kKvTypes);
   spec.layer_end = 1;
   for (size_t type = 0; type < kernels::kKvTypes; ++type) {
     spec.kv_type = static_cast<kernels::KvType>(type);
@@ -54,7 +54,7 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   shape.ops_per_token_layer = 2 * weights;
   const uint64_t hidden = uint64_t{chunk} * config.width * sizeof(float);
   shape.scratch_bytes = none.scratch + 2 * hidden;
-  shape.head_scratch_bytes = kLogitRows * config.vocab * sizeof(float);
+  shape.lead_scratch_bytes = kLogitRows * config.vocab * sizeof(float);
   return shape;
 }
 

@@ -146,7 +146,7 @@ class FakeApi final : public node::Api {
             {.name = "hub/tiny", .context = 2048}};
   }
   node::ClusterView Cluster() const override {
-    node::ClusterView view{.self = Id(1), .neighbours_of_other_clusters = 3};
+    node::ClusterView view{.self = Id(1), .neighbors_of_other_clusters = 3};
     wire::NodeRecord record{.id = Id(1),
                             .name = "kitchen",
                             .addresses = {{"10.0.0.1", 7}, {"fe80::1", 8}},

@@ -112,9 +112,9 @@ Parsed<> ReadSampler(const Json& body, wire::SamplerSettings& sampler) {
 }
 
 Parsed<> ReadMaxTokens(const Json& body, std::optional<uint32_t>& out) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  const auto old_name = TRY(ReadInteger(body, "max_tokens", 1, kMost));
-  const auto new_name = TRY(ReadInteger(body, "max_completion_tokens", 1, kMost));
+  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
+  const auto old_name = TRY(ReadInteger(body, "max_tokens", 1, kMax));
+  const auto new_name = TRY(ReadInteger(body, "max_completion_tokens", 1, kMax));
   const auto value = new_name ? new_name : old_name;
   if (value) out = static_cast<uint32_t>(*value);
   return {};

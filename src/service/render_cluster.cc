@@ -155,7 +155,7 @@ Json ClusterJson(const node::ClusterView& cluster) {
           {"nodes", std::move(nodes)},
           {"links", std::move(links)},
           {"instances", std::move(instances)},
-          {"neighbours_of_other_clusters", cluster.neighbours_of_other_clusters}};
+          {"neighbors_of_other_clusters", cluster.neighbors_of_other_clusters}};
 }
 
 Json PlanJson(const node::PlanView& view) {

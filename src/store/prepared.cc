@@ -39,7 +39,7 @@ std::vector<const model::TensorRef*> Matrices(const Manifest& manifest) {
                                .tensors = manifest.tensors(),
                                .layer_begin = 0,
                                .layer_end = manifest.config()->layers,
-                               .head = true};
+                               .lead = true};
   std::vector<const model::TensorRef*> matrices = backend::StageTensors(all);
   std::erase_if(matrices, [](const model::TensorRef* tensor) { return tensor->vector; });
   return matrices;

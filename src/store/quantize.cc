@@ -20,7 +20,7 @@ namespace {
 
 using tensor::DType;
 
-constexpr uint64_t kItemValues = 16384;       // quantised by a thread at a time: 64 KiB of floats
+constexpr uint64_t kItemValues = 16384;       // quantized by a thread at a time: 64 KiB of floats
 constexpr uint64_t kPieceValues = 4u << 20;   // read and written at a time
 constexpr uint32_t kQuantizationVersion = 2;  // of ggml's block formats
 
@@ -81,7 +81,7 @@ struct Change {
   }
 };
 
-// Small, or so sensitive that quantisers leave them.
+// Small, or so sensitive that quantizers leave them.
 bool Stays(const model::GgufTensor& tensor) {
   const std::string_view name = tensor.name;
   return tensor.dims.size() < 2 || !name.ends_with(".weight") || name.find("_norm") != name.npos ||
@@ -257,7 +257,7 @@ Result<QuantizeSummary> QuantizeModel(const QuantizeJob& job, const std::string&
     summary.bytes += bytes + padding;
     summary.values += change.rows * change.cols;
     ++summary.tensors[std::string(tensor::Info(change.to).name)];
-    if (change.from != change.to && tensor::Info(change.from).quantised) ++summary.requantised;
+    if (change.from != change.to && tensor::Info(change.from).quantized) ++summary.requantized;
   }
   TRY(out->Commit());
   return summary;

@@ -1,6 +1,6 @@
 // A model's file written again with its matrices as another type of GGUF blocks.
 //
-// Tensors are read, dequantised, quantised and written in pieces: memory does not grow with the
+// Tensors are read, dequantized, quantized and written in pieces: memory does not grow with the
 // model. The file depends on the source and the type alone, not on threads or the machine.
 //
 // What becomes of a tensor: vectors, norms and the routers of experts stay as they are. Matrices
@@ -33,7 +33,7 @@ struct QuantizeSummary {
   uint64_t bytes = 0;
   uint64_t values = 0;                      // weights of all tensors
   std::map<std::string, uint32_t> tensors;  // type -> how many are of it now
-  uint32_t requantised = 0;                 // that had been quantised to another type before
+  uint32_t requantized = 0;                 // that had been quantized to another type before
 };
 
 // Metadata is copied as it is but for general.file_type, general.quantization_version and split.*.

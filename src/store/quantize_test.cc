@@ -70,7 +70,7 @@ TEST_F(QuantizeModelTest, EveryTensorGetsTheTypeThatFitsIt) {
   ASSERT_TRUE(summary) << summary.error().message;
   const std::string out = sys::ReadFile(Path("out.gguf")).value();
   EXPECT_EQ(summary->bytes, out.size());
-  EXPECT_EQ(summary->requantised, 0u);
+  EXPECT_EQ(summary->requantized, 0u);
   const auto gguf = model::ParseText(out).value();
   const auto type = [&](const char* name) {
     return static_cast<DType>(gguf.FindTensor(name)->type);
@@ -112,9 +112,9 @@ TEST_F(QuantizeModelTest, WhatIsOfTheTypeAlreadyKeepsItsBytes) {
   std::filesystem::rename(Path("out.gguf"), Path("in.gguf"));
   const auto again = Quantize(Path("in.gguf"), DType::kQ4_K);
   ASSERT_TRUE(again) << again.error().message;
-  EXPECT_EQ(again->requantised, 0u);
+  EXPECT_EQ(again->requantized, 0u);
   EXPECT_EQ(sys::ReadFile(Path("out.gguf")).value(), once);
-  EXPECT_EQ(Quantize(Path("in.gguf"), DType::kQ4_0)->requantised, 3u);
+  EXPECT_EQ(Quantize(Path("in.gguf"), DType::kQ4_0)->requantized, 3u);
 }
 
 TEST_F(QuantizeModelTest, AWeightThatIsNoNumberIsNamedAndNothingIsLeft) {

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS manifest (path TEXT PRIMARY KEY, bytes INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS model (path TEXT PRIMARY KEY);
 )sql";
 
-// One prepared statement, finalised at the end of the scope. Parameters are numbered from 1.
+// One prepared statement, finalized at the end of the scope. Parameters are numbered from 1.
 class Statement {
  public:
   Statement(sqlite3* db, const char* sql) : db_(db) {

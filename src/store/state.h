@@ -1,7 +1,7 @@
 // What a node remembers between starts, in one SQLite file (WAL, full sync): its trust set,
 // settings, manifests of known files and registered models. Old or new, never half.
 //
-// Thread: any; SQLite serialises the calls. Not shared between processes:
+// Thread: any; SQLite serializes the calls. Not shared between processes:
 // the data folder is locked.
 #pragma once
 

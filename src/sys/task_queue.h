@@ -1,4 +1,4 @@
-// A few threads for work that would hold the event loop for more than 5 ms: hashing, tokenising,
+// A few threads for work that would hold the event loop for more than 5 ms: hashing, tokenizing,
 // templates, files. Tasks run in the order of their posts (one thread: strictly one after the
 // other).
 #pragma once

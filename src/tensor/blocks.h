@@ -1,5 +1,5 @@
-// Quantised blocks as integers and scales: the one reading of their bits (layouts:
-// tensor/README.md). Dequantisation and the reference products are made of it; panels move the same
+// Quantized blocks as integers and scales: the one reading of their bits (layouts:
+// tensor/README.md). Dequantization and the reference products are made of it; panels move the same
 // bits.
 //
 // Reading is by bytes: a block needs no alignment.

@@ -40,7 +40,7 @@ void Widen16(const std::byte* src, size_t cols, float* out, const Widen& widen) 
 
 void DequantizeRow(DType type, const std::byte* src, size_t cols, float* out) {
   const DTypeInfo& info = Info(type);
-  if (info.quantised) {
+  if (info.quantized) {
     const auto dequantize = info.block_values == 32 ? Dequantize32 : Dequantize256;
     for (size_t k = 0; k < cols; k += info.block_values, src += info.block_bytes) {
       dequantize(info, src, out + k);

@@ -1,4 +1,4 @@
-// The values that GGUF bytes stand for: the one definition of dequantisation (rule 12). A value is
+// The values that GGUF bytes stand for: the one definition of dequantization (rule 12). A value is
 // the exact expression below, rounded once to binary32 (only Q6_K and the types with a minimum can
 // need that rounding):
 //   F32, F16, BF16                   the number itself

@@ -15,7 +15,7 @@
 namespace exo::tensor {
 namespace {
 
-// A block of zero bytes but for those given as {position, byte}, dequantised.
+// A block of zero bytes but for those given as {position, byte}, dequantized.
 std::vector<float> Values(DType type, std::initializer_list<std::pair<size_t, int>> bytes) {
   const DTypeInfo& info = Info(type);
   std::vector<std::byte> block(info.block_bytes);

@@ -38,7 +38,7 @@ struct DTypeInfo {
   std::string_view name;  // "Q4_0"
   uint32_t block_values;  // weights in a block: 1, 32 or 256
   uint32_t block_bytes;   // bytes of a block in the file
-  bool quantised;         // integer codes: products use quantised activations
+  bool quantized;         // integer codes: products use quantized activations
   bool minimum = false;   // values have a minimum beside their scale (tensor/blocks.h)
 };
 

@@ -192,7 +192,7 @@ size_t LeastError(const SubBlock& sub, const std::array<float, kLanes>& scale,
   return static_cast<size_t>(std::min_element(error.begin(), error.end()) - error.begin());
 }
 
-// The integers among the neighbours of the optimum that err least.
+// The integers among the neighbors of the optimum that err least.
 template <size_t kScales, size_t kMinima>
 Steps ChooseSteps(const SubBlock& sub, const Fit& fit, float scale, float minimum, int lowest,
                   int highest, CodeRange range) {

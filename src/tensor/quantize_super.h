@@ -4,7 +4,7 @@
 // that spans its values gives codes; for codes the best scale (and minimum) is a small linear
 // system; the candidate with the least error is improved once more in the same way. The block's f16
 // scales then follow from the largest sub-scale and sub-minimum, and each sub-block takes the
-// integers among the neighbours of its optimum that err least with the scales as they were rounded.
+// integers among the neighbors of its optimum that err least with the scales as they were rounded.
 //
 // An error counts by |value| + the root mean square of the block: large weights matter more.
 #pragma once

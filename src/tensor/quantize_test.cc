@@ -116,7 +116,7 @@ TEST_P(QuantizeTest, AConstantIsNearlyExact) {
   }
 }
 
-TEST_P(QuantizeTest, BlocksDoNotSeeTheirNeighbours) {
+TEST_P(QuantizeTest, BlocksDoNotSeeTheirNeighbors) {
   const auto row = Weights(1024, 1, 5);
   const auto whole = Blocks(GetParam(), row);
   const size_t half = whole.size() / 2;

@@ -25,8 +25,8 @@ TEST(Float16Test, WidensByHandComputedCases) {
 
 TEST(Float16Test, EveryHalfSurvivesTheRoundTrip) {
   for (uint32_t h = 0; h < 65536; ++h) {
-    const bool signalling = (h & 0x7c00) == 0x7c00 && (h & 0x3ff) != 0 && (h & 0x200) == 0;
-    const uint32_t expected = signalling ? h | 0x200 : h;
+    const bool signaling = (h & 0x7c00) == 0x7c00 && (h & 0x3ff) != 0 && (h & 0x200) == 0;
+    const uint32_t expected = signaling ? h | 0x200 : h;
     ASSERT_EQ(FloatToHalf(HalfToFloat(static_cast<uint16_t>(h))), expected) << h;
   }
 }

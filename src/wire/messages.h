@@ -146,8 +146,8 @@ struct StagePlan {
   friend bool operator==(const StagePlan&, const StagePlan&) = default;
 };
 
-// One model placed on one or more nodes. stages[0].node is the head: it holds embedding and output.
-// A stage may be empty only at the head (layer_begin == layer_end) when the head computes no
+// One model placed on one or more nodes. stages[0].node is the lead: it holds embedding and output.
+// A stage may be empty only at the lead (layer_begin == layer_end) when the lead computes no
 // layers.
 struct Plan {
   PlanId id;  // hash of everything below (cluster/plan.h)
@@ -236,7 +236,7 @@ struct EnsureInstance {
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 
-// ---- requests: entry node <-> head
+// ---- requests: entry node <-> lead
 // ---------------------------------------------------------------
 
 struct SamplerSettings {
@@ -328,7 +328,7 @@ struct StepItem {
   uint32_t first = 0;         // position of its first row
   uint32_t count = 0;         // rows
   uint32_t capacity = 0;      // positions to reserve when the sequence is new
-  bool wants_output = false;  // the head needs the last row after the last layer
+  bool wants_output = false;  // the lead needs the last row after the last layer
   friend bool operator==(const StepItem&, const StepItem&) = default;
 };
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 follow the metadata.

@@ -61,7 +61,7 @@ def every_type_of_exo_tiny(exo):
             summary, said = quantize(exo, TINY, out, kind)
             assert summary["bytes"] == out.stat().st_size, summary
             assert summary["tensors"][kind] >= 56, summary
-            assert ("quantised already" in said) == (kind != "Q8_0"), said
+            assert ("quantized already" in said) == (kind != "Q8_0"), said
             after = perplexity(exo, out)
             print(f"  {kind}: {summary['bits_per_weight']:.2f} bits a weight, perplexity {after:.3f} "
                   f"({100 * (after / before - 1):+.2f} %)")
@@ -81,7 +81,7 @@ def narrow_rows_become_q8_0_and_threads_do_not_matter(exo):
             summary, said = quantize(exo, source, out / kind, kind, "--threads", 1)
             quantize(exo, source, out / f"{kind}-3", kind, "--threads", 3)
             assert (out / kind).read_bytes() == (out / f"{kind}-3").read_bytes(), kind
-            assert "quantised already" not in said, said
+            assert "quantized already" not in said, said
             assert kind in ("Q4_0", "Q8_0") or kind not in summary["tensors"], summary
             after = perplexity(exo, out / kind)
             print(f"  {kind}: {summary['tensors']}, perplexity {after:.3f} ({100 * (after / before - 1):+.2f} %)")

@@ -1,5 +1,5 @@
-// Block formats beside the real llama.cpp: its library quantises random vectors and dequantises
-// them and random block bytes; exo's dequantised values must be the same bits. And exo's quantiser
+// Block formats beside the real llama.cpp: its library quantizes random vectors and dequantizes
+// them and random block bytes; exo's dequantized values must be the same bits. And exo's quantizer
 // beside that one: on normal weights, and on those of each model's matrices whose rows are
 // multiples of 256 values.
 //
@@ -33,9 +33,9 @@ namespace {
 using tensor::DType;
 using tensor::DTypeInfo;
 
-using Quantise = size_t (*)(int type, const float* src, void* dst, int64_t start, int64_t rows,
+using Quantize = size_t (*)(int type, const float* src, void* dst, int64_t start, int64_t rows,
                             int64_t per_row, const float* importance);
-using Dequantise = void (*)(const void* src, float* dst, int64_t count);
+using Dequantize = void (*)(const void* src, float* dst, int64_t count);
 
 class Ggml {
  public:
@@ -58,7 +58,7 @@ class Ggml {
 };
 
 // dequantize_row_q4_K, dequantize_row_iq4_xs, ggml_fp16_to_fp32_row, …
-std::string DequantiseName(const DTypeInfo& info) {
+std::string DequantizeName(const DTypeInfo& info) {
   if (info.type == DType::kF16) return "ggml_fp16_to_fp32_row";
   if (info.type == DType::kBF16) return "ggml_bf16_to_fp32_row";
   std::string name;
@@ -94,7 +94,7 @@ bool BelowFloor(const DTypeInfo& info, const std::byte* block) {
 }
 
 // The number of values compared; exits at a difference.
-size_t Compare(const DTypeInfo& info, Dequantise theirs, const std::vector<std::byte>& bytes) {
+size_t Compare(const DTypeInfo& info, Dequantize theirs, const std::vector<std::byte>& bytes) {
   const size_t count = bytes.size() / info.block_bytes * info.block_values;
   std::vector<float> expected(count), got(count);
   theirs(bytes.data(), expected.data(), static_cast<int64_t>(count));
@@ -111,10 +111,10 @@ size_t Compare(const DTypeInfo& info, Dequantise theirs, const std::vector<std::
   return count;
 }
 
-std::vector<std::byte> QuantiseWithGgml(const Ggml& ggml, const DTypeInfo& info,
+std::vector<std::byte> QuantizeWithGgml(const Ggml& ggml, const DTypeInfo& info,
                                         const std::vector<float>& values) {
   std::vector<std::byte> bytes(values.size() / info.block_values * info.block_bytes);
-  const size_t written = ggml.Find<Quantise>("ggml_quantize_chunk")(
+  const size_t written = ggml.Find<Quantize>("ggml_quantize_chunk")(
       static_cast<int>(info.type), values.data(), bytes.data(), 0, 1,
       static_cast<int64_t>(values.size()), nullptr);
   if (written != bytes.size()) {
@@ -126,10 +126,10 @@ std::vector<std::byte> QuantiseWithGgml(const Ggml& ggml, const DTypeInfo& info,
 
 void CompareType(const Ggml& ggml, const DTypeInfo& info) {
   Rng rng(static_cast<uint64_t>(info.type) + 1);
-  const auto theirs = ggml.Find<Dequantise>(DequantiseName(info));
+  const auto theirs = ggml.Find<Dequantize>(DequantizeName(info));
   size_t compared = Compare(info, theirs, RandomBytes(kBlocks * info.block_bytes, rng));
-  if (info.quantised) {
-    const auto bytes = QuantiseWithGgml(ggml, info, Random(kBlocks * info.block_values, rng));
+  if (info.quantized) {
+    const auto bytes = QuantizeWithGgml(ggml, info, Random(kBlocks * info.block_values, rng));
     compared += Compare(info, theirs, bytes);
   }
   fmt::print("{}: {} values equal\n", info.name, compared);
@@ -181,10 +181,10 @@ double SquareError(const DTypeInfo& info, const std::vector<std::byte>& bytes,
 // Bytes of Q4_0 and Q8_0 must be the same; the error of the others may be larger by kLargerError.
 constexpr double kLargerError = 0.02;
 
-void CompareQuantisers(const Ggml& ggml, DType type, const std::vector<float>& values,
+void CompareQuantizers(const Ggml& ggml, DType type, const std::vector<float>& values,
                        const char* what) {
   const DTypeInfo& info = tensor::Info(type);
-  const auto theirs = QuantiseWithGgml(ggml, info, values);
+  const auto theirs = QuantizeWithGgml(ggml, info, values);
   std::vector<std::byte> ours(theirs.size());
   if (const auto done = tensor::QuantizeRow(type, values, ours.data()); !done) {
     fmt::print(stderr, "{} of {}: {}\n", info.name, what, done.error().message);
@@ -215,8 +215,8 @@ int main(int argc, char** argv) {
   }
   for (const exo::tensor::DType type : exo::tensor::WritableTypes()) {
     exo::Rng rng(7);
-    exo::CompareQuantisers(ggml, type, exo::Gaussian(256 * 1024, rng), "normal weights");
+    exo::CompareQuantizers(ggml, type, exo::Gaussian(256 * 1024, rng), "normal weights");
     for (int i = 2; i < argc; ++i)
-      exo::CompareQuantisers(ggml, type, exo::ReadWeights(argv[i]), argv[i]);
+      exo::CompareQuantizers(ggml, type, exo::ReadWeights(argv[i]), argv[i]);
   }
 }

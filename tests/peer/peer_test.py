@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity; the block formats and the quantiser.
+"""exo beside llama.cpp on the same files: tokens, greedy text and perplexity; the block formats and the quantizer.
 
     /usr/bin/python3 tests/peer/peer_test.py --exo build/release/exo [test ...]
 
@@ -215,7 +215,7 @@ def stories():
 
 
 def formats(exo):
-    """Every block format dequantised by both, and the quantisers: built with the tests, beside exo."""
+    """Every block format dequantized by both, and the quantizers: built with the tests, beside exo."""
     tool = pathlib.Path(exo).resolve().parent / "tests" / "ggml_blocks"
     if not tool.exists():
         raise lib.Skip(f"{tool} is absent: build the target ggml_blocks")
@@ -253,7 +253,7 @@ def stories_q8_0(exo):
 QUANTISED = {"": "q8_0", "ffn_": "q4_0", "token_embd": "f16"}
 
 # Parts of the spread of logits, with an f32 cache. F32 weights: the order of sums; in gemma3 also llama.cpp's table
-# of f16 for GELU. F16: llama.cpp narrows activations. Quantised: it rounds their scales to f16. With experts
+# of f16 for GELU. F16: llama.cpp narrows activations. Quantized: it rounds their scales to f16. With experts
 # such a difference sends a token elsewhere where two experts are nearly equal, in 1 of 100 choices or so, and
 # there are more than 20 before a logit: so their texts are not compared where the cache is f16 and a margin thin.
 EXACT, GELU, HALF, COARSE, ROUTED = 2e-5, 1e-3, 5e-2, 5e-2, 2e-1
@@ -288,7 +288,7 @@ def quantized(exo):
 
 
 def other_formats(exo):
-    """The formats that exo reads but does not write: the same perplexity in files of llama.cpp's quantisers."""
+    """The formats that exo reads but does not write: the same perplexity in files of llama.cpp's quantizers."""
     with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
         for kind in requantize.FORMATS:
             out = pathlib.Path(folder) / f"exo-tiny-{kind}.gguf"

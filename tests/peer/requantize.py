@@ -1,4 +1,4 @@
-"""A model's matrices in another block format, by llama.cpp's own quantisers (libggml-base's ggml_quantize_chunk): files
+"""A model's matrices in another block format, by llama.cpp's own quantizers (libggml-base's ggml_quantize_chunk): files
 of the formats that exo reads but does not write.
 """
 import ctypes

@@ -7,7 +7,7 @@
 
 namespace exo::backend {
 
-void ChooseExperts(std::span<const float> weights, bool renormalise, std::span<uint32_t> chosen,
+void ChooseExperts(std::span<const float> weights, bool renormalize, std::span<uint32_t> chosen,
                    std::span<float> chosen_weights) {
   CHECK(chosen.size() <= weights.size());
   // Insertion into the list of the best so far, largest first: a later expert must be larger to
@@ -23,7 +23,7 @@ void ChooseExperts(std::span<const float> weights, bool renormalise, std::span<u
   }
   std::ranges::sort(chosen);
   for (size_t i = 0; i < chosen.size(); ++i) chosen_weights[i] = weights[chosen[i]];
-  if (!renormalise) return;
+  if (!renormalize) return;
   const float sum = kernels::RowSum(chosen_weights.data(), chosen_weights.size());
   for (float& weight : chosen_weights) weight = weight / sum;
 }

@@ -9,9 +9,9 @@
 namespace exo::backend {
 
 // The chosen.size() experts with the largest weights, ascending by index; equal weights go to the
-// lower one. With `renormalise` their weights are divided by their sum (rule 6). weights [experts],
+// lower one. With `renormalize` their weights are divided by their sum (rule 6). weights [experts],
 // chosen_weights [chosen.size()]; all NaN stays all NaN.
-void ChooseExperts(std::span<const float> weights, bool renormalise, std::span<uint32_t> chosen,
+void ChooseExperts(std::span<const float> weights, bool renormalize, std::span<uint32_t> chosen,
                    std::span<float> chosen_weights);
 
 // A step's slots: one for each row and expert that it goes to, ordered by expert, then by row, so

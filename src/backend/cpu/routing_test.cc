@@ -14,9 +14,9 @@ struct Choice {
   std::vector<float> weights;
 };
 
-Choice Choose(const std::vector<float>& weights, size_t used, bool renormalise = false) {
+Choice Choose(const std::vector<float>& weights, size_t used, bool renormalize = false) {
   Choice choice{Indexes(used), std::vector<float>(used)};
-  ChooseExperts(weights, renormalise, choice.chosen, choice.weights);
+  ChooseExperts(weights, renormalize, choice.chosen, choice.weights);
   return choice;
 }
 
@@ -32,7 +32,7 @@ TEST(ChooseExpertsTest, EqualWeightsGoToTheLowerIndex) {
   EXPECT_EQ(Choose({0, 0, 0, 1}, 3).chosen, (Indexes{0, 1, 3}));
 }
 
-TEST(ChooseExpertsTest, RenormalisesByTheSum) {
+TEST(ChooseExpertsTest, RenormalizesByTheSum) {
   EXPECT_EQ(Choose({0.125f, 0.5f, 0.125f, 0.25f}, 2, true).weights,
             (std::vector<float>{0.5f / 0.75f, 0.25f / 0.75f}));
 }

@@ -181,7 +181,7 @@ kernels::KvHead CpuStage::Kv(const Sequence& sequence, size_t layer, size_t head
 }
 
 Result<void> CpuStage::Embed(std::span<const TokenId> tokens, std::span<float> hidden) {
-  CHECK(spec_.head);
+  CHECK(spec_.lead);
   CHECK_EQ(hidden.size(), tokens.size() * config_.width);
   for (size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= config_.vocab) {
@@ -353,7 +353,7 @@ void CpuStage::AddBlock(const Vector& gain, size_t rows, float* hidden) {
 
 Result<void> CpuStage::Logits(std::span<const float> hidden, std::span<float> logits,
                               const std::atomic<bool>* cancel) {
-  CHECK(spec_.head);
+  CHECK(spec_.lead);
   kernels::SetFloatMode();
   const size_t rows = hidden.size() / config_.width;
   CHECK_EQ(logits.size(), rows * config_.vocab);

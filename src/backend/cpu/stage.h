@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu/memory.h"
+#include "backend/buffer.h"
 #include "backend/cpu/routing.h"
 #include "backend/cpu/weights.h"
 #include "sys/thread_pool.h"

@@ -55,7 +55,7 @@ void CpuStage::Route(const LayerWeights& layer, size_t rows) {
     for (size_t row = first; row < first + count; ++row) {
       const std::span<float> own(logits + row * experts.count, experts.count);
       kernels_.Softmax(own.data(), own.size(), own.data());
-      ChooseExperts(own, experts.renormalise,
+      ChooseExperts(own, experts.renormalize,
                     std::span(routing_.chosen).subspan(row * experts.used, experts.used),
                     std::span(routing_.weights).subspan(row * experts.used, experts.used));
     }

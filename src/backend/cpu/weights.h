@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu/memory.h"
+#include "backend/buffer.h"
 #include "sys/thread_pool.h"
 
 namespace exo::backend {
@@ -42,9 +42,9 @@ struct LayerWeights {
 
 struct StageWeights {
   Buffer memory;       // of all matrices that were packed here, one after the other
-  Matrix embedding;    // head only
-  Matrix output;       // head only, without data when tied to the embedding
-  Vector output_norm;  // head only
+  Matrix embedding;    // lead only
+  Matrix output;       // lead only, without data when tied to the embedding
+  Vector output_norm;  // lead only
   Vector rope_factors;
   std::vector<LayerWeights> layers;
   bool tied = false;

@@ -19,7 +19,7 @@ struct Codes {
   }
 };
 
-template <int kMost, int N, int K, int G>
+template <int kMax, int N, int K, int G>
 EXO_INLINE void Dots(const int8x16_t (&w)[G], const Codes<N, K>& codes, int first,
                      int32x4_t (&sums)[N]) {
   for (int n = 0; n < N; ++n) {

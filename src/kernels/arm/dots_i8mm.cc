@@ -46,7 +46,7 @@ EXO_INLINE int32x4_t DotsOfOne(const int8x16_t (&w)[G], const uint8_t* codes) {
   return sum;
 }
 
-template <int kMost, int N, int K, int G>
+template <int kMax, int N, int K, int G>
 EXO_INLINE void Dots(const int8x16_t (&w)[G], const Codes<N, K>& codes, int first,
                      int32x4_t (&sums)[N]) {
   if constexpr (N > 1) {

@@ -22,10 +22,10 @@ struct Codes {
   }
 };
 
-template <int kMost, int N, int K, int G>
+template <int kMax, int N, int K, int G>
 EXO_INLINE void Dots(const int8x16_t (&w)[G], const Codes<N, K>& codes, int first,
                      int32x4_t (&sums)[N]) {
-  constexpr int kFit = INT16_MAX / (kMost * 127);  // products that an int16 holds: 17, 4 or 2
+  constexpr int kFit = INT16_MAX / (kMax * 127);  // products that an int16 holds: 17, 4 or 2
   constexpr int kRun = kFit < G ? kFit : G;
   static_assert(kFit >= 2 && G % kRun == 0);
   for (int n = 0; n < N; ++n) {

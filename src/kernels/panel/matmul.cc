@@ -102,7 +102,7 @@ struct Product {
   }
   // The most tiles, at most `count`, that a pair of panels takes together; 0: none.
   size_t Together(size_t count) const {
-    count = std::min(count, kMostPairTiles);
+    count = std::min(count, kMaxPairTiles);
     while (count > 0 && tiles.pair[count - 1] == nullptr) --count;
     return count;
   }
@@ -136,7 +136,7 @@ void MatMul(const Ops& ops, const Weights& w, const Activations& x, size_t first
                         out,
                         out_stride,
                         add};
-  const size_t together = std::max<size_t>(1, product.Together(kMostPairTiles));
+  const size_t together = std::max<size_t>(1, product.Together(kMaxPairTiles));
   const size_t fit = kActivationBudget / product.tile_bytes / together * together;
   const size_t block = std::max(fit, together) * kTileTokens;
   for (size_t begin = 0; begin < x.tokens; begin += block) {

@@ -29,7 +29,7 @@ struct TileOut {
 // One panel times one tile: the whole k range, so that the canonical tree lives on the stack.
 using TileFunction = void (*)(const uint8_t* panel, const uint8_t* x, size_t cols,
                               const TileOut& out);
-// Two neighbouring panels times some whole tiles of tokens, the shape for long prompts: a broadcast
+// Two neighboring panels times some whole tiles of tokens, the shape for long prompts: a broadcast
 // activation serves 32 rows, a weight once unpacked all tiles. to.rows: 17 … 32.
 struct PairJob {
   const uint8_t* panel;  // and the other panel_bytes behind it
@@ -39,13 +39,13 @@ struct PairJob {
   size_t cols;
 };
 using PairFunction = void (*)(const PairJob& job, const TileOut& to);
-constexpr size_t kMostPairTiles = 4;
+constexpr size_t kMaxPairTiles = 4;
 
-// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMostPairTiles whole
+// Tile functions for 1 … kTileTokens tokens, and for pairs of panels with 1 … kMaxPairTiles whole
 // tiles or with one token; null where single panels are as fast.
 struct TileSet {
   TileFunction width[kTileTokens];
-  PairFunction pair[kMostPairTiles] = {};
+  PairFunction pair[kMaxPairTiles] = {};
   PairFunction pair_of_one = nullptr;
 };
 
@@ -74,7 +74,7 @@ enum Format {
   kFormats
 };
 
-// One token's part of a tile: `lane` of `width` tokens. gain null: no normalisation.
+// One token's part of a tile: `lane` of `width` tokens. gain null: no normalization.
 struct PrepareJob {
   const float* x;
   const float* gain;

@@ -48,7 +48,7 @@ void UnpackFloats(DType type, size_t cols, const uint8_t* panel, size_t row, flo
 
 size_t PanelBytes(DType type, size_t cols) {
   const tensor::DTypeInfo& info = tensor::Info(type);
-  const size_t block = info.quantised ? PackingOf(info).block_bytes : kRows * info.block_bytes;
+  const size_t block = info.quantized ? PackingOf(info).block_bytes : kRows * info.block_bytes;
   return (cols / info.block_values * block + 63) / 64 * 64;
 }
 
@@ -58,7 +58,7 @@ void PackPanel(DType type, size_t valid, size_t cols, const uint8_t* src, uint8_
   if (valid < kRows || cols / info.block_values % 4 != 0) {
     std::memset(panel, 0, PanelBytes(type, cols));
   }
-  if (info.quantised) return PackingOf(info).pack(info, valid, cols, src, panel);
+  if (info.quantized) return PackingOf(info).pack(info, valid, cols, src, panel);
   if (type == DType::kF32) return PackFloats<uint32_t>(valid, cols, 0, true, src, panel);
   if (type == DType::kBF16) return PackFloats<uint16_t>(valid, cols, 16, true, src, panel);
   PackFloats<uint16_t>(valid, cols, 0, false, src, panel);
@@ -66,7 +66,7 @@ void PackPanel(DType type, size_t valid, size_t cols, const uint8_t* src, uint8_
 
 void UnpackPanelRow(DType type, size_t cols, const uint8_t* panel, size_t row, float* out) {
   const tensor::DTypeInfo& info = tensor::Info(type);
-  if (info.quantised) return PackingOf(info).unpack_row(info, cols, panel, row, out);
+  if (info.quantized) return PackingOf(info).unpack_row(info, cols, panel, row, out);
   UnpackFloats(type, cols, panel, row, out);
 }
 

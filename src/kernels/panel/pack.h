@@ -12,7 +12,7 @@ namespace exo::kernels::panel {
 size_t PanelBytes(tensor::DType type, size_t cols);
 // Packs `valid` (1 … 16) rows of GGUF bytes at `src` into one panel; missing rows become zeros.
 void PackPanel(tensor::DType type, size_t valid, size_t cols, const uint8_t* src, uint8_t* panel);
-// The dequantised row 0 … 15 of a panel (tensor/dequantize.h).
+// The dequantized row 0 … 15 of a panel (tensor/dequantize.h).
 void UnpackPanelRow(tensor::DType type, size_t cols, const uint8_t* panel, size_t row, float* out);
 
 }  // namespace exo::kernels::panel

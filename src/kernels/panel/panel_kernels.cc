@@ -10,11 +10,11 @@ namespace exo::kernels::panel {
 
 // Rows share each key and value that is loaded; their scores pass through the caches three times,
 // so long contexts take fewer rows.
-constexpr size_t kMostRows = 64;
-constexpr size_t kLeastRows = 8;
+constexpr size_t kMaxRows = 64;
+constexpr size_t kMinRows = 8;
 constexpr size_t kScoreBytes = 4 << 20;
 
-static size_t MostPositions(size_t rows) {
+static size_t MaxPositions(size_t rows) {
   return kScoreBytes / (rows * sizeof(float));
 }
 
@@ -23,8 +23,8 @@ static size_t TokensOfRows(size_t rows, size_t group) {
 }
 
 size_t AttentionTokens(size_t positions, size_t group) {
-  size_t rows = kMostRows;
-  while (rows > kLeastRows && positions > MostPositions(rows)) rows /= 2;
+  size_t rows = kMaxRows;
+  while (rows > kMinRows && positions > MaxPositions(rows)) rows /= 2;
   return TokensOfRows(rows, group);
 }
 
@@ -40,8 +40,8 @@ static size_t FloatsFor(size_t positions, size_t rows, size_t head_dim) {
 size_t AttentionScratchFloats(size_t positions, size_t group, size_t head_dim) {
   // Never less than for fewer positions, although those take more rows at a time.
   size_t most = 0;
-  for (size_t rows = kMostRows; rows >= kLeastRows; rows /= 2) {
-    const size_t here = rows == kLeastRows ? positions : std::min(positions, MostPositions(rows));
+  for (size_t rows = kMaxRows; rows >= kMinRows; rows /= 2) {
+    const size_t here = rows == kMinRows ? positions : std::min(positions, MaxPositions(rows));
     most = std::max(most, FloatsFor(here, TokensOfRows(rows, group) * group, head_dim));
   }
   return most;

@@ -5,7 +5,7 @@
 
 #include "kernels/elementary.h"
 #include "kernels/reference/flush.h"
-#include "kernels/reference/quantise.h"
+#include "kernels/reference/quantize.h"
 #include "kernels/reference/tree.h"
 #include "tensor/float16.h"
 
@@ -63,7 +63,7 @@ void StoreOne(const KvHead& kv, std::byte* base, size_t position, const float* x
       std::memcpy(tile + 2 * place.value, &half, 2);
     } else if (d % kKvBlock == 0) {
       int8_t codes[kKvBlock];
-      const uint16_t scale = NarrowScale(QuantiseBlock(x + d, kKvBlock, codes));
+      const uint16_t scale = NarrowScale(QuantizeBlock(x + d, kKvBlock, codes));
       std::memcpy(scales + 2 * place.scale, &scale, 2);
       for (size_t i = 0; i < kKvBlock; ++i) {
         tile[place_of(kv, lane, d + i).value] = static_cast<std::byte>(codes[i]);
@@ -96,7 +96,7 @@ struct Query {
     for (size_t d = 0; d < kv.head_dim; ++d) {
       if (kv.type != KvType::kQ8_0) values[d] = FlushActivation(q[d]);
       if (kv.type == KvType::kQ8_0 && d % kKvBlock == 0) {
-        scales[d / kKvBlock] = QuantiseBlock(q + d, kKvBlock, codes + d);
+        scales[d / kKvBlock] = QuantizeBlock(q + d, kKvBlock, codes + d);
       }
     }
   }

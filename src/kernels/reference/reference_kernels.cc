@@ -9,7 +9,7 @@
 #include "kernels/reference/attention.h"
 #include "kernels/reference/flush.h"
 #include "kernels/reference/product.h"
-#include "kernels/reference/quantise.h"
+#include "kernels/reference/quantize.h"
 #include "kernels/reference/rows.h"
 #include "tensor/dequantize.h"
 #include "tensor/float16.h"
@@ -104,7 +104,7 @@ class ReferenceKernels final : public Kernels {
       const float r = reference::NormFactor(row, cols, eps);
       for (size_t k = 0; k < cols; k += kStep) {
         float values[kStep];
-        reference::Normalise(row + k, gain + k, r, std::min(kStep, cols - k), values);
+        reference::Normalize(row + k, gain + k, r, std::min(kStep, cols - k), values);
         PrepareStep(kind, values, k, cols, dst + t * TokenBytes(kind, cols));
       }
     }
@@ -187,12 +187,12 @@ class ReferenceKernels final : public Kernels {
     auto* scales = reinterpret_cast<float*>(token + RoundUp64(cols));
     const size_t block = BlockOf(kind);
     for (size_t k = first; k < end; k += block) {
-      scales[k / block] = reference::QuantiseBlock(x + k - first, block, codes + k);
+      scales[k / block] = reference::QuantizeBlock(x + k - first, block, codes + k);
     }
   }
 
   static float Dot(const Weights& w, const std::byte* row, const std::byte* token) {
-    if (!tensor::Info(w.type).quantised) {
+    if (!tensor::Info(w.type).quantized) {
       return reference::DotFloat(w.type, row, reinterpret_cast<const float*>(token), w.cols);
     }
     const auto* codes = reinterpret_cast<const int8_t*>(token);

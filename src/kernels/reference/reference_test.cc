@@ -9,7 +9,7 @@
 
 #include "kernels/kernels.h"
 #include "kernels/numerics.h"
-#include "kernels/reference/quantise.h"
+#include "kernels/reference/quantize.h"
 #include "kernels/reference/tree.h"
 #include "tensor/float16.h"
 
@@ -26,10 +26,10 @@ TEST(TreeTest, LeftSubtreeIsTheLargestPowerOfTwo) {
   EXPECT_TRUE(std::signbit(reference::TreeSum([](size_t) { return -0.0f; }, 0, 3)));
 }
 
-TEST(QuantiseTest, RoundsTiesToEven) {
+TEST(QuantizeTest, RoundsTiesToEven) {
   float x[32] = {127, -127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f};
   int8_t codes[32];
-  EXPECT_EQ(reference::QuantiseBlock(x, 32, codes), 1.0f);
+  EXPECT_EQ(reference::QuantizeBlock(x, 32, codes), 1.0f);
   EXPECT_EQ(codes[0], 127);
   EXPECT_EQ(codes[1], -127);
   EXPECT_EQ(codes[2], 0);
@@ -39,18 +39,18 @@ TEST(QuantiseTest, RoundsTiesToEven) {
   EXPECT_EQ(codes[6], -2);
 }
 
-TEST(QuantiseTest, TinyBlocksAreZeroAndNonFiniteOnesPoisoned) {
+TEST(QuantizeTest, TinyBlocksAreZeroAndNonFiniteOnesPoisoned) {
   float x[32] = {};
   int8_t codes[32];
   x[3] = 0x1.fffffep-65f;
-  EXPECT_EQ(reference::QuantiseBlock(x, 32, codes), 0.0f);
+  EXPECT_EQ(reference::QuantizeBlock(x, 32, codes), 0.0f);
   EXPECT_EQ(codes[3], 0);
   x[3] = -0x1p-64f;
-  EXPECT_EQ(reference::QuantiseBlock(x, 32, codes), 0x1p-64f / 127);
+  EXPECT_EQ(reference::QuantizeBlock(x, 32, codes), 0x1p-64f / 127);
   EXPECT_EQ(codes[3], -127);
   for (const float bad : {kInf, -kInf, std::nanf("")}) {
     x[4] = bad;
-    EXPECT_TRUE(std::isnan(reference::QuantiseBlock(x, 32, codes)));
+    EXPECT_TRUE(std::isnan(reference::QuantizeBlock(x, 32, codes)));
     EXPECT_EQ(codes[3], 0);
   }
 }
@@ -202,7 +202,7 @@ TEST(AttentionTest, PositionsBeforeTheWindowDoNotExist) {
 }
 
 // A q8_0 cache of one tile and one block per head.
-struct QuantisedCache {
+struct QuantizedCache {
   std::vector<std::byte> k = std::vector<std::byte>(KvTileBytes(KvType::kQ8_0, 32));
   std::vector<std::byte> v = k;
   KvHead kv{KvType::kQ8_0, 32, k.data(), v.data()};
@@ -221,8 +221,8 @@ struct QuantisedCache {
   }
 };
 
-TEST(QuantisedCacheTest, StoresCodesSideBySideAndTheirScale) {
-  const QuantisedCache cache;
+TEST(QuantizedCacheTest, StoresCodesSideBySideAndTheirScale) {
+  const QuantizedCache cache;
   EXPECT_EQ(cache.k.size(), 16 * (32 + 2u));
   std::vector<float> key(32), value(32);
   for (int i = 0; i < 32; ++i) key[i] = static_cast<float>(127 - 8 * i);  // scale 1
@@ -237,8 +237,8 @@ TEST(QuantisedCacheTest, StoresCodesSideBySideAndTheirScale) {
   EXPECT_EQ(cache.Scale(cache.v, 3), 0x4000);
 }
 
-TEST(QuantisedCacheTest, AttendsWithIntegerProductsAndExactValues) {
-  const QuantisedCache cache;
+TEST(QuantizedCacheTest, AttendsWithIntegerProductsAndExactValues) {
+  const QuantizedCache cache;
   std::vector<float> keys[2] = {std::vector<float>(32), std::vector<float>(32)};
   keys[0][7] = 50;  // position 0 wins by 100, position 1 is cut
   const std::vector<float> one(32, 3 * 0x1p-10f), other(32, 9);
@@ -250,10 +250,10 @@ TEST(QuantisedCacheTest, AttendsWithIntegerProductsAndExactValues) {
   for (const float x : cache.Attend(q)) EXPECT_EQ(x, 387 * 0x1p-24f * 127);
 }
 
-TEST(QuantisedCacheTest, WhatDoesNotFitPoisons) {
+TEST(QuantizedCacheTest, WhatDoesNotFitPoisons) {
   for (const float bad : {kInf, std::nanf(""), 1e30f, 65520.0f * 128}) {
     for (const bool in_key : {true, false}) {
-      const QuantisedCache cache;
+      const QuantizedCache cache;
       std::vector<float> x(32, 1.0f), worse = x;
       worse[31] = bad;
       Reference().StoreKv(cache.kv, 0, in_key ? worse.data() : x.data(),

@@ -31,7 +31,7 @@ float NormFactor(const float* x, size_t n, float eps) {
   return 1.0f / root;
 }
 
-void Normalise(const float* x, const float* gain, float r, size_t n, float* out) {
+void Normalize(const float* x, const float* gain, float r, size_t n, float* out) {
   for (size_t i = 0; i < n; ++i) {
     const float scaled = x[i] * r;
     out[i] = FlushActivation(scaled * gain[i]);
@@ -39,7 +39,7 @@ void Normalise(const float* x, const float* gain, float r, size_t n, float* out)
 }
 
 void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out) {
-  Normalise(x, gain, NormFactor(x, n, eps), n, out);
+  Normalize(x, gain, NormFactor(x, n, eps), n, out);
 }
 
 void SiluMul(const float* gate, const float* up, size_t n, float* out) {

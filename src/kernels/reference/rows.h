@@ -1,4 +1,4 @@
-// Normalisation, gating and rotation of single rows.
+// Normalization, gating and rotation of single rows.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ namespace exo::kernels::reference {
 // r = 1 / sqrt(ss / n + eps).
 float NormFactor(const float* x, size_t n, float eps);
 // out = (x * r) * gain, flushed.
-void Normalise(const float* x, const float* gain, float r, size_t n, float* out);
+void Normalize(const float* x, const float* gain, float r, size_t n, float* out);
 void RmsNorm(const float* x, const float* gain, float eps, size_t n, float* out);
 void SiluMul(const float* gate, const float* up, size_t n, float* out);
 void GeluMul(const float* gate, const float* up, size_t n, float* out);

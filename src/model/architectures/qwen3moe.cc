@@ -7,7 +7,7 @@ namespace {
 Result<void> Configure(const Keys& keys, ModelConfig& config) {
   config.rope_style = RopeStyle::kHalves;
   config.qk_norm = true;
-  config.experts.renormalise = true;
+  config.experts.renormalize = true;
   return ReadExperts(keys, config);
 }
 

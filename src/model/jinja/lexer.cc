@@ -22,7 +22,7 @@ bool IsName(char c) {
 }
 
 // One \r\n or \r is one \n, as Jinja reads its sources; one newline at the very end is dropped.
-std::string Normalise(std::string_view source) {
+std::string Normalize(std::string_view source) {
   std::string out;
   for (size_t i = 0; i < source.size(); ++i) {
     if (source[i] == '\r') {
@@ -292,7 +292,7 @@ class Lexer {
 }  // namespace
 
 Result<std::vector<Token>> Tokenize(std::string_view source) {
-  const std::string text = Normalise(source);
+  const std::string text = Normalize(source);
   return Lexer(text).Run();
 }
 

@@ -222,7 +222,7 @@ Result<ExprPtr> ExpressionParser::ParsePrimary() {
     case TokenKind::kString: {
       auto expr = New(ExprKind::kLiteral);
       std::string text;
-      while (Peek().kind == TokenKind::kString) text += Take().text;  // neighbours are one string
+      while (Peek().kind == TokenKind::kString) text += Take().text;  // neighbors are one string
       expr->value = Value::String(text);
       return Finish(std::move(expr));
     }

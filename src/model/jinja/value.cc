@@ -11,21 +11,21 @@ namespace exo::model::jinja {
 namespace {
 
 // Far above every budget, far below overflow.
-constexpr uint64_t kMostWeight = uint64_t{1} << 40;
+constexpr uint64_t kMaxWeight = uint64_t{1} << 40;
 
 }  // namespace
 
 Value::Value(List list) {
   list.weight = 2;
   for (const Value& item : list.items)
-    list.weight = std::min(kMostWeight, list.weight + item.Weight() + 2);
+    list.weight = std::min(kMaxWeight, list.weight + item.Weight() + 2);
   data_ = std::make_shared<const List>(std::move(list));
 }
 
 Value::Value(Dict dict) {
   dict.weight = 2;
   for (const auto& [key, value] : dict.entries) {
-    dict.weight = std::min(kMostWeight, dict.weight + key.Weight() + value.Weight() + 4);
+    dict.weight = std::min(kMaxWeight, dict.weight + key.Weight() + value.Weight() + 4);
   }
   data_ = std::make_shared<const Dict>(std::move(dict));
 }

@@ -1,0 +1,132 @@
+#include <algorithm>
+
+#include "cluster/requests.h"
+
+namespace exo::cluster {
+
+void LeadRequests::Refuse(const NodeId& to, const RequestId& request, const Error& error) {
+  context_.SendTo(to, wire::Finished{.request = request,
+                                     .reason = wire::FinishReason::kError,
+                                     .code = error.code,
+                                     .message = error.message});
+}
+
+void LeadRequests::OnSubmit(const NodeId& from, const wire::Submit& message) {
+  const auto known = requests_.find(message.request);
+  if (known != requests_.end()) {
+    if (known->second.entry != from) {
+      return Refuse(from, message.request,
+                    {ErrorCode::kInvalid, "another device uses this request id"});
+    }
+    return Repeat(message.request, known->second);
+  }
+  const ReservationStatus* reservation = reservations_.Find(message.plan);
+  const bool here = reservation != nullptr && reservation->stage == 0 &&
+                    (reservation->state == ReservationState::kReady ||
+                     reservation->state == ReservationState::kLoaded);
+  if (!here) {
+    ++context_.stale_messages;
+    return Refuse(from, message.request,
+                  {ErrorCode::kDisconnected,
+                   fmt::format("plan {} is not running here any more", message.plan.Short())});
+  }
+  if (requests_.size() >= kMaxRequests) {
+    return Refuse(
+        from, message.request,
+        {ErrorCode::kOverloaded, fmt::format("{} requests here, the limit", kMaxRequests)});
+  }
+  Request& request = requests_[message.request];
+  request = {.submit = message,
+             .entry = from,
+             .plan = message.plan,
+             .held = reservation->state == ReservationState::kLoaded};
+  if (!request.held) Run(request);
+}
+
+void LeadRequests::Run(Request& request) {
+  request.held = false;
+  context_.Emit(LeadSubmit{std::exchange(request.submit, {}), request.entry});
+}
+
+void LeadRequests::Repeat(const RequestId& id, const Request& request) {
+  if (!request.emitted.empty())
+    context_.SendTo(request.entry, wire::Tokens{id, 0, request.emitted});
+  if (request.finished) context_.SendTo(request.entry, *request.finished);
+}
+
+void LeadRequests::OnCancel(const NodeId& from, const wire::CancelRequest& message) {
+  const auto at = requests_.find(message.request);
+  if (at == requests_.end() || at->second.entry != from) return;
+  if (!at->second.finished && !at->second.held)
+    context_.Emit(LeadCancel{at->second.plan, message.request});
+  requests_.erase(at);
+}
+
+void LeadRequests::OnEmitted(const LeadEmitted& event) {
+  const auto at = requests_.find(event.request);
+  if (at == requests_.end() || at->second.finished || event.tokens.empty()) return;
+  Request& request = at->second;
+  const auto first = static_cast<uint32_t>(request.emitted.size());
+  request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
+  context_.SendTo(request.entry, wire::Tokens{event.request, first, event.tokens});
+}
+
+void LeadRequests::OnRunnerFinished(const LeadFinished& event) {
+  const auto at = requests_.find(event.finished.request);
+  if (at == requests_.end() || at->second.finished) return;
+  context_.SendTo(at->second.entry, event.finished);
+  at->second.finished = event.finished;
+  at->second.finished_at = context_.now;
+  if (at->second.entry == context_.self()) requests_.erase(at);  // nothing can get lost on the way
+}
+
+void LeadRequests::OnServing(const PlanId& plan) {
+  for (auto& [id, request] : requests_) {
+    if (request.plan == plan && request.held) Run(request);
+  }
+}
+
+void LeadRequests::OnPlanEnded(const PlanId& plan, const Error& error) {
+  for (auto& [id, request] : requests_) {
+    if (request.plan != plan || request.finished) continue;
+    request.held = false;
+    request.finished = wire::Finished{.request = id,
+                                      .reason = wire::FinishReason::kError,
+                                      .code = error.code,
+                                      .message = error.message,
+                                      .generated = static_cast<uint32_t>(request.emitted.size())};
+    request.finished_at = context_.now;
+    context_.SendTo(request.entry, *request.finished);
+  }
+}
+
+void LeadRequests::OnEntryLost(const NodeId& entry) {
+  for (auto at = requests_.begin(); at != requests_.end();) {
+    if (at->second.entry != entry) {
+      ++at;
+      continue;
+    }
+    if (!at->second.finished && !at->second.held)
+      context_.Emit(LeadCancel{at->second.plan, at->first});
+    at = requests_.erase(at);
+  }
+}
+
+void LeadRequests::OnTime() {
+  std::erase_if(requests_, [&](const auto& item) {
+    return item.second.finished && context_.now - item.second.finished_at > kKeep;
+  });
+}
+
+uint32_t LeadRequests::Active(const PlanId& plan) const {
+  return static_cast<uint32_t>(std::count_if(
+      requests_.begin(), requests_.end(),
+      [&](const auto& item) { return item.second.plan == plan && !item.second.finished; }));
+}
+
+size_t LeadRequests::size() const {
+  return static_cast<size_t>(std::count_if(requests_.begin(), requests_.end(),
+                                           [](const auto& item) { return !item.second.finished; }));
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,70 @@
+// What this node has promised to instances: the participant's side. Memory is promised once, by the
+// node that has it; a promise is a lease, so a vanished owner never keeps it.
+//
+//   reserve ─> RESERVED ─ commit ─> LOADING ─> LOADED ─ ready ─> READY
+//                 └──── release, lease over, owner lost ───────────┴─> STOPPING ─ stopped ─> (free)
+//
+// All messages are idempotent: an owner repeats them after a broken session.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/context.h"
+#include "cluster/members.h"
+
+namespace exo::cluster {
+
+class Reservations {
+ public:
+  Reservations(Context& context, Members& members) : context_(context), members_(members) {}
+
+  // Plans that ended or began to serve here, for the requests at this lead.
+  struct News {
+    PlanId plan;
+    bool serving = false;
+    Error error;  // why it ended
+  };
+  std::vector<News> TakeNews() { return std::exchange(news_, {}); }
+
+  void OnReserve(const NodeId& from, const wire::Reserve& message);
+  void OnCommit(const NodeId& from, const wire::Commit& message);
+  void OnReady(const NodeId& from, const wire::InstanceReady& message);
+  void OnRenew(const NodeId& from, const wire::LeaseRenew& message);
+  void OnRelease(const NodeId& from, const wire::Release& message);
+  void OnLoadFinished(const LoadFinished& event);
+  void OnLoadProgressed(const LoadProgressed& event);
+  void OnStageFailed(const StageFailed& event);
+  void OnStageStopped(const StageStopped& event);
+  void OnOwnerLost(const NodeId& owner, const std::string& reason);
+  void OnTime();
+
+  const ReservationStatus* Find(const PlanId& plan) const;
+  uint64_t reserved_bytes() const;
+  std::vector<ReservationStatus> Status() const;
+
+ private:
+  static constexpr size_t kMaxReservations =
+      64;  // a home node runs a few models; more is a runaway owner
+
+  struct Reservation {
+    ReservationStatus status;
+    Time lease_until{};
+    uint64_t load_ms = 0;
+    uint64_t bytes() const { return status.plan.stages[status.stage].bytes; }
+  };
+  // The reservation if `from` owns its plan; otherwise tells `from` that there is none.
+  Reservation* Owned(const NodeId& from, const PlanId& plan);
+  void Stop(Reservation& reservation, Error error);
+  void Deny(const NodeId& to, const PlanId& plan, Error error);
+  Result<void> CheckReserve(const NodeId& from, const wire::Plan& plan) const;
+  void SendLoaded(const Reservation& reservation);
+
+  Context& context_;
+  Members& members_;
+  std::map<PlanId, Reservation> reservations_;
+  std::vector<News> news_;
+};
+
+}  // namespace exo::cluster

@@ -1,0 +1,74 @@
+// One TLS connection that carries tensors between two stages (or pieces of a model file). Owned and
+// used by one thread at a time, which blocks in it: no event loop, no hand-over between threads.
+//
+// Both ends may send large frames at once: while Send waits for room it keeps reading into the
+// queue of received frames, so that two senders never wait for each other (until kMaxQueuedFrames
+// are unread).
+//
+// Thread: the owning stage thread; moving the object to another thread needs a happens-before edge.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "wire/messages.h"
+
+namespace exo::engine {
+
+class DataLink {
+ public:
+  // Frames received but not yet taken by Poll. More unread ones stop the reading (back-pressure).
+  static constexpr size_t kMaxQueuedFrames = 16;
+
+  // What Poll gives. `message` and `tensor` (64-byte aligned) stay valid until the next Poll of
+  // this link.
+  struct Frame {
+    wire::Message* message = nullptr;  // may be moved from
+    std::span<const std::byte> tensor;
+    std::span<const float> floats() const {
+      return {reinterpret_cast<const float*>(tensor.data()), tensor.size() / sizeof(float)};
+    }
+  };
+  enum class Event { kFrame, kTimeout, kWoken };
+  struct Outcome {
+    Event event = Event::kTimeout;
+    Frame frame;  // for kFrame
+  };
+
+  virtual ~DataLink() = default;
+
+  // Sends a frame; returns when the kernel has all of it. `tensor` is only read during the call.
+  // Errors: kDisconnected (peer gone, or `deadline`, in sys::Now time, is over: the link is dead
+  // then).
+  virtual Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
+                            Time deadline) = 0;
+  Result<void> SendFloats(const wire::Message& message, std::span<const float> rows,
+                          Time deadline) {
+    return Send(message, std::as_bytes(rows), deadline);
+  }
+
+  // Waits for a frame until `deadline` (sys::Now time) or until eventfd `wake_fd` is readable (-1:
+  // none; it is not read). Errors: kDisconnected, kCorrupt; the link is dead then.
+  virtual Result<Outcome> Poll(Time deadline, int wake_fd = -1) = 0;
+
+  // For waiting on several links: poll() the descriptor for reading only when ReadyNow() is false.
+  virtual int fd() const = 0;
+  virtual bool ReadyNow() const = 0;
+
+  // The largest frame that is accepted from now on (default and maximum: wire::kMaxDataFrame), and
+  // memory for frames of that size, taken now rather than in the middle of an answer.
+  virtual void SetFrameLimit(uint64_t bytes) = 0;
+  // How long Poll spins before it sleeps; at most 50 us, default 0.
+  virtual void SetSpin(Time spin) = 0;
+  // A second thread (the loop) may call this to make the owner's calls fail soon. Thread: any.
+  virtual void Shutdown() = 0;
+
+  virtual const NodeId& peer() const = 0;
+};
+
+}  // namespace exo::engine

@@ -1,0 +1,166 @@
+// Continuous batching at the lead of one instance: which rows of which requests form the next
+// micro-batch, what comes back from it, and when a request ends. Passive: the stage thread (or the
+// simulator) asks for the next step, computes it, samples, and tells the result.
+//
+//   Submit ─> queued ─(KV reservation has room)─> prefill ─> decode ─> finished
+//                └──────────────── Cancel ───────────┴──────────┘
+//
+// A micro-batch carries one row of each decoding request that is not in flight (a fair share of
+// them, so that every stage has work) and fills up with chunks of prompts: a new prompt delays a
+// running request by one chunk at most. At most `stages` micro-batches are in flight; chunks of one
+// prompt follow each other without waiting. Speculation: an item may carry several rows, and
+// OnStepDone takes any number of tokens per item, so drafts need only StepItem.outputs = kAll and
+// the cut of rejected rows (truncate).
+//
+// Thread: one caller at a time. Owner: the instance at the lead's node.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "wire/messages.h"
+
+namespace exo::engine {
+
+struct LeadOptions {
+  PlanId plan;
+  uint32_t stages = 1;
+  uint32_t context = 0;        // positions of one request at most
+  uint64_t kv_positions = 0;   // of all admitted requests: context x sequences
+  uint32_t chunk = 256;        // rows of one step
+  uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
+  Time predicted_decode{};     // one token through all stages
+  Time predicted_chunk{};      // one full chunk through all stages
+  // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
+  bool plant_no_gap_check = false;
+};
+
+// A step is late after max(kStepFloor, kStepFactor x predicted x steps in flight):
+// research/reliability.md 2.4.
+inline constexpr Time kStepFloor = std::chrono::seconds(5);
+inline constexpr int kStepFactor = 4;
+// Without a prediction (both zero) a slow device must not look like a hung one; membership finds
+// that one first.
+inline constexpr Time kStepFloorUnpredicted = std::chrono::seconds(30);
+
+enum class Outputs : uint8_t { kNone, kLast, kAll };
+
+struct LeadItem {
+  RequestId request;
+  uint32_t first = 0;           // position of tokens[0]
+  std::vector<TokenId> tokens;  // rows
+  uint32_t capacity = 0;        // positions to reserve when first == 0
+  Outputs outputs = Outputs::kNone;
+};
+
+struct LeadStep {
+  uint64_t step = 0;             // strictly growing
+  std::vector<LeadItem> items;   // may be empty when only sequences are closed
+  std::vector<RequestId> close;  // sequences to free before the step
+  uint32_t rows = 0;
+  uint32_t outputs = 0;  // rows that come back
+};
+// The same step for the data links.
+wire::Step ToWire(const PlanId& plan, const LeadStep& step);
+
+// What was sampled for one item of a step with outputs; more than one token only with kAll.
+struct ItemOutput {
+  RequestId request;
+  std::vector<TokenId> tokens;
+};
+
+// News about a request, in order.
+struct Emission {
+  RequestId request;
+  std::vector<TokenId> tokens;  // a stop token is not among them
+  std::optional<wire::Finished> finished;
+};
+
+struct LeadStats {
+  uint64_t steps = 0;
+  uint64_t stale_steps = 0;    // results of unknown or finished steps: dropped
+  uint64_t stale_outputs = 0;  // outputs for requests that ended meanwhile: dropped
+  uint64_t decode_rows = 0;
+  uint64_t prefill_rows = 0;
+};
+
+class LeadMachine {
+ public:
+  explicit LeadMachine(LeadOptions options);
+  ~LeadMachine();
+  LeadMachine(const LeadMachine&) = delete;
+  LeadMachine& operator=(const LeadMachine&) = delete;
+
+  // Errors: kInvalid (other plan, empty or too long prompt, id in use), kOverloaded (queue full).
+  Result<void> Submit(const wire::Submit& submit, Time now);
+  // Ends a request; nothing more is emitted for it. False: unknown.
+  bool Cancel(const RequestId& request);
+
+  // The next micro-batch, or nothing to do now (all in flight, or no work).
+  std::optional<LeadStep> NextStep(Time now);
+  // Results of a step: one ItemOutput per item with outputs, in the items' order. `times`: what
+  // each stage computed. A result of an unknown step is dropped and counted; outputs that do not
+  // match the step's items, or a result that overtook an earlier part of its prompt, are kInvalid
+  // (a peer's mistake: the instance has failed).
+  Result<std::vector<Emission>> OnStepDone(uint64_t step, std::span<const ItemOutput> outputs,
+                                           std::span<const wire::StageTime> times, Time now);
+  // The data path or a stage failed: every request ends with this error; the machine stays empty.
+  std::vector<Emission> Fail(const Error& error);
+  // A step past its limit: kDisconnected, says which. The caller fails the instance. Requests need
+  // no limit of their own: each admitted one is in a step or gets its turn when a step comes back.
+  Result<void> CheckDeadlines(Time now) const;
+  // When CheckDeadlines can first fail, if anything is in flight.
+  std::optional<Time> NextDeadline() const;
+
+  // What the sampler needs: prompt and answer so far, and the entry node's settings. Null: unknown.
+  struct View {
+    std::span<const TokenId> tokens;  // valid until the next call that changes the machine
+    uint32_t prompt_tokens = 0;       // rows of Submit::prompt that are the prompt
+    const wire::SamplerSettings* sampler = nullptr;
+  };
+  std::optional<View> Find(const RequestId& request) const;
+  // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
+  const LeadStep* InFlight(uint64_t step) const;
+
+  uint32_t active() const;
+  uint32_t queued() const;
+  uint32_t in_flight() const { return static_cast<uint32_t>(in_flight_.size()); }
+  uint64_t used_positions() const { return used_positions_; }
+  const LeadStats& stats() const { return stats_; }
+
+ private:
+  struct Request;
+  struct Flight;
+  void Admit(Time now);
+  void AddDecode(LeadStep& step);
+  void AddPrefill(LeadStep& step);
+  void AddRows(LeadStep& step, Request& request, uint32_t rows);
+  void Drop(const RequestId& request);
+  Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs) const;
+  // What one item brought its request; the request is dropped when it ends.
+  std::optional<Emission> Accept(Request& request, const LeadItem& item, const ItemOutput* output,
+                                 Time now);
+  Time Limit(uint32_t rows) const;
+
+  LeadOptions options_;
+  std::map<RequestId, std::unique_ptr<Request>> requests_;  // queued and admitted
+  std::deque<RequestId> queue_;                             // not admitted, first come first served
+  std::vector<RequestId> admitted_;                         // in order of admission
+  std::map<uint64_t, Flight> in_flight_;
+  std::vector<RequestId> closing_;
+  size_t decode_turn_ = 0;
+  uint64_t next_step_ = 1;
+  uint64_t next_serial_ = 1;
+  uint64_t used_positions_ = 0;
+  LeadStats stats_;
+};
+
+}  // namespace exo::engine

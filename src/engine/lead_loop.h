@@ -1,0 +1,83 @@
+// The life of a lead: asks the LeadMachine for the next micro-batch, embeds it, runs the lead's own
+// layers, sends it to the next stage, and turns what the last stage returns into tokens. With one
+// stage nothing is sent.
+//
+// Thread: the runner's; LeadCommands is the mailbox from the loop thread.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <variant>
+#include <vector>
+
+#include "engine/lead.h"
+#include "engine/sampler.h"
+#include "engine/stage_loop.h"
+
+namespace exo::engine {
+
+struct LeadCommands {
+  using Command = std::variant<wire::Submit, wire::CancelRequest>;
+
+  // Thread: any.
+  void Push(Command command) {
+    {
+      const std::lock_guard lock(mutex);
+      queue.push_back(std::move(command));
+    }
+    wake.Notify();
+  }
+  std::deque<Command> Take() {
+    const std::lock_guard lock(mutex);
+    return std::exchange(queue, {});
+  }
+
+  std::mutex mutex;
+  std::deque<Command> queue;  // guarded by mutex
+  sys::WakeFd wake;
+  std::atomic<uint32_t> active{0}, queued{0};
+};
+
+class LeadLoop {
+ public:
+  LeadLoop(const RunnerOptions& options, const model::ModelConfig& config,
+           backend::StageCompute& compute, LeadCommands& commands, CancellationSet& cancelled,
+           const Links& links, const RunnerEvents& events);
+  // Until `stop`, or until a link, the compute or a deadline fails; requests in work end with the
+  // reason.
+  Result<void> Run(const std::atomic<bool>& stop);
+  NodeId lost() const { return lost_; }
+
+ private:
+  bool alone() const { return options_.plan.stages.size() == 1; }
+  Result<void> Work(const std::atomic<bool>& stop);
+  Error Explain(const Error& error) const;
+  void TakeCommands();
+  Result<void> StartStep(const LeadStep& step);
+  Result<void> Receive(Time deadline);
+  Result<void> OnReturned(wire::Step& step, std::span<const float> rows);
+  Result<void> FinishStep(uint64_t step, std::span<const float> rows,
+                          std::vector<wire::StageTime> times);
+  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, std::span<const float> rows);
+  TokenId SampleOne(const RequestId& request, std::span<float> logits);
+  void ReportError(const RequestId& request, const Error& error);
+  void Emit(std::vector<Emission> emissions);
+  void CountRequests();
+
+  const RunnerOptions& options_;
+  const model::ModelConfig& config_;
+  backend::StageCompute& compute_;
+  LeadCommands& commands_;
+  Links links_;
+  const RunnerEvents& events_;
+  LeadMachine machine_;
+  StageWorker worker_;
+  SamplerScratch scratch_;
+  backend::Buffer hidden_, returned_;
+  std::vector<float> logits_;
+  NodeId lost_;
+};
+
+}  // namespace exo::engine

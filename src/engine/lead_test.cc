@@ -1,0 +1,208 @@
+#include "engine/lead.h"
+
+#include <gtest/gtest.h>
+
+namespace exo::engine {
+namespace {
+
+RequestId Id(uint8_t number) {
+  RequestId id;
+  id.bytes[0] = number;
+  return id;
+}
+
+wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4,
+                 std::vector<TokenId> stops = {}) {
+  return {.request = Id(number),
+          .prompt = std::vector<TokenId>(prompt, 7),
+          .prompt_tokens = static_cast<uint32_t>(prompt),
+          .max_new_tokens = most,
+          .stop_tokens = std::move(stops)};
+}
+
+LeadOptions Options(uint32_t stages = 1) {
+  return {.stages = stages,
+          .context = 64,
+          .kv_positions = 128,
+          .chunk = 8,
+          .queue_limit = 2,
+          .predicted_decode = std::chrono::milliseconds(1)};
+}
+
+// Token `token` for every output of the step.
+std::vector<Emission> Answer(LeadMachine& lead, const LeadStep& step, TokenId token) {
+  std::vector<ItemOutput> outputs;
+  for (const LeadItem& item : step.items) {
+    if (item.outputs != Outputs::kNone) outputs.push_back({item.request, {token}});
+  }
+  auto emissions = lead.OnStepDone(step.step, outputs, {}, Time{1});
+  EXPECT_TRUE(emissions) << emissions.error().message;
+  return emissions ? *std::move(emissions) : std::vector<Emission>{};
+}
+
+TEST(LeadTest, ComputesAPromptInChunksAndThenOneRowAtATime) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 12, 2), Time{}));
+  auto step = lead.NextStep(Time{});
+  ASSERT_TRUE(step);
+  EXPECT_EQ(step->rows, 8u);
+  EXPECT_EQ(step->outputs, 0u);
+  EXPECT_FALSE(lead.NextStep(Time{})) << "one stage takes one step at a time";
+  EXPECT_TRUE(Answer(lead, *step, 5).empty());
+  step = lead.NextStep(Time{});
+  EXPECT_EQ(step->items[0].first, 8u);
+  EXPECT_EQ(step->rows, 4u);
+  auto emissions = Answer(lead, *step, 5);
+  ASSERT_EQ(emissions.size(), 1u);
+  EXPECT_EQ(emissions[0].tokens, std::vector<TokenId>{5});
+  step = lead.NextStep(Time{});
+  EXPECT_EQ(step->items[0].first, 12u);
+  EXPECT_EQ(step->items[0].tokens, std::vector<TokenId>{5});
+  emissions = Answer(lead, *step, 6);
+  ASSERT_TRUE(emissions[0].finished);
+  EXPECT_EQ(emissions[0].finished->reason, wire::FinishReason::kLength);
+  EXPECT_EQ(emissions[0].finished->generated, 2u);
+  step = lead.NextStep(Time{});
+  ASSERT_TRUE(step) << "the sequence is closed on all stages";
+  EXPECT_EQ(step->close, std::vector<RequestId>{Id(1)});
+  EXPECT_EQ(lead.used_positions(), 0u);
+}
+
+TEST(LeadTest, StopTokenEndsAnAnswerAndIsNotPartOfIt) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 3, 9, {2}), Time{}));
+  const auto emissions = Answer(lead, *lead.NextStep(Time{}), 2);
+  ASSERT_EQ(emissions.size(), 1u);
+  EXPECT_TRUE(emissions[0].tokens.empty());
+  EXPECT_EQ(emissions[0].finished->reason, wire::FinishReason::kStop);
+  EXPECT_EQ(emissions[0].finished->generated, 0u);
+}
+
+TEST(LeadTest, ChunksOfOnePromptFollowEachOtherThroughThePipeline) {
+  LeadMachine lead(Options(3));
+  ASSERT_TRUE(lead.Submit(Ask(1, 24), Time{}));
+  const auto a = lead.NextStep(Time{}), b = lead.NextStep(Time{}), c = lead.NextStep(Time{});
+  ASSERT_TRUE(a && b && c);
+  EXPECT_EQ(c->items[0].first, 16u);
+  EXPECT_FALSE(lead.NextStep(Time{}));
+  EXPECT_EQ(lead.in_flight(), 3u);
+}
+
+TEST(LeadTest, ANewPromptDelaysARunningRequestByOneChunkAtMost) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 2, 20), Time{}));
+  Answer(lead, *lead.NextStep(Time{}), 5);
+  ASSERT_TRUE(lead.Submit(Ask(2, 40, 4), Time{}));
+  for (int i = 0; i < 5; ++i) {
+    const auto step = lead.NextStep(Time{});
+    ASSERT_EQ(step->items.size(), 2u);
+    EXPECT_EQ(step->items[0].request, Id(1)) << "each step carries the running request's row";
+    EXPECT_EQ(step->rows, 8u);
+    Answer(lead, *step, 5);
+  }
+}
+
+TEST(LeadTest, RunningRequestsFillAllStages) {
+  LeadMachine lead(Options(2));
+  for (uint8_t i = 1; i <= 4; ++i) {
+    ASSERT_TRUE(lead.Submit(Ask(i, 2, 9), Time{}));
+    Answer(lead, *lead.NextStep(Time{}), 5);
+  }
+  const auto a = lead.NextStep(Time{}), b = lead.NextStep(Time{});
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->items.size(), 2u);
+  EXPECT_EQ(b->items.size(), 2u);
+}
+
+TEST(LeadTest, AdmitsAgainstTheReservationAndLimitsTheQueue) {
+  LeadMachine lead(Options());
+  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 20, 40), Time{}));
+  Answer(lead, *lead.NextStep(Time{}), 5);
+  EXPECT_EQ(lead.active(), 2u);
+  EXPECT_EQ(lead.used_positions(), 128u);
+  for (uint8_t i = 3; i <= 4; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 2), Time{}));
+  EXPECT_EQ(lead.Submit(Ask(5, 2), Time{}).error().code, ErrorCode::kOverloaded);
+  EXPECT_TRUE(lead.Cancel(Id(1)));
+  lead.NextStep(Time{});
+  EXPECT_EQ(lead.queued(), 0u);
+}
+
+TEST(LeadTest, RefusesWhatCannotBe) {
+  LeadMachine lead(Options());
+  EXPECT_EQ(lead.Submit(Ask(1, 0), Time{}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(lead.Submit(Ask(1, 64), Time{}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(lead.Submit(Ask(1, 3, 0), Time{}).error().code, ErrorCode::kInvalid);
+  wire::Submit foreign = Ask(1, 3);
+  foreign.plan.bytes[0] = 1;
+  EXPECT_EQ(lead.Submit(foreign, Time{}).error().code, ErrorCode::kInvalid);
+  ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{}));
+  EXPECT_EQ(lead.Submit(Ask(1, 3), Time{}).error().code, ErrorCode::kInvalid);
+}
+
+TEST(LeadTest, DropsResultsOfEndedRequestsAndUnknownSteps) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{}));
+  const auto step = lead.NextStep(Time{});
+  lead.Cancel(Id(1));
+  ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{})) << "the id may be used again";
+  EXPECT_TRUE(Answer(lead, *step, 5).empty());
+  EXPECT_EQ(lead.stats().stale_outputs, 1u);
+  EXPECT_TRUE(Answer(lead, *step, 5).empty());
+  EXPECT_EQ(lead.stats().stale_steps, 1u);
+  EXPECT_EQ(lead.NextStep(Time{})->close, std::vector<RequestId>{Id(1)});
+}
+
+TEST(LeadTest, AResultThatOvertookAnEarlierChunkFailsTheInstance) {
+  LeadMachine lead(Options(2));
+  ASSERT_TRUE(lead.Submit(Ask(1, 12), Time{}));
+  const auto a = lead.NextStep(Time{}), b = lead.NextStep(Time{});
+  ASSERT_TRUE(a && b);
+  EXPECT_FALSE(lead.OnStepDone(b->step, std::vector<ItemOutput>{{Id(1), {5}}}, {}, Time{}));
+}
+
+TEST(LeadTest, OutputsMustMatchTheStep) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_FALSE(lead.OnStepDone(step->step, {}, {}, Time{}));
+  EXPECT_FALSE(lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(2), {5}}}, {}, Time{}));
+  EXPECT_FALSE(lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {5, 6}}}, {}, Time{}));
+}
+
+TEST(LeadTest, ALateStepIsAnErrorAfterTheFloor) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{}));
+  EXPECT_FALSE(lead.NextDeadline());
+  lead.NextStep(Time{});
+  EXPECT_TRUE(lead.CheckDeadlines(kStepFloor));
+  EXPECT_FALSE(lead.CheckDeadlines(kStepFloor + Time{1}));
+  EXPECT_EQ(*lead.NextDeadline(), kStepFloor);
+}
+
+TEST(LeadTest, TheLimitGrowsWithThePredictionAndIsLongWithoutOne) {
+  LeadOptions options = Options();
+  options.predicted_chunk = std::chrono::seconds(16);
+  LeadMachine slow(options);
+  ASSERT_TRUE(slow.Submit(Ask(1, 8), Time{}));
+  slow.NextStep(Time{});
+  EXPECT_GT(*slow.NextDeadline(), std::chrono::seconds(64));
+  options.predicted_chunk = options.predicted_decode = Time{};
+  LeadMachine unknown(options);
+  ASSERT_TRUE(unknown.Submit(Ask(1, 8), Time{}));
+  unknown.NextStep(Time{});
+  EXPECT_EQ(*unknown.NextDeadline(), kStepFloorUnpredicted);
+}
+
+TEST(LeadTest, FailureEndsEveryRequestOnce) {
+  LeadMachine lead(Options());
+  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 20, 40), Time{}));
+  const auto step = lead.NextStep(Time{});
+  const auto emissions = lead.Fail({ErrorCode::kDisconnected, "lost"});
+  ASSERT_EQ(emissions.size(), 2u);
+  EXPECT_EQ(emissions[0].finished->code, ErrorCode::kDisconnected);
+  EXPECT_TRUE(Answer(lead, *step, 5).empty());
+  EXPECT_EQ(lead.used_positions(), 0u);
+}
+
+}  // namespace
+}  // namespace exo::engine

@@ -1,0 +1,25 @@
+// Loads one stage of a plan: describes the model, fetches the stage's tensors, packs them.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "backend/backend.h"
+#include "base/result.h"
+#include "engine/stage_source.h"
+#include "wire/messages.h"
+
+namespace exo::engine {
+
+struct LoadedStage {
+  std::shared_ptr<const model::ModelConfig> config;
+  std::unique_ptr<backend::StageCompute> compute;
+};
+
+// Blocks: runner threads only. Errors: those of the source and of Backend::Load; kInvalid when the
+// plan does not fit the model; kCancelled.
+Result<LoadedStage> LoadStage(StageSource& source, backend::Backend& backend,
+                              const wire::Plan& plan, uint32_t stage, const Progress& progress,
+                              const std::atomic<bool>* cancel);
+
+}  // namespace exo::engine

@@ -1,0 +1,201 @@
+#include "engine/runner.h"
+
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "backend/buffer.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "engine/lead_loop.h"
+#include "engine/load_stage.h"
+#include "engine/stage_loop.h"
+#include "sys/process.h"
+#include "sys/system.h"
+
+namespace exo::engine {
+namespace {
+
+constexpr Time kLinkLimit = std::chrono::seconds(10);
+constexpr Time kConnectPause = std::chrono::milliseconds(50);
+
+uint64_t Milliseconds(Time time) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
+}
+
+class Runner final : public InstanceRunner {
+ public:
+  Runner(backend::Backend& backend, std::unique_ptr<StageSource> source, RunnerOptions options,
+         RunnerEvents events)
+      : backend_(backend),
+        source_(std::move(source)),
+        options_(std::move(options)),
+        events_(std::move(events)) {
+    thread_ = std::thread([this] { Main(); });
+  }
+  ~Runner() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_.store(true);
+      if (shared_.out != nullptr) shared_.out->Shutdown();
+      if (shared_.in != nullptr && shared_.in != shared_.out) shared_.in->Shutdown();
+    }
+    commands_.wake.Notify();
+    thread_.join();
+  }
+
+  void Serve(NextStage next) override {
+    {
+      const std::lock_guard lock(mutex_);
+      next_ = std::move(next);
+    }
+    commands_.wake.Notify();
+  }
+  void GiveLink(std::unique_ptr<DataLink> link) override {
+    {
+      const std::lock_guard lock(mutex_);
+      given_ = std::move(link);
+    }
+    commands_.wake.Notify();
+  }
+  void Submit(wire::Submit submit) override { commands_.Push(std::move(submit)); }
+  void Cancel(const RequestId& request) override {
+    cancelled_.Add(request);
+    commands_.Push(wire::CancelRequest{request});
+  }
+  void CancelRows(const RequestId& request) override { cancelled_.Add(request); }
+  uint32_t active() const override { return commands_.active.load(); }
+  uint32_t queued() const override { return commands_.queued.load(); }
+
+ private:
+  size_t stages() const { return options_.plan.stages.size(); }
+
+  void Main() {
+    const Time start = sys::Now();
+    auto loaded =
+        LoadStage(*source_, backend_, options_.plan, options_.stage, events_.on_progress, &stop_);
+    if (!loaded) {
+      events_.on_loaded(std::unexpected(loaded.error()), 0);
+      return;
+    }
+    stage_ = std::move(*loaded);
+    events_.on_loaded({}, Milliseconds(sys::Now() - start));
+    if (auto served = ServeUntilStopped(); !served && !stop_.load()) {
+      events_.on_failed(served.error(), lost_);
+    }
+    // Memory is given back on this thread, before anybody waits for it.
+    stage_.compute.reset();
+  }
+
+  Result<void> ServeUntilStopped() {
+    const NextStage next = TRY(WaitForServe());
+    Links links;
+    if (stages() > 1) links = TRY(MakeLinks(next));
+    if (options_.stage == 0) {
+      LeadLoop loop(options_, *stage_.config, *stage_.compute, commands_, cancelled_, links,
+                    events_);
+      const auto result = loop.Run(stop_);
+      lost_ = loop.lost();
+      return result;
+    }
+    StageLoop loop(options_, *stage_.config, *stage_.compute, commands_.wake, cancelled_, links);
+    const auto result = loop.Run(stop_);
+    lost_ = loop.lost();
+    return result;
+  }
+
+  Result<NextStage> WaitForServe() {
+    for (;;) {
+      if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
+      {
+        const std::lock_guard lock(mutex_);
+        if (next_) return *next_;
+      }
+      sys::WaitReadable(commands_.wake.fd(), std::chrono::seconds(1));
+      commands_.wake.Drain();
+    }
+  }
+
+  // Each stage dials the next one and the last one the lead; two stages share one connection,
+  // dialled by the lead.
+  Result<Links> MakeLinks(NextStage next) {
+    const bool dials = stages() > 2 || options_.stage == 0;
+    const bool is_dialled = stages() > 2 || options_.stage != 0;
+    const Time limit = sys::Now() + kLinkLimit;
+    if (dials) {
+      lost_ = next.node;
+      out_ = TRY(ConnectNext(next, limit));
+    }
+    if (is_dialled) {
+      lost_ = options_.plan.stages[(options_.stage + stages() - 1) % stages()].node;
+      in_ = TRY(WaitForGivenLink(limit));
+    }
+    lost_ = NodeId{};
+    Links links{.in = in_ != nullptr ? in_.get() : out_.get(),
+                .out = out_ != nullptr ? out_.get() : in_.get()};
+    const uint64_t frame = uint64_t{options_.plan.chunk} * stage_.config->width * sizeof(float) +
+                           wire::kMaxControlFrame;
+    for (DataLink* link : {links.in, links.out})
+      link->SetFrameLimit(std::min<uint64_t>(frame, wire::kMaxDataFrame));
+    const std::lock_guard lock(mutex_);
+    shared_ = links;
+    return links;
+  }
+
+  Result<std::unique_ptr<DataLink>> ConnectNext(NextStage next, Time limit) {
+    for (;;) {
+      auto link = next.connect(limit);
+      if (link || stop_.load() || sys::Now() + kConnectPause > limit) return link;
+      std::this_thread::sleep_for(kConnectPause);
+    }
+  }
+
+  Result<std::unique_ptr<DataLink>> WaitForGivenLink(Time limit) {
+    for (;;) {
+      {
+        const std::lock_guard lock(mutex_);
+        if (given_ != nullptr) return std::move(given_);
+      }
+      if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
+      const Time now = sys::Now();
+      if (now > limit) {
+        return Fail(ErrorCode::kDisconnected, "the previous stage of {} did not connect in {} s",
+                    options_.plan.model_name,
+                    std::chrono::duration_cast<std::chrono::seconds>(kLinkLimit).count());
+      }
+      sys::WaitReadable(commands_.wake.fd(),
+                        std::min<Time>(limit - now, std::chrono::milliseconds(100)));
+      commands_.wake.Drain();
+    }
+  }
+
+  backend::Backend& backend_;
+  const std::unique_ptr<StageSource> source_;
+  const RunnerOptions options_;
+  const RunnerEvents events_;
+  std::atomic<bool> stop_{false};
+  LeadCommands commands_;
+  CancellationSet cancelled_;
+
+  std::mutex mutex_;
+  std::optional<NextStage> next_;    // guarded by mutex_
+  std::unique_ptr<DataLink> given_;  // guarded by mutex_
+  Links shared_;                     // guarded by mutex_: for Shutdown from the destructor
+
+  // Of the runner's thread.
+  LoadedStage stage_;
+  std::unique_ptr<DataLink> out_, in_;
+  NodeId lost_;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<InstanceRunner> InstanceRunner::Start(backend::Backend& backend,
+                                                      std::unique_ptr<StageSource> source,
+                                                      RunnerOptions options, RunnerEvents events) {
+  return std::make_unique<Runner>(backend, std::move(source), std::move(options),
+                                  std::move(events));
+}
+
+}  // namespace exo::engine

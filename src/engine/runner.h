@@ -1,0 +1,76 @@
+// One stage of one instance on this node: a thread that loads the weights, then owns the stage's
+// compute and its data links until it is stopped. At the lead (stage 0) it also batches, samples
+// and emits.
+//
+//   load ─> (all stages loaded: Serve) ─> link up ─> lead: batch, compute, send / receive, sample
+//                                                    other: receive, compute, send
+//
+// What may be computed is decided by the passive machines LeadMachine and StageMachine,
+// which the simulator drives as well; this file only moves bytes and time.
+//
+// Thread: all public methods on the loop thread; RunnerEvents are called on the runner's own
+// thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "engine/data_link.h"
+#include "engine/stage_source.h"
+#include "wire/messages.h"
+
+namespace exo::engine {
+
+struct RunnerEvents {
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_progress;
+  std::function<void(Result<void> result, uint64_t milliseconds)> on_loaded;
+  // `lost`: the neighbor whose link broke, or zero.
+  std::function<void(Error error, NodeId lost)> on_failed;
+  std::function<void(RequestId request, std::vector<TokenId> tokens)> on_tokens;
+  std::function<void(wire::Finished finished)> on_finished;
+};
+
+struct RunnerOptions {
+  wire::Plan plan;
+  uint32_t stage = 0;
+  NodeId self;
+  std::vector<std::string> names;  // of the stages' nodes, for messages
+  Time predicted_decode{};
+  Time predicted_chunk{};
+};
+
+// How the runner reaches the next stage; unset members: no link is needed.
+struct NextStage {
+  NodeId node;
+  // Blocks until `deadline` (sys::Now time). Errors: kDisconnected, kInvalid (refused).
+  std::function<Result<std::unique_ptr<DataLink>>(Time deadline)> connect;
+};
+
+class InstanceRunner {
+ public:
+  // Starts loading at once. `backend` outlives the object.
+  static std::unique_ptr<InstanceRunner> Start(backend::Backend& backend,
+                                               std::unique_ptr<StageSource> source,
+                                               RunnerOptions options, RunnerEvents events);
+  // Stops and joins: at most the time of one work item.
+  virtual ~InstanceRunner() = default;
+
+  // All stages are loaded: connect to the next one.
+  virtual void Serve(NextStage next) = 0;
+  // The link that the previous stage opened.
+  virtual void GiveLink(std::unique_ptr<DataLink> link) = 0;
+  // Lead only.
+  virtual void Submit(wire::Submit submit) = 0;
+  virtual void Cancel(const RequestId& request) = 0;
+  // Any stage: rows of this request need not be computed any more, also in the step that is
+  // running.
+  virtual void CancelRows(const RequestId& request) = 0;
+  // Lead only: requests in work and waiting.
+  virtual uint32_t active() const = 0;
+  virtual uint32_t queued() const = 0;
+};
+
+}  // namespace exo::engine

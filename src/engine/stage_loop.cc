@@ -1,0 +1,96 @@
+#include "engine/stage_loop.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "sys/system.h"
+#include "wire/plan.h"
+
+namespace exo::engine {
+namespace {
+
+// A frame that the next stage does not take for so long means that it is gone.
+constexpr Time kIdlePoll = std::chrono::seconds(1);
+
+}  // namespace
+
+StageLoop::StageLoop(const RunnerOptions& options, const model::ModelConfig& config,
+                     backend::StageCompute& compute, sys::WakeFd& wake, CancellationSet& cancelled,
+                     const Links& links)
+    : options_(options),
+      config_(config),
+      wake_(wake),
+      links_(links),
+      worker_(options.plan, compute, cancelled) {}
+
+Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
+  const size_t bytes = size_t{options_.plan.chunk} * config_.width * sizeof(float);
+  hidden_ = TRY(backend::Buffer::Allocate(bytes));
+  output_ = TRY(backend::Buffer::Allocate(bytes));
+  while (!stop.load()) {
+    auto outcome = links_.in->Poll(sys::Now() + kIdlePoll, wake_.fd());
+    if (!outcome) {
+      lost_ = links_.in->peer();
+      return std::unexpected(outcome.error());
+    }
+    if (outcome->event == DataLink::Event::kWoken) wake_.Drain();
+    if (outcome->event != DataLink::Event::kFrame) continue;
+    if (auto* step = std::get_if<wire::Step>(outcome->frame.message)) {
+      if (auto done = OnStep(*step, outcome->frame.floats()); !done) {
+        if (lost_.IsZero()) {
+          // Best effort: the lead learns the reason at once instead of by a broken link.
+          [[maybe_unused]] const auto told =
+              links_.out->Send(wire::StepFailed{options_.plan.id, step->step, done.error().code,
+                                                done.error().message},
+                               {}, sys::Now() + std::chrono::seconds(1));
+        }
+        return done;
+      }
+    } else if (auto* failed = std::get_if<wire::StepFailed>(outcome->frame.message)) {
+      TRY(Send(*failed, {}));
+    } else {
+      return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
+    }
+  }
+  return {};
+}
+
+Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
+  if (rows.size_bytes() > hidden_.size()) {
+    return Fail(ErrorCode::kCorrupt, "a step of {} bytes, more than the plan's chunk",
+                rows.size_bytes());
+  }
+  const Time start = sys::Now();
+  const std::span<float> hidden = hidden_.As<float>().first(rows.size());
+  std::memcpy(hidden.data(), rows.data(), rows.size_bytes());
+  if (auto run = worker_.Run(step, hidden, config_.width); !run) {
+    if (run.error().code == ErrorCode::kNotFound)
+      return {};  // another plan's frame: dropped and counted
+    return run;
+  }
+  if (worker_.was_duplicate()) return {};
+  const wire::StagePlan& own = options_.plan.stages[options_.stage];
+  const auto spent =
+      std::chrono::duration_cast<std::chrono::microseconds>(sys::Now() - start).count();
+  step.times.push_back({own.node, own.layer_begin, own.layer_end, static_cast<uint64_t>(spent)});
+  return SendOn(step, hidden);
+}
+
+Result<void> StageLoop::SendOn(const wire::Step& step, std::span<const float> hidden) {
+  if (options_.stage + 1 < options_.plan.stages.size()) return Send(step, hidden);
+  const size_t width = config_.width;
+  const std::span<float> output = output_.As<float>();
+  size_t rows = 0;
+  for (const uint32_t row : worker_.output_rows()) {
+    std::memcpy(output.data() + rows++ * width, hidden.data() + row * width, width * sizeof(float));
+  }
+  return Send(step, output.first(rows * width));
+}
+
+Result<void> StageLoop::Send(const wire::Message& message, std::span<const float> rows) {
+  auto sent = links_.out->SendFloats(message, rows, sys::Now() + kSendLimit);
+  if (!sent) lost_ = links_.out->peer();
+  return sent;
+}
+
+}  // namespace exo::engine

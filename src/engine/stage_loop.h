@@ -1,0 +1,52 @@
+// The life of a stage that is not the lead: receive a step, compute its rows, send it on. The last
+// stage sends the lead only the rows it asked for.
+//
+// Thread: the runner's.
+#pragma once
+
+#include <atomic>
+
+#include "backend/backend.h"
+#include "backend/buffer.h"
+#include "base/result.h"
+#include "engine/cancellation_set.h"
+#include "engine/data_link.h"
+#include "engine/runner.h"
+#include "engine/stage_worker.h"
+#include "sys/process.h"
+
+namespace exo::engine {
+
+// The data links of a stage; with two stages both are the same object.
+struct Links {
+  DataLink* in = nullptr;
+  DataLink* out = nullptr;
+};
+
+// Hidden states that the next stage has not taken by then are lost, and with them the link.
+inline constexpr Time kSendLimit = std::chrono::seconds(10);
+
+class StageLoop {
+ public:
+  StageLoop(const RunnerOptions& options, const model::ModelConfig& config,
+            backend::StageCompute& compute, sys::WakeFd& wake, CancellationSet& cancelled,
+            const Links& links);
+  // Until `stop`, or until a link or the compute fails.
+  Result<void> Run(const std::atomic<bool>& stop);
+  NodeId lost() const { return lost_; }
+
+ private:
+  Result<void> OnStep(wire::Step& step, std::span<const float> rows);
+  Result<void> SendOn(const wire::Step& step, std::span<const float> hidden);
+  Result<void> Send(const wire::Message& message, std::span<const float> rows);
+
+  const RunnerOptions& options_;
+  const model::ModelConfig& config_;
+  sys::WakeFd& wake_;
+  Links links_;
+  StageWorker worker_;
+  backend::Buffer hidden_, output_;
+  NodeId lost_;
+};
+
+}  // namespace exo::engine

@@ -1,0 +1,151 @@
+#include "node/model_source.h"
+
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+constexpr Time kConnectLimit = std::chrono::seconds(5);
+constexpr Time kReplyLimit = std::chrono::seconds(30);
+
+// Requests and replies over one bulk link.
+class BulkClient {
+ public:
+  static Result<std::unique_ptr<BulkClient>> Connect(const net::Identity& identity,
+                                                     net::ConnectOptions holder) {
+    holder.deadline = sys::Now() + kConnectLimit;
+    auto client = std::make_unique<BulkClient>();
+    client->link_ = TRY(net::ConnectLink(identity, holder));
+    return client;
+  }
+
+  template <class Reply>
+  Result<Reply> Ask(const wire::Message& question) {
+    const Time deadline = sys::Now() + kReplyLimit;
+    TRY(link_->Send(question, {}, deadline));
+    engine::DataLink::Outcome outcome = TRY(link_->Poll(deadline));
+    if (outcome.event != engine::DataLink::Event::kFrame) {
+      return Fail(ErrorCode::kDisconnected, "a member did not answer in {} s",
+                  std::chrono::duration_cast<std::chrono::seconds>(kReplyLimit).count());
+    }
+    Reply* reply = std::get_if<Reply>(outcome.frame.message);
+    if (reply == nullptr) {
+      return Fail(ErrorCode::kCorrupt, "a member answered with another message");
+    }
+    return std::move(*reply);
+  }
+
+ private:
+  std::unique_ptr<engine::DataLink> link_;
+};
+
+Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client,
+                                                           const ModelId& model) {
+  wire::ManifestReply reply = TRY(client.Ask<wire::ManifestReply>(wire::ManifestRequest{model}));
+  if (!reply.found) {
+    return Fail(ErrorCode::kNotFound, "the member no longer has model {}", model.Short());
+  }
+  const auto bytes = std::as_bytes(std::span(reply.bytes));
+  auto manifest = TRY(store::Manifest::FromBytes({bytes.begin(), bytes.end()}));
+  if (manifest->id() != model) {
+    return Fail(ErrorCode::kCorrupt, "a member sent the manifest of {} for model {}",
+                manifest->id().Short(), model.Short());
+  }
+  return manifest;
+}
+
+class FileSource final : public engine::StageSource {
+ public:
+  explicit FileSource(std::shared_ptr<const store::ModelFile> file) : file_(std::move(file)) {}
+
+  Result<engine::ModelParts> Describe(const std::atomic<bool>*) override {
+    return engine::ModelParts{file_->manifest().config(), file_->manifest().tensors()};
+  }
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec&,
+                                                       const engine::Progress&,
+                                                       const std::atomic<bool>*) override {
+    return file_->MakeSource();
+  }
+
+ private:
+  const std::shared_ptr<const store::ModelFile> file_;
+};
+
+class PullSource final : public engine::StageSource {
+ public:
+  PullSource(const net::Identity& identity, PullOptions options)
+      : identity_(identity), options_(std::move(options)) {}
+
+  Result<engine::ModelParts> Describe(const std::atomic<bool>* cancel) override {
+    TRY(ConnectToAnyHolder(cancel));
+    return engine::ModelParts{manifest_->config(), manifest_->tensors()};
+  }
+
+  // A holder that fails in the middle is replaced by the next one: pieces already here are kept.
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
+                                                       const engine::Progress& progress,
+                                                       const std::atomic<bool>* cancel) override {
+    for (;;) {
+      auto source =
+          store::PullTensors(*manifest_, spec, options_.folder, Fetcher(), progress, cancel);
+      if (source || source.error().code == ErrorCode::kCancelled) return source;
+      const Error why = source.error();
+      if (!ConnectToAnyHolder(cancel)) return std::unexpected(why);
+    }
+  }
+
+ private:
+  Result<void> ConnectToAnyHolder(const std::atomic<bool>* cancel) {
+    Error last{ErrorCode::kNotFound,
+               fmt::format("no member that can be reached holds model {}", options_.model_name)};
+    while (next_ < options_.holders.size()) {
+      if (cancel->load()) return Fail(ErrorCode::kCancelled, "stopped");
+      auto connected = ConnectTo(options_.holders[next_++]);
+      if (connected) return {};
+      last = connected.error();
+    }
+    return std::unexpected(last);
+  }
+  Result<void> ConnectTo(const net::ConnectOptions& holder) {
+    client_ = TRY(BulkClient::Connect(identity_, holder));
+    manifest_ = TRY(AskManifest(*client_, options_.model));
+    return {};
+  }
+  store::FetchPiece Fetcher() {
+    return [this](const std::string& tensor, uint64_t offset,
+                  uint32_t bytes) -> Result<std::vector<uint8_t>> {
+      wire::TensorReply reply = TRY(client_->Ask<wire::TensorReply>(wire::TensorRequest{
+          .model = options_.model, .name = tensor, .offset = offset, .bytes = bytes}));
+      if (!reply.found) {
+        return Fail(ErrorCode::kNotFound, "the member no longer has tensor {}", tensor);
+      }
+      return std::move(reply.bytes);
+    };
+  }
+
+  const net::Identity& identity_;
+  const PullOptions options_;
+  size_t next_ = 0;  // of the holders
+  std::unique_ptr<BulkClient> client_;
+  std::shared_ptr<const store::Manifest> manifest_;
+};
+
+}  // namespace
+
+std::unique_ptr<engine::StageSource> MakeFileSource(std::shared_ptr<const store::ModelFile> file) {
+  return std::make_unique<FileSource>(std::move(file));
+}
+
+std::unique_ptr<engine::StageSource> MakePullSource(const net::Identity& identity,
+                                                    PullOptions options) {
+  return std::make_unique<PullSource>(identity, std::move(options));
+}
+
+Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,
+                                                            const net::ConnectOptions& holder,
+                                                            const ModelId& model) {
+  const auto client = TRY(BulkClient::Connect(identity, holder));
+  return AskManifest(*client, model);
+}
+
+}  // namespace exo::node

@@ -1,0 +1,35 @@
+// The two places a stage's model comes from (engine/stage_source.h): a file of this node, or bulk
+// links to members that hold it. Also pulls a model's manifest alone, for its vocabulary.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/stage_source.h"
+#include "net/connect_link.h"
+#include "net/identity.h"
+#include "store/manifest.h"
+#include "store/model.h"
+
+namespace exo::node {
+
+std::unique_ptr<engine::StageSource> MakeFileSource(std::shared_ptr<const store::ModelFile> file);
+
+struct PullOptions {
+  ModelId model;
+  std::string model_name;                    // for messages
+  std::vector<net::ConnectOptions> holders;  // tried in order
+  std::string folder;                        // where pulled tensors are kept
+};
+// `identity` outlives the source.
+std::unique_ptr<engine::StageSource> MakePullSource(const net::Identity& identity,
+                                                    PullOptions options);
+
+// The manifest of a model from one member, checked against its id. Blocks. Errors: kDisconnected,
+// kNotFound, kCorrupt.
+Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,
+                                                            const net::ConnectOptions& holder,
+                                                            const ModelId& model);
+
+}  // namespace exo::node

@@ -1,0 +1,107 @@
+// A fake language model for the simulator, and its oracle. A token depends on every token before
+// it, on the seed, and on every KV entry of every layer: one that is missing, doubled, stale or of
+// another request changes the answer. Arithmetic is a mixing function; "memory" that is taken again
+// is not cleared.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "cluster/core.h"
+#include "engine/stage.h"
+
+namespace exo::sim {
+
+using namespace cluster;
+using namespace engine;
+
+inline constexpr uint32_t kLayers = 6;
+inline constexpr TokenId kStopToken = 0;
+
+constexpr uint64_t Mix(uint64_t a, uint64_t b) {
+  uint64_t x = a * 0x9E3779B97F4A7C15u ^ (b + 0x632BE59BD9B4E019u);
+  x ^= x >> 32;
+  x *= 0xD6E8FEB86659FD93u;
+  return x ^ x >> 29;
+}
+constexpr uint64_t Embed(TokenId token) {
+  return Mix(static_cast<uint64_t>(token), 1);
+}
+constexpr TokenId Sample(uint64_t hidden, uint64_t seed, uint64_t position) {
+  const uint64_t x = Mix(Mix(hidden, seed), position);
+  return x % 24 == 0 ? kStopToken : static_cast<TokenId>(1 + x % 9973);
+}
+
+// KV of one sequence in the layers of one stage: entries [layer][position].
+struct Kv {
+  std::vector<std::vector<uint64_t>> layers;
+};
+
+// One stage's layers and caches.
+class FakeStage {
+ public:
+  FakeStage(uint32_t begin, uint32_t end) : begin_(begin), end_(end) {}
+
+  void Close(uint64_t sequence) {
+    const auto at = open_.find(sequence);
+    if (at == open_.end()) return;
+    free_.push_back(std::move(at->second));
+    open_.erase(at);
+  }
+  void Open(uint64_t sequence, uint32_t capacity) {
+    Kv kv;
+    if (!free_.empty()) {
+      kv = std::move(free_.back());
+      free_.pop_back();
+    }
+    kv.layers.resize(end_ - begin_);
+    for (auto& layer : kv.layers) layer.resize(capacity, 0xDEAD);
+    open_[sequence] = std::move(kv);
+  }
+  // Runs the rows of one segment in place.
+  void Forward(const StageWork::Segment& segment, std::span<uint64_t> hidden) {
+    Kv& kv = open_[segment.sequence];
+    for (uint32_t layer = begin_; layer < end_; ++layer) {
+      std::vector<uint64_t>& entries = kv.layers[layer - begin_];
+      for (uint32_t i = 0; i < segment.count; ++i) {
+        const uint32_t position = segment.first + i;
+        if (position >= entries.size()) entries.resize(position + 1, 0xDEAD);
+        entries[position] = Mix(hidden[i], layer);
+        uint64_t attention = 0;
+        for (uint32_t p = 0; p <= position; ++p) attention += Mix(entries[p], p);
+        hidden[i] = Mix(hidden[i], attention);
+      }
+    }
+  }
+
+ private:
+  uint32_t begin_;
+  uint32_t end_;
+  std::map<uint64_t, Kv> open_;
+  std::vector<Kv> free_;
+};
+
+// The answer of one undisturbed device, without the stop token.
+inline std::vector<TokenId> Oracle(std::vector<TokenId> tokens, uint64_t seed, uint32_t most) {
+  FakeStage stage(0, kLayers);
+  stage.Open(1, 64);
+  std::vector<TokenId> answer;
+  uint32_t computed = 0;
+  while (answer.size() < most) {
+    std::vector<uint64_t> hidden;
+    for (size_t i = computed; i < tokens.size(); ++i) hidden.push_back(Embed(tokens[i]));
+    stage.Forward({1, computed, static_cast<uint32_t>(hidden.size())}, hidden);
+    computed = static_cast<uint32_t>(tokens.size());
+    const TokenId token = Sample(hidden.back(), seed, tokens.size());
+    if (token == kStopToken) break;
+    tokens.push_back(token);
+    answer.push_back(token);
+  }
+  return answer;
+}
+
+}  // namespace exo::sim

@@ -1,0 +1,44 @@
+// A whole cluster in virtual time and one thread: real Core, LeadMachine and StageMachine per node
+// over a fake network, fake loads and a fake model. Everything follows from the seed. Faults:
+// latency, session resets, partitions, lost and doubled data frames, crash and restart, pause,
+// false alarms of the initiator.
+//
+// Phases: chaos, then heal and quiet, then unload. Check() after each event and at the end of each
+// phase.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <queue>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "cluster/core.h"
+#include "sim/runner.h"
+
+namespace exo::sim {
+
+struct SimOptions {
+  uint64_t seed = 0;
+  PlantedBugs bugs;
+  bool no_fence = false;      // planted in StageMachine and runner
+  bool no_gap_check = false;  // planted in StageMachine
+  Time chaos = std::chrono::seconds(20);
+};
+
+struct SimResult {
+  std::string failure;  // empty: all invariants held
+  uint64_t trace = 0;   // hash of everything that happened
+  uint64_t steps = 0;   // of all cores
+  uint64_t requests = 0, completed = 0, failed = 0, cancelled = 0;
+  uint64_t tokens = 0;
+  uint64_t placed = 0;  // StartServing at heads
+  uint64_t crashes = 0, pauses = 0, partitions = 0, resets = 0;
+};
+
+SimResult Simulate(const SimOptions& options);
+
+}  // namespace exo::sim

@@ -1,0 +1,85 @@
+// Many seeds of the simulated cluster. EXO_SIM_SEEDS sets how many, EXO_SIM_FIRST the first one: a
+// failing run prints its seed, and EXO_SIM_FIRST=<seed> EXO_SIM_SEEDS=1 repeats it exactly.
+#include "sim/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace exo::sim {
+namespace {
+
+uint64_t FromEnvironment(const char* name, uint64_t fallback) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? fallback : std::strtoull(text, nullptr, 10);
+}
+
+TEST(SimulationTest, InvariantsHoldUnderFaults) {
+  const uint64_t first = FromEnvironment("EXO_SIM_FIRST", 1);
+  const uint64_t seeds = FromEnvironment("EXO_SIM_SEEDS", 3000);
+  SimResult total;
+  for (uint64_t seed = first; seed < first + seeds; ++seed) {
+    const SimResult result = Simulate({.seed = seed});
+    ASSERT_EQ(result.failure, "") << "repeat with EXO_SIM_FIRST=" << seed << " EXO_SIM_SEEDS=1";
+    total.steps += result.steps;
+    total.requests += result.requests;
+    total.completed += result.completed;
+    total.failed += result.failed;
+    total.cancelled += result.cancelled;
+    total.tokens += result.tokens;
+    total.placed += result.placed;
+    total.crashes += result.crashes;
+    total.pauses += result.pauses;
+    total.partitions += result.partitions;
+    total.resets += result.resets;
+  }
+  printf(
+      "%lu seeds: %lu steps, %lu requests (%lu completed, %lu failed, %lu cancelled), %lu tokens, "
+      "%lu "
+      "instances, %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
+      seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled,
+      total.tokens, total.placed, total.crashes, total.pauses, total.partitions, total.resets);
+  // The simulation is worth something only when work gets done in spite of the faults.
+  EXPECT_GT(total.completed * 5, total.requests);
+}
+
+TEST(SimulationTest, SameSeedGivesTheSameTrace) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    const SimResult a = Simulate({.seed = seed});
+    const SimResult b = Simulate({.seed = seed});
+    EXPECT_EQ(a.trace, b.trace) << seed;
+    EXPECT_EQ(a.steps, b.steps) << seed;
+  }
+  EXPECT_NE(Simulate({.seed = 1}).trace, Simulate({.seed = 2}).trace);
+}
+
+// How many seeds until a planted bug is found; 0: not within `most`.
+uint64_t SeedsToFind(SimOptions options, uint64_t most = 1000) {
+  for (uint64_t seed = 1; seed <= most; ++seed) {
+    options.seed = seed;
+    const SimResult result = Simulate(options);
+    if (result.failure.empty()) continue;
+    printf("found: %s\n", result.failure.c_str());
+    return seed;
+  }
+  return 0;
+}
+
+TEST(PlantedBugTest, MissingPlanFenceIsFound) {
+  EXPECT_NE(SeedsToFind({.no_fence = true}), 0u);
+}
+TEST(PlantedBugTest, StaleKvIsFound) {
+  EXPECT_NE(SeedsToFind({.no_gap_check = true}), 0u);
+}
+TEST(PlantedBugTest, MissingLeaseExpiryIsFound) {
+  EXPECT_NE(SeedsToFind({.bugs = {.no_lease_expiry = true}}), 0u);
+}
+TEST(PlantedBugTest, UncheckedGrantIsFound) {
+  EXPECT_NE(SeedsToFind({.bugs = {.no_grant_check = true}}), 0u);
+}
+TEST(PlantedBugTest, RepeatedTokensTakenTwiceAreFound) {
+  EXPECT_NE(SeedsToFind({.bugs = {.no_token_index = true}}), 0u);
+}
+
+}  // namespace
+}  // namespace exo::sim

@@ -1,0 +1,122 @@
+// The inside of the simulator: the world and its event queue (sim.h is the outside).
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <optional>
+
+#include "sim/simulation.h"
+
+namespace exo::sim {
+
+struct Node {
+  NodeId id;
+  size_t index = 0;
+  bool running = false;
+  bool paused = false;
+  uint64_t generation = 0;  // of the process: what belongs to an older one is dropped
+  std::unique_ptr<Core> core;
+  std::map<PlanId, std::unique_ptr<Runner>> runners;
+  std::map<PlanId, uint64_t> allocated;  // what loads really took
+  std::deque<Event> deferred;            // arrived while paused
+  uint64_t budget = 0;
+  double speed = 1;
+  std::vector<ModelShape> models;
+  uint64_t tickets = 0;  // EnsureModel without a reply
+};
+
+struct Pair {
+  bool up = false;
+  uint64_t epoch = 0;
+  Time not_before{};              // next attempt to connect
+  std::optional<Time> cut_since;  // partitioned
+  Time last_delivery[2] = {};     // sessions keep order
+};
+
+struct Request {
+  size_t entry = 0;
+  uint64_t generation = 0;
+  std::vector<TokenId> expected;
+  size_t emitted = 0;
+  enum { kOpen, kDone, kCancelled, kOrphan } state = kOpen;
+};
+
+class World {
+ public:
+  explicit World(const SimOptions& options);
+  SimResult Run();
+
+ private:
+  // ---- event queue ----
+  struct Item {
+    Time at{};
+    uint64_t order = 0;
+    std::function<void()> run;
+    friend bool operator>(const Item& a, const Item& b) {
+      return std::pair(a.at, a.order) > std::pair(b.at, b.order);
+    }
+  };
+  void After(Time delay, std::function<void()> run);
+  void RunUntil(Time end);
+  Time Jitter(int64_t min_us, int64_t max_us);
+  bool Chance(double probability) { return rng_.Uniform() < probability; }
+  void Fail(const std::string& what);
+  void Trace(uint64_t value) { result_.trace = Mix(result_.trace, value); }
+
+  // ---- nodes ----
+  void Start(Node& node);
+  void Crash(Node& node);
+  void Pause(Node& node);
+  void Resume(Node& node);
+  void TickAll();
+  void Tell(Node& node, Event event);  // now
+  void TellLater(Node& node, Time delay, Event event);
+  void Apply(Node& node, const Effect& effect);
+  void StartLoading(Node& node, const StartLoad& load);
+  void StartRunner(Node& node, const StartServing& serving);
+  void StopRunner(Node& node, const PlanId& plan);
+  Node& ById(const NodeId& id) { return nodes_[by_id_.at(id)]; }
+
+  // ---- network ----
+  Pair& PairOf(size_t a, size_t b) { return pairs_[{std::min(a, b), std::max(a, b)}]; }
+  void Connect(size_t a, size_t b);
+  void Break(size_t a, size_t b, const std::string& reason);
+  void SendMessage(Node& from, const NodeId& to, const wire::Message& message);
+  void SendData(Node& from, const NodeId& to, DataFrame frame);
+  void DeliverData(const NodeId& to, const DataFrame& frame);
+  void Network();  // connects what can be connected
+
+  // ---- workload and faults ----
+  void Chaos();
+  void Work();
+  void Fault();
+  void Heal();
+  void UnloadAll();
+  void SubmitRequest(Node& node);
+
+  // ---- invariants ----
+  void OnTokens(Node& node, const RequestTokens& tokens);
+  void OnFinished(Node& node, const wire::Finished& finished);
+  void CheckMemory(const Node& node);
+  void CheckQuiet();
+  void CheckUnloaded();
+
+  SimOptions options_;
+  SimResult result_;
+  Rng rng_;
+  Time now_{};
+  Time tick_ = kTickInterval;
+  bool calm_ = false;  // no faults any more
+  uint64_t order_ = 0;
+  uint64_t next_ticket_ = 1;
+  uint64_t next_incarnation_ = 1;
+  std::priority_queue<Item, std::vector<Item>, std::greater<>> queue_;
+  std::vector<Node> nodes_;
+  std::map<NodeId, size_t> by_id_;
+  std::map<std::pair<size_t, size_t>, Pair> pairs_;
+  std::map<std::pair<size_t, size_t>, Time> last_data_;
+  std::vector<ModelShape> models_;
+  std::map<RequestId, Request> requests_;
+};
+
+}  // namespace exo::sim

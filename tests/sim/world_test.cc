@@ -1,0 +1,262 @@
+#include "sim/world.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace exo::sim {
+namespace {
+
+constexpr uint64_t kLayerBytes = 100;
+constexpr auto kQuiet = std::chrono::seconds(60);
+constexpr auto kAfterUnload = std::chrono::seconds(20);
+
+ModelShape FakeShape(Rng& rng, int number) {
+  ModelShape shape{.name = fmt::format("model{}", number), .width = 1, .trained_context = 64};
+  for (uint8_t& byte : shape.id.bytes) byte = static_cast<uint8_t>(rng.Next());
+  shape.layer_bytes.assign(kLayers, kLayerBytes);
+  shape.embedding_bytes = shape.output_bytes = 50;
+  shape.kv_bytes_per_position = {1, 2};  // 64 positions: 64 bytes of each layer and sequence
+  shape.ops_per_token_layer = 1000;
+  shape.scratch_bytes = 10;
+  return shape;
+}
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;
+
+}  // namespace
+
+World::World(const SimOptions& options) : options_(options), rng_(options.seed, 7) {
+  for (int i = 0; i < 2; ++i) models_.push_back(FakeShape(rng_, i));
+  nodes_.resize(2 + rng_.Below(4));
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    Node& node = nodes_[i];
+    for (uint8_t& byte : node.id.bytes) byte = static_cast<uint8_t>(rng_.Next());
+    node.index = i;
+    by_id_[node.id] = i;
+    // From too small for anything to large enough for both models with four sequences.
+    constexpr uint64_t kBudgets[] = {300, 700, 1100, 1500, 4000};
+    node.budget = kBudgets[rng_.Below(std::size(kBudgets))];
+    node.speed = 1 + static_cast<double>(rng_.Below(8));
+    for (const ModelShape& model : models_) {
+      if (i == 0 || Chance(0.4)) node.models.push_back(model);
+    }
+  }
+}
+
+// ---- event queue ----
+
+void World::After(Time delay, std::function<void()> run) {
+  queue_.push({now_ + delay, order_++, std::move(run)});
+}
+
+void World::RunUntil(Time end) {
+  while (!queue_.empty() && queue_.top().at <= end && result_.failure.empty()) {
+    now_ = queue_.top().at;
+    const auto run = std::move(const_cast<Item&>(queue_.top()).run);
+    queue_.pop();
+    run();
+  }
+  now_ = end;
+}
+
+Time World::Jitter(int64_t min_us, int64_t max_us) {
+  return std::chrono::microseconds(
+      min_us + static_cast<int64_t>(rng_.Below(static_cast<uint64_t>(max_us - min_us))));
+}
+
+void World::Fail(const std::string& what) {
+  if (!result_.failure.empty()) return;
+  result_.failure = fmt::format("seed {}, at {:.3f} s: {}", options_.seed,
+                                static_cast<double>(now_.count()) * 1e-9, what);
+}
+
+// ---- nodes ----
+
+void World::Start(Node& node) {
+  node.running = true;
+  node.paused = false;
+  ++node.generation;
+  const uint64_t incarnation = next_incarnation_++;
+  node.core = std::make_unique<Core>(CoreOptions{.self = node.id,
+                                                 .name = fmt::format("node{}", node.index),
+                                                 .incarnation = incarnation,
+                                                 .boot_nonce = incarnation * 77,
+                                                 .seed = rng_.Next(),
+                                                 .bugs = options_.bugs});
+  wire::NodeRecord record{.memory_total = node.budget,
+                          .memory_budget = node.budget,
+                          .decode_gbps = node.speed,
+                          .prefill_gops = node.speed * 10};
+  record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
+  for (const ModelShape& model : node.models)
+    record.models.push_back({.id = model.id, .name = model.name});
+  Tell(node, LocalRecord{record});
+  Tell(node, LocalModels{node.models});
+}
+
+void World::Crash(Node& node) {
+  if (!node.running) return;
+  ++result_.crashes;
+  node.running = false;
+  node.core.reset();
+  node.runners.clear();
+  node.allocated.clear();
+  node.deferred.clear();
+  node.tickets = 0;
+  for (auto& [id, request] : requests_) {
+    if (request.entry == node.index && request.state == Request::kOpen)
+      request.state = Request::kOrphan;
+  }
+  for (Node& other : nodes_) {
+    if (&other == &node) continue;
+    Pair& pair = PairOf(node.index, other.index);
+    if (!pair.up) continue;
+    // The other side sees a reset at once, unless it is cut off.
+    Break(node.index, other.index, "connection reset");
+    if (!pair.cut_since && Chance(0.5))
+      TellLater(other, Jitter(500, 5000), ConnectFailed{node.id, "connection refused"});
+    // Data links of the lost process, too.
+    for (auto& [plan, runner] : other.runners) {
+      if (!pair.cut_since && StageOf(runner->plan(), node.id) >= 0 && Chance(0.7)) {
+        TellLater(other, Jitter(200, 3000),
+                  StageFailed{plan, {ErrorCode::kDisconnected, "link reset"}, node.id});
+      }
+    }
+  }
+}
+
+void World::Pause(Node& node) {
+  if (!node.running || node.paused) return;
+  ++result_.pauses;
+  node.paused = true;
+}
+
+void World::Resume(Node& node) {
+  if (!node.paused) return;
+  node.paused = false;
+  std::deque<Event> deferred = std::exchange(node.deferred, {});
+  for (Event& event : deferred) Tell(node, std::move(event));
+}
+
+void World::TickAll() {
+  for (Node& node : nodes_) {
+    if (!node.running || node.paused) continue;
+    Tell(node, Tick{});
+    if (!node.running) continue;
+    for (auto& [plan, runner] : node.runners) runner->CheckDeadlines(now_);
+  }
+  Network();
+  After(tick_, [this] { TickAll(); });
+}
+
+void World::Tell(Node& node, Event event) {
+  if (!node.running || !result_.failure.empty()) return;
+  if (node.paused) {
+    node.deferred.push_back(std::move(event));
+    return;
+  }
+  ++result_.steps;
+  Trace(static_cast<uint64_t>(now_.count()) ^ node.index << 56 ^ event.index() << 48);
+  const std::vector<Effect> effects = node.core->Step(event, now_);
+  for (const Effect& effect : effects) Apply(node, effect);
+  CheckMemory(node);
+}
+
+void World::TellLater(Node& node, Time delay, Event event) {
+  After(delay, [this, &node, generation = node.generation, event = std::move(event)] {
+    if (node.generation == generation) Tell(node, event);
+  });
+}
+
+void World::StartLoading(Node& node, const StartLoad& load) {
+  const uint64_t bytes = load.plan.stages[load.stage].bytes;
+  node.allocated[load.plan.id] += bytes;
+  Time delay = Jitter(20'000, 800'000);
+  Result<void> result;
+  if (!calm_ && Chance(0.03)) result = exo::Fail(ErrorCode::kIo, "the disk failed");
+  TellLater(node, delay / 2, LoadProgressed{load.plan.id, bytes / 2, bytes});
+  TellLater(node, delay, LoadFinished{load.plan.id, result, 100});
+}
+
+void World::StartRunner(Node& node, const StartServing& serving) {
+  if (serving.stage == 0) ++result_.placed;
+  Node* const at = &node;
+  RunnerOutputs outputs{
+      .send = [this, at](const NodeId& to,
+                         DataFrame frame) { SendData(*at, to, std::move(frame)); },
+      .tell = [this, at](
+                  Event event) { TellLater(*at, std::chrono::microseconds(20), std::move(event)); },
+      .accepted =
+          [this](bool same_plan) {
+            if (!same_plan && !options_.no_fence) Fail("a step of another plan was computed");
+          }};
+  node.runners[serving.plan.id] = std::make_unique<Runner>(
+      serving.plan, serving.stage, options_.no_fence, options_.no_gap_check, std::move(outputs));
+}
+
+void World::StopRunner(Node& node, const PlanId& plan) {
+  node.runners.erase(plan);
+  After(Jitter(1000, 200'000), [this, &node, generation = node.generation, plan] {
+    if (node.generation != generation) return;
+    node.allocated.erase(plan);
+    Tell(node, StageStopped{plan});
+  });
+}
+
+void World::Apply(Node& node, const Effect& effect) {
+  if (!result_.failure.empty()) return;
+  Trace(effect.index());
+  std::visit(Overloaded{
+                 [&](const Send& e) { SendMessage(node, e.peer, e.message); },
+                 [&](const Disconnect& e) { Break(node.index, by_id_.at(e.peer), e.reason); },
+                 [&](const StartLoad& e) { StartLoading(node, e); },
+                 [&](const StartServing& e) { StartRunner(node, e); },
+                 [&](const StopInstance& e) { StopRunner(node, e.plan); },
+                 [&](const LeadSubmit& e) {
+                   const auto at = node.runners.find(e.submit.plan);
+                   if (at == node.runners.end())
+                     return Fail("LeadSubmit for an instance that does not serve");
+                   at->second->Submit(e.submit, now_);
+                 },
+                 [&](const LeadCancel& e) {
+                   const auto at = node.runners.find(e.plan);
+                   if (at != node.runners.end()) at->second->Cancel(e.request, now_);
+                 },
+                 [&](const EnsureReply&) {
+                   if (node.tickets == 0) return Fail("an EnsureReply too many");
+                   --node.tickets;
+                 },
+                 [&](const RequestTokens& e) { OnTokens(node, e); },
+                 [&](const RequestFinished& e) { OnFinished(node, e.finished); },
+                 [&](const auto&) {},
+             },
+             effect);
+}
+
+SimResult World::Run() {
+  for (Node& node : nodes_) {
+    After(Jitter(0, 500'000), [this, &node] { Start(node); });
+  }
+  TickAll();
+  After(std::chrono::seconds(1), [this] { Chaos(); });
+  RunUntil(options_.chaos);
+  Heal();
+  RunUntil(now_ + kQuiet);
+  if (result_.failure.empty()) CheckQuiet();
+  UnloadAll();
+  RunUntil(now_ + kAfterUnload);
+  if (result_.failure.empty()) CheckUnloaded();
+  return result_;
+}
+
+SimResult Simulate(const SimOptions& options) {
+  return World(options).Run();
+}
+
+}  // namespace exo::sim
