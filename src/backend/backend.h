@@ -52,7 +52,7 @@ struct StageSpec {
   uint32_t layer_end = 0;
   bool lead = false;  // embedding and output matrix too
   kernels::KvType kv_type = kernels::KvType::kF16;
-  uint32_t chunk = 256;  // rows of one Forward at most
+  uint32_t chunk = 256;  // rows of one Run at most
 };
 
 // Every tensor that the stage needs, in loading order.
@@ -68,6 +68,47 @@ struct Segment {
   uint32_t count = 0;
 };
 
+// What a Batch gives back.
+enum class Wanted : uint8_t {
+  kHidden,  // hidden states of all rows after the stage's layers: what the next stage continues
+  kOutput,  // those of output_rows only: what the last stage returns to the lead
+  kLogits,  // lead: logits of output_rows
+};
+
+// One step of a stage: rows in, layers over them, rows out. What it points to must live until the
+// Running has been waited for or destroyed.
+struct Batch {
+  // Each continues its sequence (first <= its length; later positions are overwritten). Empty: no
+  // layers run, as when a lead turns rows that came back into logits.
+  std::span<const Segment> segments;
+  // The rows' input, as many as the segments hold: tokens to embed (lead), or hidden [rows][width].
+  std::span<const TokenId> tokens;
+  std::span<const float> hidden;
+  // Of kOutput and kLogits: indices of rows, ascending.
+  std::span<const uint32_t> output_rows;
+  Wanted wanted = Wanted::kHidden;
+  const std::atomic<bool>* cancel = nullptr;  // null: cannot be cancelled
+};
+
+// Rows of logits that a stage holds at once: 16 rows of a vocabulary of 150,000 are 9 MiB.
+inline constexpr size_t kLogitRows = 16;
+
+// A batch at work; what it gives back belongs to the stage and is valid until the stage's next Run.
+class Running {
+ public:
+  // A batch that was not waited for is cancelled.
+  virtual ~Running() = default;
+  // Blocks until the layers are done. Once.
+  // Returns hidden [rows][width] of kHidden or kOutput, nothing of kLogits.
+  // Errors: kCancelled (the positions count as computed, their KV is undefined: truncate or close
+  // the sequences), those of the device.
+  virtual Result<std::span<const float>> Wait() = 0;
+  // Of kLogits, after Wait: logits [count][vocab] of outputs [first, first + count), count <=
+  // kLogitRows. The caller may change them; the next call overwrites them. Hidden states stay on
+  // the device. Errors: those of the device.
+  virtual Result<std::span<float>> Logits(size_t first, size_t count) = 0;
+};
+
 class StageCompute {
  public:
   virtual ~StageCompute() = default;
@@ -75,23 +116,19 @@ class StageCompute {
   // Takes KV memory for `capacity` positions. Errors: kOverloaded (memory), kInvalid (already
   // open).
   virtual Result<void> Open(SequenceId sequence, uint32_t capacity) = 0;
+  // Opens `sequence` with the first `length` positions of `from`: the bits that computing them
+  // again would give. Errors: those of Open; kInvalid (`from` is unknown or shorter, or positions
+  // below `length` are undefined since a step was cancelled).
+  virtual Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
+                            uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;
   // Forgets positions from `length` on (a rejected draft, a replayed step).
   virtual Result<void> Truncate(SequenceId sequence, uint32_t length) = 0;
 
-  // Lead: hidden[i] = embedding of tokens[i]. hidden [tokens][width].
-  // Errors: kInvalid (a token outside the vocabulary).
-  virtual Result<void> Embed(std::span<const TokenId> tokens, std::span<float> hidden) = 0;
-  // Runs this stage's layers over hidden [rows][width] in place; rows = sum of the segments'
-  // counts. Each segment continues its sequence (first <= its length; later positions are
-  // overwritten). Errors: kInvalid (unknown sequence, over capacity: nothing changed), kCancelled
-  // (the positions count as computed, their KV and hidden rows are undefined: truncate or close the
-  // sequences).
-  virtual Result<void> Forward(std::span<const Segment> segments, std::span<float> hidden,
-                               const std::atomic<bool>* cancel) = 0;
-  // Lead: logits [rows][vocab] of hidden [rows][width] after the last layer. Errors: kCancelled.
-  virtual Result<void> Logits(std::span<const float> hidden, std::span<float> logits,
-                              const std::atomic<bool>* cancel) = 0;
+  // Checks a batch and starts it. A device may compute it while the caller does other things; one
+  // batch at a time. Errors: kInvalid (unknown sequence, over capacity, too many rows, a token
+  // outside the vocabulary: nothing changed).
+  virtual Result<std::unique_ptr<Running>> Run(const Batch& batch) = 0;
 
   virtual uint64_t weights_bytes() const = 0;
 };

@@ -1,7 +1,7 @@
 #include "engine/lead_loop.h"
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 
 #include "base/check.h"
 #include "sys/system.h"
@@ -11,8 +11,6 @@ namespace exo::engine {
 namespace {
 
 constexpr Time kIdlePoll = std::chrono::seconds(1);
-// Rows of logits that are held at once: 16 rows of a vocabulary of 150,000 are 9 MiB.
-constexpr size_t kLogitRows = 16;
 
 uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
@@ -44,9 +42,6 @@ LeadLoop::LeadLoop(const RunnerOptions& options, const model::ModelConfig& confi
       worker_(options.plan, compute, cancelled) {}
 
 Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
-  const size_t bytes = size_t{options_.plan.chunk} * config_.width * sizeof(float);
-  hidden_ = TRY(backend::Buffer::Allocate(bytes));
-  returned_ = TRY(backend::Buffer::Allocate(bytes));
   auto result = Work(stop);
   if (!result) {
     result = std::unexpected(Explain(result.error()));
@@ -103,26 +98,20 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   std::vector<TokenId> tokens;
   for (const LeadItem& item : step.items)
     tokens.insert(tokens.end(), item.tokens.begin(), item.tokens.end());
-  const std::span<float> hidden = hidden_.As<float>().first(tokens.size() * config_.width);
   const Time start = sys::Now();
-  TRY(compute_.Embed(tokens, hidden));
   wire::Step sent = ToWire(options_.plan.id, step);
-  TRY(worker_.Run(sent, hidden, config_.width));
+  const StageWorker::Input input = {
+      .tokens = tokens, .wanted = alone() ? backend::Wanted::kLogits : backend::Wanted::kHidden};
+  TRY(worker_.Run(sent, input, config_.width));
   const wire::StagePlan& own = options_.plan.stages[0];
   sent.times.push_back(
       {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
   if (!alone()) {
-    auto done = links_.out->SendFloats(sent, hidden, sys::Now() + kSendLimit);
+    auto done = links_.out->SendFloats(sent, worker_.hidden(), sys::Now() + kSendLimit);
     if (!done) lost_ = links_.out->peer();
     return done;
   }
-  const std::span<float> output = returned_.As<float>();
-  size_t rows = 0;
-  for (const uint32_t row : worker_.output_rows()) {
-    std::memcpy(output.data() + rows++ * config_.width, hidden.data() + row * config_.width,
-                config_.width * sizeof(float));
-  }
-  return FinishStep(step.step, output.first(rows * config_.width), std::move(sent.times));
+  return FinishStep(step, worker_.running(), std::move(sent.times));
 }
 
 Result<void> LeadLoop::Receive(Time deadline) {
@@ -141,29 +130,34 @@ Result<void> LeadLoop::Receive(Time deadline) {
   return OnReturned(*step, outcome->frame.floats());
 }
 
-Result<void> LeadLoop::OnReturned(wire::Step& step, std::span<const float> rows) {
-  return FinishStep(step.step, rows, std::move(step.times));
-}
-
-Result<void> LeadLoop::FinishStep(uint64_t number, std::span<const float> rows,
-                                  std::vector<wire::StageTime> times) {
-  const LeadStep* step = machine_.InFlight(number);
+Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const float> rows) {
+  const LeadStep* step = machine_.InFlight(returned.step);
   if (step == nullptr) return {};
   if (rows.size() != size_t{step->outputs} * config_.width) {
-    return Fail(ErrorCode::kCorrupt, "step {} came back with {} values for {} rows of {}", number,
-                rows.size(), step->outputs, config_.width);
+    return Fail(ErrorCode::kCorrupt, "step {} came back with {} values for {} rows of {}",
+                returned.step, rows.size(), step->outputs, config_.width);
   }
+  std::vector<uint32_t> all(step->outputs);
+  std::iota(all.begin(), all.end(), 0u);
+  const auto running =
+      TRY(compute_.Run({.hidden = rows, .output_rows = all, .wanted = backend::Wanted::kLogits}));
+  TRY(running->Wait());
+  return FinishStep(*step, running.get(), returned.times);
+}
+
+Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* running,
+                                  std::vector<wire::StageTime> times) {
   const Time start = sys::Now();
-  const auto outputs = TRY(SampleOutputs(*step, rows));
+  const auto outputs = TRY(SampleOutputs(step, running));
   if (!times.empty()) times[0].microseconds += Microseconds(sys::Now() - start);
-  Emit(TRY(machine_.OnStepDone(number, outputs, times, sys::Now())));
+  Emit(TRY(machine_.OnStepDone(step.step, outputs, times, sys::Now())));
   return {};
 }
 
-// Logits and tokens of all rows that came back, a few rows at a time.
+// Tokens of all outputs, a few rows of logits at a time.
 Result<std::vector<ItemOutput>> LeadLoop::SampleOutputs(const LeadStep& step,
-                                                        std::span<const float> rows) {
-  std::vector<RequestId> owners;  // of each returned row
+                                                        backend::Running* running) {
+  std::vector<RequestId> owners;  // of each output row
   std::vector<ItemOutput> outputs;
   for (const LeadItem& item : step.items) {
     if (item.outputs == Outputs::kNone) continue;
@@ -171,19 +165,17 @@ Result<std::vector<ItemOutput>> LeadLoop::SampleOutputs(const LeadStep& step,
     owners.insert(owners.end(), count, item.request);
     outputs.push_back({.request = item.request, .tokens = {}});
   }
-  CHECK_EQ(owners.size() * config_.width, rows.size());
-  logits_.resize(std::min(kLogitRows, owners.size()) * config_.vocab);
   size_t output = 0;
-  for (size_t first = 0; first < owners.size(); first += kLogitRows) {
-    const size_t count = std::min(kLogitRows, owners.size() - first);
-    const std::span<float> logits = std::span(logits_).first(count * config_.vocab);
-    TRY(compute_.Logits(rows.subspan(first * config_.width, count * config_.width), logits,
-                        nullptr));
+  for (size_t first = 0; first < owners.size(); first += backend::kLogitRows) {
+    const size_t count = std::min(backend::kLogitRows, owners.size() - first);
+    std::span<float> logits;
+    if (running != nullptr) logits = TRY(running->Logits(first, count));
     for (size_t i = 0; i < count; ++i) {
       const RequestId& owner = owners[first + i];
       while (outputs[output].request != owner) ++output;
       outputs[output].tokens.push_back(
-          SampleOne(owner, logits.subspan(i * config_.vocab, config_.vocab)));
+          running == nullptr ? 0
+                             : SampleOne(owner, logits.subspan(i * config_.vocab, config_.vocab)));
     }
   }
   return outputs;

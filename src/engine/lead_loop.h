@@ -57,10 +57,11 @@ class LeadLoop {
   void TakeCommands();
   Result<void> StartStep(const LeadStep& step);
   Result<void> Receive(Time deadline);
-  Result<void> OnReturned(wire::Step& step, std::span<const float> rows);
-  Result<void> FinishStep(uint64_t step, std::span<const float> rows,
+  Result<void> OnReturned(const wire::Step& step, std::span<const float> rows);
+  Result<void> FinishStep(const LeadStep& step, backend::Running* running,
                           std::vector<wire::StageTime> times);
-  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, std::span<const float> rows);
+  // `running`: has logits of the step's outputs; null: the step was cancelled.
+  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, backend::Running* running);
   TokenId SampleOne(const RequestId& request, std::span<float> logits);
   void ReportError(const RequestId& request, const Error& error);
   void Emit(std::vector<Emission> emissions);
@@ -75,8 +76,6 @@ class LeadLoop {
   LeadMachine machine_;
   StageWorker worker_;
   SamplerScratch scratch_;
-  backend::Buffer hidden_, returned_;
-  std::vector<float> logits_;
   NodeId lost_;
 };
 

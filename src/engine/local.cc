@@ -1,6 +1,7 @@
 #include "engine/local.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "base/check.h"
 
@@ -53,9 +54,37 @@ Result<void> LocalModel::Truncate(backend::SequenceId sequence, uint32_t length)
   return {};
 }
 
-Result<void> LocalModel::Forward(std::span<const backend::Segment> segments,
-                                 std::span<float> hidden) {
-  for (const auto& stage : stages_) TRY(stage->Forward(segments, hidden, nullptr));
+Result<void> LocalModel::Fork(backend::SequenceId from, uint32_t length,
+                              backend::SequenceId sequence, uint32_t capacity) {
+  for (const auto& stage : stages_) TRY(stage->Fork(from, length, sequence, capacity));
+  return {};
+}
+
+// As a cluster does: the stages one after the other, then the lead turns the output rows into
+// logits; alone, it does so without giving them out.
+Result<void> LocalModel::Run(backend::Batch batch, std::span<float> logits) {
+  using backend::Wanted;
+  std::unique_ptr<backend::Running> running;
+  const std::span<const uint32_t> outputs = batch.output_rows;
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    const bool last = i + 1 == stages_.size();
+    batch.wanted = !last ? Wanted::kHidden : i == 0 ? Wanted::kLogits : Wanted::kOutput;
+    running = TRY(stages_[i]->Run(batch));
+    batch.tokens = {};
+    batch.hidden = TRY(running->Wait());
+  }
+  std::vector<uint32_t> all(outputs.size());
+  std::iota(all.begin(), all.end(), 0u);
+  if (stages_.size() > 1) {
+    running = TRY(
+        stages_[0]->Run({.hidden = batch.hidden, .output_rows = all, .wanted = Wanted::kLogits}));
+    TRY(running->Wait());
+  }
+  for (size_t first = 0; first < outputs.size(); first += backend::kLogitRows) {
+    const size_t count = std::min(backend::kLogitRows, outputs.size() - first);
+    const std::span<const float> rows = TRY(running->Logits(first, count));
+    std::ranges::copy(rows, logits.begin() + static_cast<ptrdiff_t>(first * config_->vocab));
+  }
   return {};
 }
 
@@ -64,23 +93,20 @@ Result<void> LocalModel::Append(backend::SequenceId sequence, uint32_t first,
                                 std::span<float> logits) {
   CHECK_LE(outputs, tokens.size());
   CHECK_EQ(logits.size(), outputs * config_->vocab);
-  const size_t width = config_->width;
   const size_t first_output = tokens.size() - outputs;
-  std::vector<float> hidden(std::min<size_t>(chunk_, tokens.size()) * width);
   for (size_t at = 0; at < tokens.size(); at += chunk_) {
     const size_t count = std::min<size_t>(chunk_, tokens.size() - at);
-    const std::span<float> rows = std::span(hidden).first(count * width);
-    TRY(stages_[0]->Embed(tokens.subspan(at, count), rows));
     const backend::Segment segment = {.sequence = sequence,
                                       .first = static_cast<uint32_t>(first + at),
                                       .count = static_cast<uint32_t>(count)};
-    TRY(Forward(std::span(&segment, 1), rows));
-    if (at + count <= first_output) continue;
-    const size_t skip = first_output > at ? first_output - at : 0;
-    const size_t row = at + skip - first_output;
-    TRY(stages_[0]->Logits(rows.subspan(skip * width),
-                           logits.subspan(row * config_->vocab, (count - skip) * config_->vocab),
-                           nullptr));
+    const size_t skip = std::min(count, first_output > at ? first_output - at : 0);
+    std::vector<uint32_t> rows(count - skip);
+    std::iota(rows.begin(), rows.end(), static_cast<uint32_t>(skip));
+    const size_t row = at + skip - std::min(first_output, at + skip);
+    TRY(Run({.segments = std::span(&segment, 1),
+             .tokens = tokens.subspan(at, count),
+             .output_rows = rows},
+            logits.subspan(row * config_->vocab, rows.size() * config_->vocab)));
   }
   return {};
 }
@@ -88,14 +114,13 @@ Result<void> LocalModel::Append(backend::SequenceId sequence, uint32_t first,
 Result<void> LocalModel::Step(std::span<const Next> next, std::span<float> logits) {
   std::vector<TokenId> tokens;
   std::vector<backend::Segment> segments;
+  std::vector<uint32_t> rows;
   for (const Next& item : next) {
+    rows.push_back(static_cast<uint32_t>(rows.size()));
     tokens.push_back(item.token);
     segments.push_back({.sequence = item.sequence, .first = item.position, .count = 1});
   }
-  std::vector<float> hidden(next.size() * config_->width);
-  TRY(stages_[0]->Embed(tokens, hidden));
-  TRY(Forward(segments, hidden));
-  return stages_[0]->Logits(hidden, logits, nullptr);
+  return Run({.segments = segments, .tokens = tokens, .output_rows = rows}, logits);
 }
 
 }  // namespace exo::engine

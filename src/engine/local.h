@@ -34,6 +34,8 @@ class LocalModel {
 
   Result<void> Open(backend::SequenceId sequence, uint32_t capacity);
   void Close(backend::SequenceId sequence);
+  Result<void> Fork(backend::SequenceId from, uint32_t length, backend::SequenceId sequence,
+                    uint32_t capacity);
   Result<void> Truncate(backend::SequenceId sequence, uint32_t length);
 
   // Appends tokens at position `first` in chunks; logits of the last `outputs` of them
@@ -49,7 +51,8 @@ class LocalModel {
   Result<void> Step(std::span<const Next> next, std::span<float> logits);
 
  private:
-  Result<void> Forward(std::span<const backend::Segment> segments, std::span<float> hidden);
+  // Logits of the batch's output rows after all stages [output_rows][vocab].
+  Result<void> Run(backend::Batch batch, std::span<float> logits);
 
   std::shared_ptr<const model::ModelConfig> config_;
   uint32_t chunk_ = 0;

@@ -10,12 +10,15 @@
 
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/stage.h"
-#include "engine/test_model.h"
+#include "backend/test_model.h"
 
 namespace exo::engine {
 namespace {
 
+using backend::Kind;
 using backend::SequenceId;
+using backend::TestModel;
+using tensor::DType;
 
 struct Division {
   kernels::Isa isa = kernels::Isa::kReference;

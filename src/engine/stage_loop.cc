@@ -1,7 +1,6 @@
 #include "engine/stage_loop.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "sys/system.h"
 #include "wire/plan.h"
@@ -24,9 +23,6 @@ StageLoop::StageLoop(const RunnerOptions& options, const model::ModelConfig& con
       worker_(options.plan, compute, cancelled) {}
 
 Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
-  const size_t bytes = size_t{options_.plan.chunk} * config_.width * sizeof(float);
-  hidden_ = TRY(backend::Buffer::Allocate(bytes));
-  output_ = TRY(backend::Buffer::Allocate(bytes));
   while (!stop.load()) {
     auto outcome = links_.in->Poll(sys::Now() + kIdlePoll, wake_.fd());
     if (!outcome) {
@@ -56,14 +52,11 @@ Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
 }
 
 Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
-  if (rows.size_bytes() > hidden_.size()) {
-    return Fail(ErrorCode::kCorrupt, "a step of {} bytes, more than the plan's chunk",
-                rows.size_bytes());
-  }
   const Time start = sys::Now();
-  const std::span<float> hidden = hidden_.As<float>().first(rows.size());
-  std::memcpy(hidden.data(), rows.data(), rows.size_bytes());
-  if (auto run = worker_.Run(step, hidden, config_.width); !run) {
+  const bool last = options_.stage + 1 == options_.plan.stages.size();
+  const StageWorker::Input input = {
+      .hidden = rows, .wanted = last ? backend::Wanted::kOutput : backend::Wanted::kHidden};
+  if (auto run = worker_.Run(step, input, config_.width); !run) {
     if (run.error().code == ErrorCode::kNotFound)
       return {};  // another plan's frame: dropped and counted
     return run;
@@ -73,18 +66,7 @@ Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
   const auto spent =
       std::chrono::duration_cast<std::chrono::microseconds>(sys::Now() - start).count();
   step.times.push_back({own.node, own.layer_begin, own.layer_end, static_cast<uint64_t>(spent)});
-  return SendOn(step, hidden);
-}
-
-Result<void> StageLoop::SendOn(const wire::Step& step, std::span<const float> hidden) {
-  if (options_.stage + 1 < options_.plan.stages.size()) return Send(step, hidden);
-  const size_t width = config_.width;
-  const std::span<float> output = output_.As<float>();
-  size_t rows = 0;
-  for (const uint32_t row : worker_.output_rows()) {
-    std::memcpy(output.data() + rows++ * width, hidden.data() + row * width, width * sizeof(float));
-  }
-  return Send(step, output.first(rows * width));
+  return Send(step, worker_.hidden());
 }
 
 Result<void> StageLoop::Send(const wire::Message& message, std::span<const float> rows) {

@@ -7,7 +7,6 @@
 #include <atomic>
 
 #include "backend/backend.h"
-#include "backend/buffer.h"
 #include "base/result.h"
 #include "engine/cancellation_set.h"
 #include "engine/data_link.h"
@@ -37,7 +36,6 @@ class StageLoop {
 
  private:
   Result<void> OnStep(wire::Step& step, std::span<const float> rows);
-  Result<void> SendOn(const wire::Step& step, std::span<const float> hidden);
   Result<void> Send(const wire::Message& message, std::span<const float> rows);
 
   const RunnerOptions& options_;
@@ -45,7 +43,6 @@ class StageLoop {
   sys::WakeFd& wake_;
   Links links_;
   StageWorker worker_;
-  backend::Buffer hidden_, output_;
   NodeId lost_;
 };
 

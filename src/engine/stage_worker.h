@@ -4,6 +4,7 @@
 // Thread: the stage thread.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -19,19 +20,33 @@ class StageWorker {
  public:
   StageWorker(const wire::Plan& plan, backend::StageCompute& compute, CancellationSet& cancelled);
 
-  // Runs the layers over `hidden` [rows][width] in place. The compute of a step
-  // whose requests are all cancelled stops early; its rows are zeros then.
+  // What a stage is given and asked for: tokens at the lead, elsewhere hidden [rows][width].
+  struct Input {
+    std::span<const TokenId> tokens;
+    std::span<const float> hidden;
+    backend::Wanted wanted = backend::Wanted::kHidden;
+  };
+  // Runs the layers. The compute of a step whose requests are all cancelled stops early; its rows
+  // are zeros then.
   // Errors: kNotFound (foreign plan: drop the frame); anything else fails the instance.
-  Result<void> Run(const wire::Step& step, std::span<float> hidden, uint32_t width);
-  // Rows that go back to the lead, of the last Run.
-  const std::vector<uint32_t>& output_rows() const { return work_.output_rows; }
+  Result<void> Run(const wire::Step& step, const Input& input, uint32_t width);
+
+  // Of the last Run. Hidden states of kHidden and kOutput, valid until the next one.
+  std::span<const float> hidden() const { return hidden_; }
+  // For logits of kLogits; null when the step was cancelled.
+  backend::Running* running() const { return running_.get(); }
   bool was_duplicate() const { return work_.duplicate; }
 
  private:
+  Result<void> Compute(const Input& input, uint32_t width);
+
   StageMachine machine_;
   backend::StageCompute& compute_;
   CancellationSet& cancelled_;
   StageWork work_;
+  std::unique_ptr<backend::Running> running_;
+  std::span<const float> hidden_;
+  std::vector<float> zeros_;
 };
 
 }  // namespace exo::engine

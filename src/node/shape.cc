@@ -1,12 +1,6 @@
 #include "node/shape.h"
 
 namespace exo::node {
-namespace {
-
-// Must agree with the lead loop: rows of logits that are held at once.
-constexpr uint64_t kLogitRows = 16;
-
-}  // namespace
 
 cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
                             const backend::Backend& backend) {
@@ -30,7 +24,8 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   spec.layer_begin = spec.layer_end = 0;
   const backend::StageBytes none = backend.Estimate(spec);
   spec.lead = true;
-  const uint64_t lead = backend.Estimate(spec).weights - none.weights;
+  const backend::StageBytes at_lead = backend.Estimate(spec);
+  const uint64_t lead = at_lead.weights - none.weights;
   // A tied matrix is in memory once and read for each token as the output matrix.
   const uint64_t embedding_share = tensors.token_embd.bytes + tensors.output.bytes;
   shape.embedding_bytes =
@@ -52,9 +47,8 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
       weights += tensor->rows * tensor->cols * tensor->count_read(config.experts.used);
   }
   shape.ops_per_token_layer = 2 * weights;
-  const uint64_t hidden = uint64_t{chunk} * config.width * sizeof(float);
-  shape.scratch_bytes = none.scratch + 2 * hidden;
-  shape.lead_scratch_bytes = kLogitRows * config.vocab * sizeof(float);
+  shape.scratch_bytes = none.scratch;
+  shape.lead_scratch_bytes = at_lead.scratch - none.scratch;
   return shape;
 }
 

@@ -23,7 +23,7 @@ class CpuBackend final : public Backend {
     return {.weights = WeightBytes(kernels_, spec),
             .read_per_token = ReadBytes(kernels_, spec),
             .kv_per_position = KvBytesPerPosition(spec),
-            .scratch = ScratchBytes(kernels_, *spec.config, spec.chunk)};
+            .scratch = ScratchBytes(kernels_, spec)};
   }
 
   Result<std::unique_ptr<StageCompute>> Load(

@@ -1,24 +1,18 @@
 #include "backend/cpu/stage.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "base/check.h"
 #include "base/units.h"
 #include "kernels/elementary.h"
-#include "kernels/float_mode.h"
 
 namespace exo::backend {
 namespace {
 
 using kernels::ActivationKind;
-using kernels::kPanelRows;
 
-// Query positions of one attention item: few enough that all threads have work in a short prompt,
-// many enough that a tile's keys and values are read from memory once for all of them.
-constexpr uint32_t kQueryTile = 16;
 // Items of a product for each thread: enough to even out unequal cores, few enough that the counter
 // is free.
 constexpr size_t kItemsPerThread = 8;
@@ -49,6 +43,7 @@ std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config) {
   set(Scratch::kExpertOut, size_t{experts.used} * config.width);
   set(Scratch::kShared, experts.shared ? config.width : 0);
   set(Scratch::kSharedGate, experts.shared ? 1 : 0);
+  for (const Scratch s : {Scratch::kHidden, Scratch::kOutput}) set(s, config.width);
   return floats;
 }
 
@@ -65,29 +60,20 @@ uint64_t SlotActivationsBytes(const kernels::Kernels& kernels, const model::Mode
          kernels.ActivationBytes(kind, 1, RoundUp(widest, 128));
 }
 
-// A row with inf or NaN becomes all NaN, of one bit pattern: it is sent on like any other, poisons
-// every logit of its request and of no other, and the sampler ends that request
-// (docs/arithmetic.md, rule 4).
-void PoisonRow(std::span<float> row) {
-  uint32_t worst = 0;
-  for (const float value : row)
-    worst = std::max(worst, std::bit_cast<uint32_t>(value) & 0x7fffffff);
-  if (worst >= 0x7f800000) std::fill(row.begin(), row.end(), std::bit_cast<float>(0x7fc00000u));
-}
-
-std::unexpected<Error> CancelledError() {
-  return Fail(ErrorCode::kCancelled, "the step was cancelled");
+uint64_t LogitsBytes(const StageSpec& spec) {
+  return spec.lead ? kLogitRows * spec.config->vocab * sizeof(float) : 0;
 }
 
 }  // namespace
 
-uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
-                      uint32_t chunk) {
-  uint64_t bytes = 0;
-  for (const size_t floats : RowFloats(config)) bytes += uint64_t{floats} * sizeof(float) * chunk;
+uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
+  const model::ModelConfig& config = *spec.config;
+  uint64_t bytes = LogitsBytes(spec);
+  for (const size_t floats : RowFloats(config))
+    bytes += uint64_t{floats} * sizeof(float) * spec.chunk;
   for (const ActivationKind kind : kAllKinds) {
-    bytes += ActivationsBytes(kernels, config, kind, chunk) +
-             SlotActivationsBytes(kernels, config, kind, chunk);
+    bytes += ActivationsBytes(kernels, config, kind, spec.chunk) +
+             SlotActivationsBytes(kernels, config, kind, spec.chunk);
   }
   return bytes;
 }
@@ -140,6 +126,7 @@ Result<void> CpuStage::AllocateScratch() {
     slot_activations_[at] =
         TRY(Buffer::Allocate(SlotActivationsBytes(kernels_, config_, kind, spec_.chunk)));
   }
+  logits_ = TRY(Buffer::Allocate(LogitsBytes(spec_)));
   return {};
 }
 
@@ -157,6 +144,31 @@ Result<void> CpuStage::Open(SequenceId id, uint32_t capacity) {
   return {};
 }
 
+Result<void> CpuStage::Fork(SequenceId from, uint32_t length, SequenceId id, uint32_t capacity) {
+  const auto found = sequences_.find(from);
+  if (found == sequences_.end()) return Fail(ErrorCode::kInvalid, "sequence {} is not open", from);
+  if (length > found->second.defined || length > capacity) {
+    return Fail(ErrorCode::kInvalid,
+                "sequence {} with {} positions computed cannot give {} to one with room for {}",
+                from, found->second.defined, length, capacity);
+  }
+  TRY(Open(id, capacity));
+  const Sequence& source = sequences_.at(from);  // Open may have moved the table
+  Sequence& copy = sequences_.at(id);
+  const kernels::KvType type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim);
+  const size_t bytes = (length + kernels::kKvTile - 1) / kernels::kKvTile *
+                       kernels::KvTileBytes(type, config_.head_dim);
+  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    for (size_t head = 0; head < config_.kv_heads; ++head) {
+      const kernels::KvHead to = Kv(copy, layer, head), at = Kv(source, layer, head);
+      std::memcpy(to.k, at.k, bytes);
+      std::memcpy(to.v, at.v, bytes);
+    }
+  }
+  copy.length = copy.defined = length;
+  return {};
+}
+
 void CpuStage::Close(SequenceId id) {
   sequences_.erase(id);
 }
@@ -169,6 +181,7 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
                 found->second.length, length);
   }
   found->second.length = length;
+  found->second.defined = std::min(found->second.defined, length);
   return {};
 }
 
@@ -178,95 +191,6 @@ kernels::KvHead CpuStage::Kv(const Sequence& sequence, size_t layer, size_t head
       sequence.capacity / kernels::kKvTile * kernels::KvTileBytes(type, config_.head_dim);
   std::byte* base = sequence.memory.data() + 2 * bytes * (layer * config_.kv_heads + head);
   return {.type = type, .head_dim = config_.head_dim, .k = base, .v = base + bytes};
-}
-
-Result<void> CpuStage::Embed(std::span<const TokenId> tokens, std::span<float> hidden) {
-  CHECK(spec_.lead);
-  CHECK_EQ(hidden.size(), tokens.size() * config_.width);
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= config_.vocab) {
-      return Fail(ErrorCode::kInvalid, "token {} is outside the vocabulary of {}", tokens[i],
-                  config_.vocab);
-    }
-    const std::span<float> row = hidden.subspan(i * config_.width, config_.width);
-    kernels_.UnpackRow(weights_.embedding.weights, static_cast<size_t>(tokens[i]), row.data());
-    if (config_.embedding_scale == 1) continue;
-    for (float& value : row) value = value * config_.embedding_scale;
-  }
-  return {};
-}
-
-Result<void> CpuStage::CheckSegments(std::span<const Segment> segments, size_t rows) const {
-  size_t total = 0;
-  for (const Segment& segment : segments) {
-    const auto found = sequences_.find(segment.sequence);
-    if (found == sequences_.end()) {
-      return Fail(ErrorCode::kInvalid, "sequence {} is not open", segment.sequence);
-    }
-    const Sequence& sequence = found->second;
-    if (segment.count == 0 || segment.first > sequence.length ||
-        uint64_t{segment.first} + segment.count > sequence.capacity) {
-      return Fail(ErrorCode::kInvalid,
-                  "positions {}+{} do not continue sequence {} of {} positions and room for {}",
-                  segment.first, segment.count, segment.sequence, sequence.length,
-                  sequence.capacity);
-    }
-    total += segment.count;
-  }
-  if (total != rows || rows > spec_.chunk) {
-    return Fail(ErrorCode::kInvalid, "a step of {} rows with segments of {} (limit {})", rows,
-                total, spec_.chunk);
-  }
-  return {};
-}
-
-// Positions, angles and query tiles of the rows: the same for every layer.
-void CpuStage::PlaceRows(std::span<const Segment> segments) {
-  row_sequence_.clear();
-  row_position_.clear();
-  tiles_.clear();
-  for (const Segment& segment : segments) {
-    const Sequence& sequence = sequences_.at(segment.sequence);
-    for (uint32_t i = 0; i < segment.count; i += kQueryTile) {
-      tiles_.push_back({.sequence = &sequence,
-                        .row = row_sequence_.size() + i,
-                        .first = segment.first + i,
-                        .count = std::min(kQueryTile, segment.count - i)});
-    }
-    for (uint32_t i = 0; i < segment.count; ++i) {
-      row_sequence_.push_back(&sequence);
-      row_position_.push_back(segment.first + i);
-    }
-  }
-  const size_t half = config_.rotary_dim / 2;
-  for (size_t row = 0; row < row_position_.size(); ++row) {
-    kernels::RopeAngles(rope_frequencies_, row_position_[row], At(Scratch::kCos) + row * half,
-                        At(Scratch::kSin) + row * half);
-    if (config_.window == 0) continue;
-    kernels::RopeAngles(window_rope_frequencies_, row_position_[row],
-                        At(Scratch::kWindowCos) + row * half, At(Scratch::kWindowSin) + row * half);
-  }
-}
-
-Result<void> CpuStage::Forward(std::span<const Segment> segments, std::span<float> hidden,
-                               const std::atomic<bool>* cancel) {
-  kernels::SetFloatMode();
-  const size_t rows = hidden.size() / config_.width;
-  CHECK_EQ(rows * config_.width, hidden.size());
-  TRY(CheckSegments(segments, rows));
-  cancel_ = cancel;
-  PlaceRows(segments);
-  for (const Segment& segment : segments) {
-    sequences_.at(segment.sequence).length = segment.first + segment.count;
-  }
-  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    AttentionBlock(layer, rows, hidden.data());
-    FeedForwardBlock(weights_.layers[layer], rows, hidden.data());
-    if (cancelled()) return CancelledError();
-  }
-  for (size_t row = 0; row < rows; ++row)
-    PoisonRow(hidden.subspan(row * config_.width, config_.width));
-  return {};
 }
 
 void CpuStage::ForRows(size_t rows, size_t cost,
@@ -349,24 +273,6 @@ void CpuStage::AddBlock(const Vector& gain, size_t rows, float* hidden) {
       kernels_.Add(hidden + row * width, block, width, hidden + row * width);
     }
   });
-}
-
-Result<void> CpuStage::Logits(std::span<const float> hidden, std::span<float> logits,
-                              const std::atomic<bool>* cancel) {
-  CHECK(spec_.lead);
-  kernels::SetFloatMode();
-  const size_t rows = hidden.size() / config_.width;
-  CHECK_EQ(logits.size(), rows * config_.vocab);
-  cancel_ = cancel;
-  for (size_t first = 0; first < rows; first += spec_.chunk) {
-    const size_t count = std::min<size_t>(spec_.chunk, rows - first);
-    const std::array product = {
-        Of(weights_.output_matrix(), count, logits.data() + first * config_.vocab)};
-    NormPrepare(product, hidden.data() + first * config_.width, weights_.output_norm, count);
-    MatMul(product);
-  }
-  if (cancelled()) return CancelledError();
-  return {};
 }
 
 }  // namespace exo::backend

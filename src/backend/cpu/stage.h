@@ -1,8 +1,8 @@
 // A stage on the CPU: the layer loop over kernels and thread pool. One operation is one or two jobs
 // of the pool; rows (tokens), panels (output rows) and (sequence, KV head, query tile) are its
-// items. stage.cc: sequences, steps and products; stage_attention.cc and stage_ffn.cc: the blocks
-// of a layer, which know no architecture, only the options of ModelConfig; stage_experts.cc: a
-// mixture of experts.
+// items. stage.cc: sequences, memory and products; stage_run.cc: batches; stage_attention.cc and
+// stage_ffn.cc: the blocks of a layer, which know no architecture, only the options of ModelConfig;
+// stage_experts.cc: a mixture of experts.
 #pragma once
 
 #include <array>
@@ -17,9 +17,8 @@
 
 namespace exo::backend {
 
-// Scratch bytes of a stage with `chunk` rows in a step, without attention scratch.
-uint64_t ScratchBytes(const kernels::Kernels& kernels, const model::ModelConfig& config,
-                      uint32_t chunk);
+// Scratch bytes of a stage, without attention scratch.
+uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec);
 // K and V bytes of one position in all layers of the stage.
 uint64_t KvBytesPerPosition(const StageSpec& spec);
 
@@ -41,8 +40,10 @@ enum class Scratch : uint8_t {
   kExpertOut,  // [used][width]
   kShared,     // [width], the shared expert
   kSharedGate,
+  kHidden,  // [width], the hidden state itself
+  kOutput,  // [width], of output rows
 };
-inline constexpr size_t kScratches = 16;
+inline constexpr size_t kScratches = 18;
 inline constexpr size_t kActivationKinds = 3;
 inline constexpr std::array<kernels::ActivationKind, kActivationKinds> kAllKinds = {
     kernels::ActivationKind::kFloat, kernels::ActivationKind::kQ8x32,
@@ -60,17 +61,16 @@ class CpuStage final : public StageCompute {
   Result<void> Open(SequenceId sequence, uint32_t capacity) override;
   void Close(SequenceId sequence) override;
   Result<void> Truncate(SequenceId sequence, uint32_t length) override;
-  Result<void> Embed(std::span<const TokenId> tokens, std::span<float> hidden) override;
-  Result<void> Forward(std::span<const Segment> segments, std::span<float> hidden,
-                       const std::atomic<bool>* cancel) override;
-  Result<void> Logits(std::span<const float> hidden, std::span<float> logits,
-                      const std::atomic<bool>* cancel) override;
+  Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
+                    uint32_t capacity) override;
+  Result<std::unique_ptr<Running>> Run(const Batch& batch) override;
   uint64_t weights_bytes() const override { return weights_bytes_; }
 
  private:
   struct Sequence {
     uint32_t capacity = 0;  // a multiple of kernels::kKvTile
     uint32_t length = 0;
+    uint32_t defined = 0;  // <= length: positions below it were computed to the end
     Buffer memory;
   };
   // One product of a step: out [x.tokens][weights->rows], added to what is there with `add`.
@@ -96,7 +96,16 @@ class CpuStage final : public StageCompute {
   CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
            StageWeights weights);
   Result<void> AllocateScratch();
+  // --- a batch, called by its CpuRunning (stage_run.cc) ---
+  friend class CpuRunning;
+  Result<void> Check(const Batch& batch) const;
   Result<void> CheckSegments(std::span<const Segment> segments, size_t rows) const;
+  void Embed(std::span<const TokenId> tokens, std::span<float> hidden) const;
+  Result<std::span<const float>> Compute(const Batch& batch);
+  Result<void> RunLayers(std::span<const Segment> segments, std::span<float> hidden);
+  void TakeOutputs(std::span<const uint32_t> rows);
+  std::span<float> Logits(size_t first, size_t count);
+
   void PlaceRows(std::span<const Segment> segments);
   void AttentionBlock(size_t layer, size_t rows, float* hidden);
   void FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
@@ -166,6 +175,7 @@ class CpuStage final : public StageCompute {
   std::array<Buffer, kActivationKinds> activations_;       // by ActivationKind
   std::array<Buffer, kActivationKinds> slot_activations_;  // by ActivationKind
   std::vector<Buffer> attention_scratch_;                  // by worker, grown by Open
+  Buffer logits_;                                          // [kLogitRows][vocab] of a lead
 };
 
 }  // namespace exo::backend

@@ -14,12 +14,12 @@
 #include "tensor/blocks.h"
 #include "tensor/float16.h"
 
-namespace exo::engine {
+namespace exo::backend {
 
 using tensor::DType;
 
 // Tensors that live in memory, filled with valid random blocks.
-class MemorySource final : public backend::TensorSource {
+class MemorySource final : public TensorSource {
  public:
   model::TensorRef Add(std::string name, DType type, uint64_t rows, uint64_t cols,
                        uint64_t count = 1) {
@@ -196,4 +196,4 @@ struct TestModel {
   const Kind kind_;
 };
 
-}  // namespace exo::engine
+}  // namespace exo::backend

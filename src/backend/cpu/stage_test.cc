@@ -1,0 +1,206 @@
+// The CPU stage as StageCompute promises it: sequences, batches, forks, cancellation.
+#include "backend/cpu/stage.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "backend/cpu/cpu.h"
+#include "backend/test_model.h"
+
+namespace exo::backend {
+namespace {
+
+using tensor::DType;
+
+std::vector<TokenId> Prompt(size_t n) {
+  std::vector<TokenId> tokens;
+  for (size_t i = 0; i < n; ++i) tokens.push_back(static_cast<TokenId>((i * i + 3 * i) % 300));
+  return tokens;
+}
+
+bool SameBits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+class StageTest : public testing::Test {
+ protected:
+  static constexpr uint32_t kChunk = 64;
+
+  StageTest() : model_(DType::kQ4_0, DType::kQ8_0, Kind::kLlama) {
+    auto stage = backend_->Load(SpecOf(0, 5, true), model_.source, {}, nullptr);
+    EXPECT_TRUE(stage.has_value());
+    stage_ = std::move(*stage);
+  }
+
+  StageSpec SpecOf(uint32_t begin, uint32_t end, bool lead) const {
+    return {.config = model_.config,
+            .tensors = model_.tensors,
+            .layer_begin = begin,
+            .layer_end = end,
+            .lead = lead,
+            .chunk = kChunk};
+  }
+  // Runs tokens at [first, …) of a sequence; the values that `wanted` asks for, of the last
+  // `outputs` rows where it asks for outputs.
+  Result<std::vector<float>> Run(SequenceId id, uint32_t first, std::span<const TokenId> tokens,
+                                 size_t outputs, Wanted wanted = Wanted::kLogits,
+                                 const std::atomic<bool>* cancel = nullptr) {
+    const Segment segment = {
+        .sequence = id, .first = first, .count = static_cast<uint32_t>(tokens.size())};
+    std::vector<uint32_t> rows(outputs);
+    std::iota(rows.begin(), rows.end(), static_cast<uint32_t>(tokens.size() - outputs));
+    auto running = TRY(stage_->Run({.segments = std::span(&segment, 1),
+                                    .tokens = tokens,
+                                    .output_rows = rows,
+                                    .wanted = wanted,
+                                    .cancel = cancel}));
+    const std::span<const float> hidden = TRY(running->Wait());
+    std::vector<float> values(hidden.begin(), hidden.end());
+    if (wanted != Wanted::kLogits) return values;
+    for (size_t at = 0; at < outputs; at += kLogitRows) {
+      const auto logits = TRY(running->Logits(at, std::min(kLogitRows, outputs - at)));
+      values.insert(values.end(), logits.begin(), logits.end());
+    }
+    return values;
+  }
+
+  TestModel model_;
+  std::unique_ptr<sys::ThreadPool> pool_ = MakeComputePool(2);
+  std::unique_ptr<Backend> backend_ = MakeCpuBackend(**kernels::ChooseKernels(""), *pool_);
+  std::unique_ptr<StageCompute> stage_;
+};
+
+TEST_F(StageTest, SequencesAreOpenOnceUntilTheyAreClosed) {
+  EXPECT_TRUE(stage_->Open(1, 8));
+  EXPECT_EQ(stage_->Open(1, 8).error().code, ErrorCode::kInvalid);
+  stage_->Close(1);
+  stage_->Close(1);  // nothing there any more
+  EXPECT_EQ(stage_->Truncate(1, 0).error().code, ErrorCode::kInvalid);
+  EXPECT_TRUE(stage_->Open(1, 8));
+}
+
+TEST_F(StageTest, MemoryThatTheSystemLacksIsRefused) {
+  const auto opened = stage_->Open(1, 0xfffffff0);  // 4 G positions of 2.5 KiB
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, ErrorCode::kOverloaded);
+  EXPECT_TRUE(stage_->Open(1, 8));
+}
+
+TEST_F(StageTest, PositionsMustContinueTheSequenceAndFit) {
+  ASSERT_TRUE(stage_->Open(1, 16));
+  const auto tokens = Prompt(17);
+  const auto first = std::span(tokens).first(3);
+  EXPECT_EQ(Run(2, 0, first, 1).error().code, ErrorCode::kInvalid);       // not open
+  EXPECT_EQ(Run(1, 1, first, 1).error().code, ErrorCode::kInvalid);       // a gap
+  EXPECT_EQ(Run(1, 0, tokens, 1).error().code, ErrorCode::kInvalid);      // over capacity
+  EXPECT_EQ(Run(1, 0, Prompt(65), 1).error().code, ErrorCode::kInvalid);  // over the chunk
+  EXPECT_EQ(Run(1, 0, std::vector<TokenId>{300}, 1).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(Run(1, 0, std::vector<TokenId>{-1}, 1).error().code, ErrorCode::kInvalid);
+  EXPECT_TRUE(Run(1, 0, first, 1));
+  EXPECT_EQ(stage_->Truncate(1, 4).error().code, ErrorCode::kInvalid);
+  EXPECT_TRUE(stage_->Truncate(1, 3));
+}
+
+TEST_F(StageTest, AnOutputRowOutsideTheBatchIsRefused) {
+  ASSERT_TRUE(stage_->Open(1, 16));
+  const TokenId token = 1;
+  const Segment segment = {.sequence = 1, .first = 0, .count = 1};
+  const std::array<uint32_t, 1> rows = {1};
+  const auto running =
+      stage_->Run({.segments = {&segment, 1}, .tokens = {&token, 1}, .output_rows = rows});
+  ASSERT_FALSE(running);
+  EXPECT_EQ(running.error().code, ErrorCode::kInvalid);
+}
+
+// A single stage gives logits without giving out hidden states; a lead of several stages gets the
+// same from rows that come back.
+TEST_F(StageTest, LogitsAreTheSameWithAndWithoutTheWayThroughTheHost) {
+  const auto tokens = Prompt(40);  // more rows than are held at once
+  for (const SequenceId id : {1, 2, 3}) ASSERT_TRUE(stage_->Open(id, 64));
+  const auto direct = Run(1, 0, tokens, 40);
+  const auto output = Run(2, 0, tokens, 40, Wanted::kOutput);
+  const auto hidden = Run(3, 0, tokens, 0, Wanted::kHidden);
+  ASSERT_TRUE(direct && output && hidden);
+  ASSERT_EQ(direct->size(), 40u * TestModel::kVocab);
+  EXPECT_TRUE(SameBits(*output, *hidden));
+  std::vector<uint32_t> all(40);
+  std::iota(all.begin(), all.end(), 0u);
+  const auto running =
+      stage_->Run({.hidden = *output, .output_rows = all, .wanted = Wanted::kLogits});
+  ASSERT_TRUE(running && (*running)->Wait());
+  for (const size_t row : {0u, 17u, 39u}) {
+    const auto logits = (*running)->Logits(row, 1);
+    ASSERT_TRUE(logits);
+    EXPECT_TRUE(
+        SameBits(*logits, std::span(*direct).subspan(row * TestModel::kVocab, TestModel::kVocab)))
+        << row;
+  }
+}
+
+TEST_F(StageTest, AForkGoesOnWithTheBitsOfItsOrigin) {
+  const auto tokens = Prompt(40);
+  ASSERT_TRUE(stage_->Open(1, 48));
+  ASSERT_TRUE(Run(1, 0, tokens, 0));
+  for (const uint32_t length : {0u, 1u, 16u, 17u, 33u}) {
+    ASSERT_TRUE(stage_->Fork(1, length, 2, 80));
+    const auto forked = Run(2, length, std::span(tokens).subspan(length), 1);
+    const auto other = Run(2, length, Prompt(7), 1);  // writes to the fork only
+    ASSERT_TRUE(stage_->Open(3, 48));
+    const auto expected = Run(3, 0, tokens, 1);
+    ASSERT_TRUE(forked && other && expected);
+    EXPECT_TRUE(SameBits(*forked, *expected)) << length;
+    EXPECT_FALSE(SameBits(*other, *expected)) << length;
+    stage_->Close(2);
+    stage_->Close(3);
+  }
+  const auto again = Run(1, 39, std::span(tokens).subspan(39), 1);
+  ASSERT_TRUE(stage_->Open(3, 48));
+  const auto expected = Run(3, 0, tokens, 1);
+  ASSERT_TRUE(again && expected);
+  EXPECT_TRUE(SameBits(*again, *expected));  // the origin is as it was
+}
+
+TEST_F(StageTest, AForkOfWhatIsNotThereIsRefused) {
+  ASSERT_TRUE(stage_->Open(1, 16));
+  ASSERT_TRUE(Run(1, 0, Prompt(5), 0));
+  EXPECT_EQ(stage_->Fork(9, 0, 2, 16).error().code, ErrorCode::kInvalid);  // unknown
+  EXPECT_EQ(stage_->Fork(1, 6, 2, 16).error().code, ErrorCode::kInvalid);  // shorter
+  EXPECT_EQ(stage_->Fork(1, 5, 2, 4).error().code, ErrorCode::kInvalid);   // no room
+  EXPECT_EQ(stage_->Fork(1, 5, 1, 16).error().code, ErrorCode::kInvalid);  // open already
+  EXPECT_EQ(Run(2, 0, Prompt(1), 0).error().code, ErrorCode::kInvalid);    // nothing was opened
+}
+
+TEST_F(StageTest, WhatACancelledStepLeftIsNeverForked) {
+  const auto tokens = Prompt(20);
+  ASSERT_TRUE(stage_->Open(1, 64));
+  ASSERT_TRUE(Run(1, 0, std::span(tokens).first(12), 0));
+  const std::atomic<bool> cancel{true};
+  EXPECT_EQ(Run(1, 12, std::span(tokens).subspan(12), 1, Wanted::kLogits, &cancel).error().code,
+            ErrorCode::kCancelled);
+  ASSERT_TRUE(Run(1, 20, Prompt(3), 0));  // goes on, on undefined ground
+  EXPECT_EQ(stage_->Fork(1, 13, 2, 64).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(stage_->Fork(1, 23, 2, 64).error().code, ErrorCode::kInvalid);
+  ASSERT_TRUE(stage_->Fork(1, 12, 2, 64));
+  // Cut back to what is defined, it is a sequence like any other.
+  ASSERT_TRUE(stage_->Truncate(1, 12));
+  const auto again = Run(1, 12, std::span(tokens).subspan(12), 1);
+  const auto forked = Run(2, 12, std::span(tokens).subspan(12), 1);
+  ASSERT_TRUE(stage_->Open(3, 64));
+  const auto expected = Run(3, 0, tokens, 1);
+  ASSERT_TRUE(again && forked && expected);
+  EXPECT_TRUE(SameBits(*again, *expected));
+  EXPECT_TRUE(SameBits(*forked, *expected));
+  EXPECT_TRUE(stage_->Fork(1, 20, 4, 64));
+}
+
+TEST_F(StageTest, CancellingALoadEndsIt) {
+  const std::atomic<bool> cancel{true};
+  const auto stage = backend_->Load(SpecOf(0, 5, true), model_.source, {}, &cancel);
+  ASSERT_FALSE(stage);
+  EXPECT_EQ(stage.error().code, ErrorCode::kCancelled);
+}
+
+}  // namespace
+}  // namespace exo::backend
