@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "net/event_loop.h"
 #include "net/event_loop_asio.h"
-#include "service/http_server.h"
+#include "service/service.h"
 #include "sys/process.h"
 
 namespace exo::app {
@@ -29,16 +29,16 @@ Result<void> RunUp(UpOptions options) {
   const auto lock = TRY(LockDataFolder(folder));
   net::EventLoop loop;
   const auto node = TRY(node::Node::Start(loop, options.node));
-  service::HttpServer server(net::Context(loop), *node, {.port = options.api_port});
-  TRY(server.Start());
-  node->SetApiPort(server.port());
+  const auto server = service::MakeServer(net::Context(loop), *node, {.port = options.api_port});
+  TRY(server->Start());
+  node->SetApiPort(server->port());
   TRY(WriteRunningNode(folder,
-                       {.pid = ::getpid(), .api_port = server.port(), .port = node->port()}));
-  PrintStart(*node, options, server.port());
+                       {.pid = ::getpid(), .api_port = server->port(), .port = node->port()}));
+  PrintStart(*node, options, server->port());
 
   net::FdWatch stop(loop, stop_fd);
   stop.OnReadable([&] {
-    server.Stop();
+    server->Stop();
     node->Shutdown([&] { loop.Stop(); });
   });
   loop.Run();

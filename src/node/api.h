@@ -9,10 +9,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/result.h"
+#include "base/units.h"
 #include "model/chat_template.h"
 #include "wire/messages.h"
 
@@ -63,15 +67,48 @@ struct GenerateStats {
   std::vector<StageReport> stages;
 };
 
+// The pieces of an answer. All views are valid during the call only.
+//
+// Text is whole UTF-8 characters; stop strings never appear in it.
+struct TextDelta {
+  std::string_view text;
+};
+// What the model thinks before it answers, where its format tells the two apart.
+struct ReasoningDelta {
+  std::string_view text;
+};
+// One tool call arrives in pieces: the first has the id and the name, each adds to the arguments
+// (JSON text).
+struct ToolCallDelta {
+  uint32_t index = 0;  // of the call within the answer
+  std::string_view id;
+  std::string_view name;
+  std::string_view arguments;
+};
+struct TokenLogprob {
+  std::string bytes;   // of the token: may be part of a character
+  double logprob = 0;  // natural logarithm
+};
+struct SampledLogprob {
+  TokenLogprob token;
+  std::vector<TokenLogprob> top;  // most likely first
+};
+struct LogprobsDelta {
+  std::span<const SampledLogprob> tokens;
+};
+struct Delta {
+  std::variant<TextDelta, ReasoningDelta, ToolCallDelta, LogprobsDelta> what;
+  // The tokens behind it: may be empty, or more than it shows (a held-back stop prefix).
+  std::span<const TokenId> ids;
+};
+
 // Where an answer goes. After OnDone or OnError nothing more is called.
 class GenerateSink {
  public:
   virtual ~GenerateSink() = default;
   // The request was checked, tokenized and accepted: errors from here on are mid-stream.
   virtual void OnStarted(uint32_t prompt_tokens) = 0;
-  // Whole UTF-8 characters only; stop strings never appear. `ids` are the tokens behind it (may be
-  // empty or more than the text shows: a held-back stop prefix).
-  virtual void OnText(std::string_view text, std::span<const TokenId> ids) = 0;
+  virtual void OnDelta(const Delta& delta) = 0;
   virtual void OnDone(wire::FinishReason reason, const GenerateStats& stats) = 0;
   virtual void OnError(const GenerateError& error) = 0;
 };

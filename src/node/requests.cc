@@ -247,7 +247,7 @@ void Requests::Deliver(Request& request) {
 void Requests::ShowToken(Request& request, TokenId token) {
   const RequestId id = request.id;
   const std::string shown = request.text->Push(request.vocabulary->tokenizer->Bytes(token));
-  request.sink->OnText(shown, std::span(&token, 1));
+  request.sink->OnDelta({TextDelta{shown}, std::span(&token, 1)});
   if (Find(id) == nullptr) return;
   if (request.text->stopped()) {
     host_.CancelRequest(id);
@@ -259,7 +259,7 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   const std::string rest = request.text->Finish();
   const RequestId id = request.id;
   if (!rest.empty()) {
-    request.sink->OnText(rest, {});
+    request.sink->OnDelta({TextDelta{rest}, {}});
     if (Find(id) == nullptr) return;
   }
   GenerateStats stats;

@@ -12,7 +12,7 @@ namespace {
 
 struct Sink final : GenerateSink {
   void OnStarted(uint32_t tokens) override { prompt_tokens = tokens; }
-  void OnText(std::string_view piece, std::span<const TokenId>) override { text += piece; }
+  void OnDelta(const Delta& delta) override { text += std::get<TextDelta>(delta.what).text; }
   void OnDone(wire::FinishReason why, const GenerateStats& s) override {
     reason = why;
     stats = s;

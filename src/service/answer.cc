@@ -2,77 +2,60 @@
 
 namespace exo::service {
 
-Answer::Answer(Exchange& exchange, AnswerHead head, const CompletionCall& call)
-    : exchange_(exchange),
-      head_(std::move(head)),
-      stream_(call.stream),
-      include_usage_(call.include_usage),
-      prompt_param_(call.prompt_param()) {}
+Answer::Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder)
+    : exchange_(exchange), encoder_(std::move(encoder)), format_(encoder_->format()) {}
 
-void Answer::Start(node::Api& api, CompletionCall& call) {
-  generation_ = api.Generate(std::move(call.request), *this);
+void Answer::Start(node::Api& api, node::GenerateRequest request) {
+  generation_ = api.Generate(std::move(request), *this);
 }
 
 void Answer::SetPaused(bool paused) {
   if (generation_ != nullptr && !ended_) generation_->SetPaused(paused);
 }
 
-void Answer::OnStarted(uint32_t) {
-  if (!stream_ || streaming_ || ended_) return;
-  streaming_ = true;
-  exchange_.StartStream();
-  if (head_.chat) exchange_.Push(Event(FirstChunk(head_)));
+void Answer::OnStarted(uint32_t prompt_tokens) {
+  if (started_ || ended_) return;
+  started_ = true;
+  const std::string bytes = encoder_->Start(prompt_tokens);
+  if (!format_) return;
+  exchange_.StartStream(*format_);
+  exchange_.Push(bytes);
 }
 
-void Answer::OnText(std::string_view text, std::span<const TokenId> ids) {
+void Answer::OnDelta(const node::Delta& delta) {
   if (ended_) return;
-  ids_.insert(ids_.end(), ids.begin(), ids.end());
-  if (!stream_) {
-    text_ += text;
-  } else if (!text.empty()) {
-    OnStarted(0);
-    exchange_.Push(Event(TextChunk(head_, text)));
-  }
+  const std::string bytes = encoder_->Add(delta);
+  if (format_) exchange_.Push(bytes);
 }
 
 void Answer::OnDone(wire::FinishReason reason, const node::GenerateStats& stats) {
   if (ended_) return;
   if (reason == wire::FinishReason::kError || reason == wire::FinishReason::kCancelled) {
-    return Fail({503, "the answer was ended by the node", "", "cancelled"});
+    return OnError({{ErrorCode::kCancelled, "the answer was ended by the node"}});
   }
-  const AnswerEnd end{reason, stats, ids_};
-  if (!stream_) {
-    ended_ = true;
-    return exchange_.Send(JsonResponse(WholeAnswer(head_, text_, end)));
-  }
-  OnStarted(0);
+  OnStarted(stats.prompt_tokens);
   ended_ = true;
-  exchange_.Push(Event(FinishChunk(head_, end)));
-  if (include_usage_) exchange_.Push(Event(UsageChunk(head_, stats)));
-  exchange_.Push(kDoneEvent);
+  std::string bytes = encoder_->Done(reason, stats);
+  if (!format_) return exchange_.Send({.body = std::move(bytes)});
+  exchange_.Push(bytes);
   exchange_.EndStream(true);
 }
 
 void Answer::OnError(const node::GenerateError& error) {
-  if (!ended_) Fail(FromGenerateError(error, prompt_param_));
-}
-
-void Answer::Fail(const ApiError& error) {
+  if (ended_) return;
   ended_ = true;
-  if (!streaming_) return exchange_.Send(ErrorResponse(error));
-  exchange_.Push(Event(ErrorJson(error)));
+  if (!started_ || !format_) return exchange_.Send(encoder_->Fail(error));
+  exchange_.Push(encoder_->FailMidStream(error));
   exchange_.EndStream(false);
 }
 
-HttpResponse ErrorResponse(const ApiError& error) {
-  HttpResponse response{.status = error.status, .body = Dump(ErrorJson(error))};
-  if (error.status == 429) response.headers.emplace_back("Retry-After", "1");
-  if (error.status == 503) response.headers.emplace_back("Retry-After", "5");
-  return response;
-}
-
-HttpResponse JsonResponse(const Json& json) {
-  return {.body = Dump(json)};
+Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder) {
+  return [&api, request = std::move(request),
+          encoder = std::move(encoder)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
+    auto answer = std::make_unique<Answer>(exchange, std::move(encoder));
+    answer->Start(api, std::move(request));
+    return answer;
+  };
 }
 
 }  // namespace exo::service

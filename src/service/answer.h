@@ -1,45 +1,38 @@
-// One running completion: hears the node's answer and writes it to the client, whole or as a
-// stream.
+// One running completion: hears the node's answer and moves it to the client through the encoder of
+// its dialect, whole or as a stream.
 //
 // Thread: the event loop. Destroying it destroys the Generation, which cancels it.
 #pragma once
 
-#include "service/exchange.h"
-#include "service/parse_request.h"
-#include "service/render.h"
+#include <memory>
+
+#include "service/encoder.h"
+#include "service/http/dialect.h"
 
 namespace exo::service {
 
 class Answer final : public Handler, public node::GenerateSink {
  public:
-  Answer(Exchange& exchange, AnswerHead head, const CompletionCall& call);
-  // Takes the request out of `call`.
-  void Start(node::Api& api, CompletionCall& call);
+  Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder);
+  void Start(node::Api& api, node::GenerateRequest request);
 
   void SetPaused(bool paused) override;
 
   void OnStarted(uint32_t prompt_tokens) override;
-  void OnText(std::string_view text, std::span<const TokenId> ids) override;
+  void OnDelta(const node::Delta& delta) override;
   void OnDone(wire::FinishReason reason, const node::GenerateStats& stats) override;
   void OnError(const node::GenerateError& error) override;
 
  private:
-  void Fail(const ApiError& error);
-
   Exchange& exchange_;
-  const AnswerHead head_;
-  const bool stream_;
-  const bool include_usage_;
-  const std::string prompt_param_;
-  bool streaming_ = false;  // headers are out
+  const std::unique_ptr<Encoder> encoder_;
+  const std::optional<StreamFormat> format_;
+  bool started_ = false;
   bool ended_ = false;
-  std::string text_;
-  std::vector<TokenId> ids_;
   std::unique_ptr<node::Generation> generation_;  // last: destroyed first, as it calls this object
 };
 
-// The whole response of an error, with Retry-After where waiting helps.
-HttpResponse ErrorResponse(const ApiError& error);
-HttpResponse JsonResponse(const Json& json);
+// What a completion route's `read` returns. `api` must outlive the server.
+Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder);
 
 }  // namespace exo::service

@@ -1,31 +1,15 @@
-// Errors in OpenAI's shape: {"error": {"message", "type", "param", "code"}}.
+// Errors of the node and of bodies, as the statuses and codes that clients tell apart.
 #pragma once
 
-#include <expected>
 #include <string>
 
-#include "base/result.h"
 #include "node/api.h"
-#include "service/json.h"
+#include "service/http/error.h"
 
 namespace exo::service {
 
-struct ApiError {
-  unsigned status = 400;
-  std::string message;
-  std::string param;  // the field that is wrong; empty: null
-  std::string code;   // empty: null
-};
-
-template <class T = void>
-using Parsed = std::expected<T, ApiError>;
-
-// The `type` that goes with a status, as OpenAI names them.
-const char* ErrorType(unsigned status);
-Json ErrorJson(const ApiError& error);
-
 ApiError FromError(const Error& error);
-// `prompt_param` is the field that holds the prompt ("messages" or "prompt").
+// `prompt_param` is the dialect's field that holds the prompt.
 ApiError FromGenerateError(const node::GenerateError& error, const std::string& prompt_param);
 
 // 400 for a field: wrong value, or known but not done yet.

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "service/errors.h"
+#include "service/json.h"
 
 namespace exo::service {
 

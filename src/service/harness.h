@@ -4,14 +4,16 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "node/api.h"
+#include "service/http/dialect.h"
+#include "service/http/limits.h"
 #include "service/json.h"
-#include "service/limits.h"
 
 namespace exo::service {
 
@@ -28,11 +30,15 @@ struct Script {
   std::optional<node::GenerateError> refusal;  // instead of OnStarted, from inside Generate
   std::optional<node::GenerateError> loss;     // instead of OnDone
   bool admin_fails = false;
+  // Called after OnStarted: deltas of other kinds than text.
+  std::function<void(node::GenerateSink&)> extra;
 };
 
 class TestServer {
  public:
   explicit TestServer(HttpOptions options = {}, Script script = {});
+  // Serves these dialects instead of exo's own.
+  TestServer(HttpOptions options, std::vector<Dialect> (*dialects)(node::Api&));
   ~TestServer();
 
   uint16_t port() const;
@@ -49,6 +55,8 @@ class TestServer {
   struct Impl;
 
  private:
+  void Run();
+
   std::unique_ptr<Impl> impl_;
 };
 

@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "engine/text_stream.h"
-#include "service/http_server.h"
+#include "service/service.h"
 
 namespace exo::service {
 namespace {
@@ -47,6 +47,7 @@ class FakeGeneration final : public node::Generation {
     if (request.max_tokens) limit_ = *request.max_tokens;
     Later(script_.prefill, [this] {
       sink_.OnStarted(7);
+      if (script_.extra) script_.extra(sink_);
       Turn();
     });
   }
@@ -76,13 +77,14 @@ class FakeGeneration final : public node::Generation {
   void Token() {
     const bool empty = !script_.endless && stats_.completion_tokens >= script_.pieces.size();
     if (empty || stats_.completion_tokens >= limit_) {
-      if (const std::string rest = text_.Finish(); !rest.empty()) sink_.OnText(rest, {});
+      if (const std::string rest = text_.Finish(); !rest.empty())
+        sink_.OnDelta({node::TextDelta{rest}, {}});
       return End(empty ? script_.reason : wire::FinishReason::kLength);
     }
     const auto id = static_cast<TokenId>(stats_.completion_tokens++ % script_.pieces.size());
     ++counters_.tokens;
     const std::string text = text_.Push(script_.pieces[static_cast<size_t>(id)]);
-    sink_.OnText(text, std::span(&id, 1));
+    sink_.OnDelta({node::TextDelta{text}, std::span(&id, 1)});
     if (text_.stopped()) End(wire::FinishReason::kStop);
   }
   void End(wire::FinishReason reason) {
@@ -214,7 +216,17 @@ struct TestServer::Impl {
 TestServer::TestServer(HttpOptions options, Script script) : impl_(std::make_unique<Impl>()) {
   options.port = 0;
   impl_->api.script = std::move(script);
-  impl_->server = std::make_unique<HttpServer>(impl_->context, impl_->api, std::move(options));
+  impl_->server = MakeServer(impl_->context, impl_->api, std::move(options));
+  Run();
+}
+TestServer::TestServer(HttpOptions options, std::vector<Dialect> (*dialects)(node::Api&))
+    : impl_(std::make_unique<Impl>()) {
+  options.port = 0;
+  impl_->server = std::make_unique<HttpServer>(impl_->context, std::move(options));
+  for (Dialect& dialect : dialects(impl_->api)) impl_->server->Add(std::move(dialect));
+  Run();
+}
+void TestServer::Run() {
   const auto started = impl_->server->Start();
   EXPECT_TRUE(started) << started.error().message;
   impl_->thread = std::thread([this] {
@@ -255,8 +267,7 @@ size_t TestServer::connections() const {
   return impl_->OnLoop([this] { return impl_->server->connections(); });
 }
 std::string TestServer::StartAgain() {
-  HttpServer second(impl_->context, impl_->api, {.port = port()});
-  const auto started = second.Start();
+  const auto started = MakeServer(impl_->context, impl_->api, {.port = port()})->Start();
   return started ? "" : started.error().message;
 }
 

@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "service/limits.h"
+#include "service/http/limits.h"
 
 namespace exo::service {
 namespace {

@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "service/errors.h"
+#include "service/json.h"
 
-namespace exo::service {
+namespace exo::service::openai {
 
 // "messages". Text parts are joined by line breaks; developer becomes system; a tool's messages and
 // everything that is not text get 400.
@@ -14,4 +15,4 @@ Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body);
 // "prompt": a string, a list with one string, a list of token ids, or a list with one such list.
 Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request);
 
-}  // namespace exo::service
+}  // namespace exo::service::openai

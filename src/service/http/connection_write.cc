@@ -1,7 +1,7 @@
 // The writing half of a connection: response headers, chunks, the queue and its limits.
 #include <boost/asio/post.hpp>
 
-#include "service/connection.h"
+#include "service/http/connection.h"
 
 namespace exo::service {
 
@@ -64,16 +64,18 @@ void Connection::Send(const HttpResponse& response) {
   text += "\r\n";
   if (!head_ && !no_body) text += response.body;
   finished_ = true;
+  status_ = response.status;
   Append(text);
   Flush();
 }
 
-void Connection::StartStream() {
+void Connection::StartStream(const StreamFormat& format) {
   if (closed_ || finished_ || streaming_) return;
   streaming_ = true;
+  status_ = 200;
+  ping_ = format.ping;
   if (http10_) keep_alive_ = false;  // its end is the connection's end
-  std::string text =
-      HeaderText(200, "text/event-stream; charset=utf-8") + "X-Accel-Buffering: no\r\n";
+  std::string text = HeaderText(200, format.content_type) + "X-Accel-Buffering: no\r\n";
   if (!http10_) text += "Transfer-Encoding: chunked\r\n";
   Append(text + "\r\n");
   Flush();
@@ -136,7 +138,8 @@ void Connection::OnWritten(const ErrorCodeAsio& error, size_t count) {
   if (busy_ && finished_) EndExchange();
 }
 
-// The handler is told in a turn of its own: Push is often called from inside the node's callback.
+// The handler is told in a separate event-loop iteration: Push is often called from inside the
+// node's callback.
 void Connection::PauseWhenFull() {
   if (paused_ || finished_ || Queued() <= limits_.pause_bytes) return;
   paused_ = true;
@@ -151,12 +154,13 @@ void Connection::ResumeWhenDrained() {
   if (handler_) handler_->SetPaused(false);
 }
 
-// Comments in silence, so that no proxy takes a long prompt for a dead connection.
+// Keeps proxies from taking a long prompt for a dead connection.
 void Connection::StartPings() {
+  if (ping_.empty()) return;
   ping_timer_.expires_after(limits_.ping_time);
   ping_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
     if (error || self->closed_ || self->finished_ || !self->streaming_) return;
-    if (self->Queued() == 0) self->Push(": waiting\n\n");
+    if (self->Queued() == 0) self->Push(self->ping_);
     self->StartPings();
   });
 }

@@ -1,4 +1,4 @@
-#include "service/guard.h"
+#include "service/http/guard.h"
 
 #include <algorithm>
 

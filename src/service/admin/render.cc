@@ -1,10 +1,9 @@
-#include "service/render_cluster.h"
+#include "service/admin/render.h"
 
-#include <fmt/chrono.h>
-
+#include <functional>
 #include <map>
 
-namespace exo::service {
+namespace exo::service::admin {
 namespace {
 
 using Names = std::map<NodeId, std::string>;
@@ -100,43 +99,6 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
 
 }  // namespace
 
-Json ModelJson(const node::ModelView& model) {
-  const auto created = std::chrono::system_clock::time_point(std::chrono::seconds(model.created));
-  return {
-      {"id", model.name},
-      {"object", "model"},
-      {"created", model.created},
-      {"owned_by", "exo"},
-      {"type", "model"},
-      {"display_name", model.name},
-      {"created_at", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(created))},
-      {"max_model_len", model.context},
-      {"context_length", model.context},
-      {"context_window", model.context},
-      {"max_context_length", model.context},
-      {"meta", {{"n_ctx", model.context}, {"n_ctx_train", model.context}, {"size", model.bytes}}},
-      {"exo",
-       {{"model_id", model.id.Hex()},
-        {"architecture", model.architecture},
-        {"layers", model.layers},
-        {"bytes", model.bytes},
-        {"local", model.local},
-        {"state", model.state}}}};
-}
-
-Json ModelListJson(const std::vector<node::ModelView>& models) {
-  Json data = Json::array();
-  for (const node::ModelView& model : models) data.push_back(ModelJson(model));
-  Json json = {
-      {"object", "list"}, {"has_more", false}, {"first_id", nullptr}, {"last_id", nullptr}};
-  if (!models.empty()) {
-    json["first_id"] = models.front().name;
-    json["last_id"] = models.back().name;
-  }
-  json["data"] = std::move(data);
-  return json;
-}
-
 Json ClusterJson(const node::ClusterView& cluster) {
   Names names;
   Json nodes = Json::array(), links = Json::array(), instances = Json::array();
@@ -168,4 +130,4 @@ Json PlanJson(const node::PlanView& view) {
   return json;
 }
 
-}  // namespace exo::service
+}  // namespace exo::service::admin

@@ -1,10 +1,10 @@
-#include "service/parse_prompt.h"
+#include "service/openai/parse_prompt.h"
 
 #include <limits>
 
 #include "service/fields.h"
 
-namespace exo::service {
+namespace exo::service::openai {
 namespace {
 
 Parsed<std::string> ReadPart(const Json& part, const std::string& param) {
@@ -117,4 +117,4 @@ Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request) {
   return {};
 }
 
-}  // namespace exo::service
+}  // namespace exo::service::openai

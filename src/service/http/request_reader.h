@@ -5,9 +5,8 @@
 #include <memory>
 #include <string_view>
 
-#include "service/errors.h"
-#include "service/exchange.h"
-#include "service/limits.h"
+#include "service/http/exchange.h"
+#include "service/http/limits.h"
 
 namespace exo::service {
 

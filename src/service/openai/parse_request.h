@@ -2,17 +2,17 @@
 // GenerateRequest. A known field is done or refused with 400; unknown fields are ignored.
 #pragma once
 
+#include <string_view>
+
 #include "service/errors.h"
 
-namespace exo::service {
+namespace exo::service::openai {
 
 struct CompletionCall {
   node::GenerateRequest request;
   bool chat = false;
   bool stream = false;
   bool include_usage = false;
-
-  std::string prompt_param() const { return chat ? "messages" : "prompt"; }
 };
 
 // OpenAI's default for /v1/completions; chat has none (what is left of the context).
@@ -21,4 +21,4 @@ inline constexpr uint32_t kDefaultCompletionTokens = 16;
 Parsed<CompletionCall> ParseChatRequest(std::string_view body);
 Parsed<CompletionCall> ParseCompletionRequest(std::string_view body);
 
-}  // namespace exo::service
+}  // namespace exo::service::openai

@@ -11,14 +11,17 @@
 #include <utility>
 #include <vector>
 
+#include "service/http/error.h"
+
 namespace exo::service {
 
 struct HttpRequest {
   std::string method;                // upper case
-  std::string path;                  // still percent-encoded, without the query
+  std::string path;                  // as sent, without the query
   std::vector<std::string> hosts;    // every Host field
   std::vector<std::string> origins;  // every Origin field
   std::string content_type;
+  std::string last_event_id;  // where a stream of events is to go on
   std::string body;
   int version = 11;
   bool keep_alive = true;
@@ -31,13 +34,20 @@ struct HttpResponse {
   std::vector<std::pair<std::string, std::string>> headers;
 };
 
+struct StreamFormat {
+  std::string_view content_type;
+  std::string_view ping;  // sent in silence, so that no proxy gives up; empty: nothing is
+};
+inline constexpr StreamFormat kServerSentEvents{"text/event-stream; charset=utf-8",
+                                                ": waiting\n\n"};
+
 class Exchange {
  public:
   virtual ~Exchange() = default;
   // A whole answer.
   virtual void Send(const HttpResponse& response) = 0;
-  // A stream of server-sent events: headers at once, then pieces, then the end.
-  virtual void StartStream() = 0;
+  // A stream: headers at once, then pieces, then the end.
+  virtual void StartStream(const StreamFormat& format) = 0;
   virtual void Push(std::string_view bytes) = 0;
   // keep_alive false: the connection closes (after an error in mid-stream).
   virtual void EndStream(bool keep_alive) = 0;
@@ -55,6 +65,8 @@ class Router {
   virtual ~Router() = default;
   // Answers through `exchange`, at once or later; the handler (null when answered) dies before it.
   virtual std::unique_ptr<Handler> Handle(HttpRequest request, Exchange& exchange) = 0;
+  // The answer to bytes that are no acceptable request.
+  virtual HttpResponse Render(const ApiError& error) const = 0;
 };
 
 }  // namespace exo::service

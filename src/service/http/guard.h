@@ -2,9 +2,8 @@
 // rebinding, cross-site requests). Runs before any route.
 #pragma once
 
-#include "service/errors.h"
-#include "service/exchange.h"
-#include "service/limits.h"
+#include "service/http/exchange.h"
+#include "service/http/limits.h"
 
 namespace exo::service {
 

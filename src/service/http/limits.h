@@ -20,6 +20,8 @@ inline constexpr size_t kMaxModelName = 512;      // longer than any path of a m
 inline constexpr size_t kReadBuffer = 16 * 1024;  // per connection
 inline constexpr size_t kMaxUnparsed =
     64 * 1024;  // bytes that the parser waits with: twice the headers
+inline constexpr size_t kMaxReadOnLoop =
+    16 * 1024;  // bodies: 0.2 ms of JSON; larger ones are read on the worker
 inline constexpr size_t kMaxPipelined = 1 << 20;  // further requests sent during an answer
 inline constexpr size_t kMaxDrained = 32 << 20;   // read and dropped after an early refusal
 inline constexpr int kSocketSendBuffer =

@@ -12,7 +12,8 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 
-#include "service/request_reader.h"
+#include "service/http/exchange.h"
+#include "service/http/request_reader.h"
 
 namespace exo::service {
 
@@ -29,7 +30,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Abort();
 
   void Send(const HttpResponse& response) override;
-  void StartStream() override;
+  void StartStream(const StreamFormat& format) override;
   void Push(std::string_view bytes) override;
   void EndStream(bool keep_alive) override;
 
@@ -52,6 +53,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Flush();
   void OnWritten(const ErrorCodeAsio& error, size_t count);
   void EndExchange();
+  void LogExchange(std::string_view end) const;
   size_t Queued() const { return queue_.size() + writing_.size() - written_; }
   void PauseWhenFull();
   void ResumeWhenDrained();
@@ -76,11 +78,15 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
 
   std::unique_ptr<Handler> handler_;  // of the request that is being answered
   bool busy_ = false;
+  std::string request_line_;  // method and path, for the log
+  unsigned status_ = 0;
+  std::chrono::steady_clock::time_point begun_;
   bool finished_ = false;  // the whole answer is queued
   bool keep_alive_ = true;
   bool head_ = false;  // HEAD: no body
   bool http10_ = false;
   bool streaming_ = false;
+  std::string ping_;
   bool paused_ = false;
 
   std::string queue_;

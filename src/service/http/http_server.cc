@@ -1,13 +1,12 @@
-#include "service/http_server.h"
+#include "service/http/http_server.h"
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <unordered_map>
 
 #include "base/log.h"
-#include "service/answer.h"
-#include "service/connection.h"
-#include "service/routes.h"
+#include "service/http/connection.h"
+#include "service/http/router.h"
 
 namespace exo::service {
 namespace {
@@ -47,8 +46,8 @@ Result<tcp::acceptor> Listen(asio::io_context& context, const tcp::endpoint& end
 }  // namespace
 
 struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
-  Impl(asio::io_context& c, node::Api& a, HttpOptions o)
-      : context(c), api(a), options(std::move(o)) {}
+  Impl(asio::io_context& c, HttpOptions o)
+      : context(c), options(std::move(o)), router(worker, options) {}
 
   Result<void> Open();
   void Accept(size_t index);
@@ -56,17 +55,17 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   void RetryLater(size_t index);
 
   asio::io_context& context;
-  node::Api& api;
   const HttpOptions options;
   uint16_t port = 0;
-  std::unique_ptr<Router> router;
+  Worker worker{context};
+  DialectRouter router;
   std::vector<tcp::acceptor> acceptors;
   std::vector<std::unique_ptr<asio::steady_timer>> retries;
   std::unordered_map<Connection*, std::weak_ptr<Connection>> open;
 };
 
-HttpServer::HttpServer(asio::io_context& context, node::Api& api, HttpOptions options)
-    : impl_(std::make_shared<Impl>(context, api, std::move(options))) {}
+HttpServer::HttpServer(asio::io_context& context, HttpOptions options)
+    : impl_(std::make_shared<Impl>(context, std::move(options))) {}
 HttpServer::~HttpServer() {
   Stop();
 }
@@ -87,9 +86,13 @@ Result<void> HttpServer::Impl::Open() {
   return last;
 }
 
+void HttpServer::Add(Dialect dialect) {
+  impl_->router.Add(std::move(dialect));
+}
+
 Result<void> HttpServer::Start() {
   TRY(impl_->Open());
-  impl_->router = MakeRouter(impl_->api, impl_->options, impl_->port);
+  impl_->router.SetPort(impl_->port);
   for (size_t i = 0; i < impl_->acceptors.size(); ++i) {
     impl_->retries.push_back(std::make_unique<asio::steady_timer>(impl_->context));
     impl_->Accept(i);
@@ -139,7 +142,7 @@ void HttpServer::Impl::OnAccepted(tcp::socket socket) {
     return;
   }
   auto connection =
-      std::make_shared<Connection>(std::move(socket), *router, options.limits,
+      std::make_shared<Connection>(std::move(socket), router, options.limits,
                                    [this](Connection* closed) { open.erase(closed); });
   open.emplace(connection.get(), connection);
   connection->Start();

@@ -1,13 +1,13 @@
-#include "service/parse_request.h"
+#include "service/openai/parse_request.h"
 
 #include <limits>
 #include <span>
 
 #include "service/fields.h"
-#include "service/limits.h"
-#include "service/parse_prompt.h"
+#include "service/http/limits.h"
+#include "service/openai/parse_prompt.h"
 
-namespace exo::service {
+namespace exo::service::openai {
 namespace {
 
 // Known fields that we do not do: accepted only with a value that changes nothing.
@@ -167,4 +167,4 @@ Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
   return call;
 }
 
-}  // namespace exo::service
+}  // namespace exo::service::openai

@@ -1,4 +1,4 @@
-#include "service/request_reader.h"
+#include "service/http/request_reader.h"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>

@@ -1,6 +1,6 @@
-#include "service/connection.h"
+#include "service/http/connection.h"
 
-#include "service/answer.h"
+#include "base/log.h"
 
 namespace exo::service {
 
@@ -31,7 +31,6 @@ void Connection::Abort() {
 }
 
 // ---- reading
-// --------------------------------------------------------------------------------------
 
 void Connection::Read() {
   socket_.async_read_some(asio::buffer(read_buffer_),
@@ -103,6 +102,8 @@ void Connection::Dispatch() {
   keep_alive_ = request.keep_alive;
   head_ = request.method == "HEAD";
   http10_ = request.version < 11;
+  request_line_ = request.method.substr(0, 32) + " " + request.path.substr(0, 128);
+  begun_ = std::chrono::steady_clock::now();
   handler_ = router_.Handle(std::move(request), *this);
 }
 
@@ -112,8 +113,10 @@ void Connection::Refuse(const ApiError& error) {
   reader_.reset();
   input_.clear();
   busy_ = true;
-  keep_alive_ = head_ = http10_ = streaming_ = false;
-  Send(ErrorResponse(error));
+  finished_ = keep_alive_ = head_ = http10_ = streaming_ = false;
+  request_line_ = "a request that was not accepted (" + error.message + ")";
+  begun_ = std::chrono::steady_clock::now();
+  Send(router_.Render(error));
 }
 
 void Connection::ExpectHeader(std::chrono::milliseconds limit) {
@@ -136,9 +139,14 @@ void Connection::ExpectBody() {
 }
 
 // ---- writing: see connection_write.cc
-// ------------------------------------------------------------
+
+void Connection::LogExchange(std::string_view end) const {
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begun_;
+  LOG(kInfo, "HTTP {}: {}{}, {:.1f} ms", request_line_, status_, end, took.count());
+}
 
 void Connection::EndExchange() {
+  LogExchange("");
   handler_.reset();
   ping_timer_.cancel();
   busy_ = false;
@@ -164,6 +172,7 @@ void Connection::Close(bool reset) {
   if (closed_) return;
   closed_ = true;
   const auto self = shared_from_this();
+  if (busy_ && !draining_) LogExchange(finished_ ? ", not read to its end" : ", client gone");
   handler_.reset();
   for (auto* timer : {&read_timer_, &write_timer_, &ping_timer_}) timer->cancel();
   ErrorCodeAsio ignored;

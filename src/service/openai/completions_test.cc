@@ -5,7 +5,7 @@
 
 #include "service/harness.h"
 
-namespace exo::service {
+namespace exo::service::openai {
 namespace {
 
 const char* const kRaw = "/v1/completions";
@@ -335,4 +335,4 @@ TEST(CompletionsTest, TakesOrNamesTheDocumentedFields) {
 }
 
 }  // namespace
-}  // namespace exo::service
+}  // namespace exo::service::openai

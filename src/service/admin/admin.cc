@@ -1,0 +1,127 @@
+#include "service/admin/admin.h"
+
+#include "service/admin/render.h"
+#include "service/errors.h"
+#include "service/fields.h"
+#include "service/openai/errors.h"
+
+namespace exo::service::admin {
+namespace {
+
+constexpr std::string_view kPage =
+    "<!doctype html><html lang=en><meta charset=utf-8><title>exo</title>"
+    "<h1>exo</h1><p>This device runs language models together with the other devices of this "
+    "home.</p>"
+    "<p>The API speaks OpenAI's dialect: base URL <code>/v1</code>, any key.</p>"
+    "<ul><li><a href=/v1/models>/v1/models</a><li><a href=/v1/cluster>/v1/cluster</a>"
+    "<li><a href=/health>/health</a></ul></html>\n";
+
+// Waits for a node's answer to an administrative request; a late answer finds the token gone.
+class Waiting final : public Handler {
+ public:
+  explicit Waiting(Exchange& exchange) : exchange_(exchange), alive_(std::make_shared<char>()) {}
+
+  // Wraps `render` (value -> JSON) into a callback for the node.
+  template <class T, class Render>
+  std::function<void(Result<T>)> Callback(Render render) {
+    return [this, alive = std::weak_ptr<char>(alive_), render](Result<T> result) {
+      if (alive.expired()) return;
+      alive_.reset();
+      exchange_.Send(result ? HttpResponse{.body = Dump(render(*result))}
+                            : openai::ErrorResponse(FromError(result.error())));
+    };
+  }
+
+ private:
+  Exchange& exchange_;
+  std::shared_ptr<char> alive_;
+};
+
+// A GET whose answer is there at once.
+Route Get(const char* path, std::function<HttpResponse()> response, bool listed = true) {
+  return {.method = "GET",
+          .path = path,
+          .read = [response = std::move(response)](HttpRequest) -> Parsed<Action> {
+            return [response](Exchange& exchange) -> std::unique_ptr<Handler> {
+              exchange.Send(response());
+              return nullptr;
+            };
+          },
+          .listed = listed};
+}
+
+// The body of an internal POST: one string and perhaps "spread".
+struct Call {
+  std::string text;
+  bool spread = false;
+};
+Parsed<Call> ReadCall(const std::string& body, const char* field) {
+  constexpr size_t kMaxText = 4096;  // PATH_MAX
+  auto json = ParseJson(body);
+  if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
+  if (!json->is_object())
+    return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  Call call;
+  call.text = TRY(ReadRequiredString(*json, field, kMaxText));
+  call.spread = TRY(ReadBool(*json, "spread")).value_or(false);
+  return call;
+}
+
+Route Post(const char* path, const char* field, std::function<void(const Call&, Waiting&)> ask) {
+  return {.method = "POST",
+          .path = path,
+          .read = [field, ask = std::move(ask)](HttpRequest request) -> Parsed<Action> {
+            return [call = TRY(ReadCall(request.body, field)),
+                    ask](Exchange& exchange) -> std::unique_ptr<Handler> {
+              auto waiting = std::make_unique<Waiting>(exchange);
+              ask(call, *waiting);
+              return waiting;
+            };
+          },
+          .listed = false};
+}
+
+Json LoadedJson(const node::PlanView& plan) {
+  Json json = PlanJson(plan);
+  json["state"] = "ready";
+  return json;
+}
+
+}  // namespace
+
+Dialect MakeDialect(node::Api& api) {
+  Dialect dialect{.name = "admin", .render = &openai::ErrorResponse};
+  dialect.routes = {
+      Get(
+          "/",
+          [] {
+            return HttpResponse{.body = std::string(kPage),
+                                .content_type = "text/html; charset=utf-8"};
+          },
+          false),
+      Get("/health", [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
+      Get("/v1/cluster", [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
+      Post("/v1/internal/plan", "model",
+           [&api](const Call& call, Waiting& waiting) {
+             api.MakePlan(call.text, call.spread, waiting.Callback<node::PlanView>(&PlanJson));
+           }),
+      Post("/v1/internal/models", "path",
+           [&api](const Call& call, Waiting& waiting) {
+             api.AddModel(call.text, waiting.Callback<std::string>([](const std::string& name) {
+               return Json{{"model", name}};
+             }));
+           }),
+      Post("/v1/internal/load", "model",
+           [&api](const Call& call, Waiting& waiting) {
+             api.Load(call.text, call.spread, waiting.Callback<node::PlanView>(&LoadedJson));
+           }),
+      Post("/v1/internal/unload", "model", [&api](const Call& call, Waiting& waiting) {
+        const auto done = waiting.Callback<bool>([](bool) { return Json{{"ok", true}}; });
+        api.Unload(call.text, [done](Result<void> result) {
+          done(result ? Result<bool>(true) : Result<bool>(std::unexpected(result.error())));
+        });
+      })};
+  return dialect;
+}
+
+}  // namespace exo::service::admin

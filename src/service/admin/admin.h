@@ -1,0 +1,13 @@
+// What people and the command line ask of a node: the start page, its health, the cluster, and the
+// internal routes, which may change. Errors have OpenAI's shape.
+#pragma once
+
+#include "node/api.h"
+#include "service/http/dialect.h"
+
+namespace exo::service::admin {
+
+// `api` must outlive the server that serves it.
+Dialect MakeDialect(node::Api& api);
+
+}  // namespace exo::service::admin

@@ -1,0 +1,22 @@
+// Why a request is refused, before any dialect gives it a shape. Every dialect renders these in its
+// own way (Dialect::render); the status says who is to blame.
+#pragma once
+
+#include <expected>
+#include <string>
+
+#include "base/result.h"
+
+namespace exo::service {
+
+struct ApiError {
+  unsigned status = 400;
+  std::string message;
+  std::string param;  // the field that is wrong; empty: none
+  std::string code;   // machine-readable; empty: none
+};
+
+template <class T = void>
+using Parsed = std::expected<T, ApiError>;
+
+}  // namespace exo::service

@@ -1,0 +1,95 @@
+#include "service/openai/reports.h"
+
+namespace exo::service::openai {
+namespace {
+
+double Over(double a, double b) {
+  return b > 0 ? a / b : 0;
+}
+
+// llama-server's field names; the first token belongs to the prompt's time.
+Json Timings(const node::GenerateStats& stats) {
+  const double prompt = stats.prompt_tokens;
+  const double predicted = stats.completion_tokens;
+  const double prompt_ms = 1000 * Over(prompt, stats.prompt_per_second);
+  const double predicted_ms =
+      1000 * Over(predicted > 1 ? predicted - 1 : 0, stats.tokens_per_second);
+  return {{"cache_n", 0},
+          {"prompt_n", stats.prompt_tokens},
+          {"prompt_ms", prompt_ms},
+          {"prompt_per_token_ms", Over(prompt_ms, prompt)},
+          {"prompt_per_second", stats.prompt_per_second},
+          {"predicted_n", stats.completion_tokens},
+          {"predicted_ms", predicted_ms},
+          {"predicted_per_token_ms", Over(1000, stats.tokens_per_second)},
+          {"predicted_per_second", stats.tokens_per_second}};
+}
+
+Json ExoReport(const node::GenerateStats& stats, std::span<const TokenId> token_ids) {
+  Json stages = Json::array();
+  for (const node::StageReport& stage : stats.stages) {
+    stages.push_back({{"node", stage.node},
+                      {"node_id", stage.id.Hex()},
+                      {"layer_begin", stage.layer_begin},
+                      {"layer_end", stage.layer_end},
+                      {"ms", stage.milliseconds}});
+  }
+  return {{"stages", std::move(stages)},
+          {"seed", stats.seed},
+          {"ttft_ms", stats.ttft_ms},
+          {"tokens_per_second", stats.tokens_per_second},
+          {"prompt_tokens_per_second", stats.prompt_per_second},
+          {"token_ids", Json(std::vector<TokenId>(token_ids.begin(), token_ids.end()))}};
+}
+
+Json TokenJson(const node::TokenLogprob& token) {
+  Json bytes = Json::array();
+  for (const char c : token.bytes) bytes.push_back(static_cast<uint8_t>(c));
+  return {{"token", token.bytes}, {"logprob", token.logprob}, {"bytes", std::move(bytes)}};
+}
+
+}  // namespace
+
+Json UsageJson(const node::GenerateStats& stats) {
+  return {{"prompt_tokens", stats.prompt_tokens},
+          {"completion_tokens", stats.completion_tokens},
+          {"total_tokens", uint64_t{stats.prompt_tokens} + stats.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", 0}}},
+          {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
+}
+
+void AddReports(Json& json, const node::GenerateStats& stats, std::span<const TokenId> token_ids) {
+  json["timings"] = Timings(stats);
+  json["exo"] = ExoReport(stats, token_ids);
+}
+
+Json ChatLogprobs(std::span<const node::SampledLogprob> tokens) {
+  Json list = Json::array();
+  for (const node::SampledLogprob& sampled : tokens) {
+    Json entry = TokenJson(sampled.token);
+    entry["top_logprobs"] = Json::array();
+    for (const node::TokenLogprob& top : sampled.top)
+      entry["top_logprobs"].push_back(TokenJson(top));
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t offset) {
+  Json json = {{"tokens", Json::array()},
+               {"token_logprobs", Json::array()},
+               {"top_logprobs", Json::array()},
+               {"text_offset", Json::array()}};
+  for (const node::SampledLogprob& sampled : tokens) {
+    json["tokens"].push_back(sampled.token.bytes);
+    json["token_logprobs"].push_back(sampled.token.logprob);
+    Json top = Json::object();
+    for (const node::TokenLogprob& other : sampled.top) top[other.bytes] = other.logprob;
+    json["top_logprobs"].push_back(std::move(top));
+    json["text_offset"].push_back(offset);
+    offset += sampled.token.bytes.size();
+  }
+  return json;
+}
+
+}  // namespace exo::service::openai

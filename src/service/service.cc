@@ -1,0 +1,16 @@
+#include "service/service.h"
+
+#include "service/admin/admin.h"
+#include "service/openai/openai.h"
+
+namespace exo::service {
+
+std::unique_ptr<HttpServer> MakeServer(boost::asio::io_context& context, node::Api& api,
+                                       HttpOptions options) {
+  auto server = std::make_unique<HttpServer>(context, std::move(options));
+  server->Add(openai::MakeDialect(api));
+  server->Add(admin::MakeDialect(api));
+  return server;
+}
+
+}  // namespace exo::service
