@@ -26,7 +26,7 @@ namespace exo::node {
 enum class Refusal : uint8_t {
   kNone,
   kUnknownModel,   // 404 model_not_found
-  kContextLength,  // 400 context_length_exceeded: prompt_tokens + max_tokens > context
+  kContextLength,  // 400 context_length_exceeded: the prompt alone fills the context
   kQueueFull,      // 429
   kNoPlan,         // 503: does not fit, or members are missing
   kLost,           // a device was lost in mid-answer
@@ -45,7 +45,7 @@ struct GenerateRequest {
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
   bool has_seed = false;               // false: the node draws one and reports it
-  std::optional<uint32_t> max_tokens;  // unset: what is left of the context
+  std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
   std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
   bool spread = false;                 // place over all nodes when the model is not running yet
 };

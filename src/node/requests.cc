@@ -166,22 +166,21 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
   }
   request->prompt = std::move(*prompt);
   const uint32_t context = host_.ContextOf(request->model);
-  const uint64_t wanted = request->prompt.size() + request->request.max_tokens.value_or(1);
-  if (wanted > context) {
-    return FailRequest(
-        id,
-        Error{ErrorCode::kInvalid,
-              fmt::format(
-                  "the prompt has {} tokens and {} are to be generated, {} in all; the context "
-                  "of {} holds {}",
-                  request->prompt.size(), request->request.max_tokens.value_or(1), wanted,
-                  request->request.model, context)},
-        Refusal::kContextLength);
-  }
+  if (request->prompt.size() >= context) return RefuseLength(*request, context);
   host_.Ensure(request->model, request->request.spread,
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });
+}
+
+// The prompt alone decides; a limit of tokens beyond the context means what the context leaves.
+void Requests::RefuseLength(const Request& request, uint32_t context) {
+  FailRequest(request.id,
+              Error{ErrorCode::kInvalid,
+                    fmt::format("the prompt has {} tokens, but the context of {} holds {}, with at "
+                                "least one for the answer; shorten the prompt",
+                                request.prompt.size(), request.request.model, context)},
+              Refusal::kContextLength);
 }
 
 void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
@@ -189,8 +188,10 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   if (request == nullptr) return;
   if (!plan) return FailRequest(id, plan.error(), Refusal::kNoPlan);
   request->plan = std::move(*plan);
+  if (request->prompt.size() >= request->plan.context)
+    return RefuseLength(*request, request->plan.context);
   const auto prompt_tokens = static_cast<uint32_t>(request->prompt.size());
-  const uint32_t room = request->plan.context - std::min(request->plan.context, prompt_tokens);
+  const uint32_t room = request->plan.context - prompt_tokens;
   wire::Submit submit;
   submit.request = id;
   submit.prompt = request->prompt;

@@ -58,6 +58,7 @@ class Requests {
 
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
   void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
+  void RefuseLength(const Request& request, uint32_t context);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
   void Deliver(Request& request);
   void ShowToken(Request& request, TokenId token);

@@ -137,13 +137,25 @@ TEST_F(RequestsTest, APausedStreamHoldsTextBackAndLosesNothing) {
 }
 
 TEST_F(RequestsTest, ATooLongPromptIsRefusedWithBothNumbers) {
-  GenerateRequest request{.model = "exo-tiny", .prompt_ids = std::vector<TokenId>(60, 300)};
-  request.max_tokens = 10;
+  GenerateRequest request{.model = "exo-tiny", .prompt_ids = std::vector<TokenId>(70, 300)};
   const auto handle = requests_.Start(request, sink_);
   RunUntil([&] { return sink_.done; });
   EXPECT_EQ(sink_.error->refusal, Refusal::kContextLength);
-  EXPECT_NE(sink_.error->error.message.find("60"), std::string::npos);
+  EXPECT_NE(sink_.error->error.message.find("70"), std::string::npos);
   EXPECT_NE(sink_.error->error.message.find("64"), std::string::npos);
+}
+
+TEST_F(RequestsTest, ALimitBeyondTheContextIsWhatTheContextLeaves) {
+  for (const uint32_t limit : {5u, 10u, 4096u, UINT32_MAX}) {
+    submitted_.reset();
+    GenerateRequest request{.model = "exo-tiny", .prompt_ids = std::vector<TokenId>(55, 300)};
+    request.max_tokens = limit;
+    const auto handle = requests_.Start(request, sink_);
+    RunUntil([&] { return submitted_.has_value(); });
+    // The vocabulary may put its BOS in front.
+    const auto room = 64 - static_cast<uint32_t>(submitted_->prompt.size());
+    EXPECT_EQ(submitted_->max_new_tokens, std::min(limit, room));
+  }
 }
 
 TEST_F(RequestsTest, RefusalsKeepTheirKind) {

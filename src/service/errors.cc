@@ -14,8 +14,8 @@ ApiError FromError(const Error& error) {
       return {503, error.message, "", "overloaded"};
     case ErrorCode::kDisconnected:
       return {503, error.message, "", "device_lost"};
-    case ErrorCode::kCorrupt:
-      return {500, error.message, "", "corrupt"};
+    case ErrorCode::kCorrupt:  // the user's file, not our fault: no client should try again
+      return {422, error.message, "", "corrupt"};
     case ErrorCode::kIo:
       return {500, error.message, "", "io_error"};
     case ErrorCode::kCancelled:

@@ -3,13 +3,12 @@
 #include <cmath>
 
 namespace exo::service {
-namespace {
+
 std::string Shown(const Json& value) {
   std::string text = Dump(value);
   if (text.size() > 64) text = text.substr(0, 64) + "...";
   return text;
 }
-}  // namespace
 
 const Json* Find(const Json& object, const char* name) {
   const auto it = object.find(name);

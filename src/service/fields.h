@@ -15,6 +15,9 @@ struct Range {
   double high;
 };
 
+// A value for an error message: short.
+std::string Shown(const Json& value);
+
 // The value, or nullptr when the field is absent or null.
 const Json* Find(const Json& object, const char* name);
 

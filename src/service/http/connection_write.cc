@@ -25,18 +25,26 @@ const char* Reason(unsigned status) {
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 411:
+      return "Length Required";
     case 413:
       return "Content Too Large";
     case 414:
       return "URI Too Long";
     case 415:
       return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
+    case 422:
+      return "Unprocessable Content";
     case 429:
       return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 500:
       return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
     case 503:
       return "Service Unavailable";
     default:
@@ -78,6 +86,7 @@ void Connection::StartStream(const StreamFormat& format) {
   std::string text = HeaderText(200, format.content_type) + "X-Accel-Buffering: no\r\n";
   if (!http10_) text += "Transfer-Encoding: chunked\r\n";
   Append(text + "\r\n");
+  finished_ = head_;  // a HEAD has its whole answer
   Flush();
   StartPings();
 }
@@ -156,7 +165,7 @@ void Connection::ResumeWhenDrained() {
 
 // Keeps proxies from taking a long prompt for a dead connection.
 void Connection::StartPings() {
-  if (ping_.empty()) return;
+  if (ping_.empty() || finished_) return;
   ping_timer_.expires_after(limits_.ping_time);
   ping_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
     if (error || self->closed_ || self->finished_ || !self->streaming_) return;

@@ -17,12 +17,14 @@ namespace exo::service {
 
 struct HttpRequest {
   std::string method;                // upper case
-  std::string path;                  // as sent, without the query
-  std::vector<std::string> hosts;    // every Host field
+  std::string path;                  // as sent, without host and query
+  std::vector<std::string> hosts;    // every Host field, or the host of an absolute target
   std::vector<std::string> origins;  // every Origin field
   std::string content_type;
+  std::vector<std::string> content_encodings;
   std::string last_event_id;  // where a stream of events is to go on
   std::string body;
+  bool has_length = false;  // the header told the body's length or that it comes in chunks
   int version = 11;
   bool keep_alive = true;
 };

@@ -29,6 +29,7 @@ bool Contains(const std::vector<std::string>& list, const std::string& text) {
 }
 
 Parsed<> CheckHost(const HttpRequest& request, const HttpOptions& options) {
+  if (request.version < 11 && request.hosts.empty()) return {};  // no browser is that old
   if (request.hosts.size() != 1) {
     return std::unexpected(ApiError{
         400,
@@ -47,12 +48,44 @@ Parsed<> CheckHost(const HttpRequest& request, const HttpOptions& options) {
 
 bool OriginAllowed(const std::string& origin, const HttpRequest& request,
                    const HttpOptions& options, uint16_t own_port) {
-  if (origin == "http://" + Lower(request.hosts[0]))
+  if (!request.hosts.empty() && origin == "http://" + Lower(request.hosts[0]))
     return true;  // our own page, also through a tunnel
   for (const std::string& host : options.hosts) {
     if (origin == fmt::format("http://{}:{}", host, own_port)) return true;
   }
   return Contains(options.origins, origin);
+}
+
+std::string_view Trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+Parsed<> CheckBody(const HttpRequest& request) {
+  if (!request.has_length) {
+    return std::unexpected(ApiError{
+        411, "a POST needs Content-Length or Transfer-Encoding: chunked", "", "length_required"});
+  }
+  for (const std::string& encoding : request.content_encodings) {
+    const std::string name = Lower(Trimmed(encoding));
+    if (name.empty() || name == "identity") continue;
+    return std::unexpected(
+        ApiError{415,
+                 fmt::format("the body's content encoding is '{}'; compressed bodies are not "
+                             "supported: send it plain, without Content-Encoding",
+                             name.substr(0, 64)),
+                 "", "unsupported_content_encoding"});
+  }
+  const std::string type =
+      Lower(Trimmed(request.content_type.substr(0, request.content_type.find(';'))));
+  if (type == "application/json") return {};
+  return std::unexpected(
+      ApiError{415,
+               fmt::format("the content type is '{}', but must be application/json; with "
+                           "curl: -H 'Content-Type: application/json'",
+                           type.substr(0, 64)),
+               "", "unsupported_media_type"});
 }
 
 }  // namespace
@@ -65,16 +98,7 @@ Parsed<> CheckSource(const HttpRequest& request, const HttpOptions& options, uin
         403, fmt::format("pages of the origin '{}' may not use this API", origin.substr(0, 128)),
         "", "origin_not_allowed"});
   }
-  if (request.method != "POST") return {};
-  std::string type = Lower(request.content_type.substr(0, request.content_type.find(';')));
-  while (!type.empty() && (type.back() == ' ' || type.back() == '\t')) type.pop_back();
-  if (type == "application/json") return {};
-  return std::unexpected(
-      ApiError{415,
-               fmt::format("the content type is '{}', but must be application/json; with "
-                           "curl: -H 'Content-Type: application/json'",
-                           type.substr(0, 64)),
-               "", "unsupported_media_type"});
+  return request.method == "POST" ? CheckBody(request) : Parsed<>();
 }
 
 }  // namespace exo::service

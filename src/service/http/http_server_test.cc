@@ -277,7 +277,6 @@ TEST(HttpServerTest, MalformedRequestsAreRefused) {
       {post + "Transfer-Encoding: chunked\r\n\r\n1;" + std::string(200'000, 'x'), 400},
       {"nonsense\r\n\r\n", 400},
       {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400},
-      {"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400},
       {"GET /" + std::string(9000, 'a') + " HTTP/1.1\r\nHost: localhost\r\n\r\n", 414},
       {"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + std::string(40'000, 'a') + "\r\n\r\n",
        431},

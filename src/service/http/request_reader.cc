@@ -1,5 +1,6 @@
 #include "service/http/request_reader.h"
 
+#include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
@@ -11,6 +12,10 @@ namespace {
 
 namespace http = boost::beast::http;
 using Message = http::request<http::string_body>;
+
+std::unexpected<ApiError> BadRequest(std::string message) {
+  return std::unexpected(ApiError{400, std::move(message), "", "bad_request"});
+}
 
 ApiError ErrorFor(const boost::beast::error_code& code, const HttpLimits& limits) {
   if (code == http::error::body_limit) {
@@ -24,6 +29,57 @@ ApiError ErrorFor(const boost::beast::error_code& code, const HttpLimits& limits
   return {400, "the request is not valid HTTP/1.1: " + code.message(), "", "bad_request"};
 }
 
+struct Target {
+  std::string_view authority;  // of an absolute target; it replaces the Host header
+  std::string_view path;       // without the query
+};
+
+// The four forms of a request target (RFC 9112 3.2); two of them are for this server.
+Parsed<Target> SplitTarget(std::string_view target) {
+  Target split;
+  if (const size_t scheme = target.find("://");
+      !target.starts_with('/') && scheme != std::string_view::npos) {
+    if (!boost::beast::iequals(target.substr(0, scheme), "http")) {
+      return BadRequest(
+          fmt::format("the request target has the scheme '{}', but only http is "
+                      "served here",
+                      target.substr(0, std::min<size_t>(scheme, 32))));
+    }
+    target.remove_prefix(scheme + 3);
+    split.authority = target.substr(0, target.find_first_of("/?"));
+    target.remove_prefix(split.authority.size());
+    if (split.authority.empty() || split.authority.find('@') != std::string_view::npos)
+      return BadRequest("the request target must name a host, without a user");
+    if (!target.starts_with('/')) {
+      split.path = "/";
+      return split;
+    }
+  } else if (!target.starts_with('/') && target != "*") {
+    return BadRequest(
+        fmt::format("the request target '{}' is neither a path, such as /v1/models, "
+                    "nor http://HOST/PATH; this server is no proxy",
+                    target.substr(0, 128)));
+  }
+  split.path = target.substr(0, target.find('?'));
+  return split;
+}
+
+Parsed<> CheckTransferEncoding(const Message& message) {
+  const auto range = message.equal_range(http::field::transfer_encoding);
+  for (auto it = range.first; it != range.second; ++it) {
+    if (message.version() < 11)
+      return BadRequest("Transfer-Encoding is not part of HTTP/1.0; send Content-Length");
+    if (boost::beast::iequals(it->value(), "chunked") && std::next(it) == range.second) continue;
+    return std::unexpected(
+        ApiError{501,
+                 fmt::format("the transfer coding '{}' is not supported, only 'chunked' is; send "
+                             "the body as it is",
+                             std::string_view(it->value()).substr(0, 64)),
+                 "", "transfer_encoding_not_supported"});
+  }
+  return {};
+}
+
 Parsed<> CheckHeader(const Message& message) {
   if (message.target().size() > kMaxTarget) {
     return std::unexpected(ApiError{
@@ -35,8 +91,16 @@ Parsed<> CheckHeader(const Message& message) {
         431, fmt::format("{} header fields, but at most {} are allowed", fields, kMaxHeaderFields),
         "", "headers_too_large"});
   }
-  if (!message.target().starts_with('/') && message.target() != "*") {
-    return std::unexpected(ApiError{400, "the request target must be a path", "", "bad_request"});
+  TRY(SplitTarget(message.target()));
+  TRY(CheckTransferEncoding(message));
+  const std::string_view expect = message[http::field::expect];
+  if (!expect.empty() && message.version() >= 11 &&
+      !boost::beast::iequals(expect, "100-continue")) {
+    return std::unexpected(ApiError{417,
+                                    fmt::format("the expectation '{}' cannot be met; only "
+                                                "100-continue is known",
+                                                expect.substr(0, 64)),
+                                    "", "expectation_failed"});
   }
   return {};
 }
@@ -54,6 +118,7 @@ struct RequestReader::Impl {
   http::request_parser<http::string_body> parser;
   size_t header_limit = 0;
   HttpLimits limits;
+  bool begun = false;  // a byte of the request line has come
   bool header_checked = false;
 };
 
@@ -68,6 +133,12 @@ RequestReader::~RequestReader() = default;
 // its body.
 Parsed<size_t> RequestReader::Feed(std::string_view bytes) {
   size_t taken = 0;
+  if (!impl_->begun) {
+    // Empty lines before a request are to be ignored (RFC 9112 2.2).
+    while (bytes.substr(taken).starts_with("\r\n")) taken += 2;
+    impl_->begun = taken < bytes.size() && bytes.substr(taken) != "\r";
+    if (!impl_->begun) return taken;
+  }
   while (taken < bytes.size() && !impl_->parser.is_done()) {
     boost::beast::error_code code;
     const size_t n = impl_->parser.put(boost::asio::buffer(bytes.substr(taken)), code);
@@ -101,12 +172,18 @@ bool RequestReader::wants_continue() const {
 HttpRequest RequestReader::Take() {
   CHECK(done());
   Message message = impl_->parser.release();
+  const Target target = SplitTarget(message.target()).value();  // checked with the header
   HttpRequest request;
   request.method = std::string(message.method_string());
-  request.path = std::string(message.target().substr(0, message.target().find('?')));
+  request.path = std::string(target.path);
   request.hosts = AllOf(message, http::field::host);
+  if (!target.authority.empty()) request.hosts = {std::string(target.authority)};
   request.origins = AllOf(message, http::field::origin);
   request.content_type = std::string(message[http::field::content_type]);
+  request.content_encodings = AllOf(message, http::field::content_encoding);
+  request.last_event_id = std::string(message["Last-Event-ID"]);
+  request.has_length = message.count(http::field::content_length) > 0 ||
+                       message.count(http::field::transfer_encoding) > 0;
   request.body = std::move(message.body());
   request.version = static_cast<int>(message.version());
   request.keep_alive = message.keep_alive();

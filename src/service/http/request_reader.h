@@ -18,7 +18,7 @@ class RequestReader {
   RequestReader& operator=(const RequestReader&) = delete;
 
   // Takes bytes from the front. Not taken bytes must come again, with more behind them.
-  // Errors: status 400, 413, 414 or 431; the connection must then be closed.
+  // Errors: status 400, 413, 414, 417, 431 or 501; the connection must then be closed.
   Parsed<size_t> Feed(std::string_view bytes);
 
   bool header_done() const;

@@ -179,6 +179,42 @@ TEST(CompletionsTest, FieldsReachTheNode) {
   EXPECT_EQ(request.messages[1].content, "a\nb");
 }
 
+TEST(CompletionsTest, LimitsOfTokensMayBeHugeOrMinusOne) {
+  TestServer server;
+  const std::vector<std::pair<Json, std::optional<uint32_t>>> cases = {
+      {4096, 4096},
+      {3.0, 3},
+      {-1, std::nullopt},
+      {nullptr, std::nullopt},
+      {uint32_t{1} << 31, uint32_t{1} << 31},
+      {9007199254740991, UINT32_MAX},
+      {9223372036854775807, UINT32_MAX},
+      {18446744073709551615u, UINT32_MAX},
+      {1e300, UINT32_MAX}};
+  for (const auto& [value, tokens] : cases) {
+    for (const char* field : {"max_tokens", "max_completion_tokens"}) {
+      const auto answer = Post(server, kChat, Chat({{field, value}}));
+      EXPECT_EQ(answer.status, 200) << value << answer.body;
+      EXPECT_EQ(server.last_request().max_tokens, tokens) << value;
+    }
+  }
+  EXPECT_EQ(Post(server, kRaw, Raw({{"max_tokens", -1}})).status, 200);
+  EXPECT_EQ(server.last_request().max_tokens, std::nullopt);
+  EXPECT_EQ(Post(server, kRaw, Raw({{"max_tokens", nullptr}})).status, 200);
+  EXPECT_EQ(server.last_request().max_tokens, 16u);
+}
+
+TEST(CompletionsTest, ABrokenModelFileIsNotTheServersFault) {
+  TestServer server;
+  Script script;
+  script.refusal = node::GenerateError{{ErrorCode::kCorrupt, "bad vocabulary"}};
+  server.Set(script);
+  const auto answer = Post(server, kChat, Chat());
+  EXPECT_EQ(answer.status, 422);
+  EXPECT_EQ(answer.error("type"), "invalid_request_error");
+  EXPECT_EQ(answer.error("message"), "bad vocabulary");
+}
+
 TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
   TestServer server;
   const std::vector<std::pair<std::string, Json>> cases = {
@@ -189,11 +225,10 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
       {"top_k", 1.5},
       {"min_p", -1},
       {"max_tokens", 0},
-      {"max_tokens", -1},
-      {"max_tokens", 9223372036854775807},
+      {"max_tokens", -2},
+      {"max_tokens", 1.5},
       {"max_completion_tokens", "9"},
-      {"max_tokens", 18446744073709551615u},
-      {"max_tokens", 1e300},
+      {"max_completion_tokens", 0},
       {"seed", 1.5},
       {"stop", 5},
       {"stop", {"a", 1}},

@@ -1,6 +1,7 @@
 #include "service/openai/parse_request.h"
 
-#include <limits>
+#include <algorithm>
+#include <cmath>
 #include <span>
 
 #include "service/fields.h"
@@ -111,12 +112,29 @@ Parsed<> ReadSampler(const Json& body, wire::SamplerSettings& sampler) {
   return {};
 }
 
-Parsed<> ReadMaxTokens(const Json& body, std::optional<uint32_t>& out) {
-  constexpr int64_t kMax = std::numeric_limits<int32_t>::max();
-  const auto old_name = TRY(ReadInteger(body, "max_tokens", 1, kMax));
-  const auto new_name = TRY(ReadInteger(body, "max_completion_tokens", 1, kMax));
-  const auto value = new_name ? new_name : old_name;
-  if (value) out = static_cast<uint32_t>(*value);
+// A number of tokens. What is beyond any context means what the context leaves, and so does -1,
+// which llama-server's clients send. Unset: the field is absent.
+struct TokenLimit {
+  std::optional<uint32_t> tokens;  // unset: no limit
+};
+Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name) {
+  const Json* value = Find(body, name);
+  if (value == nullptr) return std::nullopt;
+  const double number = value->is_number() ? value->get<double>() : NAN;
+  if (number == -1) return TokenLimit{};
+  if (!(number == std::floor(number)) || number < 1) {
+    return BadValue(name, fmt::format("'{}' is {}, but must be a whole number from 1, or -1 for no "
+                                      "limit",
+                                      name, Shown(*value)));
+  }
+  return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
+}
+
+Parsed<> ReadMaxTokens(const Json& body, CompletionCall& call) {
+  const auto old_name = TRY(ReadTokenLimit(body, "max_tokens"));
+  const auto new_name = TRY(ReadTokenLimit(body, "max_completion_tokens"));
+  const TokenLimit none{call.chat ? std::optional<uint32_t>() : kDefaultCompletionTokens};
+  call.request.max_tokens = (new_name ? *new_name : old_name.value_or(none)).tokens;
   return {};
 }
 
@@ -141,7 +159,7 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
   call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
   TRY(RefuseUnsupported(*json, kRefusedAlways));
   TRY(ReadStream(*json, call));
-  TRY(ReadMaxTokens(*json, call.request.max_tokens));
+  TRY(ReadMaxTokens(*json, call));
   TRY(ReadSampler(*json, call.request.sampler));
   TRY(ReadSeed(*json, call.request));
   TRY(ReadStops(*json, call.request.stop));
@@ -163,7 +181,6 @@ Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
   const Json json = TRY(ReadCommon(body, call));
   TRY(RefuseUnsupported(json, kRefusedCompletion));
   TRY(ReadPrompt(json, call.request));
-  if (!call.request.max_tokens) call.request.max_tokens = kDefaultCompletionTokens;
   return call;
 }
 
