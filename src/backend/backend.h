@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/collective.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
@@ -45,12 +46,24 @@ class TensorSource {
   virtual void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t bytes) = 0;
 };
 
+// The part of each layer that one shard of a tensor split computes: some KV heads with the query
+// heads that share them, and some columns of the feed-forward block. Both are cut between leaves
+// (backend/collective.h) and between the blocks of the weights.
+struct Shard {
+  uint32_t kv_begin = 0;  // [begin, end) of ModelConfig::kv_heads
+  uint32_t kv_end = 0;
+  uint32_t ffn_begin = 0;  // [begin, end) of ModelConfig::ffn_width
+  uint32_t ffn_end = 0;
+};
+
 struct StageSpec {
   std::shared_ptr<const model::ModelConfig> config;
   std::shared_ptr<const model::ModelTensors> tensors;
   uint32_t layer_begin = 0;  // [begin, end), may be empty at a lead
   uint32_t layer_end = 0;
   bool lead = false;  // embedding and output matrix too
+  // Set: the stage computes this part and sums with the others' through Batch::collective.
+  std::optional<Shard> shard;
   kernels::KvType kv_type = kernels::KvType::kF16;
   uint32_t chunk = 256;  // rows of one Run at most
 };
@@ -88,6 +101,8 @@ struct Batch {
   std::span<const uint32_t> output_rows;
   Wanted wanted = Wanted::kHidden;
   const std::atomic<bool>* cancel = nullptr;  // null: cannot be cancelled
+  // Of a shard, and only there: called between products, on the thread that waits.
+  Collective* collective = nullptr;
 };
 
 // Rows of logits that a stage holds at once: 16 rows of a vocabulary of 150,000 are 9 MiB.
@@ -146,8 +161,10 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads"
   virtual StageBytes Estimate(const StageSpec& spec) const = 0;
-  // Reads and repacks the stage's tensors, in parallel. `progress(done, total)` bytes, from any
-  // thread. Errors: those of the source, kOverloaded (memory), kCancelled.
+  // Reads and repacks the stage's tensors, in parallel, behind whatever stages of this backend
+  // compute meanwhile. `progress(done, total)` bytes, from the calling thread.
+  // Errors: those of the source, kOverloaded (memory), kCancelled; of a shard, kInvalid (not cut
+  // where it may be) and kUnsupported (a mixture of experts).
   virtual Result<std::unique_ptr<StageCompute>> Load(
       const StageSpec& spec, TensorSource& source,
       const std::function<void(uint64_t done, uint64_t total)>& progress,

@@ -1,11 +1,14 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <numeric>
+#include <thread>
 
 #include "sys/files.h"
+#include "sys/memory.h"
 #include "sys/system.h"
 #include "sys/thread_pool.h"
 
@@ -61,6 +64,130 @@ TEST(ThreadPoolTest, CancelSkipsItemsNotYetBegun) {
       },
       &cancel));
   EXPECT_LT(ran.load(), 100u);
+}
+
+// Busy for a while, as an item of packing is.
+void Work(std::chrono::microseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
+TEST(ThreadPoolTest, AComputeJobWaitsForOneBackgroundItemAtMost) {
+  constexpr uint32_t kItems = 200;
+  for (const unsigned threads : {1u, 2u, 4u}) {
+    ThreadPool pool(threads);
+    std::atomic<uint32_t> begun{0};
+    std::atomic<bool> wanted{false};
+    std::vector<std::atomic<int>> seen(kItems);
+    std::atomic<uint32_t> begun_when_waiting{0};
+    std::atomic<bool> loaded{false};
+    std::thread loader([&] {
+      EXPECT_TRUE(pool.RunBackground(kItems, [&](uint32_t item, unsigned worker) {
+        EXPECT_LT(worker, threads);
+        begun.fetch_add(1);
+        seen[item].fetch_add(1);
+        if (item % 10 != 0) return;
+        // The compute job comes while this item is at work.
+        wanted.store(true);
+        while (pool.waiting() == 0) std::this_thread::yield();
+        begun_when_waiting.store(begun.load());
+      }));
+      loaded.store(true);
+    });
+    uint32_t jobs = 0;
+    while (!loaded.load()) {
+      if (!wanted.exchange(false)) {
+        std::this_thread::yield();
+        continue;
+      }
+      ++jobs;
+      pool.Run(1, [&](uint32_t, unsigned) {
+        // Each of the other threads may have begun one item before it saw the job.
+        EXPECT_LE(begun.load() - begun_when_waiting.load(), threads - 1) << threads << " threads";
+      });
+    }
+    loader.join();
+    EXPECT_GT(jobs, 5u);
+    for (const auto& count : seen) EXPECT_EQ(count.load(), 1);
+  }
+}
+
+TEST(ThreadPoolTest, ABackgroundJobEndsBesideBusyCompute) {
+  ThreadPool pool(2);
+  std::atomic<bool> loaded{false};
+  std::thread loader([&] {
+    pool.RunBackground(100, [](uint32_t, unsigned) { Work(std::chrono::microseconds(100)); });
+    loaded.store(true);
+  });
+  uint64_t jobs = 0;
+  while (!loaded.load()) {
+    pool.Run(4, [](uint32_t, unsigned) { Work(std::chrono::microseconds(10)); });
+    ++jobs;
+  }
+  loader.join();
+  EXPECT_GT(jobs, 20u);  // and compute went on meanwhile
+}
+
+TEST(ThreadPoolTest, ComputeJobsTakeTurns) {
+  ThreadPool pool(2);
+  std::atomic<bool> stop{false};
+  std::atomic<uint32_t> others{0};
+  std::thread greedy([&] {
+    while (!stop.load()) {
+      pool.Run(2, [](uint32_t, unsigned) { Work(std::chrono::microseconds(50)); });
+      others.fetch_add(1);
+    }
+  });
+  while (others.load() == 0) std::this_thread::yield();
+  uint32_t worst = 0;
+  for (int i = 0; i < 100; ++i) {
+    const uint32_t before = others.load();
+    uint32_t at_start = 0;
+    pool.Run(1, [&](uint32_t, unsigned) { at_start = others.load(); });
+    worst = std::max(worst, at_start - before);
+  }
+  stop.store(true);
+  greedy.join();
+  EXPECT_LE(worst, 3u);  // the job at work, and those that ended before this one stood in line
+}
+
+TEST(ThreadPoolTest, CancelEndsABackgroundJob) {
+  ThreadPool pool(2);
+  std::atomic<bool> cancel{false};
+  std::atomic<uint32_t> ran{0};
+  EXPECT_FALSE(pool.RunBackground(
+      10000,
+      [&](uint32_t, unsigned) {
+        if (ran.fetch_add(1) == 10) cancel.store(true);
+      },
+      &cancel));
+  EXPECT_LT(ran.load(), 100u);
+  EXPECT_FALSE(pool.RunBackground(1, [&](uint32_t, unsigned) { ran.fetch_add(1000); }, &cancel));
+  EXPECT_LT(ran.load(), 1000u);
+}
+
+TEST(MemoryTest, IsAlignedAndZeroAndGivenBackWhole) {
+  for (const size_t bytes : {size_t{1}, PageSize(), PageSize() + 1, size_t{3} << 20}) {
+    auto memory = MapMemory(bytes);
+    ASSERT_TRUE(memory.has_value());
+    const size_t grain = bytes >= (2u << 20) ? 2u << 20 : PageSize();
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(*memory) % grain, 0u);
+    for (size_t i = 0; i < bytes; i += 512) EXPECT_EQ((*memory)[i], std::byte{0});
+    const size_t pages = (bytes + PageSize() - 1) / PageSize() * PageSize();
+    UnmapMemory(*memory, bytes);
+    // Nothing of it is mapped any more, the rest of the last page neither.
+    for (size_t at = 0; at < pages; at += PageSize()) {
+      unsigned char resident = 0;
+      EXPECT_EQ(::mincore(*memory + at, PageSize(), &resident), -1) << at;
+    }
+  }
+}
+
+TEST(MemoryTest, WhatTheSystemLacksIsRefusedWithItsSize) {
+  const auto memory = MapMemory(size_t{1} << 60);
+  ASSERT_FALSE(memory.has_value());
+  EXPECT_EQ(memory.error().code, ErrorCode::kOverloaded);
 }
 
 TEST(FileTest, WritesAtomicallyAndReadsBack) {

@@ -28,6 +28,18 @@ bool SpinUntil(const Ready& ready) {
   }
 }
 
+bool IsSet(const std::atomic<bool>* flag) {
+  return flag != nullptr && flag->load(std::memory_order_relaxed);
+}
+
+// Beside compute, a background job rests three times as long as it worked: a quarter of the time.
+constexpr int kComputeShare = 3;
+// A pool whose last compute job ended no longer ago is still computing: a token's jobs follow each
+// other within microseconds, its tokens within tens of milliseconds.
+constexpr std::chrono::milliseconds kStillComputing{50};
+// How long a waiting background job may not notice that it was cancelled.
+constexpr std::chrono::milliseconds kCancelPoll{10};
+
 }  // namespace
 
 ThreadPool::ThreadPool(unsigned threads, std::function<void()> on_start)
@@ -44,51 +56,119 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
+void ThreadPool::Turns::Enter() {
+  std::unique_lock lock(mutex_);
+  const uint64_t ticket = next_++;
+  waiting_.fetch_add(1);
+  changed_.wait(lock, [&] { return !busy_ && serving_ == ticket; });
+  waiting_.fetch_sub(1);
+  ++serving_;
+  busy_ = true;
+}
+
+void ThreadPool::Turns::Leave() {
+  {
+    const std::lock_guard lock(mutex_);
+    busy_ = false;
+    last_compute_ = Clock::now();
+  }
+  changed_.notify_all();
+}
+
+bool ThreadPool::Turns::EnterBackground(const std::atomic<bool>* cancel) {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (IsSet(cancel)) return false;
+    const bool free = !busy_ && waiting_.load() == 0;
+    const Clock::time_point now = Clock::now();
+    if (free && now >= background_due_) break;
+    changed_.wait_until(lock, free ? background_due_ : now + kCancelPoll);
+  }
+  busy_ = true;
+  return true;
+}
+
+void ThreadPool::Turns::LeaveBackground(Clock::duration took) {
+  {
+    const std::lock_guard lock(mutex_);
+    busy_ = false;
+    const Clock::time_point now = Clock::now();
+    const bool computing = waiting_.load() > 0 || now - last_compute_ < kStillComputing;
+    background_due_ = computing ? now + kComputeShare * took : now;
+  }
+  changed_.notify_all();
+}
+
 bool ThreadPool::Run(uint32_t items, const Work& work, const std::atomic<bool>* cancel) {
-  const std::lock_guard lock(run_mutex_);
-  const auto cancelled = [cancel] {
-    return cancel != nullptr && cancel->load(std::memory_order_relaxed);
-  };
-  if (items == 0) return !cancelled();
+  turns_.Enter();
+  Share(items, work, cancel, nullptr);
+  turns_.Leave();
+  return !IsSet(cancel);
+}
+
+bool ThreadPool::RunBackground(uint32_t items, const Work& work, const std::atomic<bool>* cancel) {
+  for (uint32_t done = 0; done < items;) {
+    if (!turns_.EnterBackground(cancel)) return false;
+    const auto start = Turns::Clock::now();
+    const Work rest = [&work, done](uint32_t item, unsigned worker) { work(done + item, worker); };
+    done += Share(items - done, rest, cancel, &turns_.waiting());
+    turns_.LeaveBackground(Turns::Clock::now() - start);
+  }
+  return !IsSet(cancel);
+}
+
+// Items [0, result) are done or, when cancelled, skipped: all of them unless `yield` rises.
+uint32_t ThreadPool::Share(uint32_t items, const Work& work, const std::atomic<bool>* cancel,
+                           const std::atomic<uint32_t>* yield) {
+  if (items == 0) return 0;
   CHECK_LT(items, kClosed);
   if (workers_.empty() || items == 1) {
     for (uint32_t item = 0; item < items; ++item) {
-      if (cancelled()) return false;
+      if (IsSet(cancel)) return items;
+      if (item > 0 && yield != nullptr && yield->load() > 0) return item;
       work(item, 0);
       items_done_.fetch_add(1, std::memory_order_relaxed);
     }
-    return true;
+    return items;
   }
   const uint32_t generation = static_cast<uint32_t>(ticket_.load() >> 32) + 1;
   ticket_.store(Ticket(generation, kClosed));
   work_.store(&work);
   items_.store(items);
+  last_.store(items);
   cancel_.store(cancel);
+  yield_.store(yield);
   done_.store(0);
   ticket_.store(Ticket(generation, 0));
   wake_.fetch_add(1);
   if (sleepers_.load() > 0) wake_.notify_all();
 
   TakeItems(0);
-  if (!SpinUntil([&] { return done_.load(std::memory_order_acquire) == items; })) {
-    for (uint32_t done = done_.load(); done != items; done = done_.load()) done_.wait(done);
+  // Only a job that gave way has items that nobody took.
+  const auto next = static_cast<uint32_t>(ticket_.exchange(Ticket(generation, kClosed)));
+  const uint32_t taken = std::min(next, items);
+  last_.store(taken);
+  if (!SpinUntil([&] { return done_.load(std::memory_order_acquire) == taken; })) {
+    for (uint32_t done = done_.load(); done != taken; done = done_.load()) done_.wait(done);
   }
-  ticket_.store(Ticket(generation, kClosed));
-  return !cancelled();
+  return taken;
 }
 
 void ThreadPool::TakeItems(unsigned worker) {
-  for (;;) {
+  for (bool first = true;; first = false) {
     uint64_t ticket = ticket_.load();
     const uint32_t item = static_cast<uint32_t>(ticket);
     const uint32_t items = items_.load();
     const Work* work = work_.load();
     const std::atomic<bool>* cancel = cancel_.load();
+    const std::atomic<uint32_t>* yield = yield_.load();
     if (item == kClosed || item >= items) return;
+    // The caller does one item at least: every turn gets on.
+    if (yield != nullptr && yield->load() > 0 && !(first && worker == 0)) return;
     if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
-    if (cancel == nullptr || !cancel->load(std::memory_order_relaxed)) (*work)(item, worker);
+    if (!IsSet(cancel)) (*work)(item, worker);
     items_done_.fetch_add(1, std::memory_order_relaxed);
-    if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == items) done_.notify_all();
+    if (done_.fetch_add(1) + 1 == last_.load()) done_.notify_all();
   }
 }
 

@@ -4,10 +4,15 @@
 // Workers spin for at most kSpin after a job and then sleep: home computers are never idle, and a
 // spinning thread that is descheduled stalls its peers (research: 2-5x loss with one competitor).
 // A job ends when its items are done, not when every worker has looked at it.
+//
+// Compute jobs run one after the other in the order they came. Background jobs (packing weights
+// while another model answers) take the workers only when no compute job waits, give them back
+// after the item they are in, and beside busy compute use at most a quarter of the time.
 #pragma once
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -34,6 +39,14 @@ class ThreadPool {
   bool Run(uint32_t items, const std::function<void(uint32_t item, unsigned worker)>& work,
            const std::atomic<bool>* cancel = nullptr);
 
+  // The same for a job that must not delay compute: its items should take at most a millisecond,
+  // because that is what a compute job waits. With `threads()` of 1 all items run on the caller.
+  bool RunBackground(uint32_t items,
+                     const std::function<void(uint32_t item, unsigned worker)>& work,
+                     const std::atomic<bool>* cancel = nullptr);
+
+  // Compute jobs that wait for their turn.
+  uint32_t waiting() const { return turns_.waiting().load(); }
   // Items finished since start: heartbeats carry it as a sign of progress.
   uint64_t items_done() const { return items_done_.load(std::memory_order_relaxed); }
 
@@ -47,15 +60,41 @@ class ThreadPool {
     return uint64_t{generation} << 32 | item;
   }
 
+  // Whose turn it is to use the workers.
+  class Turns {
+   public:
+    using Clock = std::chrono::steady_clock;
+    void Enter();
+    void Leave();
+    // False when *cancel became true.
+    bool EnterBackground(const std::atomic<bool>* cancel);
+    void LeaveBackground(Clock::duration took);
+    // Compute jobs that wait: a background job gives way when there are any.
+    const std::atomic<uint32_t>& waiting() const { return waiting_; }
+
+   private:
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool busy_ = false;                 // guarded by mutex_, as the next four
+    uint64_t next_ = 0, serving_ = 0;   // tickets of compute jobs
+    Clock::time_point last_compute_;    // when the last one ended
+    Clock::time_point background_due_;  // no background job before
+    std::atomic<uint32_t> waiting_{0};  // written under mutex_
+  };
+
   void WorkerMain(unsigned worker);
+  uint32_t Share(uint32_t items, const Work& work, const std::atomic<bool>* cancel,
+                 const std::atomic<uint32_t>* yield);
   void TakeItems(unsigned worker);
   bool WaitForJob(uint32_t seen);
 
-  std::mutex run_mutex_;
+  Turns turns_;
   std::atomic<uint64_t> ticket_{Ticket(0, kClosed)};
   std::atomic<const Work*> work_{nullptr};
   std::atomic<uint32_t> items_{0};
   std::atomic<const std::atomic<bool>*> cancel_{nullptr};
+  std::atomic<const std::atomic<uint32_t>*> yield_{nullptr};  // above 0: take no more items
+  std::atomic<uint32_t> last_{0};                             // items done at the job's end
   alignas(64) std::atomic<uint32_t> done_{0};
   alignas(64) std::atomic<uint32_t> wake_{0};
   std::atomic<uint32_t> sleepers_{0};

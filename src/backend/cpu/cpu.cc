@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/cpu/shard.h"
 #include "backend/cpu/stage.h"
 #include "backend/cpu/weights.h"
 #include "kernels/float_mode.h"
@@ -19,11 +20,18 @@ class CpuBackend final : public Backend {
                        pool_.threads() == 1 ? "" : "s");
   }
 
-  StageBytes Estimate(const StageSpec& spec) const override {
+  StageBytes Estimate(const StageSpec& wanted) const override {
+    std::optional<ShardPlan> shard;
+    if (wanted.shard) {
+      auto plan = PlanShard(wanted);
+      if (!plan) return {};
+      shard = std::move(*plan);
+    }
+    const StageSpec& spec = shard ? shard->spec : wanted;
     return {.weights = WeightBytes(kernels_, spec),
             .read_per_token = ReadBytes(kernels_, spec),
             .kv_per_position = KvBytesPerPosition(spec),
-            .scratch = ScratchBytes(kernels_, spec)};
+            .scratch = ScratchBytes(kernels_, spec, shard ? shard->max_parts : 0)};
   }
 
   Result<std::unique_ptr<StageCompute>> Load(
@@ -31,8 +39,20 @@ class CpuBackend final : public Backend {
       const std::function<void(uint64_t, uint64_t)>& progress,
       const std::atomic<bool>* cancel) override {
     kernels::SetFloatMode();
-    StageWeights weights = TRY(LoadWeights(kernels_, pool_, spec, source, progress, cancel));
-    return CpuStage::Make(kernels_, pool_, spec, std::move(weights));
+    if (!spec.shard) {
+      StageWeights weights =
+          TRY(LoadWeights(kernels_, pool_, spec, nullptr, source, progress, cancel));
+      return CpuStage::Make(kernels_, pool_, spec, {}, std::move(weights));
+    }
+    const ShardPlan plan = TRY(PlanShard(spec));
+    ShardSource parts(source, plan);
+    StageWeights weights =
+        TRY(LoadWeights(kernels_, pool_, plan.spec, &plan, parts, progress, cancel));
+    return CpuStage::Make(kernels_, pool_, plan.spec,
+                          {.attention_leaves = plan.attention_leaves,
+                           .ffn_leaves = plan.ffn_leaves,
+                           .max_parts = plan.max_parts},
+                          std::move(weights));
   }
 
  private:

@@ -23,7 +23,7 @@ size_t WidestInput(const model::ModelConfig& config) {
 }
 
 // Floats of each scratch array for one row.
-std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config) {
+std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config, bool sharded) {
   const model::ExpertConfig& experts = config.experts;
   const bool mixture = experts.count != 0;
   std::array<size_t, kScratches> floats{};
@@ -37,7 +37,7 @@ std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config) {
   for (const Scratch s : {Scratch::kGate, Scratch::kUp}) {
     set(s, std::max<size_t>(config.ffn_width, size_t{experts.used} * experts.width));
   }
-  set(Scratch::kBlock, mixture || config.post_norms ? config.width : 0);
+  set(Scratch::kBlock, mixture || sharded || config.post_norms ? config.width : 0);
   set(Scratch::kNormed, mixture ? config.width : 0);
   set(Scratch::kRouter, experts.count);
   set(Scratch::kExpertOut, size_t{experts.used} * config.width);
@@ -60,16 +60,20 @@ uint64_t SlotActivationsBytes(const kernels::Kernels& kernels, const model::Mode
          kernels.ActivationBytes(kind, 1, RoundUp(widest, 128));
 }
 
+uint64_t PartialsBytes(const StageSpec& spec, size_t parts) {
+  return uint64_t{parts} * spec.chunk * spec.config->width * sizeof(float);
+}
+
 uint64_t LogitsBytes(const StageSpec& spec) {
   return spec.lead ? kLogitRows * spec.config->vocab * sizeof(float) : 0;
 }
 
 }  // namespace
 
-uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
+uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, size_t parts) {
   const model::ModelConfig& config = *spec.config;
-  uint64_t bytes = LogitsBytes(spec);
-  for (const size_t floats : RowFloats(config))
+  uint64_t bytes = LogitsBytes(spec) + PartialsBytes(spec, parts);
+  for (const size_t floats : RowFloats(config, parts != 0))
     bytes += uint64_t{floats} * sizeof(float) * spec.chunk;
   for (const ActivationKind kind : kAllKinds) {
     bytes += ActivationsBytes(kernels, config, kind, spec.chunk) +
@@ -87,18 +91,19 @@ uint64_t KvBytesPerPosition(const StageSpec& spec) {
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
                                                      sys::ThreadPool& pool, const StageSpec& spec,
-                                                     StageWeights weights) {
-  std::unique_ptr<CpuStage> stage(new CpuStage(kernels, pool, spec, std::move(weights)));
+                                                     const ShardSums& sums, StageWeights weights) {
+  std::unique_ptr<CpuStage> stage(new CpuStage(kernels, pool, spec, sums, std::move(weights)));
   TRY(stage->AllocateScratch());
   return stage;
 }
 
 CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
-                   StageWeights weights)
+                   const ShardSums& sums, StageWeights weights)
     : kernels_(kernels),
       pool_(pool),
       spec_(spec),
       config_(*spec_.config),
+      sums_(sums),
       weights_(std::move(weights)) {
   weights_bytes_ = WeightBytes(kernels, spec_);
   attention_scale_ = config_.attention_scale != 0
@@ -115,7 +120,7 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
 }
 
 Result<void> CpuStage::AllocateScratch() {
-  const auto floats = RowFloats(config_);
+  const auto floats = RowFloats(config_, sharded());
   for (size_t i = 0; i < kScratches; ++i) {
     scratch_[i] = TRY(Buffer::Allocate(floats[i] * spec_.chunk * sizeof(float)));
   }
@@ -126,6 +131,7 @@ Result<void> CpuStage::AllocateScratch() {
     slot_activations_[at] =
         TRY(Buffer::Allocate(SlotActivationsBytes(kernels_, config_, kind, spec_.chunk)));
   }
+  partials_ = TRY(Buffer::Allocate(PartialsBytes(spec_, sums_.max_parts)));
   logits_ = TRY(Buffer::Allocate(LogitsBytes(spec_)));
   return {};
 }

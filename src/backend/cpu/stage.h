@@ -2,7 +2,7 @@
 // of the pool; rows (tokens), panels (output rows) and (sequence, KV head, query tile) are its
 // items. stage.cc: sequences, memory and products; stage_run.cc: batches; stage_attention.cc and
 // stage_ffn.cc: the blocks of a layer, which know no architecture, only the options of ModelConfig;
-// stage_experts.cc: a mixture of experts.
+// stage_experts.cc: a mixture of experts; stage_shard.cc: sums over shards.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@
 
 namespace exo::backend {
 
-// Scratch bytes of a stage, without attention scratch.
-uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec);
+// Scratch bytes of a stage, without attention scratch. `parts`: ShardPlan::max_parts of a shard.
+uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, size_t parts);
 // K and V bytes of one position in all layers of the stage.
 uint64_t KvBytesPerPosition(const StageSpec& spec);
 
@@ -52,11 +52,18 @@ inline constexpr std::array<kernels::ActivationKind, kActivationKinds> kAllKinds
 // us).
 inline constexpr size_t kSerialValues = 1 << 15;
 
+// What a shard must know of the whole: leaves of the products that are summed over shards.
+struct ShardSums {
+  uint32_t attention_leaves = 0;
+  uint32_t ffn_leaves = 0;
+  size_t max_parts = 0;  // subtrees of any matrix; 0: not a shard
+};
+
 class CpuStage final : public StageCompute {
  public:
   static Result<std::unique_ptr<StageCompute>> Make(const kernels::Kernels& kernels,
                                                     sys::ThreadPool& pool, const StageSpec& spec,
-                                                    StageWeights weights);
+                                                    const ShardSums& sums, StageWeights weights);
 
   Result<void> Open(SequenceId sequence, uint32_t capacity) override;
   void Close(SequenceId sequence) override;
@@ -94,7 +101,8 @@ class CpuStage final : public StageCompute {
   };
 
   CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
-           StageWeights weights);
+           const ShardSums& sums, StageWeights weights);
+  bool sharded() const { return sums_.max_parts != 0; }
   Result<void> AllocateScratch();
   // --- a batch, called by its CpuRunning (stage_run.cc) ---
   friend class CpuRunning;
@@ -107,9 +115,15 @@ class CpuStage final : public StageCompute {
   std::span<float> Logits(size_t first, size_t count);
 
   void PlaceRows(std::span<const Segment> segments);
-  void AttentionBlock(size_t layer, size_t rows, float* hidden);
-  void FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
-  // The gated block of layer.gate, up and down on the prepared rows.
+  // Errors of both: those of the collective.
+  Result<void> AttentionBlock(size_t layer, size_t rows, float* hidden);
+  Result<void> FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
+  // out [rows][width] = the product of x [rows][cols] with a matrix whose columns are divided among
+  // shards: the parts here, then those of the others.
+  Result<void> SumParts(std::span<const PartOfMatrix> parts, uint32_t leaves, const float* x,
+                        size_t cols, size_t rows, float* out);
+  // The gated block of layer.gate, up and down on the prepared rows; GateUp without down.
+  void GateUp(const LayerWeights& layer, size_t rows);
   void Dense(const LayerWeights& layer, size_t rows, float* out, bool add);
   void MixExperts(const LayerWeights& layer, size_t rows, float* out);
   void AddSharedExpert(const LayerWeights& layer, size_t rows, float* out);
@@ -155,6 +169,7 @@ class CpuStage final : public StageCompute {
   sys::ThreadPool& pool_;
   const StageSpec spec_;
   const model::ModelConfig& config_;
+  const ShardSums sums_;
   const StageWeights weights_;
   uint64_t weights_bytes_ = 0;
   float attention_scale_ = 0;
@@ -164,6 +179,7 @@ class CpuStage final : public StageCompute {
 
   // Of the step in progress.
   const std::atomic<bool>* cancel_ = nullptr;
+  Collective* collective_ = nullptr;
   std::vector<const Sequence*> row_sequence_;
   std::vector<uint32_t> row_position_;
   std::vector<Tile> tiles_;
@@ -175,6 +191,7 @@ class CpuStage final : public StageCompute {
   std::array<Buffer, kActivationKinds> activations_;       // by ActivationKind
   std::array<Buffer, kActivationKinds> slot_activations_;  // by ActivationKind
   std::vector<Buffer> attention_scratch_;                  // by worker, grown by Open
+  Buffer partials_;                                        // of a shard: [max_parts][chunk][width]
   Buffer logits_;                                          // [kLogitRows][vocab] of a lead
 };
 

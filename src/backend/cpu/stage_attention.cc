@@ -21,7 +21,7 @@ void NormHeads(const kernels::Kernels& kernels, const Vector& gain,
 
 }  // namespace
 
-void CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) {
+Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) {
   const LayerWeights& layer = weights_.layers[index];
   const std::array qkv = {Of(layer.q, rows, At(Scratch::kQ)), Of(layer.k, rows, At(Scratch::kK)),
                           Of(layer.v, rows, At(Scratch::kV))};
@@ -29,13 +29,21 @@ void CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) {
   MatMul(qkv);
   RotateAndStore(index, rows);
   Attend(index);
-  Prepare(kernels::KindFor(layer.o.weights.type), At(Scratch::kAttention), config_.q_width(), rows);
+  const float* attention = At(Scratch::kAttention);
+  if (sharded()) {
+    TRY(SumParts(layer.o_parts, sums_.attention_leaves, attention, config_.q_width(), rows,
+                 At(Scratch::kBlock)));
+    AddBlock(layer.post_attn_norm, rows, hidden);
+    return {};
+  }
+  Prepare(kernels::KindFor(layer.o.weights.type), attention, config_.q_width(), rows);
   if (layer.post_attn_norm.empty()) {
     MatMul(std::array{Of(layer.o, rows, hidden, /*add=*/true)});
   } else {
     MatMul(std::array{Of(layer.o, rows, At(Scratch::kBlock))});
     AddBlock(layer.post_attn_norm, rows, hidden);
   }
+  return {};
 }
 
 void CpuStage::RotateAndStore(size_t layer, size_t rows) {

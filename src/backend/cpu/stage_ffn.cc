@@ -4,13 +4,21 @@
 
 namespace exo::backend {
 
-void CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden) {
+Result<void> CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden) {
   float* block = At(Scratch::kBlock);
   if (!layer.has_experts()) {
     const std::array inputs = {Of(layer.gate, rows, nullptr), Of(layer.up, rows, nullptr)};
     NormPrepare(inputs, hidden, layer.ffn_norm, rows);
-    if (layer.post_ffn_norm.empty()) return Dense(layer, rows, hidden, /*add=*/true);
-    Dense(layer, rows, block, /*add=*/false);
+    if (sharded()) {
+      GateUp(layer, rows);
+      TRY(SumParts(layer.down_parts, sums_.ffn_leaves, At(Scratch::kGate), config_.ffn_width, rows,
+                   block));
+    } else if (layer.post_ffn_norm.empty()) {
+      Dense(layer, rows, hidden, /*add=*/true);
+      return {};
+    } else {
+      Dense(layer, rows, block, /*add=*/false);
+    }
   } else {
     ForRows(rows, config_.width, [&](size_t first, size_t count) {
       for (size_t at = first * config_.width; at < (first + count) * config_.width;
@@ -23,6 +31,7 @@ void CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, float* h
     if (layer.has_shared_expert()) AddSharedExpert(layer, rows, block);
   }
   AddBlock(layer.post_ffn_norm, rows, hidden);
+  return {};
 }
 
 void CpuStage::Activate(float* gate, const float* up, size_t n) const {
@@ -34,12 +43,23 @@ void CpuStage::Activate(float* gate, const float* up, size_t n) const {
   }
 }
 
+// kGate = activation(gate · x) * (up · x), x being prepared.
+void CpuStage::GateUp(const LayerWeights& layer, size_t rows) {
+  MatMul(
+      std::array{Of(layer.gate, rows, At(Scratch::kGate)), Of(layer.up, rows, At(Scratch::kUp))});
+  const size_t ffn = config_.ffn_width;
+  ForRows(rows, ffn, [&](size_t first, size_t count) {
+    Activate(At(Scratch::kGate) + first * ffn, At(Scratch::kUp) + first * ffn, count * ffn);
+  });
+}
+
 void CpuStage::Dense(const LayerWeights& layer, size_t rows, float* out, bool add) {
   const size_t ffn = config_.ffn_width;
   float* gate = At(Scratch::kGate);
   const float* up = At(Scratch::kUp);
   MatMul(std::array{Of(layer.gate, rows, gate), Of(layer.up, rows, At(Scratch::kUp))});
   const kernels::ActivationKind kind = kernels::KindFor(layer.down.weights.type);
+  // Activated and prepared in one pass.
   ForRows(rows, ffn, [&](size_t first, size_t count) {
     Activate(gate + first * ffn, up + first * ffn, count * ffn);
     kernels_.Prepare(kind, gate, ffn, rows, ffn, first, count, ActivationsOf(kind));

@@ -53,6 +53,7 @@ Result<void> CpuStage::Check(const Batch& batch) const {
   CHECK(batch.tokens.empty() || batch.hidden.empty());
   CHECK(spec_.lead || (batch.tokens.empty() && batch.wanted != Wanted::kLogits));
   CHECK_EQ(batch.hidden.size() % width, 0u);
+  CHECK(batch.segments.empty() || sharded() == (batch.collective != nullptr));
   const size_t rows = batch.tokens.size() + batch.hidden.size() / width;
   if (rows > spec_.chunk) {
     return Fail(ErrorCode::kInvalid, "a step of {} rows (limit {})", rows, spec_.chunk);
@@ -99,6 +100,7 @@ Result<void> CpuStage::CheckSegments(std::span<const Segment> segments, size_t r
 Result<std::span<const float>> CpuStage::Compute(const Batch& batch) {
   kernels::SetFloatMode();
   cancel_ = batch.cancel;
+  collective_ = batch.collective;
   const size_t width = config_.width;
   const size_t rows = batch.tokens.size() + batch.hidden.size() / width;
   const std::span<float> hidden(At(Scratch::kHidden), rows * width);
@@ -161,8 +163,8 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
     sequence.defined = std::min(sequence.defined, segment.first);
   }
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    AttentionBlock(layer, rows, hidden.data());
-    FeedForwardBlock(weights_.layers[layer], rows, hidden.data());
+    TRY(AttentionBlock(layer, rows, hidden.data()));
+    TRY(FeedForwardBlock(weights_.layers[layer], rows, hidden.data()));
     if (cancelled()) return Fail(ErrorCode::kCancelled, "the step was cancelled");
   }
   for (size_t row = 0; row < rows; ++row)

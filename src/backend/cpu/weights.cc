@@ -1,7 +1,10 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
+#include <condition_variable>
+#include <deque>
 #include <mutex>
+#include <thread>
 
 #include "base/check.h"
 #include "base/units.h"
@@ -12,16 +15,110 @@ namespace {
 
 using model::TensorRef;
 
-// Panels packed by one work item: about a megabyte, so that two threads share a small matrix and
-// the mapped pages behind are dropped early.
-constexpr uint64_t kItemBytes = 1u << 20;
+// Bytes of the file that one background item packs: a few tenths of a
+// millisecond, since a compute job of an answer beside the load may have to
+// wait for it.
+constexpr uint64_t kItemBytes = 256u << 10;
+// What is read at once and packed as one job: enough items for all threads,
+// little enough that pages are dropped early.
+constexpr uint64_t kWindowBytes = 8u << 20;
+// Windows read ahead of packing.
+constexpr size_t kReadAhead = 2;
 // Where a tensor may begin.
 constexpr uint64_t kAlignment = 64;
 
+std::unexpected<Error> CancelledError() {
+  return Fail(ErrorCode::kCancelled, "loading was cancelled");
+}
+
+// Panels [first, first + count) of matrix `index` of a tensor, and where they
+// go.
+struct Window {
+  const TensorRef* tensor;
+  uint64_t index;
+  size_t first;
+  size_t count;
+  std::byte* packed;
+
+  uint64_t rows() const {
+    return std::min<uint64_t>(count * kernels::kPanelRows,
+                              tensor->rows - first * kernels::kPanelRows);
+  }
+  // Where its bytes begin in the tensor.
+  uint64_t offset(uint64_t row_bytes) const {
+    return (index * tensor->rows + first * kernels::kPanelRows) * row_bytes;
+  }
+};
+
+// Reads windows in order on a thread of its own, kReadAhead ahead of who packs
+// them.
+class WindowReader {
+ public:
+  WindowReader(TensorSource& source, const std::vector<Window>& windows)
+      : source_(source), windows_(windows), thread_([this] { Main(); }) {}
+  // At most the time of one read.
+  ~WindowReader() {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  // The next window's bytes. Errors: those of the source, kCancelled.
+  Result<std::span<const std::byte>> Next(const std::atomic<bool>* cancel) {
+    std::unique_lock lock(mutex_);
+    while (ready_.empty()) {
+      if (cancel != nullptr && cancel->load()) return CancelledError();
+      changed_.wait_for(lock, std::chrono::milliseconds(50));
+    }
+    auto bytes = std::move(ready_.front());
+    ready_.pop_front();
+    changed_.notify_all();
+    return bytes;
+  }
+
+ private:
+  using Bytes = Result<std::span<const std::byte>>;
+
+  Bytes Read(const Window& window) {
+    const TensorRef& tensor = *window.tensor;
+    const uint64_t row_bytes = TRY(tensor::RowBytes(tensor.type, tensor.cols));
+    return source_.Read(tensor, window.offset(row_bytes), window.rows() * row_bytes);
+  }
+  void Main() {
+    for (const Window& window : windows_) {
+      {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return stop_ || ready_.size() < kReadAhead; });
+        if (stop_) return;
+      }
+      Bytes bytes = Read(window);
+      const bool failed = !bytes;
+      {
+        const std::lock_guard lock(mutex_);
+        ready_.push_back(std::move(bytes));
+      }
+      changed_.notify_all();
+      if (failed) return;
+    }
+  }
+
+  TensorSource& source_;
+  const std::vector<Window>& windows_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Bytes> ready_;  // guarded by mutex_
+  bool stop_ = false;        // guarded by mutex_
+  std::thread thread_;
+};
+
 class Loader {
  public:
-  // `memory` becomes that of all matrices: one block, so that nearly all of it is in huge pages.
-  // `packed`: its size.
+  // Tensors are planned first and packed by PackAll: their places are known at
+  // once. `memory` becomes that of all matrices: one block, so that nearly all
+  // of it is in huge pages. `packed`: its size.
   Loader(const kernels::Kernels& kernels, sys::ThreadPool& pool, TensorSource& source,
          uint64_t total, uint64_t packed, Buffer& memory,
          const std::function<void(uint64_t, uint64_t)>& progress, const std::atomic<bool>* cancel)
@@ -47,8 +144,7 @@ class Loader {
     } else {
       std::byte* own = TRY(Take(tensor.count * matrix_bytes));
       data = own;
-      for (uint64_t i = 0; i < tensor.count; ++i)
-        TRY(PackMatrix(tensor, i, own + i * matrix_bytes));
+      for (uint64_t i = 0; i < tensor.count; ++i) PlanMatrix(tensor, i, own + i * matrix_bytes);
     }
     for (uint64_t i = 0; i < tensor.count; ++i) {
       matrices.weights.push_back({.type = tensor.type,
@@ -85,8 +181,22 @@ class Loader {
     return LoadVector(*tensor);
   }
 
+  // Reads and packs what was planned. Reading, which may wait for a disk, is a
+  // thread of its own: it never holds the workers, and one window is read while
+  // another is packed.
+  Result<void> PackAll() {
+    WindowReader reader(source_, windows_);
+    for (const Window& window : windows_) {
+      const auto bytes = reader.Next(cancel_);
+      if (!bytes) return std::unexpected(bytes.error());
+      TRY(PackWindow(window, *bytes));
+    }
+    return {};
+  }
+
  private:
-  // The next bytes of the memory, which is only mapped when something is packed.
+  // The next bytes of the memory, which is only mapped when something is
+  // packed.
   Result<std::byte*> Take(uint64_t bytes) {
     if (memory_.size() == 0) memory_ = TRY(Buffer::Allocate(packed_));
     CHECK_LE(taken_ + bytes, memory_.size());
@@ -95,45 +205,44 @@ class Loader {
     return at;
   }
 
-  // Packs matrix `index` of a tensor to `packed`.
-  Result<void> PackMatrix(const TensorRef& tensor, uint64_t index, std::byte* packed) {
+  // Plans the windows of matrix `index` of a tensor, packed to `packed`.
+  void PlanMatrix(const TensorRef& tensor, uint64_t index, std::byte* packed) {
     const size_t panels = (tensor.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
     const size_t panel_bytes = kernels_.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
     CHECK_EQ(panels * panel_bytes, kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols));
+    const size_t per_window = std::max<size_t>(1, kWindowBytes / panel_bytes);
+    for (size_t first = 0; first < panels; first += per_window) {
+      windows_.push_back({.tensor = &tensor,
+                          .index = index,
+                          .first = first,
+                          .count = std::min(per_window, panels - first),
+                          .packed = packed + first * panel_bytes});
+    }
+  }
+
+  // A background job of the pool: an answer of another model goes first.
+  Result<void> PackWindow(const Window& window, std::span<const std::byte> bytes) {
+    const TensorRef& tensor = *window.tensor;
+    const size_t panel_bytes = kernels_.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
     const uint64_t row_bytes = TRY(tensor::RowBytes(tensor.type, tensor.cols));
     const size_t per_item = std::max<size_t>(1, kItemBytes / panel_bytes);
-    const auto items = static_cast<uint32_t>((panels + per_item - 1) / per_item);
-    std::mutex mutex;
-    std::optional<Error> failure;
-    const bool finished = pool_.Run(
-        items,
-        [&](uint32_t item, unsigned) {
-          const size_t first = item * per_item;
-          const size_t count = std::min(per_item, panels - first);
-          const uint64_t first_row = first * kernels::kPanelRows;
-          const uint64_t rows =
-              std::min<uint64_t>(count * kernels::kPanelRows, tensor.rows - first_row);
-          const uint64_t offset = (index * tensor.rows + first_row) * row_bytes;
-          const auto bytes = source_.Read(tensor, offset, rows * row_bytes);
-          if (!bytes) {
-            const std::lock_guard lock(mutex);
-            if (!failure) failure = bytes.error();
-            return;
-          }
-          kernels_.Pack(tensor.type, tensor.rows, tensor.cols, first, count, bytes->data(),
-                        packed + first * panel_bytes);
-          source_.Done(tensor, offset, rows * row_bytes);
-          Progress(rows * row_bytes);
-        },
-        cancel_);
-    if (failure) return std::unexpected(*failure);
-    if (!finished) return Fail(ErrorCode::kCancelled, "loading was cancelled");
+    const auto items = static_cast<uint32_t>((window.count + per_item - 1) / per_item);
+    const auto pack = [&](uint32_t item, unsigned) {
+      const size_t skip = item * per_item;
+      kernels_.Pack(tensor.type, tensor.rows, tensor.cols, window.first + skip,
+                    std::min(per_item, window.count - skip),
+                    bytes.data() + skip * kernels::kPanelRows * row_bytes,
+                    window.packed + skip * panel_bytes);
+    };
+    if (!pool_.RunBackground(items, pack, cancel_)) return CancelledError();
+    source_.Done(tensor, window.offset(row_bytes), bytes.size());
+    Progress(bytes.size());
     return {};
   }
 
   void Progress(uint64_t bytes) {
-    const uint64_t done = done_.fetch_add(bytes) + bytes;
-    if (progress_) progress_(done, total_);
+    done_ += bytes;
+    if (progress_) progress_(done_, total_);
   }
 
   const kernels::Kernels& kernels_;
@@ -145,20 +254,34 @@ class Loader {
   uint64_t taken_ = 0;
   const std::function<void(uint64_t, uint64_t)>& progress_;
   const std::atomic<bool>* cancel_;
-  std::atomic<uint64_t> done_{0};
+  std::vector<Window> windows_;
+  uint64_t done_ = 0;
 };
 
-Result<LayerWeights> LoadLayer(Loader& loader, const model::LayerTensors& tensors) {
+Result<std::vector<PartOfMatrix>> LoadParts(Loader& loader, const std::vector<MatrixPart>& parts) {
+  std::vector<PartOfMatrix> loaded;
+  for (const MatrixPart& part : parts)
+    loaded.push_back({TRY(loader.LoadMatrix(part.tensor)), part.leaves});
+  return loaded;
+}
+
+Result<LayerWeights> LoadLayer(Loader& loader, const model::LayerTensors& tensors,
+                               const ShardLayer* parts) {
   LayerWeights layer;
   layer.attn_norm = TRY(loader.LoadVector(tensors.attn_norm));
   layer.q = TRY(loader.LoadMatrix(tensors.attn_q));
   layer.k = TRY(loader.LoadMatrix(tensors.attn_k));
   layer.v = TRY(loader.LoadMatrix(tensors.attn_v));
-  layer.o = TRY(loader.LoadMatrix(tensors.attn_output));
+  if (parts == nullptr) {
+    layer.o = TRY(loader.LoadMatrix(tensors.attn_output));
+    layer.down = TRY(loader.LoadMatrix(tensors.ffn_down));
+  } else {
+    layer.o_parts = TRY(LoadParts(loader, parts->o));
+    layer.down_parts = TRY(LoadParts(loader, parts->down));
+  }
   layer.ffn_norm = TRY(loader.LoadVector(tensors.ffn_norm));
   layer.gate = TRY(loader.LoadMatrix(tensors.ffn_gate));
   layer.up = TRY(loader.LoadMatrix(tensors.ffn_up));
-  layer.down = TRY(loader.LoadMatrix(tensors.ffn_down));
   layer.router = TRY(loader.LoadMatrix(tensors.router));
   layer.shared_router = TRY(loader.LoadMatrix(tensors.shared_router));
   layer.gate_exps = TRY(loader.LoadMatrices(tensors.gate_exps));
@@ -198,7 +321,8 @@ uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
 }
 
 Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPool& pool,
-                                 const StageSpec& spec, TensorSource& source,
+                                 const StageSpec& spec, const ShardPlan* shard,
+                                 TensorSource& source,
                                  const std::function<void(uint64_t, uint64_t)>& progress,
                                  const std::atomic<bool>* cancel) {
   uint64_t total = 0, packed = 0;
@@ -217,8 +341,10 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
   }
   weights.rope_factors = TRY(loader.LoadVector(spec.tensors->rope_freqs));
   for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
-    weights.layers.push_back(TRY(LoadLayer(loader, spec.tensors->layers[i])));
+    const ShardLayer* parts = shard == nullptr ? nullptr : &shard->layers[i - spec.layer_begin];
+    weights.layers.push_back(TRY(LoadLayer(loader, spec.tensors->layers[i], parts)));
   }
+  TRY(loader.PackAll());
   return weights;
 }
 

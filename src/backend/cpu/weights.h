@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/buffer.h"
+#include "backend/cpu/shard.h"
 #include "sys/thread_pool.h"
 
 namespace exo::backend {
@@ -23,6 +24,11 @@ struct Matrices {
   std::vector<kernels::Weights> weights;
   std::shared_ptr<const void> owner;
 };
+// Of a shard: the columns of one subtree of a matrix whose columns are divided.
+struct PartOfMatrix {
+  Matrix matrix;
+  LeafRange leaves;
+};
 // A vector of floats (norm gains, biases, rope factors).
 using Vector = std::vector<float>;
 
@@ -35,6 +41,8 @@ struct LayerWeights {
   Matrix gate, up, down;                 // the dense or shared block
   Matrix router, shared_router;
   Matrices gate_exps, up_exps, down_exps;
+
+  std::vector<PartOfMatrix> o_parts, down_parts;  // of a shard, instead of o and down
 
   bool has_experts() const { return router.weights.data != nullptr; }
   bool has_shared_expert() const { return shared_router.weights.data != nullptr; }
@@ -59,9 +67,10 @@ uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec);
 // Bytes of them that one token reads: of the experts only those that it is sent to.
 uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec);
 
-// Errors: see Backend::Load.
+// `shard`: of a shard, whose spec is shard->spec; null otherwise. Errors: see Backend::Load.
 Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPool& pool,
-                                 const StageSpec& spec, TensorSource& source,
+                                 const StageSpec& spec, const ShardPlan* shard,
+                                 TensorSource& source,
                                  const std::function<void(uint64_t, uint64_t)>& progress,
                                  const std::atomic<bool>* cancel);
 

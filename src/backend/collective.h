@@ -1,0 +1,51 @@
+// Sums over the shards of a tensor split (docs/arithmetic.md, rule 5). A product whose reduced
+// dimension is divided among shards is a canonical tree over leaves of 128; a shard computes the
+// values of the maximal subtrees that its leaves form, and all values together, added in tree
+// order, are the bits of a single device.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+
+namespace exo::backend {
+
+// Columns of a product's reduced dimension that one leaf holds.
+inline constexpr uint32_t kLeafColumns = 128;
+
+// Leaves [begin, end).
+struct LeafRange {
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  friend bool operator==(const LeafRange&, const LeafRange&) = default;
+};
+
+// The maximal subtrees of the canonical tree over `leaves` leaves that lie within `own`, ascending.
+// At most 2 log2(leaves) of them.
+std::vector<LeafRange> CanonicalSubtrees(uint32_t leaves, LeafRange own);
+
+// The values of one subtree: [rows][width] of a product, as many in every partial of it.
+struct Partial {
+  LeafRange leaves;
+  std::span<const float> values;
+};
+
+// The sum of partials that cover all leaves, ascending, each a subtree: bit-equal to the product
+// over all columns. sum [rows][width].
+void CombinePartials(uint32_t leaves, std::span<const Partial> partials, std::span<float> sum);
+
+// What a shard's layer loop calls between products. Every shard of a group calls it as often and
+// with the same rows; the implementation moves the bytes.
+class Collective {
+ public:
+  virtual ~Collective() = default;
+  // Gives this shard's partials and blocks until `sum` holds CombinePartials of those of all
+  // shards. An error ends the step at this shard; the group must then end it at the others: whether
+  // a step is cancelled is the group's decision, never one shard's.
+  virtual Result<void> Sum(uint32_t leaves, std::span<const Partial> own, std::span<float> sum) = 0;
+};
+
+}  // namespace exo::backend

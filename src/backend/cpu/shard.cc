@@ -1,0 +1,166 @@
+#include "backend/cpu/shard.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "tensor/dtype.h"
+
+namespace exo::backend {
+namespace {
+
+using model::TensorRef;
+
+uint32_t Leaves(uint32_t columns) {
+  return (columns + kLeafColumns - 1) / kLeafColumns;
+}
+
+// [begin, end) of `columns` must be whole leaves and whole blocks of `tensor`.
+Result<void> CheckCut(const TensorRef& tensor, uint64_t begin, uint64_t end) {
+  const uint64_t grain = std::max<uint64_t>(kLeafColumns, tensor::Info(tensor.type).block_values);
+  const auto cut = [&](uint64_t at) { return at % grain == 0 || at == tensor.cols; };
+  if (begin < end && end <= tensor.cols && cut(begin) && cut(end)) return {};
+  return Fail(ErrorCode::kInvalid,
+              "columns [{}, {}) of {} with {} cannot be a shard: cut at multiples of {}", begin,
+              end, tensor.name, tensor.cols, grain);
+}
+
+// Cuts tensors of one stage and remembers where each part lies.
+class Cutter {
+ public:
+  explicit Cutter(ShardPlan& plan) : plan_(plan) {}
+
+  TensorRef Rows(const TensorRef& whole, uint64_t begin, uint64_t end) {
+    return Cut(whole, {.whole = whole, .row = begin}, end - begin, whole.cols);
+  }
+  TensorRef Columns(const TensorRef& whole, uint64_t begin, uint64_t end) {
+    return Cut(whole, {.whole = whole, .col = begin}, whole.rows, end - begin);
+  }
+  void Values(std::optional<TensorRef>& vector, uint64_t begin, uint64_t end) {
+    if (vector) vector = Columns(*vector, begin, end);
+  }
+  std::vector<MatrixPart> Parts(const TensorRef& whole, uint64_t begin, uint64_t end) {
+    const LeafRange own = {Leaves(static_cast<uint32_t>(begin)),
+                           Leaves(static_cast<uint32_t>(end))};
+    std::vector<MatrixPart> parts;
+    for (const LeafRange& leaves :
+         CanonicalSubtrees(Leaves(static_cast<uint32_t>(whole.cols)), own)) {
+      const uint64_t last = std::min<uint64_t>(whole.cols, uint64_t{leaves.end} * kLeafColumns);
+      parts.push_back({Columns(whole, uint64_t{leaves.begin} * kLeafColumns, last), leaves});
+    }
+    plan_.max_parts = std::max(plan_.max_parts, parts.size());
+    return parts;
+  }
+
+ private:
+  TensorRef Cut(const TensorRef& whole, Slice slice, uint64_t rows, uint64_t cols) {
+    TensorRef part = whole;
+    part.rows = rows;
+    part.cols = cols;
+    part.bytes = rows * tensor::RowBytes(whole.type, cols).value();
+    part.name = fmt::format("{}[{}+{}, {}+{}]", whole.name, slice.row, rows, slice.col, cols);
+    plan_.slices.emplace(part.name, std::move(slice));
+    return part;
+  }
+
+  ShardPlan& plan_;
+};
+
+// The shard's tensors of a layer; those that stay whole keep their names.
+Result<ShardLayer> CutLayer(Cutter& cutter, const model::ModelConfig& whole, const Shard& shard,
+                            model::LayerTensors& layer) {
+  const uint64_t head_dim = whole.head_dim;
+  const uint64_t group = whole.group() * head_dim;
+  const uint64_t q = shard.kv_begin * group, q_end = shard.kv_end * group;
+  const uint64_t kv = shard.kv_begin * head_dim, kv_end = shard.kv_end * head_dim;
+  TRY(CheckCut(layer.attn_output, q, q_end));
+  TRY(CheckCut(*layer.ffn_down, shard.ffn_begin, shard.ffn_end));
+  layer.attn_q = cutter.Rows(layer.attn_q, q, q_end);
+  layer.attn_k = cutter.Rows(layer.attn_k, kv, kv_end);
+  layer.attn_v = cutter.Rows(layer.attn_v, kv, kv_end);
+  cutter.Values(layer.q_bias, q, q_end);
+  cutter.Values(layer.k_bias, kv, kv_end);
+  cutter.Values(layer.v_bias, kv, kv_end);
+  layer.ffn_gate = cutter.Rows(*layer.ffn_gate, shard.ffn_begin, shard.ffn_end);
+  layer.ffn_up = cutter.Rows(*layer.ffn_up, shard.ffn_begin, shard.ffn_end);
+  ShardLayer parts = {.o = cutter.Parts(layer.attn_output, q, q_end),
+                      .down = cutter.Parts(*layer.ffn_down, shard.ffn_begin, shard.ffn_end)};
+  // For estimates; the parts are what is loaded.
+  layer.attn_output = cutter.Columns(layer.attn_output, q, q_end);
+  layer.ffn_down = cutter.Columns(*layer.ffn_down, shard.ffn_begin, shard.ffn_end);
+  return parts;
+}
+
+// Where a slice begins in its tensor.
+uint64_t Start(const Slice& slice) {
+  return slice.row * tensor::RowBytes(slice.whole.type, slice.whole.cols).value() +
+         tensor::RowBytes(slice.whole.type, slice.col).value();
+}
+
+// Columns of several rows must be gathered; anything else lies in one piece.
+bool IsGathered(const Slice& slice, const TensorRef& part) {
+  return part.cols != slice.whole.cols && slice.whole.rows != 1;
+}
+
+}  // namespace
+
+Result<ShardPlan> PlanShard(const StageSpec& spec) {
+  CHECK(spec.shard.has_value());
+  const Shard& shard = *spec.shard;
+  const model::ModelConfig& whole = *spec.config;
+  if (whole.experts.count != 0) {
+    return Fail(ErrorCode::kUnsupported, "the experts of a mixture are not split among shards yet");
+  }
+  if (shard.kv_begin >= shard.kv_end || shard.kv_end > whole.kv_heads) {
+    return Fail(ErrorCode::kInvalid, "KV heads [{}, {}) of {} cannot be a shard", shard.kv_begin,
+                shard.kv_end, whole.kv_heads);
+  }
+  ShardPlan plan{.spec = spec,
+                 .layers = {},
+                 .attention_leaves = Leaves(whole.q_width()),
+                 .ffn_leaves = Leaves(whole.ffn_width),
+                 .slices = {}};
+  auto config = std::make_shared<model::ModelConfig>(whole);
+  config->kv_heads = shard.kv_end - shard.kv_begin;
+  config->heads = config->kv_heads * whole.group();
+  config->ffn_width = shard.ffn_end - shard.ffn_begin;
+  auto tensors = std::make_shared<model::ModelTensors>(*spec.tensors);
+  Cutter cutter(plan);
+  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i)
+    plan.layers.push_back(TRY(CutLayer(cutter, whole, shard, tensors->layers[i])));
+  plan.spec.config = std::move(config);
+  plan.spec.tensors = std::move(tensors);
+  return plan;
+}
+
+Result<std::span<const std::byte>> ShardSource::Read(const TensorRef& tensor, uint64_t offset,
+                                                     uint64_t bytes) {
+  const auto found = plan_.slices.find(tensor.name);
+  if (found == plan_.slices.end()) return source_.Read(tensor, offset, bytes);
+  const Slice& slice = found->second;
+  if (!IsGathered(slice, tensor)) return source_.Read(slice.whole, Start(slice) + offset, bytes);
+  const uint64_t row_bytes = tensor::RowBytes(slice.whole.type, slice.whole.cols).value();
+  const uint64_t own = tensor::RowBytes(tensor.type, tensor.cols).value();
+  CHECK_EQ(offset % own, 0u);
+  const uint64_t rows = bytes / own, from = offset / own * row_bytes;
+  const auto all = TRY(source_.Read(slice.whole, from, rows * row_bytes));
+  std::vector<std::byte> part(bytes);
+  for (uint64_t i = 0; i < rows; ++i)
+    std::memcpy(&part[i * own], &all[i * row_bytes + Start(slice)], own);
+  source_.Done(slice.whole, from, rows * row_bytes);
+  const std::lock_guard lock(mutex_);
+  return gathered_[{tensor.name, offset}] = std::move(part);
+}
+
+void ShardSource::Done(const TensorRef& tensor, uint64_t offset, uint64_t bytes) {
+  const auto found = plan_.slices.find(tensor.name);
+  if (found == plan_.slices.end()) return source_.Done(tensor, offset, bytes);
+  const Slice& slice = found->second;
+  if (!IsGathered(slice, tensor)) return source_.Done(slice.whole, Start(slice) + offset, bytes);
+  const std::lock_guard lock(mutex_);
+  gathered_.erase({tensor.name, offset});
+}
+
+}  // namespace exo::backend
