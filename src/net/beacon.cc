@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <set>
 
 #include "base/log.h"
 #include "sys/files.h"
@@ -17,7 +18,9 @@ namespace {
 constexpr uint32_t kMagic = 0x424f5845;  // "EXOB"
 constexpr uint8_t kVersion = 1;
 // Administratively scoped (RFC 2365): stays within the home.
-constexpr char kGroup[] = "239.255.69.88";
+constexpr char kGroup4[] = "239.255.69.88";
+// Link-local scope, not assigned by IANA (RFC 4291 2.7): "EXOB".
+constexpr char kGroup6[] = "ff12::4558:4f42";
 constexpr Time kBurst[] = {std::chrono::seconds(1),
                            std::chrono::seconds(2)};  // after 0: at 1 s and 3 s
 constexpr Time kInterval = std::chrono::seconds(10);
@@ -27,29 +30,80 @@ bool SetInt(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof(value)) == 0;
 }
 
-sockaddr_in Ipv4(in_addr address, uint16_t port) {
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(port);
-  to.sin_addr = address;
-  return to;
+// `host` is numeric; a group of link-local scope needs the index of its interface.
+SocketAddress At(const char* host, uint16_t port, int index = 0) {
+  SocketAddress address = *ToSocketAddress({host, port});
+  if (address.family() == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_scope_id = static_cast<uint32_t>(index);
+  }
+  return address;
 }
 
-Result<Fd> UdpSocket(const sockaddr_in& at, bool shared) {
-  Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+SocketAddress Broadcast(const Interface& one, uint16_t port) {
+  SocketAddress address = At("255.255.255.255", port);
+  reinterpret_cast<sockaddr_in*>(&address.storage)->sin_addr = one.broadcast;
+  return address;
+}
+
+// One hop, heard by this machine's other nodes too, and only groups that this socket joined on the
+// interfaces where it joined them.
+void SetMulticastOptions(int fd, int family) {
+  if (family == AF_INET) {
+    SetInt(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    SetInt(fd, IPPROTO_IP, IP_MULTICAST_TTL, 1);
+    SetInt(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 1);
+    SetInt(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+  } else {
+    SetInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    SetInt(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1);
+    SetInt(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1);
+    SetInt(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+  }
+}
+
+bool JoinGroup(int fd, const Interface& one) {
+  int failed = 0;
+  if (one.address.family() == AF_INET) {
+    ip_mreqn request{};
+    ::inet_pton(AF_INET, kGroup4, &request.imr_multiaddr);
+    request.imr_ifindex = one.index;
+    failed = ::setsockopt(fd, IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request));
+  } else {
+    ipv6_mreq request{};
+    ::inet_pton(AF_INET6, kGroup6, &request.ipv6mr_multiaddr);
+    request.ipv6mr_interface = static_cast<unsigned>(one.index);
+    failed = ::setsockopt(fd, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, &request, sizeof(request));
+  }
+  return failed == 0 || errno == EADDRINUSE;  // joined before, for another address
+}
+
+// The interface that the next packet to the group leaves by. False: it cannot.
+bool SendVia(int fd, const Interface& one) {
+  if (one.address.family() == AF_INET6) return true;  // the group's address says it
+  ip_mreqn out{};
+  out.imr_address = reinterpret_cast<const sockaddr_in*>(&one.address.storage)->sin_addr;
+  out.imr_ifindex = one.index;
+  return ::setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)) == 0;
+}
+
+// Lost packets are the next announcement's business.
+void SendTo(int fd, std::span<const uint8_t> packet, const SocketAddress& to) {
+  (void)::sendto(fd, packet.data(), packet.size(), MSG_NOSIGNAL, to.get(), to.size);
+}
+
+Result<Fd> UdpSocket(const SocketAddress& at, bool shared) {
+  Fd fd(::socket(at.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Fail(ErrorCode::kIo, "no UDP socket: {}", std::strerror(errno));
   if (shared) {
     // Several nodes of one machine listen on the same port; each gets every multicast.
     SetInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     SetInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   }
-  SetInt(fd.get(), SOL_SOCKET, SO_BROADCAST, 1);
-  SetInt(fd.get(), IPPROTO_IP, IP_MULTICAST_TTL, 1);
-  SetInt(fd.get(), IPPROTO_IP, IP_MULTICAST_LOOP, 1);
-  // Only groups that this socket joined, on the interfaces where it joined them.
-  SetInt(fd.get(), IPPROTO_IP, IP_MULTICAST_ALL, 0);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0) {
-    return Fail(ErrorCode::kIo, "UDP port {}: {}", ntohs(at.sin_port), std::strerror(errno));
+  SetMulticastOptions(fd.get(), at.family());
+  if (::bind(fd.get(), at.get(), at.size) != 0) {
+    const wire::Address address = ToAddress(at);
+    return Fail(ErrorCode::kIo, "UDP port {} of {}: {}", address.port, address.host,
+                std::strerror(errno));
   }
   return fd;
 }
@@ -102,19 +156,40 @@ Result<std::unique_ptr<Beacon>> Beacon::Start(EventLoop& loop, const ClusterSecr
   return beacon;
 }
 
-Result<void> Beacon::Open() {
+Result<std::unique_ptr<Beacon::Family>> Beacon::OpenFamily(int family) {
+  auto opened = std::make_unique<Family>();
+  const char* any = family == AF_INET ? "0.0.0.0" : "::";
   // Loopback: bound to the group, so that nothing but its multicast arrives. LAN: broadcasts too.
-  in_addr any{};
-  if (options_.scope == DiscoveryScope::kLoopback) ::inet_pton(AF_INET, kGroup, &any);
-  listen_ = TRY(UdpSocket(Ipv4(any, options_.beacon_port), true));
-  in_addr from{};
-  if (options_.scope == DiscoveryScope::kLoopback) from.s_addr = htonl(INADDR_LOOPBACK);
-  talk_ = TRY(UdpSocket(Ipv4(from, 0), false));
-  listen_watch_ = std::make_unique<FdWatch>(loop_, listen_.get());
-  talk_watch_ = std::make_unique<FdWatch>(loop_, talk_.get());
-  listen_watch_->OnReadable([this] { Receive(listen_.get(), *listen_watch_); });
-  talk_watch_->OnReadable([this] { Receive(talk_.get(), *talk_watch_); });
+  const bool local = options_.scope == DiscoveryScope::kLoopback;
+  opened->family = family;
+  opened->listen = TRY(UdpSocket(At(local ? kGroup4 : any, options_.beacon_port), true));
+  opened->talk = TRY(UdpSocket(At(local ? "127.0.0.1" : any, 0), false));
+  opened->listen_watch = std::make_unique<FdWatch>(loop_, opened->listen.get());
+  opened->talk_watch = std::make_unique<FdWatch>(loop_, opened->talk.get());
+  for (auto* at : {&opened->listen_watch, &opened->talk_watch}) {
+    const int fd = at == &opened->listen_watch ? opened->listen.get() : opened->talk.get();
+    (*at)->OnReadable(
+        [this, fd, watch = at->get(), of = opened.get()] { Receive(fd, *watch, *of); });
+  }
+  return opened;
+}
+
+Result<void> Beacon::Open() {
+  auto v4 = OpenFamily(AF_INET);
+  if (v4) families_.push_back(std::move(*v4));
+  if (options_.scope == DiscoveryScope::kLan) {
+    auto v6 = OpenFamily(AF_INET6);
+    if (v6) families_.push_back(std::move(*v6));
+  }
+  if (families_.empty()) return std::unexpected(v4.error());
   return {};
+}
+
+const Beacon::Family* Beacon::FamilyOf(const Interface& one) const {
+  for (const auto& family : families_) {
+    if (family->family == one.address.family()) return family.get();
+  }
+  return nullptr;
 }
 
 bool Beacon::InScope(const Interface& one) const {
@@ -126,18 +201,12 @@ bool Beacon::InScope(const Interface& one) const {
 void Beacon::Join() {
   std::vector<Interface> now;
   for (const Interface& one : ListInterfaces()) {
-    if (!InScope(one)) continue;
+    const Family* family = FamilyOf(one);
+    if (family == nullptr || !InScope(one)) continue;
     now.push_back(one);
     if (std::find(joined_.begin(), joined_.end(), one) != joined_.end()) continue;
-    ip_mreqn request{};
-    ::inet_pton(AF_INET, kGroup, &request.imr_multiaddr);
-    request.imr_address = one.address;
-    request.imr_ifindex = one.index;
-    if (::setsockopt(listen_.get(), IPPROTO_IP, IP_ADD_MEMBERSHIP, &request, sizeof(request)) !=
-            0 &&
-        errno != EADDRINUSE) {
+    if (!JoinGroup(family->listen.get(), one))
       LOG(kDebug, "beacon: cannot join on {}: {}", one.name, std::strerror(errno));
-    }
   }
   joined_ = std::move(now);
 }
@@ -163,21 +232,15 @@ std::array<uint8_t, BeaconPacket::kBytes> Beacon::Packet(bool reply) {
 void Beacon::Announce() {
   Join();
   const auto packet = Packet(false);
-  in_addr group{};
-  ::inet_pton(AF_INET, kGroup, &group);
-  const auto send = [&](in_addr to) {
-    const sockaddr_in address = Ipv4(to, options_.beacon_port);
-    // Lost packets are the next announce's business.
-    (void)::sendto(talk_.get(), packet.data(), packet.size(), MSG_NOSIGNAL,
-                   reinterpret_cast<const sockaddr*>(&address), sizeof(address));
-  };
+  std::set<int> told;  // interfaces may have several IPv6 addresses
   for (const Interface& one : joined_) {
-    ip_mreqn out{};
-    out.imr_address = one.address;
-    out.imr_ifindex = one.index;
-    if (::setsockopt(talk_.get(), IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)) != 0) continue;
-    send(group);
-    if (one.broadcast.s_addr != 0 && !one.loopback) send(one.broadcast);
+    const bool v4 = one.address.family() == AF_INET;
+    if (!v4 && !told.insert(one.index).second) continue;
+    const int fd = FamilyOf(one)->talk.get();
+    if (!SendVia(fd, one)) continue;
+    SendTo(fd, packet, At(v4 ? kGroup4 : kGroup6, options_.beacon_port, one.index));
+    if (v4 && one.broadcast.s_addr != 0 && !one.loopback)
+      SendTo(fd, packet, Broadcast(one, options_.beacon_port));
   }
   const Time next = burst_ < std::size(kBurst) ? kBurst[burst_] : kInterval;
   const double jitter = burst_ < std::size(kBurst) ? 1 : 0.8 + 0.4 * rng_.Uniform();
@@ -186,21 +249,21 @@ void Beacon::Announce() {
                [this] { Announce(); });
 }
 
-void Beacon::Receive(int fd, FdWatch& watch) {
+void Beacon::Receive(int fd, FdWatch& watch, const Family& family) {
   constexpr int kPerTurn = 64;
   for (int i = 0; i < kPerTurn; ++i) {
     uint8_t bytes[BeaconPacket::kBytes + 1];  // one more shows that a packet is too long
-    sockaddr_in from{};
-    socklen_t size = sizeof(from);
-    const ssize_t got =
-        ::recvfrom(fd, bytes, sizeof(bytes), 0, reinterpret_cast<sockaddr*>(&from), &size);
+    SocketAddress from;
+    from.size = sizeof(from.storage);
+    const ssize_t got = ::recvfrom(fd, bytes, sizeof(bytes), 0,
+                                   reinterpret_cast<sockaddr*>(&from.storage), &from.size);
     if (got < 0) break;
-    Handle(std::span(bytes).first(static_cast<size_t>(got)), from);
+    Handle(std::span(bytes).first(static_cast<size_t>(got)), from, family);
   }
-  watch.OnReadable([this, fd, &watch] { Receive(fd, watch); });
+  watch.OnReadable([this, fd, &watch, &family] { Receive(fd, watch, family); });
 }
 
-bool Beacon::WithinRate(uint32_t source, bool loopback) {
+bool Beacon::WithinRate(const std::string& source) {
   const Time now = sys::Now();
   const auto take = [now](Bucket& bucket, double rate) {
     const double seconds = std::chrono::duration<double>(now - bucket.last).count();
@@ -211,7 +274,7 @@ bool Beacon::WithinRate(uint32_t source, bool loopback) {
     return true;
   };
   if (!take(total_, kPerSecond)) return false;
-  if (loopback) return true;
+  if (IsLoopback(source)) return true;
   if (sources_.size() >= kMaxSources && !sources_.contains(source)) {
     std::erase_if(sources_, [now](const auto& entry) {
       return now - entry.second.last > std::chrono::seconds(2);
@@ -222,21 +285,17 @@ bool Beacon::WithinRate(uint32_t source, bool loopback) {
               kPerSecondPerSource);
 }
 
-void Beacon::Handle(std::span<const uint8_t> bytes, const sockaddr_in& from) {
+void Beacon::Handle(std::span<const uint8_t> bytes, const SocketAddress& from,
+                    const Family& family) {
   const auto packet = ParseBeacon(bytes);
   if (!packet || std::find(own_.begin(), own_.end(), packet->nonce) != own_.end()) return;
-  SocketAddress source;
-  std::memcpy(&source.storage, &from, sizeof(from));
-  source.size = sizeof(from);
   Found found;
-  found.address = {ToAddress(source).host, packet->port};
-  if (!WithinRate(from.sin_addr.s_addr, IsLoopback(found.address.host))) return;
+  found.address = {ToAddress(from).host, packet->port};
+  if (!WithinRate(found.address.host)) return;
   found.same_cluster =
       secret_ != nullptr && secret_->BeaconTag(packet->nonce, packet->port) == packet->tag;
   if (found.same_cluster && !packet->reply) {
-    const auto reply = Packet(true);  // as long as what it answers
-    (void)::sendto(talk_.get(), reply.data(), reply.size(), MSG_NOSIGNAL,
-                   reinterpret_cast<const sockaddr*>(&from), sizeof(from));
+    SendTo(family.talk.get(), Packet(true), from);  // as long as what it answers
   }
   on_found_(found);
 }

@@ -1,6 +1,6 @@
-// The UDP beacon: 32 bytes to a multicast group and to each interface's broadcast address, for
-// networks that filter mDNS. A member that hears one answers to its sender alone, so that a
-// newcomer sees everybody at once.
+// The UDP beacon: 32 bytes to a multicast group, over IPv4 and IPv6, and to each interface's IPv4
+// broadcast address, for networks that filter mDNS. A member that receives one answers its sender
+// alone, so that a newcomer sees everybody at once.
 //
 //   0  u32  magic "EXOB"        6  u16  port where the sender accepts peers (little-endian)
 //   4  u8   version, 1          8  16   fresh random nonce
@@ -41,8 +41,8 @@ class Beacon {
   static constexpr double kPerSecond = 300;  // in total; loopback shares only this
   static constexpr size_t kMaxSources = 256;
 
-  // Errors: kIo when the port cannot be listened on (then others still hear this node, and their
-  // replies arrive: the object works half; see heard_all()).
+  // IPv6 is left out on loopback and where the system has none. Errors: kIo when neither IPv4 nor
+  // IPv6 can listen on the port.
   static Result<std::unique_ptr<Beacon>> Start(EventLoop& loop, const ClusterSecret* secret,
                                                const DiscoveryOptions& options,
                                                std::function<void(const Found&)> on_found);
@@ -53,13 +53,23 @@ class Beacon {
  private:
   Beacon(EventLoop& loop, const ClusterSecret* secret, const DiscoveryOptions& options,
          std::function<void(const Found&)> on_found);
+  // The sockets of one address family.
+  struct Family {
+    int family = AF_INET;
+    Fd listen;  // the shared port: what everybody announces
+    Fd talk;    // a port of our own: announces go out from it and replies come back to it
+    std::unique_ptr<FdWatch> listen_watch;
+    std::unique_ptr<FdWatch> talk_watch;
+  };
   Result<void> Open();
+  Result<std::unique_ptr<Family>> OpenFamily(int family);
+  const Family* FamilyOf(const Interface& one) const;
   void Join();
   void Announce();
-  void Receive(int fd, FdWatch& watch);
-  void Handle(std::span<const uint8_t> bytes, const sockaddr_in& from);
+  void Receive(int fd, FdWatch& watch, const Family& family);
+  void Handle(std::span<const uint8_t> bytes, const SocketAddress& from, const Family& family);
   std::array<uint8_t, BeaconPacket::kBytes> Packet(bool reply);
-  bool WithinRate(uint32_t source, bool loopback);
+  bool WithinRate(const std::string& source);
   bool InScope(const Interface& one) const;
 
   struct Bucket {
@@ -72,16 +82,13 @@ class Beacon {
   const DiscoveryOptions options_;
   std::function<void(const Found&)> on_found_;
   Rng rng_;
-  Fd listen_;  // the shared port: what everybody announces
-  Fd talk_;    // a port of our own: announces go out from it and replies come back to it
-  std::unique_ptr<FdWatch> listen_watch_;
-  std::unique_ptr<FdWatch> talk_watch_;
+  std::vector<std::unique_ptr<Family>> families_;
   Timer timer_;
   unsigned burst_ = 0;
   std::vector<Interface> joined_;
   std::deque<ClusterSecret::Nonce>
       own_;  // nonces sent lately: multicast brings our own packets back
-  std::map<uint32_t, Bucket> sources_;
+  std::map<std::string, Bucket> sources_;
   Bucket total_;
 };
 

@@ -19,15 +19,16 @@ std::vector<Interface> ListInterfaces() {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0) return found;
   for (const ifaddrs* at = list; at != nullptr; at = at->ifa_next) {
-    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET ||
-        (at->ifa_flags & IFF_UP) == 0)
-      continue;
+    if (at->ifa_addr == nullptr || (at->ifa_flags & IFF_UP) == 0) continue;
+    const int family = at->ifa_addr->sa_family;
+    if (family != AF_INET && family != AF_INET6) continue;
     Interface one;
     one.name = at->ifa_name;
     one.index = static_cast<int>(::if_nametoindex(at->ifa_name));
     one.loopback = (at->ifa_flags & IFF_LOOPBACK) != 0;
-    one.address = reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr;
-    if ((at->ifa_flags & IFF_BROADCAST) != 0 && at->ifa_broadaddr != nullptr) {
+    one.address.size = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    std::memcpy(&one.address.storage, at->ifa_addr, one.address.size);
+    if (family == AF_INET && (at->ifa_flags & IFF_BROADCAST) != 0 && at->ifa_broadaddr != nullptr) {
       one.broadcast = reinterpret_cast<const sockaddr_in*>(at->ifa_broadaddr)->sin_addr;
     }
     if (one.index > 0) found.push_back(one);
@@ -42,7 +43,7 @@ InterfaceChanges::InterfaceChanges(EventLoop& loop, std::function<void()> change
       settle_(loop) {
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
-  address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR;
+  address.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR;
   if (!fd_.valid() ||
       ::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
     return;

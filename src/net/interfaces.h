@@ -19,15 +19,15 @@ struct Interface {
   std::string name;
   int index = 0;
   bool loopback = false;
-  in_addr address{};    // IPv4; interfaces without one are not listed here
-  in_addr broadcast{};  // zero: none
+  SocketAddress address;  // IPv4 or IPv6, port 0
+  in_addr broadcast{};    // IPv4 only; zero: none
 
   friend bool operator==(const Interface& a, const Interface& b) {
-    return a.index == b.index && a.address.s_addr == b.address.s_addr;
+    return a.index == b.index && ToAddress(a.address) == ToAddress(b.address);
   }
 };
 
-// Interfaces that are up and have an IPv4 address, one entry per address.
+// Interfaces that are up, one entry per IPv4 or IPv6 address.
 std::vector<Interface> ListInterfaces();
 
 // Calls back, at most twice a second, after a link or an address came or went. Does nothing where

@@ -10,6 +10,7 @@
 #include <avahi-core/publish.h>
 
 #include <atomic>
+#include <cstring>
 #include <string>
 
 #include "base/ids.h"
@@ -25,6 +26,37 @@ constexpr int kMaxResolvers = 64;
 
 using NonceText = Bytes<struct NonceTag, 16>;
 using TagText = Bytes<struct BeaconTagTag, 8>;
+
+AvahiAddress ToAvahi(const SocketAddress& address) {
+  AvahiAddress to{};
+  if (address.family() == AF_INET) {
+    to.proto = AVAHI_PROTO_INET;
+    to.data.ipv4.address = reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr.s_addr;
+  } else {
+    to.proto = AVAHI_PROTO_INET6;
+    std::memcpy(to.data.ipv6.address,
+                &reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_addr, 16);
+  }
+  return to;
+}
+
+// A link-local address is valid only on the interface where it was received.
+SocketAddress FromAvahi(const AvahiAddress& address, int interface) {
+  SocketAddress to;
+  if (address.proto == AVAHI_PROTO_INET) {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&to.storage);
+    v4->sin_family = AF_INET;
+    v4->sin_addr.s_addr = address.data.ipv4.address;
+    to.size = sizeof(*v4);
+  } else {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&to.storage);
+    v6->sin6_family = AF_INET6;
+    std::memcpy(&v6->sin6_addr, address.data.ipv6.address, 16);
+    if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) v6->sin6_scope_id = static_cast<uint32_t>(interface);
+    to.size = sizeof(*v6);
+  }
+  return to;
+}
 
 void Silence(AvahiLogLevel, const char*) {}
 
@@ -54,7 +86,7 @@ class MdnsImpl final : public Mdns {
  private:
   // All below: in the library's thread (or before it starts).
   void Publish(AvahiServer* server);
-  void Resolved(const AvahiAddress& address, uint16_t port, AvahiStringList* text);
+  void Resolved(const AvahiAddress& address, int interface, uint16_t port, AvahiStringList* text);
   static void OnServer(AvahiServer* server, AvahiServerState state, void* self);
   static void OnGroup(AvahiServer*, AvahiSEntryGroup*, AvahiEntryGroupState, void*) {}
   static void OnBrowse(AvahiSServiceBrowser*, AvahiIfIndex interface, AvahiProtocol protocol,
@@ -118,9 +150,7 @@ void MdnsImpl::Publish(AvahiServer* server) {
   const std::string host = label_ + ".local";
   for (const Interface& one : ListInterfaces()) {
     if (one.loopback) continue;
-    AvahiAddress address{};
-    address.proto = AVAHI_PROTO_INET;
-    address.data.ipv4.address = one.address.s_addr;
+    AvahiAddress address = ToAvahi(one.address);
     (void)avahi_server_add_address(server, group_, one.index, AVAHI_PROTO_UNSPEC,
                                    AVAHI_PUBLISH_NO_REVERSE, host.c_str(), &address);
   }
@@ -148,20 +178,20 @@ void MdnsImpl::OnBrowse(AvahiSServiceBrowser* browser, AvahiIfIndex interface,
   (void)browser;
   if (event != AVAHI_BROWSER_NEW || mdns.label_ == name || mdns.resolvers_ >= kMaxResolvers) return;
   // server_ is not yet set when the library calls back from inside avahi_server_new; browsing
-  // begins later.
-  if (avahi_s_service_resolver_new(mdns.server_, interface, protocol, name, type, domain,
-                                   AVAHI_PROTO_INET, static_cast<AvahiLookupFlags>(0), OnResolve,
-                                   self) != nullptr) {
+  // begins later. Each protocol is browsed by itself: the address of the same protocol is resolved.
+  if (avahi_s_service_resolver_new(mdns.server_, interface, protocol, name, type, domain, protocol,
+                                   static_cast<AvahiLookupFlags>(0), OnResolve, self) != nullptr) {
     ++mdns.resolvers_;
   }
 }
 
-void MdnsImpl::OnResolve(AvahiSServiceResolver* resolver, AvahiIfIndex, AvahiProtocol,
+void MdnsImpl::OnResolve(AvahiSServiceResolver* resolver, AvahiIfIndex interface, AvahiProtocol,
                          AvahiResolverEvent event, const char*, const char*, const char*,
                          const char*, const AvahiAddress* address, uint16_t port,
                          AvahiStringList* text, AvahiLookupResultFlags, void* self) {
   auto& mdns = *static_cast<MdnsImpl*>(self);
-  if (event == AVAHI_RESOLVER_FOUND && address != nullptr) mdns.Resolved(*address, port, text);
+  if (event == AVAHI_RESOLVER_FOUND && address != nullptr)
+    mdns.Resolved(*address, interface, port, text);
   avahi_s_service_resolver_free(resolver);
   --mdns.resolvers_;
 }
@@ -177,12 +207,10 @@ std::optional<Id> TextValue(AvahiStringList* text, const char* key) {
   return equals == std::string_view::npos ? std::nullopt : Id::FromHex(entry.substr(equals + 1));
 }
 
-void MdnsImpl::Resolved(const AvahiAddress& address, uint16_t port, AvahiStringList* text) {
-  if (address.proto != AVAHI_PROTO_INET || port == 0) return;
-  char host[INET_ADDRSTRLEN] = "";
-  in_addr v4{.s_addr = address.data.ipv4.address};
-  ::inet_ntop(AF_INET, &v4, host, sizeof(host));
-  if (IsLoopback(host)) return;
+void MdnsImpl::Resolved(const AvahiAddress& address, int interface, uint16_t port,
+                        AvahiStringList* text) {
+  const std::string host = ToAddress(FromAvahi(address, interface)).host;
+  if (port == 0 || host.empty() || IsLoopback(host)) return;
   const auto nonce = TextValue<NonceText>(text, "n");
   const auto tag = TextValue<TagText>(text, "t");
   Found found;
