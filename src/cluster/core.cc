@@ -112,6 +112,7 @@ struct Core::State {
   void On(const SessionDown& e) { members.OnDown(e); }
   void On(const ConnectFailed& e) { members.OnConnectFailed(e); }
   void On(const PeerRefused& e) { members.OnRefused(e); }
+  void On(const RememberedPeers& e) { members.OnRemembered(e.hints); }
   void On(const Leave& e) { members.OnLeave(e); }
   void On(const Received& e) {
     if (!members.NoteActivity(e.peer)) {
@@ -171,6 +172,7 @@ void Core::State::OnLost(const Members::News& news) {
   lead.OnEntryLost(news.peer);
   owner.OnPeerLost(news.peer, news.reason);
   reservations.OnOwnerLost(news.peer, news.reason);
+  reservations.OnNeighborLost(news.peer, news.reason);
   catalog.OnOwnerLost(news.peer, fmt::format("lost {}, which coordinated the instance: {}",
                                              members.NameOf(news.peer), news.reason));
 }

@@ -30,9 +30,12 @@ struct Timers {
   Time heartbeat = std::chrono::seconds(1);
   Time suspect = std::chrono::seconds(3);
   Time dead = std::chrono::seconds(6);
-  Time reconnect = std::chrono::seconds(2);    // a broken session that did not come back: dead
-  Time lease = std::chrono::seconds(15);       // at the participant
-  Time renew = std::chrono::seconds(5);        // by the owner; also the period of summaries
+  Time reconnect = std::chrono::seconds(2);        // a broken session that did not come back: dead
+  Time forget = std::chrono::hours(24);            // a member that is gone
+  Time forget_unmet = std::chrono::minutes(10);    // one that others told of and nobody answers for
+  Time forget_stranger = std::chrono::minutes(1);  // a refused device that is no member
+  Time lease = std::chrono::seconds(15);           // at the participant
+  Time renew = std::chrono::seconds(5);            // by the owner; also the period of summaries
   Time wake = std::chrono::seconds(12);        // an owner that slept so long gives its instances up
   Time reserve = std::chrono::seconds(10);     // all grants must be in
   Time load_stall = std::chrono::seconds(60);  // a load without progress

@@ -24,14 +24,14 @@ struct SessionUp {
   NodeId peer;
   uint64_t boot_nonce = 0;  // of the peer's Hello
   std::string name;
-  wire::Address address;  // where it can be dialled
+  wire::Address address;  // where it listens
 };
 struct SessionDown {
   NodeId peer;
   std::string reason;
 };
-// A dial to this peer ended without a session (connection refused, nobody there). Optional: makes a
-// killed peer dead at once instead of after MemberTimers::reconnect.
+// A connection attempt to this peer ended without a session (connection refused, nobody there).
+// Optional: makes a killed peer dead at once instead of after Timers::reconnect.
 struct ConnectFailed {
   NodeId peer;
   std::string reason;
@@ -40,6 +40,10 @@ struct ConnectFailed {
 struct PeerRefused {
   NodeId peer;
   std::string reason;
+};
+// Members of earlier runs and where they listened; once, at the start.
+struct RememberedPeers {
+  wire::PeerHints hints;
 };
 struct Received {
   NodeId peer;
@@ -119,9 +123,10 @@ struct LeadFinished {
   wire::Finished finished;
 };
 
-using Event = std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused, Received,
-                           LocalRecord, LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel,
-                           LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
-                           CancelLocal, LeadEmitted, LeadFinished>;
+using Event =
+    std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused, RememberedPeers,
+                 Received, LocalRecord, LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel,
+                 LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal, CancelLocal,
+                 LeadEmitted, LeadFinished>;
 
 }  // namespace exo::cluster

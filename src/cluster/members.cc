@@ -4,9 +4,11 @@
 
 namespace exo::cluster {
 namespace {
-constexpr Time kReconnectPeriod = std::chrono::seconds(5);  // while a known peer has no session
-constexpr size_t kMaxHints = 256;                           // of one message
-constexpr uint64_t kAnswerEvery = 8;                        // see OnHeartbeat
+// While a known peer has no session its addresses are tried again: soon at first, then seldom.
+constexpr Time kMinReconnectPeriod = std::chrono::seconds(5);
+constexpr Time kMaxReconnectPeriod = std::chrono::minutes(1);
+constexpr size_t kMaxHints = 256;     // of one message
+constexpr uint64_t kAnswerEvery = 8;  // see OnHeartbeat
 }  // namespace
 
 Members::Members(Context& context) : context_(context) {
@@ -21,18 +23,61 @@ Members::Peer* Members::Find(const NodeId& id) {
   return at == peers_.end() ? nullptr : &at->second;
 }
 
-Members::Peer* Members::FindOrAdd(const NodeId& id) {
+Members::Peer* Members::FindOrAdd(const NodeId& id, bool make_room) {
   if (id == self_.id || id.IsZero()) return nullptr;
   if (Peer* known = Find(id)) return known;
-  if (peers_.size() >= kMaxPeers) return nullptr;
+  if (peers_.size() >= kMaxPeers && !(make_room && ForgetOne())) return nullptr;
   Peer& peer = peers_[id];
   peer.record.id = id;
+  peer.down_since = context_.now;
   return &peer;
+}
+
+// Whoever was only heard of before whoever was here, and the longest gone first.
+bool Members::ForgetOne() {
+  auto oldest = peers_.end();
+  for (auto at = peers_.begin(); at != peers_.end(); ++at) {
+    const Peer& peer = at->second;
+    if (peer.session || peer.was_alive) continue;
+    if (oldest == peers_.end() || std::pair(peer.met, peer.down_since) <
+                                      std::pair(oldest->second.met, oldest->second.down_since)) {
+      oldest = at;
+    }
+  }
+  if (oldest == peers_.end()) return false;
+  peers_.erase(oldest);
+  return true;
+}
+
+void Members::ForgetOld() {
+  const Timers& timers = context_.timers();
+  const Time now = context_.now;
+  const size_t members = std::erase_if(peers_, [&](const auto& entry) {
+    const Peer& peer = entry.second;
+    return !peer.session && !peer.was_alive &&
+           now - peer.down_since > (peer.met ? timers.forget : timers.forget_unmet);
+  });
+  const size_t strangers = std::erase_if(strangers_, [&](const auto& entry) {
+    return now - entry.second.seen > timers.forget_stranger;
+  });
+  if (members + strangers > 0) context_.changed = true;
+}
+
+void Members::NoteStranger(const PeerRefused& event) {
+  if (event.peer == self_.id || event.peer.IsZero()) return;
+  if (strangers_.size() >= kMaxStrangers && !strangers_.contains(event.peer)) {
+    strangers_.erase(std::min_element(
+        strangers_.begin(), strangers_.end(),
+        [](const auto& a, const auto& b) { return a.second.seen < b.second.seen; }));
+  }
+  strangers_[event.peer] = {event.reason, context_.now};
+  context_.changed = true;
 }
 
 void Members::MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason) {
   peer.state = state;
   peer.detail = reason;
+  peer.down_since = context_.now;
   context_.changed = true;
   if (peer.session) {
     peer.session = false;
@@ -43,8 +88,10 @@ void Members::MarkLost(const NodeId& id, Peer& peer, PeerState state, std::strin
 }
 
 void Members::OnUp(const SessionUp& event) {
-  Peer* peer = FindOrAdd(event.peer);
+  Peer* peer = FindOrAdd(event.peer, true);
   if (peer == nullptr) return;
+  strangers_.erase(event.peer);
+  peer->met = true;
   if (peer->was_alive && peer->boot_nonce != event.boot_nonce) {
     peer->session = false;  // the old one is gone with the old process
     MarkLost(event.peer, *peer, PeerState::kConnecting, "it was restarted");
@@ -52,9 +99,12 @@ void Members::OnUp(const SessionUp& event) {
   peer->boot_nonce = event.boot_nonce;
   peer->name = event.name;
   if (event.address.port != 0) {
-    std::erase(peer->addresses, event.address);
+    // A node listens on one port: addresses with another one are those of an earlier start.
+    std::erase_if(peer->addresses, [&](const wire::Address& old) {
+      return old == event.address || old.port != event.address.port;
+    });
     peer->addresses.insert(peer->addresses.begin(), event.address);
-    peer->addresses.resize(std::min<size_t>(peer->addresses.size(), 8));
+    peer->addresses.resize(std::min(peer->addresses.size(), kMaxAddresses));
   }
   peer->session = true;
   peer->was_alive = true;
@@ -84,12 +134,13 @@ void Members::OnConnectFailed(const ConnectFailed& event) {
   Peer* peer = Find(event.peer);
   if (peer == nullptr || peer->session || !peer->was_alive) return;
   MarkLost(event.peer, *peer, PeerState::kDead,
-           fmt::format("{}; dialling it again: {}", peer->detail, event.reason));
+           fmt::format("{}; connecting again: {}", peer->detail, event.reason));
 }
 
 void Members::OnRefused(const PeerRefused& event) {
-  Peer* peer = FindOrAdd(event.peer);
-  if (peer == nullptr || peer->session) return;
+  Peer* peer = Find(event.peer);
+  if (peer == nullptr || !peer->met) return NoteStranger(event);
+  if (peer->session) return;
   MarkLost(event.peer, *peer, PeerState::kRefused, event.reason);
 }
 
@@ -151,15 +202,28 @@ void Members::OnHints(const wire::PeerHints& hints) {
   size_t taken = 0;
   for (const auto& hint : hints.peers) {
     if (++taken > kMaxHints) return;
-    Peer* peer = FindOrAdd(hint.id);
-    if (peer == nullptr || peer->session) continue;
-    if (peer->state == PeerState::kUnknown) peer->state = PeerState::kConnecting;
-    if (peer->addresses.empty()) {
-      const auto most = static_cast<std::ptrdiff_t>(std::min<size_t>(hint.addresses.size(), 8));
-      peer->addresses.assign(hint.addresses.begin(), hint.addresses.begin() + most);
-    }
-    Reconnect(hint.id, *peer);
+    AddHint(hint.id, hint.addresses, false);
   }
+}
+
+void Members::OnRemembered(const wire::PeerHints& peers) {
+  for (const auto& peer : peers.peers) AddHint(peer.id, peer.addresses, true);
+}
+
+void Members::AddHint(const NodeId& id, const std::vector<wire::Address>& addresses, bool met) {
+  Peer* peer = FindOrAdd(id, false);
+  if (peer == nullptr || peer->session) return;
+  peer->met |= met;
+  if (peer->state == PeerState::kUnknown) {
+    peer->state = met ? PeerState::kDead : PeerState::kConnecting;
+    if (met) peer->detail = "not seen since this device started";
+    context_.changed = true;
+  }
+  if (peer->addresses.empty()) {
+    const size_t count = std::min(addresses.size(), kMaxAddresses);
+    peer->addresses.assign(addresses.begin(), addresses.begin() + static_cast<ptrdiff_t>(count));
+  }
+  Reconnect(id, *peer);
 }
 
 void Members::OnGoodbye(const NodeId& id, const wire::Goodbye& goodbye) {
@@ -176,10 +240,10 @@ void Members::OnWake(Time gap) {
 
 void Members::OnTime() {
   const Timers& timers = context_.timers();
+  ForgetOld();
   for (auto& [id, peer] : peers_) {
     const Time silent = context_.now - peer.last_heard;
     if (peer.session && silent > timers.dead) {
-      peer.down_since = context_.now;
       MarkLost(id, peer, PeerState::kDead,
                fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
     } else if (peer.session && peer.state == PeerState::kAlive && silent > timers.suspect) {
@@ -209,14 +273,18 @@ void Members::SendHeartbeat(const NodeId& id, Peer& peer) {
 void Members::SendHints(const NodeId& to) {
   wire::PeerHints hints;
   for (const auto& [id, peer] : peers_) {
-    if (id == to || !peer.session || peer.addresses.empty()) continue;
-    hints.peers.push_back({id, peer.addresses});
+    if (id == to || !peer.session) continue;
+    // A link-local address is worth nothing without this node's own interface.
+    std::vector<wire::Address> addresses = peer.addresses;
+    std::erase_if(addresses, [](const wire::Address& a) { return a.host.contains('%'); });
+    if (!addresses.empty()) hints.peers.push_back({id, std::move(addresses)});
   }
   if (!hints.peers.empty()) context_.SendTo(to, std::move(hints));
 }
 
 void Members::Reconnect(const NodeId& id, Peer& peer) {
-  peer.next_attempt = context_.now + kReconnectPeriod;
+  peer.next_attempt = context_.now + std::clamp((context_.now - peer.down_since) / 10,
+                                                kMinReconnectPeriod, kMaxReconnectPeriod);
   if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty())
     return;
   context_.Emit(ConnectPeer{id, peer.addresses});
@@ -313,6 +381,13 @@ std::vector<NodeStatus> Members::Status() const {
                       .progress = peer.progress};
     status.record.id = id;
     status.record.name = NameOf(id);
+    all.push_back(std::move(status));
+  }
+  for (const auto& [id, stranger] : strangers_) {
+    NodeStatus status{
+        .state = PeerState::kRefused, .detail = stranger.detail, .last_heard = stranger.seen};
+    status.record.id = id;
+    status.record.name = id.Short();
     all.push_back(std::move(status));
   }
   return all;

@@ -1,9 +1,13 @@
 // Who is there, in this node's opinion, and what each node says about itself.
 //
 //   UNKNOWN ─> CONNECTING ─ session ─> ALIVE ─ 3 s silent ─> SUSPECT ─ 6 s ─> DEAD
-//   ALIVE ─ session broke ─> CONNECTING ─ 2 s, or the dial fails ─> DEAD
+//   ALIVE ─ session broke ─> CONNECTING ─ 2 s, or connecting fails ─> DEAD
 //   DEAD ─ new session ─> ALIVE
 //   any ─ goodbye ─> LEFT      any ─ handshake refused ─> REFUSED
+//   gone for Timers::forget ─> forgotten, sooner when the table is full
+//
+// Devices that were refused and never were members are strangers: kept apart, few and briefly, so
+// that no number of them takes a member's place.
 //
 // Hearsay never revives and never kills: only a session with the node itself counts.
 #pragma once
@@ -40,6 +44,8 @@ class Members {
   void OnRecord(const NodeId& peer, const wire::NodeRecord& record);
   void OnRecordRequest(const NodeId& peer);
   void OnHints(const wire::PeerHints& hints);
+  // Members of earlier runs, with the addresses where they were.
+  void OnRemembered(const wire::PeerHints& peers);
   void OnGoodbye(const NodeId& peer, const wire::Goodbye& goodbye);
   // This node did not run for `gap`: silence of others in that time proves nothing.
   void OnWake(Time gap);
@@ -60,8 +66,11 @@ class Members {
  private:
   static constexpr size_t kSentTimes =
       16;  // heartbeats in flight that a round trip can be measured with
-  static constexpr size_t kMaxPeers =
-      256;  // full mesh is meant for 64; beyond this strangers are not remembered
+  // Members, those that are gone included. Four times the sessions that a node has at most
+  // (net/peers.cc), so that a member with a session always finds a place.
+  static constexpr size_t kMaxPeers = 256;
+  static constexpr size_t kMaxStrangers = 8;  // enough to show one's own mistyped secret
+  static constexpr size_t kMaxAddresses = 4;  // of one peer: wired, wireless, IPv4 and IPv6
 
   struct Peer {
     wire::NodeRecord record;
@@ -69,13 +78,14 @@ class Members {
     PeerState state = PeerState::kUnknown;
     bool session = false;
     bool was_alive = false;  // others were told that it is up
+    bool met = false;        // had a session with this node, now or in an earlier run
     uint64_t boot_nonce = 0;
     uint64_t incarnation = 0;  // highest seen
     std::string name;
     std::string detail;
     std::vector<wire::Address> addresses;
     Time last_heard{};
-    Time down_since{};
+    Time down_since{};  // without a session; else meaningless
     Time next_attempt{};
     Time next_heartbeat{};
     double rtt_ms = 0;
@@ -85,8 +95,17 @@ class Members {
     uint64_t progress = 0;
     std::array<Time, kSentTimes> sent_at{};
   };
+  struct Stranger {
+    std::string detail;
+    Time seen{};
+  };
   Peer* Find(const NodeId& id);
-  Peer* FindOrAdd(const NodeId& id);
+  // Null: no room, or not a peer's id. Only a session makes room by forgetting somebody.
+  Peer* FindOrAdd(const NodeId& id, bool make_room);
+  bool ForgetOne();
+  void ForgetOld();
+  void NoteStranger(const PeerRefused& event);
+  void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses, bool met);
   void MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason);
   void SendHeartbeat(const NodeId& id, Peer& peer);
   void SendHints(const NodeId& to);
@@ -97,6 +116,7 @@ class Members {
   wire::NodeRecord self_;
   uint64_t progress_ = 0;
   std::map<NodeId, Peer> peers_;
+  std::map<NodeId, Stranger> strangers_;
   std::vector<News> news_;
 };
 

@@ -175,6 +175,18 @@ void Reservations::OnOwnerLost(const NodeId& owner, const std::string& reason) {
   }
 }
 
+void Reservations::OnNeighborLost(const NodeId& peer, const std::string& reason) {
+  std::vector<PlanId> plans;
+  for (const auto& [id, reservation] : reservations_) {
+    const auto& [plan, own, state] = reservation.status;
+    const size_t stages = plan.stages.size();
+    const bool neighbor = plan.stages[(own + 1) % stages].node == peer ||
+                          plan.stages[(own + stages - 1) % stages].node == peer;
+    if (neighbor && state == ReservationState::kReady) plans.push_back(id);
+  }
+  for (const PlanId& plan : plans) OnStageFailed({plan, {ErrorCode::kDisconnected, reason}, peer});
+}
+
 void Reservations::OnTime() {
   if (context_.options.bugs.no_lease_expiry) return;
   for (auto at = reservations_.begin(); at != reservations_.end();) {

@@ -38,6 +38,8 @@ class Reservations {
   void OnStageFailed(const StageFailed& event);
   void OnStageStopped(const StageStopped& event);
   void OnOwnerLost(const NodeId& owner, const std::string& reason);
+  // A link to a neighbor that membership has given up would wait forever.
+  void OnNeighborLost(const NodeId& peer, const std::string& reason);
   void OnTime();
 
   const ReservationStatus* Find(const PlanId& plan) const;

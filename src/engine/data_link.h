@@ -56,15 +56,9 @@ class DataLink {
   // none; it is not read). Errors: kDisconnected, kCorrupt; the link is dead then.
   virtual Result<Outcome> Poll(Time deadline, int wake_fd = -1) = 0;
 
-  // For waiting on several links: poll() the descriptor for reading only when ReadyNow() is false.
-  virtual int fd() const = 0;
-  virtual bool ReadyNow() const = 0;
-
   // The largest frame that is accepted from now on (default and maximum: wire::kMaxDataFrame), and
   // memory for frames of that size, taken now rather than in the middle of an answer.
   virtual void SetFrameLimit(uint64_t bytes) = 0;
-  // How long Poll spins before it sleeps; at most 50 us, default 0.
-  virtual void SetSpin(Time spin) = 0;
   // A second thread (the loop) may call this to make the owner's calls fail soon. Thread: any.
   virtual void Shutdown() = 0;
 

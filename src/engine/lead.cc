@@ -29,7 +29,7 @@ struct LeadMachine::Request {
 struct LeadMachine::Flight {
   LeadStep step;
   std::vector<uint64_t> serials;  // of the items' requests
-  Time deadline{};
+  Time started{};
 };
 
 namespace {
@@ -192,7 +192,7 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   step.step = next_step_++;
   step.close = std::move(closing_);
   closing_.clear();
-  Flight flight{.step = step, .deadline = now + Limit(step.rows)};
+  Flight flight{.step = step, .started = now};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
@@ -200,12 +200,8 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   return step;
 }
 
-Time LeadMachine::Limit(uint32_t rows) const {
-  const Time predicted =
-      options_.predicted_decode + options_.predicted_chunk * rows / std::max(options_.chunk, 1u);
-  if (options_.predicted_decode + options_.predicted_chunk == Time{}) return kStepFloorUnpredicted;
-  return std::max(kStepFloor,
-                  predicted * kStepFactor * static_cast<int64_t>(in_flight_.size() + 1));
+Time LeadMachine::DeadlineOf(const Flight& flight) const {
+  return std::max(flight.started, progress_) + kStepStall;
 }
 
 Result<void> LeadMachine::CheckOutputs(const LeadStep& step,
@@ -238,6 +234,7 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
     return std::vector<Emission>{};
   }
   TRY(CheckOutputs(at->second.step, outputs));
+  NoteProgress(now);
   const Flight flight = std::move(at->second);
   in_flight_.erase(at);
   std::vector<Emission> emissions;
@@ -317,10 +314,11 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
 
 Result<void> LeadMachine::CheckDeadlines(Time now) const {
   for (const auto& [number, flight] : in_flight_) {
-    if (now <= flight.deadline) continue;
+    if (now <= DeadlineOf(flight)) continue;
     return exo::Fail(ErrorCode::kDisconnected,
-                     "step {} ({} rows) did not come back within its limit", number,
-                     flight.step.rows);
+                     "step {} ({} rows) did not come back, and no device has computed anything for "
+                     "{} s",
+                     number, flight.step.rows, kStepStall / std::chrono::seconds(1));
   }
   return {};
 }
@@ -328,7 +326,8 @@ Result<void> LeadMachine::CheckDeadlines(Time now) const {
 std::optional<Time> LeadMachine::NextDeadline() const {
   std::optional<Time> next;
   for (const auto& [number, flight] : in_flight_) {
-    if (!next || flight.deadline < *next) next = flight.deadline;
+    const Time deadline = DeadlineOf(flight);
+    if (!next || deadline < *next) next = deadline;
   }
   return next;
 }

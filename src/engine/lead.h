@@ -15,6 +15,7 @@
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -37,19 +38,15 @@ struct LeadOptions {
   uint64_t kv_positions = 0;   // of all admitted requests: context x sequences
   uint32_t chunk = 256;        // rows of one step
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
-  Time predicted_decode{};     // one token through all stages
-  Time predicted_chunk{};      // one full chunk through all stages
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
 };
 
-// A step is late after max(kStepFloor, kStepFactor x predicted x steps in flight):
-// research/reliability.md 2.4.
-inline constexpr Time kStepFloor = std::chrono::seconds(5);
-inline constexpr int kStepFactor = 4;
-// Without a prediction (both zero) a slow device must not look like a hung one; membership finds
-// that one first.
-inline constexpr Time kStepFloorUnpredicted = std::chrono::seconds(30);
+// A stage that computes is alive, however slow it is: a step in flight has failed only when for so
+// long no step came back and no stage reported progress (NoteProgress). A node that is gone or
+// frozen is noticed long before that, by membership; this limit is for a stage that hangs in a node
+// that is otherwise well. Far above one work item of the slowest device.
+inline constexpr Time kStepStall = std::chrono::seconds(30);
 
 enum class Outputs : uint8_t { kNone, kLast, kAll };
 
@@ -114,8 +111,11 @@ class LeadMachine {
                                            std::span<const wire::StageTime> times, Time now);
   // The data path or a stage failed: every request ends with this error; the machine stays empty.
   std::vector<Emission> Fail(const Error& error);
-  // A step past its limit: kDisconnected, says which. The caller fails the instance. Requests need
-  // no limit of their own: each admitted one is in a step or gets its turn when a step comes back.
+  // Some stage of the plan has computed something since the last call.
+  void NoteProgress(Time now) { progress_ = std::max(progress_, now); }
+  // A step in flight while nothing moved for kStepStall: kDisconnected, says which. The caller
+  // fails the instance. Requests need no limit of their own: each admitted one is in a step or gets
+  // its turn when a step comes back.
   Result<void> CheckDeadlines(Time now) const;
   // When CheckDeadlines can first fail, if anything is in flight.
   std::optional<Time> NextDeadline() const;
@@ -148,7 +148,7 @@ class LeadMachine {
   // What one item brought its request; the request is dropped when it ends.
   std::optional<Emission> Accept(Request& request, const LeadItem& item, const ItemOutput* output,
                                  Time now);
-  Time Limit(uint32_t rows) const;
+  Time DeadlineOf(const Flight& flight) const;
 
   LeadOptions options_;
   std::map<RequestId, std::unique_ptr<Request>> requests_;  // queued and admitted
@@ -156,6 +156,7 @@ class LeadMachine {
   std::vector<RequestId> admitted_;                         // in order of admission
   std::map<uint64_t, Flight> in_flight_;
   std::vector<RequestId> closing_;
+  Time progress_{};  // the latest: a step came back, or NoteProgress
   size_t decode_turn_ = 0;
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;

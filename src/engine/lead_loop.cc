@@ -22,9 +22,7 @@ LeadOptions MachineOptions(const RunnerOptions& options) {
           .stages = static_cast<uint32_t>(plan.stages.size()),
           .context = plan.context,
           .kv_positions = ReservedPositions(plan),
-          .chunk = plan.chunk,
-          .predicted_decode = options.predicted_decode,
-          .predicted_chunk = options.predicted_chunk};
+          .chunk = plan.chunk};
 }
 
 }  // namespace
@@ -70,6 +68,7 @@ Result<void> LeadLoop::Work(const std::atomic<bool>& stop) {
       continue;
     }
     CountRequests();
+    machine_.NoteProgress(commands_.progress.load());
     TRY(machine_.CheckDeadlines(sys::Now()));
     const Time idle = sys::Now() + kIdlePoll;
     if (alone()) {

@@ -38,6 +38,7 @@ struct LeadCommands {
   std::deque<Command> queue;  // guarded by mutex
   sys::WakeFd wake;
   std::atomic<uint32_t> active{0}, queued{0};
+  std::atomic<Time> progress{Time{}};  // when a stage of the plan was last seen to compute
 };
 
 class LeadLoop {

@@ -21,12 +21,7 @@ wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4,
 }
 
 LeadOptions Options(uint32_t stages = 1) {
-  return {.stages = stages,
-          .context = 64,
-          .kv_positions = 128,
-          .chunk = 8,
-          .queue_limit = 2,
-          .predicted_decode = std::chrono::milliseconds(1)};
+  return {.stages = stages, .context = 64, .kv_positions = 128, .chunk = 8, .queue_limit = 2};
 }
 
 // Token `token` for every output of the step.
@@ -169,28 +164,35 @@ TEST(LeadTest, OutputsMustMatchTheStep) {
   EXPECT_FALSE(lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {5, 6}}}, {}, Time{}));
 }
 
-TEST(LeadTest, ALateStepIsAnErrorAfterTheFloor) {
+TEST(LeadTest, AStepIsLateOnlyWhenNothingMoves) {
   LeadMachine lead(Options());
   ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{}));
   EXPECT_FALSE(lead.NextDeadline());
   lead.NextStep(Time{});
-  EXPECT_TRUE(lead.CheckDeadlines(kStepFloor));
-  EXPECT_FALSE(lead.CheckDeadlines(kStepFloor + Time{1}));
-  EXPECT_EQ(*lead.NextDeadline(), kStepFloor);
+  EXPECT_EQ(*lead.NextDeadline(), kStepStall);
+  EXPECT_TRUE(lead.CheckDeadlines(kStepStall));
+  EXPECT_FALSE(lead.CheckDeadlines(kStepStall + Time{1}));
+  // A slow stage that computes is no hung one, however long its chunk takes.
+  for (int minute = 1; minute <= 60; ++minute) {
+    const Time now = std::chrono::minutes(minute);
+    lead.NoteProgress(now);
+    EXPECT_TRUE(lead.CheckDeadlines(now + kStepStall));
+  }
+  EXPECT_FALSE(lead.CheckDeadlines(std::chrono::minutes(60) + kStepStall + Time{1}));
 }
 
-TEST(LeadTest, TheLimitGrowsWithThePredictionAndIsLongWithoutOne) {
-  LeadOptions options = Options();
-  options.predicted_chunk = std::chrono::seconds(16);
-  LeadMachine slow(options);
-  ASSERT_TRUE(slow.Submit(Ask(1, 8), Time{}));
-  slow.NextStep(Time{});
-  EXPECT_GT(*slow.NextDeadline(), std::chrono::seconds(64));
-  options.predicted_chunk = options.predicted_decode = Time{};
-  LeadMachine unknown(options);
-  ASSERT_TRUE(unknown.Submit(Ask(1, 8), Time{}));
-  unknown.NextStep(Time{});
-  EXPECT_EQ(*unknown.NextDeadline(), kStepFloorUnpredicted);
+TEST(LeadTest, AStepThatComesBackIsProgressOfTheOthers) {
+  LeadMachine lead(Options(2));
+  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 6), Time{}));
+  const auto first = lead.NextStep(Time{});
+  ASSERT_TRUE(first && lead.NextStep(Time{}));
+  const Time late = kStepStall - Time{1};
+  std::vector<ItemOutput> outputs;
+  for (const LeadItem& item : first->items) {
+    if (item.outputs != Outputs::kNone) outputs.push_back({item.request, {5}});
+  }
+  ASSERT_TRUE(lead.OnStepDone(first->step, outputs, {}, late));
+  EXPECT_EQ(*lead.NextDeadline(), late + kStepStall);
 }
 
 TEST(LeadTest, FailureEndsEveryRequestOnce) {

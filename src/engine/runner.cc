@@ -64,6 +64,7 @@ class Runner final : public InstanceRunner {
     commands_.Push(wire::CancelRequest{request});
   }
   void CancelRows(const RequestId& request) override { cancelled_.Add(request); }
+  void NoteProgress() override { commands_.progress.store(sys::Now()); }
   uint32_t active() const override { return commands_.active.load(); }
   uint32_t queued() const override { return commands_.queued.load(); }
 

@@ -38,8 +38,6 @@ struct RunnerOptions {
   uint32_t stage = 0;
   NodeId self;
   std::vector<std::string> names;  // of the stages' nodes, for messages
-  Time predicted_decode{};
-  Time predicted_chunk{};
 };
 
 // How the runner reaches the next stage; unset members: no link is needed.
@@ -68,6 +66,8 @@ class InstanceRunner {
   // Any stage: rows of this request need not be computed any more, also in the step that is
   // running.
   virtual void CancelRows(const RequestId& request) = 0;
+  // Lead only: some stage of the plan has computed something lately (heartbeats carry progress).
+  virtual void NoteProgress() = 0;
   // Lead only: requests in work and waiting.
   virtual uint32_t active() const = 0;
   virtual uint32_t queued() const = 0;

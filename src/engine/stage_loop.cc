@@ -8,7 +8,6 @@
 namespace exo::engine {
 namespace {
 
-// A frame that the next stage does not take for so long means that it is gone.
 constexpr Time kIdlePoll = std::chrono::seconds(1);
 
 }  // namespace

@@ -22,8 +22,9 @@ struct Links {
   DataLink* out = nullptr;
 };
 
-// Hidden states that the next stage has not taken by then are lost, and with them the link.
-inline constexpr Time kSendLimit = std::chrono::seconds(10);
+// A send waits for as long as the next stage's node is alive: a full window only says that the
+// stage computes. Membership notices a dead node and stops the instance, which shuts the link down.
+inline constexpr Time kSendLimit = std::chrono::hours(24);
 
 class StageLoop {
  public:

@@ -1,5 +1,6 @@
-// How many strangers may make this node compute handshakes (about 1 ms of a core each): at the same
-// time and per second, from one address and in total. The answer to a flood is a closed socket.
+// How many unauthenticated connections are admitted (a handshake costs about 1 ms of a core): at
+// the same time and per second, from one address and in total. The answer to a flood is a closed
+// socket.
 //
 // Thread: loop. Owner: Peers.
 #pragma once
@@ -15,8 +16,9 @@ namespace exo::net {
 class Admission {
  public:
   static constexpr uint32_t kAtOnce = 64;  // connections that are not yet accepted, in total
-  static constexpr uint32_t kAtOncePerSource = 16;  // a node dials one control and a few data links
-  static constexpr double kPerSecond = 200;         // 20 % of one core
+  static constexpr uint32_t kAtOncePerSource =
+      16;                                    // a node opens one control session and a few links
+  static constexpr double kPerSecond = 200;  // 20 % of one core
   static constexpr double kPerSecondPerSource = 20;
   static constexpr size_t kMaxSources = 1024;  // remembered; IPv6 gives an attacker any number
 

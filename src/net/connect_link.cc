@@ -10,8 +10,6 @@
 namespace exo::net {
 namespace {
 
-// Unacknowledged for this long: the link is given up (the data path acts at 2 s of silence).
-constexpr Time kUserTimeout = std::chrono::seconds(2);
 // One address must not use up the time of the others.
 constexpr Time kConnectTimeout = std::chrono::seconds(3);
 
@@ -92,7 +90,6 @@ Result<std::unique_ptr<DataLink>> ConnectOne(const Identity& identity,
                                              const ConnectOptions& options,
                                              const wire::Address& address) {
   Fd fd = TRY(Connect(address, options.deadline));
-  SetStreamOptions(fd.get(), kUserTimeout);
   auto stream = std::make_unique<TlsStream>(identity, std::move(fd), ProofSide::kInitiator);
   for (auto step = stream->Handshake(); step != TlsStream::Step::kDone;
        step = stream->Handshake()) {

@@ -93,7 +93,7 @@ void Connection::ReadSome() {
   }
 }
 
-// After the last word: reads and forgets, so that the system does not reset the connection under
+// After the last frame: reads and discards, so that the system does not reset the connection under
 // it.
 void Connection::Discard() {
   std::byte scrap[4096];
@@ -108,7 +108,7 @@ void Connection::Discard() {
 }
 
 bool Connection::Send(const wire::Message& message) {
-  if (closed_ || closing_ || !failure_.empty()) return false;
+  if (closed_ || closing_ || broken_ || !failure_.empty()) return false;
   auto frame = wire::EncodeFrame(message, sequences_.send);
   if (unsent_ + frame.size() > kMaxUnsent || frame.size() > wire::kMaxControlFrame) return false;
   ++sequences_.send;
@@ -128,7 +128,7 @@ void Connection::WriteSome() {
     const auto& front = queue_.front();
     size_t sent = 0;
     const TlsStream::Step step = stream_->Write(std::span(front).subspan(offset_), &sent);
-    if (step == TlsStream::Step::kClosed) return Fail(stream_->error());
+    if (step == TlsStream::Step::kClosed) return WriteFailed();
     if (step != TlsStream::Step::kDone) return watch_->OnWritable([this] { WriteSome(); });
     offset_ += sent;
     unsent_ -= sent;
@@ -137,11 +137,12 @@ void Connection::WriteSome() {
       offset_ = 0;
     }
   }
+  if (closing_ && !std::exchange(ended_, true)) stream_->WriteClose();
   switch (stream_->Flush()) {
     case TlsStream::Step::kDone:
       break;
     case TlsStream::Step::kClosed:
-      return Fail(stream_->error());
+      return WriteFailed();
     default:
       return watch_->OnWritable([this] { WriteSome(); });
   }
@@ -149,6 +150,18 @@ void Connection::WriteSome() {
   if (!closing_) return owner_.OnSent();
   ::shutdown(stream_->fd(), SHUT_WR);
   Discard();
+}
+
+// The peer may have said why it closes, and that is still in the socket.
+void Connection::WriteFailed() {
+  if (closing_ || !up_ || !reading_) return Fail(stream_->error());
+  broken_ = true;
+  queue_.clear();
+  unsent_ = offset_ = 0;
+  const std::string reason = stream_->error();
+  const auto alive = alive_;
+  ReadSome();
+  if (*alive) Fail(reason);
 }
 
 void Connection::CloseWhenSent() {

@@ -46,8 +46,9 @@ class Connection {
   void StopReading() { reading_ = false; }
   // No callback comes after this.
   void Close();
-  // Sends what is queued, then ends the stream and waits up to a second for the peer to read it.
-  // The only callback that still comes is OnClosed.
+  // Sends what is queued and close_notify, then waits up to a second for the peer to close: what it
+  // has not read by then would be lost with the socket. The only callback that still comes is
+  // OnClosed.
   void CloseWhenSent();
   // Ends this object and hands the stream to a data link. Only inside OnSent, with reading stopped.
   std::unique_ptr<DataLink> Release();
@@ -61,6 +62,7 @@ class Connection {
   void ReadSome();
   void Discard();
   void WriteSome();
+  void WriteFailed();
   void WaitToRead();
   void Fail(const std::string& reason);
   void ReportFailure();
@@ -81,7 +83,9 @@ class Connection {
   bool up_ = false;  // TLS is done
   bool reading_ = true;
   bool closing_ = false;  // CloseWhenSent
+  bool ended_ = false;    // our direction is closed
   bool writing_ = false;  // waits for room in the socket
+  bool broken_ = false;   // nothing can be sent any more; what arrived before is still delivered
   bool closed_ = false;
 };
 

@@ -36,9 +36,7 @@ Connector::Connector(EventLoop& loop, Host& host, std::string bind_host)
       rng_(sys::RandomValue<uint64_t>()) {}
 
 Connector::~Connector() {
-  *alive_ = false;
-  const std::lock_guard lock(gate_->mutex);
-  gate_->open = false;
+  Stop();
 }
 
 Connector::Target* Connector::Find(const wire::Address& key) {
@@ -61,6 +59,7 @@ bool Connector::MakeRoom() {
 }
 
 void Connector::AddStatic(const wire::Address& address) {
+  if (!*alive_) return;
   Target* target = Find(address);
   if (target == nullptr) {
     target =
@@ -71,6 +70,7 @@ void Connector::AddStatic(const wire::Address& address) {
 }
 
 void Connector::AddHint(const wire::Address& address, const std::optional<NodeId>& id) {
+  if (!*alive_) return;
   Target* target = Find(address);
   if (target == nullptr) {
     if (address.port == 0 || !MakeRoom()) return;
@@ -101,7 +101,7 @@ void Connector::Schedule(Target& target, Time delay) {
 void Connector::Retry(Target& target) {
   target.watch.reset();
   target.fd.Close();
-  if (!target.fixed && !target.id && target.failures >= kMaxHintFailures) {
+  if (!target.fixed && target.failures >= kMaxHintFailures) {
     // Not from inside its own timer or watch.
     target.state = Target::State::kResting;
     loop_.Post([this, alive = alive_, key = target.key] {
@@ -205,6 +205,35 @@ void Connector::OnDown(const NodeId& id) {
     target->failures = 0;
     Schedule(*target, kAfterDrop);
   }
+}
+
+void Connector::OnLeft(const NodeId& id) {
+  constexpr uint32_t kAsAfter = 3;  // failures: about 4 s
+  for (auto& [key, target] : targets_) {
+    if (target->id != id || target->self) continue;
+    if (target->state != Target::State::kResting && target->state != Target::State::kWaiting)
+      continue;
+    target->failures = kAsAfter;
+    Retry(*target);
+  }
+}
+
+void Connector::Moved(const NodeId& id, const wire::Address& address) {
+  std::erase_if(targets_, [&](const auto& entry) {
+    const Target& target = *entry.second;
+    return target.id == id && !target.fixed && entry.first.port != address.port &&
+           (target.state == Target::State::kResting || target.state == Target::State::kWaiting);
+  });
+  AddHint(address, id);
+}
+
+void Connector::Stop() {
+  *alive_ = false;
+  {
+    const std::lock_guard lock(gate_->mutex);
+    gate_->open = false;
+  }
+  targets_.clear();
 }
 
 void Connector::Forget(const NodeId& id) {

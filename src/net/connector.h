@@ -1,4 +1,4 @@
-// Where to dial and when: static peers, hints of discovery, remembered addresses. Connects and
+// Where to connect and when: static peers, hints of discovery, remembered addresses. Connects and
 // hands the socket over; the owner says how it went.
 //
 // Thread: loop; names are resolved in threads of their own. Owner: Peers.
@@ -24,8 +24,9 @@ class Connector {
   static constexpr Time kFirstRetry = std::chrono::seconds(1);
   static constexpr Time kLastRetry = std::chrono::seconds(30);
   static constexpr Time kAfterDrop = std::chrono::milliseconds(100);
-  static constexpr uint32_t kMaxHintFailures =
-      8;  // then a hint without an id is forgotten (about 3 min)
+  // Then an address is forgotten, unless the user named it (about 3 min). Members that are away are
+  // remembered by cluster/members.h, which hints at their addresses again and again.
+  static constexpr uint32_t kMaxHintFailures = 8;
   static constexpr size_t kMaxTargets = 512;  // 64 members with 4 addresses each, and as many hints
 
   enum class Outcome {
@@ -49,8 +50,14 @@ class Connector {
   void AddStatic(const wire::Address& address);
   void AddHint(const wire::Address& address, const std::optional<NodeId>& id);
   void Finished(const wire::Address& key, Outcome outcome, const std::optional<NodeId>& id);
-  // The session with `id` ended: dial its addresses soon.
+  // The session with `id` ended: connect to its addresses soon.
   void OnDown(const NodeId& id);
+  // `id` said goodbye: its addresses are tried again after a while, in case it comes back unseen.
+  void OnLeft(const NodeId& id);
+  // `id` listens at `address` now. A node has one port, so addresses with another one are stale.
+  void Moved(const NodeId& id, const wire::Address& address);
+  // No connection is made from now on; sockets that were handed over are not touched.
+  void Stop();
   void Forget(const NodeId& id);
   std::vector<wire::Address> AddressesOf(const NodeId& id) const;
 

@@ -1,5 +1,5 @@
 // Finding other nodes: a UDP beacon and DNS-SD over mDNS, side by side. What it finds is a hint to
-// dial, never proof of anything; TLS and the handshake decide (net/peers.h).
+// connect to, never proof of anything; TLS and the handshake decide (net/peers.h).
 //
 // Nothing stable is sent in clear: beacons carry a fresh nonce and an 8-byte tag that only members
 // can recognize; the mDNS name is random per start.
@@ -51,7 +51,7 @@ class Discovery {
   virtual void Refresh() = 0;
   // Different nodes of other clusters heard in the last minute.
   virtual uint32_t foreign_nodes() const = 0;
-  // For `exo doctor`: what runs and what does not, in words.
+  // For `exo doctor`: what runs and what does not, human-readable.
   virtual std::string Describe() const = 0;
 };
 

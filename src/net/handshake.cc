@@ -51,7 +51,7 @@ Handshake::Messages Handshake::On(const Message& message) {
   const auto* hello = std::get_if<Hello>(&message);
   if (hello != nullptr && due_ == Due::kOpening) return OnOpening(*hello);
   if (hello != nullptr && due_ == Due::kFull) return OnFull(*hello);
-  return Refuse(RefusalCode::kNotMember, "spoke out of turn in the handshake");
+  return Refuse(RefusalCode::kNotMember, "a message out of turn in the handshake");
 }
 
 std::optional<HelloReply> Handshake::CheckVersions(const Hello& hello) const {

@@ -33,7 +33,7 @@ class Handshake {
     virtual ~Gate() = default;
     // Is this key a member? `proven`: it has shown that it holds the cluster secret. Empty: yes.
     virtual std::optional<wire::HelloReply> CheckMember(const NodeId& peer, bool proven) = 0;
-    // Everything else fits; the last word before this side accepts. Empty: yes.
+    // The last check before this side accepts. Empty: yes.
     virtual std::optional<wire::HelloReply> Decide(const NodeId& peer,
                                                    const wire::Hello& hello) = 0;
   };

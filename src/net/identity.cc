@@ -28,7 +28,7 @@ using SslContext = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
 
 Result<Key> MakeKey() {
   Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
-  if (!key) return Fail(ErrorCode::kIo, "cannot make an Ed25519 key: {}", TlsErrors());
+  if (!key) return Fail(ErrorCode::kIo, "cannot make an Ed25519 key: {}", DrainTlsErrors());
   return key;
 }
 
@@ -49,7 +49,7 @@ Result<Key> ReadKey(const std::string& path, const std::string& pem) {
 Result<std::string> KeyText(EVP_PKEY* key) {
   Bio bio(BIO_new(BIO_s_secmem()));
   if (PEM_write_bio_PrivateKey(bio.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    return Fail(ErrorCode::kIo, "cannot write the key: {}", TlsErrors());
+    return Fail(ErrorCode::kIo, "cannot write the key: {}", DrainTlsErrors());
   }
   char* data = nullptr;
   const long size = BIO_get_mem_data(bio.get(), &data);
@@ -69,7 +69,7 @@ Result<Certificate> SelfSign(EVP_PKEY* key) {
                                  reinterpret_cast<const unsigned char*>("exo"), -1, -1, 0) == 1 &&
       X509_set_issuer_name(x, name) == 1 && X509_set_pubkey(x, key) == 1 &&
       X509_sign(x, key, nullptr) != 0;
-  if (!ok) return Fail(ErrorCode::kIo, "cannot make a certificate: {}", TlsErrors());
+  if (!ok) return Fail(ErrorCode::kIo, "cannot make a certificate: {}", DrainTlsErrors());
   return certificate;
 }
 
@@ -92,7 +92,7 @@ Result<SslContext> MakeContext(EVP_PKEY* key, X509* certificate) {
       SSL_CTX_set1_client_sigalgs_list(c, "ed25519") == 1 &&
       SSL_CTX_use_certificate(c, certificate) == 1 && SSL_CTX_use_PrivateKey(c, key) == 1 &&
       SSL_CTX_set_num_tickets(c, 0) == 1 && SSL_CTX_set_max_early_data(c, 0) == 1;
-  if (!ok) return Fail(ErrorCode::kIo, "cannot set up TLS 1.3: {}", TlsErrors());
+  if (!ok) return Fail(ErrorCode::kIo, "cannot set up TLS 1.3: {}", DrainTlsErrors());
   SSL_CTX_set_options(c,
                       SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);

@@ -27,14 +27,18 @@ using wire::RefusalCode;
 constexpr size_t kMaxPeers = 64;
 // Sessions of all kinds, hand-overs and refusals included.
 constexpr size_t kMaxSessions = kMaxPeers + 2 * Admission::kAtOnce;
-// With unacknowledged data for this long a session is given up and dialled again: faster than
-// waiting for TCP's retransmissions on bad Wi-Fi (reliability.md 2.4).
-constexpr Time kUserTimeout = std::chrono::milliseconds(1500);
 // A session that was heard within this time is alive; heartbeats come every second.
 constexpr Time kFresh = std::chrono::milliseconds(1500);
 
 HelloReply Refusal(RefusalCode code, std::string reason) {
   return {.code = code, .reason = std::move(reason)};
+}
+
+Connector::Outcome OutcomeOf(RefusalCode refusal) {
+  if (refusal == RefusalCode::kDuplicate) return Connector::Outcome::kSame;
+  // A restarted peer may only have to wait until its old session is given up.
+  if (refusal == RefusalCode::kKeyInUse) return Connector::Outcome::kFailed;
+  return Connector::Outcome::kRefused;
 }
 
 class PeersImpl final : public Peers, private Session::Host, private Connector::Host {
@@ -49,6 +53,7 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
         options_(std::move(options)),
         listener_(std::move(listener)),
         accept_pause_(loop),
+        leave_limit_(loop),
         connector_(loop, *this, options_.bind) {
     options_.port = LocalAddress(listener_.get()).port;
     options_.self.listen_port = options_.port;
@@ -66,6 +71,7 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
   bool Send(const NodeId& id, const wire::Message& message) override;
   void Close(const NodeId& id, std::string_view reason) override;
   void Revoke(const NodeId& id) override;
+  void Leave(std::function<void()> done) override;
   bool IsUp(const NodeId& id) const override { return up_.contains(id); }
   std::vector<NodeId> Up() const override;
   std::vector<wire::Address> AddressesOf(const NodeId& id) const override;
@@ -93,6 +99,7 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
   void DeferDelete(Session& session);
   void EndUp(Session& session, std::string_view reason);
   void ReportDowns();
+  void EndLeave(Time delay);
   void Report(const Session& session);
 
   EventLoop& loop_;
@@ -104,6 +111,9 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
   Fd listener_;
   std::unique_ptr<FdWatch> watch_;
   Timer accept_pause_;
+  Timer leave_limit_;
+  bool leaving_ = false;        // Leave was called
+  std::function<void()> left_;  // to be called when all have closed
   Admission admission_;
   std::map<const Session*, std::string>
       admitted_;  // sessions that hold a place in admission_, their source
@@ -111,7 +121,12 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
   std::map<const Session*, std::unique_ptr<Session>> sessions_;
   std::unordered_map<NodeId, Session*> up_;
   std::vector<std::unique_ptr<Session>> pending_deletes_;
-  std::vector<std::pair<NodeId, std::string>> downs_;  // OnDown calls that are due
+  struct Down {
+    NodeId id;
+    std::string reason;
+    bool left = false;  // it said goodbye
+  };
+  std::vector<Down> downs_;  // OnDown calls that are due
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
@@ -131,6 +146,7 @@ bool PeersImpl::Send(const NodeId& id, const wire::Message& message) {
   const auto at = up_.find(id);
   if (at == up_.end()) return false;
   if (at->second->Send(message)) return true;
+  if (leaving_) return false;
   EndUp(*at->second, "the peer does not take its messages: the queue is full");
   return false;
 }
@@ -153,6 +169,34 @@ void PeersImpl::Revoke(const NodeId& id) {
       connector_.Finished(*session->target(), Connector::Outcome::kRefused, id);
     DeferDelete(*session);
   }
+}
+
+void PeersImpl::Leave(std::function<void()> done) {
+  leaving_ = true;
+  left_ = std::move(done);
+  accept_pause_.Cancel();
+  watch_.reset();
+  listener_.Close();
+  connector_.Stop();
+  std::vector<Session*> others;
+  for (const auto& [key, session] : sessions_) {
+    if (session->phase() == Session::Phase::kUp) {
+      session->CloseWhenSent();
+    } else if (!session->refusal()) {
+      others.push_back(session.get());
+    }
+  }
+  for (Session* session : others) {
+    session->Abort();
+    DeferDelete(*session);
+  }
+  EndLeave(up_.empty() ? Time(0) : kLeaveLimit);
+}
+
+void PeersImpl::EndLeave(Time delay) {
+  leave_limit_.Start(delay, [this] {
+    if (auto done = std::exchange(left_, nullptr)) done();
+  });
 }
 
 std::vector<NodeId> PeersImpl::Up() const {
@@ -208,7 +252,7 @@ void PeersImpl::OnConnected(Fd fd, const wire::Address& key) {
 }
 
 Session& PeersImpl::Add(Fd fd, std::optional<wire::Address> target) {
-  SetStreamOptions(fd.get(), kUserTimeout);
+  SetControlOptions(fd.get());
   const Session::Setup setup{loop_, identity_, secret_, *this};
   auto session = std::make_unique<Session>(setup, std::move(fd), options_.self, std::move(target));
   Session& added = *session;
@@ -221,11 +265,11 @@ Session& PeersImpl::Add(Fd fd, std::optional<wire::Address> target) {
 
 bool PeersImpl::OnKey(Session& session) {
   if (session.peer() == identity_.id()) {
-    if (!session.dialled()) return false;
+    if (!session.initiated()) return false;
     const bool self =
         session.remote().port == options_.port && session.remote().host == session.local().host;
     if (!self) {
-      events_.OnRefused({session.remote(), session.peer(), RefusalCode::kDuplicate,
+      events_.OnRefused({session.remote(), session.peer(), RefusalCode::kKeyInUse,
                          "another device uses this device's key (a copied data folder?): delete "
                          "key.pem on one of them",
                          false});
@@ -235,7 +279,7 @@ bool PeersImpl::OnKey(Session& session) {
                         std::nullopt);
     return false;
   }
-  return !(session.dialled() && IsUp(session.peer()));
+  return !(session.initiated() && IsUp(session.peer()));
 }
 
 std::optional<HelloReply> PeersImpl::CheckMember(Session& session, bool proven) {
@@ -250,7 +294,7 @@ std::optional<HelloReply> PeersImpl::CheckMember(Session& session, bool proven) 
 
 std::optional<HelloReply> PeersImpl::Decide(Session& session, const wire::Hello& hello) {
   if (hello.channel == wire::Channel::kControl) return DecideControl(session, hello);
-  if (session.dialled() || !trust_.IsTrusted(session.peer())) {
+  if (session.initiated() || !trust_.IsTrusted(session.peer())) {
     return Refusal(RefusalCode::kNotMember, "data links are for members only");
   }
   if (events_.WantsLink(session.peer(), hello)) return std::nullopt;
@@ -264,15 +308,15 @@ Session* PeersImpl::Pending(const NodeId& id) {
   return nullptr;
 }
 
-// One session per pair. A initiator never accepts while it has a session or another pending one, so
-// a listener that gets an acceptance knows that the peer has no session. When both dial at once,
-// the connection dialled by the lower id stays: its initiator refuses the other one, the other side
+// One session per pair. An initiator never accepts while it has a session or another pending one,
+// so a listener that gets an acceptance knows that the peer has no session. When both connect at
+// once, the connection of the lower id stays: its initiator refuses the other one, the other side
 // abandons its own.
 std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire::Hello& hello) {
   const NodeId& peer = session.peer();
   const auto up = up_.find(peer);
   Session* pending = Pending(peer);
-  if (session.dialled()) {
+  if (session.initiated()) {
     if (up == up_.end() && pending == nullptr) return std::nullopt;
     return Refusal(RefusalCode::kDuplicate, "there is a session already");
   }
@@ -283,7 +327,8 @@ std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire:
                    fmt::format("{} devices are connected, which is the most", kMaxPeers));
   }
   if (pending == nullptr) return std::nullopt;
-  if (identity_.id() < peer) return Refusal(RefusalCode::kDuplicate, "both sides dialled at once");
+  if (identity_.id() < peer)
+    return Refusal(RefusalCode::kDuplicate, "both sides connected at once");
   pending->Abort();
   connector_.Finished(*pending->target(), Connector::Outcome::kSame, peer);
   DeferDelete(*pending);
@@ -296,14 +341,14 @@ std::optional<HelloReply> PeersImpl::DecideAgainst(const Session& old, const Ses
   if (hello.boot_nonce != old.hello().boot_nonce) {
     // A restart, whose old session is silent; or a copy of the key while the original still talks.
     if (now - old.last_heard() >= kFresh) return std::nullopt;
-    return Refusal(RefusalCode::kDuplicate,
+    return Refusal(RefusalCode::kKeyInUse,
                    "a device with the same key is connected (a copied data folder?): delete "
                    "key.pem on one of them");
   }
-  // The peer's acceptance crossed ours: ours was dialled by the lower id and stays.
-  if (old.dialled() && identity_.id() < fresh.peer() &&
+  // The peer's acceptance crossed ours: ours is that of the lower id and stays.
+  if (old.initiated() && identity_.id() < fresh.peer() &&
       now - old.up_since() < Session::kHandshakeTimeout) {
-    return Refusal(RefusalCode::kDuplicate, "both sides dialled at once");
+    return Refusal(RefusalCode::kDuplicate, "both sides connected at once");
   }
   return std::nullopt;  // the peer has lost the old one
 }
@@ -320,7 +365,7 @@ void PeersImpl::OnAccepted(Session& session) {
   up_[id] = &session;
   const wire::Address address{session.remote().host, session.hello().listen_port};
   if (session.target()) connector_.Finished(*session.target(), Connector::Outcome::kUp, id);
-  if (address.port != 0) connector_.AddHint(address, id);
+  if (address.port != 0) connector_.Moved(id, address);
   events_.OnUp(id, session.hello(), address);
 }
 
@@ -344,7 +389,8 @@ void PeersImpl::OnEnd(Session& session, Session::Phase was, const std::string& r
     // Only now is it known that the other connection won.
     const bool same =
         !session.peer().IsZero() && session.peer() != identity_.id() && IsUp(session.peer());
-    LOG(kDebug, "dialling {} port {}: {}", session.remote().host, session.remote().port, reason);
+    LOG(kDebug, "connecting to {} port {}: {}", session.remote().host, session.remote().port,
+        reason);
     connector_.Finished(*session.target(),
                         same ? Connector::Outcome::kSame : Connector::Outcome::kFailed,
                         session.peer());
@@ -354,14 +400,9 @@ void PeersImpl::OnEnd(Session& session, Session::Phase was, const std::string& r
 
 void PeersImpl::Report(const Session& session) {
   const HelloReply& refusal = *session.refusal();
-  const bool duplicate = refusal.code == RefusalCode::kDuplicate;
-  if (session.target()) {
-    connector_.Finished(*session.target(),
-                        duplicate ? Connector::Outcome::kSame : Connector::Outcome::kRefused,
-                        session.peer());
-  }
-  // Crossing connections are no news.
-  if (duplicate && refusal.reason.find("same key") == std::string::npos) return;
+  if (session.target())
+    connector_.Finished(*session.target(), OutcomeOf(refusal.code), session.peer());
+  if (refusal.code == RefusalCode::kDuplicate) return;  // crossing connections are no news
   events_.OnRefused(
       {session.remote(), session.peer(), refusal.code, refusal.reason, session.refused_by_peer()});
 }
@@ -371,16 +412,19 @@ void PeersImpl::EndUp(Session& session, std::string_view reason) {
   session.Abort();
   up_.erase(id);
   DeferDelete(session);
-  downs_.emplace_back(id, std::string(reason));
+  downs_.push_back({id, std::string(reason), session.said_goodbye()});
+  if (leaving_ && up_.empty()) EndLeave(Time(0));
   loop_.Post([this, alive = alive_] {
     if (*alive) ReportDowns();
   });
 }
 
 void PeersImpl::ReportDowns() {
-  for (const auto& [id, reason] : std::exchange(downs_, {})) {
-    events_.OnDown(id, reason);
-    if (!trust_.IsRevoked(id)) connector_.OnDown(id);
+  for (const Down& down : std::exchange(downs_, {})) {
+    events_.OnDown(down.id, down.reason);
+    if (leaving_ || trust_.IsRevoked(down.id)) continue;
+    // Whoever has just left still listens for a moment: connecting at once would revive it.
+    down.left ? connector_.OnLeft(down.id) : connector_.OnDown(down.id);
   }
 }
 

@@ -1,4 +1,4 @@
-// The control sessions of this node: listens, dials, checks who is there, keeps one session per
+// The control sessions of this node: listens, connects, checks who is there, keeps one session per
 // member. What the messages mean is the business of node/ and cluster/.
 //
 // Trust: a peer is a member when its key is in the trust set or it proves the cluster secret (then
@@ -48,7 +48,7 @@ struct Refused {
 class PeerEvents {
  public:
   virtual ~PeerEvents() = default;
-  // A session is up; `address` is where the peer can be dialled (its source address, its
+  // A session is up; `address` is where the peer listens (its source address, its
   // listen_port).
   virtual void OnUp(const NodeId& id, const wire::Hello& hello, const wire::Address& address) = 0;
   virtual void OnDown(const NodeId& id, const std::string& reason) = 0;
@@ -63,7 +63,7 @@ class PeerEvents {
 
 struct PeersOptions {
   std::string
-      bind;  // numeric address to listen on and dial from; empty: every interface, IPv6 and IPv4
+      bind;  // numeric address to listen on and connect from; empty: every interface, IPv6 and IPv4
   uint16_t port = 0;  // 0: any free one
   wire::Hello self;   // name, version, numerics, features, boot_nonce; the rest is filled in
 };
@@ -79,27 +79,33 @@ class Peers {
 
   virtual uint16_t port() const = 0;
 
-  // Dials "host:port", "[v6]:port" or "host" until it is up and again whenever it drops (1 to 30 s,
-  // jitter). Errors: kInvalid when the text is no such thing.
+  // Connects to "host:port", "[v6]:port" or "host" until it is up and again whenever it drops (1 to
+  // 30 s, jitter). Errors: kInvalid when the text is no such thing.
   virtual Result<void> AddStaticPeer(std::string_view host_port) = 0;
-  // Somebody may be there (discovery, remembered addresses): dialled; forgotten after some
+  // Somebody may be there (discovery, remembered addresses): tried, and forgotten after some
   // failures.
   virtual void AddHint(const wire::Address& address) = 0;
-  // The same with the expected id: not dialled while a session with it is up.
+  // The same with the expected id: not tried while a session with it is up.
   virtual void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses) = 0;
 
   // Queues a message. False when there is no session, or when the queue overflows (the session is
   // then closed; OnDown follows from the loop, not from inside this call).
   virtual bool Send(const NodeId& id, const wire::Message& message) = 0;
-  // Ends the session (OnDown follows from the loop) and dials again later when it has an address.
+  // Ends the session (OnDown follows from the loop) and connects again later when it has an
+  // address.
   virtual void Close(const NodeId& id, std::string_view reason) = 0;
   // The key was revoked in the trust store: cuts its session and handshakes at once, forgets its
   // addresses.
   virtual void Revoke(const NodeId& id) = 0;
+  // Ends all sessions in good order: nobody is admitted or connected to any more, what is queued
+  // (the goodbyes) is sent, and `done` is called once every peer has read it and closed, or after
+  // kLeaveLimit. Call it last.
+  static constexpr Time kLeaveLimit = std::chrono::milliseconds(300);
+  virtual void Leave(std::function<void()> done) = 0;
 
   virtual bool IsUp(const NodeId& id) const = 0;
   virtual std::vector<NodeId> Up() const = 0;
-  // Where a peer can be dialled, best first: for ConnectLink.
+  // Where a peer listens, best first: for ConnectLink.
   virtual std::vector<wire::Address> AddressesOf(const NodeId& id) const = 0;
   // The Hello to give to ConnectLink.
   virtual wire::Hello LinkHello(wire::Channel channel, const PlanId& plan) const = 0;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "net/socket.h"
 #include "net/test_node.h"
 
 namespace exo::net::test {
@@ -24,7 +25,7 @@ TEST(PeersTest, AcceptsByProofAndAdmits) {
   EXPECT_TRUE(a.Send(b.id(), wire::Goodbye{"hello"}));
   ASSERT_TRUE(b.Wait([&] { return !b.messages.empty(); }));
   EXPECT_EQ(std::get<wire::Goodbye>(b.messages[0]).reason, "hello");
-  // Both can be dialled from the other side from now on.
+  // Both know where the other listens from now on.
   const auto addresses = b.thread().On([&] { return b.peers().AddressesOf(a.id()); });
   EXPECT_EQ(addresses, std::vector{a.address()});
 }
@@ -143,6 +144,66 @@ TEST(PeersTest, ConnectsAgainAfterADrop) {
   EXPECT_TRUE(a.IsUp(b.id()));
 }
 
+TEST(PeersTest, GoodbyeArrivesBeforeTheEndAndNobodyCallsBack) {
+  const std::string secret = NewSecret();
+  TestNode a({.secret = secret});
+  for (int round = 1; round <= 20; ++round) {
+    TestNode b({.secret = secret});
+    const bool outward = round % 2 == 0;
+    outward ? a.Connect(b) : b.Connect(a);
+    ASSERT_TRUE(a.WaitUp(b.id()));
+    ASSERT_TRUE(b.WaitUp(a.id()));
+    std::promise<void> left;
+    const Time start = sys::Now();
+    b.thread().On([&] {
+      // Both sides are talking at that moment.
+      for (int i = 0; i < 50; ++i) b.peers().Send(a.id(), wire::Heartbeat{});
+      b.peers().Send(a.id(), wire::Goodbye{"bye"});
+      b.peers().Leave([&] { left.set_value(); });
+    });
+    for (int i = 0; i < 50; ++i) a.Send(b.id(), wire::Heartbeat{});
+    // As the core does when it has the goodbye.
+    ASSERT_TRUE(a.Wait([&] { return a.messages.size() == 51u * static_cast<size_t>(round); }));
+    EXPECT_TRUE(std::holds_alternative<wire::Goodbye>(a.messages.back()));
+    a.thread().On([&] { a.peers().Close(b.id(), "left"); });
+    left.get_future().wait();
+    EXPECT_LT(sys::Now() - start, Peers::kLeaveLimit + std::chrono::seconds(1));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than a reconnect takes
+    const std::lock_guard lock(a.mutex);
+    EXPECT_EQ(a.ups[b.id()], 1) << "round " << round;
+    EXPECT_EQ(a.downs[b.id()], 1);
+  }
+}
+
+TEST(PeersTest, LeavingEndsInTimeWhenAPeerDoesNotRead) {
+  const std::string secret = NewSecret();
+  TestNode a({.secret = secret}), b({.secret = secret});
+  a.Connect(b);
+  ASSERT_TRUE(a.WaitUp(b.id()));
+  std::promise<void> go_on, left;
+  a.thread().loop().Post([&] { go_on.get_future().wait(); });
+  const Time start = sys::Now();
+  b.thread().On([&] { b.peers().Leave([&] { left.set_value(); }); });
+  left.get_future().wait();
+  EXPECT_LT(sys::Now() - start, Peers::kLeaveLimit + std::chrono::seconds(1));
+  go_on.set_value();
+}
+
+TEST(PeersTest, ANodeThatLeavesAdmitsNobody) {
+  const std::string secret = NewSecret();
+  TestNode a({.secret = secret}), b({.secret = secret});
+  std::promise<void> left;
+  b.thread().On([&] { b.peers().Leave([&] { left.set_value(); }); });
+  left.get_future().wait();
+  const auto fd = BeginConnect(b.address(), "");
+  if (!fd) return;  // refused at once
+  pollfd poll;
+  poll.fd = fd->get();
+  poll.events = POLLOUT;
+  (void)PollUntil(&poll, 1, In(1000));
+  EXPECT_NE(ConnectError(fd->get()), 0);
+}
+
 TEST(PeersTest, RestartedPeerComesBack) {
   const std::string secret = NewSecret();
   TestNode a({.secret = secret});
@@ -171,7 +232,7 @@ TEST(PeersTest, RevokedKeyIsCutAtOnceAndStaysOut) {
   EXPECT_FALSE(a.IsUp(b.id()));
   ASSERT_TRUE(a.Wait([&] { return a.downs[b.id()] == 1; }));
   EXPECT_EQ(a.reasons[b.id()], "revoked");
-  // b dials again by itself and proves the secret: to no avail.
+  // b connects again by itself and proves the secret: to no avail.
   ASSERT_TRUE(b.Wait([&] { return !b.refusals.empty(); }));
   EXPECT_TRUE(b.refusals[0].by_peer);
   EXPECT_EQ(a.ups[b.id()], 1);
@@ -187,7 +248,7 @@ TEST(PeersTest, CopiedKeyIsRefusedWhileTheOriginalTalks) {
   TestNode copy({.secret = secret, .boot_nonce = 2}, *Identity::LoadOrCreate(folder));
   copy.Connect(a);
   ASSERT_TRUE(copy.Wait([&] { return !copy.refusals.empty(); }));
-  EXPECT_EQ(copy.refusals[0].code, RefusalCode::kDuplicate);
+  EXPECT_EQ(copy.refusals[0].code, RefusalCode::kKeyInUse);
   EXPECT_TRUE(a.IsUp(b.id()));
   EXPECT_EQ(a.ups[b.id()], 1);
 }

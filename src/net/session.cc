@@ -50,6 +50,7 @@ void Session::OnFrame(wire::Message message) {
         std::holds_alternative<wire::HelloReply>(message)) {
       return End("handshake message in a session");
     }
+    said_goodbye_ |= std::holds_alternative<wire::Goodbye>(message);
     return setup_.host.OnMessage(*this, std::move(message));
   }
   SendAll(handshake_->On(message));
@@ -98,7 +99,7 @@ std::optional<wire::HelloReply> Session::CheckMember(const NodeId&, bool proven)
 
 std::optional<wire::HelloReply> Session::Decide(const NodeId&, const wire::Hello& hello) {
   auto refusal = setup_.host.Decide(*this, hello);
-  if (!refusal && dialled()) phase_ = Phase::kPending;
+  if (!refusal && initiated()) phase_ = Phase::kPending;
   return refusal;
 }
 

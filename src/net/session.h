@@ -22,7 +22,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   enum class Phase {
     kTls,
     kHandshake,
-    kPending,  // initiator: has accepted, waits for the listener's word
+    kPending,  // initiator: has accepted, waits for the listener's acceptance
     kUp,
     kHandover,  // accepted data link: waits until the acceptance is sent
     kEnded,
@@ -31,7 +31,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   class Host {
    public:
     virtual ~Host() = default;
-    // The key is known. False: close without a word (this node itself, or a needless second
+    // The key is known. False: close without an answer (this node itself, or a needless second
     // connection).
     virtual bool OnKey(Session& session) = 0;
     virtual std::optional<wire::HelloReply> CheckMember(Session& session, bool proven) = 0;
@@ -50,17 +50,19 @@ class Session final : private Connection::Owner, private Handshake::Gate {
     Host& host;
   };
 
-  // `target`: what was dialled; empty for accepted connections.
+  // `target`: where this side connected to; empty for accepted connections.
   Session(const Setup& setup, Fd fd, wire::Hello hello, std::optional<wire::Address> target);
 
   void Start() { connection_.Start(); }
   bool Send(const wire::Message& message) { return connection_.Send(message); }
   // Ends at once without OnEnd.
   void Abort();
+  // Sends what is queued and ends in good order; OnEnd follows. Nothing is received any more.
+  void CloseWhenSent() { connection_.CloseWhenSent(); }
 
   Phase phase() const { return phase_; }
   ProofSide side() const { return side_; }
-  bool dialled() const { return side_ == ProofSide::kInitiator; }
+  bool initiated() const { return side_ == ProofSide::kInitiator; }
   const NodeId& peer() const { return peer_; }         // zero before OnKey
   const wire::Hello& hello() const { return hello_; }  // the peer's, once decided
   const std::optional<wire::Address>& target() const { return target_; }
@@ -72,6 +74,8 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   bool refused_by_peer() const { return refused_by_peer_; }
   Time up_since() const { return up_since_; }
   Time last_heard() const { return last_heard_; }
+  // The peer said goodbye: the end of this session is no loss.
+  bool said_goodbye() const { return said_goodbye_; }
 
  private:
   void OnTls() override;
@@ -98,6 +102,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   wire::Hello hello_;
   std::optional<wire::HelloReply> refusal_;
   bool refused_by_peer_ = false;
+  bool said_goodbye_ = false;
   Time up_since_{};
   Time last_heard_{};
 };

@@ -190,13 +190,20 @@ int ConnectError(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
 }
 
-void SetStreamOptions(int fd, Time user_timeout) {
-  SetInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(user_timeout).count();
+void SetControlOptions(int fd) {
+  SetLinkOptions(fd);
+  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(kControlTimeout).count();
   SetInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(ms));
+}
+
+void SetLinkOptions(int fd) {
+  constexpr int kProbes = 10;  // one a second: a little longer than the membership's limit
+  SetInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  SetInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
   SetInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   SetInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
   SetInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  SetInt(fd, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
 }
 
 int PollUntil(pollfd* fds, size_t count, Time deadline) {

@@ -16,6 +16,10 @@
 
 namespace exo::net {
 
+// The membership's limit for a silent member (cluster::Timers::dead): the socket gives up no
+// sooner.
+inline constexpr Time kControlTimeout = std::chrono::seconds(6);
+
 class Fd {
  public:
   Fd() = default;
@@ -67,9 +71,14 @@ Result<Fd> Listen(const std::string& host, uint16_t port);
 Result<Fd> BeginConnect(const wire::Address& address, const std::string& bind_host);
 // 0, or the errno with which the connect failed.
 int ConnectError(int fd);
-// No Nagle delay; unacknowledged data ends the connection after `user_timeout`; keep-alive for idle
-// ones.
-void SetStreamOptions(int fd, Time user_timeout);
+// Of a control session: no Nagle delay; keep-alive probes; ends when the peer's system has not
+// taken data for kControlTimeout (the network is gone, or the process reads nothing: both are
+// silence).
+void SetControlOptions(int fd);
+// Of a data link: the same without that limit, since the kernel counts a full receive window as
+// silence and a stage that computes does not read. A host that vanished is found by the keep-alive
+// probes of an idle link, and by membership, which then has the link shut down.
+void SetLinkOptions(int fd);
 
 // poll() until `deadline` in sys::Now time. Returns what poll returns; retries when interrupted.
 int PollUntil(pollfd* fds, size_t count, Time deadline);

@@ -127,7 +127,7 @@ class TestNode final : public PeerEvents {
   std::vector<Refused> refusals;
   std::vector<std::unique_ptr<DataLink>> links;
   bool wants_links = true;
-  FakeTrust trust;  // on the loop only, or before anything is dialled
+  FakeTrust trust;  // on the loop only, or before anything connects
 
  private:
   template <class Change>

@@ -40,6 +40,7 @@ struct TlsStream::Transport {
 
   int fd;
   int error = 0;
+  bool ended = false;  // the peer's system closed its direction
   std::vector<char> out;
   size_t begin = 0;
 };
@@ -67,6 +68,7 @@ int BioRead(BIO* bio, char* data, int size) {
   BIO_clear_retry_flags(bio);
   for (;;) {
     const ssize_t got = ::recv(Of(bio).fd, data, static_cast<size_t>(size), 0);
+    if (got == 0) Of(bio).ended = true;
     if (got >= 0) return static_cast<int>(got);
     if (errno == EINTR) continue;
     Of(bio).error = errno;
@@ -102,7 +104,7 @@ BIO* MakeBio(Transport* transport) {
 
 }  // namespace
 
-std::string TlsErrors() {
+std::string DrainTlsErrors() {
   std::string text;
   while (const unsigned long code = ERR_get_error()) {
     char line[256];
@@ -154,11 +156,10 @@ TlsStream::Step TlsStream::Outcome(int result) {
     } else if (error == SSL_ERROR_SYSCALL && transport_->error != 0 &&
                transport_->error != EAGAIN) {
       error_ = std::strerror(transport_->error);
-    } else if (const std::string text = TlsErrors();
-               text.find("unexpected eof") != std::string::npos) {
-      error_ = "closed by the peer";
+    } else if (transport_->ended) {
+      error_ = "the connection was cut";
     } else {
-      error_ = "TLS: " + text;
+      error_ = "TLS: " + DrainTlsErrors();
     }
   }
   ERR_clear_error();
@@ -203,6 +204,12 @@ TlsStream::Step TlsStream::Flush() {
   if (transport_->error == EAGAIN) return Step::kWantWrite;
   if (error_.empty()) error_ = std::strerror(transport_->error);
   return Step::kClosed;
+}
+
+void TlsStream::WriteClose() {
+  ERR_clear_error();
+  if (handshaken_) (void)SSL_shutdown(ssl_);
+  ERR_clear_error();
 }
 
 std::array<uint8_t, 32> TlsStream::Exporter() const {

@@ -22,8 +22,8 @@ struct x509_st;
 
 namespace exo::net {
 
-// Takes and clears OpenSSL's error queue of this thread, in words.
-std::string TlsErrors();
+// Drains the calling thread's OpenSSL error queue and returns it as text.
+std::string DrainTlsErrors();
 // SHA-256 of the public key. Errors: kInvalid when it is not Ed25519.
 Result<NodeId> IdOfCertificate(const x509_st* certificate);
 
@@ -50,6 +50,8 @@ class TlsStream {
   Step Write(std::span<const std::byte> from, size_t* bytes);
   // Hands everything written to the kernel.
   Step Flush();
+  // Writes close_notify, so that the peer can tell an intended end from a cut. Flush must follow.
+  void WriteClose();
 
   ProofSide side() const { return side_; }
   int fd() const { return fd_.get(); }

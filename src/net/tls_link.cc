@@ -16,14 +16,13 @@ namespace {
 constexpr size_t kFirstRecord = 16 << 10;
 // Unread frames beyond this many bytes stop the reading, unless there are fewer than two of them.
 constexpr size_t kMaxQueuedBytes = 64 << 20;
-constexpr Time kMaxSpin = std::chrono::microseconds(50);
 
 }  // namespace
 
 TlsLink::TlsLink(std::unique_ptr<TlsStream> stream, Sequences sequences)
-    : stream_(std::move(stream)),
-      sequences_(sequences),
-      filling_(std::make_unique<FrameBuffer>()) {}
+    : stream_(std::move(stream)), sequences_(sequences), filling_(std::make_unique<FrameBuffer>()) {
+  SetLinkOptions(stream_->fd());
+}
 
 std::unexpected<Error> TlsLink::Dead(ErrorCode code, std::string reason) {
   if (!dead_) dead_ = Error{code, fmt::format("link to {}: {}", peer().Short(), reason)};
@@ -130,13 +129,10 @@ Result<DataLink::Outcome> TlsLink::Take() {
 
 Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
   if (borrowed_) free_.push_back(std::move(borrowed_));
-  Time spin_until = spin_ > Time(0) ? sys::Now() + spin_ : Time(0);
   for (;;) {
     if (queue_.empty()) Receive();
     if (!queue_.empty()) return Take();
     if (dead_) return std::unexpected(*dead_);
-    if (spin_until > Time(0) && sys::Now() < spin_until) continue;
-    spin_until = Time(0);
     pollfd fds[2] = {{stream_->fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}};
     if (PollUntil(fds, wake_fd < 0 ? 1 : 2, deadline) == 0) return Outcome{Event::kTimeout, {}};
     if (fds[0].revents == 0 && wake_fd >= 0 && fds[1].revents != 0)
@@ -149,10 +145,6 @@ void TlsLink::SetFrameLimit(uint64_t bytes) {
   filling_->Reserve(limit_);
   if (free_.empty()) free_.push_back(std::make_unique<FrameBuffer>());
   free_.back()->Reserve(limit_);
-}
-
-void TlsLink::SetSpin(Time spin) {
-  spin_ = std::min(spin, kMaxSpin);
 }
 
 void TlsLink::Shutdown() {

@@ -24,10 +24,7 @@ class TlsLink final : public DataLink {
   Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
                     Time deadline) override;
   Result<Outcome> Poll(Time deadline, int wake_fd) override;
-  int fd() const override { return stream_->fd(); }
-  bool ReadyNow() const override { return !drained_ || !queue_.empty() || dead_.has_value(); }
   void SetFrameLimit(uint64_t bytes) override;
-  void SetSpin(Time spin) override;
   void Shutdown() override;
   const NodeId& peer() const override { return stream_->peer(); }
 
@@ -47,7 +44,6 @@ class TlsLink final : public DataLink {
   std::unique_ptr<TlsStream> stream_;
   Sequences sequences_;
   uint64_t limit_ = wire::kMaxDataFrame;
-  Time spin_{0};
   bool drained_ = false;       // the last read found nothing more
   std::optional<Error> dead_;  // why, once the connection has ended
   Buffer filling_;             // the frame that is being received

@@ -1,6 +1,8 @@
 #include "node/node.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdlib>
 
 #include "backend/cpu/cpu.h"
 #include "base/log.h"
@@ -18,8 +20,8 @@ namespace {
 // Left for the rest of the system and for exo itself: a tenth of the machine, within these bounds.
 constexpr uint64_t kMinReserve = 64 * kMiB;
 constexpr uint64_t kMaxReserve = 1 * kGiB;
-// Sockets get this long to deliver goodbyes.
-constexpr Time kLeaveGrace = std::chrono::milliseconds(100);
+
+constexpr char kPortSetting[] = "peer_port";
 
 uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory) {
   if (options.memory_limit) return *options.memory_limit;
@@ -79,6 +81,7 @@ Result<void> NodeImpl::Init() {
   requests_ = std::make_unique<Requests>(loop_, tasks_, static_cast<RequestHost&>(*this));
   TRY(StartPeers());
   StartDiscovery();
+  ConnectToRemembered();
   FeedRecord();
   MeasureInBackground();
   models_->Scan(options_.model_folders, [this] { OnModelsChanged(); });
@@ -92,14 +95,40 @@ Result<void> NodeImpl::StartPeers() {
   options.self.version = kVersion;
   options.self.numerics = record_.numerics;
   options.self.boot_nonce = boot_nonce_;
-  auto peers = net::Peers::Start(loop_, *identity_, secret_.get(), *trust_, *this, options);
-  if (!peers && !options_.port_required && options_.port != 0) {
-    options.port = 0;
-    peers = net::Peers::Start(loop_, *identity_, secret_.get(), *trust_, *this, options);
-  }
+  const auto start = [&](uint16_t port) {
+    options.port = port;
+    return net::Peers::Start(loop_, *identity_, secret_.get(), *trust_, *this, options);
+  };
+  // Any port: preferably the one where other members remember this node.
+  const auto last = static_cast<uint16_t>(
+      std::strtoul(state_->Get(kPortSetting).value_or("0").c_str(), nullptr, 10));
+  auto peers = start(options_.port != 0 ? options_.port : last);
+  if (!peers && !options_.port_required && options_.port != 0 && last != 0) peers = start(last);
+  if (!peers && (!options_.port_required || options_.port == 0)) peers = start(0);
   peers_ = TRY(std::move(peers));
+  if (peers_->port() != last) TRY(state_->Set(kPortSetting, std::to_string(peers_->port())));
   for (const std::string& peer : options_.peers) TRY(peers_->AddStaticPeer(peer));
   return {};
+}
+
+// Not on the loop: the state file is synced to disk.
+void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
+  if (address.port == 0) return;
+  tasks_.Post([this, known = store::KnownPeer{peer, address.host, address.port}] {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
+    if (auto saved = state_->RememberPeer(known, seconds); !saved)
+      LOG(kWarning, "where {} is was not written down: {}", known.id.Short(),
+          saved.error().message);
+  });
+}
+
+void NodeImpl::ConnectToRemembered() {
+  cluster::RememberedPeers remembered;
+  for (const store::KnownPeer& peer : state_->RememberedPeers()) {
+    remembered.hints.peers.push_back({peer.id, {{peer.host, peer.port}}});
+  }
+  if (!remembered.hints.peers.empty()) Feed(std::move(remembered));
 }
 
 void NodeImpl::StartDiscovery() {
@@ -158,18 +187,21 @@ void NodeImpl::OnModelsChanged() {
 
 void NodeImpl::Shutdown(std::function<void()> done) {
   Feed(cluster::Leave{"stopped by its user"});
-  shutdown_done_ = std::move(done);
+  discovery_.reset();
   for (auto& [unused, runner] : std::exchange(runners_, {})) {
     // Joining can take as long as one work item: not on the loop.
     tasks_.Post([stopped = std::shared_ptr<engine::InstanceRunner>(std::move(runner))]() mutable {
       stopped.reset();
     });
   }
-  leave_timer_.Start(kLeaveGrace, [this] { shutdown_done_(); });
+  peers_->Leave(std::move(done));
 }
 
 void NodeImpl::OnTick() {
-  if (++ticks_ % 10 == 0) Feed(cluster::LocalProgress{pool_->items_done()});
+  if (++ticks_ % 10 == 0) {
+    Feed(cluster::LocalProgress{pool_->items_done()});
+    TellProgress();
+  }
   Feed(cluster::Tick{});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
 }

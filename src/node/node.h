@@ -22,13 +22,13 @@ struct NodeOptions {
   uint16_t port = 0;               // for peers; 0: any free one
   bool port_required = false;      // false: another port is taken when `port` is in use
   uint16_t api_port = 0;           // told to peers for `exo devices`
-  std::vector<std::string> peers;  // HOST:PORT to dial whatever discovery says
+  std::vector<std::string> peers;  // HOST:PORT to connect to whatever discovery says
   unsigned threads = 0;            // 0: all usable cores
   std::optional<uint64_t>
       memory_limit;       // bytes for weights and KV; unset: what is available, less a reserve
   std::string isa;        // forced instruction set, empty: the best
   std::string secret;     // cluster secret in text form; empty: the data folder's
-  bool loopback = false;  // announce, listen and dial on this machine only
+  bool loopback = false;  // announce, listen and connect on this machine only
   bool discovery = true;
   std::vector<std::string> model_folders;
   uint32_t default_context = 4096;

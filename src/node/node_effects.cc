@@ -1,4 +1,7 @@
 // Events in, effects out, and what the peers bring.
+#include <algorithm>
+#include <set>
+
 #include "base/log.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
@@ -6,16 +9,9 @@
 #include "wire/plan.h"
 
 namespace exo::node {
-namespace {
 
 using cluster::Effect;
 using cluster::Event;
-
-Time FromMilliseconds(double ms) {
-  return std::chrono::duration_cast<Time>(std::chrono::duration<double, std::milli>(ms));
-}
-
-}  // namespace
 
 void NodeImpl::Feed(Event event) {
   events_.push_back(std::move(event));
@@ -67,20 +63,30 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.self = identity_->id();
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
-  if (effect.stage == 0) {
-    for (const auto& model : models_->All()) {
-      if (model->manifest().id() != effect.plan.model) continue;
-      const auto prediction = cluster::Predict(ShapeOf(model->manifest(), model->name(), *backend_),
-                                               core_->PlannerNodes(), effect.plan);
-      for (const double ms : prediction.stage_decode_ms)
-        options.predicted_decode += FromMilliseconds(ms);
-      for (const double ms : prediction.stage_chunk_ms)
-        options.predicted_chunk += FromMilliseconds(ms);
-    }
-  }
   const PlanId plan = effect.plan.id;
   runners_[plan] = engine::InstanceRunner::Start(*backend_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
+}
+
+// A lead waits for its steps as long as some node of its plan computes.
+void NodeImpl::TellProgress() {
+  std::set<NodeId> moved;
+  std::map<NodeId, uint64_t> seen;
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    const NodeId& id = status.record.id;
+    seen[id] = status.progress;
+    if (const auto before = progress_seen_.find(id);
+        before == progress_seen_.end() || before->second != status.progress)
+      moved.insert(id);
+  }
+  progress_seen_ = std::move(seen);
+  for (const auto& [id, runner] : runners_) {
+    const wire::Plan* plan = core_->PlanOfReservation(id);
+    if (plan == nullptr || plan->stages[0].node != identity_->id()) continue;
+    const bool any = std::any_of(plan->stages.begin(), plan->stages.end(),
+                                 [&](const auto& stage) { return moved.contains(stage.node); });
+    if (any) runner->NoteProgress();
+  }
 }
 
 std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {

@@ -33,7 +33,7 @@ namespace exo::node {
 class NodeImpl final : public Node, private net::PeerEvents, private RequestHost {
  public:
   NodeImpl(net::EventLoop& loop, NodeOptions options)
-      : loop_(loop), options_(std::move(options)), tasks_(2), tick_(loop), leave_timer_(loop) {}
+      : loop_(loop), options_(std::move(options)), tasks_(2), tick_(loop) {}
   ~NodeImpl() override {
     *alive_ = false;
     requests_.reset();
@@ -72,7 +72,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
  private:
   // --- net::PeerEvents ---
   void OnUp(const NodeId& peer, const wire::Hello& hello, const wire::Address& address) override {
-    refusals_.erase(peer);
+    Remember(peer, address);
     Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
   }
   void OnDown(const NodeId& peer, const std::string& reason) override {
@@ -98,6 +98,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::string NameOf(const NodeId& node) const override;
 
   Result<void> StartPeers();
+  void Remember(const NodeId& peer, const wire::Address& address);
+  void ConnectToRemembered();
   void StartDiscovery();
   void MeasureInBackground();
   void WhenReady(std::function<void()> action);
@@ -123,6 +125,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::Changed&) {}
 
   void OnTick();
+  void TellProgress();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
@@ -163,17 +166,16 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   BulkServer bulk_;
   // Joined before what the tasks use (declared above) goes away.
   sys::TaskQueue tasks_;
-  net::Timer tick_, leave_timer_;
+  net::Timer tick_;
 
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
   std::map<PlanId, std::unique_ptr<engine::DataLink>>
-      early_links_;  // dialled before StartServing came
-  std::map<NodeId, std::string> refusals_;
+      early_links_;                           // opened before StartServing came
+  std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::deque<cluster::Event> events_;
   std::vector<std::function<void()>> waiting_;  // for measurement and first scan
-  std::function<void()> shutdown_done_;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;

@@ -12,6 +12,7 @@ constexpr const char* kSchema = R"sql(
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, name TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS peer (id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL, seen INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS manifest (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
                                      manifest BLOB NOT NULL);
@@ -122,6 +123,33 @@ Result<void> State::Revoke(const NodeId& id) {
                    "ON CONFLICT (id) DO UPDATE SET revoked = 1")
       .Bind(1, id.Hex())
       .Run();
+}
+
+Result<void> State::RememberPeer(const KnownPeer& peer, int64_t seconds) {
+  TRY(Statement(db_, "INSERT OR REPLACE INTO peer (id, host, port, seen) VALUES (?1, ?2, ?3, ?4)")
+          .Bind(1, peer.id.Hex())
+          .Bind(2, peer.host)
+          .Bind(3, int64_t{peer.port})
+          .Bind(4, seconds)
+          .Run());
+  return Statement(db_,
+                   "DELETE FROM peer WHERE id NOT IN (SELECT id FROM peer ORDER BY seen DESC, id "
+                   "LIMIT ?1)")
+      .Bind(1, int64_t{kMaxKnownPeers})
+      .Run();
+}
+
+std::vector<KnownPeer> State::RememberedPeers() {
+  std::vector<KnownPeer> peers;
+  Statement rows(db_,
+                 "SELECT id, host, port FROM peer WHERE id NOT IN (SELECT id FROM member WHERE "
+                 "revoked) ORDER BY seen DESC, id");
+  while (rows.Row()) {
+    const auto id = NodeId::FromHex(rows.Text(0));
+    if (!id) continue;
+    peers.push_back({*id, rows.Text(1), static_cast<uint16_t>(rows.Int(2))});
+  }
+  return peers;
 }
 
 std::optional<std::string> State::Get(const std::string& key) {

@@ -1,5 +1,6 @@
-// What a node remembers between starts, in one SQLite file (WAL, full sync): its trust set,
-// settings, manifests of known files and registered models. Old or new, never half.
+// What a node remembers between starts, in one SQLite file (WAL, full sync): its trust set, where
+// other members were, settings, manifests of known files and registered models. Old or new, never
+// half.
 //
 // Thread: any; SQLite serializes the calls. Not shared between processes:
 // the data folder is locked.
@@ -25,6 +26,13 @@ struct Member {
   bool revoked = false;
 };
 
+// Where a member listened when it was last here.
+struct KnownPeer {
+  NodeId id;
+  std::string host;  // numeric
+  uint16_t port = 0;
+};
+
 struct KnownFile {
   std::string path;
   uint64_t bytes = 0;
@@ -44,6 +52,13 @@ class State {
   std::optional<Member> FindMember(const NodeId& id);
   Result<void> Admit(const NodeId& id, const std::string& name);
   Result<void> Revoke(const NodeId& id);
+
+  // --- addresses of members ---
+  static constexpr int kMaxKnownPeers = 64;  // as many as a node has sessions; the oldest go first
+  // Replaces what was known of this peer. `seconds`: since 1970, for the order.
+  Result<void> RememberPeer(const KnownPeer& peer, int64_t seconds);
+  // The latest first; revoked keys are left out.
+  std::vector<KnownPeer> RememberedPeers();
 
   // --- settings ---
   std::optional<std::string> Get(const std::string& key);

@@ -131,7 +131,7 @@ Offset<fb::HelloReply> Write(Builder& b, const HelloReply& value) {
 }
 void Read(Reader& r, const fb::HelloReply& from, HelloReply& to) {
   to.accepted = from.accepted();
-  r.Enum(from.code(), RefusalCode::kUnknownPlan, to.code, "code");
+  r.Enum(from.code(), RefusalCode::kKeyInUse, to.code, "code");
   r.Text(from.reason(), to.reason, "reason", kMaxText);
 }
 

@@ -53,9 +53,10 @@ enum class RefusalCode : uint8_t {
   kNotMember = 0,    // key not in the trust set and no valid proof
   kVersion = 1,      // no common protocol version
   kNumerics = 2,     // another arithmetic: could give other bits
-  kDuplicate = 3,    // the same identity is running elsewhere
+  kDuplicate = 3,    // this pair of nodes has a session already
   kBusy = 4,         // connection limit
   kUnknownPlan = 5,  // a data link for an instance this node does not have
+  kKeyInUse = 6,     // another running device has the same key (a copied data folder)
 };
 struct HelloReply {
   bool accepted = false;

@@ -63,7 +63,7 @@ class RandomMessage {
   }
   void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kCancelled); }
   void Fill(Channel& v) { FillEnum(v, Channel::kBulk); }
-  void Fill(RefusalCode& v) { FillEnum(v, RefusalCode::kUnknownPlan); }
+  void Fill(RefusalCode& v) { FillEnum(v, RefusalCode::kKeyInUse); }
   void Fill(InstanceState& v) { FillEnum(v, InstanceState::kGone); }
   void Fill(FinishReason& v) { FillEnum(v, FinishReason::kCancelled); }
 

@@ -53,7 +53,6 @@ class Runner {
                     .kv_positions = ReservedPositions(plan_),
                     .chunk = kSimChunk,
                     .queue_limit = 4,
-                    .predicted_decode = std::chrono::milliseconds(1),
                     .plant_no_gap_check = no_gap_check});
   }
 

@@ -1,0 +1,158 @@
+// Who is remembered and for how long: members, those that are gone, strangers.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "cluster/core.h"
+
+namespace exo::cluster {
+namespace {
+
+NodeId Id(uint32_t number) {
+  NodeId id;
+  id.bytes[0] = 1;
+  for (size_t i = 0; i < 4; ++i) id.bytes[1 + i] = static_cast<uint8_t>(number >> (8 * i));
+  return id;
+}
+
+class MembersTest : public testing::Test {
+ protected:
+  MembersTest() { Pass(Time{}); }
+
+  std::vector<Effect> Tell(const Event& event) { return core_.Step(event, now_); }
+  void Pass(Time time) {
+    now_ += time;
+    Tell(Tick{});
+  }
+  // Time during which this node runs: in small steps.
+  void Live(Time time) {
+    for (const Time end = now_ + time; now_ < end;) Pass(std::chrono::seconds(1));
+  }
+  void Join(uint32_t number, uint16_t port = 7) {
+    Tell(SessionUp{
+        .peer = Id(number), .boot_nonce = number, .name = "n", .address = {"10.0.0.1", port}});
+  }
+  void Depart(uint32_t number) {
+    Tell(Received{Id(number), wire::Goodbye{"stopped"}});
+    Tell(SessionDown{Id(number), "closed"});
+  }
+  std::optional<NodeStatus> See(uint32_t number) {
+    for (const NodeStatus& status : core_.Nodes()) {
+      if (status.record.id == Id(number)) return status;
+    }
+    return std::nullopt;
+  }
+  // The addresses at which the core wants to find a peer, of the latest ConnectPeer.
+  std::optional<std::vector<wire::Address>> Sought(const std::vector<Effect>& effects) {
+    for (const Effect& effect : effects) {
+      if (const auto* connect = std::get_if<ConnectPeer>(&effect)) return connect->addresses;
+    }
+    return std::nullopt;
+  }
+
+  Time now_ = std::chrono::hours(1);
+  NodeId self_{{200}};
+  Core core_{{.self = self_, .name = "self", .incarnation = 1, .seed = 1}};
+};
+
+TEST_F(MembersTest, AnyNumberOfStrangersLeavesRoomForAMember) {
+  for (uint32_t i = 1; i <= 1000; ++i) Tell(PeerRefused{Id(i), "not a member"});
+  EXPECT_LE(core_.Nodes().size(), 10u);
+  // The latest are shown, with the reason.
+  ASSERT_TRUE(See(1000));
+  EXPECT_EQ(See(1000)->state, PeerState::kRefused);
+  EXPECT_EQ(See(1000)->detail, "not a member");
+  Join(2000);
+  EXPECT_EQ(See(2000)->state, PeerState::kAlive);
+  Live(std::chrono::seconds(5));
+  Tell(Received{Id(2000), wire::Heartbeat{.sequence = 1}});
+  Live(std::chrono::seconds(62) - std::chrono::seconds(5));
+  EXPECT_FALSE(See(1000)) << "strangers leave no trace";
+}
+
+TEST_F(MembersTest, AStrangerThatProvesItselfIsAMember) {
+  Tell(PeerRefused{Id(1), "not a member"});
+  Join(1);
+  EXPECT_EQ(core_.Nodes().size(), 2u);
+  EXPECT_EQ(See(1)->state, PeerState::kAlive);
+  // Refused later (revoked, another arithmetic), it is still the member it was.
+  Depart(1);
+  Tell(PeerRefused{Id(1), "another arithmetic"});
+  EXPECT_EQ(See(1)->state, PeerState::kRefused);
+  EXPECT_EQ(core_.Nodes().size(), 2u);
+}
+
+TEST_F(MembersTest, ManyDepartedIdentitiesLeaveRoomForANewOne) {
+  for (uint32_t i = 1; i <= 300; ++i) {
+    Join(i);
+    Depart(i);
+    Pass(std::chrono::milliseconds(100));
+  }
+  Join(1000);
+  EXPECT_EQ(See(1000)->state, PeerState::kAlive);
+  EXPECT_LE(core_.Nodes().size(), 257u);
+  EXPECT_TRUE(See(300)) << "the longest gone is forgotten first";
+  EXPECT_FALSE(See(1));
+}
+
+TEST_F(MembersTest, HearsayTakesNobodysPlaceAndIsForgotten) {
+  Join(1);
+  wire::PeerHints hints;
+  for (uint32_t i = 0; i < 256; ++i)
+    hints.peers.push_back({Id(1000 + i), {{"10.0.0.9", static_cast<uint16_t>(i + 1)}}});
+  Tell(Received{Id(1), hints});
+  hints.peers.clear();
+  hints.peers.push_back({Id(5000), {{"10.0.0.9", 9}}});
+  Tell(Received{Id(1), hints});
+  EXPECT_LE(core_.Nodes().size(), 257u);
+  Join(2);
+  EXPECT_EQ(See(2)->state, PeerState::kAlive);
+  EXPECT_EQ(See(1)->state, PeerState::kAlive);
+  Live(std::chrono::minutes(11));
+  EXPECT_FALSE(See(1001));
+}
+
+TEST_F(MembersTest, TheGoneAreForgottenAfterADay) {
+  Join(1);
+  Depart(1);
+  EXPECT_EQ(See(1)->state, PeerState::kLeft);
+  Live(std::chrono::hours(23));
+  EXPECT_TRUE(See(1));
+  Live(std::chrono::hours(2));
+  EXPECT_FALSE(See(1));
+}
+
+TEST_F(MembersTest, GoodbyeIsTheLastWordWhateverTheConnectionSays) {
+  Join(1);
+  Tell(Received{Id(1), wire::Goodbye{"stopped by its user"}});
+  Tell(SessionDown{Id(1), "connection reset by peer"});
+  Tell(ConnectFailed{Id(1), "connection refused"});
+  Live(std::chrono::seconds(10));
+  EXPECT_EQ(See(1)->state, PeerState::kLeft);
+  EXPECT_EQ(See(1)->detail, "stopped by its user");
+}
+
+TEST_F(MembersTest, RememberedMembersAreSoughtAndShownAsAbsent) {
+  RememberedPeers remembered;
+  remembered.hints.peers.push_back({Id(1), {{"10.0.0.5", 4000}}});
+  const auto sought = Sought(Tell(remembered));
+  ASSERT_TRUE(sought);
+  EXPECT_EQ(*sought, (std::vector<wire::Address>{{"10.0.0.5", 4000}}));
+  EXPECT_EQ(See(1)->state, PeerState::kDead);
+  now_ += std::chrono::seconds(6);
+  EXPECT_TRUE(Sought(Tell(Tick{}))) << "again after a while";
+  Join(1, 4000);
+  EXPECT_EQ(See(1)->state, PeerState::kAlive);
+}
+
+TEST_F(MembersTest, AddressesOfAnEarlierPortAreDropped) {
+  Join(1, 4000);
+  Tell(SessionDown{Id(1), "closed"});
+  Join(1, 5000);
+  const auto sought = Sought(Tell(SessionDown{Id(1), "closed"}));
+  ASSERT_TRUE(sought);
+  EXPECT_EQ(*sought, (std::vector<wire::Address>{{"10.0.0.1", 5000}}));
+}
+
+}  // namespace
+}  // namespace exo::cluster

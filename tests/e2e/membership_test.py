@@ -1,0 +1,84 @@
+"""Who counts as a member: strangers leave no trace, a node that stops has left, and does not come back by itself."""
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import tempfile
+import time
+
+from lib import Node, alive, cluster, main, wait_for
+
+STRANGERS = 260  # more than the table of members holds
+
+
+def hello():
+    """The frame of a Hello without a proof: a FlatBuffers table in which every field has its default."""
+    table = struct.pack("<IHHi", 8, 4, 4, 4)
+    return struct.pack("<4sHHIIQQ", b"EXO1", 0, 0, len(table), 0, 0, 0) + table
+
+
+def connect_as_stranger(port, folder, number):
+    """A connection with a key of its own that shows no proof; what came back until the other side closed."""
+    pem = f"{folder}/{number}.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=x", "-days", "9",
+                    "-keyout", pem, "-out", f"{pem}.crt"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(f"{pem}.crt", pem)
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as stream:
+        stream.sendall(hello())
+        try:
+            while got := stream.recv(4096):
+                answer += got
+        except OSError:
+            pass
+    return answer
+
+
+def test_strangers_take_nobodys_place(exo):
+    with cluster(exo, 1) as nodes, tempfile.TemporaryDirectory() as folder:
+        node = nodes[0]
+        refused = sum(b"EXO1" in connect_as_stranger(node.state["port"], folder, i) for i in range(STRANGERS))
+        assert refused > STRANGERS * 0.9, f"{refused} of {STRANGERS} were answered: the test does not reach the node"
+        rows = node.api.cluster()["nodes"]
+        assert len(rows) <= 10, f"{len(rows)} rows after {STRANGERS} strangers"
+        late = Node(exo, node.home.parent, node.secret, "late").started()
+        try:
+            start = time.monotonic()
+            wait_for("the member to be seen by both", lambda: len(alive(node)) == 2 and len(alive(late)) == 2, 10)
+            print(f"  {refused} strangers refused, {len(rows)} rows; a member was seen after {time.monotonic() - start:.1f} s")
+        finally:
+            late.kill()
+            late.process.wait()
+
+
+def test_a_graceful_stop_is_a_goodbye(exo):
+    """Five nodes stop at the same time, four times."""
+    with cluster(exo, 6) as nodes:
+        watcher, others = nodes[0], nodes[1:]
+
+        def states():
+            return {n["name"]: n["state"] for n in watcher.api.cluster()["nodes"] if n["state"] != "self"}
+        stopped = 0
+        for _ in range(4):
+            for i, node in enumerate(others):
+                node.kill((signal.SIGTERM, signal.SIGINT)[i % 2])
+            end = time.monotonic() + 3  # longer than a broken session has to come back
+            for node in others:
+                node.process.wait(10)
+            wait_for("all to have left", lambda: set(states().values()) == {"left"}, 2)
+            while time.monotonic() < end:
+                assert set(states().values()) == {"left"}, states()
+                time.sleep(0.05)
+            stopped += len(others)
+            for i, node in enumerate(others):
+                (node.home / "node.json").unlink(missing_ok=True)
+                others[i] = nodes[i + 1] = Node(exo, node.home.parent, node.secret, node.name).started()
+            wait_for("all to be back", lambda: len(alive(watcher)) == len(nodes), 20)
+        print(f"  {stopped} of {stopped} stops were seen as \"left\"")
+
+
+if __name__ == "__main__":
+    main([test_strangers_take_nobodys_place, test_a_graceful_stop_is_a_goodbye])

@@ -1,0 +1,152 @@
+"""Slow is not dead: a long prompt over nodes with all, half and a part of a core is answered, however long a stage computes.
+
+The processor shares are cgroups of the kernel (v1 or v2); needs root. EXO_SLOW_PROMPTS=20 asks for so many prompts of
+2,000 tokens of a 1B model with EXO_SLOW_LAYERS of its 16 layers (the default is two shorter ones of half of it), in
+clusters of four prompts each.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+from lib import Node, Skip, alive, main, need_shared, wait_alive, wait_for
+
+PROMPTS = int(os.environ.get("EXO_SLOW_PROMPTS", "0"))
+SHARES = (None, 50, 25) if PROMPTS else (None, 50, 10)  # percent of a core
+LAYERS, TOKENS = (int(os.environ.get("EXO_SLOW_LAYERS", "16")), 2000) if PROMPTS else (8, 1000)
+PERIOD = 10000  # microseconds
+NAME = "slow"
+
+
+class CpuGroup:
+    """A cgroup with a share of one core; a process started through `prefix` lives in it."""
+
+    def __init__(self, name, percent):
+        quota = PERIOD * percent // 100
+        v1, v2 = pathlib.Path("/sys/fs/cgroup/cpu"), pathlib.Path("/sys/fs/cgroup")
+        try:
+            if (v1 / "cpu.cfs_quota_us").exists() or (v1 / "cgroup.procs").exists():
+                self.path = v1 / name
+                self.path.mkdir()
+                (self.path / "cpu.cfs_period_us").write_text(str(PERIOD))
+                (self.path / "cpu.cfs_quota_us").write_text(str(quota))
+            elif (v2 / "cgroup.controllers").exists() and "cpu" in (v2 / "cgroup.controllers").read_text().split():
+                (v2 / "cgroup.subtree_control").write_text("+cpu")
+                self.path = v2 / name
+                self.path.mkdir()
+                (self.path / "cpu.max").write_text(f"{quota} {PERIOD}")
+            else:
+                raise Skip("no cpu cgroup controller")
+        except OSError as error:
+            raise Skip(f"cpu cgroups cannot be made: {error}")
+        self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
+
+    def remove(self):
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+@contextlib.contextmanager
+def unequal_cluster(exo, models, keep_logs=True):
+    """Three nodes of one thread with SHARES of a core that hold NAME together."""
+    folder = tempfile.mkdtemp(prefix="exo-slow-")
+    nodes, groups = [], []
+    try:
+        secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+        for i, share in enumerate(SHARES):
+            prefix = ()
+            if share is not None:
+                groups.append(CpuGroup(f"exo-{os.getpid()}-{i}", share))
+                prefix = groups[-1].prefix
+            nodes.append(Node(exo, folder, secret, f"n{i + 1}", "--threads", "1", prefix=prefix,
+                              environment={"EXO_MODELS": str(models)}))
+        for node in nodes:
+            node.started(60).api.timeout = 900
+        wait_alive(nodes, len(SHARES), 60)
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": NAME, "spread": True})
+        assert status == 200, plan
+        assert len(plan["stages"]) == len(SHARES), plan
+        yield nodes
+    except BaseException:
+        for node in nodes:
+            print(f"--- log of {node.name}\n{node.log.read_text()[-3000:]}")
+        raise
+    finally:
+        for node in nodes:
+            node.kill()
+            node.process.wait()
+        for group in groups:
+            group.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def model():
+    tool = need_shared("tools/make_synthetic_gguf.py")
+    if os.geteuid() != 0:
+        raise Skip("cpu cgroups need root")
+    folder = tempfile.mkdtemp(prefix="exo-slow-model-")
+    try:
+        subprocess.run(["/usr/bin/python3", str(tool), "--shape", "llama-3.2-1b", "--type", "q4_0", "--layers", str(LAYERS),
+                        "-o", f"{folder}/{NAME}.gguf"], check=True, capture_output=True, timeout=300)
+        yield pathlib.Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def ask(node, seed=0, tokens=TOKENS):
+    """The status and answer of a prompt of token ids."""
+    prompt = [1000 + (i * 37 + seed) % 9000 for i in range(tokens)]
+    return node.api.post("/v1/completions", {"model": NAME, "prompt": prompt, "max_tokens": 2, "temperature": 0})
+
+
+def test_long_prompts_over_slow_nodes_are_answered(exo):
+    wanted = PROMPTS or 2
+    texts, seconds, slowest = {}, [], 0
+    with model() as models:
+        while len(seconds) < wanted:
+            with unequal_cluster(exo, models) as nodes:
+                for seed in range(min(4 if PROMPTS else 2, wanted - len(seconds))):
+                    start = time.monotonic()
+                    status, answer = ask(nodes[0], seed % 2)
+                    assert status == 200, f"prompt {len(seconds) + 1} of {wanted}: {answer}"
+                    seconds.append(time.monotonic() - start)
+                    text = answer["choices"][0]["text"]
+                    assert texts.setdefault(seed % 2, text) == text, "the same prompt was answered differently"
+                    slowest = max([slowest, *(s["ms"] for s in answer["exo"]["stages"])])
+                    print(f"  prompt {len(seconds)} of {wanted}: {TOKENS} tokens answered after {seconds[-1]:.1f} s", flush=True)
+    print(f"  {len(seconds)} of {wanted} prompts of {TOKENS} tokens answered, {min(seconds):.1f} to {max(seconds):.1f} s; "
+          f"the slowest stage computed {slowest / 1000:.1f} s of one", flush=True)
+
+
+def test_a_frozen_or_killed_node_is_still_noticed(exo):
+    with model() as models:
+        for sig, name, limit in ((signal.SIGSTOP, "frozen", 12), (signal.SIGKILL, "killed", 3)):
+            with unequal_cluster(exo, models) as nodes:
+                results = []
+                asking = threading.Thread(target=lambda: results.append(ask(nodes[0])))
+                asking.start()
+                wait_for("the prompt to be computed", lambda: any(
+                    i["active_requests"] for i in nodes[0].api.cluster()["instances"]), 20)
+                time.sleep(1)
+                assert not results, results
+                nodes[2].kill(sig)
+                start = time.monotonic()
+                wait_for(f"the {name} node to be missed", lambda: len(alive(nodes[0])) == 2, limit)
+                missed = time.monotonic() - start
+                asking.join(limit)
+                assert results, f"the request still waits for the {name} node"
+                ended = time.monotonic() - start
+                nodes[2].kill(signal.SIGKILL)
+                print(f"  {name}: missed after {missed:.1f} s, the request ended after {ended:.1f} s: {results[0][0]}")
+                assert ended < limit, ended
+
+
+if __name__ == "__main__":
+    main([test_long_prompts_over_slow_nodes_are_answered, test_a_frozen_or_killed_node_is_still_noticed])
