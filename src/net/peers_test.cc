@@ -100,7 +100,7 @@ TEST(PeersTest, BothConnectAtOnceAndOneSessionStays) {
     EXPECT_TRUE(b.Send(a.id(), wire::Goodbye{"b"}));
     EXPECT_TRUE(a.Wait([&] { return a.messages.size() == 1; }));
     EXPECT_TRUE(b.Wait([&] { return b.messages.size() == 1; }));
-    const std::lock_guard lock(a.mutex);
+    const MutexLock lock(a.mutex);
     EXPECT_EQ(a.ups[b.id()], 1) << "round " << round;
     EXPECT_EQ(a.downs[b.id()], 0) << a.reasons[b.id()];
   }

@@ -17,7 +17,7 @@ BulkServer::~BulkServer() {
 }
 
 void BulkServer::Share(const std::shared_ptr<const store::ModelFile>& model) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   models_[model->manifest().id()] = model;
 }
 
@@ -41,7 +41,7 @@ void BulkServer::Reap() {
 }
 
 std::shared_ptr<const store::ModelFile> BulkServer::Find(const ModelId& id) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = models_.find(id);
   return found == models_.end() ? nullptr : found->second;
 }

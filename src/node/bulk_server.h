@@ -7,9 +7,9 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
 
+#include "base/mutex.h"
 #include "engine/data_link.h"
 #include "store/model.h"
 
@@ -35,8 +35,8 @@ class BulkServer {
   wire::Message Answer(const wire::Message& question);
   void Reap();
 
-  std::mutex mutex_;
-  std::map<ModelId, std::shared_ptr<const store::ModelFile>> models_;  // guarded by mutex_
+  Mutex mutex_;
+  std::map<ModelId, std::shared_ptr<const store::ModelFile>> models_ EXO_GUARDED_BY(mutex_);
   std::list<Connection> connections_;
 };
 

@@ -11,9 +11,9 @@
 #include <boost/asio/steady_timer.hpp>
 #include <future>
 #include <memory>
-#include <mutex>
 #include <thread>
 
+#include "base/mutex.h"
 #include "engine/text_stream.h"
 #include "service/service.h"
 
@@ -124,7 +124,7 @@ class FakeApi final : public node::Api {
 
   std::unique_ptr<node::Generation> Generate(node::GenerateRequest request,
                                              node::GenerateSink& sink) override {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     last = request;
     if (request.model != "tiny" && request.model != "hub/tiny") {
       sink.OnError({{ErrorCode::kNotFound, "the model '" + request.model + "' does not exist"},
@@ -183,7 +183,7 @@ class FakeApi final : public node::Api {
 
   template <class T>
   void Answer(std::function<void(Result<T>)> done, T value) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     asio::post(context, [done, value, fails = script.admin_fails] {
       if (fails) return done(Fail(ErrorCode::kNotFound, "no such file"));
       done(value);
@@ -191,7 +191,7 @@ class FakeApi final : public node::Api {
   }
 
   asio::io_context& context;
-  mutable std::mutex mutex;
+  mutable Mutex mutex;
   Script script;
   node::GenerateRequest last;
   Counters counters;
@@ -244,11 +244,11 @@ uint16_t TestServer::port() const {
   return impl_->server->port();
 }
 void TestServer::Set(Script script) {
-  const std::lock_guard lock(impl_->api.mutex);
+  const MutexLock lock(impl_->api.mutex);
   impl_->api.script = std::move(script);
 }
 node::GenerateRequest TestServer::last_request() const {
-  const std::lock_guard lock(impl_->api.mutex);
+  const MutexLock lock(impl_->api.mutex);
   return impl_->api.last;
 }
 int TestServer::alive() const {

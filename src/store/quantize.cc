@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "base/units.h"
 #include "model/gguf.h"
 #include "model/gguf_writer.h"
@@ -143,20 +143,21 @@ model::GgufWriter MakeHead(const model::Gguf& gguf, const std::vector<Change>& c
 class FirstError {
  public:
   void Add(uint64_t row, Error error) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (error_ && row_ < row) return;
     row_ = row;
     error_ = std::move(error);
   }
   Result<void> Check(const std::string& tensor) const {
+    const MutexLock lock(mutex_);
     if (!error_) return {};
     return Fail(error_->code, "tensor '{}', row {}: {}", tensor, row_, error_->message);
   }
 
  private:
-  std::mutex mutex_;
-  uint64_t row_ = 0;
-  std::optional<Error> error_;
+  mutable Mutex mutex_;
+  uint64_t row_ EXO_GUARDED_BY(mutex_) = 0;
+  std::optional<Error> error_ EXO_GUARDED_BY(mutex_);
 };
 
 // Appends tensors in pieces of rows, the rows of each in parallel.

@@ -8,27 +8,27 @@ TaskQueue::TaskQueue(unsigned threads) {
 
 TaskQueue::~TaskQueue() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stop_ = true;
   }
-  wake_.notify_all();
+  wake_.NotifyAll();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void TaskQueue::Post(std::function<void()> task) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     tasks_.push_back(std::move(task));
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
 }
 
 void TaskQueue::Main() {
   for (;;) {
     std::function<void()> task;
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stop_ || !tasks_.empty(); });
+      const MutexLock lock(mutex_);
+      while (!stop_ && tasks_.empty()) wake_.Wait(mutex_);
       if (stop_) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();

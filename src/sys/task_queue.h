@@ -3,12 +3,12 @@
 // other).
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace exo::sys {
 
@@ -26,10 +26,10 @@ class TaskQueue {
  private:
   void Main();
 
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> tasks_;  // guarded by mutex_
-  bool stop_ = false;                        // guarded by mutex_
+  Mutex mutex_;
+  CondVar wake_;
+  std::deque<std::function<void()>> tasks_ EXO_GUARDED_BY(mutex_);
+  bool stop_ EXO_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 
