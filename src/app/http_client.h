@@ -14,7 +14,9 @@ namespace exo::app {
 
 class HttpClient {
  public:
-  explicit HttpClient(uint16_t port) : port_(port) {}
+  // `stop_fd`: readable when the user wants to stop (sys::StopSignals); a request then ends with
+  // kCancelled at once. -1: none.
+  explicit HttpClient(uint16_t port, int stop_fd = -1) : port_(port), stop_fd_(stop_fd) {}
 
   // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's
   // own message with a code that fits its status.
@@ -26,6 +28,7 @@ class HttpClient {
 
  private:
   uint16_t port_;
+  int stop_fd_;
 };
 
 }  // namespace exo::app
