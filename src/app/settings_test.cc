@@ -91,11 +91,10 @@ TEST(SettingsTest, CommandLineWinsOverEnvironmentOverFileOverDefault) {
   const std::string file = folder->path() + "/my.toml";
   ASSERT_TRUE(sys::WriteFileAtomically(
       file, "name = 'file'\nport = 1\napi_port = 2\npeers = ['a:1', 'b:1']\n", 0600));
-  const auto settings = ReadSettings({.command_line = {{"name", {"line"}}},
-                                      .environment = {{"name", {"env"}},
-                                                      {"port", {"7"}},
-                                                      {"peers", {"c:1"}}},
-                                      .file = file});
+  const auto settings =
+      ReadSettings({.command_line = {{"name", {"line"}}},
+                    .environment = {{"name", {"env"}}, {"port", {"7"}}, {"peers", {"c:1"}}},
+                    .file = file});
   ASSERT_TRUE(settings) << settings.error().message;
   EXPECT_EQ(settings->name, "line");
   EXPECT_EQ(settings->origins.at("name"), "--name");

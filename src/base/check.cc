@@ -12,7 +12,7 @@ namespace {
 void WriteToStderr(LogLevel level, std::string_view line) {
   static constexpr const char* kNames[] = {"debug", "info", "warning", "error", ""};
   // A full disk or a closed descriptor must not end the program: a line that cannot be written is
-  // lost (app/log_file.h counts them).
+  // lost (sys/standard_streams.h has a sink that counts them).
   const std::string text = fmt::format("exo {}: {}\n", kNames[static_cast<int>(level)], line);
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
