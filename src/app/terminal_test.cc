@@ -11,9 +11,9 @@ namespace {
 
 TEST(TerminalTest, TablesEscapeControlCharactersAndAlignByCharacters) {
   EXPECT_EQ(Table({{"NAME", "X"}, {"a\x1b[2Jb\nc", "1"}, {"caf\u00e9", "2"}}),
-            "NAME           X\n"
+            "NAME          X\n"
             "a\\x1b[2Jb\\nc  1\n"
-            "caf\u00e9           2\n");
+            "caf\u00e9          2\n");
 }
 
 TEST(OutputTest, JsonOfBytesThatAreNotUtf8HasReplacementCharacters) {

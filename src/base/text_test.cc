@@ -43,7 +43,7 @@ TEST(TextTest, FindsTheWordThatWasMeant) {
   const std::vector<std::string> words = {"up", "run", "models", "devices"};
   EXPECT_EQ(Nearest("model", words), "models");
   EXPECT_EQ(Nearest("deivces", words), "devices");
-  EXPECT_EQ(Nearest("nru", words), "run");
+  EXPECT_EQ(Nearest("rnu", words), "run");
   EXPECT_EQ(Nearest("quantize", words), "");
   EXPECT_EQ(Nearest(std::string(100000, 'x'), words), "");
 }

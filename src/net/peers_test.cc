@@ -169,7 +169,7 @@ TEST(PeersTest, GoodbyeArrivesBeforeTheEndAndNobodyCallsBack) {
     left.get_future().wait();
     EXPECT_LT(sys::Now() - start, Peers::kLeaveLimit + std::chrono::seconds(1));
     std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than a reconnect takes
-    const std::lock_guard lock(a.mutex);
+    const MutexLock lock(a.mutex);
     EXPECT_EQ(a.ups[b.id()], 1) << "round " << round;
     EXPECT_EQ(a.downs[b.id()], 1);
   }
