@@ -104,7 +104,7 @@ struct Commands {
       } else {
         CLI::Option* added = c->add_option(option, given_[info.key], info.what);
         added->allow_extra_args(false)->type_name(info.is_list ? "TEXT ..." : "TEXT");
-        if (!info.is_list) added->expected(1);
+        if (!info.is_list) added->take_last();
       }
     }
   }
