@@ -1,12 +1,11 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <thread>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "base/units.h"
 #include "tensor/dequantize.h"
 
@@ -59,23 +58,23 @@ class WindowReader {
   // At most the time of one read.
   ~WindowReader() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stop_ = true;
     }
-    changed_.notify_all();
+    changed_.NotifyAll();
     thread_.join();
   }
 
   // The next window's bytes. Errors: those of the source, kCancelled.
   Result<std::span<const std::byte>> Next(const std::atomic<bool>* cancel) {
-    std::unique_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     while (ready_.empty()) {
       if (cancel != nullptr && cancel->load()) return CancelledError();
-      changed_.wait_for(lock, std::chrono::milliseconds(50));
+      changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
     }
     auto bytes = std::move(ready_.front());
     ready_.pop_front();
-    changed_.notify_all();
+    changed_.NotifyAll();
     return bytes;
   }
 
@@ -90,27 +89,27 @@ class WindowReader {
   void Main() {
     for (const Window& window : windows_) {
       {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return stop_ || ready_.size() < kReadAhead; });
+        const MutexLock lock(mutex_);
+        while (!stop_ && ready_.size() >= kReadAhead) changed_.Wait(mutex_);
         if (stop_) return;
       }
       Bytes bytes = Read(window);
       const bool failed = !bytes;
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         ready_.push_back(std::move(bytes));
       }
-      changed_.notify_all();
+      changed_.NotifyAll();
       if (failed) return;
     }
   }
 
   TensorSource& source_;
   const std::vector<Window>& windows_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Bytes> ready_;  // guarded by mutex_
-  bool stop_ = false;        // guarded by mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<Bytes> ready_ EXO_GUARDED_BY(mutex_);
+  bool stop_ EXO_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 
