@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "kernels/kernels.h"
 #include "sys/process.h"
+#include "sys/standard_streams.h"
 #include "sys/system.h"
 
 namespace exo::app {
@@ -61,6 +62,7 @@ Result<std::string> NameInCluster(const DemoCluster& cluster, const std::string&
 Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
   if (options.nodes < 1 || options.nodes > 16)
     return Fail(ErrorCode::kInvalid, "--nodes {} is not 1 to 16", options.nodes);
+  sys::IgnoreBrokenPipes();  // the nodes and their folder must go in any case
   const int stop_fd = TRY(sys::StopSignals());
   Teller teller(options.ask.json);
   teller.Say("starting {} node{} on this machine ...\n", options.nodes,
@@ -109,6 +111,7 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
 }
 
 Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options) {
+  sys::IgnoreBrokenPipes();  // the nodes and their folder must go in any case
   const int stop_fd = TRY(sys::StopSignals());
   const Time start = sys::Now();
   const auto cluster = TRY(DemoCluster::Start(settings, {.nodes = options.nodes,

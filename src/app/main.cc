@@ -26,6 +26,7 @@ int Report(const Result<void>& result) {
     Note("exo: {}\n", Printable(result.error().message));
     return ExitCodeFor(result.error().code);
   }
+  EndIfReaderIsGone();
   if (flushed) return kExitOk;
   Note("exo: {}\n", flushed.error().message);
   return kExitError;

@@ -19,12 +19,12 @@ int g_failed = 0;
 void NoteFailure(bool ok) {
   if (ok || g_failed != 0) return;
   g_failed = errno != 0 ? errno : EIO;
-  if (g_failed == EPIPE) sys::EndAsBrokenPipe();  // SIGPIPE was ignored by who started this
 }
 
 }  // namespace
 
 void Write(std::string_view text) {
+  if (g_failed != 0) return;
   NoteFailure(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
 }
 
@@ -39,6 +39,10 @@ std::string ToText(const nlohmann::json& value) {
 
 void PrintJson(const nlohmann::json& value) {
   Write(ToText(value) + "\n");
+}
+
+void EndIfReaderIsGone() {
+  if (g_failed == EPIPE) sys::EndAsBrokenPipe();
 }
 
 void WriteNote(std::string_view text) {

@@ -37,4 +37,8 @@ void Note(fmt::format_string<Args...> format, Args&&... args) {
 // before.
 Result<void> FlushOutput();
 
+// Ends the process quietly, as SIGPIPE does, when output was lost for that reason although SIGPIPE
+// is ignored: by who started this process, or by a command that has to clean up first.
+void EndIfReaderIsGone();
+
 }  // namespace exo::app

@@ -87,7 +87,7 @@ std::string Accepts(const Setting& setting) {
                             : fmt::format("a size of at least {}, such as 8GiB or 450M",
                                           FormatSize(setting.min));
   }
-  if (Is<std::string>(setting)) return "a string";
+  if (Is<std::string>(setting)) return "a string of UTF-8";
   return fmt::format("an integer from {} to {}", setting.min, setting.max);
 }
 
