@@ -70,9 +70,10 @@ Result<Engine> LoadEngine(const std::string& model, unsigned threads,
   engine.kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
   engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
   engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
-  engine.file = TRY(store::ModelFile::Open(
-      TRY(FindModelPath(model)), {.prepared_folder = PreparedFolder(), .identify = false}));
-  engine.source = engine.file->MakeSource();
+  engine.file =
+      TRY(store::ModelFile::Open(TRY(FindModelPath(model)), {.prepared_folder = PreparedFolder(),
+                                                             .manifest = {.identify = false}}));
+  engine.source = TRY(engine.file->MakeSource());
   const store::Manifest& manifest = engine.file->manifest();
   TRY(CheckMemory(engine, options));
   engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
@@ -216,8 +217,8 @@ Result<void> RunLogits(const LogitsOptions& options) {
 }
 
 Result<void> RunTokenize(const TokenizeOptions& options) {
-  const auto file =
-      TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), {.identify = false}));
+  const auto file = TRY(
+      store::ModelFile::Open(TRY(FindModelPath(options.model)), {.manifest = {.identify = false}}));
   const auto tokenizer = TRY(model::Tokenizer::Load(file->manifest().gguf()));
   std::string text;
   if (options.file.empty()) {
