@@ -42,4 +42,7 @@ Result<void> RunDemo(const DemoOptions& options);
 // otherwise.
 Result<void> RunClusterBench(const BenchOptions& options);
 
+// Forgets a file that was made known to this machine's node by its path; the file stays.
+Result<void> RunRemove(const std::string& model, bool as_json);
+
 }  // namespace exo::app

@@ -177,7 +177,10 @@ void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
 void NodeImpl::ConnectToRemembered() {
   cluster::RememberedPeers remembered;
   const auto known = state_->RememberedPeers();
-  if (!known) return LOG(kWarning, "no address is remembered: {}", known.error().message);
+  if (!known) {
+    LOG(kWarning, "no address is remembered: {}", known.error().message);
+    return;
+  }
   for (const store::KnownPeer& peer : *known) {
     remembered.hints.peers.push_back({peer.id, {{peer.host, peer.port}}});
   }
