@@ -26,6 +26,10 @@ jinja::Value MessageValue(const ChatMessage& message) {
   return dict;
 }
 
+bool IsBlank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
+}
+
 // Runs of equal marks.
 std::vector<TextPiece> Pieces(const jinja::Text& text) {
   std::vector<TextPiece> pieces;
@@ -60,6 +64,13 @@ class JinjaTemplate final : public ChatTemplate {
 };
 
 }  // namespace
+
+bool LeavesOutMessages(std::span<const ChatMessage> messages, std::span<const TextPiece> pieces) {
+  return std::ranges::any_of(messages,
+                             [](const ChatMessage& one) { return !IsBlank(one.content); }) &&
+         std::ranges::all_of(pieces,
+                             [](const TextPiece& one) { return one.trusted || IsBlank(one.text); });
+}
 
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::Parse(std::string_view source) {
   if (source.size() > kMaxTemplateSource) {

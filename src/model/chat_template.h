@@ -24,7 +24,8 @@ struct ChatTemplateOptions {
   bool add_generation_prompt = true;
   std::string bos_token;
   std::string eos_token;
-  // Seconds since 1970 for strftime_now; without it a template has no clock.
+  // Local time for strftime_now, as seconds since 1970 (sys::LocalSeconds); without it a template
+  // has no clock.
   std::optional<int64_t> now;
 };
 
@@ -46,5 +47,10 @@ class ChatTemplate {
   virtual Result<std::vector<TextPiece>> Render(std::span<const ChatMessage> messages,
                                                 const ChatTemplateOptions& options) const = 0;
 };
+
+// Whether the messages say something and the template wrote none of it: an empty one, or one that
+// is only a name. What comes out of contents is marked as untrusted, whatever filters it went
+// through.
+bool LeavesOutMessages(std::span<const ChatMessage> messages, std::span<const TextPiece> pieces);
 
 }  // namespace exo::model

@@ -38,6 +38,27 @@ TEST(ChatTemplateTest, SeparatesTheTemplateFromMessages) {
             "[<s><|user|>](hi)[<|end|>]");
 }
 
+TEST(ChatTemplateTest, ATemplateThatLeavesOutTheMessagesIsNoticed) {
+  const std::vector<ChatMessage> messages = {{.role = "user", .content = "hi"}};
+  const auto leaves_out = [&](const std::string& source) {
+    return LeavesOutMessages(messages, Render(source).value());
+  };
+  EXPECT_TRUE(leaves_out(""));
+  EXPECT_TRUE(leaves_out("chatml"));
+  EXPECT_TRUE(leaves_out("{{ messages[0].role }}: "));
+  EXPECT_FALSE(leaves_out("{{ messages[0].content | upper }}"));
+  EXPECT_FALSE(LeavesOutMessages({}, Render("chatml").value()));
+}
+
+TEST(ChatTemplateTest, RangesReachTheEndsOfSixtyFourBits) {
+  EXPECT_EQ(Marked("{{ range(-9223372036854775807 - 1, 9223372036854775807, 4611686018427387904) "
+                   "| join(' ') }}"),
+            "[-9223372036854775808 -4611686018427387904 0 4611686018427387904]");
+  EXPECT_EQ(Marked("{{ range(9223372036854775807, -9223372036854775807 - 1, "
+                   "-9223372036854775807 - 1) | join(' ') }}"),
+            "[9223372036854775807 -1]");
+}
+
 TEST(ChatTemplateTest, TrustFollowsTheCharacters) {
   const std::string c = "messages[0]['content']";
   EXPECT_EQ(Marked("{{ '<a>' + " + c + " + '<b>' }}"), "[<a>](hi)[<b>]");

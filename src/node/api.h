@@ -174,6 +174,9 @@ class Api {
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
+  // Forgets a model that AddModel registered, also one whose file is missing; the file stays. What
+  // runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).
+  virtual void RemoveModel(std::string model, std::function<void(Result<void>)> done) = 0;
 };
 
 }  // namespace exo::node

@@ -10,9 +10,11 @@ namespace exo::node {
 
 std::vector<ModelView> NodeImpl::Models() const {
   std::map<ModelId, ModelView> views;
+  std::map<ModelId, std::string> devices;  // one that has it
   for (const auto& file : models_->All()) {
+    devices[file->manifest().id()] = record_.name;
     const model::ModelConfig& config = *file->manifest().config();
-    views[file->manifest().id()] = {.name = file->name(),
+    views[file->manifest().id()] = {.name = models_->NameOf(file),
                                     .id = file->manifest().id(),
                                     .bytes = file->manifest().file_bytes(),
                                     .architecture = config.architecture,
@@ -28,6 +30,7 @@ std::vector<ModelView> NodeImpl::Models() const {
       views.try_emplace(
           holding.id,
           ModelView{.name = holding.name, .id = holding.id, .bytes = holding.file_bytes});
+      devices.try_emplace(holding.id, status.record.name);
     }
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
@@ -40,8 +43,14 @@ std::vector<ModelView> NodeImpl::Models() const {
       found->second.state = "loading";
     }
   }
+  // Different files of one name are listed by the names that FindModel tells apart.
+  std::map<std::string, size_t> uses;
+  for (const auto& [unused, view] : views) ++uses[view.name];
   std::vector<ModelView> models;
-  for (auto& [unused, view] : views) models.push_back(std::move(view));
+  for (auto& [id, view] : views) {
+    if (uses[view.name] > 1) view.name += "@" + devices[id];
+    models.push_back(std::move(view));
+  }
   std::sort(models.begin(), models.end(),
             [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
   return models;
@@ -82,36 +91,47 @@ void NodeImpl::MakePlan(std::string model, bool spread,
                         std::function<void(Result<PlanView>)> done) {
   const auto plan = [this, spread, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
-    WhenReady([this, spread, done, file = *file] {
-      cluster::PlanOptions options;
-      options.owner = options.prefer = identity_->id();
-      options.spread = spread;
-      options.context = ContextOf(file->manifest().id());
-      auto choice = cluster::MakePlan(ShapeOf(file->manifest(), file->name(), *backend_),
-                                      core_->PlannerNodes(), options);
-      if (!choice) return done(std::unexpected(choice.error()));
-      PlanView view{.plan = choice->plan,
-                    .reason = choice->reason,
-                    .predicted_tokens_per_second = choice->prediction.decode_tokens_per_second,
-                    .predicted_prompt_per_second = choice->prediction.prefill_tokens_per_second};
-      for (const wire::StagePlan& stage : choice->plan.stages)
-        view.node_names.push_back(NameOf(stage.node));
-      done(std::move(view));
-    });
+    cluster::PlanOptions options;
+    options.owner = options.prefer = identity_->id();
+    options.spread = spread;
+    options.context = ContextOf((*file)->manifest().id());
+    auto choice = cluster::MakePlan(ShapeOf((*file)->manifest(), models_->NameOf(*file), *backend_),
+                                    core_->PlannerNodes(), options);
+    if (!choice) return done(std::unexpected(choice.error()));
+    PlanView view{.plan = choice->plan,
+                  .reason = choice->reason,
+                  .predicted_tokens_per_second = choice->prediction.decode_tokens_per_second,
+                  .predicted_prompt_per_second = choice->prediction.prefill_tokens_per_second};
+    for (const wire::StagePlan& stage : choice->plan.stages)
+      view.node_names.push_back(NameOf(stage.node));
+    done(std::move(view));
   };
-  WhenReady([this, model, plan, done] {
-    if (auto file = models_->Find(model)) return plan(std::move(file));
-    if (model.find('/') != std::string::npos) return models_->Open(model, plan);
-    done(Fail(ErrorCode::kNotFound, "this device has no model '{}'; known here: {}", model,
-              fmt::join(KnownNames(), ", ")));
-  });
+  if (model.find('/') != std::string::npos) return models_->Open(model, plan);
+  models_->Await(model,
+                 [this, model, plan, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+                   if (file || file.error().code != ErrorCode::kNotFound)
+                     return plan(std::move(file));
+                   done(Fail(ErrorCode::kNotFound, "this device has no model '{}'; known here: {}",
+                             model, fmt::join(KnownNames(), ", ")));
+                 });
 }
 
 void NodeImpl::AddModel(std::string path, std::function<void(Result<std::string>)> done) {
   models_->Add(std::move(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
-    OnModelsChanged();
-    done((*file)->name());
+    done(models_->NameOf(*file));
+  });
+}
+
+void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
+  const auto file = models_->Find(model);
+  models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
+    if (removed && file != nullptr && models_->Find(file->manifest().id()) == nullptr) {
+      const uint64_t ticket = next_ticket_++;
+      unloads_[ticket] = [](const Result<void>&) {};  // it need not have been running
+      Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
+    }
+    done(std::move(removed));
   });
 }
 

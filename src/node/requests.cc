@@ -30,8 +30,8 @@ Refusal RefusalFor(ErrorCode code) {
 }
 
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
-Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request,
-                                      const Vocabulary& vocabulary) {
+Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request, const Vocabulary& vocabulary,
+                                      int64_t local_time) {
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
   std::vector<TokenId> ids;
   if (request.prompt_ids) {
@@ -47,12 +47,10 @@ Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request,
   if (request.prompt) {
     ids = tokenizer.Encode(*request.prompt, false);
   } else {
-    if (vocabulary.chat_template == nullptr)
-      return Fail(ErrorCode::kInvalid, "{}", vocabulary.template_error);
-    model::ChatTemplateOptions options;
+    model::ChatTemplateOptions options{.now = local_time};
     if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
     if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
-    ids = tokenizer.EncodePieces(TRY(vocabulary.chat_template->Render(request.messages, options)));
+    ids = tokenizer.EncodePieces(TRY(RenderChat(vocabulary, request.messages, options)));
   }
   // Templates may write BOS themselves: it stands there once.
   if (tokenizer.add_bos() && tokenizer.bos() >= 0 &&
@@ -149,12 +147,17 @@ void Requests::OnVocabulary(const RequestId& id,
   if (request == nullptr) return;
   if (!vocabulary) return FailRequest(id, vocabulary.error(), RefusalFor(vocabulary.error().code));
   request->vocabulary = *vocabulary;
-  tasks_.Post([this, alive = alive_, id, input = request->request, vocabulary = *vocabulary] {
-    auto prompt = Tokenize(input, *vocabulary);
+  const bool begun = tasks_.Post([this, alive = alive_, id, input = request->request,
+                                  vocabulary = *vocabulary, local_time = host_.LocalTime()] {
+    auto prompt = Tokenize(input, *vocabulary, local_time);
     loop_.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
       if (*alive) OnTokenized(id, std::move(prompt));
     });
   });
+  if (!begun) {
+    FailRequest(id, Error{ErrorCode::kOverloaded, "too many requests are being prepared"},
+                Refusal::kQueueFull);
+  }
 }
 
 void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt) {

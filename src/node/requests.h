@@ -16,7 +16,9 @@
 
 #include "engine/text_stream.h"
 #include "node/api.h"
-#include "node/models.h"
+#include "node/vocabulary.h"
+#include "sys/system.h"
+#include "sys/task_queue.h"
 
 namespace exo::node {
 
@@ -39,6 +41,8 @@ class RequestHost {
   virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
   virtual std::string NameOf(const NodeId& node) const = 0;
+  // For templates that write the date: seconds since 1970 of local time.
+  virtual int64_t LocalTime() const { return sys::LocalSeconds(); }
 };
 
 class Requests {

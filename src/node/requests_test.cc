@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "store/state.h"
+#include "store/model.h"
 #include "sys/system.h"
 
 namespace exo::node {

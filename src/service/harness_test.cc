@@ -180,6 +180,10 @@ class FakeApi final : public node::Api {
     MakePlan(model, spread, std::move(done));
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
+  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {
+    if (model == "hub/tiny") return done({});
+    done(Fail(ErrorCode::kNotFound, "no model '{}' was added", model));
+  }
 
   template <class T>
   void Answer(std::function<void(Result<T>)> done, T value) {

@@ -56,6 +56,8 @@ TEST(HttpServerTest, ServesTheCommandLine) {
   EXPECT_EQ(Post(server, "/v1/internal/load", {{"model", "tiny"}}).json()["state"], "ready");
   EXPECT_EQ(Post(server, "/v1/internal/models", {{"path", "/a.gguf"}}).json()["model"],
             "name of /a.gguf");
+  EXPECT_EQ(Call(server, "DELETE", "/v1/internal/models/hub%2Ftiny").status, 200);
+  EXPECT_EQ(Call(server, "DELETE", "/v1/internal/models/none").status, 404);
   EXPECT_EQ(Post(server, "/v1/internal/unload", {{"model", "tiny"}}).json()["ok"], true);
   EXPECT_EQ(Post(server, "/v1/internal/plan", {{"spread", true}}).error("param"), "model");
   Script script;
