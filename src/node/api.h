@@ -48,6 +48,7 @@ struct GenerateRequest {
   bool has_seed = false;               // false: the node draws one and reports it
   std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
   std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
+  std::shared_ptr<const void> lease;   // the caller's; dropped with the texts, once tokenized
   bool spread = false;                 // place over all nodes when the model is not running yet
 };
 
@@ -141,6 +142,7 @@ struct NodeView {
 };
 struct InstanceView {
   wire::InstanceSummary summary;
+  std::string state;   // reserving, loading, ready, draining, gone
   std::string reason;  // the planner's words
   double predicted_tokens_per_second = 0;
 };
@@ -161,6 +163,10 @@ struct PlanView {
 
 // One change of a peer, an instance or a request of a client of this node.
 enum class EventKind : uint8_t { kPeer, kInstance, kRequest };
+constexpr const char* EventKindName(EventKind kind) {
+  constexpr const char* kNames[] = {"peer", "instance", "request"};
+  return kNames[static_cast<size_t>(kind)];
+}
 struct StateEvent {
   uint64_t sequence = 0;  // grows by one each time, and across restarts of the node
   int64_t time_ms = 0;    // since 1970
@@ -168,7 +174,7 @@ struct StateEvent {
   NodeId node;         // the peer; the owner of an instance; the entry node of a request
   std::string id;      // of the instance's plan or the request, in hexadecimal
   std::string name;    // of the peer or the model
-  std::string state;   // peers as NodeView::state, instances as InstanceState, "started", "ended"
+  std::string state;   // as in NodeView and InstanceView; of a request "started" or "ended"
   std::string detail;  // why, or how much
 };
 // Hears every event from the subscription on. Thread: the loop.

@@ -61,16 +61,4 @@ Subscribed EventLog::Subscribe(std::optional<uint64_t> since, EventWatcher& watc
   return out;
 }
 
-const char* EventKindName(EventKind kind) {
-  switch (kind) {
-    case EventKind::kPeer:
-      return "peer";
-    case EventKind::kInstance:
-      return "instance";
-    case EventKind::kRequest:
-      return "request";
-  }
-  return "unknown";
-}
-
 }  // namespace exo::node

@@ -35,6 +35,4 @@ class EventLog {
   std::shared_ptr<Watchers> watchers_ = std::make_shared<Watchers>();
 };
 
-const char* EventKindName(EventKind kind);
-
 }  // namespace exo::node

@@ -1,6 +1,6 @@
 #include "node/state_watch.h"
 
-#include <fmt/format.h>
+#include <utility>
 
 namespace exo::node {
 
@@ -28,7 +28,7 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
   for (const cluster::InstanceStatus& status : instances) {
     const wire::Plan& plan = status.summary.plan;
     const Seen& now = instances_[plan.id] = {plan.owner, plan.model_name,
-                                             InstanceStateName(status.summary.state)};
+                                             cluster::InstanceStateName(status.summary.state)};
     const auto old = old_instances.extract(plan.id);
     if (!old.empty() && old.mapped().state == now.state) continue;
     log_.Add({.kind = EventKind::kInstance,
@@ -39,29 +39,13 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
               .detail = status.summary.detail});
   }
   for (const auto& [id, seen] : old_instances) {
-    if (seen.state == InstanceStateName(wire::InstanceState::kGone)) continue;
+    if (seen.state == cluster::InstanceStateName(wire::InstanceState::kGone)) continue;
     log_.Add({.kind = EventKind::kInstance,
               .node = seen.node,
               .id = id.Hex(),
               .name = seen.name,
-              .state = InstanceStateName(wire::InstanceState::kGone)});
+              .state = cluster::InstanceStateName(wire::InstanceState::kGone)});
   }
-}
-
-const char* InstanceStateName(wire::InstanceState state) {
-  switch (state) {
-    case wire::InstanceState::kReserving:
-      return "reserving";
-    case wire::InstanceState::kLoading:
-      return "loading";
-    case wire::InstanceState::kReady:
-      return "ready";
-    case wire::InstanceState::kDraining:
-      return "draining";
-    case wire::InstanceState::kGone:
-      return "gone";
-  }
-  return "unknown";
 }
 
 }  // namespace exo::node

@@ -33,6 +33,4 @@ class StateWatch {
   std::map<PlanId, Seen> instances_;
 };
 
-const char* InstanceStateName(wire::InstanceState state);
-
 }  // namespace exo::node
