@@ -104,6 +104,7 @@ void Connection::Dispatch() {
   http10_ = request.version < 11;
   request_line_ = request.method.substr(0, 32) + " " + request.path.substr(0, 128);
   begun_ = std::chrono::steady_clock::now();
+  status_ = 0;
   ++host_.stats.requests;
   handler_ = host_.router.Handle(std::move(request), *this);
 }
@@ -143,7 +144,8 @@ void Connection::ExpectBody() {
 
 void Connection::LogExchange(std::string_view end) const {
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begun_;
-  LOG(kInfo, "HTTP {}: {}{}, {:.1f} ms", request_line_, status_, end, took.count());
+  const std::string status = status_ == 0 ? "no answer" : std::to_string(status_);
+  LOG(kInfo, "HTTP {}: {}{}, {:.1f} ms", request_line_, status, end, took.count());
 }
 
 void Connection::EndExchange() {
