@@ -4,18 +4,22 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 namespace exo::model {
 
 struct Data;
+struct DataMember;
 using DataList = std::vector<Data>;
-using DataMap = std::vector<std::pair<std::string, Data>>;  // in the order of the text
+using DataMap = std::vector<DataMember>;  // in the order of the text
 
 struct Data {
   std::variant<std::monostate, bool, int64_t, double, std::string, DataList, DataMap> value;
+};
+struct DataMember {
+  std::string key;
+  Data value;
 };
 
 }  // namespace exo::model
