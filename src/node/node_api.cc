@@ -68,11 +68,36 @@ ClusterView NodeImpl::Cluster() const {
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     view.instances.push_back(
         {.summary = instance.summary,
+         .state = cluster::InstanceStateName(instance.summary.state),
          .reason = instance.reason,
          .predicted_tokens_per_second = instance.prediction.decode_tokens_per_second});
   }
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
+  view.sequence = log_.last();
   return view;
+}
+
+NodeMetrics NodeImpl::Metrics() const {
+  NodeMetrics metrics = requests_->Metrics();
+  metrics.loop = loop_.Turns();
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
+    if (!status.self) continue;
+    metrics.memory_budget = status.record.memory_budget;
+    metrics.memory_reserved = status.record.memory_reserved;
+  }
+  for (const cluster::InstanceStatus& instance : core_->Instances())
+    metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
+  return metrics;
+}
+
+void NodeImpl::OnRequestChanged(const RequestId& request, const RequestChange& change) {
+  log_.Add({.kind = EventKind::kRequest,
+            .node = identity_->id(),
+            .id = request.Hex(),
+            .name = change.model,
+            .state = change.state,
+            .detail = change.detail});
 }
 
 PlanView NodeImpl::ViewOf(const wire::Plan& plan) const {

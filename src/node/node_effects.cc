@@ -29,6 +29,15 @@ void NodeImpl::Apply(Effect effect) {
   std::visit([this](auto& what) { Do(what); }, effect);
 }
 
+// One look for all changes of one turn: what comes and goes in between is nobody's business.
+void NodeImpl::Do(cluster::Changed&) {
+  if (std::exchange(look_posted_, true)) return;
+  OnLoop([this] {
+    look_posted_ = false;
+    watch_.Look(core_->Nodes(), core_->Instances());
+  })();
+}
+
 engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
   return {
       .on_progress = OnLoop([this, plan](uint64_t done, uint64_t total) {

@@ -20,15 +20,18 @@
 #include "net/peers.h"
 #include "net/secret.h"
 #include "node/bulk_server.h"
+#include "node/event_log.h"
 #include "node/jobs.h"
 #include "node/model_source.h"
 #include "node/models.h"
 #include "node/node.h"
 #include "node/requests.h"
+#include "node/state_watch.h"
 #include "node/vocabulary.h"
 #include "store/state.h"
 #include "store/tensor_cache.h"
 #include "sys/files.h"
+#include "sys/system.h"
 
 namespace exo::node {
 
@@ -66,6 +69,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   }
   std::vector<ModelView> Models() const override;
   ClusterView Cluster() const override;
+  NodeMetrics Metrics() const override;
+  Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
+    return log_.Subscribe(since, watcher);
+  }
   void MakePlan(std::string model, bool spread,
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
@@ -104,6 +111,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
   std::string NameOf(const NodeId& node) const override;
+  void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
   Result<void> StartPeers();
   void Remember(const NodeId& peer, const wire::Address& address);
@@ -128,7 +136,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::UnloadReply& effect);
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
   void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
-  void Do(cluster::Changed&) {}
+  void Do(cluster::Changed&);
 
   void OnTick();
   void TellProgress();
@@ -182,6 +190,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::deque<cluster::Event> events_;
+  // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
+  EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
+  StateWatch watch_{log_};
+  bool look_posted_ = false;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;

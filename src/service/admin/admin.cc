@@ -1,5 +1,7 @@
 #include "service/admin/admin.h"
 
+#include "service/admin/events.h"
+#include "service/admin/metrics.h"
 #include "service/admin/render.h"
 #include "service/errors.h"
 #include "service/fields.h"
@@ -100,7 +102,7 @@ Json LoadedJson(const node::PlanView& plan) {
 
 }  // namespace
 
-Dialect MakeDialect(node::Api& api) {
+Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &openai::ErrorResponse};
   dialect.routes = {
       Get(
@@ -111,7 +113,13 @@ Dialect MakeDialect(node::Api& api) {
           },
           false),
       Get("/health", [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
+      Get("/metrics",
+          [&api, &stats] {
+            return HttpResponse{.body = MetricsText(api.Metrics(), stats),
+                                .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+          }),
       Get("/v1/cluster", [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
+      EventsRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {
              api.MakePlan(call.text, call.spread, waiting.Callback<node::PlanView>(&PlanJson));

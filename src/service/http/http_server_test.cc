@@ -264,6 +264,31 @@ TEST(HttpServerTest, BodiesOverTheLimitAre413) {
   EXPECT_EQ(chunked.Read().status, 413);
 }
 
+TEST(HttpServerTest, BodiesHaveABudgetTogether) {
+  HttpOptions options;
+  options.limits.body_budget = 250'000;
+  TestServer server(options);
+  const auto begun = [&](TestClient& client) {
+    client.Write(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+        "application/json\r\nContent-Length: 100001\r\n\r\n" +
+        kHi + std::string(100'000 - kHi.size(), ' '));
+  };
+  TestClient a(server.port()), b(server.port()), c(server.port());
+  begun(a);
+  begun(b);
+  ASSERT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.body_bytes() == 200'000; }));
+  begun(c);
+  const auto refused = c.Read();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.has("retry-after"));
+  a.Write(" ");  // its end, and its memory is free again
+  EXPECT_EQ(a.Read().status, 200);
+  b.Close();
+  EXPECT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.body_bytes() == 0; }));
+  EXPECT_EQ(Call(server, "POST", kChat, kHi + std::string(100'000, ' ')).status, 200);
+}
+
 TEST(HttpServerTest, MalformedRequestsAreRefused) {
   TestServer server;
   const std::string post =
