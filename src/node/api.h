@@ -140,7 +140,8 @@ struct NodeView {
 };
 struct InstanceView {
   wire::InstanceSummary summary;
-  std::string reason;  // the planner's words
+  std::string detail;  // the state, for people
+  std::string reason;  // why it is placed like this, for people
   double predicted_tokens_per_second = 0;
 };
 struct ClusterView {

@@ -29,6 +29,11 @@ uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory)
   return memory.available > reserve ? memory.available - reserve : 0;
 }
 
+uint64_t WallMilliseconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::max<int64_t>(now / std::chrono::milliseconds(1), 0));
+}
+
 // Trust as the state file has it.
 class StoredTrust final : public net::TrustStore {
  public:
@@ -83,6 +88,7 @@ Result<void> NodeImpl::Init() {
   StartDiscovery();
   ConnectToRemembered();
   FeedRecord();
+  RestoreDesired();
   MeasureInBackground();
   models_->Scan(options_.model_folders, [this] { OnModelsChanged(); });
   OnTick();
@@ -178,7 +184,10 @@ void NodeImpl::OnModelsChanged() {
     record_.models.push_back({.id = file->manifest().id(),
                               .name = file->name(),
                               .file_bytes = file->manifest().file_bytes(),
-                              .complete = true});
+                              .complete = true,
+                              .trained_context = file->manifest().config()->context,
+                              .layers = file->manifest().config()->layers,
+                              .architecture = file->manifest().config()->architecture});
   }
   Feed(std::move(shapes));
   FeedRecord();
@@ -202,7 +211,8 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{pool_->items_done()});
     TellProgress();
   }
-  Feed(cluster::Tick{});
+  for (const auto& [plan, runner] : runners_) Feed(cluster::LocalLoad{plan, runner->queued()});
+  Feed(cluster::Tick{.wall_ms = WallMilliseconds()});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
 }
 

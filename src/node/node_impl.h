@@ -4,6 +4,7 @@
 //   node.cc          start and stop
 //   node_effects.cc  events in, effects out, what peers bring
 //   node_models.cc   models by name, their vocabulary, placement on demand
+//   node_desired.cc  desired models on disk
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -120,6 +121,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::LeadCancel& effect);
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
+  void Do(cluster::PlanMade& effect);
+  void Do(cluster::SaveDesired& effect);
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
   void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
   void Do(cluster::Changed&) {}
@@ -133,7 +136,12 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
-  PlanView ViewOf(const wire::Plan& plan) const;
+  PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
+  void RestoreDesired();
+  std::optional<wire::ModelHolding> HoldingOf(const ModelId& model) const;
+  cluster::NameOf Names() const {
+    return [this](const NodeId& node) { return NameOf(node); };
+  }
   engine::InstanceRunner* RunnerOf(const PlanId& plan) {
     const auto found = runners_.find(plan);
     return found == runners_.end() ? nullptr : found->second.get();
@@ -174,6 +182,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
+  std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
   std::deque<cluster::Event> events_;
   std::vector<std::function<void()>> waiting_;  // for measurement and first scan
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();

@@ -1,7 +1,7 @@
 // A whole cluster in virtual time and one thread: real Core, LeadMachine and StageMachine per node
 // over a fake network, fake loads and a fake model. Everything follows from the seed. Faults:
-// latency, session resets, partitions, lost and doubled data frames, crash and restart, pause,
-// false alarms of the initiator.
+// clocks that are wrong, latency, session resets, partitions, lost and doubled data frames, crash
+// and restart, pause, false alarms of the initiator.
 //
 // Phases: chaos, then heal and quiet, then unload. Check() after each event and at the end of each
 // phase.

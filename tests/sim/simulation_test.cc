@@ -77,6 +77,9 @@ TEST(PlantedBugTest, MissingLeaseExpiryIsFound) {
 TEST(PlantedBugTest, UncheckedGrantIsFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_grant_check = true}}), 0u);
 }
+TEST(PlantedBugTest, OlderRecordOfADesiredModelTakenForNewerIsFound) {
+  EXPECT_NE(SeedsToFind({.bugs = {.no_version_check = true}}), 0u);
+}
 TEST(PlantedBugTest, RepeatedTokensTakenTwiceAreFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_token_index = true}}), 0u);
 }
