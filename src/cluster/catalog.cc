@@ -17,6 +17,7 @@ bool Preferred(const wire::InstanceSummary& a, const wire::InstanceSummary& b) {
 
 void Catalog::OnSummary(const NodeId& from, const wire::InstanceSummary& summary) {
   const wire::Plan& plan = summary.plan;
+  CHECK(from != context_.self());  // own instances are the owner's
   if (summary.owner != from || plan.stages.empty()) return;
   if (plan.owner != from && plan.stages[0].node != from) return;
   const auto known = entries_.find(plan.id);
@@ -30,6 +31,7 @@ void Catalog::OnSummary(const NodeId& from, const wire::InstanceSummary& summary
   if (known == entries_.end()) {
     if (!Validate(plan) || entries_.size() >= kMaxInstances) return;
     entries_.emplace(plan.id, Entry{summary, context_.now, plan.owner != from});
+    CHECK(entries_.size() <= kMaxInstances);
     context_.changed = true;
     return;
   }

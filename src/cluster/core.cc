@@ -1,5 +1,6 @@
 #include "cluster/core.h"
 
+#include "base/check.h"
 #include "cluster/catalog.h"
 #include "cluster/context.h"
 #include "cluster/desired_models.h"
@@ -157,7 +158,7 @@ struct Core::State {
   void On(const LeadFinished& e) { lead.OnRunnerFinished(e); }
 };
 
-// Time first, then the event: a lease that ran out while this node slept is over before anything
+// Time first, then the event: a lease that ran out while this node was suspended is over before anything
 // else counts.
 void Core::State::Advance(Time now) {
   context.now = std::max(now, context.now);
@@ -264,6 +265,7 @@ void Core::State::Settle() {
     }
   } while (DeliverNotices() || !context.loopback.empty());
   members.SetReserved(reservations.reserved_bytes());
+  CHECK(context.loopback.empty());
 }
 
 Core::Core(CoreOptions options) : state_(std::make_unique<State>(std::move(options))) {}

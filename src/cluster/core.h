@@ -7,7 +7,7 @@
 // (src/cluster/README.md).
 //
 // Thread: one caller at a time (the event loop). Time: monotonic, any start; a gap between ticks
-// above Timers::wake means that this node slept.
+// above Timers::wake means that this node was suspended.
 #pragma once
 
 #include <cstdint>

@@ -182,7 +182,7 @@ Time DesiredModels::Backoff(int attempts) const {
 }
 
 // One attempt ended without an instance. Callers are refused after some attempts, or at once when
-// trying again cannot help; a model that is to be kept running is tried for ever.
+// trying again cannot help; a model that is to be kept running is retried indefinitely.
 void DesiredModels::Failed(Demand& demand, const wire::Cause& cause, bool retry) {
   demand.placed = false;
   ++demand.attempts;

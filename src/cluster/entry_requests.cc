@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/check.h"
 #include "cluster/requests.h"
 #include "wire/plan.h"
 
@@ -43,6 +44,7 @@ bool EntryRequests::TryDispatch(Request& request) {
   request.unplaced_since = context_.now;
   if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
     return false;
+  CHECK(!request.active && request.emitted.empty());  // a request is dispatched once
   request.active = true;
   request.plan = best->plan;
   request.submit.plan = best->plan.id;
@@ -142,6 +144,7 @@ void EntryRequests::OnInstanceGone(const wire::Plan& plan, const wire::Cause& ca
 // Ends a request whose instance did not last.
 void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
   const auto at = requests_.find(id);
+  CHECK(at != requests_.end() && at->second.active);
   Error error = ErrorOf(cause, &at->second.plan,
                         [this](const NodeId& node) { return members_.NameOf(node); });
   FinishWithError(id, error.code, std::move(error.message));

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/check.h"
 #include "cluster/requests.h"
 
 namespace exo::cluster {
@@ -46,6 +47,7 @@ void LeadRequests::OnSubmit(const NodeId& from, const wire::Submit& message) {
 }
 
 void LeadRequests::Run(Request& request) {
+  CHECK(!request.finished && request.emitted.empty());  // a runner gets a request once
   request.held = false;
   context_.Emit(LeadSubmit{std::exchange(request.submit, {}), request.entry});
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace exo::cluster {
 namespace {
 constexpr size_t kMaxHints = 256;     // of one message
@@ -103,6 +105,8 @@ void Members::OnUp(const SessionUp& event) {
     peer->addresses.insert(peer->addresses.begin(), event.address);
     peer->addresses.resize(std::min(peer->addresses.size(), kMaxAddresses));
   }
+  CHECK(event.peer != self_.id);
+  CHECK(peers_.size() <= kMaxPeers);
   peer->session = true;
   peer->was_alive = true;
   peer->state = PeerState::kAlive;

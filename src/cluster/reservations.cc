@@ -80,6 +80,9 @@ void Reservations::OnReserve(const NodeId& from, const wire::Reserve& message) {
                    .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))}};
     reservation.lease_until = context_.now + context_.timers().lease;
     reservations_.emplace(plan.id, std::move(reservation));
+    CHECK(reservations_.size() <= kMaxReservations);
+    CHECK(context_.options.bugs.no_grant_check ||
+          reserved_bytes() <= members_.self().memory_budget);  // promised once
     context_.changed = true;
   } else if (known->second.status.owner != from ||
              known->second.status.state == ReservationState::kStopping) {
@@ -145,6 +148,7 @@ void Reservations::OnRelease(const NodeId& from, const wire::Release& message) {
 
 // Whatever the state is: the memory comes back, at once or when the driver says so.
 void Reservations::Stop(Reservation& reservation, Cause cause) {
+  CHECK(StageOf(reservation.status.plan, context_.self()) >= 0);
   if (reservation.status.state == ReservationState::kStopping) return;
   context_.changed = true;
   const PlanId plan = reservation.status.plan.id;

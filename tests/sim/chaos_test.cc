@@ -180,6 +180,7 @@ void World::CheckQuiet() {
     for (const InstanceStatus& instance : node.core->Instances()) {
       if (instance.summary.state != wire::InstanceState::kReady) continue;
       ready.insert(instance.summary.plan.id);
+      if (instance.owned && instance.summary.plan.owner != node.id) ++result_.adopted;
       if (!models.insert(instance.summary.plan.model).second)
         return Fail("two instances of one model");
     }
