@@ -143,7 +143,8 @@ struct NodeView {
 struct InstanceView {
   wire::InstanceSummary summary;
   std::string state;   // reserving, loading, ready, draining, gone
-  std::string reason;  // the planner's words
+  std::string detail;  // the state in one sentence
+  std::string reason;  // why it is placed like this, in one sentence
   double predicted_tokens_per_second = 0;
 };
 struct ClusterView {

@@ -32,6 +32,11 @@ uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory)
   return memory.available > reserve ? memory.available - reserve : 0;
 }
 
+uint64_t WallMilliseconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::max<int64_t>(now / std::chrono::milliseconds(1), 0));
+}
+
 // Trust as the state file has it, read once: a node whose trust set cannot be read does not start,
 // and later failures of the disk cannot turn a revoked key into an unknown one. Writing is a job.
 class StoredTrust final : public net::TrustStore {
@@ -129,6 +134,7 @@ Result<void> NodeImpl::Init() {
   StartDiscovery();
   ConnectToRemembered();
   FeedRecord();
+  RestoreDesired();
   MeasureInBackground();
   models_->Start([this] { OnModelsChanged(); });
   OnTick();
@@ -229,7 +235,10 @@ void NodeImpl::OnModelsChanged() {
     record_.models.push_back({.id = file->manifest().id(),
                               .name = name,
                               .file_bytes = file->manifest().file_bytes(),
-                              .complete = true});
+                              .complete = true,
+                              .trained_context = file->manifest().config()->context,
+                              .layers = file->manifest().config()->layers,
+                              .architecture = file->manifest().config()->architecture});
   }
   Feed(std::move(shapes));
   FeedRecord();
@@ -257,7 +266,8 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{pool_->items_done()});
     TellProgress();
   }
-  Feed(cluster::Tick{});
+  for (const auto& [plan, runner] : runners_) Feed(cluster::LocalLoad{plan, runner->queued()});
+  Feed(cluster::Tick{.wall_ms = WallMilliseconds()});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
 }
 

@@ -74,6 +74,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.self = identity_->id();
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
+  // While its holders are there: this node can then take prompts whoever of them leaves.
+  if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
   runners_[plan] = engine::InstanceRunner::Start(*backend_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
@@ -165,6 +167,11 @@ void NodeImpl::Do(cluster::LeadCancel& effect) {
 
 void NodeImpl::Do(cluster::EnsureReply& effect) {
   auto found = ensures_.extract(effect.ticket);
+  if (!found.empty()) found.mapped()(std::move(effect.result));
+}
+
+void NodeImpl::Do(cluster::PlanMade& effect) {
+  auto found = plans_.extract(effect.ticket);
   if (!found.empty()) found.mapped()(std::move(effect.result));
 }
 

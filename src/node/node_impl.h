@@ -4,6 +4,7 @@
 //   node.cc          start and stop
 //   node_effects.cc  events in, effects out, what peers bring
 //   node_models.cc   models by name, their vocabulary, placement on demand
+//   node_desired.cc  desired models on disk
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -134,6 +135,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::LeadCancel& effect);
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
+  void Do(cluster::PlanMade& effect);
+  void Do(cluster::SaveDesired& effect);
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
   void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
   void Do(cluster::Changed&);
@@ -147,7 +150,12 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
-  PlanView ViewOf(const wire::Plan& plan) const;
+  PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
+  void RestoreDesired();
+  std::optional<wire::ModelHolding> HoldingOf(const ModelId& model) const;
+  cluster::NameOf Names() const {
+    return [this](const NodeId& node) { return NameOf(node); };
+  }
   engine::InstanceRunner* RunnerOf(const PlanId& plan) {
     const auto found = runners_.find(plan);
     return found == runners_.end() ? nullptr : found->second.get();
@@ -189,6 +197,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
+  std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};

@@ -39,6 +39,12 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
     }
   }
   if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
+  // What runs is known by its name although the device with the file has left.
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    const wire::Plan& plan = instance.summary.plan;
+    if (plan.model_name == name || plan.model.Hex() == name)
+      matches.try_emplace(plan.model, NameOf(plan.stages[0].node));
+  }
   return matches;
 }
 
@@ -109,10 +115,22 @@ uint32_t NodeImpl::ContextOf(const ModelId& model) const {
     if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady)
       return summary.plan.context;
   }
-  const auto file = models_->Find(model);
-  const uint32_t trained =
-      file == nullptr ? options_.default_context : file->manifest().config()->context;
+  uint32_t trained = options_.default_context;
+  if (const auto file = models_->Find(model)) {
+    trained = file->manifest().config()->context;
+  } else if (const auto holding = HoldingOf(model); holding && holding->trained_context > 0) {
+    trained = holding->trained_context;
+  }
   return std::min(trained, options_.default_context);
+}
+
+std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) const {
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    for (const wire::ModelHolding& holding : status.record.models) {
+      if (holding.id == model) return holding;
+    }
+  }
+  return std::nullopt;
 }
 
 void NodeImpl::Ensure(const ModelId& model, bool spread,

@@ -73,7 +73,7 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
                          [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
   json["owner_name"] = NameOf(names, summary.plan.owner);
   json["state"] = view.state;
-  json["detail"] = summary.detail;
+  json["detail"] = view.detail;
   json["active_requests"] = summary.active_requests;
   json["queued_requests"] = summary.queued_requests;
   json["reason"] = view.reason;
