@@ -133,8 +133,11 @@ class JinjaTemplate final : public ChatTemplate {
 }  // namespace
 
 bool LeavesOutMessages(std::span<const ChatMessage> messages, std::span<const TextPiece> pieces) {
-  return std::ranges::any_of(messages,
-                             [](const ChatMessage& one) { return !IsBlank(one.content); }) &&
+  const auto says_something = [](const ChatMessage& one) {
+    return !IsBlank(one.content.value_or("")) ||
+           std::ranges::any_of(one.parts, [](const ContentPart& p) { return !IsBlank(p.text); });
+  };
+  return std::ranges::any_of(messages, says_something) &&
          std::ranges::all_of(pieces,
                              [](const TextPiece& one) { return one.trusted || IsBlank(one.text); });
 }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "cluster/describe.h"
+
 namespace exo::node {
 
 void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
@@ -36,7 +38,10 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
               .id = plan.id.Hex(),
               .name = now.name,
               .state = now.state,
-              .detail = status.summary.detail});
+              .detail = cluster::DescribeState(status.summary, [&](const NodeId& id) {
+                const auto peer = peers_.find(id);
+                return peer == peers_.end() ? id.Short() : peer->second.name;
+              })});
   }
   for (const auto& [id, seen] : old_instances) {
     if (seen.state == cluster::InstanceStateName(wire::InstanceState::kGone)) continue;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 
+#include "base/check.h"
 #include "sys/task_queue.h"
 
 namespace exo::service {
@@ -21,19 +22,25 @@ class Worker {
   void Run(Work work, Done done) {
     // std::function copies; these do not.
     auto job = std::make_shared<std::pair<Work, Done>>(std::move(work), std::move(done));
-    queue_->Post([&context = context_, job = std::move(job)]() mutable {
-      auto result = std::make_shared<decltype(job->first())>(job->first());
-      boost::asio::post(context, [job = std::move(job), result = std::move(result)] {
-        job->second(std::move(*result));
-      });
-    });
+    [[maybe_unused]] const bool queued =
+        queue_->Post([&context = context_, job = std::move(job)]() mutable {
+          auto result = std::make_shared<decltype(job->first())>(job->first());
+          boost::asio::post(context, [job = std::move(job), result = std::move(result)] {
+            job->second(std::move(*result));
+          });
+        });
+    CHECK(queued);  // a connection has one job at most
   }
   // Waits for the job that runs and drops the others; nothing may be run afterwards.
   void Stop() { queue_.reset(); }
 
  private:
+  // More than connections (HttpOptions::max_connections), each of which has one job at most.
+  static constexpr size_t kMaxJobs = 4096;
+
   boost::asio::io_context& context_;
-  std::unique_ptr<sys::TaskQueue> queue_ = std::make_unique<sys::TaskQueue>(1);
+  std::unique_ptr<sys::TaskQueue> queue_ = std::make_unique<sys::TaskQueue>(
+      sys::TaskQueueOptions{.threads = 1, .max_waiting = kMaxJobs});
 };
 
 }  // namespace exo::service
