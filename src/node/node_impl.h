@@ -201,7 +201,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
-  StateWatch watch_{log_};
+  StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;

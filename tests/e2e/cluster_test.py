@@ -244,7 +244,7 @@ def test_events_tell_what_changes(exo):
                 break
         stream.close()
         assert seen[("request", "exo-tiny")] == ["started", "ended"], seen
-        assert seen[("instance", "exo-tiny")][-1] == "ready", seen
+        assert "ready" in seen[("instance", "exo-tiny")], seen
         # A client that comes back gets the same again, and one that was away too long a resync.
         again = read_events(nodes[0].api, first)
         assert next(again)[0] == first + 1

@@ -7,7 +7,6 @@
 #include <functional>
 #include <memory>
 
-#include "base/check.h"
 #include "sys/task_queue.h"
 
 namespace exo::service {
@@ -17,30 +16,25 @@ class Worker {
   explicit Worker(boost::asio::io_context& context) : context_(context) {}
 
   // Runs `work` on the thread, then hands what it returned to `done` on the loop. `done` must know
-  // by itself whether whoever waits is still there. Thread: the event loop.
+  // by itself whether whoever waits is still there. False: too much is waiting already, and nothing
+  // will be done. Thread: the event loop.
   template <class Work, class Done>
-  void Run(Work work, Done done) {
+  [[nodiscard]] bool Run(Work work, Done done) {
     // std::function copies; these do not.
     auto job = std::make_shared<std::pair<Work, Done>>(std::move(work), std::move(done));
-    [[maybe_unused]] const bool queued =
-        queue_->Post([&context = context_, job = std::move(job)]() mutable {
-          auto result = std::make_shared<decltype(job->first())>(job->first());
-          boost::asio::post(context, [job = std::move(job), result = std::move(result)] {
-            job->second(std::move(*result));
-          });
-        });
-    CHECK(queued);  // a connection has one job at most
+    return queue_->Post([&context = context_, job = std::move(job)]() mutable {
+      auto result = std::make_shared<decltype(job->first())>(job->first());
+      boost::asio::post(context, [job = std::move(job), result = std::move(result)] {
+        job->second(std::move(*result));
+      });
+    });
   }
   // Waits for the job that runs and drops the others; nothing may be run afterwards.
   void Stop() { queue_.reset(); }
 
  private:
-  // More than connections (HttpOptions::max_connections), each of which has one job at most.
-  static constexpr size_t kMaxJobs = 4096;
-
   boost::asio::io_context& context_;
-  std::unique_ptr<sys::TaskQueue> queue_ = std::make_unique<sys::TaskQueue>(
-      sys::TaskQueueOptions{.threads = 1, .max_waiting = kMaxJobs});
+  std::unique_ptr<sys::TaskQueue> queue_ = std::make_unique<sys::TaskQueue>(1);
 };
 
 }  // namespace exo::service
