@@ -1,6 +1,8 @@
 # make demo   three nodes on this machine answer a question together
 # make test   release build, unit and end-to-end tests
 # make build  only the program: build/release/exo
+# make dev    the program and all tests, quick to compile: build/dev (CONTRIBUTING.md)
+# make lint   clang-tidy and lone headers of what differs from main; ALL=1: of everything
 # See README.md; tools/setup installs missing Debian packages first (packages.txt).
 
 SHELL := /bin/bash
@@ -12,15 +14,28 @@ export CCACHE_DEPEND := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
-.PHONY: demo test test-more build clean
+.PHONY: demo test test-more build dev lint clean
 
 demo: build
 	@build/release/exo demo
 
 build:
 	@tools/setup
-	@[ -f build/release/build.ninja ] || { echo "configuring"; $(CONFIGURE) -S . -B build/release -DEXO_TESTS=OFF >/dev/null; }
+	@[ -f build/release/build.ninja ] || { echo "configuring"; \
+	  $(CONFIGURE) -S . -B build/release -DEXO_TESTS=OFF >/dev/null; }
 	@cmake --build build/release --target exo
+
+dev:
+	@tools/setup test
+	@[ -f build/dev/build.ninja ] || cmake --preset dev >/dev/null
+	@ln -sf build/dev/compile_commands.json compile_commands.json
+	@cmake --build build/dev
+
+lint:
+	@tools/setup test more
+	@[ -f build/dev/build.ninja ] || cmake --preset dev >/dev/null
+	@cmake --build build/dev --target exo_wire
+	@tools/lint $(if $(ALL),--all)
 
 test:
 	@tools/test

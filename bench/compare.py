@@ -10,7 +10,7 @@ EXO_SHARED (default ../shared), g++, and npm, which brings llama.cpp as the pack
 and results lie in build/compare.  Every row runs exo and llama.cpp in turn, round after round; a
 figure is the median of the rounds, a ratio the median of the rounds' ratios.  Each round also reads what the
 machine can do at that moment, since it changes with the neighbors: decode rows the memory's speed, prompt rows
-the peak of integer dot products (F16: of float multiply-adds).  Rows behind a context also run without it: the
+the peak of integer dot products (F16: of float multiply-adds).  Rows at a context depth also run without it: the
 difference is attention's part.  The last rows compare exo with itself.
 """
 import argparse
@@ -46,7 +46,7 @@ class Row:
         self.busy = self.options.pop("busy", False)
         self.prompt_goal = self.options.pop("prompt_goal", None)  # the same runs also give a row for the prompt
         self.field = self.options.pop("field", "pp_tps" if what == "pp" else "tg_tps")
-        extra = [f"behind {self.options['depth']}"] if self.options["depth"] else []
+        extra = [f"at depth {self.options['depth']}"] if self.options["depth"] else []
         extra += [f"x{self.options['batch']}"] if self.options["batch"] > 1 else []
         extra += [f"kv {self.options['kv']}"] if self.options["kv"] != "f16" else []
         extra += ["one core busy"] if self.busy else []
@@ -225,14 +225,14 @@ def two_nodes(exo, rounds, runs):
 
 
 def eight_bit_cache(exo, rounds, runs):
-    """Decode behind 16k positions: what an eight-bit cache gains over f16."""
+    """Decode at context depth 16384: what an eight-bit cache gains over f16."""
     model = model_file(Row("tg", "1B", "q4_0", 2, 1.0))
     ratios = []
     for _ in range(rounds):
         speed = [answer([exo, "bench", "--json", "--model", model, "--threads", 2, "--runs", runs, "--pp", 0, "--tg", 16,
                          "--depth", 16384, "--kv", kv])["tg_tps"] for kv in ("f16", "q8_0")]
         ratios.append(speed[1] / speed[0])
-    return f"decode 1B Q4_0 2t behind 16384, eight-bit cache: {statistics.median(ratios):.2f} of f16 " \
+    return f"decode 1B Q4_0 2t at depth 16384, eight-bit cache: {statistics.median(ratios):.2f} of f16 " \
            f"({min(ratios):.2f}-{max(ratios):.2f}; goal above 1)"
 
 

@@ -17,7 +17,8 @@ if(EXO_SANITIZE)
   add_compile_options(-fsanitize=${EXO_SANITIZE} -fno-omit-frame-pointer -g1 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EXO_SANITIZE})
 endif()
-# Sanitizer builds are compiled far more often than they compute: little optimisation, and that only where whole models run.
+# Sanitizer builds are compiled far more often than they compute: little optimization, and that only
+# where whole models run.
 set(EXO_COMPUTES base tensor kernels model backend engine)
 if(EXO_SANITIZE MATCHES address OR EXO_DEV)
   set(CMAKE_CXX_FLAGS_RELEASE "-O0")

@@ -1,16 +1,22 @@
 #include "app/client_commands.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
+#include <fmt/ranges.h>
 
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "app/ask.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
+#include "app/output.h"
 #include "app/terminal.h"
+#include "base/text.h"
 #include "base/units.h"
+#include "store/model.h"
+#include "sys/standard_streams.h"
 #include "sys/system.h"
 
 namespace exo::app {
@@ -18,25 +24,52 @@ namespace {
 
 using nlohmann::json;
 
-void PrintNow(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
+constexpr size_t kMaxInput = 64u << 20;
+constexpr Time kInputPatience = std::chrono::seconds(5);
 
-std::string ReadStandardInput() {
-  std::string text;
-  char buffer[4096];
-  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), stdin)) > 0;) text.append(buffer, n);
+// A prompt as one reads it: what was piped in, without a byte order mark and line ends at the end.
+Result<std::string> CleanPrompt(std::string text) {
+  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
+    return Fail(ErrorCode::kInvalid,
+                "standard input is UTF-16; give it as UTF-8, for example with: iconv -f UTF-16");
+  }
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
   return text;
+}
+
+Result<std::string> PromptFromInput(Time first_byte) {
+  return CleanPrompt(TRY(sys::ReadStandardInput(kMaxInput, first_byte)));
+}
+
+// The argument, and behind it what is piped in: `cat notes | exo run M "summarize"`.
+Result<std::string> MakePrompt(const std::string& argument) {
+  std::string prompt = argument;
+  if (argument.empty() || argument == "-") {
+    prompt = TRY(PromptFromInput(Time(0)));
+  } else if (sys::StandardInputKind() == sys::InputKind::kFileOrPipe) {
+    // Many programs hand down a pipe that nobody ever writes to or closes.
+    const auto input = PromptFromInput(kInputPatience);
+    if (!input && input.error().code != ErrorCode::kDisconnected)
+      return std::unexpected(input.error());
+    if (!input) Note("exo: {}; asking without it\n", input.error().message);
+    if (input && !input->empty()) prompt += "\n\n" + *input;
+  }
+  if (prompt.empty()) {
+    return Fail(ErrorCode::kInvalid,
+                "there is no prompt: give it as an argument or on standard input");
+  }
+  if (!IsUtf8(prompt)) {
+    Note("exo: the prompt is not UTF-8; what is not is replaced by U+FFFD\n");
+    prompt = ToUtf8(prompt);
+  }
+  return prompt;
 }
 
 // A path is registered with the node and becomes a name.
 Result<std::string> ResolveModel(const HttpClient& api, const std::string& model) {
   if (!LooksLikePath(model)) return model;
-  const std::string path = TRY(FindModelPath(model));
-  const json added =
-      TRY(api.Post("/v1/internal/models", {{"path", std::filesystem::absolute(path).string()}}));
+  const json added = TRY(api.Post("/v1/internal/models", {{"path", TRY(PathForNode(model))}}));
   return added.value("model", model);
 }
 
@@ -59,38 +92,69 @@ std::string PlacementOf(const json& plan) {
   return text;
 }
 
+// A name as a segment of a path.
+std::string Escaped(const std::string& name) {
+  std::string text;
+  for (const char c : name) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' ||
+                       c == '.' || c == '~';
+    text += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return text;
+}
+
 }  // namespace
 
 Result<HttpClient> OwnNode() {
   return HttpClient(TRY(FindRunningNode(sys::DataFolder())).api_port);
 }
 
-Result<void> RunRun(const AskOptions& given) {
+Result<void> RunRun(const Settings&, const AskOptions& given) {
   const HttpClient api = TRY(OwnNode());
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
-  if (options.prompt.empty()) options.prompt = ReadStandardInput();
-  if (options.prompt.empty())
-    return Fail(ErrorCode::kInvalid,
-                "there is no prompt: give it as an argument or on standard input");
+  options.prompt = TRY(MakePrompt(given.prompt));
   if (options.spread)
     TRY(api.Post("/v1/internal/load", {{"model", options.model}, {"spread", true}}));
   const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
-    if (!options.json) PrintNow(text);
+    if (!options.json) WriteAnswer(text);
   }));
   if (options.json) {
-    fmt::print("{}\n", json{{"text", answer.text},
-                            {"finish_reason", answer.finish_reason},
-                            {"timings", answer.timings},
-                            {"exo", answer.report}}
-                           .dump());
+    PrintJson({{"text", answer.text},
+               {"finish_reason", answer.finish_reason},
+               {"timings", answer.timings},
+               {"exo", answer.report}});
     return {};
   }
-  fmt::print("\n");
-  if (::isatty(STDOUT_FILENO) == 1) {
-    fmt::print(
-        stderr, "{}",
-        Dim(fmt::format("{:.1f} tokens/s\n", answer.report.value("tokens_per_second", 0.0))));
+  Print("\n");
+  if (sys::IsTerminal(1)) {
+    Note("{}",
+         Dim(fmt::format("{:.1f} tokens/s\n", answer.report.value("tokens_per_second", 0.0))));
+  }
+  return {};
+}
+
+Result<void> RunStop(const std::string& model, bool as_json) {
+  const HttpClient api = TRY(OwnNode());
+  const std::string name =
+      LooksLikePath(model) ? TRY(store::ParseModelPath(TRY(PathForNode(model)))).name : model;
+  const json cluster = TRY(api.Get("/v1/cluster"));
+  std::vector<std::string> running;
+  bool found = false;
+  for (const json& instance : cluster.value("instances", json::array())) {
+    running.push_back(instance.value("model", ""));
+    found = found || running.back() == name || instance.value("model_id", "") == name;
+  }
+  if (!found) {
+    return Fail(
+        ErrorCode::kNotFound, "the model '{}' is not running; {}", name,
+        running.empty() ? "nothing is" : fmt::format("running: {}", fmt::join(running, ", ")));
+  }
+  TRY(api.Post("/v1/internal/unload", {{"model", name}}));
+  if (as_json) {
+    PrintJson({{"stopped", name}});
+  } else {
+    Print("stopped {}\n", Printable(name));
   }
   return {};
 }
@@ -98,7 +162,7 @@ Result<void> RunRun(const AskOptions& given) {
 Result<void> RunDevices(bool as_json) {
   const json cluster = TRY(TRY(OwnNode()).Get("/v1/cluster"));
   if (as_json) {
-    fmt::print("{}\n", cluster["nodes"].dump());
+    PrintJson(cluster["nodes"]);
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
@@ -118,10 +182,10 @@ Result<void> RunDevices(bool as_json) {
                         ? "-"
                         : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
   }
-  fmt::print("{}", Table(rows));
+  Print("{}", Table(rows));
   const unsigned others = cluster.value("neighbors_of_other_clusters", 0u);
   if (others > 0) {
-    fmt::print(
+    Print(
         "\n{} device{} of other clusters nearby; to bring one in, run `exo join` on it with the "
         "secret of `exo secret`\n",
         others, others == 1 ? "" : "s");
@@ -132,11 +196,11 @@ Result<void> RunDevices(bool as_json) {
 Result<void> RunPs(bool as_json) {
   const json cluster = TRY(TRY(OwnNode()).Get("/v1/cluster"));
   if (as_json) {
-    fmt::print("{}\n", cluster["instances"].dump());
+    PrintJson(cluster["instances"]);
     return {};
   }
   if (cluster["instances"].empty()) {
-    fmt::print("no model is running; start one with: exo run MODEL \"...\"\n");
+    Print("no model is running; start one with: exo run MODEL \"...\"\n");
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
@@ -150,14 +214,14 @@ Result<void> RunPs(bool as_json) {
                                 instance.value("queued_requests", 0)),
                     PlacementOf(instance)});
   }
-  fmt::print("{}", Table(rows));
+  Print("{}", Table(rows));
   return {};
 }
 
 Result<void> RunModels(bool as_json) {
   const json models = TRY(TRY(OwnNode()).Get("/v1/models"));
   if (as_json) {
-    fmt::print("{}\n", models["data"].dump());
+    PrintJson(models["data"]);
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
@@ -169,29 +233,41 @@ Result<void> RunModels(bool as_json) {
                     fmt::format("{}", model.value("context_length", 0)),
                     exo.value("local", false) ? "here" : "another device", exo.value("state", "")});
   }
-  fmt::print("{}", Table(rows));
+  Print("{}", Table(rows));
   return {};
 }
 
 Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
   const HttpClient api = TRY(OwnNode());
-  const std::string name =
-      LooksLikePath(model) ? std::filesystem::absolute(TRY(FindModelPath(model))).string() : model;
+  const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
   const json plan = TRY(api.Post("/v1/internal/plan", {{"model", name}, {"spread", spread}}));
   if (as_json) {
-    fmt::print("{}\n", plan.dump());
+    PrintJson(plan);
     return {};
   }
-  fmt::print("{}: {}\n\n", plan.value("model", ""), plan.value("reason", ""));
+  Print("{}: {}\n\n", Printable(plan.value("model", "")), Printable(plan.value("reason", "")));
   std::vector<std::vector<std::string>> rows = {{"DEVICE", "LAYERS", "MEMORY"}};
   for (const json& stage : plan["stages"]) {
     rows.push_back({stage.value("node", ""),
                     Layers(json::array({stage}), stage.value("node_id", "")),
                     FormatSize(stage.value("bytes", uint64_t{0}))});
   }
-  fmt::print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
-             plan.value("predicted_tokens_per_second", 0.0),
-             plan.value("predicted_prompt_per_second", 0.0));
+  Print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
+        plan.value("predicted_tokens_per_second", 0.0),
+        plan.value("predicted_prompt_per_second", 0.0));
+  return {};
+}
+
+Result<void> RunRemove(const std::string& model, bool as_json) {
+  const HttpClient api = TRY(OwnNode());
+  // A file that is gone is named by its path as it was.
+  const std::string name = LooksLikePath(model) ? std::filesystem::absolute(model).string() : model;
+  TRY(api.Delete("/v1/internal/models/" + Escaped(name)));
+  if (as_json) {
+    fmt::print("{}\n", json{{"removed", name}}.dump());
+  } else {
+    fmt::print("{} is forgotten; its file stays\n", model);
+  }
   return {};
 }
 

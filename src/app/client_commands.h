@@ -1,5 +1,5 @@
-// Commands that talk to the node of this machine over its HTTP API: run, devices, ps, models, plan;
-// and the demo cluster's: demo, bench --nodes.
+// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, models,
+// plan; and the demo cluster's: demo, bench --nodes.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "app/http_client.h"
 #include "app/local_commands.h"
+#include "app/settings.h"
 #include "base/result.h"
 
 namespace exo::app {
@@ -17,8 +18,10 @@ Result<HttpClient> OwnNode();
 
 struct AskOptions {
   std::string model;
-  std::string prompt;  // empty: standard input
-  bool raw = false;    // no chat template
+  // Empty or "-": standard input. Else what standard input holds is added behind it, after an empty
+  // line, when that is a file or a pipe.
+  std::string prompt;
+  bool raw = false;  // no chat template
   bool spread = false;
   std::optional<uint32_t> max_tokens;
   double temperature = 0.7;
@@ -26,7 +29,9 @@ struct AskOptions {
   bool json = false;
 };
 
-Result<void> RunRun(const AskOptions& options);
+Result<void> RunRun(const Settings& settings, const AskOptions& options);
+// Unloads a model from all devices. Errors: kNotFound naming what runs.
+Result<void> RunStop(const std::string& model, bool json);
 Result<void> RunDevices(bool json);
 Result<void> RunPs(bool json);
 Result<void> RunModels(bool json);
@@ -37,9 +42,12 @@ struct DemoOptions {
   unsigned nodes = 3;
   unsigned threads = 1;  // of each node
 };
-Result<void> RunDemo(const DemoOptions& options);
+Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told
 // otherwise.
-Result<void> RunClusterBench(const BenchOptions& options);
+Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options);
+
+// Forgets a file that was made known to this machine's node by its path; the file stays.
+Result<void> RunRemove(const std::string& model, bool as_json);
 
 }  // namespace exo::app

@@ -1,9 +1,9 @@
 #include "app/data_folder.h"
 
-#include <signal.h>
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
+
+#include "app/output.h"
+#include "sys/process.h"
 
 namespace exo::app {
 namespace {
@@ -16,7 +16,7 @@ std::string NotePath(const std::string& folder) {
 
 Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder) {
   TRY(sys::MakeFolders(folder));
-  auto lock = sys::FileLock::Acquire(folder + "/lock", fmt::format("{}", ::getpid()));
+  auto lock = sys::FileLock::Acquire(folder + "/lock", fmt::format("{}", sys::ProcessId()));
   if (!lock && lock.error().code == ErrorCode::kOverloaded) {
     return Fail(ErrorCode::kOverloaded,
                 "another exo (process {}) runs on the data folder {}; stop it first, or give this "
@@ -28,12 +28,13 @@ Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder)
 }
 
 Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node) {
-  const nlohmann::json note = {{"pid", node.pid}, {"api_port", node.api_port}, {"port", node.port}};
-  return sys::WriteFileAtomically(NotePath(folder), note.dump() + "\n", 0600);
+  const nlohmann::json note = {
+      {"pid", node.pid}, {"api_port", node.api_port}, {"port", node.port}, {"secret", node.secret}};
+  return sys::WriteFileAtomically(NotePath(folder), ToText(note) + "\n", 0600);
 }
 
 void ForgetRunningNode(const std::string& folder) {
-  ::unlink(NotePath(folder).c_str());
+  (void)sys::RemoveFile(NotePath(folder));
 }
 
 Result<RunningNode> FindRunningNode(const std::string& folder) {
@@ -50,7 +51,8 @@ Result<RunningNode> FindRunningNode(const std::string& folder) {
   node.pid = note.value("pid", int64_t{0});
   node.api_port = note.value("api_port", uint16_t{0});
   node.port = note.value("port", uint16_t{0});
-  if (node.pid <= 0 || ::kill(static_cast<pid_t>(node.pid), 0) != 0) return none();
+  node.secret = note.value("secret", "");
+  if (!sys::ProcessExists(node.pid)) return none();
   return node;
 }
 

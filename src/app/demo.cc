@@ -2,18 +2,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <filesystem>
 
 #include "app/ask.h"
 #include "app/client_commands.h"
 #include "app/demo_cluster.h"
 #include "app/model_path.h"
+#include "app/output.h"
 #include "app/terminal.h"
 #include "base/ids.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "kernels/kernels.h"
 #include "sys/process.h"
+#include "sys/standard_streams.h"
 #include "sys/system.h"
 
 namespace exo::app {
@@ -32,64 +33,63 @@ double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-// Lines for people, on standard output unless JSON goes there.
+// What happens, on standard output unless JSON goes there.
 class Teller {
  public:
-  explicit Teller(bool to_stderr) : out_(to_stderr ? stderr : stdout) {}
+  explicit Teller(bool to_stderr) : to_stderr_(to_stderr) {}
   template <class... Args>
   void Say(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::print(out_, format, std::forward<Args>(args)...);
-    std::fflush(out_);
+    const std::string text = fmt::format(format, std::forward<Args>(args)...);
+    if (to_stderr_) return WriteNote(text);
+    Write(text);
+    (void)FlushOutput();  // lost output is told at the end
   }
 
  private:
-  std::FILE* out_;
+  bool to_stderr_;
 };
 
 // Adds the model file to the first node when it was given by path; its name.
 Result<std::string> NameInCluster(const DemoCluster& cluster, const std::string& model) {
   if (!LooksLikePath(model)) return model;
-  const std::string path = std::filesystem::absolute(TRY(FindModelPath(model))).string();
-  const json added = TRY(cluster.api().Post("/v1/internal/models", {{"path", path}}));
+  const json added =
+      TRY(cluster.api().Post("/v1/internal/models", {{"path", TRY(PathForNode(model))}}));
   return added.value("model", model);
 }
 
 }  // namespace
 
-Result<void> RunDemo(const DemoOptions& options) {
+Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
   if (options.nodes < 1 || options.nodes > 16)
     return Fail(ErrorCode::kInvalid, "--nodes {} is not 1 to 16", options.nodes);
+  sys::IgnoreBrokenPipes();  // the nodes and their folder must go in any case
   const int stop_fd = TRY(sys::StopSignals());
   Teller teller(options.ask.json);
   teller.Say("starting {} node{} on this machine ...\n", options.nodes,
              options.nodes == 1 ? "" : "s");
-  const auto cluster = TRY(DemoCluster::Start({.nodes = options.nodes,
-                                               .threads = options.threads,
-                                               .node_arguments = {},
-                                               .stop_fd = stop_fd}));
+  const auto cluster = TRY(DemoCluster::Start(settings, {.nodes = options.nodes,
+                                                         .threads = options.threads,
+                                                         .node_arguments = {},
+                                                         .stop_fd = stop_fd}));
   teller.Say("  {} found each other over TLS in {:.1f} s\n",
              options.nodes == 1 ? "it is up; nobody else to be" : "they",
              cluster->seconds_to_find_each_other());
 
   AskOptions ask = options.ask;
+  ask.prompt = ToUtf8(ask.prompt);
   ask.model = TRY(NameInCluster(*cluster, ask.model));
-  teller.Say("placing {} over {} ...\n", ask.model, options.nodes == 1 ? "it" : "all of them");
+  teller.Say("placing {} over {} ...\n", Printable(ask.model),
+             options.nodes == 1 ? "it" : "all of them");
   const Time load_start = sys::Now();
   const json plan =
       TRY(cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"spread", true}}));
   teller.Say("  loaded in {:.1f} s\n", Seconds(sys::Now() - load_start));
-  if (sys::WaitReadable(stop_fd, Time(0))) return Fail(ErrorCode::kCancelled, "interrupted");
 
-  teller.Say("\n{} {}\n{} ", Bold("you:"), ask.prompt, Bold(ask.model + ":"));
-  bool interrupted = false;
+  teller.Say("\n{} {}\n{} ", Bold("you:"), Printable(ask.prompt, "\n\t"),
+             Bold(Printable(ask.model) + ":"));
   const Answer answer = TRY(Ask(cluster->api(), ask, [&](std::string_view text) {
-    if (!options.ask.json) {
-      std::fwrite(text.data(), 1, text.size(), stdout);
-      std::fflush(stdout);
-    }
-    interrupted = interrupted || sys::WaitReadable(stop_fd, Time(0));
+    if (!options.ask.json) WriteAnswer(text);
   }));
-  if (interrupted) return Fail(ErrorCode::kCancelled, "interrupted");
   const double speed = answer.report.value("tokens_per_second", 0.0);
   teller.Say("\n\nwho computed what:\n{}{:.1f} tokens/s measured, first token after {:.0f} ms\n",
              DescribeStages(answer.report), speed, answer.report.value("ttft_ms", 0.0));
@@ -101,23 +101,23 @@ Result<void> RunDemo(const DemoOptions& options) {
                         {"last", stage.value("layer_end", 0) - 1},
                         {"milliseconds", stage.value("ms", 0.0)}});
     }
-    fmt::print("{}\n", json{{"text", answer.text},
-                            {"token_ids", answer.report.value("token_ids", json::array())},
-                            {"stages", stages},
-                            {"tokens_per_second", speed},
-                            {"ttft_ms", answer.report.value("ttft_ms", 0.0)}}
-                           .dump());
+    PrintJson({{"text", answer.text},
+               {"token_ids", answer.report.value("token_ids", json::array())},
+               {"stages", stages},
+               {"tokens_per_second", speed},
+               {"ttft_ms", answer.report.value("ttft_ms", 0.0)}});
   }
   return {};
 }
 
-Result<void> RunClusterBench(const BenchOptions& options) {
+Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options) {
+  sys::IgnoreBrokenPipes();  // the nodes and their folder must go in any case
   const int stop_fd = TRY(sys::StopSignals());
   const Time start = sys::Now();
-  const auto cluster = TRY(DemoCluster::Start({.nodes = options.nodes,
-                                               .threads = std::max(options.threads, 1u),
-                                               .node_arguments = {},
-                                               .stop_fd = stop_fd}));
+  const auto cluster = TRY(DemoCluster::Start(settings, {.nodes = options.nodes,
+                                                         .threads = std::max(options.threads, 1u),
+                                                         .node_arguments = {},
+                                                         .stop_fd = stop_fd}));
   const std::string model = TRY(NameInCluster(*cluster, options.model));
   TRY(cluster->api().Post("/v1/internal/load", {{"model", model}, {"spread", true}}));
   const double load = Seconds(sys::Now() - start);
@@ -155,10 +155,10 @@ Result<void> RunClusterBench(const BenchOptions& options) {
                        {"batch", 1},
                        {"stages", stages}};
   if (options.json) {
-    fmt::print("{}\n", report.dump());
+    PrintJson(report);
   } else {
-    fmt::print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s\n", model,
-               options.nodes, Median(pp), Median(tg));
+    Print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s\n", Printable(model),
+          options.nodes, Median(pp), Median(tg));
   }
   return {};
 }

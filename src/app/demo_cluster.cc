@@ -1,16 +1,17 @@
 #include "app/demo_cluster.h"
 
-#include <signal.h>
-#include <stdlib.h>
-
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "app/data_folder.h"
 #include "app/model_path.h"
+#include "app/output.h"
+#include "app/stop_guard.h"
+#include "base/text.h"
 #include "net/secret.h"
 #include "sys/files.h"
 #include "sys/system.h"
+#include "sys/temporary_folder.h"
 
 namespace exo::app {
 namespace {
@@ -19,7 +20,8 @@ using nlohmann::json;
 
 constexpr Time kStartLimit = std::chrono::seconds(60);
 constexpr Time kPoll = std::chrono::milliseconds(25);
-constexpr Time kStopPatience = std::chrono::seconds(4);
+// A node ends itself within StopGuard::kPatience.
+constexpr Time kStopPatience = StopGuard::kPatience + std::chrono::milliseconds(150);
 
 unsigned AliveNodes(const json& cluster) {
   unsigned alive = 0;
@@ -32,31 +34,29 @@ unsigned AliveNodes(const json& cluster) {
 
 }  // namespace
 
-Result<std::unique_ptr<DemoCluster>> DemoCluster::Start(const Options& options) {
+Result<std::unique_ptr<DemoCluster>> DemoCluster::Start(const Settings& settings,
+                                                        const Options& options) {
   std::unique_ptr<DemoCluster> cluster(new DemoCluster());
-  std::string folder = std::filesystem::temp_directory_path() / "exo-demo-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr)
-    return Fail(ErrorCode::kIo, "cannot create a folder {}", folder);
-  cluster->folder_ = folder;
+  cluster->folder_ = TRY(sys::TemporaryFolder::Create("exo-demo"));
   const std::string secret = net::ClusterSecret::Create()->Text();
   const Time start = sys::Now();
-  for (unsigned i = 0; i < options.nodes; ++i) TRY(cluster->StartNode(options, i, secret));
+  for (unsigned i = 0; i < options.nodes; ++i) {
+    TRY(cluster->StartNode(settings, options, i, secret));
+  };
   TRY(cluster->WaitForAll(options));
   cluster->seconds_ = std::chrono::duration<double>(sys::Now() - start).count();
   return cluster;
 }
 
 DemoCluster::~DemoCluster() {
-  for (const auto& node : nodes_) ::kill(node->pid(), SIGTERM);
-  for (const auto& node : nodes_) node->Stop(kStopPatience);
-  nodes_.clear();
-  std::error_code ignored;
-  if (!folder_.empty()) std::filesystem::remove_all(folder_, ignored);
+  const Time end = sys::Now() + kStopPatience;
+  for (const auto& node : nodes_) node->AskToStop();
+  for (const auto& node : nodes_) node->Stop(std::max(Time(1), end - sys::Now()));
 }
 
-Result<void> DemoCluster::StartNode(const Options& options, unsigned index,
-                                    const std::string& secret) {
-  const std::string home = fmt::format("{}/node-{}", folder_, index + 1);
+Result<void> DemoCluster::StartNode(const Settings& settings, const Options& options,
+                                    unsigned index, const std::string& secret) {
+  const std::string home = fmt::format("{}/node-{}", folder_->path(), index + 1);
   TRY(sys::MakeFolders(home));
   sys::ChildProcess::Options child;
   child.arguments = {TRY(sys::OwnPath()),
@@ -73,9 +73,15 @@ Result<void> DemoCluster::StartNode(const Options& options, unsigned index,
   child.arguments.insert(child.arguments.end(), options.node_arguments.begin(),
                          options.node_arguments.end());
   std::string models;
-  for (const std::string& model_folder : ModelFolders())
+  for (const std::string& model_folder : ModelFolders(settings))
     models += (models.empty() ? "" : ":") + model_folder;
-  child.environment = {"EXO_HOME=" + home, "EXO_CLUSTER_SECRET=" + secret, "EXO_MODELS=" + models,
+  // These nodes meet each other and nobody else, whatever the user's own node is told.
+  child.environment = {"EXO_HOME=" + home,
+                       "EXO_CLUSTER_SECRET=" + secret,
+                       "EXO_MODELS=" + models,
+                       "EXO_ISA=" + settings.isa,
+                       "EXO_PEERS=",
+                       "EXO_DISCOVERY=",
                        "NO_COLOR=1"};
   child.output = home + "/log";
   nodes_.push_back(TRY(sys::ChildProcess::Start(child)));
@@ -89,12 +95,13 @@ Result<void> DemoCluster::WaitForAll(const Options& options) {
     bool all = true;
     for (size_t i = 0; i < nodes_.size(); ++i) {
       if (nodes_[i]->Ended()) {
-        return Fail(ErrorCode::kIo, "node-{} ended while starting:\n{}", i + 1, Logs());
+        ShowLogs();
+        return Fail(ErrorCode::kIo, "node-{} ended while starting", i + 1);
       }
       if (apis[i] == nullptr) {
-        const auto running = FindRunningNode(fmt::format("{}/node-{}", folder_, i + 1));
+        const auto running = FindRunningNode(fmt::format("{}/node-{}", folder_->path(), i + 1));
         if (running && running->pid == nodes_[i]->pid())
-          apis[i] = std::make_unique<HttpClient>(running->api_port);
+          apis[i] = std::make_unique<HttpClient>(running->api_port, options.stop_fd);
       }
       const auto view = apis[i] == nullptr ? Fail(ErrorCode::kDisconnected, "not yet")
                                            : apis[i]->Get("/v1/cluster");
@@ -102,11 +109,11 @@ Result<void> DemoCluster::WaitForAll(const Options& options) {
     }
     if (all) break;
     if (sys::Now() > end) {
-      return Fail(ErrorCode::kDisconnected, "the nodes did not find each other in {} s:\n{}",
-                  std::chrono::duration_cast<std::chrono::seconds>(kStartLimit).count(), Logs());
+      ShowLogs();
+      return Fail(ErrorCode::kDisconnected, "the nodes did not find each other in {} s",
+                  std::chrono::duration_cast<std::chrono::seconds>(kStartLimit).count());
     }
-    if (options.stop_fd >= 0 ? sys::WaitReadable(options.stop_fd, kPoll)
-                             : (sys::WaitReadable(-1, kPoll), false)) {
+    if (sys::WaitReadable(options.stop_fd, kPoll)) {
       return Fail(ErrorCode::kCancelled, "interrupted");
     }
   }
@@ -114,15 +121,15 @@ Result<void> DemoCluster::WaitForAll(const Options& options) {
   return {};
 }
 
-std::string DemoCluster::Logs() const {
-  std::string text;
+void DemoCluster::ShowLogs() const {
+  constexpr size_t kTail = 1000;
   for (size_t i = 0; i < nodes_.size(); ++i) {
-    const auto log = sys::ReadFile(fmt::format("{}/node-{}/log", folder_, i + 1), 16u << 20);
-    if (log)
-      text += fmt::format("node-{}: {}\n", i + 1,
-                          log->substr(log->size() > 1000 ? log->size() - 1000 : 0));
+    const auto log =
+        sys::ReadFile(fmt::format("{}/node-{}/log", folder_->path(), i + 1), 16u << 20);
+    if (!log) continue;
+    const std::string tail = log->substr(log->size() > kTail ? log->size() - kTail : 0);
+    Note("node-{}: {}\n", i + 1, Printable(tail, "\n"));
   }
-  return text;
 }
 
 }  // namespace exo::app

@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "app/http_client.h"
+#include "app/settings.h"
 #include "base/result.h"
 #include "sys/process.h"
+#include "sys/temporary_folder.h"
 
 namespace exo::app {
 
@@ -23,23 +25,25 @@ class DemoCluster {
   };
   // Starts the nodes and waits until each sees all others. Errors: kIo, kCancelled (stop_fd),
   // kDisconnected (they do not find each other: with what their logs say).
-  static Result<std::unique_ptr<DemoCluster>> Start(const Options& options);
-  // Ends every process and removes the folder.
+  static Result<std::unique_ptr<DemoCluster>> Start(const Settings& settings,
+                                                    const Options& options);
+  // Ends every process, within a second, and removes the folder.
   ~DemoCluster();
   DemoCluster(const DemoCluster&) = delete;
   DemoCluster& operator=(const DemoCluster&) = delete;
 
   const HttpClient& api() const { return *api_; }  // of the first node
   double seconds_to_find_each_other() const { return seconds_; }
-  // The last lines of the nodes' logs: for error messages.
-  std::string Logs() const;
 
  private:
   DemoCluster() = default;
-  Result<void> StartNode(const Options& options, unsigned index, const std::string& secret);
+  Result<void> StartNode(const Settings& settings, const Options& options, unsigned index,
+                         const std::string& secret);
   Result<void> WaitForAll(const Options& options);
+  // The last lines of the nodes' logs, to standard error.
+  void ShowLogs() const;
 
-  std::string folder_;
+  std::unique_ptr<sys::TemporaryFolder> folder_;
   std::vector<std::unique_ptr<sys::ChildProcess>> nodes_;
   std::unique_ptr<HttpClient> api_;
   double seconds_ = 0;

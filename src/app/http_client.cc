@@ -5,6 +5,9 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
+#include "app/output.h"
+#include "sys/process.h"
+
 namespace exo::app {
 namespace {
 
@@ -31,10 +34,15 @@ ErrorCode CodeFor(unsigned status) {
   }
 }
 
+std::string MessageOf(const json& error) {
+  const json message = error.value("message", json());
+  return message.is_string() ? message.get<std::string>() : "unknown error";
+}
+
 std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
   const json parsed = json::parse(body, nullptr, false);
   if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object()) {
-    return Fail(CodeFor(status), "{}", parsed["error"].value("message", "unknown error"));
+    return Fail(CodeFor(status), "{}", MessageOf(parsed["error"]));
   }
   return Fail(CodeFor(status), "the node answered with status {}", status);
 }
@@ -42,7 +50,7 @@ std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
 // One connection and one request.
 class Exchange {
  public:
-  explicit Exchange(uint16_t port) : socket_(context_), port_(port) {}
+  Exchange(uint16_t port, int stop_fd) : socket_(context_), port_(port), stop_fd_(stop_fd) {}
 
   Result<void> Send(http::verb verb, const std::string& path, const std::string& body) {
     beast::error_code error;
@@ -67,10 +75,7 @@ class Exchange {
   Result<json> ReadJson() {
     http::response_parser<http::string_body> parser;
     parser.body_limit(kMaxResponse);
-    beast::error_code error;
-    http::read(socket_, buffer_, parser, error);
-    if (error)
-      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    while (!parser.is_done()) TRY(ReadSome(parser));
     const unsigned status = parser.get().result_int();
     if (status / 100 != 2) return ErrorOf(status, parser.get().body());
     json parsed = json::parse(parser.get().body(), nullptr, false);
@@ -81,21 +86,14 @@ class Exchange {
   Result<void> ReadStream(const std::function<void(const json&)>& on_event) {
     http::response_parser<http::buffer_body> parser;
     parser.body_limit(boost::none);
-    beast::error_code error;
-    http::read_header(socket_, buffer_, parser, error);
-    if (error)
-      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    while (!parser.is_header_done()) TRY(ReadSome(parser));
     const unsigned status = parser.get().result_int();
     std::string pending;
     char chunk[16384];
     while (!parser.is_done()) {
       parser.get().body().data = chunk;
       parser.get().body().size = sizeof(chunk);
-      http::read(socket_, buffer_, parser, error);
-      if (error == http::error::need_buffer) error = {};
-      if (error)
-        return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}",
-                    error.message());
+      TRY(ReadSome(parser));
       pending.append(chunk, sizeof(chunk) - parser.get().body().size);
       if (status / 100 == 2) {
         if (auto done = TakeEvents(pending, on_event); !done || *done)
@@ -107,6 +105,22 @@ class Exchange {
   }
 
  private:
+  // Reads what is there, or waits for it unless the user stops. Bytes behind the header that are in
+  // buffer_ already are parsed without a read.
+  template <class Parser>
+  Result<void> ReadSome(Parser& parser) {
+    if (buffer_.size() == 0 && stop_fd_ >= 0 &&
+        sys::WaitAnyReadable({stop_fd_, socket_.native_handle()}) == 0) {
+      return Fail(ErrorCode::kCancelled, "interrupted");
+    }
+    beast::error_code error;
+    http::read_some(socket_, buffer_, parser, error);
+    if (error && error != http::error::need_buffer) {
+      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    }
+    return {};
+  }
+
   // Handles the complete events at the front of `pending`; true after [DONE].
   static Result<bool> TakeEvents(std::string& pending,
                                  const std::function<void(const json&)>& on_event) {
@@ -129,26 +143,33 @@ class Exchange {
   asio::ip::tcp::socket socket_;
   beast::flat_buffer buffer_;
   uint16_t port_;
+  int stop_fd_;
 };
 
 }  // namespace
 
 Result<json> HttpClient::Get(const std::string& path) const {
-  Exchange exchange(port_);
+  Exchange exchange(port_, stop_fd_);
   TRY(exchange.Send(http::verb::get, path, ""));
   return exchange.ReadJson();
 }
 
 Result<json> HttpClient::Post(const std::string& path, const json& body) const {
+  Exchange exchange(port_, stop_fd_);
+  TRY(exchange.Send(http::verb::post, path, ToText(body)));
+  return exchange.ReadJson();
+}
+
+Result<json> HttpClient::Delete(const std::string& path) const {
   Exchange exchange(port_);
-  TRY(exchange.Send(http::verb::post, path, body.dump()));
+  TRY(exchange.Send(http::verb::delete_, path, ""));
   return exchange.ReadJson();
 }
 
 Result<void> HttpClient::PostStream(const std::string& path, const json& body,
                                     const std::function<void(const json&)>& on_event) const {
-  Exchange exchange(port_);
-  TRY(exchange.Send(http::verb::post, path, body.dump()));
+  Exchange exchange(port_, stop_fd_);
+  TRY(exchange.Send(http::verb::post, path, ToText(body)));
   return exchange.ReadStream(on_event);
 }
 

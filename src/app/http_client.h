@@ -14,18 +14,22 @@ namespace exo::app {
 
 class HttpClient {
  public:
-  explicit HttpClient(uint16_t port) : port_(port) {}
+  // `stop_fd`: readable when the user wants to stop (sys::StopSignals); a request then ends with
+  // kCancelled at once. -1: none.
+  explicit HttpClient(uint16_t port, int stop_fd = -1) : port_(port), stop_fd_(stop_fd) {}
 
   // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's
   // own message with a code that fits its status.
   Result<nlohmann::json> Get(const std::string& path) const;
   Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
+  Result<nlohmann::json> Delete(const std::string& path) const;
   // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE].
   Result<void> PostStream(const std::string& path, const nlohmann::json& body,
                           const std::function<void(const nlohmann::json&)>& on_event) const;
 
  private:
   uint16_t port_;
+  int stop_fd_;
 };
 
 }  // namespace exo::app

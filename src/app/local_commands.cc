@@ -1,18 +1,20 @@
 #include "app/local_commands.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "app/model_path.h"
+#include "app/output.h"
 #include "backend/cpu/cpu.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "engine/local.h"
 #include "engine/sampler.h"
 #include "model/tokenizer.h"
 #include "store/model.h"
+#include "sys/standard_streams.h"
 #include "sys/system.h"
 
 namespace exo::app {
@@ -63,16 +65,16 @@ Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& optio
       FormatSize(memory.total));
 }
 
-Result<Engine> LoadEngine(const std::string& model, unsigned threads,
+Result<Engine> LoadEngine(const Settings& settings, const std::string& model, unsigned threads,
                           const engine::LocalOptions& options) {
   Engine engine;
-  const char* forced = std::getenv("EXO_ISA");
-  engine.kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
+  engine.kernels = TRY(kernels::ChooseKernels(settings.isa));
   engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
   engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
   engine.file = TRY(store::ModelFile::Open(
-      TRY(FindModelPath(model)), {.prepared_folder = PreparedFolder(), .identify = false}));
-  engine.source = engine.file->MakeSource();
+      TRY(FindModelPath(settings, model)),
+      {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));
+  engine.source = TRY(engine.file->MakeSource());
   const store::Manifest& manifest = engine.file->manifest();
   TRY(CheckMemory(engine, options));
   engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
@@ -143,13 +145,13 @@ class Bench {
 
 }  // namespace
 
-Result<void> RunBench(const BenchOptions& options) {
+Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
   if (options.batch == 0 || options.runs == 0) {
     return Fail(ErrorCode::kInvalid, "--batch and --runs must be at least 1");
   }
   const Time start = sys::Now();
-  const Engine engine = TRY(
-      LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
+  const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
+                                       {.kv_type = options.kv, .chunk = options.chunk}));
   Bench bench(*engine.model, options);
   const double load = Seconds(sys::Now() - start);
   TRY(bench.Prepare());
@@ -177,21 +179,19 @@ Result<void> RunBench(const BenchOptions& options) {
                        {"peak_rss_mib", sys::PeakResidentBytes() / kMiB},
                        {"anon_mib", sys::AnonymousBytes() / kMiB}};
   if (options.json) {
-    fmt::print("{}\n", report.dump());
+    PrintJson(report);
     return {};
   }
-  fmt::print("{}  {}  load {:.2f} s, peak memory {} MiB\n", engine.file->name(),
-             engine.backend->Describe(), load, sys::PeakResidentBytes() / kMiB);
-  if (options.pp > 0)
-    fmt::print("  prompt {:5} tokens  {:10.2f} tokens/s\n", options.pp, Median(pp));
-  if (options.tg > 0)
-    fmt::print("  decode {:5} tokens  {:10.2f} tokens/s\n", options.tg, Median(tg));
+  Print("{}  {}  load {:.2f} s, peak memory {} MiB\n", Printable(engine.file->name()),
+        engine.backend->Describe(), load, sys::PeakResidentBytes() / kMiB);
+  if (options.pp > 0) Print("  prompt {:5} tokens  {:10.2f} tokens/s\n", options.pp, Median(pp));
+  if (options.tg > 0) Print("  decode {:5} tokens  {:10.2f} tokens/s\n", options.tg, Median(tg));
   return {};
 }
 
-Result<void> RunLogits(const LogitsOptions& options) {
-  const Engine engine = TRY(
-      LoadEngine(options.model, options.threads, {.kv_type = options.kv, .chunk = options.chunk}));
+Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
+  const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
+                                       {.kv_type = options.kv, .chunk = options.chunk}));
   const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
   std::vector<TokenId> tokens = tokenizer->Encode(options.prompt, false);
   if (tokenizer->add_bos() && tokenizer->bos() >= 0)
@@ -205,36 +205,32 @@ Result<void> RunLogits(const LogitsOptions& options) {
   TRY(sys::WriteFileAtomically(options.out,
                                {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 0644));
   if (options.json) {
-    fmt::print(
-        "{}\n",
-        json{{"positions", tokens.size()}, {"vocab", vocab}, {"ids", tokens}, {"out", options.out}}
-            .dump());
+    PrintJson(
+        {{"positions", tokens.size()}, {"vocab", vocab}, {"ids", tokens}, {"out", options.out}});
   } else {
-    fmt::print("{}: {} positions x {} logits, f32\n", options.out, tokens.size(), vocab);
+    Print("{}: {} positions x {} logits, f32\n", Printable(options.out), tokens.size(), vocab);
   }
   return {};
 }
 
-Result<void> RunTokenize(const TokenizeOptions& options) {
-  const auto file =
-      TRY(store::ModelFile::Open(TRY(FindModelPath(options.model)), {.identify = false}));
+Result<void> RunTokenize(const Settings& settings, const TokenizeOptions& options) {
+  const auto file = TRY(store::ModelFile::Open(TRY(FindModelPath(settings, options.model)),
+                                               {.manifest = {.identify = false}}));
   const auto tokenizer = TRY(model::Tokenizer::Load(file->manifest().gguf()));
   std::string text;
   if (options.file.empty()) {
-    char buffer[65536];
-    for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), stdin)) > 0;) text.append(buffer, n);
+    text = TRY(sys::ReadStandardInput(1u << 30));
   } else {
     text = TRY(sys::ReadFile(options.file, 1u << 30));
   }
   const std::vector<TokenId> ids = tokenizer->Encode(text, options.special);
   if (options.json) {
-    fmt::print("{}\n", json{{"ids", ids}, {"count", ids.size()}}.dump());
+    PrintJson({{"ids", ids}, {"count", ids.size()}});
     return {};
   }
   for (const TokenId id : ids)
-    fmt::print(
-        "{:7}  {}\n", id,
-        json(tokenizer->Bytes(id, true)).dump(-1, ' ', true, json::error_handler_t::replace));
+    Print("{:7}  {}\n", id,
+          json(tokenizer->Bytes(id, true)).dump(-1, ' ', true, json::error_handler_t::replace));
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "app/settings.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
 
@@ -24,7 +25,7 @@ struct BenchOptions {
 };
 // Prompt and decode speed, load time and memory: the measure and field names of tools that time
 // llama.cpp.
-Result<void> RunBench(const BenchOptions& options);
+Result<void> RunBench(const Settings& settings, const BenchOptions& options);
 
 struct LogitsOptions {
   std::string model;
@@ -36,7 +37,7 @@ struct LogitsOptions {
   std::string out;  // f32 [positions][vocab], little-endian
   bool json = false;
 };
-Result<void> RunLogits(const LogitsOptions& options);
+Result<void> RunLogits(const Settings& settings, const LogitsOptions& options);
 
 struct TokenizeOptions {
   std::string model;
@@ -44,6 +45,6 @@ struct TokenizeOptions {
   bool special = false;  // control tokens in the text are recognized
   bool json = false;
 };
-Result<void> RunTokenize(const TokenizeOptions& options);
+Result<void> RunTokenize(const Settings& settings, const TokenizeOptions& options);
 
 }  // namespace exo::app

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "app/model_path.h"
+#include "app/output.h"
 #include "app/terminal.h"
 #include "backend/cpu/cpu.h"
+#include "base/text.h"
 #include "base/units.h"
 #include "store/model.h"
 #include "store/quantize.h"
@@ -22,13 +23,13 @@ namespace {
 using nlohmann::json;
 
 Result<void> RemovePrepared(const std::string& path, const PrepareOptions& options) {
-  const uint64_t bytes = sys::Exists(path) ? TRY(sys::MappedFile::Open(path))->bytes().size() : 0;
+  const uint64_t bytes = sys::Exists(path) ? TRY(sys::RealDisk().Look(path)).bytes : 0;
   if (bytes == 0) return Fail(ErrorCode::kNotFound, "{} has no prepared file", options.model);
   TRY(sys::RemoveFile(path));
   if (options.json) {
-    fmt::print("{}\n", json{{"removed", path}, {"bytes", bytes}}.dump());
+    PrintJson({{"removed", path}, {"bytes", bytes}});
   } else {
-    fmt::print("removed {} ({})\n", path, FormatSize(bytes));
+    Print("removed {} ({})\n", Printable(path), FormatSize(bytes));
   }
   return {};
 }
@@ -63,44 +64,41 @@ void PrintSummary(const store::QuantizeSummary& summary, const QuantizeOptions& 
     return 8.0 * static_cast<double>(bytes) / static_cast<double>(summary.values);
   };
   if (options.json) {
-    fmt::print("{}\n", json{{"file", options.target},
-                            {"bytes", summary.bytes},
-                            {"bits_per_weight", bits(summary.bytes)},
-                            {"source_bytes", summary.source_bytes},
-                            {"source_bits_per_weight", bits(summary.source_bytes)},
-                            {"tensors", summary.tensors},
-                            {"requantized", summary.requantized},
-                            {"seconds", seconds}}
-                           .dump());
+    PrintJson({{"file", options.target},
+               {"bytes", summary.bytes},
+               {"bits_per_weight", bits(summary.bytes)},
+               {"source_bytes", summary.source_bytes},
+               {"source_bits_per_weight", bits(summary.source_bytes)},
+               {"tensors", summary.tensors},
+               {"requantized", summary.requantized},
+               {"seconds", seconds}});
     return;
   }
   std::vector<std::string> tensors;
   for (const auto& [type, count] : summary.tensors)
     tensors.push_back(fmt::format("{} {}", count, type));
-  fmt::print(
-      "{}: {}, {:.2f} bits a weight (from {}, {:.2f}); tensors: {}; {:.1f} s, {:.0f} MB/s read\n",
-      options.target, FormatSize(summary.bytes), bits(summary.bytes),
-      FormatSize(summary.source_bytes), bits(summary.source_bytes), fmt::join(tensors, ", "),
-      seconds, static_cast<double>(summary.source_bytes) / seconds / 1e6);
+  Print("{}: {}, {:.2f} bits a weight (from {}, {:.2f}); tensors: {}; {:.1f} s, {:.0f} MB/s read\n",
+        Printable(options.target), FormatSize(summary.bytes), bits(summary.bytes),
+        FormatSize(summary.source_bytes), bits(summary.source_bytes), fmt::join(tensors, ", "),
+        seconds, static_cast<double>(summary.source_bytes) / seconds / 1e6);
 }
 
 }  // namespace
 
-Result<void> RunPrepare(const PrepareOptions& options) {
-  const std::string model_path = TRY(FindModelPath(options.model));
+Result<void> RunPrepare(const Settings& settings, const PrepareOptions& options) {
+  const std::string model_path = TRY(FindModelPath(settings, options.model));
   const std::string folder = PreparedFolder();
   const store::SplitName split = TRY(store::ParseModelPath(model_path));
   const std::string path = store::PreparedPath(folder, split.paths[0]);
   if (options.remove) return RemovePrepared(path, options);
 
   const Time start = sys::Now();
-  const char* forced = std::getenv("EXO_ISA");
-  const kernels::Kernels* kernels = TRY(kernels::ChooseKernels(forced == nullptr ? "" : forced));
+  const kernels::Kernels* kernels = TRY(kernels::ChooseKernels(settings.isa));
   const auto pool = MakePool(options.threads);
   ProgressLine line;
   line.Show("reading " + split.name);
   const auto file = TRY(store::ModelFile::Open(model_path));
-  const auto source = file->MakeSource();
+  const auto source = TRY(file->MakeSource());
   TRY(sys::MakeFolders(folder));
   const uint64_t bytes =
       TRY(store::WritePrepared({.manifest = file->manifest(),
@@ -117,20 +115,18 @@ Result<void> RunPrepare(const PrepareOptions& options) {
   line.Clear();
   const double seconds = SecondsSince(start);
   if (options.json) {
-    fmt::print(
-        "{}\n",
-        json{{"file", path}, {"bytes", bytes}, {"layout", kernels->layout()}, {"seconds", seconds}}
-            .dump());
+    PrintJson(
+        {{"file", path}, {"bytes", bytes}, {"layout", kernels->layout()}, {"seconds", seconds}});
   } else {
-    fmt::print("{} is prepared: {} in {} ({:.1f} s); exo prepare --remove frees it\n", split.name,
-               FormatSize(bytes), path, seconds);
+    Print("{} is prepared: {} in {} ({:.1f} s); exo prepare --remove frees it\n",
+          Printable(split.name), FormatSize(bytes), Printable(path), seconds);
   }
   return {};
 }
 
-Result<void> RunQuantize(const QuantizeOptions& options) {
+Result<void> RunQuantize(const Settings& settings, const QuantizeOptions& options) {
   const tensor::DType type = TRY(ParseWritable(options.type));
-  const std::string source = TRY(FindModelPath(options.source));
+  const std::string source = TRY(FindModelPath(settings, options.source));
   const Time start = sys::Now();
   const auto pool = MakePool(options.threads);
   ProgressLine line;
@@ -147,12 +143,11 @@ Result<void> RunQuantize(const QuantizeOptions& options) {
                            options.target));
   line.Clear();
   if (summary.requantized > 0) {
-    fmt::print(
-        stderr,
+    Note(
         "exo: {} of {} are quantized already and lose quality once more: an F16 or BF16 file is a "
         "better source\n",
         summary.requantized == 1 ? "1 tensor" : fmt::format("{} tensors", summary.requantized),
-        options.source);
+        Printable(options.source));
   }
   PrintSummary(summary, options, SecondsSince(start));
   return {};

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "app/settings.h"
 #include "base/result.h"
 
 namespace exo::app {
@@ -15,7 +16,7 @@ struct PrepareOptions {
 };
 // Packs a model for this machine's instruction set once, so that later starts map it; or removes
 // that file again.
-Result<void> RunPrepare(const PrepareOptions& options);
+Result<void> RunPrepare(const Settings& settings, const PrepareOptions& options);
 
 struct QuantizeOptions {
   std::string source;
@@ -26,6 +27,6 @@ struct QuantizeOptions {
   bool json = false;
 };
 // Writes a model again with its matrices as another type (store/quantize.h).
-Result<void> RunQuantize(const QuantizeOptions& options);
+Result<void> RunQuantize(const Settings& settings, const QuantizeOptions& options);
 
 }  // namespace exo::app

@@ -2,24 +2,17 @@
 
 #include <fmt/ranges.h>
 
-#include <cstdlib>
+#include <filesystem>
 
+#include "base/text.h"
 #include "sys/files.h"
 #include "sys/process.h"
 #include "sys/system.h"
 
 namespace exo::app {
 
-std::vector<std::string> ModelFolders() {
-  std::vector<std::string> folders;
-  if (const char* extra = std::getenv("EXO_MODELS")) {
-    std::string text = extra;
-    for (size_t at = 0; at <= text.size();) {
-      const size_t end = std::min(text.find(':', at), text.size());
-      if (end > at) folders.push_back(text.substr(at, end - at));
-      at = end + 1;
-    }
-  }
+std::vector<std::string> ModelFolders(const Settings& settings) {
+  std::vector<std::string> folders = settings.models;
   folders.push_back(sys::DataFolder() + "/models");
   if (const auto program = sys::OwnPath()) {
     const std::string folder = program->substr(0, program->rfind('/'));
@@ -38,12 +31,26 @@ bool LooksLikePath(const std::string& model) {
   return model.find('/') != std::string::npos || model.ends_with(".gguf");
 }
 
-Result<std::string> FindModelPath(const std::string& model) {
+Result<std::string> PathForNode(const std::string& path) {
+  if (!sys::Exists(path)) return Fail(ErrorCode::kNotFound, "there is no file {}", path);
+  if (!IsUtf8(path)) {
+    return Fail(ErrorCode::kInvalid,
+                "the path {} is not UTF-8; rename the file, or give a link with another name",
+                path);
+  }
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(path, error);
+  if (error) return Fail(ErrorCode::kIo, "{}: {}", path, error.message());
+  return absolute.string();
+}
+
+Result<std::string> FindModelPath(const Settings& settings, const std::string& model) {
   if (LooksLikePath(model)) {
     if (sys::Exists(model)) return model;
     return Fail(ErrorCode::kNotFound, "there is no file {}", model);
   }
-  for (const std::string& folder : ModelFolders()) {
+  const std::vector<std::string> folders = ModelFolders(settings);
+  for (const std::string& folder : folders) {
     for (const std::string& file : sys::ListFolder(folder)) {
       if (file == model + ".gguf" ||
           (file.starts_with(model + "-00001-of-") && file.ends_with(".gguf"))) {
@@ -53,7 +60,7 @@ Result<std::string> FindModelPath(const std::string& model) {
   }
   return Fail(ErrorCode::kNotFound,
               "no model '{}' in {}; give the path of a GGUF file, or put one there", model,
-              fmt::join(ModelFolders(), ", "));
+              fmt::join(folders, ", "));
 }
 
 }  // namespace exo::app

@@ -4,19 +4,23 @@
 #include <string>
 #include <vector>
 
+#include "app/settings.h"
 #include "base/result.h"
 
 namespace exo::app {
 
-// Folders that are searched for models: $EXO_MODELS (colon-separated), DATA/models, and the bundled
-// models beside the program or under ../share/exo.
-std::vector<std::string> ModelFolders();
+// Folders that are searched for models: the setting `models`, DATA/models, and the bundled models
+// beside the program or under ../share/exo.
+std::vector<std::string> ModelFolders(const Settings& settings);
 // An existing file is taken as it is; else NAME.gguf in the folders. Errors: kNotFound naming the
 // folders.
-Result<std::string> FindModelPath(const std::string& model);
+Result<std::string> FindModelPath(const Settings& settings, const std::string& model);
+// The absolute path of an existing file, as the node is told it. Errors: kNotFound; kInvalid for a
+// path that JSON cannot carry.
+Result<std::string> PathForNode(const std::string& path);
 // True when the text can only be a path (has a slash or ends in .gguf).
+bool LooksLikePath(const std::string& model);
 // Where prepared files lie.
 std::string PreparedFolder();
-bool LooksLikePath(const std::string& model);
 
 }  // namespace exo::app

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "app/settings.h"
 #include "base/result.h"
 
 namespace exo::app {
@@ -11,10 +12,11 @@ struct SecretOptions {
   bool make_new = false;  // print a fresh secret, store nothing
   std::string file;       // join: read from here instead of the prompt
 };
-// Prints the secret of this device, making one first when there is none.
-Result<void> RunSecret(const SecretOptions& options);
+// Prints the secret in use: of the running node, else what `exo up` would use. Makes one first when
+// there is none.
+Result<void> RunSecret(const Settings& settings, const SecretOptions& options);
 // Replaces this device's secret. Errors: kInvalid (mistyped), kOverloaded (a node runs: stop it
 // first).
-Result<void> RunJoin(const SecretOptions& options);
+Result<void> RunJoin(const Settings& settings, const SecretOptions& options);
 
 }  // namespace exo::app

@@ -1,11 +1,13 @@
 #include "app/terminal.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
+
+#include "app/output.h"
+#include "base/text.h"
+#include "sys/standard_streams.h"
 
 namespace exo::app {
 namespace {
@@ -29,7 +31,7 @@ size_t Columns(const std::string& text) {
 }  // namespace
 
 bool UseColor() {
-  return ::isatty(STDOUT_FILENO) == 1 && !NoColor();
+  return sys::IsTerminal(1) && !NoColor();
 }
 std::string Dim(const std::string& text) {
   return Paint("2", text);
@@ -38,7 +40,10 @@ std::string Bold(const std::string& text) {
   return Paint("1", text);
 }
 
-std::string Table(const std::vector<std::vector<std::string>>& rows) {
+std::string Table(std::vector<std::vector<std::string>> rows) {
+  for (auto& row : rows) {
+    for (std::string& cell : row) cell = Printable(cell);
+  }
   std::vector<size_t> widths;
   for (const auto& row : rows) {
     widths.resize(std::max(widths.size(), row.size()));
@@ -62,17 +67,16 @@ ProgressLine::~ProgressLine() {
 
 void ProgressLine::Show(const std::string& text) {
   if (text == shown_) return;
-  if (::isatty(STDERR_FILENO) == 1) {
-    fmt::print(stderr, "\r\033[K{}", text);
+  if (sys::IsTerminal(2)) {
+    Note("\r\033[K{}", Printable(text));
   } else {
-    fmt::print(stderr, "{}\n", text);
+    Note("{}\n", Printable(text));
   }
-  std::fflush(stderr);
   shown_ = text;
 }
 
 void ProgressLine::Clear() {
-  if (!shown_.empty() && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K");
+  if (!shown_.empty() && sys::IsTerminal(2)) WriteNote("\r\033[K");
   shown_.clear();
 }
 

@@ -11,8 +11,9 @@ bool UseColor();
 std::string Dim(const std::string& text);
 std::string Bold(const std::string& text);
 
-// Columns padded to their widest cell; the first row is the heading.
-std::string Table(const std::vector<std::vector<std::string>>& rows);
+// Columns padded to their widest cell; the first row is the heading. Cells are made Printable
+// (base/text.h): names come from files and other devices.
+std::string Table(std::vector<std::vector<std::string>> rows);
 
 // A line on standard error that is overwritten on a terminal and printed once per change elsewhere.
 class ProgressLine {

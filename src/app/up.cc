@@ -1,48 +1,85 @@
 #include "app/up.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "app/data_folder.h"
+#include "app/model_path.h"
+#include "app/stop_guard.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "net/event_loop.h"
 #include "net/event_loop_asio.h"
+#include "net/secret.h"
+#include "node/node.h"
 #include "service/service.h"
 #include "sys/process.h"
+#include "sys/standard_streams.h"
+#include "sys/system.h"
 
 namespace exo::app {
 namespace {
 
-void PrintStart(const node::Node& node, const UpOptions& options, uint16_t api_port) {
-  fmt::print("exo {} ({}) is up: {}\n", options.node.name, node.id().Short(), node.Describe());
-  fmt::print("  API      http://localhost:{}/v1\n", api_port);
-  fmt::print("  devices  join on port {}{}; show the secret with: exo secret\n", node.port(),
-             options.node.loopback ? " of this machine only" : "");
-  std::fflush(stdout);
+node::NodeOptions ToNodeOptions(const Settings& settings) {
+  return {.data_folder = sys::DataFolder(),
+          .name = ToUtf8(settings.name.empty() ? sys::HostName() : settings.name),
+          .port = settings.port,
+          .port_required = !settings.IsDefault("port"),
+          .peers = settings.peers,
+          .threads = settings.threads,
+          .memory_limit = settings.memory_limit,
+          .isa = settings.isa,
+          .secret = settings.cluster_secret,
+          .loopback = settings.loopback,
+          .discovery = settings.discovery,
+          .model_folders = ModelFolders(settings),
+          .default_context = settings.default_context};
+}
+
+// What `exo secret` cannot find by itself: a secret that is not the data folder's.
+Result<std::string> GivenSecret(const Settings& settings) {
+  if (settings.cluster_secret.empty()) return std::string();
+  return TRY(net::ClusterSecret::Parse(settings.cluster_secret))->Text();
+}
+
+// A node serves whether or not anybody can read this.
+void PrintStart(const node::Node& node, const std::string& name, bool loopback, uint16_t api_port) {
+  (void)sys::WriteAll(
+      1, fmt::format("exo {} ({}) is up: {}\n"
+                     "  API      http://localhost:{}/v1\n"
+                     "  devices  join on port {}{}; show the secret with: exo secret\n",
+                     Printable(name), node.id().Short(), node.Describe(), api_port, node.port(),
+                     loopback ? " of this machine only" : ""));
 }
 
 }  // namespace
 
-Result<void> RunUp(UpOptions options) {
-  const int stop_fd = TRY(sys::StopSignals());
-  const std::string folder = options.node.data_folder;
-  const auto lock = TRY(LockDataFolder(folder));
+Result<void> RunUp(const Settings& settings) {
+  sys::IgnoreBrokenPipes();
+  const node::NodeOptions options = ToNodeOptions(settings);
+  sys::SetLogNode(options.name);
+  const auto guard = TRY(StopGuard::Start(options.data_folder));
+  const auto lock = TRY(LockDataFolder(options.data_folder));
   net::EventLoop loop;
-  const auto node = TRY(node::Node::Start(loop, options.node));
-  const auto server = service::MakeServer(net::Context(loop), *node, {.port = options.api_port});
+  const auto node = TRY(node::Node::Start(loop, options));
+  sys::SetLogNode(fmt::format("{}/{}", options.name, node->id().Short()));
+  const auto server = service::MakeServer(net::Context(loop), *node, {.port = settings.api_port});
   TRY(server->Start());
   node->SetApiPort(server->port());
-  TRY(WriteRunningNode(folder,
-                       {.pid = ::getpid(), .api_port = server->port(), .port = node->port()}));
-  PrintStart(*node, options, server->port());
+  TRY(WriteRunningNode(options.data_folder, {.pid = sys::ProcessId(),
+                                             .api_port = server->port(),
+                                             .port = node->port(),
+                                             .secret = TRY(GivenSecret(settings))}));
+  PrintStart(*node, options.name, options.loopback, server->port());
+  LOG(kInfo, "up: API on port {}, devices on port {}", server->port(), node->port());
 
-  net::FdWatch stop(loop, stop_fd);
+  net::FdWatch stop(loop, guard->fd());
   stop.OnReadable([&] {
+    LOG(kInfo, "stopping");
+    ForgetRunningNode(options.data_folder);
     server->Stop();
     node->Shutdown([&] { loop.Stop(); });
   });
   loop.Run();
-  ForgetRunningNode(folder);
   return {};
 }
 

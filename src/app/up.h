@@ -1,21 +1,13 @@
-// `exo up`: a node and its HTTP API until SIGINT or SIGTERM.
+// `exo up`: a node and its HTTP API until SIGINT, SIGTERM or SIGHUP.
 #pragma once
 
-#include <string>
-
+#include "app/settings.h"
 #include "base/result.h"
-#include "node/node.h"
 
 namespace exo::app {
 
-inline constexpr uint16_t kDefaultApiPort = 52415;
-inline constexpr uint16_t kDefaultPeerPort = 52416;
-
-struct UpOptions {
-  node::NodeOptions node;
-  uint16_t api_port = kDefaultApiPort;  // 0: any free one
-};
-// Prints where it listens and, on a terminal, who joins. Returns after a clean stop.
-Result<void> RunUp(UpOptions options);
+// Prints where it listens. Returns after a clean stop; a stop that takes longer than a moment, and
+// a second signal, end the process at once.
+Result<void> RunUp(const Settings& settings);
 
 }  // namespace exo::app

@@ -11,7 +11,10 @@ namespace {
 
 void WriteToStderr(LogLevel level, std::string_view line) {
   static constexpr const char* kNames[] = {"debug", "info", "warning", "error", ""};
-  fmt::print(stderr, "exo {}: {}\n", kNames[static_cast<int>(level)], line);
+  // A full disk or a closed descriptor must not end the program: a line that cannot be written is
+  // lost (sys/standard_streams.h has a sink that counts them).
+  const std::string text = fmt::format("exo {}: {}\n", kNames[static_cast<int>(level)], line);
+  std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
 LogSink g_sink = WriteToStderr;
@@ -55,7 +58,8 @@ void LogLine(LogLevel level, std::string_view line) {
 
 namespace internal {
 void CheckFailed(const char* file, int line, const std::string& what) {
-  fmt::print(stderr, "exo: CHECK failed at {}:{}: {}\n", file, line, what);
+  const std::string text = fmt::format("exo: CHECK failed at {}:{}: {}\n", file, line, what);
+  std::fwrite(text.data(), 1, text.size(), stderr);
   std::abort();
 }
 }  // namespace internal

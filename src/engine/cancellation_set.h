@@ -4,12 +4,12 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
 #include <set>
 #include <span>
 #include <vector>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 
 namespace exo::engine {
 
@@ -17,24 +17,24 @@ class CancellationSet {
  public:
   // Thread: any.
   void Add(const RequestId& request) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     requests_.insert(request);
     if (AllCancelled()) stop_.store(true);
   }
   // The sequence is closed; the id may be forgotten.
   void Forget(const RequestId& request) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     requests_.erase(request);
   }
   // A step with rows of these requests begins; when all are cancelled already, stop() is true from
   // the start.
   void Begin(std::vector<RequestId> running) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     running_ = std::move(running);
     stop_.store(AllCancelled());
   }
   void End() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     running_.clear();
     stop_.store(false);
   }
@@ -42,7 +42,7 @@ class CancellationSet {
   const std::atomic<bool>* stop() const { return &stop_; }
 
  private:
-  bool AllCancelled() const {
+  bool AllCancelled() const EXO_REQUIRES(mutex_) {
     if (running_.empty()) return false;
     for (const RequestId& request : running_) {
       if (!requests_.contains(request)) return false;
@@ -50,9 +50,9 @@ class CancellationSet {
     return true;
   }
 
-  std::mutex mutex_;
-  std::set<RequestId> requests_;    // guarded by mutex_
-  std::vector<RequestId> running_;  // guarded by mutex_
+  Mutex mutex_;
+  std::set<RequestId> requests_ EXO_GUARDED_BY(mutex_);
+  std::vector<RequestId> running_ EXO_GUARDED_BY(mutex_);
   std::atomic<bool> stop_{false};
 };
 

@@ -8,10 +8,10 @@
 #include <atomic>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <variant>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/lead.h"
 #include "engine/sampler.h"
 #include "engine/stage_loop.h"
@@ -24,18 +24,18 @@ struct LeadCommands {
   // Thread: any.
   void Push(Command command) {
     {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       queue.push_back(std::move(command));
     }
     wake.Notify();
   }
   std::deque<Command> Take() {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     return std::exchange(queue, {});
   }
 
-  std::mutex mutex;
-  std::deque<Command> queue;  // guarded by mutex
+  Mutex mutex;
+  std::deque<Command> queue EXO_GUARDED_BY(mutex);
   sys::WakeFd wake;
   std::atomic<uint32_t> active{0}, queued{0};
   std::atomic<Time> progress{Time{}};  // when a stage of the plan was last seen to compute

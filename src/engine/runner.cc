@@ -1,12 +1,12 @@
 #include "engine/runner.h"
 
-#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "backend/buffer.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/mutex.h"
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
 #include "engine/stage_loop.h"
@@ -35,7 +35,7 @@ class Runner final : public InstanceRunner {
   }
   ~Runner() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stop_.store(true);
       if (shared_.out != nullptr) shared_.out->Shutdown();
       if (shared_.in != nullptr && shared_.in != shared_.out) shared_.in->Shutdown();
@@ -46,14 +46,14 @@ class Runner final : public InstanceRunner {
 
   void Serve(NextStage next) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       next_ = std::move(next);
     }
     commands_.wake.Notify();
   }
   void GiveLink(std::unique_ptr<DataLink> link) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       given_ = std::move(link);
     }
     commands_.wake.Notify();
@@ -109,7 +109,7 @@ class Runner final : public InstanceRunner {
     for (;;) {
       if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (next_) return *next_;
       }
       sys::WaitReadable(commands_.wake.fd(), std::chrono::seconds(1));
@@ -138,7 +138,7 @@ class Runner final : public InstanceRunner {
                            wire::kMaxControlFrame;
     for (DataLink* link : {links.in, links.out})
       link->SetFrameLimit(std::min<uint64_t>(frame, wire::kMaxDataFrame));
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     shared_ = links;
     return links;
   }
@@ -154,7 +154,7 @@ class Runner final : public InstanceRunner {
   Result<std::unique_ptr<DataLink>> WaitForGivenLink(Time limit) {
     for (;;) {
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (given_ != nullptr) return std::move(given_);
       }
       if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
@@ -178,10 +178,10 @@ class Runner final : public InstanceRunner {
   LeadCommands commands_;
   CancellationSet cancelled_;
 
-  std::mutex mutex_;
-  std::optional<NextStage> next_;    // guarded by mutex_
-  std::unique_ptr<DataLink> given_;  // guarded by mutex_
-  Links shared_;                     // guarded by mutex_: for Shutdown from the destructor
+  Mutex mutex_;
+  std::optional<NextStage> next_ EXO_GUARDED_BY(mutex_);
+  std::unique_ptr<DataLink> given_ EXO_GUARDED_BY(mutex_);
+  Links shared_ EXO_GUARDED_BY(mutex_);  // for Shutdown from the destructor
 
   // Of the runner's thread.
   LoadedStage stage_;

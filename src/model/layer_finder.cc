@@ -21,9 +21,11 @@ Result<TensorRef> TensorFinder::Find(const std::string& name, const std::vector<
   }
   const auto info = tensor::FindDType(tensor->type);
   if (!info) {
+    std::vector<std::string_view> names;
+    for (const tensor::DTypeInfo& one : tensor::AllTypes()) names.push_back(one.name);
     return Fail(ErrorCode::kUnsupported,
-                "the tensor '{}' has the type {} (F32, F16, BF16, Q8_0, Q6_K and Q4_0 run)", name,
-                tensor::GgufTypeName(tensor->type));
+                "the tensor '{}' has the type {}, which cannot be computed; {} can", name,
+                tensor::GgufTypeName(tensor->type), fmt::join(names, ", "));
   }
   used_.insert(name);
   return TensorRef{.name = name,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/log.h"
 #include "sys/files.h"
 
 namespace exo::net {
@@ -130,12 +131,16 @@ void Connector::Begin(Target& target) {
   // may find nobody. One per name at a time, and names come from the user only.
   std::thread([this, gate = gate_, key = target.key] {
     auto found = Resolve(key.host, key.port);
-    const std::lock_guard lock(gate->mutex);
+    const MutexLock lock(gate->mutex);
     if (!gate->open) return;
     loop_.Post([this, alive = alive_, key, found = std::move(found)] {
       if (!*alive) return;
       Target* again = Find(key);
       if (again == nullptr) return;
+      if (found.empty() && again->failures == 0) {
+        LOG(kWarning, "the peer {}:{} is not known to the name service; trying on", key.host,
+            key.port);
+      }
       again->addresses = found;
       std::reverse(again->addresses.begin(), again->addresses.end());
       Try(*again);
@@ -230,7 +235,7 @@ void Connector::Moved(const NodeId& id, const wire::Address& address) {
 void Connector::Stop() {
   *alive_ = false;
   {
-    const std::lock_guard lock(gate_->mutex);
+    const MutexLock lock(gate_->mutex);
     gate_->open = false;
   }
   targets_.clear();

@@ -7,11 +7,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/random.h"
 #include "net/event_loop.h"
 #include "net/socket.h"
@@ -79,8 +79,8 @@ class Connector {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   // Between the resolving threads and the destructor: after it they touch nothing of this object.
   struct Gate {
-    std::mutex mutex;
-    bool open = true;  // guarded by mutex
+    Mutex mutex;
+    bool open EXO_GUARDED_BY(mutex) = true;
   };
   std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
 };

@@ -191,7 +191,7 @@ TEST(DataLinkTest, FrameLimitHolds) {
 TEST(DataLinkTest, RefusesUnknownPlansStrangersAndWrongKeys) {
   Pair pair;
   {
-    const std::lock_guard lock(pair.b.mutex);
+    const MutexLock lock(pair.b.mutex);
     pair.b.wants_links = false;
   }
   auto link = pair.ConnectFrom(pair.a, pair.b, pair.b.id());

@@ -47,10 +47,10 @@ struct Looker {
           thread.loop(), secret.get(),
           {.scope = DiscoveryScope::kLoopback, .port = own_port, .beacon_port = beacon_port},
           [this](const Found& one) {
-            const std::lock_guard lock(mutex);
+            const MutexLock lock(mutex);
             (one.same_cluster ? ours : others).insert(one.address.port);
             hosts.insert(one.address.host);
-            changed.notify_all();
+            changed.NotifyAll();
           });
     });
   }
@@ -58,13 +58,17 @@ struct Looker {
     thread.On([&] { discovery.reset(); });
   }
   bool Wait(const std::function<bool()>& ready) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(5), ready);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const MutexLock lock(mutex);
+    while (!ready()) {
+      if (!changed.WaitUntil(mutex, deadline)) return ready();
+    }
+    return true;
   }
 
   std::unique_ptr<ClusterSecret> secret;
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  CondVar changed;
   std::set<uint16_t> ours, others;  // guarded by mutex
   std::set<std::string> hosts;
   LoopThread thread;

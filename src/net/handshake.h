@@ -1,6 +1,6 @@
 // Who may talk, as a passive machine over messages: fed with what the peer says, answers with what
 // to send. Used by control connections (net/peers.cc, on the loop) and data links
-// (net/data_link.cc, in a thread).
+// (net/tls_link.cc, in a thread).
 //
 //   initiator                                   listener
 //   Hello(versions, proof)        ->          checks versions and membership

@@ -115,7 +115,7 @@ TEST(PeersTest, BothConnectAtOnceAndOneSessionStays) {
     EXPECT_TRUE(b.Send(a.id(), wire::Goodbye{"b"}));
     EXPECT_TRUE(a.Wait([&] { return a.messages.size() == 1; }));
     EXPECT_TRUE(b.Wait([&] { return b.messages.size() == 1; }));
-    const std::lock_guard lock(a.mutex);
+    const MutexLock lock(a.mutex);
     EXPECT_EQ(a.ups[b.id()], 1) << "round " << round;
     EXPECT_EQ(a.downs[b.id()], 0) << a.reasons[b.id()];
   }
@@ -184,7 +184,7 @@ TEST(PeersTest, GoodbyeArrivesBeforeTheEndAndNobodyCallsBack) {
     left.get_future().wait();
     EXPECT_LT(sys::Now() - start, Peers::kLeaveLimit + std::chrono::seconds(1));
     std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than a reconnect takes
-    const std::lock_guard lock(a.mutex);
+    const MutexLock lock(a.mutex);
     EXPECT_EQ(a.ups[b.id()], 1) << "round " << round;
     EXPECT_EQ(a.downs[b.id()], 1);
   }

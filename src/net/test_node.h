@@ -4,16 +4,15 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <functional>
 #include <future>
 #include <map>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "net/peers.h"
 #include "sys/system.h"
 
@@ -110,16 +109,20 @@ class TestNode final : public PeerEvents {
 
   // Waits until `ready` (called with the lock held) or 5 s.
   bool Wait(const std::function<bool()>& ready) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(5), ready);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const MutexLock lock(mutex);
+    while (!ready()) {
+      if (!changed.WaitUntil(mutex, deadline)) return ready();
+    }
+    return true;
   }
   bool WaitUp(const NodeId& other) {
     return Wait([&] { return ups[other] > downs[other]; });
   }
 
   // What happened; under `mutex`.
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  CondVar changed;
   std::map<NodeId, int> ups, downs;
   std::map<NodeId, wire::Hello> hellos;
   std::map<NodeId, std::string> reasons;
@@ -132,9 +135,9 @@ class TestNode final : public PeerEvents {
  private:
   template <class Change>
   void Note(Change change) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     change();
-    changed.notify_all();
+    changed.NotifyAll();
   }
   void OnUp(const NodeId& id, const wire::Hello& hello, const wire::Address&) override {
     Note([&] {

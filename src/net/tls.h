@@ -1,5 +1,5 @@
 // TLS 1.3 over a non-blocking socket, for both kinds of owner: an event loop (net/connection.h) and
-// a thread that polls (net/data_link.h). Written records are gathered and sent by Flush with one
+// a thread that polls (net/tls_link.h). Written records are gathered and sent by Flush with one
 // system call.
 //
 // Thread: one at a time. Owner: the connection, which owns the descriptor through it.

@@ -7,9 +7,10 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
+#include <vector>
 
+#include "base/mutex.h"
 #include "engine/data_link.h"
 #include "store/model.h"
 
@@ -21,7 +22,8 @@ class BulkServer {
   static constexpr size_t kMaxLinks = 8;
 
   ~BulkServer();
-  void Share(const std::shared_ptr<const store::ModelFile>& model);
+  // Exactly these models are given out from now on.
+  void Share(const std::vector<std::shared_ptr<const store::ModelFile>>& models);
   void Serve(std::unique_ptr<engine::DataLink> link);
 
  private:
@@ -35,8 +37,8 @@ class BulkServer {
   wire::Message Answer(const wire::Message& question);
   void Reap();
 
-  std::mutex mutex_;
-  std::map<ModelId, std::shared_ptr<const store::ModelFile>> models_;  // guarded by mutex_
+  Mutex mutex_;
+  std::map<ModelId, std::shared_ptr<const store::ModelFile>> models_ EXO_GUARDED_BY(mutex_);
   std::list<Connection> connections_;
 };
 

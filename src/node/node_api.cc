@@ -8,9 +8,11 @@ namespace exo::node {
 
 std::vector<ModelView> NodeImpl::Models() const {
   std::map<ModelId, ModelView> views;
+  std::map<ModelId, std::string> devices;  // one that has it
   for (const auto& file : models_->All()) {
+    devices[file->manifest().id()] = record_.name;
     const model::ModelConfig& config = *file->manifest().config();
-    views[file->manifest().id()] = {.name = file->name(),
+    views[file->manifest().id()] = {.name = models_->NameOf(file),
                                     .id = file->manifest().id(),
                                     .bytes = file->manifest().file_bytes(),
                                     .architecture = config.architecture,
@@ -29,6 +31,7 @@ std::vector<ModelView> NodeImpl::Models() const {
                                               .architecture = holding.architecture,
                                               .context = holding.trained_context,
                                               .layers = holding.layers});
+      devices.try_emplace(holding.id, status.record.name);
     }
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
@@ -49,8 +52,14 @@ std::vector<ModelView> NodeImpl::Models() const {
       found->second.state = "loading";
     }
   }
+  // Different files of one name are listed by the names that FindModel tells apart.
+  std::map<std::string, size_t> uses;
+  for (const auto& [unused, view] : views) ++uses[view.name];
   std::vector<ModelView> models;
-  for (auto& [unused, view] : views) models.push_back(std::move(view));
+  for (auto& [id, view] : views) {
+    if (uses[view.name] > 1) view.name += "@" + devices[id];
+    models.push_back(std::move(view));
+  }
   std::sort(models.begin(), models.end(),
             [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
   return models;
@@ -68,13 +77,38 @@ ClusterView NodeImpl::Cluster() const {
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     view.instances.push_back(
         {.summary = instance.summary,
+         .state = cluster::InstanceStateName(instance.summary.state),
          .detail = cluster::DescribeState(instance.summary, Names()),
          .reason =
              cluster::DescribePlacement(instance.summary.plan, instance.summary.expected, Names()),
          .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second});
   }
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
+  view.sequence = log_.last();
   return view;
+}
+
+NodeMetrics NodeImpl::Metrics() const {
+  NodeMetrics metrics = requests_->Metrics();
+  metrics.loop = loop_.Turns();
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
+    if (!status.self) continue;
+    metrics.memory_budget = status.record.memory_budget;
+    metrics.memory_reserved = status.record.memory_reserved;
+  }
+  for (const cluster::InstanceStatus& instance : core_->Instances())
+    metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
+  return metrics;
+}
+
+void NodeImpl::OnRequestChanged(const RequestId& request, const RequestChange& change) {
+  log_.Add({.kind = EventKind::kRequest,
+            .node = identity_->id(),
+            .id = request.Hex(),
+            .name = change.model,
+            .state = change.state,
+            .detail = change.detail});
 }
 
 PlanView NodeImpl::ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const {
@@ -109,21 +143,30 @@ void NodeImpl::MakePlan(std::string model, bool spread,
     if (!choice) return done(std::unexpected(choice.error()));
     done(ViewOf(choice->plan, cluster::ExpectationOf(*choice)));
   };
-  WhenReady([this, model, known, opened, done] {
-    if (model.find('/') != std::string::npos && models_->Find(model) == nullptr)
-      return models_->Open(model, opened);
-    FindModel(model, [known, done](Result<ModelId> id) {
-      if (!id) return done(std::unexpected(id.error()));
-      known(*id);
-    });
+  if (model.find('/') != std::string::npos && models_->Find(model) == nullptr)
+    return models_->Open(model, opened);
+  FindModel(model, [known, done](Result<ModelId> id) {
+    if (!id) return done(std::unexpected(id.error()));
+    known(*id);
   });
 }
 
 void NodeImpl::AddModel(std::string path, std::function<void(Result<std::string>)> done) {
   models_->Add(std::move(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
-    OnModelsChanged();
-    done((*file)->name());
+    done(models_->NameOf(*file));
+  });
+}
+
+void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
+  const auto file = models_->Find(model);
+  models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
+    if (removed && file != nullptr && models_->Find(file->manifest().id()) == nullptr) {
+      const uint64_t ticket = next_ticket_++;
+      unloads_[ticket] = [](const Result<void>&) {};  // it need not have been running
+      Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
+    }
+    done(std::move(removed));
   });
 }
 

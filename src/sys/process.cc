@@ -85,9 +85,19 @@ bool ChildProcess::Ended() {
   return reaped_;
 }
 
+void ChildProcess::AskToStop() {
+  if (asked_ || Ended()) return;
+  ::kill(pid_, SIGTERM);
+  asked_ = true;
+}
+
 void ChildProcess::Stop(Time patience) {
   if (Ended()) return;
-  ::kill(pid_, patience > Time(0) ? SIGTERM : SIGKILL);
+  if (patience > Time(0)) {
+    AskToStop();
+  } else {
+    ::kill(pid_, SIGKILL);
+  }
   const Time end = Now() + patience;
   while (!Ended()) {
     if (Now() >= end) ::kill(pid_, SIGKILL);
@@ -108,16 +118,41 @@ Result<int> StopSignals() {
   sigemptyset(&set);
   sigaddset(&set, SIGINT);
   sigaddset(&set, SIGTERM);
+  struct sigaction hangup{};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   const int fd = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
   if (fd < 0) return Fail(ErrorCode::kIo, "cannot listen for signals: {}", std::strerror(errno));
   return fd;
 }
 
+bool TakeSignal(int stop_fd, Time timeout) {
+  signalfd_siginfo taken{};
+  return WaitReadable(stop_fd, timeout) && ::read(stop_fd, &taken, sizeof(taken)) > 0;
+}
+
 bool WaitReadable(int fd, Time timeout) {
-  pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-  const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
-  return ::poll(&entry, 1, static_cast<int>(ms)) > 0;
+  return WaitAnyReadable({fd}, timeout) == 0;
+}
+
+int WaitAnyReadable(std::initializer_list<int> fds, Time timeout) {
+  std::vector<pollfd> entries;
+  for (const int fd : fds) entries.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+  ::poll(entries.data(), entries.size(), timeout < Time(0) ? -1 : static_cast<int>(ms));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].revents != 0) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+int64_t ProcessId() {
+  return ::getpid();
+}
+
+bool ProcessExists(int64_t pid) {
+  return pid > 0 && (::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
 }
 
 WakeFd::WakeFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {

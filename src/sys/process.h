@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,25 +31,39 @@ class ChildProcess {
   pid_t pid() const { return pid_; }
   // True once the child has ended.
   bool Ended();
+  // SIGTERM, once, without waiting for its effect (a second one would cut a node's stop short).
+  void AskToStop();
   // SIGTERM, then SIGKILL after `patience`. Returns when the child is reaped.
   void Stop(Time patience);
 
  private:
   explicit ChildProcess(pid_t pid) : pid_(pid) {}
   pid_t pid_;
+  bool asked_ = false;
   bool reaped_ = false;
 };
 
 // The path of the running program. Errors: kIo.
 Result<std::string> OwnPath();
 
-// A descriptor that becomes readable when SIGINT or SIGTERM arrives; from now on these signals do
-// nothing else. Call before other threads start.
-Result<int> StopSignals();
-// True when the descriptor of StopSignals has something (waits up to `timeout`).
-bool WaitReadable(int fd, Time timeout);
+int64_t ProcessId();
+// True when a process of that number exists, whosever it is.
+bool ProcessExists(int64_t pid);
 
-// An eventfd: Notify from any thread makes it readable, Drain makes it quiet again.
+// A descriptor that becomes readable when SIGINT, SIGTERM or SIGHUP (a closed terminal) arrives;
+// from now on these signals do nothing else. SIGHUP keeps being ignored under nohup. Call before
+// other threads start.
+Result<int> StopSignals();
+// Takes one signal from the descriptor of StopSignals; waits up to `timeout`. False: none came.
+bool TakeSignal(int stop_fd, Time timeout);
+
+// True when `fd` is readable, closed or broken within `timeout` (a negative one: no limit).
+bool WaitReadable(int fd, Time timeout);
+// The place of the first readable, closed or broken descriptor; -1 after `timeout` (negative: no
+// limit).
+int WaitAnyReadable(std::initializer_list<int> fds, Time timeout = Time(-1));
+
+// An eventfd: Notify from any thread makes it readable, Drain makes it unreadable again.
 class WakeFd {
  public:
   WakeFd();

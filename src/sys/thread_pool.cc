@@ -57,10 +57,10 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::Turns::Enter() {
-  std::unique_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   const uint64_t ticket = next_++;
   waiting_.fetch_add(1);
-  changed_.wait(lock, [&] { return !busy_ && serving_ == ticket; });
+  while (busy_ || serving_ != ticket) changed_.Wait(mutex_);
   waiting_.fetch_sub(1);
   ++serving_;
   busy_ = true;
@@ -68,21 +68,21 @@ void ThreadPool::Turns::Enter() {
 
 void ThreadPool::Turns::Leave() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     busy_ = false;
     last_compute_ = Clock::now();
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 bool ThreadPool::Turns::EnterBackground(const std::atomic<bool>* cancel) {
-  std::unique_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   for (;;) {
     if (IsSet(cancel)) return false;
     const bool free = !busy_ && waiting_.load() == 0;
     const Clock::time_point now = Clock::now();
     if (free && now >= background_due_) break;
-    changed_.wait_until(lock, free ? background_due_ : now + kCancelPoll);
+    changed_.WaitUntil(mutex_, free ? background_due_ : now + kCancelPoll);
   }
   busy_ = true;
   return true;
@@ -90,13 +90,13 @@ bool ThreadPool::Turns::EnterBackground(const std::atomic<bool>* cancel) {
 
 void ThreadPool::Turns::LeaveBackground(Clock::duration took) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     busy_ = false;
     const Clock::time_point now = Clock::now();
     const bool computing = waiting_.load() > 0 || now - last_compute_ < kStillComputing;
     background_due_ = computing ? now + kComputeShare * took : now;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 bool ThreadPool::Run(uint32_t items, const Work& work, const std::atomic<bool>* cancel) {

@@ -12,12 +12,12 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/mutex.h"
 
 namespace exo::sys {
 
@@ -73,13 +73,14 @@ class ThreadPool {
     const std::atomic<uint32_t>& waiting() const { return waiting_; }
 
    private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool busy_ = false;                 // guarded by mutex_, as the next four
-    uint64_t next_ = 0, serving_ = 0;   // tickets of compute jobs
-    Clock::time_point last_compute_;    // when the last one ended
-    Clock::time_point background_due_;  // no background job before
-    std::atomic<uint32_t> waiting_{0};  // written under mutex_
+    Mutex mutex_;
+    CondVar changed_;
+    bool busy_ EXO_GUARDED_BY(mutex_) = false;
+    uint64_t next_ EXO_GUARDED_BY(mutex_) = 0;                 // ticket of the next compute job
+    uint64_t serving_ EXO_GUARDED_BY(mutex_) = 0;              // the one whose turn it is
+    Clock::time_point last_compute_ EXO_GUARDED_BY(mutex_);    // when the last one ended
+    Clock::time_point background_due_ EXO_GUARDED_BY(mutex_);  // no background job before
+    std::atomic<uint32_t> waiting_{0};                         // written under mutex_
   };
 
   void WorkerMain(unsigned worker);

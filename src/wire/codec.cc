@@ -52,10 +52,10 @@ struct TableOf;
   struct TableOf<Type> {     \
     using type = fb::Type;   \
   };
+// clang-format off: it takes these for a chain of operators
 EXO_WIRE_TABLE(Hello)
 EXO_WIRE_TABLE(HelloReply)
 EXO_WIRE_TABLE(Heartbeat)
-// clang-format off
 EXO_WIRE_TABLE(NodeUpdate)
 EXO_WIRE_TABLE(RecordRequest)
 EXO_WIRE_TABLE(PeerHints)

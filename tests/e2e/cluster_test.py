@@ -209,6 +209,53 @@ def test_the_command_line_speaks_to_the_node(exo):
         assert "stories260K-f16" in run("plan", str(path))
 
 
+def read_events(api, last=None):
+    """Yields (id, event, data) of /v1/internal/events."""
+    connection = api.connect()
+    connection.request("GET", "/v1/internal/events", headers={} if last is None else {"Last-Event-ID": str(last)})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    try:
+        fields = {}
+        for line in answer:
+            line = line.decode().rstrip("\n")
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+                fields = {}
+    finally:
+        connection.close()
+
+
+def test_events_tell_what_changes(exo):
+    with cluster(exo, 2) as nodes:
+        stream = read_events(nodes[0].api)
+        first, kind, data = next(stream)
+        assert kind == "resync" and data["sequence"] == first, (kind, data)
+        nodes[0].api.complete("exo-tiny", "Once", max_tokens=3)
+        nodes[1].kill()
+        seen = {}
+        for number, kind, data in stream:
+            seen.setdefault((kind, data["name"]), []).append(data["state"])
+            assert number == first + sum(map(len, seen.values())), "a gap in the numbers"
+            if seen.get(("peer", "n2"), [""])[-1] == "dead":
+                break
+        stream.close()
+        assert seen[("request", "exo-tiny")] == ["started", "ended"], seen
+        assert seen[("instance", "exo-tiny")][-1] == "ready", seen
+        # A client that comes back gets the same again, and one that was away too long a resync.
+        again = read_events(nodes[0].api, first)
+        assert next(again)[0] == first + 1
+        again.close()
+        old = read_events(nodes[0].api, 5)
+        assert next(old)[1] == "resync"
+        old.close()
+        status, text = nodes[0].api.get("/metrics")
+        assert status == 200 and "exo_generated_tokens_total 3\n" in text, text
+
+
 def test_an_idle_node_costs_little(exo):
     with cluster(exo, 2) as nodes:
         time.sleep(3)
@@ -335,7 +382,7 @@ if __name__ == "__main__":
           test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
-          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node, test_an_idle_node_costs_little,
+          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node, test_events_tell_what_changes,
           test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
           test_a_model_goes_on_when_the_node_with_its_file_is_killed, test_idle_models_make_room,
-          test_models_come_back_after_a_restart_unless_unloaded])
+          test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])

@@ -65,14 +65,24 @@ def test_the_answer_makes_sense_and_nothing_is_left(exo):
         print(f"  the demo took {time.monotonic() - start:.1f} s")
 
 
+def test_a_reader_that_goes_away_leaves_nothing(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(f"'{exo}' demo --max-tokens 4 | head -1", shell=True, capture_output=True, timeout=120,
+                              env={**os.environ, "TMPDIR": folder})
+        assert done.returncode == 0 and done.stdout.count(b"\n") == 1 and done.stderr == b"", done
+        wait_for("the nodes to be gone", lambda: leftovers(folder) == ([], []))
+
+
 def test_ctrl_c_leaves_nothing(exo):
     for delay in (0.2, 1.0):
         with tempfile.TemporaryDirectory() as folder:
             process = subprocess.Popen([exo, "demo", "--max-tokens", "400"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                        env={**os.environ, "TMPDIR": folder}, start_new_session=True)
             time.sleep(delay)
+            start = time.monotonic()
             os.killpg(process.pid, signal.SIGINT)
             process.communicate(timeout=30)
+            assert time.monotonic() - start < 1.5, "Ctrl-C ends within a second"
             assert process.returncode in (0, 130), process.returncode
             wait_for("all nodes to be gone", lambda: leftovers(folder) == ([], []), 5)
 
@@ -85,4 +95,5 @@ def test_bad_values_are_refused_in_words(exo):
 
 if __name__ == "__main__":
     main([test_every_number_of_nodes_gives_the_same_tokens, test_stories_of_every_format_over_three_nodes,
-          test_the_answer_makes_sense_and_nothing_is_left, test_ctrl_c_leaves_nothing, test_bad_values_are_refused_in_words])
+          test_the_answer_makes_sense_and_nothing_is_left,
+          test_a_reader_that_goes_away_leaves_nothing, test_ctrl_c_leaves_nothing, test_bad_values_are_refused_in_words])

@@ -31,11 +31,13 @@ class Lan:
         self.switch = f"{PREFIX}sw"
 
     def __enter__(self):
+        """Skips where a container or chroot forbids namespaces, bridges or their links."""
         try:
             self.make()
         except (OSError, subprocess.CalledProcessError) as error:
             self.__exit__()
-            raise Skip(f"network namespaces cannot be made here: {getattr(error, 'stderr', '') or error}") from error
+            said = getattr(error, "stderr", "") or str(error)
+            raise Skip(f"network namespaces cannot be made here: {said.strip()}") from None
         return self
 
     def make(self):
@@ -52,6 +54,8 @@ class Lan:
             ip("-n", space, "link", "set", "eth0", "up")
             if self.ipv6_only:
                 wait_for("a link-local address", lambda: " tentative " not in self.addresses(space), 5)
+        # Entering one is another permission than making one.
+        subprocess.run(["ip", "netns", "exec", self.spaces[0], "true"], check=True, capture_output=True, text=True)
 
     @staticmethod
     def addresses(space):
@@ -60,27 +64,32 @@ class Lan:
 
     def __exit__(self, *_):
         for space in [*self.spaces, self.switch]:
-            ip("netns", "del", space, check=False)
+            try:
+                ip("netns", "del", space, check=False)
+            except OSError:
+                pass  # no ip here: nothing was made
 
     def run(self, i, *command, **settings):
         return subprocess.run(["ip", "netns", "exec", self.spaces[i], *command], capture_output=True, text=True,
                               timeout=60, **settings)
 
-    def block_mdns(self):
+    def filter(self, rules):
         for i in range(len(self.spaces)):
-            rules = ("add table inet f; add chain inet f i { type filter hook input priority 0; }; "
-                     "add chain inet f o { type filter hook output priority 0; }; "
-                     "add rule inet f i udp dport 5353 drop; add rule inet f o udp dport 5353 drop")
-            done = self.run(i, "nft", rules)
+            try:
+                done = self.run(i, "nft", rules)
+            except OSError as error:
+                raise Skip(f"packet filters cannot be set here: {error}") from None
             if done.returncode != 0:
-                raise AssertionError(f"nft: {done.stderr}")
+                raise Skip(f"packet filters cannot be set here: {done.stderr.strip()}")
+
+    def block_mdns(self):
+        self.filter("add table inet f; add chain inet f i { type filter hook input priority 0; }; "
+                    "add chain inet f o { type filter hook output priority 0; }; "
+                    "add rule inet f i udp dport 5353 drop; add rule inet f o udp dport 5353 drop")
 
     def block_discovery(self):
-        for i in range(len(self.spaces)):
-            done = self.run(i, "nft", "add table inet f; add chain inet f o { type filter hook output priority 0; }; "
-                                      "add rule inet f o meta l4proto udp drop")
-            if done.returncode != 0:
-                raise AssertionError(f"nft: {done.stderr}")
+        self.filter("add table inet f; add chain inet f o { type filter hook output priority 0; }; "
+                    "add rule inet f o meta l4proto udp drop")
 
     def view(self, i, port, exo):
         """/v1/cluster of a node, asked from inside its namespace."""
@@ -154,6 +163,8 @@ def find_each_other(exo, block_mdns, limit, ipv6_only=False):
                 "model": "exo-tiny", "messages": [{"role": "user", "content": "What is exo?"}], "temperature": 0})
             assert "exo" in answer["choices"][0]["message"]["content"], answer
             print(f"  over the bridge: {answer['exo']['tokens_per_second']:.0f} tokens/s")
+        except Skip:
+            raise
         except BaseException:
             for node in nodes:
                 print(node.log.read_text()[-2000:])

@@ -22,17 +22,21 @@ class MemoryGroup:
         v1, v2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
         if (v1 / "memory.limit_in_bytes").exists():
             self.path, limit = v1 / name, "memory.limit_in_bytes"
-        elif "memory" in (v2 / "cgroup.controllers").read_text().split() if (v2 / "cgroup.controllers").exists() else False:
-            (v2 / "cgroup.subtree_control").write_text("+memory")
+        elif (v2 / "cgroup.controllers").exists() and "memory" in (v2 / "cgroup.controllers").read_text().split():
             self.path, limit = v2 / name, "memory.max"
         else:
             raise Skip("no memory cgroup controller")
+        self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
         try:
+            if limit == "memory.max":
+                (v2 / "cgroup.subtree_control").write_text("+memory")
             self.path.mkdir()
             (self.path / limit).write_text(str(LIMIT))
-        except OSError as error:
-            raise Skip(f"memory cgroups cannot be made: {error}")
-        self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
+            # Entering one is another permission than making one.
+            subprocess.run([*self.prefix, "true"], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self.remove()
+            raise Skip(f"memory cgroups cannot be used here: {getattr(error, 'stderr', '') or error}") from None
 
     def peak(self):
         for name in ("memory.max_usage_in_bytes", "memory.peak"):

@@ -150,7 +150,7 @@ Result<std::span<const std::byte>> ShardSource::Read(const TensorRef& tensor, ui
   for (uint64_t i = 0; i < rows; ++i)
     std::memcpy(&part[i * own], &all[i * row_bytes + Start(slice)], own);
   source_.Done(slice.whole, from, rows * row_bytes);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return gathered_[{tensor.name, offset}] = std::move(part);
 }
 
@@ -159,7 +159,7 @@ void ShardSource::Done(const TensorRef& tensor, uint64_t offset, uint64_t bytes)
   if (found == plan_.slices.end()) return source_.Done(tensor, offset, bytes);
   const Slice& slice = found->second;
   if (!IsGathered(slice, tensor)) return source_.Done(slice.whole, Start(slice) + offset, bytes);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   gathered_.erase({tensor.name, offset});
 }
 

@@ -7,13 +7,13 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "backend/backend.h"
 #include "backend/collective.h"
+#include "base/mutex.h"
 
 namespace exo::backend {
 
@@ -60,8 +60,9 @@ class ShardSource final : public TensorSource {
  private:
   TensorSource& source_;
   const ShardPlan& plan_;
-  std::mutex mutex_;
-  std::map<std::pair<std::string, uint64_t>, std::vector<std::byte>> gathered_;  // under mutex_
+  Mutex mutex_;
+  std::map<std::pair<std::string, uint64_t>, std::vector<std::byte>> gathered_
+      EXO_GUARDED_BY(mutex_);
 };
 
 }  // namespace exo::backend

@@ -1,12 +1,11 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <thread>
 
 #include "base/check.h"
+#include "base/mutex.h"
 #include "base/units.h"
 #include "tensor/dequantize.h"
 
@@ -59,23 +58,23 @@ class WindowReader {
   // At most the time of one read.
   ~WindowReader() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stop_ = true;
     }
-    changed_.notify_all();
+    changed_.NotifyAll();
     thread_.join();
   }
 
   // The next window's bytes. Errors: those of the source, kCancelled.
   Result<std::span<const std::byte>> Next(const std::atomic<bool>* cancel) {
-    std::unique_lock lock(mutex_);
+    const MutexLock lock(mutex_);
     while (ready_.empty()) {
       if (cancel != nullptr && cancel->load()) return CancelledError();
-      changed_.wait_for(lock, std::chrono::milliseconds(50));
+      changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
     }
     auto bytes = std::move(ready_.front());
     ready_.pop_front();
-    changed_.notify_all();
+    changed_.NotifyAll();
     return bytes;
   }
 
@@ -90,27 +89,27 @@ class WindowReader {
   void Main() {
     for (const Window& window : windows_) {
       {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return stop_ || ready_.size() < kReadAhead; });
+        const MutexLock lock(mutex_);
+        while (!stop_ && ready_.size() >= kReadAhead) changed_.Wait(mutex_);
         if (stop_) return;
       }
       Bytes bytes = Read(window);
       const bool failed = !bytes;
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         ready_.push_back(std::move(bytes));
       }
-      changed_.notify_all();
+      changed_.NotifyAll();
       if (failed) return;
     }
   }
 
   TensorSource& source_;
   const std::vector<Window>& windows_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Bytes> ready_;  // guarded by mutex_
-  bool stop_ = false;        // guarded by mutex_
+  Mutex mutex_;
+  CondVar changed_;
+  std::deque<Bytes> ready_ EXO_GUARDED_BY(mutex_);
+  bool stop_ EXO_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 
@@ -140,6 +139,7 @@ class Loader {
     if (prepared && prepared->bytes.size() == tensor.count * matrix_bytes) {
       data = prepared->bytes.data();
       matrices.owner = prepared->owner;
+      if (prepared->broken != nullptr) broken_ = prepared->broken;
       Progress(tensor.bytes);
     } else {
       std::byte* own = TRY(Take(tensor.count * matrix_bytes));
@@ -193,6 +193,9 @@ class Loader {
     }
     return {};
   }
+
+  // Of the prepared matrices, which all come from one file.
+  const std::atomic<bool>* broken() const { return broken_; }
 
  private:
   // The next bytes of the memory, which is only mapped when something is
@@ -256,6 +259,7 @@ class Loader {
   const std::atomic<bool>* cancel_;
   std::vector<Window> windows_;
   uint64_t done_ = 0;
+  const std::atomic<bool>* broken_ = nullptr;
 };
 
 Result<std::vector<PartOfMatrix>> LoadParts(Loader& loader, const std::vector<MatrixPart>& parts) {
@@ -345,6 +349,8 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
     weights.layers.push_back(TRY(LoadLayer(loader, spec.tensors->layers[i], parts)));
   }
   TRY(loader.PackAll());
+
+  weights.broken = loader.broken();
   return weights;
 }
 

@@ -1,0 +1,59 @@
+#include "app/output.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "sys/standard_streams.h"
+
+namespace exo::app {
+namespace {
+
+constexpr int kStandardOutput = 1;
+
+// errno of the first write that failed; stdio forgets it. Commands print from one thread.
+int g_failed = 0;
+
+void NoteFailure(bool ok) {
+  if (ok || g_failed != 0) return;
+  g_failed = errno != 0 ? errno : EIO;
+}
+
+}  // namespace
+
+void Write(std::string_view text) {
+  if (g_failed != 0) return;
+  NoteFailure(std::fwrite(text.data(), 1, text.size(), stdout) == text.size());
+}
+
+void WriteAnswer(std::string_view text) {
+  Write(sys::IsTerminal(kStandardOutput) ? Printable(text, "\n\t") : std::string(text));
+  NoteFailure(std::fflush(stdout) == 0);
+}
+
+std::string ToText(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+void PrintJson(const nlohmann::json& value) {
+  Write(ToText(value) + "\n");
+}
+
+void EndIfReaderIsGone() {
+  if (g_failed == EPIPE) sys::EndAsBrokenPipe();
+}
+
+void WriteNote(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+Result<void> FlushOutput() {
+  NoteFailure(std::fflush(stdout) == 0);
+  if (g_failed == 0) return {};
+  return Fail(ErrorCode::kIo, "standard output cannot be written, the output is incomplete: {}",
+              std::strerror(g_failed));
+}
+
+}  // namespace exo::app

@@ -1,0 +1,286 @@
+#include "app/settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <limits>
+#include <variant>
+
+#include "app/settings_file.h"
+#include "base/text.h"
+#include "base/units.h"
+#include "sys/files.h"
+#include "sys/system.h"
+
+namespace exo::app {
+namespace {
+
+using Texts = std::vector<std::string>;
+using Field = std::variant<std::string Settings::*, bool Settings::*, uint16_t Settings::*,
+                           uint32_t Settings::*, std::optional<uint64_t> Settings::*,
+                           Texts Settings::*, LogLevel Settings::*>;
+
+struct Setting {
+  const char* key;
+  Field field;
+  const char* what;
+  uint64_t min = 0, max = std::numeric_limits<uint64_t>::max();  // of numbers and sizes
+  const char* if_unset = "";                                     // shown for an empty value
+  std::vector<std::string> choices = {};                         // of texts; empty: any
+};
+
+// In the order of LogLevel.
+constexpr const char* kLevels[] = {"debug", "info", "warning", "error", "off"};
+constexpr uint64_t kMaxSize = uint64_t{1} << 50;
+
+const std::vector<Setting>& Table() {
+  static const std::vector<Setting> table = {
+      {"name", &Settings::name, "name of this device", 0, 0, "the host's name"},
+      {"port", &Settings::port, "port for other devices; 0: any free one", 0, 65535},
+      {"api_port", &Settings::api_port, "port of the API on this machine; 0: any free one", 0,
+       65535},
+      {"loopback", &Settings::loopback, "see and serve nodes of this machine only"},
+      {"discovery", &Settings::discovery,
+       "announce this device on the network and look for others"},
+      {"peers", &Settings::peers, "HOST:PORT of devices that discovery does not find"},
+      {"memory_limit", &Settings::memory_limit, "memory for models, for example 8GiB", kMiB,
+       kMaxSize, "what is free"},
+      {"threads", &Settings::threads, "compute threads", 1, 1024, "all cores"},
+      {"isa",
+       &Settings::isa,
+       "instruction set of the kernels",
+       0,
+       0,
+       "the best",
+       {"reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
+      {"models", &Settings::models, "more folders with GGUF files"},
+      {"tensor_cache", &Settings::tensor_cache, "disk space for tensors pulled from other devices",
+       0, kMaxSize, "the node's default"},
+      {"default_context", &Settings::default_context,
+       "context of a model that is loaded without a word about it, in tokens", 16, 1 << 24},
+      {"log", &Settings::log, "lowest level that is logged"},
+      {"cluster_secret", &Settings::cluster_secret, "secret shared by the devices of a cluster", 0,
+       0, "the data folder's"},
+  };
+  return table;
+}
+
+const Setting* Find(const std::string& key) {
+  const auto found = std::ranges::find(Table(), key, [](const Setting& s) { return s.key; });
+  return found == Table().end() ? nullptr : &*found;
+}
+
+template <class T>
+bool Is(const Setting& setting) {
+  return std::holds_alternative<T Settings::*>(setting.field);
+}
+
+std::string Accepts(const Setting& setting) {
+  if (Is<bool>(setting)) return "true or false";
+  if (Is<Texts>(setting)) return "a list of strings";
+  if (Is<LogLevel>(setting)) return fmt::format("one of {}", fmt::join(kLevels, ", "));
+  if (!setting.choices.empty()) return fmt::format("one of {}", fmt::join(setting.choices, ", "));
+  if (Is<std::optional<uint64_t>>(setting)) {
+    return setting.min == 0 ? "a size such as 8GiB or 450M"
+                            : fmt::format("a size of at least {}, such as 8GiB or 450M",
+                                          FormatSize(setting.min));
+  }
+  if (Is<std::string>(setting)) return "a string of UTF-8";
+  return fmt::format("an integer from {} to {}", setting.min, setting.max);
+}
+
+std::optional<uint64_t> Integer(const std::string& text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// Sets the field from text; false when the text does not fit.
+struct Parser {
+  Settings& settings;
+  const Setting& setting;
+  const Texts& texts;
+
+  const std::string& text() const { return texts.back(); }
+  bool InRange(uint64_t value) const { return value >= setting.min && value <= setting.max; }
+
+  bool operator()(std::string Settings::* field) const {
+    if (!IsUtf8(text())) return false;
+    const auto& choices = setting.choices;
+    if (!choices.empty() && std::ranges::find(choices, text()) == choices.end()) return false;
+    settings.*field = text();
+    return true;
+  }
+  bool operator()(bool Settings::* field) const {
+    if (text() != "true" && text() != "false") return false;
+    settings.*field = text() == "true";
+    return true;
+  }
+  template <class T>
+    requires std::is_integral_v<T>
+  bool operator()(T Settings::* field) const {
+    const auto value = Integer(text());
+    if (!value || !InRange(*value)) return false;
+    settings.*field = static_cast<T>(*value);
+    return true;
+  }
+  bool operator()(std::optional<uint64_t> Settings::* field) const {
+    const auto value = ParseSize(text());
+    if (!value || !InRange(*value)) return false;
+    settings.*field = *value;
+    return true;
+  }
+  bool operator()(Texts Settings::* field) const {
+    settings.*field = texts;
+    return true;
+  }
+  bool operator()(LogLevel Settings::* field) const {
+    const auto at = std::ranges::find(kLevels, text());
+    if (at == std::end(kLevels)) return false;
+    settings.*field = static_cast<LogLevel>(at - std::begin(kLevels));
+    return true;
+  }
+};
+
+Result<void> Apply(const std::string& key, const Texts& texts, const std::string& origin,
+                   Settings& settings) {
+  const Setting* setting = Find(key);
+  if (setting == nullptr)
+    return Fail(ErrorCode::kInvalid, "{}: there is no setting '{}'", origin, key);
+  if (!std::visit(Parser{settings, *setting, texts}, setting->field)) {
+    return Fail(ErrorCode::kInvalid, "{}: {} cannot be '{}'; it is {}", origin, key,
+                fmt::join(texts, ", "), Accepts(*setting));
+  }
+  settings.origins[key] = origin;
+  return {};
+}
+
+// EXO_MODELS separates like PATH, other lists by commas.
+Texts SplitList(const std::string& text, char separator) {
+  Texts parts;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(separator, at), text.size());
+    if (end > at) parts.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return parts;
+}
+
+std::string Upper(std::string text) {
+  for (char& c : text) c = static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  return text;
+}
+
+std::string Dashed(std::string key) {
+  std::ranges::replace(key, '_', '-');
+  return key;
+}
+
+// The value as text; empty when it is unset.
+struct Shower {
+  const Settings& settings;
+
+  std::string operator()(std::string Settings::* field) const { return settings.*field; }
+  std::string operator()(bool Settings::* field) const {
+    return settings.*field ? "true" : "false";
+  }
+  template <class T>
+    requires std::is_integral_v<T>
+  std::string operator()(T Settings::* field) const {
+    return fmt::format("{}", settings.*field);
+  }
+  std::string operator()(std::optional<uint64_t> Settings::* field) const {
+    return settings.*field ? FormatSize(*(settings.*field)) : "";
+  }
+  std::string operator()(Texts Settings::* field) const {
+    return fmt::format("{}", fmt::join(settings.*field, ", "));
+  }
+  std::string operator()(LogLevel Settings::* field) const {
+    return kLevels[static_cast<int>(settings.*field)];
+  }
+};
+
+}  // namespace
+
+const std::vector<SettingInfo>& SettingInfos() {
+  static const std::vector<SettingInfo> infos = [] {
+    std::vector<SettingInfo> made;
+    for (const Setting& setting : Table()) {
+      made.push_back({.key = setting.key,
+                      .what = setting.what,
+                      .accepts = Accepts(setting),
+                      .is_list = Is<Texts>(setting),
+                      .is_flag = Is<bool>(setting),
+                      .is_secret = std::string_view(setting.key) == "cluster_secret"});
+    }
+    return made;
+  }();
+  return infos;
+}
+
+std::string SettingText(const Settings& settings, const std::string& key) {
+  const Setting* setting = Find(key);
+  if (setting == nullptr) return "";
+  std::string text = std::visit(Shower{settings}, setting->field);
+  const bool unset = text.empty() || (settings.IsDefault(key) && text == "0");
+  if (unset && *setting->if_unset != 0) return fmt::format("({})", setting->if_unset);
+  return key == "cluster_secret" ? "(hidden; see exo secret)" : text;
+}
+
+GivenSettings FromEnvironment() {
+  GivenSettings given;
+  for (const Setting& setting : Table()) {
+    const char* value = std::getenv(("EXO_" + Upper(setting.key)).c_str());
+    if (value == nullptr || *value == 0) continue;
+    const char separator = std::string_view(setting.key) == "models" ? ':' : ',';
+    given[setting.key] = Is<Texts>(setting) ? SplitList(value, separator) : Texts{value};
+  }
+  std::erase_if(given, [](const auto& entry) { return entry.second.empty(); });
+  return given;
+}
+
+Result<void> ApplyFile(const std::string& text, const std::string& path, Settings& settings) {
+  const auto entries = TRY(ParseSettingsFile(text, path));
+  for (const FileEntry& entry : entries) {
+    const std::string origin = fmt::format("{} line {}", path, entry.line);
+    const Setting* setting = Find(entry.key);
+    if (setting == nullptr) {
+      Texts keys;
+      for (const Setting& one : Table()) keys.emplace_back(one.key);
+      const std::string near = Nearest(entry.key, keys);
+      return Fail(
+          ErrorCode::kInvalid, "{}: there is no setting '{}'{}", origin, entry.key,
+          near.empty() ? "; `exo config` lists them" : fmt::format("; did you mean '{}'?", near));
+    }
+    const bool number = Is<uint16_t>(*setting) || Is<uint32_t>(*setting);
+    const bool size = Is<std::optional<uint64_t>>(*setting);
+    const std::string_view wanted = Is<bool>(*setting)    ? "boolean"
+                                    : Is<Texts>(*setting) ? "list"
+                                    : number              ? "integer"
+                                                          : "string";
+    if (entry.type != wanted && !(size && entry.type == "integer")) {
+      return Fail(ErrorCode::kInvalid, "{}: {} = {} is a TOML {}; it is {}", origin, entry.key,
+                  entry.shown, entry.type, Accepts(*setting));
+    }
+    TRY(Apply(entry.key, entry.texts, origin, settings));
+  }
+  return {};
+}
+
+Result<Settings> ReadSettings(const SettingSources& sources) {
+  Settings settings;
+  const std::string path = sources.file.empty() ? sys::DataFolder() + "/exo.toml" : sources.file;
+  if (!sources.file.empty() || sys::Exists(path)) {
+    TRY(ApplyFile(TRY(sys::ReadFile(path, 1u << 20)), path, settings));
+  }
+  for (const auto& [key, texts] : sources.environment)
+    TRY(Apply(key, texts, "EXO_" + Upper(key), settings));
+  for (const auto& [key, texts] : sources.command_line)
+    TRY(Apply(key, texts, "--" + Dashed(key), settings));
+  return settings;
+}
+
+}  // namespace exo::app

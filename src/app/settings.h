@@ -1,0 +1,73 @@
+// The settings of a node, checked: from the command line, the environment, exo.toml and the
+// defaults, in this order of precedence. A list replaces the list of a lower source as a whole.
+//
+// One table (settings.cc) says for every setting its type, range and text; the file, the
+// environment (EXO_ and the key in capitals) and `exo up --key` all follow from it.
+// docs/settings.md lists them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/result.h"
+
+namespace exo::app {
+
+inline constexpr uint16_t kDefaultApiPort = 52415;
+inline constexpr uint16_t kDefaultPeerPort = 52416;
+
+struct Settings {
+  std::string name;  // empty: the host's
+  uint16_t port = kDefaultPeerPort;
+  uint16_t api_port = kDefaultApiPort;
+  bool loopback = false;
+  bool discovery = true;
+  std::vector<std::string> peers;        // HOST:PORT
+  std::optional<uint64_t> memory_limit;  // bytes; unset: what is free
+  uint32_t threads = 0;                  // 0: all usable cores
+  std::string isa;                       // empty: the best
+  std::vector<std::string> models;       // folders, besides the data folder's and the bundled one
+  std::optional<uint64_t> tensor_cache;  // bytes; unset: the node's default
+  uint32_t default_context = 4096;       // tokens
+  LogLevel log = LogLevel::kWarning;
+  std::string cluster_secret;  // empty: the data folder's
+
+  // Which source a setting has its value from: "exo.toml line 3", "EXO_PORT", "--port"; a key that
+  // is not here has its default.
+  std::map<std::string, std::string> origins;
+  bool IsDefault(const std::string& key) const { return !origins.contains(key); }
+};
+
+// What the program was given, by key. Values of one setting that is no list are one string.
+using GivenSettings = std::map<std::string, std::vector<std::string>>;
+
+struct SettingInfo {
+  std::string key;      // "api_port"
+  std::string what;     // for help texts
+  std::string accepts;  // "an integer from 0 to 65535"
+  bool is_list = false;
+  bool is_flag = false;
+  bool is_secret = false;
+};
+const std::vector<SettingInfo>& SettingInfos();
+// Its value as exo.toml writes it; a default that depends on the machine in parentheses.
+std::string SettingText(const Settings& settings, const std::string& key);
+
+struct SettingSources {
+  GivenSettings command_line;
+  GivenSettings environment;  // FromEnvironment()
+  std::string file;           // empty: DATA/exo.toml, which may be absent
+};
+// The settings that EXO_* variables give.
+GivenSettings FromEnvironment();
+// Errors: kInvalid naming the source, the value and what is accepted; kNotFound for a missing file.
+Result<Settings> ReadSettings(const SettingSources& sources);
+
+// One file's settings; `path` is only for messages. Errors: kInvalid with the line.
+Result<void> ApplyFile(const std::string& text, const std::string& path, Settings& settings);
+
+}  // namespace exo::app

@@ -1,0 +1,12 @@
+// `exo config`: the settings in effect.
+#pragma once
+
+#include "app/settings.h"
+#include "base/result.h"
+
+namespace exo::app {
+
+// A table of key, value and origin, or JSON {key: {value, from}}.
+Result<void> RunConfig(const Settings& settings, bool json);
+
+}  // namespace exo::app

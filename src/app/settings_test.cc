@@ -1,0 +1,132 @@
+#include "app/settings.h"
+
+#include <gtest/gtest.h>
+
+#include "base/units.h"
+#include "sys/files.h"
+#include "sys/temporary_folder.h"
+
+namespace exo::app {
+namespace {
+
+std::string ErrorOf(const std::string& file) {
+  Settings settings;
+  const auto applied = ApplyFile(file, "exo.toml", settings);
+  EXPECT_FALSE(applied) << file;
+  return applied ? "" : applied.error().message;
+}
+
+TEST(SettingsTest, FileSetsEveryType) {
+  Settings settings;
+  const auto applied = ApplyFile(
+      "name = 'kitchen'\n"
+      "port = 0\n"
+      "loopback = true\n"
+      "peers = ['10.0.0.2:52416', 'nas:52416']\n"
+      "memory_limit = '8GiB'\n"
+      "tensor_cache = 1073741824\n"
+      "threads = 4\n"
+      "isa = 'avx2'\n"
+      "default_context = 8192\n"
+      "log = 'info'\n",
+      "exo.toml", settings);
+  ASSERT_TRUE(applied) << applied.error().message;
+  EXPECT_EQ(settings.name, "kitchen");
+  EXPECT_EQ(settings.port, 0);
+  EXPECT_TRUE(settings.loopback);
+  EXPECT_EQ(settings.peers, (std::vector<std::string>{"10.0.0.2:52416", "nas:52416"}));
+  EXPECT_EQ(settings.memory_limit, 8 * kGiB);
+  EXPECT_EQ(settings.tensor_cache, kGiB);
+  EXPECT_EQ(settings.threads, 4u);
+  EXPECT_EQ(settings.isa, "avx2");
+  EXPECT_EQ(settings.default_context, 8192u);
+  EXPECT_EQ(settings.log, LogLevel::kInfo);
+  EXPECT_EQ(settings.origins.at("threads"), "exo.toml line 7");
+  EXPECT_TRUE(settings.IsDefault("api_port"));
+  EXPECT_EQ(settings.api_port, kDefaultApiPort);
+}
+
+TEST(SettingsTest, AnUnknownKeyNamesTheNearest) {
+  EXPECT_EQ(ErrorOf("\nthread = 4\n"),
+            "exo.toml line 2: there is no setting 'thread'; did you mean 'threads'?");
+  EXPECT_EQ(ErrorOf("frobnicate = 4\n"),
+            "exo.toml line 1: there is no setting 'frobnicate'; `exo config` lists them");
+  EXPECT_EQ(ErrorOf("[node]\nport = 1\n"),
+            "exo.toml line 1: there is no setting 'node'; `exo config` lists them");
+}
+
+TEST(SettingsTest, AWrongTypeSaysTypeValueAndLine) {
+  EXPECT_EQ(ErrorOf("\n\nport = 'abc'\n"),
+            "exo.toml line 3: port = 'abc' is a TOML string; it is an integer from 0 to 65535");
+  EXPECT_EQ(ErrorOf("loopback = 1\n"),
+            "exo.toml line 1: loopback = 1 is a TOML integer; it is true or false");
+  EXPECT_EQ(ErrorOf("peers = 'a:1'\n"),
+            "exo.toml line 1: peers = 'a:1' is a TOML string; it is a list of strings");
+  EXPECT_EQ(ErrorOf("peers = [1, 2]\n"),
+            "exo.toml line 1: peers = [ 1, 2 ] is a TOML array; it is a list of strings");
+  EXPECT_EQ(ErrorOf("threads = 2.5\n"),
+            "exo.toml line 1: threads = 2.5 is a TOML float; it is an integer from 1 to 1024");
+}
+
+TEST(SettingsTest, AValueOutOfRangeSaysTheRange) {
+  EXPECT_EQ(ErrorOf("threads = 0\n"),
+            "exo.toml line 1: threads cannot be '0'; it is an integer from 1 to 1024");
+  EXPECT_EQ(ErrorOf("port = 70000\n"),
+            "exo.toml line 1: port cannot be '70000'; it is an integer from 0 to 65535");
+  EXPECT_EQ(ErrorOf("port = -1\n"),
+            "exo.toml line 1: port cannot be '-1'; it is an integer from 0 to 65535");
+  EXPECT_NE(ErrorOf("memory_limit = 'much'\n").find("8GiB"), std::string::npos);
+  EXPECT_NE(ErrorOf("memory_limit = 'nan'\n").find("memory_limit cannot be"), std::string::npos);
+  EXPECT_NE(ErrorOf("isa = 'mmx'\n").find("reference, avx2"), std::string::npos);
+  EXPECT_NE(ErrorOf("log = 'loud'\n").find("debug, info, warning"), std::string::npos);
+}
+
+TEST(SettingsTest, BrokenTomlSaysWhere) {
+  EXPECT_EQ(ErrorOf("port = 1\nname = 'x\n").rfind("exo.toml line 2, column ", 0), 0u);
+  EXPECT_NE(ErrorOf("port = 1\nport = 2\n").find("line 2"), std::string::npos);
+}
+
+TEST(SettingsTest, CommandLineWinsOverEnvironmentOverFileOverDefault) {
+  const auto folder = *sys::TemporaryFolder::Create("exo-settings-test");
+  const std::string file = folder->path() + "/my.toml";
+  ASSERT_TRUE(sys::WriteFileAtomically(
+      file, "name = 'file'\nport = 1\napi_port = 2\npeers = ['a:1', 'b:1']\n", 0600));
+  const auto settings =
+      ReadSettings({.command_line = {{"name", {"line"}}},
+                    .environment = {{"name", {"env"}}, {"port", {"7"}}, {"peers", {"c:1"}}},
+                    .file = file});
+  ASSERT_TRUE(settings) << settings.error().message;
+  EXPECT_EQ(settings->name, "line");
+  EXPECT_EQ(settings->origins.at("name"), "--name");
+  EXPECT_EQ(settings->port, 7);
+  EXPECT_EQ(settings->origins.at("port"), "EXO_PORT");
+  EXPECT_EQ(settings->api_port, 2);
+  EXPECT_EQ(settings->origins.at("api_port"), file + " line 3");
+  EXPECT_EQ(settings->peers, std::vector<std::string>{"c:1"});
+  EXPECT_EQ(settings->threads, 0u);
+  EXPECT_EQ(SettingText(*settings, "threads"), "(all cores)");
+  EXPECT_EQ(SettingText(*settings, "port"), "7");
+}
+
+TEST(SettingsTest, EachSourceNamesItselfInErrors) {
+  const auto line = ReadSettings({.command_line = {{"threads", {"many"}}}});
+  ASSERT_FALSE(line);
+  EXPECT_EQ(line.error().message,
+            "--threads: threads cannot be 'many'; it is an integer from 1 to 1024");
+  const auto environment = ReadSettings({.environment = {{"api_port", {"99999"}}}});
+  ASSERT_FALSE(environment);
+  EXPECT_EQ(environment.error().message,
+            "EXO_API_PORT: api_port cannot be '99999'; it is an integer from 0 to 65535");
+  const auto missing = ReadSettings({.file = "/nonexistent/exo.toml"});
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+}
+
+TEST(SettingsTest, TheSecretIsNotShown) {
+  Settings settings;
+  ASSERT_TRUE(ApplyFile("cluster_secret = 'ABCD'\n", "exo.toml", settings));
+  EXPECT_EQ(SettingText(settings, "cluster_secret").find("ABCD"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace exo::app

@@ -1,0 +1,293 @@
+"""The command line where things go wrong: lost output, odd bytes, mistakes, signals, settings."""
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+from lib import TINY, Node, cluster, main, wait_for
+
+ESCAPE = "\x1b[31m"
+
+
+def run(exo, *arguments, home="/nonexistent", env=None, **settings):
+    settings.setdefault("stdin", None if "input" in settings else subprocess.DEVNULL)
+    if "input" in settings:
+        settings.pop("stdin")
+    if "stdout" not in settings:
+        settings["stdout"] = subprocess.PIPE
+    settings.setdefault("stderr", subprocess.PIPE)
+    return subprocess.run([exo, *arguments], timeout=60,
+                          env={**os.environ, "EXO_HOME": str(home), **(env or {})}, **settings)
+
+
+def stop_time(process, number):
+    start = time.monotonic()
+    process.send_signal(number)
+    process.wait(20)
+    return time.monotonic() - start
+
+
+def test_a_node_serves_whatever_becomes_of_its_log(exo):
+    """stderr full, closed, or a pipe that nobody reads; each with a warning to log at the start."""
+    reader, unread = os.pipe()
+    gone_reader, gone = os.pipe()
+    os.close(gone_reader)
+    while True:  # a reader that sleeps: the pipe is full
+        os.set_blocking(unread, False)
+        try:
+            os.write(unread, b"x" * 65536)
+        except BlockingIOError:
+            break
+    os.set_blocking(unread, True)
+    with open("/dev/full", "w") as full:
+        for what, arguments in {"full": {"stderr": full}, "gone": {"stderr": gone}, "unread": {"stderr": unread},
+                                "closed": {"preexec_fn": lambda: os.close(2)},
+                                "both closed": {"preexec_fn": lambda: os.closerange(0, 3)},
+                                "stdout full": {"stdout": full, "stderr": full}}.items():
+            with tempfile.TemporaryDirectory() as folder:
+                os.makedirs(f"{folder}/home/models")
+                with open(f"{folder}/home/models/bad.gguf", "w") as bad:
+                    bad.write("no model")
+                settings = {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL, **arguments}
+                process = subprocess.Popen(
+                    [exo, "up", "--loopback", "--port", "0", "--api-port", "0", "--name", "x"], **settings,
+                    env={**os.environ, "EXO_HOME": f"{folder}/home", "EXO_LOG": "debug"})
+                try:
+                    wait_for(f"the node with its log {what}", lambda: os.path.exists(f"{folder}/home/node.json"))
+                    node = json.load(open(f"{folder}/home/node.json"))
+                    from lib import Api
+                    assert Api(node["api_port"]).complete("exo-tiny", "Once", max_tokens=3)["choices"][0]["text"]
+                    assert process.poll() is None, what
+                    assert stop_time(process, signal.SIGTERM) < 2 and process.returncode == 0, (what, process.returncode)
+                finally:
+                    process.kill()
+                    process.wait()
+    for fd in (reader, unread, gone):
+        os.close(fd)
+
+
+def test_log_lines_carry_time_level_and_node_and_no_control_characters(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(f"{folder}/n/models")
+        with open(f"{folder}/n/models/a{ESCAPE}\nb.gguf", "w") as bad:
+            bad.write("no model")
+        node = Node(exo, folder, "", "n", environment={"EXO_LOG": "info"}).started()
+        try:
+            wait_for("the warning", lambda: "leaving out" in node.log.read_text())
+        finally:
+            node.stop()
+        lines = [line for line in node.log.read_text().split("\n") if "leaving out" in line]
+        assert re.match(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning n(/[0-9a-f]{8})?: ", lines[0]), lines
+        assert "\x1b" not in node.log.read_text() and "\\x1b[31m\\nb" in lines[0], lines
+
+
+def test_lost_output_is_exit_1_and_a_word(exo):
+    with cluster(exo, 1) as nodes, open("/dev/full", "w") as full:
+        node = nodes[0]
+        node.api.complete("exo-tiny", "Once", max_tokens=1)
+        commands = [["models"], ["devices"], ["ps"], ["models", "--json"], ["plan", "exo-tiny"], ["secret"],
+                    ["secret", "--new"], ["config"], ["--help"], ["run", "--help"], ["--version"],
+                    ["run", "exo-tiny", "hi", "--max-tokens", "3"], ["run", "exo-tiny", "hi", "--max-tokens", "3", "--json"],
+                    ["bench", "--model", str(TINY), "--pp", "4", "--tg", "2", "--runs", "1", "--json"]]
+        for command in commands:
+            done = run(exo, *command, home=node.home, stdout=full)
+            assert done.returncode == 1 and b"standard output cannot be written" in done.stderr, (command, done)
+        closed = run(exo, "models", home=node.home, preexec_fn=lambda: os.close(1))
+        assert closed.returncode == 1 and b"standard output cannot be written" in closed.stderr, closed
+        many = run(exo, "tokenize", "--model", str(TINY), input=b"word " * 20000, stdout=full)
+        assert many.returncode == 1 and b"standard output" in many.stderr, many
+        # A reader that has seen enough is no fault.
+        head = subprocess.run(f"'{exo}' tokenize --model '{TINY}' < '{exo}' | head -1", shell=True, capture_output=True)
+        assert head.returncode == 0 and head.stderr == b"" and head.stdout.count(b"\n") == 1, head
+
+
+def test_bytes_that_are_not_utf8_are_replaced_or_refused(exo):
+    with cluster(exo, 1) as nodes, tempfile.TemporaryDirectory() as folder:
+        home = nodes[0].home
+        done = run(exo, "run", "exo-tiny", "--max-tokens", "3", "--json", home=home, input=b"caf\xe9 \xff\xfe")
+        assert done.returncode == 0 and b"not UTF-8" in done.stderr and json.loads(done.stdout), done
+        done = run(exo, "run", "exo-tiny", b"caf\xe9", "--max-tokens", "3", home=home)
+        assert done.returncode == 0, done
+        path = os.path.join(os.fsencode(folder), b"caf\xe9.gguf")
+        with open(path, "wb") as out:
+            out.write(TINY.read_bytes())
+        for command in ["run", "plan", "stop"]:
+            done = run(exo, command, path, *([] if command != "run" else ["hi"]), home=home)
+            assert done.returncode == 2 and b"not UTF-8" in done.stderr, (command, done)
+            done = run(exo, command, b"caf\xe9", *([] if command != "run" else ["hi"]), home=home)
+            assert done.returncode == 4, (command, done)
+        out = os.path.join(os.fsencode(folder), b"out\xe9")
+        for command in [["bench", "--model", path, "--pp", "2", "--tg", "2", "--runs", "1"],
+                        ["logits", "--model", path, "--prompt", "a", "--out", out],
+                        ["quantize", path, out, "Q8_0", "--force"], ["tokenize", "--model", path]]:
+            done = run(exo, *command, "--json", home=home, input=b"")
+            assert done.returncode == 0 and json.loads(done.stdout), (command, done)
+
+
+def test_names_with_control_characters_are_escaped(exo):
+    with cluster(exo, 1) as nodes, tempfile.TemporaryDirectory() as folder:
+        node = nodes[0]
+        path = f"{folder}/m{ESCAPE}\nx.gguf"
+        with open(path, "wb") as out:
+            out.write(TINY.read_bytes())
+        other = Node(exo, folder, node.secret, "other", "--name", f"o{ESCAPE}\nther").started()
+        try:
+            wait_for("the other node", lambda: len(node.api.cluster()["nodes"]) == 2)
+            assert run(exo, "run", path, "hi", "--max-tokens", "2", home=node.home).returncode == 0
+            for command in [["devices"], ["ps"], ["models"], ["plan", path]]:
+                done = run(exo, *command, home=node.home)
+                assert done.returncode == 0 and b"\x1b" not in done.stdout and b"\\x1b[31m\\n" in done.stdout, done
+            missing = run(exo, "run", f"no{ESCAPE}\nsuch", "hi", home=node.home)
+            assert missing.returncode == 4 and b"\x1b" not in missing.stderr, missing
+        finally:
+            other.stop()
+
+
+def test_mistakes_are_named(exo):
+    for arguments, words in {
+            ("nope",): [b"there is no command nope"],
+            ("model",): [b"no command model", b"did you mean models?"],
+            ("run", "m", "hi", "--temprature", "1"): [b"--temprature", b"did you mean --temperature?"],
+            ("run", "m", "hi", "--temperature", "nan"): [b"nan is not a number from 0 to 2"],
+            ("run", "m", "hi", "--temperature", "inf"): [b"inf is not a number"],
+            ("run", "m", "hi", "--temperature", "-0.5"): [b"-0.5 is not a number"],
+            ("run", "m", "hi", "--max-tokens", "0"): [b"0 is not a number from 1"],
+            ("bench", "--model", "m", "--threads", "0"): [b"from 1 to 1024"],
+            ("bench", "--model", "m", "--pp", "-5"): [b"--pp"],
+            ("up", "--threads", "many"): [b"--threads", b"an integer from 1 to 1024"],
+            ("up", "--port", "70000"): [b"70000", b"from 0 to 65535"],
+            ("up", "--memory-limit", "nan"): [b"nan", b"a size"],
+            ("demo", "--nodes", "17"): [b"17 is not a number from 1 to 16"],
+            (): [b"subcommand"]}.items():
+        done = run(exo, *arguments)
+        assert done.returncode == 2 and all(word in done.stderr for word in words), (arguments, done)
+
+
+def test_a_peer_whose_name_is_unknown_is_told_at_once(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        node = Node(exo, folder, "", "n", "--peer", "nosuchhost.invalid:1").started()
+        try:
+            wait_for("a warning", lambda: "nosuchhost.invalid" in node.log.read_text(), 10)
+        finally:
+            node.stop()
+
+
+def test_piped_text_is_added_behind_the_question(exo):
+    with cluster(exo, 1) as nodes:
+        def answer(*arguments, **settings):
+            done = run(exo, "run", "exo-tiny", *arguments, "--raw", "--json", "--max-tokens", "8", "--temperature", "0",
+                       home=nodes[0].home, **settings)
+            assert done.returncode == 0, done
+            return json.loads(done.stdout)["exo"]["token_ids"]
+        both = answer("Once upon\n\na time there was")
+        assert answer("Once upon", input=b"a time there was\n") == both
+        assert answer("Once upon", input=b"\xef\xbb\xbfa time there was\n") == both
+        alone = answer("a time there was")
+        assert both != alone
+        assert answer("-", input=b"a time there was\n") == alone
+        assert answer(input=b"\xef\xbb\xbfa time there was\r\n") == alone
+        assert answer("a time there was", stdin=subprocess.DEVNULL) == alone
+        assert answer("a time there was", preexec_fn=lambda: os.close(0)) == alone
+        utf16 = run(exo, "run", "exo-tiny", home=nodes[0].home, input="hello".encode("utf-16"))
+        assert utf16.returncode == 2 and b"UTF-16" in utf16.stderr, utf16
+
+
+def test_secret_is_the_one_in_use(exo):
+    def secret(home, env=None):
+        return run(exo, "secret", home=home, env=env).stdout.decode().strip()
+    with tempfile.TemporaryDirectory() as folder:
+        given = run(exo, "secret", "--new").stdout.decode().strip()
+        own = secret(f"{folder}/n")
+        assert own and own == secret(f"{folder}/n") and own != given
+        assert secret(f"{folder}/n", {"EXO_CLUSTER_SECRET": given}) == given
+        with open(f"{folder}/n/exo.toml", "w") as out:
+            out.write(f"cluster_secret = '{given}'\n")
+        assert secret(f"{folder}/n") == given
+        os.unlink(f"{folder}/n/exo.toml")
+        node = Node(exo, folder, given, "n").started()  # EXO_CLUSTER_SECRET=given
+        try:
+            assert secret(f"{folder}/n") == given, "the running node's, also without its environment"
+        finally:
+            node.stop()
+        assert secret(f"{folder}/n") == own
+
+
+def test_hangup_ends_like_sigterm(exo):
+    with cluster(exo, 2) as nodes:
+        assert stop_time(nodes[1].process, signal.SIGHUP) < 1.5
+        assert nodes[1].process.returncode == 0
+        assert not (nodes[1].home / "node.json").exists()
+        wait_for("goodbye", lambda: not any(n["state"] in ("alive", "suspect") and n["name"] == nodes[1].name
+                                            for n in nodes[0].api.cluster()["nodes"]), 2)
+
+
+def test_ctrl_c_ends_a_starting_node_within_a_second(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(f"{folder}/models")
+        for i in range(3):  # hashing what is not there takes seconds
+            with open(f"{folder}/models/m{i}.gguf", "wb") as out:
+                out.write(TINY.read_bytes())
+                out.truncate(2 << 30)
+        for delay in (0.05, 0.3, 0.8):
+            process = subprocess.Popen([exo, "up", "--loopback", "--port", "0", "--api-port", "0"], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                       env={**os.environ, "EXO_HOME": f"{folder}/home", "EXO_MODELS": f"{folder}/models"})
+            time.sleep(delay)
+            took = stop_time(process, signal.SIGINT)
+            assert took < 1.5, (delay, took)
+            assert not os.path.exists(f"{folder}/home/node.json")
+
+
+def test_stop_unloads_and_says_when_nothing_runs(exo):
+    with cluster(exo, 1) as nodes:
+        home = nodes[0].home
+        done = run(exo, "stop", "exo-tiny", home=home)
+        assert done.returncode == 4 and b"is not running" in done.stderr, done
+        nodes[0].api.complete("exo-tiny", "Once", max_tokens=1)
+        done = run(exo, "stop", "exo-tini", home=home)
+        assert done.returncode == 4 and b"running: exo-tiny" in done.stderr, done
+        done = run(exo, "stop", "exo-tiny", home=home)
+        assert done.returncode == 0 and b"stopped exo-tiny" in done.stdout, done
+        assert b"no model is running" in run(exo, "ps", home=home).stdout
+        nodes[0].api.complete("exo-tiny", "Once", max_tokens=1)
+        assert run(exo, "stop", str(TINY), "--json", home=home).returncode == 0
+
+
+def test_a_settings_file_is_used_and_checked(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/exo.toml", "w") as out:
+            out.write("# mine\nname = 'shelf'\nport = 0\napi_port = 0\nloopback = true\nthreads = 1\n")
+        settings = json.loads(run(exo, "config", "--json", "--name", "desk", home=folder, env={"EXO_THREADS": "2"}).stdout)
+        assert settings["name"] == {"value": "desk", "from": "--name"}, settings
+        assert settings["threads"] == {"value": "2", "from": "EXO_THREADS"}, settings
+        assert settings["loopback"] == {"value": "true", "from": f"{folder}/exo.toml line 5"}, settings
+        assert settings["default_context"]["from"] == "default", settings
+        process = subprocess.Popen([exo, "up"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                   env={**os.environ, "EXO_HOME": folder})
+        try:
+            assert b"exo shelf" in process.stdout.readline()
+            devices = run(exo, "devices", "--json", home=folder)
+            assert json.loads(devices.stdout)[0]["name"] == "shelf", devices
+        finally:
+            process.terminate()
+            process.wait(10)
+            process.stdout.close()
+        with open(f"{folder}/exo.toml", "w") as out:
+            out.write("prot = 1\n")
+        done = run(exo, "up", home=folder)
+        assert done.returncode == 2 and b"line 1: there is no setting 'prot'; did you mean 'port'?" in done.stderr, done
+        other = run(exo, "--config", f"{folder}/none.toml", "config", home=folder)
+        assert other.returncode == 4 and b"none.toml" in other.stderr, other
+
+
+if __name__ == "__main__":
+    main([test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
+          test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
+          test_names_with_control_characters_are_escaped, test_mistakes_are_named,
+          test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
+          test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm, test_ctrl_c_ends_a_starting_node_within_a_second,
+          test_stop_unloads_and_says_when_nothing_runs, test_a_settings_file_is_used_and_checked])
