@@ -24,10 +24,17 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
     log_.Add({.kind = EventKind::kPeer, .node = id, .name = seen.name, .state = "forgotten"});
   }
 
+  const auto name_of = [&](const NodeId& id) {
+    for (const cluster::NodeStatus& status : nodes) {
+      if (status.record.id == id) return status.record.name;
+    }
+    return id.Short();
+  };
   auto old_instances = std::exchange(instances_, {});
   for (const cluster::InstanceStatus& status : instances) {
     const wire::Plan& plan = status.summary.plan;
-    const Seen& now = instances_[plan.id] = {plan.owner, plan.model_name,
+    const NodeId& owner = status.summary.owner.IsZero() ? plan.owner : status.summary.owner;
+    const Seen& now = instances_[plan.id] = {owner, plan.model_name,
                                              cluster::InstanceStateName(status.summary.state)};
     const auto old = old_instances.extract(plan.id);
     if (!old.empty() && old.mapped().state == now.state) continue;
@@ -36,7 +43,7 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
               .id = plan.id.Hex(),
               .name = now.name,
               .state = now.state,
-              .detail = status.summary.detail});
+              .detail = cluster::DescribeState(status.summary, name_of)});
   }
   for (const auto& [id, seen] : old_instances) {
     if (seen.state == cluster::InstanceStateName(wire::InstanceState::kGone)) continue;
