@@ -207,8 +207,10 @@ void Core::State::OnLost(const Members::Notice& notice) {
 void Core::State::Adopt(const PlanId& plan, const NodeId& former) {
   std::optional<wire::InstanceSummary> summary = catalog.Take(plan);
   const wire::DesiredModel* record = summary ? records.Find(summary->plan.model) : nullptr;
-  if (summary && summary->state == wire::InstanceState::kReady && record != nullptr &&
-      record->state == wire::DesiredState::kRunning) {
+  const bool wanted = record != nullptr && record->state == wire::DesiredState::kRunning;
+  // Duplicates converge because their owners differ: nobody owns two of one model.
+  if (summary && summary->state == wire::InstanceState::kReady && wanted &&
+      owner.Find(summary->plan.model) == nullptr) {
     return owner.Adopt(*std::move(summary));
   }
   reservations.GiveUp(plan, {.reason = wire::Reason::kOwnerLost, .node = former});

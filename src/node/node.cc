@@ -266,7 +266,9 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{pool_->items_done()});
     TellProgress();
   }
-  for (const auto& [plan, runner] : runners_) Feed(cluster::LocalLoad{plan, runner->queued()});
+  std::vector<cluster::LocalLoad> loads;  // an event may end a runner
+  for (const auto& [plan, runner] : runners_) loads.push_back({plan, runner->queued()});
+  for (const cluster::LocalLoad& load : loads) Feed(load);
   Feed(cluster::Tick{.wall_ms = WallMilliseconds()});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
 }

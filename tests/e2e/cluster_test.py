@@ -345,7 +345,7 @@ def test_idle_models_make_room(exo):
     folder = need_shared("data/models/stories260K/gguf")
     secret = subprocess.run([str(exo), "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="exo-e2e-") as home:
-        node = Node(exo, home, secret, "n1", "--memory-limit", "8MiB")
+        node = Node(exo, home, secret, "n1", "--memory-limit", "5MiB")
         try:
             node.started()
             names = [f"stories260K-{kind}" for kind in ("q8_0", "f16", "f32")]
@@ -355,6 +355,9 @@ def test_idle_models_make_room(exo):
             for name in [*names, names[0]]:
                 assert node.api.complete(name, "Once", max_tokens=3)["choices"][0]["text"]
             assert len(instances(node)) < 3, instances(node)  # or the limit is too high for this test
+        except BaseException:
+            print(f"--- log of {node.name}\n{node.log.read_text()[-3000:]}")
+            raise
         finally:
             node.kill()
             node.process.wait()

@@ -71,7 +71,10 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
   const wire::InstanceSummary& summary = view.summary;
   Json json = PlanFields(summary.plan,
                          [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
-  json["owner_name"] = NameOf(names, summary.plan.owner);
+  // Adopted by its lead, it has another owner than its plan says.
+  const NodeId& owner = summary.owner.IsZero() ? summary.plan.owner : summary.owner;
+  json["owner"] = owner.Hex();
+  json["owner_name"] = NameOf(names, owner);
   json["state"] = view.state;
   json["detail"] = view.detail;
   json["active_requests"] = summary.active_requests;
