@@ -161,7 +161,7 @@ Result<json> HttpClient::Post(const std::string& path, const json& body) const {
 }
 
 Result<json> HttpClient::Delete(const std::string& path) const {
-  Exchange exchange(port_);
+  Exchange exchange(port_, stop_fd_);
   TRY(exchange.Send(http::verb::delete_, path, ""));
   return exchange.ReadJson();
 }

@@ -241,7 +241,7 @@ struct Commands {
 
   void AddModelCommands() {
     CLI::App* r = Add("rm", "forget a model that was added by its path; the file stays",
-                      [this] { return RunRemove(removed, json); });
+                      [this](const Settings&) { return RunRemove(removed, json); });
     r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
     r->add_flag("--json", json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
