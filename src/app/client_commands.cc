@@ -260,13 +260,13 @@ Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
 
 Result<void> RunRemove(const std::string& model, bool as_json) {
   const HttpClient api = TRY(OwnNode());
-  // A file that is gone is named by its path as it was.
+  // Not PathForNode: a file that is gone is named by its path as it was.
   const std::string name = LooksLikePath(model) ? std::filesystem::absolute(model).string() : model;
   TRY(api.Delete("/v1/internal/models/" + Escaped(name)));
   if (as_json) {
-    fmt::print("{}\n", json{{"removed", name}}.dump());
+    PrintJson({{"removed", name}});
   } else {
-    fmt::print("{} is forgotten; its file stays\n", model);
+    Print("{} is forgotten; its file stays\n", Printable(model));
   }
   return {};
 }

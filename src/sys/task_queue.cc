@@ -69,6 +69,7 @@ struct TaskQueue::Shared : std::enable_shared_from_this<TaskQueue::Shared> {
       Waiting one = std::move(*next);
       waiting.erase(next);
       const auto self = running.insert(running.end(), {.key = one.key, .begin = Now()});
+      Grow();  // for what was posted while this thread was waking up
       lock.unlock();
       one.task(cancel);
       one.task = nullptr;  // what it holds goes without the lock
