@@ -65,7 +65,7 @@ void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
   const auto file = store::ModelFile::Open(path);
   ASSERT_TRUE(file) << file.error().message;
   const auto& manifest = (*file)->manifest();
-  const auto source = (*file)->MakeSource();
+  const auto source = (*file)->MakeSource().value();
   for (const kernels::KvType kv :
        {kernels::KvType::kF16, kernels::KvType::kF32, kernels::KvType::kQ8_0}) {
     auto model = engine::LocalModel::Load(*backend, manifest.config(), manifest.tensors(), *source,

@@ -31,7 +31,7 @@ class PreparedTest : public testing::Test {
   }
   void Prepare() const {
     const auto file = ModelFile::Open(model()).value();
-    const auto source = file->MakeSource();
+    const auto source = file->MakeSource().value();
     const auto written = WritePrepared({.manifest = file->manifest(),
                                         .source = file->known(),
                                         .tensors = *source,
@@ -44,7 +44,7 @@ class PreparedTest : public testing::Test {
   }
   std::vector<float> Logits(const ModelFile& file) const {
     const auto backend = backend::MakeCpuBackend(*kernels_, *pool_);
-    const auto source = file.MakeSource();
+    const auto source = file.MakeSource().value();
     auto local = engine::LocalModel::Load(*backend, file.manifest().config(),
                                           file.manifest().tensors(), *source, {});
     EXPECT_TRUE(local) << local.error().message;
@@ -80,7 +80,7 @@ TEST_F(PreparedTest, ComputesTheSameBitsWithoutReadingTheModel) {
 TEST_F(PreparedTest, AnotherLayoutIsNotTaken) {
   Prepare();
   const auto file = Open();
-  const auto source = file->MakeSource();
+  const auto source = file->MakeSource().value();
   const model::TensorRef& tensor = file->manifest().tensors()->token_embd;
   EXPECT_TRUE(source->FindPacked(tensor, kernels_->layout()).has_value());
   EXPECT_FALSE(source->FindPacked(tensor, "another").has_value());

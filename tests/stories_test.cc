@@ -37,7 +37,7 @@ Loaded Load(const std::string& name, kernels::KvType kv, std::vector<uint32_t> c
   auto file = store::ModelFile::Open(SharedPath(std::string(kFolder) + "gguf/" + name));
   EXPECT_TRUE(file.has_value()) << file.error().message;
   loaded.file = *file;
-  loaded.source = loaded.file->MakeSource();
+  loaded.source = loaded.file->MakeSource().value();
   auto model = engine::LocalModel::Load(*loaded.backend, loaded.file->manifest().config(),
                                         loaded.file->manifest().tensors(), *loaded.source,
                                         {.kv_type = kv, .chunk = 64, .cuts = std::move(cuts)});

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cctype>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "app/ask.h"
@@ -85,6 +87,17 @@ std::string PlacementOf(const json& plan) {
   for (const json& stage : plan.value("stages", json::array())) {
     text += fmt::format("{}{} {}", text.empty() ? "" : ", ", stage.value("node", ""),
                         Layers(json::array({stage}), stage.value("node_id", "")));
+  }
+  return text;
+}
+
+// A name as a segment of a path.
+std::string Escaped(const std::string& name) {
+  std::string text;
+  for (const char c : name) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' ||
+                       c == '.' || c == '~';
+    text += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return text;
 }
@@ -241,6 +254,22 @@ Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
   Print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
         plan.value("predicted_tokens_per_second", 0.0),
         plan.value("predicted_prompt_per_second", 0.0));
+  return {};
+}
+
+Result<void> RunRemove(const std::string& model, bool as_json) {
+  const HttpClient api = TRY(OwnNode());
+  // A file that is gone is named by its path as it was.
+  std::error_code error;
+  const std::string name =
+      LooksLikePath(model) ? std::filesystem::absolute(model, error).string() : model;
+  if (error) return Fail(ErrorCode::kIo, "{}: {}", model, error.message());
+  TRY(api.Delete("/v1/internal/models/" + Escaped(name)));
+  if (as_json) {
+    PrintJson({{"removed", name}});
+  } else {
+    Print("{} is forgotten; its file stays\n", Printable(model));
+  }
   return {};
 }
 

@@ -47,4 +47,7 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // otherwise.
 Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options);
 
+// Forgets a file that was made known to this machine's node by its path; the file stays.
+Result<void> RunRemove(const std::string& model, bool as_json);
+
 }  // namespace exo::app

@@ -160,6 +160,12 @@ Result<json> HttpClient::Post(const std::string& path, const json& body) const {
   return exchange.ReadJson();
 }
 
+Result<json> HttpClient::Delete(const std::string& path) const {
+  Exchange exchange(port_, stop_fd_);
+  TRY(exchange.Send(http::verb::delete_, path, ""));
+  return exchange.ReadJson();
+}
+
 Result<void> HttpClient::PostStream(const std::string& path, const json& body,
                                     const std::function<void(const json&)>& on_event) const {
   Exchange exchange(port_, stop_fd_);

@@ -22,6 +22,7 @@ class HttpClient {
   // own message with a code that fits its status.
   Result<nlohmann::json> Get(const std::string& path) const;
   Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
+  Result<nlohmann::json> Delete(const std::string& path) const;
   // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE].
   Result<void> PostStream(const std::string& path, const nlohmann::json& body,
                           const std::function<void(const nlohmann::json&)>& on_event) const;

@@ -71,10 +71,10 @@ Result<Engine> LoadEngine(const Settings& settings, const std::string& model, un
   engine.kernels = TRY(kernels::ChooseKernels(settings.isa));
   engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
   engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
-  engine.file =
-      TRY(store::ModelFile::Open(TRY(FindModelPath(settings, model)),
-                                 {.prepared_folder = PreparedFolder(), .identify = false}));
-  engine.source = engine.file->MakeSource();
+  engine.file = TRY(store::ModelFile::Open(
+      TRY(FindModelPath(settings, model)),
+      {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));
+  engine.source = TRY(engine.file->MakeSource());
   const store::Manifest& manifest = engine.file->manifest();
   TRY(CheckMemory(engine, options));
   engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
@@ -214,8 +214,8 @@ Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
 }
 
 Result<void> RunTokenize(const Settings& settings, const TokenizeOptions& options) {
-  const auto file =
-      TRY(store::ModelFile::Open(TRY(FindModelPath(settings, options.model)), {.identify = false}));
+  const auto file = TRY(store::ModelFile::Open(TRY(FindModelPath(settings, options.model)),
+                                               {.manifest = {.identify = false}}));
   const auto tokenizer = TRY(model::Tokenizer::Load(file->manifest().gguf()));
   std::string text;
   if (options.file.empty()) {

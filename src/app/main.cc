@@ -239,6 +239,10 @@ struct Commands {
   }
 
   void AddModelCommands() {
+    CLI::App* r = Add("rm", "forget a model that was added by its path; the file stays",
+                      [this](const Settings&) { return RunRemove(model, json); });
+    r->add_option("MODEL", model, "name or path of the file (exo models)")->required();
+    r->add_flag("--json", json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
                       [this](const Settings& settings) { return RunPrepare(settings, prepare); });
     p->add_option("MODEL", prepare.model, "name or path of a GGUF file")->required();

@@ -23,7 +23,7 @@ namespace {
 using nlohmann::json;
 
 Result<void> RemovePrepared(const std::string& path, const PrepareOptions& options) {
-  const uint64_t bytes = sys::Exists(path) ? TRY(sys::MappedFile::Open(path))->bytes().size() : 0;
+  const uint64_t bytes = sys::Exists(path) ? TRY(sys::RealDisk().Look(path)).bytes : 0;
   if (bytes == 0) return Fail(ErrorCode::kNotFound, "{} has no prepared file", options.model);
   TRY(sys::RemoveFile(path));
   if (options.json) {
@@ -98,7 +98,7 @@ Result<void> RunPrepare(const Settings& settings, const PrepareOptions& options)
   ProgressLine line;
   line.Show("reading " + split.name);
   const auto file = TRY(store::ModelFile::Open(model_path));
-  const auto source = file->MakeSource();
+  const auto source = TRY(file->MakeSource());
   TRY(sys::MakeFolders(folder));
   const uint64_t bytes =
       TRY(store::WritePrepared({.manifest = file->manifest(),

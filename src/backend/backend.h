@@ -38,6 +38,9 @@ class TensorSource {
   struct Packed {
     std::span<const std::byte> bytes;
     std::shared_ptr<const void> owner;
+    // Set for good once `bytes` are no longer the file's (it was cut off): what was computed from
+    // them since is worthless. Null: that cannot happen. Lives as long as `owner`.
+    const std::atomic<bool>* broken = nullptr;
   };
   virtual std::optional<Packed> FindPacked(const model::TensorRef&, std::string_view /*layout*/) {
     return {};

@@ -1,54 +1,89 @@
 #include "cluster/catalog.h"
 
+#include "base/check.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
+
+using wire::Reason;
 
 bool Preferred(const wire::InstanceSummary& a, const wire::InstanceSummary& b) {
   const bool ready_a = a.state == wire::InstanceState::kReady;
   const bool ready_b = b.state == wire::InstanceState::kReady;
   if (ready_a != ready_b) return ready_a;
-  return a.plan.owner < b.plan.owner;
+  if (a.owner != b.owner) return a.owner < b.owner;
+  return a.plan.id < b.plan.id;
 }
 
 void Catalog::OnSummary(const NodeId& from, const wire::InstanceSummary& summary) {
-  if (summary.plan.owner != from || summary.plan.id.IsZero()) return;
-  const auto known = entries_.find(summary.plan.id);
+  const wire::Plan& plan = summary.plan;
+  CHECK(from != context_.self());  // own instances are the owner's
+  if (summary.owner != from || plan.stages.empty()) return;
+  if (plan.owner != from && plan.stages[0].node != from) return;
+  const auto known = entries_.find(plan.id);
   if (summary.state == wire::InstanceState::kGone) {
-    if (known == entries_.end()) return;
-    gone_.push_back({known->second.summary.plan, summary.detail});
+    if (known == entries_.end() || (known->second.claimed && plan.owner == from)) return;
+    gone_.push_back({known->second.summary.plan, from, summary.cause});
     entries_.erase(known);
     context_.changed = true;
     return;
   }
-  if (known != entries_.end()) {
-    known->second.seen = context_.now;
-    if (known->second.summary == summary) return;
-    if (known->second.summary.plan != summary.plan)
-      return;  // same hash, other plan: not possible honestly
-    known->second.summary = summary;
-  } else {
-    if (!Validate(summary.plan) || entries_.size() >= kMaxInstances) return;
-    entries_.emplace(summary.plan.id, Entry{summary, context_.now});
+  if (known == entries_.end()) {
+    if (!Validate(plan) || entries_.size() >= kMaxInstances) return;
+    entries_.emplace(plan.id, Entry{summary, context_.now, plan.owner != from});
+    CHECK(entries_.size() <= kMaxInstances);
+    context_.changed = true;
+    return;
   }
+  wire::InstanceSummary& mine = known->second.summary;
+  if (mine.plan != plan) return;  // same hash, other plan: not possible honestly
+  // Once adopted, an instance never goes back to an owner that was only out of reach.
+  if (known->second.claimed && plan.owner == from) return;
+  known->second.claimed = plan.owner != from;
+  known->second.seen = context_.now;
+  mine.idle_ms = summary.idle_ms;
+  if (mine == summary) return;
+  mine = summary;
   context_.changed = true;
 }
 
-void Catalog::OnOwnerLost(const NodeId& owner, const std::string& why) {
-  std::erase_if(entries_, [&](const auto& item) {
-    const wire::Plan& plan = item.second.summary.plan;
-    if (plan.owner != owner) return false;
-    gone_.push_back({plan, why});
+void Catalog::OnOwnerLost(const NodeId& owner, const std::function<bool(const NodeId&)>& alive,
+                          const std::string& detail) {
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    wire::InstanceSummary& summary = at->second.summary;
+    if (summary.owner != owner) {
+      ++at;
+      continue;
+    }
     context_.changed = true;
-    return true;
-  });
+    const NodeId lead = summary.plan.stages[0].node;
+    const bool complete = wire::StageOf(summary.plan, owner) < 0;
+    if (summary.state == wire::InstanceState::kReady && complete && alive(lead)) {
+      summary.owner = lead;
+      (at++)->second.seen = context_.now;
+      continue;
+    }
+    gone_.push_back(
+        {summary.plan, owner, {.reason = Reason::kOwnerLost, .node = owner, .detail = detail}});
+    at = entries_.erase(at);
+  }
+}
+
+std::optional<wire::InstanceSummary> Catalog::Take(const PlanId& plan) {
+  const auto at = entries_.find(plan);
+  if (at == entries_.end()) return std::nullopt;
+  wire::InstanceSummary summary = std::move(at->second.summary);
+  entries_.erase(at);
+  return summary;
 }
 
 void Catalog::OnTime() {
   const Time most = context_.timers().lease;
   std::erase_if(entries_, [&](const auto& item) {
     if (context_.now - item.second.seen <= most) return false;
-    gone_.push_back({item.second.summary.plan, "its owner does not report it any more"});
+    const wire::InstanceSummary& summary = item.second.summary;
+    gone_.push_back(
+        {summary.plan, summary.owner, {.reason = Reason::kOwnerSilent, .node = summary.owner}});
     context_.changed = true;
     return true;
   });

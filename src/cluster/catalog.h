@@ -2,6 +2,7 @@
 // fades without it.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -17,13 +18,20 @@ class Catalog {
 
   struct Gone {
     wire::Plan plan;
-    std::string reason;
+    NodeId owner;
+    wire::Cause cause;
   };
   std::vector<Gone> TakeGone() { return std::exchange(gone_, {}); }
 
-  // A summary of `from`; ignored unless it is about a valid plan of the sender.
+  // A summary of `from`; ignored unless it is about a valid plan that the sender owns, or has
+  // adopted as its lead.
   void OnSummary(const NodeId& from, const wire::InstanceSummary& summary);
-  void OnOwnerLost(const NodeId& owner, const std::string& why);
+  // Its READY instances belong to their leads from now on, unless `alive(lead)` says that those are
+  // lost, too; the others are gone.
+  void OnOwnerLost(const NodeId& owner, const std::function<bool(const NodeId&)>& alive,
+                   const std::string& detail);
+  // The entry of an instance that this node takes over.
+  std::optional<wire::InstanceSummary> Take(const PlanId& plan);
   void OnTime();
 
   // The best instance of a model: READY before others, then the lower owner. Null: none (a draining
@@ -31,12 +39,21 @@ class Catalog {
   const wire::InstanceSummary* Find(const ModelId& model) const;
   const wire::InstanceSummary* Find(const PlanId& plan) const;
   std::vector<wire::InstanceSummary> All() const;
+  // use(summary, how long without a request).
+  template <class Use>
+  void EachIdle(const Use& use) const {
+    for (const auto& [id, entry] : entries_) {
+      use(entry.summary,
+          std::chrono::milliseconds(entry.summary.idle_ms) + (context_.now - entry.seen));
+    }
+  }
 
  private:
   static constexpr size_t kMaxInstances = 512;
   struct Entry {
     wire::InstanceSummary summary;
     Time seen{};
+    bool claimed = false;  // its lead has said that it adopted it
   };
   Context& context_;
   std::map<PlanId, Entry> entries_;

@@ -18,6 +18,9 @@ struct Context {
 
   const CoreOptions& options;
   Time now{};
+  // The wall clock at `wall_at`, as the driver last told it.
+  uint64_t wall_ms = 0;
+  Time wall_at{};
   std::vector<Effect> effects;
   std::deque<wire::Message> loopback;
   Rng rng;
@@ -26,6 +29,15 @@ struct Context {
 
   const NodeId& self() const { return options.self; }
   const Timers& timers() const { return options.timers; }
+  // Milliseconds since 1970; 0 until the driver has told it.
+  uint64_t WallMs() const {
+    if (wall_ms == 0) return 0;
+    return wall_ms + static_cast<uint64_t>((now - wall_at) / std::chrono::milliseconds(1));
+  }
+  // A random part of Timers::spread.
+  Time Spread() {
+    return Time(static_cast<int64_t>(rng.Below(static_cast<uint64_t>(timers().spread.count()))));
+  }
   void Emit(Effect effect) { effects.push_back(std::move(effect)); }
   void SendTo(const NodeId& peer, wire::Message message) {
     if (peer == options.self) {

@@ -1,10 +1,13 @@
 #include "cluster/core.h"
 
+#include "base/check.h"
 #include "cluster/catalog.h"
 #include "cluster/context.h"
 #include "cluster/desired_models.h"
+#include "cluster/desired_records.h"
 #include "cluster/members.h"
 #include "cluster/owner.h"
+#include "cluster/plan_requests.h"
 #include "cluster/requests.h"
 #include "cluster/reservations.h"
 
@@ -46,8 +49,8 @@ const char* InstanceStateName(wire::InstanceState state) {
   return "?";
 }
 
-// The parts, and who hears what of whom. Parts never call each other's news: Settle passes it on
-// until all is quiet, so that every part sees one thing at a time.
+// The parts, and which learns what from which. A part never calls another with what it noticed:
+// Settle delivers notices until there are none, so that every part sees one thing at a time.
 struct Core::State {
   explicit State(CoreOptions core_options) : options(std::move(core_options)) {}
 
@@ -57,7 +60,9 @@ struct Core::State {
   Reservations reservations{context, members};
   Owner owner{context, members};
   Catalog catalog{context};
-  DesiredModels desired{context, members, owner, catalog};
+  class DesiredRecords records{context, members};
+  DesiredModels desired{context, members, owner, catalog, records};
+  PlanRequests plans{context, members, desired};
   EntryRequests entry{context, members, desired};
   LeadRequests lead{context, reservations};
   std::optional<Time> last_event;
@@ -67,8 +72,10 @@ struct Core::State {
   void Times();
   void Serve();
   void Settle();
-  bool PassNews();
-  void OnLost(const Members::News& news);
+  bool DeliverNotices();
+  bool DeliverEnds();
+  void OnLost(const Members::Notice& notice);
+  void Adopt(const PlanId& plan, const NodeId& former);
 
   // ---- messages ----
   void Handle(const NodeId& from, const wire::Message& message) {
@@ -88,14 +95,19 @@ struct Core::State {
   void On(const NodeId& from, const wire::LeaseRenew& m) { reservations.OnRenew(from, m); }
   void On(const NodeId& from, const wire::Release& m) {
     reservations.OnRelease(from, m);  // from its owner
-    owner.OnRelease(from, m);         // from a participant, or somebody unloads
+    owner.OnRelease(from, m);         // from a participant
   }
   void On(const NodeId& from, const wire::InstanceSummary& m) {
-    if (m.plan.id.IsZero()) return desired.OnRefusal(from, m);
     catalog.OnSummary(from, m);
     if (const auto* known = catalog.Find(m.plan.id)) owner.OnOther(*known);
   }
+  void On(const NodeId& from, const wire::InstanceLoad& m) { owner.OnInstanceLoad(from, m); }
   void On(const NodeId& from, const wire::EnsureInstance& m) { desired.OnRemoteEnsure(from, m); }
+  void On(const NodeId& from, const wire::EnsureRefused& m) { desired.OnRefused(from, m); }
+  void On(const NodeId& from, const wire::DesiredUpdate& m) { records.OnUpdate(from, m); }
+  void On(const NodeId& from, const wire::DesiredAck& m) { records.OnAck(from, m); }
+  void On(const NodeId& from, const wire::PlanRequest& m) { plans.OnRequest(from, m); }
+  void On(const NodeId& from, const wire::PlanReply& m) { plans.OnReply(from, m); }
   void On(const NodeId& from, const wire::Submit& m) { lead.OnSubmit(from, m); }
   void On(const NodeId& from, const wire::CancelRequest& m) { lead.OnCancel(from, m); }
   void On(const NodeId& from, const wire::Tokens& m) { entry.OnTokens(from, m); }
@@ -107,7 +119,11 @@ struct Core::State {
   }
 
   // ---- events ----
-  void On(const Tick&) {}
+  void On(const Tick& e) {
+    if (e.wall_ms == 0) return;
+    context.wall_ms = e.wall_ms;
+    context.wall_at = context.now;
+  }
   void On(const SessionUp& e) { members.OnUp(e); }
   void On(const SessionDown& e) { members.OnDown(e); }
   void On(const ConnectFailed& e) { members.OnConnectFailed(e); }
@@ -124,6 +140,12 @@ struct Core::State {
   void On(const LocalRecord& e) { members.SetLocal(e.record); }
   void On(const LocalModels& e) { desired.SetShapes(e.shapes); }
   void On(const LocalProgress& e) { members.SetProgress(e.work_items); }
+  void On(const LocalLoad& e) { lead.OnLocalLoad(e); }
+  void On(const RestoreDesired& e) {
+    records.OnRestore(e.records);
+    for (const wire::DesiredModel& record : records.TakeChanges()) desired.OnRecord(record, true);
+  }
+  void On(const PlanModel& e) { plans.OnPlanModel(e); }
   void On(const EnsureModel& e) { desired.OnEnsure(e); }
   void On(const UnloadModel& e) { desired.OnUnload(e); }
   void On(const LoadFinished& e) { reservations.OnLoadFinished(e); }
@@ -136,7 +158,7 @@ struct Core::State {
   void On(const LeadFinished& e) { lead.OnRunnerFinished(e); }
 };
 
-// Time first, then the event: a lease that ran out while this node slept is over before anything
+// Time first, then the event: a lease that ran out while this node was suspended is over before anything
 // else counts.
 void Core::State::Advance(Time now) {
   context.now = std::max(now, context.now);
@@ -153,58 +175,83 @@ void Core::State::Times() {
   members.OnTime();
   reservations.OnTime();
   catalog.OnTime();
-  owner.OnTime([&](const PlanId& plan) { return lead.Active(plan); });
   lead.OnTime();
+  owner.OnTime();
+  plans.OnTime();
   Settle();
   Serve();
 }
 
-// Those who wait for something to be as it should: desired for an instance, requests for a ready
-// one.
+// Whatever waits: desired models for an instance, requests for a READY one.
 void Core::State::Serve() {
   desired.OnTime();
   entry.OnTime();
   Settle();
 }
 
-void Core::State::OnLost(const Members::News& news) {
-  entry.OnPeerLost(news.peer, news.reason);
-  lead.OnEntryLost(news.peer);
-  owner.OnPeerLost(news.peer, news.reason);
-  reservations.OnOwnerLost(news.peer, news.reason);
-  reservations.OnNeighborLost(news.peer, news.reason);
-  catalog.OnOwnerLost(news.peer, fmt::format("lost {}, which coordinated the instance: {}",
-                                             members.NameOf(news.peer), news.reason));
+void Core::State::OnLost(const Members::Notice& notice) {
+  entry.OnPeerLost(notice.peer, notice.reason);
+  lead.OnEntryLost(notice.peer);
+  records.OnPeerLost(notice.peer);
+  plans.OnPeerLost(notice.peer);
+  owner.OnPeerLost(notice.peer, notice.reason);
+  for (const PlanId& plan : reservations.OnOwnerLost(notice.peer, notice.reason))
+    Adopt(plan, notice.peer);
+  reservations.OnNeighborLost(notice.peer, notice.reason);
+  catalog.OnOwnerLost(
+      notice.peer, [&](const NodeId& node) { return members.IsAlive(node); }, notice.reason);
 }
 
-bool Core::State::PassNews() {
+// This node is the lead of an instance whose owner is lost: it goes on as the owner, unless nobody
+// wants the model any more.
+void Core::State::Adopt(const PlanId& plan, const NodeId& former) {
+  std::optional<wire::InstanceSummary> summary = catalog.Take(plan);
+  const wire::DesiredModel* record = summary ? records.Find(summary->plan.model) : nullptr;
+  if (summary && summary->state == wire::InstanceState::kReady && record != nullptr &&
+      record->state == wire::DesiredState::kRunning) {
+    return owner.Adopt(*std::move(summary));
+  }
+  reservations.GiveUp(plan, {.reason = wire::Reason::kOwnerLost, .node = former});
+}
+
+bool Core::State::DeliverNotices() {
   bool any = false;
-  for (const Members::News& news : members.TakeNews()) {
+  for (const Members::Notice& notice : members.TakeNotices()) {
     any = true;
-    if (news.up) {
-      owner.OnPeerUp(news.peer);
-      entry.OnPeerUp(news.peer);
+    if (notice.up) {
+      owner.OnPeerUp(notice.peer);
+      entry.OnPeerUp(notice.peer);
+      records.OnPeerUp(notice.peer);
     } else {
-      OnLost(news);
+      OnLost(notice);
     }
   }
-  for (const Reservations::News& news : reservations.TakeNews()) {
+  for (const Reservations::Notice& notice : reservations.TakeNotices()) {
     any = true;
-    if (news.serving) {
-      lead.OnServing(news.plan);
+    if (notice.serving) {
+      lead.OnServing(notice.plan);
     } else {
-      lead.OnPlanEnded(news.plan, news.error);
+      lead.OnPlanEnded(notice.plan, notice.error);
     }
   }
+  for (const wire::DesiredModel& record : records.TakeChanges()) {
+    any = true;
+    desired.OnRecord(record, false);
+  }
+  return DeliverEnds() || any;
+}
+
+bool Core::State::DeliverEnds() {
+  bool any = false;
   for (const Owner::Gone& gone : owner.TakeGone()) {
     any = true;
     desired.OnOwnGone(gone);
-    entry.OnInstanceGone(gone.plan, gone.error.message);
+    entry.OnInstanceGone(gone.plan, gone.cause);
   }
   for (const Catalog::Gone& gone : catalog.TakeGone()) {
     any = true;
     desired.OnOtherGone(gone);
-    entry.OnInstanceGone(gone.plan, gone.reason);
+    entry.OnInstanceGone(gone.plan, gone.cause);
   }
   return any;
 }
@@ -216,8 +263,9 @@ void Core::State::Settle() {
       context.loopback.pop_front();
       Handle(options.self, message);
     }
-  } while (PassNews() || !context.loopback.empty());
+  } while (DeliverNotices() || !context.loopback.empty());
   members.SetReserved(reservations.reserved_bytes());
+  CHECK(context.loopback.empty());
 }
 
 Core::Core(CoreOptions options) : state_(std::make_unique<State>(std::move(options))) {}
@@ -263,6 +311,10 @@ std::vector<InstanceStatus> Core::Instances() const {
   for (wire::InstanceSummary& summary : state_->catalog.All())
     all.push_back({.summary = std::move(summary)});
   return all;
+}
+
+std::vector<wire::DesiredModel> Core::DesiredRecords() const {
+  return state_->records.All();
 }
 
 const wire::Plan* Core::PlanOfReservation(const PlanId& plan) const {

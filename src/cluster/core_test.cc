@@ -39,6 +39,7 @@ class CoreTest : public testing::Test {
         CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
     wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
     if (holds) record.models.push_back({.id = SixLayers().id});
+    Tell(nodes_.size() - 1, Tick{.wall_ms = 1000});
     Tell(nodes_.size() - 1, LocalRecord{record});
     if (holds) Tell(nodes_.size() - 1, LocalModels{{SixLayers()}});
   }
@@ -99,6 +100,26 @@ class CoreTest : public testing::Test {
     });
     return found;
   }
+  const InstanceStatus* InstanceAt(size_t node) {
+    seen_ = nodes_[node].core->Instances();
+    return seen_.size() == 1 ? &seen_[0] : nullptr;
+  }
+  // The device `node` with a fresh process and what it had kept on disk.
+  void Restart(size_t node, uint64_t budget, bool holds) {
+    std::vector<wire::DesiredModel> disk;
+    for (const SaveDesired& save : Take<SaveDesired>(node)) disk = save.records;
+    const NodeId id = nodes_[node].id;
+    nodes_[node].effects.clear();
+    nodes_[node].core = std::make_unique<Core>(
+        CoreOptions{.self = id, .name = "again", .incarnation = 2, .seed = 6});
+    nodes_[node].alive = true;
+    wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
+    if (holds) record.models.push_back({.id = SixLayers().id});
+    Tell(node, Tick{.wall_ms = 1});  // its clock is wrong
+    Tell(node, RestoreDesired{disk});
+    Tell(node, LocalRecord{record});
+    if (holds) Tell(node, LocalModels{{SixLayers()}});
+  }
   wire::Submit Ask() {
     wire::Submit submit{.prompt = {1, 2}, .prompt_tokens = 2, .max_new_tokens = 9};
     submit.request.bytes[0] = ++requests_;
@@ -114,6 +135,7 @@ class CoreTest : public testing::Test {
   Time now_ = seconds(100);
   bool loading_ = true;
   uint8_t requests_ = 0;
+  std::vector<InstanceStatus> seen_;
   std::deque<Node> nodes_;
   struct UnderWay {
     NodeId from, to;
@@ -178,8 +200,7 @@ TEST_F(CoreTest, ThreeNodesHoldWhatOneCannotAndAnyOfThemAsks) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes_[i].core->reserved_bytes(), 0u);
 }
 
-// Answering at once let a load on another node overtake the news of the unload, which then
-// cancelled it.
+// Answering at once let a load on another node overtake the unload, which then cancelled it.
 TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
   for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
   ConnectAll();
@@ -297,6 +318,229 @@ TEST_F(CoreTest, AFailedLoadIsRefusedWithItsReason) {
   EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
 }
 
+TEST_F(CoreTest, AModelKeptRunningComesBackAfterARestart) {
+  Add("a", 100 * kMiB, true);
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  ASSERT_EQ(nodes_[0].core->DesiredRecords().size(), 1u);
+  Restart(0, 100 * kMiB, true);
+  EXPECT_EQ(InstanceAt(0), nullptr);  // peers first
+  Pass(seconds(5));
+  ASSERT_NE(InstanceAt(0), nullptr);
+  EXPECT_EQ(InstanceAt(0)->summary.state, wire::InstanceState::kReady);
+}
+
+TEST_F(CoreTest, AnUnloadedModelStaysUnloadedAfterARestartWithAWrongClock) {
+  Add("a", 100 * kMiB, true);
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  Restart(0, 100 * kMiB, true);
+  Pass(seconds(10));
+  EXPECT_EQ(InstanceAt(0), nullptr);
+  // Nor does the old date keep it from being loaded again.
+  Tell(0, EnsureModel{.ticket = 3, .model = SixLayers().id});
+  ASSERT_EQ(nodes_[0].core->DesiredRecords().size(), 1u);
+  EXPECT_EQ(nodes_[0].core->DesiredRecords()[0].state, wire::DesiredState::kRunning);
+}
+
+TEST_F(CoreTest, EveryMemberHoldsTheSameRecordsAlsoOneThatCameLater) {
+  for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  EXPECT_TRUE(nodes_[1].core->DesiredRecords().empty());
+  ConnectAll();
+  EXPECT_EQ(nodes_[1].core->DesiredRecords(), nodes_[0].core->DesiredRecords());
+  Tell(1, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  Pass(seconds(1));
+  EXPECT_EQ(nodes_[1].core->DesiredRecords(), nodes_[0].core->DesiredRecords());
+  EXPECT_EQ(nodes_[0].core->DesiredRecords()[0].state, wire::DesiredState::kUnloaded);
+  EXPECT_TRUE(Take<UnloadReply>(1)[0].result);
+}
+
+TEST_F(CoreTest, AnUnloadIsAnsweredOnlyWhenEveryMemberKnowsOfIt) {
+  for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  nodes_[1].alive = false;  // hangs: its session is still there
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  Pass(seconds(5));
+  EXPECT_TRUE(Take<UnloadReply>(0).empty());
+  Pass(seconds(2));  // dead now
+  ASSERT_EQ(Take<UnloadReply>(0).size(), 1u);
+}
+
+TEST_F(CoreTest, ALoadThatDidNotKnowOfAnUnloadIsRefused) {
+  for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  const wire::HybridTime before = nodes_[0].core->DesiredRecords()[0].version;
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  // Sent before the unload, arrived after it.
+  Tell(0, Received{nodes_[1].id, wire::EnsureInstance{.model = SixLayers().id, .known = before}});
+  EXPECT_EQ(InstanceAt(0), nullptr);
+}
+
+TEST_F(CoreTest, ALeadGoesOnWhenTheOwnerWithTheFileLeaves) {
+  Add("a", kMiB, true);  // holds the file, computes nothing
+  Add("b", 100 * kMiB, false);
+  Add("c", kMiB, false);
+  ConnectAll();
+  Tell(2, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  ASSERT_TRUE(Take<EnsureReply>(2)[0].result);
+  const PlanId plan = nodes_[1].core->Instances()[0].summary.plan.id;
+  Tell(2, SubmitLocal{Ask(), SixLayers().id});
+  Kill(0);
+  Pass(seconds(30));  // longer than every lease
+  for (const size_t node : {1u, 2u}) {
+    ASSERT_NE(InstanceAt(node), nullptr);
+    EXPECT_EQ(InstanceAt(node)->summary.plan.id, plan);
+    EXPECT_EQ(InstanceAt(node)->summary.owner, nodes_[1].id);
+    EXPECT_EQ(InstanceAt(node)->summary.state, wire::InstanceState::kReady);
+  }
+  EXPECT_TRUE(Take<RequestFinished>(2).empty());  // the answer goes on
+  Tell(2, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  Pass(seconds(1));
+  EXPECT_TRUE(Take<UnloadReply>(2)[0].result);
+  EXPECT_EQ(nodes_[1].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, AnOwnerThatComesBackFindsItsInstanceAdopted) {
+  Add("a", kMiB, true);
+  Add("b", 100 * kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  const PlanId plan = nodes_[1].core->Instances()[0].summary.plan.id;
+  Kill(0);
+  Pass(seconds(4));
+  Restart(0, kMiB, true);
+  Tell(1, SessionUp{.peer = nodes_[0].id, .boot_nonce = 2}, false);
+  Tell(0, SessionUp{.peer = nodes_[1].id, .boot_nonce = 1}, false);
+  Deliver();
+  Pass(seconds(20));
+  ASSERT_NE(InstanceAt(0), nullptr);
+  EXPECT_EQ(InstanceAt(0)->summary.plan.id, plan);
+  EXPECT_EQ(InstanceAt(0)->summary.owner, nodes_[1].id);
+}
+
+ModelShape Other(uint8_t number) {
+  ModelShape shape = SixLayers();
+  shape.id.bytes[0] = number;
+  return shape;
+}
+
+TEST_F(CoreTest, IdleModelsMakeRoomTheLongestIdleFirst) {
+  Add("a", 15 * kMiB, false);
+  std::vector<ModelShape> shapes = {Other(1), Other(2), Other(3)};
+  Tell(0, LocalModels{shapes});
+  for (uint8_t i = 1; i <= 3; ++i) {
+    Tell(0, EnsureModel{.ticket = i, .model = Other(i).id});
+    Pass(seconds(3));
+    const auto replies = Take<EnsureReply>(0);
+    ASSERT_EQ(replies.size(), 1u);
+    ASSERT_TRUE(replies[0].result) << int{i} << replies[0].result.error().message;
+  }
+  // 6 MiB each: the first one is gone, but known as one that the next request loads again.
+  std::vector<ModelId> running;
+  for (const auto& instance : nodes_[0].core->Instances())
+    running.push_back(instance.summary.plan.model);
+  std::sort(running.begin(), running.end());
+  EXPECT_EQ(running, (std::vector<ModelId>{Other(2).id, Other(3).id}));
+  EXPECT_EQ(nodes_[0].core->DesiredRecords()[0].state, wire::DesiredState::kOnDemand);
+  Tell(0, EnsureModel{.ticket = 4, .model = Other(1).id});
+  Pass(seconds(3));
+  EXPECT_TRUE(Take<EnsureReply>(0)[0].result);
+}
+
+TEST_F(CoreTest, ABusyModelDoesNotMakeRoom) {
+  Add("a", 10 * kMiB, false);
+  Tell(0, LocalModels{{Other(1), Other(2)}});
+  Tell(0, EnsureModel{.ticket = 1, .model = Other(1).id});
+  Tell(0, SubmitLocal{Ask(), Other(1).id});
+  Pass(seconds(5));
+  EXPECT_EQ(InstanceAt(0)->summary.active_requests, 1u);
+  Tell(0, EnsureModel{.ticket = 2, .model = Other(2).id});
+  Pass(seconds(10));
+  const auto replies = Take<EnsureReply>(0);
+  ASSERT_EQ(replies.size(), 2u);
+  EXPECT_FALSE(replies[1].result);
+  EXPECT_EQ(InstanceAt(0)->summary.plan.model, Other(1).id);
+}
+
+TEST_F(CoreTest, SeventyModelsOneAfterTheOther) {
+  Add("a", 100000 * kMiB, false);
+  std::vector<ModelShape> shapes;
+  for (uint8_t i = 1; i <= 70; ++i) shapes.push_back(Other(i));
+  Tell(0, LocalModels{shapes});
+  for (uint8_t i = 1; i <= 70; ++i) {
+    Tell(0, EnsureModel{.ticket = i, .model = Other(i).id});
+    Pass(seconds(2));
+    const auto replies = Take<EnsureReply>(0);
+    ASSERT_EQ(replies.size(), 1u) << int{i};
+    ASSERT_TRUE(replies[0].result) << int{i} << replies[0].result.error().message;
+  }
+}
+
+TEST_F(CoreTest, EveryNodeSeesWhyAndHowFastAndWhoWaits) {
+  for (const char* name : {"a", "b", "c"}) Add(name, 100 * kMiB, name[0] == 'a');
+  ConnectAll();
+  Tell(2, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  const auto reply = Take<EnsureReply>(2)[0].result;
+  ASSERT_TRUE(reply);
+  EXPECT_GT(reply->expected.decode_tokens_per_second, 0);
+  EXPECT_EQ(reply->expected.basis, wire::PlanBasis::kFastest);
+  Tell(1, SubmitLocal{Ask(), SixLayers().id});
+  Tell(1, SubmitLocal{Ask(), SixLayers().id});
+  Pass(milliseconds(200));
+  Tell(0, LocalLoad{reply->plan.id, 1});
+  Pass(seconds(2));
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(InstanceAt(i)->summary.active_requests, 1u);
+    EXPECT_EQ(InstanceAt(i)->summary.queued_requests, 1u);
+  }
+}
+
+TEST_F(CoreTest, ANodeWithoutTheFilePlansLikeTheOneWithIt) {
+  for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
+  ConnectAll();
+  for (size_t i = 0; i < 2; ++i) Tell(i, PlanModel{.ticket = 7, .model = SixLayers().id});
+  const auto at_a = Take<PlanMade>(0), at_b = Take<PlanMade>(1);
+  ASSERT_EQ(at_a.size(), 1u);
+  ASSERT_EQ(at_b.size(), 1u);
+  ASSERT_TRUE(at_a[0].result && at_b[0].result);
+  EXPECT_EQ(at_a[0].result->plan, at_b[0].result->plan);
+  EXPECT_EQ(at_a[0].result->expected, at_b[0].result->expected);
+  EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, AClaimBelowWhatTheCacheTakesIsDenied) {
+  Add("a", 100 * kMiB, true);
+  Add("b", 100 * kMiB, false);
+  ConnectAll();
+  wire::Plan plan{.owner = nodes_[1].id, .layers = 2, .context = 64, .sequences = 2, .chunk = 16};
+  plan.stages.push_back({.node = nodes_[0].id, .layer_end = 2, .bytes = 255});
+  plan.id = ComputePlanId(plan);
+  Tell(0, Received{nodes_[1].id, wire::Reserve{plan}});
+  EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
+}
+
+TEST_F(CoreTest, ProgressOfALoadIsReportedNowAndThen) {
+  Add("a", kMiB, true);
+  Add("b", 100 * kMiB, false);
+  ConnectAll();
+  loading_ = false;
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  const PlanId plan = nodes_[0].core->Instances()[0].summary.plan.id;
+  size_t sent = 0;
+  for (uint64_t i = 1; i <= 1000; ++i) {
+    now_ += milliseconds(1);
+    for (const Effect& effect :
+         nodes_[1].core->Step(LoadProgressed{plan, i * kMiB, 1000 * kMiB}, now_)) {
+      const auto* send = std::get_if<Send>(&effect);
+      sent += send != nullptr && std::holds_alternative<wire::LoadProgress>(send->message);
+    }
+  }
+  EXPECT_GE(sent, 2u);
+  EXPECT_LE(sent, 3u);
+}
+
 TEST_F(CoreTest, HostileMessagesChangeNothing) {
   Add("a", 100 * kMiB, true);
   Add("b", 100 * kMiB, false);
@@ -323,6 +567,13 @@ TEST_F(CoreTest, HostileMessagesChangeNothing) {
       wire::CancelRequest{},
       wire::LoadProgress{},
       wire::InstanceSummary{.plan = plan},
+      wire::InstanceSummary{.owner = nodes_[1].id},
+      wire::InstanceLoad{},
+      wire::EnsureRefused{},
+      wire::EnsureInstance{},
+      wire::DesiredAck{},
+      wire::PlanReply{},
+      wire::PlanRequest{},
       wire::NodeUpdate{},
       wire::Step{},
       wire::Hello{},

@@ -2,11 +2,25 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace exo::cluster {
+
+using wire::DesiredState;
+using wire::Reason;
 
 void DesiredModels::SetShapes(std::vector<ModelShape> shapes) {
   shapes_.clear();
   for (ModelShape& shape : shapes) shapes_.insert_or_assign(shape.id, std::move(shape));
+  for (const wire::DesiredModel& record : records_.All()) {
+    if (record.state == DesiredState::kRunning && !demands_.contains(record.model))
+      WaitForRecord(record, true);
+  }
+}
+
+const ModelShape* DesiredModels::ShapeOf(const ModelId& model) const {
+  const auto at = shapes_.find(model);
+  return at == shapes_.end() ? nullptr : &at->second;
 }
 
 const wire::InstanceSummary* DesiredModels::Best(const ModelId& model) const {
@@ -16,111 +30,149 @@ const wire::InstanceSummary* DesiredModels::Best(const ModelId& model) const {
   return Preferred(*own, *other) ? own : other;
 }
 
+bool DesiredModels::IsDesired(const ModelId& model) const {
+  const wire::DesiredModel* record = records_.Find(model);
+  return demands_.contains(model) || (record != nullptr && record->state == DesiredState::kRunning);
+}
+
+DesiredModels::Demand* DesiredModels::DemandFor(const ModelId& model) {
+  if (!demands_.contains(model) && demands_.size() >= kMaxDemands) return nullptr;
+  Demand& demand = demands_[model];
+  if (demand.waiting.empty() && !demand.placed)
+    demand.retry_at = context_.now;  // somebody waits now: no back-off
+  return &demand;
+}
+
 void DesiredModels::OnEnsure(const EnsureModel& event) {
-  unloaded_until_.erase(event.model);
-  DesiredModel& desired = desired_[event.model];
-  if (desired.waiting.size() >= kMaxWaiting) {
-    context_.Emit(EnsureReply{event.ticket,
-                              Fail(ErrorCode::kOverloaded, "{} callers wait for this model already",
-                                   desired.waiting.size())});
-    return;
+  const Waiting waiting{
+      .local = true, .ticket = event.ticket, .known = records_.VersionOf(event.model)};
+  Demand* demand = DemandFor(event.model);
+  if (demand == nullptr || demand->waiting.size() >= kMaxWaiting) {
+    return Reply(waiting, event.model,
+                 {.reason = Reason::kTooManyCallers,
+                  .code = ErrorCode::kOverloaded,
+                  .needed = demand == nullptr ? kMaxDemands : kMaxWaiting});
   }
-  if (desired.waiting.empty() && !desired.placed)
-    desired.retry_at = context_.now;  // somebody waits now: no back-off
-  desired.options = event;
-  desired.waiting.push_back({.local = true, .ticket = event.ticket});
-  Pursue(desired);
+  demand->options = event;
+  demand->waiting.push_back(waiting);
+  Pursue(*demand);
 }
 
 void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message) {
-  DesiredModel& desired = desired_[message.model];
-  if (desired.waiting.empty() && !desired.placed) desired.retry_at = context_.now;
-  desired.options = {.model = message.model,
+  const Waiting waiting{.asker = from, .known = message.known};
+  const wire::DesiredModel* record = records_.Find(message.model);
+  if (record != nullptr && record->state == DesiredState::kUnloaded &&
+      record->version > message.known) {
+    return Reply(waiting, message.model,
+                 {.reason = Reason::kUnloaded, .code = ErrorCode::kCancelled});
+  }
+  // Never passed on: the asker chose us by a record that was out of date, and chooses again.
+  if (!shapes_.contains(message.model)) {
+    return Reply(
+        waiting, message.model,
+        {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound, .node = context_.self()});
+  }
+  Demand* demand = DemandFor(message.model);
+  if (demand == nullptr) {
+    return Reply(
+        waiting, message.model,
+        {.reason = Reason::kTooManyCallers, .code = ErrorCode::kOverloaded, .needed = kMaxDemands});
+  }
+  demand->options = {.model = message.model,
                      .spread = message.spread,
                      .context = message.context,
                      .kv_type = message.kv_type};
-  const bool known = std::any_of(desired.waiting.begin(), desired.waiting.end(),
-                                 [&](const Waiting& w) { return !w.local && w.asker == from; });
-  if (!known && desired.waiting.size() < kMaxWaiting) desired.waiting.push_back({.asker = from});
-  if (unloaded_until_.contains(message.model)) return ForgetUnloaded(message.model);
-  if (shapes_.contains(message.model)) return Pursue(desired);
-  // Never passed on: the asker chose us by a record that was out of date, and chooses again.
-  Forget(message.model,
-         {ErrorCode::kNotFound, fmt::format("{} does not hold the model", members_.self().name)});
+  std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
+  if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
+  Pursue(*demand);
 }
 
 // Called often: does what is needed to have the model running, at most one thing at a time.
-void DesiredModels::Pursue(DesiredModel& desired) {
-  const wire::InstanceSummary* best = Best(desired.options.model);
-  if (best != nullptr) {
-    desired.placed = true;
-    desired.asked = NodeId{};
-    if (best->state != wire::InstanceState::kReady) return;
-    desired.was_ready = true;
-    desired.attempts = 0;
-    for (const Waiting& waiting : std::exchange(desired.waiting, {})) {
-      if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, *best});
-    }
-    return;
-  }
-  desired.placed = false;
-  if (context_.now < desired.retry_at) return;
-  const auto shape = shapes_.find(desired.options.model);
-  if (shape != shapes_.end()) {
-    Place(desired, shape->second);
-  } else {
-    AskHolder(desired);
+void DesiredModels::Pursue(Demand& demand) {
+  if (const wire::InstanceSummary* best = Best(demand.options.model))
+    return OnPlaced(demand, *best);
+  demand.placed = false;
+  if (context_.now < demand.retry_at) return;
+  if (const ModelShape* shape = ShapeOf(demand.options.model)) {
+    Place(demand, *shape);
+  } else if (!demand.waiting.empty()) {
+    AskHolder(demand);
   }
 }
 
-void DesiredModels::Place(DesiredModel& desired, const ModelShape& shape) {
+void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) {
+  demand.placed = true;
+  demand.asked = NodeId{};
+  if (best.state != wire::InstanceState::kReady) return;
+  demand.attempts = 0;
+  const wire::DesiredModel* record = records_.Find(best.plan.model);
+  const bool kept = record != nullptr && record->state == DesiredState::kRunning;
+  // A newer record (of this very moment, perhaps) has its own say.
+  if (best.owner == context_.self() && !kept &&
+      demand.intent > records_.VersionOf(best.plan.model)) {
+    records_.Write({.model = best.plan.model,
+                    .version = demand.intent,
+                    .state = DesiredState::kRunning,
+                    .spread = demand.options.spread,
+                    .context = best.plan.context,
+                    .kv_type = best.plan.kv_type});
+  }
+  for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
+    if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
+  }
+}
+
+void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
   const PlanOptions options{.owner = context_.self(),
                             .term = context_.options.incarnation,
                             .nonce = context_.rng.Next(),
                             .prefer = context_.self(),
-                            .spread = desired.options.spread,
-                            .context = desired.options.context,
-                            .kv_type = desired.options.kv_type};
+                            .spread = demand.options.spread,
+                            .context = demand.options.context,
+                            .kv_type = demand.options.kv_type};
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
-    desired.placed = true;
+    demand.placed = true;
+    demand.intent = records_.NextVersion(shape.id);
     return owner_.Start(*std::move(choice));
   }
-  // Memory that is just being freed counts as taken until its node says otherwise: worth another
-  // try.
+  if (!demand.waiting.empty() && MakeRoom(demand, shape, nodes, options)) return;
+  const wire::Cause cause = PlanCause(choice.error(), shape, nodes, options);
+  // Memory that is just being freed, or held by a model that is soon idle, counts as taken until
+  // its node says otherwise: worth another try.
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;
   const bool could_fit = MakePlan(shape, nodes, options).has_value();
-  Failed(desired, choice.error(), could_fit);
+  if (could_fit && context_.now < demand.making_room_until) {
+    demand.retry_at = context_.now + kTickInterval;
+    return;
+  }
+  Failed(demand, cause, could_fit);
 }
 
-void DesiredModels::AskHolder(DesiredModel& desired) {
-  if (!desired.asked.IsZero()) {
-    if (members_.IsAlive(desired.asked) && context_.now < desired.asked_until) return;
-    const std::string name = members_.NameOf(desired.asked);
-    desired.asked = NodeId{};
-    return Failed(desired, {ErrorCode::kDisconnected, fmt::format("{} did not answer", name)},
-                  true);
+void DesiredModels::AskHolder(Demand& demand) {
+  if (!demand.asked.IsZero()) {
+    if (members_.IsAlive(demand.asked) && context_.now < demand.asked_until) return;
+    const NodeId silent = std::exchange(demand.asked, NodeId{});
+    return Failed(demand, {.reason = Reason::kNoAnswer, .node = silent}, true);
   }
   for (const NodeId& peer : members_.Sessions()) {
     const wire::NodeRecord* record = members_.RecordOf(peer);
     if (record == nullptr) continue;
     const bool holds = std::any_of(
         record->models.begin(), record->models.end(),
-        [&](const wire::ModelHolding& m) { return m.id == desired.options.model && m.complete; });
+        [&](const wire::ModelHolding& m) { return m.id == demand.options.model && m.complete; });
     if (!holds) continue;
-    desired.asked = peer;
-    desired.asked_until = context_.now + context_.timers().ensure;
-    context_.SendTo(peer, wire::EnsureInstance{.model = desired.options.model,
-                                               .spread = desired.options.spread,
-                                               .context = desired.options.context,
-                                               .kv_type = desired.options.kv_type});
+    demand.asked = peer;
+    demand.asked_until = context_.now + context_.timers().ensure;
+    context_.SendTo(peer, wire::EnsureInstance{.model = demand.options.model,
+                                               .spread = demand.options.spread,
+                                               .context = demand.options.context,
+                                               .kv_type = demand.options.kv_type,
+                                               .known = records_.VersionOf(demand.options.model)});
     return;
   }
-  Failed(desired,
-         {ErrorCode::kNotFound,
-          fmt::format("no reachable device holds model {}", desired.options.model.Short())},
-         false);
+  Failed(demand, {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound}, false);
 }
 
 Time DesiredModels::Backoff(int attempts) const {
@@ -129,123 +181,80 @@ Time DesiredModels::Backoff(int attempts) const {
   return std::min(wait, context_.timers().max_backoff);
 }
 
-// One attempt ended without an instance. A desired that once came true is kept for ever; a new one
-// is refused after some attempts, or at once when trying again cannot help.
-void DesiredModels::Failed(DesiredModel& desired, const Error& error, bool retry) {
-  desired.placed = false;
-  ++desired.attempts;
-  desired.retry_at = context_.now + Backoff(desired.attempts);
-  if (retry && desired.attempts < kMaxAttempts) return;
-  Refuse(desired, error);
+// One attempt ended without an instance. Callers are refused after some attempts, or at once when
+// trying again cannot help; a model that is to be kept running is retried indefinitely.
+void DesiredModels::Failed(Demand& demand, const wire::Cause& cause, bool retry) {
+  demand.placed = false;
+  ++demand.attempts;
+  demand.retry_at = context_.now + Backoff(demand.attempts);
+  if (retry && demand.attempts < kMaxAttempts) return;
+  Refuse(demand, cause);
 }
 
-void DesiredModels::Refuse(DesiredModel& desired, const Error& error) {
-  for (const Waiting& waiting : std::exchange(desired.waiting, {})) {
-    if (waiting.local) {
-      context_.Emit(EnsureReply{waiting.ticket, std::unexpected(error)});
-    } else {
-      wire::InstanceSummary refusal{.state = wire::InstanceState::kGone, .detail = error.message};
-      refusal.plan.model = desired.options.model;
-      refusal.plan.owner = context_.self();
-      context_.SendTo(waiting.asker, std::move(refusal));
-    }
+void DesiredModels::Refuse(Demand& demand, const wire::Cause& cause) {
+  for (const Waiting& waiting : std::exchange(demand.waiting, {}))
+    Reply(waiting, demand.options.model, cause);
+  demand.asked = NodeId{};
+}
+
+void DesiredModels::Reply(const Waiting& waiting, const ModelId& model, const wire::Cause& cause) {
+  if (waiting.local) {
+    context_.Emit(EnsureReply{waiting.ticket, std::unexpected(ErrorOf(cause, nullptr, Names()))});
+  } else {
+    context_.SendTo(waiting.asker, wire::EnsureRefused{model, cause});
   }
-  desired.asked = NodeId{};
 }
 
-void DesiredModels::Forget(const ModelId& model, const Error& error) {
-  const auto at = desired_.find(model);
-  if (at == desired_.end()) return;
-  Refuse(at->second, error);
-  desired_.erase(at);
-}
-
-void DesiredModels::ForgetUnloaded(const ModelId& model) {
-  unloaded_until_[model] = context_.now + kUnloadHolds;
-  Forget(model, {ErrorCode::kCancelled, kUnloadReason});
-}
-
-void DesiredModels::OnRefusal(const NodeId& from, const wire::InstanceSummary& summary) {
-  if (summary.detail == kUnloadReason) return ForgetUnloaded(summary.plan.model);
-  const auto at = desired_.find(summary.plan.model);
-  if (at == desired_.end() || at->second.asked != from) return;
+void DesiredModels::OnRefused(const NodeId& from, const wire::EnsureRefused& message) {
+  const auto at = demands_.find(message.model);
+  if (at == demands_.end() || at->second.asked != from) return;
   at->second.asked = NodeId{};
-  Failed(at->second, {ErrorCode::kOverloaded, summary.detail}, false);
+  Failed(at->second, message.cause, false);
 }
 
 void DesiredModels::OnOwnGone(const Owner::Gone& gone) {
-  if (gone.error.message == kUnloadReason) return ForgetUnloaded(gone.plan.model);
-  const auto at = desired_.find(gone.plan.model);
-  if (at == desired_.end()) return;
+  const auto at = demands_.find(gone.plan.model);
+  if (at == demands_.end()) return;
+  Demand& demand = at->second;
+  // The record has said what becomes of those who wait.
+  if (gone.cause.reason == Reason::kUnloaded || gone.cause.reason == Reason::kEvicted) return;
   if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over
+  if (gone.cause.reason == Reason::kNoRoom && EvictOneAt(gone.cause.node, gone.plan.model)) {
+    demand.placed = false;
+    demand.retry_at = context_.now + kTickInterval;
+    return;
+  }
   const bool retry =
-      gone.error.code == ErrorCode::kOverloaded || gone.error.code == ErrorCode::kDisconnected;
-  if (gone.was_ready) at->second.attempts = 0;
-  Failed(at->second, gone.error, retry);
+      gone.cause.code == ErrorCode::kOverloaded || gone.cause.code == ErrorCode::kDisconnected;
+  if (gone.was_ready) demand.attempts = 0;
+  Failed(demand, gone.cause, retry);
 }
 
 void DesiredModels::OnOtherGone(const Catalog::Gone& gone) {
-  const auto at = desired_.find(gone.plan.model);
-  if (at == desired_.end()) return;
-  if (gone.reason == kUnloadReason) return ForgetUnloaded(gone.plan.model);
+  const auto at = demands_.find(gone.plan.model);
+  if (at == demands_.end()) return;
+  if (gone.cause.reason == Reason::kUnloaded || gone.cause.reason == Reason::kEvicted) return;
   if (Best(gone.plan.model) != nullptr) return;
   // Its owner plans again; others only when it does not. The spread keeps two of them from starting
   // at once.
-  const Time spread = std::chrono::milliseconds(context_.rng.Below(1500));
   const Time wait =
-      members_.IsAlive(gone.plan.owner) ? context_.timers().suspect * 2 : context_.timers().backoff;
+      members_.IsAlive(gone.owner) ? context_.timers().takeover : context_.timers().backoff;
   at->second.placed = false;
-  at->second.retry_at = std::max(at->second.retry_at, context_.now + wait + spread);
-}
-
-void DesiredModels::OnUnload(const UnloadModel& event) {
-  const bool asked = desired_.contains(event.model);
-  ForgetUnloaded(event.model);
-  bool found = owner_.Unload(event.model);
-  for (const wire::InstanceSummary& summary : catalog_.All()) {
-    if (summary.plan.model != event.model) continue;
-    found = true;
-    context_.SendTo(summary.plan.owner, wire::Release{summary.plan.id, kUnloadReason});
-  }
-  // Nodes that desired for the model while it is not running must hear of it, too.
-  wire::InstanceSummary unloaded{.state = wire::InstanceState::kGone, .detail = kUnloadReason};
-  unloaded.plan.model = event.model;
-  unloaded.plan.owner = context_.self();
-  for (const NodeId& peer : members_.Sessions()) context_.SendTo(peer, unloaded);
-  if (found || asked) {
-    unloading_.push_back({event.model, event.ticket, context_.now});
-  } else {
-    context_.Emit(
-        UnloadReply{event.ticket, Fail(ErrorCode::kNotFound, "the model is not running")});
-  }
-}
-
-// Answered when the model is gone and every node has heard of it: a load that follows the answer,
-// on any node, is then never taken for one that the unload had to stop.
-bool DesiredModels::AnswerUnload(const Unloading& unloading) {
-  const Time passed = context_.now - unloading.since;
-  if (passed < kUnloadAnswer) return false;
-  if (Best(unloading.model) == nullptr || desired_.contains(unloading.model)) {
-    context_.Emit(UnloadReply{unloading.ticket, {}});
-    return true;
-  }
-  if (passed < kUnloadLasts) return false;
-  context_.Emit(UnloadReply{unloading.ticket, Fail(ErrorCode::kOverloaded,
-                                                   "a device has not let go of the model yet; it "
-                                                   "is freed when its lease ends")});
-  return true;
+  at->second.retry_at = std::max(at->second.retry_at, context_.now + wait + context_.Spread());
 }
 
 void DesiredModels::OnTime() {
   std::erase_if(unloading_, [&](const Unloading& unloading) { return AnswerUnload(unloading); });
-  std::erase_if(unloaded_until_, [&](const auto& item) { return item.second < context_.now; });
-  std::vector<ModelId> hopeless;
-  for (auto& [model, desired] : desired_) {
-    Pursue(desired);
-    // Refused before it ever ran: nobody waits, nobody remembers.
-    if (!desired.was_ready && desired.waiting.empty() && !desired.placed) hopeless.push_back(model);
+  for (auto at = demands_.begin(); at != demands_.end();) {
+    const wire::DesiredModel* record = records_.Find(at->first);
+    const bool kept = record != nullptr && record->state == DesiredState::kRunning;
+    const bool placed = Best(at->first) != nullptr;
+    if (kept || placed || !at->second.waiting.empty()) {
+      Pursue((at++)->second);
+    } else {
+      at = demands_.erase(at);
+    }
   }
-  for (const ModelId& model : hopeless) desired_.erase(model);
 }
 
 }  // namespace exo::cluster

@@ -1,6 +1,11 @@
-// Which models should be running, and who waits for them. A desired stays until somebody unloads
-// the model: an instance that is lost is planned again, with back-off, by its owner, or by any node
-// that asked for it when the owner is gone.
+// Has the models that should run running: places them, asks a holder to, plans lost ones again, and
+// makes room by ending idle ones. What should run is in the records (desired_records.h); here is
+// who waits for it, and the next attempt.
+//
+//   kRunning   written by the owner once its instance is READY; a lost one is planned again, with
+//              back-off, by its owner or else by any member that holds the model
+//   kOnDemand  written by whoever needed the memory; the next request loads the model again
+//   kUnloaded  ends every instance, and refuses whoever waited without knowing of it
 #pragma once
 
 #include <map>
@@ -10,77 +15,96 @@
 
 #include "cluster/catalog.h"
 #include "cluster/context.h"
+#include "cluster/desired_records.h"
 #include "cluster/members.h"
 #include "cluster/owner.h"
+#include "wire/limits.h"
 
 namespace exo::cluster {
 
 class DesiredModels {
  public:
-  DesiredModels(Context& context, Members& members, Owner& owner, Catalog& catalog)
-      : context_(context), members_(members), owner_(owner), catalog_(catalog) {}
+  DesiredModels(Context& context, Members& members, Owner& owner, Catalog& catalog,
+                DesiredRecords& records)
+      : context_(context), members_(members), owner_(owner), catalog_(catalog), records_(records) {}
 
   void SetShapes(std::vector<ModelShape> shapes);
   void OnEnsure(const EnsureModel& event);
   void OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message);
+  void OnRefused(const NodeId& from, const wire::EnsureRefused& message);
   void OnUnload(const UnloadModel& event);
-  // A summary without plan id: the node that was asked has refused, or somebody unloads the model.
-  void OnRefusal(const NodeId& from, const wire::InstanceSummary& summary);
+  // A record that is new on this node. `restored`: from disk, at the start.
+  void OnRecord(const wire::DesiredModel& record, bool restored);
   void OnOwnGone(const Owner::Gone& gone);
   void OnOtherGone(const Catalog::Gone& gone);
   void OnTime();
+  // The instance of a request was ended to make room before it answered: has it back.
+  void Revive(const ModelId& model);
 
-  bool Wanted(const ModelId& model) const { return desired_.contains(model); }
+  // Is somebody waiting for the model, or is it to be kept running?
+  bool IsDesired(const ModelId& model) const;
   // The best instance of a model, own or other's. Null: none.
   const wire::InstanceSummary* Best(const ModelId& model) const;
+  const ModelShape* ShapeOf(const ModelId& model) const;
 
  private:
-  static constexpr int kMaxAttempts = 3;  // before a desired that never came true is refused
-  // Longer than a message is under way; whoever unloads is answered when all nodes have let go of
-  // their holds.
-  static constexpr Time kUnloadHolds = std::chrono::milliseconds(500);
-  static constexpr Time kUnloadAnswer = std::chrono::milliseconds(800);
-  static constexpr Time kUnloadLasts =
-      std::chrono::seconds(10);              // an owner that does not let go is reported
-  static constexpr size_t kMaxWaiting = 64;  // waiting for one model
+  static constexpr int kMaxAttempts = 3;     // before a model that never ran is refused
+  static constexpr size_t kMaxWaiting = 64;  // for one model
+  static constexpr size_t kMaxDemands = wire::kMaxDesired;
   struct Waiting {
     bool local = false;
-    uint64_t ticket = 0;  // local
-    NodeId asker;         // remote
+    uint64_t ticket = 0;     // local
+    NodeId asker;            // remote
+    wire::HybridTime known;  // the record that the caller knew of
   };
-  struct DesiredModel {
+  struct Demand {
     EnsureModel options;
     std::vector<Waiting> waiting;
-    bool was_ready = false;
-    bool placed = false;  // an instance was there at the last look
+    wire::HybridTime intent;  // the version of the record that its READY instance will write
+    bool placed = false;      // an instance was there at the last look
     int attempts = 0;
     Time retry_at{};
+    Time making_room_until{};
     NodeId asked;  // the node that should own it; zero: none
     Time asked_until{};
   };
+  Demand* DemandFor(const ModelId& model);
+  void Pursue(Demand& demand);
+  void OnPlaced(Demand& demand, const wire::InstanceSummary& best);
+  void Place(Demand& demand, const ModelShape& shape);
+  void AskHolder(Demand& demand);
+  void Failed(Demand& demand, const wire::Cause& cause, bool retry);
+  void Refuse(Demand& demand, const wire::Cause& cause);
+  void RefuseEarlier(const ModelId& model, const wire::HybridTime& version);
+  void Reply(const Waiting& waiting, const ModelId& model, const wire::Cause& cause);
+  void OnOnDemand(const wire::DesiredModel& record);
+  void WaitForRecord(const wire::DesiredModel& record, bool restored);
+  // READY instances without a request for a while, the longest idle first; `but` is not among them.
+  std::vector<const wire::InstanceSummary*> IdleInstances(const ModelId& but) const;
+  bool MakeRoom(Demand& demand, const ModelShape& shape, std::vector<PlanNode> nodes,
+                const PlanOptions& options);
+  bool EvictOneAt(const NodeId& node, const ModelId& but);
+  void Evict(const wire::Plan& plan);
+
   struct Unloading {
     ModelId model;
     uint64_t ticket = 0;
+    wire::HybridTime version;
     Time since{};
   };
-  void Pursue(DesiredModel& desired);
-  void Place(DesiredModel& desired, const ModelShape& shape);
-  void AskHolder(DesiredModel& desired);
-  void Failed(DesiredModel& desired, const Error& error, bool retry);
-  void Refuse(DesiredModel& desired, const Error& error);
-  void Forget(const ModelId& model, const Error& error);
-  void ForgetUnloaded(const ModelId& model);
   bool AnswerUnload(const Unloading& unloading);
   Time Backoff(int attempts) const;
+  NameOf Names() const {
+    return [this](const NodeId& node) { return members_.NameOf(node); };
+  }
 
   Context& context_;
   Members& members_;
   Owner& owner_;
   Catalog& catalog_;
+  DesiredRecords& records_;
   std::map<ModelId, ModelShape> shapes_;
-  std::map<ModelId, DesiredModel> desired_;
-  // Unloaded just now: another node's desired that was under way meanwhile does not bring it back.
-  std::map<ModelId, Time> unloaded_until_;
+  std::map<ModelId, Demand> demands_;
   std::vector<Unloading> unloading_;  // asked here, not answered yet
 };
 

@@ -53,7 +53,15 @@ struct LeadCancel {
 };
 struct EnsureReply {
   uint64_t ticket = 0;
-  Result<wire::InstanceSummary> result;  // READY, or the refusal with the sums
+  Result<wire::InstanceSummary> result;  // READY, or the refusal with its figures
+};
+struct PlanMade {
+  uint64_t ticket = 0;
+  Result<wire::InstanceSummary> result;  // plan and expectation of an instance that is not there
+};
+// Keep these on disk instead of the ones before, for RestoreDesired at the next start.
+struct SaveDesired {
+  std::vector<wire::DesiredModel> records;
 };
 struct UnloadReply {
   uint64_t ticket = 0;
@@ -71,8 +79,8 @@ struct RequestFinished {
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};
 
-using Effect =
-    std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance, LeadSubmit,
-                 LeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
+using Effect = std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance,
+                            LeadSubmit, LeadCancel, EnsureReply, UnloadReply, PlanMade, SaveDesired,
+                            RequestTokens, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

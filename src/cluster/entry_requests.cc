@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/check.h"
 #include "cluster/requests.h"
 #include "wire/plan.h"
 
@@ -27,7 +28,7 @@ void EntryRequests::OnSubmit(const SubmitLocal& event) {
     return FinishWithError(id, ErrorCode::kOverloaded,
                            fmt::format("{} requests are open, the limit", kMaxRequests));
   }
-  if (desired_.Best(event.model) == nullptr && !desired_.Wanted(event.model)) {
+  if (desired_.Best(event.model) == nullptr && !desired_.IsDesired(event.model)) {
     return FinishWithError(id, ErrorCode::kNotFound, "the model is not running");
   }
   Request& request = requests_[id];
@@ -43,6 +44,7 @@ bool EntryRequests::TryDispatch(Request& request) {
   request.unplaced_since = context_.now;
   if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
     return false;
+  CHECK(!request.active && request.emitted.empty());  // a request is dispatched once
   request.active = true;
   request.plan = best->plan;
   request.submit.plan = best->plan.id;
@@ -114,23 +116,38 @@ void EntryRequests::OnPeerUp(const NodeId& peer) {
   }
 }
 
-void EntryRequests::OnPeerLost(const NodeId& peer, const std::string& reason) {
-  std::vector<std::pair<RequestId, std::string>> lost;
+void EntryRequests::OnPeerLost(const NodeId& peer, const std::string& detail) {
+  std::vector<RequestId> lost;
   for (const auto& [id, request] : requests_) {
-    if (!request.active || request.lead() != peer) continue;
-    lost.emplace_back(id, fmt::format("lost {} ({}): {}", members_.NameOf(peer),
-                                      DescribeStage(request.plan, 0), reason));
+    if (request.active && request.lead() == peer) lost.push_back(id);
   }
-  for (auto& [id, why] : lost) FinishWithError(id, ErrorCode::kDisconnected, std::move(why));
+  for (const RequestId& id : lost)
+    End(id, {.reason = wire::Reason::kNodeLost, .node = peer, .detail = detail});
 }
 
-void EntryRequests::OnInstanceGone(const wire::Plan& plan, const std::string& reason) {
+void EntryRequests::OnInstanceGone(const wire::Plan& plan, const wire::Cause& cause) {
   std::vector<RequestId> ended;
-  for (const auto& [id, request] : requests_) {
-    if (request.active && request.plan.id == plan.id) ended.push_back(id);
+  for (auto& [id, request] : requests_) {
+    if (!request.active || request.plan.id != plan.id) continue;
+    if (cause.reason == wire::Reason::kEvicted && request.emitted.empty()) {
+      // It crossed the eviction on its way: nothing was computed, and it brings the model back.
+      request.active = false;
+      request.unplaced_since = context_.now;
+      desired_.Revive(request.model);
+    } else {
+      ended.push_back(id);
+    }
   }
-  const ErrorCode code = reason == kUnloadReason ? ErrorCode::kCancelled : ErrorCode::kDisconnected;
-  for (const RequestId& id : ended) FinishWithError(id, code, reason);
+  for (const RequestId& id : ended) End(id, cause);
+}
+
+// Ends a request whose instance did not last.
+void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
+  const auto at = requests_.find(id);
+  CHECK(at != requests_.end() && at->second.active);
+  Error error = ErrorOf(cause, &at->second.plan,
+                        [this](const NodeId& node) { return members_.NameOf(node); });
+  FinishWithError(id, error.code, std::move(error.message));
 }
 
 void EntryRequests::OnTime() {

@@ -15,7 +15,11 @@
 namespace exo::cluster {
 
 // ---- time and peers ----
-struct Tick {};  // at least every kTickInterval; nothing times out without it
+// At least every kTickInterval; nothing times out without it. The wall clock (milliseconds since
+// 1970; 0: not told) dates the records of desired models and is used for nothing else.
+struct Tick {
+  uint64_t wall_ms = 0;
+};
 inline constexpr Time kTickInterval = std::chrono::milliseconds(100);
 
 // An authenticated control session is up. A second one without SessionDown between replaces the
@@ -64,14 +68,23 @@ struct LocalModels {
 struct LocalProgress {
   uint64_t work_items = 0;
 };
+// Requests of this lead that wait for room in its KV cache (the rest of the unfinished ones run).
+struct LocalLoad {
+  PlanId plan;
+  uint32_t queued = 0;
+};
 // Goodbye: sent to all peers; the driver stops afterwards.
 struct Leave {
   std::string reason;
 };
 
 // ---- models ----
-// Have a model running somewhere. Answered once by EnsureReply: when it is READY, or refused. The
-// desired stays until UnloadModel: a lost instance is planned again.
+// The records that SaveDesired last kept: once, before any session.
+struct RestoreDesired {
+  std::vector<wire::DesiredModel> records;
+};
+// Have a model running somewhere. Answered once by EnsureReply: when it is READY, or refused. From
+// then on it is kept running until UnloadModel, on any node.
 struct EnsureModel {
   uint64_t ticket = 0;
   ModelId model;
@@ -82,6 +95,13 @@ struct EnsureModel {
 struct UnloadModel {
   uint64_t ticket = 0;
   ModelId model;
+};
+// A placement without loading, by this node or one that holds the model. Answered by PlanMade.
+struct PlanModel {
+  uint64_t ticket = 0;
+  ModelId model;
+  bool spread = false;
+  uint32_t context = 0;  // 0: default
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {
@@ -125,8 +145,8 @@ struct LeadFinished {
 
 using Event =
     std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused, RememberedPeers,
-                 Received, LocalRecord, LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel,
-                 LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal, CancelLocal,
-                 LeadEmitted, LeadFinished>;
+                 Received, LocalRecord, LocalModels, LocalProgress, LocalLoad, Leave,
+                 RestoreDesired, EnsureModel, UnloadModel, PlanModel, LoadFinished, LoadProgressed,
+                 StageFailed, StageStopped, SubmitLocal, CancelLocal, LeadEmitted, LeadFinished>;
 
 }  // namespace exo::cluster

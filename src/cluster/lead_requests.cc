@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/check.h"
 #include "cluster/requests.h"
 
 namespace exo::cluster {
@@ -35,6 +36,8 @@ void LeadRequests::OnSubmit(const NodeId& from, const wire::Submit& message) {
         from, message.request,
         {ErrorCode::kOverloaded, fmt::format("{} requests here, the limit", kMaxRequests)});
   }
+  if (const auto at = activity_.find(message.plan); at != activity_.end())
+    at->second.told.reset();  // however short it is, its end begins a new idle time
   Request& request = requests_[message.request];
   request = {.submit = message,
              .entry = from,
@@ -44,6 +47,7 @@ void LeadRequests::OnSubmit(const NodeId& from, const wire::Submit& message) {
 }
 
 void LeadRequests::Run(Request& request) {
+  CHECK(!request.finished && request.emitted.empty());  // a runner gets a request once
   request.held = false;
   context_.Emit(LeadSubmit{std::exchange(request.submit, {}), request.entry});
 }
@@ -114,11 +118,47 @@ void LeadRequests::OnEntryLost(const NodeId& entry) {
 
 void LeadRequests::OnTime() {
   std::erase_if(requests_, [&](const auto& item) {
-    return item.second.finished && context_.now - item.second.finished_at > kKeep;
+    return item.second.finished &&
+           context_.now - item.second.finished_at > context_.timers().keep_answer;
   });
+  ReportLoad();
 }
 
-uint32_t LeadRequests::Active(const PlanId& plan) const {
+void LeadRequests::OnLocalLoad(const LocalLoad& event) {
+  const auto at = activity_.find(event.plan);
+  if (at != activity_.end()) at->second.queued = event.queued;
+}
+
+// Only changes are told; the owner counts on from the idle time by itself.
+void LeadRequests::ReportLoad() {
+  std::map<PlanId, Activity> current;
+  for (const ReservationStatus& reservation : reservations_.Status()) {
+    if (reservation.stage != 0 || reservation.state != ReservationState::kReady) continue;
+    const PlanId& plan = reservation.plan.id;
+    const auto known = activity_.find(plan);
+    Activity activity = known != activity_.end() ? known->second : Activity{};
+    if (known == activity_.end()) activity.idle_since = context_.now;
+    const uint32_t unfinished = Unfinished(plan);
+    if (unfinished > 0) activity.idle_since = context_.now;
+    const uint32_t queued = std::min(activity.queued, unfinished);
+    const wire::InstanceLoad load{
+        .plan = plan,
+        .active_requests = unfinished - queued,
+        .queued_requests = queued,
+        .idle_ms = static_cast<uint64_t>((context_.now - activity.idle_since) /
+                                         std::chrono::milliseconds(1))};
+    const bool same = activity.told && activity.told->active_requests == load.active_requests &&
+                      activity.told->queued_requests == load.queued_requests;
+    if (!same) {
+      activity.told = load;
+      context_.SendTo(reservation.owner, load);
+    }
+    current.emplace(plan, std::move(activity));
+  }
+  activity_ = std::move(current);
+}
+
+uint32_t LeadRequests::Unfinished(const PlanId& plan) const {
   return static_cast<uint32_t>(std::count_if(
       requests_.begin(), requests_.end(),
       [&](const auto& item) { return item.second.plan == plan && !item.second.finished; }));

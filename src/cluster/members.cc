@@ -2,11 +2,10 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace exo::cluster {
 namespace {
-// While a known peer has no session its addresses are tried again: soon at first, then seldom.
-constexpr Time kMinReconnectPeriod = std::chrono::seconds(5);
-constexpr Time kMaxReconnectPeriod = std::chrono::minutes(1);
 constexpr size_t kMaxHints = 256;     // of one message
 constexpr uint64_t kAnswerEvery = 8;  // see OnHeartbeat
 }  // namespace
@@ -83,7 +82,7 @@ void Members::MarkLost(const NodeId& id, Peer& peer, PeerState state, std::strin
     peer.session = false;
     context_.Emit(Disconnect{id, reason});
   }
-  if (peer.was_alive) news_.push_back({id, false, std::move(reason)});
+  if (peer.was_alive) notices_.push_back({id, false, std::move(reason)});
   peer.was_alive = false;
 }
 
@@ -106,6 +105,8 @@ void Members::OnUp(const SessionUp& event) {
     peer->addresses.insert(peer->addresses.begin(), event.address);
     peer->addresses.resize(std::min(peer->addresses.size(), kMaxAddresses));
   }
+  CHECK(event.peer != self_.id);
+  CHECK(peers_.size() <= kMaxPeers);
   peer->session = true;
   peer->was_alive = true;
   peer->state = PeerState::kAlive;
@@ -113,7 +114,7 @@ void Members::OnUp(const SessionUp& event) {
   peer->last_heard = context_.now;
   peer->sent = peer->heard = peer->echoed = 0;
   context_.changed = true;
-  news_.push_back({event.peer, true, ""});
+  notices_.push_back({event.peer, true, ""});
   context_.SendTo(event.peer, wire::NodeUpdate{self_});
   SendHints(event.peer);
   SendHeartbeat(event.peer, *peer);
@@ -283,8 +284,10 @@ void Members::SendHints(const NodeId& to) {
 }
 
 void Members::Reconnect(const NodeId& id, Peer& peer) {
+  // Soon at first, then seldom.
+  const Timers& timers = context_.timers();
   peer.next_attempt = context_.now + std::clamp((context_.now - peer.down_since) / 10,
-                                                kMinReconnectPeriod, kMaxReconnectPeriod);
+                                                timers.redial, timers.max_redial);
   if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty())
     return;
   context_.Emit(ConnectPeer{id, peer.addresses});

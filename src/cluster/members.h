@@ -25,13 +25,13 @@ class Members {
  public:
   explicit Members(Context& context);
 
-  // What the other parts must hear about, in order.
-  struct News {
+  // What the other parts must learn, in order.
+  struct Notice {
     NodeId peer;
     bool up = false;  // false: lost (dead, left or restarted): nothing of it survives
     std::string reason;
   };
-  std::vector<News> TakeNews() { return std::exchange(news_, {}); }
+  std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
 
   void OnUp(const SessionUp& event);
   void OnDown(const SessionDown& event);
@@ -117,7 +117,7 @@ class Members {
   uint64_t progress_ = 0;
   std::map<NodeId, Peer> peers_;
   std::map<NodeId, Stranger> strangers_;
-  std::vector<News> news_;
+  std::vector<Notice> notices_;
 };
 
 }  // namespace exo::cluster

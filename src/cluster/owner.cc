@@ -1,32 +1,61 @@
 #include "cluster/owner.h"
 
+#include <algorithm>
+
+#include "base/check.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
 
+using wire::Cause;
 using wire::InstanceState;
+using wire::Reason;
 
 void Owner::Start(PlanChoice choice) {
-  const PlanId id = choice.plan.id;
-  Instance& instance = instances_[id];
+  CHECK(choice.plan.owner == context_.self());
+  CHECK(!instances_.contains(choice.plan.id));  // a nonce is in the hash: never planned before
+  Instance& instance = instances_[choice.plan.id];
+  instance.summary.expected = ExpectationOf(choice);
+  instance.summary.owner = context_.self();
   instance.summary.plan = std::move(choice.plan);
-  instance.reason = std::move(choice.reason);
-  instance.prediction = std::move(choice.prediction);
   instance.next_renew = context_.now + context_.timers().renew;
-  SetState(instance, InstanceState::kReserving, "reserving memory");
+  SetState(instance, InstanceState::kReserving);
   SendAll(instance.plan(), wire::Reserve{instance.plan()});
 }
 
-void Owner::SetState(Instance& instance, InstanceState state, std::string detail) {
+void Owner::Adopt(wire::InstanceSummary summary) {
+  CHECK(summary.state == InstanceState::kReady);
+  CHECK(summary.plan.stages[0].node == context_.self());
+  if (instances_.contains(summary.plan.id)) return;
+  Instance& instance = instances_[summary.plan.id];
+  instance.summary = std::move(summary);
+  instance.summary.owner = context_.self();
+  instance.was_ready = true;
+  instance.load_at = context_.now;
+  instance.next_renew = context_.now;  // the participants' leases are running
+  SetState(instance, InstanceState::kReady);
+}
+
+void Owner::SetState(Instance& instance, InstanceState state, Cause cause) {
+  CHECK(state >= instance.summary.state);  // an instance never goes back
   instance.summary.state = state;
-  instance.summary.detail = std::move(detail);
+  instance.summary.cause = std::move(cause);
   instance.since = context_.now;
   context_.changed = true;
   Broadcast(instance);
 }
 
-void Owner::Broadcast(const Instance& instance) {
-  for (const NodeId& peer : members_.Sessions()) context_.SendTo(peer, instance.summary);
+Time Owner::IdleFor(const Instance& instance) const {
+  if (instance.summary.active_requests + instance.summary.queued_requests > 0) return Time{};
+  return std::chrono::milliseconds(instance.summary.idle_ms) + (context_.now - instance.load_at);
+}
+
+void Owner::Broadcast(Instance& instance) {
+  wire::InstanceSummary summary = instance.summary;
+  if (summary.state == InstanceState::kReady)
+    summary.idle_ms = static_cast<uint64_t>(IdleFor(instance) / std::chrono::milliseconds(1));
+  for (const NodeId& peer : members_.Sessions()) context_.SendTo(peer, summary);
+  instance.told_load = true;
 }
 
 void Owner::SendAll(const wire::Plan& plan, const wire::Message& message) {
@@ -43,28 +72,24 @@ Owner::Instance* Owner::Of(const NodeId& participant, const PlanId& plan) {
 void Owner::OnReserveReply(const NodeId& from, const wire::ReserveReply& message) {
   Instance* instance = Of(from, message.plan);
   if (instance == nullptr || instance->summary.state != InstanceState::kReserving) return;
-  if (!message.granted) return End(message.plan, {message.code, message.reason});
+  if (!message.granted) return End(message.plan, message.cause);
   instance->granted.insert(from);
   if (instance->granted.size() < instance->plan().stages.size()) return;
-  SetState(*instance, InstanceState::kLoading, "loading");
+  SetState(*instance, InstanceState::kLoading);
   SendAll(instance->plan(), wire::Commit{message.plan});
 }
 
 void Owner::OnLoaded(const NodeId& from, const wire::Loaded& message) {
   Instance* instance = Of(from, message.plan);
   if (instance == nullptr || instance->summary.state != InstanceState::kLoading) return;
-  if (!message.ok) {
-    const int stage = StageOf(instance->plan(), from);
-    return End(message.plan,
-               {message.code, fmt::format("{} could not load {}: {}", members_.NameOf(from),
-                                          DescribeStage(instance->plan(), stage), message.reason)});
-  }
+  if (!message.ok) return End(message.plan, message.cause);
   instance->loaded.insert(from);
   instance->since = context_.now;
   if (instance->loaded.size() < instance->plan().stages.size()) return;
   instance->was_ready = true;
+  instance->load_at = context_.now;
   SendAll(instance->plan(), wire::InstanceReady{message.plan});
-  SetState(*instance, InstanceState::kReady, "ready");
+  SetState(*instance, InstanceState::kReady);
 }
 
 void Owner::OnLoadProgress(const NodeId& from, const wire::LoadProgress& message) {
@@ -75,33 +100,41 @@ void Owner::OnLoadProgress(const NodeId& from, const wire::LoadProgress& message
   done = message.done_bytes;
   instance->since = context_.now;
   if (message.total_bytes == 0) return;
-  const auto tenths = static_cast<uint64_t>(10.0 * static_cast<double>(message.done_bytes) /
-                                            static_cast<double>(message.total_bytes));
-  std::string detail = fmt::format("loading, {} at {} %", members_.NameOf(from),
-                                   std::min<uint64_t>(tenths, 10) * 10);
-  if (detail == instance->summary.detail) return;
-  instance->summary.detail = std::move(detail);
+  const auto tenths = static_cast<uint32_t>(
+      std::min(10.0, 10 * static_cast<double>(done) / static_cast<double>(message.total_bytes)));
+  wire::InstanceSummary& summary = instance->summary;
+  if (summary.loading == from && summary.loading_percent == tenths * 10) return;
+  summary.loading = from;
+  summary.loading_percent = tenths * 10;
   context_.changed = true;
   Broadcast(*instance);
 }
 
-void Owner::OnRelease(const NodeId& from, const wire::Release& message) {
-  const auto at = instances_.find(message.plan);
-  if (at == instances_.end()) return;
-  if (message.reason == kUnloadReason) {
-    End(message.plan, {ErrorCode::kCancelled, kUnloadReason});
-  } else if (StageOf(at->second.plan(), from) >= 0) {
-    End(message.plan, {ErrorCode::kDisconnected, message.reason});
-  }
+void Owner::OnInstanceLoad(const NodeId& from, const wire::InstanceLoad& message) {
+  Instance* instance = Of(from, message.plan);
+  if (instance == nullptr || instance->plan().stages[0].node != from) return;
+  wire::InstanceSummary& summary = instance->summary;
+  instance->load_at = context_.now;
+  summary.idle_ms = message.idle_ms;
+  if (summary.active_requests == message.active_requests &&
+      summary.queued_requests == message.queued_requests)
+    return;
+  summary.active_requests = message.active_requests;
+  summary.queued_requests = message.queued_requests;
+  instance->told_load = false;
+  context_.changed = true;
 }
 
-bool Owner::Unload(const ModelId& model) {
+void Owner::OnRelease(const NodeId& from, const wire::Release& message) {
+  if (Of(from, message.plan) != nullptr) End(message.plan, message.cause);
+}
+
+void Owner::EndModel(const ModelId& model, const Cause& cause) {
   std::vector<PlanId> plans;
   for (const auto& [id, instance] : instances_) {
     if (instance.plan().model == model) plans.push_back(id);
   }
-  for (const PlanId& plan : plans) End(plan, {ErrorCode::kCancelled, kUnloadReason});
-  return !plans.empty();
+  for (const PlanId& plan : plans) End(plan, cause);
 }
 
 // Two nodes had the same model placed at once. Both sides apply the same rule to what they know:
@@ -113,14 +146,14 @@ void Owner::OnOther(const wire::InstanceSummary& other) {
     return;
   }
   for (auto& [id, instance] : instances_) {
-    if (instance.plan().model != other.plan.model ||
+    if (instance.plan().model != other.plan.model || id == other.plan.id ||
         instance.summary.state == InstanceState::kDraining)
       continue;
     if (!Preferred(other, instance.summary)) continue;
-    const std::string why =
-        fmt::format("{} has placed the same model", members_.NameOf(other.plan.owner));
+    const Cause why{
+        .reason = Reason::kReplaced, .code = ErrorCode::kOverloaded, .node = other.owner};
     if (instance.was_ready) return SetState(instance, InstanceState::kDraining, why);
-    return End(id, {ErrorCode::kOverloaded, why});
+    return End(id, why);
   }
 }
 
@@ -152,48 +185,45 @@ void Owner::OnPeerUp(const NodeId& peer) {
   }
 }
 
-void Owner::OnPeerLost(const NodeId& peer, const std::string& reason) {
-  std::vector<std::pair<PlanId, std::string>> lost;
+void Owner::OnPeerLost(const NodeId& peer, const std::string& detail) {
+  std::vector<PlanId> lost;
   for (const auto& [id, instance] : instances_) {
-    const int stage = StageOf(instance.plan(), peer);
-    if (stage < 0) continue;
-    lost.emplace_back(id, fmt::format("lost {} ({}): {}", members_.NameOf(peer),
-                                      DescribeStage(instance.plan(), stage), reason));
+    if (StageOf(instance.plan(), peer) >= 0) lost.push_back(id);
   }
-  for (auto& [plan, why] : lost) End(plan, {ErrorCode::kDisconnected, std::move(why)});
+  for (const PlanId& plan : lost)
+    End(plan, {.reason = Reason::kNodeLost, .node = peer, .detail = detail});
 }
 
 void Owner::OnWake() {
   std::vector<PlanId> plans;
   for (const auto& [id, instance] : instances_) plans.push_back(id);
-  for (const PlanId& plan : plans) {
-    End(plan, {ErrorCode::kDisconnected,
-               fmt::format("{} slept and gave its instances up", members_.self().name)});
-  }
+  for (const PlanId& plan : plans)
+    End(plan, {.reason = Reason::kOwnerSuspended, .node = context_.self()});
 }
 
-void Owner::End(PlanId plan, Error error) {
+void Owner::End(PlanId plan, Cause cause) {
   const auto at = instances_.find(plan);
+  CHECK(at != instances_.end());
   Instance instance = std::move(at->second);
   instances_.erase(at);
-  SendAll(instance.plan(), wire::Release{plan, error.message});
-  SetState(instance, InstanceState::kGone, error.message);
-  gone_.push_back({instance.plan(), instance.was_ready, std::move(error)});
+  SendAll(instance.plan(), wire::Release{plan, cause});
+  SetState(instance, InstanceState::kGone, cause);
+  gone_.push_back({instance.plan(), instance.was_ready, std::move(cause)});
 }
 
-std::optional<std::string> Owner::TimedOut(const Instance& instance) const {
+std::optional<Cause> Owner::TimedOut(const Instance& instance) const {
   const Time age = context_.now - instance.since;
+  const Timers& timers = context_.timers();
   switch (instance.summary.state) {
     case InstanceState::kReserving:
-      if (age > context_.timers().reserve) return "not every node answered the reservation";
+      if (age > timers.reserve) return Cause{.reason = Reason::kReservationTimeout};
       break;
     case InstanceState::kLoading:
-      if (age > context_.timers().load_stall) return "loading made no progress";
+      if (age > timers.load_stall) return Cause{.reason = Reason::kLoadStalled};
       break;
     case InstanceState::kDraining: {
-      const bool idle = instance.plan().stages[0].node == context_.self() &&
-                        instance.summary.active_requests == 0 && age > context_.timers().heartbeat;
-      if (idle || age > context_.timers().drain) return instance.summary.detail;
+      const bool idle = instance.summary.active_requests + instance.summary.queued_requests == 0;
+      if ((idle && age > timers.heartbeat * 2) || age > timers.drain) return instance.summary.cause;
       break;
     }
     default:
@@ -202,8 +232,8 @@ std::optional<std::string> Owner::TimedOut(const Instance& instance) const {
   return std::nullopt;
 }
 
-void Owner::CheckTimes() {
-  std::vector<std::pair<PlanId, std::string>> over;
+void Owner::OnTime() {
+  std::vector<std::pair<PlanId, Cause>> over;
   for (auto& [id, instance] : instances_) {
     if (auto why = TimedOut(instance)) {
       over.emplace_back(id, *std::move(why));
@@ -211,9 +241,12 @@ void Owner::CheckTimes() {
       instance.next_renew = context_.now + context_.timers().renew;
       SendAll(instance.plan(), wire::LeaseRenew{id});
       Broadcast(instance);
+    } else if (!instance.told_load &&
+               context_.now - instance.load_at >= context_.timers().load_report) {
+      Broadcast(instance);
     }
   }
-  for (auto& [plan, why] : over) End(plan, {ErrorCode::kDisconnected, std::move(why)});
+  for (auto& [plan, why] : over) End(plan, std::move(why));
 }
 
 const wire::InstanceSummary* Owner::Find(const ModelId& model) const {
@@ -231,12 +264,8 @@ const wire::InstanceSummary* Owner::Find(const PlanId& plan) const {
 
 std::vector<InstanceStatus> Owner::Status() const {
   std::vector<InstanceStatus> all;
-  for (const auto& [id, instance] : instances_) {
-    all.push_back({.summary = instance.summary,
-                   .owned = true,
-                   .reason = instance.reason,
-                   .prediction = instance.prediction});
-  }
+  for (const auto& [id, instance] : instances_)
+    all.push_back({.summary = instance.summary, .owned = true});
   return all;
 }
 

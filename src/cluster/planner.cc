@@ -215,23 +215,17 @@ std::unexpected<Error> Refuse(const Search& search) {
               search.nodes.size() == 1 ? "s" : "", FormatSize(available), each, why);
 }
 
-std::string Explain(const Search& search, const Placement& placement) {
-  const double speed = placement.prediction.decode_tokens_per_second;
-  if (placement.nodes.size() == 1) {
-    return fmt::format("{} holds the whole model and is predicted fastest: {:.1f} tokens/s",
-                       search.nodes[placement.nodes[0]].name, speed);
-  }
-  std::string parts;
-  uint32_t begin = 0;
-  for (size_t i = 0; i < placement.nodes.size(); ++i) {
-    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ",
-                         search.nodes[placement.nodes[i]].name, placement.ends[i] - begin);
-    begin = placement.ends[i];
-  }
-  return fmt::format("{}: {} (layers in proportion to speed: {}): {:.1f} tokens/s",
-                     search.options.spread ? "spread over the nodes, as asked"
-                                           : "no node holds the model alone; the fewest that do",
-                     NamesOf(search, placement.nodes), parts, speed);
+wire::PlanBasis BasisOf(const Search& search, const Placement& placement) {
+  if (search.options.spread && placement.nodes.size() > 1) return wire::PlanBasis::kSpread;
+  return placement.nodes.size() == 1 ? wire::PlanBasis::kFastest : wire::PlanBasis::kFewest;
+}
+
+// What is asked for, or the model's own within the default; in whole tiles of a KV cache.
+uint32_t ContextFor(const ModelShape& shape, const PlanOptions& options) {
+  const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
+  const uint32_t wanted =
+      options.context > 0 ? options.context : std::min(trained, kDefaultContext);
+  return static_cast<uint32_t>(RoundUp(wanted, wire::kCapacityUnit));
 }
 
 Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
@@ -264,10 +258,7 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
   TRY(CheckShape(shape, options));
   if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
   Search search{.shape = shape, .nodes = nodes, .options = options};
-  const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
-  const uint32_t wanted =
-      options.context > 0 ? options.context : std::min(trained, kDefaultContext);
-  search.context = static_cast<uint32_t>(RoundUp(wanted, wire::kCapacityUnit));
+  search.context = ContextFor(shape, options);
   if (options.sequences > 0) {
     search.sequence_choices = {options.sequences};
   } else {
@@ -292,8 +283,27 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
   if (best.nodes.size() > 1) choice.candidates.back().note = "chosen";
   choice.plan = BuildPlan(search, best);
   choice.prediction = std::move(best.prediction);
-  choice.reason = Explain(search, best);
+  choice.basis = BasisOf(search, best);
   return choice;
+}
+
+wire::Cause PlanCause(const Error& error, const ModelShape& shape,
+                      const std::vector<PlanNode>& nodes, const PlanOptions& options) {
+  wire::Cause cause{.reason = error.code == ErrorCode::kOverloaded ? wire::Reason::kDoesNotFit
+                                                                   : wire::Reason::kCannotPlan,
+                    .code = error.code,
+                    .detail = error.message};
+  if (cause.reason != wire::Reason::kDoesNotFit) return cause;
+  cause.needed =
+      StageMemory(shape, {0, shape.layers(), true}, ContextFor(shape, options), options.kv_type);
+  for (const PlanNode& node : nodes) cause.available += node.memory_available;
+  return cause;
+}
+
+wire::Expectation ExpectationOf(const PlanChoice& choice) {
+  return {.basis = choice.basis,
+          .decode_tokens_per_second = choice.prediction.decode_tokens_per_second,
+          .prefill_tokens_per_second = choice.prediction.prefill_tokens_per_second};
 }
 
 }  // namespace exo::cluster

@@ -1,7 +1,7 @@
 // Where a model is placed: one node when the best one holds it, else the fewest nodes that do;
 // layers in proportion to measured speed within each memory budget; the output matrix counts on the
-// lead; a refusal carries the sums. The prediction is part of the answer, so that it can be
-// compared with the measurement.
+// lead; a refusal lists required and available memory. The prediction is part of the answer, so
+// that it can be compared with the measurement.
 //
 // Thread: pure, any thread. Cost: below 10 ms for 20 nodes and 80 layers.
 #pragma once
@@ -80,7 +80,7 @@ struct PlanCandidate {
 struct PlanChoice {
   wire::Plan plan;  // with id, every field set
   Prediction prediction;
-  std::string reason;                     // one sentence in words
+  wire::PlanBasis basis = wire::PlanBasis::kUnknown;
   std::vector<PlanCandidate> candidates;  // the best few of each kind
 };
 
@@ -89,6 +89,12 @@ struct PlanChoice {
 // kNotFound (no nodes).
 Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options);
+
+// The same refusal as a cause: its figures, and the sentence as detail.
+wire::Cause PlanCause(const Error& error, const ModelShape& shape,
+                      const std::vector<PlanNode>& nodes, const PlanOptions& options);
+
+wire::Expectation ExpectationOf(const PlanChoice& choice);
 
 // Bytes of a stage: weights, KV of all reserved positions, scratch.
 struct StageShare {

@@ -30,8 +30,8 @@ class EntryRequests {
   void OnTokens(const NodeId& from, const wire::Tokens& message);
   void OnFinished(const NodeId& from, const wire::Finished& message);
   void OnPeerUp(const NodeId& peer);
-  void OnPeerLost(const NodeId& peer, const std::string& reason);
-  void OnInstanceGone(const wire::Plan& plan, const std::string& reason);
+  void OnPeerLost(const NodeId& peer, const std::string& detail);
+  void OnInstanceGone(const wire::Plan& plan, const wire::Cause& cause);
   void OnTime();
   size_t size() const { return requests_.size(); }
 
@@ -48,6 +48,7 @@ class EntryRequests {
   };
   bool TryDispatch(Request& request);
   void Finish(const RequestId& request, wire::Finished finished);
+  void End(const RequestId& request, const wire::Cause& cause);
   void FinishWithError(const RequestId& request, ErrorCode code, std::string message);
 
   Context& context_;
@@ -69,23 +70,29 @@ class LeadRequests {
   void OnServing(const PlanId& plan);
   void OnPlanEnded(const PlanId& plan, const Error& error);
   void OnEntryLost(const NodeId& entry);
+  void OnLocalLoad(const LocalLoad& event);
   void OnTime();
-  uint32_t Active(const PlanId& plan) const;
   size_t size() const;  // not finished
 
  private:
   static constexpr size_t kMaxRequests = 4096;
-  // A finished answer is kept that long, so that an entry whose session broke can ask for it again.
-  static constexpr Time kKeep = std::chrono::seconds(60);
   struct Request {
     wire::Submit submit;  // its prompt is freed when the runner has it
     NodeId entry;
     PlanId plan;
-    bool held = false;  // the plan is loaded here but the word that all are has not come yet
+    bool held = false;  // waiting for InstanceReady
     std::vector<TokenId> emitted;
     std::optional<wire::Finished> finished;
     Time finished_at{};
   };
+  // How busy a plan of this lead is, and what its owner was told.
+  struct Activity {
+    uint32_t queued = 0;  // by the runner
+    Time idle_since{};
+    std::optional<wire::InstanceLoad> told;
+  };
+  uint32_t Unfinished(const PlanId& plan) const;
+  void ReportLoad();
   void Run(Request& request);
   void Repeat(const RequestId& id, const Request& request);
   void Refuse(const NodeId& to, const RequestId& request, const Error& error);
@@ -93,6 +100,7 @@ class LeadRequests {
   Context& context_;
   Reservations& reservations_;
   std::map<RequestId, Request> requests_;
+  std::map<PlanId, Activity> activity_;
 };
 
 }  // namespace exo::cluster

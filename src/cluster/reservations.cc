@@ -1,70 +1,114 @@
 #include "cluster/reservations.h"
 
+#include <algorithm>
+
+#include "base/check.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
 
-Result<void> Reservations::CheckReserve(const NodeId& from, const wire::Plan& plan) const {
-  TRY(Validate(plan));
+namespace {
+
+using wire::Cause;
+using wire::Reason;
+
+// No cache holds a position of a layer in less than a byte: a smaller claim hides memory that the
+// load will take. The loader compares the exact figure.
+uint64_t MinStageBytes(const wire::Plan& plan, uint32_t stage) {
+  const wire::StagePlan& part = plan.stages[stage];
+  return std::max<uint64_t>(1, (part.layer_end - part.layer_begin) * ReservedPositions(plan));
+}
+
+}  // namespace
+
+std::optional<Cause> Reservations::CheckReserve(const NodeId& from, const wire::Plan& plan) const {
+  const auto invalid = [&](std::string detail) {
+    return Cause{.reason = Reason::kInvalidPlan,
+                 .code = ErrorCode::kInvalid,
+                 .node = context_.self(),
+                 .detail = std::move(detail)};
+  };
+  if (auto valid = Validate(plan); !valid) return invalid(valid.error().message);
   if (plan.owner != from) {
-    return Fail(ErrorCode::kInvalid, "plan {} belongs to {}, not to the sender", plan.id.Short(),
-                plan.owner.Short());
+    return invalid(fmt::format("plan {} belongs to {}, not to the sender", plan.id.Short(),
+                               plan.owner.Short()));
   }
   const int stage = StageOf(plan, context_.self());
-  if (stage < 0) return Fail(ErrorCode::kInvalid, "plan {} has no stage here", plan.id.Short());
-  if (reservations_.size() >= kMaxReservations)
-    return Fail(ErrorCode::kOverloaded, "{} instances here, the limit", reservations_.size());
-  const uint64_t bytes = plan.stages[static_cast<size_t>(stage)].bytes;
+  if (stage < 0) return invalid(fmt::format("plan {} has no stage here", plan.id.Short()));
+  const auto index = static_cast<uint32_t>(stage);
+  if (plan.stages[index].bytes < MinStageBytes(plan, index)) {
+    return invalid(fmt::format("plan {} claims {} bytes, its KV cache alone takes {}",
+                               plan.id.Short(), plan.stages[index].bytes,
+                               MinStageBytes(plan, index)));
+  }
+  if (reservations_.size() >= kMaxReservations) {
+    return Cause{.reason = Reason::kNoRoom,
+                 .code = ErrorCode::kOverloaded,
+                 .node = context_.self(),
+                 .needed = reservations_.size()};
+  }
+  return CheckMemory(plan, index);
+}
+
+std::optional<Cause> Reservations::CheckMemory(const wire::Plan& plan, uint32_t stage) const {
+  const uint64_t bytes = plan.stages[stage].bytes;
   const uint64_t budget = members_.self().memory_budget;
   const uint64_t reserved = reserved_bytes();
   const uint64_t available = budget > reserved ? budget - reserved : 0;
-  if (bytes > available && !context_.options.bugs.no_grant_check) {
-    return Fail(ErrorCode::kOverloaded, "{} has {} of {} left, its part needs {}",
-                members_.self().name, FormatSize(available), FormatSize(budget), FormatSize(bytes));
-  }
-  return {};
+  if (bytes <= available || context_.options.bugs.no_grant_check) return std::nullopt;
+  return Cause{.reason = Reason::kNoMemory,
+               .code = ErrorCode::kOverloaded,
+               .node = context_.self(),
+               .needed = bytes,
+               .available = available,
+               .budget = budget};
 }
 
-void Reservations::Deny(const NodeId& to, const PlanId& plan, Error error) {
+void Reservations::Deny(const NodeId& to, const PlanId& plan, Cause cause) {
   context_.SendTo(to,
-                  wire::ReserveReply{
-                      .plan = plan, .granted = false, .code = error.code, .reason = error.message});
+                  wire::ReserveReply{.plan = plan, .granted = false, .cause = std::move(cause)});
 }
 
 void Reservations::OnReserve(const NodeId& from, const wire::Reserve& message) {
   const wire::Plan& plan = message.plan;
   const auto known = reservations_.find(plan.id);
   if (known == reservations_.end()) {
-    if (auto checked = CheckReserve(from, plan); !checked)
-      return Deny(from, plan.id, std::move(checked).error());
+    if (auto why = CheckReserve(from, plan)) return Deny(from, plan.id, *std::move(why));
     Reservation reservation{
-        .status = {.plan = plan, .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))}};
+        .status = {.plan = plan,
+                   .owner = from,
+                   .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))}};
     reservation.lease_until = context_.now + context_.timers().lease;
     reservations_.emplace(plan.id, std::move(reservation));
+    CHECK(reservations_.size() <= kMaxReservations);
+    CHECK(context_.options.bugs.no_grant_check ||
+          reserved_bytes() <= members_.self().memory_budget);  // promised once
     context_.changed = true;
-  } else if (known->second.status.plan.owner != from ||
+  } else if (known->second.status.owner != from ||
              known->second.status.state == ReservationState::kStopping) {
-    return Deny(from, plan.id, {ErrorCode::kOverloaded, "this plan ended here already"});
+    return Deny(
+        from, plan.id,
+        {.reason = Reason::kPlanEnded, .code = ErrorCode::kOverloaded, .node = context_.self()});
   }
   context_.SendTo(from, wire::ReserveReply{.plan = plan.id, .granted = true});
 }
 
 Reservations::Reservation* Reservations::Owned(const NodeId& from, const PlanId& plan) {
   const auto at = reservations_.find(plan);
-  if (at != reservations_.end() && at->second.status.plan.owner == from &&
+  if (at != reservations_.end() && at->second.status.owner == from &&
       at->second.status.state != ReservationState::kStopping) {
     return &at->second;
   }
   ++context_.stale_messages;
-  context_.SendTo(from, wire::Release{plan, fmt::format("{} does not have the plan any more",
-                                                        members_.self().name)});
+  context_.SendTo(from,
+                  wire::Release{plan, {.reason = Reason::kPlanEnded, .node = context_.self()}});
   return nullptr;
 }
 
 void Reservations::SendLoaded(const Reservation& reservation) {
-  context_.SendTo(reservation.status.plan.owner, wire::Loaded{.plan = reservation.status.plan.id,
-                                                              .ok = true,
-                                                              .milliseconds = reservation.load_ms});
+  context_.SendTo(reservation.status.owner, wire::Loaded{.plan = reservation.status.plan.id,
+                                                         .ok = true,
+                                                         .milliseconds = reservation.load_ms});
 }
 
 void Reservations::OnCommit(const NodeId& from, const wire::Commit& message) {
@@ -88,7 +132,7 @@ void Reservations::OnReady(const NodeId& from, const wire::InstanceReady& messag
   reservation->status.state = ReservationState::kReady;
   context_.changed = true;
   context_.Emit(StartServing{reservation->status.plan, reservation->status.stage});
-  news_.push_back({.plan = message.plan, .serving = true});
+  notices_.push_back({.plan = message.plan, .serving = true});
 }
 
 void Reservations::OnRenew(const NodeId& from, const wire::LeaseRenew& message) {
@@ -98,14 +142,13 @@ void Reservations::OnRenew(const NodeId& from, const wire::LeaseRenew& message) 
 
 void Reservations::OnRelease(const NodeId& from, const wire::Release& message) {
   const auto at = reservations_.find(message.plan);
-  if (at == reservations_.end() || at->second.status.plan.owner != from) return;
-  const ErrorCode code =
-      message.reason == kUnloadReason ? ErrorCode::kCancelled : ErrorCode::kDisconnected;
-  Stop(at->second, {code, message.reason});
+  if (at == reservations_.end() || at->second.status.owner != from) return;
+  Stop(at->second, message.cause);
 }
 
 // Whatever the state is: the memory comes back, at once or when the driver says so.
-void Reservations::Stop(Reservation& reservation, Error error) {
+void Reservations::Stop(Reservation& reservation, Cause cause) {
+  CHECK(StageOf(reservation.status.plan, context_.self()) >= 0);
   if (reservation.status.state == ReservationState::kStopping) return;
   context_.changed = true;
   const PlanId plan = reservation.status.plan.id;
@@ -113,9 +156,11 @@ void Reservations::Stop(Reservation& reservation, Error error) {
     reservations_.erase(plan);
     return;
   }
+  Error error = ErrorOf(cause, &reservation.status.plan,
+                        [this](const NodeId& node) { return members_.NameOf(node); });
   reservation.status.state = ReservationState::kStopping;
   context_.Emit(StopInstance{plan, error.message});
-  news_.push_back({.plan = plan, .serving = false, .error = std::move(error)});
+  notices_.push_back({.plan = plan, .serving = false, .error = std::move(error)});
 }
 
 void Reservations::OnLoadFinished(const LoadFinished& event) {
@@ -129,32 +174,36 @@ void Reservations::OnLoadFinished(const LoadFinished& event) {
     SendLoaded(reservation);
     return;
   }
-  context_.SendTo(reservation.status.plan.owner,
-                  wire::Loaded{.plan = event.plan,
-                               .ok = false,
-                               .code = event.result.error().code,
-                               .reason = event.result.error().message,
-                               .milliseconds = event.milliseconds});
-  Stop(reservation, event.result.error());
+  const Cause cause{.reason = Reason::kLoadFailed,
+                    .code = event.result.error().code,
+                    .node = context_.self(),
+                    .detail = event.result.error().message};
+  context_.SendTo(
+      reservation.status.owner,
+      wire::Loaded{
+          .plan = event.plan, .ok = false, .cause = cause, .milliseconds = event.milliseconds});
+  Stop(reservation, cause);
 }
 
+// A loader reports each megabyte: what is passed on is enough for a progress bar, and for the owner
+// to see that it goes on.
 void Reservations::OnLoadProgressed(const LoadProgressed& event) {
   const auto at = reservations_.find(event.plan);
   if (at == reservations_.end() || at->second.status.state != ReservationState::kLoading) return;
-  context_.SendTo(at->second.status.plan.owner,
+  if (context_.now < at->second.next_progress) return;
+  at->second.next_progress = context_.now + context_.timers().load_report;
+  context_.SendTo(at->second.status.owner,
                   wire::LoadProgress{event.plan, event.done_bytes, event.total_bytes});
 }
 
 void Reservations::OnStageFailed(const StageFailed& event) {
   const auto at = reservations_.find(event.plan);
   if (at == reservations_.end() || at->second.status.state == ReservationState::kStopping) return;
-  const wire::Plan& plan = at->second.status.plan;
-  const NodeId culprit = event.lost.IsZero() ? context_.self() : event.lost;
-  Error error{ErrorCode::kDisconnected,
-              fmt::format("lost {} ({}): {}", members_.NameOf(culprit),
-                          DescribeStage(plan, StageOf(plan, culprit)), event.error.message)};
-  context_.SendTo(plan.owner, wire::Release{plan.id, error.message});
-  Stop(at->second, std::move(error));
+  const Cause cause{.reason = Reason::kStageFailed,
+                    .node = event.lost.IsZero() ? context_.self() : event.lost,
+                    .detail = event.error.message};
+  context_.SendTo(at->second.status.owner, wire::Release{event.plan, cause});
+  Stop(at->second, cause);
 }
 
 void Reservations::OnStageStopped(const StageStopped& event) {
@@ -164,27 +213,46 @@ void Reservations::OnStageStopped(const StageStopped& event) {
   context_.changed = true;
 }
 
-void Reservations::OnOwnerLost(const NodeId& owner, const std::string& reason) {
-  const std::string why =
-      fmt::format("lost {}, which coordinated the instance: {}", members_.NameOf(owner), reason);
-  for (auto at = reservations_.begin(); at != reservations_.end();) {
-    Reservation& reservation = (at++)->second;  // Stop may erase it
-    if (reservation.status.plan.owner == owner && !context_.options.bugs.no_lease_expiry) {
-      Stop(reservation, {ErrorCode::kDisconnected, why});
-    }
-  }
+// Its lead goes on with a READY instance that does not need the lost node.
+bool Reservations::CanGoOn(const Reservation& reservation, const NodeId& lost) const {
+  const wire::Plan& plan = reservation.status.plan;
+  if (reservation.status.state != ReservationState::kReady || StageOf(plan, lost) >= 0)
+    return false;
+  return std::all_of(plan.stages.begin(), plan.stages.end(), [&](const wire::StagePlan& stage) {
+    return stage.node == context_.self() || members_.IsAlive(stage.node);
+  });
 }
 
-void Reservations::OnNeighborLost(const NodeId& peer, const std::string& reason) {
+std::vector<PlanId> Reservations::OnOwnerLost(const NodeId& owner, const std::string& detail) {
+  std::vector<PlanId> adopted;
+  for (auto at = reservations_.begin(); at != reservations_.end();) {
+    Reservation& reservation = (at++)->second;  // Stop may erase it
+    if (reservation.status.owner != owner || context_.options.bugs.no_lease_expiry) continue;
+    if (!CanGoOn(reservation, owner)) {
+      Stop(reservation, {.reason = Reason::kOwnerLost, .node = owner, .detail = detail});
+      continue;
+    }
+    // The lease goes on: it is over when the new owner never renews it.
+    reservation.status.owner = reservation.status.plan.stages[0].node;
+    if (reservation.status.owner == context_.self()) adopted.push_back(reservation.status.plan.id);
+  }
+  return adopted;
+}
+
+void Reservations::GiveUp(const PlanId& plan, const Cause& cause) {
+  if (const auto at = reservations_.find(plan); at != reservations_.end()) Stop(at->second, cause);
+}
+
+void Reservations::OnNeighborLost(const NodeId& peer, const std::string& detail) {
   std::vector<PlanId> plans;
   for (const auto& [id, reservation] : reservations_) {
-    const auto& [plan, own, state] = reservation.status;
-    const size_t stages = plan.stages.size();
-    const bool neighbor = plan.stages[(own + 1) % stages].node == peer ||
-                          plan.stages[(own + stages - 1) % stages].node == peer;
-    if (neighbor && state == ReservationState::kReady) plans.push_back(id);
+    const std::vector<wire::StagePlan>& stages = reservation.status.plan.stages;
+    const size_t own = reservation.status.stage;
+    const bool neighbor = stages[(own + 1) % stages.size()].node == peer ||
+                          stages[(own + stages.size() - 1) % stages.size()].node == peer;
+    if (neighbor && reservation.status.state == ReservationState::kReady) plans.push_back(id);
   }
-  for (const PlanId& plan : plans) OnStageFailed({plan, {ErrorCode::kDisconnected, reason}, peer});
+  for (const PlanId& plan : plans) OnStageFailed({plan, {ErrorCode::kDisconnected, detail}, peer});
 }
 
 void Reservations::OnTime() {
@@ -192,10 +260,7 @@ void Reservations::OnTime() {
   for (auto at = reservations_.begin(); at != reservations_.end();) {
     Reservation& reservation = (at++)->second;
     if (context_.now <= reservation.lease_until) continue;
-    Stop(reservation, {ErrorCode::kDisconnected,
-                       fmt::format("{}, which coordinated the instance, was not heard for {} s",
-                                   members_.NameOf(reservation.status.plan.owner),
-                                   context_.timers().lease / std::chrono::seconds(1))});
+    Stop(reservation, {.reason = Reason::kOwnerSilent, .node = reservation.status.owner});
   }
 }
 

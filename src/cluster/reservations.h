@@ -1,5 +1,6 @@
 // What this node has promised to instances: the participant's side. Memory is promised once, by the
-// node that has it; a promise is a lease, so a vanished owner never keeps it.
+// node that has it; a promise is a lease, so a vanished owner never keeps it. When the owner of a
+// READY instance is lost, its lead becomes the owner and renews the leases.
 //
 //   reserve ─> RESERVED ─ commit ─> LOADING ─> LOADED ─ ready ─> READY
 //                 └──── release, lease over, owner lost ───────────┴─> STOPPING ─ stopped ─> (free)
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,12 +23,12 @@ class Reservations {
   Reservations(Context& context, Members& members) : context_(context), members_(members) {}
 
   // Plans that ended or began to serve here, for the requests at this lead.
-  struct News {
+  struct Notice {
     PlanId plan;
     bool serving = false;
     Error error;  // why it ended
   };
-  std::vector<News> TakeNews() { return std::exchange(news_, {}); }
+  std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
 
   void OnReserve(const NodeId& from, const wire::Reserve& message);
   void OnCommit(const NodeId& from, const wire::Commit& message);
@@ -37,9 +39,12 @@ class Reservations {
   void OnLoadProgressed(const LoadProgressed& event);
   void OnStageFailed(const StageFailed& event);
   void OnStageStopped(const StageStopped& event);
-  void OnOwnerLost(const NodeId& owner, const std::string& reason);
   // A link to a neighbor that membership has given up would wait forever.
-  void OnNeighborLost(const NodeId& peer, const std::string& reason);
+  void OnNeighborLost(const NodeId& peer, const std::string& detail);
+  // Returns the plans that this node, as their lead, is to own now.
+  std::vector<PlanId> OnOwnerLost(const NodeId& owner, const std::string& detail);
+  // Ends a plan that this node should have adopted but cannot.
+  void GiveUp(const PlanId& plan, const wire::Cause& cause);
   void OnTime();
 
   const ReservationStatus* Find(const PlanId& plan) const;
@@ -53,20 +58,24 @@ class Reservations {
   struct Reservation {
     ReservationStatus status;
     Time lease_until{};
+    Time next_progress{};
     uint64_t load_ms = 0;
     uint64_t bytes() const { return status.plan.stages[status.stage].bytes; }
   };
   // The reservation if `from` owns its plan; otherwise tells `from` that there is none.
   Reservation* Owned(const NodeId& from, const PlanId& plan);
-  void Stop(Reservation& reservation, Error error);
-  void Deny(const NodeId& to, const PlanId& plan, Error error);
-  Result<void> CheckReserve(const NodeId& from, const wire::Plan& plan) const;
+  void Stop(Reservation& reservation, wire::Cause cause);
+  void Deny(const NodeId& to, const PlanId& plan, wire::Cause cause);
+  // Why not; nothing when the plan can be promised.
+  std::optional<wire::Cause> CheckReserve(const NodeId& from, const wire::Plan& plan) const;
+  std::optional<wire::Cause> CheckMemory(const wire::Plan& plan, uint32_t stage) const;
+  bool CanGoOn(const Reservation& reservation, const NodeId& lost) const;
   void SendLoaded(const Reservation& reservation);
 
   Context& context_;
   Members& members_;
   std::map<PlanId, Reservation> reservations_;
-  std::vector<News> news_;
+  std::vector<Notice> notices_;
 };
 
 }  // namespace exo::cluster

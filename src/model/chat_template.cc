@@ -16,14 +16,84 @@ constexpr size_t kMaxTemplateSource = 1u << 20;
 constexpr std::array<std::string_view, 8> kRoles = {
     "system", "user", "assistant", "tool", "developer", "function", "model", "ipython"};
 
+// All that came with the request is untrusted, keys too.
+jinja::Value Untrusted(std::string_view text) {
+  return jinja::Value::String(text, false);
+}
+
+void Set(jinja::Dict& dict, std::string_view key, jinja::Value value) {
+  dict.entries.emplace_back(jinja::Value::String(key), std::move(value));
+}
+
+jinja::Value DataValue(const Data& data);
+
+jinja::Value ListValue(const DataList& data) {
+  jinja::List list;
+  for (const Data& item : data) list.items.push_back(DataValue(item));
+  return list;
+}
+
+jinja::Value MapValue(const DataMap& data) {
+  jinja::Dict dict;
+  for (const auto& [key, value] : data) dict.entries.emplace_back(Untrusted(key), DataValue(value));
+  return dict;
+}
+
+jinja::Value DataValue(const Data& data) {
+  struct Visitor {
+    jinja::Value operator()(std::monostate) const { return jinja::None{}; }
+    jinja::Value operator()(bool value) const { return value; }
+    jinja::Value operator()(int64_t value) const { return value; }
+    jinja::Value operator()(double value) const { return value; }
+    jinja::Value operator()(const std::string& value) const { return Untrusted(value); }
+    jinja::Value operator()(const DataList& value) const { return ListValue(value); }
+    jinja::Value operator()(const DataMap& value) const { return MapValue(value); }
+  };
+  return std::visit(Visitor{}, data.value);
+}
+
+jinja::Value ContentValue(const ChatMessage& message) {
+  if (message.content) return Untrusted(*message.content);
+  if (message.parts.empty()) return jinja::None{};
+  jinja::List list;
+  for (const ContentPart& part : message.parts) {
+    jinja::Dict dict;
+    Set(dict, "type", jinja::Value::String("text"));
+    Set(dict, "text", Untrusted(part.text));
+    list.items.emplace_back(std::move(dict));
+  }
+  return list;
+}
+
+jinja::Value CallValue(const ToolCall& call) {
+  jinja::Dict function;
+  Set(function, "name", Untrusted(call.name));
+  Set(function, "arguments", MapValue(call.arguments));
+  jinja::Dict dict;
+  Set(dict, "id", Untrusted(call.id));
+  Set(dict, "type", jinja::Value::String("function"));
+  Set(dict, "function", std::move(function));
+  return dict;
+}
+
 jinja::Value MessageValue(const ChatMessage& message) {
   const bool known = std::ranges::find(kRoles, message.role) != kRoles.end();
   jinja::Dict dict;
-  dict.entries.emplace_back(jinja::Value::String("role"),
-                            jinja::Value::String(message.role, known));
-  dict.entries.emplace_back(jinja::Value::String("content"),
-                            jinja::Value::String(message.content, false));
+  Set(dict, "role", jinja::Value::String(message.role, known));
+  Set(dict, "content", ContentValue(message));
+  if (!message.tool_calls.empty()) {
+    jinja::List calls;
+    for (const ToolCall& call : message.tool_calls) calls.items.push_back(CallValue(call));
+    Set(dict, "tool_calls", std::move(calls));
+  }
+  if (!message.tool_call_id.empty()) Set(dict, "tool_call_id", Untrusted(message.tool_call_id));
+  if (!message.name.empty()) Set(dict, "name", Untrusted(message.name));
+  if (!message.reasoning.empty()) Set(dict, "reasoning_content", Untrusted(message.reasoning));
   return dict;
+}
+
+bool IsBlank(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
 // Runs of equal marks.
@@ -49,6 +119,7 @@ class JinjaTemplate final : public ChatTemplate {
     jinja::Variables variables;
     variables.emplace("messages", jinja::Value(std::move(list)));
     variables.emplace("add_generation_prompt", options.add_generation_prompt);
+    if (!options.tools.empty()) variables.emplace("tools", ListValue(options.tools));
     variables.emplace("bos_token", jinja::Value::String(options.bos_token));
     variables.emplace("eos_token", jinja::Value::String(options.eos_token));
     jinja::Interpreter interpreter(std::move(variables), options.now);
@@ -60,6 +131,13 @@ class JinjaTemplate final : public ChatTemplate {
 };
 
 }  // namespace
+
+bool LeavesOutMessages(std::span<const ChatMessage> messages, std::span<const TextPiece> pieces) {
+  return std::ranges::any_of(messages,
+                             [](const ChatMessage& one) { return !IsBlank(one.content); }) &&
+         std::ranges::all_of(pieces,
+                             [](const TextPiece& one) { return one.trusted || IsBlank(one.text); });
+}
 
 Result<std::shared_ptr<const ChatTemplate>> ChatTemplate::Parse(std::string_view source) {
   if (source.size() > kMaxTemplateSource) {

@@ -11,20 +11,43 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/data.h"
 #include "model/tokenizer.h"
 
 namespace exo::model {
 
+// What an assistant asked for.
+struct ToolCall {
+  std::string id;
+  std::string name;
+  DataMap arguments;
+};
+
+struct ContentPart {
+  std::string text;  // the only kind that there is yet
+};
+
+// Templates see it as Hugging Face's do: `content` is a string, a list of parts or none;
+// `tool_calls` a list of {id, type, function: {name, arguments}} with arguments as a mapping;
+// `reasoning_content`, `tool_call_id` and `name` are there only when set.
 struct ChatMessage {
-  std::string role;  // "system", "user", "assistant", …
-  std::string content;
+  std::string role;                    // "system", "user", "assistant", "tool", …
+  std::optional<std::string> content;  // unset with `parts`, or in a message that only calls tools
+  std::vector<ContentPart> parts;
+  std::vector<ToolCall> tool_calls;
+  std::string tool_call_id;  // which call a tool's result answers
+  std::string name;          // of the tool that answers, or of a participant
+  std::string reasoning;     // what an assistant thought before its answer
 };
 
 struct ChatTemplateOptions {
   bool add_generation_prompt = true;
   std::string bos_token;
   std::string eos_token;
-  // Seconds since 1970 for strftime_now; without it a template has no clock.
+  // Descriptions of tools as clients send them ({type, function}); empty: `tools` is undefined.
+  DataList tools;
+  // Local time for strftime_now, as seconds since 1970 (sys::LocalSeconds); without it a template
+  // has no clock.
   std::optional<int64_t> now;
 };
 
@@ -46,5 +69,10 @@ class ChatTemplate {
   virtual Result<std::vector<TextPiece>> Render(std::span<const ChatMessage> messages,
                                                 const ChatTemplateOptions& options) const = 0;
 };
+
+// Whether the messages say something and the template wrote none of it: an empty one, or one that
+// is only a name. What comes out of contents is marked as untrusted, whatever filters it went
+// through.
+bool LeavesOutMessages(std::span<const ChatMessage> messages, std::span<const TextPiece> pieces);
 
 }  // namespace exo::model

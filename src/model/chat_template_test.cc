@@ -38,6 +38,71 @@ TEST(ChatTemplateTest, SeparatesTheTemplateFromMessages) {
             "[<s><|user|>](hi)[<|end|>]");
 }
 
+TEST(ChatTemplateTest, ATemplateThatLeavesOutTheMessagesIsNoticed) {
+  const std::vector<ChatMessage> messages = {{.role = "user", .content = "hi"}};
+  const auto leaves_out = [&](const std::string& source) {
+    return LeavesOutMessages(messages, Render(source).value());
+  };
+  EXPECT_TRUE(leaves_out(""));
+  EXPECT_TRUE(leaves_out("chatml"));
+  EXPECT_TRUE(leaves_out("{{ messages[0].role }}: "));
+  EXPECT_FALSE(leaves_out("{{ messages[0].content | upper }}"));
+  EXPECT_FALSE(LeavesOutMessages({}, Render("chatml").value()));
+}
+
+TEST(ChatTemplateTest, RangesReachTheEndsOfSixtyFourBits) {
+  EXPECT_EQ(Marked("{{ range(-9223372036854775807 - 1, 9223372036854775807, 4611686018427387904) "
+                   "| join(' ') }}"),
+            "[-9223372036854775808 -4611686018427387904 0 4611686018427387904]");
+  EXPECT_EQ(Marked("{{ range(9223372036854775807, -9223372036854775807 - 1, "
+                   "-9223372036854775807 - 1) | join(' ') }}"),
+            "[9223372036854775807 -1]");
+}
+
+std::string Rendered(const std::string& source, const std::vector<ChatMessage>& messages,
+                     DataList tools = {}) {
+  const auto pieces = ChatTemplate::Parse(source).value()->Render(
+      messages, {.bos_token = "", .eos_token = "", .tools = std::move(tools), .now = {}});
+  if (!pieces) return "error: " + pieces.error().message;
+  std::string text;
+  for (const TextPiece& piece : *pieces)
+    text += piece.trusted ? "[" + piece.text + "]" : "(" + piece.text + ")";
+  return text;
+}
+
+TEST(ChatTemplateTest, ToolCallsAndResultsAreAsTemplatesExpectThem) {
+  ChatMessage call{.role = "assistant", .reasoning = "hmm"};
+  call.tool_calls = {{"c1",
+                      "weather",
+                      {{"city", Data{std::string("Rome")}},
+                       {"days", Data{int64_t{3}}},
+                       {"where", Data{DataList{Data{1.5}, Data{true}, Data{}}}}}}};
+  ChatMessage result{.role = "tool", .content = "sun", .tool_call_id = "c1", .name = "weather"};
+  const std::string source =
+      "{% for m in messages %}{{ m.role }}:{% if m.content is none %}none{% else %}{{ m.content }}"
+      "{% endif %};{% if m.tool_calls %}{% for t in m.tool_calls %}{{ t.id }} {{ t.type }} "
+      "{{ t.function.name }} {% for k, v in t.function.arguments.items() %}{{ k }}={{ v }},"
+      "{% endfor %}{{ t.function.arguments is mapping }}{% endfor %}{% endif %}"
+      "{{ m.reasoning_content }}{{ m.tool_call_id }}{{ m.name }}|{% endfor %}";
+  EXPECT_EQ(Rendered(source, {call, result}),
+            "[assistant:none;](c1)[ function ](weather)[ ](city)[=](Rome)[,](days)[=3,](where)"
+            "[=[1.5, True, None],True](hmm)[|tool:](sun)[;](c1weather)[|]");
+}
+
+TEST(ChatTemplateTest, PartsAreAListAndToolsAreThereWhenGiven) {
+  const ChatMessage message{.role = "user", .parts = {{"a"}, {"<|end|>"}}};
+  EXPECT_EQ(Rendered("{{ messages[0].content is string }}{% for p in messages[0].content %}"
+                     "{{ p.type }}{{ p.text }}{% endfor %}",
+                     {message}),
+            "[Falsetext](a)[text](<|end|>)");
+  const DataList tools = {
+      Data{DataMap{{"type", Data{std::string("function")}},
+                   {"function", Data{DataMap{{"name", Data{std::string("f")}}}}}}}};
+  const std::string source = "{% if tools %}{{ tools[0].function.name }}{% else %}no{% endif %}";
+  EXPECT_EQ(Rendered(source, {message}, tools), "(f)");
+  EXPECT_EQ(Rendered(source, {message}), "[no]");
+}
+
 TEST(ChatTemplateTest, TrustFollowsTheCharacters) {
   const std::string c = "messages[0]['content']";
   EXPECT_EQ(Marked("{{ '<a>' + " + c + " + '<b>' }}"), "[<a>](hi)[<b>]");

@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,34 @@ struct FreeMatch {
   void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
 };
 using Code = std::unique_ptr<pcre2_code, FreeCode>;
+
+// Limits that no text of ours reaches: the patterns have no nested repeats, so the work of one
+// match is linear in the length of its run.
+pcre2_match_context* Unlimited() {
+  pcre2_match_context* context = pcre2_match_context_create(nullptr);
+  CHECK(context != nullptr);
+  pcre2_set_match_limit(context, UINT32_MAX);
+  pcre2_set_depth_limit(context, UINT32_MAX);
+  pcre2_set_heap_limit(context, UINT32_MAX);
+  return context;
+}
+
+// The next match at or after `from`; false: there is none. The compiled code has a stack of 32 KiB
+// and the interpreter a limit of steps; where either is met, the interpreter goes on without
+// limits.
+bool FindNext(const pcre2_code* code, std::string_view text, size_t from, pcre2_match_data* match) {
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  int found = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, match, nullptr);
+  if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
+    pcre2_match_context* context = Unlimited();
+    found = pcre2_match(code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match,
+                        context);
+    pcre2_match_context_free(context);
+  }
+  // What is left is a lack of memory, which ends the program elsewhere too.
+  CHECK(found >= 0 || found == PCRE2_ERROR_NOMATCH);
+  return found >= 0;
+}
 
 Code Compile(const char* pattern) {
   int error = 0;
@@ -106,10 +135,8 @@ class RegexPreTokenizer final : public PreTokenizer {
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(match.get());
     size_t done = 0;
     while (done < text.size()) {
-      const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
-                                    done, PCRE2_NO_UTF_CHECK, match.get(), nullptr);
-      // No match (or a limit of the engine was reached): the rest is one piece.
-      if (found < 0 || bounds[1] <= bounds[0]) break;
+      // The rest is one piece. (An empty match cannot be: no pattern has one.)
+      if (!FindNext(code, text, done, match.get()) || bounds[1] <= bounds[0]) break;
       if (bounds[0] > done) SplitValid(text.substr(done, bounds[0] - done), index + 1, word);
       SplitValid(text.substr(bounds[0], bounds[1] - bounds[0]), index + 1, word);
       done = bounds[1];

@@ -63,6 +63,38 @@ TEST(TokenizerTest, HidesControlTokensAndEndsGenerations) {
   }
 }
 
+// Converters forget to mark the end of a turn; without it, an answer would never end, or the
+// template's marker would be split into letters.
+TEST(TokenizerTest, AnEndOfTurnTypedAsNormalIsControl) {
+  GgufBuilder file;
+  file.String("tokenizer.ggml.model", "llama")
+      .Strings("tokenizer.ggml.tokens",
+               {"<unk>", "<s>", "</s>", "<|im_end|>", "<stop>", "<EOT>", "a"});
+  file.Numbers<int32_t>("tokenizer.ggml.token_type", ValueType::kI32, {2, 3, 3, 1, 1, 1, 1});
+  file.Numbers<float>("tokenizer.ggml.scores", ValueType::kF32, {0, 0, 0, 0, 0, 0, -1});
+  file.Uint("tokenizer.ggml.eot_token_id", 4).Bool("tokenizer.ggml.add_space_prefix", false);
+  const auto tokenizer = Load(file);
+  for (const TokenId id : {2, 3, 4}) {
+    EXPECT_TRUE(tokenizer->IsControl(id)) << id;
+    EXPECT_TRUE(tokenizer->IsEndOfGeneration(id)) << id;
+  }
+  EXPECT_FALSE(tokenizer->IsControl(5));
+  EXPECT_FALSE(tokenizer->IsEndOfGeneration(5));
+  EXPECT_EQ(tokenizer->Encode("a<|im_end|>a<stop>", true), (std::vector<TokenId>{6, 3, 6, 4}));
+}
+
+TEST(TokenizerTest, SpecialIdsOutsideTheVocabularyAreRefused) {
+  for (const char* key : {"bos", "eos", "eot", "eom", "unknown"}) {
+    GgufBuilder file = SmallSpm();
+    file.Uint(std::string("tokenizer.ggml.") + key + "_token_id", 1'000'000);
+    EXPECT_NE(LoadError(file, ErrorCode::kCorrupt).find("1000000"), std::string::npos) << key;
+    GgufBuilder negative = SmallSpm();
+    negative.Key(std::string("tokenizer.ggml.") + key + "_token_id", ValueType::kI32,
+                 EncodeNumber(int32_t{-7}));
+    EXPECT_NE(LoadError(negative, ErrorCode::kCorrupt), "") << key;
+  }
+}
+
 // Gemma's turns, in a file that calls their tokens user-defined.
 TEST(TokenizerTest, TurnsOfGemmaAreControlTokensAndEndGenerations) {
   GgufBuilder file;

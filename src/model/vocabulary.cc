@@ -7,8 +7,7 @@
 namespace exo::model {
 namespace {
 
-// Names by which vocabularies end a turn or a text. A token counts only when the file marks it as
-// special.
+// Names by which vocabularies end a turn or a text.
 constexpr std::array<std::string_view, 13> kEndNames = {
     "</s>",     "<|eot_id|>",      "<|im_end|>",        "<|end|>",    "<|return|>",
     "<|call|>", "<end_of_turn>",   "<|endoftext|>",     "<|eom_id|>", "<EOT>",
@@ -20,6 +19,13 @@ constexpr std::array<std::string_view, 13> kEndNames = {
 bool IsControlName(std::string_view text) {
   return std::ranges::find(kEndNames, text) != kEndNames.end() || text == "<start_of_turn>" ||
          (text.starts_with("<|") && text.ends_with("|>"));
+}
+
+// Converters forget to mark the end of a turn as special (llama.cpp corrects the same names). Plain
+// text is never a reason to end: "</s>" and "<EOT>" count only when the file marks them.
+bool IsUnmarkedEnd(std::string_view text) {
+  return std::ranges::find(kEndNames, text) != kEndNames.end() &&
+         (text.starts_with("<|") || text == "<end_of_turn>" || text == "<end_of_utterance>");
 }
 
 std::unexpected<Error> Bad(const Error& error) {
@@ -53,7 +59,11 @@ Result<void> ReadTypes(const Gguf& gguf, Vocabulary& vocabulary) {
     if (type < 0 || type > 6)
       return Fail(ErrorCode::kCorrupt, "token {} has the unknown type {}", i, type);
     vocabulary.types[i] = static_cast<TokenType>(type);
-    if (vocabulary.types[i] == TokenType::kUserDefined && IsControlName(vocabulary.texts[i])) {
+    const std::string& text = vocabulary.texts[i];
+    const bool unmarked =
+        vocabulary.types[i] == TokenType::kNormal || vocabulary.types[i] == TokenType::kUndefined;
+    if ((vocabulary.types[i] == TokenType::kUserDefined && IsControlName(text)) ||
+        (unmarked && IsUnmarkedEnd(text))) {
       vocabulary.types[i] = TokenType::kControl;
     }
   }
@@ -83,7 +93,14 @@ Result<void> ReadSpecialIds(const Gguf& gguf, bool sentence_piece, Vocabulary& v
   const TokenId turn = TRY(ReadId(gguf, "tokenizer.ggml.eot_token_id", -1, size));
   const TokenId message = TRY(ReadId(gguf, "tokenizer.ggml.eom_token_id", -1, size));
   for (const TokenId id : {vocabulary.eos, turn, message}) {
-    if (id >= 0) vocabulary.ends[static_cast<size_t>(id)] = true;
+    if (id < 0) continue;
+    vocabulary.ends[static_cast<size_t>(id)] = true;
+    // A template writes it as text: it must be found there.
+    TokenType& type = vocabulary.types[static_cast<size_t>(id)];
+    if (type == TokenType::kUserDefined ||
+        (type == TokenType::kNormal && gguf.Find("tokenizer.ggml.token_type") != nullptr)) {
+      type = TokenType::kControl;
+    }
   }
   for (const std::string_view name : kEndNames) {
     const TokenId id = vocabulary.Find(name);

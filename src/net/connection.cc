@@ -82,6 +82,12 @@ void Connection::ReadSome() {
       return WaitToRead();
     }
     ++sequences_.receive;
+    // Of a newer version; never before the peer is accepted.
+    if (!wire::IsKnown(buffer_.header().type) && limit_ > wire::kMaxHandshakeFrame) {
+      ++skipped_;
+      buffer_.Clear(kKeepBytes);
+      continue;
+    }
     auto message = wire::DecodeMessage(buffer_.header().type, buffer_.metadata());
     if (message && buffer_.header().tensor_bytes > 0) {
       message = exo::Fail(ErrorCode::kCorrupt, "tensor bytes on a control connection");

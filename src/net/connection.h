@@ -42,6 +42,7 @@ class Connection {
   void Start();
   // False when the queue is full; nothing is queued then.
   bool Send(const wire::Message& message);
+  uint64_t skipped() const { return skipped_; }
   void SetFrameLimit(uint64_t bytes) { limit_ = bytes; }
   void StopReading() { reading_ = false; }
   // No callback comes after this.
@@ -75,6 +76,7 @@ class Connection {
   FrameBuffer buffer_;
   TlsLink::Sequences sequences_;
   uint64_t limit_;
+  uint64_t skipped_ = 0;  // frames of types that this version does not know
   std::deque<std::vector<std::byte>> queue_;
   size_t offset_ = 0;  // sent of queue_.front()
   size_t unsent_ = 0;

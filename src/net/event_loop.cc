@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -16,9 +17,9 @@
 namespace exo::net {
 namespace {
 
-Time Clock(clockid_t id) {
+Time ThreadTime() {
   timespec t{};
-  ::clock_gettime(id, &t);
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
@@ -29,17 +30,13 @@ struct EventLoop::Impl {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{
       context.get_executor()};
   std::atomic<std::thread::id> thread;
-  std::atomic<int64_t> longest_ns{0};
+  TurnStats turns;
 
   void Note(Time turn) {
-    int64_t seen = longest_ns.load(std::memory_order_relaxed);
-    while (turn.count() > seen && !longest_ns.compare_exchange_weak(seen, turn.count())) {
-    }
-  }
-  void Turn(const std::function<void()>& handler) {
-    const Time start = Clock(CLOCK_MONOTONIC);
-    handler();
-    Note(Clock(CLOCK_MONOTONIC) - start);
+    ++turns.count;
+    turns.total += turn;
+    turns.longest = std::max(turns.longest, turn);
+    for (size_t i = 0; i < kTurnBounds.size(); ++i) turns.within[i] += turn <= kTurnBounds[i];
   }
 };
 
@@ -49,10 +46,11 @@ EventLoop::~EventLoop() = default;
 void EventLoop::Run() {
   impl_->thread = std::this_thread::get_id();
   impl_->context.restart();
-  for (;;) {
-    const Time start = Clock(CLOCK_THREAD_CPUTIME_ID);
-    if (impl_->context.run_one() == 0) break;
-    impl_->Note(Clock(CLOCK_THREAD_CPUTIME_ID) - start);
+  Time start = ThreadTime();
+  while (impl_->context.run_one() != 0) {
+    const Time end = ThreadTime();
+    impl_->Note(end - start);
+    start = end;
   }
   impl_->thread = std::thread::id();
 }
@@ -62,15 +60,15 @@ void EventLoop::Stop() {
 }
 
 void EventLoop::Post(std::function<void()> work) {
-  boost::asio::post(impl_->context, [this, work = std::move(work)] { impl_->Turn(work); });
+  boost::asio::post(impl_->context, std::move(work));
 }
 
 bool EventLoop::InLoopThread() const {
   return impl_->thread.load() == std::this_thread::get_id();
 }
 
-Time EventLoop::LongestTurn(bool reset) {
-  return Time(reset ? impl_->longest_ns.exchange(0) : impl_->longest_ns.load());
+TurnStats EventLoop::Turns() const {
+  return impl_->turns;
 }
 
 boost::asio::io_context& Context(EventLoop& loop) {
@@ -80,8 +78,7 @@ boost::asio::io_context& Context(EventLoop& loop) {
 // ---- Timer
 
 struct Timer::Impl {
-  explicit Impl(EventLoop& l) : loop(l), timer(Context(l)) {}
-  EventLoop& loop;
+  explicit Impl(EventLoop& loop) : timer(Context(loop)) {}
   boost::asio::steady_timer timer;
   uint64_t generation = 0;  // a callback of an older generation was replaced or cancelled
   bool running = false;
@@ -101,7 +98,7 @@ void Timer::Start(Time delay, std::function<void()> fire) {
       [self = impl_, generation, fire = std::move(fire)](const boost::system::error_code& e) {
         if (e || self->generation != generation) return;
         self->running = false;
-        self->loop.impl().Turn(fire);
+        fire();
       });
 }
 
@@ -119,7 +116,7 @@ bool Timer::running() const {
 
 struct FdWatch::Impl : std::enable_shared_from_this<FdWatch::Impl> {
   using Descriptor = boost::asio::posix::stream_descriptor;
-  Impl(EventLoop& l, int fd) : loop(l), descriptor(Context(l), fd) {}
+  Impl(EventLoop& loop, int fd) : descriptor(Context(loop), fd) {}
 
   void Arm(bool write, std::function<void()> callback) {
     ready[write] = std::move(callback);
@@ -129,12 +126,11 @@ struct FdWatch::Impl : std::enable_shared_from_this<FdWatch::Impl> {
                             if (!self->alive) return;
                             self->armed[write] = false;
                             if (auto fire = std::exchange(self->ready[write], nullptr)) {
-                              self->loop.impl().Turn(fire);
+                              fire();
                             }
                           });
   }
 
-  EventLoop& loop;
   Descriptor descriptor;
   bool alive = true;
   bool armed[2] = {};

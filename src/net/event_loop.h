@@ -2,16 +2,31 @@
 // which only net/event_loop_asio.h shows (the HTTP service needs it); everything else sees posts,
 // timers and descriptors, so that Asio's templates are compiled once.
 //
-// Thread: Post, Stop and the metrics from any thread; everything else on the thread that called
+// Thread: Post and Stop from any thread; everything else on the thread that called
 // Run. Owner: app builds it first and destroys it last.
 #pragma once
 
+#include <array>
+#include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
 #include "base/units.h"
 
 namespace exo::net {
+
+// Processor time of the loop's thread per turn (one handler: of a post, a timer, a descriptor or a
+// socket), waiting and other threads left out.
+inline constexpr std::array<Time, 4> kTurnBounds = {
+    std::chrono::milliseconds(1), std::chrono::milliseconds(5), std::chrono::milliseconds(20),
+    std::chrono::milliseconds(100)};
+struct TurnStats {
+  uint64_t count = 0;
+  Time total{};
+  Time longest{};
+  std::array<uint64_t, kTurnBounds.size()> within{};  // turns of at most each bound
+};
 
 class EventLoop {
  public:
@@ -28,9 +43,8 @@ class EventLoop {
   void Post(std::function<void()> work);
   bool InLoopThread() const;
 
-  // Longest time that one handler held the loop since the last call with reset. Wall time for
-  // posts, timers and watches of this class; processor time for handlers of others (Beast).
-  Time LongestTurn(bool reset = false);
+  // What the turns so far cost. Thread: the loop's.
+  TurnStats Turns() const;
 
   struct Impl;
   Impl& impl() { return *impl_; }

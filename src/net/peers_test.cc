@@ -86,6 +86,21 @@ TEST(PeersTest, RefusesWithoutACommonVersion) {
   EXPECT_NE(b.refusals[0].reason.find("update"), std::string::npos);
 }
 
+// The handshake's messages are those of version 1, so each side reads why.
+TEST(PeersTest, RefusesProtocolVersion1WithAReasonForBothSides) {
+  const std::string secret = NewSecret();
+  TestNode old({.secret = secret, .protocol_oldest = 1, .protocol_newest = 1});
+  TestNode current({.secret = secret});
+  old.Connect(current);
+  ASSERT_TRUE(old.Wait([&] { return !old.refusals.empty(); }));
+  ASSERT_TRUE(current.Wait([&] { return !current.refusals.empty(); }));
+  for (const auto* refusals : {&old.refusals, &current.refusals}) {
+    EXPECT_EQ((*refusals)[0].code, RefusalCode::kVersion);
+    EXPECT_NE((*refusals)[0].reason.find("protocol 1 to 1"), std::string::npos);
+    EXPECT_NE((*refusals)[0].reason.find("update exo"), std::string::npos);
+  }
+}
+
 TEST(PeersTest, BothConnectAtOnceAndOneSessionStays) {
   for (int round = 0; round < 10; ++round) {
     const std::string secret = NewSecret();

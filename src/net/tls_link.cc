@@ -58,7 +58,11 @@ void TlsLink::Receive() {
       return;
     } else {
       ++sequences_.receive;
-      queue_.push_back(std::exchange(filling_, Fresh()));
+      if (wire::IsKnown(filling_->header().type)) {
+        queue_.push_back(std::exchange(filling_, Fresh()));
+      } else {
+        filling_->Clear();  // of a newer version
+      }
     }
   }
 }

@@ -18,6 +18,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "model/chat_template.h"
+#include "net/event_loop.h"
 #include "wire/messages.h"
 
 namespace exo::node {
@@ -47,6 +48,7 @@ struct GenerateRequest {
   bool has_seed = false;               // false: the node draws one and reports it
   std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
   std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
+  std::shared_ptr<const void> lease;   // the caller's; dropped with the texts, once tokenized
   bool spread = false;                 // place over all nodes when the model is not running yet
 };
 
@@ -140,7 +142,9 @@ struct NodeView {
 };
 struct InstanceView {
   wire::InstanceSummary summary;
-  std::string reason;  // the planner's words
+  std::string state;   // reserving, loading, ready, draining, gone
+  std::string detail;  // the state in one sentence
+  std::string reason;  // why it is placed like this, in one sentence
   double predicted_tokens_per_second = 0;
 };
 struct ClusterView {
@@ -148,6 +152,7 @@ struct ClusterView {
   std::vector<NodeView> nodes;
   std::vector<InstanceView> instances;
   uint32_t neighbors_of_other_clusters = 0;
+  uint64_t sequence = 0;  // of the last event that is in this view
 };
 struct PlanView {
   wire::Plan plan;
@@ -155,6 +160,54 @@ struct PlanView {
   double predicted_tokens_per_second = 0;
   double predicted_prompt_per_second = 0;
   std::vector<std::string> node_names;  // one per stage
+};
+
+// One change of a peer, an instance or a request of a client of this node.
+enum class EventKind : uint8_t { kPeer, kInstance, kRequest };
+constexpr const char* EventKindName(EventKind kind) {
+  constexpr const char* kNames[] = {"peer", "instance", "request"};
+  return kNames[static_cast<size_t>(kind)];
+}
+struct StateEvent {
+  uint64_t sequence = 0;  // grows by one each time, and across restarts of the node
+  int64_t time_ms = 0;    // since 1970
+  EventKind kind = EventKind::kPeer;
+  NodeId node;         // the peer; the owner of an instance; the entry node of a request
+  std::string id;      // of the instance's plan or the request, in hexadecimal
+  std::string name;    // of the peer or the model
+  std::string state;   // as in NodeView and InstanceView; of a request "started" or "ended"
+  std::string detail;  // why, or how much
+};
+// Hears every event from the subscription on. Thread: the loop.
+class EventWatcher {
+ public:
+  virtual ~EventWatcher() = default;
+  virtual void OnEvent(const StateEvent& event) = 0;
+};
+// Destroying it ends the calls.
+class EventSubscription {
+ public:
+  virtual ~EventSubscription() = default;
+};
+struct Subscribed {
+  std::unique_ptr<EventSubscription> subscription;
+  std::vector<StateEvent> past;  // those after `since`, oldest first
+  bool missed = false;           // some after `since` are no longer kept: read the state again
+  uint64_t sequence = 0;         // of the last event so far
+};
+
+// Figures of a running node, for monitoring. Counts are since the start.
+struct NodeMetrics {
+  net::TurnStats loop;
+  uint64_t requests_active = 0;  // of this node's clients, being answered
+  uint64_t requests_queued = 0;  // not submitted yet
+  uint64_t requests_total = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t nodes_alive = 0;  // with this one
+  uint64_t instances_ready = 0;
+  uint64_t memory_budget = 0;  // bytes
+  uint64_t memory_reserved = 0;
 };
 
 class Api {
@@ -165,6 +218,10 @@ class Api {
   virtual std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) = 0;
   virtual std::vector<ModelView> Models() const = 0;
   virtual ClusterView Cluster() const = 0;
+  virtual NodeMetrics Metrics() const = 0;
+  // State changes: those that are kept after the event `since` (unset: none), then every further
+  // one. `watcher` must outlive the subscription.
+  virtual Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) = 0;
   // A placement without loading; `model` is a name or the path of a GGUF file on this node.
   virtual void MakePlan(std::string model, bool spread,
                         std::function<void(Result<PlanView>)> done) = 0;
@@ -174,6 +231,9 @@ class Api {
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
+  // Forgets a model that AddModel registered, also one whose file is missing; the file stays. What
+  // runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).
+  virtual void RemoveModel(std::string model, std::function<void(Result<void>)> done) = 0;
 };
 
 }  // namespace exo::node

@@ -16,9 +16,10 @@ BulkServer::~BulkServer() {
   for (Connection& connection : connections_) connection.thread.join();
 }
 
-void BulkServer::Share(const std::shared_ptr<const store::ModelFile>& model) {
+void BulkServer::Share(const std::vector<std::shared_ptr<const store::ModelFile>>& models) {
   const MutexLock lock(mutex_);
-  models_[model->manifest().id()] = model;
+  models_.clear();
+  for (const auto& model : models) models_[model->manifest().id()] = model;
 }
 
 void BulkServer::Serve(std::unique_ptr<engine::DataLink> link) {
@@ -62,10 +63,12 @@ wire::Message BulkServer::Answer(const wire::Message& question) {
     wire::TensorReply reply;
     const auto model = Find(ask->model);
     if (model == nullptr || ask->bytes > wire::kMaxTensorPiece) return reply;
-    if (const auto bytes = model->TensorBytes(ask->name, ask->offset, ask->bytes)) {
-      const auto* first = reinterpret_cast<const uint8_t*>(bytes->data());
+    auto bytes = model->TensorBytes(ask->name, ask->offset, ask->bytes);
+    if (bytes) {
       reply.found = true;
-      reply.bytes.assign(first, first + bytes->size());
+      reply.bytes = *std::move(bytes);
+    } else {
+      LOG(kWarning, "a member gets no tensor: {}", bytes.error().message);
     }
     return reply;
   }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "base/mutex.h"
 #include "engine/data_link.h"
@@ -21,7 +22,8 @@ class BulkServer {
   static constexpr size_t kMaxLinks = 8;
 
   ~BulkServer();
-  void Share(const std::shared_ptr<const store::ModelFile>& model);
+  // Exactly these models are given out from now on.
+  void Share(const std::vector<std::shared_ptr<const store::ModelFile>>& models);
   void Serve(std::unique_ptr<engine::DataLink> link);
 
  private:

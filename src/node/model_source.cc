@@ -1,5 +1,7 @@
 #include "node/model_source.h"
 
+#include <algorithm>
+
 #include "sys/system.h"
 
 namespace exo::node {
@@ -7,6 +9,7 @@ namespace {
 
 constexpr Time kConnectLimit = std::chrono::seconds(5);
 constexpr Time kReplyLimit = std::chrono::seconds(30);
+constexpr Time kCancelCheck = std::chrono::milliseconds(50);
 
 // Requests and replies over one bulk link.
 class BulkClient {
@@ -20,10 +23,14 @@ class BulkClient {
   }
 
   template <class Reply>
-  Result<Reply> Ask(const wire::Message& question) {
+  Result<Reply> Ask(const wire::Message& question, const std::atomic<bool>* cancel) {
     const Time deadline = sys::Now() + kReplyLimit;
     TRY(link_->Send(question, {}, deadline));
-    engine::DataLink::Outcome outcome = TRY(link_->Poll(deadline));
+    engine::DataLink::Outcome outcome;
+    do {
+      if (cancel->load()) return Fail(ErrorCode::kCancelled, "stopped");
+      outcome = TRY(link_->Poll(std::min(deadline, sys::Now() + kCancelCheck)));
+    } while (outcome.event != engine::DataLink::Event::kFrame && sys::Now() < deadline);
     if (outcome.event != engine::DataLink::Event::kFrame) {
       return Fail(ErrorCode::kDisconnected, "a member did not answer in {} s",
                   std::chrono::duration_cast<std::chrono::seconds>(kReplyLimit).count());
@@ -39,9 +46,10 @@ class BulkClient {
   std::unique_ptr<engine::DataLink> link_;
 };
 
-Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client,
-                                                           const ModelId& model) {
-  wire::ManifestReply reply = TRY(client.Ask<wire::ManifestReply>(wire::ManifestRequest{model}));
+Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client, const ModelId& model,
+                                                           const std::atomic<bool>* cancel) {
+  wire::ManifestReply reply =
+      TRY(client.Ask<wire::ManifestReply>(wire::ManifestRequest{model}, cancel));
   if (!reply.found) {
     return Fail(ErrorCode::kNotFound, "the member no longer has model {}", model.Short());
   }
@@ -73,8 +81,9 @@ class FileSource final : public engine::StageSource {
 
 class PullSource final : public engine::StageSource {
  public:
-  PullSource(const net::Identity& identity, PullOptions options)
-      : identity_(identity), options_(std::move(options)) {}
+  PullSource(const net::Identity& identity, std::shared_ptr<store::TensorCache> cache,
+             PullOptions options)
+      : identity_(identity), cache_(std::move(cache)), options_(std::move(options)) {}
 
   Result<engine::ModelParts> Describe(const std::atomic<bool>* cancel) override {
     TRY(ConnectToAnyHolder(cancel));
@@ -86,10 +95,10 @@ class PullSource final : public engine::StageSource {
                                                        const engine::Progress& progress,
                                                        const std::atomic<bool>* cancel) override {
     for (;;) {
-      auto source =
-          store::PullTensors(*manifest_, spec, options_.folder, Fetcher(), progress, cancel);
+      auto source = cache_->Pull(*manifest_, spec, Fetcher(cancel), progress, cancel);
       if (source || source.error().code == ErrorCode::kCancelled) return source;
       const Error why = source.error();
+      if (why.code == ErrorCode::kIo) return source;  // this disk: another holder is no help
       if (!ConnectToAnyHolder(cancel)) return std::unexpected(why);
     }
   }
@@ -100,22 +109,24 @@ class PullSource final : public engine::StageSource {
                fmt::format("no member that can be reached holds model {}", options_.model_name)};
     while (next_ < options_.holders.size()) {
       if (cancel->load()) return Fail(ErrorCode::kCancelled, "stopped");
-      auto connected = ConnectTo(options_.holders[next_++]);
+      auto connected = ConnectTo(options_.holders[next_++], cancel);
       if (connected) return {};
       last = connected.error();
     }
     return std::unexpected(last);
   }
-  Result<void> ConnectTo(const net::ConnectOptions& holder) {
+  Result<void> ConnectTo(const net::ConnectOptions& holder, const std::atomic<bool>* cancel) {
     client_ = TRY(BulkClient::Connect(identity_, holder));
-    manifest_ = TRY(AskManifest(*client_, options_.model));
+    manifest_ = TRY(AskManifest(*client_, options_.model, cancel));
     return {};
   }
-  store::FetchPiece Fetcher() {
-    return [this](const std::string& tensor, uint64_t offset,
-                  uint32_t bytes) -> Result<std::vector<uint8_t>> {
-      wire::TensorReply reply = TRY(client_->Ask<wire::TensorReply>(wire::TensorRequest{
-          .model = options_.model, .name = tensor, .offset = offset, .bytes = bytes}));
+  store::FetchPiece Fetcher(const std::atomic<bool>* cancel) {
+    return [this, cancel](const std::string& tensor, uint64_t offset,
+                          uint32_t bytes) -> Result<std::vector<uint8_t>> {
+      wire::TensorReply reply = TRY(client_->Ask<wire::TensorReply>(
+          wire::TensorRequest{
+              .model = options_.model, .name = tensor, .offset = offset, .bytes = bytes},
+          cancel));
       if (!reply.found) {
         return Fail(ErrorCode::kNotFound, "the member no longer has tensor {}", tensor);
       }
@@ -124,6 +135,7 @@ class PullSource final : public engine::StageSource {
   }
 
   const net::Identity& identity_;
+  const std::shared_ptr<store::TensorCache> cache_;
   const PullOptions options_;
   size_t next_ = 0;  // of the holders
   std::unique_ptr<BulkClient> client_;
@@ -137,15 +149,17 @@ std::unique_ptr<engine::StageSource> MakeFileSource(std::shared_ptr<const store:
 }
 
 std::unique_ptr<engine::StageSource> MakePullSource(const net::Identity& identity,
+                                                    std::shared_ptr<store::TensorCache> cache,
                                                     PullOptions options) {
-  return std::make_unique<PullSource>(identity, std::move(options));
+  return std::make_unique<PullSource>(identity, std::move(cache), std::move(options));
 }
 
 Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,
                                                             const net::ConnectOptions& holder,
-                                                            const ModelId& model) {
+                                                            const ModelId& model,
+                                                            const std::atomic<bool>& cancel) {
   const auto client = TRY(BulkClient::Connect(identity, holder));
-  return AskManifest(*client, model);
+  return AskManifest(*client, model, &cancel);
 }
 
 }  // namespace exo::node

@@ -2,6 +2,7 @@
 // links to members that hold it. Also pulls a model's manifest alone, for its vocabulary.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "net/identity.h"
 #include "store/manifest.h"
 #include "store/model.h"
+#include "store/tensor_cache.h"
 
 namespace exo::node {
 
@@ -20,16 +22,17 @@ struct PullOptions {
   ModelId model;
   std::string model_name;                    // for messages
   std::vector<net::ConnectOptions> holders;  // tried in order
-  std::string folder;                        // where pulled tensors are kept
 };
 // `identity` outlives the source.
 std::unique_ptr<engine::StageSource> MakePullSource(const net::Identity& identity,
+                                                    std::shared_ptr<store::TensorCache> cache,
                                                     PullOptions options);
 
 // The manifest of a model from one member, checked against its id. Blocks. Errors: kDisconnected,
-// kNotFound, kCorrupt.
+// kNotFound, kCorrupt, kCancelled.
 Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,
                                                             const net::ConnectOptions& holder,
-                                                            const ModelId& model);
+                                                            const ModelId& model,
+                                                            const std::atomic<bool>& cancel);
 
 }  // namespace exo::node

@@ -1,127 +1,299 @@
+// Names, answers and reading; models_scan.cc looks through folders.
 #include "node/models.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "base/log.h"
+#include "node/model_entry.h"
+#include "sys/system.h"
 
 namespace exo::node {
 namespace {
 
-// Only the first part of a split model stands for it.
-bool IsLaterPart(const std::string& path) {
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+std::string BaseName(const std::string& path) {
   const auto split = store::ParseModelPath(path);
-  return split && split->paths.size() > 1 && split->paths[0] != path;
+  return split ? split->name : path;
+}
+
+// A file that cannot be used is the caller's mistake, not damage in here.
+Error Refusal(Error error) {
+  if (error.code == ErrorCode::kCorrupt) error.code = ErrorCode::kInvalid;
+  return error;
+}
+
+// What a model needs beside layers, before hours go into hashing it.
+Result<void> CheckUsable(const model::Gguf& gguf) {
+  TRY(ParseVocabulary(gguf));
+  return {};
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
-  auto vocabulary = std::make_shared<Vocabulary>();
-  vocabulary->tokenizer = TRY(model::Tokenizer::Load(gguf));
-  for (TokenId id = 0; id < static_cast<TokenId>(vocabulary->tokenizer->vocab_size()); ++id) {
-    if (vocabulary->tokenizer->IsEndOfGeneration(id)) vocabulary->stop_tokens.push_back(id);
-  }
-  const auto source = gguf.GetString("tokenizer.chat_template");
-  if (!source) {
-    vocabulary->template_error =
-        "the model has no chat template; send a raw prompt to /v1/completions";
-    return vocabulary;
-  }
-  auto parsed = model::ChatTemplate::Parse(*source);
-  if (parsed) {
-    vocabulary->chat_template = *parsed;
-  } else {
-    vocabulary->template_error =
-        "the model's chat template cannot be used: " + parsed.error().message;
-  }
-  return vocabulary;
-}
-
-void Models::Scan(std::vector<std::string> folders, std::function<void()> changed) {
-  std::vector<std::string> paths;
-  for (const std::string& folder : folders) {
-    for (const std::string& name : sys::ListFolder(folder)) {
-      if (name.ends_with(".gguf")) paths.push_back(folder + "/" + name);
-    }
-  }
-  for (std::string& path : state_.RegisteredModels()) paths.push_back(std::move(path));
-  for (const std::string& path : paths) {
-    if (IsLaterPart(path)) continue;
-    ++pending_;
-    Open(path, [this, path, changed](Result<std::shared_ptr<const store::ModelFile>> opened) {
-      --pending_;
-      if (!opened) LOG(kWarning, "leaving out a model: {}", opened.error().message);
-      changed();
-    });
+Models::Models(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> state,
+               const ModelsOptions& options)
+    : loop_(loop),
+      jobs_(jobs),
+      state_(std::move(state)),
+      options_({.prepared_folder = options.prepared_folder,
+                .disk = options.disk,
+                .times = options.times}),
+      timer_(loop),
+      scan_limit_(loop),
+      order_limit_(loop) {
+  for (const std::string& folder : options.folders) {
+    if (std::ranges::find(options_.folders, folder) == options_.folders.end())
+      options_.folders.push_back(folder);
   }
 }
 
-void Models::Add(std::string path, Opened done) {
-  Open(std::move(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> opened) {
-    if (opened) {
-      if (auto saved = state_.RegisterModel((*opened)->path()); !saved) {
-        LOG(kWarning, "cannot remember the model: {}", saved.error().message);
-      }
+Models::~Models() = default;
+
+// ---- names ----
+
+Models::Entry* Models::FindByName(const std::string& name) const {
+  for (const auto& [unused, entry] : entries_) {
+    if (entry->name == name) return entry.get();
+  }
+  return nullptr;
+}
+
+Models::Entry* Models::FindEntry(const std::string& name) const {
+  if (Entry* entry = FindByName(name)) return entry;
+  for (const auto& [path, entry] : entries_) {
+    if (path == name || entry->canonical == name) return entry.get();
+    if (entry->file != nullptr && entry->file->manifest().id().Hex() == name) return entry.get();
+  }
+  return nullptr;
+}
+
+// name, name@folder, name@grandparent/folder, ...; a number when all of those are taken.
+Models::Entry& Models::Claim(const Found& found, const std::string& folder) {
+  auto entry = std::make_unique<Entry>();
+  entry->path = found.path;
+  entry->canonical = found.canonical;
+  entry->folder = folder;
+  entry->order = ++claims_;
+  entry->last_sign = sys::Now();
+  const std::string base = BaseName(found.path);
+  entry->name = base;
+  std::string rest = FolderOf(found.path), suffix;
+  for (int number = 2; FindByName(entry->name) != nullptr;) {
+    if (rest.empty()) {
+      entry->name = fmt::format("{}#{}", base, number++);
+      continue;
     }
-    done(std::move(opened));
+    const std::string last = rest.substr(rest.rfind('/') + 1);
+    suffix = suffix.empty() ? last : last + "/" + suffix;
+    rest = FolderOf(rest);
+    entry->name = fmt::format("{}@{}", base, suffix);
+  }
+  return *(entries_[found.path] = std::move(entry));
+}
+
+Models::File Models::Find(const std::string& name) const {
+  const Entry* entry = FindEntry(name);
+  return entry == nullptr ? nullptr : entry->file;
+}
+
+Models::File Models::Find(const ModelId& id) const {
+  for (const auto& [unused, entry] : entries_) {
+    if (entry->file != nullptr && entry->file->manifest().id() == id) return entry->file;
+  }
+  return nullptr;
+}
+
+std::string Models::NameOf(const File& file) const {
+  for (const auto& [unused, entry] : entries_) {
+    if (entry->file == file) return entry->name;
+  }
+  return file->name();
+}
+
+std::vector<Models::File> Models::All() const {
+  std::map<ModelId, const Entry*> first;
+  for (const auto& [unused, entry] : entries_) {
+    if (entry->file == nullptr) continue;
+    const Entry*& place = first[entry->file->manifest().id()];
+    if (place == nullptr || entry->order < place->order) place = entry.get();
+  }
+  std::vector<File> all;
+  for (const auto& [unused, entry] : first) all.push_back(entry->file);
+  return all;
+}
+
+// ---- answers ----
+
+void Models::WaitFor(Entry& entry, Opened done) {
+  switch (entry.state) {
+    case Entry::State::kReady:
+      return done(entry.file);
+    case Entry::State::kFailed:
+      return done(std::unexpected(entry.error));
+    default:
+      entry.waiting.push_back(std::move(done));
+  }
+}
+
+void Models::Answer(Entry& entry, const Result<File>& result) {
+  for (Opened& done : std::exchange(entry.waiting, {})) done(result);
+}
+
+void Models::Await(const std::string& name, Opened done) {
+  if (Entry* entry = FindEntry(name)) return WaitFor(*entry, std::move(done));
+  Rescan([this, name, done = std::move(done)] {
+    if (Entry* entry = FindEntry(name)) return WaitFor(*entry, done);
+    std::string silent;
+    for (const auto& [source, unused] : scanning_)
+      silent += fmt::format("; {} does not answer", source);
+    done(Fail(ErrorCode::kNotFound, "there is no model '{}' here{}", name, silent));
   });
 }
 
 void Models::Open(std::string path, Opened done) {
-  tasks_.Post([this, path = sys::CanonicalPath(path), done = std::move(done)]() mutable {
-    auto opened =
-        store::ModelFile::Open(path, {.state = &state_, .prepared_folder = prepared_folder_});
-    loop_.Post([this, opened = std::move(opened), done = std::move(done)]() mutable {
-      if (opened) {
-        const auto known = by_name_.find((*opened)->name());
-        if (known != by_name_.end() &&
-            known->second->manifest().id() != (*opened)->manifest().id() &&
-            known->second->path() != (*opened)->path()) {
-          opened = Fail(ErrorCode::kInvalid,
-                        "{} has the name of another model, {}, but other contents; rename one of "
-                        "the two files",
-                        (*opened)->path(), known->second->path());
-        } else {
-          by_name_[(*opened)->name()] = *opened;
-        }
+  path = std::filesystem::absolute(path).string();
+  ScanPath(path, [this, done = std::move(done)](const Found& found) {
+    if (!found.stamp) return done(std::unexpected(Refusal(found.stamp.error())));
+    Entry* entry = MergeOne({}, found, true);
+    paths_.try_emplace(entry->path, false);
+    WaitFor(*entry, [this, path = entry->path, done](Result<File> file) {
+      if (!file && !paths_[path]) {
+        paths_.erase(path);
+        if (Entry* failed = FindEntry(path); failed != nullptr && failed->folder.empty())
+          loop_.Post([this, path] { Drop(path); });
       }
-      done(std::move(opened));
+      done(std::move(file));
     });
   });
 }
 
-std::shared_ptr<const store::ModelFile> Models::Find(const std::string& name) const {
-  if (const auto found = by_name_.find(name); found != by_name_.end()) return found->second;
-  for (const auto& [unused, file] : by_name_) {
-    if (file->path() == name || file->manifest().id().Hex() == name) return file;
-  }
-  return nullptr;
-}
-
-std::shared_ptr<const store::ModelFile> Models::Find(const ModelId& id) const {
-  for (const auto& [unused, file] : by_name_) {
-    if (file->manifest().id() == id) return file;
-  }
-  return nullptr;
-}
-
-std::vector<std::shared_ptr<const store::ModelFile>> Models::All() const {
-  std::vector<std::shared_ptr<const store::ModelFile>> all;
-  for (const auto& [unused, file] : by_name_) all.push_back(file);
-  return all;
-}
-
-void Models::LoadVocabulary(std::shared_ptr<const store::Manifest> manifest,
-                            std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
-  if (const auto found = vocabularies_.find(manifest->id()); found != vocabularies_.end()) {
-    done(found->second);
-    return;
-  }
-  tasks_.Post([this, manifest, done = std::move(done)]() mutable {
-    auto parsed = ParseVocabulary(manifest->gguf());
-    loop_.Post([this, manifest, parsed = std::move(parsed), done = std::move(done)]() mutable {
-      if (parsed) vocabularies_[manifest->id()] = *parsed;
-      done(std::move(parsed));
-    });
+void Models::Add(std::string path, Opened done) {
+  Open(std::move(path), [this, done = std::move(done)](Result<File> file) {
+    if (!file) return done(std::move(file));
+    const std::string found = (*file)->path();
+    paths_[found] = true;
+    const bool begun = jobs_.Run(
+        Jobs::Class::kIo, {},
+        [state = state_, found](const std::atomic<bool>&) { return state->RegisterModel(found); },
+        [file, done](Result<void> saved) {
+          if (!saved) LOG(kWarning, "cannot remember the model: {}", saved.error().message);
+          done(file);
+        });
+    if (!begun) done(file);
   });
+}
+
+void Models::Remove(std::string name, std::function<void(Result<void>)> done) {
+  const Entry* entry = FindEntry(name);
+  const auto found = std::ranges::find_if(paths_, [&](const auto& named) {
+    return named.second &&
+           (named.first == name || (entry != nullptr && entry->path == named.first) ||
+            (entry == nullptr && BaseName(named.first) == name));
+  });
+  if (found == paths_.end() || (entry != nullptr && !entry->folder.empty())) {
+    if (entry == nullptr) return done(Fail(ErrorCode::kNotFound, "no model '{}' was added", name));
+    return done(Fail(ErrorCode::kInvalid,
+                     "{} lies in a model folder, which is searched for models: delete or move the "
+                     "file {}",
+                     entry->name, entry->path));
+  }
+  const std::string path = found->first;
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [state = state_, path, prepared = options_.prepared_folder](const std::atomic<bool>&) {
+        const std::string packed = store::PreparedPath(prepared, path);
+        if (sys::Exists(packed)) (void)sys::RemoveFile(packed);
+        return state->ForgetModel(path);
+      },
+      [this, path, done](Result<void> forgotten) {
+        if (!forgotten) return done(std::move(forgotten));
+        paths_.erase(path);
+        Drop(path);
+        done({});
+      });
+  if (!begun) done(Fail(ErrorCode::kOverloaded, "too much is going on with files"));
+}
+
+void Models::Drop(const std::string& path) {
+  auto gone = entries_.extract(path);
+  if (gone.empty()) return;
+  Answer(*gone.mapped(), Fail(ErrorCode::kNotFound, "{} is gone", path));
+  if (gone.mapped()->file != nullptr) changed_();
+}
+
+// ---- reading ----
+
+void Models::Read(Entry& entry) {
+  entry.state = Entry::State::kReading;
+  entry.file = nullptr;
+  entry.progress = std::make_shared<std::atomic<uint64_t>>(0);
+  entry.progress_seen = 0;
+  entry.last_sign = sys::Now();
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, FolderOf(entry.canonical),
+      [path = entry.path, state = state_, progress = entry.progress, disk = options_.disk,
+       prepared = options_.prepared_folder](const std::atomic<bool>& cancel) {
+        store::OpenOptions options{.disk = disk, .state = state.get(), .prepared_folder = prepared};
+        options.manifest = {
+            .check = CheckUsable, .cancel = &cancel, .hashed_bytes = progress.get()};
+        return store::ModelFile::Open(path, options);
+      },
+      [this, path = entry.path, reading = entry.progress](Result<File> opened) {
+        OnRead(path, reading.get(), std::move(opened));
+      });
+  if (!begun) {
+    entry.state = Entry::State::kFailed;
+    entry.error = {ErrorCode::kOverloaded, "too many files are being read"};
+    Answer(entry, std::unexpected(entry.error));
+  }
+}
+
+// `reading` tells an earlier read of the same path, whose result is worth nothing, from the last.
+void Models::OnRead(const std::string& path, const void* reading, Result<File> opened) {
+  const auto found = entries_.find(path);
+  if (found == entries_.end() || found->second->progress.get() != reading) return;
+  Entry& entry = *found->second;
+  if (opened) {
+    entry.state = Entry::State::kReady;
+    entry.file = *opened;
+    LOG(kInfo, "model {} is {} of {}", entry.name, entry.file->manifest().id().Short(), path);
+    changed_();
+    return Answer(entry, opened);
+  }
+  entry.state = Entry::State::kFailed;
+  entry.error = Refusal(opened.error());
+  if (!entry.folder.empty() && entry.error.code != ErrorCode::kCancelled)
+    LOG(kWarning, "leaving out a model: {}", entry.error.message);
+  Answer(entry, std::unexpected(entry.error));
+}
+
+// Whoever waits for a file that gives no sign is told; the file is still taken in should it answer.
+void Models::CheckSilence() {
+  const Time now = sys::Now();
+  std::vector<std::string> silent;
+  for (auto& [path, entry] : entries_) {
+    if (entry->waiting.empty()) continue;
+    if (entry->state == Entry::State::kReading && entry->progress->load() != entry->progress_seen) {
+      entry->progress_seen = entry->progress->load();
+      entry->last_sign = now;
+    }
+    const bool settling = entry->state == Entry::State::kSettling;
+    const Time since = settling ? entry->settling_since : entry->last_sign;
+    if (now - since >= options_.times.silence) silent.push_back(path);
+  }
+  for (const std::string& path : silent) {
+    const auto found = entries_.find(path);
+    if (found == entries_.end()) continue;
+    const bool settling = found->second->state == Entry::State::kSettling;
+    Answer(*found->second,
+           Fail(settling ? ErrorCode::kInvalid : ErrorCode::kIo, "{} {}", path,
+                settling ? "is still being written" : "does not answer: is its drive connected?"));
+  }
 }
 
 }  // namespace exo::node

@@ -1,8 +1,17 @@
-// The models this node knows: files in its model folders, files that the user named, and manifests
-// of models that only peers hold. Opening a file (hashing it the first time) and parsing a
-// vocabulary happen on the task queue; the maps live on the loop thread.
+// The models this node knows: files in its model folders and files that the user named. Folders are
+// looked through every few seconds and whenever somebody asks for an unknown name, so that files
+// come and go without a restart; what is still being written is left alone until it rests.
+//
+// Everything that touches a disk is a job (node/jobs.h), keyed by folder: a dead network drive
+// holds up its own files and nothing else. A model is known as soon as it itself has been read.
+//
+// Names are unique here: the second file of one base name is called name@folder. The order of the
+// folders decides who is first.
+//
+// Thread: the loop thread; callbacks come there too.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,65 +20,115 @@
 
 #include "base/ids.h"
 #include "base/result.h"
-#include "model/chat_template.h"
-#include "model/tokenizer.h"
 #include "net/event_loop.h"
+#include "node/jobs.h"
+#include "node/vocabulary.h"
 #include "store/model.h"
-#include "sys/task_queue.h"
 
 namespace exo::node {
 
-// What text in and out of a model needs. Immutable.
-struct Vocabulary {
-  std::shared_ptr<const model::Tokenizer> tokenizer;
-  std::shared_ptr<const model::ChatTemplate>
-      chat_template;                 // null: the model has none that we can run
-  std::string template_error;        // why it is null
-  std::vector<TokenId> stop_tokens;  // ids that end a generation
+// How patient the scanner is; tests are less so.
+struct ModelTimes {
+  Time rescan = std::chrono::seconds(3);
+  // A file that was written to less than this ago may still be growing.
+  Time settle = std::chrono::seconds(2);
+  // A folder or file that gives no sign for so long does not answer.
+  Time silence = std::chrono::seconds(20);
+  // How long an unknown name waits for the folders to be looked through.
+  Time listing = std::chrono::seconds(3);
 };
 
-// Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
-Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
+struct ModelsOptions {
+  std::vector<std::string> folders;  // in order of precedence
+  std::string prepared_folder;
+  const sys::Disk* disk = &sys::RealDisk();  // outlives the program's jobs
+  ModelTimes times = {};
+};
 
 class Models {
  public:
-  Models(net::EventLoop& loop, sys::TaskQueue& tasks, store::State& state,
-         std::string prepared_folder)
-      : loop_(loop), tasks_(tasks), state_(state), prepared_folder_(std::move(prepared_folder)) {}
+  using File = std::shared_ptr<const store::ModelFile>;
+  using Opened = std::function<void(Result<File>)>;
 
-  // Opens every .gguf of the folders and every registered file in the background; `changed` runs on
-  // the loop after each. Files that cannot be used are logged and left out.
-  void Scan(std::vector<std::string> folders, std::function<void()> changed);
-  using Opened = std::function<void(Result<std::shared_ptr<const store::ModelFile>>)>;
-  // Opens one file; it is known by its name until this node stops. done on the loop.
+  // The callbacks of jobs come until `jobs` is stopped: it goes first.
+  Models(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> state,
+         const ModelsOptions& options);
+  ~Models();
+
+  // Begins to look through the folders; `changed` runs after every change of All().
+  void Start(std::function<void()> changed);
+  // Looks through everything again now. done: when all have answered, or after times.listing.
+  void Rescan(std::function<void()> done = {});
+
+  // Opens one file; it is known by its name until this node stops.
+  // Errors: kNotFound, kIo, kInvalid (no usable model: the message says why), kUnsupported.
   void Open(std::string path, Opened done);
   // The same, and it is opened again at every start.
   void Add(std::string path, Opened done);
+  // Forgets a file that the user named, whether it exists or not; the file itself stays.
+  // Errors: kNotFound; kInvalid (it lies in a model folder, which is searched anyway).
+  void Remove(std::string name, std::function<void(Result<void>)> done);
 
-  // By name, id in hex, or path of a known file. Null when unknown.
-  std::shared_ptr<const store::ModelFile> Find(const std::string& name) const;
-  std::shared_ptr<const store::ModelFile> Find(const ModelId& id) const;
-  std::vector<std::shared_ptr<const store::ModelFile>> All() const;
-  // False while the first scan is going on: an unknown name may still appear.
-  bool scanned() const { return pending_ == 0; }
-
-  // Null unless LoadVocabulary has been here for this model.
-  std::shared_ptr<const Vocabulary> FindVocabulary(const ModelId& model) const {
-    const auto found = vocabularies_.find(model);
-    return found == vocabularies_.end() ? nullptr : found->second;
-  }
-  // The vocabulary of a manifest, parsed once and kept. done on the loop.
-  void LoadVocabulary(std::shared_ptr<const store::Manifest> manifest,
-                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
+  // By name, id in hex, or path, if it has been read. Null when unknown.
+  File Find(const std::string& name) const;
+  File Find(const ModelId& id) const;
+  // The same, after waiting for what the answer depends on: that file's own reading, or one look
+  // through the folders for a name that nobody has. Errors: kNotFound, those of Open.
+  void Await(const std::string& name, Opened done);
+  // Each model once.
+  std::vector<File> All() const;
+  // The name by which a file of All() is known here.
+  std::string NameOf(const File& file) const;
 
  private:
+  // A file that was found or named.
+  struct Entry;
+  // What a job found at a path.
+  struct Found {
+    std::string path;
+    std::string canonical;
+    Result<sys::FileStamp> stamp;  // of all parts together
+    bool rests = false;            // has not been written to for a while
+  };
+  using Listing = Result<std::vector<Found>>;
+
+  void ScanFolder(const std::string& folder);
+  void ScanPath(const std::string& path, std::function<void(const Found&)> done);
+  void LoadRegistered();
+  void OnListed(const std::string& folder, Listing listing);
+  void Merge(const std::string& folder, const Listing& listing);
+  Entry* MergeOne(const std::string& folder, const Found& found, bool at_once);
+  bool HasSettled(const Entry& entry, const sys::FileStamp& stamp) const;
+  void Settle(Entry& entry, const sys::FileStamp& stamp);
+  void EndScan(const std::string& source);
+  void RunAfterScan();
+  void OnTimer();
+
+  Entry& Claim(const Found& found, const std::string& folder);
+  void Read(Entry& entry);
+  void OnRead(const std::string& path, const void* reading, Result<File> opened);
+  void CheckSilence();
+  void Answer(Entry& entry, const Result<File>& result);
+  void Drop(const std::string& path);
+  void WaitFor(Entry& entry, Opened done);
+  Entry* FindEntry(const std::string& name) const;
+  Entry* FindByName(const std::string& name) const;
+
   net::EventLoop& loop_;
-  sys::TaskQueue& tasks_;
-  store::State& state_;
-  const std::string prepared_folder_;
-  std::map<std::string, std::shared_ptr<const store::ModelFile>> by_name_;
-  std::map<ModelId, std::shared_ptr<const Vocabulary>> vocabularies_;
-  size_t pending_ = 0;
+  Jobs& jobs_;
+  const std::shared_ptr<store::State> state_;
+  ModelsOptions options_;
+  std::function<void()> changed_ = [] {};
+  std::map<std::string, std::unique_ptr<Entry>> entries_;  // by path
+  std::map<std::string, bool> paths_;     // files that were named; true: at every start
+  std::map<std::string, Time> scanning_;  // folders and files being looked at, since when
+  std::vector<std::function<void()>> after_scan_;
+  // At the start a folder's files wait for those of the folders before it, for a moment: names must
+  // not depend on which disk is faster.
+  std::map<size_t, Listing> first_listings_;
+  size_t next_first_ = 0;
+  uint64_t claims_ = 0;
+  net::Timer timer_, scan_limit_, order_limit_;
 };
 
 }  // namespace exo::node

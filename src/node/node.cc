@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "backend/cpu/cpu.h"
+#include "base/check.h"
 #include "base/log.h"
 #include "kernels/float_mode.h"
 #include "kernels/numerics.h"
@@ -20,6 +21,8 @@ namespace {
 // Left for the rest of the system and for exo itself: a tenth of the machine, within these bounds.
 constexpr uint64_t kMinReserve = 64 * kMiB;
 constexpr uint64_t kMaxReserve = 1 * kGiB;
+// Pulled tensors kept for the next load, where nothing else is set.
+constexpr uint64_t kMaxTensorBudget = 20 * kGiB;
 
 constexpr char kPortSetting[] = "peer_port";
 
@@ -29,33 +32,77 @@ uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory)
   return memory.available > reserve ? memory.available - reserve : 0;
 }
 
-// Trust as the state file has it.
+uint64_t WallMilliseconds() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::max<int64_t>(now / std::chrono::milliseconds(1), 0));
+}
+
+// Trust as the state file has it, read once: a node whose trust set cannot be read does not start,
+// and later failures of the disk cannot turn a revoked key into an unknown one. Writing is a job.
 class StoredTrust final : public net::TrustStore {
  public:
-  explicit StoredTrust(store::State& state) : state_(state) {}
+  static Result<std::unique_ptr<StoredTrust>> Load(std::shared_ptr<store::State> state,
+                                                   Jobs& jobs) {
+    std::map<NodeId, bool> revoked;
+    for (const store::Member& member : TRY(state->Members())) revoked[member.id] = member.revoked;
+    return std::unique_ptr<StoredTrust>(
+        new StoredTrust(std::move(state), jobs, std::move(revoked)));
+  }
   bool IsTrusted(const NodeId& id) const override {
-    const auto member = state_.FindMember(id);
-    return member && !member->revoked;
+    const auto found = revoked_.find(id);
+    return found != revoked_.end() && !found->second;
   }
   bool IsRevoked(const NodeId& id) const override {
-    const auto member = state_.FindMember(id);
-    return member && member->revoked;
+    const auto found = revoked_.find(id);
+    return found != revoked_.end() && found->second;
   }
   void Admit(const NodeId& id, std::string_view name) override {
-    if (auto saved = state_.Admit(id, std::string(name)); !saved)
-      LOG(kError, "{}", saved.error().message);
+    revoked_.try_emplace(id, false);
+    const bool begun = jobs_.Run(
+        Jobs::Class::kIo, {},
+        [state = state_, id, name = std::string(name)](const std::atomic<bool>&) {
+          return state->Admit(id, name);
+        },
+        [](Result<void> saved) {
+          if (!saved) LOG(kError, "a member will be asked again: {}", saved.error().message);
+        });
+    if (!begun) LOG(kError, "a member will be asked again: too much is going on with files");
   }
 
  private:
-  store::State& state_;
+  StoredTrust(std::shared_ptr<store::State> state, Jobs& jobs, std::map<NodeId, bool> revoked)
+      : state_(std::move(state)), jobs_(jobs), revoked_(std::move(revoked)) {}
+
+  const std::shared_ptr<store::State> state_;
+  Jobs& jobs_;
+  std::map<NodeId, bool> revoked_;
 };
+
+// Higher at each start. Where it cannot be written (a full disk), the clock takes its place.
+uint64_t NextIncarnation(store::State& state) {
+  const auto clock = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
+                                               std::chrono::system_clock::now().time_since_epoch())
+                                               .count());
+  const auto next = state.Increment("incarnation", clock);
+  if (next) return *next;
+  LOG(kWarning, "this node cannot write to its data folder and will forget what it learns: {}",
+      next.error().message);
+  const uint64_t last = std::strtoull(state.Get("incarnation").value_or("0").c_str(), nullptr, 10);
+  return std::max(last + 1, clock);
+}
+
+// Of the disk that the data folder lies on.
+uint64_t TensorBudget(const NodeOptions& options) {
+  if (options.tensor_cache) return *options.tensor_cache;
+  return std::min(kMaxTensorBudget, sys::DiskBytes(options.data_folder) / 10);
+}
 
 }  // namespace
 
 Result<void> NodeImpl::Init() {
   kernels::SetFloatMode();
   state_ = TRY(store::State::Open(options_.data_folder + "/state.db"));
-  trust_ = std::make_unique<StoredTrust>(*state_);
+  trust_ = TRY(StoredTrust::Load(state_, jobs_));
   identity_ = TRY(net::Identity::LoadOrCreate(options_.data_folder));
   secret_ = options_.secret.empty() ? TRY(net::ClusterSecret::LoadOrCreate(options_.data_folder))
                                     : TRY(net::ClusterSecret::Parse(options_.secret));
@@ -72,19 +119,24 @@ Result<void> NodeImpl::Init() {
   record_.memory_total = memory.total;
   record_.memory_budget = MemoryBudget(options_, memory);
   cluster::CoreOptions core{.self = identity_->id(), .name = record_.name};
-  core.incarnation = TRY(state_->Increment("incarnation"));
+  core.incarnation = NextIncarnation(*state_);
   core.boot_nonce = boot_nonce_;
   core.seed = sys::RandomValue<uint64_t>();
   core_ = std::make_unique<cluster::Core>(core);
-  models_ =
-      std::make_unique<class Models>(loop_, tasks_, *state_, options_.data_folder + "/prepared");
-  requests_ = std::make_unique<Requests>(loop_, tasks_, static_cast<RequestHost&>(*this));
+  tensors_ = store::TensorCache::Open(options_.data_folder + "/tensors", TensorBudget(options_));
+  models_ = std::make_unique<class Models>(
+      loop_, jobs_, state_,
+      ModelsOptions{.folders = options_.model_folders,
+                    .prepared_folder = options_.data_folder + "/prepared"});
+  vocabularies_ = std::make_unique<Vocabularies>(jobs_);
+  requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));
   TRY(StartPeers());
   StartDiscovery();
   ConnectToRemembered();
   FeedRecord();
+  RestoreDesired();
   MeasureInBackground();
-  models_->Scan(options_.model_folders, [this] { OnModelsChanged(); });
+  models_->Start([this] { OnModelsChanged(); });
   OnTick();
   return {};
 }
@@ -106,7 +158,10 @@ Result<void> NodeImpl::StartPeers() {
   if (!peers && !options_.port_required && options_.port != 0 && last != 0) peers = start(last);
   if (!peers && (!options_.port_required || options_.port == 0)) peers = start(0);
   peers_ = TRY(std::move(peers));
-  if (peers_->port() != last) TRY(state_->Set(kPortSetting, std::to_string(peers_->port())));
+  if (peers_->port() != last) {
+    if (auto saved = state_->Set(kPortSetting, std::to_string(peers_->port())); !saved)
+      LOG(kWarning, "the port for peers was not written down: {}", saved.error().message);
+  }
   for (const std::string& peer : options_.peers) TRY(peers_->AddStaticPeer(peer));
   return {};
 }
@@ -114,18 +169,25 @@ Result<void> NodeImpl::StartPeers() {
 // Not on the loop: the state file is synced to disk.
 void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
   if (address.port == 0) return;
-  tasks_.Post([this, known = store::KnownPeer{peer, address.host, address.port}] {
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const int64_t seconds = std::chrono::duration_cast<std::chrono::seconds>(now).count();
-    if (auto saved = state_->RememberPeer(known, seconds); !saved)
-      LOG(kWarning, "where {} is was not written down: {}", known.id.Short(),
-          saved.error().message);
-  });
+  (void)jobs_.Run(
+      Jobs::Class::kIo, {},
+      [state = state_, known = store::KnownPeer{peer, address.host, address.port}](
+          const std::atomic<bool>&) { return state->RememberPeer(known, sys::WallClockSeconds()); },
+      [peer](Result<void> saved) {
+        if (!saved)
+          LOG(kWarning, "where {} is was not written down: {}", peer.Short(),
+              saved.error().message);
+      });
 }
 
 void NodeImpl::ConnectToRemembered() {
   cluster::RememberedPeers remembered;
-  for (const store::KnownPeer& peer : state_->RememberedPeers()) {
+  const auto known = state_->RememberedPeers();
+  if (!known) {
+    LOG(kWarning, "no address is remembered: {}", known.error().message);
+    return;
+  }
+  for (const store::KnownPeer& peer : *known) {
     remembered.hints.peers.push_back({peer.id, {{peer.host, peer.port}}});
   }
   if (!remembered.hints.peers.empty()) Feed(std::move(remembered));
@@ -142,47 +204,44 @@ void NodeImpl::StartDiscovery() {
       });
 }
 
+// Plans are made meanwhile too: the planner has an assumption for a device of unknown speed.
 void NodeImpl::MeasureInBackground() {
-  tasks_.Post([this, done = OnLoop([this](Result<Speed> speed) {
-                       if (speed) {
-                         record_.decode_gbps = speed->decode_gbps;
-                         record_.prefill_gops = speed->prefill_gops;
-                       } else {
-                         LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
-                       }
-                       measured_ = true;
-                       FeedRecord();
-                       CheckReady();
-                     })]() mutable {
-    kernels::SetFloatMode();
-    done(KnownSpeed(*kernels_, *pool_, *state_));
-  });
-}
-
-void NodeImpl::WhenReady(std::function<void()> action) {
-  waiting_.push_back(std::move(action));
-  CheckReady();
-}
-
-void NodeImpl::CheckReady() {
-  if (!measured_ || !models_->scanned()) return;
-  for (auto& action : std::exchange(waiting_, {})) action();
+  const bool begun = jobs_.Run(
+      Jobs::Class::kCpu, {},
+      [this](const std::atomic<bool>&) {
+        kernels::SetFloatMode();
+        return KnownSpeed(*kernels_, *pool_, *state_);
+      },
+      [this](Result<Speed> speed) {
+        if (speed) {
+          record_.decode_gbps = speed->decode_gbps;
+          record_.prefill_gops = speed->prefill_gops;
+        } else {
+          LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
+        }
+        FeedRecord();
+      });
+  CHECK(begun);
 }
 
 void NodeImpl::OnModelsChanged() {
   cluster::LocalModels shapes;
   record_.models.clear();
-  for (const auto& file : models_->All()) {
-    bulk_.Share(file);
-    shapes.shapes.push_back(ShapeOf(file->manifest(), file->name(), *backend_));
+  const auto files = models_->All();
+  bulk_.Share(files);
+  for (const auto& file : files) {
+    const std::string name = models_->NameOf(file);
+    shapes.shapes.push_back(ShapeOf(file->manifest(), name, *backend_));
     record_.models.push_back({.id = file->manifest().id(),
-                              .name = file->name(),
+                              .name = name,
                               .file_bytes = file->manifest().file_bytes(),
-                              .complete = true});
+                              .complete = true,
+                              .trained_context = file->manifest().config()->context,
+                              .layers = file->manifest().config()->layers,
+                              .architecture = file->manifest().config()->architecture});
   }
   Feed(std::move(shapes));
   FeedRecord();
-  CheckReady();
 }
 
 void NodeImpl::Shutdown(std::function<void()> done) {
@@ -190,9 +249,14 @@ void NodeImpl::Shutdown(std::function<void()> done) {
   discovery_.reset();
   for (auto& [unused, runner] : std::exchange(runners_, {})) {
     // Joining can take as long as one work item: not on the loop.
-    tasks_.Post([stopped = std::shared_ptr<engine::InstanceRunner>(std::move(runner))]() mutable {
-      stopped.reset();
-    });
+    (void)jobs_.Run(
+        Jobs::Class::kJoin, {},
+        [stopped = std::shared_ptr<engine::InstanceRunner>(std::move(runner))](
+            const std::atomic<bool>&) mutable {
+          stopped.reset();
+          return true;
+        },
+        [](bool) {});
   }
   peers_->Leave(std::move(done));
 }
@@ -202,7 +266,8 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{pool_->items_done()});
     TellProgress();
   }
-  Feed(cluster::Tick{});
+  for (const auto& [plan, runner] : runners_) Feed(cluster::LocalLoad{plan, runner->queued()});
+  Feed(cluster::Tick{.wall_ms = WallMilliseconds()});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
 }
 

@@ -31,6 +31,8 @@ struct NodeOptions {
   bool loopback = false;  // announce, listen and connect on this machine only
   bool discovery = true;
   std::vector<std::string> model_folders;
+  // For tensors pulled from peers, on disk; unset: a tenth of the disk, 20 GiB at most.
+  std::optional<uint64_t> tensor_cache;
   uint32_t default_context = 4096;
 };
 

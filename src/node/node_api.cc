@@ -1,6 +1,4 @@
 // What the HTTP service and the command line ask of a node.
-#include <fmt/ranges.h>
-
 #include <algorithm>
 
 #include "node/node_impl.h"
@@ -10,9 +8,11 @@ namespace exo::node {
 
 std::vector<ModelView> NodeImpl::Models() const {
   std::map<ModelId, ModelView> views;
+  std::map<ModelId, std::string> devices;  // one that has it
   for (const auto& file : models_->All()) {
+    devices[file->manifest().id()] = record_.name;
     const model::ModelConfig& config = *file->manifest().config();
-    views[file->manifest().id()] = {.name = file->name(),
+    views[file->manifest().id()] = {.name = models_->NameOf(file),
                                     .id = file->manifest().id(),
                                     .bytes = file->manifest().file_bytes(),
                                     .architecture = config.architecture,
@@ -25,13 +25,25 @@ std::vector<ModelView> NodeImpl::Models() const {
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     if (status.self || status.state != cluster::PeerState::kAlive) continue;
     for (const wire::ModelHolding& holding : status.record.models) {
-      views.try_emplace(
-          holding.id,
-          ModelView{.name = holding.name, .id = holding.id, .bytes = holding.file_bytes});
+      views.try_emplace(holding.id, ModelView{.name = holding.name,
+                                              .id = holding.id,
+                                              .bytes = holding.file_bytes,
+                                              .architecture = holding.architecture,
+                                              .context = holding.trained_context,
+                                              .layers = holding.layers});
+      devices.try_emplace(holding.id, status.record.name);
     }
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
-    const auto found = views.find(instance.summary.plan.model);
+    const wire::Plan& plan = instance.summary.plan;
+    if (instance.summary.state == wire::InstanceState::kReady) {
+      // Its file may have left with the node that held it.
+      views.try_emplace(plan.model, ModelView{.name = plan.model_name,
+                                              .id = plan.model,
+                                              .context = plan.context,
+                                              .layers = plan.layers});
+    }
+    const auto found = views.find(plan.model);
     if (found == views.end()) continue;
     if (instance.summary.state == wire::InstanceState::kReady) {
       found->second.state = "ready";
@@ -40,8 +52,14 @@ std::vector<ModelView> NodeImpl::Models() const {
       found->second.state = "loading";
     }
   }
+  // Different files of one name are listed by the names that FindModel tells apart.
+  std::map<std::string, size_t> uses;
+  for (const auto& [unused, view] : views) ++uses[view.name];
   std::vector<ModelView> models;
-  for (auto& [unused, view] : views) models.push_back(std::move(view));
+  for (auto& [id, view] : views) {
+    if (uses[view.name] > 1) view.name += "@" + devices[id];
+    models.push_back(std::move(view));
+  }
   std::sort(models.begin(), models.end(),
             [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
   return models;
@@ -59,59 +77,96 @@ ClusterView NodeImpl::Cluster() const {
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     view.instances.push_back(
         {.summary = instance.summary,
-         .reason = instance.reason,
-         .predicted_tokens_per_second = instance.prediction.decode_tokens_per_second});
+         .state = cluster::InstanceStateName(instance.summary.state),
+         .detail = cluster::DescribeState(instance.summary, Names()),
+         .reason =
+             cluster::DescribePlacement(instance.summary.plan, instance.summary.expected, Names()),
+         .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second});
   }
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
+  view.sequence = log_.last();
   return view;
 }
 
-PlanView NodeImpl::ViewOf(const wire::Plan& plan) const {
-  PlanView view{.plan = plan};
-  for (const cluster::InstanceStatus& instance : core_->Instances()) {
-    if (instance.summary.plan.id != plan.id) continue;
-    view.reason = instance.reason;
-    view.predicted_tokens_per_second = instance.prediction.decode_tokens_per_second;
-    view.predicted_prompt_per_second = instance.prediction.prefill_tokens_per_second;
+NodeMetrics NodeImpl::Metrics() const {
+  NodeMetrics metrics = requests_->Metrics();
+  metrics.loop = loop_.Turns();
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
+    if (!status.self) continue;
+    metrics.memory_budget = status.record.memory_budget;
+    metrics.memory_reserved = status.record.memory_reserved;
   }
+  for (const cluster::InstanceStatus& instance : core_->Instances())
+    metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
+  return metrics;
+}
+
+void NodeImpl::OnRequestChanged(const RequestId& request, const RequestChange& change) {
+  log_.Add({.kind = EventKind::kRequest,
+            .node = identity_->id(),
+            .id = request.Hex(),
+            .name = change.model,
+            .state = change.state,
+            .detail = change.detail});
+}
+
+PlanView NodeImpl::ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const {
+  PlanView view{.plan = plan,
+                .reason = cluster::DescribePlacement(plan, expected, Names()),
+                .predicted_tokens_per_second = expected.decode_tokens_per_second,
+                .predicted_prompt_per_second = expected.prefill_tokens_per_second};
   for (const wire::StagePlan& stage : plan.stages) view.node_names.push_back(NameOf(stage.node));
   return view;
 }
 
 void NodeImpl::MakePlan(std::string model, bool spread,
                         std::function<void(Result<PlanView>)> done) {
-  const auto plan = [this, spread, done](Result<std::shared_ptr<const store::ModelFile>> file) {
-    if (!file) return done(std::unexpected(file.error()));
-    WhenReady([this, spread, done, file = *file] {
-      cluster::PlanOptions options;
-      options.owner = options.prefer = identity_->id();
-      options.spread = spread;
-      options.context = ContextOf(file->manifest().id());
-      auto choice = cluster::MakePlan(ShapeOf(file->manifest(), file->name(), *backend_),
-                                      core_->PlannerNodes(), options);
-      if (!choice) return done(std::unexpected(choice.error()));
-      PlanView view{.plan = choice->plan,
-                    .reason = choice->reason,
-                    .predicted_tokens_per_second = choice->prediction.decode_tokens_per_second,
-                    .predicted_prompt_per_second = choice->prediction.prefill_tokens_per_second};
-      for (const wire::StagePlan& stage : choice->plan.stages)
-        view.node_names.push_back(NameOf(stage.node));
-      done(std::move(view));
-    });
+  const auto known = [this, spread, done](const ModelId& id) {
+    const uint64_t ticket = next_ticket_++;
+    plans_[ticket] = [this, done](Result<wire::InstanceSummary> made) {
+      if (!made) return done(std::unexpected(made.error()));
+      done(ViewOf(made->plan, made->expected));
+    };
+    Feed(cluster::PlanModel{
+        .ticket = ticket, .model = id, .spread = spread, .context = ContextOf(id)});
   };
-  WhenReady([this, model, plan, done] {
-    if (auto file = models_->Find(model)) return plan(std::move(file));
-    if (model.find('/') != std::string::npos) return models_->Open(model, plan);
-    done(Fail(ErrorCode::kNotFound, "this device has no model '{}'; known here: {}", model,
-              fmt::join(KnownNames(), ", ")));
+  // A file that is only looked at, not offered to the cluster.
+  const auto opened = [this, spread, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+    if (!file) return done(std::unexpected(file.error()));
+    cluster::PlanOptions options;
+    options.owner = options.prefer = identity_->id();
+    options.spread = spread;
+    options.context = std::min((*file)->manifest().config()->context, options_.default_context);
+    auto choice = cluster::MakePlan(ShapeOf((*file)->manifest(), (*file)->name(), *backend_),
+                                    core_->PlannerNodes(), options);
+    if (!choice) return done(std::unexpected(choice.error()));
+    done(ViewOf(choice->plan, cluster::ExpectationOf(*choice)));
+  };
+  if (model.find('/') != std::string::npos && models_->Find(model) == nullptr)
+    return models_->Open(model, opened);
+  FindModel(model, [known, done](Result<ModelId> id) {
+    if (!id) return done(std::unexpected(id.error()));
+    known(*id);
   });
 }
 
 void NodeImpl::AddModel(std::string path, std::function<void(Result<std::string>)> done) {
   models_->Add(std::move(path), [this, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
-    OnModelsChanged();
-    done((*file)->name());
+    done(models_->NameOf(*file));
+  });
+}
+
+void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
+  const auto file = models_->Find(model);
+  models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
+    if (removed && file != nullptr && models_->Find(file->manifest().id()) == nullptr) {
+      const uint64_t ticket = next_ticket_++;
+      unloads_[ticket] = [](const Result<void>&) {};  // it need not have been running
+      Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
+    }
+    done(std::move(removed));
   });
 }
 
@@ -120,7 +175,11 @@ void NodeImpl::Load(std::string model, bool spread, std::function<void(Result<Pl
     if (!id) return done(std::unexpected(id.error()));
     Ensure(*id, spread, [this, done](Result<wire::Plan> plan) {
       if (!plan) return done(std::unexpected(plan.error()));
-      done(ViewOf(*plan));
+      for (const cluster::InstanceStatus& instance : core_->Instances()) {
+        if (instance.summary.plan.id == plan->id)
+          return done(ViewOf(*plan, instance.summary.expected));
+      }
+      done(ViewOf(*plan, {}));
     });
   });
 }

@@ -29,12 +29,23 @@ void NodeImpl::Apply(Effect effect) {
   std::visit([this](auto& what) { Do(what); }, effect);
 }
 
+// One look for all changes of one turn: what comes and goes in between is nobody's business.
+void NodeImpl::Do(cluster::Changed&) {
+  if (std::exchange(look_posted_, true)) return;
+  OnLoop([this] {
+    look_posted_ = false;
+    watch_.Look(core_->Nodes(), core_->Instances());
+  })();
+}
+
 engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
   return {
       .on_progress = OnLoop([this, plan](uint64_t done, uint64_t total) {
         Feed(cluster::LoadProgressed{plan, done, total});
       }),
       .on_loaded = OnLoop([this, plan](Result<void> result, uint64_t milliseconds) {
+        // A file that is not what it was: look again, so that the next request knows.
+        if (!result) models_->Rescan();
         if (RunnerOf(plan) != nullptr)
           Feed(cluster::LoadFinished{plan, std::move(result), milliseconds});
       }),
@@ -63,6 +74,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.self = identity_->id();
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
+  // While its holders are there: this node can then take prompts whoever of them leaves.
+  if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
   runners_[plan] = engine::InstanceRunner::Start(*backend_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
@@ -91,13 +104,11 @@ void NodeImpl::TellProgress() {
 
 std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {
   if (auto file = models_->Find(plan.model)) return MakeFileSource(std::move(file));
-  PullOptions options{.model = plan.model,
-                      .model_name = plan.model_name,
-                      .folder = options_.data_folder + "/tensors"};
+  PullOptions options{.model = plan.model, .model_name = plan.model_name};
   for (const NodeId& holder : HoldersOf(plan.model)) {
     options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan.id));
   }
-  return MakePullSource(*identity_, std::move(options));
+  return MakePullSource(*identity_, tensors_, std::move(options));
 }
 
 void NodeImpl::Do(cluster::StartServing& effect) {
@@ -129,12 +140,13 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
     runners_.erase(found);
   }
   // Joining can take as long as one work item: not on the loop.
-  tasks_.Post([stopped = std::move(runner), done = OnLoop([this, plan = effect.plan] {
-                                              Feed(cluster::StageStopped{plan});
-                                            })]() mutable {
-    stopped.reset();
-    done();
-  });
+  (void)jobs_.Run(
+      Jobs::Class::kJoin, {},
+      [stopped = std::move(runner)](const std::atomic<bool>&) mutable {
+        stopped.reset();
+        return true;
+      },
+      [this, plan = effect.plan](bool) { Feed(cluster::StageStopped{plan}); });
 }
 
 void NodeImpl::Do(cluster::LeadSubmit& effect) {
@@ -155,6 +167,11 @@ void NodeImpl::Do(cluster::LeadCancel& effect) {
 
 void NodeImpl::Do(cluster::EnsureReply& effect) {
   auto found = ensures_.extract(effect.ticket);
+  if (!found.empty()) found.mapped()(std::move(effect.result));
+}
+
+void NodeImpl::Do(cluster::PlanMade& effect) {
+  auto found = plans_.extract(effect.ticket);
   if (!found.empty()) found.mapped()(std::move(effect.result));
 }
 

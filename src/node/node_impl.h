@@ -4,6 +4,7 @@
 //   node.cc          start and stop
 //   node_effects.cc  events in, effects out, what peers bring
 //   node_models.cc   models by name, their vocabulary, placement on demand
+//   node_desired.cc  desired models on disk
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -20,22 +21,28 @@
 #include "net/peers.h"
 #include "net/secret.h"
 #include "node/bulk_server.h"
+#include "node/event_log.h"
+#include "node/jobs.h"
 #include "node/model_source.h"
 #include "node/models.h"
 #include "node/node.h"
 #include "node/requests.h"
+#include "node/state_watch.h"
+#include "node/vocabulary.h"
 #include "store/state.h"
+#include "store/tensor_cache.h"
 #include "sys/files.h"
-#include "sys/task_queue.h"
+#include "sys/system.h"
 
 namespace exo::node {
 
 class NodeImpl final : public Node, private net::PeerEvents, private RequestHost {
  public:
   NodeImpl(net::EventLoop& loop, NodeOptions options)
-      : loop_(loop), options_(std::move(options)), tasks_(2), tick_(loop) {}
+      : loop_(loop), options_(std::move(options)), jobs_(loop), tick_(loop) {}
   ~NodeImpl() override {
     *alive_ = false;
+    jobs_.Stop();
     requests_.reset();
     discovery_.reset();
     runners_.clear();
@@ -63,11 +70,16 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   }
   std::vector<ModelView> Models() const override;
   ClusterView Cluster() const override;
+  NodeMetrics Metrics() const override;
+  Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
+    return log_.Subscribe(since, watcher);
+  }
   void MakePlan(std::string model, bool spread,
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
   void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
+  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override;
 
  private:
   // --- net::PeerEvents ---
@@ -85,6 +97,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
               const wire::Hello& hello) override;
 
   // --- RequestHost ---
+  // Holdings of a name or id, by id, with the name of a device that has it.
+  std::map<ModelId, std::string> MatchesOf(const std::string& name) const;
+  void AnswerFind(const std::string& name, const Error& local,
+                  const std::function<void(Result<ModelId>)>& done) const;
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
@@ -96,14 +112,13 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
   std::string NameOf(const NodeId& node) const override;
+  void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
   Result<void> StartPeers();
   void Remember(const NodeId& peer, const wire::Address& address);
   void ConnectToRemembered();
   void StartDiscovery();
   void MeasureInBackground();
-  void WhenReady(std::function<void()> action);
-  void CheckReady();
   void OnModelsChanged();
   void FeedRecord() { Feed(cluster::LocalRecord{record_}); }
 
@@ -120,9 +135,11 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::LeadCancel& effect);
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
+  void Do(cluster::PlanMade& effect);
+  void Do(cluster::SaveDesired& effect);
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
   void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
-  void Do(cluster::Changed&) {}
+  void Do(cluster::Changed&);
 
   void OnTick();
   void TellProgress();
@@ -133,7 +150,12 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
-  PlanView ViewOf(const wire::Plan& plan) const;
+  PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
+  void RestoreDesired();
+  std::optional<wire::ModelHolding> HoldingOf(const ModelId& model) const;
+  cluster::NameOf Names() const {
+    return [this](const NodeId& node) { return NameOf(node); };
+  }
   engine::InstanceRunner* RunnerOf(const PlanId& plan) {
     const auto found = runners_.find(plan);
     return found == runners_.end() ? nullptr : found->second.get();
@@ -150,9 +172,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
 
   net::EventLoop& loop_;
   NodeOptions options_;
-  std::unique_ptr<store::State> state_;
+  std::shared_ptr<store::State> state_;  // jobs hold it too
   std::unique_ptr<net::TrustStore> trust_;
-  std::unique_ptr<net::Identity> identity_;
+  std::shared_ptr<const net::Identity> identity_;  // likewise
   std::unique_ptr<net::ClusterSecret> secret_;
   const kernels::Kernels* kernels_ = nullptr;
   std::unique_ptr<sys::ThreadPool> pool_;
@@ -160,12 +182,13 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   wire::NodeRecord record_;
   std::unique_ptr<cluster::Core> core_;
   std::unique_ptr<class Models> models_;
+  std::unique_ptr<Vocabularies> vocabularies_;
   std::unique_ptr<Requests> requests_;
   std::unique_ptr<net::Peers> peers_;
   std::unique_ptr<net::Discovery> discovery_;
   BulkServer bulk_;
-  // Joined before what the tasks use (declared above) goes away.
-  sys::TaskQueue tasks_;
+  std::shared_ptr<store::TensorCache> tensors_;
+  Jobs jobs_;
   net::Timer tick_;
 
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
@@ -174,12 +197,15 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
+  std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
   std::deque<cluster::Event> events_;
-  std::vector<std::function<void()>> waiting_;  // for measurement and first scan
+  // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
+  EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
+  StateWatch watch_{log_};
+  bool look_posted_ = false;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;
-  bool measured_ = false;
   bool feeding_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -26,36 +26,62 @@ std::vector<std::string> NodeImpl::KnownNames() const {
   return {names.begin(), names.end()};
 }
 
-void NodeImpl::FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) {
-  WhenReady([this, name, done = std::move(done)] {
-    // One name must mean one file everywhere, or two devices would answer differently.
-    std::map<ModelId, std::string> matches;
-    for (const cluster::NodeStatus& status : core_->Nodes()) {
-      if (!status.self && status.state != cluster::PeerState::kAlive) continue;
-      for (const wire::ModelHolding& holding : status.record.models) {
-        if (holding.name == name || holding.id.Hex() == name)
-          matches.emplace(holding.id, status.record.name);
+std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) const {
+  std::map<ModelId, std::string> matches;
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    if (!status.self && status.state != cluster::PeerState::kAlive) continue;
+    for (const wire::ModelHolding& holding : status.record.models) {
+      // NAME@DEVICE tells files of one name on two devices apart.
+      if (holding.name == name || holding.id.Hex() == name ||
+          fmt::format("{}@{}", holding.name, status.record.name) == name) {
+        matches.emplace(holding.id, status.record.name);
       }
     }
-    if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
-    if (matches.size() == 1) return done(matches.begin()->first);
-    if (matches.empty()) {
-      return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; known models: {}", name,
-                       fmt::join(KnownNames(), ", ")));
-    }
-    std::string where;
-    for (const auto& [id, node] : matches)
-      where += fmt::format("{}{} on {}", where.empty() ? "" : ", ", id.Short(), node);
-    done(Fail(ErrorCode::kInvalid,
-              "the name '{}' stands for different files: {}; rename all but one", name, where));
+  }
+  if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
+  // What runs is known by its name although the device with the file has left.
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    const wire::Plan& plan = instance.summary.plan;
+    if (plan.model_name == name || plan.model.Hex() == name)
+      matches.try_emplace(plan.model, NameOf(plan.stages[0].node));
+  }
+  return matches;
+}
+
+// A known name is answered at once, whatever else is still being read.
+void NodeImpl::FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) {
+  if (MatchesOf(name).size() == 1) {
+    return AnswerFind(name, {}, done);
+  }
+  models_->Await(name, [this, name, done = std::move(done)](
+                           Result<std::shared_ptr<const store::ModelFile>> file) {
+    AnswerFind(name, file ? Error{} : file.error(), done);
   });
+}
+
+// One name must mean one file everywhere, or two devices would answer differently.
+void NodeImpl::AnswerFind(const std::string& name, const Error& local,
+                          const std::function<void(Result<ModelId>)>& done) const {
+  const auto matches = MatchesOf(name);
+  if (matches.size() == 1) return done(matches.begin()->first);
+  if (matches.empty()) {
+    if (local.code != ErrorCode::kNotFound)
+      return done(Fail(local.code, "the model '{}' cannot be used: {}", name, local.message));
+    return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; known models: {}", name,
+                     fmt::join(KnownNames(), ", ")));
+  }
+  std::string where;
+  for (const auto& [id, node] : matches)
+    where += fmt::format("{}{}@{} ({})", where.empty() ? "" : ", ", name, node, id.Short());
+  done(Fail(ErrorCode::kInvalid, "the name '{}' stands for different files: say which one: {}",
+            name, where));
 }
 
 void NodeImpl::GetVocabulary(const ModelId& model,
                              std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
   if (const auto file = models_->Find(model))
-    return models_->LoadVocabulary(file->shared_manifest(), std::move(done));
-  if (auto known = models_->FindVocabulary(model)) return done(std::move(known));
+    return vocabularies_->Load(file->shared_manifest(), std::move(done));
+  if (auto known = vocabularies_->Find(model)) return done(std::move(known));
   std::vector<net::ConnectOptions> holders;
   for (const NodeId& holder : HoldersOf(model))
     holders.push_back(TargetOf(holder, wire::Channel::kBulk, PlanId{}));
@@ -64,20 +90,23 @@ void NodeImpl::GetVocabulary(const ModelId& model,
 
 void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                               std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
-  tasks_.Post([this, model, holders = std::move(holders),
-               finish = OnLoop([this, done = std::move(done)](
-                                   Result<std::shared_ptr<const store::Manifest>> manifest) {
-                 if (!manifest) return done(std::unexpected(manifest.error()));
-                 models_->LoadVocabulary(*manifest, done);
-               })]() mutable {
-    Result<std::shared_ptr<const store::Manifest>> manifest =
-        Fail(ErrorCode::kDisconnected, "no member that holds the model can be reached");
-    for (const net::ConnectOptions& holder : holders) {
-      manifest = PullManifest(*identity_, holder, model);
-      if (manifest) break;
-    }
-    finish(std::move(manifest));
-  });
+  const bool begun = jobs_.Run(
+      Jobs::Class::kNet, model.Hex(),
+      [model, holders = std::move(holders), identity = identity_](const std::atomic<bool>& cancel) {
+        Result<std::shared_ptr<const store::Manifest>> manifest =
+            Fail(ErrorCode::kDisconnected, "no member that holds the model can be reached");
+        for (const net::ConnectOptions& holder : holders) {
+          if (cancel.load()) break;
+          manifest = PullManifest(*identity, holder, model, cancel);
+          if (manifest) break;
+        }
+        return manifest;
+      },
+      [this, done](Result<std::shared_ptr<const store::Manifest>> manifest) {
+        if (!manifest) return done(std::unexpected(manifest.error()));
+        vocabularies_->Load(*manifest, done);
+      });
+  if (!begun) done(Fail(ErrorCode::kOverloaded, "too many models are being asked for"));
 }
 
 uint32_t NodeImpl::ContextOf(const ModelId& model) const {
@@ -86,23 +115,33 @@ uint32_t NodeImpl::ContextOf(const ModelId& model) const {
     if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady)
       return summary.plan.context;
   }
-  const auto file = models_->Find(model);
-  const uint32_t trained =
-      file == nullptr ? options_.default_context : file->manifest().config()->context;
+  uint32_t trained = options_.default_context;
+  if (const auto file = models_->Find(model)) {
+    trained = file->manifest().config()->context;
+  } else if (const auto holding = HoldingOf(model); holding && holding->trained_context > 0) {
+    trained = holding->trained_context;
+  }
   return std::min(trained, options_.default_context);
+}
+
+std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) const {
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    for (const wire::ModelHolding& holding : status.record.models) {
+      if (holding.id == model) return holding;
+    }
+  }
+  return std::nullopt;
 }
 
 void NodeImpl::Ensure(const ModelId& model, bool spread,
                       std::function<void(Result<wire::Plan>)> done) {
-  WhenReady([this, model, spread, done = std::move(done)] {
-    const uint64_t ticket = next_ticket_++;
-    ensures_[ticket] = [done](Result<wire::InstanceSummary> summary) {
-      if (!summary) return done(std::unexpected(summary.error()));
-      done(summary->plan);
-    };
-    Feed(cluster::EnsureModel{
-        .ticket = ticket, .model = model, .spread = spread, .context = ContextOf(model)});
-  });
+  const uint64_t ticket = next_ticket_++;
+  ensures_[ticket] = [done](Result<wire::InstanceSummary> summary) {
+    if (!summary) return done(std::unexpected(summary.error()));
+    done(summary->plan);
+  };
+  Feed(cluster::EnsureModel{
+      .ticket = ticket, .model = model, .spread = spread, .context = ContextOf(model)});
 }
 
 }  // namespace exo::node

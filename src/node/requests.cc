@@ -30,8 +30,8 @@ Refusal RefusalFor(ErrorCode code) {
 }
 
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
-Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request,
-                                      const Vocabulary& vocabulary) {
+Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request, const Vocabulary& vocabulary,
+                                      int64_t local_time) {
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
   std::vector<TokenId> ids;
   if (request.prompt_ids) {
@@ -47,12 +47,10 @@ Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request,
   if (request.prompt) {
     ids = tokenizer.Encode(*request.prompt, false);
   } else {
-    if (vocabulary.chat_template == nullptr)
-      return Fail(ErrorCode::kInvalid, "{}", vocabulary.template_error);
-    model::ChatTemplateOptions options;
+    model::ChatTemplateOptions options{.now = local_time};
     if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
     if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
-    ids = tokenizer.EncodePieces(TRY(vocabulary.chat_template->Render(request.messages, options)));
+    ids = tokenizer.EncodePieces(TRY(RenderChat(vocabulary, request.messages, options)));
   }
   // Templates may write BOS themselves: it stands there once.
   if (tokenizer.add_bos() && tokenizer.bos() >= 0 &&
@@ -124,6 +122,8 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
   const RequestId id = entry->id;
   const std::string name = entry->request.model;
   requests_[id] = std::move(entry);
+  ++totals_.requests_total;
+  host_.OnRequestChanged(id, {.model = name, .state = "started"});
   auto handle = std::make_unique<Handle>(*this, id);
   // From the loop, so that the caller holds the handle before the first callback.
   loop_.Post([this, alive = alive_, id, name] {
@@ -149,12 +149,23 @@ void Requests::OnVocabulary(const RequestId& id,
   if (request == nullptr) return;
   if (!vocabulary) return FailRequest(id, vocabulary.error(), RefusalFor(vocabulary.error().code));
   request->vocabulary = *vocabulary;
-  tasks_.Post([this, alive = alive_, id, input = request->request, vocabulary = *vocabulary] {
-    auto prompt = Tokenize(input, *vocabulary);
+  // The worker takes the texts and frees them, which takes a while where there are many.
+  auto input = std::make_shared<GenerateRequest>();
+  input->messages = std::move(request->request.messages);
+  input->prompt = std::move(request->request.prompt);
+  input->prompt_ids = std::move(request->request.prompt_ids);
+  input->lease = std::move(request->request.lease);
+  const bool begun = tasks_.Post([this, alive = alive_, id, input = std::move(input),
+                                  vocabulary = *vocabulary, local_time = host_.LocalTime()] {
+    auto prompt = Tokenize(*input, *vocabulary, local_time);
     loop_.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
       if (*alive) OnTokenized(id, std::move(prompt));
     });
   });
+  if (!begun) {
+    FailRequest(id, Error{ErrorCode::kOverloaded, "too many requests are being prepared"},
+                Refusal::kQueueFull);
+  }
 }
 
 void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt) {
@@ -200,6 +211,7 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   submit.sampler = request->request.sampler;
   submit.stop_tokens = request->vocabulary->stop_tokens;
   request->submitted = true;
+  totals_.prompt_tokens += prompt_tokens;
   host_.Submit(std::move(submit), request->model);
 }
 
@@ -208,6 +220,7 @@ void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens)
   if (request == nullptr) return;
   request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
   request->generated += static_cast<uint32_t>(tokens.size());
+  totals_.generated_tokens += tokens.size();
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
   if (!request->paused) Deliver(*request);
@@ -287,17 +300,30 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
     }
     stats.stages.push_back(std::move(report));
   }
-  GenerateSink* sink = request.sink;
-  requests_.erase(id);
-  sink->OnDone(reason, stats);
+  const auto ended = End(id, fmt::format("{} prompt tokens, {} generated", stats.prompt_tokens,
+                                         stats.completion_tokens));
+  ended->sink->OnDone(reason, stats);
+}
+
+std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::string how) {
+  auto ended = std::move(requests_.extract(id).mapped());
+  host_.OnRequestChanged(
+      id, {.model = ended->request.model, .state = "ended", .detail = std::move(how)});
+  return ended;
+}
+
+NodeMetrics Requests::Metrics() const {
+  NodeMetrics metrics = totals_;
+  for (const auto& [id, request] : requests_)
+    ++(request->submitted ? metrics.requests_active : metrics.requests_queued);
+  return metrics;
 }
 
 void Requests::FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  GenerateSink* sink = request->sink;
-  requests_.erase(id);
-  sink->OnError({.error = error, .refusal = refusal});
+  const auto ended = End(id, error.message);
+  ended->sink->OnError({.error = error, .refusal = refusal});
 }
 
 void Requests::SetPaused(const RequestId& id, bool paused) {
@@ -311,7 +337,7 @@ void Requests::Drop(const RequestId& id) {
   Request* request = Find(id);
   if (request == nullptr) return;
   if (request->submitted) host_.CancelRequest(id);
-  requests_.erase(id);
+  End(id, fmt::format("cancelled by its client after {} tokens", request->generated));
 }
 
 }  // namespace exo::node

@@ -16,9 +16,18 @@
 
 #include "engine/text_stream.h"
 #include "node/api.h"
-#include "node/models.h"
+#include "node/vocabulary.h"
+#include "sys/system.h"
+#include "sys/task_queue.h"
 
 namespace exo::node {
+
+// For the event log. Prompts and answers are never part of it.
+struct RequestChange {
+  std::string model;   // as the client wrote it
+  const char* state;   // "started" or "ended"
+  std::string detail;  // how it ended
+};
 
 // What Requests needs of the node around it.
 class RequestHost {
@@ -39,6 +48,9 @@ class RequestHost {
   virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
   virtual std::string NameOf(const NodeId& node) const = 0;
+  // For templates that write the date: seconds since 1970 of local time.
+  virtual int64_t LocalTime() const { return sys::LocalSeconds(); }
+  virtual void OnRequestChanged(const RequestId& request, const RequestChange& change) = 0;
 };
 
 class Requests {
@@ -51,6 +63,8 @@ class Requests {
   void OnTokens(const RequestId& request, const std::vector<TokenId>& tokens);
   void OnFinished(const wire::Finished& finished);
   size_t count() const { return requests_.size(); }
+  // The fields about requests and tokens.
+  NodeMetrics Metrics() const;
 
  private:
   struct Request;
@@ -63,6 +77,8 @@ class Requests {
   void Deliver(Request& request);
   void ShowToken(Request& request, TokenId token);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
+  // Takes the request out; `how` is for the event log.
+  std::unique_ptr<Request> End(const RequestId& id, std::string how);
   void FailRequest(const RequestId& id, const Error& error, Refusal refusal);
   void SetPaused(const RequestId& id, bool paused);
   void Drop(const RequestId& id);
@@ -72,6 +88,7 @@ class Requests {
   sys::TaskQueue& tasks_;
   RequestHost& host_;
   std::map<RequestId, std::unique_ptr<Request>> requests_;
+  NodeMetrics totals_;  // counts since the start
   // Callbacks that outlive this object see the flag and do nothing.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

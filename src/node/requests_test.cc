@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "store/state.h"
+#include "store/model.h"
 #include "sys/system.h"
 
 namespace exo::node {
@@ -58,6 +58,9 @@ class RequestsTest : public testing::Test, protected RequestHost {
   void Submit(wire::Submit submit, const ModelId&) override { submitted_ = std::move(submit); }
   void CancelRequest(const RequestId& request) override { cancelled_ = request; }
   std::string NameOf(const NodeId&) const override { return "desk"; }
+  void OnRequestChanged(const RequestId&, const RequestChange& change) override {
+    changes_.push_back(fmt::format("{} {} {}", change.model, change.state, change.detail));
+  }
 
   // Runs the loop until `ready` or five seconds have passed.
   void RunUntil(const std::function<bool()>& ready) {
@@ -87,6 +90,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::optional<wire::Submit> submitted_;
   std::optional<RequestId> cancelled_;
+  std::vector<std::string> changes_;
   bool refuse_ = false;
   Sink sink_;
   sys::TaskQueue tasks_{1};
@@ -172,6 +176,29 @@ TEST_F(RequestsTest, RefusalsKeepTheirKind) {
   const auto bad = requests_.Start(outside, third);
   RunUntil([&] { return third.done; });
   EXPECT_EQ(third.error->refusal, Refusal::kBadInput);
+}
+
+TEST_F(RequestsTest, EachRequestIsCountedAndItsStartAndEndAreTold) {
+  auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  EXPECT_EQ(requests_.Metrics().requests_queued, 1u);
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_EQ(requests_.Metrics().requests_active, 1u);
+  Answer("It is.", wire::FinishReason::kStop);
+  const NodeMetrics metrics = requests_.Metrics();
+  EXPECT_EQ(metrics.requests_active + metrics.requests_queued, 0u);
+  EXPECT_EQ(metrics.requests_total, 1u);
+  EXPECT_EQ(metrics.prompt_tokens, submitted_->prompt.size());
+  EXPECT_EQ(metrics.generated_tokens, TokensOf("It is.").size());
+  ASSERT_EQ(changes_.size(), 2u);
+  EXPECT_EQ(changes_[0], "exo-tiny started ");
+  EXPECT_TRUE(changes_[1].starts_with("exo-tiny ended ")) << changes_[1];
+
+  handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  handle.reset();
+  EXPECT_NE(changes_.back().find("cancelled"), std::string::npos) << changes_.back();
+  const auto unknown = requests_.Start({.model = "no-such", .prompt = "x"}, sink_);
+  RunUntil([&] { return sink_.error.has_value(); });
+  EXPECT_NE(changes_.back().find("no-such"), std::string::npos) << changes_.back();
 }
 
 TEST_F(RequestsTest, DroppingTheHandleCancels) {

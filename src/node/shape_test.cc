@@ -4,6 +4,7 @@
 
 #include "backend/cpu/cpu.h"
 #include "model/gguf_builder.h"
+#include "sys/fake/disk.h"
 
 namespace exo::node {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 cluster::ModelShape Shape(const std::string& architecture) {
   model::GgufBuilder file = model::TinyModel(architecture);
   const std::string bytes = model::TinyTensors(file, architecture).Build();
-  const std::array files = {std::as_bytes(std::span(bytes))};
+  const std::array<store::OpenedFile, 1> files = {std::make_shared<sys::MemoryFile>(bytes)};
   const auto manifest = store::Manifest::FromFiles(files);
   EXPECT_TRUE(manifest.has_value()) << manifest.error().message;
   const auto pool = backend::MakeComputePool(1);

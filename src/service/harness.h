@@ -43,12 +43,14 @@ class TestServer {
 
   uint16_t port() const;
   void Set(Script script);
+  void Add(node::StateEvent event);  // to the fake node's events, which begin with number 1000
   node::GenerateRequest last_request() const;  // as the node got it
   int alive() const;                           // Generations that exist
   int pauses() const;                          // SetPaused(true) calls
   int resumes() const;
   uint64_t tokens() const;  // emitted in all
   size_t connections() const;
+  size_t body_bytes() const;  // of request bodies in memory
   // A second server on the same port: the error of Start.
   std::string StartAgain();
 

@@ -15,6 +15,7 @@
 
 #include "base/mutex.h"
 #include "engine/text_stream.h"
+#include "node/event_log.h"
 #include "service/service.h"
 
 namespace exo::service {
@@ -126,6 +127,7 @@ class FakeApi final : public node::Api {
                                              node::GenerateSink& sink) override {
     const MutexLock lock(mutex);
     last = request;
+    last.lease = nullptr;
     if (request.model != "tiny" && request.model != "hub/tiny") {
       sink.OnError({{ErrorCode::kNotFound, "the model '" + request.model + "' does not exist"},
                     node::Refusal::kUnknownModel});
@@ -162,9 +164,22 @@ class FakeApi final : public node::Api {
     view.instances = {{.summary = {.plan = FakePlan(),
                                    .state = wire::InstanceState::kReady,
                                    .active_requests = 1},
+                       .state = "ready",
                        .reason = "two are faster",
                        .predicted_tokens_per_second = 42}};
     return view;
+  }
+  node::NodeMetrics Metrics() const override {
+    return {.loop = {.count = 10,
+                     .total = std::chrono::milliseconds(7),
+                     .longest = std::chrono::milliseconds(3),
+                     .within = {8, 10, 10, 10}},
+            .requests_active = 2,
+            .generated_tokens = 1234,
+            .memory_budget = uint64_t{1} << 40};
+  }
+  node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
+    return log.Subscribe(since, watcher);
   }
   void MakePlan(std::string model, bool spread,
                 std::function<void(Result<node::PlanView>)> done) override {
@@ -180,6 +195,10 @@ class FakeApi final : public node::Api {
     MakePlan(model, spread, std::move(done));
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
+  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {
+    if (model == "hub/tiny") return done({});
+    done(Fail(ErrorCode::kNotFound, "no model '{}' was added", model));
+  }
 
   template <class T>
   void Answer(std::function<void(Result<T>)> done, T value) {
@@ -195,6 +214,7 @@ class FakeApi final : public node::Api {
   Script script;
   node::GenerateRequest last;
   Counters counters;
+  node::EventLog log{1000};
 };
 
 }  // namespace
@@ -247,6 +267,9 @@ void TestServer::Set(Script script) {
   const MutexLock lock(impl_->api.mutex);
   impl_->api.script = std::move(script);
 }
+void TestServer::Add(node::StateEvent event) {
+  impl_->OnLoop([&] { return impl_->api.log.Add(event), true; });
+}
 node::GenerateRequest TestServer::last_request() const {
   const MutexLock lock(impl_->api.mutex);
   return impl_->api.last;
@@ -264,7 +287,10 @@ uint64_t TestServer::tokens() const {
   return impl_->api.counters.tokens;
 }
 size_t TestServer::connections() const {
-  return impl_->OnLoop([this] { return impl_->server->connections(); });
+  return impl_->OnLoop([this] { return impl_->server->stats().connections; });
+}
+size_t TestServer::body_bytes() const {
+  return impl_->server->stats().bodies->used();
 }
 std::string TestServer::StartAgain() {
   const auto started = MakeServer(impl_->context, impl_->api, {.port = port()})->Start();

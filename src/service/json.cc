@@ -1,7 +1,7 @@
 #include "service/json.h"
 
-#include <set>
-#include <stdexcept>
+#include <fmt/format.h>
+
 #include <vector>
 
 #include "service/http/limits.h"
@@ -9,35 +9,69 @@
 namespace exo::service {
 namespace {
 
-// Follows the parser's events and throws (caught below) where our own rules are broken.
-class Rules {
+// Builds the value from the parser's events and stops it where our own rules are broken. That a key
+// occurs twice shows when it is put into its object, which costs nothing.
+class Builder final : public nlohmann::json_sax<Json> {
  public:
-  bool operator()(int depth, Json::parse_event_t event, Json& value) {
-    using Event = Json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      if (depth >= kMaxJsonDepth) {
-        throw std::runtime_error(fmt::format("more than {} levels of nesting", kMaxJsonDepth));
-      }
+  bool null() override { return Put(nullptr); }
+  bool boolean(bool value) override { return Put(value); }
+  bool number_integer(number_integer_t value) override { return Put(value); }
+  bool number_unsigned(number_unsigned_t value) override { return Put(value); }
+  bool number_float(number_float_t value, const string_t&) override { return Put(value); }
+  bool string(string_t& value) override { return Put(std::move(value)); }
+  bool binary(binary_t&) override { return false; }  // not in JSON text
+  bool start_object(size_t) override { return Open(Json::object()); }
+  bool start_array(size_t) override { return Open(Json::array()); }
+  bool end_object() override { return Close(); }
+  bool end_array() override { return Close(); }
+
+  bool key(string_t& name) override {
+    auto& object = open_.back()->get_ref<Json::object_t&>();
+    const auto [at, is_new] = object.try_emplace(std::move(name));
+    value_ = &at->second;
+    if (!is_new)
+      error_ = fmt::format("the key '{}' occurs twice in one object", at->first.substr(0, 64));
+    return is_new;
+  }
+  bool parse_error(size_t, const std::string&, const Json::exception& error) override {
+    error_ = error.what();
+    return false;
+  }
+
+  Json Take() { return std::move(root_); }
+  const std::string& error() const { return error_; }
+
+ private:
+  Json& Place(Json value) {
+    if (open_.empty()) return root_ = std::move(value);
+    if (open_.back()->is_array()) return open_.back()->emplace_back(std::move(value));
+    return *value_ = std::move(value);
+  }
+  bool Put(Json value) {
+    Place(std::move(value));
+    return true;
+  }
+  bool Open(Json container) {
+    if (open_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
+      error_ = fmt::format("more than {} levels of nesting", kMaxJsonDepth);
+      return false;
     }
-    if (event == Event::object_start) keys_.emplace_back();
-    if (event == Event::object_end) keys_.pop_back();
-    if (event == Event::key) {
-      const auto& key = value.get_ref<const std::string&>();
-      if (!keys_.back().insert(key).second) {
-        throw std::runtime_error(
-            fmt::format("the key '{}' occurs twice in one object", key.substr(0, 64)));
-      }
-    }
+    open_.push_back(&Place(std::move(container)));
+    return true;
+  }
+  bool Close() {
+    open_.pop_back();
     return true;
   }
 
- private:
-  std::vector<std::set<std::string>> keys_;
+  Json root_;
+  std::vector<Json*> open_;  // nothing is added beside an open container, so none moves
+  Json* value_ = nullptr;    // of the key that came last
+  std::string error_;
 };
 
 // nlohmann's text without its "[json.exception...]" tag; what it quotes of the input stays short.
-std::string Readable(const char* what) {
-  std::string text = what;
+std::string Readable(std::string text) {
   if (const size_t end = text.find("] ");
       text.starts_with("[json.exception") && end != std::string::npos) {
     text.erase(0, end + 2);
@@ -50,12 +84,9 @@ std::string Readable(const char* what) {
 }  // namespace
 
 Result<Json> ParseJson(std::string_view text) {
-  try {
-    Rules rules;
-    return Json::parse(text.begin(), text.end(), std::ref(rules));
-  } catch (const std::exception& error) {
-    return Fail(ErrorCode::kInvalid, "the body is not valid JSON: {}", Readable(error.what()));
-  }
+  Builder builder;
+  if (Json::sax_parse(text.begin(), text.end(), &builder)) return builder.Take();
+  return Fail(ErrorCode::kInvalid, "the body is not valid JSON: {}", Readable(builder.error()));
 }
 
 std::string Dump(const Json& json) {

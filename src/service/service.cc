@@ -9,7 +9,7 @@ std::unique_ptr<HttpServer> MakeServer(boost::asio::io_context& context, node::A
                                        HttpOptions options) {
   auto server = std::make_unique<HttpServer>(context, std::move(options));
   server->Add(openai::MakeDialect(api));
-  server->Add(admin::MakeDialect(api));
+  server->Add(admin::MakeDialect(api, server->stats()));
   return server;
 }
 

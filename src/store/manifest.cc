@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/sha256.h"
+#include "model/foreign_file.h"
 #include "store/bytes.h"
 
 namespace exo::store {
@@ -12,40 +13,99 @@ namespace {
 constexpr std::string_view kManifestMagic = "exo-manifest-1\n";
 constexpr uint32_t kMaxParts = 1000;
 
-// Bytes of a file in front of its first tensor.
+constexpr uint64_t kFirstRead = 1u << 20;  // the head of a small model
+constexpr size_t kHashPiece = 1u << 20;    // hashed between two looks at `cancel`
+
+// Offset of the first tensor.
 uint64_t HeadBytes(const model::Gguf& gguf, uint64_t file_bytes) {
   uint64_t head = file_bytes;
   for (const model::GgufTensor& tensor : gguf.tensors()) head = std::min(head, tensor.offset);
   return head;
 }
 
+Result<Hash256> HashOfRange(const sys::ReadableFile& file, uint64_t offset, uint64_t bytes,
+                            const ManifestOptions& options) {
+  Sha256 sum;
+  std::vector<std::byte> piece(std::min<uint64_t>(bytes, kHashPiece));
+  for (uint64_t done = 0; done < bytes;) {
+    if (options.cancel != nullptr && options.cancel->load())
+      return Fail(ErrorCode::kCancelled, "hashing was cancelled");
+    const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), bytes - done));
+    TRY(file.Read(offset + done, part));
+    sum.Update(part);
+    done += part.size();
+    if (options.hashed_bytes != nullptr) options.hashed_bytes->fetch_add(part.size());
+  }
+  return sum.Finish();
+}
+
 }  // namespace
 
-Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(
-    std::span<const std::span<const std::byte>> files, bool identify) {
+Result<std::vector<std::byte>> ReadHead(const sys::ReadableFile& file) {
+  const uint64_t file_bytes = file.stamp().bytes;
+  std::vector<std::byte> bytes;
+  // How long the head is stands nowhere: more of the file is read until it parses.
+  for (uint64_t want = kFirstRead;; want *= 4) {
+    const uint64_t had = bytes.size();
+    bytes.resize(std::min({want, file_bytes, kMaxManifestBytes}));
+    TRY(file.Read(had, std::span(bytes).subspan(had)));
+    if (had == 0) {
+      if (const std::string kind = model::DescribeForeignFile(bytes); !kind.empty())
+        return Fail(ErrorCode::kInvalid, "this is {}", kind);
+    }
+    const bool all = bytes.size() == std::min(file_bytes, kMaxManifestBytes);
+    const auto parsed = model::Gguf::ParseHead(bytes, file_bytes);
+    if (!parsed) {
+      if (!all) continue;
+      return std::unexpected(parsed.error());
+    }
+    const uint64_t head = HeadBytes(*parsed, file_bytes);
+    if (head > kMaxManifestBytes) {
+      return Fail(ErrorCode::kCorrupt, "the first tensor begins at byte {} (limit {})", head,
+                  kMaxManifestBytes);
+    }
+    const uint64_t read = bytes.size();
+    bytes.resize(head);
+    if (head > read) TRY(file.Read(read, std::span(bytes).subspan(read)));
+    return bytes;
+  }
+}
+
+Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(std::span<const OpenedFile> files,
+                                                            const ManifestOptions& options) {
   std::vector<std::byte> bytes;
   Append(bytes, std::as_bytes(std::span(kManifestMagic)));
   AppendInt(bytes, static_cast<uint32_t>(files.size()));
+  std::vector<std::vector<std::byte>> heads;
   std::vector<model::Gguf> parts;
-  for (const auto file : files) {
-    model::Gguf part = TRY(model::Gguf::Parse(file));
-    const uint64_t head = HeadBytes(part, file.size());
-    AppendInt<uint64_t>(bytes, file.size());
-    AppendInt<uint64_t>(bytes, head);
-    Append(bytes, file.first(head));
-    parts.push_back(std::move(part));
+  for (const OpenedFile& file : files) {
+    const auto& head = heads.emplace_back(TRY(ReadHead(*file)));
+    parts.push_back(TRY(model::Gguf::ParseHead(head, file->stamp().bytes)));
+    AppendInt<uint64_t>(bytes, file->stamp().bytes);
+    AppendInt<uint64_t>(bytes, head.size());
+    Append(bytes, head);
   }
   const model::Gguf joined =
       parts.size() == 1 ? std::move(parts[0]) : TRY(model::Gguf::JoinSplits(std::move(parts)));
   AppendInt(bytes, static_cast<uint32_t>(joined.tensors().size()));
-  for (const model::GgufTensor& tensor : joined.tensors()) {
-    const auto content = files[tensor.part].subspan(tensor.offset, tensor.bytes);
-    const Hash256 hash = identify ? Sha256Of(content) : Hash256{};
-    Append(bytes, std::as_bytes(std::span(hash.bytes)));
-  }
+  bytes.resize(bytes.size() + joined.tensors().size() * Hash256::kSize);
   auto manifest = TRY(Parse(std::move(bytes)));
-  if (!identify) manifest->id_ = ModelId{};
+  manifest->id_ = ModelId{};
+  if (options.check) TRY(options.check(manifest->gguf()));
+  if (options.identify) TRY(manifest->HashTensors(files, options));
   return manifest;
+}
+
+Result<void> Manifest::HashTensors(std::span<const OpenedFile> files,
+                                   const ManifestOptions& options) {
+  std::byte* place = bytes_.data() + bytes_.size() - hashes_.size() * Hash256::kSize;
+  for (size_t i = 0; i < hashes_.size(); ++i) {
+    const model::GgufTensor& tensor = gguf_.tensors()[i];
+    hashes_[i] = TRY(HashOfRange(*files[tensor.part], tensor.offset, tensor.bytes, options));
+    std::memcpy(place + i * Hash256::kSize, hashes_[i].bytes.data(), Hash256::kSize);
+  }
+  id_ = ModelId{Sha256Of(bytes_).bytes};
+  return {};
 }
 
 Result<std::shared_ptr<const Manifest>> Manifest::FromBytes(std::vector<std::byte> bytes) {

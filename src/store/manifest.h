@@ -6,6 +6,8 @@
 // tensors, per tensor 32 bytes of hash in the order of the (joined) tensor table. Little-endian.
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,20 +18,35 @@
 #include "model/config.h"
 #include "model/gguf.h"
 #include "model/tensors.h"
+#include "sys/files.h"
 
 namespace exo::store {
 
 inline constexpr uint64_t kMaxManifestBytes = 256u << 20;
 
+using OpenedFile = std::shared_ptr<const sys::ReadableFile>;
+
+struct ManifestOptions {
+  // False: nothing is hashed and the id is zero, for a process that shares the model with nobody.
+  bool identify = true;
+  // More checks of a new model, before it is hashed.
+  std::function<Result<void>(const model::Gguf&)> check;
+  const std::atomic<bool>* cancel = nullptr;      // looked at between pieces
+  std::atomic<uint64_t>* hashed_bytes = nullptr;  // progress
+};
+
+// The bytes in front of a GGUF file's first tensor. Errors: as FromFiles.
+Result<std::vector<std::byte>> ReadHead(const sys::ReadableFile& file);
+
 // A parsed manifest: everything about a model but its weights.
 class Manifest {
  public:
-  // Hashes the tensors of a model's files (one, or the parts of a split one, in order).
-  // Cost: one pass over the files at about 1.5 GB/s. Errors: those of Gguf::Parse.
-  // Not `identify`: nothing is hashed and the id is zero, for a process that shares the model with
-  // nobody.
-  static Result<std::shared_ptr<const Manifest>> FromFiles(
-      std::span<const std::span<const std::byte>> files, bool identify = true);
+  // Reads and checks the heads of a model's files (one, or the parts of a split one, in order),
+  // then hashes their tensors. Cost: one pass over the files at about 1.5 GB/s. Errors: those of
+  // Gguf::ParseHead, ReadConfig, FindTensors, `check` and the files, all but the last before
+  // anything is hashed; kInvalid for a file that is no GGUF at all, saying what it is; kCancelled.
+  static Result<std::shared_ptr<const Manifest>> FromFiles(std::span<const OpenedFile> files,
+                                                           const ManifestOptions& options = {});
   // Bytes from a peer or the cache. Errors: kCorrupt.
   static Result<std::shared_ptr<const Manifest>> FromBytes(std::vector<std::byte> bytes);
 
@@ -44,6 +61,7 @@ class Manifest {
 
  private:
   static Result<std::shared_ptr<Manifest>> Parse(std::vector<std::byte> bytes);
+  Result<void> HashTensors(std::span<const OpenedFile> files, const ManifestOptions& options);
 
   std::vector<std::byte> bytes_;
   ModelId id_;

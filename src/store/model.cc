@@ -2,41 +2,77 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <regex>
 
 #include "base/log.h"
-#include "base/units.h"
+#include "base/sha256.h"
+#include "store/read_buffers.h"
 
 namespace exo::store {
 namespace {
 
-// Reads the mapped files of a ModelFile.
+constexpr uint64_t kSampleBytes = 4096;
+constexpr uint64_t kSamples = 16;
+
 class FileSource final : public backend::TensorSource {
  public:
-  FileSource(std::vector<std::shared_ptr<const sys::MappedFile>> files,
-             std::shared_ptr<const PreparedFile> prepared)
+  FileSource(std::vector<OpenedFile> files, std::shared_ptr<const PreparedFile> prepared)
       : files_(std::move(files)), prepared_(std::move(prepared)) {}
 
   Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
                                           uint64_t bytes) override {
-    files_[tensor.part]->Populate(tensor.offset + offset, bytes);
-    return files_[tensor.part]->bytes().subspan(tensor.offset + offset, bytes);
+    return buffers_.Read(*files_[tensor.part], tensor.offset, tensor.name, offset, bytes);
   }
-  void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t bytes) override {
-    files_[tensor.part]->DontNeed(tensor.offset + offset, bytes);
+  void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t) override {
+    buffers_.Done(tensor.name, offset);
   }
   std::optional<Packed> FindPacked(const model::TensorRef& tensor,
                                    std::string_view layout) override {
     if (prepared_ == nullptr || prepared_->layout() != layout) return std::nullopt;
     const auto bytes = prepared_->Find(tensor.name);
     if (bytes.empty()) return std::nullopt;
-    return Packed{.bytes = bytes, .owner = prepared_};
+    return Packed{.bytes = bytes, .owner = prepared_, .broken = &prepared_->broken()};
   }
 
  private:
-  std::vector<std::shared_ptr<const sys::MappedFile>> files_;
+  std::vector<OpenedFile> files_;
   std::shared_ptr<const PreparedFile> prepared_;
+  ReadBuffers buffers_;
 };
+
+// What the time stamps cannot tell (in images all of them are 1): pieces from all over the file.
+Result<void> AddSamples(const sys::ReadableFile& file, Sha256& sum) {
+  const uint64_t bytes = file.stamp().bytes;
+  const uint64_t step = std::max(bytes / kSamples, kSampleBytes);
+  std::vector<std::byte> piece;
+  for (uint64_t at = 0; at < bytes; at += step) {
+    piece.resize(std::min(kSampleBytes, bytes - at));
+    TRY(file.Read(at, piece));
+    sum.Update(piece);
+  }
+  return {};
+}
+
+Result<KnownFile> Identify(const std::string& path, std::span<const OpenedFile> files) {
+  KnownFile known{.path = path};
+  Sha256 sum;
+  for (const OpenedFile& file : files) {
+    const sys::FileStamp& stamp = file->stamp();
+    known.bytes += stamp.bytes;
+    known.modified_ns = std::max(known.modified_ns, stamp.modified_ns);
+    sum.UpdateU64(stamp.bytes).UpdateU64(static_cast<uint64_t>(stamp.modified_ns));
+    sum.UpdateU64(static_cast<uint64_t>(stamp.changed_ns));
+    TRY(AddSamples(*file, sum));
+  }
+  known.stamp = sum.Finish();
+  return known;
+}
+
+bool AllExist(const sys::Disk& disk, const std::vector<std::string>& paths) {
+  return std::ranges::all_of(paths,
+                             [&](const std::string& path) { return disk.Look(path).has_value(); });
+}
 
 }  // namespace
 
@@ -58,25 +94,39 @@ Result<SplitName> ParseModelPath(const std::string& path) {
   return split;
 }
 
+Result<SplitName> FindParts(const sys::Disk& disk, const std::string& path) {
+  SplitName beside = TRY(ParseModelPath(path));
+  const std::string target = disk.Canonical(path);
+  if (target == path || (beside.paths.size() > 1 && AllExist(disk, beside.paths))) return beside;
+  const auto linked = ParseModelPath(target);
+  if (linked && linked->paths.size() > 1) beside.paths = linked->paths;
+  return beside;
+}
+
 Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path,
                                                          const OpenOptions& options) {
-  const SplitName split = TRY(ParseModelPath(path));
+  const sys::Disk& disk = options.disk == nullptr ? sys::RealDisk() : *options.disk;
+  SplitName split = TRY(FindParts(disk, path));
   auto file = std::make_shared<ModelFile>();
+  file->disk_ = &disk;
   file->path_ = path;
-  file->name_ = split.name;
-  file->known_.path = split.paths[0];
-  for (const std::string& part : split.paths) {
-    std::shared_ptr<const sys::MappedFile> mapped = TRY(sys::MappedFile::Open(part));
-    file->known_.bytes += mapped->bytes().size();
-    file->known_.modified_ns = std::max(file->known_.modified_ns, mapped->modified_ns());
-    file->files_.push_back(std::move(mapped));
+  file->name_ = std::move(split.name);
+  file->parts_ = std::move(split.paths);
+  std::vector<OpenedFile> files;
+  for (const std::string& part : file->parts_) {
+    files.push_back(TRY(disk.Open(part)));
+    file->stamps_.push_back(files.back()->stamp());
   }
-  if (auto found = file->FindManifest(options); !found) return Wrap(found.error(), path);
+  auto known = Identify(file->parts_[0], files);
+  if (!known) return Wrap(known.error(), path);
+  file->known_ = *std::move(known);
+  if (auto found = file->FindManifest(files, options); !found) return Wrap(found.error(), path);
   return file;
 }
 
 // From the prepared file, from the state, or by reading the whole model.
-Result<void> ModelFile::FindManifest(const OpenOptions& options) {
+Result<void> ModelFile::FindManifest(std::span<const OpenedFile> files,
+                                     const OpenOptions& options) {
   if (!options.prepared_folder.empty()) {
     const std::string path = PreparedPath(options.prepared_folder, known_.path);
     auto prepared = PreparedFile::Open(path, known_);
@@ -91,26 +141,36 @@ Result<void> ModelFile::FindManifest(const OpenOptions& options) {
     }
   }
   if (options.state != nullptr) {
-    if (auto bytes = options.state->FindManifest(known_)) {
-      if (auto manifest = Manifest::FromBytes(std::move(*bytes))) manifest_ = *manifest;
+    const auto bytes = options.state->FindManifest(known_);
+    if (bytes && *bytes) {
+      if (auto manifest = Manifest::FromBytes(**bytes)) manifest_ = *manifest;
       if (manifest_ != nullptr) return {};
     }
   }
-  std::vector<std::span<const std::byte>> views;
-  for (const auto& mapped : files_) views.push_back(mapped->bytes());
-  manifest_ = TRY(Manifest::FromFiles(views, options.identify));
-  for (const auto& mapped : files_) mapped->DontNeed(0, mapped->bytes().size());
-  if (options.state != nullptr && options.identify)
-    TRY(options.state->SaveManifest(known_, manifest_->bytes()));
+  manifest_ = TRY(Manifest::FromFiles(files, options.manifest));
+  if (options.state != nullptr && options.manifest.identify) {
+    // The model is as good without: it is hashed again at the next start.
+    if (auto saved = options.state->SaveManifest(known_, manifest_->bytes()); !saved)
+      LOG(kWarning, "cannot remember the hashes of {}: {}", path_, saved.error().message);
+  }
   return {};
 }
 
-std::unique_ptr<backend::TensorSource> ModelFile::MakeSource() const {
-  return std::make_unique<FileSource>(files_, prepared_);
+Result<OpenedFile> ModelFile::OpenPart(size_t index) const {
+  OpenedFile file = TRY(disk_->Open(parts_[index]));
+  if (file->stamp() == stamps_[index]) return file;
+  return Fail(ErrorCode::kCorrupt, "{} is not the file that it was when the model was added",
+              parts_[index]);
 }
 
-Result<std::span<const std::byte>> ModelFile::TensorBytes(std::string_view name, uint64_t offset,
-                                                          uint64_t bytes) const {
+Result<std::unique_ptr<backend::TensorSource>> ModelFile::MakeSource() const {
+  std::vector<OpenedFile> files;
+  for (size_t i = 0; i < parts_.size(); ++i) files.push_back(TRY(OpenPart(i)));
+  return std::make_unique<FileSource>(std::move(files), prepared_);
+}
+
+Result<std::vector<uint8_t>> ModelFile::TensorBytes(std::string_view name, uint64_t offset,
+                                                    uint64_t bytes) const {
   const model::GgufTensor* tensor = manifest_->gguf().FindTensor(name);
   if (tensor == nullptr)
     return Fail(ErrorCode::kNotFound, "model {} has no tensor {}", name_, name);
@@ -118,7 +178,10 @@ Result<std::span<const std::byte>> ModelFile::TensorBytes(std::string_view name,
     return Fail(ErrorCode::kInvalid, "bytes {}+{} are outside tensor {} of {}", offset, bytes, name,
                 tensor->bytes);
   }
-  return files_[tensor->part]->bytes().subspan(tensor->offset + offset, bytes);
+  const OpenedFile file = TRY(OpenPart(tensor->part));
+  std::vector<uint8_t> piece(bytes);
+  TRY(file->Read(tensor->offset + offset, std::as_writable_bytes(std::span(piece))));
+  return piece;
 }
 
 }  // namespace exo::store

@@ -2,8 +2,8 @@
 // Immutable and shared: several instances of one model read the same object.
 #pragma once
 
-#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,17 +16,20 @@
 
 namespace exo::store {
 
-// A GGUF model on this node's disk (one file or the parts of a split one).
 struct OpenOptions {
-  State* state = nullptr;       // where manifests are looked up and saved
-  std::string prepared_folder;  // where a prepared file of it may lie; empty: nowhere
-  bool identify = true;         // false: nothing is hashed, the manifest's id may be zero
+  const sys::Disk* disk = nullptr;  // null: the real one
+  State* state = nullptr;           // where manifests are looked up and saved
+  std::string prepared_folder;      // where a prepared file of it may lie; empty: nowhere
+  ManifestOptions manifest;         // for a file whose manifest is not known yet
 };
 
+// A GGUF model on this node's disk (one file or the parts of a split one). The files are closed
+// between uses: each use opens them again and refuses files that are not the ones that were hashed.
 class ModelFile final {
  public:
-  // Opens `path` (of a split model: any part; all must be there).
-  // Errors: kNotFound, kCorrupt, kUnsupported, each naming the file.
+  // Opens `path` (of a split model: any part; all must be there). Symbolic links keep their names;
+  // the parts of a split model are looked for beside the link first.
+  // Errors: those of Manifest::FromFiles, each naming the file; kCorrupt when it changed meanwhile.
   static Result<std::shared_ptr<const ModelFile>> Open(const std::string& path,
                                                        const OpenOptions& options = {});
 
@@ -37,23 +40,29 @@ class ModelFile final {
   const std::shared_ptr<const Manifest>& shared_manifest() const { return manifest_; }
   int64_t created() const { return known_.modified_ns / 1'000'000'000; }
   const KnownFile& known() const { return known_; }
+  // Of the first part when this model was opened.
+  const sys::FileStamp& stamp() const { return stamps_[0]; }
   const PreparedFile* prepared() const { return prepared_.get(); }  // null: none
 
-  // Reads from the mapped files (pages are dropped as they are done with) and offers what is
-  // prepared.
-  std::unique_ptr<backend::TensorSource> MakeSource() const;
+  // Reads the files and offers what is prepared. Reads give kCorrupt when a file is cut off or
+  // changed meanwhile. Errors: kNotFound, kCorrupt (not the files that were hashed), kIo.
+  Result<std::unique_ptr<backend::TensorSource>> MakeSource() const;
   // Bytes of one tensor, for a peer that pulls it. Errors: kNotFound, kInvalid (outside the
-  // tensor).
-  Result<std::span<const std::byte>> TensorBytes(std::string_view name, uint64_t offset,
-                                                 uint64_t bytes) const;
+  // tensor), those of MakeSource.
+  Result<std::vector<uint8_t>> TensorBytes(std::string_view name, uint64_t offset,
+                                           uint64_t bytes) const;
 
  private:
-  Result<void> FindManifest(const OpenOptions& options);
+  Result<void> FindManifest(std::span<const OpenedFile> files, const OpenOptions& options);
+  // Part `index`, if it is still the file that was hashed.
+  Result<OpenedFile> OpenPart(size_t index) const;
 
+  const sys::Disk* disk_ = nullptr;
   std::string path_;
   std::string name_;
+  std::vector<std::string> parts_;
+  std::vector<sys::FileStamp> stamps_;
   KnownFile known_;
-  std::vector<std::shared_ptr<const sys::MappedFile>> files_;
   std::shared_ptr<const PreparedFile> prepared_;
   std::shared_ptr<const Manifest> manifest_;
 };
@@ -64,17 +73,8 @@ struct SplitName {
   std::vector<std::string> paths;
 };
 Result<SplitName> ParseModelPath(const std::string& path);
-
-// Gets one piece of one tensor from a peer.
-using FetchPiece = std::function<Result<std::vector<uint8_t>>(const std::string& tensor,
-                                                              uint64_t offset, uint32_t bytes)>;
-
-// Makes the tensors of a stage present under `folder` (one file each, named by content hash),
-// fetching what is missing. Every tensor's hash is checked before the file gets its name. Errors:
-// those of `fetch`, kCorrupt (wrong hash), kIo, kCancelled.
-Result<std::unique_ptr<backend::TensorSource>> PullTensors(
-    const Manifest& manifest, const backend::StageSpec& spec, const std::string& folder,
-    const FetchPiece& fetch, const std::function<void(uint64_t done, uint64_t total)>& progress,
-    const std::atomic<bool>* cancel);
+// The same with the parts that exist: those beside `path`, or, where `path` links to a part of a
+// split model, those beside what it links to. The name is that of `path`.
+Result<SplitName> FindParts(const sys::Disk& disk, const std::string& path);
 
 }  // namespace exo::store

@@ -10,7 +10,7 @@
 namespace exo::store {
 namespace {
 
-constexpr std::string_view kPreparedMagic{"exo-prepared-1\n\0", 16};
+constexpr std::string_view kPreparedMagic{"exo-prepared-2\n\0", 16};
 constexpr uint64_t kAlignment = 4096;   // of a matrix: pages belong to one
 constexpr uint64_t kPiece = 16 * kMiB;  // packed and written at a time
 constexpr uint32_t kMaxName = 256;
@@ -54,8 +54,7 @@ uint64_t PackedBytes(const kernels::Kernels& kernels, const model::TensorRef& te
 std::vector<std::byte> MakeHeader(const PrepareJob& job, uint64_t first_offset) {
   std::vector<std::byte> header;
   AppendText(header, job.kernels.layout());
-  AppendInt<uint64_t>(header, job.source.bytes);
-  AppendInt<uint64_t>(header, static_cast<uint64_t>(job.source.modified_ns));
+  Append(header, std::as_bytes(std::span(job.source.stamp.bytes)));
   AppendInt<uint64_t>(header, job.manifest.bytes().size());
   Append(header, job.manifest.bytes());
   const auto matrices = Matrices(job.manifest);
@@ -183,9 +182,8 @@ Result<void> PreparedFile::ReadHeader(const KnownFile& source) {
   }
   ByteReader reader(header, "the header");
   layout_ = TRY(TakeText(reader));
-  const auto source_bytes = TRY(reader.TakeInt<uint64_t>());
-  const auto source_time = TRY(reader.TakeInt<uint64_t>());
-  if (source_bytes != source.bytes || static_cast<int64_t>(source_time) != source.modified_ns) {
+  const auto stamp = TRY(reader.Take(Hash256::kSize));
+  if (std::memcmp(stamp.data(), source.stamp.bytes.data(), stamp.size()) != 0) {
     return Fail(ErrorCode::kInvalid, "it was made from an earlier state of {}", source.path);
   }
   const auto manifest = TRY(reader.Take(TRY(reader.TakeInt<uint64_t>())));

@@ -2,12 +2,12 @@
 // then computes from the mapping itself: a start takes milliseconds, processes share the pages, and
 // the system can evict them.
 //
-// It belongs to one GGUF file (path, size and time of change) and carries its manifest, so that
+// It belongs to one state of a GGUF file (KnownFile) and carries its manifest, so that
 // nothing has to be hashed or packed again. It is made from that file and trusted like it: the
 // header is verified by its hash, the panels are not read through at each start.
 //
-// Bytes (little-endian): "exo-prepared-1\n\0"; u64 header bytes H; header: u32 length and layout
-// name; u64 size, u64 time of the source; u64 length and manifest; u32 count; per matrix {u32
+// Bytes (little-endian): "exo-prepared-2\n\0"; u64 header bytes H; header: u32 length and layout
+// name; 32 bytes: the stamp of the source; u64 length and manifest; u32 count; per matrix {u32
 // length and name, u64 offset, u64 bytes}; SHA-256 of everything before it. Panels begin at
 // multiples of 4096.
 #pragma once
@@ -21,7 +21,7 @@
 #include "kernels/kernels.h"
 #include "store/manifest.h"
 #include "store/state.h"
-#include "sys/files.h"
+#include "sys/mapped_file.h"
 #include "sys/thread_pool.h"
 
 namespace exo::store {
@@ -37,6 +37,8 @@ class PreparedFile final {
   // The panels of a tensor; empty when it has none here.
   std::span<const std::byte> Find(const std::string& tensor) const;
   uint64_t bytes() const { return file_->bytes().size(); }
+  // Set once the file lost pages that were in use: what was computed since is worthless.
+  const std::atomic<bool>& broken() const { return file_->broken(); }
 
  private:
   Result<void> ReadHeader(const KnownFile& source);

@@ -45,7 +45,8 @@ uint32_t FileType(DType type) {
 
 // The source's files and their joined head.
 struct Source {
-  std::vector<std::unique_ptr<sys::MappedFile>> files;
+  std::vector<OpenedFile> files;
+  std::vector<std::vector<std::byte>> heads;  // `gguf` points into them
   model::Gguf gguf;
   uint64_t bytes = 0;
 };
@@ -53,11 +54,13 @@ struct Source {
 Result<Source> OpenSource(const std::string& path) {
   Source source;
   std::vector<model::Gguf> parts;
-  for (const std::string& part : TRY(ParseModelPath(path)).paths) {
-    source.files.push_back(TRY(sys::MappedFile::Open(part)));
-    const auto bytes = source.files.back()->bytes();
-    source.bytes += bytes.size();
-    auto parsed = model::Gguf::Parse(bytes);
+  for (const std::string& part : TRY(FindParts(sys::RealDisk(), path)).paths) {
+    const auto& file = *source.files.emplace_back(TRY(sys::RealDisk().Open(part)));
+    source.bytes += file.stamp().bytes;
+    auto head = ReadHead(file);
+    if (!head) return Wrap(head.error(), part);
+    source.heads.push_back(*std::move(head));
+    auto parsed = model::Gguf::ParseHead(source.heads.back(), file.stamp().bytes);
     if (!parsed) return Wrap(parsed.error(), part);
     parts.push_back(*std::move(parsed));
   }
@@ -178,20 +181,17 @@ class Converter {
 
  private:
   Result<void> ConvertRows(const Change& change, uint64_t first, uint64_t rows) {
-    const sys::MappedFile& file = *source_.files[change.tensor->part];
-    const uint64_t offset = change.tensor->offset + first * change.FromRow(),
-                   bytes = rows * change.FromRow();
-    file.Populate(offset, bytes);
-    const auto from = file.bytes().subspan(offset, bytes);
+    from_.resize(rows * change.FromRow());
+    TRY(source_.files[change.tensor->part]->Read(change.tensor->offset + first * change.FromRow(),
+                                                 from_));
     if (change.from == change.to) {
-      TRY(out_.Append(from));
+      TRY(out_.Append(from_));
     } else {
       piece_.resize(rows * change.ToRow());
-      TRY(Quantize(change, first, rows, from.data()));
+      TRY(Quantize(change, first, rows, from_.data()));
       TRY(out_.Append(piece_));
     }
-    file.DontNeed(offset, bytes);
-    done_ += bytes;
+    done_ += from_.size();
     if (job_.progress) job_.progress(done_, total_);
     return {};
   }
@@ -220,7 +220,7 @@ class Converter {
   const Source& source_;
   sys::FileWriter& out_;
   std::vector<std::vector<float>> scratch_;  // one row of each worker
-  std::vector<std::byte> piece_;
+  std::vector<std::byte> from_, piece_;
   uint64_t total_ = 0;
   uint64_t done_ = 0;
 };

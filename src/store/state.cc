@@ -2,22 +2,43 @@
 
 #include <sqlite3.h>
 
-#include <cstring>
+#include <algorithm>
+#include <array>
+#include <cstdlib>
 #include <span>
 
 namespace exo::store {
 namespace {
 
-constexpr const char* kSchema = R"sql(
+// No shared memory file, which a full disk would refuse: the lock says that nobody else is here.
+constexpr const char* kSettings = R"sql(
+PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
-CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, name TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS peer (id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL, seen INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS manifest (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
-                                     manifest BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS model (path TEXT PRIMARY KEY);
 )sql";
+
+// Entry N brings a file of schema version N to N + 1. Version 0 is an empty file, or one of before
+// versions were counted. Entries are never changed, only added.
+constexpr std::array<const char*, 3> kMigrations = {
+    R"sql(
+CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, name TEXT NOT NULL,
+                                   revoked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS manifest (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL,
+                                     modified_ns INTEGER NOT NULL, manifest BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS model (path TEXT PRIMARY KEY);
+)sql",
+    // Size and time do not tell two files apart: files are hashed again.
+    R"sql(
+DROP TABLE manifest;
+CREATE TABLE manifest (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, manifest BLOB NOT NULL);
+)sql",
+    // Some files of version 0 have it.
+    R"sql(
+CREATE TABLE IF NOT EXISTS peer (id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL,
+                                 seen INTEGER NOT NULL);
+)sql",
+};
 
 // One prepared statement, finalized at the end of the scope. Parameters are numbered from 1.
 class Statement {
@@ -42,7 +63,13 @@ class Statement {
     sqlite3_bind_blob64(statement_, index, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
     return *this;
   }
-  bool Row() { return sqlite3_step(statement_) == SQLITE_ROW; }
+  // True: there is a row more. Errors: kIo.
+  Result<bool> Next() {
+    const int rc = sqlite3_step(statement_);
+    if (rc == SQLITE_ROW) return true;
+    if (rc == SQLITE_DONE) return false;
+    return Fail(ErrorCode::kIo, "the state file cannot be read: {}", sqlite3_errmsg(db_));
+  }
   Result<void> Run() {
     const int rc = sqlite3_step(statement_);
     if (rc == SQLITE_DONE || rc == SQLITE_ROW) return {};
@@ -65,10 +92,10 @@ class Statement {
   sqlite3_stmt* statement_ = nullptr;
 };
 
-Member ReadMember(const Statement& row) {
-  return {.id = NodeId::FromHex(row.Text(0)).value_or(NodeId{}),
-          .name = row.Text(1),
-          .revoked = row.Int(2) != 0};
+Result<Member> ReadMember(const Statement& row) {
+  const auto id = NodeId::FromHex(row.Text(0));
+  if (!id) return Fail(ErrorCode::kCorrupt, "the state file has a member '{}'", row.Text(0));
+  return Member{.id = *id, .name = row.Text(1), .revoked = row.Int(2) != 0};
 }
 
 }  // namespace
@@ -82,30 +109,57 @@ Result<std::unique_ptr<State>> State::Open(const std::string& path) {
     return Fail(ErrorCode::kIo, "cannot open the state file {}: {}", path, sqlite3_errstr(rc));
   }
   sqlite3_busy_timeout(db, 2000);
-  if (sqlite3_exec(db, kSchema, nullptr, nullptr, nullptr) != SQLITE_OK) {
+  if (sqlite3_exec(db, kSettings, nullptr, nullptr, nullptr) != SQLITE_OK) {
+    const int error = sqlite3_errcode(db);
+    if (error != SQLITE_NOTADB && error != SQLITE_CORRUPT)
+      return Fail(ErrorCode::kIo, "cannot use the state file {}: {}", path, sqlite3_errmsg(db));
     return Fail(ErrorCode::kCorrupt,
                 "the state file {} is damaged ({}); move it away to start anew", path,
                 sqlite3_errmsg(db));
   }
+  TRY(state->Migrate(path));
   return state;
+}
+
+Result<void> State::Migrate(const std::string& path) {
+  size_t version = 0;
+  {
+    Statement row(db_, "PRAGMA user_version");
+    if (TRY(row.Next())) version = static_cast<size_t>(row.Int(0));
+  }
+  if (version > kMigrations.size()) {
+    return Fail(
+        ErrorCode::kUnsupported,
+        "the state file {} was written by a newer exo (schema {}, this one knows {}); update "
+        "exo, or give it a data folder of its own with EXO_HOME",
+        path, version, kMigrations.size());
+  }
+  for (; version < kMigrations.size(); ++version) {
+    const std::string sql = fmt::format("BEGIN; {} PRAGMA user_version = {}; COMMIT;",
+                                        kMigrations[version], version + 1);
+    if (sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr) == SQLITE_OK) continue;
+    return Fail(ErrorCode::kIo, "cannot bring the state file {} to schema {}: {}", path,
+                version + 1, sqlite3_errmsg(db_));
+  }
+  return {};
 }
 
 State::~State() {
   sqlite3_close(db_);
 }
 
-std::vector<Member> State::Members() {
+Result<std::vector<Member>> State::Members() {
   std::vector<Member> members;
   Statement rows(db_, "SELECT id, name, revoked FROM member ORDER BY id");
-  while (rows.Row()) members.push_back(ReadMember(rows));
+  while (TRY(rows.Next())) members.push_back(TRY(ReadMember(rows)));
   return members;
 }
 
-std::optional<Member> State::FindMember(const NodeId& id) {
+Result<std::optional<Member>> State::FindMember(const NodeId& id) {
   Statement row(db_, "SELECT id, name, revoked FROM member WHERE id = ?1");
   row.Bind(1, id.Hex());
-  if (!row.Row()) return std::nullopt;
-  return ReadMember(row);
+  if (!TRY(row.Next())) return std::nullopt;
+  return TRY(ReadMember(row));
 }
 
 Result<void> State::Admit(const NodeId& id, const std::string& name) {
@@ -139,12 +193,12 @@ Result<void> State::RememberPeer(const KnownPeer& peer, int64_t seconds) {
       .Run();
 }
 
-std::vector<KnownPeer> State::RememberedPeers() {
+Result<std::vector<KnownPeer>> State::RememberedPeers() {
   std::vector<KnownPeer> peers;
   Statement rows(db_,
                  "SELECT id, host, port FROM peer WHERE id NOT IN (SELECT id FROM member WHERE "
                  "revoked) ORDER BY seen DESC, id");
-  while (rows.Row()) {
+  while (TRY(rows.Next())) {
     const auto id = NodeId::FromHex(rows.Text(0));
     if (!id) continue;
     peers.push_back({*id, rows.Text(1), static_cast<uint16_t>(rows.Int(2))});
@@ -152,10 +206,10 @@ std::vector<KnownPeer> State::RememberedPeers() {
   return peers;
 }
 
-std::optional<std::string> State::Get(const std::string& key) {
+Result<std::optional<std::string>> State::Find(const std::string& key) {
   Statement row(db_, "SELECT value FROM setting WHERE key = ?1");
   row.Bind(1, key);
-  if (!row.Row()) return std::nullopt;
+  if (!TRY(row.Next())) return std::nullopt;
   return row.Text(0);
 }
 
@@ -168,40 +222,43 @@ Result<void> State::Set(const std::string& key, const std::string& value) {
       .Run();
 }
 
-Result<uint64_t> State::Increment(const std::string& key) {
-  const uint64_t value = std::strtoull(Get(key).value_or("0").c_str(), nullptr, 10) + 1;
+Result<uint64_t> State::Increment(const std::string& key, uint64_t floor) {
+  const std::string before = TRY(Find(key)).value_or("0");
+  const uint64_t value = std::max<uint64_t>(std::strtoull(before.c_str(), nullptr, 10) + 1, floor);
   TRY(Set(key, fmt::format("{}", value)));
   return value;
 }
 
-std::optional<std::vector<std::byte>> State::FindManifest(const KnownFile& file) {
-  Statement row(
-      db_, "SELECT manifest FROM manifest WHERE path = ?1 AND bytes = ?2 AND modified_ns = ?3");
-  row.Bind(1, file.path).Bind(2, static_cast<int64_t>(file.bytes)).Bind(3, file.modified_ns);
-  if (!row.Row()) return std::nullopt;
+Result<std::optional<std::vector<std::byte>>> State::FindManifest(const KnownFile& file) {
+  Statement row(db_, "SELECT manifest FROM manifest WHERE path = ?1 AND stamp = ?2");
+  row.Bind(1, file.path).Bind(2, file.stamp.Hex());
+  if (!TRY(row.Next())) return std::nullopt;
   return row.Blob(0);
 }
 
 Result<void> State::SaveManifest(const KnownFile& file, std::span<const std::byte> manifest) {
   return Statement(db_,
-                   "INSERT OR REPLACE INTO manifest (path, bytes, modified_ns, manifest) VALUES "
-                   "(?1, ?2, ?3, ?4)")
+                   "INSERT OR REPLACE INTO manifest (path, stamp, manifest) VALUES (?1, ?2, ?3)")
       .Bind(1, file.path)
-      .Bind(2, static_cast<int64_t>(file.bytes))
-      .Bind(3, file.modified_ns)
-      .Bind(4, manifest)
+      .Bind(2, file.stamp.Hex())
+      .Bind(3, manifest)
       .Run();
 }
 
-std::vector<std::string> State::RegisteredModels() {
+Result<std::vector<std::string>> State::RegisteredModels() {
   std::vector<std::string> paths;
   Statement rows(db_, "SELECT path FROM model ORDER BY path");
-  while (rows.Row()) paths.push_back(rows.Text(0));
+  while (TRY(rows.Next())) paths.push_back(rows.Text(0));
   return paths;
 }
 
 Result<void> State::RegisterModel(const std::string& path) {
   return Statement(db_, "INSERT OR IGNORE INTO model (path) VALUES (?1)").Bind(1, path).Run();
+}
+
+Result<void> State::ForgetModel(const std::string& path) {
+  TRY(Statement(db_, "DELETE FROM manifest WHERE path = ?1").Bind(1, path).Run());
+  return Statement(db_, "DELETE FROM model WHERE path = ?1").Bind(1, path).Run();
 }
 
 }  // namespace exo::store

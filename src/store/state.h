@@ -1,9 +1,12 @@
 // What a node remembers between starts, in one SQLite file (WAL, full sync): its trust set, where
 // other members were, settings, manifests of known files and registered models. Old or new, never
-// half.
+// half. The schema has a version and is migrated when it is older (kMigrations in state.cc).
 //
-// Thread: any; SQLite serializes the calls. Not shared between processes:
-// the data folder is locked.
+// Every call can fail (full or dying disk, damaged file), and none of them takes that for "no such
+// row": whoever asks decides, and about trust the answer is no.
+//
+// Thread: any; SQLite serializes the calls, and a write waits for the disk: not on the event loop.
+// Not shared between processes: the data folder is locked, and so is the file.
 #pragma once
 
 #include <cstdint>
@@ -33,23 +36,26 @@ struct KnownPeer {
   uint16_t port = 0;
 };
 
+// One state of a model's files on disk.
 struct KnownFile {
-  std::string path;
+  std::string path;  // of the first part
   uint64_t bytes = 0;
   int64_t modified_ns = 0;
+  Hash256 stamp;  // over sizes, times and samples of the contents of all parts
 };
 
 class State {
  public:
-  // Opens or creates `path`. Errors: kIo, kCorrupt (says to move the file away).
+  // Opens or creates `path` and migrates it. Errors: kIo, kCorrupt (says to move the file away),
+  // kUnsupported (written by a newer exo).
   static Result<std::unique_ptr<State>> Open(const std::string& path);
   ~State();
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
   // --- trust set: revoked wins for ever ---
-  std::vector<Member> Members();
-  std::optional<Member> FindMember(const NodeId& id);
+  Result<std::vector<Member>> Members();
+  Result<std::optional<Member>> FindMember(const NodeId& id);
   Result<void> Admit(const NodeId& id, const std::string& name);
   Result<void> Revoke(const NodeId& id);
 
@@ -58,24 +64,30 @@ class State {
   // Replaces what was known of this peer. `seconds`: since 1970, for the order.
   Result<void> RememberPeer(const KnownPeer& peer, int64_t seconds);
   // The latest first; revoked keys are left out.
-  std::vector<KnownPeer> RememberedPeers();
+  Result<std::vector<KnownPeer>> RememberedPeers();
 
   // --- settings ---
-  std::optional<std::string> Get(const std::string& key);
+  Result<std::optional<std::string>> Find(const std::string& key);
+  // The same for what can be found out again: a failure reads as unset.
+  std::optional<std::string> Get(const std::string& key) {
+    return Find(key).value_or(std::nullopt);
+  }
   Result<void> Set(const std::string& key, const std::string& value);
-  // Adds one to a counter and returns it (incarnation).
-  Result<uint64_t> Increment(const std::string& key);
+  // Adds one to a counter, makes it at least `floor` and returns it.
+  Result<uint64_t> Increment(const std::string& key, uint64_t floor = 0);
 
   // --- manifests by file, so that a file is hashed once ---
-  std::optional<std::vector<std::byte>> FindManifest(const KnownFile& file);
+  Result<std::optional<std::vector<std::byte>>> FindManifest(const KnownFile& file);
   Result<void> SaveManifest(const KnownFile& file, std::span<const std::byte> manifest);
 
   // --- model files that the user named ---
-  std::vector<std::string> RegisteredModels();
+  Result<std::vector<std::string>> RegisteredModels();
   Result<void> RegisterModel(const std::string& path);
+  Result<void> ForgetModel(const std::string& path);
 
  private:
   explicit State(sqlite3* db) : db_(db) {}
+  Result<void> Migrate(const std::string& path);
   sqlite3* db_;
 };
 

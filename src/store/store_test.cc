@@ -1,27 +1,18 @@
 #include <gtest/gtest.h>
-#include <stdlib.h>
-
-#include <filesystem>
+#include <sqlite3.h>
 
 #include "base/sha256.h"
 #include "store/manifest.h"
 #include "store/model.h"
 #include "store/state.h"
+#include "store/test_folder.h"
 
 namespace exo::store {
 namespace {
 
 constexpr const char* kTiny = EXO_SOURCE_DIR "/models/exo-tiny.gguf";
 
-class Folder {
- public:
-  Folder() { EXPECT_NE(::mkdtemp(path_), nullptr); }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return std::string(path_) + "/" + name; }
-
- private:
-  char path_[32] = "/tmp/exo-store-test-XXXXXX";
-};
+using Folder = TestFolder;
 
 NodeId Id(uint8_t value) {
   NodeId id;
@@ -36,14 +27,16 @@ TEST(StateTest, RevokedWinsForEver) {
     ASSERT_TRUE(state->Admit(Id(1), "desk"));
     ASSERT_TRUE(state->Revoke(Id(1)));
     ASSERT_TRUE(state->Admit(Id(1), "desk again"));
-    EXPECT_TRUE(state->FindMember(Id(1))->revoked);
-    EXPECT_FALSE(state->FindMember(Id(2)).has_value());
+    EXPECT_TRUE(state->FindMember(Id(1)).value()->revoked);
+    EXPECT_FALSE(state->FindMember(Id(2)).value().has_value());
     EXPECT_EQ(state->Increment("incarnation").value(), 1u);
   }
   auto state = State::Open(folder / "state.db").value();
-  EXPECT_TRUE(state->FindMember(Id(1))->revoked);
+  EXPECT_TRUE(state->FindMember(Id(1)).value()->revoked);
   EXPECT_EQ(state->Increment("incarnation").value(), 2u);
-  EXPECT_EQ(state->Members().size(), 1u);
+  EXPECT_EQ(state->Increment("incarnation", 1000).value(), 1000u);
+  EXPECT_EQ(state->Increment("incarnation", 5).value(), 1001u);
+  EXPECT_EQ(state->Members().value().size(), 1u);
 }
 
 TEST(StateTest, DamagedFileIsAnErrorThatSaysWhatToDo) {
@@ -52,6 +45,72 @@ TEST(StateTest, DamagedFileIsAnErrorThatSaysWhatToDo) {
   const auto state = State::Open(folder / "state.db");
   ASSERT_FALSE(state.has_value());
   EXPECT_NE(state.error().message.find("move it away"), std::string::npos);
+}
+
+void Execute(const std::string& path, const char* sql) {
+  sqlite3* db = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &db), SQLITE_OK);
+  EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+  sqlite3_close(db);
+}
+
+// A file as version 0.1 wrote it.
+TEST(StateTest, TheFileOfTheFirstVersionIsMigrated) {
+  const Folder folder;
+  Execute(folder / "state.db", R"sql(
+CREATE TABLE member (id TEXT PRIMARY KEY, name TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE manifest (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, modified_ns INTEGER NOT NULL,
+                       manifest BLOB NOT NULL);
+CREATE TABLE model (path TEXT PRIMARY KEY);
+INSERT INTO setting VALUES ('incarnation', '41');
+INSERT INTO model VALUES ('/m/x.gguf');
+INSERT INTO manifest VALUES ('/m/x.gguf', 10, 20, x'00');
+)sql");
+  Execute(folder / "state.db",
+          ("INSERT INTO member VALUES ('" + Id(1).Hex() + "', 'desk', 1)").c_str());
+  auto state = State::Open(folder / "state.db");
+  ASSERT_TRUE(state) << state.error().message;
+  EXPECT_TRUE((*state)->FindMember(Id(1)).value()->revoked);
+  EXPECT_EQ((*state)->Increment("incarnation").value(), 42u);
+  EXPECT_EQ((*state)->RegisteredModels().value(), std::vector<std::string>{"/m/x.gguf"});
+  const KnownFile known{.path = "/m/x.gguf", .bytes = 10, .modified_ns = 20};
+  EXPECT_FALSE((*state)->FindManifest(known).value().has_value());
+  const std::vector<std::byte> manifest = {std::byte{7}};
+  ASSERT_TRUE((*state)->SaveManifest(known, manifest));
+  EXPECT_EQ((*state)->FindManifest(known).value(), manifest);
+  state = {};
+  EXPECT_TRUE(State::Open(folder / "state.db"));
+}
+
+TEST(StateTest, AFileOfANewerVersionIsRefusedInWords) {
+  const Folder folder;
+  Execute(folder / "state.db", "PRAGMA user_version = 99");
+  const auto state = State::Open(folder / "state.db");
+  ASSERT_FALSE(state);
+  EXPECT_EQ(state.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(state.error().message.find("newer exo"), std::string::npos);
+}
+
+// Whoever asks whether a key is revoked must not hear "never seen".
+TEST(StateTest, AFailureIsNotAnAbsentRow) {
+  const Folder folder;
+  {
+    ASSERT_TRUE(State::Open(folder / "state.db").value()->Revoke(Id(1)));
+  }
+  Execute(folder / "state.db", "ALTER TABLE member RENAME TO lost");
+  auto state = State::Open(folder / "state.db").value();
+  EXPECT_EQ(state->FindMember(Id(1)).error().code, ErrorCode::kIo);
+  EXPECT_EQ(state->Members().error().code, ErrorCode::kIo);
+}
+
+TEST(StateTest, AForgottenModelIsNotRegistered) {
+  const Folder folder;
+  auto state = State::Open(folder / "state.db").value();
+  ASSERT_TRUE(state->RegisterModel("/a.gguf"));
+  ASSERT_TRUE(state->RegisterModel("/b.gguf"));
+  ASSERT_TRUE(state->ForgetModel("/a.gguf"));
+  EXPECT_EQ(state->RegisteredModels().value(), std::vector<std::string>{"/b.gguf"});
 }
 
 TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
@@ -65,7 +124,8 @@ TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
   const auto bytes =
       (*file)->TensorBytes("output_norm.weight", 0, manifest.tensors()->output_norm.bytes);
   ASSERT_TRUE(bytes);
-  EXPECT_EQ(Sha256Of(*bytes), manifest.HashOf("output_norm.weight").value());
+  EXPECT_EQ(Sha256Of(std::as_bytes(std::span(*bytes))),
+            manifest.HashOf("output_norm.weight").value());
   EXPECT_FALSE(
       (*file)->TensorBytes("output_norm.weight", 1, manifest.tensors()->output_norm.bytes));
   EXPECT_FALSE((*file)->TensorBytes("no.such.tensor", 0, 1));
@@ -99,38 +159,6 @@ TEST(ModelTest, PathsOfSplitModels) {
   EXPECT_EQ(ParseModelPath("y.gguf").value().name, "y");
   EXPECT_FALSE(ParseModelPath("z-00001-of-00000.gguf"));
   EXPECT_EQ(ModelFile::Open("/no/such.gguf").error().code, ErrorCode::kNotFound);
-}
-
-// A stage pulls its tensors and no others; a lying peer is caught by the hash and leaves no file.
-TEST(PullTest, OnlyTheStagesTensorsAndOnlyVerifiedOnes) {
-  const Folder folder;
-  const auto file = ModelFile::Open(kTiny).value();
-  const Manifest& manifest = file->manifest();
-  const backend::StageSpec spec = {
-      .config = manifest.config(), .tensors = manifest.tensors(), .layer_begin = 2, .layer_end = 4};
-  size_t asked = 0;
-  bool lie = true;
-  const FetchPiece fetch = [&](const std::string& tensor, uint64_t offset,
-                               uint32_t size) -> Result<std::vector<uint8_t>> {
-    ++asked;
-    const auto bytes = TRY(file->TensorBytes(tensor, offset, size));
-    const auto* first = reinterpret_cast<const uint8_t*>(bytes.data());
-    std::vector<uint8_t> piece(first, first + bytes.size());
-    if (lie) piece[piece.size() / 2] ^= 1;
-    return piece;
-  };
-  EXPECT_EQ(PullTensors(manifest, spec, folder / "t", fetch, {}, nullptr).error().code,
-            ErrorCode::kCorrupt);
-  EXPECT_TRUE(sys::ListFolder(folder / "t").empty());
-  lie = false;
-  const auto source = PullTensors(manifest, spec, folder / "t", fetch, {}, nullptr);
-  ASSERT_TRUE(source) << source.error().message;
-  EXPECT_EQ(sys::ListFolder(folder / "t").size(), backend::StageTensors(spec).size());
-  EXPECT_FALSE((*source)->Read(manifest.tensors()->layers[0].attn_q, 0, 1).has_value());
-  EXPECT_TRUE((*source)->Read(manifest.tensors()->layers[2].attn_q, 0, 1).has_value());
-  asked = 0;
-  EXPECT_TRUE(PullTensors(manifest, spec, folder / "t", fetch, {}, nullptr));
-  EXPECT_EQ(asked, 0u);  // the second time everything is there
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,8 +28,6 @@ std::unexpected<Error> SystemError(std::string_view doing, const std::string& pa
   return Fail(CodeOf(error), "cannot {} {}: {}", doing, path, std::strerror(error));
 }
 
-constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ, absent from Debian 12's headers of libc
-
 // Closes a descriptor at the end of a scope.
 struct Fd {
   int fd = -1;
@@ -52,46 +49,6 @@ Result<void> WriteAll(int fd, std::string_view bytes, const std::string& path) {
 }
 
 }  // namespace
-
-Result<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& path) {
-  Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) return SystemError("open", path);
-  struct stat info{};
-  if (::fstat(file.fd, &info) != 0) return SystemError("look at", path);
-  if (!S_ISREG(info.st_mode)) return Fail(ErrorCode::kInvalid, "{} is not a regular file", path);
-  const size_t size = static_cast<size_t>(info.st_size);
-  const int64_t modified = int64_t{info.st_mtim.tv_sec} * 1'000'000'000 + info.st_mtim.tv_nsec;
-  if (size == 0) return std::unique_ptr<MappedFile>(new MappedFile(nullptr, 0, modified));
-  void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
-  if (data == MAP_FAILED) return SystemError("map", path);
-  return std::unique_ptr<MappedFile>(
-      new MappedFile(static_cast<const std::byte*>(data), size, modified));
-}
-
-MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
-}
-
-void MappedFile::DontNeed(size_t offset, size_t size) const {
-  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  if (offset > size_ || size > size_ - offset) return;
-  const size_t begin = (offset + page - 1) / page * page;
-  const size_t end = (offset + size) / page * page;
-  if (begin >= end) return;
-  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
-}
-
-void MappedFile::Populate(size_t offset, size_t size) const {
-  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  if (offset > size_ || size > size_ - offset || size == 0) return;
-  const size_t begin = offset / page * page;
-  // An old kernel says no (MADV_POPULATE_READ came with 5.14): the pages then come one by one.
-  ::madvise(const_cast<std::byte*>(data_) + begin, offset + size - begin, kPopulateRead);
-}
-
-void MappedFile::WillNeed() const {
-  if (size_ > 0) ::madvise(const_cast<std::byte*>(data_), size_, MADV_WILLNEED);
-}
 
 Result<std::string> ReadFile(const std::string& path, size_t limit) {
   Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
@@ -119,8 +76,9 @@ Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes
 }
 
 Result<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path, unsigned mode) {
-  std::string temporary = fmt::format("{}.new.{}", path, ::getpid());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+  // Random and exclusive: two writers of one path never share a temporary file.
+  std::string temporary = fmt::format("{}.new.{:016x}", path, RandomValue<uint64_t>());
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) return SystemError("create", temporary);
   return std::unique_ptr<FileWriter>(new FileWriter(fd, path, std::move(temporary)));
 }

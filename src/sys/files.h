@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,32 +14,45 @@
 
 namespace exo::sys {
 
-// A read-only mapping of a whole file. A file that shrinks while mapped can fault: files of the
-// model store are never changed in place.
-class MappedFile {
- public:
-  static Result<std::unique_ptr<MappedFile>> Open(const std::string& path);
-  ~MappedFile();
-  MappedFile(const MappedFile&) = delete;
-  MappedFile& operator=(const MappedFile&) = delete;
+// What tells one state of a file from another without reading it. Zero in a default object.
+struct FileStamp {
+  uint64_t bytes = 0;
+  int64_t modified_ns = 0;  // of the contents: programs can set it
+  int64_t changed_ns = 0;   // of contents or inode: only the system sets it
+  uint64_t inode = 0;
 
-  std::span<const std::byte> bytes() const { return {data_, size_}; }
-  // Tells the kernel that a range was read for the last time (its pages need not stay resident).
-  void DontNeed(size_t offset, size_t size) const;
-  // Reads a range into memory at once, ahead of its use: one call instead of a fault for every few
-  // pages.
-  void Populate(size_t offset, size_t size) const;
-  // Asks the system to read the whole file ahead, in the background.
-  void WillNeed() const;
-  int64_t modified_ns() const { return modified_ns_; }
-
- private:
-  MappedFile(const std::byte* data, size_t size, int64_t modified_ns)
-      : data_(data), size_(size), modified_ns_(modified_ns) {}
-  const std::byte* data_;
-  size_t size_;
-  int64_t modified_ns_;
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
 };
+
+// A regular file that is read in place, never mapped: whatever happens to it on disk is an error of
+// a read and no signal. Thread: any.
+class ReadableFile {
+ public:
+  virtual ~ReadableFile() = default;
+  // Of the moment of opening.
+  virtual const FileStamp& stamp() const = 0;
+  // Fills `out` from `offset`. Errors: kIo; kCorrupt when the file was cut off or changed since it
+  // was opened.
+  virtual Result<void> Read(uint64_t offset, std::span<std::byte> out) const = 0;
+};
+
+// The files of a machine as the store sees them; tests have their own (sys/fake/disk.h). Every call
+// may block for as long as the device behind the path does. Thread: any.
+class Disk {
+ public:
+  virtual ~Disk() = default;
+  // Never blocks on a pipe or a device. Errors: kNotFound, kIo, kInvalid (not a regular file).
+  virtual Result<std::shared_ptr<const ReadableFile>> Open(const std::string& path) const = 0;
+  // Errors: those of Open; the file is not opened.
+  virtual Result<FileStamp> Look(const std::string& path) const = 0;
+  // Names, sorted. Errors: kNotFound, kIo.
+  virtual Result<std::vector<std::string>> List(const std::string& folder) const = 0;
+  // Without symbolic links; `path` itself when there is no such file.
+  virtual std::string Canonical(const std::string& path) const = 0;
+};
+const Disk& RealDisk();
+// Size of the file system that `path` lies on; 0 when it cannot be told.
+uint64_t DiskBytes(const std::string& path);
 
 Result<std::string> ReadFile(const std::string& path, size_t limit = 64u << 20);
 // Writes a temporary file beside `path`, fsyncs and renames: old or new, never half. mode e.g.

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -163,6 +164,13 @@ Time Now() {
 
 int64_t WallClockSeconds() {
   return ::time(nullptr);
+}
+
+int64_t LocalSeconds() {
+  const std::time_t now = WallClockSeconds();
+  std::tm parts{};
+  ::localtime_r(&now, &parts);
+  return now + parts.tm_gmtoff;
 }
 
 }  // namespace exo::sys

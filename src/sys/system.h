@@ -34,5 +34,7 @@ std::string CacheFolder();
 Time Now();
 // Seconds since 1970, for people only.
 int64_t WallClockSeconds();
+// The same shifted by this machine's time zone: gmtime of it is local time.
+int64_t LocalSeconds();
 
 }  // namespace exo::sys

@@ -23,7 +23,9 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "InstanceSummary", "EnsureInstance", "Submit",
                                   "Tokens",          "Finished",       "CancelRequest",
                                   "ManifestRequest", "ManifestReply",  "TensorRequest",
-                                  "TensorReply",     "Step",           "StepFailed"};
+                                  "TensorReply",     "Step",           "StepFailed",
+                                  "EnsureRefused",   "DesiredUpdate",  "DesiredAck",
+                                  "InstanceLoad",    "PlanRequest",    "PlanReply"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -78,6 +80,12 @@ EXO_WIRE_TABLE(TensorRequest)
 EXO_WIRE_TABLE(TensorReply)
 EXO_WIRE_TABLE(Step)
 EXO_WIRE_TABLE(StepFailed)
+EXO_WIRE_TABLE(EnsureRefused)
+EXO_WIRE_TABLE(DesiredUpdate)
+EXO_WIRE_TABLE(DesiredAck)
+EXO_WIRE_TABLE(InstanceLoad)
+EXO_WIRE_TABLE(PlanRequest)
+EXO_WIRE_TABLE(PlanReply)
 // clang-format on
 #undef EXO_WIRE_TABLE
 
@@ -137,15 +145,13 @@ Result<FrameHeader> ParseHeader(std::span<const std::byte> bytes, uint64_t limit
   header.metadata_bytes = Get<uint32_t>(at + 8);
   header.tensor_bytes = Get<uint64_t>(at + 16);
   header.sequence = Get<uint64_t>(at + 24);
-  if (header.type >= kTypes)
-    return Fail(ErrorCode::kCorrupt, "unknown message type {}", header.type);
   if (Get<uint16_t>(at + 6) != 0 || Get<uint32_t>(at + 12) != 0) {
-    return Fail(ErrorCode::kCorrupt, "reserved bits of a {} frame are set", kNames[header.type]);
+    return Fail(ErrorCode::kCorrupt, "reserved bits of a {} frame are set", TypeName(header.type));
   }
   // The first comparison keeps the sum from wrapping.
   if (header.tensor_bytes > limit || header.FrameBytes() > limit) {
     return Fail(ErrorCode::kCorrupt, "{} frame of {} + {} bytes is over the limit of {}",
-                kNames[header.type], header.metadata_bytes, header.tensor_bytes, limit);
+                TypeName(header.type), header.metadata_bytes, header.tensor_bytes, limit);
   }
   return header;
 }
@@ -170,7 +176,10 @@ std::vector<std::byte> EncodeFrame(const Message& message, uint64_t sequence,
 
 Result<Message> DecodeMessage(uint16_t type, std::span<const std::byte> metadata) {
   static constexpr auto kDecoders = Decoders(std::make_index_sequence<kTypes>());
-  if (type >= kTypes) return Fail(ErrorCode::kCorrupt, "unknown message type {}", type);
+  if (!IsKnown(type)) {
+    return Fail(ErrorCode::kUnsupported, "message type {} is of a newer version than {}", type,
+                kProtocolVersion);
+  }
   // FlatBuffers reads numbers in place, so the bytes must be aligned as they were written.
   if (reinterpret_cast<uintptr_t>(metadata.data()) % 8 != 0) {
     const std::vector<std::byte> aligned(metadata.begin(), metadata.end());
@@ -181,6 +190,10 @@ Result<Message> DecodeMessage(uint16_t type, std::span<const std::byte> metadata
 
 uint16_t TypeOf(const Message& message) {
   return static_cast<uint16_t>(message.index());
+}
+
+bool IsKnown(uint16_t type) {
+  return type < kTypes;
 }
 
 const char* TypeName(uint16_t type) {

@@ -32,8 +32,8 @@ struct FrameHeader {
   uint64_t FrameBytes() const;
 };
 
-// Parses the first kHeaderBytes of a frame. Errors: kCorrupt (magic, reserved bits, unknown type,
-// over `limit` bytes in all).
+// Parses the first kHeaderBytes of a frame; its type may be one of a newer version (IsKnown).
+// Errors: kCorrupt (magic, reserved bits, over `limit` bytes in all).
 Result<FrameHeader> ParseHeader(std::span<const std::byte> bytes, uint64_t limit);
 
 // Header + metadata (+ padding up to the tensor bytes when tensor_bytes > 0). The caller sends the
@@ -41,10 +41,12 @@ Result<FrameHeader> ParseHeader(std::span<const std::byte> bytes, uint64_t limit
 std::vector<std::byte> EncodeFrame(const Message& message, uint64_t sequence,
                                    uint64_t tensor_bytes = 0);
 
-// The message of a frame's metadata. Errors: kCorrupt.
+// The message of a frame's metadata. Errors: kCorrupt; kUnsupported for a type of a newer version,
+// which the receiver skips and counts.
 Result<Message> DecodeMessage(uint16_t type, std::span<const std::byte> metadata);
 
 uint16_t TypeOf(const Message& message);
+bool IsKnown(uint16_t type);
 const char* TypeName(uint16_t type);
 
 }  // namespace exo::wire

@@ -39,6 +39,16 @@ Offset<flatbuffers::Vector<T>> Scalars(Builder& b, const std::vector<T>& values)
   return b.CreateVector(values.data(), values.size());
 }
 
+// At most `limit` elements.
+template <class T, class Element, class WriteOne>
+auto Tables(Builder& b, const std::vector<Element>& values, uint32_t limit, WriteOne write) {
+  std::vector<Offset<T>> offsets;
+  const size_t count = std::min<size_t>(values.size(), limit);
+  offsets.reserve(count);
+  for (size_t i = 0; i < count; ++i) offsets.push_back(write(b, values[i]));
+  return b.CreateVector(offsets);
+}
+
 // ---- reading
 
 // The first limit that is broken makes ok() false and names the field; later reads do nothing
@@ -62,12 +72,14 @@ class Reader {
                uint32_t limit) {
     if (from != nullptr && Fits(from->size(), limit, field)) to.assign(from->begin(), from->end());
   }
+  // A value of a newer version becomes `otherwise`, which must be safe to act on.
   template <class E>
-  void Enum(uint8_t from, E last, E& to, const char* field) {
-    if (from > static_cast<uint8_t>(last)) return Break(field);
-    to = static_cast<E>(from);
+  void Enum(uint8_t from, E last, E otherwise, E& to) {
+    to = from > static_cast<uint8_t>(last) ? otherwise : static_cast<E>(from);
   }
-  void Code(uint8_t from, ErrorCode& to) { Enum(from, ErrorCode::kCancelled, to, "code"); }
+  void Code(uint8_t from, ErrorCode& to) {
+    Enum(from, ErrorCode::kCancelled, ErrorCode::kUnsupported, to);
+  }
   template <class F>
   void Finite(F from, F& to, const char* field) {
     if (!std::isfinite(from)) return Break(field);
@@ -124,6 +136,12 @@ EXO_WIRE_CONVERT(TensorRequest)
 EXO_WIRE_CONVERT(TensorReply)
 EXO_WIRE_CONVERT(Step)
 EXO_WIRE_CONVERT(StepFailed)
+EXO_WIRE_CONVERT(EnsureRefused)
+EXO_WIRE_CONVERT(DesiredUpdate)
+EXO_WIRE_CONVERT(DesiredAck)
+EXO_WIRE_CONVERT(InstanceLoad)
+EXO_WIRE_CONVERT(PlanRequest)
+EXO_WIRE_CONVERT(PlanReply)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

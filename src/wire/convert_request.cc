@@ -81,7 +81,7 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
-  r.Enum(from.reason(), FinishReason::kCancelled, to.reason, "reason");
+  r.Enum(from.reason(), FinishReason::kCancelled, FinishReason::kError, to.reason);
   r.Code(from.code(), to.code);
   r.Text(from.message(), to.message, "message", kMaxText);
   to.generated = from.generated();

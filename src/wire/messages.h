@@ -16,8 +16,10 @@
 
 namespace exo::wire {
 
-inline constexpr uint32_t kProtocolVersion = 1;
-inline constexpr uint32_t kProtocolOldest = 1;
+// Version 1 said why in English and is refused; from 2 on a version works with the one before it
+// (docs/protocol.md, "How it may grow").
+inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolOldest = 2;
 
 // Limits on what a peer may send (checked before anything is allocated).
 inline constexpr uint32_t kMaxControlFrame = 8u << 20;  // a prompt of 1 M tokens is 4 MiB
@@ -81,6 +83,10 @@ struct ModelHolding {
   std::string name;
   uint64_t file_bytes = 0;
   bool complete = true;
+  // What every node must say alike of the model, with or without the file; 0 or empty: unknown.
+  uint32_t trained_context = 0;
+  uint32_t layers = 0;
+  std::string architecture;
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
@@ -167,6 +173,43 @@ struct Plan {
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
+// Why something ended or was refused. Decisions look at the reason and the code alone; `detail` is
+// for people and is never compared. The words are made where people read them
+// (cluster/describe.h).
+enum class Reason : uint8_t {
+  kUnspecified = 0,          // also: one of a newer version
+  kUnloaded = 1,             // somebody unloaded the model
+  kEvicted = 2,              // idle, and another model needed the memory
+  kReplaced = 3,             // the instance of owner `node` is kept instead
+  kNodeLost = 4,             // `node` and its layers
+  kOwnerLost = 5,            // `node`, which coordinated the instance
+  kOwnerSilent = 6,          // likewise: the lease ran out
+  kOwnerSuspended = 7,       // `node` did not run for a while and gave its instances up
+  kStageFailed = 8,          // compute or links of `node`
+  kLoadFailed = 9,           // at `node`
+  kLoadStalled = 10,         // no progress for `needed` ms
+  kReservationTimeout = 11,  // not every node answered
+  kNoMemory = 12,            // at `node`: bytes needed, available, budget
+  kNoRoom = 13,              // at `node`: `needed` instances, the limit
+  kPlanEnded = 14,           // `node` does not have the plan any more
+  kDoesNotFit = 15,          // no plan: bytes needed and available in all
+  kNotHeld = 16,             // `node` (zero: nobody reachable) does not hold the model
+  kNoAnswer = 17,            // of `node`
+  kInvalidPlan = 18,
+  kTooManyCallers = 19,  // `needed` callers wait for this model, the limit
+  kCannotPlan = 20,      // what was asked for is not possible
+};
+struct Cause {
+  Reason reason = Reason::kUnspecified;
+  ErrorCode code = ErrorCode::kDisconnected;
+  NodeId node;
+  uint64_t needed = 0;
+  uint64_t available = 0;
+  uint64_t budget = 0;
+  std::string detail;
+  friend bool operator==(const Cause&, const Cause&) = default;
+};
+
 struct Reserve {
   Plan plan;
   friend bool operator==(const Reserve&, const Reserve&) = default;
@@ -174,8 +217,7 @@ struct Reserve {
 struct ReserveReply {
   PlanId plan;
   bool granted = false;
-  ErrorCode code = ErrorCode::kOverloaded;
-  std::string reason;
+  Cause cause;  // when not
   friend bool operator==(const ReserveReply&, const ReserveReply&) = default;
 };
 struct Commit {
@@ -185,8 +227,7 @@ struct Commit {
 struct Loaded {
   PlanId plan;
   bool ok = false;
-  ErrorCode code = ErrorCode::kIo;
-  std::string reason;
+  Cause cause;  // when not
   uint64_t milliseconds = 0;
   friend bool operator==(const Loaded&, const Loaded&) = default;
 };
@@ -208,7 +249,7 @@ struct LeaseRenew {
 // Owner to participants: give everything back. Participant to owner: this stage cannot go on.
 struct Release {
   PlanId plan;
-  std::string reason;
+  Cause cause;
   friend bool operator==(const Release&, const Release&) = default;
 };
 
@@ -219,22 +260,110 @@ enum class InstanceState : uint8_t {
   kDraining = 3,
   kGone = 4
 };
+// What the planner chose by.
+enum class PlanBasis : uint8_t {
+  kUnknown = 0,  // also: one of a newer version
+  kFastest = 1,  // one node holds it all and is predicted fastest
+  kFewest = 2,   // no node holds it alone; the fewest that do
+  kSpread = 3,   // over all nodes, as asked
+};
+struct Expectation {
+  PlanBasis basis = PlanBasis::kUnknown;
+  double decode_tokens_per_second = 0;
+  double prefill_tokens_per_second = 0;
+  friend bool operator==(const Expectation&, const Expectation&) = default;
+};
+// How busy an instance is: its lead to its owner, and from there to everybody in the summary.
+struct InstanceLoad {
+  PlanId plan;
+  uint32_t active_requests = 0;
+  uint32_t queued_requests = 0;
+  uint64_t idle_ms = 0;  // since the last request ended; 0 while there is one
+  friend bool operator==(const InstanceLoad&, const InstanceLoad&) = default;
+};
 // Owner to all members, for /v1/cluster and for entry nodes that route requests.
 struct InstanceSummary {
   Plan plan;
+  // Who coordinates it: Plan::owner, or the lead that adopted it when that owner was lost.
+  NodeId owner;
   InstanceState state = InstanceState::kReserving;
-  std::string detail;
+  Cause cause;     // of DRAINING and GONE
+  NodeId loading;  // while LOADING: the node heard last, and how far it is
+  uint32_t loading_percent = 0;
   uint32_t active_requests = 0;
   uint32_t queued_requests = 0;
+  uint64_t idle_ms = 0;
+  Expectation expected;
   friend bool operator==(const InstanceSummary&, const InstanceSummary&) = default;
 };
-// A node asks the owner (or, when no instance runs, the node it chose) to have the model running.
+
+// Hybrid logical time of a write. A writer takes its wall clock, or counts on from the version that
+// it replaces when that is ahead: a write that knows of another always wins, whatever the clocks.
+struct HybridTime {
+  uint64_t wall_ms = 0;  // since 1970, by the writer's clock
+  uint32_t counter = 0;
+  NodeId node;  // the writer
+  friend auto operator<=>(const HybridTime&, const HybridTime&) = default;
+};
+enum class DesiredState : uint8_t {
+  kUnloaded = 0,  // nobody wants it: an instance is ended
+  kOnDemand = 1,  // made room for others; the next request loads it again
+  kRunning = 2,   // kept running: a lost instance is planned again
+};
+// Whether a model should run, and what decides its bits. The larger version wins everywhere.
+struct DesiredModel {
+  ModelId model;
+  HybridTime version;
+  DesiredState state = DesiredState::kUnloaded;
+  bool spread = false;
+  uint32_t context = 0;  // 0: default
+  uint8_t kv_type = 0;
+  friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
+};
+// Records that the receiver may not have. Answered by DesiredAck.
+struct DesiredUpdate {
+  std::vector<DesiredModel> models;
+  friend bool operator==(const DesiredUpdate&, const DesiredUpdate&) = default;
+};
+// What the sender now has of these models: at least the version it was sent.
+struct DesiredAck {
+  struct Entry {
+    ModelId model;
+    HybridTime version;
+    friend bool operator==(const Entry&, const Entry&) = default;
+  };
+  std::vector<Entry> models;
+  friend bool operator==(const DesiredAck&, const DesiredAck&) = default;
+};
+// A node that does not hold the model asks one that does to have it running.
 struct EnsureInstance {
   ModelId model;
   bool spread = false;
   uint32_t context = 0;  // 0: default
   uint8_t kv_type = 0;
+  HybridTime known;  // the record that the asker had: an unload that it did not know of wins
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
+};
+struct EnsureRefused {
+  ModelId model;
+  Cause cause;
+  friend bool operator==(const EnsureRefused&, const EnsureRefused&) = default;
+};
+// A placement without loading, by a node that holds the model.
+struct PlanRequest {
+  uint64_t ticket = 0;  // the asker's
+  ModelId model;
+  bool spread = false;
+  uint32_t context = 0;
+  friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
+};
+struct PlanReply {
+  uint64_t ticket = 0;
+  bool ok = false;
+  Cause cause;  // when not
+  Plan plan;
+  Expectation expected;
+  friend bool operator==(const PlanReply&, const PlanReply&) = default;
 };
 
 // ---- requests: entry node <-> lead
@@ -355,6 +484,7 @@ using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
                  Release, InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
-                 ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed>;
+                 ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
+                 EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply>;
 
 }  // namespace exo::wire

@@ -73,7 +73,9 @@ class RandomMessage {
   }
   void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason); }
   void Fill(Address& v) { All(v.host, v.port); }
-  void Fill(ModelHolding& v) { All(v.id, v.name, v.file_bytes, v.complete); }
+  void Fill(ModelHolding& v) {
+    All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture);
+  }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.isa, v.cores,
         v.memory_total, v.memory_budget, v.memory_reserved, v.decode_gbps, v.prefill_gops,
@@ -90,18 +92,38 @@ class RandomMessage {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
         v.sequences, v.chunk, v.kv_type, v.wire_codec);
   }
+  void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
+  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }
+  void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
+  void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
+  void Fill(Expectation& v) {
+    All(v.basis, v.decode_tokens_per_second, v.prefill_tokens_per_second);
+  }
+  void Fill(HybridTime& v) {
+    All(v.wall_ms, v.counter, v.node);
+    v.wall_ms %= kMaxWallMs + 1;
+  }
+  void Fill(DesiredModel& v) { All(v.model, v.version, v.state, v.spread, v.context, v.kv_type); }
+  void Fill(DesiredUpdate& v) { Fill(v.models); }
+  void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
+  void Fill(DesiredAck& v) { Fill(v.models); }
+  void Fill(EnsureRefused& v) { All(v.model, v.cause); }
+  void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
+  void Fill(PlanRequest& v) { All(v.ticket, v.model, v.spread, v.context); }
+  void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
   void Fill(Reserve& v) { Fill(v.plan); }
-  void Fill(ReserveReply& v) { All(v.plan, v.granted, v.code, v.reason); }
+  void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
   void Fill(Commit& v) { Fill(v.plan); }
-  void Fill(Loaded& v) { All(v.plan, v.ok, v.code, v.reason, v.milliseconds); }
+  void Fill(Loaded& v) { All(v.plan, v.ok, v.cause, v.milliseconds); }
   void Fill(LoadProgress& v) { All(v.plan, v.done_bytes, v.total_bytes); }
   void Fill(InstanceReady& v) { Fill(v.plan); }
   void Fill(LeaseRenew& v) { Fill(v.plan); }
-  void Fill(Release& v) { All(v.plan, v.reason); }
+  void Fill(Release& v) { All(v.plan, v.cause); }
   void Fill(InstanceSummary& v) {
-    All(v.plan, v.state, v.detail, v.active_requests, v.queued_requests);
+    All(v.plan, v.owner, v.state, v.cause, v.loading, v.loading_percent, v.active_requests,
+        v.queued_requests, v.idle_ms, v.expected);
   }
-  void Fill(EnsureInstance& v) { All(v.model, v.spread, v.context, v.kv_type); }
+  void Fill(EnsureInstance& v) { All(v.model, v.spread, v.context, v.kv_type, v.known); }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
         v.frequency_penalty, v.penalty_window, v.seed);

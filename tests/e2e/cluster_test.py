@@ -1,4 +1,5 @@
 """A cluster of real nodes: trust, requests from every node, loss of a node, cancelling, limits, the command line."""
+import contextlib
 import json
 import os
 import signal
@@ -208,6 +209,53 @@ def test_the_command_line_speaks_to_the_node(exo):
         assert "stories260K-f16" in run("plan", str(path))
 
 
+def read_events(api, last=None):
+    """Yields (id, event, data) of /v1/internal/events."""
+    connection = api.connect()
+    connection.request("GET", "/v1/internal/events", headers={} if last is None else {"Last-Event-ID": str(last)})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    try:
+        fields = {}
+        for line in answer:
+            line = line.decode().rstrip("\n")
+            if line:
+                name, _, value = line.partition(": ")
+                fields[name] = value
+            elif "data" in fields:
+                yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+                fields = {}
+    finally:
+        connection.close()
+
+
+def test_events_tell_what_changes(exo):
+    with cluster(exo, 2) as nodes:
+        stream = read_events(nodes[0].api)
+        first, kind, data = next(stream)
+        assert kind == "resync" and data["sequence"] == first, (kind, data)
+        nodes[0].api.complete("exo-tiny", "Once", max_tokens=3)
+        nodes[1].kill()
+        seen = {}
+        for number, kind, data in stream:
+            seen.setdefault((kind, data["name"]), []).append(data["state"])
+            assert number == first + sum(map(len, seen.values())), "a gap in the numbers"
+            if seen.get(("peer", "n2"), [""])[-1] == "dead":
+                break
+        stream.close()
+        assert seen[("request", "exo-tiny")] == ["started", "ended"], seen
+        assert seen[("instance", "exo-tiny")][-1] == "ready", seen
+        # A client that comes back gets the same again, and one that was away too long a resync.
+        again = read_events(nodes[0].api, first)
+        assert next(again)[0] == first + 1
+        again.close()
+        old = read_events(nodes[0].api, 5)
+        assert next(old)[1] == "resync"
+        old.close()
+        status, text = nodes[0].api.get("/metrics")
+        assert status == 200 and "exo_generated_tokens_total 3\n" in text, text
+
+
 def test_an_idle_node_costs_little(exo):
     with cluster(exo, 2) as nodes:
         time.sleep(3)
@@ -224,9 +272,117 @@ def test_an_idle_node_costs_little(exo):
         assert rss < 60, rss
 
 
+STORIES = "stories260K-q8_0"  # trained with a context of 512
+
+
+@contextlib.contextmanager
+def uneven(exo, *limits):
+    """Nodes with a memory limit each; the first one alone holds STORIES."""
+    path = need_shared("data/models/stories260K/gguf") / f"{STORIES}.gguf"
+    secret = subprocess.run([str(exo), "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+    with tempfile.TemporaryDirectory(prefix="exo-e2e-") as folder:
+        nodes = [Node(exo, folder, secret, f"n{i + 1}", "--memory-limit", limit) for i, limit in enumerate(limits)]
+        try:
+            for node in nodes:
+                node.started()
+            wait_alive(nodes, len(nodes))
+            status, added = nodes[0].api.post("/v1/internal/models", {"path": str(path)})
+            assert status == 200, added
+            for node in nodes:
+                wait_for(f"{node.name} to know the model", lambda n=node: STORIES in json.dumps(n.api.get("/v1/models")[1]), 10)
+            yield nodes
+        except BaseException:
+            for node in nodes:
+                print(f"--- log of {node.name}\n{node.log.read_text()[-3000:]}")
+            raise
+        finally:
+            for node in nodes:
+                node.kill()
+                node.process.wait()
+
+
+def test_a_model_is_the_same_whoever_is_asked(exo):
+    with uneven(exo, "200MiB", "200MiB") as (holder, other):
+        long = [1] + [300] * 600
+        for node in (other, holder):
+            status, error = node.api.post("/v1/completions", {"model": STORIES, "prompt": long, "max_tokens": 5})
+            assert status == 400 and error["error"]["code"] == "context_length_exceeded", (node.name, status, error)
+        views = [next(m for m in n.api.get("/v1/models")[1]["data"] if m["id"] == STORIES) for n in (holder, other)]
+        assert [v["max_model_len"] for v in views] == [512, 512], views
+        plans = [n.api.post("/v1/internal/plan", {"model": STORIES}) for n in (holder, other)]
+        assert all(status == 200 for status, _ in plans), plans
+        assert all(p["predicted_tokens_per_second"] > 0 and p["reason"] for _, p in plans), plans
+        status, loaded = other.api.post("/v1/internal/load", {"model": STORIES})
+        assert status == 200 and loaded["predicted_tokens_per_second"] > 0 and loaded["reason"], loaded
+        assert all(i["predicted_tokens_per_second"] > 0 and i["reason"] for n in (holder, other) for i in instances(n))
+
+
+def goes_on_without_its_holder(exo, leave):
+    with uneven(exo, "1MiB", "200MiB") as (holder, other):
+        status, plan = other.api.post("/v1/internal/load", {"model": STORIES})
+        assert status == 200 and [s["node"] for s in plan["stages"]] == ["n2"], plan
+        before = other.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"]
+        leave(holder)
+        for _ in range(2):
+            assert other.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before
+            wait_for("the holder to be missed", lambda: len(alive(other)) == 1, 10)
+        time.sleep(16)  # longer than a lease
+        assert other.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before
+        status, answer = other.api.post("/v1/internal/unload", {"model": STORIES})
+        assert status == 200, answer
+        assert not instances(other)
+
+
+def test_a_model_goes_on_when_the_node_with_its_file_stops(exo):
+    goes_on_without_its_holder(exo, lambda node: node.stop())
+
+
+def test_a_model_goes_on_when_the_node_with_its_file_is_killed(exo):
+    goes_on_without_its_holder(exo, lambda node: node.kill())
+
+
+def test_idle_models_make_room(exo):
+    folder = need_shared("data/models/stories260K/gguf")
+    secret = subprocess.run([str(exo), "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+    with tempfile.TemporaryDirectory(prefix="exo-e2e-") as home:
+        node = Node(exo, home, secret, "n1", "--memory-limit", "8MiB")
+        try:
+            node.started()
+            names = [f"stories260K-{kind}" for kind in ("q8_0", "f16", "f32")]
+            for name in names:
+                status, added = node.api.post("/v1/internal/models", {"path": str(folder / f"{name}.gguf")})
+                assert status == 200, added
+            for name in [*names, names[0]]:
+                assert node.api.complete(name, "Once", max_tokens=3)["choices"][0]["text"]
+            assert len(instances(node)) < 3, instances(node)  # or the limit is too high for this test
+        finally:
+            node.kill()
+            node.process.wait()
+
+
+def test_models_come_back_after_a_restart_unless_unloaded(exo):
+    with uneven(exo, "200MiB") as (node,):
+        def restart():
+            node.stop()
+            (node.home / "node.json").unlink(missing_ok=True)
+            again = Node(exo, node.home.parent, node.secret, node.name, "--memory-limit", "200MiB")
+            node.process = again.process
+            node.started()
+        assert node.api.post("/v1/internal/load", {"model": STORIES})[0] == 200
+        restart()
+        wait_for("the model to come back", lambda: [i for i in instances(node) if i["state"] == "ready"], 20)
+        assert node.api.post("/v1/internal/unload", {"model": STORIES})[0] == 200
+        restart()
+        time.sleep(7)
+        assert not instances(node), instances(node)
+
+
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
-          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node, test_an_idle_node_costs_little])
+          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node, test_events_tell_what_changes,
+          test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
+          test_a_model_goes_on_when_the_node_with_its_file_is_killed, test_idle_models_make_room,
+          test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])

@@ -21,10 +21,11 @@ void World::Work() {
   const ModelShape& model = models_[rng_.Below(models_.size())];
   const uint64_t dice = rng_.Below(100);
   if (dice < 25) {
-    ++node.tickets;
-    Tell(node, EnsureModel{.ticket = next_ticket_++, .model = model.id, .spread = Chance(0.3)});
+    Ask(node, EnsureModel{.ticket = next_ticket_++, .model = model.id, .spread = Chance(0.3)});
   } else if (dice < 28) {
-    Tell(node, UnloadModel{.ticket = next_ticket_++, .model = model.id});
+    Ask(node, UnloadModel{.ticket = next_ticket_++, .model = model.id});
+  } else if (dice < 30) {
+    Ask(node, PlanModel{.ticket = next_ticket_++, .model = model.id});
   } else if (dice < 38 && !requests_.empty()) {
     auto at = requests_.begin();
     std::advance(at, static_cast<std::ptrdiff_t>(rng_.Below(requests_.size())));
@@ -100,8 +101,8 @@ void World::Heal() {
 
 void World::UnloadAll() {
   for (const ModelShape& model : models_) {
-    Tell(nodes_[rng_.Below(nodes_.size())],
-         UnloadModel{.ticket = next_ticket_++, .model = model.id});
+    Ask(nodes_[rng_.Below(nodes_.size())],
+        UnloadModel{.ticket = next_ticket_++, .model = model.id});
   }
 }
 
@@ -165,7 +166,7 @@ void World::CheckQuiet() {
   std::set<PlanId> first;
   for (Node& node : nodes_) {
     if (node.tickets != 0)
-      return Fail(fmt::format("node{} never answered an EnsureModel", node.index));
+      return Fail(fmt::format("node{} never answered {} questions", node.index, node.tickets));
     if (node.core->entry_requests() + node.core->lead_requests() != 0)
       return Fail("requests are left over");
     for (const NodeStatus& status : node.core->Nodes()) {
@@ -179,6 +180,7 @@ void World::CheckQuiet() {
     for (const InstanceStatus& instance : node.core->Instances()) {
       if (instance.summary.state != wire::InstanceState::kReady) continue;
       ready.insert(instance.summary.plan.id);
+      if (instance.owned && instance.summary.plan.owner != node.id) ++result_.adopted;
       if (!models.insert(instance.summary.plan.model).second)
         return Fail("two instances of one model");
     }
@@ -186,10 +188,35 @@ void World::CheckQuiet() {
     if (ready != first)
       return Fail(fmt::format("node{} sees other instances than node0", node.index));
   }
+  CheckDesired();
+}
+
+// All members hold the same records, on disk too, and what runs is what they say.
+void World::CheckDesired() {
+  const std::vector<wire::DesiredModel> records = nodes_[0].core->DesiredRecords();
+  for (Node& node : nodes_) {
+    if (node.core->DesiredRecords() != records || node.disk != records)
+      return Fail(fmt::format("node{} has other desired models than node0", node.index));
+    for (const InstanceStatus& instance : node.core->Instances()) {
+      const auto at = std::find_if(records.begin(), records.end(), [&](const auto& record) {
+        return record.model == instance.summary.plan.model;
+      });
+      // One that is being planned is written down when it is ready.
+      const bool ready = instance.summary.state == wire::InstanceState::kReady;
+      if (ready && (at == records.end() || at->state != wire::DesiredState::kRunning))
+        return Fail(fmt::format("node{} sees an instance that nobody desires", node.index));
+    }
+  }
 }
 
 void World::CheckUnloaded() {
+  CheckDesired();
   for (Node& node : nodes_) {
+    if (node.tickets != 0)
+      return Fail(fmt::format("node{} never answered {} questions", node.index, node.tickets));
+    for (const wire::DesiredModel& record : node.core->DesiredRecords()) {
+      if (record.state != wire::DesiredState::kUnloaded) return Fail("a model is still desired");
+    }
     if (node.core->reserved_bytes() != 0 || !node.allocated.empty() || !node.runners.empty()) {
       return Fail(fmt::format("node{} still holds {} bytes after unloading", node.index,
                               node.core->reserved_bytes()));

@@ -1,5 +1,5 @@
 // Sessions and data links of the simulated world. A session keeps order and loses nothing while it
-// lasts; when it breaks, what is under way is lost. A cut pair delivers nothing; its session breaks
+// lasts; when it breaks, what is in flight is lost. A cut pair delivers nothing; its session breaks
 // when the cut ends or after a while. Data links may lose, double and (to a node that was paused)
 // reorder frames, which TLS never does: the fences must hold anyway.
 #include "sim/world.h"
@@ -28,7 +28,7 @@ void World::Connect(size_t a, size_t b) {
   }
 }
 
-// Both sides hear of it, one after the other; what is under way is gone.
+// Both sides notice, one after the other; what is in flight is lost.
 void World::Break(size_t a, size_t b, const std::string& reason) {
   Pair& pair = PairOf(a, b);
   if (!pair.up) return;

@@ -1,7 +1,7 @@
 // A whole cluster in virtual time and one thread: real Core, LeadMachine and StageMachine per node
 // over a fake network, fake loads and a fake model. Everything follows from the seed. Faults:
-// latency, session resets, partitions, lost and doubled data frames, crash and restart, pause,
-// false alarms of the initiator.
+// clocks that are wrong, latency, session resets, partitions, lost and doubled data frames, crash
+// and restart, pause, false alarms of the initiator.
 //
 // Phases: chaos, then heal and quiet, then unload. Check() after each event and at the end of each
 // phase.
@@ -35,7 +35,8 @@ struct SimResult {
   uint64_t steps = 0;   // of all cores
   uint64_t requests = 0, completed = 0, failed = 0, cancelled = 0;
   uint64_t tokens = 0;
-  uint64_t placed = 0;  // StartServing at heads
+  uint64_t placed = 0;   // StartServing at leads
+  uint64_t adopted = 0;  // instances that run without their first owner at the end
   uint64_t crashes = 0, pauses = 0, partitions = 0, resets = 0;
 };
 

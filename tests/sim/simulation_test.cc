@@ -28,6 +28,7 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     total.cancelled += result.cancelled;
     total.tokens += result.tokens;
     total.placed += result.placed;
+    total.adopted += result.adopted;
     total.crashes += result.crashes;
     total.pauses += result.pauses;
     total.partitions += result.partitions;
@@ -36,11 +37,12 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
   printf(
       "%lu seeds: %lu steps, %lu requests (%lu completed, %lu failed, %lu cancelled), %lu tokens, "
       "%lu "
-      "instances, %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
+      "instances (%lu adopted), %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
       seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled,
-      total.tokens, total.placed, total.crashes, total.pauses, total.partitions, total.resets);
+      total.tokens, total.placed, total.adopted, total.crashes, total.pauses, total.partitions, total.resets);
   // The simulation is worth something only when work gets done in spite of the faults.
   EXPECT_GT(total.completed * 5, total.requests);
+  if (seeds >= 1000) EXPECT_GT(total.adopted, 0u);
 }
 
 TEST(SimulationTest, SameSeedGivesTheSameTrace) {
@@ -76,6 +78,9 @@ TEST(PlantedBugTest, MissingLeaseExpiryIsFound) {
 }
 TEST(PlantedBugTest, UncheckedGrantIsFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_grant_check = true}}), 0u);
+}
+TEST(PlantedBugTest, OlderRecordOfADesiredModelTakenForNewerIsFound) {
+  EXPECT_NE(SeedsToFind({.bugs = {.no_version_check = true}}), 0u);
 }
 TEST(PlantedBugTest, RepeatedTokensTakenTwiceAreFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_token_index = true}}), 0u);

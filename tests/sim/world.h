@@ -22,7 +22,10 @@ struct Node {
   uint64_t budget = 0;
   double speed = 1;
   std::vector<ModelShape> models;
-  uint64_t tickets = 0;  // EnsureModel without a reply
+  uint64_t tickets = 0;  // EnsureModel, UnloadModel and PlanModel without a reply
+  // What survives a crash, and how far this device's clock is off.
+  std::vector<wire::DesiredModel> disk;
+  int64_t clock_skew_ms = 0;
 };
 
 struct Pair {
@@ -70,6 +73,8 @@ class World {
   void Resume(Node& node);
   void TickAll();
   void Tell(Node& node, Event event);  // now
+  void Ask(Node& node, Event event);   // one that is answered once
+  uint64_t WallMs(const Node& node) const;
   void TellLater(Node& node, Time delay, Event event);
   void Apply(Node& node, const Effect& effect);
   void StartLoading(Node& node, const StartLoad& load);
@@ -99,11 +104,13 @@ class World {
   void OnFinished(Node& node, const wire::Finished& finished);
   void CheckMemory(const Node& node);
   void CheckQuiet();
+  void CheckDesired();
   void CheckUnloaded();
 
   SimOptions options_;
   SimResult result_;
   Rng rng_;
+  Timers timers_;
   Time now_{};
   Time tick_ = kTickInterval;
   bool calm_ = false;  // no faults any more

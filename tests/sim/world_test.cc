@@ -4,12 +4,15 @@
 
 #include <algorithm>
 
+#include "sim/timers.h"
+
 namespace exo::sim {
 namespace {
 
 constexpr uint64_t kLayerBytes = 100;
 constexpr auto kQuiet = std::chrono::seconds(60);
-constexpr auto kAfterUnload = std::chrono::seconds(20);
+constexpr auto kAfterUnload = std::chrono::seconds(25);
+constexpr uint64_t kStartMs = 1'700'000'000'000;  // some day
 
 ModelShape FakeShape(Rng& rng, int number) {
   ModelShape shape{.name = fmt::format("model{}", number), .width = 1, .trained_context = 64};
@@ -32,6 +35,7 @@ Overloaded(F...) -> Overloaded<F...>;
 }  // namespace
 
 World::World(const SimOptions& options) : options_(options), rng_(options.seed, 7) {
+  timers_ = DrawTimers(rng_);
   for (int i = 0; i < 2; ++i) models_.push_back(FakeShape(rng_, i));
   nodes_.resize(2 + rng_.Below(4));
   for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -43,6 +47,10 @@ World::World(const SimOptions& options) : options_(options), rng_(options.seed, 
     constexpr uint64_t kBudgets[] = {300, 700, 1100, 1500, 4000};
     node.budget = kBudgets[rng_.Below(std::size(kBudgets))];
     node.speed = 1 + static_cast<double>(rng_.Below(8));
+    // Seconds off as a rule, years off for a device that forgot the date.
+    const uint64_t most_ms = Chance(0.2) ? 1'000'000'000'000 : 4000;
+    node.clock_skew_ms =
+        static_cast<int64_t>(rng_.Below(most_ms)) - static_cast<int64_t>(most_ms / 2);
     for (const ModelShape& model : models_) {
       if (i == 0 || Chance(0.4)) node.models.push_back(model);
     }
@@ -88,6 +96,7 @@ void World::Start(Node& node) {
                                                  .incarnation = incarnation,
                                                  .boot_nonce = incarnation * 77,
                                                  .seed = rng_.Next(),
+                                                 .timers = timers_,
                                                  .bugs = options_.bugs});
   wire::NodeRecord record{.memory_total = node.budget,
                           .memory_budget = node.budget,
@@ -96,6 +105,8 @@ void World::Start(Node& node) {
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
   for (const ModelShape& model : node.models)
     record.models.push_back({.id = model.id, .name = model.name});
+  Tell(node, Tick{WallMs(node)});
+  Tell(node, RestoreDesired{node.disk});
   Tell(node, LocalRecord{record});
   Tell(node, LocalModels{node.models});
 }
@@ -147,8 +158,10 @@ void World::Resume(Node& node) {
 void World::TickAll() {
   for (Node& node : nodes_) {
     if (!node.running || node.paused) continue;
-    Tell(node, Tick{});
-    if (!node.running) continue;
+    Tell(node, Tick{WallMs(node)});
+    for (auto& [plan, runner] : node.runners) {
+      if (runner->lead() != nullptr) Tell(node, LocalLoad{plan, runner->lead()->queued()});
+    }
     for (auto& [plan, runner] : node.runners) runner->CheckDeadlines(now_);
   }
   Network();
@@ -166,6 +179,16 @@ void World::Tell(Node& node, Event event) {
   const std::vector<Effect> effects = node.core->Step(event, now_);
   for (const Effect& effect : effects) Apply(node, effect);
   CheckMemory(node);
+}
+
+void World::Ask(Node& node, Event event) {
+  ++node.tickets;
+  Tell(node, std::move(event));
+}
+
+uint64_t World::WallMs(const Node& node) const {
+  return static_cast<uint64_t>(static_cast<int64_t>(kStartMs) + node.clock_skew_ms +
+                               now_ / std::chrono::milliseconds(1));
 }
 
 void World::TellLater(Node& node, Time delay, Event event) {
@@ -232,6 +255,15 @@ void World::Apply(Node& node, const Effect& effect) {
                    if (node.tickets == 0) return Fail("an EnsureReply too many");
                    --node.tickets;
                  },
+                 [&](const UnloadReply&) {
+                   if (node.tickets == 0) return Fail("an UnloadReply too many");
+                   --node.tickets;
+                 },
+                 [&](const PlanMade&) {
+                   if (node.tickets == 0) return Fail("a PlanMade too many");
+                   --node.tickets;
+                 },
+                 [&](const SaveDesired& e) { node.disk = e.records; },
                  [&](const RequestTokens& e) { OnTokens(node, e); },
                  [&](const RequestFinished& e) { OnFinished(node, e.finished); },
                  [&](const auto&) {},

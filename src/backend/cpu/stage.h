@@ -112,6 +112,8 @@ class CpuStage final : public StageCompute {
   Result<std::span<const float>> Compute(const Batch& batch);
   Result<void> RunLayers(std::span<const Segment> segments, std::span<float> hidden);
   void TakeOutputs(std::span<const uint32_t> rows);
+  // Whether the weights that were computed with are still those of the model. Errors: kCorrupt.
+  Result<void> CheckWeights() const;
   std::span<float> Logits(size_t first, size_t count);
 
   void PlaceRows(std::span<const Segment> segments);

@@ -31,11 +31,17 @@ class CpuRunning final : public Running {
  public:
   CpuRunning(CpuStage& stage, const Batch& batch) : stage_(stage), batch_(batch) {}
 
-  Result<std::span<const float>> Wait() override { return stage_.Compute(batch_); }
+  Result<std::span<const float>> Wait() override {
+    const auto rows = TRY(stage_.Compute(batch_));
+    TRY(stage_.CheckWeights());
+    return rows;
+  }
   Result<std::span<float>> Logits(size_t first, size_t count) override {
     CHECK(batch_.wanted == Wanted::kLogits);
     CHECK_LE(first + count, batch_.output_rows.size());
-    return stage_.Logits(first, count);
+    const auto logits = stage_.Logits(first, count);
+    TRY(stage_.CheckWeights());
+    return logits;
   }
 
  private:
@@ -46,6 +52,14 @@ class CpuRunning final : public Running {
 Result<std::unique_ptr<Running>> CpuStage::Run(const Batch& batch) {
   TRY(Check(batch));
   return std::make_unique<CpuRunning>(*this, batch);
+}
+
+Result<void> CpuStage::CheckWeights() const {
+  if (weights_.broken == nullptr || !weights_.broken->load()) return {};
+  return Fail(
+      ErrorCode::kCorrupt,
+      "the prepared file of the model was cut off or cannot be read any more: its weights are "
+      "lost; run exo prepare again");
 }
 
 Result<void> CpuStage::Check(const Batch& batch) const {

@@ -139,6 +139,7 @@ class Loader {
     if (prepared && prepared->bytes.size() == tensor.count * matrix_bytes) {
       data = prepared->bytes.data();
       matrices.owner = prepared->owner;
+      if (prepared->broken != nullptr) broken_ = prepared->broken;
       Progress(tensor.bytes);
     } else {
       std::byte* own = TRY(Take(tensor.count * matrix_bytes));
@@ -192,6 +193,9 @@ class Loader {
     }
     return {};
   }
+
+  // Of the prepared matrices, which all come from one file.
+  const std::atomic<bool>* broken() const { return broken_; }
 
  private:
   // The next bytes of the memory, which is only mapped when something is
@@ -255,6 +259,7 @@ class Loader {
   const std::atomic<bool>* cancel_;
   std::vector<Window> windows_;
   uint64_t done_ = 0;
+  const std::atomic<bool>* broken_ = nullptr;
 };
 
 Result<std::vector<PartOfMatrix>> LoadParts(Loader& loader, const std::vector<MatrixPart>& parts) {
@@ -344,6 +349,8 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
     weights.layers.push_back(TRY(LoadLayer(loader, spec.tensors->layers[i], parts)));
   }
   TRY(loader.PackAll());
+
+  weights.broken = loader.broken();
   return weights;
 }
 

@@ -2,6 +2,7 @@
 // file's pages dropped behind, so that a load never holds two copies of more than a few panels.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -56,6 +57,8 @@ struct StageWeights {
   Vector rope_factors;
   std::vector<LayerWeights> layers;
   bool tied = false;
+  // Set when prepared matrices are lost (backend.h: Packed::broken); null: none are prepared.
+  const std::atomic<bool>* broken = nullptr;
 
   const kernels::Weights& output_matrix() const {
     return tied ? embedding.weights : output.weights;

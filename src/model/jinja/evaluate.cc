@@ -261,8 +261,8 @@ Result<Value> Interpreter::CallRange(const Arguments& arguments) {
     return Fail(ErrorCode::kOverloaded, "a range of more than {} numbers", kMaxTemplateRange);
   }
   TRY(Charge(static_cast<uint64_t>(items)));
-  for (int64_t i = 0; i < static_cast<int64_t>(items); ++i)
-    list.items.emplace_back(start + i * step);
+  // Each number lies between start and stop; the products on the way there need not fit 64 bits.
+  for (Wide i = 0; i < items; ++i) list.items.emplace_back(static_cast<int64_t>(start + i * step));
   return Value(std::move(list));
 }
 

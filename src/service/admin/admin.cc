@@ -1,8 +1,11 @@
 #include "service/admin/admin.h"
 
+#include "service/admin/events.h"
+#include "service/admin/metrics.h"
 #include "service/admin/render.h"
 #include "service/errors.h"
 #include "service/fields.h"
+#include "service/http/paths.h"
 #include "service/openai/errors.h"
 
 namespace exo::service::admin {
@@ -15,6 +18,8 @@ constexpr std::string_view kPage =
     "<p>The API speaks OpenAI's dialect: base URL <code>/v1</code>, any key.</p>"
     "<ul><li><a href=/v1/models>/v1/models</a><li><a href=/v1/cluster>/v1/cluster</a>"
     "<li><a href=/health>/health</a></ul></html>\n";
+
+constexpr std::string_view kModelsPrefix = "/v1/internal/models/";
 
 // Waits for a node's answer to an administrative request; a late answer finds the token gone.
 class Waiting final : public Handler {
@@ -81,6 +86,14 @@ Route Post(const char* path, const char* field, std::function<void(const Call&, 
           .listed = false};
 }
 
+// For requests whose answer is only that they were done.
+std::function<void(Result<void>)> OkCallback(Waiting& waiting) {
+  return [done = waiting.Callback<bool>([](bool) { return Json{{"ok", true}}; })](
+             Result<void> result) {
+    done(result ? Result<bool>(true) : Result<bool>(std::unexpected(result.error())));
+  };
+}
+
 Json LoadedJson(const node::PlanView& plan) {
   Json json = PlanJson(plan);
   json["state"] = "ready";
@@ -89,7 +102,7 @@ Json LoadedJson(const node::PlanView& plan) {
 
 }  // namespace
 
-Dialect MakeDialect(node::Api& api) {
+Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &openai::ErrorResponse};
   dialect.routes = {
       Get(
@@ -100,7 +113,13 @@ Dialect MakeDialect(node::Api& api) {
           },
           false),
       Get("/health", [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
+      Get("/metrics",
+          [&api, &stats] {
+            return HttpResponse{.body = MetricsText(api.Metrics(), stats),
+                                .content_type = "text/plain; version=0.0.4; charset=utf-8"};
+          }),
       Get("/v1/cluster", [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
+      EventsRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {
              api.MakePlan(call.text, call.spread, waiting.Callback<node::PlanView>(&PlanJson));
@@ -115,12 +134,21 @@ Dialect MakeDialect(node::Api& api) {
            [&api](const Call& call, Waiting& waiting) {
              api.Load(call.text, call.spread, waiting.Callback<node::PlanView>(&LoadedJson));
            }),
-      Post("/v1/internal/unload", "model", [&api](const Call& call, Waiting& waiting) {
-        const auto done = waiting.Callback<bool>([](bool) { return Json{{"ok", true}}; });
-        api.Unload(call.text, [done](Result<void> result) {
-          done(result ? Result<bool>(true) : Result<bool>(std::unexpected(result.error())));
-        });
-      })};
+      Post("/v1/internal/unload", "model",
+           [&api](const Call& call, Waiting& waiting) {
+             api.Unload(call.text, OkCallback(waiting));
+           }),
+      {.method = "DELETE",
+       .path = std::string(kModelsPrefix),
+       .read = [&api](HttpRequest request) -> Parsed<Action> {
+         return [&api, name = Unescape(request.path.substr(kModelsPrefix.size()))](
+                    Exchange& exchange) -> std::unique_ptr<Handler> {
+           auto waiting = std::make_unique<Waiting>(exchange);
+           api.RemoveModel(name, OkCallback(*waiting));
+           return waiting;
+         };
+       },
+       .listed = false}};
   return dialect;
 }
 

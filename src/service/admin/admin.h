@@ -1,13 +1,14 @@
-// What people and the command line ask of a node: the start page, its health, the cluster, and the
-// internal routes, which may change. Errors have OpenAI's shape.
+// What people and the command line ask of a node: the start page, its health, metrics, the cluster,
+// and the internal routes, which may change. Errors have OpenAI's shape.
 #pragma once
 
 #include "node/api.h"
 #include "service/http/dialect.h"
+#include "service/http/stats.h"
 
 namespace exo::service::admin {
 
-// `api` must outlive the server that serves it.
-Dialect MakeDialect(node::Api& api);
+// `api` and `stats` must outlive the server that serves it.
+Dialect MakeDialect(node::Api& api, const HttpStats& stats);
 
 }  // namespace exo::service::admin

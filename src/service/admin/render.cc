@@ -8,22 +8,6 @@ namespace {
 
 using Names = std::map<NodeId, std::string>;
 
-const char* StateName(wire::InstanceState state) {
-  switch (state) {
-    case wire::InstanceState::kReserving:
-      return "reserving";
-    case wire::InstanceState::kLoading:
-      return "loading";
-    case wire::InstanceState::kReady:
-      return "ready";
-    case wire::InstanceState::kDraining:
-      return "draining";
-    case wire::InstanceState::kGone:
-      return "gone";
-  }
-  return "unknown";
-}
-
 std::string AddressText(const wire::Address& address) {
   const bool v6 = address.host.find(':') != std::string::npos;
   return v6 ? fmt::format("[{}]:{}", address.host, address.port)
@@ -88,8 +72,8 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
   Json json = PlanFields(summary.plan,
                          [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
   json["owner_name"] = NameOf(names, summary.plan.owner);
-  json["state"] = StateName(summary.state);
-  json["detail"] = summary.detail;
+  json["state"] = view.state;
+  json["detail"] = view.detail;
   json["active_requests"] = summary.active_requests;
   json["queued_requests"] = summary.queued_requests;
   json["reason"] = view.reason;
@@ -117,7 +101,8 @@ Json ClusterJson(const node::ClusterView& cluster) {
           {"nodes", std::move(nodes)},
           {"links", std::move(links)},
           {"instances", std::move(instances)},
-          {"neighbors_of_other_clusters", cluster.neighbors_of_other_clusters}};
+          {"neighbors_of_other_clusters", cluster.neighbors_of_other_clusters},
+          {"sequence", cluster.sequence}};
 }
 
 Json PlanJson(const node::PlanView& view) {

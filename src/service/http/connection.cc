@@ -6,11 +6,11 @@ namespace exo::service {
 
 namespace asio = boost::asio;
 
-Connection::Connection(Socket socket, Router& router, const HttpLimits& limits,
+Connection::Connection(Socket socket, ConnectionHost host,
                        std::function<void(Connection*)> on_closed)
     : socket_(std::move(socket)),
-      router_(router),
-      limits_(limits),
+      host_(host),
+      limits_(host.limits),
       on_closed_(std::move(on_closed)),
       read_timer_(socket_.get_executor()),
       write_timer_(socket_.get_executor()),
@@ -62,7 +62,7 @@ void Connection::OnPeerGone(const ErrorCodeAsio& error) {
 void Connection::Parse() {
   while (!busy_ && !closed_ && !draining_ && !input_.empty()) {
     if (reader_ == nullptr) {
-      reader_ = std::make_unique<RequestReader>(limits_);
+      reader_ = std::make_unique<RequestReader>(limits_, host_.stats.bodies);
       ExpectHeader(limits_.header_time);
       body_timed_ = false;
     }
@@ -104,7 +104,9 @@ void Connection::Dispatch() {
   http10_ = request.version < 11;
   request_line_ = request.method.substr(0, 32) + " " + request.path.substr(0, 128);
   begun_ = std::chrono::steady_clock::now();
-  handler_ = router_.Handle(std::move(request), *this);
+  status_ = 0;
+  ++host_.stats.requests;
+  handler_ = host_.router.Handle(std::move(request), *this);
 }
 
 // Bytes that are no acceptable request: the error goes out and the connection ends.
@@ -116,7 +118,7 @@ void Connection::Refuse(const ApiError& error) {
   finished_ = keep_alive_ = head_ = http10_ = streaming_ = false;
   request_line_ = "a request that was not accepted (" + error.message + ")";
   begun_ = std::chrono::steady_clock::now();
-  Send(router_.Render(error));
+  Send(host_.router.Render(error));
 }
 
 void Connection::ExpectHeader(std::chrono::milliseconds limit) {
@@ -142,7 +144,8 @@ void Connection::ExpectBody() {
 
 void Connection::LogExchange(std::string_view end) const {
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begun_;
-  LOG(kInfo, "HTTP {}: {}{}, {:.1f} ms", request_line_, status_, end, took.count());
+  const std::string status = status_ == 0 ? "no answer" : std::to_string(status_);
+  LOG(kInfo, "HTTP {}: {}{}, {:.1f} ms", request_line_, status, end, took.count());
 }
 
 void Connection::EndExchange() {

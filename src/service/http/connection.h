@@ -14,16 +14,23 @@
 
 #include "service/http/exchange.h"
 #include "service/http/request_reader.h"
+#include "service/http/stats.h"
 
 namespace exo::service {
+
+// What a connection uses of its server; used until Abort.
+struct ConnectionHost {
+  Router& router;
+  const HttpLimits& limits;
+  HttpStats& stats;
+};
 
 class Connection final : public Exchange, public std::enable_shared_from_this<Connection> {
  public:
   using Socket = boost::asio::ip::tcp::socket;
 
-  // `router` is used until Abort; on_closed is called once, not from Abort.
-  Connection(Socket socket, Router& router, const HttpLimits& limits,
-             std::function<void(Connection*)> on_closed);
+  // on_closed is called once, not from Abort.
+  Connection(Socket socket, ConnectionHost host, std::function<void(Connection*)> on_closed);
 
   void Start();
   // Drops the connection and its handler; nothing is called afterwards.
@@ -63,7 +70,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Close(bool reset);
 
   Socket socket_;
-  Router& router_;
+  const ConnectionHost host_;
   const HttpLimits& limits_;
   std::function<void(Connection*)> on_closed_;
   boost::asio::steady_timer read_timer_;

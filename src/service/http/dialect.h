@@ -16,7 +16,7 @@ namespace exo::service {
 using Action = std::move_only_function<std::unique_ptr<Handler>(Exchange&)>;
 
 struct Route {
-  std::string method;  // GET (which serves HEAD too) or POST
+  std::string method;  // GET (which serves HEAD too), POST or DELETE
   std::string path;    // one that ends with '/' takes every longer path
   // Turns a request into what is to be done. `request.path` is normalized (NormalPath).
   // Thread: any; large bodies are read on a worker, so this must not touch the node.

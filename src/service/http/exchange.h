@@ -24,6 +24,7 @@ struct HttpRequest {
   std::vector<std::string> content_encodings;
   std::string last_event_id;  // where a stream of events is to go on
   std::string body;
+  std::shared_ptr<const void> lease;  // of the body's memory; kept as long as its contents
   bool has_length = false;  // the header told the body's length or that it comes in chunks
   int version = 11;
   bool keep_alive = true;

@@ -57,6 +57,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   asio::io_context& context;
   const HttpOptions options;
   uint16_t port = 0;
+  HttpStats stats{.bodies = std::make_shared<BodyBudget>(options.limits.body_budget)};
   Worker worker{context};
   DialectRouter router;
   std::vector<tcp::acceptor> acceptors;
@@ -103,6 +104,7 @@ Result<void> HttpServer::Start() {
 void HttpServer::Stop() {
   impl_->acceptors.clear();  // pending accepts end with operation_aborted
   impl_->retries.clear();
+  impl_->worker.Stop();  // its work uses the routes
   const auto open = std::move(impl_->open);
   impl_->open.clear();
   for (const auto& [key, weak] : open) {
@@ -141,18 +143,21 @@ void HttpServer::Impl::OnAccepted(tcp::socket socket) {
         ignored);
     return;
   }
-  auto connection =
-      std::make_shared<Connection>(std::move(socket), router, options.limits,
-                                   [this](Connection* closed) { open.erase(closed); });
+  auto connection = std::make_shared<Connection>(
+      std::move(socket), ConnectionHost{router, options.limits, stats}, [this](Connection* closed) {
+        open.erase(closed);
+        stats.connections = open.size();
+      });
   open.emplace(connection.get(), connection);
+  stats.connections = open.size();
   connection->Start();
 }
 
 uint16_t HttpServer::port() const {
   return impl_->port;
 }
-size_t HttpServer::connections() const {
-  return impl_->open.size();
+const HttpStats& HttpServer::stats() const {
+  return impl_->stats;
 }
 
 }  // namespace exo::service

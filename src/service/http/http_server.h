@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "service/http/dialect.h"
 #include "service/http/limits.h"
+#include "service/http/stats.h"
 
 namespace boost::asio {
 class io_context;
@@ -34,7 +35,7 @@ class HttpServer {
 
   // The port that it listens on, after Start.
   uint16_t port() const;
-  size_t connections() const;
+  const HttpStats& stats() const;
 
  private:
   struct Impl;

@@ -56,6 +56,8 @@ TEST(HttpServerTest, ServesTheCommandLine) {
   EXPECT_EQ(Post(server, "/v1/internal/load", {{"model", "tiny"}}).json()["state"], "ready");
   EXPECT_EQ(Post(server, "/v1/internal/models", {{"path", "/a.gguf"}}).json()["model"],
             "name of /a.gguf");
+  EXPECT_EQ(Call(server, "DELETE", "/v1/internal/models/hub%2Ftiny").status, 200);
+  EXPECT_EQ(Call(server, "DELETE", "/v1/internal/models/none").status, 404);
   EXPECT_EQ(Post(server, "/v1/internal/unload", {{"model", "tiny"}}).json()["ok"], true);
   EXPECT_EQ(Post(server, "/v1/internal/plan", {{"spread", true}}).error("param"), "model");
   Script script;
@@ -260,6 +262,31 @@ TEST(HttpServerTest, BodiesOverTheLimitAre413) {
       "chunked\r\n\r\n");
   for (int i = 0; i < 30; ++i) chunked.Write("1388\r\n" + std::string(5000, ' ') + "\r\n");
   EXPECT_EQ(chunked.Read().status, 413);
+}
+
+TEST(HttpServerTest, BodiesHaveABudgetTogether) {
+  HttpOptions options;
+  options.limits.body_budget = 250'000;
+  TestServer server(options);
+  const auto begun = [&](TestClient& client) {
+    client.Write(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+        "application/json\r\nContent-Length: 100001\r\n\r\n" +
+        kHi + std::string(100'000 - kHi.size(), ' '));
+  };
+  TestClient a(server.port()), b(server.port()), c(server.port());
+  begun(a);
+  begun(b);
+  ASSERT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.body_bytes() == 200'000; }));
+  begun(c);
+  const auto refused = c.Read();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.has("retry-after"));
+  a.Write(" ");  // its end, and its memory is free again
+  EXPECT_EQ(a.Read().status, 200);
+  b.Close();
+  EXPECT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.body_bytes() == 0; }));
+  EXPECT_EQ(Call(server, "POST", kChat, kHi + std::string(100'000, ' ')).status, 200);
 }
 
 TEST(HttpServerTest, MalformedRequestsAreRefused) {

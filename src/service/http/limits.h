@@ -14,7 +14,9 @@ inline constexpr size_t kMaxHeaderFields = 100;  // browsers send about 20
 inline constexpr size_t kMaxTarget =
     8 * 1024;                             // longer URIs are attacks here: no route takes long ones
 inline constexpr int kMaxJsonDepth = 64;  // tool schemas of agents stay below 20
-inline constexpr size_t kMaxStops = 16;   // OpenAI allows 4
+inline constexpr size_t kMaxMessages =
+    16'384;  // of a chat, and parts of its contents: 1 ms to free; agents stay below 1,000
+inline constexpr size_t kMaxStops = 16;           // OpenAI allows 4
 inline constexpr size_t kMaxStopBytes = 256;      // bounds the text that a stream holds back
 inline constexpr size_t kMaxModelName = 512;      // longer than any path of a model hub
 inline constexpr size_t kReadBuffer = 16 * 1024;  // per connection
@@ -22,8 +24,8 @@ inline constexpr size_t kMaxUnparsed =
     64 * 1024;  // bytes that the parser waits with: twice the headers
 inline constexpr size_t kMaxReadOnLoop =
     16 * 1024;  // bodies: 0.2 ms of JSON; larger ones are read on the worker
-inline constexpr size_t kMaxPipelined = 1 << 20;  // further requests sent during an answer
-inline constexpr size_t kMaxDrained = 32 << 20;   // read and dropped after an early refusal
+inline constexpr size_t kMaxPipelined = 256 * 1024;  // further requests sent during an answer
+inline constexpr size_t kMaxDrained = 32 << 20;      // read and dropped after an early refusal
 inline constexpr int kSocketSendBuffer =
     64 * 1024;  // small: so that a slow reader shows in our own queue
 
@@ -31,7 +33,8 @@ struct HttpLimits {
   size_t header_bytes =
       32 * 1024;                 // RFC 9110 names none; nginx has 8 KiB, agents send long cookies
   size_t body_bytes = 8u << 20;  // a prompt of 1 M tokens is near 4 MiB of text
-  size_t connections = 1024;     // at about 64 KiB each
+  size_t body_budget = 128u << 20;  // of all connections together: sixteen of the largest
+  size_t connections = 1024;        // at about 64 KiB each
   std::chrono::milliseconds header_time{
       5000};  // slow-loris: from the first byte to the end of headers
   std::chrono::milliseconds body_interval{

@@ -118,11 +118,14 @@ struct RequestReader::Impl {
   http::request_parser<http::string_body> parser;
   size_t header_limit = 0;
   HttpLimits limits;
+  std::shared_ptr<BodyLease> lease;
   bool begun = false;  // a byte of the request line has come
   bool header_checked = false;
 };
 
-RequestReader::RequestReader(const HttpLimits& limits) : impl_(std::make_unique<Impl>()) {
+RequestReader::RequestReader(const HttpLimits& limits, std::shared_ptr<BodyBudget> budget)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->lease = std::make_shared<BodyLease>(std::move(budget));
   impl_->limits = limits;
   impl_->parser.header_limit(static_cast<uint32_t>(limits.header_bytes));
   impl_->parser.body_limit(limits.body_bytes);
@@ -150,6 +153,14 @@ Parsed<size_t> RequestReader::Feed(std::string_view bytes) {
       TRY(CheckHeader(impl_->parser.get()));
     }
     if (n == 0) break;
+  }
+  if (!impl_->lease->GrowTo(impl_->parser.get().body().size())) {
+    return std::unexpected(ApiError{
+        503,
+        fmt::format("the bodies of all requests together may have {} bytes, which are in use; try "
+                    "again",
+                    impl_->limits.body_budget),
+        "", "overloaded"});
   }
   if (!impl_->parser.is_done() && bytes.size() - taken > kMaxUnparsed) {
     return std::unexpected(ApiError{400, "a chunk header is too long", "", "bad_request"});
@@ -185,6 +196,7 @@ HttpRequest RequestReader::Take() {
   request.has_length = message.count(http::field::content_length) > 0 ||
                        message.count(http::field::transfer_encoding) > 0;
   request.body = std::move(message.body());
+  request.lease = std::move(impl_->lease);
   request.version = static_cast<int>(message.version());
   request.keep_alive = message.keep_alive();
   return request;

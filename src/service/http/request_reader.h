@@ -5,6 +5,7 @@
 #include <memory>
 #include <string_view>
 
+#include "service/http/body_budget.h"
 #include "service/http/exchange.h"
 #include "service/http/limits.h"
 
@@ -12,13 +13,14 @@ namespace exo::service {
 
 class RequestReader {
  public:
-  explicit RequestReader(const HttpLimits& limits);
+  // The body's memory comes out of `budget`.
+  RequestReader(const HttpLimits& limits, std::shared_ptr<BodyBudget> budget);
   ~RequestReader();
   RequestReader(const RequestReader&) = delete;
   RequestReader& operator=(const RequestReader&) = delete;
 
   // Takes bytes from the front. Not taken bytes must come again, with more behind them.
-  // Errors: status 400, 413, 414, 417, 431 or 501; the connection must then be closed.
+  // Errors: status 400, 413, 414, 417, 431, 501 or 503; the connection must then be closed.
   Parsed<size_t> Feed(std::string_view bytes);
 
   bool header_done() const;

@@ -21,17 +21,19 @@ class Worker {
   void Run(Work work, Done done) {
     // std::function copies; these do not.
     auto job = std::make_shared<std::pair<Work, Done>>(std::move(work), std::move(done));
-    queue_.Post([&context = context_, job = std::move(job)]() mutable {
+    queue_->Post([&context = context_, job = std::move(job)]() mutable {
       auto result = std::make_shared<decltype(job->first())>(job->first());
       boost::asio::post(context, [job = std::move(job), result = std::move(result)] {
         job->second(std::move(*result));
       });
     });
   }
+  // Waits for the job that runs and drops the others; nothing may be run afterwards.
+  void Stop() { queue_.reset(); }
 
  private:
   boost::asio::io_context& context_;
-  sys::TaskQueue queue_{1};
+  std::unique_ptr<sys::TaskQueue> queue_ = std::make_unique<sys::TaskQueue>(1);
 };
 
 }  // namespace exo::service

@@ -22,8 +22,9 @@ Action Reply(std::function<HttpResponse()> response) {
   };
 }
 
-Parsed<Action> ReadCompletion(node::Api& api, Parsed<CompletionCall> read) {
+Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<CompletionCall> read) {
   CompletionCall call = TRY(std::move(read));
+  call.request.lease = std::move(request.lease);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   auto encoder =
       MakeEncoder({.id = fmt::format("{}{:016x}{:016x}", call.chat ? "chatcmpl-" : "cmpl-",
@@ -53,10 +54,12 @@ Dialect MakeDialect(node::Api& api) {
   Dialect dialect{.name = "OpenAI", .render = &ErrorResponse};
   dialect.routes = {
       {"POST", "/v1/chat/completions",
-       [&api](HttpRequest request) { return ReadCompletion(api, ParseChatRequest(request.body)); }},
+       [&api](HttpRequest request) {
+         return ReadCompletion(api, request, ParseChatRequest(request.body));
+       }},
       {"POST", "/v1/completions",
        [&api](HttpRequest request) {
-         return ReadCompletion(api, ParseCompletionRequest(request.body));
+         return ReadCompletion(api, request, ParseCompletionRequest(request.body));
        }},
       {"GET", "/v1/models",
        [&api](HttpRequest) -> Parsed<Action> {

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "service/fields.h"
+#include "service/http/limits.h"
 
 namespace exo::service::openai {
 namespace {
@@ -87,6 +88,10 @@ Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body) {
   }
   if (!list->is_array() || list->empty()) {
     return BadValue("messages", "'messages' must be a list with at least one message");
+  }
+  if (list->size() > kMaxMessages) {
+    return BadValue("messages", fmt::format("'messages' has {} entries, but at most {} are allowed",
+                                            list->size(), kMaxMessages));
   }
   std::vector<model::ChatMessage> messages;
   for (size_t i = 0; i < list->size(); ++i) {

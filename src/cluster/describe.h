@@ -1,0 +1,28 @@
+// Words for what travels as numbers: causes, states and placements, for logs, clients and screens.
+// Nothing decides by these texts.
+//
+// Thread: pure, any thread.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/result.h"
+#include "wire/messages.h"
+
+namespace exo::cluster {
+
+using NameOf = std::function<std::string(const NodeId&)>;
+
+// `plan` (may be null) tells which layers a lost node held.
+std::string Describe(const wire::Cause& cause, const wire::Plan* plan, const NameOf& name_of);
+Error ErrorOf(const wire::Cause& cause, const wire::Plan* plan, const NameOf& name_of);
+
+// "loading, desk at 40 %", "ready", "draining: …".
+std::string DescribeState(const wire::InstanceSummary& summary, const NameOf& name_of);
+
+// Why the model is placed like this, with the expected speed.
+std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& expected,
+                              const NameOf& name_of);
+
+}  // namespace exo::cluster

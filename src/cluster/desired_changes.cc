@@ -1,0 +1,175 @@
+// What a new record does to instances and to those who wait: unload, make room, keep running.
+#include <algorithm>
+
+#include "base/check.h"
+#include "cluster/desired_models.h"
+#include "wire/plan.h"
+
+namespace exo::cluster {
+
+using wire::DesiredState;
+using wire::Reason;
+
+void DesiredModels::OnRecord(const wire::DesiredModel& record, bool restored) {
+  switch (record.state) {
+    case DesiredState::kUnloaded:
+      owner_.EndModel(record.model, {.reason = Reason::kUnloaded, .code = ErrorCode::kCancelled});
+      return RefuseEarlier(record.model, record.version);
+    case DesiredState::kOnDemand:
+      return OnOnDemand(record);
+    case DesiredState::kRunning:
+      return WaitForRecord(record, restored);
+  }
+}
+
+// Callers who knew of the unload asked after it: they get the model all the same.
+void DesiredModels::RefuseEarlier(const ModelId& model, const wire::HybridTime& version) {
+  const auto at = demands_.find(model);
+  if (at == demands_.end()) return;
+  Demand& demand = at->second;
+  std::erase_if(demand.waiting, [&](const Waiting& waiting) {
+    if (waiting.known >= version) return false;
+    Reply(waiting, model, {.reason = Reason::kUnloaded, .code = ErrorCode::kCancelled});
+    return true;
+  });
+  if (demand.waiting.empty()) {
+    demands_.erase(at);
+  } else {
+    demand.placed = false;
+    demand.retry_at = context_.now;
+  }
+}
+
+// Whoever needed the memory saw an idle instance; its owner knows better.
+void DesiredModels::OnOnDemand(const wire::DesiredModel& record) {
+  const wire::InstanceSummary* own = owner_.Find(record.model);
+  if (own == nullptr) return;
+  if (own->active_requests + own->queued_requests > 0) {
+    wire::DesiredModel again = record;
+    again.state = DesiredState::kRunning;
+    again.version = records_.NextVersion(record.model);
+    records_.Write(again);
+    return;
+  }
+  owner_.EndModel(record.model, {.reason = Reason::kEvicted, .code = ErrorCode::kOverloaded});
+}
+
+// A record may come before the summary of its instance, and a restored one before the session with
+// the member that runs it.
+void DesiredModels::WaitForRecord(const wire::DesiredModel& record, bool restored) {
+  if (demands_.contains(record.model) || demands_.size() >= kMaxDemands) return;
+  const Timers& timers = context_.timers();
+  Demand& demand = demands_[record.model];
+  demand.options = {.model = record.model,
+                    .spread = record.spread,
+                    .context = record.context,
+                    .kv_type = record.kv_type};
+  demand.retry_at =
+      context_.now + (restored ? timers.restore : timers.takeover) + context_.Spread();
+}
+
+void DesiredModels::OnUnload(const UnloadModel& event) {
+  const bool running = Best(event.model) != nullptr || IsDesired(event.model);
+  const wire::DesiredModel* record = records_.Find(event.model);
+  const bool known = record != nullptr && record->state != DesiredState::kUnloaded;
+  if (!running && !known) {
+    context_.Emit(
+        UnloadReply{event.ticket, Fail(ErrorCode::kNotFound, "the model is not running")});
+    return;
+  }
+  const wire::DesiredModel unloaded{.model = event.model,
+                                    .version = records_.NextVersion(event.model)};
+  records_.Write(unloaded);
+  unloading_.push_back({event.model, event.ticket, unloaded.version, context_.now});
+}
+
+// Answered when the instance is gone and every member has confirmed the record: whatever loads the
+// model afterwards, on any node, knows of the unload and is not stopped by it.
+bool DesiredModels::AnswerUnload(const Unloading& unloading) {
+  const std::vector<NodeId> missing = records_.Unconfirmed(unloading.model, unloading.version);
+  const bool replaced = records_.VersionOf(unloading.model) > unloading.version;
+  const bool gone = Best(unloading.model) == nullptr || replaced;
+  if (missing.empty() && gone) {
+    context_.Emit(UnloadReply{unloading.ticket, {}});
+    return true;
+  }
+  if (context_.now - unloading.since < context_.timers().unload) return false;
+  std::string names;
+  for (const NodeId& node : missing) names += (names.empty() ? "" : ", ") + members_.NameOf(node);
+  context_.Emit(UnloadReply{
+      unloading.ticket,
+      Fail(ErrorCode::kOverloaded,
+           "{} has not given the model back yet; its memory is freed when its lease ends",
+           names.empty() ? "a device" : names)});
+  return true;
+}
+
+void DesiredModels::Revive(const ModelId& model) {
+  const wire::DesiredModel* record = records_.Find(model);
+  if (record == nullptr || record->state != DesiredState::kOnDemand) return;
+  wire::DesiredModel again = *record;
+  again.state = DesiredState::kRunning;
+  again.version = records_.NextVersion(model);
+  records_.Write(again);
+}
+
+// ---- making room ----
+
+std::vector<const wire::InstanceSummary*> DesiredModels::IdleInstances(const ModelId& but) const {
+  std::vector<std::pair<Time, const wire::InstanceSummary*>> idle;
+  const auto add = [&](const wire::InstanceSummary& summary, Time idle_for) {
+    if (summary.plan.model == but || summary.state != wire::InstanceState::kReady) return;
+    if (summary.active_requests + summary.queued_requests > 0) return;
+    const auto demand = demands_.find(summary.plan.model);
+    if (demand != demands_.end() && !demand->second.waiting.empty()) return;
+    if (idle_for >= context_.timers().idle) idle.emplace_back(idle_for, &summary);
+  };
+  owner_.EachIdle(add);
+  catalog_.EachIdle(add);
+  std::sort(idle.begin(), idle.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second->plan.id < b.second->plan.id;
+  });
+  std::vector<const wire::InstanceSummary*> result;
+  for (const auto& [unused, summary] : idle) result.push_back(summary);
+  return result;
+}
+
+// Ends the longest idle instances until the model fits. False: it does not, however many end.
+bool DesiredModels::MakeRoom(Demand& demand, const ModelShape& shape, std::vector<PlanNode> nodes,
+                             const PlanOptions& options) {
+  std::vector<wire::Plan> ended;
+  for (const wire::InstanceSummary* idle : IdleInstances(shape.id)) {
+    for (const wire::StagePlan& stage : idle->plan.stages) {
+      for (PlanNode& node : nodes) {
+        if (node.id != stage.node) continue;
+        node.memory_available = std::min(node.memory_budget, node.memory_available + stage.bytes);
+      }
+    }
+    ended.push_back(idle->plan);
+    if (!MakePlan(shape, nodes, options)) continue;
+    for (const wire::Plan& plan : ended) Evict(plan);
+    demand.making_room_until = context_.now + context_.timers().making_room;
+    demand.retry_at = context_.now + kTickInterval;
+    return true;
+  }
+  return false;
+}
+
+bool DesiredModels::EvictOneAt(const NodeId& node, const ModelId& but) {
+  for (const wire::InstanceSummary* idle : IdleInstances(but)) {
+    if (wire::StageOf(idle->plan, node) < 0) continue;
+    Evict(idle->plan);
+    return true;
+  }
+  return false;
+}
+
+void DesiredModels::Evict(const wire::Plan& plan) {
+  wire::DesiredModel record{.model = plan.model, .context = plan.context, .kv_type = plan.kv_type};
+  if (const wire::DesiredModel* known = records_.Find(plan.model)) record = *known;
+  record.state = DesiredState::kOnDemand;
+  record.version = records_.NextVersion(plan.model);
+  records_.Write(record);
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,111 @@
+#include "cluster/plan_requests.h"
+
+#include <algorithm>
+
+#include "wire/plan.h"
+
+namespace exo::cluster {
+
+using wire::Reason;
+
+void PlanRequests::OnPlanModel(const PlanModel& event) {
+  const wire::PlanRequest request{.ticket = event.ticket,
+                                  .model = event.model,
+                                  .spread = event.spread,
+                                  .context = event.context};
+  if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
+  wire::PlanReply refusal{.ticket = event.ticket};
+  refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
+  if (asked_.size() >= kMaxAsked) {
+    refusal.cause = {
+        .reason = Reason::kTooManyCallers, .code = ErrorCode::kOverloaded, .needed = asked_.size()};
+    return Finish(refusal);
+  }
+  for (const NodeId& peer : members_.Sessions()) {
+    const wire::NodeRecord* record = members_.RecordOf(peer);
+    if (record == nullptr) continue;
+    const bool holds =
+        std::any_of(record->models.begin(), record->models.end(),
+                    [&](const wire::ModelHolding& m) { return m.id == event.model && m.complete; });
+    if (!holds) continue;
+    asked_[event.ticket] = {peer, context_.now + context_.timers().ensure};
+    return context_.SendTo(peer, request);
+  }
+  Finish(refusal);
+}
+
+wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
+  wire::PlanReply reply{.ticket = request.ticket};
+  const ModelShape* shape = desired_.ShapeOf(request.model);
+  if (shape == nullptr) {
+    reply.cause = {
+        .reason = Reason::kNotHeld, .code = ErrorCode::kNotFound, .node = context_.self()};
+    return reply;
+  }
+  const PlanOptions options{.owner = context_.self(),
+                            .term = context_.options.incarnation,
+                            .prefer = context_.self(),
+                            .spread = request.spread,
+                            .context = request.context};
+  const std::vector<PlanNode> nodes = members_.PlannerNodes();
+  const auto choice = MakePlan(*shape, nodes, options);
+  reply.ok = choice.has_value();
+  if (choice) {
+    reply.plan = choice->plan;
+    reply.expected = ExpectationOf(*choice);
+  } else {
+    reply.cause = PlanCause(choice.error(), *shape, nodes, options);
+  }
+  return reply;
+}
+
+void PlanRequests::OnRequest(const NodeId& from, const wire::PlanRequest& message) {
+  context_.SendTo(from, Answer(message));
+}
+
+void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {
+  const auto at = asked_.find(message.ticket);
+  if (at == asked_.end() || at->second.holder != from) {
+    ++context_.stale_messages;
+    return;
+  }
+  asked_.erase(at);
+  if (message.ok && !Validate(message.plan)) {
+    wire::PlanReply refusal{.ticket = message.ticket};
+    refusal.cause = {.reason = Reason::kInvalidPlan, .code = ErrorCode::kInvalid, .node = from};
+    return Finish(refusal);
+  }
+  Finish(message);
+}
+
+void PlanRequests::Finish(const wire::PlanReply& reply) {
+  if (reply.ok) {
+    context_.Emit(PlanMade{reply.ticket, wire::InstanceSummary{.plan = reply.plan,
+                                                               .owner = reply.plan.owner,
+                                                               .expected = reply.expected}});
+    return;
+  }
+  const auto names = [this](const NodeId& node) { return members_.NameOf(node); };
+  context_.Emit(PlanMade{reply.ticket, std::unexpected(ErrorOf(reply.cause, nullptr, names))});
+}
+
+void PlanRequests::NoAnswer(uint64_t ticket, const NodeId& holder) {
+  wire::PlanReply refusal{.ticket = ticket};
+  refusal.cause = {.reason = Reason::kNoAnswer, .node = holder};
+  asked_.erase(ticket);
+  Finish(refusal);
+}
+
+void PlanRequests::OnPeerLost(const NodeId& peer) {
+  for (const auto& [ticket, asked] : std::map(asked_)) {
+    if (asked.holder == peer) NoAnswer(ticket, peer);
+  }
+}
+
+void PlanRequests::OnTime() {
+  for (const auto& [ticket, asked] : std::map(asked_)) {
+    if (context_.now > asked.until) NoAnswer(ticket, asked.holder);
+  }
+}
+
+}  // namespace exo::cluster

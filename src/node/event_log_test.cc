@@ -1,0 +1,107 @@
+// State changes: numbered, kept for a while, and found from what the core shows.
+#include "node/event_log.h"
+
+#include <gtest/gtest.h>
+
+#include "node/state_watch.h"
+
+namespace exo::node {
+namespace {
+
+struct Watcher final : EventWatcher {
+  void OnEvent(const StateEvent& event) override {
+    events.push_back(event);
+    if (end_at_once) subscription.reset();
+  }
+  std::vector<StateEvent> events;
+  std::unique_ptr<EventSubscription> subscription;
+  bool end_at_once = false;
+};
+
+TEST(EventLogTest, SubscribersHearWhatComesAfterTheirNumber) {
+  EventLog log(100);
+  for (int i = 0; i < 5; ++i) log.Add({.state = std::to_string(i)});  // 100 to 104
+  Watcher watcher;
+  Subscribed got = log.Subscribe(102, watcher);
+  EXPECT_FALSE(got.missed);
+  EXPECT_EQ(got.sequence, 104u);
+  ASSERT_EQ(got.past.size(), 2u);
+  EXPECT_EQ(got.past[0].sequence, 103u);
+  EXPECT_GT(got.past[0].time_ms, 1'600'000'000'000);
+  log.Add({.state = "new"});
+  ASSERT_EQ(watcher.events.size(), 1u);
+  EXPECT_EQ(watcher.events[0].sequence, 105u);
+  got.subscription.reset();
+  log.Add({.state = "late"});
+  EXPECT_EQ(watcher.events.size(), 1u);
+}
+
+TEST(EventLogTest, SaysWhenEventsWereMissed) {
+  EventLog log(1'000'000);
+  Watcher watcher;
+  EXPECT_FALSE(log.Subscribe(std::nullopt, watcher).missed);
+  EXPECT_FALSE(log.Subscribe(999'999, watcher).missed);
+  EXPECT_TRUE(log.Subscribe(5, watcher).missed);          // of an earlier run
+  EXPECT_TRUE(log.Subscribe(2'000'000, watcher).missed);  // of the future
+  for (size_t i = 0; i < kKeptEvents + 10; ++i) log.Add({});
+  EXPECT_TRUE(log.Subscribe(1'000'000 + 8, watcher).missed);  // the next one is not kept
+  const Subscribed all = log.Subscribe(1'000'000 + 9, watcher);
+  EXPECT_FALSE(all.missed);
+  EXPECT_EQ(all.past.size(), kKeptEvents);
+}
+
+TEST(EventLogTest, AWatcherMayEndItsSubscriptionInACall) {
+  EventLog log(1);
+  Watcher first, second;
+  first.end_at_once = true;
+  first.subscription = log.Subscribe(std::nullopt, first).subscription;
+  second.subscription = log.Subscribe(std::nullopt, second).subscription;
+  log.Add({});
+  log.Add({});
+  EXPECT_EQ(first.events.size(), 1u);
+  EXPECT_EQ(second.events.size(), 2u);
+}
+
+NodeId Id(uint8_t value) {
+  NodeId id;
+  id.bytes.fill(value);
+  return id;
+}
+
+TEST(StateWatchTest, TellsEachChangeOnce) {
+  EventLog log(1);
+  Watcher watcher;
+  const auto subscription = log.Subscribe(std::nullopt, watcher).subscription;
+  StateWatch watch(log);
+  std::vector<cluster::NodeStatus> nodes(2);
+  nodes[0].self = true;
+  nodes[1] = {.record = {.id = Id(2), .name = "desk"}, .state = cluster::PeerState::kAlive};
+  std::vector<cluster::InstanceStatus> instances(1);
+  instances[0].summary = {.plan = {.model_name = "tiny", .owner = Id(2)},
+                          .state = wire::InstanceState::kLoading};
+  const auto states = [&] {
+    std::vector<std::string> list;
+    for (const StateEvent& event : std::exchange(watcher.events, {}))
+      list.push_back(event.name + " " + event.state);
+    return list;
+  };
+  using List = std::vector<std::string>;
+  watch.Look(nodes, instances);
+  EXPECT_EQ(states(), (List{"desk alive", "tiny loading"}));
+  watch.Look(nodes, instances);
+  EXPECT_EQ(states(), List{});
+  nodes[1].state = cluster::PeerState::kSuspect;
+  nodes[1].detail = "silent";
+  instances[0].summary.state = wire::InstanceState::kReady;
+  watch.Look(nodes, instances);
+  EXPECT_EQ(watcher.events[0].detail, "silent");
+  EXPECT_EQ(watcher.events[1].node, Id(2));
+  EXPECT_EQ(states(), (List{"desk suspect", "tiny ready"}));
+  nodes.pop_back();
+  instances.clear();
+  watch.Look(nodes, instances);
+  EXPECT_EQ(states(), (List{"desk forgotten", "tiny gone"}));
+}
+
+}  // namespace
+}  // namespace exo::node

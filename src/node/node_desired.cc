@@ -1,0 +1,61 @@
+// Desired models between starts: the records of the cluster core as one setting of the state file,
+// in their wire form (a message that a newer version has extended stays readable).
+#include <charconv>
+
+#include "base/log.h"
+#include "node/node_impl.h"
+#include "wire/codec.h"
+
+namespace exo::node {
+namespace {
+
+constexpr const char* kSetting = "desired_models";
+
+std::string ToHex(std::span<const std::byte> bytes) {
+  std::string text;
+  text.reserve(bytes.size() * 2);
+  for (const std::byte byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned>(byte));
+  return text;
+}
+
+// Empty when it is not hexadecimal.
+std::vector<std::byte> FromHex(std::string_view text) {
+  std::vector<std::byte> bytes;
+  for (size_t i = 0; i + 1 < text.size(); i += 2) {
+    unsigned value = 0;
+    const auto [end, error] = std::from_chars(text.data() + i, text.data() + i + 2, value, 16);
+    if (error != std::errc{} || end != text.data() + i + 2) return {};
+    bytes.push_back(static_cast<std::byte>(value));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+void NodeImpl::Do(cluster::SaveDesired& effect) {
+  const auto frame = wire::EncodeFrame(wire::DesiredUpdate{effect.records}, 0);
+  if (auto saved = state_->Set(kSetting, ToHex(frame)); !saved)
+    LOG(kError, "the models to keep running are not remembered: {}", saved.error().message);
+}
+
+void NodeImpl::RestoreDesired() {
+  const auto text = state_->Get(kSetting);
+  if (!text) return;
+  const std::vector<std::byte> frame = FromHex(*text);
+  const auto header =
+      wire::ParseHeader(std::span(frame).first(std::min<size_t>(frame.size(), wire::kHeaderBytes)),
+                        wire::kMaxControlFrame);
+  if (!header || header->FrameBytes() != frame.size()) {
+    LOG(kWarning, "the list of models to keep running is damaged and is begun anew");
+    return;
+  }
+  auto message = wire::DecodeMessage(header->type, std::span(frame).subspan(wire::kHeaderBytes));
+  const auto* update = message ? std::get_if<wire::DesiredUpdate>(&*message) : nullptr;
+  if (update == nullptr) {
+    LOG(kWarning, "the list of models to keep running is damaged and is begun anew");
+    return;
+  }
+  Feed(cluster::RestoreDesired{update->models});
+}
+
+}  // namespace exo::node

@@ -1,0 +1,57 @@
+// What text in and out of a model needs, parsed once per model and kept.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "model/chat_template.h"
+#include "model/tokenizer.h"
+#include "node/jobs.h"
+#include "store/manifest.h"
+
+namespace exo::node {
+
+// Immutable.
+struct Vocabulary {
+  std::shared_ptr<const model::Tokenizer> tokenizer;
+  std::shared_ptr<const model::ChatTemplate>
+      chat_template;                 // null: the model has none that we can run
+  std::string template_error;        // why it is null
+  std::vector<TokenId> stop_tokens;  // ids that end a generation
+};
+
+// Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
+Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
+
+// The prompt of a chat, trusted and untrusted pieces. Errors: those of ChatTemplate::Render;
+// kInvalid when the model has no template, or one that would drop what the messages say.
+Result<std::vector<model::TextPiece>> RenderChat(const Vocabulary& vocabulary,
+                                                 std::span<const model::ChatMessage> messages,
+                                                 const model::ChatTemplateOptions& options);
+
+// Thread: the loop thread.
+class Vocabularies {
+ public:
+  explicit Vocabularies(Jobs& jobs) : jobs_(jobs) {}
+
+  // Null unless Load has been here for this model.
+  std::shared_ptr<const Vocabulary> Find(const ModelId& model) const {
+    const auto found = known_.find(model);
+    return found == known_.end() ? nullptr : found->second;
+  }
+  // The vocabulary of a manifest. Errors: those of ParseVocabulary; kOverloaded.
+  void Load(std::shared_ptr<const store::Manifest> manifest,
+            std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
+
+ private:
+  Jobs& jobs_;
+  std::map<ModelId, std::shared_ptr<const Vocabulary>> known_;
+};
+
+}  // namespace exo::node

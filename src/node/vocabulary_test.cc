@@ -1,0 +1,63 @@
+#include "node/vocabulary.h"
+
+#include <gtest/gtest.h>
+
+#include "model/gguf_builder.h"
+
+namespace exo::node {
+namespace {
+
+Result<std::shared_ptr<const Vocabulary>> Parse(const std::string& chat_template,
+                                                const std::string& pre = "gpt-2") {
+  model::GgufBuilder file = model::SmallBpe(pre);
+  file.String("tokenizer.chat_template", chat_template);
+  const std::string bytes = file.Build();
+  return ParseVocabulary(model::ParseText(bytes).value());
+}
+
+std::string Chat(const Vocabulary& vocabulary, const std::string& content, int64_t now = 0) {
+  const std::vector<model::ChatMessage> messages = {{.role = "user", .content = content}};
+  const auto pieces = RenderChat(vocabulary, messages, {.now = now});
+  if (!pieces) return "error: " + pieces.error().message;
+  std::string text;
+  for (const model::TextPiece& piece : *pieces) text += piece.text;
+  return text;
+}
+
+// The user's words must not be dropped silently.
+TEST(VocabularyTest, ATemplateThatSaysNothingOfTheUserIsNone) {
+  for (const char* source : {"", " \n", "chatml", "{{ messages[0].role }}", "{# nothing #}"}) {
+    const auto vocabulary = Parse(source);
+    ASSERT_TRUE(vocabulary) << source;
+    EXPECT_EQ((*vocabulary)->chat_template, nullptr) << source;
+    EXPECT_NE(Chat(**vocabulary, "hi").find("no usable chat template"), std::string::npos)
+        << source;
+  }
+}
+
+TEST(VocabularyTest, ATemplateThatDropsOneConversationIsAnErrorOfThatRequest) {
+  const auto vocabulary =
+      Parse(
+          "{% for m in messages %}{% if m.content != 'secret' %}{{ m.content }}{% endif %}"
+          "{% endfor %}")
+          .value();
+  ASSERT_NE(vocabulary->chat_template, nullptr);
+  EXPECT_EQ(Chat(*vocabulary, "hi"), "hi");
+  EXPECT_NE(Chat(*vocabulary, "secret").find("no usable chat template"), std::string::npos);
+}
+
+TEST(VocabularyTest, TemplatesHaveAClock) {
+  const auto vocabulary =
+      Parse("{{ strftime_now('%d %b %Y %H:%M') }}: {{ messages[0].content }}").value();
+  EXPECT_EQ(Chat(*vocabulary, "hi", 1'000'000'000), "09 Sep 2001 01:46: hi");
+}
+
+TEST(VocabularyTest, AnUnknownPreTokenizerIsUnsupported) {
+  const auto vocabulary = Parse("{{ messages[0].content }}", "no-such-rule");
+  ASSERT_FALSE(vocabulary);
+  EXPECT_EQ(vocabulary.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(vocabulary.error().message.find("no-such-rule"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace exo::node

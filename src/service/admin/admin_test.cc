@@ -1,0 +1,103 @@
+// Metrics and the stream of state changes, over a fake node.
+#include <gtest/gtest.h>
+
+#include "service/harness.h"
+
+namespace exo::service::admin {
+namespace {
+
+TEST(MetricsTest, ArePrometheusText) {
+  TestServer server;
+  const auto answer = Call(server, "GET", "/metrics");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_TRUE(answer.has("content-type: text/plain; version=0.0.4"));
+  const auto has = [&](const std::string& line) {
+    return answer.body.find("\n" + line + "\n") != std::string::npos;
+  };
+  EXPECT_TRUE(has("exo_loop_turn_seconds_bucket{le=\"0.001\"} 8")) << answer.body;
+  EXPECT_TRUE(has("exo_loop_turn_seconds_bucket{le=\"+Inf\"} 10"));
+  EXPECT_TRUE(has("exo_loop_turn_seconds_sum 0.007"));
+  EXPECT_TRUE(has("exo_loop_longest_turn_seconds 0.003"));
+  EXPECT_TRUE(has("exo_requests_active 2"));
+  EXPECT_TRUE(has("exo_generated_tokens_total 1234"));
+  EXPECT_TRUE(has("exo_memory_budget_bytes 1099511627776"));  // exact, no exponent
+  EXPECT_TRUE(has("exo_http_connections 1"));
+  EXPECT_TRUE(has("exo_http_body_bytes 0"));
+  EXPECT_TRUE(has("exo_http_requests_total 1"));
+}
+
+// Reads until the text holds `end`; all that came.
+std::string ReadUntil(TestClient& client, const std::string& end) {
+  std::string text;
+  while (text.find(end) == std::string::npos) {
+    const std::string more = client.ReadSome();
+    if (more.empty()) return text + "<closed>";
+    text += more;
+  }
+  return text;
+}
+std::string Follow(const std::string& last) {
+  return RequestText("GET", "/v1/internal/events", "",
+                     last.empty() ? "" : "Last-Event-ID: " + last + "\r\n");
+}
+
+TEST(EventsTest, BeginWithAResyncAndTellEachChange) {
+  TestServer server;
+  server.Add({.name = "before"});
+  TestClient client(server.port());
+  client.Write(Follow(""));
+  const std::string head = ReadUntil(client, "\n\n");
+  const std::string first =
+      head.find("resync") == std::string::npos ? ReadUntil(client, "\n\n") : head;
+  EXPECT_NE(first.find("id: 1000\nevent: resync\ndata: {\"sequence\":1000}"), std::string::npos)
+      << first;
+  server.Add({.kind = node::EventKind::kInstance, .id = "ab", .name = "tiny", .state = "ready"});
+  const std::string event = ReadUntil(client, "\n\n");
+  EXPECT_NE(event.find("id: 1001\nevent: instance\n"), std::string::npos) << event;
+  EXPECT_NE(event.find("\"state\":\"ready\""), std::string::npos) << event;
+}
+
+TEST(EventsTest, GoOnAfterTheLastOneThatWasSeen) {
+  TestServer server;
+  for (const char* name : {"a", "b", "c"}) server.Add({.name = name});  // 1000 to 1002
+  TestClient client(server.port());
+  client.Write(Follow("1000"));
+  const std::string text = ReadUntil(client, "\"name\":\"c\"");
+  EXPECT_EQ(text.find("resync"), std::string::npos) << text;
+  EXPECT_EQ(text.find("\"name\":\"a\""), std::string::npos) << text;
+  EXPECT_NE(text.find("\"name\":\"b\""), std::string::npos) << text;
+}
+
+TEST(EventsTest, SayWhenEventsWereMissed) {
+  TestServer server;
+  server.Add({.name = "a"});
+  for (const char* last : {"5", "99999", "nonsense", "-1"}) {
+    TestClient client(server.port());
+    client.Write(Follow(last));
+    EXPECT_NE(ReadUntil(client, "\"sequence\":1000").find("resync"), std::string::npos) << last;
+  }
+}
+
+TEST(EventsTest, AHeadEndsAtOnce) {
+  TestServer server;
+  TestClient client(server.port());
+  client.Write(RequestText("HEAD", "/v1/internal/events") + RequestText("GET", "/health"));
+  EXPECT_TRUE(client.Read(true).has("content-type: text/event-stream"));
+  EXPECT_EQ(client.Read().json()["status"], "ok");
+}
+
+// A reader that takes nothing is not fed from memory without bounds: it is told to read again.
+TEST(EventsTest, ASlowReaderMissesEventsInsteadOfFillingMemory) {
+  TestServer server;
+  TestClient client(server.port(), 4096);
+  client.Write(Follow(""));
+  ReadUntil(client, "resync");
+  const std::string detail(1000, 'd');
+  for (int i = 0; i < 3000; ++i) server.Add({.detail = detail});
+  const std::string text = ReadUntil(client, "\"sequence\":3999");
+  EXPECT_NE(text.find("event: resync"), std::string::npos);
+  EXPECT_LT(text.size(), 2'600'000u);  // of 3.2 MB in all
+}
+
+}  // namespace
+}  // namespace exo::service::admin

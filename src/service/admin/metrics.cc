@@ -1,0 +1,64 @@
+#include "service/admin/metrics.h"
+
+#include <fmt/format.h>
+
+namespace exo::service::admin {
+namespace {
+
+double Seconds(Time time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+void Add(std::string& out, const char* name, const char* type, const char* help, double value) {
+  out += fmt::format("# HELP {} {}\n# TYPE {} {}\n{} {}\n", name, help, name, type, name, value);
+}
+
+// A turn of the event loop should cost at most 5 ms: everything else waits meanwhile.
+void AddTurns(std::string& out, const net::TurnStats& turns) {
+  constexpr const char* kName = "exo_loop_turn_seconds";
+  out +=
+      fmt::format("# HELP {} Processor time of one turn of the event loop.\n# TYPE {} histogram\n",
+                  kName, kName);
+  for (size_t i = 0; i < net::kTurnBounds.size(); ++i) {
+    out += fmt::format("{}_bucket{{le=\"{}\"}} {}\n", kName, Seconds(net::kTurnBounds[i]),
+                       turns.within[i]);
+  }
+  out += fmt::format("{}_bucket{{le=\"+Inf\"}} {}\n{}_sum {}\n{}_count {}\n", kName, turns.count,
+                     kName, Seconds(turns.total), kName, turns.count);
+  Add(out, "exo_loop_longest_turn_seconds", "gauge",
+      "Processor time of the event loop's longest turn since the start.", Seconds(turns.longest));
+}
+
+}  // namespace
+
+std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
+  std::string out;
+  const auto gauge = [&](const char* name, const char* help, uint64_t value) {
+    Add(out, name, "gauge", help, static_cast<double>(value));
+  };
+  const auto counter = [&](const char* name, const char* help, uint64_t value) {
+    Add(out, name, "counter", help, static_cast<double>(value));
+  };
+  AddTurns(out, node.loop);
+  gauge("exo_requests_active", "Requests of this node's clients that are being answered.",
+        node.requests_active);
+  gauge("exo_requests_queued", "Requests that are being prepared or wait for a place.",
+        node.requests_queued);
+  counter("exo_requests_total", "Requests of this node's clients.", node.requests_total);
+  counter("exo_prompt_tokens_total", "Tokens of the prompts of these requests.",
+          node.prompt_tokens);
+  counter("exo_generated_tokens_total", "Tokens generated for these requests.",
+          node.generated_tokens);
+  gauge("exo_nodes_alive", "Nodes of the cluster that this one sees alive, itself included.",
+        node.nodes_alive);
+  gauge("exo_instances_ready", "Models that run somewhere in the cluster.", node.instances_ready);
+  gauge("exo_memory_budget_bytes", "Memory that this node may use for models.", node.memory_budget);
+  gauge("exo_memory_reserved_bytes", "Memory that is taken or promised of it.",
+        node.memory_reserved);
+  gauge("exo_http_connections", "Open connections of HTTP clients.", http.connections);
+  gauge("exo_http_body_bytes", "Bytes of request bodies in memory.", http.bodies->used());
+  counter("exo_http_requests_total", "Requests over HTTP, of every route.", http.requests);
+  return out;
+}
+
+}  // namespace exo::service::admin

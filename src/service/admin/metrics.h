@@ -1,0 +1,13 @@
+// GET /metrics: the node's figures in Prometheus' text format.
+#pragma once
+
+#include <string>
+
+#include "node/api.h"
+#include "service/http/stats.h"
+
+namespace exo::service::admin {
+
+std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http);
+
+}  // namespace exo::service::admin

@@ -1,0 +1,230 @@
+#include "store/tensor_cache.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/log.h"
+#include "base/sha256.h"
+#include "store/read_buffers.h"
+#include "wire/messages.h"
+
+namespace exo::store {
+namespace {
+
+bool Cancelled(const std::atomic<bool>* cancel) {
+  return cancel != nullptr && cancel->load();
+}
+
+// Errors: kCorrupt (other bytes than the hash says), kIo, kCancelled.
+Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const Hash256& hash,
+                                  const std::atomic<bool>* cancel) {
+  const auto file = TRY(sys::RealDisk().Open(path));
+  if (file->stamp().bytes != bytes) {
+    return Fail(ErrorCode::kCorrupt, "{} has {} bytes instead of {}", path, file->stamp().bytes,
+                bytes);
+  }
+  Sha256 sum;
+  std::vector<std::byte> piece(std::min<uint64_t>(bytes, 1u << 20));
+  for (uint64_t at = 0; at < bytes;) {
+    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+    const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), bytes - at));
+    TRY(file->Read(at, part));
+    sum.Update(part);
+    at += part.size();
+  }
+  if (sum.Finish() != hash) return Fail(ErrorCode::kCorrupt, "{} is damaged", path);
+  return file->stamp();
+}
+
+Result<void> PullFile(const model::TensorRef& tensor, const Hash256& hash, const std::string& path,
+                      const FetchPiece& fetch, const std::function<void(uint64_t)>& advance,
+                      const std::atomic<bool>* cancel) {
+  const auto out = TRY(sys::FileWriter::Create(path, 0600));
+  Sha256 sum;
+  for (uint64_t at = 0; at < tensor.bytes;) {
+    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+    const auto want =
+        static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, tensor.bytes - at));
+    const std::vector<uint8_t> piece = TRY(fetch(tensor.name, at, want));
+    if (piece.size() != want) {
+      return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want,
+                  tensor.name);
+    }
+    sum.Update(std::as_bytes(std::span(piece)));
+    TRY(out->Append(std::as_bytes(std::span(piece))));
+    at += want;
+    advance(want);
+  }
+  if (sum.Finish() != hash) {
+    return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash",
+                tensor.name);
+  }
+  return out->Commit();
+}
+
+}  // namespace
+
+// Opens a tensor's file for each read: a stage has more tensors than a process may have open files.
+class PulledSource final : public backend::TensorSource {
+ public:
+  explicit PulledSource(std::shared_ptr<TensorCache> cache) : cache_(std::move(cache)) {}
+  ~PulledSource() override { cache_->Release(pins_); }
+  PulledSource(const PulledSource&) = delete;
+  PulledSource& operator=(const PulledSource&) = delete;
+
+  void Add(const std::string& tensor, const Hash256& hash, const sys::FileStamp& stamp) {
+    pins_.push_back(hash);
+    files_[tensor] = {cache_->PathOf(hash), stamp};
+  }
+
+  Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
+                                          uint64_t bytes) override {
+    const auto found = files_.find(tensor.name);
+    if (found == files_.end())
+      return Fail(ErrorCode::kNotFound, "tensor {} was not pulled", tensor.name);
+    const auto& [path, stamp] = found->second;
+    const auto file = TRY(sys::RealDisk().Open(path));
+    if (file->stamp() != stamp)
+      return Fail(ErrorCode::kCorrupt, "{} was changed since it was verified", path);
+    return buffers_.Read(*file, 0, tensor.name, offset, bytes);
+  }
+  void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t) override {
+    buffers_.Done(tensor.name, offset);
+  }
+
+ private:
+  const std::shared_ptr<TensorCache> cache_;
+  std::vector<Hash256> pins_;
+  std::map<std::string, std::pair<std::string, sys::FileStamp>> files_;
+  ReadBuffers buffers_;
+};
+
+std::shared_ptr<TensorCache> TensorCache::Open(std::string folder, uint64_t budget) {
+  std::shared_ptr<TensorCache> cache(new TensorCache(std::move(folder), budget));
+  cache->Scan();
+  return cache;
+}
+
+void TensorCache::Scan() {
+  const std::lock_guard lock(mutex_);
+  for (const std::string& name : sys::ListFolder(folder_)) {
+    const std::string path = folder_ + "/" + name;
+    const auto hash = Hash256::FromHex(name);
+    if (!hash) {
+      if (name.find(".new.") != std::string::npos) (void)sys::RemoveFile(path);
+      continue;
+    }
+    const auto stamp = sys::RealDisk().Look(path);
+    if (!stamp) continue;
+    entries_[*hash] = {.bytes = stamp->bytes, .last_used = stamp->modified_ns};
+    clock_ = std::max(clock_, stamp->modified_ns);
+  }
+  MakeRoom(0);
+}
+
+uint64_t TensorCache::bytes() const {
+  const std::lock_guard lock(mutex_);
+  uint64_t sum = 0;
+  for (const auto& [unused, entry] : entries_) sum += entry.bytes;
+  return sum;
+}
+
+void TensorCache::MakeRoom(uint64_t bytes) {
+  uint64_t sum = bytes;
+  std::vector<std::pair<int64_t, Hash256>> idle;
+  for (const auto& [hash, entry] : entries_) {
+    sum += entry.bytes;
+    if (entry.users == 0 && !entry.busy && entry.bytes > 0)
+      idle.emplace_back(entry.last_used, hash);
+  }
+  std::ranges::sort(idle);
+  for (const auto& [unused, hash] : idle) {
+    if (sum <= budget_) return;
+    if (auto removed = sys::RemoveFile(PathOf(hash)); !removed)
+      LOG(kWarning, "a pulled tensor stays: {}", removed.error().message);
+    sum -= entries_[hash].bytes;
+    entries_.erase(hash);
+  }
+}
+
+void TensorCache::Release(const std::vector<Hash256>& hashes) {
+  const std::lock_guard lock(mutex_);
+  for (const Hash256& hash : hashes) {
+    Entry& entry = entries_[hash];
+    --entry.users;
+    entry.last_used = ++clock_;
+  }
+  MakeRoom(0);
+}
+
+// One caller at a time works on a tensor; the others wait for its result, and try themselves when
+// it failed.
+Result<sys::FileStamp> TensorCache::Acquire(const Wanted& wanted, const FetchPiece& fetch,
+                                            const std::function<void(uint64_t)>& advance,
+                                            const std::atomic<bool>* cancel) {
+  std::unique_lock lock(mutex_);
+  while (entries_[wanted.hash].busy) {
+    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+    changed_.wait_for(lock, std::chrono::milliseconds(50));
+  }
+  Entry& entry = entries_[wanted.hash];
+  if (entry.verified && sys::RealDisk().Look(PathOf(wanted.hash)) == entry.stamp) {
+    ++entry.users;
+    advance(wanted.tensor.bytes);
+    return entry.stamp;
+  }
+  entry.busy = true;
+  if (entry.bytes == 0) MakeRoom(wanted.tensor.bytes);
+  lock.unlock();
+  const auto stamp = Provide(wanted, fetch, advance, cancel);
+  lock.lock();
+  entry.busy = false;
+  entry.verified = stamp.has_value();
+  if (stamp) {
+    entry.bytes = stamp->bytes;
+    entry.stamp = *stamp;
+    entry.last_used = ++clock_;
+    ++entry.users;
+  } else if (!sys::Exists(PathOf(wanted.hash))) {
+    entries_.erase(wanted.hash);
+  }
+  changed_.notify_all();
+  return stamp;
+}
+
+Result<sys::FileStamp> TensorCache::Provide(const Wanted& wanted, const FetchPiece& fetch,
+                                            const std::function<void(uint64_t)>& advance,
+                                            const std::atomic<bool>* cancel) {
+  const std::string path = PathOf(wanted.hash);
+  const auto present = VerifyFile(path, wanted.tensor.bytes, wanted.hash, cancel);
+  if (present || present.error().code == ErrorCode::kCancelled) {
+    if (present) advance(wanted.tensor.bytes);
+    return present;
+  }
+  if (present.error().code != ErrorCode::kNotFound)
+    LOG(kWarning, "{}: pulling it again", present.error().message);
+  TRY(PullFile(wanted.tensor, wanted.hash, path, fetch, advance, cancel));
+  return sys::RealDisk().Look(path);
+}
+
+Result<std::unique_ptr<backend::TensorSource>> TensorCache::Pull(
+    const Manifest& manifest, const backend::StageSpec& spec, const FetchPiece& fetch,
+    const std::function<void(uint64_t done, uint64_t total)>& progress,
+    const std::atomic<bool>* cancel) {
+  TRY(sys::MakeFolders(folder_));
+  const auto tensors = backend::StageTensors(spec);
+  uint64_t total = 0, done = 0;
+  for (const model::TensorRef* tensor : tensors) total += tensor->bytes;
+  const auto advance = [&](uint64_t bytes) {
+    done += bytes;
+    if (progress) progress(std::min(done, total), total);
+  };
+  auto source = std::make_unique<PulledSource>(shared_from_this());
+  for (const model::TensorRef* tensor : tensors) {
+    const Wanted wanted{*tensor, TRY(manifest.HashOf(tensor->name))};
+    source->Add(tensor->name, wanted.hash, TRY(Acquire(wanted, fetch, advance, cancel)));
+  }
+  return source;
+}
+
+}  // namespace exo::store

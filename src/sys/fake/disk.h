@@ -1,0 +1,121 @@
+// A disk in memory whose files can change, fail and hang in the middle of a test.
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "sys/files.h"
+
+namespace exo::sys {
+
+class MemoryFile final : public ReadableFile {
+ public:
+  explicit MemoryFile(std::string bytes) : bytes_(std::move(bytes)) {
+    stamp_.bytes = bytes_.size();
+  }
+  MemoryFile(std::string bytes, const FileStamp& stamp) : bytes_(std::move(bytes)), stamp_(stamp) {}
+
+  const FileStamp& stamp() const override { return stamp_; }
+  Result<void> Read(uint64_t offset, std::span<std::byte> out) const override {
+    if (offset > bytes_.size() || out.size() > bytes_.size() - offset)
+      return Fail(ErrorCode::kCorrupt, "the file ends at byte {}", bytes_.size());
+    std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    return {};
+  }
+
+ private:
+  std::string bytes_;
+  FileStamp stamp_;
+};
+
+// Thread: any.
+class MemoryDisk final : public Disk {
+ public:
+  // Every write gives the file a new stamp, far in the past, so that it counts as at rest.
+  void Write(const std::string& path, std::string bytes) {
+    const std::lock_guard lock(mutex_);
+    const int64_t time = ++clock_;
+    const FileStamp stamp{
+        .bytes = bytes.size(), .modified_ns = time, .changed_ns = time, .inode = 1};
+    files_[path] = {std::move(bytes), stamp};
+  }
+  // The same, with the time of change that a program chose.
+  void WriteAt(const std::string& path, std::string bytes, int64_t modified_ns) {
+    Write(path, std::move(bytes));
+    const std::lock_guard lock(mutex_);
+    files_[path].stamp.modified_ns = modified_ns;
+  }
+  void Remove(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    files_.erase(path);
+  }
+  // Everything under `prefix` hangs until Answer.
+  void Hang(const std::string& prefix) {
+    const std::lock_guard lock(mutex_);
+    hanging_.insert(prefix);
+  }
+  void Answer() {
+    const std::lock_guard lock(mutex_);
+    hanging_.clear();
+    wake_.notify_all();
+  }
+  size_t opened(const std::string& path) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = opened_.find(path);
+    return found == opened_.end() ? 0 : found->second;
+  }
+
+  Result<std::shared_ptr<const ReadableFile>> Open(const std::string& path) const override {
+    std::unique_lock lock(mutex_);
+    Wait(lock, path);
+    const auto found = files_.find(path);
+    if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
+    ++opened_[path];
+    return std::make_shared<MemoryFile>(found->second.bytes, found->second.stamp);
+  }
+  Result<FileStamp> Look(const std::string& path) const override {
+    std::unique_lock lock(mutex_);
+    Wait(lock, path);
+    const auto found = files_.find(path);
+    if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
+    return found->second.stamp;
+  }
+  Result<std::vector<std::string>> List(const std::string& folder) const override {
+    std::unique_lock lock(mutex_);
+    Wait(lock, folder + "/");
+    std::vector<std::string> names;
+    for (const auto& [path, unused] : files_) {
+      if (path.starts_with(folder + "/")) names.push_back(path.substr(folder.size() + 1));
+    }
+    return names;
+  }
+  std::string Canonical(const std::string& path) const override { return path; }
+
+ private:
+  struct Contents {
+    std::string bytes;
+    FileStamp stamp;
+  };
+  void Wait(std::unique_lock<std::mutex>& lock, const std::string& path) const {
+    wake_.wait(lock, [&] {
+      return std::ranges::none_of(
+          hanging_, [&](const std::string& prefix) { return path.starts_with(prefix); });
+    });
+  }
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable wake_;
+  std::map<std::string, Contents> files_;  // guarded by mutex_, as all below
+  mutable std::map<std::string, size_t> opened_;
+  std::set<std::string> hanging_;
+  int64_t clock_ = 0;
+};
+
+}  // namespace exo::sys

@@ -1,0 +1,263 @@
+// Plans, instances and desired models.
+#include "wire/convert.h"
+
+namespace exo::wire::internal {
+namespace {
+
+Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
+  const auto name = Text(b, value.model_name);
+  const auto stages = Tables<fb::StagePlan>(
+      b, value.stages, kMaxStages, [](Builder& builder, const StagePlan& stage) {
+        return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end,
+                                   stage.bytes);
+      });
+  return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
+                        value.nonce, stages, value.layers, value.context, value.sequences,
+                        value.chunk, value.kv_type, value.wire_codec);
+}
+void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
+  if (from == nullptr) return r.Break("plan");
+  r.Id(from->id(), to.id);
+  r.Id(from->model(), to.model);
+  r.Text(from->model_name(), to.model_name, "model name");
+  r.Id(from->owner(), to.owner);
+  to.term = from->term();
+  to.nonce = from->nonce();
+  r.List(from->stages(), to.stages, "stages", kMaxStages,
+         [&](const fb::StagePlan& one, StagePlan& stage) {
+           r.Id(one.node(), stage.node);
+           stage.layer_begin = one.layer_begin();
+           stage.layer_end = one.layer_end();
+           stage.bytes = one.bytes();
+         });
+  to.layers = from->layers();
+  to.context = from->context();
+  to.sequences = from->sequences();
+  to.chunk = from->chunk();
+  to.kv_type = from->kv_type();
+  to.wire_codec = from->wire_codec();
+}
+
+Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
+  return fb::CreateCause(b, static_cast<uint8_t>(value.reason), static_cast<uint8_t>(value.code),
+                         Fb(value.node), value.needed, value.available, value.budget,
+                         Text(b, value.detail, kMaxText));
+}
+void ReadCause(Reader& r, const fb::Cause* from, Cause& to) {
+  if (from == nullptr) return;
+  r.Enum(from->reason(), Reason::kCannotPlan, Reason::kUnspecified, to.reason);
+  r.Code(from->code(), to.code);
+  r.Id(from->node(), to.node);
+  to.needed = from->needed();
+  to.available = from->available();
+  to.budget = from->budget();
+  r.Text(from->detail(), to.detail, "detail", kMaxText);
+}
+
+Offset<fb::Expectation> WriteExpectation(Builder& b, const Expectation& value) {
+  return fb::CreateExpectation(b, static_cast<uint8_t>(value.basis), value.decode_tokens_per_second,
+                               value.prefill_tokens_per_second);
+}
+void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
+  if (from == nullptr) return;
+  r.Enum(from->basis(), PlanBasis::kSpread, PlanBasis::kUnknown, to.basis);
+  r.Finite(from->decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
+  r.Finite(from->prefill_tokens_per_second(), to.prefill_tokens_per_second, "tokens per second");
+}
+
+Offset<fb::HybridTime> WriteTime(Builder& b, const HybridTime& value) {
+  return fb::CreateHybridTime(b, value.wall_ms, value.counter, Fb(value.node));
+}
+void ReadTime(Reader& r, const fb::HybridTime* from, HybridTime& to) {
+  if (from == nullptr) return;
+  // Beyond any clock a version could not be superseded any more.
+  if (from->wall_ms() > kMaxWallMs) return r.Break("wall_ms");
+  to.wall_ms = from->wall_ms();
+  to.counter = from->counter();
+  r.Id(from->node(), to.node);
+}
+
+}  // namespace
+
+Offset<fb::Reserve> Write(Builder& b, const Reserve& value) {
+  return fb::CreateReserve(b, WritePlan(b, value.plan));
+}
+void Read(Reader& r, const fb::Reserve& from, Reserve& to) {
+  ReadPlan(r, from.plan(), to.plan);
+}
+
+Offset<fb::ReserveReply> Write(Builder& b, const ReserveReply& value) {
+  return fb::CreateReserveReply(b, Fb(value.plan), value.granted, WriteCause(b, value.cause));
+}
+void Read(Reader& r, const fb::ReserveReply& from, ReserveReply& to) {
+  r.Id(from.plan(), to.plan);
+  to.granted = from.granted();
+  ReadCause(r, from.cause(), to.cause);
+}
+
+Offset<fb::Commit> Write(Builder& b, const Commit& value) {
+  return fb::CreateCommit(b, Fb(value.plan));
+}
+void Read(Reader& r, const fb::Commit& from, Commit& to) {
+  r.Id(from.plan(), to.plan);
+}
+
+Offset<fb::Loaded> Write(Builder& b, const Loaded& value) {
+  return fb::CreateLoaded(b, Fb(value.plan), value.ok, WriteCause(b, value.cause),
+                          value.milliseconds);
+}
+void Read(Reader& r, const fb::Loaded& from, Loaded& to) {
+  r.Id(from.plan(), to.plan);
+  to.ok = from.ok();
+  ReadCause(r, from.cause(), to.cause);
+  to.milliseconds = from.milliseconds();
+}
+
+Offset<fb::LoadProgress> Write(Builder& b, const LoadProgress& value) {
+  return fb::CreateLoadProgress(b, Fb(value.plan), value.done_bytes, value.total_bytes);
+}
+void Read(Reader& r, const fb::LoadProgress& from, LoadProgress& to) {
+  r.Id(from.plan(), to.plan);
+  to.done_bytes = from.done_bytes();
+  to.total_bytes = from.total_bytes();
+}
+
+Offset<fb::InstanceReady> Write(Builder& b, const InstanceReady& value) {
+  return fb::CreateInstanceReady(b, Fb(value.plan));
+}
+void Read(Reader& r, const fb::InstanceReady& from, InstanceReady& to) {
+  r.Id(from.plan(), to.plan);
+}
+
+Offset<fb::LeaseRenew> Write(Builder& b, const LeaseRenew& value) {
+  return fb::CreateLeaseRenew(b, Fb(value.plan));
+}
+void Read(Reader& r, const fb::LeaseRenew& from, LeaseRenew& to) {
+  r.Id(from.plan(), to.plan);
+}
+
+Offset<fb::Release> Write(Builder& b, const Release& value) {
+  return fb::CreateRelease(b, Fb(value.plan), WriteCause(b, value.cause));
+}
+void Read(Reader& r, const fb::Release& from, Release& to) {
+  r.Id(from.plan(), to.plan);
+  ReadCause(r, from.cause(), to.cause);
+}
+
+Offset<fb::InstanceLoad> Write(Builder& b, const InstanceLoad& value) {
+  return fb::CreateInstanceLoad(b, Fb(value.plan), value.active_requests, value.queued_requests,
+                                value.idle_ms);
+}
+void Read(Reader& r, const fb::InstanceLoad& from, InstanceLoad& to) {
+  r.Id(from.plan(), to.plan);
+  to.active_requests = from.active_requests();
+  to.queued_requests = from.queued_requests();
+  to.idle_ms = from.idle_ms();
+}
+
+Offset<fb::InstanceSummary> Write(Builder& b, const InstanceSummary& value) {
+  const auto plan = WritePlan(b, value.plan);
+  const auto cause = WriteCause(b, value.cause);
+  const auto expected = WriteExpectation(b, value.expected);
+  return fb::CreateInstanceSummary(
+      b, plan, Fb(value.owner), static_cast<uint8_t>(value.state), cause, Fb(value.loading),
+      value.loading_percent, value.active_requests, value.queued_requests, value.idle_ms, expected);
+}
+void Read(Reader& r, const fb::InstanceSummary& from, InstanceSummary& to) {
+  ReadPlan(r, from.plan(), to.plan);
+  r.Id(from.owner(), to.owner);
+  // No request is sent to an instance in a state that is not known.
+  r.Enum(from.state(), InstanceState::kGone, InstanceState::kReserving, to.state);
+  ReadCause(r, from.cause(), to.cause);
+  r.Id(from.loading(), to.loading);
+  to.loading_percent = from.loading_percent();
+  to.active_requests = from.active_requests();
+  to.queued_requests = from.queued_requests();
+  to.idle_ms = from.idle_ms();
+  ReadExpectation(r, from.expected(), to.expected);
+}
+
+Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
+  return fb::CreateDesiredUpdate(
+      b, Tables<fb::DesiredModel>(
+             b, value.models, kMaxDesired, [](Builder& builder, const DesiredModel& one) {
+               const auto version = WriteTime(builder, one.version);
+               return fb::CreateDesiredModel(builder, Fb(one.model), version,
+                                             static_cast<uint8_t>(one.state), one.spread,
+                                             one.context, one.kv_type);
+             }));
+}
+void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
+  r.List(from.models(), to.models, "models", kMaxDesired,
+         [&](const fb::DesiredModel& one, DesiredModel& value) {
+           r.Id(one.model(), value.model);
+           ReadTime(r, one.version(), value.version);
+           // A state that is not known neither loads nor ends anything.
+           r.Enum(one.state(), DesiredState::kRunning, DesiredState::kOnDemand, value.state);
+           value.spread = one.spread();
+           value.context = one.context();
+           value.kv_type = one.kv_type();
+         });
+}
+
+Offset<fb::DesiredAck> Write(Builder& b, const DesiredAck& value) {
+  return fb::CreateDesiredAck(
+      b, Tables<fb::DesiredVersion>(
+             b, value.models, kMaxDesired, [](Builder& builder, const DesiredAck::Entry& one) {
+               const auto version = WriteTime(builder, one.version);
+               return fb::CreateDesiredVersion(builder, Fb(one.model), version);
+             }));
+}
+void Read(Reader& r, const fb::DesiredAck& from, DesiredAck& to) {
+  r.List(from.models(), to.models, "models", kMaxDesired,
+         [&](const fb::DesiredVersion& one, DesiredAck::Entry& entry) {
+           r.Id(one.model(), entry.model);
+           ReadTime(r, one.version(), entry.version);
+         });
+}
+
+Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
+  return fb::CreateEnsureInstance(b, Fb(value.model), value.spread, value.context, value.kv_type,
+                                  WriteTime(b, value.known));
+}
+void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
+  r.Id(from.model(), to.model);
+  to.spread = from.spread();
+  to.context = from.context();
+  to.kv_type = from.kv_type();
+  ReadTime(r, from.known(), to.known);
+}
+
+Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {
+  return fb::CreateEnsureRefused(b, Fb(value.model), WriteCause(b, value.cause));
+}
+void Read(Reader& r, const fb::EnsureRefused& from, EnsureRefused& to) {
+  r.Id(from.model(), to.model);
+  ReadCause(r, from.cause(), to.cause);
+}
+
+Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
+  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context);
+}
+void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
+  to.ticket = from.ticket();
+  r.Id(from.model(), to.model);
+  to.spread = from.spread();
+  to.context = from.context();
+}
+
+Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {
+  const auto cause = WriteCause(b, value.cause);
+  const auto plan = WritePlan(b, value.plan);
+  const auto expected = WriteExpectation(b, value.expected);
+  return fb::CreatePlanReply(b, value.ticket, value.ok, cause, plan, expected);
+}
+void Read(Reader& r, const fb::PlanReply& from, PlanReply& to) {
+  to.ticket = from.ticket();
+  to.ok = from.ok();
+  ReadCause(r, from.cause(), to.cause);
+  ReadPlan(r, from.plan(), to.plan);
+  ReadExpectation(r, from.expected(), to.expected);
+}
+
+}  // namespace exo::wire::internal

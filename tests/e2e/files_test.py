@@ -1,0 +1,371 @@
+"""Model files that change, hang, lie and come and go under running nodes.
+
+Files are copies of the bundled model and of stories260K; disks that hang are named pipes and a folder behind a
+stopped process; the full disk is a small tmpfs of a mount namespace (skipped where none can be made).
+"""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+from lib import TINY, Node, Skip, alive, cluster, main, need_shared, wait_for
+
+STORIES = "models/stories260K/gguf"
+
+
+def stories(kind):
+    """A stories260K file of one type."""
+    folder = need_shared("data", *STORIES.split("/"))
+    for path in sorted(folder.iterdir()):
+        if kind in path.name.lower() and path.name.endswith(".gguf") and "-of-" not in path.name:
+            return path
+    raise Skip(f"{folder} has no {kind} file")
+
+
+@contextlib.contextmanager
+def scratch():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="exo-files-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def add(node, path):
+    status, answer = node.api.post("/v1/internal/models", {"path": str(path)})
+    assert status == 200, (status, answer)
+    return answer["model"]
+
+
+def ask(node, model, tokens=4):
+    return node.api.post("/v1/completions", {"model": model, "prompt": "Once upon a time", "max_tokens": tokens,
+                                             "temperature": 0})
+
+
+def lives(node):
+    assert node.process.poll() is None, f"the node ended with {node.process.returncode}: {node.log.read_text()[-1500:]}"
+    status, answer = ask(node, "exo-tiny")
+    assert status == 200, (status, answer)
+
+
+def unload(node, model):
+    status, answer = node.api.post("/v1/internal/unload", {"model": model})
+    assert status == 200, (status, answer)
+
+
+def test_a_file_cut_before_and_after_loading_never_ends_the_node(exo):
+    with cluster(exo, 1) as [node], scratch() as folder:
+        file = folder / "cut.gguf"
+        shutil.copy(TINY, file)
+        with open(file, "ab") as out:
+            out.write(b"\1")  # another file than the bundled one, of the same model
+        model = add(node, file)
+        os.truncate(file, 1_000_000)
+        status, answer = ask(node, model)
+        assert status != 200 and answer["error"]["message"], (status, answer)
+        lives(node)
+        # The whole file again, then cut while loaded, unloaded, asked again.
+        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        model = add(node, folder / "s.gguf")
+        status, answer = ask(node, model)
+        assert status == 200, answer
+        os.truncate(folder / "s.gguf", 100_000)
+        status, answer = ask(node, model)
+        assert status in (200, 400, 404), (status, answer)  # loaded, or noticed already
+        node.api.post("/v1/internal/unload", {"model": model})
+        status, answer = ask(node, model)
+        assert status != 200, answer
+        lives(node)
+
+
+def test_a_file_written_again_in_place_is_another_model(exo):
+    with cluster(exo, 1) as [node], scratch() as folder:
+        file = folder / "s.gguf"
+        shutil.copy(stories("q8_0"), file)
+        model = add(node, file)
+        first = ask(node, model, 16)[1]["choices"][0]["text"]
+        identity = {m["id"]: m for m in node.api.get("/v1/models")[1]["data"]}[model]
+        unload(node, model)
+        other = stories("q4_0").read_bytes()
+        with open(file, "r+b") as out:
+            out.write(other)
+            out.truncate(len(other))
+        expected = add(node, stories("q4_0"))
+        want = ask(node, expected, 16)[1]["choices"][0]["text"]
+        def again():
+            status, answer = ask(node, model, 16)
+            return answer["choices"][0]["text"] if status == 200 else None
+        got = wait_for("the new contents to be served", again)
+        assert got == want, (got, want, first, identity)
+        lives(node)
+
+
+def test_a_file_cut_under_a_peer_that_pulls_is_a_typed_error(exo):
+    with cluster(exo, 2) as [holder, other], scratch() as folder:
+        file = folder / "s.gguf"
+        shutil.copy(stories("q8_0"), file)
+        model = add(holder, file)
+        wait_for("the peer to know the model", lambda: any(
+            m["id"] == model for m in other.api.get("/v1/models")[1]["data"]))
+        os.truncate(file, 200_000)
+        status, answer = holder.api.post("/v1/internal/load", {"model": model, "spread": True})
+        assert status != 200 and answer["error"]["message"], (status, answer)
+        lives(holder)
+        lives(other)
+
+
+def test_the_same_size_and_times_are_not_the_same_file(exo):
+    with scratch() as folder:
+        file = folder / "models" / "s.gguf"
+        file.parent.mkdir()
+        f16, bf16 = stories("-f16"), stories("bf16")
+        assert f16.stat().st_size == bf16.stat().st_size, "the files of this test have one size"
+        secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+        texts = []
+        for source in (f16, bf16):
+            shutil.copyfile(source, file)
+            os.utime(file, (1, 1))
+            node = Node(exo, folder, secret, "n", environment={"EXO_MODELS": str(file.parent)}).started()
+            try:
+                status, answer = ask(node, "s", 48)
+                assert status == 200, answer
+                texts.append(answer["choices"][0]["text"])
+                direct = add(node, source)
+                assert ask(node, direct, 48)[1]["choices"][0]["text"] == texts[-1]
+            finally:
+                node.stop()
+
+
+def test_two_pulls_of_one_digest_both_load(exo):
+    for _ in range(3):
+        with cluster(exo, 2) as [holder, other]:
+            models = [add(holder, stories(kind)) for kind in ("q4_0", "q8_0")]
+            wait_for("the peer to know both", lambda: set(models) <= {
+                m["id"] for m in other.api.get("/v1/models")[1]["data"]})
+            answers = {}
+            def load(model):
+                answers[model] = other.api.post("/v1/internal/load", {"model": model, "spread": True})
+            threads = [threading.Thread(target=load, args=(model,)) for model in models]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+            assert all(answers[model][0] == 200 for model in models), answers
+            left = [p.name for p in (other.home / "tensors").iterdir() if len(p.name) != 64]
+            assert not left, left
+
+
+def test_links_of_a_hub_cache_keep_their_names(exo):
+    with scratch() as folder:
+        snapshot = folder / "models--o--r" / "snapshots" / "x"
+        blobs = folder / "models--o--r" / "blobs"
+        snapshot.mkdir(parents=True)
+        blobs.mkdir()
+        shutil.copy(stories("q8_0"), blobs / ("ab" * 32))
+        (snapshot / "S-q8_0.gguf").symlink_to(f"../../blobs/{'ab' * 32}")
+        (snapshot / "dangling.gguf").symlink_to("nowhere")
+        with cluster(exo, 1, environment={"EXO_MODELS": str(snapshot)}) as [node]:
+            status, answer = ask(node, "S-q8_0")
+            assert status == 200, answer
+            assert add(node, snapshot / "S-q8_0.gguf") == "S-q8_0"
+            run = subprocess.run([exo, "run", "S-q8_0", "hello"], capture_output=True, text=True, timeout=60,
+                                 env={**os.environ, "EXO_HOME": str(node.home), "EXO_MODELS": str(snapshot)})
+            assert "no model" not in run.stderr, run.stderr  # (it has no chat template)
+            assert not any(m["id"] == "ab" * 32 for m in node.api.get("/v1/models")[1]["data"])
+
+
+def test_files_come_and_go_without_a_restart(exo):
+    with scratch() as folder, cluster(exo, 1, environment={"EXO_MODELS": str(folder)}) as [node]:
+        assert ask(node, "s")[0] == 404
+        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        wait_for("the new file", lambda: ask(node, "s")[0] == 200)
+        shutil.copy(stories("q4_0"), folder / "part")
+        whole = (folder / "part").read_bytes()
+        with open(folder / "grows.gguf", "wb") as out:
+            for at in range(0, len(whole), 1 + len(whole) // 6):
+                out.write(whole[at:at + 1 + len(whole) // 6])
+                out.flush()
+                time.sleep(0.7)
+                assert "grows" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]]
+        wait_for("the file that has grown", lambda: ask(node, "grows")[0] == 200)
+        (folder / "s.gguf").unlink()
+        wait_for("the removed file to go", lambda: "s" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]])
+        assert "leaving out" not in node.log.read_text(), node.log.read_text()
+
+
+def test_one_base_name_twice_gets_two_names(exo):
+    with scratch() as folder:
+        (folder / "one").mkdir()
+        (folder / "two").mkdir()
+        shutil.copy(stories("q8_0"), folder / "one" / "s.gguf")
+        shutil.copy(stories("q4_0"), folder / "two" / "s.gguf")
+        with cluster(exo, 1, environment={"EXO_MODELS": f"{folder}/one:{folder}/two"}) as [node]:
+            wait_for("both", lambda: {"s", "s@two"} <= {m["id"] for m in node.api.get("/v1/models")[1]["data"]})
+            assert ask(node, "s")[0] == 200
+            assert ask(node, "s@two")[0] == 200
+
+
+def test_different_files_of_one_name_on_two_devices_can_be_told_apart(exo):
+    with scratch() as folder, cluster(exo, 2) as [a, b]:
+        for node, kind in ((a, "q8_0"), (b, "q4_0")):
+            (folder / node.name).mkdir()
+            shutil.copy(stories(kind), folder / node.name / "s.gguf")
+            add(node, folder / node.name / "s.gguf")
+        def ambiguous():
+            status, answer = ask(a, "s")
+            return answer["error"]["message"] if status == 400 else None
+        message = wait_for("the name to be ambiguous", ambiguous)
+        assert "s@n1" in message and "s@n2" in message, message
+        assert ask(a, "s@n1")[0] == 200 and ask(a, "s@n2")[0] == 200
+
+
+def test_a_model_is_served_while_others_are_hashed_and_a_stop_is_quick(exo):
+    with scratch() as folder:
+        head = TINY.read_bytes()
+        for i in range(4):
+            with open(folder / f"big{i}.gguf", "wb") as out:
+                out.write(head)
+                out.write(bytes([i + 1]))
+        slow = folder / "slow"
+        slow.mkdir()
+        # Enough to hash for seconds: the tensors of a synthetic model.
+        tool = need_shared("tools/make_synthetic_gguf.py")
+        subprocess.run(["/usr/bin/python3", str(tool), "--shape", "llama-3.2-1b", "--type", "q8_0", "-o",
+                        str(slow / "large0.gguf")], check=True, capture_output=True, timeout=300)
+        for i in range(1, 4):
+            os.link(slow / "large0.gguf", slow / f"large{i}.gguf")
+        for path in slow.iterdir():
+            os.utime(path, (1, 1))
+        secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+        node = Node(exo, folder, secret, "n", environment={"EXO_MODELS": str(slow)}).started()
+        try:
+            begin = time.monotonic()
+            status, answer = ask(node, "exo-tiny", 1)
+            took = time.monotonic() - begin
+            names = [m["id"] for m in node.api.get("/v1/models")[1]["data"]]
+            print(f"  first answer after {took:.2f} s; known then: {names}")
+            assert status == 200, answer
+            assert node.api.get("/v1/models/exo-tiny")[0] == 200
+            begin = time.monotonic()
+            node.kill(signal.SIGTERM)
+            node.process.wait(10)
+            took = time.monotonic() - begin
+            print(f"  stopped in {took:.2f} s")
+            assert node.process.returncode == 0 and took < 2, (node.process.returncode, took)
+        finally:
+            node.kill()
+            node.process.wait()
+
+
+def test_pipes_and_devices_are_refused_and_hold_up_nothing(exo):
+    with scratch() as folder:
+        os.mkfifo(folder / "pipe.gguf")
+        (folder / "zero.gguf").symlink_to("/dev/zero")
+        with cluster(exo, 1, environment={"EXO_MODELS": str(folder)}) as [node]:
+            lives(node)
+            for name in ("pipe.gguf", "zero.gguf"):
+                status, answer = node.api.post("/v1/internal/models", {"path": str(folder / name)})
+                assert status == 400 and "not a regular file" in answer["error"]["message"], (status, answer)
+
+
+def test_what_is_no_model_is_refused_when_it_is_added(exo):
+    tiny = TINY.read_bytes()
+    bad = {
+        "cut": (tiny[:len(tiny) // 2], ""),
+        "empty": (b"", "empty"),
+        "html": (b"<!DOCTYPE html><html><body>404</body></html>", "HTML"),
+        "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "Git LFS"),
+        "zeros": (bytes(100_000), "zeros"),
+    }
+    with scratch() as folder, cluster(exo, 1) as [node]:
+        for name, (contents, word) in bad.items():
+            (folder / f"{name}.gguf").write_bytes(contents)
+            status, answer = node.api.post("/v1/internal/models", {"path": str(folder / f"{name}.gguf")})
+            assert status == 400 and word in answer["error"]["message"], (name, status, answer)
+        assert node.api.post("/v1/internal/models", {"path": str(folder / "none.gguf")})[0] == 404
+        lives(node)
+
+
+def test_a_model_is_forgotten_with_rm(exo):
+    with scratch() as folder, cluster(exo, 1) as [node]:
+        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        shutil.copy(stories("q4_0"), folder / "t.gguf")
+        add(node, folder / "s.gguf")
+        add(node, folder / "t.gguf")
+        assert ask(node, "s")[0] == 200
+        (folder / "t.gguf").unlink()
+        def rm(name):
+            return subprocess.run([exo, "rm", name], capture_output=True, text=True, timeout=30,
+                                  env={**os.environ, "EXO_HOME": str(node.home)})
+        for name in ("s", "t"):
+            done = rm(name)
+            assert done.returncode == 0, done.stderr
+        assert (folder / "s.gguf").exists()
+        assert ask(node, "s")[0] == 404
+        wait_for("what ran of it to be unloaded", lambda: not node.api.cluster()["instances"])
+        again = rm("s")
+        assert again.returncode != 0 and "'s'" in again.stderr, again.stderr
+        bundled = rm("exo-tiny")
+        assert bundled.returncode != 0 and "model folder" in bundled.stderr, bundled.stderr
+
+
+def test_a_full_disk_forgets_but_serves(exo):
+    """As root in a mount namespace of its own: the data folder is a tmpfs that gets filled."""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
+        raise Skip("no mount namespace can be made here")
+    with scratch() as folder:
+        home = folder / "n"
+        home.mkdir()
+        secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+        # The holder keeps the namespace; nodes and checks enter it.
+        holder = subprocess.Popen(["unshare", "-m", "sh", "-c",
+                                   f"mount -t tmpfs -o size=3m exo {home} && echo up && exec sleep 300"],
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            if holder.stdout.readline().strip() != "up":
+                raise Skip("no tmpfs can be mounted here")
+            inside = pathlib.Path(f"/proc/{holder.pid}/root{home}")
+            enter = ("nsenter", "-t", str(holder.pid), "-m")
+            shutil.copy(stories("q8_0"), folder / "s.gguf")
+            for start in range(2):
+                node = Node(exo, folder, secret, "n", prefix=enter)
+                node.home = inside
+                node.started()
+                try:
+                    lives(node)
+                    with contextlib.suppress(OSError), open(inside / "filler", "ab") as out:
+                        while True:
+                            out.write(b"x" * 4096)
+                            out.flush()
+                    status, answer = node.api.post("/v1/internal/models", {"path": str(folder / "s.gguf")})
+                    assert status == 200, (start, status, answer)
+                    assert ask(node, "s")[0] == 200
+                    lives(node)
+                finally:
+                    node.stop()
+        finally:
+            holder.kill()
+            holder.wait()
+
+
+if __name__ == "__main__":
+    main([test_a_file_cut_before_and_after_loading_never_ends_the_node,
+          test_a_file_written_again_in_place_is_another_model,
+          test_a_file_cut_under_a_peer_that_pulls_is_a_typed_error,
+          test_the_same_size_and_times_are_not_the_same_file,
+          test_two_pulls_of_one_digest_both_load,
+          test_links_of_a_hub_cache_keep_their_names,
+          test_files_come_and_go_without_a_restart,
+          test_one_base_name_twice_gets_two_names,
+          test_different_files_of_one_name_on_two_devices_can_be_told_apart,
+          test_a_model_is_served_while_others_are_hashed_and_a_stop_is_quick,
+          test_pipes_and_devices_are_refused_and_hold_up_nothing,
+          test_what_is_no_model_is_refused_when_it_is_added,
+          test_a_model_is_forgotten_with_rm,
+          test_a_full_disk_forgets_but_serves])
