@@ -60,6 +60,7 @@ struct Commands {
   BenchOptions bench;
   LogitsOptions logits;
   TokenizeOptions tokenize;
+  std::string removed;
   PrepareOptions prepare;
   QuantizeOptions quantize;
   std::string kv = "f16";
@@ -240,8 +241,8 @@ struct Commands {
 
   void AddModelCommands() {
     CLI::App* r = Add("rm", "forget a model that was added by its path; the file stays",
-                      [this](const Settings&) { return RunRemove(model, json); });
-    r->add_option("MODEL", model, "name or path of the file (exo models)")->required();
+                      [this](const Settings&) { return RunRemove(removed, json); });
+    r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
     r->add_flag("--json", json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
                       [this](const Settings& settings) { return RunPrepare(settings, prepare); });
