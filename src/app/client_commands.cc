@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <cctype>
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -260,8 +259,11 @@ Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
 
 Result<void> RunRemove(const std::string& model, bool as_json) {
   const HttpClient api = TRY(OwnNode());
-  // Not PathForNode: a file that is gone is named by its path as it was.
-  const std::string name = LooksLikePath(model) ? std::filesystem::absolute(model).string() : model;
+  // A file that is gone is named by its path as it was.
+  std::error_code error;
+  const std::string name =
+      LooksLikePath(model) ? std::filesystem::absolute(model, error).string() : model;
+  if (error) return Fail(ErrorCode::kIo, "{}: {}", model, error.message());
   TRY(api.Delete("/v1/internal/models/" + Escaped(name)));
   if (as_json) {
     PrintJson({{"removed", name}});

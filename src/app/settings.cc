@@ -57,7 +57,7 @@ const std::vector<Setting>& Table() {
        {"reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
       {"models", &Settings::models, "more folders with GGUF files"},
       {"tensor_cache", &Settings::tensor_cache, "disk space for tensors pulled from other devices",
-       0, kMaxSize, "the node's default"},
+       0, kMaxSize, "a tenth of the disk, 20 GiB at most"},
       {"default_context", &Settings::default_context,
        "context of a model that is loaded without a word about it, in tokens", 16, 1 << 24},
       {"log", &Settings::log, "lowest level that is logged"},

@@ -30,7 +30,7 @@ struct Bytes {
     }
     return text;
   }
-  // The first 8 digits: enough for people, never for decisions.
+  // The first 8 digits, for display only.
   std::string Short() const { return Hex().substr(0, 8); }
 
   static std::optional<Bytes> FromHex(std::string_view text) {
@@ -55,7 +55,7 @@ struct Bytes {
 using Hash256 = Bytes<struct HashTag, 32>;
 using NodeId = Bytes<struct NodeTag, 32>;    // SHA-256 of the node's public key
 using ModelId = Bytes<struct ModelTag, 32>;  // SHA-256 of the model's manifest (store/manifest.h)
-using PlanId = Bytes<struct PlanTag, 16>;    // hash of plan, owner and term (cluster/plan.h)
+using PlanId = Bytes<struct PlanTag, 16>;    // hash of plan, owner and term (wire/plan.h)
 using RequestId = Bytes<struct RequestTag, 16>;  // random, made at the entry node
 using NumericsId =
     Bytes<struct NumericsTag, 32>;  // rules version + known-answer run (kernels/numerics.h)

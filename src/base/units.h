@@ -1,4 +1,4 @@
-// Sizes and times as people write them.
+// Human-readable sizes, and the type of times.
 #pragma once
 
 #include <chrono>

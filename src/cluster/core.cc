@@ -158,8 +158,8 @@ struct Core::State {
   void On(const LeadFinished& e) { lead.OnRunnerFinished(e); }
 };
 
-// Time first, then the event: a lease that ran out while this node was suspended is over before anything
-// else counts.
+// Time first, then the event: a lease that ran out while this node was suspended is over before
+// anything else counts.
 void Core::State::Advance(Time now) {
   context.now = std::max(now, context.now);
   const Time gap = last_event ? context.now - *last_event : Time{};

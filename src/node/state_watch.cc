@@ -28,8 +28,9 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
   for (const cluster::InstanceStatus& status : instances) {
     const wire::InstanceSummary& summary = status.summary;
     const wire::Plan& plan = summary.plan;
-    const Seen& now = instances_[plan.id] = {summary.owner, plan.model_name,
-                                             cluster::InstanceStateName(summary.state)};
+    const NodeId& owner = summary.owner.IsZero() ? plan.owner : summary.owner;
+    const Seen& now =
+        instances_[plan.id] = {owner, plan.model_name, cluster::InstanceStateName(summary.state)};
     const auto old = old_instances.extract(plan.id);
     if (!old.empty() && old.mapped().state == now.state) continue;
     log_.Add({.kind = EventKind::kInstance,

@@ -46,7 +46,7 @@ struct Hello {
   std::string name;          // for people
   std::string version;       // program version, for people
   std::vector<uint8_t>
-      proof;  // HMAC-SHA-256 by the cluster secret (net/trust.h), empty without one
+      proof;  // HMAC-SHA-256 by the cluster secret (net/secret.h), empty without one
 
   friend bool operator==(const Hello&, const Hello&) = default;
 };
@@ -157,7 +157,7 @@ struct StagePlan {
 // A stage may be empty only at the lead (layer_begin == layer_end) when the lead computes no
 // layers.
 struct Plan {
-  PlanId id;  // hash of everything below (cluster/plan.h)
+  PlanId id;  // hash of everything below (wire/plan.h)
   ModelId model;
   std::string model_name;
   NodeId owner;

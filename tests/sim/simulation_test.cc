@@ -39,7 +39,8 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
       "%lu "
       "instances (%lu adopted), %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
       seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled,
-      total.tokens, total.placed, total.adopted, total.crashes, total.pauses, total.partitions, total.resets);
+      total.tokens, total.placed, total.adopted, total.crashes, total.pauses, total.partitions,
+      total.resets);
   // The simulation is worth something only when work gets done in spite of the faults.
   EXPECT_GT(total.completed * 5, total.requests);
   if (seeds >= 1000) EXPECT_GT(total.adopted, 0u);
