@@ -37,7 +37,8 @@ class CoreTest : public testing::Test {
     node.id.bytes[0] = static_cast<uint8_t>(nodes_.size());
     node.core = std::make_unique<Core>(
         CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
-    wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
+    wire::NodeRecord record{
+        .devices = {{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1}}};
     if (holds) record.models.push_back({.id = SixLayers().id});
     Tell(nodes_.size() - 1, Tick{.wall_ms = 1000});
     Tell(nodes_.size() - 1, LocalRecord{record});
@@ -113,7 +114,8 @@ class CoreTest : public testing::Test {
     nodes_[node].core = std::make_unique<Core>(
         CoreOptions{.self = id, .name = "again", .incarnation = 2, .seed = 6});
     nodes_[node].alive = true;
-    wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
+    wire::NodeRecord record{
+        .devices = {{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1}}};
     if (holds) record.models.push_back({.id = SixLayers().id});
     Tell(node, Tick{.wall_ms = 1});  // its clock is wrong
     Tell(node, RestoreDesired{disk});

@@ -17,7 +17,8 @@ struct LoadedStage {
 };
 
 // Blocks: runner threads only. Errors: those of the source and of Backend::Load; kInvalid when the
-// plan does not fit the model; kCancelled.
+// plan does not fit the model; kOverloaded before anything is fetched when the stage needs more
+// than the plan reserves; kCancelled.
 Result<LoadedStage> LoadStage(StageSource& source, backend::Backend& backend,
                               const wire::Plan& plan, uint32_t stage, const Progress& progress,
                               const std::atomic<bool>* cancel);

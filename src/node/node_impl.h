@@ -56,7 +56,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   const NodeId& id() const override { return identity_->id(); }
   std::string Describe() const override {
     return fmt::format("{}; {} for models", backend_->Describe(),
-                       FormatSize(record_.memory_budget));
+                       FormatSize(backend_->device().memory_budget));
   }
   void SetApiPort(uint16_t port) override {
     record_.api_port = port;
@@ -143,6 +143,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
 
   void OnTick();
   void TellProgress();
+  void NoteLoad();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
@@ -176,8 +177,6 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<net::TrustStore> trust_;
   std::shared_ptr<const net::Identity> identity_;  // likewise
   std::unique_ptr<net::ClusterSecret> secret_;
-  const kernels::Kernels* kernels_ = nullptr;
-  std::unique_ptr<sys::ThreadPool> pool_;
   std::unique_ptr<backend::Backend> backend_;
   wire::NodeRecord record_;
   std::unique_ptr<cluster::Core> core_;
@@ -206,6 +205,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;
+  std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at
+  Time busy_at_{};
   bool feeding_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

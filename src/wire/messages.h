@@ -90,6 +90,23 @@ struct ModelHolding {
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
+enum class DeviceKind : uint8_t { kCpu = 0, kGpu = 1 };
+
+// A device of a node that computes.
+struct DeviceRecord {
+  DeviceKind kind = DeviceKind::kCpu;
+  std::string name;  // "AMD EPYC 9B14", for people
+  std::string isa;   // "avx512", likewise
+  uint32_t cores = 0;
+  uint64_t memory_total = 0;     // bytes of the device; of a CPU: the machine or its cgroup limit
+  uint64_t memory_budget = 0;    // bytes that exo may use for weights and KV in all
+  uint64_t memory_reserved = 0;  // of the budget: held by instances and leases
+  double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
+  double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
+  double load = 0;               // part of the last seconds that it computed, in quarters
+  friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
+};
+
 // What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation,
 // version) wins.
 struct NodeRecord {
@@ -99,17 +116,15 @@ struct NodeRecord {
   std::string name;
   std::vector<Address> addresses;
   NumericsId numerics;
-  std::string isa;  // "avx512", for people
-  uint32_t cores = 0;
-  uint64_t memory_total = 0;     // bytes of the machine or its cgroup limit
-  uint64_t memory_budget = 0;    // bytes that exo may use for weights and KV in all
-  uint64_t memory_reserved = 0;  // of the budget: held by instances and leases
-  double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
-  double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
+  std::vector<DeviceRecord> devices;  // the first one computes stages
   uint32_t api_port = 0;
   std::vector<ModelHolding> models;
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
+
+// What stages can use of a node: its first device, or nothing of a node without one. The planner
+// and everything that shows one number for a node go through here.
+DeviceRecord TotalOf(const NodeRecord& record);
 
 struct Heartbeat {
   uint64_t sequence = 0;

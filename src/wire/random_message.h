@@ -76,10 +76,14 @@ class RandomMessage {
   void Fill(ModelHolding& v) {
     All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture);
   }
+  void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
+  void Fill(DeviceRecord& v) {
+    All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
+        v.decode_gbps, v.prefill_gops, v.load);
+  }
   void Fill(NodeRecord& v) {
-    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.isa, v.cores,
-        v.memory_total, v.memory_budget, v.memory_reserved, v.decode_gbps, v.prefill_gops,
-        v.api_port, v.models);
+    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
+        v.models);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }

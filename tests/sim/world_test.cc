@@ -98,10 +98,10 @@ void World::Start(Node& node) {
                                                  .seed = rng_.Next(),
                                                  .timers = timers_,
                                                  .bugs = options_.bugs});
-  wire::NodeRecord record{.memory_total = node.budget,
-                          .memory_budget = node.budget,
-                          .decode_gbps = node.speed,
-                          .prefill_gops = node.speed * 10};
+  wire::NodeRecord record{.devices = {{.memory_total = node.budget,
+                                       .memory_budget = node.budget,
+                                       .decode_gbps = node.speed,
+                                       .prefill_gops = node.speed * 10}}};
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
   for (const ModelShape& model : node.models)
     record.models.push_back({.id = model.id, .name = model.name});
