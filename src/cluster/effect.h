@@ -51,6 +51,11 @@ struct LeadCancel {
   PlanId plan;
   RequestId request;  // no LeadFinished needs to follow
 };
+struct LeadPause {
+  PlanId plan;
+  RequestId request;
+  bool paused = false;
+};
 struct EnsureReply {
   uint64_t ticket = 0;
   Result<wire::InstanceSummary> result;  // READY, or the refusal with the sums
@@ -71,8 +76,8 @@ struct RequestFinished {
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};
 
-using Effect =
-    std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance, LeadSubmit,
-                 LeadCancel, EnsureReply, UnloadReply, RequestTokens, RequestFinished, Changed>;
+using Effect = std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance,
+                            LeadSubmit, LeadCancel, LeadPause, EnsureReply, UnloadReply,
+                            RequestTokens, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

@@ -114,6 +114,11 @@ struct SubmitLocal {
 struct CancelLocal {
   RequestId request;
 };
+// The client reads more slowly than tokens come: generate none for it until it is unpaused.
+struct PauseLocal {
+  RequestId request;
+  bool paused = false;
+};
 // From the local lead runner, for a request of LeadSubmit.
 struct LeadEmitted {
   RequestId request;
@@ -127,6 +132,6 @@ using Event =
     std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused, RememberedPeers,
                  Received, LocalRecord, LocalModels, LocalProgress, Leave, EnsureModel, UnloadModel,
                  LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal, CancelLocal,
-                 LeadEmitted, LeadFinished>;
+                 PauseLocal, LeadEmitted, LeadFinished>;
 
 }  // namespace exo::cluster

@@ -95,6 +95,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     Feed(cluster::SubmitLocal{std::move(submit), model});
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
+  void PauseRequest(const RequestId& request, bool paused) override {
+    Feed(cluster::PauseLocal{request, paused});
+  }
   std::string NameOf(const NodeId& node) const override;
 
   Result<void> StartPeers();
@@ -118,6 +121,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::StopInstance& effect);
   void Do(cluster::LeadSubmit& effect);
   void Do(cluster::LeadCancel& effect);
+  void Do(cluster::LeadPause& effect) {
+    if (engine::InstanceRunner* runner = RunnerOf(effect.plan))
+      runner->Pause(effect.request, effect.paused);
+  }
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
@@ -125,7 +132,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::Changed&) {}
 
   void OnTick();
-  void TellProgress();
+  void WatchRunners();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
@@ -168,10 +175,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   sys::TaskQueue tasks_;
   net::Timer tick_;
 
+  engine::StageStore stages_;
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
   std::map<PlanId, std::unique_ptr<engine::DataLink>>
-      early_links_;                           // opened before StartServing came
-  std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
+      early_links_;  // opened before StartServing came
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::deque<cluster::Event> events_;

@@ -23,7 +23,8 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "InstanceSummary", "EnsureInstance", "Submit",
                                   "Tokens",          "Finished",       "CancelRequest",
                                   "ManifestRequest", "ManifestReply",  "TensorRequest",
-                                  "TensorReply",     "Step",           "StepFailed"};
+                                  "TensorReply",     "Step",           "StepFailed",
+                                  "PauseRequest"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -53,20 +54,21 @@ struct TableOf;
 EXO_WIRE_TABLE(Hello)
 EXO_WIRE_TABLE(HelloReply)
 EXO_WIRE_TABLE(Heartbeat)
-EXO_WIRE_TABLE(NodeUpdate) EXO_WIRE_TABLE(RecordRequest) EXO_WIRE_TABLE(PeerHints)
-    EXO_WIRE_TABLE(Goodbye) EXO_WIRE_TABLE(Reserve) EXO_WIRE_TABLE(ReserveReply)
-        EXO_WIRE_TABLE(Commit) EXO_WIRE_TABLE(Loaded) EXO_WIRE_TABLE(LoadProgress)
-            EXO_WIRE_TABLE(InstanceReady) EXO_WIRE_TABLE(LeaseRenew) EXO_WIRE_TABLE(Release)
-                EXO_WIRE_TABLE(InstanceSummary) EXO_WIRE_TABLE(EnsureInstance)
-                    EXO_WIRE_TABLE(Submit) EXO_WIRE_TABLE(Tokens) EXO_WIRE_TABLE(Finished)
-                        EXO_WIRE_TABLE(CancelRequest) EXO_WIRE_TABLE(ManifestRequest)
-                            EXO_WIRE_TABLE(ManifestReply) EXO_WIRE_TABLE(TensorRequest)
-                                EXO_WIRE_TABLE(TensorReply) EXO_WIRE_TABLE(Step)
-                                    EXO_WIRE_TABLE(StepFailed)
+EXO_WIRE_TABLE(NodeUpdate)
+EXO_WIRE_TABLE(RecordRequest)
+EXO_WIRE_TABLE(PeerHints) EXO_WIRE_TABLE(Goodbye) EXO_WIRE_TABLE(Reserve)
+    EXO_WIRE_TABLE(ReserveReply) EXO_WIRE_TABLE(Commit) EXO_WIRE_TABLE(Loaded)
+        EXO_WIRE_TABLE(LoadProgress) EXO_WIRE_TABLE(InstanceReady) EXO_WIRE_TABLE(LeaseRenew)
+            EXO_WIRE_TABLE(Release) EXO_WIRE_TABLE(InstanceSummary) EXO_WIRE_TABLE(EnsureInstance)
+                EXO_WIRE_TABLE(Submit) EXO_WIRE_TABLE(Tokens) EXO_WIRE_TABLE(Finished)
+                    EXO_WIRE_TABLE(CancelRequest) EXO_WIRE_TABLE(ManifestRequest)
+                        EXO_WIRE_TABLE(ManifestReply) EXO_WIRE_TABLE(TensorRequest)
+                            EXO_WIRE_TABLE(TensorReply) EXO_WIRE_TABLE(Step)
+                                EXO_WIRE_TABLE(StepFailed) EXO_WIRE_TABLE(PauseRequest)
 #undef EXO_WIRE_TABLE
 
-                                        template <size_t kIndex>
-                                        Result<Message> Decode(std::span<const std::byte> bytes) {
+                                    template <size_t kIndex>
+                                    Result<Message> Decode(std::span<const std::byte> bytes) {
   using Type = std::variant_alternative_t<kIndex, Message>;
   using Table = typename TableOf<Type>::type;
   const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());

@@ -111,6 +111,10 @@ TEST(CodecTest, DecoderKeepsItsLimits) {
   Step step;
   step.items.resize(kMaxStepItems + 1);
   EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
+  step = {.truncate = std::vector<StepTruncate>(kMaxStepItems + 1)};
+  EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
+  step = {.fork = std::vector<StepFork>(kMaxStepItems + 1)};
+  EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
   TensorReply piece;
   piece.bytes.resize(kMaxTensorPiece + 1);
   EXPECT_FALSE(Decode(EncodeFrame(piece, 0)));
@@ -135,6 +139,7 @@ TEST(CodecTest, NumbersOfMessagesAreFixed) {
   EXPECT_EQ(TypeOf(Submit{}), 17);
   EXPECT_STREQ(TypeName(TypeOf(StepFailed{})), "StepFailed");
   EXPECT_EQ(TypeOf(StepFailed{}), 26);
+  EXPECT_EQ(TypeOf(PauseRequest{}), 27);
 }
 
 }  // namespace

@@ -124,6 +124,7 @@ EXO_WIRE_CONVERT(TensorRequest)
 EXO_WIRE_CONVERT(TensorReply)
 EXO_WIRE_CONVERT(Step)
 EXO_WIRE_CONVERT(StepFailed)
+EXO_WIRE_CONVERT(PauseRequest)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

@@ -23,6 +23,8 @@ struct Node {
   double speed = 1;
   std::vector<ModelShape> models;
   uint64_t tickets = 0;  // EnsureModel without a reply
+  uint64_t work_items = 0;
+  Time busy_until{};  // its compute
 };
 
 struct Pair {
@@ -45,6 +47,7 @@ class World {
  public:
   explicit World(const SimOptions& options);
   SimResult Run();
+  SlowResult RunSlowStage(const SlowStage& slow);
 
  private:
   // ---- event queue ----
@@ -75,6 +78,8 @@ class World {
   void StartLoading(Node& node, const StartLoad& load);
   void StartRunner(Node& node, const StartServing& serving);
   void StopRunner(Node& node, const PlanId& plan);
+  void Watch();
+  std::vector<TokenId> Guess(const RequestId& request, size_t generated);
   Node& ById(const NodeId& id) { return nodes_[by_id_.at(id)]; }
 
   // ---- network ----
@@ -107,6 +112,8 @@ class World {
   Time now_{};
   Time tick_ = kTickInterval;
   bool calm_ = false;  // no faults any more
+  Time watched_{};
+  std::optional<SlowStage> slow_;  // of nodes_[1]
   uint64_t order_ = 0;
   uint64_t next_ticket_ = 1;
   uint64_t next_incarnation_ = 1;
