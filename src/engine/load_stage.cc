@@ -33,9 +33,10 @@ Result<void> CheckReservation(const wire::Plan& plan, uint32_t stage,
 
 }  // namespace
 
-Result<LoadedStage> LoadStage(StageSource& source, backend::Backend& backend,
-                              const wire::Plan& plan, uint32_t stage, const Progress& progress,
-                              const std::atomic<bool>* cancel) {
+Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Backend& backend,
+                                               const wire::Plan& plan, uint32_t stage,
+                                               const Progress& progress,
+                                               const std::atomic<bool>* cancel) {
   const ModelParts model = TRY(source.Describe(cancel));
   if (plan.layers != model.config->layers) {
     return Fail(ErrorCode::kInvalid, "a plan for {} layers of a model that has {}", plan.layers,
@@ -54,7 +55,7 @@ Result<LoadedStage> LoadStage(StageSource& source, backend::Backend& backend,
     fetched ? progress(total + done, 2 * total) : progress(done, total);
   };
   auto compute = TRY(backend.Load(spec, *tensors, packing, cancel));
-  return LoadedStage{.config = model.config, .compute = std::move(compute)};
+  return std::make_unique<StageWorker>(model.config, std::move(compute));
 }
 
 }  // namespace exo::engine

@@ -13,6 +13,7 @@
 #include "node/shape.h"
 #include "node/version.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
@@ -254,10 +255,25 @@ void NodeImpl::Shutdown(std::function<void()> done) {
   peers_->Leave(std::move(done));
 }
 
+// Is there progress on the nodes of every instance that is led here?
+void NodeImpl::WatchRunners() {
+  const std::vector<cluster::NodeStatus> nodes = core_->Nodes();
+  for (const cluster::ReservationStatus& held : core_->ReservationsHeld()) {
+    engine::InstanceRunner* runner = held.stage == 0 ? RunnerOf(held.plan.id) : nullptr;
+    if (runner == nullptr) continue;
+    uint64_t progress = backend_->items_done();
+    for (const cluster::NodeStatus& node : nodes) {
+      if (!node.self && wire::StageOf(held.plan, node.record.id) >= 0) progress += node.progress;
+    }
+    runner->Watch(progress, sys::Now());
+  }
+}
+
 void NodeImpl::OnTick() {
   if (++ticks_ % 10 == 0) {
     Feed(cluster::LocalProgress{backend_->items_done()});
-    TellProgress();
+    WatchRunners();
+    stages_.DropExpired(sys::Now());
   }
   NoteLoad();
   std::vector<cluster::LocalLoad> loads;  // an event may end a runner

@@ -111,6 +111,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     Feed(cluster::SubmitLocal{std::move(submit), model});
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
+  void PauseRequest(const RequestId& request, bool paused) override {
+    Feed(cluster::PauseLocal{request, paused});
+  }
   std::string NameOf(const NodeId& node) const override;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
@@ -133,6 +136,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::StopInstance& effect);
   void Do(cluster::LeadSubmit& effect);
   void Do(cluster::LeadCancel& effect);
+  void Do(cluster::LeadPause& effect) {
+    if (engine::InstanceRunner* runner = RunnerOf(effect.plan))
+      runner->Pause(effect.request, effect.paused);
+  }
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
   void Do(cluster::PlanMade& effect);
@@ -142,7 +149,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::Changed&);
 
   void OnTick();
-  void TellProgress();
+  void WatchRunners();
   void NoteLoad();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
@@ -190,10 +197,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   Jobs jobs_;
   net::Timer tick_;
 
+  engine::StageStore stages_;
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
   std::map<PlanId, std::unique_ptr<engine::DataLink>>
-      early_links_;                           // opened before StartServing came
-  std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
+      early_links_;  // opened before StartServing came
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;

@@ -68,7 +68,8 @@ struct Requests::Request {
   GenerateSink* sink = nullptr;
   ModelId model;
   std::shared_ptr<const Vocabulary> vocabulary;
-  std::vector<TokenId> prompt;
+  std::vector<TokenId> prompt;  // until it is submitted
+  uint32_t prompt_tokens = 0;
   std::unique_ptr<engine::TextStream> text;
   wire::Plan plan;
   bool submitted = false;
@@ -176,8 +177,9 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
     return FailRequest(id, Error{ErrorCode::kInvalid, "the prompt is empty"}, Refusal::kBadInput);
   }
   request->prompt = std::move(*prompt);
+  request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   const uint32_t context = host_.ContextOf(request->model);
-  if (request->prompt.size() >= context) return RefuseLength(*request, context);
+  if (request->prompt_tokens >= context) return RefuseLength(*request, context);
   host_.Ensure(request->model, request->request.spread,
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
@@ -190,7 +192,7 @@ void Requests::RefuseLength(const Request& request, uint32_t context) {
               Error{ErrorCode::kInvalid,
                     fmt::format("the prompt has {} tokens, but the context of {} holds {}, with at "
                                 "least one for the answer; shorten the prompt",
-                                request.prompt.size(), request.request.model, context)},
+                                request.prompt_tokens, request.request.model, context)},
               Refusal::kContextLength);
 }
 
@@ -199,20 +201,22 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   if (request == nullptr) return;
   if (!plan) return FailRequest(id, plan.error(), Refusal::kNoPlan);
   request->plan = std::move(*plan);
-  if (request->prompt.size() >= request->plan.context)
+  if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
-  const auto prompt_tokens = static_cast<uint32_t>(request->prompt.size());
+  const uint32_t prompt_tokens = request->prompt_tokens;
   const uint32_t room = request->plan.context - prompt_tokens;
   wire::Submit submit;
   submit.request = id;
-  submit.prompt = request->prompt;
+  submit.prompt = std::move(request->prompt);
   submit.prompt_tokens = prompt_tokens;
   submit.max_new_tokens = std::min(request->request.max_tokens.value_or(room), room);
   submit.sampler = request->request.sampler;
   submit.stop_tokens = request->vocabulary->stop_tokens;
   request->submitted = true;
   totals_.prompt_tokens += prompt_tokens;
+  const bool paused = request->paused;
   host_.Submit(std::move(submit), request->model);
+  if (paused) host_.PauseRequest(id, true);
 }
 
 void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens) {
@@ -239,7 +243,7 @@ void Requests::Deliver(Request& request) {
       (!request.pending.empty() ||
        (request.pending_end && request.pending_end->reason != wire::FinishReason::kError))) {
     request.started = true;
-    request.sink->OnStarted(static_cast<uint32_t>(request.prompt.size()));
+    request.sink->OnStarted(request.prompt_tokens);
     if (Find(id) == nullptr) return;
   }
   while (!request.pending.empty()) {
@@ -277,7 +281,7 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
     if (Find(id) == nullptr) return;
   }
   GenerateStats stats;
-  stats.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
+  stats.prompt_tokens = request.prompt_tokens;
   stats.completion_tokens = request.generated;
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
@@ -330,6 +334,7 @@ void Requests::SetPaused(const RequestId& id, bool paused) {
   Request* request = Find(id);
   if (request == nullptr || request->paused == paused) return;
   request->paused = paused;
+  if (request->submitted) host_.PauseRequest(id, paused);
   if (!paused) Deliver(*request);
 }
 

@@ -47,6 +47,8 @@ class RequestHost {
                       std::function<void(Result<wire::Plan>)> done) = 0;
   virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
+  // The client reads more slowly than tokens come: none are generated for it until it is unpaused.
+  virtual void PauseRequest(const RequestId& request, bool paused) = 0;
   virtual std::string NameOf(const NodeId& node) const = 0;
   // For templates that write the date: seconds since 1970 of local time.
   virtual int64_t LocalTime() const { return sys::LocalSeconds(); }

@@ -57,6 +57,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   }
   void Submit(wire::Submit submit, const ModelId&) override { submitted_ = std::move(submit); }
   void CancelRequest(const RequestId& request) override { cancelled_ = request; }
+  void PauseRequest(const RequestId&, bool paused) override { paused_ = paused; }
   std::string NameOf(const NodeId&) const override { return "desk"; }
   void OnRequestChanged(const RequestId&, const RequestChange& change) override {
     changes_.push_back(fmt::format("{} {} {}", change.model, change.state, change.detail));
@@ -91,6 +92,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   std::optional<wire::Submit> submitted_;
   std::optional<RequestId> cancelled_;
   std::vector<std::string> changes_;
+  bool paused_ = false;
   bool refuse_ = false;
   Sink sink_;
   sys::TaskQueue tasks_{1};
@@ -132,10 +134,12 @@ TEST_F(RequestsTest, APausedStreamHoldsTextBackAndLosesNothing) {
   const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
   RunUntil([&] { return submitted_.has_value(); });
   handle->SetPaused(true);
+  EXPECT_TRUE(paused_) << "the producer hears of it";
   Answer("It is one program.", wire::FinishReason::kStop);
   EXPECT_EQ(sink_.text, "");
   EXPECT_FALSE(sink_.done);
   handle->SetPaused(false);
+  EXPECT_FALSE(paused_);
   EXPECT_EQ(sink_.text, "It is one program.");
   EXPECT_TRUE(sink_.done);
 }

@@ -20,7 +20,7 @@ inline constexpr uint32_t kMaxHints = 256;              // several clusters' wor
 inline constexpr uint32_t kMaxPromptTokens = 1u << 20;  // 4 MiB of a control frame
 inline constexpr uint32_t kMaxAnswerTokens = 1u << 16;  // in one Tokens message
 inline constexpr uint32_t kMaxStopTokens = 256;
-inline constexpr uint32_t kMaxStepItems = 1024;  // requests in one step
+inline constexpr uint32_t kMaxStepItems = 1024;  // in one step; likewise its truncations and forks
 inline constexpr uint32_t kMaxStepCloses = 4096;
 inline constexpr uint32_t kMaxStageTimes =
     kMaxStages + 1;  // every stage and the head's output layer

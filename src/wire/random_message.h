@@ -135,12 +135,13 @@ class RandomMessage {
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
   }
-  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens); }
+  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages);
   }
-  void Fill(CancelRequest& v) { Fill(v.request); }
+  void Fill(CancelRequest& v) { All(v.request, v.plan); }
+  void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(ManifestRequest& v) { Fill(v.model); }
   void Fill(ManifestReply& v) { All(v.found, v.bytes); }
   void Fill(TensorRequest& v) {
@@ -148,8 +149,13 @@ class RandomMessage {
     v.bytes %= kMaxTensorPiece + 1;
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
-  void Fill(StepItem& v) { All(v.request, v.first, v.count, v.capacity, v.wants_output); }
-  void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times); }
+  void Fill(StepItem& v) {
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.capacity,
+        v.cancelled);
+  }
+  void Fill(StepTruncate& v) { All(v.request, v.length); }
+  void Fill(StepFork& v) { All(v.from, v.to, v.length, v.capacity); }
+  void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
   Rng rng_;
