@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 #include "sys/files.h"
 #include "sys/system.h"
 
 namespace exo::node {
 namespace {
+
+// Tokens shown in one turn of the loop, so that many that wait (a reader has caught up) neither
+// hold it nor pass the client's own limit before its pause arrives: 64 events are about 16 KiB.
+constexpr size_t kTokensPerTurn = 64;
 
 double MillisecondsOf(Time time) {
   return std::chrono::duration<double, std::milli>(time).count();
@@ -75,7 +80,8 @@ struct Requests::Request {
   bool submitted = false;
   bool started = false;  // OnStarted was called
   bool paused = false;
-  std::vector<TokenId> pending;               // arrived while paused
+  bool delivery_posted = false;               // goes on in a later turn of the loop
+  std::deque<TokenId> pending;                // arrived, not shown yet
   std::optional<wire::Finished> pending_end;  // likewise
   uint32_t generated = 0;
   Time start{}, first_token{}, last_token{};
@@ -214,9 +220,8 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   submit.stop_tokens = request->vocabulary->stop_tokens;
   request->submitted = true;
   totals_.prompt_tokens += prompt_tokens;
-  const bool paused = request->paused;
   host_.Submit(std::move(submit), request->model);
-  if (paused) host_.PauseRequest(id, true);
+  if (request = Find(id); request != nullptr && request->paused) host_.PauseRequest(id, true);
 }
 
 void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens) {
@@ -227,39 +232,56 @@ void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens)
   totals_.generated_tokens += tokens.size();
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
-  if (!request->paused) Deliver(*request);
+  Deliver(id);
 }
 
 void Requests::OnFinished(const wire::Finished& finished) {
   Request* request = Find(finished.request);
   if (request == nullptr) return;
   request->pending_end = finished;
-  if (!request->paused) Deliver(*request);
+  Deliver(finished.request);
 }
 
-void Requests::Deliver(Request& request) {
-  const RequestId id = request.id;
-  if (!request.started &&
-      (!request.pending.empty() ||
-       (request.pending_end && request.pending_end->reason != wire::FinishReason::kError))) {
-    request.started = true;
-    request.sink->OnStarted(request.prompt_tokens);
+void Requests::Deliver(const RequestId& id) {
+  Request* request = Find(id);
+  if (request == nullptr || request->paused || request->delivery_posted) return;
+  if (!request->started &&
+      (!request->pending.empty() ||
+       (request->pending_end && request->pending_end->reason != wire::FinishReason::kError))) {
+    request->started = true;
+    request->sink->OnStarted(request->prompt_tokens);
     if (Find(id) == nullptr) return;
   }
-  while (!request.pending.empty()) {
-    const TokenId token = request.pending.front();
-    request.pending.erase(request.pending.begin());
-    ShowToken(request, token);
-    if (Find(id) == nullptr || request.paused) return;
-  }
-  if (!request.pending_end) return;
-  const wire::Finished end = *request.pending_end;
+  if (!ShowPending(*request)) return;
+  if (!request->pending_end) return;
+  const wire::Finished end = *request->pending_end;
   if (end.reason == wire::FinishReason::kError) {
     const Refusal refusal =
         end.code == ErrorCode::kOverloaded ? Refusal::kQueueFull : RefusalFor(end.code);
     return FailRequest(id, Error{end.code, end.message}, refusal);
   }
-  Finish(request, end.reason, &end);
+  Finish(*request, end.reason, &end);
+}
+
+bool Requests::ShowPending(Request& request) {
+  const RequestId id = request.id;
+  for (size_t shown = 0; !request.pending.empty(); ++shown) {
+    if (shown == kTokensPerTurn) {
+      request.delivery_posted = true;
+      loop_.Post([this, alive = alive_, id] {
+        Request* later = *alive ? Find(id) : nullptr;
+        if (later == nullptr) return;
+        later->delivery_posted = false;
+        Deliver(id);
+      });
+      return false;
+    }
+    const TokenId token = request.pending.front();
+    request.pending.pop_front();
+    ShowToken(request, token);
+    if (Find(id) == nullptr || request.paused) return false;
+  }
+  return true;
 }
 
 void Requests::ShowToken(Request& request, TokenId token) {
@@ -335,7 +357,7 @@ void Requests::SetPaused(const RequestId& id, bool paused) {
   if (request == nullptr || request->paused == paused) return;
   request->paused = paused;
   if (request->submitted) host_.PauseRequest(id, paused);
-  if (!paused) Deliver(*request);
+  Deliver(id);
 }
 
 void Requests::Drop(const RequestId& id) {

@@ -76,7 +76,9 @@ class Requests {
   void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
   void RefuseLength(const Request& request, uint32_t context);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
-  void Deliver(Request& request);
+  void Deliver(const RequestId& id);
+  // False when the request ended, or was paused, or goes on in a later turn of the loop.
+  bool ShowPending(Request& request);
   void ShowToken(Request& request, TokenId token);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
   // Takes the request out; `how` is for the event log.
