@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "base/log.h"
 #include "node/model_entry.h"
@@ -157,7 +158,12 @@ void Models::Await(const std::string& name, Opened done) {
 
 void Models::Open(std::string path, Opened done) {
   path = std::filesystem::absolute(path).string();
-  ScanPath(path, [this, done = std::move(done)](const Found& found) {
+  const auto once = std::make_shared<Opened>(std::move(done));
+  opening_.push_back({path, sys::Now(), once});
+  ScanPath(path, [this, once](const Found& found) {
+    std::erase_if(opening_, [&](const Opening& one) { return one.done == once; });
+    if (*once == nullptr) return;  // told that it does not answer
+    const Opened done = std::exchange(*once, nullptr);
     if (!found.stamp) return done(std::unexpected(Refusal(found.stamp.error())));
     Entry* entry = MergeOne({}, found, true);
     paths_.try_emplace(entry->path, false);
@@ -275,6 +281,11 @@ void Models::OnRead(const std::string& path, const void* reading, Result<File> o
 // Whoever waits for a file that gives no sign is told; the file is still taken in should it answer.
 void Models::CheckSilence() {
   const Time now = sys::Now();
+  for (const Opening& one : std::vector(opening_)) {
+    if (*one.done == nullptr || now - one.since < options_.times.silence) continue;
+    std::exchange(*one.done, nullptr)(
+        Fail(ErrorCode::kIo, "{} does not answer: is its drive connected?", one.path));
+  }
   std::vector<std::string> silent;
   for (auto& [path, entry] : entries_) {
     if (entry->waiting.empty()) continue;

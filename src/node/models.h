@@ -123,6 +123,13 @@ class Models {
   std::map<std::string, bool> paths_;     // files that were named; true: at every start
   std::map<std::string, Time> scanning_;  // folders and files being looked at, since when
   std::vector<std::function<void()>> after_scan_;
+  // Files that somebody named and that are being looked at; null once answered.
+  struct Opening {
+    std::string path;
+    Time since{};
+    std::shared_ptr<Opened> done;
+  };
+  std::vector<Opening> opening_;
   // At the start a folder's files wait for those of the folders before it, for a moment: names must
   // not depend on which disk is faster.
   std::map<size_t, Listing> first_listings_;

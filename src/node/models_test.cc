@@ -25,6 +25,7 @@ std::string ModelBytes(const std::string& mark = "", const std::string& pre = "g
 class ModelsTest : public testing::Test {
  protected:
   void Start(std::vector<std::string> folders) {
+    state_ = nullptr;  // the file is locked while it is open
     state_ = store::State::Open(folder_ / "state.db").value();
     models_ = std::make_unique<Models>(
         loop_, *jobs_, state_,

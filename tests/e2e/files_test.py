@@ -194,6 +194,7 @@ def test_files_come_and_go_without_a_restart(exo):
                 time.sleep(0.7)
                 assert "grows" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]]
         wait_for("the file that has grown", lambda: ask(node, "grows")[0] == 200)
+        unload(node, "s")  # what runs stays listed
         (folder / "s.gguf").unlink()
         wait_for("the removed file to go", lambda: "s" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]])
         assert "leaving out" not in node.log.read_text(), node.log.read_text()
