@@ -6,7 +6,7 @@
 
 #include "app/model_path.h"
 #include "app/output.h"
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -35,8 +35,6 @@ double Median(std::vector<double> values) {
 
 // Everything that computing in this process needs, built in order.
 struct Engine {
-  const kernels::Kernels* kernels = nullptr;
-  std::unique_ptr<sys::ThreadPool> pool;
   std::unique_ptr<backend::Backend> backend;
   std::shared_ptr<const store::ModelFile> file;
   std::unique_ptr<backend::TensorSource> source;
@@ -54,7 +52,7 @@ Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& optio
                                                              .kv_type = options.kv_type,
                                                              .chunk = options.chunk});
   const bool mapped = engine.file->prepared() != nullptr &&
-                      engine.file->prepared()->layout() == engine.kernels->layout();
+                      engine.file->prepared()->layout() == engine.backend->layout();
   const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
   const sys::MemoryInfo memory = sys::ReadMemory();
   if (bytes <= memory.available) return {};
@@ -68,9 +66,7 @@ Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& optio
 Result<Engine> LoadEngine(const Settings& settings, const std::string& model, unsigned threads,
                           const engine::LocalOptions& options) {
   Engine engine;
-  engine.kernels = TRY(kernels::ChooseKernels(settings.isa));
-  engine.pool = backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
-  engine.backend = backend::MakeCpuBackend(*engine.kernels, *engine.pool);
+  engine.backend = TRY(backend::MakeBackend({.isa = settings.isa, .threads = threads}));
   engine.file = TRY(store::ModelFile::Open(
       TRY(FindModelPath(settings, model)),
       {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));
@@ -163,8 +159,8 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
     if (options.tg > 0) tg.push_back(TRY(bench.Generate(options.tg)));
   }
   const json report = {{"model", engine.file->name()},
-                       {"threads", engine.pool->threads()},
-                       {"isa", kernels::IsaName(engine.kernels->isa())},
+                       {"threads", engine.backend->device().cores},
+                       {"isa", engine.backend->device().isa},
                        {"depth", options.depth},
                        {"batch", options.batch},
                        {"kv", kernels::KvTypeName(options.kv)},

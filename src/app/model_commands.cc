@@ -9,7 +9,7 @@
 #include "app/model_path.h"
 #include "app/output.h"
 #include "app/terminal.h"
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "store/model.h"
@@ -32,10 +32,6 @@ Result<void> RemovePrepared(const std::string& path, const PrepareOptions& optio
     Print("removed {} ({})\n", Printable(path), FormatSize(bytes));
   }
   return {};
-}
-
-std::unique_ptr<sys::ThreadPool> MakePool(unsigned threads) {
-  return backend::MakeComputePool(threads == 0 ? sys::UsableCores() : threads);
 }
 
 double SecondsSince(Time start) {
@@ -94,7 +90,7 @@ Result<void> RunPrepare(const Settings& settings, const PrepareOptions& options)
 
   const Time start = sys::Now();
   const kernels::Kernels* kernels = TRY(kernels::ChooseKernels(settings.isa));
-  const auto pool = MakePool(options.threads);
+  const auto pool = backend::MakeComputePool(options.threads);
   ProgressLine line;
   line.Show("reading " + split.name);
   const auto file = TRY(store::ModelFile::Open(model_path));
@@ -128,7 +124,7 @@ Result<void> RunQuantize(const Settings& settings, const QuantizeOptions& option
   const tensor::DType type = TRY(ParseWritable(options.type));
   const std::string source = TRY(FindModelPath(settings, options.source));
   const Time start = sys::Now();
-  const auto pool = MakePool(options.threads);
+  const auto pool = backend::MakeComputePool(options.threads);
   ProgressLine line;
   const auto summary = TRY(
       store::QuantizeModel({.source = source,

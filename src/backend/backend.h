@@ -7,6 +7,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -159,10 +160,42 @@ struct StageBytes {
   uint64_t scratch = 0;
 };
 
+enum class DeviceKind : uint8_t { kCpu, kGpu };
+
+// What a backend computes on.
+struct DeviceInfo {
+  DeviceKind kind = DeviceKind::kCpu;
+  std::string name;            // "AMD EPYC 9B14"
+  std::string isa;             // "avx512"; what kernels were chosen for
+  uint32_t cores = 0;          // compute threads
+  uint64_t memory_total = 0;   // bytes of the device, or of this process's limit
+  uint64_t memory_budget = 0;  // bytes of them that stages may take in all
+};
+
+// What the planner divides work by.
+struct Speed {
+  double decode_gbps = 0;   // GB/s of Q4_0 weights streamed by a one-token product past the caches
+  double prefill_gops = 0;  // 1e9 operations (2 per multiply-add) per second with 64 tokens
+};
+
+// A device: its memory, its arithmetic, its speed, and the stages it computes.
+// Thread: any; stages of one backend share its device.
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads"
+  virtual const DeviceInfo& device() const = 0;
+  // Version and known-answer hash of the arithmetic (docs/arithmetic.md, rule 11): devices with
+  // different ones never share an instance. Cost: a few milliseconds.
+  virtual NumericsId Numerics() const = 0;
+  // Measures now. Cost: about a second and 100 MiB, less when the device is busy.
+  virtual Result<Speed> MeasureSpeed() = 0;
+  // Grows while the device computes: a sign of progress.
+  virtual uint64_t items_done() const = 0;
+  // Time that the device has worked since it was opened.
+  virtual std::chrono::nanoseconds busy() const = 0;
+  // The packed layout it reads (TensorSource::FindPacked).
+  virtual std::string_view layout() const = 0;
   virtual StageBytes Estimate(const StageSpec& spec) const = 0;
   // Reads and repacks the stage's tensors, in parallel, behind whatever stages of this backend
   // compute meanwhile. `progress(done, total)` bytes, from the calling thread.

@@ -21,18 +21,21 @@ void Collect(LeafRange tree, LeafRange own, std::vector<LeafRange>& found) {
   Collect({middle, tree.end}, own, found);
 }
 
-// Element i of the subtree `tree`; takes its partials from the front of `partials`.
-float SumOf(LeafRange tree, size_t i, std::span<const Partial>& partials) {
+// sum = the value of the subtree `tree`; takes its partials from the front of `partials`.
+void SumOf(LeafRange tree, std::span<const Partial>& partials, std::span<float> sum) {
   CHECK(!partials.empty());
   if (partials.front().leaves == tree) {
-    const float value = partials.front().values[i];
+    CHECK_EQ(partials.front().values.size(), sum.size());
+    std::ranges::copy(partials.front().values, sum.begin());
     partials = partials.subspan(1);
-    return value;
+    return;
   }
   CHECK_GT(tree.end - tree.begin, 1u);
   const uint32_t middle = tree.begin + LeftOf(tree.end - tree.begin);
-  const float left = SumOf({tree.begin, middle}, i, partials);
-  return left + SumOf({middle, tree.end}, i, partials);
+  std::vector<float> right(sum.size());
+  SumOf({tree.begin, middle}, partials, sum);
+  SumOf({middle, tree.end}, partials, right);
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] = sum[i] + right[i];
 }
 
 }  // namespace
@@ -45,11 +48,8 @@ std::vector<LeafRange> CanonicalSubtrees(uint32_t leaves, LeafRange own) {
 }
 
 void CombinePartials(uint32_t leaves, std::span<const Partial> partials, std::span<float> sum) {
-  for (size_t i = 0; i < sum.size(); ++i) {
-    std::span<const Partial> rest = partials;
-    sum[i] = SumOf({0, leaves}, i, rest);
-    CHECK(rest.empty());
-  }
+  SumOf({0, leaves}, partials, sum);
+  CHECK(partials.empty());
 }
 
 }  // namespace exo::backend

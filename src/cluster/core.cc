@@ -78,8 +78,8 @@ struct Core::State {
   void Adopt(const PlanId& plan, const NodeId& former);
 
   // ---- messages ----
-  void Handle(const NodeId& from, const wire::Message& message) {
-    std::visit([&](const auto& m) { On(from, m); }, message);
+  void Handle(const NodeId& from, wire::Message& message) {
+    std::visit([&](auto& m) { On(from, m); }, message);
   }
   void On(const NodeId& from, const wire::Heartbeat& m) { members.OnHeartbeat(from, m); }
   void On(const NodeId& from, const wire::NodeUpdate& m) { members.OnRecord(from, m.record); }
@@ -108,8 +108,9 @@ struct Core::State {
   void On(const NodeId& from, const wire::DesiredAck& m) { records.OnAck(from, m); }
   void On(const NodeId& from, const wire::PlanRequest& m) { plans.OnRequest(from, m); }
   void On(const NodeId& from, const wire::PlanReply& m) { plans.OnReply(from, m); }
-  void On(const NodeId& from, const wire::Submit& m) { lead.OnSubmit(from, m); }
+  void On(const NodeId& from, wire::Submit& m) { lead.OnSubmit(from, std::move(m)); }
   void On(const NodeId& from, const wire::CancelRequest& m) { lead.OnCancel(from, m); }
+  void On(const NodeId& from, const wire::PauseRequest& m) { lead.OnPause(from, m); }
   void On(const NodeId& from, const wire::Tokens& m) { entry.OnTokens(from, m); }
   void On(const NodeId& from, const wire::Finished& m) { entry.OnFinished(from, m); }
   // Handshakes, bulk and data frames never come over the control session.
@@ -130,7 +131,7 @@ struct Core::State {
   void On(const PeerRefused& e) { members.OnRefused(e); }
   void On(const RememberedPeers& e) { members.OnRemembered(e.hints); }
   void On(const Leave& e) { members.OnLeave(e); }
-  void On(const Received& e) {
+  void On(Received& e) {
     if (!members.NoteActivity(e.peer)) {
       ++context.stale_messages;
       return;
@@ -152,8 +153,9 @@ struct Core::State {
   void On(const LoadProgressed& e) { reservations.OnLoadProgressed(e); }
   void On(const StageFailed& e) { reservations.OnStageFailed(e); }
   void On(const StageStopped& e) { reservations.OnStageStopped(e); }
-  void On(const SubmitLocal& e) { entry.OnSubmit(e); }
+  void On(SubmitLocal& e) { entry.OnSubmit(std::move(e)); }
   void On(const CancelLocal& e) { entry.OnCancel(e); }
+  void On(const PauseLocal& e) { entry.OnPause(e); }
   void On(const LeadEmitted& e) { lead.OnEmitted(e); }
   void On(const LeadFinished& e) { lead.OnRunnerFinished(e); }
 };
@@ -207,8 +209,10 @@ void Core::State::OnLost(const Members::Notice& notice) {
 void Core::State::Adopt(const PlanId& plan, const NodeId& former) {
   std::optional<wire::InstanceSummary> summary = catalog.Take(plan);
   const wire::DesiredModel* record = summary ? records.Find(summary->plan.model) : nullptr;
-  if (summary && summary->state == wire::InstanceState::kReady && record != nullptr &&
-      record->state == wire::DesiredState::kRunning) {
+  const bool wanted = record != nullptr && record->state == wire::DesiredState::kRunning;
+  // Duplicates converge because their owners differ: nobody owns two of one model.
+  if (summary && summary->state == wire::InstanceState::kReady && wanted &&
+      owner.Find(summary->plan.model) == nullptr) {
     return owner.Adopt(*std::move(summary));
   }
   reservations.GiveUp(plan, {.reason = wire::Reason::kOwnerLost, .node = former});
@@ -222,6 +226,7 @@ bool Core::State::DeliverNotices() {
       owner.OnPeerUp(notice.peer);
       entry.OnPeerUp(notice.peer);
       records.OnPeerUp(notice.peer);
+      lead.OnPeerUp(notice.peer);
     } else {
       OnLost(notice);
     }
@@ -259,7 +264,7 @@ bool Core::State::DeliverEnds() {
 void Core::State::Settle() {
   do {
     while (!context.loopback.empty()) {
-      const wire::Message message = std::move(context.loopback.front());
+      wire::Message message = std::move(context.loopback.front());
       context.loopback.pop_front();
       Handle(options.self, message);
     }
@@ -271,10 +276,10 @@ void Core::State::Settle() {
 Core::Core(CoreOptions options) : state_(std::make_unique<State>(std::move(options))) {}
 Core::~Core() = default;
 
-std::vector<Effect> Core::Step(const Event& event, Time now) {
+std::vector<Effect> Core::Step(Event event, Time now) {
   State& state = *state_;
   state.Advance(now);
-  std::visit([&](const auto& e) { state.On(e); }, event);
+  std::visit([&](auto& e) { state.On(e); }, event);
   state.Settle();
   if (state.context.changed) state.Serve();  // whoever waits for a change is served at once
   if (std::exchange(state.context.changed, false)) state.context.Emit(Changed{});

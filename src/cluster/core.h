@@ -73,7 +73,7 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   // `now` never goes back. Effects are in the order in which they must happen.
-  std::vector<Effect> Step(const Event& event, Time now);
+  std::vector<Effect> Step(Event event, Time now);
 
   // Self first, then by id. O(nodes).
   std::vector<NodeStatus> Nodes() const;

@@ -37,7 +37,8 @@ class CoreTest : public testing::Test {
     node.id.bytes[0] = static_cast<uint8_t>(nodes_.size());
     node.core = std::make_unique<Core>(
         CoreOptions{.self = node.id, .name = name, .incarnation = 1, .seed = 5});
-    wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
+    wire::NodeRecord record{
+        .devices = {{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1}}};
     if (holds) record.models.push_back({.id = SixLayers().id});
     Tell(nodes_.size() - 1, Tick{.wall_ms = 1000});
     Tell(nodes_.size() - 1, LocalRecord{record});
@@ -113,7 +114,8 @@ class CoreTest : public testing::Test {
     nodes_[node].core = std::make_unique<Core>(
         CoreOptions{.self = id, .name = "again", .incarnation = 2, .seed = 6});
     nodes_[node].alive = true;
-    wire::NodeRecord record{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1};
+    wire::NodeRecord record{
+        .devices = {{.memory_budget = budget, .decode_gbps = 1, .prefill_gops = 1}}};
     if (holds) record.models.push_back({.id = SixLayers().id});
     Tell(node, Tick{.wall_ms = 1});  // its clock is wrong
     Tell(node, RestoreDesired{disk});
@@ -162,6 +164,62 @@ TEST_F(CoreTest, OneNodeServesAlone) {
   EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
   Pass(seconds(1));
   EXPECT_TRUE(Take<UnloadReply>(0)[0].result);
+}
+
+// Node a leads; b is the entry of a request, c a third member.
+TEST_F(CoreTest, OnlyItsEntryCancelsOrPausesARequest) {
+  Add("a", 100 * kMiB, true);
+  for (const char* name : {"b", "c"}) Add(name, 1 * kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  const PlanId plan = Take<EnsureReply>(0)[0].result->plan.id;
+  const wire::Submit submit = Ask();
+  Tell(1, SubmitLocal{submit, SixLayers().id});
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 1u);
+  const auto tell = [&](size_t from, const wire::Message& message) {
+    Tell(0, Received{nodes_[from].id, message});
+  };
+  PlanId other = plan;
+  ++other.bytes[0];
+  tell(2, wire::CancelRequest{submit.request, plan});
+  tell(1, wire::CancelRequest{submit.request, other});
+  tell(2, wire::PauseRequest{submit.request, plan, true});
+  tell(1, wire::PauseRequest{submit.request, other, true});
+  EXPECT_TRUE(Take<LeadCancel>(0).empty());
+  EXPECT_TRUE(Take<LeadPause>(0).empty());
+  Tell(0, LeadEmitted{submit.request, {5}});
+  EXPECT_EQ(Take<RequestTokens>(1).size(), 1u) << "it goes on";
+
+  Tell(1, PauseLocal{submit.request, true});
+  Tell(1, PauseLocal{submit.request, true});
+  const auto pauses = Take<LeadPause>(0);
+  ASSERT_EQ(pauses.size(), 1u);
+  EXPECT_TRUE(pauses[0].paused);
+  EXPECT_EQ(pauses[0].plan, plan);
+  Tell(1, PauseLocal{submit.request, false});
+  EXPECT_FALSE(Take<LeadPause>(0).at(0).paused);
+  Tell(1, CancelLocal{submit.request});
+  EXPECT_EQ(Take<LeadCancel>(0).size(), 1u);
+}
+
+// A cancel that is lost with its session: the lead must speak to learn of it.
+TEST_F(CoreTest, APausedRequestWhoseCancelWasLostEndsAfterTheSessionIsBack) {
+  Add("a", 100 * kMiB, true);
+  Add("b", 1 * kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  const wire::Submit submit = Ask();
+  Tell(1, SubmitLocal{submit, SixLayers().id});
+  Tell(1, PauseLocal{submit.request, true});
+  ASSERT_EQ(Take<LeadPause>(0).size(), 1u);
+  for (size_t i = 0; i < 2; ++i) Tell(i, SessionDown{nodes_[1 - i].id, "reset"});
+  Tell(1, CancelLocal{submit.request}, false);
+  under_way_.clear();
+  ConnectAll();
+  EXPECT_FALSE(Take<LeadPause>(0).at(0).paused);
+  Tell(0, LeadEmitted{submit.request, {5}});
+  EXPECT_EQ(Take<LeadCancel>(0).size(), 1u);
+  EXPECT_EQ(nodes_[0].core->lead_requests(), 0u);
 }
 
 TEST_F(CoreTest, RefusesWithTheSumsAtOnce) {

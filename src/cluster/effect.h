@@ -51,6 +51,11 @@ struct LeadCancel {
   PlanId plan;
   RequestId request;  // no LeadFinished needs to follow
 };
+struct LeadPause {
+  PlanId plan;
+  RequestId request;
+  bool paused = false;
+};
 struct EnsureReply {
   uint64_t ticket = 0;
   Result<wire::InstanceSummary> result;  // READY, or the refusal with its figures
@@ -80,7 +85,7 @@ struct RequestFinished {
 struct Changed {};
 
 using Effect = std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance,
-                            LeadSubmit, LeadCancel, EnsureReply, UnloadReply, PlanMade, SaveDesired,
-                            RequestTokens, RequestFinished, Changed>;
+                            LeadSubmit, LeadCancel, LeadPause, EnsureReply, UnloadReply, PlanMade,
+                            SaveDesired, RequestTokens, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

@@ -21,7 +21,7 @@ void EntryRequests::FinishWithError(const RequestId& id, ErrorCode code, std::st
               .generated = static_cast<uint32_t>(generated)});
 }
 
-void EntryRequests::OnSubmit(const SubmitLocal& event) {
+void EntryRequests::OnSubmit(SubmitLocal event) {
   const RequestId id = event.submit.request;
   if (requests_.contains(id)) return;  // the answer to the first one is the answer
   if (requests_.size() >= kMaxRequests) {
@@ -32,7 +32,7 @@ void EntryRequests::OnSubmit(const SubmitLocal& event) {
     return FinishWithError(id, ErrorCode::kNotFound, "the model is not running");
   }
   Request& request = requests_[id];
-  request.submit = event.submit;
+  request.submit = std::move(event.submit);
   request.model = event.model;
   request.unplaced_since = context_.now;
   TryDispatch(request);
@@ -48,22 +48,45 @@ bool EntryRequests::TryDispatch(Request& request) {
   request.active = true;
   request.plan = best->plan;
   request.submit.plan = best->plan.id;
-  context_.SendTo(request.lead(), request.submit);
+  SendToLead(request);
   return true;
+}
+
+// The one copy of the prompt: it stays here in case the lead is lost.
+void EntryRequests::SendToLead(const Request& request) {
+  context_.SendTo(request.lead(), request.submit);
+  if (request.paused) {
+    context_.SendTo(request.lead(),
+                    wire::PauseRequest{request.submit.request, request.plan.id, true});
+  }
 }
 
 void EntryRequests::OnCancel(const CancelLocal& event) {
   const auto at = requests_.find(event.request);
   if (at == requests_.end()) return;
-  if (at->second.active) context_.SendTo(at->second.lead(), wire::CancelRequest{event.request});
+  const Request& request = at->second;
+  if (request.active)
+    context_.SendTo(request.lead(), wire::CancelRequest{event.request, request.plan.id});
   requests_.erase(at);
+}
+
+void EntryRequests::OnPause(const PauseLocal& event) {
+  const auto at = requests_.find(event.request);
+  if (at == requests_.end() || at->second.paused == event.paused) return;
+  Request& request = at->second;
+  request.paused = event.paused;
+  if (request.active) {
+    context_.SendTo(request.lead(),
+                    wire::PauseRequest{event.request, request.plan.id, event.paused});
+  }
 }
 
 void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   const auto at = requests_.find(message.request);
-  if (at == requests_.end() || !at->second.active || at->second.lead() != from) {
+  if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
+      at->second.plan.id != message.plan) {
     ++context_.stale_messages;
-    context_.SendTo(from, wire::CancelRequest{message.request});
+    context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
     return;
   }
   Request& request = at->second;
@@ -71,7 +94,7 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   size_t known = 0;
   if (!context_.options.bugs.no_token_index) {
     if (message.first_index > emitted.size()) {
-      context_.SendTo(from, wire::CancelRequest{message.request});
+      context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
       return FinishWithError(message.request, ErrorCode::kDisconnected,
                              fmt::format("tokens {} to {} of the answer were lost", emitted.size(),
                                          message.first_index - 1));
@@ -80,7 +103,7 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
     if (!std::equal(message.tokens.begin(),
                     message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
                     emitted.begin() + message.first_index)) {
-      context_.SendTo(from, wire::CancelRequest{message.request});
+      context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
       return FinishWithError(message.request, ErrorCode::kCorrupt,
                              "the repeated answer is another one");
     }
@@ -112,7 +135,7 @@ void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message
 // The lead repeats what it has; what we know already is recognized by its index.
 void EntryRequests::OnPeerUp(const NodeId& peer) {
   for (const auto& [id, request] : requests_) {
-    if (request.active && request.lead() == peer) context_.SendTo(peer, request.submit);
+    if (request.active && request.lead() == peer) SendToLead(request);
   }
 }
 

@@ -134,6 +134,11 @@ struct SubmitLocal {
 struct CancelLocal {
   RequestId request;
 };
+// The client reads more slowly than tokens come: generate none for it until it is unpaused.
+struct PauseLocal {
+  RequestId request;
+  bool paused = false;
+};
 // From the local lead runner, for a request of LeadSubmit.
 struct LeadEmitted {
   RequestId request;
@@ -143,10 +148,10 @@ struct LeadFinished {
   wire::Finished finished;
 };
 
-using Event =
-    std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused, RememberedPeers,
-                 Received, LocalRecord, LocalModels, LocalProgress, LocalLoad, Leave,
-                 RestoreDesired, EnsureModel, UnloadModel, PlanModel, LoadFinished, LoadProgressed,
-                 StageFailed, StageStopped, SubmitLocal, CancelLocal, LeadEmitted, LeadFinished>;
+using Event = std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused,
+                           RememberedPeers, Received, LocalRecord, LocalModels, LocalProgress,
+                           LocalLoad, Leave, RestoreDesired, EnsureModel, UnloadModel, PlanModel,
+                           LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
+                           CancelLocal, PauseLocal, LeadEmitted, LeadFinished>;
 
 }  // namespace exo::cluster

@@ -12,7 +12,7 @@ void LeadRequests::Refuse(const NodeId& to, const RequestId& request, const Erro
                                      .message = error.message});
 }
 
-void LeadRequests::OnSubmit(const NodeId& from, const wire::Submit& message) {
+void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
   const auto known = requests_.find(message.request);
   if (known != requests_.end()) {
     if (known->second.entry != from) {
@@ -39,40 +39,63 @@ void LeadRequests::OnSubmit(const NodeId& from, const wire::Submit& message) {
   if (const auto at = activity_.find(message.plan); at != activity_.end())
     at->second.told.reset();  // however short it is, its end begins a new idle time
   Request& request = requests_[message.request];
-  request = {.submit = message,
-             .entry = from,
-             .plan = message.plan,
-             .held = reservation->state == ReservationState::kLoaded};
+  request.entry = from;
+  request.plan = message.plan;
+  request.held = reservation->state == ReservationState::kLoaded;
+  request.submit = std::move(message);
   if (!request.held) Run(request);
 }
 
 void LeadRequests::Run(Request& request) {
   CHECK(!request.finished && request.emitted.empty());  // a runner gets a request once
   request.held = false;
+  const RequestId id = request.submit.request;
   context_.Emit(LeadSubmit{std::exchange(request.submit, {}), request.entry});
+  if (request.paused) context_.Emit(LeadPause{request.plan, id, true});
 }
 
 void LeadRequests::Repeat(const RequestId& id, const Request& request) {
   if (!request.emitted.empty())
-    context_.SendTo(request.entry, wire::Tokens{id, 0, request.emitted});
+    context_.SendTo(request.entry, wire::Tokens{id, 0, request.emitted, request.plan});
   if (request.finished) context_.SendTo(request.entry, *request.finished);
 }
 
 void LeadRequests::OnCancel(const NodeId& from, const wire::CancelRequest& message) {
   const auto at = requests_.find(message.request);
-  if (at == requests_.end() || at->second.entry != from) return;
+  if (at == requests_.end() || at->second.entry != from || at->second.plan != message.plan) return;
   if (!at->second.finished && !at->second.held)
     context_.Emit(LeadCancel{at->second.plan, message.request});
   requests_.erase(at);
+}
+
+void LeadRequests::OnPause(const NodeId& from, const wire::PauseRequest& message) {
+  const auto at = requests_.find(message.request);
+  if (at == requests_.end() || at->second.entry != from || at->second.plan != message.plan) return;
+  Request& request = at->second;
+  request.paused = message.paused;
+  if (!request.finished && !request.held)
+    context_.Emit(LeadPause{request.plan, message.request, message.paused});
+}
+
+// What the entry said while the session was broken is lost. It repeats the pauses that still hold;
+// a request that it has cancelled meanwhile must speak again, to be answered with a cancel.
+void LeadRequests::OnPeerUp(const NodeId& entry) {
+  for (auto& [id, request] : requests_) {
+    if (request.entry != entry || !request.paused) continue;
+    request.paused = false;
+    if (!request.finished && !request.held) context_.Emit(LeadPause{request.plan, id, false});
+  }
 }
 
 void LeadRequests::OnEmitted(const LeadEmitted& event) {
   const auto at = requests_.find(event.request);
   if (at == requests_.end() || at->second.finished || event.tokens.empty()) return;
   Request& request = at->second;
-  const auto first = static_cast<uint32_t>(request.emitted.size());
-  request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
-  context_.SendTo(request.entry, wire::Tokens{event.request, first, event.tokens});
+  const uint32_t first = request.generated;
+  request.generated += static_cast<uint32_t>(event.tokens.size());
+  if (request.entry != context_.self())
+    request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
+  context_.SendTo(request.entry, wire::Tokens{event.request, first, event.tokens, request.plan});
 }
 
 void LeadRequests::OnRunnerFinished(const LeadFinished& event) {
@@ -98,7 +121,7 @@ void LeadRequests::OnPlanEnded(const PlanId& plan, const Error& error) {
                                       .reason = wire::FinishReason::kError,
                                       .code = error.code,
                                       .message = error.message,
-                                      .generated = static_cast<uint32_t>(request.emitted.size())};
+                                      .generated = request.generated};
     request.finished_at = context_.now;
     context_.SendTo(request.entry, *request.finished);
   }

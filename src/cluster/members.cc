@@ -298,7 +298,7 @@ void Members::SetLocal(const wire::NodeRecord& record) {
   next.id = self_.id;
   next.incarnation = self_.incarnation;
   next.version = self_.version;
-  next.memory_reserved = self_.memory_reserved;
+  if (!next.devices.empty()) next.devices[0].memory_reserved = wire::TotalOf(self_).memory_reserved;
   if (next.name.empty()) next.name = self_.name;
   if (next == self_) return;
   self_ = std::move(next);
@@ -306,8 +306,8 @@ void Members::SetLocal(const wire::NodeRecord& record) {
 }
 
 void Members::SetReserved(uint64_t bytes) {
-  if (self_.memory_reserved == bytes) return;
-  self_.memory_reserved = bytes;
+  if (self_.devices.empty() || self_.devices[0].memory_reserved == bytes) return;
+  self_.devices[0].memory_reserved = bytes;
   Publish();
 }
 
@@ -347,15 +347,16 @@ const wire::NodeRecord* Members::RecordOf(const NodeId& id) const {
 std::vector<PlanNode> Members::PlannerNodes() const {
   std::vector<PlanNode> nodes;
   const auto add = [&](const wire::NodeRecord& record, double rtt_ms) {
-    const uint64_t available = record.memory_budget > record.memory_reserved
-                                   ? record.memory_budget - record.memory_reserved
+    const wire::DeviceRecord device = wire::TotalOf(record);
+    const uint64_t available = device.memory_budget > device.memory_reserved
+                                   ? device.memory_budget - device.memory_reserved
                                    : 0;
     nodes.push_back({.id = record.id,
                      .name = NameOf(record.id),
                      .memory_available = available,
-                     .memory_budget = record.memory_budget,
-                     .decode_gbps = record.decode_gbps,
-                     .prefill_gops = record.prefill_gops,
+                     .memory_budget = device.memory_budget,
+                     .decode_gbps = device.decode_gbps,
+                     .prefill_gops = device.prefill_gops,
                      .rtt_ms = rtt_ms});
   };
   add(self_, 0);

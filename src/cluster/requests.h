@@ -25,8 +25,9 @@ class EntryRequests {
   EntryRequests(Context& context, Members& members, DesiredModels& desired)
       : context_(context), members_(members), desired_(desired) {}
 
-  void OnSubmit(const SubmitLocal& event);
+  void OnSubmit(SubmitLocal event);
   void OnCancel(const CancelLocal& event);
+  void OnPause(const PauseLocal& event);
   void OnTokens(const NodeId& from, const wire::Tokens& message);
   void OnFinished(const NodeId& from, const wire::Finished& message);
   void OnPeerUp(const NodeId& peer);
@@ -41,12 +42,14 @@ class EntryRequests {
     wire::Submit submit;
     ModelId model;
     bool active = false;
+    bool paused = false;
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
     Time unplaced_since{};  // waiting without any instance of the model
     const NodeId& lead() const { return plan.stages[0].node; }
   };
   bool TryDispatch(Request& request);
+  void SendToLead(const Request& request);
   void Finish(const RequestId& request, wire::Finished finished);
   void End(const RequestId& request, const wire::Cause& cause);
   void FinishWithError(const RequestId& request, ErrorCode code, std::string message);
@@ -63,10 +66,12 @@ class LeadRequests {
   LeadRequests(Context& context, Reservations& reservations)
       : context_(context), reservations_(reservations) {}
 
-  void OnSubmit(const NodeId& from, const wire::Submit& message);
+  void OnSubmit(const NodeId& from, wire::Submit message);
   void OnCancel(const NodeId& from, const wire::CancelRequest& message);
+  void OnPause(const NodeId& from, const wire::PauseRequest& message);
   void OnEmitted(const LeadEmitted& event);
   void OnRunnerFinished(const LeadFinished& event);
+  void OnPeerUp(const NodeId& entry);
   void OnServing(const PlanId& plan);
   void OnPlanEnded(const PlanId& plan, const Error& error);
   void OnEntryLost(const NodeId& entry);
@@ -80,8 +85,11 @@ class LeadRequests {
     wire::Submit submit;  // its prompt is freed when the runner has it
     NodeId entry;
     PlanId plan;
-    bool held = false;  // waiting for InstanceReady
-    std::vector<TokenId> emitted;
+    bool held = false;  // waits for InstanceReady
+    bool paused = false;
+    uint32_t generated = 0;
+    std::vector<TokenId>
+        emitted;  // only for another node's entry: nothing is lost on the way to ours
     std::optional<wire::Finished> finished;
     Time finished_at{};
   };

@@ -52,7 +52,7 @@ std::optional<Cause> Reservations::CheckReserve(const NodeId& from, const wire::
 
 std::optional<Cause> Reservations::CheckMemory(const wire::Plan& plan, uint32_t stage) const {
   const uint64_t bytes = plan.stages[stage].bytes;
-  const uint64_t budget = members_.self().memory_budget;
+  const uint64_t budget = wire::TotalOf(members_.self()).memory_budget;
   const uint64_t reserved = reserved_bytes();
   const uint64_t available = budget > reserved ? budget - reserved : 0;
   if (bytes <= available || context_.options.bugs.no_grant_check) return std::nullopt;
@@ -82,7 +82,7 @@ void Reservations::OnReserve(const NodeId& from, const wire::Reserve& message) {
     reservations_.emplace(plan.id, std::move(reservation));
     CHECK(reservations_.size() <= kMaxReservations);
     CHECK(context_.options.bugs.no_grant_check ||
-          reserved_bytes() <= members_.self().memory_budget);  // promised once
+          reserved_bytes() <= wire::TotalOf(members_.self()).memory_budget);  // promised once
     context_.changed = true;
   } else if (known->second.status.owner != from ||
              known->second.status.state == ReservationState::kStopping) {

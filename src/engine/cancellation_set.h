@@ -1,11 +1,14 @@
 // Requests whose rows need not be computed any more, shared between the loop thread (a client went
 // away) and the stage thread (a step is running). Cancelling never waits for a step: when
 // everything in the running step is cancelled, its compute is told to stop.
+//
+// Only requests with an open sequence or rows in the running step are remembered, so the set is
+// never larger than the stage's sequences. A request whose rows have not arrived yet is computed
+// for nothing; nobody reads the result.
 #pragma once
 
 #include <atomic>
 #include <set>
-#include <span>
 #include <vector>
 
 #include "base/ids.h"
@@ -18,18 +21,21 @@ class CancellationSet {
   // Thread: any.
   void Add(const RequestId& request) {
     const MutexLock lock(mutex_);
-    requests_.insert(request);
+    if (!open_.contains(request)) return;
+    cancelled_.insert(request);
     if (AllCancelled()) stop_.store(true);
   }
-  // The sequence is closed; the id may be forgotten.
+  // The sequence is closed.
   void Forget(const RequestId& request) {
     const MutexLock lock(mutex_);
-    requests_.erase(request);
+    open_.erase(request);
+    cancelled_.erase(request);
   }
   // A step with rows of these requests begins; when all are cancelled already, stop() is true from
   // the start.
   void Begin(std::vector<RequestId> running) {
     const MutexLock lock(mutex_);
+    open_.insert(running.begin(), running.end());
     running_ = std::move(running);
     stop_.store(AllCancelled());
   }
@@ -40,18 +46,23 @@ class CancellationSet {
   }
   // For StageCompute: true asks it to stop.
   const std::atomic<bool>* stop() const { return &stop_; }
+  size_t size() const {
+    const MutexLock lock(mutex_);
+    return cancelled_.size();
+  }
 
  private:
   bool AllCancelled() const EXO_REQUIRES(mutex_) {
     if (running_.empty()) return false;
     for (const RequestId& request : running_) {
-      if (!requests_.contains(request)) return false;
+      if (!cancelled_.contains(request)) return false;
     }
     return true;
   }
 
-  Mutex mutex_;
-  std::set<RequestId> requests_ EXO_GUARDED_BY(mutex_);
+  mutable Mutex mutex_;
+  std::set<RequestId> open_ EXO_GUARDED_BY(mutex_);       // rows were computed, not closed yet
+  std::set<RequestId> cancelled_ EXO_GUARDED_BY(mutex_);  // of open_
   std::vector<RequestId> running_ EXO_GUARDED_BY(mutex_);
   std::atomic<bool> stop_{false};
 };

@@ -5,10 +5,14 @@
 namespace exo::engine {
 namespace {
 
+RequestId Id(uint8_t number) {
+  RequestId id;
+  id.bytes[0] = number;
+  return id;
+}
+
 TEST(CancellationSetTest, StopsARunningStepOnlyWhenAllItsRequestsAreGone) {
-  RequestId a, b;
-  a.bytes[0] = 1;
-  b.bytes[0] = 2;
+  const RequestId a = Id(1), b = Id(2);
   CancellationSet cancelled;
   cancelled.Begin({a, b});
   cancelled.Add(a);
@@ -23,6 +27,20 @@ TEST(CancellationSetTest, StopsARunningStepOnlyWhenAllItsRequestsAreGone) {
   cancelled.Forget(a);
   cancelled.Begin({a});
   EXPECT_FALSE(cancelled.stop()->load());
+}
+
+TEST(CancellationSetTest, RemembersOnlyRequestsThatHaveASequence) {
+  CancellationSet cancelled;
+  for (uint8_t i = 0; i < 100; ++i) cancelled.Add(Id(i));
+  EXPECT_EQ(cancelled.size(), 0u) << "never here";
+  cancelled.Begin({Id(1)});
+  cancelled.End();
+  for (uint8_t i = 0; i < 100; ++i) cancelled.Add(Id(i));
+  EXPECT_EQ(cancelled.size(), 1u);
+  cancelled.Forget(Id(1));
+  EXPECT_EQ(cancelled.size(), 0u);
+  cancelled.Add(Id(1));
+  EXPECT_EQ(cancelled.size(), 0u) << "closed before";
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "engine/lead.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "wire/plan.h"
 
@@ -16,26 +17,35 @@ struct LeadMachine::Request {
   uint32_t scheduled = 0;  // rows in steps so far
   uint32_t computed = 0;   // of them: results are back
   bool admitted = false;
+  bool paused = false;
+  std::vector<TokenId> draft;  // for the next decode item
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;
 
   bool decoding() const { return tokens.size() > start; }
-  // A decoding request has a row to compute only when its last token came back.
-  uint32_t pending() const { return static_cast<uint32_t>(tokens.size()) - scheduled; }
+  // A decoding request has a row to compute only when its last token came back. While drafts are in
+  // flight more rows are scheduled than there are tokens.
+  uint32_t pending() const {
+    const auto known = static_cast<uint32_t>(tokens.size());
+    return known > scheduled ? known - scheduled : 0;
+  }
   uint32_t generated() const { return static_cast<uint32_t>(tokens.size()) - submit.prompt_tokens; }
 };
 
 struct LeadMachine::Flight {
   LeadStep step;
   std::vector<uint64_t> serials;  // of the items' requests
-  Time started{};
 };
 
 namespace {
 
 uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::max<int64_t>(0, time.count() / 1000));
+}
+
+bool Contains(std::span<const RequestId> requests, const RequestId& request) {
+  return std::find(requests.begin(), requests.end(), request) != requests.end();
 }
 
 // A request's part of a step's compute time, by rows.
@@ -57,14 +67,29 @@ void AddTimes(std::vector<wire::StageTime>& total, std::span<const wire::StageTi
 
 }  // namespace
 
+uint32_t OutputRows(const LeadItem& item) {
+  switch (item.outputs) {
+    case Outputs::kNone:
+      return 0;
+    case Outputs::kLast:
+      return 1;
+    case Outputs::kAll:
+      return static_cast<uint32_t>(item.tokens.size());
+  }
+  return 0;
+}
+
 wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
-  wire::Step wire{.plan = plan, .step = step.step, .close = step.close};
+  wire::Step wire{.plan = plan, .step = step.step, .close = step.close, .truncate = step.truncate};
   for (const LeadItem& item : step.items) {
+    const auto count = static_cast<uint32_t>(item.tokens.size());
+    const uint32_t outputs = OutputRows(item);
     wire.items.push_back({.request = item.request,
                           .first = item.first,
-                          .count = static_cast<uint32_t>(item.tokens.size()),
-                          .capacity = item.capacity,
-                          .wants_output = item.outputs != Outputs::kNone});
+                          .count = count,
+                          .output_first = outputs == 0 ? 0 : count - outputs,
+                          .output_count = outputs,
+                          .capacity = item.capacity});
   }
   return wire;
 }
@@ -72,7 +97,7 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
 LeadMachine::LeadMachine(LeadOptions options) : options_(options) {}
 LeadMachine::~LeadMachine() = default;
 
-Result<void> LeadMachine::Submit(const wire::Submit& submit, Time) {
+Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
   if (submit.plan != options_.plan) {
     return exo::Fail(ErrorCode::kInvalid, "request {} is for plan {}, this is {}",
                      submit.request.Short(), submit.plan.Short(), options_.plan.Short());
@@ -96,7 +121,8 @@ Result<void> LeadMachine::Submit(const wire::Submit& submit, Time) {
   }
   auto request = std::make_unique<Request>();
   request->serial = next_serial_++;
-  request->submit = submit;
+  const RequestId id = submit.request;
+  request->submit = std::move(submit);
   request->submit.prompt_tokens = static_cast<uint32_t>(prompt);
   request->tokens = std::move(request->submit.prompt);
   request->start = static_cast<uint32_t>(rows);
@@ -105,8 +131,8 @@ Result<void> LeadMachine::Submit(const wire::Submit& submit, Time) {
   // most.
   request->capacity = static_cast<uint32_t>(
       std::min<uint64_t>(options_.context, RoundUp(most, wire::kCapacityUnit)));
-  requests_.emplace(submit.request, std::move(request));
-  queue_.push_back(submit.request);
+  requests_.emplace(id, std::move(request));
+  queue_.push_back(id);
   return {};
 }
 
@@ -114,6 +140,19 @@ bool LeadMachine::Cancel(const RequestId& request) {
   if (!requests_.contains(request)) return false;
   Drop(request);
   return true;
+}
+
+bool LeadMachine::Pause(const RequestId& request, bool paused) {
+  const auto at = requests_.find(request);
+  if (at == requests_.end()) return false;
+  at->second->paused = paused;
+  return true;
+}
+
+void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
+  const auto at = requests_.find(request);
+  if (at == requests_.end() || !at->second->decoding() || at->second->pending() != 1) return;
+  at->second->draft = std::move(tokens);
 }
 
 // Removes a request; its sequences are closed with the next step. Results in flight for it become
@@ -127,6 +166,7 @@ void LeadMachine::Drop(const RequestId& id) {
   } else {
     std::erase(queue_, id);
   }
+  std::erase_if(truncating_, [&](const auto& cut) { return cut.request == id; });
   requests_.erase(at);
 }
 
@@ -155,17 +195,36 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
   step.outputs += reaches_end ? 1 : 0;
 }
 
+// The last token of the answer, and the drafts behind it as far as there is room.
+void LeadMachine::AddDecodeItem(LeadStep& step, Request& request) {
+  const uint32_t room = std::min(options_.chunk - step.rows, request.capacity - request.scheduled);
+  const auto drafts = std::min<size_t>(request.draft.size(), room - 1);
+  LeadItem item{.request = request.submit.request,
+                .first = request.scheduled,
+                .tokens = {request.tokens.back()},
+                .capacity = request.capacity,
+                .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll};
+  const auto begin = request.draft.begin();
+  item.tokens.insert(item.tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(drafts));
+  request.draft.clear();
+  const auto rows = static_cast<uint32_t>(item.tokens.size());
+  request.scheduled += rows;
+  step.rows += rows;
+  step.outputs += OutputRows(item);
+  step.items.push_back(std::move(item));
+}
+
 // A fair share of the decoding requests, so that every stage has a micro-batch to work on.
 void LeadMachine::AddDecode(LeadStep& step) {
   const size_t count = admitted_.size();
-  const auto decoding = static_cast<size_t>(
-      std::count_if(admitted_.begin(), admitted_.end(),
-                    [&](const RequestId& id) { return requests_.at(id)->decoding(); }));
+  const auto runs = [](const Request& request) { return request.decoding() && !request.paused; };
+  const auto decoding = static_cast<size_t>(std::count_if(
+      admitted_.begin(), admitted_.end(), [&](const auto& id) { return runs(*requests_.at(id)); }));
   const size_t share =
       std::min<size_t>((decoding + options_.stages - 1) / options_.stages, options_.chunk);
-  for (size_t i = 0; i < count && step.items.size() < share; ++i) {
+  for (size_t i = 0; i < count && step.items.size() < share && step.rows < options_.chunk; ++i) {
     Request& request = *requests_.at(admitted_[(decode_turn_ + i) % count]);
-    if (request.decoding() && request.pending() > 0) AddRows(step, request, 1);
+    if (runs(request) && request.pending() > 0) AddDecodeItem(step, request);
   }
   if (count > 0) decode_turn_ = (decode_turn_ + share) % count;
   stats_.decode_rows += step.rows;
@@ -192,7 +251,8 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   step.step = next_step_++;
   step.close = std::move(closing_);
   closing_.clear();
-  Flight flight{.step = step, .started = now};
+  step.truncate = std::exchange(truncating_, {});
+  Flight flight{.step = step};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
@@ -200,21 +260,23 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   return step;
 }
 
-Time LeadMachine::DeadlineOf(const Flight& flight) const {
-  return std::max(flight.started, progress_) + kStepStall;
-}
-
-Result<void> LeadMachine::CheckOutputs(const LeadStep& step,
-                                       std::span<const ItemOutput> outputs) const {
-  if (outputs.size() != step.outputs) {
-    return exo::Fail(ErrorCode::kInvalid, "step {}: {} outputs came back, {} were asked for",
-                     step.step, outputs.size(), step.outputs);
+Result<void> LeadMachine::CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
+                                       std::span<const RequestId> cancelled) const {
+  const auto returns = [&](const LeadItem& item) {
+    return item.outputs != Outputs::kNone && !Contains(cancelled, item.request);
+  };
+  const auto expected =
+      static_cast<size_t>(std::count_if(step.items.begin(), step.items.end(), returns));
+  if (outputs.size() != expected) {
+    return exo::Fail(ErrorCode::kInvalid,
+                     "step {}: outputs of {} items came back, {} were asked for", step.step,
+                     outputs.size(), expected);
   }
   size_t next = 0;
   for (const LeadItem& item : step.items) {
-    if (item.outputs == Outputs::kNone) continue;
+    if (!returns(item)) continue;
     const ItemOutput& output = outputs[next++];
-    const size_t most = item.outputs == Outputs::kLast ? 1 : item.tokens.size();
+    const size_t most = OutputRows(item);
     if (output.request != item.request || output.tokens.empty() || output.tokens.size() > most) {
       return exo::Fail(
           ErrorCode::kInvalid, "step {}: {} tokens for request {}, 1 to {} for {} were asked for",
@@ -227,24 +289,32 @@ Result<void> LeadMachine::CheckOutputs(const LeadStep& step,
 Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
                                                       std::span<const ItemOutput> outputs,
                                                       std::span<const wire::StageTime> times,
-                                                      Time now) {
+                                                      Time now,
+                                                      std::span<const RequestId> cancelled) {
   const auto at = in_flight_.find(number);
   if (at == in_flight_.end()) {
     ++stats_.stale_steps;
     return std::vector<Emission>{};
   }
-  TRY(CheckOutputs(at->second.step, outputs));
-  NoteProgress(now);
+  TRY(CheckOutputs(at->second.step, outputs, cancelled));
+  ++stats_.returned_steps;
   const Flight flight = std::move(at->second);
   in_flight_.erase(at);
   std::vector<Emission> emissions;
   size_t next = 0;
   for (size_t i = 0; i < flight.step.items.size(); ++i) {
     const LeadItem& item = flight.step.items[i];
-    const ItemOutput* output = item.outputs == Outputs::kNone ? nullptr : &outputs[next++];
+    const bool given_up = Contains(cancelled, item.request);
+    const ItemOutput* output =
+        item.outputs == Outputs::kNone || given_up ? nullptr : &outputs[next++];
     const auto request = requests_.find(item.request);
     if (request == requests_.end() || request->second->serial != flight.serials[i]) {
       stats_.stale_outputs += output != nullptr;
+      continue;
+    }
+    if (given_up) {
+      emissions.push_back(GiveUp(*request->second));
+      Drop(item.request);
       continue;
     }
     // Links keep order, so an earlier part is lost for good: waiting for it would be for ever.
@@ -262,7 +332,14 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
 
 std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& item,
                                             const ItemOutput* output, Time now) {
-  request.computed += static_cast<uint32_t>(item.tokens.size());
+  // With drafts the rows up to the last accepted one count; the rest is truncated.
+  const auto rows = static_cast<uint32_t>(item.tokens.size());
+  const bool drafted = item.outputs == Outputs::kAll;
+  request.computed += drafted ? static_cast<uint32_t>(output->tokens.size()) : rows;
+  if (drafted && output->tokens.size() < rows) {
+    request.scheduled = request.computed;
+    truncating_.push_back({item.request, request.computed});
+  }
   if (output == nullptr) return std::nullopt;
   if (!request.decoding()) request.first_token_at = now;
   Emission emission{.request = item.request};
@@ -308,28 +385,20 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
   admitted_.clear();
   in_flight_.clear();
   closing_.clear();
+  truncating_.clear();
   used_positions_ = 0;
   return emissions;
 }
 
-Result<void> LeadMachine::CheckDeadlines(Time now) const {
-  for (const auto& [number, flight] : in_flight_) {
-    if (now <= DeadlineOf(flight)) continue;
-    return exo::Fail(ErrorCode::kDisconnected,
-                     "step {} ({} rows) did not come back, and no device has computed anything for "
-                     "{} s",
-                     number, flight.step.rows, kStepStall / std::chrono::seconds(1));
-  }
-  return {};
-}
-
-std::optional<Time> LeadMachine::NextDeadline() const {
-  std::optional<Time> next;
-  for (const auto& [number, flight] : in_flight_) {
-    const Time deadline = DeadlineOf(flight);
-    if (!next || deadline < *next) next = deadline;
-  }
-  return next;
+Emission LeadMachine::GiveUp(const Request& request) {
+  const RequestId& id = request.submit.request;
+  return {.request = id,
+          .finished = wire::Finished{.request = id,
+                                     .reason = wire::FinishReason::kError,
+                                     .code = ErrorCode::kDisconnected,
+                                     .message = "a stage stopped computing this request, though it "
+                                                "was not cancelled; try again",
+                                     .generated = request.generated()}};
 }
 
 std::optional<LeadMachine::View> LeadMachine::Find(const RequestId& id) const {

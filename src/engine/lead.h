@@ -8,14 +8,13 @@
 // A micro-batch carries one row of each decoding request that is not in flight (a fair share of
 // them, so that every stage has work) and fills up with chunks of prompts: a new prompt delays a
 // running request by one chunk at most. At most `stages` micro-batches are in flight; chunks of one
-// prompt follow each other without waiting. Speculation: an item may carry several rows, and
-// OnStepDone takes any number of tokens per item, so drafts need only StepItem.outputs = kAll and
-// the cut of rejected rows (truncate).
+// prompt follow each other without waiting. Speculation: Draft adds rows to a request's next decode
+// item, all of which come back; OnStepDone takes the tokens that were accepted, and the next step
+// truncates the sequence to them.
 //
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -42,12 +41,6 @@ struct LeadOptions {
   bool plant_no_gap_check = false;
 };
 
-// A stage that computes is alive, however slow it is: a step in flight has failed only when for so
-// long no step came back and no stage reported progress (NoteProgress). A node that is gone or
-// frozen is noticed long before that, by membership; this limit is for a stage that hangs in a node
-// that is otherwise well. Far above one work item of the slowest device.
-inline constexpr Time kStepStall = std::chrono::seconds(30);
-
 enum class Outputs : uint8_t { kNone, kLast, kAll };
 
 struct LeadItem {
@@ -59,16 +52,20 @@ struct LeadItem {
 };
 
 struct LeadStep {
-  uint64_t step = 0;             // strictly growing
-  std::vector<LeadItem> items;   // may be empty when only sequences are closed
-  std::vector<RequestId> close;  // sequences to free before the step
+  uint64_t step = 0;                         // strictly growing
+  std::vector<LeadItem> items;               // may be empty when only sequences are closed
+  std::vector<RequestId> close;              // sequences to free before the step
+  std::vector<wire::StepTruncate> truncate;  // after that: rejected drafts
   uint32_t rows = 0;
   uint32_t outputs = 0;  // rows that come back
 };
+// Rows of an item that come back.
+uint32_t OutputRows(const LeadItem& item);
 // The same step for the data links.
 wire::Step ToWire(const PlanId& plan, const LeadStep& step);
 
-// What was sampled for one item of a step with outputs; more than one token only with kAll.
+// What was sampled for one item of a step with outputs. With kAll: the accepted drafts and one
+// token more, at least one and at most one per row.
 struct ItemOutput {
   RequestId request;
   std::vector<TokenId> tokens;
@@ -83,6 +80,7 @@ struct Emission {
 
 struct LeadStats {
   uint64_t steps = 0;
+  uint64_t returned_steps = 0;
   uint64_t stale_steps = 0;    // results of unknown or finished steps: dropped
   uint64_t stale_outputs = 0;  // outputs for requests that ended meanwhile: dropped
   uint64_t decode_rows = 0;
@@ -97,28 +95,27 @@ class LeadMachine {
   LeadMachine& operator=(const LeadMachine&) = delete;
 
   // Errors: kInvalid (other plan, empty or too long prompt, id in use), kOverloaded (queue full).
-  Result<void> Submit(const wire::Submit& submit, Time now);
+  Result<void> Submit(wire::Submit submit, Time now);
   // Ends a request; nothing more is emitted for it. False: unknown.
   bool Cancel(const RequestId& request);
+  // A paused request keeps its place and its KV but gets no decode rows. False: unknown.
+  bool Pause(const RequestId& request, bool paused);
+  // Guesses of the tokens behind the request's last one, for its next decode item only. Ignored
+  // unless the request waits for its next decode row.
+  void Draft(const RequestId& request, std::vector<TokenId> tokens);
 
   // The next micro-batch, or nothing to do now (all in flight, or no work).
   std::optional<LeadStep> NextStep(Time now);
-  // Results of a step: one ItemOutput per item with outputs, in the items' order. `times`: what
-  // each stage computed. A result of an unknown step is dropped and counted; outputs that do not
-  // match the step's items, or a result that overtook an earlier part of its prompt, are kInvalid
-  // (a peer's mistake: the instance has failed).
+  // Results of a step: one ItemOutput per item with outputs, in the items' order, without those of
+  // `cancelled`, which a stage gave up. `times`: what each stage computed. A result of an unknown
+  // step is dropped and counted; outputs that do not match the step's items, or a result that
+  // overtook an earlier part of its prompt, are kInvalid (a peer's mistake: the instance has
+  // failed). A request that was given up without a Cancel ends with kDisconnected.
   Result<std::vector<Emission>> OnStepDone(uint64_t step, std::span<const ItemOutput> outputs,
-                                           std::span<const wire::StageTime> times, Time now);
+                                           std::span<const wire::StageTime> times, Time now,
+                                           std::span<const RequestId> cancelled = {});
   // The data path or a stage failed: every request ends with this error; the machine stays empty.
   std::vector<Emission> Fail(const Error& error);
-  // Some stage of the plan has computed something since the last call.
-  void NoteProgress(Time now) { progress_ = std::max(progress_, now); }
-  // A step in flight while nothing moved for kStepStall: kDisconnected, says which. The caller
-  // fails the instance. Requests need no limit of their own: each admitted one is in a step or gets
-  // its turn when a step comes back.
-  Result<void> CheckDeadlines(Time now) const;
-  // When CheckDeadlines can first fail, if anything is in flight.
-  std::optional<Time> NextDeadline() const;
 
   // What the sampler needs: prompt and answer so far, and the entry node's settings. Null: unknown.
   struct View {
@@ -143,12 +140,15 @@ class LeadMachine {
   void AddDecode(LeadStep& step);
   void AddPrefill(LeadStep& step);
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
+  void AddDecodeItem(LeadStep& step, Request& request);
   void Drop(const RequestId& request);
-  Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs) const;
+  Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
+                            std::span<const RequestId> cancelled) const;
   // What one item brought its request; the request is dropped when it ends.
   std::optional<Emission> Accept(Request& request, const LeadItem& item, const ItemOutput* output,
                                  Time now);
-  Time DeadlineOf(const Flight& flight) const;
+  // A stage gave the request up though nobody had cancelled it.
+  Emission GiveUp(const Request& request);
 
   LeadOptions options_;
   std::map<RequestId, std::unique_ptr<Request>> requests_;  // queued and admitted
@@ -156,7 +156,7 @@ class LeadMachine {
   std::vector<RequestId> admitted_;                         // in order of admission
   std::map<uint64_t, Flight> in_flight_;
   std::vector<RequestId> closing_;
-  Time progress_{};  // the latest: a step came back, or NoteProgress
+  std::vector<wire::StepTruncate> truncating_;
   size_t decode_turn_ = 0;
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;

@@ -25,19 +25,34 @@ LeadOptions MachineOptions(const RunnerOptions& options) {
           .chunk = plan.chunk};
 }
 
+// Requests that a stage gave up, and rows of outputs that come back nevertheless.
+struct Returned {
+  std::vector<RequestId> cancelled;
+  size_t outputs = 0;
+};
+Returned WhatReturned(const LeadStep& step, const wire::Step& done) {
+  Returned returned;
+  for (const wire::StepItem& item : done.items) {
+    if (item.cancelled) returned.cancelled.push_back(item.request);
+  }
+  for (const LeadItem& item : step.items) {
+    if (std::ranges::find(returned.cancelled, item.request) == returned.cancelled.end())
+      returned.outputs += OutputRows(item);
+  }
+  return returned;
+}
+
 }  // namespace
 
-LeadLoop::LeadLoop(const RunnerOptions& options, const model::ModelConfig& config,
-                   backend::StageCompute& compute, LeadCommands& commands,
+LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
                    CancellationSet& cancelled, const Links& links, const RunnerEvents& events)
     : options_(options),
-      config_(config),
-      compute_(compute),
+      stage_(stage),
       commands_(commands),
+      cancelled_(cancelled),
       links_(links),
       events_(events),
-      machine_(MachineOptions(options)),
-      worker_(options.plan, compute, cancelled) {}
+      machine_(MachineOptions(options)) {}
 
 Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   auto result = Work(stop);
@@ -68,13 +83,10 @@ Result<void> LeadLoop::Work(const std::atomic<bool>& stop) {
       continue;
     }
     CountRequests();
-    machine_.NoteProgress(commands_.progress.load());
-    TRY(machine_.CheckDeadlines(sys::Now()));
-    const Time idle = sys::Now() + kIdlePoll;
     if (alone()) {
       sys::WaitReadable(commands_.wake.fd(), kIdlePoll);
     } else {
-      TRY(Receive(std::min(idle, machine_.NextDeadline().value_or(idle))));
+      TRY(Receive(sys::Now() + kIdlePoll));
     }
   }
   return {};
@@ -84,9 +96,11 @@ void LeadLoop::TakeCommands() {
   commands_.wake.Drain();
   for (LeadCommands::Command& command : commands_.Take()) {
     if (auto* submit = std::get_if<wire::Submit>(&command)) {
-      if (auto accepted = machine_.Submit(*submit, sys::Now()); !accepted) {
-        ReportError(submit->request, accepted.error());
-      }
+      const RequestId request = submit->request;
+      if (auto accepted = machine_.Submit(std::move(*submit), sys::Now()); !accepted)
+        ReportError(request, accepted.error());
+    } else if (const auto* pause = std::get_if<wire::PauseRequest>(&command)) {
+      machine_.Pause(pause->request, pause->paused);
     } else {
       machine_.Cancel(std::get<wire::CancelRequest>(command).request);
     }
@@ -94,6 +108,7 @@ void LeadLoop::TakeCommands() {
 }
 
 Result<void> LeadLoop::StartStep(const LeadStep& step) {
+  commands_.working.store(true);
   std::vector<TokenId> tokens;
   for (const LeadItem& item : step.items)
     tokens.insert(tokens.end(), item.tokens.begin(), item.tokens.end());
@@ -101,16 +116,17 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   wire::Step sent = ToWire(options_.plan.id, step);
   const StageWorker::Input input = {
       .tokens = tokens, .wanted = alone() ? backend::Wanted::kLogits : backend::Wanted::kHidden};
-  TRY(worker_.Run(sent, input, config_.width));
+  TRY(stage_.Run(sent, input, cancelled_));
   const wire::StagePlan& own = options_.plan.stages[0];
   sent.times.push_back(
       {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
   if (!alone()) {
-    auto done = links_.out->SendFloats(sent, worker_.hidden(), sys::Now() + kSendLimit);
+    auto done = links_.out->SendFloats(sent, stage_.hidden(), sys::Now() + kSendLimit);
     if (!done) lost_ = links_.out->peer();
     return done;
   }
-  return FinishStep(step, worker_.running(), std::move(sent.times));
+  const LeadStep* in_flight = machine_.InFlight(step.step);
+  return FinishStep(*in_flight, stage_.running(), sent);
 }
 
 Result<void> LeadLoop::Receive(Time deadline) {
@@ -132,62 +148,80 @@ Result<void> LeadLoop::Receive(Time deadline) {
 Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const float> rows) {
   const LeadStep* step = machine_.InFlight(returned.step);
   if (step == nullptr) return {};
-  if (rows.size() != size_t{step->outputs} * config_.width) {
+  const size_t outputs = WhatReturned(*step, returned).outputs;
+  const size_t width = stage_.config().width;
+  if (rows.size() != outputs * width) {
     return Fail(ErrorCode::kCorrupt, "step {} came back with {} values for {} rows of {}",
-                returned.step, rows.size(), step->outputs, config_.width);
+                returned.step, rows.size(), outputs, width);
   }
-  std::vector<uint32_t> all(step->outputs);
+  if (outputs == 0) return FinishStep(*step, nullptr, returned);
+  std::vector<uint32_t> all(outputs);
   std::iota(all.begin(), all.end(), 0u);
-  const auto running =
-      TRY(compute_.Run({.hidden = rows, .output_rows = all, .wanted = backend::Wanted::kLogits}));
+  const auto running = TRY(stage_.compute().Run(
+      {.hidden = rows, .output_rows = all, .wanted = backend::Wanted::kLogits}));
   TRY(running->Wait());
-  return FinishStep(*step, running.get(), returned.times);
+  return FinishStep(*step, running.get(), returned);
 }
 
 Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* running,
-                                  std::vector<wire::StageTime> times) {
+                                  const wire::Step& done) {
   const Time start = sys::Now();
-  const auto outputs = TRY(SampleOutputs(step, running));
+  const Returned returned = WhatReturned(step, done);
+  // A stage gives up only what was cancelled here: that command may still be waiting.
+  if (!returned.cancelled.empty()) TakeCommands();
+  const auto outputs = TRY(SampleOutputs(step, running, returned.cancelled));
+  std::vector<wire::StageTime> times = done.times;
   if (!times.empty()) times[0].microseconds += Microseconds(sys::Now() - start);
-  Emit(TRY(machine_.OnStepDone(step.step, outputs, times, sys::Now())));
+  Emit(TRY(machine_.OnStepDone(step.step, outputs, times, sys::Now(), returned.cancelled)));
   return {};
 }
 
-// Tokens of all outputs, a few rows of logits at a time.
 Result<std::vector<ItemOutput>> LeadLoop::SampleOutputs(const LeadStep& step,
-                                                        backend::Running* running) {
-  std::vector<RequestId> owners;  // of each output row
+                                                        backend::Running* running,
+                                                        std::span<const RequestId> cancelled) {
   std::vector<ItemOutput> outputs;
+  size_t row = 0;
   for (const LeadItem& item : step.items) {
-    if (item.outputs == Outputs::kNone) continue;
-    const size_t count = item.outputs == Outputs::kAll ? item.tokens.size() : 1;
-    owners.insert(owners.end(), count, item.request);
-    outputs.push_back({.request = item.request, .tokens = {}});
-  }
-  size_t output = 0;
-  for (size_t first = 0; first < owners.size(); first += backend::kLogitRows) {
-    const size_t count = std::min(backend::kLogitRows, owners.size() - first);
-    std::span<float> logits;
-    if (running != nullptr) logits = TRY(running->Logits(first, count));
-    for (size_t i = 0; i < count; ++i) {
-      const RequestId& owner = owners[first + i];
-      while (outputs[output].request != owner) ++output;
-      outputs[output].tokens.push_back(
-          running == nullptr ? 0
-                             : SampleOne(owner, logits.subspan(i * config_.vocab, config_.vocab)));
-    }
+    const size_t rows = OutputRows(item);
+    if (rows == 0 || std::ranges::find(cancelled, item.request) != cancelled.end()) continue;
+    CHECK(running != nullptr);
+    outputs.push_back(TRY(SampleItem(item, *running, row)));
+    row += rows;
   }
   return outputs;
 }
 
-TokenId LeadLoop::SampleOne(const RequestId& request, std::span<float> logits) {
-  const auto view = machine_.Find(request);
-  if (!view) return 0;  // cancelled meanwhile: the machine drops it
-  const auto token = Sample(logits, view->tokens, *view->sampler, view->tokens.size(), scratch_);
-  if (token) return *token;
-  machine_.Cancel(request);
-  ReportError(request, token.error());
-  return 0;
+// The tokens that follow the item's output rows: a draft behind a row stands as long as it is what
+// is sampled there.
+Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, backend::Running& running,
+                                        size_t first) {
+  const size_t rows = OutputRows(item);
+  const size_t skipped = item.tokens.size() - rows;
+  ItemOutput output{.request = item.request, .tokens = {}};
+  std::vector<TokenId> history;  // only with drafts
+  for (size_t i = 0; i < rows; ++i) {
+    const auto view = machine_.Find(item.request);
+    if (!view) {  // cancelled meanwhile: the machine drops the output
+      output.tokens.assign(1, 0);
+      return output;
+    }
+    std::span<const TokenId> tokens = view->tokens;
+    if (i > 0) {
+      if (history.empty()) history.assign(view->tokens.begin(), view->tokens.end());
+      history.push_back(output.tokens.back());
+      tokens = history;
+    }
+    const std::span<float> logits = TRY(running.Logits(first + i, 1));
+    const auto token = Sample(logits, tokens, *view->sampler, tokens.size(), scratch_);
+    if (!token) {
+      machine_.Cancel(item.request);
+      ReportError(item.request, token.error());
+    }
+    output.tokens.push_back(token.value_or(0));
+    const size_t next = skipped + i + 1;
+    if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
+  }
+  return output;
 }
 
 void LeadLoop::ReportError(const RequestId& request, const Error& error) {
@@ -209,6 +243,8 @@ void LeadLoop::Emit(std::vector<Emission> emissions) {
 void LeadLoop::CountRequests() {
   commands_.active.store(machine_.active());
   commands_.queued.store(machine_.queued());
+  commands_.working.store(machine_.in_flight() > 0);
+  commands_.steps.store(machine_.stats().steps + machine_.stats().returned_steps);
 }
 
 }  // namespace exo::engine

@@ -19,7 +19,7 @@
 namespace exo::engine {
 
 struct LeadCommands {
-  using Command = std::variant<wire::Submit, wire::CancelRequest>;
+  using Command = std::variant<wire::Submit, wire::CancelRequest, wire::PauseRequest>;
 
   // Thread: any.
   void Push(Command command) {
@@ -38,16 +38,16 @@ struct LeadCommands {
   std::deque<Command> queue EXO_GUARDED_BY(mutex);
   sys::WakeFd wake;
   std::atomic<uint32_t> active{0}, queued{0};
-  std::atomic<Time> progress{Time{}};  // when a stage of the plan was last seen to compute
+  // For the StallWatch: a step is being computed or in flight; steps begun and returned so far.
+  std::atomic<bool> working{false};
+  std::atomic<uint64_t> steps{0};
 };
 
 class LeadLoop {
  public:
-  LeadLoop(const RunnerOptions& options, const model::ModelConfig& config,
-           backend::StageCompute& compute, LeadCommands& commands, CancellationSet& cancelled,
-           const Links& links, const RunnerEvents& events);
-  // Until `stop`, or until a link, the compute or a deadline fails; requests in work end with the
-  // reason.
+  LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
+           CancellationSet& cancelled, const Links& links, const RunnerEvents& events);
+  // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
 
@@ -59,23 +59,23 @@ class LeadLoop {
   Result<void> StartStep(const LeadStep& step);
   Result<void> Receive(Time deadline);
   Result<void> OnReturned(const wire::Step& step, std::span<const float> rows);
-  Result<void> FinishStep(const LeadStep& step, backend::Running* running,
-                          std::vector<wire::StageTime> times);
-  // `running`: has logits of the step's outputs; null: the step was cancelled.
-  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, backend::Running* running);
-  TokenId SampleOne(const RequestId& request, std::span<float> logits);
+  Result<void> FinishStep(const LeadStep& step, backend::Running* running, const wire::Step& done);
+  // Tokens of the step's outputs, without those of `cancelled` items. `running` has their logits;
+  // null when there are none.
+  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, backend::Running* running,
+                                                std::span<const RequestId> cancelled);
+  Result<ItemOutput> SampleItem(const LeadItem& item, backend::Running& running, size_t first);
   void ReportError(const RequestId& request, const Error& error);
   void Emit(std::vector<Emission> emissions);
   void CountRequests();
 
   const RunnerOptions& options_;
-  const model::ModelConfig& config_;
-  backend::StageCompute& compute_;
+  StageWorker& stage_;
   LeadCommands& commands_;
+  CancellationSet& cancelled_;
   Links links_;
   const RunnerEvents& events_;
   LeadMachine machine_;
-  StageWorker worker_;
   SamplerScratch scratch_;
   NodeId lost_;
 };

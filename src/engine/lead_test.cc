@@ -164,35 +164,98 @@ TEST(LeadTest, OutputsMustMatchTheStep) {
   EXPECT_FALSE(lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {5, 6}}}, {}, Time{}));
 }
 
-TEST(LeadTest, AStepIsLateOnlyWhenNothingMoves) {
+TEST(LeadTest, RejectedDraftsAreTruncatedInTheNextStep) {
   LeadMachine lead(Options());
-  ASSERT_TRUE(lead.Submit(Ask(1, 3), Time{}));
-  EXPECT_FALSE(lead.NextDeadline());
-  lead.NextStep(Time{});
-  EXPECT_EQ(*lead.NextDeadline(), kStepStall);
-  EXPECT_TRUE(lead.CheckDeadlines(kStepStall));
-  EXPECT_FALSE(lead.CheckDeadlines(kStepStall + Time{1}));
-  // A slow stage that computes is no hung one, however long its chunk takes.
-  for (int minute = 1; minute <= 60; ++minute) {
-    const Time now = std::chrono::minutes(minute);
-    lead.NoteProgress(now);
-    EXPECT_TRUE(lead.CheckDeadlines(now + kStepStall));
-  }
-  EXPECT_FALSE(lead.CheckDeadlines(std::chrono::minutes(60) + kStepStall + Time{1}));
+  ASSERT_TRUE(lead.Submit(Ask(1, 3, 9), Time{}));
+  lead.Draft(Id(1), {1, 2});  // nothing to build on yet
+  Answer(lead, *lead.NextStep(Time{}), 5);
+  lead.Draft(Id(1), {6, 7, 9});
+  auto step = lead.NextStep(Time{});
+  ASSERT_EQ(step->items.size(), 1u);
+  EXPECT_EQ(step->items[0].first, 3u);
+  EXPECT_EQ(step->items[0].tokens, (std::vector<TokenId>{5, 6, 7, 9}));
+  EXPECT_EQ(step->outputs, 4u);
+  const wire::Step wire = ToWire({}, *step);
+  EXPECT_EQ(wire.items[0].output_first, 0u);
+  EXPECT_EQ(wire.items[0].output_count, 4u);
+  EXPECT_FALSE(lead.NextStep(Time{})) << "more rows are scheduled than there are tokens";
+  // 6 and 7 were right, 8 follows them.
+  const auto emissions =
+      lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {6, 7, 8}}}, {}, Time{});
+  ASSERT_TRUE(emissions) << emissions.error().message;
+  EXPECT_EQ((*emissions)[0].tokens, (std::vector<TokenId>{6, 7, 8}));
+  step = lead.NextStep(Time{});
+  EXPECT_EQ(step->truncate, (std::vector<wire::StepTruncate>{{Id(1), 6}}));
+  EXPECT_EQ(step->items[0].first, 6u);
+  EXPECT_EQ(step->items[0].tokens, std::vector<TokenId>{8});
+  EXPECT_TRUE(lead.NextStep(Time{}) == std::nullopt);
+  EXPECT_EQ(Answer(lead, *step, 4)[0].tokens, std::vector<TokenId>{4});
+  EXPECT_TRUE(lead.NextStep(Time{})->truncate.empty());
 }
 
-TEST(LeadTest, AStepThatComesBackIsProgressOfTheOthers) {
-  LeadMachine lead(Options(2));
-  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 6), Time{}));
-  const auto first = lead.NextStep(Time{});
-  ASSERT_TRUE(first && lead.NextStep(Time{}));
-  const Time late = kStepStall - Time{1};
-  std::vector<ItemOutput> outputs;
-  for (const LeadItem& item : first->items) {
-    if (item.outputs != Outputs::kNone) outputs.push_back({item.request, {5}});
+TEST(LeadTest, DraftsThatAreAllRightLeaveNothingToTruncate) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 3, 5), Time{}));
+  Answer(lead, *lead.NextStep(Time{}), 5);
+  lead.Draft(Id(1), {6, 7});
+  auto step = lead.NextStep(Time{});
+  ASSERT_TRUE(lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {6, 7, 8}}}, {}, Time{}));
+  step = lead.NextStep(Time{});
+  EXPECT_TRUE(step->truncate.empty());
+  EXPECT_EQ(step->items[0].first, 6u);
+  EXPECT_TRUE(Answer(lead, *step, 9)[0].finished) << "five tokens were asked for";
+}
+
+TEST(LeadTest, DraftsStayWithinTheChunkAndTheSequence) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 58, 6), Time{}));
+  while (lead.stats().prefill_rows < 58) Answer(lead, *lead.NextStep(Time{}), 5);
+  lead.Draft(Id(1), std::vector<TokenId>(40, 6));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_EQ(step->items[0].first, 58u);
+  EXPECT_EQ(step->rows, 6u) << "up to the end of the sequence";
+  LeadMachine wide(Options());
+  ASSERT_TRUE(wide.Submit(Ask(1, 2, 40), Time{}));
+  Answer(wide, *wide.NextStep(Time{}), 5);
+  wide.Draft(Id(1), std::vector<TokenId>(40, 6));
+  EXPECT_EQ(wide.NextStep(Time{})->rows, 8u) << "one chunk";
+}
+
+TEST(LeadTest, APausedRequestGetsNoDecodeRowsAndKeepsItsPlace) {
+  LeadMachine lead(Options());
+  for (uint8_t i = 1; i <= 2; ++i) {
+    ASSERT_TRUE(lead.Submit(Ask(i, 3, 9), Time{}));
+    Answer(lead, *lead.NextStep(Time{}), 5);
   }
-  ASSERT_TRUE(lead.OnStepDone(first->step, outputs, {}, late));
-  EXPECT_EQ(*lead.NextDeadline(), late + kStepStall);
+  EXPECT_TRUE(lead.Pause(Id(1), true));
+  EXPECT_FALSE(lead.Pause(Id(9), true));
+  const uint64_t used = lead.used_positions();
+  for (int i = 0; i < 4; ++i) {
+    const auto step = lead.NextStep(Time{});
+    ASSERT_EQ(step->items.size(), 1u);
+    EXPECT_EQ(step->items[0].request, Id(2));
+    Answer(lead, *step, 5);
+  }
+  EXPECT_TRUE(lead.Pause(Id(2), true));
+  EXPECT_FALSE(lead.NextStep(Time{})) << "everybody waits for a reader";
+  EXPECT_EQ(lead.used_positions(), used);
+  EXPECT_TRUE(lead.Pause(Id(1), false));
+  EXPECT_EQ(lead.NextStep(Time{})->items[0].first, 4u) << "where it stopped";
+}
+
+TEST(LeadTest, ACancelledStepEndsOnlyRequestsThatNobodyHadCancelled) {
+  LeadMachine lead(Options());
+  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 3), Time{}));
+  const auto step = lead.NextStep(Time{});
+  ASSERT_EQ(step->items.size(), 2u);
+  lead.Cancel(Id(1));
+  const std::vector<RequestId> cancelled = {Id(1), Id(2)};
+  const auto emissions = lead.OnStepDone(step->step, {}, {}, Time{}, cancelled);
+  ASSERT_TRUE(emissions) << emissions.error().message;
+  ASSERT_EQ(emissions->size(), 1u);
+  EXPECT_EQ((*emissions)[0].request, Id(2));
+  EXPECT_EQ((*emissions)[0].finished->code, ErrorCode::kDisconnected);
+  EXPECT_EQ(lead.NextStep(Time{})->close.size(), 2u);
 }
 
 TEST(LeadTest, FailureEndsEveryRequestOnce) {

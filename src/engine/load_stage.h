@@ -7,19 +7,17 @@
 #include "backend/backend.h"
 #include "base/result.h"
 #include "engine/stage_source.h"
+#include "engine/stage_worker.h"
 #include "wire/messages.h"
 
 namespace exo::engine {
 
-struct LoadedStage {
-  std::shared_ptr<const model::ModelConfig> config;
-  std::unique_ptr<backend::StageCompute> compute;
-};
-
 // Blocks: runner threads only. Errors: those of the source and of Backend::Load; kInvalid when the
-// plan does not fit the model; kCancelled.
-Result<LoadedStage> LoadStage(StageSource& source, backend::Backend& backend,
-                              const wire::Plan& plan, uint32_t stage, const Progress& progress,
-                              const std::atomic<bool>* cancel);
+// plan does not fit the model; kOverloaded before anything is fetched when the stage needs more
+// than the plan reserves; kCancelled.
+Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Backend& backend,
+                                               const wire::Plan& plan, uint32_t stage,
+                                               const Progress& progress,
+                                               const std::atomic<bool>* cancel);
 
 }  // namespace exo::engine

@@ -3,13 +3,13 @@
 #include <optional>
 #include <thread>
 
-#include "backend/buffer.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
 #include "engine/stage_loop.h"
+#include "engine/stall_watch.h"
 #include "sys/process.h"
 #include "sys/system.h"
 
@@ -25,9 +25,10 @@ uint64_t Milliseconds(Time time) {
 
 class Runner final : public InstanceRunner {
  public:
-  Runner(backend::Backend& backend, std::unique_ptr<StageSource> source, RunnerOptions options,
-         RunnerEvents events)
+  Runner(backend::Backend& backend, StageStore& stages, std::unique_ptr<StageSource> source,
+         RunnerOptions options, RunnerEvents events)
       : backend_(backend),
+        store_(stages),
         source_(std::move(source)),
         options_(std::move(options)),
         events_(std::move(events)) {
@@ -37,8 +38,7 @@ class Runner final : public InstanceRunner {
     {
       const MutexLock lock(mutex_);
       stop_.store(true);
-      if (shared_.out != nullptr) shared_.out->Shutdown();
-      if (shared_.in != nullptr && shared_.in != shared_.out) shared_.in->Shutdown();
+      ShutdownLinks();
     }
     commands_.wake.Notify();
     thread_.join();
@@ -61,31 +61,75 @@ class Runner final : public InstanceRunner {
   void Submit(wire::Submit submit) override { commands_.Push(std::move(submit)); }
   void Cancel(const RequestId& request) override {
     cancelled_.Add(request);
-    commands_.Push(wire::CancelRequest{request});
+    commands_.Push(wire::CancelRequest{request, options_.plan.id});
   }
-  void CancelRows(const RequestId& request) override { cancelled_.Add(request); }
-  void NoteProgress() override { commands_.progress.store(sys::Now()); }
+  void Pause(const RequestId& request, bool paused) override {
+    commands_.Push(wire::PauseRequest{request, options_.plan.id, paused});
+  }
+  void CancelRows(const NodeId& from, const RequestId& request) override {
+    if (from == options_.plan.stages[0].node) cancelled_.Add(request);
+  }
+  void KeepStage() override { keep_.store(true); }
   uint32_t active() const override { return commands_.active.load(); }
   uint32_t queued() const override { return commands_.queued.load(); }
+  void Watch(uint64_t progress, Time now) override {
+    if (!watch_.Tick(commands_.working.load(), progress + commands_.steps.load(), now)) return;
+    if (stalled_.exchange(true)) return;
+    events_.on_failed(Stalled(), {});
+    const std::lock_guard lock(mutex_);
+    ShutdownLinks();
+  }
 
  private:
   size_t stages() const { return options_.plan.stages.size(); }
 
   void Main() {
     const Time start = sys::Now();
-    auto loaded =
-        LoadStage(*source_, backend_, options_.plan, options_.stage, events_.on_progress, &stop_);
-    if (!loaded) {
-      events_.on_loaded(std::unexpected(loaded.error()), 0);
-      return;
+    const StageKey key = KeyOf(options_.plan, options_.stage);
+    stage_ = store_.Take(key);
+    if (stage_ == nullptr) {
+      store_.Clear();  // its memory is wanted
+      auto loaded =
+          LoadStage(*source_, backend_, options_.plan, options_.stage, events_.on_progress, &stop_);
+      if (!loaded) {
+        events_.on_loaded(std::unexpected(loaded.error()), 0);
+        return;
+      }
+      stage_ = std::move(*loaded);
     }
-    stage_ = std::move(*loaded);
+    stage_->Bind(options_.plan);
     events_.on_loaded({}, Milliseconds(sys::Now() - start));
-    if (auto served = ServeUntilStopped(); !served && !stop_.load()) {
+    const auto served = ServeUntilStopped();
+    if (!served && !stop_.load() && !stalled_.exchange(true)) {
       events_.on_failed(served.error(), lost_);
     }
-    // Memory is given back on this thread, before anybody waits for it.
-    stage_.compute.reset();
+    WaitForStop();
+    // A stage whose compute failed is not worth keeping. Memory is given back on this thread,
+    // before anybody waits for it.
+    if (keep_.load() && (served || !lost_.IsZero())) store_.Put(key, std::move(stage_), sys::Now());
+    stage_.reset();
+  }
+
+  // What becomes of the stage is known when the instance is stopped.
+  void WaitForStop() {
+    while (!stop_.load()) {
+      sys::WaitReadable(commands_.wake.fd(), std::chrono::seconds(1));
+      commands_.wake.Drain();
+    }
+  }
+
+  // Called with mutex_ held.
+  void ShutdownLinks() {
+    if (shared_.out != nullptr) shared_.out->Shutdown();
+    if (shared_.in != nullptr && shared_.in != shared_.out) shared_.in->Shutdown();
+  }
+
+  Error Stalled() const {
+    return {
+        ErrorCode::kDisconnected,
+        fmt::format("no device of {} has computed anything for {} s though a step is in flight",
+                    options_.plan.model_name,
+                    std::chrono::duration_cast<std::chrono::seconds>(StallWatch::kLimit).count())};
   }
 
   Result<void> ServeUntilStopped() {
@@ -93,13 +137,12 @@ class Runner final : public InstanceRunner {
     Links links;
     if (stages() > 1) links = TRY(MakeLinks(next));
     if (options_.stage == 0) {
-      LeadLoop loop(options_, *stage_.config, *stage_.compute, commands_, cancelled_, links,
-                    events_);
+      LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_);
       const auto result = loop.Run(stop_);
       lost_ = loop.lost();
       return result;
     }
-    StageLoop loop(options_, *stage_.config, *stage_.compute, commands_.wake, cancelled_, links);
+    StageLoop loop(options_, *stage_, commands_.wake, cancelled_, links);
     const auto result = loop.Run(stop_);
     lost_ = loop.lost();
     return result;
@@ -134,7 +177,7 @@ class Runner final : public InstanceRunner {
     lost_ = NodeId{};
     Links links{.in = in_ != nullptr ? in_.get() : out_.get(),
                 .out = out_ != nullptr ? out_.get() : in_.get()};
-    const uint64_t frame = uint64_t{options_.plan.chunk} * stage_.config->width * sizeof(float) +
+    const uint64_t frame = uint64_t{options_.plan.chunk} * stage_->config().width * sizeof(float) +
                            wire::kMaxControlFrame;
     for (DataLink* link : {links.in, links.out})
       link->SetFrameLimit(std::min<uint64_t>(frame, wire::kMaxDataFrame));
@@ -171,10 +214,14 @@ class Runner final : public InstanceRunner {
   }
 
   backend::Backend& backend_;
+  StageStore& store_;
   const std::unique_ptr<StageSource> source_;
   const RunnerOptions options_;
   const RunnerEvents events_;
   std::atomic<bool> stop_{false};
+  std::atomic<bool> keep_{false};
+  std::atomic<bool> stalled_{false};  // the failure was reported
+  StallWatch watch_;                  // of the loop thread
   LeadCommands commands_;
   CancellationSet cancelled_;
 
@@ -184,7 +231,7 @@ class Runner final : public InstanceRunner {
   Links shared_ EXO_GUARDED_BY(mutex_);  // for Shutdown from the destructor
 
   // Of the runner's thread.
-  LoadedStage stage_;
+  std::unique_ptr<StageWorker> stage_;
   std::unique_ptr<DataLink> out_, in_;
   NodeId lost_;
   std::thread thread_;
@@ -192,10 +239,10 @@ class Runner final : public InstanceRunner {
 
 }  // namespace
 
-std::unique_ptr<InstanceRunner> InstanceRunner::Start(backend::Backend& backend,
+std::unique_ptr<InstanceRunner> InstanceRunner::Start(backend::Backend& backend, StageStore& stages,
                                                       std::unique_ptr<StageSource> source,
                                                       RunnerOptions options, RunnerEvents events) {
-  return std::make_unique<Runner>(backend, std::move(source), std::move(options),
+  return std::make_unique<Runner>(backend, stages, std::move(source), std::move(options),
                                   std::move(events));
 }
 

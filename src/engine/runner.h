@@ -20,6 +20,7 @@
 #include "backend/backend.h"
 #include "engine/data_link.h"
 #include "engine/stage_source.h"
+#include "engine/stage_store.h"
 #include "wire/messages.h"
 
 namespace exo::engine {
@@ -49,12 +50,15 @@ struct NextStage {
 
 class InstanceRunner {
  public:
-  // Starts loading at once. `backend` outlives the object.
-  static std::unique_ptr<InstanceRunner> Start(backend::Backend& backend,
+  // Starts loading at once, unless `stages` has this stage: then it is taken over. Both outlive the
+  // object.
+  static std::unique_ptr<InstanceRunner> Start(backend::Backend& backend, StageStore& stages,
                                                std::unique_ptr<StageSource> source,
                                                RunnerOptions options, RunnerEvents events);
   // Stops and joins: at most the time of one work item.
   virtual ~InstanceRunner() = default;
+  // Before the end: the stage goes to the StageStore, a plan that comes next may take it over.
+  virtual void KeepStage() = 0;
 
   // All stages are loaded: connect to the next one.
   virtual void Serve(NextStage next) = 0;
@@ -63,14 +67,18 @@ class InstanceRunner {
   // Lead only.
   virtual void Submit(wire::Submit submit) = 0;
   virtual void Cancel(const RequestId& request) = 0;
-  // Any stage: rows of this request need not be computed any more, also in the step that is
-  // running.
-  virtual void CancelRows(const RequestId& request) = 0;
-  // Lead only: some stage of the plan has computed something lately (heartbeats carry progress).
-  virtual void NoteProgress() = 0;
+  // Lead only: no decode rows for this request until it is unpaused; its KV stays.
+  virtual void Pause(const RequestId& request, bool paused) = 0;
+  // Rows of this request need not be computed any more, also in the step that is running. Ignored
+  // unless `from` is the plan's lead.
+  virtual void CancelRows(const NodeId& from, const RequestId& request) = 0;
   // Lead only: requests in work and waiting.
   virtual uint32_t active() const = 0;
   virtual uint32_t queued() const = 0;
+  // Lead only, about once a second: `progress` is any number that changes when work is done on one
+  // of the plan's nodes. A plan without any, though a step is in flight, has failed
+  // (stall_watch.h).
+  virtual void Watch(uint64_t progress, Time now) = 0;
 };
 
 }  // namespace exo::engine

@@ -1,53 +1,138 @@
 #include "engine/stage.h"
 
+#include <iterator>
 #include <set>
 
 namespace exo::engine {
 
-// Everything about a step that can be wrong, before anything changes.
-Result<void> StageMachine::CheckItems(const wire::Step& step) const {
-  const std::set<RequestId> closed(step.close.begin(), step.close.end());
-  uint64_t positions = used_positions_;
-  for (const RequestId& request : closed) {
-    const auto at = sequences_.find(request);
-    if (at != sequences_.end()) positions -= at->second.capacity;
+Result<StageMachine::Sequence*> StageMachine::OpenOne(const wire::Step& step,
+                                                      const RequestId& request, uint32_t capacity,
+                                                      Sequences& after, StageWork& work) const {
+  if (capacity == 0 || capacity > options_.context) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: request {} asks for {} positions, 1 to {} are allowed", step.step,
+                request.Short(), capacity, options_.context);
   }
-  std::set<RequestId> seen;
-  uint64_t rows = 0;
-  for (const wire::StepItem& item : step.items) {
-    const std::string name = item.request.Short();
-    if (!seen.insert(item.request).second) {
-      return Fail(ErrorCode::kInvalid, "step {}: request {} is there twice", step.step, name);
-    }
-    rows += item.count;
-    if (item.count == 0 || rows > options_.chunk) {
-      return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
-                  options_.chunk);
-    }
-    const auto at = sequences_.find(item.request);
-    const bool open = at != sequences_.end() && !closed.contains(item.request);
-    const uint32_t length = open ? at->second.length : 0;
-    if (item.first != length && !options_.plant_no_gap_check) {
-      return Fail(ErrorCode::kInvalid,
-                  "step {}: request {} continues at position {}, {} are computed", step.step, name,
-                  item.first, length);
-    }
-    const uint32_t capacity = open ? at->second.capacity : item.capacity;
-    if (capacity == 0 || capacity > options_.context) {
-      return Fail(ErrorCode::kInvalid,
-                  "step {}: request {} asks for {} positions, 1 to {} are allowed", step.step, name,
-                  capacity, options_.context);
-    }
-    if (uint64_t{item.first} + item.count > capacity) {
-      return Fail(ErrorCode::kInvalid, "step {}: request {} writes up to position {} of {}",
-                  step.step, name, uint64_t{item.first} + item.count, capacity);
-    }
-    if (!open) positions += capacity;
+  for (auto at = after.open.begin();
+       at != after.open.end() && after.positions + capacity > options_.kv_positions;) {
+    const auto next = std::next(at);
+    if (at->second.carried) CloseOne(at, after, work);
+    at = next;
   }
-  if (positions > options_.kv_positions) {
+  if (after.positions + capacity > options_.kv_positions) {
     return Fail(ErrorCode::kOverloaded, "step {}: {} KV positions, the plan reserved {}", step.step,
-                positions, options_.kv_positions);
+                after.positions + capacity, options_.kv_positions);
   }
+  after.positions += capacity;
+  Sequence& sequence = after.open[request];
+  sequence = {.id = after.next_id++, .capacity = capacity};
+  return &sequence;
+}
+
+void StageMachine::CloseOne(std::map<RequestId, Sequence>::iterator at, Sequences& after,
+                            StageWork& work) {
+  work.close.push_back(at->second.id);
+  after.positions -= at->second.capacity;
+  after.open.erase(at);
+}
+
+Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork& fork,
+                                   Sequences& after, StageWork& work) const {
+  const auto from = after.open.find(fork.from);
+  if (from == after.open.end() || after.open.contains(fork.to)) {
+    return Fail(ErrorCode::kInvalid, "step {}: cannot fork request {} to {}: {}", step.step,
+                fork.from.Short(), fork.to.Short(),
+                from == after.open.end() ? "it has no sequence here" : "that one is open already");
+  }
+  from->second.carried = false;
+  const Sequence source = from->second;
+  if (fork.length > source.length || fork.length > fork.capacity) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: a fork of {} positions of request {}, which has {}, into {}", step.step,
+                fork.length, fork.from.Short(), source.length, fork.capacity);
+  }
+  Sequence& to = *TRY(OpenOne(step, fork.to, fork.capacity, after, work));
+  to.length = fork.length;
+  work.fork.push_back({source.id, to.id, fork.length, fork.capacity});
+  return {};
+}
+
+Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& after,
+                                           StageWork& work) const {
+  for (const RequestId& request : step.close) {
+    const auto at = after.open.find(request);
+    if (at != after.open.end()) CloseOne(at, after, work);
+  }
+  for (const wire::StepTruncate& cut : step.truncate) {
+    const auto at = after.open.find(cut.request);
+    if (at == after.open.end() || cut.length > at->second.length) {
+      return Fail(ErrorCode::kInvalid,
+                  "step {}: request {} has {} positions, it cannot be cut to {}", step.step,
+                  cut.request.Short(), at == after.open.end() ? 0 : at->second.length, cut.length);
+    }
+    at->second.length = cut.length;
+    at->second.dirty = at->second.carried = false;
+    work.truncate.push_back({at->second.id, cut.length});
+  }
+  for (const wire::StepFork& fork : step.fork) TRY(ForkOne(step, fork, after, work));
+  return {};
+}
+
+Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequences& after,
+                                   StageWork& work, std::vector<Pending>& pending) const {
+  const wire::StepItem& item = step.items[index];
+  const std::string name = item.request.Short();
+  const uint64_t end = uint64_t{item.first} + item.count;
+  if (uint64_t{item.output_first} + item.output_count > item.count) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {} wants rows {} to {} of {}", step.step,
+                name, item.output_first, uint64_t{item.output_first} + item.output_count,
+                item.count);
+  }
+  if (item.adapter != 0) {
+    return Fail(ErrorCode::kUnsupported, "step {}: request {} wants adapter {}, there is none",
+                step.step, name, item.adapter);
+  }
+  auto at = after.open.find(item.request);
+  if (at != after.open.end() && at->second.carried && item.first <= at->second.length) {
+    Sequence& carried = at->second;
+    carried.carried = carried.dirty = false;
+    carried.length = item.first;
+    if (item.first > 0) {
+      work.truncate.push_back({carried.id, carried.length});
+    } else {
+      CloseOne(at, after, work);
+      at = after.open.end();
+    }
+  }
+  Sequence* sequence = at == after.open.end() ? nullptr : &at->second;
+  if (item.cancelled || (sequence != nullptr && sequence->dirty)) {
+    if (sequence != nullptr && !options_.plant_commit_cancelled) sequence->dirty = true;
+    if (sequence != nullptr && options_.plant_commit_cancelled)
+      pending.push_back({item.request, static_cast<uint32_t>(end)});
+    work.cancelled.push_back(static_cast<uint32_t>(index));
+    if (!item.cancelled) work.rows_in += item.count;
+    return {};
+  }
+  const uint32_t length = sequence == nullptr ? 0 : sequence->length;
+  if (item.first != length && !options_.plant_no_gap_check) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: request {} continues at position {}, {} are computed", step.step, name,
+                item.first, length);
+  }
+  if (sequence == nullptr) {
+    sequence = TRY(OpenOne(step, item.request, item.capacity, after, work));
+    work.open.push_back({sequence->id, item.capacity});
+  }
+  if (end > sequence->capacity) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {} writes up to position {} of {}",
+                step.step, name, end, sequence->capacity);
+  }
+  work.segments.push_back({sequence->id, item.first, item.count, work.rows_in});
+  for (uint32_t i = 0; i < item.output_count; ++i)
+    work.output_rows.push_back(work.rows + item.output_first + i);
+  work.rows_in += item.count;
+  work.rows += item.count;
+  pending.push_back({item.request, static_cast<uint32_t>(end)});
   return {};
 }
 
@@ -68,41 +153,60 @@ Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
     work.duplicate = true;
     return work;
   }
-  if (const auto checked = CheckItems(step); !checked) {
-    ++stats_.refused;
-    return std::unexpected(checked.error());
-  }
-  for (const RequestId& request : step.close) {
-    const auto at = sequences_.find(request);
-    if (at == sequences_.end()) continue;
-    work.close.push_back(at->second.id);
-    used_positions_ -= at->second.capacity;
-    sequences_.erase(at);
-  }
-  for (const wire::StepItem& item : step.items) {
-    const auto [at, is_new] = sequences_.try_emplace(item.request);
-    if (is_new) {
-      at->second = {.id = next_sequence_++, .length = 0, .capacity = item.capacity};
-      used_positions_ += item.capacity;
-      work.open.push_back({at->second.id, item.capacity});
+  Sequences after = sequences_;  // taken over when everything is right
+  std::vector<Pending> pending;
+  const auto apply = [&]() -> Result<void> {
+    TRY(ChangeSequences(step, after, work));
+    std::set<RequestId> seen;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < step.items.size(); ++i) {
+      const wire::StepItem& item = step.items[i];
+      rows += item.count;
+      if (item.count == 0 || rows > options_.chunk) {
+        return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
+                    options_.chunk);
+      }
+      if (!seen.insert(item.request).second) {
+        return Fail(ErrorCode::kInvalid, "step {}: request {} is there twice", step.step,
+                    item.request.Short());
+      }
+      TRY(AddItem(step, i, after, work, pending));
     }
-    work.segments.push_back({at->second.id, item.first, item.count});
-    work.rows += item.count;
-    if (item.wants_output) work.output_rows.push_back(work.rows - 1);
-    pending_.push_back({item.request, item.first + item.count});
+    return {};
+  };
+  if (const auto applied = apply(); !applied) {
+    ++stats_.refused;
+    return std::unexpected(applied.error());
   }
+  sequences_ = std::move(after);
+  pending_ = std::move(pending);
   begun_ = true;
   last_step_ = step.step;
   return work;
 }
 
 void StageMachine::CommitStep() {
-  for (const Pending& pending : pending_) {
-    const auto at = sequences_.find(pending.request);
-    if (at != sequences_.end()) at->second.length = pending.length;
-  }
+  for (const Pending& pending : pending_)
+    sequences_.open.at(pending.request).length = pending.length;
   stats_.steps += begun_ ? 1 : 0;
   AbortStep();
+}
+
+std::vector<StageWork::Cut> StageMachine::CancelStep() {
+  std::vector<StageWork::Cut> cuts;
+  for (const Pending& pending : pending_) {
+    Sequence& sequence = sequences_.open.at(pending.request);
+    sequence.dirty = true;
+    cuts.push_back({sequence.id, sequence.length});
+  }
+  ++stats_.cancelled;
+  if (options_.plant_commit_cancelled) {
+    for (const Pending& pending : pending_) sequences_.open.at(pending.request).dirty = false;
+    CommitStep();
+    return {};
+  }
+  AbortStep();
+  return cuts;
 }
 
 void StageMachine::AbortStep() {
@@ -110,31 +214,45 @@ void StageMachine::AbortStep() {
   begun_ = false;
 }
 
-Result<uint64_t> StageMachine::Truncate(const RequestId& request, uint32_t length) {
-  const auto at = sequences_.find(request);
-  if (at == sequences_.end())
-    return Fail(ErrorCode::kNotFound, "request {} has no sequence here", request.Short());
-  if (length > at->second.length) {
-    return Fail(ErrorCode::kInvalid, "request {} has {} positions, cannot be cut to {}",
-                request.Short(), at->second.length, length);
+std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
+  AbortStep();
+  options_ = options;
+  last_step_ = 0;
+  std::vector<uint64_t> closed;
+  sequences_.positions = 0;
+  for (auto at = sequences_.open.begin(); at != sequences_.open.end();) {
+    Sequence& sequence = at->second;
+    if (sequence.capacity <= options.context &&
+        sequences_.positions + sequence.capacity <= options.kv_positions) {
+      sequence.carried = true;
+      sequences_.positions += sequence.capacity;
+      ++at;
+    } else {
+      closed.push_back(sequence.id);
+      at = sequences_.open.erase(at);
+    }
   }
-  at->second.length = length;
-  return at->second.id;
+  return closed;
 }
 
 std::vector<uint64_t> StageMachine::CloseAll() {
   std::vector<uint64_t> open;
-  for (const auto& [request, sequence] : sequences_) open.push_back(sequence.id);
-  sequences_.clear();
+  for (const auto& [request, sequence] : sequences_.open) open.push_back(sequence.id);
+  sequences_.open.clear();
+  sequences_.positions = 0;
   AbortStep();
-  used_positions_ = 0;
   return open;
 }
 
 std::optional<uint32_t> StageMachine::Length(const RequestId& request) const {
-  const auto at = sequences_.find(request);
-  if (at == sequences_.end()) return std::nullopt;
+  const auto at = sequences_.open.find(request);
+  if (at == sequences_.open.end()) return std::nullopt;
   return at->second.length;
+}
+
+bool StageMachine::IsDirty(const RequestId& request) const {
+  const auto at = sequences_.open.find(request);
+  return at != sequences_.open.end() && at->second.dirty;
 }
 
 }  // namespace exo::engine

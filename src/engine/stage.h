@@ -3,7 +3,12 @@
 // plan, a duplicate, a gap in a sequence or a capacity beyond the reservation is an error with
 // numbers.
 //
-//   BeginStep ─> compute Close, Open, Forward ─> CommitStep   (in this order, one step at a time)
+//   BeginStep ─> compute Close, Truncate, Fork, Open, layers ─> CommitStep or CancelStep
+//   (in this order, one step at a time)
+//
+// A sequence whose rows were given up (a cancelled step) is dirty: its KV is known good up to the
+// length before that step. Items that would continue it are cancelled, here and at every later
+// stage, until the lead closes or truncates it. Undefined KV is never committed.
 //
 // Thread: one caller at a time (the stage thread). Owner: the instance on this node.
 #pragma once
@@ -24,13 +29,24 @@ struct StageOptions {
   uint64_t kv_positions = 0;  // of all open sequences: context x sequences
   uint32_t chunk = 256;       // rows of one step at most
   // Bugs that a test plants to show that the simulator finds them. Never set outside tests.
-  bool plant_no_fence = false;      // steps of other plans and old steps are computed
-  bool plant_no_gap_check = false;  // a step that does not continue its sequence is computed
+  bool plant_no_fence = false;          // steps of other plans and old steps are computed
+  bool plant_no_gap_check = false;      // a step that does not continue its sequence is computed
+  bool plant_commit_cancelled = false;  // a cancelled step counts as computed
 };
 
 // What to do for a step, in this order.
 struct StageWork {
   bool duplicate = false;  // already computed: do nothing, answer nothing
+  struct Cut {
+    uint64_t sequence = 0;
+    uint32_t length = 0;
+  };
+  struct Fork {
+    uint64_t from = 0;
+    uint64_t to = 0;
+    uint32_t length = 0;
+    uint32_t capacity = 0;
+  };
   struct Open {
     uint64_t sequence = 0;
     uint32_t capacity = 0;
@@ -39,19 +55,25 @@ struct StageWork {
     uint64_t sequence = 0;
     uint32_t first = 0;
     uint32_t count = 0;
+    uint32_t row = 0;  // where its rows begin among those that came with the step
   };
   std::vector<uint64_t> close;
+  std::vector<Cut> truncate;
+  std::vector<Fork> fork;
   std::vector<Open> open;
-  std::vector<Segment> segments;      // one per item
-  uint32_t rows = 0;                  // of the hidden states that came with the step
-  std::vector<uint32_t> output_rows;  // rows that the last stage returns to the lead
+  std::vector<Segment> segments;    // one per item that is computed
+  std::vector<uint32_t> cancelled;  // indices of the items that are not computed: no rows go on
+  uint32_t rows_in = 0;  // hidden states that come with the step: of the items not cancelled in it
+  uint32_t rows = 0;     // hidden states that are computed and go on: the segments' rows
+  std::vector<uint32_t> output_rows;  // of them: rows that the last stage returns to the lead
 };
 
 struct StageStats {
   uint64_t steps = 0;
   uint64_t foreign = 0;  // steps of another plan
   uint64_t duplicates = 0;
-  uint64_t refused = 0;  // gaps, overruns, limits
+  uint64_t refused = 0;    // gaps, overruns, limits
+  uint64_t cancelled = 0;  // steps whose compute was interrupted
 };
 
 class StageMachine {
@@ -60,43 +82,64 @@ class StageMachine {
 
   // Checks a step and says what to compute. On an error nothing has changed and the instance has
   // failed, except for a foreign plan (kNotFound): drop the frame. Errors: kNotFound (other plan),
-  // kInvalid (gap: first != committed length, unknown sequence, empty or too long item, a previous
-  // step not committed), kOverloaded (capacity over the reservation).
+  // kInvalid (gap: first != committed length, unknown sequence, empty or too long item, output rows
+  // or a truncation beyond the end, a previous step not committed), kUnsupported (an adapter),
+  // kOverloaded (capacity over the reservation).
   Result<StageWork> BeginStep(const wire::Step& step);
   // The step of the last BeginStep was computed: its rows are part of the sequences now.
   void CommitStep();
-  // It was not (a failed compute): sequences stay as before; opened ones stay open, empty.
+  // Its compute was interrupted: the sequences of its segments are dirty. Returns where to truncate
+  // their KV.
+  std::vector<StageWork::Cut> CancelStep();
+  // It failed, and with it the instance: lengths stay as before.
   void AbortStep();
 
-  // Forgets positions from `length` on (rejected drafts, a recovery); the caller truncates its KV
-  // too. Returns the sequence. Errors: kNotFound, kInvalid (beyond the committed length).
-  Result<uint64_t> Truncate(const RequestId& request, uint32_t length);
+  // The same stage goes on under another plan: sequences, with their KV, stay as they are; steps
+  // count from 1 again. A carried sequence is continued by an item that begins at or before its
+  // length (at 0: anew), and makes room when a new one needs it. Returns those that the new plan
+  // has no room for, closed now.
+  std::vector<uint64_t> Rebind(const StageOptions& options);
   // The sequences left open, closed now: for the end of the instance.
   std::vector<uint64_t> CloseAll();
 
   std::optional<uint32_t> Length(const RequestId& request) const;
-  uint64_t used_positions() const { return used_positions_; }
+  bool IsDirty(const RequestId& request) const;
+  uint64_t used_positions() const { return sequences_.positions; }
   const StageStats& stats() const { return stats_; }
 
  private:
   struct Sequence {
     uint64_t id = 0;
-    uint32_t length = 0;  // committed
+    uint32_t length = 0;  // committed, known good
     uint32_t capacity = 0;
+    bool dirty = false;    // rows behind `length` were given up
+    bool carried = false;  // of an earlier plan, not used by this one yet
   };
-  Result<void> CheckItems(const wire::Step& step) const;
-
-  StageOptions options_;
-  std::map<RequestId, Sequence> sequences_;
+  struct Sequences {
+    std::map<RequestId, Sequence> open;
+    uint64_t positions = 0;  // sum of capacities
+    uint64_t next_id = 1;
+  };
   struct Pending {
     RequestId request;
     uint32_t length = 0;
   };
+  // Each applies a part of `step` to `after`, a copy: on an error it is thrown away.
+  Result<void> ChangeSequences(const wire::Step& step, Sequences& after, StageWork& work) const;
+  Result<void> ForkOne(const wire::Step& step, const wire::StepFork& fork, Sequences& after,
+                       StageWork& work) const;
+  Result<void> AddItem(const wire::Step& step, size_t index, Sequences& after, StageWork& work,
+                       std::vector<Pending>& pending) const;
+  Result<Sequence*> OpenOne(const wire::Step& step, const RequestId& request, uint32_t capacity,
+                            Sequences& after, StageWork& work) const;
+  static void CloseOne(std::map<RequestId, Sequence>::iterator at, Sequences& after,
+                       StageWork& work);
+
+  StageOptions options_;
+  Sequences sequences_;
   std::vector<Pending> pending_;
   bool begun_ = false;
   uint64_t last_step_ = 0;
-  uint64_t next_sequence_ = 1;
-  uint64_t used_positions_ = 0;
   StageStats stats_;
 };
 

@@ -12,14 +12,9 @@ constexpr Time kIdlePoll = std::chrono::seconds(1);
 
 }  // namespace
 
-StageLoop::StageLoop(const RunnerOptions& options, const model::ModelConfig& config,
-                     backend::StageCompute& compute, sys::WakeFd& wake, CancellationSet& cancelled,
-                     const Links& links)
-    : options_(options),
-      config_(config),
-      wake_(wake),
-      links_(links),
-      worker_(options.plan, compute, cancelled) {}
+StageLoop::StageLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,
+                     CancellationSet& cancelled, const Links& links)
+    : options_(options), stage_(stage), wake_(wake), cancelled_(cancelled), links_(links) {}
 
 Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
   while (!stop.load()) {
@@ -55,17 +50,17 @@ Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
   const bool last = options_.stage + 1 == options_.plan.stages.size();
   const StageWorker::Input input = {
       .hidden = rows, .wanted = last ? backend::Wanted::kOutput : backend::Wanted::kHidden};
-  if (auto run = worker_.Run(step, input, config_.width); !run) {
+  if (auto run = stage_.Run(step, input, cancelled_); !run) {
     if (run.error().code == ErrorCode::kNotFound)
       return {};  // another plan's frame: dropped and counted
     return run;
   }
-  if (worker_.was_duplicate()) return {};
+  if (stage_.was_duplicate()) return {};
   const wire::StagePlan& own = options_.plan.stages[options_.stage];
   const auto spent =
       std::chrono::duration_cast<std::chrono::microseconds>(sys::Now() - start).count();
   step.times.push_back({own.node, own.layer_begin, own.layer_end, static_cast<uint64_t>(spent)});
-  return Send(step, worker_.hidden());
+  return Send(step, stage_.hidden());
 }
 
 Result<void> StageLoop::Send(const wire::Message& message, std::span<const float> rows) {

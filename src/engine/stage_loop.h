@@ -22,15 +22,14 @@ struct Links {
   DataLink* out = nullptr;
 };
 
-// A send waits for as long as the next stage's node is alive: a full window only says that the
-// stage computes. Membership notices a dead node and stops the instance, which shuts the link down.
+// A stage that computes takes no frames meanwhile, however long that is: a send waits for it. What
+// ends it is Shutdown: by membership when the peer is gone, by the lead's StallWatch when it hangs.
 inline constexpr Time kSendLimit = std::chrono::hours(24);
 
 class StageLoop {
  public:
-  StageLoop(const RunnerOptions& options, const model::ModelConfig& config,
-            backend::StageCompute& compute, sys::WakeFd& wake, CancellationSet& cancelled,
-            const Links& links);
+  StageLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,
+            CancellationSet& cancelled, const Links& links);
   // Until `stop`, or until a link or the compute fails.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
@@ -40,10 +39,10 @@ class StageLoop {
   Result<void> Send(const wire::Message& message, std::span<const float> rows);
 
   const RunnerOptions& options_;
-  const model::ModelConfig& config_;
+  StageWorker& stage_;
   sys::WakeFd& wake_;
+  CancellationSet& cancelled_;
   Links links_;
-  StageWorker worker_;
   NodeId lost_;
 };
 

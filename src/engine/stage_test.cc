@@ -11,6 +11,17 @@ RequestId Id(uint8_t number) {
   return id;
 }
 
+// `outputs`: the last so many rows.
+wire::StepItem Item(uint8_t request, uint32_t first, uint32_t count, uint32_t capacity = 32,
+                    uint32_t outputs = 0) {
+  return {.request = Id(request),
+          .first = first,
+          .count = count,
+          .output_first = outputs == 0 ? 0 : count - outputs,
+          .output_count = outputs,
+          .capacity = capacity};
+}
+
 wire::Step MakeStep(uint64_t number, std::vector<wire::StepItem> items,
                     std::vector<RequestId> close = {}) {
   return {.step = number, .items = std::move(items), .close = std::move(close)};
@@ -33,11 +44,11 @@ class StageTest : public testing::Test {
 };
 
 TEST_F(StageTest, OpensContinuesAndClosesSequences) {
-  StageWork work = Run(MakeStep(1, {{Id(1), 0, 5, 32, false}, {Id(2), 0, 3, 16, true}}));
+  StageWork work = Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 16, 1)}));
   EXPECT_EQ(work.open.size(), 2u);
   EXPECT_EQ(work.rows, 8u);
   EXPECT_EQ(work.output_rows, std::vector<uint32_t>{7});
-  work = Run(MakeStep(2, {{Id(1), 5, 1, 32, true}}));
+  work = Run(MakeStep(2, {Item(1, 5, 1, 32, 1)}));
   EXPECT_TRUE(work.open.empty());
   EXPECT_EQ(stage_.Length(Id(1)), 6u);
   work = Run(MakeStep(3, {}, {Id(1)}));
@@ -47,60 +58,185 @@ TEST_F(StageTest, OpensContinuesAndClosesSequences) {
 }
 
 TEST_F(StageTest, RefusesAGap) {
-  Run(MakeStep(1, {{Id(1), 0, 5, 32, false}}));
-  EXPECT_EQ(Refusal(MakeStep(2, {{Id(1), 6, 1, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(2, {{Id(1), 4, 1, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(2, {{Id(2), 1, 1, 32, false}})), ErrorCode::kInvalid);
+  Run(MakeStep(1, {Item(1, 0, 5)}));
+  EXPECT_EQ(Refusal(MakeStep(2, {Item(1, 6, 1)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(2, {Item(1, 4, 1)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(2, {Item(2, 1, 1)})), ErrorCode::kInvalid);
   EXPECT_EQ(stage_.stats().refused, 3u);
-  Run(MakeStep(2, {{Id(1), 5, 1, 32, false}}));
+  Run(MakeStep(2, {Item(1, 5, 1)}));
 }
 
 TEST_F(StageTest, DropsDuplicatesAndForeignPlans) {
-  Run(MakeStep(4, {{Id(1), 0, 5, 32, false}}));
-  EXPECT_TRUE(Run(MakeStep(4, {{Id(1), 0, 5, 32, false}})).duplicate);
-  EXPECT_TRUE(Run(MakeStep(3, {{Id(1), 5, 5, 32, false}})).duplicate);
+  Run(MakeStep(4, {Item(1, 0, 5)}));
+  EXPECT_TRUE(Run(MakeStep(4, {Item(1, 0, 5)})).duplicate);
+  EXPECT_TRUE(Run(MakeStep(3, {Item(1, 5, 5)})).duplicate);
   EXPECT_EQ(stage_.Length(Id(1)), 5u);
-  wire::Step foreign = MakeStep(5, {{Id(1), 5, 1, 32, false}});
+  wire::Step foreign = MakeStep(5, {Item(1, 5, 1)});
   foreign.plan.bytes[0] = 1;
   EXPECT_EQ(Refusal(foreign), ErrorCode::kNotFound);
 }
 
 TEST_F(StageTest, NeverTakesMoreThanTheReservation) {
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 1, 33, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 1, 0, false}})), ErrorCode::kInvalid);
-  Run(MakeStep(1, {{Id(1), 0, 1, 32, false}, {Id(2), 0, 1, 32, false}}));
-  EXPECT_EQ(Refusal(MakeStep(2, {{Id(3), 0, 1, 1, false}})), ErrorCode::kOverloaded);
-  Run(MakeStep(2, {{Id(3), 0, 1, 32, false}}, {Id(1)}));
-  EXPECT_EQ(Refusal(MakeStep(3, {{Id(2), 1, 32, 32, false}})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 1, 33)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 1, 0)})), ErrorCode::kInvalid);
+  Run(MakeStep(1, {Item(1, 0, 1), Item(2, 0, 1)}));
+  EXPECT_EQ(Refusal(MakeStep(2, {Item(3, 0, 1, 1)})), ErrorCode::kOverloaded);
+  Run(MakeStep(2, {Item(3, 0, 1)}, {Id(1)}));
+  EXPECT_EQ(Refusal(MakeStep(3, {Item(2, 1, 32)})), ErrorCode::kInvalid);
 }
 
 TEST_F(StageTest, HostileItemsAreErrors) {
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 0, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 17, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 0xFFFFFFFF, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0xFFFFFFFF, 1, 32, false}})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {{Id(1), 0, 1, 32, false}, {Id(1), 1, 1, 32, false}})),
-            ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 0)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 17)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 0xFFFFFFFF)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0xFFFFFFFF, 1)})), ErrorCode::kInvalid);
+  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 1), Item(1, 1, 1)})), ErrorCode::kInvalid);
   EXPECT_EQ(stage_.used_positions(), 0u);
 }
 
 TEST_F(StageTest, AStepThatWasNotComputedLeavesLengthsAsTheyWere) {
-  Run(MakeStep(1, {{Id(1), 0, 5, 32, false}}));
-  ASSERT_TRUE(stage_.BeginStep(MakeStep(2, {{Id(1), 5, 1, 32, false}})));
-  EXPECT_EQ(Refusal(MakeStep(3, {{Id(1), 5, 1, 32, false}})), ErrorCode::kInvalid)
-      << "one step at a time";
+  Run(MakeStep(1, {Item(1, 0, 5)}));
+  ASSERT_TRUE(stage_.BeginStep(MakeStep(2, {Item(1, 5, 1)})));
+  EXPECT_EQ(Refusal(MakeStep(3, {Item(1, 5, 1)})), ErrorCode::kInvalid) << "one step at a time";
   stage_.AbortStep();
   EXPECT_EQ(stage_.Length(Id(1)), 5u);
 }
 
 TEST_F(StageTest, TruncateCutsAndNeverGrows) {
-  Run(MakeStep(1, {{Id(1), 0, 5, 32, false}}));
-  EXPECT_FALSE(stage_.Truncate(Id(1), 6));
-  EXPECT_FALSE(stage_.Truncate(Id(2), 0));
-  ASSERT_TRUE(stage_.Truncate(Id(1), 3));
-  Run(MakeStep(2, {{Id(1), 3, 1, 32, false}}));
+  Run(MakeStep(1, {Item(1, 0, 5)}));
+  wire::Step step = MakeStep(2, {});
+  step.truncate = {{Id(1), 6}};
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
+  step.truncate = {{Id(2), 0}};
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid) << "no such sequence";
+  EXPECT_EQ(stage_.Length(Id(1)), 5u);
+  step = MakeStep(2, {Item(1, 3, 1)});
+  step.truncate = {{Id(1), 3}};
+  const StageWork work = Run(step);
+  ASSERT_EQ(work.truncate.size(), 1u);
+  EXPECT_EQ(work.truncate[0].length, 3u);
+  EXPECT_EQ(stage_.Length(Id(1)), 4u);
   EXPECT_EQ(stage_.CloseAll().size(), 1u);
   EXPECT_EQ(stage_.used_positions(), 0u);
+}
+
+TEST_F(StageTest, ForksShareAPrefixAndAreCheckedAgainstTheReservation) {
+  Run(MakeStep(1, {Item(1, 0, 5)}));
+  const auto fork = [](uint8_t from, uint8_t to, uint32_t length, uint32_t capacity) {
+    wire::Step step = MakeStep(2, {});
+    step.fork = {{Id(from), Id(to), length, capacity}};
+    return step;
+  };
+  EXPECT_EQ(Refusal(fork(9, 2, 1, 16)), ErrorCode::kInvalid) << "no such sequence";
+  EXPECT_EQ(Refusal(fork(1, 1, 1, 16)), ErrorCode::kInvalid) << "open already";
+  EXPECT_EQ(Refusal(fork(1, 2, 6, 16)), ErrorCode::kInvalid) << "longer than it is";
+  EXPECT_EQ(Refusal(fork(1, 2, 4, 3)), ErrorCode::kInvalid) << "longer than its capacity";
+  EXPECT_EQ(Refusal(fork(1, 2, 4, 33)), ErrorCode::kInvalid) << "longer than the context";
+  EXPECT_EQ(stage_.used_positions(), 32u);
+  wire::Step step = fork(1, 2, 4, 16);
+  step.items = {Item(2, 4, 2, 16, 1), Item(1, 5, 1)};
+  const StageWork work = Run(step);
+  ASSERT_EQ(work.fork.size(), 1u);
+  EXPECT_EQ(work.fork[0].length, 4u);
+  EXPECT_EQ(stage_.Length(Id(2)), 6u);
+  EXPECT_EQ(stage_.Length(Id(1)), 6u);
+  EXPECT_EQ(stage_.used_positions(), 48u);
+  step = fork(1, 3, 4, 17);
+  step.step = 3;
+  EXPECT_EQ(Refusal(step), ErrorCode::kOverloaded);
+}
+
+TEST_F(StageTest, ReturnsTheRequestedRowsOfEachItem) {
+  wire::Step step = MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 16, 3)});
+  step.items[0].output_first = 1;
+  step.items[0].output_count = 2;
+  EXPECT_EQ(Run(step).output_rows, (std::vector<uint32_t>{1, 2, 5, 6, 7}));
+  step = MakeStep(2, {Item(1, 5, 2)});
+  step.items[0].output_first = 1;
+  step.items[0].output_count = 2;
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
+  step.items[0].output_first = 0xFFFFFFFF;
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
+  step = MakeStep(2, {Item(1, 5, 2)});
+  step.items[0].adapter = 1;
+  EXPECT_EQ(Refusal(step), ErrorCode::kUnsupported);
+}
+
+TEST_F(StageTest, ACancelledStepIsNeverCommitted) {
+  Run(MakeStep(1, {Item(1, 0, 5)}));
+  ASSERT_TRUE(stage_.BeginStep(MakeStep(2, {Item(1, 5, 3)})));
+  const auto cuts = stage_.CancelStep();
+  ASSERT_EQ(cuts.size(), 1u);
+  EXPECT_EQ(cuts[0].length, 5u);
+  EXPECT_TRUE(stage_.IsDirty(Id(1)));
+  EXPECT_EQ(stage_.Length(Id(1)), 5u);
+  // What continues it is not computed; other items of the step are.
+  StageWork work = Run(MakeStep(3, {Item(1, 8, 4), Item(2, 0, 2, 16, 1)}));
+  EXPECT_EQ(work.cancelled, std::vector<uint32_t>{0});
+  EXPECT_EQ(work.rows_in, 6u);
+  EXPECT_EQ(work.rows, 2u);
+  ASSERT_EQ(work.segments.size(), 1u);
+  EXPECT_EQ(work.segments[0].row, 4u);
+  EXPECT_EQ(work.output_rows, std::vector<uint32_t>{1});
+  EXPECT_EQ(stage_.Length(Id(1)), 5u);
+  // Until it is cut back to what is known good.
+  wire::Step step = MakeStep(4, {Item(1, 5, 1)});
+  step.truncate = {{Id(1), 6}};
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
+  step.truncate = {{Id(1), 5}};
+  EXPECT_TRUE(Run(step).cancelled.empty());
+  EXPECT_FALSE(stage_.IsDirty(Id(1)));
+  EXPECT_EQ(stage_.Length(Id(1)), 6u);
+}
+
+TEST_F(StageTest, ItemsCancelledByAnEarlierStageHaveNoRowsAndAreNotComputed) {
+  Run(MakeStep(1, {Item(1, 0, 5)}));
+  wire::Step step = MakeStep(2, {Item(1, 5, 3), Item(2, 0, 2, 16)});
+  step.items[0].cancelled = true;
+  const StageWork work = Run(step);
+  EXPECT_EQ(work.rows_in, 2u);
+  EXPECT_EQ(work.rows, 2u);
+  EXPECT_TRUE(stage_.IsDirty(Id(1)));
+  EXPECT_EQ(stage_.Length(Id(1)), 5u);
+  step = MakeStep(3, {Item(3, 0, 3, 16)});
+  step.items[0].cancelled = true;
+  EXPECT_TRUE(Run(step).open.empty());
+  EXPECT_FALSE(stage_.Length(Id(3)));
+}
+
+TEST_F(StageTest, SequencesGoOnUnderAnotherPlan) {
+  Run(MakeStep(7, {Item(1, 0, 5), Item(2, 0, 3)}));
+  StageOptions next{.context = 32, .kv_positions = 64, .chunk = 16};
+  next.plan.bytes[0] = 2;
+  EXPECT_TRUE(stage_.Rebind(next).empty());
+  EXPECT_EQ(Refusal(MakeStep(8, {Item(1, 5, 1)})), ErrorCode::kNotFound) << "the old plan's step";
+  wire::Step step = MakeStep(1, {Item(1, 5, 1)});
+  step.plan = next.plan;
+  Run(step);
+  EXPECT_EQ(stage_.Length(Id(1)), 6u);
+  // A new sequence takes the room of one that nobody continued.
+  step = MakeStep(2, {Item(3, 0, 1)});
+  step.plan = next.plan;
+  EXPECT_EQ(Run(step).close.size(), 1u);
+  EXPECT_FALSE(stage_.Length(Id(2)));
+  EXPECT_TRUE(stage_.Length(Id(1)));
+}
+
+TEST_F(StageTest, ACarriedSequenceMayBeginAnewOrEarlier) {
+  Run(MakeStep(1, {Item(1, 0, 5, 16), Item(2, 0, 5, 16)}));
+  stage_.Rebind({.context = 32, .kv_positions = 64, .chunk = 16});
+  const StageWork work = Run(MakeStep(1, {Item(1, 0, 2, 32), Item(2, 3, 1, 16)}));
+  EXPECT_EQ(work.close.size(), 1u);
+  EXPECT_EQ(work.open.size(), 1u);
+  ASSERT_EQ(work.truncate.size(), 1u);
+  EXPECT_EQ(stage_.Length(Id(1)), 2u);
+  EXPECT_EQ(stage_.Length(Id(2)), 4u);
+}
+
+TEST_F(StageTest, SequencesThatANewPlanHasNoRoomForAreClosed) {
+  Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 16)}));
+  EXPECT_EQ(stage_.Rebind({.context = 16, .kv_positions = 16, .chunk = 16}).size(), 1u);
+  EXPECT_EQ(stage_.used_positions(), 16u);
 }
 
 }  // namespace

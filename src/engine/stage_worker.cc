@@ -3,44 +3,35 @@
 #include "wire/plan.h"
 
 namespace exo::engine {
-namespace {
 
-StageOptions MachineOptions(const wire::Plan& plan) {
-  return {.plan = plan.id,
-          .context = plan.context,
-          .kv_positions = ReservedPositions(plan),
-          .chunk = plan.chunk};
+void StageWorker::Bind(const wire::Plan& plan) {
+  const StageOptions options = {.plan = plan.id,
+                                .context = plan.context,
+                                .kv_positions = ReservedPositions(plan),
+                                .chunk = plan.chunk};
+  for (const uint64_t sequence : machine_.Rebind(options)) compute_->Close(sequence);
 }
 
-}  // namespace
-
-StageWorker::StageWorker(const wire::Plan& plan, backend::StageCompute& compute,
-                         CancellationSet& cancelled)
-    : machine_(MachineOptions(plan)), compute_(compute), cancelled_(cancelled) {}
-
-Result<void> StageWorker::Run(const wire::Step& step, const Input& input, uint32_t width) {
+Result<void> StageWorker::Run(wire::Step& step, const Input& input, CancellationSet& cancelled) {
   running_.reset();
   hidden_ = {};
   work_ = TRY(machine_.BeginStep(step));
   if (work_.duplicate) return {};
-  if (input.tokens.size() * width + input.hidden.size() != size_t{work_.rows} * width) {
+  const size_t width = config_->width;
+  if (input.tokens.size() * width + input.hidden.size() != size_t{work_.rows_in} * width) {
     machine_.AbortStep();
     return Fail(ErrorCode::kCorrupt, "step {} came with {} values for {} rows of {}", step.step,
-                input.hidden.size(), work_.rows, width);
+                input.hidden.size(), work_.rows_in, width);
   }
-  for (const uint64_t sequence : work_.close) compute_.Close(sequence);
-  for (const RequestId& request : step.close) cancelled_.Forget(request);
-  for (const auto& open : work_.open) {
-    if (auto opened = compute_.Open(open.sequence, open.capacity); !opened) {
-      machine_.AbortStep();
-      return opened;
-    }
-  }
+  for (const RequestId& request : step.close) cancelled.Forget(request);
   std::vector<RequestId> running;
   for (const wire::StepItem& item : step.items) running.push_back(item.request);
-  cancelled_.Begin(std::move(running));
-  const auto result = Compute(input, width);
-  cancelled_.End();
+  cancelled.Begin(std::move(running));
+  auto result = ChangeSequences();
+  if (result) result = Compute(WithoutCancelled(input), cancelled.stop());
+  cancelled.End();
+  for (const uint32_t item : work_.cancelled) step.items[item].cancelled = true;
+  if (!result && result.error().code == ErrorCode::kCancelled) return GiveUp(step);
   if (!result) {
     machine_.AbortStep();
     return result;
@@ -49,30 +40,56 @@ Result<void> StageWorker::Run(const wire::Step& step, const Input& input, uint32
   return {};
 }
 
-Result<void> StageWorker::Compute(const Input& input, uint32_t width) {
+Result<void> StageWorker::ChangeSequences() {
+  for (const uint64_t sequence : work_.close) compute_->Close(sequence);
+  for (const auto& cut : work_.truncate) TRY(compute_->Truncate(cut.sequence, cut.length));
+  for (const auto& fork : work_.fork)
+    TRY(compute_->Fork(fork.from, fork.length, fork.to, fork.capacity));
+  for (const auto& open : work_.open) TRY(compute_->Open(open.sequence, open.capacity));
+  return {};
+}
+
+// The input rows that are computed. Without items that came for nothing, that is the input itself.
+StageWorker::Input StageWorker::WithoutCancelled(const Input& input) {
+  if (work_.rows == work_.rows_in) return input;
+  const size_t width = config_->width;
+  kept_tokens_.clear();
+  kept_rows_.clear();
+  for (const auto& segment : work_.segments) {
+    if (!input.tokens.empty()) {
+      const auto tokens = input.tokens.subspan(segment.row, segment.count);
+      kept_tokens_.insert(kept_tokens_.end(), tokens.begin(), tokens.end());
+    } else {
+      const auto rows = input.hidden.subspan(segment.row * width, segment.count * width);
+      kept_rows_.insert(kept_rows_.end(), rows.begin(), rows.end());
+    }
+  }
+  return {.tokens = kept_tokens_, .hidden = kept_rows_, .wanted = input.wanted};
+}
+
+Result<void> StageWorker::Compute(const Input& input, const std::atomic<bool>* cancel) {
   if (work_.segments.empty()) return {};
   std::vector<backend::Segment> segments;
   for (const auto& segment : work_.segments) {
     segments.push_back(
         {.sequence = segment.sequence, .first = segment.first, .count = segment.count});
   }
-  running_ = TRY(compute_.Run({.segments = segments,
-                               .tokens = input.tokens,
-                               .hidden = input.hidden,
-                               .output_rows = work_.output_rows,
-                               .wanted = input.wanted,
-                               .cancel = cancelled_.stop()}));
-  const auto hidden = running_->Wait();
-  if (hidden) {
-    hidden_ = *hidden;
-    return {};
-  }
-  if (hidden.error().code != ErrorCode::kCancelled) return std::unexpected(hidden.error());
-  // Nobody will read these rows; the stages behind may still compute them, so they must be finite.
+  running_ = TRY(compute_->Run({.segments = segments,
+                                .tokens = input.tokens,
+                                .hidden = input.hidden,
+                                .output_rows = work_.output_rows,
+                                .wanted = input.wanted,
+                                .cancel = cancel}));
+  hidden_ = TRY(running_->Wait());
+  return {};
+}
+
+// The compute was interrupted: what it wrote is undefined, so it is forgotten, here and, by the
+// marks in the step, at every later stage.
+Result<void> StageWorker::GiveUp(wire::Step& step) {
   running_.reset();
-  const bool all = input.wanted == backend::Wanted::kHidden;
-  zeros_.assign((all ? work_.rows : work_.output_rows.size()) * width, 0.0f);
-  hidden_ = zeros_;
+  for (wire::StepItem& item : step.items) item.cancelled = true;
+  for (const auto& cut : machine_.CancelStep()) TRY(compute_->Truncate(cut.sequence, cut.length));
   return {};
 }
 

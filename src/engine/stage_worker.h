@@ -1,5 +1,6 @@
-// Applies the StageMachine's decisions to a StageCompute: every stage runs its layers through this,
-// the lead's own included.
+// A loaded stage: the compute with its weights and KV, and the StageMachine that decides what it
+// may compute. Every stage runs its layers through this, the lead's own included. It outlives the
+// plan it was loaded for: Bind hands it over to another one, with the sequences it holds.
 //
 // Thread: the stage thread.
 #pragma once
@@ -18,7 +19,15 @@ namespace exo::engine {
 
 class StageWorker {
  public:
-  StageWorker(const wire::Plan& plan, backend::StageCompute& compute, CancellationSet& cancelled);
+  StageWorker(std::shared_ptr<const model::ModelConfig> config,
+              std::unique_ptr<backend::StageCompute> compute)
+      : config_(std::move(config)), compute_(std::move(compute)) {}
+
+  const model::ModelConfig& config() const { return *config_; }
+  backend::StageCompute& compute() { return *compute_; }
+  const StageMachine& machine() const { return machine_; }
+  // Before the first step of a plan.
+  void Bind(const wire::Plan& plan);
 
   // What a stage is given and asked for: tokens at the lead, elsewhere hidden [rows][width].
   struct Input {
@@ -26,27 +35,31 @@ class StageWorker {
     std::span<const float> hidden;
     backend::Wanted wanted = backend::Wanted::kHidden;
   };
-  // Runs the layers. The compute of a step whose requests are all cancelled stops early; its rows
-  // are zeros then.
+  // Runs the layers over the step's rows. Items that are not computed (their sequence is dirty, or
+  // everything in the step was cancelled meanwhile) are marked in `step`: their rows do not go on.
   // Errors: kNotFound (foreign plan: drop the frame); anything else fails the instance.
-  Result<void> Run(const wire::Step& step, const Input& input, uint32_t width);
+  Result<void> Run(wire::Step& step, const Input& input, CancellationSet& cancelled);
 
   // Of the last Run. Hidden states of kHidden and kOutput, valid until the next one.
   std::span<const float> hidden() const { return hidden_; }
-  // For logits of kLogits; null when the step was cancelled.
+  // For logits of kLogits; null when nothing was computed.
   backend::Running* running() const { return running_.get(); }
   bool was_duplicate() const { return work_.duplicate; }
 
  private:
-  Result<void> Compute(const Input& input, uint32_t width);
+  Result<void> ChangeSequences();
+  Input WithoutCancelled(const Input& input);
+  Result<void> Compute(const Input& input, const std::atomic<bool>* cancel);
+  Result<void> GiveUp(wire::Step& step);
 
-  StageMachine machine_;
-  backend::StageCompute& compute_;
-  CancellationSet& cancelled_;
+  std::shared_ptr<const model::ModelConfig> config_;
+  std::unique_ptr<backend::StageCompute> compute_;
+  StageMachine machine_{{}};
   StageWork work_;
   std::unique_ptr<backend::Running> running_;
   std::span<const float> hidden_;
-  std::vector<float> zeros_;
+  std::vector<TokenId> kept_tokens_;  // WithoutCancelled
+  std::vector<float> kept_rows_;
 };
 
 }  // namespace exo::engine

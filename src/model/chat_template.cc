@@ -96,6 +96,12 @@ bool IsBlank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
+bool HasText(const ChatMessage& message) {
+  return (message.content && !IsBlank(*message.content)) ||
+         std::ranges::any_of(message.parts,
+                             [](const ContentPart& part) { return !IsBlank(part.text); });
+}
+
 // Runs of equal marks.
 std::vector<TextPiece> Pieces(const jinja::Text& text) {
   std::vector<TextPiece> pieces;
@@ -133,8 +139,7 @@ class JinjaTemplate final : public ChatTemplate {
 }  // namespace
 
 bool LeavesOutMessages(std::span<const ChatMessage> messages, std::span<const TextPiece> pieces) {
-  return std::ranges::any_of(messages,
-                             [](const ChatMessage& one) { return !IsBlank(one.content); }) &&
+  return std::ranges::any_of(messages, &HasText) &&
          std::ranges::all_of(pieces,
                              [](const TextPiece& one) { return one.trusted || IsBlank(one.text); });
 }

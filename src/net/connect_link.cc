@@ -96,7 +96,7 @@ Result<std::unique_ptr<DataLink>> ConnectOne(const Identity& identity,
     TRY(WaitFor(*stream, step, options.deadline));
   }
   ExpectOne gate(options.expected);
-  Handshake handshake(*stream, identity.id(), nullptr, options.hello, gate);
+  Handshake handshake(stream->channel(), identity.id(), nullptr, options.hello, gate);
   TlsLink::Sequences sequences;
   FrameBuffer buffer;
   TRY(SendAll(*stream, handshake.Begin(), &sequences.send, options.deadline));

@@ -16,23 +16,18 @@ std::optional<uint32_t> CommonVersion(const Hello& a, const Hello& b) {
   return newest;
 }
 
-Handshake::Handshake(const TlsStream& stream, const NodeId& self, const ClusterSecret* secret,
+Handshake::Handshake(const SecureChannel& channel, const NodeId& self, const ClusterSecret* secret,
                      Hello hello, Gate& gate)
-    : side_(stream.side()),
-      self_(self),
-      peer_(stream.peer()),
-      exporter_(stream.Exporter()),
-      secret_(secret),
-      hello_(std::move(hello)),
-      gate_(gate) {}
+    : channel_(channel), self_(self), secret_(secret), hello_(std::move(hello)), gate_(gate) {}
 
 Hello Handshake::Opening() const {
   Hello opening;
   opening.protocol_oldest = hello_.protocol_oldest;
   opening.protocol_newest = hello_.protocol_newest;
   if (secret_ != nullptr) {
-    const auto proof = initiator() ? secret_->Proof(side_, exporter_, self_, peer_)
-                                   : secret_->Proof(side_, exporter_, peer_, self_);
+    const auto proof = initiator()
+                           ? secret_->Proof(channel_.side, channel_.exporter, self_, channel_.peer)
+                           : secret_->Proof(channel_.side, channel_.exporter, channel_.peer, self_);
     opening.proof.assign(proof.begin(), proof.end());
   }
   return opening;
@@ -67,10 +62,12 @@ std::optional<HelloReply> Handshake::CheckVersions(const Hello& hello) const {
 Handshake::Messages Handshake::OnOpening(const Hello& hello) {
   if (auto refusal = CheckVersions(hello)) return Refuse(std::move(*refusal));
   const ProofSide theirs = initiator() ? ProofSide::kListener : ProofSide::kInitiator;
-  proven_ = secret_ != nullptr &&
-            (initiator() ? secret_->ProofIsValid(theirs, exporter_, self_, peer_, hello.proof)
-                         : secret_->ProofIsValid(theirs, exporter_, peer_, self_, hello.proof));
-  if (auto refusal = gate_.CheckMember(peer_, proven_)) return Refuse(std::move(*refusal));
+  proven_ =
+      secret_ != nullptr &&
+      (initiator()
+           ? secret_->ProofIsValid(theirs, channel_.exporter, self_, channel_.peer, hello.proof)
+           : secret_->ProofIsValid(theirs, channel_.exporter, channel_.peer, self_, hello.proof));
+  if (auto refusal = gate_.CheckMember(channel_.peer, proven_)) return Refuse(std::move(*refusal));
   due_ = Due::kFull;
   if (initiator()) return {};
   Messages out;
@@ -93,7 +90,7 @@ Handshake::Messages Handshake::OnFull(const Hello& hello) {
   }
   due_ = Due::kReply;
   if (!initiator()) return {};
-  if (auto refusal = gate_.Decide(peer_, peer_hello_)) return Refuse(std::move(*refusal));
+  if (auto refusal = gate_.Decide(channel_.peer, peer_hello_)) return Refuse(std::move(*refusal));
   Messages out;
   out.emplace_back(hello_);
   out.emplace_back(HelloReply{.accepted = true});
@@ -112,7 +109,7 @@ Handshake::Messages Handshake::OnReply(const HelloReply& reply) {
     state_ = State::kAccepted;
     return {};
   }
-  if (auto refusal = gate_.Decide(peer_, peer_hello_)) return Refuse(std::move(*refusal));
+  if (auto refusal = gate_.Decide(channel_.peer, peer_hello_)) return Refuse(std::move(*refusal));
   state_ = State::kAccepted;
   Messages out;
   out.emplace_back(HelloReply{.accepted = true});

@@ -20,7 +20,6 @@
 #include <vector>
 
 #include "net/secret.h"
-#include "net/tls.h"
 #include "wire/messages.h"
 
 namespace exo::net {
@@ -39,9 +38,8 @@ class Handshake {
   };
   enum class State { kGoing, kAccepted, kRefused, kRefusedByPeer };
 
-  // `stream` has finished its TLS handshake. `hello` is this side's full Hello. `secret` may be
-  // null. References outlive the object.
-  Handshake(const TlsStream& stream, const NodeId& self, const ClusterSecret* secret,
+  // `hello` is this side's full Hello. `secret` may be null. References outlive the object.
+  Handshake(const SecureChannel& channel, const NodeId& self, const ClusterSecret* secret,
             wire::Hello hello, Gate& gate);
 
   // What to send before anything arrives.
@@ -64,12 +62,10 @@ class Handshake {
   Messages Refuse(wire::HelloReply reply);
   Messages Refuse(wire::RefusalCode code, std::string reason);
   std::optional<wire::HelloReply> CheckVersions(const wire::Hello& hello) const;
-  bool initiator() const { return side_ == ProofSide::kInitiator; }
+  bool initiator() const { return channel_.side == ProofSide::kInitiator; }
 
-  const ProofSide side_;
+  const SecureChannel channel_;
   const NodeId self_;
-  const NodeId peer_;
-  const std::array<uint8_t, 32> exporter_;
   const ClusterSecret* secret_;
   const wire::Hello hello_;
   Gate& gate_;

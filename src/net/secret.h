@@ -21,6 +21,14 @@ namespace exo::net {
 // worth nothing.
 enum class ProofSide : uint8_t { kInitiator, kListener };
 
+// What a handshake needs to know of the secured connection below it (net/handshake.h): nothing of
+// TLS or sockets.
+struct SecureChannel {
+  ProofSide side = ProofSide::kInitiator;
+  NodeId peer;                         // the key that the other end has shown
+  std::array<uint8_t, 32> exporter{};  // known to both ends of this connection and nobody else
+};
+
 class ClusterSecret {
  public:
   static constexpr size_t kBytes = 32;

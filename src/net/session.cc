@@ -33,8 +33,8 @@ void Session::OnTls() {
   peer_ = connection_.stream().peer();
   phase_ = Phase::kHandshake;
   if (!setup_.host.OnKey(*this)) return End("not needed");
-  handshake_.emplace(connection_.stream(), setup_.identity.id(), setup_.secret, own_hello_,
-                     static_cast<Handshake::Gate&>(*this));
+  handshake_.emplace(connection_.stream().channel(), setup_.identity.id(), setup_.secret,
+                     own_hello_, static_cast<Handshake::Gate&>(*this));
   SendAll(handshake_->Begin());
 }
 

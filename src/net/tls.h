@@ -59,6 +59,8 @@ class TlsStream {
   // 32 bytes that only both ends of this connection know (RFC 8446 7.5, label
   // "EXPORTER-exo-cluster").
   std::array<uint8_t, 32> Exporter() const;
+  // After Handshake.
+  SecureChannel channel() const { return {side_, peer_, Exporter()}; }
   const std::string& error() const { return error_; }
 
   struct Transport;  // the socket below OpenSSL

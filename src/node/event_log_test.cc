@@ -72,13 +72,13 @@ TEST(StateWatchTest, TellsEachChangeOnce) {
   EventLog log(1);
   Watcher watcher;
   const auto subscription = log.Subscribe(std::nullopt, watcher).subscription;
-  StateWatch watch(log);
+  StateWatch watch(log, [](const NodeId& id) { return id.Short(); });
   std::vector<cluster::NodeStatus> nodes(2);
   nodes[0].self = true;
   nodes[1] = {.record = {.id = Id(2), .name = "desk"}, .state = cluster::PeerState::kAlive};
   std::vector<cluster::InstanceStatus> instances(1);
-  instances[0].summary = {.plan = {.model_name = "tiny", .owner = Id(2)},
-                          .state = wire::InstanceState::kLoading};
+  instances[0].summary = {
+      .plan = {.model_name = "tiny"}, .owner = Id(2), .state = wire::InstanceState::kLoading};
   const auto states = [&] {
     std::vector<std::string> list;
     for (const StateEvent& event : std::exchange(watcher.events, {}))

@@ -11,10 +11,10 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "net/event_loop.h"
 #include "sys/task_queue.h"
@@ -31,7 +31,7 @@ class Jobs {
   // the node owns.
   ~Jobs() {
     Stop();
-    const std::lock_guard lock(gate_->mutex);
+    const MutexLock lock(gate_->mutex);
     gate_->loop = nullptr;
   }
 
@@ -53,7 +53,7 @@ class Jobs {
         std::move(key), [gate = gate_, work = std::move(work),
                          done = std::move(done)](const std::atomic<bool>& cancel) mutable {
           auto result = work(cancel);
-          const std::lock_guard lock(gate->mutex);
+          const MutexLock lock(gate->mutex);
           if (gate->loop == nullptr) return;
           gate->loop->Post([gate, done = std::move(done), result = std::move(result)]() mutable {
             if (gate->loop != nullptr) done(std::move(result));
@@ -65,7 +65,7 @@ class Jobs {
   // Jobs outlive this object; what they bring back does not pass any more.
   struct Gate {
     explicit Gate(net::EventLoop* on) : loop(on) {}
-    std::mutex mutex;
+    Mutex mutex;
     net::EventLoop* loop;  // null: closed. Written on the loop thread under the mutex.
   };
 

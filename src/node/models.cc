@@ -72,7 +72,7 @@ Models::Entry* Models::FindEntry(const std::string& name) const {
   return nullptr;
 }
 
-// name, name@folder, name@grandparent/folder, ...; a number when all of those are taken.
+// name, name@folder, name@grandparent.folder, ...; a number when all of those are taken.
 Models::Entry& Models::Claim(const Found& found, const std::string& folder) {
   auto entry = std::make_unique<Entry>();
   entry->path = found.path;
@@ -89,7 +89,7 @@ Models::Entry& Models::Claim(const Found& found, const std::string& folder) {
       continue;
     }
     const std::string last = rest.substr(rest.rfind('/') + 1);
-    suffix = suffix.empty() ? last : last + "/" + suffix;
+    suffix = suffix.empty() ? last : last + "." + suffix;  // a slash would make it a path
     rest = FolderOf(rest);
     entry->name = fmt::format("{}@{}", base, suffix);
   }

@@ -124,7 +124,7 @@ TEST_F(ModelsTest, OneBaseNameTwiceGetsTwoNamesInTheOrderOfTheFolders) {
     ASSERT_TRUE(RunUntil([&] { return models_->All().size() == 3; }));
     EXPECT_EQ(models_->Find("x")->path(), "/big/x.gguf");
     EXPECT_EQ(models_->Find("x@small")->path(), "/small/x.gguf");
-    EXPECT_EQ(models_->Find("x@a/small")->path(), "/a/small/x.gguf");
+    EXPECT_EQ(models_->Find("x@a.small")->path(), "/a/small/x.gguf");
     EXPECT_EQ(models_->NameOf(models_->Find("x@small")), "x@small");
     jobs_.reset();
     models_.reset();

@@ -2,34 +2,38 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "base/check.h"
 #include "base/log.h"
-#include "kernels/float_mode.h"
-#include "kernels/numerics.h"
-#include "node/measure.h"
+#include "node/known_speed.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
 #include "node/version.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
 
-// Left for the rest of the system and for exo itself: a tenth of the machine, within these bounds.
-constexpr uint64_t kMinReserve = 64 * kMiB;
-constexpr uint64_t kMaxReserve = 1 * kGiB;
 // Pulled tensors kept for the next load, where nothing else is set.
 constexpr uint64_t kMaxTensorBudget = 20 * kGiB;
 
 constexpr char kPortSetting[] = "peer_port";
 
-uint64_t MemoryBudget(const NodeOptions& options, const sys::MemoryInfo& memory) {
-  if (options.memory_limit) return *options.memory_limit;
-  const uint64_t reserve = std::clamp(memory.total / 10, kMinReserve, kMaxReserve);
-  return memory.available > reserve ? memory.available - reserve : 0;
+// How often the device's load is looked at.
+constexpr Time kLoadPeriod = std::chrono::seconds(5);
+
+wire::DeviceRecord RecordOf(const backend::DeviceInfo& device) {
+  return {.kind = device.kind == backend::DeviceKind::kCpu ? wire::DeviceKind::kCpu
+                                                           : wire::DeviceKind::kGpu,
+          .name = device.name,
+          .isa = device.isa,
+          .cores = device.cores,
+          .memory_total = device.memory_total,
+          .memory_budget = device.memory_budget};
 }
 
 uint64_t WallMilliseconds() {
@@ -100,24 +104,17 @@ uint64_t TensorBudget(const NodeOptions& options) {
 }  // namespace
 
 Result<void> NodeImpl::Init() {
-  kernels::SetFloatMode();
   state_ = TRY(store::State::Open(options_.data_folder + "/state.db"));
   trust_ = TRY(StoredTrust::Load(state_, jobs_));
   identity_ = TRY(net::Identity::LoadOrCreate(options_.data_folder));
   secret_ = options_.secret.empty() ? TRY(net::ClusterSecret::LoadOrCreate(options_.data_folder))
                                     : TRY(net::ClusterSecret::Parse(options_.secret));
-  kernels_ = TRY(kernels::ChooseKernels(options_.isa));
-  pool_ = backend::MakeComputePool(options_.threads == 0 ? sys::UsableCores() : options_.threads);
-  backend_ = backend::MakeCpuBackend(*kernels_, *pool_);
-
-  const sys::MemoryInfo memory = sys::ReadMemory();
+  backend_ = TRY(backend::MakeBackend(
+      {.isa = options_.isa, .threads = options_.threads, .memory_limit = options_.memory_limit}));
   record_.id = identity_->id();
   record_.name = options_.name.empty() ? sys::HostName() : options_.name;
-  record_.numerics = kernels::ComputeNumericsId(*kernels_);
-  record_.isa = kernels::IsaName(kernels_->isa());
-  record_.cores = pool_->threads();
-  record_.memory_total = memory.total;
-  record_.memory_budget = MemoryBudget(options_, memory);
+  record_.numerics = backend_->Numerics();
+  record_.devices = {RecordOf(backend_->device())};
   cluster::CoreOptions core{.self = identity_->id(), .name = record_.name};
   core.incarnation = NextIncarnation(*state_);
   core.boot_nonce = boot_nonce_;
@@ -208,14 +205,11 @@ void NodeImpl::StartDiscovery() {
 void NodeImpl::MeasureInBackground() {
   const bool begun = jobs_.Run(
       Jobs::Class::kCpu, {},
-      [this](const std::atomic<bool>&) {
-        kernels::SetFloatMode();
-        return KnownSpeed(*kernels_, *pool_, *state_);
-      },
-      [this](Result<Speed> speed) {
+      [this](const std::atomic<bool>&) { return KnownSpeed(*backend_, *state_); },
+      [this](Result<backend::Speed> speed) {
         if (speed) {
-          record_.decode_gbps = speed->decode_gbps;
-          record_.prefill_gops = speed->prefill_gops;
+          record_.devices[0].decode_gbps = speed->decode_gbps;
+          record_.devices[0].prefill_gops = speed->prefill_gops;
         } else {
           LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
         }
@@ -261,14 +255,47 @@ void NodeImpl::Shutdown(std::function<void()> done) {
   peers_->Leave(std::move(done));
 }
 
+// Is there progress on the nodes of every instance that is led here?
+void NodeImpl::WatchRunners() {
+  const std::vector<cluster::NodeStatus> nodes = core_->Nodes();
+  for (const cluster::ReservationStatus& held : core_->ReservationsHeld()) {
+    engine::InstanceRunner* runner = held.stage == 0 ? RunnerOf(held.plan.id) : nullptr;
+    if (runner == nullptr) continue;
+    uint64_t progress = backend_->items_done();
+    for (const cluster::NodeStatus& node : nodes) {
+      if (!node.self && wire::StageOf(held.plan, node.record.id) >= 0) progress += node.progress;
+    }
+    runner->Watch(progress, sys::Now());
+  }
+}
+
 void NodeImpl::OnTick() {
   if (++ticks_ % 10 == 0) {
-    Feed(cluster::LocalProgress{pool_->items_done()});
-    TellProgress();
+    Feed(cluster::LocalProgress{backend_->items_done()});
+    WatchRunners();
+    stages_.DropExpired(sys::Now());
   }
-  for (const auto& [plan, runner] : runners_) Feed(cluster::LocalLoad{plan, runner->queued()});
+  NoteLoad();
+  std::vector<cluster::LocalLoad> loads;  // an event may end a runner
+  for (const auto& [plan, runner] : runners_) loads.push_back({plan, runner->queued()});
+  for (const cluster::LocalLoad& load : loads) Feed(load);
   Feed(cluster::Tick{.wall_ms = WallMilliseconds()});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
+}
+
+// The device's load in quarters: a finer one would send every member a new record all the time.
+void NodeImpl::NoteLoad() {
+  const Time now = sys::Now();
+  if (now - busy_at_ < kLoadPeriod) return;
+  const std::chrono::nanoseconds busy = backend_->busy();
+  const double part = std::chrono::duration<double>(busy - busy_).count() /
+                      std::chrono::duration<double>(now - busy_at_).count();
+  busy_ = busy;
+  busy_at_ = now;
+  const double load = std::min(1.0, std::round(part * 4) / 4);
+  if (load == record_.devices[0].load) return;
+  record_.devices[0].load = load;
+  FeedRecord();
 }
 
 Result<std::unique_ptr<Node>> Node::Start(net::EventLoop& loop, NodeOptions options) {

@@ -94,8 +94,9 @@ NodeMetrics NodeImpl::Metrics() const {
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
     if (!status.self) continue;
-    metrics.memory_budget = status.record.memory_budget;
-    metrics.memory_reserved = status.record.memory_reserved;
+    const wire::DeviceRecord device = wire::TotalOf(status.record);
+    metrics.memory_budget = device.memory_budget;
+    metrics.memory_reserved = device.memory_reserved;
   }
   for (const cluster::InstanceStatus& instance : core_->Instances())
     metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;

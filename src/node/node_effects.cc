@@ -1,10 +1,6 @@
 // Events in, effects out, and what the peers bring.
-#include <algorithm>
-#include <set>
-
 #include "base/log.h"
 #include "node/node_impl.h"
-#include "node/shape.h"
 #include "sys/system.h"
 #include "wire/plan.h"
 
@@ -18,9 +14,9 @@ void NodeImpl::Feed(Event event) {
   if (feeding_) return;
   feeding_ = true;
   while (!events_.empty()) {
-    const Event next = std::move(events_.front());
+    Event next = std::move(events_.front());
     events_.pop_front();
-    for (Effect& effect : core_->Step(next, sys::Now())) Apply(std::move(effect));
+    for (Effect& effect : core_->Step(std::move(next), sys::Now())) Apply(std::move(effect));
   }
   feeding_ = false;
 }
@@ -77,29 +73,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   // While its holders are there: this node can then take prompts whoever of them leaves.
   if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
-  runners_[plan] = engine::InstanceRunner::Start(*backend_, SourceOf(effect.plan),
+  runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
-}
-
-// A lead waits for its steps as long as some node of its plan computes.
-void NodeImpl::TellProgress() {
-  std::set<NodeId> moved;
-  std::map<NodeId, uint64_t> seen;
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    const NodeId& id = status.record.id;
-    seen[id] = status.progress;
-    if (const auto before = progress_seen_.find(id);
-        before == progress_seen_.end() || before->second != status.progress)
-      moved.insert(id);
-  }
-  progress_seen_ = std::move(seen);
-  for (const auto& [id, runner] : runners_) {
-    const wire::Plan* plan = core_->PlanOfReservation(id);
-    if (plan == nullptr || plan->stages[0].node != identity_->id()) continue;
-    const bool any = std::any_of(plan->stages.begin(), plan->stages.end(),
-                                 [&](const auto& stage) { return moved.contains(stage.node); });
-    if (any) runner->NoteProgress();
-  }
 }
 
 std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {
@@ -138,6 +113,7 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
   if (found != runners_.end()) {
     runner = std::move(found->second);
     runners_.erase(found);
+    if (effect.reason != cluster::kUnloadReason) runner->KeepStage();
   }
   // Joining can take as long as one work item: not on the loop.
   (void)jobs_.Run(
@@ -161,7 +137,7 @@ void NodeImpl::Do(cluster::LeadCancel& effect) {
   if (plan == nullptr) return;
   for (const wire::StagePlan& stage : plan->stages) {
     if (stage.node != identity_->id())
-      peers_->Send(stage.node, wire::CancelRequest{effect.request});
+      peers_->Send(stage.node, wire::CancelRequest{effect.request, effect.plan});
   }
 }
 
@@ -185,7 +161,8 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
 
 void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
-    for (const auto& [unused, runner] : runners_) runner->CancelRows(cancel->request);
+    if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
+      runner->CancelRows(peer, cancel->request);
   }
   Feed(cluster::Received{peer, std::move(message)});
 }

@@ -56,7 +56,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   const NodeId& id() const override { return identity_->id(); }
   std::string Describe() const override {
     return fmt::format("{}; {} for models", backend_->Describe(),
-                       FormatSize(record_.memory_budget));
+                       FormatSize(backend_->device().memory_budget));
   }
   void SetApiPort(uint16_t port) override {
     record_.api_port = port;
@@ -111,6 +111,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     Feed(cluster::SubmitLocal{std::move(submit), model});
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
+  void PauseRequest(const RequestId& request, bool paused) override {
+    Feed(cluster::PauseLocal{request, paused});
+  }
   std::string NameOf(const NodeId& node) const override;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
@@ -133,6 +136,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::StopInstance& effect);
   void Do(cluster::LeadSubmit& effect);
   void Do(cluster::LeadCancel& effect);
+  void Do(cluster::LeadPause& effect) {
+    if (engine::InstanceRunner* runner = RunnerOf(effect.plan))
+      runner->Pause(effect.request, effect.paused);
+  }
   void Do(cluster::EnsureReply& effect);
   void Do(cluster::UnloadReply& effect);
   void Do(cluster::PlanMade& effect);
@@ -142,7 +149,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::Changed&);
 
   void OnTick();
-  void TellProgress();
+  void WatchRunners();
+  void NoteLoad();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
@@ -176,8 +184,6 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<net::TrustStore> trust_;
   std::shared_ptr<const net::Identity> identity_;  // likewise
   std::unique_ptr<net::ClusterSecret> secret_;
-  const kernels::Kernels* kernels_ = nullptr;
-  std::unique_ptr<sys::ThreadPool> pool_;
   std::unique_ptr<backend::Backend> backend_;
   wire::NodeRecord record_;
   std::unique_ptr<cluster::Core> core_;
@@ -191,21 +197,23 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   Jobs jobs_;
   net::Timer tick_;
 
+  engine::StageStore stages_;
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
   std::map<PlanId, std::unique_ptr<engine::DataLink>>
-      early_links_;                           // opened before StartServing came
-  std::map<NodeId, uint64_t> progress_seen_;  // work items by the latest heartbeat
+      early_links_;  // opened before StartServing came
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
-  StateWatch watch_{log_};
+  StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;
+  std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at
+  Time busy_at_{};
   bool feeding_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -39,7 +39,9 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
     }
   }
   if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
-  // What runs is known by its name although the device with the file has left.
+  if (!matches.empty()) return matches;
+  // What runs is known by its name although the device with the file has left. A file of that name
+  // goes first: it may have been replaced since.
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::Plan& plan = instance.summary.plan;
     if (plan.model_name == name || plan.model.Hex() == name)

@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 #include "sys/files.h"
 #include "sys/system.h"
 
 namespace exo::node {
 namespace {
+
+// Tokens shown in one turn of the loop, so that many that wait (a reader has caught up) neither
+// hold it nor pass the client's own limit before its pause arrives: 64 events are about 16 KiB.
+constexpr size_t kTokensPerTurn = 64;
 
 double MillisecondsOf(Time time) {
   return std::chrono::duration<double, std::milli>(time).count();
@@ -68,13 +73,15 @@ struct Requests::Request {
   GenerateSink* sink = nullptr;
   ModelId model;
   std::shared_ptr<const Vocabulary> vocabulary;
-  std::vector<TokenId> prompt;
+  std::vector<TokenId> prompt;  // until it is submitted
+  uint32_t prompt_tokens = 0;
   std::unique_ptr<engine::TextStream> text;
   wire::Plan plan;
   bool submitted = false;
   bool started = false;  // OnStarted was called
   bool paused = false;
-  std::vector<TokenId> pending;               // arrived while paused
+  bool delivery_posted = false;               // goes on in a later turn of the loop
+  std::deque<TokenId> pending;                // arrived, not shown yet
   std::optional<wire::Finished> pending_end;  // likewise
   uint32_t generated = 0;
   Time start{}, first_token{}, last_token{};
@@ -176,8 +183,9 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
     return FailRequest(id, Error{ErrorCode::kInvalid, "the prompt is empty"}, Refusal::kBadInput);
   }
   request->prompt = std::move(*prompt);
+  request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   const uint32_t context = host_.ContextOf(request->model);
-  if (request->prompt.size() >= context) return RefuseLength(*request, context);
+  if (request->prompt_tokens >= context) return RefuseLength(*request, context);
   host_.Ensure(request->model, request->request.spread,
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
@@ -190,7 +198,7 @@ void Requests::RefuseLength(const Request& request, uint32_t context) {
               Error{ErrorCode::kInvalid,
                     fmt::format("the prompt has {} tokens, but the context of {} holds {}, with at "
                                 "least one for the answer; shorten the prompt",
-                                request.prompt.size(), request.request.model, context)},
+                                request.prompt_tokens, request.request.model, context)},
               Refusal::kContextLength);
 }
 
@@ -199,13 +207,13 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   if (request == nullptr) return;
   if (!plan) return FailRequest(id, plan.error(), Refusal::kNoPlan);
   request->plan = std::move(*plan);
-  if (request->prompt.size() >= request->plan.context)
+  if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
-  const auto prompt_tokens = static_cast<uint32_t>(request->prompt.size());
+  const uint32_t prompt_tokens = request->prompt_tokens;
   const uint32_t room = request->plan.context - prompt_tokens;
   wire::Submit submit;
   submit.request = id;
-  submit.prompt = request->prompt;
+  submit.prompt = std::move(request->prompt);
   submit.prompt_tokens = prompt_tokens;
   submit.max_new_tokens = std::min(request->request.max_tokens.value_or(room), room);
   submit.sampler = request->request.sampler;
@@ -213,6 +221,7 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   request->submitted = true;
   totals_.prompt_tokens += prompt_tokens;
   host_.Submit(std::move(submit), request->model);
+  if (request = Find(id); request != nullptr && request->paused) host_.PauseRequest(id, true);
 }
 
 void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens) {
@@ -223,39 +232,56 @@ void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens)
   totals_.generated_tokens += tokens.size();
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
-  if (!request->paused) Deliver(*request);
+  Deliver(id);
 }
 
 void Requests::OnFinished(const wire::Finished& finished) {
   Request* request = Find(finished.request);
   if (request == nullptr) return;
   request->pending_end = finished;
-  if (!request->paused) Deliver(*request);
+  Deliver(finished.request);
 }
 
-void Requests::Deliver(Request& request) {
-  const RequestId id = request.id;
-  if (!request.started &&
-      (!request.pending.empty() ||
-       (request.pending_end && request.pending_end->reason != wire::FinishReason::kError))) {
-    request.started = true;
-    request.sink->OnStarted(static_cast<uint32_t>(request.prompt.size()));
+void Requests::Deliver(const RequestId& id) {
+  Request* request = Find(id);
+  if (request == nullptr || request->paused || request->delivery_posted) return;
+  if (!request->started &&
+      (!request->pending.empty() ||
+       (request->pending_end && request->pending_end->reason != wire::FinishReason::kError))) {
+    request->started = true;
+    request->sink->OnStarted(request->prompt_tokens);
     if (Find(id) == nullptr) return;
   }
-  while (!request.pending.empty()) {
-    const TokenId token = request.pending.front();
-    request.pending.erase(request.pending.begin());
-    ShowToken(request, token);
-    if (Find(id) == nullptr || request.paused) return;
-  }
-  if (!request.pending_end) return;
-  const wire::Finished end = *request.pending_end;
+  if (!ShowPending(*request)) return;
+  if (!request->pending_end) return;
+  const wire::Finished end = *request->pending_end;
   if (end.reason == wire::FinishReason::kError) {
     const Refusal refusal =
         end.code == ErrorCode::kOverloaded ? Refusal::kQueueFull : RefusalFor(end.code);
     return FailRequest(id, Error{end.code, end.message}, refusal);
   }
-  Finish(request, end.reason, &end);
+  Finish(*request, end.reason, &end);
+}
+
+bool Requests::ShowPending(Request& request) {
+  const RequestId id = request.id;
+  for (size_t shown = 0; !request.pending.empty(); ++shown) {
+    if (shown == kTokensPerTurn) {
+      request.delivery_posted = true;
+      loop_.Post([this, alive = alive_, id] {
+        Request* later = *alive ? Find(id) : nullptr;
+        if (later == nullptr) return;
+        later->delivery_posted = false;
+        Deliver(id);
+      });
+      return false;
+    }
+    const TokenId token = request.pending.front();
+    request.pending.pop_front();
+    ShowToken(request, token);
+    if (Find(id) == nullptr || request.paused) return false;
+  }
+  return true;
 }
 
 void Requests::ShowToken(Request& request, TokenId token) {
@@ -277,7 +303,7 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
     if (Find(id) == nullptr) return;
   }
   GenerateStats stats;
-  stats.prompt_tokens = static_cast<uint32_t>(request.prompt.size());
+  stats.prompt_tokens = request.prompt_tokens;
   stats.completion_tokens = request.generated;
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
@@ -330,7 +356,8 @@ void Requests::SetPaused(const RequestId& id, bool paused) {
   Request* request = Find(id);
   if (request == nullptr || request->paused == paused) return;
   request->paused = paused;
-  if (!paused) Deliver(*request);
+  if (request->submitted) host_.PauseRequest(id, paused);
+  Deliver(id);
 }
 
 void Requests::Drop(const RequestId& id) {

@@ -47,6 +47,8 @@ class RequestHost {
                       std::function<void(Result<wire::Plan>)> done) = 0;
   virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
+  // The client reads more slowly than tokens come: none are generated for it until it is unpaused.
+  virtual void PauseRequest(const RequestId& request, bool paused) = 0;
   virtual std::string NameOf(const NodeId& node) const = 0;
   // For templates that write the date: seconds since 1970 of local time.
   virtual int64_t LocalTime() const { return sys::LocalSeconds(); }
@@ -74,7 +76,9 @@ class Requests {
   void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
   void RefuseLength(const Request& request, uint32_t context);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
-  void Deliver(Request& request);
+  void Deliver(const RequestId& id);
+  // False when the request ended, or was paused, or goes on in a later turn of the loop.
+  bool ShowPending(Request& request);
   void ShowToken(Request& request, TokenId token);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
   // Takes the request out; `how` is for the event log.

@@ -57,6 +57,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   }
   void Submit(wire::Submit submit, const ModelId&) override { submitted_ = std::move(submit); }
   void CancelRequest(const RequestId& request) override { cancelled_ = request; }
+  void PauseRequest(const RequestId&, bool paused) override { pauses_.push_back(paused); }
   std::string NameOf(const NodeId&) const override { return "desk"; }
   void OnRequestChanged(const RequestId&, const RequestChange& change) override {
     changes_.push_back(fmt::format("{} {} {}", change.model, change.state, change.detail));
@@ -91,6 +92,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   std::optional<wire::Submit> submitted_;
   std::optional<RequestId> cancelled_;
   std::vector<std::string> changes_;
+  std::vector<bool> pauses_;
   bool refuse_ = false;
   Sink sink_;
   sys::TaskQueue tasks_{1};
@@ -132,12 +134,41 @@ TEST_F(RequestsTest, APausedStreamHoldsTextBackAndLosesNothing) {
   const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
   RunUntil([&] { return submitted_.has_value(); });
   handle->SetPaused(true);
+  EXPECT_EQ(pauses_, std::vector<bool>{true});  // told to whoever generates
   Answer("It is one program.", wire::FinishReason::kStop);
   EXPECT_EQ(sink_.text, "");
   EXPECT_FALSE(sink_.done);
   handle->SetPaused(false);
+  EXPECT_EQ(pauses_, (std::vector<bool>{true, false}));
   EXPECT_EQ(sink_.text, "It is one program.");
   EXPECT_TRUE(sink_.done);
+}
+
+TEST_F(RequestsTest, APauseBeforeTheSubmissionCountsToo) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  handle->SetPaused(true);
+  EXPECT_TRUE(pauses_.empty());
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_EQ(pauses_, std::vector<bool>{true});
+}
+
+// A reader that fills up again while it catches up is heard before everything is pushed to it.
+TEST_F(RequestsTest, APauseThatArrivesWhileDeliveringStopsTheDelivery) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  const std::vector<TokenId> letters(1000, TokensOf("a").front());
+  handle->SetPaused(true);
+  requests_.OnTokens(submitted_->request, letters);
+  loop_.Post([&] { handle->SetPaused(true); });  // as a connection does it, in a turn of its own
+  handle->SetPaused(false);
+  RunUntil([&] { return pauses_.size() == 3; });
+  EXPECT_GT(sink_.text.size(), 0u);
+  EXPECT_LT(sink_.text.size(), 300u);
+  handle->SetPaused(false);
+  Answer("", wire::FinishReason::kLength);
+  RunUntil([&] { return sink_.done; });
+  EXPECT_EQ(sink_.stats.completion_tokens, 1000u);
+  EXPECT_GE(sink_.text.size(), 1000u);
 }
 
 TEST_F(RequestsTest, ATooLongPromptIsRefusedWithBothNumbers) {

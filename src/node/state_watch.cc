@@ -26,9 +26,11 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
 
   auto old_instances = std::exchange(instances_, {});
   for (const cluster::InstanceStatus& status : instances) {
-    const wire::Plan& plan = status.summary.plan;
-    const Seen& now = instances_[plan.id] = {plan.owner, plan.model_name,
-                                             cluster::InstanceStateName(status.summary.state)};
+    const wire::InstanceSummary& summary = status.summary;
+    const wire::Plan& plan = summary.plan;
+    const NodeId& owner = summary.owner.IsZero() ? plan.owner : summary.owner;
+    const Seen& now =
+        instances_[plan.id] = {owner, plan.model_name, cluster::InstanceStateName(summary.state)};
     const auto old = old_instances.extract(plan.id);
     if (!old.empty() && old.mapped().state == now.state) continue;
     log_.Add({.kind = EventKind::kInstance,
@@ -36,7 +38,9 @@ void StateWatch::Look(const std::vector<cluster::NodeStatus>& nodes,
               .id = plan.id.Hex(),
               .name = now.name,
               .state = now.state,
-              .detail = status.summary.detail});
+              .detail = summary.state >= wire::InstanceState::kDraining
+                            ? cluster::Describe(summary.cause, &plan, name_of_)
+                            : ""});
   }
   for (const auto& [id, seen] : old_instances) {
     if (seen.state == cluster::InstanceStateName(wire::InstanceState::kGone)) continue;

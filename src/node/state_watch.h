@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "cluster/core.h"
+#include "cluster/describe.h"
 #include "node/event_log.h"
 
 namespace exo::node {
 
 class StateWatch {
  public:
-  explicit StateWatch(EventLog& log) : log_(log) {}
+  StateWatch(EventLog& log, cluster::NameOf name_of) : log_(log), name_of_(std::move(name_of)) {}
 
   // Adds an event for each peer and instance whose state is another than at the last call.
   void Look(const std::vector<cluster::NodeStatus>& nodes,
@@ -29,6 +30,7 @@ class StateWatch {
   };
 
   EventLog& log_;
+  const cluster::NameOf name_of_;
   std::map<NodeId, Seen> peers_;
   std::map<PlanId, Seen> instances_;
 };

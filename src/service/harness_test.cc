@@ -154,10 +154,11 @@ class FakeApi final : public node::Api {
     wire::NodeRecord record{.id = Id(1),
                             .name = "kitchen",
                             .addresses = {{"10.0.0.1", 7}, {"fe80::1", 8}},
-                            .isa = "avx2",
-                            .cores = 2,
-                            .memory_total = 1 << 30,
-                            .decode_gbps = 9.5};
+                            .devices = {{.name = "Ryzen",
+                                         .isa = "avx2",
+                                         .cores = 2,
+                                         .memory_total = 1 << 30,
+                                         .decode_gbps = 9.5}}};
     record.models = {{.name = "tiny", .file_bytes = 1000}};
     view.nodes = {{.record = record, .state = "self"},
                   {.record = {.id = Id(2), .name = "desk"}, .state = "alive", .rtt_ms = 0.4}};

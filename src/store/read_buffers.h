@@ -5,12 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "sys/files.h"
 
@@ -26,12 +26,12 @@ class ReadBuffers {
     std::vector<std::byte> buffer = Take();
     buffer.resize(bytes);
     TRY(file.Read(start + offset, buffer));
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return std::span<const std::byte>(
         used_.emplace(std::pair(tensor, offset), std::move(buffer))->second);
   }
   void Done(const std::string& tensor, uint64_t offset) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = used_.find({tensor, offset});
     if (found == used_.end()) return;
     free_.push_back(std::move(found->second));
@@ -40,17 +40,17 @@ class ReadBuffers {
 
  private:
   std::vector<std::byte> Take() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (free_.empty()) return {};
     std::vector<std::byte> buffer = std::move(free_.back());
     free_.pop_back();
     return buffer;
   }
 
-  std::mutex mutex_;
-  std::multimap<std::pair<std::string, uint64_t>, std::vector<std::byte>>
-      used_;                                  // guarded by mutex_
-  std::vector<std::vector<std::byte>> free_;  // likewise
+  Mutex mutex_;
+  std::multimap<std::pair<std::string, uint64_t>, std::vector<std::byte>> used_
+      EXO_GUARDED_BY(mutex_);
+  std::vector<std::vector<std::byte>> free_ EXO_GUARDED_BY(mutex_);
 };
 
 }  // namespace exo::store

@@ -39,6 +39,28 @@ TEST(StateTest, RevokedWinsForEver) {
   EXPECT_EQ(state->Members().value().size(), 1u);
 }
 
+TEST(StateTest, RemembersWhereTheLatestMembersWere) {
+  const Folder folder;
+  const std::string path = folder / "state.db";
+  {
+    const auto state = *State::Open(path);
+    for (int i = 1; i <= State::kMaxKnownPeers + 6; ++i) {
+      ASSERT_TRUE(state->RememberPeer(
+          {Id(static_cast<uint8_t>(i)), "10.0.0.1", static_cast<uint16_t>(1000 + i)}, i));
+    }
+    // Seen again elsewhere: the old address is replaced, and it is the latest now.
+    ASSERT_TRUE(state->RememberPeer({Id(9), "fe80::1%eth0", 7}, 1000));
+    ASSERT_TRUE(state->Revoke(Id(10)));
+  }
+  const auto peers = (*State::Open(path))->RememberedPeers();
+  ASSERT_EQ(peers.size(), static_cast<size_t>(State::kMaxKnownPeers - 1));
+  EXPECT_EQ(peers[0].id, Id(9));
+  EXPECT_EQ(peers[0].host, "fe80::1%eth0");
+  EXPECT_EQ(peers[0].port, 7);
+  EXPECT_EQ(peers.back().id, Id(7)) << "the oldest went first";
+  for (const KnownPeer& peer : peers) EXPECT_NE(peer.id, Id(10)) << "revoked";
+}
+
 TEST(StateTest, DamagedFileIsAnErrorThatSaysWhatToDo) {
   const Folder folder;
   ASSERT_TRUE(sys::WriteFileAtomically(folder / "state.db", std::string(5000, 'x'), 0600));

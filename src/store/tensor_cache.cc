@@ -106,7 +106,7 @@ std::shared_ptr<TensorCache> TensorCache::Open(std::string folder, uint64_t budg
 }
 
 void TensorCache::Scan() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const std::string& name : sys::ListFolder(folder_)) {
     const std::string path = folder_ + "/" + name;
     const auto hash = Hash256::FromHex(name);
@@ -123,7 +123,7 @@ void TensorCache::Scan() {
 }
 
 uint64_t TensorCache::bytes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   uint64_t sum = 0;
   for (const auto& [unused, entry] : entries_) sum += entry.bytes;
   return sum;
@@ -148,7 +148,7 @@ void TensorCache::MakeRoom(uint64_t bytes) {
 }
 
 void TensorCache::Release(const std::vector<Hash256>& hashes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const Hash256& hash : hashes) {
     Entry& entry = entries_[hash];
     --entry.users;
@@ -162,22 +162,35 @@ void TensorCache::Release(const std::vector<Hash256>& hashes) {
 Result<sys::FileStamp> TensorCache::Acquire(const Wanted& wanted, const FetchPiece& fetch,
                                             const std::function<void(uint64_t)>& advance,
                                             const std::atomic<bool>* cancel) {
-  std::unique_lock lock(mutex_);
+  if (const auto present = TRY(Claim(wanted, cancel))) {
+    advance(wanted.tensor.bytes);
+    return *present;
+  }
+  const auto stamp = Provide(wanted, fetch, advance, cancel);
+  Settle(wanted.hash, stamp);
+  return stamp;
+}
+
+Result<std::optional<sys::FileStamp>> TensorCache::Claim(const Wanted& wanted,
+                                                         const std::atomic<bool>* cancel) {
+  const MutexLock lock(mutex_);
   while (entries_[wanted.hash].busy) {
     if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
-    changed_.wait_for(lock, std::chrono::milliseconds(50));
+    changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
   }
   Entry& entry = entries_[wanted.hash];
   if (entry.verified && sys::RealDisk().Look(PathOf(wanted.hash)) == entry.stamp) {
     ++entry.users;
-    advance(wanted.tensor.bytes);
     return entry.stamp;
   }
   entry.busy = true;
   if (entry.bytes == 0) MakeRoom(wanted.tensor.bytes);
-  lock.unlock();
-  const auto stamp = Provide(wanted, fetch, advance, cancel);
-  lock.lock();
+  return std::nullopt;
+}
+
+void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stamp) {
+  const MutexLock lock(mutex_);
+  Entry& entry = entries_[hash];
   entry.busy = false;
   entry.verified = stamp.has_value();
   if (stamp) {
@@ -185,11 +198,10 @@ Result<sys::FileStamp> TensorCache::Acquire(const Wanted& wanted, const FetchPie
     entry.stamp = *stamp;
     entry.last_used = ++clock_;
     ++entry.users;
-  } else if (!sys::Exists(PathOf(wanted.hash))) {
-    entries_.erase(wanted.hash);
+  } else if (!sys::Exists(PathOf(hash))) {
+    entries_.erase(hash);
   }
-  changed_.notify_all();
-  return stamp;
+  changed_.NotifyAll();
 }
 
 Result<sys::FileStamp> TensorCache::Provide(const Wanted& wanted, const FetchPiece& fetch,

@@ -9,15 +9,15 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/manifest.h"
 #include "sys/files.h"
@@ -65,18 +65,23 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   Result<sys::FileStamp> Acquire(const Wanted& wanted, const FetchPiece& fetch,
                                  const std::function<void(uint64_t)>& advance,
                                  const std::atomic<bool>* cancel);
+  // Waits until nobody works on the tensor. Its stamp when it is there and verified; else it is the
+  // caller's to provide and to settle.
+  Result<std::optional<sys::FileStamp>> Claim(const Wanted& wanted,
+                                              const std::atomic<bool>* cancel);
+  void Settle(const Hash256& hash, const Result<sys::FileStamp>& stamp);
   Result<sys::FileStamp> Provide(const Wanted& wanted, const FetchPiece& fetch,
                                  const std::function<void(uint64_t)>& advance,
                                  const std::atomic<bool>* cancel);
   void Release(const std::vector<Hash256>& hashes);
-  void MakeRoom(uint64_t bytes);  // under mutex_
+  void MakeRoom(uint64_t bytes) EXO_REQUIRES(mutex_);
 
   const std::string folder_;
   const uint64_t budget_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::map<Hash256, Entry> entries_;  // guarded by mutex_
-  int64_t clock_ = 0;                 // likewise
+  mutable Mutex mutex_;
+  CondVar changed_;
+  std::map<Hash256, Entry> entries_ EXO_GUARDED_BY(mutex_);
+  int64_t clock_ EXO_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace exo::store

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <fstream>
 #include <thread>
 
@@ -69,28 +68,28 @@ TEST_F(TensorCacheTest, PullsOnlyTheStagesTensorsAndOnlyVerifiedOnes) {
 // Two loads of one model at once: the second waits for what the first is pulling.
 TEST_F(TensorCacheTest, TwoPullsOfOneDigestShareTheWork) {
   const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
-  std::mutex mutex;
-  std::condition_variable wake;
+  Mutex mutex;
+  CondVar wake;
   bool first_is_inside = false, go_on = false;
   const FetchPiece blocking = [&](const std::string& tensor, uint64_t offset, uint32_t size) {
-    std::unique_lock lock(mutex);
+    const MutexLock lock(mutex);
     first_is_inside = true;
-    wake.notify_all();
-    wake.wait(lock, [&] { return go_on; });
+    wake.NotifyAll();
+    while (!go_on) wake.Wait(mutex);
     return Fetch(tensor, offset, size);
   };
   Result<std::unique_ptr<backend::TensorSource>> one, two;
   std::thread first([&] { one = cache->Pull(manifest_, Spec(0, 2), blocking, {}, nullptr); });
   {
-    std::unique_lock lock(mutex);
-    wake.wait(lock, [&] { return first_is_inside; });
+    const MutexLock lock(mutex);
+    while (!first_is_inside) wake.Wait(mutex);
   }
   std::thread second([&] { two = Pull(*cache, Spec(0, 2)); });
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     go_on = true;
-    wake.notify_all();
+    wake.NotifyAll();
   }
   first.join();
   second.join();

@@ -108,7 +108,7 @@ TEST(ThreadPoolTest, AComputeJobWaitsForOneBackgroundItemAtMost) {
       });
     }
     loader.join();
-    EXPECT_GT(jobs, 5u);
+    EXPECT_GT(jobs, 0u);
     for (const auto& count : seen) EXPECT_EQ(count.load(), 1);
   }
 }

@@ -143,6 +143,16 @@ double ProcessCpuSeconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
+std::string ProcessorName() {
+  constexpr std::string_view kKey = "model name";
+  const auto text = ReadFile("/proc/cpuinfo", 1 << 20);
+  const size_t key = text ? text->find(kKey) : std::string::npos;
+  if (key == std::string::npos) return "unknown";
+  const size_t begin = text->find_first_not_of(" \t:", key + kKey.size());
+  const size_t end = text->find('\n', key);
+  return begin < end ? text->substr(begin, end - begin) : "unknown";
+}
+
 std::string HostName() {
   char name[256] = {};
   if (::gethostname(name, sizeof(name) - 1) != 0 || name[0] == 0) return "device";

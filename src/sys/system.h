@@ -25,6 +25,8 @@ uint64_t AnonymousBytes();  // resident memory that is not a file's pages
 double ProcessCpuSeconds();
 
 std::string HostName();
+// "AMD EPYC 9B14"; "unknown" where the system does not say.
+std::string ProcessorName();
 // $EXO_HOME, else $XDG_DATA_HOME/exo, else ~/.local/share/exo.
 std::string DataFolder();
 // $EXO_HOME/cache, else $XDG_CACHE_HOME/exo, else ~/.cache/exo.

@@ -1,13 +1,12 @@
 #include "sys/task_queue.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <deque>
 #include <list>
 #include <map>
-#include <mutex>
 #include <thread>
 
+#include "base/mutex.h"
 #include "sys/system.h"
 
 namespace exo::sys {
@@ -27,21 +26,24 @@ struct TaskQueue::Shared : std::enable_shared_from_this<TaskQueue::Shared> {
 
   // --- under the mutex ---
 
-  std::deque<Waiting>::iterator FindRunnable() {
-    return std::ranges::find_if(waiting, [this](const Waiting& one) {
-      const auto of_key = std::ranges::count(running, one.key, &Running::key);
-      return one.key.empty() || of_key < static_cast<std::ptrdiff_t>(options.per_key);
-    });
+  std::deque<Waiting>::iterator FindRunnable() EXO_REQUIRES(mutex) {
+    for (auto one = waiting.begin(); one != waiting.end(); ++one) {
+      const auto of_key = std::ranges::count(running, one->key, &Running::key);
+      if (one->key.empty() || of_key < static_cast<std::ptrdiff_t>(options.per_key)) return one;
+    }
+    return waiting.end();
   }
-  size_t StuckCount() const {
+  size_t StuckCount() const EXO_REQUIRES(mutex) {
     return static_cast<size_t>(std::ranges::count(running, true, &Running::stuck));
   }
-  void MarkStuck() {
+  void MarkStuck() EXO_REQUIRES(mutex) {
     for (Running& one : running) one.stuck = Now() - one.begin >= options.stuck_after;
   }
-  bool MayBegin() const { return running.size() - StuckCount() < options.threads; }
+  bool MayBegin() const EXO_REQUIRES(mutex) {
+    return running.size() - StuckCount() < options.threads;
+  }
   // A thread more when there is work that no idle thread will take.
-  void Grow() {
+  void Grow() EXO_REQUIRES(mutex) {
     if (stop || idle > 0 || threads >= options.max_threads || !MayBegin()) return;
     if (FindRunnable() == waiting.end()) return;
     ++threads;
@@ -55,91 +57,95 @@ struct TaskQueue::Shared : std::enable_shared_from_this<TaskQueue::Shared> {
   // --- threads ---
 
   void Main() {
-    std::unique_lock lock(mutex);
+    mutex.Lock();
     while (!stop) {
       const auto next = MayBegin() ? FindRunnable() : waiting.end();
       if (next == waiting.end()) {
         // Threads beyond the usual number go away again.
         if (threads > options.threads + StuckCount()) break;
         ++idle;
-        wake.wait(lock);
+        wake.Wait(mutex);
         --idle;
         continue;
       }
       Waiting one = std::move(*next);
       waiting.erase(next);
       const auto self = running.insert(running.end(), {.key = one.key, .begin = Now()});
-      lock.unlock();
+      Grow();  // for what was posted while this thread was waking up
+      mutex.Unlock();
       one.task(cancel);
       one.task = nullptr;  // what it holds goes without the lock
-      lock.lock();
+      mutex.Lock();
       running.erase(self);
-      wake.notify_all();
+      wake.NotifyAll();
     }
     --threads;
-    ended.notify_all();
+    ended.NotifyAll();
+    mutex.Unlock();
   }
 
   // Looks for stuck tasks while others wait for them.
   void Watch() {
-    std::unique_lock lock(mutex);
+    const MutexLock lock(mutex);
     while (!stop) {
       if (waiting.empty()) {
-        wake.wait(lock);
+        wake.Wait(mutex);
         continue;
       }
-      wake.wait_for(lock, options.stuck_after / 4);
+      wake.WaitUntil(mutex, std::chrono::steady_clock::now() + options.stuck_after / 4);
       MarkStuck();
       Grow();
-      if (idle > 0 && MayBegin()) wake.notify_all();
+      if (idle > 0 && MayBegin()) wake.NotifyAll();
     }
     watching = false;
-    ended.notify_all();
+    ended.NotifyAll();
   }
 
   const TaskQueueOptions options;
   std::atomic<bool> cancel{false};
-  std::mutex mutex;
-  std::condition_variable wake, ended;
-  std::deque<Waiting> waiting;  // guarded by mutex, as all below
-  std::list<Running> running;
-  unsigned threads = 0;
-  unsigned idle = 0;
-  bool watching = false;
-  bool stop = false;
+  Mutex mutex;
+  CondVar wake, ended;
+  std::deque<Waiting> waiting EXO_GUARDED_BY(mutex);
+  std::list<Running> running EXO_GUARDED_BY(mutex);
+  unsigned threads EXO_GUARDED_BY(mutex) = 0;
+  unsigned idle EXO_GUARDED_BY(mutex) = 0;
+  bool watching EXO_GUARDED_BY(mutex) = false;
+  bool stop EXO_GUARDED_BY(mutex) = false;
 };
 
 TaskQueue::TaskQueue(TaskQueueOptions options) : shared_(std::make_shared<Shared>(options)) {}
 
 TaskQueue::~TaskQueue() {
   Stop();
-  std::unique_lock lock(shared_->mutex);
-  shared_->ended.wait_for(lock, shared_->options.join_limit,
-                          [this] { return shared_->threads == 0 && !shared_->watching; });
+  const auto limit = std::chrono::steady_clock::now() + shared_->options.join_limit;
+  const MutexLock lock(shared_->mutex);
+  while (shared_->threads > 0 || shared_->watching) {
+    if (!shared_->ended.WaitUntil(shared_->mutex, limit)) break;
+  }
 }
 
 void TaskQueue::Stop() {
   std::deque<Shared::Waiting> dropped;
   {
-    const std::lock_guard lock(shared_->mutex);
+    const MutexLock lock(shared_->mutex);
     shared_->stop = true;
     shared_->cancel.store(true);
     dropped.swap(shared_->waiting);
   }
-  shared_->wake.notify_all();
+  shared_->wake.NotifyAll();
 }
 
 bool TaskQueue::Post(std::string key, Task task) {
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   if (shared_->stop || shared_->waiting.size() >= shared_->options.max_waiting) return false;
   shared_->waiting.push_back({std::move(key), std::move(task)});
   shared_->Grow();
-  shared_->wake.notify_all();
+  shared_->wake.NotifyAll();
   return true;
 }
 
 size_t TaskQueue::stuck() const {
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   shared_->MarkStuck();
   return shared_->StuckCount();
 }

@@ -2,11 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "sys/system.h"
 
 namespace exo::sys {
@@ -16,19 +15,23 @@ namespace {
 class Flag {
  public:
   void Set() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     set_ = true;
-    wake_.notify_all();
+    wake_.NotifyAll();
   }
   bool Wait(Time limit = std::chrono::seconds(10)) {
-    std::unique_lock lock(mutex_);
-    return wake_.wait_for(lock, limit, [this] { return set_; });
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    const MutexLock lock(mutex_);
+    while (!set_) {
+      if (!wake_.WaitUntil(mutex_, deadline)) return set_;
+    }
+    return true;
   }
 
  private:
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  bool set_ = false;
+  Mutex mutex_;
+  CondVar wake_;
+  bool set_ EXO_GUARDED_BY(mutex_) = false;
 };
 
 constexpr Time kSoon = std::chrono::milliseconds(20);

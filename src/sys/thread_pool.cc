@@ -64,13 +64,21 @@ void ThreadPool::Turns::Enter() {
   waiting_.fetch_sub(1);
   ++serving_;
   busy_ = true;
+  began_ = Clock::now();
+}
+
+ThreadPool::Turns::Clock::duration ThreadPool::Turns::End(Clock::time_point now) {
+  busy_ = false;
+  const Clock::duration took = now - began_;
+  worked_.fetch_add(std::chrono::nanoseconds(took).count());
+  return took;
 }
 
 void ThreadPool::Turns::Leave() {
   {
     const MutexLock lock(mutex_);
-    busy_ = false;
     last_compute_ = Clock::now();
+    End(last_compute_);
   }
   changed_.NotifyAll();
 }
@@ -85,14 +93,15 @@ bool ThreadPool::Turns::EnterBackground(const std::atomic<bool>* cancel) {
     changed_.WaitUntil(mutex_, free ? background_due_ : now + kCancelPoll);
   }
   busy_ = true;
+  began_ = Clock::now();
   return true;
 }
 
-void ThreadPool::Turns::LeaveBackground(Clock::duration took) {
+void ThreadPool::Turns::LeaveBackground() {
   {
     const MutexLock lock(mutex_);
-    busy_ = false;
     const Clock::time_point now = Clock::now();
+    const Clock::duration took = End(now);
     const bool computing = waiting_.load() > 0 || now - last_compute_ < kStillComputing;
     background_due_ = computing ? now + kComputeShare * took : now;
   }
@@ -109,10 +118,9 @@ bool ThreadPool::Run(uint32_t items, const Work& work, const std::atomic<bool>* 
 bool ThreadPool::RunBackground(uint32_t items, const Work& work, const std::atomic<bool>* cancel) {
   for (uint32_t done = 0; done < items;) {
     if (!turns_.EnterBackground(cancel)) return false;
-    const auto start = Turns::Clock::now();
     const Work rest = [&work, done](uint32_t item, unsigned worker) { work(done + item, worker); };
     done += Share(items - done, rest, cancel, &turns_.waiting());
-    turns_.LeaveBackground(Turns::Clock::now() - start);
+    turns_.LeaveBackground();
   }
   return !IsSet(cancel);
 }

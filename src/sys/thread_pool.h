@@ -47,6 +47,8 @@ class ThreadPool {
 
   // Compute jobs that wait for their turn.
   uint32_t waiting() const { return turns_.waiting().load(); }
+  // Time that jobs, background ones too, have taken since start.
+  std::chrono::nanoseconds busy() const { return turns_.worked(); }
   // Items finished since start: heartbeats carry it as a sign of progress.
   uint64_t items_done() const { return items_done_.load(std::memory_order_relaxed); }
 
@@ -68,19 +70,25 @@ class ThreadPool {
     void Leave();
     // False when *cancel became true.
     bool EnterBackground(const std::atomic<bool>* cancel);
-    void LeaveBackground(Clock::duration took);
+    void LeaveBackground();
     // Compute jobs that wait: a background job gives way when there are any.
     const std::atomic<uint32_t>& waiting() const { return waiting_; }
+    std::chrono::nanoseconds worked() const { return std::chrono::nanoseconds(worked_.load()); }
 
    private:
+    // Ends the turn; how long it took.
+    Clock::duration End(Clock::time_point now) EXO_REQUIRES(mutex_);
+
     Mutex mutex_;
     CondVar changed_;
     bool busy_ EXO_GUARDED_BY(mutex_) = false;
     uint64_t next_ EXO_GUARDED_BY(mutex_) = 0;                 // ticket of the next compute job
     uint64_t serving_ EXO_GUARDED_BY(mutex_) = 0;              // the one whose turn it is
     Clock::time_point last_compute_ EXO_GUARDED_BY(mutex_);    // when the last one ended
+    Clock::time_point began_ EXO_GUARDED_BY(mutex_);           // of the turn
     Clock::time_point background_due_ EXO_GUARDED_BY(mutex_);  // no background job before
     std::atomic<uint32_t> waiting_{0};                         // written under mutex_
+    std::atomic<int64_t> worked_{0};                           // nanoseconds, likewise
   };
 
   void WorkerMain(unsigned worker);

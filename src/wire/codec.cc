@@ -25,7 +25,8 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "ManifestRequest", "ManifestReply",  "TensorRequest",
                                   "TensorReply",     "Step",           "StepFailed",
                                   "EnsureRefused",   "DesiredUpdate",  "DesiredAck",
-                                  "InstanceLoad",    "PlanRequest",    "PlanReply"};
+                                  "InstanceLoad",    "PlanRequest",    "PlanReply",
+                                  "PauseRequest"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -86,6 +87,7 @@ EXO_WIRE_TABLE(DesiredAck)
 EXO_WIRE_TABLE(InstanceLoad)
 EXO_WIRE_TABLE(PlanRequest)
 EXO_WIRE_TABLE(PlanReply)
+EXO_WIRE_TABLE(PauseRequest)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

@@ -109,6 +109,10 @@ TEST(CodecTest, DecoderKeepsItsLimits) {
   Step step;
   step.items.resize(kMaxStepItems + 1);
   EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
+  step = {.truncate = std::vector<StepTruncate>(kMaxStepItems + 1)};
+  EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
+  step = {.fork = std::vector<StepFork>(kMaxStepItems + 1)};
+  EXPECT_FALSE(Decode(EncodeFrame(step, 0)));
   TensorReply piece;
   piece.bytes.resize(kMaxTensorPiece + 1);
   EXPECT_FALSE(Decode(EncodeFrame(piece, 0)));
@@ -200,6 +204,7 @@ TEST(CodecTest, NumbersOfMessagesAreFixed) {
   EXPECT_EQ(TypeOf(StepFailed{}), 26);
   EXPECT_EQ(TypeOf(EnsureRefused{}), 27);
   EXPECT_EQ(TypeOf(PlanReply{}), 32);
+  EXPECT_EQ(TypeOf(PauseRequest{}), 33);
 }
 
 }  // namespace

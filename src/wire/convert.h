@@ -142,6 +142,7 @@ EXO_WIRE_CONVERT(DesiredAck)
 EXO_WIRE_CONVERT(InstanceLoad)
 EXO_WIRE_CONVERT(PlanRequest)
 EXO_WIRE_CONVERT(PlanReply)
+EXO_WIRE_CONVERT(PauseRequest)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

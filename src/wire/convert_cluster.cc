@@ -32,15 +32,33 @@ void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Text(from.architecture(), to.architecture, "architecture");
 }
 
+Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
+  const auto name = Text(b, value.name), isa = Text(b, value.isa);
+  return fb::CreateDevice(b, static_cast<uint8_t>(value.kind), name, isa, value.cores,
+                          value.memory_total, value.memory_budget, value.memory_reserved,
+                          value.decode_gbps, value.prefill_gops, value.load);
+}
+void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
+  // A kind of a newer version is some accelerator.
+  r.Enum(from.kind(), DeviceKind::kGpu, DeviceKind::kGpu, to.kind);
+  r.Text(from.name(), to.name, "device name");
+  r.Text(from.isa(), to.isa, "isa");
+  to.cores = from.cores();
+  to.memory_total = from.memory_total();
+  to.memory_budget = from.memory_budget();
+  to.memory_reserved = from.memory_reserved();
+  r.Finite(from.decode_gbps(), to.decode_gbps, "decode_gbps");
+  r.Finite(from.prefill_gops(), to.prefill_gops, "prefill_gops");
+  r.Finite(from.load(), to.load, "load");
+}
+
 Offset<fb::NodeRecord> WriteRecord(Builder& b, const NodeRecord& value) {
   const auto name = Text(b, value.name);
   const auto addresses = Tables<fb::Address>(b, value.addresses, kMaxAddresses, WriteAddress);
-  const auto isa = Text(b, value.isa);
+  const auto devices = Tables<fb::Device>(b, value.devices, kMaxDevices, WriteDevice);
   const auto models = Tables<fb::ModelHolding>(b, value.models, kMaxModels, WriteHolding);
   return fb::CreateNodeRecord(b, Fb(value.id), value.incarnation, value.version, name, addresses,
-                              Fb(value.numerics), isa, value.cores, value.memory_total,
-                              value.memory_budget, value.memory_reserved, value.decode_gbps,
-                              value.prefill_gops, value.api_port, models);
+                              Fb(value.numerics), devices, value.api_port, models);
 }
 void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   if (from == nullptr) return r.Break("record");
@@ -50,13 +68,8 @@ void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   r.Text(from->name(), to.name, "node name");
   ReadAddresses(r, from->addresses(), to.addresses);
   r.Id(from->numerics(), to.numerics);
-  r.Text(from->isa(), to.isa, "isa");
-  to.cores = from->cores();
-  to.memory_total = from->memory_total();
-  to.memory_budget = from->memory_budget();
-  to.memory_reserved = from->memory_reserved();
-  r.Finite(from->decode_gbps(), to.decode_gbps, "decode_gbps");
-  r.Finite(from->prefill_gops(), to.prefill_gops, "prefill_gops");
+  r.List(from->devices(), to.devices, "devices", kMaxDevices,
+         [&](const fb::Device& one, DeviceRecord& value) { ReadDevice(r, one, value); });
   to.api_port = from->api_port();
   r.List(from->models(), to.models, "models", kMaxModels,
          [&](const fb::ModelHolding& one, ModelHolding& value) { ReadHolding(r, one, value); });

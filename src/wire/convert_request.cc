@@ -64,12 +64,14 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
-  return fb::CreateTokens(b, Fb(value.request), value.first_index, Scalars(b, value.tokens));
+  return fb::CreateTokens(b, Fb(value.request), value.first_index, Scalars(b, value.tokens),
+                          Fb(value.plan));
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
   to.first_index = from.first_index();
   r.Scalars(from.tokens(), to.tokens, "tokens", kMaxAnswerTokens);
+  r.Id(from.plan(), to.plan);
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
@@ -91,10 +93,11 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
 }
 
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {
-  return fb::CreateCancelRequest(b, Fb(value.request));
+  return fb::CreateCancelRequest(b, Fb(value.request), Fb(value.plan));
 }
 void Read(Reader& r, const fb::CancelRequest& from, CancelRequest& to) {
   r.Id(from.request(), to.request);
+  r.Id(from.plan(), to.plan);
 }
 
 Offset<fb::ManifestRequest> Write(Builder& b, const ManifestRequest& value) {
@@ -133,29 +136,52 @@ void Read(Reader& r, const fb::TensorReply& from, TensorReply& to) {
 }
 
 Offset<fb::Step> Write(Builder& b, const Step& value) {
-  std::vector<fb::StepItem> structs;
-  structs.reserve(value.items.size());
+  std::vector<Offset<fb::StepItem>> tables;
+  tables.reserve(value.items.size());
   for (const StepItem& item : value.items) {
-    structs.emplace_back(*Fb(item.request), item.first, item.count, item.capacity,
-                         item.wants_output);
+    tables.push_back(fb::CreateStepItem(b, Fb(item.request), item.first, item.count,
+                                        item.output_first, item.output_count, item.adapter,
+                                        item.capacity, item.cancelled));
   }
-  const auto items = b.CreateVectorOfStructs(structs);
+  const auto items = b.CreateVector(tables);
+  std::vector<Offset<fb::StepTruncate>> cuts;
+  for (const StepTruncate& cut : value.truncate)
+    cuts.push_back(fb::CreateStepTruncate(b, Fb(cut.request), cut.length));
+  const auto truncate = b.CreateVector(cuts);
+  std::vector<Offset<fb::StepFork>> forks;
+  for (const StepFork& one : value.fork)
+    forks.push_back(fb::CreateStepFork(b, Fb(one.from), Fb(one.to), one.length, one.capacity));
+  const auto fork = b.CreateVector(forks);
   const auto close = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id16*>(value.close.data()),
                                              value.close.size());
   const auto times = WriteTimes(b, value.times);
-  return fb::CreateStep(b, Fb(value.plan), value.step, items, close, times);
+  return fb::CreateStep(b, Fb(value.plan), value.step, items, close, times, truncate, fork);
 }
 void Read(Reader& r, const fb::Step& from, Step& to) {
   r.Id(from.plan(), to.plan);
   to.step = from.step();
   r.List(from.items(), to.items, "items", kMaxStepItems,
          [&](const fb::StepItem& one, StepItem& item) {
-           r.Id(&one.request(), item.request);
+           r.Id(one.request(), item.request);
            item.first = one.first();
            item.count = one.count();
+           item.output_first = one.output_first();
+           item.output_count = one.output_count();
+           item.adapter = one.adapter();
            item.capacity = one.capacity();
-           item.wants_output = one.wants_output();
+           item.cancelled = one.cancelled();
          });
+  r.List(from.truncate(), to.truncate, "truncate", kMaxStepItems,
+         [&](const fb::StepTruncate& one, StepTruncate& cut) {
+           r.Id(one.request(), cut.request);
+           cut.length = one.length();
+         });
+  r.List(from.fork(), to.fork, "fork", kMaxStepItems, [&](const fb::StepFork& one, StepFork& fork) {
+    r.Id(one.from(), fork.from);
+    r.Id(one.to(), fork.to);
+    fork.length = one.length();
+    fork.capacity = one.capacity();
+  });
   r.List(from.close(), to.close, "close", kMaxStepCloses,
          [&](const fb::Id16& one, RequestId& id) { r.Id(&one, id); });
   ReadTimes(r, from.times(), to.times);
@@ -170,6 +196,15 @@ void Read(Reader& r, const fb::StepFailed& from, StepFailed& to) {
   to.step = from.step();
   r.Code(from.code(), to.code);
   r.Text(from.message(), to.message, "message", kMaxText);
+}
+
+Offset<fb::PauseRequest> Write(Builder& b, const PauseRequest& value) {
+  return fb::CreatePauseRequest(b, Fb(value.request), Fb(value.plan), value.paused);
+}
+void Read(Reader& r, const fb::PauseRequest& from, PauseRequest& to) {
+  r.Id(from.request(), to.request);
+  r.Id(from.plan(), to.plan);
+  to.paused = from.paused();
 }
 
 }  // namespace exo::wire::internal

@@ -90,6 +90,23 @@ struct ModelHolding {
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
+enum class DeviceKind : uint8_t { kCpu = 0, kGpu = 1 };
+
+// A device of a node that computes.
+struct DeviceRecord {
+  DeviceKind kind = DeviceKind::kCpu;
+  std::string name;  // "AMD EPYC 9B14", for people
+  std::string isa;   // "avx512", likewise
+  uint32_t cores = 0;
+  uint64_t memory_total = 0;     // bytes of the device; of a CPU: the machine or its cgroup limit
+  uint64_t memory_budget = 0;    // bytes that exo may use for weights and KV in all
+  uint64_t memory_reserved = 0;  // of the budget: held by instances and leases
+  double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
+  double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
+  double load = 0;               // part of the last seconds that it computed, in quarters
+  friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
+};
+
 // What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation,
 // version) wins.
 struct NodeRecord {
@@ -99,17 +116,15 @@ struct NodeRecord {
   std::string name;
   std::vector<Address> addresses;
   NumericsId numerics;
-  std::string isa;  // "avx512", for people
-  uint32_t cores = 0;
-  uint64_t memory_total = 0;     // bytes of the machine or its cgroup limit
-  uint64_t memory_budget = 0;    // bytes that exo may use for weights and KV in all
-  uint64_t memory_reserved = 0;  // of the budget: held by instances and leases
-  double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
-  double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
+  std::vector<DeviceRecord> devices;  // the first one computes stages
   uint32_t api_port = 0;
   std::vector<ModelHolding> models;
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
+
+// What stages can use of a node: its first device, or nothing of a node without one. The planner
+// and everything that shows one number for a node go through here.
+DeviceRecord TotalOf(const NodeRecord& record);
 
 struct Heartbeat {
   uint64_t sequence = 0;
@@ -395,6 +410,7 @@ struct Tokens {
   RequestId request;
   uint32_t first_index = 0;  // position of tokens[0] in the answer
   std::vector<TokenId> tokens;
+  PlanId plan;
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -416,8 +432,12 @@ struct Finished {
   std::vector<StageTime> stages;
   friend bool operator==(const Finished&, const Finished&) = default;
 };
+// Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be
+// computed any more. Valid for this plan only, and only from the request's entry or the plan's
+// lead.
 struct CancelRequest {
   RequestId request;
+  PlanId plan;
   friend bool operator==(const CancelRequest&, const CancelRequest&) = default;
 };
 
@@ -455,20 +475,43 @@ struct TensorReply {
 // One request's part of a step. Idempotent by (request, plan, step).
 struct StepItem {
   RequestId request;
-  uint32_t first = 0;         // position of its first row
-  uint32_t count = 0;         // rows
-  uint32_t capacity = 0;      // positions to reserve when the sequence is new
-  bool wants_output = false;  // the lead needs the last row after the last layer
+  uint32_t first = 0;  // position of its first row
+  uint32_t count = 0;  // rows
+  // Rows [output_first, output_first + output_count) of the item go back to the lead after the last
+  // layer.
+  uint32_t output_first = 0;
+  uint32_t output_count = 0;
+  uint32_t adapter = 0;   // reserved for low-rank adapters; 0: none
+  uint32_t capacity = 0;  // positions to reserve when the sequence is new
+  // A stage gave the item up: it has no rows in this frame, and no later stage computes it.
+  bool cancelled = false;
   friend bool operator==(const StepItem&, const StepItem&) = default;
 };
-// A micro-batch on its way through the stages; rows [sum of counts][width] f32 follow the metadata.
-// The last stage sends back only the rows whose item wants output (one per such item).
+// Forget a sequence's positions from `length` on: rejected drafts, or a cancelled step.
+struct StepTruncate {
+  RequestId request;
+  uint32_t length = 0;
+  friend bool operator==(const StepTruncate&, const StepTruncate&) = default;
+};
+// A new sequence `to` with the first `length` positions of `from`.
+struct StepFork {
+  RequestId from;
+  RequestId to;
+  uint32_t length = 0;
+  uint32_t capacity = 0;  // positions to reserve for `to`
+  friend bool operator==(const StepFork&, const StepFork&) = default;
+};
+// A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that
+// are not cancelled follow the metadata. The last stage sends back only the requested output rows.
+// Sequences change in this order: close, truncate, fork, then the items.
 struct Step {
   PlanId plan;
   uint64_t step = 0;  // strictly growing per instance
   std::vector<StepItem> items;
-  std::vector<RequestId> close;  // sequences to free before the step
+  std::vector<RequestId> close;  // sequences to free
   std::vector<StageTime> times;  // each stage appends what it computed
+  std::vector<StepTruncate> truncate;
+  std::vector<StepFork> fork;
   friend bool operator==(const Step&, const Step&) = default;
 };
 // The tail of a Step's journey, or why it ended early.
@@ -480,11 +523,21 @@ struct StepFailed {
   friend bool operator==(const StepFailed&, const StepFailed&) = default;
 };
 
+// Entry to lead: the client reads more slowly than tokens come; generate none until it says
+// otherwise.
+struct PauseRequest {
+  RequestId request;
+  PlanId plan;
+  bool paused = false;
+  friend bool operator==(const PauseRequest&, const PauseRequest&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
                  Release, InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
-                 EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply>;
+                 EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
+                 PauseRequest>;
 
 }  // namespace exo::wire

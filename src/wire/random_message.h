@@ -76,10 +76,14 @@ class RandomMessage {
   void Fill(ModelHolding& v) {
     All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture);
   }
+  void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
+  void Fill(DeviceRecord& v) {
+    All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
+        v.decode_gbps, v.prefill_gops, v.load);
+  }
   void Fill(NodeRecord& v) {
-    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.isa, v.cores,
-        v.memory_total, v.memory_budget, v.memory_reserved, v.decode_gbps, v.prefill_gops,
-        v.api_port, v.models);
+    All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
+        v.models);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }
@@ -131,12 +135,13 @@ class RandomMessage {
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
   }
-  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens); }
+  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages);
   }
-  void Fill(CancelRequest& v) { Fill(v.request); }
+  void Fill(CancelRequest& v) { All(v.request, v.plan); }
+  void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(ManifestRequest& v) { Fill(v.model); }
   void Fill(ManifestReply& v) { All(v.found, v.bytes); }
   void Fill(TensorRequest& v) {
@@ -144,8 +149,13 @@ class RandomMessage {
     v.bytes %= kMaxTensorPiece + 1;
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
-  void Fill(StepItem& v) { All(v.request, v.first, v.count, v.capacity, v.wants_output); }
-  void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times); }
+  void Fill(StepItem& v) {
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.capacity,
+        v.cancelled);
+  }
+  void Fill(StepTruncate& v) { All(v.request, v.length); }
+  void Fill(StepFork& v) { All(v.from, v.to, v.length, v.capacity); }
+  void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
   Rng rng_;

@@ -2,8 +2,11 @@
 import contextlib
 import json
 import os
+import pathlib
+import re
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -244,7 +247,7 @@ def test_events_tell_what_changes(exo):
                 break
         stream.close()
         assert seen[("request", "exo-tiny")] == ["started", "ended"], seen
-        assert seen[("instance", "exo-tiny")][-1] == "ready", seen
+        assert "ready" in seen[("instance", "exo-tiny")], seen
         # A client that comes back gets the same again, and one that was away too long a resync.
         again = read_events(nodes[0].api, first)
         assert next(again)[0] == first + 1
@@ -254,6 +257,52 @@ def test_events_tell_what_changes(exo):
         old.close()
         status, text = nodes[0].api.get("/metrics")
         assert status == 200 and "exo_generated_tokens_total 3\n" in text, text
+
+
+def with_long_context(source, target, context=4096):
+    """Copies stories260K with a longer context and without an end token, so that answers are long."""
+    data = bytearray(source.read_bytes())
+    for key, value in ((b"llama.context_length", context), (b"tokenizer.ggml.eos_token_id", 0)):
+        at = data.index(key) + len(key)
+        assert struct.unpack_from("<I", data, at)[0] == 4, "the value is not a u32"
+        struct.pack_into("<I", data, at + 4, value)
+    target.write_bytes(data)
+
+
+def test_a_slow_reader_pauses_the_generation(exo):
+    source = need_shared("data/models/stories260K/gguf/stories260K-q8_0.gguf")
+    with cluster(exo, 2) as nodes, tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "long.gguf"
+        with_long_context(source, path)
+        assert nodes[0].api.post("/v1/internal/models", {"path": str(path)})[0] == 200
+        spread(nodes[0], "long")
+        def generated():
+            text = nodes[0].api.get("/metrics")[1]
+            return int(re.search(r"^exo_generated_tokens_total (\d+)", text, re.M)[1])
+        body = json.dumps({"model": "long", "prompt": "Once", "temperature": 1, "seed": 5, "max_tokens": 3900, "stream": True})
+        reader = socket.socket()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", nodes[0].state["api_port"]))
+        reader.settimeout(60)
+        reader.sendall(f"POST /v1/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                       f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        wait_for("the first tokens", lambda: generated() > 0, 20)
+        def stands_still():
+            before = generated()
+            time.sleep(1)
+            return generated() == before
+        wait_for("the generation to stop", stands_still, 60)
+        paused_at = generated()
+        assert paused_at < 3000, f"{paused_at} tokens were generated for a reader that reads nothing"
+        print(f"  paused after {paused_at} tokens")
+        received = b""
+        while piece := reader.recv(65536):
+            received += piece
+        reader.close()
+        events = [json.loads(line[6:]) for line in received.split(b"\n") if line.startswith(b"data: {")]
+        last = events[-1]
+        assert last["choices"][0]["finish_reason"] == "length", last
+        assert len(last["exo"]["token_ids"]) == 3900 == generated(), generated()
 
 
 def test_an_idle_node_costs_little(exo):
@@ -345,7 +394,7 @@ def test_idle_models_make_room(exo):
     folder = need_shared("data/models/stories260K/gguf")
     secret = subprocess.run([str(exo), "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="exo-e2e-") as home:
-        node = Node(exo, home, secret, "n1", "--memory-limit", "8MiB")
+        node = Node(exo, home, secret, "n1", "--memory-limit", "5MiB")
         try:
             node.started()
             names = [f"stories260K-{kind}" for kind in ("q8_0", "f16", "f32")]
@@ -355,6 +404,9 @@ def test_idle_models_make_room(exo):
             for name in [*names, names[0]]:
                 assert node.api.complete(name, "Once", max_tokens=3)["choices"][0]["text"]
             assert len(instances(node)) < 3, instances(node)  # or the limit is too high for this test
+        except BaseException:
+            print(f"--- log of {node.name}\n{node.log.read_text()[-3000:]}")
+            raise
         finally:
             node.kill()
             node.process.wait()
@@ -382,7 +434,8 @@ if __name__ == "__main__":
           test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
-          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node, test_events_tell_what_changes,
+          test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node,
+          test_events_tell_what_changes, test_a_slow_reader_pauses_the_generation,
           test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
           test_a_model_goes_on_when_the_node_with_its_file_is_killed, test_idle_models_make_room,
           test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])

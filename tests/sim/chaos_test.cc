@@ -34,6 +34,15 @@ void World::Work() {
     request.state = Request::kCancelled;
     ++result_.cancelled;
     Tell(nodes_[request.entry], CancelLocal{at->first});
+  } else if (dice < 48 && !requests_.empty()) {
+    auto at = requests_.begin();
+    std::advance(at, static_cast<std::ptrdiff_t>(rng_.Below(requests_.size())));
+    if (at->second.state != Request::kOpen) return;
+    Tell(nodes_[at->second.entry], PauseLocal{at->first, true});
+    After(Jitter(1000, 3'000'000), [this, id = at->first] {
+      const Request& request = requests_.at(id);
+      if (request.state == Request::kOpen) Tell(nodes_[request.entry], PauseLocal{id, false});
+    });
   } else {
     SubmitRequest(node);
   }
@@ -135,6 +144,7 @@ void World::OnFinished(Node& node, const wire::Finished& finished) {
   request.state = Request::kDone;
   if (finished.reason == wire::FinishReason::kError) {
     ++result_.failed;
+    result_.last_error = finished.message;
     if (finished.message.empty()) Fail("an error without words");
     return;
   }

@@ -4,6 +4,7 @@
 // is not cleared.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <span>
@@ -59,8 +60,13 @@ class FakeStage {
       free_.pop_back();
     }
     kv.layers.resize(end_ - begin_);
-    for (auto& layer : kv.layers) layer.resize(capacity, 0xDEAD);
+    for (auto& layer : kv.layers) layer.resize(capacity, kUnwritten);
     open_[sequence] = std::move(kv);
+  }
+  void Fork(uint64_t from, uint64_t to, uint32_t length, uint32_t capacity) {
+    Open(to, capacity);
+    for (size_t layer = 0; layer < open_[to].layers.size(); ++layer)
+      std::copy_n(open_[from].layers[layer].begin(), length, open_[to].layers[layer].begin());
   }
   // Runs the rows of one segment in place.
   void Forward(const StageWork::Segment& segment, std::span<uint64_t> hidden) {
@@ -69,16 +75,31 @@ class FakeStage {
       std::vector<uint64_t>& entries = kv.layers[layer - begin_];
       for (uint32_t i = 0; i < segment.count; ++i) {
         const uint32_t position = segment.first + i;
-        if (position >= entries.size()) entries.resize(position + 1, 0xDEAD);
+        if (position >= entries.size()) entries.resize(position + 1, kUnwritten);
         entries[position] = Mix(hidden[i], layer);
         uint64_t attention = 0;
-        for (uint32_t p = 0; p <= position; ++p) attention += Mix(entries[p], p);
+        for (uint32_t p = 0; p <= position; ++p) {
+          read_undefined_ |= entries[p] == kUndefined;
+          attention += Mix(entries[p], p);
+        }
         hidden[i] = Mix(hidden[i], attention);
       }
     }
   }
+  // A compute that was cancelled in the middle: the segment's KV may be anything.
+  void Interrupt(const StageWork::Segment& segment) {
+    for (auto& entries : open_[segment.sequence].layers) {
+      for (uint32_t i = 0; i < segment.count; ++i) entries[segment.first + i] = kUndefined;
+    }
+  }
+  // Rows were computed on top of what Interrupt left behind.
+  bool read_undefined() const { return read_undefined_; }
 
  private:
+  static constexpr uint64_t kUnwritten = 0xDEAD;
+  static constexpr uint64_t kUndefined = 0xBAD;
+
+  bool read_undefined_ = false;
   uint32_t begin_;
   uint32_t end_;
   std::map<uint64_t, Kv> open_;

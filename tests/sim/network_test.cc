@@ -69,9 +69,25 @@ void World::SendMessage(Node& from, const NodeId& to_id, const wire::Message& me
 void World::SendData(Node& from, const NodeId& to, DataFrame frame) {
   const size_t target = by_id_.at(to);
   if (target != from.index && PairOf(from.index, target).cut_since) return;
-  if (!calm_ && Chance(0.004)) return;  // lost
+  if (!calm_ && Chance(0.004)) {  // lost, and with it mostly the link
+    if (!Chance(0.9)) return;
+    for (const NodeId& end : {from.id, to}) {
+      const NodeId& other = end == to ? from.id : to;
+      TellLater(ById(end), Jitter(200, 3000),
+                StageFailed{frame.step.plan, {ErrorCode::kDisconnected, "link reset"}, other});
+    }
+    return;
+  }
   const int copies = !calm_ && Chance(0.01) ? 2 : 1;
   Time& last = last_data_[{from.index, target}];
+  if (slow_ && from.index == 1) {
+    if (slow_->kind == SlowStage::kHung) {
+      from.busy_until = now_ + std::chrono::hours(24);
+      return;
+    }
+    from.busy_until = std::max(from.busy_until, now_) + slow_->step;
+    last = std::max(last, from.busy_until);
+  }
   for (int i = 0; i < copies; ++i) {
     last = std::max(last + std::chrono::nanoseconds(1), now_ + Jitter(300, calm_ ? 2000 : 60'000));
     After(last - now_, [this, to, frame] { DeliverData(to, frame); });

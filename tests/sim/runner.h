@@ -5,11 +5,13 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "cluster/core.h"
 #include "engine/lead.h"
+#include "engine/stall_watch.h"
 #include "sim/model.h"
 #include "wire/plan.h"
 
@@ -29,21 +31,32 @@ struct RunnerOutputs {
   std::function<void(const NodeId& to, DataFrame frame)> send;
   std::function<void(Event)> tell;               // the node's core
   std::function<void(bool same_plan)> accepted;  // a step was taken for computing
+  std::function<void(const std::string& what)> broken;
+  // What a drafter would guess behind `generated` tokens of an answer.
+  std::function<std::vector<TokenId>(const RequestId&, size_t generated)> guess;
+};
+
+// Bugs of the data plane that a test plants.
+struct PlantedStageBugs {
+  bool no_fence = false;          // steps of other plans and old steps are computed
+  bool no_gap_check = false;      // a step that does not continue its sequence is computed
+  bool commit_cancelled = false;  // a cancelled step counts as computed
 };
 
 class Runner {
  public:
-  Runner(wire::Plan plan, uint32_t stage, bool no_fence, bool no_gap_check, RunnerOutputs outputs)
+  Runner(wire::Plan plan, uint32_t stage, const PlantedStageBugs& bugs, RunnerOutputs outputs)
       : plan_(std::move(plan)),
         index_(stage),
-        no_fence_(no_fence),
+        no_fence_(bugs.no_fence),
         outputs_(std::move(outputs)),
         machine_({.plan = plan_.id,
                   .context = plan_.context,
                   .kv_positions = ReservedPositions(plan_),
                   .chunk = plan_.chunk,
-                  .plant_no_fence = no_fence,
-                  .plant_no_gap_check = no_gap_check}),
+                  .plant_no_fence = bugs.no_fence,
+                  .plant_no_gap_check = bugs.no_gap_check,
+                  .plant_commit_cancelled = bugs.commit_cancelled}),
         model_(plan_.stages[stage].layer_begin, plan_.stages[stage].layer_end) {
     if (stage != 0) return;
     head_ = std::make_unique<LeadMachine>(
@@ -53,7 +66,7 @@ class Runner {
                     .kv_positions = ReservedPositions(plan_),
                     .chunk = kSimChunk,
                     .queue_limit = 4,
-                    .plant_no_gap_check = no_gap_check});
+                    .plant_no_gap_check = bugs.no_gap_check});
   }
 
   const wire::Plan& plan() const { return plan_; }
@@ -72,11 +85,21 @@ class Runner {
   }
   void Cancel(const RequestId& request, Time now) {
     head_->Cancel(request);
+    cancelled_.insert(request);
     Pump(now);
   }
-  void CheckDeadlines(Time now) {
-    if (!head_ || failed_) return;
-    if (const auto late = head_->CheckDeadlines(now); !late) FailInstance(late.error());
+  void CancelRows(const NodeId& from, const RequestId& request) {
+    if (from == plan_.stages[0].node) cancelled_.insert(request);
+  }
+  void Pause(const RequestId& request, bool paused, Time now) {
+    head_->Pause(request, paused);
+    Pump(now);
+  }
+  bool working() const { return head_ && !failed_ && head_->in_flight() > 0; }
+  // About once a second. `progress`: work items of the plan's nodes, as heartbeats say.
+  void Watch(uint64_t progress, Time now) {
+    if (watch_.Tick(working(), head_ ? progress + head_->stats().steps : 0, now))
+      FailInstance({ErrorCode::kDisconnected, "no stage has made progress"});
   }
 
   void OnFrame(DataFrame frame, Time now) {
@@ -114,43 +137,102 @@ class Runner {
     }
     if (work->duplicate) return;
     outputs_.accepted(frame.step.plan == plan_.id);
-    for (const uint64_t sequence : work->close) model_.Close(sequence);
-    for (const StageWork::Open& open : work->open) model_.Open(open.sequence, open.capacity);
-    size_t row = 0;
-    frame.hidden.resize(work->rows);
-    for (const StageWork::Segment& segment : work->segments) {
-      model_.Forward(segment, std::span(frame.hidden).subspan(row, segment.count));
-      row += segment.count;
+    const auto before = Lengths(frame.step);
+    ComputeRows(*work, frame);
+    if (model_.read_undefined()) return outputs_.broken("a step was computed on undefined KV");
+    const auto after = Lengths(frame.step);
+    for (size_t i = 0; i < frame.step.items.size(); ++i) {
+      if (frame.step.items[i].cancelled && after[i] > before[i])
+        return outputs_.broken("rows that nobody computed were committed");
     }
-    machine_.CommitStep();
     const bool last = index_ + 1 == plan_.stages.size();
     if (last) {
       std::vector<uint64_t> rows;
-      for (const uint32_t output : work->output_rows) rows.push_back(frame.hidden[output]);
+      for (const uint32_t output : work->output_rows) {
+        if (!frame.hidden.empty()) rows.push_back(frame.hidden[output]);
+      }
       frame.hidden = std::move(rows);
       frame.to_lead = true;
     }
     outputs_.send(plan_.stages[last ? 0 : index_ + 1].node, std::move(frame));
   }
 
+  std::vector<uint32_t> Lengths(const wire::Step& step) const {
+    std::vector<uint32_t> lengths;
+    for (const wire::StepItem& item : step.items)
+      lengths.push_back(machine_.Length(item.request).value_or(0));
+    return lengths;
+  }
+
+  // The stage's layers over a step's rows, or a compute that everybody has lost interest in.
+  void ComputeRows(const StageWork& work, DataFrame& frame) {
+    for (const uint64_t sequence : work.close) model_.Close(sequence);
+    for (const StageWork::Fork& fork : work.fork)
+      model_.Fork(fork.from, fork.to, fork.length, fork.capacity);
+    for (const StageWork::Open& open : work.open) model_.Open(open.sequence, open.capacity);
+    for (const RequestId& request : frame.step.close) cancelled_.erase(request);
+    bool wanted = work.segments.empty();
+    for (const wire::StepItem& item : frame.step.items)
+      wanted |= !cancelled_.contains(item.request);
+    for (const uint32_t item : work.cancelled) frame.step.items[item].cancelled = true;
+    if (!wanted) {
+      for (const StageWork::Segment& segment : work.segments) model_.Interrupt(segment);
+      machine_.CancelStep();
+      for (wire::StepItem& item : frame.step.items) item.cancelled = true;
+      frame.hidden.clear();
+      return;
+    }
+    frame.hidden.resize(work.rows_in);
+    std::vector<uint64_t> rows;
+    for (const StageWork::Segment& segment : work.segments) {
+      const auto come = std::span(frame.hidden).subspan(segment.row, segment.count);
+      model_.Forward(segment, come);
+      rows.insert(rows.end(), come.begin(), come.end());
+    }
+    frame.hidden = std::move(rows);
+    machine_.CommitStep();
+  }
+
+  // The tokens of one item's rows: drafts count as long as they are what is sampled.
+  ItemOutput SampleItem(const LeadItem& item, std::span<const uint64_t> rows) const {
+    const auto view = head_->Find(item.request);
+    const uint64_t seed = view ? view->sampler->seed : 0;
+    const size_t first = item.tokens.size() - rows.size();
+    ItemOutput output{item.request, {}};
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const size_t row = first + i;
+      output.tokens.push_back(Sample(rows[i], seed, item.first + row + 1));
+      if (row + 1 < item.tokens.size() && output.tokens.back() != item.tokens[row + 1]) break;
+    }
+    return output;
+  }
+
   void OnOutputs(const DataFrame& frame, Time now) {
     std::vector<ItemOutput> outputs;
+    std::vector<RequestId> given_up;
+    for (const wire::StepItem& item : frame.step.items) {
+      if (item.cancelled) given_up.push_back(item.request);
+    }
     if (const LeadStep* step = head_->InFlight(frame.step.step)) {
       size_t next = 0;
       for (const LeadItem& item : step->items) {
-        if (item.outputs == Outputs::kNone || next >= frame.hidden.size()) continue;
-        const uint64_t hidden = frame.hidden[next++];
-        const uint64_t position = item.first + item.tokens.size();
-        const auto view = head_->Find(item.request);
-        outputs.push_back(
-            {item.request, {Sample(hidden, view ? view->sampler->seed : 0, position)}});
+        const size_t rows = OutputRows(item);
+        const bool gone = std::ranges::find(given_up, item.request) != given_up.end();
+        if (rows == 0 || gone || next + rows > frame.hidden.size()) continue;
+        outputs.push_back(SampleItem(item, std::span(frame.hidden).subspan(next, rows)));
+        next += rows;
       }
     }
-    const auto emissions = head_->OnStepDone(frame.step.step, outputs, frame.step.times, now);
+    const auto emissions =
+        head_->OnStepDone(frame.step.step, outputs, frame.step.times, now, given_up);
     if (!emissions) return FailInstance(emissions.error());
     for (const Emission& emission : *emissions) {
       if (!emission.tokens.empty()) outputs_.tell(LeadEmitted{emission.request, emission.tokens});
       if (emission.finished) outputs_.tell(LeadFinished{*emission.finished});
+      if (const auto view = head_->Find(emission.request)) {
+        head_->Draft(emission.request,
+                     outputs_.guess(emission.request, view->tokens.size() - view->prompt_tokens));
+      }
     }
     Pump(now);
   }
@@ -162,6 +244,8 @@ class Runner {
   RunnerOutputs outputs_;
   StageMachine machine_;
   FakeStage model_;
+  std::set<RequestId> cancelled_;  // a real node remembers fewer (engine/cancellation_set.h)
+  StallWatch watch_;
   std::unique_ptr<LeadMachine> head_;
 };
 

@@ -24,15 +24,15 @@ namespace exo::sim {
 struct SimOptions {
   uint64_t seed = 0;
   PlantedBugs bugs;
-  bool no_fence = false;      // planted in StageMachine and runner
-  bool no_gap_check = false;  // planted in StageMachine
+  PlantedStageBugs stage_bugs;
   Time chaos = std::chrono::seconds(20);
 };
 
 struct SimResult {
-  std::string failure;  // empty: all invariants held
-  uint64_t trace = 0;   // hash of everything that happened
-  uint64_t steps = 0;   // of all cores
+  std::string failure;     // empty: all invariants held
+  uint64_t trace = 0;      // hash of everything that happened
+  std::string last_error;  // of a request
+  uint64_t steps = 0;      // of all cores
   uint64_t requests = 0, completed = 0, failed = 0, cancelled = 0;
   uint64_t tokens = 0;
   uint64_t placed = 0;   // StartServing at leads
@@ -41,5 +41,21 @@ struct SimResult {
 };
 
 SimResult Simulate(const SimOptions& options);
+
+// One request over several stages, without other faults: what becomes of it when a stage is slow,
+// hung or frozen?
+struct SlowStage {
+  enum Kind { kSlow, kHung, kFrozen } kind = kSlow;
+  Time step{};  // what that stage takes for a step
+};
+struct SlowResult {
+  std::string failure;  // of the invariants
+  size_t stages = 0;
+  bool completed = false;
+  bool failed = false;
+  std::string error;  // of the request
+  Time took{};        // from the fault to the end of the request
+};
+SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow);
 
 }  // namespace exo::sim

@@ -56,6 +56,42 @@ TEST(SimulationTest, SameSeedGivesTheSameTrace) {
   EXPECT_NE(Simulate({.seed = 1}).trace, Simulate({.seed = 2}).trace);
 }
 
+// Seeds whose cluster has three nodes and whose model is spread over several of them.
+template <class Check>
+void ForSlowStages(const SlowStage& slow, Check check) {
+  int checked = 0;
+  for (uint64_t seed = 1; seed <= 60 && checked < 10; ++seed) {
+    const SlowResult result = SimulateSlowStage(seed, slow);
+    ASSERT_EQ(result.failure, "") << seed;
+    if (result.stages < 2) continue;
+    ++checked;
+    check(result, seed);
+  }
+  EXPECT_GT(checked, 3);
+}
+
+TEST(SlowStageTest, ASlowStageThatComputesLosesNoRequest) {
+  ForSlowStages({.kind = SlowStage::kSlow, .step = std::chrono::seconds(90)},
+                [](const SlowResult& result, uint64_t seed) {
+                  EXPECT_TRUE(result.completed) << seed << ": " << result.error;
+                });
+}
+
+TEST(SlowStageTest, AHungStageIsNoticedThoughItsHeartbeatsFlow) {
+  ForSlowStages({.kind = SlowStage::kHung}, [](const SlowResult& result, uint64_t seed) {
+    EXPECT_TRUE(result.failed) << seed;
+    EXPECT_LT(result.took, std::chrono::seconds(40)) << seed;
+  });
+}
+
+TEST(SlowStageTest, AFrozenStageIsNoticedByItsSilence) {
+  ForSlowStages({.kind = SlowStage::kFrozen, .step = std::chrono::seconds(90)},
+                [](const SlowResult& result, uint64_t seed) {
+                  EXPECT_TRUE(result.failed) << seed;
+                  EXPECT_LT(result.took, std::chrono::seconds(12)) << seed;
+                });
+}
+
 // How many seeds until a planted bug is found; 0: not within `most`.
 uint64_t SeedsToFind(SimOptions options, uint64_t most = 1000) {
   for (uint64_t seed = 1; seed <= most; ++seed) {
@@ -69,10 +105,13 @@ uint64_t SeedsToFind(SimOptions options, uint64_t most = 1000) {
 }
 
 TEST(PlantedBugTest, MissingPlanFenceIsFound) {
-  EXPECT_NE(SeedsToFind({.no_fence = true}), 0u);
+  EXPECT_NE(SeedsToFind({.stage_bugs = {.no_fence = true}}), 0u);
 }
 TEST(PlantedBugTest, StaleKvIsFound) {
-  EXPECT_NE(SeedsToFind({.no_gap_check = true}), 0u);
+  EXPECT_NE(SeedsToFind({.stage_bugs = {.no_gap_check = true}}), 0u);
+}
+TEST(PlantedBugTest, ACancelledStepThatIsCommittedIsFound) {
+  EXPECT_NE(SeedsToFind({.stage_bugs = {.commit_cancelled = true}}), 0u);
 }
 TEST(PlantedBugTest, MissingLeaseExpiryIsFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_lease_expiry = true}}), 0u);

@@ -26,6 +26,8 @@ struct Node {
   // What survives a crash, and how far this device's clock is off.
   std::vector<wire::DesiredModel> disk;
   int64_t clock_skew_ms = 0;
+  uint64_t work_items = 0;
+  Time busy_until{};  // its compute
 };
 
 struct Pair {
@@ -48,6 +50,7 @@ class World {
  public:
   explicit World(const SimOptions& options);
   SimResult Run();
+  SlowResult RunSlowStage(const SlowStage& slow);
 
  private:
   // ---- event queue ----
@@ -80,6 +83,8 @@ class World {
   void StartLoading(Node& node, const StartLoad& load);
   void StartRunner(Node& node, const StartServing& serving);
   void StopRunner(Node& node, const PlanId& plan);
+  void Watch();
+  std::vector<TokenId> Guess(const RequestId& request, size_t generated);
   Node& ById(const NodeId& id) { return nodes_[by_id_.at(id)]; }
 
   // ---- network ----
@@ -114,6 +119,8 @@ class World {
   Time now_{};
   Time tick_ = kTickInterval;
   bool calm_ = false;  // no faults any more
+  Time watched_{};
+  std::optional<SlowStage> slow_;  // of nodes_[1]
   uint64_t order_ = 0;
   uint64_t next_ticket_ = 1;
   uint64_t next_incarnation_ = 1;

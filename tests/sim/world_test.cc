@@ -98,10 +98,10 @@ void World::Start(Node& node) {
                                                  .seed = rng_.Next(),
                                                  .timers = timers_,
                                                  .bugs = options_.bugs});
-  wire::NodeRecord record{.memory_total = node.budget,
-                          .memory_budget = node.budget,
-                          .decode_gbps = node.speed,
-                          .prefill_gops = node.speed * 10};
+  wire::NodeRecord record{.devices = {{.memory_total = node.budget,
+                                       .memory_budget = node.budget,
+                                       .decode_gbps = node.speed,
+                                       .prefill_gops = node.speed * 10}}};
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
   for (const ModelShape& model : node.models)
     record.models.push_back({.id = model.id, .name = model.name});
@@ -162,10 +162,41 @@ void World::TickAll() {
     for (auto& [plan, runner] : node.runners) {
       if (runner->lead() != nullptr) Tell(node, LocalLoad{plan, runner->lead()->queued()});
     }
-    for (auto& [plan, runner] : node.runners) runner->CheckDeadlines(now_);
   }
+  if (now_ - watched_ >= std::chrono::seconds(1)) Watch();
   Network();
   After(tick_, [this] { TickAll(); });
+}
+
+// Once a second: heartbeats learn of the work that was done, leads look whether there is any.
+void World::Watch() {
+  watched_ = now_;
+  for (Node& node : nodes_) {
+    if (!node.running || node.paused) continue;
+    if (node.busy_until > now_ && (!slow_ || slow_->kind != SlowStage::kHung)) ++node.work_items;
+    Tell(node, LocalProgress{node.work_items});
+    if (!node.running || node.runners.empty()) continue;
+    const std::vector<NodeStatus> statuses = node.core->Nodes();
+    for (auto& [plan, runner] : node.runners) {
+      uint64_t progress = node.work_items;
+      for (const NodeStatus& status : statuses) {
+        if (StageOf(runner->plan(), status.record.id) >= 0) progress += status.progress;
+      }
+      runner->Watch(progress, now_);
+    }
+  }
+}
+
+// Often right, often wrong somewhere, mostly nothing.
+std::vector<TokenId> World::Guess(const RequestId& request, size_t generated) {
+  const auto at = requests_.find(request);
+  if (at == requests_.end() || !Chance(0.4)) return {};
+  const std::vector<TokenId>& expected = at->second.expected;
+  std::vector<TokenId> guess;
+  for (size_t i = generated; i < expected.size() && guess.size() < 4; ++i)
+    guess.push_back(expected[i]);
+  if (!guess.empty() && Chance(0.6)) ++guess[rng_.Below(guess.size())];
+  return guess;
 }
 
 void World::Tell(Node& node, Event event) {
@@ -173,6 +204,13 @@ void World::Tell(Node& node, Event event) {
   if (node.paused) {
     node.deferred.push_back(std::move(event));
     return;
+  }
+  // As node/node_effects.cc does it.
+  if (const auto* received = std::get_if<Received>(&event)) {
+    if (const auto* cancel = std::get_if<wire::CancelRequest>(&received->message)) {
+      const auto runner = node.runners.find(cancel->plan);
+      if (runner != node.runners.end()) runner->second->CancelRows(received->peer, cancel->request);
+    }
   }
   ++result_.steps;
   Trace(static_cast<uint64_t>(now_.count()) ^ node.index << 56 ^ event.index() << 48);
@@ -216,11 +254,16 @@ void World::StartRunner(Node& node, const StartServing& serving) {
       .tell = [this, at](
                   Event event) { TellLater(*at, std::chrono::microseconds(20), std::move(event)); },
       .accepted =
-          [this](bool same_plan) {
-            if (!same_plan && !options_.no_fence) Fail("a step of another plan was computed");
-          }};
-  node.runners[serving.plan.id] = std::make_unique<Runner>(
-      serving.plan, serving.stage, options_.no_fence, options_.no_gap_check, std::move(outputs));
+          [this, at](bool same_plan) {
+            ++at->work_items;
+            if (!same_plan && !options_.stage_bugs.no_fence)
+              Fail("a step of another plan was computed");
+          },
+      .broken = [this](const std::string& what) { Fail(what); },
+      .guess = [this](const RequestId& request,
+                      size_t generated) { return Guess(request, generated); }};
+  node.runners[serving.plan.id] = std::make_unique<Runner>(serving.plan, serving.stage,
+                                                           options_.stage_bugs, std::move(outputs));
 }
 
 void World::StopRunner(Node& node, const PlanId& plan) {
@@ -249,7 +292,16 @@ void World::Apply(Node& node, const Effect& effect) {
                  },
                  [&](const LeadCancel& e) {
                    const auto at = node.runners.find(e.plan);
-                   if (at != node.runners.end()) at->second->Cancel(e.request, now_);
+                   if (at == node.runners.end()) return;
+                   for (const wire::StagePlan& stage : at->second->plan().stages) {
+                     if (stage.node != node.id)
+                       SendMessage(node, stage.node, wire::CancelRequest{e.request, e.plan});
+                   }
+                   at->second->Cancel(e.request, now_);
+                 },
+                 [&](const LeadPause& e) {
+                   const auto at = node.runners.find(e.plan);
+                   if (at != node.runners.end()) at->second->Pause(e.request, e.paused, now_);
                  },
                  [&](const EnsureReply&) {
                    if (node.tickets == 0) return Fail("an EnsureReply too many");
@@ -285,6 +337,46 @@ SimResult World::Run() {
   RunUntil(now_ + kAfterUnload);
   if (result_.failure.empty()) CheckUnloaded();
   return result_;
+}
+
+// Three nodes, one model over all of them, one request.
+SlowResult World::RunSlowStage(const SlowStage& slow) {
+  calm_ = true;
+  nodes_.resize(std::min<size_t>(nodes_.size(), 3));
+  models_.resize(1);
+  for (Node& node : nodes_) {
+    node.budget = 4000;
+    Start(node);
+  }
+  TickAll();
+  RunUntil(std::chrono::seconds(3));
+  ++nodes_[0].tickets;
+  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .spread = true});
+  RunUntil(std::chrono::seconds(10));
+  SlowResult result;
+  for (const InstanceStatus& instance : nodes_[0].core->Instances())
+    result.stages = instance.summary.plan.stages.size();
+  slow_ = slow;
+  const Time start = now_;
+  SubmitRequest(nodes_[0]);
+  if (slow.kind == SlowStage::kFrozen) {
+    RunUntil(now_ + std::chrono::milliseconds(500));
+    Pause(nodes_[1]);
+  }
+  while (result_.completed + result_.failed == 0 && result_.failure.empty() &&
+         now_ < start + std::chrono::hours(2)) {
+    RunUntil(now_ + std::chrono::milliseconds(100));
+  }
+  result.completed = result_.completed == 1;
+  result.failed = result_.failed == 1;
+  result.failure = result_.failure;
+  result.error = result_.last_error;
+  result.took = now_ - start;
+  return result;
+}
+
+SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow) {
+  return World({.seed = seed}).RunSlowStage(slow);
 }
 
 SimResult Simulate(const SimOptions& options) {

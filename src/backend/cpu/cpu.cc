@@ -2,18 +2,56 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "backend/cpu/measure.h"
 #include "backend/cpu/shard.h"
 #include "backend/cpu/stage.h"
 #include "backend/cpu/weights.h"
+#include "base/units.h"
 #include "kernels/float_mode.h"
+#include "kernels/numerics.h"
+#include "sys/system.h"
 
 namespace exo::backend {
 namespace {
 
+// Left for the rest of the system and for exo itself: a tenth of the machine, within these bounds.
+constexpr uint64_t kMinReserve = 64 * kMiB;
+constexpr uint64_t kMaxReserve = 1 * kGiB;
+
+uint64_t MemoryBudget(std::optional<uint64_t> limit, const sys::MemoryInfo& memory) {
+  if (limit) return *limit;
+  const uint64_t reserve = std::clamp(memory.total / 10, kMinReserve, kMaxReserve);
+  return memory.available > reserve ? memory.available - reserve : 0;
+}
+
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool)
-      : kernels_(kernels), pool_(pool) {}
+  CpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool,
+             std::optional<uint64_t> memory_limit, std::unique_ptr<sys::ThreadPool> own = {})
+      : kernels_(kernels), own_(std::move(own)), pool_(pool) {
+    const sys::MemoryInfo memory = sys::ReadMemory();
+    device_ = {.kind = DeviceKind::kCpu,
+               .name = sys::ProcessorName(),
+               .isa = std::string(kernels::IsaName(kernels.isa())),
+               .cores = pool.threads(),
+               .memory_total = memory.total,
+               .memory_budget = MemoryBudget(memory_limit, memory)};
+  }
+
+  const DeviceInfo& device() const override { return device_; }
+  NumericsId Numerics() const override {
+    kernels::SetFloatMode();
+    return kernels::ComputeNumericsId(kernels_);
+  }
+  Result<Speed> MeasureSpeed() override {
+    kernels::SetFloatMode();
+    return backend::MeasureSpeed(kernels_, pool_);
+  }
+  uint64_t items_done() const override { return pool_.items_done(); }
+  std::chrono::nanoseconds busy() const override { return pool_.busy(); }
+  std::string_view layout() const override { return kernels_.layout(); }
 
   std::string Describe() const override {
     return fmt::format("cpu {}, {} thread{}", kernels::IsaName(kernels_.isa()), pool_.threads(),
@@ -57,17 +95,22 @@ class CpuBackend final : public Backend {
 
  private:
   const kernels::Kernels& kernels_;
+  const std::unique_ptr<sys::ThreadPool> own_;  // null: somebody else's
   sys::ThreadPool& pool_;
+  DeviceInfo device_;
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> MakeCpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool) {
-  return std::make_unique<CpuBackend>(kernels, pool);
+  return std::make_unique<CpuBackend>(kernels, pool, std::nullopt);
 }
 
-std::unique_ptr<sys::ThreadPool> MakeComputePool(unsigned threads) {
-  return std::make_unique<sys::ThreadPool>(threads, [] { kernels::SetFloatMode(); });
+std::unique_ptr<Backend> OpenCpu(const kernels::Kernels& kernels,
+                                 std::unique_ptr<sys::ThreadPool> pool,
+                                 std::optional<uint64_t> memory_limit) {
+  sys::ThreadPool& used = *pool;
+  return std::make_unique<CpuBackend>(kernels, used, memory_limit, std::move(pool));
 }
 
 }  // namespace exo::backend

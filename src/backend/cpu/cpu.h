@@ -2,8 +2,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "backend/backend.h"
+#include "backend/devices.h"
 #include "kernels/kernels.h"
 #include "sys/thread_pool.h"
 
@@ -13,7 +15,9 @@ namespace exo::backend {
 // kernels::SetFloatMode (MakeComputePool does).
 std::unique_ptr<Backend> MakeCpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool);
 
-// A pool whose workers have the right floating-point mode.
-std::unique_ptr<sys::ThreadPool> MakeComputePool(unsigned threads);
+// The same with a pool of its own. `memory_limit`: BackendOptions::memory_limit.
+std::unique_ptr<Backend> OpenCpu(const kernels::Kernels& kernels,
+                                 std::unique_ptr<sys::ThreadPool> pool,
+                                 std::optional<uint64_t> memory_limit);
 
 }  // namespace exo::backend

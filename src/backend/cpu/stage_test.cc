@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <numeric>
+#include <thread>
 
 #include "backend/cpu/cpu.h"
 #include "backend/test_model.h"
+#include "sys/memory.h"
 
 namespace exo::backend {
 namespace {
@@ -193,6 +196,86 @@ TEST_F(StageTest, WhatACancelledStepLeftIsNeverForked) {
   EXPECT_TRUE(SameBits(*again, *expected));
   EXPECT_TRUE(SameBits(*forked, *expected));
   EXPECT_TRUE(stage_->Fork(1, 20, 4, 64));
+}
+
+// Bytes of address space that this process has.
+uint64_t MappedBytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t pages = 0;
+  statm >> pages;
+  return pages * sys::PageSize();
+}
+
+TEST_F(StageTest, TakesTheMemoryThatItsEstimateSays) {
+  StageSpec spec = SpecOf(0, 5, true);
+  spec.chunk = 4096;
+  constexpr uint32_t kPositions = 1 << 16;
+  const StageBytes bytes = backend_->Estimate(spec);
+  const uint64_t kv = bytes.kv_per_position * kPositions;
+  const auto grown = [&](uint64_t before) { return static_cast<double>(MappedBytes() - before); };
+  for (int round = 0; round < 2; ++round) {  // stacks of threads stay mapped after the first
+    const uint64_t before = MappedBytes();
+    const auto stage = backend_->Load(spec, model_.source, {}, nullptr);
+    ASSERT_TRUE(stage.has_value());
+    const double loaded = static_cast<double>(bytes.weights + bytes.scratch);
+    if (round == 1) {
+      EXPECT_NEAR(grown(before), loaded, loaded / 20);
+    }
+    const uint64_t closed = MappedBytes();
+    ASSERT_TRUE((*stage)->Open(1, kPositions));
+    // The cache, and the first sequence of that length brings each thread's attention scratch.
+    EXPECT_NEAR(grown(closed), static_cast<double>(kv), static_cast<double>(kv) / 20);
+    const uint64_t open = MappedBytes();
+    (*stage)->Close(1);
+    EXPECT_EQ(open - MappedBytes(), kv);  // given back at once
+  }
+}
+
+// Work of another model comes between the items of a load, not behind it.
+TEST_F(StageTest, ABatchRunsWhileAnotherModelLoads) {
+  ASSERT_TRUE(stage_->Open(1, 64));
+  const auto tokens = Prompt(9);
+  const auto expected = Run(1, 0, tokens, 1);
+  ASSERT_TRUE(expected.has_value());
+  // A source that keeps the load from ending until a batch has run beside it.
+  class Slow final : public TensorSource {
+   public:
+    explicit Slow(TensorSource& source) : source_(source) {}
+    Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
+                                            uint64_t bytes) override {
+      if (!tensor.vector && ++reads > 3) answered.wait(false);
+      return source_.Read(tensor, offset, bytes);
+    }
+    void Done(const model::TensorRef&, uint64_t, uint64_t) override {}
+    std::atomic<int> reads{0};
+    std::atomic<bool> answered{false};
+
+   private:
+    TensorSource& source_;
+  } slow(model_.source);
+  std::thread loader(
+      [&] { EXPECT_TRUE(backend_->Load(SpecOf(0, 5, true), slow, {}, nullptr).has_value()); });
+  while (slow.reads.load() < 4) std::this_thread::yield();
+  const auto beside = Run(1, 0, tokens, 1);
+  slow.answered.store(true);
+  slow.answered.notify_all();
+  loader.join();
+  ASSERT_TRUE(beside.has_value());
+  EXPECT_TRUE(SameBits(*beside, *expected));
+}
+
+TEST_F(StageTest, ASourceThatFailsEndsTheLoad) {
+  class Failing final : public TensorSource {
+   public:
+    Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t,
+                                            uint64_t) override {
+      return Fail(ErrorCode::kIo, "{} cannot be read", tensor.name);
+    }
+    void Done(const model::TensorRef&, uint64_t, uint64_t) override {}
+  } failing;
+  const auto stage = backend_->Load(SpecOf(0, 5, true), failing, {}, nullptr);
+  ASSERT_FALSE(stage.has_value());
+  EXPECT_EQ(stage.error().code, ErrorCode::kIo);
 }
 
 TEST_F(StageTest, CancellingALoadEndsIt) {

@@ -14,6 +14,19 @@ std::string AddressText(const wire::Address& address) {
             : fmt::format("{}:{}", address.host, address.port);
 }
 
+Json DeviceJson(const wire::DeviceRecord& device) {
+  return {{"kind", device.kind == wire::DeviceKind::kCpu ? "cpu" : "gpu"},
+          {"name", device.name},
+          {"isa", device.isa},
+          {"cores", device.cores},
+          {"memory_total", device.memory_total},
+          {"memory_budget", device.memory_budget},
+          {"memory_reserved", device.memory_reserved},
+          {"decode_gbps", device.decode_gbps},
+          {"prefill_gops", device.prefill_gops},
+          {"load", device.load}};
+}
+
 Json NodeJson(const node::NodeView& view) {
   const wire::NodeRecord& record = view.record;
   Json addresses = Json::array(), models = Json::array();
@@ -24,19 +37,23 @@ Json NodeJson(const node::NodeView& view) {
                       {"bytes", model.file_bytes},
                       {"complete", model.complete}});
   }
+  Json devices = Json::array();
+  for (const wire::DeviceRecord& device : record.devices) devices.push_back(DeviceJson(device));
+  const wire::DeviceRecord total = wire::TotalOf(record);
   return {{"id", record.id.Hex()},
           {"name", record.name},
           {"state", view.state},
           {"detail", view.detail},
           {"rtt_ms", view.rtt_ms},
           {"addresses", std::move(addresses)},
-          {"isa", record.isa},
-          {"cores", record.cores},
-          {"memory_total", record.memory_total},
-          {"memory_budget", record.memory_budget},
-          {"memory_reserved", record.memory_reserved},
-          {"decode_gbps", record.decode_gbps},
-          {"prefill_gops", record.prefill_gops},
+          {"isa", total.isa},
+          {"cores", total.cores},
+          {"memory_total", total.memory_total},
+          {"memory_budget", total.memory_budget},
+          {"memory_reserved", total.memory_reserved},
+          {"decode_gbps", total.decode_gbps},
+          {"prefill_gops", total.prefill_gops},
+          {"devices", std::move(devices)},
           {"api_port", record.api_port},
           {"models", std::move(models)}};
 }
@@ -71,7 +88,10 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
   const wire::InstanceSummary& summary = view.summary;
   Json json = PlanFields(summary.plan,
                          [&](size_t i) { return NameOf(names, summary.plan.stages[i].node); });
-  json["owner_name"] = NameOf(names, summary.plan.owner);
+  // Adopted by its lead, it has another owner than its plan says.
+  const NodeId& owner = summary.owner.IsZero() ? summary.plan.owner : summary.owner;
+  json["owner"] = owner.Hex();
+  json["owner_name"] = NameOf(names, owner);
   json["state"] = view.state;
   json["detail"] = view.detail;
   json["active_requests"] = summary.active_requests;

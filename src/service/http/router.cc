@@ -115,12 +115,17 @@ std::unique_ptr<Handler> DialectRouter::Read(const Match& match, HttpRequest req
   if (request.body.size() <= kMaxReadOnLoop) return begin(match.route->read(std::move(request)));
   auto reading = std::make_unique<Reading>(begin);
   // Routes live as long as the server, whose destructor waits for the worker.
-  worker_.Run([route = match.route,
-               request = std::move(request)]() mutable { return route->read(std::move(request)); },
-              [handler = reading.get(), alive = reading->alive()](Parsed<Action> action) {
-                if (!alive.expired()) handler->Finish(std::move(action));
-              });
-  return reading;
+  const bool begun = worker_.Run(
+      [route = match.route, request = std::move(request)]() mutable {
+        return route->read(std::move(request));
+      },
+      [handler = reading.get(), alive = reading->alive()](Parsed<Action> action) {
+        if (!alive.expired()) handler->Finish(std::move(action));
+      });
+  if (begun) return reading;
+  exchange.Send(match.dialect->render(
+      {503, "too many large requests are being read; try again", "", "overloaded"}));
+  return nullptr;
 }
 
 }  // namespace exo::service

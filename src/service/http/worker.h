@@ -16,12 +16,13 @@ class Worker {
   explicit Worker(boost::asio::io_context& context) : context_(context) {}
 
   // Runs `work` on the thread, then hands what it returned to `done` on the loop. `done` must know
-  // by itself whether whoever waits is still there. Thread: the event loop.
+  // by itself whether whoever waits is still there. False: too much is waiting already, and nothing
+  // will be done. Thread: the event loop.
   template <class Work, class Done>
-  void Run(Work work, Done done) {
+  [[nodiscard]] bool Run(Work work, Done done) {
     // std::function copies; these do not.
     auto job = std::make_shared<std::pair<Work, Done>>(std::move(work), std::move(done));
-    queue_->Post([&context = context_, job = std::move(job)]() mutable {
+    return queue_->Post([&context = context_, job = std::move(job)]() mutable {
       auto result = std::make_shared<decltype(job->first())>(job->first());
       boost::asio::post(context, [job = std::move(job), result = std::move(result)] {
         job->second(std::move(*result));

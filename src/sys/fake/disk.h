@@ -2,15 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "sys/files.h"
 
 namespace exo::sys {
@@ -40,7 +39,7 @@ class MemoryDisk final : public Disk {
  public:
   // Every write gives the file a new stamp, far in the past, so that it counts as at rest.
   void Write(const std::string& path, std::string bytes) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const int64_t time = ++clock_;
     const FileStamp stamp{
         .bytes = bytes.size(), .modified_ns = time, .changed_ns = time, .inode = 1};
@@ -49,47 +48,47 @@ class MemoryDisk final : public Disk {
   // The same, with the time of change that a program chose.
   void WriteAt(const std::string& path, std::string bytes, int64_t modified_ns) {
     Write(path, std::move(bytes));
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     files_[path].stamp.modified_ns = modified_ns;
   }
   void Remove(const std::string& path) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     files_.erase(path);
   }
   // Everything under `prefix` hangs until Answer.
   void Hang(const std::string& prefix) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     hanging_.insert(prefix);
   }
   void Answer() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     hanging_.clear();
-    wake_.notify_all();
+    wake_.NotifyAll();
   }
   size_t opened(const std::string& path) const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = opened_.find(path);
     return found == opened_.end() ? 0 : found->second;
   }
 
   Result<std::shared_ptr<const ReadableFile>> Open(const std::string& path) const override {
-    std::unique_lock lock(mutex_);
-    Wait(lock, path);
+    const MutexLock lock(mutex_);
+    Wait(path);
     const auto found = files_.find(path);
     if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
     ++opened_[path];
     return std::make_shared<MemoryFile>(found->second.bytes, found->second.stamp);
   }
   Result<FileStamp> Look(const std::string& path) const override {
-    std::unique_lock lock(mutex_);
-    Wait(lock, path);
+    const MutexLock lock(mutex_);
+    Wait(path);
     const auto found = files_.find(path);
     if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
     return found->second.stamp;
   }
   Result<std::vector<std::string>> List(const std::string& folder) const override {
-    std::unique_lock lock(mutex_);
-    Wait(lock, folder + "/");
+    const MutexLock lock(mutex_);
+    Wait(folder + "/");
     std::vector<std::string> names;
     for (const auto& [path, unused] : files_) {
       if (path.starts_with(folder + "/")) names.push_back(path.substr(folder.size() + 1));
@@ -103,19 +102,17 @@ class MemoryDisk final : public Disk {
     std::string bytes;
     FileStamp stamp;
   };
-  void Wait(std::unique_lock<std::mutex>& lock, const std::string& path) const {
-    wake_.wait(lock, [&] {
-      return std::ranges::none_of(
-          hanging_, [&](const std::string& prefix) { return path.starts_with(prefix); });
-    });
+  void Wait(const std::string& path) const EXO_REQUIRES(mutex_) {
+    const auto holds = [&](const std::string& prefix) { return path.starts_with(prefix); };
+    while (std::ranges::any_of(hanging_, holds)) wake_.Wait(mutex_);
   }
 
-  mutable std::mutex mutex_;
-  mutable std::condition_variable wake_;
-  std::map<std::string, Contents> files_;  // guarded by mutex_, as all below
-  mutable std::map<std::string, size_t> opened_;
-  std::set<std::string> hanging_;
-  int64_t clock_ = 0;
+  mutable Mutex mutex_;
+  mutable CondVar wake_;
+  std::map<std::string, Contents> files_ EXO_GUARDED_BY(mutex_);
+  mutable std::map<std::string, size_t> opened_ EXO_GUARDED_BY(mutex_);
+  std::set<std::string> hanging_ EXO_GUARDED_BY(mutex_);
+  int64_t clock_ EXO_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace exo::sys

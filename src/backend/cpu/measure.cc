@@ -1,4 +1,4 @@
-#include "node/measure.h"
+#include "backend/cpu/measure.h"
 
 #include <algorithm>
 #include <cstring>
@@ -6,11 +6,10 @@
 
 #include "backend/buffer.h"
 #include "base/random.h"
-#include "sys/files.h"
 #include "sys/system.h"
 #include "tensor/float16.h"
 
-namespace exo::node {
+namespace exo::backend {
 namespace {
 
 // 90 MB of weights: three times a large L3 cache, still quick to fill.
@@ -42,14 +41,14 @@ double Fastest(const Pass& pass) {
 
 struct Product {
   kernels::Weights weights;
-  backend::Buffer packed, activations, out;
+  Buffer packed, activations, out;
 };
 
 Result<Product> MakeProduct(const kernels::Kernels& kernels, size_t rows, size_t tokens) {
   using tensor::DType;
   Product product;
   product.weights = {.type = DType::kQ4_0, .rows = rows, .cols = kCols};
-  product.packed = TRY(backend::Buffer::Allocate(kernels.PackedBytes(DType::kQ4_0, rows, kCols)));
+  product.packed = TRY(Buffer::Allocate(kernels.PackedBytes(DType::kQ4_0, rows, kCols)));
   const size_t panel = kernels.PackedBytes(DType::kQ4_0, kernels::kPanelRows, kCols);
   const size_t row_bytes = TRY(tensor::RowBytes(DType::kQ4_0, kCols));
   std::vector<std::byte> source(kernels::kPanelRows * row_bytes);
@@ -67,10 +66,9 @@ Result<Product> MakeProduct(const kernels::Kernels& kernels, size_t rows, size_t
   std::vector<float> x(tokens * kCols);
   for (float& value : x) value = static_cast<float>(rng.Uniform() - 0.5);
   const auto kind = kernels::KindFor(DType::kQ4_0);
-  product.activations =
-      TRY(backend::Buffer::Allocate(kernels.ActivationBytes(kind, tokens, kCols)));
+  product.activations = TRY(Buffer::Allocate(kernels.ActivationBytes(kind, tokens, kCols)));
   kernels.Prepare(kind, x.data(), kCols, tokens, kCols, 0, tokens, product.activations.data());
-  product.out = TRY(backend::Buffer::Allocate(rows * tokens * sizeof(float)));
+  product.out = TRY(Buffer::Allocate(rows * tokens * sizeof(float)));
   return product;
 }
 
@@ -91,14 +89,6 @@ double PassSeconds(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
   });
 }
 
-std::string ProcessorName() {
-  const auto text = sys::ReadFile("/proc/cpuinfo", 1 << 20);
-  if (!text) return "unknown";
-  const size_t at = text->find("model name");
-  if (at == std::string::npos) return "unknown";
-  return text->substr(at, text->find('\n', at) - at);
-}
-
 }  // namespace
 
 Result<Speed> MeasureSpeed(const kernels::Kernels& kernels, sys::ThreadPool& pool) {
@@ -114,20 +104,4 @@ Result<Speed> MeasureSpeed(const kernels::Kernels& kernels, sys::ThreadPool& poo
   return speed;
 }
 
-Result<Speed> KnownSpeed(const kernels::Kernels& kernels, sys::ThreadPool& pool,
-                         store::State& state) {
-  const std::string key = fmt::format("speed/1/{}/{}/{}", ProcessorName(),
-                                      kernels::IsaName(kernels.isa()), pool.threads());
-  if (const auto known = state.Get(key)) {
-    Speed speed;
-    if (std::sscanf(known->c_str(), "%lf %lf", &speed.decode_gbps, &speed.prefill_gops) == 2 &&
-        speed.decode_gbps > 0 && speed.prefill_gops > 0) {
-      return speed;
-    }
-  }
-  const Speed speed = TRY(MeasureSpeed(kernels, pool));
-  TRY(state.Set(key, fmt::format("{} {}", speed.decode_gbps, speed.prefill_gops)));
-  return speed;
-}
-
-}  // namespace exo::node
+}  // namespace exo::backend

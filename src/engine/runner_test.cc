@@ -1,0 +1,339 @@
+// The engine's threads over the real CPU backend, with fake links and a model in memory.
+#include "engine/runner.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "backend/cpu/cpu.h"
+#include "backend/test_model.h"
+#include "base/units.h"
+#include "engine/local.h"
+#include "engine/test_link.h"
+#include "sys/system.h"
+
+namespace exo::engine {
+namespace {
+
+using backend::DType;
+using backend::Kind;
+using backend::TestModel;
+
+constexpr Time kPatience = std::chrono::seconds(60);
+
+NodeId Node(uint8_t number) {
+  NodeId id;
+  id.bytes[0] = number;
+  return id;
+}
+RequestId Id(uint8_t number) {
+  RequestId id;
+  id.bytes[0] = number;
+  return id;
+}
+
+class SourceView final : public backend::TensorSource {
+ public:
+  explicit SourceView(backend::TensorSource& source) : source_(source) {}
+  Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
+                                          uint64_t bytes) override {
+    return source_.Read(tensor, offset, bytes);
+  }
+  void Done(const model::TensorRef&, uint64_t, uint64_t) override {}
+
+ private:
+  backend::TensorSource& source_;
+};
+
+// A model in memory; counts how often a stage was fetched.
+class MemoryStages final : public StageSource {
+ public:
+  MemoryStages(TestModel& model, std::atomic<int>& loads) : model_(model), loads_(loads) {}
+  Result<ModelParts> Describe(const std::atomic<bool>*) override {
+    return ModelParts{model_.config, model_.tensors};
+  }
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec&, const Progress&,
+                                                       const std::atomic<bool>*) override {
+    ++loads_;
+    return std::make_unique<SourceView>(model_.source);
+  }
+
+ private:
+  TestModel& model_;
+  std::atomic<int>& loads_;
+};
+
+// What the runners' threads report, for a test to wait on.
+struct Reports {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int loaded = 0;
+  std::map<RequestId, std::vector<TokenId>> tokens;
+  std::map<RequestId, wire::Finished> finished;
+  std::vector<std::pair<Error, NodeId>> failures;
+
+  RunnerEvents Events() {
+    return {.on_progress = [](uint64_t, uint64_t) {},
+            .on_loaded =
+                [this](Result<void> result, uint64_t) {
+                  EXPECT_TRUE(result) << result.error().message;
+                  Change([&] { ++loaded; });
+                },
+            .on_failed =
+                [this](Error error, NodeId lost) {
+                  Change([&] { failures.emplace_back(std::move(error), lost); });
+                },
+            .on_tokens =
+                [this](RequestId request, std::vector<TokenId> more) {
+                  Change([&] {
+                    auto& all = tokens[request];
+                    all.insert(all.end(), more.begin(), more.end());
+                  });
+                },
+            .on_finished =
+                [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
+  }
+  void Change(const std::function<void()>& change) {
+    const std::lock_guard lock(mutex);
+    change();
+    changed.notify_all();
+  }
+  bool Wait(const std::function<bool()>& done) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, kPatience, done);
+  }
+};
+
+class RunnerTest : public testing::Test {
+ protected:
+  wire::Plan PlanOf(uint8_t number, size_t stages) const {
+    wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .sequences = 2, .chunk = 16};
+    plan.id.bytes[0] = number;
+    for (size_t i = 0; i < stages; ++i) {
+      plan.stages.push_back({.node = Node(static_cast<uint8_t>(i + 1)),
+                             .layer_begin = i == 0 ? 0u : 2u,
+                             .layer_end = i + 1 == stages ? 5u : 2u,
+                             .bytes = 64 * kMiB});
+    }
+    return plan;
+  }
+  void Start(const wire::Plan& plan) {
+    plan_ = plan;
+    reports_.loaded = 0;
+    for (uint32_t i = 0; i < plan.stages.size(); ++i) {
+      runners_.push_back(InstanceRunner::Start(
+          *backend_, stores_[i], std::make_unique<MemoryStages>(model_, loads_),
+          {.plan = plan, .stage = i, .self = plan.stages[i].node, .names = {"one", "two"}},
+          reports_.Events()));
+    }
+    ASSERT_TRUE(
+        reports_.Wait([&] { return reports_.loaded == static_cast<int>(plan.stages.size()); }));
+    if (plan.stages.size() == 1) return runners_[0]->Serve({});
+    auto [near, far] = TestLink::Pair(Node(1), Node(2));
+    runners_[1]->GiveLink(std::move(far));
+    runners_[1]->Serve({});
+    runners_[0]->Serve(
+        {.node = Node(2),
+         .connect = [link = std::make_shared<std::unique_ptr<TestLink>>(std::move(near))](
+                        Time) -> Result<std::unique_ptr<DataLink>> { return std::move(*link); }});
+  }
+  wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most) const {
+    wire::Submit submit{.request = Id(number), .plan = plan_.id, .max_new_tokens = most};
+    for (size_t i = 0; i < prompt; ++i)
+      submit.prompt.push_back(static_cast<TokenId>((i * 7 + number) % TestModel::kVocab));
+    submit.prompt_tokens = static_cast<uint32_t>(prompt);
+    return submit;
+  }
+  // The greedy answer of one undisturbed process.
+  std::vector<TokenId> Expected(const wire::Submit& submit) {
+    auto local = LocalModel::Load(*backend_, model_.config, model_.tensors, model_.source, {});
+    EXPECT_TRUE(local && (*local)->Open(1, 256));
+    std::vector<TokenId> input = submit.prompt, answer;
+    uint32_t first = 0;
+    std::vector<float> logits(TestModel::kVocab);
+    while (answer.size() < submit.max_new_tokens) {
+      EXPECT_TRUE((*local)->Append(1, first, input, 1, logits));
+      first += static_cast<uint32_t>(input.size());
+      const auto best = std::max_element(logits.begin(), logits.end());
+      answer.push_back(static_cast<TokenId>(best - logits.begin()));
+      input = {answer.back()};
+    }
+    return answer;
+  }
+  void ExpectAnswer(const wire::Submit& submit) {
+    runners_[0]->Submit(submit);
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(submit.request); }));
+    EXPECT_EQ(reports_.finished[submit.request].reason, wire::FinishReason::kLength)
+        << reports_.finished[submit.request].message;
+    EXPECT_EQ(reports_.tokens[submit.request], Expected(submit));
+  }
+
+  TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
+  std::unique_ptr<sys::ThreadPool> pool_ = backend::MakeComputePool(2);
+  std::unique_ptr<backend::Backend> backend_ =
+      backend::MakeCpuBackend(**kernels::ChooseKernels(""), *pool_);
+  std::atomic<int> loads_{0};
+  Reports reports_;
+  StageStore stores_[2];
+  wire::Plan plan_;
+  std::vector<std::unique_ptr<InstanceRunner>> runners_;
+};
+
+TEST_F(RunnerTest, OneStageAnswersAsTheModelInOneProcess) {
+  Start(PlanOf(1, 1));
+  ExpectAnswer(Ask(1, 40, 12));
+}
+
+TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
+  Start(PlanOf(1, 2));
+  ExpectAnswer(Ask(1, 40, 12));
+  runners_[0]->Submit(Ask(2, 21, 9));  // two at once
+  ExpectAnswer(Ask(3, 3, 9));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+}
+
+TEST_F(RunnerTest, ACancelledRequestEndsAndTheOthersGoOn) {
+  Start(PlanOf(1, 2));
+  runners_[0]->Submit(Ask(1, 100, 150));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.tokens[Id(1)].size() > 2; }));
+  runners_[0]->Cancel(Id(1));
+  runners_[1]->CancelRows(Node(1), Id(1));
+  ExpectAnswer(Ask(2, 30, 8));
+  EXPECT_FALSE(reports_.finished.contains(Id(1)));
+  EXPECT_LT(reports_.tokens[Id(1)].size(), 150u);
+  EXPECT_TRUE(reports_.failures.empty());
+}
+
+TEST_F(RunnerTest, APromptIsCancelledInTheMiddleOfItsSteps) {
+  Start(PlanOf(1, 2));
+  for (uint8_t i = 1; i <= 6; ++i) {
+    runners_[0]->Submit(Ask(i, 200, 20));
+    std::this_thread::sleep_for(std::chrono::milliseconds(3 * i));
+    runners_[1]->CancelRows(Node(1), Id(i));  // the stage first: the lead hears of it by the frame
+    runners_[0]->Cancel(Id(i));
+  }
+  ExpectAnswer(Ask(7, 30, 8));
+  EXPECT_TRUE(reports_.failures.empty());
+}
+
+TEST_F(RunnerTest, OnlyTheLeadCancelsRowsAtAStage) {
+  Start(PlanOf(1, 2));
+  runners_[0]->Submit(Ask(1, 60, 60));
+  ASSERT_TRUE(reports_.Wait([&] { return !reports_.tokens[Id(1)].empty(); }));
+  for (int i = 0; i < 20; ++i) {
+    runners_[1]->CancelRows(Node(3), Id(1));
+    runners_[0]->CancelRows(Node(2), Id(1));
+  }
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(1)); }));
+  EXPECT_EQ(reports_.tokens[Id(1)], Expected(Ask(1, 60, 60)));
+}
+
+TEST_F(RunnerTest, APausedRequestWaitsAndThenGoesOn) {
+  Start(PlanOf(1, 2));
+  runners_[0]->Submit(Ask(1, 20, 200));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.tokens[Id(1)].size() > 3; }));
+  runners_[0]->Pause(Id(1), true);
+  ExpectAnswer(Ask(2, 10, 4));  // in order behind the pause: it holds by now
+  const auto count = [&] {
+    const std::lock_guard lock(reports_.mutex);
+    return reports_.tokens[Id(1)].size();
+  };
+  const size_t before = count();
+  EXPECT_LT(before, 200u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LE(count(), before + 1) << "one step may have been in flight";
+  runners_[0]->Pause(Id(1), false);
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(1)); }));
+  EXPECT_EQ(reports_.tokens[Id(1)], Expected(Ask(1, 20, 200)));
+}
+
+TEST_F(RunnerTest, ALostLinkIsReportedWithTheNeighbor) {
+  Start(PlanOf(1, 2));
+  ExpectAnswer(Ask(1, 5, 2));
+  runners_[0]->Submit(Ask(2, 100, 150));
+  runners_.pop_back();  // its end of the link goes with it
+  ASSERT_TRUE(reports_.Wait([&] { return !reports_.failures.empty(); }));
+  EXPECT_EQ(reports_.failures[0].second, Node(2));
+  EXPECT_EQ(reports_.failures[0].first.code, ErrorCode::kDisconnected);
+  EXPECT_NE(reports_.failures[0].first.message.find("two"), std::string::npos);
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.finished[Id(2)].reason, wire::FinishReason::kError);
+}
+
+TEST_F(RunnerTest, WorkWithoutProgressFailsTheInstance) {
+  Start(PlanOf(1, 2));
+  ExpectAnswer(Ask(1, 5, 2));
+  runners_[0]->Watch(1, Time{});
+  for (int i = 1; i < 100; ++i) runners_[0]->Watch(1, i * std::chrono::seconds(1));
+  EXPECT_TRUE(reports_.failures.empty()) << "nothing to do";
+  // A second stage that takes frames and never answers.
+  runners_.clear();
+  reports_.failures.clear();  // the second stage may have seen the first one go
+  plan_ = PlanOf(2, 2);
+  reports_.loaded = 0;
+  runners_.push_back(InstanceRunner::Start(
+      *backend_, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
+      {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one", "two"}}, reports_.Events()));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.loaded == 1; }));
+  auto [near, far] = TestLink::Pair(Node(1), Node(2));
+  runners_[0]->Serve(
+      {.node = Node(2),
+       .connect = [link = std::make_shared<std::unique_ptr<TestLink>>(std::move(near))](
+                      Time) -> Result<std::unique_ptr<DataLink>> { return std::move(*link); }});
+  runners_[0]->Submit(Ask(2, 5, 2));
+  const auto frame = far->Poll(sys::Now() + kPatience, -1);
+  ASSERT_TRUE(frame && frame->event == DataLink::Event::kFrame);
+  const Time later = std::chrono::hours(1);
+  for (int i = 0; i < 100 && reports_.failures.empty(); ++i)
+    runners_[0]->Watch(1, later + i * std::chrono::seconds(1));
+  ASSERT_EQ(reports_.failures.size(), 1u);
+  EXPECT_EQ(reports_.failures[0].first.code, ErrorCode::kDisconnected);
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.failures.size(), 1u) << "told once";
+}
+
+TEST_F(RunnerTest, StopsPromptlyInTheMiddleOfAnAnswer) {
+  Start(PlanOf(1, 2));
+  runners_[0]->Submit(Ask(1, 200, 50));
+  const Time start = sys::Now();
+  runners_.clear();
+  EXPECT_LT(sys::Now() - start, std::chrono::seconds(5));
+}
+
+TEST_F(RunnerTest, TheNextPlanTakesAStageOverWithoutLoadingIt) {
+  Start(PlanOf(1, 2));
+  ExpectAnswer(Ask(1, 40, 12));
+  EXPECT_EQ(loads_.load(), 2);
+  for (const auto& runner : runners_) runner->KeepStage();
+  runners_.clear();
+  EXPECT_EQ(stores_[0].size() + stores_[1].size(), 2u);
+  Start(PlanOf(2, 2));
+  EXPECT_EQ(loads_.load(), 2) << "weights stayed";
+  EXPECT_EQ(stores_[0].size(), 0u);
+  ExpectAnswer(Ask(2, 40, 12));
+  for (uint8_t i = 3; i < 6; ++i) ExpectAnswer(Ask(i, 100, 5));  // carried KV makes room
+  runners_.clear();
+  EXPECT_EQ(stores_[0].size(), 0u) << "not told to keep it";
+  Start(PlanOf(3, 2));
+  EXPECT_EQ(loads_.load(), 4);
+}
+
+TEST_F(RunnerTest, AKeptStageGoesWhenMemoryIsWantedOrAfterAWhile) {
+  Start(PlanOf(1, 1));
+  ExpectAnswer(Ask(1, 5, 2));
+  runners_[0]->KeepStage();
+  runners_.clear();
+  stores_[0].DropExpired(sys::Now());
+  EXPECT_EQ(stores_[0].size(), 1u);
+  Start(PlanOf(2, 2));  // another stage of it: layers 0 to 1
+  EXPECT_EQ(stores_[0].size(), 0u);
+  runners_[0]->KeepStage();
+  runners_.clear();
+  stores_[0].DropExpired(sys::Now() + StageStore::kGrace);
+  EXPECT_EQ(stores_[0].size(), 0u);
+}
+
+}  // namespace
+}  // namespace exo::engine

@@ -1,0 +1,54 @@
+#include "engine/stage_store.h"
+
+#include <utility>
+#include <vector>
+
+namespace exo::engine {
+
+StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
+  return {.model = plan.model,
+          .layer_begin = plan.stages[stage].layer_begin,
+          .layer_end = plan.stages[stage].layer_end,
+          .lead = stage == 0,
+          .kv_type = plan.kv_type,
+          .chunk = plan.chunk};
+}
+
+std::unique_ptr<StageWorker> StageStore::Take(const StageKey& key) {
+  const std::lock_guard lock(mutex_);
+  auto found = kept_.extract(key);
+  return found.empty() ? nullptr : std::move(found.mapped().stage);
+}
+
+void StageStore::Put(const StageKey& key, std::unique_ptr<StageWorker> stage, Time now) {
+  const std::lock_guard lock(mutex_);
+  std::swap(kept_[key].stage, stage);
+  kept_[key].since = now;
+}
+
+// Giving memory back takes a while: outside of the lock.
+void StageStore::Clear() {
+  std::map<StageKey, Kept> dropped;
+  const std::lock_guard lock(mutex_);
+  dropped.swap(kept_);
+}
+
+void StageStore::DropExpired(Time now) {
+  std::vector<Kept> dropped;
+  const std::lock_guard lock(mutex_);
+  for (auto at = kept_.begin(); at != kept_.end();) {
+    if (now - at->second.since < kGrace) {
+      ++at;
+      continue;
+    }
+    dropped.push_back(std::move(at->second));
+    at = kept_.erase(at);
+  }
+}
+
+size_t StageStore::size() const {
+  const std::lock_guard lock(mutex_);
+  return kept_.size();
+}
+
+}  // namespace exo::engine

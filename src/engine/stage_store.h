@@ -1,0 +1,54 @@
+// Loaded stages whose plan has ended: a new plan for the same stage takes one over, with its
+// weights and the sequences it holds, and loads nothing.
+//
+// They are a cache: nothing is reserved for them. What is kept here was within the budget before,
+// and it is given up before anything else is loaded, after kGrace, and when its model is unloaded.
+//
+// Thread: any.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "base/ids.h"
+#include "base/units.h"
+#include "engine/stage_worker.h"
+
+namespace exo::engine {
+
+// What decides a stage's bits and memory.
+struct StageKey {
+  ModelId model;
+  uint32_t layer_begin = 0;
+  uint32_t layer_end = 0;
+  bool lead = false;
+  uint8_t kv_type = 0;
+  uint32_t chunk = 0;
+  friend auto operator<=>(const StageKey&, const StageKey&) = default;
+};
+StageKey KeyOf(const wire::Plan& plan, uint32_t stage);
+
+class StageStore {
+ public:
+  static constexpr Time kGrace = std::chrono::seconds(30);
+
+  // Null: not here.
+  std::unique_ptr<StageWorker> Take(const StageKey& key);
+  void Put(const StageKey& key, std::unique_ptr<StageWorker> stage, Time now);
+  // Memory is wanted.
+  void Clear();
+  void DropExpired(Time now);
+  size_t size() const;
+
+ private:
+  struct Kept {
+    std::unique_ptr<StageWorker> stage;
+    Time since{};
+  };
+  mutable std::mutex mutex_;
+  std::map<StageKey, Kept> kept_;  // guarded by mutex_
+};
+
+}  // namespace exo::engine
