@@ -3,11 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <mutex>
-
 #include "backend/cpu/cpu.h"
 #include "backend/test_model.h"
+#include "base/mutex.h"
 #include "base/units.h"
 #include "engine/local.h"
 #include "engine/test_link.h"
@@ -66,8 +64,8 @@ class MemoryStages final : public StageSource {
 
 // What the runners' threads report, for a test to wait on.
 struct Reports {
-  std::mutex mutex;
-  std::condition_variable changed;
+  Mutex mutex;
+  CondVar changed;
   int loaded = 0;
   std::map<RequestId, std::vector<TokenId>> tokens;
   std::map<RequestId, wire::Finished> finished;
@@ -95,13 +93,17 @@ struct Reports {
                 [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
   }
   void Change(const std::function<void()>& change) {
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     change();
-    changed.notify_all();
+    changed.NotifyAll();
   }
   bool Wait(const std::function<bool()>& done) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, kPatience, done);
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    const MutexLock lock(mutex);
+    while (!done()) {
+      if (!changed.WaitUntil(mutex, deadline)) return done();
+    }
+    return true;
   }
 };
 
@@ -237,7 +239,7 @@ TEST_F(RunnerTest, APausedRequestWaitsAndThenGoesOn) {
   runners_[0]->Pause(Id(1), true);
   ExpectAnswer(Ask(2, 10, 4));  // in order behind the pause: it holds by now
   const auto count = [&] {
-    const std::lock_guard lock(reports_.mutex);
+    const MutexLock lock(reports_.mutex);
     return reports_.tokens[Id(1)].size();
   };
   const size_t before = count();

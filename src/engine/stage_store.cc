@@ -15,13 +15,13 @@ StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
 }
 
 std::unique_ptr<StageWorker> StageStore::Take(const StageKey& key) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   auto found = kept_.extract(key);
   return found.empty() ? nullptr : std::move(found.mapped().stage);
 }
 
 void StageStore::Put(const StageKey& key, std::unique_ptr<StageWorker> stage, Time now) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::swap(kept_[key].stage, stage);
   kept_[key].since = now;
 }
@@ -29,13 +29,13 @@ void StageStore::Put(const StageKey& key, std::unique_ptr<StageWorker> stage, Ti
 // Giving memory back takes a while: outside of the lock.
 void StageStore::Clear() {
   std::map<StageKey, Kept> dropped;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   dropped.swap(kept_);
 }
 
 void StageStore::DropExpired(Time now) {
   std::vector<Kept> dropped;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (auto at = kept_.begin(); at != kept_.end();) {
     if (now - at->second.since < kGrace) {
       ++at;
@@ -47,7 +47,7 @@ void StageStore::DropExpired(Time now) {
 }
 
 size_t StageStore::size() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return kept_.size();
 }
 

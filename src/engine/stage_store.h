@@ -9,10 +9,10 @@
 
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/units.h"
 #include "engine/stage_worker.h"
 
@@ -47,8 +47,8 @@ class StageStore {
     std::unique_ptr<StageWorker> stage;
     Time since{};
   };
-  mutable std::mutex mutex_;
-  std::map<StageKey, Kept> kept_;  // guarded by mutex_
+  mutable Mutex mutex_;
+  std::map<StageKey, Kept> kept_ EXO_GUARDED_BY(mutex_);
 };
 
 }  // namespace exo::engine

@@ -5,10 +5,10 @@
 #include <cstring>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "backend/buffer.h"
+#include "base/mutex.h"
 #include "engine/data_link.h"
 #include "sys/process.h"
 #include "sys/system.h"
@@ -29,7 +29,7 @@ class TestLink final : public DataLink {
 
   Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
                     Time) override {
-    const std::lock_guard lock(wire_->mutex);
+    const MutexLock lock(wire_->mutex);
     if (wire_->broken) return Broken();
     wire_->frames[1 - end_].push_back(
         {wire::EncodeFrame(message, 0, tensor.size()), {tensor.begin(), tensor.end()}});
@@ -39,7 +39,7 @@ class TestLink final : public DataLink {
   Result<Outcome> Poll(Time deadline, int wake_fd) override {
     for (;;) {
       {
-        const std::lock_guard lock(wire_->mutex);
+        const MutexLock lock(wire_->mutex);
         if (!wire_->frames[end_].empty()) return TakeFrame();
         if (wire_->broken) return Broken();
       }
@@ -51,7 +51,7 @@ class TestLink final : public DataLink {
 
   void SetFrameLimit(uint64_t) override {}
   void Shutdown() override {
-    const std::lock_guard lock(wire_->mutex);
+    const MutexLock lock(wire_->mutex);
     wire_->broken = true;
   }
   const NodeId& peer() const override { return peer_; }
@@ -62,7 +62,7 @@ class TestLink final : public DataLink {
     std::vector<std::byte> tensor;
   };
   struct Wire {
-    std::mutex mutex;
+    Mutex mutex;
     bool broken = false;          // guarded by mutex
     std::deque<Bytes> frames[2];  // guarded by mutex; to each end
   };

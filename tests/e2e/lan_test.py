@@ -137,10 +137,10 @@ while True:
 
 
 def find_each_other(exo, block_mdns, limit, ipv6_only=False):
-    folder = tempfile.mkdtemp(prefix="exo-lan-")
     nodes, watchers = [], []
     secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
     with Lan(3, ipv6_only) as lan:
+        folder = tempfile.mkdtemp(prefix="exo-lan-")
         try:
             if block_mdns:
                 lan.block_mdns()
@@ -194,10 +194,10 @@ def test_three_hosts_find_each_other_over_ipv6_alone_without_mdns(exo):
 
 def test_remembered_addresses_bring_a_cluster_back(exo):
     """Joined once by --peer, then both lose their power; no discovery works."""
-    folder = tempfile.mkdtemp(prefix="exo-lan-")
     nodes = []
     secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
     with Lan(2) as lan:
+        folder = tempfile.mkdtemp(prefix="exo-lan-")
         try:
             lan.block_discovery()
 
