@@ -40,7 +40,7 @@ struct StartServing {
 // (no LeadCancel for each, no LeadFinished awaited).
 struct StopInstance {
   PlanId plan;
-  std::string reason;
+  wire::Cause cause;
 };
 // This node is the lead: hand to the local runner; LeadEmitted and LeadFinished follow.
 struct LeadSubmit {

@@ -159,7 +159,7 @@ void Reservations::Stop(Reservation& reservation, Cause cause) {
   Error error = ErrorOf(cause, &reservation.status.plan,
                         [this](const NodeId& node) { return members_.NameOf(node); });
   reservation.status.state = ReservationState::kStopping;
-  context_.Emit(StopInstance{plan, error.message});
+  context_.Emit(StopInstance{plan, cause});
   notices_.push_back({.plan = plan, .serving = false, .error = std::move(error)});
 }
 

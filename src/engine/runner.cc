@@ -76,7 +76,7 @@ class Runner final : public InstanceRunner {
     if (!watch_.Tick(commands_.working.load(), progress + commands_.steps.load(), now)) return;
     if (stalled_.exchange(true)) return;
     events_.on_failed(Stalled(), {});
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ShutdownLinks();
   }
 
@@ -118,8 +118,7 @@ class Runner final : public InstanceRunner {
     }
   }
 
-  // Called with mutex_ held.
-  void ShutdownLinks() {
+  void ShutdownLinks() EXO_REQUIRES(mutex_) {
     if (shared_.out != nullptr) shared_.out->Shutdown();
     if (shared_.in != nullptr && shared_.in != shared_.out) shared_.in->Shutdown();
   }

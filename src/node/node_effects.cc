@@ -113,7 +113,7 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
   if (found != runners_.end()) {
     runner = std::move(found->second);
     runners_.erase(found);
-    if (effect.reason != cluster::kUnloadReason) runner->KeepStage();
+    if (effect.cause.reason != wire::Reason::kUnloaded) runner->KeepStage();
   }
   // Joining can take as long as one work item: not on the loop.
   (void)jobs_.Run(
