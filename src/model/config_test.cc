@@ -222,9 +222,10 @@ TEST(TensorsTest, ChecksShapesTypesAndNames) {
   GgufBuilder untied = TinyModel("llama").Tensor("output.weight", {32, 5}, 0, 640);
   EXPECT_TRUE(find(untied).message.contains("shape [32, 5]"));
   GgufBuilder type = TinyModel("llama").Tensor("output.weight", {32, 4}, 16, 640);  // IQ2_XXS
-  EXPECT_EQ(find(type).code, ErrorCode::kUnsupported);
+  const Error unsupported = find(type);
+  EXPECT_EQ(unsupported.code, ErrorCode::kUnsupported);
   for (const char* name : {"IQ2_XXS", "F32", "Q5_1", "Q2_K", "IQ4_XS", "MXFP4"})
-    EXPECT_NE(find(type).message.find(name), std::string::npos) << find(type).message;
+    EXPECT_NE(unsupported.message.find(name), std::string::npos) << unsupported.message;
 }
 
 }  // namespace

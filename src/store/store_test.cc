@@ -52,7 +52,7 @@ TEST(StateTest, RemembersWhereTheLatestMembersWere) {
     ASSERT_TRUE(state->RememberPeer({Id(9), "fe80::1%eth0", 7}, 1000));
     ASSERT_TRUE(state->Revoke(Id(10)));
   }
-  const auto peers = (*State::Open(path))->RememberedPeers();
+  const std::vector<KnownPeer> peers = (*State::Open(path))->RememberedPeers().value();
   ASSERT_EQ(peers.size(), static_cast<size_t>(State::kMaxKnownPeers - 1));
   EXPECT_EQ(peers[0].id, Id(9));
   EXPECT_EQ(peers[0].host, "fe80::1%eth0");
