@@ -183,13 +183,14 @@ def main(tests):
     parser.add_argument("--exo", default=str(ROOT / "build" / "release" / "exo"))
     parser.add_argument("only", nargs="*")
     options = parser.parse_args()
+    exo = os.path.abspath(options.exo)  # tests run it from other folders, too
     passed = failed = skipped = 0
     for test in tests:
         if options.only and test.__name__ not in options.only:
             continue
         start = time.monotonic()
         try:
-            test(options.exo)
+            test(exo)
             passed, word = passed + 1, "ok"
         except Skip as reason:
             if os.environ.get("CI") == "true":
