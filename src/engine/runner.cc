@@ -159,17 +159,17 @@ class Runner final : public InstanceRunner {
     }
   }
 
-  // Each stage dials the next one and the last one the lead; two stages share one connection,
-  // dialled by the lead.
+  // Each stage connects to the next one and the last one to the lead; two stages share one link,
+  // opened by the lead.
   Result<Links> MakeLinks(NextStage next) {
-    const bool dials = stages() > 2 || options_.stage == 0;
-    const bool is_dialled = stages() > 2 || options_.stage != 0;
+    const bool connects = stages() > 2 || options_.stage == 0;
+    const bool is_connected_to = stages() > 2 || options_.stage != 0;
     const Time limit = sys::Now() + kLinkLimit;
-    if (dials) {
+    if (connects) {
       lost_ = next.node;
       out_ = TRY(ConnectNext(next, limit));
     }
-    if (is_dialled) {
+    if (is_connected_to) {
       lost_ = options_.plan.stages[(options_.stage + stages() - 1) % stages()].node;
       in_ = TRY(WaitForGivenLink(limit));
     }

@@ -55,7 +55,7 @@ std::string DescribeForeignFile(std::span<const std::byte> begin) {
   }
   if (text.starts_with("{"))
     return "a JSON document, not a model: the download gave an answer of an API?";
-  if (all.size() < 24) return "no GGUF file: it has " + std::to_string(all.size()) + " bytes";
+  if (all.size() < 24) return "too short for a GGUF file: " + std::to_string(all.size()) + " bytes";
   return {};
 }
 

@@ -1,4 +1,4 @@
-// What a file is that was meant to be a model and is no GGUF file.
+// What a file is that was meant to be a model and is not a GGUF file.
 #pragma once
 
 #include <cstddef>

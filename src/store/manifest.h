@@ -44,7 +44,7 @@ class Manifest {
   // Reads and checks the heads of a model's files (one, or the parts of a split one, in order),
   // then hashes their tensors. Cost: one pass over the files at about 1.5 GB/s. Errors: those of
   // Gguf::ParseHead, ReadConfig, FindTensors, `check` and the files, all but the last before
-  // anything is hashed; kInvalid for a file that is no GGUF at all, saying what it is; kCancelled.
+  // anything is hashed; kInvalid for a file that is not a GGUF file, saying what it is; kCancelled.
   static Result<std::shared_ptr<const Manifest>> FromFiles(std::span<const OpenedFile> files,
                                                            const ManifestOptions& options = {});
   // Bytes from a peer or the cache. Errors: kCorrupt.
