@@ -13,7 +13,13 @@ void LeadRequests::Refuse(const NodeId& to, const RequestId& request, const Erro
 }
 
 void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
-  const auto known = requests_.find(message.request);
+  auto known = requests_.find(message.request);
+  // The entry submits it again for another plan: what the former one ended with is answered.
+  if (known != requests_.end() && known->second.entry == from && known->second.finished &&
+      known->second.plan != message.plan) {
+    requests_.erase(known);
+    known = requests_.end();
+  }
   if (known != requests_.end()) {
     if (known->second.entry != from) {
       return Refuse(from, message.request,

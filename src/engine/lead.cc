@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
@@ -160,6 +161,7 @@ void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
 void LeadMachine::Drop(const RequestId& id) {
   const auto at = requests_.find(id);
   if (at->second->admitted) {
+    CHECK(used_positions_ >= at->second->capacity);
     used_positions_ -= at->second->capacity;
     std::erase(admitted_, id);
     if (at->second->scheduled > 0) closing_.push_back(id);
@@ -256,6 +258,7 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
+  CHECK(in_flight_.size() <= options_.stages);
   ++stats_.steps;
   return step;
 }

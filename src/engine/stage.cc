@@ -3,6 +3,8 @@
 #include <iterator>
 #include <set>
 
+#include "base/check.h"
+
 namespace exo::engine {
 
 Result<StageMachine::Sequence*> StageMachine::OpenOne(const wire::Step& step,
@@ -186,9 +188,13 @@ Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
 }
 
 void StageMachine::CommitStep() {
-  for (const Pending& pending : pending_)
-    sequences_.open.at(pending.request).length = pending.length;
-  stats_.steps += begun_ ? 1 : 0;
+  CHECK(begun_);
+  for (const Pending& pending : pending_) {
+    Sequence& sequence = sequences_.open.at(pending.request);
+    CHECK(pending.length <= sequence.capacity || options_.plant_commit_cancelled);
+    sequence.length = pending.length;
+  }
+  ++stats_.steps;
   AbortStep();
 }
 

@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "base/log.h"
+
 namespace exo::node {
 
 Result<backend::Speed> KnownSpeed(backend::Backend& backend, store::State& state) {
@@ -17,7 +19,10 @@ Result<backend::Speed> KnownSpeed(backend::Backend& backend, store::State& state
     }
   }
   const backend::Speed speed = TRY(backend.MeasureSpeed());
-  TRY(state.Set(key, fmt::format("{} {}", speed.decode_gbps, speed.prefill_gops)));
+  // A disk that is full costs a measurement at the next start, not this one's result.
+  const std::string text = fmt::format("{} {}", speed.decode_gbps, speed.prefill_gops);
+  if (const auto saved = state.Set(key, text); !saved)
+    LOG(kWarning, "the measured speed is not remembered: {}", saved.error().message);
   return speed;
 }
 

@@ -53,7 +53,9 @@ Models::Models(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> s
   }
 }
 
-Models::~Models() = default;
+Models::~Models() {
+  *alive_ = false;
+}
 
 // ---- names ----
 
@@ -171,7 +173,9 @@ void Models::Open(std::string path, Opened done) {
       if (!file && !paths_[path]) {
         paths_.erase(path);
         if (Entry* failed = FindEntry(path); failed != nullptr && failed->folder.empty())
-          loop_.Post([this, path] { Drop(path); });
+          loop_.Post([this, alive = alive_, path] {
+            if (*alive) Drop(path);
+          });
       }
       done(std::move(file));
     });

@@ -136,6 +136,8 @@ class Models {
   size_t next_first_ = 0;
   uint64_t claims_ = 0;
   net::Timer timer_, scan_limit_, order_limit_;
+  // What was posted to the loop and comes after this object sees the flag and does nothing.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace exo::node

@@ -100,7 +100,11 @@ void Models::Rescan(std::function<void()> done) {
 
 void Models::RunAfterScan() {
   scan_limit_.Cancel();
-  for (auto& done : std::exchange(after_scan_, {})) loop_.Post(std::move(done));
+  for (auto& done : std::exchange(after_scan_, {})) {
+    loop_.Post([alive = alive_, done = std::move(done)] {
+      if (*alive) done();
+    });
+  }
 }
 
 // What has been silent for long is not waited for.

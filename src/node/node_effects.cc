@@ -90,10 +90,6 @@ void NodeImpl::Do(cluster::StartServing& effect) {
   engine::InstanceRunner* runner = RunnerOf(effect.plan.id);
   if (runner == nullptr) return;
   const size_t stages = effect.plan.stages.size();
-  if (const auto early = early_links_.find(effect.plan.id); early != early_links_.end()) {
-    runner->GiveLink(std::move(early->second));
-    early_links_.erase(early);
-  }
   engine::NextStage next;
   if (stages > 1) {
     next.node = effect.plan.stages[(effect.stage + 1) % stages].node;
@@ -107,7 +103,6 @@ void NodeImpl::Do(cluster::StartServing& effect) {
 }
 
 void NodeImpl::Do(cluster::StopInstance& effect) {
-  early_links_.erase(effect.plan);
   const auto found = runners_.find(effect.plan);
   std::shared_ptr<engine::InstanceRunner> runner;
   if (found != runners_.end()) {
@@ -187,9 +182,9 @@ void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
   if (hello.channel == wire::Channel::kBulk) {
     bulk_.Serve(std::move(link));
   } else if (engine::InstanceRunner* runner = RunnerOf(hello.plan)) {
+    // The previous stage connects when all stages are loaded, so the runner is there; a link of a
+    // plan that has ended meanwhile is closed here.
     runner->GiveLink(std::move(link));
-  } else {
-    early_links_[hello.plan] = std::move(link);
   }
 }
 

@@ -194,13 +194,11 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<net::Discovery> discovery_;
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
+  engine::StageStore stages_;  // outlives the jobs that join stages
   Jobs jobs_;
   net::Timer tick_;
 
-  engine::StageStore stages_;
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
-  std::map<PlanId, std::unique_ptr<engine::DataLink>>
-      early_links_;  // opened before StartServing came
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;

@@ -162,10 +162,11 @@ void Requests::OnVocabulary(const RequestId& id,
   input->prompt = std::move(request->request.prompt);
   input->prompt_ids = std::move(request->request.prompt_ids);
   input->lease = std::move(request->request.lease);
-  const bool begun = tasks_.Post([this, alive = alive_, id, input = std::move(input),
+  // The loop outlives the worker; this object may not, which only the loop's thread can tell.
+  const bool begun = tasks_.Post([this, &loop = loop_, alive = alive_, id, input = std::move(input),
                                   vocabulary = *vocabulary, local_time = host_.LocalTime()] {
     auto prompt = Tokenize(*input, *vocabulary, local_time);
-    loop_.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
+    loop.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
       if (*alive) OnTokenized(id, std::move(prompt));
     });
   });

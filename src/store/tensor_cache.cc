@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "store/read_buffers.h"
@@ -150,7 +151,8 @@ void TensorCache::MakeRoom(uint64_t bytes) {
 void TensorCache::Release(const std::vector<Hash256>& hashes) {
   const MutexLock lock(mutex_);
   for (const Hash256& hash : hashes) {
-    Entry& entry = entries_[hash];
+    Entry& entry = entries_.at(hash);
+    CHECK(entry.users > 0);
     --entry.users;
     entry.last_used = ++clock_;
   }
@@ -199,7 +201,8 @@ void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stam
     entry.last_used = ++clock_;
     ++entry.users;
   } else if (!sys::Exists(PathOf(hash))) {
-    entries_.erase(hash);
+    entry.bytes = 0;
+    if (entry.users == 0) entries_.erase(hash);
   }
   changed_.NotifyAll();
 }
