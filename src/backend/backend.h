@@ -25,7 +25,7 @@
 
 namespace exo::backend {
 
-// Where weights come from while a stage loads: a mapped file or a cache of tensors pulled from a
+// Where weights come from while a stage loads: a model file or a cache of tensors pulled from a
 // peer. Thread: any, several reads at once.
 class TensorSource {
  public:

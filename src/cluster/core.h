@@ -47,7 +47,7 @@ struct NodeStatus {
   bool self = false;
   wire::NodeRecord record;  // id and name are always set
   PeerState state = PeerState::kUnknown;
-  std::string detail;  // why not alive, for people
+  std::string detail;  // why not alive, for display
   double rtt_ms = 0;   // 0: not measured yet
   Time last_heard{};
   uint64_t progress = 0;  // work items by its heartbeats

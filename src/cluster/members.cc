@@ -286,8 +286,8 @@ void Members::SendHints(const NodeId& to) {
 void Members::Reconnect(const NodeId& id, Peer& peer) {
   // Soon at first, then seldom.
   const Timers& timers = context_.timers();
-  peer.next_attempt = context_.now + std::clamp((context_.now - peer.down_since) / 10,
-                                                timers.redial, timers.max_redial);
+  peer.next_attempt = context_.now + std::clamp((context_.now - peer.down_since) / 10, timers.retry,
+                                                timers.max_retry);
   if (peer.state == PeerState::kRefused || peer.state == PeerState::kLeft || peer.addresses.empty())
     return;
   context_.Emit(ConnectPeer{id, peer.addresses});

@@ -11,7 +11,7 @@
 namespace exo::cluster {
 
 // Prices that no measurement covers yet: a step's wake-up, framing and batching in a stage
-// (measured 22-94 us per exchange, research/feasibility.md), and a home network's round trip when
+// (measured 22-94 us per exchange on loopback), and a home network's round trip when
 // it is not known.
 inline constexpr double kVisitMs = 0.05;
 inline constexpr double kUnknownRttMs = 1.0;

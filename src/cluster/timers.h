@@ -14,8 +14,8 @@ struct Timers {
   Time suspect = std::chrono::seconds(3);        // [2.5 s, 4 s] of silence
   Time dead = std::chrono::seconds(6);           // [5 s, 8 s] of silence
   Time reconnect = std::chrono::seconds(2);      // [1 s, 3 s]: a broken session did not come back
-  Time redial = std::chrono::seconds(5);         // [2 s, 8 s] while a known peer has no session;
-  Time max_redial = std::chrono::minutes(1);     // [30 s, 90 s]: a tenth of its absence up to this
+  Time retry = std::chrono::seconds(5);          // [2 s, 8 s] while a known peer has no session;
+  Time max_retry = std::chrono::minutes(1);      // [30 s, 90 s]: a tenth of its absence up to this
   Time forget = std::chrono::hours(24);          // [12 h, 48 h]: a member that is gone
   Time forget_unmet = std::chrono::minutes(10);  // [5 min, 20 min]: others told of it
   Time forget_stranger = std::chrono::minutes(1);  // [30 s, 2 min]: refused, no member

@@ -55,7 +55,8 @@ class InstanceRunner {
   static std::unique_ptr<InstanceRunner> Start(backend::Backend& backend, StageStore& stages,
                                                std::unique_ptr<StageSource> source,
                                                RunnerOptions options, RunnerEvents events);
-  // Stops and joins: at most the time of one work item.
+  // Stops and joins: the time of one work item, or of a connection that is being opened (10 s at
+  // most); a read from a hung disk has no limit. Not on the loop.
   virtual ~InstanceRunner() = default;
   // Before the end: the stage goes to the StageStore, a plan that comes next may take it over.
   virtual void KeepStage() = 0;

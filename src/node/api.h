@@ -53,7 +53,7 @@ struct GenerateRequest {
 };
 
 struct StageReport {
-  std::string node;  // name for people
+  std::string node;  // display name
   NodeId id;
   uint32_t layer_begin = 0, layer_end = 0;  // [begin, end)
   double milliseconds = 0;                  // computed for this request in all

@@ -18,7 +18,7 @@ namespace exo::node {
 
 struct NodeOptions {
   std::string data_folder;         // exists; locked by the caller
-  std::string name;                // for people; empty: the host's name
+  std::string name;                // display name; empty: the host's name
   uint16_t port = 0;               // for peers; 0: any free one
   bool port_required = false;      // false: another port is taken when `port` is in use
   uint16_t api_port = 0;           // told to peers for `exo devices`
@@ -36,8 +36,8 @@ struct NodeOptions {
   uint32_t default_context = 4096;
 };
 
-// A started node. Destroying it says goodbye to its peers, ends its stages and cancels its
-// requests.
+// A started node. Destroying it ends its stages and cancels its requests; without Shutdown before,
+// its connections are cut without a goodbye.
 class Node : public Api {
  public:
   // Errors: kIo (ports), kInvalid (secret, key file, instruction set).
@@ -47,8 +47,8 @@ class Node : public Api {
   virtual const NodeId& id() const = 0;
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads; 12.1 GiB for models"
   virtual void SetApiPort(uint16_t port) = 0;
-  // Ends all work; `done` runs on the loop when stages have given everything back (at most a second
-  // or two).
+  // Says goodbye and ends all work; `done` runs on the loop when the peers have closed their
+  // sessions, after 300 ms at most. Stages are joined by jobs until the node is destroyed.
   virtual void Shutdown(std::function<void()> done) = 0;
 };
 

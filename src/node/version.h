@@ -1,4 +1,4 @@
-// The program's version, for people and for the handshake's small talk.
+// The program's version, shown to users and exchanged in the handshake.
 #pragma once
 
 namespace exo::node {

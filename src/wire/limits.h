@@ -1,5 +1,5 @@
 // How much of everything a message may hold. A decoder refuses more (kCorrupt); an encoder cuts
-// texts and lists for people, so that a long error text never costs a session.
+// display texts and lists, so that a long error text never costs a session.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace exo::wire {
 
-inline constexpr uint32_t kMaxText = 4096;              // reasons and details for people, bytes
+inline constexpr uint32_t kMaxText = 4096;              // displayed reasons and details, bytes
 inline constexpr uint32_t kMaxProof = 64;               // an HMAC-SHA-256 is 32
 inline constexpr uint32_t kMaxHost = 64;                // numeric IPv6 with a zone is at most 62
 inline constexpr uint32_t kMaxAddresses = 64;           // of one node: interfaces x families
@@ -23,9 +23,9 @@ inline constexpr uint32_t kMaxStopTokens = 256;
 inline constexpr uint32_t kMaxStepItems = 1024;  // in one step; likewise its truncations and forks
 inline constexpr uint32_t kMaxStepCloses = 4096;
 inline constexpr uint32_t kMaxStageTimes =
-    kMaxStages + 1;  // every stage and the head's output layer
+    kMaxStages + 1;  // every stage and the lead's output layer
 inline constexpr uint32_t kMaxManifest = 64u
-                                         << 20;  // file heads with a 256 k vocabulary are 12 MiB
+                                         << 20;  // file headers with a 256 k vocabulary are 12 MiB
 // Verifier: nesting of the schema is at most 4 (summary, plan, vector, stage); tables at most those
 // of full hints (256 x 64 addresses).
 inline constexpr uint32_t kMaxDepth = 8;

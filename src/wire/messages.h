@@ -43,8 +43,8 @@ struct Hello {
   PlanId plan;               // data links: the instance they belong to
   uint64_t boot_nonce = 0;   // random per start: tells a restarted node from a stale one
   uint16_t listen_port = 0;  // where this node accepts peers
-  std::string name;          // for people
-  std::string version;       // program version, for people
+  std::string name;          // for display
+  std::string version;       // program version, for display
   std::vector<uint8_t>
       proof;  // HMAC-SHA-256 by the cluster secret (net/secret.h), empty without one
 
@@ -63,7 +63,7 @@ enum class RefusalCode : uint8_t {
 struct HelloReply {
   bool accepted = false;
   RefusalCode code = RefusalCode::kNotMember;
-  std::string reason;  // for people; says what to do
+  std::string reason;  // for display; says what to do
 
   friend bool operator==(const HelloReply&, const HelloReply&) = default;
 };
@@ -95,7 +95,7 @@ enum class DeviceKind : uint8_t { kCpu = 0, kGpu = 1 };
 // A device of a node that computes.
 struct DeviceRecord {
   DeviceKind kind = DeviceKind::kCpu;
-  std::string name;  // "AMD EPYC 9B14", for people
+  std::string name;  // "AMD EPYC 9B14", for display
   std::string isa;   // "avx512", likewise
   uint32_t cores = 0;
   uint64_t memory_total = 0;     // bytes of the device; of a CPU: the machine or its cgroup limit
@@ -189,7 +189,7 @@ struct Plan {
 };
 
 // Why something ended or was refused. Decisions look at the reason and the code alone; `detail` is
-// for people and is never compared. The words are made where people read them
+// for display and is never compared. The words are made where they are shown
 // (cluster/describe.h).
 enum class Reason : uint8_t {
   kUnspecified = 0,          // also: one of a newer version

@@ -38,7 +38,7 @@ inline uint64_t ReservedPositions(const Plan& plan) {
   return uint64_t{plan.context} * plan.sequences;
 }
 
-// "layers 0-7 of exo-tiny": what is lost with a stage, for people (both ends inclusive).
+// "layers 0-7 of exo-tiny": what is lost with a stage, for display (both ends inclusive).
 std::string DescribeStage(const Plan& plan, int stage);
 
 }  // namespace exo::wire

@@ -59,7 +59,7 @@ class Runner {
                   .plant_commit_cancelled = bugs.commit_cancelled}),
         model_(plan_.stages[stage].layer_begin, plan_.stages[stage].layer_end) {
     if (stage != 0) return;
-    head_ = std::make_unique<LeadMachine>(
+    lead_ = std::make_unique<LeadMachine>(
         LeadOptions{.plan = plan_.id,
                     .stages = static_cast<uint32_t>(plan_.stages.size()),
                     .context = plan_.context,
@@ -71,10 +71,10 @@ class Runner {
 
   const wire::Plan& plan() const { return plan_; }
   uint32_t index() const { return index_; }
-  LeadMachine* lead() { return head_.get(); }
+  LeadMachine* lead() { return lead_.get(); }
 
   void Submit(const wire::Submit& submit, Time now) {
-    if (const auto accepted = head_->Submit(submit, now); !accepted) {
+    if (const auto accepted = lead_->Submit(submit, now); !accepted) {
       outputs_.tell(LeadFinished{{.request = submit.request,
                                   .reason = wire::FinishReason::kError,
                                   .code = accepted.error().code,
@@ -84,7 +84,7 @@ class Runner {
     Pump(now);
   }
   void Cancel(const RequestId& request, Time now) {
-    head_->Cancel(request);
+    lead_->Cancel(request);
     cancelled_.insert(request);
     Pump(now);
   }
@@ -92,13 +92,13 @@ class Runner {
     if (from == plan_.stages[0].node) cancelled_.insert(request);
   }
   void Pause(const RequestId& request, bool paused, Time now) {
-    head_->Pause(request, paused);
+    lead_->Pause(request, paused);
     Pump(now);
   }
-  bool working() const { return head_ && !failed_ && head_->in_flight() > 0; }
+  bool working() const { return lead_ && !failed_ && lead_->in_flight() > 0; }
   // About once a second. `progress`: work items of the plan's nodes, as heartbeats say.
   void Watch(uint64_t progress, Time now) {
-    if (watch_.Tick(working(), head_ ? progress + head_->stats().steps : 0, now))
+    if (watch_.Tick(working(), lead_ ? progress + lead_->stats().steps : 0, now))
       FailInstance({ErrorCode::kDisconnected, "no stage has made progress"});
   }
 
@@ -119,7 +119,7 @@ class Runner {
 
   void Pump(Time now) {
     while (!failed_) {
-      const auto step = head_->NextStep(now);
+      const auto step = lead_->NextStep(now);
       if (!step) return;
       DataFrame frame{.step = ToWire(plan_.id, *step)};
       for (const LeadItem& item : step->items) {
@@ -195,7 +195,7 @@ class Runner {
 
   // The tokens of one item's rows: drafts count as long as they are what is sampled.
   ItemOutput SampleItem(const LeadItem& item, std::span<const uint64_t> rows) const {
-    const auto view = head_->Find(item.request);
+    const auto view = lead_->Find(item.request);
     const uint64_t seed = view ? view->sampler->seed : 0;
     const size_t first = item.tokens.size() - rows.size();
     ItemOutput output{item.request, {}};
@@ -213,7 +213,7 @@ class Runner {
     for (const wire::StepItem& item : frame.step.items) {
       if (item.cancelled) given_up.push_back(item.request);
     }
-    if (const LeadStep* step = head_->InFlight(frame.step.step)) {
+    if (const LeadStep* step = lead_->InFlight(frame.step.step)) {
       size_t next = 0;
       for (const LeadItem& item : step->items) {
         const size_t rows = OutputRows(item);
@@ -224,13 +224,13 @@ class Runner {
       }
     }
     const auto emissions =
-        head_->OnStepDone(frame.step.step, outputs, frame.step.times, now, given_up);
+        lead_->OnStepDone(frame.step.step, outputs, frame.step.times, now, given_up);
     if (!emissions) return FailInstance(emissions.error());
     for (const Emission& emission : *emissions) {
       if (!emission.tokens.empty()) outputs_.tell(LeadEmitted{emission.request, emission.tokens});
       if (emission.finished) outputs_.tell(LeadFinished{*emission.finished});
-      if (const auto view = head_->Find(emission.request)) {
-        head_->Draft(emission.request,
+      if (const auto view = lead_->Find(emission.request)) {
+        lead_->Draft(emission.request,
                      outputs_.guess(emission.request, view->tokens.size() - view->prompt_tokens));
       }
     }
@@ -246,7 +246,7 @@ class Runner {
   FakeStage model_;
   std::set<RequestId> cancelled_;  // a real node remembers fewer (engine/cancellation_set.h)
   StallWatch watch_;
-  std::unique_ptr<LeadMachine> head_;
+  std::unique_ptr<LeadMachine> lead_;
 };
 
 }  // namespace exo::sim

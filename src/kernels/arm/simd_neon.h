@@ -202,7 +202,7 @@ EXO_INLINE void Interleave(float* p, V even, V odd) {
   }
 }
 
-// Into the second cache; an address beyond the memory is allowed.
+// Into the L2 cache; an address beyond the memory is allowed.
 EXO_INLINE void Prefetch(const void* at) {
   __builtin_prefetch(at, 0, 2);
 }

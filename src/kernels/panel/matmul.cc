@@ -8,7 +8,7 @@
 namespace exo::kernels::panel {
 namespace {
 
-// Activations that stay in the second cache (1 MiB here, 256 KiB on the smallest x86 with AVX2)
+// Activations that stay in the L2 cache (1 MiB here, 256 KiB on the smallest x86 with AVX2)
 // while all panels pass; a panel of 8192 columns adds at most 144 KiB.
 constexpr size_t kActivationBudget = 384 * 1024;
 
@@ -123,7 +123,7 @@ struct Product {
 }  // namespace
 
 // Token blocks outermost, so that their activations stay cached; then panels, each read from memory
-// once per block of tokens; then the block's tiles, for which the panels are in the second cache.
+// once per block of tokens; then the block's tiles, for which the panels are in the L2 cache.
 void MatMul(const Ops& ops, const Weights& w, const Activations& x, size_t first, size_t count,
             float* out, size_t out_stride, bool add) {
   CHECK(x.kind == KindFor(w.type));

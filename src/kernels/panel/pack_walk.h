@@ -43,7 +43,7 @@ template <class Block>
 void PackBlocks(const tensor::DTypeInfo& info, size_t valid, size_t cols, const uint8_t* src,
                 uint8_t* panel) {
   const size_t blocks = cols / info.block_values;
-  for (size_t b = 0; b < blocks; ++b) {  // block by block: the destination stays in the first cache
+  for (size_t b = 0; b < blocks; ++b) {  // block by block: the destination stays in the L1 cache
     for (size_t r = 0; r < valid; ++r) {
       Block::template Walk<ToPanel>(src + (r * blocks + b) * info.block_bytes, r,
                                     panel + b * Block::kBytes);

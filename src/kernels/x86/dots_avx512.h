@@ -82,10 +82,10 @@ EXO_INLINE void Unroll(const F& f) {
 
 // Prefetch instructions, measured in GB/s of packed weights:
 //   one token, Zen 4   Q4_0 none 36, with 29: they occupy the few buffers for misses
-//   one token, Zen 5   Q4_0 none 23, first cache 3 KiB ahead 27; Q8_0 23, 30; Q4_K 30, 37; Q6_K 21,
-//   33 4 and 8 tokens     Q8_0 none 18, 14; first cache 3 KiB ahead 18, 15; second cache 6 KiB
+//   one token, Zen 5   Q4_0 none 23, L1 3 KiB ahead 27; Q8_0 23, 30; Q4_K 30, 37; Q6_K 21,
+//   33 4 and 8 tokens     Q8_0 none 18, 14; L1 3 KiB ahead 18, 15; L2 6 KiB
 //   ahead 22, 21
-//                      Q6_K none 19, 6; first cache 3 KiB ahead 17, 12; second cache 6 KiB ahead
+//                      Q6_K none 19, 6; L1 3 KiB ahead 17, 12; L2 6 KiB ahead
 //                      10, 9
 // So only one or two tokens of 32-blocks on Zen 4 are left to the hardware prefetcher
 // (FillAvx512DecodeZen4).

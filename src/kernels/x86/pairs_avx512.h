@@ -2,7 +2,7 @@
 // share. Included by dots32_avx512.cc and dots256_avx512.cc only.
 //
 // A step takes 32 k: 8 code vectors of each panel stay in registers while all tokens pass, each
-// broadcast of activations serves both panels, and the sums of the tokens live in the first cache
+// broadcast of activations serves both panels, and the sums of the tokens live in the L1 cache
 // (a load and a store per panel and token, on ports that are free).
 //
 // The order of instructions is the point. Sixteen dot products of a token are eight chains of two,
