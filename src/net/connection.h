@@ -55,7 +55,6 @@ class Connection {
   std::unique_ptr<DataLink> Release();
 
   const TlsStream& stream() const { return *stream_; }
-  size_t unsent() const { return unsent_; }
 
  private:
   void Later(void (Connection::*what)());

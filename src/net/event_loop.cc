@@ -9,7 +9,6 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <thread>
 #include <utility>
 
 #include "net/event_loop_asio.h"
@@ -29,7 +28,6 @@ struct EventLoop::Impl {
   boost::asio::io_context context{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{
       context.get_executor()};
-  std::atomic<std::thread::id> thread;
   TurnStats turns;
 
   void Note(Time turn) {
@@ -44,7 +42,6 @@ EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {}
 EventLoop::~EventLoop() = default;
 
 void EventLoop::Run() {
-  impl_->thread = std::this_thread::get_id();
   impl_->context.restart();
   Time start = ThreadTime();
   while (impl_->context.run_one() != 0) {
@@ -52,7 +49,6 @@ void EventLoop::Run() {
     impl_->Note(end - start);
     start = end;
   }
-  impl_->thread = std::thread::id();
 }
 
 void EventLoop::Stop() {
@@ -61,10 +57,6 @@ void EventLoop::Stop() {
 
 void EventLoop::Post(std::function<void()> work) {
   boost::asio::post(impl_->context, std::move(work));
-}
-
-bool EventLoop::InLoopThread() const {
-  return impl_->thread.load() == std::this_thread::get_id();
 }
 
 TurnStats EventLoop::Turns() const {

@@ -41,7 +41,6 @@ class EventLoop {
   void Stop();
   // Runs `work` on the loop thread, later, in the order of the posts.
   void Post(std::function<void()> work);
-  bool InLoopThread() const;
 
   // What the turns so far cost. Thread: the loop's.
   TurnStats Turns() const;

@@ -21,7 +21,6 @@ struct NodeOptions {
   std::string name;                // display name; empty: the host's name
   uint16_t port = 0;               // for peers; 0: any free one
   bool port_required = false;      // false: another port is taken when `port` is in use
-  uint16_t api_port = 0;           // told to peers for `exo devices`
   std::vector<std::string> peers;  // HOST:PORT to connect to whatever discovery says
   unsigned threads = 0;            // 0: all usable cores
   std::optional<uint64_t>
