@@ -23,7 +23,7 @@ std::string BaseName(const std::string& path) {
 }
 
 // A file that cannot be used is the caller's mistake, not damage in here.
-Error Refusal(Error error) {
+Error AsRefusal(Error error) {
   if (error.code == ErrorCode::kCorrupt) error.code = ErrorCode::kInvalid;
   return error;
 }
@@ -165,11 +165,11 @@ void Models::Open(std::string path, Opened done) {
   ScanPath(path, [this, once](const Found& found) {
     std::erase_if(opening_, [&](const Opening& one) { return one.done == once; });
     if (*once == nullptr) return;  // told that it does not answer
-    const Opened done = std::exchange(*once, nullptr);
-    if (!found.stamp) return done(std::unexpected(Refusal(found.stamp.error())));
+    const Opened answer = std::exchange(*once, nullptr);
+    if (!found.stamp) return answer(std::unexpected(AsRefusal(found.stamp.error())));
     Entry* entry = MergeOne({}, found, true);
     paths_.try_emplace(entry->path, false);
-    WaitFor(*entry, [this, path = entry->path, done](Result<File> file) {
+    WaitFor(*entry, [this, path = entry->path, answer](Result<File> file) {
       if (!file && !paths_[path]) {
         paths_.erase(path);
         if (Entry* failed = FindEntry(path); failed != nullptr && failed->folder.empty())
@@ -177,7 +177,7 @@ void Models::Open(std::string path, Opened done) {
             if (*alive) Drop(path);
           });
       }
-      done(std::move(file));
+      answer(std::move(file));
     });
   });
 }
@@ -276,7 +276,7 @@ void Models::OnRead(const std::string& path, const void* reading, Result<File> o
     return Answer(entry, opened);
   }
   entry.state = Entry::State::kFailed;
-  entry.error = Refusal(opened.error());
+  entry.error = AsRefusal(opened.error());
   if (!entry.folder.empty() && entry.error.code != ErrorCode::kCancelled)
     LOG(kWarning, "leaving out a model: {}", entry.error.message);
   Answer(entry, std::unexpected(entry.error));
