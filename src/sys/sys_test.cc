@@ -202,6 +202,17 @@ TEST(FileTest, WritesAtomicallyAndReadsBack) {
   EXPECT_EQ(ReadFile(folder.path() + "/none").error().code, ErrorCode::kNotFound);
 }
 
+TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/x";
+  auto writer = FileWriter::Create(path, 0600).value();
+  ASSERT_TRUE(writer->Append(std::as_bytes(std::span(std::string_view("whole")))));
+  EXPECT_EQ(ListFolder(folder.path()), std::vector<std::string>{});
+  ASSERT_TRUE(writer->Commit());
+  EXPECT_EQ(ListFolder(folder.path()), std::vector<std::string>{"x"});
+  EXPECT_EQ(ReadFile(path).value(), "whole");
+}
+
 TEST(FileTest, SecondLockNamesTheHolder) {
   const TemporaryFolder folder;
   const std::string path = folder.path() + "/lock";
