@@ -254,6 +254,7 @@ void Models::Read(Entry& entry) {
       });
   if (!begun) {
     entry.state = Entry::State::kFailed;
+    entry.seen = {};  // the next scan tries again
     entry.error = {ErrorCode::kOverloaded, "too many files are being read"};
     Answer(entry, std::unexpected(entry.error));
   }

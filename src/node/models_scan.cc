@@ -83,7 +83,10 @@ void Models::LoadRegistered() {
         }
         EndScan("the list of added models");
       });
-  if (!begun) EndScan("the list of added models");
+  if (!begun) {
+    LOG(kError, "the models that were added are unknown: files are busy");
+    EndScan("the list of added models");
+  }
 }
 
 void Models::Rescan(std::function<void()> done) {
