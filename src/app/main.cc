@@ -155,19 +155,23 @@ struct Commands {
   }
 
   void AddViews() {
-    const auto view = [this](const char* name, const char* what, Result<void> (*run)(bool)) {
-      Add(name, what, [this, run](const Settings&) { return run(json); })->add_flag("--json", json);
+    const auto view = [this](const char* name, const char* what,
+                             Result<void> (*run)(const Settings&, bool)) {
+      Add(name, what, [this, run](const Settings& settings) {
+        return run(settings, json);
+      })->add_flag("--json", json);
     };
     view("devices", "which devices are there", RunDevices);
     view("ps", "which models run where", RunPs);
     view("models", "which models can be run", RunModels);
-    CLI::App* c = Add("plan", "where a model would go and how fast it would be, without loading it",
-                      [this](const Settings&) { return RunPlan(model, spread, json); });
+    CLI::App* c =
+        Add("plan", "where a model would go and how fast it would be, without loading it",
+            [this](const Settings& settings) { return RunPlan(settings, model, spread, json); });
     c->add_option("MODEL", model, "name or path of a GGUF file")->required();
     c->add_flag("--spread", spread, "over all devices");
     c->add_flag("--json", json);
     CLI::App* s = Add("stop", "unload a model from all devices",
-                      [this](const Settings&) { return RunStop(model, json); });
+                      [this](const Settings& settings) { return RunStop(settings, model, json); });
     s->add_option("MODEL", model, "name of a running model (exo ps)")->required();
     s->add_flag("--json", json);
   }
@@ -240,8 +244,9 @@ struct Commands {
   }
 
   void AddModelCommands() {
-    CLI::App* r = Add("rm", "forget a model that was added by its path; the file stays",
-                      [this](const Settings&) { return RunRemove(removed, json); });
+    CLI::App* r =
+        Add("rm", "forget a model that was added by its path; the file stays",
+            [this](const Settings& settings) { return RunRemove(settings, removed, json); });
     r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
     r->add_flag("--json", json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
