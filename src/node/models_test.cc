@@ -35,7 +35,7 @@ class ModelsTest : public testing::Test {
                       .times = {.rescan = std::chrono::milliseconds(20),
                                 .settle = std::chrono::milliseconds(60),
                                 .silence = std::chrono::milliseconds(300),
-                                .listing = std::chrono::milliseconds(150)}});
+                                .listing = std::chrono::seconds(1)}});
     models_->Start([] {});
   }
   void TearDown() override {
