@@ -20,7 +20,8 @@ namespace exo::sys {
 namespace {
 
 ErrorCode CodeOf(int error) {
-  return error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
+  const bool none = error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+  return none ? ErrorCode::kNotFound : ErrorCode::kIo;
 }
 
 std::unexpected<Error> SystemError(std::string_view doing, const std::string& path) {
@@ -81,6 +82,12 @@ Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes
 }
 
 Result<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path, unsigned mode) {
+  // A rename would put a file in the place of /dev/null.
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file: choose another name", path,
+                S_ISDIR(info.st_mode) ? "a folder" : "a device or a pipe");
+  }
   // Random and exclusive: two writers of one path never share a temporary file.
   std::string temporary = fmt::format("{}.new.{:016x}", path, RandomValue<uint64_t>());
   int fd = ::open(FolderOf(path).c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode);

@@ -63,6 +63,7 @@ Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes
 // FAT) it is PATH.new.NUMBER, which a killed process leaves behind.
 class FileWriter {
  public:
+  // Errors: kNotFound (no such folder), kIo, kInvalid (there is something that is no regular file).
   static Result<std::unique_ptr<FileWriter>> Create(const std::string& path, unsigned mode);
   ~FileWriter();  // not committed: nothing is left
   FileWriter(const FileWriter&) = delete;

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -211,6 +212,30 @@ TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
   ASSERT_TRUE(writer->Commit());
   EXPECT_EQ(ListFolder(folder.path()), std::vector<std::string>{"x"});
   EXPECT_EQ(ReadFile(path).value(), "whole");
+}
+
+TEST(FileTest, WritesOnlyInThePlaceOfARegularFile) {
+  const TemporaryFolder folder;
+  const std::string pipe = folder.path() + "/pipe", link = folder.path() + "/null";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_EQ(::symlink("/dev/null", link.c_str()), 0);
+  for (const std::string& path : {pipe, link, folder.path()}) {
+    const auto written = WriteFileAtomically(path, "x", 0600);
+    ASSERT_FALSE(written) << path;
+    EXPECT_EQ(written.error().code, ErrorCode::kInvalid);
+    EXPECT_NE(written.error().message.find("not a regular file"), std::string::npos);
+  }
+  EXPECT_EQ(ListFolder(folder.path()), (std::vector<std::string>{"null", "pipe"}));
+}
+
+TEST(FileTest, ALoopOfLinksAndATooLongNameAreNoFile) {
+  const TemporaryFolder folder;
+  const std::string loop = folder.path() + "/loop", longer = folder.path() + std::string(300, 'n');
+  ASSERT_EQ(::symlink("loop", loop.c_str()), 0);
+  for (const std::string& path : {loop, longer}) {
+    EXPECT_EQ(ReadFile(path).error().code, ErrorCode::kNotFound);
+    EXPECT_EQ(RealDisk().Look(path).error().code, ErrorCode::kNotFound);
+  }
 }
 
 TEST(FileTest, SecondLockNamesTheHolder) {

@@ -133,8 +133,9 @@ def what_cannot_be_done_is_refused(exo):
                 ((copy, copy, "Q4_0", "--force"), "is the model that is read", 2),
                 ((copy, folder / "link.gguf", "Q4_0", "--force"), "is the model that is read", 2),
                 ((copy, out, "Q4_0"), "--force", 2),
+                ((copy, folder, "Q4_0", "--force"), "not a regular file", 2),
                 ((folder / "none.gguf", out, "Q4_0"), "none.gguf", 4),
-                ((out, folder / "new.gguf", "Q4_0"), "not a GGUF file", 1),
+                ((out, folder / "new.gguf", "Q4_0"), "no GGUF file: it has 18 bytes", 2),
                 ((copy, folder / "absent" / "new.gguf", "Q4_0"), "absent", 4)]:
             done = run(exo, "quantize", *arguments)
             assert done.returncode == code and said in done.stderr, (arguments, done.returncode, done.stderr)
