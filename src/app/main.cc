@@ -1,5 +1,6 @@
 // The `exo` command: parses the command line and hands over to one function per command.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <exception>
 #include <sstream>
 
@@ -42,6 +43,22 @@ CLI::Validator Between(double low, double high) {
         return fits ? "" : fmt::format("{} is not a number from {}", text, range);
       },
       range);
+}
+// CLI11 clips what does not fit into 64 bits.
+CLI::Validator Whole64() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const char* end = text.data() + text.size();
+        int64_t below = 0;
+        uint64_t above = 0;
+        const auto fits = [end](std::from_chars_result read) {
+          return read.ec == std::errc() && read.ptr == end;
+        };
+        const bool whole = fits(std::from_chars(text.data(), end, above)) ||
+                           fits(std::from_chars(text.data(), end, below));
+        return whole ? "" : fmt::format("{} is not a whole number of 64 bits", text);
+      },
+      "64 bits");
 }
 constexpr double kMaxThreads = 1024, kMaxPositions = 1 << 24;
 
@@ -132,7 +149,7 @@ struct Commands {
         ->check(Between(1, 10'000'000));
     c->add_option("--temperature", options.temperature, "0: always the likeliest token")
         ->check(Between(0, 2));
-    c->add_option("--seed", seed, "same seed, same answer");
+    c->add_option("--seed", seed, "same seed, same answer")->check(Whole64());
     c->add_flag("--json", options.json, "print one JSON object");
   }
   void TakeAsk(const char* command, AskOptions& options) {
