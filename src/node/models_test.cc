@@ -99,6 +99,33 @@ TEST_F(ModelsTest, FilesComeChangeAndGoWithoutARestart) {
   EXPECT_EQ(Await("a").error().code, ErrorCode::kNotFound);
 }
 
+TEST_F(ModelsTest, APipeInThePlaceOfAFileIsNoModel) {
+  disk_.Write("/m/a.gguf", ModelBytes());
+  Start({"/m"});
+  ASSERT_TRUE(Await("a"));
+  disk_.MakeOther("/m/a.gguf");
+  EXPECT_TRUE(RunUntil([&] { return models_->All().empty(); }));
+  disk_.Write("/m/a.gguf", ModelBytes());
+  EXPECT_TRUE(Await("a"));
+}
+
+TEST_F(ModelsTest, EveryNameCanBeAskedFor) {
+  disk_.Write("/m/caf\xe9.gguf", ModelBytes("latin"));
+  disk_.Write("/m/.gguf", ModelBytes("no name"));
+  disk_.Write("/m/._a.gguf", "what a Mac writes beside a.gguf");
+  disk_.Write("/m/a.gguf", ModelBytes());
+  Start({"/m"});
+  EXPECT_TRUE(Await("a"));
+  const auto latin = Await("caf\uFFFD");
+  ASSERT_TRUE(latin) << latin.error().message;
+  EXPECT_EQ((*latin)->path(), "/m/caf\xe9.gguf");
+  EXPECT_EQ(models_->All().size(), 2u);
+  EXPECT_EQ(disk_.opened("/m/.gguf") + disk_.opened("/m/._a.gguf"), 0u);
+  const auto added = Add("/m/.gguf");
+  ASSERT_TRUE(added) << added.error().message;
+  EXPECT_EQ(models_->NameOf(*added), ".gguf");
+}
+
 TEST_F(ModelsTest, AFileThatIsStillGrowingIsLeftAlone) {
   Start({"/m"});
   const std::string bytes = ModelBytes();
