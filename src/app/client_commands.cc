@@ -104,12 +104,16 @@ std::string Escaped(const std::string& name) {
 
 }  // namespace
 
-Result<HttpClient> OwnNode() {
-  return HttpClient(TRY(FindRunningNode(sys::DataFolder())).api_port);
+Result<HttpClient> OwnNode(const Settings& settings) {
+  const auto node = FindRunningNode(sys::DataFolder());
+  if (node) return HttpClient(node->api_port);
+  if (settings.IsDefault("api_port") || settings.api_port == 0)
+    return std::unexpected(node.error());
+  return HttpClient(settings.api_port);
 }
 
-Result<void> RunRun(const Settings&, const AskOptions& given) {
-  const HttpClient api = TRY(OwnNode());
+Result<void> RunRun(const Settings& settings, const AskOptions& given) {
+  const HttpClient api = TRY(OwnNode(settings));
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
   options.prompt = TRY(MakePrompt(given.prompt));
@@ -133,8 +137,8 @@ Result<void> RunRun(const Settings&, const AskOptions& given) {
   return {};
 }
 
-Result<void> RunStop(const std::string& model, bool as_json) {
-  const HttpClient api = TRY(OwnNode());
+Result<void> RunStop(const Settings& settings, const std::string& model, bool as_json) {
+  const HttpClient api = TRY(OwnNode(settings));
   const std::string name =
       LooksLikePath(model) ? TRY(store::ParseModelPath(TRY(PathForNode(model)))).name : model;
   const json cluster = TRY(api.Get("/v1/cluster"));
@@ -158,8 +162,8 @@ Result<void> RunStop(const std::string& model, bool as_json) {
   return {};
 }
 
-Result<void> RunDevices(bool as_json) {
-  const json cluster = TRY(TRY(OwnNode()).Get("/v1/cluster"));
+Result<void> RunDevices(const Settings& settings, bool as_json) {
+  const json cluster = TRY(TRY(OwnNode(settings)).Get("/v1/cluster"));
   if (as_json) {
     PrintJson(cluster["nodes"]);
     return {};
@@ -192,8 +196,8 @@ Result<void> RunDevices(bool as_json) {
   return {};
 }
 
-Result<void> RunPs(bool as_json) {
-  const json cluster = TRY(TRY(OwnNode()).Get("/v1/cluster"));
+Result<void> RunPs(const Settings& settings, bool as_json) {
+  const json cluster = TRY(TRY(OwnNode(settings)).Get("/v1/cluster"));
   if (as_json) {
     PrintJson(cluster["instances"]);
     return {};
@@ -217,8 +221,8 @@ Result<void> RunPs(bool as_json) {
   return {};
 }
 
-Result<void> RunModels(bool as_json) {
-  const json models = TRY(TRY(OwnNode()).Get("/v1/models"));
+Result<void> RunModels(const Settings& settings, bool as_json) {
+  const json models = TRY(TRY(OwnNode(settings)).Get("/v1/models"));
   if (as_json) {
     PrintJson(models["data"]);
     return {};
@@ -236,8 +240,9 @@ Result<void> RunModels(bool as_json) {
   return {};
 }
 
-Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
-  const HttpClient api = TRY(OwnNode());
+Result<void> RunPlan(const Settings& settings, const std::string& model, bool spread,
+                     bool as_json) {
+  const HttpClient api = TRY(OwnNode(settings));
   const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
   const json plan = TRY(api.Post("/v1/internal/plan", {{"model", name}, {"spread", spread}}));
   if (as_json) {
@@ -257,8 +262,8 @@ Result<void> RunPlan(const std::string& model, bool spread, bool as_json) {
   return {};
 }
 
-Result<void> RunRemove(const std::string& model, bool as_json) {
-  const HttpClient api = TRY(OwnNode());
+Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json) {
+  const HttpClient api = TRY(OwnNode(settings));
   // A file that is gone is named by its path as it was.
   std::error_code error;
   const std::string name =

@@ -13,8 +13,9 @@
 
 namespace exo::app {
 
-// The API of the node that runs on this machine's data folder. Errors: kDisconnected.
-Result<HttpClient> OwnNode();
+// The API of the node that runs on this machine's data folder; where it left no note (on a full
+// disk), of the port that the settings name. Errors: kDisconnected.
+Result<HttpClient> OwnNode(const Settings& settings);
 
 struct AskOptions {
   std::string model;
@@ -31,11 +32,11 @@ struct AskOptions {
 
 Result<void> RunRun(const Settings& settings, const AskOptions& options);
 // Unloads a model from all devices. Errors: kNotFound naming what runs.
-Result<void> RunStop(const std::string& model, bool json);
-Result<void> RunDevices(bool json);
-Result<void> RunPs(bool json);
-Result<void> RunModels(bool json);
-Result<void> RunPlan(const std::string& model, bool spread, bool json);
+Result<void> RunStop(const Settings& settings, const std::string& model, bool json);
+Result<void> RunDevices(const Settings& settings, bool json);
+Result<void> RunPs(const Settings& settings, bool json);
+Result<void> RunModels(const Settings& settings, bool json);
+Result<void> RunPlan(const Settings& settings, const std::string& model, bool spread, bool json);
 
 struct DemoOptions {
   AskOptions ask;
@@ -48,6 +49,6 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options);
 
 // Forgets a file that was made known to this machine's node by its path; the file stays.
-Result<void> RunRemove(const std::string& model, bool as_json);
+Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json);
 
 }  // namespace exo::app

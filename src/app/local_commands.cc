@@ -14,6 +14,7 @@
 #include "engine/sampler.h"
 #include "model/tokenizer.h"
 #include "store/model.h"
+#include "sys/files.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
 
@@ -186,6 +187,8 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
 }
 
 Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
+  TRY(store::CheckIsAnotherFile(TRY(FindModelPath(settings, options.model)), options.out));
+  const auto out = TRY(sys::FileWriter::Create(options.out, 0644));  // before the work
   const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
                                        {.kv_type = options.kv, .chunk = options.chunk}));
   const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
@@ -197,9 +200,8 @@ Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
   std::vector<float> logits(tokens.size() * vocab);
   TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size())));
   TRY(engine.model->Append(1, 0, tokens, tokens.size(), logits));
-  const auto bytes = std::as_bytes(std::span(logits));
-  TRY(sys::WriteFileAtomically(options.out,
-                               {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, 0644));
+  TRY(out->Append(std::as_bytes(std::span(logits))));
+  TRY(out->Commit());
   if (options.json) {
     PrintJson(
         {{"positions", tokens.size()}, {"vocab", vocab}, {"ids", tokens}, {"out", options.out}});

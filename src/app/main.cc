@@ -1,5 +1,6 @@
 // The `exo` command: parses the command line and hands over to one function per command.
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <exception>
 #include <sstream>
 
@@ -42,6 +43,22 @@ CLI::Validator Between(double low, double high) {
         return fits ? "" : fmt::format("{} is not a number from {}", text, range);
       },
       range);
+}
+// CLI11 clips what does not fit into 64 bits.
+CLI::Validator Whole64() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const char* end = text.data() + text.size();
+        int64_t below = 0;
+        uint64_t above = 0;
+        const auto fits = [end](std::from_chars_result read) {
+          return read.ec == std::errc() && read.ptr == end;
+        };
+        const bool whole = fits(std::from_chars(text.data(), end, above)) ||
+                           fits(std::from_chars(text.data(), end, below));
+        return whole ? "" : fmt::format("{} is not a whole number of 64 bits", text);
+      },
+      "64 bits");
 }
 constexpr double kMaxThreads = 1024, kMaxPositions = 1 << 24;
 
@@ -132,7 +149,7 @@ struct Commands {
         ->check(Between(1, 10'000'000));
     c->add_option("--temperature", options.temperature, "0: always the likeliest token")
         ->check(Between(0, 2));
-    c->add_option("--seed", seed, "same seed, same answer");
+    c->add_option("--seed", seed, "same seed, same answer")->check(Whole64());
     c->add_flag("--json", options.json, "print one JSON object");
   }
   void TakeAsk(const char* command, AskOptions& options) {
@@ -155,19 +172,23 @@ struct Commands {
   }
 
   void AddViews() {
-    const auto view = [this](const char* name, const char* what, Result<void> (*run)(bool)) {
-      Add(name, what, [this, run](const Settings&) { return run(json); })->add_flag("--json", json);
+    const auto view = [this](const char* name, const char* what,
+                             Result<void> (*run)(const Settings&, bool)) {
+      Add(name, what, [this, run](const Settings& settings) {
+        return run(settings, json);
+      })->add_flag("--json", json);
     };
     view("devices", "which devices are there", RunDevices);
     view("ps", "which models run where", RunPs);
     view("models", "which models can be run", RunModels);
-    CLI::App* c = Add("plan", "where a model would go and how fast it would be, without loading it",
-                      [this](const Settings&) { return RunPlan(model, spread, json); });
+    CLI::App* c =
+        Add("plan", "where a model would go and how fast it would be, without loading it",
+            [this](const Settings& settings) { return RunPlan(settings, model, spread, json); });
     c->add_option("MODEL", model, "name or path of a GGUF file")->required();
     c->add_flag("--spread", spread, "over all devices");
     c->add_flag("--json", json);
     CLI::App* s = Add("stop", "unload a model from all devices",
-                      [this](const Settings&) { return RunStop(model, json); });
+                      [this](const Settings& settings) { return RunStop(settings, model, json); });
     s->add_option("MODEL", model, "name of a running model (exo ps)")->required();
     s->add_flag("--json", json);
   }
@@ -240,8 +261,9 @@ struct Commands {
   }
 
   void AddModelCommands() {
-    CLI::App* r = Add("rm", "forget a model that was added by its path; the file stays",
-                      [this](const Settings&) { return RunRemove(removed, json); });
+    CLI::App* r =
+        Add("rm", "forget a model that was added by its path; the file stays",
+            [this](const Settings& settings) { return RunRemove(settings, removed, json); });
     r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
     r->add_flag("--json", json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",

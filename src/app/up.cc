@@ -42,6 +42,16 @@ Result<std::string> GivenSecret(const Settings& settings) {
   return TRY(net::ClusterSecret::Parse(settings.cluster_secret))->Text();
 }
 
+// A node serves on a full disk too; only commands have to be told where.
+void TellCommands(const std::string& folder, const RunningNode& node) {
+  const auto written = WriteRunningNode(folder, node);
+  if (written) return;
+  ForgetRunningNode(folder);  // one of an earlier node would mislead
+  LOG(kWarning,
+      "commands such as exo run do not find this node ({}): give them its port, EXO_API_PORT={}",
+      written.error().message, node.api_port);
+}
+
 // A node serves whether or not anybody can read this.
 void PrintStart(const node::Node& node, const std::string& name, bool loopback, uint16_t api_port) {
   (void)sys::WriteAll(
@@ -66,10 +76,10 @@ Result<void> RunUp(const Settings& settings) {
   const auto server = service::MakeServer(net::Context(loop), *node, {.port = settings.api_port});
   TRY(server->Start());
   node->SetApiPort(server->port());
-  TRY(WriteRunningNode(options.data_folder, {.pid = sys::ProcessId(),
-                                             .api_port = server->port(),
-                                             .port = node->port(),
-                                             .secret = TRY(GivenSecret(settings))}));
+  TellCommands(options.data_folder, {.pid = sys::ProcessId(),
+                                     .api_port = server->port(),
+                                     .port = node->port(),
+                                     .secret = TRY(GivenSecret(settings))});
   PrintStart(*node, options.name, options.loopback, server->port());
   LOG(kInfo, "up: API on port {}, devices on port {}", server->port(), node->port());
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -46,7 +47,8 @@ class Jobs {
   sys::TaskQueue& cpu() { return cpu_; }
 
   // work(const std::atomic<bool>& cancel) -> T; done(T). Jobs of one `key` (a folder, a device) run
-  // two at a time at most. False: too many wait; neither function will run.
+  // two at a time at most. False: too many wait; neither function will run. Never so for kJoin:
+  // what has stopped must be heard of.
   template <class Work, class Done>
   [[nodiscard]] bool Run(Class which, std::string key, Work work, Done done) {
     return QueueOf(which).Post(
@@ -87,7 +89,8 @@ class Jobs {
 
   std::shared_ptr<Gate> gate_;
   sys::TaskQueue cpu_{sys::TaskQueueOptions{.threads = 2}};
-  sys::TaskQueue join_{sys::TaskQueueOptions{.threads = 4, .max_threads = 32}};
+  sys::TaskQueue join_{
+      sys::TaskQueueOptions{.threads = 4, .max_threads = 32, .max_waiting = SIZE_MAX}};
   sys::TaskQueue io_{sys::TaskQueueOptions{
       .threads = 4, .max_threads = 32, .max_waiting = 65536, .join_limit = kJoinLimit}};
   sys::TaskQueue net_{sys::TaskQueueOptions{

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "node/model_entry.h"
 #include "sys/system.h"
 
@@ -19,7 +20,8 @@ std::string FolderOf(const std::string& path) {
 
 std::string BaseName(const std::string& path) {
   const auto split = store::ParseModelPath(path);
-  return split ? split->name : path;
+  const std::string name = split ? split->name : "";
+  return ToUtf8(name.empty() ? path.substr(path.rfind('/') + 1) : name);
 }
 
 // A file that cannot be used is the caller's mistake, not damage in here.
@@ -258,6 +260,7 @@ void Models::Read(Entry& entry) {
       });
   if (!begun) {
     entry.state = Entry::State::kFailed;
+    entry.seen = {};  // the next scan tries again
     entry.error = {ErrorCode::kOverloaded, "too many files are being read"};
     Answer(entry, std::unexpected(entry.error));
   }

@@ -83,7 +83,10 @@ void Models::LoadRegistered() {
         }
         EndScan("the list of added models");
       });
-  if (!begun) EndScan("the list of added models");
+  if (!begun) {
+    LOG(kError, "the models that were added are unknown: files are busy");
+    EndScan("the list of added models");
+  }
 }
 
 void Models::Rescan(std::function<void()> done) {
@@ -143,7 +146,7 @@ void Models::ScanFolder(const std::string& folder) {
         std::vector<Found> files;
         for (const std::string& name : TRY(look.disk.List(folder))) {
           const std::string path = folder + "/" + name;
-          if (!name.ends_with(".gguf") || IsLaterPart(path)) continue;
+          if (!name.ends_with(".gguf") || name.starts_with('.') || IsLaterPart(path)) continue;
           files.push_back(look(path, [](auto... parts) { return Found{std::move(parts)...}; }));
         }
         return files;
@@ -208,7 +211,10 @@ Models::Entry* Models::MergeOne(const std::string& folder, const Found& found, b
   const auto known = entries_.find(found.path);
   Entry* entry = known == entries_.end() ? nullptr : known->second.get();
   if (!found.stamp) {
-    if (found.stamp.error().code == ErrorCode::kNotFound && entry != nullptr) {
+    // A drive may come back; a folder or a pipe in the file's place is no model.
+    const ErrorCode code = found.stamp.error().code;
+    const bool gone = code == ErrorCode::kNotFound || code == ErrorCode::kInvalid;
+    if (gone && entry != nullptr) {
       if (const auto named = paths_.find(found.path); named != paths_.end() && !named->second)
         paths_.erase(named);
       Drop(found.path);

@@ -35,7 +35,7 @@ class ModelsTest : public testing::Test {
                       .times = {.rescan = std::chrono::milliseconds(20),
                                 .settle = std::chrono::milliseconds(60),
                                 .silence = std::chrono::milliseconds(300),
-                                .listing = std::chrono::milliseconds(150)}});
+                                .listing = std::chrono::seconds(1)}});
     models_->Start([] {});
   }
   void TearDown() override {
@@ -97,6 +97,33 @@ TEST_F(ModelsTest, FilesComeChangeAndGoWithoutARestart) {
   disk_.Remove("/m/a.gguf");
   EXPECT_TRUE(RunUntil([&] { return models_->All().empty(); }));
   EXPECT_EQ(Await("a").error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(ModelsTest, APipeInThePlaceOfAFileIsNoModel) {
+  disk_.Write("/m/a.gguf", ModelBytes());
+  Start({"/m"});
+  ASSERT_TRUE(Await("a"));
+  disk_.MakeOther("/m/a.gguf");
+  EXPECT_TRUE(RunUntil([&] { return models_->All().empty(); }));
+  disk_.Write("/m/a.gguf", ModelBytes());
+  EXPECT_TRUE(Await("a"));
+}
+
+TEST_F(ModelsTest, EveryNameCanBeAskedFor) {
+  disk_.Write("/m/caf\xe9.gguf", ModelBytes("latin"));
+  disk_.Write("/m/.gguf", ModelBytes("no name"));
+  disk_.Write("/m/._a.gguf", "what a Mac writes beside a.gguf");
+  disk_.Write("/m/a.gguf", ModelBytes());
+  Start({"/m"});
+  EXPECT_TRUE(Await("a"));
+  const auto latin = Await("caf\uFFFD");
+  ASSERT_TRUE(latin) << latin.error().message;
+  EXPECT_EQ((*latin)->path(), "/m/caf\xe9.gguf");
+  EXPECT_EQ(models_->All().size(), 2u);
+  EXPECT_EQ(disk_.opened("/m/.gguf") + disk_.opened("/m/._a.gguf"), 0u);
+  const auto added = Add("/m/.gguf");
+  ASSERT_TRUE(added) << added.error().message;
+  EXPECT_EQ(models_->NameOf(*added), ".gguf");
 }
 
 TEST_F(ModelsTest, AFileThatIsStillGrowingIsLeftAlone) {

@@ -166,7 +166,7 @@ Result<void> NodeImpl::StartPeers() {
 // Not on the loop: the state file is synced to disk.
 void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
   if (address.port == 0) return;
-  (void)jobs_.Run(
+  const bool begun = jobs_.Run(
       Jobs::Class::kIo, {},
       [state = state_, known = store::KnownPeer{peer, address.host, address.port}](
           const std::atomic<bool>&) { return state->RememberPeer(known, sys::WallClockSeconds()); },
@@ -175,6 +175,7 @@ void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
           LOG(kWarning, "where {} is was not written down: {}", peer.Short(),
               saved.error().message);
       });
+  if (!begun) LOG(kWarning, "where {} is was not written down: files are busy", peer.Short());
 }
 
 void NodeImpl::ConnectToRemembered() {
@@ -243,7 +244,7 @@ void NodeImpl::Shutdown(std::function<void()> done) {
   discovery_.reset();
   for (auto& [unused, runner] : std::exchange(runners_, {})) {
     // Joining can take as long as one work item: not on the loop.
-    (void)jobs_.Run(
+    const bool begun = jobs_.Run(
         Jobs::Class::kJoin, {},
         [stopped = std::shared_ptr<engine::InstanceRunner>(std::move(runner))](
             const std::atomic<bool>&) mutable {
@@ -251,6 +252,7 @@ void NodeImpl::Shutdown(std::function<void()> done) {
           return true;
         },
         [](bool) {});
+    CHECK(begun);
   }
   peers_->Leave(std::move(done));
 }

@@ -1,6 +1,7 @@
 // What the HTTP service and the command line ask of a node.
 #include <algorithm>
 
+#include "node/model_names.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
 
@@ -9,6 +10,7 @@ namespace exo::node {
 std::vector<ModelView> NodeImpl::Models() const {
   std::map<ModelId, ModelView> views;
   std::map<ModelId, std::string> devices;  // one that has it
+  ModelNames names;
   for (const auto& file : models_->All()) {
     devices[file->manifest().id()] = record_.name;
     const model::ModelConfig& config = *file->manifest().config();
@@ -21,6 +23,7 @@ std::vector<ModelView> NodeImpl::Models() const {
                                     .created = file->created(),
                                     .local = true,
                                     .state = ""};
+    names.Add(file->manifest().id(), models_->NameOf(file), record_.name);
   }
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     if (status.self || status.state != cluster::PeerState::kAlive) continue;
@@ -32,6 +35,7 @@ std::vector<ModelView> NodeImpl::Models() const {
                                               .context = holding.trained_context,
                                               .layers = holding.layers});
       devices.try_emplace(holding.id, status.record.name);
+      names.Add(holding.id, holding.name, status.record.name);
     }
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
@@ -52,12 +56,9 @@ std::vector<ModelView> NodeImpl::Models() const {
       found->second.state = "loading";
     }
   }
-  // Different files of one name are listed by the names that FindModel tells apart.
-  std::map<std::string, size_t> uses;
-  for (const auto& [unused, view] : views) ++uses[view.name];
   std::vector<ModelView> models;
   for (auto& [id, view] : views) {
-    if (uses[view.name] > 1) view.name += "@" + devices[id];
+    view.name = names.Distinct(id, view.name, devices[id]);
     models.push_back(std::move(view));
   }
   std::sort(models.begin(), models.end(),

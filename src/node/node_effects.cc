@@ -1,4 +1,5 @@
 // Events in, effects out, and what the peers bring.
+#include "base/check.h"
 #include "base/log.h"
 #include "node/node_impl.h"
 #include "sys/system.h"
@@ -111,13 +112,14 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
     if (effect.cause.reason != wire::Reason::kUnloaded) runner->KeepStage();
   }
   // Joining can take as long as one work item: not on the loop.
-  (void)jobs_.Run(
+  const bool begun = jobs_.Run(
       Jobs::Class::kJoin, {},
       [stopped = std::move(runner)](const std::atomic<bool>&) mutable {
         stopped.reset();
         return true;
       },
       [this, plan = effect.plan](bool) { Feed(cluster::StageStopped{plan}); });
+  CHECK(begun);
 }
 
 void NodeImpl::Do(cluster::LeadSubmit& effect) {

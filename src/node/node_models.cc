@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "node/model_names.h"
 #include "node/model_source.h"
 #include "node/node_impl.h"
 
@@ -31,11 +32,8 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     if (!status.self && status.state != cluster::PeerState::kAlive) continue;
     for (const wire::ModelHolding& holding : status.record.models) {
-      // NAME@DEVICE tells files of one name on two devices apart.
-      if (holding.name == name || holding.id.Hex() == name ||
-          fmt::format("{}@{}", holding.name, status.record.name) == name) {
+      if (IsNameOf(name, holding.id, holding.name, status.record.name))
         matches.emplace(holding.id, status.record.name);
-      }
     }
   }
   if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
@@ -73,8 +71,10 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
                      fmt::join(KnownNames(), ", ")));
   }
   std::string where;
-  for (const auto& [id, node] : matches)
-    where += fmt::format("{}{}@{} ({})", where.empty() ? "" : ", ", name, node, id.Short());
+  for (const ModelView& model : Models()) {
+    if (matches.contains(model.id))
+      where += fmt::format("{}{}", where.empty() ? "" : ", ", model.name);
+  }
   done(Fail(ErrorCode::kInvalid, "the name '{}' stands for different files: say which one: {}",
             name, where));
 }

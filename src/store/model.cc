@@ -94,6 +94,16 @@ Result<SplitName> ParseModelPath(const std::string& path) {
   return split;
 }
 
+Result<void> CheckIsAnotherFile(const std::string& source, const std::string& target) {
+  const std::string canonical = sys::CanonicalPath(target);
+  for (const std::string& part : TRY(ParseModelPath(source)).paths) {
+    if (sys::CanonicalPath(part) == canonical) {
+      return Fail(ErrorCode::kInvalid, "{} is the model that is read: choose another name", target);
+    }
+  }
+  return {};
+}
+
 Result<SplitName> FindParts(const sys::Disk& disk, const std::string& path) {
   SplitName beside = TRY(ParseModelPath(path));
   const std::string target = disk.Canonical(path);

@@ -73,6 +73,8 @@ struct SplitName {
   std::vector<std::string> paths;
 };
 Result<SplitName> ParseModelPath(const std::string& path);
+// Whether writing to `target` would write over the model of `source`. Errors: kInvalid.
+Result<void> CheckIsAnotherFile(const std::string& source, const std::string& target);
 // The same with the parts that exist: those beside `path`, or, where `path` links to a part of a
 // split model, those beside what it links to. The name is that of `path`.
 Result<SplitName> FindParts(const sys::Disk& disk, const std::string& path);

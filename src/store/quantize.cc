@@ -226,12 +226,7 @@ class Converter {
 };
 
 Result<void> CheckTarget(const QuantizeJob& job, const std::string& target) {
-  const std::string canonical = sys::CanonicalPath(target);
-  for (const std::string& part : TRY(ParseModelPath(job.source)).paths) {
-    if (sys::CanonicalPath(part) == canonical) {
-      return Fail(ErrorCode::kInvalid, "{} is the model that is read: choose another name", target);
-    }
-  }
+  TRY(CheckIsAnotherFile(job.source, target));
   if (!job.overwrite && sys::Exists(target)) {
     return Fail(ErrorCode::kInvalid, "{} exists: choose another name, or replace it with --force",
                 target);

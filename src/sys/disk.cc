@@ -15,9 +15,9 @@ namespace {
 
 std::unexpected<Error> SystemError(std::string_view doing, const std::string& path) {
   const int error = errno;
-  const ErrorCode code =
-      error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
-  return Fail(code, "cannot {} {}: {}", doing, path, std::strerror(error));
+  const bool none = error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+  return Fail(none ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot {} {}: {}", doing, path,
+              std::strerror(error));
 }
 
 std::string_view KindOf(mode_t mode) {

@@ -20,7 +20,8 @@ namespace exo::sys {
 namespace {
 
 ErrorCode CodeOf(int error) {
-  return error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
+  const bool none = error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
+  return none ? ErrorCode::kNotFound : ErrorCode::kIo;
 }
 
 std::unexpected<Error> SystemError(std::string_view doing, const std::string& path) {
@@ -35,6 +36,11 @@ struct Fd {
     if (fd >= 0) ::close(fd);
   }
 };
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
 
 Result<void> WriteAll(int fd, std::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {
@@ -76,9 +82,16 @@ Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes
 }
 
 Result<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path, unsigned mode) {
+  // A rename would put a file in the place of /dev/null.
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file: choose another name", path,
+                S_ISDIR(info.st_mode) ? "a folder" : "a device or a pipe");
+  }
   // Random and exclusive: two writers of one path never share a temporary file.
   std::string temporary = fmt::format("{}.new.{:016x}", path, RandomValue<uint64_t>());
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+  int fd = ::open(FolderOf(path).c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode);
+  if (fd < 0) fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
   if (fd < 0) return SystemError("create", temporary);
   return std::unique_ptr<FileWriter>(new FileWriter(fd, path, std::move(temporary)));
 }
@@ -95,11 +108,15 @@ Result<void> FileWriter::Append(std::span<const std::byte> bytes) {
 
 Result<void> FileWriter::Commit() {
   if (::fsync(fd_) != 0) return SystemError("sync", temporary_);
+  // EEXIST: the file system has no files without a name, so it has had this one from the start.
+  const std::string unnamed = fmt::format("/proc/self/fd/{}", fd_);
+  if (::linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0 &&
+      errno != EEXIST) {
+    return SystemError("name", temporary_);
+  }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError("replace", path_);
   ::close(std::exchange(fd_, -1));
-  const size_t slash = path_.rfind('/');
-  Fd folder{::open(slash == std::string::npos ? "." : path_.substr(0, slash + 1).c_str(),
-                   O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  Fd folder{::open(FolderOf(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.fd >= 0) ::fsync(folder.fd);
   return {};
 }
@@ -161,7 +178,7 @@ Result<std::unique_ptr<FileLock>> FileLock::Acquire(const std::string& path,
                 std::string_view(text, n > 0 ? static_cast<size_t>(n) : 0));
   }
   if (::ftruncate(fd, 0) != 0) return SystemError("empty", path);
-  TRY(WriteAll(fd, note, path));
+  (void)WriteAll(fd, note, path);  // the lock holds on a full disk too
   return lock;
 }
 

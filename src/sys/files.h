@@ -55,13 +55,15 @@ const Disk& RealDisk();
 uint64_t DiskBytes(const std::string& path);
 
 Result<std::string> ReadFile(const std::string& path, size_t limit = 64u << 20);
-// Writes a temporary file beside `path`, fsyncs and renames: old or new, never half. mode e.g.
-// 0600.
+// Writes another file beside `path`, fsyncs and renames: old or new, never half. mode e.g. 0600.
 Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode);
 
-// A file that grows under a temporary name beside `path` and gets its name when it is whole.
+// A file that grows beside `path` and gets its name when it is whole. Until then it has none, so
+// that nothing is left of it however this process ends; on file systems that must name it (NFS,
+// FAT) it is PATH.new.NUMBER, which a killed process leaves behind.
 class FileWriter {
  public:
+  // Errors: kNotFound (no such folder), kIo, kInvalid (there is something that is no regular file).
   static Result<std::unique_ptr<FileWriter>> Create(const std::string& path, unsigned mode);
   ~FileWriter();  // not committed: nothing is left
   FileWriter(const FileWriter&) = delete;
@@ -88,7 +90,7 @@ bool Exists(const std::string& path);
 std::vector<std::string> ListFolder(const std::string& path);
 
 // An exclusive advisory lock on a file, held until destroyed. Errors: kOverloaded with what the
-// holder wrote (its process id) when another process has it.
+// holder wrote (its process id; nothing where its disk was full) when another process has it.
 class FileLock {
  public:
   static Result<std::unique_ptr<FileLock>> Acquire(const std::string& path, std::string_view note);

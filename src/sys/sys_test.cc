@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -200,6 +201,41 @@ TEST(FileTest, WritesAtomicallyAndReadsBack) {
   EXPECT_EQ(ListFolder(folder.path() + "/a/b"), std::vector<std::string>{"x"});
   EXPECT_EQ(ReadFile(path, 2).error().code, ErrorCode::kOverloaded);
   EXPECT_EQ(ReadFile(folder.path() + "/none").error().code, ErrorCode::kNotFound);
+}
+
+TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/x";
+  auto writer = FileWriter::Create(path, 0600).value();
+  ASSERT_TRUE(writer->Append(std::as_bytes(std::span(std::string_view("whole")))));
+  EXPECT_EQ(ListFolder(folder.path()), std::vector<std::string>{});
+  ASSERT_TRUE(writer->Commit());
+  EXPECT_EQ(ListFolder(folder.path()), std::vector<std::string>{"x"});
+  EXPECT_EQ(ReadFile(path).value(), "whole");
+}
+
+TEST(FileTest, WritesOnlyInThePlaceOfARegularFile) {
+  const TemporaryFolder folder;
+  const std::string pipe = folder.path() + "/pipe", link = folder.path() + "/null";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  ASSERT_EQ(::symlink("/dev/null", link.c_str()), 0);
+  for (const std::string& path : {pipe, link, folder.path()}) {
+    const auto written = WriteFileAtomically(path, "x", 0600);
+    ASSERT_FALSE(written) << path;
+    EXPECT_EQ(written.error().code, ErrorCode::kInvalid);
+    EXPECT_NE(written.error().message.find("not a regular file"), std::string::npos);
+  }
+  EXPECT_EQ(ListFolder(folder.path()), (std::vector<std::string>{"null", "pipe"}));
+}
+
+TEST(FileTest, ALoopOfLinksAndATooLongNameAreNoFile) {
+  const TemporaryFolder folder;
+  const std::string loop = folder.path() + "/loop", longer = folder.path() + std::string(300, 'n');
+  ASSERT_EQ(::symlink("loop", loop.c_str()), 0);
+  for (const std::string& path : {loop, longer}) {
+    EXPECT_EQ(ReadFile(path).error().code, ErrorCode::kNotFound);
+    EXPECT_EQ(RealDisk().Look(path).error().code, ErrorCode::kNotFound);
+  }
 }
 
 TEST(FileTest, SecondLockNamesTheHolder) {

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from lib import TINY, Node, Skip, alive, cluster, main, need_shared, wait_for
+from lib import TINY, Api, Node, Skip, alive, cluster, main, need_shared, wait_for
 
 STORIES = "models/stories260K/gguf"
 
@@ -316,43 +317,75 @@ def test_a_model_is_forgotten_with_rm(exo):
         assert bundled.returncode != 0 and "model folder" in bundled.stderr, bundled.stderr
 
 
-def test_a_full_disk_forgets_but_serves(exo):
-    """As root in a mount namespace of its own: the data folder is a tmpfs that gets filled."""
+@contextlib.contextmanager
+def small_disk(home):
+    """A tmpfs of 3 MB at `home` in a mount namespace: its path from here, and what enters the namespace. Root only."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
         raise Skip("no mount namespace can be made here")
-    with scratch() as folder:
-        home = folder / "n"
-        home.mkdir()
+    home.mkdir()
+    # The holder keeps the namespace; nodes and checks enter it.
+    holder = subprocess.Popen(["unshare", "-m", "sh", "-c",
+                               f"mount -t tmpfs -o size=3m exo {home} && echo up && exec sleep 300"],
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        if holder.stdout.readline().strip() != "up":
+            raise Skip("no tmpfs can be mounted here")
+        yield pathlib.Path(f"/proc/{holder.pid}/root{home}"), ("nsenter", "-t", str(holder.pid), "-m")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def fill(folder):
+    with contextlib.suppress(OSError), open(folder / "filler", "ab", buffering=0) as out:
+        while out.write(b"x" * 4096):
+            pass
+
+
+def test_a_full_disk_forgets_but_serves(exo):
+    with scratch() as folder, small_disk(folder / "n") as (inside, enter):
         secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
-        # The holder keeps the namespace; nodes and checks enter it.
-        holder = subprocess.Popen(["unshare", "-m", "sh", "-c",
-                                   f"mount -t tmpfs -o size=3m exo {home} && echo up && exec sleep 300"],
-                                  stdout=subprocess.PIPE, text=True)
+        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        node = Node(exo, folder, secret, "n", prefix=enter)
+        node.home = inside
+        node.started()
         try:
-            if holder.stdout.readline().strip() != "up":
-                raise Skip("no tmpfs can be mounted here")
-            inside = pathlib.Path(f"/proc/{holder.pid}/root{home}")
-            enter = ("nsenter", "-t", str(holder.pid), "-m")
-            shutil.copy(stories("q8_0"), folder / "s.gguf")
-            for start in range(2):
-                node = Node(exo, folder, secret, "n", prefix=enter)
-                node.home = inside
-                node.started()
-                try:
-                    lives(node)
-                    with contextlib.suppress(OSError), open(inside / "filler", "ab") as out:
-                        while True:
-                            out.write(b"x" * 4096)
-                            out.flush()
-                    status, answer = node.api.post("/v1/internal/models", {"path": str(folder / "s.gguf")})
-                    assert status == 200, (start, status, answer)
-                    assert ask(node, "s")[0] == 200
-                    lives(node)
-                finally:
-                    node.stop()
+            lives(node)
+            fill(inside)
+            add(node, folder / "s.gguf")
+            assert ask(node, "s")[0] == 200
+            lives(node)
         finally:
-            holder.kill()
-            holder.wait()
+            node.stop()
+
+
+def test_a_node_starts_on_a_full_disk(exo):
+    with scratch() as folder, small_disk(folder / "n") as (inside, enter):
+        secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        node = Node(exo, folder, secret, "n", prefix=enter)
+        node.home = inside
+        node.started().stop()
+        fill(inside)
+        node = Node(exo, folder, secret, "n", prefix=enter)
+        try:
+            def port():
+                assert node.process.poll() is None, node.log.read_text()
+                return re.search(r"give them its port, EXO_API_PORT=(\d+)", node.log.read_text())
+            found = wait_for("the node to start", port)[1]
+            node.api = Api(int(found))
+            lives(node)
+            add(node, folder / "s.gguf")
+            assert ask(node, "s")[0] == 200
+
+            def models(**environment):
+                return subprocess.run([*enter, exo, "models"], capture_output=True, text=True, timeout=30,
+                                      env={**os.environ, "EXO_HOME": str(folder / "n"), **environment})
+            told, untold = models(EXO_API_PORT=found), models()
+            assert told.returncode == 0 and "exo-tiny" in told.stdout, told
+            assert untold.returncode == 3 and "no exo node runs" in untold.stderr, untold
+        finally:
+            node.stop()
 
 
 if __name__ == "__main__":
@@ -369,4 +402,5 @@ if __name__ == "__main__":
           test_pipes_and_devices_are_refused_and_hold_up_nothing,
           test_what_is_no_model_is_refused_when_it_is_added,
           test_a_model_is_forgotten_with_rm,
-          test_a_full_disk_forgets_but_serves])
+          test_a_full_disk_forgets_but_serves,
+          test_a_node_starts_on_a_full_disk])

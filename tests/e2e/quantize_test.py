@@ -133,6 +133,7 @@ def what_cannot_be_done_is_refused(exo):
                 ((copy, copy, "Q4_0", "--force"), "is the model that is read", 2),
                 ((copy, folder / "link.gguf", "Q4_0", "--force"), "is the model that is read", 2),
                 ((copy, out, "Q4_0"), "--force", 2),
+                ((copy, folder, "Q4_0", "--force"), "not a regular file", 2),
                 ((folder / "none.gguf", out, "Q4_0"), "none.gguf", 4),
                 ((out, folder / "new.gguf", "Q4_0"), "too short for a GGUF file", 2),
                 ((copy, folder / "absent" / "new.gguf", "Q4_0"), "absent", 4)]:

@@ -55,6 +55,12 @@ class MemoryDisk final : public Disk {
     const MutexLock lock(mutex_);
     files_.erase(path);
   }
+  // Something that is no regular file, such as a pipe.
+  void MakeOther(const std::string& path) {
+    Write(path, {});
+    const MutexLock lock(mutex_);
+    files_[path].regular = false;
+  }
   // Everything under `prefix` hangs until Answer.
   void Hang(const std::string& prefix) {
     const MutexLock lock(mutex_);
@@ -74,17 +80,14 @@ class MemoryDisk final : public Disk {
   Result<std::shared_ptr<const ReadableFile>> Open(const std::string& path) const override {
     const MutexLock lock(mutex_);
     Wait(path);
-    const auto found = files_.find(path);
-    if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
+    const Contents* found = TRY(Regular(path));
     ++opened_[path];
-    return std::make_shared<MemoryFile>(found->second.bytes, found->second.stamp);
+    return std::make_shared<MemoryFile>(found->bytes, found->stamp);
   }
   Result<FileStamp> Look(const std::string& path) const override {
     const MutexLock lock(mutex_);
     Wait(path);
-    const auto found = files_.find(path);
-    if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
-    return found->second.stamp;
+    return TRY(Regular(path))->stamp;
   }
   Result<std::vector<std::string>> List(const std::string& folder) const override {
     const MutexLock lock(mutex_);
@@ -101,7 +104,14 @@ class MemoryDisk final : public Disk {
   struct Contents {
     std::string bytes;
     FileStamp stamp;
+    bool regular = true;
   };
+  Result<const Contents*> Regular(const std::string& path) const EXO_REQUIRES(mutex_) {
+    const auto found = files_.find(path);
+    if (found == files_.end()) return Fail(ErrorCode::kNotFound, "cannot open {}", path);
+    if (!found->second.regular) return Fail(ErrorCode::kInvalid, "{} is a pipe", path);
+    return &found->second;
+  }
   void Wait(const std::string& path) const EXO_REQUIRES(mutex_) {
     const auto holds = [&](const std::string& prefix) { return path.starts_with(prefix); };
     while (std::ranges::any_of(hanging_, holds)) wake_.Wait(mutex_);
