@@ -27,15 +27,15 @@ class ModelsTest : public testing::Test {
   void Start(std::vector<std::string> folders) {
     state_ = nullptr;  // the file is locked while it is open
     state_ = store::State::Open(folder_ / "state.db").value();
-    models_ = std::make_unique<Models>(
-        loop_, *jobs_, state_,
-        ModelsOptions{.folders = std::move(folders),
-                      .prepared_folder = folder_ / "prepared",
-                      .disk = &disk_,
-                      .times = {.rescan = std::chrono::milliseconds(20),
-                                .settle = std::chrono::milliseconds(60),
-                                .silence = std::chrono::milliseconds(300),
-                                .listing = std::chrono::seconds(1)}});
+    models_ =
+        std::make_unique<Models>(loop_, *jobs_, state_,
+                                 ModelsOptions{.folders = std::move(folders),
+                                               .prepared_folder = folder_ / "prepared",
+                                               .disk = &disk_,
+                                               .times = {.rescan = std::chrono::milliseconds(20),
+                                                         .settle = std::chrono::milliseconds(60),
+                                                         .silence = std::chrono::milliseconds(300),
+                                                         .listing = std::chrono::seconds(1)}});
     models_->Start([] {});
   }
   void TearDown() override {
