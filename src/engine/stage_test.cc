@@ -32,7 +32,7 @@ class StageTest : public testing::Test {
   StageWork Run(const wire::Step& step) {
     auto work = stage_.BeginStep(step);
     EXPECT_TRUE(work) << work.error().message;
-    stage_.CommitStep();
+    if (!work->duplicate) stage_.CommitStep();
     return work ? *std::move(work) : StageWork{};
   }
   ErrorCode Refusal(const wire::Step& step) {
