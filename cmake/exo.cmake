@@ -49,8 +49,8 @@ endif()
 # check build takes is the same headers again for every file. They are included by their path in src/: the same text, and the
 # same ccache entry, in every clone. An architecture is a file that can be copied, with the same names inside: each alone.
 set(EXO_LARGE_HEADERS model cluster net store node service app)
-# Tests of the others use the same names for their fixtures in several files.
-set(EXO_UNITED_TESTS model cluster net service)
+# Tests of store, node, service and app use the same names for their fixtures in several files.
+set(EXO_UNITED_TESTS model cluster net)
 function(exo_unity var name)
   if(NOT EXO_UNITY OR NOT name IN_LIST EXO_LARGE_HEADERS)
     return()
