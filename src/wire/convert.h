@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "wire/limits.h"
@@ -89,8 +90,18 @@ class Reader {
   template <class Vector, class T, class Read>
   void List(const Vector* from, std::vector<T>& to, const char* field, uint32_t limit, Read read) {
     if (from == nullptr || !Fits(from->size(), limit, field)) return;
+    using Element = std::remove_cvref_t<decltype(*from->Get(0))>;
     to.resize(from->size());
-    for (uint32_t i = 0; i < from->size() && ok(); ++i) read(*from->Get(i), to[i]);
+    for (uint32_t i = 0; i < from->size() && ok(); ++i) {
+      if constexpr (std::is_base_of_v<flatbuffers::Table, Element>) {
+        read(*from->Get(i), to[i]);
+      } else {
+        // The verifier does not check where structs lie: a peer may have put them anywhere.
+        Element element;
+        std::memcpy(&element, from->Data() + i * sizeof(Element), sizeof(Element));
+        read(element, to[i]);
+      }
+    }
   }
   void Break(const char* field) {
     if (broken_ == nullptr) broken_ = field;

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,7 +25,7 @@ class MemoryFile final : public ReadableFile {
   Result<void> Read(uint64_t offset, std::span<std::byte> out) const override {
     if (offset > bytes_.size() || out.size() > bytes_.size() - offset)
       return Fail(ErrorCode::kCorrupt, "the file ends at byte {}", bytes_.size());
-    std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    std::ranges::copy(std::as_bytes(std::span(bytes_)).subspan(offset, out.size()), out.begin());
     return {};
   }
 
