@@ -24,6 +24,8 @@ class ReadBuffers {
                                           const std::string& tensor, uint64_t offset,
                                           uint64_t bytes) {
     std::vector<std::byte> buffer = Take();
+    // Not resized upward: that would copy, and take up to twice the bytes.
+    if (buffer.capacity() < bytes) buffer = std::vector<std::byte>(bytes);
     buffer.resize(bytes);
     TRY(file.Read(start + offset, buffer));
     const MutexLock lock(mutex_);

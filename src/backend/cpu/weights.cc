@@ -20,7 +20,7 @@ using model::TensorRef;
 constexpr uint64_t kItemBytes = 256u << 10;
 // What is read at once and packed as one job: enough items for all threads,
 // little enough that pages are dropped early.
-constexpr uint64_t kWindowBytes = 8u << 20;
+constexpr uint64_t kWindowBytes = 2u << 20;
 // Windows read ahead of packing.
 constexpr size_t kReadAhead = 2;
 // Where a tensor may begin.
