@@ -179,22 +179,37 @@ Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* runnin
 Result<std::vector<ItemOutput>> LeadLoop::SampleOutputs(const LeadStep& step,
                                                         backend::Running* running,
                                                         std::span<const RequestId> cancelled) {
+  const auto returns = [&](const LeadItem& item) {
+    return OutputRows(item) > 0 && std::ranges::find(cancelled, item.request) == cancelled.end();
+  };
+  LogitRows logits{.running = running};
+  for (const LeadItem& item : step.items) logits.total += returns(item) ? OutputRows(item) : 0;
+  CHECK(logits.total == 0 || running != nullptr);
   std::vector<ItemOutput> outputs;
   size_t row = 0;
   for (const LeadItem& item : step.items) {
-    const size_t rows = OutputRows(item);
-    if (rows == 0 || std::ranges::find(cancelled, item.request) != cancelled.end()) continue;
-    CHECK(running != nullptr);
-    outputs.push_back(TRY(SampleItem(item, *running, row)));
-    row += rows;
+    if (!returns(item)) continue;
+    outputs.push_back(TRY(SampleItem(item, logits, row)));
+    row += OutputRows(item);
   }
   return outputs;
 }
 
+// As many rows at a time as the stage gives: each time the whole output matrix is read.
+Result<std::span<float>> LeadLoop::LogitRows::Of(size_t row) {
+  CHECK(row < total);
+  if (row < first || row >= first + count) {
+    first = row;
+    count = std::min(backend::kLogitRows, total - row);
+    values = TRY(running->Logits(first, count));
+  }
+  const size_t vocab = values.size() / count;
+  return values.subspan((row - first) * vocab, vocab);
+}
+
 // The tokens that follow the item's output rows: a draft behind a row stands as long as it is what
 // is sampled there.
-Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, backend::Running& running,
-                                        size_t first) {
+Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, LogitRows& logit_rows, size_t first) {
   const size_t rows = OutputRows(item);
   const size_t skipped = item.tokens.size() - rows;
   ItemOutput output{.request = item.request, .tokens = {}};
@@ -211,7 +226,7 @@ Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, backend::Running& 
       history.push_back(output.tokens.back());
       tokens = history;
     }
-    const std::span<float> logits = TRY(running.Logits(first + i, 1));
+    const std::span<float> logits = TRY(logit_rows.Of(first + i));
     const auto token = Sample(logits, tokens, *view->sampler, tokens.size(), scratch_);
     if (!token) {
       machine_.Cancel(item.request);

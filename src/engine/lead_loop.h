@@ -8,6 +8,7 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <span>
 #include <variant>
 #include <vector>
 
@@ -64,7 +65,16 @@ class LeadLoop {
   // null when there are none.
   Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, backend::Running* running,
                                                 std::span<const RequestId> cancelled);
-  Result<ItemOutput> SampleItem(const LeadItem& item, backend::Running& running, size_t first);
+  // Logits of a step's output rows, in ascending order; a row is valid until another one is asked
+  // for.
+  struct LogitRows {
+    backend::Running* running;
+    size_t total = 0;              // output rows of the step
+    size_t first = 0, count = 0;   // rows at hand
+    std::span<float> values = {};  // [count][vocab]
+    Result<std::span<float>> Of(size_t row);
+  };
+  Result<ItemOutput> SampleItem(const LeadItem& item, LogitRows& logit_rows, size_t first);
   void ReportError(const RequestId& request, const Error& error);
   void Emit(std::vector<Emission> emissions);
   void CountRequests();
