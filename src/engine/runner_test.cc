@@ -8,6 +8,7 @@
 #include "base/mutex.h"
 #include "base/units.h"
 #include "engine/local.h"
+#include "engine/test_backend.h"
 #include "engine/test_link.h"
 #include "sys/system.h"
 
@@ -194,6 +195,26 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   ExpectAnswer(Ask(3, 3, 9));
   ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+}
+
+// The output matrix is read once for all rows of a step, not once for each.
+TEST_F(RunnerTest, ManyRequestsShareTheOutputMatrix) {
+  LogitCount count;
+  CountingBackend counting(*backend_, count);
+  plan_ = PlanOf(1, 1);
+  plan_.chunk = 32;
+  runners_.push_back(InstanceRunner::Start(
+      counting, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
+      {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one"}}, reports_.Events()));
+  constexpr uint8_t kRequests = 20;  // more rows than one slice of logits holds
+  for (uint8_t i = 1; i <= kRequests; ++i) runners_[0]->Submit(Ask(i, 3, 8));
+  runners_[0]->Serve({});
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.size() == kRequests; }));
+  for (uint8_t i = 1; i <= kRequests; ++i)
+    EXPECT_EQ(reports_.tokens[Id(i)], Expected(Ask(i, 3, 8))) << "request " << int{i};
+  EXPECT_EQ(count.rows, kRequests * 8u);
+  EXPECT_LE(count.calls * 4, count.rows) << count.calls << " times for " << count.rows << " rows";
+  runners_.clear();  // before what it computes with
 }
 
 TEST_F(RunnerTest, ACancelledRequestEndsAndTheOthersGoOn) {
