@@ -202,6 +202,23 @@ TEST_F(CoreTest, OnlyItsEntryCancelsOrPausesARequest) {
   EXPECT_EQ(Take<LeadCancel>(0).size(), 1u);
 }
 
+TEST_F(CoreTest, TheEndUnderAFormerPlanIsNotTheEndOfARequest) {
+  Add("a", 100 * kMiB, true);
+  Add("b", 1 * kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  PlanId other = Take<EnsureReply>(0)[0].result->plan.id;
+  ++other.bytes[0];
+  const wire::Submit submit = Ask();
+  Tell(1, SubmitLocal{submit, SixLayers().id});
+  Tell(1, Received{nodes_[0].id, wire::Finished{.request = submit.request,
+                                                .reason = wire::FinishReason::kError,
+                                                .plan = other}});
+  EXPECT_TRUE(Take<RequestFinished>(1).empty());
+  Tell(0, LeadFinished{{.request = submit.request, .reason = wire::FinishReason::kStop}});
+  EXPECT_EQ(Take<RequestFinished>(1).size(), 1u) << "the lead's own end names the plan";
+}
+
 // A cancel that is lost with its session: the lead must speak to learn of it.
 TEST_F(CoreTest, APausedRequestWhoseCancelWasLostEndsAfterTheSessionIsBack) {
   Add("a", 100 * kMiB, true);

@@ -117,7 +117,8 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
 
 void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message) {
   const auto at = requests_.find(message.request);
-  if (at == requests_.end() || !at->second.active || at->second.lead() != from) {
+  if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
+      at->second.plan.id != message.plan) {
     ++context_.stale_messages;
     return;
   }

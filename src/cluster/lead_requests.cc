@@ -5,11 +5,12 @@
 
 namespace exo::cluster {
 
-void LeadRequests::Refuse(const NodeId& to, const RequestId& request, const Error& error) {
-  context_.SendTo(to, wire::Finished{.request = request,
+void LeadRequests::Refuse(const NodeId& to, const wire::Submit& submit, const Error& error) {
+  context_.SendTo(to, wire::Finished{.request = submit.request,
                                      .reason = wire::FinishReason::kError,
                                      .code = error.code,
-                                     .message = error.message});
+                                     .message = error.message,
+                                     .plan = submit.plan});
 }
 
 void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
@@ -22,8 +23,7 @@ void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
   }
   if (known != requests_.end()) {
     if (known->second.entry != from) {
-      return Refuse(from, message.request,
-                    {ErrorCode::kInvalid, "another device uses this request id"});
+      return Refuse(from, message, {ErrorCode::kInvalid, "another device uses this request id"});
     }
     return Repeat(message.request, known->second);
   }
@@ -33,13 +33,13 @@ void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
                      reservation->state == ReservationState::kLoaded);
   if (!here) {
     ++context_.stale_messages;
-    return Refuse(from, message.request,
+    return Refuse(from, message,
                   {ErrorCode::kDisconnected,
                    fmt::format("plan {} is not running here any more", message.plan.Short())});
   }
   if (requests_.size() >= kMaxRequests) {
     return Refuse(
-        from, message.request,
+        from, message,
         {ErrorCode::kOverloaded, fmt::format("{} requests here, the limit", kMaxRequests)});
   }
   if (const auto at = activity_.find(message.plan); at != activity_.end())
@@ -107,8 +107,9 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
 void LeadRequests::OnRunnerFinished(const LeadFinished& event) {
   const auto at = requests_.find(event.finished.request);
   if (at == requests_.end() || at->second.finished) return;
-  context_.SendTo(at->second.entry, event.finished);
   at->second.finished = event.finished;
+  at->second.finished->plan = at->second.plan;
+  context_.SendTo(at->second.entry, *at->second.finished);
   at->second.finished_at = context_.now;
   if (at->second.entry == context_.self()) requests_.erase(at);  // nothing can get lost on the way
 }
@@ -127,7 +128,8 @@ void LeadRequests::OnPlanEnded(const PlanId& plan, const Error& error) {
                                       .reason = wire::FinishReason::kError,
                                       .code = error.code,
                                       .message = error.message,
-                                      .generated = request.generated};
+                                      .generated = request.generated,
+                                      .plan = plan};
     request.finished_at = context_.now;
     context_.SendTo(request.entry, *request.finished);
   }

@@ -103,7 +103,7 @@ class LeadRequests {
   void ReportLoad();
   void Run(Request& request);
   void Repeat(const RequestId& id, const Request& request);
-  void Refuse(const NodeId& to, const RequestId& request, const Error& error);
+  void Refuse(const NodeId& to, const wire::Submit& submit, const Error& error);
 
   Context& context_;
   Reservations& reservations_;

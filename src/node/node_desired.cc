@@ -33,8 +33,32 @@ std::vector<std::byte> FromHex(std::string_view text) {
 }  // namespace
 
 void NodeImpl::Do(cluster::SaveDesired& effect) {
-  const auto frame = wire::EncodeFrame(wire::DesiredUpdate{effect.records}, 0);
-  if (auto saved = state_->Set(kSetting, ToHex(frame)); !saved)
+  desired_unsaved_ = ToHex(wire::EncodeFrame(wire::DesiredUpdate{effect.records}, 0));
+  SaveDesired();
+}
+
+// Not on the loop: the state file is synced to disk. One write at a time, of the newest records.
+void NodeImpl::SaveDesired() {
+  if (!desired_unsaved_ || desired_saving_) return;
+  const auto save = [state = state_, text = *desired_unsaved_](const std::atomic<bool>&) {
+    return std::pair(state->Set(kSetting, text), text);
+  };
+  desired_saving_ = jobs_.Run(Jobs::Class::kIo, {}, save, [this](auto saved) {
+    desired_saving_ = false;
+    if (!saved.first) {
+      LOG(kError, "the models to keep running are not remembered: {}", saved.first.error().message);
+    }
+    if (desired_unsaved_ == saved.second) desired_unsaved_.reset();
+    SaveDesired();
+  });
+  if (!desired_saving_)
+    LOG(kError, "the models to keep running are not remembered yet: files are busy");
+}
+
+// What no job has written when the node ends is written now.
+void NodeImpl::FlushDesired() {
+  if (!desired_unsaved_) return;
+  if (auto saved = state_->Set(kSetting, *desired_unsaved_); !saved)
     LOG(kError, "the models to keep running are not remembered: {}", saved.error().message);
 }
 

@@ -11,6 +11,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   ~NodeImpl() override {
     *alive_ = false;
     jobs_.Stop();
+    FlushDesired();
     requests_.reset();
     discovery_.reset();
     runners_.clear();
@@ -144,6 +146,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::UnloadReply& effect);
   void Do(cluster::PlanMade& effect);
   void Do(cluster::SaveDesired& effect);
+  void SaveDesired();
+  void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
   void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
   void Do(cluster::Changed&);
@@ -207,6 +211,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
   StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
+  std::optional<std::string>
+      desired_unsaved_;  // the records of SaveDesired, until they are on disk
+  bool desired_saving_ = false;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;

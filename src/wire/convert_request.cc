@@ -79,7 +79,7 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
-                            value.prefill_us, value.decode_us, stages);
+                            value.prefill_us, value.decode_us, stages, Fb(value.plan));
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -90,6 +90,7 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   to.prefill_us = from.prefill_us();
   to.decode_us = from.decode_us();
   ReadTimes(r, from.stages(), to.stages);
+  r.Id(from.plan(), to.plan);
 }
 
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {

@@ -430,6 +430,7 @@ struct Finished {
   uint64_t prefill_us = 0;
   uint64_t decode_us = 0;
   std::vector<StageTime> stages;
+  PlanId plan;  // that the request was submitted for: the end under a former plan is stale
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be
