@@ -151,7 +151,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void SaveDesired();
   void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
-  void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
+  void Do(cluster::RequestFinished& effect) {
+    requests_->OnFinished(effect.finished, std::move(effect.stages));
+  }
   void Do(cluster::Changed&);
 
   void OnTick();
