@@ -124,6 +124,7 @@ Result<void> NodeImpl::Init() {
   models_ = std::make_unique<class Models>(
       loop_, jobs_, state_,
       ModelsOptions{.folders = options_.model_folders,
+                    .named_folders = options_.named_folders,
                     .prepared_folder = options_.data_folder + "/prepared"});
   vocabularies_ = std::make_unique<Vocabularies>(jobs_);
   requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));

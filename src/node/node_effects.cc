@@ -49,11 +49,13 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
       .on_failed = OnLoop([this, plan](Error error, NodeId lost) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
-      .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens) {
-        Feed(cluster::LeadEmitted{request, std::move(tokens)});
+      // A request may run again, for another plan: what a plan that has ended says of it is late.
+      .on_tokens = OnLoop([this, plan](RequestId request, std::vector<TokenId> tokens) {
+        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadEmitted{request, std::move(tokens)});
       }),
-      .on_finished = OnLoop(
-          [this](wire::Finished finished) { Feed(cluster::LeadFinished{std::move(finished)}); }),
+      .on_finished = OnLoop([this, plan](wire::Finished finished) {
+        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
+      }),
   };
 }
 

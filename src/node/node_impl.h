@@ -101,6 +101,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   // --- RequestHost ---
   // Holdings of a name or id, by id, with the name of a device that has it.
   std::map<ModelId, std::string> MatchesOf(const std::string& name) const;
+  // Is it running or being loaded, anywhere?
+  bool IsPlaced(const ModelId& model) const;
   void AnswerFind(const std::string& name, const Error& local,
                   const std::function<void(Result<ModelId>)>& done) const;
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
@@ -149,7 +151,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void SaveDesired();
   void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
-  void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
+  void Do(cluster::RequestFinished& effect) {
+    requests_->OnFinished(effect.finished, std::move(effect.stages));
+  }
   void Do(cluster::Changed&);
 
   void OnTick();

@@ -48,10 +48,23 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
   return matches;
 }
 
-// A known name is answered at once, whatever else is still being read.
+bool NodeImpl::IsPlaced(const ModelId& model) const {
+  return std::ranges::any_of(core_->Instances(), [&](const cluster::InstanceStatus& instance) {
+    return instance.summary.plan.model == model &&
+           instance.summary.state <= wire::InstanceState::kReady;
+  });
+}
+
+// A known name is answered at once, whatever else is still being read. Only a model that is about
+// to be loaded from a file of this node has that file looked at once more: it may have changed
+// since the last scan, and would fail to load.
 void NodeImpl::FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) {
-  if (MatchesOf(name).size() == 1) {
-    return AnswerFind(name, {}, done);
+  if (const auto matches = MatchesOf(name); matches.size() == 1) {
+    const ModelId& id = matches.begin()->first;
+    if (IsPlaced(id) || models_->Find(id) == nullptr) return AnswerFind(name, {}, done);
+    return models_->Refresh(id, [this, name, done = std::move(done)](const Result<void>& looked) {
+      AnswerFind(name, looked ? Error{} : looked.error(), done);
+    });
   }
   models_->Await(name, [this, name, done = std::move(done)](
                            Result<std::shared_ptr<const store::ModelFile>> file) {
@@ -65,7 +78,7 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
   const auto matches = MatchesOf(name);
   if (matches.size() == 1) return done(matches.begin()->first);
   if (matches.empty()) {
-    if (local.code != ErrorCode::kNotFound)
+    if (!local.message.empty() && local.code != ErrorCode::kNotFound)
       return done(Fail(local.code, "the model '{}' cannot be used: {}", name, local.message));
     return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; known models: {}", name,
                      fmt::join(KnownNames(), ", ")));

@@ -14,6 +14,11 @@ namespace {
 // hold it nor pass the client's own limit before its pause arrives: 64 events are about 16 KiB.
 constexpr size_t kTokensPerTurn = 64;
 
+// A file that has changed rests for two seconds and is found by a scan within three more; hashing
+// takes what it takes, but a request does not wait for that of another device's file.
+constexpr Time kReadAgain = std::chrono::seconds(10);
+constexpr Time kReadAgainPause = std::chrono::milliseconds(500);
+
 double MillisecondsOf(Time time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
@@ -85,6 +90,8 @@ struct Requests::Request {
   std::optional<wire::Finished> pending_end;  // likewise
   uint32_t generated = 0;
   Time start{}, first_token{}, last_token{};
+  Time read_again_until{};  // its model's file has changed and is being read again
+  std::unique_ptr<net::Timer> again;
 };
 
 // The client's end: gone means cancelled.
@@ -187,10 +194,41 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
   request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   const uint32_t context = host_.ContextOf(request->model);
   if (request->prompt_tokens >= context) return RefuseLength(*request, context);
-  host_.Ensure(request->model, request->request.spread,
+  Place(id);
+}
+
+void Requests::Place(const RequestId& id) {
+  const Request& request = *Find(id);
+  host_.Ensure(request.model, request.request.spread,
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });
+}
+
+// A model's file that was touched is unknown until it has been read again, here or on the device
+// that has it: its load fails, or nobody has the model for a moment.
+bool Requests::MayBeReadAgain(Request& request, const Error& error) {
+  if (error.code != ErrorCode::kCorrupt && error.code != ErrorCode::kNotFound) return false;
+  const Time now = sys::Now();
+  if (request.read_again_until == Time{}) request.read_again_until = now + kReadAgain;
+  return now < request.read_again_until;
+}
+
+// The tokens are those of this model: if the name means another one now, the request is over.
+void Requests::PlaceAgain(const RequestId& id, const Error& error) {
+  Request& waiting = *Find(id);
+  if (waiting.again == nullptr) waiting.again = std::make_unique<net::Timer>(loop_);
+  waiting.again->Start(kReadAgainPause, [this, id, error] {
+    host_.FindModel(Find(id)->request.model,
+                    [this, alive = alive_, id, error](Result<ModelId> model) {
+                      Request* request = *alive ? Find(id) : nullptr;
+                      if (request == nullptr) return;
+                      if (model && *model == request->model) return Place(id);
+                      if (!model && MayBeReadAgain(*request, model.error()))
+                        return PlaceAgain(id, error);
+                      FailRequest(id, error, Refusal::kNoPlan);
+                    });
+  });
 }
 
 // The prompt alone decides; a limit of tokens beyond the context means what the context leaves.
@@ -206,7 +244,10 @@ void Requests::RefuseLength(const Request& request, uint32_t context) {
 void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  if (!plan) return FailRequest(id, plan.error(), Refusal::kNoPlan);
+  if (!plan) {
+    if (MayBeReadAgain(*request, plan.error())) return PlaceAgain(id, plan.error());
+    return FailRequest(id, plan.error(), Refusal::kNoPlan);
+  }
   request->plan = std::move(*plan);
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
@@ -236,9 +277,10 @@ void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens)
   Deliver(id);
 }
 
-void Requests::OnFinished(const wire::Finished& finished) {
+void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages) {
   Request* request = Find(finished.request);
   if (request == nullptr) return;
+  if (!stages.empty()) request->plan.stages = std::move(stages);
   request->pending_end = finished;
   Deliver(finished.request);
 }

@@ -109,6 +109,23 @@ def test_losing_a_node_ends_the_request_and_plans_again(exo):
         wait_for("no request to be left", lambda: all(i["active_requests"] == 0 for i in instances(survivor)), 10)
 
 
+def test_a_request_right_after_a_loss_is_placed_again(exo):
+    for delay in (0, 0.3, 1.5):
+        with cluster(exo, 3) as nodes:
+            plan = spread(nodes[0])
+            names = [stage["node"] for stage in plan["stages"]]
+            expected = nodes[0].api.complete(LONG["model"], LONG["prompt"], max_tokens=8)["choices"][0]["text"]
+            victim = next(n for n in nodes if n.name == names[0 if delay == 0.3 else -1])
+            survivor = next(n for n in nodes if n is not victim)
+            victim.kill()
+            time.sleep(delay)
+            start = time.monotonic()
+            answer = survivor.api.complete(LONG["model"], LONG["prompt"], max_tokens=8)
+            print(f"  asked {delay} s after the kill, answered {time.monotonic() - start:.2f} s later")
+            assert answer["choices"][0]["text"] == expected, answer
+            assert victim.name not in [stage["node"] for stage in answer["exo"]["stages"]], answer["exo"]
+
+
 def test_a_stopped_process_is_noticed(exo):
     with cluster(exo, 2) as nodes:
         nodes[1].kill(signal.SIGSTOP)
@@ -432,6 +449,7 @@ def test_models_come_back_after_a_restart_unless_unloaded(exo):
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
+          test_a_request_right_after_a_loss_is_placed_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
           test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node,

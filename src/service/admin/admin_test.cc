@@ -41,6 +41,28 @@ std::string Follow(const std::string& last) {
                      last.empty() ? "" : "Last-Event-ID: " + last + "\r\n");
 }
 
+// Not OpenAI's shape: there is no "type".
+TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
+  TestServer server;
+  auto answer = Post(server, "/v1/internal/load", {{"model", 5}});
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.json()["error"],
+            Json::parse(R"({"message": "'model' must be a string", "param": "model",
+                            "code": "invalid_value"})"));
+  Script script;
+  script.admin_fails = true;
+  server.Set(script);
+  answer = Post(server, "/v1/internal/load", {{"model", "tiny"}});
+  EXPECT_EQ(answer.status, 404);
+  EXPECT_EQ(answer.error("message"), "no such file");
+  EXPECT_EQ(answer.error("code"), "not_found");
+  EXPECT_FALSE(answer.json()["error"].contains("type"));
+  answer = Call(server, "DELETE", "/health");
+  EXPECT_EQ(answer.status, 405);
+  EXPECT_EQ(answer.error("code"), "method_not_allowed");
+  EXPECT_FALSE(answer.json()["error"].contains("type"));
+}
+
 TEST(EventsTest, BeginWithAResyncAndTellEachChange) {
   TestServer server;
   server.Add({.name = "before"});
