@@ -127,7 +127,6 @@ struct Core::State {
   }
   void On(const SessionUp& e) { members.OnUp(e); }
   void On(const SessionDown& e) { members.OnDown(e); }
-  void On(const ConnectFailed& e) { members.OnConnectFailed(e); }
   void On(const PeerRefused& e) { members.OnRefused(e); }
   void On(const RememberedPeers& e) { members.OnRemembered(e.hints); }
   void On(const Leave& e) { members.OnLeave(e); }

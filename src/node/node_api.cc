@@ -4,6 +4,7 @@
 #include "node/model_names.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
+#include "sys/standard_streams.h"
 
 namespace exo::node {
 
@@ -92,6 +93,7 @@ ClusterView NodeImpl::Cluster() const {
 NodeMetrics NodeImpl::Metrics() const {
   NodeMetrics metrics = requests_->Metrics();
   metrics.loop = loop_.Turns();
+  metrics.log_lines_lost = sys::LostLogLines();
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
     if (!status.self) continue;

@@ -130,8 +130,6 @@ void World::Crash(Node& node) {
     if (!pair.up) continue;
     // The other side sees a reset at once, unless it is cut off.
     Break(node.index, other.index, "connection reset");
-    if (!pair.cut_since && Chance(0.5))
-      TellLater(other, Jitter(500, 5000), ConnectFailed{node.id, "connection refused"});
     // Data links of the lost process, too.
     for (auto& [plan, runner] : other.runners) {
       if (!pair.cut_since && StageOf(runner->plan(), node.id) >= 0 && Chance(0.7)) {
