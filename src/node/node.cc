@@ -67,10 +67,11 @@ class StoredTrust final : public net::TrustStore {
         [state = state_, id, name = std::string(name)](const std::atomic<bool>&) {
           return state->Admit(id, name);
         },
-        [](Result<void> saved) {
-          if (!saved) LOG(kError, "a member will be asked again: {}", saved.error().message);
+        [id](Result<void> saved) {
+          if (!saved)
+            LOG(kError, "peer={}: it will be asked again: {}", id.Short(), saved.error().message);
         });
-    if (!begun) LOG(kError, "a member will be asked again: too much is going on with files");
+    if (!begun) LOG(kError, "peer={}: it will be asked again: files are busy", id.Short());
   }
 
  private:
@@ -172,10 +173,12 @@ void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
           const std::atomic<bool>&) { return state->RememberPeer(known, sys::WallClockSeconds()); },
       [peer](Result<void> saved) {
         if (!saved)
-          LOG(kWarning, "where {} is was not written down: {}", peer.Short(),
+          LOG(kWarning, "peer={}: its address was not written down: {}", peer.Short(),
               saved.error().message);
       });
-  if (!begun) LOG(kWarning, "where {} is was not written down: files are busy", peer.Short());
+  if (!begun) {
+    LOG(kWarning, "peer={}: its address was not written down: files are busy", peer.Short());
+  }
 }
 
 void NodeImpl::ConnectToRemembered() {

@@ -165,8 +165,9 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
 }
 
 void NodeImpl::OnRefused(const net::Refused& refused) {
-  LOG(kInfo, "{} {}:{}: {}", refused.by_peer ? "refused by" : "refused", refused.address.host,
-      refused.address.port, refused.reason);
+  LOG(kInfo, "{}{} {}:{}: {}", refused.id ? fmt::format("peer={}: ", refused.id->Short()) : "",
+      refused.by_peer ? "refused by" : "refused", refused.address.host, refused.address.port,
+      refused.reason);
   if (refused.id) Feed(cluster::PeerRefused{*refused.id, refused.reason});
 }
 
