@@ -352,7 +352,7 @@ TEST_F(RunnerTest, AKeptStageGoesWhenMemoryIsWantedOrAfterAWhile) {
   EXPECT_EQ(stores_[0].size(), 0u);
   runners_[0]->KeepStage();
   runners_.clear();
-  stores_[0].DropExpired(sys::Now() + StageStore::kGrace);
+  stores_[0].DropExpired(sys::Now() + StageTimers{}.keep);
   EXPECT_EQ(stores_[0].size(), 0u);
 }
 
