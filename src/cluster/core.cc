@@ -194,7 +194,7 @@ void Core::State::OnLost(const Members::Notice& notice) {
   for (const PlanId& plan : reservations.OnOwnerLost(notice.peer, notice.reason))
     Adopt(plan, notice.peer);
   reservations.OnNeighborLost(notice.peer, notice.reason);
-  catalog.OnOwnerLost(
+  catalog.OnPeerLost(
       notice.peer, [&](const NodeId& node) { return members.IsAlive(node); }, notice.reason);
 }
 
