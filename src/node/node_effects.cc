@@ -74,6 +74,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   // While its holders are there: this node can then take prompts whoever of them leaves.
   if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
+  CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
 }
@@ -91,6 +92,7 @@ void NodeImpl::Do(cluster::StartServing& effect) {
   engine::InstanceRunner* runner = RunnerOf(effect.plan.id);
   if (runner == nullptr) return;
   const size_t stages = effect.plan.stages.size();
+  CHECK_LT(effect.stage, stages);
   engine::NextStage next;
   if (stages > 1) {
     next.node = effect.plan.stages[(effect.stage + 1) % stages].node;
