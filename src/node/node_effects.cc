@@ -72,7 +72,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.
-  if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
+  if (ManifestOf(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
   CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),

@@ -76,7 +76,7 @@ struct Address {
   friend auto operator<=>(const Address&, const Address&) = default;
 };
 
-// A model file that a node holds.
+// A model that a node holds.
 struct ModelHolding {
   ModelId id;
   std::string name;
@@ -86,6 +86,7 @@ struct ModelHolding {
   uint32_t trained_context = 0;
   uint32_t layers = 0;
   std::string architecture;
+  bool pulled = false;  // not as a file of its own: tensor by tensor, from a member
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 

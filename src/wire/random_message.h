@@ -74,7 +74,8 @@ class RandomMessage {
   void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason); }
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) {
-    All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture);
+    All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture,
+        v.pulled);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
   void Fill(DeviceRecord& v) {
