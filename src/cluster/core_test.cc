@@ -550,6 +550,30 @@ TEST_F(CoreTest, AnOwnerThatComesBackFindsItsInstanceAdopted) {
   EXPECT_EQ(InstanceAt(0)->summary.owner, nodes_[1].id);
 }
 
+// It has pulled the model and is back before anybody gives the owner up: the instance that it does
+// not run any more must not be seen beside the new one.
+TEST_F(CoreTest, ALeadThatRestartsBeforeTheOwnerIsMissedAdoptsNothing) {
+  Add("a", kMiB, true);
+  Add("b", 100 * kMiB, false);
+  Add("c", kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  ASSERT_NE(InstanceAt(2), nullptr);
+  const PlanId plan = InstanceAt(2)->summary.plan.id;
+  // Whichever of the two is missed first.
+  nodes_[0].alive = false;
+  Tell(2, Received{nodes_[1].id, wire::Goodbye{"stopped"}});
+  Kill(0);
+  Restart(1, 100 * kMiB, true);
+  Tell(2, SessionUp{.peer = nodes_[1].id, .boot_nonce = 2}, false);
+  Tell(1, SessionUp{.peer = nodes_[2].id, .boot_nonce = 1}, false);
+  Deliver();
+  Pass(seconds(8));
+  ASSERT_NE(InstanceAt(2), nullptr);
+  EXPECT_NE(InstanceAt(2)->summary.plan.id, plan);
+  EXPECT_EQ(InstanceAt(2)->summary.owner, nodes_[1].id);
+}
+
 ModelShape Other(uint8_t number) {
   ModelShape shape = SixLayers();
   shape.id.bytes[0] = number;

@@ -89,7 +89,6 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
       at->second.plan.id != message.plan) {
-    ++context_.stale_messages;
     context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
     return;
   }
@@ -123,8 +122,7 @@ void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
       at->second.plan.id != message.plan) {
-    ++context_.stale_messages;
-    return;
+    return;  // of another plan
   }
   wire::Finished finished = message;
   const auto emitted = static_cast<uint32_t>(at->second.emitted.size());

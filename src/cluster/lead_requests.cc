@@ -39,7 +39,6 @@ void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
                     (reservation->state == ReservationState::kReady ||
                      reservation->state == ReservationState::kLoaded);
   if (!here) {
-    ++context_.stale_messages;
     return Refuse(from, message,
                   {ErrorCode::kDisconnected,
                    fmt::format("plan {} is not running here any more", message.plan.Short())});

@@ -241,15 +241,6 @@ std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
   return closed;
 }
 
-std::vector<uint64_t> StageMachine::CloseAll() {
-  std::vector<uint64_t> open;
-  for (const auto& [request, sequence] : sequences_.open) open.push_back(sequence.id);
-  sequences_.open.clear();
-  sequences_.positions = 0;
-  AbortStep();
-  return open;
-}
-
 std::optional<uint32_t> StageMachine::Length(const RequestId& request) const {
   const auto at = sequences_.open.find(request);
   if (at == sequences_.open.end()) return std::nullopt;

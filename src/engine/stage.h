@@ -99,8 +99,6 @@ class StageMachine {
   // length (at 0: anew), and makes room when a new one needs it. Returns those that the new plan
   // has no room for, closed now.
   std::vector<uint64_t> Rebind(const StageOptions& options);
-  // The sequences left open, closed now: for the end of the instance.
-  std::vector<uint64_t> CloseAll();
 
   std::optional<uint32_t> Length(const RequestId& request) const;
   bool IsDirty(const RequestId& request) const;

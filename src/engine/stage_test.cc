@@ -116,8 +116,6 @@ TEST_F(StageTest, TruncateCutsAndNeverGrows) {
   ASSERT_EQ(work.truncate.size(), 1u);
   EXPECT_EQ(work.truncate[0].length, 3u);
   EXPECT_EQ(stage_.Length(Id(1)), 4u);
-  EXPECT_EQ(stage_.CloseAll().size(), 1u);
-  EXPECT_EQ(stage_.used_positions(), 0u);
 }
 
 TEST_F(StageTest, ForksShareAPrefixAndAreCheckedAgainstTheReservation) {

@@ -74,8 +74,9 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.
-  if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
+  if (ManifestOf(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
+  CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
 }
@@ -93,6 +94,7 @@ void NodeImpl::Do(cluster::StartServing& effect) {
   engine::InstanceRunner* runner = RunnerOf(effect.plan.id);
   if (runner == nullptr) return;
   const size_t stages = effect.plan.stages.size();
+  CHECK_LT(effect.stage, stages);
   engine::NextStage next;
   if (stages > 1) {
     next.node = effect.plan.stages[(effect.stage + 1) % stages].node;
@@ -167,8 +169,9 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
 }
 
 void NodeImpl::OnRefused(const net::Refused& refused) {
-  LOG(kInfo, "{} {}:{}: {}", refused.by_peer ? "refused by" : "refused", refused.address.host,
-      refused.address.port, refused.reason);
+  LOG(kInfo, "{}{} {}:{}: {}", refused.id ? fmt::format("peer={}: ", refused.id->Short()) : "",
+      refused.by_peer ? "refused by" : "refused", refused.address.host, refused.address.port,
+      refused.reason);
   if (refused.id) Feed(cluster::PeerRefused{*refused.id, refused.reason});
 }
 

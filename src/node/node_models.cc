@@ -21,6 +21,37 @@ std::vector<NodeId> NodeImpl::HoldersOf(const ModelId& model) const {
   return holders;
 }
 
+std::vector<store::PulledModel> NodeImpl::PulledModels() const {
+  std::vector<store::PulledModel> models = tensors_->Models();
+  std::erase_if(models, [this](const store::PulledModel& model) {
+    return models_->Find(model.manifest->id()) != nullptr;
+  });
+  return models;
+}
+
+// Of a file, or of what was pulled. Null: not here.
+std::shared_ptr<const store::Manifest> NodeImpl::ManifestOf(const ModelId& model) const {
+  if (const auto file = models_->Find(model)) return file->shared_manifest();
+  return tensors_->FindModel(model);
+}
+
+std::vector<NodeImpl::Held> NodeImpl::HoldingsOf(const std::vector<cluster::NodeStatus>& nodes) {
+  std::vector<Held> all;
+  std::map<std::string, std::set<ModelId>> files;
+  for (const cluster::NodeStatus& status : nodes) {
+    if (!status.self && status.state != cluster::PeerState::kAlive) continue;
+    for (const wire::ModelHolding& holding : status.record.models) {
+      all.push_back({holding, status.record.name, status.self});
+      if (!holding.pulled) files[holding.name].insert(holding.id);
+    }
+  }
+  for (Held& held : all) {
+    const auto named = files.find(held.holding.name);
+    held.replaced = named != files.end() && !named->second.contains(held.holding.id);
+  }
+  return all;
+}
+
 std::vector<std::string> NodeImpl::KnownNames() const {
   std::set<std::string> names;
   for (const ModelView& model : Models()) names.insert(model.name);
@@ -29,12 +60,12 @@ std::vector<std::string> NodeImpl::KnownNames() const {
 
 std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) const {
   std::map<ModelId, std::string> matches;
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    if (!status.self && status.state != cluster::PeerState::kAlive) continue;
-    for (const wire::ModelHolding& holding : status.record.models) {
-      if (IsNameOf(name, holding.id, holding.name, status.record.name))
-        matches.emplace(holding.id, status.record.name);
-    }
+  const std::vector<cluster::NodeStatus> nodes = core_->Nodes();
+  for (const Held& held : HoldingsOf(nodes)) {
+    const ModelId& id = held.holding.id;
+    const bool meant =
+        held.replaced ? name == id.Hex() : IsNameOf(name, id, held.holding.name, held.device);
+    if (meant) matches.emplace(id, held.device);
   }
   if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
   if (!matches.empty()) return matches;
@@ -94,8 +125,8 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
 
 void NodeImpl::GetVocabulary(const ModelId& model,
                              std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
-  if (const auto file = models_->Find(model))
-    return vocabularies_->Load(file->shared_manifest(), std::move(done));
+  if (auto manifest = ManifestOf(model))
+    return vocabularies_->Load(std::move(manifest), std::move(done));
   if (auto known = vocabularies_->Find(model)) return done(std::move(known));
   std::vector<net::ConnectOptions> holders;
   for (const NodeId& holder : HoldersOf(model))

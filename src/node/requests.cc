@@ -4,6 +4,7 @@
 #include <cstring>
 #include <deque>
 
+#include "base/check.h"
 #include "sys/files.h"
 #include "sys/system.h"
 
@@ -248,6 +249,7 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
     if (MayBeReadAgain(*request, plan.error())) return PlaceAgain(id, plan.error());
     return FailRequest(id, plan.error(), Refusal::kNoPlan);
   }
+  CHECK(!request->submitted && request->vocabulary != nullptr);
   request->plan = std::move(*plan);
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
@@ -375,7 +377,9 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
 }
 
 std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::string how) {
-  auto ended = std::move(requests_.extract(id).mapped());
+  auto found = requests_.extract(id);
+  CHECK(!found.empty());  // a request ends once
+  auto ended = std::move(found.mapped());
   host_.OnRequestChanged(
       id, {.model = ended->request.model, .state = "ended", .detail = std::move(how)});
   return ended;

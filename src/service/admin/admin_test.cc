@@ -21,6 +21,7 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_requests_active 2"));
   EXPECT_TRUE(has("exo_generated_tokens_total 1234"));
   EXPECT_TRUE(has("exo_memory_budget_bytes 1099511627776"));  // exact, no exponent
+  EXPECT_TRUE(has("exo_log_lines_lost_total 3"));
   EXPECT_TRUE(has("exo_http_connections 1"));
   EXPECT_TRUE(has("exo_http_body_bytes 0"));
   EXPECT_TRUE(has("exo_http_requests_total 1"));
