@@ -21,7 +21,7 @@ LeadOptions MachineOptions(const RunnerOptions& options) {
   return {.plan = plan.id,
           .stages = static_cast<uint32_t>(plan.stages.size()),
           .context = plan.context,
-          .kv_positions = ReservedPositions(plan),
+          .pages = ReservedPages(plan),
           .chunk = plan.chunk};
 }
 

@@ -79,7 +79,7 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
-                            value.prefill_us, value.decode_us, stages, Fb(value.plan));
+                            value.cached, value.prefill_us, value.decode_us, stages, Fb(value.plan));
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -87,6 +87,7 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Code(from.code(), to.code);
   r.Text(from.message(), to.message, "message", kMaxText);
   to.generated = from.generated();
+  to.cached = from.cached();
   to.prefill_us = from.prefill_us();
   to.decode_us = from.decode_us();
   ReadTimes(r, from.stages(), to.stages);
@@ -142,7 +143,7 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   for (const StepItem& item : value.items) {
     tables.push_back(fb::CreateStepItem(b, Fb(item.request), item.first, item.count,
                                         item.output_first, item.output_count, item.adapter,
-                                        item.capacity, item.cancelled));
+                                        item.cancelled));
   }
   const auto items = b.CreateVector(tables);
   std::vector<Offset<fb::StepTruncate>> cuts;
@@ -151,7 +152,7 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   const auto truncate = b.CreateVector(cuts);
   std::vector<Offset<fb::StepFork>> forks;
   for (const StepFork& one : value.fork)
-    forks.push_back(fb::CreateStepFork(b, Fb(one.from), Fb(one.to), one.length, one.capacity));
+    forks.push_back(fb::CreateStepFork(b, Fb(one.from), Fb(one.to), one.length));
   const auto fork = b.CreateVector(forks);
   const auto close = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id16*>(value.close.data()),
                                              value.close.size());
@@ -169,7 +170,6 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
            item.output_first = one.output_first();
            item.output_count = one.output_count();
            item.adapter = one.adapter();
-           item.capacity = one.capacity();
            item.cancelled = one.cancelled();
          });
   r.List(from.truncate(), to.truncate, "truncate", kMaxStepItems,
@@ -181,7 +181,6 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
     r.Id(one.from(), fork.from);
     r.Id(one.to(), fork.to);
     fork.length = one.length();
-    fork.capacity = one.capacity();
   });
   r.List(from.close(), to.close, "close", kMaxStepCloses,
          [&](const fb::Id16& one, RequestId& id) { r.Id(&one, id); });

@@ -427,6 +427,7 @@ struct Finished {
   ErrorCode code = ErrorCode::kIo;  // for kError
   std::string message;
   uint32_t generated = 0;
+  uint32_t cached = 0;  // tokens of the prompt whose KV was there already
   uint64_t prefill_us = 0;
   uint64_t decode_us = 0;
   std::vector<StageTime> stages;
@@ -483,7 +484,6 @@ struct StepItem {
   uint32_t output_first = 0;
   uint32_t output_count = 0;
   uint32_t adapter = 0;   // reserved for low-rank adapters; 0: none
-  uint32_t capacity = 0;  // positions to reserve when the sequence is new
   // A stage gave the item up: it has no rows in this frame, and no later stage computes it.
   bool cancelled = false;
   friend bool operator==(const StepItem&, const StepItem&) = default;
@@ -499,7 +499,6 @@ struct StepFork {
   RequestId from;
   RequestId to;
   uint32_t length = 0;
-  uint32_t capacity = 0;  // positions to reserve for `to`
   friend bool operator==(const StepFork&, const StepFork&) = default;
 };
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that

@@ -138,7 +138,7 @@ class RandomMessage {
   void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
-    All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
+    All(v.request, v.reason, v.code, v.message, v.generated, v.cached, v.prefill_us, v.decode_us, v.stages,
         v.plan);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
@@ -151,11 +151,11 @@ class RandomMessage {
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
   void Fill(StepItem& v) {
-    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.capacity,
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter,
         v.cancelled);
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
-  void Fill(StepFork& v) { All(v.from, v.to, v.length, v.capacity); }
+  void Fill(StepFork& v) { All(v.from, v.to, v.length); }
   void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
