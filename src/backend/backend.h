@@ -136,8 +136,9 @@ class StageCompute {
   // time. Errors: kInvalid (already open).
   virtual Result<void> Open(SequenceId sequence, uint32_t capacity) = 0;
   // Opens `sequence` with the first `length` positions of `from`: the bits that computing them
-  // again would give. They share the memory until one of them writes to it. Errors: those of Open; kInvalid (`from` is unknown or shorter, or positions
-  // below `length` are undefined since a step was cancelled).
+  // again would give. They share the memory until one of them writes to it. Errors: those of Open;
+  // kInvalid (`from` is unknown or shorter, or positions below `length` are undefined since a step
+  // was cancelled).
   virtual Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                             uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;

@@ -15,8 +15,8 @@ struct LeadMachine::Request {
   uint32_t start = 0;             // tokens that were known when it began, or began again
   uint32_t max_tokens_total = 0;  // tokens.size() at the end
   uint32_t cached = 0;            // rows taken over from other sequences, at the first admission
-  uint32_t scheduled = 0;  // rows in steps so far
-  uint32_t computed = 0;   // of them: results are back
+  uint32_t scheduled = 0;         // rows in steps so far
+  uint32_t computed = 0;          // of them: results are back
   bool admitted = false;
   bool paused = false;
   std::vector<TokenId> draft;  // for the next decode item
@@ -264,8 +264,7 @@ std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request
   auto best = kept_.Find(tokens);
   for (const RequestId& id : admitted_) {
     const Request& other = *requests_.at(id);
-    const uint32_t common =
-        CommonPrefix(std::span(other.tokens).first(other.computed), tokens);
+    const uint32_t common = CommonPrefix(std::span(other.tokens).first(other.computed), tokens);
     if (common > (best ? best->length : 0)) best = PrefixIndex::Match{id, common, false};
   }
   if (best && best->length < options_.least_shared) return std::nullopt;
@@ -331,8 +330,7 @@ void LeadMachine::AddDecodeItem(LeadStep& step, Request& request) {
   auto drafts = static_cast<uint32_t>(std::min<size_t>(request.draft.size(), room - 1));
   // Drafts are not worth another request's pages.
   const uint32_t end = request.scheduled + 1;
-  if (drafts > 0 &&
-      !TakePages(step, request.submit.request, request.scheduled, end + drafts))
+  if (drafts > 0 && !TakePages(step, request.submit.request, request.scheduled, end + drafts))
     drafts = 0;
   if (drafts == 0 && !TakeDecodePages(step, request, end)) return;
   LeadItem item{.request = request.submit.request,

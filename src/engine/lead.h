@@ -190,7 +190,7 @@ class LeadMachine {
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;
   PageLedger ledger_;
-  PrefixIndex kept_;                 // sequences of ended requests
+  PrefixIndex kept_;                // sequences of ended requests
   std::vector<RequestId> covered_;  // kept ones that a fork has taken over whole: closed next
   LeadStats stats_;
 };

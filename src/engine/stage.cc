@@ -52,9 +52,8 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
   from->second.carried = false;
   const Sequence source = from->second;
   if (fork.length > source.length) {
-    return Fail(ErrorCode::kInvalid,
-                "step {}: a fork of {} positions of request {}, which has {}", step.step,
-                fork.length, fork.from.Short(), source.length);
+    return Fail(ErrorCode::kInvalid, "step {}: a fork of {} positions of request {}, which has {}",
+                step.step, fork.length, fork.from.Short(), source.length);
   }
   Sequence& to = OpenOne(fork.to, after);
   to.length = fork.length;
@@ -135,8 +134,8 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
     sequence = &OpenOne(item.request, after);
     work.open.push_back(sequence->id);
   }
-  TRY(TakePages(step, item.request, std::min(item.first, length), static_cast<uint32_t>(end),
-                after, work));
+  TRY(TakePages(step, item.request, std::min(item.first, length), static_cast<uint32_t>(end), after,
+                work));
   work.segments.push_back({sequence->id, item.first, item.count, work.rows_in});
   for (uint32_t i = 0; i < item.output_count; ++i)
     work.output_rows.push_back(work.rows + item.output_first + i);

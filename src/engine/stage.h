@@ -26,10 +26,10 @@ namespace exo::engine {
 
 struct StageOptions {
   PlanId plan;
-  uint32_t context = 0;                       // positions of one sequence at most
-  uint64_t pages = 0;                         // of KV, of all sequences
-  uint32_t page = wire::kPagePositions;       // positions of one
-  uint32_t chunk = 256;                       // rows of one step at most
+  uint32_t context = 0;                  // positions of one sequence at most
+  uint64_t pages = 0;                    // of KV, of all sequences
+  uint32_t page = wire::kPagePositions;  // positions of one
+  uint32_t chunk = 256;                  // rows of one step at most
   // Bugs that a test plants to show that the simulator finds them. Never set outside tests.
   bool plant_no_fence = false;          // steps of other plans and old steps are computed
   bool plant_no_gap_check = false;      // a step that does not continue its sequence is computed

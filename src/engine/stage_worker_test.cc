@@ -136,8 +136,8 @@ TEST_P(StageWorkerTest, ForksContinueAsIfEachHadComputedThePrefix) {
   std::vector<TokenId> both = Tokens(6, 1);
   const auto tail = Tokens(6, 2);
   both.insert(both.end(), tail.begin(), tail.end());
-  const auto logits = Run(
-      {.items = {Item(1, 20, 6, 1), Item(2, 13, 6, 1)}, .fork = {{Id(1), Id(2), 13}}}, both);
+  const auto logits =
+      Run({.items = {Item(1, 20, 6, 1), Item(2, 13, 6, 1)}, .fork = {{Id(1), Id(2), 13}}}, both);
   auto expected = Expected(left, 1);
   const auto other = Expected(right, 1);
   expected.insert(expected.end(), other.begin(), other.end());

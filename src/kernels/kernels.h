@@ -65,8 +65,8 @@ struct Activations {
 enum class KvType : uint8_t { kF16 = 0, kF32 = 1, kQ8_0 = 2 };
 inline constexpr size_t kKvTypes = 3;
 inline constexpr size_t kKvPage = kChunkPositions;  // positions of a page
-inline constexpr size_t kKvBlock = 32;     // values that share a scale in a q8_0 cache
-std::string_view KvTypeName(KvType type);  // "f16", "f32", "q8_0"
+inline constexpr size_t kKvBlock = 32;              // values that share a scale in a q8_0 cache
+std::string_view KvTypeName(KvType type);           // "f16", "f32", "q8_0"
 // Errors: kInvalid for another name.
 Result<KvType> KvTypeNamed(std::string_view name);
 // The type a cache really has: q8_0 needs heads of whole blocks, others keep f16.

@@ -52,8 +52,8 @@ class TestCache {
   TestCache& operator=(const TestCache&) = delete;
 
   KvHead head() const {
-    return {.type = type_, .head_dim = head_dim_, .pages = pages_.data(), .k = kGap,
-            .v = kGap + part_};
+    return {
+        .type = type_, .head_dim = head_dim_, .pages = pages_.data(), .k = kGap, .v = kGap + part_};
   }
   const std::byte* k(size_t page = 0) const { return pages_[page] + kGap; }
   const std::byte* v(size_t page = 0) const { return k(page) + part_; }

@@ -79,7 +79,8 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
-                            value.cached, value.prefill_us, value.decode_us, stages, Fb(value.plan));
+                            value.cached, value.prefill_us, value.decode_us, stages,
+                            Fb(value.plan));
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);

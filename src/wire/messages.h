@@ -483,7 +483,7 @@ struct StepItem {
   // layer.
   uint32_t output_first = 0;
   uint32_t output_count = 0;
-  uint32_t adapter = 0;   // reserved for low-rank adapters; 0: none
+  uint32_t adapter = 0;  // reserved for low-rank adapters; 0: none
   // A stage gave the item up: it has no rows in this frame, and no later stage computes it.
   bool cancelled = false;
   friend bool operator==(const StepItem&, const StepItem&) = default;

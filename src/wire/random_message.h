@@ -138,8 +138,8 @@ class RandomMessage {
   void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
-    All(v.request, v.reason, v.code, v.message, v.generated, v.cached, v.prefill_us, v.decode_us, v.stages,
-        v.plan);
+    All(v.request, v.reason, v.code, v.message, v.generated, v.cached, v.prefill_us, v.decode_us,
+        v.stages, v.plan);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
@@ -151,8 +151,7 @@ class RandomMessage {
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
   void Fill(StepItem& v) {
-    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter,
-        v.cancelled);
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.cancelled);
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
   void Fill(StepFork& v) { All(v.from, v.to, v.length); }

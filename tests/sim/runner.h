@@ -176,8 +176,7 @@ class Runner {
   // The stage's layers over a step's rows, or a compute that everybody has lost interest in.
   void ComputeRows(const StageWork& work, DataFrame& frame) {
     for (const uint64_t sequence : work.close) model_.Close(sequence);
-    for (const StageWork::Fork& fork : work.fork)
-      model_.Fork(fork.from, fork.to, fork.length);
+    for (const StageWork::Fork& fork : work.fork) model_.Fork(fork.from, fork.to, fork.length);
     for (const uint64_t sequence : work.open) model_.Open(sequence);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
     bool wanted = work.segments.empty();

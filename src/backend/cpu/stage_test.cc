@@ -74,7 +74,8 @@ class StageTest : public testing::Test {
                                   uint32_t first = 0) {
     std::vector<float> logits;
     for (auto at = first; at < tokens.size(); at += kChunk)
-      logits = TRY(Run(id, at, tokens.subspan(at, std::min<size_t>(kChunk, tokens.size() - at)), 1));
+      logits =
+          TRY(Run(id, at, tokens.subspan(at, std::min<size_t>(kChunk, tokens.size() - at)), 1));
     return logits;
   }
 

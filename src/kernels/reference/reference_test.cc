@@ -17,7 +17,6 @@
 namespace exo::kernels {
 namespace {
 
-
 TEST(TreeTest, LeftSubtreeIsTheLargestPowerOfTwo) {
   // 5 leaves: ((0 1)(2 3)) 4. Only this shape keeps the last 1.
   const float leaves[5] = {1e8f, 1, -1e8f, -1, 1};
