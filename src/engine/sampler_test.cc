@@ -136,7 +136,7 @@ TEST(SamplerTest, PartialSelectionEqualsAFullSort) {
   }
 }
 
-TEST(SamplerTest, LargeVocabularyIsCheap) {
+TEST(SamplerTest, ALargeVocabularyIsCheaperThanSortingIt) {
   Rng rng(1);
   std::vector<float> base(151936);
   for (float& x : base) x = static_cast<float>(rng.Uniform() + rng.Uniform() + rng.Uniform()) * 8;
@@ -146,12 +146,19 @@ TEST(SamplerTest, LargeVocabularyIsCheap) {
       .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .seed = 1};
   (void)Sample(logits, {}, settings, 0, scratch);
   const auto* memory = scratch.candidates.data();
-  const auto start = std::chrono::steady_clock::now();
-  for (uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(Sample(logits, {}, settings, i, scratch));
-  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  const auto time = [&](const auto& work) {
+    const auto start = std::chrono::steady_clock::now();
+    for (uint64_t i = 0; i < 20; ++i) work(i);
+    return std::chrono::steady_clock::now() - start;
+  };
+  const auto sampled =
+      time([&](uint64_t i) { EXPECT_TRUE(Sample(logits, {}, settings, i, scratch)); });
   EXPECT_EQ(memory, scratch.candidates.data());  // nothing allocated
-  RecordProperty("us_per_token", static_cast<int>(time.count() * 50));
-  EXPECT_LT(time.count() / 20, 20);  // far above the real figure: this machine may be busy
+  const auto sorted = time([&](uint64_t) {
+    std::vector<float> copy = base;
+    std::ranges::sort(copy);
+  });
+  EXPECT_LT(sampled, sorted) << "a sampler need not sort the vocabulary";
 }
 
 }  // namespace
