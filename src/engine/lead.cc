@@ -479,7 +479,7 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   }
   if (output == nullptr) return std::nullopt;
   if (request.first_token_at == Time{}) request.first_token_at = now;
-  Emission emission{.request = item.request};
+  Emission emission{.request = item.request, .cached = request.cached};
   std::optional<wire::FinishReason> reason;
   for (const TokenId token : output->tokens) {
     const auto& stops = request.submit.stop_tokens;
@@ -499,7 +499,6 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
         wire::Finished{.request = item.request,
                        .reason = *reason,
                        .generated = request.generated(),
-                       .cached = request.cached,
                        .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
                        .decode_us = Microseconds(now - request.first_token_at),
                        .stages = request.times};

@@ -88,6 +88,7 @@ struct ItemOutput {
 struct Emission {
   RequestId request;
   std::vector<TokenId> tokens;  // a stop token is not among them
+  uint32_t cached = 0;          // tokens of the prompt whose KV was there already
   std::optional<wire::Finished> finished;
 };
 

@@ -250,7 +250,8 @@ void LeadLoop::ReportError(const RequestId& request, const Error& error) {
 
 void LeadLoop::Emit(std::vector<Emission> emissions) {
   for (Emission& emission : emissions) {
-    if (!emission.tokens.empty()) events_.on_tokens(emission.request, std::move(emission.tokens));
+    if (!emission.tokens.empty())
+      events_.on_tokens(emission.request, std::move(emission.tokens), emission.cached);
     if (emission.finished) events_.on_finished(std::move(*emission.finished));
   }
 }

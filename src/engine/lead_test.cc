@@ -355,7 +355,7 @@ TEST(LeadTest, ATurnOfAChatComputesOnlyWhatIsNew) {
   const auto next = lead.NextStep(Time{});
   EXPECT_EQ(next->close, std::vector<RequestId>{Id(1)});
   const auto end = Answer(lead, *next, 6);
-  EXPECT_EQ(end[0].finished->cached, 24u);
+  EXPECT_EQ(end[0].cached, 24u);
 }
 
 TEST(LeadTest, AWholePromptThatIsThereComputesItsLastRowAgain) {

@@ -84,7 +84,7 @@ struct Reports {
                   Change([&] { failures.emplace_back(std::move(error), lost); });
                 },
             .on_tokens =
-                [this](RequestId request, std::vector<TokenId> more) {
+                [this](RequestId request, std::vector<TokenId> more, uint32_t) {
                   Change([&] {
                     auto& all = tokens[request];
                     all.insert(all.end(), more.begin(), more.end());

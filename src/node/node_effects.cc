@@ -49,8 +49,8 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
       .on_failed = OnLoop([this, plan](Error error, NodeId lost) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
-      .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens) {
-        Feed(cluster::LeadEmitted{request, std::move(tokens)});
+      .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens, uint32_t cached) {
+        Feed(cluster::LeadEmitted{request, std::move(tokens), cached});
       }),
       .on_finished = OnLoop(
           [this](wire::Finished finished) { Feed(cluster::LeadFinished{std::move(finished)}); }),

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/effect.h"
 #include "engine/text_stream.h"
 #include "node/api.h"
 #include "node/vocabulary.h"
@@ -62,7 +63,7 @@ class Requests {
 
   std::unique_ptr<Generation> Start(GenerateRequest request, GenerateSink& sink);
   // From the cluster core.
-  void OnTokens(const RequestId& request, const std::vector<TokenId>& tokens);
+  void OnTokens(const cluster::RequestTokens& news);
   void OnFinished(const wire::Finished& finished);
   size_t count() const { return requests_.size(); }
   // The fields about requests and tokens.

@@ -65,13 +65,14 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
   return fb::CreateTokens(b, Fb(value.request), value.first_index, Scalars(b, value.tokens),
-                          Fb(value.plan));
+                          Fb(value.plan), value.cached);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
   to.first_index = from.first_index();
   r.Scalars(from.tokens(), to.tokens, "tokens", kMaxAnswerTokens);
   r.Id(from.plan(), to.plan);
+  to.cached = from.cached();
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
@@ -79,8 +80,7 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
-                            value.cached, value.prefill_us, value.decode_us, stages,
-                            Fb(value.plan));
+                            value.prefill_us, value.decode_us, stages, Fb(value.plan));
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -88,7 +88,6 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Code(from.code(), to.code);
   r.Text(from.message(), to.message, "message", kMaxText);
   to.generated = from.generated();
-  to.cached = from.cached();
   to.prefill_us = from.prefill_us();
   to.decode_us = from.decode_us();
   ReadTimes(r, from.stages(), to.stages);

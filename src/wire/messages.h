@@ -411,6 +411,7 @@ struct Tokens {
   uint32_t first_index = 0;  // position of tokens[0] in the answer
   std::vector<TokenId> tokens;
   PlanId plan;
+  uint32_t cached = 0;  // tokens of the prompt whose KV was there already
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -427,7 +428,6 @@ struct Finished {
   ErrorCode code = ErrorCode::kIo;  // for kError
   std::string message;
   uint32_t generated = 0;
-  uint32_t cached = 0;  // tokens of the prompt whose KV was there already
   uint64_t prefill_us = 0;
   uint64_t decode_us = 0;
   std::vector<StageTime> stages;

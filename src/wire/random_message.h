@@ -135,11 +135,11 @@ class RandomMessage {
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
   }
-  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan); }
+  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan, v.cached); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
-    All(v.request, v.reason, v.code, v.message, v.generated, v.cached, v.prefill_us, v.decode_us,
-        v.stages, v.plan);
+    All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
+        v.plan);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
