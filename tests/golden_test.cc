@@ -8,9 +8,10 @@
 #include <map>
 #include <sstream>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "base/sha256.h"
 #include "engine/local.h"
+#include "kernels/kernels.h"
 #include "kernels/numerics.h"
 #include "store/model.h"
 #include "tests/support/shared_data.h"
@@ -58,10 +59,8 @@ void WriteGolden(const Golden& golden) {
 
 // Hashes of one model on one instruction set.
 void HashModel(const std::string& path, kernels::Isa isa, Golden& golden) {
-  const auto kernels = kernels::KernelsFor(isa);
-  ASSERT_TRUE(kernels);
-  const auto pool = backend::MakeComputePool(2);
-  const auto backend = backend::MakeCpuBackend(**kernels, *pool);
+  const auto backend =
+      backend::MakeBackend({.isa = std::string(kernels::IsaName(isa)), .threads = 2}).value();
   const auto file = store::ModelFile::Open(path);
   ASSERT_TRUE(file) << file.error().message;
   const auto& manifest = (*file)->manifest();

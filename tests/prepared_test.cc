@@ -9,8 +9,9 @@
 #include <filesystem>
 #include <fstream>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "engine/local.h"
+#include "kernels/kernels.h"
 #include "store/model.h"
 
 namespace exo::store {
@@ -43,7 +44,7 @@ class PreparedTest : public testing::Test {
     EXPECT_EQ(*written, std::filesystem::file_size(path()));
   }
   std::vector<float> Logits(const ModelFile& file) const {
-    const auto backend = backend::MakeCpuBackend(*kernels_, *pool_);
+    const auto backend = backend::MakeBackend({.threads = 2}).value();
     const auto source = file.MakeSource().value();
     auto local = engine::LocalModel::Load(*backend, file.manifest().config(),
                                           file.manifest().tensors(), *source, {});

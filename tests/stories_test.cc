@@ -8,7 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "engine/local.h"
 #include "store/model.h"
 #include "tests/support/shared_data.h"
@@ -23,7 +23,6 @@ using testing::SharedPath;
 constexpr const char* kFolder = "data/models/stories260K/";
 
 struct Loaded {
-  std::unique_ptr<sys::ThreadPool> pool;
   std::unique_ptr<backend::Backend> backend;
   std::shared_ptr<const store::ModelFile> file;
   std::unique_ptr<backend::TensorSource> source;
@@ -32,8 +31,7 @@ struct Loaded {
 
 Loaded Load(const std::string& name, kernels::KvType kv, std::vector<uint32_t> cuts = {}) {
   Loaded loaded;
-  loaded.pool = backend::MakeComputePool(2);
-  loaded.backend = backend::MakeCpuBackend(**kernels::ChooseKernels(""), *loaded.pool);
+  loaded.backend = backend::MakeBackend({.threads = 2}).value();
   auto file = store::ModelFile::Open(SharedPath(std::string(kFolder) + "gguf/" + name));
   EXPECT_TRUE(file.has_value()) << file.error().message;
   loaded.file = *file;

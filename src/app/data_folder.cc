@@ -43,7 +43,7 @@ Result<RunningNode> FindRunningNode(const std::string& folder) {
                 "no exo node runs on this machine (data folder {}); start one with: exo up",
                 folder);
   };
-  const auto text = sys::ReadFile(NotePath(folder), 4096);
+  const auto text = sys::ReadPlainFile(NotePath(folder), 4096);
   if (!text) return none();
   const auto note = nlohmann::json::parse(*text, nullptr, false);
   if (!note.is_object()) return none();

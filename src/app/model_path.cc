@@ -10,6 +10,16 @@
 #include "sys/system.h"
 
 namespace exo::app {
+namespace {
+
+// The path itself. Errors: kNotFound, kInvalid (a folder, a pipe, ...), kIo.
+Result<std::string> FileAt(const std::string& path) {
+  if (!sys::NameExists(path)) return Fail(ErrorCode::kNotFound, "there is no file {}", path);
+  TRY(sys::RealDisk().Look(path));
+  return path;
+}
+
+}  // namespace
 
 std::vector<std::string> ModelFolders(const Settings& settings) {
   std::vector<std::string> folders = settings.models;
@@ -32,7 +42,7 @@ bool LooksLikePath(const std::string& model) {
 }
 
 Result<std::string> PathForNode(const std::string& path) {
-  if (!sys::Exists(path)) return Fail(ErrorCode::kNotFound, "there is no file {}", path);
+  TRY(FileAt(path));
   if (!IsUtf8(path)) {
     return Fail(ErrorCode::kInvalid,
                 "the path {} is not UTF-8; rename the file, or give a link with another name",
@@ -46,8 +56,7 @@ Result<std::string> PathForNode(const std::string& path) {
 
 Result<std::string> FindModelPath(const Settings& settings, const std::string& model) {
   if (LooksLikePath(model)) {
-    if (sys::Exists(model)) return model;
-    return Fail(ErrorCode::kNotFound, "there is no file {}", model);
+    return FileAt(model);
   }
   const std::vector<std::string> folders = ModelFolders(settings);
   for (const std::string& folder : folders) {

@@ -11,6 +11,8 @@
 #include "app/settings_file.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "net/secret.h"
+#include "net/socket.h"
 #include "sys/files.h"
 #include "sys/system.h"
 
@@ -22,6 +24,36 @@ using Field = std::variant<std::string Settings::*, bool Settings::*, uint16_t S
                            uint32_t Settings::*, std::optional<uint64_t> Settings::*,
                            Texts Settings::*, LogLevel Settings::*>;
 
+// What a text means beyond being a string: the node reads it the same way. A text may be written
+// anew.
+using Check = Result<void> (*)(std::string&);
+
+Result<void> CheckPeer(std::string& text) {
+  TRY(net::ParseHostPort(text, 0));
+  return {};
+}
+
+// An empty one says "the data folder's".
+Result<void> CheckSecret(std::string& text) {
+  if (!text.empty()) TRY(net::ClusterSecret::Parse(text));
+  return {};
+}
+
+// A shell expands ~ only where it stands at the front of a word; the settings file knows no shell.
+Result<void> ExpandHome(std::string& text) {
+  if (!text.starts_with('~')) return {};
+  if (text.size() > 1 && text[1] != '/') {
+    return Fail(ErrorCode::kInvalid,
+                "\"{}\": only ~ and ~/ stand for a home folder; write the whole path", text);
+  }
+  const std::string home = sys::HomeFolder();
+  if (home.empty()) {
+    return Fail(ErrorCode::kInvalid, "\"{}\": HOME is not set; write the whole path", text);
+  }
+  text.replace(0, 1, home);
+  return {};
+}
+
 struct Setting {
   const char* key;
   Field field;
@@ -29,10 +61,12 @@ struct Setting {
   uint64_t min = 0, max = std::numeric_limits<uint64_t>::max();  // of numbers and sizes
   const char* if_unset = "";                                     // shown for an empty value
   std::vector<std::string> choices = {};                         // of texts; empty: any
+  Check check = nullptr;                                         // of texts
 };
 
 // In the order of LogLevel.
 constexpr const char* kLevels[] = {"debug", "info", "warning", "error", "off"};
+constexpr const char* kSecret = "cluster_secret";
 constexpr uint64_t kMaxSize = uint64_t{1} << 50;
 
 const std::vector<Setting>& Table() {
@@ -44,7 +78,10 @@ const std::vector<Setting>& Table() {
       {"loopback", &Settings::loopback, "see and serve nodes of this machine only"},
       {"discovery", &Settings::discovery,
        "announce this device on the network and look for others"},
-      {"peers", &Settings::peers, "HOST:PORT of devices that discovery does not find"},
+      {.key = "peers",
+       .field = &Settings::peers,
+       .what = "HOST:PORT of devices that discovery does not find",
+       .check = &CheckPeer},
       {"memory_limit", &Settings::memory_limit, "memory for models, for example 8GiB", kMiB,
        kMaxSize, "what is free"},
       {"threads", &Settings::threads, "compute threads", 1, 1024, "all cores"},
@@ -55,14 +92,20 @@ const std::vector<Setting>& Table() {
        0,
        "the best",
        {"reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
-      {"models", &Settings::models, "more folders with GGUF files"},
+      {.key = "models",
+       .field = &Settings::models,
+       .what = "more folders with GGUF files",
+       .check = &ExpandHome},
       {"tensor_cache", &Settings::tensor_cache, "disk space for tensors pulled from other devices",
        0, kMaxSize, "a tenth of the disk, 20 GiB at most"},
       {"default_context", &Settings::default_context,
        "context of a model that is loaded without a word about it, in tokens", 16, 1 << 24},
       {"log", &Settings::log, "lowest level that is logged"},
-      {"cluster_secret", &Settings::cluster_secret, "secret shared by the devices of a cluster", 0,
-       0, "the data folder's"},
+      {.key = kSecret,
+       .field = &Settings::cluster_secret,
+       .what = "secret shared by the devices of a cluster",
+       .if_unset = "the data folder's",
+       .check = &CheckSecret},
   };
   return table;
 }
@@ -145,14 +188,20 @@ struct Parser {
   }
 };
 
-Result<void> Apply(const std::string& key, const Texts& texts, const std::string& origin,
+Result<void> Apply(const std::string& key, Texts texts, const std::string& origin,
                    Settings& settings) {
   const Setting* setting = Find(key);
   if (setting == nullptr)
     return Fail(ErrorCode::kInvalid, "{}: there is no setting '{}'", origin, key);
+  for (std::string& text : texts) {
+    if (setting->check == nullptr) break;
+    if (auto checked = setting->check(text); !checked)
+      return Wrap(checked.error(), fmt::format("{}: {}", origin, key));
+  }
   if (!std::visit(Parser{settings, *setting, texts}, setting->field)) {
     return Fail(ErrorCode::kInvalid, "{}: {} cannot be '{}'; it is {}", origin, key,
-                fmt::join(texts, ", "), Accepts(*setting));
+                key == kSecret ? "(hidden)" : fmt::format("{}", fmt::join(texts, ", ")),
+                Accepts(*setting));
   }
   settings.origins[key] = origin;
   return {};
@@ -214,7 +263,7 @@ const std::vector<SettingInfo>& SettingInfos() {
                       .accepts = Accepts(setting),
                       .is_list = Is<Texts>(setting),
                       .is_flag = Is<bool>(setting),
-                      .is_secret = std::string_view(setting.key) == "cluster_secret"});
+                      .is_secret = std::string_view(setting.key) == kSecret});
     }
     return made;
   }();
@@ -227,7 +276,7 @@ std::string SettingText(const Settings& settings, const std::string& key) {
   std::string text = std::visit(Shower{settings}, setting->field);
   const bool unset = text.empty() || (settings.IsDefault(key) && text == "0");
   if (unset && *setting->if_unset != 0) return fmt::format("({})", setting->if_unset);
-  return key == "cluster_secret" ? "(hidden; see exo secret)" : text;
+  return key == kSecret ? "(hidden; see exo secret)" : text;
 }
 
 GivenSettings FromEnvironment() {
@@ -263,7 +312,7 @@ Result<void> ApplyFile(const std::string& text, const std::string& path, Setting
                                                           : "string";
     if (entry.type != wanted && !(size && entry.type == "integer")) {
       return Fail(ErrorCode::kInvalid, "{}: {} = {} is a TOML {}; it is {}", origin, entry.key,
-                  entry.shown, entry.type, Accepts(*setting));
+                  entry.key == kSecret ? "(hidden)" : entry.shown, entry.type, Accepts(*setting));
     }
     TRY(Apply(entry.key, entry.texts, origin, settings));
   }
@@ -273,8 +322,9 @@ Result<void> ApplyFile(const std::string& text, const std::string& path, Setting
 Result<Settings> ReadSettings(const SettingSources& sources) {
   Settings settings;
   const std::string path = sources.file.empty() ? sys::DataFolder() + "/exo.toml" : sources.file;
-  if (!sources.file.empty() || sys::Exists(path)) {
-    TRY(ApplyFile(TRY(sys::ReadFile(path, 1u << 20)), path, settings));
+  // A link that leads nowhere is a file that is missing, not one that nobody wants.
+  if (!sources.file.empty() || sys::NameExists(path)) {
+    TRY(ApplyFile(TRY(sys::ReadPlainFile(path, 1u << 20)), path, settings));
   }
   for (const auto& [key, texts] : sources.environment)
     TRY(Apply(key, texts, "EXO_" + Upper(key), settings));

@@ -4,6 +4,8 @@
 
 #include "app/output.h"
 #include "app/terminal.h"
+#include "base/text.h"
+#include "sys/files.h"
 
 namespace exo::app {
 
@@ -21,6 +23,11 @@ Result<void> RunConfig(const Settings& settings, bool as_json) {
     PrintJson(all);
   } else {
     Write(Table(rows));
+  }
+  for (const std::string& folder : settings.models) {
+    if (const auto listed = sys::RealDisk().List(folder); !listed)
+      Note("exo: {}: models: {}\n", Printable(all["models"]["from"].get<std::string>()),
+           Printable(listed.error().message));
   }
   return {};
 }

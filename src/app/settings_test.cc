@@ -1,8 +1,13 @@
 #include "app/settings.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
 
 #include "base/units.h"
+#include "net/secret.h"
 #include "sys/files.h"
 #include "sys/temporary_folder.h"
 
@@ -124,8 +129,74 @@ TEST(SettingsTest, EachSourceNamesItselfInErrors) {
 
 TEST(SettingsTest, TheSecretIsNotShown) {
   Settings settings;
-  ASSERT_TRUE(ApplyFile("cluster_secret = 'ABCD'\n", "exo.toml", settings));
-  EXPECT_EQ(SettingText(settings, "cluster_secret").find("ABCD"), std::string::npos);
+  const std::string secret = net::ClusterSecret::Create()->Text();
+  ASSERT_TRUE(ApplyFile("cluster_secret = '" + secret + "'\n", "exo.toml", settings));
+  EXPECT_EQ(settings.cluster_secret, secret);
+  EXPECT_EQ(SettingText(settings, "cluster_secret").find(secret.substr(0, 4)), std::string::npos);
+  EXPECT_EQ(ErrorOf("cluster_secret = 424242\n").find("424242"), std::string::npos);
+  EXPECT_EQ(ErrorOf("cluster_secret = 'ABCD'\n").find("ABCD"), std::string::npos);
+}
+
+// What a node would refuse at its start is refused when the settings are read.
+TEST(SettingsTest, PeersAndSecretsAreReadAsTheNodeReadsThem) {
+  EXPECT_EQ(ErrorOf("peers = ['nas:52416', 'nas:0']\n"),
+            "exo.toml line 1: peers: \"nas:0\" needs a port: HOST:PORT");
+  EXPECT_EQ(ErrorOf("\npeers = ['nas']\n"),
+            "exo.toml line 2: peers: \"nas\" needs a port: HOST:PORT");
+  EXPECT_EQ(ErrorOf("peers = ['nas:x']\n"),
+            "exo.toml line 1: peers: \"nas:x\": \"x\" is no port (1 to 65535)");
+  EXPECT_EQ(ErrorOf("cluster_secret = 'ABCD'\n"),
+            "exo.toml line 1: cluster_secret: the secret has 4 characters instead of 56 (14 groups "
+            "of 4)");
+  const auto environment = ReadSettings({.environment = {{"peers", {"a:1", "b"}}}});
+  ASSERT_FALSE(environment);
+  EXPECT_EQ(environment.error().message, "EXO_PEERS: peers: \"b\" needs a port: HOST:PORT");
+  Settings settings;
+  EXPECT_TRUE(ApplyFile("cluster_secret = ''\n", "exo.toml", settings)) << "the data folder's";
+}
+
+TEST(SettingsTest, ATildeInModelFoldersIsTheHomeFolder) {
+  ASSERT_EQ(::setenv("HOME", "/home/ann", 1), 0);
+  Settings settings;
+  ASSERT_TRUE(ApplyFile("models = ['~', '~/gguf', '/x/~y', 'z~']\n", "exo.toml", settings));
+  EXPECT_EQ(settings.models,
+            (std::vector<std::string>{"/home/ann", "/home/ann/gguf", "/x/~y", "z~"}));
+  const auto environment = ReadSettings({.environment = {{"models", {"/a", "~/b"}}}});
+  ASSERT_TRUE(environment);
+  EXPECT_EQ(environment->models, (std::vector<std::string>{"/a", "/home/ann/b"}));
+  EXPECT_EQ(ErrorOf("models = ['~bob/gguf']\n"),
+            "exo.toml line 1: models: \"~bob/gguf\": only ~ and ~/ stand for a home folder; write "
+            "the whole path");
+  ASSERT_EQ(::unsetenv("HOME"), 0);
+  EXPECT_NE(ErrorOf("models = ['~/gguf']\n").find("HOME is not set"), std::string::npos);
+}
+
+// Anything but a file that is not there is told, and nothing is waited for.
+TEST(SettingsTest, AFileThatCannotBeReadIsAnErrorThatNamesIt) {
+  const auto folder = *sys::TemporaryFolder::Create("exo-settings-test");
+  const std::string file = folder->path() + "/exo.toml";
+  ASSERT_EQ(::setenv("EXO_HOME", folder->path().c_str(), 1), 0);
+  EXPECT_TRUE(ReadSettings({})) << "none at all";
+  const auto message = [&] {
+    const auto settings = ReadSettings({});
+    const auto named = ReadSettings({.file = file});
+    EXPECT_FALSE(settings);
+    EXPECT_FALSE(named);
+    (void)sys::RemoveFile(file);
+    return settings ? "" : settings.error().message;
+  };
+  ASSERT_EQ(::symlink("nowhere.toml", file.c_str()), 0);
+  EXPECT_EQ(message(),
+            "cannot open " + file + ": it is a link to nowhere.toml, which does not exist");
+  ASSERT_EQ(::symlink("exo.toml", file.c_str()), 0);
+  EXPECT_EQ(message(), "cannot open " + file + ": its links lead in a circle");
+  ASSERT_EQ(::mkfifo(file.c_str(), 0600), 0);
+  EXPECT_EQ(message(), file + " is a named pipe, not a regular file");
+  ASSERT_EQ(::mkdir(file.c_str(), 0700), 0);
+  EXPECT_EQ(message(), file + " is a folder, not a regular file");
+  ASSERT_EQ(::rmdir(file.c_str()), 0);
+  ASSERT_EQ(::unsetenv("EXO_HOME"), 0);
+  EXPECT_TRUE(ReadSettings({.file = "/dev/null"})) << "an empty one";
 }
 
 }  // namespace

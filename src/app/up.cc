@@ -32,6 +32,7 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .loopback = settings.loopback,
           .discovery = settings.discovery,
           .model_folders = ModelFolders(settings),
+          .named_folders = settings.models,
           .tensor_cache = settings.tensor_cache,
           .default_context = settings.default_context};
 }

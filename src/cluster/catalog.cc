@@ -40,6 +40,7 @@ void Catalog::OnSummary(const NodeId& from, const wire::InstanceSummary& summary
   // Once adopted, an instance never goes back to an owner that was only out of reach.
   if (known->second.claimed && plan.owner == from) return;
   known->second.claimed = plan.owner != from;
+  known->second.stage_lost = false;
   known->second.seen = context_.now;
   mine.idle_ms = summary.idle_ms;
   if (mine == summary) return;
@@ -47,24 +48,28 @@ void Catalog::OnSummary(const NodeId& from, const wire::InstanceSummary& summary
   context_.changed = true;
 }
 
-void Catalog::OnOwnerLost(const NodeId& owner, const std::function<bool(const NodeId&)>& alive,
-                          const std::string& detail) {
+void Catalog::OnPeerLost(const NodeId& peer, const std::function<bool(const NodeId&)>& alive,
+                         const std::string& detail) {
   for (auto at = entries_.begin(); at != entries_.end();) {
     wire::InstanceSummary& summary = at->second.summary;
-    if (summary.owner != owner) {
+    const bool owned = summary.owner == peer;
+    if (wire::StageOf(summary.plan, peer) >= 0) at->second.stage_lost = true;
+    // An owner that is there says what has become of it.
+    const bool orphaned = at->second.stage_lost && (owned || !alive(summary.owner));
+    if (!owned && !orphaned) {
       ++at;
       continue;
     }
     context_.changed = true;
     const NodeId lead = summary.plan.stages[0].node;
-    const bool complete = wire::StageOf(summary.plan, owner) < 0;
-    if (summary.state == wire::InstanceState::kReady && complete && alive(lead)) {
+    if (summary.state == wire::InstanceState::kReady && !orphaned && alive(lead)) {
       summary.owner = lead;
       (at++)->second.seen = context_.now;
       continue;
     }
+    const Reason reason = owned ? Reason::kOwnerLost : Reason::kNodeLost;
     gone_.push_back(
-        {summary.plan, owner, {.reason = Reason::kOwnerLost, .node = owner, .detail = detail}});
+        {summary.plan, summary.owner, {.reason = reason, .node = peer, .detail = detail}});
     at = entries_.erase(at);
   }
 }
@@ -90,13 +95,16 @@ void Catalog::OnTime() {
 }
 
 const wire::InstanceSummary* Catalog::Find(const ModelId& model) const {
-  const wire::InstanceSummary* best = nullptr;
+  const Entry* best = nullptr;
   for (const auto& [id, entry] : entries_) {
     if (entry.summary.plan.model != model || entry.summary.state == wire::InstanceState::kDraining)
       continue;
-    if (best == nullptr || Preferred(entry.summary, *best)) best = &entry.summary;
+    const bool better = best == nullptr || (entry.stage_lost != best->stage_lost
+                                                ? best->stage_lost
+                                                : Preferred(entry.summary, best->summary));
+    if (better) best = &entry;
   }
-  return best;
+  return best == nullptr ? nullptr : &best->summary;
 }
 
 const wire::InstanceSummary* Catalog::Find(const PlanId& plan) const {

@@ -26,16 +26,18 @@ class Catalog {
   // A summary of `from`; ignored unless it is about a valid plan that the sender owns, or has
   // adopted as its lead.
   void OnSummary(const NodeId& from, const wire::InstanceSummary& summary);
-  // Its READY instances belong to their leads from now on, unless `alive(lead)` says that those are
-  // lost, too; the others are gone.
-  void OnOwnerLost(const NodeId& owner, const std::function<bool(const NodeId&)>& alive,
-                   const std::string& detail);
+  // The READY instances that it owned belong to their leads from now on, unless `alive(lead)` says
+  // that those are lost, too, or one of their devices was lost meanwhile: a lead that has restarted
+  // adopts nothing. The others are gone, and so are those that it computed for an owner that is out
+  // of reach.
+  void OnPeerLost(const NodeId& peer, const std::function<bool(const NodeId&)>& alive,
+                  const std::string& detail);
   // The entry of an instance that this node takes over.
   std::optional<wire::InstanceSummary> Take(const PlanId& plan);
   void OnTime();
 
-  // The best instance of a model: READY before others, then the lower owner. Null: none (a draining
-  // one does not count).
+  // The best instance of a model: those that lost no device before others, then READY ones, then
+  // the lower owner. Null: none (a draining one does not count).
   const wire::InstanceSummary* Find(const ModelId& model) const;
   const wire::InstanceSummary* Find(const PlanId& plan) const;
   std::vector<wire::InstanceSummary> All() const;
@@ -53,7 +55,8 @@ class Catalog {
   struct Entry {
     wire::InstanceSummary summary;
     Time seen{};
-    bool claimed = false;  // its lead has said that it adopted it
+    bool claimed = false;     // its lead has said that it adopted it
+    bool stage_lost = false;  // and the owner has said nothing since: it may not run any more
   };
   Context& context_;
   std::map<PlanId, Entry> entries_;

@@ -24,7 +24,6 @@ struct Context {
   std::vector<Effect> effects;
   std::deque<wire::Message> loopback;
   Rng rng;
-  uint64_t stale_messages = 0;
   bool changed = false;
 
   const NodeId& self() const { return options.self; }

@@ -115,9 +115,7 @@ struct Core::State {
   void On(const NodeId& from, const wire::Finished& m) { entry.OnFinished(from, m); }
   // Handshakes, bulk and data frames never come over the control session.
   template <class Other>
-  void On(const NodeId&, const Other&) {
-    ++context.stale_messages;
-  }
+  void On(const NodeId&, const Other&) {}
 
   // ---- events ----
   void On(const Tick& e) {
@@ -127,15 +125,11 @@ struct Core::State {
   }
   void On(const SessionUp& e) { members.OnUp(e); }
   void On(const SessionDown& e) { members.OnDown(e); }
-  void On(const ConnectFailed& e) { members.OnConnectFailed(e); }
   void On(const PeerRefused& e) { members.OnRefused(e); }
   void On(const RememberedPeers& e) { members.OnRemembered(e.hints); }
   void On(const Leave& e) { members.OnLeave(e); }
   void On(Received& e) {
-    if (!members.NoteActivity(e.peer)) {
-      ++context.stale_messages;
-      return;
-    }
+    if (!members.NoteActivity(e.peer)) return;
     Handle(e.peer, e.message);
   }
   void On(const LocalRecord& e) { members.SetLocal(e.record); }
@@ -200,7 +194,7 @@ void Core::State::OnLost(const Members::Notice& notice) {
   for (const PlanId& plan : reservations.OnOwnerLost(notice.peer, notice.reason))
     Adopt(plan, notice.peer);
   reservations.OnNeighborLost(notice.peer, notice.reason);
-  catalog.OnOwnerLost(
+  catalog.OnPeerLost(
       notice.peer, [&](const NodeId& node) { return members.IsAlive(node); }, notice.reason);
 }
 
@@ -295,9 +289,6 @@ std::vector<ReservationStatus> Core::ReservationsHeld() const {
 std::vector<PlanNode> Core::PlannerNodes() const {
   return state_->members.PlannerNodes();
 }
-bool Core::IsAlive(const NodeId& peer) const {
-  return state_->members.IsAlive(peer);
-}
 uint64_t Core::reserved_bytes() const {
   return state_->reservations.reserved_bytes();
 }
@@ -306,9 +297,6 @@ size_t Core::entry_requests() const {
 }
 size_t Core::lead_requests() const {
   return state_->lead.size();
-}
-uint64_t Core::stale_messages() const {
-  return state_->context.stale_messages;
 }
 
 std::vector<InstanceStatus> Core::Instances() const {

@@ -85,13 +85,10 @@ class Core {
   // The stage of this plan on this node, when it is reserved or more: may a data link of it be
   // accepted?
   const wire::Plan* PlanOfReservation(const PlanId& plan) const;
-  bool IsAlive(const NodeId& peer) const;
   uint64_t reserved_bytes() const;
   // Requests of this entry node, and of other entries at this lead.
   size_t entry_requests() const;
   size_t lead_requests() const;
-  // Messages dropped because they belong to another plan or request.
-  uint64_t stale_messages() const;
 
  private:
   struct State;

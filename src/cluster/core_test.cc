@@ -127,6 +127,19 @@ class CoreTest : public testing::Test {
     submit.request.bytes[0] = ++requests_;
     return submit;
   }
+  size_t IndexOf(const NodeId& id) const { return id.bytes[0] - 1u; }
+  // The model on two devices, owned by the first one.
+  wire::Plan PlaceOverTwo() {
+    Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+    const auto replies = Take<EnsureReply>(0);
+    EXPECT_TRUE(replies.size() == 1 && replies[0].result);
+    const wire::Plan plan = replies.at(0).result.value().plan;
+    EXPECT_EQ(plan.stages.size(), 2u);
+    return plan;
+  }
+  size_t OtherThanFirst(const wire::Plan& plan) const {
+    return IndexOf(plan.stages[plan.stages[0].node == nodes_[0].id ? 1 : 0].node);
+  }
   PeerState See(size_t node, size_t peer) {
     for (const NodeStatus& status : nodes_[node].core->Nodes()) {
       if (status.record.id == nodes_[peer].id) return status.state;
@@ -296,15 +309,14 @@ TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
   EXPECT_TRUE(replies[0].result) << replies[0].result.error().message;
 }
 
-TEST_F(CoreTest, ALostDeviceEndsRequestsWithItsNameAndLayersAndTheModelComesBack) {
+TEST_F(CoreTest, ALostDeviceEndsAnswersWithItsNameAndLayersAndTheModelComesBack) {
   for (const char* name : {"a", "b", "c"}) Add(name, 4 * kMiB, name[0] == 'a');
   ConnectAll();
-  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
-  const wire::Plan plan = Take<EnsureReply>(0)[0].result->plan;
-  ASSERT_EQ(plan.stages.size(), 2u);
-  const size_t victim = plan.stages[0].node == nodes_[0].id ? plan.stages[1].node.bytes[0] - 1u
-                                                            : plan.stages[0].node.bytes[0] - 1u;
-  Tell(0, SubmitLocal{Ask(), SixLayers().id});
+  const wire::Plan plan = PlaceOverTwo();
+  const size_t victim = OtherThanFirst(plan);
+  const wire::Submit submit = Ask();
+  Tell(0, SubmitLocal{submit, SixLayers().id});
+  Tell(IndexOf(plan.stages[0].node), LeadEmitted{submit.request, {5}});  // the client has seen it
   Kill(victim);
   EXPECT_EQ(See(0, victim), PeerState::kConnecting);
   Pass(milliseconds(2200));
@@ -321,6 +333,49 @@ TEST_F(CoreTest, ALostDeviceEndsRequestsWithItsNameAndLayersAndTheModelComesBack
   EXPECT_EQ(instances[0].summary.state, wire::InstanceState::kReady);
   EXPECT_NE(instances[0].summary.plan.id, plan.id);
   EXPECT_LT(StageOf(instances[0].summary.plan, nodes_[victim].id), 0);
+}
+
+// Nobody has seen anything of such an answer: it begins again elsewhere, once.
+TEST_F(CoreTest, ARequestWithoutATokenIsPlacedAgainWhenItsDeviceIsLost) {
+  for (const char* name : {"a", "b", "c", "d"}) Add(name, 4 * kMiB, name[0] == 'a');
+  ConnectAll();
+  const wire::Submit submit = Ask();
+  const wire::Plan plan = PlaceOverTwo();
+  Tell(0, SubmitLocal{submit, SixLayers().id});
+  EXPECT_EQ(Take<LeadSubmit>(IndexOf(plan.stages[0].node)).size(), 1u);
+  Kill(OtherThanFirst(plan));
+  Pass(seconds(5));
+  EXPECT_TRUE(Take<RequestFinished>(0).empty());
+  ASSERT_NE(InstanceAt(0), nullptr);
+  const wire::Plan again = InstanceAt(0)->summary.plan;
+  EXPECT_NE(again.id, plan.id);
+  const size_t lead = IndexOf(again.stages[0].node);
+  const auto submitted = Take<LeadSubmit>(lead);
+  ASSERT_EQ(submitted.size(), 1u);
+  EXPECT_EQ(submitted[0].submit.prompt, submit.prompt);
+  EXPECT_EQ(submitted[0].submit.plan, again.id);
+  // It may be what ends them: no third device is risked.
+  Kill(OtherThanFirst(again));
+  Pass(milliseconds(2200));
+  const auto finished = Take<RequestFinished>(0);
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].finished.code, ErrorCode::kDisconnected);
+  EXPECT_EQ(finished[0].stages, again.stages);
+}
+
+TEST_F(CoreTest, ARequestThatCannotBePlacedAgainEndsAtOnceWithTheReason) {
+  for (const char* name : {"a", "b"}) Add(name, 4 * kMiB, name[0] == 'a');
+  ConnectAll();
+  PlaceOverTwo();
+  Tell(0, SubmitLocal{Ask(), SixLayers().id});
+  Kill(1);
+  Pass(milliseconds(2200));
+  const auto finished = Take<RequestFinished>(0);
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].finished.code, ErrorCode::kDisconnected);
+  const std::string& words = finished[0].finished.message;
+  EXPECT_NE(words.find("lost b"), std::string::npos) << words;
+  EXPECT_NE(words.find("do not hold the model"), std::string::npos) << words;
 }
 
 TEST_F(CoreTest, SilenceSuspectsAfterThreeSecondsAndKillsAfterSix) {
@@ -493,6 +548,30 @@ TEST_F(CoreTest, AnOwnerThatComesBackFindsItsInstanceAdopted) {
   ASSERT_NE(InstanceAt(0), nullptr);
   EXPECT_EQ(InstanceAt(0)->summary.plan.id, plan);
   EXPECT_EQ(InstanceAt(0)->summary.owner, nodes_[1].id);
+}
+
+// It has pulled the model and is back before anybody gives the owner up: the instance that it does
+// not run any more must not be seen beside the new one.
+TEST_F(CoreTest, ALeadThatRestartsBeforeTheOwnerIsMissedAdoptsNothing) {
+  Add("a", kMiB, true);
+  Add("b", 100 * kMiB, false);
+  Add("c", kMiB, false);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  ASSERT_NE(InstanceAt(2), nullptr);
+  const PlanId plan = InstanceAt(2)->summary.plan.id;
+  // Whichever of the two is missed first.
+  nodes_[0].alive = false;
+  Tell(2, Received{nodes_[1].id, wire::Goodbye{"stopped"}});
+  Kill(0);
+  Restart(1, 100 * kMiB, true);
+  Tell(2, SessionUp{.peer = nodes_[1].id, .boot_nonce = 2}, false);
+  Tell(1, SessionUp{.peer = nodes_[2].id, .boot_nonce = 1}, false);
+  Deliver();
+  Pass(seconds(8));
+  ASSERT_NE(InstanceAt(2), nullptr);
+  EXPECT_NE(InstanceAt(2)->summary.plan.id, plan);
+  EXPECT_EQ(InstanceAt(2)->summary.owner, nodes_[1].id);
 }
 
 ModelShape Other(uint8_t number) {

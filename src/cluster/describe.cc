@@ -92,12 +92,11 @@ Error ErrorOf(const wire::Cause& cause, const wire::Plan* plan, const NameOf& na
 std::string DescribeState(const wire::InstanceSummary& summary, const NameOf& name_of) {
   switch (summary.state) {
     case wire::InstanceState::kReserving:
-      return "reserving memory";
-    case wire::InstanceState::kLoading:
-      if (summary.loading.IsZero()) return "loading";
-      return fmt::format("loading, {} at {} %", name_of(summary.loading), summary.loading_percent);
     case wire::InstanceState::kReady:
-      return "ready";
+      return "";
+    case wire::InstanceState::kLoading:
+      if (summary.loading.IsZero()) return "";
+      return fmt::format("{} at {} %", name_of(summary.loading), summary.loading_percent);
     case wire::InstanceState::kDraining:
     case wire::InstanceState::kGone:
       return Describe(summary.cause, &summary.plan, name_of);

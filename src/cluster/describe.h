@@ -18,7 +18,8 @@ using NameOf = std::function<std::string(const NodeId&)>;
 std::string Describe(const wire::Cause& cause, const wire::Plan* plan, const NameOf& name_of);
 Error ErrorOf(const wire::Cause& cause, const wire::Plan* plan, const NameOf& name_of);
 
-// "loading, desk at 40 %", "ready", "draining: …".
+// What the name of the state (InstanceStateName) does not say: "desk at 40 %" while it loads, the
+// cause while it drains; "" where there is nothing to add.
 std::string DescribeState(const wire::InstanceSummary& summary, const NameOf& name_of);
 
 // Why the model is placed like this, with the expected speed.

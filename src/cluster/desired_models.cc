@@ -156,23 +156,42 @@ void DesiredModels::AskHolder(Demand& demand) {
     const NodeId silent = std::exchange(demand.asked, NodeId{});
     return Failed(demand, {.reason = Reason::kNoAnswer, .node = silent}, true);
   }
-  for (const NodeId& peer : members_.Sessions()) {
-    const wire::NodeRecord* record = members_.RecordOf(peer);
-    if (record == nullptr) continue;
-    const bool holds = std::any_of(
-        record->models.begin(), record->models.end(),
-        [&](const wire::ModelHolding& m) { return m.id == demand.options.model && m.complete; });
-    if (!holds) continue;
-    demand.asked = peer;
-    demand.asked_until = context_.now + context_.timers().ensure;
-    context_.SendTo(peer, wire::EnsureInstance{.model = demand.options.model,
+  const NodeId holder = HolderOf(demand.options.model);
+  if (holder.IsZero())
+    return Failed(demand, {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound}, false);
+  demand.asked = holder;
+  demand.asked_until = context_.now + context_.timers().ensure;
+  context_.SendTo(holder, wire::EnsureInstance{.model = demand.options.model,
                                                .spread = demand.options.spread,
                                                .context = demand.options.context,
                                                .kv_type = demand.options.kv_type,
                                                .known = records_.VersionOf(demand.options.model)});
-    return;
+}
+
+NodeId DesiredModels::HolderOf(const ModelId& model) const {
+  for (const NodeId& peer : members_.Sessions()) {
+    const wire::NodeRecord* record = members_.RecordOf(peer);
+    if (record == nullptr) continue;
+    const bool holds =
+        std::any_of(record->models.begin(), record->models.end(),
+                    [&](const wire::ModelHolding& m) { return m.id == model && m.complete; });
+    if (holds) return peer;
   }
-  Failed(demand, {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound}, false);
+  return NodeId{};
+}
+
+bool DesiredModels::CouldPlace(const ModelId& model) const {
+  if (Best(model) != nullptr) return true;
+  const ModelShape* shape = ShapeOf(model);
+  if (shape == nullptr) return !HolderOf(model).IsZero();
+  PlanOptions options{.owner = context_.self(), .prefer = context_.self()};
+  if (const wire::DesiredModel* record = records_.Find(model)) {
+    options.context = record->context;
+    options.kv_type = record->kv_type;
+  }
+  std::vector<PlanNode> nodes = members_.PlannerNodes();
+  for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back
+  return MakePlan(*shape, nodes, options).has_value();
 }
 
 Time DesiredModels::Backoff(int attempts) const {

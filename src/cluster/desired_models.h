@@ -46,6 +46,9 @@ class DesiredModels {
   // The best instance of a model, own or other's. Null: none.
   const wire::InstanceSummary* Best(const ModelId& model) const;
   const ModelShape* ShapeOf(const ModelId& model) const;
+  // Is there an instance, or could the devices that are left make one? Where this node does not
+  // know the model's shape, whoever holds it may.
+  bool CouldPlace(const ModelId& model) const;
 
  private:
   static constexpr int kMaxAttempts = 3;     // before a model that never ran is refused
@@ -73,6 +76,8 @@ class DesiredModels {
   void OnPlaced(Demand& demand, const wire::InstanceSummary& best);
   void Place(Demand& demand, const ModelShape& shape);
   void AskHolder(Demand& demand);
+  // A member that holds the whole model; zero: none.
+  NodeId HolderOf(const ModelId& model) const;
   void Failed(Demand& demand, const wire::Cause& cause, bool retry);
   void Refuse(Demand& demand, const wire::Cause& cause);
   void RefuseEarlier(const ModelId& model, const wire::HybridTime& version);

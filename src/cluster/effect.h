@@ -81,6 +81,7 @@ struct RequestTokens {
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {
   wire::Finished finished;
+  std::vector<wire::StagePlan> stages;  // of its last placement; empty: there was none
 };
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};

@@ -8,8 +8,10 @@ namespace exo::cluster {
 
 void EntryRequests::Finish(const RequestId& id, wire::Finished finished) {
   finished.request = id;
-  requests_.erase(id);
-  context_.Emit(RequestFinished{std::move(finished)});
+  RequestFinished effect{.finished = std::move(finished), .stages = {}};
+  if (const auto ended = requests_.extract(id); !ended.empty())
+    effect.stages = std::move(ended.mapped().plan.stages);
+  context_.Emit(std::move(effect));
 }
 
 void EntryRequests::FinishWithError(const RequestId& id, ErrorCode code, std::string message) {
@@ -41,11 +43,13 @@ void EntryRequests::OnSubmit(SubmitLocal event) {
 bool EntryRequests::TryDispatch(Request& request) {
   const wire::InstanceSummary* best = desired_.Best(request.model);
   if (best == nullptr) return false;
+  if (request.lost && request.lost->plan == best->plan.id) return false;  // its end is on its way
   request.unplaced_since = context_.now;
   if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
     return false;
-  CHECK(!request.active && request.emitted.empty());  // a request is dispatched once
+  CHECK(!request.active && request.emitted.empty());  // never again after its first token
   request.active = true;
+  request.active_since = context_.now;
   request.plan = best->plan;
   request.submit.plan = best->plan.id;
   SendToLead(request);
@@ -85,7 +89,6 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
       at->second.plan.id != message.plan) {
-    ++context_.stale_messages;
     context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
     return;
   }
@@ -119,8 +122,7 @@ void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
       at->second.plan.id != message.plan) {
-    ++context_.stale_messages;
-    return;
+    return;  // of another plan
   }
   wire::Finished finished = message;
   const auto emitted = static_cast<uint32_t>(at->second.emitted.size());
@@ -130,6 +132,8 @@ void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message
         fmt::format("{} of {} tokens of the answer arrived", emitted, finished.generated));
   }
   finished.generated = emitted;
+  if (finished.reason == wire::FinishReason::kError && finished.code == ErrorCode::kDisconnected)
+    return Lose(message.request, message.plan, {finished.code, finished.message});
   Finish(message.request, std::move(finished));
 }
 
@@ -171,18 +175,44 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
   CHECK(at != requests_.end() && at->second.active);
   Error error = ErrorOf(cause, &at->second.plan,
                         [this](const NodeId& node) { return members_.NameOf(node); });
+  if (cause.code == ErrorCode::kDisconnected || cause.reason == wire::Reason::kReplaced)
+    return Lose(id, {}, std::move(error));
   FinishWithError(id, error.code, std::move(error.message));
 }
 
+// The instance of a request is lost, and the request waits for another one, unless tokens of it
+// have been seen, or its client has waited so long that another attempt is the client's to decide.
+void EntryRequests::Lose(const RequestId& id, const PlanId& ended, Error error) {
+  Request& request = requests_.at(id);
+  const bool late = context_.now - request.active_since > context_.timers().waiting;
+  if (!request.emitted.empty() || request.lost || late)
+    return FinishWithError(id, error.code, std::move(error.message));
+  request.active = false;
+  request.lost = {ended, std::move(error)};
+  request.unplaced_since = context_.now;
+}
+
 void EntryRequests::OnTime() {
-  std::vector<RequestId> unplaced;
+  std::map<ModelId, bool> could_be_placed;  // of lost ones: planning is not free
+  std::vector<std::pair<RequestId, Error>> unplaced;
   for (auto& [id, request] : requests_) {
     if (request.active || TryDispatch(request)) continue;
-    if (context_.now - request.unplaced_since > context_.timers().waiting) unplaced.push_back(id);
+    const bool late = context_.now - request.unplaced_since > context_.timers().waiting;
+    if (!request.lost) {
+      if (late)
+        unplaced.emplace_back(
+            id, Error{ErrorCode::kDisconnected, "no instance of the model is running any more"});
+      continue;
+    }
+    const auto [known, fresh] = could_be_placed.try_emplace(request.model, true);
+    if (fresh) known->second = desired_.CouldPlace(request.model);
+    if (!late && known->second) continue;
+    const char* why = late ? "the model was not placed again in time"
+                           : "the devices that are left do not hold the model";
+    unplaced.emplace_back(id, Error{request.lost->error.code,
+                                    fmt::format("{}; {}", request.lost->error.message, why)});
   }
-  for (const RequestId& id : unplaced) {
-    FinishWithError(id, ErrorCode::kDisconnected, "no instance of the model is running any more");
-  }
+  for (auto& [id, error] : unplaced) FinishWithError(id, error.code, std::move(error.message));
 }
 
 }  // namespace exo::cluster

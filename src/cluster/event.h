@@ -34,12 +34,6 @@ struct SessionDown {
   NodeId peer;
   std::string reason;
 };
-// A connection attempt to this peer ended without a session (connection refused, nobody there).
-// Optional: makes a killed peer dead at once instead of after Timers::reconnect.
-struct ConnectFailed {
-  NodeId peer;
-  std::string reason;
-};
 // The handshake was refused, by either side; shown to people.
 struct PeerRefused {
   NodeId peer;
@@ -149,10 +143,10 @@ struct LeadFinished {
   wire::Finished finished;
 };
 
-using Event = std::variant<Tick, SessionUp, SessionDown, ConnectFailed, PeerRefused,
-                           RememberedPeers, Received, LocalRecord, LocalModels, LocalProgress,
-                           LocalLoad, Leave, RestoreDesired, EnsureModel, UnloadModel, PlanModel,
-                           LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
-                           CancelLocal, PauseLocal, LeadEmitted, LeadFinished>;
+using Event =
+    std::variant<Tick, SessionUp, SessionDown, PeerRefused, RememberedPeers, Received, LocalRecord,
+                 LocalModels, LocalProgress, LocalLoad, Leave, RestoreDesired, EnsureModel,
+                 UnloadModel, PlanModel, LoadFinished, LoadProgressed, StageFailed, StageStopped,
+                 SubmitLocal, CancelLocal, PauseLocal, LeadEmitted, LeadFinished>;
 
 }  // namespace exo::cluster

@@ -25,14 +25,20 @@ void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
     if (known->second.entry != from) {
       return Refuse(from, message, {ErrorCode::kInvalid, "another device uses this request id"});
     }
-    return Repeat(message.request, known->second);
+    if (known->second.plan == message.plan) return Repeat(message.request, known->second);
+    // The former plan has not ended here yet, and its tokens could not be told from those of this
+    // one.
+    const PlanId former = known->second.plan;
+    OnCancel(from, {message.request, former});
+    return Refuse(from, message,
+                  {ErrorCode::kDisconnected,
+                   fmt::format("the request still ran for plan {} here", former.Short())});
   }
   const ReservationStatus* reservation = reservations_.Find(message.plan);
   const bool here = reservation != nullptr && reservation->stage == 0 &&
                     (reservation->state == ReservationState::kReady ||
                      reservation->state == ReservationState::kLoaded);
   if (!here) {
-    ++context_.stale_messages;
     return Refuse(from, message,
                   {ErrorCode::kDisconnected,
                    fmt::format("plan {} is not running here any more", message.plan.Short())});

@@ -131,13 +131,6 @@ void Members::OnDown(const SessionDown& event) {
   Reconnect(event.peer, *peer);
 }
 
-void Members::OnConnectFailed(const ConnectFailed& event) {
-  Peer* peer = Find(event.peer);
-  if (peer == nullptr || peer->session || !peer->was_alive) return;
-  MarkLost(event.peer, *peer, PeerState::kDead,
-           fmt::format("{}; connecting again: {}", peer->detail, event.reason));
-}
-
 void Members::OnRefused(const PeerRefused& event) {
   Peer* peer = Find(event.peer);
   if (peer == nullptr || !peer->met) return NoteStranger(event);

@@ -35,7 +35,6 @@ class Members {
 
   void OnUp(const SessionUp& event);
   void OnDown(const SessionDown& event);
-  void OnConnectFailed(const ConnectFailed& event);
   void OnRefused(const PeerRefused& event);
   void OnLeave(const Leave& event);
   // Any message of a peer. False: it has no session with us (a late delivery): drop the message.

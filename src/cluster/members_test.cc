@@ -126,7 +126,6 @@ TEST_F(MembersTest, GoodbyeIsTheLastWordWhateverTheConnectionSays) {
   Join(1);
   Tell(Received{Id(1), wire::Goodbye{"stopped by its user"}});
   Tell(SessionDown{Id(1), "connection reset by peer"});
-  Tell(ConnectFailed{Id(1), "connection refused"});
   Live(std::chrono::seconds(10));
   EXPECT_EQ(See(1)->state, PeerState::kLeft);
   EXPECT_EQ(See(1)->detail, "stopped by its user");

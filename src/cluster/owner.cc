@@ -65,7 +65,6 @@ void Owner::SendAll(const wire::Plan& plan, const wire::Message& message) {
 Owner::Instance* Owner::Of(const NodeId& participant, const PlanId& plan) {
   const auto at = instances_.find(plan);
   if (at != instances_.end() && StageOf(at->second.plan(), participant) >= 0) return &at->second;
-  ++context_.stale_messages;
   return nullptr;
 }
 

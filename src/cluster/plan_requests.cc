@@ -65,10 +65,7 @@ void PlanRequests::OnRequest(const NodeId& from, const wire::PlanRequest& messag
 
 void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {
   const auto at = asked_.find(message.ticket);
-  if (at == asked_.end() || at->second.holder != from) {
-    ++context_.stale_messages;
-    return;
-  }
+  if (at == asked_.end() || at->second.holder != from) return;
   asked_.erase(at);
   if (message.ok && !Validate(message.plan)) {
     wire::PlanReply refusal{.ticket = message.ticket};

@@ -19,7 +19,9 @@
 
 namespace exo::cluster {
 
-// The entry's side: waiting (for an instance) ─> active (at a lead) ─> finished.
+// The entry's side: waiting (for an instance) ─> active (at a lead) ─> finished. A request whose
+// instance is lost soon after it was sent there, and before its first token, waits once more:
+// nobody has seen anything of it yet.
 class EntryRequests {
  public:
   EntryRequests(Context& context, Members& members, DesiredModels& desired)
@@ -46,12 +48,20 @@ class EntryRequests {
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
     Time unplaced_since{};  // waiting without any instance of the model
+    Time active_since{};
+    // Why its instance was lost under it. A second loss ends it: it may be the cause.
+    struct Loss {
+      PlanId plan;  // that has ended and may still be listed; zero: only its lead was out of reach
+      Error error;
+    };
+    std::optional<Loss> lost;
     const NodeId& lead() const { return plan.stages[0].node; }
   };
   bool TryDispatch(Request& request);
   void SendToLead(const Request& request);
   void Finish(const RequestId& request, wire::Finished finished);
   void End(const RequestId& request, const wire::Cause& cause);
+  void Lose(const RequestId& id, const PlanId& ended, Error error);
   void FinishWithError(const RequestId& request, ErrorCode code, std::string message);
 
   Context& context_;

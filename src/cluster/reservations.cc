@@ -99,7 +99,6 @@ Reservations::Reservation* Reservations::Owned(const NodeId& from, const PlanId&
       at->second.status.state != ReservationState::kStopping) {
     return &at->second;
   }
-  ++context_.stale_messages;
   context_.SendTo(from,
                   wire::Release{plan, {.reason = Reason::kPlanEnded, .node = context_.self()}});
   return nullptr;

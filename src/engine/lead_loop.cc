@@ -121,7 +121,7 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   sent.times.push_back(
       {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
   if (!alone()) {
-    auto done = links_.out->SendFloats(sent, stage_.hidden(), sys::Now() + kSendLimit);
+    auto done = links_.out->SendFloats(sent, stage_.hidden(), sys::Now() + options_.timers.send);
     if (!done) lost_ = links_.out->peer();
     return done;
   }

@@ -54,12 +54,6 @@ Result<void> LocalModel::Truncate(backend::SequenceId sequence, uint32_t length)
   return {};
 }
 
-Result<void> LocalModel::Fork(backend::SequenceId from, uint32_t length,
-                              backend::SequenceId sequence, uint32_t capacity) {
-  for (const auto& stage : stages_) TRY(stage->Fork(from, length, sequence, capacity));
-  return {};
-}
-
 // As a cluster does: the stages one after the other, then the lead turns the output rows into
 // logits; alone, it does so without giving them out.
 Result<void> LocalModel::Run(backend::Batch batch, std::span<float> logits) {

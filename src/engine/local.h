@@ -34,8 +34,6 @@ class LocalModel {
 
   Result<void> Open(backend::SequenceId sequence, uint32_t capacity);
   void Close(backend::SequenceId sequence);
-  Result<void> Fork(backend::SequenceId from, uint32_t length, backend::SequenceId sequence,
-                    uint32_t capacity);
   Result<void> Truncate(backend::SequenceId sequence, uint32_t length);
 
   // Appends tokens at position `first` in chunks; logits of the last `outputs` of them

@@ -8,9 +8,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "backend/cpu/cpu.h"
-#include "backend/cpu/stage.h"
+#include "backend/devices.h"
 #include "backend/test_model.h"
+#include "kernels/kernels.h"
 
 namespace exo::engine {
 namespace {
@@ -36,10 +36,9 @@ std::vector<TokenId> Prompt(size_t n) {
 // Logits of every position of a prompt, prefilled in chunks.
 std::vector<float> Logits(TestModel& fixture, const Division& division, size_t n,
                           kernels::KvType kv = kernels::KvType::kF16) {
-  const auto kernels = kernels::KernelsFor(division.isa);
-  EXPECT_TRUE(kernels.has_value());
-  const auto pool = backend::MakeComputePool(division.threads);
-  const auto backend = backend::MakeCpuBackend(**kernels, *pool);
+  const auto backend = backend::MakeBackend({.isa = std::string(kernels::IsaName(division.isa)),
+                                             .threads = division.threads})
+                           .value();
   auto model = LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source,
                                 {.kv_type = kv, .chunk = division.chunk, .cuts = division.cuts});
   EXPECT_TRUE(model.has_value()) << model.error().message;
@@ -108,21 +107,6 @@ TEST(KvTypeTest, QuantizedCacheIsCloseToF16) {
   EXPECT_LT(std::sqrt(difference / size), 0.02) << std::sqrt(difference / size);
 }
 
-TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
-  EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 80), kernels::KvType::kF16);
-  EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 96), kernels::KvType::kQ8_0);
-  const auto bytes = [](kernels::KvType type, uint32_t head_dim) {
-    const auto config = std::make_shared<model::ModelConfig>();
-    config->kv_heads = 2;
-    config->head_dim = head_dim;
-    return backend::KvBytesPerPosition(
-        {.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
-  };
-  EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 64), 3 * 2 * 2 * 68u);
-  EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 80), 3 * 2 * 2 * 160u);
-  EXPECT_EQ(bytes(kernels::KvType::kF32, 80), 3 * 2 * 2 * 320u);
-}
-
 INSTANTIATE_TEST_SUITE_P(Formats, ExactnessTest,
                          testing::Values(std::tuple{DType::kQ4_0, DType::kQ6_K, Kind::kLlama},
                                          std::tuple{DType::kQ8_0, DType::kQ8_0, Kind::kQwen},
@@ -145,10 +129,7 @@ class BatchTest : public testing::TestWithParam<Kind> {};
 
 TEST_P(BatchTest, SequencesDoNotTouchEachOther) {
   TestModel fixture(DType::kQ4_0, DType::kQ8_0, GetParam());
-  const auto kernels = kernels::ChooseKernels("");
-  ASSERT_TRUE(kernels);
-  const auto pool = backend::MakeComputePool(2);
-  const auto backend = backend::MakeCpuBackend(**kernels, *pool);
+  const auto backend = backend::MakeBackend({.threads = 2}).value();
   auto model =
       LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source, {.chunk = 32});
   ASSERT_TRUE(model);
@@ -180,8 +161,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, BatchTest,
 
 TEST(StepTest, BadSegmentsAreRefused) {
   TestModel fixture(DType::kQ8_0, DType::kQ8_0, Kind::kLlama);
-  const auto pool = backend::MakeComputePool(1);
-  const auto backend = backend::MakeCpuBackend(kernels::Reference(), *pool);
+  const auto backend = backend::MakeBackend({.isa = "reference", .threads = 1}).value();
   auto model =
       LocalModel::Load(*backend, fixture.config, fixture.tensors, fixture.source, {.chunk = 8});
   ASSERT_TRUE(model);

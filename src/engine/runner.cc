@@ -16,9 +16,6 @@
 namespace exo::engine {
 namespace {
 
-constexpr Time kLinkLimit = std::chrono::seconds(10);
-constexpr Time kConnectPause = std::chrono::milliseconds(50);
-
 uint64_t Milliseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(time).count());
 }
@@ -124,11 +121,11 @@ class Runner final : public InstanceRunner {
   }
 
   Error Stalled() const {
-    return {
-        ErrorCode::kDisconnected,
-        fmt::format("no device of {} has computed anything for {} s though a step is in flight",
-                    options_.plan.model_name,
-                    std::chrono::duration_cast<std::chrono::seconds>(StallWatch::kLimit).count())};
+    return {ErrorCode::kDisconnected,
+            fmt::format(
+                "no device of {} has computed anything for {} s though a step is in flight",
+                options_.plan.model_name,
+                std::chrono::duration_cast<std::chrono::seconds>(options_.timers.stall).count())};
   }
 
   Result<void> ServeUntilStopped() {
@@ -164,7 +161,7 @@ class Runner final : public InstanceRunner {
   Result<Links> MakeLinks(NextStage next) {
     const bool connects = stages() > 2 || options_.stage == 0;
     const bool is_connected_to = stages() > 2 || options_.stage != 0;
-    const Time limit = sys::Now() + kLinkLimit;
+    const Time limit = sys::Now() + options_.timers.link;
     if (connects) {
       lost_ = next.node;
       out_ = TRY(ConnectNext(next, limit));
@@ -188,8 +185,8 @@ class Runner final : public InstanceRunner {
   Result<std::unique_ptr<DataLink>> ConnectNext(NextStage next, Time limit) {
     for (;;) {
       auto link = next.connect(limit);
-      if (link || stop_.load() || sys::Now() + kConnectPause > limit) return link;
-      std::this_thread::sleep_for(kConnectPause);
+      if (link || stop_.load() || sys::Now() + options_.timers.link_retry > limit) return link;
+      std::this_thread::sleep_for(options_.timers.link_retry);
     }
   }
 
@@ -204,7 +201,7 @@ class Runner final : public InstanceRunner {
       if (now > limit) {
         return Fail(ErrorCode::kDisconnected, "the previous stage of {} did not connect in {} s",
                     options_.plan.model_name,
-                    std::chrono::duration_cast<std::chrono::seconds>(kLinkLimit).count());
+                    std::chrono::duration_cast<std::chrono::seconds>(options_.timers.link).count());
       }
       sys::WaitReadable(commands_.wake.fd(),
                         std::min<Time>(limit - now, std::chrono::milliseconds(100)));
@@ -219,8 +216,8 @@ class Runner final : public InstanceRunner {
   const RunnerEvents events_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> keep_{false};
-  std::atomic<bool> stalled_{false};  // the failure was reported
-  StallWatch watch_;                  // of the loop thread
+  std::atomic<bool> stalled_{false};   // the failure was reported
+  StallWatch watch_{options_.timers};  // of the loop thread
   LeadCommands commands_;
   CancellationSet cancelled_;
 

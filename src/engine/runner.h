@@ -21,6 +21,7 @@
 #include "engine/data_link.h"
 #include "engine/stage_source.h"
 #include "engine/stage_store.h"
+#include "engine/timers.h"
 #include "wire/messages.h"
 
 namespace exo::engine {
@@ -39,6 +40,7 @@ struct RunnerOptions {
   uint32_t stage = 0;
   NodeId self;
   std::vector<std::string> names;  // of the stages' nodes, for messages
+  StageTimers timers = {};
 };
 
 // How the runner reaches the next stage; unset members: no link is needed.

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "backend/test_model.h"
 #include "base/mutex.h"
 #include "base/units.h"
@@ -173,9 +173,7 @@ class RunnerTest : public testing::Test {
   }
 
   TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
-  std::unique_ptr<sys::ThreadPool> pool_ = backend::MakeComputePool(2);
-  std::unique_ptr<backend::Backend> backend_ =
-      backend::MakeCpuBackend(**kernels::ChooseKernels(""), *pool_);
+  std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};
   Reports reports_;
   StageStore stores_[2];
@@ -355,7 +353,7 @@ TEST_F(RunnerTest, AKeptStageGoesWhenMemoryIsWantedOrAfterAWhile) {
   EXPECT_EQ(stores_[0].size(), 0u);
   runners_[0]->KeepStage();
   runners_.clear();
-  stores_[0].DropExpired(sys::Now() + StageStore::kGrace);
+  stores_[0].DropExpired(sys::Now() + StageTimers{}.keep);
   EXPECT_EQ(stores_[0].size(), 0u);
 }
 

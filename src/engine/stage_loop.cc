@@ -32,7 +32,7 @@ Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
           [[maybe_unused]] const auto told =
               links_.out->Send(wire::StepFailed{options_.plan.id, step->step, done.error().code,
                                                 done.error().message},
-                               {}, sys::Now() + std::chrono::seconds(1));
+                               {}, sys::Now() + options_.timers.send_failure);
         }
         return done;
       }
@@ -64,7 +64,7 @@ Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
 }
 
 Result<void> StageLoop::Send(const wire::Message& message, std::span<const float> rows) {
-  auto sent = links_.out->SendFloats(message, rows, sys::Now() + kSendLimit);
+  auto sent = links_.out->SendFloats(message, rows, sys::Now() + options_.timers.send);
   if (!sent) lost_ = links_.out->peer();
   return sent;
 }

@@ -22,10 +22,6 @@ struct Links {
   DataLink* out = nullptr;
 };
 
-// A stage that computes takes no frames meanwhile, however long that is: a send waits for it. What
-// ends it is Shutdown: by membership when the peer is gone, by the lead's StallWatch when it hangs.
-inline constexpr Time kSendLimit = std::chrono::hours(24);
-
 class StageLoop {
  public:
   StageLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,

@@ -37,7 +37,7 @@ void StageStore::DropExpired(Time now) {
   std::vector<Kept> dropped;
   const MutexLock lock(mutex_);
   for (auto at = kept_.begin(); at != kept_.end();) {
-    if (now - at->second.since < kGrace) {
+    if (now - at->second.since < keep_) {
       ++at;
       continue;
     }

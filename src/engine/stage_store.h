@@ -2,7 +2,8 @@
 // weights and the sequences it holds, and loads nothing.
 //
 // They are a cache: nothing is reserved for them. What is kept here was within the budget before,
-// and it is given up before anything else is loaded, after kGrace, and when its model is unloaded.
+// and it is given up before anything else is loaded, after StageTimers::keep, and when its model is
+// unloaded.
 //
 // Thread: any.
 #pragma once
@@ -15,6 +16,7 @@
 #include "base/mutex.h"
 #include "base/units.h"
 #include "engine/stage_worker.h"
+#include "engine/timers.h"
 
 namespace exo::engine {
 
@@ -32,7 +34,7 @@ StageKey KeyOf(const wire::Plan& plan, uint32_t stage);
 
 class StageStore {
  public:
-  static constexpr Time kGrace = std::chrono::seconds(30);
+  explicit StageStore(Time keep = StageTimers{}.keep) : keep_(keep) {}
 
   // Null: not here.
   std::unique_ptr<StageWorker> Take(const StageKey& key);
@@ -47,6 +49,7 @@ class StageStore {
     std::unique_ptr<StageWorker> stage;
     Time since{};
   };
+  const Time keep_;
   mutable Mutex mutex_;
   std::map<StageKey, Kept> kept_ EXO_GUARDED_BY(mutex_);
 };

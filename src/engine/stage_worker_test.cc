@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "backend/test_model.h"
 #include "engine/local.h"
 
@@ -98,9 +98,7 @@ class StageWorkerTest : public testing::TestWithParam<Kind> {
   }
 
   TestModel model_;
-  std::unique_ptr<sys::ThreadPool> pool_ = backend::MakeComputePool(2);
-  std::unique_ptr<backend::Backend> backend_ =
-      backend::MakeCpuBackend(**kernels::ChooseKernels(""), *pool_);
+  std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   wire::Plan plan_;
   std::vector<std::unique_ptr<StageWorker>> stages_;
   CancellationSet cancelled_[2];

@@ -9,22 +9,18 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "base/units.h"
+#include "engine/timers.h"
 
 namespace exo::engine {
 
 class StallWatch {
  public:
-  // Far longer than the slowest work item: a matrix panel of one chunk.
-  static constexpr Time kLimit = std::chrono::seconds(30);
-  // Time is counted in ticks of at most this: a process that was suspended itself must not take
-  // everybody else for hung when it resumes.
-  static constexpr Time kMaxTick = std::chrono::seconds(2);
+  explicit StallWatch(const StageTimers& timers) : timers_(timers) {}
 
   // Call about once a second. `working`: a step is being computed or in flight. `progress`: any
   // number that differs from the last one when something was done. True: hung.
   bool Tick(bool working, uint64_t progress, Time now) {
-    const Time elapsed = std::min(now - last_, kMaxTick);
+    const Time elapsed = std::min(now - last_, timers_.stall_tick);
     last_ = now;
     if (!working || progress != progress_) {
       progress_ = progress;
@@ -32,10 +28,11 @@ class StallWatch {
       return false;
     }
     idle_ += elapsed;
-    return idle_ > kLimit;
+    return idle_ > timers_.stall;
   }
 
  private:
+  const StageTimers timers_;
   uint64_t progress_ = 0;
   Time last_{};
   Time idle_{};

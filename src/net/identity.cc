@@ -126,7 +126,7 @@ Result<std::unique_ptr<Identity>> Identity::Create() {
 
 Result<std::unique_ptr<Identity>> Identity::LoadOrCreate(const std::string& folder) {
   const std::string path = folder + "/key.pem";
-  if (!sys::Exists(path)) {
+  if (!sys::NameExists(path)) {  // never over a link whose disk is away
     const Key key = TRY(MakeKey());
     TRY(sys::MakeFolders(folder));
     TRY(sys::WriteFileAtomically(path, TRY(KeyText(key.get())), 0600));

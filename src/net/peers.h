@@ -65,7 +65,7 @@ struct PeersOptions {
   std::string
       bind;  // numeric address to listen on and connect from; empty: every interface, IPv6 and IPv4
   uint16_t port = 0;  // 0: any free one
-  wire::Hello self;   // name, version, numerics, features, boot_nonce; the rest is filled in
+  wire::Hello self;   // name, version, numerics, boot_nonce; the rest is filled in
 };
 
 class Peers {
@@ -95,7 +95,7 @@ class Peers {
   // address.
   virtual void Close(const NodeId& id, std::string_view reason) = 0;
   // The key was revoked in the trust store: cuts its session and handshakes at once, forgets its
-  // addresses.
+  // addresses. No command does that yet; what revoked means is part of the protocol.
   virtual void Revoke(const NodeId& id) = 0;
   // Ends all sessions in good order: nobody is admitted or connected to any more, what is queued
   // (the goodbyes) is sent, and `done` is called once every peer has read it and closed, or after

@@ -10,6 +10,7 @@
 namespace exo::net {
 
 Result<std::string> ReadPrivateFile(const std::string& path) {
+  std::string text = TRY(sys::ReadPlainFile(path, 64 << 10));
   struct stat info{};
   if (::stat(path.c_str(), &info) != 0) {
     return Fail(ErrorCode::kIo, "{}: {}", path, std::strerror(errno));
@@ -21,7 +22,7 @@ Result<std::string> ReadPrivateFile(const std::string& path) {
                 "may have copied it",
                 path, info.st_mode & 07777, path);
   }
-  return sys::ReadFile(path, 64 << 10);
+  return text;
 }
 
 }  // namespace exo::net

@@ -95,7 +95,7 @@ Result<std::unique_ptr<ClusterSecret>> ClusterSecret::Parse(std::string_view tex
 
 Result<std::unique_ptr<ClusterSecret>> ClusterSecret::LoadOrCreate(const std::string& folder) {
   const std::string path = folder + "/cluster.secret";
-  if (!sys::Exists(path)) {
+  if (!sys::NameExists(path)) {  // never over a link whose disk is away
     TRY(sys::MakeFolders(folder));
     auto secret = Create();
     TRY(sys::WriteFileAtomically(path, secret->Text() + "\n", 0600));

@@ -210,6 +210,7 @@ struct NodeMetrics {
   uint64_t instances_ready = 0;
   uint64_t memory_budget = 0;  // bytes
   uint64_t memory_reserved = 0;
+  uint64_t log_lines_lost = 0;  // standard error did not take them
 };
 
 class Api {

@@ -16,10 +16,13 @@ BulkServer::~BulkServer() {
   for (Connection& connection : connections_) connection.thread.join();
 }
 
-void BulkServer::Share(const std::vector<std::shared_ptr<const store::ModelFile>>& models) {
+void BulkServer::Share(std::vector<Model> models) {
   const MutexLock lock(mutex_);
   models_.clear();
-  for (const auto& model : models) models_[model->manifest().id()] = model;
+  for (Model& model : models) {
+    const ModelId id = model.manifest->id();
+    models_.insert_or_assign(id, std::move(model));
+  }
 }
 
 void BulkServer::Serve(std::unique_ptr<engine::DataLink> link) {
@@ -41,43 +44,44 @@ void BulkServer::Reap() {
   }
 }
 
-std::shared_ptr<const store::ModelFile> BulkServer::Find(const ModelId& id) {
+std::optional<BulkServer::Model> BulkServer::Find(const ModelId& id) {
   const MutexLock lock(mutex_);
   const auto found = models_.find(id);
-  return found == models_.end() ? nullptr : found->second;
+  if (found == models_.end()) return std::nullopt;
+  return found->second;
 }
 
 void BulkServer::Main(Connection& connection) {
   for (;;) {
     auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
     if (!outcome || outcome->event != engine::DataLink::Event::kFrame) break;
-    const wire::Message answer = Answer(*outcome->frame.message);
+    const wire::Message answer = Answer(connection.link->peer(), *outcome->frame.message);
     if (!connection.link->Send(answer, {}, sys::Now() + kAnswerLimit)) break;
   }
   connection.link->Shutdown();
   connection.done.store(true);
 }
 
-wire::Message BulkServer::Answer(const wire::Message& question) {
+wire::Message BulkServer::Answer(const NodeId& peer, const wire::Message& question) {
   if (const auto* ask = std::get_if<wire::TensorRequest>(&question)) {
     wire::TensorReply reply;
     const auto model = Find(ask->model);
-    if (model == nullptr || ask->bytes > wire::kMaxTensorPiece) return reply;
-    auto bytes = model->TensorBytes(ask->name, ask->offset, ask->bytes);
+    if (!model || ask->bytes > wire::kMaxTensorPiece) return reply;
+    auto bytes = model->read(ask->name, ask->offset, ask->bytes);
     if (bytes) {
       reply.found = true;
       reply.bytes = *std::move(bytes);
     } else {
-      LOG(kWarning, "a member gets no tensor: {}", bytes.error().message);
+      LOG(kWarning, "peer={}: it gets no tensor: {}", peer.Short(), bytes.error().message);
     }
     return reply;
   }
   wire::ManifestReply reply;
   if (const auto* ask = std::get_if<wire::ManifestRequest>(&question)) {
     if (const auto model = Find(ask->model)) {
-      const auto* first = reinterpret_cast<const uint8_t*>(model->manifest().bytes().data());
+      const auto* first = reinterpret_cast<const uint8_t*>(model->manifest->bytes().data());
       reply.found = true;
-      reply.bytes.assign(first, first + model->manifest().bytes().size());
+      reply.bytes.assign(first, first + model->manifest->bytes().size());
     }
   }
   return reply;

@@ -4,15 +4,17 @@
 // Thread: Share, Serve and the destructor on the loop thread.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "base/mutex.h"
 #include "engine/data_link.h"
-#include "store/model.h"
+#include "store/manifest.h"
 
 namespace exo::node {
 
@@ -22,8 +24,15 @@ class BulkServer {
   static constexpr size_t kMaxLinks = 8;
 
   ~BulkServer();
+  struct Model {
+    std::shared_ptr<const store::Manifest> manifest;
+    // Bytes of one tensor; blocks.
+    std::function<Result<std::vector<uint8_t>>(const std::string& tensor, uint64_t offset,
+                                               uint64_t bytes)>
+        read;
+  };
   // Exactly these models are given out from now on.
-  void Share(const std::vector<std::shared_ptr<const store::ModelFile>>& models);
+  void Share(std::vector<Model> models);
   void Serve(std::unique_ptr<engine::DataLink> link);
 
  private:
@@ -32,13 +41,13 @@ class BulkServer {
     std::atomic<bool> done{false};
     std::thread thread;
   };
-  std::shared_ptr<const store::ModelFile> Find(const ModelId& id);
+  std::optional<Model> Find(const ModelId& id);
   void Main(Connection& connection);
-  wire::Message Answer(const wire::Message& question);
+  wire::Message Answer(const NodeId& peer, const wire::Message& question);
   void Reap();
 
   Mutex mutex_;
-  std::map<ModelId, std::shared_ptr<const store::ModelFile>> models_ EXO_GUARDED_BY(mutex_);
+  std::map<ModelId, Model> models_ EXO_GUARDED_BY(mutex_);
   std::list<Connection> connections_;
 };
 

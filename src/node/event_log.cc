@@ -12,10 +12,24 @@ int64_t WallClockMilliseconds() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
+// What the line is about comes first and has one form, so that all lines of one request, plan or
+// peer can be found.
+std::string SubjectOf(const StateEvent& event) {
+  const std::string id = event.id.substr(0, event.node.Short().size());
+  switch (event.kind) {
+    case EventKind::kPeer:
+      return fmt::format("peer={} {}", event.node.Short(), event.name);
+    case EventKind::kInstance:
+      return fmt::format("plan={} node={} {}", id, event.node.Short(), event.name);
+    case EventKind::kRequest:
+      return fmt::format("request={} node={} {}", id, event.node.Short(), event.name);
+  }
+  return event.name;
+}
+
 void Log(const StateEvent& event) {
-  LOG(kInfo, "{} {}{}{} on node {}: {}{}{}", EventKindName(event.kind), event.name,
-      event.id.empty() ? "" : " ", event.id, event.node.Short(), event.state,
-      event.detail.empty() ? "" : ": ", event.detail);
+  LOG(kInfo, "{}: {}{}{}", SubjectOf(event), event.state, event.detail.empty() ? "" : ": ",
+      event.detail);
 }
 
 }  // namespace

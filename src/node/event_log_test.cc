@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/log.h"
 #include "node/state_watch.h"
 
 namespace exo::node {
@@ -66,6 +67,33 @@ NodeId Id(uint8_t value) {
   NodeId id;
   id.bytes.fill(value);
   return id;
+}
+
+std::vector<std::string> g_lines;
+
+TEST(EventLogTest, EachLineBeginsWithWhatItIsAbout) {
+  g_lines.clear();
+  SetLog([](LogLevel, std::string_view line) { g_lines.emplace_back(line); }, LogLevel::kInfo);
+  EventLog log(1);
+  log.Add({.kind = EventKind::kPeer, .node = Id(2), .name = "desk", .state = "alive"});
+  log.Add({.kind = EventKind::kInstance,
+           .node = Id(2),
+           .id = "c0ffee00000000000000000000000000",
+           .name = "tiny",
+           .state = "gone",
+           .detail = "unloaded"});
+  log.Add({.kind = EventKind::kRequest,
+           .node = Id(1),
+           .id = "ff7f203b000000000000000000000000",
+           .name = "tiny",
+           .state = "finished",
+           .detail = "stop"});
+  SetLog(nullptr, LogLevel::kWarning);
+  EXPECT_EQ(g_lines, (std::vector<std::string>{
+                         "peer=02020202 desk: alive",
+                         "plan=c0ffee00 node=02020202 tiny: gone: unloaded",
+                         "request=ff7f203b node=01010101 tiny: finished: stop",
+                     }));
 }
 
 TEST(StateWatchTest, TellsEachChangeOnce) {

@@ -85,8 +85,10 @@ class PullSource final : public engine::StageSource {
              PullOptions options)
       : identity_(identity), cache_(std::move(cache)), options_(std::move(options)) {}
 
+  // What was pulled before needs no member, unless a tensor of it turns out to be damaged.
   Result<engine::ModelParts> Describe(const std::atomic<bool>* cancel) override {
-    TRY(ConnectToAnyHolder(cancel));
+    manifest_ = cache_->FindModel(options_.model);
+    if (manifest_ == nullptr) TRY(ConnectToAnyHolder(cancel));
     return engine::ModelParts{manifest_->config(), manifest_->tensors()};
   }
 
@@ -96,6 +98,7 @@ class PullSource final : public engine::StageSource {
                                                        const std::atomic<bool>* cancel) override {
     for (;;) {
       auto source = cache_->Pull(*manifest_, spec, Fetcher(cancel), progress, cancel);
+      if (source) cache_->NoteModel(manifest_, options_.model_name);
       if (source || source.error().code == ErrorCode::kCancelled) return source;
       const Error why = source.error();
       if (why.code == ErrorCode::kIo) return source;  // this disk: another holder is no help
@@ -117,12 +120,14 @@ class PullSource final : public engine::StageSource {
   }
   Result<void> ConnectTo(const net::ConnectOptions& holder, const std::atomic<bool>* cancel) {
     client_ = TRY(BulkClient::Connect(identity_, holder));
-    manifest_ = TRY(AskManifest(*client_, options_.model, cancel));
+    auto manifest = TRY(AskManifest(*client_, options_.model, cancel));
+    if (manifest_ == nullptr) manifest_ = std::move(manifest);  // one id: they are all the same
     return {};
   }
   store::FetchPiece Fetcher(const std::atomic<bool>* cancel) {
     return [this, cancel](const std::string& tensor, uint64_t offset,
                           uint32_t bytes) -> Result<std::vector<uint8_t>> {
+      if (client_ == nullptr) TRY(ConnectToAnyHolder(cancel));
       wire::TensorReply reply = TRY(client_->Ask<wire::TensorReply>(
           wire::TensorRequest{
               .model = options_.model, .name = tensor, .offset = offset, .bytes = bytes},

@@ -43,7 +43,8 @@ Models::Models(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> s
     : loop_(loop),
       jobs_(jobs),
       state_(std::move(state)),
-      options_({.prepared_folder = options.prepared_folder,
+      options_({.named_folders = options.named_folders,
+                .prepared_folder = options.prepared_folder,
                 .disk = options.disk,
                 .times = options.times}),
       timer_(loop),
@@ -160,16 +161,50 @@ void Models::Await(const std::string& name, Opened done) {
   });
 }
 
+// Like a scan of this one file; an error when its drive does not answer.
+void Models::LookAt(const std::string& path, Looked done) {
+  const auto once = std::make_shared<Looked>(std::move(done));
+  looking_.push_back({path, sys::Now(), once});
+  ScanPath(path, [this, once](const Found& found) {
+    std::erase_if(looking_, [&](const Looking& one) { return one.done == once; });
+    if (*once != nullptr) std::exchange(*once, nullptr)(found);
+  });
+}
+
+void Models::Refresh(const ModelId& id, std::function<void(Result<void>)> done) {
+  std::vector<std::string> paths;
+  for (const auto& [path, entry] : entries_) {
+    if (entry->file != nullptr && entry->file->manifest().id() == id) paths.push_back(path);
+  }
+  struct Pending {
+    size_t files = 0;
+    Result<void> result;
+  };
+  const auto pending = std::make_shared<Pending>(paths.size());
+  const auto one_done = [pending, done](const Result<File>& file) {
+    if (!file) pending->result = std::unexpected(file.error());
+    if (--pending->files == 0) done(pending->result);
+  };
+  if (paths.empty()) return done({});
+  for (const std::string& path : paths) {
+    LookAt(path, [this, path, one_done](const Result<Found>& found) {
+      if (!found) return one_done(std::unexpected(found.error()));
+      const auto known = entries_.find(path);
+      const std::string folder = known == entries_.end() ? "" : known->second->folder;
+      Entry* entry = MergeOne(folder, *found, false);
+      if (entry != nullptr) return WaitFor(*entry, one_done);
+      one_done(std::unexpected(AsRefusal(
+          found->stamp ? Error{ErrorCode::kNotFound, path + " is gone"} : found->stamp.error())));
+    });
+  }
+}
+
 void Models::Open(std::string path, Opened done) {
   path = std::filesystem::absolute(path).string();
-  const auto once = std::make_shared<Opened>(std::move(done));
-  opening_.push_back({path, sys::Now(), once});
-  ScanPath(path, [this, once](const Found& found) {
-    std::erase_if(opening_, [&](const Opening& one) { return one.done == once; });
-    if (*once == nullptr) return;  // told that it does not answer
-    const Opened answer = std::exchange(*once, nullptr);
-    if (!found.stamp) return answer(std::unexpected(AsRefusal(found.stamp.error())));
-    Entry* entry = MergeOne({}, found, true);
+  LookAt(path, [this, answer = std::move(done)](const Result<Found>& found) {
+    if (!found) return answer(std::unexpected(found.error()));
+    if (!found->stamp) return answer(std::unexpected(AsRefusal(found->stamp.error())));
+    Entry* entry = MergeOne({}, *found, true);
     paths_.try_emplace(entry->path, false);
     WaitFor(*entry, [this, path = entry->path, answer](Result<File> file) {
       if (!file && !paths_[path]) {
@@ -288,7 +323,7 @@ void Models::OnRead(const std::string& path, const void* reading, Result<File> o
 // Whoever waits for a file that gives no sign is told; the file is still taken in should it answer.
 void Models::CheckSilence() {
   const Time now = sys::Now();
-  for (const Opening& one : std::vector(opening_)) {
+  for (const Looking& one : std::vector(looking_)) {
     if (*one.done == nullptr || now - one.since < options_.times.silence) continue;
     std::exchange(*one.done, nullptr)(
         Fail(ErrorCode::kIo, "{} does not answer: is its drive connected?", one.path));

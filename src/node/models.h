@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ struct ModelTimes {
 
 struct ModelsOptions {
   std::vector<std::string> folders;  // in order of precedence
+  // Of these, the ones that the user named: one that cannot be listed is worth a warning.
+  std::vector<std::string> named_folders;
   std::string prepared_folder;
   const sys::Disk* disk = &sys::RealDisk();  // outlives the program's jobs
   ModelTimes times = {};
@@ -75,6 +78,9 @@ class Models {
   // The same, after waiting for what the answer depends on: that file's own reading, or one look
   // through the folders for a name that nobody has. Errors: kNotFound, those of Open.
   void Await(const std::string& name, Opened done);
+  // Looks at the files of a model again, and waits until those that have changed are read. done:
+  // nothing, or why one of them is of no use now.
+  void Refresh(const ModelId& id, std::function<void(Result<void>)> done);
   // Each model once.
   std::vector<File> All() const;
   // The name by which a file of All() is known here.
@@ -91,12 +97,15 @@ class Models {
     bool rests = false;            // has not been written to for a while
   };
   using Listing = Result<std::vector<Found>>;
+  using Looked = std::function<void(const Result<Found>&)>;
 
   void ScanFolder(const std::string& folder);
   void ScanPath(const std::string& path, std::function<void(const Found&)> done);
+  void LookAt(const std::string& path, Looked done);
   void LoadRegistered();
   void OnListed(const std::string& folder, Listing listing);
   void Merge(const std::string& folder, const Listing& listing);
+  void WarnOfFolder(const std::string& folder, const Listing& listing);
   Entry* MergeOne(const std::string& folder, const Found& found, bool at_once);
   bool HasSettled(const Entry& entry, const sys::FileStamp& stamp) const;
   void Settle(Entry& entry, const sys::FileStamp& stamp);
@@ -123,17 +132,18 @@ class Models {
   std::map<std::string, bool> paths_;     // files that were named; true: at every start
   std::map<std::string, Time> scanning_;  // folders and files being looked at, since when
   std::vector<std::function<void()>> after_scan_;
-  // Files that somebody named and that are being looked at; null once answered.
-  struct Opening {
+  // Files that somebody waits for and that are being looked at; null once answered.
+  struct Looking {
     std::string path;
     Time since{};
-    std::shared_ptr<Opened> done;
+    std::shared_ptr<Looked> done;
   };
-  std::vector<Opening> opening_;
+  std::vector<Looking> looking_;
   // At the start a folder's files wait for those of the folders before it, for a moment: names must
   // not depend on which disk is faster.
   std::map<size_t, Listing> first_listings_;
   size_t next_first_ = 0;
+  std::set<std::string> missing_;  // named folders that were warned of
   uint64_t claims_ = 0;
   net::Timer timer_, scan_limit_, order_limit_;
   // What was posted to the loop and comes after this object sees the flag and does nothing.

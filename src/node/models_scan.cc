@@ -171,15 +171,30 @@ void Models::OnListed(const std::string& folder, Listing listing) {
   EndScan(folder);
 }
 
+// Once, until it is there again.
+void Models::WarnOfFolder(const std::string& folder, const Listing& listing) {
+  if (listing) {
+    missing_.erase(folder);
+    return;
+  }
+  if (std::ranges::find(options_.named_folders, folder) == options_.named_folders.end()) return;
+  if (!missing_.insert(folder).second) return;
+  LOG(kWarning,
+      "no models are found in a folder of the setting 'models': {}; it is looked at again",
+      listing.error().message);
+}
+
 // A folder that cannot be listed keeps its files: a drive may come back.
 void Models::Merge(const std::string& folder, const Listing& listing) {
+  WarnOfFolder(folder, listing);
   std::set<std::string> present;
   if (listing) {
     for (const Found& found : *listing) {
       present.insert(found.path);
       MergeOne(folder, found, false);
     }
-  } else if (listing.error().code != ErrorCode::kNotFound) {
+  } else if (listing.error().code != ErrorCode::kNotFound &&
+             listing.error().code != ErrorCode::kInvalid) {
     return;
   }
   std::vector<std::string> gone;

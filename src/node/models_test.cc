@@ -99,6 +99,38 @@ TEST_F(ModelsTest, FilesComeChangeAndGoWithoutARestart) {
   EXPECT_EQ(Await("a").error().code, ErrorCode::kNotFound);
 }
 
+// Before a load: what has changed since the last scan would fail it.
+TEST_F(ModelsTest, ARefreshWaitsUntilAFileThatHasChangedIsReadAgain) {
+  disk_.Write("/m/a.gguf", ModelBytes("one"));
+  Start({"/m"});
+  const auto file = Await("a");
+  ASSERT_TRUE(file);
+  const ModelId id = (*file)->manifest().id();
+  const auto refresh = [&] {
+    std::optional<Result<void>> result;
+    models_->Refresh(id, [&](Result<void> looked) { result = std::move(looked); });
+    EXPECT_TRUE(RunUntil([&] { return result.has_value(); }));
+    return result.value_or(Fail(ErrorCode::kIo, "no answer"));
+  };
+  EXPECT_TRUE(refresh());
+  EXPECT_EQ(disk_.opened("/m/a.gguf"), 1u);
+  disk_.Write("/m/a.gguf", ModelBytes("one"));  // touched
+  EXPECT_FALSE((*file)->MakeSource());
+  EXPECT_TRUE(refresh());
+  ASSERT_NE(models_->Find(id), nullptr);
+  EXPECT_TRUE(models_->Find(id)->MakeSource());
+  disk_.Hang("/m/");
+  const auto hung = refresh();
+  disk_.Answer();
+  ASSERT_FALSE(hung);
+  EXPECT_NE(hung.error().message.find("does not answer"), std::string::npos);
+  disk_.Write("/m/a.gguf", ModelBytes("two"));
+  EXPECT_TRUE(refresh());
+  EXPECT_EQ(models_->Find(id), nullptr);
+  EXPECT_NE(models_->Find("a"), nullptr);
+  EXPECT_TRUE(refresh()) << "no file of this model is left to wait for";
+}
+
 TEST_F(ModelsTest, APipeInThePlaceOfAFileIsNoModel) {
   disk_.Write("/m/a.gguf", ModelBytes());
   Start({"/m"});

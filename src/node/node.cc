@@ -67,10 +67,11 @@ class StoredTrust final : public net::TrustStore {
         [state = state_, id, name = std::string(name)](const std::atomic<bool>&) {
           return state->Admit(id, name);
         },
-        [](Result<void> saved) {
-          if (!saved) LOG(kError, "a member will be asked again: {}", saved.error().message);
+        [id](Result<void> saved) {
+          if (!saved)
+            LOG(kError, "peer={}: it will be asked again: {}", id.Short(), saved.error().message);
         });
-    if (!begun) LOG(kError, "a member will be asked again: too much is going on with files");
+    if (!begun) LOG(kError, "peer={}: it will be asked again: files are busy", id.Short());
   }
 
  private:
@@ -124,6 +125,7 @@ Result<void> NodeImpl::Init() {
   models_ = std::make_unique<class Models>(
       loop_, jobs_, state_,
       ModelsOptions{.folders = options_.model_folders,
+                    .named_folders = options_.named_folders,
                     .prepared_folder = options_.data_folder + "/prepared"});
   vocabularies_ = std::make_unique<Vocabularies>(jobs_);
   requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));
@@ -172,10 +174,12 @@ void NodeImpl::Remember(const NodeId& peer, const wire::Address& address) {
           const std::atomic<bool>&) { return state->RememberPeer(known, sys::WallClockSeconds()); },
       [peer](Result<void> saved) {
         if (!saved)
-          LOG(kWarning, "where {} is was not written down: {}", peer.Short(),
+          LOG(kWarning, "peer={}: its address was not written down: {}", peer.Short(),
               saved.error().message);
       });
-  if (!begun) LOG(kWarning, "where {} is was not written down: files are busy", peer.Short());
+  if (!begun) {
+    LOG(kWarning, "peer={}: its address was not written down: files are busy", peer.Short());
+  }
 }
 
 void NodeImpl::ConnectToRemembered() {
@@ -219,22 +223,36 @@ void NodeImpl::MeasureInBackground() {
   CHECK(begun);
 }
 
+// Files, and what was pulled as a whole: both can be run here and given to others.
 void NodeImpl::OnModelsChanged() {
   cluster::LocalModels shapes;
   record_.models.clear();
-  const auto files = models_->All();
-  bulk_.Share(files);
-  for (const auto& file : files) {
-    const std::string name = models_->NameOf(file);
-    shapes.shapes.push_back(ShapeOf(file->manifest(), name, *backend_));
-    record_.models.push_back({.id = file->manifest().id(),
+  std::vector<BulkServer::Model> shared;
+  const auto add = [&](const store::Manifest& manifest, const std::string& name, bool pulled) {
+    shapes.shapes.push_back(ShapeOf(manifest, name, *backend_));
+    record_.models.push_back({.id = manifest.id(),
                               .name = name,
-                              .file_bytes = file->manifest().file_bytes(),
+                              .file_bytes = manifest.file_bytes(),
                               .complete = true,
-                              .trained_context = file->manifest().config()->context,
-                              .layers = file->manifest().config()->layers,
-                              .architecture = file->manifest().config()->architecture});
+                              .trained_context = manifest.config()->context,
+                              .layers = manifest.config()->layers,
+                              .architecture = manifest.config()->architecture,
+                              .pulled = pulled});
+  };
+  for (const auto& file : models_->All()) {
+    add(file->manifest(), models_->NameOf(file), false);
+    shared.push_back(
+        {file->shared_manifest(), [file](auto&&... what) { return file->TensorBytes(what...); }});
   }
+  pulled_version_ = tensors_->models_version();
+  for (const store::PulledModel& model : PulledModels()) {
+    add(*model.manifest, model.name, true);
+    shared.push_back(
+        {model.manifest, [cache = tensors_, manifest = model.manifest](auto&&... what) {
+           return cache->TensorBytes(*manifest, what...);
+         }});
+  }
+  bulk_.Share(std::move(shared));
   Feed(std::move(shapes));
   FeedRecord();
 }
@@ -276,6 +294,7 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
     stages_.DropExpired(sys::Now());
+    if (pulled_version_ != tensors_->models_version()) OnModelsChanged();
   }
   NoteLoad();
   std::vector<cluster::LocalLoad> loads;  // an event may end a runner

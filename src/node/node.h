@@ -30,6 +30,7 @@ struct NodeOptions {
   bool loopback = false;  // announce, listen and connect on this machine only
   bool discovery = true;
   std::vector<std::string> model_folders;
+  std::vector<std::string> named_folders;  // those of them that the user named
   // For tensors pulled from peers, on disk; unset: a tenth of the disk, 20 GiB at most.
   std::optional<uint64_t> tensor_cache;
   uint32_t default_context = 4096;

@@ -4,8 +4,21 @@
 #include "node/model_names.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
+#include "sys/standard_streams.h"
 
 namespace exo::node {
+namespace {
+
+ModelView ViewOfHolding(const wire::ModelHolding& holding) {
+  return {.name = holding.name,
+          .id = holding.id,
+          .bytes = holding.file_bytes,
+          .architecture = holding.architecture,
+          .context = holding.trained_context,
+          .layers = holding.layers};
+}
+
+}  // namespace
 
 std::vector<ModelView> NodeImpl::Models() const {
   std::map<ModelId, ModelView> views;
@@ -25,18 +38,14 @@ std::vector<ModelView> NodeImpl::Models() const {
                                     .state = ""};
     names.Add(file->manifest().id(), models_->NameOf(file), record_.name);
   }
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    if (status.self || status.state != cluster::PeerState::kAlive) continue;
-    for (const wire::ModelHolding& holding : status.record.models) {
-      views.try_emplace(holding.id, ModelView{.name = holding.name,
-                                              .id = holding.id,
-                                              .bytes = holding.file_bytes,
-                                              .architecture = holding.architecture,
-                                              .context = holding.trained_context,
-                                              .layers = holding.layers});
-      devices.try_emplace(holding.id, status.record.name);
-      names.Add(holding.id, holding.name, status.record.name);
-    }
+  const std::vector<cluster::NodeStatus> nodes = core_->Nodes();
+  for (const Held& held : HoldingsOf(nodes)) {
+    const wire::ModelHolding& holding = held.holding;
+    if (held.replaced || (held.here && !holding.pulled)) continue;
+    ModelView& view = views.try_emplace(holding.id, ViewOfHolding(holding)).first->second;
+    view.local |= held.here;
+    devices.try_emplace(holding.id, held.device);
+    names.Add(holding.id, holding.name, held.device);
   }
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::Plan& plan = instance.summary.plan;
@@ -92,6 +101,7 @@ ClusterView NodeImpl::Cluster() const {
 NodeMetrics NodeImpl::Metrics() const {
   NodeMetrics metrics = requests_->Metrics();
   metrics.loop = loop_.Turns();
+  metrics.log_lines_lost = sys::LostLogLines();
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
     if (!status.self) continue;

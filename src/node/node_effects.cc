@@ -49,11 +49,15 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
       .on_failed = OnLoop([this, plan](Error error, NodeId lost) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
-      .on_tokens = OnLoop([this](RequestId request, std::vector<TokenId> tokens, uint32_t cached) {
-        Feed(cluster::LeadEmitted{request, std::move(tokens), cached});
+      // A request may run again, for another plan: what a plan that has ended says of it is late.
+      .on_tokens =
+          OnLoop([this, plan](RequestId request, std::vector<TokenId> tokens, uint32_t cached) {
+            if (RunnerOf(plan) != nullptr)
+              Feed(cluster::LeadEmitted{request, std::move(tokens), cached});
+          }),
+      .on_finished = OnLoop([this, plan](wire::Finished finished) {
+        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
       }),
-      .on_finished = OnLoop(
-          [this](wire::Finished finished) { Feed(cluster::LeadFinished{std::move(finished)}); }),
   };
 }
 
@@ -72,8 +76,9 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.
-  if (models_->Find(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
+  if (ManifestOf(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
   const PlanId plan = effect.plan.id;
+  CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
 }
@@ -91,6 +96,7 @@ void NodeImpl::Do(cluster::StartServing& effect) {
   engine::InstanceRunner* runner = RunnerOf(effect.plan.id);
   if (runner == nullptr) return;
   const size_t stages = effect.plan.stages.size();
+  CHECK_LT(effect.stage, stages);
   engine::NextStage next;
   if (stages > 1) {
     next.node = effect.plan.stages[(effect.stage + 1) % stages].node;
@@ -165,8 +171,9 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
 }
 
 void NodeImpl::OnRefused(const net::Refused& refused) {
-  LOG(kInfo, "{} {}:{}: {}", refused.by_peer ? "refused by" : "refused", refused.address.host,
-      refused.address.port, refused.reason);
+  LOG(kInfo, "{}{} {}:{}: {}", refused.id ? fmt::format("peer={}: ", refused.id->Short()) : "",
+      refused.by_peer ? "refused by" : "refused", refused.address.host, refused.address.port,
+      refused.reason);
   if (refused.id) Feed(cluster::PeerRefused{*refused.id, refused.reason});
 }
 

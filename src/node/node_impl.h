@@ -99,8 +99,19 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
               const wire::Hello& hello) override;
 
   // --- RequestHost ---
+  // A model of this node or of a member that is alive.
+  struct Held {
+    const wire::ModelHolding& holding;
+    const std::string& device;
+    bool here = false;
+    // It was only pulled, and a file of its name is another model: the file was replaced since.
+    bool replaced = false;
+  };
+  static std::vector<Held> HoldingsOf(const std::vector<cluster::NodeStatus>& nodes);
   // Holdings of a name or id, by id, with the name of a device that has it.
   std::map<ModelId, std::string> MatchesOf(const std::string& name) const;
+  // Is it running or being loaded, anywhere?
+  bool IsPlaced(const ModelId& model) const;
   void AnswerFind(const std::string& name, const Error& local,
                   const std::function<void(Result<ModelId>)>& done) const;
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
@@ -125,6 +136,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void StartDiscovery();
   void MeasureInBackground();
   void OnModelsChanged();
+  // Those of which there is no file here.
+  std::vector<store::PulledModel> PulledModels() const;
+  std::shared_ptr<const store::Manifest> ManifestOf(const ModelId& model) const;
   void FeedRecord() { Feed(cluster::LocalRecord{record_}); }
 
   // Events go in one at a time, effects out in order; an effect that causes an event queues it.
@@ -149,7 +163,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void SaveDesired();
   void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
-  void Do(cluster::RequestFinished& effect) { requests_->OnFinished(effect.finished); }
+  void Do(cluster::RequestFinished& effect) {
+    requests_->OnFinished(effect.finished, std::move(effect.stages));
+  }
   void Do(cluster::Changed&);
 
   void OnTick();
@@ -198,7 +214,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<net::Discovery> discovery_;
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
-  engine::StageStore stages_;  // outlives the jobs that join stages
+  uint64_t pulled_version_ = 0;  // of its models, when they were last looked at
+  engine::StageStore stages_;    // outlives the jobs that join stages
   Jobs jobs_;
   net::Timer tick_;
 

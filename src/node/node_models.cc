@@ -21,6 +21,37 @@ std::vector<NodeId> NodeImpl::HoldersOf(const ModelId& model) const {
   return holders;
 }
 
+std::vector<store::PulledModel> NodeImpl::PulledModels() const {
+  std::vector<store::PulledModel> models = tensors_->Models();
+  std::erase_if(models, [this](const store::PulledModel& model) {
+    return models_->Find(model.manifest->id()) != nullptr;
+  });
+  return models;
+}
+
+// Of a file, or of what was pulled. Null: not here.
+std::shared_ptr<const store::Manifest> NodeImpl::ManifestOf(const ModelId& model) const {
+  if (const auto file = models_->Find(model)) return file->shared_manifest();
+  return tensors_->FindModel(model);
+}
+
+std::vector<NodeImpl::Held> NodeImpl::HoldingsOf(const std::vector<cluster::NodeStatus>& nodes) {
+  std::vector<Held> all;
+  std::map<std::string, std::set<ModelId>> files;
+  for (const cluster::NodeStatus& status : nodes) {
+    if (!status.self && status.state != cluster::PeerState::kAlive) continue;
+    for (const wire::ModelHolding& holding : status.record.models) {
+      all.push_back({holding, status.record.name, status.self});
+      if (!holding.pulled) files[holding.name].insert(holding.id);
+    }
+  }
+  for (Held& held : all) {
+    const auto named = files.find(held.holding.name);
+    held.replaced = named != files.end() && !named->second.contains(held.holding.id);
+  }
+  return all;
+}
+
 std::vector<std::string> NodeImpl::KnownNames() const {
   std::set<std::string> names;
   for (const ModelView& model : Models()) names.insert(model.name);
@@ -29,12 +60,12 @@ std::vector<std::string> NodeImpl::KnownNames() const {
 
 std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) const {
   std::map<ModelId, std::string> matches;
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    if (!status.self && status.state != cluster::PeerState::kAlive) continue;
-    for (const wire::ModelHolding& holding : status.record.models) {
-      if (IsNameOf(name, holding.id, holding.name, status.record.name))
-        matches.emplace(holding.id, status.record.name);
-    }
+  const std::vector<cluster::NodeStatus> nodes = core_->Nodes();
+  for (const Held& held : HoldingsOf(nodes)) {
+    const ModelId& id = held.holding.id;
+    const bool meant =
+        held.replaced ? name == id.Hex() : IsNameOf(name, id, held.holding.name, held.device);
+    if (meant) matches.emplace(id, held.device);
   }
   if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
   if (!matches.empty()) return matches;
@@ -48,10 +79,23 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
   return matches;
 }
 
-// A known name is answered at once, whatever else is still being read.
+bool NodeImpl::IsPlaced(const ModelId& model) const {
+  return std::ranges::any_of(core_->Instances(), [&](const cluster::InstanceStatus& instance) {
+    return instance.summary.plan.model == model &&
+           instance.summary.state <= wire::InstanceState::kReady;
+  });
+}
+
+// A known name is answered at once, whatever else is still being read. Only a model that is about
+// to be loaded from a file of this node has that file looked at once more: it may have changed
+// since the last scan, and would fail to load.
 void NodeImpl::FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) {
-  if (MatchesOf(name).size() == 1) {
-    return AnswerFind(name, {}, done);
+  if (const auto matches = MatchesOf(name); matches.size() == 1) {
+    const ModelId& id = matches.begin()->first;
+    if (IsPlaced(id) || models_->Find(id) == nullptr) return AnswerFind(name, {}, done);
+    return models_->Refresh(id, [this, name, done = std::move(done)](const Result<void>& looked) {
+      AnswerFind(name, looked ? Error{} : looked.error(), done);
+    });
   }
   models_->Await(name, [this, name, done = std::move(done)](
                            Result<std::shared_ptr<const store::ModelFile>> file) {
@@ -65,7 +109,7 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
   const auto matches = MatchesOf(name);
   if (matches.size() == 1) return done(matches.begin()->first);
   if (matches.empty()) {
-    if (local.code != ErrorCode::kNotFound)
+    if (!local.message.empty() && local.code != ErrorCode::kNotFound)
       return done(Fail(local.code, "the model '{}' cannot be used: {}", name, local.message));
     return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; known models: {}", name,
                      fmt::join(KnownNames(), ", ")));
@@ -81,8 +125,8 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
 
 void NodeImpl::GetVocabulary(const ModelId& model,
                              std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) {
-  if (const auto file = models_->Find(model))
-    return vocabularies_->Load(file->shared_manifest(), std::move(done));
+  if (auto manifest = ManifestOf(model))
+    return vocabularies_->Load(std::move(manifest), std::move(done));
   if (auto known = vocabularies_->Find(model)) return done(std::move(known));
   std::vector<net::ConnectOptions> holders;
   for (const NodeId& holder : HoldersOf(model))

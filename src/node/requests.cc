@@ -4,6 +4,7 @@
 #include <cstring>
 #include <deque>
 
+#include "base/check.h"
 #include "sys/files.h"
 #include "sys/system.h"
 
@@ -13,6 +14,11 @@ namespace {
 // Tokens shown in one turn of the loop, so that many that wait (a reader has caught up) neither
 // hold it nor pass the client's own limit before its pause arrives: 64 events are about 16 KiB.
 constexpr size_t kTokensPerTurn = 64;
+
+// A file that has changed rests for two seconds and is found by a scan within three more; hashing
+// takes what it takes, but a request does not wait for that of another device's file.
+constexpr Time kReadAgain = std::chrono::seconds(10);
+constexpr Time kReadAgainPause = std::chrono::milliseconds(500);
 
 double MillisecondsOf(Time time) {
   return std::chrono::duration<double, std::milli>(time).count();
@@ -86,6 +92,8 @@ struct Requests::Request {
   std::optional<wire::Finished> pending_end;  // likewise
   uint32_t generated = 0;
   Time start{}, first_token{}, last_token{};
+  Time read_again_until{};  // its model's file has changed and is being read again
+  std::unique_ptr<net::Timer> again;
 };
 
 // The client's end: gone means cancelled.
@@ -188,10 +196,41 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
   request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   const uint32_t context = host_.ContextOf(request->model);
   if (request->prompt_tokens >= context) return RefuseLength(*request, context);
-  host_.Ensure(request->model, request->request.spread,
+  Place(id);
+}
+
+void Requests::Place(const RequestId& id) {
+  const Request& request = *Find(id);
+  host_.Ensure(request.model, request.request.spread,
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });
+}
+
+// A model's file that was touched is unknown until it has been read again, here or on the device
+// that has it: its load fails, or nobody has the model for a moment.
+bool Requests::MayBeReadAgain(Request& request, const Error& error) {
+  if (error.code != ErrorCode::kCorrupt && error.code != ErrorCode::kNotFound) return false;
+  const Time now = sys::Now();
+  if (request.read_again_until == Time{}) request.read_again_until = now + kReadAgain;
+  return now < request.read_again_until;
+}
+
+// The tokens are those of this model: if the name means another one now, the request is over.
+void Requests::PlaceAgain(const RequestId& id, const Error& error) {
+  Request& waiting = *Find(id);
+  if (waiting.again == nullptr) waiting.again = std::make_unique<net::Timer>(loop_);
+  waiting.again->Start(kReadAgainPause, [this, id, error] {
+    host_.FindModel(Find(id)->request.model,
+                    [this, alive = alive_, id, error](Result<ModelId> model) {
+                      Request* request = *alive ? Find(id) : nullptr;
+                      if (request == nullptr) return;
+                      if (model && *model == request->model) return Place(id);
+                      if (!model && MayBeReadAgain(*request, model.error()))
+                        return PlaceAgain(id, error);
+                      FailRequest(id, error, Refusal::kNoPlan);
+                    });
+  });
 }
 
 // The prompt alone decides; a limit of tokens beyond the context means what the context leaves.
@@ -207,7 +246,11 @@ void Requests::RefuseLength(const Request& request, uint32_t context) {
 void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  if (!plan) return FailRequest(id, plan.error(), Refusal::kNoPlan);
+  if (!plan) {
+    if (MayBeReadAgain(*request, plan.error())) return PlaceAgain(id, plan.error());
+    return FailRequest(id, plan.error(), Refusal::kNoPlan);
+  }
+  CHECK(!request->submitted && request->vocabulary != nullptr);
   request->plan = std::move(*plan);
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
@@ -242,9 +285,10 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
   Deliver(news.request);
 }
 
-void Requests::OnFinished(const wire::Finished& finished) {
+void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages) {
   Request* request = Find(finished.request);
   if (request == nullptr) return;
+  if (!stages.empty()) request->plan.stages = std::move(stages);
   request->pending_end = finished;
   Deliver(finished.request);
 }
@@ -341,7 +385,9 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
 }
 
 std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::string how) {
-  auto ended = std::move(requests_.extract(id).mapped());
+  auto found = requests_.extract(id);
+  CHECK(!found.empty());  // a request ends once
+  auto ended = std::move(found.mapped());
   host_.OnRequestChanged(
       id, {.model = ended->request.model, .state = "ended", .detail = std::move(how)});
   return ended;

@@ -64,7 +64,8 @@ class Requests {
   std::unique_ptr<Generation> Start(GenerateRequest request, GenerateSink& sink);
   // From the cluster core.
   void OnTokens(const cluster::RequestTokens& news);
-  void OnFinished(const wire::Finished& finished);
+  // `stages`: where it ran, when that is not where it was to run at first.
+  void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {});
   size_t count() const { return requests_.size(); }
   // The fields about requests and tokens.
   NodeMetrics Metrics() const;
@@ -76,7 +77,10 @@ class Requests {
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
   void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
   void RefuseLength(const Request& request, uint32_t context);
+  void Place(const RequestId& id);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
+  bool MayBeReadAgain(Request& request, const Error& error);
+  void PlaceAgain(const RequestId& id, const Error& error);
   void Deliver(const RequestId& id);
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);

@@ -40,7 +40,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   }
 
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override {
-    if (name == "exo-tiny") return done(file_->manifest().id());
+    if (name == "exo-tiny") return done(found_.value_or(file_->manifest().id()));
     done(Fail(ErrorCode::kNotFound, "there is no model '{}'", name));
   }
   void GetVocabulary(const ModelId&,
@@ -49,6 +49,8 @@ class RequestsTest : public testing::Test, protected RequestHost {
   }
   uint32_t ContextOf(const ModelId&) const override { return 64; }
   void Ensure(const ModelId&, bool, std::function<void(Result<wire::Plan>)> done) override {
+    if (changed_ > 0 && --changed_ >= 0)
+      return done(Fail(ErrorCode::kCorrupt, "x.gguf is not the file that it was"));
     if (refuse_) return done(Fail(ErrorCode::kOverloaded, "nothing fits"));
     wire::Plan plan;
     plan.context = 64;
@@ -94,6 +96,8 @@ class RequestsTest : public testing::Test, protected RequestHost {
   std::vector<std::string> changes_;
   std::vector<bool> pauses_;
   bool refuse_ = false;
+  int changed_ = 0;  // so many loads find another file
+  std::optional<ModelId> found_;
   Sink sink_;
   sys::TaskQueue tasks_{1};
   Requests requests_{loop_, tasks_, *this};
@@ -191,6 +195,27 @@ TEST_F(RequestsTest, ALimitBeyondTheContextIsWhatTheContextLeaves) {
     const auto room = 64 - static_cast<uint32_t>(submitted_->prompt.size());
     EXPECT_EQ(submitted_->max_new_tokens, std::min(limit, room));
   }
+}
+
+TEST_F(RequestsTest, AModelFileThatWasTouchedIsWaitedFor) {
+  changed_ = 2;
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_EQ(changed_, 0);
+  EXPECT_EQ(submitted_->prompt_tokens, submitted_->prompt.size());
+  Answer("x", wire::FinishReason::kStop);
+  EXPECT_TRUE(sink_.done);
+}
+
+// Its tokens are those of the former contents.
+TEST_F(RequestsTest, AModelFileThatIsAnotherModelNowEndsTheRequestsOfTheFormer) {
+  changed_ = 1;
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return changed_ == 0; });
+  found_.emplace().bytes[0] = 9;
+  RunUntil([&] { return sink_.done; });
+  EXPECT_EQ(sink_.error->refusal, Refusal::kNoPlan);
+  EXPECT_EQ(sink_.error->error.message, "x.gguf is not the file that it was");
 }
 
 TEST_F(RequestsTest, RefusalsKeepTheirKind) {

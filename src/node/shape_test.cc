@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "backend/cpu/cpu.h"
+#include "backend/devices.h"
 #include "model/gguf_builder.h"
 #include "sys/fake/disk.h"
 
@@ -15,8 +15,7 @@ cluster::ModelShape Shape(const std::string& architecture) {
   const std::array<store::OpenedFile, 1> files = {std::make_shared<sys::MemoryFile>(bytes)};
   const auto manifest = store::Manifest::FromFiles(files);
   EXPECT_TRUE(manifest.has_value()) << manifest.error().message;
-  const auto pool = backend::MakeComputePool(1);
-  const auto backend = backend::MakeCpuBackend(kernels::Reference(), *pool);
+  const auto backend = backend::MakeBackend({.isa = "reference", .threads = 1}).value();
   return ShapeOf(**manifest, "tiny", *backend);
 }
 

@@ -5,9 +5,14 @@
 namespace exo::node {
 namespace {
 
-constexpr std::string_view kNoUsableTemplate =
-    "the model has no usable chat template: it leaves out what the messages say; send a raw prompt "
-    "to /v1/completions";
+// Both of those who ask: people at the command line, and programs.
+constexpr std::string_view kUseRaw =
+    "continue a raw prompt instead, with exo run --raw or at /v1/completions";
+
+std::string NoUsableTemplate() {
+  return fmt::format(
+      "the model has no usable chat template: it leaves out what the messages say; {}", kUseRaw);
+}
 
 // A template that fails on a plain question may still render others: the request will tell.
 bool IsUseless(const model::ChatTemplate& chat_template) {
@@ -26,16 +31,15 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& ggu
   }
   const auto source = gguf.GetString("tokenizer.chat_template");
   if (!source) {
-    vocabulary->template_error =
-        "the model has no chat template; send a raw prompt to /v1/completions";
+    vocabulary->template_error = fmt::format("the model has no chat template; {}", kUseRaw);
     return vocabulary;
   }
   auto parsed = model::ChatTemplate::Parse(*source);
   if (!parsed) {
-    vocabulary->template_error =
-        "the model's chat template cannot be used: " + parsed.error().message;
+    vocabulary->template_error = fmt::format("the model's chat template cannot be used: {}; {}",
+                                             parsed.error().message, kUseRaw);
   } else if (IsUseless(**parsed)) {
-    vocabulary->template_error = kNoUsableTemplate;
+    vocabulary->template_error = NoUsableTemplate();
   } else {
     vocabulary->chat_template = *parsed;
   }
@@ -49,7 +53,7 @@ Result<std::vector<model::TextPiece>> RenderChat(const Vocabulary& vocabulary,
     return Fail(ErrorCode::kInvalid, "{}", vocabulary.template_error);
   auto pieces = TRY(vocabulary.chat_template->Render(messages, options));
   if (model::LeavesOutMessages(messages, pieces))
-    return Fail(ErrorCode::kInvalid, "{}", kNoUsableTemplate);
+    return Fail(ErrorCode::kInvalid, "{}", NoUsableTemplate());
   return pieces;
 }
 

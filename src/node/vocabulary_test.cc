@@ -35,6 +35,17 @@ TEST(VocabularyTest, ATemplateThatSaysNothingOfTheUserIsNone) {
   }
 }
 
+// Each says how to go on: at the command line, and over HTTP.
+TEST(VocabularyTest, WithoutATemplateItPointsToRawPrompts) {
+  const auto none = Parse("{{ messages[0].role }}").value();
+  const auto broken = Parse("{% if %}").value();
+  for (const auto& vocabulary : {none, broken}) {
+    EXPECT_NE(Chat(*vocabulary, "hi").find("exo run --raw"), std::string::npos)
+        << Chat(*vocabulary, "hi");
+    EXPECT_NE(Chat(*vocabulary, "hi").find("/v1/completions"), std::string::npos);
+  }
+}
+
 TEST(VocabularyTest, ATemplateThatDropsOneConversationIsAnErrorOfThatRequest) {
   const auto vocabulary =
       Parse(

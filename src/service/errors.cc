@@ -45,6 +45,12 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
   return FromError(error.error);
 }
 
+HttpResponse WithRetryAfter(HttpResponse response) {
+  if (response.status == 429) response.headers.emplace_back("Retry-After", "1");
+  if (response.status == 503) response.headers.emplace_back("Retry-After", "5");
+  return response;
+}
+
 std::unexpected<ApiError> BadValue(std::string param, std::string message) {
   return std::unexpected(ApiError{400, std::move(message), std::move(param), "invalid_value"});
 }

@@ -4,13 +4,16 @@
 #include <string>
 
 #include "node/api.h"
-#include "service/http/error.h"
+#include "service/http/exchange.h"
 
 namespace exo::service {
 
 ApiError FromError(const Error& error);
 // `prompt_param` is the dialect's field that holds the prompt.
 ApiError FromGenerateError(const node::GenerateError& error, const std::string& prompt_param);
+
+// The response, with the header that says when to try again where waiting helps.
+HttpResponse WithRetryAfter(HttpResponse response);
 
 // 400 for a field: wrong value, or known but not done yet.
 std::unexpected<ApiError> BadValue(std::string param, std::string message);

@@ -177,7 +177,8 @@ class FakeApi final : public node::Api {
                      .within = {8, 10, 10, 10}},
             .requests_active = 2,
             .generated_tokens = 1234,
-            .memory_budget = uint64_t{1} << 40};
+            .memory_budget = uint64_t{1} << 40,
+            .log_lines_lost = 3};
   }
   node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
     return log.Subscribe(since, watcher);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/sha256.h"
 #include "model/foreign_file.h"
 #include "store/bytes.h"
@@ -98,9 +99,11 @@ Result<std::shared_ptr<const Manifest>> Manifest::FromFiles(std::span<const Open
 
 Result<void> Manifest::HashTensors(std::span<const OpenedFile> files,
                                    const ManifestOptions& options) {
+  CHECK_EQ(hashes_.size(), gguf_.tensors().size());
   std::byte* place = bytes_.data() + bytes_.size() - hashes_.size() * Hash256::kSize;
   for (size_t i = 0; i < hashes_.size(); ++i) {
     const model::GgufTensor& tensor = gguf_.tensors()[i];
+    CHECK_LT(tensor.part, files.size());
     hashes_[i] = TRY(HashOfRange(*files[tensor.part], tensor.offset, tensor.bytes, options));
     std::memcpy(place + i * Hash256::kSize, hashes_[i].bytes.data(), Hash256::kSize);
   }

@@ -56,6 +56,8 @@ class Manifest {
   const std::shared_ptr<const model::ModelConfig>& config() const { return config_; }
   const std::shared_ptr<const model::ModelTensors>& tensors() const { return tensors_; }
   uint64_t file_bytes() const { return file_bytes_; }
+  // Of all tensors, in the order of the tensor table.
+  const std::vector<Hash256>& hashes() const { return hashes_; }
   // Errors: kNotFound.
   Result<Hash256> HashOf(std::string_view tensor) const;
 

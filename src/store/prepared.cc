@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/sha256.h"
 #include "base/units.h"
 #include "store/bytes.h"
@@ -82,6 +83,8 @@ class MatrixWriter {
   MatrixWriter(const PrepareJob& job, sys::FileWriter& out, uint64_t total)
       : job_(job), out_(out), total_(total) {}
 
+  uint64_t written() const { return written_; }
+
   Result<void> Write(const model::TensorRef& tensor) {
     const size_t panel_bytes =
         job_.kernels.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
@@ -151,6 +154,7 @@ Result<uint64_t> WritePrepared(const PrepareJob& job, const std::string& path) {
   }
   MatrixWriter writer(job, *out, total);
   for (const model::TensorRef* tensor : matrices) TRY(writer.Write(*tensor));
+  CHECK_EQ(first_offset + writer.written(), size);  // or the header names other places
   TRY(out->Commit());
   return size;
 }

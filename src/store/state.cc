@@ -155,13 +155,6 @@ Result<std::vector<Member>> State::Members() {
   return members;
 }
 
-Result<std::optional<Member>> State::FindMember(const NodeId& id) {
-  Statement row(db_, "SELECT id, name, revoked FROM member WHERE id = ?1");
-  row.Bind(1, id.Hex());
-  if (!TRY(row.Next())) return std::nullopt;
-  return TRY(ReadMember(row));
-}
-
 Result<void> State::Admit(const NodeId& id, const std::string& name) {
   return Statement(db_,
                    "INSERT INTO member (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET "

@@ -55,7 +55,6 @@ class State {
 
   // --- trust set: revoked wins for ever ---
   Result<std::vector<Member>> Members();
-  Result<std::optional<Member>> FindMember(const NodeId& id);
   Result<void> Admit(const NodeId& id, const std::string& name);
   Result<void> Revoke(const NodeId& id);
 

@@ -37,19 +37,19 @@ Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const
   return file->stamp();
 }
 
-Result<void> PullFile(const model::TensorRef& tensor, const Hash256& hash, const std::string& path,
-                      const FetchPiece& fetch, const std::function<void(uint64_t)>& advance,
+Result<void> PullFile(const std::string& tensor, uint64_t bytes, const Hash256& hash,
+                      const std::string& path, const FetchPiece& fetch,
+                      const std::function<void(uint64_t)>& advance,
                       const std::atomic<bool>* cancel) {
   const auto out = TRY(sys::FileWriter::Create(path, 0600));
   Sha256 sum;
-  for (uint64_t at = 0; at < tensor.bytes;) {
+  for (uint64_t at = 0; at < bytes;) {
     if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
-    const auto want =
-        static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, tensor.bytes - at));
-    const std::vector<uint8_t> piece = TRY(fetch(tensor.name, at, want));
+    const auto want = static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, bytes - at));
+    const std::vector<uint8_t> piece = TRY(fetch(tensor, at, want));
     if (piece.size() != want) {
       return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want,
-                  tensor.name);
+                  tensor);
     }
     sum.Update(std::as_bytes(std::span(piece)));
     TRY(out->Append(std::as_bytes(std::span(piece))));
@@ -58,7 +58,7 @@ Result<void> PullFile(const model::TensorRef& tensor, const Hash256& hash, const
   }
   if (sum.Finish() != hash) {
     return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash",
-                tensor.name);
+                tensor);
   }
   return out->Commit();
 }
@@ -108,33 +108,39 @@ std::shared_ptr<TensorCache> TensorCache::Open(std::string folder, uint64_t budg
 
 void TensorCache::Scan() {
   const MutexLock lock(mutex_);
+  std::vector<ModelId> noted;
   for (const std::string& name : sys::ListFolder(folder_)) {
     const std::string path = folder_ + "/" + name;
+    if (name.find(".new.") != std::string::npos) (void)sys::RemoveFile(path);
+    if (const auto model = PulledModelId(name)) noted.push_back(*model);
     const auto hash = Hash256::FromHex(name);
-    if (!hash) {
-      if (name.find(".new.") != std::string::npos) (void)sys::RemoveFile(path);
-      continue;
-    }
+    if (!hash) continue;
     const auto stamp = sys::RealDisk().Look(path);
     if (!stamp) continue;
     entries_[*hash] = {.bytes = stamp->bytes, .last_used = stamp->modified_ns};
     clock_ = std::max(clock_, stamp->modified_ns);
   }
+  ScanModels(noted);
   MakeRoom(0);
+}
+
+uint64_t TensorCache::Sum() const {
+  uint64_t sum = 0;
+  for (const auto& [unused, entry] : entries_) sum += entry.bytes;
+  const MutexLock models(models_mutex_);
+  for (const auto& [unused, model] : models_) sum += model.manifest->bytes().size();
+  return sum;
 }
 
 uint64_t TensorCache::bytes() const {
   const MutexLock lock(mutex_);
-  uint64_t sum = 0;
-  for (const auto& [unused, entry] : entries_) sum += entry.bytes;
-  return sum;
+  return Sum();
 }
 
 void TensorCache::MakeRoom(uint64_t bytes) {
-  uint64_t sum = bytes;
+  uint64_t sum = Sum() + bytes;
   std::vector<std::pair<int64_t, Hash256>> idle;
   for (const auto& [hash, entry] : entries_) {
-    sum += entry.bytes;
     if (entry.users == 0 && !entry.busy && entry.bytes > 0)
       idle.emplace_back(entry.last_used, hash);
   }
@@ -145,6 +151,7 @@ void TensorCache::MakeRoom(uint64_t bytes) {
       LOG(kWarning, "a pulled tensor stays: {}", removed.error().message);
     sum -= entries_[hash].bytes;
     entries_.erase(hash);
+    sum -= ForgetModelsOf(hash);
   }
 }
 
@@ -165,7 +172,7 @@ Result<sys::FileStamp> TensorCache::Acquire(const Wanted& wanted, const FetchPie
                                             const std::function<void(uint64_t)>& advance,
                                             const std::atomic<bool>* cancel) {
   if (const auto present = TRY(Claim(wanted, cancel))) {
-    advance(wanted.tensor.bytes);
+    advance(wanted.bytes);
     return *present;
   }
   const auto stamp = Provide(wanted, fetch, advance, cancel);
@@ -186,13 +193,14 @@ Result<std::optional<sys::FileStamp>> TensorCache::Claim(const Wanted& wanted,
     return entry.stamp;
   }
   entry.busy = true;
-  if (entry.bytes == 0) MakeRoom(wanted.tensor.bytes);
+  if (entry.bytes == 0) MakeRoom(wanted.bytes);
   return std::nullopt;
 }
 
 void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stamp) {
   const MutexLock lock(mutex_);
   Entry& entry = entries_[hash];
+  CHECK(entry.busy);  // claimed by the caller
   entry.busy = false;
   entry.verified = stamp.has_value();
   if (stamp) {
@@ -203,6 +211,7 @@ void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stam
   } else if (!sys::Exists(PathOf(hash))) {
     entry.bytes = 0;
     if (entry.users == 0) entries_.erase(hash);
+    ForgetModelsOf(hash);
   }
   changed_.NotifyAll();
 }
@@ -211,14 +220,16 @@ Result<sys::FileStamp> TensorCache::Provide(const Wanted& wanted, const FetchPie
                                             const std::function<void(uint64_t)>& advance,
                                             const std::atomic<bool>* cancel) {
   const std::string path = PathOf(wanted.hash);
-  const auto present = VerifyFile(path, wanted.tensor.bytes, wanted.hash, cancel);
+  const auto present = VerifyFile(path, wanted.bytes, wanted.hash, cancel);
   if (present || present.error().code == ErrorCode::kCancelled) {
-    if (present) advance(wanted.tensor.bytes);
+    if (present) advance(wanted.bytes);
     return present;
   }
   if (present.error().code != ErrorCode::kNotFound)
     LOG(kWarning, "{}: pulling it again", present.error().message);
-  TRY(PullFile(wanted.tensor, wanted.hash, path, fetch, advance, cancel));
+  // Whatever comes of the pull: what is damaged is not here.
+  if (present.error().code == ErrorCode::kCorrupt) (void)sys::RemoveFile(path);
+  TRY(PullFile(wanted.name, wanted.bytes, wanted.hash, path, fetch, advance, cancel));
   return sys::RealDisk().Look(path);
 }
 
@@ -236,7 +247,7 @@ Result<std::unique_ptr<backend::TensorSource>> TensorCache::Pull(
   };
   auto source = std::make_unique<PulledSource>(shared_from_this());
   for (const model::TensorRef* tensor : tensors) {
-    const Wanted wanted{*tensor, TRY(manifest.HashOf(tensor->name))};
+    const Wanted wanted{tensor->name, tensor->bytes, TRY(manifest.HashOf(tensor->name))};
     source->Add(tensor->name, wanted.hash, TRY(Acquire(wanted, fetch, advance, cancel)));
   }
   return source;

@@ -5,6 +5,9 @@
 // load is using go, the least recently used first, when the folder is over its budget; what one
 // load needs at once may be over it for that long.
 //
+// A model whose tensors are all here can be loaded and given out without its file, also after a
+// restart (pulled_model.h). It is known for as long as all of them are here.
+//
 // Thread: any. Not shared between processes: the data folder is locked.
 #pragma once
 
@@ -20,6 +23,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "store/manifest.h"
+#include "store/pulled_model.h"
 #include "sys/files.h"
 
 namespace exo::store {
@@ -42,6 +46,18 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
       const std::function<void(uint64_t done, uint64_t total)>& progress,
       const std::atomic<bool>* cancel);
 
+  // The models whose tensors are all here, and a number that changes with them. Never waits for the
+  // disk.
+  std::vector<PulledModel> Models() const;
+  std::shared_ptr<const Manifest> FindModel(const ModelId& model) const;
+  uint64_t models_version() const { return models_version_.load(); }
+  // After a pull: when all tensors of this model are here now, it is kept under `name`.
+  void NoteModel(std::shared_ptr<const Manifest> manifest, std::string name);
+  // Bytes of one tensor of a model that is here, for a peer that pulls it. Errors: kNotFound,
+  // kInvalid (outside the tensor), kCorrupt, kIo.
+  Result<std::vector<uint8_t>> TensorBytes(const Manifest& manifest, std::string_view name,
+                                           uint64_t offset, uint64_t bytes);
+
   uint64_t bytes() const;
 
  private:
@@ -55,12 +71,19 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
     sys::FileStamp stamp{};  // when it was verified
   };
   struct Wanted {
-    const model::TensorRef& tensor;
+    std::string name;
+    uint64_t bytes = 0;
     Hash256 hash;
   };
 
   TensorCache(std::string folder, uint64_t budget) : folder_(std::move(folder)), budget_(budget) {}
   void Scan();
+  void ScanModels(const std::vector<ModelId>& noted) EXO_REQUIRES(mutex_);
+  bool HasAllOf(const Manifest& manifest) const EXO_REQUIRES(mutex_);
+  // The models that this tensor is part of are not here any more. Returns the bytes of their notes.
+  uint64_t ForgetModelsOf(const Hash256& tensor) EXO_REQUIRES(mutex_);
+  // On disk: tensors and notes.
+  uint64_t Sum() const EXO_REQUIRES(mutex_);
   std::string PathOf(const Hash256& hash) const { return folder_ + "/" + hash.Hex(); }
   Result<sys::FileStamp> Acquire(const Wanted& wanted, const FetchPiece& fetch,
                                  const std::function<void(uint64_t)>& advance,
@@ -82,6 +105,10 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   CondVar changed_;
   std::map<Hash256, Entry> entries_ EXO_GUARDED_BY(mutex_);
   int64_t clock_ EXO_GUARDED_BY(mutex_) = 0;
+  // Changed with `mutex_` held as well; this one is never held while the disk is at work.
+  mutable Mutex models_mutex_;
+  std::map<ModelId, PulledModel> models_ EXO_GUARDED_BY(models_mutex_);
+  std::atomic<uint64_t> models_version_{0};
 };
 
 }  // namespace exo::store

@@ -131,6 +131,132 @@ TEST_F(TensorCacheTest, WhatLiesUnderAHashIsVerifiedOncePerProcess) {
   for (const std::string& name : sys::ListFolder(folder_ / "t")) EXPECT_EQ(name.size(), 64u);
 }
 
+// The whole model, with a note of it.
+class PulledModelTest : public TensorCacheTest {
+ protected:
+  PulledModelTest() {
+    cache_ = TensorCache::Open(folder_ / "t", kPlenty);
+    EXPECT_TRUE(Pull(*cache_, Whole()));
+    cache_->NoteModel(file_->shared_manifest(), "tiny");
+  }
+  backend::StageSpec Whole() const {
+    backend::StageSpec spec = Spec(0, manifest_.config()->layers);
+    spec.lead = true;
+    return spec;
+  }
+  std::string Note() const { return PulledModelPath(folder_ / "t", manifest_.id()); }
+  std::string TensorFile() const {
+    return folder_ / "t/" + manifest_.HashOf(Query(0).name).value().Hex();
+  }
+  // As after a restart.
+  std::shared_ptr<TensorCache> Again(uint64_t budget = kPlenty) {
+    cache_.reset();
+    return TensorCache::Open(folder_ / "t", budget);
+  }
+
+  std::shared_ptr<TensorCache> cache_;
+};
+
+TEST_F(PulledModelTest, IsKnownAfterARestart) {
+  const auto cache = Again();
+  ASSERT_EQ(cache->Models().size(), 1u);
+  const PulledModel model = cache->Models()[0];
+  EXPECT_EQ(model.name, "tiny");
+  EXPECT_EQ(model.manifest->id(), manifest_.id());
+  EXPECT_EQ(model.manifest->bytes(), manifest_.bytes());
+  EXPECT_EQ(cache->FindModel(manifest_.id()), model.manifest);
+  // It loads without anybody, and others can have it.
+  asked_ = 0;
+  EXPECT_TRUE(Pull(*cache, Whole()));
+  EXPECT_EQ(asked_, 0u);
+  const std::string& name = Query(3).name;
+  EXPECT_EQ(cache->TensorBytes(manifest_, name, 64, 128).value(),
+            file_->TensorBytes(name, 64, 128).value());
+  EXPECT_EQ(cache->TensorBytes(manifest_, name, Query(3).bytes, 1).error().code,
+            ErrorCode::kInvalid);
+  EXPECT_EQ(cache->TensorBytes(manifest_, "none", 0, 1).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(PulledModelTest, IsNoneWithAPartOfTheTensors) {
+  const auto cache = TensorCache::Open(folder_ / "part", kPlenty);
+  const uint64_t version = cache->models_version();
+  ASSERT_TRUE(Pull(*cache, Spec(0, manifest_.config()->layers)));  // no embedding
+  cache->NoteModel(file_->shared_manifest(), "tiny");
+  EXPECT_TRUE(cache->Models().empty());
+  ASSERT_TRUE(Pull(*cache, Whole()));
+  EXPECT_EQ(cache->models_version(), version);
+  cache->NoteModel(file_->shared_manifest(), "tiny");
+  EXPECT_EQ(cache->Models().size(), 1u);
+  EXPECT_NE(cache->models_version(), version);
+}
+
+TEST_F(PulledModelTest, ADamagedNoteIsIgnoredAndRemoved) {
+  const std::string good = sys::ReadFile(Note()).value();
+  const auto expect_forgotten = [&](const std::string& bytes, const std::string& what) {
+    sys::WriteFileAtomically(Note(), bytes, 0600).value();
+    EXPECT_TRUE(Again()->Models().empty()) << what;
+    EXPECT_FALSE(sys::Exists(Note())) << what;
+  };
+  for (const size_t length : {size_t{0}, size_t{12}, size_t{40}, good.size() / 2, good.size() - 1})
+    expect_forgotten(good.substr(0, length), "cut to " + std::to_string(length));
+  expect_forgotten(good + "x", "longer");
+  for (const size_t place : {size_t{0}, size_t{20}, size_t{50}, good.size() / 2}) {
+    std::string bytes = good;
+    bytes[place] ^= 1;
+    expect_forgotten(bytes, "changed at " + std::to_string(place));
+  }
+  // Right in itself, but of another model.
+  sys::WriteFileAtomically(PulledModelPath(folder_ / "t", ModelId{{7}}), good, 0600).value();
+  EXPECT_TRUE(Again()->Models().empty());
+  EXPECT_FALSE(sys::Exists(PulledModelPath(folder_ / "t", ModelId{{7}})));
+  sys::WriteFileAtomically(Note(), good, 0600).value();
+  EXPECT_EQ(Again()->Models().size(), 1u);
+}
+
+// What lies in a name goes to other devices and onto terminals.
+TEST_F(PulledModelTest, ANoteWithoutAProperNameIsIgnored) {
+  for (const std::string& name : {std::string(), std::string(300, 'n'), std::string("\xff\xfe")}) {
+    WritePulledModel(folder_ / "t", {.name = name, .manifest = file_->shared_manifest()}).value();
+    EXPECT_TRUE(Again()->Models().empty()) << name;
+  }
+}
+
+TEST_F(PulledModelTest, GoesWithItsTensors) {
+  const uint64_t version = cache_->models_version();
+  std::filesystem::remove(TensorFile());
+  EXPECT_FALSE(cache_->TensorBytes(manifest_, Query(0).name, 0, 1).has_value());
+  EXPECT_TRUE(cache_->Models().empty());
+  EXPECT_NE(cache_->models_version(), version);
+  EXPECT_FALSE(sys::Exists(Note()));
+
+  ASSERT_TRUE(Pull(*cache_, Whole()));
+  cache_->NoteModel(file_->shared_manifest(), "tiny");
+  std::filesystem::remove(TensorFile());
+  EXPECT_TRUE(Again()->Models().empty()) << "a tensor is missing at the start";
+  EXPECT_FALSE(sys::Exists(Note()));
+
+  cache_ = Again();
+  ASSERT_TRUE(Pull(*cache_, Whole()));
+  cache_->NoteModel(file_->shared_manifest(), "tiny");
+  const uint64_t bytes = cache_->bytes();
+  const auto smaller = Again(bytes - 1);
+  EXPECT_TRUE(smaller->Models().empty()) << "one was over the budget";
+  EXPECT_FALSE(sys::Exists(Note()));
+}
+
+TEST_F(PulledModelTest, IsNoneWhenATensorIsDamaged) {
+  {
+    std::fstream file(TensorFile(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(100);
+    file.put('!');
+  }
+  const auto cache = Again();
+  EXPECT_EQ(cache->Models().size(), 1u) << "hashed when it is used";
+  EXPECT_FALSE(cache->TensorBytes(manifest_, Query(0).name, 0, 1).has_value());
+  EXPECT_TRUE(cache->Models().empty());
+  EXPECT_FALSE(sys::Exists(TensorFile()));
+}
+
 // R10: the folder has a budget; what a load needs at the moment does not go.
 TEST_F(TensorCacheTest, TheLeastRecentlyUsedGoFirst) {
   uint64_t layer_bytes = 0;

@@ -1,4 +1,5 @@
 // The real disk.
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -9,22 +10,20 @@
 #include <cstring>
 
 #include "sys/files.h"
+#include "sys/path_error.h"
 
 namespace exo::sys {
 namespace {
 
+// A file that this user may not read is as little use as one that is no model: its owner can help,
+// and trying again cannot.
 std::unexpected<Error> SystemError(std::string_view doing, const std::string& path) {
-  const int error = errno;
-  const bool none = error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
-  return Fail(none ? ErrorCode::kNotFound : ErrorCode::kIo, "cannot {} {}: {}", doing, path,
-              std::strerror(error));
-}
-
-std::string_view KindOf(mode_t mode) {
-  if (S_ISDIR(mode)) return "a folder";
-  if (S_ISFIFO(mode)) return "a named pipe";
-  if (S_ISSOCK(mode)) return "a socket";
-  return "a device";
+  const bool denied = errno == EACCES || errno == EPERM;
+  std::unexpected<Error> error = PathError(doing, path);
+  if (!denied) return error;
+  return Fail(ErrorCode::kInvalid,
+              "{}; let the user that runs exo read it, and enter the folders above it",
+              error.error().message);
 }
 
 int64_t Nanoseconds(const timespec& time) {
@@ -33,7 +32,8 @@ int64_t Nanoseconds(const timespec& time) {
 
 Result<FileStamp> StampOf(const struct stat& info, const std::string& path) {
   if (!S_ISREG(info.st_mode)) {
-    return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file", path, KindOf(info.st_mode));
+    return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file; give the path of a file", path,
+                KindOf(info.st_mode));
   }
   return FileStamp{.bytes = static_cast<uint64_t>(info.st_size),
                    .modified_ns = Nanoseconds(info.st_mtim),
@@ -102,8 +102,11 @@ class RealDiskImpl final : public Disk {
     return StampOf(info, path);
   }
   Result<std::vector<std::string>> List(const std::string& folder) const override {
-    struct stat info{};
-    if (::stat(folder.c_str(), &info) != 0) return SystemError("list", folder);
+    DIR* opened = ::opendir(folder.c_str());
+    if (opened == nullptr && errno == ENOTDIR)
+      return Fail(ErrorCode::kInvalid, "{} is not a folder", folder);
+    if (opened == nullptr) return PathError("list", folder);
+    ::closedir(opened);
     return ListFolder(folder);
   }
   std::string Canonical(const std::string& path) const override { return CanonicalPath(path); }

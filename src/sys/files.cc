@@ -15,19 +15,10 @@
 #include <utility>
 
 #include "base/check.h"
+#include "sys/path_error.h"
 
 namespace exo::sys {
 namespace {
-
-ErrorCode CodeOf(int error) {
-  const bool none = error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG;
-  return none ? ErrorCode::kNotFound : ErrorCode::kIo;
-}
-
-std::unexpected<Error> SystemError(std::string_view doing, const std::string& path) {
-  const int error = errno;
-  return Fail(CodeOf(error), "cannot {} {}: {}", doing, path, std::strerror(error));
-}
 
 // Closes a descriptor at the end of a scope.
 struct Fd {
@@ -47,25 +38,21 @@ Result<void> WriteAll(int fd, std::string_view bytes, const std::string& path) {
     const ssize_t n = ::write(fd, bytes.data(), bytes.size());
     if (n < 0) {
       if (errno == EINTR) continue;
-      return SystemError("write", path);
+      return PathError("write", path);
     }
     bytes.remove_prefix(static_cast<size_t>(n));
   }
   return {};
 }
 
-}  // namespace
-
-Result<std::string> ReadFile(const std::string& path, size_t limit) {
-  Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) return SystemError("open", path);
+Result<std::string> ReadAll(const Fd& file, const std::string& path, size_t limit) {
   std::string bytes;
   char buffer[1 << 16];
   for (;;) {
     const ssize_t n = ::read(file.fd, buffer, sizeof(buffer));
     if (n < 0) {
       if (errno == EINTR) continue;
-      return SystemError("read", path);
+      return PathError("read", path);
     }
     if (n == 0) return bytes;
     bytes.append(buffer, static_cast<size_t>(n));
@@ -73,6 +60,26 @@ Result<std::string> ReadFile(const std::string& path, size_t limit) {
       return Fail(ErrorCode::kOverloaded, "{} is larger than the limit of {} bytes", path, limit);
     }
   }
+}
+
+}  // namespace
+
+Result<std::string> ReadFile(const std::string& path, size_t limit) {
+  const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) return PathError("open", path);
+  return ReadAll(file, path, limit);
+}
+
+Result<std::string> ReadPlainFile(const std::string& path, size_t limit) {
+  const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+  if (file.fd < 0 && errno == ENXIO)  // opening a socket
+    return Fail(ErrorCode::kInvalid, "{} is a socket, not a regular file", path);
+  if (file.fd < 0) return PathError("open", path);
+  struct stat info{};
+  if (::fstat(file.fd, &info) != 0) return PathError("look at", path);
+  if (!S_ISREG(info.st_mode) && !S_ISCHR(info.st_mode))  // /dev/null is an empty file
+    return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file", path, KindOf(info.st_mode));
+  return ReadAll(file, path, limit);
 }
 
 Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode) {
@@ -86,13 +93,13 @@ Result<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path, 
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
     return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file: choose another name", path,
-                S_ISDIR(info.st_mode) ? "a folder" : "a device or a pipe");
+                KindOf(info.st_mode));
   }
   // Random and exclusive: two writers of one path never share a temporary file.
   std::string temporary = fmt::format("{}.new.{:016x}", path, RandomValue<uint64_t>());
   int fd = ::open(FolderOf(path).c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, mode);
   if (fd < 0) fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  if (fd < 0) return SystemError("create", temporary);
+  if (fd < 0) return PathError("create", temporary);
   return std::unique_ptr<FileWriter>(new FileWriter(fd, path, std::move(temporary)));
 }
 
@@ -107,14 +114,14 @@ Result<void> FileWriter::Append(std::span<const std::byte> bytes) {
 }
 
 Result<void> FileWriter::Commit() {
-  if (::fsync(fd_) != 0) return SystemError("sync", temporary_);
+  if (::fsync(fd_) != 0) return PathError("sync", temporary_);
   // EEXIST: the file system has no files without a name, so it has had this one from the start.
   const std::string unnamed = fmt::format("/proc/self/fd/{}", fd_);
   if (::linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0 &&
       errno != EEXIST) {
-    return SystemError("name", temporary_);
+    return PathError("name", temporary_);
   }
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return SystemError("replace", path_);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return PathError("replace", path_);
   ::close(std::exchange(fd_, -1));
   Fd folder{::open(FolderOf(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.fd >= 0) ::fsync(folder.fd);
@@ -122,7 +129,7 @@ Result<void> FileWriter::Commit() {
 }
 
 Result<void> RemoveFile(const std::string& path) {
-  if (::unlink(path.c_str()) != 0) return SystemError("remove", path);
+  if (::unlink(path.c_str()) != 0) return PathError("remove", path);
   return {};
 }
 
@@ -139,10 +146,10 @@ Result<void> MakeFolders(const std::string& path, unsigned mode) {
     if (at != path.size() && path[at] != '/') continue;
     const std::string part = path.substr(0, at);
     if (::mkdir(part.c_str(), mode) != 0 && errno != EEXIST)
-      return SystemError("create folder", part);
+      return PathError("create folder", part);
   }
   struct stat info{};
-  if (::stat(path.c_str(), &info) != 0) return SystemError("look at", path);
+  if (::stat(path.c_str(), &info) != 0) return PathError("look at", path);
   if (!S_ISDIR(info.st_mode))
     return Fail(ErrorCode::kInvalid, "{} exists and is not a folder", path);
   return {};
@@ -150,6 +157,11 @@ Result<void> MakeFolders(const std::string& path, unsigned mode) {
 
 bool Exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
+}
+
+bool NameExists(const std::string& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0;
 }
 
 std::vector<std::string> ListFolder(const std::string& path) {
@@ -168,16 +180,16 @@ std::vector<std::string> ListFolder(const std::string& path) {
 Result<std::unique_ptr<FileLock>> FileLock::Acquire(const std::string& path,
                                                     std::string_view note) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return SystemError("open", path);
+  if (fd < 0) return PathError("open", path);
   std::unique_ptr<FileLock> lock(new FileLock(fd));
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return SystemError("lock", path);
+    if (errno != EWOULDBLOCK) return PathError("lock", path);
     char text[256] = {};
     const ssize_t n = ::pread(fd, text, sizeof(text) - 1, 0);
     return Fail(ErrorCode::kOverloaded, "{}",
                 std::string_view(text, n > 0 ? static_cast<size_t>(n) : 0));
   }
-  if (::ftruncate(fd, 0) != 0) return SystemError("empty", path);
+  if (::ftruncate(fd, 0) != 0) return PathError("empty", path);
   (void)WriteAll(fd, note, path);  // the lock holds on a full disk too
   return lock;
 }

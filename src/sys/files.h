@@ -41,11 +41,13 @@ class ReadableFile {
 class Disk {
  public:
   virtual ~Disk() = default;
-  // Never blocks on a pipe or a device. Errors: kNotFound, kIo, kInvalid (not a regular file).
+  // Never blocks on a pipe or a device. Errors: kNotFound, kIo, kInvalid (not a regular file, or
+  // one that this user may not read).
   virtual Result<std::shared_ptr<const ReadableFile>> Open(const std::string& path) const = 0;
   // Errors: those of Open; the file is not opened.
   virtual Result<FileStamp> Look(const std::string& path) const = 0;
-  // Names, sorted. Errors: kNotFound, kIo.
+  // Names, sorted. Errors: kNotFound, kIo (also of a folder that may not be read), kInvalid (no
+  // folder).
   virtual Result<std::vector<std::string>> List(const std::string& folder) const = 0;
   // Without symbolic links; `path` itself when there is no such file.
   virtual std::string Canonical(const std::string& path) const = 0;
@@ -55,6 +57,9 @@ const Disk& RealDisk();
 uint64_t DiskBytes(const std::string& path);
 
 Result<std::string> ReadFile(const std::string& path, size_t limit = 64u << 20);
+// The same of what must be there at once: kInvalid for a folder, a pipe or a socket, which ReadFile
+// would wait for. Errors of a link say that it is one.
+Result<std::string> ReadPlainFile(const std::string& path, size_t limit = 64u << 20);
 // Writes another file beside `path`, fsyncs and renames: old or new, never half. mode e.g. 0600.
 Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode);
 
@@ -86,6 +91,8 @@ Result<void> RemoveFile(const std::string& path);
 std::string CanonicalPath(const std::string& path);
 Result<void> MakeFolders(const std::string& path, unsigned mode = 0700);
 bool Exists(const std::string& path);
+// True for a link that leads nowhere, too.
+bool NameExists(const std::string& path);
 // Names in a folder, sorted; empty when it does not exist.
 std::vector<std::string> ListFolder(const std::string& path);
 

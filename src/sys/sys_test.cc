@@ -238,6 +238,61 @@ TEST(FileTest, ALoopOfLinksAndATooLongNameAreNoFile) {
   }
 }
 
+TEST(FileTest, LinksThatLeadNowhereSaySo) {
+  const TemporaryFolder folder;
+  const std::string link = folder.path() + "/link", loop = folder.path() + "/loop";
+  ASSERT_EQ(::symlink("gone", link.c_str()), 0);
+  ASSERT_EQ(::symlink("loop", loop.c_str()), 0);
+  EXPECT_FALSE(Exists(link));
+  EXPECT_TRUE(NameExists(link));
+  EXPECT_FALSE(NameExists(folder.path() + "/none"));
+  const std::string words = "cannot open " + link + ": it is a link to gone, which does not exist";
+  EXPECT_EQ(RealDisk().Look(link).error().message, words);
+  EXPECT_EQ(ReadPlainFile(link).error().message, words);
+  EXPECT_EQ(ReadFile(link).error().message, words);
+  EXPECT_EQ(RealDisk().Look(loop).error().message,
+            "cannot open " + loop + ": its links lead in a circle");
+}
+
+TEST(FileTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
+  const TemporaryFolder folder;
+  const std::string pipe = folder.path() + "/pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& path : {pipe, folder.path()}) {
+    EXPECT_EQ(ReadPlainFile(path).error().code, ErrorCode::kInvalid);
+    EXPECT_EQ(RealDisk().Open(path).error().code, ErrorCode::kInvalid);
+  }
+  EXPECT_EQ(ReadPlainFile(pipe).error().message, pipe + " is a named pipe, not a regular file");
+  EXPECT_EQ(RealDisk().List(pipe).error().message, pipe + " is not a folder");
+  EXPECT_EQ(RealDisk().List(folder.path() + "/none").error().code, ErrorCode::kNotFound);
+}
+
+// The caller can help, and trying again cannot.
+TEST(FileTest, AFileThatMayNotBeReadIsTheCallersMistake) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/f", locked = folder.path() + "/locked";
+  ASSERT_TRUE(WriteFileAtomically(file, "x", 0));
+  ASSERT_TRUE(MakeFolders(locked, 0700));
+  ASSERT_TRUE(WriteFileAtomically(locked + "/f", "x", 0644));
+  ASSERT_EQ(::chmod(folder.path().c_str(), 0755), 0);
+  const bool root = ::geteuid() == 0;  // who may read everything
+  if (root) ASSERT_EQ(::seteuid(65534), 0);
+  if (!root) ASSERT_EQ(::chmod(locked.c_str(), 0), 0);
+  const auto opened = RealDisk().Open(file);
+  const auto looked = RealDisk().Look(locked + "/f");
+  const auto listed = RealDisk().List(locked);
+  if (root) ASSERT_EQ(::seteuid(0), 0);
+  if (!root) ASSERT_EQ(::chmod(locked.c_str(), 0700), 0);
+  ASSERT_FALSE(opened || looked || listed);
+  EXPECT_EQ(opened.error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(opened.error().message,
+            "cannot open " + file +
+                ": Permission denied; let the user that runs exo read it, and enter the folders "
+                "above it");
+  EXPECT_EQ(looked.error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(listed.error().code, ErrorCode::kIo) << "it keeps what it had";
+}
+
 TEST(FileTest, SecondLockNamesTheHolder) {
   const TemporaryFolder folder;
   const std::string path = folder.path() + "/lock";

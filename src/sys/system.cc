@@ -159,6 +159,9 @@ std::string HostName() {
   return name;
 }
 
+std::string HomeFolder() {
+  return Environment("HOME");
+}
 std::string DataFolder() {
   return FolderFrom("", "XDG_DATA_HOME", "/.local/share/exo");
 }

@@ -27,6 +27,8 @@ double ProcessCpuSeconds();
 std::string HostName();
 // "AMD EPYC 9B14"; "unknown" where the system does not say.
 std::string ProcessorName();
+// $HOME; empty when it is not set.
+std::string HomeFolder();
 // $EXO_HOME, else $XDG_DATA_HOME/exo, else ~/.local/share/exo.
 std::string DataFolder();
 // $EXO_HOME/cache, else $XDG_CACHE_HOME/exo, else ~/.cache/exo.

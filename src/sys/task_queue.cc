@@ -144,10 +144,4 @@ bool TaskQueue::Post(std::string key, Task task) {
   return true;
 }
 
-size_t TaskQueue::stuck() const {
-  const MutexLock lock(shared_->mutex);
-  shared_->MarkStuck();
-  return shared_->StuckCount();
-}
-
 }  // namespace exo::sys

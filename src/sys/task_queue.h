@@ -47,8 +47,6 @@ class TaskQueue {
   }
   // Tells running tasks to stop and drops the waiting ones; later posts are dropped too.
   void Stop();
-  // Running tasks that have been counted out.
-  size_t stuck() const;
 
  private:
   struct Shared;

@@ -52,7 +52,6 @@ TEST(TaskQueueTest, AStuckTaskIsReplaced) {
   ASSERT_TRUE(queue.Post([&] { go_on.Wait(); }));
   ASSERT_TRUE(queue.Post([&] { other.Set(); }));
   EXPECT_TRUE(other.Wait());
-  EXPECT_EQ(queue.stuck(), 1u);
   go_on.Set();
 }
 

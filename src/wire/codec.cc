@@ -167,6 +167,7 @@ std::vector<std::byte> EncodeFrame(const Message& message, uint64_t sequence,
                      .tensor_bytes = tensor_bytes,
                      .sequence = sequence};
   std::vector<std::byte> frame(header.FrameBytes() - tensor_bytes);
+  CHECK(tensor_bytes == 0 || frame.size() % kTensorAlign == 0);  // rows are computed on in place
   Put<uint32_t>(frame.data(), kMagic);
   Put<uint16_t>(frame.data() + 4, header.type);
   Put<uint32_t>(frame.data() + 8, header.metadata_bytes);

@@ -20,7 +20,7 @@ void ReadAddresses(Reader& r, const flatbuffers::Vector<Offset<fb::Address>>* fr
 Offset<fb::ModelHolding> WriteHolding(Builder& b, const ModelHolding& value) {
   return fb::CreateModelHolding(b, Fb(value.id), Text(b, value.name), value.file_bytes,
                                 value.complete, value.trained_context, value.layers,
-                                Text(b, value.architecture));
+                                Text(b, value.architecture), value.pulled);
 }
 void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Id(from.id(), to.id);
@@ -30,6 +30,7 @@ void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   to.trained_context = from.trained_context();
   to.layers = from.layers();
   r.Text(from.architecture(), to.architecture, "architecture");
+  to.pulled = from.pulled();
 }
 
 Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
@@ -81,14 +82,13 @@ Offset<fb::Hello> Write(Builder& b, const Hello& value) {
   const auto name = Text(b, value.name);
   const auto version = Text(b, value.version);
   const auto proof = Scalars(b, value.proof);
-  return fb::CreateHello(b, value.protocol_oldest, value.protocol_newest, value.features,
-                         Fb(value.numerics), static_cast<uint8_t>(value.channel), Fb(value.plan),
-                         value.boot_nonce, value.listen_port, name, version, proof);
+  return fb::CreateHello(b, value.protocol_oldest, value.protocol_newest, Fb(value.numerics),
+                         static_cast<uint8_t>(value.channel), Fb(value.plan), value.boot_nonce,
+                         value.listen_port, name, version, proof);
 }
 void Read(Reader& r, const fb::Hello& from, Hello& to) {
   to.protocol_oldest = from.protocol_oldest();
   to.protocol_newest = from.protocol_newest();
-  to.features = from.features();
   r.Id(from.numerics(), to.numerics);
   // A channel that is not known must not be taken for another one.
   if (from.channel() > static_cast<uint8_t>(Channel::kBulk)) return r.Break("channel");

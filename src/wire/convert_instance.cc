@@ -13,7 +13,7 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
       });
   return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
                         value.nonce, stages, value.layers, value.context, value.sequences,
-                        value.chunk, value.kv_type, value.wire_codec);
+                        value.chunk, value.kv_type);
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   if (from == nullptr) return r.Break("plan");
@@ -35,7 +35,6 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   to.sequences = from->sequences();
   to.chunk = from->chunk();
   to.kv_type = from->kv_type();
-  to.wire_codec = from->wire_codec();
 }
 
 Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {

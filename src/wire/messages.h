@@ -37,7 +37,6 @@ enum class Channel : uint8_t { kControl = 0, kData = 1, kBulk = 2 };
 struct Hello {
   uint32_t protocol_oldest = kProtocolOldest;
   uint32_t protocol_newest = kProtocolVersion;
-  uint64_t features = 0;
   NumericsId numerics;
   Channel channel = Channel::kControl;
   PlanId plan;               // data links: the instance they belong to
@@ -77,7 +76,7 @@ struct Address {
   friend auto operator<=>(const Address&, const Address&) = default;
 };
 
-// A model file that a node holds.
+// A model that a node holds.
 struct ModelHolding {
   ModelId id;
   std::string name;
@@ -87,6 +86,7 @@ struct ModelHolding {
   uint32_t trained_context = 0;
   uint32_t layers = 0;
   std::string architecture;
+  bool pulled = false;  // not as a file of its own: tensor by tensor, from a member
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
@@ -184,7 +184,6 @@ struct Plan {
   uint32_t sequences = 0;  // sequences of full context the KV reservation holds
   uint32_t chunk = 0;      // positions in one step at most
   uint8_t kv_type = 0;     // kernels::KvType
-  uint8_t wire_codec = 0;  // 0: f32
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 

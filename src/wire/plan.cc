@@ -25,7 +25,6 @@ Result<void> CheckLimits(const Plan& plan) {
   TRY(check("sequences", plan.sequences, 1, kMaxSequences));
   TRY(check("chunk", plan.chunk, 1, kMaxChunk));
   TRY(check("kv_type", plan.kv_type, 0, kKvTypes - 1));
-  TRY(check("wire_codec", plan.wire_codec, 0, 0));
   TRY(check("length of the model name", plan.model_name.size(), 0, kMaxName));
   return {};
 }
@@ -70,7 +69,7 @@ PlanId ComputePlanId(const Plan& plan) {
       .UpdateU64(plan.context)
       .UpdateU64(plan.sequences)
       .UpdateU64(plan.chunk);
-  hash.UpdateU64(plan.kv_type).UpdateU64(plan.wire_codec);
+  hash.UpdateU64(plan.kv_type);
   const Hash256 full = hash.Finish();
   PlanId id;
   std::copy_n(full.bytes.begin(), PlanId::kSize, id.bytes.begin());

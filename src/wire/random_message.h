@@ -68,13 +68,14 @@ class RandomMessage {
   void Fill(FinishReason& v) { FillEnum(v, FinishReason::kCancelled); }
 
   void Fill(Hello& v) {
-    All(v.protocol_oldest, v.protocol_newest, v.features, v.numerics, v.channel, v.plan,
-        v.boot_nonce, v.listen_port, v.name, v.version, v.proof);
+    All(v.protocol_oldest, v.protocol_newest, v.numerics, v.channel, v.plan, v.boot_nonce,
+        v.listen_port, v.name, v.version, v.proof);
   }
   void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason); }
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) {
-    All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture);
+    All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture,
+        v.pulled);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
   void Fill(DeviceRecord& v) {
@@ -94,7 +95,7 @@ class RandomMessage {
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.sequences, v.chunk, v.kv_type, v.wire_codec);
+        v.sequences, v.chunk, v.kv_type);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }

@@ -251,6 +251,8 @@ def test_stop_unloads_and_says_when_nothing_runs(exo):
         done = run(exo, "stop", "exo-tiny", home=home)
         assert done.returncode == 4 and b"is not running" in done.stderr, done
         nodes[0].api.complete("exo-tiny", "Once", max_tokens=1)
+        listed = run(exo, "ps", home=home).stdout
+        assert b" ready " in listed and b"(" not in listed, listed
         done = run(exo, "stop", "exo-tini", home=home)
         assert done.returncode == 4 and b"running: exo-tiny" in done.stderr, done
         done = run(exo, "stop", "exo-tiny", home=home)
@@ -287,10 +289,58 @@ def test_a_settings_file_is_used_and_checked(exo):
         assert other.returncode == 4 and b"none.toml" in other.stderr, other
 
 
+def test_a_settings_file_that_cannot_be_read_is_named(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/exo.toml"
+        for make, code, words in ((lambda: os.symlink("nowhere", path), 4, b"exo.toml: it is a link to nowhere"),
+                                  (lambda: os.symlink("exo.toml", path), 4, b"exo.toml: its links lead in a circle"),
+                                  (lambda: os.mkfifo(path), 2, b"exo.toml is a named pipe, not a regular file"),
+                                  (lambda: os.mkdir(path), 2, b"exo.toml is a folder, not a regular file")):
+            make()
+            for command in (["config"], ["--config", path, "config"], ["up"]):
+                done = run(exo, *command, home=folder)
+                assert done.returncode == code and words in done.stderr, (command, done)
+            os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+        assert run(exo, "config", home=folder).returncode == 0
+
+
+def test_config_refuses_what_up_refuses(exo):
+    for name, value, words in (("EXO_PEERS", "nas", b"EXO_PEERS: peers: \"nas\" needs a port"),
+                               ("EXO_PEERS", "a:1,b:x", b"\"x\" is no port"),
+                               ("EXO_CLUSTER_SECRET", "ABCD", b"has 4 characters instead of 56")):
+        for command in ("config", "up"):
+            done = run(exo, command, env={name: value})
+            assert done.returncode == 2 and words in done.stderr, (command, done)
+
+
+def test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(f"{folder}/me/gguf")
+        os.symlink(TINY, f"{folder}/me/gguf/mine.gguf")
+        os.makedirs(f"{folder}/n")
+        with open(f"{folder}/n/exo.toml", "w") as out:
+            out.write("models = ['~/gguf', '~/missing', '~/gguf/mine.gguf']\n")
+        environment = {"HOME": f"{folder}/me"}
+        done = run(exo, "config", home=f"{folder}/n", env=environment)
+        assert done.returncode == 0 and f"{folder}/me/gguf,".encode() in done.stdout, done
+        for words in (f"{folder}/n/exo.toml line 1: models: cannot list {folder}/me/missing", "mine.gguf is not a folder"):
+            assert words.encode() in done.stderr, done
+        node = Node(exo, folder, "", "n", environment=environment).started()
+        try:
+            wait_for("the model", lambda: node.api.get("/v1/models/mine")[0] == 200)
+            wait_for("the warning", lambda: f"cannot list {folder}/me/missing" in node.log.read_text())
+            time.sleep(4)  # it is looked at again
+            assert node.log.read_text().count("me/missing") == 1, node.log.read_text()
+        finally:
+            node.stop()
+
+
 if __name__ == "__main__":
     main([test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
           test_names_with_control_characters_are_escaped, test_mistakes_are_named,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm, test_ctrl_c_ends_a_starting_node_within_a_second,
-          test_stop_unloads_and_says_when_nothing_runs, test_a_settings_file_is_used_and_checked])
+          test_stop_unloads_and_says_when_nothing_runs, test_a_settings_file_is_used_and_checked,
+          test_a_settings_file_that_cannot_be_read_is_named, test_config_refuses_what_up_refuses,
+          test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told])

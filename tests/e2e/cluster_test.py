@@ -109,6 +109,23 @@ def test_losing_a_node_ends_the_request_and_plans_again(exo):
         wait_for("no request to be left", lambda: all(i["active_requests"] == 0 for i in instances(survivor)), 10)
 
 
+def test_a_request_right_after_a_loss_is_placed_again(exo):
+    for delay in (0, 0.3, 1.5):
+        with cluster(exo, 3) as nodes:
+            plan = spread(nodes[0])
+            names = [stage["node"] for stage in plan["stages"]]
+            expected = nodes[0].api.complete(LONG["model"], LONG["prompt"], max_tokens=8)["choices"][0]["text"]
+            victim = next(n for n in nodes if n.name == names[0 if delay == 0.3 else -1])
+            survivor = next(n for n in nodes if n is not victim)
+            victim.kill()
+            time.sleep(delay)
+            start = time.monotonic()
+            answer = survivor.api.complete(LONG["model"], LONG["prompt"], max_tokens=8)
+            print(f"  asked {delay} s after the kill, answered {time.monotonic() - start:.2f} s later")
+            assert answer["choices"][0]["text"] == expected, answer
+            assert victim.name not in [stage["node"] for stage in answer["exo"]["stages"]], answer["exo"]
+
+
 def test_a_stopped_process_is_noticed(exo):
     with cluster(exo, 2) as nodes:
         nodes[1].kill(signal.SIGSTOP)
@@ -390,6 +407,31 @@ def test_a_model_goes_on_when_the_node_with_its_file_is_killed(exo):
     goes_on_without_its_holder(exo, lambda node: node.kill())
 
 
+def restarted(exo, node, *arguments):
+    """The same node in a new process, in the same folder."""
+    node.stop()
+    (node.home / "node.json").unlink(missing_ok=True)
+    again = Node(exo, node.home.parent, node.secret, node.name, *arguments)
+    node.process = again.process
+    node.started()
+
+
+def test_a_pulled_model_outlives_the_node_with_its_file(exo):
+    with uneven(exo, "1MiB", "200MiB", "1MiB") as (holder, puller, other):
+        status, plan = puller.api.post("/v1/internal/load", {"model": STORIES})
+        assert status == 200 and [s["node"] for s in plan["stages"]] == ["n2"], plan
+        before = puller.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"]
+        holder.kill()
+        restarted(exo, puller, "--memory-limit", "200MiB")
+        wait_for("the other to see both", lambda: len(alive(other)) == 2, 20)
+        wait_for("the model to be listed", lambda: STORIES in json.dumps(other.api.get("/v1/models")[1]), 10)
+        for node in (puller, other):
+            assert node.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before, node.name
+        assert puller.api.post("/v1/internal/unload", {"model": STORIES})[0] == 200
+        wait_for("the other to hear of it", lambda: not instances(other), 10)
+        assert other.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before
+
+
 def test_idle_models_make_room(exo):
     folder = need_shared("data/models/stories260K/gguf")
     secret = subprocess.run([str(exo), "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
@@ -415,11 +457,7 @@ def test_idle_models_make_room(exo):
 def test_models_come_back_after_a_restart_unless_unloaded(exo):
     with uneven(exo, "200MiB") as (node,):
         def restart():
-            node.stop()
-            (node.home / "node.json").unlink(missing_ok=True)
-            again = Node(exo, node.home.parent, node.secret, node.name, "--memory-limit", "200MiB")
-            node.process = again.process
-            node.started()
+            restarted(exo, node, "--memory-limit", "200MiB")
         assert node.api.post("/v1/internal/load", {"model": STORIES})[0] == 200
         restart()
         wait_for("the model to come back", lambda: [i for i in instances(node) if i["state"] == "ready"], 20)
@@ -432,10 +470,12 @@ def test_models_come_back_after_a_restart_unless_unloaded(exo):
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
+          test_a_request_right_after_a_loss_is_placed_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
           test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node,
           test_events_tell_what_changes, test_a_slow_reader_pauses_the_generation,
           test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
-          test_a_model_goes_on_when_the_node_with_its_file_is_killed, test_idle_models_make_room,
+          test_a_model_goes_on_when_the_node_with_its_file_is_killed,
+          test_a_pulled_model_outlives_the_node_with_its_file, test_idle_models_make_room,
           test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])

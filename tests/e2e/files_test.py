@@ -276,6 +276,87 @@ def test_pipes_and_devices_are_refused_and_hold_up_nothing(exo):
                 assert status == 400 and "not a regular file" in answer["error"]["message"], (status, answer)
 
 
+def test_a_file_that_may_not_be_read_is_named_and_is_no_fault_of_the_node(exo):
+    """As a plain user, whom permissions bind."""
+    with scratch() as folder:
+        folder.chmod(0o755)
+        home = folder / "n"
+        home.mkdir()
+        (folder / "locked").mkdir(mode=0o700)
+        for name in ("secret.gguf", "locked/s.gguf"):
+            shutil.copy(stories("q8_0"), folder / name)
+        (folder / "secret.gguf").chmod(0)
+        (folder / "folder.gguf").mkdir()
+        os.mkfifo(folder / "pipe.gguf")
+        (folder / "broken.gguf").symlink_to("nowhere")
+        (folder / "loop.gguf").symlink_to("loop.gguf")
+        prefix = ()
+        if os.geteuid() == 0:
+            prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+            os.chown(home, 65534, 65534)
+        else:
+            (folder / "locked").chmod(0)
+        binary = folder / "exo"
+        shutil.copy(exo, binary)
+        node = Node(binary, folder, "", "n", prefix=prefix, environment={"EXO_MODELS": str(TINY.parent)})
+        try:
+            node.started()
+            for name, status, words in (("secret.gguf", 400, "Permission denied; let the user that runs exo read it"),
+                                        ("locked/s.gguf", 400, "Permission denied"),
+                                        ("folder.gguf", 400, "is a folder, not a regular file"),
+                                        ("pipe.gguf", 400, "is a named pipe, not a regular file"),
+                                        ("broken.gguf", 404, "it is a link to nowhere, which does not exist"),
+                                        ("loop.gguf", 404, "its links lead in a circle")):
+                for route, field in (("models", "path"), ("plan", "model")):
+                    got, answer = node.api.post(f"/v1/internal/{route}", {field: str(folder / name)})
+                    message = answer["error"]["message"]
+                    assert got == status and words in message and str(folder / name) in message, (name, route, got, answer)
+            run = subprocess.run([*prefix, binary, "run", folder / "secret.gguf", "hi"], capture_output=True, text=True,
+                                 timeout=60, stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(home)})
+            assert run.returncode == 2 and "secret.gguf: Permission denied" in run.stderr, run
+            run = subprocess.run([exo, "run", folder / "broken.gguf", "hi"], capture_output=True, text=True,
+                                 timeout=60, stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(home)})
+            assert run.returncode == 4 and "a link to nowhere" in run.stderr, run
+        finally:
+            node.stop()
+            (folder / "locked").chmod(0o700)
+
+
+def test_the_first_request_after_a_file_changed_waits_for_it(exo):
+    with scratch() as folder, cluster(exo, 1) as [node]:
+        file = folder / "s.gguf"
+        shutil.copy(stories("q8_0"), file)
+        os.utime(file, (1, 1))
+        model = add(node, file)
+        before = ask(node, model, 16)[1]["choices"][0]["text"]
+        unload(node, model)
+        os.utime(file)  # touched
+        status, answer = ask(node, model, 16)
+        assert status == 200 and answer["choices"][0]["text"] == before, (status, answer)
+        unload(node, model)
+        other = folder / "other.gguf"
+        shutil.copy(stories("q4_0"), other)
+        os.replace(other, file)  # another model under the same name
+        status, answer = ask(node, model, 16)
+        assert status == 200, (status, answer)
+        direct = folder / "direct.gguf"
+        shutil.copy(stories("q4_0"), direct)
+        assert answer["choices"][0]["text"] == ask(node, add(node, direct), 16)[1]["choices"][0]["text"]
+
+
+def test_the_first_request_after_a_peers_file_was_touched_waits_for_it(exo):
+    with scratch() as folder, cluster(exo, 2) as [holder, other]:
+        file = folder / "s.gguf"
+        shutil.copy(stories("q8_0"), file)
+        os.utime(file, (1, 1))
+        model = add(holder, file)
+        wait_for("the peer to know the model", lambda: ask(other, model)[0] == 200)
+        unload(other, model)
+        os.utime(file)
+        status, answer = ask(other, model)
+        assert status == 200, (status, answer)
+
+
 def test_what_is_no_model_is_refused_when_it_is_added(exo):
     tiny = TINY.read_bytes()
     bad = {
@@ -400,6 +481,9 @@ if __name__ == "__main__":
           test_different_files_of_one_name_on_two_devices_can_be_told_apart,
           test_a_model_is_served_while_others_are_hashed_and_a_stop_is_quick,
           test_pipes_and_devices_are_refused_and_hold_up_nothing,
+          test_a_file_that_may_not_be_read_is_named_and_is_no_fault_of_the_node,
+          test_the_first_request_after_a_file_changed_waits_for_it,
+          test_the_first_request_after_a_peers_file_was_touched_waits_for_it,
           test_what_is_no_model_is_refused_when_it_is_added,
           test_a_model_is_forgotten_with_rm,
           test_a_full_disk_forgets_but_serves,

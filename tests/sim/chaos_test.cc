@@ -97,8 +97,6 @@ void World::Fault() {
     });
   } else if (other != node.index) {
     Break(node.index, other, "reset");
-    if (Chance(0.1))
-      TellLater(node, Jitter(5000, 9000), ConnectFailed{nodes_[other].id, "no route"});
   }
 }
 

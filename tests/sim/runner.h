@@ -47,7 +47,8 @@ struct PlantedStageBugs {
 
 class Runner {
  public:
-  Runner(wire::Plan plan, uint32_t stage, const PlantedStageBugs& bugs, RunnerOutputs outputs)
+  Runner(wire::Plan plan, uint32_t stage, const PlantedStageBugs& bugs,
+         const engine::StageTimers& timers, RunnerOutputs outputs)
       : plan_(std::move(plan)),
         index_(stage),
         no_fence_(bugs.no_fence),
@@ -60,7 +61,8 @@ class Runner {
                   .plant_no_fence = bugs.no_fence,
                   .plant_no_gap_check = bugs.no_gap_check,
                   .plant_commit_cancelled = bugs.commit_cancelled}),
-        model_(plan_.stages[stage].layer_begin, plan_.stages[stage].layer_end) {
+        model_(plan_.stages[stage].layer_begin, plan_.stages[stage].layer_end),
+        watch_(timers) {
     if (stage != 0) return;
     lead_ = std::make_unique<LeadMachine>(
         LeadOptions{.plan = plan_.id,

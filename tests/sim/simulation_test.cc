@@ -87,8 +87,11 @@ TEST(SlowStageTest, AHungStageIsNoticedThoughItsHeartbeatsFlow) {
 TEST(SlowStageTest, AFrozenStageIsNoticedByItsSilence) {
   ForSlowStages({.kind = SlowStage::kFrozen, .step = std::chrono::seconds(90)},
                 [](const SlowResult& result, uint64_t seed) {
-                  EXPECT_TRUE(result.failed) << seed;
-                  EXPECT_LT(result.took, std::chrono::seconds(12)) << seed;
+                  // It begins again on the others, or says who was lost where it was under way for
+                  // long.
+                  EXPECT_TRUE(result.completed || result.error.find("lost") != std::string::npos)
+                      << seed << ": " << result.error;
+                  EXPECT_LT(result.took, std::chrono::seconds(15)) << seed;
                 });
 }
 

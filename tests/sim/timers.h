@@ -1,17 +1,20 @@
-// Draws every knob of cluster/timers.h from its documented range: nothing may be right only for the
-// defaults.
+// Draws every knob of cluster/timers.h and engine/timers.h from its documented range: nothing may
+// be right only for the defaults.
 #pragma once
 
 #include "base/random.h"
 #include "cluster/timers.h"
+#include "engine/timers.h"
 
 namespace exo::sim {
 
+inline Time DrawTime(Rng& rng, double least_s, double most_s) {
+  const double seconds = least_s + (most_s - least_s) * rng.Uniform();
+  return Time(static_cast<int64_t>(seconds * 1e9));
+}
+
 inline cluster::Timers DrawTimers(Rng& rng) {
-  const auto draw = [&](double least_s, double most_s) {
-    const double seconds = least_s + (most_s - least_s) * rng.Uniform();
-    return Time(static_cast<int64_t>(seconds * 1e9));
-  };
+  const auto draw = [&](double least_s, double most_s) { return DrawTime(rng, least_s, most_s); };
   return {.heartbeat = draw(0.5, 1.5),
           .suspect = draw(2.5, 4),
           .dead = draw(5, 8),
@@ -39,6 +42,17 @@ inline cluster::Timers DrawTimers(Rng& rng) {
           .making_room = draw(5, 15),
           .waiting = draw(8, 15),
           .keep_answer = draw(30, 60)};
+}
+
+inline engine::StageTimers DrawStageTimers(Rng& rng) {
+  const auto draw = [&](double least_s, double most_s) { return DrawTime(rng, least_s, most_s); };
+  return {.stall = draw(20, 40),
+          .stall_tick = draw(1.5, 3),
+          .link = draw(5, 15),
+          .link_retry = draw(0.02, 0.1),
+          .send = draw(12 * 3600, 48 * 3600),
+          .send_failure = draw(0.5, 2),
+          .keep = draw(10, 60)};
 }
 
 }  // namespace exo::sim

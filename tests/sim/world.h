@@ -116,6 +116,7 @@ class World {
   SimResult result_;
   Rng rng_;
   Timers timers_;
+  engine::StageTimers stage_timers_;
   Time now_{};
   Time tick_ = kTickInterval;
   bool calm_ = false;  // no faults any more

@@ -36,6 +36,7 @@ Overloaded(F...) -> Overloaded<F...>;
 
 World::World(const SimOptions& options) : options_(options), rng_(options.seed, 7) {
   timers_ = DrawTimers(rng_);
+  stage_timers_ = DrawStageTimers(rng_);
   for (int i = 0; i < 2; ++i) models_.push_back(FakeShape(rng_, i));
   nodes_.resize(2 + rng_.Below(4));
   for (size_t i = 0; i < nodes_.size(); ++i) {
@@ -130,8 +131,6 @@ void World::Crash(Node& node) {
     if (!pair.up) continue;
     // The other side sees a reset at once, unless it is cut off.
     Break(node.index, other.index, "connection reset");
-    if (!pair.cut_since && Chance(0.5))
-      TellLater(other, Jitter(500, 5000), ConnectFailed{node.id, "connection refused"});
     // Data links of the lost process, too.
     for (auto& [plan, runner] : other.runners) {
       if (!pair.cut_since && StageOf(runner->plan(), node.id) >= 0 && Chance(0.7)) {
@@ -262,8 +261,8 @@ void World::StartRunner(Node& node, const StartServing& serving) {
       .broken = [this](const std::string& what) { Fail(what); },
       .guess = [this](const RequestId& request,
                       size_t generated) { return Guess(request, generated); }};
-  node.runners[serving.plan.id] = std::make_unique<Runner>(serving.plan, serving.stage,
-                                                           options_.stage_bugs, std::move(outputs));
+  node.runners[serving.plan.id] = std::make_unique<Runner>(
+      serving.plan, serving.stage, options_.stage_bugs, stage_timers_, std::move(outputs));
 }
 
 void World::StopRunner(Node& node, const PlanId& plan) {

@@ -292,5 +292,20 @@ TEST_F(StageTest, CancellingALoadEndsIt) {
   EXPECT_EQ(stage.error().code, ErrorCode::kCancelled);
 }
 
+TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
+  EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 80), kernels::KvType::kF16);
+  EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 96), kernels::KvType::kQ8_0);
+  const auto bytes = [](kernels::KvType type, uint32_t head_dim) {
+    const auto config = std::make_shared<model::ModelConfig>();
+    config->kv_heads = 2;
+    config->head_dim = head_dim;
+    return KvBytesPerPosition(
+        {.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
+  };
+  EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 64), 3 * 2 * 2 * 68u);
+  EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 80), 3 * 2 * 2 * 160u);
+  EXPECT_EQ(bytes(kernels::KvType::kF32, 80), 3 * 2 * 2 * 320u);
+}
+
 }  // namespace
 }  // namespace exo::backend

@@ -1,12 +1,12 @@
 #include "service/admin/admin.h"
 
+#include "service/admin/errors.h"
 #include "service/admin/events.h"
 #include "service/admin/metrics.h"
 #include "service/admin/render.h"
 #include "service/errors.h"
 #include "service/fields.h"
 #include "service/http/paths.h"
-#include "service/openai/errors.h"
 
 namespace exo::service::admin {
 namespace {
@@ -33,7 +33,7 @@ class Waiting final : public Handler {
       if (alive.expired()) return;
       alive_.reset();
       exchange_.Send(result ? HttpResponse{.body = Dump(render(*result))}
-                            : openai::ErrorResponse(FromError(result.error())));
+                            : ErrorResponse(FromError(result.error())));
     };
   }
 
@@ -103,7 +103,7 @@ Json LoadedJson(const node::PlanView& plan) {
 }  // namespace
 
 Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
-  Dialect dialect{.name = "admin", .render = &openai::ErrorResponse};
+  Dialect dialect{.name = "admin", .render = &ErrorResponse};
   dialect.routes = {
       Get(
           "/",

@@ -1,5 +1,5 @@
 // What people and the command line ask of a node: the start page, its health, metrics, the cluster,
-// and the internal routes, which may change. Errors have OpenAI's shape.
+// and the internal routes, which may change. Its errors have a shape of their own (admin/errors.h).
 #pragma once
 
 #include "node/api.h"

@@ -21,6 +21,7 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_requests_active 2"));
   EXPECT_TRUE(has("exo_generated_tokens_total 1234"));
   EXPECT_TRUE(has("exo_memory_budget_bytes 1099511627776"));  // exact, no exponent
+  EXPECT_TRUE(has("exo_log_lines_lost_total 3"));
   EXPECT_TRUE(has("exo_http_connections 1"));
   EXPECT_TRUE(has("exo_http_body_bytes 0"));
   EXPECT_TRUE(has("exo_http_requests_total 1"));
@@ -39,6 +40,28 @@ std::string ReadUntil(TestClient& client, const std::string& end) {
 std::string Follow(const std::string& last) {
   return RequestText("GET", "/v1/internal/events", "",
                      last.empty() ? "" : "Last-Event-ID: " + last + "\r\n");
+}
+
+// Not OpenAI's shape: there is no "type".
+TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
+  TestServer server;
+  auto answer = Post(server, "/v1/internal/load", {{"model", 5}});
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_EQ(answer.json()["error"],
+            Json::parse(R"({"message": "'model' must be a string", "param": "model",
+                            "code": "invalid_value"})"));
+  Script script;
+  script.admin_fails = true;
+  server.Set(script);
+  answer = Post(server, "/v1/internal/load", {{"model", "tiny"}});
+  EXPECT_EQ(answer.status, 404);
+  EXPECT_EQ(answer.error("message"), "no such file");
+  EXPECT_EQ(answer.error("code"), "not_found");
+  EXPECT_FALSE(answer.json()["error"].contains("type"));
+  answer = Call(server, "DELETE", "/health");
+  EXPECT_EQ(answer.status, 405);
+  EXPECT_EQ(answer.error("code"), "method_not_allowed");
+  EXPECT_FALSE(answer.json()["error"].contains("type"));
 }
 
 TEST(EventsTest, BeginWithAResyncAndTellEachChange) {

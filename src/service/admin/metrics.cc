@@ -58,6 +58,8 @@ std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
   gauge("exo_memory_budget_bytes", "Memory that this node may use for models.", node.memory_budget);
   gauge("exo_memory_reserved_bytes", "Memory that is taken or promised of it.",
         node.memory_reserved);
+  counter("exo_log_lines_lost_total", "Lines of the log that standard error did not take.",
+          node.log_lines_lost);
   gauge("exo_http_connections", "Open connections of HTTP clients.", http.connections);
   gauge("exo_http_body_bytes", "Bytes of request bodies in memory.", http.bodies->used());
   counter("exo_http_requests_total", "Requests over HTTP, of every route.", http.requests);

@@ -1,10 +1,20 @@
 #include "service/http/connection.h"
 
+#include <algorithm>
+
 #include "base/log.h"
+#include "net/half_closed.h"
 
 namespace exo::service {
 
 namespace asio = boost::asio;
+
+namespace {
+
+// A client's process may be about to end when its sending side closes.
+constexpr std::chrono::milliseconds kFirstPeerCheck{20}, kMaxPeerCheck{1000};
+
+}  // namespace
 
 Connection::Connection(Socket socket, ConnectionHost host,
                        std::function<void(Connection*)> on_closed)
@@ -53,10 +63,24 @@ void Connection::OnRead(const ErrorCodeAsio& error, size_t count) {
   if (!closed_) Read();
 }
 
-// A client that closes its side has gone, unless its whole answer is on the way already.
+// A client that sends no more may still read its answer; one that has gone looks the same.
 void Connection::OnPeerGone(const ErrorCodeAsio& error) {
-  if (error != asio::error::eof || !busy_ || !finished_) return Close(false);
+  if (error != asio::error::eof || !busy_) return Close(false);
   peer_closed_ = true;
+  peer_check_ = kFirstPeerCheck;
+  WatchPeer();
+}
+
+// Nothing is read any more that would tell that the client goes away; a write may be long in
+// coming.
+void Connection::WatchPeer() {
+  if (finished_) return;
+  if (!net::PeerSocketIsOpen(socket_.native_handle())) return Close(false);
+  read_timer_.expires_after(peer_check_);
+  peer_check_ = std::min(2 * peer_check_, kMaxPeerCheck);
+  read_timer_.async_wait([self = shared_from_this()](const ErrorCodeAsio& error) {
+    if (!error && !self->closed_ && self->busy_) self->WatchPeer();
+  });
 }
 
 void Connection::Parse() {
@@ -153,10 +177,12 @@ void Connection::EndExchange() {
   handler_.reset();
   ping_timer_.cancel();
   busy_ = false;
-  if (peer_closed_) return Close(false);
-  if (!keep_alive_) return Drain();
+  if (!keep_alive_) return peer_closed_ ? Close(false) : Drain();
   ExpectHeader(limits_.idle_time);
   Parse();
+  if (!peer_closed_ || closed_) return;
+  if (!busy_) return Close(false);
+  WatchPeer();  // of the next of several requests that came together
 }
 
 // Lets the client read the end of its answer before the reset that unread bytes would cause.

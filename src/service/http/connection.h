@@ -1,8 +1,9 @@
 // One client connection: reads requests, one at a time, and writes their answers in order.
 //
 // A read is always pending, also while an answer is computed: a client that goes away is noticed at
-// once and its handler destroyed. Writes go through one queue; when it grows beyond the limit the
-// handler is paused, and when the client takes nothing for the stall time the answer is cancelled.
+// once and its handler destroyed. One that closes only its sending side is answered. Writes go
+// through one queue; when it grows beyond the limit the handler is paused, and when the client
+// takes nothing for the stall time the answer is cancelled.
 //
 // Thread: the event loop. Lifetime: Asio's completion handlers hold shared pointers (the usual
 // idiom); the server holds a plain pointer until on_closed.
@@ -47,6 +48,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Read();
   void OnRead(const ErrorCodeAsio& error, size_t count);
   void OnPeerGone(const ErrorCodeAsio& error);
+  void WatchPeer();
   void Parse();
   bool FeedReader();
   void Dispatch();
@@ -101,7 +103,9 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   size_t written_ = 0;  // of writing_
   bool write_pending_ = false;
 
+  // The client sends no more: what has come is answered, as long as it is there.
   bool peer_closed_ = false;
+  std::chrono::milliseconds peer_check_{};
   bool draining_ = false;
   size_t drained_ = 0;
   bool closed_ = false;

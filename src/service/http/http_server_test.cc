@@ -170,6 +170,47 @@ TEST(HttpServerTest, ALostClientFreesItsSlotAtOnce) {
   EXPECT_TRUE(WaitUntil(milliseconds(500), [&] { return server.connections() == 0; }));
 }
 
+// Legal, and what `printf ... | nc -N` does: the client sends no more and waits for its answer.
+TEST(HttpServerTest, AClientThatClosesItsSendingSideIsAnswered) {
+  TestServer server;
+  const auto ask = [&](const std::string& requests) {
+    auto client = std::make_unique<TestClient>(server.port());
+    client->Write(requests);
+    EXPECT_EQ(::shutdown(client->descriptor(), SHUT_WR), 0);
+    return client;
+  };
+  EXPECT_EQ(ask(RequestText("GET", "/v1/models"))->Read().status, 200);
+  const std::vector<Script> scripts = {{.prefill = milliseconds(100)},
+                                       {.pieces = {"Hel", "lo"}, .delay = milliseconds(60)}};
+  for (const Script& script : scripts) {
+    server.Set(script);
+    EXPECT_EQ(
+        ask(RequestText("POST", kChat, kHi))->Read().json()["choices"][0]["message"]["content"],
+        "Hello");
+    EXPECT_TRUE(
+        ask(RequestText("POST", kChat, kHiStream))->Read().body.ends_with("data: [DONE]\n\n"));
+    const auto three = ask(RequestText("POST", kChat, kHi) + RequestText("POST", kChat, kHi) +
+                           RequestText("GET", "/health"));
+    EXPECT_EQ(three->Read().status, 200);
+    EXPECT_EQ(three->Read().status, 200);
+    EXPECT_EQ(three->Read().json()["status"], "ok");
+    EXPECT_EQ(three->ReadToEnd(), "");
+  }
+  EXPECT_TRUE(WaitUntil(milliseconds(500), [&] { return server.connections() == 0; }));
+}
+
+TEST(HttpServerTest, AClientThatGoesAfterClosingItsSendingSideIsNoticed) {
+  TestServer server;
+  server.Set({.prefill = milliseconds(60000)});
+  TestClient client(server.port());
+  client.Write(RequestText("POST", kChat, kHi));
+  ASSERT_TRUE(WaitUntil(milliseconds(3000), [&] { return server.alive() == 1; }));
+  ::shutdown(client.descriptor(), SHUT_WR);
+  EXPECT_FALSE(WaitUntil(milliseconds(300), [&] { return server.alive() == 0; }));
+  client.Close();
+  EXPECT_TRUE(WaitUntil(milliseconds(2000), [&] { return server.alive() == 0; }));
+}
+
 TEST(HttpServerTest, ASlowReaderIsPausedThenCancelledAndOthersDoNotNotice) {
   HttpOptions options;
   options.limits.stall_time = milliseconds(700);

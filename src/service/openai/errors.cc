@@ -1,5 +1,7 @@
 #include "service/openai/errors.h"
 
+#include "service/errors.h"
+
 namespace exo::service::openai {
 
 const char* ErrorType(unsigned status) {
@@ -25,10 +27,7 @@ Json ErrorJson(const ApiError& error) {
 }
 
 HttpResponse ErrorResponse(const ApiError& error) {
-  HttpResponse response{.status = error.status, .body = Dump(ErrorJson(error))};
-  if (error.status == 429) response.headers.emplace_back("Retry-After", "1");
-  if (error.status == 503) response.headers.emplace_back("Retry-After", "5");
-  return response;
+  return WithRetryAfter({.status = error.status, .body = Dump(ErrorJson(error))});
 }
 
 }  // namespace exo::service::openai

@@ -1,0 +1,112 @@
+// The models half of store/tensor_cache.h: whose tensors are all here.
+#include <algorithm>
+
+#include "base/log.h"
+#include "store/tensor_cache.h"
+
+namespace exo::store {
+
+void TensorCache::ScanModels(const std::vector<ModelId>& noted) {
+  for (const ModelId& id : noted) {
+    auto model = ReadPulledModel(folder_, id);
+    if (model && HasAllOf(*model->manifest)) {
+      const MutexLock models(models_mutex_);
+      models_[id] = *std::move(model);
+      ++models_version_;
+      continue;
+    }
+    if (!model) LOG(kWarning, "a pulled model is forgotten: {}", model.error().message);
+    RemovePulledModel(folder_, id);
+  }
+}
+
+bool TensorCache::HasAllOf(const Manifest& manifest) const {
+  const backend::StageSpec whole = {.config = manifest.config(),
+                                    .tensors = manifest.tensors(),
+                                    .layer_end = manifest.config()->layers,
+                                    .lead = true};
+  for (const model::TensorRef* tensor : backend::StageTensors(whole)) {
+    const auto hash = manifest.HashOf(tensor->name);
+    const auto entry = hash ? entries_.find(*hash) : entries_.end();
+    if (entry == entries_.end() || entry->second.bytes != tensor->bytes) return false;
+  }
+  return true;
+}
+
+uint64_t TensorCache::ForgetModelsOf(const Hash256& tensor) {
+  uint64_t bytes = 0;
+  std::vector<ModelId> forgotten;
+  {
+    const MutexLock models(models_mutex_);
+    for (const auto& [id, model] : models_) {
+      const auto& hashes = model.manifest->hashes();
+      if (std::ranges::find(hashes, tensor) == hashes.end()) continue;
+      forgotten.push_back(id);
+      bytes += model.manifest->bytes().size();
+    }
+    for (const ModelId& id : forgotten) models_.erase(id);
+    if (!forgotten.empty()) ++models_version_;
+  }
+  for (const ModelId& id : forgotten) RemovePulledModel(folder_, id);
+  return bytes;
+}
+
+void TensorCache::NoteModel(std::shared_ptr<const Manifest> manifest, std::string name) {
+  const ModelId id = manifest->id();
+  const PulledModel model = {std::move(name), std::move(manifest)};
+  {
+    const MutexLock lock(mutex_);
+    if (!HasAllOf(*model.manifest)) return;
+    const MutexLock models(models_mutex_);
+    if (!models_.try_emplace(id, model).second) return;
+    ++models_version_;
+  }
+  if (auto written = WritePulledModel(folder_, model); !written)
+    LOG(kWarning, "a pulled model will be forgotten: {}", written.error().message);
+  // One of its tensors may have gone meanwhile, and with it the note that was not there yet.
+  const MutexLock lock(mutex_);
+  if (FindModel(id) == nullptr) RemovePulledModel(folder_, id);
+}
+
+std::vector<PulledModel> TensorCache::Models() const {
+  const MutexLock models(models_mutex_);
+  std::vector<PulledModel> all;
+  for (const auto& [unused, model] : models_) all.push_back(model);
+  return all;
+}
+
+std::shared_ptr<const Manifest> TensorCache::FindModel(const ModelId& model) const {
+  const MutexLock models(models_mutex_);
+  const auto found = models_.find(model);
+  return found == models_.end() ? nullptr : found->second.manifest;
+}
+
+Result<std::vector<uint8_t>> TensorCache::TensorBytes(const Manifest& manifest,
+                                                      std::string_view name, uint64_t offset,
+                                                      uint64_t bytes) {
+  const model::GgufTensor* tensor = manifest.gguf().FindTensor(name);
+  if (tensor == nullptr) return Fail(ErrorCode::kNotFound, "the model has no tensor {}", name);
+  if (offset > tensor->bytes || bytes > tensor->bytes - offset) {
+    return Fail(ErrorCode::kInvalid, "bytes {}+{} are outside tensor {} of {}", offset, bytes, name,
+                tensor->bytes);
+  }
+  const FetchPiece nowhere = [](const std::string& missing, uint64_t,
+                                uint32_t) -> Result<std::vector<uint8_t>> {
+    return Fail(ErrorCode::kNotFound, "tensor {} is not here any more", missing);
+  };
+  const Wanted wanted{tensor->name, tensor->bytes, TRY(manifest.HashOf(name))};
+  const sys::FileStamp stamp = TRY(Acquire(wanted, nowhere, [](uint64_t) {}, nullptr));
+  const auto read = [&]() -> Result<std::vector<uint8_t>> {
+    const auto file = TRY(sys::RealDisk().Open(PathOf(wanted.hash)));
+    if (file->stamp() != stamp)
+      return Fail(ErrorCode::kCorrupt, "tensor {} was changed since it was verified", name);
+    std::vector<uint8_t> piece(bytes);
+    TRY(file->Read(offset, std::as_writable_bytes(std::span(piece))));
+    return piece;
+  };
+  auto piece = read();
+  Release({wanted.hash});
+  return piece;
+}
+
+}  // namespace exo::store
