@@ -132,12 +132,13 @@ class StageCompute {
  public:
   virtual ~StageCompute() = default;
 
-  // Takes KV memory for `capacity` positions. Errors: kOverloaded (memory), kInvalid (already
-  // open).
+  // A sequence of at most `capacity` positions; Run takes KV memory as it grows, 256 positions at a
+  // time. Errors: kInvalid (already open).
   virtual Result<void> Open(SequenceId sequence, uint32_t capacity) = 0;
   // Opens `sequence` with the first `length` positions of `from`: the bits that computing them
-  // again would give. Errors: those of Open; kInvalid (`from` is unknown or shorter, or positions
-  // below `length` are undefined since a step was cancelled).
+  // again would give. They share the memory until one of them writes to it. Errors: those of Open;
+  // kInvalid (`from` is unknown or shorter, or positions below `length` are undefined since a step
+  // was cancelled).
   virtual Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                             uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;
@@ -146,7 +147,7 @@ class StageCompute {
 
   // Checks a batch and starts it. A device may compute it while the caller does other things; one
   // batch at a time. Errors: kInvalid (unknown sequence, over capacity, too many rows, a token
-  // outside the vocabulary: nothing changed).
+  // outside the vocabulary: nothing changed), kOverloaded (no memory for more positions).
   virtual Result<std::unique_ptr<Running>> Run(const Batch& batch) = 0;
 
   virtual uint64_t weights_bytes() const = 0;

@@ -76,6 +76,7 @@ struct UnloadReply {
 struct RequestTokens {
   RequestId request;
   std::vector<TokenId> tokens;
+  uint32_t cached = 0;  // as in LeadEmitted
 };
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {

@@ -115,7 +115,7 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   std::vector<TokenId> fresh(message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
                              message.tokens.end());
   emitted.insert(emitted.end(), fresh.begin(), fresh.end());
-  context_.Emit(RequestTokens{message.request, std::move(fresh)});
+  context_.Emit(RequestTokens{message.request, std::move(fresh), message.cached});
 }
 
 void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message) {

@@ -137,6 +137,7 @@ struct PauseLocal {
 struct LeadEmitted {
   RequestId request;
   std::vector<TokenId> tokens;
+  uint32_t cached = 0;  // tokens of the prompt whose KV was there already
 };
 struct LeadFinished {
   wire::Finished finished;

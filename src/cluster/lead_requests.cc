@@ -68,7 +68,8 @@ void LeadRequests::Run(Request& request) {
 
 void LeadRequests::Repeat(const RequestId& id, const Request& request) {
   if (!request.emitted.empty())
-    context_.SendTo(request.entry, wire::Tokens{id, 0, request.emitted, request.plan});
+    context_.SendTo(request.entry,
+                    wire::Tokens{id, 0, request.emitted, request.plan, request.cached});
   if (request.finished) context_.SendTo(request.entry, *request.finished);
 }
 
@@ -105,9 +106,11 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
   Request& request = at->second;
   const uint32_t first = request.generated;
   request.generated += static_cast<uint32_t>(event.tokens.size());
+  request.cached = event.cached;
   if (request.entry != context_.self())
     request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
-  context_.SendTo(request.entry, wire::Tokens{event.request, first, event.tokens, request.plan});
+  context_.SendTo(request.entry,
+                  wire::Tokens{event.request, first, event.tokens, request.plan, request.cached});
 }
 
 void LeadRequests::OnRunnerFinished(const LeadFinished& event) {

@@ -28,7 +28,9 @@ struct Search {
   uint32_t context = 0;
   std::vector<uint32_t> sequence_choices;  // wanted first
 
-  uint64_t Positions(uint32_t sequences) const { return uint64_t{context} * sequences; }
+  uint64_t Positions(uint32_t sequences) const {
+    return wire::ReservedPages(context, sequences) * wire::kPagePositions;
+  }
 };
 
 wire::Plan BuildPlan(const Search& search, const Placement& placement) {
@@ -220,12 +222,10 @@ wire::PlanBasis BasisOf(const Search& search, const Placement& placement) {
   return placement.nodes.size() == 1 ? wire::PlanBasis::kFastest : wire::PlanBasis::kFewest;
 }
 
-// What is asked for, or the model's own within the default; in whole tiles of a KV cache.
+// What is asked for, or the model's own within the default.
 uint32_t ContextFor(const ModelShape& shape, const PlanOptions& options) {
   const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
-  const uint32_t wanted =
-      options.context > 0 ? options.context : std::min(trained, kDefaultContext);
-  return static_cast<uint32_t>(RoundUp(wanted, wire::kCapacityUnit));
+  return options.context > 0 ? options.context : std::min(trained, kDefaultContext);
 }
 
 Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {

@@ -98,6 +98,7 @@ class LeadRequests {
     bool held = false;  // waits for InstanceReady
     bool paused = false;
     uint32_t generated = 0;
+    uint32_t cached = 0;
     std::vector<TokenId>
         emitted;  // only for another node's entry: nothing is lost on the way to ours
     std::optional<wire::Finished> finished;

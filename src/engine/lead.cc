@@ -12,11 +12,11 @@ struct LeadMachine::Request {
   uint64_t serial = 0;            // tells two uses of one request id apart
   wire::Submit submit;            // without the prompt: that is the beginning of `tokens`
   std::vector<TokenId> tokens;    // prompt and answer
-  uint32_t start = 0;             // rows of the submitted prompt
+  uint32_t start = 0;             // tokens that were known when it began, or began again
   uint32_t max_tokens_total = 0;  // tokens.size() at the end
-  uint32_t capacity = 0;
-  uint32_t scheduled = 0;  // rows in steps so far
-  uint32_t computed = 0;   // of them: results are back
+  uint32_t cached = 0;            // rows taken over from other sequences, at the first admission
+  uint32_t scheduled = 0;         // rows in steps so far
+  uint32_t computed = 0;          // of them: results are back
   bool admitted = false;
   bool paused = false;
   std::vector<TokenId> draft;  // for the next decode item
@@ -81,7 +81,11 @@ uint32_t OutputRows(const LeadItem& item) {
 }
 
 wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
-  wire::Step wire{.plan = plan, .step = step.step, .close = step.close, .truncate = step.truncate};
+  wire::Step wire{.plan = plan,
+                  .step = step.step,
+                  .close = step.close,
+                  .truncate = step.truncate,
+                  .fork = step.fork};
   for (const LeadItem& item : step.items) {
     const auto count = static_cast<uint32_t>(item.tokens.size());
     const uint32_t outputs = OutputRows(item);
@@ -89,13 +93,14 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
                           .first = item.first,
                           .count = count,
                           .output_first = outputs == 0 ? 0 : count - outputs,
-                          .output_count = outputs,
-                          .capacity = item.capacity});
+                          .output_count = outputs});
   }
   return wire;
 }
 
-LeadMachine::LeadMachine(LeadOptions options) : options_(options) {}
+LeadMachine::LeadMachine(LeadOptions options) : options_(options), ledger_(options.page) {
+  CHECK(options_.pages >= ledger_.PagesOf(options_.context));
+}
 LeadMachine::~LeadMachine() = default;
 
 Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
@@ -128,10 +133,7 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
   request->tokens = std::move(request->submit.prompt);
   request->start = static_cast<uint32_t>(rows);
   request->max_tokens_total = static_cast<uint32_t>(most);
-  // The last token of an answer is never fed back, so `most` positions are one more than needed at
-  // most.
-  request->capacity = static_cast<uint32_t>(
-      std::min<uint64_t>(options_.context, RoundUp(most, wire::kCapacityUnit)));
+  CloseKept(id);
   requests_.emplace(id, std::move(request));
   queue_.push_back(id);
   return {};
@@ -156,41 +158,165 @@ void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
   at->second->draft = std::move(tokens);
 }
 
-// Removes a request; its sequences are closed with the next step. Results in flight for it become
-// stale.
+// Results in flight for it become stale.
 void LeadMachine::Drop(const RequestId& id) {
-  const auto at = requests_.find(id);
-  if (at->second->admitted) {
-    CHECK(used_positions_ >= at->second->capacity);
-    used_positions_ -= at->second->capacity;
-    std::erase(admitted_, id);
-    if (at->second->scheduled > 0) closing_.push_back(id);
-  } else {
+  Request& request = *requests_.at(id);
+  if (!request.admitted) {
     std::erase(queue_, id);
+  } else {
+    std::erase(admitted_, id);
+    if (request.computed > 0 && options_.prefix_cache) {
+      Keep(request);
+    } else {
+      Close(request);
+    }
   }
-  std::erase_if(truncating_, [&](const auto& cut) { return cut.request == id; });
-  requests_.erase(at);
+  requests_.erase(id);
 }
 
-void LeadMachine::Admit(Time now) {
-  while (!queue_.empty()) {
-    Request& request = *requests_.at(queue_.front());
-    if (used_positions_ + request.capacity > options_.kv_positions) return;
-    used_positions_ += request.capacity;
-    request.admitted = true;
+void LeadMachine::CloseSequence(const RequestId& sequence) {
+  std::erase_if(truncating_, [&](const auto& cut) { return cut.request == sequence; });
+  ledger_.Close(sequence);
+  closing_.push_back(sequence);
+}
+
+void LeadMachine::Close(const Request& request) {
+  if (request.scheduled > 0) return CloseSequence(request.submit.request);
+  ledger_.Close(request.submit.request);  // no stage has heard of it
+}
+
+void LeadMachine::CloseKept(const RequestId& sequence) {
+  if (kept_.Forget(sequence)) CloseSequence(sequence);
+}
+
+void LeadMachine::Cut(const RequestId& sequence, uint32_t length) {
+  std::erase_if(truncating_, [&](const auto& cut) { return cut.request == sequence; });
+  truncating_.push_back({sequence, length});
+  ledger_.Truncate(sequence, length);
+}
+
+// Of two sequences of which one begins with all of the other, only the longer one is kept.
+void LeadMachine::Keep(Request& request) {
+  const RequestId& id = request.submit.request;
+  // Fewer tokens than computed rows: accepted drafts behind a stop token.
+  request.tokens.resize(std::min<size_t>(request.computed, request.tokens.size()));
+  const auto length = static_cast<uint32_t>(request.tokens.size());
+  if (const auto match = kept_.Find(request.tokens)) {
+    if (match->length == length) return Close(request);
+    if (match->whole) CloseKept(match->sequence);
+  }
+  Cut(id, length);  // also what makes the stages forget that it was cancelled
+  kept_.Keep(id, std::move(request.tokens));
+  while (kept_.size() > PrefixIndex::kMost)
+    CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));
+}
+
+// The request waits again, before all others; what it computed is computed anew.
+void LeadMachine::PutBack(Request& request) {
+  const RequestId& id = request.submit.request;
+  Close(request);
+  std::erase(admitted_, id);
+  queue_.push_front(id);
+  request.admitted = false;
+  request.serial = next_serial_++;  // results in flight are stale
+  request.start = static_cast<uint32_t>(request.tokens.size());
+  request.scheduled = request.computed = 0;
+  request.draft.clear();
+  ++stats_.put_back;
+}
+
+bool LeadMachine::TakePages(const LeadStep& step, const RequestId& request, uint32_t first,
+                            uint32_t end) {
+  const auto may_go = [&](const RequestId& sequence) {
+    return std::ranges::none_of(step.fork, [&](const auto& fork) { return fork.from == sequence; });
+  };
+  while (ledger_.used() + ledger_.Needs(request, first, end) > options_.pages) {
+    const auto oldest = kept_.Oldest(may_go);
+    if (!oldest) return false;
+    CloseKept(*oldest);
+  }
+  ledger_.Write(request, first, end);
+  return true;
+}
+
+// Pages for a decode item, at last those of a paused or a younger request that is not in the step.
+bool LeadMachine::TakeDecodePages(const LeadStep& step, const Request& request, uint32_t end) {
+  const RequestId& id = request.submit.request;
+  while (!TakePages(step, id, request.scheduled, end)) {
+    Request* loser = nullptr;
+    for (const RequestId& each : admitted_) {
+      Request& other = *requests_.at(each);
+      const bool in_step = std::ranges::any_of(
+          step.items, [&](const LeadItem& item) { return item.request == each; });
+      if (!in_step && (loser == nullptr || other.paused || !loser->paused)) loser = &other;
+    }
+    CHECK(loser != nullptr && admitted_.size() > 1);
+    if (loser == &request) return false;
+    PutBack(*loser);
+  }
+  return true;
+}
+
+std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request) {
+  if (!options_.prefix_cache) return std::nullopt;
+  // One row at least is computed: its logits are the next token's.
+  const auto tokens = std::span(request.tokens).first(request.tokens.size() - 1);
+  auto best = kept_.Find(tokens);
+  for (const RequestId& id : admitted_) {
+    const Request& other = *requests_.at(id);
+    const uint32_t common = CommonPrefix(std::span(other.tokens).first(other.computed), tokens);
+    if (common > (best ? best->length : 0)) best = PrefixIndex::Match{id, common, false};
+  }
+  if (best && best->length < options_.least_shared) return std::nullopt;
+  return best;
+}
+
+// If there are pages for its prompt and the first token behind it.
+bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
+  const RequestId& id = request.submit.request;
+  const auto rows = static_cast<uint32_t>(request.tokens.size());
+  auto shared = FindPrefix(request);
+  if (shared) {
+    step.fork.push_back({shared->sequence, id, shared->length});
+    ledger_.Share(shared->sequence, shared->length, id);
+    if (!TakePages(step, id, shared->length, rows + 1)) {
+      step.fork.pop_back();
+      ledger_.Close(id);
+      shared.reset();
+      if (!admitted_.empty()) return false;  // they will end, and the prefix may last
+    }
+  }
+  if (!shared && !TakePages(step, id, 0, rows + 1)) return false;
+  if (shared && shared->whole) covered_.push_back(shared->sequence);
+  std::erase(queue_, id);
+  admitted_.push_back(id);
+  request.admitted = true;
+  request.scheduled = request.computed = shared ? shared->length : 0;
+  if (request.admitted_at == Time{}) {
     request.admitted_at = now;
-    admitted_.push_back(queue_.front());
-    queue_.pop_front();
+    request.cached = request.computed;
+    stats_.cached_rows += request.computed;
+  }
+  return true;
+}
+
+// First come first served, but for those whose reader does not read.
+void LeadMachine::Admit(LeadStep& step, Time now) {
+  const auto ready = [&](const RequestId& id) { return !requests_.at(id)->paused; };
+  for (;;) {
+    const auto first = std::ranges::find_if(queue_, ready);
+    if (first == queue_.end() || !AdmitOne(step, *requests_.at(*first), now)) return;
   }
 }
 
 void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
+  // Its pages were taken when it was admitted.
+  CHECK(ledger_.Needs(request.submit.request, request.scheduled, request.scheduled + rows) == 0);
   const bool reaches_end = rows == request.pending();
   const auto begin = request.tokens.begin() + request.scheduled;
   step.items.push_back({.request = request.submit.request,
                         .first = request.scheduled,
                         .tokens = {begin, begin + rows},
-                        .capacity = request.capacity,
                         .outputs = reaches_end ? Outputs::kLast : Outputs::kNone});
   request.scheduled += rows;
   step.rows += rows;
@@ -199,12 +325,17 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
 
 // The last token of the answer, and the drafts behind it as far as there is room.
 void LeadMachine::AddDecodeItem(LeadStep& step, Request& request) {
-  const uint32_t room = std::min(options_.chunk - step.rows, request.capacity - request.scheduled);
-  const auto drafts = std::min<size_t>(request.draft.size(), room - 1);
+  const uint32_t room =
+      std::min(options_.chunk - step.rows, request.max_tokens_total - request.scheduled);
+  auto drafts = static_cast<uint32_t>(std::min<size_t>(request.draft.size(), room - 1));
+  // Drafts are not worth another request's pages.
+  const uint32_t end = request.scheduled + 1;
+  if (drafts > 0 && !TakePages(step, request.submit.request, request.scheduled, end + drafts))
+    drafts = 0;
+  if (drafts == 0 && !TakeDecodePages(step, request, end)) return;
   LeadItem item{.request = request.submit.request,
                 .first = request.scheduled,
                 .tokens = {request.tokens.back()},
-                .capacity = request.capacity,
                 .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll};
   const auto begin = request.draft.begin();
   item.tokens.insert(item.tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(drafts));
@@ -224,9 +355,10 @@ void LeadMachine::AddDecode(LeadStep& step) {
       admitted_.begin(), admitted_.end(), [&](const auto& id) { return runs(*requests_.at(id)); }));
   const size_t share =
       std::min<size_t>((decoding + options_.stages - 1) / options_.stages, options_.chunk);
+  const std::vector<RequestId> order = admitted_;  // requests that are put back leave it
   for (size_t i = 0; i < count && step.items.size() < share && step.rows < options_.chunk; ++i) {
-    Request& request = *requests_.at(admitted_[(decode_turn_ + i) % count]);
-    if (runs(request) && request.pending() > 0) AddDecodeItem(step, request);
+    Request& request = *requests_.at(order[(decode_turn_ + i) % count]);
+    if (request.admitted && runs(request) && request.pending() > 0) AddDecodeItem(step, request);
   }
   if (count > 0) decode_turn_ = (decode_turn_ + share) % count;
   stats_.decode_rows += step.rows;
@@ -245,9 +377,11 @@ void LeadMachine::AddPrefill(LeadStep& step) {
 
 std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   if (in_flight_.size() >= options_.stages) return std::nullopt;
-  Admit(now);
+  for (const RequestId& sequence : std::exchange(covered_, {})) CloseKept(sequence);
   LeadStep step;
+  const uint64_t put_back = stats_.put_back;
   AddDecode(step);
+  if (stats_.put_back == put_back) Admit(step, now);
   AddPrefill(step);
   if (step.items.empty() && closing_.empty()) return std::nullopt;
   step.step = next_step_++;
@@ -341,11 +475,11 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   request.computed += drafted ? static_cast<uint32_t>(output->tokens.size()) : rows;
   if (drafted && output->tokens.size() < rows) {
     request.scheduled = request.computed;
-    truncating_.push_back({item.request, request.computed});
+    Cut(item.request, request.computed);
   }
   if (output == nullptr) return std::nullopt;
-  if (!request.decoding()) request.first_token_at = now;
-  Emission emission{.request = item.request};
+  if (request.first_token_at == Time{}) request.first_token_at = now;
+  Emission emission{.request = item.request, .cached = request.cached};
   std::optional<wire::FinishReason> reason;
   for (const TokenId token : output->tokens) {
     const auto& stops = request.submit.stop_tokens;
@@ -389,7 +523,9 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
   in_flight_.clear();
   closing_.clear();
   truncating_.clear();
-  used_positions_ = 0;
+  covered_.clear();
+  kept_.Clear();
+  ledger_ = PageLedger(options_.page);
   return emissions;
 }
 

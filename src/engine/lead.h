@@ -2,8 +2,14 @@
 // micro-batch, what comes back from it, and when a request ends. Passive: the stage thread (or the
 // simulator) asks for the next step, computes it, samples, and tells the result.
 //
-//   Submit ─> queued ─(KV reservation has room)─> prefill ─> decode ─> finished
-//                └──────────────── Cancel ───────────┴──────────┘
+//   Submit ─> queued ─(pages for its prompt)─> prefill ─> decode ─> finished
+//               ↑└──────────────── Cancel ────────┴──────────┤
+//               └─────── put back: no page to go on ─────────┘
+//
+// KV memory is taken in pages as an answer grows. When there is none left, the youngest request is
+// put back: it gives up its pages and computes them again later; no token changes. An ended request
+// keeps its sequence as long as nobody needs the pages: a request that begins with the same tokens
+// forks it and computes only what differs (prefix_index.h).
 //
 // A micro-batch carries one row of each decoding request that is not in flight (a fair share of
 // them, so that every stage has work) and fills up with chunks of prompts: a new prompt delays a
@@ -26,19 +32,26 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "engine/page_ledger.h"
+#include "engine/prefix_index.h"
 #include "wire/messages.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 
 struct LeadOptions {
   PlanId plan;
   uint32_t stages = 1;
-  uint32_t context = 0;        // positions of one request at most
-  uint64_t kv_positions = 0;   // of all admitted requests: context x sequences
+  uint32_t context = 0;                  // positions of one request at most
+  uint64_t pages = 0;                    // of KV, of all sequences; at least those of a context
+  uint32_t page = wire::kPagePositions;  // positions of one
+  // A prefix shorter than this is computed: a fork copies the page that it goes on in.
+  uint32_t least_shared = 16;
   uint32_t chunk = 256;        // rows of one step
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
+  bool prefix_cache = true;  // ended requests keep their pages for those that begin alike
 };
 
 enum class Outputs : uint8_t { kNone, kLast, kAll };
@@ -47,7 +60,6 @@ struct LeadItem {
   RequestId request;
   uint32_t first = 0;           // position of tokens[0]
   std::vector<TokenId> tokens;  // rows
-  uint32_t capacity = 0;        // positions to reserve when first == 0
   Outputs outputs = Outputs::kNone;
 };
 
@@ -56,6 +68,7 @@ struct LeadStep {
   std::vector<LeadItem> items;               // may be empty when only sequences are closed
   std::vector<RequestId> close;              // sequences to free before the step
   std::vector<wire::StepTruncate> truncate;  // after that: rejected drafts
+  std::vector<wire::StepFork> fork;          // after that: requests that begin like another one
   uint32_t rows = 0;
   uint32_t outputs = 0;  // rows that come back
 };
@@ -75,6 +88,7 @@ struct ItemOutput {
 struct Emission {
   RequestId request;
   std::vector<TokenId> tokens;  // a stop token is not among them
+  uint32_t cached = 0;          // tokens of the prompt whose KV was there already
   std::optional<wire::Finished> finished;
 };
 
@@ -85,6 +99,8 @@ struct LeadStats {
   uint64_t stale_outputs = 0;  // outputs for requests that ended meanwhile: dropped
   uint64_t decode_rows = 0;
   uint64_t prefill_rows = 0;
+  uint64_t cached_rows = 0;  // of prompts: taken over from other sequences
+  uint64_t put_back = 0;     // requests that lost their pages to older ones
 };
 
 class LeadMachine {
@@ -130,17 +146,31 @@ class LeadMachine {
   uint32_t active() const;
   uint32_t queued() const;
   uint32_t in_flight() const { return static_cast<uint32_t>(in_flight_.size()); }
-  uint64_t used_positions() const { return used_positions_; }
+  uint64_t used_pages() const { return ledger_.used(); }
+  size_t kept_sequences() const { return kept_.size(); }
   const LeadStats& stats() const { return stats_; }
 
  private:
   struct Request;
   struct Flight;
-  void Admit(Time now);
+  void Admit(LeadStep& step, Time now);
+  bool AdmitOne(LeadStep& step, Request& request, Time now);
+  // Pages for positions [first, end) of a request, at the cost of kept sequences that are not
+  // forked in this step. False: there are none.
+  bool TakePages(const LeadStep& step, const RequestId& request, uint32_t first, uint32_t end);
+  bool TakeDecodePages(const LeadStep& step, const Request& request, uint32_t end);
+  std::optional<PrefixIndex::Match> FindPrefix(const Request& request);
+  void PutBack(Request& request);
+  void Keep(Request& request);
+  void Close(const Request& request);
+  void CloseKept(const RequestId& sequence);
+  void CloseSequence(const RequestId& sequence);
+  void Cut(const RequestId& sequence, uint32_t length);
   void AddDecode(LeadStep& step);
   void AddPrefill(LeadStep& step);
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
   void AddDecodeItem(LeadStep& step, Request& request);
+  // Ends a request; what it computed is kept for others.
   void Drop(const RequestId& request);
   Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
                             std::span<const RequestId> cancelled) const;
@@ -160,7 +190,9 @@ class LeadMachine {
   size_t decode_turn_ = 0;
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;
-  uint64_t used_positions_ = 0;
+  PageLedger ledger_;
+  PrefixIndex kept_;                // sequences of ended requests
+  std::vector<RequestId> covered_;  // kept ones that a fork has taken over whole: closed next
   LeadStats stats_;
 };
 

@@ -21,7 +21,7 @@ LeadOptions MachineOptions(const RunnerOptions& options) {
   return {.plan = plan.id,
           .stages = static_cast<uint32_t>(plan.stages.size()),
           .context = plan.context,
-          .kv_positions = ReservedPositions(plan),
+          .pages = ReservedPages(plan),
           .chunk = plan.chunk};
 }
 
@@ -250,7 +250,8 @@ void LeadLoop::ReportError(const RequestId& request, const Error& error) {
 
 void LeadLoop::Emit(std::vector<Emission> emissions) {
   for (Emission& emission : emissions) {
-    if (!emission.tokens.empty()) events_.on_tokens(emission.request, std::move(emission.tokens));
+    if (!emission.tokens.empty())
+      events_.on_tokens(emission.request, std::move(emission.tokens), emission.cached);
     if (emission.finished) events_.on_finished(std::move(*emission.finished));
   }
 }

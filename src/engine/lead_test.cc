@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace exo::engine {
 namespace {
 
@@ -21,7 +23,14 @@ wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4,
 }
 
 LeadOptions Options(uint32_t stages = 1) {
-  return {.stages = stages, .context = 64, .kv_positions = 128, .chunk = 8, .queue_limit = 2};
+  return {.stages = stages,
+          .context = 64,
+          .pages = 16,
+          .page = 8,
+          .least_shared = 2,
+          .chunk = 8,
+          .queue_limit = 2,
+          .prefix_cache = false};
 }
 
 // Token `token` for every output of the step.
@@ -60,7 +69,7 @@ TEST(LeadTest, ComputesAPromptInChunksAndThenOneRowAtATime) {
   step = lead.NextStep(Time{});
   ASSERT_TRUE(step) << "the sequence is closed on all stages";
   EXPECT_EQ(step->close, std::vector<RequestId>{Id(1)});
-  EXPECT_EQ(lead.used_positions(), 0u);
+  EXPECT_EQ(lead.used_pages(), 0u);
 }
 
 TEST(LeadTest, StopTokenEndsAnAnswerAndIsNotPartOfIt) {
@@ -109,12 +118,12 @@ TEST(LeadTest, RunningRequestsFillAllStages) {
   EXPECT_EQ(b->items.size(), 2u);
 }
 
-TEST(LeadTest, AdmitsAgainstTheReservationAndLimitsTheQueue) {
+TEST(LeadTest, AdmitsWhatThereArePagesForAndLimitsTheQueue) {
   LeadMachine lead(Options());
-  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 20, 40), Time{}));
+  for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 60, 4), Time{}));
   Answer(lead, *lead.NextStep(Time{}), 5);
   EXPECT_EQ(lead.active(), 2u);
-  EXPECT_EQ(lead.used_positions(), 128u);
+  EXPECT_EQ(lead.used_pages(), 16u);
   for (uint8_t i = 3; i <= 4; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 2), Time{}));
   EXPECT_EQ(lead.Submit(Ask(5, 2), Time{}).error().code, ErrorCode::kOverloaded);
   EXPECT_TRUE(lead.Cancel(Id(1)));
@@ -229,7 +238,7 @@ TEST(LeadTest, APausedRequestGetsNoDecodeRowsAndKeepsItsPlace) {
   }
   EXPECT_TRUE(lead.Pause(Id(1), true));
   EXPECT_FALSE(lead.Pause(Id(9), true));
-  const uint64_t used = lead.used_positions();
+  const uint64_t used = lead.used_pages();
   for (int i = 0; i < 4; ++i) {
     const auto step = lead.NextStep(Time{});
     ASSERT_EQ(step->items.size(), 1u);
@@ -238,7 +247,7 @@ TEST(LeadTest, APausedRequestGetsNoDecodeRowsAndKeepsItsPlace) {
   }
   EXPECT_TRUE(lead.Pause(Id(2), true));
   EXPECT_FALSE(lead.NextStep(Time{})) << "everybody waits for a reader";
-  EXPECT_EQ(lead.used_positions(), used);
+  EXPECT_EQ(lead.used_pages(), used);
   EXPECT_TRUE(lead.Pause(Id(1), false));
   EXPECT_EQ(lead.NextStep(Time{})->items[0].first, 4u) << "where it stopped";
 }
@@ -258,6 +267,173 @@ TEST(LeadTest, ACancelledStepEndsOnlyRequestsThatNobodyHadCancelled) {
   EXPECT_EQ(lead.NextStep(Time{})->close.size(), 2u);
 }
 
+// A prompt of tokens 1, 2, 3, … with `most` new ones.
+wire::Submit Count(uint8_t number, size_t prompt, uint32_t most = 4) {
+  wire::Submit submit = Ask(number, prompt, most);
+  for (size_t i = 0; i < prompt; ++i) submit.prompt[i] = static_cast<TokenId>(i + 1);
+  return submit;
+}
+LeadOptions Caching(uint64_t pages = 16) {
+  LeadOptions options = Options();
+  options.prefix_cache = true;
+  options.pages = pages;
+  return options;
+}
+// Runs until nothing is left to do; the token of each row is the one before it plus one.
+std::map<RequestId, std::vector<TokenId>> RunAll(LeadMachine& lead) {
+  std::map<RequestId, std::vector<TokenId>> answers;
+  while (const auto step = lead.NextStep(Time{1})) {
+    std::vector<ItemOutput> outputs;
+    for (const LeadItem& item : step->items) {
+      if (item.outputs != Outputs::kNone)
+        outputs.push_back({item.request, {item.tokens.back() + 1}});
+    }
+    const auto emissions = lead.OnStepDone(step->step, outputs, {}, Time{1});
+    EXPECT_TRUE(emissions) << emissions.error().message;
+    if (!emissions) break;
+    for (const Emission& e : *emissions)
+      answers[e.request].insert(answers[e.request].end(), e.tokens.begin(), e.tokens.end());
+  }
+  return answers;
+}
+
+TEST(LeadTest, PagesAreTakenAsAnAnswerGrows) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 3, 40), Time{}));
+  Answer(lead, *lead.NextStep(Time{}), 5);
+  EXPECT_EQ(lead.used_pages(), 1u);
+  for (int i = 0; i < 20; ++i) Answer(lead, *lead.NextStep(Time{}), 5);
+  EXPECT_EQ(lead.used_pages(), 3u);
+}
+
+TEST(LeadTest, TheYoungestIsPutBackWhenPagesRunOutAndLosesNoToken) {
+  LeadOptions options = Options();
+  options.pages = 8;
+  options.queue_limit = 9;
+  LeadMachine lead(options);
+  for (uint8_t i = 1; i <= 4; ++i) ASSERT_TRUE(lead.Submit(Count(i, 10, 30), Time{}));
+  const auto answers = RunAll(lead);
+  EXPECT_GT(lead.stats().put_back, 0u);
+  ASSERT_EQ(answers.size(), 4u);
+  for (const auto& [request, answer] : answers) {
+    ASSERT_EQ(answer.size(), 30u);
+    for (size_t i = 0; i < answer.size(); ++i) EXPECT_EQ(answer[i], static_cast<TokenId>(11 + i));
+  }
+  EXPECT_EQ(lead.used_pages(), 0u);
+}
+
+TEST(LeadTest, APausedRequestGivesUpItsPagesFirst) {
+  LeadOptions options = Options();
+  options.pages = 8;
+  LeadMachine lead(options);
+  ASSERT_TRUE(lead.Submit(Count(1, 30, 30), Time{}));
+  while (lead.stats().prefill_rows < 30) Answer(lead, *lead.NextStep(Time{}), 5);
+  lead.Pause(Id(1), true);
+  ASSERT_TRUE(lead.Submit(Count(2, 20, 40), Time{}));
+  const auto answers = RunAll(lead);
+  EXPECT_EQ(answers.at(Id(2)).size(), 40u);
+  EXPECT_EQ(lead.stats().put_back, 1u);
+  lead.Pause(Id(1), false);
+  EXPECT_EQ(RunAll(lead).at(Id(1)).size(), 29u);
+}
+
+TEST(LeadTest, ATurnOfAChatComputesOnlyWhatIsNew) {
+  LeadMachine lead(Caching());
+  ASSERT_TRUE(lead.Submit(Count(1, 20, 5), Time{}));
+  RunAll(lead);
+  EXPECT_EQ(lead.kept_sequences(), 1u);
+  // The last token of the answer was never computed: 24 positions are there.
+  ASSERT_TRUE(lead.Submit(Count(2, 32, 2), Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_EQ(step->fork, (std::vector<wire::StepFork>{{Id(1), Id(2), 24}}));
+  ASSERT_EQ(step->items.size(), 1u);
+  EXPECT_EQ(step->items[0].first, 24u);
+  EXPECT_EQ(step->items[0].tokens.size(), 8u);
+  const auto emissions = Answer(lead, *step, 5);
+  EXPECT_EQ(lead.stats().cached_rows, 24u);
+  // The longer one has all of the shorter one.
+  const auto next = lead.NextStep(Time{});
+  EXPECT_EQ(next->close, std::vector<RequestId>{Id(1)});
+  const auto end = Answer(lead, *next, 6);
+  EXPECT_EQ(end[0].cached, 24u);
+}
+
+TEST(LeadTest, AWholePromptThatIsThereComputesItsLastRowAgain) {
+  LeadMachine lead(Caching());
+  ASSERT_TRUE(lead.Submit(Count(1, 20, 5), Time{}));
+  RunAll(lead);
+  ASSERT_TRUE(lead.Submit(Count(2, 20, 5), Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_EQ(step->items[0].first, 19u);
+  EXPECT_EQ(step->items[0].outputs, Outputs::kLast);
+}
+
+TEST(LeadTest, RequestsThatRunTogetherShareTheirBeginning) {
+  LeadMachine lead(Caching());
+  ASSERT_TRUE(lead.Submit(Count(1, 20, 20), Time{}));
+  while (lead.stats().prefill_rows < 20) Answer(lead, *lead.NextStep(Time{}), 21);
+  ASSERT_TRUE(lead.Submit(Count(2, 18, 20), Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_EQ(step->fork, (std::vector<wire::StepFork>{{Id(1), Id(2), 17}}));
+  EXPECT_EQ(lead.used_pages(), 4u) << "two shared, and one each";
+}
+
+TEST(LeadTest, KeptSequencesMakeRoomTheLeastRecentlyUsedFirst) {
+  LeadMachine lead(Caching(8));
+  for (uint8_t i = 1; i <= 3; ++i) {
+    wire::Submit submit = Count(i, 20, 2);
+    submit.prompt[0] = 100 + i;
+    ASSERT_TRUE(lead.Submit(submit, Time{}));
+    RunAll(lead);
+  }
+  EXPECT_EQ(lead.kept_sequences(), 2u);
+  wire::Submit again = Count(9, 22, 2);
+  again.prompt[0] = 101;
+  ASSERT_TRUE(lead.Submit(again, Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_TRUE(step->fork.empty()) << "the first one is gone";
+  EXPECT_EQ(step->close, std::vector<RequestId>{Id(2)});
+}
+
+TEST(LeadTest, WhatACancelledRequestHadComputedIsKept) {
+  LeadMachine lead(Caching());
+  ASSERT_TRUE(lead.Submit(Count(1, 30, 20), Time{}));
+  for (int i = 0; i < 2; ++i) Answer(lead, *lead.NextStep(Time{}), 5);
+  const auto in_flight = lead.NextStep(Time{});
+  lead.Cancel(Id(1));
+  const std::vector<RequestId> cancelled = {Id(1)};
+  ASSERT_TRUE(lead.OnStepDone(in_flight->step, {}, {}, Time{}, cancelled));
+  ASSERT_TRUE(lead.Submit(Count(2, 30, 2), Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_EQ(step->truncate, (std::vector<wire::StepTruncate>{{Id(1), 16}}));
+  EXPECT_EQ(step->fork, (std::vector<wire::StepFork>{{Id(1), Id(2), 16}}));
+}
+
+TEST(LeadTest, AcceptedDraftsBehindAStopTokenAreNotKept) {
+  LeadMachine lead(Caching());
+  wire::Submit submit = Count(1, 10, 20);
+  submit.stop_tokens = {12};
+  ASSERT_TRUE(lead.Submit(submit, Time{}));
+  while (lead.stats().prefill_rows < 10) Answer(lead, *lead.NextStep(Time{}), 11);
+  lead.Draft(Id(1), {12, 13, 14});
+  const auto step = lead.NextStep(Time{});
+  ASSERT_TRUE(
+      lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {12, 13, 14, 15}}}, {}, Time{}));
+  ASSERT_TRUE(lead.Submit(Count(2, 20, 2), Time{}));
+  EXPECT_EQ(lead.NextStep(Time{})->fork, (std::vector<wire::StepFork>{{Id(1), Id(2), 11}}));
+}
+
+TEST(LeadTest, AnIdMayBeUsedAgainWhileItsSequenceIsKept) {
+  LeadMachine lead(Caching());
+  ASSERT_TRUE(lead.Submit(Count(1, 10, 2), Time{}));
+  RunAll(lead);
+  ASSERT_TRUE(lead.Submit(Count(1, 10, 2), Time{}));
+  const auto step = lead.NextStep(Time{});
+  EXPECT_EQ(step->close, std::vector<RequestId>{Id(1)});
+  EXPECT_TRUE(step->truncate.empty());
+  EXPECT_EQ(step->items[0].first, 0u);
+}
+
 TEST(LeadTest, FailureEndsEveryRequestOnce) {
   LeadMachine lead(Options());
   for (uint8_t i = 1; i <= 2; ++i) ASSERT_TRUE(lead.Submit(Ask(i, 20, 40), Time{}));
@@ -266,7 +442,7 @@ TEST(LeadTest, FailureEndsEveryRequestOnce) {
   ASSERT_EQ(emissions.size(), 2u);
   EXPECT_EQ(emissions[0].finished->code, ErrorCode::kDisconnected);
   EXPECT_TRUE(Answer(lead, *step, 5).empty());
-  EXPECT_EQ(lead.used_positions(), 0u);
+  EXPECT_EQ(lead.used_pages(), 0u);
 }
 
 }  // namespace

@@ -57,7 +57,7 @@ class LoadStageTest : public testing::Test {
                                                           .layer_end = 5,
                                                           .lead = true,
                                                           .chunk = 32});
-    return bytes.weights + bytes.scratch + 128 * bytes.kv_per_position;
+    return bytes.weights + bytes.scratch + 512 * bytes.kv_per_position;
   }
   Result<void> Load(const wire::Plan& plan) {
     auto loaded = LoadStage(source_, *backend_, plan, 0, [](uint64_t, uint64_t) {}, nullptr);

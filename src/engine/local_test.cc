@@ -169,12 +169,13 @@ TEST(StepTest, BadSegmentsAreRefused) {
   const std::vector<TokenId> tokens = {1, 2, 3};
   EXPECT_EQ((*model)->Append(1, 0, tokens, 0, unused).error().code,
             ErrorCode::kInvalid);  // not open
-  ASSERT_TRUE((*model)->Open(1, 2));
-  EXPECT_FALSE((*model)->Open(1, 2));                       // twice
+  ASSERT_TRUE((*model)->Open(1, 3));
+  EXPECT_FALSE((*model)->Open(1, 3));                       // twice
   EXPECT_FALSE((*model)->Append(1, 4, tokens, 0, unused));  // a gap
   const std::vector<TokenId> foreign = {300};
   EXPECT_FALSE((*model)->Append(1, 0, foreign, 0, unused));  // outside the vocabulary
-  EXPECT_TRUE((*model)->Append(1, 0, tokens, 0, unused));    // capacity is rounded up to 16
+  EXPECT_TRUE((*model)->Append(1, 0, tokens, 0, unused));
+  EXPECT_FALSE((*model)->Append(1, 3, tokens, 0, unused));  // over its capacity
   EXPECT_FALSE((*model)->Truncate(1, 9));
 }
 

@@ -84,7 +84,7 @@ struct Reports {
                   Change([&] { failures.emplace_back(std::move(error), lost); });
                 },
             .on_tokens =
-                [this](RequestId request, std::vector<TokenId> more) {
+                [this](RequestId request, std::vector<TokenId> more, uint32_t) {
                   Change([&] {
                     auto& all = tokens[request];
                     all.insert(all.end(), more.begin(), more.end());
@@ -201,10 +201,11 @@ TEST_F(RunnerTest, ManyRequestsShareTheOutputMatrix) {
   CountingBackend counting(*backend_, count);
   plan_ = PlanOf(1, 1);
   plan_.chunk = 32;
+  constexpr uint8_t kRequests = 20;  // more rows than one slice of logits holds
+  plan_.sequences = kRequests;
   runners_.push_back(InstanceRunner::Start(
       counting, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
       {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one"}}, reports_.Events()));
-  constexpr uint8_t kRequests = 20;  // more rows than one slice of logits holds
   for (uint8_t i = 1; i <= kRequests; ++i) runners_[0]->Submit(Ask(i, 3, 8));
   runners_[0]->Serve({});
   ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.size() == kRequests; }));

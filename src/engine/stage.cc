@@ -1,5 +1,6 @@
 #include "engine/stage.h"
 
+#include <algorithm>
 #include <iterator>
 #include <set>
 
@@ -7,34 +8,36 @@
 
 namespace exo::engine {
 
-Result<StageMachine::Sequence*> StageMachine::OpenOne(const wire::Step& step,
-                                                      const RequestId& request, uint32_t capacity,
-                                                      Sequences& after, StageWork& work) const {
-  if (capacity == 0 || capacity > options_.context) {
-    return Fail(ErrorCode::kInvalid,
-                "step {}: request {} asks for {} positions, 1 to {} are allowed", step.step,
-                request.Short(), capacity, options_.context);
-  }
-  for (auto at = after.open.begin();
-       at != after.open.end() && after.positions + capacity > options_.kv_positions;) {
+StageMachine::Sequence& StageMachine::OpenOne(const RequestId& request, Sequences& after) {
+  Sequence& sequence = after.open[request];
+  sequence = {.id = after.next_id++};
+  return sequence;
+}
+
+Result<void> StageMachine::TakePages(const wire::Step& step, const RequestId& request,
+                                     uint32_t first, uint32_t end, Sequences& after,
+                                     StageWork& work) const {
+  const auto missing = [&] {
+    const uint64_t wanted = after.ledger.used() + after.ledger.Needs(request, first, end);
+    return wanted > options_.pages ? wanted - options_.pages : 0;
+  };
+  for (auto at = after.open.begin(); at != after.open.end() && missing() > 0;) {
     const auto next = std::next(at);
     if (at->second.carried) CloseOne(at, after, work);
     at = next;
   }
-  if (after.positions + capacity > options_.kv_positions) {
-    return Fail(ErrorCode::kOverloaded, "step {}: {} KV positions, the plan reserved {}", step.step,
-                after.positions + capacity, options_.kv_positions);
+  if (missing() > 0) {
+    return Fail(ErrorCode::kOverloaded, "step {}: {} pages of KV, the plan reserved {}", step.step,
+                options_.pages + missing(), options_.pages);
   }
-  after.positions += capacity;
-  Sequence& sequence = after.open[request];
-  sequence = {.id = after.next_id++, .capacity = capacity};
-  return &sequence;
+  after.ledger.Write(request, first, end);
+  return {};
 }
 
 void StageMachine::CloseOne(std::map<RequestId, Sequence>::iterator at, Sequences& after,
                             StageWork& work) {
   work.close.push_back(at->second.id);
-  after.positions -= at->second.capacity;
+  after.ledger.Close(at->first);
   after.open.erase(at);
 }
 
@@ -48,14 +51,14 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
   }
   from->second.carried = false;
   const Sequence source = from->second;
-  if (fork.length > source.length || fork.length > fork.capacity) {
-    return Fail(ErrorCode::kInvalid,
-                "step {}: a fork of {} positions of request {}, which has {}, into {}", step.step,
-                fork.length, fork.from.Short(), source.length, fork.capacity);
+  if (fork.length > source.length) {
+    return Fail(ErrorCode::kInvalid, "step {}: a fork of {} positions of request {}, which has {}",
+                step.step, fork.length, fork.from.Short(), source.length);
   }
-  Sequence& to = *TRY(OpenOne(step, fork.to, fork.capacity, after, work));
+  Sequence& to = OpenOne(fork.to, after);
   to.length = fork.length;
-  work.fork.push_back({source.id, to.id, fork.length, fork.capacity});
+  after.ledger.Share(fork.from, fork.length, fork.to);
+  work.fork.push_back({source.id, to.id, fork.length});
   return {};
 }
 
@@ -74,6 +77,7 @@ Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& af
     }
     at->second.length = cut.length;
     at->second.dirty = at->second.carried = false;
+    after.ledger.Truncate(cut.request, cut.length);
     work.truncate.push_back({at->second.id, cut.length});
   }
   for (const wire::StepFork& fork : step.fork) TRY(ForkOne(step, fork, after, work));
@@ -100,6 +104,7 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
     carried.carried = carried.dirty = false;
     carried.length = item.first;
     if (item.first > 0) {
+      after.ledger.Truncate(item.request, item.first);
       work.truncate.push_back({carried.id, carried.length});
     } else {
       CloseOne(at, after, work);
@@ -121,14 +126,16 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
                 "step {}: request {} continues at position {}, {} are computed", step.step, name,
                 item.first, length);
   }
-  if (sequence == nullptr) {
-    sequence = TRY(OpenOne(step, item.request, item.capacity, after, work));
-    work.open.push_back({sequence->id, item.capacity});
-  }
-  if (end > sequence->capacity) {
+  if (end > options_.context) {
     return Fail(ErrorCode::kInvalid, "step {}: request {} writes up to position {} of {}",
-                step.step, name, end, sequence->capacity);
+                step.step, name, end, options_.context);
   }
+  if (sequence == nullptr) {
+    sequence = &OpenOne(item.request, after);
+    work.open.push_back(sequence->id);
+  }
+  TRY(TakePages(step, item.request, std::min(item.first, length), static_cast<uint32_t>(end), after,
+                work));
   work.segments.push_back({sequence->id, item.first, item.count, work.rows_in});
   for (uint32_t i = 0; i < item.output_count; ++i)
     work.output_rows.push_back(work.rows + item.output_first + i);
@@ -191,7 +198,7 @@ void StageMachine::CommitStep() {
   CHECK(begun_);
   for (const Pending& pending : pending_) {
     Sequence& sequence = sequences_.open.at(pending.request);
-    CHECK(pending.length <= sequence.capacity || options_.plant_commit_cancelled);
+    CHECK(pending.length <= options_.context || options_.plant_commit_cancelled);
     sequence.length = pending.length;
   }
   ++stats_.steps;
@@ -203,6 +210,7 @@ std::vector<StageWork::Cut> StageMachine::CancelStep() {
   for (const Pending& pending : pending_) {
     Sequence& sequence = sequences_.open.at(pending.request);
     sequence.dirty = true;
+    sequences_.ledger.Truncate(pending.request, sequence.length);
     cuts.push_back({sequence.id, sequence.length});
   }
   ++stats_.cancelled;
@@ -225,16 +233,14 @@ std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
   options_ = options;
   last_step_ = 0;
   std::vector<uint64_t> closed;
-  sequences_.positions = 0;
   for (auto at = sequences_.open.begin(); at != sequences_.open.end();) {
     Sequence& sequence = at->second;
-    if (sequence.capacity <= options.context &&
-        sequences_.positions + sequence.capacity <= options.kv_positions) {
-      sequence.carried = true;
-      sequences_.positions += sequence.capacity;
+    sequence.carried = true;
+    if (sequence.length <= options.context && sequences_.ledger.used() <= options.pages) {
       ++at;
     } else {
       closed.push_back(sequence.id);
+      sequences_.ledger.Close(at->first);
       at = sequences_.open.erase(at);
     }
   }

@@ -1,7 +1,6 @@
 // A participant's side of the data path: which step may be computed, on which sequences, and what
 // is returned. Every value comes from the network, so nothing here is a CHECK: a step of another
-// plan, a duplicate, a gap in a sequence or a capacity beyond the reservation is an error with
-// numbers.
+// plan, a duplicate, a gap in a sequence or pages beyond the reservation are errors with numbers.
 //
 //   BeginStep ─> compute Close, Truncate, Fork, Open, layers ─> CommitStep or CancelStep
 //   (in this order, one step at a time)
@@ -19,15 +18,18 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/page_ledger.h"
 #include "wire/messages.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 
 struct StageOptions {
   PlanId plan;
-  uint32_t context = 0;       // positions of one sequence at most
-  uint64_t kv_positions = 0;  // of all open sequences: context x sequences
-  uint32_t chunk = 256;       // rows of one step at most
+  uint32_t context = 0;                  // positions of one sequence at most
+  uint64_t pages = 0;                    // of KV, of all sequences
+  uint32_t page = wire::kPagePositions;  // positions of one
+  uint32_t chunk = 256;                  // rows of one step at most
   // Bugs that a test plants to show that the simulator finds them. Never set outside tests.
   bool plant_no_fence = false;          // steps of other plans and old steps are computed
   bool plant_no_gap_check = false;      // a step that does not continue its sequence is computed
@@ -45,11 +47,6 @@ struct StageWork {
     uint64_t from = 0;
     uint64_t to = 0;
     uint32_t length = 0;
-    uint32_t capacity = 0;
-  };
-  struct Open {
-    uint64_t sequence = 0;
-    uint32_t capacity = 0;
   };
   struct Segment {  // rows of backend::Segment
     uint64_t sequence = 0;
@@ -60,7 +57,7 @@ struct StageWork {
   std::vector<uint64_t> close;
   std::vector<Cut> truncate;
   std::vector<Fork> fork;
-  std::vector<Open> open;
+  std::vector<uint64_t> open;
   std::vector<Segment> segments;    // one per item that is computed
   std::vector<uint32_t> cancelled;  // indices of the items that are not computed: no rows go on
   uint32_t rows_in = 0;  // hidden states that come with the step: of the items not cancelled in it
@@ -78,13 +75,14 @@ struct StageStats {
 
 class StageMachine {
  public:
-  explicit StageMachine(StageOptions options) : options_(options) {}
+  explicit StageMachine(StageOptions options)
+      : options_(options), sequences_(PageLedger(options.page)) {}
 
   // Checks a step and says what to compute. On an error nothing has changed and the instance has
   // failed, except for a foreign plan (kNotFound): drop the frame. Errors: kNotFound (other plan),
   // kInvalid (gap: first != committed length, unknown sequence, empty or too long item, output rows
   // or a truncation beyond the end, a previous step not committed), kUnsupported (an adapter),
-  // kOverloaded (capacity over the reservation).
+  // kOverloaded (more pages than the plan reserved).
   Result<StageWork> BeginStep(const wire::Step& step);
   // The step of the last BeginStep was computed: its rows are part of the sequences now.
   void CommitStep();
@@ -102,20 +100,20 @@ class StageMachine {
 
   std::optional<uint32_t> Length(const RequestId& request) const;
   bool IsDirty(const RequestId& request) const;
-  uint64_t used_positions() const { return sequences_.positions; }
+  uint64_t used_pages() const { return sequences_.ledger.used(); }
   const StageStats& stats() const { return stats_; }
 
  private:
   struct Sequence {
     uint64_t id = 0;
-    uint32_t length = 0;  // committed, known good
-    uint32_t capacity = 0;
+    uint32_t length = 0;   // committed, known good
     bool dirty = false;    // rows behind `length` were given up
     bool carried = false;  // of an earlier plan, not used by this one yet
   };
   struct Sequences {
+    explicit Sequences(PageLedger pages) : ledger(std::move(pages)) {}
     std::map<RequestId, Sequence> open;
-    uint64_t positions = 0;  // sum of capacities
+    PageLedger ledger;
     uint64_t next_id = 1;
   };
   struct Pending {
@@ -128,8 +126,10 @@ class StageMachine {
                        StageWork& work) const;
   Result<void> AddItem(const wire::Step& step, size_t index, Sequences& after, StageWork& work,
                        std::vector<Pending>& pending) const;
-  Result<Sequence*> OpenOne(const wire::Step& step, const RequestId& request, uint32_t capacity,
-                            Sequences& after, StageWork& work) const;
+  static Sequence& OpenOne(const RequestId& request, Sequences& after);
+  // Takes the pages for what an item writes; sequences of an earlier plan make room.
+  Result<void> TakePages(const wire::Step& step, const RequestId& request, uint32_t first,
+                         uint32_t end, Sequences& after, StageWork& work) const;
   static void CloseOne(std::map<RequestId, Sequence>::iterator at, Sequences& after,
                        StageWork& work);
 

@@ -12,14 +12,12 @@ RequestId Id(uint8_t number) {
 }
 
 // `outputs`: the last so many rows.
-wire::StepItem Item(uint8_t request, uint32_t first, uint32_t count, uint32_t capacity = 32,
-                    uint32_t outputs = 0) {
+wire::StepItem Item(uint8_t request, uint32_t first, uint32_t count, uint32_t outputs = 0) {
   return {.request = Id(request),
           .first = first,
           .count = count,
           .output_first = outputs == 0 ? 0 : count - outputs,
-          .output_count = outputs,
-          .capacity = capacity};
+          .output_count = outputs};
 }
 
 wire::Step MakeStep(uint64_t number, std::vector<wire::StepItem> items,
@@ -40,21 +38,21 @@ class StageTest : public testing::Test {
     EXPECT_FALSE(work);
     return work ? ErrorCode::kIo : work.error().code;
   }
-  StageMachine stage_{{.context = 32, .kv_positions = 64, .chunk = 16}};
+  StageMachine stage_{{.context = 32, .pages = 8, .page = 8, .chunk = 16}};
 };
 
 TEST_F(StageTest, OpensContinuesAndClosesSequences) {
-  StageWork work = Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 16, 1)}));
+  StageWork work = Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 1)}));
   EXPECT_EQ(work.open.size(), 2u);
   EXPECT_EQ(work.rows, 8u);
   EXPECT_EQ(work.output_rows, std::vector<uint32_t>{7});
-  work = Run(MakeStep(2, {Item(1, 5, 1, 32, 1)}));
+  work = Run(MakeStep(2, {Item(1, 5, 1, 1)}));
   EXPECT_TRUE(work.open.empty());
   EXPECT_EQ(stage_.Length(Id(1)), 6u);
   work = Run(MakeStep(3, {}, {Id(1)}));
   EXPECT_EQ(work.close.size(), 1u);
   EXPECT_FALSE(stage_.Length(Id(1)));
-  EXPECT_EQ(stage_.used_positions(), 16u);
+  EXPECT_EQ(stage_.used_pages(), 1u);
 }
 
 TEST_F(StageTest, RefusesAGap) {
@@ -77,12 +75,12 @@ TEST_F(StageTest, DropsDuplicatesAndForeignPlans) {
 }
 
 TEST_F(StageTest, NeverTakesMoreThanTheReservation) {
-  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 1, 33)})), ErrorCode::kInvalid);
-  EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 1, 0)})), ErrorCode::kInvalid);
-  Run(MakeStep(1, {Item(1, 0, 1), Item(2, 0, 1)}));
-  EXPECT_EQ(Refusal(MakeStep(2, {Item(3, 0, 1, 1)})), ErrorCode::kOverloaded);
-  Run(MakeStep(2, {Item(3, 0, 1)}, {Id(1)}));
-  EXPECT_EQ(Refusal(MakeStep(3, {Item(2, 1, 32)})), ErrorCode::kInvalid);
+  for (uint8_t i = 1; i <= 4; ++i) Run(MakeStep(i, {Item(i, 0, 16)}));
+  EXPECT_EQ(stage_.used_pages(), 8u);
+  EXPECT_EQ(Refusal(MakeStep(5, {Item(5, 0, 1)})), ErrorCode::kOverloaded);
+  EXPECT_EQ(Refusal(MakeStep(5, {Item(1, 16, 1)})), ErrorCode::kOverloaded);
+  Run(MakeStep(5, {Item(1, 16, 16)}, {Id(2)}));
+  EXPECT_EQ(Refusal(MakeStep(6, {Item(1, 32, 1)})), ErrorCode::kInvalid) << "over the context";
 }
 
 TEST_F(StageTest, HostileItemsAreErrors) {
@@ -91,7 +89,7 @@ TEST_F(StageTest, HostileItemsAreErrors) {
   EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 0xFFFFFFFF)})), ErrorCode::kInvalid);
   EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0xFFFFFFFF, 1)})), ErrorCode::kInvalid);
   EXPECT_EQ(Refusal(MakeStep(1, {Item(1, 0, 1), Item(1, 1, 1)})), ErrorCode::kInvalid);
-  EXPECT_EQ(stage_.used_positions(), 0u);
+  EXPECT_EQ(stage_.used_pages(), 0u);
 }
 
 TEST_F(StageTest, AStepThatWasNotComputedLeavesLengthsAsTheyWere) {
@@ -119,33 +117,34 @@ TEST_F(StageTest, TruncateCutsAndNeverGrows) {
 }
 
 TEST_F(StageTest, ForksShareAPrefixAndAreCheckedAgainstTheReservation) {
-  Run(MakeStep(1, {Item(1, 0, 5)}));
-  const auto fork = [](uint8_t from, uint8_t to, uint32_t length, uint32_t capacity) {
+  Run(MakeStep(1, {Item(1, 0, 12)}));
+  const auto fork = [](uint8_t from, uint8_t to, uint32_t length) {
     wire::Step step = MakeStep(2, {});
-    step.fork = {{Id(from), Id(to), length, capacity}};
+    step.fork = {{Id(from), Id(to), length}};
     return step;
   };
-  EXPECT_EQ(Refusal(fork(9, 2, 1, 16)), ErrorCode::kInvalid) << "no such sequence";
-  EXPECT_EQ(Refusal(fork(1, 1, 1, 16)), ErrorCode::kInvalid) << "open already";
-  EXPECT_EQ(Refusal(fork(1, 2, 6, 16)), ErrorCode::kInvalid) << "longer than it is";
-  EXPECT_EQ(Refusal(fork(1, 2, 4, 3)), ErrorCode::kInvalid) << "longer than its capacity";
-  EXPECT_EQ(Refusal(fork(1, 2, 4, 33)), ErrorCode::kInvalid) << "longer than the context";
-  EXPECT_EQ(stage_.used_positions(), 32u);
-  wire::Step step = fork(1, 2, 4, 16);
-  step.items = {Item(2, 4, 2, 16, 1), Item(1, 5, 1)};
+  EXPECT_EQ(Refusal(fork(9, 2, 1)), ErrorCode::kInvalid) << "no such sequence";
+  EXPECT_EQ(Refusal(fork(1, 1, 1)), ErrorCode::kInvalid) << "open already";
+  EXPECT_EQ(Refusal(fork(1, 2, 13)), ErrorCode::kInvalid) << "longer than it is";
+  EXPECT_EQ(stage_.used_pages(), 2u);
+  wire::Step step = fork(1, 2, 10);
+  step.items = {Item(2, 10, 2, 1), Item(1, 12, 1)};
   const StageWork work = Run(step);
   ASSERT_EQ(work.fork.size(), 1u);
-  EXPECT_EQ(work.fork[0].length, 4u);
-  EXPECT_EQ(stage_.Length(Id(2)), 6u);
-  EXPECT_EQ(stage_.Length(Id(1)), 6u);
-  EXPECT_EQ(stage_.used_positions(), 48u);
-  step = fork(1, 3, 4, 17);
-  step.step = 3;
-  EXPECT_EQ(Refusal(step), ErrorCode::kOverloaded);
+  EXPECT_EQ(work.fork[0].length, 10u);
+  EXPECT_EQ(stage_.Length(Id(2)), 12u);
+  EXPECT_EQ(stage_.Length(Id(1)), 13u);
+  EXPECT_EQ(stage_.used_pages(), 3u) << "the first page is shared";
+  Run(MakeStep(3, {Item(3, 0, 16)}));
+  Run(MakeStep(4, {Item(4, 0, 16)}));
+  step = fork(1, 5, 10);
+  step.step = 5;
+  step.items = {Item(5, 10, 7)};
+  EXPECT_EQ(Refusal(step), ErrorCode::kOverloaded) << "a copy and a page more";
 }
 
 TEST_F(StageTest, ReturnsTheRequestedRowsOfEachItem) {
-  wire::Step step = MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 16, 3)});
+  wire::Step step = MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 3)});
   step.items[0].output_first = 1;
   step.items[0].output_count = 2;
   EXPECT_EQ(Run(step).output_rows, (std::vector<uint32_t>{1, 2, 5, 6, 7}));
@@ -169,7 +168,7 @@ TEST_F(StageTest, ACancelledStepIsNeverCommitted) {
   EXPECT_TRUE(stage_.IsDirty(Id(1)));
   EXPECT_EQ(stage_.Length(Id(1)), 5u);
   // What continues it is not computed; other items of the step are.
-  StageWork work = Run(MakeStep(3, {Item(1, 8, 4), Item(2, 0, 2, 16, 1)}));
+  StageWork work = Run(MakeStep(3, {Item(1, 8, 4), Item(2, 0, 2, 1)}));
   EXPECT_EQ(work.cancelled, std::vector<uint32_t>{0});
   EXPECT_EQ(work.rows_in, 6u);
   EXPECT_EQ(work.rows, 2u);
@@ -189,14 +188,14 @@ TEST_F(StageTest, ACancelledStepIsNeverCommitted) {
 
 TEST_F(StageTest, ItemsCancelledByAnEarlierStageHaveNoRowsAndAreNotComputed) {
   Run(MakeStep(1, {Item(1, 0, 5)}));
-  wire::Step step = MakeStep(2, {Item(1, 5, 3), Item(2, 0, 2, 16)});
+  wire::Step step = MakeStep(2, {Item(1, 5, 3), Item(2, 0, 2)});
   step.items[0].cancelled = true;
   const StageWork work = Run(step);
   EXPECT_EQ(work.rows_in, 2u);
   EXPECT_EQ(work.rows, 2u);
   EXPECT_TRUE(stage_.IsDirty(Id(1)));
   EXPECT_EQ(stage_.Length(Id(1)), 5u);
-  step = MakeStep(3, {Item(3, 0, 3, 16)});
+  step = MakeStep(3, {Item(3, 0, 3)});
   step.items[0].cancelled = true;
   EXPECT_TRUE(Run(step).open.empty());
   EXPECT_FALSE(stage_.Length(Id(3)));
@@ -204,7 +203,7 @@ TEST_F(StageTest, ItemsCancelledByAnEarlierStageHaveNoRowsAndAreNotComputed) {
 
 TEST_F(StageTest, SequencesGoOnUnderAnotherPlan) {
   Run(MakeStep(7, {Item(1, 0, 5), Item(2, 0, 3)}));
-  StageOptions next{.context = 32, .kv_positions = 64, .chunk = 16};
+  StageOptions next{.context = 32, .pages = 2, .page = 8, .chunk = 16};
   next.plan.bytes[0] = 2;
   EXPECT_TRUE(stage_.Rebind(next).empty());
   EXPECT_EQ(Refusal(MakeStep(8, {Item(1, 5, 1)})), ErrorCode::kNotFound) << "the old plan's step";
@@ -221,9 +220,9 @@ TEST_F(StageTest, SequencesGoOnUnderAnotherPlan) {
 }
 
 TEST_F(StageTest, ACarriedSequenceMayBeginAnewOrEarlier) {
-  Run(MakeStep(1, {Item(1, 0, 5, 16), Item(2, 0, 5, 16)}));
-  stage_.Rebind({.context = 32, .kv_positions = 64, .chunk = 16});
-  const StageWork work = Run(MakeStep(1, {Item(1, 0, 2, 32), Item(2, 3, 1, 16)}));
+  Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 5)}));
+  stage_.Rebind({.context = 32, .pages = 8, .page = 8, .chunk = 16});
+  const StageWork work = Run(MakeStep(1, {Item(1, 0, 2), Item(2, 3, 1)}));
   EXPECT_EQ(work.close.size(), 1u);
   EXPECT_EQ(work.open.size(), 1u);
   ASSERT_EQ(work.truncate.size(), 1u);
@@ -232,9 +231,9 @@ TEST_F(StageTest, ACarriedSequenceMayBeginAnewOrEarlier) {
 }
 
 TEST_F(StageTest, SequencesThatANewPlanHasNoRoomForAreClosed) {
-  Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3, 16)}));
-  EXPECT_EQ(stage_.Rebind({.context = 16, .kv_positions = 16, .chunk = 16}).size(), 1u);
-  EXPECT_EQ(stage_.used_positions(), 16u);
+  Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3)}));
+  EXPECT_EQ(stage_.Rebind({.context = 16, .pages = 1, .page = 8, .chunk = 16}).size(), 1u);
+  EXPECT_EQ(stage_.used_pages(), 1u);
 }
 
 }  // namespace

@@ -5,10 +5,8 @@
 namespace exo::engine {
 
 void StageWorker::Bind(const wire::Plan& plan) {
-  const StageOptions options = {.plan = plan.id,
-                                .context = plan.context,
-                                .kv_positions = ReservedPositions(plan),
-                                .chunk = plan.chunk};
+  const StageOptions options = {
+      .plan = plan.id, .context = plan.context, .pages = ReservedPages(plan), .chunk = plan.chunk};
   for (const uint64_t sequence : machine_.Rebind(options)) compute_->Close(sequence);
 }
 
@@ -24,6 +22,7 @@ Result<void> StageWorker::Run(wire::Step& step, const Input& input, Cancellation
                 input.hidden.size(), work_.rows_in, width);
   }
   for (const RequestId& request : step.close) cancelled.Forget(request);
+  for (const wire::StepTruncate& cut : step.truncate) cancelled.Forget(cut.request);
   std::vector<RequestId> running;
   for (const wire::StepItem& item : step.items) running.push_back(item.request);
   cancelled.Begin(std::move(running));
@@ -44,8 +43,8 @@ Result<void> StageWorker::ChangeSequences() {
   for (const uint64_t sequence : work_.close) compute_->Close(sequence);
   for (const auto& cut : work_.truncate) TRY(compute_->Truncate(cut.sequence, cut.length));
   for (const auto& fork : work_.fork)
-    TRY(compute_->Fork(fork.from, fork.length, fork.to, fork.capacity));
-  for (const auto& open : work_.open) TRY(compute_->Open(open.sequence, open.capacity));
+    TRY(compute_->Fork(fork.from, fork.length, fork.to, wire::kMaxContext));
+  for (const uint64_t sequence : work_.open) TRY(compute_->Open(sequence, wire::kMaxContext));
   return {};
 }
 

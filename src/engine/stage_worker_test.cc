@@ -36,8 +36,7 @@ wire::StepItem Item(uint8_t request, uint32_t first, size_t count, uint32_t outp
           .first = first,
           .count = rows,
           .output_first = outputs == 0 ? 0 : rows - outputs,
-          .output_count = outputs,
-          .capacity = 64};
+          .output_count = outputs};
 }
 
 // A model of one or two stages, driven step by step as the loops do.
@@ -135,8 +134,8 @@ TEST_P(StageWorkerTest, ForksContinueAsIfEachHadComputedThePrefix) {
   std::vector<TokenId> both = Tokens(6, 1);
   const auto tail = Tokens(6, 2);
   both.insert(both.end(), tail.begin(), tail.end());
-  const auto logits = Run(
-      {.items = {Item(1, 20, 6, 1), Item(2, 13, 6, 1)}, .fork = {{Id(1), Id(2), 13, 32}}}, both);
+  const auto logits =
+      Run({.items = {Item(1, 20, 6, 1), Item(2, 13, 6, 1)}, .fork = {{Id(1), Id(2), 13}}}, both);
   auto expected = Expected(left, 1);
   const auto other = Expected(right, 1);
   expected.insert(expected.end(), other.begin(), other.end());

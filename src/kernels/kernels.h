@@ -64,8 +64,9 @@ struct Activations {
 // Part of a plan's bytes (wire::Plan::kv_type): numbers never change.
 enum class KvType : uint8_t { kF16 = 0, kF32 = 1, kQ8_0 = 2 };
 inline constexpr size_t kKvTypes = 3;
-inline constexpr size_t kKvBlock = 32;     // values that share a scale in a q8_0 cache
-std::string_view KvTypeName(KvType type);  // "f16", "f32", "q8_0"
+inline constexpr size_t kKvPage = kChunkPositions;  // positions of a page
+inline constexpr size_t kKvBlock = 32;              // values that share a scale in a q8_0 cache
+std::string_view KvTypeName(KvType type);           // "f16", "f32", "q8_0"
 // Errors: kInvalid for another name.
 Result<KvType> KvTypeNamed(std::string_view name);
 // The type a cache really has: q8_0 needs heads of whole blocks, others keep f16.
@@ -73,8 +74,9 @@ KvType KvTypeFor(KvType wanted, size_t head_dim);
 // Bytes of the keys, and as many of the values, of kKvTile positions of one head.
 size_t KvTileBytes(KvType type, size_t head_dim);
 
-// The keys and values of one sequence, one layer and one KV head, in tiles of 16 positions.
-// Capacity is a multiple of kKvTile.
+// The keys and values of one sequence, one layer and one KV head, in tiles of 16 positions that lie
+// side by side in pages of kKvPage: pages[i] holds positions [256 i, 256 (i + 1)), and what this
+// head has of a page begins `k` and `v` bytes behind the page's start.
 //   f16, f32:  K [tile][head_dim][16]   16 positions side by side
 //              V [tile][16][head_dim]
 //   q8_0:      int8 codes, then an f16 scale for 32 of a position's values
@@ -83,8 +85,9 @@ size_t KvTileBytes(KvType type, size_t head_dim);
 struct KvHead {
   KvType type = KvType::kF16;
   size_t head_dim = 0;
-  std::byte* k = nullptr;
-  std::byte* v = nullptr;
+  std::byte* const* pages = nullptr;
+  size_t k = 0;
+  size_t v = 0;
 };
 
 // One attention call: `tokens` consecutive positions first, first + 1, … of one sequence and the

@@ -129,12 +129,8 @@ struct AttentionCase {
 // Fills a cache through `set` and attends; `step` tokens per call.
 std::vector<float> Attend(const Kernels& set, const AttentionCase& c, size_t step) {
   const size_t positions = c.first + c.tokens;
-  const size_t capacity = (positions + kKvTile - 1) / kKvTile * kKvTile;
-  const size_t bytes = capacity / kKvTile * KvTileBytes(c.type, c.head_dim);
-  Buffer k(bytes), v(bytes);
-  std::memset(k.data(), 0xff, bytes);  // positions not stored are NaN
-  std::memset(v.data(), 0xff, bytes);
-  const KvHead kv{c.type, c.head_dim, k.data(), v.data()};
+  const TestCache cache(c.type, c.head_dim, positions);  // positions not stored are NaN
+  const KvHead kv = cache.head();
   const auto keys = Values(positions * c.head_dim, c.hard, 3);
   auto values = Values(positions * c.head_dim, c.hard, 4);
   const size_t stride = c.group * c.head_dim + 5;
@@ -232,15 +228,11 @@ TEST_P(KernelsTest, CacheBytesEqualTheReference) {
     const size_t dim = type == KvType::kQ8_0 ? 96 : 36;
     const auto x = Values(positions * dim, Hard::kExtremes, 9);
     const auto y = Values(positions * dim, Hard::kNonFinite, 10);
-    const size_t bytes = positions / kKvTile * KvTileBytes(type, dim);
     const auto run = [&](const Kernels& set) {
-      Buffer k(bytes), v(bytes);
-      const KvHead kv{type, dim, k.data(), v.data()};
+      const TestCache cache(type, dim, positions);
       for (size_t p = 0; p < positions; ++p)
-        set.StoreKv(kv, p, x.data() + p * dim, y.data() + p * dim);
-      std::vector<std::byte> all(k.data(), k.data() + bytes);
-      all.insert(all.end(), v.data(), v.data() + bytes);
-      return all;
+        set.StoreKv(cache.head(), p, x.data() + p * dim, y.data() + p * dim);
+      return cache.bytes();
     };
     EXPECT_EQ(run(Reference()), run(k()));
   }

@@ -35,6 +35,46 @@ class Buffer {
   std::vector<Line> lines_;
 };
 
+// A cache whose pages lie in any order, with something between them; 0xff bytes (NaN) at first.
+class TestCache {
+ public:
+  TestCache(KvType type, size_t head_dim, size_t positions)
+      : type_(type),
+        head_dim_(head_dim),
+        part_(kKvPage / kKvTile * KvTileBytes(type, head_dim)),
+        pages_((positions + kKvPage - 1) / kKvPage),
+        memory_(pages_.size() * PageBytes() + kGap) {
+    std::memset(memory_.data(), 0xff, memory_.size());
+    for (size_t i = 0; i < pages_.size(); ++i)
+      pages_[i] = memory_.data() + (pages_.size() - 1 - i) * PageBytes();
+  }
+  TestCache(const TestCache&) = delete;
+  TestCache& operator=(const TestCache&) = delete;
+
+  KvHead head() const {
+    return {
+        .type = type_, .head_dim = head_dim_, .pages = pages_.data(), .k = kGap, .v = kGap + part_};
+  }
+  const std::byte* k(size_t page = 0) const { return pages_[page] + kGap; }
+  const std::byte* v(size_t page = 0) const { return k(page) + part_; }
+  std::vector<std::byte> bytes() const {
+    std::vector<std::byte> all;
+    for (size_t page = 0; page < pages_.size(); ++page)
+      all.insert(all.end(), k(page), k(page) + 2 * part_);
+    return all;
+  }
+
+ private:
+  static constexpr size_t kGap = 64;
+  size_t PageBytes() const { return kGap + 2 * part_; }
+
+  KvType type_;
+  size_t head_dim_;
+  size_t part_;  // bytes of a page's keys, and of its values
+  std::vector<std::byte*> pages_;
+  Buffer memory_;
+};
+
 inline uint32_t Bits(float x) {
   return std::isnan(x) ? 0x7fc00000 : std::bit_cast<uint32_t>(x);
 }

@@ -156,11 +156,12 @@ void Rows(const Kernels& kernels, Recorder& record) {
 }
 
 void Attend(const Kernels& kernels, KvType type, Recorder& record) {
-  constexpr size_t kPositions = 600, kCapacity = 608, kDim = 64, kGroup = 3;
-  const size_t bytes = kCapacity / kKvTile * KvTileBytes(type, kDim);
-  auto k = Buffer(bytes);
-  auto v = Buffer(bytes);
-  const KvHead kv{type, kDim, Data(k), Data(v)};
+  constexpr size_t kPositions = 600, kPages = 3, kDim = 64, kGroup = 3;
+  const size_t bytes = kKvPage / kKvTile * KvTileBytes(type, kDim);
+  auto memory = Buffer(2 * bytes * kPages);
+  std::byte* pages[kPages];
+  for (size_t i = 0; i < kPages; ++i) pages[i] = Data(memory) + 2 * bytes * i;
+  const KvHead kv{type, kDim, pages, 0, bytes};
   const auto keys = Values(kPositions * kDim, 400, true);
   const auto values = Values(kPositions * kDim, 401, true);
   for (size_t p = 0; p < kPositions; ++p) {

@@ -61,11 +61,12 @@ struct StageReport {
 
 struct GenerateStats {
   uint32_t prompt_tokens = 0;
+  uint32_t cached_tokens = 0;  // of the prompt: their KV was there already
   uint32_t completion_tokens = 0;
   uint64_t seed = 0;
   double ttft_ms = 0;            // from submission to the first token
   double tokens_per_second = 0;  // decode: tokens after the first / time after the first
-  double prompt_per_second = 0;
+  double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
 };
 
@@ -203,6 +204,7 @@ struct NodeMetrics {
   uint64_t requests_queued = 0;  // not submitted yet
   uint64_t requests_total = 0;
   uint64_t prompt_tokens = 0;
+  uint64_t cached_tokens = 0;  // of the prompts
   uint64_t generated_tokens = 0;
   uint64_t nodes_alive = 0;  // with this one
   uint64_t instances_ready = 0;

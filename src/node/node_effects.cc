@@ -50,9 +50,11 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
       // A request may run again, for another plan: what a plan that has ended says of it is late.
-      .on_tokens = OnLoop([this, plan](RequestId request, std::vector<TokenId> tokens) {
-        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadEmitted{request, std::move(tokens)});
-      }),
+      .on_tokens =
+          OnLoop([this, plan](RequestId request, std::vector<TokenId> tokens, uint32_t cached) {
+            if (RunnerOf(plan) != nullptr)
+              Feed(cluster::LeadEmitted{request, std::move(tokens), cached});
+          }),
       .on_finished = OnLoop([this, plan](wire::Finished finished) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
       }),

@@ -162,7 +162,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void Do(cluster::SaveDesired& effect);
   void SaveDesired();
   void FlushDesired();
-  void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect.request, effect.tokens); }
+  void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
   void Do(cluster::RequestFinished& effect) {
     requests_->OnFinished(effect.finished, std::move(effect.stages));
   }

@@ -81,6 +81,7 @@ struct Requests::Request {
   std::shared_ptr<const Vocabulary> vocabulary;
   std::vector<TokenId> prompt;  // until it is submitted
   uint32_t prompt_tokens = 0;
+  uint32_t cached = 0;  // of them: their KV was there already
   std::unique_ptr<engine::TextStream> text;
   wire::Plan plan;
   bool submitted = false;
@@ -268,15 +269,20 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   if (request = Find(id); request != nullptr && request->paused) host_.PauseRequest(id, true);
 }
 
-void Requests::OnTokens(const RequestId& id, const std::vector<TokenId>& tokens) {
-  Request* request = Find(id);
+void Requests::OnTokens(const cluster::RequestTokens& news) {
+  const std::vector<TokenId>& tokens = news.tokens;
+  Request* request = Find(news.request);
   if (request == nullptr) return;
+  if (request->generated == 0) {
+    request->cached = news.cached;
+    totals_.cached_tokens += news.cached;
+  }
   request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
   request->generated += static_cast<uint32_t>(tokens.size());
   totals_.generated_tokens += tokens.size();
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
-  Deliver(id);
+  Deliver(news.request);
 }
 
 void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages) {
@@ -349,6 +355,7 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   }
   GenerateStats stats;
   stats.prompt_tokens = request.prompt_tokens;
+  stats.cached_tokens = request.cached;
   stats.completion_tokens = request.generated;
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
@@ -357,7 +364,8 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
     stats.tokens_per_second = (request.generated - 1) / decode_s;
   const double prefill_s =
       finished != nullptr ? static_cast<double>(finished->prefill_us) * 1e-6 : stats.ttft_ms / 1000;
-  if (prefill_s > 0) stats.prompt_per_second = stats.prompt_tokens / prefill_s;
+  if (prefill_s > 0)
+    stats.prompt_per_second = (stats.prompt_tokens - stats.cached_tokens) / prefill_s;
   for (const wire::StagePlan& stage : request.plan.stages) {
     StageReport report = {.node = host_.NameOf(stage.node),
                           .id = stage.node,

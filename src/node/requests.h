@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/effect.h"
 #include "engine/text_stream.h"
 #include "node/api.h"
 #include "node/vocabulary.h"
@@ -62,7 +63,7 @@ class Requests {
 
   std::unique_ptr<Generation> Start(GenerateRequest request, GenerateSink& sink);
   // From the cluster core.
-  void OnTokens(const RequestId& request, const std::vector<TokenId>& tokens);
+  void OnTokens(const cluster::RequestTokens& news);
   // `stages`: where it ran, when that is not where it was to run at first.
   void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {});
   size_t count() const { return requests_.size(); }

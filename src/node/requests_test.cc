@@ -81,7 +81,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
     return vocabulary_->tokenizer->Encode(text, false);
   }
   void Answer(std::string_view text, wire::FinishReason reason) {
-    for (const TokenId token : TokensOf(text)) requests_.OnTokens(submitted_->request, {token});
+    for (const TokenId token : TokensOf(text)) requests_.OnTokens({submitted_->request, {token}});
     wire::Finished finished;
     finished.request = submitted_->request;
     finished.reason = reason;
@@ -162,7 +162,7 @@ TEST_F(RequestsTest, APauseThatArrivesWhileDeliveringStopsTheDelivery) {
   RunUntil([&] { return submitted_.has_value(); });
   const std::vector<TokenId> letters(1000, TokensOf("a").front());
   handle->SetPaused(true);
-  requests_.OnTokens(submitted_->request, letters);
+  requests_.OnTokens({submitted_->request, letters});
   loop_.Post([&] { handle->SetPaused(true); });  // as a connection does it, in a turn of its own
   handle->SetPaused(false);
   RunUntil([&] { return pauses_.size() == 3; });
@@ -263,7 +263,7 @@ TEST_F(RequestsTest, DroppingTheHandleCancels) {
   handle.reset();
   EXPECT_EQ(cancelled_, submitted_->request);
   EXPECT_EQ(requests_.count(), 0u);
-  requests_.OnTokens(submitted_->request, {1});  // late news of a request that is gone
+  requests_.OnTokens({submitted_->request, {1}});  // late news of a request that is gone
   EXPECT_EQ(sink_.text, "");
 }
 

@@ -65,13 +65,14 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
   return fb::CreateTokens(b, Fb(value.request), value.first_index, Scalars(b, value.tokens),
-                          Fb(value.plan));
+                          Fb(value.plan), value.cached);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
   to.first_index = from.first_index();
   r.Scalars(from.tokens(), to.tokens, "tokens", kMaxAnswerTokens);
   r.Id(from.plan(), to.plan);
+  to.cached = from.cached();
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
@@ -142,7 +143,7 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   for (const StepItem& item : value.items) {
     tables.push_back(fb::CreateStepItem(b, Fb(item.request), item.first, item.count,
                                         item.output_first, item.output_count, item.adapter,
-                                        item.capacity, item.cancelled));
+                                        item.cancelled));
   }
   const auto items = b.CreateVector(tables);
   std::vector<Offset<fb::StepTruncate>> cuts;
@@ -151,7 +152,7 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   const auto truncate = b.CreateVector(cuts);
   std::vector<Offset<fb::StepFork>> forks;
   for (const StepFork& one : value.fork)
-    forks.push_back(fb::CreateStepFork(b, Fb(one.from), Fb(one.to), one.length, one.capacity));
+    forks.push_back(fb::CreateStepFork(b, Fb(one.from), Fb(one.to), one.length));
   const auto fork = b.CreateVector(forks);
   const auto close = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id16*>(value.close.data()),
                                              value.close.size());
@@ -169,7 +170,6 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
            item.output_first = one.output_first();
            item.output_count = one.output_count();
            item.adapter = one.adapter();
-           item.capacity = one.capacity();
            item.cancelled = one.cancelled();
          });
   r.List(from.truncate(), to.truncate, "truncate", kMaxStepItems,
@@ -181,7 +181,6 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
     r.Id(one.from(), fork.from);
     r.Id(one.to(), fork.to);
     fork.length = one.length();
-    fork.capacity = one.capacity();
   });
   r.List(from.close(), to.close, "close", kMaxStepCloses,
          [&](const fb::Id16& one, RequestId& id) { r.Id(&one, id); });

@@ -410,6 +410,7 @@ struct Tokens {
   uint32_t first_index = 0;  // position of tokens[0] in the answer
   std::vector<TokenId> tokens;
   PlanId plan;
+  uint32_t cached = 0;  // tokens of the prompt whose KV was there already
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -481,8 +482,7 @@ struct StepItem {
   // layer.
   uint32_t output_first = 0;
   uint32_t output_count = 0;
-  uint32_t adapter = 0;   // reserved for low-rank adapters; 0: none
-  uint32_t capacity = 0;  // positions to reserve when the sequence is new
+  uint32_t adapter = 0;  // reserved for low-rank adapters; 0: none
   // A stage gave the item up: it has no rows in this frame, and no later stage computes it.
   bool cancelled = false;
   friend bool operator==(const StepItem&, const StepItem&) = default;
@@ -498,7 +498,6 @@ struct StepFork {
   RequestId from;
   RequestId to;
   uint32_t length = 0;
-  uint32_t capacity = 0;  // positions to reserve for `to`
   friend bool operator==(const StepFork&, const StepFork&) = default;
 };
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that

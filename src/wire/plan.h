@@ -22,9 +22,8 @@ inline constexpr uint32_t kMaxSequences = 1024;
 inline constexpr uint32_t kMaxChunk = 8192;
 // Types of a KV cache (kernels::KvType): numbers below this.
 inline constexpr uint8_t kKvTypes = 3;
-// KV caches are allocated in tiles of this many positions (kernels::KvHead): capacities are
-// multiples.
-inline constexpr uint32_t kCapacityUnit = 16;
+// KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
+inline constexpr uint32_t kPagePositions = 256;
 
 // Stages contiguous over [0, layers), no node twice, limits kept, id equal to the hash.
 // Errors: kInvalid with the field and its value.
@@ -33,9 +32,15 @@ Result<void> Validate(const Plan& plan);
 // Index of the node's stage, or -1.
 int StageOf(const Plan& plan, const NodeId& node);
 
-// Sum of the positions that the plan's KV reservation holds.
+// What the plan's KV reservation holds: `sequences` of the whole context, or more shorter ones.
+inline uint64_t ReservedPages(uint32_t context, uint32_t sequences) {
+  return (uint64_t{context} + kPagePositions - 1) / kPagePositions * sequences;
+}
+inline uint64_t ReservedPages(const Plan& plan) {
+  return ReservedPages(plan.context, plan.sequences);
+}
 inline uint64_t ReservedPositions(const Plan& plan) {
-  return uint64_t{plan.context} * plan.sequences;
+  return ReservedPages(plan) * kPagePositions;
 }
 
 // "layers 0-7 of exo-tiny": what is lost with a stage, for display (both ends inclusive).

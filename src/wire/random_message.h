@@ -136,7 +136,7 @@ class RandomMessage {
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
   }
-  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan); }
+  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan, v.cached); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
@@ -152,11 +152,10 @@ class RandomMessage {
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
   void Fill(StepItem& v) {
-    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.capacity,
-        v.cancelled);
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.cancelled);
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
-  void Fill(StepFork& v) { All(v.from, v.to, v.length, v.capacity); }
+  void Fill(StepFork& v) { All(v.from, v.to, v.length); }
   void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 

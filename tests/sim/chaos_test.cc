@@ -52,7 +52,12 @@ void World::SubmitRequest(Node& node) {
   wire::Submit submit;
   for (uint8_t& byte : submit.request.bytes) byte = static_cast<uint8_t>(rng_.Next());
   const uint64_t length = 1 + rng_.Below(Chance(0.2) ? 40 : 8);
-  for (uint64_t i = 0; i < length; ++i)
+  // Many go on with what another one said, as the turns of a chat do.
+  if (Chance(0.5)) {
+    submit.prompt = last_text_;
+    submit.prompt.resize(std::min(submit.prompt.size(), rng_.Below(length)));
+  }
+  while (submit.prompt.size() < length)
     submit.prompt.push_back(static_cast<TokenId>(rng_.Below(9999)));
   submit.prompt_tokens = static_cast<uint32_t>(length);
   submit.max_new_tokens = 1 + static_cast<uint32_t>(rng_.Below(20));
@@ -62,6 +67,8 @@ void World::SubmitRequest(Node& node) {
   request.entry = node.index;
   request.generation = node.generation;
   request.expected = Oracle(submit.prompt, submit.sampler.seed, submit.max_new_tokens);
+  last_text_ = submit.prompt;
+  last_text_.insert(last_text_.end(), request.expected.begin(), request.expected.end());
   ++result_.requests;
   Tell(node, SubmitLocal{submit, models_[rng_.Below(models_.size())].id});
 }

@@ -53,18 +53,18 @@ class FakeStage {
     free_.push_back(std::move(at->second));
     open_.erase(at);
   }
-  void Open(uint64_t sequence, uint32_t capacity) {
+  void Open(uint64_t sequence) {
     Kv kv;
     if (!free_.empty()) {
       kv = std::move(free_.back());
       free_.pop_back();
     }
     kv.layers.resize(end_ - begin_);
-    for (auto& layer : kv.layers) layer.resize(capacity, kUnwritten);
+    for (auto& layer : kv.layers) layer.resize(kPositions, kUnwritten);
     open_[sequence] = std::move(kv);
   }
-  void Fork(uint64_t from, uint64_t to, uint32_t length, uint32_t capacity) {
-    Open(to, capacity);
+  void Fork(uint64_t from, uint64_t to, uint32_t length) {
+    Open(to);
     for (size_t layer = 0; layer < open_[to].layers.size(); ++layer)
       std::copy_n(open_[from].layers[layer].begin(), length, open_[to].layers[layer].begin());
   }
@@ -96,6 +96,7 @@ class FakeStage {
   bool read_undefined() const { return read_undefined_; }
 
  private:
+  static constexpr size_t kPositions = 64;  // at first
   static constexpr uint64_t kUnwritten = 0xDEAD;
   static constexpr uint64_t kUndefined = 0xBAD;
 
@@ -109,7 +110,7 @@ class FakeStage {
 // The answer of one undisturbed device, without the stop token.
 inline std::vector<TokenId> Oracle(std::vector<TokenId> tokens, uint64_t seed, uint32_t most) {
   FakeStage stage(0, kLayers);
-  stage.Open(1, 64);
+  stage.Open(1);
   std::vector<TokenId> answer;
   uint32_t computed = 0;
   while (answer.size() < most) {

@@ -17,6 +17,8 @@
 
 namespace exo::sim {
 
+// Positions of a KV page: small, so that sequences have several.
+inline constexpr uint32_t kSimPage = 8;
 // Smaller than the plan's, so that prompts take several chunks in flight at once.
 inline constexpr uint32_t kSimChunk = 8;
 
@@ -53,7 +55,8 @@ class Runner {
         outputs_(std::move(outputs)),
         machine_({.plan = plan_.id,
                   .context = plan_.context,
-                  .kv_positions = ReservedPositions(plan_),
+                  .pages = Pages(plan_),
+                  .page = kSimPage,
                   .chunk = plan_.chunk,
                   .plant_no_fence = bugs.no_fence,
                   .plant_no_gap_check = bugs.no_gap_check,
@@ -65,7 +68,9 @@ class Runner {
         LeadOptions{.plan = plan_.id,
                     .stages = static_cast<uint32_t>(plan_.stages.size()),
                     .context = plan_.context,
-                    .kv_positions = ReservedPositions(plan_),
+                    .pages = Pages(plan_),
+                    .page = kSimPage,
+                    .least_shared = 1 + plan_.id.bytes[1] % 8u,
                     .chunk = kSimChunk,
                     .queue_limit = 4,
                     .plant_no_gap_check = bugs.no_gap_check});
@@ -114,6 +119,10 @@ class Runner {
   }
 
  private:
+  // Between one context's worth, where requests are put back all the time, and plenty.
+  static uint64_t Pages(const wire::Plan& plan) {
+    return (plan.context + kSimPage - 1) / kSimPage + plan.id.bytes[0] % 20u;
+  }
   void FailInstance(const Error& error) {
     failed_ = true;
     outputs_.tell(StageFailed{plan_.id, error, {}});
@@ -169,9 +178,8 @@ class Runner {
   // The stage's layers over a step's rows, or a compute that everybody has lost interest in.
   void ComputeRows(const StageWork& work, DataFrame& frame) {
     for (const uint64_t sequence : work.close) model_.Close(sequence);
-    for (const StageWork::Fork& fork : work.fork)
-      model_.Fork(fork.from, fork.to, fork.length, fork.capacity);
-    for (const StageWork::Open& open : work.open) model_.Open(open.sequence, open.capacity);
+    for (const StageWork::Fork& fork : work.fork) model_.Fork(fork.from, fork.to, fork.length);
+    for (const uint64_t sequence : work.open) model_.Open(sequence);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
     bool wanted = work.segments.empty();
     for (const wire::StepItem& item : frame.step.items)

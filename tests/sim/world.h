@@ -131,6 +131,7 @@ class World {
   std::map<std::pair<size_t, size_t>, Pair> pairs_;
   std::map<std::pair<size_t, size_t>, Time> last_data_;
   std::vector<ModelShape> models_;
+  std::vector<TokenId> last_text_;  // prompt and answer of the newest request
   std::map<RequestId, Request> requests_;
 };
 

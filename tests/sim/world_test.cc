@@ -9,7 +9,7 @@
 namespace exo::sim {
 namespace {
 
-constexpr uint64_t kLayerBytes = 100;
+constexpr uint64_t kLayerBytes = 400;
 constexpr auto kQuiet = std::chrono::seconds(60);
 constexpr auto kAfterUnload = std::chrono::seconds(25);
 constexpr uint64_t kStartMs = 1'700'000'000'000;  // some day
@@ -18,10 +18,10 @@ ModelShape FakeShape(Rng& rng, int number) {
   ModelShape shape{.name = fmt::format("model{}", number), .width = 1, .trained_context = 64};
   for (uint8_t& byte : shape.id.bytes) byte = static_cast<uint8_t>(rng.Next());
   shape.layer_bytes.assign(kLayers, kLayerBytes);
-  shape.embedding_bytes = shape.output_bytes = 50;
-  shape.kv_bytes_per_position = {1, 2};  // 64 positions: 64 bytes of each layer and sequence
+  shape.embedding_bytes = shape.output_bytes = 200;
+  shape.kv_bytes_per_position = {1, 2};  // a page: 256 bytes of each layer and sequence
   shape.ops_per_token_layer = 1000;
-  shape.scratch_bytes = 10;
+  shape.scratch_bytes = 40;
   return shape;
 }
 
@@ -45,7 +45,7 @@ World::World(const SimOptions& options) : options_(options), rng_(options.seed, 
     node.index = i;
     by_id_[node.id] = i;
     // From too small for anything to large enough for both models with four sequences.
-    constexpr uint64_t kBudgets[] = {300, 700, 1100, 1500, 4000};
+    constexpr uint64_t kBudgets[] = {1200, 2800, 4400, 6000, 16000};
     node.budget = kBudgets[rng_.Below(std::size(kBudgets))];
     node.speed = 1 + static_cast<double>(rng_.Below(8));
     // Seconds off as a rule, years off for a device that forgot the date.
@@ -344,7 +344,7 @@ SlowResult World::RunSlowStage(const SlowStage& slow) {
   nodes_.resize(std::min<size_t>(nodes_.size(), 3));
   models_.resize(1);
   for (Node& node : nodes_) {
-    node.budget = 4000;
+    node.budget = 16000;
     Start(node);
   }
   TickAll();

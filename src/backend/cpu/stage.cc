@@ -17,6 +17,8 @@ using kernels::ActivationKind;
 // is free.
 constexpr size_t kItemsPerThread = 8;
 constexpr size_t kMaxPanelsPerItem = 64;
+// Attention scratch grows by this many positions at a time.
+constexpr size_t kScratchPositions = 4096;
 
 size_t WidestInput(const model::ModelConfig& config) {
   return std::max({config.width, config.q_width(), config.ffn_width});
@@ -138,15 +140,28 @@ Result<void> CpuStage::AllocateScratch() {
 
 Result<void> CpuStage::Open(SequenceId id, uint32_t capacity) {
   if (sequences_.contains(id)) return Fail(ErrorCode::kInvalid, "sequence {} is open already", id);
-  Sequence sequence;
-  sequence.capacity = static_cast<uint32_t>(RoundUp(capacity, kernels::kKvTile));
-  sequence.memory = TRY(Buffer::Allocate(KvBytesPerPosition(spec_) * sequence.capacity));
-  const size_t scratch =
-      kernels_.AttentionScratchBytes(sequence.capacity, config_.group(), config_.head_dim);
+  const KvLayout layout = {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
+                           .head_dim = config_.head_dim,
+                           .layers = weights_.layers.size(),
+                           .heads = config_.kv_heads};
+  sequences_.emplace(id, Sequence{.capacity = capacity, .kv = KvPages(layout)});
+  return {};
+}
+
+Result<void> CpuStage::Reserve(std::span<const Segment> segments) {
+  if (segments.empty()) return {};
+  uint32_t longest = 0;
+  for (const Segment& segment : segments) {
+    const uint32_t end = segment.first + segment.count;
+    TRY(sequences_.at(segment.sequence).kv.Reserve(segment.first, end));
+    longest = std::max(longest, end);
+  }
+  // In steps, so that a growing sequence seldom asks for another buffer.
+  const size_t scratch = kernels_.AttentionScratchBytes(RoundUp(longest, kScratchPositions),
+                                                        config_.group(), config_.head_dim);
   for (Buffer& buffer : attention_scratch_) {
     if (buffer.size() < scratch) buffer = TRY(Buffer::Allocate(scratch));
   }
-  sequences_.emplace(id, std::move(sequence));
   return {};
 }
 
@@ -161,16 +176,7 @@ Result<void> CpuStage::Fork(SequenceId from, uint32_t length, SequenceId id, uin
   TRY(Open(id, capacity));
   const Sequence& source = sequences_.at(from);  // Open may have moved the table
   Sequence& copy = sequences_.at(id);
-  const kernels::KvType type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim);
-  const size_t bytes = (length + kernels::kKvTile - 1) / kernels::kKvTile *
-                       kernels::KvTileBytes(type, config_.head_dim);
-  for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
-    for (size_t head = 0; head < config_.kv_heads; ++head) {
-      const kernels::KvHead to = Kv(copy, layer, head), at = Kv(source, layer, head);
-      std::memcpy(to.k, at.k, bytes);
-      std::memcpy(to.v, at.v, bytes);
-    }
-  }
+  copy.kv = source.kv.Share(length);
   copy.length = copy.defined = length;
   return {};
 }
@@ -188,15 +194,8 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
   }
   found->second.length = length;
   found->second.defined = std::min(found->second.defined, length);
+  found->second.kv.Truncate(length);
   return {};
-}
-
-kernels::KvHead CpuStage::Kv(const Sequence& sequence, size_t layer, size_t head) const {
-  const kernels::KvType type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim);
-  const size_t bytes =
-      sequence.capacity / kernels::kKvTile * kernels::KvTileBytes(type, config_.head_dim);
-  std::byte* base = sequence.memory.data() + 2 * bytes * (layer * config_.kv_heads + head);
-  return {.type = type, .head_dim = config_.head_dim, .k = base, .v = base + bytes};
 }
 
 void CpuStage::ForRows(size_t rows, size_t cost,

@@ -13,6 +13,7 @@
 #include "backend/buffer.h"
 #include "backend/cpu/routing.h"
 #include "backend/cpu/weights.h"
+#include "backend/kv_pages.h"
 #include "sys/thread_pool.h"
 
 namespace exo::backend {
@@ -75,10 +76,10 @@ class CpuStage final : public StageCompute {
 
  private:
   struct Sequence {
-    uint32_t capacity = 0;  // a multiple of kernels::kKvTile
+    uint32_t capacity = 0;
     uint32_t length = 0;
     uint32_t defined = 0;  // <= length: positions below it were computed to the end
-    Buffer memory;
+    KvPages kv;
   };
   // One product of a step: out [x.tokens][weights->rows], added to what is there with `add`.
   struct Product {
@@ -108,6 +109,8 @@ class CpuStage final : public StageCompute {
   friend class CpuRunning;
   Result<void> Check(const Batch& batch) const;
   Result<void> CheckSegments(std::span<const Segment> segments, size_t rows) const;
+  // Memory for the positions that the segments write.
+  Result<void> Reserve(std::span<const Segment> segments);
   void Embed(std::span<const TokenId> tokens, std::span<float> hidden) const;
   Result<std::span<const float>> Compute(const Batch& batch);
   Result<void> RunLayers(std::span<const Segment> segments, std::span<float> hidden);
@@ -132,7 +135,6 @@ class CpuStage final : public StageCompute {
   // hidden += block; with a gain, its RMSNorm.
   void AddBlock(const Vector& gain, size_t rows, float* hidden);
 
-  kernels::KvHead Kv(const Sequence& sequence, size_t layer, size_t head) const;
   uint32_t WindowOf(size_t layer) const {
     return config_.WindowOf(spec_.layer_begin + static_cast<uint32_t>(layer));
   }
@@ -192,7 +194,7 @@ class CpuStage final : public StageCompute {
   std::array<Buffer, kScratches> scratch_;
   std::array<Buffer, kActivationKinds> activations_;       // by ActivationKind
   std::array<Buffer, kActivationKinds> slot_activations_;  // by ActivationKind
-  std::vector<Buffer> attention_scratch_;                  // by worker, grown by Open
+  std::vector<Buffer> attention_scratch_;                  // by worker, grown by Reserve
   Buffer partials_;                                        // of a shard: [max_parts][chunk][width]
   Buffer logits_;                                          // [kLogitRows][vocab] of a lead
 };

@@ -51,6 +51,7 @@ class CpuRunning final : public Running {
 
 Result<std::unique_ptr<Running>> CpuStage::Run(const Batch& batch) {
   TRY(Check(batch));
+  TRY(Reserve(batch.segments));
   return std::make_unique<CpuRunning>(*this, batch);
 }
 

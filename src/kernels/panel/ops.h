@@ -101,8 +101,9 @@ struct StoreJob {
 struct AttentionJob {
   CacheType type;
   size_t head_dim;
-  const uint8_t* k;
-  const uint8_t* v;
+  const uint8_t* const* pages;  // of 256 positions
+  size_t k;                     // bytes from a page's start to the head's keys
+  size_t v;
   const float* q;
   size_t q_stride;
   size_t first;

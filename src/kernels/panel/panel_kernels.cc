@@ -139,13 +139,14 @@ class PanelKernels final : public Kernels {
   }
 
   void StoreKv(const KvHead& kv, size_t position, const float* k, const float* v) const override {
-    const size_t tile = position / kKvTile * KvTileBytes(kv.type, kv.head_dim);
+    uint8_t* tile = Bytes(kv.pages[position / kKvPage]) +
+                    position % kKvPage / kKvTile * KvTileBytes(kv.type, kv.head_dim);
     ops_.store_kv({.type = TypeOf(kv),
                    .head_dim = kv.head_dim,
                    .key = k,
                    .value = v,
-                   .k = Bytes(kv.k) + tile,
-                   .v = Bytes(kv.v) + tile,
+                   .k = tile + kv.k,
+                   .v = tile + kv.v,
                    .lane = position % kKvTile});
   }
 
@@ -157,8 +158,9 @@ class PanelKernels final : public Kernels {
                  std::byte* scratch, float* out, size_t out_stride) const override {
     ops_.attention({.type = TypeOf(kv),
                     .head_dim = kv.head_dim,
-                    .k = Bytes(kv.k),
-                    .v = Bytes(kv.v),
+                    .pages = reinterpret_cast<const uint8_t* const*>(kv.pages),
+                    .k = kv.k,
+                    .v = kv.v,
                     .q = q,
                     .q_stride = q_stride,
                     .first = span.first,

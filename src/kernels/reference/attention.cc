@@ -35,9 +35,10 @@ Place ValuePlace(const KvHead& kv, size_t lane, size_t d) {
   return {lane * kv.head_dim + d, d / kKvBlock * kKvTile + lane};
 }
 
-// `at`: the tile of the position, in K or V.
-std::byte* Tile(const KvHead& kv, std::byte* base, size_t position) {
-  return base + position / kKvTile * KvTileBytes(kv.type, kv.head_dim);
+// The tile of a position; `offset`: kv.k or kv.v.
+std::byte* Tile(const KvHead& kv, size_t offset, size_t position) {
+  return kv.pages[position / kKvPage] + offset +
+         position % kKvPage / kKvTile * KvTileBytes(kv.type, kv.head_dim);
 }
 
 // The scale of 32 codes as stored: one that f16 cannot hold poisons the block, like an infinite
@@ -48,9 +49,9 @@ uint16_t NarrowScale(float scale) {
 }
 
 template <class PlaceOf>
-void StoreOne(const KvHead& kv, std::byte* base, size_t position, const float* x,
+void StoreOne(const KvHead& kv, size_t offset, size_t position, const float* x,
               const PlaceOf& place_of) {
-  std::byte* tile = Tile(kv, base, position);
+  std::byte* tile = Tile(kv, offset, position);
   std::byte* scales = tile + kKvTile * kv.head_dim;
   const size_t lane = position % kKvTile;
   for (size_t d = 0; d < kv.head_dim; ++d) {

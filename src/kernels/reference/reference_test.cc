@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/kernels_testing.h"
 #include "kernels/numerics.h"
 #include "kernels/reference/quantize.h"
 #include "kernels/reference/tree.h"
@@ -15,8 +16,6 @@
 
 namespace exo::kernels {
 namespace {
-
-constexpr float kInf = std::numeric_limits<float>::infinity();
 
 TEST(TreeTest, LeftSubtreeIsTheLargestPowerOfTwo) {
   // 5 leaves: ((0 1)(2 3)) 4. Only this shape keeps the last 1.
@@ -170,8 +169,9 @@ TEST(RopeOpTest, RotatesPairsOfBothStyles) {
 }
 
 TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
-  std::vector<std::byte> k(16 * 1 * 4), v(16 * 1 * 4), scratch(64);
-  const KvHead kv{KvType::kF32, 1, k.data(), v.data()};
+  std::vector<std::byte> scratch(64);
+  const TestCache cache(KvType::kF32, 1, 16);
+  const KvHead kv = cache.head();
   const float keys[3] = {0, 41, 1};
   const float values[3] = {kInf, 3, 5};
   for (size_t p = 0; p < 3; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
@@ -187,8 +187,9 @@ TEST(AttentionTest, WeighsByExpAndCutsAtForty) {
 }
 
 TEST(AttentionTest, PositionsBeforeTheWindowDoNotExist) {
-  std::vector<std::byte> k(16 * 1 * 4), v(16 * 1 * 4), scratch(64);
-  const KvHead kv{KvType::kF32, 1, k.data(), v.data()};
+  std::vector<std::byte> scratch(64);
+  const TestCache cache(KvType::kF32, 1, 16);
+  const KvHead kv = cache.head();
   const float keys[4] = {90, 0, 0, 0};  // the first would win by far, and its value is infinite
   const float values[4] = {kInf, 2, 4, 6};
   for (size_t p = 0; p < 4; ++p) Reference().StoreKv(kv, p, &keys[p], &values[p]);
@@ -203,13 +204,14 @@ TEST(AttentionTest, PositionsBeforeTheWindowDoNotExist) {
 
 // A q8_0 cache of one tile and one block per head.
 struct QuantizedCache {
-  std::vector<std::byte> k = std::vector<std::byte>(KvTileBytes(KvType::kQ8_0, 32));
-  std::vector<std::byte> v = k;
-  KvHead kv{KvType::kQ8_0, 32, k.data(), v.data()};
+  TestCache memory{KvType::kQ8_0, 32, 16};
+  KvHead kv = memory.head();
+  const std::byte* k = memory.k();
+  const std::byte* v = memory.v();
 
-  uint16_t Scale(const std::vector<std::byte>& tile, size_t lane) const {
+  uint16_t Scale(const std::byte* tile, size_t lane) const {
     uint16_t scale;
-    std::memcpy(&scale, tile.data() + 16 * 32 + 2 * lane, 2);
+    std::memcpy(&scale, tile + 16 * 32 + 2 * lane, 2);
     return scale;
   }
   // Attention of q to positions 0 and 1.
@@ -223,7 +225,7 @@ struct QuantizedCache {
 
 TEST(QuantizedCacheTest, StoresCodesSideBySideAndTheirScale) {
   const QuantizedCache cache;
-  EXPECT_EQ(cache.k.size(), 16 * (32 + 2u));
+  EXPECT_EQ(KvTileBytes(KvType::kQ8_0, 32), 16 * (32 + 2u));
   std::vector<float> key(32), value(32);
   for (int i = 0; i < 32; ++i) key[i] = static_cast<float>(127 - 8 * i);  // scale 1
   value[5] = -254;                                                        // scale 2, code -127

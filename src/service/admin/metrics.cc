@@ -47,6 +47,9 @@ std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
   counter("exo_requests_total", "Requests of this node's clients.", node.requests_total);
   counter("exo_prompt_tokens_total", "Tokens of the prompts of these requests.",
           node.prompt_tokens);
+  counter("exo_cached_prompt_tokens_total",
+          "Tokens of these prompts whose keys and values were in memory already.",
+          node.cached_tokens);
   counter("exo_generated_tokens_total", "Tokens generated for these requests.",
           node.generated_tokens);
   gauge("exo_nodes_alive", "Nodes of the cluster that this one sees alive, itself included.",

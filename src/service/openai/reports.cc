@@ -9,13 +9,13 @@ double Over(double a, double b) {
 
 // llama-server's field names; the first token belongs to the prompt's time.
 Json Timings(const node::GenerateStats& stats) {
-  const double prompt = stats.prompt_tokens;
+  const uint32_t prompt = stats.prompt_tokens - stats.cached_tokens;  // what was computed
   const double predicted = stats.completion_tokens;
   const double prompt_ms = 1000 * Over(prompt, stats.prompt_per_second);
   const double predicted_ms =
       1000 * Over(predicted > 1 ? predicted - 1 : 0, stats.tokens_per_second);
-  return {{"cache_n", 0},
-          {"prompt_n", stats.prompt_tokens},
+  return {{"cache_n", stats.cached_tokens},
+          {"prompt_n", prompt},
           {"prompt_ms", prompt_ms},
           {"prompt_per_token_ms", Over(prompt_ms, prompt)},
           {"prompt_per_second", stats.prompt_per_second},
@@ -54,7 +54,7 @@ Json UsageJson(const node::GenerateStats& stats) {
   return {{"prompt_tokens", stats.prompt_tokens},
           {"completion_tokens", stats.completion_tokens},
           {"total_tokens", uint64_t{stats.prompt_tokens} + stats.completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", 0}}},
+          {"prompt_tokens_details", {{"cached_tokens", stats.cached_tokens}}},
           {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
 }
 

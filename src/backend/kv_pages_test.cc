@@ -1,0 +1,85 @@
+#include "backend/kv_pages.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace exo::backend {
+namespace {
+
+constexpr KvLayout kSmall = {
+    .type = kernels::KvType::kF32, .head_dim = 16, .layers = 2, .heads = 2};
+
+// A byte in the tile of a position, in the values of layer 1, head 1.
+std::byte& At(const KvPages& pages, size_t position) {
+  const kernels::KvHead head = pages.Head(1, 1);
+  return head.pages[position / 256][head.v + position % 256 / 16 * kSmall.tile_bytes()];
+}
+
+TEST(KvPagesTest, GrowsAndShrinksByPages) {
+  KvPages pages(kSmall);
+  EXPECT_EQ(pages.pages(), 0u);
+  ASSERT_TRUE(pages.Reserve(0, 1));
+  EXPECT_EQ(pages.pages(), 1u);
+  std::byte* first = pages.Head(0, 0).pages[0];
+  ASSERT_TRUE(pages.Reserve(1, 513));
+  EXPECT_EQ(pages.pages(), 3u);
+  EXPECT_EQ(pages.Head(0, 0).pages[0], first) << "what is there stays where it is";
+  pages.Truncate(512);
+  EXPECT_EQ(pages.pages(), 2u);
+  pages.Truncate(0);
+  EXPECT_EQ(pages.pages(), 0u);
+}
+
+TEST(KvPagesTest, PartsOfAPageDoNotOverlapAndFillIt) {
+  KvPages pages(kSmall);
+  ASSERT_TRUE(pages.Reserve(0, 256));
+  size_t next = 0;
+  for (size_t layer = 0; layer < 2; ++layer) {
+    for (size_t head = 0; head < 2; ++head) {
+      const kernels::KvHead at = pages.Head(layer, head);
+      EXPECT_EQ(at.k, next);
+      EXPECT_EQ(at.v, next + kSmall.part_bytes());
+      next += 2 * kSmall.part_bytes();
+    }
+  }
+  EXPECT_EQ(next, kSmall.page_bytes());
+}
+
+TEST(KvPagesTest, WhoWritesToASharedPageGetsACopy) {
+  KvPages origin(kSmall);
+  ASSERT_TRUE(origin.Reserve(0, 300));
+  At(origin, 0) = std::byte{1};
+  At(origin, 260) = std::byte{2};
+  KvPages fork = origin.Share(270);
+  EXPECT_EQ(&At(fork, 0), &At(origin, 0));
+  EXPECT_EQ(&At(fork, 260), &At(origin, 260));
+  ASSERT_TRUE(fork.Reserve(270, 280));
+  EXPECT_EQ(&At(fork, 0), &At(origin, 0)) << "nobody wrote to the first page";
+  EXPECT_NE(&At(fork, 260), &At(origin, 260));
+  EXPECT_EQ(At(fork, 260), std::byte{2});
+  std::byte* own = &At(origin, 260);
+  ASSERT_TRUE(origin.Reserve(300, 301));
+  EXPECT_EQ(&At(origin, 260), own) << "nobody else has it any more";
+}
+
+TEST(KvPagesTest, PositionsThatAreWrittenAgainAreNotThoseOfTheFork) {
+  KvPages origin(kSmall);
+  ASSERT_TRUE(origin.Reserve(0, 600));
+  At(origin, 500) = std::byte{7};
+  const KvPages fork = origin.Share(600);
+  ASSERT_TRUE(origin.Reserve(100, 600));
+  At(origin, 500) = std::byte{8};
+  EXPECT_EQ(At(fork, 500), std::byte{7});
+}
+
+TEST(KvPagesTest, MemoryThatTheSystemLacksIsRefused) {
+  KvPages pages({.head_dim = 128, .layers = size_t{1} << 30, .heads = 8});
+  const auto reserved = pages.Reserve(0, 1);
+  ASSERT_FALSE(reserved);
+  EXPECT_EQ(reserved.error().code, ErrorCode::kOverloaded);
+  EXPECT_EQ(pages.pages(), 0u);
+}
+
+}  // namespace
+}  // namespace exo::backend

@@ -1,0 +1,47 @@
+#include "engine/prefix_index.h"
+
+#include <algorithm>
+#include <ranges>
+#include <utility>
+
+#include "base/check.h"
+
+namespace exo::engine {
+
+uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
+  return static_cast<uint32_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
+
+std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens) {
+  auto best = entries_.end();
+  uint32_t length = 0;
+  for (auto at = entries_.begin(); at != entries_.end(); ++at) {
+    const uint32_t common = CommonPrefix(at->tokens, tokens);
+    if (common > length) {
+      best = at;
+      length = common;
+    }
+  }
+  if (best == entries_.end()) return std::nullopt;
+  entries_.splice(entries_.begin(), entries_, best);
+  return Match{best->sequence, length, length == best->tokens.size()};
+}
+
+void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens) {
+  CHECK(!tokens.empty());
+  entries_.push_front({sequence, std::move(tokens)});
+}
+
+bool PrefixIndex::Forget(const RequestId& sequence) {
+  return std::erase_if(entries_, [&](const Entry& e) { return e.sequence == sequence; }) > 0;
+}
+
+std::optional<RequestId> PrefixIndex::Oldest(
+    const std::function<bool(const RequestId&)>& may_go) const {
+  for (const Entry& entry : entries_ | std::views::reverse) {
+    if (may_go(entry.sequence)) return entry.sequence;
+  }
+  return std::nullopt;
+}
+
+}  // namespace exo::engine

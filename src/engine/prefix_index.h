@@ -1,0 +1,53 @@
+// Sequences of ended requests that still lie in KV memory, by their tokens: a request that begins
+// like one of them goes on from there. Tokens are compared one by one, so nothing is ever taken for
+// something else. Least recently used first out.
+//
+// Thread: pure; one caller at a time. Owner: LeadMachine.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/ids.h"
+#include "wire/messages.h"
+
+namespace exo::engine {
+
+// How many tokens two texts have in common at their beginning.
+uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b);
+
+class PrefixIndex {
+ public:
+  // More would make every look-up slow; the pages are what limits them in practice.
+  static constexpr size_t kMost = 256;
+
+  struct Match {
+    RequestId sequence;
+    uint32_t length = 0;
+    bool whole = false;  // all that the sequence holds
+  };
+  // The sequence that shares most with `tokens`; marks it as used. Nothing: none shares a token.
+  std::optional<Match> Find(std::span<const TokenId> tokens);
+
+  // The tokens whose KV the sequence holds. Not empty; the id is not kept yet.
+  void Keep(const RequestId& sequence, std::vector<TokenId> tokens);
+  bool Forget(const RequestId& sequence);
+  // The least recently used one that `may_go`.
+  std::optional<RequestId> Oldest(const std::function<bool(const RequestId&)>& may_go) const;
+
+  size_t size() const { return entries_.size(); }
+  void Clear() { entries_.clear(); }
+
+ private:
+  struct Entry {
+    RequestId sequence;
+    std::vector<TokenId> tokens;
+  };
+  std::list<Entry> entries_;  // most recently used first
+};
+
+}  // namespace exo::engine
