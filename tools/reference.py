@@ -116,9 +116,9 @@ class Gguf:
             if name not in self.where:
                 raise SystemExit(f"the file has no tensor {name}")
             data, start, shape, kind = self.where[name]
-            if kind not in DEQUANTISE:
+            if kind not in DEQUANTIZE:
                 raise SystemExit(f"{name}: tensor type {kind} is not supported")
-            per_block, block_bytes, decode = DEQUANTISE[kind]
+            per_block, block_bytes, decode = DEQUANTIZE[kind]
             blocks = math.prod(shape) // per_block
             raw = np.frombuffer(data, np.uint8, blocks * block_bytes, start).reshape(blocks, block_bytes)
             self.cache[name] = decode(raw).reshape(shape)
@@ -264,7 +264,7 @@ def decode_iq4_xs(raw):
 
 
 # By number: values and bytes of a block, and its decoder.
-DEQUANTISE = {0: (1, 4, decode_f32), 1: (1, 2, decode_f16), 30: (1, 2, decode_bf16), 2: (32, 18, decode_q4_0),
+DEQUANTIZE = {0: (1, 4, decode_f32), 1: (1, 2, decode_f16), 30: (1, 2, decode_bf16), 2: (32, 18, decode_q4_0),
               3: (32, 20, decode_q4_1), 6: (32, 22, decode_q5_0), 7: (32, 24, decode_q5_1), 8: (32, 34, decode_q8_0),
               10: (256, 84, decode_q2_k), 11: (256, 110, decode_q3_k), 12: (256, 144, decode_q4_k),
               13: (256, 176, decode_q5_k), 14: (256, 210, decode_q6_k), 20: (32, 18, decode_iq4_nl),

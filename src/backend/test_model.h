@@ -75,7 +75,7 @@ class MemorySource final : public TensorSource {
     std::memcpy(at, &half, 2);
   }
 
-  // The largest product of sub-scale and code, and the minimum in scales that centres the values.
+  // The largest product of sub-scale and code, and the minimum in scales that centers the values.
   static inline const std::map<DType, std::pair<float, float>> kCodes = {
       {DType::kQ8_0, {128, 0}},     {DType::kQ4_0, {8, 0}},    {DType::kQ4_1, {8, -8}},
       {DType::kQ5_0, {16, 0}},      {DType::kQ5_1, {16, -16}}, {DType::kIQ4_NL, {127, 0}},

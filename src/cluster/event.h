@@ -34,7 +34,7 @@ struct SessionDown {
   NodeId peer;
   std::string reason;
 };
-// The handshake was refused, by either side; shown to people.
+// The handshake was refused, by either side; for display.
 struct PeerRefused {
   NodeId peer;
   std::string reason;

@@ -55,7 +55,8 @@ struct PlanOptions {
   bool spread = false;     // use every node
   uint32_t context = 0;    // 0: min(trained, kDefaultContext)
   uint32_t sequences = 0;  // 0: as many of kDefaultSequences, halved down to 1, as fit
-  uint32_t chunk = 256;  // rows of one step; 256 is where matmul throughput is flat (bench/kernels)
+  // Rows of one step: 256 is where matmul throughput is flat (bench/kernel_bench.cc).
+  uint32_t chunk = 256;
   uint8_t kv_type = 0;
 };
 inline constexpr uint32_t kDefaultContext = 4096;

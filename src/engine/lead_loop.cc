@@ -64,7 +64,7 @@ Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   return result;
 }
 
-// A broken link in the words of a person: which device, which layers.
+// Human-readable: which device, which layers.
 Error LeadLoop::Explain(const Error& error) const {
   const int stage = StageOf(options_.plan, lost_);
   if (stage < 0) return error;

@@ -2,8 +2,8 @@
 // weights and the sequences it holds, and loads nothing.
 //
 // They are a cache: nothing is reserved for them. What is kept here was within the budget before,
-// and it is given up before anything else is loaded, after StageTimers::keep, and when its model is
-// unloaded.
+// and it is given up before anything else is loaded and after StageTimers::keep. A plan that ends
+// by an unload keeps nothing.
 //
 // Thread: any.
 #pragma once

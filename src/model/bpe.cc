@@ -178,7 +178,7 @@ class BpeTokenizer final : public TokenizerBase {
     }
   }
 
-  // A symbol that is no token falls apart into its bytes.
+  // A symbol that is no token falls back to byte tokens.
   void Emit(std::string_view text, int32_t symbol, std::vector<TokenId>& out) const {
     if (const TokenId id = tokens_[static_cast<size_t>(symbol)]; id >= 0) return out.push_back(id);
     for (const char c : text) {

@@ -311,7 +311,7 @@ Session* PeersImpl::Pending(const NodeId& id) {
 // One session per pair. An initiator never accepts while it has a session or another pending one,
 // so a listener that gets an acceptance knows that the peer has no session. When both connect at
 // once, the connection of the lower id stays: its initiator refuses the other one, the other side
-// abandons its own.
+// drops its own.
 std::optional<HelloReply> PeersImpl::DecideControl(Session& session, const wire::Hello& hello) {
   const NodeId& peer = session.peer();
   const auto up = up_.find(peer);

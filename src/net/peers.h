@@ -26,8 +26,8 @@
 
 namespace exo::net {
 
-// Durable trust, implemented by store. Revoked wins for ever. Called on the loop thread; must not
-// block for long.
+// Durable trust, implemented by node (StoredTrust). Revoked wins forever. Called on the loop
+// thread; must not block for long.
 class TrustStore {
  public:
   virtual ~TrustStore() = default;

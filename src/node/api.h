@@ -116,11 +116,11 @@ class GenerateSink {
   virtual void OnError(const GenerateError& error) = 0;
 };
 
-// A running answer. Destroying it cancels the answer and frees its slot.
+// A running answer. Destroying it cancels the answer and frees its KV.
 class Generation {
  public:
   virtual ~Generation() = default;
-  // Stops producing until resumed (a slow reader); the slot stays taken.
+  // Stops producing until resumed (a slow reader); it keeps its place.
   virtual void SetPaused(bool paused) = 0;
 };
 

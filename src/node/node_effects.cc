@@ -159,8 +159,7 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
   if (!found.empty()) found.mapped()(std::move(effect.result));
 }
 
-// ---- peers
-// -----------------------------------------------------------------------------------------
+// ---- peers ----
 
 void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {

@@ -163,7 +163,8 @@ TEST_F(RequestsTest, APauseThatArrivesWhileDeliveringStopsTheDelivery) {
   const std::vector<TokenId> letters(1000, TokensOf("a").front());
   handle->SetPaused(true);
   requests_.OnTokens({submitted_->request, letters});
-  loop_.Post([&] { handle->SetPaused(true); });  // as a connection does it, in a turn of its own
+  // As a connection does it, in a separate loop iteration.
+  loop_.Post([&] { handle->SetPaused(true); });
   handle->SetPaused(false);
   RunUntil([&] { return pauses_.size() == 3; });
   EXPECT_GT(sink_.text.size(), 0u);

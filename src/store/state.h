@@ -53,7 +53,7 @@ class State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  // --- trust set: revoked wins for ever ---
+  // --- trust set: revoked wins forever ---
   Result<std::vector<Member>> Members();
   Result<void> Admit(const NodeId& id, const std::string& name);
   Result<void> Revoke(const NodeId& id);

@@ -305,7 +305,7 @@ TEST(FileTest, SecondLockNamesTheHolder) {
   EXPECT_TRUE(FileLock::Acquire(path, "process 43"));
 }
 
-TEST(SystemTest, MemoryHonoursTheTightestCgroupLimit) {
+TEST(SystemTest, MemoryHonorsTheTightestCgroupLimit) {
   const TemporaryFolder folder;
   const std::string root = folder.path() + "/";
   const auto write = [&](const std::string& path, std::string_view text) {

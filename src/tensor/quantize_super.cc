@@ -108,17 +108,17 @@ struct Fit {
 };
 
 // The best scale and offset for codes with these sums: the normal equations of two unknowns, or of
-// one where the offset would have the wrong sign (or `centred` formats have none).
-Fit Solve(const ValueSums& values, double code, double square, double product, bool centred) {
+// one where the offset would have the wrong sign (or `centered` formats have none).
+Fit Solve(const ValueSums& values, double code, double square, double product, bool centered) {
   Fit fit;
   if (square <= 0) return fit;
   const double determinant = values.weight * square - code * code;
-  if (!centred && determinant > 0) {
+  if (!centered && determinant > 0) {
     fit.scale = (values.weight * product - values.value * code) / determinant;
     fit.offset = (square * values.value - code * product) / determinant;
   }
-  if (centred || determinant <= 0 || fit.offset > 0) fit = {.scale = product / square};
-  if (!centred && fit.scale < 0) return fit;
+  if (centered || determinant <= 0 || fit.offset > 0) fit = {.scale = product / square};
+  if (!centered && fit.scale < 0) return fit;
   fit.error = values.square - 2 * (fit.scale * product + fit.offset * values.value) +
               fit.scale * (fit.scale * square + 2 * fit.offset * code) +
               fit.offset * fit.offset * values.weight;
@@ -127,17 +127,17 @@ Fit Solve(const ValueSums& values, double code, double square, double product, b
 
 template <size_t kLanes>
 void TakeBetter(Fit& best, const SubBlock& sub, const ValueSums& values,
-                const std::array<float, kLanes>& inverse, CodeRange range, bool centred) {
+                const std::array<float, kLanes>& inverse, CodeRange range, bool centered) {
   const auto sums = SumCodes(sub, inverse, static_cast<float>(best.offset), range);
   for (size_t lane = 0; lane < kLanes; ++lane) {
-    const Fit fit = Solve(values, sums.code[lane], sums.square[lane], sums.product[lane], centred);
+    const Fit fit = Solve(values, sums.code[lane], sums.square[lane], sums.product[lane], centered);
     if (fit.error < best.error) best = fit;
   }
 }
 
 // The best fit among step widths of `codes` codes, give or take one, over `span`.
 Fit Search(const SubBlock& sub, float codes, float span, float offset, CodeRange range,
-           bool centred) {
+           bool centered) {
   Fit best{.scale = span / codes, .offset = offset};
   if (span == 0) return best;
   const ValueSums values = SumValues(sub);
@@ -145,9 +145,9 @@ Fit Search(const SubBlock& sub, float codes, float span, float offset, CodeRange
   for (size_t lane = 0; lane < kTried; ++lane) {
     inverse[lane] = (codes + (kFirstTried + kTriedStep * static_cast<float>(lane))) / span;
   }
-  TakeBetter(best, sub, values, inverse, range, centred);
+  TakeBetter(best, sub, values, inverse, range, centered);
   for (int round = 0; round < kImprovements && best.scale != 0; ++round) {
-    TakeBetter(best, sub, values, std::array{static_cast<float>(1 / best.scale)}, range, centred);
+    TakeBetter(best, sub, values, std::array{static_cast<float>(1 / best.scale)}, range, centered);
   }
   return best;
 }

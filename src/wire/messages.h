@@ -2,8 +2,9 @@
 // (FlatBuffers, verified before use) and back; nothing else knows the byte form. docs/protocol.md
 // is the grammar.
 //
-// Two kinds of connection carry them (Hello::channel): one control session per pair of nodes, and
-// one data link per adjacent pair of stages and instance. Fields are only ever added at the end.
+// Three kinds of connection carry them (Hello::channel): one control session per pair of nodes, one
+// data link per adjacent pair of stages and instance, and bulk links for weights and manifests.
+// Fields are only ever added at the end.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,7 @@ inline constexpr uint32_t kMaxDataFrame =
 inline constexpr uint32_t kMaxStages = 64;
 inline constexpr uint32_t kMaxName = 256;
 
-// ---- handshake
-// -----------------------------------------------------------------------------------
+// ---- handshake ----
 
 enum class Channel : uint8_t { kControl = 0, kData = 1, kBulk = 2 };
 
@@ -67,8 +67,7 @@ struct HelloReply {
   friend bool operator==(const HelloReply&, const HelloReply&) = default;
 };
 
-// ---- membership
-// ----------------------------------------------------------------------------------
+// ---- membership ----
 
 struct Address {
   std::string host;  // numeric IPv4 or IPv6
@@ -157,8 +156,7 @@ struct Goodbye {
   friend bool operator==(const Goodbye&, const Goodbye&) = default;
 };
 
-// ---- instances
-// -----------------------------------------------------------------------------------
+// ---- instances ----
 
 struct StagePlan {
   NodeId node;
@@ -380,8 +378,7 @@ struct PlanReply {
   friend bool operator==(const PlanReply&, const PlanReply&) = default;
 };
 
-// ---- requests: entry node <-> lead
-// ---------------------------------------------------------------
+// ---- requests: entry node <-> lead ----
 
 struct SamplerSettings {
   float temperature = 0;  // 0: greedy
@@ -442,8 +439,7 @@ struct CancelRequest {
   friend bool operator==(const CancelRequest&, const CancelRequest&) = default;
 };
 
-// ---- bulk: a stage without the model file pulls what it needs
-// -------------------------------------
+// ---- bulk: a stage without the model file pulls what it needs ----
 
 // The head of a model: every file's metadata bytes and the hash of every tensor. ModelId is its
 // hash.
@@ -470,8 +466,7 @@ struct TensorReply {
   friend bool operator==(const TensorReply&, const TensorReply&) = default;
 };
 
-// ---- data links
-// ----------------------------------------------------------------------------------
+// ---- data links ----
 
 // One request's part of a step. Idempotent by (request, plan, step).
 struct StepItem {
@@ -513,7 +508,7 @@ struct Step {
   std::vector<StepFork> fork;
   friend bool operator==(const Step&, const Step&) = default;
 };
-// The tail of a Step's journey, or why it ended early.
+// A stage could not compute a step: the instance fails.
 struct StepFailed {
   PlanId plan;
   uint64_t step = 0;

@@ -250,7 +250,7 @@ def stories_q8_0(exo):
     check_perplexity(exo, model, TEXTS + stories())
 
 
-QUANTISED = {"": "q8_0", "ffn_": "q4_0", "token_embd": "f16"}
+QUANTIZED = {"": "q8_0", "ffn_": "q4_0", "token_embd": "f16"}
 
 # Parts of the spread of logits, with an f32 cache. F32 weights: the order of sums; in gemma3 also llama.cpp's table
 # of f16 for GELU. F16: llama.cpp narrows activations. Quantized: it rounds their scales to f16. With experts
@@ -262,19 +262,19 @@ ROUTED_MARGIN = 0.3
 
 def qwen2moe(exo):
     check_synthetic(exo, "qwen2moe", {"": "f32"}, EXACT, ROUTED_MARGIN)
-    check_synthetic(exo, "qwen2moe", QUANTISED, ROUTED, None)
+    check_synthetic(exo, "qwen2moe", QUANTIZED, ROUTED, None)
 
 
 def qwen3moe(exo):
     check_synthetic(exo, "qwen3moe", {"": "f32"}, EXACT, ROUTED_MARGIN)
     check_synthetic(exo, "qwen3moe", {"": "f16"}, HALF, None)
-    check_synthetic(exo, "qwen3moe", QUANTISED, ROUTED, None)
+    check_synthetic(exo, "qwen3moe", QUANTIZED, ROUTED, None)
 
 
 def gemma3(exo):
     # TEXTS are longer than the window of synthetic.py.
     check_synthetic(exo, "gemma3", {"": "f32"}, GELU)
-    check_synthetic(exo, "gemma3", QUANTISED, COARSE)
+    check_synthetic(exo, "gemma3", QUANTIZED, COARSE)
 
 
 def quantized(exo):

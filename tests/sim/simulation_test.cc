@@ -87,8 +87,8 @@ TEST(SlowStageTest, AHungStageIsNoticedThoughItsHeartbeatsFlow) {
 TEST(SlowStageTest, AFrozenStageIsNoticedByItsSilence) {
   ForSlowStages({.kind = SlowStage::kFrozen, .step = std::chrono::seconds(90)},
                 [](const SlowResult& result, uint64_t seed) {
-                  // It begins again on the others, or says who was lost where it was under way for
-                  // long.
+                  // It begins again on the others, or says who was lost where it had been in
+                  // flight for long.
                   EXPECT_TRUE(result.completed || result.error.find("lost") != std::string::npos)
                       << seed << ": " << result.error;
                   EXPECT_LT(result.took, std::chrono::seconds(15)) << seed;

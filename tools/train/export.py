@@ -48,7 +48,7 @@ def pack_field(key, kind, value):
     return head + struct.pack("<I", kind) + pack_value(kind, value)
 
 
-def quantise_q8_0(x):
+def quantize_q8_0(x):
     """Blocks of 32: a float16 scale (largest magnitude / 127) and 32 signed bytes, rounded half away from 0."""
     blocks = x.reshape(-1, 32).astype(numpy.float32)
     scale = numpy.abs(blocks).max(1, keepdims=True) / numpy.float32(127)
@@ -121,7 +121,7 @@ def write(path, settings, tokenizer, weights, file_type):
     infos, bodies, offset = [], [], 0
     for name, x in tensors(weights, settings["shape"]):
         quantised = file_type == "q8_0" and x.ndim == 2
-        body = quantise_q8_0(x) if quantised else x.astype("<f4").tobytes()
+        body = quantize_q8_0(x) if quantised else x.astype("<f4").tobytes()
         infos.append(pack_string(name) + struct.pack(f"<I{x.ndim}QIQ", x.ndim, *reversed(x.shape),
                                                      Q8_0 if quantised else F32, offset))
         bodies.append(body + bytes(-len(body) % ALIGNMENT))

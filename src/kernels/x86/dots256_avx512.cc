@@ -270,7 +270,7 @@ EXO_INLINE void PairStep(const PairJob& job, const uint8_t* (&half)[2], const ui
   };
   const auto end = [&](const Token& at) EXO_LAMBDA {
     const __m512i* factor = &scale[0][0];
-    asm("" : "+r"(factor));  // operands in memory: registers are short
+    asm("" : "+r"(factor));  // operands in memory: of register pressure
     for (int p = 0; p < 2; ++p) {
       __m512i scaled = _mm512_mullo_epi32(dot[p][0], factor[p * S::kCount]);
       if constexpr (S::kTwo)

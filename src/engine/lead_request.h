@@ -1,0 +1,39 @@
+// A request of the LeadMachine, and a step of it in flight. Private to lead.cc and lead_pages.cc.
+#pragma once
+
+#include "engine/lead.h"
+
+namespace exo::engine {
+
+struct LeadMachine::Request {
+  uint64_t serial = 0;            // tells two uses of one request id apart
+  wire::Submit submit;            // without the prompt: that is the beginning of `tokens`
+  std::vector<TokenId> tokens;    // prompt and answer
+  uint32_t start = 0;             // tokens that were known when it began, or began again
+  uint32_t max_tokens_total = 0;  // tokens.size() at the end
+  uint32_t cached = 0;            // rows taken over from other sequences, at the first admission
+  uint32_t scheduled = 0;         // rows in steps so far
+  uint32_t computed = 0;          // of them: results are back
+  bool admitted = false;
+  bool paused = false;
+  std::vector<TokenId> draft;  // for the next decode item
+  Time admitted_at{};
+  Time first_token_at{};
+  std::vector<wire::StageTime> times;
+
+  bool decoding() const { return tokens.size() > start; }
+  // A decoding request has a row to compute only when its last token came back. While drafts are in
+  // flight more rows are scheduled than there are tokens.
+  uint32_t pending() const {
+    const auto known = static_cast<uint32_t>(tokens.size());
+    return known > scheduled ? known - scheduled : 0;
+  }
+  uint32_t generated() const { return static_cast<uint32_t>(tokens.size()) - submit.prompt_tokens; }
+};
+
+struct LeadMachine::Flight {
+  LeadStep step;
+  std::vector<uint64_t> serials;  // of the items' requests
+};
+
+}  // namespace exo::engine
