@@ -1,6 +1,9 @@
-// A device's speed, measured once and kept in the state file under the device's name, instruction
-// set and thread count; measured anew when they change.
+// A device's speed, kept in the state file under the device's name, instruction set and thread
+// count. What was measured beside other programs is too low and never too high, so every start
+// measures again and the best figures stay.
 #pragma once
+
+#include <optional>
 
 #include "backend/backend.h"
 #include "base/result.h"
@@ -8,7 +11,9 @@
 
 namespace exo::node {
 
-// From the state file when it fits, else measured (about a second) and saved.
-Result<backend::Speed> KnownSpeed(backend::Backend& backend, store::State& state);
+// What earlier starts have measured. Nothing: this is the first one on this device.
+std::optional<backend::Speed> KnownSpeed(const backend::Backend& backend, store::State& state);
+// Measures (about a second) and saves the better of the known figures and these.
+Result<backend::Speed> MeasureSpeed(backend::Backend& backend, store::State& state);
 
 }  // namespace exo::node

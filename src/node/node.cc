@@ -206,18 +206,21 @@ void NodeImpl::StartDiscovery() {
       });
 }
 
+void NodeImpl::SetSpeed(const backend::Speed& speed) {
+  record_.devices[0].decode_gbps = speed.decode_gbps;
+  record_.devices[0].prefill_gops = speed.prefill_gops;
+  FeedRecord();
+}
+
 // Plans are made meanwhile too: the planner has an assumption for a device of unknown speed.
 void NodeImpl::MeasureInBackground() {
+  if (const auto known = KnownSpeed(*backend_, *state_)) SetSpeed(*known);
   const bool begun = jobs_.Run(
       Jobs::Class::kCpu, {},
-      [this](const std::atomic<bool>&) { return KnownSpeed(*backend_, *state_); },
+      [this](const std::atomic<bool>&) { return MeasureSpeed(*backend_, *state_); },
       [this](Result<backend::Speed> speed) {
-        if (speed) {
-          record_.devices[0].decode_gbps = speed->decode_gbps;
-          record_.devices[0].prefill_gops = speed->prefill_gops;
-        } else {
-          LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
-        }
+        if (speed) return SetSpeed(*speed);
+        LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
         FeedRecord();
       });
   CHECK(begun);

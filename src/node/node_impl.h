@@ -135,6 +135,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void ConnectToRemembered();
   void StartDiscovery();
   void MeasureInBackground();
+  void SetSpeed(const backend::Speed& speed);
   void OnModelsChanged();
   // Those of which there is no file here.
   std::vector<store::PulledModel> PulledModels() const;

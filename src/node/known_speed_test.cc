@@ -1,0 +1,76 @@
+#include "node/known_speed.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "sys/files.h"
+
+namespace exo::node {
+namespace {
+
+// A device whose next measurement is known.
+class FakeBackend final : public backend::Backend {
+ public:
+  std::string Describe() const override { return "fake"; }
+  const backend::DeviceInfo& device() const override { return device_; }
+  NumericsId Numerics() const override { return {}; }
+  Result<backend::Speed> MeasureSpeed() override { return next; }
+  uint64_t items_done() const override { return 0; }
+  std::chrono::nanoseconds busy() const override { return {}; }
+  std::string_view layout() const override { return ""; }
+  backend::StageBytes Estimate(const backend::StageSpec&) const override { return {}; }
+  Result<std::unique_ptr<backend::StageCompute>> Load(
+      const backend::StageSpec&, backend::TensorSource&,
+      const std::function<void(uint64_t, uint64_t)>&, const std::atomic<bool>*) override {
+    return Fail(ErrorCode::kUnsupported, "a fake loads nothing");
+  }
+
+  Result<backend::Speed> next = backend::Speed{};
+
+ private:
+  backend::DeviceInfo device_{.name = "fake", .isa = "none", .cores = 2};
+};
+
+class KnownSpeedTest : public testing::Test {
+ protected:
+  KnownSpeedTest() {
+    std::filesystem::create_directories(folder_);
+    state_ = store::State::Open(folder_ / "state.db").value();
+  }
+  ~KnownSpeedTest() override {
+    state_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  const std::filesystem::path folder_ = std::filesystem::temp_directory_path() /
+                                        ("exo-speed-test-" + sys::RandomValue<NodeId>().Hex());
+  std::unique_ptr<store::State> state_;
+  FakeBackend backend_;
+};
+
+TEST_F(KnownSpeedTest, ASlowFirstMeasurementIsBetteredByALaterStart) {
+  EXPECT_FALSE(KnownSpeed(backend_, *state_));
+  backend_.next = backend::Speed{.decode_gbps = 9, .prefill_gops = 400};
+  ASSERT_TRUE(MeasureSpeed(backend_, *state_));
+  backend_.next = backend::Speed{.decode_gbps = 26, .prefill_gops = 300};
+  const auto better = MeasureSpeed(backend_, *state_);
+  ASSERT_TRUE(better);
+  EXPECT_EQ(better->decode_gbps, 26);
+  EXPECT_EQ(better->prefill_gops, 400);
+  const auto known = KnownSpeed(backend_, *state_);
+  ASSERT_TRUE(known);
+  EXPECT_EQ(known->decode_gbps, 26);
+  EXPECT_EQ(known->prefill_gops, 400);
+}
+
+TEST_F(KnownSpeedTest, AFailedMeasurementLeavesWhatIsKnown) {
+  backend_.next = backend::Speed{.decode_gbps = 9, .prefill_gops = 400};
+  ASSERT_TRUE(MeasureSpeed(backend_, *state_));
+  backend_.next = Fail(ErrorCode::kIo, "no");
+  EXPECT_FALSE(MeasureSpeed(backend_, *state_));
+  EXPECT_EQ(KnownSpeed(backend_, *state_)->decode_gbps, 9);
+}
+
+}  // namespace
+}  // namespace exo::node
