@@ -172,6 +172,19 @@ TEST(SettingsTest, ATildeInModelFoldersIsTheHomeFolder) {
 }
 
 // Anything but a file that is not there is told, and nothing is waited for.
+TEST(SettingsTest, WhatNoParserExpectsIsAnErrorWithItsLine) {
+  const auto folder = *sys::TemporaryFolder::Create("exo-settings-test");
+  const std::string file = folder->path() + "/exo.toml";
+  for (const char* text :
+       {"[[[a", "[[= \"x\"", "[[\x01", "[[[[[[[[[[", "[[", "[[a", "a = ", "= 1"}) {
+    ASSERT_TRUE(sys::WriteFileAtomically(file, text, 0600));
+    const auto settings = ReadSettings({.file = file});
+    ASSERT_FALSE(settings) << text;
+    EXPECT_NE(settings.error().message.find("line 1"), std::string::npos)
+        << text << ": " << settings.error().message;
+  }
+}
+
 TEST(SettingsTest, AFileThatCannotBeReadIsAnErrorThatNamesIt) {
   const auto folder = *sys::TemporaryFolder::Create("exo-settings-test");
   const std::string file = folder->path() + "/exo.toml";

@@ -17,8 +17,9 @@ void ModelNames::Add(const ModelId& id, const std::string& name, const std::stri
 std::string ModelNames::Distinct(const ModelId& id, const std::string& name,
                                  const std::string& device) const {
   if (MeansOnly(name, id)) return name;
+  // Without a device it runs only: its file was replaced, or has left with the node that held it.
   const std::string here = name + "@" + device;
-  return MeansOnly(here, id) ? here : name + "@" + id.Short();
+  return !device.empty() && MeansOnly(here, id) ? here : name + "@" + id.Short();
 }
 
 bool ModelNames::MeansOnly(const std::string& name, const ModelId& id) const {

@@ -24,6 +24,8 @@ TEST(ModelNamesTest, EachModelHasANameOfItsOwn) {
   EXPECT_EQ(names.Distinct(Id(3), "x", "b"), "x@b");
   EXPECT_EQ(names.Distinct(Id(4), "y", "a"), "y@04000000");
   EXPECT_EQ(names.Distinct(Id(5), "y", "a"), "y@05000000");
+  EXPECT_EQ(names.Distinct(Id(6), "alone", ""), "alone@06000000") << "it runs, its file is another";
+  EXPECT_EQ(names.Distinct(Id(7), "gone", ""), "gone") << "its file has left";
 }
 
 TEST(ModelNamesTest, AFileThatIsNamedLikeAnotherWithItsDeviceIsToldApart) {

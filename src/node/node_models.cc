@@ -73,8 +73,8 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
   // goes first: it may have been replaced since.
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::Plan& plan = instance.summary.plan;
-    if (plan.model_name == name || plan.model.Hex() == name)
-      matches.try_emplace(plan.model, NameOf(plan.stages[0].node));
+    const std::string lead = NameOf(plan.stages[0].node);
+    if (IsNameOf(name, plan.model, plan.model_name, lead)) matches.try_emplace(plan.model, lead);
   }
   return matches;
 }

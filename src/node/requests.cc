@@ -221,15 +221,19 @@ void Requests::PlaceAgain(const RequestId& id, const Error& error) {
   Request& waiting = *Find(id);
   if (waiting.again == nullptr) waiting.again = std::make_unique<net::Timer>(loop_);
   waiting.again->Start(kReadAgainPause, [this, id, error] {
-    host_.FindModel(Find(id)->request.model,
-                    [this, alive = alive_, id, error](Result<ModelId> model) {
-                      Request* request = *alive ? Find(id) : nullptr;
-                      if (request == nullptr) return;
-                      if (model && *model == request->model) return Place(id);
-                      if (!model && MayBeReadAgain(*request, model.error()))
-                        return PlaceAgain(id, error);
-                      FailRequest(id, error, Refusal::kNoPlan);
-                    });
+    host_.FindModel(Find(id)->request.model, [this, alive = alive_, id,
+                                              error](Result<ModelId> model) {
+      Request* request = *alive ? Find(id) : nullptr;
+      if (request == nullptr) return;
+      if (model && *model == request->model) return Place(id);
+      if (!model && MayBeReadAgain(*request, model.error())) return PlaceAgain(id, error);
+      if (!model) return FailRequest(id, error, Refusal::kNoPlan);
+      const Error replaced{ErrorCode::kDisconnected,
+                           fmt::format("the file of '{}' was replaced by another model meanwhile; "
+                                       "send the request again",
+                                       request->request.model)};
+      FailRequest(id, replaced, Refusal::kNoPlan);
+    });
   });
 }
 

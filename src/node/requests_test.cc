@@ -216,7 +216,9 @@ TEST_F(RequestsTest, AModelFileThatIsAnotherModelNowEndsTheRequestsOfTheFormer) 
   found_.emplace().bytes[0] = 9;
   RunUntil([&] { return sink_.done; });
   EXPECT_EQ(sink_.error->refusal, Refusal::kNoPlan);
-  EXPECT_EQ(sink_.error->error.message, "x.gguf is not the file that it was");
+  EXPECT_EQ(
+      sink_.error->error.message,
+      "the file of 'exo-tiny' was replaced by another model meanwhile; send the request again");
 }
 
 TEST_F(RequestsTest, RefusalsKeepTheirKind) {
