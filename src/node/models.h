@@ -143,7 +143,8 @@ class Models {
   // not depend on which disk is faster.
   std::map<size_t, Listing> first_listings_;
   size_t next_first_ = 0;
-  std::set<std::string> missing_;  // named folders that were warned of
+  std::set<std::string> missing_;      // named folders that were warned of
+  std::map<std::string, int> broken_;  // looks at files that are listed and are not there
   uint64_t claims_ = 0;
   net::Timer timer_, scan_limit_, order_limit_;
   // What was posted to the loop and comes after this object sees the flag and does nothing.

@@ -197,6 +197,9 @@ void Models::Merge(const std::string& folder, const Listing& listing) {
              listing.error().code != ErrorCode::kInvalid) {
     return;
   }
+  std::erase_if(broken_, [&](const auto& one) {
+    return one.first.starts_with(folder + "/") && !present.contains(one.first);
+  });
   std::vector<std::string> gone;
   for (const auto& [path, entry] : entries_) {
     if (entry->folder == folder && !present.contains(path)) gone.push_back(path);
@@ -234,8 +237,12 @@ Models::Entry* Models::MergeOne(const std::string& folder, const Found& found, b
         paths_.erase(named);
       Drop(found.path);
     }
+    // A link that leads nowhere, or a part that is missing; not a file that has just gone.
+    if (!folder.empty() && ++broken_[found.path] == 2)
+      LOG(kWarning, "leaving out a model: {}", found.stamp.error().message);
     return nullptr;
   }
+  broken_.erase(found.path);
   if (entry == nullptr) {
     for (const auto& [unused, other] : entries_) {
       const bool same = other->canonical == found.canonical;

@@ -199,6 +199,8 @@ def test_files_come_and_go_without_a_restart(exo):
         (folder / "s.gguf").unlink()
         wait_for("the removed file to go", lambda: "s" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]])
         assert "leaving out" not in node.log.read_text(), node.log.read_text()
+        (folder / "lost.gguf").symlink_to(folder / "nowhere")
+        wait_for("a word about the link", lambda: "leaving out a model" in node.log.read_text())
 
 
 def test_one_base_name_twice_gets_two_names(exo):
