@@ -19,6 +19,9 @@
 namespace exo::app {
 namespace {
 
+// How long clients have, when this node stops, to take the error that ends their answers.
+constexpr Time kLinger = std::chrono::milliseconds(100);
+
 node::NodeOptions ToNodeOptions(const Settings& settings) {
   return {.data_folder = sys::DataFolder(),
           .name = ToUtf8(settings.name.empty() ? sys::HostName() : settings.name),
@@ -84,12 +87,17 @@ Result<void> RunUp(const Settings& settings) {
   PrintStart(*node, options.name, options.loopback, server->port());
   LOG(kInfo, "up: API on port {}, devices on port {}", server->port(), node->port());
 
+  net::Timer linger(loop);
   net::FdWatch stop(loop, guard->fd());
   stop.OnReadable([&] {
     LOG(kInfo, "stopping");
     ForgetRunningNode(options.data_folder);
-    server->Stop();
-    node->Shutdown([&] { loop.Stop(); });
+    // Clients read why their answers end before the connections do.
+    const bool answering = node->EndRequests() > 0;
+    linger.Start(answering ? kLinger : Time{}, [&] {
+      server->Stop();
+      node->Shutdown([&] { loop.Stop(); });
+    });
   });
   loop.Run();
   return {};

@@ -260,6 +260,10 @@ void NodeImpl::OnModelsChanged() {
   FeedRecord();
 }
 
+size_t NodeImpl::EndRequests() {
+  return requests_->EndAll({ErrorCode::kDisconnected, "this node was stopped by its user"});
+}
+
 void NodeImpl::Shutdown(std::function<void()> done) {
   Feed(cluster::Leave{"stopped by its user"});
   discovery_.reset();

@@ -47,6 +47,8 @@ class Node : public Api {
   virtual const NodeId& id() const = 0;
   virtual std::string Describe() const = 0;  // "cpu avx512, 2 threads; 12.1 GiB for models"
   virtual void SetApiPort(uint16_t port) = 0;
+  // Ends every request of this node's clients with an error that says so. Returns how many.
+  virtual size_t EndRequests() = 0;
   // Says goodbye and ends all work; `done` runs on the loop when the peers have closed their
   // sessions, after 300 ms at most. Stages are joined by jobs until the node is destroyed.
   virtual void Shutdown(std::function<void()> done) = 0;

@@ -64,6 +64,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     record_.api_port = port;
     FeedRecord();
   }
+  size_t EndRequests() override;
   void Shutdown(std::function<void()> done) override;
 
   // --- Api ---

@@ -414,6 +414,17 @@ void Requests::FailRequest(const RequestId& id, const Error& error, Refusal refu
   ended->sink->OnError({.error = error, .refusal = refusal});
 }
 
+size_t Requests::EndAll(const Error& error) {
+  std::vector<RequestId> all;
+  for (const auto& [id, request] : requests_) all.push_back(id);
+  for (const RequestId& id : all) {
+    const Request* request = Find(id);
+    if (request != nullptr && request->submitted) host_.CancelRequest(id);
+    FailRequest(id, error, Refusal::kLost);
+  }
+  return all.size();
+}
+
 void Requests::SetPaused(const RequestId& id, bool paused) {
   Request* request = Find(id);
   if (request == nullptr || request->paused == paused) return;

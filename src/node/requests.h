@@ -66,6 +66,8 @@ class Requests {
   void OnTokens(const cluster::RequestTokens& news);
   // `stages`: where it ran, when that is not where it was to run at first.
   void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {});
+  // Every request fails with this error. Returns how many.
+  size_t EndAll(const Error& error);
   size_t count() const { return requests_.size(); }
   // The fields about requests and tokens.
   NodeMetrics Metrics() const;

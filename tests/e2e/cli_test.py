@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -228,6 +229,28 @@ def test_hangup_ends_like_sigterm(exo):
                                             for n in nodes[0].api.cluster()["nodes"]), 2)
 
 
+def test_answers_of_a_stopped_node_end_with_the_reason(exo):
+    with cluster(exo, 1) as [node]:
+        question = json.dumps({"model": "exo-tiny", "prompt": "a", "max_tokens": 400, "stream": True,
+                               "logit_bias": {}})
+        text = (f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(question)}\r\n\r\n{question}")
+        clients = []
+        for _ in range(4):
+            client = socket.create_connection(("localhost", node.api.port))
+            client.sendall(text.encode())
+            clients.append(client)
+        heard = [client.recv(4096) for client in clients]
+        assert all(b" 200 " in first for first in heard), heard
+        assert stop_time(node.process, signal.SIGINT) < 1.0
+        for client in clients:
+            rest = b""
+            while part := client.recv(65536):
+                rest += part
+            assert b"stopped by its user" in rest or b"[DONE]" in rest, rest[-400:]
+        assert "cancelled by its client" not in node.log.read_text(), node.log.read_text()
+
+
 def test_ctrl_c_ends_a_starting_node_within_a_second(exo):
     with tempfile.TemporaryDirectory() as folder:
         os.makedirs(f"{folder}/models")
@@ -340,7 +363,8 @@ if __name__ == "__main__":
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
           test_names_with_control_characters_are_escaped, test_mistakes_are_named,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
-          test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm, test_ctrl_c_ends_a_starting_node_within_a_second,
+          test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
+          test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,
           test_stop_unloads_and_says_when_nothing_runs, test_a_settings_file_is_used_and_checked,
           test_a_settings_file_that_cannot_be_read_is_named, test_config_refuses_what_up_refuses,
           test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told])

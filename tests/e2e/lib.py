@@ -185,6 +185,12 @@ def main(tests):
     options = parser.parse_args()
     exo = os.path.abspath(options.exo)  # tests run it from other folders, too
     passed = failed = skipped = 0
+    script = sys.modules["__main__"]
+    written = {name for name in vars(script) if name.startswith("test_")}
+    if unlisted := written - {test.__name__ for test in tests}:
+        sys.exit(f"tests that nothing runs: {', '.join(sorted(unlisted))}")
+    if unknown := set(options.only) - written:
+        sys.exit(f"no such test: {', '.join(sorted(unknown))}")
     for test in tests:
         if options.only and test.__name__ not in options.only:
             continue
