@@ -263,6 +263,7 @@ Result<void> RunPlan(const Settings& settings, const std::string& model, bool sp
 }
 
 Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json) {
+  if (model.empty()) return Fail(ErrorCode::kInvalid, "the name of the model is empty");
   const HttpClient api = TRY(OwnNode(settings));
   // A file that is gone is named by its path as it was.
   std::error_code error;

@@ -111,8 +111,10 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
   if (matches.empty()) {
     if (!local.message.empty() && local.code != ErrorCode::kNotFound)
       return done(Fail(local.code, "the model '{}' cannot be used: {}", name, local.message));
-    return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; known models: {}", name,
-                     fmt::join(KnownNames(), ", ")));
+    const std::vector<std::string> known = KnownNames();
+    return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name,
+                     known.empty() ? "none is known: put a GGUF file into a model folder"
+                                   : fmt::format("known models: {}", fmt::join(known, ", "))));
   }
   std::string where;
   for (const ModelView& model : Models()) {
