@@ -11,14 +11,14 @@ namespace exo::net {
 namespace {
 
 // Both ends of a connection to `listen_host`; the client's as a socket of `family`.
-struct Ends {
+struct SocketPair {
   Fd client, server;
 };
-Ends Connect(const std::string& listen_host, const std::string& connect_host) {
+SocketPair Connect(const std::string& listen_host, const std::string& connect_host) {
   const Fd listener = Listen(listen_host, 0).value();
   const uint16_t port = LocalAddress(listener.get()).port;
   const SocketAddress address = ToSocketAddress({connect_host, port}).value();
-  Ends ends{.client = Fd(::socket(address.family(), SOCK_STREAM, 0)), .server = {}};
+  SocketPair ends{.client = Fd(::socket(address.family(), SOCK_STREAM, 0)), .server = {}};
   EXPECT_EQ(::connect(ends.client.get(), address.get(), address.size), 0);
   for (int i = 0; i < 1000 && !ends.server.valid(); ++i) {
     ends.server = Fd(::accept(listener.get(), nullptr, nullptr));
@@ -38,7 +38,7 @@ bool BecomesFalse(int fd) {
 TEST(HalfClosedTest, TellsAClosedSendingSideFromAClosedSocket) {
   for (const auto& [listen, connect] : std::vector<std::pair<std::string, std::string>>{
            {"127.0.0.1", "127.0.0.1"}, {"127.0.0.1", "::ffff:127.0.0.1"}, {"::1", "::1"}}) {
-    Ends ends = Connect(listen, connect);
+    SocketPair ends = Connect(listen, connect);
     ASSERT_TRUE(ends.server.valid()) << connect;
     EXPECT_TRUE(PeerSocketIsOpen(ends.server.get())) << connect;
     ASSERT_EQ(::shutdown(ends.client.get(), SHUT_WR), 0);
@@ -51,7 +51,7 @@ TEST(HalfClosedTest, TellsAClosedSendingSideFromAClosedSocket) {
 }
 
 TEST(HalfClosedTest, ACloseIsOne) {
-  Ends ends = Connect("127.0.0.1", "127.0.0.1");
+  SocketPair ends = Connect("127.0.0.1", "127.0.0.1");
   ends.client.Close();
   EXPECT_TRUE(BecomesFalse(ends.server.get()));
 }

@@ -63,7 +63,7 @@ def unload(node, model):
 def test_a_file_cut_before_and_after_loading_never_ends_the_node(exo):
     with cluster(exo, 1) as [node], scratch() as folder:
         file = folder / "cut.gguf"
-        shutil.copy(TINY, file)
+        shutil.copyfile(TINY, file)
         with open(file, "ab") as out:
             out.write(b"\1")  # another file than the bundled one, of the same model
         model = add(node, file)
@@ -72,7 +72,7 @@ def test_a_file_cut_before_and_after_loading_never_ends_the_node(exo):
         assert status != 200 and answer["error"]["message"], (status, answer)
         lives(node)
         # The whole file again, then cut while loaded, unloaded, asked again.
-        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        shutil.copyfile(stories("q8_0"), folder / "s.gguf")
         model = add(node, folder / "s.gguf")
         status, answer = ask(node, model)
         assert status == 200, answer
@@ -88,7 +88,7 @@ def test_a_file_cut_before_and_after_loading_never_ends_the_node(exo):
 def test_a_file_written_again_in_place_is_another_model(exo):
     with cluster(exo, 1) as [node], scratch() as folder:
         file = folder / "s.gguf"
-        shutil.copy(stories("q8_0"), file)
+        shutil.copyfile(stories("q8_0"), file)
         model = add(node, file)
         first = ask(node, model, 16)[1]["choices"][0]["text"]
         identity = {m["id"]: m for m in node.api.get("/v1/models")[1]["data"]}[model]
@@ -110,7 +110,7 @@ def test_a_file_written_again_in_place_is_another_model(exo):
 def test_a_file_cut_under_a_peer_that_pulls_is_a_typed_error(exo):
     with cluster(exo, 2) as [holder, other], scratch() as folder:
         file = folder / "s.gguf"
-        shutil.copy(stories("q8_0"), file)
+        shutil.copyfile(stories("q8_0"), file)
         model = add(holder, file)
         wait_for("the peer to know the model", lambda: any(
             m["id"] == model for m in other.api.get("/v1/models")[1]["data"]))
@@ -168,7 +168,7 @@ def test_links_of_a_hub_cache_keep_their_names(exo):
         blobs = folder / "models--o--r" / "blobs"
         snapshot.mkdir(parents=True)
         blobs.mkdir()
-        shutil.copy(stories("q8_0"), blobs / ("ab" * 32))
+        shutil.copyfile(stories("q8_0"), blobs / ("ab" * 32))
         (snapshot / "S-q8_0.gguf").symlink_to(f"../../blobs/{'ab' * 32}")
         (snapshot / "dangling.gguf").symlink_to("nowhere")
         with cluster(exo, 1, environment={"EXO_MODELS": str(snapshot)}) as [node]:
@@ -184,9 +184,9 @@ def test_links_of_a_hub_cache_keep_their_names(exo):
 def test_files_come_and_go_without_a_restart(exo):
     with scratch() as folder, cluster(exo, 1, environment={"EXO_MODELS": str(folder)}) as [node]:
         assert ask(node, "s")[0] == 404
-        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        shutil.copyfile(stories("q8_0"), folder / "s.gguf")
         wait_for("the new file", lambda: ask(node, "s")[0] == 200)
-        shutil.copy(stories("q4_0"), folder / "part")
+        shutil.copyfile(stories("q4_0"), folder / "part")
         whole = (folder / "part").read_bytes()
         with open(folder / "grows.gguf", "wb") as out:
             for at in range(0, len(whole), 1 + len(whole) // 6):
@@ -207,8 +207,8 @@ def test_one_base_name_twice_gets_two_names(exo):
     with scratch() as folder:
         (folder / "one").mkdir()
         (folder / "two").mkdir()
-        shutil.copy(stories("q8_0"), folder / "one" / "s.gguf")
-        shutil.copy(stories("q4_0"), folder / "two" / "s.gguf")
+        shutil.copyfile(stories("q8_0"), folder / "one" / "s.gguf")
+        shutil.copyfile(stories("q4_0"), folder / "two" / "s.gguf")
         with cluster(exo, 1, environment={"EXO_MODELS": f"{folder}/one:{folder}/two"}) as [node]:
             wait_for("both", lambda: {"s", "s@two"} <= {m["id"] for m in node.api.get("/v1/models")[1]["data"]})
             assert ask(node, "s")[0] == 200
@@ -219,7 +219,7 @@ def test_different_files_of_one_name_on_two_devices_can_be_told_apart(exo):
     with scratch() as folder, cluster(exo, 2) as [a, b]:
         for node, kind in ((a, "q8_0"), (b, "q4_0")):
             (folder / node.name).mkdir()
-            shutil.copy(stories(kind), folder / node.name / "s.gguf")
+            shutil.copyfile(stories(kind), folder / node.name / "s.gguf")
             add(node, folder / node.name / "s.gguf")
         def ambiguous():
             status, answer = ask(a, "s")
@@ -286,7 +286,7 @@ def test_a_file_that_may_not_be_read_is_named_and_is_no_fault_of_the_node(exo):
         home.mkdir()
         (folder / "locked").mkdir(mode=0o700)
         for name in ("secret.gguf", "locked/s.gguf"):
-            shutil.copy(stories("q8_0"), folder / name)
+            shutil.copyfile(stories("q8_0"), folder / name)
         (folder / "secret.gguf").chmod(0)
         (folder / "folder.gguf").mkdir()
         os.mkfifo(folder / "pipe.gguf")
@@ -327,7 +327,7 @@ def test_a_file_that_may_not_be_read_is_named_and_is_no_fault_of_the_node(exo):
 def test_the_first_request_after_a_file_changed_waits_for_it(exo):
     with scratch() as folder, cluster(exo, 1) as [node]:
         file = folder / "s.gguf"
-        shutil.copy(stories("q8_0"), file)
+        shutil.copyfile(stories("q8_0"), file)
         os.utime(file, (1, 1))
         model = add(node, file)
         before = ask(node, model, 16)[1]["choices"][0]["text"]
@@ -337,19 +337,19 @@ def test_the_first_request_after_a_file_changed_waits_for_it(exo):
         assert status == 200 and answer["choices"][0]["text"] == before, (status, answer)
         unload(node, model)
         other = folder / "other.gguf"
-        shutil.copy(stories("q4_0"), other)
+        shutil.copyfile(stories("q4_0"), other)
         os.replace(other, file)  # another model under the same name
         status, answer = ask(node, model, 16)
         assert status == 200, (status, answer)
         direct = folder / "direct.gguf"
-        shutil.copy(stories("q4_0"), direct)
+        shutil.copyfile(stories("q4_0"), direct)
         assert answer["choices"][0]["text"] == ask(node, add(node, direct), 16)[1]["choices"][0]["text"]
 
 
 def test_the_first_request_after_a_peers_file_was_touched_waits_for_it(exo):
     with scratch() as folder, cluster(exo, 2) as [holder, other]:
         file = folder / "s.gguf"
-        shutil.copy(stories("q8_0"), file)
+        shutil.copyfile(stories("q8_0"), file)
         os.utime(file, (1, 1))
         model = add(holder, file)
         wait_for("the peer to know the model", lambda: ask(other, model)[0] == 200)
@@ -379,8 +379,8 @@ def test_what_is_no_model_is_refused_when_it_is_added(exo):
 
 def test_a_model_is_forgotten_with_rm(exo):
     with scratch() as folder, cluster(exo, 1) as [node]:
-        shutil.copy(stories("q8_0"), folder / "s.gguf")
-        shutil.copy(stories("q4_0"), folder / "t.gguf")
+        shutil.copyfile(stories("q8_0"), folder / "s.gguf")
+        shutil.copyfile(stories("q4_0"), folder / "t.gguf")
         add(node, folder / "s.gguf")
         add(node, folder / "t.gguf")
         assert ask(node, "s")[0] == 200
@@ -428,7 +428,7 @@ def fill(folder):
 def test_a_full_disk_forgets_but_serves(exo):
     with scratch() as folder, small_disk(folder / "n") as (inside, enter):
         secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
-        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        shutil.copyfile(stories("q8_0"), folder / "s.gguf")
         node = Node(exo, folder, secret, "n", prefix=enter)
         node.home = inside
         node.started()
@@ -445,7 +445,7 @@ def test_a_full_disk_forgets_but_serves(exo):
 def test_a_node_starts_on_a_full_disk(exo):
     with scratch() as folder, small_disk(folder / "n") as (inside, enter):
         secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
-        shutil.copy(stories("q8_0"), folder / "s.gguf")
+        shutil.copyfile(stories("q8_0"), folder / "s.gguf")
         node = Node(exo, folder, secret, "n", prefix=enter)
         node.home = inside
         node.started().stop()
