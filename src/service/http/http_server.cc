@@ -79,8 +79,11 @@ Result<void> HttpServer::Impl::Open() {
     port = acceptors[0].local_endpoint().port();
     if (!options.ipv6) return {};
     auto v6 = Listen(context, {asio::ip::address_v6::loopback(), port});
-    if (v6) acceptors.push_back(*std::move(v6));
-    if (v6 || v6.error().code == ErrorCode::kUnsupported) return {};
+    if (v6) {
+      acceptors.push_back(*std::move(v6));
+      return {};
+    }
+    if (v6.error().code == ErrorCode::kUnsupported) return {};
     last = std::unexpected(v6.error());
   }
   acceptors.clear();
