@@ -2,14 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/test_ids.h"
+
 namespace exo::engine {
 namespace {
-
-RequestId Id(uint8_t number) {
-  RequestId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 TEST(CancellationSetTest, StopsARunningStepOnlyWhenAllItsRequestsAreGone) {
   const RequestId a = Id(1), b = Id(2);

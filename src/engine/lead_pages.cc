@@ -56,7 +56,7 @@ void LeadMachine::Keep(Request& request) {
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
   kept_.Keep(id, std::move(request.tokens));
-  while (kept_.size() > PrefixIndex::kMost)
+  while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));
 }
 
@@ -79,9 +79,20 @@ bool LeadMachine::TakePages(const LeadStep& step, const RequestId& request, uint
   const auto may_go = [&](const RequestId& sequence) {
     return std::ranges::none_of(step.fork, [&](const auto& fork) { return fork.from == sequence; });
   };
-  while (ledger_.used() + ledger_.Needs(request, first, end) > options_.pages) {
+  const auto fits = [&](const PageLedger& ledger) {
+    return ledger.used() + ledger.Needs(request, first, end) <= options_.pages;
+  };
+  if (!fits(ledger_)) {
+    // No prefix is given up for what does not fit anyway.
+    PageLedger without = ledger_;
+    for (const RequestId& sequence : kept_.All()) {
+      if (may_go(sequence)) without.Close(sequence);
+    }
+    if (!fits(without)) return false;
+  }
+  while (!fits(ledger_)) {
     const auto oldest = kept_.Oldest(may_go);
-    if (!oldest) return false;
+    CHECK(oldest.has_value());
     CloseKept(*oldest);
   }
   ledger_.Write(request, first, end);

@@ -4,14 +4,10 @@
 
 #include <map>
 
+#include "engine/test_ids.h"
+
 namespace exo::engine {
 namespace {
-
-RequestId Id(uint8_t number) {
-  RequestId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most = 4,
                  std::vector<TokenId> stops = {}) {
@@ -393,6 +389,23 @@ TEST(LeadTest, KeptSequencesMakeRoomTheLeastRecentlyUsedFirst) {
   const auto step = lead.NextStep(Time{});
   EXPECT_TRUE(step->fork.empty()) << "the first one is gone";
   EXPECT_EQ(step->close, std::vector<RequestId>{Id(2)});
+}
+
+TEST(LeadTest, NoPrefixIsGivenUpForARequestThatDoesNotFitAnyway) {
+  LeadMachine lead(Caching(8));
+  ASSERT_TRUE(lead.Submit(Count(1, 20, 2), Time{}));
+  RunAll(lead);  // kept: three pages
+  wire::Submit running = Ask(2, 20, 20);
+  ASSERT_TRUE(lead.Submit(running, Time{}));
+  Answer(lead, *lead.NextStep(Time{}), 5);
+  wire::Submit large = Ask(3, 60, 4);
+  large.prompt[0] = 200;
+  ASSERT_TRUE(lead.Submit(large, Time{}));
+  const auto step = lead.NextStep(Time{});
+  ASSERT_TRUE(step);
+  EXPECT_TRUE(step->close.empty());
+  EXPECT_EQ(lead.kept_sequences(), 1u);
+  EXPECT_EQ(lead.queued(), 1u);
 }
 
 TEST(LeadTest, WhatACancelledRequestHadComputedIsKept) {

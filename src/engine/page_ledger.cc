@@ -69,11 +69,4 @@ void PageLedger::Close(const RequestId& request) {
   pages_.erase(request);
 }
 
-uint64_t PageLedger::Alone(const RequestId& request) const {
-  const auto at = pages_.find(request);
-  if (at == pages_.end()) return 0;
-  return static_cast<uint64_t>(
-      std::ranges::count_if(at->second, [&](uint32_t page) { return holders_[page] == 1; }));
-}
-
 }  // namespace exo::engine

@@ -29,8 +29,6 @@ class PageLedger {
   void Truncate(const RequestId& request, uint32_t length);
   void Close(const RequestId& request);
 
-  // Pages that closing the sequence would give back.
-  uint64_t Alone(const RequestId& request) const;
   uint64_t used() const { return used_; }
   uint64_t PagesOf(uint64_t positions) const { return (positions + positions_ - 1) / positions_; }
 

@@ -36,6 +36,12 @@ bool PrefixIndex::Forget(const RequestId& sequence) {
   return std::erase_if(entries_, [&](const Entry& e) { return e.sequence == sequence; }) > 0;
 }
 
+std::vector<RequestId> PrefixIndex::All() const {
+  std::vector<RequestId> all;
+  for (const Entry& entry : entries_) all.push_back(entry.sequence);
+  return all;
+}
+
 std::optional<RequestId> PrefixIndex::Oldest(
     const std::function<bool(const RequestId&)>& may_go) const {
   for (const Entry& entry : entries_ | std::views::reverse) {

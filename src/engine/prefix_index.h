@@ -22,8 +22,9 @@ uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b);
 
 class PrefixIndex {
  public:
-  // More would make every look-up slow; the pages are what limits them in practice.
-  static constexpr size_t kMost = 256;
+  // Every step of lead and stages goes through all sequences; the pages are what limits them in
+  // practice.
+  static constexpr size_t kMaxSequences = 64;
 
   struct Match {
     RequestId sequence;
@@ -39,6 +40,7 @@ class PrefixIndex {
   // The least recently used one that `may_go`.
   std::optional<RequestId> Oldest(const std::function<bool(const RequestId&)>& may_go) const;
 
+  std::vector<RequestId> All() const;
   size_t size() const { return entries_.size(); }
   void Clear() { entries_.clear(); }
 

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "engine/local.h"
 #include "engine/test_backend.h"
+#include "engine/test_ids.h"
 #include "engine/test_link.h"
 #include "sys/system.h"
 
@@ -26,12 +27,6 @@ NodeId Node(uint8_t number) {
   id.bytes[0] = number;
   return id;
 }
-RequestId Id(uint8_t number) {
-  RequestId id;
-  id.bytes[0] = number;
-  return id;
-}
-
 class SourceView final : public backend::TensorSource {
  public:
   explicit SourceView(backend::TensorSource& source) : source_(source) {}

@@ -2,14 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/test_ids.h"
+
 namespace exo::engine {
 namespace {
-
-RequestId Id(uint8_t number) {
-  RequestId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 // `outputs`: the last so many rows.
 wire::StepItem Item(uint8_t request, uint32_t first, uint32_t count, uint32_t outputs = 0) {

@@ -7,6 +7,7 @@
 #include "backend/devices.h"
 #include "backend/test_model.h"
 #include "engine/local.h"
+#include "engine/test_ids.h"
 
 namespace exo::engine {
 namespace {
@@ -16,12 +17,6 @@ using backend::Kind;
 using backend::TestModel;
 
 constexpr size_t kVocab = TestModel::kVocab;
-
-RequestId Id(uint8_t number) {
-  RequestId id;
-  id.bytes[0] = number;
-  return id;
-}
 
 std::vector<TokenId> Tokens(size_t n, int seed = 0) {
   std::vector<TokenId> tokens;

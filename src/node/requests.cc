@@ -278,8 +278,8 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
   Request* request = Find(news.request);
   if (request == nullptr) return;
   if (request->generated == 0) {
-    request->cached = news.cached;
-    totals_.cached_tokens += news.cached;
+    request->cached = std::min(news.cached, request->prompt_tokens);
+    totals_.cached_tokens += request->cached;
   }
   request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
   request->generated += static_cast<uint32_t>(tokens.size());
