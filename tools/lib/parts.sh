@@ -4,6 +4,7 @@ export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,ti
 parts_passed=0
 parts_failed=0
 parts_summary=""
+parts_failures=""
 
 # count NAME EXIT SECONDS: one part is over.
 count() {
@@ -14,6 +15,7 @@ count() {
   else
     parts_failed=$((parts_failed + 1))
     line="$line  FAILED (exit $2)"
+    parts_failures="$parts_failures$line"$'\n'
   fi
   parts_summary="$parts_summary$line"$'\n'
 }
@@ -59,9 +61,11 @@ part() {
   return 0
 }
 
+# The failures once more at the end: whoever sees only the last lines must not have to guess.
 finish() {
   printf '\n%s' "$parts_summary"
   echo "$parts_passed passed, $parts_failed failed"
+  printf '%s' "$parts_failures"
   [ "$parts_failed" -eq 0 ]
   exit $?
 }
