@@ -102,6 +102,13 @@ std::string Escaped(const std::string& name) {
   return text;
 }
 
+json PlacingJson(const std::string& model, const PlacingOptions& placing) {
+  json body = {{"model", model}, {"spread", placing.spread}};
+  if (placing.context) body["context"] = *placing.context;
+  if (!placing.kv.empty()) body["kv"] = placing.kv;
+  return body;
+}
+
 }  // namespace
 
 Result<HttpClient> OwnNode(const Settings& settings) {
@@ -117,8 +124,8 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
   options.prompt = TRY(MakePrompt(given.prompt));
-  if (options.spread)
-    TRY(api.Post("/v1/internal/load", {{"model", options.model}, {"spread", true}}));
+  if (options.placing.any())
+    TRY(api.Post("/v1/internal/load", PlacingJson(options.model, options.placing)));
   const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
     if (!options.json) WriteAnswer(text);
   }));
@@ -240,11 +247,11 @@ Result<void> RunModels(const Settings& settings, bool as_json) {
   return {};
 }
 
-Result<void> RunPlan(const Settings& settings, const std::string& model, bool spread,
-                     bool as_json) {
+Result<void> RunPlan(const Settings& settings, const std::string& model,
+                     const PlacingOptions& placing, bool as_json) {
   const HttpClient api = TRY(OwnNode(settings));
   const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
-  const json plan = TRY(api.Post("/v1/internal/plan", {{"model", name}, {"spread", spread}}));
+  const json plan = TRY(api.Post("/v1/internal/plan", PlacingJson(name, placing)));
   if (as_json) {
     PrintJson(plan);
     return {};
@@ -256,7 +263,9 @@ Result<void> RunPlan(const Settings& settings, const std::string& model, bool sp
                     Layers(json::array({stage}), stage.value("node_id", "")),
                     FormatSize(stage.value("bytes", uint64_t{0}))});
   }
-  Print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
+  Print("{}\ncontext: {} tokens, {} KV cache for {} tokens in all\n", Table(rows),
+        plan.value("context", 0), plan.value("kv", ""), plan.value("kv_positions", uint64_t{0}));
+  Print("predicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n",
         plan.value("predicted_tokens_per_second", 0.0),
         plan.value("predicted_prompt_per_second", 0.0));
   return {};

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "app/local_engine.h"
 #include "app/model_path.h"
 #include "app/output.h"
 #include "backend/devices.h"
@@ -22,62 +23,6 @@ namespace exo::app {
 namespace {
 
 using nlohmann::json;
-
-double Seconds(Time time) {
-  return std::chrono::duration<double>(time).count();
-}
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-// Everything that computing in this process needs, built in order.
-struct Engine {
-  std::unique_ptr<backend::Backend> backend;
-  std::shared_ptr<const store::ModelFile> file;
-  std::unique_ptr<backend::TensorSource> source;
-  std::unique_ptr<engine::LocalModel> model;
-};
-
-// Refuses with the numbers what the system could only answer by killing somebody.
-Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& options) {
-  const store::Manifest& manifest = engine.file->manifest();
-  const backend::StageBytes need = engine.backend->Estimate({.config = manifest.config(),
-                                                             .tensors = manifest.tensors(),
-                                                             .layer_begin = 0,
-                                                             .layer_end = manifest.config()->layers,
-                                                             .lead = true,
-                                                             .kv_type = options.kv_type,
-                                                             .chunk = options.chunk});
-  const bool mapped = engine.file->prepared() != nullptr &&
-                      engine.file->prepared()->layout() == engine.backend->layout();
-  const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
-  const sys::MemoryInfo memory = sys::ReadMemory();
-  if (bytes <= memory.available) return {};
-  return Fail(
-      ErrorCode::kOverloaded,
-      "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
-      engine.file->name(), FormatSize(bytes), FormatSize(memory.available),
-      FormatSize(memory.total));
-}
-
-Result<Engine> LoadEngine(const Settings& settings, const std::string& model, unsigned threads,
-                          const engine::LocalOptions& options) {
-  Engine engine;
-  engine.backend = TRY(backend::MakeBackend({.isa = settings.isa, .threads = threads}));
-  engine.file = TRY(store::ModelFile::Open(
-      TRY(FindModelPath(settings, model)),
-      {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));
-  engine.source = TRY(engine.file->MakeSource());
-  const store::Manifest& manifest = engine.file->manifest();
-  TRY(CheckMemory(engine, options));
-  engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
-                                              manifest.tensors(), *engine.source, options));
-  return engine;
-}
 
 // The benchmark's state: sequences 1..batch, filled to `depth`.
 class Bench {
@@ -147,8 +92,8 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
     return Fail(ErrorCode::kInvalid, "--batch and --runs must be at least 1");
   }
   const Time start = sys::Now();
-  const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
-                                       {.kv_type = options.kv, .chunk = options.chunk}));
+  const LocalEngine engine = TRY(LoadEngine(settings, options.model, options.threads,
+                                            {.kv_type = options.kv, .chunk = options.chunk}));
   Bench bench(*engine.model, options);
   const double load = Seconds(sys::Now() - start);
   TRY(bench.Prepare());
@@ -189,8 +134,8 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
 Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
   TRY(store::CheckIsAnotherFile(TRY(FindModelPath(settings, options.model)), options.out));
   const auto out = TRY(sys::FileWriter::Create(options.out, 0644));  // before the work
-  const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
-                                       {.kv_type = options.kv, .chunk = options.chunk}));
+  const LocalEngine engine = TRY(LoadEngine(settings, options.model, options.threads,
+                                            {.kv_type = options.kv, .chunk = options.chunk}));
   const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
   std::vector<TokenId> tokens = tokenizer->Encode(options.prompt, false);
   if (tokenizer->add_bos() && tokenizer->bos() >= 0)

@@ -82,7 +82,7 @@ struct Commands {
   QuantizeOptions quantize;
   std::string kv = "f16";
   std::string model;
-  bool spread = false;
+  PlacingOptions placing;
   SecretOptions secret;
 
   Commands() {
@@ -158,6 +158,15 @@ struct Commands {
     if (c->count("--seed") > 0) options.seed = seed;
   }
 
+  void AddPlacing(CLI::App* c, PlacingOptions& options) {
+    c->add_flag("--spread", options.spread, "place the model over all devices");
+    c->add_option("--context", options.context,
+                  "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
+        ->check(Between(0, kMaxPositions));
+    c->add_option("--kv", options.kv, "type of the KV cache: f16, q8_0 or f32")
+        ->check(CLI::IsMember({"f16", "q8_0", "f32"}));
+  }
+
   void AddRun() {
     CLI::App* c =
         Add("run", "ask a model; loads it where it fits best", [this](const Settings& settings) {
@@ -167,7 +176,7 @@ struct Commands {
     c->add_option("MODEL", ask.model, "name or path of a GGUF file")->required();
     c->add_option("PROMPT", ask.prompt,
                   "what to say; - or nothing: standard input. What is piped in is added behind it");
-    c->add_flag("--spread", ask.spread, "place the model over all devices");
+    AddPlacing(c, ask.placing);
     AddAsk(c, ask);
   }
 
@@ -183,9 +192,9 @@ struct Commands {
     view("models", "which models can be run", RunModels);
     CLI::App* c =
         Add("plan", "where a model would go and how fast it would be, without loading it",
-            [this](const Settings& settings) { return RunPlan(settings, model, spread, json); });
+            [this](const Settings& settings) { return RunPlan(settings, model, placing, json); });
     c->add_option("MODEL", model, "name or path of a GGUF file")->required();
-    c->add_flag("--spread", spread, "over all devices");
+    AddPlacing(c, placing);
     c->add_flag("--json", json);
     CLI::App* s = Add("stop", "unload a model from all devices",
                       [this](const Settings& settings) { return RunStop(settings, model, json); });
@@ -216,6 +225,7 @@ struct Commands {
         Add("bench", "measure prompt and decode speed, load time and memory",
             [this](const Settings& settings) -> Result<void> {
               bench.kv = TRY(kernels::KvTypeNamed(kv));
+              if (!bench.replay.empty()) return RunReplay(settings, bench);
               return bench.nodes > 0 ? RunClusterBench(settings, bench) : RunBench(settings, bench);
             });
     b->add_option("--model", bench.model, "name or path of a GGUF file")->required();
@@ -234,6 +244,10 @@ struct Commands {
         ->check(Between(1, 8192));
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine")
         ->check(Between(1, 16));
+    b->add_option("--replay", bench.replay,
+                  "file of recorded tokens (exo tokenize --json): --pp of them are the prompt, the "
+                  "next --tg the answer; compares decoding with speculation and without")
+        ->excludes("--nodes");
     b->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
     b->add_flag("--json", bench.json);
 

@@ -32,7 +32,11 @@ struct Settings {
   std::string isa;                       // empty: the best
   std::vector<std::string> models;       // folders, besides the data folder's and the bundled one
   std::optional<uint64_t> tensor_cache;  // bytes; unset: the node's default
-  uint32_t default_context = 4096;       // tokens
+  uint32_t default_context = 0;          // tokens; 0: as trained, as far as memory allows
+  std::string kv = "f16";                // type of the KV cache
+  uint32_t target_gap = 250;             // milliseconds
+  bool prefix_cache = true;
+  bool speculation = true;
   LogLevel log = LogLevel::kWarning;
   std::string cluster_secret;  // empty: the data folder's
 

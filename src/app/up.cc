@@ -7,6 +7,7 @@
 #include "app/stop_guard.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "kernels/kernels.h"
 #include "net/event_loop.h"
 #include "net/event_loop_asio.h"
 #include "net/secret.h"
@@ -37,7 +38,11 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .model_folders = ModelFolders(settings),
           .named_folders = settings.models,
           .tensor_cache = settings.tensor_cache,
-          .default_context = settings.default_context};
+          .default_context = settings.default_context,
+          .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
+          .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
+                   .prefix_cache = settings.prefix_cache,
+                   .speculate = settings.speculation}};
 }
 
 // What `exo secret` cannot find by itself: a secret that is not the data folder's.

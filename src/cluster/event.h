@@ -83,7 +83,7 @@ struct EnsureModel {
   uint64_t ticket = 0;
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
 };
 struct UnloadModel {
@@ -95,7 +95,8 @@ struct PlanModel {
   uint64_t ticket = 0;
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
+  uint8_t kv_type = 0;
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {

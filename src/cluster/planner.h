@@ -50,16 +50,20 @@ struct PlanNode {
 struct PlanOptions {
   NodeId owner;
   uint64_t term = 0;
-  uint64_t nonce = 0;      // makes equal plans of different moments different
-  NodeId prefer;           // wins ties: the node that asks, usually the owner
-  bool spread = false;     // use every node
-  uint32_t context = 0;    // 0: min(trained, kDefaultContext)
-  uint32_t sequences = 0;  // 0: as many of kDefaultSequences, halved down to 1, as fit
+  uint64_t nonce = 0;    // makes equal plans of different moments different
+  NodeId prefer;         // wins ties: the node that asks, usually the owner
+  bool spread = false;   // use every node
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   // Rows of one step: 256 is where matmul throughput is flat (bench/kernel_bench.cc).
   uint32_t chunk = 256;
   uint8_t kv_type = 0;
 };
+// Nodes are chosen for so many positions: a longer context is not worth another, slower division.
+// On the nodes that were chosen it grows to the trained one as far as half of the memory that is
+// left allows.
 inline constexpr uint32_t kDefaultContext = 4096;
+// Sequences of the whole context for which memory is reserved, or more shorter ones; fewer where
+// that does not fit.
 inline constexpr uint32_t kDefaultSequences = 4;
 
 struct Prediction {

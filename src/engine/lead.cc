@@ -68,7 +68,8 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
   return wire;
 }
 
-LeadMachine::LeadMachine(LeadOptions options) : options_(options), ledger_(options.page) {
+LeadMachine::LeadMachine(LeadOptions options)
+    : options_(options), pace_(options.pace), ledger_(options.page) {
   CHECK(options_.pages >= ledger_.PagesOf(options_.context));
 }
 LeadMachine::~LeadMachine() = default;
@@ -122,92 +123,21 @@ bool LeadMachine::Pause(const RequestId& request, bool paused) {
   return true;
 }
 
-void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
-  const auto at = requests_.find(request);
-  if (at == requests_.end() || !at->second->decoding() || at->second->pending() != 1) return;
-  at->second->draft = std::move(tokens);
-}
-
-void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
-  // Its pages were taken when it was admitted.
-  CHECK(ledger_.Needs(request.submit.request, request.scheduled, request.scheduled + rows) == 0);
-  const bool reaches_end = rows == request.pending();
-  const auto begin = request.tokens.begin() + request.scheduled;
-  step.items.push_back({.request = request.submit.request,
-                        .first = request.scheduled,
-                        .tokens = {begin, begin + rows},
-                        .outputs = reaches_end ? Outputs::kLast : Outputs::kNone});
-  request.scheduled += rows;
-  step.rows += rows;
-  step.outputs += reaches_end ? 1 : 0;
-}
-
-// The last token of the answer, and the drafts behind it as far as there is room.
-void LeadMachine::AddDecodeItem(LeadStep& step, Request& request) {
-  const uint32_t room =
-      std::min(options_.chunk - step.rows, request.max_tokens_total - request.scheduled);
-  auto drafts = static_cast<uint32_t>(std::min<size_t>(request.draft.size(), room - 1));
-  // Drafts are not worth another request's pages.
-  const uint32_t end = request.scheduled + 1;
-  if (drafts > 0 && !TakePages(step, request.submit.request, request.scheduled, end + drafts))
-    drafts = 0;
-  if (drafts == 0 && !TakeDecodePages(step, request, end)) return;
-  LeadItem item{.request = request.submit.request,
-                .first = request.scheduled,
-                .tokens = {request.tokens.back()},
-                .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll};
-  const auto begin = request.draft.begin();
-  item.tokens.insert(item.tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(drafts));
-  request.draft.clear();
-  const auto rows = static_cast<uint32_t>(item.tokens.size());
-  request.scheduled += rows;
-  step.rows += rows;
-  step.outputs += OutputRows(item);
-  step.items.push_back(std::move(item));
-}
-
-// A fair share of the decoding requests, so that every stage has a micro-batch to work on.
-void LeadMachine::AddDecode(LeadStep& step) {
-  const size_t count = admitted_.size();
-  const auto runs = [](const Request& request) { return request.decoding() && !request.paused; };
-  const auto decoding = static_cast<size_t>(std::count_if(
-      admitted_.begin(), admitted_.end(), [&](const auto& id) { return runs(*requests_.at(id)); }));
-  const size_t share =
-      std::min<size_t>((decoding + options_.stages - 1) / options_.stages, options_.chunk);
-  const std::vector<RequestId> order = admitted_;  // requests that are put back leave it
-  for (size_t i = 0; i < count && step.items.size() < share && step.rows < options_.chunk; ++i) {
-    Request& request = *requests_.at(order[(decode_turn_ + i) % count]);
-    if (request.admitted && runs(request) && request.pending() > 0) AddDecodeItem(step, request);
-  }
-  if (count > 0) decode_turn_ = (decode_turn_ + share) % count;
-  stats_.decode_rows += step.rows;
-}
-
-void LeadMachine::AddPrefill(LeadStep& step) {
-  for (const RequestId& id : admitted_) {
-    if (step.rows >= options_.chunk) return;
-    Request& request = *requests_.at(id);
-    if (request.decoding() || request.pending() == 0) continue;
-    const uint32_t rows = std::min(request.pending(), options_.chunk - step.rows);
-    AddRows(step, request, rows);
-    stats_.prefill_rows += rows;
-  }
-}
-
 std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   if (in_flight_.size() >= options_.stages) return std::nullopt;
   for (const RequestId& sequence : std::exchange(covered_, {})) CloseKept(sequence);
   LeadStep step;
+  StepPace::Rows rows;
   const uint64_t put_back = stats_.put_back;
-  AddDecode(step);
+  AddDecode(step, rows);
   if (stats_.put_back == put_back) Admit(step, now);
-  AddPrefill(step);
+  AddPrefill(step, rows);
   if (step.items.empty() && closing_.empty()) return std::nullopt;
   step.step = next_step_++;
   step.close = std::move(closing_);
   closing_.clear();
   step.truncate = std::exchange(truncating_, {});
-  Flight flight{.step = step};
+  Flight flight{.step = step, .rows = rows, .begun = now};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
@@ -256,6 +186,7 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
   ++stats_.returned_steps;
   const Flight flight = std::move(at->second);
   in_flight_.erase(at);
+  if (cancelled.empty()) pace_.Learn(flight.rows, now - flight.begun);
   std::vector<Emission> emissions;
   size_t next = 0;
   for (size_t i = 0; i < flight.step.items.size(); ++i) {
@@ -292,9 +223,16 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   const auto rows = static_cast<uint32_t>(item.tokens.size());
   const bool drafted = item.outputs == Outputs::kAll;
   request.computed += drafted ? static_cast<uint32_t>(output->tokens.size()) : rows;
-  if (drafted && output->tokens.size() < rows) {
-    request.scheduled = request.computed;
-    Cut(item.request, request.computed);
+  if (drafted) {
+    const auto accepted = static_cast<uint32_t>(output->tokens.size()) - 1;
+    request.payoff.OnDrafted(request.match, rows - 1, accepted, request.draft_cost);
+    stats_.accepted_drafts += accepted;
+    if (accepted + 1 < rows) {
+      request.scheduled = request.computed;
+      Cut(item.request, request.computed);
+    }
+  } else {
+    request.payoff.OnPlain();
   }
   if (output == nullptr) return std::nullopt;
   if (request.first_token_at == Time{}) request.first_token_at = now;

@@ -11,12 +11,13 @@
 // keeps its sequence as long as nobody needs the pages: a request that begins with the same tokens
 // forks it and computes only what differs (prefix_index.h).
 //
-// A micro-batch carries one row of each decoding request that is not in flight (a fair share of
-// them, so that every stage has work) and fills up with chunks of prompts: a new prompt delays a
-// running request by one chunk at most. At most `stages` micro-batches are in flight; chunks of one
-// prompt follow each other without waiting. Speculation: Draft adds rows to a request's next decode
-// item, all of which come back; OnStepDone takes the tokens that were accepted, and the next step
-// truncates the sequence to them.
+// A micro-batch carries one row of each decoding request that is not in flight and fills up with
+// chunks of prompts. Up to kCommonRows decoding requests share one step, beyond that each of the
+// pipeline's steps takes its part of them. Beside running requests a chunk is as small as their
+// target gap asks for (step_pace.h); several prompts share it, and clients take turns (lead_batch).
+// At most `stages` micro-batches are in flight; chunks of one prompt follow each other without
+// waiting. Speculation: drafts add rows to a request's next decode item, all of which come back;
+// OnStepDone takes the tokens that were accepted, and the next step truncates the sequence to them.
 //
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
@@ -34,6 +35,7 @@
 #include "base/units.h"
 #include "engine/page_ledger.h"
 #include "engine/prefix_index.h"
+#include "engine/step_pace.h"
 #include "wire/messages.h"
 #include "wire/plan.h"
 
@@ -47,12 +49,18 @@ struct LeadOptions {
   uint32_t page = wire::kPagePositions;  // positions of one
   // A prefix shorter than this is computed: a fork copies the page that it goes on in.
   uint32_t least_shared = 16;
-  uint32_t chunk = 256;        // rows of one step
+  uint32_t chunk = 256;        // rows of one step at most
+  PaceOptions pace = {};       // fewer of them beside running requests
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
   bool prefix_cache = true;  // ended requests keep their pages for those that begin alike
+  bool speculate = true;     // drafts from the request's own text, where they pay
 };
+
+// A step of so few rows takes as long as one row: reading the weights is what it costs. Two steps
+// of half the rows would read them twice.
+inline constexpr size_t kCommonRows = 8;
 
 enum class Outputs : uint8_t { kNone, kLast, kAll };
 
@@ -101,6 +109,8 @@ struct LeadStats {
   uint64_t prefill_rows = 0;
   uint64_t cached_rows = 0;  // of prompts: taken over from other sequences
   uint64_t put_back = 0;     // requests that lost their pages to older ones
+  uint64_t drafted_rows = 0;
+  uint64_t accepted_drafts = 0;  // of them: tokens that were sampled as well
 };
 
 class LeadMachine {
@@ -116,8 +126,8 @@ class LeadMachine {
   bool Cancel(const RequestId& request);
   // A paused request keeps its place and its KV but gets no decode rows. False: unknown.
   bool Pause(const RequestId& request, bool paused);
-  // Guesses of the tokens behind the request's last one, for its next decode item only. Ignored
-  // unless the request waits for its next decode row.
+  // Guesses of the tokens behind the request's last one, for its next decode item only, instead of
+  // its own. Ignored unless the request waits for its next decode row.
   void Draft(const RequestId& request, std::vector<TokenId> tokens);
 
   // The next micro-batch, or nothing to do now (all in flight, or no work).
@@ -166,10 +176,12 @@ class LeadMachine {
   void CloseKept(const RequestId& sequence);
   void CloseSequence(const RequestId& sequence);
   void Cut(const RequestId& sequence, uint32_t length);
-  void AddDecode(LeadStep& step);
-  void AddPrefill(LeadStep& step);
+  void AddDecode(LeadStep& step, StepPace::Rows& rows);
+  void AddPrefill(LeadStep& step, StepPace::Rows& rows);
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
-  void AddDecodeItem(LeadStep& step, Request& request);
+  void AddDecodeItem(LeadStep& step, Request& request, size_t streams);
+  void Guess(Request& request, size_t streams, uint32_t most);
+  std::vector<Request*> PromptsInTurn();
   // Ends a request; what it computed is kept for others.
   void Drop(const RequestId& request);
   Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
@@ -188,6 +200,8 @@ class LeadMachine {
   std::vector<RequestId> closing_;
   std::vector<wire::StepTruncate> truncating_;
   size_t decode_turn_ = 0;
+  StepPace pace_;
+  std::map<uint64_t, uint64_t> served_;  // rows of prompts by client, of those with prompts now
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;
   PageLedger ledger_;

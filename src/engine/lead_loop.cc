@@ -18,11 +18,13 @@ uint64_t Microseconds(Time time) {
 
 LeadOptions MachineOptions(const RunnerOptions& options) {
   const wire::Plan& plan = options.plan;
-  return {.plan = plan.id,
-          .stages = static_cast<uint32_t>(plan.stages.size()),
-          .context = plan.context,
-          .pages = ReservedPages(plan),
-          .chunk = plan.chunk};
+  LeadOptions lead = options.lead;
+  lead.plan = plan.id;
+  lead.stages = static_cast<uint32_t>(plan.stages.size());
+  lead.context = plan.context;
+  lead.pages = plan.kv_pages;
+  lead.chunk = plan.chunk;
+  return lead;
 }
 
 // Requests that a stage gave up, and rows of outputs that come back nevertheless.
@@ -232,7 +234,8 @@ Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, LogitRows& logit_r
       machine_.Cancel(item.request);
       ReportError(item.request, token.error());
     }
-    output.tokens.push_back(token.value_or(0));
+    output.tokens.push_back(options_.recorded != nullptr ? (*options_.recorded)[tokens.size()]
+                                                         : token.value_or(0));
     const size_t next = skipped + i + 1;
     if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
   }

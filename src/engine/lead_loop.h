@@ -51,6 +51,7 @@ class LeadLoop {
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
+  const LeadStats& stats() const { return machine_.stats(); }
 
  private:
   bool alone() const { return options_.plan.stages.size() == 1; }

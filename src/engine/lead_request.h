@@ -1,7 +1,8 @@
-// A request of the LeadMachine, and a step of it in flight. Private to lead.cc and lead_pages.cc.
+// A request of the LeadMachine, and a step of it in flight. Private to lead*.cc.
 #pragma once
 
 #include "engine/lead.h"
+#include "engine/speculation.h"
 
 namespace exo::engine {
 
@@ -17,6 +18,10 @@ struct LeadMachine::Request {
   bool admitted = false;
   bool paused = false;
   std::vector<TokenId> draft;  // for the next decode item
+  PromptLookup lookup;
+  DraftPayoff payoff;
+  uint32_t match = 0;     // of the draft in flight
+  double draft_cost = 0;  // and what each row of it costs, in tokens
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;
@@ -33,7 +38,9 @@ struct LeadMachine::Request {
 
 struct LeadMachine::Flight {
   LeadStep step;
-  std::vector<uint64_t> serials;  // of the items' requests
+  StepPace::Rows rows = {};
+  Time begun{};
+  std::vector<uint64_t> serials = {};  // of the items' requests
 };
 
 }  // namespace exo::engine

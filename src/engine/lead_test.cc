@@ -26,7 +26,8 @@ LeadOptions Options(uint32_t stages = 1) {
           .least_shared = 2,
           .chunk = 8,
           .queue_limit = 2,
-          .prefix_cache = false};
+          .prefix_cache = false,
+          .speculate = false};
 }
 
 // Token `token` for every output of the step.
@@ -102,16 +103,41 @@ TEST(LeadTest, ANewPromptDelaysARunningRequestByOneChunkAtMost) {
   }
 }
 
-TEST(LeadTest, RunningRequestsFillAllStages) {
-  LeadMachine lead(Options(2));
-  for (uint8_t i = 1; i <= 4; ++i) {
-    ASSERT_TRUE(lead.Submit(Ask(i, 2, 9), Time{}));
+LeadOptions Pipeline() {
+  LeadOptions options = Options(2);
+  options.chunk = 32;
+  return options;
+}
+
+TEST(LeadTest, ManyRunningRequestsFillAllStages) {
+  LeadMachine lead(Pipeline());
+  for (uint8_t i = 1; i <= 10; ++i) {
+    ASSERT_TRUE(lead.Submit(Ask(i, 2, 50), Time{}));
     Answer(lead, *lead.NextStep(Time{}), 5);
   }
   const auto a = lead.NextStep(Time{}), b = lead.NextStep(Time{});
   ASSERT_TRUE(a && b);
-  EXPECT_EQ(a->items.size(), 2u);
-  EXPECT_EQ(b->items.size(), 2u);
+  EXPECT_EQ(a->items.size(), 5u);
+  EXPECT_EQ(b->items.size(), 5u);
+}
+
+TEST(LeadTest, AFewRunningRequestsShareOneStep) {
+  LeadMachine lead(Pipeline());
+  for (uint8_t i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(lead.Submit(Ask(i, 2, 9), Time{}));
+    Answer(lead, *lead.NextStep(Time{}), 5);
+  }
+  const auto a = lead.NextStep(Time{});
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->items.size(), 3u);
+  EXPECT_FALSE(lead.NextStep(Time{})) << "the second stage gets all of them at once";
+  ASSERT_TRUE(lead.Submit(Ask(4, 2, 9), Time{}));
+  const auto b = lead.NextStep(Time{});
+  ASSERT_TRUE(b) << "a prompt does not wait for them";
+  Answer(lead, *b, 5);
+  EXPECT_FALSE(lead.NextStep(Time{})) << "the newcomer joins the others";
+  Answer(lead, *a, 5);
+  EXPECT_EQ(lead.NextStep(Time{})->items.size(), 4u);
 }
 
 TEST(LeadTest, AdmitsWhatThereArePagesForAndLimitsTheQueue) {

@@ -19,6 +19,7 @@
 
 #include "backend/backend.h"
 #include "engine/data_link.h"
+#include "engine/lead.h"
 #include "engine/stage_source.h"
 #include "engine/stage_store.h"
 #include "engine/timers.h"
@@ -41,6 +42,9 @@ struct RunnerOptions {
   NodeId self;
   std::vector<std::string> names;  // of the stages' nodes, for messages
   StageTimers timers = {};
+  LeadOptions lead = {};  // pace and switches; the rest of it is the plan's
+  // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
+  const std::vector<TokenId>* recorded = nullptr;
 };
 
 // How the runner reaches the next stage; unset members: no link is needed.

@@ -106,7 +106,7 @@ struct Reports {
 class RunnerTest : public testing::Test {
  protected:
   wire::Plan PlanOf(uint8_t number, size_t stages) const {
-    wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .sequences = 2, .chunk = 16};
+    wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .kv_pages = 2, .chunk = 16};
     plan.id.bytes[0] = number;
     for (size_t i = 0; i < stages; ++i) {
       plan.stages.push_back({.node = Node(static_cast<uint8_t>(i + 1)),
@@ -197,7 +197,7 @@ TEST_F(RunnerTest, ManyRequestsShareTheOutputMatrix) {
   plan_ = PlanOf(1, 1);
   plan_.chunk = 32;
   constexpr uint8_t kRequests = 20;  // more rows than one slice of logits holds
-  plan_.sequences = kRequests;
+  plan_.kv_pages = kRequests;
   runners_.push_back(InstanceRunner::Start(
       counting, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
       {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one"}}, reports_.Events()));

@@ -6,7 +6,7 @@ namespace exo::engine {
 
 void StageWorker::Bind(const wire::Plan& plan) {
   const StageOptions options = {
-      .plan = plan.id, .context = plan.context, .pages = ReservedPages(plan), .chunk = plan.chunk};
+      .plan = plan.id, .context = plan.context, .pages = plan.kv_pages, .chunk = plan.chunk};
   for (const uint64_t sequence : machine_.Rebind(options)) compute_->Close(sequence);
 }
 

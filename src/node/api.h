@@ -45,11 +45,19 @@ struct GenerateRequest {
   std::optional<std::string> prompt;
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
+  uint64_t client = 0;                 // clients take turns; any number that tells them apart
   bool has_seed = false;               // false: the node draws one and reports it
   std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
   std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
   std::shared_ptr<const void> lease;   // the caller's; dropped with the texts, once tokenized
   bool spread = false;                 // place over all nodes when the model is not running yet
+};
+
+// How a model is to be loaded; what is unset is as its last time, or as this node's settings say.
+struct Placing {
+  bool spread = false;                   // over all nodes
+  std::optional<uint32_t> context = {};  // positions; 0: as trained, as far as memory allows
+  std::optional<uint8_t> kv_type = {};   // kernels::KvType
 };
 
 struct StageReport {
@@ -226,13 +234,14 @@ class Api {
   // one. `watcher` must outlive the subscription.
   virtual Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) = 0;
   // A placement without loading; `model` is a name or the path of a GGUF file on this node.
-  virtual void MakePlan(std::string model, bool spread,
+  virtual void MakePlan(std::string model, const Placing& placing,
                         std::function<void(Result<PlanView>)> done) = 0;
   // Registers a GGUF file of this node (first part of a split one) under its name; done with the
   // name.
   virtual void AddModel(std::string path, std::function<void(Result<std::string>)> done) = 0;
   // Has the model running (loading it when needed); done when ready or refused.
-  virtual void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
+  virtual void Load(std::string model, const Placing& placing,
+                    std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
   // Forgets a model that AddModel registered, also one whose file is missing; the file stays. What
   // runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).

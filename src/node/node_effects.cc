@@ -73,6 +73,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.plan = effect.plan;
   options.stage = effect.stage;
   options.self = identity_->id();
+  options.lead = options_.lead;
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.

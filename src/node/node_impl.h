@@ -77,10 +77,11 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
     return log_.Subscribe(since, watcher);
   }
-  void MakePlan(std::string model, bool spread,
+  void MakePlan(std::string model, const Placing& placing,
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
-  void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
+  void Load(std::string model, const Placing& placing,
+            std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override;
 
@@ -119,7 +120,16 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
   uint32_t ContextOf(const ModelId& model) const override;
-  void Ensure(const ModelId& model, bool spread,
+  // The context and KV type that `placing` means for this model.
+  struct Shape {
+    uint32_t context = 0;
+    uint8_t kv_type = 0;
+  };
+  Shape ShapeFor(const ModelId& model, const Placing& placing) const;
+  uint32_t TrainedContext(const ModelId& model) const;  // 0: unknown
+  // The instance of this model that runs or is being loaded, if any.
+  std::optional<wire::Plan> RunningPlan(const ModelId& model) const;
+  void Ensure(const ModelId& model, const Placing& placing,
               std::function<void(Result<wire::Plan>)> done) override;
   void Submit(wire::Submit submit, const ModelId& model) override {
     Feed(cluster::SubmitLocal{std::move(submit), model});

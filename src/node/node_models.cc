@@ -157,19 +157,45 @@ void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::ConnectOpti
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too many models are being asked for"));
 }
 
-uint32_t NodeImpl::ContextOf(const ModelId& model) const {
+std::optional<wire::Plan> NodeImpl::RunningPlan(const ModelId& model) const {
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::InstanceSummary& summary = instance.summary;
     if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady)
-      return summary.plan.context;
+      return summary.plan;
   }
-  uint32_t trained = options_.default_context;
-  if (const auto file = models_->Find(model)) {
-    trained = file->manifest().config()->context;
-  } else if (const auto holding = HoldingOf(model); holding && holding->trained_context > 0) {
-    trained = holding->trained_context;
+  return std::nullopt;
+}
+
+uint32_t NodeImpl::TrainedContext(const ModelId& model) const {
+  if (const auto file = models_->Find(model)) return file->manifest().config()->context;
+  const auto holding = HoldingOf(model);
+  return holding ? holding->trained_context : 0;
+}
+
+// Before there is a plan: no prompt can be longer than this.
+uint32_t NodeImpl::ContextOf(const ModelId& model) const {
+  if (const auto plan = RunningPlan(model)) return plan->context;
+  const uint32_t context = ShapeFor(model, {}).context;
+  const uint32_t trained = TrainedContext(model);
+  if (context > 0) return context;
+  return trained > 0 ? trained : wire::kMaxContext;
+}
+
+// Part of the versioned record of a model, so that a plan after another has the same: what was
+// chosen once stays until it is asked for otherwise.
+NodeImpl::Shape NodeImpl::ShapeFor(const ModelId& model, const Placing& placing) const {
+  Shape shape{.context = options_.default_context, .kv_type = options_.kv_type};
+  const uint32_t trained = TrainedContext(model);
+  if (trained > 0) shape.context = std::min(shape.context, trained);
+  for (const wire::DesiredModel& record : core_->DesiredRecords()) {
+    if (record.model != model || record.state == wire::DesiredState::kUnloaded) continue;
+    shape = {.context = record.context, .kv_type = record.kv_type};
   }
-  return std::min(trained, options_.default_context);
+  if (const auto plan = RunningPlan(model))
+    shape = {.context = plan->context, .kv_type = plan->kv_type};
+  shape.context = placing.context.value_or(shape.context);
+  shape.kv_type = placing.kv_type.value_or(shape.kv_type);
+  return shape;
 }
 
 std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) const {
@@ -181,15 +207,26 @@ std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) cons
   return std::nullopt;
 }
 
-void NodeImpl::Ensure(const ModelId& model, bool spread,
+void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) {
+  const Shape shape = ShapeFor(model, placing);
+  const auto running = RunningPlan(model);
+  if (running && (running->context != shape.context || running->kv_type != shape.kv_type)) {
+    return done(Fail(ErrorCode::kInvalid,
+                     "{} runs with a context of {} and a {} KV cache; stop it before it is loaded "
+                     "with others",
+                     running->model_name, running->context, wire::kKvNames[running->kv_type]));
+  }
   const uint64_t ticket = next_ticket_++;
   ensures_[ticket] = [done](Result<wire::InstanceSummary> summary) {
     if (!summary) return done(std::unexpected(summary.error()));
     done(summary->plan);
   };
-  Feed(cluster::EnsureModel{
-      .ticket = ticket, .model = model, .spread = spread, .context = ContextOf(model)});
+  Feed(cluster::EnsureModel{.ticket = ticket,
+                            .model = model,
+                            .spread = placing.spread,
+                            .context = shape.context,
+                            .kv_type = shape.kv_type});
 }
 
 }  // namespace exo::node

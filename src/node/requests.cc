@@ -201,7 +201,7 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
 
 void Requests::Place(const RequestId& id) {
   const Request& request = *Find(id);
-  host_.Ensure(request.model, request.request.spread,
+  host_.Ensure(request.model, {.spread = request.request.spread},
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });
@@ -267,6 +267,7 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   submit.max_new_tokens = std::min(request->request.max_tokens.value_or(room), room);
   submit.sampler = request->request.sampler;
   submit.stop_tokens = request->vocabulary->stop_tokens;
+  submit.client = request->request.client;
   request->submitted = true;
   totals_.prompt_tokens += prompt_tokens;
   host_.Submit(std::move(submit), request->model);

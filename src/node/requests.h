@@ -44,7 +44,7 @@ class RequestHost {
   // made.
   virtual uint32_t ContextOf(const ModelId& model) const = 0;
   // Has the model running; done once, with the plan.
-  virtual void Ensure(const ModelId& model, bool spread,
+  virtual void Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) = 0;
   virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;

@@ -48,7 +48,8 @@ class RequestsTest : public testing::Test, protected RequestHost {
     done(vocabulary_);
   }
   uint32_t ContextOf(const ModelId&) const override { return 64; }
-  void Ensure(const ModelId&, bool, std::function<void(Result<wire::Plan>)> done) override {
+  void Ensure(const ModelId&, const Placing&,
+              std::function<void(Result<wire::Plan>)> done) override {
     if (changed_ > 0 && --changed_ >= 0)
       return done(Fail(ErrorCode::kCorrupt, "x.gguf is not the file that it was"));
     if (refuse_) return done(Fail(ErrorCode::kOverloaded, "nothing fits"));

@@ -112,8 +112,7 @@ NodeId Id(uint8_t value) {
 }
 
 wire::Plan FakePlan() {
-  wire::Plan plan{
-      .model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .sequences = 2};
+  wire::Plan plan{.model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .kv_pages = 4};
   plan.stages = {{.node = Id(1), .layer_begin = 0, .layer_end = 5, .bytes = 100},
                  {.node = Id(2), .layer_begin = 5, .layer_end = 8, .bytes = 60}};
   return plan;
@@ -183,18 +182,18 @@ class FakeApi final : public node::Api {
   node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
     return log.Subscribe(since, watcher);
   }
-  void MakePlan(std::string model, bool spread,
+  void MakePlan(std::string model, const node::Placing& placing,
                 std::function<void(Result<node::PlanView>)> done) override {
     Answer<node::PlanView>(std::move(done), {.plan = FakePlan(),
-                                             .reason = model + (spread ? " spread" : ""),
+                                             .reason = model + (placing.spread ? " spread" : ""),
                                              .node_names = {"kitchen", "desk"}});
   }
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
     Answer<std::string>(std::move(done), "name of " + path);
   }
-  void Load(std::string model, bool spread,
+  void Load(std::string model, const node::Placing& placing,
             std::function<void(Result<node::PlanView>)> done) override {
-    MakePlan(model, spread, std::move(done));
+    MakePlan(model, placing, std::move(done));
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {

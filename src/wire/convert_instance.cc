@@ -12,7 +12,7 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
                                    stage.bytes);
       });
   return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
-                        value.nonce, stages, value.layers, value.context, value.sequences,
+                        value.nonce, stages, value.layers, value.context, value.kv_pages,
                         value.chunk, value.kv_type);
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
@@ -32,7 +32,7 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
          });
   to.layers = from->layers();
   to.context = from->context();
-  to.sequences = from->sequences();
+  to.kv_pages = from->kv_pages();
   to.chunk = from->chunk();
   to.kv_type = from->kv_type();
 }
@@ -236,13 +236,15 @@ void Read(Reader& r, const fb::EnsureRefused& from, EnsureRefused& to) {
 }
 
 Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
-  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context);
+  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context,
+                               value.kv_type);
 }
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
   r.Id(from.model(), to.model);
   to.spread = from.spread();
   to.context = from.context();
+  to.kv_type = from.kv_type();
 }
 
 Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {

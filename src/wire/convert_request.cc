@@ -51,7 +51,7 @@ Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto sampler = WriteSampler(b, value.sampler);
   const auto stop = Scalars(b, value.stop_tokens);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
-                          value.max_new_tokens, sampler, stop);
+                          value.max_new_tokens, sampler, stop, value.client);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -61,6 +61,7 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   to.max_new_tokens = from.max_new_tokens();
   ReadSampler(r, from.sampler(), to.sampler);
   r.Scalars(from.stop_tokens(), to.stop_tokens, "stop_tokens", kMaxStopTokens);
+  to.client = from.client();
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {

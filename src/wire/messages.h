@@ -178,10 +178,10 @@ struct Plan {
   uint64_t nonce = 0;
   std::vector<StagePlan> stages;
   uint32_t layers = 0;
-  uint32_t context = 0;    // positions of a sequence at most
-  uint32_t sequences = 0;  // sequences of full context the KV reservation holds
-  uint32_t chunk = 0;      // positions in one step at most
-  uint8_t kv_type = 0;     // kernels::KvType
+  uint32_t context = 0;   // positions of a sequence at most
+  uint32_t kv_pages = 0;  // of all sequences: at least those of one whole context
+  uint32_t chunk = 0;     // positions in one step at most
+  uint8_t kv_type = 0;    // kernels::KvType
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -328,7 +328,7 @@ struct DesiredModel {
   HybridTime version;
   DesiredState state = DesiredState::kUnloaded;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
@@ -351,7 +351,7 @@ struct DesiredAck {
 struct EnsureInstance {
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   HybridTime known;  // the record that the asker had: an unload that it did not know of wins
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
@@ -366,7 +366,8 @@ struct PlanRequest {
   uint64_t ticket = 0;  // the asker's
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
+  uint8_t kv_type = 0;
   friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
 };
 struct PlanReply {
@@ -400,6 +401,8 @@ struct Submit {
   uint32_t max_new_tokens = 0;
   SamplerSettings sampler;
   std::vector<TokenId> stop_tokens;
+  uint64_t client =
+      0;  // whose request: clients take turns at the lead. Any number that tells them apart
   friend bool operator==(const Submit&, const Submit&) = default;
 };
 struct Tokens {

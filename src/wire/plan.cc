@@ -22,7 +22,7 @@ Result<void> CheckLimits(const Plan& plan) {
   TRY(check("stages", plan.stages.size(), 1, kMaxStages));
   TRY(check("layers", plan.layers, 1, kMaxLayers));
   TRY(check("context", plan.context, 1, kMaxContext));
-  TRY(check("sequences", plan.sequences, 1, kMaxSequences));
+  TRY(check("kv_pages", plan.kv_pages, PagesOf(plan.context), kMaxPages));
   TRY(check("chunk", plan.chunk, 1, kMaxChunk));
   TRY(check("kv_type", plan.kv_type, 0, kKvTypes - 1));
   TRY(check("length of the model name", plan.model_name.size(), 0, kMaxName));
@@ -56,7 +56,7 @@ Result<void> CheckStages(const Plan& plan) {
 
 PlanId ComputePlanId(const Plan& plan) {
   Sha256 hash;
-  hash.Update("exo plan 1");
+  hash.Update("exo plan 2");
   UpdateId(hash, plan.model);
   hash.UpdateU64(plan.model_name.size()).Update(plan.model_name);
   UpdateId(hash, plan.owner);
@@ -67,7 +67,7 @@ PlanId ComputePlanId(const Plan& plan) {
   }
   hash.UpdateU64(plan.layers)
       .UpdateU64(plan.context)
-      .UpdateU64(plan.sequences)
+      .UpdateU64(plan.kv_pages)
       .UpdateU64(plan.chunk);
   hash.UpdateU64(plan.kv_type);
   const Hash256 full = hash.Finish();

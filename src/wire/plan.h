@@ -5,7 +5,9 @@
 // Thread: pure, any thread.
 #pragma once
 
+#include <array>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "wire/messages.h"
@@ -18,10 +20,12 @@ PlanId ComputePlanId(const Plan& plan);
 // Limits on plans from the network. Positions: a KV cache is indexed with 32 bits.
 inline constexpr uint32_t kMaxLayers = 4096;
 inline constexpr uint32_t kMaxContext = 1u << 24;
-inline constexpr uint32_t kMaxSequences = 1024;
+inline constexpr uint32_t kMaxPages = 1u << 22;
 inline constexpr uint32_t kMaxChunk = 8192;
 // Types of a KV cache (kernels::KvType): numbers below this.
 inline constexpr uint8_t kKvTypes = 3;
+// By Plan::kv_type, as kernels::KvType numbers them.
+inline constexpr std::array<std::string_view, kKvTypes> kKvNames = {"f16", "f32", "q8_0"};
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;
 
@@ -32,15 +36,12 @@ Result<void> Validate(const Plan& plan);
 // Index of the node's stage, or -1.
 int StageOf(const Plan& plan, const NodeId& node);
 
-// What the plan's KV reservation holds: `sequences` of the whole context, or more shorter ones.
-inline uint64_t ReservedPages(uint32_t context, uint32_t sequences) {
-  return (uint64_t{context} + kPagePositions - 1) / kPagePositions * sequences;
-}
-inline uint64_t ReservedPages(const Plan& plan) {
-  return ReservedPages(plan.context, plan.sequences);
+// KV pages of a sequence of so many positions.
+inline uint64_t PagesOf(uint64_t positions) {
+  return (positions + kPagePositions - 1) / kPagePositions;
 }
 inline uint64_t ReservedPositions(const Plan& plan) {
-  return ReservedPages(plan) * kPagePositions;
+  return uint64_t{plan.kv_pages} * kPagePositions;
 }
 
 // "layers 0-7 of exo-tiny": what is lost with a stage, for display (both ends inclusive).

@@ -95,7 +95,7 @@ class RandomMessage {
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.sequences, v.chunk, v.kv_type);
+        v.kv_pages, v.chunk, v.kv_type);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }
@@ -114,7 +114,7 @@ class RandomMessage {
   void Fill(DesiredAck& v) { Fill(v.models); }
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
-  void Fill(PlanRequest& v) { All(v.ticket, v.model, v.spread, v.context); }
+  void Fill(PlanRequest& v) { All(v.ticket, v.model, v.spread, v.context, v.kv_type); }
   void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
   void Fill(Reserve& v) { Fill(v.plan); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
@@ -134,7 +134,8 @@ class RandomMessage {
         v.frequency_penalty, v.penalty_window, v.seed);
   }
   void Fill(Submit& v) {
-    All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
+    All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
+        v.client);
   }
   void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan, v.cached); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }

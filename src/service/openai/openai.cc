@@ -25,6 +25,7 @@ Action Reply(std::function<HttpResponse()> response) {
 Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<CompletionCall> read) {
   CompletionCall call = TRY(std::move(read));
   call.request.lease = std::move(request.lease);
+  call.request.client = ClientNumber(request.client, call.user);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   auto encoder =
       MakeEncoder({.id = fmt::format("{}{:016x}{:016x}", call.chat ? "chatcmpl-" : "cmpl-",

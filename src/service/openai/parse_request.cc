@@ -163,6 +163,10 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
   TRY(ReadSampler(*json, call.request.sampler));
   TRY(ReadSeed(*json, call.request));
   TRY(ReadStops(*json, call.request.stop));
+  for (const char* name : {"user", "safety_identifier"}) {
+    const Json* user = Find(*json, name);
+    if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
+  }
   return *std::move(json);
 }
 

@@ -1,0 +1,68 @@
+#include "app/local_engine.h"
+
+#include <algorithm>
+
+#include "app/model_path.h"
+#include "backend/devices.h"
+#include "sys/system.h"
+
+namespace exo::app {
+namespace {
+
+// Refuses with the numbers what the system could only answer by killing somebody.
+Result<void> CheckMemory(const LocalEngine& engine, const engine::LocalOptions& options) {
+  const store::Manifest& manifest = engine.file->manifest();
+  const backend::StageBytes need = engine.backend->Estimate({.config = manifest.config(),
+                                                             .tensors = manifest.tensors(),
+                                                             .layer_begin = 0,
+                                                             .layer_end = manifest.config()->layers,
+                                                             .lead = true,
+                                                             .kv_type = options.kv_type,
+                                                             .chunk = options.chunk});
+  const bool mapped = engine.file->prepared() != nullptr &&
+                      engine.file->prepared()->layout() == engine.backend->layout();
+  const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
+  const sys::MemoryInfo memory = sys::ReadMemory();
+  if (bytes <= memory.available) return {};
+  return Fail(
+      ErrorCode::kOverloaded,
+      "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
+      engine.file->name(), FormatSize(bytes), FormatSize(memory.available),
+      FormatSize(memory.total));
+}
+
+}  // namespace
+
+Result<LocalEngine> OpenEngine(const Settings& settings, const std::string& model, unsigned threads,
+                               const engine::LocalOptions& options) {
+  LocalEngine engine;
+  engine.backend = TRY(backend::MakeBackend({.isa = settings.isa, .threads = threads}));
+  engine.file = TRY(store::ModelFile::Open(
+      TRY(FindModelPath(settings, model)),
+      {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));
+  engine.source = TRY(engine.file->MakeSource());
+  TRY(CheckMemory(engine, options));
+  return engine;
+}
+
+Result<LocalEngine> LoadEngine(const Settings& settings, const std::string& model, unsigned threads,
+                               const engine::LocalOptions& options) {
+  LocalEngine engine = TRY(OpenEngine(settings, model, threads, options));
+  const store::Manifest& manifest = engine.file->manifest();
+  engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
+                                              manifest.tensors(), *engine.source, options));
+  return engine;
+}
+
+double Seconds(Time time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+}  // namespace exo::app
