@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "app/adapter_option.h"
 #include "app/ask.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
@@ -72,6 +73,16 @@ Result<std::string> ResolveModel(const HttpClient& api, const std::string& model
   return added.value("model", model);
 }
 
+Result<json> AdaptersForNode(const std::vector<std::string>& texts) {
+  json adapters = json::array();
+  for (const std::string& text : texts) {
+    const node::AdapterChoice one = TRY(ParseAdapter(text));
+    adapters.push_back({{"file", LooksLikePath(one.file) ? TRY(PathForNode(one.file)) : one.file},
+                        {"scale", one.scale}});
+  }
+  return adapters;
+}
+
 std::string Layers(const json& stages, const std::string& node_id) {
   std::string text;
   for (const json& stage : stages) {
@@ -102,10 +113,11 @@ std::string Escaped(const std::string& name) {
   return text;
 }
 
-json PlacingJson(const std::string& model, const PlacingOptions& placing) {
+Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
   json body = {{"model", model}, {"spread", placing.spread}};
   if (placing.context) body["context"] = *placing.context;
   if (!placing.kv.empty()) body["kv"] = placing.kv;
+  if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));
   return body;
 }
 
@@ -125,7 +137,7 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
   options.model = TRY(ResolveModel(api, given.model));
   options.prompt = TRY(MakePrompt(given.prompt));
   if (options.placing.any())
-    TRY(api.Post("/v1/internal/load", PlacingJson(options.model, options.placing)));
+    TRY(api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing))));
   const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
     if (!options.json) WriteAnswer(text);
   }));
@@ -251,7 +263,7 @@ Result<void> RunPlan(const Settings& settings, const std::string& model,
                      const PlacingOptions& placing, bool as_json) {
   const HttpClient api = TRY(OwnNode(settings));
   const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
-  const json plan = TRY(api.Post("/v1/internal/plan", PlacingJson(name, placing)));
+  const json plan = TRY(api.Post("/v1/internal/plan", TRY(PlacingJson(name, placing))));
   if (as_json) {
     PrintJson(plan);
     return {};

@@ -22,7 +22,8 @@ struct PlacingOptions {
   bool spread = false;
   std::optional<uint32_t> context;
   std::string kv;
-  bool any() const { return spread || context || !kv.empty(); }
+  std::vector<std::string> lora = {};  // FILE[:SCALE]
+  bool any() const { return spread || context || !kv.empty() || !lora.empty(); }
 };
 
 struct AskOptions {

@@ -134,8 +134,9 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
 Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
   TRY(store::CheckIsAnotherFile(TRY(FindModelPath(settings, options.model)), options.out));
   const auto out = TRY(sys::FileWriter::Create(options.out, 0644));  // before the work
-  const LocalEngine engine = TRY(LoadEngine(settings, options.model, options.threads,
-                                            {.kv_type = options.kv, .chunk = options.chunk}));
+  const LocalEngine engine =
+      TRY(LoadEngine(settings, options.model, options.threads,
+                     {.kv_type = options.kv, .chunk = options.chunk}, options.lora));
   const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
   std::vector<TokenId> tokens = tokenizer->Encode(options.prompt, false);
   if (tokenizer->add_bos() && tokenizer->bos() >= 0)
@@ -143,7 +144,7 @@ Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
   if (tokens.empty()) return Fail(ErrorCode::kInvalid, "the prompt has no tokens");
   const size_t vocab = engine.model->config().vocab;
   std::vector<float> logits(tokens.size() * vocab);
-  TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size())));
+  TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size()), engine.adapters));
   TRY(engine.model->Append(1, 0, tokens, tokens.size(), logits));
   TRY(out->Append(std::as_bytes(std::span(logits))));
   TRY(out->Commit());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "app/settings.h"
 #include "base/result.h"
@@ -37,7 +38,8 @@ struct LogitsOptions {
   unsigned threads = 0;
   uint32_t chunk = 256;
   kernels::KvType kv = kernels::KvType::kF16;
-  std::string out;  // f32 [positions][vocab], little-endian
+  std::vector<std::string> lora = {};  // FILE[:SCALE]
+  std::string out;                     // f32 [positions][vocab], little-endian
   bool json = false;
 };
 Result<void> RunLogits(const Settings& settings, const LogitsOptions& options);

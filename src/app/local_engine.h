@@ -19,15 +19,17 @@ struct LocalEngine {
   std::shared_ptr<const store::ModelFile> file;
   std::unique_ptr<backend::TensorSource> source;
   std::unique_ptr<engine::LocalModel> model;
+  std::vector<backend::AdapterUse> adapters;  // for every sequence
 };
 
 // Without the model. Errors: those of the settings and the file; kOverloaded when the memory is
 // not there, with the numbers.
 Result<LocalEngine> OpenEngine(const Settings& settings, const std::string& model, unsigned threads,
                                const engine::LocalOptions& options);
-// With it.
+// With it, and with adapters (FILE[:SCALE]).
 Result<LocalEngine> LoadEngine(const Settings& settings, const std::string& model, unsigned threads,
-                               const engine::LocalOptions& options);
+                               engine::LocalOptions options,
+                               const std::vector<std::string>& lora = {});
 
 double Seconds(Time time);
 // 0 of none.

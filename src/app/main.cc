@@ -177,6 +177,9 @@ struct Commands {
     c->add_option("PROMPT", ask.prompt,
                   "what to say; - or nothing: standard input. What is piped in is added behind it");
     AddPlacing(c, ask.placing);
+    c->add_option("--lora", ask.placing.lora,
+                  "load the model with a low-rank adapter: FILE[:SCALE]")
+        ->allow_extra_args(false);
     AddAsk(c, ask);
   }
 
@@ -263,6 +266,8 @@ struct Commands {
         ->check(Between(1, kMaxThreads));
     l->add_option("--chunk", logits.chunk, "positions of one step")->check(Between(1, 8192));
     l->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
+    l->add_option("--lora", logits.lora, "with a low-rank adapter: FILE[:SCALE]")
+        ->allow_extra_args(false);
     l->add_option("--out", logits.out, "file: f32 [positions][vocabulary]")->required();
     l->add_flag("--json", logits.json);
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <variant>
 
+#include "app/adapter_option.h"
 #include "app/settings_file.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -51,6 +52,15 @@ Result<void> ExpandHome(std::string& text) {
     return Fail(ErrorCode::kInvalid, "\"{}\": HOME is not set; write the whole path", text);
   }
   text.replace(0, 1, home);
+  return {};
+}
+
+// The file of MODEL=FILE[:SCALE] may stand behind ~ too.
+Result<void> CheckAdapter(std::string& text) {
+  const std::string model = TRY(ParseModelAdapter(text)).model + "=";
+  std::string file = text.substr(model.size());
+  TRY(ExpandHome(file));
+  text = model + file;
   return {};
 }
 
@@ -116,6 +126,10 @@ const std::vector<Setting>& Table() {
        "prompts that begin like earlier ones are computed from where they differ"},
       {"speculation", &Settings::speculation,
        "several tokens a step where the text repeats itself; no answer changes"},
+      {.key = "lora",
+       .field = &Settings::lora,
+       .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",
+       .check = &CheckAdapter},
       {"log", &Settings::log, "lowest level that is logged"},
       {.key = kSecret,
        .field = &Settings::cluster_secret,

@@ -20,6 +20,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
+#include "model/adapter.h"
 #include "model/config.h"
 #include "model/tensors.h"
 
@@ -60,6 +61,18 @@ struct Shard {
   uint32_t ffn_end = 0;
 };
 
+// A low-rank adapter that a stage is loaded with, for the sequences that want it.
+struct StageAdapter {
+  std::shared_ptr<const model::AdapterTensors> tensors;
+  std::shared_ptr<TensorSource> source;  // of the stage's layers of it; read by Load alone
+};
+// What a sequence uses of them.
+struct AdapterUse {
+  uint32_t adapter = 0;  // index into StageSpec::adapters
+  float scale = 1;
+  friend bool operator==(const AdapterUse&, const AdapterUse&) = default;
+};
+
 struct StageSpec {
   std::shared_ptr<const model::ModelConfig> config;
   std::shared_ptr<const model::ModelTensors> tensors;
@@ -70,6 +83,7 @@ struct StageSpec {
   std::optional<Shard> shard;
   kernels::KvType kv_type = kernels::KvType::kF16;
   uint32_t chunk = 256;  // rows of one Run at most
+  std::vector<StageAdapter> adapters = {};
 };
 
 // Every tensor that the stage needs, in loading order.
@@ -133,12 +147,14 @@ class StageCompute {
   virtual ~StageCompute() = default;
 
   // A sequence of at most `capacity` positions; Run takes KV memory as it grows, 256 positions at a
-  // time. Errors: kInvalid (already open).
-  virtual Result<void> Open(SequenceId sequence, uint32_t capacity) = 0;
-  // Opens `sequence` with the first `length` positions of `from`: the bits that computing them
-  // again would give. They share the memory until one of them writes to it. Errors: those of Open;
-  // kInvalid (`from` is unknown or shorter, or positions below `length` are undefined since a step
-  // was cancelled).
+  // time. `adapters`: of the stage, in ascending order; they decide the bits of all its positions.
+  // Errors: kInvalid (already open, an adapter that the stage does not have).
+  virtual Result<void> Open(SequenceId sequence, uint32_t capacity,
+                            std::span<const AdapterUse> adapters = {}) = 0;
+  // Opens `sequence` with the adapters and the first `length` positions of `from`: the bits that
+  // computing them again would give. They share the memory until one of them writes to it. Errors:
+  // those of Open; kInvalid (`from` is unknown or shorter, or positions below `length` are
+  // undefined since a step was cancelled).
   virtual Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                             uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;
@@ -200,8 +216,8 @@ class Backend {
   virtual StageBytes Estimate(const StageSpec& spec) const = 0;
   // Reads and repacks the stage's tensors, in parallel, behind whatever stages of this backend
   // compute meanwhile. `progress(done, total)` bytes, from the calling thread.
-  // Errors: those of the source, kOverloaded (memory), kCancelled; of a shard, kInvalid (not cut
-  // where it may be) and kUnsupported (a mixture of experts).
+  // Errors: those of the sources, kOverloaded (memory), kCancelled; of a shard, kInvalid (not cut
+  // where it may be) and kUnsupported (a mixture of experts, adapters).
   virtual Result<std::unique_ptr<StageCompute>> Load(
       const StageSpec& spec, TensorSource& source,
       const std::function<void(uint64_t done, uint64_t total)>& progress,

@@ -54,6 +54,9 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
                   .needed = demand == nullptr ? kMaxDemands : kMaxWaiting});
   }
   demand->options = event;
+  const wire::DesiredModel* record = records_.Find(event.model);
+  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.names_adapters)
+    demand->options.adapters = record->adapters;
   demand->waiting.push_back(waiting);
   Pursue(*demand);
 }
@@ -81,7 +84,8 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
   demand->options = {.model = message.model,
                      .spread = message.spread,
                      .context = message.context,
-                     .kv_type = message.kv_type};
+                     .kv_type = message.kv_type,
+                     .adapters = message.adapters};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -115,7 +119,8 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .state = DesiredState::kRunning,
                     .spread = demand.options.spread,
                     .context = best.plan.context,
-                    .kv_type = best.plan.kv_type});
+                    .kv_type = best.plan.kv_type,
+                    .adapters = best.plan.adapters});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -129,7 +134,8 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .prefer = context_.self(),
                             .spread = demand.options.spread,
                             .context = demand.options.context,
-                            .kv_type = demand.options.kv_type};
+                            .kv_type = demand.options.kv_type,
+                            .adapters = demand.options.adapters};
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
@@ -165,7 +171,8 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .spread = demand.options.spread,
                                                .context = demand.options.context,
                                                .kv_type = demand.options.kv_type,
-                                               .known = records_.VersionOf(demand.options.model)});
+                                               .known = records_.VersionOf(demand.options.model),
+                                               .adapters = demand.options.adapters});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
@@ -188,6 +195,7 @@ bool DesiredModels::CouldPlace(const ModelId& model) const {
   if (const wire::DesiredModel* record = records_.Find(model)) {
     options.context = record->context;
     options.kv_type = record->kv_type;
+    options.adapters = record->adapters;
   }
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back

@@ -85,6 +85,10 @@ struct EnsureModel {
   bool spread = false;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
+  std::vector<wire::AdapterRef> adapters = {};
+  // Of a model that made room for another one, what it had before goes first, unless the caller
+  // names its adapters.
+  bool names_adapters = false;
 };
 struct UnloadModel {
   uint64_t ticket = 0;
@@ -121,10 +125,12 @@ struct StageStopped {
 };
 
 // ---- requests ----
-// A request of this entry node. Submit::plan is chosen by the core.
+// A request of this entry node. Submit::plan is chosen by the core; `adapters` are those that
+// Submit::adapters means by its indices.
 struct SubmitLocal {
   wire::Submit submit;
   ModelId model;
+  std::vector<wire::AdapterRef> adapters = {};
 };
 struct CancelLocal {
   RequestId request;

@@ -41,7 +41,8 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
                   .context = search.context,
                   .kv_pages = static_cast<uint32_t>(placement.pages),
                   .chunk = search.options.chunk,
-                  .kv_type = search.options.kv_type};
+                  .kv_type = search.options.kv_type,
+                  .adapters = search.options.adapters};
   uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
     const StageShare share{begin, placement.ends[i], i == 0};
@@ -290,14 +291,24 @@ Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
     return Fail(ErrorCode::kInvalid, "context {} or chunk {} beyond the limits {}, {}",
                 options.context, options.chunk, wire::kMaxContext, wire::kMaxChunk);
   }
+  if (options.adapters.size() > wire::kMaxAdapters) {
+    return Fail(ErrorCode::kInvalid, "{} adapters for {} ({} at most)", options.adapters.size(),
+                shape.name, wire::kMaxAdapters);
+  }
   return {};
+}
+
+ModelShape WithAdapters(ModelShape shape, const PlanOptions& options) {
+  for (const wire::AdapterRef& adapter : options.adapters) shape.scratch_bytes += adapter.bytes;
+  return shape;
 }
 
 }  // namespace
 
-Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options) {
-  TRY(CheckShape(shape, options));
+  TRY(CheckShape(model, options));
+  const ModelShape shape = WithAdapters(model, options);
   if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
   Search search{.shape = shape, .nodes = nodes, .options = options};
   search.context = ContextFor(shape, options);
@@ -334,8 +345,8 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
                     .code = error.code,
                     .detail = error.message};
   if (cause.reason != wire::Reason::kDoesNotFit) return cause;
-  cause.needed =
-      StageMemory(shape, {0, shape.layers(), true}, ContextFor(shape, options), options.kv_type);
+  cause.needed = StageMemory(WithAdapters(shape, options), {0, shape.layers(), true},
+                             ContextFor(shape, options), options.kv_type);
   for (const PlanNode& node : nodes) cause.available += node.memory_available;
   return cause;
 }

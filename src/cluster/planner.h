@@ -57,6 +57,8 @@ struct PlanOptions {
   // Rows of one step: 256 is where matmul throughput is flat (bench/kernel_bench.cc).
   uint32_t chunk = 256;
   uint8_t kv_type = 0;
+  // Every stage reserves all of their bytes, though it holds those of its own layers only.
+  std::vector<wire::AdapterRef> adapters = {};
 };
 // Nodes are chosen for so many positions: a longer context is not worth another, slower division.
 // On the nodes that were chosen it grows to the trained one as far as half of the memory that is

@@ -43,6 +43,7 @@ class EntryRequests {
   struct Request {
     wire::Submit submit;
     ModelId model;
+    std::vector<wire::AdapterRef> adapters;  // that the submit means
     bool active = false;
     bool paused = false;
     wire::Plan plan;  // while active
@@ -57,6 +58,7 @@ class EntryRequests {
     std::optional<Loss> lost;
     const NodeId& lead() const { return plan.stages[0].node; }
   };
+  bool LostAdapters(const Request& request) const;
   bool TryDispatch(Request& request);
   void SendToLead(const Request& request);
   void Finish(const RequestId& request, wire::Finished finished);

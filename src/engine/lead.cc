@@ -63,7 +63,8 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
                           .first = item.first,
                           .count = count,
                           .output_first = outputs == 0 ? 0 : count - outputs,
-                          .output_count = outputs});
+                          .output_count = outputs,
+                          .adapters = item.adapters});
   }
   return wire;
 }
@@ -92,6 +93,7 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
   if (most <= rows)
     return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate",
                      submit.max_new_tokens);
+  TRY(wire::CheckUses(submit.adapters, options_.adapters));
   if (queue_.size() >= options_.queue_limit) {
     return exo::Fail(ErrorCode::kOverloaded, "{} requests are waiting, the limit; try again later",
                      queue_.size());

@@ -51,6 +51,7 @@ struct LeadOptions {
   uint32_t least_shared = 16;
   uint32_t chunk = 256;        // rows of one step at most
   PaceOptions pace = {};       // fewer of them beside running requests
+  uint32_t adapters = 0;       // that the plan offers
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
@@ -69,6 +70,7 @@ struct LeadItem {
   uint32_t first = 0;           // position of tokens[0]
   std::vector<TokenId> tokens;  // rows
   Outputs outputs = Outputs::kNone;
+  std::vector<wire::AdapterUse> adapters = {};
 };
 
 struct LeadStep {
@@ -120,7 +122,8 @@ class LeadMachine {
   LeadMachine(const LeadMachine&) = delete;
   LeadMachine& operator=(const LeadMachine&) = delete;
 
-  // Errors: kInvalid (other plan, empty or too long prompt, id in use), kOverloaded (queue full).
+  // Errors: kInvalid (other plan, empty or too long prompt, id in use, adapters that the plan does
+  // not have), kOverloaded (queue full).
   Result<void> Submit(wire::Submit submit, Time now);
   // Ends a request; nothing more is emitted for it. False: unknown.
   bool Cancel(const RequestId& request);

@@ -34,7 +34,8 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
   step.items.push_back({.request = request.submit.request,
                         .first = request.scheduled,
                         .tokens = {begin, begin + rows},
-                        .outputs = reaches_end ? Outputs::kLast : Outputs::kNone});
+                        .outputs = reaches_end ? Outputs::kLast : Outputs::kNone,
+                        .adapters = request.submit.adapters});
   request.scheduled += rows;
   step.rows += rows;
   step.outputs += reaches_end ? 1 : 0;
@@ -54,7 +55,8 @@ void LeadMachine::AddDecodeItem(LeadStep& step, Request& request, size_t streams
   LeadItem item{.request = request.submit.request,
                 .first = request.scheduled,
                 .tokens = {request.tokens.back()},
-                .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll};
+                .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll,
+                .adapters = request.submit.adapters};
   const auto begin = request.draft.begin();
   item.tokens.insert(item.tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(drafts));
   request.draft.clear();

@@ -24,6 +24,7 @@ LeadOptions MachineOptions(const RunnerOptions& options) {
   lead.context = plan.context;
   lead.pages = plan.kv_pages;
   lead.chunk = plan.chunk;
+  lead.adapters = static_cast<uint32_t>(plan.adapters.size());
   return lead;
 }
 

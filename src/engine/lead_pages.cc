@@ -50,12 +50,12 @@ void LeadMachine::Keep(Request& request) {
   // Fewer tokens than computed rows: accepted drafts behind a stop token.
   request.tokens.resize(std::min<size_t>(request.computed, request.tokens.size()));
   const auto length = static_cast<uint32_t>(request.tokens.size());
-  if (const auto match = kept_.Find(request.tokens)) {
+  if (const auto match = kept_.Find(request.tokens, request.submit.adapters)) {
     if (match->length == length) return Close(request);
     if (match->whole) CloseKept(match->sequence);
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
-  kept_.Keep(id, std::move(request.tokens));
+  kept_.Keep(id, std::move(request.tokens), request.submit.adapters);
   while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));
 }
@@ -121,9 +121,10 @@ std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request
   if (!options_.prefix_cache) return std::nullopt;
   // One row at least is computed: its logits are the next token's.
   const auto tokens = std::span(request.tokens).first(request.tokens.size() - 1);
-  auto best = kept_.Find(tokens);
+  auto best = kept_.Find(tokens, request.submit.adapters);
   for (const RequestId& id : admitted_) {
     const Request& other = *requests_.at(id);
+    if (other.submit.adapters != request.submit.adapters) continue;
     const uint32_t common = CommonPrefix(std::span(other.tokens).first(other.computed), tokens);
     if (common > (best ? best->length : 0)) best = PrefixIndex::Match{id, common, false};
   }

@@ -400,6 +400,44 @@ TEST(LeadTest, RequestsThatRunTogetherShareTheirBeginning) {
   EXPECT_EQ(lead.used_pages(), 4u) << "two shared, and one each";
 }
 
+// The KV of one adapter, or of one scale of it, is nobody else's, running or kept.
+TEST(LeadTest, RequestsOfOtherAdaptersShareNothing) {
+  const std::vector<std::vector<wire::AdapterUse>> kinds = {
+      {}, {{0, 1}}, {{0, 0.5f}}, {{1, 1}}, {{0, 1}, {1, 1}}};
+  LeadOptions options = Caching(64);
+  options.adapters = 2;
+  options.queue_limit = 8;
+  LeadMachine lead(options);
+  uint8_t number = 0;
+  const auto ask = [&](const std::vector<wire::AdapterUse>& adapters) {
+    wire::Submit submit = Count(++number, 20, 3);
+    submit.adapters = adapters;
+    return lead.Submit(submit, Time{});
+  };
+  for (const auto& kind : kinds) ASSERT_TRUE(ask(kind));
+  auto step = lead.NextStep(Time{});
+  EXPECT_TRUE(step->fork.empty());
+  for (const LeadItem& item : step->items)
+    EXPECT_EQ(item.adapters, kinds[item.request.bytes[0] - Id(1).bytes[0]]);
+  Answer(lead, *step, 5);
+  RunAll(lead);
+  EXPECT_EQ(lead.stats().cached_rows, 0u);
+  EXPECT_EQ(lead.kept_sequences(), kinds.size());
+  // Each finds its own.
+  for (const auto& kind : kinds) {
+    ASSERT_TRUE(ask(kind));
+    step = lead.NextStep(Time{});
+    ASSERT_EQ(step->fork.size(), 1u);
+    EXPECT_EQ(step->fork[0].from.bytes, Id(static_cast<uint8_t>(number - kinds.size())).bytes);
+    EXPECT_EQ(ToWire({}, *step).items[0].adapters, kind);
+    Answer(lead, *step, 5);
+    RunAll(lead);
+  }
+  EXPECT_EQ(ask({{2, 1}}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(ask({{0, 0}}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(ask({{1, 1}, {0, 1}}).error().code, ErrorCode::kInvalid);
+}
+
 TEST(LeadTest, KeptSequencesMakeRoomTheLeastRecentlyUsedFirst) {
   LeadMachine lead(Caching(8));
   for (uint8_t i = 1; i <= 3; ++i) {

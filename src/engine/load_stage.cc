@@ -42,7 +42,13 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
     return Fail(ErrorCode::kInvalid, "a plan for {} layers of a model that has {}", plan.layers,
                 model.config->layers);
   }
-  const backend::StageSpec spec = SpecOf(plan, stage, model);
+  backend::StageSpec spec = SpecOf(plan, stage, model);
+  if (!plan.adapters.empty())
+    spec.adapters = TRY(source.FetchAdapters(model, {spec.layer_begin, spec.layer_end}, cancel));
+  if (spec.adapters.size() != plan.adapters.size()) {
+    return Fail(ErrorCode::kUnsupported, "{} of the plan's {} adapters are here",
+                spec.adapters.size(), plan.adapters.size());
+  }
   TRY(CheckReservation(plan, stage, backend.Estimate(spec)));
   // Fetching and packing each count for half of the progress.
   bool fetched = false;

@@ -27,7 +27,8 @@ Result<std::unique_ptr<LocalModel>> LocalModel::Load(
                                      .layer_end = end,
                                      .lead = model->stages_.empty(),
                                      .kv_type = options.kv_type,
-                                     .chunk = options.chunk};
+                                     .chunk = options.chunk,
+                                     .adapters = options.adapters};
     model->stages_.push_back(TRY(backend.Load(spec, source, {}, nullptr)));
     begin = end;
   }
@@ -40,8 +41,9 @@ uint64_t LocalModel::weights_bytes() const {
   return bytes;
 }
 
-Result<void> LocalModel::Open(backend::SequenceId sequence, uint32_t capacity) {
-  for (const auto& stage : stages_) TRY(stage->Open(sequence, capacity));
+Result<void> LocalModel::Open(backend::SequenceId sequence, uint32_t capacity,
+                              std::span<const backend::AdapterUse> adapters) {
+  for (const auto& stage : stages_) TRY(stage->Open(sequence, capacity, adapters));
   return {};
 }
 

@@ -12,10 +12,12 @@ uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   return static_cast<uint32_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
-std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens) {
+std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens,
+                                                    const std::vector<wire::AdapterUse>& adapters) {
   auto best = entries_.end();
   uint32_t length = 0;
   for (auto at = entries_.begin(); at != entries_.end(); ++at) {
+    if (at->adapters != adapters) continue;
     const uint32_t common = CommonPrefix(at->tokens, tokens);
     if (common > length) {
       best = at;
@@ -27,9 +29,10 @@ std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tok
   return Match{best->sequence, length, length == best->tokens.size()};
 }
 
-void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens) {
+void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens,
+                       std::vector<wire::AdapterUse> adapters) {
   CHECK(!tokens.empty());
-  entries_.push_front({sequence, std::move(tokens)});
+  entries_.push_front({sequence, std::move(tokens), std::move(adapters)});
 }
 
 bool PrefixIndex::Forget(const RequestId& sequence) {

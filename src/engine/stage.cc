@@ -57,6 +57,7 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
   }
   Sequence& to = OpenOne(fork.to, after);
   to.length = fork.length;
+  to.adapters = source.adapters;
   after.ledger.Share(fork.from, fork.length, fork.to);
   work.fork.push_back({source.id, to.id, fork.length});
   return {};
@@ -94,9 +95,9 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
                 name, item.output_first, uint64_t{item.output_first} + item.output_count,
                 item.count);
   }
-  if (item.adapter != 0) {
-    return Fail(ErrorCode::kUnsupported, "step {}: request {} wants adapter {}, there is none",
-                step.step, name, item.adapter);
+  if (const auto checked = wire::CheckUses(item.adapters, options_.adapters); !checked) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {}: {}", step.step, name,
+                checked.error().message);
   }
   auto at = after.open.find(item.request);
   if (at != after.open.end() && at->second.carried && item.first <= at->second.length) {
@@ -120,6 +121,10 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
     if (!item.cancelled) work.rows_in += item.count;
     return {};
   }
+  if (sequence != nullptr && sequence->adapters != item.adapters) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {} goes on with other adapters", step.step,
+                name);
+  }
   const uint32_t length = sequence == nullptr ? 0 : sequence->length;
   if (item.first != length && !options_.plant_no_gap_check) {
     return Fail(ErrorCode::kInvalid,
@@ -132,7 +137,8 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
   }
   if (sequence == nullptr) {
     sequence = &OpenOne(item.request, after);
-    work.open.push_back(sequence->id);
+    sequence->adapters = item.adapters;
+    work.open.push_back({sequence->id, item.adapters});
   }
   TRY(TakePages(step, item.request, std::min(item.first, length), static_cast<uint32_t>(end), after,
                 work));

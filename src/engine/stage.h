@@ -30,6 +30,7 @@ struct StageOptions {
   uint64_t pages = 0;                    // of KV, of all sequences
   uint32_t page = wire::kPagePositions;  // positions of one
   uint32_t chunk = 256;                  // rows of one step at most
+  uint32_t adapters = 0;                 // that the plan offers
   // Bugs that a test plants to show that the simulator finds them. Never set outside tests.
   bool plant_no_fence = false;          // steps of other plans and old steps are computed
   bool plant_no_gap_check = false;      // a step that does not continue its sequence is computed
@@ -57,7 +58,11 @@ struct StageWork {
   std::vector<uint64_t> close;
   std::vector<Cut> truncate;
   std::vector<Fork> fork;
-  std::vector<uint64_t> open;
+  struct Open {
+    uint64_t sequence = 0;
+    std::vector<wire::AdapterUse> adapters;
+  };
+  std::vector<Open> open;
   std::vector<Segment> segments;    // one per item that is computed
   std::vector<uint32_t> cancelled;  // indices of the items that are not computed: no rows go on
   uint32_t rows_in = 0;  // hidden states that come with the step: of the items not cancelled in it
@@ -81,8 +86,9 @@ class StageMachine {
   // Checks a step and says what to compute. On an error nothing has changed and the instance has
   // failed, except for a foreign plan (kNotFound): drop the frame. Errors: kNotFound (other plan),
   // kInvalid (gap: first != committed length, unknown sequence, empty or too long item, output rows
-  // or a truncation beyond the end, a previous step not committed), kUnsupported (an adapter),
-  // kOverloaded (more pages than the plan reserved).
+  // or a truncation beyond the end, a previous step not committed, adapters that the plan does not
+  // have or other ones than the sequence began with), kOverloaded (more pages than the plan
+  // reserved).
   Result<StageWork> BeginStep(const wire::Step& step);
   // The step of the last BeginStep was computed: its rows are part of the sequences now.
   void CommitStep();
@@ -106,9 +112,10 @@ class StageMachine {
  private:
   struct Sequence {
     uint64_t id = 0;
-    uint32_t length = 0;   // committed, known good
-    bool dirty = false;    // rows behind `length` were given up
-    bool carried = false;  // of an earlier plan, not used by this one yet
+    uint32_t length = 0;                          // committed, known good
+    bool dirty = false;                           // rows behind `length` were given up
+    bool carried = false;                         // of an earlier plan, not used by this one yet
+    std::vector<wire::AdapterUse> adapters = {};  // its KV was computed with
   };
   struct Sequences {
     explicit Sequences(PageLedger pages) : ledger(std::move(pages)) {}

@@ -151,8 +151,38 @@ TEST_F(StageTest, ReturnsTheRequestedRowsOfEachItem) {
   step.items[0].output_first = 0xFFFFFFFF;
   EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
   step = MakeStep(2, {Item(1, 5, 2)});
-  step.items[0].adapter = 1;
-  EXPECT_EQ(Refusal(step), ErrorCode::kUnsupported);
+  step.items[0].adapters = {{.adapter = 0}};
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
+}
+
+// A sequence is computed with the adapters that it began with, and so is what is forked from it.
+TEST(StageAdaptersTest, ASequenceKeepsItsAdapters) {
+  StageMachine stage({.context = 32, .pages = 8, .page = 8, .chunk = 16, .adapters = 2});
+  const auto with = [](wire::StepItem item, std::vector<wire::AdapterUse> adapters) {
+    item.adapters = std::move(adapters);
+    return item;
+  };
+  const auto refusal = [&](const wire::StepItem& item) {
+    const auto work = stage.BeginStep(MakeStep(2, {item}));
+    return work ? ErrorCode::kIo : work.error().code;
+  };
+  const std::vector<wire::AdapterUse> both = {{0, 0.5f}, {1, 2}};
+  const auto work = stage.BeginStep(MakeStep(1, {with(Item(1, 0, 5), both), Item(2, 0, 2)}));
+  ASSERT_TRUE(work);
+  stage.CommitStep();
+  EXPECT_EQ(work->open[0].adapters, both);
+  EXPECT_TRUE(work->open[1].adapters.empty());
+  EXPECT_EQ(refusal(Item(1, 5, 1)), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(1, 5, 1), {{0, 0.25f}, {1, 2}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(2, 2, 1), {{0, 1}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(3, 0, 1), {{2, 1}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(3, 0, 1), {{1, 1}, {1, 1}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(3, 0, 1), {{1, 0}})), ErrorCode::kInvalid);
+  wire::Step fork = MakeStep(2, {Item(3, 4, 1)});
+  fork.fork = {{Id(1), Id(3), 4}};
+  EXPECT_FALSE(stage.BeginStep(fork)) << "forked from a sequence with adapters";
+  fork.items[0].adapters = both;
+  EXPECT_TRUE(stage.BeginStep(fork));
 }
 
 TEST_F(StageTest, ACancelledStepIsNeverCommitted) {

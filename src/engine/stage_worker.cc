@@ -5,8 +5,11 @@
 namespace exo::engine {
 
 void StageWorker::Bind(const wire::Plan& plan) {
-  const StageOptions options = {
-      .plan = plan.id, .context = plan.context, .pages = plan.kv_pages, .chunk = plan.chunk};
+  const StageOptions options = {.plan = plan.id,
+                                .context = plan.context,
+                                .pages = plan.kv_pages,
+                                .chunk = plan.chunk,
+                                .adapters = static_cast<uint32_t>(plan.adapters.size())};
   for (const uint64_t sequence : machine_.Rebind(options)) compute_->Close(sequence);
 }
 
@@ -44,7 +47,11 @@ Result<void> StageWorker::ChangeSequences() {
   for (const auto& cut : work_.truncate) TRY(compute_->Truncate(cut.sequence, cut.length));
   for (const auto& fork : work_.fork)
     TRY(compute_->Fork(fork.from, fork.length, fork.to, wire::kMaxContext));
-  for (const uint64_t sequence : work_.open) TRY(compute_->Open(sequence, wire::kMaxContext));
+  for (const StageWork::Open& open : work_.open) {
+    std::vector<backend::AdapterUse> adapters;
+    for (const wire::AdapterUse& use : open.adapters) adapters.push_back({use.adapter, use.scale});
+    TRY(compute_->Open(open.sequence, wire::kMaxContext, adapters));
+  }
   return {};
 }
 

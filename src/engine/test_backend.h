@@ -56,8 +56,9 @@ class CountingBackend final : public backend::Backend {
    public:
     Stage(std::unique_ptr<backend::StageCompute> inner, LogitCount& count)
         : inner_(std::move(inner)), count_(count) {}
-    Result<void> Open(backend::SequenceId sequence, uint32_t capacity) override {
-      return inner_->Open(sequence, capacity);
+    Result<void> Open(backend::SequenceId sequence, uint32_t capacity,
+                      std::span<const backend::AdapterUse> adapters) override {
+      return inner_->Open(sequence, capacity, adapters);
     }
     Result<void> Fork(backend::SequenceId from, uint32_t length, backend::SequenceId sequence,
                       uint32_t capacity) override {

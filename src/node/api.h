@@ -51,6 +51,16 @@ struct GenerateRequest {
   std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
   std::shared_ptr<const void> lease;   // the caller's; dropped with the texts, once tokenized
   bool spread = false;                 // place over all nodes when the model is not running yet
+  // Of the model's adapters, by their index; those that are not named are not used. Unset: all,
+  // with the scales that the model was loaded with.
+  std::optional<std::vector<wire::AdapterUse>> adapters = {};
+};
+
+// An adapter to load a model with: a file of this node (its name or path) and the scale of requests
+// that say nothing about adapters.
+struct AdapterChoice {
+  std::string file;
+  float scale = 1;
 };
 
 // How a model is to be loaded; what is unset is as its last time, or as this node's settings say.
@@ -58,6 +68,8 @@ struct Placing {
   bool spread = false;                   // over all nodes
   std::optional<uint32_t> context = {};  // positions; 0: as trained, as far as memory allows
   std::optional<uint8_t> kv_type = {};   // kernels::KvType
+  // Exactly these: a model that runs with other ones is not touched but refused.
+  std::optional<std::vector<AdapterChoice>> adapters = {};
 };
 
 struct StageReport {
@@ -139,9 +151,10 @@ struct ModelView {
   std::string architecture;
   uint32_t context = 0;  // trained context
   uint32_t layers = 0;
-  int64_t created = 0;  // seconds since 1970
-  bool local = false;   // the file is on this node
-  std::string state;    // "", "loading", "ready"
+  int64_t created = 0;                          // seconds since 1970
+  bool local = false;                           // the file is on this node
+  std::string state;                            // "", "loading", "ready"
+  std::vector<wire::AdapterRef> adapters = {};  // that it is loaded with
 };
 struct NodeView {
   wire::NodeRecord record;

@@ -232,6 +232,15 @@ void NodeImpl::OnModelsChanged() {
   record_.models.clear();
   std::vector<BulkServer::Model> shared;
   const auto add = [&](const store::Manifest& manifest, const std::string& name, bool pulled) {
+    if (const model::AdapterConfig* adapter = manifest.adapter()) {
+      record_.models.push_back({.id = manifest.id(),
+                                .name = name,
+                                .file_bytes = manifest.file_bytes(),
+                                .architecture = adapter->architecture,
+                                .pulled = pulled,
+                                .adapter = true});
+      return;
+    }
     shapes.shapes.push_back(ShapeOf(manifest, name, *backend_));
     record_.models.push_back({.id = manifest.id(),
                               .name = name,
@@ -242,11 +251,13 @@ void NodeImpl::OnModelsChanged() {
                               .architecture = manifest.config()->architecture,
                               .pulled = pulled});
   };
-  for (const auto& file : models_->All()) {
+  const auto add_file = [&](const std::shared_ptr<const store::ModelFile>& file) {
     add(file->manifest(), models_->NameOf(file), false);
     shared.push_back(
         {file->shared_manifest(), [file](auto&&... what) { return file->TensorBytes(what...); }});
-  }
+  };
+  for (const auto& file : models_->All()) add_file(file);
+  for (const auto& file : models_->Adapters()) add_file(file);
   pulled_version_ = tensors_->models_version();
   for (const store::PulledModel& model : PulledModels()) {
     add(*model.manifest, model.name, true);

@@ -37,6 +37,12 @@ struct NodeOptions {
   uint32_t default_context = 0;  // positions; 0: as trained, as far as memory allows
   uint8_t kv_type = 0;  // kernels::KvType of models that are loaded without a word about it
   engine::LeadOptions lead = {};  // pace and switches of the models this node leads
+  // Adapters of models that are loaded without a word about them.
+  struct ModelAdapter {
+    std::string model;  // its name
+    AdapterChoice adapter;
+  };
+  std::vector<ModelAdapter> adapters;
 };
 
 // A started node. Destroying it ends its stages and cancels its requests; without Shutdown before,

@@ -58,6 +58,8 @@ std::vector<ModelView> NodeImpl::Models() const {
     }
     const auto found = views.find(plan.model);
     if (found == views.end()) continue;
+    if (instance.summary.state <= wire::InstanceState::kReady)
+      found->second.adapters = plan.adapters;
     if (instance.summary.state == wire::InstanceState::kReady) {
       found->second.state = "ready";
     } else if (instance.summary.state < wire::InstanceState::kReady &&
@@ -150,6 +152,8 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
   // A file that is only looked at, not offered to the cluster.
   const auto opened = [this, placing, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
+    if (auto is_model = (*file)->manifest().CheckIsModel(); !is_model)
+      return done(Wrap(is_model.error(), (*file)->path()));
     cluster::PlanOptions options;
     options.owner = options.prefer = identity_->id();
     options.spread = placing.spread;

@@ -85,12 +85,17 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
 }
 
 std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {
-  if (auto file = models_->Find(plan.model)) return MakeFileSource(std::move(file));
-  PullOptions options{.model = plan.model, .model_name = plan.model_name};
-  for (const NodeId& holder : HoldersOf(plan.model)) {
-    options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan.id));
+  std::unique_ptr<engine::StageSource> source;
+  if (auto file = models_->Find(plan.model)) {
+    source = MakeFileSource(std::move(file));
+  } else {
+    PullOptions options{.model = plan.model, .model_name = plan.model_name};
+    for (const NodeId& holder : HoldersOf(plan.model))
+      options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan.id));
+    source = MakePullSource(*identity_, tensors_, std::move(options));
   }
-  return MakePullSource(*identity_, tensors_, std::move(options));
+  if (plan.adapters.empty()) return source;
+  return MakeAdaptedSource(*identity_, tensors_, std::move(source), AdaptersOf(plan));
 }
 
 void NodeImpl::Do(cluster::StartServing& effect) {

@@ -4,6 +4,7 @@
 //   node.cc          start and stop
 //   node_effects.cc  events in, effects out, what peers bring
 //   node_models.cc   models by name, their vocabulary, placement on demand
+//   node_adapters.cc adapters: their files, and models that are loaded with them
 //   node_desired.cc  desired models on disk
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
@@ -131,8 +132,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::optional<wire::Plan> RunningPlan(const ModelId& model) const;
   void Ensure(const ModelId& model, const Placing& placing,
               std::function<void(Result<wire::Plan>)> done) override;
-  void Submit(wire::Submit submit, const ModelId& model) override {
-    Feed(cluster::SubmitLocal{std::move(submit), model});
+  void Submit(wire::Submit submit, const ModelId& model,
+              std::vector<wire::AdapterRef> adapters) override {
+    Feed(cluster::SubmitLocal{std::move(submit), model, std::move(adapters)});
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
   void PauseRequest(const RequestId& request, bool paused) override {
@@ -141,6 +143,20 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::string NameOf(const NodeId& node) const override;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
+  // `event` without its ticket.
+  void EnsureWith(cluster::EnsureModel event, std::function<void(Result<wire::Plan>)> done);
+  void EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoice> wanted,
+                     std::function<void(Result<wire::Plan>)> done);
+  // Those that the settings name for this model.
+  std::vector<AdapterChoice> AdaptersOfSettings(const ModelId& model) const;
+  using FoundAdapters = std::function<void(Result<std::vector<wire::AdapterRef>>)>;
+  // Opens the files and checks what can be checked here. Errors name the file.
+  void FindAdapters(const ModelId& model, std::vector<AdapterChoice> wanted, FoundAdapters done);
+  void FindNextAdapter(const ModelId& model, std::vector<AdapterChoice> wanted,
+                       std::vector<wire::AdapterRef> found, FoundAdapters done);
+  Result<wire::AdapterRef> CheckAdapter(const ModelId& model, const store::ModelFile& file,
+                                        float scale) const;
+  std::vector<AdapterOptions> AdaptersOf(const wire::Plan& plan) const;
   Result<void> StartPeers();
   void Remember(const NodeId& peer, const wire::Address& address);
   void ConnectToRemembered();

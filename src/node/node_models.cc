@@ -41,6 +41,7 @@ std::vector<NodeImpl::Held> NodeImpl::HoldingsOf(const std::vector<cluster::Node
   for (const cluster::NodeStatus& status : nodes) {
     if (!status.self && status.state != cluster::PeerState::kAlive) continue;
     for (const wire::ModelHolding& holding : status.record.models) {
+      if (holding.adapter) continue;
       all.push_back({holding, status.record.name, status.self});
       if (!holding.pulled) files[holding.name].insert(holding.id);
     }
@@ -67,7 +68,8 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
         held.replaced ? name == id.Hex() : IsNameOf(name, id, held.holding.name, held.device);
     if (meant) matches.emplace(id, held.device);
   }
-  if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
+  if (const auto file = models_->Find(name); file != nullptr && file->manifest().CheckIsModel())
+    matches.emplace(file->manifest().id(), record_.name);
   if (!matches.empty()) return matches;
   // What runs is known by its name although the device with the file has left. A file of that name
   // goes first: it may have been replaced since.
@@ -99,7 +101,9 @@ void NodeImpl::FindModel(const std::string& name, std::function<void(Result<Mode
   }
   models_->Await(name, [this, name, done = std::move(done)](
                            Result<std::shared_ptr<const store::ModelFile>> file) {
-    AnswerFind(name, file ? Error{} : file.error(), done);
+    if (!file) return AnswerFind(name, file.error(), done);
+    const auto is_model = (*file)->manifest().CheckIsModel();
+    AnswerFind(name, is_model ? Error{} : is_model.error(), done);
   });
 }
 
@@ -217,16 +221,28 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                      "with others",
                      running->model_name, running->context, wire::kKvNames[running->kv_type]));
   }
+  cluster::EnsureModel event{.model = model,
+                             .spread = placing.spread,
+                             .context = shape.context,
+                             .kv_type = shape.kv_type,
+                             .adapters = {},
+                             .names_adapters = placing.adapters.has_value()};
+  if (placing.adapters) return EnsureAdapted(std::move(event), *placing.adapters, std::move(done));
+  // What runs has its adapters.
+  auto adapters = running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model);
+  if (adapters.empty()) return EnsureWith(std::move(event), std::move(done));
+  EnsureAdapted(std::move(event), std::move(adapters), std::move(done));
+}
+
+void NodeImpl::EnsureWith(cluster::EnsureModel event,
+                          std::function<void(Result<wire::Plan>)> done) {
   const uint64_t ticket = next_ticket_++;
   ensures_[ticket] = [done](Result<wire::InstanceSummary> summary) {
     if (!summary) return done(std::unexpected(summary.error()));
     done(summary->plan);
   };
-  Feed(cluster::EnsureModel{.ticket = ticket,
-                            .model = model,
-                            .spread = placing.spread,
-                            .context = shape.context,
-                            .kv_type = shape.kv_type});
+  event.ticket = ticket;
+  Feed(std::move(event));
 }
 
 }  // namespace exo::node

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "sys/files.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
@@ -38,6 +39,21 @@ Refusal RefusalFor(ErrorCode code) {
     default:
       return Refusal::kNone;
   }
+}
+
+// What a request uses of its plan's adapters. Errors: kInvalid.
+Result<std::vector<wire::AdapterUse>> UsesOf(const GenerateRequest& request,
+                                             const wire::Plan& plan) {
+  std::vector<wire::AdapterUse> uses;
+  if (request.adapters) {
+    uses = *request.adapters;
+  } else {
+    for (uint32_t i = 0; i < plan.adapters.size(); ++i) uses.push_back({i, plan.adapters[i].scale});
+  }
+  std::erase_if(uses, [](const wire::AdapterUse& use) { return use.scale == 0; });
+  std::ranges::sort(uses);
+  TRY(wire::CheckUses(uses, plan.adapters.size()));
+  return uses;
 }
 
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
@@ -258,6 +274,8 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   request->plan = std::move(*plan);
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
+  auto uses = UsesOf(request->request, request->plan);
+  if (!uses) return FailRequest(id, uses.error(), Refusal::kBadInput);
   const uint32_t prompt_tokens = request->prompt_tokens;
   const uint32_t room = request->plan.context - prompt_tokens;
   wire::Submit submit;
@@ -268,9 +286,10 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   submit.sampler = request->request.sampler;
   submit.stop_tokens = request->vocabulary->stop_tokens;
   submit.client = request->request.client;
+  submit.adapters = *std::move(uses);
   request->submitted = true;
   totals_.prompt_tokens += prompt_tokens;
-  host_.Submit(std::move(submit), request->model);
+  host_.Submit(std::move(submit), request->model, request->plan.adapters);
   if (request = Find(id); request != nullptr && request->paused) host_.PauseRequest(id, true);
 }
 

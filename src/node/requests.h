@@ -46,7 +46,9 @@ class RequestHost {
   // Has the model running; done once, with the plan.
   virtual void Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) = 0;
-  virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
+  // `adapters`: what the submit's mean.
+  virtual void Submit(wire::Submit submit, const ModelId& model,
+                      std::vector<wire::AdapterRef> adapters) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
   // The client reads more slowly than tokens come: none are generated for it until it is unpaused.
   virtual void PauseRequest(const RequestId& request, bool paused) = 0;

@@ -58,7 +58,9 @@ class RequestsTest : public testing::Test, protected RequestHost {
     plan.stages.push_back({.node = NodeId{}, .layer_begin = 0, .layer_end = 8});
     done(plan);
   }
-  void Submit(wire::Submit submit, const ModelId&) override { submitted_ = std::move(submit); }
+  void Submit(wire::Submit submit, const ModelId&, std::vector<wire::AdapterRef>) override {
+    submitted_ = std::move(submit);
+  }
   void CancelRequest(const RequestId& request) override { cancelled_ = request; }
   void PauseRequest(const RequestId&, bool paused) override { pauses_.push_back(paused); }
   std::string NameOf(const NodeId&) const override { return "desk"; }

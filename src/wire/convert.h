@@ -161,5 +161,9 @@ Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b,
                                                              const std::vector<StageTime>& times);
 void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,
                std::vector<StageTime>& to);
+Offset<flatbuffers::Vector<const fb::AdapterUse*>> WriteUses(Builder& b,
+                                                             const std::vector<AdapterUse>& uses);
+void ReadUses(Reader& r, const flatbuffers::Vector<const fb::AdapterUse*>* from,
+              std::vector<AdapterUse>& to);
 
 }  // namespace exo::wire::internal

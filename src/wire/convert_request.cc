@@ -46,12 +46,27 @@ void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,
   });
 }
 
+Offset<flatbuffers::Vector<const fb::AdapterUse*>> WriteUses(Builder& b,
+                                                             const std::vector<AdapterUse>& uses) {
+  std::vector<fb::AdapterUse> structs;
+  for (const AdapterUse& use : uses) structs.emplace_back(use.adapter, use.scale);
+  return b.CreateVectorOfStructs(structs);
+}
+void ReadUses(Reader& r, const flatbuffers::Vector<const fb::AdapterUse*>* from,
+              std::vector<AdapterUse>& to) {
+  r.List(from, to, "adapters", kMaxAdaptersUsed, [&](const fb::AdapterUse& one, AdapterUse& use) {
+    use.adapter = one.adapter();
+    r.Finite(one.scale(), use.scale, "scale of an adapter");
+  });
+}
+
 Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto prompt = Scalars(b, value.prompt);
   const auto sampler = WriteSampler(b, value.sampler);
   const auto stop = Scalars(b, value.stop_tokens);
+  const auto adapters = WriteUses(b, value.adapters);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
-                          value.max_new_tokens, sampler, stop, value.client);
+                          value.max_new_tokens, sampler, stop, value.client, adapters);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -62,6 +77,7 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   ReadSampler(r, from.sampler(), to.sampler);
   r.Scalars(from.stop_tokens(), to.stop_tokens, "stop_tokens", kMaxStopTokens);
   to.client = from.client();
+  ReadUses(r, from.adapters(), to.adapters);
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
@@ -142,9 +158,10 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   std::vector<Offset<fb::StepItem>> tables;
   tables.reserve(value.items.size());
   for (const StepItem& item : value.items) {
+    const auto adapters = WriteUses(b, item.adapters);
     tables.push_back(fb::CreateStepItem(b, Fb(item.request), item.first, item.count,
-                                        item.output_first, item.output_count, item.adapter,
-                                        item.cancelled));
+                                        item.output_first, item.output_count, item.cancelled,
+                                        adapters));
   }
   const auto items = b.CreateVector(tables);
   std::vector<Offset<fb::StepTruncate>> cuts;
@@ -170,8 +187,8 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
            item.count = one.count();
            item.output_first = one.output_first();
            item.output_count = one.output_count();
-           item.adapter = one.adapter();
            item.cancelled = one.cancelled();
+           ReadUses(r, one.adapters(), item.adapters);
          });
   r.List(from.truncate(), to.truncate, "truncate", kMaxStepItems,
          [&](const fb::StepTruncate& one, StepTruncate& cut) {

@@ -85,7 +85,8 @@ struct ModelHolding {
   uint32_t trained_context = 0;
   uint32_t layers = 0;
   std::string architecture;
-  bool pulled = false;  // not as a file of its own: tensor by tensor, from a member
+  bool pulled = false;   // not as a file of its own: tensor by tensor, from a member
+  bool adapter = false;  // a low-rank adapter: no model that runs by itself
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
@@ -158,6 +159,25 @@ struct Goodbye {
 
 // ---- instances ----
 
+// Adapters that a model can be loaded with, and that one request can use at once.
+inline constexpr uint32_t kMaxAdapters = 16;
+inline constexpr uint32_t kMaxAdaptersUsed = 4;
+
+// A low-rank adapter that a model is loaded with: a file of its own, by its content.
+struct AdapterRef {
+  ModelId file;
+  std::string name;    // for display
+  float scale = 1;     // of requests that say nothing about adapters
+  uint64_t bytes = 0;  // memory that a stage takes for it at most
+  friend bool operator==(const AdapterRef&, const AdapterRef&) = default;
+};
+// What a request uses of its plan's adapters.
+struct AdapterUse {
+  uint32_t adapter = 0;  // index into Plan::adapters
+  float scale = 1;       // not 0
+  friend auto operator<=>(const AdapterUse&, const AdapterUse&) = default;
+};
+
 struct StagePlan {
   NodeId node;
   uint32_t layer_begin = 0;  // [begin, end)
@@ -178,10 +198,11 @@ struct Plan {
   uint64_t nonce = 0;
   std::vector<StagePlan> stages;
   uint32_t layers = 0;
-  uint32_t context = 0;   // positions of a sequence at most
-  uint32_t kv_pages = 0;  // of all sequences: at least those of one whole context
-  uint32_t chunk = 0;     // positions in one step at most
-  uint8_t kv_type = 0;    // kernels::KvType
+  uint32_t context = 0;              // positions of a sequence at most
+  uint32_t kv_pages = 0;             // of all sequences: at least those of one whole context
+  uint32_t chunk = 0;                // positions in one step at most
+  uint8_t kv_type = 0;               // kernels::KvType
+  std::vector<AdapterRef> adapters;  // no file twice
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -330,6 +351,7 @@ struct DesiredModel {
   bool spread = false;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
+  std::vector<AdapterRef> adapters;
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -354,6 +376,7 @@ struct EnsureInstance {
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   HybridTime known;  // the record that the asker had: an unload that it did not know of wins
+  std::vector<AdapterRef> adapters;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -403,6 +426,7 @@ struct Submit {
   std::vector<TokenId> stop_tokens;
   uint64_t client =
       0;  // whose request: clients take turns at the lead. Any number that tells them apart
+  std::vector<AdapterUse> adapters;  // ascending, at most kMaxAdaptersUsed
   friend bool operator==(const Submit&, const Submit&) = default;
 };
 struct Tokens {
@@ -480,7 +504,8 @@ struct StepItem {
   // layer.
   uint32_t output_first = 0;
   uint32_t output_count = 0;
-  uint32_t adapter = 0;  // reserved for low-rank adapters; 0: none
+  // The same in every item of a request, and in every sequence that is forked from it.
+  std::vector<AdapterUse> adapters;
   // A stage gave the item up: it has no rows in this frame, and no later stage computes it.
   bool cancelled = false;
   friend bool operator==(const StepItem&, const StepItem&) = default;

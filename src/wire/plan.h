@@ -22,6 +22,7 @@ inline constexpr uint32_t kMaxLayers = 4096;
 inline constexpr uint32_t kMaxContext = 1u << 24;
 inline constexpr uint32_t kMaxPages = 1u << 22;
 inline constexpr uint32_t kMaxChunk = 8192;
+inline constexpr uint64_t kMaxAdapterBytes = uint64_t{1} << 40;
 // Types of a KV cache (kernels::KvType): numbers below this.
 inline constexpr uint8_t kKvTypes = 3;
 // By Plan::kv_type, as kernels::KvType numbers them.
@@ -29,7 +30,7 @@ inline constexpr std::array<std::string_view, kKvTypes> kKvNames = {"f16", "f32"
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;
 
-// Stages contiguous over [0, layers), no node twice, limits kept, id equal to the hash.
+// Stages contiguous over [0, layers), no node or adapter twice, limits kept, id equal to the hash.
 // Errors: kInvalid with the field and its value.
 Result<void> Validate(const Plan& plan);
 
@@ -43,6 +44,10 @@ inline uint64_t PagesOf(uint64_t positions) {
 inline uint64_t ReservedPositions(const Plan& plan) {
   return uint64_t{plan.kv_pages} * kPagePositions;
 }
+
+// What a request may use of a plan's adapters: strictly ascending indices below `adapters`, finite
+// scales that are not 0, at most kMaxAdaptersUsed. Errors: kInvalid with the value.
+Result<void> CheckUses(const std::vector<AdapterUse>& uses, size_t adapters);
 
 // "layers 0-7 of exo-tiny": what is lost with a stage, for display (both ends inclusive).
 std::string DescribeStage(const Plan& plan, int stage);

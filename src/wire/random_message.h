@@ -75,7 +75,7 @@ class RandomMessage {
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) {
     All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture,
-        v.pulled);
+        v.pulled, v.adapter);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
   void Fill(DeviceRecord& v) {
@@ -92,10 +92,16 @@ class RandomMessage {
   void Fill(PeerHints::Hint& v) { All(v.id, v.addresses); }
   void Fill(PeerHints& v) { Fill(v.peers); }
   void Fill(Goodbye& v) { Fill(v.reason); }
+  void Fill(AdapterRef& v) { All(v.file, v.name, v.scale, v.bytes); }
+  void Fill(AdapterUse& v) { All(v.adapter, v.scale); }
+  void Fill(std::vector<AdapterUse>& values) {
+    values.resize(rng_.Below(kMaxAdaptersUsed + 1));
+    for (AdapterUse& value : values) Fill(value);
+  }
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.kv_pages, v.chunk, v.kv_type);
+        v.kv_pages, v.chunk, v.kv_type, v.adapters);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }
@@ -108,7 +114,9 @@ class RandomMessage {
     All(v.wall_ms, v.counter, v.node);
     v.wall_ms %= kMaxWallMs + 1;
   }
-  void Fill(DesiredModel& v) { All(v.model, v.version, v.state, v.spread, v.context, v.kv_type); }
+  void Fill(DesiredModel& v) {
+    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters);
+  }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
   void Fill(DesiredAck& v) { Fill(v.models); }
@@ -128,14 +136,16 @@ class RandomMessage {
     All(v.plan, v.owner, v.state, v.cause, v.loading, v.loading_percent, v.active_requests,
         v.queued_requests, v.idle_ms, v.expected);
   }
-  void Fill(EnsureInstance& v) { All(v.model, v.spread, v.context, v.kv_type, v.known); }
+  void Fill(EnsureInstance& v) {
+    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters);
+  }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
         v.frequency_penalty, v.penalty_window, v.seed);
   }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client);
+        v.client, v.adapters);
   }
   void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan, v.cached); }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
@@ -153,7 +163,7 @@ class RandomMessage {
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
   void Fill(StepItem& v) {
-    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.cancelled);
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.cancelled, v.adapters);
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
   void Fill(StepFork& v) { All(v.from, v.to, v.length); }

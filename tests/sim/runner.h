@@ -179,7 +179,7 @@ class Runner {
   void ComputeRows(const StageWork& work, DataFrame& frame) {
     for (const uint64_t sequence : work.close) model_.Close(sequence);
     for (const StageWork::Fork& fork : work.fork) model_.Fork(fork.from, fork.to, fork.length);
-    for (const uint64_t sequence : work.open) model_.Open(sequence);
+    for (const auto& open : work.open) model_.Open(open.sequence);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
     bool wanted = work.segments.empty();
     for (const wire::StepItem& item : frame.step.items)

@@ -66,6 +66,12 @@ uint64_t PartialsBytes(const StageSpec& spec, size_t parts) {
   return uint64_t{parts} * spec.chunk * spec.config->width * sizeof(float);
 }
 
+// What was read is not held open.
+StageSpec WithoutSources(StageSpec spec) {
+  for (StageAdapter& adapter : spec.adapters) adapter.source.reset();
+  return spec;
+}
+
 uint64_t LogitsBytes(const StageSpec& spec) {
   return spec.lead ? kLogitRows * spec.config->vocab * sizeof(float) : 0;
 }
@@ -96,6 +102,7 @@ Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& ker
                                                      const ShardSums& sums, StageWeights weights) {
   std::unique_ptr<CpuStage> stage(new CpuStage(kernels, pool, spec, sums, std::move(weights)));
   TRY(stage->AllocateScratch());
+  TRY(stage->AllocateAdapterScratch());
   return stage;
 }
 
@@ -103,11 +110,11 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
                    const ShardSums& sums, StageWeights weights)
     : kernels_(kernels),
       pool_(pool),
-      spec_(spec),
+      spec_(WithoutSources(spec)),
       config_(*spec_.config),
       sums_(sums),
       weights_(std::move(weights)) {
-  weights_bytes_ = WeightBytes(kernels, spec_);
+  weights_bytes_ = WeightBytes(kernels, spec_) + AdapterWeightBytes(kernels, spec_);
   attention_scale_ = config_.attention_scale != 0
                          ? config_.attention_scale
                          : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
@@ -138,13 +145,17 @@ Result<void> CpuStage::AllocateScratch() {
   return {};
 }
 
-Result<void> CpuStage::Open(SequenceId id, uint32_t capacity) {
+Result<void> CpuStage::Open(SequenceId id, uint32_t capacity,
+                            std::span<const AdapterUse> adapters) {
   if (sequences_.contains(id)) return Fail(ErrorCode::kInvalid, "sequence {} is open already", id);
+  TRY(CheckAdapters(adapters));
   const KvLayout layout = {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
                            .head_dim = config_.head_dim,
                            .layers = weights_.layers.size(),
                            .heads = config_.kv_heads};
-  sequences_.emplace(id, Sequence{.capacity = capacity, .kv = KvPages(layout)});
+  sequences_.emplace(id, Sequence{.capacity = capacity,
+                                  .kv = KvPages(layout),
+                                  .adapters = {adapters.begin(), adapters.end()}});
   return {};
 }
 
@@ -173,7 +184,7 @@ Result<void> CpuStage::Fork(SequenceId from, uint32_t length, SequenceId id, uin
                 "sequence {} with {} positions computed cannot give {} to one with room for {}",
                 from, found->second.defined, length, capacity);
   }
-  TRY(Open(id, capacity));
+  TRY(Open(id, capacity, std::vector<AdapterUse>(found->second.adapters)));
   const Sequence& source = sequences_.at(from);  // Open may have moved the table
   Sequence& copy = sequences_.at(id);
   copy.kv = source.kv.Share(length);

@@ -27,6 +27,11 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
                           Of(layer.v, rows, At(Scratch::kV))};
   NormPrepare(qkv, hidden, layer.attn_norm, rows);
   MatMul(qkv);
+  AddAdapters(layer,
+              std::array{Adapted{model::AdapterTarget::kQ, At(Scratch::kQ)},
+                         Adapted{model::AdapterTarget::kK, At(Scratch::kK)},
+                         Adapted{model::AdapterTarget::kV, At(Scratch::kV)}},
+              {.rows = hidden, .gain = &layer.attn_norm});
   RotateAndStore(index, rows);
   Attend(index);
   const float* attention = At(Scratch::kAttention);
@@ -37,12 +42,11 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
     return {};
   }
   Prepare(kernels::KindFor(layer.o.weights.type), attention, config_.q_width(), rows);
-  if (layer.post_attn_norm.empty()) {
-    MatMul(std::array{Of(layer.o, rows, hidden, /*add=*/true)});
-  } else {
-    MatMul(std::array{Of(layer.o, rows, At(Scratch::kBlock))});
-    AddBlock(layer.post_attn_norm, rows, hidden);
-  }
+  const bool norm = !layer.post_attn_norm.empty();
+  float* out = norm ? At(Scratch::kBlock) : hidden;
+  MatMul(std::array{Of(layer.o, rows, out, /*add=*/!norm)});
+  AddAdapters(layer, std::array{Adapted{model::AdapterTarget::kOutput, out}}, {attention});
+  if (norm) AddBlock(layer.post_attn_norm, rows, hidden);
   return {};
 }
 

@@ -159,6 +159,7 @@ void CpuStage::PlaceRows(std::span<const Segment> segments) {
       row_position_.push_back(segment.first + i);
     }
   }
+  PlaceAdapters();
   const size_t half = config_.rotary_dim / 2;
   for (size_t row = 0; row < row_position_.size(); ++row) {
     kernels::RopeAngles(rope_frequencies_, row_position_[row], At(Scratch::kCos) + row * half,

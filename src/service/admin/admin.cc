@@ -58,6 +58,25 @@ Route Get(const char* path, std::function<HttpResponse()> response, bool listed 
           .listed = listed};
 }
 
+constexpr size_t kMaxText = 4096;  // PATH_MAX
+
+// [{"file": name or path, "scale": 1}]
+Parsed<std::optional<std::vector<node::AdapterChoice>>> ReadAdapters(const Json& body) {
+  const Json* list = Find(body, "adapters");
+  if (list == nullptr) return std::nullopt;
+  if (!list->is_array() || list->size() > wire::kMaxAdapters) {
+    return BadValue("adapters", fmt::format("'adapters' must be a list of at most {} objects",
+                                            wire::kMaxAdapters));
+  }
+  std::vector<node::AdapterChoice> adapters;
+  for (const Json& one : *list) {
+    if (!one.is_object()) return BadValue("adapters", "'adapters' must be a list of objects");
+    const double scale = TRY(ReadNumber(one, "scale", {-1000, 1000})).value_or(1);
+    adapters.push_back({TRY(ReadRequiredString(one, "file", kMaxText)), static_cast<float>(scale)});
+  }
+  return adapters;
+}
+
 // The body of an internal POST: one string and perhaps how a model is to be loaded.
 struct Call {
   std::string text;
@@ -80,10 +99,10 @@ Parsed<node::Placing> ReadPlacing(const Json& body) {
     if (name == names.end()) return BadValue("kv", "'kv' must be \"f16\", \"q8_0\" or \"f32\"");
     placing.kv_type = static_cast<uint8_t>(name - names.begin());
   }
+  placing.adapters = TRY(ReadAdapters(body));
   return placing;
 }
 Parsed<Call> ReadCall(const std::string& body, const char* field) {
-  constexpr size_t kMaxText = 4096;  // PATH_MAX
   auto json = ParseJson(body);
   if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
   if (!json->is_object())

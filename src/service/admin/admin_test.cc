@@ -27,6 +27,20 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_http_requests_total 1"));
 }
 
+TEST(LoadTest, TakesAdapters) {
+  TestServer server;
+  const char* const kLoad = "/v1/internal/load";
+  EXPECT_EQ(Post(server, kLoad, Json::parse(R"({"model": "tiny", "adapters": [
+                {"file": "/a.gguf", "scale": 0.5}, {"file": "b"}]})"))
+                .status,
+            200);
+  for (const char* adapters :
+       {"3", "[3]", R"([{"scale": 1}])", R"([{"file": 1}])", R"([{"file": "a", "scale": 1e9}])"}) {
+    const Json body = {{"model", "tiny"}, {"adapters", Json::parse(adapters)}};
+    EXPECT_EQ(Post(server, kLoad, body).status, 400) << adapters;
+  }
+}
+
 // Reads until the text holds `end`; all that came.
 std::string ReadUntil(TestClient& client, const std::string& end) {
   std::string text;

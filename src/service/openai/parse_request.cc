@@ -11,6 +11,8 @@
 namespace exo::service::openai {
 namespace {
 
+constexpr double kMaxAdapterScale = 1000;  // beyond any use; keeps products finite
+
 // Known fields that we do not do: accepted only with a value that changes nothing.
 struct Refused {
   const char* name;
@@ -26,8 +28,7 @@ constexpr Refused kRefusedAlways[] = {{"n", "[1]"},
                                       {"typical_p", "[1]"},
                                       {"min_tokens", "[0]"},
                                       {"ignore_eos", "[false]"},
-                                      {"adapters", "[]"},
-                                      {"lora", "[]"}};
+                                      {"adapters", "[]"}};
 constexpr Refused kRefusedChat[] = {{"tools", "[]"},
                                     {"tool_choice", R"(["none","auto"])"},
                                     {"functions", "[]"},
@@ -75,6 +76,33 @@ Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
     }
     out.push_back(text);
   }
+  return {};
+}
+
+// llama-server's "lora": [{"id": 0, "scale": 0.5}]; adapters that are not named are not used.
+Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
+  const Json* list = Find(body, "lora");
+  if (list == nullptr) return {};
+  const char* const what = "'lora' must be a list of objects such as {\"id\": 0, \"scale\": 0.5}";
+  if (!list->is_array()) return BadValue("lora", what);
+  if (list->size() > wire::kMaxAdapters) {
+    return BadValue("lora", fmt::format("'lora' has {} entries, but at most {} are allowed",
+                                        list->size(), wire::kMaxAdapters));
+  }
+  std::vector<wire::AdapterUse> uses;
+  for (const Json& one : *list) {
+    if (!one.is_object()) return BadValue("lora", what);
+    const auto id = ReadInteger(one, "id", 0, wire::kMaxAdapters - 1);
+    const auto scale = ReadNumber(one, "scale", {-kMaxAdapterScale, kMaxAdapterScale});
+    if (!id || !scale || !*id)
+      return BadValue("lora", !id ? id.error().message : !scale ? scale.error().message : what);
+    uses.push_back({static_cast<uint32_t>(**id), static_cast<float>(scale->value_or(1))});
+  }
+  std::ranges::sort(uses);
+  const auto twice = std::ranges::adjacent_find(uses, {}, &wire::AdapterUse::adapter);
+  if (twice != uses.end())
+    return BadValue("lora", fmt::format("'lora' names the adapter {} twice", twice->adapter));
+  request.adapters = std::move(uses);
   return {};
 }
 
@@ -167,6 +195,7 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
     const Json* user = Find(*json, name);
     if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
   }
+  TRY(ReadAdapters(*json, call.request));
   return *std::move(json);
 }
 
