@@ -8,10 +8,51 @@ fb::StageTime FbTime(const StageTime& time) {
   return {*Fb(time.node), time.layer_begin, time.layer_end, time.microseconds};
 }
 
+// Tokens and floats side by side.
+template <class T>
+T FbPair(const LogitBias& one) {
+  return {one.token, one.bias};
+}
+template <class T>
+T FbPair(const TopLogprob& one) {
+  return {one.token, one.logprob};
+}
+template <class T, class Value>
+Offset<flatbuffers::Vector<const T*>> Pairs(Builder& b, const std::vector<Value>& values) {
+  std::vector<T> structs;
+  structs.reserve(values.size());
+  for (const Value& value : values) structs.push_back(FbPair<T>(value));
+  return b.CreateVectorOfStructs(structs);
+}
+// A logit or its change, or a logprob: impossible is a value, everything is not.
+void Below(Reader& r, float from, float& to, const char* field) {
+  if (std::isnan(from) || from == INFINITY) return r.Break(field);
+  to = from;
+}
+
 Offset<fb::SamplerSettings> WriteSampler(Builder& b, const SamplerSettings& value) {
-  return fb::CreateSamplerSettings(b, value.temperature, value.top_k, value.top_p, value.min_p,
-                                   value.repeat_penalty, value.presence_penalty,
-                                   value.frequency_penalty, value.penalty_window, value.seed);
+  std::vector<uint8_t> order;
+  for (const SamplerStep step : value.order) order.push_back(static_cast<uint8_t>(step));
+  const auto order_at = Scalars(b, order);
+  const auto bias = Pairs<fb::LogitBias>(b, value.logit_bias);
+  const auto break_tokens = Scalars(b, value.dry_break_tokens);
+  const auto break_sequences = Scalars(b, value.dry_break_sequences);
+  return fb::CreateSamplerSettings(
+      b, value.temperature, value.top_k, value.top_p, value.min_p, value.repeat_penalty,
+      value.presence_penalty, value.frequency_penalty, value.penalty_window, value.seed,
+      value.choice, value.typical_p, value.top_n_sigma, value.xtc_probability, value.xtc_threshold,
+      value.dry_multiplier, value.dry_base, value.dry_allowed_length, value.dry_window,
+      value.mirostat, value.mirostat_tau, value.mirostat_eta, order_at, bias, break_tokens,
+      break_sequences, value.logprobs, value.top_logprobs);
+}
+void ReadDry(Reader& r, const fb::SamplerSettings& from, SamplerSettings& to) {
+  r.Finite(from.dry_multiplier(), to.dry_multiplier, "dry_multiplier");
+  r.Finite(from.dry_base(), to.dry_base, "dry_base");
+  to.dry_allowed_length = from.dry_allowed_length();
+  to.dry_window = from.dry_window();
+  r.Scalars(from.dry_break_tokens(), to.dry_break_tokens, "dry_break_tokens", kMaxDryBreaks);
+  r.Scalars(from.dry_break_sequences(), to.dry_break_sequences, "dry_break_sequences",
+            kMaxDryBreaks);
 }
 void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to) {
   if (from == nullptr) return r.Break("sampler");
@@ -24,6 +65,61 @@ void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to
   r.Finite(from->frequency_penalty(), to.frequency_penalty, "frequency_penalty");
   to.penalty_window = from->penalty_window();
   to.seed = from->seed();
+  to.choice = from->choice();
+  r.Finite(from->typical_p(), to.typical_p, "typical_p");
+  r.Finite(from->top_n_sigma(), to.top_n_sigma, "top_n_sigma");
+  r.Finite(from->xtc_probability(), to.xtc_probability, "xtc_probability");
+  r.Finite(from->xtc_threshold(), to.xtc_threshold, "xtc_threshold");
+  ReadDry(r, *from, to);
+  to.mirostat = from->mirostat();
+  r.Finite(from->mirostat_tau(), to.mirostat_tau, "mirostat_tau");
+  r.Finite(from->mirostat_eta(), to.mirostat_eta, "mirostat_eta");
+  std::vector<uint8_t> order;
+  r.Scalars(from->order(), order, "order", kMaxSamplerSteps);
+  for (const uint8_t step : order) {
+    // A step of a newer version cannot be left out: the tokens would be other ones.
+    if (step > static_cast<uint8_t>(SamplerStep::kTemperature)) return r.Break("order");
+    to.order.push_back(static_cast<SamplerStep>(step));
+  }
+  r.List(from->logit_bias(), to.logit_bias, "logit_bias", kMaxLogitBias,
+         [&](const fb::LogitBias& one, LogitBias& bias) {
+           bias.token = one.token();
+           Below(r, one.bias(), bias.bias, "logit_bias");
+         });
+  to.logprobs = from->logprobs();
+  to.top_logprobs = from->top_logprobs();
+  if (to.top_logprobs > kMaxTopLogprobs) r.Break("top_logprobs");
+}
+
+Offset<fb::SamplerState> WriteState(Builder& b, const SamplerState& value) {
+  return fb::CreateSamplerState(b, value.begun, value.mirostat_mu, Scalars(b, value.grammar));
+}
+void ReadState(Reader& r, const fb::SamplerState* from, SamplerState& to) {
+  if (from == nullptr) return;  // of an older node
+  to.begun = from->begun();
+  r.Finite(from->mirostat_mu(), to.mirostat_mu, "mirostat_mu");
+  r.Scalars(from->grammar(), to.grammar, "grammar", kMaxGrammarState);
+}
+
+Offset<fb::Logprobs> WriteLogprobs(Builder& b, const Logprobs& value) {
+  const auto sampled = Scalars(b, value.sampled);
+  return fb::CreateLogprobs(b, sampled, Pairs<fb::TopLogprob>(b, value.top));
+}
+void ReadLogprobs(Reader& r, const fb::Logprobs* from, size_t tokens, Logprobs& to) {
+  if (from == nullptr) return;
+  r.Scalars(from->sampled(), to.sampled, "logprobs", kMaxAnswerTokens);
+  for (float& one : to.sampled) Below(r, one, one, "logprobs");
+  r.List(from->top(), to.top, "top_logprobs", kMaxAnswerTokens * kMaxTopLogprobs,
+         [&](const fb::TopLogprob& one, TopLogprob& top) {
+           top.token = one.token();
+           Below(r, one.logprob(), top.logprob, "top_logprobs");
+         });
+  const size_t count = to.sampled.size();
+  if (count != 0 && count != tokens) return r.Break("logprobs");
+  const bool even = count == 0
+                        ? to.top.empty()
+                        : to.top.size() % count == 0 && to.top.size() / count <= kMaxTopLogprobs;
+  if (!even) r.Break("top_logprobs");
 }
 
 }  // namespace
@@ -65,8 +161,9 @@ Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto sampler = WriteSampler(b, value.sampler);
   const auto stop = Scalars(b, value.stop_tokens);
   const auto adapters = WriteUses(b, value.adapters);
+  const auto state = WriteState(b, value.state);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
-                          value.max_new_tokens, sampler, stop, value.client, adapters);
+                          value.max_new_tokens, sampler, stop, value.client, adapters, state);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -78,11 +175,15 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Scalars(from.stop_tokens(), to.stop_tokens, "stop_tokens", kMaxStopTokens);
   to.client = from.client();
   ReadUses(r, from.adapters(), to.adapters);
+  ReadState(r, from.state(), to.state);
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
-  return fb::CreateTokens(b, Fb(value.request), value.first_index, Scalars(b, value.tokens),
-                          Fb(value.plan), value.cached);
+  const auto tokens = Scalars(b, value.tokens);
+  const auto logprobs = WriteLogprobs(b, value.logprobs);
+  const auto state = WriteState(b, value.state);
+  return fb::CreateTokens(b, Fb(value.request), value.first_index, tokens, Fb(value.plan),
+                          value.cached, logprobs, state);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
@@ -90,6 +191,8 @@ void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Scalars(from.tokens(), to.tokens, "tokens", kMaxAnswerTokens);
   r.Id(from.plan(), to.plan);
   to.cached = from.cached();
+  ReadLogprobs(r, from.logprobs(), to.tokens.size(), to.logprobs);
+  ReadState(r, from.state(), to.state);
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {

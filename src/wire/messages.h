@@ -404,6 +404,23 @@ struct PlanReply {
 
 // ---- requests: entry node <-> lead ----
 
+// What may stand in SamplerSettings::order. The numbers are the wire's.
+enum class SamplerStep : uint8_t {
+  kPenalties = 0,  // repeat, frequency and presence over the last penalty_window tokens
+  kDry = 1,
+  kTopNSigma = 2,
+  kTopK = 3,
+  kTypicalP = 4,
+  kTopP = 5,
+  kMinP = 6,
+  kXtc = 7,
+  kTemperature = 8,
+};
+struct LogitBias {
+  TokenId token = 0;
+  float bias = 0;  // added to the logit; -infinity: the token never comes
+  friend bool operator==(const LogitBias&, const LogitBias&) = default;
+};
 struct SamplerSettings {
   float temperature = 0;  // 0: greedy
   uint32_t top_k = 0;     // 0: off
@@ -414,7 +431,46 @@ struct SamplerSettings {
   float frequency_penalty = 0;
   uint32_t penalty_window = 64;  // last tokens that penalties look at
   uint64_t seed = 0;             // drawn at the entry node when the client gave none
+  uint32_t choice = 0;           // of several answers to one prompt: each draws for itself
+  float typical_p = 1;           // 1: off
+  float top_n_sigma = 0;         // standard deviations of the logits; 0: off
+  float xtc_probability = 0;     // 0: off
+  float xtc_threshold = 0.1f;
+  float dry_multiplier = 0;  // 0: off
+  float dry_base = 1.75f;
+  uint32_t dry_allowed_length = 2;
+  uint32_t dry_window = UINT32_MAX;  // last tokens in which DRY looks for repetitions
+  bool mirostat = false;             // Mirostat 2, instead of `order`
+  float mirostat_tau = 5;            // bits
+  float mirostat_eta = 0.1f;
+  std::vector<SamplerStep> order;  // empty: engine/sampler.h says which
+  std::vector<LogitBias> logit_bias;
+  // Where DRY's repetitions end: single tokens, ascending, and sequences of several, each ended by
+  // -1.
+  std::vector<TokenId> dry_break_tokens;
+  std::vector<TokenId> dry_break_sequences;
+  bool logprobs = false;
+  uint32_t top_logprobs = 0;  // most likely tokens to report beside the sampled one
   friend bool operator==(const SamplerSettings&, const SamplerSettings&) = default;
+};
+// What sampling remembers from token to token beside the tokens: of accepted tokens only.
+struct SamplerState {
+  bool begun = false;  // false: before the first token, or unknown
+  float mirostat_mu = 0;
+  std::vector<uint8_t> grammar;  // of a structured output, opaque to all but its engine::TokenMask
+  friend bool operator==(const SamplerState&, const SamplerState&) = default;
+};
+struct TopLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+  friend bool operator==(const TopLogprob&, const TopLogprob&) = default;
+};
+// Of the model's own distribution, whatever the sampler's settings: natural logarithms, -infinity
+// for what is impossible.
+struct Logprobs {
+  std::vector<float> sampled;   // of each token; empty: not asked for
+  std::vector<TopLogprob> top;  // the same number for each token, most likely first
+  friend bool operator==(const Logprobs&, const Logprobs&) = default;
 };
 struct Submit {
   RequestId request;
@@ -427,6 +483,7 @@ struct Submit {
   uint64_t client =
       0;  // whose request: clients take turns at the lead. Any number that tells them apart
   std::vector<AdapterUse> adapters;  // ascending, at most kMaxAdaptersUsed
+  SamplerState state;                // after everything in `prompt`: where a recovery goes on
   friend bool operator==(const Submit&, const Submit&) = default;
 };
 struct Tokens {
@@ -435,6 +492,8 @@ struct Tokens {
   std::vector<TokenId> tokens;
   PlanId plan;
   uint32_t cached = 0;  // tokens of the prompt whose KV was there already
+  Logprobs logprobs;    // of `tokens`
+  SamplerState state;   // after the last of them
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };

@@ -141,13 +141,28 @@ class RandomMessage {
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
-        v.frequency_penalty, v.penalty_window, v.seed);
+        v.frequency_penalty, v.penalty_window, v.seed, v.choice, v.typical_p, v.top_n_sigma,
+        v.xtc_probability, v.xtc_threshold, v.dry_multiplier, v.dry_base, v.dry_allowed_length,
+        v.dry_window, v.mirostat, v.mirostat_tau, v.mirostat_eta, v.order, v.logit_bias,
+        v.dry_break_tokens, v.dry_break_sequences, v.logprobs, v.top_logprobs);
+    v.top_logprobs %= kMaxTopLogprobs + 1;
   }
+  void Fill(SamplerStep& v) { FillEnum(v, SamplerStep::kTemperature); }
+  void Fill(LogitBias& v) { All(v.token, v.bias); }
+  void Fill(SamplerState& v) { All(v.begun, v.mirostat_mu, v.grammar); }
+  void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client, v.adapters);
+        v.client, v.adapters, v.state);
   }
-  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan, v.cached); }
+  void Fill(Tokens& v) {
+    All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state);
+    const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not
+    v.logprobs.sampled.resize(tokens);
+    v.logprobs.top.resize(tokens * rng_.Below(kMaxTopLogprobs + 1));
+    for (float& one : v.logprobs.sampled) Fill(one);
+    for (TopLogprob& one : v.logprobs.top) Fill(one);
+  }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
