@@ -77,6 +77,7 @@ struct RequestTokens {
   RequestId request;
   std::vector<TokenId> tokens;
   uint32_t cached = 0;  // as in LeadEmitted
+  wire::Logprobs logprobs = {};
 };
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {

@@ -136,7 +136,12 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   std::vector<TokenId> fresh(message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
                              message.tokens.end());
   emitted.insert(emitted.end(), fresh.begin(), fresh.end());
-  context_.Emit(RequestTokens{message.request, std::move(fresh), message.cached});
+  request.state = message.state;
+  context_.Emit(RequestTokens{.request = message.request,
+                              .tokens = std::move(fresh),
+                              .cached = message.cached,
+                              .logprobs = Part(message.logprobs, message.tokens.size(), known,
+                                               message.tokens.size() - known)});
 }
 
 void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message) {

@@ -145,6 +145,8 @@ struct LeadEmitted {
   RequestId request;
   std::vector<TokenId> tokens;
   uint32_t cached = 0;  // tokens of the prompt whose KV was there already
+  wire::Logprobs logprobs = {};
+  wire::SamplerState state = {};  // after the last token
 };
 struct LeadFinished {
   wire::Finished finished;

@@ -48,7 +48,8 @@ class EntryRequests {
     bool paused = false;
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
-    Time unplaced_since{};  // waiting without any instance of the model
+    wire::SamplerState state;  // after it: what another lead would go on from
+    Time unplaced_since{};     // waiting without any instance of the model
     Time active_since{};
     // Why its instance was lost under it. A second loss ends it: it may be the cause.
     struct Loss {
@@ -93,6 +94,8 @@ class LeadRequests {
 
  private:
   static constexpr size_t kMaxRequests = 4096;
+  // Of a repeated answer: with all logprobs 700 KiB.
+  static constexpr size_t kTokensPerMessage = 4096;
   struct Request {
     wire::Submit submit;  // its prompt is freed when the runner has it
     NodeId entry;
@@ -101,8 +104,10 @@ class LeadRequests {
     bool paused = false;
     uint32_t generated = 0;
     uint32_t cached = 0;
-    std::vector<TokenId>
-        emitted;  // only for another node's entry: nothing is lost on the way to ours
+    // Only for another node's entry: nothing is lost on the way to ours.
+    std::vector<TokenId> emitted;
+    wire::Logprobs logprobs;   // of `emitted`
+    wire::SamplerState state;  // after it
     std::optional<wire::Finished> finished;
     Time finished_at{};
   };

@@ -253,6 +253,10 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
       break;
     }
   }
+  request.submit.state = output->state;
+  emission.state = output->state;
+  emission.logprobs =
+      wire::Part(output->logprobs, output->tokens.size(), 0, emission.tokens.size());
   if (reason) {
     emission.finished =
         wire::Finished{.request = item.request,
@@ -304,7 +308,8 @@ std::optional<LeadMachine::View> LeadMachine::Find(const RequestId& id) const {
   if (at == requests_.end()) return std::nullopt;
   return View{.tokens = at->second->tokens,
               .prompt_tokens = at->second->submit.prompt_tokens,
-              .sampler = &at->second->submit.sampler};
+              .sampler = &at->second->submit.sampler,
+              .state = &at->second->submit.state};
 }
 
 const LeadStep* LeadMachine::InFlight(uint64_t step) const {

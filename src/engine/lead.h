@@ -92,6 +92,8 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step);
 struct ItemOutput {
   RequestId request;
   std::vector<TokenId> tokens;
+  wire::Logprobs logprobs = {};   // of the tokens, when asked for
+  wire::SamplerState state = {};  // after the last one
 };
 
 // News about a request, in order.
@@ -99,7 +101,9 @@ struct Emission {
   RequestId request;
   std::vector<TokenId> tokens;  // a stop token is not among them
   uint32_t cached = 0;          // tokens of the prompt whose KV was there already
-  std::optional<wire::Finished> finished;
+  std::optional<wire::Finished> finished = {};
+  wire::Logprobs logprobs = {};   // of the tokens
+  wire::SamplerState state = {};  // after the last one
 };
 
 struct LeadStats {
@@ -151,6 +155,7 @@ class LeadMachine {
     std::span<const TokenId> tokens;  // valid until the next call that changes the machine
     uint32_t prompt_tokens = 0;       // rows of Submit::prompt that are the prompt
     const wire::SamplerSettings* sampler = nullptr;
+    const wire::SamplerState* state = nullptr;  // after the last token
   };
   std::optional<View> Find(const RequestId& request) const;
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.

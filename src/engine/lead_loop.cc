@@ -216,6 +216,7 @@ Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, LogitRows& logit_r
   const size_t rows = OutputRows(item);
   const size_t skipped = item.tokens.size() - rows;
   ItemOutput output{.request = item.request, .tokens = {}};
+  wire::SamplerState state;
   std::vector<TokenId> history;  // only with drafts
   for (size_t i = 0; i < rows; ++i) {
     const auto view = machine_.Find(item.request);
@@ -224,19 +225,26 @@ Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, LogitRows& logit_r
       return output;
     }
     std::span<const TokenId> tokens = view->tokens;
+    if (i == 0) state = *view->state;
     if (i > 0) {
       if (history.empty()) history.assign(view->tokens.begin(), view->tokens.end());
       history.push_back(output.tokens.back());
       tokens = history;
     }
     const std::span<float> logits = TRY(logit_rows.Of(first + i));
-    const auto token = Sample(logits, tokens, *view->sampler, tokens.size(), scratch_);
-    if (!token) {
+    auto sampled = SampleNext(
+        logits,
+        {.history = tokens, .settings = *view->sampler, .position = tokens.size(), .state = state},
+        scratch_);
+    if (!sampled) {
       machine_.Cancel(item.request);
-      ReportError(item.request, token.error());
+      ReportError(item.request, sampled.error());
+      sampled = Sampled{};
     }
     output.tokens.push_back(options_.recorded != nullptr ? (*options_.recorded)[tokens.size()]
-                                                         : token.value_or(0));
+                                                         : sampled->token);
+    Append(output.logprobs, sampled->logprobs);
+    output.state = state = std::move(sampled->state);
     const size_t next = skipped + i + 1;
     if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
   }
@@ -254,8 +262,13 @@ void LeadLoop::ReportError(const RequestId& request, const Error& error) {
 
 void LeadLoop::Emit(std::vector<Emission> emissions) {
   for (Emission& emission : emissions) {
-    if (!emission.tokens.empty())
-      events_.on_tokens(emission.request, std::move(emission.tokens), emission.cached);
+    if (!emission.tokens.empty()) {
+      events_.on_tokens({.request = emission.request,
+                         .tokens = std::move(emission.tokens),
+                         .cached = emission.cached,
+                         .logprobs = std::move(emission.logprobs),
+                         .state = std::move(emission.state)});
+    }
     if (emission.finished) events_.on_finished(std::move(*emission.finished));
   }
 }

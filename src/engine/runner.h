@@ -32,7 +32,7 @@ struct RunnerEvents {
   std::function<void(Result<void> result, uint64_t milliseconds)> on_loaded;
   // `lost`: the neighbor whose link broke, or zero.
   std::function<void(Error error, NodeId lost)> on_failed;
-  std::function<void(RequestId request, std::vector<TokenId> tokens, uint32_t cached)> on_tokens;
+  std::function<void(wire::Tokens tokens)> on_tokens;  // without plan and first_index
   std::function<void(wire::Finished finished)> on_finished;
 };
 

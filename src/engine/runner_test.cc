@@ -64,6 +64,8 @@ struct Reports {
   CondVar changed;
   int loaded = 0;
   std::map<RequestId, std::vector<TokenId>> tokens;
+  std::map<RequestId, wire::Logprobs> logprobs;
+  std::map<RequestId, std::vector<wire::SamplerState>> states;  // of each message
   std::map<RequestId, wire::Finished> finished;
   std::vector<std::pair<Error, NodeId>> failures;
 
@@ -79,10 +81,12 @@ struct Reports {
                   Change([&] { failures.emplace_back(std::move(error), lost); });
                 },
             .on_tokens =
-                [this](RequestId request, std::vector<TokenId> more, uint32_t) {
+                [this](wire::Tokens more) {
                   Change([&] {
-                    auto& all = tokens[request];
-                    all.insert(all.end(), more.begin(), more.end());
+                    auto& all = tokens[more.request];
+                    all.insert(all.end(), more.tokens.begin(), more.tokens.end());
+                    Append(logprobs[more.request], more.logprobs);
+                    states[more.request].push_back(more.state);
                   });
                 },
             .on_finished =

@@ -50,11 +50,14 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
       // A request may run again, for another plan: what a plan that has ended says of it is late.
-      .on_tokens =
-          OnLoop([this, plan](RequestId request, std::vector<TokenId> tokens, uint32_t cached) {
-            if (RunnerOf(plan) != nullptr)
-              Feed(cluster::LeadEmitted{request, std::move(tokens), cached});
-          }),
+      .on_tokens = OnLoop([this, plan](wire::Tokens news) {
+        if (RunnerOf(plan) == nullptr) return;
+        Feed(cluster::LeadEmitted{.request = news.request,
+                                  .tokens = std::move(news.tokens),
+                                  .cached = news.cached,
+                                  .logprobs = std::move(news.logprobs),
+                                  .state = std::move(news.state)});
+      }),
       .on_finished = OnLoop([this, plan](wire::Finished finished) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
       }),

@@ -472,6 +472,10 @@ struct Logprobs {
   std::vector<TopLogprob> top;  // the same number for each token, most likely first
   friend bool operator==(const Logprobs&, const Logprobs&) = default;
 };
+// Those of tokens [first, first + count) of `tokens`.
+Logprobs Part(const Logprobs& all, size_t tokens, size_t first, size_t count);
+// Puts `more` behind it.
+void Append(Logprobs& all, const Logprobs& more);
 struct Submit {
   RequestId request;
   PlanId plan;
