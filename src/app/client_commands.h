@@ -35,6 +35,8 @@ struct AskOptions {
   PlacingOptions placing;
   std::optional<uint32_t> max_tokens;
   double temperature = 0.7;
+  std::optional<uint32_t> top_k;
+  std::optional<double> top_p, min_p;
   std::optional<uint64_t> seed;
   bool json = false;
 };

@@ -149,6 +149,12 @@ struct Commands {
         ->check(Between(1, 10'000'000));
     c->add_option("--temperature", options.temperature, "0: always the likeliest token")
         ->check(Between(0, 2));
+    c->add_option("--top-k", options.top_k, "only the so many likeliest tokens; 0: all")
+        ->check(Between(0, 10'000'000));
+    c->add_option("--top-p", options.top_p, "only the likeliest tokens that make up this part")
+        ->check(Between(0, 1));
+    c->add_option("--min-p", options.min_p, "only tokens of at least this part of the likeliest")
+        ->check(Between(0, 1));
     c->add_option("--seed", seed, "same seed, same answer")->check(Whole64());
     c->add_flag("--json", options.json, "print one JSON object");
   }

@@ -65,7 +65,8 @@ struct Reports {
   int loaded = 0;
   std::map<RequestId, std::vector<TokenId>> tokens;
   std::map<RequestId, wire::Logprobs> logprobs;
-  std::map<RequestId, std::vector<wire::SamplerState>> states;  // of each message
+  std::map<RequestId, std::map<size_t, wire::SamplerState>> states;  // after so many tokens
+  std::map<RequestId, uint32_t> cached;
   std::map<RequestId, wire::Finished> finished;
   std::vector<std::pair<Error, NodeId>> failures;
 
@@ -86,7 +87,8 @@ struct Reports {
                     auto& all = tokens[more.request];
                     all.insert(all.end(), more.tokens.begin(), more.tokens.end());
                     Append(logprobs[more.request], more.logprobs);
-                    states[more.request].push_back(more.state);
+                    states[more.request][all.size()] = more.state;
+                    cached[more.request] = more.cached;
                   });
                 },
             .on_finished =
@@ -192,6 +194,97 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   ExpectAnswer(Ask(3, 3, 9));
   ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+}
+
+// Everything that samples by its past, and all of it reported.
+wire::SamplerSettings Remembering(bool mirostat) {
+  wire::SamplerSettings settings = {.temperature = 0.9f,
+                                    .repeat_penalty = 1.3f,
+                                    .penalty_window = 8,
+                                    .seed = 17,
+                                    .xtc_probability = 0.5f,
+                                    .dry_multiplier = 0.8f,
+                                    .mirostat = mirostat,
+                                    .mirostat_tau = 3,
+                                    .logprobs = true,
+                                    .top_logprobs = 4};
+  if (!mirostat)
+    settings.order = {wire::SamplerStep::kDry, wire::SamplerStep::kPenalties,
+                      wire::SamplerStep::kXtc, wire::SamplerStep::kTemperature};
+  return settings;
+}
+
+TEST_F(RunnerTest, AnAnswerGoesOnAtAnotherLeadFromItsState) {
+  constexpr uint32_t kAll = 30;
+  for (const bool mirostat : {true, false}) {
+    Start(PlanOf(1, 1));
+    wire::Submit submit = Ask(1, 40, kAll);
+    submit.sampler = Remembering(mirostat);
+    runners_[0]->Submit(submit);
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(1)); }));
+    const auto tokens = reports_.tokens[Id(1)];
+    const auto logprobs = reports_.logprobs[Id(1)];
+    const auto states = reports_.states[Id(1)];
+    ASSERT_EQ(tokens.size(), kAll);
+    ASSERT_EQ(logprobs.sampled.size(), kAll);
+    ASSERT_EQ(logprobs.top.size(), 4 * kAll);
+    runners_.clear();
+    Start(PlanOf(2, 2));  // other stages, too
+    uint8_t number = 2;
+    for (const uint32_t cut : {1u, 7u, kAll - 1}) {
+      const auto state = states.find(cut);
+      if (state == states.end()) continue;  // inside of a message
+      EXPECT_EQ(state->second.begun, mirostat);
+      wire::Submit rest = submit;
+      rest.request = Id(number);
+      rest.plan = plan_.id;
+      rest.prompt.insert(rest.prompt.end(), tokens.begin(), tokens.begin() + cut);
+      rest.state = state->second;
+      runners_[0]->Submit(rest);
+      ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(number)); }));
+      EXPECT_EQ(reports_.tokens[Id(number)], std::vector(tokens.begin() + cut, tokens.end()));
+      EXPECT_EQ(reports_.logprobs[Id(number)], Part(logprobs, kAll, cut, kAll - cut));
+      ++number;
+    }
+    EXPECT_GE(number, 4);
+    runners_.clear();
+    reports_.tokens.clear();
+    reports_.logprobs.clear();
+    reports_.states.clear();
+    reports_.finished.clear();
+  }
+}
+
+// Choices fork the first one's sequence: only their last row is computed, and nothing differs.
+TEST_F(RunnerTest, ChoicesShareThePromptAndAreWhatTheyAreAlone) {
+  Start(PlanOf(1, 1));
+  const auto choice_of = [&](uint8_t number, uint32_t choice) {
+    wire::Submit submit = Ask(1, 60, 12);
+    submit.request = Id(number);
+    submit.plan = plan_.id;
+    submit.sampler = Remembering(false);
+    submit.sampler.choice = choice;
+    return submit;
+  };
+  runners_[0]->Submit(choice_of(1, 0));
+  ASSERT_TRUE(reports_.Wait([&] { return !reports_.tokens[Id(1)].empty(); }));
+  runners_[0]->Submit(choice_of(2, 1));
+  runners_[0]->Submit(choice_of(3, 2));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.size() == 3; }));
+  EXPECT_EQ(reports_.cached[Id(1)], 0u);
+  EXPECT_EQ(reports_.cached[Id(2)], 59u);
+  EXPECT_EQ(reports_.cached[Id(3)], 59u);
+  EXPECT_NE(reports_.tokens[Id(2)], reports_.tokens[Id(3)]);
+  for (uint8_t number = 1; number <= 3; ++number) {
+    runners_.clear();  // nothing is kept from one to the next
+    Start(PlanOf(static_cast<uint8_t>(number + 1), 1));
+    const auto alone = static_cast<uint8_t>(number + 10);
+    runners_[0]->Submit(choice_of(alone, number - 1u));
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(alone)); }));
+    EXPECT_EQ(reports_.cached[Id(alone)], 0u);
+    EXPECT_EQ(reports_.tokens[Id(number)], reports_.tokens[Id(alone)]);
+    EXPECT_EQ(reports_.logprobs[Id(number)], reports_.logprobs[Id(alone)]);
+  }
 }
 
 // The output matrix is read once for all rows of a step, not once for each.

@@ -45,12 +45,15 @@ struct GenerateRequest {
   std::optional<std::string> prompt;
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
-  uint64_t client = 0;                 // clients take turns; any number that tells them apart
-  bool has_seed = false;               // false: the node draws one and reports it
-  std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
-  std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
-  std::shared_ptr<const void> lease;   // the caller's; dropped with the texts, once tokenized
-  bool spread = false;                 // place over all nodes when the model is not running yet
+  uint64_t client = 0;                    // clients take turns; any number that tells them apart
+  bool has_seed = false;                  // false: the node draws one and reports it
+  std::optional<uint32_t> max_tokens;     // unset or more than fits: what is left of the context
+  std::vector<std::string> stop;          // stop strings, at most 16 of at most 256 bytes
+  std::vector<TokenId> stop_tokens;       // beside the model's own; not shown
+  uint32_t choices = 1;                   // answers to the prompt, each drawn for itself
+  std::vector<std::string> dry_breakers;  // texts that end a repetition, for sampler.dry_*
+  std::shared_ptr<const void> lease;      // the caller's; dropped with the texts, once tokenized
+  bool spread = false;                    // place over all nodes when the model is not running yet
   // Of the model's adapters, by their index; those that are not named are not used. Unset: all,
   // with the scales that the model was loaded with.
   std::optional<std::vector<wire::AdapterUse>> adapters = {};
@@ -80,14 +83,15 @@ struct StageReport {
 };
 
 struct GenerateStats {
-  uint32_t prompt_tokens = 0;
-  uint32_t cached_tokens = 0;  // of the prompt: their KV was there already
-  uint32_t completion_tokens = 0;
+  uint32_t prompt_tokens = 0;      // once, whatever the number of choices
+  uint32_t cached_tokens = 0;      // of the prompt: their KV was there already
+  uint32_t completion_tokens = 0;  // of all choices
   uint64_t seed = 0;
   double ttft_ms = 0;            // from submission to the first token
   double tokens_per_second = 0;  // decode: tokens after the first / time after the first
   double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
+  std::vector<wire::FinishReason> reasons;  // of each choice
 };
 
 // The pieces of an answer. All views are valid during the call only.
@@ -116,13 +120,12 @@ struct SampledLogprob {
   TokenLogprob token;
   std::vector<TokenLogprob> top;  // most likely first
 };
-struct LogprobsDelta {
-  std::span<const SampledLogprob> tokens;
-};
 struct Delta {
-  std::variant<TextDelta, ReasoningDelta, ToolCallDelta, LogprobsDelta> what;
+  std::variant<TextDelta, ReasoningDelta, ToolCallDelta> what;
   // The tokens behind it: may be empty, or more than it shows (a held-back stop prefix).
   std::span<const TokenId> ids;
+  std::span<const SampledLogprob> logprobs = {};  // of `ids`, when asked for
+  uint32_t choice = 0;
 };
 
 // Where an answer goes. After OnDone or OnError nothing more is called.
@@ -132,6 +135,7 @@ class GenerateSink {
   // The request was checked, tokenized and accepted: errors from here on are mid-stream.
   virtual void OnStarted(uint32_t prompt_tokens) = 0;
   virtual void OnDelta(const Delta& delta) = 0;
+  // The last choice has ended; `reason` is the first one's, stats.reasons has all.
   virtual void OnDone(wire::FinishReason reason, const GenerateStats& stats) = 0;
   virtual void OnError(const GenerateError& error) = 0;
 };

@@ -76,25 +76,35 @@ class Requests {
 
  private:
   struct Request;
+  struct Answer;
+  struct Prepared;
   class Handle;
 
+  static Result<Prepared> Prepare(const GenerateRequest& request, const Vocabulary& vocabulary,
+                                  int64_t local_time);
+
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
-  void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
+  void OnPrepared(const RequestId& id, Result<Prepared> prepared);
   void RefuseLength(const Request& request, uint32_t context);
   void Place(const RequestId& id);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
+  void SubmitChoice(Request& request, std::vector<TokenId> prompt);
+  // The other choices of its answer, once the prompt is in the KV cache: they fork its pages.
+  // False: the answer has ended.
+  bool BeginOthers(const RequestId& first);
   bool MayBeReadAgain(Request& request, const Error& error);
   void PlaceAgain(const RequestId& id, const Error& error);
   void Deliver(const RequestId& id);
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);
-  void ShowToken(Request& request, TokenId token);
+  void ShowToken(Request& request);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
+  GenerateStats StatsOf(const Request& request, const wire::Finished* finished) const;
   // Takes the request out; `how` is for the event log.
   std::unique_ptr<Request> End(const RequestId& id, std::string how);
   void FailRequest(const RequestId& id, const Error& error, Refusal refusal);
-  void SetPaused(const RequestId& id, bool paused);
-  void Drop(const RequestId& id);
+  void SetPaused(const Answer& answer, bool paused);
+  void Drop(const Answer& answer, std::string_view why);
   Request* Find(const RequestId& id);
 
   net::EventLoop& loop_;

@@ -44,7 +44,8 @@ class FakeGeneration final : public node::Generation {
         .ttft_ms = 12.5,
         .tokens_per_second = 50,
         .prompt_per_second = 700,
-        .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}}};
+        .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}},
+        .reasons = script_.reasons};
     if (request.max_tokens) limit_ = *request.max_tokens;
     Later(script_.prefill, [this] {
       sink_.OnStarted(7);

@@ -24,7 +24,7 @@ import lib  # noqa: E402
 import make_adapter  # noqa: E402
 import requantize  # noqa: E402
 import synthetic  # noqa: E402
-from llama_package import ggml_base, package  # noqa: E402
+from llama_package import ggml_base, libllama, package  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 STEPS = 48
@@ -231,6 +231,16 @@ def formats(exo):
     assert run.returncode == 0, run.stderr
 
 
+def samplers(exo):
+    """Every step of the sampler, their orders and Mirostat 2 on the same logits, through llama.cpp's library."""
+    tool = pathlib.Path(exo).resolve().parent / "tests" / "llama_samplers"
+    if not tool.exists():
+        raise lib.Skip(f"{tool} is absent: build the target llama_samplers")
+    run = subprocess.run([tool, libllama()], capture_output=True, text=True, timeout=600)
+    print("".join(f"  {line}\n" for line in run.stdout.splitlines()), end="")
+    assert run.returncode == 0, run.stderr
+
+
 def tiny_greedy(exo):
     package()
     # Twenty prompts of a trained model: far more than this many tokens have a clear margin.
@@ -321,5 +331,5 @@ def other_formats(exo):
 
 
 if __name__ == "__main__":
-    lib.main([formats, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3,
+    lib.main([formats, samplers, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3,
               adapters])

@@ -35,7 +35,9 @@ Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<Compl
                    .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
                    .chat = call.chat,
                    .stream = call.stream,
-                   .include_usage = call.include_usage});
+                   .include_usage = call.include_usage,
+                   .choices = call.request.choices,
+                   .logprobs = call.request.sampler.logprobs});
   return Generate(api, std::move(call.request), std::move(encoder));
 }
 

@@ -7,6 +7,7 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/parse_prompt.h"
+#include "service/openai/parse_sampler.h"
 
 namespace exo::service::openai {
 namespace {
@@ -18,14 +19,8 @@ struct Refused {
   const char* name;
   const char* harmless;  // JSON list of such values, beside null, [] and {}
 };
-constexpr Refused kRefusedAlways[] = {{"n", "[1]"},
-                                      {"logit_bias", "[]"},
-                                      {"logprobs", "[false]"},
-                                      {"top_logprobs", "[0]"},
-                                      {"grammar", R"([""])"},
+constexpr Refused kRefusedAlways[] = {{"grammar", R"([""])"},
                                       {"json_schema", "[]"},
-                                      {"mirostat", "[0]"},
-                                      {"typical_p", "[1]"},
                                       {"min_tokens", "[0]"},
                                       {"ignore_eos", "[false]"},
                                       {"adapters", "[]"}};
@@ -118,28 +113,6 @@ Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
   return {};
 }
 
-Parsed<> ReadSampler(const Json& body, wire::SamplerSettings& sampler) {
-  sampler.temperature = 1;  // OpenAI's default
-  const auto number = [&](const char* name, Range range, float& out) -> Parsed<> {
-    if (const auto value = TRY(ReadNumber(body, name, range))) out = static_cast<float>(*value);
-    return {};
-  };
-  TRY(number("temperature", {0, 2}, sampler.temperature));
-  TRY(number("top_p", {0, 1}, sampler.top_p));
-  TRY(number("min_p", {0, 1}, sampler.min_p));
-  TRY(number("frequency_penalty", {-2, 2}, sampler.frequency_penalty));
-  TRY(number("presence_penalty", {-2, 2}, sampler.presence_penalty));
-  TRY(number("repetition_penalty", {0.01, 10}, sampler.repeat_penalty));  // vLLM's name
-  TRY(number("repeat_penalty", {0.01, 10}, sampler.repeat_penalty));
-  if (const auto k = TRY(ReadInteger(body, "top_k", -1, INT32_MAX))) {
-    sampler.top_k = *k < 0 ? 0 : static_cast<uint32_t>(*k);  // -1 is vLLM's "off"
-  }
-  if (const auto last = TRY(ReadInteger(body, "repeat_last_n", 0, 65536))) {
-    sampler.penalty_window = static_cast<uint32_t>(*last);
-  }
-  return {};
-}
-
 // A number of tokens. What is beyond any context means what the context leaves, and so does -1,
 // which llama-server's clients send. Unset: the field is absent.
 struct TokenLimit {
@@ -188,7 +161,7 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
   TRY(RefuseUnsupported(*json, kRefusedAlways));
   TRY(ReadStream(*json, call));
   TRY(ReadMaxTokens(*json, call));
-  TRY(ReadSampler(*json, call.request.sampler));
+  TRY(ReadSampler(*json, call.chat, call.request));
   TRY(ReadSeed(*json, call.request));
   TRY(ReadStops(*json, call.request.stop));
   for (const char* name : {"user", "safety_identifier"}) {
