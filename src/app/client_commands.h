@@ -23,7 +23,8 @@ struct PlacingOptions {
   std::optional<uint32_t> context;
   std::string kv;
   std::vector<std::string> lora = {};  // FILE[:SCALE]
-  bool any() const { return spread || context || !kv.empty() || !lora.empty(); }
+  std::string draft;                   // name or path of a small model
+  bool any() const { return spread || context || !kv.empty() || !lora.empty() || !draft.empty(); }
 };
 
 struct AskOptions {

@@ -114,10 +114,10 @@ struct Commands {
       std::string option = "--" + info.key;
       std::ranges::replace(option, '_', '-');
       if (info.key == "peers") option += ",--peer";
-      if (info.key == "discovery") {
+      if (info.is_on) {
         c->add_flag_callback(
-            "--no-discovery", [this] { given["discovery"] = {"false"}; },
-            "neither announce this device nor look for others");
+            "--no-" + option.substr(2), [this, key = info.key] { given[key] = {"false"}; },
+            "do not: " + info.what);
       } else if (info.is_flag) {
         c->add_flag_callback(option, [this, key = info.key] { given[key] = {"true"}; }, info.what);
       } else {
@@ -186,6 +186,9 @@ struct Commands {
     c->add_option("--lora", ask.placing.lora,
                   "load the model with a low-rank adapter: FILE[:SCALE]")
         ->allow_extra_args(false);
+    c->add_option("--draft", ask.placing.draft,
+                  "load it with a small model of the same vocabulary that guesses ahead: name or "
+                  "path; no answer changes");
     AddAsk(c, ask);
   }
 

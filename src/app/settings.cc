@@ -288,12 +288,14 @@ const std::vector<SettingInfo>& SettingInfos() {
   static const std::vector<SettingInfo> infos = [] {
     std::vector<SettingInfo> made;
     for (const Setting& setting : Table()) {
-      made.push_back({.key = setting.key,
-                      .what = setting.what,
-                      .accepts = Accepts(setting),
-                      .is_list = Is<Texts>(setting),
-                      .is_flag = Is<bool>(setting),
-                      .is_secret = std::string_view(setting.key) == kSecret});
+      made.push_back(
+          {.key = setting.key,
+           .what = setting.what,
+           .accepts = Accepts(setting),
+           .is_list = Is<Texts>(setting),
+           .is_flag = Is<bool>(setting),
+           .is_on = Is<bool>(setting) && Settings{}.*std::get<bool Settings::*>(setting.field),
+           .is_secret = std::string_view(setting.key) == kSecret});
     }
     return made;
   }();

@@ -56,6 +56,7 @@ struct SettingInfo {
   std::string accepts;  // "an integer from 0 to 65535"
   bool is_list = false;
   bool is_flag = false;
+  bool is_on = false;  // a flag's default
   bool is_secret = false;
 };
 const std::vector<SettingInfo>& SettingInfos();

@@ -166,6 +166,12 @@ class StageCompute {
   // outside the vocabulary: nothing changed), kOverloaded (no memory for more positions).
   virtual Result<std::unique_ptr<Running>> Run(const Batch& batch) = 0;
 
+  // Host work between batches: work(i) for each i in [0, count), beside each other on the threads
+  // that compute the stage where it has some. Returns when all is done.
+  virtual void ForEach(size_t count, const std::function<void(size_t i)>& work) {
+    for (size_t i = 0; i < count; ++i) work(i);
+  }
+
   virtual uint64_t weights_bytes() const = 0;
 };
 

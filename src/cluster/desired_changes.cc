@@ -64,7 +64,8 @@ void DesiredModels::WaitForRecord(const wire::DesiredModel& record, bool restore
                     .spread = record.spread,
                     .context = record.context,
                     .kv_type = record.kv_type,
-                    .adapters = record.adapters};
+                    .adapters = record.adapters,
+                    .draft = record.draft};
   demand.retry_at =
       context_.now + (restored ? timers.restore : timers.takeover) + context_.Spread();
 }
@@ -169,7 +170,8 @@ void DesiredModels::Evict(const wire::Plan& plan) {
   wire::DesiredModel record{.model = plan.model,
                             .context = plan.context,
                             .kv_type = plan.kv_type,
-                            .adapters = plan.adapters};
+                            .adapters = plan.adapters,
+                            .draft = plan.draft};
   if (const wire::DesiredModel* known = records_.Find(plan.model)) record = *known;
   record.state = DesiredState::kOnDemand;
   record.version = records_.NextVersion(plan.model);

@@ -57,6 +57,8 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
   const wire::DesiredModel* record = records_.Find(event.model);
   if (record != nullptr && record->state != DesiredState::kUnloaded && !event.names_adapters)
     demand->options.adapters = record->adapters;
+  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.draft)
+    demand->options.draft = record->draft;
   demand->waiting.push_back(waiting);
   Pursue(*demand);
 }
@@ -85,7 +87,8 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .spread = message.spread,
                      .context = message.context,
                      .kv_type = message.kv_type,
-                     .adapters = message.adapters};
+                     .adapters = message.adapters,
+                     .draft = message.draft};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -120,7 +123,8 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .spread = demand.options.spread,
                     .context = best.plan.context,
                     .kv_type = best.plan.kv_type,
-                    .adapters = best.plan.adapters});
+                    .adapters = best.plan.adapters,
+                    .draft = best.plan.draft});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -135,7 +139,8 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .spread = demand.options.spread,
                             .context = demand.options.context,
                             .kv_type = demand.options.kv_type,
-                            .adapters = demand.options.adapters};
+                            .adapters = demand.options.adapters,
+                            .draft = demand.options.draft};
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
@@ -172,7 +177,8 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .context = demand.options.context,
                                                .kv_type = demand.options.kv_type,
                                                .known = records_.VersionOf(demand.options.model),
-                                               .adapters = demand.options.adapters});
+                                               .adapters = demand.options.adapters,
+                                               .draft = demand.options.draft});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
@@ -196,6 +202,7 @@ bool DesiredModels::CouldPlace(const ModelId& model) const {
     options.context = record->context;
     options.kv_type = record->kv_type;
     options.adapters = record->adapters;
+    options.draft = record->draft;
   }
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back

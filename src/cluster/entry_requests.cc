@@ -106,6 +106,13 @@ void EntryRequests::OnPause(const PauseLocal& event) {
   }
 }
 
+void EntryRequests::OnQueued(const NodeId& from, const wire::Queued& message) {
+  const auto at = requests_.find(message.request);
+  const bool known = at != requests_.end() && at->second.active && at->second.lead() == from &&
+                     at->second.plan.id == message.plan;
+  if (known) context_.Emit(RequestQueued{message.request, message.before});
+}
+
 void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || !at->second.active || at->second.lead() != from ||

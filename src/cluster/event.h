@@ -86,6 +86,7 @@ struct EnsureModel {
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   std::vector<wire::AdapterRef> adapters = {};
+  std::optional<wire::DraftRef> draft = {};  // none: as the model's record says
   // Of a model that made room for another one, what it had before goes first, unless the caller
   // names its adapters.
   bool names_adapters = false;
@@ -148,6 +149,11 @@ struct LeadEmitted {
   wire::Logprobs logprobs = {};
   wire::SamplerState state = {};  // after the last token
 };
+// The request waits for memory behind so many others.
+struct LeadQueued {
+  RequestId request;
+  uint32_t before = 0;
+};
 struct LeadFinished {
   wire::Finished finished;
 };
@@ -156,6 +162,6 @@ using Event =
     std::variant<Tick, SessionUp, SessionDown, PeerRefused, RememberedPeers, Received, LocalRecord,
                  LocalModels, LocalProgress, LocalLoad, Leave, RestoreDesired, EnsureModel,
                  UnloadModel, PlanModel, LoadFinished, LoadProgressed, StageFailed, StageStopped,
-                 SubmitLocal, CancelLocal, PauseLocal, LeadEmitted, LeadFinished>;
+                 SubmitLocal, CancelLocal, PauseLocal, LeadEmitted, LeadQueued, LeadFinished>;
 
 }  // namespace exo::cluster

@@ -131,6 +131,12 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
                                               .state = event.state});
 }
 
+void LeadRequests::OnRunnerQueued(const LeadQueued& event) {
+  const auto at = requests_.find(event.request);
+  if (at == requests_.end() || at->second.finished) return;
+  context_.SendTo(at->second.entry, wire::Queued{event.request, at->second.plan, event.before});
+}
+
 void LeadRequests::OnRunnerFinished(const LeadFinished& event) {
   const auto at = requests_.find(event.finished.request);
   if (at == requests_.end() || at->second.finished) return;

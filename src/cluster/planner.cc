@@ -42,7 +42,8 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
                   .kv_pages = static_cast<uint32_t>(placement.pages),
                   .chunk = search.options.chunk,
                   .kv_type = search.options.kv_type,
-                  .adapters = search.options.adapters};
+                  .adapters = search.options.adapters,
+                  .draft = search.options.draft};
   uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
     const StageShare share{begin, placement.ends[i], i == 0};
@@ -298,7 +299,9 @@ Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
   return {};
 }
 
-ModelShape WithAdapters(ModelShape shape, const PlanOptions& options) {
+// What is loaded beside the model counts as working memory.
+ModelShape WithExtras(ModelShape shape, const PlanOptions& options) {
+  if (options.draft) shape.lead_scratch_bytes += options.draft->bytes;
   for (const wire::AdapterRef& adapter : options.adapters) shape.scratch_bytes += adapter.bytes;
   return shape;
 }
@@ -308,7 +311,7 @@ ModelShape WithAdapters(ModelShape shape, const PlanOptions& options) {
 Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options) {
   TRY(CheckShape(model, options));
-  const ModelShape shape = WithAdapters(model, options);
+  const ModelShape shape = WithExtras(model, options);
   if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
   Search search{.shape = shape, .nodes = nodes, .options = options};
   search.context = ContextFor(shape, options);
@@ -345,7 +348,7 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
                     .code = error.code,
                     .detail = error.message};
   if (cause.reason != wire::Reason::kDoesNotFit) return cause;
-  cause.needed = StageMemory(WithAdapters(shape, options), {0, shape.layers(), true},
+  cause.needed = StageMemory(WithExtras(shape, options), {0, shape.layers(), true},
                              ContextFor(shape, options), options.kv_type);
   for (const PlanNode& node : nodes) cause.available += node.memory_available;
   return cause;

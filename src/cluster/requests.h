@@ -31,6 +31,7 @@ class EntryRequests {
   void OnCancel(const CancelLocal& event);
   void OnPause(const PauseLocal& event);
   void OnTokens(const NodeId& from, const wire::Tokens& message);
+  void OnQueued(const NodeId& from, const wire::Queued& message);
   void OnFinished(const NodeId& from, const wire::Finished& message);
   void OnPeerUp(const NodeId& peer);
   void OnPeerLost(const NodeId& peer, const std::string& detail);
@@ -83,6 +84,7 @@ class LeadRequests {
   void OnCancel(const NodeId& from, const wire::CancelRequest& message);
   void OnPause(const NodeId& from, const wire::PauseRequest& message);
   void OnEmitted(const LeadEmitted& event);
+  void OnRunnerQueued(const LeadQueued& event);
   void OnRunnerFinished(const LeadFinished& event);
   void OnPeerUp(const NodeId& entry);
   void OnServing(const PlanId& plan);

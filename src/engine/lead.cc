@@ -227,8 +227,11 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   request.computed += drafted ? static_cast<uint32_t>(output->tokens.size()) : rows;
   if (drafted) {
     const auto accepted = static_cast<uint32_t>(output->tokens.size()) - 1;
-    request.payoff.OnDrafted(request.match, rows - 1, accepted, request.draft_cost);
+    if (request.match > 0)
+      request.payoff.OnDrafted(request.match, rows - 1, accepted, request.draft_cost);
     stats_.accepted_drafts += accepted;
+    request.drafted += rows - 1;
+    request.accepted += accepted;
     if (accepted + 1 < rows) {
       request.scheduled = request.computed;
       Cut(item.request, request.computed);
@@ -264,7 +267,9 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
                        .generated = request.generated(),
                        .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
                        .decode_us = Microseconds(now - request.first_token_at),
-                       .stages = request.times};
+                       .stages = request.times,
+                       .drafted = request.drafted,
+                       .accepted = request.accepted};
     Drop(item.request);
   }
   return emission;

@@ -35,6 +35,7 @@
 #include "base/units.h"
 #include "engine/page_ledger.h"
 #include "engine/prefix_index.h"
+#include "engine/speculation.h"
 #include "engine/step_pace.h"
 #include "wire/messages.h"
 #include "wire/plan.h"
@@ -136,6 +137,12 @@ class LeadMachine {
   // Guesses of the tokens behind the request's last one, for its next decode item only, instead of
   // its own. Ignored unless the request waits for its next decode row.
   void Draft(const RequestId& request, std::vector<TokenId> tokens);
+  // For a draft model that takes `per_token` for a token (0: not known yet): requests that wait for
+  // their next decode row, whose own text suggests nothing and for whom guessing may pay. Valid
+  // until the next call that changes the machine.
+  std::vector<DraftWish> DraftWishes(Time per_token);
+  void TakeGuess(const RequestId& request, std::vector<TokenId> tokens, Time per_token);
+  std::vector<RequestId> Decoding() const;
 
   // The next micro-batch, or nothing to do now (all in flight, or no work).
   std::optional<LeadStep> NextStep(Time now);
@@ -160,6 +167,14 @@ class LeadMachine {
   std::optional<View> Find(const RequestId& request) const;
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
   const LeadStep* InFlight(uint64_t step) const;
+
+  // Requests that wait, with how many before each, where that is not what it was when this was
+  // asked last.
+  struct Waiting {
+    RequestId request;
+    uint32_t before = 0;
+  };
+  std::vector<Waiting> QueueNews();
 
   uint32_t active() const;
   uint32_t queued() const;
@@ -189,6 +204,7 @@ class LeadMachine {
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
   void AddDecodeItem(LeadStep& step, Request& request, size_t streams);
   void Guess(Request& request, size_t streams, uint32_t most);
+  double ModelDraftCost(Time per_token) const;
   std::vector<Request*> PromptsInTurn();
   // Ends a request; what it computed is kept for others.
   void Drop(const RequestId& request);

@@ -11,6 +11,47 @@ void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
   const auto at = requests_.find(request);
   if (at == requests_.end() || !at->second->decoding() || at->second->pending() != 1) return;
   at->second->draft = std::move(tokens);
+  at->second->match = 0;
+}
+
+std::vector<RequestId> LeadMachine::Decoding() const {
+  std::vector<RequestId> decoding;
+  for (const RequestId& id : admitted_) {
+    const Request& request = *requests_.at(id);
+    if (request.decoding() && !request.paused) decoding.push_back(id);
+  }
+  return decoding;
+}
+
+// In tokens: every running request waits for the draft model and for the row it adds.
+double LeadMachine::ModelDraftCost(Time per_token) const {
+  constexpr double kUnknown = 0.25;  // of a step
+  const double guessing = per_token == Time{} ? kUnknown : pace_.PartOfStep(per_token);
+  return (pace_.DraftCost() + guessing) * static_cast<double>(Decoding().size());
+}
+
+std::vector<DraftWish> LeadMachine::DraftWishes(Time per_token) {
+  std::vector<DraftWish> wishes;
+  if (!options_.speculate || in_flight_.size() >= options_.stages) return wishes;
+  const std::vector<RequestId> decoding = Decoding();
+  const double cost = ModelDraftCost(per_token);
+  for (const RequestId& id : decoding) {
+    Request& request = *requests_.at(id);
+    if (request.pending() != 1 || !request.draft.empty()) continue;
+    if (!request.lookup.Find(request.tokens, 1).tokens.empty()) continue;
+    const uint32_t room = request.max_tokens_total - request.scheduled - 1;
+    const uint32_t window = std::min(request.payoff.Window(DraftPayoff::kModel, cost), room);
+    if (window > 0) wishes.push_back({id, request.tokens, window});
+  }
+  return wishes;
+}
+
+void LeadMachine::TakeGuess(const RequestId& request, std::vector<TokenId> tokens, Time per_token) {
+  Draft(request, std::move(tokens));
+  const auto at = requests_.find(request);
+  if (at == requests_.end() || at->second->draft.empty()) return;
+  at->second->match = DraftPayoff::kModel;
+  at->second->draft_cost = ModelDraftCost(per_token);
 }
 
 // What the request's own text suggests, as far as it pays beside `streams` running requests: a

@@ -144,6 +144,28 @@ TEST(LeadBatchTest, NobodyStarves) {
   }
 }
 
+TEST(LeadBatchTest, WhoWaitsIsToldWhenItsPlaceChanges) {
+  LeadOptions options = Options();
+  options.pages = options.context / options.page;
+  options.prefix_cache = false;
+  Machine machine(options);
+  for (uint8_t i = 1; i <= 3; ++i) ASSERT_TRUE(machine.lead().Submit(Ask(i, 4000, 0, 2), {}));
+  auto step = machine.Step();
+  auto news = machine.lead().QueueNews();
+  ASSERT_EQ(news.size(), 2u);
+  EXPECT_EQ(news[0].request, Id(2));
+  EXPECT_EQ(news[0].before, 0u);
+  EXPECT_EQ(news[1].before, 1u);
+  EXPECT_TRUE(machine.lead().QueueNews().empty());
+  machine.lead().Cancel(Id(1));
+  machine.Return(*step);
+  step = machine.Step();
+  news = machine.lead().QueueNews();
+  ASSERT_EQ(news.size(), 1u);
+  EXPECT_EQ(news[0].request, Id(3));
+  EXPECT_EQ(news[0].before, 0u);
+}
+
 TEST(LeadBatchTest, ATextThatRepeatsIsDraftedAndStaysTheSame) {
   for (const bool speculate : {false, true}) {
     LeadOptions options = Options();

@@ -11,6 +11,7 @@ namespace exo::engine {
 namespace {
 
 constexpr Time kIdlePoll = std::chrono::seconds(1);
+constexpr Time kTellQueue = std::chrono::seconds(1);
 
 uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
@@ -48,14 +49,17 @@ Returned WhatReturned(const LeadStep& step, const wire::Step& done) {
 }  // namespace
 
 LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
-                   CancellationSet& cancelled, const Links& links, const RunnerEvents& events)
+                   CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
+                   DraftModel* draft)
     : options_(options),
       stage_(stage),
       commands_(commands),
       cancelled_(cancelled),
       links_(links),
       events_(events),
-      machine_(MachineOptions(options)) {}
+      machine_(MachineOptions(options)),
+      sampler_(options.recorded),
+      draft_(draft) {}
 
 Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   auto result = Work(stop);
@@ -79,7 +83,10 @@ Error LeadLoop::Explain(const Error& error) const {
 Result<void> LeadLoop::Work(const std::atomic<bool>& stop) {
   while (!stop.load()) {
     TakeCommands();
-    if (auto step = machine_.NextStep(sys::Now())) {
+    TRY(Guess());
+    auto step = machine_.NextStep(sys::Now());
+    TellQueue();
+    if (step) {
       TRY(StartStep(*step));
       CountRequests();
       if (!alone()) TRY(Receive(Time(0)));
@@ -172,83 +179,16 @@ Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* runnin
   const Returned returned = WhatReturned(step, done);
   // A stage gives up only what was cancelled here: that command may still be waiting.
   if (!returned.cancelled.empty()) TakeCommands();
-  const auto outputs = TRY(SampleOutputs(step, running, returned.cancelled));
+  const auto outputs =
+      TRY(sampler_.Sample(machine_, step, returned.cancelled, stage_.compute(), running));
   std::vector<wire::StageTime> times = done.times;
   if (!times.empty()) times[0].microseconds += Microseconds(sys::Now() - start);
-  Emit(TRY(machine_.OnStepDone(step.step, outputs, times, sys::Now(), returned.cancelled)));
+  for (const StepSampler::Failure& failure : outputs.failures) {
+    machine_.Cancel(failure.request);
+    ReportError(failure.request, failure.error);
+  }
+  Emit(TRY(machine_.OnStepDone(step.step, outputs.items, times, sys::Now(), returned.cancelled)));
   return {};
-}
-
-Result<std::vector<ItemOutput>> LeadLoop::SampleOutputs(const LeadStep& step,
-                                                        backend::Running* running,
-                                                        std::span<const RequestId> cancelled) {
-  const auto returns = [&](const LeadItem& item) {
-    return OutputRows(item) > 0 && std::ranges::find(cancelled, item.request) == cancelled.end();
-  };
-  LogitRows logits{.running = running};
-  for (const LeadItem& item : step.items) logits.total += returns(item) ? OutputRows(item) : 0;
-  CHECK(logits.total == 0 || running != nullptr);
-  std::vector<ItemOutput> outputs;
-  size_t row = 0;
-  for (const LeadItem& item : step.items) {
-    if (!returns(item)) continue;
-    outputs.push_back(TRY(SampleItem(item, logits, row)));
-    row += OutputRows(item);
-  }
-  return outputs;
-}
-
-// As many rows at a time as the stage gives: each time the whole output matrix is read.
-Result<std::span<float>> LeadLoop::LogitRows::Of(size_t row) {
-  CHECK(row < total);
-  if (row < first || row >= first + count) {
-    first = row;
-    count = std::min(backend::kLogitRows, total - row);
-    values = TRY(running->Logits(first, count));
-  }
-  const size_t vocab = values.size() / count;
-  return values.subspan((row - first) * vocab, vocab);
-}
-
-// The tokens that follow the item's output rows: a draft behind a row stands as long as it is what
-// is sampled there.
-Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, LogitRows& logit_rows, size_t first) {
-  const size_t rows = OutputRows(item);
-  const size_t skipped = item.tokens.size() - rows;
-  ItemOutput output{.request = item.request, .tokens = {}};
-  wire::SamplerState state;
-  std::vector<TokenId> history;  // only with drafts
-  for (size_t i = 0; i < rows; ++i) {
-    const auto view = machine_.Find(item.request);
-    if (!view) {  // cancelled meanwhile: the machine drops the output
-      output.tokens.assign(1, 0);
-      return output;
-    }
-    std::span<const TokenId> tokens = view->tokens;
-    if (i == 0) state = *view->state;
-    if (i > 0) {
-      if (history.empty()) history.assign(view->tokens.begin(), view->tokens.end());
-      history.push_back(output.tokens.back());
-      tokens = history;
-    }
-    const std::span<float> logits = TRY(logit_rows.Of(first + i));
-    auto sampled = SampleNext(
-        logits,
-        {.history = tokens, .settings = *view->sampler, .position = tokens.size(), .state = state},
-        scratch_);
-    if (!sampled) {
-      machine_.Cancel(item.request);
-      ReportError(item.request, sampled.error());
-      sampled = Sampled{};
-    }
-    output.tokens.push_back(options_.recorded != nullptr ? (*options_.recorded)[tokens.size()]
-                                                         : sampled->token);
-    Append(output.logprobs, sampled->logprobs);
-    output.state = state = std::move(sampled->state);
-    const size_t next = skipped + i + 1;
-    if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
-  }
-  return output;
 }
 
 void LeadLoop::ReportError(const RequestId& request, const Error& error) {
@@ -271,6 +211,27 @@ void LeadLoop::Emit(std::vector<Emission> emissions) {
     }
     if (emission.finished) events_.on_finished(std::move(*emission.finished));
   }
+}
+
+// What the draft model thinks comes next, for requests whose own text does not say it.
+Result<void> LeadLoop::Guess() {
+  if (draft_ == nullptr) return {};
+  const auto wishes = machine_.DraftWishes(draft_->per_token());
+  if (wishes.empty()) return {};
+  std::vector<RequestId> alive;
+  for (const DraftWish& wish : wishes) alive.push_back(wish.request);
+  for (const RequestId& request : machine_.Decoding()) alive.push_back(request);
+  draft_->Keep(alive);
+  for (DraftModel::Guess& guess : TRY(draft_->Draft(wishes)))
+    machine_.TakeGuess(guess.request, std::move(guess.tokens), draft_->per_token());
+  return {};
+}
+
+void LeadLoop::TellQueue() {
+  if (machine_.queued() == 0 || sys::Now() - queue_told_ < kTellQueue) return;
+  queue_told_ = sys::Now();
+  for (const LeadMachine::Waiting& waiting : machine_.QueueNews())
+    events_.on_queued(waiting.request, waiting.before);
 }
 
 void LeadLoop::CountRequests() {

@@ -13,9 +13,10 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "engine/draft_model.h"
 #include "engine/lead.h"
-#include "engine/sampler.h"
 #include "engine/stage_loop.h"
+#include "engine/step_sampler.h"
 
 namespace exo::engine {
 
@@ -47,7 +48,8 @@ struct LeadCommands {
 class LeadLoop {
  public:
   LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
-           CancellationSet& cancelled, const Links& links, const RunnerEvents& events);
+           CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
+           DraftModel* draft = nullptr);
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
@@ -62,23 +64,11 @@ class LeadLoop {
   Result<void> Receive(Time deadline);
   Result<void> OnReturned(const wire::Step& step, std::span<const float> rows);
   Result<void> FinishStep(const LeadStep& step, backend::Running* running, const wire::Step& done);
-  // Tokens of the step's outputs, without those of `cancelled` items. `running` has their logits;
-  // null when there are none.
-  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, backend::Running* running,
-                                                std::span<const RequestId> cancelled);
-  // Logits of a step's output rows, in ascending order; a row is valid until another one is asked
-  // for.
-  struct LogitRows {
-    backend::Running* running;
-    size_t total = 0;              // output rows of the step
-    size_t first = 0, count = 0;   // rows at hand
-    std::span<float> values = {};  // [count][vocab]
-    Result<std::span<float>> Of(size_t row);
-  };
-  Result<ItemOutput> SampleItem(const LeadItem& item, LogitRows& logit_rows, size_t first);
   void ReportError(const RequestId& request, const Error& error);
   void Emit(std::vector<Emission> emissions);
   void CountRequests();
+  void TellQueue();
+  Result<void> Guess();
 
   const RunnerOptions& options_;
   StageWorker& stage_;
@@ -87,7 +77,9 @@ class LeadLoop {
   Links links_;
   const RunnerEvents& events_;
   LeadMachine machine_;
-  SamplerScratch scratch_;
+  StepSampler sampler_;
+  DraftModel* const draft_;
+  Time queue_told_{};
   NodeId lost_;
 };
 

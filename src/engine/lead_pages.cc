@@ -161,6 +161,17 @@ bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
   return true;
 }
 
+std::vector<LeadMachine::Waiting> LeadMachine::QueueNews() {
+  std::vector<Waiting> news;
+  for (uint32_t i = 0; i < queue_.size(); ++i) {
+    Request& request = *requests_.at(queue_[i]);
+    if (request.told_before == i) continue;
+    request.told_before = i;
+    news.push_back({queue_[i], i});
+  }
+  return news;
+}
+
 // First come first served, but for those whose reader does not read.
 void LeadMachine::Admit(LeadStep& step, Time now) {
   const auto ready = [&](const RequestId& id) { return !requests_.at(id)->paused; };

@@ -16,12 +16,14 @@ struct LeadMachine::Request {
   uint32_t scheduled = 0;         // rows in steps so far
   uint32_t computed = 0;          // of them: results are back
   bool admitted = false;
+  std::optional<uint32_t> told_before;  // QueueNews
   bool paused = false;
   std::vector<TokenId> draft;  // for the next decode item
   PromptLookup lookup;
   DraftPayoff payoff;
-  uint32_t match = 0;     // of the draft in flight
-  double draft_cost = 0;  // and what each row of it costs, in tokens
+  uint32_t match = 0;                  // of the draft in flight; 0: not its own
+  uint32_t drafted = 0, accepted = 0;  // in all
+  double draft_cost = 0;               // and what each row of it costs, in tokens
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;

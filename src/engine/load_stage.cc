@@ -64,4 +64,24 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
   return std::make_unique<StageWorker>(model.config, std::move(compute));
 }
 
+Result<std::unique_ptr<LocalModel>> LoadDraft(StageSource& source, backend::Backend& backend,
+                                              const wire::Plan& plan,
+                                              const std::atomic<bool>* cancel) {
+  const ModelParts model = TRY(source.Describe(cancel));
+  const backend::StageSpec spec = {.config = model.config,
+                                   .tensors = model.tensors,
+                                   .layer_begin = 0,
+                                   .layer_end = model.config->layers,
+                                   .lead = true,
+                                   .chunk = plan.chunk};
+  const backend::StageBytes need = backend.Estimate(spec);
+  const uint64_t reserved = plan.draft->bytes;
+  if (need.weights + need.scratch > reserved + reserved / 8) {
+    return Fail(ErrorCode::kOverloaded, "the draft {} needs {} here, the plan reserves {}",
+                plan.draft->name, FormatSize(need.weights + need.scratch), FormatSize(reserved));
+  }
+  const auto tensors = TRY(source.Fetch(spec, [](uint64_t, uint64_t) {}, cancel));
+  return LocalModel::Load(backend, model.config, model.tensors, *tensors, {.chunk = plan.chunk});
+}
+
 }  // namespace exo::engine

@@ -40,9 +40,10 @@ Result<ReplayRun> Replay::Run(const std::vector<TokenId>& tokens, uint32_t promp
   const Time begin = sys::Now();
   Time first{};
   RunnerEvents events;
-  events.on_tokens = [&](const RequestId&, const std::vector<TokenId>&, uint32_t) {
+  events.on_tokens = [&](const wire::Tokens&) {
     if (first == Time{}) first = sys::Now();
   };
+  events.on_queued = [](const RequestId&, uint32_t) {};
   events.on_finished = [&](const wire::Finished& finished) {
     error = {finished.code, finished.message};
     stop.store(true);

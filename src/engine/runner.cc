@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "engine/draft_model.h"
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
 #include "engine/stage_loop.h"
@@ -95,6 +96,16 @@ class Runner final : public InstanceRunner {
       stage_ = std::move(*loaded);
     }
     stage_->Bind(options_.plan);
+    if (options_.draft != nullptr && options_.plan.draft) {
+      auto draft = LoadDraft(*options_.draft, backend_, options_.plan, &stop_);
+      if (!draft) {
+        events_.on_loaded(
+            Wrap(draft.error(), fmt::format("the draft {}", options_.plan.draft->name)), 0);
+        return;
+      }
+      draft_ = std::make_unique<DraftModel>(
+          std::move(*draft), wire::PagesOf(options_.plan.context) * wire::kPagePositions);
+    }
     events_.on_loaded({}, Milliseconds(sys::Now() - start));
     const auto served = ServeUntilStopped();
     if (!served && !stop_.load() && !stalled_.exchange(true)) {
@@ -133,7 +144,7 @@ class Runner final : public InstanceRunner {
     Links links;
     if (stages() > 1) links = TRY(MakeLinks(next));
     if (options_.stage == 0) {
-      LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_);
+      LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_, draft_.get());
       const auto result = loop.Run(stop_);
       lost_ = loop.lost();
       return result;
@@ -228,6 +239,7 @@ class Runner final : public InstanceRunner {
 
   // Of the runner's thread.
   std::unique_ptr<StageWorker> stage_;
+  std::unique_ptr<DraftModel> draft_;
   std::unique_ptr<DataLink> out_, in_;
   NodeId lost_;
   std::thread thread_;

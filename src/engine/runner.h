@@ -33,6 +33,7 @@ struct RunnerEvents {
   // `lost`: the neighbor whose link broke, or zero.
   std::function<void(Error error, NodeId lost)> on_failed;
   std::function<void(wire::Tokens tokens)> on_tokens;  // without plan and first_index
+  std::function<void(RequestId request, uint32_t before)> on_queued;
   std::function<void(wire::Finished finished)> on_finished;
 };
 
@@ -42,7 +43,8 @@ struct RunnerOptions {
   NodeId self;
   std::vector<std::string> names;  // of the stages' nodes, for messages
   StageTimers timers = {};
-  LeadOptions lead = {};  // pace and switches; the rest of it is the plan's
+  LeadOptions lead = {};                    // pace and switches; the rest of it is the plan's
+  std::shared_ptr<StageSource> draft = {};  // of the plan's draft model, at the lead
   // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
   const std::vector<TokenId>* recorded = nullptr;
 };

@@ -91,6 +91,7 @@ struct Reports {
                     cached[more.request] = more.cached;
                   });
                 },
+            .on_queued = [](const RequestId&, uint32_t) {},
             .on_finished =
                 [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
   }

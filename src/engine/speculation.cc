@@ -53,6 +53,7 @@ PromptLookup::Guess PromptLookup::Find(std::span<const TokenId> text, size_t mos
 }
 
 size_t DraftPayoff::Class(uint32_t match) {
+  if (match == kModel) return 3;
   return match >= 16 ? 2 : match >= 6 ? 1 : 0;
 }
 

@@ -18,6 +18,13 @@
 
 namespace exo::engine {
 
+// A request whose next tokens a draft model may guess.
+struct DraftWish {
+  RequestId request;
+  std::span<const TokenId> tokens;  // prompt and answer so far
+  uint32_t window = 0;              // tokens that may pay
+};
+
 class PromptLookup {
  public:
   // Tokens that must occur again before anything is drafted.
@@ -43,7 +50,8 @@ class PromptLookup {
 // A bad experience fades with the tokens that follow it: a text may begin to repeat at any time.
 class DraftPayoff {
  public:
-  static constexpr uint32_t kMost = 16;  // tokens of one draft
+  static constexpr uint32_t kMost = 15;           // tokens of one draft
+  static constexpr uint32_t kModel = UINT32_MAX;  // instead of a match: a draft model's
 
   // Tokens to draft behind a match of `match` tokens, when a drafted row costs `cost` steps.
   uint32_t Window(uint32_t match, double cost) const;
@@ -53,8 +61,8 @@ class DraftPayoff {
  private:
   static size_t Class(uint32_t match);
   double balance_ = 0.5;
-  static constexpr std::array<double, 3> kExpected = {0.5, 0.7, 0.85};
-  std::array<double, 3> accepted_ = kExpected;  // part of drafts that stand, by match
+  static constexpr std::array<double, 4> kExpected = {0.5, 0.7, 0.85, 0.7};
+  std::array<double, 4> accepted_ = kExpected;  // part of drafts that stand, by match
 };
 
 }  // namespace exo::engine

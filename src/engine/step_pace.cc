@@ -51,6 +51,10 @@ uint32_t StepPace::PromptRows(uint32_t chunk) const {
   return std::clamp(whole, std::min(chunk, kTile), chunk);
 }
 
+double StepPace::PartOfStep(Time time) const {
+  return plain_ == 0 ? 0 : std::chrono::duration<double>(time).count() / plain_;
+}
+
 double StepPace::DraftCost() const {
   if (plain_ == 0 || draft_row_ == 0) return kFirstDraftCost;
   return draft_row_ / plain_;

@@ -36,6 +36,8 @@ class StepPace {
   uint32_t PromptRows(uint32_t chunk) const;
   // A drafted row's part of the time of a step without it (a guess before one was measured).
   double DraftCost() const;
+  // The part of a step of running streams alone that `time` is; 0 when none was measured.
+  double PartOfStep(Time time) const;
 
  private:
   PaceOptions options_;

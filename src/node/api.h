@@ -73,6 +73,7 @@ struct Placing {
   std::optional<uint8_t> kv_type = {};   // kernels::KvType
   // Exactly these: a model that runs with other ones is not touched but refused.
   std::optional<std::vector<AdapterChoice>> adapters = {};
+  std::optional<std::string> draft = {};  // name or path of a small model that guesses for this one
 };
 
 struct StageReport {
@@ -85,6 +86,8 @@ struct StageReport {
 struct GenerateStats {
   uint32_t prompt_tokens = 0;      // once, whatever the number of choices
   uint32_t cached_tokens = 0;      // of the prompt: their KV was there already
+  uint32_t drafted_tokens = 0;     // guessed ahead, of all choices
+  uint32_t accepted_tokens = 0;    // of them: right
   uint32_t completion_tokens = 0;  // of all choices
   uint64_t seed = 0;
   double ttft_ms = 0;            // from submission to the first token
@@ -198,10 +201,11 @@ struct StateEvent {
   uint64_t sequence = 0;  // grows by one each time, and across restarts of the node
   int64_t time_ms = 0;    // since 1970
   EventKind kind = EventKind::kPeer;
-  NodeId node;         // the peer; the owner of an instance; the entry node of a request
-  std::string id;      // of the instance's plan or the request, in hexadecimal
-  std::string name;    // of the peer or the model
-  std::string state;   // as in NodeView and InstanceView; of a request "started" or "ended"
+  NodeId node;       // the peer; the owner of an instance; the entry node of a request
+  std::string id;    // of the instance's plan or the request, in hexadecimal
+  std::string name;  // of the peer or the model
+  std::string
+      state;  // as in NodeView and InstanceView; of a request "started", "queued" or "ended"
   std::string detail;  // why, or how much
 };
 // Hears every event from the subscription on. Thread: the loop.

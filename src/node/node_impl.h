@@ -147,6 +147,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void EnsureWith(cluster::EnsureModel event, std::function<void(Result<wire::Plan>)> done);
   void EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoice> wanted,
                      std::function<void(Result<wire::Plan>)> done);
+  // A draft model for a model: a file of this node that speaks the same tokens.
+  void FindDraft(const std::string& name, const ModelId& model, uint32_t context,
+                 std::function<void(Result<wire::DraftRef>)> done);
   // Those that the settings name for this model.
   std::vector<AdapterChoice> AdaptersOfSettings(const ModelId& model) const;
   using FoundAdapters = std::function<void(Result<std::vector<wire::AdapterRef>>)>;
@@ -191,6 +194,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void SaveDesired();
   void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
+  void Do(cluster::RequestQueued& effect) { requests_->OnQueued(effect); }
   void Do(cluster::RequestFinished& effect) {
     requests_->OnFinished(effect.finished, std::move(effect.stages));
   }
@@ -202,6 +206,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
+  std::unique_ptr<engine::StageSource> SourceOfFile(const ModelId& model, const std::string& name,
+                                                    const PlanId& plan) const;
   std::unique_ptr<engine::StageSource> SourceOf(const wire::Plan& plan) const;
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,

@@ -227,11 +227,30 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .kv_type = shape.kv_type,
                              .adapters = {},
                              .names_adapters = placing.adapters.has_value()};
-  if (placing.adapters) return EnsureAdapted(std::move(event), *placing.adapters, std::move(done));
-  // What runs has its adapters.
-  auto adapters = running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model);
-  if (adapters.empty()) return EnsureWith(std::move(event), std::move(done));
-  EnsureAdapted(std::move(event), std::move(adapters), std::move(done));
+  // Adapters first: what runs has its own.
+  auto adapters =
+      placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));
+  const bool adapted = placing.adapters || !adapters.empty();
+  const auto go_on = [this, adapted, adapters = std::move(adapters),
+                      done](cluster::EnsureModel chosen) mutable {
+    if (!adapted) return EnsureWith(std::move(chosen), std::move(done));
+    EnsureAdapted(std::move(chosen), std::move(adapters), std::move(done));
+  };
+  if (!placing.draft) return go_on(std::move(event));
+  FindDraft(
+      *placing.draft, model, event.context,
+      [event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
+        if (!draft) return done(std::unexpected(draft.error()));
+        if (running && (!running->draft || running->draft->file != draft->file)) {
+          return done(Fail(ErrorCode::kInvalid,
+                           "{} runs with {} as its draft; `exo stop {}` it before it is "
+                           "loaded with {}",
+                           running->model_name, running->draft ? running->draft->name : "no model",
+                           running->model_name, draft->name));
+        }
+        event.draft = *std::move(draft);
+        go_on(std::move(event));
+      });
 }
 
 void NodeImpl::EnsureWith(cluster::EnsureModel event,

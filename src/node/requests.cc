@@ -325,6 +325,16 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
     host_.PauseRequest(id, true);
 }
 
+void Requests::OnQueued(const cluster::RequestQueued& news) {
+  const Request* request = Find(news.request);
+  if (request == nullptr) return;
+  host_.OnRequestChanged(
+      news.request,
+      {.model = request->request.model,
+       .state = "queued",
+       .detail = news.before == 0 ? "next" : fmt::format("behind {} others", news.before)});
+}
+
 void Requests::OnTokens(const cluster::RequestTokens& news) {
   const std::vector<TokenId>& tokens = news.tokens;
   Request* request = Find(news.request);

@@ -26,8 +26,8 @@ namespace exo::node {
 // For the event log. Prompts and answers are never part of it.
 struct RequestChange {
   std::string model;   // as the client wrote it
-  const char* state;   // "started" or "ended"
-  std::string detail;  // how it ended
+  const char* state;   // "started", "queued" or "ended"
+  std::string detail;  // how it ended, or where it stands
 };
 
 // What Requests needs of the node around it.
@@ -66,6 +66,7 @@ class Requests {
   std::unique_ptr<Generation> Start(GenerateRequest request, GenerateSink& sink);
   // From the cluster core.
   void OnTokens(const cluster::RequestTokens& news);
+  void OnQueued(const cluster::RequestQueued& news);
   // `stages`: where it ran, when that is not where it was to run at first.
   void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {});
   // Every request fails with this error. Returns how many.

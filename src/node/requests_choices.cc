@@ -24,6 +24,8 @@ void Add(GenerateStats& all, const GenerateStats& one, uint32_t choice) {
     all.prompt_per_second = one.prompt_per_second;
   }
   all.completion_tokens += one.completion_tokens;
+  all.drafted_tokens += one.drafted_tokens;
+  all.accepted_tokens += one.accepted_tokens;
   all.tokens_per_second += one.tokens_per_second;
   for (const StageReport& stage : one.stages) {
     const auto same = std::ranges::find_if(all.stages, [&](const StageReport& other) {
@@ -72,6 +74,10 @@ GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* fi
   stats.prompt_tokens = request.prompt_tokens;
   stats.cached_tokens = request.cached;
   stats.completion_tokens = request.generated;
+  if (finished != nullptr) {
+    stats.drafted_tokens = finished->drafted;
+    stats.accepted_tokens = finished->accepted;
+  }
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
   // By the lead's clock where it told: tokens that arrive here together take no time here.

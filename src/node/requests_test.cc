@@ -277,6 +277,18 @@ TEST_F(RequestsTest, EachRequestIsCountedAndItsStartAndEndAreTold) {
   EXPECT_NE(changes_.back().find("no-such"), std::string::npos) << changes_.back();
 }
 
+TEST_F(RequestsTest, WhereARequestStandsIsTold) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  requests_.OnQueued({submitted_->request, 3});
+  EXPECT_EQ(changes_.back(), "exo-tiny queued behind 3 others");
+  requests_.OnQueued({submitted_->request, 0});
+  EXPECT_EQ(changes_.back(), "exo-tiny queued next");
+  const size_t told = changes_.size();
+  requests_.OnQueued({RequestId{}, 1});  // nobody's
+  EXPECT_EQ(changes_.size(), told);
+}
+
 TEST_F(RequestsTest, DroppingTheHandleCancels) {
   auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
   RunUntil([&] { return submitted_.has_value(); });

@@ -154,6 +154,7 @@ EXO_WIRE_CONVERT(InstanceLoad)
 EXO_WIRE_CONVERT(PlanRequest)
 EXO_WIRE_CONVERT(PlanReply)
 EXO_WIRE_CONVERT(PauseRequest)
+EXO_WIRE_CONVERT(Queued)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

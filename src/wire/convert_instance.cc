@@ -22,6 +22,20 @@ void ReadAdapters(Reader& r, const flatbuffers::Vector<Offset<fb::AdapterRef>>* 
   });
 }
 
+// None: a null offset, which leaves the field out.
+Offset<fb::DraftRef> WriteDraft(Builder& b, const std::optional<DraftRef>& draft) {
+  if (!draft) return {};
+  const auto name = Text(b, draft->name);
+  return fb::CreateDraftRef(b, Fb(draft->file), name, draft->bytes);
+}
+void ReadDraft(Reader& r, const fb::DraftRef* from, std::optional<DraftRef>& to) {
+  if (from == nullptr) return to.reset();
+  DraftRef& draft = to.emplace();
+  r.Id(from->file(), draft.file);
+  r.Text(from->name(), draft.name, "name of a draft model");
+  draft.bytes = from->bytes();
+}
+
 Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto name = Text(b, value.model_name);
   const auto stages = Tables<fb::StagePlan>(
@@ -30,9 +44,10 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
                                    stage.bytes);
       });
   const auto adapters = WriteAdapters(b, value.adapters);
+  const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
                         value.nonce, stages, value.layers, value.context, value.kv_pages,
-                        value.chunk, value.kv_type, adapters);
+                        value.chunk, value.kv_type, adapters, draft);
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   if (from == nullptr) return r.Break("plan");
@@ -55,6 +70,7 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   to.chunk = from->chunk();
   to.kv_type = from->kv_type();
   ReadAdapters(r, from->adapters(), to.adapters);
+  ReadDraft(r, from->draft(), to.draft);
 }
 
 Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
@@ -202,9 +218,10 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
              b, value.models, kMaxDesired, [](Builder& builder, const DesiredModel& one) {
                const auto version = WriteTime(builder, one.version);
                const auto adapters = WriteAdapters(builder, one.adapters);
+               const auto draft = WriteDraft(builder, one.draft);
                return fb::CreateDesiredModel(builder, Fb(one.model), version,
                                              static_cast<uint8_t>(one.state), one.spread,
-                                             one.context, one.kv_type, adapters);
+                                             one.context, one.kv_type, adapters, draft);
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -218,6 +235,7 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            value.context = one.context();
            value.kv_type = one.kv_type();
            ReadAdapters(r, one.adapters(), value.adapters);
+           ReadDraft(r, one.draft(), value.draft);
          });
 }
 
@@ -240,8 +258,9 @@ void Read(Reader& r, const fb::DesiredAck& from, DesiredAck& to) {
 Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   const auto known = WriteTime(b, value.known);
   const auto adapters = WriteAdapters(b, value.adapters);
+  const auto draft = WriteDraft(b, value.draft);
   return fb::CreateEnsureInstance(b, Fb(value.model), value.spread, value.context, value.kv_type,
-                                  known, adapters);
+                                  known, adapters, draft);
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -250,6 +269,7 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   to.kv_type = from.kv_type();
   ReadTime(r, from.known(), to.known);
   ReadAdapters(r, from.adapters(), to.adapters);
+  ReadDraft(r, from.draft(), to.draft);
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {

@@ -200,7 +200,8 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
-                            value.prefill_us, value.decode_us, stages, Fb(value.plan));
+                            value.prefill_us, value.decode_us, stages, Fb(value.plan),
+                            value.drafted, value.accepted);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -210,6 +211,8 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   to.generated = from.generated();
   to.prefill_us = from.prefill_us();
   to.decode_us = from.decode_us();
+  to.drafted = from.drafted();
+  to.accepted = from.accepted();
   ReadTimes(r, from.stages(), to.stages);
   r.Id(from.plan(), to.plan);
 }
@@ -326,6 +329,15 @@ void Read(Reader& r, const fb::PauseRequest& from, PauseRequest& to) {
   r.Id(from.request(), to.request);
   r.Id(from.plan(), to.plan);
   to.paused = from.paused();
+}
+
+Offset<fb::Queued> Write(Builder& b, const Queued& value) {
+  return fb::CreateQueued(b, Fb(value.request), Fb(value.plan), value.before);
+}
+void Read(Reader& r, const fb::Queued& from, Queued& to) {
+  r.Id(from.request(), to.request);
+  r.Id(from.plan(), to.plan);
+  to.before = from.before();
 }
 
 }  // namespace exo::wire::internal

@@ -178,6 +178,14 @@ struct AdapterUse {
   friend auto operator<=>(const AdapterUse&, const AdapterUse&) = default;
 };
 
+// A small model that guesses what the plan's will say: whole at the lead. It changes no answer.
+struct DraftRef {
+  ModelId file;
+  std::string name;    // for display
+  uint64_t bytes = 0;  // memory that the lead takes for it at most
+  friend bool operator==(const DraftRef&, const DraftRef&) = default;
+};
+
 struct StagePlan {
   NodeId node;
   uint32_t layer_begin = 0;  // [begin, end)
@@ -203,6 +211,7 @@ struct Plan {
   uint32_t chunk = 0;                // positions in one step at most
   uint8_t kv_type = 0;               // kernels::KvType
   std::vector<AdapterRef> adapters;  // no file twice
+  std::optional<DraftRef> draft;
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -352,6 +361,7 @@ struct DesiredModel {
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
+  std::optional<DraftRef> draft;
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -377,6 +387,7 @@ struct EnsureInstance {
   uint8_t kv_type = 0;
   HybridTime known;  // the record that the asker had: an unload that it did not know of wins
   std::vector<AdapterRef> adapters;
+  std::optional<DraftRef> draft;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -517,7 +528,9 @@ struct Finished {
   uint64_t prefill_us = 0;
   uint64_t decode_us = 0;
   std::vector<StageTime> stages;
-  PlanId plan;  // that the request was submitted for: the end under a former plan is stale
+  PlanId plan;           // that the request was submitted for: the end under a former plan is stale
+  uint32_t drafted = 0;  // tokens that were guessed
+  uint32_t accepted = 0;  // of them: those that were sampled as well
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be
@@ -617,12 +630,21 @@ struct PauseRequest {
   friend bool operator==(const PauseRequest&, const PauseRequest&) = default;
 };
 
+// Lead to entry: the request waits at the lead behind so many others. Again when that changes, once
+// a second at most.
+struct Queued {
+  RequestId request;
+  PlanId plan;
+  uint32_t before = 0;
+  friend bool operator==(const Queued&, const Queued&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
                  Release, InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
-                 PauseRequest>;
+                 PauseRequest, Queued>;
 
 }  // namespace exo::wire

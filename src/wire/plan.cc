@@ -94,6 +94,12 @@ PlanId ComputePlanId(const Plan& plan) {
     hash.UpdateU64(adapter.name.size()).Update(adapter.name);
     hash.UpdateU64(std::bit_cast<uint32_t>(adapter.scale)).UpdateU64(adapter.bytes);
   }
+  if (plan.draft) {
+    hash.Update("draft");
+    UpdateId(hash, plan.draft->file);
+    hash.UpdateU64(plan.draft->name.size()).Update(plan.draft->name);
+    hash.UpdateU64(plan.draft->bytes);
+  }
   const Hash256 full = hash.Finish();
   PlanId id;
   std::copy_n(full.bytes.begin(), PlanId::kSize, id.bytes.begin());

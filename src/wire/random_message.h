@@ -1,6 +1,7 @@
 // Random values of every message type, for property tests. Lengths stay small but include zero.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,11 @@ class RandomMessage {
     values.resize(rng_.Below(6));
     for (T& value : values) Fill(value);
   }
+  template <class T>
+  void Fill(std::optional<T>& value) {
+    value.reset();
+    if (rng_.Below(2) == 1) Fill(value.emplace());
+  }
   template <class E>
   void FillEnum(E& value, E last) {
     value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1));
@@ -98,10 +104,11 @@ class RandomMessage {
     values.resize(rng_.Below(kMaxAdaptersUsed + 1));
     for (AdapterUse& value : values) Fill(value);
   }
+  void Fill(DraftRef& v) { All(v.file, v.name, v.bytes); }
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.kv_pages, v.chunk, v.kv_type, v.adapters);
+        v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }
@@ -115,7 +122,7 @@ class RandomMessage {
     v.wall_ms %= kMaxWallMs + 1;
   }
   void Fill(DesiredModel& v) {
-    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters);
+    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters, v.draft);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -137,7 +144,7 @@ class RandomMessage {
         v.queued_requests, v.idle_ms, v.expected);
   }
   void Fill(EnsureInstance& v) {
-    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters);
+    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters, v.draft);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
@@ -166,10 +173,11 @@ class RandomMessage {
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
-        v.plan);
+        v.plan, v.drafted, v.accepted);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
+  void Fill(Queued& v) { All(v.request, v.plan, v.before); }
   void Fill(ManifestRequest& v) { Fill(v.model); }
   void Fill(ManifestReply& v) { All(v.found, v.bytes); }
   void Fill(TensorRequest& v) {

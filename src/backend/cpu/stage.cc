@@ -196,6 +196,13 @@ void CpuStage::Close(SequenceId id) {
   sequences_.erase(id);
 }
 
+// Logits of a small vocabulary are sampled in less time than it takes to wake a thread.
+void CpuStage::ForEach(size_t count, const std::function<void(size_t i)>& work) {
+  if (count == 1 || count * config_.vocab < kSerialValues)
+    return StageCompute::ForEach(count, work);
+  pool_.Run(static_cast<uint32_t>(count), [&](uint32_t i, unsigned) { work(i); });
+}
+
 Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
   const auto found = sequences_.find(id);
   if (found == sequences_.end()) return Fail(ErrorCode::kInvalid, "sequence {} is not open", id);

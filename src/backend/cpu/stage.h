@@ -74,6 +74,7 @@ class CpuStage final : public StageCompute {
   Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                     uint32_t capacity) override;
   Result<std::unique_ptr<Running>> Run(const Batch& batch) override;
+  void ForEach(size_t count, const std::function<void(size_t i)>& work) override;
   uint64_t weights_bytes() const override { return weights_bytes_; }
 
  private:

@@ -100,6 +100,8 @@ Parsed<node::Placing> ReadPlacing(const Json& body) {
     placing.kv_type = static_cast<uint8_t>(name - names.begin());
   }
   placing.adapters = TRY(ReadAdapters(body));
+  if (Find(body, "draft") != nullptr)
+    placing.draft = TRY(ReadRequiredString(body, "draft", kMaxText));
   return placing;
 }
 Parsed<Call> ReadCall(const std::string& body, const char* field) {

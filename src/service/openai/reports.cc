@@ -22,6 +22,8 @@ Json Timings(const node::GenerateStats& stats) {
           {"prompt_per_token_ms", Over(prompt_ms, prompt)},
           {"prompt_per_second", stats.prompt_per_second},
           {"predicted_n", stats.completion_tokens},
+          {"draft_n", stats.drafted_tokens},
+          {"draft_n_accepted", stats.accepted_tokens},
           {"predicted_ms", predicted_ms},
           {"predicted_per_token_ms", Over(1000, stats.tokens_per_second)},
           {"predicted_per_second", stats.tokens_per_second}};
