@@ -54,17 +54,31 @@ Result<void> CheckSettings(const wire::SamplerSettings& s) {
   return CheckSteps(s);
 }
 
+// Logits that Argmax looks at together, without a branch for each: the compiler makes vectors of
+// it.
+constexpr size_t kLookAhead = 256;
+
+// All are logits, and none is above `best`.
+bool NothingNew(std::span<const float> logits, float best) {
+  int good = 1;
+  for (const float x : logits)
+    good &= static_cast<int>(x <= best);  // false for NaN; best is finite
+  return good != 0;
+}
+
 // Every token within the tail of the best one, by index.
-void Collect(std::span<const float> logits, float best, const wire::SamplerSettings& s, float min_p,
+void Collect(std::span<const float> logits, float best, float temperature, float min_p,
              std::vector<Candidate>& out) {
-  out.clear();
+  out.resize(logits.size());
+  size_t count = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
-    const float scaled = (logits[i] - best) / s.temperature;
+    const float scaled = (logits[i] - best) / temperature;
     if (!(scaled >= -kSamplerTail)) continue;
     const float weight = kernels::Exp(scaled);
     if (weight < min_p) continue;
-    out.push_back({logits[i], weight, static_cast<TokenId>(i)});
+    out[count++] = {logits[i], weight, static_cast<TokenId>(i)};
   }
+  out.resize(count);
 }
 
 // The common case of RunChain, cheaper: the order without settings.order, with neither typical-p
@@ -81,7 +95,8 @@ Result<TokenId> RunUsual(std::span<float> logits, const SampleInput& input,
   // min-p keeps a prefix of "best first" too, so that only top-p's sum could see that it came
   // earlier: with both on, top-p is of the whole distribution and min-p is taken last.
   const bool top_p = s.top_p < 1;
-  Collect(logits, logits[static_cast<size_t>(best)], s, top_p ? 0 : s.min_p, candidates);
+  Collect(logits, logits[static_cast<size_t>(best)], s.temperature, top_p ? 0 : s.min_p,
+          candidates);
   const bool top_k = s.top_k > 0;
   if (top_k) {
     const size_t keep = std::min<size_t>(candidates.size(), s.top_k);
@@ -137,11 +152,15 @@ Result<TokenId> Argmax(std::span<const float> logits) {
   if (logits.empty()) return Fail(ErrorCode::kInvalid, "no logits to choose from");
   float best = -kInfinity;
   size_t at = logits.size();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] < kInfinity) {
-      if (logits[i] > best) best = logits[i], at = i;
-    } else {
-      return Fail(ErrorCode::kCorrupt, "the logit of token {} is {}", i, logits[i]);
+  for (size_t begin = 0; begin < logits.size(); begin += kLookAhead) {
+    const size_t end = std::min(begin + kLookAhead, logits.size());
+    if (NothingNew(logits.subspan(begin, end - begin), best)) continue;
+    for (size_t i = begin; i < end; ++i) {
+      if (logits[i] < kInfinity) {
+        if (logits[i] > best) best = logits[i], at = i;
+      } else {
+        return Fail(ErrorCode::kCorrupt, "the logit of token {} is {}", i, logits[i]);
+      }
     }
   }
   if (at == logits.size())
