@@ -101,7 +101,7 @@ const std::vector<Setting>& Table() {
        0,
        0,
        "the best",
-       {"reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
+       {"reference", "avx2", "avx-vnni", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
       {.key = "models",
        .field = &Settings::models,
        .what = "more folders with GGUF files",

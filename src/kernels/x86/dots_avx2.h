@@ -1,5 +1,5 @@
 // What the integer products of AVX2 share: loads, unpacking of bits, byte products, the canonical
-// tree. Included by dots32_avx2.cc and dots256_avx2.cc only.
+// tree. Included by dots*_avx2.cc and dots*_avxvnni.cc only.
 //
 // With 16 registers a step is both halves of a panel's rows x 4 tokens: a broadcast of activations
 // serves two weight registers, the leaf sums are on the stack. A whole tile of 16 tokens unpacks
@@ -73,18 +73,20 @@ template <int kBits, int kMask>
 EXO_INLINE __m256i Part(__m256i v) {
   return _mm256_and_si256(Shift<kBits>(v), _mm256_set1_epi8(kMask));
 }
-EXO_INLINE __m256i LookUp(const void* table, __m256i nibbles) {
-  const __m128i bytes = LoadBytes(static_cast<const uint8_t*>(table));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), nibbles);
+// Bytes of a table of 16, with `kBias` added.
+template <int kBias>
+EXO_INLINE __m256i LookUp(const int8_t (&codes)[16], __m256i nibbles) {
+  const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+  const __m128i biased = _mm_add_epi8(table, _mm_set1_epi8(static_cast<char>(kBias)));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(biased), nibbles);
 }
 
 // Pairs of byte products in int16: unsigned weights, and signed ones by their magnitude with the
 // sign on the other side (no activation code is -128).
-EXO_INLINE __m256i MultiplyUnsigned(__m256i w, __m256i x) {
+template <bool kSigned>
+EXO_INLINE __m256i Multiply(__m256i w, __m256i x) {
+  if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
   return _mm256_maddubs_epi16(w, x);
-}
-EXO_INLINE __m256i MultiplySigned(__m256i w, __m256i x) {
-  return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
 
 // Calls f with integral constants 0 … kCount - 1.
