@@ -16,6 +16,9 @@ using kernels::ActivationKind;
 // Items of a product for each thread: enough to even out unequal cores, few enough that the counter
 // is free.
 constexpr size_t kItemsPerThread = 8;
+// Multiply-adds of a step's products below which one thread has them sooner than several could be
+// woken: about 8 us. Models of some million weights would otherwise be slower with each thread.
+constexpr size_t kSerialProducts = 1 << 18;
 constexpr size_t kMaxPanelsPerItem = 64;
 // Attention scratch grows by this many positions at a time.
 constexpr size_t kScratchPositions = 4096;
@@ -265,7 +268,18 @@ CpuStage::Product CpuStage::Of(const kernels::Weights& weights, size_t rows, flo
 
 void CpuStage::MatMul(std::span<const Product> products) {
   size_t panels = 0;
-  for (const Product& product : products) panels += product.weights->panels();
+  size_t values = 0;
+  for (const Product& product : products) {
+    panels += product.weights->panels();
+    values += product.weights->rows * product.weights->cols * product.x.tokens;
+  }
+  if (values < kSerialProducts) {
+    for (const Product& product : products) {
+      kernels_.MatMul(*product.weights, product.x, 0, product.weights->panels(), product.out,
+                      product.weights->rows, product.add);
+    }
+    return;
+  }
   // Even: long prompts take panels in pairs.
   const size_t per_item = RoundUp(
       std::clamp<size_t>(panels / (pool_.threads() * kItemsPerThread), 1, kMaxPanelsPerItem), 2);
