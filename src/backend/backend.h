@@ -147,18 +147,21 @@ class StageCompute {
   virtual ~StageCompute() = default;
 
   // A sequence of at most `capacity` positions; Run takes KV memory as it grows, 256 positions at a
-  // time. `adapters`: of the stage, in ascending order; they decide the bits of all its positions.
+  // time. Layers with a window let go of what lies before the window of a segment's first position:
+  // the sequence cannot be cut, overwritten or forked where that is missing (but at position 0).
+  // `adapters`: of the stage, in ascending order; they decide the bits of all its positions.
   // Errors: kInvalid (already open, an adapter that the stage does not have).
   virtual Result<void> Open(SequenceId sequence, uint32_t capacity,
                             std::span<const AdapterUse> adapters = {}) = 0;
   // Opens `sequence` with the adapters and the first `length` positions of `from`: the bits that
   // computing them again would give. They share the memory until one of them writes to it. Errors:
-  // those of Open; kInvalid (`from` is unknown or shorter, or positions below `length` are
-  // undefined since a step was cancelled).
+  // those of Open; kInvalid (`from` is unknown or shorter, positions below `length` are undefined
+  // since a step was cancelled, or a window there is gone).
   virtual Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                             uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;
-  // Forgets positions from `length` on (a rejected draft, a replayed step).
+  // Forgets positions from `length` on (a rejected draft, a replayed step). Errors: kInvalid
+  // (unknown, shorter, or a window there is gone).
   virtual Result<void> Truncate(SequenceId sequence, uint32_t length) = 0;
 
   // Checks a batch and starts it. A device may compute it while the caller does other things; one
@@ -178,8 +181,9 @@ class StageCompute {
 // Bytes a stage will take, from the same arithmetic that the loader uses.
 struct StageBytes {
   uint64_t weights = 0;
-  uint64_t read_per_token = 0;  // of the weights: a mixture reads only the chosen experts
-  uint64_t kv_per_position = 0;
+  uint64_t read_per_token = 0;            // of the weights: a mixture reads only the chosen experts
+  uint64_t kv_per_position = 0;           // of layers that attend to all positions
+  uint64_t windowed_kv_per_position = 0;  // of the others
   uint64_t scratch = 0;
 };
 

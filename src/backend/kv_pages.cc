@@ -1,6 +1,9 @@
 #include "backend/kv_pages.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "base/check.h"
 
 namespace exo::backend {
 namespace {
@@ -26,7 +29,26 @@ void KvPages::CopyTiles(const Buffer& from, uint32_t positions, Buffer& to) cons
   }
 }
 
+bool KvPages::Reaches(uint32_t length) const {
+  return begin_ == 0 || length == 0 ||
+         begin_ * uint64_t{kPage} + layout_.window <= uint64_t{length} + 1;
+}
+
+void KvPages::LetGo(uint32_t first) {
+  if (layout_.window == 0) return;
+  for (; begin_ < pages_.size() &&
+         (begin_ + 1) * uint64_t{kPage} + layout_.window <= uint64_t{first} + 1;
+       ++begin_) {
+    pages_[begin_].reset();
+    table_[begin_] = nullptr;
+  }
+}
+
 Result<void> KvPages::Reserve(uint32_t first, uint32_t end) {
+  if (layout_.layers == 0) return {};
+  if (first == 0 && begin_ > 0) Truncate(0);
+  CHECK(Reaches(first));
+  LetGo(first);
   for (size_t i = first / kPage; i < PagesOf(end); ++i) {
     if (i < pages_.size() && pages_[i].use_count() == 1) continue;
     Page page = TRY(Take());
@@ -47,6 +69,7 @@ void KvPages::Truncate(uint32_t length) {
   if (PagesOf(length) >= pages_.size()) return;
   pages_.resize(PagesOf(length));
   table_.resize(pages_.size());
+  begin_ = std::min(begin_, pages_.size());
 }
 
 KvPages KvPages::Share(uint32_t length) const {

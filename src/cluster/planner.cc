@@ -29,6 +29,10 @@ struct Search {
   const PlanOptions& options;
   uint32_t context = 0;
   std::vector<uint64_t> page_choices = {};  // wanted first
+
+  KvPositions Positions(uint64_t pages) const {
+    return ReservedKv(shape, pages, context, options.chunk);
+  }
 };
 
 wire::Plan BuildPlan(const Search& search, const Placement& placement) {
@@ -51,7 +55,7 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
         {.node = search.nodes[placement.nodes[i]].id,
          .layer_begin = share.layer_begin,
          .layer_end = share.layer_end,
-         .bytes = StageMemory(search.shape, share, placement.pages * wire::kPagePositions,
+         .bytes = StageMemory(search.shape, share, search.Positions(placement.pages),
                               search.options.kv_type)});
     begin = placement.ends[i];
   }
@@ -86,7 +90,7 @@ Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t
     std::vector<PlanNode> order;
     for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
     candidate.ends =
-        Partition(search.shape, order, pages * wire::kPagePositions, search.options.kv_type);
+        Partition(search.shape, order, search.Positions(pages), search.options.kv_type);
     if (candidate.ends.empty()) continue;
     candidate.prediction = Predict(search.shape, search.nodes, BuildPlan(search, candidate));
     if (Better(search, candidate, best)) best = std::move(candidate);
@@ -202,7 +206,7 @@ std::string SmallerCache(const Search& search, uint64_t needed) {
 }
 
 std::unexpected<Error> Refuse(const Search& search) {
-  const uint64_t positions = search.page_choices.back() * wire::kPagePositions;
+  const KvPositions positions = search.Positions(search.page_choices.back());
   const auto needs = [&](uint8_t kv_type) {
     return StageMemory(search.shape, {0, search.shape.layers(), true}, positions, kv_type);
   };
@@ -250,12 +254,21 @@ uint64_t SparePages(const Search& search, const Placement& placement) {
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
     const StageShare share{begin, placement.ends[i], i == 0};
     const auto bytes = [&](uint64_t pages) {
-      return StageMemory(search.shape, share, pages * wire::kPagePositions, search.options.kv_type);
+      return StageMemory(search.shape, share, search.Positions(pages), search.options.kv_type);
     };
     const uint64_t used = bytes(placement.pages);
-    const uint64_t page = bytes(1) - bytes(0);
-    const uint64_t left = search.nodes[placement.nodes[i]].memory_available - used;
-    if (page > 0) spare = std::min(spare, left / 2 / page);
+    const uint64_t most = used + (search.nodes[placement.nodes[i]].memory_available - used) / 2;
+    // Layers with a window stop taking more: no division finds out.
+    uint64_t low = 0, high = spare;
+    while (low < high) {
+      const uint64_t middle = high - (high - low) / 2;
+      if (bytes(placement.pages + middle) <= most) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    spare = low;
     begin = placement.ends[i];
   }
   return spare;
@@ -348,8 +361,10 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
                     .code = error.code,
                     .detail = error.message};
   if (cause.reason != wire::Reason::kDoesNotFit) return cause;
+  const uint32_t context = ContextFor(shape, options);
   cause.needed = StageMemory(WithExtras(shape, options), {0, shape.layers(), true},
-                             ContextFor(shape, options), options.kv_type);
+                             ReservedKv(shape, wire::PagesOf(context), context, options.chunk),
+                             options.kv_type);
   for (const PlanNode& node : nodes) cause.available += node.memory_available;
   return cause;
 }

@@ -76,6 +76,23 @@ TEST(PlannerTest, PrefersTheAskingNodeAmongEquals) {
   EXPECT_EQ(Place(Shape(), nodes).plan.stages[0].node, nodes[0].id);
 }
 
+// Five layers of six attend to their last 512 positions: their KV does not grow with the context.
+TEST(PlannerTest, LayersWithAWindowLeaveRoomForALongContext) {
+  ModelShape shape = Shape(12);
+  shape.trained_context = 131072;
+  shape.kv_bytes_per_position = {4096, 8192};
+  const std::vector<PlanNode> nodes = {Node(1, 4096 * kMiB, 5)};
+  const auto all = Place(shape, nodes);
+  shape.window = 512;
+  shape.window_period = 6;
+  const auto windowed = Place(shape, nodes);
+  EXPECT_GT(windowed.plan.context, 2 * all.plan.context);
+  // 16 sequences of 4 pages each, in ten of twelve layers.
+  const uint64_t kv = uint64_t{4096} * 256 * (2 * windowed.plan.kv_pages + 10 * 64);
+  EXPECT_EQ(windowed.plan.stages[0].bytes, 12 * 100 * kMiB + 2 * 50 * kMiB + 10 * kMiB + kv);
+  EXPECT_LE(windowed.plan.stages[0].bytes, 4096 * kMiB);
+}
+
 TEST(PlannerTest, RefusesWithTheSumsWhenNothingFits) {
   const auto choice = MakePlan(Shape(), {Node(1, 450 * kMiB, 5)}, {});
   ASSERT_FALSE(choice);

@@ -70,7 +70,7 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
 }
 
 LeadMachine::LeadMachine(LeadOptions options)
-    : options_(options), pace_(options.pace), ledger_(options.page) {
+    : options_(options), pace_(options.pace), ledger_(options.page, options.window) {
   CHECK(options_.pages >= ledger_.PagesOf(options_.context));
 }
 LeadMachine::~LeadMachine() = default;
@@ -293,7 +293,7 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
   truncating_.clear();
   covered_.clear();
   kept_.Clear();
-  ledger_ = PageLedger(options_.page);
+  ledger_ = PageLedger(options_.page, options_.window);
   return emissions;
 }
 

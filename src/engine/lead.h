@@ -47,6 +47,7 @@ struct LeadOptions {
   uint32_t stages = 1;
   uint32_t context = 0;                  // positions of one request at most
   uint64_t pages = 0;                    // of KV, of all sequences; at least those of a context
+  LedgerWindow window = {};              // of layers that have one
   uint32_t page = wire::kPagePositions;  // positions of one
   // A prefix shorter than this is computed: a fork copies the page that it goes on in.
   uint32_t least_shared = 16;
@@ -193,10 +194,12 @@ class LeadMachine {
   bool TakePages(const LeadStep& step, const RequestId& request, uint32_t first, uint32_t end);
   bool TakeDecodePages(const LeadStep& step, const Request& request, uint32_t end);
   std::optional<PrefixIndex::Match> FindPrefix(const Request& request);
+  std::optional<PrefixIndex::Match> FindKept(const Request& request, size_t count);
   void PutBack(Request& request);
   void Keep(Request& request);
   void Close(const Request& request);
   void CloseKept(const RequestId& sequence);
+  void KeepPromptEnd(LeadStep& step, const Request& request);
   void CloseSequence(const RequestId& sequence);
   void Cut(const RequestId& sequence, uint32_t length);
   void AddDecode(LeadStep& step, StepPace::Rows& rows);

@@ -70,6 +70,7 @@ void LeadMachine::Guess(Request& request, size_t streams, uint32_t most) {
 void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
   // Its pages were taken when it was admitted.
   CHECK(ledger_.Needs(request.submit.request, request.scheduled, request.scheduled + rows) == 0);
+  ledger_.Slide(request.submit.request, request.scheduled);
   const bool reaches_end = rows == request.pending();
   const auto begin = request.tokens.begin() + request.scheduled;
   step.items.push_back({.request = request.submit.request,
@@ -90,6 +91,7 @@ void LeadMachine::AddDecodeItem(LeadStep& step, Request& request, size_t streams
   auto drafts = static_cast<uint32_t>(std::min<size_t>(request.draft.size(), room - 1));
   // Drafts are not worth another request's pages.
   const uint32_t end = request.scheduled + 1;
+  KeepPromptEnd(step, request);
   if (drafts > 0 && !TakePages(step, request.submit.request, request.scheduled, end + drafts))
     drafts = 0;
   if (drafts == 0 && !TakeDecodePages(step, request, end)) return;

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "engine/plan_window.h"
 #include "sys/system.h"
 #include "wire/plan.h"
 
@@ -17,13 +18,14 @@ uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
 }
 
-LeadOptions MachineOptions(const RunnerOptions& options) {
+LeadOptions MachineOptions(const RunnerOptions& options, const model::ModelConfig& config) {
   const wire::Plan& plan = options.plan;
   LeadOptions lead = options.lead;
   lead.plan = plan.id;
   lead.stages = static_cast<uint32_t>(plan.stages.size());
   lead.context = plan.context;
   lead.pages = plan.kv_pages;
+  lead.window = WindowOf(plan, config);
   lead.chunk = plan.chunk;
   lead.adapters = static_cast<uint32_t>(plan.adapters.size());
   return lead;
@@ -57,7 +59,7 @@ LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommand
       cancelled_(cancelled),
       links_(links),
       events_(events),
-      machine_(MachineOptions(options)),
+      machine_(MachineOptions(options, stage.config())),
       sampler_(options.recorded),
       draft_(draft) {}
 

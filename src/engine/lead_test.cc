@@ -400,6 +400,32 @@ TEST(LeadTest, RequestsThatRunTogetherShareTheirBeginning) {
   EXPECT_EQ(lead.used_pages(), 4u) << "two shared, and one each";
 }
 
+// Layers with a window: an answer can be gone on with from its end and from the end of its prompt,
+// not from between.
+TEST(LeadTest, WhereWindowsHaveMovedOnAPrefixShortensToTheEndOfAPrompt) {
+  LeadOptions options = Caching(64);
+  options.context = 256;
+  options.window = {.positions = 8, .most = 3, .pages = 64, .stages = {{.all = 1, .windowed = 1}}};
+  LeadMachine lead(options);
+  ASSERT_TRUE(lead.Submit(Count(1, 20, 60), Time{}));
+  RunAll(lead);
+  EXPECT_EQ(lead.kept_sequences(), 2u) << "the whole, and the end of the prompt";
+  // The answer of RunAll counts on: 79 positions are there. In its middle another text begins.
+  wire::Submit other = Count(2, 50, 2);
+  for (size_t i = 40; i < 50; ++i) other.prompt[i] = 7;
+  ASSERT_TRUE(lead.Submit(other, Time{}));
+  auto step = lead.NextStep(Time{});
+  ASSERT_EQ(step->fork.size(), 1u);
+  EXPECT_EQ(step->fork[0].length, 20u);
+  EXPECT_NE(step->fork[0].from, Id(1));
+  Answer(lead, *step, 5);
+  RunAll(lead);
+  ASSERT_TRUE(lead.Submit(Count(3, 90, 2), Time{}));
+  step = lead.NextStep(Time{});
+  ASSERT_FALSE(step->fork.empty());
+  EXPECT_EQ(step->fork[0], (wire::StepFork{Id(1), Id(3), 79}));
+}
+
 // The KV of one adapter, or of one scale of it, is nobody else's, running or kept.
 TEST(LeadTest, RequestsOfOtherAdaptersShareNothing) {
   const std::vector<std::vector<wire::AdapterUse>> kinds = {

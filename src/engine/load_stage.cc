@@ -18,10 +18,12 @@ backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelPar
 
 // The bytes that the plan reserves here were computed by another node. Its instruction set may pack
 // panels a little tighter; more than that is a plan that would take what was never granted.
-Result<void> CheckReservation(const wire::Plan& plan, uint32_t stage,
+Result<void> CheckReservation(const wire::Plan& plan, uint32_t stage, uint32_t window,
                               const backend::StageBytes& need) {
   const uint64_t reserved = plan.stages[stage].bytes;
-  const uint64_t kv = need.kv_per_position * ReservedPositions(plan);
+  const uint64_t kv =
+      need.kv_per_position * ReservedPositions(plan) +
+      need.windowed_kv_per_position * WindowedPages(plan, window) * wire::kPagePositions;
   const uint64_t bytes = need.weights + kv + need.scratch;
   if (bytes <= reserved || bytes - reserved <= reserved / 8) return {};
   return Fail(ErrorCode::kOverloaded,
@@ -49,7 +51,7 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
     return Fail(ErrorCode::kUnsupported, "{} of the plan's {} adapters are here",
                 spec.adapters.size(), plan.adapters.size());
   }
-  TRY(CheckReservation(plan, stage, backend.Estimate(spec)));
+  TRY(CheckReservation(plan, stage, model.config->window, backend.Estimate(spec)));
   // Fetching and packing each count for half of the progress.
   bool fetched = false;
   const auto fetching = [&](uint64_t done, uint64_t total) {

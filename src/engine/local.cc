@@ -51,6 +51,12 @@ void LocalModel::Close(backend::SequenceId sequence) {
   for (const auto& stage : stages_) stage->Close(sequence);
 }
 
+Result<void> LocalModel::Fork(backend::SequenceId from, uint32_t length,
+                              backend::SequenceId sequence, uint32_t capacity) {
+  for (const auto& stage : stages_) TRY(stage->Fork(from, length, sequence, capacity));
+  return {};
+}
+
 Result<void> LocalModel::Truncate(backend::SequenceId sequence, uint32_t length) {
   for (const auto& stage : stages_) TRY(stage->Truncate(sequence, length));
   return {};

@@ -37,6 +37,9 @@ class LocalModel {
                     std::span<const backend::AdapterUse> adapters = {});
   void Close(backend::SequenceId sequence);
   Result<void> Truncate(backend::SequenceId sequence, uint32_t length);
+  // Opens `sequence` with the first `length` positions of `from` (StageCompute::Fork).
+  Result<void> Fork(backend::SequenceId from, uint32_t length, backend::SequenceId sequence,
+                    uint32_t capacity);
 
   // Appends tokens at position `first` in chunks; logits of the last `outputs` of them
   // [outputs][vocab].

@@ -13,13 +13,14 @@ uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
 }
 
 std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens,
-                                                    const std::vector<wire::AdapterUse>& adapters) {
+                                                    const std::vector<wire::AdapterUse>& adapters,
+                                                    const Usable& usable) {
   auto best = entries_.end();
   uint32_t length = 0;
   for (auto at = entries_.begin(); at != entries_.end(); ++at) {
     if (at->adapters != adapters) continue;
     const uint32_t common = CommonPrefix(at->tokens, tokens);
-    if (common > length) {
+    if (common > length && usable(at->sequence, common)) {
       best = at;
       length = common;
     }

@@ -31,10 +31,12 @@ class PrefixIndex {
     uint32_t length = 0;
     bool whole = false;  // all that the sequence holds
   };
-  // The sequence that shares most with `tokens` and was computed with the same adapters; marks it
-  // as used. Nothing: none shares a token.
+  // Whether a sequence can be forked at a length.
+  using Usable = std::function<bool(const RequestId& sequence, uint32_t length)>;
+  // The usable sequence that shares most with `tokens` and was computed with the same adapters;
+  // marks it as used. Nothing: none shares a token.
   std::optional<Match> Find(std::span<const TokenId> tokens,
-                            const std::vector<wire::AdapterUse>& adapters);
+                            const std::vector<wire::AdapterUse>& adapters, const Usable& usable);
 
   // The tokens whose KV the sequence holds. Not empty; the id is not kept yet.
   void Keep(const RequestId& sequence, std::vector<TokenId> tokens,

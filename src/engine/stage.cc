@@ -17,18 +17,15 @@ StageMachine::Sequence& StageMachine::OpenOne(const RequestId& request, Sequence
 Result<void> StageMachine::TakePages(const wire::Step& step, const RequestId& request,
                                      uint32_t first, uint32_t end, Sequences& after,
                                      StageWork& work) const {
-  const auto missing = [&] {
-    const uint64_t wanted = after.ledger.used() + after.ledger.Needs(request, first, end);
-    return wanted > options_.pages ? wanted - options_.pages : 0;
-  };
-  for (auto at = after.open.begin(); at != after.open.end() && missing() > 0;) {
+  const auto fits = [&] { return after.ledger.Fits(options_.pages, request, first, end); };
+  for (auto at = after.open.begin(); at != after.open.end() && !fits();) {
     const auto next = std::next(at);
     if (at->second.carried) CloseOne(at, after, work);
     at = next;
   }
-  if (missing() > 0) {
+  if (!fits()) {
     return Fail(ErrorCode::kOverloaded, "step {}: {} pages of KV, the plan reserved {}", step.step,
-                options_.pages + missing(), options_.pages);
+                after.ledger.used() + after.ledger.Needs(request, first, end), options_.pages);
   }
   after.ledger.Write(request, first, end);
   return {};
@@ -55,6 +52,11 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
     return Fail(ErrorCode::kInvalid, "step {}: a fork of {} positions of request {}, which has {}",
                 step.step, fork.length, fork.from.Short(), source.length);
   }
+  if (!after.ledger.Reaches(fork.from, fork.length)) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: a fork of request {} at position {}, where a window is gone", step.step,
+                fork.from.Short(), fork.length);
+  }
   Sequence& to = OpenOne(fork.to, after);
   to.length = fork.length;
   to.adapters = source.adapters;
@@ -75,6 +77,10 @@ Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& af
       return Fail(ErrorCode::kInvalid,
                   "step {}: request {} has {} positions, it cannot be cut to {}", step.step,
                   cut.request.Short(), at == after.open.end() ? 0 : at->second.length, cut.length);
+    }
+    if (!after.ledger.Reaches(cut.request, cut.length)) {
+      return Fail(ErrorCode::kInvalid, "step {}: request {} is cut to {}, where a window is gone",
+                  step.step, cut.request.Short(), cut.length);
     }
     at->second.length = cut.length;
     at->second.dirty = at->second.carried = false;
@@ -100,7 +106,8 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
                 checked.error().message);
   }
   auto at = after.open.find(item.request);
-  if (at != after.open.end() && at->second.carried && item.first <= at->second.length) {
+  if (at != after.open.end() && at->second.carried && item.first <= at->second.length &&
+      after.ledger.Reaches(item.request, item.first)) {
     Sequence& carried = at->second;
     carried.carried = carried.dirty = false;
     carried.length = item.first;
@@ -242,7 +249,7 @@ std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
   for (auto at = sequences_.open.begin(); at != sequences_.open.end();) {
     Sequence& sequence = at->second;
     sequence.carried = true;
-    if (sequence.length <= options.context && sequences_.ledger.used() <= options.pages) {
+    if (sequence.length <= options.context && sequences_.ledger.Within(options.pages)) {
       ++at;
     } else {
       closed.push_back(sequence.id);

@@ -28,6 +28,7 @@ struct StageOptions {
   PlanId plan;
   uint32_t context = 0;                  // positions of one sequence at most
   uint64_t pages = 0;                    // of KV, of all sequences
+  LedgerWindow window = {};              // of layers that have one
   uint32_t page = wire::kPagePositions;  // positions of one
   uint32_t chunk = 256;                  // rows of one step at most
   uint32_t adapters = 0;                 // that the plan offers
@@ -81,14 +82,14 @@ struct StageStats {
 class StageMachine {
  public:
   explicit StageMachine(StageOptions options)
-      : options_(options), sequences_(PageLedger(options.page)) {}
+      : options_(options), sequences_(PageLedger(options.page, options.window)) {}
 
   // Checks a step and says what to compute. On an error nothing has changed and the instance has
   // failed, except for a foreign plan (kNotFound): drop the frame. Errors: kNotFound (other plan),
   // kInvalid (gap: first != committed length, unknown sequence, empty or too long item, output rows
   // or a truncation beyond the end, a previous step not committed, adapters that the plan does not
-  // have or other ones than the sequence began with), kOverloaded (more pages than the plan
-  // reserved).
+  // have or other ones than the sequence began with, a cut or fork where the window of a layer is
+  // gone), kOverloaded (more pages than the plan reserved).
   Result<StageWork> BeginStep(const wire::Step& step);
   // The step of the last BeginStep was computed: its rows are part of the sequences now.
   void CommitStep();

@@ -155,6 +155,32 @@ TEST_F(StageTest, ReturnsTheRequestedRowsOfEachItem) {
   EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
 }
 
+TEST(StageWindowTest, ForksAndCutsWhereAWindowIsGoneAreRefused) {
+  StageMachine stage({.context = 64,
+                      .pages = 16,
+                      .window = {.positions = 8, .most = 3, .pages = 16, .stages = {{1, 1}}},
+                      .page = 8,
+                      .chunk = 16});
+  const auto begin = [&](const wire::Step& step) -> Result<void> {
+    TRY(stage.BeginStep(step));
+    stage.CommitStep();
+    return {};
+  };
+  for (uint32_t i = 0; i < 3; ++i) ASSERT_TRUE(begin(MakeStep(i + 1, {Item(1, 16 * i, 16)})));
+  // The last rows began at 32: from 25 on, and the page of that from 24.
+  wire::Step cut = MakeStep(4, {});
+  cut.truncate = {{Id(1), 30}};
+  EXPECT_EQ(begin(cut).error().code, ErrorCode::kInvalid);
+  wire::Step fork = MakeStep(4, {});
+  fork.fork = {{Id(1), Id(2), 30}};
+  EXPECT_EQ(begin(fork).error().code, ErrorCode::kInvalid);
+  fork.fork[0].length = 31;
+  EXPECT_TRUE(begin(fork));
+  cut.step = 5;
+  cut.truncate[0].length = 33;
+  EXPECT_TRUE(begin(cut));
+}
+
 // A sequence is computed with the adapters that it began with, and so is what is forked from it.
 TEST(StageAdaptersTest, ASequenceKeepsItsAdapters) {
   StageMachine stage({.context = 32, .pages = 8, .page = 8, .chunk = 16, .adapters = 2});

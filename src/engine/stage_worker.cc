@@ -1,5 +1,6 @@
 #include "engine/stage_worker.h"
 
+#include "engine/plan_window.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
@@ -8,6 +9,7 @@ void StageWorker::Bind(const wire::Plan& plan) {
   const StageOptions options = {.plan = plan.id,
                                 .context = plan.context,
                                 .pages = plan.kv_pages,
+                                .window = WindowOf(plan, *config_),
                                 .chunk = plan.chunk,
                                 .adapters = static_cast<uint32_t>(plan.adapters.size())};
   for (const uint64_t sequence : machine_.Rebind(options)) compute_->Close(sequence);

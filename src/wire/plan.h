@@ -5,6 +5,7 @@
 // Thread: pure, any thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -40,6 +41,23 @@ int StageOf(const Plan& plan, const NodeId& node);
 // KV pages of a sequence of so many positions.
 inline uint64_t PagesOf(uint64_t positions) {
   return (positions + kPagePositions - 1) / kPagePositions;
+}
+// A layer with a window keeps the pages that the rows of a step of `chunk` attend to: at most so
+// many of one sequence.
+inline uint64_t WindowPages(uint32_t window, uint32_t chunk) {
+  return PagesOf(uint64_t{window} + chunk) + 1;
+}
+// Pages that the plan's reservation holds of each layer with a window, where kv_pages are those of
+// each other layer: of as many sequences as have a whole context, or of many short ones.
+inline constexpr uint64_t kLeastWindowed = 16;
+inline uint64_t WindowedPages(uint64_t kv_pages, uint32_t context, uint32_t window,
+                              uint32_t chunk) {
+  const uint64_t whole = std::max<uint64_t>(1, PagesOf(context));
+  const uint64_t sequences = std::max(kLeastWindowed, (kv_pages + whole - 1) / whole);
+  return std::min(kv_pages, sequences * WindowPages(window, chunk));
+}
+inline uint64_t WindowedPages(const Plan& plan, uint32_t window) {
+  return WindowedPages(plan.kv_pages, plan.context, window, plan.chunk);
 }
 inline uint64_t ReservedPositions(const Plan& plan) {
   return uint64_t{plan.kv_pages} * kPagePositions;

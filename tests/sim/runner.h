@@ -56,6 +56,7 @@ class Runner {
         machine_({.plan = plan_.id,
                   .context = plan_.context,
                   .pages = Pages(plan_),
+                  .window = Window(plan_),
                   .page = kSimPage,
                   .chunk = plan_.chunk,
                   .plant_no_fence = bugs.no_fence,
@@ -69,6 +70,7 @@ class Runner {
                     .stages = static_cast<uint32_t>(plan_.stages.size()),
                     .context = plan_.context,
                     .pages = Pages(plan_),
+                    .window = Window(plan_),
                     .page = kSimPage,
                     .least_shared = 1 + plan_.id.bytes[1] % 8u,
                     .chunk = kSimChunk,
@@ -122,6 +124,19 @@ class Runner {
   // Between one context's worth, where requests are put back all the time, and plenty.
   static uint64_t Pages(const wire::Plan& plan) {
     return (plan.context + kSimPage - 1) / kSimPage + plan.id.bytes[0] % 20u;
+  }
+  // Half of the plans are of models with windows, which move on before answers do.
+  static engine::LedgerWindow Window(const wire::Plan& plan) {
+    if (plan.id.bytes[2] % 2 == 0) return {};
+    engine::LedgerWindow window{.positions = 1 + plan.id.bytes[3] % 30u};
+    window.most =
+        (window.positions + std::max(plan.chunk, kSimChunk) + kSimPage - 1) / kSimPage + 1;
+    window.pages = window.most + plan.id.bytes[4] % 20u;
+    for (const wire::StagePlan& stage : plan.stages) {
+      const uint64_t layers = stage.layer_end - stage.layer_begin;
+      window.stages.push_back({.all = layers - layers / 2, .windowed = layers / 2});
+    }
+    return window;
   }
   void FailInstance(const Error& error) {
     failed_ = true;

@@ -68,7 +68,8 @@ class CpuBackend final : public Backend {
     const StageSpec& spec = shard ? shard->spec : wanted;
     return {.weights = WeightBytes(kernels_, spec) + AdapterWeightBytes(kernels_, spec),
             .read_per_token = ReadBytes(kernels_, spec),
-            .kv_per_position = KvBytesPerPosition(spec),
+            .kv_per_position = KvBytesPerPosition(spec, /*windowed=*/false),
+            .windowed_kv_per_position = KvBytesPerPosition(spec, /*windowed=*/true),
             .scratch = ScratchBytes(kernels_, spec, shard ? shard->max_parts : 0) +
                        AdapterScratchBytes(kernels_, spec)};
   }

@@ -93,11 +93,13 @@ uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, si
   return bytes;
 }
 
-uint64_t KvBytesPerPosition(const StageSpec& spec) {
+uint64_t KvBytesPerPosition(const StageSpec& spec, bool windowed) {
   const size_t head_dim = spec.config->head_dim;
   const uint64_t tile = kernels::KvTileBytes(kernels::KvTypeFor(spec.kv_type, head_dim), head_dim);
-  return 2 * uint64_t{spec.layer_end - spec.layer_begin} * spec.config->kv_heads * tile /
-         kernels::kKvTile;
+  uint64_t layers = 0;
+  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i)
+    layers += (spec.config->WindowOf(i) != 0) == windowed;
+  return 2 * layers * spec.config->kv_heads * tile / kernels::kKvTile;
 }
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
@@ -129,6 +131,9 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
         kernels::RopeFrequencies(config_.rotary_dim, config_.window_rope_base, 1.0, nullptr);
   }
   attention_scratch_.resize(pool.threads());
+  std::array<size_t, 2> layers{};
+  for (size_t i = 0; i < weights_.layers.size(); ++i)
+    kv_index_.push_back(layers[WindowOf(i) == 0 ? 0 : 1]++);
 }
 
 Result<void> CpuStage::AllocateScratch() {
@@ -148,16 +153,29 @@ Result<void> CpuStage::AllocateScratch() {
   return {};
 }
 
+std::unexpected<Error> CpuStage::WindowGone(SequenceId id, uint32_t length) {
+  return Fail(ErrorCode::kInvalid,
+              "sequence {} cannot go on from position {}: what its layers with a window attend to "
+              "there is gone",
+              id, length);
+}
+
 Result<void> CpuStage::Open(SequenceId id, uint32_t capacity,
                             std::span<const AdapterUse> adapters) {
   if (sequences_.contains(id)) return Fail(ErrorCode::kInvalid, "sequence {} is open already", id);
   TRY(CheckAdapters(adapters));
-  const KvLayout layout = {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
-                           .head_dim = config_.head_dim,
-                           .layers = weights_.layers.size(),
-                           .heads = config_.kv_heads};
+  KvLayout layout = {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
+                     .head_dim = config_.head_dim,
+                     .layers = weights_.layers.size(),
+                     .heads = config_.kv_heads};
+  KvLayout windowed = layout;
+  windowed.window = config_.window;
+  windowed.layers = 0;
+  for (size_t i = 0; i < weights_.layers.size(); ++i) windowed.layers += WindowOf(i) != 0;
+  layout.layers -= windowed.layers;
   sequences_.emplace(id, Sequence{.capacity = capacity,
                                   .kv = KvPages(layout),
+                                  .windowed_kv = KvPages(windowed),
                                   .adapters = {adapters.begin(), adapters.end()}});
   return {};
 }
@@ -167,7 +185,9 @@ Result<void> CpuStage::Reserve(std::span<const Segment> segments) {
   uint32_t longest = 0;
   for (const Segment& segment : segments) {
     const uint32_t end = segment.first + segment.count;
-    TRY(sequences_.at(segment.sequence).kv.Reserve(segment.first, end));
+    Sequence& sequence = sequences_.at(segment.sequence);
+    TRY(sequence.kv.Reserve(segment.first, end));
+    TRY(sequence.windowed_kv.Reserve(segment.first, end));
     longest = std::max(longest, end);
   }
   // In steps, so that a growing sequence seldom asks for another buffer.
@@ -187,10 +207,12 @@ Result<void> CpuStage::Fork(SequenceId from, uint32_t length, SequenceId id, uin
                 "sequence {} with {} positions computed cannot give {} to one with room for {}",
                 from, found->second.defined, length, capacity);
   }
+  if (!found->second.windowed_kv.Reaches(length)) return WindowGone(from, length);
   TRY(Open(id, capacity, std::vector<AdapterUse>(found->second.adapters)));
   const Sequence& source = sequences_.at(from);  // Open may have moved the table
   Sequence& copy = sequences_.at(id);
   copy.kv = source.kv.Share(length);
+  copy.windowed_kv = source.windowed_kv.Share(length);
   copy.length = copy.defined = length;
   return {};
 }
@@ -213,9 +235,11 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
     return Fail(ErrorCode::kInvalid, "sequence {} holds {} positions, it cannot be cut to {}", id,
                 found->second.length, length);
   }
+  if (!found->second.windowed_kv.Reaches(length)) return WindowGone(id, length);
   found->second.length = length;
   found->second.defined = std::min(found->second.defined, length);
   found->second.kv.Truncate(length);
+  found->second.windowed_kv.Truncate(length);
   return {};
 }
 

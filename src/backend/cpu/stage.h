@@ -21,8 +21,8 @@ namespace exo::backend {
 
 // Scratch bytes of a stage, without attention scratch. `parts`: ShardPlan::max_parts of a shard.
 uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, size_t parts);
-// K and V bytes of one position in all layers of the stage.
-uint64_t KvBytesPerPosition(const StageSpec& spec);
+// K and V bytes of one position in the stage's layers with, or without, a window.
+uint64_t KvBytesPerPosition(const StageSpec& spec, bool windowed);
 
 // Float arrays of a step, one row of each per token.
 enum class Scratch : uint8_t {
@@ -82,7 +82,8 @@ class CpuStage final : public StageCompute {
     uint32_t capacity = 0;
     uint32_t length = 0;
     uint32_t defined = 0;  // <= length: positions below it were computed to the end
-    KvPages kv;
+    KvPages kv;            // of layers that attend to all
+    KvPages windowed_kv;   // of the others
     std::vector<AdapterUse> adapters = {};
   };
   // One product of a step: out [x.tokens][weights->rows], added to what is there with `add`.
@@ -125,6 +126,7 @@ class CpuStage final : public StageCompute {
            const ShardSums& sums, StageWeights weights);
   bool sharded() const { return sums_.max_parts != 0; }
   Result<void> AllocateScratch();
+  static std::unexpected<Error> WindowGone(SequenceId id, uint32_t length);
   Result<void> AllocateAdapterScratch();
   // --- a batch, called by its CpuRunning (stage_run.cc) ---
   friend class CpuRunning;
@@ -157,6 +159,11 @@ class CpuStage final : public StageCompute {
   // hidden += block; with a gain, its RMSNorm.
   void AddBlock(const Vector& gain, size_t rows, float* hidden);
 
+  // Of the stage's layer `layer`.
+  kernels::KvHead KvOf(const Sequence& sequence, size_t layer, size_t head) const {
+    const KvPages& pages = WindowOf(layer) == 0 ? sequence.kv : sequence.windowed_kv;
+    return pages.Head(kv_index_[layer], head);
+  }
   uint32_t WindowOf(size_t layer) const {
     return config_.WindowOf(spec_.layer_begin + static_cast<uint32_t>(layer));
   }
@@ -212,6 +219,7 @@ class CpuStage final : public StageCompute {
   float attention_scale_ = 0;
   std::vector<double> rope_frequencies_;
   std::vector<double> window_rope_frequencies_;  // of layers with a window
+  std::vector<size_t> kv_index_;                 // of each layer, among those of its kind
   std::unordered_map<SequenceId, Sequence> sequences_;
 
   // Of the step in progress.

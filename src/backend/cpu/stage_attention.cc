@@ -70,7 +70,7 @@ void CpuStage::RotateAndStore(size_t layer, size_t rows) {
     kernels_.Rope(style, cos, sin, config_.heads, head_dim, config_.rotary_dim, q);
     kernels_.Rope(style, cos, sin, config_.kv_heads, head_dim, config_.rotary_dim, k);
     for (size_t head = 0; head < config_.kv_heads; ++head) {
-      kernels_.StoreKv(row_sequence_[row]->kv.Head(layer, head), row_position_[row],
+      kernels_.StoreKv(KvOf(*row_sequence_[row], layer, head), row_position_[row],
                        k + head * head_dim, v + head * head_dim);
     }
   };
@@ -92,7 +92,7 @@ void CpuStage::Attend(size_t layer) {
                                          .group = config_.group(),
                                          .scale = attention_scale_,
                                          .window = window};
-    kernels_.Attention(tile.sequence->kv.Head(layer, head), span, At(Scratch::kQ) + at,
+    kernels_.Attention(KvOf(*tile.sequence, layer, head), span, At(Scratch::kQ) + at,
                        config_.q_width(), attention_scratch_[worker].data(),
                        At(Scratch::kAttention) + at, config_.q_width());
   };

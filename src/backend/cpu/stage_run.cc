@@ -104,6 +104,8 @@ Result<void> CpuStage::CheckSegments(std::span<const Segment> segments, size_t r
                   segment.first, segment.count, segment.sequence, sequence.length,
                   sequence.capacity);
     }
+    if (!sequence.windowed_kv.Reaches(segment.first))
+      return WindowGone(segment.sequence, segment.first);
     total += segment.count;
   }
   if (total != rows) {

@@ -238,6 +238,53 @@ TEST_F(StageTest, TakesTheMemoryThatItsEstimateSays) {
   }
 }
 
+// Windows of 12 in four layers of five: the bits are those of a cache that keeps all, and the pages
+// that nobody attends to are given back.
+TEST_F(StageTest, LayersWithAWindowKeepOnlyWhatTheyAttendTo) {
+  constexpr uint32_t kPositions = 6 * 256;
+  TestModel gemma(DType::kQ4_0, DType::kQ8_0, Kind::kGemma);
+  const auto load = [&](uint32_t chunk) {
+    StageSpec spec = SpecOf(0, 5, true);
+    spec.config = gemma.config;
+    spec.tensors = gemma.tensors;
+    spec.chunk = chunk;
+    auto stage = backend_->Load(spec, gemma.source, {}, nullptr);
+    EXPECT_TRUE(stage.has_value());
+    EXPECT_TRUE((*stage)->Open(1, 2 * kPositions));
+    return std::move(*stage);
+  };
+  const auto tokens = Prompt(kPositions);
+  // In one step nothing is let go of: everything is attended to.
+  stage_ = load(kPositions);
+  const auto all = Run(1, 0, tokens, 1);
+  ASSERT_TRUE(all.has_value()) << all.error().message;
+  stage_ = load(kChunk);
+  std::vector<float> last;
+  uint64_t before = 0;
+  for (uint32_t at = 0; at < kPositions; at += kChunk) {
+    if (at == kChunk) before = MappedBytes();  // with attention scratch and a first page
+    auto logits = Run(1, at, std::span(tokens).subspan(at, kChunk), 1);
+    ASSERT_TRUE(logits.has_value());
+    last = *std::move(logits);
+  }
+  EXPECT_TRUE(SameBits(*all, last));
+  const StageBytes bytes = backend_->Estimate(
+      {.config = gemma.config, .tensors = gemma.tensors, .layer_end = 5, .chunk = kChunk});
+  EXPECT_EQ(bytes.windowed_kv_per_position, 4 * bytes.kv_per_position);
+  EXPECT_LE(MappedBytes() - before,
+            bytes.kv_per_position * kPositions + bytes.windowed_kv_per_position * 256);
+  EXPECT_EQ(stage_->Fork(1, 1000, 2, kPositions).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(stage_->Truncate(1, 1000).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(Run(1, 1000, std::span(tokens).first(1), 1).error().code, ErrorCode::kInvalid);
+  ASSERT_TRUE(stage_->Fork(1, kPositions, 2, 2 * kPositions));
+  const auto next = Prompt(3);
+  const auto of_fork = Run(2, kPositions, next, 1), of_origin = Run(1, kPositions, next, 1);
+  ASSERT_TRUE(of_fork && of_origin);
+  EXPECT_TRUE(SameBits(*of_fork, *of_origin));
+  ASSERT_TRUE(stage_->Truncate(1, 0)) << "begins anew";
+  EXPECT_TRUE(Run(1, 0, next, 1).has_value());
+}
+
 // Work of another model comes between the items of a load, not behind it.
 TEST_F(StageTest, ABatchRunsWhileAnotherModelLoads) {
   ASSERT_TRUE(stage_->Open(1, 64));
@@ -299,8 +346,8 @@ TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
     const auto config = std::make_shared<model::ModelConfig>();
     config->kv_heads = 2;
     config->head_dim = head_dim;
-    return KvBytesPerPosition(
-        {.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
+    return KvBytesPerPosition({.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type},
+                              false);
   };
   EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 64), 3 * 2 * 2 * 68u);
   EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 80), 3 * 2 * 2 * 160u);
