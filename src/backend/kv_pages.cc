@@ -72,6 +72,27 @@ void KvPages::Truncate(uint32_t length) {
   begin_ = std::min(begin_, pages_.size());
 }
 
+void KvPages::Save(size_t index, uint32_t positions, std::span<std::byte> out) const {
+  CHECK_EQ(out.size(), layout_.saved_bytes(positions));
+  const size_t bytes = out.size() / std::max<size_t>(1, layout_.parts());
+  for (size_t part = 0; part < layout_.parts(); ++part) {
+    std::memcpy(out.data() + part * bytes, pages_[index]->data() + part * layout_.part_bytes(),
+                bytes);
+  }
+}
+
+void KvPages::Load(size_t index, uint32_t count, uint32_t positions,
+                   std::span<const std::byte> saved) {
+  CHECK_EQ(saved.size(), layout_.saved_bytes(positions));
+  const size_t parts = std::max<size_t>(1, layout_.parts());
+  const size_t bytes = saved.size() / parts;
+  const size_t wanted = layout_.saved_bytes(count) / parts;
+  for (size_t part = 0; part < layout_.parts(); ++part) {
+    std::memcpy(pages_[index]->data() + part * layout_.part_bytes(), saved.data() + part * bytes,
+                wanted);
+  }
+}
+
 KvPages KvPages::Share(uint32_t length) const {
   KvPages shared = *this;
   shared.Truncate(length);

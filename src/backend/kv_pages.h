@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "backend/buffer.h"
@@ -28,6 +29,10 @@ struct KvLayout {
   size_t part_bytes() const { return kernels::kKvPage / kernels::kKvTile * tile_bytes(); }
   size_t parts() const { return 2 * layers * heads; }
   size_t page_bytes() const { return parts() * part_bytes(); }
+  // A page outside of a cache, with no more tiles than its positions need.
+  size_t saved_bytes(uint32_t positions) const {
+    return parts() * ((positions + kernels::kKvTile - 1) / kernels::kKvTile) * tile_bytes();
+  }
 };
 
 class KvPages {
@@ -45,6 +50,12 @@ class KvPages {
   void Truncate(uint32_t length);
   // The first `length` positions, shared, as far as they are here.
   KvPages Share(uint32_t length) const;
+
+  // Copies page `index` with its first `positions` out of the cache: saved_bytes(positions), part
+  // by part.
+  void Save(size_t index, uint32_t positions, std::span<std::byte> out) const;
+  // The reverse, for the first `count` of those positions; the page has been reserved.
+  void Load(size_t index, uint32_t count, uint32_t positions, std::span<const std::byte> saved);
 
   // Of one layer and head; valid until the next change. Pages that were let go are null.
   kernels::KvHead Head(size_t layer, size_t head) const;

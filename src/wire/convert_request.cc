@@ -260,6 +260,26 @@ void Read(Reader& r, const fb::TensorReply& from, TensorReply& to) {
   r.Scalars(from.bytes(), to.bytes, "tensor bytes", kMaxTensorPiece);
 }
 
+namespace {
+
+auto WritePages(Builder& b, const std::vector<StepPage>& pages) {
+  std::vector<Offset<fb::StepPage>> tables;
+  for (const StepPage& page : pages) {
+    tables.push_back(
+        fb::CreateStepPage(b, Fb(page.request), page.first, page.count, Fb(page.key), page.lost));
+  }
+  return b.CreateVector(tables);
+}
+void ReadPage(Reader& r, const fb::StepPage& from, StepPage& to) {
+  r.Id(from.request(), to.request);
+  to.first = from.first();
+  to.count = from.count();
+  r.Id(from.key(), to.key);
+  to.lost = from.lost();
+}
+
+}  // namespace
+
 Offset<fb::Step> Write(Builder& b, const Step& value) {
   std::vector<Offset<fb::StepItem>> tables;
   tables.reserve(value.items.size());
@@ -281,7 +301,10 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   const auto close = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id16*>(value.close.data()),
                                              value.close.size());
   const auto times = WriteTimes(b, value.times);
-  return fb::CreateStep(b, Fb(value.plan), value.step, items, close, times, truncate, fork);
+  const auto restore = WritePages(b, value.restore);
+  const auto store = WritePages(b, value.store);
+  return fb::CreateStep(b, Fb(value.plan), value.step, items, close, times, truncate, fork, restore,
+                        store);
 }
 void Read(Reader& r, const fb::Step& from, Step& to) {
   r.Id(from.plan(), to.plan);
@@ -306,6 +329,9 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
     r.Id(one.to(), fork.to);
     fork.length = one.length();
   });
+  const auto read = [&](const fb::StepPage& one, StepPage& page) { ReadPage(r, one, page); };
+  r.List(from.restore(), to.restore, "restore", kMaxStepPages, read);
+  r.List(from.store(), to.store, "store", kMaxStepPages, read);
   r.List(from.close(), to.close, "close", kMaxStepCloses,
          [&](const fb::Id16& one, RequestId& id) { r.Id(&one, id); });
   ReadTimes(r, from.times(), to.times);

@@ -27,6 +27,7 @@ inline constexpr uint32_t kMaxDryBreaks = 1u << 18;  // every token of a large v
 inline constexpr uint32_t kMaxTopLogprobs = 20;      // OpenAI's
 inline constexpr uint32_t kMaxGrammarState = 1u << 16;
 inline constexpr uint32_t kMaxStepItems = 1024;  // in one step; likewise its truncations and forks
+inline constexpr uint32_t kMaxStepPages = 64;    // to restore, and to store, in one step
 inline constexpr uint32_t kMaxStepCloses = 4096;
 inline constexpr uint32_t kMaxStageTimes =
     kMaxStages + 1;  // every stage and the lead's output layer

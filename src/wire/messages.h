@@ -599,9 +599,22 @@ struct StepFork {
   uint32_t length = 0;
   friend bool operator==(const StepFork&, const StepFork&) = default;
 };
+// A page of a sequence's KV: positions [first, first + count), count 1 to kPagePositions, `first` a
+// multiple of it. `key` names what the page holds: model, arithmetic and every token up to its end
+// (engine/stored_prefixes.h).
+struct StepPage {
+  RequestId request;
+  uint32_t first = 0;
+  uint32_t count = 0;
+  Hash256 key;
+  // To restore: a stage does not have it, so no stage goes on with the sequence. To store: a stage
+  // did not take it.
+  bool lost = false;
+  friend bool operator==(const StepPage&, const StepPage&) = default;
+};
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that
 // are not cancelled follow the metadata. The last stage sends back only the requested output rows.
-// Sequences change in this order: close, truncate, fork, then the items.
+// Sequences change in this order: close, truncate, fork, restore, the items, store.
 struct Step {
   PlanId plan;
   uint64_t step = 0;  // strictly growing per instance
@@ -610,6 +623,8 @@ struct Step {
   std::vector<StageTime> times;  // each stage appends what it computed
   std::vector<StepTruncate> truncate;
   std::vector<StepFork> fork;
+  std::vector<StepPage> restore;  // pages to append to their sequences, from the stages' stores
+  std::vector<StepPage> store;    // pages to keep there
   friend bool operator==(const Step&, const Step&) = default;
 };
 // A stage could not compute a step: the instance fails.

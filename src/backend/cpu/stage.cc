@@ -160,14 +160,18 @@ std::unexpected<Error> CpuStage::WindowGone(SequenceId id, uint32_t length) {
               id, length);
 }
 
+KvLayout CpuStage::Layout() const {
+  return {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
+          .head_dim = config_.head_dim,
+          .layers = weights_.layers.size(),
+          .heads = config_.kv_heads};
+}
+
 Result<void> CpuStage::Open(SequenceId id, uint32_t capacity,
                             std::span<const AdapterUse> adapters) {
   if (sequences_.contains(id)) return Fail(ErrorCode::kInvalid, "sequence {} is open already", id);
   TRY(CheckAdapters(adapters));
-  KvLayout layout = {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
-                     .head_dim = config_.head_dim,
-                     .layers = weights_.layers.size(),
-                     .heads = config_.kv_heads};
+  KvLayout layout = Layout();
   KvLayout windowed = layout;
   windowed.window = config_.window;
   windowed.layers = 0;
@@ -240,6 +244,53 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
   found->second.defined = std::min(found->second.defined, length);
   found->second.kv.Truncate(length);
   found->second.windowed_kv.Truncate(length);
+  return {};
+}
+
+std::optional<size_t> CpuStage::SavedBytes(uint32_t positions) const {
+  if (config_.window != 0 || sharded()) return std::nullopt;
+  return Layout().saved_bytes(positions);
+}
+
+Result<CpuStage::Sequence*> CpuStage::CheckPage(SequenceId id, uint32_t first, uint32_t positions,
+                                                size_t bytes) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return Fail(ErrorCode::kInvalid, "sequence {} is not open", id);
+  const auto expected = SavedBytes(positions);
+  if (!expected)
+    return Fail(ErrorCode::kUnsupported, "pages of layers with a window cannot be saved");
+  if (positions == 0 || positions > kernels::kKvPage || first % kernels::kKvPage != 0 ||
+      bytes != *expected) {
+    return Fail(ErrorCode::kInvalid,
+                "a page of {} positions from {} on with {} bytes, {} were expected", positions,
+                first, bytes, *expected);
+  }
+  return &found->second;
+}
+
+Result<void> CpuStage::SavePage(SequenceId id, uint32_t first, uint32_t positions,
+                                std::span<std::byte> out) {
+  const Sequence* sequence = TRY(CheckPage(id, first, positions, out.size()));
+  if (uint64_t{first} + positions > sequence->defined) {
+    return Fail(ErrorCode::kInvalid, "positions {} to {} of sequence {}, which has {}", first,
+                uint64_t{first} + positions, id, sequence->defined);
+  }
+  sequence->kv.Save(first / kernels::kKvPage, positions, out);
+  return {};
+}
+
+Result<void> CpuStage::LoadPage(SequenceId id, uint32_t first, uint32_t count, uint32_t positions,
+                                std::span<const std::byte> page) {
+  Sequence* sequence = TRY(CheckPage(id, first, positions, page.size()));
+  const uint64_t end = uint64_t{first} + count;
+  if (count == 0 || count > positions || first != sequence->length ||
+      sequence->length != sequence->defined || end > sequence->capacity) {
+    return Fail(ErrorCode::kInvalid, "positions {} to {} behind the {} of sequence {}", first, end,
+                sequence->length, id);
+  }
+  TRY(sequence->kv.Reserve(first, static_cast<uint32_t>(end)));
+  sequence->kv.Load(first / kernels::kKvPage, count, positions, page);
+  sequence->length = sequence->defined = static_cast<uint32_t>(end);
   return {};
 }
 

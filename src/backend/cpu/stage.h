@@ -73,6 +73,11 @@ class CpuStage final : public StageCompute {
   Result<void> Truncate(SequenceId sequence, uint32_t length) override;
   Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                     uint32_t capacity) override;
+  std::optional<size_t> SavedBytes(uint32_t positions) const override;
+  Result<void> SavePage(SequenceId sequence, uint32_t first, uint32_t positions,
+                        std::span<std::byte> out) override;
+  Result<void> LoadPage(SequenceId sequence, uint32_t first, uint32_t count, uint32_t positions,
+                        std::span<const std::byte> page) override;
   Result<std::unique_ptr<Running>> Run(const Batch& batch) override;
   void ForEach(size_t count, const std::function<void(size_t i)>& work) override;
   uint64_t weights_bytes() const override { return weights_bytes_; }
@@ -125,6 +130,9 @@ class CpuStage final : public StageCompute {
   CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
            const ShardSums& sums, StageWeights weights);
   bool sharded() const { return sums_.max_parts != 0; }
+  KvLayout Layout() const;
+  // Of a page to save or load. Errors: kUnsupported, kInvalid.
+  Result<Sequence*> CheckPage(SequenceId id, uint32_t first, uint32_t positions, size_t bytes);
   Result<void> AllocateScratch();
   static std::unexpected<Error> WindowGone(SequenceId id, uint32_t length);
   Result<void> AllocateAdapterScratch();
