@@ -43,6 +43,7 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .model_folders = ModelFolders(settings),
           .named_folders = settings.models,
           .tensor_cache = settings.tensor_cache,
+          .prefix_store = settings.prefix_store.value_or(0),
           .default_context = settings.default_context,
           .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
           .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},

@@ -8,6 +8,7 @@
 // Thread: any. Nothing but Load waits for a disk.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,6 +28,7 @@ struct PageText {
   Hash256 scope;
   Hash256 parent;
   std::vector<TokenId> tokens;  // 1 to 256
+  uint32_t index = 0;           // of the page in its sequence
 };
 
 // Filled once, on another thread.
@@ -35,15 +37,20 @@ class PageTexts {
   void Put(std::vector<PageText> texts) {
     const MutexLock lock(mutex_);
     texts_ = std::move(texts);
+    there_.NotifyAll();
   }
-  // Nothing: not there yet, or taken.
-  std::optional<std::vector<PageText>> Take() {
+  // Waits for them until `deadline`. Nothing: not there yet, or taken.
+  std::optional<std::vector<PageText>> Take(std::chrono::steady_clock::time_point deadline = {}) {
     const MutexLock lock(mutex_);
+    while (!texts_) {
+      if (!there_.WaitUntil(mutex_, deadline)) break;
+    }
     return std::exchange(texts_, std::nullopt);
   }
 
  private:
   Mutex mutex_;
+  CondVar there_;
   std::optional<std::vector<PageText>> texts_ EXO_GUARDED_BY(mutex_);
 };
 

@@ -55,7 +55,9 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
                   .step = step.step,
                   .close = step.close,
                   .truncate = step.truncate,
-                  .fork = step.fork};
+                  .fork = step.fork,
+                  .restore = step.restore};
+  for (const LeadPage& page : step.store) wire.store.push_back(page.page);
   for (const LeadItem& item : step.items) {
     const auto count = static_cast<uint32_t>(item.tokens.size());
     const uint32_t outputs = OutputRows(item);
@@ -70,7 +72,10 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
 }
 
 LeadMachine::LeadMachine(LeadOptions options)
-    : options_(options), pace_(options.pace), ledger_(options.page, options.window) {
+    : options_(options),
+      pace_(options.pace),
+      ledger_(options.page, options.window),
+      stored_(options.scope, options.page) {
   CHECK(options_.pages >= ledger_.PagesOf(options_.context));
 }
 LeadMachine::~LeadMachine() = default;
@@ -134,7 +139,10 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   AddDecode(step, rows);
   if (stats_.put_back == put_back) Admit(step, now);
   AddPrefill(step, rows);
-  if (step.items.empty() && closing_.empty()) return std::nullopt;
+  AddRestores(step);
+  AddStore(step, now);
+  if (step.items.empty() && closing_.empty() && step.restore.empty() && step.store.empty())
+    return std::nullopt;
   step.step = next_step_++;
   step.close = std::move(closing_);
   closing_.clear();
@@ -142,6 +150,8 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   Flight flight{.step = step, .rows = rows, .begun = now};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
+  for (const wire::StepPage& page : step.restore)
+    flight.restore_serials.push_back(requests_.at(page.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
   CHECK(in_flight_.size() <= options_.stages);
   ++stats_.steps;
@@ -188,7 +198,9 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
   ++stats_.returned_steps;
   const Flight flight = std::move(at->second);
   in_flight_.erase(at);
-  if (cancelled.empty()) pace_.Learn(flight.rows, now - flight.begun);
+  // Reading and copying pages says nothing of the pace of rows.
+  const bool pages = !flight.step.restore.empty() || !flight.step.store.empty();
+  if (cancelled.empty() && !pages) pace_.Learn(flight.rows, now - flight.begun);
   std::vector<Emission> emissions;
   size_t next = 0;
   for (size_t i = 0; i < flight.step.items.size(); ++i) {
@@ -293,6 +305,7 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
   truncating_.clear();
   covered_.clear();
   kept_.Clear();
+  storing_.clear();
   ledger_ = PageLedger(options_.page, options_.window);
   return emissions;
 }

@@ -11,6 +11,11 @@
 // keeps its sequence as long as nobody needs the pages: a request that begins with the same tokens
 // forks it and computes only what differs (prefix_index.h).
 //
+// With a prefix store the pages of a kept sequence are written to the stages' disks, one a step,
+// and a request whose beginning lies there rather than in memory has its pages restored before its
+// first row (lead_store.cc). A stage that does not have one says so in the step, and the request
+// begins anew with what is left.
+//
 // A micro-batch carries one row of each decoding request that is not in flight and fills up with
 // chunks of prompts. Up to kCommonRows decoding requests share one step, beyond that each of the
 // pipeline's steps takes its part of them. Beside running requests a chunk is as small as their
@@ -37,6 +42,7 @@
 #include "engine/prefix_index.h"
 #include "engine/speculation.h"
 #include "engine/step_pace.h"
+#include "engine/stored_prefixes.h"
 #include "wire/messages.h"
 #include "wire/plan.h"
 
@@ -57,6 +63,12 @@ struct LeadOptions {
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
+  // Kept sequences are written to the stages' prefix stores and restored from there.
+  bool prefix_store = false;
+  Hash256 scope;                            // of the pages there (stored_prefixes.h)
+  std::vector<ModelId> adapter_files = {};  // of the plan's adapters: part of the pages' names
+  // A stored prefix is restored when it is so much longer than what is in memory.
+  uint32_t least_restored = 64;
   bool prefix_cache = true;  // ended requests keep their pages for those that begin alike
   bool speculate = true;     // drafts from the request's own text, where they pay
 };
@@ -75,12 +87,22 @@ struct LeadItem {
   std::vector<wire::AdapterUse> adapters = {};
 };
 
+// A page to store, with what the lead keeps of it.
+struct LeadPage {
+  wire::StepPage page;
+  Hash256 parent;  // key of the page before it; zero: there is none
+  std::vector<TokenId> tokens;
+  uint32_t refused = 0;  // so often already
+};
+
 struct LeadStep {
   uint64_t step = 0;                         // strictly growing
   std::vector<LeadItem> items;               // may be empty when only sequences are closed
   std::vector<RequestId> close;              // sequences to free before the step
   std::vector<wire::StepTruncate> truncate;  // after that: rejected drafts
   std::vector<wire::StepFork> fork;          // after that: requests that begin like another one
+  std::vector<wire::StepPage> restore;       // after that: requests that begin like stored pages
+  std::vector<LeadPage> store;               // after the items
   uint32_t rows = 0;
   uint32_t outputs = 0;  // rows that come back
 };
@@ -115,8 +137,11 @@ struct LeadStats {
   uint64_t stale_outputs = 0;  // outputs for requests that ended meanwhile: dropped
   uint64_t decode_rows = 0;
   uint64_t prefill_rows = 0;
-  uint64_t cached_rows = 0;  // of prompts: taken over from other sequences
-  uint64_t put_back = 0;     // requests that lost their pages to older ones
+  uint64_t cached_rows = 0;    // of prompts: taken over from other sequences, or restored
+  uint64_t restored_rows = 0;  // of them: restored
+  uint64_t stored_pages = 0;   // that all stages took
+  uint64_t lost_pages = 0;     // that a stage did not have
+  uint64_t put_back = 0;       // requests that lost their pages to older ones
   uint64_t drafted_rows = 0;
   uint64_t accepted_drafts = 0;  // of them: tokens that were sampled as well
 };
@@ -155,6 +180,16 @@ class LeadMachine {
   Result<std::vector<Emission>> OnStepDone(uint64_t step, std::span<const ItemOutput> outputs,
                                            std::span<const wire::StageTime> times, Time now,
                                            std::span<const RequestId> cancelled = {});
+  // Before that, for a step with pages to restore or to store: what the stages say of them, in
+  // `done`. Pages that all have taken, and the key of those that one has lost, for the text of the
+  // store. Errors: kInvalid (other pages than the step's).
+  struct PageNews {
+    std::vector<LeadPage> stored;
+    std::vector<Hash256> lost;
+  };
+  Result<PageNews> OnPages(const wire::Step& done, Time now);
+  // A page that lies in the stages' stores since an earlier plan.
+  void AddStored(const Hash256& parent, std::vector<TokenId> tokens);
   // The data path or a stage failed: every request ends with this error; the machine stays empty.
   std::vector<Emission> Fail(const Error& error);
 
@@ -183,6 +218,7 @@ class LeadMachine {
   uint64_t used_pages() const { return ledger_.used(); }
   size_t kept_sequences() const { return kept_.size(); }
   const LeadStats& stats() const { return stats_; }
+  const LeadOptions& options() const { return options_; }
 
  private:
   struct Request;
@@ -195,6 +231,17 @@ class LeadMachine {
   bool TakeDecodePages(const LeadStep& step, const Request& request, uint32_t end);
   std::optional<PrefixIndex::Match> FindPrefix(const Request& request);
   std::optional<PrefixIndex::Match> FindKept(const Request& request, size_t count);
+  void BeginRequest(Request& request, Time now);
+  void CountCached(Request& request);
+  // Stored pages that hold more of the request's beginning than the `length` in memory.
+  StoredPrefixes::Chain FindStored(const Request& request, uint32_t length) const;
+  // What stands in front of the first page of a request.
+  Hash256 RootOf(const Request& request) const;
+  void ScheduleStores(const Request& request);
+  void AddRestores(LeadStep& step);
+  void AddStore(LeadStep& step, Time now);
+  void OnRestored(const wire::StepPage& page, uint64_t serial, bool lost, PageNews& news);
+  void OnStored(const LeadPage& page, bool lost, Time now, PageNews& news);
   void PutBack(Request& request);
   void Keep(Request& request);
   void Close(const Request& request);
@@ -234,6 +281,18 @@ class LeadMachine {
   PageLedger ledger_;
   PrefixIndex kept_;                // sequences of ended requests
   std::vector<RequestId> covered_;  // kept ones that a fork has taken over whole: closed next
+  // Pages of kept sequences that are not stored yet, in order.
+  struct Storing {
+    RequestId sequence;
+    uint32_t first = 0;
+    uint32_t count = 0;
+    Hash256 key;
+    Hash256 parent;
+    uint32_t refused = 0;  // so often by a stage
+  };
+  StoredPrefixes stored_;
+  std::deque<Storing> storing_;
+  Time store_after_{};  // a stage had no room
   LeadStats stats_;
 };
 

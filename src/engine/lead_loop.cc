@@ -13,21 +13,27 @@ namespace {
 
 constexpr Time kIdlePoll = std::chrono::seconds(1);
 constexpr Time kTellQueue = std::chrono::seconds(1);
+// For the texts of the prefix store, before the first request: it is worth more than this.
+constexpr Time kTextsWait = std::chrono::milliseconds(300);
 
 uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
 }
 
-LeadOptions MachineOptions(const RunnerOptions& options, const model::ModelConfig& config) {
+LeadOptions MachineOptions(const RunnerOptions& options, StageWorker& stage) {
   const wire::Plan& plan = options.plan;
   LeadOptions lead = options.lead;
   lead.plan = plan.id;
   lead.stages = static_cast<uint32_t>(plan.stages.size());
   lead.context = plan.context;
   lead.pages = plan.kv_pages;
-  lead.window = WindowOf(plan, config);
+  lead.window = WindowOf(plan, stage.config());
   lead.chunk = plan.chunk;
   lead.adapters = static_cast<uint32_t>(plan.adapters.size());
+  lead.prefix_store =
+      options.pages != nullptr && lead.prefix_cache && stage.compute().SavedBytes(1).has_value();
+  lead.scope = PageScopeOf(options);
+  for (const wire::AdapterRef& adapter : plan.adapters) lead.adapter_files.push_back(adapter.file);
   return lead;
 }
 
@@ -50,18 +56,23 @@ Returned WhatReturned(const LeadStep& step, const wire::Step& done) {
 
 }  // namespace
 
+Hash256 PageScopeOf(const RunnerOptions& options) {
+  return ScopeOf({options.plan.model, options.numerics, options.plan.kv_type});
+}
+
 LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
                    CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
-                   DraftModel* draft)
+                   DraftModel* draft, std::shared_ptr<backend::PageTexts> texts)
     : options_(options),
       stage_(stage),
       commands_(commands),
       cancelled_(cancelled),
       links_(links),
       events_(events),
-      machine_(MachineOptions(options, stage.config())),
+      machine_(MachineOptions(options, stage)),
       sampler_(options.recorded),
-      draft_(draft) {}
+      draft_(draft),
+      texts_(std::move(texts)) {}
 
 Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   auto result = Work(stop);
@@ -83,8 +94,10 @@ Error LeadLoop::Explain(const Error& error) const {
 }
 
 Result<void> LeadLoop::Work(const std::atomic<bool>& stop) {
+  TakeTexts(std::chrono::steady_clock::now() + kTextsWait);
   while (!stop.load()) {
     TakeCommands();
+    TakeTexts();
     TRY(Guess());
     auto step = machine_.NextStep(sys::Now());
     TellQueue();
@@ -117,6 +130,31 @@ void LeadLoop::TakeCommands() {
       machine_.Cancel(std::get<wire::CancelRequest>(command).request);
     }
   }
+}
+
+// They come when the store has read them; requests before that find nothing there.
+void LeadLoop::TakeTexts(std::chrono::steady_clock::time_point deadline) {
+  if (texts_ == nullptr) return;
+  auto texts = texts_->Take(deadline);
+  if (!texts) return;
+  for (backend::PageText& text : *texts) machine_.AddStored(text.parent, std::move(text.tokens));
+  texts_.reset();
+}
+
+Result<void> LeadLoop::NotePages(const LeadStep& step, const wire::Step& done) {
+  if (step.restore.empty() && step.store.empty()) return {};
+  const uint64_t restored = machine_.stats().restored_rows;
+  auto news = TRY(machine_.OnPages(done, sys::Now()));
+  const Hash256& scope = machine_.options().scope;
+  for (LeadPage& page : news.stored)
+    options_.pages->SaveText({.key = page.page.key,
+                              .scope = scope,
+                              .parent = page.parent,
+                              .tokens = std::move(page.tokens),
+                              .index = page.page.first / wire::kPagePositions});
+  for (const Hash256& key : news.lost) options_.pages->ForgetText(scope, key);
+  options_.pages->NoteRestored(static_cast<uint32_t>(machine_.stats().restored_rows - restored));
+  return {};
 }
 
 Result<void> LeadLoop::StartStep(const LeadStep& step) {
@@ -178,6 +216,7 @@ Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const fl
 Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* running,
                                   const wire::Step& done) {
   const Time start = sys::Now();
+  TRY(NotePages(step, done));
   const Returned returned = WhatReturned(step, done);
   // A stage gives up only what was cancelled here: that command may still be waiting.
   if (!returned.cancelled.empty()) TakeCommands();

@@ -45,11 +45,14 @@ struct LeadCommands {
   std::atomic<uint64_t> steps{0};
 };
 
+// The scope of a plan's pages in the prefix store.
+Hash256 PageScopeOf(const RunnerOptions& options);
+
 class LeadLoop {
  public:
   LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
            CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
-           DraftModel* draft = nullptr);
+           DraftModel* draft = nullptr, std::shared_ptr<backend::PageTexts> texts = nullptr);
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
@@ -60,6 +63,9 @@ class LeadLoop {
   Result<void> Work(const std::atomic<bool>& stop);
   Error Explain(const Error& error) const;
   void TakeCommands();
+  void TakeTexts(std::chrono::steady_clock::time_point deadline = {});
+  // What came of the step's pages of the prefix store.
+  Result<void> NotePages(const LeadStep& step, const wire::Step& done);
   Result<void> StartStep(const LeadStep& step);
   Result<void> Receive(Time deadline);
   Result<void> OnReturned(const wire::Step& step, std::span<const float> rows);
@@ -80,6 +86,7 @@ class LeadLoop {
   StepSampler sampler_;
   DraftModel* const draft_;
   Time queue_told_{};
+  std::shared_ptr<backend::PageTexts> texts_;  // of the prefix store, until they are here
   NodeId lost_;
 };
 

@@ -35,7 +35,9 @@ void LeadMachine::Close(const Request& request) {
 }
 
 void LeadMachine::CloseKept(const RequestId& sequence) {
-  if (kept_.Forget(sequence)) CloseSequence(sequence);
+  if (!kept_.Forget(sequence)) return;
+  std::erase_if(storing_, [&](const Storing& page) { return page.sequence == sequence; });
+  CloseSequence(sequence);
 }
 
 void LeadMachine::Cut(const RequestId& sequence, uint32_t length) {
@@ -84,6 +86,7 @@ void LeadMachine::Keep(Request& request) {
     if (match->whole && ledger_.Reaches(id, match->length)) CloseKept(match->sequence);
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
+  ScheduleStores(request);
   kept_.Keep(id, std::move(request.tokens), request.submit.adapters);
   while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));
@@ -99,6 +102,8 @@ void LeadMachine::PutBack(Request& request) {
   request.serial = next_serial_++;  // results in flight are stale
   request.start = static_cast<uint32_t>(request.tokens.size());
   request.scheduled = request.computed = 0;
+  request.restoring = {};
+  request.restores_sent = 0;
   request.draft.clear();
   ++stats_.put_back;
 }
@@ -168,6 +173,12 @@ bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
   const RequestId& id = request.submit.request;
   const auto rows = static_cast<uint32_t>(request.tokens.size());
   auto shared = FindPrefix(request);
+  auto stored = FindStored(request, shared ? shared->length : 0);
+  if (!stored.pages.empty() && TakePages(step, id, 0, rows + 1)) {
+    request.restoring = std::move(stored);
+    BeginRequest(request, now);
+    return true;
+  }
   if (shared) {
     step.fork.push_back({shared->sequence, id, shared->length});
     ledger_.Share(shared->sequence, shared->length, id);
@@ -181,16 +192,24 @@ bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
   if (!shared && !TakePages(step, id, 0, rows + 1)) return false;
   if (shared && shared->whole && options_.window.positions == 0)
     covered_.push_back(shared->sequence);
-  std::erase(queue_, id);
-  admitted_.push_back(id);
-  request.admitted = true;
   request.scheduled = request.computed = shared ? shared->length : 0;
-  if (request.admitted_at == Time{}) {
-    request.admitted_at = now;
-    request.cached = request.computed;
-    stats_.cached_rows += request.computed;
-  }
+  BeginRequest(request, now);
   return true;
+}
+
+void LeadMachine::BeginRequest(Request& request, Time now) {
+  std::erase(queue_, request.submit.request);
+  admitted_.push_back(request.submit.request);
+  request.admitted = true;
+  if (request.admitted_at == Time{}) request.admitted_at = now;
+  if (request.restoring.pages.empty()) CountCached(request);
+}
+
+// Once: what it computes again after it was put back says nothing of the prompt.
+void LeadMachine::CountCached(Request& request) {
+  if (std::exchange(request.counted, true)) return;
+  request.cached = request.computed;
+  stats_.cached_rows += request.computed;
 }
 
 std::vector<LeadMachine::Waiting> LeadMachine::QueueNews() {

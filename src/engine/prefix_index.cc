@@ -40,6 +40,12 @@ bool PrefixIndex::Forget(const RequestId& sequence) {
   return std::erase_if(entries_, [&](const Entry& e) { return e.sequence == sequence; }) > 0;
 }
 
+std::span<const TokenId> PrefixIndex::TokensOf(const RequestId& sequence) const {
+  const auto at = std::ranges::find(entries_, sequence, &Entry::sequence);
+  if (at == entries_.end()) return {};
+  return at->tokens;
+}
+
 std::vector<RequestId> PrefixIndex::All() const {
   std::vector<RequestId> all;
   for (const Entry& entry : entries_) all.push_back(entry.sequence);

@@ -45,6 +45,8 @@ class PrefixIndex {
   // The least recently used one that `may_go`.
   std::optional<RequestId> Oldest(const std::function<bool(const RequestId&)>& may_go) const;
 
+  // Of a kept one, valid until it is forgotten; empty: it is not kept.
+  std::span<const TokenId> TokensOf(const RequestId& sequence) const;
   std::vector<RequestId> All() const;
   size_t size() const { return entries_.size(); }
   void Clear() { entries_.clear(); }

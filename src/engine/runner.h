@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/page_store.h"
 #include "engine/data_link.h"
 #include "engine/lead.h"
 #include "engine/stage_source.h"
@@ -45,6 +46,9 @@ struct RunnerOptions {
   StageTimers timers = {};
   LeadOptions lead = {};                    // pace and switches; the rest of it is the plan's
   std::shared_ptr<StageSource> draft = {};  // of the plan's draft model, at the lead
+  // Where KV pages outlive the plan; null: nowhere. Outlives the runner.
+  backend::PageStore* pages = nullptr;
+  NumericsId numerics;  // part of their names
   // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
   const std::vector<TokenId>* recorded = nullptr;
 };

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "backend/devices.h"
 #include "backend/test_model.h"
 #include "base/mutex.h"
@@ -11,6 +13,7 @@
 #include "engine/test_backend.h"
 #include "engine/test_ids.h"
 #include "engine/test_link.h"
+#include "engine/test_page_store.h"
 #include "sys/system.h"
 
 namespace exo::engine {
@@ -127,10 +130,14 @@ class RunnerTest : public testing::Test {
     plan_ = plan;
     reports_.loaded = 0;
     for (uint32_t i = 0; i < plan.stages.size(); ++i) {
-      runners_.push_back(InstanceRunner::Start(
-          *backend_, stores_[i], std::make_unique<MemoryStages>(model_, loads_),
-          {.plan = plan, .stage = i, .self = plan.stages[i].node, .names = {"one", "two"}},
-          reports_.Events()));
+      runners_.push_back(InstanceRunner::Start(*backend_, stores_[i],
+                                               std::make_unique<MemoryStages>(model_, loads_),
+                                               {.plan = plan,
+                                                .stage = i,
+                                                .self = plan.stages[i].node,
+                                                .names = {"one", "two"},
+                                                .pages = use_pages_ ? &pages_[i] : nullptr},
+                                               reports_.Events()));
     }
     ASSERT_TRUE(
         reports_.Wait([&] { return reports_.loaded == static_cast<int>(plan.stages.size()); }));
@@ -153,7 +160,7 @@ class RunnerTest : public testing::Test {
   // The greedy answer of one undisturbed process.
   std::vector<TokenId> Expected(const wire::Submit& submit) {
     auto local = LocalModel::Load(*backend_, model_.config, model_.tensors, model_.source, {});
-    EXPECT_TRUE(local && (*local)->Open(1, 256));
+    EXPECT_TRUE(local && (*local)->Open(1, plan_.context));
     std::vector<TokenId> input = submit.prompt, answer;
     uint32_t first = 0;
     std::vector<float> logits(TestModel::kVocab);
@@ -174,11 +181,22 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(reports_.tokens[submit.request], Expected(submit));
   }
 
+  // An answer of which `cached` tokens of the prompt were not computed.
+  void ExpectRestored(wire::Submit submit, uint32_t cached) {
+    submit.plan = plan_.id;
+    reports_.tokens.erase(submit.request);
+    reports_.finished.erase(submit.request);
+    ExpectAnswer(submit);
+    EXPECT_EQ(reports_.cached[submit.request], cached);
+  }
+
   TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};
   Reports reports_;
   StageStore stores_[2];
+  bool use_pages_ = false;
+  MemoryPages pages_[2];  // the stages' prefix stores
   wire::Plan plan_;
   std::vector<std::unique_ptr<InstanceRunner>> runners_;
 };
@@ -195,6 +213,57 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   ExpectAnswer(Ask(3, 3, 9));
   ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+}
+
+// 600 tokens are two pages and a part; the stages know nothing of each other's pages.
+TEST_F(RunnerTest, APromptGoesOnFromTheStagesPrefixStores) {
+  use_pages_ = true;
+  for (const size_t stages : {1u, 2u}) {
+    wire::Plan plan = PlanOf(1, stages);
+    plan.context = 1024;
+    plan.kv_pages = 8;
+    Start(plan);
+    ExpectAnswer(Ask(1, 600, 4));
+    const auto stored = [&] {
+      const MutexLock lock(pages_[0].mutex);
+      return pages_[0].texts.size() == 3;
+    };
+    for (int i = 0; i < 1000 && !stored(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_TRUE(stored());
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();  // as after a restart
+    plan.id.bytes[0] = 2;
+    Start(plan);
+    wire::Submit again = Ask(1, 600, 4);
+    again.prompt.push_back(7);
+    again.prompt_tokens = 601;
+    ExpectRestored(again, 600);
+    // One stage loses a page: the request is computed from what is left.
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();
+    std::erase_if(pages_[stages - 1].pages,
+                  [](const auto& page) { return page.second.positions < 256; });
+    plan.id.bytes[0] = 3;
+    Start(plan);
+    again.request = Id(2);
+    ExpectRestored(again, 512);
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();
+    for (MemoryPages& pages : pages_) pages.pages.clear();
+    plan.id.bytes[0] = 4;
+    Start(plan);
+    again.request = Id(3);
+    ExpectRestored(again, 0);
+    runners_.clear();
+    for (MemoryPages& pages : pages_) {
+      const MutexLock lock(pages.mutex);
+      pages.pages.clear();
+      pages.texts.clear();
+    }
+    reports_.tokens.clear();
+    reports_.finished.clear();
+  }
 }
 
 // Everything that samples by its past, and all of it reported.

@@ -65,6 +65,71 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
   return {};
 }
 
+Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequences& after,
+                                      StageWork& work) const {
+  const wire::StepPage& page = step.restore[index];
+  const uint64_t end = uint64_t{page.first} + page.count;
+  if (page.count == 0 || page.count > options_.page || page.first % options_.page != 0 ||
+      end > options_.context) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: positions {} to {} of request {} are no page of {} in a context of {}",
+                step.step, page.first, end, page.request.Short(), options_.page, options_.context);
+  }
+  if (const auto checked = wire::CheckUses(page.adapters, options_.adapters); !checked) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {}: {}", step.step, page.request.Short(),
+                checked.error().message);
+  }
+  auto at = after.open.find(page.request);
+  if (at != after.open.end() && at->second.carried && page.first == 0) {
+    CloseOne(at, after, work);
+    at = after.open.end();
+  }
+  if (at == after.open.end() && page.first == 0) {
+    Sequence& opened = OpenOne(page.request, after);
+    opened.adapters = page.adapters;
+    work.open.push_back({opened.id, page.adapters});
+    at = after.open.find(page.request);
+  }
+  if (at != after.open.end() && (at->second.dirty || page.lost)) {
+    at->second.dirty = true;
+    work.lost.push_back(static_cast<uint32_t>(index));
+    return {};
+  }
+  if (at == after.open.end() || at->second.carried || page.first != at->second.length) {
+    return Fail(ErrorCode::kInvalid, "step {}: a page at position {} of request {}, which has {}",
+                step.step, page.first, page.request.Short(),
+                at == after.open.end() ? 0 : at->second.length);
+  }
+  if (at->second.adapters != page.adapters) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {} goes on with other adapters", step.step,
+                page.request.Short());
+  }
+  TRY(TakePages(step, page.request, page.first, static_cast<uint32_t>(end), after, work));
+  at->second.length = static_cast<uint32_t>(end);
+  work.restore.push_back({at->second.id, page.first, page.count, static_cast<uint32_t>(index)});
+  return {};
+}
+
+// Rows of the same step are not part of it yet.
+Result<void> StageMachine::StoreOne(const wire::Step& step, size_t index, const Sequences& after,
+                                    StageWork& work) const {
+  const wire::StepPage& page = step.store[index];
+  const uint64_t end = uint64_t{page.first} + page.count;
+  const auto at = after.open.find(page.request);
+  if (page.lost || at == after.open.end() || at->second.dirty || at->second.carried) {
+    work.not_taken.push_back(static_cast<uint32_t>(index));
+    return {};
+  }
+  if (page.count == 0 || page.count > options_.page || page.first % options_.page != 0 ||
+      end > at->second.length) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: positions {} to {} of request {}, which has {}, are no page of {}",
+                step.step, page.first, end, page.request.Short(), at->second.length, options_.page);
+  }
+  work.store.push_back({at->second.id, page.first, page.count, static_cast<uint32_t>(index)});
+  return {};
+}
+
 Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& after,
                                            StageWork& work) const {
   for (const RequestId& request : step.close) {
@@ -88,6 +153,7 @@ Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& af
     work.truncate.push_back({at->second.id, cut.length});
   }
   for (const wire::StepFork& fork : step.fork) TRY(ForkOne(step, fork, after, work));
+  for (size_t i = 0; i < step.restore.size(); ++i) TRY(RestoreOne(step, i, after, work));
   return {};
 }
 
@@ -158,6 +224,27 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
   return {};
 }
 
+Result<void> StageMachine::AddItems(const wire::Step& step, Sequences& after, StageWork& work,
+                                    std::vector<Pending>& pending) const {
+  std::set<RequestId> seen;
+  for (const wire::StepPage& page : step.restore) seen.insert(page.request);
+  uint64_t rows = 0;
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    const wire::StepItem& item = step.items[i];
+    rows += item.count;
+    if (item.count == 0 || rows > options_.chunk) {
+      return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
+                  options_.chunk);
+    }
+    if (!seen.insert(item.request).second) {
+      return Fail(ErrorCode::kInvalid, "step {}: request {} is there twice", step.step,
+                  item.request.Short());
+    }
+    TRY(AddItem(step, i, after, work, pending));
+  }
+  return {};
+}
+
 Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
   if (step.plan != options_.plan && !options_.plant_no_fence) {
     ++stats_.foreign;
@@ -179,21 +266,8 @@ Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
   std::vector<Pending> pending;
   const auto apply = [&]() -> Result<void> {
     TRY(ChangeSequences(step, after, work));
-    std::set<RequestId> seen;
-    uint64_t rows = 0;
-    for (size_t i = 0; i < step.items.size(); ++i) {
-      const wire::StepItem& item = step.items[i];
-      rows += item.count;
-      if (item.count == 0 || rows > options_.chunk) {
-        return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
-                    options_.chunk);
-      }
-      if (!seen.insert(item.request).second) {
-        return Fail(ErrorCode::kInvalid, "step {}: request {} is there twice", step.step,
-                    item.request.Short());
-      }
-      TRY(AddItem(step, i, after, work, pending));
-    }
+    TRY(AddItems(step, after, work, pending));
+    for (size_t i = 0; i < step.store.size(); ++i) TRY(StoreOne(step, i, after, work));
     return {};
   };
   if (const auto applied = apply(); !applied) {
@@ -205,6 +279,14 @@ Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
   begun_ = true;
   last_step_ = step.step;
   return work;
+}
+
+void StageMachine::LosePage(const wire::StepPage& page) {
+  const auto at = sequences_.open.find(page.request);
+  CHECK(begun_ && at != sequences_.open.end());
+  at->second.length = page.first;
+  at->second.dirty = true;
+  sequences_.ledger.Truncate(page.request, page.first);
 }
 
 void StageMachine::CommitStep() {

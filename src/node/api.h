@@ -240,6 +240,13 @@ struct NodeMetrics {
   uint64_t memory_budget = 0;  // bytes
   uint64_t memory_reserved = 0;
   uint64_t log_lines_lost = 0;  // standard error did not take them
+  // The prefix store on disk; all zero without one.
+  uint64_t prefix_store_bytes = 0;
+  uint64_t prefix_pages_written = 0;
+  uint64_t prefix_pages_dropped = 0;  // that could not be written
+  uint64_t prefix_pages_loaded = 0;
+  uint64_t prefix_pages_missed = 0;     // looked for and not there, or damaged
+  uint64_t prefix_restored_tokens = 0;  // of prompts, by models that this node leads
 };
 
 class Api {

@@ -122,6 +122,7 @@ Result<void> NodeImpl::Init() {
   core.seed = sys::RandomValue<uint64_t>();
   core_ = std::make_unique<cluster::Core>(core);
   tensors_ = store::TensorCache::Open(options_.data_folder + "/tensors", TensorBudget(options_));
+  OpenPrefixStore();
   models_ = std::make_unique<class Models>(
       loop_, jobs_, state_,
       ModelsOptions{.folders = options_.model_folders,
@@ -138,6 +139,21 @@ Result<void> NodeImpl::Init() {
   models_->Start([this] { OnModelsChanged(); });
   OnTick();
   return {};
+}
+
+// A node serves without it, too.
+void NodeImpl::OpenPrefixStore() {
+  if (options_.prefix_store == 0) return;
+  const auto open = [&]() -> Result<std::unique_ptr<store::PrefixStore>> {
+    const SealKey key = TRY(store::PrefixKey(options_.data_folder + "/prefix.key"));
+    return store::PrefixStore::Open(
+        {.folder = options_.data_folder + "/prefix", .budget = options_.prefix_store, .key = key});
+  };
+  if (auto opened = open()) {
+    prefixes_ = std::move(*opened);
+  } else {
+    LOG(kWarning, "no prefixes are kept on disk: {}", opened.error().message);
+  }
 }
 
 Result<void> NodeImpl::StartPeers() {

@@ -34,6 +34,7 @@ struct NodeOptions {
   std::vector<std::string> named_folders;  // those of them that the user named
   // For tensors pulled from peers, on disk; unset: a tenth of the disk, 20 GiB at most.
   std::optional<uint64_t> tensor_cache;
+  uint64_t prefix_store = 0;     // for KV pages of ended requests, on disk; 0: none are kept
   uint32_t default_context = 0;  // positions; 0: as trained, as far as memory allows
   uint8_t kv_type = 0;  // kernels::KvType of models that are loaded without a word about it
   engine::LeadOptions lead = {};  // pace and switches of the models this node leads

@@ -111,6 +111,15 @@ NodeMetrics NodeImpl::Metrics() const {
     metrics.memory_budget = device.memory_budget;
     metrics.memory_reserved = device.memory_reserved;
   }
+  if (prefixes_ != nullptr) {
+    const store::PrefixStoreStats stats = prefixes_->stats();
+    metrics.prefix_store_bytes = stats.bytes;
+    metrics.prefix_pages_written = stats.pages;
+    metrics.prefix_pages_dropped = stats.dropped;
+    metrics.prefix_pages_loaded = stats.loads;
+    metrics.prefix_pages_missed = stats.misses;
+    metrics.prefix_restored_tokens = stats.restored_tokens;
+  }
   for (const cluster::InstanceStatus& instance : core_->Instances())
     metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
   return metrics;

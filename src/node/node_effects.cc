@@ -80,6 +80,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.stage = effect.stage;
   options.self = identity_->id();
   options.lead = options_.lead;
+  options.pages = prefixes_.get();
+  options.numerics = record_.numerics;
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.

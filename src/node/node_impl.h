@@ -31,6 +31,7 @@
 #include "node/requests.h"
 #include "node/state_watch.h"
 #include "node/vocabulary.h"
+#include "store/prefix_store.h"
 #include "store/state.h"
 #include "store/tensor_cache.h"
 #include "sys/files.h"
@@ -160,6 +161,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   Result<wire::AdapterRef> CheckAdapter(const ModelId& model, const store::ModelFile& file,
                                         float scale) const;
   std::vector<AdapterOptions> AdaptersOf(const wire::Plan& plan) const;
+  void OpenPrefixStore();
   Result<void> StartPeers();
   void Remember(const NodeId& peer, const wire::Address& address);
   void ConnectToRemembered();
@@ -248,8 +250,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<net::Discovery> discovery_;
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
-  uint64_t pulled_version_ = 0;  // of its models, when they were last looked at
-  engine::StageStore stages_;    // outlives the jobs that join stages
+  uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
+  std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
+  engine::StageStore stages_;                     // outlives the jobs that join stages
   Jobs jobs_;
   net::Timer tick_;
 

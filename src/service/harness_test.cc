@@ -178,7 +178,13 @@ class FakeApi final : public node::Api {
             .requests_active = 2,
             .generated_tokens = 1234,
             .memory_budget = uint64_t{1} << 40,
-            .log_lines_lost = 3};
+            .log_lines_lost = 3,
+            .prefix_store_bytes = 8 << 20,
+            .prefix_pages_written = 11,
+            .prefix_pages_dropped = 12,
+            .prefix_pages_loaded = 13,
+            .prefix_pages_missed = 14,
+            .prefix_restored_tokens = 3072};
   }
   node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
     return log.Subscribe(since, watcher);

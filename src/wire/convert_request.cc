@@ -265,8 +265,9 @@ namespace {
 auto WritePages(Builder& b, const std::vector<StepPage>& pages) {
   std::vector<Offset<fb::StepPage>> tables;
   for (const StepPage& page : pages) {
-    tables.push_back(
-        fb::CreateStepPage(b, Fb(page.request), page.first, page.count, Fb(page.key), page.lost));
+    const auto adapters = WriteUses(b, page.adapters);
+    tables.push_back(fb::CreateStepPage(b, Fb(page.request), page.first, page.count, Fb(page.key),
+                                        adapters, page.lost));
   }
   return b.CreateVector(tables);
 }
@@ -275,6 +276,7 @@ void ReadPage(Reader& r, const fb::StepPage& from, StepPage& to) {
   to.first = from.first();
   to.count = from.count();
   r.Id(from.key(), to.key);
+  ReadUses(r, from.adapters(), to.adapters);
   to.lost = from.lost();
 }
 

@@ -607,6 +607,7 @@ struct StepPage {
   uint32_t first = 0;
   uint32_t count = 0;
   Hash256 key;
+  std::vector<AdapterUse> adapters = {};  // to restore: what the sequence is opened with
   // To restore: a stage does not have it, so no stage goes on with the sequence. To store: a stage
   // did not take it.
   bool lost = false;
