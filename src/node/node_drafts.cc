@@ -27,8 +27,8 @@ Result<void> CheckSameTokens(const model::Tokenizer& draft, const model::Tokeniz
 uint64_t BytesOf(const store::ModelFile& file, uint32_t context, const backend::Backend& backend) {
   const cluster::ModelShape shape = ShapeOf(file.manifest(), file.name(), backend);
   const uint32_t positions = context > 0 ? context : cluster::kDefaultContext;
-  const auto kv = cluster::ReservedKv(shape, wire::PagesOf(positions), positions,
-                                      cluster::PlanOptions{}.chunk);
+  const auto kv =
+      cluster::ReservedKv(shape, wire::PagesOf(positions), positions, cluster::PlanOptions{}.chunk);
   return cluster::StageMemory(shape, {0, shape.layers(), true}, kv, 0);
 }
 
