@@ -231,8 +231,8 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));
   const bool adapted = placing.adapters || !adapters.empty();
-  const auto go_on = [this, adapted, adapters = std::move(adapters),
-                      done](cluster::EnsureModel chosen) mutable {
+  auto go_on = [this, adapted, adapters = std::move(adapters),
+                done](cluster::EnsureModel chosen) mutable {
     if (!adapted) return EnsureWith(std::move(chosen), std::move(done));
     EnsureAdapted(std::move(chosen), std::move(adapters), std::move(done));
   };
