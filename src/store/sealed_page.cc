@@ -80,28 +80,28 @@ std::vector<std::byte> SealAll(const SealKey& key, const SealedHeader& header,
   return out;
 }
 
-// Layers [begin, end) of a file with this header, unsealed.
+// Layers [begin, end) of a file with this header, unsealed where they were read: pages are
+// megabytes, and fresh memory costs as much as opening them.
 Result<std::vector<std::byte>> ReadLayers(const SealKey& key, const sys::ReadableFile& file,
                                           const SealedHeader& header, uint32_t begin,
                                           uint32_t end) {
   const auto head = HeaderBytes(key, header);
   const size_t sealed = kPerLayer + header.layer_bytes;
-  std::vector<std::byte> read((end - begin) * sealed);
-  TRY(file.Read(kHeader + (begin - header.layer_begin) * sealed, read));
-  std::vector<std::byte> out((end - begin) * header.layer_bytes);
+  std::vector<std::byte> bytes((end - begin) * sealed);
+  TRY(file.Read(kHeader + (begin - header.layer_begin) * sealed, bytes));
   for (uint32_t layer = begin; layer < end; ++layer) {
-    const auto from = std::span(read).subspan((layer - begin) * sealed, sealed);
-    const auto to =
-        std::span(out).subspan((layer - begin) * header.layer_bytes, header.layer_bytes);
+    const auto from = std::span(bytes).subspan((layer - begin) * sealed, sealed);
+    const auto part = from.subspan(kPerLayer);
     SealNonce nonce;
     SealTag tag;
     std::ranges::copy(from.first(nonce.size()), nonce.begin());
     std::ranges::copy(from.subspan(nonce.size(), tag.size()), tag.begin());
-    std::ranges::copy(from.subspan(kPerLayer), to.begin());
-    if (!Unseal(key, nonce, tag, Known(head, layer), to))
+    if (!Unseal(key, nonce, tag, Known(head, layer), part))
       return Fail(ErrorCode::kCorrupt, "layer {} of a stored page is damaged", layer);
+    std::memmove(bytes.data() + (layer - begin) * header.layer_bytes, part.data(), part.size());
   }
-  return out;
+  bytes.resize((end - begin) * header.layer_bytes);
+  return bytes;
 }
 
 template <class Id>
