@@ -39,7 +39,7 @@ std::vector<DraftWish> LeadMachine::DraftWishes(Time per_token) {
     Request& request = *requests_.at(id);
     if (request.pending() != 1 || !request.draft.empty()) continue;
     if (!request.lookup.Find(request.tokens, 1).tokens.empty()) continue;
-    const uint32_t room = request.max_tokens_total - request.scheduled - 1;
+    const uint32_t room = request.max_tokens_total - request.scheduled - 2;
     const uint32_t window = std::min(request.payoff.Window(DraftPayoff::kModel, cost), room);
     if (window > 0) wishes.push_back({id, request.tokens, window});
   }
@@ -83,10 +83,11 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
   step.outputs += reaches_end ? 1 : 0;
 }
 
-// The last token of the answer, and the drafts behind it as far as there is room.
+// The last token of the answer, and the drafts behind it as far as there is room: the last token
+// to come is sampled and needs no draft.
 void LeadMachine::AddDecodeItem(LeadStep& step, Request& request, size_t streams) {
   const uint32_t room =
-      std::min(options_.chunk - step.rows, request.max_tokens_total - request.scheduled);
+      std::min(options_.chunk - step.rows, request.max_tokens_total - request.scheduled - 1);
   Guess(request, streams, room - 1);
   auto drafts = static_cast<uint32_t>(std::min<size_t>(request.draft.size(), room - 1));
   // Drafts are not worth another request's pages.

@@ -10,7 +10,7 @@
 namespace exo::model {
 namespace {
 
-constexpr uint32_t kF32 = 0, kF16 = 1, kQ8_0 = 8, kIq2Xxs = 16;
+constexpr uint32_t kF32 = 0, kF16 = 1, kQ8_0 = 8, kI32 = 26;
 
 GgufBuilder Header(const std::string& architecture = "llama") {
   GgufBuilder file;
@@ -123,7 +123,7 @@ TEST_F(AdapterTest, RefusesWhatDoesNotFitByName) {
   });
   EXPECT_TRUE(said.contains("5000")) << said;
   said = refusal(kUnsupported, [](GgufBuilder& file) {
-    file.Tensor("blk.0.attn_q.weight.lora_a", {256, 4}, kIq2Xxs, 264);
+    file.Tensor("blk.0.attn_q.weight.lora_a", {32, 4}, kI32, 512);
     file.Tensor("blk.0.attn_q.weight.lora_b", {4, 32}, kF32, 512);
   });
   EXPECT_FALSE(said.empty());
