@@ -11,6 +11,7 @@
 #include "backend/test_model.h"
 #include "engine/lead.h"
 #include "engine/local.h"
+#include "engine/plan_window.h"
 #include "engine/sampler.h"
 #include "engine/stage_worker.h"
 #include "engine/test_ids.h"
@@ -130,12 +131,12 @@ class Serving {
       : switches_(switches),
         width_(model.config->width),
         backend_(backend::MakeBackend({.threads = switches.threads}).value()),
-        lead_(OptionsOf(switches)) {
-    wire::Plan plan{.layers = 5,
-                    .context = kContext,
-                    .kv_pages = PagesOf(switches),
-                    .chunk = switches.chunk,
-                    .adapters = std::vector<wire::AdapterRef>(2)};
+        plan_{.layers = 5,
+              .context = kContext,
+              .kv_pages = PagesOf(switches),
+              .chunk = switches.chunk,
+              .adapters = std::vector<wire::AdapterRef>(2)},
+        lead_(OptionsOf(switches, plan_, *model.config)) {
     const std::vector<std::vector<uint32_t>> cuts = {{0, 5}, {0, 2, 5}, {0, 1, 4, 5}};
     const auto& ends = cuts[switches.stages - 1];
     for (size_t i = 0; i + 1 < ends.size(); ++i) {
@@ -149,7 +150,7 @@ class Serving {
                                     model.source, {}, nullptr);
       EXPECT_TRUE(compute) << compute.error().message;
       stages_.push_back(std::make_unique<StageWorker>(model.config, std::move(*compute)));
-      stages_.back()->Bind(plan);
+      stages_.back()->Bind(plan_);
     }
     cancelled_ = std::vector<CancellationSet>(stages_.size());
   }
@@ -181,10 +182,12 @@ class Serving {
   static uint32_t PagesOf(const Switches& switches) {
     return static_cast<uint32_t>(wire::PagesOf(kContext)) + switches.spare_pages;
   }
-  static LeadOptions OptionsOf(const Switches& switches) {
+  static LeadOptions OptionsOf(const Switches& switches, const wire::Plan& plan,
+                               const model::ModelConfig& config) {
     return {.stages = switches.stages,
             .context = kContext,
-            .pages = PagesOf(switches),
+            .pages = plan.kv_pages,
+            .window = WindowOf(plan, config),
             .least_shared = 4,
             .chunk = switches.chunk,
             .adapters = 2,
@@ -211,6 +214,7 @@ class Serving {
   std::unique_ptr<backend::Backend> backend_;
   std::vector<std::unique_ptr<StageWorker>> stages_;
   std::vector<CancellationSet> cancelled_;
+  const wire::Plan plan_;
   LeadMachine lead_;
 };
 
@@ -224,7 +228,7 @@ class Session {
     size_t submitted = 0;
     for (Time now{1}; answers_.size() < cases_.size() || Unfinished(); ++now) {
       ASSERT_LT(now.count(), 20000) << "it does not end";
-      while (submitted < cases_.size() && rng_.Below(submitted == 0 ? 1 : 12) == 0) {
+      while (submitted < cases_.size() && rng_.Below(submitted == 0 ? 1 : 4) == 0) {
         const Case& c = cases_[submitted];
         ASSERT_TRUE(
             serving_.lead().Submit({.request = Id(static_cast<uint8_t>(++submitted)),
@@ -326,7 +330,7 @@ TEST_P(ServingTest, EverySwitchGivesTheBitsOfAnUndisturbedModel) {
     const Switches switches = {.stages = 1 + static_cast<uint32_t>(rng.Below(3)),
                                .threads = 1 + static_cast<unsigned>(rng.Below(3)),
                                .chunk = std::vector<uint32_t>{7, 16, 33, 64, 256}[rng.Below(5)],
-                               .spare_pages = static_cast<uint32_t>(rng.Below(9)),
+                               .spare_pages = static_cast<uint32_t>(rng.Below(4)),
                                .prefix_cache = rng.Below(4) != 0,
                                .speculate = rng.Below(4) != 0,
                                .guesses = rng.Below(2) == 0};
