@@ -112,6 +112,8 @@ class ServingTest : public testing::TestWithParam<Kind> {
       for (size_t k = 0; k < more; ++k)
         c.prompt.push_back(
             static_cast<TokenId>(rng.Below(3) == 0 ? rng.Below(kVocab) : k % period));
+      // Answers that run into the next page.
+      if (c.prompt.size() > 256 && rng.Below(2) == 0) c.prompt.resize(235 + rng.Below(20));
       Answer(**local, c, 1 + static_cast<uint32_t>(rng.Below(40)));
       cases.push_back(std::move(c));
     }
@@ -131,19 +133,13 @@ class Serving {
       : switches_(switches),
         width_(model.config->width),
         backend_(backend::MakeBackend({.threads = switches.threads}).value()),
-        plan_{.layers = 5,
-              .context = kContext,
-              .kv_pages = PagesOf(switches),
-              .chunk = switches.chunk,
-              .adapters = std::vector<wire::AdapterRef>(2)},
+        plan_(PlanOf(switches)),
         lead_(OptionsOf(switches, plan_, *model.config)) {
-    const std::vector<std::vector<uint32_t>> cuts = {{0, 5}, {0, 2, 5}, {0, 1, 4, 5}};
-    const auto& ends = cuts[switches.stages - 1];
-    for (size_t i = 0; i + 1 < ends.size(); ++i) {
+    for (size_t i = 0; i < plan_.stages.size(); ++i) {
       auto compute = backend_->Load({.config = model.config,
                                      .tensors = model.tensors,
-                                     .layer_begin = ends[i],
-                                     .layer_end = ends[i + 1],
+                                     .layer_begin = plan_.stages[i].layer_begin,
+                                     .layer_end = plan_.stages[i].layer_end,
                                      .lead = i == 0,
                                      .chunk = switches.chunk,
                                      .adapters = adapters},
@@ -181,6 +177,18 @@ class Serving {
  private:
   static uint32_t PagesOf(const Switches& switches) {
     return static_cast<uint32_t>(wire::PagesOf(kContext)) + switches.spare_pages;
+  }
+  static wire::Plan PlanOf(const Switches& switches) {
+    wire::Plan plan{.layers = 5,
+                    .context = kContext,
+                    .kv_pages = PagesOf(switches),
+                    .chunk = switches.chunk,
+                    .adapters = std::vector<wire::AdapterRef>(2)};
+    const std::vector<std::vector<uint32_t>> cuts = {{0, 5}, {0, 2, 5}, {0, 1, 4, 5}};
+    const std::vector<uint32_t>& ends = cuts[switches.stages - 1];
+    for (size_t i = 0; i + 1 < ends.size(); ++i)
+      plan.stages.push_back({.layer_begin = ends[i], .layer_end = ends[i + 1]});
+    return plan;
   }
   static LeadOptions OptionsOf(const Switches& switches, const wire::Plan& plan,
                                const model::ModelConfig& config) {
