@@ -236,7 +236,7 @@ class Session {
     size_t submitted = 0;
     for (Time now{1}; answers_.size() < cases_.size() || Unfinished(); ++now) {
       ASSERT_LT(now.count(), 20000) << "it does not end";
-      while (submitted < cases_.size() && rng_.Below(submitted == 0 ? 1 : 4) == 0) {
+      while (submitted < cases_.size() && rng_.Below(submitted == 0 ? 1 : 2) == 0) {
         const Case& c = cases_[submitted];
         ASSERT_TRUE(
             serving_.lead().Submit({.request = Id(static_cast<uint8_t>(++submitted)),
@@ -338,7 +338,7 @@ TEST_P(ServingTest, EverySwitchGivesTheBitsOfAnUndisturbedModel) {
     const Switches switches = {.stages = 1 + static_cast<uint32_t>(rng.Below(3)),
                                .threads = 1 + static_cast<unsigned>(rng.Below(3)),
                                .chunk = std::vector<uint32_t>{7, 16, 33, 64, 256}[rng.Below(5)],
-                               .spare_pages = static_cast<uint32_t>(rng.Below(4)),
+                               .spare_pages = static_cast<uint32_t>(rng.Below(2)),
                                .prefix_cache = rng.Below(4) != 0,
                                .speculate = rng.Below(4) != 0,
                                .guesses = rng.Below(2) == 0};
