@@ -237,8 +237,9 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
     EnsureAdapted(std::move(chosen), std::move(adapters), std::move(done));
   };
   if (!placing.draft) return go_on(std::move(event));
+  const uint32_t context = event.context;
   FindDraft(
-      *placing.draft, model, event.context,
+      *placing.draft, model, context,
       [event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
         if (!draft) return done(std::unexpected(draft.error()));
         if (running && (!running->draft || running->draft->file != draft->file)) {
