@@ -58,7 +58,7 @@ void LeadMachine::TakeGuess(const RequestId& request, std::vector<TokenId> token
 // drafted row delays each of them.
 void LeadMachine::Guess(Request& request, size_t streams, uint32_t most) {
   if (!options_.speculate || !request.draft.empty() || most == 0) return;
-  const auto guess = request.lookup.Find(request.tokens, std::min(most, DraftPayoff::kMost));
+  auto guess = request.lookup.Find(request.tokens, std::min(most, DraftPayoff::kMost));
   if (guess.tokens.empty()) return;
   request.match = guess.match;
   request.draft_cost = pace_.DraftCost() * static_cast<double>(streams);

@@ -157,6 +157,25 @@ Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& af
   return {};
 }
 
+StageMachine::Sequence* StageMachine::FindFor(const wire::StepItem& item, Sequences& after,
+                                              StageWork& work) {
+  const auto at = after.open.find(item.request);
+  if (at == after.open.end()) return nullptr;
+  Sequence& carried = at->second;
+  if (!carried.carried || item.first > carried.length ||
+      !after.ledger.Reaches(item.request, item.first))
+    return &carried;
+  if (item.first == 0) {
+    CloseOne(at, after, work);
+    return nullptr;
+  }
+  carried.carried = carried.dirty = false;
+  carried.length = item.first;
+  after.ledger.Truncate(item.request, item.first);
+  work.truncate.push_back({carried.id, carried.length});
+  return &carried;
+}
+
 Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequences& after,
                                    StageWork& work, std::vector<Pending>& pending) const {
   const wire::StepItem& item = step.items[index];
@@ -171,21 +190,7 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
     return Fail(ErrorCode::kInvalid, "step {}: request {}: {}", step.step, name,
                 checked.error().message);
   }
-  auto at = after.open.find(item.request);
-  if (at != after.open.end() && at->second.carried && item.first <= at->second.length &&
-      after.ledger.Reaches(item.request, item.first)) {
-    Sequence& carried = at->second;
-    carried.carried = carried.dirty = false;
-    carried.length = item.first;
-    if (item.first > 0) {
-      after.ledger.Truncate(item.request, item.first);
-      work.truncate.push_back({carried.id, carried.length});
-    } else {
-      CloseOne(at, after, work);
-      at = after.open.end();
-    }
-  }
-  Sequence* sequence = at == after.open.end() ? nullptr : &at->second;
+  Sequence* sequence = FindFor(item, after, work);
   if (item.cancelled || (sequence != nullptr && sequence->dirty)) {
     if (sequence != nullptr && !options_.plant_commit_cancelled) sequence->dirty = true;
     if (sequence != nullptr && options_.plant_commit_cancelled)

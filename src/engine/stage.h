@@ -155,6 +155,9 @@ class StageMachine {
                         std::vector<Pending>& pending) const;
   Result<void> AddItem(const wire::Step& step, size_t index, Sequences& after, StageWork& work,
                        std::vector<Pending>& pending) const;
+  // The sequence that an item continues, null for none. One of an earlier plan is taken over up to
+  // where the item begins; at 0 it begins anew.
+  static Sequence* FindFor(const wire::StepItem& item, Sequences& after, StageWork& work);
   static Sequence& OpenOne(const RequestId& request, Sequences& after);
   // Takes the pages for what an item writes; sequences of an earlier plan make room.
   Result<void> TakePages(const wire::Step& step, const RequestId& request, uint32_t first,
