@@ -54,11 +54,6 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
                   .needed = demand == nullptr ? kMaxDemands : kMaxWaiting});
   }
   demand->options = event;
-  const wire::DesiredModel* record = records_.Find(event.model);
-  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.names_adapters)
-    demand->options.adapters = record->adapters;
-  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.draft)
-    demand->options.draft = record->draft;
   demand->waiting.push_back(waiting);
   Pursue(*demand);
 }
@@ -86,9 +81,7 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
   demand->options = {.model = message.model,
                      .spread = message.spread,
                      .context = message.context,
-                     .kv_type = message.kv_type,
-                     .adapters = message.adapters,
-                     .draft = message.draft};
+                     .kv_type = message.kv_type};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -122,9 +115,7 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .state = DesiredState::kRunning,
                     .spread = demand.options.spread,
                     .context = best.plan.context,
-                    .kv_type = best.plan.kv_type,
-                    .adapters = best.plan.adapters,
-                    .draft = best.plan.draft});
+                    .kv_type = best.plan.kv_type});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -138,9 +129,7 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .prefer = context_.self(),
                             .spread = demand.options.spread,
                             .context = demand.options.context,
-                            .kv_type = demand.options.kv_type,
-                            .adapters = demand.options.adapters,
-                            .draft = demand.options.draft};
+                            .kv_type = demand.options.kv_type};
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
@@ -176,9 +165,7 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .spread = demand.options.spread,
                                                .context = demand.options.context,
                                                .kv_type = demand.options.kv_type,
-                                               .known = records_.VersionOf(demand.options.model),
-                                               .adapters = demand.options.adapters,
-                                               .draft = demand.options.draft});
+                                               .known = records_.VersionOf(demand.options.model)});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
@@ -201,8 +188,6 @@ bool DesiredModels::CouldPlace(const ModelId& model) const {
   if (const wire::DesiredModel* record = records_.Find(model)) {
     options.context = record->context;
     options.kv_type = record->kv_type;
-    options.adapters = record->adapters;
-    options.draft = record->draft;
   }
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back

@@ -6,14 +6,12 @@
 namespace exo::engine {
 
 StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
-  StageKey key = {.model = plan.model,
-                  .layer_begin = plan.stages[stage].layer_begin,
-                  .layer_end = plan.stages[stage].layer_end,
-                  .lead = stage == 0,
-                  .kv_type = plan.kv_type,
-                  .chunk = plan.chunk};
-  for (const wire::AdapterRef& adapter : plan.adapters) key.adapters.push_back(adapter.file);
-  return key;
+  return {.model = plan.model,
+          .layer_begin = plan.stages[stage].layer_begin,
+          .layer_end = plan.stages[stage].layer_end,
+          .lead = stage == 0,
+          .kv_type = plan.kv_type,
+          .chunk = plan.chunk};
 }
 
 std::unique_ptr<StageWorker> StageStore::Take(const StageKey& key) {

@@ -22,13 +22,14 @@ count() {
 }
 
 # parts_together: a part for each line "NAME|COMMAND" of standard input, as many at once as there are cores. Not for what
-# measures time.
+# measures time. What fails beside others is tried alone.
 parts_together() {
-  local folder names=() name command i
+  local folder names=() commands=() name command i
   folder=$(mktemp -d)
   while IFS='|' read -r name command; do
     i=${#names[@]}
     names+=("$name")
+    commands+=("$command")
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
     (
       start=$SECONDS rc=0
@@ -42,7 +43,11 @@ parts_together() {
     cat "$folder/$i.log"
     rc=1 seconds=0  # what left no end has failed
     read -r rc seconds <"$folder/$i.end" || true
-    count "${names[$i]}" "$rc" "$seconds"
+    if [ "$rc" -ne 0 ]; then
+      part "${names[$i]}, alone" bash -c "${commands[$i]}"
+    else
+      count "${names[$i]}" "$rc" "$seconds"
+    fi
   done
   rm -r "$folder"
 }

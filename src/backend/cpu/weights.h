@@ -9,7 +9,6 @@
 
 #include "backend/backend.h"
 #include "backend/buffer.h"
-#include "backend/cpu/adapters.h"
 #include "backend/cpu/shard.h"
 #include "sys/thread_pool.h"
 
@@ -57,7 +56,6 @@ struct StageWeights {
   Vector output_norm;  // lead only
   Vector rope_factors;
   std::vector<LayerWeights> layers;
-  std::vector<AdapterWeights> adapters;  // in the order of StageSpec::adapters
   bool tied = false;
   // Set when prepared matrices are lost (backend.h: Packed::broken); null: none are prepared.
   const std::atomic<bool>* broken = nullptr;

@@ -17,8 +17,6 @@ struct EncoderOptions {
   bool chat = false;         // else a text completion
   bool stream = false;
   bool include_usage = false;  // streams: a chunk of usage at the end
-  uint32_t choices = 1;
-  bool logprobs = false;
 };
 
 std::unique_ptr<Encoder> MakeEncoder(EncoderOptions options);
