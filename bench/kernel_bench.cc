@@ -161,12 +161,17 @@ void Attend(benchmark::State& state, const Kernels* k, KvType type, size_t dim, 
             size_t positions, size_t tokens) {
   SetFloatMode();
   constexpr size_t kHeads = 8;
-  const size_t bytes = positions / kKvTile * KvTileBytes(type, dim);
+  const size_t part = kKvPage / kKvTile * KvTileBytes(type, dim);  // keys of a page
+  const size_t count = positions / kKvPage;
+  const size_t bytes = count * part;
   Memory cache(2 * kHeads * bytes);
   const auto x = Values(positions * dim, 5);
   KvHead heads[kHeads];
+  std::vector<std::byte*> pages(kHeads * count);
+  for (size_t i = 0; i < pages.size(); ++i) pages[i] = cache.data() + 2 * i * part;
   for (size_t h = 0; h < kHeads; ++h) {
-    heads[h] = {type, dim, cache.data() + 2 * h * bytes, cache.data() + (2 * h + 1) * bytes};
+    heads[h] = {
+        .type = type, .head_dim = dim, .pages = pages.data() + h * count, .k = 0, .v = part};
     for (size_t p = 0; p < positions; ++p)
       k->StoreKv(heads[h], p, x.data() + p * dim, x.data() + p * dim);
   }

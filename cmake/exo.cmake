@@ -1,5 +1,5 @@
 # Build rules shared by every module. Flags that are part of the arithmetic (docs/arithmetic.md):
-# -ffp-contract=off on every file; ISA flags only on files named *_avx2.cc, *_avx512.cc, *_dotprod.cc
+# -ffp-contract=off on every file; ISA flags only on files named *_avx2.cc, *_avxvnni.cc, *_avx512.cc, *_dotprod.cc
 # or *_i8mm.cc.
 
 find_program(CCACHE ccache)
@@ -35,6 +35,7 @@ function(exo_compute_flags target name)
 endfunction()
 
 set(EXO_AVX2_FLAGS -mavx2 -mf16c -mbmi2)
+set(EXO_AVXVNNI_FLAGS -mavx2 -mf16c -mbmi2 -mavxvnni)
 set(EXO_AVX512_FLAGS -mavx2 -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
                      -mprefer-vector-width=512)
 set(EXO_DOTPROD_FLAGS -march=armv8.2-a+dotprod)
@@ -42,6 +43,7 @@ set(EXO_I8MM_FLAGS -march=armv8.2-a+dotprod+i8mm)
 if(EXO_SANITIZE MATCHES undefined)
   # That check takes two thirds of the time to compile these files; ASan sees every access all the same.
   list(APPEND EXO_AVX2_FLAGS -fno-sanitize=pointer-overflow)
+  list(APPEND EXO_AVXVNNI_FLAGS -fno-sanitize=pointer-overflow)
   list(APPEND EXO_AVX512_FLAGS -fno-sanitize=pointer-overflow)
 endif()
 
@@ -139,6 +141,8 @@ function(exo_module name)
   foreach(source ${sources})
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_AVX2_FLAGS}")
+    elseif(source MATCHES "_avxvnni\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_AVXVNNI_FLAGS}")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${EXO_AVX512_FLAGS}")
     elseif(source MATCHES "_dotprod\\.cc$")

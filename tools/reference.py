@@ -16,6 +16,8 @@ Memory         8 bytes a weight.  Speed: about one small model; use it on ids, n
     reference.py greedy     MODEL --ids 1,403,407 --forced 432,383 the same table along given ids
     reference.py perplexity MODEL --ids 1,403,407,261 --ids 1,5,9  one list each, scored separately
 
+With --lora FILE[:SCALE] (repeatable) the model computes with low-rank adapters in llama.cpp's GGUF format.
+
 Instead of --ids every mode takes --text "..." (tokenizers "gpt2" with pre "gpt-2" only; BOS is put in front
 where the file asks for it) or --in FILE.json with {"ids": [...]} or {"lists": [[...], ...]} ("-" reads
 stdin).  The answer is JSON on stdout or in --json FILE.
@@ -275,8 +277,9 @@ DEQUANTIZE = {0: (1, 4, decode_f32), 1: (1, 2, decode_f16), 30: (1, 2, decode_bf
 
 class Model:
 
-    def __init__(self, gguf):
+    def __init__(self, gguf, adapters=()):
         self.g = gguf
+        self.adapters = adapters  # (Gguf, scale) each
         self.arch = gguf.meta["general.architecture"]
         if self.arch not in ARCHITECTURES:
             raise SystemExit(f"architecture {self.arch} is not supported (only {', '.join(ARCHITECTURES)})")
@@ -324,6 +327,12 @@ class Model:
 
     def project(self, x, name):
         out = x @ self.g.tensor(name + ".weight").T
+        for adapter, scale in self.adapters:
+            if name + ".weight.lora_a" not in adapter:
+                continue
+            a, b = adapter.tensor(name + ".weight.lora_a"), adapter.tensor(name + ".weight.lora_b")
+            alpha = adapter.meta["adapter.lora.alpha"]
+            out = out + scale * (alpha / len(a) if alpha else 1) * (x @ a.T @ b.T)
         return out + self.g.tensor(name + ".bias") if name + ".bias" in self.g else out
 
     def attention(self, x, block, position, cache):
@@ -480,6 +489,14 @@ def parse_ids(text):
     return [int(part) for part in re.split(r"[,\s]+", text.strip())]
 
 
+def read_adapter(text):
+    path, _, scale = text.rpartition(":")
+    try:
+        return Gguf(path), float(scale)
+    except (ValueError, OSError):
+        return Gguf(text), 1.0
+
+
 def read_lists(args, gguf):
     lists = [parse_ids(text) for text in args.ids]
     if args.text:
@@ -509,9 +526,10 @@ def main():
     parser.add_argument("--hidden", help="logits: raw float32 file of the hidden states")
     parser.add_argument("--steps", type=int, default=32, help="greedy: tokens to generate")
     parser.add_argument("--forced", help="greedy: ids to follow instead of the best ones")
+    parser.add_argument("--lora", action="append", default=[], help="FILE[:SCALE] of a low-rank adapter")
     args = parser.parse_args()
     gguf = Gguf(args.model)
-    model = Model(gguf)
+    model = Model(gguf, [read_adapter(text) for text in args.lora])
     lists = read_lists(args, gguf)
     wrong = [i for ids in lists for i in ids if not 0 <= i < model.vocab]
     if wrong:

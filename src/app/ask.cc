@@ -11,6 +11,9 @@ Result<Answer> Ask(const HttpClient& api, const AskOptions& options,
   json body = {{"model", options.model}, {"stream", true}, {"temperature", options.temperature}};
   if (options.max_tokens) body["max_tokens"] = *options.max_tokens;
   if (options.seed) body["seed"] = *options.seed;
+  if (options.top_k) body["top_k"] = *options.top_k;
+  if (options.top_p) body["top_p"] = *options.top_p;
+  if (options.min_p) body["min_p"] = *options.min_p;
   if (options.raw) {
     body["prompt"] = options.prompt;
   } else {

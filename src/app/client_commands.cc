@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "app/adapter_option.h"
 #include "app/ask.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
@@ -72,6 +73,16 @@ Result<std::string> ResolveModel(const HttpClient& api, const std::string& model
   return added.value("model", model);
 }
 
+Result<json> AdaptersForNode(const std::vector<std::string>& texts) {
+  json adapters = json::array();
+  for (const std::string& text : texts) {
+    const node::AdapterChoice one = TRY(ParseAdapter(text));
+    adapters.push_back({{"file", LooksLikePath(one.file) ? TRY(PathForNode(one.file)) : one.file},
+                        {"scale", one.scale}});
+  }
+  return adapters;
+}
+
 std::string Layers(const json& stages, const std::string& node_id) {
   std::string text;
   for (const json& stage : stages) {
@@ -102,6 +113,16 @@ std::string Escaped(const std::string& name) {
   return text;
 }
 
+Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
+  json body = {{"model", model}, {"spread", placing.spread}};
+  if (placing.context) body["context"] = *placing.context;
+  if (!placing.kv.empty()) body["kv"] = placing.kv;
+  if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));
+  if (!placing.draft.empty())
+    body["draft"] = LooksLikePath(placing.draft) ? TRY(PathForNode(placing.draft)) : placing.draft;
+  return body;
+}
+
 }  // namespace
 
 Result<HttpClient> OwnNode(const Settings& settings) {
@@ -117,8 +138,8 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
   options.prompt = TRY(MakePrompt(given.prompt));
-  if (options.spread)
-    TRY(api.Post("/v1/internal/load", {{"model", options.model}, {"spread", true}}));
+  if (options.placing.any())
+    TRY(api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing))));
   const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
     if (!options.json) WriteAnswer(text);
   }));
@@ -240,11 +261,11 @@ Result<void> RunModels(const Settings& settings, bool as_json) {
   return {};
 }
 
-Result<void> RunPlan(const Settings& settings, const std::string& model, bool spread,
-                     bool as_json) {
+Result<void> RunPlan(const Settings& settings, const std::string& model,
+                     const PlacingOptions& placing, bool as_json) {
   const HttpClient api = TRY(OwnNode(settings));
   const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
-  const json plan = TRY(api.Post("/v1/internal/plan", {{"model", name}, {"spread", spread}}));
+  const json plan = TRY(api.Post("/v1/internal/plan", TRY(PlacingJson(name, placing))));
   if (as_json) {
     PrintJson(plan);
     return {};
@@ -256,7 +277,9 @@ Result<void> RunPlan(const Settings& settings, const std::string& model, bool sp
                     Layers(json::array({stage}), stage.value("node_id", "")),
                     FormatSize(stage.value("bytes", uint64_t{0}))});
   }
-  Print("{}\npredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n", Table(rows),
+  Print("{}\ncontext: {} tokens, {} KV cache for {} tokens in all\n", Table(rows),
+        plan.value("context", 0), plan.value("kv", ""), plan.value("kv_positions", uint64_t{0}));
+  Print("predicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n",
         plan.value("predicted_tokens_per_second", 0.0),
         plan.value("predicted_prompt_per_second", 0.0));
   return {};

@@ -17,15 +17,27 @@ namespace exo::app {
 // disk), of the port that the settings name. Errors: kDisconnected.
 Result<HttpClient> OwnNode(const Settings& settings);
 
+// How a model is to be loaded; what is unset is as its last time.
+struct PlacingOptions {
+  bool spread = false;
+  std::optional<uint32_t> context;
+  std::string kv;
+  std::vector<std::string> lora = {};  // FILE[:SCALE]
+  std::string draft;                   // name or path of a small model
+  bool any() const { return spread || context || !kv.empty() || !lora.empty() || !draft.empty(); }
+};
+
 struct AskOptions {
   std::string model;
   // Empty or "-": standard input. Else what standard input holds is added behind it, after an empty
   // line, when that is a file or a pipe.
   std::string prompt;
   bool raw = false;  // no chat template
-  bool spread = false;
+  PlacingOptions placing;
   std::optional<uint32_t> max_tokens;
   double temperature = 0.7;
+  std::optional<uint32_t> top_k;
+  std::optional<double> top_p, min_p;
   std::optional<uint64_t> seed;
   bool json = false;
 };
@@ -36,7 +48,8 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool js
 Result<void> RunDevices(const Settings& settings, bool json);
 Result<void> RunPs(const Settings& settings, bool json);
 Result<void> RunModels(const Settings& settings, bool json);
-Result<void> RunPlan(const Settings& settings, const std::string& model, bool spread, bool json);
+Result<void> RunPlan(const Settings& settings, const std::string& model,
+                     const PlacingOptions& placing, bool json);
 
 struct DemoOptions {
   AskOptions ask;

@@ -6,6 +6,7 @@
 #include "app/ask.h"
 #include "app/client_commands.h"
 #include "app/demo_cluster.h"
+#include "app/local_engine.h"
 #include "app/model_path.h"
 #include "app/output.h"
 #include "app/terminal.h"
@@ -21,17 +22,6 @@ namespace exo::app {
 namespace {
 
 using nlohmann::json;
-
-double Seconds(Time time) {
-  return std::chrono::duration<double>(time).count();
-}
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
 
 // What happens, on standard output unless JSON goes there.
 class Teller {

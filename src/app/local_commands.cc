@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "app/local_engine.h"
 #include "app/model_path.h"
 #include "app/output.h"
 #include "backend/devices.h"
@@ -23,62 +24,6 @@ namespace {
 
 using nlohmann::json;
 
-double Seconds(Time time) {
-  return std::chrono::duration<double>(time).count();
-}
-
-double Median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
-// Everything that computing in this process needs, built in order.
-struct Engine {
-  std::unique_ptr<backend::Backend> backend;
-  std::shared_ptr<const store::ModelFile> file;
-  std::unique_ptr<backend::TensorSource> source;
-  std::unique_ptr<engine::LocalModel> model;
-};
-
-// Refuses with the numbers what the system could only answer by killing somebody.
-Result<void> CheckMemory(const Engine& engine, const engine::LocalOptions& options) {
-  const store::Manifest& manifest = engine.file->manifest();
-  const backend::StageBytes need = engine.backend->Estimate({.config = manifest.config(),
-                                                             .tensors = manifest.tensors(),
-                                                             .layer_begin = 0,
-                                                             .layer_end = manifest.config()->layers,
-                                                             .lead = true,
-                                                             .kv_type = options.kv_type,
-                                                             .chunk = options.chunk});
-  const bool mapped = engine.file->prepared() != nullptr &&
-                      engine.file->prepared()->layout() == engine.backend->layout();
-  const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
-  const sys::MemoryInfo memory = sys::ReadMemory();
-  if (bytes <= memory.available) return {};
-  return Fail(
-      ErrorCode::kOverloaded,
-      "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
-      engine.file->name(), FormatSize(bytes), FormatSize(memory.available),
-      FormatSize(memory.total));
-}
-
-Result<Engine> LoadEngine(const Settings& settings, const std::string& model, unsigned threads,
-                          const engine::LocalOptions& options) {
-  Engine engine;
-  engine.backend = TRY(backend::MakeBackend({.isa = settings.isa, .threads = threads}));
-  engine.file = TRY(store::ModelFile::Open(
-      TRY(FindModelPath(settings, model)),
-      {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));
-  engine.source = TRY(engine.file->MakeSource());
-  const store::Manifest& manifest = engine.file->manifest();
-  TRY(CheckMemory(engine, options));
-  engine.model = TRY(engine::LocalModel::Load(*engine.backend, manifest.config(),
-                                              manifest.tensors(), *engine.source, options));
-  return engine;
-}
-
 // The benchmark's state: sequences 1..batch, filled to `depth`.
 class Bench {
  public:
@@ -87,12 +32,11 @@ class Bench {
   }
 
   Result<void> Prepare() {
-    const uint32_t capacity = options_.depth + std::max(options_.pp, options_.tg) + 8;
     for (uint32_t i = 0; i < options_.batch; ++i) {
-      TRY(model_.Open(1 + i, capacity));
-      TRY(model_.Append(1 + i, 0, RandomTokens(options_.depth), 0, {}));
+      TRY(model_.Open(kFilled + i, options_.depth));
+      TRY(model_.Append(kFilled + i, 0, RandomTokens(options_.depth), 0, {}));
     }
-    return {};
+    return Clear();
   }
   // One prompt pass with the logits of the last token; tokens per second.
   Result<double> Prompt(uint32_t count) {
@@ -129,8 +73,16 @@ class Bench {
     for (TokenId& token : tokens) token = static_cast<TokenId>(rng_.Below(model_.config().vocab));
     return tokens;
   }
+  // Sequences that hold `depth` positions; each pass goes on from forks of them, since layers with
+  // a window cannot be cut back.
+  static constexpr backend::SequenceId kFilled = 1u << 20;
+
   Result<void> Clear() {
-    for (uint32_t i = 0; i < options_.batch; ++i) TRY(model_.Truncate(1 + i, options_.depth));
+    const uint32_t capacity = options_.depth + std::max({options_.pp, options_.tg, 64u}) + 8;
+    for (uint32_t i = 0; i < options_.batch; ++i) {
+      model_.Close(1 + i);
+      TRY(model_.Fork(kFilled + i, options_.depth, 1 + i, capacity));
+    }
     return {};
   }
 
@@ -147,8 +99,8 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
     return Fail(ErrorCode::kInvalid, "--batch and --runs must be at least 1");
   }
   const Time start = sys::Now();
-  const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
-                                       {.kv_type = options.kv, .chunk = options.chunk}));
+  const LocalEngine engine = TRY(LoadEngine(settings, options.model, options.threads,
+                                            {.kv_type = options.kv, .chunk = options.chunk}));
   Bench bench(*engine.model, options);
   const double load = Seconds(sys::Now() - start);
   TRY(bench.Prepare());
@@ -189,8 +141,9 @@ Result<void> RunBench(const Settings& settings, const BenchOptions& options) {
 Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
   TRY(store::CheckIsAnotherFile(TRY(FindModelPath(settings, options.model)), options.out));
   const auto out = TRY(sys::FileWriter::Create(options.out, 0644));  // before the work
-  const Engine engine = TRY(LoadEngine(settings, options.model, options.threads,
-                                       {.kv_type = options.kv, .chunk = options.chunk}));
+  const LocalEngine engine =
+      TRY(LoadEngine(settings, options.model, options.threads,
+                     {.kv_type = options.kv, .chunk = options.chunk}, options.lora));
   const auto tokenizer = TRY(model::Tokenizer::Load(engine.file->manifest().gguf()));
   std::vector<TokenId> tokens = tokenizer->Encode(options.prompt, false);
   if (tokenizer->add_bos() && tokenizer->bos() >= 0)
@@ -198,7 +151,7 @@ Result<void> RunLogits(const Settings& settings, const LogitsOptions& options) {
   if (tokens.empty()) return Fail(ErrorCode::kInvalid, "the prompt has no tokens");
   const size_t vocab = engine.model->config().vocab;
   std::vector<float> logits(tokens.size() * vocab);
-  TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size())));
+  TRY(engine.model->Open(1, static_cast<uint32_t>(tokens.size()), engine.adapters));
   TRY(engine.model->Append(1, 0, tokens, tokens.size(), logits));
   TRY(out->Append(std::as_bytes(std::span(logits))));
   TRY(out->Commit());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "app/settings.h"
 #include "base/result.h"
@@ -20,12 +21,15 @@ struct BenchOptions {
   uint32_t chunk = 256;
   unsigned threads = 0;  // 0: all cores
   unsigned nodes = 0;    // 0: in this process; else over a demo cluster of so many nodes
+  std::string replay;    // file of recorded tokens: pp of them as prompt, tg as its answer
   kernels::KvType kv = kernels::KvType::kF16;
   bool json = false;
 };
 // Prompt and decode speed, load time and memory: the measure and field names of tools that time
 // llama.cpp.
 Result<void> RunBench(const Settings& settings, const BenchOptions& options);
+// Speculation on a recorded text: its answer with drafts and without, in turns.
+Result<void> RunReplay(const Settings& settings, const BenchOptions& options);
 
 struct LogitsOptions {
   std::string model;
@@ -34,7 +38,8 @@ struct LogitsOptions {
   unsigned threads = 0;
   uint32_t chunk = 256;
   kernels::KvType kv = kernels::KvType::kF16;
-  std::string out;  // f32 [positions][vocab], little-endian
+  std::vector<std::string> lora = {};  // FILE[:SCALE]
+  std::string out;                     // f32 [positions][vocab], little-endian
   bool json = false;
 };
 Result<void> RunLogits(const Settings& settings, const LogitsOptions& options);

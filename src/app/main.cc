@@ -82,7 +82,7 @@ struct Commands {
   QuantizeOptions quantize;
   std::string kv = "f16";
   std::string model;
-  bool spread = false;
+  PlacingOptions placing;
   SecretOptions secret;
 
   Commands() {
@@ -114,10 +114,10 @@ struct Commands {
       std::string option = "--" + info.key;
       std::ranges::replace(option, '_', '-');
       if (info.key == "peers") option += ",--peer";
-      if (info.key == "discovery") {
+      if (info.is_on) {
         c->add_flag_callback(
-            "--no-discovery", [this] { given["discovery"] = {"false"}; },
-            "neither announce this device nor look for others");
+            "--no-" + option.substr(2), [this, key = info.key] { given[key] = {"false"}; },
+            "do not: " + info.what);
       } else if (info.is_flag) {
         c->add_flag_callback(option, [this, key = info.key] { given[key] = {"true"}; }, info.what);
       } else {
@@ -149,6 +149,12 @@ struct Commands {
         ->check(Between(1, 10'000'000));
     c->add_option("--temperature", options.temperature, "0: always the likeliest token")
         ->check(Between(0, 2));
+    c->add_option("--top-k", options.top_k, "only the so many likeliest tokens; 0: all")
+        ->check(Between(0, 10'000'000));
+    c->add_option("--top-p", options.top_p, "only the likeliest tokens that make up this part")
+        ->check(Between(0, 1));
+    c->add_option("--min-p", options.min_p, "only tokens of at least this part of the likeliest")
+        ->check(Between(0, 1));
     c->add_option("--seed", seed, "same seed, same answer")->check(Whole64());
     c->add_flag("--json", options.json, "print one JSON object");
   }
@@ -156,6 +162,15 @@ struct Commands {
     const CLI::App* c = app.get_subcommand(command);
     if (c->count("--max-tokens") > 0) options.max_tokens = max_tokens;
     if (c->count("--seed") > 0) options.seed = seed;
+  }
+
+  void AddPlacing(CLI::App* c, PlacingOptions& options) {
+    c->add_flag("--spread", options.spread, "place the model over all devices");
+    c->add_option("--context", options.context,
+                  "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
+        ->check(Between(0, kMaxPositions));
+    c->add_option("--kv", options.kv, "type of the KV cache: f16, q8_0 or f32")
+        ->check(CLI::IsMember({"f16", "q8_0", "f32"}));
   }
 
   void AddRun() {
@@ -167,7 +182,13 @@ struct Commands {
     c->add_option("MODEL", ask.model, "name or path of a GGUF file")->required();
     c->add_option("PROMPT", ask.prompt,
                   "what to say; - or nothing: standard input. What is piped in is added behind it");
-    c->add_flag("--spread", ask.spread, "place the model over all devices");
+    AddPlacing(c, ask.placing);
+    c->add_option("--lora", ask.placing.lora,
+                  "load the model with a low-rank adapter: FILE[:SCALE]")
+        ->allow_extra_args(false);
+    c->add_option("--draft", ask.placing.draft,
+                  "load it with a small model of the same vocabulary that guesses ahead: name or "
+                  "path; no answer changes");
     AddAsk(c, ask);
   }
 
@@ -183,9 +204,9 @@ struct Commands {
     view("models", "which models can be run", RunModels);
     CLI::App* c =
         Add("plan", "where a model would go and how fast it would be, without loading it",
-            [this](const Settings& settings) { return RunPlan(settings, model, spread, json); });
+            [this](const Settings& settings) { return RunPlan(settings, model, placing, json); });
     c->add_option("MODEL", model, "name or path of a GGUF file")->required();
-    c->add_flag("--spread", spread, "over all devices");
+    AddPlacing(c, placing);
     c->add_flag("--json", json);
     CLI::App* s = Add("stop", "unload a model from all devices",
                       [this](const Settings& settings) { return RunStop(settings, model, json); });
@@ -216,6 +237,7 @@ struct Commands {
         Add("bench", "measure prompt and decode speed, load time and memory",
             [this](const Settings& settings) -> Result<void> {
               bench.kv = TRY(kernels::KvTypeNamed(kv));
+              if (!bench.replay.empty()) return RunReplay(settings, bench);
               return bench.nodes > 0 ? RunClusterBench(settings, bench) : RunBench(settings, bench);
             });
     b->add_option("--model", bench.model, "name or path of a GGUF file")->required();
@@ -234,6 +256,10 @@ struct Commands {
         ->check(Between(1, 8192));
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine")
         ->check(Between(1, 16));
+    b->add_option("--replay", bench.replay,
+                  "file of recorded tokens (exo tokenize --json): --pp of them are the prompt, the "
+                  "next --tg the answer; compares decoding with speculation and without")
+        ->excludes("--nodes");
     b->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
     b->add_flag("--json", bench.json);
 
@@ -249,6 +275,8 @@ struct Commands {
         ->check(Between(1, kMaxThreads));
     l->add_option("--chunk", logits.chunk, "positions of one step")->check(Between(1, 8192));
     l->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
+    l->add_option("--lora", logits.lora, "with a low-rank adapter: FILE[:SCALE]")
+        ->allow_extra_args(false);
     l->add_option("--out", logits.out, "file: f32 [positions][vocabulary]")->required();
     l->add_flag("--json", logits.json);
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <variant>
 
+#include "app/adapter_option.h"
 #include "app/settings_file.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -54,6 +55,15 @@ Result<void> ExpandHome(std::string& text) {
   return {};
 }
 
+// The file of MODEL=FILE[:SCALE] may stand behind ~ too.
+Result<void> CheckAdapter(std::string& text) {
+  const std::string model = TRY(ParseModelAdapter(text)).model + "=";
+  std::string file = text.substr(model.size());
+  TRY(ExpandHome(file));
+  text = model + file;
+  return {};
+}
+
 struct Setting {
   const char* key;
   Field field;
@@ -85,21 +95,39 @@ const std::vector<Setting>& Table() {
       {"memory_limit", &Settings::memory_limit, "memory for models, for example 8GiB", kMiB,
        kMaxSize, "what is free"},
       {"threads", &Settings::threads, "compute threads", 1, 1024, "all cores"},
-      {"isa",
-       &Settings::isa,
-       "instruction set of the kernels",
-       0,
-       0,
-       "the best",
-       {"reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
+      {.key = "isa",
+       .field = &Settings::isa,
+       .what = "instruction set of the kernels",
+       .if_unset = "the best",
+       .choices = {"reference", "avx2", "avx-vnni", "avx512", "neon", "neon-dotprod", "neon-i8mm"}},
       {.key = "models",
        .field = &Settings::models,
        .what = "more folders with GGUF files",
        .check = &ExpandHome},
       {"tensor_cache", &Settings::tensor_cache, "disk space for tensors pulled from other devices",
        0, kMaxSize, "a tenth of the disk, 20 GiB at most"},
+      {"prefix_store", &Settings::prefix_store,
+       "disk space for what was computed of prompts and answers, kept across restarts", 0, kMaxSize,
+       "off"},
       {"default_context", &Settings::default_context,
-       "context of a model that is loaded without a word about it, in tokens", 16, 1 << 24},
+       "context of a model that is loaded without a word about it, in tokens; 0: as it was "
+       "trained, as far as memory allows",
+       0, 1 << 24},
+      {.key = "kv",
+       .field = &Settings::kv,
+       .what = "type of the KV cache of a model that is loaded without a word about it",
+       .choices = {"f16", "q8_0", "f32"}},
+      {"target_gap", &Settings::target_gap,
+       "how long running answers wait for a token while prompts are computed, in milliseconds", 1,
+       60000},
+      {"prefix_cache", &Settings::prefix_cache,
+       "prompts that begin like earlier ones are computed from where they differ"},
+      {"speculation", &Settings::speculation,
+       "several tokens a step where the text repeats itself; no answer changes"},
+      {.key = "lora",
+       .field = &Settings::lora,
+       .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",
+       .check = &CheckAdapter},
       {"log", &Settings::log, "lowest level that is logged"},
       {.key = kSecret,
        .field = &Settings::cluster_secret,
@@ -258,12 +286,14 @@ const std::vector<SettingInfo>& SettingInfos() {
   static const std::vector<SettingInfo> infos = [] {
     std::vector<SettingInfo> made;
     for (const Setting& setting : Table()) {
-      made.push_back({.key = setting.key,
-                      .what = setting.what,
-                      .accepts = Accepts(setting),
-                      .is_list = Is<Texts>(setting),
-                      .is_flag = Is<bool>(setting),
-                      .is_secret = std::string_view(setting.key) == kSecret});
+      made.push_back(
+          {.key = setting.key,
+           .what = setting.what,
+           .accepts = Accepts(setting),
+           .is_list = Is<Texts>(setting),
+           .is_flag = Is<bool>(setting),
+           .is_on = Is<bool>(setting) && Settings{}.*std::get<bool Settings::*>(setting.field),
+           .is_secret = std::string_view(setting.key) == kSecret});
     }
     return made;
   }();

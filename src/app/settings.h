@@ -32,7 +32,13 @@ struct Settings {
   std::string isa;                       // empty: the best
   std::vector<std::string> models;       // folders, besides the data folder's and the bundled one
   std::optional<uint64_t> tensor_cache;  // bytes; unset: the node's default
-  uint32_t default_context = 4096;       // tokens
+  std::optional<uint64_t> prefix_store;  // bytes on disk; unset or 0: none
+  uint32_t default_context = 0;          // tokens; 0: as trained, as far as memory allows
+  std::string kv = "f16";                // type of the KV cache
+  uint32_t target_gap = 250;             // milliseconds
+  bool prefix_cache = true;
+  bool speculation = true;
+  std::vector<std::string> lora;  // MODEL=FILE[:SCALE]
   LogLevel log = LogLevel::kWarning;
   std::string cluster_secret;  // empty: the data folder's
 
@@ -51,6 +57,7 @@ struct SettingInfo {
   std::string accepts;  // "an integer from 0 to 65535"
   bool is_list = false;
   bool is_flag = false;
+  bool is_on = false;  // a flag's default
   bool is_secret = false;
 };
 const std::vector<SettingInfo>& SettingInfos();

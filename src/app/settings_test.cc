@@ -33,6 +33,7 @@ TEST(SettingsTest, FileSetsEveryType) {
       "threads = 4\n"
       "isa = 'avx2'\n"
       "default_context = 8192\n"
+      "prefix_store = '2GiB'\n"
       "log = 'info'\n",
       "exo.toml", settings);
   ASSERT_TRUE(applied) << applied.error().message;
@@ -45,6 +46,7 @@ TEST(SettingsTest, FileSetsEveryType) {
   EXPECT_EQ(settings.threads, 4u);
   EXPECT_EQ(settings.isa, "avx2");
   EXPECT_EQ(settings.default_context, 8192u);
+  EXPECT_EQ(settings.prefix_store, 2 * kGiB);
   EXPECT_EQ(settings.log, LogLevel::kInfo);
   EXPECT_EQ(settings.origins.at("threads"), "exo.toml line 7");
   EXPECT_TRUE(settings.IsDefault("api_port"));

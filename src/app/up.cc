@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include "app/adapter_option.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
 #include "app/stop_guard.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "kernels/kernels.h"
 #include "net/event_loop.h"
 #include "net/event_loop_asio.h"
 #include "net/secret.h"
@@ -23,6 +25,10 @@ namespace {
 constexpr Time kLinger = std::chrono::milliseconds(100);
 
 node::NodeOptions ToNodeOptions(const Settings& settings) {
+  std::vector<node::NodeOptions::ModelAdapter> adapters;
+  for (const std::string& text : settings.lora) {
+    if (auto one = ParseModelAdapter(text)) adapters.push_back(*std::move(one));  // checked before
+  }
   return {.data_folder = sys::DataFolder(),
           .name = ToUtf8(settings.name.empty() ? sys::HostName() : settings.name),
           .port = settings.port,
@@ -37,7 +43,13 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .model_folders = ModelFolders(settings),
           .named_folders = settings.models,
           .tensor_cache = settings.tensor_cache,
-          .default_context = settings.default_context};
+          .prefix_store = settings.prefix_store.value_or(0),
+          .default_context = settings.default_context,
+          .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
+          .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
+                   .prefix_cache = settings.prefix_cache,
+                   .speculate = settings.speculation},
+          .adapters = std::move(adapters)};
 }
 
 // What `exo secret` cannot find by itself: a secret that is not the data folder's.

@@ -20,6 +20,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
+#include "model/adapter.h"
 #include "model/config.h"
 #include "model/tensors.h"
 
@@ -60,6 +61,18 @@ struct Shard {
   uint32_t ffn_end = 0;
 };
 
+// A low-rank adapter that a stage is loaded with, for the sequences that want it.
+struct StageAdapter {
+  std::shared_ptr<const model::AdapterTensors> tensors;
+  std::shared_ptr<TensorSource> source;  // of the stage's layers of it; read by Load alone
+};
+// What a sequence uses of them.
+struct AdapterUse {
+  uint32_t adapter = 0;  // index into StageSpec::adapters
+  float scale = 1;
+  friend bool operator==(const AdapterUse&, const AdapterUse&) = default;
+};
+
 struct StageSpec {
   std::shared_ptr<const model::ModelConfig> config;
   std::shared_ptr<const model::ModelTensors> tensors;
@@ -70,6 +83,7 @@ struct StageSpec {
   std::optional<Shard> shard;
   kernels::KvType kv_type = kernels::KvType::kF16;
   uint32_t chunk = 256;  // rows of one Run at most
+  std::vector<StageAdapter> adapters = {};
 };
 
 // Every tensor that the stage needs, in loading order.
@@ -133,22 +147,48 @@ class StageCompute {
   virtual ~StageCompute() = default;
 
   // A sequence of at most `capacity` positions; Run takes KV memory as it grows, 256 positions at a
-  // time. Errors: kInvalid (already open).
-  virtual Result<void> Open(SequenceId sequence, uint32_t capacity) = 0;
-  // Opens `sequence` with the first `length` positions of `from`: the bits that computing them
-  // again would give. They share the memory until one of them writes to it. Errors: those of Open;
-  // kInvalid (`from` is unknown or shorter, or positions below `length` are undefined since a step
-  // was cancelled).
+  // time. Layers with a window let go of what lies before the window of a segment's first position:
+  // the sequence cannot be cut, overwritten or forked where that is missing (but at position 0).
+  // `adapters`: of the stage, in ascending order; they decide the bits of all its positions.
+  // Errors: kInvalid (already open, an adapter that the stage does not have).
+  virtual Result<void> Open(SequenceId sequence, uint32_t capacity,
+                            std::span<const AdapterUse> adapters = {}) = 0;
+  // Opens `sequence` with the adapters and the first `length` positions of `from`: the bits that
+  // computing them again would give. They share the memory until one of them writes to it. Errors:
+  // those of Open; kInvalid (`from` is unknown or shorter, positions below `length` are undefined
+  // since a step was cancelled, or a window there is gone).
   virtual Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                             uint32_t capacity) = 0;
   virtual void Close(SequenceId sequence) = 0;
-  // Forgets positions from `length` on (a rejected draft, a replayed step).
+  // Forgets positions from `length` on (a rejected draft, a replayed step). Errors: kInvalid
+  // (unknown, shorter, or a window there is gone).
   virtual Result<void> Truncate(SequenceId sequence, uint32_t length) = 0;
+
+  // Bytes of a saved page of `positions` (1 to kernels::kKvPage): those of each layer of the stage
+  // in turn, as many for every layer, so that a part of the layers can be cut out. They are the
+  // same on every device. Nothing: the stage cannot save pages (layers with a window keep only
+  // that; a shard has a part of every layer).
+  virtual std::optional<size_t> SavedBytes(uint32_t positions) const = 0;
+  // Positions [first, first + positions) of a sequence, `first` a multiple of kKvPage, into `out`
+  // of SavedBytes(positions). Errors: kInvalid (not open, not computed), kUnsupported.
+  virtual Result<void> SavePage(SequenceId sequence, uint32_t first, uint32_t positions,
+                                std::span<std::byte> out) = 0;
+  // Appends the first `count` positions of a page that was saved with `positions` of them: the bits
+  // that computing them would give. Errors: kInvalid (not open, `first` is not its length or not a
+  // multiple of kKvPage, no page of that size: nothing changed), kUnsupported, kOverloaded.
+  virtual Result<void> LoadPage(SequenceId sequence, uint32_t first, uint32_t count,
+                                uint32_t positions, std::span<const std::byte> page) = 0;
 
   // Checks a batch and starts it. A device may compute it while the caller does other things; one
   // batch at a time. Errors: kInvalid (unknown sequence, over capacity, too many rows, a token
   // outside the vocabulary: nothing changed), kOverloaded (no memory for more positions).
   virtual Result<std::unique_ptr<Running>> Run(const Batch& batch) = 0;
+
+  // Host work between batches: work(i) for each i in [0, count), beside each other on the threads
+  // that compute the stage where it has some. Returns when all is done.
+  virtual void ForEach(size_t count, const std::function<void(size_t i)>& work) {
+    for (size_t i = 0; i < count; ++i) work(i);
+  }
 
   virtual uint64_t weights_bytes() const = 0;
 };
@@ -156,8 +196,9 @@ class StageCompute {
 // Bytes a stage will take, from the same arithmetic that the loader uses.
 struct StageBytes {
   uint64_t weights = 0;
-  uint64_t read_per_token = 0;  // of the weights: a mixture reads only the chosen experts
-  uint64_t kv_per_position = 0;
+  uint64_t read_per_token = 0;            // of the weights: a mixture reads only the chosen experts
+  uint64_t kv_per_position = 0;           // of layers that attend to all positions
+  uint64_t windowed_kv_per_position = 0;  // of the others
   uint64_t scratch = 0;
 };
 
@@ -200,8 +241,8 @@ class Backend {
   virtual StageBytes Estimate(const StageSpec& spec) const = 0;
   // Reads and repacks the stage's tensors, in parallel, behind whatever stages of this backend
   // compute meanwhile. `progress(done, total)` bytes, from the calling thread.
-  // Errors: those of the source, kOverloaded (memory), kCancelled; of a shard, kInvalid (not cut
-  // where it may be) and kUnsupported (a mixture of experts).
+  // Errors: those of the sources, kOverloaded (memory), kCancelled; of a shard, kInvalid (not cut
+  // where it may be) and kUnsupported (a mixture of experts, adapters).
   virtual Result<std::unique_ptr<StageCompute>> Load(
       const StageSpec& spec, TensorSource& source,
       const std::function<void(uint64_t done, uint64_t total)>& progress,

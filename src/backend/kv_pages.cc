@@ -1,6 +1,9 @@
 #include "backend/kv_pages.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "base/check.h"
 
 namespace exo::backend {
 namespace {
@@ -26,7 +29,26 @@ void KvPages::CopyTiles(const Buffer& from, uint32_t positions, Buffer& to) cons
   }
 }
 
+bool KvPages::Reaches(uint32_t length) const {
+  return begin_ == 0 || length == 0 ||
+         begin_ * uint64_t{kPage} + layout_.window <= uint64_t{length} + 1;
+}
+
+void KvPages::LetGo(uint32_t first) {
+  if (layout_.window == 0) return;
+  for (; begin_ < pages_.size() &&
+         (begin_ + 1) * uint64_t{kPage} + layout_.window <= uint64_t{first} + 1;
+       ++begin_) {
+    pages_[begin_].reset();
+    table_[begin_] = nullptr;
+  }
+}
+
 Result<void> KvPages::Reserve(uint32_t first, uint32_t end) {
+  if (layout_.layers == 0) return {};
+  if (first == 0 && begin_ > 0) Truncate(0);
+  CHECK(Reaches(first));
+  LetGo(first);
   for (size_t i = first / kPage; i < PagesOf(end); ++i) {
     if (i < pages_.size() && pages_[i].use_count() == 1) continue;
     Page page = TRY(Take());
@@ -47,6 +69,28 @@ void KvPages::Truncate(uint32_t length) {
   if (PagesOf(length) >= pages_.size()) return;
   pages_.resize(PagesOf(length));
   table_.resize(pages_.size());
+  begin_ = std::min(begin_, pages_.size());
+}
+
+void KvPages::Save(size_t index, uint32_t positions, std::span<std::byte> out) const {
+  CHECK_EQ(out.size(), layout_.saved_bytes(positions));
+  const size_t bytes = out.size() / std::max<size_t>(1, layout_.parts());
+  for (size_t part = 0; part < layout_.parts(); ++part) {
+    std::memcpy(out.data() + part * bytes, pages_[index]->data() + part * layout_.part_bytes(),
+                bytes);
+  }
+}
+
+void KvPages::Load(size_t index, uint32_t count, uint32_t positions,
+                   std::span<const std::byte> saved) {
+  CHECK_EQ(saved.size(), layout_.saved_bytes(positions));
+  const size_t parts = std::max<size_t>(1, layout_.parts());
+  const size_t bytes = saved.size() / parts;
+  const size_t wanted = layout_.saved_bytes(count) / parts;
+  for (size_t part = 0; part < layout_.parts(); ++part) {
+    std::memcpy(pages_[index]->data() + part * layout_.part_bytes(), saved.data() + part * bytes,
+                wanted);
+  }
 }
 
 KvPages KvPages::Share(uint32_t length) const {

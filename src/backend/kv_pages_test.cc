@@ -73,6 +73,28 @@ TEST(KvPagesTest, PositionsThatAreWrittenAgainAreNotThoseOfTheFork) {
   EXPECT_EQ(At(fork, 500), std::byte{7});
 }
 
+TEST(KvPagesTest, AWindowLetsGoOfWhatNobodyAttendsToAnyMore) {
+  KvLayout layout = kSmall;
+  layout.window = 100;
+  KvPages pages(layout);
+  ASSERT_TRUE(pages.Reserve(0, 600));
+  EXPECT_EQ(pages.pages(), 3u);
+  const KvPages early = pages.Share(300);
+  ASSERT_TRUE(pages.Reserve(354, 601));  // attends from 255 on
+  EXPECT_EQ(pages.pages(), 3u);
+  ASSERT_TRUE(pages.Reserve(600, 700));  // attends from 501 on
+  EXPECT_EQ(pages.pages(), 2u);
+  EXPECT_EQ(pages.Head(0, 0).pages[0], nullptr);
+  EXPECT_NE(pages.Head(0, 0).pages[1], nullptr);
+  EXPECT_TRUE(pages.Reaches(355));
+  EXPECT_FALSE(pages.Reaches(354));
+  EXPECT_TRUE(early.Reaches(200)) << "a fork keeps its own";
+  EXPECT_NE(early.Head(0, 0).pages[0], nullptr);
+  ASSERT_TRUE(pages.Reserve(0, 20)) << "begins anew";
+  EXPECT_EQ(pages.pages(), 1u);
+  EXPECT_TRUE(pages.Reaches(10));
+}
+
 TEST(KvPagesTest, MemoryThatTheSystemLacksIsRefused) {
   KvPages pages({.head_dim = 128, .layers = size_t{1} << 30, .heads = 8});
   const auto reserved = pages.Reserve(0, 1);

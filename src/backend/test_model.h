@@ -51,6 +51,11 @@ class MemorySource final : public TensorSource {
     return std::span<const std::byte>(data_.at(tensor.name)).subspan(offset, bytes);
   }
   void Done(const model::TensorRef&, uint64_t, uint64_t) override {}
+  // Of F32 tensors.
+  std::span<float> Values(const model::TensorRef& tensor) {
+    std::vector<std::byte>& bytes = data_.at(tensor.name);
+    return {reinterpret_cast<float*>(bytes.data()), bytes.size() / sizeof(float)};
+  }
 
  private:
   float Value() { return static_cast<float>(rng_.Uniform() * 2 - 1); }
@@ -108,6 +113,30 @@ struct TestModel {
     tensors->output = config->tied_output ? tensors->token_embd
                                           : source.Add("output.weight", output, kVocab, 256);
     for (uint32_t i = 0; i < config->layers; ++i) AddLayer(i);
+  }
+
+  // An adapter of all matrices that can be adapted, with large tensors of `type`.
+  StageAdapter MakeAdapter(const std::string& name, DType type, uint32_t rank, float alpha) {
+    auto adapter = std::make_shared<model::AdapterTensors>();
+    adapter->alpha = alpha;
+    adapter->max_rank = rank;
+    for (const model::LayerTensors& layer : tensors->layers) {
+      model::AdapterLayer& own = adapter->layers.emplace_back();
+      const auto add = [&](model::AdapterTarget target, const model::TensorRef& base) {
+        own.pairs[static_cast<size_t>(target)] = model::AdapterPair{
+            .a = source.Add(name + base.name + ".lora_a", type, rank, base.cols),
+            .b = source.Add(name + base.name + ".lora_b", type, base.rows, rank)};
+      };
+      add(model::AdapterTarget::kQ, layer.attn_q);
+      add(model::AdapterTarget::kK, layer.attn_k);
+      add(model::AdapterTarget::kV, layer.attn_v);
+      add(model::AdapterTarget::kOutput, layer.attn_output);
+      if (layer.ffn_gate) add(model::AdapterTarget::kGate, *layer.ffn_gate);
+      if (layer.ffn_up) add(model::AdapterTarget::kUp, *layer.ffn_up);
+      if (layer.ffn_down) add(model::AdapterTarget::kDown, *layer.ffn_down);
+    }
+    // The fixture outlives what is loaded from it.
+    return {.tensors = adapter, .source = {std::shared_ptr<void>(), &source}};
   }
 
  private:

@@ -26,8 +26,8 @@ constexpr std::array<uint32_t, 4> Philox(uint64_t seed, uint64_t counter, uint64
 }
 
 // Uniform in [0, 1) with 24 bits, exact in binary32.
-constexpr float UniformFloat(uint64_t seed, uint64_t counter) {
-  return static_cast<float>(Philox(seed, counter)[0] >> 8) * 0x1p-24f;
+constexpr float UniformFloat(uint64_t seed, uint64_t counter, uint64_t stream = 0) {
+  return static_cast<float>(Philox(seed, counter, stream)[0] >> 8) * 0x1p-24f;
 }
 
 // A stream of values for simulations and tests.

@@ -112,6 +112,7 @@ struct Core::State {
   void On(const NodeId& from, const wire::CancelRequest& m) { lead.OnCancel(from, m); }
   void On(const NodeId& from, const wire::PauseRequest& m) { lead.OnPause(from, m); }
   void On(const NodeId& from, const wire::Tokens& m) { entry.OnTokens(from, m); }
+  void On(const NodeId& from, const wire::Queued& m) { entry.OnQueued(from, m); }
   void On(const NodeId& from, const wire::Finished& m) { entry.OnFinished(from, m); }
   // Handshakes, bulk and data frames never come over the control session.
   template <class Other>
@@ -151,6 +152,7 @@ struct Core::State {
   void On(const CancelLocal& e) { entry.OnCancel(e); }
   void On(const PauseLocal& e) { entry.OnPause(e); }
   void On(const LeadEmitted& e) { lead.OnEmitted(e); }
+  void On(const LeadQueued& e) { lead.OnRunnerQueued(e); }
   void On(const LeadFinished& e) { lead.OnRunnerFinished(e); }
 };
 

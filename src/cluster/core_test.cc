@@ -668,7 +668,7 @@ TEST_F(CoreTest, AClaimBelowWhatTheCacheTakesIsDenied) {
   Add("a", 100 * kMiB, true);
   Add("b", 100 * kMiB, false);
   ConnectAll();
-  wire::Plan plan{.owner = nodes_[1].id, .layers = 2, .context = 64, .sequences = 2, .chunk = 16};
+  wire::Plan plan{.owner = nodes_[1].id, .layers = 2, .context = 64, .kv_pages = 2, .chunk = 16};
   plan.stages.push_back({.node = nodes_[0].id, .layer_end = 2, .bytes = 255});
   plan.id = ComputePlanId(plan);
   Tell(0, Received{nodes_[1].id, wire::Reserve{plan}});
@@ -699,7 +699,7 @@ TEST_F(CoreTest, HostileMessagesChangeNothing) {
   Add("a", 100 * kMiB, true);
   Add("b", 100 * kMiB, false);
   ConnectAll();
-  wire::Plan plan{.owner = nodes_[1].id, .layers = 1, .context = 16, .sequences = 1, .chunk = 16};
+  wire::Plan plan{.owner = nodes_[1].id, .layers = 1, .context = 16, .kv_pages = 1, .chunk = 16};
   plan.stages.push_back(
       {.node = nodes_[0].id, .layer_begin = 0, .layer_end = 1, .bytes = ~uint64_t{0}});
   const std::vector<wire::Message> hostile = {

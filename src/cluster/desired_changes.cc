@@ -63,7 +63,9 @@ void DesiredModels::WaitForRecord(const wire::DesiredModel& record, bool restore
   demand.options = {.model = record.model,
                     .spread = record.spread,
                     .context = record.context,
-                    .kv_type = record.kv_type};
+                    .kv_type = record.kv_type,
+                    .adapters = record.adapters,
+                    .draft = record.draft};
   demand.retry_at =
       context_.now + (restored ? timers.restore : timers.takeover) + context_.Spread();
 }
@@ -165,7 +167,11 @@ bool DesiredModels::EvictOneAt(const NodeId& node, const ModelId& but) {
 }
 
 void DesiredModels::Evict(const wire::Plan& plan) {
-  wire::DesiredModel record{.model = plan.model, .context = plan.context, .kv_type = plan.kv_type};
+  wire::DesiredModel record{.model = plan.model,
+                            .context = plan.context,
+                            .kv_type = plan.kv_type,
+                            .adapters = plan.adapters,
+                            .draft = plan.draft};
   if (const wire::DesiredModel* known = records_.Find(plan.model)) record = *known;
   record.state = DesiredState::kOnDemand;
   record.version = records_.NextVersion(plan.model);

@@ -54,6 +54,11 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
                   .needed = demand == nullptr ? kMaxDemands : kMaxWaiting});
   }
   demand->options = event;
+  const wire::DesiredModel* record = records_.Find(event.model);
+  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.names_adapters)
+    demand->options.adapters = record->adapters;
+  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.draft)
+    demand->options.draft = record->draft;
   demand->waiting.push_back(waiting);
   Pursue(*demand);
 }
@@ -81,7 +86,9 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
   demand->options = {.model = message.model,
                      .spread = message.spread,
                      .context = message.context,
-                     .kv_type = message.kv_type};
+                     .kv_type = message.kv_type,
+                     .adapters = message.adapters,
+                     .draft = message.draft};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -115,7 +122,9 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .state = DesiredState::kRunning,
                     .spread = demand.options.spread,
                     .context = best.plan.context,
-                    .kv_type = best.plan.kv_type});
+                    .kv_type = best.plan.kv_type,
+                    .adapters = best.plan.adapters,
+                    .draft = best.plan.draft});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -129,7 +138,9 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .prefer = context_.self(),
                             .spread = demand.options.spread,
                             .context = demand.options.context,
-                            .kv_type = demand.options.kv_type};
+                            .kv_type = demand.options.kv_type,
+                            .adapters = demand.options.adapters,
+                            .draft = demand.options.draft};
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
@@ -165,7 +176,9 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .spread = demand.options.spread,
                                                .context = demand.options.context,
                                                .kv_type = demand.options.kv_type,
-                                               .known = records_.VersionOf(demand.options.model)});
+                                               .known = records_.VersionOf(demand.options.model),
+                                               .adapters = demand.options.adapters,
+                                               .draft = demand.options.draft});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
@@ -188,6 +201,8 @@ bool DesiredModels::CouldPlace(const ModelId& model) const {
   if (const wire::DesiredModel* record = records_.Find(model)) {
     options.context = record->context;
     options.kv_type = record->kv_type;
+    options.adapters = record->adapters;
+    options.draft = record->draft;
   }
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back

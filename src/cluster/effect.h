@@ -77,6 +77,11 @@ struct RequestTokens {
   RequestId request;
   std::vector<TokenId> tokens;
   uint32_t cached = 0;  // as in LeadEmitted
+  wire::Logprobs logprobs = {};
+};
+struct RequestQueued {
+  RequestId request;
+  uint32_t before = 0;  // requests that wait longer at the lead
 };
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {
@@ -88,6 +93,6 @@ struct Changed {};
 
 using Effect = std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance,
                             LeadSubmit, LeadCancel, LeadPause, EnsureReply, UnloadReply, PlanMade,
-                            SaveDesired, RequestTokens, RequestFinished, Changed>;
+                            SaveDesired, RequestTokens, RequestQueued, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

@@ -6,6 +6,18 @@
 
 namespace exo::cluster {
 
+namespace {
+
+constexpr const char* kOtherAdapters =
+    "the model was loaded again with other adapters; send the request again";
+
+// Whether an index means the same adapter in both.
+bool SameFiles(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b) {
+  return std::ranges::equal(a, b, {}, &wire::AdapterRef::file, &wire::AdapterRef::file);
+}
+
+}  // namespace
+
 void EntryRequests::Finish(const RequestId& id, wire::Finished finished) {
   finished.request = id;
   RequestFinished effect{.finished = std::move(finished), .stages = {}};
@@ -36,8 +48,17 @@ void EntryRequests::OnSubmit(SubmitLocal event) {
   Request& request = requests_[id];
   request.submit = std::move(event.submit);
   request.model = event.model;
+  request.adapters = std::move(event.adapters);
   request.unplaced_since = context_.now;
+  if (LostAdapters(request)) return FinishWithError(id, ErrorCode::kDisconnected, kOtherAdapters);
   TryDispatch(request);
+}
+
+// The request means adapters that the model's instance does not have.
+bool EntryRequests::LostAdapters(const Request& request) const {
+  if (request.active || request.submit.adapters.empty()) return false;
+  const wire::InstanceSummary* best = desired_.Best(request.model);
+  return best != nullptr && !SameFiles(request.adapters, best->plan.adapters);
 }
 
 bool EntryRequests::TryDispatch(Request& request) {
@@ -85,6 +106,13 @@ void EntryRequests::OnPause(const PauseLocal& event) {
   }
 }
 
+void EntryRequests::OnQueued(const NodeId& from, const wire::Queued& message) {
+  const auto at = requests_.find(message.request);
+  const bool known = at != requests_.end() && at->second.active && at->second.lead() == from &&
+                     at->second.plan.id == message.plan;
+  if (known) context_.Emit(RequestQueued{message.request, message.before});
+}
+
 void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   const auto at = requests_.find(message.request);
   if (at == requests_.end() || !at->second.active || at->second.lead() != from ||
@@ -115,7 +143,12 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   std::vector<TokenId> fresh(message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
                              message.tokens.end());
   emitted.insert(emitted.end(), fresh.begin(), fresh.end());
-  context_.Emit(RequestTokens{message.request, std::move(fresh), message.cached});
+  request.state = message.state;
+  context_.Emit(RequestTokens{.request = message.request,
+                              .tokens = std::move(fresh),
+                              .cached = message.cached,
+                              .logprobs = Part(message.logprobs, message.tokens.size(), known,
+                                               message.tokens.size() - known)});
 }
 
 void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message) {
@@ -196,6 +229,10 @@ void EntryRequests::OnTime() {
   std::map<ModelId, bool> could_be_placed;  // of lost ones: planning is not free
   std::vector<std::pair<RequestId, Error>> unplaced;
   for (auto& [id, request] : requests_) {
+    if (LostAdapters(request)) {
+      unplaced.emplace_back(id, Error{ErrorCode::kDisconnected, kOtherAdapters});
+      continue;
+    }
     if (request.active || TryDispatch(request)) continue;
     const bool late = context_.now - request.unplaced_since > context_.timers().waiting;
     if (!request.lost) {

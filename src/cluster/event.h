@@ -83,8 +83,13 @@ struct EnsureModel {
   uint64_t ticket = 0;
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
+  std::vector<wire::AdapterRef> adapters = {};
+  std::optional<wire::DraftRef> draft = {};  // none: as the model's record says
+  // Of a model that made room for another one, what it had before goes first, unless the caller
+  // names its adapters.
+  bool names_adapters = false;
 };
 struct UnloadModel {
   uint64_t ticket = 0;
@@ -95,7 +100,8 @@ struct PlanModel {
   uint64_t ticket = 0;
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
+  uint8_t kv_type = 0;
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {
@@ -120,10 +126,12 @@ struct StageStopped {
 };
 
 // ---- requests ----
-// A request of this entry node. Submit::plan is chosen by the core.
+// A request of this entry node. Submit::plan is chosen by the core; `adapters` are those that
+// Submit::adapters means by its indices.
 struct SubmitLocal {
   wire::Submit submit;
   ModelId model;
+  std::vector<wire::AdapterRef> adapters = {};
 };
 struct CancelLocal {
   RequestId request;
@@ -138,6 +146,13 @@ struct LeadEmitted {
   RequestId request;
   std::vector<TokenId> tokens;
   uint32_t cached = 0;  // tokens of the prompt whose KV was there already
+  wire::Logprobs logprobs = {};
+  wire::SamplerState state = {};  // after the last token
+};
+// The request waits for memory behind so many others.
+struct LeadQueued {
+  RequestId request;
+  uint32_t before = 0;
 };
 struct LeadFinished {
   wire::Finished finished;
@@ -147,6 +162,6 @@ using Event =
     std::variant<Tick, SessionUp, SessionDown, PeerRefused, RememberedPeers, Received, LocalRecord,
                  LocalModels, LocalProgress, LocalLoad, Leave, RestoreDesired, EnsureModel,
                  UnloadModel, PlanModel, LoadFinished, LoadProgressed, StageFailed, StageStopped,
-                 SubmitLocal, CancelLocal, PauseLocal, LeadEmitted, LeadFinished>;
+                 SubmitLocal, CancelLocal, PauseLocal, LeadEmitted, LeadQueued, LeadFinished>;
 
 }  // namespace exo::cluster

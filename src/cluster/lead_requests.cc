@@ -67,9 +67,19 @@ void LeadRequests::Run(Request& request) {
 }
 
 void LeadRequests::Repeat(const RequestId& id, const Request& request) {
-  if (!request.emitted.empty())
-    context_.SendTo(request.entry,
-                    wire::Tokens{id, 0, request.emitted, request.plan, request.cached});
+  const std::vector<TokenId>& all = request.emitted;
+  for (size_t first = 0; first < all.size(); first += kTokensPerMessage) {
+    const size_t count = std::min(kTokensPerMessage, all.size() - first);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+    wire::Tokens part{.request = id,
+                      .first_index = static_cast<uint32_t>(first),
+                      .tokens = {begin, begin + static_cast<std::ptrdiff_t>(count)},
+                      .plan = request.plan,
+                      .cached = request.cached,
+                      .logprobs = Part(request.logprobs, all.size(), first, count)};
+    if (first + count == all.size()) part.state = request.state;
+    context_.SendTo(request.entry, std::move(part));
+  }
   if (request.finished) context_.SendTo(request.entry, *request.finished);
 }
 
@@ -107,10 +117,24 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
   const uint32_t first = request.generated;
   request.generated += static_cast<uint32_t>(event.tokens.size());
   request.cached = event.cached;
-  if (request.entry != context_.self())
+  if (request.entry != context_.self()) {
     request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
-  context_.SendTo(request.entry,
-                  wire::Tokens{event.request, first, event.tokens, request.plan, request.cached});
+    Append(request.logprobs, event.logprobs);
+    request.state = event.state;
+  }
+  context_.SendTo(request.entry, wire::Tokens{.request = event.request,
+                                              .first_index = first,
+                                              .tokens = event.tokens,
+                                              .plan = request.plan,
+                                              .cached = request.cached,
+                                              .logprobs = event.logprobs,
+                                              .state = event.state});
+}
+
+void LeadRequests::OnRunnerQueued(const LeadQueued& event) {
+  const auto at = requests_.find(event.request);
+  if (at == requests_.end() || at->second.finished) return;
+  context_.SendTo(at->second.entry, wire::Queued{event.request, at->second.plan, event.before});
 }
 
 void LeadRequests::OnRunnerFinished(const LeadFinished& event) {

@@ -41,12 +41,21 @@ double OpsMs(double ops, double gops) {
 
 }  // namespace
 
-uint64_t StageMemory(const ModelShape& shape, const StageShare& share, uint64_t kv_positions,
+KvPositions ReservedKv(const ModelShape& shape, uint64_t pages, uint32_t context, uint32_t chunk) {
+  KvPositions positions{.all = pages * wire::kPagePositions};
+  if (shape.window != 0) {
+    positions.windowed =
+        wire::WindowedPages(pages, context, shape.window, chunk) * wire::kPagePositions;
+  }
+  return positions;
+}
+
+uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvPositions& positions,
                      uint8_t kv_type) {
   const uint64_t kv = shape.kv_bytes_per_position[kv_type % shape.kv_bytes_per_position.size()];
   uint64_t bytes = shape.scratch_bytes;
   for (uint32_t i = share.layer_begin; i < share.layer_end && i < shape.layers(); ++i) {
-    bytes += shape.layer_bytes[i] + kv * kv_positions;
+    bytes += shape.layer_bytes[i] + kv * positions.Of(shape, i);
   }
   if (share.lead) bytes += shape.embedding_bytes + shape.output_bytes + shape.lead_scratch_bytes;
   return bytes;
@@ -64,25 +73,27 @@ std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes) {
 }
 
 std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                                uint64_t kv_positions, uint8_t kv_type) {
+                                const KvPositions& positions, uint8_t kv_type) {
   const size_t stages = nodes.size();
   const size_t layers = shape.layers();
   if (stages == 0 || stages > layers) return {};
-  const std::vector<uint64_t> memory = Prefix(shape.layer_bytes);
+  std::vector<uint64_t> layer_memory = shape.layer_bytes;
+  for (uint32_t i = 0; i < layers; ++i)
+    layer_memory[i] += shape.kv_bytes_per_position[kv_type] * positions.Of(shape, i);
+  const std::vector<uint64_t> memory = Prefix(layer_memory);
   const std::vector<uint64_t> decode = Prefix(DecodeBytes(shape));
-  const uint64_t kv = uint64_t{shape.kv_bytes_per_position[kv_type]} * kv_positions;
   const std::vector<Speeds> speeds = KnownSpeeds(nodes);
   // best[s][e]: stages [0, s] hold layers [0, e); from[s][e]: where stage s begins.
   std::vector<std::vector<Cost>> best(stages, std::vector<Cost>(layers + 1));
   std::vector<std::vector<uint32_t>> from(stages, std::vector<uint32_t>(layers + 1, 0));
   for (size_t s = 0; s < stages; ++s) {
-    const uint64_t fixed = StageMemory(shape, {0, 0, s == 0}, 0, kv_type);
+    const uint64_t fixed = StageMemory(shape, {0, 0, s == 0}, {}, kv_type);
     const uint64_t output = s == 0 ? shape.output_bytes : 0;
     for (size_t end = s + 1; end + (stages - 1 - s) <= layers; ++end) {
       const size_t first = s == 0 ? 0 : s;
       const size_t last = s == 0 ? 0 : end - 1;
       for (size_t begin = first; begin <= last; ++begin) {
-        const uint64_t bytes = fixed + memory[end] - memory[begin] + kv * (end - begin);
+        const uint64_t bytes = fixed + memory[end] - memory[begin];
         if (bytes > nodes[s].memory_available) continue;
         const double ms = DecodeMs(decode[end] - decode[begin] + output, speeds[s].decode_gbps);
         const Cost before = s == 0 ? Cost{0, 0} : best[s - 1][begin];

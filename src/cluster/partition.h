@@ -28,6 +28,6 @@ std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes);
 // is as fast as it can be, which is layers in proportion to speed; among those the smallest sum.
 // Empty: does not fit. Cost: O(stages x layers^2).
 std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                                uint64_t kv_positions, uint8_t kv_type);
+                                const KvPositions& positions, uint8_t kv_type);
 
 }  // namespace exo::cluster

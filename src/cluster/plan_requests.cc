@@ -12,7 +12,8 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
   const wire::PlanRequest request{.ticket = event.ticket,
                                   .model = event.model,
                                   .spread = event.spread,
-                                  .context = event.context};
+                                  .context = event.context,
+                                  .kv_type = event.kv_type};
   if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
@@ -46,7 +47,8 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
                             .term = context_.options.incarnation,
                             .prefer = context_.self(),
                             .spread = request.spread,
-                            .context = request.context};
+                            .context = request.context,
+                            .kv_type = request.kv_type};
   const std::vector<PlanNode> nodes = members_.PlannerNodes();
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();

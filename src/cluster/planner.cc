@@ -11,11 +11,13 @@
 namespace exo::cluster {
 namespace {
 
+constexpr uint8_t kSmallestKv = 2;  // kernels::KvType::kQ8_0
+
 // A placement that fits.
 struct Placement {
   std::vector<size_t> nodes;   // indices, stage order
   std::vector<uint32_t> ends;  // layer_end of each stage
-  uint32_t sequences = 0;
+  uint64_t pages = 0;
   Prediction prediction;
   bool valid() const { return !nodes.empty(); }
 };
@@ -26,10 +28,10 @@ struct Search {
   const std::vector<PlanNode>& nodes;
   const PlanOptions& options;
   uint32_t context = 0;
-  std::vector<uint32_t> sequence_choices;  // wanted first
+  std::vector<uint64_t> page_choices = {};  // wanted first
 
-  uint64_t Positions(uint32_t sequences) const {
-    return wire::ReservedPages(context, sequences) * wire::kPagePositions;
+  KvPositions Positions(uint64_t pages) const {
+    return ReservedKv(shape, pages, context, options.chunk);
   }
 };
 
@@ -41,9 +43,11 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
                   .nonce = search.options.nonce,
                   .layers = search.shape.layers(),
                   .context = search.context,
-                  .sequences = placement.sequences,
+                  .kv_pages = static_cast<uint32_t>(placement.pages),
                   .chunk = search.options.chunk,
-                  .kv_type = search.options.kv_type};
+                  .kv_type = search.options.kv_type,
+                  .adapters = search.options.adapters,
+                  .draft = search.options.draft};
   uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
     const StageShare share{begin, placement.ends[i], i == 0};
@@ -51,7 +55,7 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
         {.node = search.nodes[placement.nodes[i]].id,
          .layer_begin = share.layer_begin,
          .layer_end = share.layer_end,
-         .bytes = StageMemory(search.shape, share, search.Positions(placement.sequences),
+         .bytes = StageMemory(search.shape, share, search.Positions(placement.pages),
                               search.options.kv_type)});
     begin = placement.ends[i];
   }
@@ -76,17 +80,17 @@ bool Better(const Search& search, const Placement& a, const Placement& b) {
 
 // The best order and division for this set of nodes with this reservation; invalid when it does not
 // fit.
-Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint32_t sequences) {
+Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t pages) {
   Placement best;
   for (size_t lead = 0; lead < set.size(); ++lead) {
-    Placement candidate{.nodes = {set[lead]}, .sequences = sequences};
+    Placement candidate{.nodes = {set[lead]}, .pages = pages};
     for (size_t i = 0; i < set.size(); ++i) {
       if (i != lead) candidate.nodes.push_back(set[i]);
     }
     std::vector<PlanNode> order;
     for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
     candidate.ends =
-        Partition(search.shape, order, search.Positions(sequences), search.options.kv_type);
+        Partition(search.shape, order, search.Positions(pages), search.options.kv_type);
     if (candidate.ends.empty()) continue;
     candidate.prediction = Predict(search.shape, search.nodes, BuildPlan(search, candidate));
     if (Better(search, candidate, best)) best = std::move(candidate);
@@ -141,10 +145,10 @@ std::vector<std::vector<size_t>> Subsets(const Search& search, size_t count) {
 // The best placement on exactly `count` nodes, with the largest reservation that fits there.
 Placement BestOf(const Search& search, size_t count, std::vector<PlanCandidate>& candidates) {
   const auto subsets = Subsets(search, count);
-  for (const uint32_t sequences : search.sequence_choices) {
+  for (const uint64_t pages : search.page_choices) {
     Placement best;
     for (const std::vector<size_t>& set : subsets) {
-      Placement placement = PlaceOn(search, set, sequences);
+      Placement placement = PlaceOn(search, set, pages);
       if (count == 1) {
         candidates.push_back(
             {.nodes = NamesOf(search, set),
@@ -163,7 +167,7 @@ Placement BestOf(const Search& search, size_t count, std::vector<PlanCandidate>&
       }
       return best;
     }
-    if (sequences != search.sequence_choices.back()) candidates.clear();
+    if (pages != search.page_choices.back()) candidates.clear();
   }
   return {};
 }
@@ -179,8 +183,8 @@ Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
   });
   const size_t most = std::min<size_t>({set.size(), search.shape.layers(), wire::kMaxStages});
   for (set.resize(most); !set.empty(); set.pop_back()) {
-    for (const uint32_t sequences : search.sequence_choices) {
-      Placement placement = PlaceOn(search, set, sequences);
+    for (const uint64_t pages : search.page_choices) {
+      Placement placement = PlaceOn(search, set, pages);
       candidates.push_back(
           {.nodes = NamesOf(search, set),
            .fits = placement.valid(),
@@ -192,10 +196,21 @@ Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
   return {};
 }
 
+// What the smallest KV type would change, if anything.
+std::string SmallerCache(const Search& search, uint64_t needed) {
+  if (search.options.kv_type == kSmallestKv) return "";
+  PlanOptions options = search.options;
+  options.kv_type = kSmallestKv;
+  if (!MakePlan(search.shape, search.nodes, options)) return "";
+  return fmt::format("; with a q8_0 KV cache it needs {} and fits", FormatSize(needed));
+}
+
 std::unexpected<Error> Refuse(const Search& search) {
-  const uint64_t positions = search.Positions(search.sequence_choices.back());
-  const uint64_t needed = StageMemory(search.shape, {0, search.shape.layers(), true}, positions,
-                                      search.options.kv_type);
+  const KvPositions positions = search.Positions(search.page_choices.back());
+  const auto needs = [&](uint8_t kv_type) {
+    return StageMemory(search.shape, {0, search.shape.layers(), true}, positions, kv_type);
+  };
+  const uint64_t needed = needs(search.options.kv_type);
   uint64_t available = 0;
   std::string each;
   for (const PlanNode& node : search.nodes) {
@@ -211,10 +226,11 @@ std::unexpected<Error> Refuse(const Search& search) {
   return Fail(ErrorCode::kOverloaded,
               "{} does not fit: it needs {} for {} layers with a context of {} positions; {} "
               "node{} offer{} {} "
-              "in all ({}){}. Add a device, raise a memory budget or ask for a shorter context",
+              "in all ({}){}. Add a device, raise a memory budget or ask for a shorter context{}",
               search.shape.name, FormatSize(needed), search.shape.layers(), search.context,
               search.nodes.size(), search.nodes.size() == 1 ? "" : "s",
-              search.nodes.size() == 1 ? "s" : "", FormatSize(available), each, why);
+              search.nodes.size() == 1 ? "s" : "", FormatSize(available), each, why,
+              SmallerCache(search, needs(kSmallestKv)));
 }
 
 wire::PlanBasis BasisOf(const Search& search, const Placement& placement) {
@@ -222,10 +238,53 @@ wire::PlanBasis BasisOf(const Search& search, const Placement& placement) {
   return placement.nodes.size() == 1 ? wire::PlanBasis::kFastest : wire::PlanBasis::kFewest;
 }
 
-// What is asked for, or the model's own within the default.
+uint32_t TrainedContext(const ModelShape& shape) {
+  return shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
+}
+
+// What nodes are chosen for: what is asked for, or the model's own within the default.
 uint32_t ContextFor(const ModelShape& shape, const PlanOptions& options) {
-  const uint32_t trained = shape.trained_context > 0 ? shape.trained_context : kDefaultContext;
-  return options.context > 0 ? options.context : std::min(trained, kDefaultContext);
+  return options.context > 0 ? options.context : std::min(TrainedContext(shape), kDefaultContext);
+}
+
+// KV pages that half of the memory left on every node of the placement holds in addition.
+uint64_t SparePages(const Search& search, const Placement& placement) {
+  uint64_t spare = wire::kMaxPages;
+  uint32_t begin = 0;
+  for (size_t i = 0; i < placement.nodes.size(); ++i) {
+    const StageShare share{begin, placement.ends[i], i == 0};
+    const auto bytes = [&](uint64_t pages) {
+      return StageMemory(search.shape, share, search.Positions(pages), search.options.kv_type);
+    };
+    const uint64_t used = bytes(placement.pages);
+    const uint64_t most = used + (search.nodes[placement.nodes[i]].memory_available - used) / 2;
+    // Layers with a window stop taking more: no division finds out.
+    uint64_t low = 0, high = spare;
+    while (low < high) {
+      const uint64_t middle = high - (high - low) / 2;
+      if (bytes(placement.pages + middle) <= most) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    spare = low;
+    begin = placement.ends[i];
+  }
+  return spare;
+}
+
+// The context grows to the trained one unless one was asked for, and the pages with it.
+void Grow(Search& search, Placement& placement) {
+  const uint64_t spare = SparePages(search, placement);
+  if (search.options.context == 0) {
+    const uint64_t most = (placement.pages + spare) * wire::kPagePositions;
+    const uint64_t context =
+        std::min<uint64_t>({TrainedContext(search.shape), most, wire::kMaxContext});
+    search.context = std::max(search.context, static_cast<uint32_t>(context));
+  }
+  const uint64_t wanted = wire::PagesOf(search.context) * kDefaultSequences;
+  placement.pages = std::max(placement.pages, std::min(wanted, placement.pages + spare));
 }
 
 Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
@@ -241,29 +300,36 @@ Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
   if (options.kv_type >= shape.kv_bytes_per_position.size()) {
     return Fail(ErrorCode::kInvalid, "KV type {} is not known", options.kv_type);
   }
-  if (options.context > wire::kMaxContext || options.sequences > wire::kMaxSequences ||
-      options.chunk == 0 || options.chunk > wire::kMaxChunk) {
-    return Fail(ErrorCode::kInvalid,
-                "context {}, sequences {} or chunk {} beyond the limits {}, {}, {}",
-                options.context, options.sequences, options.chunk, wire::kMaxContext,
-                wire::kMaxSequences, wire::kMaxChunk);
+  if (options.context > wire::kMaxContext || options.chunk == 0 ||
+      options.chunk > wire::kMaxChunk) {
+    return Fail(ErrorCode::kInvalid, "context {} or chunk {} beyond the limits {}, {}",
+                options.context, options.chunk, wire::kMaxContext, wire::kMaxChunk);
+  }
+  if (options.adapters.size() > wire::kMaxAdapters) {
+    return Fail(ErrorCode::kInvalid, "{} adapters for {} ({} at most)", options.adapters.size(),
+                shape.name, wire::kMaxAdapters);
   }
   return {};
 }
 
+// What is loaded beside the model counts as working memory.
+ModelShape WithExtras(ModelShape shape, const PlanOptions& options) {
+  if (options.draft) shape.lead_scratch_bytes += options.draft->bytes;
+  for (const wire::AdapterRef& adapter : options.adapters) shape.scratch_bytes += adapter.bytes;
+  return shape;
+}
+
 }  // namespace
 
-Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options) {
-  TRY(CheckShape(shape, options));
+  TRY(CheckShape(model, options));
+  const ModelShape shape = WithExtras(model, options);
   if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
   Search search{.shape = shape, .nodes = nodes, .options = options};
   search.context = ContextFor(shape, options);
-  if (options.sequences > 0) {
-    search.sequence_choices = {options.sequences};
-  } else {
-    for (uint32_t s = kDefaultSequences; s > 0; s /= 2) search.sequence_choices.push_back(s);
-  }
+  for (uint32_t s = kDefaultSequences; s > 0; s /= 2)
+    search.page_choices.push_back(wire::PagesOf(search.context) * s);
   PlanChoice choice;
   Placement best;
   if (options.spread) {
@@ -281,6 +347,7 @@ Result<PlanChoice> MakePlan(const ModelShape& shape, const std::vector<PlanNode>
       candidate.note = "chosen";
   }
   if (best.nodes.size() > 1) choice.candidates.back().note = "chosen";
+  Grow(search, best);
   choice.plan = BuildPlan(search, best);
   choice.prediction = std::move(best.prediction);
   choice.basis = BasisOf(search, best);
@@ -294,8 +361,10 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
                     .code = error.code,
                     .detail = error.message};
   if (cause.reason != wire::Reason::kDoesNotFit) return cause;
-  cause.needed =
-      StageMemory(shape, {0, shape.layers(), true}, ContextFor(shape, options), options.kv_type);
+  const uint32_t context = ContextFor(shape, options);
+  cause.needed = StageMemory(WithExtras(shape, options), {0, shape.layers(), true},
+                             ReservedKv(shape, wire::PagesOf(context), context, options.chunk),
+                             options.kv_type);
   for (const PlanNode& node : nodes) cause.available += node.memory_available;
   return cause;
 }

@@ -30,11 +30,15 @@ struct ModelShape {
   uint64_t output_bytes = 0;                 // at the lead, in memory; read for each token
   // Bytes of one position in one layer, keys and values, by wire::Plan::kv_type.
   std::array<uint32_t, wire::kKvTypes> kv_bytes_per_position = {};
+  // A layer attends to its last `window` positions, every window_period-th to all; 0: all do.
+  uint32_t window = 0;
+  uint32_t window_period = 1;
   uint64_t ops_per_token_layer = 0;  // 2 per multiply-add
   uint64_t scratch_bytes = 0;        // of each stage
   uint64_t lead_scratch_bytes = 0;   // of the lead in addition (logits)
 
   uint32_t layers() const { return static_cast<uint32_t>(layer_bytes.size()); }
+  bool HasWindow(uint32_t layer) const { return window != 0 && (layer + 1) % window_period != 0; }
 };
 
 struct PlanNode {
@@ -50,16 +54,23 @@ struct PlanNode {
 struct PlanOptions {
   NodeId owner;
   uint64_t term = 0;
-  uint64_t nonce = 0;      // makes equal plans of different moments different
-  NodeId prefer;           // wins ties: the node that asks, usually the owner
-  bool spread = false;     // use every node
-  uint32_t context = 0;    // 0: min(trained, kDefaultContext)
-  uint32_t sequences = 0;  // 0: as many of kDefaultSequences, halved down to 1, as fit
+  uint64_t nonce = 0;    // makes equal plans of different moments different
+  NodeId prefer;         // wins ties: the node that asks, usually the owner
+  bool spread = false;   // use every node
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   // Rows of one step: 256 is where matmul throughput is flat (bench/kernel_bench.cc).
   uint32_t chunk = 256;
   uint8_t kv_type = 0;
+  // Every stage reserves all of their bytes, though it holds those of its own layers only.
+  std::vector<wire::AdapterRef> adapters = {};
+  std::optional<wire::DraftRef> draft = {};
 };
+// Nodes are chosen for so many positions: a longer context is not worth another, slower division.
+// On the nodes that were chosen it grows to the trained one as far as half of the memory that is
+// left allows.
 inline constexpr uint32_t kDefaultContext = 4096;
+// Sequences of the whole context for which memory is reserved, or more shorter ones; fewer where
+// that does not fit.
 inline constexpr uint32_t kDefaultSequences = 4;
 
 struct Prediction {
@@ -97,13 +108,23 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
 
 wire::Expectation ExpectationOf(const PlanChoice& choice);
 
+// Positions that KV is reserved for, of a layer that attends to all and of one with a window.
+struct KvPositions {
+  uint64_t all = 0;
+  uint64_t windowed = 0;
+  uint64_t Of(const ModelShape& shape, uint32_t layer) const {
+    return shape.HasWindow(layer) ? windowed : all;
+  }
+};
+KvPositions ReservedKv(const ModelShape& shape, uint64_t pages, uint32_t context, uint32_t chunk);
+
 // Bytes of a stage: weights, KV of all reserved positions, scratch.
 struct StageShare {
   uint32_t layer_begin = 0;
   uint32_t layer_end = 0;
   bool lead = false;
 };
-uint64_t StageMemory(const ModelShape& shape, const StageShare& share, uint64_t kv_positions,
+uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvPositions& positions,
                      uint8_t kv_type);
 
 // The prediction for a given plan; nodes not in the list count as the slowest known one.

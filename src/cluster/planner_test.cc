@@ -76,6 +76,23 @@ TEST(PlannerTest, PrefersTheAskingNodeAmongEquals) {
   EXPECT_EQ(Place(Shape(), nodes).plan.stages[0].node, nodes[0].id);
 }
 
+// Five layers of six attend to their last 512 positions: their KV does not grow with the context.
+TEST(PlannerTest, LayersWithAWindowLeaveRoomForALongContext) {
+  ModelShape shape = Shape(12);
+  shape.trained_context = 131072;
+  shape.kv_bytes_per_position = {4096, 8192};
+  const std::vector<PlanNode> nodes = {Node(1, 4096 * kMiB, 5)};
+  const auto all = Place(shape, nodes);
+  shape.window = 512;
+  shape.window_period = 6;
+  const auto windowed = Place(shape, nodes);
+  EXPECT_GT(windowed.plan.context, 2 * all.plan.context);
+  // 16 sequences of 4 pages each, in ten of twelve layers.
+  const uint64_t kv = uint64_t{4096} * 256 * (2 * windowed.plan.kv_pages + 10 * 64);
+  EXPECT_EQ(windowed.plan.stages[0].bytes, 12 * 100 * kMiB + 2 * 50 * kMiB + 10 * kMiB + kv);
+  EXPECT_LE(windowed.plan.stages[0].bytes, 4096 * kMiB);
+}
+
 TEST(PlannerTest, RefusesWithTheSumsWhenNothingFits) {
   const auto choice = MakePlan(Shape(), {Node(1, 450 * kMiB, 5)}, {});
   ASSERT_FALSE(choice);
@@ -167,7 +184,55 @@ TEST(PlannerTest, ReservesFewerSequencesBeforeMoreNodes) {
   shape.kv_bytes_per_position = {25600, 51200};  // 100 MiB per layer and sequence
   const auto choice = Place(shape, {Node(1, 1800 * kMiB, 5), Node(2, 1800 * kMiB, 5)});
   EXPECT_EQ(choice.plan.stages.size(), 1u);
-  EXPECT_EQ(choice.plan.sequences, 1u);
+  EXPECT_EQ(choice.plan.context, kDefaultContext);
+  EXPECT_EQ(choice.plan.kv_pages, kDefaultContext / wire::kPagePositions);
+}
+
+ModelShape LongContext() {
+  ModelShape shape = Shape();
+  shape.trained_context = 131072;
+  shape.kv_bytes_per_position = {4096, 8192, 2176};  // 32 KiB in all layers: 4 GiB for 131,072
+  return shape;
+}
+
+TEST(PlannerTest, TheContextIsTheTrainedOneWhereMemoryAllows) {
+  const auto choice = Place(LongContext(), {Node(1, 20 * kGiB, 5)});
+  EXPECT_EQ(choice.plan.context, 131072u);
+  EXPECT_GE(choice.plan.kv_pages, 512u);
+  EXPECT_LE(choice.plan.stages[0].bytes, 11 * kGiB) << "half of what is left stays free";
+}
+
+TEST(PlannerTest, TheContextGrowsByHalfOfTheMemoryThatIsLeft) {
+  const auto choice = Place(LongContext(), {Node(1, 3 * kGiB, 5)});
+  EXPECT_GT(choice.plan.context, kDefaultContext);
+  EXPECT_LT(choice.plan.context, 131072u);
+  EXPECT_EQ(choice.plan.context, choice.plan.kv_pages * wire::kPagePositions);
+}
+
+TEST(PlannerTest, ALongerContextIsNotWorthAnotherNode) {
+  const std::vector<PlanNode> nodes = {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 5)};
+  const auto choice = Place(LongContext(), nodes);
+  EXPECT_EQ(choice.plan.stages.size(), 1u);
+  EXPECT_GE(choice.plan.context, kDefaultContext);
+  EXPECT_EQ(Place(LongContext(), nodes, {.context = 60000}).plan.stages.size(), 2u)
+      << "unless somebody asks for it";
+}
+
+TEST(PlannerTest, WhatIsAskedForIsNeitherMoreNorLess) {
+  const auto choice = Place(LongContext(), {Node(1, 20 * kGiB, 5)}, {.context = 5000});
+  EXPECT_EQ(choice.plan.context, 5000u);
+  EXPECT_EQ(choice.plan.kv_pages, 80u) << "four whole sequences of 20 pages";
+}
+
+TEST(PlannerTest, ARefusalSaysWhatASmallerCacheWouldAllow) {
+  const auto nodes = std::vector{Node(1, 4 * kGiB, 5)};
+  const auto refused = MakePlan(LongContext(), nodes, {.context = 131072});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("q8_0"), std::string::npos) << refused.error().message;
+  EXPECT_TRUE(MakePlan(LongContext(), nodes, {.context = 131072, .kv_type = 2}));
+  const auto hopeless = MakePlan(LongContext(), {Node(1, kGiB, 5)}, {.context = 131072});
+  ASSERT_FALSE(hopeless);
+  EXPECT_EQ(hopeless.error().message.find("q8_0"), std::string::npos);
 }
 
 TEST(PlannerTest, RefusesNonsense) {
@@ -202,7 +267,7 @@ TEST(PlanTest, EveryFieldIsPartOfTheId) {
   differs([](wire::Plan& p) { ++p.stages[1].bytes; });
   differs([](wire::Plan& p) { ++p.layers, ++p.stages[1].layer_end; });
   differs([](wire::Plan& p) { ++p.context; });
-  differs([](wire::Plan& p) { ++p.sequences; });
+  differs([](wire::Plan& p) { ++p.kv_pages; });
   differs([](wire::Plan& p) { ++p.chunk; });
   differs([](wire::Plan& p) { p.kv_type = 1; });
 }
@@ -223,7 +288,7 @@ TEST(PlanTest, RefusesPlansThatCannotBe) {
   refused([](wire::Plan& p) { p.stages[1].layer_end = p.stages[1].layer_begin; });
   refused([](wire::Plan& p) { p.stages[0].layer_end = 0xFFFFFFFF; });
   refused([](wire::Plan& p) { p.context = 0; });
-  refused([](wire::Plan& p) { p.sequences = 0xFFFFFFFF; });
+  refused([](wire::Plan& p) { p.kv_pages = 0; });
   refused([](wire::Plan& p) { p.chunk = 0; });
   refused([](wire::Plan& p) { p.kv_type = wire::kKvTypes; });
 }

@@ -31,6 +31,7 @@ class EntryRequests {
   void OnCancel(const CancelLocal& event);
   void OnPause(const PauseLocal& event);
   void OnTokens(const NodeId& from, const wire::Tokens& message);
+  void OnQueued(const NodeId& from, const wire::Queued& message);
   void OnFinished(const NodeId& from, const wire::Finished& message);
   void OnPeerUp(const NodeId& peer);
   void OnPeerLost(const NodeId& peer, const std::string& detail);
@@ -43,11 +44,13 @@ class EntryRequests {
   struct Request {
     wire::Submit submit;
     ModelId model;
+    std::vector<wire::AdapterRef> adapters;  // that the submit means
     bool active = false;
     bool paused = false;
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
-    Time unplaced_since{};  // waiting without any instance of the model
+    wire::SamplerState state;  // after it: what another lead would go on from
+    Time unplaced_since{};     // waiting without any instance of the model
     Time active_since{};
     // Why its instance was lost under it. A second loss ends it: it may be the cause.
     struct Loss {
@@ -57,6 +60,7 @@ class EntryRequests {
     std::optional<Loss> lost;
     const NodeId& lead() const { return plan.stages[0].node; }
   };
+  bool LostAdapters(const Request& request) const;
   bool TryDispatch(Request& request);
   void SendToLead(const Request& request);
   void Finish(const RequestId& request, wire::Finished finished);
@@ -80,6 +84,7 @@ class LeadRequests {
   void OnCancel(const NodeId& from, const wire::CancelRequest& message);
   void OnPause(const NodeId& from, const wire::PauseRequest& message);
   void OnEmitted(const LeadEmitted& event);
+  void OnRunnerQueued(const LeadQueued& event);
   void OnRunnerFinished(const LeadFinished& event);
   void OnPeerUp(const NodeId& entry);
   void OnServing(const PlanId& plan);
@@ -91,6 +96,8 @@ class LeadRequests {
 
  private:
   static constexpr size_t kMaxRequests = 4096;
+  // Of a repeated answer: with all logprobs 700 KiB.
+  static constexpr size_t kTokensPerMessage = 4096;
   struct Request {
     wire::Submit submit;  // its prompt is freed when the runner has it
     NodeId entry;
@@ -99,8 +106,10 @@ class LeadRequests {
     bool paused = false;
     uint32_t generated = 0;
     uint32_t cached = 0;
-    std::vector<TokenId>
-        emitted;  // only for another node's entry: nothing is lost on the way to ours
+    // Only for another node's entry: nothing is lost on the way to ours.
+    std::vector<TokenId> emitted;
+    wire::Logprobs logprobs;   // of `emitted`
+    wire::SamplerState state;  // after it
     std::optional<wire::Finished> finished;
     Time finished_at{};
   };

@@ -12,11 +12,11 @@ namespace {
 using wire::Cause;
 using wire::Reason;
 
-// No cache holds a position of a layer in less than a byte: a smaller claim hides memory that the
-// load will take. The loader compares the exact figure.
+// No cache holds a position of a layer in less than a byte, and no layer less than a page: a
+// smaller claim hides memory that the load will take. The loader compares the exact figure.
 uint64_t MinStageBytes(const wire::Plan& plan, uint32_t stage) {
   const wire::StagePlan& part = plan.stages[stage];
-  return std::max<uint64_t>(1, (part.layer_end - part.layer_begin) * ReservedPositions(plan));
+  return std::max<uint64_t>(1, uint64_t{part.layer_end - part.layer_begin} * wire::kPagePositions);
 }
 
 }  // namespace

@@ -55,7 +55,9 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
                   .step = step.step,
                   .close = step.close,
                   .truncate = step.truncate,
-                  .fork = step.fork};
+                  .fork = step.fork,
+                  .restore = step.restore};
+  for (const LeadPage& page : step.store) wire.store.push_back(page.page);
   for (const LeadItem& item : step.items) {
     const auto count = static_cast<uint32_t>(item.tokens.size());
     const uint32_t outputs = OutputRows(item);
@@ -63,12 +65,17 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step) {
                           .first = item.first,
                           .count = count,
                           .output_first = outputs == 0 ? 0 : count - outputs,
-                          .output_count = outputs});
+                          .output_count = outputs,
+                          .adapters = item.adapters});
   }
   return wire;
 }
 
-LeadMachine::LeadMachine(LeadOptions options) : options_(options), ledger_(options.page) {
+LeadMachine::LeadMachine(LeadOptions options)
+    : options_(options),
+      pace_(options.pace),
+      ledger_(options.page, options.window),
+      stored_(options.scope, options.page) {
   CHECK(options_.pages >= ledger_.PagesOf(options_.context));
 }
 LeadMachine::~LeadMachine() = default;
@@ -91,6 +98,7 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
   if (most <= rows)
     return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate",
                      submit.max_new_tokens);
+  TRY(wire::CheckUses(submit.adapters, options_.adapters));
   if (queue_.size() >= options_.queue_limit) {
     return exo::Fail(ErrorCode::kOverloaded, "{} requests are waiting, the limit; try again later",
                      queue_.size());
@@ -122,94 +130,28 @@ bool LeadMachine::Pause(const RequestId& request, bool paused) {
   return true;
 }
 
-void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
-  const auto at = requests_.find(request);
-  if (at == requests_.end() || !at->second->decoding() || at->second->pending() != 1) return;
-  at->second->draft = std::move(tokens);
-}
-
-void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
-  // Its pages were taken when it was admitted.
-  CHECK(ledger_.Needs(request.submit.request, request.scheduled, request.scheduled + rows) == 0);
-  const bool reaches_end = rows == request.pending();
-  const auto begin = request.tokens.begin() + request.scheduled;
-  step.items.push_back({.request = request.submit.request,
-                        .first = request.scheduled,
-                        .tokens = {begin, begin + rows},
-                        .outputs = reaches_end ? Outputs::kLast : Outputs::kNone});
-  request.scheduled += rows;
-  step.rows += rows;
-  step.outputs += reaches_end ? 1 : 0;
-}
-
-// The last token of the answer, and the drafts behind it as far as there is room.
-void LeadMachine::AddDecodeItem(LeadStep& step, Request& request) {
-  const uint32_t room =
-      std::min(options_.chunk - step.rows, request.max_tokens_total - request.scheduled);
-  auto drafts = static_cast<uint32_t>(std::min<size_t>(request.draft.size(), room - 1));
-  // Drafts are not worth another request's pages.
-  const uint32_t end = request.scheduled + 1;
-  if (drafts > 0 && !TakePages(step, request.submit.request, request.scheduled, end + drafts))
-    drafts = 0;
-  if (drafts == 0 && !TakeDecodePages(step, request, end)) return;
-  LeadItem item{.request = request.submit.request,
-                .first = request.scheduled,
-                .tokens = {request.tokens.back()},
-                .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll};
-  const auto begin = request.draft.begin();
-  item.tokens.insert(item.tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(drafts));
-  request.draft.clear();
-  const auto rows = static_cast<uint32_t>(item.tokens.size());
-  request.scheduled += rows;
-  step.rows += rows;
-  step.outputs += OutputRows(item);
-  step.items.push_back(std::move(item));
-}
-
-// A fair share of the decoding requests, so that every stage has a micro-batch to work on.
-void LeadMachine::AddDecode(LeadStep& step) {
-  const size_t count = admitted_.size();
-  const auto runs = [](const Request& request) { return request.decoding() && !request.paused; };
-  const auto decoding = static_cast<size_t>(std::count_if(
-      admitted_.begin(), admitted_.end(), [&](const auto& id) { return runs(*requests_.at(id)); }));
-  const size_t share =
-      std::min<size_t>((decoding + options_.stages - 1) / options_.stages, options_.chunk);
-  const std::vector<RequestId> order = admitted_;  // requests that are put back leave it
-  for (size_t i = 0; i < count && step.items.size() < share && step.rows < options_.chunk; ++i) {
-    Request& request = *requests_.at(order[(decode_turn_ + i) % count]);
-    if (request.admitted && runs(request) && request.pending() > 0) AddDecodeItem(step, request);
-  }
-  if (count > 0) decode_turn_ = (decode_turn_ + share) % count;
-  stats_.decode_rows += step.rows;
-}
-
-void LeadMachine::AddPrefill(LeadStep& step) {
-  for (const RequestId& id : admitted_) {
-    if (step.rows >= options_.chunk) return;
-    Request& request = *requests_.at(id);
-    if (request.decoding() || request.pending() == 0) continue;
-    const uint32_t rows = std::min(request.pending(), options_.chunk - step.rows);
-    AddRows(step, request, rows);
-    stats_.prefill_rows += rows;
-  }
-}
-
 std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   if (in_flight_.size() >= options_.stages) return std::nullopt;
   for (const RequestId& sequence : std::exchange(covered_, {})) CloseKept(sequence);
   LeadStep step;
+  StepPace::Rows rows;
   const uint64_t put_back = stats_.put_back;
-  AddDecode(step);
+  AddDecode(step, rows);
   if (stats_.put_back == put_back) Admit(step, now);
-  AddPrefill(step);
-  if (step.items.empty() && closing_.empty()) return std::nullopt;
+  AddPrefill(step, rows);
+  AddRestores(step);
+  AddStore(step, now);
+  if (step.items.empty() && closing_.empty() && step.restore.empty() && step.store.empty())
+    return std::nullopt;
   step.step = next_step_++;
   step.close = std::move(closing_);
   closing_.clear();
   step.truncate = std::exchange(truncating_, {});
-  Flight flight{.step = step};
+  Flight flight{.step = step, .rows = rows, .begun = now};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
+  for (const wire::StepPage& page : step.restore)
+    flight.restore_serials.push_back(requests_.at(page.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
   CHECK(in_flight_.size() <= options_.stages);
   ++stats_.steps;
@@ -256,6 +198,9 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
   ++stats_.returned_steps;
   const Flight flight = std::move(at->second);
   in_flight_.erase(at);
+  // Reading and copying pages says nothing of the pace of rows.
+  const bool pages = !flight.step.restore.empty() || !flight.step.store.empty();
+  if (cancelled.empty() && !pages) pace_.Learn(flight.rows, now - flight.begun);
   std::vector<Emission> emissions;
   size_t next = 0;
   for (size_t i = 0; i < flight.step.items.size(); ++i) {
@@ -292,9 +237,19 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   const auto rows = static_cast<uint32_t>(item.tokens.size());
   const bool drafted = item.outputs == Outputs::kAll;
   request.computed += drafted ? static_cast<uint32_t>(output->tokens.size()) : rows;
-  if (drafted && output->tokens.size() < rows) {
-    request.scheduled = request.computed;
-    Cut(item.request, request.computed);
+  if (drafted) {
+    const auto accepted = static_cast<uint32_t>(output->tokens.size()) - 1;
+    if (request.match > 0)
+      request.payoff.OnDrafted(request.match, rows - 1, accepted, request.draft_cost);
+    stats_.accepted_drafts += accepted;
+    request.drafted += rows - 1;
+    request.accepted += accepted;
+    if (accepted + 1 < rows) {
+      request.scheduled = request.computed;
+      Cut(item.request, request.computed);
+    }
+  } else {
+    request.payoff.OnPlain();
   }
   if (output == nullptr) return std::nullopt;
   if (request.first_token_at == Time{}) request.first_token_at = now;
@@ -313,6 +268,10 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
       break;
     }
   }
+  request.submit.state = output->state;
+  emission.state = output->state;
+  emission.logprobs =
+      wire::Part(output->logprobs, output->tokens.size(), 0, emission.tokens.size());
   if (reason) {
     emission.finished =
         wire::Finished{.request = item.request,
@@ -320,7 +279,9 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
                        .generated = request.generated(),
                        .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
                        .decode_us = Microseconds(now - request.first_token_at),
-                       .stages = request.times};
+                       .stages = request.times,
+                       .drafted = request.drafted,
+                       .accepted = request.accepted};
     Drop(item.request);
   }
   return emission;
@@ -344,7 +305,8 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
   truncating_.clear();
   covered_.clear();
   kept_.Clear();
-  ledger_ = PageLedger(options_.page);
+  storing_.clear();
+  ledger_ = PageLedger(options_.page, options_.window);
   return emissions;
 }
 
@@ -364,7 +326,8 @@ std::optional<LeadMachine::View> LeadMachine::Find(const RequestId& id) const {
   if (at == requests_.end()) return std::nullopt;
   return View{.tokens = at->second->tokens,
               .prompt_tokens = at->second->submit.prompt_tokens,
-              .sampler = &at->second->submit.sampler};
+              .sampler = &at->second->submit.sampler,
+              .state = &at->second->submit.state};
 }
 
 const LeadStep* LeadMachine::InFlight(uint64_t step) const {

@@ -11,12 +11,18 @@
 // keeps its sequence as long as nobody needs the pages: a request that begins with the same tokens
 // forks it and computes only what differs (prefix_index.h).
 //
-// A micro-batch carries one row of each decoding request that is not in flight (a fair share of
-// them, so that every stage has work) and fills up with chunks of prompts: a new prompt delays a
-// running request by one chunk at most. At most `stages` micro-batches are in flight; chunks of one
-// prompt follow each other without waiting. Speculation: Draft adds rows to a request's next decode
-// item, all of which come back; OnStepDone takes the tokens that were accepted, and the next step
-// truncates the sequence to them.
+// With a prefix store the pages of a kept sequence are written to the stages' disks, one a step,
+// and a request whose beginning lies there rather than in memory has its pages restored before its
+// first row (lead_store.cc). A stage that does not have one says so in the step, and the request
+// begins anew with what is left.
+//
+// A micro-batch carries one row of each decoding request that is not in flight and fills up with
+// chunks of prompts. Up to kCommonRows decoding requests share one step, beyond that each of the
+// pipeline's steps takes its part of them. Beside running requests a chunk is as small as their
+// target gap asks for (step_pace.h); several prompts share it, and clients take turns (lead_batch).
+// At most `stages` micro-batches are in flight; chunks of one prompt follow each other without
+// waiting. Speculation: drafts add rows to a request's next decode item, all of which come back;
+// OnStepDone takes the tokens that were accepted, and the next step truncates the sequence to them.
 //
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
@@ -34,6 +40,9 @@
 #include "base/units.h"
 #include "engine/page_ledger.h"
 #include "engine/prefix_index.h"
+#include "engine/speculation.h"
+#include "engine/step_pace.h"
+#include "engine/stored_prefixes.h"
 #include "wire/messages.h"
 #include "wire/plan.h"
 
@@ -44,15 +53,29 @@ struct LeadOptions {
   uint32_t stages = 1;
   uint32_t context = 0;                  // positions of one request at most
   uint64_t pages = 0;                    // of KV, of all sequences; at least those of a context
+  LedgerWindow window = {};              // of layers that have one
   uint32_t page = wire::kPagePositions;  // positions of one
   // A prefix shorter than this is computed: a fork copies the page that it goes on in.
   uint32_t least_shared = 16;
-  uint32_t chunk = 256;        // rows of one step
+  uint32_t chunk = 256;        // rows of one step at most
+  PaceOptions pace = {};       // fewer of them beside running requests
+  uint32_t adapters = 0;       // that the plan offers
   uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
+  // Kept sequences are written to the stages' prefix stores and restored from there.
+  bool prefix_store = false;
+  Hash256 scope;                            // of the pages there (stored_prefixes.h)
+  std::vector<ModelId> adapter_files = {};  // of the plan's adapters: part of the pages' names
+  // A stored prefix is restored when it is so much longer than what is in memory.
+  uint32_t least_restored = 64;
   bool prefix_cache = true;  // ended requests keep their pages for those that begin alike
+  bool speculate = true;     // drafts from the request's own text, where they pay
 };
+
+// A step of so few rows takes as long as one row: reading the weights is what it costs. Two steps
+// of half the rows would read them twice.
+inline constexpr size_t kCommonRows = 8;
 
 enum class Outputs : uint8_t { kNone, kLast, kAll };
 
@@ -61,6 +84,15 @@ struct LeadItem {
   uint32_t first = 0;           // position of tokens[0]
   std::vector<TokenId> tokens;  // rows
   Outputs outputs = Outputs::kNone;
+  std::vector<wire::AdapterUse> adapters = {};
+};
+
+// A page to store, with what the lead keeps of it.
+struct LeadPage {
+  wire::StepPage page;
+  Hash256 parent;  // key of the page before it; zero: there is none
+  std::vector<TokenId> tokens;
+  uint32_t refused = 0;  // so often already
 };
 
 struct LeadStep {
@@ -69,6 +101,8 @@ struct LeadStep {
   std::vector<RequestId> close;              // sequences to free before the step
   std::vector<wire::StepTruncate> truncate;  // after that: rejected drafts
   std::vector<wire::StepFork> fork;          // after that: requests that begin like another one
+  std::vector<wire::StepPage> restore;       // after that: requests that begin like stored pages
+  std::vector<LeadPage> store;               // after the items
   uint32_t rows = 0;
   uint32_t outputs = 0;  // rows that come back
 };
@@ -82,6 +116,8 @@ wire::Step ToWire(const PlanId& plan, const LeadStep& step);
 struct ItemOutput {
   RequestId request;
   std::vector<TokenId> tokens;
+  wire::Logprobs logprobs = {};   // of the tokens, when asked for
+  wire::SamplerState state = {};  // after the last one
 };
 
 // News about a request, in order.
@@ -89,7 +125,9 @@ struct Emission {
   RequestId request;
   std::vector<TokenId> tokens;  // a stop token is not among them
   uint32_t cached = 0;          // tokens of the prompt whose KV was there already
-  std::optional<wire::Finished> finished;
+  std::optional<wire::Finished> finished = {};
+  wire::Logprobs logprobs = {};   // of the tokens
+  wire::SamplerState state = {};  // after the last one
 };
 
 struct LeadStats {
@@ -99,8 +137,13 @@ struct LeadStats {
   uint64_t stale_outputs = 0;  // outputs for requests that ended meanwhile: dropped
   uint64_t decode_rows = 0;
   uint64_t prefill_rows = 0;
-  uint64_t cached_rows = 0;  // of prompts: taken over from other sequences
-  uint64_t put_back = 0;     // requests that lost their pages to older ones
+  uint64_t cached_rows = 0;    // of prompts: taken over from other sequences, or restored
+  uint64_t restored_rows = 0;  // of them: restored
+  uint64_t stored_pages = 0;   // that all stages took
+  uint64_t lost_pages = 0;     // that a stage did not have
+  uint64_t put_back = 0;       // requests that lost their pages to older ones
+  uint64_t drafted_rows = 0;
+  uint64_t accepted_drafts = 0;  // of them: tokens that were sampled as well
 };
 
 class LeadMachine {
@@ -110,15 +153,22 @@ class LeadMachine {
   LeadMachine(const LeadMachine&) = delete;
   LeadMachine& operator=(const LeadMachine&) = delete;
 
-  // Errors: kInvalid (other plan, empty or too long prompt, id in use), kOverloaded (queue full).
+  // Errors: kInvalid (other plan, empty or too long prompt, id in use, adapters that the plan does
+  // not have), kOverloaded (queue full).
   Result<void> Submit(wire::Submit submit, Time now);
   // Ends a request; nothing more is emitted for it. False: unknown.
   bool Cancel(const RequestId& request);
   // A paused request keeps its place and its KV but gets no decode rows. False: unknown.
   bool Pause(const RequestId& request, bool paused);
-  // Guesses of the tokens behind the request's last one, for its next decode item only. Ignored
-  // unless the request waits for its next decode row.
+  // Guesses of the tokens behind the request's last one, for its next decode item only, instead of
+  // its own. Ignored unless the request waits for its next decode row.
   void Draft(const RequestId& request, std::vector<TokenId> tokens);
+  // For a draft model that takes `per_token` for a token (0: not known yet): requests that wait for
+  // their next decode row, whose own text suggests nothing and for whom guessing may pay. Valid
+  // until the next call that changes the machine.
+  std::vector<DraftWish> DraftWishes(Time per_token);
+  void TakeGuess(const RequestId& request, std::vector<TokenId> tokens, Time per_token);
+  std::vector<RequestId> Decoding() const;
 
   // The next micro-batch, or nothing to do now (all in flight, or no work).
   std::optional<LeadStep> NextStep(Time now);
@@ -130,6 +180,16 @@ class LeadMachine {
   Result<std::vector<Emission>> OnStepDone(uint64_t step, std::span<const ItemOutput> outputs,
                                            std::span<const wire::StageTime> times, Time now,
                                            std::span<const RequestId> cancelled = {});
+  // Before that, for a step with pages to restore or to store: what the stages say of them, in
+  // `done`. Pages that all have taken, and the key of those that one has lost, for the text of the
+  // store. Errors: kInvalid (other pages than the step's).
+  struct PageNews {
+    std::vector<LeadPage> stored;
+    std::vector<Hash256> lost;
+  };
+  Result<PageNews> OnPages(const wire::Step& done, Time now);
+  // A page that lies in the stages' stores since an earlier plan.
+  void AddStored(const Hash256& parent, std::vector<TokenId> tokens);
   // The data path or a stage failed: every request ends with this error; the machine stays empty.
   std::vector<Emission> Fail(const Error& error);
 
@@ -138,10 +198,19 @@ class LeadMachine {
     std::span<const TokenId> tokens;  // valid until the next call that changes the machine
     uint32_t prompt_tokens = 0;       // rows of Submit::prompt that are the prompt
     const wire::SamplerSettings* sampler = nullptr;
+    const wire::SamplerState* state = nullptr;  // after the last token
   };
   std::optional<View> Find(const RequestId& request) const;
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
   const LeadStep* InFlight(uint64_t step) const;
+
+  // Requests that wait, with how many before each, where that is not what it was when this was
+  // asked last.
+  struct Waiting {
+    RequestId request;
+    uint32_t before = 0;
+  };
+  std::vector<Waiting> QueueNews();
 
   uint32_t active() const;
   uint32_t queued() const;
@@ -149,6 +218,7 @@ class LeadMachine {
   uint64_t used_pages() const { return ledger_.used(); }
   size_t kept_sequences() const { return kept_.size(); }
   const LeadStats& stats() const { return stats_; }
+  const LeadOptions& options() const { return options_; }
 
  private:
   struct Request;
@@ -160,16 +230,32 @@ class LeadMachine {
   bool TakePages(const LeadStep& step, const RequestId& request, uint32_t first, uint32_t end);
   bool TakeDecodePages(const LeadStep& step, const Request& request, uint32_t end);
   std::optional<PrefixIndex::Match> FindPrefix(const Request& request);
+  std::optional<PrefixIndex::Match> FindKept(const Request& request, size_t count);
+  void BeginRequest(Request& request, Time now);
+  void CountCached(Request& request);
+  // Stored pages that hold more of the request's beginning than the `length` in memory.
+  StoredPrefixes::Chain FindStored(const Request& request, uint32_t length) const;
+  // What stands in front of the first page of a request.
+  Hash256 RootOf(const Request& request) const;
+  void ScheduleStores(const Request& request);
+  void AddRestores(LeadStep& step);
+  void AddStore(LeadStep& step, Time now);
+  void OnRestored(const wire::StepPage& page, uint64_t serial, bool lost, PageNews& news);
+  void OnStored(const LeadPage& page, bool lost, Time now, PageNews& news);
   void PutBack(Request& request);
   void Keep(Request& request);
   void Close(const Request& request);
   void CloseKept(const RequestId& sequence);
+  void KeepPromptEnd(LeadStep& step, const Request& request);
   void CloseSequence(const RequestId& sequence);
   void Cut(const RequestId& sequence, uint32_t length);
-  void AddDecode(LeadStep& step);
-  void AddPrefill(LeadStep& step);
+  void AddDecode(LeadStep& step, StepPace::Rows& rows);
+  void AddPrefill(LeadStep& step, StepPace::Rows& rows);
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
-  void AddDecodeItem(LeadStep& step, Request& request);
+  void AddDecodeItem(LeadStep& step, Request& request, size_t streams);
+  void Guess(Request& request, size_t streams, uint32_t most);
+  double ModelDraftCost(Time per_token) const;
+  std::vector<Request*> PromptsInTurn();
   // Ends a request; what it computed is kept for others.
   void Drop(const RequestId& request);
   Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
@@ -188,11 +274,25 @@ class LeadMachine {
   std::vector<RequestId> closing_;
   std::vector<wire::StepTruncate> truncating_;
   size_t decode_turn_ = 0;
+  StepPace pace_;
+  std::map<uint64_t, uint64_t> served_;  // rows of prompts by client, of those with prompts now
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;
   PageLedger ledger_;
   PrefixIndex kept_;                // sequences of ended requests
   std::vector<RequestId> covered_;  // kept ones that a fork has taken over whole: closed next
+  // Pages of kept sequences that are not stored yet, in order.
+  struct Storing {
+    RequestId sequence;
+    uint32_t first = 0;
+    uint32_t count = 0;
+    Hash256 key;
+    Hash256 parent;
+    uint32_t refused = 0;  // so often by a stage
+  };
+  StoredPrefixes stored_;
+  std::deque<Storing> storing_;
+  Time store_after_{};  // a stage had no room
   LeadStats stats_;
 };
 

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "engine/plan_window.h"
 #include "sys/system.h"
 #include "wire/plan.h"
 
@@ -11,18 +12,29 @@ namespace exo::engine {
 namespace {
 
 constexpr Time kIdlePoll = std::chrono::seconds(1);
+constexpr Time kTellQueue = std::chrono::seconds(1);
+// For the texts of the prefix store, before the first request: it is worth more than this.
+constexpr Time kTextsWait = std::chrono::milliseconds(300);
 
 uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
 }
 
-LeadOptions MachineOptions(const RunnerOptions& options) {
+LeadOptions MachineOptions(const RunnerOptions& options, StageWorker& stage) {
   const wire::Plan& plan = options.plan;
-  return {.plan = plan.id,
-          .stages = static_cast<uint32_t>(plan.stages.size()),
-          .context = plan.context,
-          .pages = ReservedPages(plan),
-          .chunk = plan.chunk};
+  LeadOptions lead = options.lead;
+  lead.plan = plan.id;
+  lead.stages = static_cast<uint32_t>(plan.stages.size());
+  lead.context = plan.context;
+  lead.pages = plan.kv_pages;
+  lead.window = WindowOf(plan, stage.config());
+  lead.chunk = plan.chunk;
+  lead.adapters = static_cast<uint32_t>(plan.adapters.size());
+  lead.prefix_store =
+      options.pages != nullptr && lead.prefix_cache && stage.compute().SavedBytes(1).has_value();
+  lead.scope = PageScopeOf(options);
+  for (const wire::AdapterRef& adapter : plan.adapters) lead.adapter_files.push_back(adapter.file);
+  return lead;
 }
 
 // Requests that a stage gave up, and rows of outputs that come back nevertheless.
@@ -44,15 +56,23 @@ Returned WhatReturned(const LeadStep& step, const wire::Step& done) {
 
 }  // namespace
 
+Hash256 PageScopeOf(const RunnerOptions& options) {
+  return ScopeOf({options.plan.model, options.numerics, options.plan.kv_type});
+}
+
 LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
-                   CancellationSet& cancelled, const Links& links, const RunnerEvents& events)
+                   CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
+                   DraftModel* draft, std::shared_ptr<backend::PageTexts> texts)
     : options_(options),
       stage_(stage),
       commands_(commands),
       cancelled_(cancelled),
       links_(links),
       events_(events),
-      machine_(MachineOptions(options)) {}
+      machine_(MachineOptions(options, stage)),
+      sampler_(options.recorded),
+      draft_(draft),
+      texts_(std::move(texts)) {}
 
 Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   auto result = Work(stop);
@@ -74,9 +94,14 @@ Error LeadLoop::Explain(const Error& error) const {
 }
 
 Result<void> LeadLoop::Work(const std::atomic<bool>& stop) {
+  TakeTexts(std::chrono::steady_clock::now() + kTextsWait);
   while (!stop.load()) {
     TakeCommands();
-    if (auto step = machine_.NextStep(sys::Now())) {
+    TakeTexts();
+    TRY(Guess());
+    auto step = machine_.NextStep(sys::Now());
+    TellQueue();
+    if (step) {
       TRY(StartStep(*step));
       CountRequests();
       if (!alone()) TRY(Receive(Time(0)));
@@ -105,6 +130,31 @@ void LeadLoop::TakeCommands() {
       machine_.Cancel(std::get<wire::CancelRequest>(command).request);
     }
   }
+}
+
+// They come when the store has read them; requests before that find nothing there.
+void LeadLoop::TakeTexts(std::chrono::steady_clock::time_point deadline) {
+  if (texts_ == nullptr) return;
+  auto texts = texts_->Take(deadline);
+  if (!texts) return;
+  for (backend::PageText& text : *texts) machine_.AddStored(text.parent, std::move(text.tokens));
+  texts_.reset();
+}
+
+Result<void> LeadLoop::NotePages(const LeadStep& step, const wire::Step& done) {
+  if (step.restore.empty() && step.store.empty()) return {};
+  const uint64_t restored = machine_.stats().restored_rows;
+  auto news = TRY(machine_.OnPages(done, sys::Now()));
+  const Hash256& scope = machine_.options().scope;
+  for (LeadPage& page : news.stored)
+    options_.pages->SaveText({.key = page.page.key,
+                              .scope = scope,
+                              .parent = page.parent,
+                              .tokens = std::move(page.tokens),
+                              .index = page.page.first / wire::kPagePositions});
+  for (const Hash256& key : news.lost) options_.pages->ForgetText(scope, key);
+  options_.pages->NoteRestored(static_cast<uint32_t>(machine_.stats().restored_rows - restored));
+  return {};
 }
 
 Result<void> LeadLoop::StartStep(const LeadStep& step) {
@@ -166,77 +216,20 @@ Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const fl
 Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* running,
                                   const wire::Step& done) {
   const Time start = sys::Now();
+  TRY(NotePages(step, done));
   const Returned returned = WhatReturned(step, done);
   // A stage gives up only what was cancelled here: that command may still be waiting.
   if (!returned.cancelled.empty()) TakeCommands();
-  const auto outputs = TRY(SampleOutputs(step, running, returned.cancelled));
+  const auto outputs =
+      TRY(sampler_.Sample(machine_, step, returned.cancelled, stage_.compute(), running));
   std::vector<wire::StageTime> times = done.times;
   if (!times.empty()) times[0].microseconds += Microseconds(sys::Now() - start);
-  Emit(TRY(machine_.OnStepDone(step.step, outputs, times, sys::Now(), returned.cancelled)));
+  for (const StepSampler::Failure& failure : outputs.failures) {
+    machine_.Cancel(failure.request);
+    ReportError(failure.request, failure.error);
+  }
+  Emit(TRY(machine_.OnStepDone(step.step, outputs.items, times, sys::Now(), returned.cancelled)));
   return {};
-}
-
-Result<std::vector<ItemOutput>> LeadLoop::SampleOutputs(const LeadStep& step,
-                                                        backend::Running* running,
-                                                        std::span<const RequestId> cancelled) {
-  const auto returns = [&](const LeadItem& item) {
-    return OutputRows(item) > 0 && std::ranges::find(cancelled, item.request) == cancelled.end();
-  };
-  LogitRows logits{.running = running};
-  for (const LeadItem& item : step.items) logits.total += returns(item) ? OutputRows(item) : 0;
-  CHECK(logits.total == 0 || running != nullptr);
-  std::vector<ItemOutput> outputs;
-  size_t row = 0;
-  for (const LeadItem& item : step.items) {
-    if (!returns(item)) continue;
-    outputs.push_back(TRY(SampleItem(item, logits, row)));
-    row += OutputRows(item);
-  }
-  return outputs;
-}
-
-// As many rows at a time as the stage gives: each time the whole output matrix is read.
-Result<std::span<float>> LeadLoop::LogitRows::Of(size_t row) {
-  CHECK(row < total);
-  if (row < first || row >= first + count) {
-    first = row;
-    count = std::min(backend::kLogitRows, total - row);
-    values = TRY(running->Logits(first, count));
-  }
-  const size_t vocab = values.size() / count;
-  return values.subspan((row - first) * vocab, vocab);
-}
-
-// The tokens that follow the item's output rows: a draft behind a row stands as long as it is what
-// is sampled there.
-Result<ItemOutput> LeadLoop::SampleItem(const LeadItem& item, LogitRows& logit_rows, size_t first) {
-  const size_t rows = OutputRows(item);
-  const size_t skipped = item.tokens.size() - rows;
-  ItemOutput output{.request = item.request, .tokens = {}};
-  std::vector<TokenId> history;  // only with drafts
-  for (size_t i = 0; i < rows; ++i) {
-    const auto view = machine_.Find(item.request);
-    if (!view) {  // cancelled meanwhile: the machine drops the output
-      output.tokens.assign(1, 0);
-      return output;
-    }
-    std::span<const TokenId> tokens = view->tokens;
-    if (i > 0) {
-      if (history.empty()) history.assign(view->tokens.begin(), view->tokens.end());
-      history.push_back(output.tokens.back());
-      tokens = history;
-    }
-    const std::span<float> logits = TRY(logit_rows.Of(first + i));
-    const auto token = Sample(logits, tokens, *view->sampler, tokens.size(), scratch_);
-    if (!token) {
-      machine_.Cancel(item.request);
-      ReportError(item.request, token.error());
-    }
-    output.tokens.push_back(token.value_or(0));
-    const size_t next = skipped + i + 1;
-    if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
-  }
-  return output;
 }
 
 void LeadLoop::ReportError(const RequestId& request, const Error& error) {
@@ -250,10 +243,36 @@ void LeadLoop::ReportError(const RequestId& request, const Error& error) {
 
 void LeadLoop::Emit(std::vector<Emission> emissions) {
   for (Emission& emission : emissions) {
-    if (!emission.tokens.empty())
-      events_.on_tokens(emission.request, std::move(emission.tokens), emission.cached);
+    if (!emission.tokens.empty()) {
+      events_.on_tokens({.request = emission.request,
+                         .tokens = std::move(emission.tokens),
+                         .cached = emission.cached,
+                         .logprobs = std::move(emission.logprobs),
+                         .state = std::move(emission.state)});
+    }
     if (emission.finished) events_.on_finished(std::move(*emission.finished));
   }
+}
+
+// What the draft model thinks comes next, for requests whose own text does not say it.
+Result<void> LeadLoop::Guess() {
+  if (draft_ == nullptr) return {};
+  const auto wishes = machine_.DraftWishes(draft_->per_token());
+  if (wishes.empty()) return {};
+  std::vector<RequestId> alive;
+  for (const DraftWish& wish : wishes) alive.push_back(wish.request);
+  for (const RequestId& request : machine_.Decoding()) alive.push_back(request);
+  draft_->Keep(alive);
+  for (DraftModel::Guess& guess : TRY(draft_->Draft(wishes)))
+    machine_.TakeGuess(guess.request, std::move(guess.tokens), draft_->per_token());
+  return {};
+}
+
+void LeadLoop::TellQueue() {
+  if (machine_.queued() == 0 || sys::Now() - queue_told_ < kTellQueue) return;
+  queue_told_ = sys::Now();
+  for (const LeadMachine::Waiting& waiting : machine_.QueueNews())
+    events_.on_queued(waiting.request, waiting.before);
 }
 
 void LeadLoop::CountRequests() {

@@ -13,9 +13,10 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "engine/draft_model.h"
 #include "engine/lead.h"
-#include "engine/sampler.h"
 #include "engine/stage_loop.h"
+#include "engine/step_sampler.h"
 
 namespace exo::engine {
 
@@ -44,40 +45,36 @@ struct LeadCommands {
   std::atomic<uint64_t> steps{0};
 };
 
+// The scope of a plan's pages in the prefix store.
+Hash256 PageScopeOf(const RunnerOptions& options);
+
 class LeadLoop {
  public:
   LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
-           CancellationSet& cancelled, const Links& links, const RunnerEvents& events);
+           CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
+           DraftModel* draft = nullptr, std::shared_ptr<backend::PageTexts> texts = nullptr);
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
+  const LeadStats& stats() const { return machine_.stats(); }
 
  private:
   bool alone() const { return options_.plan.stages.size() == 1; }
   Result<void> Work(const std::atomic<bool>& stop);
   Error Explain(const Error& error) const;
   void TakeCommands();
+  void TakeTexts(std::chrono::steady_clock::time_point deadline = {});
+  // What came of the step's pages of the prefix store.
+  Result<void> NotePages(const LeadStep& step, const wire::Step& done);
   Result<void> StartStep(const LeadStep& step);
   Result<void> Receive(Time deadline);
   Result<void> OnReturned(const wire::Step& step, std::span<const float> rows);
   Result<void> FinishStep(const LeadStep& step, backend::Running* running, const wire::Step& done);
-  // Tokens of the step's outputs, without those of `cancelled` items. `running` has their logits;
-  // null when there are none.
-  Result<std::vector<ItemOutput>> SampleOutputs(const LeadStep& step, backend::Running* running,
-                                                std::span<const RequestId> cancelled);
-  // Logits of a step's output rows, in ascending order; a row is valid until another one is asked
-  // for.
-  struct LogitRows {
-    backend::Running* running;
-    size_t total = 0;              // output rows of the step
-    size_t first = 0, count = 0;   // rows at hand
-    std::span<float> values = {};  // [count][vocab]
-    Result<std::span<float>> Of(size_t row);
-  };
-  Result<ItemOutput> SampleItem(const LeadItem& item, LogitRows& logit_rows, size_t first);
   void ReportError(const RequestId& request, const Error& error);
   void Emit(std::vector<Emission> emissions);
   void CountRequests();
+  void TellQueue();
+  Result<void> Guess();
 
   const RunnerOptions& options_;
   StageWorker& stage_;
@@ -86,7 +83,10 @@ class LeadLoop {
   Links links_;
   const RunnerEvents& events_;
   LeadMachine machine_;
-  SamplerScratch scratch_;
+  StepSampler sampler_;
+  DraftModel* const draft_;
+  Time queue_told_{};
+  std::shared_ptr<backend::PageTexts> texts_;  // of the prefix store, until they are here
   NodeId lost_;
 };
 

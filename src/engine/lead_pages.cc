@@ -35,7 +35,9 @@ void LeadMachine::Close(const Request& request) {
 }
 
 void LeadMachine::CloseKept(const RequestId& sequence) {
-  if (kept_.Forget(sequence)) CloseSequence(sequence);
+  if (!kept_.Forget(sequence)) return;
+  std::erase_if(storing_, [&](const Storing& page) { return page.sequence == sequence; });
+  CloseSequence(sequence);
 }
 
 void LeadMachine::Cut(const RequestId& sequence, uint32_t length) {
@@ -44,18 +46,48 @@ void LeadMachine::Cut(const RequestId& sequence, uint32_t length) {
   ledger_.Truncate(sequence, length);
 }
 
+// The kept sequence that shares most with the request's first `count` tokens, where the windows of
+// its layers are still there.
+std::optional<PrefixIndex::Match> LeadMachine::FindKept(const Request& request, size_t count) {
+  const auto usable = [this](const RequestId& sequence, uint32_t length) {
+    return ledger_.Reaches(sequence, length);
+  };
+  return kept_.Find(std::span(request.tokens).first(count), request.submit.adapters, usable);
+}
+
+// Layers with a window move on as the answer grows: a fork keeps them as they are at the end of the
+// prompt, for a request that goes on otherwise from there. Not worth anybody's pages.
+void LeadMachine::KeepPromptEnd(LeadStep& step, const Request& request) {
+  if (options_.window.positions == 0 || !options_.prefix_cache) return;
+  if (request.scheduled != request.start || kept_.size() >= PrefixIndex::kMaxSequences) return;
+  const RequestId& id = request.submit.request;
+  RequestId end = id;
+  for (uint8_t& byte : end.bytes) byte ^= 0xA5;  // a name of its own
+  if (requests_.contains(end)) return;
+  CloseKept(end);
+  ledger_.Share(id, request.start, end);
+  if (!ledger_.Fits(options_.pages, id, request.scheduled, request.scheduled + 1))
+    return ledger_.Close(end);
+  step.fork.push_back({id, end, request.start});
+  const auto begin = request.tokens.begin();
+  kept_.Keep(end, {begin, begin + request.start}, request.submit.adapters);
+}
+
 // Of two sequences of which one begins with all of the other, only the longer one is kept.
 void LeadMachine::Keep(Request& request) {
   const RequestId& id = request.submit.request;
   // Fewer tokens than computed rows: accepted drafts behind a stop token.
   request.tokens.resize(std::min<size_t>(request.computed, request.tokens.size()));
   const auto length = static_cast<uint32_t>(request.tokens.size());
-  if (const auto match = kept_.Find(request.tokens)) {
+  if (!ledger_.Reaches(id, length)) return Close(request);
+  if (const auto match = FindKept(request, length)) {
     if (match->length == length) return Close(request);
-    if (match->whole) CloseKept(match->sequence);
+    // Where windows have moved on, the end of the shorter one is a point of its own.
+    if (match->whole && ledger_.Reaches(id, match->length)) CloseKept(match->sequence);
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
-  kept_.Keep(id, std::move(request.tokens));
+  ScheduleStores(request);
+  kept_.Keep(id, std::move(request.tokens), request.submit.adapters);
   while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));
 }
@@ -70,6 +102,8 @@ void LeadMachine::PutBack(Request& request) {
   request.serial = next_serial_++;  // results in flight are stale
   request.start = static_cast<uint32_t>(request.tokens.size());
   request.scheduled = request.computed = 0;
+  request.restoring = {};
+  request.restores_sent = 0;
   request.draft.clear();
   ++stats_.put_back;
 }
@@ -77,10 +111,11 @@ void LeadMachine::PutBack(Request& request) {
 bool LeadMachine::TakePages(const LeadStep& step, const RequestId& request, uint32_t first,
                             uint32_t end) {
   const auto may_go = [&](const RequestId& sequence) {
-    return std::ranges::none_of(step.fork, [&](const auto& fork) { return fork.from == sequence; });
+    return std::ranges::none_of(
+        step.fork, [&](const auto& fork) { return fork.from == sequence || fork.to == sequence; });
   };
   const auto fits = [&](const PageLedger& ledger) {
-    return ledger.used() + ledger.Needs(request, first, end) <= options_.pages;
+    return ledger.Fits(options_.pages, request, first, end);
   };
   if (!fits(ledger_)) {
     // No prefix is given up for what does not fit anyway.
@@ -121,10 +156,12 @@ std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request
   if (!options_.prefix_cache) return std::nullopt;
   // One row at least is computed: its logits are the next token's.
   const auto tokens = std::span(request.tokens).first(request.tokens.size() - 1);
-  auto best = kept_.Find(tokens);
+  auto best = FindKept(request, tokens.size());
   for (const RequestId& id : admitted_) {
     const Request& other = *requests_.at(id);
+    if (other.submit.adapters != request.submit.adapters) continue;
     const uint32_t common = CommonPrefix(std::span(other.tokens).first(other.computed), tokens);
+    if (!ledger_.Reaches(id, common)) continue;
     if (common > (best ? best->length : 0)) best = PrefixIndex::Match{id, common, false};
   }
   if (best && best->length < options_.least_shared) return std::nullopt;
@@ -136,6 +173,12 @@ bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
   const RequestId& id = request.submit.request;
   const auto rows = static_cast<uint32_t>(request.tokens.size());
   auto shared = FindPrefix(request);
+  auto stored = FindStored(request, shared ? shared->length : 0);
+  if (!stored.pages.empty() && TakePages(step, id, 0, rows + 1)) {
+    request.restoring = std::move(stored);
+    BeginRequest(request, now);
+    return true;
+  }
   if (shared) {
     step.fork.push_back({shared->sequence, id, shared->length});
     ledger_.Share(shared->sequence, shared->length, id);
@@ -147,17 +190,37 @@ bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
     }
   }
   if (!shared && !TakePages(step, id, 0, rows + 1)) return false;
-  if (shared && shared->whole) covered_.push_back(shared->sequence);
-  std::erase(queue_, id);
-  admitted_.push_back(id);
-  request.admitted = true;
+  if (shared && shared->whole && options_.window.positions == 0)
+    covered_.push_back(shared->sequence);
   request.scheduled = request.computed = shared ? shared->length : 0;
-  if (request.admitted_at == Time{}) {
-    request.admitted_at = now;
-    request.cached = request.computed;
-    stats_.cached_rows += request.computed;
-  }
+  BeginRequest(request, now);
   return true;
+}
+
+void LeadMachine::BeginRequest(Request& request, Time now) {
+  std::erase(queue_, request.submit.request);
+  admitted_.push_back(request.submit.request);
+  request.admitted = true;
+  if (request.admitted_at == Time{}) request.admitted_at = now;
+  if (request.restoring.pages.empty()) CountCached(request);
+}
+
+// Once: what it computes again after it was put back says nothing of the prompt.
+void LeadMachine::CountCached(Request& request) {
+  if (std::exchange(request.counted, true)) return;
+  request.cached = request.computed;
+  stats_.cached_rows += request.computed;
+}
+
+std::vector<LeadMachine::Waiting> LeadMachine::QueueNews() {
+  std::vector<Waiting> news;
+  for (uint32_t i = 0; i < queue_.size(); ++i) {
+    Request& request = *requests_.at(queue_[i]);
+    if (request.told_before == i) continue;
+    request.told_before = i;
+    news.push_back({queue_[i], i});
+  }
+  return news;
 }
 
 // First come first served, but for those whose reader does not read.

@@ -1,7 +1,8 @@
-// A request of the LeadMachine, and a step of it in flight. Private to lead.cc and lead_pages.cc.
+// A request of the LeadMachine, and a step of it in flight. Private to lead*.cc.
 #pragma once
 
 #include "engine/lead.h"
+#include "engine/speculation.h"
 
 namespace exo::engine {
 
@@ -14,9 +15,19 @@ struct LeadMachine::Request {
   uint32_t cached = 0;            // rows taken over from other sequences, at the first admission
   uint32_t scheduled = 0;         // rows in steps so far
   uint32_t computed = 0;          // of them: results are back
+  // Stored pages that it begins with, until all of them are back: no rows before that.
+  StoredPrefixes::Chain restoring;
+  size_t restores_sent = 0;  // of its pages
   bool admitted = false;
+  std::optional<uint32_t> told_before;  // QueueNews
+  bool counted = false;                 // `cached` is known
   bool paused = false;
   std::vector<TokenId> draft;  // for the next decode item
+  PromptLookup lookup;
+  DraftPayoff payoff;
+  uint32_t match = 0;                  // of the draft in flight; 0: not its own
+  uint32_t drafted = 0, accepted = 0;  // in all
+  double draft_cost = 0;               // and what each row of it costs, in tokens
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;
@@ -25,6 +36,7 @@ struct LeadMachine::Request {
   // A decoding request has a row to compute only when its last token came back. While drafts are in
   // flight more rows are scheduled than there are tokens.
   uint32_t pending() const {
+    if (!restoring.pages.empty()) return 0;
     const auto known = static_cast<uint32_t>(tokens.size());
     return known > scheduled ? known - scheduled : 0;
   }
@@ -33,7 +45,10 @@ struct LeadMachine::Request {
 
 struct LeadMachine::Flight {
   LeadStep step;
-  std::vector<uint64_t> serials;  // of the items' requests
+  StepPace::Rows rows = {};
+  Time begun{};
+  std::vector<uint64_t> serials = {};          // of the items' requests
+  std::vector<uint64_t> restore_serials = {};  // of those of the pages to restore
 };
 
 }  // namespace exo::engine

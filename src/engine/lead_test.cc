@@ -26,7 +26,8 @@ LeadOptions Options(uint32_t stages = 1) {
           .least_shared = 2,
           .chunk = 8,
           .queue_limit = 2,
-          .prefix_cache = false};
+          .prefix_cache = false,
+          .speculate = false};
 }
 
 // Token `token` for every output of the step.
@@ -102,16 +103,41 @@ TEST(LeadTest, ANewPromptDelaysARunningRequestByOneChunkAtMost) {
   }
 }
 
-TEST(LeadTest, RunningRequestsFillAllStages) {
-  LeadMachine lead(Options(2));
-  for (uint8_t i = 1; i <= 4; ++i) {
-    ASSERT_TRUE(lead.Submit(Ask(i, 2, 9), Time{}));
+LeadOptions Pipeline() {
+  LeadOptions options = Options(2);
+  options.chunk = 32;
+  return options;
+}
+
+TEST(LeadTest, ManyRunningRequestsFillAllStages) {
+  LeadMachine lead(Pipeline());
+  for (uint8_t i = 1; i <= 10; ++i) {
+    ASSERT_TRUE(lead.Submit(Ask(i, 2, 50), Time{}));
     Answer(lead, *lead.NextStep(Time{}), 5);
   }
   const auto a = lead.NextStep(Time{}), b = lead.NextStep(Time{});
   ASSERT_TRUE(a && b);
-  EXPECT_EQ(a->items.size(), 2u);
-  EXPECT_EQ(b->items.size(), 2u);
+  EXPECT_EQ(a->items.size(), 5u);
+  EXPECT_EQ(b->items.size(), 5u);
+}
+
+TEST(LeadTest, AFewRunningRequestsShareOneStep) {
+  LeadMachine lead(Pipeline());
+  for (uint8_t i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(lead.Submit(Ask(i, 2, 9), Time{}));
+    Answer(lead, *lead.NextStep(Time{}), 5);
+  }
+  const auto a = lead.NextStep(Time{});
+  ASSERT_TRUE(a);
+  EXPECT_EQ(a->items.size(), 3u);
+  EXPECT_FALSE(lead.NextStep(Time{})) << "the second stage gets all of them at once";
+  ASSERT_TRUE(lead.Submit(Ask(4, 2, 9), Time{}));
+  const auto b = lead.NextStep(Time{});
+  ASSERT_TRUE(b) << "a prompt does not wait for them";
+  Answer(lead, *b, 5);
+  EXPECT_FALSE(lead.NextStep(Time{})) << "the newcomer joins the others";
+  Answer(lead, *a, 5);
+  EXPECT_EQ(lead.NextStep(Time{})->items.size(), 4u);
 }
 
 TEST(LeadTest, AdmitsWhatThereArePagesForAndLimitsTheQueue) {
@@ -218,7 +244,7 @@ TEST(LeadTest, DraftsStayWithinTheChunkAndTheSequence) {
   lead.Draft(Id(1), std::vector<TokenId>(40, 6));
   const auto step = lead.NextStep(Time{});
   EXPECT_EQ(step->items[0].first, 58u);
-  EXPECT_EQ(step->rows, 6u) << "up to the end of the sequence";
+  EXPECT_EQ(step->rows, 5u) << "the last token needs no draft";
   LeadMachine wide(Options());
   ASSERT_TRUE(wide.Submit(Ask(1, 2, 40), Time{}));
   Answer(wide, *wide.NextStep(Time{}), 5);
@@ -372,6 +398,70 @@ TEST(LeadTest, RequestsThatRunTogetherShareTheirBeginning) {
   const auto step = lead.NextStep(Time{});
   EXPECT_EQ(step->fork, (std::vector<wire::StepFork>{{Id(1), Id(2), 17}}));
   EXPECT_EQ(lead.used_pages(), 4u) << "two shared, and one each";
+}
+
+// Layers with a window: an answer can be gone on with from its end and from the end of its prompt,
+// not from between.
+TEST(LeadTest, WhereWindowsHaveMovedOnAPrefixShortensToTheEndOfAPrompt) {
+  LeadOptions options = Caching(64);
+  options.context = 256;
+  options.window = {.positions = 8, .most = 3, .pages = 64, .stages = {{.all = 1, .windowed = 1}}};
+  LeadMachine lead(options);
+  ASSERT_TRUE(lead.Submit(Count(1, 20, 60), Time{}));
+  RunAll(lead);
+  EXPECT_EQ(lead.kept_sequences(), 2u) << "the whole, and the end of the prompt";
+  // The answer of RunAll counts on: 79 positions are there. In its middle another text begins.
+  wire::Submit other = Count(2, 50, 2);
+  for (size_t i = 40; i < 50; ++i) other.prompt[i] = 7;
+  ASSERT_TRUE(lead.Submit(other, Time{}));
+  auto step = lead.NextStep(Time{});
+  ASSERT_EQ(step->fork.size(), 1u);
+  EXPECT_EQ(step->fork[0].length, 20u);
+  EXPECT_NE(step->fork[0].from, Id(1));
+  Answer(lead, *step, 5);
+  RunAll(lead);
+  ASSERT_TRUE(lead.Submit(Count(3, 90, 2), Time{}));
+  step = lead.NextStep(Time{});
+  ASSERT_FALSE(step->fork.empty());
+  EXPECT_EQ(step->fork[0], (wire::StepFork{Id(1), Id(3), 79}));
+}
+
+// The KV of one adapter, or of one scale of it, is nobody else's, running or kept.
+TEST(LeadTest, RequestsOfOtherAdaptersShareNothing) {
+  const std::vector<std::vector<wire::AdapterUse>> kinds = {
+      {}, {{0, 1}}, {{0, 0.5f}}, {{1, 1}}, {{0, 1}, {1, 1}}};
+  LeadOptions options = Caching(64);
+  options.adapters = 2;
+  options.queue_limit = 8;
+  LeadMachine lead(options);
+  uint8_t number = 0;
+  const auto ask = [&](const std::vector<wire::AdapterUse>& adapters) {
+    wire::Submit submit = Count(++number, 20, 3);
+    submit.adapters = adapters;
+    return lead.Submit(submit, Time{});
+  };
+  for (const auto& kind : kinds) ASSERT_TRUE(ask(kind));
+  auto step = lead.NextStep(Time{});
+  EXPECT_TRUE(step->fork.empty());
+  for (const LeadItem& item : step->items)
+    EXPECT_EQ(item.adapters, kinds[item.request.bytes[0] - Id(1).bytes[0]]);
+  Answer(lead, *step, 5);
+  RunAll(lead);
+  EXPECT_EQ(lead.stats().cached_rows, 0u);
+  EXPECT_EQ(lead.kept_sequences(), kinds.size());
+  // Each finds its own.
+  for (const auto& kind : kinds) {
+    ASSERT_TRUE(ask(kind));
+    step = lead.NextStep(Time{});
+    ASSERT_EQ(step->fork.size(), 1u);
+    EXPECT_EQ(step->fork[0].from.bytes, Id(static_cast<uint8_t>(number - kinds.size())).bytes);
+    EXPECT_EQ(ToWire({}, *step).items[0].adapters, kind);
+    Answer(lead, *step, 5);
+    RunAll(lead);
+  }
+  EXPECT_EQ(ask({{2, 1}}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(ask({{0, 0}}).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(ask({{1, 1}, {0, 1}}).error().code, ErrorCode::kInvalid);
 }
 
 TEST(LeadTest, KeptSequencesMakeRoomTheLeastRecentlyUsedFirst) {

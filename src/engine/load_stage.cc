@@ -18,10 +18,12 @@ backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelPar
 
 // The bytes that the plan reserves here were computed by another node. Its instruction set may pack
 // panels a little tighter; more than that is a plan that would take what was never granted.
-Result<void> CheckReservation(const wire::Plan& plan, uint32_t stage,
+Result<void> CheckReservation(const wire::Plan& plan, uint32_t stage, uint32_t window,
                               const backend::StageBytes& need) {
   const uint64_t reserved = plan.stages[stage].bytes;
-  const uint64_t kv = need.kv_per_position * ReservedPositions(plan);
+  const uint64_t kv =
+      need.kv_per_position * ReservedPositions(plan) +
+      need.windowed_kv_per_position * WindowedPages(plan, window) * wire::kPagePositions;
   const uint64_t bytes = need.weights + kv + need.scratch;
   if (bytes <= reserved || bytes - reserved <= reserved / 8) return {};
   return Fail(ErrorCode::kOverloaded,
@@ -42,8 +44,14 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
     return Fail(ErrorCode::kInvalid, "a plan for {} layers of a model that has {}", plan.layers,
                 model.config->layers);
   }
-  const backend::StageSpec spec = SpecOf(plan, stage, model);
-  TRY(CheckReservation(plan, stage, backend.Estimate(spec)));
+  backend::StageSpec spec = SpecOf(plan, stage, model);
+  if (!plan.adapters.empty())
+    spec.adapters = TRY(source.FetchAdapters(model, {spec.layer_begin, spec.layer_end}, cancel));
+  if (spec.adapters.size() != plan.adapters.size()) {
+    return Fail(ErrorCode::kUnsupported, "{} of the plan's {} adapters are here",
+                spec.adapters.size(), plan.adapters.size());
+  }
+  TRY(CheckReservation(plan, stage, model.config->window, backend.Estimate(spec)));
   // Fetching and packing each count for half of the progress.
   bool fetched = false;
   const auto fetching = [&](uint64_t done, uint64_t total) {
@@ -56,6 +64,26 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
   };
   auto compute = TRY(backend.Load(spec, *tensors, packing, cancel));
   return std::make_unique<StageWorker>(model.config, std::move(compute));
+}
+
+Result<std::unique_ptr<LocalModel>> LoadDraft(StageSource& source, backend::Backend& backend,
+                                              const wire::Plan& plan,
+                                              const std::atomic<bool>* cancel) {
+  const ModelParts model = TRY(source.Describe(cancel));
+  const backend::StageSpec spec = {.config = model.config,
+                                   .tensors = model.tensors,
+                                   .layer_begin = 0,
+                                   .layer_end = model.config->layers,
+                                   .lead = true,
+                                   .chunk = plan.chunk};
+  const backend::StageBytes need = backend.Estimate(spec);
+  const uint64_t reserved = plan.draft->bytes;
+  if (need.weights + need.scratch > reserved + reserved / 8) {
+    return Fail(ErrorCode::kOverloaded, "the draft {} needs {} here, the plan reserves {}",
+                plan.draft->name, FormatSize(need.weights + need.scratch), FormatSize(reserved));
+  }
+  const auto tensors = TRY(source.Fetch(spec, [](uint64_t, uint64_t) {}, cancel));
+  return LocalModel::Load(backend, model.config, model.tensors, *tensors, {.chunk = plan.chunk});
 }
 
 }  // namespace exo::engine

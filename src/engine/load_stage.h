@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "engine/local.h"
 #include "engine/stage_source.h"
 #include "engine/stage_worker.h"
 #include "wire/messages.h"
@@ -19,5 +20,11 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
                                                const wire::Plan& plan, uint32_t stage,
                                                const Progress& progress,
                                                const std::atomic<bool>* cancel);
+
+// The plan's draft model, whole, within the memory that the plan reserves for it. Blocks. Errors:
+// as above.
+Result<std::unique_ptr<LocalModel>> LoadDraft(StageSource& source, backend::Backend& backend,
+                                              const wire::Plan& plan,
+                                              const std::atomic<bool>* cancel);
 
 }  // namespace exo::engine

@@ -45,7 +45,7 @@ class TestSource final : public StageSource {
 class LoadStageTest : public testing::Test {
  protected:
   wire::Plan PlanWith(uint64_t bytes) const {
-    wire::Plan plan{.model_name = "tiny", .layers = 5, .context = 64, .sequences = 2, .chunk = 32};
+    wire::Plan plan{.model_name = "tiny", .layers = 5, .context = 64, .kv_pages = 2, .chunk = 32};
     plan.stages = {{.layer_begin = 0, .layer_end = 5, .bytes = bytes}};
     return plan;
   }
@@ -89,7 +89,7 @@ TEST_F(LoadStageTest, MoreThanThePlanReservesIsRefusedBeforeAnythingIsFetched) {
 
 TEST_F(LoadStageTest, KvPositionsOfThePlanCount) {
   wire::Plan plan = PlanWith(Need());
-  plan.context = 1 << 16;
+  plan.kv_pages = 1 << 8;
   EXPECT_EQ(Load(plan).error().code, ErrorCode::kOverloaded);
 }
 

@@ -27,7 +27,8 @@ Result<std::unique_ptr<LocalModel>> LocalModel::Load(
                                      .layer_end = end,
                                      .lead = model->stages_.empty(),
                                      .kv_type = options.kv_type,
-                                     .chunk = options.chunk};
+                                     .chunk = options.chunk,
+                                     .adapters = options.adapters};
     model->stages_.push_back(TRY(backend.Load(spec, source, {}, nullptr)));
     begin = end;
   }
@@ -40,13 +41,20 @@ uint64_t LocalModel::weights_bytes() const {
   return bytes;
 }
 
-Result<void> LocalModel::Open(backend::SequenceId sequence, uint32_t capacity) {
-  for (const auto& stage : stages_) TRY(stage->Open(sequence, capacity));
+Result<void> LocalModel::Open(backend::SequenceId sequence, uint32_t capacity,
+                              std::span<const backend::AdapterUse> adapters) {
+  for (const auto& stage : stages_) TRY(stage->Open(sequence, capacity, adapters));
   return {};
 }
 
 void LocalModel::Close(backend::SequenceId sequence) {
   for (const auto& stage : stages_) stage->Close(sequence);
+}
+
+Result<void> LocalModel::Fork(backend::SequenceId from, uint32_t length,
+                              backend::SequenceId sequence, uint32_t capacity) {
+  for (const auto& stage : stages_) TRY(stage->Fork(from, length, sequence, capacity));
+  return {};
 }
 
 Result<void> LocalModel::Truncate(backend::SequenceId sequence, uint32_t length) {

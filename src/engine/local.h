@@ -19,6 +19,7 @@ struct LocalOptions {
   // Layer boundaries of stages that run one after the other in this process; empty: one stage.
   // {2, 5} splits 8 layers into [0,2) [2,5) [5,8): tests compare splits with ==.
   std::vector<uint32_t> cuts;
+  std::vector<backend::StageAdapter> adapters = {};  // loaded with the model
 };
 
 class LocalModel {
@@ -32,9 +33,13 @@ class LocalModel {
   const model::ModelConfig& config() const { return *config_; }
   uint64_t weights_bytes() const;
 
-  Result<void> Open(backend::SequenceId sequence, uint32_t capacity);
+  Result<void> Open(backend::SequenceId sequence, uint32_t capacity,
+                    std::span<const backend::AdapterUse> adapters = {});
   void Close(backend::SequenceId sequence);
   Result<void> Truncate(backend::SequenceId sequence, uint32_t length);
+  // Opens `sequence` with the first `length` positions of `from` (StageCompute::Fork).
+  Result<void> Fork(backend::SequenceId from, uint32_t length, backend::SequenceId sequence,
+                    uint32_t capacity);
 
   // Appends tokens at position `first` in chunks; logits of the last `outputs` of them
   // [outputs][vocab].

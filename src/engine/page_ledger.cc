@@ -35,9 +35,46 @@ uint64_t PageLedger::Needs(const RequestId& request, uint32_t first, uint32_t en
   return needs;
 }
 
+uint64_t PageLedger::windowed() const {
+  uint64_t sum = 0;
+  if (window_.positions == 0) return sum;
+  for (const auto& [unused, pages] : pages_) sum += WindowedOf(pages.size());
+  return sum;
+}
+
+bool PageLedger::Within(uint64_t pages, uint64_t all, uint64_t windowed) const {
+  if (window_.positions == 0) return all <= pages;
+  return std::ranges::all_of(window_.stages, [&](const LedgerWindow::Layers& layers) {
+    return layers.all * all + layers.windowed * windowed <=
+           layers.all * pages + layers.windowed * window_.pages;
+  });
+}
+
+bool PageLedger::Fits(uint64_t pages, const RequestId& request, uint32_t first,
+                      uint32_t end) const {
+  const auto at = pages_.find(request);
+  const size_t has = at == pages_.end() ? 0 : at->second.size();
+  const uint64_t more = WindowedOf(std::max<uint64_t>(has, PagesOf(end))) - WindowedOf(has);
+  return Within(pages, used_ + Needs(request, first, end), windowed() + more);
+}
+
+void PageLedger::Slide(const RequestId& request, uint32_t first) {
+  if (window_.positions == 0 || first + 1 <= window_.positions) return;
+  const uint32_t begin = (first + 1 - window_.positions) / positions_ * positions_;
+  if (begin > 0) slid_[request] = std::max(slid_[request], begin);
+}
+
+bool PageLedger::Reaches(const RequestId& request, uint32_t length) const {
+  const auto at = slid_.find(request);
+  return at == slid_.end() || length == 0 ||
+         uint64_t{at->second} + window_.positions <= uint64_t{length} + 1;
+}
+
 void PageLedger::Write(const RequestId& request, uint32_t first, uint32_t end) {
   std::vector<uint32_t>& pages = pages_[request];
   CHECK(first <= pages.size() * positions_);
+  if (first == 0) slid_.erase(request);
+  Slide(request, first);
   for (size_t i = first / positions_; i < PagesOf(end); ++i) {
     if (i == pages.size()) {
       pages.push_back(Take());
@@ -55,18 +92,22 @@ void PageLedger::Share(const RequestId& from, uint32_t length, const RequestId& 
   CHECK(PagesOf(length) <= shared.size());
   shared.resize(PagesOf(length));
   for (const uint32_t page : shared) ++holders_[page];
+  if (const auto slid = slid_.find(from); slid != slid_.end() && length > 0)
+    slid_[to] = slid->second;
   pages_.emplace(to, std::move(shared));
 }
 
 void PageLedger::Truncate(const RequestId& request, uint32_t length) {
   const auto at = pages_.find(request);
   if (at == pages_.end()) return;
+  if (length == 0) slid_.erase(request);
   for (; at->second.size() > PagesOf(length); at->second.pop_back()) Release(at->second.back());
 }
 
 void PageLedger::Close(const RequestId& request) {
   Truncate(request, 0);
   pages_.erase(request);
+  slid_.erase(request);
 }
 
 }  // namespace exo::engine

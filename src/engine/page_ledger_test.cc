@@ -54,5 +54,40 @@ TEST(PageLedgerTest, WritingFromFurtherBackTakesEveryPageBehind) {
   EXPECT_EQ(ledger.used(), 6u);
 }
 
+// 8 positions a page, a window of 10: rows at 40 attend from 31 on, and the page of 31 begins
+// at 24.
+LedgerWindow Window(uint64_t pages) {
+  return {.positions = 10, .most = 4, .pages = pages, .stages = {{.all = 1, .windowed = 5}}};
+}
+
+TEST(PageLedgerTest, WindowsThatHaveMovedOnCannotBeReached) {
+  PageLedger ledger(8, Window(100));
+  ledger.Write(Id(1), 0, 40);
+  EXPECT_TRUE(ledger.Reaches(Id(1), 1));
+  ledger.Slide(Id(1), 40);
+  EXPECT_TRUE(ledger.Reaches(Id(1), 40));
+  EXPECT_TRUE(ledger.Reaches(Id(1), 33)) << "attends from 24 on";
+  EXPECT_FALSE(ledger.Reaches(Id(1), 32));
+  EXPECT_TRUE(ledger.Reaches(Id(1), 0)) << "anew";
+  ledger.Share(Id(1), 36, Id(2));
+  EXPECT_FALSE(ledger.Reaches(Id(2), 32)) << "a fork has what its origin has";
+  ledger.Truncate(Id(1), 0);
+  ledger.Write(Id(1), 0, 8);
+  EXPECT_TRUE(ledger.Reaches(Id(1), 3));
+  EXPECT_TRUE(PageLedger(8).Reaches(Id(1), 3)) << "without windows";
+}
+
+TEST(PageLedgerTest, ALongSequenceTakesFewPagesOfLayersWithAWindow) {
+  PageLedger ledger(8, Window(8));
+  // 20 pages of one layer and 8 of five: 60 units. A sequence of 20 pages takes 20 + 5 * 4.
+  ledger.Write(Id(1), 0, 160);
+  EXPECT_EQ(ledger.used(), 20u);
+  EXPECT_EQ(ledger.windowed(), 4u);
+  EXPECT_TRUE(ledger.Within(20));
+  EXPECT_TRUE(ledger.Fits(20, Id(2), 0, 24)) << "3 + 5 * 3 more";
+  EXPECT_FALSE(ledger.Fits(20, Id(2), 0, 32)) << "4 + 5 * 4 more";
+  EXPECT_TRUE(ledger.Fits(20, Id(1), 160, 161)) << "a page of one layer";
+}
+
 }  // namespace
 }  // namespace exo::engine

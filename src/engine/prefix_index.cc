@@ -12,12 +12,15 @@ uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
   return static_cast<uint32_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
-std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens) {
+std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens,
+                                                    const std::vector<wire::AdapterUse>& adapters,
+                                                    const Usable& usable) {
   auto best = entries_.end();
   uint32_t length = 0;
   for (auto at = entries_.begin(); at != entries_.end(); ++at) {
+    if (at->adapters != adapters) continue;
     const uint32_t common = CommonPrefix(at->tokens, tokens);
-    if (common > length) {
+    if (common > length && usable(at->sequence, common)) {
       best = at;
       length = common;
     }
@@ -27,13 +30,20 @@ std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tok
   return Match{best->sequence, length, length == best->tokens.size()};
 }
 
-void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens) {
+void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens,
+                       std::vector<wire::AdapterUse> adapters) {
   CHECK(!tokens.empty());
-  entries_.push_front({sequence, std::move(tokens)});
+  entries_.push_front({sequence, std::move(tokens), std::move(adapters)});
 }
 
 bool PrefixIndex::Forget(const RequestId& sequence) {
   return std::erase_if(entries_, [&](const Entry& e) { return e.sequence == sequence; }) > 0;
+}
+
+std::span<const TokenId> PrefixIndex::TokensOf(const RequestId& sequence) const {
+  const auto at = std::ranges::find(entries_, sequence, &Entry::sequence);
+  if (at == entries_.end()) return {};
+  return at->tokens;
 }
 
 std::vector<RequestId> PrefixIndex::All() const {

@@ -31,15 +31,22 @@ class PrefixIndex {
     uint32_t length = 0;
     bool whole = false;  // all that the sequence holds
   };
-  // The sequence that shares most with `tokens`; marks it as used. Nothing: none shares a token.
-  std::optional<Match> Find(std::span<const TokenId> tokens);
+  // Whether a sequence can be forked at a length.
+  using Usable = std::function<bool(const RequestId& sequence, uint32_t length)>;
+  // The usable sequence that shares most with `tokens` and was computed with the same adapters;
+  // marks it as used. Nothing: none shares a token.
+  std::optional<Match> Find(std::span<const TokenId> tokens,
+                            const std::vector<wire::AdapterUse>& adapters, const Usable& usable);
 
   // The tokens whose KV the sequence holds. Not empty; the id is not kept yet.
-  void Keep(const RequestId& sequence, std::vector<TokenId> tokens);
+  void Keep(const RequestId& sequence, std::vector<TokenId> tokens,
+            std::vector<wire::AdapterUse> adapters);
   bool Forget(const RequestId& sequence);
   // The least recently used one that `may_go`.
   std::optional<RequestId> Oldest(const std::function<bool(const RequestId&)>& may_go) const;
 
+  // Of a kept one, valid until it is forgotten; empty: it is not kept.
+  std::span<const TokenId> TokensOf(const RequestId& sequence) const;
   std::vector<RequestId> All() const;
   size_t size() const { return entries_.size(); }
   void Clear() { entries_.clear(); }
@@ -48,6 +55,7 @@ class PrefixIndex {
   struct Entry {
     RequestId sequence;
     std::vector<TokenId> tokens;
+    std::vector<wire::AdapterUse> adapters;
   };
   std::list<Entry> entries_;  // most recently used first
 };

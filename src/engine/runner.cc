@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "engine/draft_model.h"
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
 #include "engine/stage_loop.h"
@@ -82,6 +83,8 @@ class Runner final : public InstanceRunner {
 
   void Main() {
     const Time start = sys::Now();
+    if (options_.pages != nullptr && options_.stage == 0)
+      texts_ = options_.pages->Texts(PageScopeOf(options_));  // read beside the load
     const StageKey key = KeyOf(options_.plan, options_.stage);
     stage_ = store_.Take(key);
     if (stage_ == nullptr) {
@@ -94,13 +97,25 @@ class Runner final : public InstanceRunner {
       }
       stage_ = std::move(*loaded);
     }
-    stage_->Bind(options_.plan);
+    const wire::StagePlan& own = options_.plan.stages[options_.stage];
+    stage_->Bind(options_.plan, {options_.pages, own.layer_begin, own.layer_end});
+    if (options_.draft != nullptr && options_.plan.draft) {
+      auto draft = LoadDraft(*options_.draft, backend_, options_.plan, &stop_);
+      if (!draft) {
+        events_.on_loaded(
+            Wrap(draft.error(), fmt::format("the draft {}", options_.plan.draft->name)), 0);
+        return;
+      }
+      draft_ = std::make_unique<DraftModel>(
+          std::move(*draft), wire::PagesOf(options_.plan.context) * wire::kPagePositions);
+    }
     events_.on_loaded({}, Milliseconds(sys::Now() - start));
     const auto served = ServeUntilStopped();
     if (!served && !stop_.load() && !stalled_.exchange(true)) {
       events_.on_failed(served.error(), lost_);
     }
     WaitForStop();
+    stage_->Unbind();
     // A stage whose compute failed is not worth keeping. Memory is given back on this thread,
     // before anybody waits for it.
     if (keep_.load() && (served || !lost_.IsZero())) store_.Put(key, std::move(stage_), sys::Now());
@@ -133,7 +148,8 @@ class Runner final : public InstanceRunner {
     Links links;
     if (stages() > 1) links = TRY(MakeLinks(next));
     if (options_.stage == 0) {
-      LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_);
+      LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_, draft_.get(),
+                    std::move(texts_));
       const auto result = loop.Run(stop_);
       lost_ = loop.lost();
       return result;
@@ -228,8 +244,10 @@ class Runner final : public InstanceRunner {
 
   // Of the runner's thread.
   std::unique_ptr<StageWorker> stage_;
+  std::unique_ptr<DraftModel> draft_;
   std::unique_ptr<DataLink> out_, in_;
   NodeId lost_;
+  std::shared_ptr<backend::PageTexts> texts_;
   std::thread thread_;
 };
 

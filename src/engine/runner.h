@@ -18,7 +18,9 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/page_store.h"
 #include "engine/data_link.h"
+#include "engine/lead.h"
 #include "engine/stage_source.h"
 #include "engine/stage_store.h"
 #include "engine/timers.h"
@@ -31,7 +33,8 @@ struct RunnerEvents {
   std::function<void(Result<void> result, uint64_t milliseconds)> on_loaded;
   // `lost`: the neighbor whose link broke, or zero.
   std::function<void(Error error, NodeId lost)> on_failed;
-  std::function<void(RequestId request, std::vector<TokenId> tokens, uint32_t cached)> on_tokens;
+  std::function<void(wire::Tokens tokens)> on_tokens;  // without plan and first_index
+  std::function<void(RequestId request, uint32_t before)> on_queued;
   std::function<void(wire::Finished finished)> on_finished;
 };
 
@@ -41,6 +44,13 @@ struct RunnerOptions {
   NodeId self;
   std::vector<std::string> names;  // of the stages' nodes, for messages
   StageTimers timers = {};
+  LeadOptions lead = {};                    // pace and switches; the rest of it is the plan's
+  std::shared_ptr<StageSource> draft = {};  // of the plan's draft model, at the lead
+  // Where KV pages outlive the plan; null: nowhere. Outlives the runner.
+  backend::PageStore* pages = nullptr;
+  NumericsId numerics;  // part of their names
+  // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
+  const std::vector<TokenId>* recorded = nullptr;
 };
 
 // How the runner reaches the next stage; unset members: no link is needed.

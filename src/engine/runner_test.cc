@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "backend/devices.h"
 #include "backend/test_model.h"
 #include "base/mutex.h"
@@ -11,6 +13,7 @@
 #include "engine/test_backend.h"
 #include "engine/test_ids.h"
 #include "engine/test_link.h"
+#include "engine/test_page_store.h"
 #include "sys/system.h"
 
 namespace exo::engine {
@@ -64,6 +67,9 @@ struct Reports {
   CondVar changed;
   int loaded = 0;
   std::map<RequestId, std::vector<TokenId>> tokens;
+  std::map<RequestId, wire::Logprobs> logprobs;
+  std::map<RequestId, std::map<size_t, wire::SamplerState>> states;  // after so many tokens
+  std::map<RequestId, uint32_t> cached;
   std::map<RequestId, wire::Finished> finished;
   std::vector<std::pair<Error, NodeId>> failures;
 
@@ -79,12 +85,16 @@ struct Reports {
                   Change([&] { failures.emplace_back(std::move(error), lost); });
                 },
             .on_tokens =
-                [this](RequestId request, std::vector<TokenId> more, uint32_t) {
+                [this](wire::Tokens more) {
                   Change([&] {
-                    auto& all = tokens[request];
-                    all.insert(all.end(), more.begin(), more.end());
+                    auto& all = tokens[more.request];
+                    all.insert(all.end(), more.tokens.begin(), more.tokens.end());
+                    Append(logprobs[more.request], more.logprobs);
+                    states[more.request][all.size()] = more.state;
+                    cached[more.request] = more.cached;
                   });
                 },
+            .on_queued = [](const RequestId&, uint32_t) {},
             .on_finished =
                 [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
   }
@@ -106,7 +116,7 @@ struct Reports {
 class RunnerTest : public testing::Test {
  protected:
   wire::Plan PlanOf(uint8_t number, size_t stages) const {
-    wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .sequences = 2, .chunk = 16};
+    wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .kv_pages = 2, .chunk = 16};
     plan.id.bytes[0] = number;
     for (size_t i = 0; i < stages; ++i) {
       plan.stages.push_back({.node = Node(static_cast<uint8_t>(i + 1)),
@@ -120,10 +130,14 @@ class RunnerTest : public testing::Test {
     plan_ = plan;
     reports_.loaded = 0;
     for (uint32_t i = 0; i < plan.stages.size(); ++i) {
-      runners_.push_back(InstanceRunner::Start(
-          *backend_, stores_[i], std::make_unique<MemoryStages>(model_, loads_),
-          {.plan = plan, .stage = i, .self = plan.stages[i].node, .names = {"one", "two"}},
-          reports_.Events()));
+      runners_.push_back(InstanceRunner::Start(*backend_, stores_[i],
+                                               std::make_unique<MemoryStages>(model_, loads_),
+                                               {.plan = plan,
+                                                .stage = i,
+                                                .self = plan.stages[i].node,
+                                                .names = {"one", "two"},
+                                                .pages = use_pages_ ? &pages_[i] : nullptr},
+                                               reports_.Events()));
     }
     ASSERT_TRUE(
         reports_.Wait([&] { return reports_.loaded == static_cast<int>(plan.stages.size()); }));
@@ -146,7 +160,7 @@ class RunnerTest : public testing::Test {
   // The greedy answer of one undisturbed process.
   std::vector<TokenId> Expected(const wire::Submit& submit) {
     auto local = LocalModel::Load(*backend_, model_.config, model_.tensors, model_.source, {});
-    EXPECT_TRUE(local && (*local)->Open(1, 256));
+    EXPECT_TRUE(local && (*local)->Open(1, plan_.context));
     std::vector<TokenId> input = submit.prompt, answer;
     uint32_t first = 0;
     std::vector<float> logits(TestModel::kVocab);
@@ -167,11 +181,22 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(reports_.tokens[submit.request], Expected(submit));
   }
 
+  // An answer of which `cached` tokens of the prompt were not computed.
+  void ExpectRestored(wire::Submit submit, uint32_t cached) {
+    submit.plan = plan_.id;
+    reports_.tokens.erase(submit.request);
+    reports_.finished.erase(submit.request);
+    ExpectAnswer(submit);
+    EXPECT_EQ(reports_.cached[submit.request], cached);
+  }
+
   TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};
   Reports reports_;
   StageStore stores_[2];
+  bool use_pages_ = false;
+  MemoryPages pages_[2];  // the stages' prefix stores
   wire::Plan plan_;
   std::vector<std::unique_ptr<InstanceRunner>> runners_;
 };
@@ -190,6 +215,148 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
 }
 
+// 600 tokens are two pages and a part; the stages know nothing of each other's pages.
+TEST_F(RunnerTest, APromptGoesOnFromTheStagesPrefixStores) {
+  use_pages_ = true;
+  for (const size_t stages : {1u, 2u}) {
+    wire::Plan plan = PlanOf(1, stages);
+    plan.context = 1024;
+    plan.kv_pages = 8;
+    Start(plan);
+    ExpectAnswer(Ask(1, 600, 4));
+    const auto stored = [&] {
+      const MutexLock lock(pages_[0].mutex);
+      return pages_[0].texts.size() == 3;
+    };
+    for (int i = 0; i < 1000 && !stored(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_TRUE(stored());
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();  // as after a restart
+    plan.id.bytes[0] = 2;
+    Start(plan);
+    wire::Submit again = Ask(1, 600, 4);
+    again.prompt.push_back(7);
+    again.prompt_tokens = 601;
+    ExpectRestored(again, 600);
+    // One stage loses a page: the request is computed from what is left.
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();
+    std::erase_if(pages_[stages - 1].pages,
+                  [](const auto& page) { return page.second.positions < 256; });
+    plan.id.bytes[0] = 3;
+    Start(plan);
+    again.request = Id(2);
+    ExpectRestored(again, 512);
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();
+    for (MemoryPages& pages : pages_) pages.pages.clear();
+    plan.id.bytes[0] = 4;
+    Start(plan);
+    again.request = Id(3);
+    ExpectRestored(again, 0);
+    runners_.clear();
+    for (MemoryPages& pages : pages_) {
+      const MutexLock lock(pages.mutex);
+      pages.pages.clear();
+      pages.texts.clear();
+    }
+    reports_.tokens.clear();
+    reports_.finished.clear();
+  }
+}
+
+// Everything that samples by its past, and all of it reported.
+wire::SamplerSettings Remembering(bool mirostat) {
+  wire::SamplerSettings settings = {.temperature = 0.9f,
+                                    .repeat_penalty = 1.3f,
+                                    .penalty_window = 8,
+                                    .seed = 17,
+                                    .xtc_probability = 0.5f,
+                                    .dry_multiplier = 0.8f,
+                                    .mirostat = mirostat,
+                                    .mirostat_tau = 3,
+                                    .logprobs = true,
+                                    .top_logprobs = 4};
+  if (!mirostat)
+    settings.order = {wire::SamplerStep::kDry, wire::SamplerStep::kPenalties,
+                      wire::SamplerStep::kXtc, wire::SamplerStep::kTemperature};
+  return settings;
+}
+
+TEST_F(RunnerTest, AnAnswerGoesOnAtAnotherLeadFromItsState) {
+  constexpr uint32_t kAll = 30;
+  for (const bool mirostat : {true, false}) {
+    Start(PlanOf(1, 1));
+    wire::Submit submit = Ask(1, 40, kAll);
+    submit.sampler = Remembering(mirostat);
+    runners_[0]->Submit(submit);
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(1)); }));
+    const auto tokens = reports_.tokens[Id(1)];
+    const auto logprobs = reports_.logprobs[Id(1)];
+    const auto states = reports_.states[Id(1)];
+    ASSERT_EQ(tokens.size(), kAll);
+    ASSERT_EQ(logprobs.sampled.size(), kAll);
+    ASSERT_EQ(logprobs.top.size(), 4 * kAll);
+    runners_.clear();
+    Start(PlanOf(2, 2));  // other stages, too
+    uint8_t number = 2;
+    for (const uint32_t cut : {1u, 7u, kAll - 1}) {
+      const auto state = states.find(cut);
+      if (state == states.end()) continue;  // inside of a message
+      EXPECT_EQ(state->second.begun, mirostat);
+      wire::Submit rest = submit;
+      rest.request = Id(number);
+      rest.plan = plan_.id;
+      rest.prompt.insert(rest.prompt.end(), tokens.begin(), tokens.begin() + cut);
+      rest.state = state->second;
+      runners_[0]->Submit(rest);
+      ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(number)); }));
+      EXPECT_EQ(reports_.tokens[Id(number)], std::vector(tokens.begin() + cut, tokens.end()));
+      EXPECT_EQ(reports_.logprobs[Id(number)], Part(logprobs, kAll, cut, kAll - cut));
+      ++number;
+    }
+    EXPECT_GE(number, 4);
+    runners_.clear();
+    reports_.tokens.clear();
+    reports_.logprobs.clear();
+    reports_.states.clear();
+    reports_.finished.clear();
+  }
+}
+
+// Choices fork the first one's sequence: only their last row is computed, and nothing differs.
+TEST_F(RunnerTest, ChoicesShareThePromptAndAreWhatTheyAreAlone) {
+  Start(PlanOf(1, 1));
+  const auto choice_of = [&](uint8_t number, uint32_t choice) {
+    wire::Submit submit = Ask(1, 60, 12);
+    submit.request = Id(number);
+    submit.plan = plan_.id;
+    submit.sampler = Remembering(false);
+    submit.sampler.choice = choice;
+    return submit;
+  };
+  runners_[0]->Submit(choice_of(1, 0));
+  ASSERT_TRUE(reports_.Wait([&] { return !reports_.tokens[Id(1)].empty(); }));
+  runners_[0]->Submit(choice_of(2, 1));
+  runners_[0]->Submit(choice_of(3, 2));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.size() == 3; }));
+  EXPECT_EQ(reports_.cached[Id(1)], 0u);
+  EXPECT_EQ(reports_.cached[Id(2)], 59u);
+  EXPECT_EQ(reports_.cached[Id(3)], 59u);
+  EXPECT_NE(reports_.tokens[Id(2)], reports_.tokens[Id(3)]);
+  for (uint8_t number = 1; number <= 3; ++number) {
+    runners_.clear();  // nothing is kept from one to the next
+    Start(PlanOf(static_cast<uint8_t>(number + 1), 1));
+    const auto alone = static_cast<uint8_t>(number + 10);
+    runners_[0]->Submit(choice_of(alone, number - 1u));
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(alone)); }));
+    EXPECT_EQ(reports_.cached[Id(alone)], 0u);
+    EXPECT_EQ(reports_.tokens[Id(number)], reports_.tokens[Id(alone)]);
+    EXPECT_EQ(reports_.logprobs[Id(number)], reports_.logprobs[Id(alone)]);
+  }
+}
+
 // The output matrix is read once for all rows of a step, not once for each.
 TEST_F(RunnerTest, ManyRequestsShareTheOutputMatrix) {
   LogitCount count;
@@ -197,7 +364,7 @@ TEST_F(RunnerTest, ManyRequestsShareTheOutputMatrix) {
   plan_ = PlanOf(1, 1);
   plan_.chunk = 32;
   constexpr uint8_t kRequests = 20;  // more rows than one slice of logits holds
-  plan_.sequences = kRequests;
+  plan_.kv_pages = kRequests;
   runners_.push_back(InstanceRunner::Start(
       counting, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
       {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one"}}, reports_.Events()));

@@ -4,146 +4,99 @@
 #include <cmath>
 #include <limits>
 
-#include "base/random.h"
+#include "engine/sampler_steps.h"
 #include "kernels/elementary.h"
 
 namespace exo::engine {
 namespace {
 
-using Candidate = SamplerScratch::Candidate;
-
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-// The first prefix that top-p sorts: holds 0.95 of the probability in nearly every step.
-constexpr size_t kFirstPrefix = 128;
+constexpr float kMostMirostat = 1000;  // bits, and steps of mu: mu stays finite
 
-bool Better(const Candidate& a, const Candidate& b) {
-  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+Result<void> Check(bool good, const char* name, float value) {
+  if (good) return {};
+  return Fail(ErrorCode::kInvalid, "sampler setting {} is {}, outside its range", name, value);
 }
 
-Result<void> CheckSettings(const wire::SamplerSettings& s) {
-  const auto check = [](bool good, const char* name, float value) -> Result<void> {
-    if (good) return {};
-    return Fail(ErrorCode::kInvalid, "sampler setting {} is {}, outside its range", name, value);
-  };
-  TRY(check(s.temperature >= 0 && s.temperature < kInfinity, "temperature", s.temperature));
-  TRY(check(s.top_p >= 0 && s.top_p <= 1, "top_p", s.top_p));
-  TRY(check(s.min_p >= 0 && s.min_p <= 1, "min_p", s.min_p));
-  TRY(check(s.repeat_penalty > 0 && s.repeat_penalty < kInfinity, "repeat_penalty",
-            s.repeat_penalty));
-  TRY(check(std::isfinite(s.presence_penalty), "presence_penalty", s.presence_penalty));
-  TRY(check(std::isfinite(s.frequency_penalty), "frequency_penalty", s.frequency_penalty));
+bool Below(float value, float limit) {
+  return value >= 0 && value <= limit;  // false for NaN
+}
+
+Result<void> CheckSteps(const wire::SamplerSettings& s) {
+  TRY(Check(Below(s.typical_p, 1), "typical_p", s.typical_p));
+  TRY(Check(s.top_n_sigma >= 0 && s.top_n_sigma < kInfinity, "top_n_sigma", s.top_n_sigma));
+  TRY(Check(Below(s.xtc_probability, 1), "xtc_probability", s.xtc_probability));
+  TRY(Check(Below(s.xtc_threshold, 1), "xtc_threshold", s.xtc_threshold));
+  TRY(Check(s.dry_multiplier >= 0 && s.dry_multiplier < kInfinity, "dry_multiplier",
+            s.dry_multiplier));
+  if (s.dry_multiplier > 0) {
+    TRY(Check(s.dry_base >= 1 && s.dry_base < kInfinity, "dry_base", s.dry_base));
+    const auto& singles = s.dry_break_tokens;
+    if (!std::is_sorted(singles.begin(), singles.end()))
+      return Fail(ErrorCode::kInvalid, "the {} break tokens of DRY are not in order",
+                  singles.size());
+  }
+  if (s.mirostat) {
+    TRY(Check(Below(s.mirostat_tau, kMostMirostat), "mirostat_tau", s.mirostat_tau));
+    TRY(Check(Below(s.mirostat_eta, kMostMirostat), "mirostat_eta", s.mirostat_eta));
+  }
   return {};
 }
 
-// One penalty per distinct token of the window: repeat first, then frequency by count, then
-// presence.
-void Penalize(std::span<float> logits, std::span<const TokenId> history,
-              const wire::SamplerSettings& s, std::vector<TokenId>& window) {
-  if (s.repeat_penalty == 1 && s.presence_penalty == 0 && s.frequency_penalty == 0) return;
-  const auto last = history.last(std::min<size_t>(history.size(), s.penalty_window));
-  window.assign(last.begin(), last.end());
-  std::sort(window.begin(), window.end());
-  for (size_t begin = 0, end = 0; begin < window.size(); begin = end) {
-    const TokenId token = window[begin];
-    while (end < window.size() && window[end] == token) ++end;
-    if (token < 0 || static_cast<size_t>(token) >= logits.size()) continue;
-    float& logit = logits[static_cast<size_t>(token)];
-    logit = logit > 0 ? logit / s.repeat_penalty : logit * s.repeat_penalty;
-    const float frequency = static_cast<float>(end - begin) * s.frequency_penalty;
-    logit = logit - frequency;
-    logit = logit - s.presence_penalty;
-  }
+Result<void> CheckSettings(const wire::SamplerSettings& s) {
+  TRY(Check(s.temperature >= 0 && s.temperature < kInfinity, "temperature", s.temperature));
+  TRY(Check(Below(s.top_p, 1), "top_p", s.top_p));
+  TRY(Check(Below(s.min_p, 1), "min_p", s.min_p));
+  TRY(Check(s.repeat_penalty > 0 && s.repeat_penalty < kInfinity, "repeat_penalty",
+            s.repeat_penalty));
+  TRY(Check(std::isfinite(s.presence_penalty), "presence_penalty", s.presence_penalty));
+  TRY(Check(std::isfinite(s.frequency_penalty), "frequency_penalty", s.frequency_penalty));
+  return CheckSteps(s);
+}
+
+// Logits that Argmax looks at together, without a branch for each: the compiler makes vectors of
+// it.
+constexpr size_t kLookAhead = 256;
+
+// All are logits, and none is above `best`.
+bool NothingNew(std::span<const float> logits, float best) {
+  int good = 1;
+  for (const float x : logits)
+    good &= static_cast<int>(x <= best);  // false for NaN; best is finite
+  return good != 0;
 }
 
 // Every token within the tail of the best one, by index.
-void Collect(std::span<const float> logits, float best, const wire::SamplerSettings& s,
+void Collect(std::span<const float> logits, float best, float temperature, float min_p,
              std::vector<Candidate>& out) {
-  out.clear();
+  out.resize(logits.size());
+  size_t count = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
-    const float scaled = (logits[i] - best) / s.temperature;
+    const float scaled = (logits[i] - best) / temperature;
     if (!(scaled >= -kSamplerTail)) continue;
     const float weight = kernels::Exp(scaled);
-    if (weight < s.min_p) continue;
-    out.push_back({logits[i], weight, static_cast<TokenId>(i)});
+    if (weight < min_p) continue;
+    out[count++] = {logits[i], weight, static_cast<TokenId>(i)};
   }
+  out.resize(count);
 }
 
-float Sum(std::span<const Candidate> candidates) {
-  float sum = 0;
-  for (const Candidate& c : candidates) sum = sum + c.weight;
-  return sum;
-}
-
-// Puts the best `count` in front, in order.
-void SortBest(std::vector<Candidate>& all, size_t from, size_t count) {
-  const auto begin = all.begin() + static_cast<ptrdiff_t>(from);
-  const auto middle = all.begin() + static_cast<ptrdiff_t>(count);
-  if (count < all.size()) std::nth_element(begin, middle, all.end(), Better);
-  std::sort(begin, middle, Better);
-}
-
-// The shortest prefix, best first, that holds top_p of the sum. The order is total, so that growing
-// the sorted part step by step gives the prefix of a full sort.
-void KeepTopP(std::vector<Candidate>& all, bool sorted, float top_p) {
-  const float wanted = top_p * Sum(all);
-  float mass = 0;
-  size_t ready = sorted ? all.size() : 0;
-  for (size_t i = 0; i < all.size(); ++i) {
-    if (i == ready) {
-      const size_t grown = std::min(all.size(), std::max(kFirstPrefix, ready * 4));
-      SortBest(all, ready, grown);
-      ready = grown;
-    }
-    mass = mass + all[i].weight;
-    if (mass >= wanted) {
-      all.resize(i + 1);
-      return;
-    }
-  }
-  if (!sorted) SortBest(all, 0, all.size());
-}
-
-TokenId Draw(std::span<const Candidate> kept, float uniform) {
-  const float target = uniform * Sum(kept);
-  float mass = 0;
-  for (const Candidate& c : kept) {
-    mass = mass + c.weight;
-    if (mass > target) return c.token;
-  }
-  return kept.back().token;
-}
-
-}  // namespace
-
-Result<TokenId> Argmax(std::span<const float> logits) {
-  if (logits.empty()) return Fail(ErrorCode::kInvalid, "no logits to choose from");
-  float best = -kInfinity;
-  size_t at = logits.size();
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] < kInfinity) {
-      if (logits[i] > best) best = logits[i], at = i;
-    } else {
-      return Fail(ErrorCode::kCorrupt, "the logit of token {} is {}", i, logits[i]);
-    }
-  }
-  if (at == logits.size())
-    return Fail(ErrorCode::kCorrupt, "all {} logits are -inf", logits.size());
-  return static_cast<TokenId>(at);
-}
-
-Result<TokenId> Sample(std::span<float> logits, std::span<const TokenId> history,
-                       const wire::SamplerSettings& s, uint64_t position, SamplerScratch& scratch) {
-  TRY(CheckSettings(s));
-  Penalize(logits, history, s, scratch.window);
+// The common case of RunChain, cheaper: the order without settings.order, with neither typical-p
+// nor XTC.
+Result<TokenId> RunUsual(std::span<float> logits, const SampleInput& input,
+                         SamplerScratch& scratch) {
+  const wire::SamplerSettings& s = input.settings;
+  Penalize(logits, input, scratch.window);
+  PenalizeRepetition(logits, input, scratch);
   const TokenId best = TRY(Argmax(logits));
   if (s.temperature == 0) return best;
+  CutBySigma(logits, s.top_n_sigma);
   std::vector<Candidate>& candidates = scratch.candidates;
   // min-p keeps a prefix of "best first" too, so that only top-p's sum could see that it came
   // earlier: with both on, top-p is of the whole distribution and min-p is taken last.
   const bool top_p = s.top_p < 1;
-  wire::SamplerSettings collect = s;
-  if (top_p) collect.min_p = 0;
-  Collect(logits, logits[static_cast<size_t>(best)], collect, candidates);
+  Collect(logits, logits[static_cast<size_t>(best)], s.temperature, top_p ? 0 : s.min_p,
+          candidates);
   const bool top_k = s.top_k > 0;
   if (top_k) {
     const size_t keep = std::min<size_t>(candidates.size(), s.top_k);
@@ -155,7 +108,90 @@ Result<TokenId> Sample(std::span<float> logits, std::span<const TokenId> history
     const auto weak = [&](const Candidate& c) { return c.weight < s.min_p; };
     candidates.erase(std::find_if(candidates.begin(), candidates.end(), weak), candidates.end());
   }
-  return Draw(candidates, UniformFloat(s.seed, position));
+  return Draw(candidates, Uniform(input, 0));
+}
+
+// The most likely ones, best first.
+void ListTop(std::span<const float> logits, size_t count, std::vector<Candidate>& top) {
+  top.clear();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const Candidate one{.logit = logits[i], .token = static_cast<TokenId>(i)};
+    if (top.size() == count && !Better(one, top.back())) continue;
+    if (top.size() == count) top.pop_back();
+    top.insert(std::upper_bound(top.begin(), top.end(), one, Better), one);
+  }
+}
+
+// Rule 15 of one row, before any step has changed it.
+struct RowLogprobs {
+  std::span<const float> logits;
+  float best = 0;
+  float log_sum = 0;
+  float Of(TokenId token) const { return (logits[static_cast<size_t>(token)] - best) - log_sum; }
+};
+Result<RowLogprobs> ReportTop(std::span<const float> logits, size_t top, SamplerScratch& scratch,
+                              wire::Logprobs& out) {
+  const TokenId best = TRY(Argmax(logits));
+  scratch.raw.assign(logits.begin(), logits.end());
+  RowLogprobs row{.logits = scratch.raw, .best = logits[static_cast<size_t>(best)]};
+  row.log_sum = kernels::LogSumExp(logits.data(), logits.size(), row.best);
+  const size_t count = std::min(top, logits.size());
+  if (count == 0) return row;
+  ListTop(logits, count, scratch.candidates);
+  for (const Candidate& one : scratch.candidates) out.top.push_back({one.token, row.Of(one.token)});
+  return row;
+}
+
+bool IsUsual(const wire::SamplerSettings& s) {
+  return !s.mirostat && s.order.empty() && s.typical_p >= 1 && s.xtc_probability == 0;
+}
+
+}  // namespace
+
+Result<TokenId> Argmax(std::span<const float> logits) {
+  if (logits.empty()) return Fail(ErrorCode::kInvalid, "no logits to choose from");
+  float best = -kInfinity;
+  size_t at = logits.size();
+  for (size_t begin = 0; begin < logits.size(); begin += kLookAhead) {
+    const size_t end = std::min(begin + kLookAhead, logits.size());
+    if (NothingNew(logits.subspan(begin, end - begin), best)) continue;
+    for (size_t i = begin; i < end; ++i) {
+      if (logits[i] < kInfinity) {
+        if (logits[i] > best) best = logits[i], at = i;
+      } else {
+        return Fail(ErrorCode::kCorrupt, "the logit of token {} is {}", i, logits[i]);
+      }
+    }
+  }
+  if (at == logits.size())
+    return Fail(ErrorCode::kCorrupt, "all {} logits are -inf", logits.size());
+  return static_cast<TokenId>(at);
+}
+
+Result<Sampled> SampleNext(std::span<float> logits, const SampleInput& input,
+                           SamplerScratch& scratch) {
+  const wire::SamplerSettings& s = input.settings;
+  TRY(CheckSettings(s));
+  Sampled sampled;
+  sampled.state.begun = s.mirostat || input.mask != nullptr;
+  RowLogprobs row;
+  if (s.logprobs) row = TRY(ReportTop(logits, s.top_logprobs, scratch, sampled.logprobs));
+  BiasAndMask(logits, input, scratch);
+  sampled.token = TRY(IsUsual(s) ? RunUsual(logits, input, scratch)
+                                 : RunChain(logits, input, scratch, sampled.state));
+  if (s.logprobs) sampled.logprobs.sampled.push_back(row.Of(sampled.token));
+  if (input.mask != nullptr)
+    sampled.state.grammar = input.mask->Next(input.state.grammar, sampled.token);
+  return sampled;
+}
+
+Result<TokenId> Sample(std::span<float> logits, std::span<const TokenId> history,
+                       const wire::SamplerSettings& settings, uint64_t position,
+                       SamplerScratch& scratch) {
+  const wire::SamplerState state;
+  const SampleInput input = {
+      .history = history, .settings = settings, .position = position, .state = state};
+  return TRY(SampleNext(logits, input, scratch)).token;
 }
 
 }  // namespace exo::engine

@@ -17,18 +17,15 @@ StageMachine::Sequence& StageMachine::OpenOne(const RequestId& request, Sequence
 Result<void> StageMachine::TakePages(const wire::Step& step, const RequestId& request,
                                      uint32_t first, uint32_t end, Sequences& after,
                                      StageWork& work) const {
-  const auto missing = [&] {
-    const uint64_t wanted = after.ledger.used() + after.ledger.Needs(request, first, end);
-    return wanted > options_.pages ? wanted - options_.pages : 0;
-  };
-  for (auto at = after.open.begin(); at != after.open.end() && missing() > 0;) {
+  const auto fits = [&] { return after.ledger.Fits(options_.pages, request, first, end); };
+  for (auto at = after.open.begin(); at != after.open.end() && !fits();) {
     const auto next = std::next(at);
     if (at->second.carried) CloseOne(at, after, work);
     at = next;
   }
-  if (missing() > 0) {
+  if (!fits()) {
     return Fail(ErrorCode::kOverloaded, "step {}: {} pages of KV, the plan reserved {}", step.step,
-                options_.pages + missing(), options_.pages);
+                after.ledger.used() + after.ledger.Needs(request, first, end), options_.pages);
   }
   after.ledger.Write(request, first, end);
   return {};
@@ -55,10 +52,81 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
     return Fail(ErrorCode::kInvalid, "step {}: a fork of {} positions of request {}, which has {}",
                 step.step, fork.length, fork.from.Short(), source.length);
   }
+  if (!after.ledger.Reaches(fork.from, fork.length)) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: a fork of request {} at position {}, where a window is gone", step.step,
+                fork.from.Short(), fork.length);
+  }
   Sequence& to = OpenOne(fork.to, after);
   to.length = fork.length;
+  to.adapters = source.adapters;
   after.ledger.Share(fork.from, fork.length, fork.to);
   work.fork.push_back({source.id, to.id, fork.length});
+  return {};
+}
+
+Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequences& after,
+                                      StageWork& work) const {
+  const wire::StepPage& page = step.restore[index];
+  const uint64_t end = uint64_t{page.first} + page.count;
+  if (page.count == 0 || page.count > options_.page || page.first % options_.page != 0 ||
+      end > options_.context) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: positions {} to {} of request {} are no page of {} in a context of {}",
+                step.step, page.first, end, page.request.Short(), options_.page, options_.context);
+  }
+  if (const auto checked = wire::CheckUses(page.adapters, options_.adapters); !checked) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {}: {}", step.step, page.request.Short(),
+                checked.error().message);
+  }
+  auto at = after.open.find(page.request);
+  if (at != after.open.end() && at->second.carried && page.first == 0) {
+    CloseOne(at, after, work);
+    at = after.open.end();
+  }
+  if (at == after.open.end() && page.first == 0) {
+    Sequence& opened = OpenOne(page.request, after);
+    opened.adapters = page.adapters;
+    work.open.push_back({opened.id, page.adapters});
+    at = after.open.find(page.request);
+  }
+  if (at != after.open.end() && (at->second.dirty || page.lost)) {
+    at->second.dirty = true;
+    work.lost.push_back(static_cast<uint32_t>(index));
+    return {};
+  }
+  if (at == after.open.end() || at->second.carried || page.first != at->second.length) {
+    return Fail(ErrorCode::kInvalid, "step {}: a page at position {} of request {}, which has {}",
+                step.step, page.first, page.request.Short(),
+                at == after.open.end() ? 0 : at->second.length);
+  }
+  if (at->second.adapters != page.adapters) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {} goes on with other adapters", step.step,
+                page.request.Short());
+  }
+  TRY(TakePages(step, page.request, page.first, static_cast<uint32_t>(end), after, work));
+  at->second.length = static_cast<uint32_t>(end);
+  work.restore.push_back({at->second.id, page.first, page.count, static_cast<uint32_t>(index)});
+  return {};
+}
+
+// Rows of the same step are not part of it yet.
+Result<void> StageMachine::StoreOne(const wire::Step& step, size_t index, const Sequences& after,
+                                    StageWork& work) const {
+  const wire::StepPage& page = step.store[index];
+  const uint64_t end = uint64_t{page.first} + page.count;
+  const auto at = after.open.find(page.request);
+  if (page.lost || at == after.open.end() || at->second.dirty || at->second.carried) {
+    work.not_taken.push_back(static_cast<uint32_t>(index));
+    return {};
+  }
+  if (page.count == 0 || page.count > options_.page || page.first % options_.page != 0 ||
+      end > at->second.length) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: positions {} to {} of request {}, which has {}, are no page of {}",
+                step.step, page.first, end, page.request.Short(), at->second.length, options_.page);
+  }
+  work.store.push_back({at->second.id, page.first, page.count, static_cast<uint32_t>(index)});
   return {};
 }
 
@@ -75,13 +143,37 @@ Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& af
                   "step {}: request {} has {} positions, it cannot be cut to {}", step.step,
                   cut.request.Short(), at == after.open.end() ? 0 : at->second.length, cut.length);
     }
+    if (!after.ledger.Reaches(cut.request, cut.length)) {
+      return Fail(ErrorCode::kInvalid, "step {}: request {} is cut to {}, where a window is gone",
+                  step.step, cut.request.Short(), cut.length);
+    }
     at->second.length = cut.length;
     at->second.dirty = at->second.carried = false;
     after.ledger.Truncate(cut.request, cut.length);
     work.truncate.push_back({at->second.id, cut.length});
   }
   for (const wire::StepFork& fork : step.fork) TRY(ForkOne(step, fork, after, work));
+  for (size_t i = 0; i < step.restore.size(); ++i) TRY(RestoreOne(step, i, after, work));
   return {};
+}
+
+StageMachine::Sequence* StageMachine::FindFor(const wire::StepItem& item, Sequences& after,
+                                              StageWork& work) {
+  const auto at = after.open.find(item.request);
+  if (at == after.open.end()) return nullptr;
+  Sequence& carried = at->second;
+  if (!carried.carried || item.first > carried.length ||
+      !after.ledger.Reaches(item.request, item.first))
+    return &carried;
+  if (item.first == 0) {
+    CloseOne(at, after, work);
+    return nullptr;
+  }
+  carried.carried = carried.dirty = false;
+  carried.length = item.first;
+  after.ledger.Truncate(item.request, item.first);
+  work.truncate.push_back({carried.id, carried.length});
+  return &carried;
 }
 
 Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequences& after,
@@ -94,24 +186,11 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
                 name, item.output_first, uint64_t{item.output_first} + item.output_count,
                 item.count);
   }
-  if (item.adapter != 0) {
-    return Fail(ErrorCode::kUnsupported, "step {}: request {} wants adapter {}, there is none",
-                step.step, name, item.adapter);
+  if (const auto checked = wire::CheckUses(item.adapters, options_.adapters); !checked) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {}: {}", step.step, name,
+                checked.error().message);
   }
-  auto at = after.open.find(item.request);
-  if (at != after.open.end() && at->second.carried && item.first <= at->second.length) {
-    Sequence& carried = at->second;
-    carried.carried = carried.dirty = false;
-    carried.length = item.first;
-    if (item.first > 0) {
-      after.ledger.Truncate(item.request, item.first);
-      work.truncate.push_back({carried.id, carried.length});
-    } else {
-      CloseOne(at, after, work);
-      at = after.open.end();
-    }
-  }
-  Sequence* sequence = at == after.open.end() ? nullptr : &at->second;
+  Sequence* sequence = FindFor(item, after, work);
   if (item.cancelled || (sequence != nullptr && sequence->dirty)) {
     if (sequence != nullptr && !options_.plant_commit_cancelled) sequence->dirty = true;
     if (sequence != nullptr && options_.plant_commit_cancelled)
@@ -119,6 +198,10 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
     work.cancelled.push_back(static_cast<uint32_t>(index));
     if (!item.cancelled) work.rows_in += item.count;
     return {};
+  }
+  if (sequence != nullptr && sequence->adapters != item.adapters) {
+    return Fail(ErrorCode::kInvalid, "step {}: request {} goes on with other adapters", step.step,
+                name);
   }
   const uint32_t length = sequence == nullptr ? 0 : sequence->length;
   if (item.first != length && !options_.plant_no_gap_check) {
@@ -132,7 +215,8 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
   }
   if (sequence == nullptr) {
     sequence = &OpenOne(item.request, after);
-    work.open.push_back(sequence->id);
+    sequence->adapters = item.adapters;
+    work.open.push_back({sequence->id, item.adapters});
   }
   TRY(TakePages(step, item.request, std::min(item.first, length), static_cast<uint32_t>(end), after,
                 work));
@@ -142,6 +226,27 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
   work.rows_in += item.count;
   work.rows += item.count;
   pending.push_back({item.request, static_cast<uint32_t>(end)});
+  return {};
+}
+
+Result<void> StageMachine::AddItems(const wire::Step& step, Sequences& after, StageWork& work,
+                                    std::vector<Pending>& pending) const {
+  std::set<RequestId> seen;
+  for (const wire::StepPage& page : step.restore) seen.insert(page.request);
+  uint64_t rows = 0;
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    const wire::StepItem& item = step.items[i];
+    rows += item.count;
+    if (item.count == 0 || rows > options_.chunk) {
+      return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
+                  options_.chunk);
+    }
+    if (!seen.insert(item.request).second) {
+      return Fail(ErrorCode::kInvalid, "step {}: request {} is there twice", step.step,
+                  item.request.Short());
+    }
+    TRY(AddItem(step, i, after, work, pending));
+  }
   return {};
 }
 
@@ -166,21 +271,8 @@ Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
   std::vector<Pending> pending;
   const auto apply = [&]() -> Result<void> {
     TRY(ChangeSequences(step, after, work));
-    std::set<RequestId> seen;
-    uint64_t rows = 0;
-    for (size_t i = 0; i < step.items.size(); ++i) {
-      const wire::StepItem& item = step.items[i];
-      rows += item.count;
-      if (item.count == 0 || rows > options_.chunk) {
-        return Fail(ErrorCode::kInvalid, "step {}: {} rows, 1 to {} are allowed", step.step, rows,
-                    options_.chunk);
-      }
-      if (!seen.insert(item.request).second) {
-        return Fail(ErrorCode::kInvalid, "step {}: request {} is there twice", step.step,
-                    item.request.Short());
-      }
-      TRY(AddItem(step, i, after, work, pending));
-    }
+    TRY(AddItems(step, after, work, pending));
+    for (size_t i = 0; i < step.store.size(); ++i) TRY(StoreOne(step, i, after, work));
     return {};
   };
   if (const auto applied = apply(); !applied) {
@@ -192,6 +284,14 @@ Result<StageWork> StageMachine::BeginStep(const wire::Step& step) {
   begun_ = true;
   last_step_ = step.step;
   return work;
+}
+
+void StageMachine::LosePage(const wire::StepPage& page) {
+  const auto at = sequences_.open.find(page.request);
+  CHECK(begun_ && at != sequences_.open.end());
+  at->second.length = page.first;
+  at->second.dirty = true;
+  sequences_.ledger.Truncate(page.request, page.first);
 }
 
 void StageMachine::CommitStep() {
@@ -236,7 +336,7 @@ std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
   for (auto at = sequences_.open.begin(); at != sequences_.open.end();) {
     Sequence& sequence = at->second;
     sequence.carried = true;
-    if (sequence.length <= options.context && sequences_.ledger.used() <= options.pages) {
+    if (sequence.length <= options.context && sequences_.ledger.Within(options.pages)) {
       ++at;
     } else {
       closed.push_back(sequence.id);

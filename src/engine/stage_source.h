@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "backend/backend.h"
 #include "base/result.h"
@@ -23,6 +24,12 @@ struct ModelParts {
   std::shared_ptr<const model::ModelTensors> tensors;
 };
 
+// The layers [begin, end) of a stage.
+struct LayerRange {
+  uint32_t begin = 0;
+  uint32_t end = 0;
+};
+
 class StageSource {
  public:
   virtual ~StageSource() = default;
@@ -33,6 +40,14 @@ class StageSource {
   virtual Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
                                                                const Progress& progress,
                                                                const std::atomic<bool>* cancel) = 0;
+  // The plan's adapters, in its order, with the tensors of these layers at hand. Errors: those of
+  // Fetch; those of model::FindAdapter, for one that does not fit the model; each names the
+  // adapter.
+  virtual Result<std::vector<backend::StageAdapter>> FetchAdapters(
+      const ModelParts& /*model*/, const LayerRange& /*layers*/,
+      const std::atomic<bool>* /*cancel*/) {
+    return std::vector<backend::StageAdapter>{};
+  }
 };
 
 }  // namespace exo::engine

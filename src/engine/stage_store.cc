@@ -6,12 +6,14 @@
 namespace exo::engine {
 
 StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
-  return {.model = plan.model,
-          .layer_begin = plan.stages[stage].layer_begin,
-          .layer_end = plan.stages[stage].layer_end,
-          .lead = stage == 0,
-          .kv_type = plan.kv_type,
-          .chunk = plan.chunk};
+  StageKey key = {.model = plan.model,
+                  .layer_begin = plan.stages[stage].layer_begin,
+                  .layer_end = plan.stages[stage].layer_end,
+                  .lead = stage == 0,
+                  .kv_type = plan.kv_type,
+                  .chunk = plan.chunk};
+  for (const wire::AdapterRef& adapter : plan.adapters) key.adapters.push_back(adapter.file);
+  return key;
 }
 
 std::unique_ptr<StageWorker> StageStore::Take(const StageKey& key) {

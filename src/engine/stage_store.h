@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/mutex.h"
@@ -28,6 +29,7 @@ struct StageKey {
   bool lead = false;
   uint8_t kv_type = 0;
   uint32_t chunk = 0;
+  std::vector<ModelId> adapters = {};  // in the plan's order, by which steps name them
   friend auto operator<=>(const StageKey&, const StageKey&) = default;
 };
 StageKey KeyOf(const wire::Plan& plan, uint32_t stage);

@@ -151,8 +151,64 @@ TEST_F(StageTest, ReturnsTheRequestedRowsOfEachItem) {
   step.items[0].output_first = 0xFFFFFFFF;
   EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
   step = MakeStep(2, {Item(1, 5, 2)});
-  step.items[0].adapter = 1;
-  EXPECT_EQ(Refusal(step), ErrorCode::kUnsupported);
+  step.items[0].adapters = {{.adapter = 0}};
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid);
+}
+
+TEST(StageWindowTest, ForksAndCutsWhereAWindowIsGoneAreRefused) {
+  StageMachine stage({.context = 64,
+                      .pages = 16,
+                      .window = {.positions = 8, .most = 3, .pages = 16, .stages = {{1, 1}}},
+                      .page = 8,
+                      .chunk = 16});
+  const auto begin = [&](const wire::Step& step) -> Result<void> {
+    TRY(stage.BeginStep(step));
+    stage.CommitStep();
+    return {};
+  };
+  for (uint32_t i = 0; i < 3; ++i) ASSERT_TRUE(begin(MakeStep(i + 1, {Item(1, 16 * i, 16)})));
+  // The last rows began at 32: from 25 on, and the page of that from 24.
+  wire::Step cut = MakeStep(4, {});
+  cut.truncate = {{Id(1), 30}};
+  EXPECT_EQ(begin(cut).error().code, ErrorCode::kInvalid);
+  wire::Step fork = MakeStep(4, {});
+  fork.fork = {{Id(1), Id(2), 30}};
+  EXPECT_EQ(begin(fork).error().code, ErrorCode::kInvalid);
+  fork.fork[0].length = 31;
+  EXPECT_TRUE(begin(fork));
+  cut.step = 5;
+  cut.truncate[0].length = 33;
+  EXPECT_TRUE(begin(cut));
+}
+
+// A sequence is computed with the adapters that it began with, and so is what is forked from it.
+TEST(StageAdaptersTest, ASequenceKeepsItsAdapters) {
+  StageMachine stage({.context = 32, .pages = 8, .page = 8, .chunk = 16, .adapters = 2});
+  const auto with = [](wire::StepItem item, std::vector<wire::AdapterUse> adapters) {
+    item.adapters = std::move(adapters);
+    return item;
+  };
+  const auto refusal = [&](const wire::StepItem& item) {
+    const auto work = stage.BeginStep(MakeStep(2, {item}));
+    return work ? ErrorCode::kIo : work.error().code;
+  };
+  const std::vector<wire::AdapterUse> both = {{0, 0.5f}, {1, 2}};
+  const auto work = stage.BeginStep(MakeStep(1, {with(Item(1, 0, 5), both), Item(2, 0, 2)}));
+  ASSERT_TRUE(work);
+  stage.CommitStep();
+  EXPECT_EQ(work->open[0].adapters, both);
+  EXPECT_TRUE(work->open[1].adapters.empty());
+  EXPECT_EQ(refusal(Item(1, 5, 1)), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(1, 5, 1), {{0, 0.25f}, {1, 2}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(2, 2, 1), {{0, 1}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(3, 0, 1), {{2, 1}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(3, 0, 1), {{1, 1}, {1, 1}})), ErrorCode::kInvalid);
+  EXPECT_EQ(refusal(with(Item(3, 0, 1), {{1, 0}})), ErrorCode::kInvalid);
+  wire::Step fork = MakeStep(2, {Item(3, 4, 1)});
+  fork.fork = {{Id(1), Id(3), 4}};
+  EXPECT_FALSE(stage.BeginStep(fork)) << "forked from a sequence with adapters";
+  fork.items[0].adapters = both;
+  EXPECT_TRUE(stage.BeginStep(fork));
 }
 
 TEST_F(StageTest, ACancelledStepIsNeverCommitted) {
@@ -230,6 +286,136 @@ TEST_F(StageTest, SequencesThatANewPlanHasNoRoomForAreClosed) {
   Run(MakeStep(1, {Item(1, 0, 5), Item(2, 0, 3)}));
   EXPECT_EQ(stage_.Rebind({.context = 16, .pages = 1, .page = 8, .chunk = 16}).size(), 1u);
   EXPECT_EQ(stage_.used_pages(), 1u);
+}
+
+wire::StepPage Page(uint8_t request, uint32_t first, uint32_t count, bool lost = false) {
+  return {.request = Id(request), .first = first, .count = count, .lost = lost};
+}
+
+wire::Step Restore(uint64_t number, std::vector<wire::StepPage> pages) {
+  wire::Step step = MakeStep(number, {});
+  step.restore = std::move(pages);
+  return step;
+}
+
+wire::Step Store(uint64_t number, std::vector<wire::StepPage> pages) {
+  wire::Step step = MakeStep(number, {});
+  step.store = std::move(pages);
+  return step;
+}
+
+TEST_F(StageTest, RestoredPagesOpenAndContinueASequence) {
+  StageWork work = Run(Restore(1, {Page(1, 0, 8), Page(1, 8, 8)}));
+  EXPECT_EQ(work.open.size(), 1u);
+  ASSERT_EQ(work.restore.size(), 2u);
+  EXPECT_EQ(work.restore[1].first, 8u);
+  EXPECT_EQ(work.restore[1].index, 1u);
+  EXPECT_EQ(stage_.used_pages(), 2u);
+  work = Run(Restore(2, {Page(1, 16, 3)}));
+  EXPECT_TRUE(work.open.empty());
+  EXPECT_EQ(stage_.Length(Id(1)), 19u);
+  Run(MakeStep(3, {Item(1, 19, 1, 1)}));
+  EXPECT_EQ(stage_.Length(Id(1)), 20u);
+}
+
+TEST_F(StageTest, HostilePagesAreErrorsAndNothingChanges) {
+  Run(MakeStep(1, {Item(1, 0, 10)}));
+  const auto refused = [&](const wire::Step& step) {
+    return Refusal(step) == ErrorCode::kInvalid && stage_.used_pages() == 2 &&
+           stage_.Length(Id(1)) == 10u && !stage_.Length(Id(2));
+  };
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 0, 0)})));
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 0, 9)}))) << "more than a page";
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 3, 5)})));
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 8, 8)}))) << "its first page is missing";
+  EXPECT_TRUE(refused(Restore(2, {Page(1, 0, 8)}))) << "it has positions already";
+  EXPECT_TRUE(refused(Restore(2, {Page(1, 8, 8)})));
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 0, 8), Page(2, 0, 8)})));
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 0, 4), Page(2, 8, 8)})));
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 32, 8)}))) << "beyond the context";
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 0xFFFFFFF8, 8)})));
+  EXPECT_TRUE(refused(Restore(2, {Page(2, 8, 0xFFFFFFFF)})));
+  wire::Step both = MakeStep(2, {Item(2, 8, 1)});
+  both.restore = {Page(2, 0, 8)};
+  EXPECT_TRUE(refused(both)) << "rows behind a page that may be lost";
+  for (const auto& page : {Page(1, 0, 0), Page(1, 0, 9), Page(1, 4, 2), Page(1, 8, 3),
+                           Page(1, 0xFFFFFFF8, 8), Page(1, 0, 0xFFFFFFFF)}) {
+    EXPECT_TRUE(refused(Store(2, {page}))) << page.first << " " << page.count;
+  }
+}
+
+TEST_F(StageTest, RestoredPagesCountAgainstTheReservation) {
+  for (uint8_t i = 1; i <= 4; ++i) Run(MakeStep(i, {Item(i, 0, 16)}));
+  EXPECT_EQ(Refusal(Restore(5, {Page(5, 0, 8)})), ErrorCode::kOverloaded);
+}
+
+TEST_F(StageTest, ALostPageMakesItsSequenceDirtyUntilItIsClosed) {
+  Run(Restore(1, {Page(1, 0, 8)}));
+  ASSERT_TRUE(stage_.BeginStep(Restore(2, {Page(1, 8, 8), Page(1, 16, 8)})));
+  stage_.LosePage(Page(1, 8, 8));
+  stage_.CommitStep();
+  EXPECT_TRUE(stage_.IsDirty(Id(1)));
+  EXPECT_EQ(stage_.Length(Id(1)), 8u);
+  EXPECT_EQ(stage_.used_pages(), 1u);
+  // Pages and rows that are on their way already.
+  StageWork work = Run(Restore(3, {Page(1, 24, 8)}));
+  EXPECT_TRUE(work.restore.empty());
+  EXPECT_EQ(work.lost, std::vector<uint32_t>{0});
+  work = Run(MakeStep(4, {Item(1, 32, 1)}));
+  EXPECT_EQ(work.cancelled, std::vector<uint32_t>{0});
+  wire::Step again = Restore(5, {Page(1, 0, 8)});
+  again.close = {Id(1)};
+  work = Run(again);
+  EXPECT_EQ(work.restore.size(), 1u);
+  EXPECT_FALSE(stage_.IsDirty(Id(1)));
+}
+
+TEST_F(StageTest, APageThatAnEarlierStageHasLostIsNotRestored) {
+  StageWork work = Run(Restore(1, {Page(1, 0, 8, true), Page(1, 8, 8, true)}));
+  EXPECT_TRUE(work.restore.empty());
+  EXPECT_EQ(work.open.size(), 1u);
+  EXPECT_EQ(work.lost, (std::vector<uint32_t>{0, 1}));
+  EXPECT_TRUE(stage_.IsDirty(Id(1)));
+  EXPECT_EQ(stage_.Length(Id(1)), 0u);
+}
+
+TEST_F(StageTest, ACarriedSequenceIsRestoredAnew) {
+  Run(MakeStep(1, {Item(1, 0, 10)}));
+  stage_.Rebind({.context = 32, .pages = 8, .page = 8, .chunk = 16});
+  EXPECT_EQ(Run(Store(1, {Page(1, 0, 8)})).not_taken, std::vector<uint32_t>{0});
+  const StageWork work = Run(Restore(2, {Page(1, 0, 8)}));
+  EXPECT_EQ(work.close.size(), 1u);
+  EXPECT_EQ(work.open.size(), 1u);
+  EXPECT_EQ(stage_.Length(Id(1)), 8u);
+}
+
+TEST_F(StageTest, PagesAreStoredAfterTheRowsOfAStep) {
+  Run(MakeStep(1, {Item(1, 0, 10)}));
+  wire::Step step = MakeStep(2, {Item(1, 10, 2)});
+  step.store = {Page(1, 8, 2), Page(1, 0, 8, true), Page(2, 0, 8)};
+  const StageWork work = Run(step);
+  ASSERT_EQ(work.store.size(), 1u);
+  EXPECT_EQ(work.store[0].count, 2u);
+  EXPECT_EQ(work.not_taken, (std::vector<uint32_t>{1, 2})) << "refused before, and unknown";
+  step = MakeStep(3, {Item(1, 12, 1)});
+  step.store = {Page(1, 8, 5)};
+  EXPECT_EQ(Refusal(step), ErrorCode::kInvalid) << "its own rows are not there yet";
+}
+
+TEST_F(StageTest, RestoredSequencesAreOpenedWithTheirAdapters) {
+  stage_.Rebind({.context = 32, .pages = 8, .page = 8, .chunk = 16, .adapters = 1});
+  wire::StepPage page = Page(1, 0, 8);
+  page.adapters = {{.adapter = 1, .scale = 1}};
+  EXPECT_EQ(Refusal(Restore(1, {page})), ErrorCode::kInvalid) << "there is one";
+  page.adapters = {{.adapter = 0, .scale = 0.5f}};
+  const StageWork work = Run(Restore(1, {page}));
+  ASSERT_EQ(work.open.size(), 1u);
+  EXPECT_EQ(work.open[0].adapters, page.adapters);
+  EXPECT_EQ(Refusal(Restore(2, {Page(1, 8, 8)})), ErrorCode::kInvalid) << "without them";
+  EXPECT_EQ(Refusal(MakeStep(2, {Item(1, 8, 1)})), ErrorCode::kInvalid);
+  wire::StepItem item = Item(1, 8, 1);
+  item.adapters = page.adapters;
+  Run(MakeStep(2, {item}));
 }
 
 }  // namespace

@@ -1,12 +1,18 @@
 #include "engine/stage_worker.h"
 
+#include "engine/plan_window.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
 
-void StageWorker::Bind(const wire::Plan& plan) {
-  const StageOptions options = {
-      .plan = plan.id, .context = plan.context, .pages = ReservedPages(plan), .chunk = plan.chunk};
+void StageWorker::Bind(const wire::Plan& plan, const StagePages& pages) {
+  pages_ = pages;
+  const StageOptions options = {.plan = plan.id,
+                                .context = plan.context,
+                                .pages = plan.kv_pages,
+                                .window = WindowOf(plan, *config_),
+                                .chunk = plan.chunk,
+                                .adapters = static_cast<uint32_t>(plan.adapters.size())};
   for (const uint64_t sequence : machine_.Rebind(options)) compute_->Close(sequence);
 }
 
@@ -27,6 +33,7 @@ Result<void> StageWorker::Run(wire::Step& step, const Input& input, Cancellation
   for (const wire::StepItem& item : step.items) running.push_back(item.request);
   cancelled.Begin(std::move(running));
   auto result = ChangeSequences();
+  if (result) result = RestorePages(step);
   if (result) result = Compute(WithoutCancelled(input), cancelled.stop());
   cancelled.End();
   for (const uint32_t item : work_.cancelled) step.items[item].cancelled = true;
@@ -36,6 +43,64 @@ Result<void> StageWorker::Run(wire::Step& step, const Input& input, Cancellation
     return result;
   }
   machine_.CommitStep();
+  return StorePages(step);
+}
+
+backend::PageStore::PageName StageWorker::NameOf(const StageWork::Page& page,
+                                                 const Hash256& key) const {
+  return {.key = key,
+          .layer_begin = pages_.layer_begin,
+          .layer_end = pages_.layer_end,
+          .index = page.first / wire::kPagePositions};
+}
+
+// What is missing is the lead's to compute. Errors: those of the device, other than that the page
+// is not one of this stage.
+Result<bool> StageWorker::RestorePage(const StageWork::Page& page, const Hash256& key) {
+  backend::PageStore::SavedPage saved{.positions = page.count, .bytes = {}};
+  if (pages_.layer_begin != pages_.layer_end) {
+    if (pages_.store == nullptr) return false;
+    auto loaded = pages_.store->Load(NameOf(page, key));
+    if (!loaded) return false;
+    saved = std::move(*loaded);
+  }
+  const auto done =
+      compute_->LoadPage(page.sequence, page.first, page.count, saved.positions, saved.bytes);
+  if (done) return true;
+  if (done.error().code == ErrorCode::kOverloaded) return std::unexpected(done.error());
+  return false;
+}
+
+Result<void> StageWorker::RestorePages(wire::Step& step) {
+  for (const uint32_t index : work_.lost) step.restore[index].lost = true;
+  for (const StageWork::Page& page : work_.restore) {
+    wire::StepPage& asked = step.restore[page.index];
+    if (machine_.IsDirty(asked.request)) {  // the page before it is lost
+      asked.lost = true;
+    } else if (!TRY(RestorePage(page, asked.key))) {
+      asked.lost = true;
+      machine_.LosePage(asked);
+    }
+  }
+  return {};
+}
+
+Result<void> StageWorker::StorePages(wire::Step& step) {
+  for (const uint32_t index : work_.not_taken) step.store[index].lost = true;
+  for (const StageWork::Page& page : work_.store) {
+    if (pages_.layer_begin == pages_.layer_end) continue;  // there is nothing to keep
+    wire::StepPage& asked = step.store[page.index];
+    const auto bytes = compute_->SavedBytes(page.count);
+    const auto name = NameOf(page, asked.key);
+    const auto room = pages_.store == nullptr || !bytes ? backend::PageStore::Room::kFull
+                                                        : pages_.store->Ask(name, *bytes);
+    asked.lost = room == backend::PageStore::Room::kFull;
+    if (room != backend::PageStore::Room::kYes) continue;
+    backend::PageStore::SavedPage saved{.positions = page.count,
+                                        .bytes = std::vector<std::byte>(*bytes)};
+    TRY(compute_->SavePage(page.sequence, page.first, page.count, saved.bytes));
+    pages_.store->Save(name, std::move(saved));
+  }
   return {};
 }
 
@@ -44,7 +109,11 @@ Result<void> StageWorker::ChangeSequences() {
   for (const auto& cut : work_.truncate) TRY(compute_->Truncate(cut.sequence, cut.length));
   for (const auto& fork : work_.fork)
     TRY(compute_->Fork(fork.from, fork.length, fork.to, wire::kMaxContext));
-  for (const uint64_t sequence : work_.open) TRY(compute_->Open(sequence, wire::kMaxContext));
+  for (const StageWork::Open& open : work_.open) {
+    std::vector<backend::AdapterUse> adapters;
+    for (const wire::AdapterUse& use : open.adapters) adapters.push_back({use.adapter, use.scale});
+    TRY(compute_->Open(open.sequence, wire::kMaxContext, adapters));
+  }
   return {};
 }
 
@@ -88,6 +157,7 @@ Result<void> StageWorker::Compute(const Input& input, const std::atomic<bool>* c
 Result<void> StageWorker::GiveUp(wire::Step& step) {
   running_.reset();
   for (wire::StepItem& item : step.items) item.cancelled = true;
+  for (wire::StepPage& page : step.store) page.lost = true;  // the lead asks again
   for (const auto& cut : machine_.CancelStep()) TRY(compute_->Truncate(cut.sequence, cut.length));
   return {};
 }

@@ -10,12 +10,20 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/page_store.h"
 #include "base/result.h"
 #include "engine/cancellation_set.h"
 #include "engine/stage.h"
 #include "wire/messages.h"
 
 namespace exo::engine {
+
+// Where a stage's pages outlive their sequences.
+struct StagePages {
+  backend::PageStore* store = nullptr;  // null: nowhere. Must outlive the binding
+  uint32_t layer_begin = 0;             // of the stage
+  uint32_t layer_end = 0;
+};
 
 class StageWorker {
  public:
@@ -27,7 +35,9 @@ class StageWorker {
   backend::StageCompute& compute() { return *compute_; }
   const StageMachine& machine() const { return machine_; }
   // Before the first step of a plan.
-  void Bind(const wire::Plan& plan);
+  void Bind(const wire::Plan& plan, const StagePages& pages = {});
+  // After the last one: the store may go.
+  void Unbind() { pages_ = {}; }
 
   // What a stage is given and asked for: tokens at the lead, elsewhere hidden [rows][width].
   struct Input {
@@ -37,6 +47,7 @@ class StageWorker {
   };
   // Runs the layers over the step's rows. Items that are not computed (their sequence is dirty, or
   // everything in the step was cancelled meanwhile) are marked in `step`: their rows do not go on.
+  // So are pages that the store does not have, or does not take.
   // Errors: kNotFound (foreign plan: drop the frame); anything else fails the instance.
   Result<void> Run(wire::Step& step, const Input& input, CancellationSet& cancelled);
 
@@ -51,10 +62,15 @@ class StageWorker {
   Input WithoutCancelled(const Input& input);
   Result<void> Compute(const Input& input, const std::atomic<bool>* cancel);
   Result<void> GiveUp(wire::Step& step);
+  Result<void> RestorePages(wire::Step& step);
+  Result<bool> RestorePage(const StageWork::Page& page, const Hash256& key);
+  Result<void> StorePages(wire::Step& step);
+  backend::PageStore::PageName NameOf(const StageWork::Page& page, const Hash256& key) const;
 
   std::shared_ptr<const model::ModelConfig> config_;
   std::unique_ptr<backend::StageCompute> compute_;
   StageMachine machine_{{}};
+  StagePages pages_;
   StageWork work_;
   std::unique_ptr<backend::Running> running_;
   std::span<const float> hidden_;

@@ -38,7 +38,7 @@ wire::StepItem Item(uint8_t request, uint32_t first, size_t count, uint32_t outp
 class StageWorkerTest : public testing::TestWithParam<Kind> {
  protected:
   StageWorkerTest() : model_(DType::kQ4_0, DType::kQ8_0, GetParam()) {
-    plan_ = {.layers = 5, .context = 64, .sequences = 4, .chunk = 32};
+    plan_ = {.layers = 5, .context = 64, .kv_pages = 4, .chunk = 32};
     for (const auto& [begin, end] : {std::pair(0u, 2u), std::pair(2u, 5u)}) {
       auto compute = backend_->Load({.config = model_.config,
                                      .tensors = model_.tensors,

@@ -56,8 +56,9 @@ class CountingBackend final : public backend::Backend {
    public:
     Stage(std::unique_ptr<backend::StageCompute> inner, LogitCount& count)
         : inner_(std::move(inner)), count_(count) {}
-    Result<void> Open(backend::SequenceId sequence, uint32_t capacity) override {
-      return inner_->Open(sequence, capacity);
+    Result<void> Open(backend::SequenceId sequence, uint32_t capacity,
+                      std::span<const backend::AdapterUse> adapters) override {
+      return inner_->Open(sequence, capacity, adapters);
     }
     Result<void> Fork(backend::SequenceId from, uint32_t length, backend::SequenceId sequence,
                       uint32_t capacity) override {
@@ -66,6 +67,17 @@ class CountingBackend final : public backend::Backend {
     void Close(backend::SequenceId sequence) override { inner_->Close(sequence); }
     Result<void> Truncate(backend::SequenceId sequence, uint32_t length) override {
       return inner_->Truncate(sequence, length);
+    }
+    std::optional<size_t> SavedBytes(uint32_t positions) const override {
+      return inner_->SavedBytes(positions);
+    }
+    Result<void> SavePage(backend::SequenceId sequence, uint32_t first, uint32_t positions,
+                          std::span<std::byte> out) override {
+      return inner_->SavePage(sequence, first, positions, out);
+    }
+    Result<void> LoadPage(backend::SequenceId sequence, uint32_t first, uint32_t count,
+                          uint32_t positions, std::span<const std::byte> page) override {
+      return inner_->LoadPage(sequence, first, count, positions, page);
     }
     Result<std::unique_ptr<backend::Running>> Run(const backend::Batch& batch) override {
       return std::make_unique<Running>(TRY(inner_->Run(batch)), count_);

@@ -33,6 +33,40 @@ float Exp(float x) {
   return std::bit_cast<float>(std::bit_cast<uint32_t>(p) + (std::bit_cast<uint32_t>(z) << 23));
 }
 
+// x = 2^e (1 + f) with 1 + f from sqrt(1/2) to sqrt(2); log(1 + f) = 2 atanh(s), s = f / (2 + f),
+// as f - f^2/2 + s (f^2/2 + R(s^2)): R by Remez for the relative error (2^-31 after rounding the
+// coefficients). ln 2 is split as in Exp.
+float Log(float x) {
+  if (!(x >= 0x1p-126f)) {
+    return x >= 0 || x > -0x1p-126f ? -std::numeric_limits<float>::infinity()
+                                    : std::numeric_limits<float>::quiet_NaN();
+  }
+  if (x == std::numeric_limits<float>::infinity()) return x;
+  constexpr uint32_t kSqrtHalf = 0x3f3504f3;
+  const uint32_t shifted = std::bit_cast<uint32_t>(x) + (0x3f800000 - kSqrtHalf);
+  const auto e = static_cast<float>(static_cast<int32_t>(shifted >> 23) - 127);
+  const float f = std::bit_cast<float>((shifted & 0x7fffff) + kSqrtHalf) - 1.0f;
+  const float denominator = 2.0f + f;
+  const float s = f / denominator;
+  const float z = s * s;
+  float r = 0x1.e2fa1ap-3f;
+  for (const float c : {0x1.2438cp-2f, 0x1.999a7ap-2f, 0x1.555554p-1f}) {
+    const float product = r * z;
+    r = product + c;
+  }
+  r = r * z;
+  const float square = f * f;
+  const float half = square * 0.5f;
+  const float inner = half + r;
+  float sum = s * inner;
+  const float low = e * 0x1.7f7d1cp-20f;
+  sum = sum + low;
+  sum = sum - half;
+  sum = sum + f;
+  const float high = e * 0x1.62e4p-1f;
+  return sum + high;
+}
+
 float Silu(float x) {
   const float e = Exp(-x);
   const float denominator = 1.0f + e;
@@ -63,6 +97,15 @@ float RowSum(const float* x, size_t n) {
     for (size_t j = 0; j < width; ++j) lanes[j] = lanes[j] + lanes[j + width];
   }
   return lanes[0];
+}
+
+float LogSumExp(const float* x, size_t n, float max) {
+  float lanes[16] = {};
+  for (size_t i = 0; i < n; ++i) {
+    const float difference = x[i] - max;
+    lanes[i % 16] = lanes[i % 16] + (difference < -40.0f ? 0.0f : Exp(difference));
+  }
+  return Log(RowSum(lanes, 16));
 }
 
 }  // namespace exo::kernels

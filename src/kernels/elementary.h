@@ -9,6 +9,9 @@ namespace exo::kernels {
 
 // exp(x): degree 6, error below 1 ulp (0.976); +0 below -87, +inf above 0x1.62e42ep6, NaN for NaN.
 float Exp(float x);
+// Natural logarithm: error below 0.8 ulp; -inf below 2^-126 (zero and denormals), NaN for negative
+// numbers and NaN, +inf for +inf.
+float Log(float x);
 // x / (1 + exp(-x)).
 float Silu(float x);
 // x / (1 + exp(-2u)), u = sqrt(2 / pi) * (x + 0.044715 x^3): GELU in its tanh form. Below 4 ulps
@@ -19,6 +22,11 @@ float Gelu(float x);
 float Sigmoid(float x);
 // Canonical-lane sum of n values (16 virtual lanes; rule 3, "row sums").
 float RowSum(const float* x, size_t n);
+
+// log of the sum of exp(x_i - max) over n values, `max` the largest (finite): row sum of exp, +0
+// below -40. The log-softmax of x_i is (x_i - max) - LogSumExp (docs/arithmetic.md, rule 15). Cost:
+// an exp for each value within 40 of the largest.
+float LogSumExp(const float* x, size_t n, float max);
 
 // Inverse frequencies [rotary_dim / 2], binary64: base^(-2i/dim), divided by `factors[i]` when
 // given (rope_freqs.weight) and multiplied by `scale` (linear scaling: 1 / factor; 1 for none).

@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
+#include <vector>
 
 #include "base/random.h"
 #include "kernels/binary64.h"
@@ -41,6 +44,48 @@ TEST(ExpTest, HasExactEnds) {
   EXPECT_TRUE(std::isfinite(Exp(0x1.62e42ep6f)));
   EXPECT_TRUE(std::isnan(Exp(std::nanf(""))));
   EXPECT_EQ(Exp(-std::numeric_limits<float>::infinity()), 0.0f);
+}
+
+TEST(LogTest, StaysBelowFourFifthsOfAnUlp) {
+  double worst = 0;
+  for (uint32_t bits = 0x00800000; bits < 0x7f800000; bits += 1009) {
+    const auto x = std::bit_cast<float>(bits);
+    worst = std::max(worst, Ulps(Log(x), std::log(static_cast<double>(x))));
+  }
+  for (uint32_t bits = 0x3f700000; bits < 0x3f900000; bits += 3) {  // where the result is small
+    const auto x = std::bit_cast<float>(bits);
+    worst = std::max(worst, Ulps(Log(x), std::log(static_cast<double>(x))));
+  }
+  EXPECT_LT(worst, 0.8);
+  EXPECT_GT(worst, 0.7);
+}
+
+TEST(LogTest, HasExactEnds) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(std::bit_cast<uint32_t>(Log(1.0f)), 0u);
+  EXPECT_EQ(Log(0x1p-126f), static_cast<float>(-126 * std::numbers::ln2));
+  EXPECT_TRUE(std::isfinite(Log(std::numeric_limits<float>::max())));
+  EXPECT_EQ(Log(kInf), kInf);
+  for (const float zero : {0.0f, -0.0f, 0x1p-127f, -0x1p-127f}) EXPECT_EQ(Log(zero), -kInf);
+  for (const float bad : {-1.0f, -kInf, std::nanf("")}) EXPECT_TRUE(std::isnan(Log(bad)));
+}
+
+// Rule 15 spelled out, bit for bit, and close to the real thing.
+TEST(LogSumExpTest, IsTheRowSumOfExpsInItsOrder) {
+  Rng rng(12);
+  for (const size_t n : {1, 2, 15, 16, 17, 1000, 50001}) {
+    std::vector<float> x(n), exps(n);
+    for (float& v : x) v = static_cast<float>(rng.Uniform() * 60 - 50);
+    if (n > 2) x[n / 2] = -std::numeric_limits<float>::infinity();
+    const float max = *std::max_element(x.begin(), x.end());
+    double exact = 0;
+    for (size_t i = 0; i < n; ++i) {
+      exps[i] = x[i] - max < -40 ? 0 : Exp(x[i] - max);
+      exact += std::exp(static_cast<double>(x[i]) - max);
+    }
+    EXPECT_EQ(LogSumExp(x.data(), n, max), Log(RowSum(exps.data(), n)));
+    EXPECT_NEAR(LogSumExp(x.data(), n, max), std::log(exact), 3e-6) << n;
+  }
 }
 
 TEST(SiluTest, StaysBelowTwoAndAHalfUlps) {

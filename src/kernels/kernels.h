@@ -16,10 +16,10 @@
 
 namespace exo::kernels {
 
-enum class Isa { kReference, kAvx2, kAvx512, kNeon, kNeonDotprod, kNeonI8mm };
-inline constexpr Isa kIsas[] = {Isa::kAvx512,      Isa::kAvx2, Isa::kNeonI8mm,
-                                Isa::kNeonDotprod, Isa::kNeon, Isa::kReference};  // best first
-// "reference", "avx2", "avx512", "neon", "neon-dotprod", "neon-i8mm"
+enum class Isa { kReference, kAvx2, kAvxVnni, kAvx512, kNeon, kNeonDotprod, kNeonI8mm };
+inline constexpr Isa kIsas[] = {Isa::kAvx512,      Isa::kAvxVnni, Isa::kAvx2,     Isa::kNeonI8mm,
+                                Isa::kNeonDotprod, Isa::kNeon,    Isa::kReference};  // best first
+// "reference", "avx2", "avx-vnni", "avx512", "neon", "neon-dotprod", "neon-i8mm"
 std::string_view IsaName(Isa isa);
 
 // Rows of a weight matrix that are interleaved, so that one vector lane owns one output row.

@@ -1,5 +1,6 @@
 #include "kernels/numerics.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -118,7 +119,11 @@ void Experts(const Kernels& kernels, Recorder& record) {
   std::vector<float> weights(logits.size());
   kernels.Softmax(logits.data(), logits.size(), weights.data());
   record.Floats(weights);
+  record.Floats(std::array{
+      LogSumExp(logits.data(), logits.size(), *std::max_element(logits.begin(), logits.end()))});
   for (float& v : logits) v = Sigmoid(v);
+  record.Floats(logits);
+  for (float& v : logits) v = Log(v);
   record.Floats(logits);
   constexpr size_t kMixed = 11, kWidth = 53;
   const auto rows = Values(kMixed * kWidth, 303, true);

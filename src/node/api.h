@@ -45,11 +45,35 @@ struct GenerateRequest {
   std::optional<std::string> prompt;
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
-  bool has_seed = false;               // false: the node draws one and reports it
-  std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
-  std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
-  std::shared_ptr<const void> lease;   // the caller's; dropped with the texts, once tokenized
-  bool spread = false;                 // place over all nodes when the model is not running yet
+  uint64_t client = 0;                    // clients take turns; any number that tells them apart
+  bool has_seed = false;                  // false: the node draws one and reports it
+  std::optional<uint32_t> max_tokens;     // unset or more than fits: what is left of the context
+  std::vector<std::string> stop;          // stop strings, at most 16 of at most 256 bytes
+  std::vector<TokenId> stop_tokens;       // beside the model's own; not shown
+  uint32_t choices = 1;                   // answers to the prompt, each drawn for itself
+  std::vector<std::string> dry_breakers;  // texts that end a repetition, for sampler.dry_*
+  std::shared_ptr<const void> lease;      // the caller's; dropped with the texts, once tokenized
+  bool spread = false;                    // place over all nodes when the model is not running yet
+  // Of the model's adapters, by their index; those that are not named are not used. Unset: all,
+  // with the scales that the model was loaded with.
+  std::optional<std::vector<wire::AdapterUse>> adapters = {};
+};
+
+// An adapter to load a model with: a file of this node (its name or path) and the scale of requests
+// that say nothing about adapters.
+struct AdapterChoice {
+  std::string file;
+  float scale = 1;
+};
+
+// How a model is to be loaded; what is unset is as its last time, or as this node's settings say.
+struct Placing {
+  bool spread = false;                   // over all nodes
+  std::optional<uint32_t> context = {};  // positions; 0: as trained, as far as memory allows
+  std::optional<uint8_t> kv_type = {};   // kernels::KvType
+  // Exactly these: a model that runs with other ones is not touched but refused.
+  std::optional<std::vector<AdapterChoice>> adapters = {};
+  std::optional<std::string> draft = {};  // name or path of a small model that guesses for this one
 };
 
 struct StageReport {
@@ -60,14 +84,17 @@ struct StageReport {
 };
 
 struct GenerateStats {
-  uint32_t prompt_tokens = 0;
-  uint32_t cached_tokens = 0;  // of the prompt: their KV was there already
-  uint32_t completion_tokens = 0;
+  uint32_t prompt_tokens = 0;      // once, whatever the number of choices
+  uint32_t cached_tokens = 0;      // of the prompt: their KV was there already
+  uint32_t drafted_tokens = 0;     // guessed ahead, of all choices
+  uint32_t accepted_tokens = 0;    // of them: right
+  uint32_t completion_tokens = 0;  // of all choices
   uint64_t seed = 0;
   double ttft_ms = 0;            // from submission to the first token
   double tokens_per_second = 0;  // decode: tokens after the first / time after the first
   double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
+  std::vector<wire::FinishReason> reasons;  // of each choice
 };
 
 // The pieces of an answer. All views are valid during the call only.
@@ -96,13 +123,12 @@ struct SampledLogprob {
   TokenLogprob token;
   std::vector<TokenLogprob> top;  // most likely first
 };
-struct LogprobsDelta {
-  std::span<const SampledLogprob> tokens;
-};
 struct Delta {
-  std::variant<TextDelta, ReasoningDelta, ToolCallDelta, LogprobsDelta> what;
+  std::variant<TextDelta, ReasoningDelta, ToolCallDelta> what;
   // The tokens behind it: may be empty, or more than it shows (a held-back stop prefix).
   std::span<const TokenId> ids;
+  std::span<const SampledLogprob> logprobs = {};  // of `ids`, when asked for
+  uint32_t choice = 0;
 };
 
 // Where an answer goes. After OnDone or OnError nothing more is called.
@@ -112,6 +138,7 @@ class GenerateSink {
   // The request was checked, tokenized and accepted: errors from here on are mid-stream.
   virtual void OnStarted(uint32_t prompt_tokens) = 0;
   virtual void OnDelta(const Delta& delta) = 0;
+  // The last choice has ended; `reason` is the first one's, stats.reasons has all.
   virtual void OnDone(wire::FinishReason reason, const GenerateStats& stats) = 0;
   virtual void OnError(const GenerateError& error) = 0;
 };
@@ -131,9 +158,10 @@ struct ModelView {
   std::string architecture;
   uint32_t context = 0;  // trained context
   uint32_t layers = 0;
-  int64_t created = 0;  // seconds since 1970
-  bool local = false;   // the file is on this node
-  std::string state;    // "", "loading", "ready"
+  int64_t created = 0;                          // seconds since 1970
+  bool local = false;                           // the file is on this node
+  std::string state;                            // "", "loading", "ready"
+  std::vector<wire::AdapterRef> adapters = {};  // that it is loaded with
 };
 struct NodeView {
   wire::NodeRecord record;
@@ -173,10 +201,11 @@ struct StateEvent {
   uint64_t sequence = 0;  // grows by one each time, and across restarts of the node
   int64_t time_ms = 0;    // since 1970
   EventKind kind = EventKind::kPeer;
-  NodeId node;         // the peer; the owner of an instance; the entry node of a request
-  std::string id;      // of the instance's plan or the request, in hexadecimal
-  std::string name;    // of the peer or the model
-  std::string state;   // as in NodeView and InstanceView; of a request "started" or "ended"
+  NodeId node;       // the peer; the owner of an instance; the entry node of a request
+  std::string id;    // of the instance's plan or the request, in hexadecimal
+  std::string name;  // of the peer or the model
+  std::string
+      state;  // as in NodeView and InstanceView; of a request "started", "queued" or "ended"
   std::string detail;  // why, or how much
 };
 // Hears every event from the subscription on. Thread: the loop.
@@ -211,6 +240,13 @@ struct NodeMetrics {
   uint64_t memory_budget = 0;  // bytes
   uint64_t memory_reserved = 0;
   uint64_t log_lines_lost = 0;  // standard error did not take them
+  // The prefix store on disk; all zero without one.
+  uint64_t prefix_store_bytes = 0;
+  uint64_t prefix_pages_written = 0;
+  uint64_t prefix_pages_dropped = 0;  // that could not be written
+  uint64_t prefix_pages_loaded = 0;
+  uint64_t prefix_pages_missed = 0;     // looked for and not there, or damaged
+  uint64_t prefix_restored_tokens = 0;  // of prompts, by models that this node leads
 };
 
 class Api {
@@ -226,13 +262,14 @@ class Api {
   // one. `watcher` must outlive the subscription.
   virtual Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) = 0;
   // A placement without loading; `model` is a name or the path of a GGUF file on this node.
-  virtual void MakePlan(std::string model, bool spread,
+  virtual void MakePlan(std::string model, const Placing& placing,
                         std::function<void(Result<PlanView>)> done) = 0;
   // Registers a GGUF file of this node (first part of a split one) under its name; done with the
   // name.
   virtual void AddModel(std::string path, std::function<void(Result<std::string>)> done) = 0;
   // Has the model running (loading it when needed); done when ready or refused.
-  virtual void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) = 0;
+  virtual void Load(std::string model, const Placing& placing,
+                    std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
   // Forgets a model that AddModel registered, also one whose file is missing; the file stays. What
   // runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).

@@ -79,25 +79,27 @@ class FileSource final : public engine::StageSource {
   const std::shared_ptr<const store::ModelFile> file_;
 };
 
-class PullSource final : public engine::StageSource {
+// One model or adapter from members that hold it: its manifest, then tensors of it. A holder that
+// fails is replaced by the next one.
+class Puller {
  public:
-  PullSource(const net::Identity& identity, std::shared_ptr<store::TensorCache> cache,
-             PullOptions options)
+  Puller(const net::Identity& identity, std::shared_ptr<store::TensorCache> cache,
+         PullOptions options)
       : identity_(identity), cache_(std::move(cache)), options_(std::move(options)) {}
 
   // What was pulled before needs no member, unless a tensor of it turns out to be damaged.
-  Result<engine::ModelParts> Describe(const std::atomic<bool>* cancel) override {
+  Result<std::shared_ptr<const store::Manifest>> Manifest(const std::atomic<bool>* cancel) {
     manifest_ = cache_->FindModel(options_.model);
     if (manifest_ == nullptr) TRY(ConnectToAnyHolder(cancel));
-    return engine::ModelParts{manifest_->config(), manifest_->tensors()};
+    return manifest_;
   }
 
-  // A holder that fails in the middle is replaced by the next one: pieces already here are kept.
-  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
-                                                       const engine::Progress& progress,
-                                                       const std::atomic<bool>* cancel) override {
+  // After Manifest. Pieces already here are kept when a holder fails in the middle.
+  Result<std::unique_ptr<backend::TensorSource>> Pull(
+      const std::vector<const model::TensorRef*>& tensors, const engine::Progress& progress,
+      const std::atomic<bool>* cancel) {
     for (;;) {
-      auto source = cache_->Pull(*manifest_, spec, Fetcher(cancel), progress, cancel);
+      auto source = cache_->Pull(*manifest_, tensors, Fetcher(cancel), progress, cancel);
       if (source) cache_->NoteModel(manifest_, options_.model_name);
       if (source || source.error().code == ErrorCode::kCancelled) return source;
       const Error why = source.error();
@@ -108,8 +110,8 @@ class PullSource final : public engine::StageSource {
 
  private:
   Result<void> ConnectToAnyHolder(const std::atomic<bool>* cancel) {
-    Error last{ErrorCode::kNotFound,
-               fmt::format("no member that can be reached holds model {}", options_.model_name)};
+    Error last{ErrorCode::kNotFound, fmt::format("no member that can be reached holds {} {}",
+                                                 options_.what, options_.model_name)};
     while (next_ < options_.holders.size()) {
       if (cancel->load()) return Fail(ErrorCode::kCancelled, "stopped");
       auto connected = ConnectTo(options_.holders[next_++], cancel);
@@ -147,6 +149,87 @@ class PullSource final : public engine::StageSource {
   std::shared_ptr<const store::Manifest> manifest_;
 };
 
+class PullSource final : public engine::StageSource {
+ public:
+  explicit PullSource(Puller puller) : puller_(std::move(puller)) {}
+
+  Result<engine::ModelParts> Describe(const std::atomic<bool>* cancel) override {
+    const auto manifest = TRY(puller_.Manifest(cancel));
+    TRY(manifest->CheckIsModel());
+    return engine::ModelParts{manifest->config(), manifest->tensors()};
+  }
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
+                                                       const engine::Progress& progress,
+                                                       const std::atomic<bool>* cancel) override {
+    return puller_.Pull(backend::StageTensors(spec), progress, cancel);
+  }
+
+ private:
+  Puller puller_;
+};
+
+// A model's source with adapters beside it, each from a file or from members.
+class AdaptedSource final : public engine::StageSource {
+ public:
+  AdaptedSource(const net::Identity& identity, std::shared_ptr<store::TensorCache> cache,
+                std::unique_ptr<engine::StageSource> model, std::vector<AdapterOptions> adapters)
+      : identity_(identity),
+        cache_(std::move(cache)),
+        model_(std::move(model)),
+        adapters_(std::move(adapters)) {}
+
+  Result<engine::ModelParts> Describe(const std::atomic<bool>* cancel) override {
+    return model_->Describe(cancel);
+  }
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
+                                                       const engine::Progress& progress,
+                                                       const std::atomic<bool>* cancel) override {
+    return model_->Fetch(spec, progress, cancel);
+  }
+  Result<std::vector<backend::StageAdapter>> FetchAdapters(
+      const engine::ModelParts& model, const engine::LayerRange& layers,
+      const std::atomic<bool>* cancel) override {
+    std::vector<backend::StageAdapter> fetched;
+    for (const AdapterOptions& adapter : adapters_) {
+      auto one = FetchOne(adapter, model, layers, cancel);
+      if (!one) {
+        return Wrap(one.error(), fmt::format("the adapter {}", adapter.pull.model_name));
+      }
+      fetched.push_back(*std::move(one));
+    }
+    return fetched;
+  }
+
+ private:
+  Result<backend::StageAdapter> FetchOne(const AdapterOptions& adapter,
+                                         const engine::ModelParts& model,
+                                         const engine::LayerRange& layers,
+                                         const std::atomic<bool>* cancel) {
+    if (adapter.file != nullptr) {
+      const auto tensors =
+          TRY(model::FindAdapter(adapter.file->manifest().gguf(), *model.config, *model.tensors));
+      return backend::StageAdapter{std::make_shared<const model::AdapterTensors>(tensors),
+                                   TRY(adapter.file->MakeSource())};
+    }
+    Puller puller(identity_, cache_, adapter.pull);
+    const auto manifest = TRY(puller.Manifest(cancel));
+    const auto tensors = std::make_shared<const model::AdapterTensors>(
+        TRY(model::FindAdapter(manifest->gguf(), *model.config, *model.tensors)));
+    std::vector<const model::TensorRef*> wanted;
+    for (uint32_t i = layers.begin; i < layers.end; ++i) {
+      for (const auto& pair : tensors->layers[i].pairs) {
+        if (pair) wanted.insert(wanted.end(), {&pair->a, &pair->b});
+      }
+    }
+    return backend::StageAdapter{tensors, TRY(puller.Pull(wanted, {}, cancel))};
+  }
+
+  const net::Identity& identity_;
+  const std::shared_ptr<store::TensorCache> cache_;
+  const std::unique_ptr<engine::StageSource> model_;
+  const std::vector<AdapterOptions> adapters_;
+};
+
 }  // namespace
 
 std::unique_ptr<engine::StageSource> MakeFileSource(std::shared_ptr<const store::ModelFile> file) {
@@ -156,7 +239,15 @@ std::unique_ptr<engine::StageSource> MakeFileSource(std::shared_ptr<const store:
 std::unique_ptr<engine::StageSource> MakePullSource(const net::Identity& identity,
                                                     std::shared_ptr<store::TensorCache> cache,
                                                     PullOptions options) {
-  return std::make_unique<PullSource>(identity, std::move(cache), std::move(options));
+  return std::make_unique<PullSource>(Puller(identity, std::move(cache), std::move(options)));
+}
+
+std::unique_ptr<engine::StageSource> MakeAdaptedSource(const net::Identity& identity,
+                                                       std::shared_ptr<store::TensorCache> cache,
+                                                       std::unique_ptr<engine::StageSource> model,
+                                                       std::vector<AdapterOptions> adapters) {
+  return std::make_unique<AdaptedSource>(identity, std::move(cache), std::move(model),
+                                         std::move(adapters));
 }
 
 Result<std::shared_ptr<const store::Manifest>> PullManifest(const net::Identity& identity,

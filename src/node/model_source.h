@@ -22,11 +22,23 @@ struct PullOptions {
   ModelId model;
   std::string model_name;                    // for messages
   std::vector<net::ConnectOptions> holders;  // tried in order
+  const char* what = "model";                // likewise
 };
 // `identity` outlives the source.
 std::unique_ptr<engine::StageSource> MakePullSource(const net::Identity& identity,
                                                     std::shared_ptr<store::TensorCache> cache,
                                                     PullOptions options);
+
+// An adapter of a plan: a file of this node, or what members hold.
+struct AdapterOptions {
+  std::shared_ptr<const store::ModelFile> file;  // null: it is pulled
+  PullOptions pull;                              // its name in any case
+};
+// `identity` outlives the source.
+std::unique_ptr<engine::StageSource> MakeAdaptedSource(const net::Identity& identity,
+                                                       std::shared_ptr<store::TensorCache> cache,
+                                                       std::unique_ptr<engine::StageSource> model,
+                                                       std::vector<AdapterOptions> adapters);
 
 // The manifest of a model from one member, checked against its id. Blocks. Errors: kDisconnected,
 // kNotFound, kCorrupt, kCancelled.

@@ -32,6 +32,7 @@ Error AsRefusal(Error error) {
 
 // What a model needs beside layers, before hours go into hashing it.
 Result<void> CheckUsable(const model::Gguf& gguf) {
+  if (model::IsAdapter(gguf)) return {};
   TRY(ParseVocabulary(gguf));
   return {};
 }
@@ -121,10 +122,11 @@ std::string Models::NameOf(const File& file) const {
   return file->name();
 }
 
-std::vector<Models::File> Models::All() const {
+std::vector<Models::File> Models::Each(bool adapters) const {
   std::map<ModelId, const Entry*> first;
   for (const auto& [unused, entry] : entries_) {
     if (entry->file == nullptr) continue;
+    if ((entry->file->manifest().adapter() != nullptr) != adapters) continue;
     const Entry*& place = first[entry->file->manifest().id()];
     if (place == nullptr || entry->order < place->order) place = entry.get();
   }
@@ -222,6 +224,8 @@ void Models::Open(std::string path, Opened done) {
 void Models::Add(std::string path, Opened done) {
   Open(std::move(path), [this, done = std::move(done)](Result<File> file) {
     if (!file) return done(std::move(file));
+    if (auto is_model = (*file)->manifest().CheckIsModel(); !is_model)
+      return done(Wrap(is_model.error(), (*file)->path()));
     const std::string found = (*file)->path();
     paths_[found] = true;
     const bool begun = jobs_.Run(
@@ -286,6 +290,7 @@ void Models::Read(Entry& entry) {
       [path = entry.path, state = state_, progress = entry.progress, disk = options_.disk,
        prepared = options_.prepared_folder](const std::atomic<bool>& cancel) {
         store::OpenOptions options{.disk = disk, .state = state.get(), .prepared_folder = prepared};
+        options.adapters = true;
         options.manifest = {
             .check = CheckUsable, .cancel = &cancel, .hashed_bytes = progress.get()};
         return store::ModelFile::Open(path, options);
@@ -309,7 +314,9 @@ void Models::OnRead(const std::string& path, const void* reading, Result<File> o
   if (opened) {
     entry.state = Entry::State::kReady;
     entry.file = *opened;
-    LOG(kInfo, "model {} is {} of {}", entry.name, entry.file->manifest().id().Short(), path);
+    LOG(kInfo, "{} {} is {} of {}",
+        entry.file->manifest().adapter() == nullptr ? "model" : "adapter", entry.name,
+        entry.file->manifest().id().Short(), path);
     changed_();
     return Answer(entry, opened);
   }

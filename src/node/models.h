@@ -1,4 +1,5 @@
-// The models this node knows: files in its model folders and files that the user named. Folders are
+// The models this node knows, and the low-rank adapters: files in its model folders and files that
+// the user named. Folders are
 // looked through every few seconds and whenever somebody asks for an unknown name, so that files
 // come and go without a restart; what is still being written is left alone until it rests.
 //
@@ -81,8 +82,9 @@ class Models {
   // Looks at the files of a model again, and waits until those that have changed are read. done:
   // nothing, or why one of them is of no use now.
   void Refresh(const ModelId& id, std::function<void(Result<void>)> done);
-  // Each model once.
-  std::vector<File> All() const;
+  // Each model once, and each low-rank adapter.
+  std::vector<File> All() const { return Each(false); }
+  std::vector<File> Adapters() const { return Each(true); }
   // The name by which a file of All() is known here.
   std::string NameOf(const File& file) const;
 
@@ -99,6 +101,7 @@ class Models {
   using Listing = Result<std::vector<Found>>;
   using Looked = std::function<void(const Result<Found>&)>;
 
+  std::vector<File> Each(bool adapters) const;
   void ScanFolder(const std::string& folder);
   void ScanPath(const std::string& path, std::function<void(const Found&)> done);
   void LookAt(const std::string& path, Looked done);

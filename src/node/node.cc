@@ -122,6 +122,7 @@ Result<void> NodeImpl::Init() {
   core.seed = sys::RandomValue<uint64_t>();
   core_ = std::make_unique<cluster::Core>(core);
   tensors_ = store::TensorCache::Open(options_.data_folder + "/tensors", TensorBudget(options_));
+  OpenPrefixStore();
   models_ = std::make_unique<class Models>(
       loop_, jobs_, state_,
       ModelsOptions{.folders = options_.model_folders,
@@ -138,6 +139,21 @@ Result<void> NodeImpl::Init() {
   models_->Start([this] { OnModelsChanged(); });
   OnTick();
   return {};
+}
+
+// A node serves without it, too.
+void NodeImpl::OpenPrefixStore() {
+  if (options_.prefix_store == 0) return;
+  const auto open = [&]() -> Result<std::unique_ptr<store::PrefixStore>> {
+    const SealKey key = TRY(store::PrefixKey(options_.data_folder + "/prefix.key"));
+    return store::PrefixStore::Open(
+        {.folder = options_.data_folder + "/prefix", .budget = options_.prefix_store, .key = key});
+  };
+  if (auto opened = open()) {
+    prefixes_ = std::move(*opened);
+  } else {
+    LOG(kWarning, "no prefixes are kept on disk: {}", opened.error().message);
+  }
 }
 
 Result<void> NodeImpl::StartPeers() {
@@ -232,6 +248,15 @@ void NodeImpl::OnModelsChanged() {
   record_.models.clear();
   std::vector<BulkServer::Model> shared;
   const auto add = [&](const store::Manifest& manifest, const std::string& name, bool pulled) {
+    if (const model::AdapterConfig* adapter = manifest.adapter()) {
+      record_.models.push_back({.id = manifest.id(),
+                                .name = name,
+                                .file_bytes = manifest.file_bytes(),
+                                .architecture = adapter->architecture,
+                                .pulled = pulled,
+                                .adapter = true});
+      return;
+    }
     shapes.shapes.push_back(ShapeOf(manifest, name, *backend_));
     record_.models.push_back({.id = manifest.id(),
                               .name = name,
@@ -242,11 +267,13 @@ void NodeImpl::OnModelsChanged() {
                               .architecture = manifest.config()->architecture,
                               .pulled = pulled});
   };
-  for (const auto& file : models_->All()) {
+  const auto add_file = [&](const std::shared_ptr<const store::ModelFile>& file) {
     add(file->manifest(), models_->NameOf(file), false);
     shared.push_back(
         {file->shared_manifest(), [file](auto&&... what) { return file->TensorBytes(what...); }});
-  }
+  };
+  for (const auto& file : models_->All()) add_file(file);
+  for (const auto& file : models_->Adapters()) add_file(file);
   pulled_version_ = tensors_->models_version();
   for (const store::PulledModel& model : PulledModels()) {
     add(*model.manifest, model.name, true);

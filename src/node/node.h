@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "engine/lead.h"
 #include "net/event_loop.h"
 #include "node/api.h"
 
@@ -33,7 +34,16 @@ struct NodeOptions {
   std::vector<std::string> named_folders;  // those of them that the user named
   // For tensors pulled from peers, on disk; unset: a tenth of the disk, 20 GiB at most.
   std::optional<uint64_t> tensor_cache;
-  uint32_t default_context = 4096;
+  uint64_t prefix_store = 0;     // for KV pages of ended requests, on disk; 0: none are kept
+  uint32_t default_context = 0;  // positions; 0: as trained, as far as memory allows
+  uint8_t kv_type = 0;  // kernels::KvType of models that are loaded without a word about it
+  engine::LeadOptions lead = {};  // pace and switches of the models this node leads
+  // Adapters of models that are loaded without a word about them.
+  struct ModelAdapter {
+    std::string model;  // its name
+    AdapterChoice adapter;
+  };
+  std::vector<ModelAdapter> adapters;
 };
 
 // A started node. Destroying it ends its stages and cancels its requests; without Shutdown before,

@@ -58,6 +58,8 @@ std::vector<ModelView> NodeImpl::Models() const {
     }
     const auto found = views.find(plan.model);
     if (found == views.end()) continue;
+    if (instance.summary.state <= wire::InstanceState::kReady)
+      found->second.adapters = plan.adapters;
     if (instance.summary.state == wire::InstanceState::kReady) {
       found->second.state = "ready";
     } else if (instance.summary.state < wire::InstanceState::kReady &&
@@ -109,6 +111,15 @@ NodeMetrics NodeImpl::Metrics() const {
     metrics.memory_budget = device.memory_budget;
     metrics.memory_reserved = device.memory_reserved;
   }
+  if (prefixes_ != nullptr) {
+    const store::PrefixStoreStats stats = prefixes_->stats();
+    metrics.prefix_store_bytes = stats.bytes;
+    metrics.prefix_pages_written = stats.pages;
+    metrics.prefix_pages_dropped = stats.dropped;
+    metrics.prefix_pages_loaded = stats.loads;
+    metrics.prefix_pages_missed = stats.misses;
+    metrics.prefix_restored_tokens = stats.restored_tokens;
+  }
   for (const cluster::InstanceStatus& instance : core_->Instances())
     metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
   return metrics;
@@ -132,24 +143,32 @@ PlanView NodeImpl::ViewOf(const wire::Plan& plan, const wire::Expectation& expec
   return view;
 }
 
-void NodeImpl::MakePlan(std::string model, bool spread,
+void NodeImpl::MakePlan(std::string model, const Placing& placing,
                         std::function<void(Result<PlanView>)> done) {
-  const auto known = [this, spread, done](const ModelId& id) {
+  const auto known = [this, placing, done](const ModelId& id) {
     const uint64_t ticket = next_ticket_++;
     plans_[ticket] = [this, done](Result<wire::InstanceSummary> made) {
       if (!made) return done(std::unexpected(made.error()));
       done(ViewOf(made->plan, made->expected));
     };
-    Feed(cluster::PlanModel{
-        .ticket = ticket, .model = id, .spread = spread, .context = ContextOf(id)});
+    const Shape shape = ShapeFor(id, placing);
+    Feed(cluster::PlanModel{.ticket = ticket,
+                            .model = id,
+                            .spread = placing.spread,
+                            .context = shape.context,
+                            .kv_type = shape.kv_type});
   };
   // A file that is only looked at, not offered to the cluster.
-  const auto opened = [this, spread, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+  const auto opened = [this, placing, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
+    if (auto is_model = (*file)->manifest().CheckIsModel(); !is_model)
+      return done(Wrap(is_model.error(), (*file)->path()));
     cluster::PlanOptions options;
     options.owner = options.prefer = identity_->id();
-    options.spread = spread;
-    options.context = std::min((*file)->manifest().config()->context, options_.default_context);
+    options.spread = placing.spread;
+    options.context = placing.context.value_or(
+        std::min((*file)->manifest().config()->context, options_.default_context));
+    options.kv_type = placing.kv_type.value_or(options_.kv_type);
     auto choice = cluster::MakePlan(ShapeOf((*file)->manifest(), (*file)->name(), *backend_),
                                     core_->PlannerNodes(), options);
     if (!choice) return done(std::unexpected(choice.error()));
@@ -182,10 +201,11 @@ void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> 
   });
 }
 
-void NodeImpl::Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) {
-  FindModel(model, [this, spread, done](Result<ModelId> id) {
+void NodeImpl::Load(std::string model, const Placing& placing,
+                    std::function<void(Result<PlanView>)> done) {
+  FindModel(model, [this, placing, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
-    Ensure(*id, spread, [this, done](Result<wire::Plan> plan) {
+    Ensure(*id, placing, [this, done](Result<wire::Plan> plan) {
       if (!plan) return done(std::unexpected(plan.error()));
       for (const cluster::InstanceStatus& instance : core_->Instances()) {
         if (instance.summary.plan.id == plan->id)

@@ -50,11 +50,17 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::StageFailed{plan, std::move(error), lost});
       }),
       // A request may run again, for another plan: what a plan that has ended says of it is late.
-      .on_tokens =
-          OnLoop([this, plan](RequestId request, std::vector<TokenId> tokens, uint32_t cached) {
-            if (RunnerOf(plan) != nullptr)
-              Feed(cluster::LeadEmitted{request, std::move(tokens), cached});
-          }),
+      .on_tokens = OnLoop([this, plan](wire::Tokens news) {
+        if (RunnerOf(plan) == nullptr) return;
+        Feed(cluster::LeadEmitted{.request = news.request,
+                                  .tokens = std::move(news.tokens),
+                                  .cached = news.cached,
+                                  .logprobs = std::move(news.logprobs),
+                                  .state = std::move(news.state)});
+      }),
+      .on_queued = OnLoop([this, plan](RequestId request, uint32_t before) {
+        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadQueued{request, before});
+      }),
       .on_finished = OnLoop([this, plan](wire::Finished finished) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
       }),
@@ -73,23 +79,37 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.plan = effect.plan;
   options.stage = effect.stage;
   options.self = identity_->id();
+  options.lead = options_.lead;
+  options.pages = prefixes_.get();
+  options.numerics = record_.numerics;
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.
   if (ManifestOf(effect.plan.model) == nullptr) GetVocabulary(effect.plan.model, [](auto) {});
+  if (effect.stage == 0 && effect.plan.draft) {
+    const wire::DraftRef& draft = *effect.plan.draft;
+    options.draft = SourceOfFile(draft.file, draft.name, effect.plan.id);
+  }
   const PlanId plan = effect.plan.id;
   CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
 }
 
-std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {
-  if (auto file = models_->Find(plan.model)) return MakeFileSource(std::move(file));
-  PullOptions options{.model = plan.model, .model_name = plan.model_name};
-  for (const NodeId& holder : HoldersOf(plan.model)) {
-    options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan.id));
-  }
+std::unique_ptr<engine::StageSource> NodeImpl::SourceOfFile(const ModelId& model,
+                                                            const std::string& name,
+                                                            const PlanId& plan) const {
+  if (auto file = models_->Find(model)) return MakeFileSource(std::move(file));
+  PullOptions options{.model = model, .model_name = name};
+  for (const NodeId& holder : HoldersOf(model))
+    options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan));
   return MakePullSource(*identity_, tensors_, std::move(options));
+}
+
+std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) const {
+  auto source = SourceOfFile(plan.model, plan.model_name, plan.id);
+  if (plan.adapters.empty()) return source;
+  return MakeAdaptedSource(*identity_, tensors_, std::move(source), AdaptersOf(plan));
 }
 
 void NodeImpl::Do(cluster::StartServing& effect) {

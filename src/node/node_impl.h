@@ -4,6 +4,7 @@
 //   node.cc          start and stop
 //   node_effects.cc  events in, effects out, what peers bring
 //   node_models.cc   models by name, their vocabulary, placement on demand
+//   node_adapters.cc adapters: their files, and models that are loaded with them
 //   node_desired.cc  desired models on disk
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
@@ -30,6 +31,7 @@
 #include "node/requests.h"
 #include "node/state_watch.h"
 #include "node/vocabulary.h"
+#include "store/prefix_store.h"
 #include "store/state.h"
 #include "store/tensor_cache.h"
 #include "sys/files.h"
@@ -77,10 +79,11 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
     return log_.Subscribe(since, watcher);
   }
-  void MakePlan(std::string model, bool spread,
+  void MakePlan(std::string model, const Placing& placing,
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
-  void Load(std::string model, bool spread, std::function<void(Result<PlanView>)> done) override;
+  void Load(std::string model, const Placing& placing,
+            std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override;
 
@@ -119,10 +122,20 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
   uint32_t ContextOf(const ModelId& model) const override;
-  void Ensure(const ModelId& model, bool spread,
+  // The context and KV type that `placing` means for this model.
+  struct Shape {
+    uint32_t context = 0;
+    uint8_t kv_type = 0;
+  };
+  Shape ShapeFor(const ModelId& model, const Placing& placing) const;
+  uint32_t TrainedContext(const ModelId& model) const;  // 0: unknown
+  // The instance of this model that runs or is being loaded, if any.
+  std::optional<wire::Plan> RunningPlan(const ModelId& model) const;
+  void Ensure(const ModelId& model, const Placing& placing,
               std::function<void(Result<wire::Plan>)> done) override;
-  void Submit(wire::Submit submit, const ModelId& model) override {
-    Feed(cluster::SubmitLocal{std::move(submit), model});
+  void Submit(wire::Submit submit, const ModelId& model,
+              std::vector<wire::AdapterRef> adapters) override {
+    Feed(cluster::SubmitLocal{std::move(submit), model, std::move(adapters)});
   }
   void CancelRequest(const RequestId& request) override { Feed(cluster::CancelLocal{request}); }
   void PauseRequest(const RequestId& request, bool paused) override {
@@ -131,6 +144,24 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::string NameOf(const NodeId& node) const override;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
+  // `event` without its ticket.
+  void EnsureWith(cluster::EnsureModel event, std::function<void(Result<wire::Plan>)> done);
+  void EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoice> wanted,
+                     std::function<void(Result<wire::Plan>)> done);
+  // A draft model for a model: a file of this node that speaks the same tokens.
+  void FindDraft(const std::string& name, const ModelId& model, uint32_t context,
+                 std::function<void(Result<wire::DraftRef>)> done);
+  // Those that the settings name for this model.
+  std::vector<AdapterChoice> AdaptersOfSettings(const ModelId& model) const;
+  using FoundAdapters = std::function<void(Result<std::vector<wire::AdapterRef>>)>;
+  // Opens the files and checks what can be checked here. Errors name the file.
+  void FindAdapters(const ModelId& model, std::vector<AdapterChoice> wanted, FoundAdapters done);
+  void FindNextAdapter(const ModelId& model, std::vector<AdapterChoice> wanted,
+                       std::vector<wire::AdapterRef> found, FoundAdapters done);
+  Result<wire::AdapterRef> CheckAdapter(const ModelId& model, const store::ModelFile& file,
+                                        float scale) const;
+  std::vector<AdapterOptions> AdaptersOf(const wire::Plan& plan) const;
+  void OpenPrefixStore();
   Result<void> StartPeers();
   void Remember(const NodeId& peer, const wire::Address& address);
   void ConnectToRemembered();
@@ -165,6 +196,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void SaveDesired();
   void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
+  void Do(cluster::RequestQueued& effect) { requests_->OnQueued(effect); }
   void Do(cluster::RequestFinished& effect) {
     requests_->OnFinished(effect.finished, std::move(effect.stages));
   }
@@ -176,6 +208,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
+  std::unique_ptr<engine::StageSource> SourceOfFile(const ModelId& model, const std::string& name,
+                                                    const PlanId& plan) const;
   std::unique_ptr<engine::StageSource> SourceOf(const wire::Plan& plan) const;
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
@@ -216,8 +250,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<net::Discovery> discovery_;
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
-  uint64_t pulled_version_ = 0;  // of its models, when they were last looked at
-  engine::StageStore stages_;    // outlives the jobs that join stages
+  uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
+  std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
+  engine::StageStore stages_;                     // outlives the jobs that join stages
   Jobs jobs_;
   net::Timer tick_;
 

@@ -41,6 +41,7 @@ std::vector<NodeImpl::Held> NodeImpl::HoldingsOf(const std::vector<cluster::Node
   for (const cluster::NodeStatus& status : nodes) {
     if (!status.self && status.state != cluster::PeerState::kAlive) continue;
     for (const wire::ModelHolding& holding : status.record.models) {
+      if (holding.adapter) continue;
       all.push_back({holding, status.record.name, status.self});
       if (!holding.pulled) files[holding.name].insert(holding.id);
     }
@@ -67,7 +68,8 @@ std::map<ModelId, std::string> NodeImpl::MatchesOf(const std::string& name) cons
         held.replaced ? name == id.Hex() : IsNameOf(name, id, held.holding.name, held.device);
     if (meant) matches.emplace(id, held.device);
   }
-  if (const auto file = models_->Find(name)) matches.emplace(file->manifest().id(), record_.name);
+  if (const auto file = models_->Find(name); file != nullptr && file->manifest().CheckIsModel())
+    matches.emplace(file->manifest().id(), record_.name);
   if (!matches.empty()) return matches;
   // What runs is known by its name although the device with the file has left. A file of that name
   // goes first: it may have been replaced since.
@@ -99,7 +101,9 @@ void NodeImpl::FindModel(const std::string& name, std::function<void(Result<Mode
   }
   models_->Await(name, [this, name, done = std::move(done)](
                            Result<std::shared_ptr<const store::ModelFile>> file) {
-    AnswerFind(name, file ? Error{} : file.error(), done);
+    if (!file) return AnswerFind(name, file.error(), done);
+    const auto is_model = (*file)->manifest().CheckIsModel();
+    AnswerFind(name, is_model ? Error{} : is_model.error(), done);
   });
 }
 
@@ -157,19 +161,45 @@ void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::ConnectOpti
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too many models are being asked for"));
 }
 
-uint32_t NodeImpl::ContextOf(const ModelId& model) const {
+std::optional<wire::Plan> NodeImpl::RunningPlan(const ModelId& model) const {
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::InstanceSummary& summary = instance.summary;
     if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady)
-      return summary.plan.context;
+      return summary.plan;
   }
-  uint32_t trained = options_.default_context;
-  if (const auto file = models_->Find(model)) {
-    trained = file->manifest().config()->context;
-  } else if (const auto holding = HoldingOf(model); holding && holding->trained_context > 0) {
-    trained = holding->trained_context;
+  return std::nullopt;
+}
+
+uint32_t NodeImpl::TrainedContext(const ModelId& model) const {
+  if (const auto file = models_->Find(model)) return file->manifest().config()->context;
+  const auto holding = HoldingOf(model);
+  return holding ? holding->trained_context : 0;
+}
+
+// Before there is a plan: no prompt can be longer than this.
+uint32_t NodeImpl::ContextOf(const ModelId& model) const {
+  if (const auto plan = RunningPlan(model)) return plan->context;
+  const uint32_t context = ShapeFor(model, {}).context;
+  const uint32_t trained = TrainedContext(model);
+  if (context > 0) return context;
+  return trained > 0 ? trained : wire::kMaxContext;
+}
+
+// Part of the versioned record of a model, so that a plan after another has the same: what was
+// chosen once stays until it is asked for otherwise.
+NodeImpl::Shape NodeImpl::ShapeFor(const ModelId& model, const Placing& placing) const {
+  Shape shape{.context = options_.default_context, .kv_type = options_.kv_type};
+  const uint32_t trained = TrainedContext(model);
+  if (trained > 0) shape.context = std::min(shape.context, trained);
+  for (const wire::DesiredModel& record : core_->DesiredRecords()) {
+    if (record.model != model || record.state == wire::DesiredState::kUnloaded) continue;
+    shape = {.context = record.context, .kv_type = record.kv_type};
   }
-  return std::min(trained, options_.default_context);
+  if (const auto plan = RunningPlan(model))
+    shape = {.context = plan->context, .kv_type = plan->kv_type};
+  shape.context = placing.context.value_or(shape.context);
+  shape.kv_type = placing.kv_type.value_or(shape.kv_type);
+  return shape;
 }
 
 std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) const {
@@ -181,15 +211,58 @@ std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) cons
   return std::nullopt;
 }
 
-void NodeImpl::Ensure(const ModelId& model, bool spread,
+void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) {
+  const Shape shape = ShapeFor(model, placing);
+  const auto running = RunningPlan(model);
+  if (running && (running->context != shape.context || running->kv_type != shape.kv_type)) {
+    return done(Fail(ErrorCode::kInvalid,
+                     "{} runs with a context of {} and a {} KV cache; stop it before it is loaded "
+                     "with others",
+                     running->model_name, running->context, wire::kKvNames[running->kv_type]));
+  }
+  cluster::EnsureModel event{.model = model,
+                             .spread = placing.spread,
+                             .context = shape.context,
+                             .kv_type = shape.kv_type,
+                             .adapters = {},
+                             .names_adapters = placing.adapters.has_value()};
+  // Adapters first: what runs has its own.
+  auto adapters =
+      placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));
+  const bool adapted = placing.adapters || !adapters.empty();
+  auto go_on = [this, adapted, adapters = std::move(adapters),
+                done](cluster::EnsureModel chosen) mutable {
+    if (!adapted) return EnsureWith(std::move(chosen), std::move(done));
+    EnsureAdapted(std::move(chosen), std::move(adapters), std::move(done));
+  };
+  if (!placing.draft) return go_on(std::move(event));
+  const uint32_t context = event.context;
+  FindDraft(
+      *placing.draft, model, context,
+      [event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
+        if (!draft) return done(std::unexpected(draft.error()));
+        if (running && (!running->draft || running->draft->file != draft->file)) {
+          return done(Fail(ErrorCode::kInvalid,
+                           "{} runs with {} as its draft; `exo stop {}` it before it is "
+                           "loaded with {}",
+                           running->model_name, running->draft ? running->draft->name : "no model",
+                           running->model_name, draft->name));
+        }
+        event.draft = *std::move(draft);
+        go_on(std::move(event));
+      });
+}
+
+void NodeImpl::EnsureWith(cluster::EnsureModel event,
+                          std::function<void(Result<wire::Plan>)> done) {
   const uint64_t ticket = next_ticket_++;
   ensures_[ticket] = [done](Result<wire::InstanceSummary> summary) {
     if (!summary) return done(std::unexpected(summary.error()));
     done(summary->plan);
   };
-  Feed(cluster::EnsureModel{
-      .ticket = ticket, .model = model, .spread = spread, .context = ContextOf(model)});
+  event.ticket = ticket;
+  Feed(std::move(event));
 }
 
 }  // namespace exo::node

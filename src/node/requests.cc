@@ -1,12 +1,12 @@
-#include "node/requests.h"
-
 #include <algorithm>
 #include <cstring>
-#include <deque>
 
 #include "base/check.h"
+#include "node/dry_breakers.h"
+#include "node/requests_impl.h"
 #include "sys/files.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
@@ -19,10 +19,6 @@ constexpr size_t kTokensPerTurn = 64;
 // takes what it takes, but a request does not wait for that of another device's file.
 constexpr Time kReadAgain = std::chrono::seconds(10);
 constexpr Time kReadAgainPause = std::chrono::milliseconds(500);
-
-double MillisecondsOf(Time time) {
-  return std::chrono::duration<double, std::milli>(time).count();
-}
 
 Refusal RefusalFor(ErrorCode code) {
   switch (code) {
@@ -38,6 +34,21 @@ Refusal RefusalFor(ErrorCode code) {
     default:
       return Refusal::kNone;
   }
+}
+
+// What a request uses of its plan's adapters. Errors: kInvalid.
+Result<std::vector<wire::AdapterUse>> UsesOf(const GenerateRequest& request,
+                                             const wire::Plan& plan) {
+  std::vector<wire::AdapterUse> uses;
+  if (request.adapters) {
+    uses = *request.adapters;
+  } else {
+    for (uint32_t i = 0; i < plan.adapters.size(); ++i) uses.push_back({i, plan.adapters[i].scale});
+  }
+  std::erase_if(uses, [](const wire::AdapterUse& use) { return use.scale == 0; });
+  std::ranges::sort(uses);
+  TRY(wire::CheckUses(uses, plan.adapters.size()));
+  return uses;
 }
 
 // Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
@@ -71,47 +82,54 @@ Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request, const Voca
   return ids;
 }
 
-}  // namespace
+// From ids to bytes.
+void AddLogprobs(const cluster::RequestTokens& news, const Vocabulary& vocabulary,
+                 std::deque<SampledLogprob>& out) {
+  const auto token = [&](TokenId id, float logprob) {
+    return TokenLogprob{.bytes = vocabulary.tokenizer->Bytes(id, true), .logprob = logprob};
+  };
+  const wire::Logprobs& all = news.logprobs;
+  const size_t count = std::min(all.sampled.size(), news.tokens.size());
+  const size_t each = count == 0 ? 0 : all.top.size() / all.sampled.size();
+  for (size_t i = 0; i < count; ++i) {
+    SampledLogprob one{.token = token(news.tokens[i], all.sampled[i]), .top = {}};
+    for (const wire::TopLogprob& top : std::span(all.top).subspan(i * each, each))
+      one.top.push_back(token(top.token, top.logprob));
+    out.push_back(std::move(one));
+  }
+}
 
-struct Requests::Request {
-  RequestId id;
-  GenerateRequest request;
-  GenerateSink* sink = nullptr;
-  ModelId model;
-  std::shared_ptr<const Vocabulary> vocabulary;
-  std::vector<TokenId> prompt;  // until it is submitted
-  uint32_t prompt_tokens = 0;
-  uint32_t cached = 0;  // of them: their KV was there already
-  std::unique_ptr<engine::TextStream> text;
-  wire::Plan plan;
-  bool submitted = false;
-  bool started = false;  // OnStarted was called
-  bool paused = false;
-  bool delivery_posted = false;               // goes on in a later turn of the loop
-  std::deque<TokenId> pending;                // arrived, not shown yet
-  std::optional<wire::Finished> pending_end;  // likewise
-  uint32_t generated = 0;
-  Time start{}, first_token{}, last_token{};
-  Time read_again_until{};  // its model's file has changed and is being read again
-  std::unique_ptr<net::Timer> again;
-};
+// Token ids that the client names. Errors: kInvalid (says which).
+Result<void> CheckTokens(const GenerateRequest& request, size_t vocabulary) {
+  const auto check = [&](TokenId id, const char* field) -> Result<void> {
+    if (id >= 0 && static_cast<size_t>(id) < vocabulary) return {};
+    return Fail(ErrorCode::kInvalid, "token {} of '{}' is outside the vocabulary of {}", id, field,
+                vocabulary);
+  };
+  for (const wire::LogitBias& bias : request.sampler.logit_bias)
+    TRY(check(bias.token, "logit_bias"));
+  for (const TokenId id : request.stop_tokens) TRY(check(id, "stop_token_ids"));
+  return {};
+}
+
+}  // namespace
 
 // The client's end: gone means cancelled.
 class Requests::Handle final : public Generation {
  public:
-  Handle(Requests& requests, RequestId id)
-      : requests_(requests), alive_(requests.alive_), id_(id) {}
+  Handle(Requests& requests, std::shared_ptr<Answer> answer)
+      : requests_(requests), alive_(requests.alive_), answer_(std::move(answer)) {}
   ~Handle() override {
-    if (*alive_) requests_.Drop(id_);
+    if (*alive_) requests_.Drop(*answer_, "cancelled by its client");
   }
   void SetPaused(bool paused) override {
-    if (*alive_) requests_.SetPaused(id_, paused);
+    if (*alive_) requests_.SetPaused(*answer_, paused);
   }
 
  private:
   Requests& requests_;
   std::shared_ptr<bool> alive_;
-  RequestId id_;
+  std::shared_ptr<Answer> answer_;
 };
 
 Requests::Requests(net::EventLoop& loop, sys::TaskQueue& tasks, RequestHost& host)
@@ -129,7 +147,10 @@ Requests::Request* Requests::Find(const RequestId& id) {
 std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSink& sink) {
   auto entry = std::make_unique<Request>();
   entry->id = sys::RandomValue<RequestId>();
-  entry->sink = &sink;
+  entry->answer = std::make_shared<Answer>();
+  entry->answer->sink = &sink;
+  entry->answer->choices = request.choices;
+  entry->answer->running.push_back(entry->id);
   entry->start = sys::Now();
   if (!request.has_seed)
     request.sampler.seed = sys::RandomValue<uint64_t>() >> 11;  // exact in JSON
@@ -137,10 +158,10 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
   entry->request = std::move(request);
   const RequestId id = entry->id;
   const std::string name = entry->request.model;
+  auto handle = std::make_unique<Handle>(*this, entry->answer);
   requests_[id] = std::move(entry);
   ++totals_.requests_total;
   host_.OnRequestChanged(id, {.model = name, .state = "started"});
-  auto handle = std::make_unique<Handle>(*this, id);
   // From the loop, so that the caller holds the handle before the first callback.
   loop_.Post([this, alive = alive_, id, name] {
     if (!*alive || Find(id) == nullptr) return;
@@ -171,12 +192,15 @@ void Requests::OnVocabulary(const RequestId& id,
   input->prompt = std::move(request->request.prompt);
   input->prompt_ids = std::move(request->request.prompt_ids);
   input->lease = std::move(request->request.lease);
+  input->dry_breakers = std::move(request->request.dry_breakers);
+  input->stop_tokens = request->request.stop_tokens;
+  input->sampler = request->request.sampler;
   // The loop outlives the worker; this object may not, which only the loop's thread can tell.
   const bool begun = tasks_.Post([this, &loop = loop_, alive = alive_, id, input = std::move(input),
                                   vocabulary = *vocabulary, local_time = host_.LocalTime()] {
-    auto prompt = Tokenize(*input, *vocabulary, local_time);
-    loop.Post([this, alive, id, prompt = std::move(prompt)]() mutable {
-      if (*alive) OnTokenized(id, std::move(prompt));
+    auto prepared = Prepare(*input, *vocabulary, local_time);
+    loop.Post([this, alive, id, prepared = std::move(prepared)]() mutable {
+      if (*alive) OnPrepared(id, std::move(prepared));
     });
   });
   if (!begun) {
@@ -185,14 +209,29 @@ void Requests::OnVocabulary(const RequestId& id,
   }
 }
 
-void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt) {
+Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
+                                             const Vocabulary& vocabulary, int64_t local_time) {
+  TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
+  Prepared prepared = {.prompt = TRY(Tokenize(request, vocabulary, local_time))};
+  if (request.sampler.dry_multiplier > 0) {
+    auto breakers = TRY(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers));
+    prepared.dry_break_tokens = std::move(breakers.tokens);
+    prepared.dry_break_sequences = std::move(breakers.sequences);
+  }
+  return prepared;
+}
+
+void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  if (!prompt) return FailRequest(id, prompt.error(), Refusal::kBadInput);
-  if (prompt->empty()) {
+  if (!prepared) return FailRequest(id, prepared.error(), Refusal::kBadInput);
+  if (prepared->prompt.empty()) {
     return FailRequest(id, Error{ErrorCode::kInvalid, "the prompt is empty"}, Refusal::kBadInput);
   }
-  request->prompt = std::move(*prompt);
+  wire::SamplerSettings& sampler = request->request.sampler;
+  sampler.dry_break_tokens = std::move(prepared->dry_break_tokens);
+  sampler.dry_break_sequences = std::move(prepared->dry_break_sequences);
+  request->prompt = std::move(prepared->prompt);
   request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   const uint32_t context = host_.ContextOf(request->model);
   if (request->prompt_tokens >= context) return RefuseLength(*request, context);
@@ -201,7 +240,7 @@ void Requests::OnTokenized(const RequestId& id, Result<std::vector<TokenId>> pro
 
 void Requests::Place(const RequestId& id) {
   const Request& request = *Find(id);
-  host_.Ensure(request.model, request.request.spread,
+  host_.Ensure(request.model, {.spread = request.request.spread},
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });
@@ -258,19 +297,42 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   request->plan = std::move(*plan);
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
-  const uint32_t prompt_tokens = request->prompt_tokens;
-  const uint32_t room = request->plan.context - prompt_tokens;
+  auto uses = UsesOf(request->request, request->plan);
+  if (!uses) return FailRequest(id, uses.error(), Refusal::kBadInput);
+  request->adapters = *std::move(uses);
+  if (request->answer->choices > 1) request->answer->prompt = request->prompt;
+  SubmitChoice(*request, std::move(request->prompt));
+}
+
+void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
+  const RequestId id = request.id;
+  const uint32_t room = request.plan.context - request.prompt_tokens;
   wire::Submit submit;
   submit.request = id;
-  submit.prompt = std::move(request->prompt);
-  submit.prompt_tokens = prompt_tokens;
-  submit.max_new_tokens = std::min(request->request.max_tokens.value_or(room), room);
-  submit.sampler = request->request.sampler;
-  submit.stop_tokens = request->vocabulary->stop_tokens;
-  request->submitted = true;
-  totals_.prompt_tokens += prompt_tokens;
-  host_.Submit(std::move(submit), request->model);
-  if (request = Find(id); request != nullptr && request->paused) host_.PauseRequest(id, true);
+  submit.prompt = std::move(prompt);
+  submit.prompt_tokens = request.prompt_tokens;
+  submit.max_new_tokens = std::min(request.request.max_tokens.value_or(room), room);
+  submit.sampler = request.request.sampler;
+  submit.stop_tokens = request.vocabulary->stop_tokens;
+  const auto& more = request.request.stop_tokens;
+  submit.stop_tokens.insert(submit.stop_tokens.end(), more.begin(), more.end());
+  submit.client = request.request.client;
+  submit.adapters = request.adapters;
+  request.submitted = true;
+  totals_.prompt_tokens += request.prompt_tokens;
+  host_.Submit(std::move(submit), request.model, request.plan.adapters);
+  if (const Request* still = Find(id); still != nullptr && still->paused)
+    host_.PauseRequest(id, true);
+}
+
+void Requests::OnQueued(const cluster::RequestQueued& news) {
+  const Request* request = Find(news.request);
+  if (request == nullptr) return;
+  host_.OnRequestChanged(
+      news.request,
+      {.model = request->request.model,
+       .state = "queued",
+       .detail = news.before == 0 ? "next" : fmt::format("behind {} others", news.before)});
 }
 
 void Requests::OnTokens(const cluster::RequestTokens& news) {
@@ -281,7 +343,10 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
     request->cached = std::min(news.cached, request->prompt_tokens);
     totals_.cached_tokens += request->cached;
   }
+  if (!BeginOthers(news.request)) return;
   request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
+  if (request->request.sampler.logprobs)
+    AddLogprobs(news, *request->vocabulary, request->pending_logprobs);
   request->generated += static_cast<uint32_t>(tokens.size());
   totals_.generated_tokens += tokens.size();
   request->last_token = sys::Now();
@@ -300,11 +365,11 @@ void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::Stag
 void Requests::Deliver(const RequestId& id) {
   Request* request = Find(id);
   if (request == nullptr || request->paused || request->delivery_posted) return;
-  if (!request->started &&
+  if (!request->answer->started &&
       (!request->pending.empty() ||
        (request->pending_end && request->pending_end->reason != wire::FinishReason::kError))) {
-    request->started = true;
-    request->sink->OnStarted(request->prompt_tokens);
+    request->answer->started = true;
+    request->answer->sink->OnStarted(request->prompt_tokens);
     if (Find(id) == nullptr) return;
   }
   if (!ShowPending(*request)) return;
@@ -331,18 +396,25 @@ bool Requests::ShowPending(Request& request) {
       });
       return false;
     }
-    const TokenId token = request.pending.front();
-    request.pending.pop_front();
-    ShowToken(request, token);
+    ShowToken(request);
     if (Find(id) == nullptr || request.paused) return false;
   }
   return true;
 }
 
-void Requests::ShowToken(Request& request, TokenId token) {
+void Requests::ShowToken(Request& request) {
   const RequestId id = request.id;
+  const TokenId token = request.pending.front();
+  request.pending.pop_front();
+  std::optional<SampledLogprob> logprob;
+  if (!request.pending_logprobs.empty()) {
+    logprob = std::move(request.pending_logprobs.front());
+    request.pending_logprobs.pop_front();
+  }
   const std::string shown = request.text->Push(request.vocabulary->tokenizer->Bytes(token));
-  request.sink->OnDelta({TextDelta{shown}, std::span(&token, 1)});
+  Delta delta{.what = TextDelta{shown}, .ids = std::span(&token, 1), .choice = request.choice()};
+  if (logprob) delta.logprobs = std::span(&*logprob, 1);
+  request.answer->sink->OnDelta(delta);
   if (Find(id) == nullptr) return;
   if (request.text->stopped()) {
     host_.CancelRequest(id);
@@ -350,94 +422,11 @@ void Requests::ShowToken(Request& request, TokenId token) {
   }
 }
 
-void Requests::Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished) {
-  const std::string rest = request.text->Finish();
-  const RequestId id = request.id;
-  if (!rest.empty()) {
-    request.sink->OnDelta({TextDelta{rest}, {}});
-    if (Find(id) == nullptr) return;
-  }
-  GenerateStats stats;
-  stats.prompt_tokens = request.prompt_tokens;
-  stats.cached_tokens = request.cached;
-  stats.completion_tokens = request.generated;
-  stats.seed = request.request.sampler.seed;
-  stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
-  // By the lead's clock where it told: tokens that arrive here together take no time here.
-  const double decode_s = finished != nullptr
-                              ? static_cast<double>(finished->decode_us) * 1e-6
-                              : MillisecondsOf(request.last_token - request.first_token) / 1000;
-  if (request.generated > 1 && decode_s > 0)
-    stats.tokens_per_second = (request.generated - 1) / decode_s;
-  const double prefill_s =
-      finished != nullptr ? static_cast<double>(finished->prefill_us) * 1e-6 : stats.ttft_ms / 1000;
-  if (prefill_s > 0)
-    stats.prompt_per_second = (stats.prompt_tokens - stats.cached_tokens) / prefill_s;
-  for (const wire::StagePlan& stage : request.plan.stages) {
-    StageReport report = {.node = host_.NameOf(stage.node),
-                          .id = stage.node,
-                          .layer_begin = stage.layer_begin,
-                          .layer_end = stage.layer_end};
-    if (finished != nullptr) {
-      for (const wire::StageTime& time : finished->stages) {
-        if (time.node == stage.node)
-          report.milliseconds += static_cast<double>(time.microseconds) / 1000;
-      }
-    }
-    stats.stages.push_back(std::move(report));
-  }
-  const auto ended = End(id, fmt::format("{} prompt tokens, {} generated", stats.prompt_tokens,
-                                         stats.completion_tokens));
-  ended->sink->OnDone(reason, stats);
-}
-
-std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::string how) {
-  auto found = requests_.extract(id);
-  CHECK(!found.empty());  // a request ends once
-  auto ended = std::move(found.mapped());
-  host_.OnRequestChanged(
-      id, {.model = ended->request.model, .state = "ended", .detail = std::move(how)});
-  return ended;
-}
-
 NodeMetrics Requests::Metrics() const {
   NodeMetrics metrics = totals_;
   for (const auto& [id, request] : requests_)
     ++(request->submitted ? metrics.requests_active : metrics.requests_queued);
   return metrics;
-}
-
-void Requests::FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
-  Request* request = Find(id);
-  if (request == nullptr) return;
-  const auto ended = End(id, error.message);
-  ended->sink->OnError({.error = error, .refusal = refusal});
-}
-
-size_t Requests::EndAll(const Error& error) {
-  std::vector<RequestId> all;
-  for (const auto& [id, request] : requests_) all.push_back(id);
-  for (const RequestId& id : all) {
-    const Request* request = Find(id);
-    if (request != nullptr && request->submitted) host_.CancelRequest(id);
-    FailRequest(id, error, Refusal::kLost);
-  }
-  return all.size();
-}
-
-void Requests::SetPaused(const RequestId& id, bool paused) {
-  Request* request = Find(id);
-  if (request == nullptr || request->paused == paused) return;
-  request->paused = paused;
-  if (request->submitted) host_.PauseRequest(id, paused);
-  Deliver(id);
-}
-
-void Requests::Drop(const RequestId& id) {
-  Request* request = Find(id);
-  if (request == nullptr) return;
-  if (request->submitted) host_.CancelRequest(id);
-  End(id, fmt::format("cancelled by its client after {} tokens", request->generated));
 }
 
 }  // namespace exo::node

@@ -26,8 +26,8 @@ namespace exo::node {
 // For the event log. Prompts and answers are never part of it.
 struct RequestChange {
   std::string model;   // as the client wrote it
-  const char* state;   // "started" or "ended"
-  std::string detail;  // how it ended
+  const char* state;   // "started", "queued" or "ended"
+  std::string detail;  // how it ended, or where it stands
 };
 
 // What Requests needs of the node around it.
@@ -44,9 +44,11 @@ class RequestHost {
   // made.
   virtual uint32_t ContextOf(const ModelId& model) const = 0;
   // Has the model running; done once, with the plan.
-  virtual void Ensure(const ModelId& model, bool spread,
+  virtual void Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) = 0;
-  virtual void Submit(wire::Submit submit, const ModelId& model) = 0;
+  // `adapters`: what the submit's mean.
+  virtual void Submit(wire::Submit submit, const ModelId& model,
+                      std::vector<wire::AdapterRef> adapters) = 0;
   virtual void CancelRequest(const RequestId& request) = 0;
   // The client reads more slowly than tokens come: none are generated for it until it is unpaused.
   virtual void PauseRequest(const RequestId& request, bool paused) = 0;
@@ -64,6 +66,7 @@ class Requests {
   std::unique_ptr<Generation> Start(GenerateRequest request, GenerateSink& sink);
   // From the cluster core.
   void OnTokens(const cluster::RequestTokens& news);
+  void OnQueued(const cluster::RequestQueued& news);
   // `stages`: where it ran, when that is not where it was to run at first.
   void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {});
   // Every request fails with this error. Returns how many.
@@ -74,25 +77,35 @@ class Requests {
 
  private:
   struct Request;
+  struct Answer;
+  struct Prepared;
   class Handle;
 
+  static Result<Prepared> Prepare(const GenerateRequest& request, const Vocabulary& vocabulary,
+                                  int64_t local_time);
+
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
-  void OnTokenized(const RequestId& id, Result<std::vector<TokenId>> prompt);
+  void OnPrepared(const RequestId& id, Result<Prepared> prepared);
   void RefuseLength(const Request& request, uint32_t context);
   void Place(const RequestId& id);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
+  void SubmitChoice(Request& request, std::vector<TokenId> prompt);
+  // The other choices of its answer, once the prompt is in the KV cache: they fork its pages.
+  // False: the answer has ended.
+  bool BeginOthers(const RequestId& first);
   bool MayBeReadAgain(Request& request, const Error& error);
   void PlaceAgain(const RequestId& id, const Error& error);
   void Deliver(const RequestId& id);
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);
-  void ShowToken(Request& request, TokenId token);
+  void ShowToken(Request& request);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
+  GenerateStats StatsOf(const Request& request, const wire::Finished* finished) const;
   // Takes the request out; `how` is for the event log.
   std::unique_ptr<Request> End(const RequestId& id, std::string how);
   void FailRequest(const RequestId& id, const Error& error, Refusal refusal);
-  void SetPaused(const RequestId& id, bool paused);
-  void Drop(const RequestId& id);
+  void SetPaused(const Answer& answer, bool paused);
+  void Drop(const Answer& answer, std::string_view why);
   Request* Find(const RequestId& id);
 
   net::EventLoop& loop_;

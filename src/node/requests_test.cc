@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+
 #include "store/model.h"
 #include "sys/system.h"
 
@@ -12,7 +15,10 @@ namespace {
 
 struct Sink final : GenerateSink {
   void OnStarted(uint32_t tokens) override { prompt_tokens = tokens; }
-  void OnDelta(const Delta& delta) override { text += std::get<TextDelta>(delta.what).text; }
+  void OnDelta(const Delta& delta) override {
+    (delta.choice == 0 ? text : others[delta.choice]) += std::get<TextDelta>(delta.what).text;
+    logprobs.insert(logprobs.end(), delta.logprobs.begin(), delta.logprobs.end());
+  }
   void OnDone(wire::FinishReason why, const GenerateStats& s) override {
     reason = why;
     stats = s;
@@ -24,6 +30,8 @@ struct Sink final : GenerateSink {
   }
   uint32_t prompt_tokens = 0;
   std::string text;
+  std::map<uint32_t, std::string> others;  // of further choices
+  std::vector<SampledLogprob> logprobs;
   bool done = false;
   std::optional<wire::FinishReason> reason;
   std::optional<GenerateError> error;
@@ -48,7 +56,8 @@ class RequestsTest : public testing::Test, protected RequestHost {
     done(vocabulary_);
   }
   uint32_t ContextOf(const ModelId&) const override { return 64; }
-  void Ensure(const ModelId&, bool, std::function<void(Result<wire::Plan>)> done) override {
+  void Ensure(const ModelId&, const Placing&,
+              std::function<void(Result<wire::Plan>)> done) override {
     if (changed_ > 0 && --changed_ >= 0)
       return done(Fail(ErrorCode::kCorrupt, "x.gguf is not the file that it was"));
     if (refuse_) return done(Fail(ErrorCode::kOverloaded, "nothing fits"));
@@ -57,8 +66,14 @@ class RequestsTest : public testing::Test, protected RequestHost {
     plan.stages.push_back({.node = NodeId{}, .layer_begin = 0, .layer_end = 8});
     done(plan);
   }
-  void Submit(wire::Submit submit, const ModelId&) override { submitted_ = std::move(submit); }
-  void CancelRequest(const RequestId& request) override { cancelled_ = request; }
+  void Submit(wire::Submit submit, const ModelId&, std::vector<wire::AdapterRef>) override {
+    submitted_ = std::move(submit);
+    submits_.push_back(*submitted_);
+  }
+  void CancelRequest(const RequestId& request) override {
+    cancelled_ = request;
+    ++cancels_;
+  }
   void PauseRequest(const RequestId&, bool paused) override { pauses_.push_back(paused); }
   std::string NameOf(const NodeId&) const override { return "desk"; }
   void OnRequestChanged(const RequestId&, const RequestChange& change) override {
@@ -92,7 +107,9 @@ class RequestsTest : public testing::Test, protected RequestHost {
   std::shared_ptr<const store::ModelFile> file_;
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::optional<wire::Submit> submitted_;
+  std::vector<wire::Submit> submits_;
   std::optional<RequestId> cancelled_;
+  int cancels_ = 0;
   std::vector<std::string> changes_;
   std::vector<bool> pauses_;
   bool refuse_ = false;
@@ -260,6 +277,18 @@ TEST_F(RequestsTest, EachRequestIsCountedAndItsStartAndEndAreTold) {
   EXPECT_NE(changes_.back().find("no-such"), std::string::npos) << changes_.back();
 }
 
+TEST_F(RequestsTest, WhereARequestStandsIsTold) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  requests_.OnQueued({submitted_->request, 3});
+  EXPECT_EQ(changes_.back(), "exo-tiny queued behind 3 others");
+  requests_.OnQueued({submitted_->request, 0});
+  EXPECT_EQ(changes_.back(), "exo-tiny queued next");
+  const size_t told = changes_.size();
+  requests_.OnQueued({RequestId{}, 1});  // nobody's
+  EXPECT_EQ(changes_.size(), told);
+}
+
 TEST_F(RequestsTest, DroppingTheHandleCancels) {
   auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
   RunUntil([&] { return submitted_.has_value(); });
@@ -268,6 +297,167 @@ TEST_F(RequestsTest, DroppingTheHandleCancels) {
   EXPECT_EQ(requests_.count(), 0u);
   requests_.OnTokens({submitted_->request, {1}});  // late news of a request that is gone
   EXPECT_EQ(sink_.text, "");
+}
+
+TEST_F(RequestsTest, LogprobsComeWithTheTokensBytes) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.sampler.logprobs = true;
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_TRUE(submitted_->sampler.logprobs);
+  const auto tokens = TokensOf("ab");
+  ASSERT_GE(tokens.size(), 1u);
+  wire::Logprobs logprobs;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    logprobs.sampled.push_back(-0.5f * static_cast<float>(i + 1));
+    logprobs.top.push_back({tokens[0], -0.25f});
+    logprobs.top.push_back({tokens[i], -4.0f});
+  }
+  requests_.OnTokens({.request = submitted_->request, .tokens = tokens, .logprobs = logprobs});
+  ASSERT_EQ(sink_.logprobs.size(), tokens.size());
+  std::string bytes;
+  for (const SampledLogprob& one : sink_.logprobs) bytes += one.token.bytes;
+  EXPECT_EQ(bytes, "ab");
+  EXPECT_EQ(sink_.logprobs[0].token.logprob, -0.5);
+  ASSERT_EQ(sink_.logprobs[0].top.size(), 2u);
+  EXPECT_EQ(sink_.logprobs.back().top[1].bytes, sink_.logprobs.back().token.bytes);
+  EXPECT_EQ(sink_.logprobs.back().top[1].logprob, -4);
+}
+
+TEST_F(RequestsTest, OtherChoicesBeginWhenThePromptIsCachedAndAllEndTheAnswer) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once upon"};
+  request.choices = 3;
+  request.has_seed = true;
+  request.sampler.seed = 5;
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_EQ(submits_.size(), 1u);  // the others would compute the prompt again
+  const RequestId first = submitted_->request;
+  requests_.OnTokens({.request = first, .tokens = TokensOf("a"), .cached = 0});
+  ASSERT_EQ(submits_.size(), 3u);
+  for (uint32_t choice = 0; choice < 3; ++choice) {
+    EXPECT_EQ(submits_[choice].prompt, submits_[0].prompt);
+    EXPECT_EQ(submits_[choice].sampler.seed, 5u);
+    EXPECT_EQ(submits_[choice].sampler.choice, choice);
+  }
+  for (const uint32_t choice : {2u, 0u, 1u}) {
+    EXPECT_FALSE(sink_.done);
+    const RequestId id = submits_[choice].request;
+    requests_.OnTokens({.request = id, .tokens = TokensOf(choice == 1 ? "x" : "y"), .cached = 2});
+    requests_.OnFinished(
+        {.request = id,
+         .reason = choice == 1 ? wire::FinishReason::kLength : wire::FinishReason::kStop});
+  }
+  EXPECT_TRUE(sink_.done);
+  EXPECT_EQ(sink_.text, "ay");
+  EXPECT_EQ(sink_.others[1], "x");
+  EXPECT_EQ(sink_.others[2], "y");
+  EXPECT_EQ(sink_.stats.reasons,
+            (std::vector{wire::FinishReason::kStop, wire::FinishReason::kLength,
+                         wire::FinishReason::kStop}));
+  EXPECT_EQ(sink_.stats.prompt_tokens, submits_[0].prompt.size());  // once
+  EXPECT_EQ(sink_.stats.cached_tokens, 0u);                         // the first one's
+  EXPECT_EQ(sink_.stats.completion_tokens, 4u);
+  EXPECT_EQ(requests_.count(), 0u);
+}
+
+TEST_F(RequestsTest, ChoicesOfAnAnswerThatEndsAtOnceBeginToo) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.choices = 2;
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  requests_.OnFinished({.request = submits_[0].request});  // a stop token came first
+  ASSERT_EQ(submits_.size(), 2u);
+  EXPECT_FALSE(sink_.done);
+  requests_.OnFinished({.request = submits_[1].request});
+  EXPECT_TRUE(sink_.done);
+}
+
+TEST_F(RequestsTest, OneChoicesErrorOrTheClientsLeaveEndsAll) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.choices = 3;
+  auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  requests_.OnTokens({.request = submits_[0].request, .tokens = TokensOf("a")});
+  handle->SetPaused(true);
+  EXPECT_EQ(pauses_, (std::vector<bool>{true, true, true}));
+  handle->SetPaused(false);
+  requests_.OnFinished({.request = submits_[1].request,
+                        .reason = wire::FinishReason::kError,
+                        .code = ErrorCode::kOverloaded,
+                        .message = "full"});
+  EXPECT_TRUE(sink_.error);
+  EXPECT_EQ(cancels_, 2);
+  EXPECT_EQ(requests_.count(), 0u);
+  submits_.clear();
+  Sink second;
+  handle = requests_.Start(request, second);
+  RunUntil([&] { return !submits_.empty(); });
+  requests_.OnTokens({.request = submits_[0].request, .tokens = TokensOf("a")});
+  EXPECT_EQ(requests_.count(), 3u);
+  handle.reset();
+  EXPECT_EQ(requests_.count(), 0u);
+  EXPECT_EQ(cancels_, 5);
+}
+
+TEST_F(RequestsTest, TokensThatTheVocabularyDoesNotHaveAreNamed) {
+  GenerateRequest bias{.model = "exo-tiny", .prompt = "x"};
+  bias.sampler.logit_bias = {{1'000'000, 1}};
+  const auto first = requests_.Start(bias, sink_);
+  RunUntil([&] { return sink_.done; });
+  EXPECT_EQ(sink_.error->refusal, Refusal::kBadInput);
+  EXPECT_NE(sink_.error->error.message.find("token 1000000 of 'logit_bias'"), std::string::npos);
+  Sink second;
+  GenerateRequest stop{.model = "exo-tiny", .prompt = "x"};
+  stop.stop_tokens = {7, 1'000'000};
+  const auto handle = requests_.Start(stop, second);
+  RunUntil([&] { return second.done; });
+  EXPECT_NE(second.error->error.message.find("'stop_token_ids'"), std::string::npos);
+}
+
+TEST_F(RequestsTest, StopTokensOfTheClientStandBesideTheModels) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.stop_tokens = {300, 301};
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  std::vector<TokenId> expected = vocabulary_->stop_tokens;
+  expected.insert(expected.end(), {300, 301});
+  EXPECT_EQ(submitted_->stop_tokens, expected);
+}
+
+// A breaker that lies within tokens, and one that tokens only begin.
+TEST_F(RequestsTest, DryBreakersBecomeTokens) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.sampler.dry_multiplier = 1;
+  request.dry_breakers = {"\n", "zq#"};
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  const model::Tokenizer& tokenizer = *vocabulary_->tokenizer;
+  const auto& singles = submitted_->sampler.dry_break_tokens;
+  EXPECT_FALSE(singles.empty());
+  EXPECT_TRUE(std::ranges::is_sorted(singles));
+  for (TokenId id = 0; id < static_cast<TokenId>(tokenizer.vocab_size()); ++id) {
+    const bool breaks = tokenizer.Bytes(id, true).find('\n') != std::string::npos;
+    EXPECT_EQ(std::ranges::binary_search(singles, id), breaks) << id;
+  }
+  // Every sequence spells the breaker, and one does as the tokenizer itself would.
+  const auto& all = submitted_->sampler.dry_break_sequences;
+  std::vector<TokenId> sequence;
+  bool as_encoded = false;
+  ASSERT_FALSE(all.empty());
+  EXPECT_EQ(all.back(), -1);
+  for (const TokenId token : all) {
+    if (token >= 0) {
+      sequence.push_back(token);
+      continue;
+    }
+    std::string text;
+    for (const TokenId one : sequence) text += tokenizer.Bytes(one, true);
+    EXPECT_TRUE(text.ends_with("zq#")) << text;
+    as_encoded = as_encoded || sequence == TokensOf("zq#");
+    sequence.clear();
+  }
+  EXPECT_TRUE(as_encoded);
 }
 
 }  // namespace

@@ -14,6 +14,8 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   shape.name = std::move(name);
   shape.width = config.width;
   shape.trained_context = config.context;
+  shape.window = config.window;
+  shape.window_period = config.window_period;
   for (uint32_t layer = 0; layer < config.layers; ++layer) {
     spec.layer_begin = layer;
     spec.layer_end = layer + 1;
@@ -38,8 +40,9 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   spec.layer_end = 1;
   for (size_t type = 0; type < kernels::kKvTypes; ++type) {
     spec.kv_type = static_cast<kernels::KvType>(type);
+    const backend::StageBytes bytes = backend.Estimate(spec);
     shape.kv_bytes_per_position[type] =
-        static_cast<uint32_t>(backend.Estimate(spec).kv_per_position);
+        static_cast<uint32_t>(bytes.kv_per_position + bytes.windowed_kv_per_position);
   }
   uint64_t weights = 0;
   for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {

@@ -1,6 +1,19 @@
 #include "service/answer.h"
 
+#include <cstring>
+
+#include "base/sha256.h"
+
 namespace exo::service {
+
+uint64_t ClientNumber(std::string_view asker, std::string_view user) {
+  Sha256 hash;
+  hash.UpdateU64(asker.size()).Update(asker).Update(user);
+  const Hash256 whole = hash.Finish();
+  uint64_t number = 0;
+  std::memcpy(&number, whole.bytes.data(), sizeof(number));
+  return number;
+}
 
 Answer::Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder)
     : exchange_(exchange), encoder_(std::move(encoder)), format_(encoder_->format()) {}

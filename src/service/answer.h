@@ -32,6 +32,10 @@ class Answer final : public Handler, public node::GenerateSink {
   std::unique_ptr<node::Generation> generation_;  // last: destroyed first, as it calls this object
 };
 
+// Clients take turns where a model is busy: a number for the one who asks, by address, program and
+// the user it names.
+uint64_t ClientNumber(std::string_view asker, std::string_view user);
+
 // What a completion route's `read` returns. `api` must outlive the server.
 Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder);
 

@@ -27,6 +27,7 @@ struct Script {
   std::chrono::milliseconds prefill{0};  // before OnStarted
   size_t burst = 1;                      // tokens in one turn
   wire::FinishReason reason = wire::FinishReason::kStop;
+  std::vector<wire::FinishReason> reasons;     // of several choices
   std::optional<node::GenerateError> refusal;  // instead of OnStarted, from inside Generate
   std::optional<node::GenerateError> loss;     // instead of OnDone
   bool admin_fails = false;

@@ -44,7 +44,8 @@ class FakeGeneration final : public node::Generation {
         .ttft_ms = 12.5,
         .tokens_per_second = 50,
         .prompt_per_second = 700,
-        .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}}};
+        .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}},
+        .reasons = script_.reasons};
     if (request.max_tokens) limit_ = *request.max_tokens;
     Later(script_.prefill, [this] {
       sink_.OnStarted(7);
@@ -112,8 +113,7 @@ NodeId Id(uint8_t value) {
 }
 
 wire::Plan FakePlan() {
-  wire::Plan plan{
-      .model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .sequences = 2};
+  wire::Plan plan{.model_name = "tiny", .owner = Id(1), .layers = 8, .context = 512, .kv_pages = 4};
   plan.stages = {{.node = Id(1), .layer_begin = 0, .layer_end = 5, .bytes = 100},
                  {.node = Id(2), .layer_begin = 5, .layer_end = 8, .bytes = 60}};
   return plan;
@@ -178,23 +178,29 @@ class FakeApi final : public node::Api {
             .requests_active = 2,
             .generated_tokens = 1234,
             .memory_budget = uint64_t{1} << 40,
-            .log_lines_lost = 3};
+            .log_lines_lost = 3,
+            .prefix_store_bytes = 8 << 20,
+            .prefix_pages_written = 11,
+            .prefix_pages_dropped = 12,
+            .prefix_pages_loaded = 13,
+            .prefix_pages_missed = 14,
+            .prefix_restored_tokens = 3072};
   }
   node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
     return log.Subscribe(since, watcher);
   }
-  void MakePlan(std::string model, bool spread,
+  void MakePlan(std::string model, const node::Placing& placing,
                 std::function<void(Result<node::PlanView>)> done) override {
     Answer<node::PlanView>(std::move(done), {.plan = FakePlan(),
-                                             .reason = model + (spread ? " spread" : ""),
+                                             .reason = model + (placing.spread ? " spread" : ""),
                                              .node_names = {"kitchen", "desk"}});
   }
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
     Answer<std::string>(std::move(done), "name of " + path);
   }
-  void Load(std::string model, bool spread,
+  void Load(std::string model, const node::Placing& placing,
             std::function<void(Result<node::PlanView>)> done) override {
-    MakePlan(model, spread, std::move(done));
+    MakePlan(model, placing, std::move(done));
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {

@@ -152,11 +152,23 @@ Result<std::shared_ptr<Manifest>> Manifest::Parse(std::vector<std::byte> bytes) 
     std::memcpy(manifest->hashes_.emplace_back().bytes.data(), hash.data(), hash.size());
   }
   if (!reader.done()) return Fail(ErrorCode::kCorrupt, "the manifest has bytes behind its end");
+  if (model::IsAdapter(manifest->gguf_)) {
+    manifest->adapter_ = TRY(model::ReadAdapter(manifest->gguf_));
+    return manifest;
+  }
   manifest->config_ =
       std::make_shared<const model::ModelConfig>(TRY(model::ReadConfig(manifest->gguf_)));
   manifest->tensors_ = std::make_shared<const model::ModelTensors>(
       TRY(model::FindTensors(manifest->gguf_, *manifest->config_)));
   return manifest;
+}
+
+Result<void> Manifest::CheckIsModel() const {
+  if (!adapter_) return {};
+  return Fail(
+      ErrorCode::kInvalid,
+      "this is an adapter of a {} model, not a model: run the model with --lora and this file",
+      adapter_->architecture);
 }
 
 Result<Hash256> Manifest::HashOf(std::string_view name) const {

@@ -131,6 +131,10 @@ Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path
   if (!known) return Wrap(known.error(), path);
   file->known_ = *std::move(known);
   if (auto found = file->FindManifest(files, options); !found) return Wrap(found.error(), path);
+  if (!options.adapters) {
+    if (auto is_model = file->manifest_->CheckIsModel(); !is_model)
+      return Wrap(is_model.error(), path);
+  }
   return file;
 }
 

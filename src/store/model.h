@@ -21,15 +21,18 @@ struct OpenOptions {
   State* state = nullptr;           // where manifests are looked up and saved
   std::string prepared_folder;      // where a prepared file of it may lie; empty: nowhere
   ManifestOptions manifest;         // for a file whose manifest is not known yet
+  bool adapters = false;            // a low-rank adapter is opened too
 };
 
-// A GGUF model on this node's disk (one file or the parts of a split one). The files are closed
-// between uses: each use opens them again and refuses files that are not the ones that were hashed.
+// A GGUF model, or an adapter, on this node's disk (one file or the parts of a split one). The
+// files are closed between uses: each use opens them again and refuses files that are not the ones
+// that were hashed.
 class ModelFile final {
  public:
   // Opens `path` (of a split model: any part; all must be there). Symbolic links keep their names;
   // the parts of a split model are looked for beside the link first.
-  // Errors: those of Manifest::FromFiles, each naming the file; kCorrupt when it changed meanwhile.
+  // Errors: those of Manifest::FromFiles, each naming the file; kCorrupt when it changed meanwhile;
+  // kInvalid for an adapter where none is wanted.
   static Result<std::shared_ptr<const ModelFile>> Open(const std::string& path,
                                                        const OpenOptions& options = {});
 

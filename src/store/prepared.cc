@@ -192,6 +192,7 @@ Result<void> PreparedFile::ReadHeader(const KnownFile& source) {
   }
   const auto manifest = TRY(reader.Take(TRY(reader.TakeInt<uint64_t>())));
   manifest_ = TRY(Manifest::FromBytes({manifest.begin(), manifest.end()}));
+  TRY(manifest_->CheckIsModel());
   for (auto count = TRY(reader.TakeInt<uint32_t>()); count > 0; --count) {
     const std::string name = TRY(TakeText(reader));
     const Range range{TRY(reader.TakeInt<uint64_t>()), TRY(reader.TakeInt<uint64_t>())};

@@ -234,11 +234,10 @@ Result<sys::FileStamp> TensorCache::Provide(const Wanted& wanted, const FetchPie
 }
 
 Result<std::unique_ptr<backend::TensorSource>> TensorCache::Pull(
-    const Manifest& manifest, const backend::StageSpec& spec, const FetchPiece& fetch,
-    const std::function<void(uint64_t done, uint64_t total)>& progress,
+    const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
+    const FetchPiece& fetch, const std::function<void(uint64_t done, uint64_t total)>& progress,
     const std::atomic<bool>* cancel) {
   TRY(sys::MakeFolders(folder_));
-  const auto tensors = backend::StageTensors(spec);
   uint64_t total = 0, done = 0;
   for (const model::TensorRef* tensor : tensors) total += tensor->bytes;
   const auto advance = [&](uint64_t bytes) {

@@ -38,12 +38,12 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   // left.
   static std::shared_ptr<TensorCache> Open(std::string folder, uint64_t budget);
 
-  // Makes the tensors of a stage present, fetching what is missing. They stay until the source is
-  // destroyed. Errors: those of `fetch`, kCorrupt (wrong hash), kIo (a full disk among them),
-  // kCancelled.
+  // Makes tensors of a model, or an adapter, present, fetching what is missing. They stay until the
+  // source is destroyed. Errors: those of `fetch`, kCorrupt (wrong hash), kIo (a full disk among
+  // them), kCancelled.
   Result<std::unique_ptr<backend::TensorSource>> Pull(
-      const Manifest& manifest, const backend::StageSpec& spec, const FetchPiece& fetch,
-      const std::function<void(uint64_t done, uint64_t total)>& progress,
+      const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
+      const FetchPiece& fetch, const std::function<void(uint64_t done, uint64_t total)>& progress,
       const std::atomic<bool>* cancel);
 
   // The models whose tensors are all here, and a number that changes with them. Never waits for the

@@ -21,14 +21,10 @@ void TensorCache::ScanModels(const std::vector<ModelId>& noted) {
 }
 
 bool TensorCache::HasAllOf(const Manifest& manifest) const {
-  const backend::StageSpec whole = {.config = manifest.config(),
-                                    .tensors = manifest.tensors(),
-                                    .layer_end = manifest.config()->layers,
-                                    .lead = true};
-  for (const model::TensorRef* tensor : backend::StageTensors(whole)) {
-    const auto hash = manifest.HashOf(tensor->name);
-    const auto entry = hash ? entries_.find(*hash) : entries_.end();
-    if (entry == entries_.end() || entry->second.bytes != tensor->bytes) return false;
+  const auto& tensors = manifest.gguf().tensors();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto entry = entries_.find(manifest.hashes()[i]);
+    if (entry == entries_.end() || entry->second.bytes != tensors[i].bytes) return false;
   }
   return true;
 }

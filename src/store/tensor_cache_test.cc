@@ -31,7 +31,8 @@ class TensorCacheTest : public testing::Test {
   Result<std::unique_ptr<backend::TensorSource>> Pull(TensorCache& cache,
                                                       const backend::StageSpec& spec) {
     return cache.Pull(
-        manifest_, spec, [this](auto&&... what) { return Fetch(what...); }, {}, nullptr);
+        manifest_, backend::StageTensors(spec), [this](auto&&... what) { return Fetch(what...); },
+        {}, nullptr);
   }
   const model::TensorRef& Query(uint32_t layer) const {
     return manifest_.tensors()->layers[layer].attn_q;
@@ -79,7 +80,9 @@ TEST_F(TensorCacheTest, TwoPullsOfOneDigestShareTheWork) {
     return Fetch(tensor, offset, size);
   };
   Result<std::unique_ptr<backend::TensorSource>> one, two;
-  std::thread first([&] { one = cache->Pull(manifest_, Spec(0, 2), blocking, {}, nullptr); });
+  std::thread first([&] {
+    one = cache->Pull(manifest_, backend::StageTensors(Spec(0, 2)), blocking, {}, nullptr);
+  });
   {
     const MutexLock lock(mutex);
     while (!first_is_inside) wake.Wait(mutex);
@@ -106,7 +109,9 @@ TEST_F(TensorCacheTest, ACancelledPullLeavesTheOtherItsWork) {
     if (asked_ == 3) cancel = true;
     return Fetch(tensor, offset, size);
   };
-  EXPECT_EQ(cache->Pull(manifest_, Spec(0, 2), cancelling, {}, &cancel).error().code,
+  EXPECT_EQ(cache->Pull(manifest_, backend::StageTensors(Spec(0, 2)), cancelling, {}, &cancel)
+                .error()
+                .code,
             ErrorCode::kCancelled);
   ASSERT_TRUE(Pull(*cache, Spec(0, 2)));
   for (const std::string& name : sys::ListFolder(folder_ / "t")) EXPECT_EQ(name.size(), 64u);

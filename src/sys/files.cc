@@ -113,8 +113,8 @@ Result<void> FileWriter::Append(std::span<const std::byte> bytes) {
   return WriteAll(fd_, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}, temporary_);
 }
 
-Result<void> FileWriter::Commit() {
-  if (::fsync(fd_) != 0) return PathError("sync", temporary_);
+Result<void> FileWriter::Commit(Sync sync) {
+  if (sync == Sync::kYes && ::fsync(fd_) != 0) return PathError("sync", temporary_);
   // EEXIST: the file system has no files without a name, so it has had this one from the start.
   const std::string unnamed = fmt::format("/proc/self/fd/{}", fd_);
   if (::linkat(AT_FDCWD, unnamed.c_str(), AT_FDCWD, temporary_.c_str(), AT_SYMLINK_FOLLOW) != 0 &&
@@ -123,6 +123,7 @@ Result<void> FileWriter::Commit() {
   }
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return PathError("replace", path_);
   ::close(std::exchange(fd_, -1));
+  if (sync == Sync::kNo) return {};
   Fd folder{::open(FolderOf(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (folder.fd >= 0) ::fsync(folder.fd);
   return {};
@@ -130,6 +131,14 @@ Result<void> FileWriter::Commit() {
 
 Result<void> RemoveFile(const std::string& path) {
   if (::unlink(path.c_str()) != 0) return PathError("remove", path);
+  return {};
+}
+
+Result<void> SetModified(const std::string& path, int64_t modified_ns) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                       {.tv_sec = modified_ns / kSecond, .tv_nsec = modified_ns % kSecond}};
+  if (::utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) return PathError("set the time of", path);
   return {};
 }
 

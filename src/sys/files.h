@@ -76,8 +76,10 @@ class FileWriter {
 
   // Errors: kIo (a full disk among them), naming the file.
   Result<void> Append(std::span<const std::byte> bytes);
-  // fsyncs and renames; no other call may follow.
-  Result<void> Commit();
+  enum class Sync : uint8_t { kYes, kNo };
+  // fsyncs and renames; no other call may follow. Without the fsync the file may be damaged when
+  // the power fails.
+  Result<void> Commit(Sync sync = Sync::kYes);
 
  private:
   FileWriter(int fd, std::string path, std::string temporary)
@@ -87,6 +89,8 @@ class FileWriter {
   std::string temporary_;
 };
 Result<void> RemoveFile(const std::string& path);
+// FileStamp::modified_ns.
+Result<void> SetModified(const std::string& path, int64_t modified_ns);
 // An absolute path without symbolic links; `path` itself when there is no such file.
 std::string CanonicalPath(const std::string& path);
 Result<void> MakeFolders(const std::string& path, unsigned mode = 0700);

@@ -214,6 +214,19 @@ TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
   EXPECT_EQ(ReadFile(path).value(), "whole");
 }
 
+TEST(FileTest, AFileThatIsNotSyncedHasItsNameTooAndAnyTimeOfChange) {
+  const TemporaryFolder folder;
+  const std::string path = folder.path() + "/x";
+  auto writer = FileWriter::Create(path, 0600).value();
+  ASSERT_TRUE(writer->Append(std::as_bytes(std::span(std::string_view("whole")))));
+  ASSERT_TRUE(writer->Commit(FileWriter::Sync::kNo));
+  EXPECT_EQ(ReadFile(path).value(), "whole");
+  constexpr int64_t kThen = 1'234'567'890'123'456'789;
+  ASSERT_TRUE(SetModified(path, kThen));
+  EXPECT_EQ(RealDisk().Look(path)->modified_ns, kThen);
+  EXPECT_EQ(SetModified(path + "y", kThen).error().code, ErrorCode::kNotFound);
+}
+
 TEST(FileTest, WritesOnlyInThePlaceOfARegularFile) {
   const TemporaryFolder folder;
   const std::string pipe = folder.path() + "/pipe", link = folder.path() + "/null";

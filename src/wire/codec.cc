@@ -26,7 +26,7 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "TensorReply",     "Step",           "StepFailed",
                                   "EnsureRefused",   "DesiredUpdate",  "DesiredAck",
                                   "InstanceLoad",    "PlanRequest",    "PlanReply",
-                                  "PauseRequest"};
+                                  "PauseRequest",    "Queued"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -88,6 +88,7 @@ EXO_WIRE_TABLE(InstanceLoad)
 EXO_WIRE_TABLE(PlanRequest)
 EXO_WIRE_TABLE(PlanReply)
 EXO_WIRE_TABLE(PauseRequest)
+EXO_WIRE_TABLE(Queued)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

@@ -96,6 +96,41 @@ TEST(CodecTest, HeaderSizesCannotWrap) {
   EXPECT_FALSE(ParseHeader(std::span(frame).first(kHeaderBytes), kMaxDataFrame));
 }
 
+TEST(CodecTest, ASamplerThatCannotBeFollowedIsRefused) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto decodes = [](const SamplerSettings& sampler, const SamplerState& state = {}) {
+    return Decode(EncodeFrame(Submit{.sampler = sampler, .state = state}, 0)).has_value();
+  };
+  EXPECT_TRUE(decodes({.logit_bias = {{3, -infinity}}}));
+  EXPECT_FALSE(decodes({.logit_bias = {{3, infinity}}}));
+  EXPECT_FALSE(decodes({.logit_bias = {{3, nan}}}));
+  EXPECT_FALSE(decodes({.logit_bias = std::vector<LogitBias>(kMaxLogitBias + 1)}));
+  EXPECT_FALSE(decodes({.dry_base = infinity}));
+  EXPECT_FALSE(decodes({.mirostat_tau = nan}));
+  EXPECT_FALSE(decodes({.order = {static_cast<SamplerStep>(9)}}));  // of a newer version
+  EXPECT_FALSE(decodes({.order = std::vector<SamplerStep>(kMaxSamplerSteps + 1)}));
+  EXPECT_FALSE(decodes({.top_logprobs = kMaxTopLogprobs + 1}));
+  EXPECT_FALSE(decodes({}, {.mirostat_mu = nan}));
+  EXPECT_FALSE(decodes({}, {.grammar = std::vector<uint8_t>(kMaxGrammarState + 1)}));
+}
+
+TEST(CodecTest, LogprobsBelongToTheTokensBesideThem) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const auto decodes = [](const Logprobs& logprobs) {
+    return Decode(EncodeFrame(Tokens{.tokens = {1, 2}, .logprobs = logprobs}, 0)).has_value();
+  };
+  EXPECT_TRUE(decodes({}));
+  EXPECT_TRUE(decodes({.sampled = {-1, -infinity}}));
+  EXPECT_TRUE(decodes({.sampled = {-1, 0}, .top = std::vector<TopLogprob>(4)}));
+  EXPECT_FALSE(decodes({.sampled = {-1}}));
+  EXPECT_FALSE(decodes({.sampled = {-1, infinity}}));
+  EXPECT_FALSE(decodes({.sampled = {-1, 0}, .top = std::vector<TopLogprob>(3)}));
+  EXPECT_FALSE(decodes({.top = std::vector<TopLogprob>(2)}));
+  EXPECT_FALSE(
+      decodes({.sampled = {-1, 0}, .top = std::vector<TopLogprob>(2 * (kMaxTopLogprobs + 1))}));
+}
+
 TEST(CodecTest, DecoderKeepsItsLimits) {
   Submit submit;
   submit.stop_tokens.resize(kMaxStopTokens);

@@ -154,6 +154,7 @@ EXO_WIRE_CONVERT(InstanceLoad)
 EXO_WIRE_CONVERT(PlanRequest)
 EXO_WIRE_CONVERT(PlanReply)
 EXO_WIRE_CONVERT(PauseRequest)
+EXO_WIRE_CONVERT(Queued)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.
@@ -161,5 +162,9 @@ Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b,
                                                              const std::vector<StageTime>& times);
 void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,
                std::vector<StageTime>& to);
+Offset<flatbuffers::Vector<const fb::AdapterUse*>> WriteUses(Builder& b,
+                                                             const std::vector<AdapterUse>& uses);
+void ReadUses(Reader& r, const flatbuffers::Vector<const fb::AdapterUse*>* from,
+              std::vector<AdapterUse>& to);
 
 }  // namespace exo::wire::internal

@@ -20,7 +20,7 @@ void ReadAddresses(Reader& r, const flatbuffers::Vector<Offset<fb::Address>>* fr
 Offset<fb::ModelHolding> WriteHolding(Builder& b, const ModelHolding& value) {
   return fb::CreateModelHolding(b, Fb(value.id), Text(b, value.name), value.file_bytes,
                                 value.complete, value.trained_context, value.layers,
-                                Text(b, value.architecture), value.pulled);
+                                Text(b, value.architecture), value.pulled, value.adapter);
 }
 void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Id(from.id(), to.id);
@@ -31,6 +31,7 @@ void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   to.layers = from.layers();
   r.Text(from.architecture(), to.architecture, "architecture");
   to.pulled = from.pulled();
+  to.adapter = from.adapter();
 }
 
 Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {

@@ -4,6 +4,38 @@
 namespace exo::wire::internal {
 namespace {
 
+Offset<flatbuffers::Vector<Offset<fb::AdapterRef>>> WriteAdapters(
+    Builder& b, const std::vector<AdapterRef>& adapters) {
+  return Tables<fb::AdapterRef>(
+      b, adapters, kMaxAdapters, [](Builder& builder, const AdapterRef& one) {
+        const auto name = Text(builder, one.name);
+        return fb::CreateAdapterRef(builder, Fb(one.file), name, one.scale, one.bytes);
+      });
+}
+void ReadAdapters(Reader& r, const flatbuffers::Vector<Offset<fb::AdapterRef>>* from,
+                  std::vector<AdapterRef>& to) {
+  r.List(from, to, "adapters", kMaxAdapters, [&](const fb::AdapterRef& one, AdapterRef& adapter) {
+    r.Id(one.file(), adapter.file);
+    r.Text(one.name(), adapter.name, "name of an adapter");
+    r.Finite(one.scale(), adapter.scale, "scale of an adapter");
+    adapter.bytes = one.bytes();
+  });
+}
+
+// None: a null offset, which leaves the field out.
+Offset<fb::DraftRef> WriteDraft(Builder& b, const std::optional<DraftRef>& draft) {
+  if (!draft) return {};
+  const auto name = Text(b, draft->name);
+  return fb::CreateDraftRef(b, Fb(draft->file), name, draft->bytes);
+}
+void ReadDraft(Reader& r, const fb::DraftRef* from, std::optional<DraftRef>& to) {
+  if (from == nullptr) return to.reset();
+  DraftRef& draft = to.emplace();
+  r.Id(from->file(), draft.file);
+  r.Text(from->name(), draft.name, "name of a draft model");
+  draft.bytes = from->bytes();
+}
+
 Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto name = Text(b, value.model_name);
   const auto stages = Tables<fb::StagePlan>(
@@ -11,9 +43,11 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
         return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end,
                                    stage.bytes);
       });
+  const auto adapters = WriteAdapters(b, value.adapters);
+  const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
-                        value.nonce, stages, value.layers, value.context, value.sequences,
-                        value.chunk, value.kv_type);
+                        value.nonce, stages, value.layers, value.context, value.kv_pages,
+                        value.chunk, value.kv_type, adapters, draft);
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   if (from == nullptr) return r.Break("plan");
@@ -32,9 +66,11 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
          });
   to.layers = from->layers();
   to.context = from->context();
-  to.sequences = from->sequences();
+  to.kv_pages = from->kv_pages();
   to.chunk = from->chunk();
   to.kv_type = from->kv_type();
+  ReadAdapters(r, from->adapters(), to.adapters);
+  ReadDraft(r, from->draft(), to.draft);
 }
 
 Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
@@ -181,9 +217,11 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
       b, Tables<fb::DesiredModel>(
              b, value.models, kMaxDesired, [](Builder& builder, const DesiredModel& one) {
                const auto version = WriteTime(builder, one.version);
+               const auto adapters = WriteAdapters(builder, one.adapters);
+               const auto draft = WriteDraft(builder, one.draft);
                return fb::CreateDesiredModel(builder, Fb(one.model), version,
                                              static_cast<uint8_t>(one.state), one.spread,
-                                             one.context, one.kv_type);
+                                             one.context, one.kv_type, adapters, draft);
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -196,6 +234,8 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            value.spread = one.spread();
            value.context = one.context();
            value.kv_type = one.kv_type();
+           ReadAdapters(r, one.adapters(), value.adapters);
+           ReadDraft(r, one.draft(), value.draft);
          });
 }
 
@@ -216,8 +256,11 @@ void Read(Reader& r, const fb::DesiredAck& from, DesiredAck& to) {
 }
 
 Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
+  const auto known = WriteTime(b, value.known);
+  const auto adapters = WriteAdapters(b, value.adapters);
+  const auto draft = WriteDraft(b, value.draft);
   return fb::CreateEnsureInstance(b, Fb(value.model), value.spread, value.context, value.kv_type,
-                                  WriteTime(b, value.known));
+                                  known, adapters, draft);
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -225,6 +268,8 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   to.context = from.context();
   to.kv_type = from.kv_type();
   ReadTime(r, from.known(), to.known);
+  ReadAdapters(r, from.adapters(), to.adapters);
+  ReadDraft(r, from.draft(), to.draft);
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {
@@ -236,13 +281,15 @@ void Read(Reader& r, const fb::EnsureRefused& from, EnsureRefused& to) {
 }
 
 Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
-  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context);
+  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context,
+                               value.kv_type);
 }
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
   r.Id(from.model(), to.model);
   to.spread = from.spread();
   to.context = from.context();
+  to.kv_type = from.kv_type();
 }
 
 Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {

@@ -8,10 +8,51 @@ fb::StageTime FbTime(const StageTime& time) {
   return {*Fb(time.node), time.layer_begin, time.layer_end, time.microseconds};
 }
 
+// Tokens and floats side by side.
+template <class T>
+T FbPair(const LogitBias& one) {
+  return {one.token, one.bias};
+}
+template <class T>
+T FbPair(const TopLogprob& one) {
+  return {one.token, one.logprob};
+}
+template <class T, class Value>
+Offset<flatbuffers::Vector<const T*>> Pairs(Builder& b, const std::vector<Value>& values) {
+  std::vector<T> structs;
+  structs.reserve(values.size());
+  for (const Value& value : values) structs.push_back(FbPair<T>(value));
+  return b.CreateVectorOfStructs(structs);
+}
+// A logit or its change, or a logprob: impossible is a value, everything is not.
+void Below(Reader& r, float from, float& to, const char* field) {
+  if (std::isnan(from) || from == INFINITY) return r.Break(field);
+  to = from;
+}
+
 Offset<fb::SamplerSettings> WriteSampler(Builder& b, const SamplerSettings& value) {
-  return fb::CreateSamplerSettings(b, value.temperature, value.top_k, value.top_p, value.min_p,
-                                   value.repeat_penalty, value.presence_penalty,
-                                   value.frequency_penalty, value.penalty_window, value.seed);
+  std::vector<uint8_t> order;
+  for (const SamplerStep step : value.order) order.push_back(static_cast<uint8_t>(step));
+  const auto order_at = Scalars(b, order);
+  const auto bias = Pairs<fb::LogitBias>(b, value.logit_bias);
+  const auto break_tokens = Scalars(b, value.dry_break_tokens);
+  const auto break_sequences = Scalars(b, value.dry_break_sequences);
+  return fb::CreateSamplerSettings(
+      b, value.temperature, value.top_k, value.top_p, value.min_p, value.repeat_penalty,
+      value.presence_penalty, value.frequency_penalty, value.penalty_window, value.seed,
+      value.choice, value.typical_p, value.top_n_sigma, value.xtc_probability, value.xtc_threshold,
+      value.dry_multiplier, value.dry_base, value.dry_allowed_length, value.dry_window,
+      value.mirostat, value.mirostat_tau, value.mirostat_eta, order_at, bias, break_tokens,
+      break_sequences, value.logprobs, value.top_logprobs);
+}
+void ReadDry(Reader& r, const fb::SamplerSettings& from, SamplerSettings& to) {
+  r.Finite(from.dry_multiplier(), to.dry_multiplier, "dry_multiplier");
+  r.Finite(from.dry_base(), to.dry_base, "dry_base");
+  to.dry_allowed_length = from.dry_allowed_length();
+  to.dry_window = from.dry_window();
+  r.Scalars(from.dry_break_tokens(), to.dry_break_tokens, "dry_break_tokens", kMaxDryBreaks);
+  r.Scalars(from.dry_break_sequences(), to.dry_break_sequences, "dry_break_sequences",
+            kMaxDryBreaks);
 }
 void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to) {
   if (from == nullptr) return r.Break("sampler");
@@ -24,6 +65,61 @@ void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to
   r.Finite(from->frequency_penalty(), to.frequency_penalty, "frequency_penalty");
   to.penalty_window = from->penalty_window();
   to.seed = from->seed();
+  to.choice = from->choice();
+  r.Finite(from->typical_p(), to.typical_p, "typical_p");
+  r.Finite(from->top_n_sigma(), to.top_n_sigma, "top_n_sigma");
+  r.Finite(from->xtc_probability(), to.xtc_probability, "xtc_probability");
+  r.Finite(from->xtc_threshold(), to.xtc_threshold, "xtc_threshold");
+  ReadDry(r, *from, to);
+  to.mirostat = from->mirostat();
+  r.Finite(from->mirostat_tau(), to.mirostat_tau, "mirostat_tau");
+  r.Finite(from->mirostat_eta(), to.mirostat_eta, "mirostat_eta");
+  std::vector<uint8_t> order;
+  r.Scalars(from->order(), order, "order", kMaxSamplerSteps);
+  for (const uint8_t step : order) {
+    // A step of a newer version cannot be left out: the tokens would be other ones.
+    if (step > static_cast<uint8_t>(SamplerStep::kTemperature)) return r.Break("order");
+    to.order.push_back(static_cast<SamplerStep>(step));
+  }
+  r.List(from->logit_bias(), to.logit_bias, "logit_bias", kMaxLogitBias,
+         [&](const fb::LogitBias& one, LogitBias& bias) {
+           bias.token = one.token();
+           Below(r, one.bias(), bias.bias, "logit_bias");
+         });
+  to.logprobs = from->logprobs();
+  to.top_logprobs = from->top_logprobs();
+  if (to.top_logprobs > kMaxTopLogprobs) r.Break("top_logprobs");
+}
+
+Offset<fb::SamplerState> WriteState(Builder& b, const SamplerState& value) {
+  return fb::CreateSamplerState(b, value.begun, value.mirostat_mu, Scalars(b, value.grammar));
+}
+void ReadState(Reader& r, const fb::SamplerState* from, SamplerState& to) {
+  if (from == nullptr) return;  // of an older node
+  to.begun = from->begun();
+  r.Finite(from->mirostat_mu(), to.mirostat_mu, "mirostat_mu");
+  r.Scalars(from->grammar(), to.grammar, "grammar", kMaxGrammarState);
+}
+
+Offset<fb::Logprobs> WriteLogprobs(Builder& b, const Logprobs& value) {
+  const auto sampled = Scalars(b, value.sampled);
+  return fb::CreateLogprobs(b, sampled, Pairs<fb::TopLogprob>(b, value.top));
+}
+void ReadLogprobs(Reader& r, const fb::Logprobs* from, size_t tokens, Logprobs& to) {
+  if (from == nullptr) return;
+  r.Scalars(from->sampled(), to.sampled, "logprobs", kMaxAnswerTokens);
+  for (float& one : to.sampled) Below(r, one, one, "logprobs");
+  r.List(from->top(), to.top, "top_logprobs", kMaxAnswerTokens * kMaxTopLogprobs,
+         [&](const fb::TopLogprob& one, TopLogprob& top) {
+           top.token = one.token();
+           Below(r, one.logprob(), top.logprob, "top_logprobs");
+         });
+  const size_t count = to.sampled.size();
+  if (count != 0 && count != tokens) return r.Break("logprobs");
+  const bool even = count == 0
+                        ? to.top.empty()
+                        : to.top.size() % count == 0 && to.top.size() / count <= kMaxTopLogprobs;
+  if (!even) r.Break("top_logprobs");
 }
 
 }  // namespace
@@ -46,12 +142,28 @@ void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,
   });
 }
 
+Offset<flatbuffers::Vector<const fb::AdapterUse*>> WriteUses(Builder& b,
+                                                             const std::vector<AdapterUse>& uses) {
+  std::vector<fb::AdapterUse> structs;
+  for (const AdapterUse& use : uses) structs.emplace_back(use.adapter, use.scale);
+  return b.CreateVectorOfStructs(structs);
+}
+void ReadUses(Reader& r, const flatbuffers::Vector<const fb::AdapterUse*>* from,
+              std::vector<AdapterUse>& to) {
+  r.List(from, to, "adapters", kMaxAdaptersUsed, [&](const fb::AdapterUse& one, AdapterUse& use) {
+    use.adapter = one.adapter();
+    r.Finite(one.scale(), use.scale, "scale of an adapter");
+  });
+}
+
 Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto prompt = Scalars(b, value.prompt);
   const auto sampler = WriteSampler(b, value.sampler);
   const auto stop = Scalars(b, value.stop_tokens);
+  const auto adapters = WriteUses(b, value.adapters);
+  const auto state = WriteState(b, value.state);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
-                          value.max_new_tokens, sampler, stop);
+                          value.max_new_tokens, sampler, stop, value.client, adapters, state);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -61,11 +173,17 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   to.max_new_tokens = from.max_new_tokens();
   ReadSampler(r, from.sampler(), to.sampler);
   r.Scalars(from.stop_tokens(), to.stop_tokens, "stop_tokens", kMaxStopTokens);
+  to.client = from.client();
+  ReadUses(r, from.adapters(), to.adapters);
+  ReadState(r, from.state(), to.state);
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
-  return fb::CreateTokens(b, Fb(value.request), value.first_index, Scalars(b, value.tokens),
-                          Fb(value.plan), value.cached);
+  const auto tokens = Scalars(b, value.tokens);
+  const auto logprobs = WriteLogprobs(b, value.logprobs);
+  const auto state = WriteState(b, value.state);
+  return fb::CreateTokens(b, Fb(value.request), value.first_index, tokens, Fb(value.plan),
+                          value.cached, logprobs, state);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
@@ -73,6 +191,8 @@ void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Scalars(from.tokens(), to.tokens, "tokens", kMaxAnswerTokens);
   r.Id(from.plan(), to.plan);
   to.cached = from.cached();
+  ReadLogprobs(r, from.logprobs(), to.tokens.size(), to.logprobs);
+  ReadState(r, from.state(), to.state);
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
@@ -80,7 +200,8 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto stages = WriteTimes(b, value.stages);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
-                            value.prefill_us, value.decode_us, stages, Fb(value.plan));
+                            value.prefill_us, value.decode_us, stages, Fb(value.plan),
+                            value.drafted, value.accepted);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -90,6 +211,8 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   to.generated = from.generated();
   to.prefill_us = from.prefill_us();
   to.decode_us = from.decode_us();
+  to.drafted = from.drafted();
+  to.accepted = from.accepted();
   ReadTimes(r, from.stages(), to.stages);
   r.Id(from.plan(), to.plan);
 }
@@ -137,13 +260,36 @@ void Read(Reader& r, const fb::TensorReply& from, TensorReply& to) {
   r.Scalars(from.bytes(), to.bytes, "tensor bytes", kMaxTensorPiece);
 }
 
+namespace {
+
+auto WritePages(Builder& b, const std::vector<StepPage>& pages) {
+  std::vector<Offset<fb::StepPage>> tables;
+  for (const StepPage& page : pages) {
+    const auto adapters = WriteUses(b, page.adapters);
+    tables.push_back(fb::CreateStepPage(b, Fb(page.request), page.first, page.count, Fb(page.key),
+                                        adapters, page.lost));
+  }
+  return b.CreateVector(tables);
+}
+void ReadPage(Reader& r, const fb::StepPage& from, StepPage& to) {
+  r.Id(from.request(), to.request);
+  to.first = from.first();
+  to.count = from.count();
+  r.Id(from.key(), to.key);
+  ReadUses(r, from.adapters(), to.adapters);
+  to.lost = from.lost();
+}
+
+}  // namespace
+
 Offset<fb::Step> Write(Builder& b, const Step& value) {
   std::vector<Offset<fb::StepItem>> tables;
   tables.reserve(value.items.size());
   for (const StepItem& item : value.items) {
+    const auto adapters = WriteUses(b, item.adapters);
     tables.push_back(fb::CreateStepItem(b, Fb(item.request), item.first, item.count,
-                                        item.output_first, item.output_count, item.adapter,
-                                        item.cancelled));
+                                        item.output_first, item.output_count, item.cancelled,
+                                        adapters));
   }
   const auto items = b.CreateVector(tables);
   std::vector<Offset<fb::StepTruncate>> cuts;
@@ -157,7 +303,10 @@ Offset<fb::Step> Write(Builder& b, const Step& value) {
   const auto close = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id16*>(value.close.data()),
                                              value.close.size());
   const auto times = WriteTimes(b, value.times);
-  return fb::CreateStep(b, Fb(value.plan), value.step, items, close, times, truncate, fork);
+  const auto restore = WritePages(b, value.restore);
+  const auto store = WritePages(b, value.store);
+  return fb::CreateStep(b, Fb(value.plan), value.step, items, close, times, truncate, fork, restore,
+                        store);
 }
 void Read(Reader& r, const fb::Step& from, Step& to) {
   r.Id(from.plan(), to.plan);
@@ -169,8 +318,8 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
            item.count = one.count();
            item.output_first = one.output_first();
            item.output_count = one.output_count();
-           item.adapter = one.adapter();
            item.cancelled = one.cancelled();
+           ReadUses(r, one.adapters(), item.adapters);
          });
   r.List(from.truncate(), to.truncate, "truncate", kMaxStepItems,
          [&](const fb::StepTruncate& one, StepTruncate& cut) {
@@ -182,6 +331,9 @@ void Read(Reader& r, const fb::Step& from, Step& to) {
     r.Id(one.to(), fork.to);
     fork.length = one.length();
   });
+  const auto read = [&](const fb::StepPage& one, StepPage& page) { ReadPage(r, one, page); };
+  r.List(from.restore(), to.restore, "restore", kMaxStepPages, read);
+  r.List(from.store(), to.store, "store", kMaxStepPages, read);
   r.List(from.close(), to.close, "close", kMaxStepCloses,
          [&](const fb::Id16& one, RequestId& id) { r.Id(&one, id); });
   ReadTimes(r, from.times(), to.times);
@@ -205,6 +357,15 @@ void Read(Reader& r, const fb::PauseRequest& from, PauseRequest& to) {
   r.Id(from.request(), to.request);
   r.Id(from.plan(), to.plan);
   to.paused = from.paused();
+}
+
+Offset<fb::Queued> Write(Builder& b, const Queued& value) {
+  return fb::CreateQueued(b, Fb(value.request), Fb(value.plan), value.before);
+}
+void Read(Reader& r, const fb::Queued& from, Queued& to) {
+  r.Id(from.request(), to.request);
+  r.Id(from.plan(), to.plan);
+  to.before = from.before();
 }
 
 }  // namespace exo::wire::internal

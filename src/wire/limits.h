@@ -8,19 +8,26 @@
 
 namespace exo::wire {
 
-inline constexpr uint32_t kMaxText = 4096;              // displayed reasons and details, bytes
-inline constexpr uint32_t kMaxProof = 64;               // an HMAC-SHA-256 is 32
-inline constexpr uint32_t kMaxHost = 64;                // numeric IPv6 with a zone is at most 62
-inline constexpr uint32_t kMaxAddresses = 64;           // of one node: interfaces x families
-inline constexpr uint32_t kMaxDevices = 32;             // of one node: a CPU and its GPUs
-inline constexpr uint32_t kMaxModels = 1024;            // of one node's inventory
+inline constexpr uint32_t kMaxText = 4096;     // displayed reasons and details, bytes
+inline constexpr uint32_t kMaxProof = 64;      // an HMAC-SHA-256 is 32
+inline constexpr uint32_t kMaxHost = 64;       // numeric IPv6 with a zone is at most 62
+inline constexpr uint32_t kMaxAddresses = 64;  // of one node: interfaces x families
+inline constexpr uint32_t kMaxDevices = 32;    // of one node: a CPU and its GPUs
+inline constexpr uint32_t kMaxModels = 1024;   // of one node's inventory
+// A plan's and a request's adapters: kMaxAdapters, kMaxAdaptersUsed (messages.h).
 inline constexpr uint32_t kMaxDesired = 1024;           // models that a cluster remembers
 inline constexpr uint64_t kMaxWallMs = 1ull << 48;      // the year 10889: no clock says so
 inline constexpr uint32_t kMaxHints = 256;              // several clusters' worth of a 64-node mesh
 inline constexpr uint32_t kMaxPromptTokens = 1u << 20;  // 4 MiB of a control frame
 inline constexpr uint32_t kMaxAnswerTokens = 1u << 16;  // in one Tokens message
 inline constexpr uint32_t kMaxStopTokens = 256;
+inline constexpr uint32_t kMaxSamplerSteps = 32;  // in a sampler's order: every one several times
+inline constexpr uint32_t kMaxLogitBias = 1024;   // OpenAI's own limit is 300
+inline constexpr uint32_t kMaxDryBreaks = 1u << 18;  // every token of a large vocabulary
+inline constexpr uint32_t kMaxTopLogprobs = 20;      // OpenAI's
+inline constexpr uint32_t kMaxGrammarState = 1u << 16;
 inline constexpr uint32_t kMaxStepItems = 1024;  // in one step; likewise its truncations and forks
+inline constexpr uint32_t kMaxStepPages = 64;    // to restore, and to store, in one step
 inline constexpr uint32_t kMaxStepCloses = 4096;
 inline constexpr uint32_t kMaxStageTimes =
     kMaxStages + 1;  // every stage and the lead's output layer

@@ -85,7 +85,8 @@ struct ModelHolding {
   uint32_t trained_context = 0;
   uint32_t layers = 0;
   std::string architecture;
-  bool pulled = false;  // not as a file of its own: tensor by tensor, from a member
+  bool pulled = false;   // not as a file of its own: tensor by tensor, from a member
+  bool adapter = false;  // a low-rank adapter: no model that runs by itself
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
@@ -158,6 +159,33 @@ struct Goodbye {
 
 // ---- instances ----
 
+// Adapters that a model can be loaded with, and that one request can use at once.
+inline constexpr uint32_t kMaxAdapters = 16;
+inline constexpr uint32_t kMaxAdaptersUsed = 4;
+
+// A low-rank adapter that a model is loaded with: a file of its own, by its content.
+struct AdapterRef {
+  ModelId file;
+  std::string name;    // for display
+  float scale = 1;     // of requests that say nothing about adapters
+  uint64_t bytes = 0;  // memory that a stage takes for it at most
+  friend bool operator==(const AdapterRef&, const AdapterRef&) = default;
+};
+// What a request uses of its plan's adapters.
+struct AdapterUse {
+  uint32_t adapter = 0;  // index into Plan::adapters
+  float scale = 1;       // not 0
+  friend auto operator<=>(const AdapterUse&, const AdapterUse&) = default;
+};
+
+// A small model that guesses what the plan's will say: whole at the lead. It changes no answer.
+struct DraftRef {
+  ModelId file;
+  std::string name;    // for display
+  uint64_t bytes = 0;  // memory that the lead takes for it at most
+  friend bool operator==(const DraftRef&, const DraftRef&) = default;
+};
+
 struct StagePlan {
   NodeId node;
   uint32_t layer_begin = 0;  // [begin, end)
@@ -178,10 +206,12 @@ struct Plan {
   uint64_t nonce = 0;
   std::vector<StagePlan> stages;
   uint32_t layers = 0;
-  uint32_t context = 0;    // positions of a sequence at most
-  uint32_t sequences = 0;  // sequences of full context the KV reservation holds
-  uint32_t chunk = 0;      // positions in one step at most
-  uint8_t kv_type = 0;     // kernels::KvType
+  uint32_t context = 0;              // positions of a sequence at most
+  uint32_t kv_pages = 0;             // of all sequences: at least those of one whole context
+  uint32_t chunk = 0;                // positions in one step at most
+  uint8_t kv_type = 0;               // kernels::KvType
+  std::vector<AdapterRef> adapters;  // no file twice
+  std::optional<DraftRef> draft;
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -328,8 +358,10 @@ struct DesiredModel {
   HybridTime version;
   DesiredState state = DesiredState::kUnloaded;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
+  std::vector<AdapterRef> adapters;
+  std::optional<DraftRef> draft;
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -351,9 +383,11 @@ struct DesiredAck {
 struct EnsureInstance {
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;  // 0: default
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   HybridTime known;  // the record that the asker had: an unload that it did not know of wins
+  std::vector<AdapterRef> adapters;
+  std::optional<DraftRef> draft;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -366,7 +400,8 @@ struct PlanRequest {
   uint64_t ticket = 0;  // the asker's
   ModelId model;
   bool spread = false;
-  uint32_t context = 0;
+  uint32_t context = 0;  // 0: as trained, as far as memory allows
+  uint8_t kv_type = 0;
   friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
 };
 struct PlanReply {
@@ -380,6 +415,23 @@ struct PlanReply {
 
 // ---- requests: entry node <-> lead ----
 
+// What may stand in SamplerSettings::order. The numbers are the wire's.
+enum class SamplerStep : uint8_t {
+  kPenalties = 0,  // repeat, frequency and presence over the last penalty_window tokens
+  kDry = 1,
+  kTopNSigma = 2,
+  kTopK = 3,
+  kTypicalP = 4,
+  kTopP = 5,
+  kMinP = 6,
+  kXtc = 7,
+  kTemperature = 8,
+};
+struct LogitBias {
+  TokenId token = 0;
+  float bias = 0;  // added to the logit; -infinity: the token never comes
+  friend bool operator==(const LogitBias&, const LogitBias&) = default;
+};
 struct SamplerSettings {
   float temperature = 0;  // 0: greedy
   uint32_t top_k = 0;     // 0: off
@@ -390,8 +442,51 @@ struct SamplerSettings {
   float frequency_penalty = 0;
   uint32_t penalty_window = 64;  // last tokens that penalties look at
   uint64_t seed = 0;             // drawn at the entry node when the client gave none
+  uint32_t choice = 0;           // of several answers to one prompt: each draws for itself
+  float typical_p = 1;           // 1: off
+  float top_n_sigma = 0;         // standard deviations of the logits; 0: off
+  float xtc_probability = 0;     // 0: off
+  float xtc_threshold = 0.1f;
+  float dry_multiplier = 0;  // 0: off
+  float dry_base = 1.75f;
+  uint32_t dry_allowed_length = 2;
+  uint32_t dry_window = UINT32_MAX;  // last tokens in which DRY looks for repetitions
+  bool mirostat = false;             // Mirostat 2, instead of `order`
+  float mirostat_tau = 5;            // bits
+  float mirostat_eta = 0.1f;
+  std::vector<SamplerStep> order;  // empty: engine/sampler.h says which
+  std::vector<LogitBias> logit_bias;
+  // Where DRY's repetitions end: single tokens, ascending, and sequences of several, each ended by
+  // -1.
+  std::vector<TokenId> dry_break_tokens;
+  std::vector<TokenId> dry_break_sequences;
+  bool logprobs = false;
+  uint32_t top_logprobs = 0;  // most likely tokens to report beside the sampled one
   friend bool operator==(const SamplerSettings&, const SamplerSettings&) = default;
 };
+// What sampling remembers from token to token beside the tokens: of accepted tokens only.
+struct SamplerState {
+  bool begun = false;  // false: before the first token, or unknown
+  float mirostat_mu = 0;
+  std::vector<uint8_t> grammar;  // of a structured output, opaque to all but its engine::TokenMask
+  friend bool operator==(const SamplerState&, const SamplerState&) = default;
+};
+struct TopLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+  friend bool operator==(const TopLogprob&, const TopLogprob&) = default;
+};
+// Of the model's own distribution, whatever the sampler's settings: natural logarithms, -infinity
+// for what is impossible.
+struct Logprobs {
+  std::vector<float> sampled;   // of each token; empty: not asked for
+  std::vector<TopLogprob> top;  // the same number for each token, most likely first
+  friend bool operator==(const Logprobs&, const Logprobs&) = default;
+};
+// Those of tokens [first, first + count) of `tokens`.
+Logprobs Part(const Logprobs& all, size_t tokens, size_t first, size_t count);
+// Puts `more` behind it.
+void Append(Logprobs& all, const Logprobs& more);
 struct Submit {
   RequestId request;
   PlanId plan;
@@ -400,6 +495,10 @@ struct Submit {
   uint32_t max_new_tokens = 0;
   SamplerSettings sampler;
   std::vector<TokenId> stop_tokens;
+  uint64_t client =
+      0;  // whose request: clients take turns at the lead. Any number that tells them apart
+  std::vector<AdapterUse> adapters;  // ascending, at most kMaxAdaptersUsed
+  SamplerState state;                // after everything in `prompt`: where a recovery goes on
   friend bool operator==(const Submit&, const Submit&) = default;
 };
 struct Tokens {
@@ -408,6 +507,8 @@ struct Tokens {
   std::vector<TokenId> tokens;
   PlanId plan;
   uint32_t cached = 0;  // tokens of the prompt whose KV was there already
+  Logprobs logprobs;    // of `tokens`
+  SamplerState state;   // after the last of them
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -427,7 +528,9 @@ struct Finished {
   uint64_t prefill_us = 0;
   uint64_t decode_us = 0;
   std::vector<StageTime> stages;
-  PlanId plan;  // that the request was submitted for: the end under a former plan is stale
+  PlanId plan;           // that the request was submitted for: the end under a former plan is stale
+  uint32_t drafted = 0;  // tokens that were guessed
+  uint32_t accepted = 0;  // of them: those that were sampled as well
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be
@@ -477,7 +580,8 @@ struct StepItem {
   // layer.
   uint32_t output_first = 0;
   uint32_t output_count = 0;
-  uint32_t adapter = 0;  // reserved for low-rank adapters; 0: none
+  // The same in every item of a request, and in every sequence that is forked from it.
+  std::vector<AdapterUse> adapters;
   // A stage gave the item up: it has no rows in this frame, and no later stage computes it.
   bool cancelled = false;
   friend bool operator==(const StepItem&, const StepItem&) = default;
@@ -495,9 +599,23 @@ struct StepFork {
   uint32_t length = 0;
   friend bool operator==(const StepFork&, const StepFork&) = default;
 };
+// A page of a sequence's KV: positions [first, first + count), count 1 to kPagePositions, `first` a
+// multiple of it. `key` names what the page holds: model, arithmetic and every token up to its end
+// (engine/stored_prefixes.h).
+struct StepPage {
+  RequestId request;
+  uint32_t first = 0;
+  uint32_t count = 0;
+  Hash256 key;
+  std::vector<AdapterUse> adapters = {};  // to restore: what the sequence is opened with
+  // To restore: a stage does not have it, so no stage goes on with the sequence. To store: a stage
+  // did not take it.
+  bool lost = false;
+  friend bool operator==(const StepPage&, const StepPage&) = default;
+};
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that
 // are not cancelled follow the metadata. The last stage sends back only the requested output rows.
-// Sequences change in this order: close, truncate, fork, then the items.
+// Sequences change in this order: close, truncate, fork, restore, the items, store.
 struct Step {
   PlanId plan;
   uint64_t step = 0;  // strictly growing per instance
@@ -506,6 +624,8 @@ struct Step {
   std::vector<StageTime> times;  // each stage appends what it computed
   std::vector<StepTruncate> truncate;
   std::vector<StepFork> fork;
+  std::vector<StepPage> restore;  // pages to append to their sequences, from the stages' stores
+  std::vector<StepPage> store;    // pages to keep there
   friend bool operator==(const Step&, const Step&) = default;
 };
 // A stage could not compute a step: the instance fails.
@@ -526,12 +646,21 @@ struct PauseRequest {
   friend bool operator==(const PauseRequest&, const PauseRequest&) = default;
 };
 
+// Lead to entry: the request waits at the lead behind so many others. Again when that changes, once
+// a second at most.
+struct Queued {
+  RequestId request;
+  PlanId plan;
+  uint32_t before = 0;
+  friend bool operator==(const Queued&, const Queued&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
                  Release, InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
-                 PauseRequest>;
+                 PauseRequest, Queued>;
 
 }  // namespace exo::wire

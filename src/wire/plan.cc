@@ -1,6 +1,8 @@
 #include "wire/plan.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <set>
 
 #include "base/sha256.h"
@@ -22,10 +24,25 @@ Result<void> CheckLimits(const Plan& plan) {
   TRY(check("stages", plan.stages.size(), 1, kMaxStages));
   TRY(check("layers", plan.layers, 1, kMaxLayers));
   TRY(check("context", plan.context, 1, kMaxContext));
-  TRY(check("sequences", plan.sequences, 1, kMaxSequences));
+  TRY(check("kv_pages", plan.kv_pages, PagesOf(plan.context), kMaxPages));
   TRY(check("chunk", plan.chunk, 1, kMaxChunk));
   TRY(check("kv_type", plan.kv_type, 0, kKvTypes - 1));
+  TRY(check("adapters", plan.adapters.size(), 0, kMaxAdapters));
   TRY(check("length of the model name", plan.model_name.size(), 0, kMaxName));
+  return {};
+}
+
+Result<void> CheckAdapters(const Plan& plan) {
+  std::set<ModelId> files;
+  for (const AdapterRef& adapter : plan.adapters) {
+    if (!files.insert(adapter.file).second) {
+      return Fail(ErrorCode::kInvalid, "plan: the adapter {} is there twice", adapter.file.Short());
+    }
+    if (!std::isfinite(adapter.scale) || adapter.bytes > kMaxAdapterBytes) {
+      return Fail(ErrorCode::kInvalid, "plan: the adapter {} has a scale of {} and takes {} bytes",
+                  adapter.file.Short(), adapter.scale, adapter.bytes);
+    }
+  }
   return {};
 }
 
@@ -56,7 +73,7 @@ Result<void> CheckStages(const Plan& plan) {
 
 PlanId ComputePlanId(const Plan& plan) {
   Sha256 hash;
-  hash.Update("exo plan 1");
+  hash.Update("exo plan 2");
   UpdateId(hash, plan.model);
   hash.UpdateU64(plan.model_name.size()).Update(plan.model_name);
   UpdateId(hash, plan.owner);
@@ -67,9 +84,22 @@ PlanId ComputePlanId(const Plan& plan) {
   }
   hash.UpdateU64(plan.layers)
       .UpdateU64(plan.context)
-      .UpdateU64(plan.sequences)
+      .UpdateU64(plan.kv_pages)
       .UpdateU64(plan.chunk);
   hash.UpdateU64(plan.kv_type);
+  // A plan without any has the id that it has for a node that knows no adapters.
+  if (!plan.adapters.empty()) hash.UpdateU64(plan.adapters.size());
+  for (const AdapterRef& adapter : plan.adapters) {
+    UpdateId(hash, adapter.file);
+    hash.UpdateU64(adapter.name.size()).Update(adapter.name);
+    hash.UpdateU64(std::bit_cast<uint32_t>(adapter.scale)).UpdateU64(adapter.bytes);
+  }
+  if (plan.draft) {
+    hash.Update("draft");
+    UpdateId(hash, plan.draft->file);
+    hash.UpdateU64(plan.draft->name.size()).Update(plan.draft->name);
+    hash.UpdateU64(plan.draft->bytes);
+  }
   const Hash256 full = hash.Finish();
   PlanId id;
   std::copy_n(full.bytes.begin(), PlanId::kSize, id.bytes.begin());
@@ -79,8 +109,32 @@ PlanId ComputePlanId(const Plan& plan) {
 Result<void> Validate(const Plan& plan) {
   TRY(CheckLimits(plan));
   TRY(CheckStages(plan));
+  TRY(CheckAdapters(plan));
   if (ComputePlanId(plan) != plan.id) {
     return Fail(ErrorCode::kInvalid, "plan: id {} is not the hash of its fields", plan.id.Short());
+  }
+  return {};
+}
+
+Result<void> CheckUses(const std::vector<AdapterUse>& uses, size_t adapters) {
+  if (uses.size() > kMaxAdaptersUsed) {
+    return Fail(ErrorCode::kInvalid, "{} adapters at once, {} are possible", uses.size(),
+                kMaxAdaptersUsed);
+  }
+  for (size_t i = 0; i < uses.size(); ++i) {
+    const AdapterUse& use = uses[i];
+    if (use.adapter >= adapters) {
+      return Fail(ErrorCode::kInvalid, "adapter {}: the model is loaded with {}", use.adapter,
+                  adapters == 0 ? "none" : fmt::format("those from 0 to {}", adapters - 1));
+    }
+    if (i > 0 && uses[i - 1].adapter >= use.adapter) {
+      return Fail(ErrorCode::kInvalid,
+                  "adapter {} behind adapter {}: each once, in ascending order", use.adapter,
+                  uses[i - 1].adapter);
+    }
+    if (!std::isfinite(use.scale) || use.scale == 0) {
+      return Fail(ErrorCode::kInvalid, "adapter {} with a scale of {}", use.adapter, use.scale);
+    }
   }
   return {};
 }

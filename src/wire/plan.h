@@ -5,7 +5,10 @@
 // Thread: pure, any thread.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "wire/messages.h"
@@ -18,30 +21,51 @@ PlanId ComputePlanId(const Plan& plan);
 // Limits on plans from the network. Positions: a KV cache is indexed with 32 bits.
 inline constexpr uint32_t kMaxLayers = 4096;
 inline constexpr uint32_t kMaxContext = 1u << 24;
-inline constexpr uint32_t kMaxSequences = 1024;
+inline constexpr uint32_t kMaxPages = 1u << 22;
 inline constexpr uint32_t kMaxChunk = 8192;
+inline constexpr uint64_t kMaxAdapterBytes = uint64_t{1} << 40;
 // Types of a KV cache (kernels::KvType): numbers below this.
 inline constexpr uint8_t kKvTypes = 3;
+// By Plan::kv_type, as kernels::KvType numbers them.
+inline constexpr std::array<std::string_view, kKvTypes> kKvNames = {"f16", "f32", "q8_0"};
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;
 
-// Stages contiguous over [0, layers), no node twice, limits kept, id equal to the hash.
+// Stages contiguous over [0, layers), no node or adapter twice, limits kept, id equal to the hash.
 // Errors: kInvalid with the field and its value.
 Result<void> Validate(const Plan& plan);
 
 // Index of the node's stage, or -1.
 int StageOf(const Plan& plan, const NodeId& node);
 
-// What the plan's KV reservation holds: `sequences` of the whole context, or more shorter ones.
-inline uint64_t ReservedPages(uint32_t context, uint32_t sequences) {
-  return (uint64_t{context} + kPagePositions - 1) / kPagePositions * sequences;
+// KV pages of a sequence of so many positions.
+inline uint64_t PagesOf(uint64_t positions) {
+  return (positions + kPagePositions - 1) / kPagePositions;
 }
-inline uint64_t ReservedPages(const Plan& plan) {
-  return ReservedPages(plan.context, plan.sequences);
+// A layer with a window keeps the pages that the rows of a step of `chunk` attend to: at most so
+// many of one sequence.
+inline uint64_t WindowPages(uint32_t window, uint32_t chunk) {
+  return PagesOf(uint64_t{window} + chunk) + 1;
+}
+// Pages that the plan's reservation holds of each layer with a window, where kv_pages are those of
+// each other layer: of as many sequences as have a whole context, or of many short ones.
+inline constexpr uint64_t kLeastWindowed = 16;
+inline uint64_t WindowedPages(uint64_t kv_pages, uint32_t context, uint32_t window,
+                              uint32_t chunk) {
+  const uint64_t whole = std::max<uint64_t>(1, PagesOf(context));
+  const uint64_t sequences = std::max(kLeastWindowed, (kv_pages + whole - 1) / whole);
+  return std::min(kv_pages, sequences * WindowPages(window, chunk));
+}
+inline uint64_t WindowedPages(const Plan& plan, uint32_t window) {
+  return WindowedPages(plan.kv_pages, plan.context, window, plan.chunk);
 }
 inline uint64_t ReservedPositions(const Plan& plan) {
-  return ReservedPages(plan) * kPagePositions;
+  return uint64_t{plan.kv_pages} * kPagePositions;
 }
+
+// What a request may use of a plan's adapters: strictly ascending indices below `adapters`, finite
+// scales that are not 0, at most kMaxAdaptersUsed. Errors: kInvalid with the value.
+Result<void> CheckUses(const std::vector<AdapterUse>& uses, size_t adapters);
 
 // "layers 0-7 of exo-tiny": what is lost with a stage, for display (both ends inclusive).
 std::string DescribeStage(const Plan& plan, int stage);

@@ -1,6 +1,7 @@
 // Random values of every message type, for property tests. Lengths stay small but include zero.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,11 @@ class RandomMessage {
     values.resize(rng_.Below(6));
     for (T& value : values) Fill(value);
   }
+  template <class T>
+  void Fill(std::optional<T>& value) {
+    value.reset();
+    if (rng_.Below(2) == 1) Fill(value.emplace());
+  }
   template <class E>
   void FillEnum(E& value, E last) {
     value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1));
@@ -75,7 +81,7 @@ class RandomMessage {
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) {
     All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture,
-        v.pulled);
+        v.pulled, v.adapter);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
   void Fill(DeviceRecord& v) {
@@ -92,10 +98,17 @@ class RandomMessage {
   void Fill(PeerHints::Hint& v) { All(v.id, v.addresses); }
   void Fill(PeerHints& v) { Fill(v.peers); }
   void Fill(Goodbye& v) { Fill(v.reason); }
+  void Fill(AdapterRef& v) { All(v.file, v.name, v.scale, v.bytes); }
+  void Fill(AdapterUse& v) { All(v.adapter, v.scale); }
+  void Fill(std::vector<AdapterUse>& values) {
+    values.resize(rng_.Below(kMaxAdaptersUsed + 1));
+    for (AdapterUse& value : values) Fill(value);
+  }
+  void Fill(DraftRef& v) { All(v.file, v.name, v.bytes); }
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.sequences, v.chunk, v.kv_type);
+        v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }
@@ -108,13 +121,15 @@ class RandomMessage {
     All(v.wall_ms, v.counter, v.node);
     v.wall_ms %= kMaxWallMs + 1;
   }
-  void Fill(DesiredModel& v) { All(v.model, v.version, v.state, v.spread, v.context, v.kv_type); }
+  void Fill(DesiredModel& v) {
+    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters, v.draft);
+  }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
   void Fill(DesiredAck& v) { Fill(v.models); }
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
-  void Fill(PlanRequest& v) { All(v.ticket, v.model, v.spread, v.context); }
+  void Fill(PlanRequest& v) { All(v.ticket, v.model, v.spread, v.context, v.kv_type); }
   void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
   void Fill(Reserve& v) { Fill(v.plan); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
@@ -128,22 +143,41 @@ class RandomMessage {
     All(v.plan, v.owner, v.state, v.cause, v.loading, v.loading_percent, v.active_requests,
         v.queued_requests, v.idle_ms, v.expected);
   }
-  void Fill(EnsureInstance& v) { All(v.model, v.spread, v.context, v.kv_type, v.known); }
+  void Fill(EnsureInstance& v) {
+    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters, v.draft);
+  }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
-        v.frequency_penalty, v.penalty_window, v.seed);
+        v.frequency_penalty, v.penalty_window, v.seed, v.choice, v.typical_p, v.top_n_sigma,
+        v.xtc_probability, v.xtc_threshold, v.dry_multiplier, v.dry_base, v.dry_allowed_length,
+        v.dry_window, v.mirostat, v.mirostat_tau, v.mirostat_eta, v.order, v.logit_bias,
+        v.dry_break_tokens, v.dry_break_sequences, v.logprobs, v.top_logprobs);
+    v.top_logprobs %= kMaxTopLogprobs + 1;
   }
+  void Fill(SamplerStep& v) { FillEnum(v, SamplerStep::kTemperature); }
+  void Fill(LogitBias& v) { All(v.token, v.bias); }
+  void Fill(SamplerState& v) { All(v.begun, v.mirostat_mu, v.grammar); }
+  void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
-    All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens);
+    All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
+        v.client, v.adapters, v.state);
   }
-  void Fill(Tokens& v) { All(v.request, v.first_index, v.tokens, v.plan, v.cached); }
+  void Fill(Tokens& v) {
+    All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state);
+    const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not
+    v.logprobs.sampled.resize(tokens);
+    v.logprobs.top.resize(tokens * rng_.Below(kMaxTopLogprobs + 1));
+    for (float& one : v.logprobs.sampled) Fill(one);
+    for (TopLogprob& one : v.logprobs.top) Fill(one);
+  }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
-        v.plan);
+        v.plan, v.drafted, v.accepted);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
+  void Fill(Queued& v) { All(v.request, v.plan, v.before); }
   void Fill(ManifestRequest& v) { Fill(v.model); }
   void Fill(ManifestReply& v) { All(v.found, v.bytes); }
   void Fill(TensorRequest& v) {
@@ -152,11 +186,14 @@ class RandomMessage {
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
   void Fill(StepItem& v) {
-    All(v.request, v.first, v.count, v.output_first, v.output_count, v.adapter, v.cancelled);
+    All(v.request, v.first, v.count, v.output_first, v.output_count, v.cancelled, v.adapters);
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
   void Fill(StepFork& v) { All(v.from, v.to, v.length); }
-  void Fill(Step& v) { All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork); }
+  void Fill(StepPage& v) { All(v.request, v.first, v.count, v.key, v.adapters, v.lost); }
+  void Fill(Step& v) {
+    All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork, v.restore, v.store);
+  }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
   Rng rng_;

@@ -4,7 +4,7 @@
 //   node llama.mjs --pkg DIR --model FILE < request.json > answer.json
 //
 // request  {"texts": ["..."], "greedy": [[ids], ...], "steps": 48, "score": [[ids], ...],
-//           "logits": [[ids], ...], "kv": "f16" or "f32"}
+//           "logits": [[ids], ...], "kv": "f16" or "f32", "lora": [{"file", "scale"}, ...]}
 // answer   {"package", "vocab", "bos": id or null where the model wants none, "texts": [[ids], ...],
 //           "greedy": [{"ids", "margins", "ends"}, ...], "score": [{"tokens", "nll"}, ...],
 //           "logits": [base64 of f32 [ids][vocab], ...]}
@@ -40,6 +40,13 @@ const kvType = addon.getGgmlType(kv) ?? addon.getGgmlType(kv.toUpperCase());
 const context = new addon.AddonContext(model, {contextSize: kCells, batchSize: kCells, sequences: 1,
     flashAttention: false, threads: 1, embeddings: false, kvCacheKeyType: kvType, kvCacheValueType: kvType});
 if (!await context.init()) throw new Error("no context");
+const adapters = request.lora ?? [];
+const loaded = [];
+for (const adapter of adapters) {
+    loaded.push(new addon.AddonModelLora(model, adapter.file));
+    await model.loadLora(loaded.at(-1));
+}
+if (loaded.length > 0) context.setLoras(loaded, adapters.map(({scale}) => scale));
 const sampler = new addon.AddonSampler(model);
 sampler.applyConfig({temperature: 0});
 

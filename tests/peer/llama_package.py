@@ -75,7 +75,19 @@ def package():
     return FOLDER, node
 
 
+def libraries():
+    folder, _ = package()
+    return folder / "node_modules" / "@node-llama-cpp" / platform_name() / "bins" / platform_name()
+
+
 def ggml_base():
     """llama.cpp's library of block formats."""
-    folder, _ = package()
-    return folder / "node_modules" / "@node-llama-cpp" / platform_name() / "bins" / platform_name() / "libggml-base.so"
+    return libraries() / "libggml-base.so"
+
+
+def libllama():
+    """llama.cpp's library of models and samplers; its name has a version."""
+    found = sorted(libraries().glob("libllama.*so"))
+    if not found:
+        raise lib.Skip(f"no libllama in {libraries()}")
+    return found[0]

@@ -19,11 +19,12 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / folder) for folder in ("e2e", "support")]
 import lib  # noqa: E402
+import make_adapter  # noqa: E402
 import requantize  # noqa: E402
 import synthetic  # noqa: E402
-from llama_package import ggml_base, package  # noqa: E402
+from llama_package import ggml_base, libllama, package  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 STEPS = 48
@@ -81,17 +82,19 @@ def run_json(command, given=""):
     return json.loads(run.stdout)
 
 
-def llama(model, **request):
+def llama(model, lora=(), **request):
     folder, node = package()
+    request["lora"] = [{"file": str(path), "scale": scale} for path, scale in lora]
     return run_json([node, HERE / "llama.mjs", "--pkg", folder, "--model", model], json.dumps(request))
 
 
-def exo_rows(exo, model, text, kv):
+def exo_rows(exo, model, text, kv, lora=()):
     """The ids of a text as exo scores it, BOS included, the size of the vocabulary and all logits in a row."""
+    adapters = [f for path, scale in lora for f in ("--lora", f"{path}:{scale}")]
     with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
         out = pathlib.Path(folder) / "logits.f32"
         answer = run_json([exo, "logits", "--model", model, "--prompt", text, "--threads", 1, "--kv", kv, "--raw",
-                           "--out", out, "--json"])
+                           "--out", out, "--json", *adapters])
         values = array.array("f", out.read_bytes())
     ids, vocab = answer["ids"], answer["vocab"]
     assert len(values) == len(ids) * vocab, f"{len(values)} logits for {len(ids)} positions"
@@ -119,16 +122,20 @@ def cut(exo, model, text):
         text = " ".join(words[:min(len(words) - 1, len(words) * (LONGEST - 1) // count)])
 
 
-def check_greedy(exo, model, enough=MARGIN):
+def check_greedy(exo, model, enough=MARGIN, lora=()):
     ids = [run_json([exo, "tokenize", "--model", model, "--json"], p)["ids"] for p in PROMPTS]
     bare = llama(model, texts=PROMPTS)
     for prompt, ours, theirs in zip(PROMPTS, ids, bare["texts"]):
         assert ours == theirs, f"{prompt!r}: exo's tokens {ours}, llama.cpp's {theirs}"
     if bare["bos"] is not None:
         ids = [[bare["bos"], *i] for i in ids]
-    peer = llama(model, greedy=ids, steps=STEPS)["greedy"]
+    peer = llama(model, lora, greedy=ids, steps=STEPS)["greedy"]
     with lib.cluster(exo, 1, environment={"EXO_MODELS": str(pathlib.Path(model).parent)}) as (node,):
         name = pathlib.Path(model).stem
+        if lora:
+            status, loaded = node.api.post("/v1/internal/load", {
+                "model": name, "adapters": [{"file": str(path), "scale": scale} for path, scale in lora]})
+            assert status == 200, loaded
         own = [node.api.complete(name, i, max_tokens=STEPS)["exo"]["token_ids"] for i in ids]
     compared, whole, problems = [], 0, []
     for prompt, ours, theirs in zip(PROMPTS, own, peer):
@@ -169,11 +176,11 @@ def check_perplexity(exo, model, texts):
     assert abs(ours / theirs - 1) <= PERPLEXITY, f"perplexity {ours:.4f}, llama.cpp's {theirs:.4f}"
 
 
-def check_logits(exo, model, texts, tolerance):
+def check_logits(exo, model, texts, tolerance, lora=()):
     """Nine of ten positions must have logits whose differences, root mean square, are this small a part of the
     spread of llama.cpp's; and those positions the same best token, unless two are nearly equal."""
-    scored = [exo_rows(exo, model, cut(exo, model, t), "f32") for t in texts]
-    peer = llama(model, logits=[ids for ids, _, _ in scored], kv="f32")["logits"]
+    scored = [exo_rows(exo, model, cut(exo, model, t), "f32", lora) for t in texts]
+    peer = llama(model, lora, logits=[ids for ids, _, _ in scored], kv="f32")["logits"]
     parts, clear, wrong = [], 0, 0
     for (ids, vocab, all_ours), all_theirs in zip(scored, peer):
         all_theirs = array.array("f", base64.b64decode(all_theirs))
@@ -220,6 +227,16 @@ def formats(exo):
     if not tool.exists():
         raise lib.Skip(f"{tool} is absent: build the target ggml_blocks")
     run = subprocess.run([tool, ggml_base(), lib.TINY], capture_output=True, text=True, timeout=600)
+    print("".join(f"  {line}\n" for line in run.stdout.splitlines()), end="")
+    assert run.returncode == 0, run.stderr
+
+
+def samplers(exo):
+    """Every step of the sampler, their orders and Mirostat 2 on the same logits, through llama.cpp's library."""
+    tool = pathlib.Path(exo).resolve().parent / "tests" / "llama_samplers"
+    if not tool.exists():
+        raise lib.Skip(f"{tool} is absent: build the target llama_samplers")
+    run = subprocess.run([tool, libllama()], capture_output=True, text=True, timeout=600)
     print("".join(f"  {line}\n" for line in run.stdout.splitlines()), end="")
     assert run.returncode == 0, run.stderr
 
@@ -277,6 +294,23 @@ def gemma3(exo):
     check_synthetic(exo, "gemma3", QUANTIZED, COARSE)
 
 
+def adapters(exo):
+    """Low-rank adapters, alone and two at once."""
+    package()
+    models = [(lib.TINY, COARSE)]
+    f32 = lib.SHARED / "data" / "models" / "stories260K" / "gguf" / "stories260K-f32.gguf"
+    if f32.exists():
+        models.append((f32, EXACT))
+    for model, tolerance in models:
+        with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
+            one, two = pathlib.Path(folder) / "one.gguf", pathlib.Path(folder) / "two.gguf"
+            make_adapter.make_adapter(str(model), str(one), rank=8, alpha=16, kind="f32", seed=1, effect=0.3)
+            make_adapter.make_adapter(str(model), str(two), rank=16, alpha=0, kind="f32", seed=2, effect=0.2)
+            for lora in ([(one, 1.0)], [(one, 0.5), (two, -0.75)]):
+                check_logits(exo, model, TEXTS[:2], tolerance, lora)
+            check_greedy(exo, model, 0.5 if model == lib.TINY else MARGIN, lora)
+
+
 def quantized(exo):
     """llama.cpp loads what exo quantize writes and finds the same perplexity in it."""
     package()
@@ -297,4 +331,5 @@ def other_formats(exo):
 
 
 if __name__ == "__main__":
-    lib.main([formats, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3])
+    lib.main([formats, samplers, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3,
+              adapters])

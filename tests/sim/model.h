@@ -42,6 +42,17 @@ struct Kv {
   std::vector<std::vector<uint64_t>> layers;
 };
 
+// A node's prefix store: entries of a page by its key and layer, and the texts that the lead keeps.
+struct PageDisk {
+  std::map<std::pair<Hash256, uint32_t>, std::vector<uint64_t>> pages;
+  struct Text {
+    Hash256 scope;
+    Hash256 parent;
+    std::vector<TokenId> tokens;
+  };
+  std::map<Hash256, Text> texts;  // by key
+};
+
 // One stage's layers and caches.
 class FakeStage {
  public:
@@ -67,6 +78,25 @@ class FakeStage {
     Open(to);
     for (size_t layer = 0; layer < open_[to].layers.size(); ++layer)
       std::copy_n(open_[from].layers[layer].begin(), length, open_[to].layers[layer].begin());
+  }
+  void Save(const StageWork::Page& page, const Hash256& key, PageDisk& disk) const {
+    for (uint32_t layer = begin_; layer < end_; ++layer) {
+      const auto first = open_.at(page.sequence).layers[layer - begin_].begin() + page.first;
+      disk.pages[{key, layer}].assign(first, first + page.count);
+    }
+  }
+  // False: a layer of it is not there, and nothing changed.
+  bool Load(const StageWork::Page& page, const Hash256& key, const PageDisk& disk) {
+    for (uint32_t layer = begin_; layer < end_; ++layer) {
+      const auto at = disk.pages.find({key, layer});
+      if (at == disk.pages.end() || at->second.size() < page.count) return false;
+    }
+    for (uint32_t layer = begin_; layer < end_; ++layer) {
+      auto& entries = open_.at(page.sequence).layers[layer - begin_];
+      entries.resize(std::max<size_t>(entries.size(), page.first + page.count), kUnwritten);
+      std::copy_n(disk.pages.at({key, layer}).begin(), page.count, entries.begin() + page.first);
+    }
+    return true;
   }
   // Runs the rows of one segment in place.
   void Forward(const StageWork::Segment& segment, std::span<uint64_t> hidden) {

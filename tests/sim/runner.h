@@ -34,6 +34,9 @@ struct RunnerOutputs {
   std::function<void(Event)> tell;               // the node's core
   std::function<void(bool same_plan)> accepted;  // a step was taken for computing
   std::function<void(const std::string& what)> broken;
+  // Whether a page of this node's prefix store has been lost, or is not taken.
+  std::function<bool()> loses_page;
+  std::function<void(uint64_t restored_rows, uint64_t lost_pages)> on_pages;
   // What a drafter would guess behind `generated` tokens of an answer.
   std::function<std::vector<TokenId>(const RequestId&, size_t generated)> guess;
 };
@@ -43,19 +46,23 @@ struct PlantedStageBugs {
   bool no_fence = false;          // steps of other plans and old steps are computed
   bool no_gap_check = false;      // a step that does not continue its sequence is computed
   bool commit_cancelled = false;  // a cancelled step counts as computed
+  bool keep_lost = false;         // a page that is not there counts as restored
 };
 
 class Runner {
  public:
   Runner(wire::Plan plan, uint32_t stage, const PlantedStageBugs& bugs,
-         const engine::StageTimers& timers, RunnerOutputs outputs)
+         const engine::StageTimers& timers, PageDisk& disk, RunnerOutputs outputs)
       : plan_(std::move(plan)),
         index_(stage),
         no_fence_(bugs.no_fence),
+        keep_lost_(bugs.keep_lost),
+        disk_(disk),
         outputs_(std::move(outputs)),
         machine_({.plan = plan_.id,
                   .context = plan_.context,
                   .pages = Pages(plan_),
+                  .window = Window(plan_),
                   .page = kSimPage,
                   .chunk = plan_.chunk,
                   .plant_no_fence = bugs.no_fence,
@@ -69,11 +76,19 @@ class Runner {
                     .stages = static_cast<uint32_t>(plan_.stages.size()),
                     .context = plan_.context,
                     .pages = Pages(plan_),
+                    .window = Window(plan_),
                     .page = kSimPage,
-                    .least_shared = 1 + plan_.id.bytes[1] % 8u,
+                    // Some know no other prefixes than those of the store.
+                    .least_shared = plan_.id.bytes[3] % 3u == 0 ? 1000 : 1 + plan_.id.bytes[1] % 8u,
                     .chunk = kSimChunk,
                     .queue_limit = 4,
-                    .plant_no_gap_check = bugs.no_gap_check});
+                    .plant_no_gap_check = bugs.no_gap_check,
+                    .prefix_store = true,
+                    .scope = ScopeOf({.model = plan_.model}),
+                    .least_restored = 1 + plan_.id.bytes[2] % 8u});
+    for (const auto& [key, text] : disk_.texts) {
+      if (text.scope == lead_->options().scope) lead_->AddStored(text.parent, text.tokens);
+    }
   }
 
   const wire::Plan& plan() const { return plan_; }
@@ -122,6 +137,19 @@ class Runner {
   // Between one context's worth, where requests are put back all the time, and plenty.
   static uint64_t Pages(const wire::Plan& plan) {
     return (plan.context + kSimPage - 1) / kSimPage + plan.id.bytes[0] % 20u;
+  }
+  // Half of the plans are of models with windows, which move on before answers do.
+  static engine::LedgerWindow Window(const wire::Plan& plan) {
+    if (plan.id.bytes[2] % 2 == 0) return {};
+    engine::LedgerWindow window{.positions = 1 + plan.id.bytes[3] % 30u};
+    window.most =
+        (window.positions + std::max(plan.chunk, kSimChunk) + kSimPage - 1) / kSimPage + 1;
+    window.pages = window.most + plan.id.bytes[4] % 20u;
+    for (const wire::StagePlan& stage : plan.stages) {
+      const uint64_t layers = stage.layer_end - stage.layer_begin;
+      window.stages.push_back({.all = layers - layers / 2, .windowed = layers / 2});
+    }
+    return window;
   }
   void FailInstance(const Error& error) {
     failed_ = true;
@@ -175,11 +203,50 @@ class Runner {
     return lengths;
   }
 
+  void RestorePages(const StageWork& work, wire::Step& step) {
+    for (const uint32_t index : work.lost) step.restore[index].lost = true;
+    for (const StageWork::Page& page : work.restore) {
+      wire::StepPage& asked = step.restore[page.index];
+      if (machine_.IsDirty(asked.request)) {
+        asked.lost = true;
+        continue;
+      }
+      const bool found = !outputs_.loses_page() && model_.Load(page, asked.key, disk_);
+      if (found || keep_lost_) continue;
+      asked.lost = true;
+      machine_.LosePage(asked);
+    }
+  }
+  void StorePages(const StageWork& work, wire::Step& step) {
+    for (const uint32_t index : work.not_taken) step.store[index].lost = true;
+    for (const StageWork::Page& page : work.store) {
+      wire::StepPage& asked = step.store[page.index];
+      asked.lost = outputs_.loses_page();
+      if (!asked.lost) model_.Save(page, asked.key, disk_);
+    }
+  }
+  // What the stages say of a step's pages. False: the instance has failed.
+  bool NotePages(const wire::Step& step, Time now) {
+    const LeadStats before = lead_->stats();
+    const auto news = lead_->OnPages(step, now);
+    if (!news) {
+      FailInstance(news.error());
+      return false;
+    }
+    for (const LeadPage& page : news->stored)
+      disk_.texts[page.page.key] = {lead_->options().scope, page.parent, page.tokens};
+    for (const Hash256& key : news->lost) disk_.texts.erase(key);
+    outputs_.on_pages(lead_->stats().restored_rows - before.restored_rows,
+                      lead_->stats().lost_pages - before.lost_pages);
+    return true;
+  }
+
   // The stage's layers over a step's rows, or a compute that everybody has lost interest in.
   void ComputeRows(const StageWork& work, DataFrame& frame) {
     for (const uint64_t sequence : work.close) model_.Close(sequence);
     for (const StageWork::Fork& fork : work.fork) model_.Fork(fork.from, fork.to, fork.length);
-    for (const uint64_t sequence : work.open) model_.Open(sequence);
+    for (const auto& open : work.open) model_.Open(open.sequence);
+    RestorePages(work, frame.step);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
     bool wanted = work.segments.empty();
     for (const wire::StepItem& item : frame.step.items)
@@ -189,6 +256,7 @@ class Runner {
       for (const StageWork::Segment& segment : work.segments) model_.Interrupt(segment);
       machine_.CancelStep();
       for (wire::StepItem& item : frame.step.items) item.cancelled = true;
+      for (wire::StepPage& page : frame.step.store) page.lost = true;
       frame.hidden.clear();
       return;
     }
@@ -201,6 +269,7 @@ class Runner {
     }
     frame.hidden = std::move(rows);
     machine_.CommitStep();
+    StorePages(work, frame.step);
   }
 
   // The tokens of one item's rows: drafts count as long as they are what is sampled.
@@ -218,6 +287,7 @@ class Runner {
   }
 
   void OnOutputs(const DataFrame& frame, Time now) {
+    if (!NotePages(frame.step, now)) return;
     std::vector<ItemOutput> outputs;
     std::vector<RequestId> given_up;
     for (const wire::StepItem& item : frame.step.items) {
@@ -250,6 +320,8 @@ class Runner {
   wire::Plan plan_;
   uint32_t index_;
   bool no_fence_;
+  bool keep_lost_;
+  PageDisk& disk_;  // of the node
   bool failed_ = false;
   RunnerOutputs outputs_;
   StageMachine machine_;

@@ -29,6 +29,8 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     total.tokens += result.tokens;
     total.placed += result.placed;
     total.adopted += result.adopted;
+    total.restored += result.restored;
+    total.lost_pages += result.lost_pages;
     total.crashes += result.crashes;
     total.pauses += result.pauses;
     total.partitions += result.partitions;
@@ -37,13 +39,18 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
   printf(
       "%lu seeds: %lu steps, %lu requests (%lu completed, %lu failed, %lu cancelled), %lu tokens, "
       "%lu "
-      "instances (%lu adopted), %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
+      "instances (%lu adopted), %lu rows restored, %lu pages lost, %lu crashes, %lu pauses, %lu "
+      "cuts, %lu resets\n",
       seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled,
-      total.tokens, total.placed, total.adopted, total.crashes, total.pauses, total.partitions,
-      total.resets);
+      total.tokens, total.placed, total.adopted, total.restored, total.lost_pages, total.crashes,
+      total.pauses, total.partitions, total.resets);
   // The simulation is worth something only when work gets done in spite of the faults.
   EXPECT_GT(total.completed * 5, total.requests);
   if (seeds >= 1000) EXPECT_GT(total.adopted, 0u);
+  if (seeds >= 100) {
+    EXPECT_GT(total.restored, 0u);
+    EXPECT_GT(total.lost_pages, 0u);
+  }
 }
 
 TEST(SimulationTest, SameSeedGivesTheSameTrace) {
@@ -115,6 +122,9 @@ TEST(PlantedBugTest, StaleKvIsFound) {
 }
 TEST(PlantedBugTest, ACancelledStepThatIsCommittedIsFound) {
   EXPECT_NE(SeedsToFind({.stage_bugs = {.commit_cancelled = true}}), 0u);
+}
+TEST(PlantedBugTest, APageThatIsNotThereAndCountsAsRestoredIsFound) {
+  EXPECT_NE(SeedsToFind({.stage_bugs = {.keep_lost = true}}), 0u);
 }
 TEST(PlantedBugTest, MissingLeaseExpiryIsFound) {
   EXPECT_NE(SeedsToFind({.bugs = {.no_lease_expiry = true}}), 0u);

@@ -25,6 +25,7 @@ struct Node {
   uint64_t tickets = 0;  // EnsureModel, UnloadModel and PlanModel without a reply
   // What survives a crash, and how far this device's clock is off.
   std::vector<wire::DesiredModel> disk;
+  PageDisk pages;
   int64_t clock_skew_ms = 0;
   uint64_t work_items = 0;
   Time busy_until{};  // its compute

@@ -259,10 +259,17 @@ void World::StartRunner(Node& node, const StartServing& serving) {
               Fail("a step of another plan was computed");
           },
       .broken = [this](const std::string& what) { Fail(what); },
+      .loses_page = [this] { return Chance(0.05); },
+      .on_pages =
+          [this](uint64_t restored, uint64_t lost) {
+            result_.restored += restored;
+            result_.lost_pages += lost;
+          },
       .guess = [this](const RequestId& request,
                       size_t generated) { return Guess(request, generated); }};
-  node.runners[serving.plan.id] = std::make_unique<Runner>(
-      serving.plan, serving.stage, options_.stage_bugs, stage_timers_, std::move(outputs));
+  node.runners[serving.plan.id] =
+      std::make_unique<Runner>(serving.plan, serving.stage, options_.stage_bugs, stage_timers_,
+                               node.pages, std::move(outputs));
 }
 
 void World::StopRunner(Node& node, const PlanId& plan) {

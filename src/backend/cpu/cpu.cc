@@ -66,10 +66,12 @@ class CpuBackend final : public Backend {
       shard = std::move(*plan);
     }
     const StageSpec& spec = shard ? shard->spec : wanted;
-    return {.weights = WeightBytes(kernels_, spec),
+    return {.weights = WeightBytes(kernels_, spec) + AdapterWeightBytes(kernels_, spec),
             .read_per_token = ReadBytes(kernels_, spec),
-            .kv_per_position = KvBytesPerPosition(spec),
-            .scratch = ScratchBytes(kernels_, spec, shard ? shard->max_parts : 0)};
+            .kv_per_position = KvBytesPerPosition(spec, /*windowed=*/false),
+            .windowed_kv_per_position = KvBytesPerPosition(spec, /*windowed=*/true),
+            .scratch = ScratchBytes(kernels_, spec, shard ? shard->max_parts : 0) +
+                       AdapterScratchBytes(kernels_, spec)};
   }
 
   Result<std::unique_ptr<StageCompute>> Load(

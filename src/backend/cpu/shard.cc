@@ -113,6 +113,8 @@ Result<ShardPlan> PlanShard(const StageSpec& spec) {
   if (whole.experts.count != 0) {
     return Fail(ErrorCode::kUnsupported, "the experts of a mixture are not split among shards yet");
   }
+  if (!spec.adapters.empty())
+    return Fail(ErrorCode::kUnsupported, "adapters are not split among shards yet");
   if (shard.kv_begin >= shard.kv_end || shard.kv_end > whole.kv_heads) {
     return Fail(ErrorCode::kInvalid, "KV heads [{}, {}) of {} cannot be a shard", shard.kv_begin,
                 shard.kv_end, whole.kv_heads);

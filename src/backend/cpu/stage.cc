@@ -16,6 +16,9 @@ using kernels::ActivationKind;
 // Items of a product for each thread: enough to even out unequal cores, few enough that the counter
 // is free.
 constexpr size_t kItemsPerThread = 8;
+// Multiply-adds of a step's products below which one thread has them sooner than several could be
+// woken: about 8 us. Models of some million weights would otherwise be slower with each thread.
+constexpr size_t kSerialProducts = 1 << 18;
 constexpr size_t kMaxPanelsPerItem = 64;
 // Attention scratch grows by this many positions at a time.
 constexpr size_t kScratchPositions = 4096;
@@ -66,6 +69,12 @@ uint64_t PartialsBytes(const StageSpec& spec, size_t parts) {
   return uint64_t{parts} * spec.chunk * spec.config->width * sizeof(float);
 }
 
+// What was read is not held open.
+StageSpec WithoutSources(StageSpec spec) {
+  for (StageAdapter& adapter : spec.adapters) adapter.source.reset();
+  return spec;
+}
+
 uint64_t LogitsBytes(const StageSpec& spec) {
   return spec.lead ? kLogitRows * spec.config->vocab * sizeof(float) : 0;
 }
@@ -84,11 +93,13 @@ uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, si
   return bytes;
 }
 
-uint64_t KvBytesPerPosition(const StageSpec& spec) {
+uint64_t KvBytesPerPosition(const StageSpec& spec, bool windowed) {
   const size_t head_dim = spec.config->head_dim;
   const uint64_t tile = kernels::KvTileBytes(kernels::KvTypeFor(spec.kv_type, head_dim), head_dim);
-  return 2 * uint64_t{spec.layer_end - spec.layer_begin} * spec.config->kv_heads * tile /
-         kernels::kKvTile;
+  uint64_t layers = 0;
+  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i)
+    layers += (spec.config->WindowOf(i) != 0) == windowed;
+  return 2 * layers * spec.config->kv_heads * tile / kernels::kKvTile;
 }
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
@@ -96,6 +107,7 @@ Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& ker
                                                      const ShardSums& sums, StageWeights weights) {
   std::unique_ptr<CpuStage> stage(new CpuStage(kernels, pool, spec, sums, std::move(weights)));
   TRY(stage->AllocateScratch());
+  TRY(stage->AllocateAdapterScratch());
   return stage;
 }
 
@@ -103,11 +115,11 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
                    const ShardSums& sums, StageWeights weights)
     : kernels_(kernels),
       pool_(pool),
-      spec_(spec),
+      spec_(WithoutSources(spec)),
       config_(*spec_.config),
       sums_(sums),
       weights_(std::move(weights)) {
-  weights_bytes_ = WeightBytes(kernels, spec_);
+  weights_bytes_ = WeightBytes(kernels, spec_) + AdapterWeightBytes(kernels, spec_);
   attention_scale_ = config_.attention_scale != 0
                          ? config_.attention_scale
                          : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
@@ -119,6 +131,9 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const
         kernels::RopeFrequencies(config_.rotary_dim, config_.window_rope_base, 1.0, nullptr);
   }
   attention_scratch_.resize(pool.threads());
+  std::array<size_t, 2> layers{};
+  for (size_t i = 0; i < weights_.layers.size(); ++i)
+    kv_index_.push_back(layers[WindowOf(i) == 0 ? 0 : 1]++);
 }
 
 Result<void> CpuStage::AllocateScratch() {
@@ -138,13 +153,34 @@ Result<void> CpuStage::AllocateScratch() {
   return {};
 }
 
-Result<void> CpuStage::Open(SequenceId id, uint32_t capacity) {
+std::unexpected<Error> CpuStage::WindowGone(SequenceId id, uint32_t length) {
+  return Fail(ErrorCode::kInvalid,
+              "sequence {} cannot go on from position {}: what its layers with a window attend to "
+              "there is gone",
+              id, length);
+}
+
+KvLayout CpuStage::Layout() const {
+  return {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
+          .head_dim = config_.head_dim,
+          .layers = weights_.layers.size(),
+          .heads = config_.kv_heads};
+}
+
+Result<void> CpuStage::Open(SequenceId id, uint32_t capacity,
+                            std::span<const AdapterUse> adapters) {
   if (sequences_.contains(id)) return Fail(ErrorCode::kInvalid, "sequence {} is open already", id);
-  const KvLayout layout = {.type = kernels::KvTypeFor(spec_.kv_type, config_.head_dim),
-                           .head_dim = config_.head_dim,
-                           .layers = weights_.layers.size(),
-                           .heads = config_.kv_heads};
-  sequences_.emplace(id, Sequence{.capacity = capacity, .kv = KvPages(layout)});
+  TRY(CheckAdapters(adapters));
+  KvLayout layout = Layout();
+  KvLayout windowed = layout;
+  windowed.window = config_.window;
+  windowed.layers = 0;
+  for (size_t i = 0; i < weights_.layers.size(); ++i) windowed.layers += WindowOf(i) != 0;
+  layout.layers -= windowed.layers;
+  sequences_.emplace(id, Sequence{.capacity = capacity,
+                                  .kv = KvPages(layout),
+                                  .windowed_kv = KvPages(windowed),
+                                  .adapters = {adapters.begin(), adapters.end()}});
   return {};
 }
 
@@ -153,7 +189,9 @@ Result<void> CpuStage::Reserve(std::span<const Segment> segments) {
   uint32_t longest = 0;
   for (const Segment& segment : segments) {
     const uint32_t end = segment.first + segment.count;
-    TRY(sequences_.at(segment.sequence).kv.Reserve(segment.first, end));
+    Sequence& sequence = sequences_.at(segment.sequence);
+    TRY(sequence.kv.Reserve(segment.first, end));
+    TRY(sequence.windowed_kv.Reserve(segment.first, end));
     longest = std::max(longest, end);
   }
   // In steps, so that a growing sequence seldom asks for another buffer.
@@ -173,16 +211,25 @@ Result<void> CpuStage::Fork(SequenceId from, uint32_t length, SequenceId id, uin
                 "sequence {} with {} positions computed cannot give {} to one with room for {}",
                 from, found->second.defined, length, capacity);
   }
-  TRY(Open(id, capacity));
+  if (!found->second.windowed_kv.Reaches(length)) return WindowGone(from, length);
+  TRY(Open(id, capacity, std::vector<AdapterUse>(found->second.adapters)));
   const Sequence& source = sequences_.at(from);  // Open may have moved the table
   Sequence& copy = sequences_.at(id);
   copy.kv = source.kv.Share(length);
+  copy.windowed_kv = source.windowed_kv.Share(length);
   copy.length = copy.defined = length;
   return {};
 }
 
 void CpuStage::Close(SequenceId id) {
   sequences_.erase(id);
+}
+
+// Logits of a small vocabulary are sampled in less time than it takes to wake a thread.
+void CpuStage::ForEach(size_t count, const std::function<void(size_t i)>& work) {
+  if (count == 1 || count * config_.vocab < kSerialValues)
+    return StageCompute::ForEach(count, work);
+  pool_.Run(static_cast<uint32_t>(count), [&](uint32_t i, unsigned) { work(i); });
 }
 
 Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
@@ -192,9 +239,58 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
     return Fail(ErrorCode::kInvalid, "sequence {} holds {} positions, it cannot be cut to {}", id,
                 found->second.length, length);
   }
+  if (!found->second.windowed_kv.Reaches(length)) return WindowGone(id, length);
   found->second.length = length;
   found->second.defined = std::min(found->second.defined, length);
   found->second.kv.Truncate(length);
+  found->second.windowed_kv.Truncate(length);
+  return {};
+}
+
+std::optional<size_t> CpuStage::SavedBytes(uint32_t positions) const {
+  if (config_.window != 0 || sharded()) return std::nullopt;
+  return Layout().saved_bytes(positions);
+}
+
+Result<CpuStage::Sequence*> CpuStage::CheckPage(SequenceId id, uint32_t first, uint32_t positions,
+                                                size_t bytes) {
+  const auto found = sequences_.find(id);
+  if (found == sequences_.end()) return Fail(ErrorCode::kInvalid, "sequence {} is not open", id);
+  const auto expected = SavedBytes(positions);
+  if (!expected)
+    return Fail(ErrorCode::kUnsupported, "pages of layers with a window cannot be saved");
+  if (positions == 0 || positions > kernels::kKvPage || first % kernels::kKvPage != 0 ||
+      bytes != *expected) {
+    return Fail(ErrorCode::kInvalid,
+                "a page of {} positions from {} on with {} bytes, {} were expected", positions,
+                first, bytes, *expected);
+  }
+  return &found->second;
+}
+
+Result<void> CpuStage::SavePage(SequenceId id, uint32_t first, uint32_t positions,
+                                std::span<std::byte> out) {
+  const Sequence* sequence = TRY(CheckPage(id, first, positions, out.size()));
+  if (uint64_t{first} + positions > sequence->defined) {
+    return Fail(ErrorCode::kInvalid, "positions {} to {} of sequence {}, which has {}", first,
+                uint64_t{first} + positions, id, sequence->defined);
+  }
+  sequence->kv.Save(first / kernels::kKvPage, positions, out);
+  return {};
+}
+
+Result<void> CpuStage::LoadPage(SequenceId id, uint32_t first, uint32_t count, uint32_t positions,
+                                std::span<const std::byte> page) {
+  Sequence* sequence = TRY(CheckPage(id, first, positions, page.size()));
+  const uint64_t end = uint64_t{first} + count;
+  if (count == 0 || count > positions || first != sequence->length ||
+      sequence->length != sequence->defined || end > sequence->capacity) {
+    return Fail(ErrorCode::kInvalid, "positions {} to {} behind the {} of sequence {}", first, end,
+                sequence->length, id);
+  }
+  TRY(sequence->kv.Reserve(first, static_cast<uint32_t>(end)));
+  sequence->kv.Load(first / kernels::kKvPage, count, positions, page);
+  sequence->length = sequence->defined = static_cast<uint32_t>(end);
   return {};
 }
 
@@ -247,7 +343,18 @@ CpuStage::Product CpuStage::Of(const kernels::Weights& weights, size_t rows, flo
 
 void CpuStage::MatMul(std::span<const Product> products) {
   size_t panels = 0;
-  for (const Product& product : products) panels += product.weights->panels();
+  size_t values = 0;
+  for (const Product& product : products) {
+    panels += product.weights->panels();
+    values += product.weights->rows * product.weights->cols * product.x.tokens;
+  }
+  if (values < kSerialProducts) {
+    for (const Product& product : products) {
+      kernels_.MatMul(*product.weights, product.x, 0, product.weights->panels(), product.out,
+                      product.weights->rows, product.add);
+    }
+    return;
+  }
   // Even: long prompts take panels in pairs.
   const size_t per_item = RoundUp(
       std::clamp<size_t>(panels / (pool_.threads() * kItemsPerThread), 1, kMaxPanelsPerItem), 2);

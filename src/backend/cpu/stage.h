@@ -2,7 +2,8 @@
 // of the pool; rows (tokens), panels (output rows) and (sequence, KV head, query tile) are its
 // items. stage.cc: sequences, memory and products; stage_run.cc: batches; stage_attention.cc and
 // stage_ffn.cc: the blocks of a layer, which know no architecture, only the options of ModelConfig;
-// stage_experts.cc: a mixture of experts; stage_shard.cc: sums over shards.
+// stage_experts.cc: a mixture of experts; stage_adapters.cc: low-rank adapters; stage_shard.cc:
+// sums over shards.
 #pragma once
 
 #include <array>
@@ -20,8 +21,8 @@ namespace exo::backend {
 
 // Scratch bytes of a stage, without attention scratch. `parts`: ShardPlan::max_parts of a shard.
 uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, size_t parts);
-// K and V bytes of one position in all layers of the stage.
-uint64_t KvBytesPerPosition(const StageSpec& spec);
+// K and V bytes of one position in the stage's layers with, or without, a window.
+uint64_t KvBytesPerPosition(const StageSpec& spec, bool windowed);
 
 // Float arrays of a step, one row of each per token.
 enum class Scratch : uint8_t {
@@ -66,12 +67,19 @@ class CpuStage final : public StageCompute {
                                                     sys::ThreadPool& pool, const StageSpec& spec,
                                                     const ShardSums& sums, StageWeights weights);
 
-  Result<void> Open(SequenceId sequence, uint32_t capacity) override;
+  Result<void> Open(SequenceId sequence, uint32_t capacity,
+                    std::span<const AdapterUse> adapters) override;
   void Close(SequenceId sequence) override;
   Result<void> Truncate(SequenceId sequence, uint32_t length) override;
   Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                     uint32_t capacity) override;
+  std::optional<size_t> SavedBytes(uint32_t positions) const override;
+  Result<void> SavePage(SequenceId sequence, uint32_t first, uint32_t positions,
+                        std::span<std::byte> out) override;
+  Result<void> LoadPage(SequenceId sequence, uint32_t first, uint32_t count, uint32_t positions,
+                        std::span<const std::byte> page) override;
   Result<std::unique_ptr<Running>> Run(const Batch& batch) override;
+  void ForEach(size_t count, const std::function<void(size_t i)>& work) override;
   uint64_t weights_bytes() const override { return weights_bytes_; }
 
  private:
@@ -79,7 +87,9 @@ class CpuStage final : public StageCompute {
     uint32_t capacity = 0;
     uint32_t length = 0;
     uint32_t defined = 0;  // <= length: positions below it were computed to the end
-    KvPages kv;
+    KvPages kv;            // of layers that attend to all
+    KvPages windowed_kv;   // of the others
+    std::vector<AdapterUse> adapters = {};
   };
   // One product of a step: out [x.tokens][weights->rows], added to what is there with `add`.
   struct Product {
@@ -93,6 +103,22 @@ class CpuStage final : public StageCompute {
     const Matrices* matrices;
     float* out;
   };
+  // A product whose rows may be adapted: out [rows][rows of its matrix].
+  struct Adapted {
+    model::AdapterTarget target;
+    float* out;
+  };
+  // The input of products, [rows][cols]; with a gain, its RMSNorm is.
+  struct RowInput {
+    const float* rows;
+    const Vector* gain = nullptr;
+  };
+  // What a step computes with one adapter.
+  struct AdapterRows {
+    const AdapterWeights* adapter;
+    std::vector<size_t> rows;   // of the step, ascending
+    std::vector<float> scales;  // of each
+  };
   // A query tile of one sequence: rows [row, row + count) at positions [first, …).
   struct Tile {
     const Sequence* sequence;
@@ -104,7 +130,12 @@ class CpuStage final : public StageCompute {
   CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
            const ShardSums& sums, StageWeights weights);
   bool sharded() const { return sums_.max_parts != 0; }
+  KvLayout Layout() const;
+  // Of a page to save or load. Errors: kUnsupported, kInvalid.
+  Result<Sequence*> CheckPage(SequenceId id, uint32_t first, uint32_t positions, size_t bytes);
   Result<void> AllocateScratch();
+  static std::unexpected<Error> WindowGone(SequenceId id, uint32_t length);
+  Result<void> AllocateAdapterScratch();
   // --- a batch, called by its CpuRunning (stage_run.cc) ---
   friend class CpuRunning;
   Result<void> Check(const Batch& batch) const;
@@ -129,12 +160,18 @@ class CpuStage final : public StageCompute {
                         size_t cols, size_t rows, float* out);
   // The gated block of layer.gate, up and down on the prepared rows; GateUp without down.
   void GateUp(const LayerWeights& layer, size_t rows);
-  void Dense(const LayerWeights& layer, size_t rows, float* out, bool add);
+  // `x`: what the rows were prepared from.
+  void Dense(const LayerWeights& layer, const RowInput& x, size_t rows, float* out, bool add);
   void MixExperts(const LayerWeights& layer, size_t rows, float* out);
   void AddSharedExpert(const LayerWeights& layer, size_t rows, float* out);
   // hidden += block; with a gain, its RMSNorm.
   void AddBlock(const Vector& gain, size_t rows, float* hidden);
 
+  // Of the stage's layer `layer`.
+  kernels::KvHead KvOf(const Sequence& sequence, size_t layer, size_t head) const {
+    const KvPages& pages = WindowOf(layer) == 0 ? sequence.kv : sequence.windowed_kv;
+    return pages.Head(kv_index_[layer], head);
+  }
   uint32_t WindowOf(size_t layer) const {
     return config_.WindowOf(spec_.layer_begin + static_cast<uint32_t>(layer));
   }
@@ -153,6 +190,17 @@ class CpuStage final : public StageCompute {
 
   void RotateAndStore(size_t layer, size_t rows);
   void Attend(size_t layer);
+
+  // --- adapters (stage_adapters.cc) ---
+  Result<void> CheckAdapters(std::span<const AdapterUse> adapters) const;
+  void PlaceAdapters();
+  // Adds the adapters' part to finished products of the input `x`.
+  void AddAdapters(const LayerWeights& layer, std::span<const Adapted> products, const RowInput& x);
+  void AddAdapter(const AdapterRows& group, const AdaptedLayer& layer,
+                  std::span<const Adapted> products, const RowInput& x);
+  void PrepareAdapterInput(const AdapterRows& group, size_t cols, const RowInput& x);
+  // u [slots][rank] *= scale, prepared for the product with B.
+  void ScaleLow(const AdapterRows& group, size_t rank, float* u, std::byte* prepared);
 
   // Slots: rows times the experts they go to, ordered by expert (routing.h).
   void Route(const LayerWeights& layer, size_t rows);
@@ -179,6 +227,7 @@ class CpuStage final : public StageCompute {
   float attention_scale_ = 0;
   std::vector<double> rope_frequencies_;
   std::vector<double> window_rope_frequencies_;  // of layers with a window
+  std::vector<size_t> kv_index_;                 // of each layer, among those of its kind
   std::unordered_map<SequenceId, Sequence> sequences_;
 
   // Of the step in progress.
@@ -189,14 +238,17 @@ class CpuStage final : public StageCompute {
   std::vector<Tile> tiles_;
   Routing routing_;
   std::vector<Product> expert_products_;
+  std::vector<AdapterRows> adapter_rows_;
 
   // Scratch, allocated once for spec.chunk rows.
   std::array<Buffer, kScratches> scratch_;
   std::array<Buffer, kActivationKinds> activations_;       // by ActivationKind
   std::array<Buffer, kActivationKinds> slot_activations_;  // by ActivationKind
   std::vector<Buffer> attention_scratch_;                  // by worker, grown by Reserve
-  Buffer partials_;                                        // of a shard: [max_parts][chunk][width]
-  Buffer logits_;                                          // [kLogitRows][vocab] of a lead
+  Buffer adapter_input_, adapter_low_, adapter_out_;       // adapters.h: AdapterScratch
+  std::array<Buffer, 3> adapter_low_x_;
+  Buffer partials_;  // of a shard: [max_parts][chunk][width]
+  Buffer logits_;    // [kLogitRows][vocab] of a lead
 };
 
 }  // namespace exo::backend

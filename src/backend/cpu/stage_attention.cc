@@ -27,6 +27,11 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
                           Of(layer.v, rows, At(Scratch::kV))};
   NormPrepare(qkv, hidden, layer.attn_norm, rows);
   MatMul(qkv);
+  AddAdapters(layer,
+              std::array{Adapted{model::AdapterTarget::kQ, At(Scratch::kQ)},
+                         Adapted{model::AdapterTarget::kK, At(Scratch::kK)},
+                         Adapted{model::AdapterTarget::kV, At(Scratch::kV)}},
+              {.rows = hidden, .gain = &layer.attn_norm});
   RotateAndStore(index, rows);
   Attend(index);
   const float* attention = At(Scratch::kAttention);
@@ -37,12 +42,11 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
     return {};
   }
   Prepare(kernels::KindFor(layer.o.weights.type), attention, config_.q_width(), rows);
-  if (layer.post_attn_norm.empty()) {
-    MatMul(std::array{Of(layer.o, rows, hidden, /*add=*/true)});
-  } else {
-    MatMul(std::array{Of(layer.o, rows, At(Scratch::kBlock))});
-    AddBlock(layer.post_attn_norm, rows, hidden);
-  }
+  const bool norm = !layer.post_attn_norm.empty();
+  float* out = norm ? At(Scratch::kBlock) : hidden;
+  MatMul(std::array{Of(layer.o, rows, out, /*add=*/!norm)});
+  AddAdapters(layer, std::array{Adapted{model::AdapterTarget::kOutput, out}}, {attention});
+  if (norm) AddBlock(layer.post_attn_norm, rows, hidden);
   return {};
 }
 
@@ -66,7 +70,7 @@ void CpuStage::RotateAndStore(size_t layer, size_t rows) {
     kernels_.Rope(style, cos, sin, config_.heads, head_dim, config_.rotary_dim, q);
     kernels_.Rope(style, cos, sin, config_.kv_heads, head_dim, config_.rotary_dim, k);
     for (size_t head = 0; head < config_.kv_heads; ++head) {
-      kernels_.StoreKv(row_sequence_[row]->kv.Head(layer, head), row_position_[row],
+      kernels_.StoreKv(KvOf(*row_sequence_[row], layer, head), row_position_[row],
                        k + head * head_dim, v + head * head_dim);
     }
   };
@@ -88,7 +92,7 @@ void CpuStage::Attend(size_t layer) {
                                          .group = config_.group(),
                                          .scale = attention_scale_,
                                          .window = window};
-    kernels_.Attention(tile.sequence->kv.Head(layer, head), span, At(Scratch::kQ) + at,
+    kernels_.Attention(KvOf(*tile.sequence, layer, head), span, At(Scratch::kQ) + at,
                        config_.q_width(), attention_scratch_[worker].data(),
                        At(Scratch::kAttention) + at, config_.q_width());
   };

@@ -14,10 +14,10 @@ Result<void> CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, 
       TRY(SumParts(layer.down_parts, sums_.ffn_leaves, At(Scratch::kGate), config_.ffn_width, rows,
                    block));
     } else if (layer.post_ffn_norm.empty()) {
-      Dense(layer, rows, hidden, /*add=*/true);
+      Dense(layer, {hidden, &layer.ffn_norm}, rows, hidden, /*add=*/true);
       return {};
     } else {
-      Dense(layer, rows, block, /*add=*/false);
+      Dense(layer, {hidden, &layer.ffn_norm}, rows, block, /*add=*/false);
     }
   } else {
     ForRows(rows, config_.width, [&](size_t first, size_t count) {
@@ -53,11 +53,16 @@ void CpuStage::GateUp(const LayerWeights& layer, size_t rows) {
   });
 }
 
-void CpuStage::Dense(const LayerWeights& layer, size_t rows, float* out, bool add) {
+void CpuStage::Dense(const LayerWeights& layer, const RowInput& x, size_t rows, float* out,
+                     bool add) {
   const size_t ffn = config_.ffn_width;
   float* gate = At(Scratch::kGate);
-  const float* up = At(Scratch::kUp);
-  MatMul(std::array{Of(layer.gate, rows, gate), Of(layer.up, rows, At(Scratch::kUp))});
+  float* up = At(Scratch::kUp);
+  MatMul(std::array{Of(layer.gate, rows, gate), Of(layer.up, rows, up)});
+  AddAdapters(layer,
+              std::array{Adapted{model::AdapterTarget::kGate, gate},
+                         Adapted{model::AdapterTarget::kUp, up}},
+              x);
   const kernels::ActivationKind kind = kernels::KindFor(layer.down.weights.type);
   // Activated and prepared in one pass.
   ForRows(rows, ffn, [&](size_t first, size_t count) {
@@ -65,6 +70,7 @@ void CpuStage::Dense(const LayerWeights& layer, size_t rows, float* out, bool ad
     kernels_.Prepare(kind, gate, ffn, rows, ffn, first, count, ActivationsOf(kind));
   });
   MatMul(std::array{Of(layer.down, rows, out, add)});
+  AddAdapters(layer, std::array{Adapted{model::AdapterTarget::kDown, out}}, {gate});
 }
 
 // out += sigmoid(shared_router · x) * dense(x).
@@ -80,7 +86,7 @@ void CpuStage::AddSharedExpert(const LayerWeights& layer, size_t rows, float* ou
   prepare(layer.gate);
   if (kernels::KindFor(layer.up.weights.type) != kernels::KindFor(layer.gate.weights.type))
     prepare(layer.up);
-  Dense(layer, rows, shared, /*add=*/false);
+  Dense(layer, {At(Scratch::kNormed)}, rows, shared, /*add=*/false);
   ForRows(rows, width, [&](size_t first, size_t count) {
     for (size_t row = first; row < first + count; ++row) {
       const float weight = kernels::Sigmoid(gate[row]);

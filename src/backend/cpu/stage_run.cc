@@ -104,6 +104,8 @@ Result<void> CpuStage::CheckSegments(std::span<const Segment> segments, size_t r
                   segment.first, segment.count, segment.sequence, sequence.length,
                   sequence.capacity);
     }
+    if (!sequence.windowed_kv.Reaches(segment.first))
+      return WindowGone(segment.sequence, segment.first);
     total += segment.count;
   }
   if (total != rows) {
@@ -159,6 +161,7 @@ void CpuStage::PlaceRows(std::span<const Segment> segments) {
       row_position_.push_back(segment.first + i);
     }
   }
+  PlaceAdapters();
   const size_t half = config_.rotary_dim / 2;
   for (size_t row = 0; row < row_position_.size(); ++row) {
     kernels::RopeAngles(rope_frequencies_, row_position_[row], At(Scratch::kCos) + row * half,

@@ -199,6 +199,101 @@ TEST_F(StageTest, WhatACancelledStepLeftIsNeverForked) {
   EXPECT_TRUE(stage_->Fork(1, 20, 4, 64));
 }
 
+// 600 positions are two pages and 88 positions of a third one.
+TEST_F(StageTest, APageThatWasSavedGivesTheBitsOfAComputedOne) {
+  const auto tokens = Prompt(601);
+  const auto history = std::span(tokens).first(600), last = std::span(tokens).last(1);
+  for (const kernels::KvType type :
+       {kernels::KvType::kF16, kernels::KvType::kF32, kernels::KvType::kQ8_0}) {
+    StageSpec spec = SpecOf(0, 5, true);
+    spec.kv_type = type;
+    stage_ = *backend_->Load(spec, model_.source, {}, nullptr);
+    ASSERT_TRUE(stage_->Open(1, 1024));
+    ASSERT_TRUE(Fill(1, history));
+    std::vector<std::vector<std::byte>> pages;
+    for (const auto& [first, count] :
+         {std::pair(0u, 256u), std::pair(256u, 256u), std::pair(512u, 88u)}) {
+      pages.emplace_back(*stage_->SavedBytes(count));
+      ASSERT_TRUE(stage_->SavePage(1, first, count, pages.back()));
+    }
+    const auto expected = Run(1, 600, last, 1);
+    ASSERT_TRUE(expected.has_value());
+    ASSERT_TRUE(stage_->Open(2, 1024));
+    ASSERT_TRUE(stage_->LoadPage(2, 0, 256, 256, pages[0]));
+    ASSERT_TRUE(stage_->LoadPage(2, 256, 256, 256, pages[1]));
+    ASSERT_TRUE(stage_->LoadPage(2, 512, 88, 88, pages[2]));
+    const auto restored = Run(2, 600, last, 1);
+    ASSERT_TRUE(restored.has_value());
+    EXPECT_TRUE(SameBits(*restored, *expected));
+    // Less than all that was saved, and on from there; the page is not shared with anybody.
+    ASSERT_TRUE(stage_->Open(3, 1024));
+    ASSERT_TRUE(stage_->LoadPage(3, 0, 201, 256, pages[0]));
+    const auto part = Fill(3, tokens, 201);
+    ASSERT_TRUE(part.has_value());
+    EXPECT_TRUE(SameBits(*part, *expected));
+  }
+}
+
+TEST_F(StageTest, ASavedPageHasItsLayersOneAfterTheOther) {
+  ASSERT_TRUE(stage_->Open(1, 64));
+  ASSERT_TRUE(Fill(1, Prompt(40)));
+  std::vector<std::byte> page(*stage_->SavedBytes(40));
+  ASSERT_TRUE(stage_->SavePage(1, 0, 40, page));
+  // A stage of the last three layers takes their part of it.
+  const auto stage = backend_->Load(SpecOf(2, 5, false), model_.source, {}, nullptr);
+  ASSERT_TRUE(stage.has_value());
+  const size_t layer = page.size() / 5;
+  ASSERT_EQ((*stage)->SavedBytes(40), 3 * layer);
+  ASSERT_TRUE((*stage)->Open(1, 64));
+  ASSERT_TRUE((*stage)->LoadPage(1, 0, 40, 40, std::span(page).subspan(2 * layer)));
+  std::vector<std::byte> again(3 * layer);
+  ASSERT_TRUE((*stage)->SavePage(1, 0, 40, again));
+  EXPECT_TRUE(std::ranges::equal(again, std::span(page).subspan(2 * layer)));
+}
+
+TEST_F(StageTest, PagesThatDoNotFitAreRefusedAndNothingChanges) {
+  ASSERT_TRUE(stage_->Open(1, 300));
+  ASSERT_TRUE(Fill(1, Prompt(300)));
+  std::vector<std::byte> page(*stage_->SavedBytes(256)), small(page.size() - 1);
+  const auto save = [&](SequenceId id, uint32_t first, uint32_t count, std::span<std::byte> out) {
+    const auto saved = stage_->SavePage(id, first, count, out);
+    return saved ? std::nullopt : std::optional(saved.error().code);
+  };
+  EXPECT_EQ(save(9, 0, 256, page), ErrorCode::kInvalid);
+  EXPECT_EQ(save(1, 0, 256, small), ErrorCode::kInvalid);
+  EXPECT_EQ(save(1, 256, 256, page), ErrorCode::kInvalid) << "44 of them are computed";
+  EXPECT_EQ(save(1, 16, 256, page), ErrorCode::kInvalid);
+  EXPECT_EQ(save(1, 0, 256, page), std::nullopt);
+  ASSERT_TRUE(stage_->Open(2, 300));
+  const auto load = [&](uint32_t first, uint32_t count, uint32_t positions,
+                        std::span<const std::byte> bytes) {
+    const auto loaded = stage_->LoadPage(2, first, count, positions, bytes);
+    return loaded ? std::nullopt : std::optional(loaded.error().code);
+  };
+  EXPECT_EQ(load(256, 256, 256, page), ErrorCode::kInvalid) << "the first page is missing";
+  EXPECT_EQ(load(0, 256, 256, small), ErrorCode::kInvalid);
+  EXPECT_EQ(load(0, 0, 256, page), ErrorCode::kInvalid);
+  EXPECT_EQ(load(0, 257, 257, page), ErrorCode::kInvalid);
+  EXPECT_EQ(load(0, 200, 100, page), ErrorCode::kInvalid);
+  EXPECT_EQ(load(0, 256, 256, page), std::nullopt);
+  EXPECT_EQ(load(256, 256, 256, page), ErrorCode::kInvalid) << "beyond its capacity";
+  EXPECT_EQ(load(256, 44, 256, page), std::nullopt);
+  EXPECT_EQ(load(256, 44, 256, page), ErrorCode::kInvalid) << "no multiple of a page";
+}
+
+TEST_F(StageTest, LayersWithAWindowSaveNoPages) {
+  TestModel gemma(DType::kQ4_0, DType::kQ8_0, Kind::kGemma);
+  StageSpec spec = SpecOf(0, 5, true);
+  spec.config = gemma.config;
+  spec.tensors = gemma.tensors;
+  const auto stage = backend_->Load(spec, gemma.source, {}, nullptr);
+  ASSERT_TRUE(stage.has_value());
+  EXPECT_EQ((*stage)->SavedBytes(256), std::nullopt);
+  ASSERT_TRUE((*stage)->Open(1, 64));
+  std::vector<std::byte> page(1);
+  EXPECT_EQ((*stage)->SavePage(1, 0, 1, page).error().code, ErrorCode::kUnsupported);
+}
+
 // Bytes of address space that this process has.
 uint64_t MappedBytes() {
   std::ifstream statm("/proc/self/statm");
@@ -236,6 +331,53 @@ TEST_F(StageTest, TakesTheMemoryThatItsEstimateSays) {
     (*stage)->Close(1);
     EXPECT_EQ(half - MappedBytes(), kv / 2);  // all is given back at once
   }
+}
+
+// Windows of 12 in four layers of five: the bits are those of a cache that keeps all, and the pages
+// that nobody attends to are given back.
+TEST_F(StageTest, LayersWithAWindowKeepOnlyWhatTheyAttendTo) {
+  constexpr uint32_t kPositions = 6 * 256;
+  TestModel gemma(DType::kQ4_0, DType::kQ8_0, Kind::kGemma);
+  const auto load = [&](uint32_t chunk) {
+    StageSpec spec = SpecOf(0, 5, true);
+    spec.config = gemma.config;
+    spec.tensors = gemma.tensors;
+    spec.chunk = chunk;
+    auto stage = backend_->Load(spec, gemma.source, {}, nullptr);
+    EXPECT_TRUE(stage.has_value());
+    EXPECT_TRUE((*stage)->Open(1, 2 * kPositions));
+    return std::move(*stage);
+  };
+  const auto tokens = Prompt(kPositions);
+  // In one step nothing is let go of: everything is attended to.
+  stage_ = load(kPositions);
+  const auto all = Run(1, 0, tokens, 1);
+  ASSERT_TRUE(all.has_value()) << all.error().message;
+  stage_ = load(kChunk);
+  std::vector<float> last;
+  uint64_t before = 0;
+  for (uint32_t at = 0; at < kPositions; at += kChunk) {
+    if (at == kChunk) before = MappedBytes();  // with attention scratch and a first page
+    auto logits = Run(1, at, std::span(tokens).subspan(at, kChunk), 1);
+    ASSERT_TRUE(logits.has_value());
+    last = *std::move(logits);
+  }
+  EXPECT_TRUE(SameBits(*all, last));
+  const StageBytes bytes = backend_->Estimate(
+      {.config = gemma.config, .tensors = gemma.tensors, .layer_end = 5, .chunk = kChunk});
+  EXPECT_EQ(bytes.windowed_kv_per_position, 4 * bytes.kv_per_position);
+  EXPECT_LE(MappedBytes() - before,
+            bytes.kv_per_position * kPositions + bytes.windowed_kv_per_position * 256);
+  EXPECT_EQ(stage_->Fork(1, 1000, 2, kPositions).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(stage_->Truncate(1, 1000).error().code, ErrorCode::kInvalid);
+  EXPECT_EQ(Run(1, 1000, std::span(tokens).first(1), 1).error().code, ErrorCode::kInvalid);
+  ASSERT_TRUE(stage_->Fork(1, kPositions, 2, 2 * kPositions));
+  const auto next = Prompt(3);
+  const auto of_fork = Run(2, kPositions, next, 1), of_origin = Run(1, kPositions, next, 1);
+  ASSERT_TRUE(of_fork && of_origin);
+  EXPECT_TRUE(SameBits(*of_fork, *of_origin));
+  ASSERT_TRUE(stage_->Truncate(1, 0)) << "begins anew";
+  EXPECT_TRUE(Run(1, 0, next, 1).has_value());
 }
 
 // Work of another model comes between the items of a load, not behind it.
@@ -299,8 +441,8 @@ TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
     const auto config = std::make_shared<model::ModelConfig>();
     config->kv_heads = 2;
     config->head_dim = head_dim;
-    return KvBytesPerPosition(
-        {.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type});
+    return KvBytesPerPosition({.config = config, .layer_begin = 1, .layer_end = 4, .kv_type = type},
+                              false);
   };
   EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 64), 3 * 2 * 2 * 68u);
   EXPECT_EQ(bytes(kernels::KvType::kQ8_0, 80), 3 * 2 * 2 * 160u);

@@ -349,7 +349,7 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
     weights.layers.push_back(TRY(LoadLayer(loader, spec.tensors->layers[i], parts)));
   }
   TRY(loader.PackAll());
-
+  weights.adapters = TRY(LoadAdapters(kernels, spec, cancel));
   weights.broken = loader.broken();
   return weights;
 }

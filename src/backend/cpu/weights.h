@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "backend/buffer.h"
+#include "backend/cpu/adapters.h"
 #include "backend/cpu/shard.h"
 #include "sys/thread_pool.h"
 
@@ -56,6 +57,7 @@ struct StageWeights {
   Vector output_norm;  // lead only
   Vector rope_factors;
   std::vector<LayerWeights> layers;
+  std::vector<AdapterWeights> adapters;  // in the order of StageSpec::adapters
   bool tied = false;
   // Set when prepared matrices are lost (backend.h: Packed::broken); null: none are prepared.
   const std::atomic<bool>* broken = nullptr;

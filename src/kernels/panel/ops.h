@@ -143,6 +143,8 @@ void FillAvx2Dots256(Ops& ops);
 void FillAvx2Floats(Ops& ops);
 void FillAvx2Rows(Ops& ops);
 void FillAvx2Attention(Ops& ops);
+void FillAvxVnniDots32(Ops& ops);
+void FillAvxVnniDots256(Ops& ops);
 void FillAvx512Dots32(Ops& ops);
 void FillAvx512DecodeZen4(Ops& ops);  // replaces what is slower on Zen 4
 void FillAvx512Dots256(Ops& ops);

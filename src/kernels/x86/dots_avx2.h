@@ -1,8 +1,9 @@
 // What the integer products of AVX2 share: loads, unpacking of bits, byte products, the canonical
-// tree. Included by dots32_avx2.cc and dots256_avx2.cc only.
+// tree. Included by dots*_avx2.cc and dots*_avxvnni.cc only.
 //
-// With 16 registers a step is 8 rows (half a panel) x a few tokens: one weight register, one sum
-// per token, the leaf sums on the stack. vpmaddubsw multiplies unsigned by signed bytes and adds
+// With 16 registers a step is both halves of a panel's rows x 4 tokens: a broadcast of activations
+// serves two weight registers, the leaf sums are on the stack. A whole tile of 16 tokens unpacks
+// its weights once, to the L1 cache. vpmaddubsw multiplies unsigned by signed bytes and adds
 // pairs in int16 with saturation; a format says how many of its groups can be added in int16 before
 // they must be widened (kRun), or multiplies by the sign form.
 #pragma once
@@ -21,7 +22,6 @@ namespace exo::kernels::panel {
 namespace {
 
 constexpr int kLevels = 20;
-constexpr size_t kAhead = 3072;
 
 EXO_INLINE __m256i Broadcast(const uint8_t* at) {
   int32_t value;
@@ -42,6 +42,7 @@ EXO_INLINE __m128i LoadBytes(const uint8_t* at) {
 EXO_INLINE __m256 LoadScales(const uint8_t* at) {
   return _mm256_cvtph_ps(LoadBytes(at));
 }
+template <size_t kAhead>
 EXO_INLINE void PrefetchLine(const uint8_t* at) {
   _mm_prefetch(reinterpret_cast<const char*>(at + kAhead), _MM_HINT_T0);
 }
@@ -51,6 +52,10 @@ EXO_INLINE void PrefetchLine(const uint8_t* at) {
 // %. Loads behind the first stay there; what leads to `v` is done before the second.
 EXO_INLINE void KeepLoadOrder() {
   asm volatile("" ::: "memory");
+}
+// What is at `p` is in memory, not in registers that would have to be spilled.
+EXO_INLINE void KeepInMemory(const void* p) {
+  asm volatile("" : : "r"(p) : "memory");
 }
 EXO_INLINE void Finish(__m256i& v) {
   asm volatile("" : "+x"(v));
@@ -68,18 +73,20 @@ template <int kBits, int kMask>
 EXO_INLINE __m256i Part(__m256i v) {
   return _mm256_and_si256(Shift<kBits>(v), _mm256_set1_epi8(kMask));
 }
+// Bytes of a table of 16, with `kBias` added.
+template <int kBias>
 EXO_INLINE __m256i LookUp(const int8_t (&codes)[16], __m256i nibbles) {
   const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), nibbles);
+  const __m128i biased = _mm_add_epi8(table, _mm_set1_epi8(static_cast<char>(kBias)));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(biased), nibbles);
 }
 
 // Pairs of byte products in int16: unsigned weights, and signed ones by their magnitude with the
 // sign on the other side (no activation code is -128).
-EXO_INLINE __m256i MultiplyUnsigned(__m256i w, __m256i x) {
+template <bool kSigned>
+EXO_INLINE __m256i Multiply(__m256i w, __m256i x) {
+  if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
   return _mm256_maddubs_epi16(w, x);
-}
-EXO_INLINE __m256i MultiplySigned(__m256i w, __m256i x) {
-  return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
 }
 
 // Calls f with integral constants 0 … kCount - 1.
@@ -144,6 +151,8 @@ void Tile(const uint8_t* w, const uint8_t* x, size_t cols, const TileOut& out) {
   if constexpr (kLast < kWidth) kRest(w, x, kLast, kWidth, cols, out.From(kLast));
 }
 
+// All widths but the whole tile's.
+using PartWidths = Widths<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15>;
 constexpr int RestOf(int width, int step) {
   return width % step == 0 ? step : width % step;
 }

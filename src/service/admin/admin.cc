@@ -1,5 +1,7 @@
 #include "service/admin/admin.h"
 
+#include <algorithm>
+
 #include "service/admin/errors.h"
 #include "service/admin/events.h"
 #include "service/admin/metrics.h"
@@ -7,6 +9,7 @@
 #include "service/errors.h"
 #include "service/fields.h"
 #include "service/http/paths.h"
+#include "wire/plan.h"
 
 namespace exo::service::admin {
 namespace {
@@ -55,20 +58,60 @@ Route Get(const char* path, std::function<HttpResponse()> response, bool listed 
           .listed = listed};
 }
 
-// The body of an internal POST: one string and perhaps "spread".
+constexpr size_t kMaxText = 4096;  // PATH_MAX
+
+// [{"file": name or path, "scale": 1}]
+Parsed<std::optional<std::vector<node::AdapterChoice>>> ReadAdapters(const Json& body) {
+  const Json* list = Find(body, "adapters");
+  if (list == nullptr) return std::nullopt;
+  if (!list->is_array() || list->size() > wire::kMaxAdapters) {
+    return BadValue("adapters", fmt::format("'adapters' must be a list of at most {} objects",
+                                            wire::kMaxAdapters));
+  }
+  std::vector<node::AdapterChoice> adapters;
+  for (const Json& one : *list) {
+    if (!one.is_object()) return BadValue("adapters", "'adapters' must be a list of objects");
+    const double scale = TRY(ReadNumber(one, "scale", {-1000, 1000})).value_or(1);
+    adapters.push_back({TRY(ReadRequiredString(one, "file", kMaxText)), static_cast<float>(scale)});
+  }
+  return adapters;
+}
+
+// The body of an internal POST: one string and perhaps how a model is to be loaded.
 struct Call {
   std::string text;
-  bool spread = false;
+  node::Placing placing = {};
 };
+Parsed<node::Placing> ReadPlacing(const Json& body) {
+  node::Placing placing;
+  placing.spread = TRY(ReadBool(body, "spread")).value_or(false);
+  if (const Json* context = Find(body, "context"); context != nullptr) {
+    if (!context->is_number_unsigned() || *context > wire::kMaxContext) {
+      return BadValue("context", fmt::format("'context' must be a whole number from 0 (as trained, "
+                                             "as far as memory allows) to {}",
+                                             wire::kMaxContext));
+    }
+    placing.context = context->get<uint32_t>();
+  }
+  if (const Json* kv = Find(body, "kv"); kv != nullptr) {
+    const auto names = wire::kKvNames;
+    const auto name = std::ranges::find(names, kv->is_string() ? kv->get<std::string>() : "");
+    if (name == names.end()) return BadValue("kv", "'kv' must be \"f16\", \"q8_0\" or \"f32\"");
+    placing.kv_type = static_cast<uint8_t>(name - names.begin());
+  }
+  placing.adapters = TRY(ReadAdapters(body));
+  if (Find(body, "draft") != nullptr)
+    placing.draft = TRY(ReadRequiredString(body, "draft", kMaxText));
+  return placing;
+}
 Parsed<Call> ReadCall(const std::string& body, const char* field) {
-  constexpr size_t kMaxText = 4096;  // PATH_MAX
   auto json = ParseJson(body);
   if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
   if (!json->is_object())
     return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
   Call call;
   call.text = TRY(ReadRequiredString(*json, field, kMaxText));
-  call.spread = TRY(ReadBool(*json, "spread")).value_or(false);
+  call.placing = TRY(ReadPlacing(*json));
   return call;
 }
 
@@ -122,7 +165,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
       EventsRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {
-             api.MakePlan(call.text, call.spread, waiting.Callback<node::PlanView>(&PlanJson));
+             api.MakePlan(call.text, call.placing, waiting.Callback<node::PlanView>(&PlanJson));
            }),
       Post("/v1/internal/models", "path",
            [&api](const Call& call, Waiting& waiting) {
@@ -132,7 +175,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
            }),
       Post("/v1/internal/load", "model",
            [&api](const Call& call, Waiting& waiting) {
-             api.Load(call.text, call.spread, waiting.Callback<node::PlanView>(&LoadedJson));
+             api.Load(call.text, call.placing, waiting.Callback<node::PlanView>(&LoadedJson));
            }),
       Post("/v1/internal/unload", "model",
            [&api](const Call& call, Waiting& waiting) {

@@ -22,9 +22,29 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_generated_tokens_total 1234"));
   EXPECT_TRUE(has("exo_memory_budget_bytes 1099511627776"));  // exact, no exponent
   EXPECT_TRUE(has("exo_log_lines_lost_total 3"));
+  EXPECT_TRUE(has("exo_prefix_store_bytes 8388608"));
+  EXPECT_TRUE(has("exo_prefix_pages_written_total 11"));
+  EXPECT_TRUE(has("exo_prefix_pages_dropped_total 12"));
+  EXPECT_TRUE(has("exo_prefix_pages_loaded_total 13"));
+  EXPECT_TRUE(has("exo_prefix_pages_missed_total 14"));
+  EXPECT_TRUE(has("exo_prefix_restored_tokens_total 3072"));
   EXPECT_TRUE(has("exo_http_connections 1"));
   EXPECT_TRUE(has("exo_http_body_bytes 0"));
   EXPECT_TRUE(has("exo_http_requests_total 1"));
+}
+
+TEST(LoadTest, TakesAdapters) {
+  TestServer server;
+  const char* const kLoad = "/v1/internal/load";
+  EXPECT_EQ(Post(server, kLoad, Json::parse(R"({"model": "tiny", "adapters": [
+                {"file": "/a.gguf", "scale": 0.5}, {"file": "b"}]})"))
+                .status,
+            200);
+  for (const char* adapters :
+       {"3", "[3]", R"([{"scale": 1}])", R"([{"file": 1}])", R"([{"file": "a", "scale": 1e9}])"}) {
+    const Json body = {{"model", "tiny"}, {"adapters", Json::parse(adapters)}};
+    EXPECT_EQ(Post(server, kLoad, body).status, 400) << adapters;
+  }
 }
 
 // Reads until the text holds `end`; all that came.

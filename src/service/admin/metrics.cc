@@ -48,7 +48,7 @@ std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
   counter("exo_prompt_tokens_total", "Tokens of the prompts of these requests.",
           node.prompt_tokens);
   counter("exo_cached_prompt_tokens_total",
-          "Tokens of these prompts whose keys and values were in memory already.",
+          "Tokens of these prompts whose keys and values were in memory or on disk already.",
           node.cached_tokens);
   counter("exo_generated_tokens_total", "Tokens generated for these requests.",
           node.generated_tokens);
@@ -60,6 +60,19 @@ std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
         node.memory_reserved);
   counter("exo_log_lines_lost_total", "Lines of the log that standard error did not take.",
           node.log_lines_lost);
+  gauge("exo_prefix_store_bytes", "Bytes on disk of keys and values of ended requests.",
+        node.prefix_store_bytes);
+  counter("exo_prefix_pages_written_total", "Pages of 256 tokens that were written there.",
+          node.prefix_pages_written);
+  counter("exo_prefix_pages_dropped_total", "Pages that could not be written.",
+          node.prefix_pages_dropped);
+  counter("exo_prefix_pages_loaded_total", "Pages that were wanted and found there.",
+          node.prefix_pages_loaded);
+  counter("exo_prefix_pages_missed_total", "Pages that were wanted and not there, or damaged.",
+          node.prefix_pages_missed);
+  counter("exo_prefix_restored_tokens_total",
+          "Tokens of prompts that came from disk, of models that this node leads.",
+          node.prefix_restored_tokens);
   gauge("exo_http_connections", "Open connections of HTTP clients.", http.connections);
   gauge("exo_http_body_bytes", "Bytes of request bodies in memory.", http.bodies->used());
   counter("exo_http_requests_total", "Requests over HTTP, of every route.", http.requests);

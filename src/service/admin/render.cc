@@ -3,6 +3,8 @@
 #include <functional>
 #include <map>
 
+#include "wire/plan.h"
+
 namespace exo::service::admin {
 namespace {
 
@@ -78,10 +80,15 @@ Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>
 
 // What instances and plans have in common.
 Json PlanFields(const wire::Plan& plan, const std::function<std::string(size_t)>& name) {
-  return {{"plan_id", plan.id.Hex()},     {"model", plan.model_name},
-          {"model_id", plan.model.Hex()}, {"owner", plan.owner.Hex()},
-          {"layers", plan.layers},        {"context", plan.context},
-          {"sequences", plan.sequences},  {"stages", StagesJson(plan, name)}};
+  return {{"plan_id", plan.id.Hex()},
+          {"model", plan.model_name},
+          {"model_id", plan.model.Hex()},
+          {"owner", plan.owner.Hex()},
+          {"layers", plan.layers},
+          {"context", plan.context},
+          {"kv", wire::kKvNames[plan.kv_type]},
+          {"kv_positions", wire::ReservedPositions(plan)},
+          {"stages", StagesJson(plan, name)}};
 }
 
 Json InstanceJson(const node::InstanceView& view, const Names& names) {

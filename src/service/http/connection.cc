@@ -124,6 +124,9 @@ void Connection::Dispatch() {
   busy_ = true;
   finished_ = streaming_ = paused_ = false;
   keep_alive_ = request.keep_alive;
+  ErrorCodeAsio error;
+  const auto remote = socket_.remote_endpoint(error);  // fails when the client has just gone
+  if (!error) request.client = remote.address().to_string() + " " + request.client;
   head_ = request.method == "HEAD";
   http10_ = request.version < 11;
   request_line_ = request.method.substr(0, 32) + " " + request.path.substr(0, 128);

@@ -22,6 +22,7 @@ struct HttpRequest {
   std::vector<std::string> origins;  // every Origin field
   std::string content_type;
   std::vector<std::string> content_encodings;
+  std::string client;         // who asks: its address and program
   std::string last_event_id;  // where a stream of events is to go on
   std::string body;
   std::shared_ptr<const void> lease;  // of the body's memory; kept as long as its contents

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <limits>
 
 #include "service/harness.h"
 
@@ -179,6 +180,75 @@ TEST(CompletionsTest, FieldsReachTheNode) {
   EXPECT_EQ(request.messages[1].content, "a\nb");
 }
 
+TEST(CompletionsTest, EverySamplerFieldReachesTheNode) {
+  TestServer server;
+  const Json body = {{"typical_p", 0.9},
+                     {"top_n_sigma", 1.5},
+                     {"xtc_probability", 0.5},
+                     {"xtc_threshold", 0.25},
+                     {"dry_multiplier", 0.75},
+                     {"dry_base", 2},
+                     {"dry_allowed_length", 3},
+                     {"dry_penalty_last_n", -1},
+                     {"dry_sequence_breakers", {"\n", "END"}},
+                     {"mirostat", 2},
+                     {"mirostat_tau", 4},
+                     {"mirostat_eta", 0.5},
+                     {"repeat_last_n", -1},
+                     {"samplers", {"top_k", "typ_p", "dry", "temperature"}},
+                     {"logit_bias", {{"5", -100}, {"17", 2.5}, {"9", false}}},
+                     {"stop_token_ids", {3, 4}},
+                     {"logprobs", true},
+                     {"top_logprobs", 20},
+                     {"n", 3}};
+  const auto answer = Post(server, kChat, Chat(body));
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const auto request = server.last_request();
+  using enum wire::SamplerStep;
+  const wire::SamplerSettings expected = {
+      .temperature = 1,
+      .penalty_window = UINT32_MAX,
+      .typical_p = 0.9f,
+      .top_n_sigma = 1.5f,
+      .xtc_probability = 0.5f,
+      .xtc_threshold = 0.25f,
+      .dry_multiplier = 0.75f,
+      .dry_base = 2,
+      .dry_allowed_length = 3,
+      .dry_window = UINT32_MAX,
+      .mirostat = true,
+      .mirostat_tau = 4,
+      .mirostat_eta = 0.5f,
+      .order = {kTopK, kTypicalP, kDry, kTemperature},
+      .logit_bias = {{17, 2.5f}, {5, -100}, {9, -std::numeric_limits<float>::infinity()}},
+      .logprobs = true,
+      .top_logprobs = 20};
+  EXPECT_EQ(request.sampler, expected);
+  EXPECT_EQ(request.dry_breakers, (std::vector<std::string>{"\n", "END"}));
+  EXPECT_EQ(request.stop_tokens, (std::vector<TokenId>{3, 4}));
+  EXPECT_EQ(request.choices, 3u);
+  EXPECT_EQ(answer.json()["choices"].size(), 3u);
+  // llama-server's form of biases, its word for "off", and a completion's number of logprobs.
+  EXPECT_EQ(Post(server, kRaw,
+                 Raw({{"logit_bias", {{5, 1}, {6, false}}}, {"top_n_sigma", -1}, {"logprobs", 3}}))
+                .status,
+            200);
+  EXPECT_EQ(server.last_request().sampler.logit_bias.size(), 2u);
+  EXPECT_EQ(server.last_request().sampler.top_n_sigma, 0);
+  EXPECT_EQ(server.last_request().sampler.top_logprobs, 3u);
+}
+
+TEST(CompletionsTest, ABadValueAndItsRangeAreSaid) {
+  TestServer server;
+  EXPECT_EQ(Post(server, kChat, Chat({{"n", 40}})).error("message"),
+            "'n' is 40, but must be from 1 to 32");
+  EXPECT_EQ(Post(server, kChat, Chat({{"logit_bias", {{"5", 101}}}})).error("message"),
+            "a bias of 'logit_bias' is 101, but must be from -100 to 100, or false");
+  EXPECT_EQ(Post(server, kChat, Chat({{"samplers", {"beam"}}})).error("message"),
+            "an entry of 'samplers' is \"beam\", but must be one of penalties, dry, top_n_sigma, "
+            "top_k, typ_p, top_p, min_p, xtc, temperature, typical_p");
+}
+
 TEST(CompletionsTest, LimitsOfTokensMayBeHugeOrMinusOne) {
   TestServer server;
   const std::vector<std::pair<Json, std::optional<uint32_t>>> cases = {
@@ -215,6 +285,61 @@ TEST(CompletionsTest, ABrokenModelFileIsNotTheServersFault) {
   EXPECT_EQ(answer.error("message"), "bad vocabulary");
 }
 
+// Each value is refused by its field's name.
+void ExpectRefused(const TestServer& server,
+                   const std::vector<std::pair<std::string, Json>>& cases) {
+  for (const auto& [field, value] : cases) {
+    const auto answer = Post(server, kChat, Chat({{field, value}}));
+    EXPECT_EQ(answer.status, 400) << field << " " << value << answer.body;
+    EXPECT_EQ(answer.error("param"), field) << answer.body;
+    EXPECT_EQ(answer.error("type"), "invalid_request_error");
+    EXPECT_FALSE(answer.error("message").empty());
+    EXPECT_TRUE(answer.json()["error"].contains("code"));
+  }
+}
+
+TEST(CompletionsTest, BadSamplerFieldsAreNamed) {
+  TestServer server;
+  ExpectRefused(server, {{"n", 0},
+                         {"n", 33},
+                         {"n", 1000000000},
+                         {"logprobs", 1},
+                         {"top_logprobs", 3},  // without logprobs
+                         {"top_logprobs", 21},
+                         {"logit_bias", {{"x", 1}}},
+                         {"logit_bias", {{"-1", 1}}},
+                         {"logit_bias", {{"5", 100.5}}},
+                         {"logit_bias", {{"5", true}}},
+                         {"logit_bias", {{"99999999999", 1}}},
+                         {"logit_bias", Json::array({5})},
+                         {"logit_bias", Json::array({Json::array({5, 1, 2})})},
+                         {"logit_bias", "5"},
+                         {"stop_token_ids", {-1}},
+                         {"stop_token_ids", 5},
+                         {"stop_token_ids", std::vector<int>(65, 1)},
+                         {"typical_p", 1.5},
+                         {"top_n_sigma", -2},
+                         {"xtc_probability", 2},
+                         {"xtc_threshold", -0.1},
+                         {"dry_multiplier", -1},
+                         {"dry_base", 0.5},
+                         {"dry_allowed_length", -1},
+                         {"dry_penalty_last_n", -2},
+                         {"dry_sequence_breakers", "x"},
+                         {"dry_sequence_breakers", {""}},
+                         {"dry_sequence_breakers", {std::string(41, 'x')}},
+                         {"dry_sequence_breakers", std::vector<std::string>(17, "x")},
+                         {"mirostat", 1},
+                         {"mirostat", 3},
+                         {"mirostat_tau", -1},
+                         {"mirostat_eta", 11},
+                         {"repeat_last_n", -2},
+                         {"samplers", "top_k"},
+                         {"samplers", {"top_k", "beam"}},
+                         {"samplers", std::vector<std::string>(33, "top_k")}});
+  EXPECT_EQ(server.alive(), 0);
+}
+
 TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
   TestServer server;
   const std::vector<std::pair<std::string, Json>> cases = {
@@ -237,11 +362,6 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
       {"stop", std::vector<std::string>(17, "x")},
       {"stream", "yes"},
       {"stream_options", 1},
-      {"n", 2},
-      {"n", 1000000000},
-      {"logprobs", true},
-      {"top_logprobs", 3},
-      {"logit_bias", {{"5", 1}}},
       {"frequency_penalty", 3},
       {"presence_penalty", -3},
       {"repeat_penalty", 0},
@@ -255,14 +375,7 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
       {"messages", nullptr},
       {"messages", Json::array()},
       {"messages", "hi"}};
-  for (const auto& [field, value] : cases) {
-    const auto answer = Post(server, kChat, Chat({{field, value}}));
-    EXPECT_EQ(answer.status, 400) << field << " " << value << answer.body;
-    EXPECT_EQ(answer.error("param"), field) << answer.body;
-    EXPECT_EQ(answer.error("type"), "invalid_request_error");
-    EXPECT_FALSE(answer.error("message").empty());
-    EXPECT_TRUE(answer.json()["error"].contains("code"));
-  }
+  ExpectRefused(server, cases);
   for (const char* field : {"echo", "suffix", "best_of"}) {
     const Json value = field == std::string("echo")     ? Json(true)
                        : field == std::string("suffix") ? Json("x")

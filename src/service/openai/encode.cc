@@ -26,15 +26,24 @@ class OpenAiEncoder : public Encoder {
   }
 
  protected:
+  // What is known of each choice.
+  struct Told {
+    std::vector<TokenId> ids;
+    bool called = false;  // a tool
+  };
+
   bool chat() const { return options_.chat; }
   // Every delta comes by here first.
   void Count(const node::Delta& delta) {
-    ids_.insert(ids_.end(), delta.ids.begin(), delta.ids.end());
-    called_ = called_ || std::holds_alternative<node::ToolCallDelta>(delta.what);
+    Told& told = told_.at(delta.choice);
+    told.ids.insert(told.ids.end(), delta.ids.begin(), delta.ids.end());
+    told.called = told.called || std::holds_alternative<node::ToolCallDelta>(delta.what);
   }
-  const char* FinishName(wire::FinishReason reason) const {
+  const char* FinishName(size_t choice, wire::FinishReason reason,
+                         const node::GenerateStats& stats) const {
+    if (choice < stats.reasons.size()) reason = stats.reasons[choice];
     if (reason == wire::FinishReason::kLength) return "length";
-    return called_ ? "tool_calls" : "stop";
+    return told_[choice].called ? "tool_calls" : "stop";
   }
   Json Object(bool chunk, Json choices) const {
     const char* name = chunk ? "chat.completion.chunk" : "chat.completion";
@@ -44,10 +53,21 @@ class OpenAiEncoder : public Encoder {
             {"model", options_.model},
             {"choices", std::move(choices)}};
   }
+  void AddReports(Json& json, const node::GenerateStats& stats) const {
+    openai::AddReports(json, stats, told_[0].ids);
+    if (told_.size() == 1) return;
+    Json all = Json::array();
+    for (const Told& told : told_) all.push_back(told.ids);
+    json["exo"]["choice_token_ids"] = std::move(all);
+  }
+  Json LogprobsJson(std::span<const node::SampledLogprob> tokens, size_t offset) const {
+    if (!options_.logprobs) return nullptr;
+    if (!chat()) return CompletionLogprobs(tokens, offset);
+    return {{"content", ChatLogprobs(tokens)}, {"refusal", nullptr}};
+  }
 
   const EncoderOptions options_;
-  std::vector<TokenId> ids_;
-  bool called_ = false;  // a tool
+  std::vector<Told> told_ = std::vector<Told>(options_.choices);
 };
 
 Json FunctionCall(std::string_view id, std::string_view name, std::string_view arguments) {
@@ -62,19 +82,26 @@ class StreamEncoder final : public OpenAiEncoder {
   std::optional<StreamFormat> format() const override { return kServerSentEvents; }
 
   std::string Start(uint32_t) override {
-    if (!chat()) return "";
-    return Event(Chunk({{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}}));
+    std::string bytes;
+    for (uint32_t choice = 0; chat() && choice < options_.choices; ++choice) {
+      bytes += Event(Chunk(choice, {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}}));
+    }
+    return bytes;
   }
 
   std::string Add(const node::Delta& delta) override {
     Count(delta);
-    return std::visit([this](const auto& what) { return Encode(what); }, delta.what);
+    return std::visit([&](const auto& what) { return Encode(delta, what); }, delta.what);
   }
 
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
-    Json last = Chunk(chat() ? Json::object() : Json(""), FinishName(reason));
-    AddReports(last, stats, ids_);
-    std::string bytes = Event(last);
+    std::string bytes;
+    for (uint32_t choice = 0; choice < options_.choices; ++choice) {
+      Json last = Chunk(choice, chat() ? Json::object() : Json(""));
+      last["choices"][0]["finish_reason"] = FinishName(choice, reason, stats);
+      if (choice + 1 == options_.choices) AddReports(last, stats);
+      bytes += Event(last);
+    }
     if (options_.include_usage) {
       Json usage = Object(true, Json::array());
       usage["usage"] = UsageJson(stats);
@@ -84,38 +111,43 @@ class StreamEncoder final : public OpenAiEncoder {
   }
 
  private:
-  Json Chunk(Json delta_or_text, Json finish = nullptr, Json logprobs = nullptr) const {
-    Json choice = {
-        {"index", 0}, {"logprobs", std::move(logprobs)}, {"finish_reason", std::move(finish)}};
+  Json Chunk(uint32_t index, Json delta_or_text) const {
+    Json choice = {{"index", index}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
     choice[chat() ? "delta" : "text"] = std::move(delta_or_text);
     return Object(true, Json::array({std::move(choice)}));
   }
+  // A chunk of what came, with the logprobs of its tokens.
+  std::string ChunkOf(const node::Delta& delta, Json delta_or_text) const {
+    Json chunk = Chunk(delta.choice, std::move(delta_or_text));
+    if (!delta.logprobs.empty())
+      chunk["choices"][0]["logprobs"] = LogprobsJson(delta.logprobs, shown_[delta.choice]);
+    return Event(chunk);
+  }
 
-  std::string Encode(const node::TextDelta& delta) {
-    if (delta.text.empty()) return "";
-    shown_ += delta.text.size();
-    return Event(Chunk(chat() ? Json{{"content", delta.text}} : Json(delta.text)));
+  // Tokens that show nothing yet have a chunk for their logprobs.
+  std::string EncodeText(const node::Delta& delta, const char* name, std::string_view text) {
+    if (text.empty() && (delta.logprobs.empty() || !options_.logprobs)) return "";
+    std::string bytes = ChunkOf(delta, chat() ? Json{{name, text}} : Json(text));
+    shown_[delta.choice] += text.size();
+    return bytes;
+  }
+  std::string Encode(const node::Delta& delta, const node::TextDelta& what) {
+    return EncodeText(delta, "content", what.text);
   }
   // A text completion has one text only.
-  std::string Encode(const node::ReasoningDelta& delta) {
-    if (!chat()) return Encode(node::TextDelta{delta.text});
-    return delta.text.empty() ? "" : Event(Chunk({{"reasoning_content", delta.text}}));
+  std::string Encode(const node::Delta& delta, const node::ReasoningDelta& what) {
+    return EncodeText(delta, "reasoning_content", what.text);
   }
-  std::string Encode(const node::ToolCallDelta& delta) {
-    if (!chat()) return Encode(node::TextDelta{delta.arguments});
+  std::string Encode(const node::Delta& delta, const node::ToolCallDelta& what) {
+    if (!chat()) return EncodeText(delta, "content", what.arguments);
     // Only the first piece of a call has its id, type and name.
-    Json call = delta.id.empty() ? Json{{"function", {{"arguments", delta.arguments}}}}
-                                 : FunctionCall(delta.id, delta.name, delta.arguments);
-    call["index"] = delta.index;
-    return Event(Chunk({{"tool_calls", Json::array({std::move(call)})}}));
-  }
-  std::string Encode(const node::LogprobsDelta& delta) {
-    if (!chat()) return Event(Chunk("", nullptr, CompletionLogprobs(delta.tokens, shown_)));
-    return Event(Chunk(Json::object(), nullptr,
-                       {{"content", ChatLogprobs(delta.tokens)}, {"refusal", nullptr}}));
+    Json call = what.id.empty() ? Json{{"function", {{"arguments", what.arguments}}}}
+                                : FunctionCall(what.id, what.name, what.arguments);
+    call["index"] = what.index;
+    return ChunkOf(delta, {{"tool_calls", Json::array({std::move(call)})}});
   }
 
-  size_t shown_ = 0;  // bytes of text
+  std::vector<size_t> shown_ = std::vector<size_t>(options_.choices);  // bytes of text
 };
 
 class WholeEncoder final : public OpenAiEncoder {
@@ -127,24 +159,28 @@ class WholeEncoder final : public OpenAiEncoder {
 
   std::string Add(const node::Delta& delta) override {
     Count(delta);
-    std::visit([this](const auto& what) { Collect(what); }, delta.what);
+    Choice& choice = choices_[delta.choice];
+    choice.logprobs.insert(choice.logprobs.end(), delta.logprobs.begin(), delta.logprobs.end());
+    std::visit([&](const auto& what) { Collect(choice, what); }, delta.what);
     return "";
   }
 
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
-    Json choice = {{"index", 0}, {"logprobs", nullptr}, {"finish_reason", FinishName(reason)}};
-    if (!logprobs_.empty()) {
-      choice["logprobs"] = chat() ? Json{{"content", ChatLogprobs(logprobs_)}, {"refusal", nullptr}}
-                                  : CompletionLogprobs(logprobs_, 0);
+    Json choices = Json::array();
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      Json choice = {{"index", i},
+                     {"logprobs", LogprobsJson(choices_[i].logprobs, 0)},
+                     {"finish_reason", FinishName(i, reason, stats)}};
+      if (chat()) {
+        choice["message"] = Message(choices_[i]);
+      } else {
+        choice["text"] = choices_[i].text;
+      }
+      choices.push_back(std::move(choice));
     }
-    if (chat()) {
-      choice["message"] = Message();
-    } else {
-      choice["text"] = text_;
-    }
-    Json json = Object(false, Json::array({std::move(choice)}));
+    Json json = Object(false, std::move(choices));
     json["usage"] = UsageJson(stats);
-    AddReports(json, stats, ids_);
+    AddReports(json, stats);
     return Dump(json);
   }
 
@@ -152,36 +188,38 @@ class WholeEncoder final : public OpenAiEncoder {
   struct Call {
     std::string id, name, arguments;
   };
+  struct Choice {
+    std::string text, reasoning;
+    std::vector<Call> calls;
+    std::vector<node::SampledLogprob> logprobs;
+  };
 
-  void Collect(const node::TextDelta& delta) { text_ += delta.text; }
-  void Collect(const node::ReasoningDelta& delta) { (chat() ? reasoning_ : text_) += delta.text; }
-  void Collect(const node::ToolCallDelta& delta) {
-    if (!chat()) return Collect(node::TextDelta{delta.arguments});
-    if (calls_.size() <= delta.index) calls_.resize(delta.index + 1);
-    Call& call = calls_[delta.index];
+  void Collect(Choice& choice, const node::TextDelta& delta) { choice.text += delta.text; }
+  void Collect(Choice& choice, const node::ReasoningDelta& delta) {
+    (chat() ? choice.reasoning : choice.text) += delta.text;
+  }
+  void Collect(Choice& choice, const node::ToolCallDelta& delta) {
+    if (!chat()) return Collect(choice, node::TextDelta{delta.arguments});
+    if (choice.calls.size() <= delta.index) choice.calls.resize(delta.index + 1);
+    Call& call = choice.calls[delta.index];
     call.id += delta.id;
     call.name += delta.name;
     call.arguments += delta.arguments;
   }
-  void Collect(const node::LogprobsDelta& delta) {
-    logprobs_.insert(logprobs_.end(), delta.tokens.begin(), delta.tokens.end());
-  }
 
-  Json Message() const {
+  static Json Message(const Choice& choice) {
     Json message = {{"role", "assistant"},
-                    {"content", text_},
+                    {"content", choice.text},
                     {"refusal", nullptr},
                     {"annotations", Json::array()}};
-    if (text_.empty() && !calls_.empty()) message["content"] = nullptr;
-    if (!reasoning_.empty()) message["reasoning_content"] = reasoning_;
-    for (const Call& call : calls_)
+    if (choice.text.empty() && !choice.calls.empty()) message["content"] = nullptr;
+    if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
+    for (const Call& call : choice.calls)
       message["tool_calls"].push_back(FunctionCall(call.id, call.name, call.arguments));
     return message;
   }
 
-  std::string text_, reasoning_;
-  std::vector<Call> calls_;
-  std::vector<node::SampledLogprob> logprobs_;
+  std::vector<Choice> choices_ = std::vector<Choice>(options_.choices);
 };
 
 }  // namespace

@@ -17,6 +17,8 @@ struct EncoderOptions {
   bool chat = false;         // else a text completion
   bool stream = false;
   bool include_usage = false;  // streams: a chunk of usage at the end
+  uint32_t choices = 1;
+  bool logprobs = false;
 };
 
 std::unique_ptr<Encoder> MakeEncoder(EncoderOptions options);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "service/harness.h"
 
 namespace exo::service::openai {
@@ -60,39 +62,95 @@ TEST(EncodeTest, StreamsNameAToolCallOnceAndAddItsArguments) {
 Script WithLogprobs() {
   Script script{.pieces = {}};
   script.extra = [](node::GenerateSink& sink) {
-    sink.OnDelta({node::TextDelta{"Hi"}, {}});
+    const double never = -std::numeric_limits<double>::infinity();
     const node::SampledLogprob sampled[] = {
-        {.token = {"Hi", -0.5}, .top = {{"Hi", -0.5}, {"\xC3", -1.5}}}};
-    sink.OnDelta({node::LogprobsDelta{sampled}, {}});
+        {.token = {"Hi", -0.5}, .top = {{"Hi", -0.5}, {"\xC3", -1.5}}},
+        {.token = {"\xC3", -1}, .top = {{"Hi", -0.5}, {"x", never}}}};
+    sink.OnDelta({.what = node::TextDelta{"Hi"}, .logprobs = std::span(sampled).first(1)});
+    sink.OnDelta({.what = node::TextDelta{}, .logprobs = std::span(sampled).last(1)});
   };
   return script;
 }
 
 TEST(EncodeTest, LogprobsOfAChatHaveBytesAndAlternatives) {
   TestServer server({}, WithLogprobs());
-  const Json whole = Ask(server, kChat, kBody)["choices"][0]["logprobs"];
+  EXPECT_TRUE(Ask(server, kChat, kBody)["choices"][0]["logprobs"].is_null());  // not asked for
+  Json body = kBody;
+  body["logprobs"] = true;
+  body["top_logprobs"] = 2;
+  const Json whole = Ask(server, kChat, body)["choices"][0]["logprobs"];
   const Json& token = whole["content"][0];
   EXPECT_EQ(token["token"], "Hi");
   EXPECT_EQ(token["logprob"], -0.5);
   EXPECT_EQ(token["bytes"], Json::array({72, 105}));
   EXPECT_EQ(token["top_logprobs"][1]["bytes"], Json::array({0xC3}));
-  EXPECT_EQ(token["top_logprobs"][1]["token"], "\xEF\xBF\xBD");  // part of a character
-  Json body = kBody;
+  EXPECT_EQ(token["top_logprobs"][1]["token"], "\xEF\xBF\xBD");         // part of a character
+  EXPECT_EQ(whole["content"][1]["top_logprobs"][1]["logprob"], -9999);  // JSON has no infinity
   body["stream"] = true;
   const auto events = Post(server, kChat, body).events();
-  ASSERT_EQ(events.size(), 4u);
-  EXPECT_EQ(events[2]["choices"][0]["logprobs"], whole);
+  ASSERT_EQ(events.size(), 4u);  // role, the text, a token that shows nothing yet, finish
+  EXPECT_EQ(events[1]["choices"][0]["delta"]["content"], "Hi");
+  EXPECT_EQ(events[1]["choices"][0]["logprobs"]["content"], Json::array({whole["content"][0]}));
+  EXPECT_EQ(events[2]["choices"][0]["delta"]["content"], "");
+  EXPECT_EQ(events[2]["choices"][0]["logprobs"]["content"], Json::array({whole["content"][1]}));
+  EXPECT_TRUE(events[3]["choices"][0]["logprobs"].is_null());
 }
 
 TEST(EncodeTest, LogprobsOfACompletionHaveTheOlderShape) {
   TestServer server({}, WithLogprobs());
-  const Json body = {{"model", "tiny"}, {"prompt", "x"}};
+  Json body = {{"model", "tiny"}, {"prompt", "x"}, {"logprobs", 2}};
   const Json whole = Ask(server, "/v1/completions", body)["choices"][0];
   EXPECT_EQ(whole["text"], "Hi");
-  EXPECT_EQ(whole["logprobs"]["tokens"], Json::array({"Hi"}));
-  EXPECT_EQ(whole["logprobs"]["token_logprobs"], Json::array({-0.5}));
+  EXPECT_EQ(whole["logprobs"]["tokens"], Json::array({"Hi", "\xEF\xBF\xBD"}));
+  EXPECT_EQ(whole["logprobs"]["token_logprobs"], Json::array({-0.5, -1}));
   EXPECT_EQ(whole["logprobs"]["top_logprobs"][0]["Hi"], -0.5);
-  EXPECT_EQ(whole["logprobs"]["text_offset"], Json::array({0}));
+  EXPECT_EQ(whole["logprobs"]["text_offset"], Json::array({0, 2}));
+  body["stream"] = true;
+  const auto events = Post(server, "/v1/completions", body).events();
+  EXPECT_EQ(events[0]["choices"][0]["logprobs"]["text_offset"], Json::array({0}));
+  EXPECT_EQ(events[1]["choices"][0]["logprobs"]["text_offset"], Json::array({2}));
+}
+
+Script TwoChoices() {
+  Script script{.pieces = {}};
+  script.reasons = {wire::FinishReason::kLength, wire::FinishReason::kStop};
+  script.extra = [](node::GenerateSink& sink) {
+    const TokenId ids[] = {4, 9};
+    sink.OnDelta({.what = node::TextDelta{"left"}, .ids = std::span(ids).first(1), .choice = 0});
+    sink.OnDelta({.what = node::TextDelta{"right"}, .ids = std::span(ids).last(1), .choice = 1});
+    sink.OnDelta({.what = node::TextDelta{" hand"}, .choice = 0});
+  };
+  return script;
+}
+
+TEST(EncodeTest, ChoicesHaveTheirIndexTextAndFinish) {
+  TestServer server({}, TwoChoices());
+  Json body = kBody;
+  body["n"] = 2;
+  const Json json = Ask(server, kChat, body);
+  ASSERT_EQ(json["choices"].size(), 2u);
+  EXPECT_EQ(json["choices"][0]["message"]["content"], "left hand");
+  EXPECT_EQ(json["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(json["choices"][1]["index"], 1);
+  EXPECT_EQ(json["choices"][1]["message"]["content"], "right");
+  EXPECT_EQ(json["choices"][1]["finish_reason"], "stop");
+  EXPECT_EQ(json["exo"]["token_ids"], Json::array({4}));
+  EXPECT_EQ(json["exo"]["choice_token_ids"], Json::parse("[[4],[9]]"));
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 7);
+  body["stream"] = true;
+  const auto events = Post(server, kChat, body).events();
+  ASSERT_EQ(events.size(), 7u);  // two roles, three texts, two ends
+  std::string texts[2], ends[2];
+  for (const Json& event : events) {
+    const Json& choice = event["choices"][0];
+    const size_t index = choice["index"];
+    texts[index] += choice["delta"].value("content", "");
+    if (!choice["finish_reason"].is_null()) ends[index] = choice["finish_reason"];
+  }
+  EXPECT_EQ(texts[0], "left hand");
+  EXPECT_EQ(texts[1], "right");
+  EXPECT_EQ(ends[0], "length");
+  EXPECT_EQ(ends[1], "stop");
 }
 
 }  // namespace

@@ -6,6 +6,22 @@
 
 namespace exo::service::openai {
 
+namespace {
+
+// What a request may name by "id".
+Json AdaptersJson(const std::vector<wire::AdapterRef>& adapters) {
+  Json list = Json::array();
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    list.push_back({{"id", i},
+                    {"name", adapters[i].name},
+                    {"scale", adapters[i].scale},
+                    {"file_id", adapters[i].file.Hex()}});
+  }
+  return list;
+}
+
+}  // namespace
+
 Json ModelJson(const node::ModelView& model) {
   const auto created = std::chrono::system_clock::time_point(std::chrono::seconds(model.created));
   return {
@@ -27,7 +43,8 @@ Json ModelJson(const node::ModelView& model) {
         {"layers", model.layers},
         {"bytes", model.bytes},
         {"local", model.local},
-        {"state", model.state}}}};
+        {"state", model.state},
+        {"adapters", AdaptersJson(model.adapters)}}}};
 }
 
 Json ModelListJson(const std::vector<node::ModelView>& models) {

@@ -25,6 +25,7 @@ Action Reply(std::function<HttpResponse()> response) {
 Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<CompletionCall> read) {
   CompletionCall call = TRY(std::move(read));
   call.request.lease = std::move(request.lease);
+  call.request.client = ClientNumber(request.client, call.user);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   auto encoder =
       MakeEncoder({.id = fmt::format("{}{:016x}{:016x}", call.chat ? "chatcmpl-" : "cmpl-",
@@ -34,7 +35,9 @@ Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<Compl
                    .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
                    .chat = call.chat,
                    .stream = call.stream,
-                   .include_usage = call.include_usage});
+                   .include_usage = call.include_usage,
+                   .choices = call.request.choices,
+                   .logprobs = call.request.sampler.logprobs});
   return Generate(api, std::move(call.request), std::move(encoder));
 }
 

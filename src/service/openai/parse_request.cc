@@ -7,27 +7,23 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/parse_prompt.h"
+#include "service/openai/parse_sampler.h"
 
 namespace exo::service::openai {
 namespace {
+
+constexpr double kMaxAdapterScale = 1000;  // beyond any use; keeps products finite
 
 // Known fields that we do not do: accepted only with a value that changes nothing.
 struct Refused {
   const char* name;
   const char* harmless;  // JSON list of such values, beside null, [] and {}
 };
-constexpr Refused kRefusedAlways[] = {{"n", "[1]"},
-                                      {"logit_bias", "[]"},
-                                      {"logprobs", "[false]"},
-                                      {"top_logprobs", "[0]"},
-                                      {"grammar", R"([""])"},
+constexpr Refused kRefusedAlways[] = {{"grammar", R"([""])"},
                                       {"json_schema", "[]"},
-                                      {"mirostat", "[0]"},
-                                      {"typical_p", "[1]"},
                                       {"min_tokens", "[0]"},
                                       {"ignore_eos", "[false]"},
-                                      {"adapters", "[]"},
-                                      {"lora", "[]"}};
+                                      {"adapters", "[]"}};
 constexpr Refused kRefusedChat[] = {{"tools", "[]"},
                                     {"tool_choice", R"(["none","auto"])"},
                                     {"functions", "[]"},
@@ -78,6 +74,33 @@ Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
   return {};
 }
 
+// llama-server's "lora": [{"id": 0, "scale": 0.5}]; adapters that are not named are not used.
+Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
+  const Json* list = Find(body, "lora");
+  if (list == nullptr) return {};
+  const char* const what = "'lora' must be a list of objects such as {\"id\": 0, \"scale\": 0.5}";
+  if (!list->is_array()) return BadValue("lora", what);
+  if (list->size() > wire::kMaxAdapters) {
+    return BadValue("lora", fmt::format("'lora' has {} entries, but at most {} are allowed",
+                                        list->size(), wire::kMaxAdapters));
+  }
+  std::vector<wire::AdapterUse> uses;
+  for (const Json& one : *list) {
+    if (!one.is_object()) return BadValue("lora", what);
+    const auto id = ReadInteger(one, "id", 0, wire::kMaxAdapters - 1);
+    const auto scale = ReadNumber(one, "scale", {-kMaxAdapterScale, kMaxAdapterScale});
+    if (!id || !scale || !*id)
+      return BadValue("lora", !id ? id.error().message : !scale ? scale.error().message : what);
+    uses.push_back({static_cast<uint32_t>(**id), static_cast<float>(scale->value_or(1))});
+  }
+  std::ranges::sort(uses);
+  const auto twice = std::ranges::adjacent_find(uses, {}, &wire::AdapterUse::adapter);
+  if (twice != uses.end())
+    return BadValue("lora", fmt::format("'lora' names the adapter {} twice", twice->adapter));
+  request.adapters = std::move(uses);
+  return {};
+}
+
 // The whole 64-bit range, signed or not, and null for "draw one".
 Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
   const Json* value = Find(body, "seed");
@@ -87,28 +110,6 @@ Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
   request.sampler.seed = value->is_number_unsigned() ? value->get<uint64_t>()
                                                      : static_cast<uint64_t>(value->get<int64_t>());
   request.has_seed = true;
-  return {};
-}
-
-Parsed<> ReadSampler(const Json& body, wire::SamplerSettings& sampler) {
-  sampler.temperature = 1;  // OpenAI's default
-  const auto number = [&](const char* name, Range range, float& out) -> Parsed<> {
-    if (const auto value = TRY(ReadNumber(body, name, range))) out = static_cast<float>(*value);
-    return {};
-  };
-  TRY(number("temperature", {0, 2}, sampler.temperature));
-  TRY(number("top_p", {0, 1}, sampler.top_p));
-  TRY(number("min_p", {0, 1}, sampler.min_p));
-  TRY(number("frequency_penalty", {-2, 2}, sampler.frequency_penalty));
-  TRY(number("presence_penalty", {-2, 2}, sampler.presence_penalty));
-  TRY(number("repetition_penalty", {0.01, 10}, sampler.repeat_penalty));  // vLLM's name
-  TRY(number("repeat_penalty", {0.01, 10}, sampler.repeat_penalty));
-  if (const auto k = TRY(ReadInteger(body, "top_k", -1, INT32_MAX))) {
-    sampler.top_k = *k < 0 ? 0 : static_cast<uint32_t>(*k);  // -1 is vLLM's "off"
-  }
-  if (const auto last = TRY(ReadInteger(body, "repeat_last_n", 0, 65536))) {
-    sampler.penalty_window = static_cast<uint32_t>(*last);
-  }
   return {};
 }
 
@@ -160,9 +161,14 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
   TRY(RefuseUnsupported(*json, kRefusedAlways));
   TRY(ReadStream(*json, call));
   TRY(ReadMaxTokens(*json, call));
-  TRY(ReadSampler(*json, call.request.sampler));
+  TRY(ReadSampler(*json, call.chat, call.request));
   TRY(ReadSeed(*json, call.request));
   TRY(ReadStops(*json, call.request.stop));
+  for (const char* name : {"user", "safety_identifier"}) {
+    const Json* user = Find(*json, name);
+    if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
+  }
+  TRY(ReadAdapters(*json, call.request));
   return *std::move(json);
 }
 

@@ -2,6 +2,7 @@
 // GenerateRequest. A known field is done or refused with 400; unknown fields are ignored.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "service/errors.h"
@@ -10,6 +11,7 @@ namespace exo::service::openai {
 
 struct CompletionCall {
   node::GenerateRequest request;
+  std::string user;  // whom the caller asks for, if it says so
   bool chat = false;
   bool stream = false;
   bool include_usage = false;

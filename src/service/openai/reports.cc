@@ -1,5 +1,7 @@
 #include "service/openai/reports.h"
 
+#include <algorithm>
+
 namespace exo::service::openai {
 namespace {
 
@@ -20,6 +22,8 @@ Json Timings(const node::GenerateStats& stats) {
           {"prompt_per_token_ms", Over(prompt_ms, prompt)},
           {"prompt_per_second", stats.prompt_per_second},
           {"predicted_n", stats.completion_tokens},
+          {"draft_n", stats.drafted_tokens},
+          {"draft_n_accepted", stats.accepted_tokens},
           {"predicted_ms", predicted_ms},
           {"predicted_per_token_ms", Over(1000, stats.tokens_per_second)},
           {"predicted_per_second", stats.tokens_per_second}};
@@ -42,10 +46,15 @@ Json ExoReport(const node::GenerateStats& stats, std::span<const TokenId> token_
           {"token_ids", Json(std::vector<TokenId>(token_ids.begin(), token_ids.end()))}};
 }
 
+// OpenAI's number for what is next to impossible; JSON has no infinity.
+double Shown(double logprob) {
+  return std::max(logprob, -9999.0);
+}
+
 Json TokenJson(const node::TokenLogprob& token) {
   Json bytes = Json::array();
   for (const char c : token.bytes) bytes.push_back(static_cast<uint8_t>(c));
-  return {{"token", token.bytes}, {"logprob", token.logprob}, {"bytes", std::move(bytes)}};
+  return {{"token", token.bytes}, {"logprob", Shown(token.logprob)}, {"bytes", std::move(bytes)}};
 }
 
 }  // namespace
@@ -82,9 +91,9 @@ Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t off
                {"text_offset", Json::array()}};
   for (const node::SampledLogprob& sampled : tokens) {
     json["tokens"].push_back(sampled.token.bytes);
-    json["token_logprobs"].push_back(sampled.token.logprob);
+    json["token_logprobs"].push_back(Shown(sampled.token.logprob));
     Json top = Json::object();
-    for (const node::TokenLogprob& other : sampled.top) top[other.bytes] = other.logprob;
+    for (const node::TokenLogprob& other : sampled.top) top[other.bytes] = Shown(other.logprob);
     json["top_logprobs"].push_back(std::move(top));
     json["text_offset"].push_back(offset);
     offset += sampled.token.bytes.size();

@@ -1,0 +1,17 @@
+// FILE[:SCALE] of --lora, and MODEL=FILE[:SCALE] of the setting `lora`.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "node/node.h"
+
+namespace exo::app {
+
+// What stands behind the last colon is the scale if it is a number; else it belongs to the name.
+// Errors: kInvalid (nothing in front of the scale).
+Result<node::AdapterChoice> ParseAdapter(const std::string& text);
+// Errors: those of ParseAdapter; kInvalid without a model.
+Result<node::NodeOptions::ModelAdapter> ParseModelAdapter(const std::string& text);
+
+}  // namespace exo::app

@@ -1,0 +1,374 @@
+// Pages of the stages' prefix stores: which the lead has stored, restores, and what it does when a
+// stage has lost one.
+#include <gtest/gtest.h>
+
+#include <memory>
+
+#include "engine/lead.h"
+#include "engine/test_ids.h"
+
+namespace exo::engine {
+namespace {
+
+constexpr uint32_t kPage = 8;
+
+// Tokens that no other number has.
+std::vector<TokenId> Text(int number, size_t count) {
+  std::vector<TokenId> tokens;
+  for (size_t i = 0; i < count; ++i) tokens.push_back(number * 1000 + static_cast<TokenId>(i));
+  return tokens;
+}
+
+wire::Submit Ask(uint8_t number, std::vector<TokenId> prompt, uint32_t most = 1) {
+  const auto rows = static_cast<uint32_t>(prompt.size());
+  return {.request = Id(number),
+          .prompt = std::move(prompt),
+          .prompt_tokens = rows,
+          .max_new_tokens = most};
+}
+
+LeadOptions Options(uint32_t stages = 1) {
+  return {.stages = stages,
+          .context = 64,
+          .pages = 16,
+          .page = kPage,
+          .least_shared = 2,
+          .chunk = 32,
+          .prefix_store = true,
+          .least_restored = 4,
+          .speculate = false};
+}
+
+class LeadStoreTest : public testing::Test {
+ protected:
+  // Every output is token 5; `change`: what the stages make of the step.
+  std::vector<Emission> Return(const LeadStep& step,
+                               const std::function<void(wire::Step&)>& change = {}) {
+    wire::Step done = ToWire({}, step);
+    if (change) change(done);
+    auto news = machine_->OnPages(done, now_);
+    EXPECT_TRUE(news) << news.error().message;
+    if (news) {
+      for (LeadPage& page : news->stored) texts_.push_back(std::move(page));
+      for (const Hash256& key : news->lost) lost_.push_back(key);
+    }
+    std::vector<ItemOutput> outputs;
+    for (const LeadItem& item : step.items) {
+      if (item.outputs != Outputs::kNone) outputs.push_back({item.request, {5}});
+    }
+    auto emissions = machine_->OnStepDone(step.step, outputs, {}, now_);
+    EXPECT_TRUE(emissions) << emissions.error().message;
+    return emissions ? *std::move(emissions) : std::vector<Emission>{};
+  }
+  // Answers whatever is to do; what was emitted.
+  std::vector<Emission> RunAll() {
+    std::vector<Emission> all;
+    while (const auto step = machine_->NextStep(now_)) {
+      for (Emission& emission : Return(*step)) all.push_back(std::move(emission));
+    }
+    return all;
+  }
+  // As after a restart: the pages that a former machine had the stages store.
+  void Restart() {
+    std::vector<LeadPage> texts = std::exchange(texts_, {});
+    machine_ = std::make_unique<LeadMachine>(Options());
+    for (const LeadPage& page : texts) machine_->AddStored(page.parent, page.tokens);
+  }
+
+  std::unique_ptr<LeadMachine> machine_ = std::make_unique<LeadMachine>(Options());
+  Time now_{1};
+  std::vector<LeadPage> texts_;
+  std::vector<Hash256> lost_;
+};
+
+TEST_F(LeadStoreTest, PagesOfAnEndedRequestAreStoredOneAStepWhenNothingElseIsToDo) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 20), 2), now_));
+  Return(*machine_->NextStep(now_));
+  auto emissions = Return(*machine_->NextStep(now_));
+  ASSERT_TRUE(emissions[0].finished);
+  // 21 positions: the prompt and the first token of the answer.
+  std::vector<std::pair<uint32_t, uint32_t>> pages;
+  while (const auto step = machine_->NextStep(now_)) {
+    EXPECT_TRUE(step->items.empty());
+    ASSERT_EQ(step->store.size(), 1u);
+    EXPECT_EQ(step->store[0].page.request, Id(1));
+    pages.emplace_back(step->store[0].page.first, step->store[0].page.count);
+    Return(*step);
+  }
+  EXPECT_EQ(pages, (std::vector<std::pair<uint32_t, uint32_t>>{{0, 8}, {8, 8}, {16, 5}}));
+  ASSERT_EQ(texts_.size(), 3u);
+  EXPECT_EQ(texts_[0].parent, Hash256{});
+  EXPECT_EQ(texts_[1].parent, texts_[0].page.key);
+  EXPECT_EQ(texts_[2].tokens.back(), 5);
+  EXPECT_EQ(machine_->stats().stored_pages, 3u);
+}
+
+TEST_F(LeadStoreTest, PagesThatAreStoredAlreadyAndShortTextsAreNotStoredAgain) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 17)), now_));
+  RunAll();
+  ASSERT_EQ(texts_.size(), 2u) << "one position of the third page is worth no file";
+  auto text = Text(1, 17);
+  text.resize(40, 3);
+  ASSERT_TRUE(machine_->Submit(Ask(2, text), now_));
+  RunAll();
+  ASSERT_EQ(texts_.size(), 5u);
+  EXPECT_EQ(texts_[2].page.first, 16u);
+  ASSERT_TRUE(machine_->Submit(Ask(3, Text(3, 7)), now_));
+  RunAll();
+  EXPECT_EQ(texts_.size(), 5u) << "less than a page";
+}
+
+TEST_F(LeadStoreTest, ARequestThatBeginsLikeStoredPagesHasThemRestoredBeforeItsRows) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 30), 2), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 40)), now_));
+  const auto step = machine_->NextStep(now_);
+  ASSERT_TRUE(step);
+  EXPECT_TRUE(step->items.empty());
+  ASSERT_EQ(step->restore.size(), 4u) << "alone: several a step";
+  for (uint32_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(step->restore[i].request, Id(2));
+    EXPECT_EQ(step->restore[i].first, i * kPage);
+    EXPECT_EQ(step->restore[i].count, i < 3 ? kPage : 6);
+  }
+  EXPECT_TRUE(Return(*step).empty());
+  const auto rows = machine_->NextStep(now_);
+  ASSERT_TRUE(rows && rows->items.size() == 1);
+  EXPECT_EQ(rows->items[0].first, 30u);
+  const auto emissions = Return(*rows);
+  ASSERT_EQ(emissions.size(), 1u);
+  EXPECT_EQ(emissions[0].cached, 30u);
+  EXPECT_EQ(machine_->stats().restored_rows, 30u);
+  EXPECT_EQ(machine_->stats().prefill_rows, 10u);
+}
+
+TEST_F(LeadStoreTest, APartOfTheLastPageIsRestoredAndOneRowIsComputed) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 24)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 24)), now_));
+  const auto step = machine_->NextStep(now_);
+  ASSERT_EQ(step->restore.size(), 3u);
+  EXPECT_EQ(step->restore[2].count, 7u);
+  Return(*step);
+  const auto rows = machine_->NextStep(now_);
+  EXPECT_EQ(rows->items[0].first, 23u);
+  EXPECT_EQ(rows->rows, 1u);
+}
+
+TEST_F(LeadStoreTest, BesideRunningRequestsOnePageAStepIsRestored) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 24)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(2, 4), 20), now_));
+  Return(*machine_->NextStep(now_));
+  ASSERT_TRUE(machine_->Submit(Ask(3, Text(1, 30)), now_));
+  for (uint32_t i = 0; i < 3; ++i) {
+    const auto step = machine_->NextStep(now_);
+    ASSERT_EQ(step->items.size(), 1u) << "the running answer goes on";
+    ASSERT_EQ(step->restore.size(), 1u);
+    EXPECT_EQ(step->restore[0].first, i * kPage);
+    Return(*step);
+  }
+  EXPECT_EQ(machine_->NextStep(now_)->items.size(), 2u);
+}
+
+TEST_F(LeadStoreTest, WhatIsInMemoryIsNotRestored) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 30)), now_));
+  RunAll();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 40)), now_));
+  const auto step = machine_->NextStep(now_);
+  EXPECT_EQ(step->fork.size(), 1u);
+  EXPECT_TRUE(step->restore.empty());
+}
+
+TEST_F(LeadStoreTest, ALostPageAndAllBehindItAreForgottenAndTheRequestBeginsAnew) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 30)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 40)), now_));
+  const auto step = machine_->NextStep(now_);
+  const auto emissions = Return(*step, [](wire::Step& done) {
+    for (size_t i = 1; i < done.restore.size(); ++i) done.restore[i].lost = true;
+  });
+  EXPECT_TRUE(emissions.empty());
+  EXPECT_EQ(lost_, std::vector<Hash256>{step->restore[1].key});
+  // The first page is still there.
+  auto again = machine_->NextStep(now_);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->close, std::vector<RequestId>{Id(2)});
+  ASSERT_EQ(again->restore.size(), 1u);
+  EXPECT_EQ(again->restore[0].key, step->restore[0].key);
+  Return(*again, [](wire::Step& done) { done.restore[0].lost = true; });
+  again = machine_->NextStep(now_);
+  EXPECT_TRUE(again->restore.empty());
+  EXPECT_EQ(again->items[0].first, 0u) << "from the beginning";
+  Return(*again);
+  const auto end = RunAll();
+  ASSERT_EQ(end.size(), 1u);
+  EXPECT_EQ(end[0].cached, 0u);
+  EXPECT_TRUE(end[0].finished);
+  EXPECT_EQ(machine_->stats().lost_pages, 2u);
+}
+
+TEST_F(LeadStoreTest, AStageOfAnOldVersionThatDropsThePagesHasNone) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 24)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 30)), now_));
+  Return(*machine_->NextStep(now_), [](wire::Step& done) { done.restore.clear(); });
+  const auto again = machine_->NextStep(now_);
+  EXPECT_TRUE(again->restore.empty());
+  EXPECT_EQ(again->items[0].first, 0u);
+}
+
+TEST_F(LeadStoreTest, PagesOfOtherRequestsThatComeBackAreAPeersMistake) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 24)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 30)), now_));
+  const auto step = machine_->NextStep(now_);
+  wire::Step done = ToWire({}, *step);
+  done.restore[1].first = 0;
+  EXPECT_EQ(machine_->OnPages(done, now_).error().code, ErrorCode::kInvalid);
+  done = ToWire({}, *step);
+  done.store.push_back(done.restore[0]);
+  EXPECT_EQ(machine_->OnPages(done, now_).error().code, ErrorCode::kInvalid);
+  done = ToWire({}, *step);
+  done.restore.pop_back();
+  EXPECT_EQ(machine_->OnPages(done, now_).error().code, ErrorCode::kInvalid);
+  done.step = 99;
+  const auto stale = machine_->OnPages(done, now_);
+  ASSERT_TRUE(stale);
+  EXPECT_TRUE(stale->lost.empty());
+}
+
+TEST_F(LeadStoreTest, ACancelledRestoreKeepsWhatIsBack) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 48)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(1, 60)), now_));
+  const auto first = machine_->NextStep(now_);
+  ASSERT_EQ(first->restore.size(), 4u);
+  Return(*first);
+  const auto second = machine_->NextStep(now_);
+  ASSERT_EQ(second->restore.size(), 2u);
+  machine_->Cancel(Id(2));
+  EXPECT_TRUE(Return(*second).empty());
+  EXPECT_EQ(machine_->kept_sequences(), 1u);
+  EXPECT_EQ(machine_->used_pages(), 4u);
+  // Cut to what had come back when the client went away.
+  ASSERT_TRUE(machine_->Submit(Ask(3, Text(9, 4)), now_));
+  const auto step = machine_->NextStep(now_);
+  ASSERT_EQ(step->truncate.size(), 1u);
+  EXPECT_EQ(step->truncate[0].length, 32u);
+}
+
+TEST_F(LeadStoreTest, APageThatAStageHasNoRoomForIsOfferedAgainLater) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 24)), now_));
+  Return(*machine_->NextStep(now_));
+  const auto refuse = [](wire::Step& done) { done.store[0].lost = true; };
+  auto step = machine_->NextStep(now_);
+  Return(*step, refuse);
+  EXPECT_FALSE(machine_->NextStep(now_));
+  now_ += std::chrono::seconds(1);
+  const auto again = machine_->NextStep(now_);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->store[0].page, step->store[0].page);
+  Return(*again);
+  // A stage that never takes any is left alone.
+  for (int i = 0; i < 3; ++i) {
+    step = machine_->NextStep(now_);
+    ASSERT_TRUE(step) << i;
+    EXPECT_EQ(step->store[0].page.first, 8u);
+    Return(*step, refuse);
+    now_ += std::chrono::seconds(1);
+  }
+  EXPECT_FALSE(machine_->NextStep(now_));
+  EXPECT_EQ(texts_.size(), 1u);
+}
+
+TEST_F(LeadStoreTest, PagesOfASequenceThatMadeRoomAreNotStored) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 48)), now_));
+  Return(*machine_->NextStep(now_));
+  Return(*machine_->NextStep(now_));
+  Return(*machine_->NextStep(now_));  // one page
+  ASSERT_EQ(texts_.size(), 1u);
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(2, 60), 4), now_));
+  ASSERT_TRUE(machine_->Submit(Ask(3, Text(3, 60), 4), now_));
+  auto step = machine_->NextStep(now_);
+  EXPECT_EQ(step->close, std::vector<RequestId>{Id(1)});
+  EXPECT_TRUE(step->store.empty());
+}
+
+TEST_F(LeadStoreTest, ARestoreThatDoesNotFitWaitsForPages) {
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 48)), now_));
+  RunAll();
+  Restart();
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(2, 62), 2), now_));
+  ASSERT_TRUE(machine_->Submit(Ask(3, Text(3, 62), 2), now_));
+  auto step = machine_->NextStep(now_);
+  ASSERT_TRUE(machine_->Submit(Ask(4, Text(1, 60)), now_));
+  EXPECT_EQ(machine_->used_pages(), 16u);
+  Return(*step);
+  step = machine_->NextStep(now_);
+  EXPECT_TRUE(step->restore.empty());
+  Return(*step);
+  RunAll();
+  EXPECT_EQ(machine_->stats().restored_rows, 48u);
+}
+
+TEST_F(LeadStoreTest, WithoutAStoreNothingIsAsked) {
+  LeadOptions options = Options();
+  options.prefix_store = false;
+  machine_ = std::make_unique<LeadMachine>(options);
+  machine_->AddStored({}, Text(1, 8));
+  ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 20)), now_));
+  const auto step = machine_->NextStep(now_);
+  EXPECT_TRUE(step->restore.empty());
+  Return(*step);
+  EXPECT_FALSE(machine_->NextStep(now_));
+}
+
+TEST_F(LeadStoreTest, PagesBelongToTheAdaptersTheyWereComputedWith) {
+  LeadOptions options = Options();
+  options.adapters = 2;
+  options.adapter_files.resize(2);
+  options.adapter_files[1].bytes[0] = 1;
+  const auto start = [&] {
+    machine_ = std::make_unique<LeadMachine>(options);
+    for (const LeadPage& page : texts_) machine_->AddStored(page.parent, page.tokens);
+  };
+  start();
+  wire::Submit submit = Ask(1, Text(1, 24));
+  submit.adapters = {{.adapter = 1, .scale = 0.5f}};
+  ASSERT_TRUE(machine_->Submit(submit, now_));
+  RunAll();
+  ASSERT_EQ(texts_.size(), 3u);
+  EXPECT_NE(texts_[0].parent, Hash256{});
+  uint8_t number = 2;
+  const auto restores = [&](std::vector<wire::AdapterUse> adapters) {
+    start();
+    submit = Ask(number++, Text(1, 30));
+    submit.adapters = std::move(adapters);
+    EXPECT_TRUE(machine_->Submit(submit, now_));
+    return machine_->NextStep(now_)->restore;
+  };
+  EXPECT_TRUE(restores({}).empty());
+  EXPECT_TRUE(restores({{.adapter = 0, .scale = 0.5f}}).empty());
+  EXPECT_TRUE(restores({{.adapter = 1, .scale = 1}}).empty());
+  const auto same = restores({{.adapter = 1, .scale = 0.5f}});
+  ASSERT_EQ(same.size(), 3u);
+  EXPECT_EQ(same[0].adapters, submit.adapters) << "the stages open the sequence with them";
+  // Another file in its place under the next plan.
+  options.adapter_files[1].bytes[0] = 2;
+  EXPECT_TRUE(restores({{.adapter = 1, .scale = 0.5f}}).empty());
+  std::swap(options.adapter_files[0], options.adapter_files[1]);
+  options.adapter_files[0].bytes[0] = 1;
+  EXPECT_EQ(restores({{.adapter = 0, .scale = 0.5f}}).size(), 3u)
+      << "the file counts, not its place";
+}
+
+}  // namespace
+}  // namespace exo::engine

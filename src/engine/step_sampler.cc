@@ -1,0 +1,97 @@
+#include "engine/step_sampler.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace exo::engine {
+
+// Each time the whole output matrix is read.
+Result<std::span<float>> StepSampler::LogitRows::Of(size_t row) {
+  CHECK(row < total);
+  if (row < first || row >= first + count) {
+    first = row;
+    count = std::min(backend::kLogitRows, total - row);
+    values = TRY(running->Logits(first, count));
+  }
+  const size_t vocab = values.size() / count;
+  return values.subspan((row - first) * vocab, vocab);
+}
+
+// The tokens that follow the item's output rows: a draft behind a row stands as long as it is what
+// is sampled there.
+Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
+                                     SamplerScratch& scratch) const {
+  const LeadItem& item = *work.item;
+  ItemOutput& output = work.output;
+  output.request = item.request;
+  const auto view = lead.Find(item.request);
+  if (!view) {  // cancelled meanwhile: the machine drops the output
+    output.tokens.assign(1, 0);
+    return {};
+  }
+  wire::SamplerState state = *view->state;
+  std::vector<TokenId> history;  // only with drafts
+  std::span<const TokenId> tokens = view->tokens;
+  const size_t skipped = item.tokens.size() - OutputRows(item);
+  for (size_t i = 0; skipped + i < item.tokens.size(); ++i) {
+    if (i == 1) history.assign(view->tokens.begin(), view->tokens.end());
+    if (i > 0) {
+      history.push_back(output.tokens.back());
+      tokens = history;
+    }
+    auto sampled = SampleNext(
+        TRY(logits.Of(work.row + i)),
+        {.history = tokens, .settings = *view->sampler, .position = tokens.size(), .state = state},
+        scratch);
+    if (!sampled) {
+      work.failed = sampled.error();
+      output.tokens.push_back(0);
+      return {};
+    }
+    output.tokens.push_back(recorded_ != nullptr ? (*recorded_)[tokens.size()] : sampled->token);
+    Append(output.logprobs, sampled->logprobs);
+    output.state = state = std::move(sampled->state);
+    const size_t next = skipped + i + 1;
+    if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
+  }
+  return {};
+}
+
+Result<StepSampler::Outputs> StepSampler::Sample(const LeadMachine& lead, const LeadStep& step,
+                                                 std::span<const RequestId> cancelled,
+                                                 backend::StageCompute& stage,
+                                                 backend::Running* running) {
+  LogitRows logits{.running = running};
+  std::vector<Work> all;
+  for (const LeadItem& item : step.items) {
+    if (OutputRows(item) == 0 || std::ranges::find(cancelled, item.request) != cancelled.end())
+      continue;
+    all.push_back({.item = &item, .row = logits.total});
+    logits.total += OutputRows(item);
+  }
+  CHECK(all.empty() || running != nullptr);
+  for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
+    // Those whose rows lie at hand together; one that has too many is alone and asks as it goes.
+    const size_t first = all[begin].row;
+    for (end = begin; end < all.size(); ++end) {
+      const size_t rows = all[end].row + OutputRows(*all[end].item) - first;
+      if (end > begin && rows > backend::kLogitRows) break;
+    }
+    scratches_.resize(std::max(scratches_.size(), end - begin));
+    TRY(logits.Of(first));
+    stage.ForEach(end - begin, [&](size_t i) {
+      Work& work = all[begin + i];
+      work.result = SampleItem(lead, work, logits, scratches_[i]);
+    });
+  }
+  Outputs outputs;
+  for (Work& work : all) {
+    TRY(std::move(work.result));
+    if (work.failed) outputs.failures.push_back({work.item->request, *work.failed});
+    outputs.items.push_back(std::move(work.output));
+  }
+  return outputs;
+}
+
+}  // namespace exo::engine

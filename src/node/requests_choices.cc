@@ -1,0 +1,179 @@
+// Requests: the choices of an answer, and their ends.
+#include <algorithm>
+
+#include "base/check.h"
+#include "node/requests_impl.h"
+#include "sys/files.h"
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+double MillisecondsOf(Time time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
+
+// The prompt's figures are the first choice's; the choices ran beside each other, so their tokens
+// and speeds add up.
+void Add(GenerateStats& all, const GenerateStats& one, uint32_t choice) {
+  if (choice == 0) {
+    all.prompt_tokens = one.prompt_tokens;
+    all.cached_tokens = one.cached_tokens;
+    all.seed = one.seed;
+    all.ttft_ms = one.ttft_ms;
+    all.prompt_per_second = one.prompt_per_second;
+  }
+  all.completion_tokens += one.completion_tokens;
+  all.drafted_tokens += one.drafted_tokens;
+  all.accepted_tokens += one.accepted_tokens;
+  all.tokens_per_second += one.tokens_per_second;
+  for (const StageReport& stage : one.stages) {
+    const auto same = std::ranges::find_if(all.stages, [&](const StageReport& other) {
+      return other.id == stage.id && other.layer_begin == stage.layer_begin;
+    });
+    if (same != all.stages.end()) {
+      same->milliseconds += stage.milliseconds;
+    } else {
+      all.stages.push_back(stage);
+    }
+  }
+}
+
+}  // namespace
+
+// A choice that is refused at once ends the answer: then there is nothing left to begin.
+bool Requests::BeginOthers(const RequestId& id) {
+  const std::shared_ptr<Answer> answer = Find(id)->answer;
+  const std::vector<TokenId> prompt = std::exchange(answer->prompt, {});
+  for (Request* first = Find(id); first != nullptr && answer->begun < answer->choices;
+       first = Find(id)) {
+    auto other = std::make_unique<Request>();
+    other->id = sys::RandomValue<RequestId>();
+    other->request = first->request;  // its texts have gone to the tokenizer
+    other->request.sampler.choice = answer->begun++;
+    other->answer = answer;
+    other->model = first->model;
+    other->vocabulary = first->vocabulary;
+    other->prompt_tokens = first->prompt_tokens;
+    other->text = std::make_unique<engine::TextStream>(first->request.stop);
+    other->plan = first->plan;
+    other->adapters = first->adapters;
+    other->paused = first->paused;
+    other->start = sys::Now();
+    Request& placed = *other;
+    answer->running.push_back(other->id);
+    requests_[other->id] = std::move(other);
+    host_.OnRequestChanged(placed.id, {.model = placed.request.model, .state = "started"});
+    SubmitChoice(placed, prompt);
+  }
+  return Find(id) != nullptr;
+}
+
+GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* finished) const {
+  GenerateStats stats;
+  stats.prompt_tokens = request.prompt_tokens;
+  stats.cached_tokens = request.cached;
+  stats.completion_tokens = request.generated;
+  if (finished != nullptr) {
+    stats.drafted_tokens = finished->drafted;
+    stats.accepted_tokens = finished->accepted;
+  }
+  stats.seed = request.request.sampler.seed;
+  stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
+  // By the lead's clock where it told: tokens that arrive here together take no time here.
+  const double decode_s = finished != nullptr
+                              ? static_cast<double>(finished->decode_us) * 1e-6
+                              : MillisecondsOf(request.last_token - request.first_token) / 1000;
+  if (request.generated > 1 && decode_s > 0)
+    stats.tokens_per_second = (request.generated - 1) / decode_s;
+  const double prefill_s =
+      finished != nullptr ? static_cast<double>(finished->prefill_us) * 1e-6 : stats.ttft_ms / 1000;
+  if (prefill_s > 0)
+    stats.prompt_per_second = (stats.prompt_tokens - stats.cached_tokens) / prefill_s;
+  for (const wire::StagePlan& stage : request.plan.stages) {
+    StageReport report = {.node = host_.NameOf(stage.node),
+                          .id = stage.node,
+                          .layer_begin = stage.layer_begin,
+                          .layer_end = stage.layer_end};
+    if (finished != nullptr) {
+      for (const wire::StageTime& time : finished->stages) {
+        if (time.node == stage.node)
+          report.milliseconds += static_cast<double>(time.microseconds) / 1000;
+      }
+    }
+    stats.stages.push_back(std::move(report));
+  }
+  return stats;
+}
+
+void Requests::Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished) {
+  const std::string rest = request.text->Finish();
+  const RequestId id = request.id;
+  const std::shared_ptr<Answer> answer = request.answer;
+  if (!rest.empty()) {
+    answer->sink->OnDelta({.what = TextDelta{rest}, .ids = {}, .choice = request.choice()});
+    if (Find(id) == nullptr) return;
+  }
+  if (!BeginOthers(id)) return;
+  const GenerateStats stats = StatsOf(request, finished);
+  const uint32_t choice = request.choice();
+  End(id,
+      fmt::format("{} prompt tokens, {} generated", stats.prompt_tokens, stats.completion_tokens));
+  Add(answer->stats, stats, choice);
+  answer->stats.reasons.resize(answer->choices);
+  answer->stats.reasons[choice] = reason;
+  if (answer->running.empty()) answer->sink->OnDone(answer->stats.reasons[0], answer->stats);
+}
+
+std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::string how) {
+  auto found = requests_.extract(id);
+  CHECK(!found.empty());  // a request ends once
+  auto ended = std::move(found.mapped());
+  std::erase(ended->answer->running, id);
+  host_.OnRequestChanged(
+      id, {.model = ended->request.model, .state = "ended", .detail = std::move(how)});
+  return ended;
+}
+
+// One choice's error is the whole answer's.
+void Requests::FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
+  Request* request = Find(id);
+  if (request == nullptr) return;
+  const auto ended = End(id, error.message);
+  Drop(*ended->answer, "another choice of its answer failed");
+  ended->answer->sink->OnError({.error = error, .refusal = refusal});
+}
+
+size_t Requests::EndAll(const Error& error) {
+  std::vector<RequestId> all;
+  for (const auto& [id, request] : requests_) all.push_back(id);
+  for (const RequestId& id : all) {
+    const Request* request = Find(id);
+    if (request != nullptr && request->submitted) host_.CancelRequest(id);
+    FailRequest(id, error, Refusal::kLost);
+  }
+  return all.size();
+}
+
+void Requests::SetPaused(const Answer& answer, bool paused) {
+  const std::vector<RequestId> running = answer.running;  // delivering may end them
+  for (const RequestId& id : running) {
+    Request* request = Find(id);
+    if (request == nullptr || request->paused == paused) continue;
+    request->paused = paused;
+    if (request->submitted) host_.PauseRequest(id, paused);
+    Deliver(id);
+  }
+}
+
+void Requests::Drop(const Answer& answer, std::string_view why) {
+  const std::vector<RequestId> running = answer.running;
+  for (const RequestId& id : running) {
+    const Request* request = Find(id);
+    if (request == nullptr) continue;
+    if (request->submitted) host_.CancelRequest(id);
+    End(id, fmt::format("{} after {} tokens", why, request->generated));
+  }
+}
+
+}  // namespace exo::node

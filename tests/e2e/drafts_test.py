@@ -1,0 +1,59 @@
+"""Guessing ahead: from a request's own text and by a small model. Answers stay the same."""
+import pathlib
+import subprocess
+import tempfile
+
+from lib import cluster, main
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CHAT = {"model": "exo-tiny", "messages": [{"role": "user", "content": "What is exo?"}], "max_tokens": 60,
+        "temperature": 0.7, "seed": 11}
+LIST = {"model": "exo-tiny", "prompt": "one two three four five six. " * 12, "max_tokens": 60, "temperature": 0}
+
+
+def text_of(choice):
+    return choice["message"]["content"] if "message" in choice else choice["text"]
+
+
+def ask(node, body):
+    path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+    status, answer = node.api.post(path, body)
+    assert status == 200, answer
+    return text_of(answer["choices"][0]), answer["timings"]
+
+
+def test_text_that_repeats_is_drafted(exo):
+    texts = []
+    for switch in ("false", "true"):
+        with cluster(exo, 1, environment={"EXO_SPECULATION": switch}) as nodes:
+            text, timings = ask(nodes[0], LIST)
+            texts.append(text)
+            assert (timings["draft_n"] > 0) == (switch == "true"), timings
+    assert texts[0] == texts[1], texts
+
+
+def test_a_draft_model_changes_no_answer(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        draft = pathlib.Path(folder) / "small.gguf"
+        subprocess.run([exo, "quantize", str(ROOT / "models/exo-tiny.gguf"), str(draft), "Q4_0"], check=True,
+                       capture_output=True, timeout=60)
+        other = pathlib.Path(folder) / "other.gguf"
+        with cluster(exo, 2) as nodes:
+            plain, _ = ask(nodes[0], CHAT)
+            nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})
+            for spread in (False, True):
+                load = {"model": "exo-tiny", "spread": spread, "draft": str(draft)}
+                status, plan = nodes[0].api.post("/v1/internal/load", load)
+                assert status == 200, plan
+                text, timings = ask(nodes[1], CHAT)
+                assert text == plain, (text, plain)
+                assert timings["draft_n"] > 0 and timings["draft_n_accepted"] > 0, timings
+                status, refused = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "draft": "no-such"})
+                assert status == 404 and "no-such" in refused["error"]["message"], (status, refused)
+                nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})
+            status, refused = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "draft": str(other)})
+            assert status in (400, 404) and "other.gguf" in refused["error"]["message"], (status, refused)
+
+
+if __name__ == "__main__":
+    main([test_text_that_repeats_is_drafted, test_a_draft_model_changes_no_answer])
