@@ -1,5 +1,5 @@
 // Counter-based randomness: a pure function of (seed, counter), so that no generator state can be
-// lost with a device (docs/arithmetic.md, rule 8). Philox-4x32-10, Salmon et al., SC 2011. Not for
+// lost with a device (docs/arithmetic.md, rule 16). Philox-4x32-10, Salmon et al., SC 2011. Not for
 // secrets: keys and identifiers come from FillRandom (sys/files.h).
 #pragma once
 
