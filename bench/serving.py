@@ -85,12 +85,12 @@ def ask(node, model, prompt, count=8):
 
 
 def models(size, folder):
-    """The options by which a node serves one synthetic model, and its name."""
+    """A synthetic model's name, and the environment in which a node serves it."""
     path = compare.model_file(compare.Row("tg", size, "q4_0", 2, 1))
     link = pathlib.Path(folder) / path.name
     if not link.exists():
         link.symlink_to(path)
-    return path.stem, ("--models", folder)
+    return path.stem, {"EXO_MODELS": folder}  # an option of `up` only since
 
 
 def known(node, model):
@@ -105,9 +105,9 @@ def known(node, model):
 
 def turns(exo, folder, nodes=1):
     """Milliseconds of turn one, of turn two, and of the new tokens of turn two alone."""
-    model, options = models("1B", folder)
+    model, environment = models("1B", folder)
     story, more = tokens(3000, 1), tokens(40, 2)
-    with cluster(exo, nodes, *options) as members:
+    with cluster(exo, nodes, environment=environment) as members:
         known(members[0], model)
         if nodes > 1:
             members[0].api.post("/v1/internal/load", {"model": model, "spread": True})
@@ -125,14 +125,14 @@ def two_stages(exo, folder):
 
 def disk(exo, folder):
     """Turn two after a restart with a prefix store, against turn two in the running node."""
-    model, options = models("1B", folder)
+    model, environment = models("1B", folder)
     story, more = tokens(3000, 1), tokens(40, 2)
-    store = ("--prefix-store", "2GiB", *options)
+    store = ("--prefix-store", "2GiB")
 
     def written(node):
         text = node.api.get("/metrics")[1]
         return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("exo_prefix_store_bytes "))
-    with cluster(exo, 1, *store) as members:
+    with cluster(exo, 1, *store, environment=environment) as members:
         known(members[0], model)
         _, answer, _ = ask(members[0], model, story)
         prompt = story + answer + more
@@ -142,7 +142,8 @@ def disk(exo, folder):
         warm, _, _ = ask(members[0], model, prompt)
         members[0].stop()
         (members[0].home / "node.json").unlink(missing_ok=True)
-        members[0] = Node(exo, members[0].home.parent, members[0].secret, "n1", *store).started()
+        members[0] = Node(exo, members[0].home.parent, members[0].secret, "n1", *store,
+                          environment=environment).started()
         known(members[0], model)
         restored, _, cached = ask(members[0], model, prompt)
     return {"warm ms": warm, "from disk ms": restored, "from disk / warm": restored / warm, "cached": cached,
@@ -151,9 +152,9 @@ def disk(exo, folder):
 
 def rates(exo, folder):
     """Tokens per second of one stream and of four."""
-    model, options = models("1B", folder)
+    model, environment = models("1B", folder)
     seen = {}
-    with cluster(exo, 1, *options) as members:
+    with cluster(exo, 1, environment=environment) as members:
         known(members[0], model)
         for count in (1, 4):
             streams = [Stream(members[0], model, tokens(20, seed), max_tokens=400) for seed in range(count)]
@@ -169,8 +170,8 @@ def rates(exo, folder):
 
 def chats(exo, folder, **limit):
     """16 chats: when the last one started, and tokens per second of all."""
-    model, options = models("1B", folder)
-    with cluster(exo, 1, *options) as members:
+    model, environment = models("1B", folder)
+    with cluster(exo, 1, environment=environment) as members:
         known(members[0], model)
         streams = [Stream(members[0], model, tokens(20, seed), **limit) for seed in range(16)]
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -190,8 +191,8 @@ def limited_chats(exo, folder):
 
 def gap(exo, folder, size="1B"):
     """The longest gap of four streams while a prompt of 2,900 tokens comes in, and its first token."""
-    model, options = models(size, folder)
-    with cluster(exo, 1, *options) as members:
+    model, environment = models(size, folder)
+    with cluster(exo, 1, environment=environment) as members:
         known(members[0], model)
         streams = [Stream(members[0], model, tokens(20, seed), max_tokens=1000) for seed in range(4)]
         for stream in streams:
