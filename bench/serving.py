@@ -24,7 +24,7 @@ import time
 import compare
 from lib import Node, cluster, wait_for
 
-TEXT = "/v1/completions"
+TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 STARTED_S = 300  # the limit of any wait
 
 
@@ -33,13 +33,17 @@ def tokens(count, seed):
     return [draw.randrange(1000, 30000) for _ in range(count)]
 
 
+def says(choice):
+    """Whether an event's choice brings text."""
+    return bool(choice.get("text") or choice.get("delta", {}).get("content"))
+
+
 class Stream:
     """One streamed completion in a thread of its own: when each token came."""
 
-    def __init__(self, node, model, prompt, **settings):
+    def __init__(self, node, model, path=TEXT, **settings):
         self.times, self.failed, self.began = [], None, time.monotonic()
-        body = {"model": model, "prompt": prompt, "temperature": 1, "seed": len(prompt), **settings}
-        self.events = node.api.stream(TEXT, body)
+        self.events = node.api.stream(path, {"model": model, "temperature": 1, **settings})
         self.closing = False
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
@@ -47,7 +51,7 @@ class Stream:
     def run(self):
         try:
             for event in self.events:
-                if event.get("choices") and event["choices"][0].get("finish_reason") is None:
+                if event.get("choices") and says(event["choices"][0]):
                     self.times.append(time.monotonic())
                 if self.closing:
                     break
@@ -157,7 +161,7 @@ def rates(exo, folder):
     with cluster(exo, 1, environment=environment) as members:
         known(members[0], model)
         for count in (1, 4):
-            streams = [Stream(members[0], model, tokens(20, seed), max_tokens=400) for seed in range(count)]
+            streams = [Stream(members[0], model, prompt=tokens(20, seed), max_tokens=400) for seed in range(count)]
             for stream in streams:
                 stream.first()
             start = time.monotonic()
@@ -169,11 +173,12 @@ def rates(exo, folder):
 
 
 def chats(exo, folder, **limit):
-    """16 chats: when the last one started, and tokens per second of all."""
+    """16 chats of a few words, without max_tokens: when the last one started, and tokens per second of all."""
     model, environment = models("1B", folder)
     with cluster(exo, 1, environment=environment) as members:
         known(members[0], model)
-        streams = [Stream(members[0], model, tokens(20, seed), **limit) for seed in range(16)]
+        streams = [Stream(members[0], model, CHAT, messages=[{"role": "user", "content": f"Tale {seed}"}], seed=seed, **limit)
+                   for seed in range(16)]
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             firsts = list(pool.map(Stream.first, streams))
         start = time.monotonic()
@@ -194,12 +199,12 @@ def gap(exo, folder, size="1B"):
     model, environment = models(size, folder)
     with cluster(exo, 1, environment=environment) as members:
         known(members[0], model)
-        streams = [Stream(members[0], model, tokens(20, seed), max_tokens=1000) for seed in range(4)]
+        streams = [Stream(members[0], model, prompt=tokens(20, seed), max_tokens=1000) for seed in range(4)]
         for stream in streams:
             stream.first()
         time.sleep(4)
         start = time.monotonic()
-        newcomer = Stream(members[0], model, tokens(2900, 9), max_tokens=4)
+        newcomer = Stream(members[0], model, prompt=tokens(2900, 9), max_tokens=4)
         first = newcomer.first()
         end = time.monotonic()
         time.sleep(0.5)

@@ -42,7 +42,7 @@ set(EXO_DOTPROD_FLAGS -march=armv8.2-a+dotprod)
 set(EXO_I8MM_FLAGS -march=armv8.2-a+dotprod+i8mm)
 # Instrumented in place, an unrolled product takes minutes to compile. ASan sees every access all the same, by a call.
 if(EXO_SANITIZE MATCHES address)
-  list(APPEND EXO_INTRINSICS_FLAGS "SHELL:-mllvm -asan-instrumentation-with-call-threshold=0")
+  list(APPEND EXO_INTRINSICS_FLAGS -mllvm -asan-instrumentation-with-call-threshold=0)
 endif()
 if(EXO_SANITIZE MATCHES undefined)
   list(APPEND EXO_INTRINSICS_FLAGS -fno-sanitize=pointer-overflow,alignment,null,object-size)
