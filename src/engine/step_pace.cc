@@ -9,8 +9,12 @@ namespace {
 // The part of a new figure in its moving average: a few steps are enough to follow a changed load,
 // and one that a neighbor disturbed does not count for much.
 constexpr double kNewest = 0.25;
-// Steps with fewer rows of prompts say little about one of them.
-constexpr uint32_t kLearnFrom = 16;
+// Steps with fewer rows of prompts say little about one of them. No more than a tile, or the
+// smallest chunks, which follow from slow rows, would hide that rows became faster.
+constexpr uint32_t kLearnFrom = 8;
+// Reading the weights takes about as long as so many rows of a prompt, until a step of running
+// streams alone was measured: while prompts keep coming there is none.
+constexpr double kReadingRows = 8;
 // The first chunk beside running streams, when no prompt has been measured yet.
 constexpr uint32_t kFirstRows = 32;
 // Kernels take rows in tiles of so many.
@@ -32,7 +36,11 @@ void StepPace::Learn(const Rows& rows, Time spent) {
   const double seconds = std::chrono::duration<double>(spent).count();
   if (seconds <= 0) return;
   if (rows.prompts >= kLearnFrom) {
-    Follow(prompt_row_, PerRow(seconds, rows.streams == 0 ? 0 : plain_, rows.prompts));
+    if (rows.streams > 0 && plain_ == 0) {
+      Follow(prompt_row_, seconds / (rows.prompts + kReadingRows));
+    } else {
+      Follow(prompt_row_, PerRow(seconds, rows.streams == 0 ? 0 : plain_, rows.prompts));
+    }
   } else if (rows.prompts == 0 && rows.drafts == 0 && rows.streams > 0) {
     Follow(plain_, seconds);
   } else if (rows.prompts == 0 && rows.drafts > 0 && plain_ > 0) {
@@ -43,9 +51,10 @@ void StepPace::Learn(const Rows& rows, Time spent) {
 uint32_t StepPace::PromptRows(uint32_t chunk) const {
   if (prompt_row_ == 0) return std::min(chunk, kFirstRows);
   const double gap = std::chrono::duration<double>(options_.target_gap).count();
-  const double in_time = (gap - plain_) / prompt_row_;
+  const double plain = plain_ > 0 ? plain_ : kReadingRows * prompt_row_;
+  const double in_time = (gap - plain) / prompt_row_;
   // rows / (plain + rows x row) >= least x 1 / row
-  const double worth = options_.least_speed / (1 - options_.least_speed) * plain_ / prompt_row_;
+  const double worth = options_.least_speed / (1 - options_.least_speed) * plain / prompt_row_;
   const double rows = std::clamp(std::max(in_time, worth), 1.0, static_cast<double>(chunk));
   const auto whole = static_cast<uint32_t>(rows) / kTile * kTile;
   return std::clamp(whole, std::min(chunk, kTile), chunk);

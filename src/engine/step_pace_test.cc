@@ -37,6 +37,19 @@ TEST(StepPaceTest, AnUnknownMachineBeginsWithASmallChunk) {
   EXPECT_EQ(pace.PromptRows(8), 8u);
 }
 
+// Sixteen chats that begin together: each step has rows of a prompt, and none shows what streams
+// alone would take.
+TEST(StepPaceTest, PromptsKeepTheirSpeedBeforeStreamsAloneWereSeen) {
+  StepPace pace({.target_gap = milliseconds(250), .least_speed = 0.85});
+  pace.Learn({.prompts = 40}, milliseconds(40 * 25));
+  for (int i = 0; i < 30; ++i) {
+    const uint32_t rows = pace.PromptRows(256);
+    EXPECT_GE(rows, 40u);
+    EXPECT_LE(rows, 48u);
+    pace.Learn({.streams = 4, .prompts = rows}, milliseconds(200 + 25 * rows));
+  }
+}
+
 TEST(StepPaceTest, FollowsAMachineThatBecomesSlower) {
   StepPace pace({});
   Teach(pace, milliseconds(10), milliseconds(1));
