@@ -32,6 +32,30 @@ def test_text_that_repeats_is_drafted(exo):
     assert texts[0] == texts[1], texts
 
 
+def test_drafts_change_no_answer_whatever_the_sampler_remembers(exo):
+    """State (Mirostat's) and what depends on the text so far (DRY, penalties) inside a verify window."""
+    settings = [
+        {"temperature": 0.5, "mirostat": 2, "mirostat_tau": 1.5, "mirostat_eta": 0.3},
+        {"temperature": 0.1, "dry_multiplier": 0.5, "dry_allowed_length": 95, "dry_sequence_breakers": []},
+        {"temperature": 0.1, "repeat_penalty": 1.05, "repeat_last_n": -1, "frequency_penalty": 0.01},
+        {"temperature": 0.1, "xtc_probability": 0.1, "xtc_threshold": 0.3, "typical_p": 0.9, "top_n_sigma": 2},
+        {"temperature": 0.1, "logprobs": 3}]
+
+    def answers(switch):
+        with cluster(exo, 1, environment={"EXO_SPECULATION": switch}) as nodes:
+            return [nodes[0].api.complete("exo-tiny", LIST["prompt"], **{"seed": 5, "max_tokens": 100, **one})
+                    for one in settings]
+    plain, drafted = answers("false"), answers("true")
+    for one, a, b in zip(settings, plain, drafted):
+        assert a["exo"]["token_ids"] == b["exo"]["token_ids"], one
+        assert a["choices"][0]["logprobs"] == b["choices"][0]["logprobs"], one
+        print(f"  {b['timings']['draft_n']:3d} drafted, {b['timings']['draft_n_accepted']:3d} accepted: {one}")
+        assert a["timings"]["draft_n"] == 0, a["timings"]
+    accepted = [b["timings"]["draft_n_accepted"] for b in drafted]
+    wrong = [b["timings"]["draft_n"] - b["timings"]["draft_n_accepted"] for b in drafted]
+    assert sum(accepted) > 0 and sum(wrong) > 0, (accepted, wrong)  # how many depends on measured times
+
+
 def test_a_draft_model_changes_no_answer(exo):
     with tempfile.TemporaryDirectory() as folder:
         draft = pathlib.Path(folder) / "small.gguf"
@@ -56,4 +80,5 @@ def test_a_draft_model_changes_no_answer(exo):
 
 
 if __name__ == "__main__":
-    main([test_text_that_repeats_is_drafted, test_a_draft_model_changes_no_answer])
+    main([test_text_that_repeats_is_drafted, test_drafts_change_no_answer_whatever_the_sampler_remembers,
+          test_a_draft_model_changes_no_answer])
