@@ -1,5 +1,6 @@
 // Any bytes as a chat template with any conversation: it renders or fails within its budgets, and
 // without a template that writes text of its own, nothing of a message becomes trusted.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

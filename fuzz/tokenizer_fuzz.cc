@@ -1,5 +1,6 @@
 // Any bytes as text: encoding never fails, decoding gives the same bytes back, and control tokens
 // never come out of text that is not trusted.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 

@@ -1,4 +1,5 @@
 // exo bench --replay: what speculation gains on a recorded text.
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,6 @@
 #include "app/demo_cluster.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,7 @@
 #include "cluster/core.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "cluster/catalog.h"
 #include "cluster/context.h"

@@ -2,6 +2,7 @@
 // drafts of the request's own text.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "engine/lead.h"

@@ -2,6 +2,8 @@
 // the logits of one that was computed, whatever the KV type and the division of layers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "backend/devices.h"
 #include "backend/test_model.h"
 #include "engine/local.h"

@@ -1,6 +1,8 @@
 // What all architectures share of ModelConfig; the rest is in architectures/.
 #include "model/config.h"
 
+#include <algorithm>
+
 #include "model/architectures/architecture.h"
 #include "model/tensors.h"
 

@@ -1,4 +1,5 @@
 // ConnectLink: connect, TLS and handshake of a data link, blocking in the caller's thread.
+#include <algorithm>
 #include <cstring>
 
 #include "net/handshake.h"

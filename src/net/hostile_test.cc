@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/random.h"
 #include "net/admission.h"
 #include "net/frame_buffer.h"

@@ -1,5 +1,6 @@
 // Desired models between starts: the records of the cluster core as one setting of the state file,
 // in their wire form (a message that a newer version has extended stays readable).
+#include <algorithm>
 #include <charconv>
 
 #include "base/log.h"

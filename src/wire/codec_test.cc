@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "wire/limits.h"
 #include "wire/messages_generated.h"
 #include "wire/random_message.h"

@@ -3,6 +3,7 @@
 // verifier cannot: lengths, enumerations, finite numbers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <string>

@@ -1,4 +1,6 @@
 // Requests, bulk transfers and steps.
+#include <algorithm>
+
 #include "wire/convert.h"
 
 namespace exo::wire::internal {

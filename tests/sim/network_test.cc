@@ -2,6 +2,8 @@
 // lasts; when it breaks, what is in flight is lost. A cut pair delivers nothing; its session breaks
 // when the cut ends or after a while. Data links may lose, double and (to a node that was paused)
 // reorder frames, which TLS never does: the fences must hold anyway.
+#include <algorithm>
+
 #include "sim/world.h"
 
 namespace exo::sim {

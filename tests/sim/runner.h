@@ -2,6 +2,7 @@
 // the stage thread of a real node drives them.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>

@@ -1,6 +1,7 @@
 // The inside of the simulator: the world and its event queue (sim.h is the outside).
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <optional>
