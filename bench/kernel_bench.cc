@@ -55,7 +55,6 @@ std::vector<std::byte> PanelRows(DType type, size_t cols) {
   std::vector<std::byte> rows(16 * cols / info.block_values * info.block_bytes);
   Rng rng(1);
   for (std::byte& b : rows) b = static_cast<std::byte>(rng.Next());
-  const size_t scale_at = tensor::ScaleOffset(type);
   for (size_t at = 0; at < rows.size(); at += info.block_bytes) {
     const uint16_t small = static_cast<uint16_t>(0x1c00 + rng.Below(1024));
     const auto value = static_cast<float>(rng.Uniform() - 0.5);
@@ -65,8 +64,8 @@ std::vector<std::byte> PanelRows(DType type, size_t cols) {
     if (type == DType::kMXFP4)
       rows[at] = std::byte{120};
     else if (type == DType::kF16 || info.quantized)
-      std::memcpy(rows.data() + at + scale_at, &small, 2);
-    if (info.minimum) std::memcpy(rows.data() + at + scale_at + 2, &small, 2);
+      tensor::SetScale(type, small, rows.data() + at);
+    if (info.minimum) std::memcpy(rows.data() + at + tensor::ScaleOffset(type) + 2, &small, 2);
   }
   return rows;
 }

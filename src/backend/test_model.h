@@ -71,7 +71,7 @@ class MemorySource final : public TensorSource {
     } else {
       const auto [largest, middle] = kCodes.at(type);
       const float scale = 0.15f / largest * (1 + 0.5f * Value());
-      Half(block + tensor::ScaleOffset(type), scale);
+      tensor::SetScale(type, tensor::FloatToHalf(scale), block);
       if (tensor::Info(type).minimum) Half(block + tensor::ScaleOffset(type) + 2, scale * middle);
     }
   }
@@ -85,7 +85,10 @@ class MemorySource final : public TensorSource {
       {DType::kQ8_0, {128, 0}},     {DType::kQ4_0, {8, 0}},    {DType::kQ4_1, {8, -8}},
       {DType::kQ5_0, {16, 0}},      {DType::kQ5_1, {16, -16}}, {DType::kIQ4_NL, {127, 0}},
       {DType::kQ2_K, {22, 1.5f}},   {DType::kQ3_K, {128, 0}},  {DType::kQ4_K, {480, 7.5f}},
-      {DType::kQ5_K, {960, 15.5f}}, {DType::kQ6_K, {2048, 0}}, {DType::kIQ4_XS, {4064, 0}}};
+      {DType::kQ5_K, {960, 15.5f}}, {DType::kQ6_K, {2048, 0}}, {DType::kIQ4_XS, {4064, 0}},
+      {DType::kIQ1_S, {15, 0}},     {DType::kIQ1_M, {15, 0}},  {DType::kIQ2_XXS, {150, 0}},
+      {DType::kIQ2_XS, {150, 0}},   {DType::kIQ2_S, {150, 0}}, {DType::kIQ3_XXS, {450, 0}},
+      {DType::kIQ3_S, {450, 0}},    {DType::kTQ1_0, {1, 0}},   {DType::kTQ2_0, {2, 0}}};
   Rng rng_{7};
   std::map<std::string, std::vector<std::byte>> data_;
 };

@@ -121,7 +121,9 @@ INSTANTIATE_TEST_SUITE_P(Formats, ExactnessTest,
                                          std::tuple{DType::kQ3_K, DType::kQ5_K, Kind::kLlama},
                                          std::tuple{DType::kIQ4_XS, DType::kQ2_K, Kind::kLlama},
                                          std::tuple{DType::kQ5_0, DType::kIQ4_NL, Kind::kQwen},
-                                         std::tuple{DType::kMXFP4, DType::kQ5_1, Kind::kLlama}));
+                                         std::tuple{DType::kMXFP4, DType::kQ5_1, Kind::kLlama},
+                                         std::tuple{DType::kIQ2_XXS, DType::kIQ3_S, Kind::kLlama},
+                                         std::tuple{DType::kTQ2_0, DType::kIQ1_M, Kind::kQwen}));
 
 // Decoding several sequences together gives each the logits that it has alone, also after a
 // truncation.

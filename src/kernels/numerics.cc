@@ -77,6 +77,10 @@ std::vector<std::byte> RandomRows(DType type, size_t rows, size_t cols, uint64_t
       bytes[at] = static_cast<std::byte>(118 + rng.Below(4));
       continue;
     }
+    if (type == DType::kIQ1_M) {  // whose scale is scattered
+      tensor::SetScale(type, static_cast<uint16_t>(0x1c00 | rng.Below(0x400)), &bytes[at]);
+      continue;
+    }
     for (size_t high = at + scale_at + 1; high < at + scale_at + 2 * halves; high += 2) {
       // Exponents around 1 for floats, 2^-8 for scales.
       const auto sign = static_cast<uint8_t>(bytes[high]) & 0x80;

@@ -50,7 +50,6 @@ std::vector<std::byte> WeightRows(DType type, size_t rows, size_t cols, Hard har
     }
     return bytes;
   }
-  const size_t scale_at = tensor::ScaleOffset(type);
   for (size_t block = 0; block < bytes.size(); block += info.block_bytes) {
     const uint64_t fill = hard == Hard::kExtremes ? rng.Below(4) : 0;
     for (size_t i = 0; i < info.block_bytes; ++i) {
@@ -61,9 +60,10 @@ std::vector<std::byte> WeightRows(DType type, size_t rows, size_t cols, Hard har
       bytes[block] = static_cast<std::byte>(Mxfp4Exponent(hard, rng));
       continue;
     }
-    for (size_t i = 0; i < (info.minimum ? 2u : 1u); ++i) {  // the minimum stands behind the scale
-      const uint16_t scale = HalfScale(hard, rng);
-      std::memcpy(bytes.data() + block + scale_at + 2 * i, &scale, 2);
+    tensor::SetScale(type, HalfScale(hard, rng), bytes.data() + block);
+    if (info.minimum) {  // stands behind the scale
+      const uint16_t minimum = HalfScale(hard, rng);
+      std::memcpy(bytes.data() + block + tensor::ScaleOffset(type) + 2, &minimum, 2);
     }
   }
   return bytes;
@@ -173,9 +173,14 @@ TEST_P(ProductsTest, WholeCodeRangeIsExact) {
         const size_t cols = 512, rows = 32, tokens = 33;
         std::vector<std::byte> bytes(rows * cols / info.block_values * info.block_bytes,
                                      static_cast<std::byte>(fill));
-        for (size_t at = tensor::ScaleOffset(type); at < bytes.size(); at += info.block_bytes) {
-          const uint16_t scales[2] = {0x2d55, 0xb155};
-          std::memcpy(&bytes[at], scales, type == DType::kMXFP4 ? 1 : info.minimum ? 4 : 2);
+        for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
+          const uint16_t scale = 0x2d55, minimum = 0xb155;
+          if (type == DType::kMXFP4) {
+            bytes[at] = std::byte{0x55};
+          } else {
+            tensor::SetScale(type, scale, &bytes[at]);
+          }
+          if (info.minimum) std::memcpy(&bytes[at + tensor::ScaleOffset(type) + 2], &minimum, 2);
         }
         std::vector<float> x(tokens * cols, 3.3f * sign);
         const auto run = [&](const Kernels& set) {

@@ -73,9 +73,37 @@ size_t ScaleOffset(DType type) {
       return 108;
     case DType::kQ6_K:
       return 208;
+    case DType::kTQ1_0:
+      return 52;
+    case DType::kTQ2_0:
+      return 64;
     default:
       return 0;
   }
+}
+
+// Nibble i of an IQ1_M scale is the high one of byte 2 i + 1 of its eight bytes of sub-scales.
+constexpr size_t kIq1MScales = 48;
+
+void SetScale(DType type, uint16_t half, std::byte* block) {
+  if (type != DType::kIQ1_M) {
+    std::memcpy(block + ScaleOffset(type), &half, sizeof(half));
+    return;
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    std::byte& at = block[kIq1MScales + 2 * i + 1];
+    at = (at & std::byte{15}) | static_cast<std::byte>((half >> 4 * i & 15) << 4);
+  }
+}
+
+uint16_t ScaleBits(DType type, const std::byte* block) {
+  int bits = 0;
+  if (type != DType::kIQ1_M) {
+    bits = ByteAt(block, ScaleOffset(type)) | ByteAt(block, ScaleOffset(type) + 1) << 8;
+  } else {
+    for (size_t i = 0; i < 4; ++i) bits |= ByteAt(block, kIq1MScales + 2 * i + 1) >> 4 << 4 * i;
+  }
+  return static_cast<uint16_t>(bits);
 }
 
 }  // namespace exo::tensor

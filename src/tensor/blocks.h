@@ -21,23 +21,29 @@ struct Block32 {
 };
 
 // 256 values in sub-blocks of 16 (those of 32 appear twice): scale * (sub_scale * code), and for
-// types with a minimum scale * (sub_scale * code) - minimum * sub_minimum.
+// types with a minimum scale * (sub_scale * code) - minimum * sub_minimum. The scale of IQ1, IQ2
+// and IQ3 includes their power of two (code_tables.h).
 struct Block256 {
   float scale;
-  float minimum;           // +0 where the type has none, as the sub-minima
-  int8_t sub_scales[16];   // Q2_K 0..15; Q4_K, Q5_K 0..63; Q3_K, IQ4_XS -32..31; Q6_K any
+  float minimum;  // +0 where the type has none, as the sub-minima
+  // Q2_K 0..15; Q4_K, Q5_K 0..63; Q3_K, IQ4_XS -32..31; Q6_K any; IQ1, IQ2, IQ3 odd, 1..31; TQ 1
+  int8_t sub_scales[16];
   uint8_t sub_minima[16];  // Q2_K 0..15; Q4_K, Q5_K 0..63
   int8_t codes[256];
 };
 
 // type: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL or MXFP4.
 Block32 ReadBlock32(DType type, const std::byte* block);
-// type: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K or IQ4_XS.
+// type: Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, any of IQ1, IQ2 and IQ3, IQ4_XS, TQ1_0 or TQ2_0.
 Block256 ReadBlock256(DType type, const std::byte* block);
 
-// Where a block keeps its f16 scale: 0 but for some of the K-quants. Not for MXFP4, whose scale is
-// byte 0.
+// Where a block keeps its f16 scale, and behind it its minimum: 0 but for some super-blocks. Not
+// for MXFP4, whose scale is byte 0, nor IQ1_M, whose scale is scattered.
 size_t ScaleOffset(DType type);
+// Gives a block the f16 scale `half`, wherever its type keeps it. Not for MXFP4.
+void SetScale(DType type, uint16_t half, std::byte* block);
+// The bits of that scale.
+uint16_t ScaleBits(DType type, const std::byte* block);
 
 // The scale of a MXFP4 block is half the power of two that its byte (e8m0) stands for, since the
 // codes are doubled: 2^(byte - 128). Below 2^-24 it is +0 (rule 9: products with it could be

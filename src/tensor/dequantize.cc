@@ -18,13 +18,7 @@ void Dequantize32(const DTypeInfo& info, const std::byte* at, float* out) {
 }
 
 void Dequantize256(const DTypeInfo& info, const std::byte* at, float* out) {
-  const Block256 block = ReadBlock256(info.type, at);
-  for (size_t i = 0; i < 256; ++i) {
-    const int code = block.sub_scales[i / 16] * block.codes[i];
-    const float value = block.scale * static_cast<float>(code);
-    const float minimum = block.minimum * static_cast<float>(block.sub_minima[i / 16]);
-    out[i] = info.minimum ? value - minimum : value;
-  }
+  DequantizeBlock(ReadBlock256(info.type, at), info.minimum, out);
 }
 
 template <class Widen>
@@ -37,6 +31,15 @@ void Widen16(const std::byte* src, size_t cols, float* out, const Widen& widen) 
 }
 
 }  // namespace
+
+void DequantizeBlock(const Block256& block, bool minimum, float* out) {
+  for (size_t i = 0; i < 256; ++i) {
+    const int code = block.sub_scales[i / 16] * block.codes[i];
+    const float value = block.scale * static_cast<float>(code);
+    const float less = block.minimum * static_cast<float>(block.sub_minima[i / 16]);
+    out[i] = minimum ? value - less : value;
+  }
+}
 
 void DequantizeRow(DType type, const std::byte* src, size_t cols, float* out) {
   const DTypeInfo& info = Info(type);

@@ -4,7 +4,7 @@
 //   F32, F16, BF16                   the number itself
 //   Q8_0, Q4_0, Q5_0, IQ4_NL, MXFP4  scale * code
 //   Q4_1, Q5_1                       scale * code + minimum
-//   Q3_K, Q6_K, IQ4_XS               scale * (sub_scale * code)
+//   Q3_K, Q6_K, IQ1 … IQ4_XS, TQ     scale * (sub_scale * code)
 //   Q2_K, Q4_K, Q5_K                 scale * (sub_scale * code) - minimum * sub_minimum
 // Codes and scales: tensor/blocks.h, tensor/README.md. The values are llama.cpp's bit for bit, but
 // that MXFP4 blocks with scales below 2^-24 are zero and zeros of super-blocks may have the other
@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tensor/blocks.h"
 #include "tensor/dtype.h"
 
 namespace exo::tensor {
@@ -21,5 +22,8 @@ namespace exo::tensor {
 // Writes the `cols` values of one row. Shapes: src RowBytes(type, cols) bytes, of any alignment;
 // out [cols].
 void DequantizeRow(DType type, const std::byte* src, size_t cols, float* out);
+
+// The 256 values of a super-block of a type with (`minimum`) or without a minimum.
+void DequantizeBlock(const Block256& block, bool minimum, float* out);
 
 }  // namespace exo::tensor

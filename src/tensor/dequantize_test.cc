@@ -6,10 +6,12 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "base/random.h"
+#include "base/sha256.h"
 #include "tensor/blocks.h"
 
 namespace exo::tensor {
@@ -164,6 +166,124 @@ TEST(DequantizeTest, Iq4LooksItsCodesUp) {
   EXPECT_EQ(xs[32], 15.0f * -127);
   EXPECT_EQ(xs[48], 15.0f * 1);
   EXPECT_EQ(xs[239], -31.0f * 13);
+}
+
+// Of the grids: point 0 has the lowest level everywhere; points 1 and 2 begin with 43 and with 25,
+// 25 (IQ2), 20 and 36 (IQ3_XXS), 3 and 5 (IQ3_S), 1 and 0, 0 (IQ1).
+TEST(DequantizeTest, Iq2XxsMakesTheEighthSign) {
+  // Scale 8, an eighth of it 1. Group 1: indices 0, 1; signs of point 1: its first value; s = 15.
+  const auto out =
+      Values(DType::kIQ2_XXS, {{1, 0x48}, {11, 1}, {14, 0x80}, {17, 0xf0}, {58 + 3, 255}});
+  EXPECT_EQ(out[0], 8.0f);
+  EXPECT_EQ(out[32], 31.0f * 8);
+  EXPECT_EQ(out[40], 31.0f * -43);
+  EXPECT_EQ(out[41], 31.0f * 8);
+  EXPECT_EQ(out[47], 31.0f * -8);
+  EXPECT_EQ(out[253], 43.0f);  // the last point: 8 25 8 8 25 43 43 43
+}
+
+TEST(DequantizeTest, Iq2XsHasTwoSubScalesInAByte) {
+  // Scale 8. Point 0: index 2 and the first sign; group 0: s = 1 and 3. Point 31: index 511.
+  const auto out =
+      Values(DType::kIQ2_XS, {{1, 0x48}, {2, 2}, {3, 0x02}, {66, 0x31}, {64, 0xff}, {65, 0x01}});
+  EXPECT_EQ(out[0], 3.0f * -25);
+  EXPECT_EQ(out[1], 3.0f * 25);
+  EXPECT_EQ(out[7], 3.0f * -8);
+  EXPECT_EQ(out[16], 7.0f * 8);
+  EXPECT_EQ(out[248], 43.0f);
+}
+
+TEST(DequantizeTest, Iq2SHasHighBitsAndAllSigns) {
+  // Scale 8. Point 1: index 1, its last sign; point 31: index 1023; s of the last 16: 15.
+  const auto out =
+      Values(DType::kIQ2_S, {{1, 0x48}, {3, 1}, {35, 0x80}, {33, 0xff}, {73, 0xc0}, {81, 0xf0}});
+  EXPECT_EQ(out[8], 43.0f);
+  EXPECT_EQ(out[14], 8.0f);
+  EXPECT_EQ(out[15], -8.0f);
+  EXPECT_EQ(out[239], 8.0f);
+  EXPECT_EQ(out[255], 31.0f * 43);
+}
+
+TEST(DequantizeTest, Iq3XxsHasPointsOfFour) {
+  // Scale 4, a quarter of it 1. Group 0: indices 1, 0; first sign, so that of value 7; s = 1.
+  const auto out = Values(DType::kIQ3_XXS, {{1, 0x44}, {2, 1}, {66, 0x01}, {69, 0x10}, {65, 255}});
+  EXPECT_EQ(out[0], 3.0f * -20);
+  EXPECT_EQ(out[1], 3.0f * 4);
+  EXPECT_EQ(out[7], 3.0f * -4);
+  EXPECT_EQ(out[255], 62.0f);
+}
+
+TEST(DequantizeTest, Iq3SHasANinthBit) {
+  // Scale 1. Index 1, second sign; s of group 1: 2; the last index 511.
+  const auto out =
+      Values(DType::kIQ3_S, {{1, 0x3c}, {2, 1}, {74, 0x02}, {106, 0x20}, {65, 0xff}, {73, 0x80}});
+  EXPECT_EQ(out[0], 3.0f);
+  EXPECT_EQ(out[1], -1.0f);
+  EXPECT_EQ(out[32], 5.0f);
+  EXPECT_EQ(out[255], 15.0f);
+  EXPECT_EQ(out[253], 1.0f);
+}
+
+TEST(DequantizeTest, Iq1MovesItsPointsByAnEighth) {
+  // Scale 8. Group 0: index 1, s = 7; group 1: index 2, minus an eighth; the last: index 2047.
+  const auto s = Values(
+      DType::kIQ1_S, {{1, 0x48}, {2, 1}, {35, 0x70}, {6, 2}, {37, 0x80}, {33, 0xff}, {49, 0x0e}});
+  EXPECT_EQ(s[0], 15.0f * 9);
+  EXPECT_EQ(s[1], 15.0f * -7);
+  EXPECT_EQ(s[32], -1.0f);
+  EXPECT_EQ(s[34], -9.0f);
+  EXPECT_EQ(s[255], 9.0f);
+  // Scale 8 in nibbles 0, 0, 8, 4. Group 0: index 1 minus an eighth, then 256 plus; s = 2 and 1.
+  const auto m = Values(DType::kIQ1_M, {{53, 0x80}, {55, 0x40}, {0, 1}, {32, 0x18}, {48, 0x0a}});
+  EXPECT_EQ(m[0], 5.0f * 7);
+  EXPECT_EQ(m[1], 5.0f * -9);
+  EXPECT_EQ(m[8], 5.0f * -7);  // -1 0 1 0 1 -1 0 -1
+  EXPECT_EQ(m[9], 5.0f * 1);
+  EXPECT_EQ(m[10], 5.0f * 9);
+  EXPECT_EQ(m[16], 3.0f * -7);
+}
+
+TEST(DequantizeTest, TernaryDigitsAreFractions) {
+  // Scale 2. 181 is the smallest byte of 256 * 0.20100 (base 3); 0 has digits 0, 255 digits 2.
+  const auto one = Values(DType::kTQ1_0, {{53, 0x40}, {1, 181}, {47, 255}, {51, 181}});
+  EXPECT_EQ(one[0], -2.0f);
+  EXPECT_EQ(one[1], 2.0f);
+  EXPECT_EQ(one[33], -2.0f);
+  EXPECT_EQ(one[65], 0.0f);
+  EXPECT_EQ(one[97], -2.0f);
+  EXPECT_EQ(one[175], 2.0f);
+  EXPECT_EQ(one[239], 2.0f);
+  EXPECT_EQ(one[243], 2.0f);
+  EXPECT_EQ(one[251], 0.0f);
+  const auto two = Values(DType::kTQ2_0, {{65, 0x40}, {0, 0b11'00'01'10}, {63, 0x80}});
+  EXPECT_EQ(two[0], 2.0f);
+  EXPECT_EQ(two[32], 0.0f);
+  EXPECT_EQ(two[64], -2.0f);
+  EXPECT_EQ(two[96], 4.0f);
+  EXPECT_EQ(two[255], 2.0f);
+}
+
+// Every bit of 64 random blocks; the values behind these hashes were equal to llama.cpp's.
+TEST(DequantizeTest, RandomBlocksOfGridsHaveTheRecordedValues) {
+  const std::pair<DType, const char*> kHashes[] = {
+      {DType::kIQ1_S, "caa700122aa02d02"},   {DType::kIQ1_M, "c562e596996b3033"},
+      {DType::kIQ2_XXS, "843ab5d017369c5a"}, {DType::kIQ2_XS, "3ec8b1c4eb74186a"},
+      {DType::kIQ2_S, "cd97a1eba5338ca6"},   {DType::kIQ3_XXS, "389684fecc6808d3"},
+      {DType::kIQ3_S, "95c5660cdc4c9d53"},   {DType::kTQ1_0, "b5683c974917cab0"},
+      {DType::kTQ2_0, "30977aa48aece729"}};
+  for (const auto& [type, hash] : kHashes) {
+    const DTypeInfo& info = Info(type);
+    std::vector<std::byte> bytes(64 * info.block_bytes);
+    Rng rng(static_cast<uint64_t>(type));
+    for (std::byte& b : bytes) b = static_cast<std::byte>(rng.Next());
+    for (size_t at = 0; at < bytes.size(); at += info.block_bytes)
+      SetScale(type, 0x3955, &bytes[at]);
+    std::vector<float> out(64 * 256);
+    DequantizeRow(type, bytes.data(), out.size(), out.data());
+    for (float& v : out) v += 0.0f;  // one sign for zeros
+    EXPECT_EQ(Sha256Of(std::as_bytes(std::span(out))).Hex().substr(0, 16), hash) << info.name;
+    EXPECT_EQ(ScaleBits(type, bytes.data()), 0x3955);
+  }
 }
 
 TEST(DequantizeTest, Mxfp4ScaleIsAPowerOfTwo) {

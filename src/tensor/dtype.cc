@@ -8,7 +8,7 @@
 namespace exo::tensor {
 namespace {
 
-constexpr std::array<DTypeInfo, 16> kTypes = {{
+constexpr std::array<DTypeInfo, 25> kTypes = {{
     {DType::kF32, "F32", 1, 4, false},
     {DType::kF16, "F16", 1, 2, false},
     {DType::kQ4_0, "Q4_0", 32, 18, true},
@@ -21,9 +21,18 @@ constexpr std::array<DTypeInfo, 16> kTypes = {{
     {DType::kQ4_K, "Q4_K", 256, 144, true, true},
     {DType::kQ5_K, "Q5_K", 256, 176, true, true},
     {DType::kQ6_K, "Q6_K", 256, 210, true},
+    {DType::kIQ2_XXS, "IQ2_XXS", 256, 66, true},
+    {DType::kIQ2_XS, "IQ2_XS", 256, 74, true},
+    {DType::kIQ3_XXS, "IQ3_XXS", 256, 98, true},
+    {DType::kIQ1_S, "IQ1_S", 256, 50, true},
     {DType::kIQ4_NL, "IQ4_NL", 32, 18, true},
+    {DType::kIQ3_S, "IQ3_S", 256, 110, true},
+    {DType::kIQ2_S, "IQ2_S", 256, 82, true},
     {DType::kIQ4_XS, "IQ4_XS", 256, 136, true},
+    {DType::kIQ1_M, "IQ1_M", 256, 56, true},
     {DType::kBF16, "BF16", 1, 2, false},
+    {DType::kTQ1_0, "TQ1_0", 256, 54, true},
+    {DType::kTQ2_0, "TQ2_0", 256, 66, true},
     {DType::kMXFP4, "MXFP4", 32, 17, true},
 }};
 

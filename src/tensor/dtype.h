@@ -27,9 +27,18 @@ enum class DType : uint32_t {
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ1_S = 19,
   kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
   kIQ4_XS = 23,
+  kIQ1_M = 29,
   kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
   kMXFP4 = 39,
 };
 
@@ -48,7 +57,7 @@ std::span<const DTypeInfo> AllTypes();
 // The type with GGUF's number, or nothing when this build cannot compute with it.
 std::optional<DTypeInfo> FindDType(uint32_t gguf_type);
 const DTypeInfo& Info(DType type);
-// The name of any GGUF type number, also of unsupported ones ("IQ2_XXS", "type 99").
+// The name of any GGUF type number, also of unsupported ones ("Q8_1", "type 99").
 std::string GgufTypeName(uint32_t gguf_type);
 
 // Bytes of one row of `cols` values. Errors: kInvalid when cols is no multiple of the block.

@@ -1,10 +1,10 @@
-// Blocks of 256 values: the K-quants and IQ4_XS.
+// Blocks of 256 values: the K-quants, IQ4_XS and the ternary formats.
 #include <algorithm>
 #include <cstring>
 
-#include "base/check.h"
 #include "tensor/blocks.h"
 #include "tensor/float16.h"
+#include "tensor/grid_blocks.h"
 
 namespace exo::tensor {
 namespace {
@@ -104,6 +104,39 @@ Block256 ReadIQ4XS(const uint8_t* block) {
   return out;
 }
 
+// Five ternary digits in a byte, as a fraction of 256: digit n is the integer part of three times
+// what is left after n multiplications by 3.
+int Ternary(int byte, size_t n) {
+  static constexpr int kPowers[] = {1, 3, 9, 27, 81};
+  return (byte * kPowers[n] & 255) * 3 >> 8;
+}
+
+// 32 bytes with values 32 n + i, 16 with values 160 + 16 n + i, 4 with values 240 + 4 n + i.
+Block256 ReadTQ1(const uint8_t* block) {
+  Block256 out{};
+  std::fill_n(out.sub_scales, 16, int8_t{1});
+  SetCodes(out, [&](size_t i) {
+    if (i < 160) return Ternary(block[i % 32], i / 32) - 1;
+    if (i < 240) return Ternary(block[32 + i % 16], (i - 160) / 16) - 1;
+    return Ternary(block[48 + i % 4], (i - 240) / 4) - 1;
+  });
+  return out;
+}
+
+Block256 ReadTQ2(const uint8_t* block) {
+  Block256 out{};
+  std::fill_n(out.sub_scales, 16, int8_t{1});
+  SetCodes(out, [&](size_t i) { return TwoBits(block, i) - 1; });
+  return out;
+}
+
+Block256 ReadTernary(DType type, const std::byte* at) {
+  const auto* block = reinterpret_cast<const uint8_t*>(at);
+  Block256 out = type == DType::kTQ1_0 ? ReadTQ1(block) : ReadTQ2(block);
+  out.scale = HalfToFloat(ScaleBits(type, at));
+  return out;
+}
+
 }  // namespace
 
 Block256 ReadBlock256(DType type, const std::byte* at) {
@@ -121,8 +154,11 @@ Block256 ReadBlock256(DType type, const std::byte* at) {
       return ReadQ6K(block);
     case DType::kIQ4_XS:
       return ReadIQ4XS(block);
+    case DType::kTQ1_0:
+    case DType::kTQ2_0:
+      return ReadTernary(type, at);
     default:
-      internal::CheckFailed(__FILE__, __LINE__, "not a type of super-blocks");
+      return ReadGridBlock(type, at);
   }
 }
 

@@ -35,6 +35,7 @@ using tensor::DTypeInfo;
 
 using Quantize = size_t (*)(int type, const float* src, void* dst, int64_t start, int64_t rows,
                             int64_t per_row, const float* importance);
+using RequiresImportance = bool (*)(int type);
 using Dequantize = void (*)(const void* src, float* dst, int64_t count);
 
 class Ggml {
@@ -114,9 +115,12 @@ size_t Compare(const DTypeInfo& info, Dequantize theirs, const std::vector<std::
 std::vector<std::byte> QuantizeWithGgml(const Ggml& ggml, const DTypeInfo& info,
                                         const std::vector<float>& values) {
   std::vector<std::byte> bytes(values.size() / info.block_values * info.block_bytes);
+  const std::vector<float> equal(values.size(), 1);  // some formats insist on importances
+  const bool wanted =
+      ggml.Find<RequiresImportance>("ggml_quantize_requires_imatrix")(static_cast<int>(info.type));
   const size_t written = ggml.Find<Quantize>("ggml_quantize_chunk")(
       static_cast<int>(info.type), values.data(), bytes.data(), 0, 1,
-      static_cast<int64_t>(values.size()), nullptr);
+      static_cast<int64_t>(values.size()), wanted ? equal.data() : nullptr);
   if (written != bytes.size()) {
     fmt::print(stderr, "{}: llama.cpp wrote {} bytes, not {}\n", info.name, written, bytes.size());
     std::exit(1);

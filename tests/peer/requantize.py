@@ -13,7 +13,9 @@ import reference  # noqa: E402
 
 # Name: (number in files, values of a block, its bytes).
 FORMATS = {"Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q2_K": (10, 256, 84), "Q3_K": (11, 256, 110),
-           "IQ4_NL": (20, 32, 18), "IQ4_XS": (23, 256, 136), "MXFP4": (39, 32, 17)}
+           "IQ4_NL": (20, 32, 18), "IQ4_XS": (23, 256, 136), "MXFP4": (39, 32, 17), "IQ2_XXS": (16, 256, 66),
+           "IQ2_XS": (17, 256, 74), "IQ3_XXS": (18, 256, 98), "IQ1_S": (19, 256, 50), "IQ3_S": (21, 256, 110),
+           "IQ2_S": (22, 256, 82), "IQ1_M": (29, 256, 56), "TQ1_0": (34, 256, 54), "TQ2_0": (35, 256, 66)}
 F32 = 0
 
 
@@ -23,8 +25,11 @@ def quantize(library, name, x):
     rows, cols = x.shape
     out = np.zeros(x.size // values * size, np.uint8)
     x = np.ascontiguousarray(x, np.float32)
+    library.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
+    equal = np.ones(cols, np.float32)  # some formats insist on importances
+    importance = equal.ctypes.data_as(ctypes.c_void_p) if library.ggml_quantize_requires_imatrix(number) else None
     written = library.ggml_quantize_chunk(number, x.ctypes.data_as(ctypes.c_void_p), out.ctypes.data_as(ctypes.c_void_p),
-                                          ctypes.c_int64(0), ctypes.c_int64(rows), ctypes.c_int64(cols), None)
+                                          ctypes.c_int64(0), ctypes.c_int64(rows), ctypes.c_int64(cols), importance)
     assert written == out.size, f"{name}: {written} bytes instead of {out.size}"
     return out.tobytes()
 

@@ -27,10 +27,17 @@
 //   (group g + 8 t in
 //                   bits 2 t), in the order in which sub-blocks 0, 4, 1, 5, 2, 6, 3, 7 first need
 //                   them
-//   IQ4_XS          sub-scales; 16 of nibbles: vector 4 s + g low group g of sub-block s, high
+//   IQ4_XS, IQ3     sub-scales; 16 of nibbles: vector 4 s + g low group g of sub-block s, high
 //   group g + 4
+//   IQ1, IQ2        nibbles s of two sub-scales 2 s + 1 [pair][row]; per 64 k: 2 of third bits, 4
+//   of
+//                   2-bit parts: group g of each 16 k t in bits 2 t
+//   TQ1_0, TQ2_0    per 32 k: 2 of 2-bit parts: group 4 v + t in bits 2 t of vector v
 // Third and fifth bits: bit t of the low nibble of byte i is that of k = 32 t + i, of the high
-// nibble that of k = 32 t + 16 + i (i < 16), those bytes standing in vector i / 4. The nibble
+// nibble that of k = 32 t + 16 + i (i < 16), those bytes standing in vector i / 4; of IQ1 and IQ2:
+// bit t of the low nibble of vector v belongs to group 2 v of each 16 k t, of the high nibble to
+// group 2 v + 1. Nibbles of IQ3, and 3 bits of IQ1 and IQ2, name a code of a table
+// (tensor/code_tables.h): the grids of these formats are left behind in the file. The nibble
 // orders are those of GGUF, so that packing nearly only moves whole bytes. Sizes are the file's,
 // but for sub-scales widened from 6 bits to 8: Q3_K 3.6 %, Q4_K 2.8 %, Q5_K 2.3 %, IQ4_XS 1.5 %.
 //
@@ -81,7 +88,9 @@ constexpr Block256Layout kQ3KLayout = {32, 128, 12};
 constexpr Block256Layout kQ4KLayout = {64, 128, 16};
 constexpr Block256Layout kQ5KLayout = {64, 128, 20};
 constexpr Block256Layout kQ6KLayout = {32, 128, 24};
-constexpr Block256Layout kIq4XsLayout = {32, 64, 16};
+constexpr Block256Layout kIq4XsLayout = {32, 64, 16};  // and IQ3
+constexpr Block256Layout kIq12Layout = {32, 64, 12};
+constexpr Block256Layout kTqLayout = {32, 0, 8};
 
 // Which of a half's 24 vectors holds low vector i (0 … 15), and 2-bit vector i (0 … 7), of Q6_K.
 static constexpr size_t Q6KLow(size_t i) {

@@ -46,6 +46,20 @@ Format FormatOf(tensor::DType type) {
       return kFormatQ6K;
     case tensor::DType::kIQ4_XS:
       return kFormatIq4Xs;
+    case tensor::DType::kIQ3_XXS:
+      return kFormatIq3Xxs;
+    case tensor::DType::kIQ3_S:
+      return kFormatIq3S;
+    case tensor::DType::kIQ2_XXS:
+    case tensor::DType::kIQ2_XS:
+    case tensor::DType::kIQ2_S:
+      return kFormatIq2;
+    case tensor::DType::kIQ1_S:
+    case tensor::DType::kIQ1_M:
+      return kFormatIq1;
+    case tensor::DType::kTQ1_0:
+    case tensor::DType::kTQ2_0:
+      return kFormatTq;
   }
   return kFormatF32;
 }

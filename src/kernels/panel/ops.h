@@ -71,6 +71,11 @@ enum Format {
   kFormatQ5K,
   kFormatQ6K,
   kFormatIq4Xs,
+  kFormatIq3Xxs,
+  kFormatIq3S,
+  kFormatIq2,
+  kFormatIq1,
+  kFormatTq,
   kFormats
 };
 

@@ -73,8 +73,9 @@ struct BlockPacking {
 template <class Block>
 constexpr BlockPacking kPackingOf = {Block::kBytes, PackBlocks<Block>, UnpackBlocks<Block>};
 
-// type: one with blocks of 32, of 256.
+// type: one with blocks of 32, of 256; of the latter, one whose panels have other codes than files.
 const BlockPacking& Packing32(tensor::DType type);
 const BlockPacking& Packing256(tensor::DType type);
+const BlockPacking& PackingCodes(tensor::DType type);
 
 }  // namespace exo::kernels::panel

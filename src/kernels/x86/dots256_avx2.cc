@@ -14,18 +14,17 @@ EXO_INLINE __m256i Factors(__m256i scale) {
 
 // Pairs of products are added in int16 as far as the codes allow; vpmaddwd by the sub-scale then
 // widens and scales them in one instruction.
-template <class W, int kGroups, bool kFirst>
+template <class W, int kGroups>
 struct SubDot {
   __m256i run;
 
-  template <int kGroup, class GetFactors>
-  EXO_INLINE void Add(__m256i w, __m256i x, const GetFactors& factors, __m256i& sum) {
+  template <class GetFactors>
+  EXO_INLINE void Add(int g, __m256i w, __m256i x, const GetFactors& factors, __m256i& sum) {
     const __m256i pairs = Multiply<W::kSigned>(w, x);
-    run = kGroup % W::kRun == 0 ? pairs : _mm256_add_epi16(run, pairs);
+    run = g % W::kRun == 0 ? pairs : _mm256_add_epi16(run, pairs);
     Finish(run);
-    if constexpr ((kGroup + 1) % W::kRun == 0) {
-      const __m256i dots = _mm256_madd_epi16(run, factors());
-      sum = kFirst && kGroup + 1 == W::kRun ? dots : _mm256_add_epi32(sum, dots);
+    if ((g + 1) % W::kRun == 0) {
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(run, factors()));
       Finish(sum);
     }
   }

@@ -12,17 +12,16 @@ EXO_INLINE __m256i Factors(__m256i scale) {
 }
 
 // Finish after each product as in dots32_avxvnni.cc.
-template <class W, int kGroups, bool kFirst>
+template <class W, int kGroups>
 struct SubDot {
   __m256i dot = _mm256_setzero_si256();
 
-  template <int kGroup, class GetFactors>
-  EXO_INLINE void Add(__m256i w, __m256i x, const GetFactors& factors, __m256i& sum) {
+  template <class GetFactors>
+  EXO_INLINE void Add(int g, __m256i w, __m256i x, const GetFactors& factors, __m256i& sum) {
     dot = _mm256_dpbusd_avx_epi32(dot, w, x);
     Finish(dot);
-    if constexpr (kGroup + 1 == kGroups) {
-      const __m256i scaled = _mm256_mullo_epi32(dot, factors());
-      sum = kFirst ? scaled : _mm256_add_epi32(sum, scaled);
+    if (g + 1 == kGroups) {
+      sum = _mm256_add_epi32(sum, _mm256_mullo_epi32(dot, factors()));
       Finish(sum);
     }
   }

@@ -17,6 +17,13 @@
 
 #define EXO_INLINE __attribute__((always_inline)) inline
 #define EXO_LAMBDA __attribute__((always_inline))
+// The loop behind it is unrolled completely. Cheaper to compile than Unroll, where the body needs
+// no constant expression.
+#ifdef __clang__
+#define EXO_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define EXO_UNROLL _Pragma("GCC unroll 32")
+#endif
 
 namespace exo::kernels::panel {
 namespace {
@@ -72,6 +79,12 @@ EXO_INLINE __m256i Shift(__m256i v) {
 template <int kBits, int kMask>
 EXO_INLINE __m256i Part(__m256i v) {
   return _mm256_and_si256(Shift<kBits>(v), _mm256_set1_epi8(kMask));
+}
+// The same with a number that is known once loops are unrolled.
+EXO_INLINE __m256i PartOf(__m256i v, int bits, int mask) {
+  if (bits > 0) v = _mm256_slli_epi16(v, bits);
+  if (bits < 0) v = _mm256_srli_epi16(v, -bits);
+  return _mm256_and_si256(v, _mm256_set1_epi8(static_cast<char>(mask)));
 }
 // Bytes of a table of 16, with `kBias` added.
 template <int kBias>
