@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "backend/devices.h"
 #include "engine/local.h"
@@ -76,6 +77,56 @@ TEST_F(PreparedTest, ComputesTheSameBitsWithoutReadingTheModel) {
   EXPECT_EQ(mapped->manifest().id(), packed->manifest().id());
   const auto expected = Logits(*packed), got = Logits(*mapped);
   EXPECT_EQ(std::memcmp(expected.data(), got.data(), expected.size() * sizeof(float)), 0);
+}
+
+// Answers tokens one by one while the matrices move.
+TEST_F(PreparedTest, CopyingBesideTheAnswerChangesNoBit) {
+  Prepare();
+  const auto mapped = Open();
+  ASSERT_NE(mapped->prepared(), nullptr);
+  const size_t vocab = mapped->manifest().config()->vocab;
+  std::vector<std::vector<float>> rows;
+  for (const bool copy : {false, true}) {
+    const auto backend = backend::MakeBackend({.threads = 2, .copy_prepared = copy}).value();
+    const auto source = mapped->MakeSource().value();
+    auto local = engine::LocalModel::Load(*backend, mapped->manifest().config(),
+                                          mapped->manifest().tensors(), *source, {});
+    ASSERT_TRUE(local) << local.error().message;
+    ASSERT_TRUE((*local)->Open(1, 300));
+    std::vector<float> all;
+    for (uint32_t i = 0; i < 200; ++i) {
+      std::vector<float> logits(vocab);
+      ASSERT_TRUE((*local)->Append(1, i, std::vector<TokenId>{static_cast<TokenId>(3 + i % 90)}, 1,
+                                   logits));
+      all.insert(all.end(), logits.begin(), logits.end());
+    }
+    rows.push_back(std::move(all));
+  }
+  EXPECT_EQ(std::memcmp(rows[0].data(), rows[1].data(), rows[0].size() * sizeof(float)), 0);
+}
+
+// The file is cut off: what was copied before works on, what stays mapped is refused.
+TEST_F(PreparedTest, AfterTheCopyTheFileDoesNotMatter) {
+  Prepare();
+  for (const bool copy : {true, false}) {
+    const auto mapped = Open();
+    ASSERT_NE(mapped->prepared(), nullptr);
+    const auto backend = backend::MakeBackend({.threads = 1, .copy_prepared = copy}).value();
+    const auto source = mapped->MakeSource().value();
+    auto local = engine::LocalModel::Load(*backend, mapped->manifest().config(),
+                                          mapped->manifest().tensors(), *source, {});
+    ASSERT_TRUE(local) << local.error().message;
+    ASSERT_TRUE((*local)->Open(1, 300));
+    std::vector<float> logits(mapped->manifest().config()->vocab);
+    // Five megabytes are copied in some milliseconds; each token takes what has come.
+    for (uint32_t i = 0; i < 100; ++i) {
+      ASSERT_TRUE((*local)->Append(1, i, std::vector<TokenId>{5}, 1, logits));
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    std::filesystem::resize_file(path(), 4096);
+    EXPECT_EQ((*local)->Append(1, 100, std::vector<TokenId>{5}, 1, logits).has_value(), copy);
+    Prepare();
+  }
 }
 
 TEST_F(PreparedTest, AnotherLayoutIsNotTaken) {

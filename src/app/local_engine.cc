@@ -55,7 +55,8 @@ Result<void> AddAdapter(const Settings& settings, const std::string& text, Local
 Result<LocalEngine> OpenEngine(const Settings& settings, const std::string& model, unsigned threads,
                                const engine::LocalOptions& options) {
   LocalEngine engine;
-  engine.backend = TRY(backend::MakeBackend({.isa = settings.isa, .threads = threads}));
+  engine.backend = TRY(backend::MakeBackend(
+      {.isa = settings.isa, .threads = threads, .copy_prepared = settings.copy_prepared}));
   engine.file = TRY(store::ModelFile::Open(
       TRY(FindModelPath(settings, model)),
       {.prepared_folder = PreparedFolder(), .manifest = {.identify = false}}));

@@ -124,6 +124,8 @@ const std::vector<Setting>& Table() {
        "prompts that begin like earlier ones are computed from where they differ"},
       {"speculation", &Settings::speculation,
        "several tokens a step where the text repeats itself; no answer changes"},
+      {"copy_prepared", &Settings::copy_prepared,
+       "a prepared model is copied into memory of its own while it is used already"},
       {.key = "lora",
        .field = &Settings::lora,
        .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",

@@ -38,6 +38,7 @@ struct Settings {
   uint32_t target_gap = 250;             // milliseconds
   bool prefix_cache = true;
   bool speculation = true;
+  bool copy_prepared = true;
   std::vector<std::string> lora;  // MODEL=FILE[:SCALE]
   LogLevel log = LogLevel::kWarning;
   std::string cluster_secret;  // empty: the data folder's

@@ -37,6 +37,7 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .threads = settings.threads,
           .memory_limit = settings.memory_limit,
           .isa = settings.isa,
+          .copy_prepared = settings.copy_prepared,
           .secret = settings.cluster_secret,
           .loopback = settings.loopback,
           .discovery = settings.discovery,

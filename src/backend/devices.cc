@@ -8,7 +8,7 @@ namespace exo::backend {
 
 Result<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options) {
   const kernels::Kernels* kernels = TRY(kernels::ChooseKernels(options.isa));
-  return OpenCpu(*kernels, MakeComputePool(options.threads), options.memory_limit);
+  return OpenCpu(*kernels, MakeComputePool(options.threads), options);
 }
 
 std::unique_ptr<sys::ThreadPool> MakeComputePool(unsigned threads) {

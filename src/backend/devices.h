@@ -17,6 +17,8 @@ struct BackendOptions {
   std::string isa;                       // kernels::IsaName; empty: the best one
   unsigned threads = 0;                  // 0: the cores this process may use
   std::optional<uint64_t> memory_limit;  // bytes for stages; unset: what is free, less a reserve
+  // Matrices of a prepared file move into memory of their own while they are used already.
+  bool copy_prepared = true;
 };
 
 // Errors: kInvalid (no such instruction set), kUnsupported (this machine lacks it).

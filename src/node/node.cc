@@ -110,8 +110,10 @@ Result<void> NodeImpl::Init() {
   identity_ = TRY(net::Identity::LoadOrCreate(options_.data_folder));
   secret_ = options_.secret.empty() ? TRY(net::ClusterSecret::LoadOrCreate(options_.data_folder))
                                     : TRY(net::ClusterSecret::Parse(options_.secret));
-  backend_ = TRY(backend::MakeBackend(
-      {.isa = options_.isa, .threads = options_.threads, .memory_limit = options_.memory_limit}));
+  backend_ = TRY(backend::MakeBackend({.isa = options_.isa,
+                                       .threads = options_.threads,
+                                       .memory_limit = options_.memory_limit,
+                                       .copy_prepared = options_.copy_prepared}));
   record_.id = identity_->id();
   record_.name = options_.name.empty() ? sys::HostName() : options_.name;
   record_.numerics = backend_->Numerics();

@@ -25,10 +25,11 @@ struct NodeOptions {
   std::vector<std::string> peers;  // HOST:PORT to connect to whatever discovery says
   unsigned threads = 0;            // 0: all usable cores
   std::optional<uint64_t>
-      memory_limit;       // bytes for weights and KV; unset: what is available, less a reserve
-  std::string isa;        // forced instruction set, empty: the best
-  std::string secret;     // cluster secret in text form; empty: the data folder's
-  bool loopback = false;  // announce, listen and connect on this machine only
+      memory_limit;           // bytes for weights and KV; unset: what is available, less a reserve
+  std::string isa;            // forced instruction set, empty: the best
+  bool copy_prepared = true;  // see backend::BackendOptions
+  std::string secret;         // cluster secret in text form; empty: the data folder's
+  bool loopback = false;      // announce, listen and connect on this machine only
   bool discovery = true;
   std::vector<std::string> model_folders;
   std::vector<std::string> named_folders;  // those of them that the user named

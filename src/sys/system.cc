@@ -127,6 +127,13 @@ unsigned UsableCores() {
   return std::max(cores, 1u);
 }
 
+void LowerThreadPriority() {
+#ifdef __linux__
+  // 0: the calling thread. A system that refuses loses nothing but politeness.
+  (void)::setpriority(PRIO_PROCESS, 0, 19);
+#endif
+}
+
 uint64_t ResidentBytes() {
   return StatusField("VmRSS");
 }

@@ -21,6 +21,9 @@ uint64_t ResidentBytes();
 uint64_t PeakResidentBytes();
 uint64_t AnonymousBytes();  // resident memory that is not a file's pages
 
+// The calling thread runs when others have nothing to do, nearly.
+void LowerThreadPriority();
+
 // Seconds of processor time of this process so far.
 double ProcessCpuSeconds();
 

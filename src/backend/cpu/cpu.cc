@@ -28,16 +28,19 @@ uint64_t MemoryBudget(std::optional<uint64_t> limit, const sys::MemoryInfo& memo
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool,
-             std::optional<uint64_t> memory_limit, std::unique_ptr<sys::ThreadPool> own = {})
-      : kernels_(kernels), own_(std::move(own)), pool_(pool) {
+  CpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool, const BackendOptions& options,
+             std::unique_ptr<sys::ThreadPool> own = {})
+      : kernels_(kernels),
+        own_(std::move(own)),
+        pool_(pool),
+        copy_prepared_(options.copy_prepared) {
     const sys::MemoryInfo memory = sys::ReadMemory();
     device_ = {.kind = DeviceKind::kCpu,
                .name = sys::ProcessorName(),
                .isa = std::string(kernels::IsaName(kernels.isa())),
                .cores = pool.threads(),
                .memory_total = memory.total,
-               .memory_budget = MemoryBudget(memory_limit, memory)};
+               .memory_budget = MemoryBudget(options.memory_limit, memory)};
   }
 
   const DeviceInfo& device() const override { return device_; }
@@ -82,7 +85,7 @@ class CpuBackend final : public Backend {
     if (!spec.shard) {
       StageWeights weights =
           TRY(LoadWeights(kernels_, pool_, spec, nullptr, source, progress, cancel));
-      return CpuStage::Make(kernels_, pool_, spec, {}, std::move(weights));
+      return CpuStage::Make(kernels_, pool_, spec, {}, std::move(weights), copy_prepared_);
     }
     const ShardPlan plan = TRY(PlanShard(spec));
     ShardSource parts(source, plan);
@@ -92,27 +95,28 @@ class CpuBackend final : public Backend {
                           {.attention_leaves = plan.attention_leaves,
                            .ffn_leaves = plan.ffn_leaves,
                            .max_parts = plan.max_parts},
-                          std::move(weights));
+                          std::move(weights), copy_prepared_);
   }
 
  private:
   const kernels::Kernels& kernels_;
   const std::unique_ptr<sys::ThreadPool> own_;  // null: somebody else's
   sys::ThreadPool& pool_;
+  const bool copy_prepared_;
   DeviceInfo device_;
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> MakeCpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool) {
-  return std::make_unique<CpuBackend>(kernels, pool, std::nullopt);
+  return std::make_unique<CpuBackend>(kernels, pool, BackendOptions{});
 }
 
 std::unique_ptr<Backend> OpenCpu(const kernels::Kernels& kernels,
                                  std::unique_ptr<sys::ThreadPool> pool,
-                                 std::optional<uint64_t> memory_limit) {
+                                 const BackendOptions& options) {
   sys::ThreadPool& used = *pool;
-  return std::make_unique<CpuBackend>(kernels, used, memory_limit, std::move(pool));
+  return std::make_unique<CpuBackend>(kernels, used, options, std::move(pool));
 }
 
 }  // namespace exo::backend

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 
 #include "backend/backend.h"
 #include "backend/devices.h"
@@ -15,9 +14,10 @@ namespace exo::backend {
 // kernels::SetFloatMode (MakeComputePool does).
 std::unique_ptr<Backend> MakeCpuBackend(const kernels::Kernels& kernels, sys::ThreadPool& pool);
 
-// The same with a pool of its own. `memory_limit`: BackendOptions::memory_limit.
+// The same with a pool of its own; of `options` the memory limit and whether prepared matrices are
+// copied.
 std::unique_ptr<Backend> OpenCpu(const kernels::Kernels& kernels,
                                  std::unique_ptr<sys::ThreadPool> pool,
-                                 std::optional<uint64_t> memory_limit);
+                                 const BackendOptions& options);
 
 }  // namespace exo::backend

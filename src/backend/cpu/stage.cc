@@ -104,10 +104,12 @@ uint64_t KvBytesPerPosition(const StageSpec& spec, bool windowed) {
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
                                                      sys::ThreadPool& pool, const StageSpec& spec,
-                                                     const ShardSums& sums, StageWeights weights) {
+                                                     const ShardSums& sums, StageWeights weights,
+                                                     bool copy_prepared) {
   std::unique_ptr<CpuStage> stage(new CpuStage(kernels, pool, spec, sums, std::move(weights)));
   TRY(stage->AllocateScratch());
   TRY(stage->AllocateAdapterScratch());
+  if (copy_prepared) stage->resident_ = std::make_unique<ResidentCopy>(kernels, stage->weights_);
   return stage;
 }
 

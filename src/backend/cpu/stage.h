@@ -12,6 +12,7 @@
 
 #include "backend/backend.h"
 #include "backend/buffer.h"
+#include "backend/cpu/resident_copy.h"
 #include "backend/cpu/routing.h"
 #include "backend/cpu/weights.h"
 #include "backend/kv_pages.h"
@@ -65,7 +66,8 @@ class CpuStage final : public StageCompute {
  public:
   static Result<std::unique_ptr<StageCompute>> Make(const kernels::Kernels& kernels,
                                                     sys::ThreadPool& pool, const StageSpec& spec,
-                                                    const ShardSums& sums, StageWeights weights);
+                                                    const ShardSums& sums, StageWeights weights,
+                                                    bool copy_prepared);
 
   Result<void> Open(SequenceId sequence, uint32_t capacity,
                     std::span<const AdapterUse> adapters) override;
@@ -222,7 +224,8 @@ class CpuStage final : public StageCompute {
   const StageSpec spec_;
   const model::ModelConfig& config_;
   const ShardSums sums_;
-  const StageWeights weights_;
+  StageWeights weights_;
+  std::unique_ptr<ResidentCopy> resident_;  // null: prepared matrices stay mapped
   uint64_t weights_bytes_ = 0;
   float attention_scale_ = 0;
   std::vector<double> rope_frequencies_;

@@ -52,6 +52,7 @@ class CpuRunning final : public Running {
 Result<std::unique_ptr<Running>> CpuStage::Run(const Batch& batch) {
   TRY(Check(batch));
   TRY(Reserve(batch.segments));
+  if (resident_ != nullptr) resident_->Adopt();
   return std::make_unique<CpuRunning>(*this, batch);
 }
 
