@@ -257,7 +257,28 @@ def prepared(exo, rounds, _):
     return f"start of 8B Q4_0 from a prepared file: {statistics.median(seconds):.2f} s ({min(seconds):.2f}-{max(seconds):.2f}; goal 0.5)"
 
 
-OWN = {"own eight-bit cache": eight_bit_cache, "own two nodes": two_nodes, "own hop": hop, "own prepared": prepared}
+def prepared_decode(exo, rounds, runs):
+    """Decode from a prepared file against packed memory: from its mapping, and after the copy in the background."""
+    model = model_file(Row("tg", "1B", "q4_0", 1, 1))
+    home = {**os.environ, "EXO_HOME": str(WORK / "home-1b")}
+    run([exo, "prepare", model], env=home)
+    # Enough tokens before those that count that the copy is complete: each run counts, the median is of late ones.
+    command = [exo, "bench", "--json", "--model", model, "--threads", 1, "--runs", 5 * runs, "--pp", 0, "--tg", 32]
+    ways = {"packed": {"EXO_HOME": str(WORK / "no-home")}, "mapped": {"EXO_COPY_PREPARED": "false"}, "copied": {}}
+    seen = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, more in ways.items():
+            figures = answer(command, env={**home, **more})["tg_runs"]
+            seen[way].append(statistics.median(figures[len(figures) // 2:]))
+    parts = []
+    for way in ("mapped", "copied"):
+        ratios = [a / b for a, b in zip(seen[way], seen["packed"])]
+        parts.append(f"{way} {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+    return f"decode 1B Q4_0 1t from a prepared file, of packed memory's speed: {', '.join(parts)}; goal 1"
+
+
+OWN = {"own eight-bit cache": eight_bit_cache, "own two nodes": two_nodes, "own hop": hop, "own prepared": prepared,
+       "own prepared decode": prepared_decode}
 
 
 def main():

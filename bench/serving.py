@@ -5,6 +5,7 @@
     make build && bench/serving.py --anchor ../anchor/build/release/exo
     bench/serving.py --list                 # the rows
     bench/serving.py --rounds 3 turns gap   # some of them, without an anchor
+    bench/serving.py gap --set EXO_TARGET_GAP=60000   # what a switch gains: beside exo with another setting
 
 Real nodes on the loopback interface, synthetic models as in bench/compare.py (needs EXO_SHARED). Prompts are
 token ids drawn at random, so nothing but what a row means to share is shared. A line for each program and row:
@@ -26,6 +27,7 @@ from lib import Node, cluster, wait_for
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 STARTED_S = 300  # the limit of any wait
+SWITCHED = {}  # settings of the program that is measured, beside its defaults
 
 
 def tokens(count, seed):
@@ -94,7 +96,7 @@ def models(size, folder):
     link = pathlib.Path(folder) / path.name
     if not link.exists():
         link.symlink_to(path)
-    return path.stem, {"EXO_MODELS": folder}  # an option of `up` only since
+    return path.stem, {"EXO_MODELS": folder, **SWITCHED}  # an option of `up` only since
 
 
 def known(node, model):
@@ -107,8 +109,16 @@ def known(node, model):
     node.api.complete(model, [1000, 1001], max_tokens=1)
 
 
+def at_depth(exo, folder, count):
+    """Milliseconds in which a local engine computes so many tokens of a prompt behind 3,000 others."""
+    model, _ = models("1B", folder)
+    seen = json.loads(compare.run([exo, "bench", "--json", "--model", pathlib.Path(folder) / f"{model}.gguf", "--runs", 3,
+                                   "--depth", 3000, "--pp", count, "--tg", 0]).splitlines()[-1])
+    return 1000 * count / seen["pp_tps"]
+
+
 def turns(exo, folder, nodes=1):
-    """Milliseconds of turn one, of turn two, and of the new tokens of turn two alone."""
+    """Milliseconds of turn one, of turn two, and of the new tokens of turn two: at their depth, and alone."""
     model, environment = models("1B", folder)
     story, more = tokens(3000, 1), tokens(40, 2)
     with cluster(exo, nodes, environment=environment) as members:
@@ -118,8 +128,12 @@ def turns(exo, folder, nodes=1):
         one, answer, _ = ask(members[0], model, story)
         two, _, cached = ask(members[0], model, story + answer + more)
         alone, _, _ = ask(members[0], model, more)
-    return {"turn one ms": one, "turn two ms": two, "new tokens alone ms": alone, "two / alone": two / alone,
+    seen = {"turn one ms": one, "turn two ms": two, "new tokens alone ms": alone, "two / alone": two / alone,
             "two / one": two / one, "cached": cached}
+    if nodes == 1 and cached > 0:
+        depth = at_depth(exo, folder, len(story) + len(answer) + len(more) - cached)
+        seen |= {"new tokens at depth ms": depth, "two / at depth": two / depth}
+    return seen
 
 
 def two_stages(exo, folder):
@@ -228,7 +242,7 @@ def show(who, rounds):
     for name in rounds[0]:
         values = [seen[name] for seen in rounds]
         low, high = min(values), max(values)
-        print(f"  {who:7s} {name:28s} {statistics.median(values):9.4g}  ({low:.4g}-{high:.4g})", flush=True)
+        print(f"  {who:10s} {name:28s} {statistics.median(values):9.4g}  ({low:.4g}-{high:.4g})", flush=True)
 
 
 def main():
@@ -236,6 +250,8 @@ def main():
     parser.add_argument("rows", nargs="*", help="of --list; all without any")
     parser.add_argument("--exo", default=compare.ROOT / "build/release/exo", type=pathlib.Path)
     parser.add_argument("--anchor", type=pathlib.Path, help="an older exo, measured in turn with this one")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                        help="a setting (EXO_...) of a second exo, measured in turn with the first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--json", action="store_true", help="every round's values on one line")
@@ -246,15 +262,19 @@ def main():
         return
     if unknown := set(options.rows) - set(ROWS):
         sys.exit(f"no such row: {', '.join(sorted(unknown))}; bench/serving.py --list")
-    programs = {"exo": options.exo.resolve(), **({"anchor": options.anchor.resolve()} if options.anchor else {})}
+    switched = dict(pair.split("=", 1) for pair in options.set)
+    programs = {"exo": options.exo.resolve(), **({"anchor": options.anchor.resolve()} if options.anchor else {}),
+                **({"with --set": options.exo.resolve()} if switched else {})}
     new = {"disk", "chats"}  # what the anchor cannot do
     with tempfile.TemporaryDirectory(prefix="exo-serving-") as folder:
         for name in options.rows or ROWS:
             print(f"{name}: {ROWS[name].__doc__}", flush=True)
-            seen = {who: [] for who in programs if who == "exo" or name not in new}
+            seen = {who: [] for who in programs if who != "anchor" or name not in new}
             for _ in range(options.rounds):
                 for who in seen:
                     (inner := pathlib.Path(folder) / ("8B" if name.endswith("8b") else "1B")).mkdir(exist_ok=True)
+                    SWITCHED.clear()
+                    SWITCHED.update(switched if who == "with --set" else {})
                     seen[who].append(ROWS[name](programs[who], str(inner)))
             for who, rounds in seen.items():
                 show(who, rounds)
