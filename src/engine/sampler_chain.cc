@@ -1,6 +1,9 @@
 // Steps that take candidates away, and their order.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -39,6 +42,7 @@ class Chain {
   }
 
   void Run(SamplerStep step) {
+    if (bad_) return;
     switch (step) {
       case SamplerStep::kPenalties:
         return OnLogits([&] { Penalize(logits_, input_, scratch_.window); });
@@ -99,10 +103,17 @@ class Chain {
       if (logits_[i] - best >= -tail) list_.push_back({logits_[i], 0, static_cast<TokenId>(i)});
     }
   }
-  // Logits that are none (penalties of hostile size): nothing may be sorted by them.
+  // Logits that are none (penalties or a temperature of hostile size): nothing may be sorted or
+  // cut by them.
   void GiveUp(Error error) {
     bad_ = std::move(error);
     list_.assign(1, Candidate{});
+  }
+  // False: the best candidate's logit is infinite, so that differences to it are not numbers.
+  bool Comparable(float best) {
+    if (std::isfinite(best)) return true;
+    GiveUp({ErrorCode::kCorrupt, fmt::format("the best logit becomes {}", best)});
+    return false;
   }
   float Best() const { return std::min_element(list_.begin(), list_.end(), Better)->logit; }
   float Scaled(const Candidate& c, float best) const { return (c.logit - best) / temperature_; }
@@ -110,6 +121,7 @@ class Chain {
     NeedList();
     if (std::exchange(weighed_, true)) return;
     best_ = Best();
+    if (!Comparable(best_)) best_ = 0;
     for (Candidate& c : list_) c.weight = kernels::Exp(Scaled(c, best_));
   }
   void Sort() {
@@ -141,6 +153,7 @@ class Chain {
     std::vector<float>& values = scratch_.values;
     values.clear();
     for (const Candidate& c : list_) values.push_back(c.logit / temperature_);
+    if (!Comparable(*std::ranges::max_element(values))) return;
     CutBySigma(values, settings_.top_n_sigma);
     size_t at = 0;
     std::erase_if(list_, [&](const Candidate&) {
@@ -230,6 +243,7 @@ class Chain {
     temperature_ = settings_.temperature;
     weighed_ = false;
     const float best = Best();
+    if (!Comparable(best)) return;
     std::erase_if(list_, [&](const Candidate& c) { return !(Scaled(c, best) >= -kSamplerTail); });
   }
 

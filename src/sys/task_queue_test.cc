@@ -57,8 +57,8 @@ TEST(TaskQueueTest, AStuckTaskIsReplaced) {
 
 TEST(TaskQueueTest, TasksOfOneKeyCannotTakeAllThreads) {
   Flag go_on, other;
+  std::atomic<int> inside = 0;  // the queue ends first
   TaskQueue queue({.threads = 4, .max_threads = 4, .per_key = 2, .stuck_after = kSoon});
-  std::atomic<int> inside = 0;
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(queue.Post("/nas", [&](const std::atomic<bool>&) {
       ++inside;
@@ -72,9 +72,8 @@ TEST(TaskQueueTest, TasksOfOneKeyCannotTakeAllThreads) {
 }
 
 TEST(TaskQueueTest, AFullQueueSaysSo) {
-  Flag go_on;
+  Flag go_on, begun;
   TaskQueue queue({.threads = 1, .max_threads = 1, .max_waiting = 3});
-  Flag begun;
   ASSERT_TRUE(queue.Post([&] {
     begun.Set();
     go_on.Wait();
