@@ -162,7 +162,7 @@ def check_greedy(exo, model, enough=MARGIN, lora=()):
     return sum(compared)
 
 
-def check_perplexity(exo, model, texts):
+def check_perplexity(exo, model, texts, tolerance=PERPLEXITY):
     texts = [cut(exo, model, t) for t in texts]
     scored = [exo_logits(exo, model, t) for t in texts]
     peer = llama(model, score=[ids for ids, _ in scored])
@@ -173,7 +173,7 @@ def check_perplexity(exo, model, texts):
     worst = max(abs(math.exp((nll - s["nll"]) / s["tokens"]) - 1) for (_, nll), s in zip(scored, peer["score"]))
     print(f"  {pathlib.Path(model).stem}: perplexity over {tokens} tokens: exo {ours:.4f}, llama.cpp {theirs:.4f} "
           f"({100 * (ours / theirs - 1):+.3f} %; of one text at most {100 * worst:.3f} %)")
-    assert abs(ours / theirs - 1) <= PERPLEXITY, f"perplexity {ours:.4f}, llama.cpp's {theirs:.4f}"
+    assert abs(ours / theirs - 1) <= tolerance, f"perplexity {ours:.4f}, llama.cpp's {theirs:.4f}"
 
 
 def check_logits(exo, model, texts, tolerance, lora=()):
@@ -327,7 +327,7 @@ def other_formats(exo):
         for kind in requantize.FORMATS:
             out = pathlib.Path(folder) / f"exo-tiny-{kind}.gguf"
             requantize.write(ggml_base(), lib.TINY, out, kind)
-            check_perplexity(exo, out, TEXTS)
+            check_perplexity(exo, out, TEXTS, requantize.TOLERANCES.get(kind, PERPLEXITY))
 
 
 if __name__ == "__main__":

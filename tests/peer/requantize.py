@@ -16,6 +16,9 @@ FORMATS = {"Q4_1": (3, 32, 20), "Q5_0": (6, 32, 22), "Q5_1": (7, 32, 24), "Q2_K"
            "IQ4_NL": (20, 32, 18), "IQ4_XS": (23, 256, 136), "MXFP4": (39, 32, 17), "IQ2_XXS": (16, 256, 66),
            "IQ2_XS": (17, 256, 74), "IQ3_XXS": (18, 256, 98), "IQ1_S": (19, 256, 50), "IQ3_S": (21, 256, 110),
            "IQ2_S": (22, 256, 82), "IQ1_M": (29, 256, 56), "TQ1_0": (34, 256, 54), "TQ2_0": (35, 256, 66)}
+# Perplexities may differ by this part where a model that was not trained for a format hardly survives it (in the
+# hundreds for IQ1_M, in the thousands for the ternary ones): rounding then decides more.
+TOLERANCES = {"IQ1_M": 0.02, "TQ1_0": 0.05, "TQ2_0": 0.05}
 F32 = 0
 
 
