@@ -16,6 +16,7 @@ EXO_INLINE __m256i Factors(__m256i scale) {
 // widens and scales them in one instruction.
 template <class W, int kGroups>
 struct SubDot {
+  static constexpr int kUses = kGroups / W::kRun;  // of the factors
   __m256i run;
 
   template <class GetFactors>

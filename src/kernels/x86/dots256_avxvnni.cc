@@ -14,6 +14,7 @@ EXO_INLINE __m256i Factors(__m256i scale) {
 // Finish after each product as in dots32_avxvnni.cc.
 template <class W, int kGroups>
 struct SubDot {
+  static constexpr int kUses = 1;  // of the factors
   __m256i dot = _mm256_setzero_si256();
 
   template <class GetFactors>
