@@ -170,12 +170,14 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
     running.push_back(instance.value("model", ""));
     found = found || running.back() == name || instance.value("model_id", "") == name;
   }
-  if (!found) {
+  // Asked for in any case: it need not run to be wanted, and have another name on the node.
+  const auto unloaded = api.Post("/v1/internal/unload", {{"model", name}});
+  if (!unloaded && !found) {
     return Fail(
         ErrorCode::kNotFound, "the model '{}' is not running; {}", name,
         running.empty() ? "nothing is" : fmt::format("running: {}", fmt::join(running, ", ")));
   }
-  TRY(api.Post("/v1/internal/unload", {{"model", name}}));
+  if (!unloaded) return std::unexpected(unloaded.error());
   if (as_json) {
     PrintJson({{"stopped", name}});
   } else {

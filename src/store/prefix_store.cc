@@ -136,6 +136,8 @@ void PrefixStore::Scan() {
 void PrefixStore::ScanFile(const std::string& name) {
   const std::string path = options_.folder + "/" + name;
   const auto parsed = FileName::Parse(name);
+  // Whose folder it also is, a file of another name is not ours to remove.
+  if (!parsed && !FileName::Parse(std::string_view(name).substr(0, name.find(".new.")))) return;
   const auto file = sys::RealDisk().Open(path);
   if (file && parsed) {
     const auto header = ReadHeader(options_.key, **file);

@@ -286,6 +286,24 @@ def test_stop_unloads_and_says_when_nothing_runs(exo):
         assert run(exo, "stop", str(TINY), "--json", home=home).returncode == 0
 
 
+def test_stop_ends_what_is_wanted_but_cannot_run(exo):
+    """A model whose draft model is gone after a restart."""
+    with tempfile.TemporaryDirectory() as folder, cluster(exo, 1) as nodes:
+        draft = f"{folder}/small.gguf"
+        assert run(exo, "quantize", str(TINY), draft, "Q4_0").returncode == 0
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "draft": draft})
+        assert status == 200, plan
+        nodes[0].stop()
+        os.unlink(draft)
+        (nodes[0].home / "node.json").unlink(missing_ok=True)
+        nodes[0] = node = Node(exo, nodes[0].home.parent, nodes[0].secret, nodes[0].name).started()
+        status, answer = node.api.post("/v1/completions", {"model": "exo-tiny", "prompt": "Once", "max_tokens": 1})
+        assert status == 503 and "small" in answer["error"]["message"], (status, answer)
+        done = run(exo, "stop", "exo-tiny", home=node.home)
+        assert done.returncode == 0 and b"stopped exo-tiny" in done.stdout, done
+        node.api.complete("exo-tiny", "Once", max_tokens=1)
+
+
 def test_a_settings_file_is_used_and_checked(exo):
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/exo.toml", "w") as out:
@@ -366,6 +384,7 @@ if __name__ == "__main__":
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
           test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,
-          test_stop_unloads_and_says_when_nothing_runs, test_a_settings_file_is_used_and_checked,
+          test_stop_unloads_and_says_when_nothing_runs, test_stop_ends_what_is_wanted_but_cannot_run,
+          test_a_settings_file_is_used_and_checked,
           test_a_settings_file_that_cannot_be_read_is_named, test_config_refuses_what_up_refuses,
           test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told])
