@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "model/chat_template.h"
 #include "model/tokenizer.h"
+#include "node/api.h"
 #include "node/jobs.h"
 #include "store/manifest.h"
 
@@ -24,6 +25,12 @@ struct Vocabulary {
       chat_template;                 // null: the model has none that we can run
   std::string template_error;        // why it is null
   std::vector<TokenId> stop_tokens;  // ids that end a generation
+  // Of filling in the middle: before the prompt, before the suffix, before the answer.
+  struct Infill {
+    TokenId prefix, suffix, middle;
+  };
+  std::optional<Infill> infill;
+  ModelDetails details;  // without the context, which depends on where it runs
 };
 
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).

@@ -1,6 +1,7 @@
 #include "service/service.h"
 
 #include "service/admin/admin.h"
+#include "service/anthropic/anthropic.h"
 #include "service/openai/openai.h"
 
 namespace exo::service {
@@ -9,6 +10,7 @@ std::unique_ptr<HttpServer> MakeServer(boost::asio::io_context& context, node::A
                                        HttpOptions options) {
   auto server = std::make_unique<HttpServer>(context, std::move(options));
   server->Add(openai::MakeDialect(api));
+  server->Add(anthropic::MakeDialect(api));
   server->Add(admin::MakeDialect(api, server->stats()));
   return server;
 }
