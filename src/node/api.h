@@ -205,6 +205,8 @@ struct ModelView {
   std::string architecture;
   uint32_t context = 0;  // trained context
   uint32_t layers = 0;
+  uint64_t parameters = 0;                      // 0: not known here
+  std::string weights = {};                     // as in ModelDetails
   int64_t created = 0;                          // seconds since 1970
   bool local = false;                           // the file is on this node
   std::string state;                            // "", "loading", "ready"

@@ -50,13 +50,6 @@ std::optional<Vocabulary::Infill> FindInfill(const model::Gguf& gguf,
   return infill;
 }
 
-// The type that holds most of the parameters.
-std::string WeightsOf(const std::map<uint32_t, uint64_t>& parameters) {
-  const auto most =
-      std::ranges::max_element(parameters, {}, [](const auto& entry) { return entry.second; });
-  return most == parameters.end() ? "" : tensor::GgufTypeName(most->first);
-}
-
 ModelDetails DetailsOf(const model::Gguf& gguf, const Vocabulary& vocabulary) {
   ModelDetails details;
   for (const auto& [key, value] : gguf.metadata()) {
@@ -69,14 +62,9 @@ ModelDetails DetailsOf(const model::Gguf& gguf, const Vocabulary& vocabulary) {
   }
   details.metadata.erase("tokenizer.chat_template");
   details.chat_template = gguf.GetString("tokenizer.chat_template").value_or("");
-  std::map<uint32_t, uint64_t> by_type;
-  for (const model::GgufTensor& tensor : gguf.tensors()) {
-    uint64_t count = 1;
-    for (const uint64_t extent : tensor.dims) count *= extent;
-    details.parameters += count;
-    by_type[tensor.type] += count;
-  }
-  details.weights = WeightsOf(by_type);
+  const WeightCount count = CountWeights(gguf);
+  details.parameters = count.parameters;
+  details.weights = count.type;
   const auto reads = [&](std::string_view name) {
     return vocabulary.chat_template != nullptr &&
            details.chat_template.find(name) != std::string::npos;
@@ -109,6 +97,21 @@ void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
 }
 
 }  // namespace
+
+WeightCount CountWeights(const model::Gguf& gguf) {
+  WeightCount weights;
+  std::map<uint32_t, uint64_t> by_type;
+  for (const model::GgufTensor& tensor : gguf.tensors()) {
+    uint64_t count = 1;
+    for (const uint64_t extent : tensor.dims) count *= extent;
+    weights.parameters += count;
+    by_type[tensor.type] += count;
+  }
+  const auto most =
+      std::ranges::max_element(by_type, {}, [](const auto& entry) { return entry.second; });
+  if (most != by_type.end()) weights.type = tensor::GgufTypeName(most->first);
+  return weights;
+}
 
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
   auto vocabulary = std::make_shared<Vocabulary>();

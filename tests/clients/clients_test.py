@@ -34,5 +34,9 @@ def test_anthropic(exo):
     run(exo, "anthropic.mjs")
 
 
+def test_ollama(exo):
+    run(exo, "ollama.mjs")
+
+
 if __name__ == "__main__":
-    lib.main([test_anthropic])
+    lib.main([test_anthropic, test_ollama])

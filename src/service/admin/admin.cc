@@ -33,13 +33,19 @@ Waiting::Failure Failing() {
 Route Get(const char* path, std::function<HttpResponse()> response, bool listed = true) {
   return {.method = "GET",
           .path = path,
-          .read = [response = std::move(response)](HttpRequest) -> Parsed<Action> {
-            return [response](Exchange& exchange) -> std::unique_ptr<Handler> {
-              exchange.Send(response());
-              return nullptr;
-            };
+          .read = [response = std::move(response)](const HttpRequest&) -> Parsed<Action> {
+            return AnswerNow(response);
           },
           .listed = listed};
+}
+
+// Browsers get a page; programs look for the words by which they know a server to talk to.
+Parsed<Action> ReadRoot(const HttpRequest& request) {
+  const bool page = request.accept.find("text/html") != std::string::npos;
+  return AnswerNow([page]() -> HttpResponse {
+    if (page) return {.body = std::string(kPage), .content_type = "text/html; charset=utf-8"};
+    return {.body = "Ollama is running", .content_type = "text/plain; charset=utf-8"};
+  });
 }
 
 constexpr size_t kMaxText = 4096;  // PATH_MAX
@@ -126,13 +132,7 @@ Json LoadedJson(const node::PlanView& plan) {
 Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &ErrorResponse};
   dialect.routes = {
-      Get(
-          "/",
-          [] {
-            return HttpResponse{.body = std::string(kPage),
-                                .content_type = "text/html; charset=utf-8"};
-          },
-          false),
+      {.method = "GET", .path = "/", .read = &ReadRoot, .listed = false},
       Get("/health", [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
       Get("/metrics",
           [&api, &stats] {
