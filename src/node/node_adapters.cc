@@ -131,6 +131,7 @@ void NodeImpl::EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoi
       [this, event = std::move(event), done](Result<std::vector<wire::AdapterRef>> found) mutable {
         if (!found) return done(std::unexpected(found.error()));
         event.adapters = *found;
+        for (const wire::AdapterRef& adapter : *found) RememberFile(adapter.file);
         const bool exactly = event.names_adapters;
         EnsureWith(std::move(event), [done, exactly, wanted = *found](Result<wire::Plan> plan) {
           if (plan && exactly && !SameFiles(plan->adapters, wanted)) {

@@ -156,6 +156,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
 
   // `event` without its ticket.
   void EnsureWith(cluster::EnsureModel event, std::function<void(Result<wire::Plan>)> done);
+  void RememberFile(const ModelId& id);
   void EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoice> wanted,
                      std::function<void(Result<wire::Plan>)> done);
   // A draft model for a model: a file of this node that speaks the same tokens.

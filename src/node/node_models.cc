@@ -240,7 +240,7 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
   const uint32_t context = event.context;
   FindDraft(
       *placing.draft, model, context,
-      [event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
+      [this, event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
         if (!draft) return done(std::unexpected(draft.error()));
         if (running && (!running->draft || running->draft->file != draft->file)) {
           return done(Fail(ErrorCode::kInvalid,
@@ -249,9 +249,15 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                            running->model_name, running->draft ? running->draft->name : "no model",
                            running->model_name, draft->name));
         }
+        RememberFile(draft->file);
         event.draft = *std::move(draft);
         go_on(std::move(event));
       });
+}
+
+// A model that is loaded with it comes back after a restart, and needs it then.
+void NodeImpl::RememberFile(const ModelId& id) {
+  if (const auto file = models_->Find(id)) models_->Remember(file);
 }
 
 void NodeImpl::EnsureWith(cluster::EnsureModel event,

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from lib import ROOT, TINY, cluster, main, need_shared, wait_for
+from lib import ROOT, TINY, cluster, main, need_shared, restarted, wait_for
 
 sys.path += [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 import make_adapter  # noqa: E402
@@ -163,6 +163,31 @@ def test_settings_and_options_load_models_with_adapters(exo):
             assert done.returncode != 0 and "exo stop" in done.stderr, done
 
 
+def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
+    with tempfile.TemporaryDirectory(prefix="exo-adapters-") as folder:
+        style, draft = pathlib.Path(folder) / "style.gguf", pathlib.Path(folder) / "small.gguf"
+        make_adapter.make_adapter(str(TINY), str(style), seed=4)
+        assert run(exo, "quantize", TINY, draft, "Q4_0").returncode == 0
+        with cluster(exo, 1, "--threads", "1") as nodes:
+            node, = nodes
+            status, loaded = node.api.post("/v1/internal/load", {
+                "model": "exo-tiny", "draft": str(draft), "adapters": [{"file": str(style), "scale": 0.5}]})
+            assert status == 200, loaded
+            before = tokens_of(node.api)[0]
+            assert before != tokens_of(node.api, [])[0]
+            node.stop()
+            nodes[0] = node = restarted(exo, node, "--threads", "1")
+            wait_for("the model to come back", lambda: node.api.get("/v1/models")[1]["data"][0]["exo"]["state"] == "ready")
+            model, *_ = node.api.get("/v1/models")[1]["data"]
+            assert [(a["name"], a["scale"]) for a in model["exo"]["adapters"]] == [("style", 0.5)], model
+            assert tokens_of(node.api)[0] == before
+            assert node.api.post("/v1/internal/load", {"model": "exo-tiny", "draft": str(draft)})[0] == 200, "another draft"
+            # They are kept like models that were named by path, and are forgotten like them.
+            for name in ("style", "small"):
+                done = run(exo, "rm", name, home=node.home)
+                assert done.returncode == 0, done
+
+
 def damaged(folder):
     """(file, words of the refusal) of bad adapters."""
     def make(name, change=None, **options):
@@ -216,4 +241,5 @@ def test_bad_adapters_are_refused_by_name(exo):
 if __name__ == "__main__":
     main([test_logits_are_those_of_float64, test_f32_logits_are_within_a_thousandth,
           test_requests_of_one_batch_have_their_own_adapters_over_one_two_and_three_nodes,
-          test_settings_and_options_load_models_with_adapters, test_bad_adapters_are_refused_by_name])
+          test_settings_and_options_load_models_with_adapters,
+          test_a_model_comes_back_with_its_adapters_and_its_draft, test_bad_adapters_are_refused_by_name])
