@@ -61,6 +61,7 @@ struct GenerateRequest {
   std::optional<std::string> prompt;
   std::optional<std::string> suffix = {};  // the answer stands between the prompt and this text
   bool special = false;  // the prompt's text may hold control tokens: a template was used already
+  bool no_bos = false;   // for a text that is no beginning
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
   uint64_t client = 0;                    // clients take turns; any number that tells them apart

@@ -85,7 +85,7 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
     prompt.ids = tokenizer.EncodePieces(pieces);
   }
   // Templates may write BOS themselves: it stands there once.
-  if (tokenizer.add_bos() && tokenizer.bos() >= 0 &&
+  if (!request.no_bos && tokenizer.add_bos() && tokenizer.bos() >= 0 &&
       (prompt.ids.empty() || prompt.ids.front() != tokenizer.bos())) {
     prompt.ids.insert(prompt.ids.begin(), tokenizer.bos());
   }

@@ -86,6 +86,19 @@ await check("a conversation of responses", async () => {
 await check("responses skip tools that are not ours", async () => {
   await respond({ store: false, include: ["reasoning.encrypted_content"], tools: [{ type: "web_search" }, { type: "function", name: "shell", parameters: {} }] });
 });
+await check("llama-server's routes beside it", async () => {
+  const post = async (path, body) => (await fetch(url + path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) })).json();
+  const { tokens } = await post("/tokenize", { content: "One house, two rooms." });
+  assert.ok(tokens.length > 2);
+  assert.equal((await post("/detokenize", { tokens })).content, "One house, two rooms.");
+  const { prompt } = await post("/apply-template", { messages });
+  assert.ok(prompt.includes(messages[0].content));
+  const raw = await post("/completion", { prompt, n_predict: 24, temperature: 0, min_p: 0 });
+  assert.equal(raw.content, (await chat()).choices[0].message.content);
+  const props = await (await fetch(`${url}/props`)).json();
+  assert.ok(props.default_generation_settings.n_ctx > 0 && props.chat_template.includes("messages"));
+  assert.ok((await (await fetch(`${url}/slots`)).json()).length > 0);
+});
 await check("errors", async () => {
   const unknown = await failure(() => chat({ model: "nobody" }));
   assert.ok(unknown instanceof OpenAI.NotFoundError);

@@ -29,6 +29,19 @@ void AddTurns(std::string& out, const net::TurnStats& turns) {
       "Processor time of the event loop's longest turn since the start.", Seconds(turns.longest));
 }
 
+// The same figures by llama-server's names, for dashboards that know those.
+void AddLlamaNames(std::string& out, const node::NodeMetrics& node) {
+  const auto add = [&](const char* name, const char* type, const char* help, uint64_t value) {
+    Add(out, name, type, help, static_cast<double>(value));
+  };
+  add("llamacpp:prompt_tokens_total", "counter", "Tokens of prompts that were computed.",
+      node.prompt_tokens - std::min(node.cached_tokens, node.prompt_tokens));
+  add("llamacpp:tokens_predicted_total", "counter", "Tokens generated.", node.generated_tokens);
+  add("llamacpp:requests_processing", "gauge", "Requests that are being answered.",
+      node.requests_active);
+  add("llamacpp:requests_deferred", "gauge", "Requests that wait.", node.requests_queued);
+}
+
 }  // namespace
 
 std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
@@ -76,6 +89,7 @@ std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
   gauge("exo_http_connections", "Open connections of HTTP clients.", http.connections);
   gauge("exo_http_body_bytes", "Bytes of request bodies in memory.", http.bodies->used());
   counter("exo_http_requests_total", "Requests over HTTP, of every route.", http.requests);
+  AddLlamaNames(out, node);
   return out;
 }
 

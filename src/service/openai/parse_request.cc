@@ -4,10 +4,10 @@
 #include <cmath>
 #include <span>
 
+#include "service/chat_messages.h"
+#include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
-#include "service/openai/parse_prompt.h"
-#include "service/openai/parse_tools.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 

@@ -1,8 +1,8 @@
 #include "service/openai/parse_responses.h"
 
+#include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
-#include "service/openai/parse_tools.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 

@@ -2,32 +2,10 @@
 
 #include <algorithm>
 
+#include "service/timings.h"
+
 namespace exo::service::openai {
 namespace {
-
-double Over(double a, double b) {
-  return b > 0 ? a / b : 0;
-}
-
-// llama-server's field names; the first token belongs to the prompt's time.
-Json Timings(const node::GenerateStats& stats) {
-  const uint32_t prompt = stats.prompt_tokens - stats.cached_tokens;  // what was computed
-  const double predicted = stats.completion_tokens;
-  const double prompt_ms = 1000 * Over(prompt, stats.prompt_per_second);
-  const double predicted_ms =
-      1000 * Over(predicted > 1 ? predicted - 1 : 0, stats.tokens_per_second);
-  return {{"cache_n", stats.cached_tokens},
-          {"prompt_n", prompt},
-          {"prompt_ms", prompt_ms},
-          {"prompt_per_token_ms", Over(prompt_ms, prompt)},
-          {"prompt_per_second", stats.prompt_per_second},
-          {"predicted_n", stats.completion_tokens},
-          {"draft_n", stats.drafted_tokens},
-          {"draft_n_accepted", stats.accepted_tokens},
-          {"predicted_ms", predicted_ms},
-          {"predicted_per_token_ms", Over(1000, stats.tokens_per_second)},
-          {"predicted_per_second", stats.tokens_per_second}};
-}
 
 Json ExoReport(const node::GenerateStats& stats, std::span<const TokenId> token_ids) {
   Json stages = Json::array();
@@ -68,7 +46,7 @@ Json UsageJson(const node::GenerateStats& stats) {
 }
 
 void AddReports(Json& json, const node::GenerateStats& stats, std::span<const TokenId> token_ids) {
-  json["timings"] = Timings(stats);
+  json["timings"] = TimingsJson(stats);
   json["exo"] = ExoReport(stats, token_ids);
 }
 

@@ -1,12 +1,12 @@
-#include "service/openai/parse_prompt.h"
+#include "service/chat_messages.h"
 
 #include <limits>
 
+#include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
-#include "service/openai/parse_tools.h"
 
-namespace exo::service::openai {
+namespace exo::service {
 namespace {
 
 Parsed<std::string> ReadPart(const Json& part, const std::string& param) {
@@ -143,4 +143,4 @@ Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request) {
   return {};
 }
 
-}  // namespace exo::service::openai
+}  // namespace exo::service

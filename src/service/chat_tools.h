@@ -4,7 +4,7 @@
 #include "service/errors.h"
 #include "service/json.h"
 
-namespace exo::service::openai {
+namespace exo::service {
 
 // "tools" of type function, nested ({"function": {...}}) or flat; others, which the service itself
 // would run, are skipped.
@@ -16,4 +16,4 @@ Parsed<> SetEffort(const Json* effort, const char* param, node::ChatOptions& cha
 // {id, name, arguments: JSON text} of an earlier answer.
 Parsed<model::ToolCall> ReadCall(std::string id, const Json& function, const std::string& param);
 
-}  // namespace exo::service::openai
+}  // namespace exo::service

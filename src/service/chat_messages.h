@@ -6,7 +6,7 @@
 #include "service/errors.h"
 #include "service/json.h"
 
-namespace exo::service::openai {
+namespace exo::service {
 
 // "messages". Text parts are joined by line breaks; developer becomes system, function
 // tool; everything that is not text gets 400.
@@ -15,4 +15,4 @@ Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body);
 // "prompt": a string, a list with one string, a list of token ids, or a list with one such list.
 Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request);
 
-}  // namespace exo::service::openai
+}  // namespace exo::service

@@ -1,10 +1,10 @@
-#include "service/openai/parse_tools.h"
+#include "service/chat_tools.h"
 
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/request_fields.h"
 
-namespace exo::service::openai {
+namespace exo::service {
 namespace {
 
 const Json* FunctionOf(const Json& tool) {
@@ -93,4 +93,4 @@ Parsed<model::ToolCall> ReadCall(std::string id, const Json& function, const std
   return call;
 }
 
-}  // namespace exo::service::openai
+}  // namespace exo::service

@@ -1,0 +1,124 @@
+#include "service/llama_server/parse.h"
+
+#include "service/chat_messages.h"
+#include "service/chat_tools.h"
+#include "service/fields.h"
+#include "service/http/limits.h"
+#include "service/request_fields.h"
+#include "service/sampler_fields.h"
+
+namespace exo::service::llama_server {
+namespace {
+
+// llama-server's defaults.
+const Json kDefaults = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.95}, {"min_p", 0.05}};
+
+// Fields that would change the answer and that we do not do.
+Parsed<> RefuseUnsupported(const Json& body) {
+  for (const char* name : {"grammar", "json_schema", "input_extra", "image_data"}) {
+    const Json* value = Find(body, name);
+    const bool empty =
+        value == nullptr || *value == "" || (value->is_structured() && value->empty());
+    if (!empty) return NotSupported(name);
+  }
+  for (const char* name : {"ignore_eos", "return_progress", "post_sampling_probs"})
+    if (TRY(ReadBool(body, name)).value_or(false)) return NotSupported(name);
+  return {};
+}
+
+Parsed<std::string> ReadModel(const Json& body) {
+  if (Find(body, "model") == nullptr) return "";
+  return ReadRequiredString(body, "model", kMaxModelName);
+}
+
+Parsed<Call> ReadCommon(Json& body) {
+  Call call;
+  call.request.model = TRY(ReadModel(body));
+  TRY(RefuseUnsupported(body));
+  call.stream = TRY(ReadBool(body, "stream")).value_or(false);
+  const auto probabilities = TRY(ReadInteger(body, "n_probs", 0, 20)).value_or(0);
+  Json sampler = kDefaults;
+  sampler.update(body);
+  sampler["logprobs"] = probabilities > 0;
+  sampler["top_logprobs"] = probabilities;
+  if (sampler["top_k"] == 0) sampler["top_k"] = -1;
+  sampler.erase("n");
+  TRY(ReadSampler(sampler, true, call.request));
+  // -1: one is drawn.
+  if (const Json* seed = Find(body, "seed"); seed == nullptr || *seed != -1)
+    TRY(ReadSeed(body, call.request));
+  TRY(ReadStops(body, "stop", call.request.stop));
+  for (const char* name : {"n_predict", "max_tokens"}) {
+    if (const auto limit = TRY(ReadTokenLimit(body, name))) call.request.max_tokens = limit->tokens;
+  }
+  return call;
+}
+
+Parsed<std::string> ReadText(const Json& body, const char* name) {
+  const Json* value = Find(body, name);
+  if (value == nullptr) return "";
+  if (!value->is_string()) return BadValue(name, fmt::format("'{}' must be a string", name));
+  return value->get<std::string>();
+}
+
+}  // namespace
+
+Parsed<Call> ParseCompletion(std::string_view text) {
+  Json body = TRY(ParseBody(text));
+  Call call = TRY(ReadCommon(body));
+  TRY(ReadPrompt(body, call.request));
+  call.request.special = true;  // llama-server reads control tokens in it
+  return call;
+}
+
+Parsed<Call> ParseInfill(std::string_view text) {
+  Json body = TRY(ParseBody(text));
+  if (Find(body, "input_prefix") == nullptr && Find(body, "input_suffix") == nullptr) {
+    return std::unexpected(ApiError{400, "'input_prefix' and 'input_suffix' are missing",
+                                    "input_prefix", "missing_required_parameter"});
+  }
+  Call call = TRY(ReadCommon(body));
+  if (!TRY(ReadText(body, "prompt")).empty()) return NotSupported("prompt");
+  call.request.prompt = TRY(ReadText(body, "input_prefix"));
+  call.request.suffix = TRY(ReadText(body, "input_suffix"));
+  return call;
+}
+
+Parsed<TokenizeCall> ParseTokenize(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
+  TokenizeCall call;
+  call.request.model = TRY(ReadModel(body));
+  call.request.prompt = TRY(ReadText(body, "content"));
+  call.request.special = TRY(ReadBool(body, "parse_special")).value_or(true);
+  call.request.no_bos = !TRY(ReadBool(body, "add_special")).value_or(false);
+  call.with_pieces = TRY(ReadBool(body, "with_pieces")).value_or(false);
+  return call;
+}
+
+Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
+  node::GenerateRequest request;
+  request.model = TRY(ReadModel(body));
+  request.messages = TRY(ReadMessages(body));
+  TRY(ReadTools(body, request.chat));
+  TRY(ReadToolChoice(body, request.chat));
+  return request;
+}
+
+Parsed<DetokenizeCall> ParseDetokenize(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
+  DetokenizeCall call{.model = TRY(ReadModel(body))};
+  const Json* tokens = Find(body, "tokens");
+  if (tokens == nullptr || !tokens->is_array())
+    return BadValue("tokens", "'tokens' must be a list of token ids");
+  for (const Json& id : *tokens) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > INT32_MAX) {
+      return BadValue("tokens",
+                      fmt::format("an entry of 'tokens' is {}, but must be a token id", Shown(id)));
+    }
+    call.tokens.push_back(id.get<TokenId>());
+  }
+  return call;
+}
+
+}  // namespace exo::service::llama_server
