@@ -78,6 +78,13 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) override {
     return requests_->Start(std::move(request), sink);
   }
+  void Tokenize(GenerateRequest request,
+                std::function<void(Result<TokenizedPrompt>)> done) override;
+  void Detokenize(std::string model, std::vector<TokenId> ids,
+                  std::function<void(Result<std::string>)> done) override;
+  void DescribeModel(
+      std::string model,
+      std::function<void(Result<std::shared_ptr<const ModelDetails>>)> done) override;
   std::vector<ModelView> Models() const override;
   ClusterView Cluster() const override;
   NodeMetrics Metrics() const override;
@@ -126,6 +133,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
+  // work(const Vocabulary&) -> Result<T> on the task queue; done(Result<T>, model).
+  template <class Work, class Done>
+  void WithVocabulary(const std::string& model, Work work, Done done);
   uint32_t ContextOf(const ModelId& model) const override;
   // The context and KV type that `placing` means for this model.
   struct Shape {

@@ -81,7 +81,7 @@ class StreamEncoder final : public OpenAiEncoder {
 
   std::optional<StreamFormat> format() const override { return kServerSentEvents; }
 
-  std::string Start(uint32_t) override {
+  std::string Start(const node::StartReport&) override {
     std::string bytes;
     for (uint32_t choice = 0; chat() && choice < options_.choices; ++choice) {
       bytes += Event(Chunk(choice, {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}}));
@@ -155,7 +155,7 @@ class WholeEncoder final : public OpenAiEncoder {
   using OpenAiEncoder::OpenAiEncoder;
 
   std::optional<StreamFormat> format() const override { return std::nullopt; }
-  std::string Start(uint32_t) override { return ""; }
+  std::string Start(const node::StartReport&) override { return ""; }
 
   std::string Add(const node::Delta& delta) override {
     Count(delta);

@@ -7,7 +7,8 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/parse_prompt.h"
-#include "service/openai/parse_sampler.h"
+#include "service/request_fields.h"
+#include "service/sampler_fields.h"
 
 namespace exo::service::openai {
 namespace {
@@ -52,28 +53,6 @@ Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
   return {};
 }
 
-// "stop": a string or a list of strings.
-Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
-  const Json* value = Find(body, "stop");
-  if (value == nullptr) return {};
-  const Json list = value->is_string() ? Json::array({*value}) : *value;
-  if (!list.is_array()) return BadValue("stop", "'stop' must be a string or a list of strings");
-  if (list.size() > kMaxStops) {
-    return BadValue("stop", fmt::format("'stop' has {} entries, but at most {} are allowed",
-                                        list.size(), kMaxStops));
-  }
-  for (const Json& stop : list) {
-    if (!stop.is_string()) return BadValue("stop", "'stop' must be a string or a list of strings");
-    const auto& text = stop.get_ref<const std::string&>();
-    if (text.empty() || text.size() > kMaxStopBytes) {
-      return BadValue("stop", fmt::format("an entry of 'stop' has {} bytes, but must have 1 to {}",
-                                          text.size(), kMaxStopBytes));
-    }
-    out.push_back(text);
-  }
-  return {};
-}
-
 // llama-server's "lora": [{"id": 0, "scale": 0.5}]; adapters that are not named are not used.
 Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
   const Json* list = Find(body, "lora");
@@ -101,36 +80,6 @@ Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
   return {};
 }
 
-// The whole 64-bit range, signed or not, and null for "draw one".
-Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
-  const Json* value = Find(body, "seed");
-  if (value == nullptr) return {};
-  if (!value->is_number_integer())
-    return BadValue("seed", "'seed' must be a whole number of 64 bits");
-  request.sampler.seed = value->is_number_unsigned() ? value->get<uint64_t>()
-                                                     : static_cast<uint64_t>(value->get<int64_t>());
-  request.has_seed = true;
-  return {};
-}
-
-// A number of tokens. What is beyond any context means what the context leaves, and so does -1,
-// which llama-server's clients send. Unset: the field is absent.
-struct TokenLimit {
-  std::optional<uint32_t> tokens;  // unset: no limit
-};
-Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name) {
-  const Json* value = Find(body, name);
-  if (value == nullptr) return std::nullopt;
-  const double number = value->is_number() ? value->get<double>() : NAN;
-  if (number == -1) return TokenLimit{};
-  if (!(number == std::floor(number)) || number < 1) {
-    return BadValue(name, fmt::format("'{}' is {}, but must be a whole number from 1, or -1 for no "
-                                      "limit",
-                                      name, Shown(*value)));
-  }
-  return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
-}
-
 Parsed<> ReadMaxTokens(const Json& body, CompletionCall& call) {
   const auto old_name = TRY(ReadTokenLimit(body, "max_tokens"));
   const auto new_name = TRY(ReadTokenLimit(body, "max_completion_tokens"));
@@ -153,23 +102,21 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 
 // What both routes have in common.
 Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
-  auto json = ParseJson(text);
-  if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
-  if (!json->is_object())
-    return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  Json body = TRY(ParseBody(text));
+  Json* const json = &body;
   call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
   TRY(RefuseUnsupported(*json, kRefusedAlways));
   TRY(ReadStream(*json, call));
   TRY(ReadMaxTokens(*json, call));
   TRY(ReadSampler(*json, call.chat, call.request));
   TRY(ReadSeed(*json, call.request));
-  TRY(ReadStops(*json, call.request.stop));
+  TRY(ReadStops(*json, "stop", call.request.stop));
   for (const char* name : {"user", "safety_identifier"}) {
     const Json* user = Find(*json, name);
     if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
   }
   TRY(ReadAdapters(*json, call.request));
-  return *std::move(json);
+  return body;
 }
 
 }  // namespace
