@@ -19,12 +19,13 @@ class OpenAiEncoder : public Encoder {
   explicit OpenAiEncoder(EncoderOptions options) : options_(std::move(options)) {}
 
   HttpResponse Fail(const node::GenerateError& error) override {
-    Json json = ErrorJson(FromGenerateError(error, options_.prompt_param));
+    const ApiError api = FromGenerateError(error, options_.prompt_param);
+    Json json = ErrorJson(api);
     if (error.context > 0) {  // llama-server's names
       json["error"]["n_prompt_tokens"] = error.prompt_tokens;
       json["error"]["n_ctx"] = error.context;
     }
-    HttpResponse response = ErrorResponse(FromGenerateError(error, options_.prompt_param));
+    HttpResponse response = ErrorResponse(api);
     response.body = Dump(json);
     return response;
   }
