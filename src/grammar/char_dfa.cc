@@ -8,8 +8,10 @@ namespace exo::grammar {
 namespace {
 
 constexpr uint32_t kDead = UINT32_MAX;
-// Larger ones keep their states: a chain takes as many rounds as it has states.
-constexpr size_t kMaxMinimized = 512;
+// Larger ones, and those that take more rounds, keep their states: a chain takes as many rounds as
+// it has states.
+constexpr size_t kMaxMinimized = 256;
+constexpr size_t kMaxRounds = 16;
 
 std::unexpected<Error> TooLarge() {
   return Fail(ErrorCode::kUnsupported,
@@ -198,7 +200,12 @@ CharDfa Minimized(const CharDfa& dfa) {
   std::vector<uint32_t> part(dfa.states.size());
   const bool small = part.size() <= kMaxMinimized;
   for (uint32_t i = 0; i < part.size(); ++i) part[i] = !small ? i : dfa.states[i].final ? 1 : 0;
+  size_t rounds = 0;
   for (size_t parts = 0; small;) {
+    if (++rounds > kMaxRounds) {
+      for (uint32_t i = 0; i < part.size(); ++i) part[i] = i;
+      break;
+    }
     std::map<Signature, uint32_t, decltype(less)> known(less);
     std::vector<uint32_t> next(part.size());
     // The start comes first, so that its part is 0.

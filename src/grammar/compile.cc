@@ -4,6 +4,7 @@
 #include <bitset>
 #include <map>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "grammar/automaton.h"
@@ -14,7 +15,6 @@ namespace {
 // Copies of a repeated part up to which it is written out.
 constexpr uint32_t kMostCopies = 6;
 constexpr size_t kMaxNodes = 1u << 19;
-constexpr size_t kMaxMinimized = 1024;
 constexpr uint32_t kNever = UINT32_MAX;
 
 struct Node {
@@ -33,55 +33,23 @@ struct RuleState {
 };
 using RuleDfa = std::vector<RuleState>;
 
+struct NodesHash {
+  size_t operator()(const std::vector<uint32_t>& nodes) const {
+    uint64_t hash = nodes.size();
+    for (const uint32_t node : nodes) {
+      hash = (hash ^ node) * 0x9E3779B97F4A7C15u;
+      hash ^= hash >> 32;
+    }
+    return hash;
+  }
+};
+
 void AddEdge(std::vector<Automaton::Edge>& edges, Automaton::Edge edge) {
   if (!edges.empty() && edges.back().to == edge.to && edges.back().high + 1 == edge.low) {
     edges.back().high = edge.high;
   } else {
     edges.push_back(edge);
   }
-}
-
-// Equal states become one. Cost: rounds x states; a chain has many rounds, so only small ones.
-RuleDfa Minimize(RuleDfa dfa) {
-  if (dfa.size() > kMaxMinimized) return dfa;
-  std::vector<uint32_t> part(dfa.size());
-  for (size_t i = 0; i < part.size(); ++i) part[i] = dfa[i].final ? 1 : 0;
-  const auto renamed = [&](const RuleState& state) {
-    RuleState out{.final = state.final};
-    for (Automaton::Edge edge : state.edges) {
-      edge.to = part[edge.to];
-      AddEdge(out.edges, edge);
-    }
-    for (Automaton::Call call : state.calls) out.calls.push_back({call.rule, part[call.to]});
-    for (Automaton::TokenEdge edge : state.tokens) out.tokens.push_back({edge.token, part[edge.to]});
-    return out;
-  };
-  for (size_t parts = 0;;) {
-    std::map<std::vector<uint32_t>, uint32_t> known;
-    std::vector<uint32_t> next(part.size());
-    for (size_t i = 0; i < part.size(); ++i) {
-      const RuleState state = renamed(dfa[i]);
-      std::vector<uint32_t> key = {part[i], static_cast<uint32_t>(state.edges.size()),
-                                   static_cast<uint32_t>(state.calls.size())};
-      for (const auto& edge : state.edges) {
-        key.push_back(uint32_t{edge.low} << 8 | edge.high);
-        key.push_back(edge.to);
-      }
-      for (const auto& call : state.calls) key.insert(key.end(), {call.rule, call.to});
-      for (const auto& edge : state.tokens)
-        key.insert(key.end(), {static_cast<uint32_t>(edge.token), edge.to});
-      next[i] =
-          known.try_emplace(std::move(key), static_cast<uint32_t>(known.size())).first->second;
-    }
-    part = std::move(next);
-    if (known.size() == parts) break;
-    parts = known.size();
-  }
-  RuleDfa out;
-  for (size_t i = 0; i < part.size(); ++i) {
-    if (part[i] == out.size()) out.push_back(renamed(dfa[i]));
-  }
-  return out;
 }
 
 class Compiler {
@@ -122,6 +90,9 @@ class Compiler {
   const Rules& rules_;
   Automaton out_;
   std::vector<Node> nodes_;  // of the rule in work
+  uint32_t end_ = 0;         // its last node
+  // Of the rule: nodes from which 1 to 3 bytes of a character's rest lead to a node.
+  std::map<std::pair<uint32_t, size_t>, uint32_t> tails_;
   uint64_t work_ = 0;
   std::map<Counted, std::optional<RuleId>> counted_;
 };
@@ -147,8 +118,19 @@ uint32_t Compiler::EmitBytes(std::string_view bytes, uint32_t from) {
 }
 
 void Compiler::EmitUtf8(const ByteSequence& sequence, uint32_t from, uint32_t to) {
-  for (size_t i = 0; i < sequence.size; ++i) {
-    const uint32_t next = i + 1 == sequence.size ? to : AddNode();
+  // Where any rest of a character may follow, it is the same for all beginnings.
+  size_t fixed = sequence.size;
+  while (fixed > 1 && sequence.bytes[fixed - 1].low == 0x80 && sequence.bytes[fixed - 1].high == 0xBF)
+    --fixed;
+  for (size_t left = 1; left <= sequence.size - fixed; ++left) {
+    const auto [at, is_new] = tails_.try_emplace({to, left}, static_cast<uint32_t>(nodes_.size()));
+    if (!is_new) continue;
+    const uint32_t next = left == 1 ? to : tails_.at({to, left - 1});
+    nodes_[AddNode()].bytes.push_back({0x80, 0xBF, next});
+  }
+  const uint32_t last = fixed == sequence.size ? to : tails_.at({to, sequence.size - fixed});
+  for (size_t i = 0; i < fixed; ++i) {
+    const uint32_t next = i + 1 == fixed ? last : AddNode();
     nodes_[from].bytes.push_back({sequence.bytes[i].low, sequence.bytes[i].high, next});
     from = next;
   }
@@ -238,6 +220,7 @@ void Compiler::EmitChars(CharRange range, Encoding encoding, uint32_t from, uint
   if (encoding == Encoding::kText) return plain(range.low, range.high);
   for (uint32_t c = range.low; c <= range.high; ++c) {
     const std::string escape = JsonEscape(c);
+    if (escape.size() > 2 && range.low != range.high) continue;
     if (!escape.empty()) {
       nodes_[EmitBytes(escape, from)].empty.push_back(to);
       continue;
@@ -263,7 +246,9 @@ Result<uint32_t> Compiler::EmitDfa(const Expression& e, uint32_t from) {
     }
     for (const CharDfa::Edge& edge : state.edges)
       EmitChars(edge.range, e.encoding, first + i, first + edge.to);
-    if (state.final) nodes_[first + i].empty.push_back(to);
+    if (!state.final) continue;
+    const uint32_t end = EmitBytes(e.bytes, first + i);
+    nodes_[end].empty.push_back(to);
   }
   return to;
 }
@@ -271,11 +256,13 @@ Result<uint32_t> Compiler::EmitDfa(const Expression& e, uint32_t from) {
 Result<std::optional<RuleId>> Compiler::FindCounted(const Counted& counted) {
   if (const auto known = counted_.find(counted); known != counted_.end()) return known->second;
   std::vector<Node> nodes = std::exchange(nodes_, {});
+  auto tails = std::exchange(tails_, {});
   const uint32_t head = AddNode();
   const uint32_t end = TRY(Emit(counted.part, head));
   nodes_[end].empty.push_back(head);
   RuleDfa dfa = TRY(Determinize(head, head));
   nodes_ = std::move(nodes);
+  tails_ = std::move(tails);
   // It ends nowhere but at its start, and consists of bytes alone.
   bool good = true;
   for (size_t i = 0; i < dfa.size(); ++i) {
@@ -306,11 +293,17 @@ std::vector<uint32_t> Compiler::Closure(std::vector<uint32_t> nodes) {
     }
     ++work_;
   }
+  // Nodes that only lead on make no difference: without them, equal sets look equal.
+  std::erase_if(seen, [&](uint32_t node) {
+    const Node& n = nodes_[node];
+    return node != end_ && n.bytes.empty() && n.calls.empty() && n.tokens.empty();
+  });
   return seen;
 }
 
 Result<RuleDfa> Compiler::Determinize(uint32_t start, uint32_t end) {
-  std::map<std::vector<uint32_t>, uint32_t> known;
+  end_ = end;
+  std::unordered_map<std::vector<uint32_t>, uint32_t, NodesHash> known;
   std::vector<std::vector<uint32_t>> sets;
   const auto id = [&](std::vector<uint32_t> nodes) {
     std::ranges::sort(nodes);
@@ -356,7 +349,7 @@ Result<RuleDfa> Compiler::Determinize(uint32_t start, uint32_t end) {
     for (auto& [token, to] : tokens) state.tokens.push_back({token, id(std::move(to))});
     dfa.push_back(std::move(state));
   }
-  return Minimize(std::move(dfa));
+  return dfa;
 }
 
 void Compiler::Append(RuleId rule, RuleDfa dfa, const Counted* counted) {
@@ -505,6 +498,7 @@ Result<std::shared_ptr<const Automaton>> Compiler::Run() {
   std::ranges::sort(out_.tokens_named);
   for (RuleId rule = 0; rule < rules_.rules(); ++rule) {
     nodes_.clear();
+    tails_.clear();
     const uint32_t start = AddNode();
     const uint32_t end = TRY(Emit(rules_.body(rule), start));
     Append(rule, TRY(Determinize(start, end)), nullptr);

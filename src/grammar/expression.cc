@@ -44,7 +44,10 @@ ExprId Rules::Char(const CharSet& set, Encoding encoding) {
   std::vector<ExprId> parts = {
       Add({.kind = kUtf8, .sequences = Utf8Of(set.And(special.Negated()))})};
   for (const CharRange& range : set.And(special).ranges()) {
-    for (uint32_t c = range.low; c <= range.high; ++c) parts.push_back(Bytes(JsonEscape(c)));
+    for (uint32_t c = range.low; c <= range.high; ++c) {
+      const std::string escape = JsonEscape(c);
+      if (escape.size() == 2 || range.low == range.high) parts.push_back(Bytes(escape));
+    }
   }
   return parts.size() == 1 ? parts[0] : Choice(std::move(parts));
 }
@@ -68,8 +71,9 @@ ExprId Rules::Call(RuleId rule) {
   return Add({.kind = Expression::Kind::kCall, .rule = rule});
 }
 
-ExprId Rules::Dfa(CharDfa dfa, Encoding encoding, RuleId rest) {
+ExprId Rules::Dfa(CharDfa dfa, Encoding encoding, std::string_view bytes, RuleId rest) {
   return Add({.kind = Expression::Kind::kDfa,
+              .bytes = std::string(bytes),
               .dfa = std::make_shared<const CharDfa>(std::move(dfa)),
               .encoding = encoding,
               .rest = rest});

@@ -22,7 +22,8 @@ using ExprId = uint32_t;
 using RuleId = uint32_t;
 inline constexpr uint32_t kNoLimit = UINT32_MAX;
 
-// How a character is written: as it is, or as in the text of a JSON string.
+// How a character is written: as it is, or as in the text of a JSON string. There a control
+// character without a short escape is written only where no other one may stand.
 enum class Encoding : uint8_t { kText, kJson };
 
 struct Expression {
@@ -33,7 +34,7 @@ struct Expression {
     kChoice,    // one of `parts`
     kRepeat,    // parts[0], `least` to `most` times
     kCall,      // rule `rule`
-    kDfa,       // a text of `dfa`, written in `encoding`
+    kDfa,       // a text of `dfa`, written in `encoding`, and `bytes`
     kToken,     // the special token `token`; -1: any one that no kToken of the grammar names
   };
   Kind kind = Kind::kBytes;
@@ -44,7 +45,8 @@ struct Expression {
   RuleId rule = 0;
   std::shared_ptr<const CharDfa> dfa = {};
   Encoding encoding = Encoding::kText;
-  // Of kDfa: what follows where every text is accepted, if it is a rule of its own.
+  // Of kDfa: what follows where every text is accepted, `bytes` included, if it is a rule of its
+  // own.
   RuleId rest = kNoLimit;
   TokenId token = -1;
 };
@@ -61,7 +63,7 @@ class Rules {
   ExprId Repeat(ExprId part, uint32_t least, uint32_t most);
   ExprId Optional(ExprId part) { return Choice({part, Empty()}); }
   ExprId Call(RuleId rule);
-  ExprId Dfa(CharDfa dfa, Encoding encoding, RuleId rest = kNoLimit);
+  ExprId Dfa(CharDfa dfa, Encoding encoding, std::string_view bytes = {}, RuleId rest = kNoLimit);
   ExprId Token(TokenId token);
 
   RuleId AddRule();

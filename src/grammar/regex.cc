@@ -382,12 +382,20 @@ struct Nfa {
       if (begin) follow(node.begin);
       if (end) follow(node.end);
     }
+    // What leads on only makes no difference, and behind `everything` nothing does.
+    if (everything < nodes.size() && seen[everything]) return {everything};
+    std::erase_if(set, [&](uint32_t node) {
+      return node != last && nodes[node].sets.empty() && nodes[node].begin.empty() &&
+             nodes[node].end.empty();
+    });
     std::ranges::sort(set);
     return set;
   }
+  uint32_t last = UINT32_MAX;        // where the text matches
+  uint32_t everything = UINT32_MAX;  // and whatever follows
 };
 
-Result<CharDfa> Determinize(const Nfa& nfa, uint32_t start, uint32_t last) {
+Result<CharDfa> Determinize(const Nfa& nfa, uint32_t start) {
   CharDfa dfa;
   std::map<std::vector<uint32_t>, uint32_t> known;
   std::vector<std::vector<uint32_t>> sets;
@@ -409,7 +417,7 @@ Result<CharDfa> Determinize(const Nfa& nfa, uint32_t start, uint32_t last) {
     const std::vector<uint32_t> set = sets[i];
     CharDfa::State state;
     const auto at_end = nfa.Closure(set, i == 0, true);
-    state.final = std::ranges::binary_search(at_end, last);
+    state.final = std::ranges::binary_search(at_end, nfa.last);
     std::vector<uint32_t> cuts;
     for (const uint32_t node : set) {
       for (const auto& [chars, to] : nfa.nodes[node].sets) {
@@ -475,10 +483,13 @@ Result<CharDfa> ToDfa(const Regex& regex, Match match) {
   const uint32_t begin = nfa.Add();
   nfa.nodes[at].empty.push_back(begin);
   at = TRY(nfa.Emit(regex, begin));
-  const uint32_t last = nfa.Add();
-  nfa.nodes[at].empty.push_back(last);
-  if (part) nfa.nodes[last].sets.emplace_back(CharSet::Any(), last);
-  return Determinize(nfa, start, last);
+  nfa.last = nfa.Add();
+  nfa.nodes[at].empty.push_back(nfa.last);
+  if (part) {
+    nfa.nodes[nfa.last].sets.emplace_back(CharSet::Any(), nfa.last);
+    nfa.everything = nfa.last;
+  }
+  return Determinize(nfa, start);
 }
 
 std::optional<ExprId> ToExpression(const Regex& regex, Match match, Encoding encoding, ExprId any,

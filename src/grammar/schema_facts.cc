@@ -339,7 +339,7 @@ Result<void> SchemaFacts::AddNot(const Json& schema, Alternatives& all) {
   refused.refused = "not";
   Alternatives negated = {refused};
   if (other->is_object() && other->size() == 1) {
-    const auto& [name, value] = *other->items().begin();
+    const std::string& name = other->begin().key();
     Facts own;
     TRY(ReadGeneral(*other, own));
     TRY(ReadObject(*other, own));

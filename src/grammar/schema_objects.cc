@@ -31,7 +31,8 @@ Result<CharDfa> SchemaWriter::KeysOf(const Facts& facts) {
   CharDfa keys = CharDfa::Any();
   if (facts.names.empty()) return keys;
   CharDfa all{.states = {{}}};
-  for (const Facts& one : TRY(facts_.Of(facts.names))) {
+  const std::vector<Facts> alternatives = TRY(facts_.Of(facts.names));
+  for (const Facts& one : alternatives) {
     if ((one.types & kString) == 0) continue;
     if (!one.values.empty()) {
       std::vector<std::string> texts;

@@ -9,6 +9,12 @@ namespace {
 
 constexpr uint32_t kMaxElements = 4096;  // that are counted one by one
 
+// The same for every schema.
+const CharDfa& AnyNumber() {
+  static const CharDfa numbers = NumberTexts({}).value();
+  return numbers;
+}
+
 std::unexpected<Error> Cannot(const std::string& keyword) {
   return Fail(ErrorCode::kUnsupported,
               "\"{}\" of the schema is not supported; leave it out or say it otherwise", keyword);
@@ -64,24 +70,8 @@ ExprId SchemaWriter::AnyText() {
 ExprId SchemaWriter::Quoted(CharDfa texts) {
   const bool any = texts.states.size() == 1 && texts.Everything(0);
   if (any) return AnyText();
-  const RuleId rest = RestOfText();
-  std::vector<ExprId> ways;
-  // Where every text is accepted the rest has the quote already; elsewhere it follows.
-  CharDfa open = texts;
-  bool has_rest = false;
-  for (uint32_t i = 0; i < texts.states.size(); ++i) {
-    if (!texts.Everything(i)) continue;
-    has_rest = true;
-    texts.states[i] = {};
-  }
-  ways.push_back(rules_.Sequence({rules_.Dfa(texts, Encoding::kJson), rules_.Bytes("\"")}));
-  if (has_rest) {
-    for (uint32_t i = 0; i < open.states.size(); ++i) {
-      if (!open.Everything(i)) open.states[i].final = false;
-    }
-    ways.push_back(rules_.Dfa(open, Encoding::kJson, rest));
-  }
-  return rules_.Sequence({rules_.Bytes("\""), rules_.Choice(std::move(ways))});
+  return rules_.Sequence(
+      {rules_.Bytes("\""), rules_.Dfa(std::move(texts), Encoding::kJson, "\"", RestOfText())});
 }
 
 ExprId SchemaWriter::AnyValue() {
@@ -95,7 +85,7 @@ ExprId SchemaWriter::AnyValue() {
         {rules_.Bytes(open), space_, rules_.Optional(parts), rules_.Bytes(close)});
   };
   rules_.Define(*any_, rules_.Choice({list("{", pair, "}"), list("[", value, "]"), AnyText(),
-                                      rules_.Dfa(NumberTexts({}).value(), Encoding::kText),
+                                      rules_.Dfa(AnyNumber(), Encoding::kText),
                                       rules_.Bytes("true"), rules_.Bytes("false"),
                                       rules_.Bytes("null")}));
   return value;
@@ -111,7 +101,8 @@ Result<RuleId> SchemaWriter::ValueOf(const Goal& goal) {
 Result<ExprId> SchemaWriter::Values(const Goal& goal) {
   if (goal.empty()) return AnyValue();
   std::vector<ExprId> ways;
-  for (const Facts& facts : TRY(facts_.Of(goal))) ways.push_back(TRY(Value(facts, goal)));
+  const std::vector<Facts> alternatives = TRY(facts_.Of(goal));
+  for (const Facts& facts : alternatives) ways.push_back(TRY(Value(facts, goal)));
   return rules_.Choice(std::move(ways));
 }
 
@@ -139,7 +130,9 @@ Result<ExprId> SchemaWriter::Listed(const Facts& facts, const Goal& goal) {
 }
 
 Result<ExprId> SchemaWriter::Number(const Facts& facts) {
-  return rules_.Dfa(TRY(NumberTexts(facts)), Encoding::kText);
+  const bool any =
+      !facts.integer && facts.lower.empty() && facts.upper.empty() && facts.factors.empty();
+  return rules_.Dfa(any ? AnyNumber() : TRY(NumberTexts(facts)), Encoding::kText);
 }
 
 Result<CharDfa> SchemaWriter::TextsOf(const Facts& facts) {
