@@ -14,7 +14,7 @@ export CCACHE_DEPEND := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
-.PHONY: demo test test-more test-slow-nodes build dev lint clean
+.PHONY: demo test test-more test-clients test-slow-nodes build dev lint clean
 
 demo: build
 	@build/release/exo demo
@@ -42,6 +42,10 @@ test:
 
 test-more:
 	@tools/test-more
+
+# The official npm clients against a real node (tests/clients).
+test-clients: build
+	@/usr/bin/python3 tests/clients/clients_test.py --exo build/release/exo
 
 # 20 prompts of 2,000 tokens over 100, 50 and 25 % of a core: half an hour, as root (cgroups).
 test-slow-nodes: build

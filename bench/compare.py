@@ -15,6 +15,7 @@ difference is attention's part.  The last rows compare exo with itself.
 """
 import argparse
 import fnmatch
+import functools
 import json
 import os
 import pathlib
@@ -98,27 +99,37 @@ def model_file(row):
     return path
 
 
-def probe(*arguments):
-    """What the probe of the machine's limits prints."""
+@functools.cache
+def prober():
+    """The probe of the machine's limits, or None: it is written with AVX-512's instructions."""
     binary = WORK / "hwprobe"
     if not binary.exists():
         WORK.mkdir(parents=True, exist_ok=True)
-        run(["g++", "-O3", "-march=native", "-std=c++17", "-pthread", SHARED / "tools/hwprobe.cpp", "-o", binary])
-    return json.loads(run([binary, "--json", *arguments]))
+        built = subprocess.run(["g++", "-O3", "-march=native", "-std=c++17", "-pthread", SHARED / "tools/hwprobe.cpp", "-o", binary],
+                               capture_output=True, timeout=600)
+        if built.returncode != 0:
+            print("  the machine's limits are not read: their probe does not compile for this processor", file=sys.stderr)
+            return None
+    return binary
+
+
+def probe(*arguments):
+    """What the probe of the machine's limits prints."""
+    return json.loads(run([prober(), "--json", *arguments])) if prober() else None
 
 
 def bandwidth(threads):
-    """GB/s."""
+    """GB/s, or None."""
     figures = probe("--only", "quick", "--threads", str(threads), "--mib", "512", "--reps", "3")
-    return next(f["median"] for f in figures if f["threads"] == threads)
+    return figures and next(f["median"] for f in figures if f["threads"] == threads)
 
 
 def compute_peak(kind, threads):
-    """GOP/s of integer dot products, or GFLOP/s for F16: the fastest instruction that the machine has."""
+    """GOP/s of integer dot products, or GFLOP/s for F16: the fastest instruction that the machine has. Or None."""
     figures = probe("--only", "compute", "--threads", str(threads), "--reps", "3")
     unit = "GFLOP/s" if kind == "f16" else "GOP/s"
-    return max(f["median"] for f in figures
-               if f["threads"] == threads and f["unit"] == unit and "bf16" not in f["what"])
+    return figures and max(f["median"] for f in figures
+                           if f["threads"] == threads and f["unit"] == unit and "bf16" not in f["what"])
 
 
 class BusyCore:
@@ -186,12 +197,12 @@ def compare(row, seen, empty, limits):
               "exo_peak_mib": max(a["peak_rss_mib"] for a in seen["exo"]),
               "peer_peak_mib": max(a["peak_rss_mib"] for a in seen["peer"]),
               "file_mib": model_file(row).stat().st_size / 2**20, "isa": seen["exo"][0]["isa"]}
-    if row.what == "pp" and not row.options["depth"]:
+    if row.what == "pp" and not row.options["depth"] and None not in limits:
         rates = [tps * GOP_PER_TOKEN[row.size] for tps in value["exo"]]
         result["limit"] = "{:.0f} {}/s = {:.0f} % of {:.0f}".format(
             statistics.median(rates), "GFLOP" if row.kind == "f16" else "GOP",
             100 * statistics.median(r / l for r, l in zip(rates, limits)), statistics.median(limits))
-    if row.what == "tg" and not row.options["depth"] and row.options["batch"] == 1:
+    if row.what == "tg" and not row.options["depth"] and row.options["batch"] == 1 and None not in limits:
         read = (model_file(row).stat().st_size - UNREAD.get(row.size, 0)) / 1e9
         rates = [tps * read for tps in value["exo"]]
         result["limit"] = "{:.1f} GB/s = {:.0f} % of {:.1f}".format(

@@ -70,10 +70,10 @@ class PreparedTest : public testing::Test {
 
 TEST_F(PreparedTest, ComputesTheSameBitsWithoutReadingTheModel) {
   const auto packed = Open();
-  EXPECT_EQ(packed->prepared(), nullptr);
+  EXPECT_EQ(packed->OpenPrepared(), nullptr);
   Prepare();
   const auto mapped = Open();
-  ASSERT_NE(mapped->prepared(), nullptr);
+  ASSERT_NE(mapped->OpenPrepared(), nullptr);
   EXPECT_EQ(mapped->manifest().id(), packed->manifest().id());
   const auto expected = Logits(*packed), got = Logits(*mapped);
   EXPECT_EQ(std::memcmp(expected.data(), got.data(), expected.size() * sizeof(float)), 0);
@@ -83,7 +83,7 @@ TEST_F(PreparedTest, ComputesTheSameBitsWithoutReadingTheModel) {
 TEST_F(PreparedTest, CopyingBesideTheAnswerChangesNoBit) {
   Prepare();
   const auto mapped = Open();
-  ASSERT_NE(mapped->prepared(), nullptr);
+  ASSERT_NE(mapped->OpenPrepared(), nullptr);
   const size_t vocab = mapped->manifest().config()->vocab;
   std::vector<std::vector<float>> rows;
   for (const bool copy : {false, true}) {
@@ -110,7 +110,7 @@ TEST_F(PreparedTest, AfterTheCopyTheFileDoesNotMatter) {
   Prepare();
   for (const bool copy : {true, false}) {
     const auto mapped = Open();
-    ASSERT_NE(mapped->prepared(), nullptr);
+    ASSERT_NE(mapped->OpenPrepared(), nullptr);
     const auto backend = backend::MakeBackend({.threads = 1, .copy_prepared = copy}).value();
     const auto source = mapped->MakeSource().value();
     auto local = engine::LocalModel::Load(*backend, mapped->manifest().config(),
@@ -124,9 +124,24 @@ TEST_F(PreparedTest, AfterTheCopyTheFileDoesNotMatter) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
     std::filesystem::resize_file(path(), 4096);
-    EXPECT_EQ((*local)->Append(1, 100, std::vector<TokenId>{5}, 1, logits).has_value(), copy);
+    const auto answered = (*local)->Append(1, 100, std::vector<TokenId>{5}, 1, logits);
+    EXPECT_EQ(answered.has_value(), copy);
+    if (!copy) EXPECT_EQ(answered.error().code, ErrorCode::kDisconnected) << "worth a new load";
     Prepare();
   }
+}
+
+// The same opened model, as a node keeps it.
+TEST_F(PreparedTest, ACutOffFileIsLeftOutAndANewOneTakenWithoutOpeningTheModelAgain) {
+  Prepare();
+  const auto file = Open();
+  const auto expected = Logits(*file);
+  std::filesystem::resize_file(path(), 4096);
+  EXPECT_EQ(file->OpenPrepared(), nullptr);
+  EXPECT_EQ(Logits(*file), expected);
+  Prepare();
+  EXPECT_NE(file->OpenPrepared(), nullptr);
+  EXPECT_EQ(Logits(*file), expected);
 }
 
 TEST_F(PreparedTest, AnotherLayoutIsNotTaken) {
@@ -145,21 +160,21 @@ TEST_F(PreparedTest, AChangedModelIsReadAgain) {
   const auto opened = PreparedFile::Open(path(), ModelFile::Open(model()).value()->known());
   ASSERT_FALSE(opened);
   EXPECT_NE(opened.error().message.find("earlier state"), std::string::npos);
-  EXPECT_EQ(Open()->prepared(), nullptr);
+  EXPECT_EQ(Open()->OpenPrepared(), nullptr);
 }
 
 TEST_F(PreparedTest, DamagedAndCutFilesAreNotUsed) {
   Prepare();
   for (const size_t at : {size_t{3}, size_t{17}, size_t{30}, size_t{5000}}) {
     Damage(at);
-    EXPECT_EQ(Open()->prepared(), nullptr) << at;
+    EXPECT_EQ(Open()->OpenPrepared(), nullptr) << at;
     Damage(at);
   }
-  ASSERT_NE(Open()->prepared(), nullptr);
+  ASSERT_NE(Open()->OpenPrepared(), nullptr);
   std::filesystem::resize_file(path(), std::filesystem::file_size(path()) - 4097);
-  EXPECT_EQ(Open()->prepared(), nullptr);
+  EXPECT_EQ(Open()->OpenPrepared(), nullptr);
   std::filesystem::resize_file(path(), 10);
-  EXPECT_EQ(Open()->prepared(), nullptr);
+  EXPECT_EQ(Open()->OpenPrepared(), nullptr);
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ Result<void> CheckMemory(const LocalEngine& engine, const engine::LocalOptions& 
                                                              .kv_type = options.kv_type,
                                                              .chunk = options.chunk,
                                                              .adapters = options.adapters});
-  const bool mapped = engine.file->prepared() != nullptr &&
-                      engine.file->prepared()->layout() == engine.backend->layout();
+  const auto prepared = engine.file->OpenPrepared();
+  const bool mapped = prepared != nullptr && prepared->layout() == engine.backend->layout();
   const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
   const sys::MemoryInfo memory = sys::ReadMemory();
   if (bytes <= memory.available) return {};

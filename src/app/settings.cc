@@ -83,8 +83,8 @@ const std::vector<Setting>& Table() {
   static const std::vector<Setting> table = {
       {"name", &Settings::name, "name of this device", 0, 0, "the host's name"},
       {"port", &Settings::port, "port for other devices; 0: any free one", 0, 65535},
-      {"api_port", &Settings::api_port, "port of the API on this machine; 0: any free one", 0,
-       65535},
+      {"api_port", &Settings::api_port, "port of the API; 0: any free one", 0, 65535},
+      {"ollama_port", &Settings::ollama_port, "second port of the API; 0: none", 0, 65535},
       {"loopback", &Settings::loopback, "see and serve nodes of this machine only"},
       {"discovery", &Settings::discovery,
        "announce this device on the network and look for others"},

@@ -24,6 +24,7 @@ struct Settings {
   std::string name;  // empty: the host's
   uint16_t port = kDefaultPeerPort;
   uint16_t api_port = kDefaultApiPort;
+  uint16_t ollama_port = 0;  // 0: none
   bool loopback = false;
   bool discovery = true;
   std::vector<std::string> peers;        // HOST:PORT

@@ -92,6 +92,13 @@ Result<void> RunUp(const Settings& settings) {
   sys::SetLogNode(fmt::format("{}/{}", options.name, node->id().Short()));
   const auto server = service::MakeServer(net::Context(loop), *node, {.port = settings.api_port});
   TRY(server->Start());
+  std::unique_ptr<service::HttpServer> ollama;
+  if (settings.ollama_port != 0) {
+    ollama = service::MakeServer(net::Context(loop), *node, {.port = settings.ollama_port});
+    // Ollama itself may be there: the API is on its own port in any case.
+    if (const auto started = ollama->Start(); !started)
+      LOG(kWarning, "ollama_port is not served: {}", started.error().message);
+  }
   node->SetApiPort(server->port());
   TellCommands(options.data_folder, {.pid = sys::ProcessId(),
                                      .api_port = server->port(),
@@ -109,6 +116,7 @@ Result<void> RunUp(const Settings& settings) {
     const bool answering = node->EndRequests() > 0;
     linger.Start(answering ? kLinger : Time{}, [&] {
       server->Stop();
+      if (ollama != nullptr) ollama->Stop();
       node->Shutdown([&] { loop.Stop(); });
     });
   });

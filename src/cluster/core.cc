@@ -145,6 +145,7 @@ struct Core::State {
   }
   void On(const PlanModel& e) { plans.OnPlanModel(e); }
   void On(const EnsureModel& e) { desired.OnEnsure(e); }
+  void On(const ReviseModel& e) { desired.OnRevise(e); }
   void On(const UnloadModel& e) { desired.OnUnload(e); }
   void On(const LoadFinished& e) { reservations.OnLoadFinished(e); }
   void On(const LoadProgressed& e) { reservations.OnLoadProgressed(e); }

@@ -40,6 +40,17 @@ void DesiredModels::RefuseEarlier(const ModelId& model, const wire::HybridTime& 
   }
 }
 
+EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
+  return {.model = record.model,
+          .spread = record.spread,
+          .context = record.context,
+          .kv_type = record.kv_type,
+          .adapters = record.adapters,
+          .draft = record.draft,
+          .named = record.named,
+          .settings_of = record.settings_of};
+}
+
 // Whoever needed the memory saw an idle instance; its owner knows better.
 void DesiredModels::OnOnDemand(const wire::DesiredModel& record) {
   const wire::InstanceSummary* own = owner_.Find(record.model);
@@ -60,14 +71,21 @@ void DesiredModels::WaitForRecord(const wire::DesiredModel& record, bool restore
   if (demands_.contains(record.model) || demands_.size() >= kMaxDemands) return;
   const Timers& timers = context_.timers();
   Demand& demand = demands_[record.model];
-  demand.options = {.model = record.model,
-                    .spread = record.spread,
-                    .context = record.context,
-                    .kv_type = record.kv_type,
-                    .adapters = record.adapters,
-                    .draft = record.draft};
+  demand.options = OptionsOf(record);
   demand.retry_at =
       context_.now + (restored ? timers.restore : timers.takeover) + context_.Spread();
+}
+
+void DesiredModels::OnRevise(const ReviseModel& event) {
+  const ModelId& model = event.record.model;
+  const wire::DesiredModel* known = records_.Find(model);
+  if (known == nullptr || known->state == DesiredState::kUnloaded) return;
+  wire::DesiredModel revised = event.record;
+  revised.state = known->state;
+  revised.version = records_.NextVersion(model);
+  if (!records_.Write(revised)) return;
+  const auto demand = demands_.find(model);
+  if (demand != demands_.end()) demand->second.options = OptionsOf(revised);
 }
 
 void DesiredModels::OnUnload(const UnloadModel& event) {

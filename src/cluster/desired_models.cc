@@ -54,11 +54,14 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
                   .needed = demand == nullptr ? kMaxDemands : kMaxWaiting});
   }
   demand->options = event;
+  demand->options.settings_of = context_.self();
   const wire::DesiredModel* record = records_.Find(event.model);
-  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.names_adapters)
-    demand->options.adapters = record->adapters;
-  if (record != nullptr && record->state != DesiredState::kUnloaded && !event.draft)
-    demand->options.draft = record->draft;
+  if (record != nullptr && record->state != DesiredState::kUnloaded) {
+    if ((event.named & wire::kNamedAdapters) == 0) demand->options.adapters = record->adapters;
+    if (!event.draft) demand->options.draft = record->draft;
+    demand->options.named |= record->named;
+    demand->options.settings_of = record->settings_of;
+  }
   demand->waiting.push_back(waiting);
   Pursue(*demand);
 }
@@ -88,7 +91,9 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .context = message.context,
                      .kv_type = message.kv_type,
                      .adapters = message.adapters,
-                     .draft = message.draft};
+                     .draft = message.draft,
+                     .named = message.named,
+                     .settings_of = message.settings_of};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -124,7 +129,9 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .context = best.plan.context,
                     .kv_type = best.plan.kv_type,
                     .adapters = best.plan.adapters,
-                    .draft = best.plan.draft});
+                    .draft = best.plan.draft,
+                    .named = demand.options.named,
+                    .settings_of = demand.options.settings_of});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -178,7 +185,9 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .kv_type = demand.options.kv_type,
                                                .known = records_.VersionOf(demand.options.model),
                                                .adapters = demand.options.adapters,
-                                               .draft = demand.options.draft});
+                                               .draft = demand.options.draft,
+                                               .named = demand.options.named,
+                                               .settings_of = demand.options.settings_of});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {

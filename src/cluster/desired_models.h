@@ -30,6 +30,7 @@ class DesiredModels {
 
   void SetShapes(std::vector<ModelShape> shapes);
   void OnEnsure(const EnsureModel& event);
+  void OnRevise(const ReviseModel& event);
   void OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message);
   void OnRefused(const NodeId& from, const wire::EnsureRefused& message);
   void OnUnload(const UnloadModel& event);
@@ -71,6 +72,7 @@ class DesiredModels {
     NodeId asked;  // the node that should own it; zero: none
     Time asked_until{};
   };
+  static EnsureModel OptionsOf(const wire::DesiredModel& record);
   Demand* DemandFor(const ModelId& model);
   void Pursue(Demand& demand);
   void OnPlaced(Demand& demand, const wire::InstanceSummary& best);

@@ -87,9 +87,15 @@ struct EnsureModel {
   uint8_t kv_type = 0;
   std::vector<wire::AdapterRef> adapters = {};
   std::optional<wire::DraftRef> draft = {};  // none: as the model's record says
-  // Of a model that made room for another one, what it had before goes first, unless the caller
-  // names its adapters.
-  bool names_adapters = false;
+  // Bits of wire::NamedOption: what the caller asks for. Of a model that made room for another one,
+  // the adapters that it had before go first unless they are named.
+  uint8_t named = 0;
+  NodeId settings_of = {};  // whose settings the rest follows; zero: this node's, or the record's
+};
+// The settings of this node have changed since they became part of the record: what runs stays as
+// it is, the next instance is made with these values.
+struct ReviseModel {
+  wire::DesiredModel record;  // its version and state are those of now
 };
 struct UnloadModel {
   uint64_t ticket = 0;
@@ -158,10 +164,10 @@ struct LeadFinished {
   wire::Finished finished;
 };
 
-using Event =
-    std::variant<Tick, SessionUp, SessionDown, PeerRefused, RememberedPeers, Received, LocalRecord,
-                 LocalModels, LocalProgress, LocalLoad, Leave, RestoreDesired, EnsureModel,
-                 UnloadModel, PlanModel, LoadFinished, LoadProgressed, StageFailed, StageStopped,
-                 SubmitLocal, CancelLocal, PauseLocal, LeadEmitted, LeadQueued, LeadFinished>;
+using Event = std::variant<Tick, SessionUp, SessionDown, PeerRefused, RememberedPeers, Received,
+                           LocalRecord, LocalModels, LocalProgress, LocalLoad, Leave,
+                           RestoreDesired, EnsureModel, ReviseModel, UnloadModel, PlanModel,
+                           LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
+                           CancelLocal, PauseLocal, LeadEmitted, LeadQueued, LeadFinished>;
 
 }  // namespace exo::cluster

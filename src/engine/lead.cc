@@ -99,9 +99,11 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
     return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate",
                      submit.max_new_tokens);
   TRY(wire::CheckUses(submit.adapters, options_.adapters));
-  if (queue_.size() >= options_.queue_limit) {
+  const auto waiting = std::ranges::count_if(
+      queue_, [&](const RequestId& id) { return requests_.at(id)->admitted_at == Time{}; });
+  if (waiting >= options_.queue_limit) {
     return exo::Fail(ErrorCode::kOverloaded, "{} requests are waiting, the limit; try again later",
-                     queue_.size());
+                     waiting);
   }
   auto request = std::make_unique<Request>();
   request->serial = next_serial_++;

@@ -7,7 +7,8 @@
 //               └─────── put back: no page to go on ─────────┘
 //
 // KV memory is taken in pages as an answer grows. When there is none left, the youngest request is
-// put back: it gives up its pages and computes them again later; no token changes. An ended request
+// put back: it gives up its pages and computes them again later; no token changes. One that is
+// paused (its reader does not read) gives them up for any other that waits. An ended request
 // keeps its sequence as long as nobody needs the pages: a request that begins with the same tokens
 // forks it and computes only what differs (prefix_index.h).
 //
@@ -60,7 +61,7 @@ struct LeadOptions {
   uint32_t chunk = 256;        // rows of one step at most
   PaceOptions pace = {};       // fewer of them beside running requests
   uint32_t adapters = 0;       // that the plan offers
-  uint32_t queue_limit = 256;  // waiting requests; beyond: kOverloaded (HTTP 429)
+  uint32_t queue_limit = 256;  // requests that wait for their first turn; beyond: kOverloaded
   // A bug that a test plants: a result is taken although an earlier chunk of its prompt is missing.
   bool plant_no_gap_check = false;
   // Kept sequences are written to the stages' prefix stores and restored from there.
@@ -158,7 +159,8 @@ class LeadMachine {
   Result<void> Submit(wire::Submit submit, Time now);
   // Ends a request; nothing more is emitted for it. False: unknown.
   bool Cancel(const RequestId& request);
-  // A paused request keeps its place and its KV but gets no decode rows. False: unknown.
+  // A paused request gets no decode rows. It keeps its KV as long as no other one needs the pages,
+  // and goes on with the same text. False: unknown.
   bool Pause(const RequestId& request, bool paused);
   // Guesses of the tokens behind the request's last one, for its next decode item only, instead of
   // its own. Ignored unless the request waits for its next decode row.
@@ -204,8 +206,8 @@ class LeadMachine {
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
   const LeadStep* InFlight(uint64_t step) const;
 
-  // Requests that wait, with how many before each, where that is not what it was when this was
-  // asked last.
+  // Requests that wait, with how many before each that are not paused, where that is not what it
+  // was when this was asked last.
   struct Waiting {
     RequestId request;
     uint32_t before = 0;
@@ -225,6 +227,8 @@ class LeadMachine {
   struct Flight;
   void Admit(LeadStep& step, Time now);
   bool AdmitOne(LeadStep& step, Request& request, Time now);
+  Request* NextToAdmit();
+  bool PutBackPaused(const LeadStep& step, const Request& request);
   // Pages for positions [first, end) of a request, at the cost of kept sequences that are not
   // forked in this step. False: there are none.
   bool TakePages(const LeadStep& step, const RequestId& request, uint32_t first, uint32_t end);

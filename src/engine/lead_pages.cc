@@ -1,5 +1,6 @@
 // LeadMachine: admission, KV pages and the sequences of ended requests.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -214,21 +215,60 @@ void LeadMachine::CountCached(Request& request) {
 
 std::vector<LeadMachine::Waiting> LeadMachine::QueueNews() {
   std::vector<Waiting> news;
-  for (uint32_t i = 0; i < queue_.size(); ++i) {
-    Request& request = *requests_.at(queue_[i]);
-    if (request.told_before == i) continue;
-    request.told_before = i;
-    news.push_back({queue_[i], i});
+  uint32_t before = 0;
+  for (const RequestId& id : queue_) {
+    Request& request = *requests_.at(id);
+    if (request.told_before != before) news.push_back({id, before});
+    request.told_before = before;
+    before += request.paused ? 0 : 1;  // nobody waits for those
   }
   return news;
 }
 
-// First come first served, but for those whose reader does not read.
+// First come first served, but for those whose reader does not read; a client of whom nothing runs
+// goes before the further requests (and choices) of others. Null: nobody waits.
+LeadMachine::Request* LeadMachine::NextToAdmit() {
+  std::set<uint64_t> served;
+  for (const RequestId& id : admitted_) {
+    const Request& request = *requests_.at(id);
+    if (!request.paused) served.insert(request.submit.client);
+  }
+  Request* first = nullptr;
+  for (const RequestId& id : queue_) {
+    Request& request = *requests_.at(id);
+    if (request.paused) continue;
+    if (!served.contains(request.submit.client)) return &request;
+    if (first == nullptr) first = &request;
+  }
+  return first;
+}
+
+// The youngest request whose reader does not read gives up its pages, where that helps `request`.
+bool LeadMachine::PutBackPaused(const LeadStep& step, const Request& request) {
+  const auto may_go = [&](const RequestId& id) {
+    return requests_.at(id)->paused && std::ranges::none_of(step.fork, [&](const auto& fork) {
+             return fork.from == id || fork.to == id;
+           });
+  };
+  const auto youngest = std::find_if(admitted_.rbegin(), admitted_.rend(), may_go);
+  if (youngest == admitted_.rend()) return false;
+  const RequestId& id = request.submit.request;
+  PageLedger without = ledger_;
+  const auto shared = FindPrefix(request);
+  if (shared) without.Share(shared->sequence, shared->length, id);
+  for (const RequestId& sequence : kept_.All()) without.Close(sequence);
+  for (const RequestId& other : admitted_) {
+    if (may_go(other)) without.Close(other);
+  }
+  const auto rows = static_cast<uint32_t>(request.tokens.size());
+  if (!without.Fits(options_.pages, id, shared ? shared->length : 0, rows + 1)) return false;
+  PutBack(*requests_.at(*youngest));
+  return true;
+}
+
 void LeadMachine::Admit(LeadStep& step, Time now) {
-  const auto ready = [&](const RequestId& id) { return !requests_.at(id)->paused; };
-  for (;;) {
-    const auto first = std::ranges::find_if(queue_, ready);
-    if (first == queue_.end() || !AdmitOne(step, *requests_.at(*first), now)) return;
+  while (Request* next = NextToAdmit()) {
+    if (!AdmitOne(step, *next, now) && !PutBackPaused(step, *next)) return;
   }
 }
 

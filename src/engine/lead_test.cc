@@ -301,20 +301,26 @@ LeadOptions Caching(uint64_t pages = 16) {
   options.pages = pages;
   return options;
 }
-// Runs until nothing is left to do; the token of each row is the one before it plus one.
-std::map<RequestId, std::vector<TokenId>> RunAll(LeadMachine& lead) {
-  std::map<RequestId, std::vector<TokenId>> answers;
-  while (const auto step = lead.NextStep(Time{1})) {
-    std::vector<ItemOutput> outputs;
-    for (const LeadItem& item : step->items) {
-      if (item.outputs != Outputs::kNone)
-        outputs.push_back({item.request, {item.tokens.back() + 1}});
-    }
-    const auto emissions = lead.OnStepDone(step->step, outputs, {}, Time{1});
-    EXPECT_TRUE(emissions) << emissions.error().message;
-    if (!emissions) break;
-    for (const Emission& e : *emissions)
-      answers[e.request].insert(answers[e.request].end(), e.tokens.begin(), e.tokens.end());
+using Answers = std::map<RequestId, std::vector<TokenId>>;
+// One step; the token of each row is the one before it plus one. False: there is nothing to do.
+bool RunOne(LeadMachine& lead, Answers& answers) {
+  const auto step = lead.NextStep(Time{1});
+  if (!step) return false;
+  std::vector<ItemOutput> outputs;
+  for (const LeadItem& item : step->items) {
+    if (item.outputs != Outputs::kNone) outputs.push_back({item.request, {item.tokens.back() + 1}});
+  }
+  const auto emissions = lead.OnStepDone(step->step, outputs, {}, Time{1});
+  EXPECT_TRUE(emissions) << emissions.error().message;
+  if (!emissions) return false;
+  for (const Emission& e : *emissions)
+    answers[e.request].insert(answers[e.request].end(), e.tokens.begin(), e.tokens.end());
+  return true;
+}
+// Runs until nothing is left to do.
+Answers RunAll(LeadMachine& lead) {
+  Answers answers;
+  while (RunOne(lead, answers)) {
   }
   return answers;
 }
@@ -357,6 +363,56 @@ TEST(LeadTest, APausedRequestGivesUpItsPagesFirst) {
   EXPECT_EQ(lead.stats().put_back, 1u);
   lead.Pause(Id(1), false);
   EXPECT_EQ(RunAll(lead).at(Id(1)).size(), 29u);
+}
+
+// Readers that do not read hold up nobody, and go on where they stopped.
+TEST(LeadTest, PausedRequestsGiveUpTheirPagesToThoseThatWait) {
+  for (const bool prefix_cache : {false, true}) {
+    LeadOptions options = Caching(8);
+    options.prefix_cache = prefix_cache;
+    options.queue_limit = 9;
+    LeadMachine lead(options);
+    for (uint8_t i = 1; i <= 4; ++i) {
+      wire::Submit submit = Count(i, 10, 30);
+      submit.prompt[0] = 100 * i;  // no common prefix
+      ASSERT_TRUE(lead.Submit(submit, Time{}));
+    }
+    Answers answers;
+    while (lead.stats().prefill_rows < 40) RunOne(lead, answers);
+    ASSERT_EQ(lead.used_pages(), 8u);
+    for (uint8_t i = 1; i <= 2; ++i) lead.Pause(Id(i), true);
+    ASSERT_TRUE(lead.Submit(Count(9, 40, 10), Time{}));
+    RunOne(lead, answers);
+    EXPECT_EQ(lead.stats().put_back, 0u) << "40 tokens do not fit beside the two that run";
+    for (uint8_t i = 3; i <= 4; ++i) lead.Pause(Id(i), true);
+    RunOne(lead, answers);
+    EXPECT_EQ(lead.stats().put_back, 3u) << "no more than are needed";
+    while (RunOne(lead, answers)) {
+    }
+    EXPECT_EQ(answers[Id(9)].size(), 10u);
+    for (uint8_t i = 1; i <= 4; ++i) lead.Pause(Id(i), false);
+    while (RunOne(lead, answers)) {
+    }
+    for (uint8_t i = 1; i <= 4; ++i) {
+      ASSERT_EQ(answers[Id(i)].size(), 30u);
+      for (size_t at = 0; at < 30; ++at) EXPECT_EQ(answers[Id(i)][at], TokenId(11 + at));
+    }
+  }
+}
+
+TEST(LeadTest, AClientOfWhomNothingRunsGoesBeforeTheFurtherChoicesOfAnother) {
+  LeadOptions options = Options();
+  options.pages = 8;
+  options.queue_limit = 9;
+  LeadMachine lead(options);
+  for (uint8_t i = 1; i <= 6; ++i) {
+    wire::Submit submit = Count(i, 20, 4);
+    submit.client = i == 6 ? 2 : 1;
+    ASSERT_TRUE(lead.Submit(submit, Time{}));
+  }
+  Answer(lead, *lead.NextStep(Time{1}), 11);
+  EXPECT_EQ(lead.active(), 2u);
+  for (const auto& waiting : lead.QueueNews()) EXPECT_NE(waiting.request, Id(6));
 }
 
 TEST(LeadTest, ATurnOfAChatComputesOnlyWhatIsNew) {

@@ -59,13 +59,13 @@ TextStream::TextStream(std::vector<std::string> stops) : stops_(std::move(stops)
 }
 
 std::string TextStream::Push(std::string_view bytes) {
-  if (stopped_) return {};
+  if (stopped()) return {};
   decoder_.Push(bytes, pending_);
   return Advance();
 }
 
 std::string TextStream::Finish() {
-  if (stopped_) return {};
+  if (stopped()) return {};
   decoder_.Finish(pending_);
   std::string text = Advance();
   text += pending_;
@@ -83,7 +83,7 @@ std::string TextStream::Advance() {
       if (upto.ends_with(stop)) longest = std::max(longest, stop.size());
     }
     if (longest == 0) continue;
-    stopped_ = true;
+    stopped_by_ = std::string(upto.substr(upto.size() - longest));
     std::string text = pending_.substr(0, upto.size() - longest);
     pending_.clear();
     return text;

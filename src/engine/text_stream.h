@@ -39,7 +39,9 @@ class TextStream {
   // The text that was held back, at the end of the answer; empty after a stop.
   std::string Finish();
   // A stop string was completed: the answer ends here.
-  bool stopped() const { return stopped_; }
+  bool stopped() const { return !stopped_by_.empty(); }
+  // That stop string; empty: none.
+  const std::string& stopped_by() const { return stopped_by_; }
 
  private:
   std::string Advance();
@@ -49,7 +51,7 @@ class TextStream {
   Utf8Stream decoder_;
   std::string pending_;  // decoded, not shown yet
   size_t searched_ = 0;  // bytes of pending_ at which no stop string ends
-  bool stopped_ = false;
+  std::string stopped_by_;
 };
 
 }  // namespace exo::engine

@@ -128,6 +128,8 @@ class JinjaTemplate final : public ChatTemplate {
     if (!options.tools.empty()) variables.emplace("tools", ListValue(options.tools));
     variables.emplace("bos_token", jinja::Value::String(options.bos_token));
     variables.emplace("eos_token", jinja::Value::String(options.eos_token));
+    for (const DataMember& one : options.variables)
+      variables.emplace(one.key, DataValue(one.value));
     jinja::Interpreter interpreter(std::move(variables), options.now);
     return Pieces(TRY(interpreter.Run(body_)));
   }

@@ -46,6 +46,9 @@ struct ChatTemplateOptions {
   std::string eos_token;
   // Descriptions of tools as clients send them ({type, function}); empty: `tools` is undefined.
   DataList tools;
+  // Further names that the template may read, as clients send them (enable_thinking, …). Those
+  // above and `messages` keep their own values.
+  DataMap variables;
   // Local time for strftime_now, as seconds since 1970 (sys::LocalSeconds); without it a template
   // has no clock.
   std::optional<int64_t> now;

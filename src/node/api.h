@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,13 +37,30 @@ enum class Refusal : uint8_t {
 struct GenerateError {
   Error error;
   Refusal refusal = Refusal::kNone;
+  uint32_t prompt_tokens = 0, context = 0;  // of kContextLength
+};
+
+// What a chat has beyond its messages: for its template and, with tools, for reading its answer.
+enum class ToolUse : uint8_t { kAuto, kNone, kRequired, kNamed };
+struct ChatOptions {
+  model::DataList tools = {};  // {type: "function", function: {name, description, parameters}}
+  ToolUse tool_use = ToolUse::kAuto;
+  std::string tool_name = {};  // kNamed
+  bool parallel_tool_calls = true;
+  // Names that the template may read beside its own: enable_thinking, reasoning_effort, …
+  model::DataMap variables = {};
+  // The last message is the beginning of the answer, which goes on in it.
+  bool continue_last = false;
 };
 
 struct GenerateRequest {
   std::string model;  // name, alias or id
   // One of the two: a chat (rendered by the model's template) or a raw prompt.
   std::vector<model::ChatMessage> messages;
+  ChatOptions chat = {};
   std::optional<std::string> prompt;
+  std::optional<std::string> suffix = {};  // the answer stands between the prompt and this text
+  bool special = false;  // the prompt's text may hold control tokens: a template was used already
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
   uint64_t client = 0;                    // clients take turns; any number that tells them apart
@@ -95,6 +113,13 @@ struct GenerateStats {
   double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
   std::vector<wire::FinishReason> reasons;  // of each choice
+  std::vector<std::string> stops;           // of each choice: the stop text that ended it, if one
+};
+
+// What is known of an answer before its first token.
+struct StartReport {
+  uint32_t prompt_tokens = 0;
+  std::vector<StageReport> stages;  // where it is to run; no times yet
 };
 
 // The pieces of an answer. All views are valid during the call only.
@@ -135,8 +160,9 @@ struct Delta {
 class GenerateSink {
  public:
   virtual ~GenerateSink() = default;
-  // The request was checked, tokenized and accepted: errors from here on are mid-stream.
-  virtual void OnStarted(uint32_t prompt_tokens) = 0;
+  // The request was checked, tokenized and accepted: errors from here on are mid-stream. Comes
+  // soon, also where the prompt takes long or others are before it.
+  virtual void OnStarted(const StartReport& report) = 0;
   virtual void OnDelta(const Delta& delta) = 0;
   // The last choice has ended; `reason` is the first one's, stats.reasons has all.
   virtual void OnDone(wire::FinishReason reason, const GenerateStats& stats) = 0;
@@ -151,6 +177,27 @@ class Generation {
   virtual void SetPaused(bool paused) = 0;
 };
 
+// A prompt as its model gets it.
+struct TokenizedPrompt {
+  std::string text;  // of a chat: what the template wrote; empty for a prompt of ids
+  std::vector<TokenId> ids;
+  uint32_t context = 0;  // positions that a sequence of the model has
+};
+
+// What a model's file says about it.
+using MetadataValue = std::variant<uint64_t, int64_t, double, bool, std::string>;
+struct ModelDetails {
+  std::map<std::string, MetadataValue, std::less<>> metadata;  // without lists
+  std::string chat_template;                                   // its source; empty: none
+  std::string weights;                                         // type of most of them: "Q8_0"
+  uint64_t parameters = 0;
+  bool tools = false;     // the template reads tools
+  bool thinking = false;  // the template knows a switch for it, or what was thought
+  bool infill = false;    // answers may stand before a suffix
+  std::string bos, eos;
+  uint32_t context = 0;  // as in TokenizedPrompt
+};
+
 struct ModelView {
   std::string name;
   ModelId id;
@@ -158,6 +205,8 @@ struct ModelView {
   std::string architecture;
   uint32_t context = 0;  // trained context
   uint32_t layers = 0;
+  uint64_t parameters = 0;                      // 0: not known here
+  std::string weights = {};                     // as in ModelDetails
   int64_t created = 0;                          // seconds since 1970
   bool local = false;                           // the file is on this node
   std::string state;                            // "", "loading", "ready"
@@ -255,6 +304,15 @@ class Api {
 
   // Starts an answer. `sink` must outlive the returned object.
   virtual std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) = 0;
+  // What Generate would compute first. Errors: those of a refusal; kNotFound: no such model.
+  virtual void Tokenize(GenerateRequest request,
+                        std::function<void(Result<TokenizedPrompt>)> done) = 0;
+  // The text of a sequence, control tokens included. Errors: kNotFound; kInvalid: not its tokens.
+  virtual void Detokenize(std::string model, std::vector<TokenId> ids,
+                          std::function<void(Result<std::string>)> done) = 0;
+  // Errors: kNotFound, those of reading its file.
+  virtual void DescribeModel(
+      std::string model, std::function<void(Result<std::shared_ptr<const ModelDetails>>)> done) = 0;
   virtual std::vector<ModelView> Models() const = 0;
   virtual ClusterView Cluster() const = 0;
   virtual NodeMetrics Metrics() const = 0;

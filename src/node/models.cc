@@ -226,17 +226,26 @@ void Models::Add(std::string path, Opened done) {
     if (!file) return done(std::move(file));
     if (auto is_model = (*file)->manifest().CheckIsModel(); !is_model)
       return done(Wrap(is_model.error(), (*file)->path()));
-    const std::string found = (*file)->path();
-    paths_[found] = true;
-    const bool begun = jobs_.Run(
-        Jobs::Class::kIo, {},
-        [state = state_, found](const std::atomic<bool>&) { return state->RegisterModel(found); },
-        [file, done](Result<void> saved) {
-          if (!saved) LOG(kWarning, "cannot remember the model: {}", saved.error().message);
-          done(file);
-        });
-    if (!begun) done(file);
+    Remember(*file, [file, done] { done(file); });
   });
+}
+
+void Models::Remember(const File& file, std::function<void()> done) {
+  const std::string path = file->path();
+  const auto named = paths_.find(path);
+  if (named == paths_.end()) return done();  // of a folder, which is searched anyway
+  named->second = true;
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [state = state_, path](const std::atomic<bool>&) { return state->RegisterModel(path); },
+      [path, done](Result<void> saved) {
+        if (!saved)
+          LOG(kWarning, "{} is not remembered after a restart: {}", path, saved.error().message);
+        done();
+      });
+  if (begun) return;
+  LOG(kWarning, "{} is not remembered after a restart: files are busy", path);
+  done();
 }
 
 void Models::Remove(std::string name, std::function<void(Result<void>)> done) {

@@ -67,8 +67,11 @@ class Models {
   // Opens one file; it is known by its name until this node stops.
   // Errors: kNotFound, kIo, kInvalid (no usable model: the message says why), kUnsupported.
   void Open(std::string path, Opened done);
-  // The same, and it is opened again at every start.
+  // The same for a model, and it is opened again at every start.
   void Add(std::string path, Opened done);
+  // A file that Open brought (a model, a draft, an adapter) is opened again at every start, until
+  // it is removed: a model that is loaded with it comes back. `done`: written down, or warned.
+  void Remember(const File& file, std::function<void()> done = [] {});
   // Forgets a file that the user named, whether it exists or not; the file itself stays.
   // Errors: kNotFound; kInvalid (it lies in a model folder, which is searched anyway).
   void Remove(std::string name, std::function<void(Result<void>)> done);

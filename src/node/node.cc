@@ -259,7 +259,7 @@ void NodeImpl::OnModelsChanged() {
                                 .adapter = true});
       return;
     }
-    shapes.shapes.push_back(ShapeOf(manifest, name, *backend_));
+    if (FollowSettings(manifest.id())) shapes.shapes.push_back(ShapeOf(manifest, name, *backend_));
     record_.models.push_back({.id = manifest.id(),
                               .name = name,
                               .file_bytes = manifest.file_bytes(),

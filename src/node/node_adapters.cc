@@ -25,6 +25,8 @@ uint64_t MostBytes(const model::Gguf& gguf) {
   return weights + chunk * sizeof(float) * (widest_in + 6 * rank + 3 * widest_out);
 }
 
+}  // namespace
+
 std::string NamesOf(const std::vector<wire::AdapterRef>& adapters) {
   std::string names;
   for (const wire::AdapterRef& adapter : adapters)
@@ -32,13 +34,11 @@ std::string NamesOf(const std::vector<wire::AdapterRef>& adapters) {
   return names.empty() ? "no adapters" : names;
 }
 
-bool SameFiles(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b) {
+bool SameAdapters(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b) {
   return std::ranges::equal(a, b, [](const wire::AdapterRef& x, const wire::AdapterRef& y) {
     return x.file == y.file && x.scale == y.scale;
   });
 }
-
-}  // namespace
 
 std::vector<AdapterChoice> NodeImpl::AdaptersOfSettings(const ModelId& model) const {
   std::vector<AdapterChoice> adapters;
@@ -131,9 +131,10 @@ void NodeImpl::EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoi
       [this, event = std::move(event), done](Result<std::vector<wire::AdapterRef>> found) mutable {
         if (!found) return done(std::unexpected(found.error()));
         event.adapters = *found;
-        const bool exactly = event.names_adapters;
+        for (const wire::AdapterRef& adapter : *found) RememberFile(adapter.file);
+        const bool exactly = (event.named & wire::kNamedAdapters) != 0;
         EnsureWith(std::move(event), [done, exactly, wanted = *found](Result<wire::Plan> plan) {
-          if (plan && exactly && !SameFiles(plan->adapters, wanted)) {
+          if (plan && exactly && !SameAdapters(plan->adapters, wanted)) {
             return done(Fail(ErrorCode::kInvalid,
                              "{} runs with {}; `exo stop {}` it before it is loaded with {}",
                              plan->model_name, NamesOf(plan->adapters), plan->model_name,

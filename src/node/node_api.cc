@@ -26,6 +26,7 @@ std::vector<ModelView> NodeImpl::Models() const {
   ModelNames names;
   for (const auto& file : models_->All()) {
     devices[file->manifest().id()] = record_.name;
+    const WeightCount weights = CountWeights(file->manifest().gguf());
     const model::ModelConfig& config = *file->manifest().config();
     views[file->manifest().id()] = {.name = models_->NameOf(file),
                                     .id = file->manifest().id(),
@@ -33,6 +34,8 @@ std::vector<ModelView> NodeImpl::Models() const {
                                     .architecture = config.architecture,
                                     .context = config.context,
                                     .layers = config.layers,
+                                    .parameters = weights.parameters,
+                                    .weights = weights.type,
                                     .created = file->created(),
                                     .local = true,
                                     .state = ""};

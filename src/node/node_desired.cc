@@ -80,7 +80,62 @@ void NodeImpl::RestoreDesired() {
     LOG(kWarning, "the list of models to keep running is damaged and is begun anew");
     return;
   }
+  for (const wire::DesiredModel& record : update->models) {
+    const bool ended = record.state == wire::DesiredState::kUnloaded;
+    if (!ended && record.settings_of == identity_->id()) unrevised_.insert(record.model);
+  }
   Feed(cluster::RestoreDesired{update->models});
+}
+
+// When the model's file is known: nobody here has it running before that.
+bool NodeImpl::FollowSettings(const ModelId& model) {
+  if (unrevised_.erase(model) == 0) return !revising_.contains(model);
+  for (const wire::DesiredModel& record : core_->DesiredRecords()) {
+    if (record.model != model || record.settings_of != identity_->id()) continue;
+    const bool named = (record.named & wire::kNamedAdapters) != 0;
+    auto wanted = named ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model);
+    if (wanted.empty()) {
+      Revise(record, named ? record.adapters : std::vector<wire::AdapterRef>{});
+      return true;
+    }
+    revising_[model];
+    FindAdapters(model, std::move(wanted), OnLoop([this, record](auto found) {
+                   if (!found) {
+                     LOG(kError, "a model comes back as it was, not as the setting 'lora' says: {}",
+                         found.error().message);
+                   }
+                   Revise(record, found.value_or(record.adapters));
+                   const auto waiting = revising_.extract(record.model);
+                   OnModelsChanged();
+                   for (const auto& go_on : waiting.mapped()) go_on();
+                 }));
+    return false;
+  }
+  return true;
+}
+
+void NodeImpl::Revise(wire::DesiredModel record, std::vector<wire::AdapterRef> adapters) {
+  const wire::DesiredModel before = record;
+  const Shape shape = ShapeOfSettings(record.model);
+  const bool context_was_set = (record.named & wire::kContextOfSettings) != 0;
+  if ((record.named & wire::kNamedContext) == 0 && (shape.context > 0 || context_was_set)) {
+    record.context = shape.context;
+    record.named &= ~wire::kContextOfSettings;
+    if (shape.context > 0) record.named |= wire::kContextOfSettings;
+  }
+  if ((record.named & wire::kNamedKv) == 0) record.kv_type = shape.kv_type;
+  if (!SameAdapters(record.adapters, adapters)) record.adapters = std::move(adapters);
+  if (record == before) return;
+  const auto describe = [](const wire::DesiredModel& one) {
+    const std::string context = one.context > 0 ? fmt::format("{}", one.context) : "as trained";
+    return fmt::format("context {}, KV cache {}, {}", context, wire::kKvNames[one.kv_type],
+                       NamesOf(one.adapters));
+  };
+  const auto file = models_->Find(record.model);
+  LOG(kWarning, "{} follows the settings of now: {}; before: {}",
+      file == nullptr ? record.model.Short() : models_->NameOf(file), describe(record),
+      describe(before));
+  Feed(cluster::ReviseModel{std::move(record)});
 }
 
 }  // namespace exo::node

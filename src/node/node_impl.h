@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,10 @@
 #include "sys/system.h"
 
 namespace exo::node {
+
+// In words, and whether two lists mean the same.
+std::string NamesOf(const std::vector<wire::AdapterRef>& adapters);
+bool SameAdapters(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b);
 
 class NodeImpl final : public Node, private net::PeerEvents, private RequestHost {
  public:
@@ -73,6 +78,13 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) override {
     return requests_->Start(std::move(request), sink);
   }
+  void Tokenize(GenerateRequest request,
+                std::function<void(Result<TokenizedPrompt>)> done) override;
+  void Detokenize(std::string model, std::vector<TokenId> ids,
+                  std::function<void(Result<std::string>)> done) override;
+  void DescribeModel(
+      std::string model,
+      std::function<void(Result<std::shared_ptr<const ModelDetails>>)> done) override;
   std::vector<ModelView> Models() const override;
   ClusterView Cluster() const override;
   NodeMetrics Metrics() const override;
@@ -121,12 +133,16 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
+  // work(const Vocabulary&) -> Result<T> on the task queue; done(Result<T>, model).
+  template <class Work, class Done>
+  void WithVocabulary(const std::string& model, Work work, Done done);
   uint32_t ContextOf(const ModelId& model) const override;
   // The context and KV type that `placing` means for this model.
   struct Shape {
     uint32_t context = 0;
     uint8_t kv_type = 0;
   };
+  Shape ShapeOfSettings(const ModelId& model) const;
   Shape ShapeFor(const ModelId& model, const Placing& placing) const;
   uint32_t TrainedContext(const ModelId& model) const;  // 0: unknown
   // The instance of this model that runs or is being loaded, if any.
@@ -146,6 +162,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
 
   // `event` without its ticket.
   void EnsureWith(cluster::EnsureModel event, std::function<void(Result<wire::Plan>)> done);
+  void RememberFile(const ModelId& id);
   void EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoice> wanted,
                      std::function<void(Result<wire::Plan>)> done);
   // A draft model for a model: a file of this node that speaks the same tokens.
@@ -216,6 +233,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
   PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
   void RestoreDesired();
+  // Has a restored record say what the settings say now. False: its adapters are still looked for.
+  bool FollowSettings(const ModelId& model);
+  void Revise(wire::DesiredModel record, std::vector<wire::AdapterRef> adapters);
   std::optional<wire::ModelHolding> HoldingOf(const ModelId& model) const;
   cluster::NameOf Names() const {
     return [this](const NodeId& node) { return NameOf(node); };
@@ -268,6 +288,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::optional<std::string>
       desired_unsaved_;  // the records of SaveDesired, until they are on disk
   bool desired_saving_ = false;
+  std::set<ModelId> unrevised_;  // restored records that follow the settings of this node
+  // What waits for records that are being revised.
+  std::map<ModelId, std::vector<std::function<void()>>> revising_;
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;

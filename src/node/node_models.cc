@@ -185,12 +185,28 @@ uint32_t NodeImpl::ContextOf(const ModelId& model) const {
   return trained > 0 ? trained : wire::kMaxContext;
 }
 
-// Part of the versioned record of a model, so that a plan after another has the same: what was
-// chosen once stays until it is asked for otherwise.
-NodeImpl::Shape NodeImpl::ShapeFor(const ModelId& model, const Placing& placing) const {
+namespace {
+
+uint8_t NamedIn(const Placing& placing, uint32_t context) {
+  const int unnamed = context > 0 ? wire::kContextOfSettings : 0;
+  return static_cast<uint8_t>((placing.context ? wire::kNamedContext : unnamed) |
+                              (placing.kv_type ? wire::kNamedKv : 0) |
+                              (placing.adapters ? wire::kNamedAdapters : 0));
+}
+
+}  // namespace
+
+NodeImpl::Shape NodeImpl::ShapeOfSettings(const ModelId& model) const {
   Shape shape{.context = options_.default_context, .kv_type = options_.kv_type};
   const uint32_t trained = TrainedContext(model);
   if (trained > 0) shape.context = std::min(shape.context, trained);
+  return shape;
+}
+
+// Part of the versioned record of a model, so that a plan after another has the same: what was
+// chosen once stays until it is asked for otherwise.
+NodeImpl::Shape NodeImpl::ShapeFor(const ModelId& model, const Placing& placing) const {
+  Shape shape = ShapeOfSettings(model);
   for (const wire::DesiredModel& record : core_->DesiredRecords()) {
     if (record.model != model || record.state == wire::DesiredState::kUnloaded) continue;
     shape = {.context = record.context, .kv_type = record.kv_type};
@@ -213,6 +229,11 @@ std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) cons
 
 void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) {
+  if (const auto revising = revising_.find(model); revising != revising_.end()) {
+    revising->second.push_back(
+        [this, model, placing, done] { Ensure(model, placing, std::move(done)); });
+    return;
+  }
   const Shape shape = ShapeFor(model, placing);
   const auto running = RunningPlan(model);
   if (running && (running->context != shape.context || running->kv_type != shape.kv_type)) {
@@ -226,7 +247,7 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .context = shape.context,
                              .kv_type = shape.kv_type,
                              .adapters = {},
-                             .names_adapters = placing.adapters.has_value()};
+                             .named = NamedIn(placing, shape.context)};
   // Adapters first: what runs has its own.
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));
@@ -240,7 +261,7 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
   const uint32_t context = event.context;
   FindDraft(
       *placing.draft, model, context,
-      [event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
+      [this, event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
         if (!draft) return done(std::unexpected(draft.error()));
         if (running && (!running->draft || running->draft->file != draft->file)) {
           return done(Fail(ErrorCode::kInvalid,
@@ -249,9 +270,15 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                            running->model_name, running->draft ? running->draft->name : "no model",
                            running->model_name, draft->name));
         }
+        RememberFile(draft->file);
         event.draft = *std::move(draft);
         go_on(std::move(event));
       });
+}
+
+// A model that is loaded with it comes back after a restart, and needs it then.
+void NodeImpl::RememberFile(const ModelId& id) {
+  if (const auto file = models_->Find(id)) models_->Remember(file);
 }
 
 void NodeImpl::EnsureWith(cluster::EnsureModel event,

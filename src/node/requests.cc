@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "node/dry_breakers.h"
+#include "node/prompt.h"
 #include "node/requests_impl.h"
 #include "sys/files.h"
 #include "sys/system.h"
@@ -18,6 +19,11 @@ constexpr size_t kTokensPerTurn = 64;
 // A file that has changed rests for two seconds and is found by a scan within three more; hashing
 // takes what it takes, but a request does not wait for that of another device's file.
 constexpr Time kReadAgain = std::chrono::seconds(10);
+// A client hears that its request is in work as soon as what is refused at once would have been: by
+// the device that leads the model, a round trip away. While a model is loaded it waits longer, for
+// the right status if that fails, but not as long as proxies do (50 s).
+constexpr Time kAnnounceAfter = std::chrono::milliseconds(100);
+constexpr Time kAnnounceWhileLoading = std::chrono::seconds(20);
 constexpr Time kReadAgainPause = std::chrono::milliseconds(500);
 
 Refusal RefusalFor(ErrorCode code) {
@@ -49,37 +55,6 @@ Result<std::vector<wire::AdapterUse>> UsesOf(const GenerateRequest& request,
   std::ranges::sort(uses);
   TRY(wire::CheckUses(uses, plan.adapters.size()));
   return uses;
-}
-
-// Prompt ids of a request. Runs on the task queue. Errors: kInvalid, kOverloaded (template budget).
-Result<std::vector<TokenId>> Tokenize(const GenerateRequest& request, const Vocabulary& vocabulary,
-                                      int64_t local_time) {
-  const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
-  std::vector<TokenId> ids;
-  if (request.prompt_ids) {
-    ids = *request.prompt_ids;
-    for (const TokenId id : ids) {
-      if (id < 0 || static_cast<size_t>(id) >= tokenizer.vocab_size()) {
-        return Fail(ErrorCode::kInvalid, "token {} of the prompt is outside the vocabulary of {}",
-                    id, tokenizer.vocab_size());
-      }
-    }
-    return ids;
-  }
-  if (request.prompt) {
-    ids = tokenizer.Encode(*request.prompt, false);
-  } else {
-    model::ChatTemplateOptions options{.now = local_time};
-    if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
-    if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
-    ids = tokenizer.EncodePieces(TRY(RenderChat(vocabulary, request.messages, options)));
-  }
-  // Templates may write BOS themselves: it stands there once.
-  if (tokenizer.add_bos() && tokenizer.bos() >= 0 &&
-      (ids.empty() || ids.front() != tokenizer.bos())) {
-    ids.insert(ids.begin(), tokenizer.bos());
-  }
-  return ids;
 }
 
 // From ids to bytes.
@@ -189,7 +164,10 @@ void Requests::OnVocabulary(const RequestId& id,
   // The worker takes the texts and frees them, which takes a while where there are many.
   auto input = std::make_shared<GenerateRequest>();
   input->messages = std::move(request->request.messages);
+  input->chat = std::move(request->request.chat);
   input->prompt = std::move(request->request.prompt);
+  input->suffix = std::move(request->request.suffix);
+  input->special = request->request.special;
   input->prompt_ids = std::move(request->request.prompt_ids);
   input->lease = std::move(request->request.lease);
   input->dry_breakers = std::move(request->request.dry_breakers);
@@ -212,7 +190,7 @@ void Requests::OnVocabulary(const RequestId& id,
 Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
                                              const Vocabulary& vocabulary, int64_t local_time) {
   TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
-  Prepared prepared = {.prompt = TRY(Tokenize(request, vocabulary, local_time))};
+  Prepared prepared = {.prompt = TRY(MakePrompt(request, vocabulary, local_time)).ids};
   if (request.sampler.dry_multiplier > 0) {
     auto breakers = TRY(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers));
     prepared.dry_break_tokens = std::move(breakers.tokens);
@@ -239,7 +217,8 @@ void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
 }
 
 void Requests::Place(const RequestId& id) {
-  const Request& request = *Find(id);
+  Request& request = *Find(id);
+  AnnounceAfter(request, kAnnounceWhileLoading);
   host_.Ensure(request.model, {.spread = request.request.spread},
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
@@ -278,12 +257,14 @@ void Requests::PlaceAgain(const RequestId& id, const Error& error) {
 
 // The prompt alone decides; a limit of tokens beyond the context means what the context leaves.
 void Requests::RefuseLength(const Request& request, uint32_t context) {
-  FailRequest(request.id,
-              Error{ErrorCode::kInvalid,
-                    fmt::format("the prompt has {} tokens, but the context of {} holds {}, with at "
-                                "least one for the answer; shorten the prompt",
-                                request.prompt_tokens, request.request.model, context)},
-              Refusal::kContextLength);
+  const std::string message = fmt::format(
+      "the prompt has {} tokens, but the context of {} holds {}, with at least one for the answer; "
+      "shorten the prompt",
+      request.prompt_tokens, request.request.model, context);
+  FailRequest(request.id, {.error = {ErrorCode::kInvalid, message},
+                           .refusal = Refusal::kContextLength,
+                           .prompt_tokens = request.prompt_tokens,
+                           .context = context});
 }
 
 void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
@@ -319,6 +300,7 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
   submit.client = request.request.client;
   submit.adapters = request.adapters;
   request.submitted = true;
+  AnnounceAfter(request, kAnnounceAfter);
   totals_.prompt_tokens += request.prompt_tokens;
   host_.Submit(std::move(submit), request.model, request.plan.adapters);
   if (const Request* still = Find(id); still != nullptr && still->paused)
@@ -365,12 +347,11 @@ void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::Stag
 void Requests::Deliver(const RequestId& id) {
   Request* request = Find(id);
   if (request == nullptr || request->paused || request->delivery_posted) return;
-  if (!request->answer->started &&
-      (!request->pending.empty() ||
-       (request->pending_end && request->pending_end->reason != wire::FinishReason::kError))) {
-    request->answer->started = true;
-    request->answer->sink->OnStarted(request->prompt_tokens);
-    if (Find(id) == nullptr) return;
+  if (!request->pending.empty() ||
+      (request->pending_end && request->pending_end->reason != wire::FinishReason::kError)) {
+    Announce(id);
+    request = Find(id);
+    if (request == nullptr) return;
   }
   if (!ShowPending(*request)) return;
   if (!request->pending_end) return;
@@ -381,6 +362,18 @@ void Requests::Deliver(const RequestId& id) {
     return FailRequest(id, Error{end.code, end.message}, refusal);
   }
   Finish(*request, end.reason, &end);
+}
+
+void Requests::Announce(const RequestId& id) {
+  const Request* request = Find(id);
+  if (request == nullptr || std::exchange(request->answer->started, true)) return;
+  request->answer->sink->OnStarted(
+      {.prompt_tokens = request->prompt_tokens, .stages = StatsOf(*request, nullptr).stages});
+}
+
+void Requests::AnnounceAfter(Request& request, Time limit) {
+  if (request.announce == nullptr) request.announce = std::make_unique<net::Timer>(loop_);
+  request.announce->Start(limit, [this, id = request.id] { Announce(id); });
 }
 
 bool Requests::ShowPending(Request& request) {

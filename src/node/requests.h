@@ -95,6 +95,9 @@ class Requests {
   bool BeginOthers(const RequestId& first);
   bool MayBeReadAgain(Request& request, const Error& error);
   void PlaceAgain(const RequestId& id, const Error& error);
+  // Tells the client, once, that its request is in work.
+  void Announce(const RequestId& id);
+  void AnnounceAfter(Request& request, Time limit);
   void Deliver(const RequestId& id);
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);
@@ -103,7 +106,10 @@ class Requests {
   GenerateStats StatsOf(const Request& request, const wire::Finished* finished) const;
   // Takes the request out; `how` is for the event log.
   std::unique_ptr<Request> End(const RequestId& id, std::string how);
-  void FailRequest(const RequestId& id, const Error& error, Refusal refusal);
+  void FailRequest(const RequestId& id, const GenerateError& error);
+  void FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
+    FailRequest(id, GenerateError{.error = error, .refusal = refusal});
+  }
   void SetPaused(const Answer& answer, bool paused);
   void Drop(const Answer& answer, std::string_view why);
   Request* Find(const RequestId& id);

@@ -108,6 +108,7 @@ GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* fi
 
 void Requests::Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished) {
   const std::string rest = request.text->Finish();
+  const std::string stop = request.text->stopped_by();
   const RequestId id = request.id;
   const std::shared_ptr<Answer> answer = request.answer;
   if (!rest.empty()) {
@@ -122,6 +123,8 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   Add(answer->stats, stats, choice);
   answer->stats.reasons.resize(answer->choices);
   answer->stats.reasons[choice] = reason;
+  answer->stats.stops.resize(answer->choices);
+  answer->stats.stops[choice] = stop;
   if (answer->running.empty()) answer->sink->OnDone(answer->stats.reasons[0], answer->stats);
 }
 
@@ -136,12 +139,12 @@ std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::strin
 }
 
 // One choice's error is the whole answer's.
-void Requests::FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
+void Requests::FailRequest(const RequestId& id, const GenerateError& error) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  const auto ended = End(id, error.message);
+  const auto ended = End(id, error.error.message);
   Drop(*ended->answer, "another choice of its answer failed");
-  ended->answer->sink->OnError({.error = error, .refusal = refusal});
+  ended->answer->sink->OnError(error);
 }
 
 size_t Requests::EndAll(const Error& error) {

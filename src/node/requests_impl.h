@@ -46,6 +46,7 @@ struct Requests::Request {
   Time start{}, first_token{}, last_token{};
   Time read_again_until{};  // its model's file has changed and is being read again
   std::unique_ptr<net::Timer> again;
+  std::unique_ptr<net::Timer> announce;  // Announce, if no token comes before
 
   uint32_t choice() const { return request.sampler.choice; }
 };

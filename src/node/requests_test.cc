@@ -14,7 +14,10 @@ namespace exo::node {
 namespace {
 
 struct Sink final : GenerateSink {
-  void OnStarted(uint32_t tokens) override { prompt_tokens = tokens; }
+  void OnStarted(const StartReport& report) override {
+    prompt_tokens = report.prompt_tokens;
+    ++starts;
+  }
   void OnDelta(const Delta& delta) override {
     (delta.choice == 0 ? text : others[delta.choice]) += std::get<TextDelta>(delta.what).text;
     logprobs.insert(logprobs.end(), delta.logprobs.begin(), delta.logprobs.end());
@@ -29,6 +32,7 @@ struct Sink final : GenerateSink {
     done = true;
   }
   uint32_t prompt_tokens = 0;
+  int starts = 0;
   std::string text;
   std::map<uint32_t, std::string> others;  // of further choices
   std::vector<SampledLogprob> logprobs;
@@ -458,6 +462,50 @@ TEST_F(RequestsTest, DryBreakersBecomeTokens) {
     sequence.clear();
   }
   EXPECT_TRUE(as_encoded);
+}
+
+// A prompt that takes long: the client hears at once that its request is in work.
+TEST_F(RequestsTest, ALongPromptIsAnnouncedBeforeItsFirstToken) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "a"}, sink_);
+  RunUntil([&] { return sink_.starts > 0; });
+  EXPECT_TRUE(submitted_.has_value());
+  EXPECT_FALSE(sink_.done);
+  Answer("b", wire::FinishReason::kStop);
+  EXPECT_EQ(sink_.starts, 1);
+  EXPECT_TRUE(sink_.done);
+}
+
+TEST_F(RequestsTest, TheStopTextThatEndedAnAnswerIsNamed) {
+  const auto handle =
+      requests_.Start({.model = "exo-tiny", .prompt = "a", .stop = {"zzz", "END"}}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  Answer("it is END of it", wire::FinishReason::kLength);
+  EXPECT_EQ(sink_.text, "it is ");
+  EXPECT_EQ(sink_.stats.stops, std::vector<std::string>{"END"});
+}
+
+TEST_F(RequestsTest, AnAnswerGoesOnInItsOwnBeginning) {
+  GenerateRequest request{.model = "exo-tiny",
+                          .messages = {{"user", "Count."}, {"assistant", "One, two,"}}};
+  request.chat.continue_last = true;
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  const std::string prompt = vocabulary_->tokenizer->Decode(submitted_->prompt, true);
+  EXPECT_TRUE(prompt.ends_with("One, two,")) << prompt;
+}
+
+TEST_F(RequestsTest, WhatCannotBeDoneYetIsRefused) {
+  GenerateRequest forced{.model = "exo-tiny", .messages = {{"user", "a"}}};
+  forced.chat.tool_use = ToolUse::kRequired;
+  auto handle = requests_.Start(forced, sink_);
+  RunUntil([&] { return sink_.done; });
+  ASSERT_TRUE(sink_.error);
+  EXPECT_EQ(sink_.error->error.code, ErrorCode::kUnsupported);
+  sink_ = {};
+  handle = requests_.Start({.model = "exo-tiny", .prompt = "a", .suffix = "b"}, sink_);
+  RunUntil([&] { return sink_.done; });
+  ASSERT_TRUE(sink_.error);
+  EXPECT_NE(sink_.error->error.message.find("fill in the middle"), std::string::npos);
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 #include "node/vocabulary.h"
 
+#include <algorithm>
 #include <array>
+
+#include "tensor/dtype.h"
 
 namespace exo::node {
 namespace {
@@ -21,7 +24,94 @@ bool IsUseless(const model::ChatTemplate& chat_template) {
   return rendered && model::LeavesOutMessages(messages, *rendered);
 }
 
+// The ids that a file names, or else the tokens of the usual names.
+std::optional<Vocabulary::Infill> FindInfill(const model::Gguf& gguf,
+                                             const model::Tokenizer& tokenizer) {
+  const auto find = [&](std::initializer_list<const char*> keys,
+                        std::initializer_list<const char*> texts) -> TokenId {
+    for (const char* key : keys) {
+      const auto id = gguf.GetUint(key);
+      if (id && *id < tokenizer.vocab_size()) return static_cast<TokenId>(*id);
+    }
+    for (const char* text : texts) {
+      const std::vector<TokenId> ids = tokenizer.Encode(text, true);
+      if (ids.size() == 1 && tokenizer.IsControl(ids[0])) return ids[0];
+    }
+    return -1;
+  };
+  const Vocabulary::Infill infill = {
+      .prefix = find({"tokenizer.ggml.fim_pre_token_id", "tokenizer.ggml.prefix_token_id"},
+                     {"<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>"}),
+      .suffix = find({"tokenizer.ggml.fim_suf_token_id", "tokenizer.ggml.suffix_token_id"},
+                     {"<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>"}),
+      .middle = find({"tokenizer.ggml.fim_mid_token_id", "tokenizer.ggml.middle_token_id"},
+                     {"<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>"})};
+  if (infill.prefix < 0 || infill.suffix < 0 || infill.middle < 0) return std::nullopt;
+  return infill;
+}
+
+ModelDetails DetailsOf(const model::Gguf& gguf, const Vocabulary& vocabulary) {
+  ModelDetails details;
+  for (const auto& [key, value] : gguf.metadata()) {
+    std::visit(
+        [&](const auto& known) {
+          if constexpr (!std::is_same_v<std::decay_t<decltype(known)>, model::GgufArray>)
+            details.metadata[key] = known;
+        },
+        value);
+  }
+  details.metadata.erase("tokenizer.chat_template");
+  details.chat_template = gguf.GetString("tokenizer.chat_template").value_or("");
+  const WeightCount count = CountWeights(gguf);
+  details.parameters = count.parameters;
+  details.weights = count.type;
+  const auto reads = [&](std::string_view name) {
+    return vocabulary.chat_template != nullptr &&
+           details.chat_template.find(name) != std::string::npos;
+  };
+  details.tools = reads("tools");
+  details.thinking = reads("enable_thinking") || reads("reasoning_content") ||
+                     reads("reasoning_effort") || reads("<think>");
+  details.infill = vocabulary.infill.has_value();
+  const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
+  if (tokenizer.bos() >= 0) details.bos = tokenizer.Bytes(tokenizer.bos(), true);
+  if (tokenizer.eos() >= 0) details.eos = tokenizer.Bytes(tokenizer.eos(), true);
+  return details;
+}
+
+void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
+  const auto source = gguf.GetString("tokenizer.chat_template");
+  if (!source) {
+    vocabulary.template_error = fmt::format("the model has no chat template; {}", kUseRaw);
+    return;
+  }
+  auto parsed = model::ChatTemplate::Parse(*source);
+  if (!parsed) {
+    vocabulary.template_error = fmt::format("the model's chat template cannot be used: {}; {}",
+                                            parsed.error().message, kUseRaw);
+  } else if (IsUseless(**parsed)) {
+    vocabulary.template_error = NoUsableTemplate();
+  } else {
+    vocabulary.chat_template = *parsed;
+  }
+}
+
 }  // namespace
+
+WeightCount CountWeights(const model::Gguf& gguf) {
+  WeightCount weights;
+  std::map<uint32_t, uint64_t> by_type;
+  for (const model::GgufTensor& tensor : gguf.tensors()) {
+    uint64_t count = 1;
+    for (const uint64_t extent : tensor.dims) count *= extent;
+    weights.parameters += count;
+    by_type[tensor.type] += count;
+  }
+  const auto most =
+      std::ranges::max_element(by_type, {}, [](const auto& entry) { return entry.second; });
+  if (most != by_type.end()) weights.type = tensor::GgufTypeName(most->first);
+  return weights;
+}
 
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
   auto vocabulary = std::make_shared<Vocabulary>();
@@ -29,20 +119,9 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& ggu
   for (TokenId id = 0; id < static_cast<TokenId>(vocabulary->tokenizer->vocab_size()); ++id) {
     if (vocabulary->tokenizer->IsEndOfGeneration(id)) vocabulary->stop_tokens.push_back(id);
   }
-  const auto source = gguf.GetString("tokenizer.chat_template");
-  if (!source) {
-    vocabulary->template_error = fmt::format("the model has no chat template; {}", kUseRaw);
-    return vocabulary;
-  }
-  auto parsed = model::ChatTemplate::Parse(*source);
-  if (!parsed) {
-    vocabulary->template_error = fmt::format("the model's chat template cannot be used: {}; {}",
-                                             parsed.error().message, kUseRaw);
-  } else if (IsUseless(**parsed)) {
-    vocabulary->template_error = NoUsableTemplate();
-  } else {
-    vocabulary->chat_template = *parsed;
-  }
+  AddTemplate(gguf, *vocabulary);
+  vocabulary->infill = FindInfill(gguf, *vocabulary->tokenizer);
+  vocabulary->details = DetailsOf(gguf, *vocabulary);
   return vocabulary;
 }
 

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "model/chat_template.h"
 #include "model/tokenizer.h"
+#include "node/api.h"
 #include "node/jobs.h"
 #include "store/manifest.h"
 
@@ -24,7 +25,21 @@ struct Vocabulary {
       chat_template;                 // null: the model has none that we can run
   std::string template_error;        // why it is null
   std::vector<TokenId> stop_tokens;  // ids that end a generation
+  // Of filling in the middle: before the prompt, before the suffix, before the answer.
+  struct Infill {
+    TokenId prefix, suffix, middle;
+  };
+  std::optional<Infill> infill;
+  ModelDetails details;  // without the context, which depends on where it runs
 };
+
+// How many parameters a file has, and the type that holds most of them. Cost: a
+// walk over the tensor table.
+struct WeightCount {
+  uint64_t parameters = 0;
+  std::string type;
+};
+WeightCount CountWeights(const model::Gguf& gguf);
 
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);

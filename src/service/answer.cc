@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/sha256.h"
+#include "service/route_headers.h"
 
 namespace exo::service {
 
@@ -26,12 +27,12 @@ void Answer::SetPaused(bool paused) {
   if (generation_ != nullptr && !ended_) generation_->SetPaused(paused);
 }
 
-void Answer::OnStarted(uint32_t prompt_tokens) {
+void Answer::OnStarted(const node::StartReport& report) {
   if (started_ || ended_) return;
   started_ = true;
-  const std::string bytes = encoder_->Start(prompt_tokens);
+  const std::string bytes = encoder_->Start(report);
   if (!format_) return;
-  exchange_.StartStream(*format_);
+  exchange_.StartStream(*format_, RouteHeaders(report.stages));
   exchange_.Push(bytes);
 }
 
@@ -46,12 +47,17 @@ void Answer::OnDone(wire::FinishReason reason, const node::GenerateStats& stats)
   if (reason == wire::FinishReason::kError || reason == wire::FinishReason::kCancelled) {
     return OnError({{ErrorCode::kCancelled, "the answer was ended by the node"}});
   }
-  OnStarted(stats.prompt_tokens);
+  OnStarted({.prompt_tokens = stats.prompt_tokens, .stages = stats.stages});
   ended_ = true;
   std::string bytes = encoder_->Done(reason, stats);
-  if (!format_) return exchange_.Send({.body = std::move(bytes)});
+  Headers timing = TimingHeaders(stats.stages);
+  if (!format_) {
+    Headers headers = RouteHeaders(stats.stages);
+    headers.insert(headers.end(), timing.begin(), timing.end());
+    return exchange_.Send({.body = std::move(bytes), .headers = std::move(headers)});
+  }
   exchange_.Push(bytes);
-  exchange_.EndStream(true);
+  exchange_.EndStream(true, timing);
 }
 
 void Answer::OnError(const node::GenerateError& error) {

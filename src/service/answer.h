@@ -18,7 +18,7 @@ class Answer final : public Handler, public node::GenerateSink {
 
   void SetPaused(bool paused) override;
 
-  void OnStarted(uint32_t prompt_tokens) override;
+  void OnStarted(const node::StartReport& report) override;
   void OnDelta(const node::Delta& delta) override;
   void OnDone(wire::FinishReason reason, const node::GenerateStats& stats) override;
   void OnError(const node::GenerateError& error) override;

@@ -21,7 +21,7 @@ class Encoder {
   virtual ~Encoder() = default;
   // How the answer is streamed; none: it goes out whole.
   virtual std::optional<StreamFormat> format() const = 0;
-  virtual std::string Start(uint32_t prompt_tokens) = 0;
+  virtual std::string Start(const node::StartReport& report) = 0;
   virtual std::string Add(const node::Delta& delta) = 0;
   // Ends a stream, or is the body of a whole answer (application/json).
   virtual std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) = 0;

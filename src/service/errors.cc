@@ -38,11 +38,17 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
     case node::Refusal::kLost:
       return {503, message, "", "device_lost"};
     case node::Refusal::kBadInput:
-      return {400, message, prompt_param, "invalid_value"};
+      return {400, message, prompt_param,
+              error.error.code == ErrorCode::kUnsupported ? "not_supported" : "invalid_value"};
     case node::Refusal::kNone:
       break;
   }
   return FromError(error.error);
+}
+
+ApiError FromModelError(const Error& error) {
+  if (error.code == ErrorCode::kNotFound) return {404, error.message, "model", "model_not_found"};
+  return FromError(error);
 }
 
 HttpResponse WithRetryAfter(HttpResponse response) {

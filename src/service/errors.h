@@ -12,6 +12,9 @@ ApiError FromError(const Error& error);
 // `prompt_param` is the dialect's field that holds the prompt.
 ApiError FromGenerateError(const node::GenerateError& error, const std::string& prompt_param);
 
+// Of a question about a model: kNotFound means that there is none of that name.
+ApiError FromModelError(const Error& error);
+
 // The response, with the header that says when to try again where waiting helps.
 HttpResponse WithRetryAfter(HttpResponse response);
 

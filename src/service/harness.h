@@ -65,8 +65,9 @@ class TestServer {
 
 struct Answered {
   int status = 0;
-  std::string headers;  // lower case
-  std::string body;     // without chunk framing
+  std::string headers;   // lower case
+  std::string body;      // without chunk framing
+  std::string trailers;  // fields after a stream
   Json json() const { return ParseJson(body).value_or(Json()); }
   std::string error(const char* field) const {
     return json()["error"][field].is_string() ? std::string(json()["error"][field]) : "";
@@ -95,6 +96,7 @@ class TestClient {
 
   int fd_ = -1;
   std::string buffer_;
+  std::string trailers_;
 };
 
 std::string RequestText(const std::string& method, const std::string& path,

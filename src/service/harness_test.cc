@@ -48,7 +48,7 @@ class FakeGeneration final : public node::Generation {
         .reasons = script_.reasons};
     if (request.max_tokens) limit_ = *request.max_tokens;
     Later(script_.prefill, [this] {
-      sink_.OnStarted(7);
+      sink_.OnStarted({.prompt_tokens = 7, .stages = stats_.stages});
       if (script_.extra) script_.extra(sink_);
       Turn();
     });
@@ -92,6 +92,7 @@ class FakeGeneration final : public node::Generation {
   void End(wire::FinishReason reason) {
     ended_ = true;
     if (script_.loss) return sink_.OnError(*script_.loss);
+    stats_.stops = {text_.stopped_by()};
     sink_.OnDone(reason, stats_);
   }
 
@@ -138,6 +139,45 @@ class FakeApi final : public node::Api {
       return nullptr;
     }
     return std::make_unique<FakeGeneration>(context, counters, script, sink, request);
+  }
+  // A token per byte.
+  void Tokenize(node::GenerateRequest request,
+                std::function<void(Result<node::TokenizedPrompt>)> done) override {
+    {
+      const MutexLock lock(mutex);
+      last = request;
+      last.lease = nullptr;
+    }
+    if (request.model != "tiny") return done(Unknown(request.model));
+    node::TokenizedPrompt prompt{.text = request.prompt.value_or(""), .context = 512};
+    for (const model::ChatMessage& message : request.messages)
+      prompt.text += fmt::format("<{}>{}", message.role, message.content.value_or(""));
+    for (const char c : prompt.text) prompt.ids.push_back(static_cast<uint8_t>(c));
+    done(prompt);
+  }
+  void Detokenize(std::string model, std::vector<TokenId> ids,
+                  std::function<void(Result<std::string>)> done) override {
+    if (model != "tiny") return done(Unknown(model));
+    done(std::string(ids.begin(), ids.end()));
+  }
+  void DescribeModel(
+      std::string model,
+      std::function<void(Result<std::shared_ptr<const node::ModelDetails>>)> done) override {
+    if (model != "tiny") return done(Unknown(model));
+    done(std::make_shared<const node::ModelDetails>(
+        node::ModelDetails{.metadata = {{"general.architecture", "llama"},
+                                        {"general.license", "mit"},
+                                        {"llama.context_length", uint64_t{512}}},
+                           .chat_template = "{{ messages }}",
+                           .weights = "Q8_0",
+                           .parameters = 7'600'000,
+                           .tools = true,
+                           .bos = "<s>",
+                           .eos = "</s>",
+                           .context = 512}));
+  }
+  static std::unexpected<Error> Unknown(const std::string& model) {
+    return Fail(ErrorCode::kNotFound, "there is no model '{}'", model);
   }
   std::vector<node::ModelView> Models() const override {
     return {{.name = "tiny",
@@ -353,13 +393,21 @@ std::string TestClient::ReadChunks() {
       if (!Fill()) return body + "<cut>";
     }
     const size_t size = std::stoul(buffer_.substr(0, line), nullptr, 16);
+    if (size == 0) break;
     while (buffer_.size() < line + 2 + size + 2) {
       if (!Fill()) return body + "<cut>";
     }
     body += buffer_.substr(line + 2, size);
     buffer_.erase(0, line + 2 + size + 2);
-    if (size == 0) return body;
   }
+  // The last chunk, trailers and an empty line.
+  while (buffer_.find("\r\n\r\n") == std::string::npos) {
+    if (!Fill()) return body + "<cut>";
+  }
+  const size_t end = buffer_.find("\r\n\r\n");
+  trailers_ = buffer_.substr(buffer_.find("\r\n") + 2, end - buffer_.find("\r\n"));
+  buffer_.erase(0, end + 4);
+  return body;
 }
 Answered TestClient::Read(bool head) {
   size_t end;
@@ -373,6 +421,7 @@ Answered TestClient::Read(bool head) {
   if (head || answer.status == 100 || answer.status == 204) return answer;
   if (answer.has("transfer-encoding: chunked")) {
     answer.body = ReadChunks();
+    answer.trailers = std::exchange(trailers_, {});
   } else if (const size_t at = answer.headers.find("content-length: "); at != std::string::npos) {
     const size_t size = std::stoul(answer.headers.substr(at + 16));
     while (buffer_.size() < size && Fill()) {

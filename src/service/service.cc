@@ -1,6 +1,8 @@
 #include "service/service.h"
 
 #include "service/admin/admin.h"
+#include "service/anthropic/anthropic.h"
+#include "service/ollama/ollama.h"
 #include "service/openai/openai.h"
 
 namespace exo::service {
@@ -9,6 +11,8 @@ std::unique_ptr<HttpServer> MakeServer(boost::asio::io_context& context, node::A
                                        HttpOptions options) {
   auto server = std::make_unique<HttpServer>(context, std::move(options));
   server->Add(openai::MakeDialect(api));
+  server->Add(anthropic::MakeDialect(api));
+  server->Add(ollama::MakeDialect(api));
   server->Add(admin::MakeDialect(api, server->stats()));
   return server;
 }

@@ -141,18 +141,11 @@ Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path
 // From the prepared file, from the state, or by reading the whole model.
 Result<void> ModelFile::FindManifest(std::span<const OpenedFile> files,
                                      const OpenOptions& options) {
-  if (!options.prepared_folder.empty()) {
-    const std::string path = PreparedPath(options.prepared_folder, known_.path);
-    auto prepared = PreparedFile::Open(path, known_);
-    if (prepared) {
-      prepared_ = *std::move(prepared);
-      manifest_ = prepared_->manifest();
-      return {};
-    }
-    if (prepared.error().code != ErrorCode::kNotFound) {
-      LOG(kWarning, "the prepared file is not used: {}; run exo prepare again",
-          prepared.error().message);
-    }
+  if (!options.prepared_folder.empty())
+    prepared_path_ = PreparedPath(options.prepared_folder, known_.path);
+  if (const auto prepared = OpenPrepared()) {
+    manifest_ = prepared->manifest();
+    return {};
   }
   if (options.state != nullptr) {
     const auto bytes = options.state->FindManifest(known_);
@@ -170,6 +163,17 @@ Result<void> ModelFile::FindManifest(std::span<const OpenedFile> files,
   return {};
 }
 
+std::shared_ptr<const PreparedFile> ModelFile::OpenPrepared() const {
+  if (prepared_path_.empty()) return nullptr;
+  auto prepared = PreparedFile::Open(prepared_path_, known_);
+  if (prepared) return *std::move(prepared);
+  if (prepared.error().code != ErrorCode::kNotFound) {
+    LOG(kWarning, "the prepared file is not used: {}; run exo prepare again",
+        prepared.error().message);
+  }
+  return nullptr;
+}
+
 Result<OpenedFile> ModelFile::OpenPart(size_t index) const {
   OpenedFile file = TRY(disk_->Open(parts_[index]));
   if (file->stamp() == stamps_[index]) return file;
@@ -180,7 +184,7 @@ Result<OpenedFile> ModelFile::OpenPart(size_t index) const {
 Result<std::unique_ptr<backend::TensorSource>> ModelFile::MakeSource() const {
   std::vector<OpenedFile> files;
   for (size_t i = 0; i < parts_.size(); ++i) files.push_back(TRY(OpenPart(i)));
-  return std::make_unique<FileSource>(std::move(files), prepared_);
+  return std::make_unique<FileSource>(std::move(files), OpenPrepared());
 }
 
 Result<std::vector<uint8_t>> ModelFile::TensorBytes(std::string_view name, uint64_t offset,

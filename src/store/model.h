@@ -45,9 +45,10 @@ class ModelFile final {
   const KnownFile& known() const { return known_; }
   // Of the first part when this model was opened.
   const sys::FileStamp& stamp() const { return stamps_[0]; }
-  const PreparedFile* prepared() const { return prepared_.get(); }  // null: none
+  // As it is on disk now: it may have been cut off or made again since. Null: none of use.
+  std::shared_ptr<const PreparedFile> OpenPrepared() const;
 
-  // Reads the files and offers what is prepared. Reads give kCorrupt when a file is cut off or
+  // Reads the files and offers what is prepared now. Reads give kCorrupt when a file is cut off or
   // changed meanwhile. Errors: kNotFound, kCorrupt (not the files that were hashed), kIo.
   Result<std::unique_ptr<backend::TensorSource>> MakeSource() const;
   // Bytes of one tensor, for a peer that pulls it. Errors: kNotFound, kInvalid (outside the
@@ -66,7 +67,7 @@ class ModelFile final {
   std::vector<std::string> parts_;
   std::vector<sys::FileStamp> stamps_;
   KnownFile known_;
-  std::shared_ptr<const PreparedFile> prepared_;
+  std::string prepared_path_;  // empty: nowhere
   std::shared_ptr<const Manifest> manifest_;
 };
 

@@ -219,9 +219,9 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
                const auto version = WriteTime(builder, one.version);
                const auto adapters = WriteAdapters(builder, one.adapters);
                const auto draft = WriteDraft(builder, one.draft);
-               return fb::CreateDesiredModel(builder, Fb(one.model), version,
-                                             static_cast<uint8_t>(one.state), one.spread,
-                                             one.context, one.kv_type, adapters, draft);
+               return fb::CreateDesiredModel(
+                   builder, Fb(one.model), version, static_cast<uint8_t>(one.state), one.spread,
+                   one.context, one.kv_type, adapters, draft, one.named, Fb(one.settings_of));
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -236,6 +236,8 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            value.kv_type = one.kv_type();
            ReadAdapters(r, one.adapters(), value.adapters);
            ReadDraft(r, one.draft(), value.draft);
+           value.named = one.named();
+           r.Id(one.settings_of(), value.settings_of);
          });
 }
 
@@ -260,7 +262,7 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreateEnsureInstance(b, Fb(value.model), value.spread, value.context, value.kv_type,
-                                  known, adapters, draft);
+                                  known, adapters, draft, value.named, Fb(value.settings_of));
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -270,6 +272,8 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   ReadTime(r, from.known(), to.known);
   ReadAdapters(r, from.adapters(), to.adapters);
   ReadDraft(r, from.draft(), to.draft);
+  to.named = from.named();
+  r.Id(from.settings_of(), to.settings_of);
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {

@@ -352,6 +352,13 @@ enum class DesiredState : uint8_t {
   kOnDemand = 1,  // made room for others; the next request loads it again
   kRunning = 2,   // kept running: a lost instance is planned again
 };
+// What the request that loaded a model named; the rest is as the settings of a node say.
+enum NamedOption : uint8_t {
+  kNamedContext = 1,
+  kNamedKv = 2,
+  kNamedAdapters = 4,
+  kContextOfSettings = 8,  // they said one; otherwise it is what memory allowed
+};
 // Whether a model should run, and what decides its bits. The larger version wins everywhere.
 struct DesiredModel {
   ModelId model;
@@ -362,6 +369,8 @@ struct DesiredModel {
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
   std::optional<DraftRef> draft;
+  uint8_t named = 0;   // bits of NamedOption
+  NodeId settings_of;  // whose settings the others follow; zero: nobody's
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -388,6 +397,8 @@ struct EnsureInstance {
   HybridTime known;  // the record that the asker had: an unload that it did not know of wins
   std::vector<AdapterRef> adapters;
   std::optional<DraftRef> draft;
+  uint8_t named = 0;  // as in the record
+  NodeId settings_of;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {

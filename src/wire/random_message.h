@@ -122,7 +122,8 @@ class RandomMessage {
     v.wall_ms %= kMaxWallMs + 1;
   }
   void Fill(DesiredModel& v) {
-    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters, v.draft);
+    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters, v.draft, v.named,
+        v.settings_of);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -144,7 +145,8 @@ class RandomMessage {
         v.queued_requests, v.idle_ms, v.expected);
   }
   void Fill(EnsureInstance& v) {
-    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters, v.draft);
+    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
+        v.settings_of);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,

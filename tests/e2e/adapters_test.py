@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from lib import ROOT, TINY, cluster, main, need_shared, wait_for
+from lib import ROOT, TINY, cluster, main, need_shared, restarted, wait_for
 
 sys.path += [str(ROOT / "tools"), str(ROOT / "tests" / "support")]
 import make_adapter  # noqa: E402
@@ -163,6 +163,69 @@ def test_settings_and_options_load_models_with_adapters(exo):
             assert done.returncode != 0 and "exo stop" in done.stderr, done
 
 
+def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
+    with tempfile.TemporaryDirectory(prefix="exo-adapters-") as folder:
+        style, draft = pathlib.Path(folder) / "style.gguf", pathlib.Path(folder) / "small.gguf"
+        make_adapter.make_adapter(str(TINY), str(style), seed=4)
+        assert run(exo, "quantize", TINY, draft, "Q4_0").returncode == 0
+        with cluster(exo, 1, "--threads", "1") as nodes:
+            node, = nodes
+            status, loaded = node.api.post("/v1/internal/load", {
+                "model": "exo-tiny", "draft": str(draft), "adapters": [{"file": str(style), "scale": 0.5}]})
+            assert status == 200, loaded
+            before = tokens_of(node.api)[0]
+            assert before != tokens_of(node.api, [])[0]
+            node.stop()
+            nodes[0] = node = restarted(exo, node, "--threads", "1")
+            wait_for("the model to come back", lambda: node.api.get("/v1/models")[1]["data"][0]["exo"]["state"] == "ready")
+            model, *_ = node.api.get("/v1/models")[1]["data"]
+            assert [(a["name"], a["scale"]) for a in model["exo"]["adapters"]] == [("style", 0.5)], model
+            assert tokens_of(node.api)[0] == before
+            assert node.api.post("/v1/internal/load", {"model": "exo-tiny", "draft": str(draft)})[0] == 200, "another draft"
+            # They are kept like models that were named by path, and are forgotten like them.
+            for name in ("style", "small"):
+                done = run(exo, "rm", name, home=node.home)
+                assert done.returncode == 0, done
+
+
+def loaded(node):
+    """State, context, KV type and adapters of exo-tiny."""
+    running = [i for i in node.api.cluster()["instances"] if i["state"] == "ready"]
+    adapters = node.api.get("/v1/models")[1]["data"][0]["exo"]["adapters"]
+    return [(i["context"], i["kv"], [(a["name"], a["scale"]) for a in adapters]) for i in running]
+
+
+def test_what_came_from_settings_follows_them_after_a_restart(exo):
+    with tempfile.TemporaryDirectory(prefix="exo-adapters-") as folder, cluster(exo, 1, "--threads", "1") as nodes:
+        one, two = pathlib.Path(folder) / "one.gguf", pathlib.Path(folder) / "two.gguf"
+        make_adapter.make_adapter(str(TINY), str(one), seed=4)
+        make_adapter.make_adapter(str(TINY), str(two), seed=5)
+
+        def restart(*settings):
+            nodes[0].stop()
+            nodes[0] = restarted(exo, nodes[0], "--threads", "1", *settings)
+            return wait_for("exo-tiny to come back", lambda: loaded(nodes[0]))
+
+        def load(**options):
+            nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})
+            status, answer = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", **options})
+            assert status == 200, answer
+            return loaded(nodes[0])
+        first = load()
+        assert first[0][1:] == ("f16", []), first
+        assert restart() == first
+        assert restart("--lora", f"exo-tiny={one}:0.5", "--kv", "q8_0") == [(first[0][0], "q8_0", [("one", 0.5)])]
+        assert "context" in nodes[0].log.read_text()
+        other = ("--lora", f"exo-tiny={two}", "--default-context", "512")
+        assert restart(*other) == [(512, "f16", [("two", 1)])]
+        assert restart() == first
+        # What the request named stays.
+        assert load(kv="f32", adapters=[{"file": str(one)}]) == [(first[0][0], "f32", [("one", 1)])]
+        assert restart(*other) == [(512, "f32", [("one", 1)])]
+        assert load(context=640) == [(640, "f16", [("two", 1)])]
+        assert restart("--kv", "q8_0") == [(640, "q8_0", [])]
+
+
 def damaged(folder):
     """(file, words of the refusal) of bad adapters."""
     def make(name, change=None, **options):
@@ -216,4 +279,6 @@ def test_bad_adapters_are_refused_by_name(exo):
 if __name__ == "__main__":
     main([test_logits_are_those_of_float64, test_f32_logits_are_within_a_thousandth,
           test_requests_of_one_batch_have_their_own_adapters_over_one_two_and_three_nodes,
-          test_settings_and_options_load_models_with_adapters, test_bad_adapters_are_refused_by_name])
+          test_settings_and_options_load_models_with_adapters,
+          test_a_model_comes_back_with_its_adapters_and_its_draft,
+          test_what_came_from_settings_follows_them_after_a_restart, test_bad_adapters_are_refused_by_name])

@@ -181,6 +181,33 @@ def test_links_of_a_hub_cache_keep_their_names(exo):
             assert not any(m["id"] == "ab" * 32 for m in node.api.get("/v1/models")[1]["data"])
 
 
+def test_a_prepared_file_that_is_cut_off_in_use_stops_no_answer(exo):
+    with scratch() as folder, cluster(exo, 1, environment={"EXO_MODELS": str(folder), "EXO_COPY_PREPARED": "false"}) as [node]:
+        shutil.copyfile(stories("q8_0"), folder / "s.gguf")
+
+        def prepare():
+            subprocess.run([exo, "prepare", str(folder / "s.gguf"), "--json"], check=True, capture_output=True, timeout=60,
+                           env={**os.environ, "EXO_HOME": str(node.home)})
+
+        def mapped():
+            return ".exo\n" in pathlib.Path(f"/proc/{node.process.pid}/maps").read_text()
+        status, plain = ask(node, "s")
+        assert status == 200, plain
+        prepare()
+        unload(node, "s")
+        status, answer = ask(node, "s")
+        assert status == 200 and answer["choices"] == plain["choices"] and mapped(), (status, answer)
+        packed, = (node.home / "prepared").glob("*.exo")
+        os.truncate(packed, 4096)
+        status, answer = ask(node, "s")
+        assert status == 200 and answer["choices"] == plain["choices"], (status, answer)
+        assert not mapped()
+        prepare()
+        unload(node, "s")
+        status, answer = ask(node, "s")
+        assert status == 200 and answer["choices"] == plain["choices"] and mapped(), (status, answer)
+
+
 def test_files_come_and_go_without_a_restart(exo):
     with scratch() as folder, cluster(exo, 1, environment={"EXO_MODELS": str(folder)}) as [node]:
         assert ask(node, "s")[0] == 404
@@ -478,6 +505,7 @@ if __name__ == "__main__":
           test_the_same_size_and_times_are_not_the_same_file,
           test_two_pulls_of_one_digest_both_load,
           test_links_of_a_hub_cache_keep_their_names,
+          test_a_prepared_file_that_is_cut_off_in_use_stops_no_answer,
           test_files_come_and_go_without_a_restart,
           test_one_base_name_twice_gets_two_names,
           test_different_files_of_one_name_on_two_devices_can_be_told_apart,

@@ -168,6 +168,12 @@ def cluster(exo, count, *arguments, environment=None):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def restarted(exo, node, *arguments, environment=None):
+    """A node that was stopped or killed, started again in its folder."""
+    (node.home / "node.json").unlink(missing_ok=True)
+    return Node(exo, node.home.parent, node.secret, node.name, *arguments, environment=environment).started()
+
+
 def alive(node):
     return [n for n in node.api.cluster()["nodes"] if n["state"] in ("self", "alive")]
 

@@ -6,7 +6,7 @@ import signal
 import struct
 import tempfile
 
-from lib import TINY, Node, cluster, main, wait_alive, wait_for
+from lib import TINY, cluster, main, restarted, wait_alive, wait_for
 
 # About 850 tokens of exo-tiny: three whole pages of 256 and a part.
 STORY = " ".join(
@@ -55,11 +55,6 @@ def settled(node, pages):
         sizes.append(metric(node.api, "exo_prefix_store_bytes"))
         return len(sizes) > 10 and len(set(sizes[-10:])) == 1
     wait_for("the store to be quiet", quiet, step=0.05)
-
-
-def restarted(exo, node, *arguments):
-    (node.home / "node.json").unlink(missing_ok=True)
-    return Node(exo, node.home.parent, node.secret, node.name, *arguments).started()
 
 
 def two_turns(exo, models):

@@ -58,10 +58,10 @@ Result<std::unique_ptr<Running>> CpuStage::Run(const Batch& batch) {
 
 Result<void> CpuStage::CheckWeights() const {
   if (weights_.broken == nullptr || !weights_.broken->load()) return {};
-  return Fail(
-      ErrorCode::kCorrupt,
-      "the prepared file of the model was cut off or cannot be read any more: its weights are "
-      "lost; run exo prepare again");
+  // Loaded again it computes from what is whole: requests may wait for that.
+  return Fail(ErrorCode::kDisconnected,
+              "the prepared file of the model was cut off or cannot be read any more while it was "
+              "in use: the model is loaded again without it; run exo prepare again");
 }
 
 Result<void> CpuStage::Check(const Batch& batch) const {

@@ -9,6 +9,7 @@
 #include "service/errors.h"
 #include "service/fields.h"
 #include "service/http/paths.h"
+#include "service/waiting.h"
 #include "wire/plan.h"
 
 namespace exo::service::admin {
@@ -24,38 +25,27 @@ constexpr std::string_view kPage =
 
 constexpr std::string_view kModelsPrefix = "/v1/internal/models/";
 
-// Waits for a node's answer to an administrative request; a late answer finds the token gone.
-class Waiting final : public Handler {
- public:
-  explicit Waiting(Exchange& exchange) : exchange_(exchange), alive_(std::make_shared<char>()) {}
-
-  // Wraps `render` (value -> JSON) into a callback for the node.
-  template <class T, class Render>
-  std::function<void(Result<T>)> Callback(Render render) {
-    return [this, alive = std::weak_ptr<char>(alive_), render](Result<T> result) {
-      if (alive.expired()) return;
-      alive_.reset();
-      exchange_.Send(result ? HttpResponse{.body = Dump(render(*result))}
-                            : ErrorResponse(FromError(result.error())));
-    };
-  }
-
- private:
-  Exchange& exchange_;
-  std::shared_ptr<char> alive_;
-};
+Waiting::Failure Failing() {
+  return [](const Error& error) { return ErrorResponse(FromError(error)); };
+}
 
 // A GET whose answer is there at once.
 Route Get(const char* path, std::function<HttpResponse()> response, bool listed = true) {
   return {.method = "GET",
           .path = path,
-          .read = [response = std::move(response)](HttpRequest) -> Parsed<Action> {
-            return [response](Exchange& exchange) -> std::unique_ptr<Handler> {
-              exchange.Send(response());
-              return nullptr;
-            };
+          .read = [response = std::move(response)](const HttpRequest&) -> Parsed<Action> {
+            return AnswerNow(response);
           },
           .listed = listed};
+}
+
+// Browsers get a page; programs look for the words by which they know a server to talk to.
+Parsed<Action> ReadRoot(const HttpRequest& request) {
+  const bool page = request.accept.find("text/html") != std::string::npos;
+  return AnswerNow([page]() -> HttpResponse {
+    if (page) return {.body = std::string(kPage), .content_type = "text/html; charset=utf-8"};
+    return {.body = "Ollama is running", .content_type = "text/plain; charset=utf-8"};
+  });
 }
 
 constexpr size_t kMaxText = 4096;  // PATH_MAX
@@ -121,7 +111,7 @@ Route Post(const char* path, const char* field, std::function<void(const Call&, 
           .read = [field, ask = std::move(ask)](HttpRequest request) -> Parsed<Action> {
             return [call = TRY(ReadCall(request.body, field)),
                     ask](Exchange& exchange) -> std::unique_ptr<Handler> {
-              auto waiting = std::make_unique<Waiting>(exchange);
+              auto waiting = std::make_unique<Waiting>(exchange, Failing());
               ask(call, *waiting);
               return waiting;
             };
@@ -129,13 +119,7 @@ Route Post(const char* path, const char* field, std::function<void(const Call&, 
           .listed = false};
 }
 
-// For requests whose answer is only that they were done.
-std::function<void(Result<void>)> OkCallback(Waiting& waiting) {
-  return [done = waiting.Callback<bool>([](bool) { return Json{{"ok", true}}; })](
-             Result<void> result) {
-    done(result ? Result<bool>(true) : Result<bool>(std::unexpected(result.error())));
-  };
-}
+const HttpResponse kOk{.body = R"({"ok":true})"};
 
 Json LoadedJson(const node::PlanView& plan) {
   Json json = PlanJson(plan);
@@ -148,13 +132,7 @@ Json LoadedJson(const node::PlanView& plan) {
 Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &ErrorResponse};
   dialect.routes = {
-      Get(
-          "/",
-          [] {
-            return HttpResponse{.body = std::string(kPage),
-                                .content_type = "text/html; charset=utf-8"};
-          },
-          false),
+      {.method = "GET", .path = "/", .read = &ReadRoot, .listed = false},
       Get("/health", [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
       Get("/metrics",
           [&api, &stats] {
@@ -177,17 +155,16 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
            [&api](const Call& call, Waiting& waiting) {
              api.Load(call.text, call.placing, waiting.Callback<node::PlanView>(&LoadedJson));
            }),
-      Post("/v1/internal/unload", "model",
-           [&api](const Call& call, Waiting& waiting) {
-             api.Unload(call.text, OkCallback(waiting));
-           }),
+      Post(
+          "/v1/internal/unload", "model",
+          [&api](const Call& call, Waiting& waiting) { api.Unload(call.text, waiting.Done(kOk)); }),
       {.method = "DELETE",
        .path = std::string(kModelsPrefix),
        .read = [&api](HttpRequest request) -> Parsed<Action> {
          return [&api, name = Unescape(request.path.substr(kModelsPrefix.size()))](
                     Exchange& exchange) -> std::unique_ptr<Handler> {
-           auto waiting = std::make_unique<Waiting>(exchange);
-           api.RemoveModel(name, OkCallback(*waiting));
+           auto waiting = std::make_unique<Waiting>(exchange, Failing());
+           api.RemoveModel(name, waiting->Done(kOk));
            return waiting;
          };
        },

@@ -38,9 +38,9 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Abort();
 
   void Send(const HttpResponse& response) override;
-  void StartStream(const StreamFormat& format) override;
+  void StartStream(const StreamFormat& format, const Headers& headers) override;
   void Push(std::string_view bytes) override;
-  void EndStream(bool keep_alive) override;
+  void EndStream(bool keep_alive, const Headers& trailers) override;
 
  private:
   using ErrorCodeAsio = boost::system::error_code;

@@ -52,6 +52,12 @@ const char* Reason(unsigned status) {
   }
 }
 
+std::string FieldLines(const Headers& headers) {
+  std::string lines;
+  for (const auto& [name, value] : headers) lines += fmt::format("{}: {}\r\n", name, value);
+  return lines;
+}
+
 }  // namespace
 
 std::string Connection::HeaderText(unsigned status, std::string_view content_type) const {
@@ -68,8 +74,7 @@ void Connection::Send(const HttpResponse& response) {
   const bool no_body = response.status == 204;
   std::string text = HeaderText(response.status, no_body ? "" : response.content_type);
   if (!no_body) text += fmt::format("Content-Length: {}\r\n", response.body.size());
-  for (const auto& [name, value] : response.headers) text += fmt::format("{}: {}\r\n", name, value);
-  text += "\r\n";
+  text += FieldLines(response.headers) + "\r\n";
   if (!head_ && !no_body) text += response.body;
   finished_ = true;
   status_ = response.status;
@@ -77,7 +82,7 @@ void Connection::Send(const HttpResponse& response) {
   Flush();
 }
 
-void Connection::StartStream(const StreamFormat& format) {
+void Connection::StartStream(const StreamFormat& format, const Headers& headers) {
   if (closed_ || finished_ || streaming_) return;
   streaming_ = true;
   status_ = 200;
@@ -85,7 +90,7 @@ void Connection::StartStream(const StreamFormat& format) {
   if (http10_) keep_alive_ = false;  // its end is the connection's end
   std::string text = HeaderText(200, format.content_type) + "X-Accel-Buffering: no\r\n";
   if (!http10_) text += "Transfer-Encoding: chunked\r\n";
-  Append(text + "\r\n");
+  Append(text + FieldLines(headers) + "\r\n");
   finished_ = head_;  // a HEAD has its whole answer
   Flush();
   StartPings();
@@ -98,9 +103,9 @@ void Connection::Push(std::string_view bytes) {
   PauseWhenFull();
 }
 
-void Connection::EndStream(bool keep_alive) {
+void Connection::EndStream(bool keep_alive, const Headers& trailers) {
   if (closed_ || finished_ || !streaming_) return;
-  if (!http10_) Append("0\r\n\r\n");
+  if (!http10_) Append("0\r\n" + FieldLines(trailers) + "\r\n");
   keep_alive_ = keep_alive_ && keep_alive;
   finished_ = true;
   Flush();

@@ -21,8 +21,8 @@ HttpResponse RenderLine(const ApiError& error) {
 class LineEncoder final : public Encoder {
  public:
   std::optional<StreamFormat> format() const override { return kLines; }
-  std::string Start(uint32_t prompt_tokens) override {
-    return "S " + std::to_string(prompt_tokens) + "\n";
+  std::string Start(const node::StartReport& report) override {
+    return "S " + std::to_string(report.prompt_tokens) + "\n";
   }
   std::string Add(const node::Delta& delta) override {
     const auto* text = std::get_if<node::TextDelta>(&delta.what);

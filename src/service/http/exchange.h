@@ -22,6 +22,7 @@ struct HttpRequest {
   std::vector<std::string> origins;  // every Origin field
   std::string content_type;
   std::vector<std::string> content_encodings;
+  std::string accept;         // the kinds of answer that the client takes
   std::string client;         // who asks: its address and program
   std::string last_event_id;  // where a stream of events is to go on
   std::string body;
@@ -31,11 +32,13 @@ struct HttpRequest {
   bool keep_alive = true;
 };
 
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
 struct HttpResponse {
   unsigned status = 200;
   std::string body;
   std::string content_type = "application/json";
-  std::vector<std::pair<std::string, std::string>> headers;
+  Headers headers = {};
 };
 
 struct StreamFormat {
@@ -51,10 +54,11 @@ class Exchange {
   // A whole answer.
   virtual void Send(const HttpResponse& response) = 0;
   // A stream: headers at once, then pieces, then the end.
-  virtual void StartStream(const StreamFormat& format) = 0;
+  virtual void StartStream(const StreamFormat& format, const Headers& headers = {}) = 0;
   virtual void Push(std::string_view bytes) = 0;
-  // keep_alive false: the connection closes (after an error in mid-stream).
-  virtual void EndStream(bool keep_alive) = 0;
+  // keep_alive false: the connection closes (after an error in mid-stream). Trailers are for who
+  // reads them: clients may drop them.
+  virtual void EndStream(bool keep_alive, const Headers& trailers = {}) = 0;
 };
 
 class Handler {

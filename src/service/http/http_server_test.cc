@@ -30,7 +30,9 @@ TEST(HttpServerTest, ServesItsRoutes) {
   EXPECT_EQ(Call(server, "GET", "/v1/models/hub/tiny").json()["id"], "hub/tiny");
   EXPECT_EQ(Call(server, "GET", "/v1/models/hub%2Ftiny").json()["id"], "hub/tiny");
   EXPECT_EQ(Call(server, "GET", "/v1/models/none").error("code"), "model_not_found");
-  EXPECT_NE(Call(server, "GET", "/").body.find("<h1>exo</h1>"), std::string::npos);
+  const Answered page = Call(server, "GET", "/", "", "Accept: text/html,*/*\r\n");
+  EXPECT_NE(page.body.find("<h1>exo</h1>"), std::string::npos);
+  EXPECT_EQ(Call(server, "GET", "/").body, "Ollama is running");
 }
 
 TEST(HttpServerTest, ClusterSaysWhoHasWhichLayers) {
@@ -68,7 +70,7 @@ TEST(HttpServerTest, ServesTheCommandLine) {
 
 TEST(HttpServerTest, UnknownPathsAndMethods) {
   TestServer server;
-  const auto unknown = Call(server, "POST", "/v1/embeddings", "{}");
+  const auto unknown = Call(server, "POST", "/v1/nothing", "{}");
   EXPECT_EQ(unknown.status, 404);
   EXPECT_NE(unknown.error("message").find("/v1/chat/completions"), std::string::npos);
   auto answer = Call(server, "GET", kChat);

@@ -192,6 +192,7 @@ HttpRequest RequestReader::Take() {
   request.origins = AllOf(message, http::field::origin);
   request.content_type = std::string(message[http::field::content_type]);
   request.content_encodings = AllOf(message, http::field::content_encoding);
+  request.accept = std::string(message[http::field::accept]);
   request.client = std::string(message["User-Agent"]);
   request.last_event_id = std::string(message["Last-Event-ID"]);
   request.has_length = message.count(http::field::content_length) > 0 ||

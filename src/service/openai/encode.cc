@@ -19,7 +19,14 @@ class OpenAiEncoder : public Encoder {
   explicit OpenAiEncoder(EncoderOptions options) : options_(std::move(options)) {}
 
   HttpResponse Fail(const node::GenerateError& error) override {
-    return ErrorResponse(FromGenerateError(error, options_.prompt_param));
+    Json json = ErrorJson(FromGenerateError(error, options_.prompt_param));
+    if (error.context > 0) {  // llama-server's names
+      json["error"]["n_prompt_tokens"] = error.prompt_tokens;
+      json["error"]["n_ctx"] = error.context;
+    }
+    HttpResponse response = ErrorResponse(FromGenerateError(error, options_.prompt_param));
+    response.body = Dump(json);
+    return response;
   }
   std::string FailMidStream(const node::GenerateError& error) override {
     return Event(ErrorJson(FromGenerateError(error, options_.prompt_param)));
@@ -81,7 +88,7 @@ class StreamEncoder final : public OpenAiEncoder {
 
   std::optional<StreamFormat> format() const override { return kServerSentEvents; }
 
-  std::string Start(uint32_t) override {
+  std::string Start(const node::StartReport&) override {
     std::string bytes;
     for (uint32_t choice = 0; chat() && choice < options_.choices; ++choice) {
       bytes += Event(Chunk(choice, {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}}));
@@ -136,7 +143,9 @@ class StreamEncoder final : public OpenAiEncoder {
   }
   // A text completion has one text only.
   std::string Encode(const node::Delta& delta, const node::ReasoningDelta& what) {
-    return EncodeText(delta, "reasoning_content", what.text);
+    if (!chat() || what.text.empty()) return EncodeText(delta, "content", what.text);
+    // Clients read one of the two names.
+    return ChunkOf(delta, {{"reasoning_content", what.text}, {"reasoning", what.text}});
   }
   std::string Encode(const node::Delta& delta, const node::ToolCallDelta& what) {
     if (!chat()) return EncodeText(delta, "content", what.arguments);
@@ -155,7 +164,7 @@ class WholeEncoder final : public OpenAiEncoder {
   using OpenAiEncoder::OpenAiEncoder;
 
   std::optional<StreamFormat> format() const override { return std::nullopt; }
-  std::string Start(uint32_t) override { return ""; }
+  std::string Start(const node::StartReport&) override { return ""; }
 
   std::string Add(const node::Delta& delta) override {
     Count(delta);
@@ -213,7 +222,8 @@ class WholeEncoder final : public OpenAiEncoder {
                     {"refusal", nullptr},
                     {"annotations", Json::array()}};
     if (choice.text.empty() && !choice.calls.empty()) message["content"] = nullptr;
-    if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
+    if (!choice.reasoning.empty())
+      message["reasoning_content"] = message["reasoning"] = choice.reasoning;
     for (const Call& call : choice.calls)
       message["tool_calls"].push_back(FunctionCall(call.id, call.name, call.arguments));
     return message;

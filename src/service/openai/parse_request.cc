@@ -7,7 +7,9 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/parse_prompt.h"
-#include "service/openai/parse_sampler.h"
+#include "service/openai/parse_tools.h"
+#include "service/request_fields.h"
+#include "service/sampler_fields.h"
 
 namespace exo::service::openai {
 namespace {
@@ -24,20 +26,12 @@ constexpr Refused kRefusedAlways[] = {{"grammar", R"([""])"},
                                       {"min_tokens", "[0]"},
                                       {"ignore_eos", "[false]"},
                                       {"adapters", "[]"}};
-constexpr Refused kRefusedChat[] = {{"tools", "[]"},
-                                    {"tool_choice", R"(["none","auto"])"},
-                                    {"functions", "[]"},
-                                    {"function_call", R"(["none","auto"])"},
-                                    {"response_format", R"([{"type":"text"}])"},
-                                    {"reasoning_effort", R"(["none"])"},
+constexpr Refused kRefusedChat[] = {{"response_format", R"([{"type":"text"}])"},
                                     {"modalities", R"([["text"]])"},
                                     {"audio", "[]"},
                                     {"web_search_options", "[]"},
-                                    {"chat_template_kwargs", "[]"},
-                                    {"chat_template", R"([""])"},
-                                    {"enable_thinking", "[]"}};
-constexpr Refused kRefusedCompletion[] = {
-    {"echo", "[false]"}, {"suffix", R"([""])"}, {"best_of", "[0,1]"}};
+                                    {"chat_template", R"([""])"}};
+constexpr Refused kRefusedCompletion[] = {{"echo", "[false]"}, {"best_of", "[0,1]"}};
 
 Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
   for (const Refused& field : fields) {
@@ -48,28 +42,6 @@ Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
         ParseJson(field.harmless).value();  // named: a range-for would not keep the temporary
     for (const Json& good : harmless_values) harmless = harmless || *value == good;
     if (!harmless) return NotSupported(field.name);
-  }
-  return {};
-}
-
-// "stop": a string or a list of strings.
-Parsed<> ReadStops(const Json& body, std::vector<std::string>& out) {
-  const Json* value = Find(body, "stop");
-  if (value == nullptr) return {};
-  const Json list = value->is_string() ? Json::array({*value}) : *value;
-  if (!list.is_array()) return BadValue("stop", "'stop' must be a string or a list of strings");
-  if (list.size() > kMaxStops) {
-    return BadValue("stop", fmt::format("'stop' has {} entries, but at most {} are allowed",
-                                        list.size(), kMaxStops));
-  }
-  for (const Json& stop : list) {
-    if (!stop.is_string()) return BadValue("stop", "'stop' must be a string or a list of strings");
-    const auto& text = stop.get_ref<const std::string&>();
-    if (text.empty() || text.size() > kMaxStopBytes) {
-      return BadValue("stop", fmt::format("an entry of 'stop' has {} bytes, but must have 1 to {}",
-                                          text.size(), kMaxStopBytes));
-    }
-    out.push_back(text);
   }
   return {};
 }
@@ -101,36 +73,6 @@ Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
   return {};
 }
 
-// The whole 64-bit range, signed or not, and null for "draw one".
-Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
-  const Json* value = Find(body, "seed");
-  if (value == nullptr) return {};
-  if (!value->is_number_integer())
-    return BadValue("seed", "'seed' must be a whole number of 64 bits");
-  request.sampler.seed = value->is_number_unsigned() ? value->get<uint64_t>()
-                                                     : static_cast<uint64_t>(value->get<int64_t>());
-  request.has_seed = true;
-  return {};
-}
-
-// A number of tokens. What is beyond any context means what the context leaves, and so does -1,
-// which llama-server's clients send. Unset: the field is absent.
-struct TokenLimit {
-  std::optional<uint32_t> tokens;  // unset: no limit
-};
-Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name) {
-  const Json* value = Find(body, name);
-  if (value == nullptr) return std::nullopt;
-  const double number = value->is_number() ? value->get<double>() : NAN;
-  if (number == -1) return TokenLimit{};
-  if (!(number == std::floor(number)) || number < 1) {
-    return BadValue(name, fmt::format("'{}' is {}, but must be a whole number from 1, or -1 for no "
-                                      "limit",
-                                      name, Shown(*value)));
-  }
-  return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
-}
-
 Parsed<> ReadMaxTokens(const Json& body, CompletionCall& call) {
   const auto old_name = TRY(ReadTokenLimit(body, "max_tokens"));
   const auto new_name = TRY(ReadTokenLimit(body, "max_completion_tokens"));
@@ -153,23 +95,52 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 
 // What both routes have in common.
 Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
-  auto json = ParseJson(text);
-  if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
-  if (!json->is_object())
-    return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  Json body = TRY(ParseBody(text));
+  Json* const json = &body;
   call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
   TRY(RefuseUnsupported(*json, kRefusedAlways));
   TRY(ReadStream(*json, call));
   TRY(ReadMaxTokens(*json, call));
   TRY(ReadSampler(*json, call.chat, call.request));
   TRY(ReadSeed(*json, call.request));
-  TRY(ReadStops(*json, call.request.stop));
+  TRY(ReadStops(*json, "stop", call.request.stop));
   for (const char* name : {"user", "safety_identifier"}) {
     const Json* user = Find(*json, name);
     if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
   }
   TRY(ReadAdapters(*json, call.request));
-  return *std::move(json);
+  return body;
+}
+
+// The older names of tools.
+Parsed<> ReadFunctions(const Json& body, node::ChatOptions& chat) {
+  Json newer = Json::object();
+  if (const Json* functions = Find(body, "functions")) newer["tools"] = *functions;
+  if (const Json* call = Find(body, "function_call")) {
+    newer["tool_choice"] = *call;
+    if (call->is_object()) newer["tool_choice"]["type"] = "function";
+  }
+  TRY(ReadTools(newer, chat));
+  return newer.contains("tool_choice") ? ReadToolChoice(newer, chat) : Parsed<>();
+}
+
+Parsed<> ReadChatOptions(const Json& body, node::ChatOptions& chat) {
+  TRY(ReadTools(body, chat));
+  TRY(ReadToolChoice(body, chat));
+  TRY(ReadFunctions(body, chat));
+  TRY(SetEffort(Find(body, "reasoning_effort"), "reasoning_effort", chat));
+  if (const auto thinking = TRY(ReadBool(body, "enable_thinking")))
+    SetVariable(chat, "enable_thinking", *thinking);
+  if (const Json* more = Find(body, "chat_template_kwargs"); more != nullptr) {
+    if (!more->is_object() || more->size() > kMaxStops) {
+      return BadValue(
+          "chat_template_kwargs",
+          fmt::format("'chat_template_kwargs' must be an object of at most {} names", kMaxStops));
+    }
+    for (const auto& [name, value] : more->items()) SetVariable(chat, name, value);
+  }
+  chat.continue_last = TRY(ReadBool(body, "continue_final_message")).value_or(false);  // vLLM's
+  return {};
 }
 
 }  // namespace
@@ -179,6 +150,7 @@ Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
   const Json json = TRY(ReadCommon(body, call));
   TRY(RefuseUnsupported(json, kRefusedChat));
   call.request.messages = TRY(ReadMessages(json));
+  TRY(ReadChatOptions(json, call.request.chat));
   return call;
 }
 
@@ -187,6 +159,12 @@ Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
   const Json json = TRY(ReadCommon(body, call));
   TRY(RefuseUnsupported(json, kRefusedCompletion));
   TRY(ReadPrompt(json, call.request));
+  const Json* suffix = Find(json, "suffix");
+  if (suffix != nullptr && *suffix != "") {
+    if (!suffix->is_string()) return BadValue("suffix", "'suffix' must be a string");
+    if (!call.request.prompt) return BadValue("suffix", "'suffix' needs a prompt that is a text");
+    call.request.suffix = suffix->get<std::string>();
+  }
   return call;
 }
 

@@ -1,4 +1,4 @@
-#include "service/openai/parse_sampler.h"
+#include "service/sampler_fields.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include "service/fields.h"
 #include "wire/limits.h"
 
-namespace exo::service::openai {
+namespace exo::service {
 namespace {
 
 using wire::SamplerStep;
@@ -216,4 +216,4 @@ Parsed<> ReadSampler(const Json& body, bool chat, node::GenerateRequest& request
   return {};
 }
 
-}  // namespace exo::service::openai
+}  // namespace exo::service

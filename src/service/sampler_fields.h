@@ -4,7 +4,7 @@
 #include "service/errors.h"
 #include "service/json.h"
 
-namespace exo::service::openai {
+namespace exo::service {
 
 inline constexpr uint32_t kMaxChoices = 32;
 inline constexpr size_t kMaxStopTokenIds = 64;
@@ -14,4 +14,4 @@ inline constexpr size_t kMaxDryBreakers = 16;
 // value and `top_logprobs`), else as text completions do (a number).
 Parsed<> ReadSampler(const Json& body, bool chat, node::GenerateRequest& request);
 
-}  // namespace exo::service::openai
+}  // namespace exo::service

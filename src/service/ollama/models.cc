@@ -1,0 +1,91 @@
+#include "service/ollama/models.h"
+
+#include <algorithm>
+
+#include "service/ollama/encode.h"
+
+namespace exo::service::ollama {
+namespace {
+
+// "7.6M", "1.5B"
+std::string ParameterSize(uint64_t count) {
+  const auto parameters = static_cast<double>(count);
+  if (parameters >= 1e9) return fmt::format("{:.1f}B", parameters / 1e9);
+  if (parameters >= 1e6) return fmt::format("{:.1f}M", parameters / 1e6);
+  return fmt::format("{:.1f}K", parameters / 1e3);
+}
+
+Json DetailsJson(const std::string& family, uint64_t parameters, const std::string& weights) {
+  return {{"parent_model", ""},
+          {"format", "gguf"},
+          {"family", family},
+          {"families", {family}},
+          {"parameter_size", ParameterSize(parameters)},
+          {"quantization_level", weights}};
+}
+
+Json ModelJson(const node::ModelView& model) {
+  return {{"name", model.name},
+          {"model", model.name},
+          {"size", model.bytes},
+          {"digest", model.id.Hex()},
+          {"details", DetailsJson(model.architecture, model.parameters, model.weights)}};
+}
+
+}  // namespace
+
+Json TagsJson(const std::vector<node::ModelView>& models) {
+  Json list = Json::array();
+  for (const node::ModelView& model : models) {
+    Json json = ModelJson(model);
+    json["modified_at"] = Timestamp(model.created);
+    list.push_back(std::move(json));
+  }
+  return {{"models", std::move(list)}};
+}
+
+Json RunningJson(const node::ClusterView& cluster, const std::vector<node::ModelView>& models) {
+  Json list = Json::array();
+  for (const node::InstanceView& instance : cluster.instances) {
+    if (instance.summary.state != wire::InstanceState::kReady) continue;
+    const wire::Plan& plan = instance.summary.plan;
+    const auto known = std::ranges::find(models, plan.model, &node::ModelView::id);
+    Json json =
+        ModelJson(known != models.end() ? *known : node::ModelView{.name = plan.model_name});
+    uint64_t bytes = 0;
+    for (const wire::StagePlan& stage : plan.stages) bytes += stage.bytes;
+    json["size"] = bytes;
+    json["size_vram"] = 0;
+    json["context_length"] = plan.context;
+    json["expires_at"] = "9999-12-31T23:59:59Z";  // models stay until memory is needed
+    list.push_back(std::move(json));
+  }
+  return {{"models", std::move(list)}};
+}
+
+Json ShowJson(const node::ModelDetails& details) {
+  Json info = Json::object();
+  for (const auto& [key, value] : details.metadata)
+    std::visit([&, &name = key](const auto& known) { info[name] = known; }, value);
+  if (!info.contains("general.basename") && info.contains("general.name"))
+    info["general.basename"] = info["general.name"];
+  info["general.parameter_count"] = details.parameters;
+  Json capabilities = Json::array({"completion"});
+  if (details.tools) capabilities.push_back("tools");
+  if (details.thinking) capabilities.push_back("thinking");
+  if (details.infill) capabilities.push_back("insert");
+  const auto text = [&](const char* key) {
+    const auto found = info.find(key);
+    return found != info.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  return {
+      {"modelfile", ""},
+      {"parameters", ""},
+      {"template", details.chat_template},
+      {"license", text("general.license")},
+      {"details", DetailsJson(text("general.architecture"), details.parameters, details.weights)},
+      {"model_info", std::move(info)},
+      {"capabilities", std::move(capabilities)}};
+}
+
+}  // namespace exo::service::ollama

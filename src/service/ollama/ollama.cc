@@ -1,0 +1,131 @@
+#include "service/ollama/ollama.h"
+
+#include <algorithm>
+
+#include "service/answer.h"
+#include "service/fields.h"
+#include "service/http/limits.h"
+#include "service/ollama/encode.h"
+#include "service/ollama/models.h"
+#include "service/ollama/parse.h"
+#include "service/request_fields.h"
+#include "service/waiting.h"
+
+namespace exo::service::ollama {
+namespace {
+
+// The version whose API this is; some clients stay away from older ones.
+constexpr const char* kVersion = R"({"version":"0.12.0"})";
+
+HttpResponse Failed(const Error& error) {
+  return ErrorResponse(FromModelError(error));
+}
+
+Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
+  Call call = TRY(std::move(read));
+  const std::string model = call.request.model;
+  if (call.wish == Wish::kLoad) {
+    return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
+      api.Load(model, {}, waiting.Callback<node::PlanView>([model, chat](const node::PlanView&) {
+        return EmptyAnswer(model, chat, "load");
+      }));
+    });
+  }
+  if (call.wish == Wish::kUnload) {
+    return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
+      api.Unload(model, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
+    });
+  }
+  call.request.lease = std::move(request.lease);
+  call.request.client = ClientNumber(request.client, "");
+  auto encoder = MakeEncoder({.model = model, .chat = call.chat, .stream = call.stream});
+  return Generate(api, std::move(call.request), std::move(encoder));
+}
+
+// "model", or "name" as older clients say.
+Parsed<std::string> ReadName(const Json& body) {
+  return ReadModel(body, Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
+}
+
+Parsed<Action> Show(node::Api& api, const HttpRequest& request) {
+  const std::string model = TRY(ReadName(TRY(ParseBody(request.body))));
+  return AskNode(&Failed, [&api, model](Waiting& waiting) {
+    api.DescribeModel(model, waiting.Callback<std::shared_ptr<const node::ModelDetails>>(
+                                 [](const auto& details) { return ShowJson(*details); }));
+  });
+}
+
+Parsed<Action> Delete(node::Api& api, const HttpRequest& request) {
+  const std::string model = TRY(ReadName(TRY(ParseBody(request.body))));
+  return AskNode(&Failed, [&api, model](Waiting& waiting) {
+    api.RemoveModel(model, waiting.Done({.body = ""}));
+  });
+}
+
+// A model that is here needs no download; others cannot be had this way yet.
+Parsed<Action> Pull(node::Api& api, const HttpRequest& request) {
+  const Json body = TRY(ParseBody(request.body));
+  const std::string model = TRY(ReadName(body));
+  const bool stream = TRY(ReadBool(body, "stream")).value_or(true);
+  return AnswerNow([&api, model, stream]() -> HttpResponse {
+    const auto models = api.Models();
+    if (std::ranges::find(models, model, &node::ModelView::name) == models.end()) {
+      return ErrorResponse(
+          {404,
+           fmt::format("'{}' is not here, and downloads are not supported yet: put its GGUF file "
+                       "into a model folder (exo up --models FOLDER)",
+                       model.substr(0, 128)),
+           "model", "model_not_found"});
+    }
+    if (!stream) return {.body = R"({"status":"success"})"};
+    return {.body = "{\"status\":\"pulling manifest\"}\n{\"status\":\"success\"}\n",
+            .content_type = "application/x-ndjson"};
+  });
+}
+
+Route Refused(const char* method, const char* path, const char* why) {
+  return {.method = method,
+          .path = path,
+          .read = [path, why](const HttpRequest&) -> Parsed<Action> {
+            return std::unexpected(ApiError{400, fmt::format("{} is not supported: {}", path, why),
+                                            "", "not_supported"});
+          },
+          .listed = false};
+}
+
+}  // namespace
+
+Dialect MakeDialect(node::Api& api) {
+  Dialect dialect{.name = "Ollama", .render = &ErrorResponse};
+  const auto get = [](std::function<HttpResponse()> response) {
+    return [response = std::move(response)](HttpRequest) -> Parsed<Action> {
+      return AnswerNow(response);
+    };
+  };
+  dialect.routes = {
+      {"POST", "/api/chat",
+       [&api](HttpRequest request) { return Answer(api, request, ParseChat(request.body)); }},
+      {"POST", "/api/generate",
+       [&api](HttpRequest request) { return Answer(api, request, ParseGenerate(request.body)); }},
+      {"GET", "/api/version", get([] { return HttpResponse{.body = kVersion}; })},
+      {"GET", "/api/tags",
+       get([&api] { return HttpResponse{.body = Dump(TagsJson(api.Models()))}; })},
+      {"GET", "/api/ps", get([&api] {
+         return HttpResponse{.body = Dump(RunningJson(api.Cluster(), api.Models()))};
+       })},
+      {"POST", "/api/show", [&api](const HttpRequest& request) { return Show(api, request); }},
+      {"DELETE", "/api/delete",
+       [&api](const HttpRequest& request) { return Delete(api, request); }},
+      {"POST", "/api/pull", [&api](const HttpRequest& request) { return Pull(api, request); }},
+      Refused("POST", "/api/push", "models are not sent to a registry"),
+      Refused("POST", "/api/embed", "this server has no embeddings yet"),
+      Refused("POST", "/api/embeddings", "this server has no embeddings yet"),
+      Refused("POST", "/api/copy", "models have the names of their files; rename or link the file"),
+      Refused("POST", "/api/create",
+              "put the GGUF file into a model folder (exo up --models FOLDER); adapters: exo up "
+              "--lora MODEL=FILE"),
+      Refused("POST", "/api/blobs/", "put the GGUF file into a model folder")};
+  return dialect;
+}
+
+}  // namespace exo::service::ollama

@@ -1,0 +1,203 @@
+#include "service/ollama/parse.h"
+
+#include "service/fields.h"
+#include "service/http/limits.h"
+#include "service/request_fields.h"
+#include "service/sampler_fields.h"
+
+namespace exo::service::ollama {
+namespace {
+
+constexpr const char* kForImages = "'images' are not supported: this server takes text only";
+
+std::optional<std::string> Text(const Json& body, const char* name) {
+  const Json* value = Find(body, name);
+  return value != nullptr && value->is_string() ? std::optional(value->get<std::string>())
+                                                : std::nullopt;
+}
+
+bool IsGiven(const Json& body, const char* name) {
+  const Json* value = Find(body, name);
+  return value != nullptr && *value != "" && !(value->is_structured() && value->empty());
+}
+
+Parsed<> ReadOptions(const Json& body, node::GenerateRequest& request) {
+  // Ollama's own defaults, which its users know.
+  Json options = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.9}};
+  if (const Json* given = Find(body, "options"); given != nullptr) {
+    if (!given->is_object()) return BadValue("options", "'options' must be an object");
+    options.update(*given);
+    options.erase("n");  // OpenAI's; Ollama has one answer
+  }
+  for (const char* name : {"logprobs", "top_logprobs"}) {
+    options.erase(name);
+    if (const Json* value = Find(body, name)) options[name] = *value;
+  }
+  if (options.value("top_k", Json()) == 0) options["top_k"] = -1;
+  TRY(ReadSampler(options, true, request));
+  TRY(ReadSeed(options, request));
+  TRY(ReadStops(options, "stop", request.stop));
+  // -1 and -2: as far as the context goes.
+  if (const auto limit = TRY(ReadInteger(options, "num_predict", -2, INT32_MAX))) {
+    if (*limit == 0)
+      return BadValue("num_predict", "'num_predict' is 0, but must be from 1, or -1 for no limit");
+    if (*limit > 0) request.max_tokens = static_cast<uint32_t>(*limit);
+  }
+  return {};
+}
+
+Parsed<> ReadThink(const Json& body, node::ChatOptions& chat) {
+  const Json* think = Find(body, "think");
+  if (think == nullptr) return {};
+  if (!think->is_boolean() && !think->is_string())
+    return BadValue("think", "'think' must be true, false, or a level such as \"low\"");
+  SetVariable(chat, "enable_thinking", think->is_string() || think->get<bool>());
+  if (think->is_string()) SetVariable(chat, "reasoning_effort", *think);
+  return {};
+}
+
+// 0: unload. What else it says changes nothing: models stay until memory is needed.
+Parsed<bool> ReadUnload(const Json& body) {
+  const Json* value = Find(body, "keep_alive");
+  if (value == nullptr) return false;
+  if (value->is_number()) return value->get<double>() == 0;
+  if (!value->is_string())
+    return BadValue("keep_alive", "'keep_alive' must be a number of seconds or a text as \"5m\"");
+  const auto& text = value->get_ref<const std::string&>();
+  return text == "0" || text == "0s" || text == "0m" || text == "0h";
+}
+
+Parsed<Call> ReadCommon(const Json& body) {
+  Call call;
+  call.request.model = TRY(ReadModel(body, "model"));
+  call.stream = TRY(ReadBool(body, "stream")).value_or(true);
+  if (IsGiven(body, "format")) return NotSupported("format");
+  if (IsGiven(body, "images")) return NotSupported("images", kForImages);
+  TRY(ReadOptions(body, call.request));
+  TRY(ReadThink(body, call.request.chat));
+  return call;
+}
+
+Parsed<> ReadToolCalls(const Json& list, const std::string& param, model::ChatMessage& out) {
+  if (!list.is_array()) return BadValue(param, "'tool_calls' must be a list");
+  for (const Json& entry : list) {
+    const Json* function = entry.is_object() ? Find(entry, "function") : nullptr;
+    if (function == nullptr || !function->is_object())
+      return BadValue(param, "a tool call must be an object with a 'function'");
+    model::ToolCall call{.id = Text(entry, "id").value_or(""),
+                         .name = TRY(ReadRequiredString(*function, "name", kMaxStopBytes))};
+    if (const Json* arguments = Find(*function, "arguments")) {
+      if (!arguments->is_object()) return BadValue(param, "'arguments' must be an object");
+      call.arguments = ToMap(*arguments);
+    }
+    out.tool_calls.push_back(std::move(call));
+  }
+  return {};
+}
+
+Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& param) {
+  if (!message.is_object())
+    return BadValue(param, "a message must be an object with 'role' and 'content'");
+  model::ChatMessage out{.role = Text(message, "role").value_or("")};
+  if (out.role != "system" && out.role != "user" && out.role != "assistant" && out.role != "tool") {
+    return BadValue(param + ".role",
+                    fmt::format("'{}' is no role; use system, user, assistant or tool",
+                                out.role.substr(0, 64)));
+  }
+  const Json* content = Find(message, "content");
+  if (content != nullptr && !content->is_string())
+    return BadValue(param + ".content", "'content' must be a string");
+  if (IsGiven(message, "images")) return NotSupported(param + ".images", kForImages);
+  if (const Json* calls = Find(message, "tool_calls"))
+    TRY(ReadToolCalls(*calls, param + ".tool_calls", out));
+  if (content != nullptr || out.tool_calls.empty())
+    out.content = content == nullptr ? "" : content->get<std::string>();
+  out.reasoning = Text(message, "thinking").value_or("");
+  out.name = Text(message, "tool_name").value_or("");
+  out.tool_call_id = Text(message, "tool_call_id").value_or("");
+  return out;
+}
+
+Parsed<> ReadTools(const Json& body, node::ChatOptions& chat) {
+  const Json* tools = Find(body, "tools");
+  if (tools == nullptr) return {};
+  if (!tools->is_array() || tools->size() > kMaxMessages)
+    return BadValue("tools", "'tools' must be a list of tools");
+  for (const Json& tool : *tools) {
+    const Json* function = tool.is_object() ? Find(tool, "function") : nullptr;
+    if (function == nullptr || !function->is_object())
+      return BadValue("tools", "a tool must be an object with a 'function'");
+    const std::string name = TRY(ReadRequiredString(*function, "name", kMaxStopBytes));
+    chat.tools.push_back(
+        ToolData(name, Find(*function, "description"), Find(*function, "parameters")));
+  }
+  return {};
+}
+
+}  // namespace
+
+Parsed<std::string> ReadModel(const Json& body, const char* field) {
+  constexpr std::string_view kTag = ":latest";
+  std::string model = TRY(ReadRequiredString(body, field, kMaxModelName));
+  if (model.size() > kTag.size() && model.ends_with(kTag)) model.resize(model.size() - kTag.size());
+  return model;
+}
+
+Parsed<Call> ParseChat(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
+  Call call = TRY(ReadCommon(body));
+  call.chat = true;
+  TRY(ReadTools(body, call.request.chat));
+  const Json* list = Find(body, "messages");
+  if (list == nullptr || (list->is_array() && list->empty())) {
+    call.wish = TRY(ReadUnload(body)) ? Wish::kUnload : Wish::kLoad;
+    return call;
+  }
+  if (!list->is_array() || list->size() > kMaxMessages) {
+    return BadValue("messages",
+                    fmt::format("'messages' must be a list of at most {} messages", kMaxMessages));
+  }
+  for (size_t i = 0; i < list->size(); ++i)
+    call.request.messages.push_back(TRY(ReadMessage((*list)[i], fmt::format("messages[{}]", i))));
+  const model::ChatMessage& last = call.request.messages.back();
+  call.request.chat.continue_last =
+      last.role == "assistant" && last.tool_calls.empty() && call.request.messages.size() > 1;
+  return call;
+}
+
+Parsed<Call> ParseGenerate(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
+  Call call = TRY(ReadCommon(body));
+  if (IsGiven(body, "template")) {
+    return NotSupported("template",
+                        "'template' is not supported: the model's own chat template is used; send "
+                        "the whole prompt with 'raw' instead");
+  }
+  if (IsGiven(body, "context")) {
+    return NotSupported("context",
+                        "'context' is not supported: use /api/chat with the earlier messages; what "
+                        "was computed of them is kept anyway");
+  }
+  const Json* given = Find(body, "prompt");
+  if (given != nullptr && !given->is_string())
+    return BadValue("prompt", "'prompt' must be a string");
+  const std::string prompt = given == nullptr ? "" : given->get<std::string>();
+  if (prompt.empty()) {
+    call.wish = TRY(ReadUnload(body)) ? Wish::kUnload : Wish::kLoad;
+    return call;
+  }
+  if (const auto suffix = Text(body, "suffix"); suffix && !suffix->empty()) {
+    call.request.prompt = prompt;
+    call.request.suffix = *suffix;
+  } else if (TRY(ReadBool(body, "raw")).value_or(false)) {
+    call.request.prompt = prompt;
+    call.request.special = true;  // the caller has applied a template
+  } else {
+    if (const auto system = Text(body, "system"); system && !system->empty())
+      call.request.messages.push_back({.role = "system", .content = *system});
+    call.request.messages.push_back({.role = "user", .content = prompt});
+  }
+  return call;
+}
+
+}  // namespace exo::service::ollama

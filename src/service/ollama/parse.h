@@ -1,0 +1,28 @@
+// The bodies of /api/chat and /api/generate, checked and turned into a GenerateRequest. A known
+// field is done or refused with 400; unknown fields are ignored.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "service/errors.h"
+#include "service/json.h"
+
+namespace exo::service::ollama {
+
+// Ollama's order: done with a model, loading it alone, or unloading it.
+enum class Wish : uint8_t { kAnswer, kLoad, kUnload };
+
+struct Call {
+  node::GenerateRequest request;
+  Wish wish = Wish::kAnswer;
+  bool chat = false;
+  bool stream = true;
+};
+Parsed<Call> ParseChat(std::string_view body);
+Parsed<Call> ParseGenerate(std::string_view body);
+
+// A model's name of a field, without Ollama's tag ":latest".
+Parsed<std::string> ReadModel(const Json& body, const char* field);
+
+}  // namespace exo::service::ollama

@@ -1,0 +1,135 @@
+#include "service/request_fields.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "service/fields.h"
+#include "service/http/limits.h"
+
+namespace exo::service {
+
+Parsed<Json> ParseBody(std::string_view text) {
+  auto json = ParseJson(text);
+  if (!json) return std::unexpected(ApiError{400, json.error().message, "", "invalid_json"});
+  if (!json->is_object())
+    return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
+  return *std::move(json);
+}
+
+Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out) {
+  const Json* value = Find(body, name);
+  if (value == nullptr) return {};
+  const Json list = value->is_string() ? Json::array({*value}) : *value;
+  if (!list.is_array())
+    return BadValue(name, fmt::format("'{}' must be a string or a list of strings", name));
+  if (list.size() > kMaxStops) {
+    return BadValue(name, fmt::format("'{}' has {} entries, but at most {} are allowed", name,
+                                      list.size(), kMaxStops));
+  }
+  for (const Json& stop : list) {
+    if (!stop.is_string())
+      return BadValue(name, fmt::format("'{}' must be a string or a list of strings", name));
+    const auto& text = stop.get_ref<const std::string&>();
+    if (text.empty() || text.size() > kMaxStopBytes) {
+      return BadValue(name, fmt::format("an entry of '{}' has {} bytes, but must have 1 to {}",
+                                        name, text.size(), kMaxStopBytes));
+    }
+    out.push_back(text);
+  }
+  return {};
+}
+
+Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request) {
+  const Json* value = Find(body, "seed");
+  if (value == nullptr) return {};
+  if (!value->is_number_integer())
+    return BadValue("seed", "'seed' must be a whole number of 64 bits");
+  request.sampler.seed = value->is_number_unsigned() ? value->get<uint64_t>()
+                                                     : static_cast<uint64_t>(value->get<int64_t>());
+  request.has_seed = true;
+  return {};
+}
+
+Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name) {
+  const Json* value = Find(body, name);
+  if (value == nullptr) return std::nullopt;
+  const double number = value->is_number() ? value->get<double>() : NAN;
+  if (number == -1) return TokenLimit{};
+  if (!(number == std::floor(number)) || number < 1) {
+    return BadValue(name, fmt::format("'{}' is {}, but must be a whole number from 1, or -1 for no "
+                                      "limit",
+                                      name, Shown(*value)));
+  }
+  return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
+}
+
+model::Data ToData(const Json& json) {
+  switch (json.type()) {
+    case Json::value_t::boolean:
+      return {json.get<bool>()};
+    case Json::value_t::number_integer:
+      return {json.get<int64_t>()};
+    case Json::value_t::number_unsigned:
+      if (json.get<uint64_t>() <= INT64_MAX) return {json.get<int64_t>()};
+      return {json.get<double>()};
+    case Json::value_t::number_float:
+      return {json.get<double>()};
+    case Json::value_t::string:
+      return {json.get<std::string>()};
+    case Json::value_t::array: {
+      model::DataList list;
+      for (const Json& item : json) list.push_back(ToData(item));
+      return {std::move(list)};
+    }
+    case Json::value_t::object:
+      return {ToMap(json)};
+    default:
+      return {};
+  }
+}
+
+model::DataMap ToMap(const Json& json) {
+  model::DataMap map;
+  if (!json.is_object()) return map;
+  for (const auto& [key, value] : json.items()) map.push_back({key, ToData(value)});
+  return map;
+}
+
+namespace {
+
+struct JsonOf {
+  Json operator()(std::monostate) const { return nullptr; }
+  Json operator()(const model::DataList& list) const {
+    Json json = Json::array();
+    for (const model::Data& item : list) json.push_back(FromData(item));
+    return json;
+  }
+  Json operator()(const model::DataMap& map) const {
+    Json json = Json::object();
+    for (const auto& [key, value] : map) json[key] = FromData(value);
+    return json;
+  }
+  Json operator()(const auto& value) const { return value; }
+};
+
+}  // namespace
+
+Json FromData(const model::Data& data) {
+  return std::visit(JsonOf{}, data.value);
+}
+
+model::Data ToolData(const std::string& name, const Json* description, const Json* parameters) {
+  model::DataMap function = {{"name", {name}}};
+  if (description != nullptr) function.push_back({"description", ToData(*description)});
+  if (parameters != nullptr) function.push_back({"parameters", ToData(*parameters)});
+  model::DataMap tool = {{"type", {std::string("function")}}};
+  tool.push_back({"function", {std::move(function)}});
+  return {std::move(tool)};
+}
+
+void SetVariable(node::ChatOptions& chat, std::string name, const Json& value) {
+  std::erase_if(chat.variables, [&](const model::DataMember& one) { return one.key == name; });
+  chat.variables.push_back({std::move(name), ToData(value)});
+}
+
+}  // namespace exo::service

@@ -1,0 +1,41 @@
+// Fields that every dialect has, under its own names, and what JSON becomes for a template.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "service/errors.h"
+#include "service/json.h"
+
+namespace exo::service {
+
+// A JSON object, or 400.
+Parsed<Json> ParseBody(std::string_view text);
+
+// Texts that end an answer: a string or a list of strings.
+Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out);
+
+// "seed": the whole 64-bit range, signed or not; null: one is drawn.
+Parsed<> ReadSeed(const Json& body, node::GenerateRequest& request);
+
+// A number of tokens. What is beyond any context means what the context leaves, and so does -1,
+// which llama-server's clients send. Unset: the field is absent.
+struct TokenLimit {
+  std::optional<uint32_t> tokens;  // unset: no limit
+};
+Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name);
+
+model::Data ToData(const Json& json);
+// Of an object; empty for anything else.
+model::DataMap ToMap(const Json& json);
+Json FromData(const model::Data& data);
+
+// A tool as templates see it, from its parts in any dialect.
+model::Data ToolData(const std::string& name, const Json* description, const Json* parameters);
+
+// Sets a name that the template may read.
+void SetVariable(node::ChatOptions& chat, std::string name, const Json& value);
+
+}  // namespace exo::service

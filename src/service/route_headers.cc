@@ -1,0 +1,41 @@
+#include "service/route_headers.h"
+
+#include <fmt/format.h>
+
+namespace exo::service {
+namespace {
+
+// A node's name in a header field: what is no letter, digit, '-' or '.' becomes '_'.
+std::string Word(std::string_view name) {
+  std::string word(name.substr(0, 64));
+  for (char& c : word) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (!plain && c != '-' && c != '.') c = '_';
+  }
+  return word.empty() ? "_" : word;
+}
+
+template <class Write>
+Headers OneHeader(const char* name, std::span<const node::StageReport> stages, Write write) {
+  if (stages.empty()) return {};
+  std::string value;
+  for (const node::StageReport& stage : stages) value += (value.empty() ? "" : ", ") + write(stage);
+  return {{name, std::move(value)}};
+}
+
+}  // namespace
+
+Headers RouteHeaders(std::span<const node::StageReport> stages) {
+  return OneHeader("X-Exo-Route", stages, [](const node::StageReport& stage) {
+    return fmt::format("{};layers={}-{}", Word(stage.node), stage.layer_begin,
+                       std::max(stage.layer_end, 1u) - 1);
+  });
+}
+
+Headers TimingHeaders(std::span<const node::StageReport> stages) {
+  return OneHeader("Server-Timing", stages, [](const node::StageReport& stage) {
+    return fmt::format("{};dur={:.3f}", Word(stage.node), stage.milliseconds);
+  });
+}
+
+}  // namespace exo::service

@@ -1,0 +1,16 @@
+// Which devices computed an answer, as HTTP header fields: X-Exo-Route names them in the order of
+// the model's layers ("kitchen;layers=0-3, desk;layers=4-7"), Server-Timing has their milliseconds.
+#pragma once
+
+#include <span>
+
+#include "node/api.h"
+#include "service/http/exchange.h"
+
+namespace exo::service {
+
+Headers RouteHeaders(std::span<const node::StageReport> stages);
+// Known at the end only: in a stream it is a trailer.
+Headers TimingHeaders(std::span<const node::StageReport> stages);
+
+}  // namespace exo::service

@@ -1,0 +1,48 @@
+// What the scripts share: named checks that go on after a failure, and the node's address.
+import assert from "node:assert/strict";
+
+export { assert };
+export const url = process.env.EXO_URL;
+export const model = "exo-tiny";
+let passed = 0;
+const failed = [];
+
+export async function check(name, work) {
+  const limit = new Promise((_, reject) => setTimeout(() => reject(new Error("60 s are over")), 60_000).unref());
+  try {
+    await Promise.race([work(), limit]);
+    ++passed;
+  } catch (error) {
+    failed.push(name);
+    console.error(`${name}: ${error.stack ?? error}`);
+  }
+}
+
+// The error that `work` fails with.
+export async function failure(work) {
+  try {
+    await work();
+  } catch (error) {
+    return error;
+  }
+  assert.fail("nothing failed");
+}
+
+export async function until(what, condition) {
+  for (let i = 0; i < 500; ++i) {
+    if (await condition()) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.fail(`waited 10 s for ${what}`);
+}
+
+// Requests of clients that the node is computing.
+export async function active() {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(/^exo_requests_active (\d+)/m.exec(text)[1]);
+}
+
+export function finish(client) {
+  console.log(`  ${client}: ${passed} checks passed, ${failed.length} failed${failed.length ? ": " + failed.join("; ") : ""}`);
+  process.exit(failed.length ? 1 : 0);
+}

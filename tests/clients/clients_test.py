@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""The official npm clients against a real node with exo-tiny: every route that they have and exo serves.
+
+Each client is a script, NAME.mjs, that prints a line for every check; `make test-clients` runs all.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+import lib  # noqa: E402
+import npm  # noqa: E402
+
+FOLDER = lib.ROOT / "build" / "clients"
+
+
+def run(exo, script):
+    node = npm.install(FOLDER, json.loads((HERE / "package.json").read_text())["dependencies"])
+    # Modules are looked for beside the script.
+    for source in HERE.glob("*.mjs"):
+        (FOLDER / source.name).write_text(source.read_text())
+    with lib.cluster(exo, 1) as nodes:
+        environment = {**os.environ, "EXO_URL": f"http://127.0.0.1:{nodes[0].state['api_port']}", "NO_PROXY": "*"}
+        result = subprocess.run([node, script], cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=300)
+    print(result.stdout, end="", flush=True)
+    if result.returncode != 0:
+        raise AssertionError(f"{script}: {result.stderr[-3000:]}")
+
+
+def test_openai(exo):
+    run(exo, "openai.mjs")
+
+
+def test_anthropic(exo):
+    run(exo, "anthropic.mjs")
+
+
+def test_ollama(exo):
+    run(exo, "ollama.mjs")
+
+
+if __name__ == "__main__":
+    lib.main([test_openai, test_anthropic, test_ollama])
