@@ -92,5 +92,36 @@ TEST(SchemaSuiteTest, Draft7AcceptsNothingInvalid) {
   EXPECT_EQ(RunSuite("json-schema-test-suite-draft7.json").wrong, 0u);
 }
 
+// Writes random texts of every schema of the suites to the file EXO_GRAMMAR_TEXTS, for a validator
+// of another make (tests/schema_texts_test.py).
+TEST(SchemaSuiteTest, RandomTextsForAValidator) {
+  const char* path = std::getenv("EXO_GRAMMAR_TEXTS");
+  if (path == nullptr || std::getenv("EXO_SHARED") == nullptr)
+    GTEST_SKIP() << "EXO_GRAMMAR_TEXTS is not set";
+  std::ofstream out(path);
+  Rng rng(1);
+  size_t texts = 0;
+  for (const char* name :
+       {"json-schema-test-suite-draft2020-12.json", "json-schema-test-suite-draft7.json"}) {
+    const auto suite = nlohmann::ordered_json::parse(SharedFile(name), nullptr, false);
+    for (const auto& [file, groups] : suite.items()) {
+      for (const auto& group : groups) {
+        const std::string schema = group["schema"].dump();
+        const auto automaton = Compile(WholeAnswer(wire::GrammarKind::kJsonSchema, schema));
+        if (!automaton) continue;
+        for (int i = 0; i < 60; ++i) {
+          const std::string text = RandomText(**automaton, rng, 600, 4);
+          if (text.empty()) continue;
+          out << nlohmann::ordered_json{{"suite", name}, {"schema", group["schema"]}, {"text", text}}
+                     .dump()
+              << "\n";
+          ++texts;
+        }
+      }
+    }
+  }
+  EXPECT_GT(texts, 10'000u);
+}
+
 }  // namespace
 }  // namespace exo::grammar

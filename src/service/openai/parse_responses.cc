@@ -1,6 +1,7 @@
 #include "service/openai/parse_responses.h"
 
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/openai/parse_tools.h"
 #include "service/request_fields.h"
@@ -130,11 +131,13 @@ Parsed<> RefuseUnsupported(const Json& body) {
   }
   const auto top = TRY(ReadInteger(body, "top_logprobs", 0, 20)).value_or(0);
   if (top > 0) return NotSupported("top_logprobs");
-  const Json* text = Find(body, "text");
-  const Json* format = text != nullptr && text->is_object() ? Find(*text, "format") : nullptr;
-  if (format != nullptr && (!format->is_object() || Text(*format, "type") != "text"))
-    return NotSupported("text.format");
   return {};
+}
+
+Parsed<> ReadTextFormat(const Json& body, std::string_view text, node::GenerateRequest& request) {
+  const Json* options = Find(body, "text");
+  if (options == nullptr || !options->is_object()) return {};
+  return ReadFormat(Find(*options, "format"), text, {"text", "format"}, "text.format", request);
 }
 
 }  // namespace
@@ -146,6 +149,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
   TRY(RefuseUnsupported(body));
   TRY(ReadInput(body, request.messages));
+  TRY(ReadTextFormat(body, text, request));
   if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
     request.max_tokens = limit->tokens;
   TRY(ReadTools(body, request.chat));

@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""schema_texts_test.py GRAMMAR_TEST: random texts of every schema that the grammar compiles from the official suites (shared
+data) are valid for a validator of another make (python3-jsonschema). Formats are checked where it can."""
+import collections
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import jsonschema
+
+VALIDATORS = {"draft2020-12": jsonschema.Draft202012Validator, "draft7": jsonschema.Draft7Validator}
+
+
+def main(program):
+    if not os.environ.get("EXO_SHARED"):
+        sys.exit("EXO_SHARED is not set")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "texts.jsonl")
+        subprocess.run([program, "--gtest_filter=SchemaSuiteTest.RandomTextsForAValidator"], check=True,
+                       stdout=subprocess.DEVNULL, env={**os.environ, "EXO_GRAMMAR_TEXTS": path})
+        with open(path) as file:
+            cases = [json.loads(line) for line in file]
+    schemas, validators, bad, skipped = set(), {}, [], collections.Counter()
+    for case in cases:
+        key = json.dumps([case["suite"], case["schema"]])
+        schemas.add(key)
+        if key not in validators:
+            kind = next(kind for name, kind in VALIDATORS.items() if name in case["suite"])
+            validators[key] = kind(case["schema"], format_checker=kind.FORMAT_CHECKER)
+        try:
+            value = json.loads(case["text"])
+            validators[key].validate(value)
+        except (jsonschema.ValidationError, json.JSONDecodeError) as error:
+            bad.append((case, str(error).splitlines()[0]))
+        except Exception as error:  # the validator's own: it would fetch a document, or its regexes are not ECMA's
+            skipped[type(error).__name__] += 1
+    for case, error in bad[:20]:
+        print(f"{json.dumps(case['schema'])}\n  {case['text']}\n  {error}")
+    print(f"{len(cases)} texts of {len(schemas)} schemas, {len(bad)} invalid, {sum(skipped.values())} not judged {dict(skipped)}")
+    sys.exit(1 if bad or len(cases) < 10_000 else 0)
+
+
+main(sys.argv[1])
