@@ -35,7 +35,7 @@ struct Automaton {
     bool tail = false;  // nothing happens in `to` but the return
   };
   struct TokenEdge {
-    TokenId token = -1;  // -1: every special token that is not in `tokens_named`
+    TokenId token = -1;  // -1: every special token that is not in `begin_tokens`
     StateId to = 0;
   };
   struct State {
@@ -55,7 +55,7 @@ struct Automaton {
   std::vector<State> states;
   std::vector<Rule> rules;
   RuleId root = 0;
-  std::vector<TokenId> tokens_named;  // ascending
+  std::vector<TokenId> begin_tokens;  // ascending
   uint32_t check = 0;                 // of all of it: tells a state of another grammar
 
   std::span<const Edge> EdgesOf(const State& s) const {

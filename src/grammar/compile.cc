@@ -15,6 +15,7 @@ namespace {
 // Copies of a repeated part up to which it is written out.
 constexpr uint32_t kMostCopies = 6;
 constexpr size_t kMaxNodes = 1u << 19;
+constexpr size_t kMaxRuleStates = 1u << 14;
 constexpr uint32_t kNever = UINT32_MAX;
 
 struct Node {
@@ -50,6 +51,12 @@ void AddEdge(std::vector<Automaton::Edge>& edges, Automaton::Edge edge) {
   } else {
     edges.push_back(edge);
   }
+}
+
+std::unexpected<Error> TooLarge() {
+  return Fail(ErrorCode::kUnsupported,
+              "the grammar is too large or too ambiguous to compile; use fewer alternatives, "
+              "shorter repetitions or simpler patterns");
 }
 
 class Compiler {
@@ -102,9 +109,7 @@ Result<void> Compiler::Work(uint64_t steps) {
   if (work_ <= kMaxCompileWork && nodes_.size() <= kMaxNodes &&
       out_.states.size() <= kMaxAutomatonStates)
     return {};
-  return Fail(ErrorCode::kUnsupported,
-              "the grammar is too large or too ambiguous to compile; use fewer alternatives, "
-              "shorter repetitions or simpler patterns");
+  return TooLarge();
 }
 
 uint32_t Compiler::EmitBytes(std::string_view bytes, uint32_t from) {
@@ -318,6 +323,7 @@ Result<RuleDfa> Compiler::Determinize(uint32_t start, uint32_t end) {
   for (size_t i = 0; i < sets.size(); ++i) {
     const std::vector<uint32_t> set = sets[i];
     TRY(Work(4 + set.size()));
+    if (sets.size() > kMaxRuleStates) return TooLarge();
     RuleState state{.final = std::ranges::binary_search(set, end)};
     std::vector<Automaton::Edge> edges;
     std::map<RuleId, std::vector<uint32_t>> calls;
@@ -491,11 +497,8 @@ void Compiler::Cut() {
 Result<std::shared_ptr<const Automaton>> Compiler::Run() {
   out_.rules.resize(rules_.rules());
   out_.root = rules_.root;
-  for (ExprId id = 0; id < rules_.size(); ++id) {
-    const Expression& e = rules_.expression(id);
-    if (e.kind == Expression::Kind::kToken && e.token >= 0) out_.tokens_named.push_back(e.token);
-  }
-  std::ranges::sort(out_.tokens_named);
+  out_.begin_tokens = rules_.begin_tokens;
+  std::ranges::sort(out_.begin_tokens);
   for (RuleId rule = 0; rule < rules_.rules(); ++rule) {
     nodes_.clear();
     tails_.clear();

@@ -35,7 +35,7 @@ struct Expression {
     kRepeat,    // parts[0], `least` to `most` times
     kCall,      // rule `rule`
     kDfa,       // a text of `dfa`, written in `encoding`, and `bytes`
-    kToken,     // the special token `token`; -1: any one that no kToken of the grammar names
+    kToken,     // the special token `token`; -1: any one that is not in Rules::begin_tokens
   };
   Kind kind = Kind::kBytes;
   std::string bytes = {};
@@ -75,6 +75,7 @@ class Rules {
   size_t rules() const { return bodies_.size(); }
   size_t size() const { return expressions_.size(); }
   RuleId root = 0;
+  std::vector<TokenId> begin_tokens;  // special tokens that mean something wherever they stand
 
  private:
   ExprId Add(Expression expression);

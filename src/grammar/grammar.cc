@@ -120,6 +120,9 @@ Result<ExprId> AddParts(const wire::Grammar& grammar, const SchemaOptions& optio
     if (part.begin_token < 0 && !CharsOf(part.begin, triggers[i]))
       return Fail(ErrorCode::kInvalid, "the text that begins a part of the grammar is not UTF-8");
   }
+  for (const wire::GrammarPart& part : grammar.parts) {
+    if (part.begin_token >= 0) rules.begin_tokens.push_back(part.begin_token);
+  }
   const Waiting waiting = TRY(WaitFor(triggers));
   const ExprId silence = rules.Dfa(WithFinals(waiting, -1), Encoding::kText);
   // Special tokens may stand anywhere before; what was read of a trigger is forgotten by them.

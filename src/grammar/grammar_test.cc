@@ -25,13 +25,13 @@ bool Fits(const std::string& schema, std::string_view text) {
 }
 
 TEST(GrammarTest, GbnfRulesGroupsAndRepetitions) {
-  const auto grammar = Make(GrammarKind::kGbnf, R"(# a comment
+  const auto grammar = Make(GrammarKind::kGbnf, R"gbnf(# a comment
 root  ::= expr ("," ws expr)*   # more
 expr  ::= term ( [-+*/] term )*
 term  ::= num | "(" expr ")" | "\"" [^"\n\x41]{2,3} "\""
 num   ::= [0-9]+ ("." [0-9]{1,2})?
 ws    ::= " "?
-)");
+)gbnf");
   for (const char* good : {"1", "1+2", "(1.25*3), 4", "((((7))))", "\"ab\"", "\"\xC3\xA9zz\"-1"})
     EXPECT_TRUE(Accepts(*grammar, good)) << good;
   for (const char* bad : {"", "1+", "(1", "1.234", "\"a\"", "\"abcd\"", "\"aA\"", "1,,2"})

@@ -285,7 +285,9 @@ Result<void> SchemaFacts::ReadObject(const Json& schema, Facts& facts) {
     for (const auto& [key, one] : map->items())
       (name[1] == 'r' ? object.properties : object.patterns).emplace_back(key, &one);
   }
-  if (object.additional != nullptr || !object.properties.empty() || !object.patterns.empty())
+  // Also one without members says what there are.
+  if (object.additional != nullptr || Keyword(schema, "properties") != nullptr ||
+      !object.patterns.empty())
     facts.objects.push_back(std::move(object));
   if (const Json* names = Keyword(schema, "propertyNames")) AddTo(facts.names, names);
   if (const Json* required = Keyword(schema, "required")) {

@@ -30,6 +30,16 @@ uint32_t TypesOf(const Facts& facts) {
   return types & facts.types;
 }
 
+// Objects without a member that the others require.
+bool Forbid(Facts& one, const Facts& other) {
+  for (const std::string& name : other.required) {
+    if (one.Requires(name)) continue;
+    one.forbidden.insert(name);
+    return true;
+  }
+  return false;
+}
+
 bool DisjointNumbers(const Facts& a, const Facts& b) {
   const auto apart = [](const std::vector<Bound>& lower, const std::vector<Bound>& upper) {
     for (const Bound& low : lower) {
@@ -80,13 +90,19 @@ Result<bool> SchemaFacts::Exclude(Facts& one, const Facts& other, const Json& ot
     }
     if (none) return true;
   }
-  if ((TypesOf(one) & TypesOf(other)) != kObject) return false;
-  for (const std::string& name : other.required) {
-    if (one.Requires(name)) continue;
-    one.forbidden.insert(name);
-    return true;
+  if (!one.values.empty()) return false;
+  // Type by type; a type of which values may satisfy both is given up while another one is left.
+  const uint32_t common = TypesOf(one) & TypesOf(other);
+  uint32_t given_up = 0;
+  for (uint32_t type = 1; type <= kString; type <<= 1) {
+    if ((common & type) == 0) continue;
+    Facts left = one, right = other;
+    left.types = right.types = type;
+    if (TRY(Disjoint(left, right, depth)) || (type == kObject && Forbid(one, other))) continue;
+    given_up |= type;
   }
-  return false;
+  one.types &= ~given_up;
+  return one.types != 0;
 }
 
 Result<bool> SchemaFacts::Disjoint(const Facts& a, const Facts& b, int depth) {

@@ -175,7 +175,7 @@ SetId Stacks::StepNew(SetId set, uint8_t byte) {
 
 SetId Stacks::StepToken(SetId set, TokenId token) {
   std::vector<StackTop> next;
-  const bool named = std::ranges::binary_search(automaton_.tokens_named, token);
+  const bool named = std::ranges::binary_search(automaton_.begin_tokens, token);
   for (const StackTop& top : Tops(set)) {
     if (top.state == kEnd) continue;
     for (const Automaton::TokenEdge& edge : automaton_.TokensOf(automaton_.states[top.state])) {
