@@ -50,6 +50,7 @@ struct Automaton {
     StateId start = 0;
     bool counted = false;
     uint32_t least = 0, most = kNoLimit;
+    RuleId body = 0;  // the first counted rule with the same states, but other limits
   };
 
   std::vector<State> states;

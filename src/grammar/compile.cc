@@ -102,6 +102,7 @@ class Compiler {
   std::map<std::pair<uint32_t, size_t>, uint32_t> tails_;
   uint64_t work_ = 0;
   std::map<Counted, std::optional<RuleId>> counted_;
+  std::map<ExprId, RuleId> bodies_;  // of counted rules: the first one of each part
 };
 
 Result<void> Compiler::Work(uint64_t steps) {
@@ -278,6 +279,7 @@ Result<std::optional<RuleId>> Compiler::FindCounted(const Counted& counted) {
     rule = static_cast<RuleId>(out_.rules.size());
     out_.rules.emplace_back();
     Append(*rule, std::move(dfa), &counted);
+    out_.rules[*rule].body = bodies_.try_emplace(counted.part, *rule).first->second;
   }
   counted_[counted] = rule;
   return rule;

@@ -37,6 +37,13 @@ ExprId Rules::Bytes(std::string_view bytes) {
 }
 
 ExprId Rules::Char(const CharSet& set, Encoding encoding) {
+  // Once for each set: what repeats the same characters is the same loop.
+  const auto known = chars_.find({set, encoding});
+  if (known != chars_.end()) return known->second;
+  return chars_[{set, encoding}] = AddChar(set, encoding);
+}
+
+ExprId Rules::AddChar(const CharSet& set, Encoding encoding) {
   using enum Expression::Kind;
   if (encoding == Encoding::kText) return Add({.kind = kUtf8, .sequences = Utf8Of(set)});
   CharSet special(0, 0x1F);

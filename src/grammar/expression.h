@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -79,8 +80,10 @@ class Rules {
 
  private:
   ExprId Add(Expression expression);
+  ExprId AddChar(const CharSet& set, Encoding encoding);
 
   std::vector<Expression> expressions_;
+  std::map<std::pair<CharSet, Encoding>, ExprId> chars_;
   std::vector<ExprId> bodies_;
 };
 

@@ -105,8 +105,9 @@ const Matcher::Loop& Matcher::LoopOf(StateId state) {
   return loop;
 }
 
-bool Matcher::LoopsOver(SetId set, const TokenTrie::Node& node) {
-  if (!node.boundary) return false;
+uint32_t Matcher::LoopsOver(SetId set, const TokenTrie::Node& node) {
+  if (!node.boundary) return 0;
+  uint32_t most = 0;
   const TokenTrie::Contents& below = tokens_->contents(node);
   for (const StackTop& top : stacks_.Tops(set)) {
     if (top.state == kEnd) continue;
@@ -114,15 +115,15 @@ bool Matcher::LoopsOver(SetId set, const TokenTrie::Node& node) {
     if ((below.low & ~loop.low) != 0 || (below.high & ~loop.high) != 0) continue;
     if (below.wide && !(loop.wide && node.utf8_below)) continue;
     const Automaton::Rule& rule = automaton_->rules[automaton_->states[top.state].rule];
-    if (rule.counted && rule.most != kNoLimit && node.chars > rule.most - top.count) continue;
-    return true;
+    if (!rule.counted || rule.most == kNoLimit) return kNoLimit;
+    most = std::max(most, rule.most - top.count);
   }
-  return false;
+  return most;
 }
 
 // Nodes [begin, end) are children of one node and what is below them; `from` is the set there.
 void Matcher::Walk(SetId from, uint32_t begin, uint32_t end, std::vector<uint64_t>& bits,
-                   std::vector<uint32_t>* exits) {
+                   Local* local) {
   const auto nodes = tokens_->nodes();
   const auto order = tokens_->order();
   if (begin == end) return;
@@ -136,17 +137,62 @@ void Matcher::Walk(SetId from, uint32_t begin, uint32_t end, std::vector<uint64_
     }
     deepest_ = std::max(deepest_, stacks_.depth(set));
     const bool leaf = i + 1 == node.end;
-    size_t count = node.own;
-    const bool whole = !leaf && node.end - i > kLeastLoop && LoopsOver(set, node);
-    if (whole) count = (node.end < nodes.size() ? nodes[node.end].first : order.size()) - node.first;
-    for (const TokenId token : order.subspan(node.first, count)) Set(bits, token);
+    const uint32_t loops = leaf || node.end - i <= kLeastLoop ? 0 : LoopsOver(set, node);
+    const bool whole = loops >= node.chars && loops > 0;
+    const size_t below =
+        (node.end < nodes.size() ? nodes[node.end].first : order.size()) - node.first;
+    for (const TokenId token : order.subspan(node.first, whole ? below : node.own))
+      Set(bits, token);
     if (leaf || whole) {
       i = node.end;
       continue;
     }
-    if (exits != nullptr && stacks_.Ends(set)) exits->push_back(i);
+    if (local != nullptr && loops > 0) {
+      const uint32_t most = node.before + loops;
+      for (size_t k = node.first; k < node.first + below; ++k) {
+        if (tokens_->chars()[k] <= most) Set(bits, order[k]);
+      }
+      local->cut.push_back(i);
+      i = node.end;
+      continue;
+    }
+    if (local != nullptr && stacks_.Ends(set)) local->exits.push_back(i);
     path_[node.depth] = set;
     ++i;
+  }
+}
+
+TokenTrie::Contents Matcher::FirstBytes(SetId set) {
+  TokenTrie::Contents first;
+  for (int byte = 0; byte < 256; ++byte) {
+    if (stacks_.Step(set, static_cast<uint8_t>(byte)) == kDeadSet) continue;
+    if (byte >= 128) {
+      first.wide = true;
+    } else {
+      (byte < 64 ? first.low : first.high) |= uint64_t{1} << byte % 64;
+    }
+  }
+  return first;
+}
+
+void Matcher::WalkBehind(SetId set, const Local& local, SetId back, std::vector<uint64_t>& bits) {
+  const TokenTrie::Contents first = FirstBytes(back);
+  const auto nodes = tokens_->nodes();
+  const auto goes_on = [&](uint32_t node) {
+    const TokenTrie::Contents& below = tokens_->contents(nodes[node]);
+    return (below.low & first.low) != 0 || (below.high & first.high) != 0 ||
+           (below.wide && first.wide);
+  };
+  for (const uint32_t node : local.exits) {
+    if (goes_on(node)) Walk(back, node + 1, nodes[node].end, bits, nullptr);
+  }
+  for (const uint32_t node : local.cut) {
+    if (!goes_on(node)) continue;
+    SetId at = set;
+    const std::string& way = tokens_->bytes(tokens_->order()[nodes[node].first]);
+    for (size_t i = 0; i < nodes[node].depth; ++i)
+      at = stacks_.Step(at, static_cast<uint8_t>(way[i]));
+    Walk(at, node + 1, nodes[node].end, bits, nullptr);
   }
 }
 
@@ -154,6 +200,7 @@ const Matcher::Local& Matcher::LocalOf(const StackTop& top) {
   const Automaton::Rule& rule = automaton_->rules[automaton_->states[top.state].rule];
   uint64_t key = uint64_t{top.state} << 32;
   if (rule.counted) {
+    key = uint64_t{automaton_->rules[rule.body].start + (top.state - rule.start)} << 32;
     // A token has no more characters than bytes: what is beyond them makes no difference.
     const auto most = static_cast<uint32_t>(std::min<size_t>(tokens_->longest(), UINT16_MAX));
     const uint32_t left = rule.most == kNoLimit ? most : std::min(most, rule.most - top.count);
@@ -166,7 +213,7 @@ const Matcher::Local& Matcher::LocalOf(const StackTop& top) {
   local.bits.resize((tokens_->vocab() + 63) / 64);
   const SetId alone = stacks_.Alone(top.state, top.count);
   deepest_ = stacks_.depth(alone);
-  Walk(alone, 0, static_cast<uint32_t>(tokens_->nodes().size()), local.bits, &local.exits);
+  Walk(alone, 0, static_cast<uint32_t>(tokens_->nodes().size()), local.bits, &local);
   local.depth = deepest_ + most_need_ + 1;
   return local;
 }
@@ -210,10 +257,8 @@ const std::vector<uint64_t>& Matcher::MaskOf(SetId set) {
       break;
     }
     for (size_t i = 0; i < words; ++i) bits[i] |= local.bits[i];
-    if (local.exits.empty() || top.below == kBottomSet) continue;
-    const SetId back = stacks_.Return(top.below);
-    for (const uint32_t node : local.exits)
-      Walk(back, node + 1, tokens_->nodes()[node].end, bits, nullptr);
+    if ((local.exits.empty() && local.cut.empty()) || top.below == kBottomSet) continue;
+    WalkBehind(set, local, stacks_.Return(top.below), bits);
   }
   AddSpecials(set, bits);
   recent_.push_front(set);

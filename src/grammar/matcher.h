@@ -46,6 +46,9 @@ class Matcher {
   struct Local {
     std::vector<uint64_t> bits;   // tokens that fit while the rule on top lasts
     std::vector<uint32_t> exits;  // nodes where it may have ended, and that have more below
+    // Nodes below which the rule takes all tokens that are short enough for its limit. Whether a
+    // longer one fits depends on what follows the rule.
+    std::vector<uint32_t> cut;
     uint32_t depth = 0;           // calls that its tokens may make on top of each other
   };
   struct Mask {
@@ -64,9 +67,15 @@ class Matcher {
   const std::vector<uint64_t>& MaskOf(SetId set) EXO_REQUIRES(mutex_);
   const Local& LocalOf(const StackTop& top) EXO_REQUIRES(mutex_);
   const Loop& LoopOf(StateId state) EXO_REQUIRES(mutex_);
-  bool LoopsOver(SetId set, const TokenTrie::Node& node) EXO_REQUIRES(mutex_);
+  // How many characters below the node a state takes that loops over all that is there; 0: none
+  // does.
+  uint32_t LoopsOver(SetId set, const TokenTrie::Node& node) EXO_REQUIRES(mutex_);
   void Walk(SetId from, uint32_t begin, uint32_t end, std::vector<uint64_t>& bits,
-            std::vector<uint32_t>* exits) EXO_REQUIRES(mutex_);
+            Local* local) EXO_REQUIRES(mutex_);
+  // What follows the rule of a local result.
+  void WalkBehind(SetId set, const Local& local, SetId back, std::vector<uint64_t>& bits)
+      EXO_REQUIRES(mutex_);
+  TokenTrie::Contents FirstBytes(SetId set) EXO_REQUIRES(mutex_);
   void AddSpecials(SetId set, std::vector<uint64_t>& bits) EXO_REQUIRES(mutex_);
   bool HasTokenEdges(SetId set) EXO_REQUIRES(mutex_);
   // Up to two tokens that may come.

@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t kMaxPatterns = 5;     // of keys: each set of them is a kind of key
 constexpr uint32_t kMaxCounted = 64;   // members that are counted one by one
-constexpr size_t kMostWrittenOut = 48;  // members before the first required one
+constexpr size_t kMostWrittenOut = 12;  // members in a row that may be left out
 
 // Every name that a schema mentions, in order.
 std::vector<std::string> NamesOf(const Facts& facts) {
@@ -126,14 +126,17 @@ ExprId SchemaWriter::Plain(const Members& members, bool may_be_empty) {
   const ExprId others = rules_.Choice(members.others);
   const ExprId more = rules_.Repeat(Comma(others), 0, kNoLimit);
   std::vector<ExprId> rest = {members.others.empty() ? rules_.Empty() : more};
+  size_t run = 0, longest = 0;
+  for (const Member& member : named) {
+    run = member.required ? 0 : run + 1;
+    longest = std::max(longest, run);
+  }
   // What follows each member, the last one's first.
-  const auto run = static_cast<size_t>(
-      std::ranges::find(named, true, &Member::required) - named.begin());
   for (size_t i = named.size(); i-- > 0;) {
     const ExprId pair = Comma(named[i].pair);
     ExprId all = rules_.Sequence({named[i].required ? pair : rules_.Optional(pair), rest.back()});
-    // Written out for each member that may be the first one, many would be very many.
-    if (run > kMostWrittenOut) {
+    // Each of them may be the next one after each of those before: written out, that is very many.
+    if (longest > kMostWrittenOut) {
       const RuleId rule = rules_.AddRule();
       rules_.Define(rule, all);
       all = rules_.Call(rule);

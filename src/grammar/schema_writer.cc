@@ -156,11 +156,13 @@ Result<ExprId> SchemaWriter::Text(const Facts& facts) {
     if (facts.min_length > facts.max_length) return rules_.Never();
     return quoted(rules_.Repeat(AnyChar(), facts.min_length, facts.max_length));
   }
-  if (!length && facts.formats.empty() && facts.patterns.size() == 1) {
-    auto regex = ParseRegex(facts.patterns[0]);
-    if (regex) {
-      if (const auto text =
-              ToExpression(*regex, Match::kPart, Encoding::kJson, AnyChar(), rules_))
+  if (!length && facts.formats.size() + facts.patterns.size() == 1) {
+    const bool pattern = facts.formats.empty();
+    const char* known = pattern ? facts.patterns[0].c_str() : FormatPattern(facts.formats[0]);
+    const auto regex = ParseRegex(known == nullptr ? "" : known);
+    if (known != nullptr && regex) {
+      if (const auto text = ToExpression(*regex, pattern ? Match::kPart : Match::kAll,
+                                         Encoding::kJson, AnyChar(), rules_))
         return quoted(*text);
     }
   }

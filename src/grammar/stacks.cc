@@ -151,12 +151,22 @@ SetId Stacks::Return(SetId below) {
 
 SetId Stacks::StepNew(SetId set, uint8_t byte) {
   std::vector<StackTop> next;
+  uint8_t low = 0, high = 255;  // bytes that lead to the same set
   for (const StackTop& top : Tops(set)) {
     if (top.state == kEnd) continue;
     const Automaton::State& state = automaton_.states[top.state];
     const Automaton::Rule& rule = automaton_.rules[state.rule];
     for (const Automaton::Edge& edge : automaton_.EdgesOf(state)) {
-      if (byte < edge.low || byte > edge.high) continue;
+      if (byte < edge.low) {
+        high = std::min<uint8_t>(high, edge.low - 1);
+        break;
+      }
+      if (byte > edge.high) {
+        low = std::max<uint8_t>(low, edge.high + 1);
+        continue;
+      }
+      low = std::max(low, edge.low);
+      high = std::min(high, edge.high);
       uint32_t count = top.count;
       // Without a most, all that matters is that the least is reached.
       if (rule.counted && edge.to == rule.start && count < (rule.most == kNoLimit ? rule.least : rule.most))
@@ -170,7 +180,9 @@ SetId Stacks::StepNew(SetId set, uint8_t byte) {
     sets_[set].table = static_cast<uint32_t>(tables_.size());
     tables_.emplace_back().fill(kUnknown);
   }
-  return tables_[sets_[set].table][byte] = to;
+  auto& table = tables_[sets_[set].table];
+  std::fill(table.begin() + low, table.begin() + high + 1, to);
+  return to;
 }
 
 SetId Stacks::StepToken(SetId set, TokenId token) {

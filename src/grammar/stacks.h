@@ -34,7 +34,7 @@ struct StackTop {
 
 // Tops of one set at most. More are left out, the last ones: each stack that stays can end by
 // itself, so that the language gets smaller and never larger.
-inline constexpr size_t kMostTops = 96;
+inline constexpr size_t kMostTops = 512;
 
 class Stacks {
  public:

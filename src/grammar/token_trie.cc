@@ -54,6 +54,10 @@ TokenTrie::TokenTrie(VocabularyTokens tokens) : tokens_(std::move(tokens)) {
   Build(sorted);
   FindContents();
   order_ = std::move(sorted);
+  for (const TokenId token : order_) {
+    chars_.push_back(static_cast<uint16_t>(
+        std::ranges::count_if(bytes(token), [](char c) { return (c & 0xC0) != 0x80; })));
+  }
 }
 
 void TokenTrie::Build(std::span<const TokenId> sorted) {
@@ -71,9 +75,11 @@ void TokenTrie::Build(std::span<const TokenId> sorted) {
     for (size_t depth = path.size(); depth < text.size(); ++depth) {
       const auto byte = static_cast<uint8_t>(text[depth]);
       places.push_back(places.back() ? Next(*places.back(), byte) : std::nullopt);
+      const uint16_t before = depth == 0 ? 0 : nodes_[path[depth - 1]].before;
       path.push_back(static_cast<uint32_t>(nodes_.size()));
       nodes_.push_back({.first = static_cast<uint32_t>(i),
                         .depth = static_cast<uint16_t>(depth + 1),
+                        .before = static_cast<uint16_t>(before + ((byte & 0xC0) != 0x80 ? 1 : 0)),
                         .byte = byte,
                         .boundary = places.back() && places.back()->left == 0,
                         .utf8_below = places.back().has_value()});

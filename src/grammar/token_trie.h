@@ -30,6 +30,7 @@ class TokenTrie {
     uint32_t below = 0;  // index of `contents`
     uint16_t depth = 0;  // bytes from the root, that of the node included
     uint16_t chars = 0;  // characters that begin below, on the longest way
+    uint16_t before = 0;  // characters that begin from the root to here
     uint8_t byte = 0;
     bool boundary = false;  // the bytes to here are whole characters
     bool utf8_below = false;  // what is below goes on as UTF-8 does
@@ -45,6 +46,8 @@ class TokenTrie {
 
   std::span<const Node> nodes() const { return nodes_; }
   const Contents& contents(const Node& node) const { return contents_[node.below]; }
+  // Characters that begin in each token of `order`.
+  std::span<const uint16_t> chars() const { return chars_; }
   // Token ids in the order of the nodes.
   std::span<const TokenId> order() const { return order_; }
   const std::string& bytes(TokenId id) const { return tokens_.bytes[static_cast<size_t>(id)]; }
@@ -62,6 +65,7 @@ class TokenTrie {
   std::vector<Node> nodes_;
   std::vector<Contents> contents_;
   std::vector<TokenId> order_, specials_;
+  std::vector<uint16_t> chars_;
   size_t longest_ = 0;
 };
 
