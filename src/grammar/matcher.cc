@@ -85,23 +85,26 @@ const Matcher::Loop& Matcher::LoopOf(StateId state) {
     (byte < 64 ? loop.low : loop.high) |= uint64_t{1} << byte % 64;
   }
   // Every byte range of UTF-8 must lead through states that all come back here.
-  loop.wide = true;
-  for (const ByteSequence& sequence : Utf8Of(CharSet(0x80, kLastChar))) {
-    std::vector<StateId> at = {state};
-    for (size_t i = 0; i < sequence.size && loop.wide; ++i) {
-      std::vector<StateId> to;
-      for (const StateId from : at) {
-        for (int byte = sequence.bytes[i].low; byte <= sequence.bytes[i].high; ++byte) {
-          const StateId one = next(from, static_cast<uint8_t>(byte));
-          if (std::ranges::find(to, one) == to.end()) to.push_back(one);
+  const auto returns = [&](const CharSet& chars) {
+    return std::ranges::all_of(Utf8Of(chars), [&](const ByteSequence& sequence) {
+      std::vector<StateId> at = {state};
+      for (size_t i = 0; i < sequence.size; ++i) {
+        std::vector<StateId> to;
+        for (const StateId from : at) {
+          for (int byte = sequence.bytes[i].low; byte <= sequence.bytes[i].high; ++byte) {
+            const StateId one = next(from, static_cast<uint8_t>(byte));
+            if (one == kEnd) return false;
+            if (std::ranges::find(to, one) == to.end()) to.push_back(one);
+          }
         }
+        at = std::move(to);
       }
-      at = std::move(to);
-      loop.wide = std::ranges::find(at, kEnd) == at.end();
-    }
-    loop.wide = loop.wide && at == std::vector<StateId>{state};
-    if (!loop.wide) break;
-  }
+      return at == std::vector<StateId>{state};
+    });
+  };
+  const CharSet separators(0x2028, 0x2029);
+  loop.wide = returns(CharSet(0x80, kLastChar).And(separators.Negated()));
+  loop.separators = loop.wide && returns(separators);
   return loop;
 }
 
@@ -114,6 +117,7 @@ uint32_t Matcher::LoopsOver(SetId set, const TokenTrie::Node& node) {
     const Loop& loop = LoopOf(top.state);
     if ((below.low & ~loop.low) != 0 || (below.high & ~loop.high) != 0) continue;
     if (below.wide && !(loop.wide && node.utf8_below)) continue;
+    if (below.separators && !loop.separators) continue;
     const Automaton::Rule& rule = automaton_->rules[automaton_->states[top.state].rule];
     if (!rule.counted || rule.most == kNoLimit) return kNoLimit;
     most = std::max(most, rule.most - top.count);

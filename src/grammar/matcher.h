@@ -58,7 +58,8 @@ class Matcher {
   // What a state loops over without leaving: its subtrees need not be walked.
   struct Loop {
     uint64_t low = 0, high = 0;
-    bool wide = false;
+    bool wide = false;        // over every character from 128 on, but
+    bool separators = false;  // U+2028 and U+2029 only with this
     bool known = false;
   };
 

@@ -92,6 +92,35 @@ TEST(SchemaSuiteTest, Draft7AcceptsNothingInvalid) {
   EXPECT_EQ(RunSuite("json-schema-test-suite-draft7.json").wrong, 0u);
 }
 
+// llama.cpp's own cases: what its grammars and schemas must accept and refuse.
+TEST(SchemaSuiteTest, LlamaCppsCases) {
+  if (std::getenv("EXO_SHARED") == nullptr) GTEST_SKIP() << "EXO_SHARED is not set";
+  const auto cases =
+      nlohmann::ordered_json::parse(SharedFile("llamacpp-grammar-cases.json"), nullptr, false);
+  size_t good = 0, accepted = 0;
+  for (const auto& one : cases) {
+    const bool schema = one["kind"] == "schema";
+    const auto automaton = Compile(WholeAnswer(
+        schema ? wire::GrammarKind::kJsonSchema : wire::GrammarKind::kGbnf,
+        (schema ? one["schema"] : one["grammar"]).get<std::string>()));
+    ASSERT_TRUE(automaton) << one["name"] << automaton.error().message;
+    for (const auto& text : one["passing"]) {
+      ++good;
+      accepted += Accepts(**automaton, text.get<std::string>());
+      EXPECT_TRUE(Accepts(**automaton, text.get<std::string>())) << one["name"] << text;
+    }
+    for (const auto& text : one["failing"])
+      EXPECT_FALSE(Accepts(**automaton, text.get<std::string>())) << one["name"] << text;
+  }
+  EXPECT_EQ(cases.size(), 30u);
+  std::cout << accepted << " of " << good << " texts of llama.cpp's cases accepted\n";
+  for (const char* name : {"arithmetic", "c", "chess", "english", "japanese", "json", "json_arr", "list"}) {
+    const auto automaton = Compile(
+        WholeAnswer(wire::GrammarKind::kGbnf, SharedFile(std::string("gbnf/") + name + ".gbnf")));
+    EXPECT_TRUE(automaton) << name << ": " << automaton.error().message;
+  }
+}
+
 // Writes random texts of every schema of the suites to the file EXO_GRAMMAR_TEXTS, for a validator
 // of another make (tests/schema_texts_test.py).
 TEST(SchemaSuiteTest, RandomTextsForAValidator) {

@@ -82,7 +82,9 @@ void TokenTrie::Build(std::span<const TokenId> sorted) {
                         .before = static_cast<uint16_t>(before + ((byte & 0xC0) != 0x80 ? 1 : 0)),
                         .byte = byte,
                         .boundary = places.back() && places.back()->left == 0,
-                        .utf8_below = places.back().has_value()});
+                        .utf8_below = places.back().has_value(),
+                        .separates = text.substr(0, depth + 1).ends_with("\xE2\x80\xA8") ||
+                                     text.substr(0, depth + 1).ends_with("\xE2\x80\xA9")});
     }
     ++nodes_[path.back()].own;
     last = text;
@@ -105,6 +107,7 @@ void TokenTrie::FindContents() {
       all.low |= under.low | (one.byte < 64 ? uint64_t{1} << one.byte : 0);
       all.high |= under.high | (one.byte >= 64 && one.byte < 128 ? uint64_t{1} << (one.byte - 64) : 0);
       all.wide = all.wide || under.wide || one.byte >= 128;
+      all.separators = all.separators || under.separators || one.separates;
       const bool begins = (one.byte & 0xC0) != 0x80;
       node.chars = std::max<uint16_t>(node.chars, one.chars + (begins ? 1 : 0));
       node.utf8_below = node.utf8_below && good[child];

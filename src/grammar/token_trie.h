@@ -34,11 +34,13 @@ class TokenTrie {
     uint8_t byte = 0;
     bool boundary = false;  // the bytes to here are whole characters
     bool utf8_below = false;  // what is below goes on as UTF-8 does
+    bool separates = false;   // the last character is U+2028 or U+2029
   };
   // Which bytes there are below a node.
   struct Contents {
     uint64_t low = 0, high = 0;  // bit b: byte b, or 64 + b
     bool wide = false;           // bytes from 128 on
+    bool separators = false;     // U+2028 or U+2029: what `.` of an expression is not
     friend auto operator<=>(const Contents&, const Contents&) = default;
   };
 
