@@ -1,5 +1,5 @@
-// Time of one token's mask at a vocabulary of 128,000 (Llama 3's), one thread: along random answers of
-// schemas and grammars, each place once, caches as they come. Prints a line for each grammar.
+// Time of one token's mask at a vocabulary of 128,000 (Llama 3's), one thread: along random answers
+// of schemas and grammars, each place once, caches as they come. Prints a line for each grammar.
 //   grammar_bench VOCABULARY.gguf [seconds for each]
 #include <algorithm>
 #include <chrono>
@@ -80,8 +80,7 @@ void Answer(grammar::Matcher& matcher, const grammar::TokenTrie& tokens, Rng& rn
     const auto before = Clock::now();
     place = matcher.Next(place, token);
     matcher.Only(place);
-    times.next.push_back(
-        std::chrono::duration<double, std::micro>(Clock::now() - before).count());
+    times.next.push_back(std::chrono::duration<double, std::micro>(Clock::now() - before).count());
   }
 }
 
@@ -110,9 +109,9 @@ int Run(const char* path, double seconds) {
               "p50", "p99", "worst", "next us", "p99");
   Times all;
   const auto print = [](const char* name, double ms, Times& t) {
-    std::printf("%-20s %10.2f %8zu %8.1f %8.1f %8.1f %8.0f %8.1f %8.1f\n", name, ms,
-                t.mask.size(), Mean(t.mask), Part(t.mask, 0.5), Part(t.mask, 0.99),
-                Part(t.mask, 1), Mean(t.next), Part(t.next, 0.99));
+    std::printf("%-20s %10.2f %8zu %8.1f %8.1f %8.1f %8.0f %8.1f %8.1f\n", name, ms, t.mask.size(),
+                Mean(t.mask), Part(t.mask, 0.5), Part(t.mask, 0.99), Part(t.mask, 1), Mean(t.next),
+                Part(t.next, 0.99));
   };
   for (const Case& one : Cases()) {
     const auto start = Clock::now();

@@ -1,5 +1,5 @@
-// Any bytes as a schema, an expression, a grammar or choices: they compile or fail within the limits,
-// random texts of what compiles can always be ended, and any bytes as a place do no harm.
+// Any bytes as a schema, an expression, a grammar or choices: they compile or fail within the
+// limits, random texts of what compiles can always be ended, and any bytes as a place do no harm.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -117,8 +117,7 @@ Result<std::shared_ptr<const TokenMask>> GrammarMasks::Compile(const wire::Gramm
     const auto tokenizer = TRY(read_());
     tokens_ = std::make_shared<const grammar::TokenTrie>(TokensOf(*tokenizer));
   }
-  const auto matcher =
-      std::make_shared<grammar::Matcher>(TRY(grammar::Compile(grammar)), tokens_);
+  const auto matcher = std::make_shared<grammar::Matcher>(TRY(grammar::Compile(grammar)), tokens_);
   matcher->Prepare({});
   return std::make_shared<const GrammarMask>(
       matcher, [worker = std::weak_ptr(worker_)](std::function<void()> work) {

@@ -80,8 +80,7 @@ LeadMachine::LeadMachine(LeadOptions options)
 }
 LeadMachine::~LeadMachine() = default;
 
-Result<void> LeadMachine::Submit(wire::Submit submit, Time,
-                                 std::shared_ptr<const TokenMask> mask) {
+Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<const TokenMask> mask) {
   if (submit.plan != options_.plan) {
     return exo::Fail(ErrorCode::kInvalid, "request {} is for plan {}, this is {}",
                      submit.request.Short(), submit.plan.Short(), options_.plan.Short());
@@ -277,9 +276,8 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   if (!reason && output->ended) reason = wire::FinishReason::kStop;
   request.submit.state = output->state;
   emission.state = output->state;
-  emission.logprobs =
-      wire::Part(output->logprobs, output->tokens.size(), 0,
-                 std::min(output->tokens.size(), emission.tokens.size()));
+  emission.logprobs = wire::Part(output->logprobs, output->tokens.size(), 0,
+                                 std::min(output->tokens.size(), emission.tokens.size()));
   if (reason) {
     emission.finished =
         wire::Finished{.request = item.request,

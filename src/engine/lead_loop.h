@@ -59,7 +59,8 @@ class LeadLoop {
  public:
   LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
            CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
-           GrammarMasks& masks, DraftModel* draft = nullptr, std::shared_ptr<backend::PageTexts> texts = nullptr);
+           GrammarMasks& masks, DraftModel* draft = nullptr,
+           std::shared_ptr<backend::PageTexts> texts = nullptr);
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }

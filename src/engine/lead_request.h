@@ -7,8 +7,8 @@
 namespace exo::engine {
 
 struct LeadMachine::Request {
-  uint64_t serial = 0;            // tells two uses of one request id apart
-  wire::Submit submit;            // without the prompt: that is the beginning of `tokens`
+  uint64_t serial = 0;  // tells two uses of one request id apart
+  wire::Submit submit;  // without the prompt: that is the beginning of `tokens`
   std::shared_ptr<const TokenMask> mask;
   std::vector<TokenId> tokens;    // prompt and answer
   uint32_t start = 0;             // tokens that were known when it began, or began again

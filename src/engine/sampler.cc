@@ -182,7 +182,8 @@ Result<Sampled> SampleNext(std::span<float> logits, const SampleInput& input,
     if (const auto only = input.mask->Only(input.state.grammar)) {
       sampled.token = *only;
       if (s.mirostat)
-        sampled.state.mirostat_mu = input.state.begun ? input.state.mirostat_mu : 2 * s.mirostat_tau;
+        sampled.state.mirostat_mu =
+            input.state.begun ? input.state.mirostat_mu : 2 * s.mirostat_tau;
       sampled.state.grammar = input.mask->Next(input.state.grammar, *only);
       if (s.logprobs) sampled.logprobs.sampled.push_back(row.Of(*only));
       return sampled;

@@ -41,7 +41,8 @@ class StageSource {
   virtual Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
                                                                const Progress& progress,
                                                                const std::atomic<bool>* cancel) = 0;
-  // Of the model: what grammars of its answers need. Errors: those of Describe and of the tokenizer.
+  // Of the model: what grammars of its answers need. Errors: those of Describe and of the
+  // tokenizer.
   virtual Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(
       const std::atomic<bool>* /*cancel*/) {
     return Fail(ErrorCode::kUnsupported, "this model has no tokenizer");

@@ -19,9 +19,7 @@ class TestTokenizer final : public model::Tokenizer {
     bytes_.resize(vocab);
   }
   std::vector<TokenId> Encode(std::string_view, bool) const override { return {}; }
-  std::vector<TokenId> EncodePieces(std::span<const model::TextPiece>) const override {
-    return {};
-  }
+  std::vector<TokenId> EncodePieces(std::span<const model::TextPiece>) const override { return {}; }
   std::string Bytes(TokenId id, bool) const override { return bytes_[static_cast<size_t>(id)]; }
   std::string Decode(std::span<const TokenId> ids, bool) const override {
     std::string text;

@@ -75,8 +75,7 @@ Result<CharDfa> Product(const CharDfa& a, const CharDfa& b, bool both, Final fin
     if (all.size() > kMaxCharStates) return TooLarge();
     const auto [p, q] = all[i];
     CharDfa::State state;
-    state.final =
-        final(p != kDead && a.states[p].final, q != kDead && b.states[q].final);
+    state.final = final(p != kDead && a.states[p].final, q != kDead && b.states[q].final);
     ForPieces(a, p, b, q, [&](CharRange range, uint32_t to_a, uint32_t to_b) {
       if (both ? to_a == kDead || to_b == kDead : to_a == kDead && to_b == kDead) return;
       AddEdge(state.edges, range, id(to_a, to_b));
@@ -145,8 +144,9 @@ CharDfa CharDfa::Of(std::span<const std::string> texts) {
         to = static_cast<uint32_t>(out.states.size());
         out.states.emplace_back();
         auto& edges = out.states[state].edges;
-        edges.insert(std::ranges::upper_bound(edges, c, {}, [](const Edge& e) { return e.range.low; }),
-                     Edge{{c, c}, to});
+        edges.insert(
+            std::ranges::upper_bound(edges, c, {}, [](const Edge& e) { return e.range.low; }),
+            Edge{{c, c}, to});
       }
       state = to;
     }
@@ -193,9 +193,10 @@ CharDfa Minimized(const CharDfa& dfa) {
   using Signature = std::pair<uint32_t, std::vector<CharDfa::Edge>>;
   const auto less = [](const Signature& a, const Signature& b) {
     if (a.first != b.first) return a.first < b.first;
-    return std::ranges::lexicographical_compare(a.second, b.second, [](const auto& x, const auto& y) {
-      return std::tie(x.range, x.to) < std::tie(y.range, y.to);
-    });
+    return std::ranges::lexicographical_compare(
+        a.second, b.second, [](const auto& x, const auto& y) {
+          return std::tie(x.range, x.to) < std::tie(y.range, y.to);
+        });
   };
   std::vector<uint32_t> part(dfa.states.size());
   const bool small = part.size() <= kMaxMinimized;

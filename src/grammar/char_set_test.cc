@@ -34,7 +34,7 @@ TEST(CharSetTest, RangesJoinAndSurrogatesAreLeftOut) {
 
 TEST(CharSetTest, Utf8HasTheCharactersOfTheSetAndNoOthers) {
   Rng rng(1);
-  const std::vector<uint32_t> edges = {0,      0x7F,   0x80,   0x7FF,    0x800,   0xFFF,  0xD7FF,
+  const std::vector<uint32_t> edges = {0,      0x7F,   0x80,    0x7FF,    0x800,   0xFFF,  0xD7FF,
                                        0xE000, 0xFFFF, 0x10000, 0x10FFFF, 0x3FFFF, 0x40000};
   for (int round = 0; round < 200; ++round) {
     CharSet set;

@@ -126,7 +126,8 @@ uint32_t Compiler::EmitBytes(std::string_view bytes, uint32_t from) {
 void Compiler::EmitUtf8(const ByteSequence& sequence, uint32_t from, uint32_t to) {
   // Where any rest of a character may follow, it is the same for all beginnings.
   size_t fixed = sequence.size;
-  while (fixed > 1 && sequence.bytes[fixed - 1].low == 0x80 && sequence.bytes[fixed - 1].high == 0xBF)
+  while (fixed > 1 && sequence.bytes[fixed - 1].low == 0x80 &&
+         sequence.bytes[fixed - 1].high == 0xBF)
     --fixed;
   for (size_t left = 1; left <= sequence.size - fixed; ++left) {
     const auto [at, is_new] = tails_.try_emplace({to, left}, static_cast<uint32_t>(nodes_.size()));
@@ -349,8 +350,8 @@ Result<RuleDfa> Compiler::Determinize(uint32_t start, uint32_t end) {
       }
       TRY(Work(edges.size()));
       if (!to.empty())
-        AddEdge(state.edges, {static_cast<uint8_t>(low), static_cast<uint8_t>(behind - 1),
-                              id(std::move(to))});
+        AddEdge(state.edges,
+                {static_cast<uint8_t>(low), static_cast<uint8_t>(behind - 1), id(std::move(to))});
       low = behind;
     }
     for (auto& [rule, to] : calls) state.calls.push_back({rule, id(std::move(to))});
@@ -378,8 +379,7 @@ void Compiler::Append(RuleId rule, RuleDfa dfa, const Counted* counted) {
     for (auto edge : state.edges) out_.edges_.push_back({edge.low, edge.high, first + edge.to});
     for (auto call : state.calls) {
       const RuleState& to = dfa[call.to];
-      const bool tail =
-          to.final && to.edges.empty() && to.calls.empty() && to.tokens.empty();
+      const bool tail = to.final && to.edges.empty() && to.calls.empty() && to.tokens.empty();
       out_.calls_.push_back({call.rule, first + call.to, tail});
     }
     for (auto edge : state.tokens) out_.tokens_.push_back({edge.token, first + edge.to});

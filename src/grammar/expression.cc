@@ -60,9 +60,8 @@ ExprId Rules::AddChar(const CharSet& set, Encoding encoding) {
 }
 
 ExprId Rules::Sequence(std::vector<ExprId> parts) {
-  return parts.size() == 1
-             ? parts[0]
-             : Add({.kind = Expression::Kind::kSequence, .parts = std::move(parts)});
+  return parts.size() == 1 ? parts[0]
+                           : Add({.kind = Expression::Kind::kSequence, .parts = std::move(parts)});
 }
 
 ExprId Rules::Choice(std::vector<ExprId> parts) {

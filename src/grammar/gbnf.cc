@@ -152,7 +152,8 @@ class Parser {
     }
     if ((!least && !most) || !most || !Take("}")) return Bad("a repetition must be like {1,3}");
     const std::pair times(least.value_or(0), *most);
-    if (times.first > times.second) return Bad("a repetition whose numbers are the wrong way round");
+    if (times.first > times.second)
+      return Bad("a repetition whose numbers are the wrong way round");
     return times;
   }
   // Nullopt: there is none.

@@ -126,8 +126,7 @@ Result<ExprId> AddParts(const wire::Grammar& grammar, const SchemaOptions& optio
   const Waiting waiting = TRY(WaitFor(triggers));
   const ExprId silence = rules.Dfa(WithFinals(waiting, -1), Encoding::kText);
   // Special tokens may stand anywhere before; what was read of a trigger is forgotten by them.
-  const ExprId before =
-      rules.Repeat(rules.Sequence({silence, rules.Token(-1)}), 0, kNoLimit);
+  const ExprId before = rules.Repeat(rules.Sequence({silence, rules.Token(-1)}), 0, kNoLimit);
   std::vector<ExprId> ways;
   for (size_t i = 0; i < triggers.size(); ++i) {
     const wire::GrammarPart& part = grammar.parts[i];
@@ -159,9 +158,8 @@ Result<std::shared_ptr<const Automaton>> Compile(const wire::Grammar& grammar,
   const RuleId root = rules.AddRule();
   rules.root = root;
   const wire::GrammarPart& first = grammar.parts[0];
-  rules.Define(root, grammar.triggered
-                         ? TRY(AddParts(grammar, options, rules))
-                         : TRY(AddBody(first.kind, first.text, options, rules)));
+  rules.Define(root, grammar.triggered ? TRY(AddParts(grammar, options, rules))
+                                       : TRY(AddBody(first.kind, first.text, options, rules)));
   return Compile(rules);
 }
 

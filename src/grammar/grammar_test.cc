@@ -40,11 +40,19 @@ ws    ::= " "?
 
 TEST(GrammarTest, WhatIsWrongWithGbnfIsSaidWithItsLine) {
   const std::vector<std::pair<std::string, std::string>> bad = {
-      {"root ::= a", "'a'"}, {"other ::= \"x\"", "'root'"}, {"root ::= \"x", "line 1"},
-      {"root ::= \"x\"\nroot ::= \"y\"", "twice"}, {"root = \"x\"", "::="},
-      {"root ::= [a", "']'"}, {"root ::= (\"a\"", "')'"}, {"root ::= \"a\"{3,1}", "wrong"},
-      {"root ::= root \"a\" | \"a\"", "left recursion"}, {"root ::= x root\nx ::= \"\"", "left"},
-      {"root ::= \"a\" root", "no text"}, {"root ::= <tok>", "tokens"}, {"root ::= \"\\q\"", "escape"}};
+      {"root ::= a", "'a'"},
+      {"other ::= \"x\"", "'root'"},
+      {"root ::= \"x", "line 1"},
+      {"root ::= \"x\"\nroot ::= \"y\"", "twice"},
+      {"root = \"x\"", "::="},
+      {"root ::= [a", "']'"},
+      {"root ::= (\"a\"", "')'"},
+      {"root ::= \"a\"{3,1}", "wrong"},
+      {"root ::= root \"a\" | \"a\"", "left recursion"},
+      {"root ::= x root\nx ::= \"\"", "left"},
+      {"root ::= \"a\" root", "no text"},
+      {"root ::= <tok>", "tokens"},
+      {"root ::= \"\\q\"", "escape"}};
   for (const auto& [text, word] : bad) {
     const std::string error = ErrorOf(GrammarKind::kGbnf, text);
     EXPECT_NE(error.find(word), std::string::npos) << text << ": " << error;
@@ -88,8 +96,8 @@ TEST(GrammarTest, MembersComeInTheirOrderAndNoOthers) {
   EXPECT_TRUE(Fits(R"({"type":"object"})", R"({"any":{"thing":[1,null]}})")) << "nothing is said";
   EXPECT_TRUE(Fits(R"({"properties":{"a":{}},"additionalProperties":{"type":"null"}})",
                    R"({"a":1,"b":null})"));
-  EXPECT_FALSE(Fits(R"({"properties":{"a":{}},"additionalProperties":{"type":"null"}})",
-                    R"({"b":1})"));
+  EXPECT_FALSE(
+      Fits(R"({"properties":{"a":{}},"additionalProperties":{"type":"null"}})", R"({"b":1})"));
 }
 
 TEST(GrammarTest, NumbersKeepTheirBounds) {
@@ -100,7 +108,8 @@ TEST(GrammarTest, NumbersKeepTheirBounds) {
   };
   check(R"({"type":"number","minimum":-1.25,"exclusiveMaximum":10})",
         {"-1.25", "-1.2", "0", "9.999", "-0.5", "1"}, {"-1.26", "10", "-2", "10.0", "1e1", "01"});
-  check(R"({"type":"number","exclusiveMinimum":0.05})", {"0.051", "1", "0.06"}, {"0.05", "0", "-1"});
+  check(R"({"type":"number","exclusiveMinimum":0.05})", {"0.051", "1", "0.06"},
+        {"0.05", "0", "-1"});
   check(R"({"type":"integer","minimum":99,"maximum":1234})", {"99", "100", "1234"},
         {"98", "1235", "99.0", "-100"});
   check(R"({"type":"integer","multipleOf":7})", {"0", "7", "-49", "700"}, {"8", "-1", "7.0"});
@@ -112,7 +121,8 @@ TEST(GrammarTest, NumbersKeepTheirBounds) {
     const double low = (rng.Uniform() - 0.5) * 200, high = low + rng.Uniform() * 100;
     const std::string schema =
         fmt::format(R"({{"type":"number","minimum":{:.4g},"maximum":{:.4g}}})", low, high);
-    const double from = std::stod(fmt::format("{:.4g}", low)), to = std::stod(fmt::format("{:.4g}", high));
+    const double from = std::stod(fmt::format("{:.4g}", low)),
+                 to = std::stod(fmt::format("{:.4g}", high));
     if (from > to) continue;
     const auto grammar = Make(GrammarKind::kJsonSchema, schema);
     for (int i = 0; i < 50; ++i) {
@@ -124,14 +134,15 @@ TEST(GrammarTest, NumbersKeepTheirBounds) {
 }
 
 TEST(GrammarTest, OneOfIsWrittenWhereAlternativesExcludeEachOther) {
-  const std::string shapes = R"({"oneOf":[
-      {"type":"object","properties":{"kind":{"const":"circle"},"r":{"type":"number"}},"required":["kind","r"]},
-      {"type":"object","properties":{"kind":{"const":"box"},"w":{"type":"number"}},"required":["kind","w"]}]})";
+  const std::string shapes = R"({"oneOf":[{"type":"object","required":["kind","r"],
+      "properties":{"kind":{"const":"circle"},"r":{"type":"number"}}},{"type":"object",
+      "required":["kind","w"],"properties":{"kind":{"const":"box"},"w":{"type":"number"}}}]})";
   EXPECT_TRUE(Fits(shapes, R"({"kind":"circle","r":1})"));
   EXPECT_TRUE(Fits(shapes, R"({"kind":"box","w":1})"));
   EXPECT_FALSE(Fits(shapes, R"({"kind":"box","r":1})"));
   const std::string names =
-      R"({"type":"object","properties":{"a":{},"b":{}},"oneOf":[{"required":["a"]},{"required":["b"]}]})";
+      R"({"type":"object","properties":{"a":{},"b":{}},
+          "oneOf":[{"required":["a"]},{"required":["b"]}]})";
   EXPECT_TRUE(Fits(names, R"({"a":1})") && Fits(names, R"({"b":1})"));
   EXPECT_FALSE(Fits(names, R"({"a":1,"b":1})") || Fits(names, "{}"));
   EXPECT_NE(ErrorOf(GrammarKind::kJsonSchema, R"({"oneOf":[{"type":"integer"},{"type":"number"}]})")
@@ -156,7 +167,8 @@ TEST(GrammarTest, DependenciesAndCountsOfMembers) {
 }
 
 TEST(GrammarTest, RecursionEndsWithinTheDepth) {
-  const std::string tree = R"({"$defs":{"node":{"type":"object","properties":{"left":{"$ref":"#/$defs/node"},
+  const std::string tree =
+      R"({"$defs":{"node":{"type":"object","properties":{"left":{"$ref":"#/$defs/node"},
       "items":{"type":"array","items":{"$ref":"#/$defs/node"}}}}},"$ref":"#/$defs/node"})";
   EXPECT_TRUE(Fits(tree, R"({"left":{"items":[{},{"left":{}}]}})"));
   const auto grammar = Make(GrammarKind::kJsonSchema, "{}");
@@ -207,7 +219,9 @@ TEST(GrammarTest, TriggeredPartsStandInFreeText) {
                     .begin = "<call>",
                     .end = "</call>"},
                    {.kind = GrammarKind::kRegex, .text = "[a-z]+", .begin = "<calm>", .end = "!"}};
-  const auto accepts = [&](std::string_view text) { return Accepts(*Compile(grammar).value(), text); };
+  const auto accepts = [&](std::string_view text) {
+    return Accepts(*Compile(grammar).value(), text);
+  };
   EXPECT_TRUE(accepts("") && accepts("no call, <cal or >\xE2\x82\xAC"));
   EXPECT_TRUE(accepts("think <ca<call>12</call>") && accepts("<<calm>abc!"));
   EXPECT_FALSE(accepts("<call>x</call>") || accepts("<call>12") || accepts("<call>1</call> more"));
@@ -227,16 +241,19 @@ TEST(GrammarTest, HostileGrammarsEndSoonWithAnError) {
   wide += "]}";
   std::string product = "{\"allOf\":[";
   for (int i = 0; i < 30; ++i)
-    product += fmt::format("{}{{\"anyOf\":[{{\"minLength\":{}}},{{\"maxLength\":{}}}]}}", i == 0 ? "" : ",", i, i + 50);
+    product += fmt::format("{}{{\"anyOf\":[{{\"minLength\":{}}},{{\"maxLength\":{}}}]}}",
+                           i == 0 ? "" : ",", i, i + 50);
   product += "]}";
   std::string nested = "root ::= a\n";
-  for (char c = 'a'; c < 'z'; ++c) nested += fmt::format("{} ::= ({} {}){{50}}\n", c, char(c + 1), char(c + 1));
+  for (char c = 'a'; c < 'z'; ++c)
+    nested += fmt::format("{} ::= ({} {}){{50}}\n", c, char(c + 1), char(c + 1));
   nested += "z ::= \"x\"\n";
   const std::vector<std::pair<GrammarKind, std::string>> all = {
       {GrammarKind::kJsonSchema, deep},
       {GrammarKind::kJsonSchema, wide},
       {GrammarKind::kJsonSchema, product},
-      {GrammarKind::kJsonSchema, R"({"type":"array","maxItems":4000,"items":{"type":"array","maxItems":4000}})"},
+      {GrammarKind::kJsonSchema,
+       R"({"type":"array","maxItems":4000,"items":{"type":"array","maxItems":4000}})"},
       {GrammarKind::kJsonSchema, R"({"pattern":"^(a|b)*a(a|b){18}$","maxLength":4000})"},
       {GrammarKind::kRegex, "(((a{99}){99}){99}){99}"},
       {GrammarKind::kRegex, "(a|b)*a(a|b){19}"},

@@ -1,6 +1,7 @@
 #include "grammar/matcher.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace exo::grammar {
 namespace {
@@ -24,7 +25,10 @@ uint32_t MostNeed(const Automaton& automaton) {
   return most;
 }
 
-void Set(std::vector<uint64_t>& bits, TokenId token) {
+// As many tokens take less memory, and less time, one by one.
+constexpr size_t kFewPart = 128;
+
+void Set(std::span<uint64_t> bits, TokenId token) {
   const auto t = static_cast<size_t>(token);
   bits[t / 64] |= uint64_t{1} << t % 64;
 }
@@ -41,13 +45,37 @@ Matcher::Matcher(std::shared_ptr<const Automaton> automaton,
       most_need_(MostNeed(*automaton_)) {}
 
 void Matcher::MakeRoom() {
-  const uint64_t each = tokens_->vocab() / 8 + 1;
-  if (locals_.size() * each > kMaxLocalBytes) locals_.clear();
+  if (local_bytes_ > kMaxLocalBytes) {
+    locals_.clear();
+    local_bytes_ = 0;
+  }
   if (stacks_.bytes() <= kMaxSetBytes && places_.size() <= kMaxPlaces) return;
   stacks_.Clear();
   places_.clear();
   masks_.clear();
+  mask_bytes_ = 0;
   recent_.clear();
+}
+
+void Matcher::Tokens::AddTo(std::span<uint64_t> all) const {
+  for (size_t i = 0; i < bits.size(); ++i) all[i] |= bits[i];
+  for (const TokenId token : few) Set(all, token);
+}
+
+Matcher::Tokens Matcher::Packed(std::span<const uint64_t> bits) {
+  size_t count = 0;
+  for (const uint64_t word : bits) count += static_cast<size_t>(std::popcount(word));
+  Tokens out;
+  if (count * kFewPart > bits.size() * 64) {
+    out.bits.assign(bits.begin(), bits.end());
+    return out;
+  }
+  out.few.reserve(count);
+  for (size_t i = 0; i < bits.size(); ++i) {
+    for (uint64_t word = bits[i]; word != 0; word &= word - 1)
+      out.few.push_back(static_cast<TokenId>(i * 64 + static_cast<size_t>(std::countr_zero(word))));
+  }
+  return out;
 }
 
 SetId Matcher::Find(std::span<const uint8_t> place) {
@@ -214,10 +242,13 @@ const Matcher::Local& Matcher::LocalOf(const StackTop& top) {
   const auto [at, is_new] = locals_.try_emplace(key);
   Local& local = at->second;
   if (!is_new) return local;
-  local.bits.resize((tokens_->vocab() + 63) / 64);
+  std::vector<uint64_t> bits((tokens_->vocab() + 63) / 64);
   const SetId alone = stacks_.Alone(top.state, top.count);
   deepest_ = stacks_.depth(alone);
-  Walk(alone, 0, static_cast<uint32_t>(tokens_->nodes().size()), local.bits, &local);
+  Walk(alone, 0, static_cast<uint32_t>(tokens_->nodes().size()), bits, &local);
+  local.tokens = Packed(bits);
+  local_bytes_ += sizeof(Local) + local.tokens.bytes() +
+                  (local.exits.size() + local.cut.size()) * sizeof(uint32_t);
   local.depth = deepest_ + most_need_ + 1;
   return local;
 }
@@ -239,14 +270,16 @@ void Matcher::AddSpecials(SetId set, std::vector<uint64_t>& bits) {
   }
 }
 
-const std::vector<uint64_t>& Matcher::MaskOf(SetId set) {
+const Matcher::Tokens& Matcher::MaskOf(SetId set) {
   if (const auto known = masks_.find(set); known != masks_.end()) {
     recent_.splice(recent_.begin(), recent_, known->second.used);
-    return known->second.bits;
+    return known->second.tokens;
   }
   const size_t words = (tokens_->vocab() + 63) / 64;
-  while (!recent_.empty() && (masks_.size() + 1) * words * 8 > kMaxMaskBytes) {
-    masks_.erase(recent_.back());
+  while (!recent_.empty() && mask_bytes_ > kMaxMaskBytes) {
+    const auto oldest = masks_.find(recent_.back());
+    mask_bytes_ -= sizeof(Mask) + oldest->second.tokens.bytes();
+    masks_.erase(oldest);
     recent_.pop_back();
   }
   std::vector<uint64_t> bits(words);
@@ -260,19 +293,26 @@ const std::vector<uint64_t>& Matcher::MaskOf(SetId set) {
       Walk(set, 0, static_cast<uint32_t>(tokens_->nodes().size()), bits, nullptr);
       break;
     }
-    for (size_t i = 0; i < words; ++i) bits[i] |= local.bits[i];
+    local.tokens.AddTo(bits);
     if ((local.exits.empty() && local.cut.empty()) || top.below == kBottomSet) continue;
     WalkBehind(set, local, stacks_.Return(top.below), bits);
   }
   AddSpecials(set, bits);
   recent_.push_front(set);
-  return masks_.emplace(set, Mask{std::move(bits), recent_.begin()}).first->second.bits;
+  const Mask& mask = masks_.emplace(set, Mask{Packed(bits), recent_.begin()}).first->second;
+  mask_bytes_ += sizeof(Mask) + mask.tokens.bytes();
+  return mask.tokens;
 }
 
 void Matcher::Allow(std::span<const uint8_t> place, std::span<uint64_t> allowed) {
   const MutexLock lock(mutex_);
-  const auto& bits = MaskOf(Find(place));
-  for (size_t i = 0; i < std::min(bits.size(), allowed.size()); ++i) allowed[i] |= bits[i];
+  const Tokens& tokens = MaskOf(Find(place));
+  // A model of fewer tokens than its tokenizer has is no reason to write beyond its logits.
+  const size_t words = (tokens_->vocab() + 63) / 64;
+  if (allowed.size() >= words) return tokens.AddTo(allowed);
+  std::vector<uint64_t> all(words);
+  tokens.AddTo(all);
+  std::ranges::copy(std::span(all).first(allowed.size()), allowed.begin());
 }
 
 void Matcher::Prepare(std::span<const uint8_t> place) {

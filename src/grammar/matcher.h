@@ -43,16 +43,24 @@ class Matcher {
   bool MustEnd(std::span<const uint8_t> place);
 
  private:
+  // A bit for each token, or the tokens themselves where they are few.
+  struct Tokens {
+    std::vector<uint64_t> bits;
+    std::vector<TokenId> few;
+    void AddTo(std::span<uint64_t> all) const;
+    size_t bytes() const { return bits.size() * sizeof(bits[0]) + few.size() * sizeof(few[0]); }
+  };
+  static Tokens Packed(std::span<const uint64_t> bits);
   struct Local {
-    std::vector<uint64_t> bits;   // tokens that fit while the rule on top lasts
+    Tokens tokens;                // that fit while the rule on top lasts
     std::vector<uint32_t> exits;  // nodes where it may have ended, and that have more below
     // Nodes below which the rule takes all tokens that are short enough for its limit. Whether a
     // longer one fits depends on what follows the rule.
     std::vector<uint32_t> cut;
-    uint32_t depth = 0;           // calls that its tokens may make on top of each other
+    uint32_t depth = 0;  // calls that its tokens may make on top of each other
   };
   struct Mask {
-    std::vector<uint64_t> bits;
+    Tokens tokens;
     std::list<SetId>::iterator used;
   };
   // What a state loops over without leaving: its subtrees need not be walked.
@@ -65,14 +73,14 @@ class Matcher {
 
   SetId Find(std::span<const uint8_t> place) EXO_REQUIRES(mutex_);
   SetId After(SetId set, TokenId token) EXO_REQUIRES(mutex_);
-  const std::vector<uint64_t>& MaskOf(SetId set) EXO_REQUIRES(mutex_);
+  const Tokens& MaskOf(SetId set) EXO_REQUIRES(mutex_);
   const Local& LocalOf(const StackTop& top) EXO_REQUIRES(mutex_);
   const Loop& LoopOf(StateId state) EXO_REQUIRES(mutex_);
   // How many characters below the node a state takes that loops over all that is there; 0: none
   // does.
   uint32_t LoopsOver(SetId set, const TokenTrie::Node& node) EXO_REQUIRES(mutex_);
-  void Walk(SetId from, uint32_t begin, uint32_t end, std::vector<uint64_t>& bits,
-            Local* local) EXO_REQUIRES(mutex_);
+  void Walk(SetId from, uint32_t begin, uint32_t end, std::vector<uint64_t>& bits, Local* local)
+      EXO_REQUIRES(mutex_);
   // What follows the rule of a local result.
   void WalkBehind(SetId set, const Local& local, SetId back, std::vector<uint64_t>& bits)
       EXO_REQUIRES(mutex_);
@@ -89,7 +97,9 @@ class Matcher {
   Stacks stacks_ EXO_GUARDED_BY(mutex_);
   std::unordered_map<std::string, SetId> places_ EXO_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, Local> locals_ EXO_GUARDED_BY(mutex_);
+  size_t local_bytes_ EXO_GUARDED_BY(mutex_) = 0;
   std::unordered_map<SetId, Mask> masks_ EXO_GUARDED_BY(mutex_);
+  size_t mask_bytes_ EXO_GUARDED_BY(mutex_) = 0;
   std::list<SetId> recent_ EXO_GUARDED_BY(mutex_);  // of masks_, the last used first
   std::vector<Loop> loops_ EXO_GUARDED_BY(mutex_);
   std::vector<SetId> path_ EXO_GUARDED_BY(mutex_);  // of Walk

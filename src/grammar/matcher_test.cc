@@ -17,7 +17,8 @@ constexpr TokenId kEndToken = 0, kControl = 1;
 
 // An end, two control tokens, each byte, and pieces of `texts`.
 VocabularyTokens Tokens(const std::vector<std::string>& texts, uint64_t seed) {
-  VocabularyTokens tokens{.bytes = {"", "", ""}, .special = {true, true, true}, .ends = {kEndToken}};
+  VocabularyTokens tokens{
+      .bytes = {"", "", ""}, .special = {true, true, true}, .ends = {kEndToken}};
   std::set<std::string> pieces;
   for (int byte = 0; byte < 256; ++byte) pieces.insert(std::string(1, static_cast<char>(byte)));
   Rng rng(seed);
@@ -113,7 +114,8 @@ class Checked {
 const std::vector<std::string> kTexts = {
     R"({"name": "John \"J\" \u00e9", "age": 12, "tags": ["a", "b"], "x": {"y": [[[[1, 2.5e3]]]]}})",
     "The quick brown fox: jumps, over 12 lazy dogs!\n  \"and\" more [[[[[{{{{ }]]]]",
-    "\xC3\xA9\xC3\xA8 \xE2\x82\xAC\xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80 aaaaaaaaaaaaaaaa <call>12</call>"};
+    "\xC3\xA9\xC3\xA8 \xE2\x82\xAC\xE6\x97\xA5\xE6\x9C\xAC \xF0\x9F\x98\x80 aaaaaaaaaaaaaaaa "
+    "<call>12</call>"};
 
 void RunChecks(const wire::Grammar& grammar, int answers, int steps) {
   Checked checked(grammar, kTexts, 7);
@@ -198,7 +200,8 @@ TEST(MatcherTest, PlacesOfOtherGrammarsAndBadBytesAllowNothing) {
   Rng rng(2);
   for (int i = 0; i < 3000; ++i) {
     std::vector<uint8_t> bad(place.begin(), place.begin() + 4);
-    for (size_t n = rng.Below(24); bad.size() < 4 + n;) bad.push_back(static_cast<uint8_t>(rng.Next()));
+    for (size_t n = rng.Below(24); bad.size() < 4 + n;)
+      bad.push_back(static_cast<uint8_t>(rng.Next()));
     std::vector<uint64_t> some(40);
     one->Allow(bad, some);
     one->Next(bad, letter);

@@ -13,7 +13,9 @@ constexpr uint32_t kMaxRepeat = 100'000;
 constexpr size_t kMaxNfaNodes = 50'000;
 constexpr uint64_t kMaxWork = 8'000'000;
 
-CharSet Digits() { return {'0', '9'}; }
+CharSet Digits() {
+  return {'0', '9'};
+}
 CharSet WordChars() {
   CharSet set = CharSet::OfAscii("_");
   set.Add('0', '9');
@@ -23,7 +25,8 @@ CharSet WordChars() {
 }
 CharSet Spaces() {
   CharSet set(9, 13);
-  for (const uint32_t c : {0x20u, 0xA0u, 0x1680u, 0x2028u, 0x2029u, 0x202Fu, 0x205Fu, 0x3000u, 0xFEFFu})
+  for (const uint32_t c :
+       {0x20u, 0xA0u, 0x1680u, 0x2028u, 0x2029u, 0x202Fu, 0x205Fu, 0x3000u, 0xFEFFu})
     set.Add(c, c);
   set.Add(0x2000, 0x200A);
   return set;
@@ -54,7 +57,8 @@ class Parser {
     return true;
   }
   std::unexpected<Error> Bad(std::string_view what) const {
-    return Fail(ErrorCode::kInvalid, "the regular expression has {} at character {}", what, at_ + 1);
+    return Fail(ErrorCode::kInvalid, "the regular expression has {} at character {}", what,
+                at_ + 1);
   }
   std::unexpected<Error> Cannot(std::string_view what) const {
     return Fail(ErrorCode::kUnsupported,
@@ -182,7 +186,8 @@ class Parser {
       const uint32_t c = Peek();
       const bool digit = c >= '0' && c <= '9';
       const uint32_t low = c | 0x20;
-      if (c == kNone || (!digit && (low < 'a' || low > 'f'))) return Bad("a bad hexadecimal escape");
+      if (c == kNone || (!digit && (low < 'a' || low > 'f')))
+        return Bad("a bad hexadecimal escape");
       value = value * 16 + (digit ? c - '0' : low - 'a' + 10);
     }
     return value;
@@ -285,7 +290,8 @@ class Parser {
         return s.ranges().size() == 1 && s.ranges()[0].low == s.ranges()[0].high;
       };
       if (!single(low) || !single(high)) return Bad("a range of a class with a set at its end");
-      if (low.ranges()[0].low > high.ranges()[0].low) return Bad("a range of a class that is the wrong way round");
+      if (low.ranges()[0].low > high.ranges()[0].low)
+        return Bad("a range of a class that is the wrong way round");
       set.Add(low.ranges()[0].low, high.ranges()[0].low);
     }
     ++at_;

@@ -11,9 +11,12 @@ namespace exo::grammar {
 namespace {
 
 const std::vector<std::string> kPatterns = {
-    "a", "^a", "a$", "^a$", "^(a|b)*c$", "a{2}", "^a{2,3}$", "^a{2,}b?$", "[^ab]", "^[a-c]+$",
-    "^(?:ab|c)?$", "b.c", "^$", "^|a$", "(^a|b$)", "a(b|^c)d", "x*", "^[a-c]{3,9}$", "\\d", "^\\w+$",
-    "^(a*b*){2}$", "[abc]\\.", "^a|^b", "(a|b$)c*", "^(a{1,2}){2,3}$", "^.{2,12}$"};
+    "a",           "^a",       "a$",           "^a$",      "^(a|b)*c$",
+    "a{2}",        "^a{2,3}$", "^a{2,}b?$",    "[^ab]",    "^[a-c]+$",
+    "^(?:ab|c)?$", "b.c",      "^$",           "^|a$",     "(^a|b$)",
+    "a(b|^c)d",    "x*",       "^[a-c]{3,9}$", "\\d",      "^\\w+$",
+    "^(a*b*){2}$", "[abc]\\.", "^a|^b",        "(a|b$)c*", "^(a{1,2}){2,3}$",
+    "^.{2,12}$"};
 
 TEST(RegexTest, MatchesWhatTheStandardLibraryMatches) {
   Rng rng(3);
@@ -23,10 +26,10 @@ TEST(RegexTest, MatchesWhatTheStandardLibraryMatches) {
     const CharDfa part = ToDfa(*parsed, Match::kPart).value();
     const CharDfa all = ToDfa(*parsed, Match::kAll).value();
     const auto automaton = Compile(WholeAnswer(wire::GrammarKind::kRegex, pattern)).value();
-    const auto json = Compile(WholeAnswer(
-        wire::GrammarKind::kJsonSchema, "{\"type\":\"string\",\"pattern\":\"" +
-                                            std::regex_replace(pattern, std::regex("\\\\"), "\\\\") +
-                                            "\"}"));
+    const auto json =
+        Compile(WholeAnswer(wire::GrammarKind::kJsonSchema,
+                            "{\"type\":\"string\",\"pattern\":\"" +
+                                std::regex_replace(pattern, std::regex("\\\\"), "\\\\") + "\"}"));
     ASSERT_TRUE(json) << json.error().message;
     const std::regex oracle(pattern);
     for (int i = 0; i < 400; ++i) {
@@ -79,19 +82,30 @@ TEST(RegexTest, UnicodeAndEscapes) {
 }
 
 TEST(RegexTest, WhatIsWrongOrNotDoneIsNamed) {
-  const std::vector<std::pair<std::string, std::string>> bad = {
-      {"(a", "'('"},         {"a)", "')'"},       {"[a", "'['"},          {"*a", "quantifier"},
-      {"a{3,1}", "wrong"},   {"a**", "quantifier"}, {"\\a", "escape"},    {"[b-a]", "wrong"},
-      {"(?=a)", "look-around"}, {"(?<!a)b", "look-around"}, {"(a)\\1", "back reference"},
-      {"\\bword", "word boundary"}, {"\\p{L}", "Unicode property"}, {"a\\", "'\\'"},
-      {"\xFF", "UTF-8"},     {"a{200000}", "more than"}};
+  const std::vector<std::pair<std::string, std::string>> bad = {{"(a", "'('"},
+                                                                {"a)", "')'"},
+                                                                {"[a", "'['"},
+                                                                {"*a", "quantifier"},
+                                                                {"a{3,1}", "wrong"},
+                                                                {"a**", "quantifier"},
+                                                                {"\\a", "escape"},
+                                                                {"[b-a]", "wrong"},
+                                                                {"(?=a)", "look-around"},
+                                                                {"(?<!a)b", "look-around"},
+                                                                {"(a)\\1", "back reference"},
+                                                                {"\\bword", "word boundary"},
+                                                                {"\\p{L}", "Unicode property"},
+                                                                {"a\\", "'\\'"},
+                                                                {"\xFF", "UTF-8"},
+                                                                {"a{200000}", "more than"}};
   for (const auto& [pattern, word] : bad) {
     const auto parsed = ParseRegex(pattern);
     ASSERT_FALSE(parsed) << pattern;
     EXPECT_NE(parsed.error().message.find(word), std::string::npos) << parsed.error().message;
   }
   // What would take forever or everything ends with an error in little time.
-  for (const char* pattern : {"^(a|b)*a(a|b){20}$", "((a{1000}){1000}){1000}", "(.*a){30}.{500}b"}) {
+  for (const char* pattern :
+       {"^(a|b)*a(a|b){20}$", "((a{1000}){1000}){1000}", "(.*a){30}.{500}b"}) {
     const auto parsed = ParseRegex(pattern);
     ASSERT_TRUE(parsed);
     EXPECT_FALSE(ToDfa(*parsed, Match::kPart)) << pattern;

@@ -66,8 +66,7 @@ Result<const CharDfa*> TextRules::Pattern(const std::string& pattern) {
   const auto known = known_.find("p" + pattern);
   if (known != known_.end()) return &known->second;
   auto regex = ParseRegex(pattern);
-  auto dfa = regex ? ToDfa(*regex, Match::kPart)
-                   : Result<CharDfa>(std::unexpected(regex.error()));
+  auto dfa = regex ? ToDfa(*regex, Match::kPart) : Result<CharDfa>(std::unexpected(regex.error()));
   if (!dfa)
     return Fail(dfa.error().code, "\"pattern\" {}: {}", Shown(pattern), dfa.error().message);
   return &(known_["p" + pattern] = *std::move(dfa));
@@ -79,8 +78,7 @@ Result<const CharDfa*> TextRules::Format(const std::string& format) {
   const char* pattern = FormatPattern(format);
   if (pattern == nullptr)
     return Fail(ErrorCode::kUnsupported,
-                "\"format\" {} is not supported; leave it out or use a \"pattern\"",
-                Shown(format));
+                "\"format\" {} is not supported; leave it out or use a \"pattern\"", Shown(format));
   return &(known_["f" + format] = TRY(ToDfa(TRY(ParseRegex(pattern)), Match::kAll)));
 }
 
@@ -91,7 +89,8 @@ Result<bool> SchemaChecker::Satisfies(const Json& value, const Json& schema, siz
     return Fail(ErrorCode::kInvalid, "a \"$ref\" of the schema leads to itself");
   if (++work_ > kMaxCheckWork)
     return Fail(ErrorCode::kUnsupported, "the enumerations of the schema are too large");
-  for (const char* name : {"$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties"}) {
+  for (const char* name :
+       {"$dynamicRef", "$recursiveRef", "unevaluatedItems", "unevaluatedProperties"}) {
     if (Keyword(schema, name) != nullptr)
       return Fail(ErrorCode::kUnsupported, "\"{}\" is not supported here", name);
   }
@@ -125,7 +124,8 @@ Result<bool> SchemaChecker::SatisfiesExactly(const Json& value, const Json& sche
 }
 
 Result<bool> SchemaChecker::Applied(const Json& value, const Json& schema, size_t depth) {
-  if (const Json* reference = Keyword(schema, "$ref"); reference != nullptr && reference->is_string()) {
+  if (const Json* reference = Keyword(schema, "$ref");
+      reference != nullptr && reference->is_string()) {
     const Json* target = TRY(document_.Resolve(schema, reference->get<std::string>()));
     if (!TRY(Satisfies(value, *target, depth + 1))) return false;
   }
@@ -135,10 +135,10 @@ Result<bool> SchemaChecker::Applied(const Json& value, const Json& schema, size_
     size_t count = 0;
     const bool exact = name[0] == 'o';
     for (const Json& one : *list) {
-      count += TRY(exact ? SatisfiesExactly(value, one, depth + 1)
-                         : Satisfies(value, one, depth + 1))
-                   ? 1
-                   : 0;
+      count +=
+          TRY(exact ? SatisfiesExactly(value, one, depth + 1) : Satisfies(value, one, depth + 1))
+              ? 1
+              : 0;
     }
     const bool good = name[1] == 'l'   ? count == list->size()
                       : name[0] == 'a' ? count > 0
@@ -176,13 +176,15 @@ Result<bool> SchemaChecker::Text(const std::string& value, const Json& schema) {
   const auto length = static_cast<double>(CharCount(value));
   if (length < Limit(schema, "minLength", 0) || length > Limit(schema, "maxLength", INFINITY))
     return false;
-  if (const Json* pattern = Keyword(schema, "pattern"); pattern != nullptr && pattern->is_string()) {
+  if (const Json* pattern = Keyword(schema, "pattern");
+      pattern != nullptr && pattern->is_string()) {
     if (!TRY(texts_.Pattern(pattern->get<std::string>()))->Accepts(value)) return false;
   }
   if (const Json* format = Keyword(schema, "format"); format != nullptr && format->is_string()) {
     if (!TRY(texts_.Format(format->get<std::string>()))->Accepts(value)) {
       if (exact_ == 0) return false;
-      return Fail(ErrorCode::kUnsupported, "\"format\" is not supported in a oneOf, not, if or contains");
+      return Fail(ErrorCode::kUnsupported,
+                  "\"format\" is not supported in a oneOf, not, if or contains");
     }
   }
   return true;
@@ -193,7 +195,8 @@ Result<bool> SchemaChecker::Array(const Json& value, const Json& schema, size_t 
   if (size < Limit(schema, "minItems", 0) || size > Limit(schema, "maxItems", INFINITY))
     return false;
   const Json* unique = Keyword(schema, "uniqueItems");
-  if (unique != nullptr && unique->is_boolean() && unique->get<bool>() && !Unique(value)) return false;
+  if (unique != nullptr && unique->is_boolean() && unique->get<bool>() && !Unique(value))
+    return false;
   const Json* items = Keyword(schema, "items");
   const bool old = items != nullptr && items->is_array();
   const Json* prefix = old ? items : Keyword(schema, "prefixItems");
@@ -221,7 +224,8 @@ Result<bool> SchemaChecker::Object(const Json& value, const Json& schema, size_t
       return name.is_string() && value.contains(name.get<std::string>());
     });
   };
-  if (const Json* required = Keyword(schema, "required"); required != nullptr && !has_all(*required))
+  if (const Json* required = Keyword(schema, "required");
+      required != nullptr && !has_all(*required))
     return false;
   for (const char* name : {"dependentRequired", "dependentSchemas", "dependencies"}) {
     const Json* map = Keyword(schema, name);

@@ -7,13 +7,20 @@ namespace exo::grammar {
 namespace {
 
 // Where schemas lie inside a schema: one, a list, or by name.
-constexpr std::array kSingle = {"items",       "additionalItems",       "additionalProperties",
-                                "not",         "if",                    "then",
-                                "else",        "contains",              "propertyNames",
-                                "unevaluatedItems", "unevaluatedProperties"};
+constexpr std::array kSingle = {"items",
+                                "additionalItems",
+                                "additionalProperties",
+                                "not",
+                                "if",
+                                "then",
+                                "else",
+                                "contains",
+                                "propertyNames",
+                                "unevaluatedItems",
+                                "unevaluatedProperties"};
 constexpr std::array kLists = {"allOf", "anyOf", "oneOf", "prefixItems", "items"};
-constexpr std::array kMaps = {"properties", "patternProperties", "$defs",
-                              "definitions", "dependentSchemas", "dependencies"};
+constexpr std::array kMaps = {"properties",  "patternProperties", "$defs",
+                              "definitions", "dependentSchemas",  "dependencies"};
 
 class DepthLimit final : public nlohmann::json_sax<Json> {
  public:
@@ -60,7 +67,9 @@ std::string Unescaped(std::string_view text) {
   for (size_t i = 0; i < text.size(); ++i) {
     const auto hex = [&](size_t at) {
       const char c = at < text.size() ? text[at] : 'x';
-      return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+      return c >= '0' && c <= '9'                 ? c - '0'
+             : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                  : -1;
     };
     if (text[i] == '%' && hex(i + 1) >= 0 && hex(i + 2) >= 0) {
       out += static_cast<char>(hex(i + 1) * 16 + hex(i + 2));

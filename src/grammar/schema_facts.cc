@@ -227,7 +227,8 @@ Result<void> SchemaFacts::ReadGeneral(const Json& schema, Facts& facts) {
 }
 
 Result<void> SchemaFacts::ReadNumber(const Json& schema, Facts& facts) {
-  for (const char* name : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}) {
+  for (const char* name :
+       {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}) {
     const Json* value = Keyword(schema, name);
     if (value == nullptr) continue;
     if (!value->is_number()) return BadKeyword(name, *value, "a number");
@@ -294,7 +295,8 @@ Result<void> SchemaFacts::ReadObject(const Json& schema, Facts& facts) {
     if (!required->is_array()) return BadKeyword("required", *required, "a list of names");
     for (const Json& name : *required) {
       if (!name.is_string()) return BadKeyword("required", *required, "a list of names");
-      if (!facts.Requires(name.get<std::string>())) facts.required.push_back(name.get<std::string>());
+      if (!facts.Requires(name.get<std::string>()))
+        facts.required.push_back(name.get<std::string>());
     }
   }
   return {};

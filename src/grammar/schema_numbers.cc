@@ -129,7 +129,8 @@ Result<CharDfa> Multiples(const Json& factor) {
         const bool full = phase == places + 1;
         if (full && digit > 0) break;
         const uint64_t next = full ? rest : (rest * 10 + digit) % step;
-        state.edges.push_back({{'0' + digit, '0' + digit}, id(phase == 0 || full ? phase : phase + 1, next)});
+        state.edges.push_back(
+            {{'0' + digit, '0' + digit}, id(phase == 0 || full ? phase : phase + 1, next)});
       }
       dfa.states.push_back(std::move(state));
     }

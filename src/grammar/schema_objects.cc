@@ -7,8 +7,8 @@
 namespace exo::grammar {
 namespace {
 
-constexpr size_t kMaxPatterns = 5;     // of keys: each set of them is a kind of key
-constexpr uint32_t kMaxCounted = 64;   // members that are counted one by one
+constexpr size_t kMaxPatterns = 5;      // of keys: each set of them is a kind of key
+constexpr uint32_t kMaxCounted = 64;    // members that are counted one by one
 constexpr size_t kMostWrittenOut = 12;  // members in a row that may be left out
 
 // Every name that a schema mentions, in order.
@@ -108,13 +108,13 @@ Result<SchemaWriter::Members> SchemaWriter::MembersOf(const Facts& facts) {
   const std::vector<std::string> names = NamesOf(facts);
   for (const std::string& name : names) {
     const auto goal = TRY(facts.Member(name, facts_.texts()));
-    const bool allowed = goal && (facts.names.empty() || TRY(facts_.Allows(Json(name), facts.names)));
+    const bool allowed =
+        goal && (facts.names.empty() || TRY(facts_.Allows(Json(name), facts.names)));
     const ExprId value = allowed ? rules_.Call(TRY(ValueOf(*goal))) : rules_.Never();
     if (!allowed && !facts.Requires(name)) continue;
-    members.named.push_back(
-        {.pair = rules_.Sequence({rules_.Bytes(TextOf(Json(name))), space_, rules_.Bytes(":"),
-                                  space_, value}),
-         .required = facts.Requires(name)});
+    members.named.push_back({.pair = rules_.Sequence({rules_.Bytes(TextOf(Json(name))), space_,
+                                                      rules_.Bytes(":"), space_, value}),
+                             .required = facts.Requires(name)});
   }
   TRY(AddOthers(facts, names, members));
   return members;
@@ -169,8 +169,8 @@ Result<ExprId> SchemaWriter::Counted(const Members& members, const Facts& facts)
                 "one more",
                 least, size);
   }
-  const auto most = static_cast<uint32_t>(
-      std::min<uint64_t>(facts.max_properties, others ? kMaxCounted : size));
+  const auto most =
+      static_cast<uint32_t>(std::min<uint64_t>(facts.max_properties, others ? kMaxCounted : size));
   if (size * (most + 1) > 16384)
     return Fail(ErrorCode::kUnsupported,
                 "\"minProperties\" and \"maxProperties\" of so many members are not supported");
@@ -212,8 +212,7 @@ Result<ExprId> SchemaWriter::Object(const Facts& facts) {
                        (facts.max_properties != UINT32_MAX && !members.others.empty());
   const ExprId inside =
       counted ? TRY(Counted(members, facts)) : Plain(members, facts.min_properties == 0);
-  return rules_.Sequence(
-      {rules_.Bytes("{"), space_, inside, space_, rules_.Bytes("}")});
+  return rules_.Sequence({rules_.Bytes("{"), space_, inside, space_, rules_.Bytes("}")});
 }
 
 }  // namespace exo::grammar

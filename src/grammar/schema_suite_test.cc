@@ -37,9 +37,8 @@ struct Tally {
 void RunGroup(const std::string& file, const nlohmann::ordered_json& group, Tally& tally) {
   ++tally.schemas;
   const auto start = std::chrono::steady_clock::now();
-  const auto automaton =
-      Compile(WholeAnswer(wire::GrammarKind::kJsonSchema, group["schema"].dump()),
-              {.open_objects = true});
+  const auto automaton = Compile(
+      WholeAnswer(wire::GrammarKind::kJsonSchema, group["schema"].dump()), {.open_objects = true});
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   tally.milliseconds.push_back(took.count());
   if (std::getenv("EXO_SHOW") != nullptr)
@@ -62,7 +61,9 @@ void RunGroup(const std::string& file, const nlohmann::ordered_json& group, Tall
       ++tally.invalid;
       tally.wrong += accepted;
       EXPECT_FALSE(accepted) << file << ": " << group["description"] << ": " << test["description"]
-                             << "\n" << group["schema"] << "\n" << text;
+                             << "\n"
+                             << group["schema"] << "\n"
+                             << text;
     }
   }
 }
@@ -100,9 +101,9 @@ TEST(SchemaSuiteTest, LlamaCppsCases) {
   size_t good = 0, accepted = 0;
   for (const auto& one : cases) {
     const bool schema = one["kind"] == "schema";
-    const auto automaton = Compile(WholeAnswer(
-        schema ? wire::GrammarKind::kJsonSchema : wire::GrammarKind::kGbnf,
-        (schema ? one["schema"] : one["grammar"]).get<std::string>()));
+    const auto automaton =
+        Compile(WholeAnswer(schema ? wire::GrammarKind::kJsonSchema : wire::GrammarKind::kGbnf,
+                            (schema ? one["schema"] : one["grammar"]).get<std::string>()));
     ASSERT_TRUE(automaton) << one["name"] << automaton.error().message;
     for (const auto& text : one["passing"]) {
       ++good;
@@ -114,7 +115,8 @@ TEST(SchemaSuiteTest, LlamaCppsCases) {
   }
   EXPECT_EQ(cases.size(), 30u);
   std::cout << accepted << " of " << good << " texts of llama.cpp's cases accepted\n";
-  for (const char* name : {"arithmetic", "c", "chess", "english", "japanese", "json", "json_arr", "list"}) {
+  for (const char* name :
+       {"arithmetic", "c", "chess", "english", "japanese", "json", "json_arr", "list"}) {
     const auto automaton = Compile(
         WholeAnswer(wire::GrammarKind::kGbnf, SharedFile(std::string("gbnf/") + name + ".gbnf")));
     EXPECT_TRUE(automaton) << name << ": " << automaton.error().message;
@@ -141,7 +143,9 @@ TEST(SchemaSuiteTest, RandomTextsForAValidator) {
         for (int i = 0; i < 60; ++i) {
           const std::string text = RandomText(**automaton, rng, 600, 4);
           if (text.empty()) continue;
-          out << nlohmann::ordered_json{{"suite", name}, {"schema", group["schema"]}, {"text", text}}
+          out << nlohmann::ordered_json{{"suite", name},
+                                        {"schema", group["schema"]},
+                                        {"text", text}}
                      .dump()
               << "\n";
           ++texts;

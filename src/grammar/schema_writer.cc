@@ -41,23 +41,24 @@ ExprId SchemaWriter::AnyChar() {
   const ExprId hex = rules_.Char(CharSet::OfAscii("0123456789abcdefABCDEF"));
   const auto set = [&](std::string_view chars) { return rules_.Char(CharSet::OfAscii(chars)); };
   // Any but a surrogate, or a pair of them.
-  const ExprId four = rules_.Choice(
-      {rules_.Sequence({set("0123456789abcefABCEF"), hex, hex, hex}),
-       rules_.Sequence({set("dD"), set("01234567"), hex, hex}),
-       rules_.Sequence({set("dD"), set("89abAB"), hex, hex, rules_.Bytes("\\u"), set("dD"),
-                        set("cdefCDEF"), hex, hex})});
+  const ExprId four =
+      rules_.Choice({rules_.Sequence({set("0123456789abcefABCEF"), hex, hex, hex}),
+                     rules_.Sequence({set("dD"), set("01234567"), hex, hex}),
+                     rules_.Sequence({set("dD"), set("89abAB"), hex, hex, rules_.Bytes("\\u"),
+                                      set("dD"), set("cdefCDEF"), hex, hex})});
   any_char_ = rules_.Choice(
       {rules_.Char(plain),
-       rules_.Sequence({rules_.Bytes("\\"),
-                        rules_.Choice({set("\"\\/bfnrt"),
-                                       rules_.Sequence({rules_.Bytes("u"), four})})})});
+       rules_.Sequence(
+           {rules_.Bytes("\\"),
+            rules_.Choice({set("\"\\/bfnrt"), rules_.Sequence({rules_.Bytes("u"), four})})})});
   return *any_char_;
 }
 
 RuleId SchemaWriter::RestOfText() {
   if (!rest_) {
     rest_ = rules_.AddRule();
-    rules_.Define(*rest_, rules_.Sequence({rules_.Repeat(AnyChar(), 0, kNoLimit), rules_.Bytes("\"")}));
+    rules_.Define(*rest_,
+                  rules_.Sequence({rules_.Repeat(AnyChar(), 0, kNoLimit), rules_.Bytes("\"")}));
   }
   return *rest_;
 }
@@ -84,10 +85,10 @@ ExprId SchemaWriter::AnyValue() {
     return rules_.Sequence(
         {rules_.Bytes(open), space_, rules_.Optional(parts), rules_.Bytes(close)});
   };
-  rules_.Define(*any_, rules_.Choice({list("{", pair, "}"), list("[", value, "]"), AnyText(),
-                                      rules_.Dfa(AnyNumber(), Encoding::kText),
-                                      rules_.Bytes("true"), rules_.Bytes("false"),
-                                      rules_.Bytes("null")}));
+  rules_.Define(*any_,
+                rules_.Choice({list("{", pair, "}"), list("[", value, "]"), AnyText(),
+                               rules_.Dfa(AnyNumber(), Encoding::kText), rules_.Bytes("true"),
+                               rules_.Bytes("false"), rules_.Bytes("null")}));
   return value;
 }
 

@@ -110,8 +110,8 @@ void Stacks::Close(const StackTop& top, std::vector<StackTop>& seen) {
   const Automaton::State& state = automaton_.states[top.state];
   const Automaton::Rule& rule = automaton_.rules[state.rule];
   for (const Automaton::Call& call : automaton_.CallsOf(state)) {
-    const SetId below = call.tail ? top.below
-                                  : Intern({{.state = call.to, .count = 0, .below = top.below}});
+    const SetId below =
+        call.tail ? top.below : Intern({{.state = call.to, .count = 0, .below = top.below}});
     const StateId start = automaton_.rules[call.rule].start;
     // Deeper, it could not end within the limit.
     if (sets_[below].depth + automaton_.states[start].need > kMostDepth) continue;
@@ -169,7 +169,8 @@ SetId Stacks::StepNew(SetId set, uint8_t byte) {
       high = std::min(high, edge.high);
       uint32_t count = top.count;
       // Without a most, all that matters is that the least is reached.
-      if (rule.counted && edge.to == rule.start && count < (rule.most == kNoLimit ? rule.least : rule.most))
+      if (rule.counted && edge.to == rule.start &&
+          count < (rule.most == kNoLimit ? rule.least : rule.most))
         ++count;
       next.push_back({.state = edge.to, .count = count, .below = top.below});
       break;
@@ -233,7 +234,8 @@ std::vector<uint8_t> Stacks::Serialize(SetId set) const {
 SetId Stacks::Parse(std::span<const uint8_t> bytes) {
   if (bytes.size() < 4) return kDeadSet;
   uint32_t check = 0;
-  for (int i = 0; i < 4; ++i) check |= static_cast<uint32_t>(bytes[static_cast<size_t>(i)]) << 8 * i;
+  for (int i = 0; i < 4; ++i)
+    check |= static_cast<uint32_t>(bytes[static_cast<size_t>(i)]) << 8 * i;
   bytes = bytes.subspan(4);
   uint32_t count = 0;
   if (check != automaton_.check || !TakeNumber(bytes, count) || count > bytes.size())

@@ -61,7 +61,7 @@ TokenTrie::TokenTrie(VocabularyTokens tokens) : tokens_(std::move(tokens)) {
 }
 
 void TokenTrie::Build(std::span<const TokenId> sorted) {
-  std::vector<uint32_t> path;                            // nodes from the root
+  std::vector<uint32_t> path;                                    // nodes from the root
   std::vector<std::optional<Utf8Place>> places = {Utf8Place{}};  // behind them
   const auto close = [&](size_t depth) {
     for (; path.size() > depth; path.pop_back(), places.pop_back())
@@ -105,7 +105,8 @@ void TokenTrie::FindContents() {
       const Node& one = nodes_[child];
       const Contents& under = contents_[one.below];
       all.low |= under.low | (one.byte < 64 ? uint64_t{1} << one.byte : 0);
-      all.high |= under.high | (one.byte >= 64 && one.byte < 128 ? uint64_t{1} << (one.byte - 64) : 0);
+      all.high |=
+          under.high | (one.byte >= 64 && one.byte < 128 ? uint64_t{1} << (one.byte - 64) : 0);
       all.wide = all.wide || under.wide || one.byte >= 128;
       all.separators = all.separators || under.separators || one.separates;
       const bool begins = (one.byte & 0xC0) != 0x80;

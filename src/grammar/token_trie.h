@@ -24,15 +24,15 @@ struct VocabularyTokens {
 class TokenTrie {
  public:
   struct Node {
-    uint32_t end = 0;    // behind the last node below
-    uint32_t first = 0;  // place of its first token, or of the first one below, in `order`
-    uint32_t own = 0;    // tokens that end here
-    uint32_t below = 0;  // index of `contents`
-    uint16_t depth = 0;  // bytes from the root, that of the node included
-    uint16_t chars = 0;  // characters that begin below, on the longest way
+    uint32_t end = 0;     // behind the last node below
+    uint32_t first = 0;   // place of its first token, or of the first one below, in `order`
+    uint32_t own = 0;     // tokens that end here
+    uint32_t below = 0;   // index of `contents`
+    uint16_t depth = 0;   // bytes from the root, that of the node included
+    uint16_t chars = 0;   // characters that begin below, on the longest way
     uint16_t before = 0;  // characters that begin from the root to here
     uint8_t byte = 0;
-    bool boundary = false;  // the bytes to here are whole characters
+    bool boundary = false;    // the bytes to here are whole characters
     bool utf8_below = false;  // what is below goes on as UTF-8 does
     bool separates = false;   // the last character is U+2028 or U+2029
   };

@@ -16,11 +16,14 @@ struct Named {
   const char* name;
   GrammarKind kind;
 };
-constexpr std::array kFields = {
-    Named{"json_schema", GrammarKind::kJsonSchema},  Named{"guided_json", GrammarKind::kJsonSchema},
-    Named{"grammar", GrammarKind::kGbnf},            Named{"guided_grammar", GrammarKind::kGbnf},
-    Named{"regex", GrammarKind::kRegex},             Named{"guided_regex", GrammarKind::kRegex},
-    Named{"choice", GrammarKind::kChoices},          Named{"guided_choice", GrammarKind::kChoices}};
+constexpr std::array kFields = {Named{"json_schema", GrammarKind::kJsonSchema},
+                                Named{"guided_json", GrammarKind::kJsonSchema},
+                                Named{"grammar", GrammarKind::kGbnf},
+                                Named{"guided_grammar", GrammarKind::kGbnf},
+                                Named{"regex", GrammarKind::kRegex},
+                                Named{"guided_regex", GrammarKind::kRegex},
+                                Named{"choice", GrammarKind::kChoices},
+                                Named{"guided_choice", GrammarKind::kChoices}};
 
 bool IsEmpty(const Json& value) {
   return (value.is_string() && value.get_ref<const std::string&>().empty()) ||

@@ -157,9 +157,7 @@ class RandomMessage {
     v.top_logprobs %= kMaxTopLogprobs + 1;
   }
   void Fill(Grammar& v) { All(v.parts, v.triggered, v.required, v.repeated); }
-  void Fill(GrammarPart& v) {
-    All(v.kind, v.text, v.begin_token, v.begin, v.end, v.end_token);
-  }
+  void Fill(GrammarPart& v) { All(v.kind, v.text, v.begin_token, v.begin, v.end, v.end_token); }
   void Fill(GrammarKind& v) { FillEnum(v, GrammarKind::kChoices); }
   void Fill(SamplerStep& v) { FillEnum(v, SamplerStep::kTemperature); }
   void Fill(LogitBias& v) { All(v.token, v.bias); }

@@ -387,7 +387,8 @@ TEST(CompletionsTest, WhatAnAnswerMustBeReachesTheNode) {
   TestServer server;
   const auto grammar = [&](const char* path, const std::string& field) {
     const std::string body = R"({"model":"tiny","prompt":"x","messages":[{"role":"user",
-        "content":"Hi"}],)" + field + "}";
+        "content":"Hi"}],)" + field +
+                             "}";
     const Answered answer = Call(server, "POST", path, body);
     EXPECT_EQ(answer.status, 200) << answer.body;
     return server.last_request().sampler.grammar;
@@ -412,10 +413,11 @@ TEST(CompletionsTest, WhatAnAnswerMustBeReachesTheNode) {
     EXPECT_EQ(grammar(path, R"("grammar":"root ::= \"x\"")").parts[0].kind, GrammarKind::kGbnf);
     EXPECT_TRUE(grammar(path, R"("response_format":{"type":"text"},"grammar":"")").parts.empty());
   }
-  for (const char* field : {"response_format", "json_schema", "regex", "grammar", "guided_choice"}) {
+  for (const char* field :
+       {"response_format", "json_schema", "regex", "grammar", "guided_choice"}) {
     const Json value = std::string_view(field) == "response_format"
                            ? Json{{"type", "json_object"}, {"schema", {{"type", "nothing"}}}}
-                       : std::string_view(field) == "json_schema" ? Json(3)
+                       : std::string_view(field) == "json_schema"   ? Json(3)
                        : std::string_view(field) == "guided_choice" ? Json({1, 2})
                                                                     : Json("(");
     const Answered answer = Post(server, kChat, Chat({{field, value}}));

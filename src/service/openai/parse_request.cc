@@ -22,9 +22,8 @@ struct Refused {
   const char* name;
   const char* harmless;  // JSON list of such values, beside null, [] and {}
 };
-constexpr Refused kRefusedAlways[] = {{"min_tokens", "[0]"},
-                                      {"ignore_eos", "[false]"},
-                                      {"adapters", "[]"}};
+constexpr Refused kRefusedAlways[] = {
+    {"min_tokens", "[0]"}, {"ignore_eos", "[false]"}, {"adapters", "[]"}};
 constexpr Refused kRefusedChat[] = {{"modalities", R"([["text"]])"},
                                     {"audio", "[]"},
                                     {"web_search_options", "[]"},
