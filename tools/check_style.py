@@ -88,6 +88,47 @@ def check_names_in_prose(file, lines, known):
                 report(file, number, f"there is no {name}")
 
 
+def names_of_file(lines):
+    """What a file defines for itself alone: (namespace, name, types of the parameters)."""
+    namespace, hidden = "", False
+    for number, line in enumerate(lines, 1):
+        opened = re.match(r"namespace (\w[\w:]*)? ?\{$", line)
+        if opened:
+            namespace, hidden = opened[1] or namespace, not opened[1]
+        elif line.startswith("}  // namespace"):
+            hidden = False
+        kept = re.match(r"(?:constexpr|const|class|struct|enum class) (?:[\w:<>*]+ )*?(\w+)"
+                        r"(?: final)?(?: = |\[| \{| : |\{)",
+                        line)
+        function = re.match(r"(?!return|using|struct|class|enum|namespace)\w[\w:<>*&, ]+?[ *&](\w+)\((.*)$", line)
+        if hidden and kept:
+            yield number, (namespace, kept[1], "")
+        elif (hidden or line.startswith("static ")) and function:
+            head = function[2]
+            for more in lines[number:number + 8]:
+                if head.endswith(("{", ";")):
+                    break
+                head += more.strip()
+            if head.endswith("{"):
+                inside = head.rpartition(")")[0]
+                types = [re.sub(r"( = .*|\b\w+)$", "", part.strip()) for part in inside.split(",")]
+                yield number, (namespace, function[1], ",".join(types))
+
+
+def check_united_names(known):
+    """Check builds include several files of a folder in one (EXO_UNITY of cmake/exo.cmake): there
+    a name that two files have for themselves collides."""
+    for folder in ("model", "cluster", "net", "store", "node", "service", "app"):
+        seen = {}
+        for file in sorted(known):
+            if not re.match(rf"src/{folder}/.*(?<!_test)\.cc$", file) or "/architectures/" in file:
+                continue
+            for number, name in names_of_file(pathlib.Path(file).read_text(encoding="utf-8").split("\n")):
+                if seen.setdefault(name, file) != file:
+                    report(file, number, f"'{name[1]}' is in {seen[name]} as well: check builds join "
+                                         "such files, so share it or call it something else")
+
+
 def main():
     tracked = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"],
                              capture_output=True, text=True, check=True).stdout.split("\n")
@@ -102,6 +143,7 @@ def main():
             check_function_lengths(file, lines)
             check_os_headers(file, lines)
             check_mutexes(file, lines)
+    check_united_names(known)
     print("\n".join(findings) if findings else "", end="\n" if findings else "")
     sys.exit(1 if findings else 0)
 

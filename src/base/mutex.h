@@ -67,6 +67,7 @@ class CondVar {
     lock.release();
     return in_time;
   }
+  void NotifyOne() { changed_.notify_one(); }
   void NotifyAll() { changed_.notify_all(); }
 
  private:

@@ -80,7 +80,7 @@ LeadMachine::LeadMachine(LeadOptions options)
 }
 LeadMachine::~LeadMachine() = default;
 
-Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
+Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<const TokenMask> mask) {
   if (submit.plan != options_.plan) {
     return exo::Fail(ErrorCode::kInvalid, "request {} is for plan {}, this is {}",
                      submit.request.Short(), submit.plan.Short(), options_.plan.Short());
@@ -109,6 +109,7 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time) {
   request->serial = next_serial_++;
   const RequestId id = submit.request;
   request->submit = std::move(submit);
+  request->mask = std::move(mask);
   request->submit.prompt_tokens = static_cast<uint32_t>(prompt);
   request->tokens = std::move(request->submit.prompt);
   request->start = static_cast<uint32_t>(rows);
@@ -257,7 +258,9 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   if (request.first_token_at == Time{}) request.first_token_at = now;
   Emission emission{.request = item.request, .cached = request.cached};
   std::optional<wire::FinishReason> reason;
-  for (const TokenId token : output->tokens) {
+  std::vector<TokenId> tokens = output->tokens;
+  tokens.insert(tokens.end(), output->forced.begin(), output->forced.end());
+  for (const TokenId token : tokens) {
     const auto& stops = request.submit.stop_tokens;
     if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
       reason = wire::FinishReason::kStop;
@@ -270,10 +273,11 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
       break;
     }
   }
+  if (!reason && output->ended) reason = wire::FinishReason::kStop;
   request.submit.state = output->state;
   emission.state = output->state;
-  emission.logprobs =
-      wire::Part(output->logprobs, output->tokens.size(), 0, emission.tokens.size());
+  emission.logprobs = wire::Part(output->logprobs, output->tokens.size(), 0,
+                                 std::min(output->tokens.size(), emission.tokens.size()));
   if (reason) {
     emission.finished =
         wire::Finished{.request = item.request,
@@ -329,7 +333,8 @@ std::optional<LeadMachine::View> LeadMachine::Find(const RequestId& id) const {
   return View{.tokens = at->second->tokens,
               .prompt_tokens = at->second->submit.prompt_tokens,
               .sampler = &at->second->submit.sampler,
-              .state = &at->second->submit.state};
+              .state = &at->second->submit.state,
+              .mask = at->second->mask.get()};
 }
 
 const LeadStep* LeadMachine::InFlight(uint64_t step) const {

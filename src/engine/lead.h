@@ -24,6 +24,7 @@
 // At most `stages` micro-batches are in flight; chunks of one prompt follow each other without
 // waiting. Speculation: drafts add rows to a request's next decode item, all of which come back;
 // OnStepDone takes the tokens that were accepted, and the next step truncates the sequence to them.
+// Tokens that a grammar forces come without being computed; their rows are in the next item.
 //
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
@@ -44,6 +45,7 @@
 #include "engine/speculation.h"
 #include "engine/step_pace.h"
 #include "engine/stored_prefixes.h"
+#include "engine/token_mask.h"
 #include "wire/messages.h"
 #include "wire/plan.h"
 
@@ -118,7 +120,10 @@ struct ItemOutput {
   RequestId request;
   std::vector<TokenId> tokens;
   wire::Logprobs logprobs = {};   // of the tokens, when asked for
-  wire::SamplerState state = {};  // after the last one
+  wire::SamplerState state = {};  // after the last one, also of `forced`
+  // Behind the tokens, and not computed: a grammar left no choice.
+  std::vector<TokenId> forced = {};
+  bool ended = false;  // nothing can follow
 };
 
 // News about a request, in order.
@@ -156,7 +161,9 @@ class LeadMachine {
 
   // Errors: kInvalid (other plan, empty or too long prompt, id in use, adapters that the plan does
   // not have), kOverloaded (queue full).
-  Result<void> Submit(wire::Submit submit, Time now);
+  // `mask`: of the submit's grammar; null: it has none.
+  Result<void> Submit(wire::Submit submit, Time now,
+                      std::shared_ptr<const TokenMask> mask = nullptr);
   // Ends a request; nothing more is emitted for it. False: unknown.
   bool Cancel(const RequestId& request);
   // A paused request gets no decode rows. It keeps its KV as long as no other one needs the pages,
@@ -201,6 +208,7 @@ class LeadMachine {
     uint32_t prompt_tokens = 0;       // rows of Submit::prompt that are the prompt
     const wire::SamplerSettings* sampler = nullptr;
     const wire::SamplerState* state = nullptr;  // after the last token
+    const TokenMask* mask = nullptr;            // null: every token may come
   };
   std::optional<View> Find(const RequestId& request) const;
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
@@ -257,6 +265,7 @@ class LeadMachine {
   void AddPrefill(LeadStep& step, StepPace::Rows& rows);
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
   void AddDecodeItem(LeadStep& step, Request& request, size_t streams);
+  void AddForced(LeadStep& step, Request& request, uint32_t rows);
   void Guess(Request& request, size_t streams, uint32_t most);
   double ModelDraftCost(Time per_token) const;
   std::vector<Request*> PromptsInTurn();

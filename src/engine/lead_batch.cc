@@ -84,8 +84,10 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
 }
 
 // The last token of the answer, and the drafts behind it as far as there is room: the last token
-// to come is sampled and needs no draft.
+// to come is sampled and needs no draft. Behind forced tokens there are none.
 void LeadMachine::AddDecodeItem(LeadStep& step, Request& request, size_t streams) {
+  const uint32_t known = std::min(request.pending(), options_.chunk - step.rows);
+  if (known > 1) return AddForced(step, request, known);
   const uint32_t room =
       std::min(options_.chunk - step.rows, request.max_tokens_total - request.scheduled - 1);
   Guess(request, streams, room - 1);
@@ -110,6 +112,13 @@ void LeadMachine::AddDecodeItem(LeadStep& step, Request& request, size_t streams
   step.outputs += OutputRows(item);
   stats_.drafted_rows += drafts;
   step.items.push_back(std::move(item));
+}
+
+void LeadMachine::AddForced(LeadStep& step, Request& request, uint32_t rows) {
+  KeepPromptEnd(step, request);
+  if (!TakeDecodePages(step, request, request.scheduled + rows)) return;
+  request.draft.clear();
+  AddRows(step, request, rows);
 }
 
 // All that decode while they are few, else a fair share of them, so that every stage has a

@@ -62,7 +62,8 @@ Hash256 PageScopeOf(const RunnerOptions& options) {
 
 LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
                    CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
-                   DraftModel* draft, std::shared_ptr<backend::PageTexts> texts)
+                   GrammarMasks& masks, DraftModel* draft,
+                   std::shared_ptr<backend::PageTexts> texts)
     : options_(options),
       stage_(stage),
       commands_(commands),
@@ -71,6 +72,7 @@ LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommand
       events_(events),
       machine_(MachineOptions(options, stage)),
       sampler_(options.recorded),
+      masks_(masks),
       draft_(draft),
       texts_(std::move(texts)) {}
 
@@ -79,6 +81,7 @@ Result<void> LeadLoop::Run(const std::atomic<bool>& stop) {
   if (!result) {
     result = std::unexpected(Explain(result.error()));
     Emit(machine_.Fail(result.error()));
+    for (const auto& [request, waiting] : unmasked_) ReportError(request, result.error());
   }
   CountRequests();
   return result;
@@ -121,15 +124,47 @@ void LeadLoop::TakeCommands() {
   commands_.wake.Drain();
   for (LeadCommands::Command& command : commands_.Take()) {
     if (auto* submit = std::get_if<wire::Submit>(&command)) {
-      const RequestId request = submit->request;
-      if (auto accepted = machine_.Submit(std::move(*submit), sys::Now()); !accepted)
-        ReportError(request, accepted.error());
+      if (submit->sampler.grammar.parts.empty()) {
+        TakeSubmit(std::move(*submit), nullptr);
+      } else {
+        MakeMask(std::move(*submit));
+      }
     } else if (const auto* pause = std::get_if<wire::PauseRequest>(&command)) {
+      const auto waiting = unmasked_.find(pause->request);
+      if (waiting != unmasked_.end()) waiting->second.paused = pause->paused;
       machine_.Pause(pause->request, pause->paused);
+    } else if (const auto* made = std::get_if<MaskMade>(&command)) {
+      TakeMask(*made);
     } else {
-      machine_.Cancel(std::get<wire::CancelRequest>(command).request);
+      const RequestId& request = std::get<wire::CancelRequest>(command).request;
+      unmasked_.erase(request);
+      machine_.Cancel(request);
     }
   }
+}
+
+void LeadLoop::TakeSubmit(wire::Submit submit, std::shared_ptr<const TokenMask> mask) {
+  const RequestId request = submit.request;
+  if (auto accepted = machine_.Submit(std::move(submit), sys::Now(), std::move(mask)); !accepted)
+    ReportError(request, accepted.error());
+}
+
+// The commands outlive the masks, and with them what they still do.
+void LeadLoop::MakeMask(wire::Submit submit) {
+  const RequestId request = submit.request;
+  const wire::Grammar grammar = submit.sampler.grammar;
+  unmasked_[request] = {.submit = std::move(submit)};
+  masks_.Make(grammar, [&commands = commands_, request](auto mask) {
+    commands.Push(MaskMade{request, std::move(mask)});
+  });
+}
+
+void LeadLoop::TakeMask(const MaskMade& made) {
+  auto waiting = unmasked_.extract(made.request);
+  if (waiting.empty()) return;  // cancelled meanwhile
+  if (!made.mask) return ReportError(made.request, made.mask.error());
+  TakeSubmit(std::move(waiting.mapped().submit), *made.mask);
+  if (waiting.mapped().paused) machine_.Pause(made.request, true);
 }
 
 // They come when the store has read them; requests before that find nothing there.

@@ -14,14 +14,21 @@
 
 #include "base/mutex.h"
 #include "engine/draft_model.h"
+#include "engine/grammar_masks.h"
 #include "engine/lead.h"
 #include "engine/stage_loop.h"
 #include "engine/step_sampler.h"
 
 namespace exo::engine {
 
+// The grammar of a request is compiled, or cannot be.
+struct MaskMade {
+  RequestId request;
+  Result<std::shared_ptr<const TokenMask>> mask;
+};
+
 struct LeadCommands {
-  using Command = std::variant<wire::Submit, wire::CancelRequest, wire::PauseRequest>;
+  using Command = std::variant<wire::Submit, wire::CancelRequest, wire::PauseRequest, MaskMade>;
 
   // Thread: any.
   void Push(Command command) {
@@ -52,7 +59,8 @@ class LeadLoop {
  public:
   LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
            CancellationSet& cancelled, const Links& links, const RunnerEvents& events,
-           DraftModel* draft = nullptr, std::shared_ptr<backend::PageTexts> texts = nullptr);
+           GrammarMasks& masks, DraftModel* draft = nullptr,
+           std::shared_ptr<backend::PageTexts> texts = nullptr);
   // Until `stop`, or until a link or the compute fails; requests in work end with the reason.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
@@ -63,6 +71,9 @@ class LeadLoop {
   Result<void> Work(const std::atomic<bool>& stop);
   Error Explain(const Error& error) const;
   void TakeCommands();
+  void TakeSubmit(wire::Submit submit, std::shared_ptr<const TokenMask> mask);
+  void MakeMask(wire::Submit submit);
+  void TakeMask(const MaskMade& made);
   void TakeTexts(std::chrono::steady_clock::time_point deadline = {});
   // What came of the step's pages of the prefix store.
   Result<void> NotePages(const LeadStep& step, const wire::Step& done);
@@ -84,6 +95,13 @@ class LeadLoop {
   const RunnerEvents& events_;
   LeadMachine machine_;
   StepSampler sampler_;
+  GrammarMasks& masks_;
+  // Requests whose grammar is being compiled, and whether they are paused.
+  struct WaitingForMask {
+    wire::Submit submit;
+    bool paused = false;
+  };
+  std::map<RequestId, WaitingForMask> unmasked_;
   DraftModel* const draft_;
   Time queue_told_{};
   std::shared_ptr<backend::PageTexts> texts_;  // of the prefix store, until they are here

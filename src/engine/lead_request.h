@@ -7,8 +7,9 @@
 namespace exo::engine {
 
 struct LeadMachine::Request {
-  uint64_t serial = 0;            // tells two uses of one request id apart
-  wire::Submit submit;            // without the prompt: that is the beginning of `tokens`
+  uint64_t serial = 0;  // tells two uses of one request id apart
+  wire::Submit submit;  // without the prompt: that is the beginning of `tokens`
+  std::shared_ptr<const TokenMask> mask;
   std::vector<TokenId> tokens;    // prompt and answer
   uint32_t start = 0;             // tokens that were known when it began, or began again
   uint32_t max_tokens_total = 0;  // tokens.size() at the end
@@ -33,8 +34,9 @@ struct LeadMachine::Request {
   std::vector<wire::StageTime> times;
 
   bool decoding() const { return tokens.size() > start; }
-  // A decoding request has a row to compute only when its last token came back. While drafts are in
-  // flight more rows are scheduled than there are tokens.
+  // A decoding request has a row to compute only when its last token came back, and one more for
+  // each token that a grammar has forced since. While drafts are in flight more rows are scheduled
+  // than there are tokens.
   uint32_t pending() const {
     if (!restoring.pages.empty()) return 0;
     const auto known = static_cast<uint32_t>(tokens.size());

@@ -50,7 +50,10 @@ Result<ReplayRun> Replay::Run(const std::vector<TokenId>& tokens, uint32_t promp
   };
   LeadCommands commands;
   CancellationSet cancelled;
-  LeadLoop loop(options, stage_, commands, cancelled, {}, events);
+  GrammarMasks masks([]() -> Result<std::shared_ptr<const model::Tokenizer>> {
+    return Fail(ErrorCode::kUnsupported, "a replay has no grammar");
+  });
+  LeadLoop loop(options, stage_, commands, cancelled, {}, events, masks);
   wire::Submit submit{.plan = options.plan.id,
                       .prompt = {tokens.begin(), tokens.begin() + prompt},
                       .prompt_tokens = prompt,

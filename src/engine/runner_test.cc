@@ -15,6 +15,9 @@
 #include "engine/test_ids.h"
 #include "engine/test_link.h"
 #include "engine/test_page_store.h"
+#include "engine/test_tokenizer.h"
+#include "grammar/grammar.h"
+#include "grammar/test_texts.h"
 #include "sys/system.h"
 
 namespace exo::engine {
@@ -55,6 +58,9 @@ class MemoryStages final : public StageSource {
                                                        const std::atomic<bool>*) override {
     ++loads_;
     return std::make_unique<SourceView>(model_.source);
+  }
+  Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(const std::atomic<bool>*) override {
+    return std::make_shared<const TestTokenizer>(TestModel::kVocab);
   }
 
  private:
@@ -98,6 +104,14 @@ struct Reports {
             .on_queued = [](const RequestId&, uint32_t) {},
             .on_finished =
                 [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
+  }
+  void Clear() {
+    const MutexLock lock(mutex);
+    tokens.clear();
+    logprobs.clear();
+    states.clear();
+    cached.clear();
+    finished.clear();
   }
   void Change(const std::function<void()>& change) {
     const MutexLock lock(mutex);
@@ -324,6 +338,67 @@ TEST_F(RunnerTest, AnAnswerGoesOnAtAnotherLeadFromItsState) {
     reports_.states.clear();
     reports_.finished.clear();
   }
+}
+
+// Grammars with long forced texts, repetitions (drafts), counts and nesting.
+const std::vector<std::pair<wire::GrammarKind, std::string>> kGrammars = {
+    {wire::GrammarKind::kRegex, "(?:[a-c]{2}-12){3}qrstuvwxyz0"},
+    {wire::GrammarKind::kJsonSchema, R"({"type":"object","properties":{"abc":{"type":"string",
+        "pattern":"^[a-z]{3,9}$"},"list":{"const":{"qqqq":12345678}}},"required":["abc","list"]})"},
+    {wire::GrammarKind::kGbnf, "root ::= (\"ab\" [0-9]{1,2} \"-\"){6,9} | \"xyz\" root \"xyz\""}};
+
+TEST_F(RunnerTest, AnAnswerOfAGrammarGoesOnAtAnotherLeadFromItsState) {
+  const TestTokenizer tokenizer(TestModel::kVocab);
+  uint8_t number = 1;
+  for (const float temperature : {0.0f, 1.0f}) {
+    for (const auto& [kind, text] : kGrammars) {
+      Start(PlanOf(1, 1));
+      wire::Submit submit = Ask(number++, 40, 120);
+      submit.sampler = {.temperature = temperature, .seed = 3, .mirostat = temperature > 0};
+      submit.sampler.grammar.parts = {{.kind = kind, .text = text}};
+      submit.stop_tokens = {0};
+      runners_[0]->Submit(submit);
+      ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(submit.request); }));
+      const auto& end = reports_.finished[submit.request];
+      EXPECT_EQ(end.reason, wire::FinishReason::kStop) << text << end.message;
+      const auto tokens = reports_.tokens[submit.request];
+      const auto states = reports_.states[submit.request];
+      const auto automaton = grammar::Compile(submit.sampler.grammar).value();
+      EXPECT_TRUE(grammar::Accepts(*automaton, tokenizer.Decode(tokens, false)))
+          << tokenizer.Decode(tokens, false);
+      EXPECT_LT(states.size(), tokens.size()) << "some tokens were forced";
+      runners_.clear();
+      Start(PlanOf(2, 2));  // other stages, too
+      for (const auto& [cut, state] : states) {
+        if (cut == tokens.size()) continue;
+        wire::Submit rest = submit;
+        rest.request = Id(number++);
+        rest.plan = plan_.id;
+        rest.prompt.insert(rest.prompt.end(), tokens.begin(),
+                           tokens.begin() + static_cast<ptrdiff_t>(cut));
+        rest.state = state;
+        runners_[0]->Submit(rest);
+        ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(rest.request); }));
+        EXPECT_EQ(reports_.tokens[rest.request],
+                  std::vector(tokens.begin() + static_cast<ptrdiff_t>(cut), tokens.end()));
+        if (number > 240) break;  // ids of one byte
+      }
+      runners_.clear();
+      number = 1;
+      reports_.Clear();
+    }
+  }
+}
+
+TEST_F(RunnerTest, AGrammarThatCannotBeEndsItsRequestAlone) {
+  Start(PlanOf(1, 1));
+  wire::Submit bad = Ask(1, 10, 9);
+  bad.sampler.grammar.parts = {{.kind = wire::GrammarKind::kRegex, .text = "(a"}};
+  runners_[0]->Submit(bad);
+  ExpectAnswer(Ask(2, 10, 9));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(1)); }));
+  EXPECT_EQ(reports_.finished[Id(1)].code, ErrorCode::kInvalid);
+  EXPECT_EQ(reports_.finished[Id(1)].reason, wire::FinishReason::kError);
 }
 
 // Choices fork the first one's sequence: only their last row is computed, and nothing differs.

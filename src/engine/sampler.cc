@@ -176,6 +176,19 @@ Result<Sampled> SampleNext(std::span<float> logits, const SampleInput& input,
   sampled.state.begun = s.mirostat || input.mask != nullptr;
   RowLogprobs row;
   if (s.logprobs) row = TRY(ReportTop(logits, s.top_logprobs, scratch, sampled.logprobs));
+  if (input.mask != nullptr) {
+    // What must come is not drawn: it is the same token, and the same state, where it comes without
+    // logits.
+    if (const auto only = input.mask->Only(input.state.grammar)) {
+      sampled.token = *only;
+      if (s.mirostat)
+        sampled.state.mirostat_mu =
+            input.state.begun ? input.state.mirostat_mu : 2 * s.mirostat_tau;
+      sampled.state.grammar = input.mask->Next(input.state.grammar, *only);
+      if (s.logprobs) sampled.logprobs.sampled.push_back(row.Of(*only));
+      return sampled;
+    }
+  }
   BiasAndMask(logits, input, scratch);
   sampled.token = TRY(IsUsual(s) ? RunUsual(logits, input, scratch)
                                  : RunChain(logits, input, scratch, sampled.state));

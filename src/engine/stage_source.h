@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "model/config.h"
 #include "model/tensors.h"
+#include "model/tokenizer.h"
 
 namespace exo::engine {
 
@@ -40,6 +41,12 @@ class StageSource {
   virtual Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
                                                                const Progress& progress,
                                                                const std::atomic<bool>* cancel) = 0;
+  // Of the model: what grammars of its answers need. Errors: those of Describe and of the
+  // tokenizer.
+  virtual Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(
+      const std::atomic<bool>* /*cancel*/) {
+    return Fail(ErrorCode::kUnsupported, "this model has no tokenizer");
+  }
   // The plan's adapters, in its order, with the tensors of these layers at hand. Errors: those of
   // Fetch; those of model::FindAdapter, for one that does not fit the model; each names the
   // adapter.

@@ -5,6 +5,11 @@
 #include "base/check.h"
 
 namespace exo::engine {
+namespace {
+
+constexpr size_t kMostForced = 64;  // in one step; its rows are computed together in the next one
+
+}  // namespace
 
 // Each time the whole output matrix is read.
 Result<std::span<float>> StepSampler::LogitRows::Of(size_t row) {
@@ -20,30 +25,27 @@ Result<std::span<float>> StepSampler::LogitRows::Of(size_t row) {
 
 // The tokens that follow the item's output rows: a draft behind a row stands as long as it is what
 // is sampled there.
-Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
+Result<void> StepSampler::SampleRows(const LeadMachine::View& view, Work& work, LogitRows& logits,
                                      SamplerScratch& scratch) const {
   const LeadItem& item = *work.item;
   ItemOutput& output = work.output;
-  output.request = item.request;
-  const auto view = lead.Find(item.request);
-  if (!view) {  // cancelled meanwhile: the machine drops the output
-    output.tokens.assign(1, 0);
-    return {};
-  }
-  wire::SamplerState state = *view->state;
+  wire::SamplerState state = *view.state;
   std::vector<TokenId> history;  // only with drafts
-  std::span<const TokenId> tokens = view->tokens;
+  std::span<const TokenId> tokens = view.tokens;
   const size_t skipped = item.tokens.size() - OutputRows(item);
   for (size_t i = 0; skipped + i < item.tokens.size(); ++i) {
-    if (i == 1) history.assign(view->tokens.begin(), view->tokens.end());
+    if (i == 1) history.assign(view.tokens.begin(), view.tokens.end());
     if (i > 0) {
       history.push_back(output.tokens.back());
       tokens = history;
     }
-    auto sampled = SampleNext(
-        TRY(logits.Of(work.row + i)),
-        {.history = tokens, .settings = *view->sampler, .position = tokens.size(), .state = state},
-        scratch);
+    auto sampled = SampleNext(TRY(logits.Of(work.row + i)),
+                              {.history = tokens,
+                               .settings = *view.sampler,
+                               .position = tokens.size(),
+                               .state = state,
+                               .mask = view.mask},
+                              scratch);
     if (!sampled) {
       work.failed = sampled.error();
       output.tokens.push_back(0);
@@ -55,6 +57,32 @@ Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitR
     const size_t next = skipped + i + 1;
     if (next < item.tokens.size() && output.tokens.back() != item.tokens[next]) break;
   }
+  return {};
+}
+
+// Tokens that must come are not computed; with logprobs they are, since those are asked for.
+void StepSampler::AddForced(const LeadMachine::View& view, ItemOutput& output) {
+  std::vector<uint8_t>& place = output.state.grammar;
+  while (!view.sampler->logprobs && output.forced.size() < kMostForced) {
+    const auto only = view.mask->Only(place);
+    if (!only) break;
+    output.forced.push_back(*only);
+    place = view.mask->Next(place, *only);
+  }
+  output.ended = view.mask->Ended(place);
+  if (!output.ended) view.mask->Expect(place);
+}
+
+Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
+                                     SamplerScratch& scratch) const {
+  work.output.request = work.item->request;
+  const auto view = lead.Find(work.item->request);
+  if (!view) {  // cancelled meanwhile: the machine drops the output
+    work.output.tokens.assign(1, 0);
+    return {};
+  }
+  TRY(SampleRows(*view, work, logits, scratch));
+  if (view->mask != nullptr && !work.failed) AddForced(*view, work.output);
   return {};
 }
 

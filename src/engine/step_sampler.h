@@ -50,6 +50,9 @@ class StepSampler {
     std::optional<Error> failed = {};
     Result<void> result = {};
   };
+  Result<void> SampleRows(const LeadMachine::View& view, Work& work, LogitRows& logits,
+                          SamplerScratch& scratch) const;
+  static void AddForced(const LeadMachine::View& view, ItemOutput& output);
   Result<void> SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
                           SamplerScratch& scratch) const;
 

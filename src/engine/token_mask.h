@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,6 +23,14 @@ class TokenMask {
   virtual void Allow(std::span<const uint8_t> state, std::span<uint64_t> allowed) const = 0;
   // The state after an allowed token; at most wire::kMaxGrammarState bytes.
   virtual std::vector<uint8_t> Next(std::span<const uint8_t> state, TokenId token) const = 0;
+  // The token that must come, where there is one: it need not be sampled.
+  virtual std::optional<TokenId> Only(std::span<const uint8_t> /*state*/) const {
+    return std::nullopt;
+  }
+  // The text is complete and nothing can be added to it.
+  virtual bool Ended(std::span<const uint8_t> /*state*/) const { return false; }
+  // The next question will be about this state: time to look for the answer beside other work.
+  virtual void Expect(std::span<const uint8_t> /*state*/) const {}
 };
 
 }  // namespace exo::engine

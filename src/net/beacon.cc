@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "net/socket.h"
 #include "sys/files.h"
 #include "sys/system.h"
 
@@ -25,10 +26,6 @@ constexpr Time kBurst[] = {std::chrono::seconds(1),
                            std::chrono::seconds(2)};  // after 0: at 1 s and 3 s
 constexpr Time kInterval = std::chrono::seconds(10);
 constexpr size_t kOwnNonces = 256;  // replies and announces of far more than a round trip
-
-bool SetInt(int fd, int level, int option, int value) {
-  return ::setsockopt(fd, level, option, &value, sizeof(value)) == 0;
-}
 
 // `host` is numeric; a group of link-local scope needs the index of its interface.
 SocketAddress At(const char* host, uint16_t port, int index = 0) {
@@ -49,15 +46,15 @@ SocketAddress Broadcast(const Interface& one, uint16_t port) {
 // interfaces where it joined them.
 void SetMulticastOptions(int fd, int family) {
   if (family == AF_INET) {
-    SetInt(fd, SOL_SOCKET, SO_BROADCAST, 1);
-    SetInt(fd, IPPROTO_IP, IP_MULTICAST_TTL, 1);
-    SetInt(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 1);
-    SetInt(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
+    SetIntOption(fd, SOL_SOCKET, SO_BROADCAST, 1);
+    SetIntOption(fd, IPPROTO_IP, IP_MULTICAST_TTL, 1);
+    SetIntOption(fd, IPPROTO_IP, IP_MULTICAST_LOOP, 1);
+    SetIntOption(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
   } else {
-    SetInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    SetInt(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1);
-    SetInt(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1);
-    SetInt(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
+    SetIntOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    SetIntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 1);
+    SetIntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1);
+    SetIntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
   }
 }
 
@@ -96,8 +93,8 @@ Result<Fd> UdpSocket(const SocketAddress& at, bool shared) {
   if (!fd.valid()) return Fail(ErrorCode::kIo, "no UDP socket: {}", std::strerror(errno));
   if (shared) {
     // Several nodes of one machine listen on the same port; each gets every multicast.
-    SetInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    SetInt(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    SetIntOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    SetIntOption(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   }
   SetMulticastOptions(fd.get(), at.family());
   if (::bind(fd.get(), at.get(), at.size) != 0) {

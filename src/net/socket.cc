@@ -16,11 +16,6 @@
 namespace exo::net {
 namespace {
 
-void SetInt(int fd, int level, int option, int value) {
-  (void)::setsockopt(fd, level, option, &value,
-                     sizeof(value));  // options that are missing cost speed only
-}
-
 void Unmap(SocketAddress& address) {
   if (address.family() != AF_INET6) return;
   const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&address.storage);
@@ -44,8 +39,8 @@ wire::Address NameOf(int fd, int (*name)(int, sockaddr*, socklen_t*)) {
 Result<Fd> ListenOn(const SocketAddress& at, const std::string& text) {
   Fd fd(::socket(at.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Fail(ErrorCode::kIo, "no socket for {}: {}", text, std::strerror(errno));
-  SetInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  if (at.family() == AF_INET6) SetInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  SetIntOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  if (at.family() == AF_INET6) SetIntOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
   constexpr int kBacklog =
       128;  // two handshake budgets (peers): the rest may wait in the peer's retries
   if (::bind(fd.get(), at.get(), at.size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
@@ -193,17 +188,21 @@ int ConnectError(int fd) {
 void SetControlOptions(int fd) {
   SetLinkOptions(fd);
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(kControlTimeout).count();
-  SetInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(ms));
+  SetIntOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(ms));
+}
+
+bool SetIntOption(int fd, int level, int option, int value) {
+  return ::setsockopt(fd, level, option, &value, sizeof(value)) == 0;
 }
 
 void SetLinkOptions(int fd) {
   constexpr int kProbes = 10;  // one a second: a little longer than the membership's limit
-  SetInt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  SetInt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
-  SetInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  SetInt(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
-  SetInt(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  SetInt(fd, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
+  SetIntOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  SetIntOption(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+  SetIntOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  SetIntOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+  SetIntOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  SetIntOption(fd, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
 }
 
 int PollUntil(pollfd* fds, size_t count, Time deadline) {

@@ -80,6 +80,9 @@ void SetControlOptions(int fd);
 // probes of an idle link, and by membership, which then has the link shut down.
 void SetLinkOptions(int fd);
 
+// Whether the kernel took it: most options cost only speed where they are missing.
+bool SetIntOption(int fd, int level, int option, int value);
+
 // poll() until `deadline` in sys::Now time. Returns what poll returns; retries when interrupted.
 int PollUntil(pollfd* fds, size_t count, Time deadline);
 

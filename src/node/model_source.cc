@@ -74,6 +74,9 @@ class FileSource final : public engine::StageSource {
                                                        const std::atomic<bool>*) override {
     return file_->MakeSource();
   }
+  Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(const std::atomic<bool>*) override {
+    return model::Tokenizer::Load(file_->manifest().gguf());
+  }
 
  private:
   const std::shared_ptr<const store::ModelFile> file_;
@@ -163,6 +166,10 @@ class PullSource final : public engine::StageSource {
                                                        const std::atomic<bool>* cancel) override {
     return puller_.Pull(backend::StageTensors(spec), progress, cancel);
   }
+  Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(
+      const std::atomic<bool>* cancel) override {
+    return model::Tokenizer::Load(TRY(puller_.Manifest(cancel))->gguf());
+  }
 
  private:
   Puller puller_;
@@ -185,6 +192,10 @@ class AdaptedSource final : public engine::StageSource {
                                                        const engine::Progress& progress,
                                                        const std::atomic<bool>* cancel) override {
     return model_->Fetch(spec, progress, cancel);
+  }
+  Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(
+      const std::atomic<bool>* cancel) override {
+    return model_->Tokenizer(cancel);
   }
   Result<std::vector<backend::StageAdapter>> FetchAdapters(
       const engine::ModelParts& model, const engine::LayerRange& layers,

@@ -5,6 +5,7 @@
 #include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
+#include "service/request_fields.h"
 
 namespace exo::service {
 namespace {
@@ -41,18 +42,13 @@ Parsed<std::string> ReadContent(const Json& message, const std::string& param) {
   return text;
 }
 
-std::string Text(const Json& object, const char* name) {
-  const Json* value = Find(object, name);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 Parsed<> ReadCalls(const Json& list, const std::string& param, model::ChatMessage& out) {
   if (!list.is_array()) return BadValue(param, "'tool_calls' must be a list");
   for (const Json& call : list) {
     const Json* function = call.is_object() ? Find(call, "function") : nullptr;
     if (function == nullptr || !function->is_object())
       return BadValue(param, "a tool call must be an object with a 'function'");
-    out.tool_calls.push_back(TRY(ReadCall(Text(call, "id"), *function, param)));
+    out.tool_calls.push_back(TRY(ReadCall(StringField(call, "id"), *function, param)));
   }
   return {};
 }
@@ -77,10 +73,10 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& p
   }
   if (const Json* calls = Find(message, "tool_calls"); calls != nullptr)
     TRY(ReadCalls(*calls, param + ".tool_calls", out));
-  out.tool_call_id = Text(message, "tool_call_id");
-  out.name = Text(message, "name");
-  out.reasoning = Text(message, "reasoning_content");
-  if (out.reasoning.empty()) out.reasoning = Text(message, "reasoning");
+  out.tool_call_id = StringField(message, "tool_call_id");
+  out.name = StringField(message, "name");
+  out.reasoning = StringField(message, "reasoning_content");
+  if (out.reasoning.empty()) out.reasoning = StringField(message, "reasoning");
   if (Find(message, "content") != nullptr || out.tool_calls.empty())
     out.content = TRY(ReadContent(message, param + ".content"));
   return out;

@@ -89,6 +89,25 @@ Result<Json> ParseJson(std::string_view text) {
   return Fail(ErrorCode::kInvalid, "the body is not valid JSON: {}", Readable(builder.error()));
 }
 
+std::string MemberText(std::string_view text, const std::vector<std::string>& path) {
+  using Ordered = nlohmann::ordered_json;
+  // Of the outermost object only the member that is asked for is kept.
+  bool wanted = true;
+  const auto keep = [&](int depth, Ordered::parse_event_t event, Ordered& parsed) {
+    if (depth == 1 && event == Ordered::parse_event_t::key) wanted = parsed == path.front();
+    return wanted || depth == 0;
+  };
+  const Ordered body = Ordered::parse(text.begin(), text.end(), keep, false);
+  const Ordered* at = &body;
+  for (const std::string& name : path) {
+    if (!at->is_object()) return "";
+    const auto found = at->find(name);
+    if (found == at->end()) return "";
+    at = &*found;
+  }
+  return at->dump(-1, ' ', false, Ordered::error_handler_t::replace);
+}
+
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -14,6 +15,10 @@ using Json = nlohmann::json;
 // Errors: kInvalid with the position: no JSON, not UTF-8, number beyond binary64, more than
 // kMaxJsonDepth levels, a key twice in one object.
 Result<Json> ParseJson(std::string_view text);
+
+// The text of the member at `path` of a text that ParseJson takes, with the keys of its objects in
+// the order in which they are written. Empty: there is none.
+std::string MemberText(std::string_view text, const std::vector<std::string>& path);
 
 // Compact text; text that is not UTF-8 is replaced, never thrown on.
 std::string Dump(const Json& json);

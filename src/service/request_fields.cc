@@ -16,6 +16,11 @@ Parsed<Json> ParseBody(std::string_view text) {
   return *std::move(json);
 }
 
+std::string StringField(const Json& object, const char* name) {
+  const Json* value = Find(object, name);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
+}
+
 Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out) {
   const Json* value = Find(body, name);
   if (value == nullptr) return {};

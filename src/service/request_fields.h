@@ -14,6 +14,9 @@ namespace exo::service {
 // A JSON object, or 400.
 Parsed<Json> ParseBody(std::string_view text);
 
+// A field of an object where anything but a string is as good as none: then empty.
+std::string StringField(const Json& object, const char* name);
+
 // Texts that end an answer: a string or a list of strings.
 Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out);
 

@@ -15,20 +15,20 @@ using wire::SamplerStep;
 
 constexpr size_t kMaxDryBreakerBytes = 40;  // llama.cpp cuts there
 
-struct Named {
+struct NamedStep {
   std::string_view name;
   SamplerStep step;
 };
-constexpr std::array kSteps = {Named{"penalties", SamplerStep::kPenalties},
-                               Named{"dry", SamplerStep::kDry},
-                               Named{"top_n_sigma", SamplerStep::kTopNSigma},
-                               Named{"top_k", SamplerStep::kTopK},
-                               Named{"typ_p", SamplerStep::kTypicalP},
-                               Named{"top_p", SamplerStep::kTopP},
-                               Named{"min_p", SamplerStep::kMinP},
-                               Named{"xtc", SamplerStep::kXtc},
-                               Named{"temperature", SamplerStep::kTemperature},
-                               Named{"typical_p", SamplerStep::kTypicalP}};
+constexpr std::array kSteps = {NamedStep{"penalties", SamplerStep::kPenalties},
+                               NamedStep{"dry", SamplerStep::kDry},
+                               NamedStep{"top_n_sigma", SamplerStep::kTopNSigma},
+                               NamedStep{"top_k", SamplerStep::kTopK},
+                               NamedStep{"typ_p", SamplerStep::kTypicalP},
+                               NamedStep{"top_p", SamplerStep::kTopP},
+                               NamedStep{"min_p", SamplerStep::kMinP},
+                               NamedStep{"xtc", SamplerStep::kXtc},
+                               NamedStep{"temperature", SamplerStep::kTemperature},
+                               NamedStep{"typical_p", SamplerStep::kTypicalP}};
 
 Parsed<> Number(const Json& body, const char* name, Range range, float& out) {
   if (const auto value = TRY(ReadNumber(body, name, range))) out = static_cast<float>(*value);
@@ -119,10 +119,10 @@ Parsed<> ReadOrder(const Json& body, std::vector<SamplerStep>& order) {
   }
   for (const Json& name : *value) {
     const auto known = std::ranges::find_if(
-        kSteps, [&](const Named& one) { return name.is_string() && name == one.name; });
+        kSteps, [&](const NamedStep& one) { return name.is_string() && name == one.name; });
     if (known == kSteps.end()) {
       std::string names;
-      for (const Named& one : kSteps)
+      for (const NamedStep& one : kSteps)
         names += fmt::format("{}{}", names.empty() ? "" : ", ", one.name);
       return BadValue("samplers", fmt::format("an entry of 'samplers' is {}, but must be one of {}",
                                               Shown(name), names));

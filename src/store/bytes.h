@@ -6,11 +6,21 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 
 namespace exo::store {
+
+inline std::span<const std::byte> BytesOf(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+template <class Tag, size_t N>
+std::span<const std::byte> BytesOf(const Bytes<Tag, N>& id) {
+  return std::as_bytes(std::span(id.bytes));
+}
 
 inline void Append(std::vector<std::byte>& out, std::span<const std::byte> bytes) {
   out.insert(out.end(), bytes.begin(), bytes.end());

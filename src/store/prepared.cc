@@ -17,10 +17,6 @@ constexpr uint64_t kPiece = 16 * kMiB;  // packed and written at a time
 constexpr uint32_t kMaxName = 256;
 constexpr uint64_t kMaxHeader = kMaxManifestBytes + 64 * kMiB;
 
-std::span<const std::byte> BytesOf(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-
 void AppendText(std::vector<std::byte>& out, std::string_view text) {
   AppendInt(out, static_cast<uint32_t>(text.size()));
   Append(out, BytesOf(text));

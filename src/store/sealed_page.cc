@@ -27,14 +27,6 @@ Hash256 Derived(const SealKey& key, std::string_view what, std::span<const std::
   return Sha256().Update(what).Update(key).Update(bytes).Finish();
 }
 
-std::span<const std::byte> BytesOf(std::string_view text) {
-  return std::as_bytes(std::span(text));
-}
-template <class Tag, size_t N>
-std::span<const std::byte> BytesOf(const Bytes<Tag, N>& id) {
-  return std::as_bytes(std::span(id.bytes));
-}
-
 std::span<const std::byte> KeyId(const Hash256& hash) {
   return BytesOf(hash).first(8);
 }

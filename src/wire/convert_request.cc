@@ -32,6 +32,35 @@ void Below(Reader& r, float from, float& to, const char* field) {
   to = from;
 }
 
+Offset<fb::Grammar> WriteGrammar(Builder& b, const Grammar& value) {
+  const auto write = [](Builder& builder, const GrammarPart& part) {
+    const auto text = Text(builder, part.text, kMaxGrammarText);
+    const auto begin = Text(builder, part.begin, kMaxText);
+    const auto end = Text(builder, part.end, kMaxText);
+    return fb::CreateGrammarPart(builder, static_cast<uint8_t>(part.kind), text, part.begin_token,
+                                 begin, end, part.end_token);
+  };
+  const auto parts = Tables<fb::GrammarPart>(b, value.parts, kMaxGrammarParts, write);
+  return fb::CreateGrammar(b, parts, value.triggered, value.required, value.repeated);
+}
+void ReadGrammar(Reader& r, const fb::Grammar* from, Grammar& to) {
+  if (from == nullptr) return;  // of an older node
+  r.List(from->parts(), to.parts, "parts", kMaxGrammarParts,
+         [&](const fb::GrammarPart& one, GrammarPart& part) {
+           // A kind of a newer version cannot be left out: the answer would be another one.
+           if (one.kind() > static_cast<uint8_t>(GrammarKind::kChoices)) return r.Break("kind");
+           part.kind = static_cast<GrammarKind>(one.kind());
+           r.Text(one.text(), part.text, "text", kMaxGrammarText);
+           part.begin_token = one.begin_token();
+           r.Text(one.begin(), part.begin, "begin", kMaxText);
+           r.Text(one.end(), part.end, "end", kMaxText);
+           part.end_token = one.end_token();
+         });
+  to.triggered = from->triggered();
+  to.required = from->required();
+  to.repeated = from->repeated();
+}
+
 Offset<fb::SamplerSettings> WriteSampler(Builder& b, const SamplerSettings& value) {
   std::vector<uint8_t> order;
   for (const SamplerStep step : value.order) order.push_back(static_cast<uint8_t>(step));
@@ -39,13 +68,14 @@ Offset<fb::SamplerSettings> WriteSampler(Builder& b, const SamplerSettings& valu
   const auto bias = Pairs<fb::LogitBias>(b, value.logit_bias);
   const auto break_tokens = Scalars(b, value.dry_break_tokens);
   const auto break_sequences = Scalars(b, value.dry_break_sequences);
+  const auto grammar = WriteGrammar(b, value.grammar);
   return fb::CreateSamplerSettings(
       b, value.temperature, value.top_k, value.top_p, value.min_p, value.repeat_penalty,
       value.presence_penalty, value.frequency_penalty, value.penalty_window, value.seed,
       value.choice, value.typical_p, value.top_n_sigma, value.xtc_probability, value.xtc_threshold,
       value.dry_multiplier, value.dry_base, value.dry_allowed_length, value.dry_window,
       value.mirostat, value.mirostat_tau, value.mirostat_eta, order_at, bias, break_tokens,
-      break_sequences, value.logprobs, value.top_logprobs);
+      break_sequences, value.logprobs, value.top_logprobs, grammar);
 }
 void ReadDry(Reader& r, const fb::SamplerSettings& from, SamplerSettings& to) {
   r.Finite(from.dry_multiplier(), to.dry_multiplier, "dry_multiplier");
@@ -91,6 +121,7 @@ void ReadSampler(Reader& r, const fb::SamplerSettings* from, SamplerSettings& to
   to.logprobs = from->logprobs();
   to.top_logprobs = from->top_logprobs();
   if (to.top_logprobs > kMaxTopLogprobs) r.Break("top_logprobs");
+  ReadGrammar(r, from->grammar(), to.grammar);
 }
 
 Offset<fb::SamplerState> WriteState(Builder& b, const SamplerState& value) {

@@ -443,6 +443,27 @@ struct LogitBias {
   float bias = 0;  // added to the logit; -infinity: the token never comes
   friend bool operator==(const LogitBias&, const LogitBias&) = default;
 };
+// The forms in which a request says what its answer may be (grammar/grammar.h).
+enum class GrammarKind : uint8_t { kJsonSchema = 0, kRegex = 1, kGbnf = 2, kChoices = 3 };
+// One text of a grammar. In a triggered grammar it stands between `begin` and `end`.
+struct GrammarPart {
+  GrammarKind kind = GrammarKind::kJsonSchema;
+  std::string text = {};     // a schema, an expression, a grammar, or a JSON list of texts
+  TokenId begin_token = -1;  // a special token in front of `begin`
+  std::string begin = {};
+  std::string end = {};
+  TokenId end_token = -1;  // behind `end`
+  friend bool operator==(const GrammarPart&, const GrammarPart&) = default;
+};
+// What an answer must be; no parts: anything.
+struct Grammar {
+  std::vector<GrammarPart> parts;
+  // false: the answer is a text of parts[0]. true: it is free until a part begins.
+  bool triggered = false;
+  bool required = false;  // a part must begin before the answer may end
+  bool repeated = false;  // behind a part the answer is free again; else it ends there
+  friend bool operator==(const Grammar&, const Grammar&) = default;
+};
 struct SamplerSettings {
   float temperature = 0;  // 0: greedy
   uint32_t top_k = 0;     // 0: off
@@ -473,6 +494,7 @@ struct SamplerSettings {
   std::vector<TokenId> dry_break_sequences;
   bool logprobs = false;
   uint32_t top_logprobs = 0;  // most likely tokens to report beside the sampled one
+  Grammar grammar;
   friend bool operator==(const SamplerSettings&, const SamplerSettings&) = default;
 };
 // What sampling remembers from token to token beside the tokens: of accepted tokens only.

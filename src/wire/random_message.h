@@ -153,9 +153,12 @@ class RandomMessage {
         v.frequency_penalty, v.penalty_window, v.seed, v.choice, v.typical_p, v.top_n_sigma,
         v.xtc_probability, v.xtc_threshold, v.dry_multiplier, v.dry_base, v.dry_allowed_length,
         v.dry_window, v.mirostat, v.mirostat_tau, v.mirostat_eta, v.order, v.logit_bias,
-        v.dry_break_tokens, v.dry_break_sequences, v.logprobs, v.top_logprobs);
+        v.dry_break_tokens, v.dry_break_sequences, v.logprobs, v.top_logprobs, v.grammar);
     v.top_logprobs %= kMaxTopLogprobs + 1;
   }
+  void Fill(Grammar& v) { All(v.parts, v.triggered, v.required, v.repeated); }
+  void Fill(GrammarPart& v) { All(v.kind, v.text, v.begin_token, v.begin, v.end, v.end_token); }
+  void Fill(GrammarKind& v) { FillEnum(v, GrammarKind::kChoices); }
   void Fill(SamplerStep& v) { FillEnum(v, SamplerStep::kTemperature); }
   void Fill(LogitBias& v) { All(v.token, v.bias); }
   void Fill(SamplerState& v) { All(v.begun, v.mirostat_mu, v.grammar); }

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
@@ -193,7 +194,8 @@ Parsed<> ReadTools(const Json& body, node::ChatOptions& chat) {
   return {};
 }
 
-Parsed<> ReadThinking(const Json& body, node::ChatOptions& chat) {
+Parsed<> ReadThinking(const Json& body, std::string_view text, node::GenerateRequest& request) {
+  node::ChatOptions& chat = request.chat;
   if (const Json* thinking = Find(body, "thinking"); thinking != nullptr) {
     const std::string type = TypeOf(*thinking);
     if (type != "enabled" && type != "adaptive" && type != "disabled") {
@@ -206,7 +208,8 @@ Parsed<> ReadThinking(const Json& body, node::ChatOptions& chat) {
   const Json* config = Find(body, "output_config");
   if (config == nullptr) return {};
   if (!config->is_object()) return BadValue("output_config", "'output_config' must be an object");
-  if (Find(*config, "format") != nullptr) return NotSupported("output_config.format");
+  TRY(ReadFormat(Find(*config, "format"), text, {"output_config", "format"}, "output_config.format",
+                 request));
   if (const Json* effort = Find(*config, "effort"); effort != nullptr)
     SetVariable(chat, "reasoning_effort", *effort);
   return {};
@@ -232,7 +235,7 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose) {
   TRY(ReadSystem(body, request.messages));
   TRY(ReadMessages(body, request));
   TRY(ReadTools(body, request.chat));
-  TRY(ReadThinking(body, request.chat));
+  TRY(ReadThinking(body, text, request));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   TRY(ReadSampler(body, true, request));
   TRY(ReadSeed(body, request));

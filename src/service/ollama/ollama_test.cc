@@ -126,7 +126,8 @@ TEST(OllamaTest, ErrorsAreATextAndNameTheField) {
     return answer.json()["error"].is_string() ? answer.json()["error"].get<std::string>() : "";
   };
   for (const auto& [field, value] : std::vector<std::pair<std::string, Json>>{
-           {"format", "json"},
+           {"format", "xml"},
+           {"format", {{"contains", 3}, {"type", "array"}}},
            {"options", 3},
            {"think", 3},
            {"num_predict", {{"x", 1}}},

@@ -1,6 +1,7 @@
 #include "service/ollama/parse.h"
 
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
@@ -67,11 +68,22 @@ Parsed<bool> ReadUnload(const Json& body) {
   return text == "0" || text == "0s" || text == "0m" || text == "0h";
 }
 
-Parsed<Call> ReadCommon(const Json& body) {
+// "json", or a schema.
+Parsed<> ReadFormat(const Json& body, std::string_view text, node::GenerateRequest& request) {
+  if (!IsGiven(body, "format")) return {};
+  const Json& format = *Find(body, "format");
+  if (format == "json") {
+    return SetGrammar(wire::GrammarKind::kJsonSchema, R"({"type":"object"})", "format", request);
+  }
+  if (!format.is_object()) return BadValue("format", "'format' must be \"json\" or a JSON schema");
+  return SetSchema(text, {"format"}, "format", request);
+}
+
+Parsed<Call> ReadCommon(const Json& body, std::string_view text) {
   Call call;
   call.request.model = TRY(ReadModel(body, "model"));
   call.stream = TRY(ReadBool(body, "stream")).value_or(true);
-  if (IsGiven(body, "format")) return NotSupported("format");
+  TRY(ReadFormat(body, text, call.request));
   if (IsGiven(body, "images")) return NotSupported("images", kForImages);
   TRY(ReadOptions(body, call.request));
   TRY(ReadThink(body, call.request.chat));
@@ -145,7 +157,7 @@ Parsed<std::string> ReadModel(const Json& body, const char* field) {
 
 Parsed<Call> ParseChat(std::string_view text) {
   const Json body = TRY(ParseBody(text));
-  Call call = TRY(ReadCommon(body));
+  Call call = TRY(ReadCommon(body, text));
   call.chat = true;
   TRY(ReadTools(body, call.request.chat));
   const Json* list = Find(body, "messages");
@@ -167,7 +179,7 @@ Parsed<Call> ParseChat(std::string_view text) {
 
 Parsed<Call> ParseGenerate(std::string_view text) {
   const Json body = TRY(ParseBody(text));
-  Call call = TRY(ReadCommon(body));
+  Call call = TRY(ReadCommon(body, text));
   if (IsGiven(body, "template")) {
     return NotSupported("template",
                         "'template' is not supported: the model's own chat template is used; send "

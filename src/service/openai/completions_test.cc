@@ -367,7 +367,7 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
       {"repeat_penalty", 0},
       {"tools", 3},
       {"tool_choice", "perhaps"},
-      {"response_format", {{"type", "json_object"}}},
+      {"response_format", {{"type", "xml"}}},
       {"reasoning_effort", 3},
       {"chat_template_kwargs", 3},
       {"model", nullptr},
@@ -381,6 +381,49 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
     EXPECT_EQ(Post(server, kRaw, Raw({{field, value}})).error("param"), field);
   }
   EXPECT_EQ(server.alive(), 0);
+}
+
+TEST(CompletionsTest, WhatAnAnswerMustBeReachesTheNode) {
+  TestServer server;
+  const auto grammar = [&](const char* path, const std::string& field) {
+    const std::string body = R"({"model":"tiny","prompt":"x","messages":[{"role":"user",
+        "content":"Hi"}],)" + field +
+                             "}";
+    const Answered answer = Call(server, "POST", path, body);
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return server.last_request().sampler.grammar;
+  };
+  using wire::GrammarKind;
+  // The keys keep their order: it is the order of the answer.
+  const char* schema = R"({"type":"object","properties":{"z":{},"a":{}}})";
+  const std::string named = fmt::format(R"({{"name":"n","strict":true,"schema":{}}})", schema);
+  for (const char* path : {kChat, kRaw}) {
+    for (const std::string& field :
+         {fmt::format(R"("response_format":{{"type":"json_schema","json_schema":{}}})", named),
+          fmt::format(R"("response_format":{{"type":"json_object","schema":{}}})", schema),
+          fmt::format(R"("json_schema":{})", schema), fmt::format(R"("guided_json":{})", schema)}) {
+      const wire::Grammar got = grammar(path, field);
+      ASSERT_EQ(got.parts.size(), 1u) << field;
+      EXPECT_EQ(got.parts[0].kind, GrammarKind::kJsonSchema);
+      EXPECT_EQ(got.parts[0].text, schema);
+    }
+    EXPECT_EQ(grammar(path, R"("regex":"a+")").parts[0].kind, GrammarKind::kRegex);
+    EXPECT_EQ(grammar(path, R"("guided_regex":"a+")").parts[0].text, "a+");
+    EXPECT_EQ(grammar(path, R"("choice":["a","b"])").parts[0].text, R"(["a","b"])");
+    EXPECT_EQ(grammar(path, R"("grammar":"root ::= \"x\"")").parts[0].kind, GrammarKind::kGbnf);
+    EXPECT_TRUE(grammar(path, R"("response_format":{"type":"text"},"grammar":"")").parts.empty());
+  }
+  for (const char* field :
+       {"response_format", "json_schema", "regex", "grammar", "guided_choice"}) {
+    const Json value = std::string_view(field) == "response_format"
+                           ? Json{{"type", "json_object"}, {"schema", {{"type", "nothing"}}}}
+                       : std::string_view(field) == "json_schema"   ? Json(3)
+                       : std::string_view(field) == "guided_choice" ? Json({1, 2})
+                                                                    : Json("(");
+    const Answered answer = Post(server, kChat, Chat({{field, value}}));
+    EXPECT_EQ(answer.status, 400) << answer.body;
+    EXPECT_EQ(answer.error("param"), field);
+  }
 }
 
 TEST(CompletionsTest, ToolsAndTheirCallsReachTheNode) {

@@ -7,6 +7,7 @@
 #include "service/chat_messages.h"
 #include "service/chat_tools.h"
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
@@ -21,13 +22,9 @@ struct Refused {
   const char* name;
   const char* harmless;  // JSON list of such values, beside null, [] and {}
 };
-constexpr Refused kRefusedAlways[] = {{"grammar", R"([""])"},
-                                      {"json_schema", "[]"},
-                                      {"min_tokens", "[0]"},
-                                      {"ignore_eos", "[false]"},
-                                      {"adapters", "[]"}};
-constexpr Refused kRefusedChat[] = {{"response_format", R"([{"type":"text"}])"},
-                                    {"modalities", R"([["text"]])"},
+constexpr Refused kRefusedAlways[] = {
+    {"min_tokens", "[0]"}, {"ignore_eos", "[false]"}, {"adapters", "[]"}};
+constexpr Refused kRefusedChat[] = {{"modalities", R"([["text"]])"},
                                     {"audio", "[]"},
                                     {"web_search_options", "[]"},
                                     {"chat_template", R"([""])"}};
@@ -109,6 +106,7 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
     if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
   }
   TRY(ReadAdapters(*json, call.request));
+  TRY(ReadGrammar(*json, text, call.request));
   return body;
 }
 

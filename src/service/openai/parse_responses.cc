@@ -2,17 +2,13 @@
 
 #include "service/chat_tools.h"
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
 namespace exo::service::openai {
 namespace {
-
-std::string Text(const Json& object, const char* name) {
-  const Json* value = Find(object, name);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
 
 // A string, or parts of text.
 Parsed<std::string> ReadContent(const Json* content, const std::string& param) {
@@ -22,7 +18,7 @@ Parsed<std::string> ReadContent(const Json* content, const std::string& param) {
     return BadValue(param, fmt::format("'{}' must be a string or a list of text parts", param));
   std::string text;
   for (const Json& part : *content) {
-    const std::string type = part.is_object() ? Text(part, "type") : "";
+    const std::string type = part.is_object() ? StringField(part, "type") : "";
     if (type != "input_text" && type != "output_text" && type != "text" && type != "summary_text" &&
         type != "reasoning_text" && type != "refusal") {
       return NotSupported(param, fmt::format("content parts of type '{}' are not supported: this "
@@ -30,7 +26,7 @@ Parsed<std::string> ReadContent(const Json* content, const std::string& param) {
                                              type.substr(0, 64)));
     }
     if (!text.empty()) text += '\n';
-    text += Text(part, type == "refusal" ? "refusal" : "text");
+    text += StringField(part, type == "refusal" ? "refusal" : "text");
   }
   return text;
 }
@@ -42,18 +38,18 @@ class ItemReader {
 
   Parsed<> Read(const Json& item, const std::string& param) {
     if (!item.is_object()) return BadValue(param, "an item must be an object");
-    const std::string type = Text(item, "type");
+    const std::string type = StringField(item, "type");
     if (type.empty() || type == "message") return ReadMessage(item, param);
     if (type == "function_call") {
       Assistant(false).tool_calls.push_back(
-          TRY(ReadCall(Text(item, "call_id"), item, param + ".arguments")));
+          TRY(ReadCall(StringField(item, "call_id"), item, param + ".arguments")));
       return {};
     }
     if (type == "function_call_output") {
       model::ChatMessage result{
           .role = "tool",
           .content = TRY(ReadContent(Find(item, "output"), param + ".output")),
-          .tool_call_id = Text(item, "call_id")};
+          .tool_call_id = StringField(item, "call_id")};
       for (const model::ChatMessage& message : out_) {
         for (const model::ToolCall& call : message.tool_calls)
           if (call.id == result.tool_call_id) result.name = call.name;
@@ -74,7 +70,7 @@ class ItemReader {
 
  private:
   Parsed<> ReadMessage(const Json& item, const std::string& param) {
-    std::string role = Text(item, "role");
+    std::string role = StringField(item, "role");
     if (role == "developer") role = "system";
     if (role != "system" && role != "user" && role != "assistant") {
       return BadValue(param + ".role",
@@ -130,11 +126,13 @@ Parsed<> RefuseUnsupported(const Json& body) {
   }
   const auto top = TRY(ReadInteger(body, "top_logprobs", 0, 20)).value_or(0);
   if (top > 0) return NotSupported("top_logprobs");
-  const Json* text = Find(body, "text");
-  const Json* format = text != nullptr && text->is_object() ? Find(*text, "format") : nullptr;
-  if (format != nullptr && (!format->is_object() || Text(*format, "type") != "text"))
-    return NotSupported("text.format");
   return {};
+}
+
+Parsed<> ReadTextFormat(const Json& body, std::string_view text, node::GenerateRequest& request) {
+  const Json* options = Find(body, "text");
+  if (options == nullptr || !options->is_object()) return {};
+  return ReadFormat(Find(*options, "format"), text, {"text", "format"}, "text.format", request);
 }
 
 }  // namespace
@@ -146,6 +144,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
   TRY(RefuseUnsupported(body));
   TRY(ReadInput(body, request.messages));
+  TRY(ReadTextFormat(body, text, request));
   if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
     request.max_tokens = limit->tokens;
   TRY(ReadTools(body, request.chat));
@@ -156,9 +155,9 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   }
   call.store = TRY(ReadBool(body, "store")).value_or(true);
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
-  call.instructions = Text(body, "instructions");
-  call.previous = Text(body, "previous_response_id");
-  call.user = Text(body, "user");
+  call.instructions = StringField(body, "instructions");
+  call.previous = StringField(body, "previous_response_id");
+  call.user = StringField(body, "user");
   body.erase("n");
   body.erase("top_logprobs");
   TRY(ReadSampler(body, true, request));

@@ -1,0 +1,106 @@
+#include "service/grammar_fields.h"
+
+#include <array>
+
+#include "grammar/grammar.h"
+#include "service/fields.h"
+
+namespace exo::service {
+namespace {
+
+using wire::GrammarKind;
+
+constexpr const char* kAnyObject = R"({"type":"object"})";
+
+struct NamedKind {
+  const char* name;
+  GrammarKind kind;
+};
+constexpr std::array kFields = {NamedKind{"json_schema", GrammarKind::kJsonSchema},
+                                NamedKind{"guided_json", GrammarKind::kJsonSchema},
+                                NamedKind{"grammar", GrammarKind::kGbnf},
+                                NamedKind{"guided_grammar", GrammarKind::kGbnf},
+                                NamedKind{"regex", GrammarKind::kRegex},
+                                NamedKind{"guided_regex", GrammarKind::kRegex},
+                                NamedKind{"choice", GrammarKind::kChoices},
+                                NamedKind{"guided_choice", GrammarKind::kChoices}};
+
+bool IsEmpty(const Json& value) {
+  return (value.is_string() && value.get_ref<const std::string&>().empty()) ||
+         (value.is_structured() && value.empty());
+}
+
+}  // namespace
+
+Parsed<> SetGrammar(GrammarKind kind, std::string text, const char* param,
+                    node::GenerateRequest& request) {
+  if (!request.sampler.grammar.parts.empty())
+    return BadValue(param, fmt::format("'{}' says what the answer must be, but another field does "
+                                       "already; send one of them",
+                                       param));
+  wire::Grammar grammar = grammar::WholeAnswer(kind, std::move(text));
+  const auto compiled = grammar::Compile(grammar);
+  if (!compiled) {
+    const bool known = compiled.error().code == ErrorCode::kUnsupported;
+    std::string message = fmt::format("'{}': {}", param, compiled.error().message);
+    return known ? NotSupported(param, std::move(message)) : BadValue(param, std::move(message));
+  }
+  request.sampler.grammar = std::move(grammar);
+  return {};
+}
+
+Parsed<> SetSchema(std::string_view body, const std::vector<std::string>& path, const char* param,
+                   node::GenerateRequest& request) {
+  return SetGrammar(GrammarKind::kJsonSchema, MemberText(body, path), param, request);
+}
+
+Parsed<> ReadFormat(const Json* format, std::string_view body, std::vector<std::string> path,
+                    const char* param, node::GenerateRequest& request) {
+  if (format == nullptr || IsEmpty(*format)) return {};
+  const Json* type = format->is_object() ? Find(*format, "type") : nullptr;
+  if (type == nullptr)
+    return BadValue(param, fmt::format("'{}' must be an object with a 'type'", param));
+  if (*type == "text") return {};
+  if (*type != "json_object" && *type != "json_schema") {
+    return NotSupported(param, fmt::format("'{}' has the type {}, but must be text, json_object or "
+                                           "json_schema",
+                                           param, Shown(*type)));
+  }
+  // OpenAI's chats have the schema one level deeper than its responses and other dialects.
+  const Json* at = Find(*format, "json_schema");
+  if (at != nullptr && at->is_object()) path.emplace_back("json_schema");
+  if (at == nullptr || !at->is_object()) at = format;
+  path.emplace_back("schema");
+  if (Find(*at, "schema") != nullptr) return SetSchema(body, path, param, request);
+  if (*type == "json_object")
+    return SetGrammar(GrammarKind::kJsonSchema, kAnyObject, param, request);
+  return BadValue(param, fmt::format("'{}' of type json_schema needs a 'schema'", param));
+}
+
+Parsed<> ReadGrammar(const Json& body, std::string_view text, node::GenerateRequest& request) {
+  constexpr const char* kFormat = "response_format";
+  TRY(ReadFormat(Find(body, kFormat), text, {kFormat}, kFormat, request));
+  for (const NamedKind& field : kFields) {
+    const Json* value = Find(body, field.name);
+    const bool schema = field.kind == GrammarKind::kJsonSchema;
+    if (value == nullptr || (!schema && IsEmpty(*value))) continue;
+    if (schema) {
+      // Also as a text that holds it.
+      if (value->is_string()) {
+        if (value->get_ref<const std::string&>().empty()) continue;
+        TRY(SetGrammar(field.kind, value->get<std::string>(), field.name, request));
+      } else {
+        TRY(SetSchema(text, {field.name}, field.name, request));
+      }
+    } else if (field.kind == GrammarKind::kChoices) {
+      TRY(SetGrammar(field.kind, Dump(*value), field.name, request));
+    } else if (value->is_string()) {
+      TRY(SetGrammar(field.kind, value->get<std::string>(), field.name, request));
+    } else {
+      return BadValue(field.name, fmt::format("'{}' must be a text", field.name));
+    }
+  }
+  return {};
+}
+
+}  // namespace exo::service
