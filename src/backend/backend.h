@@ -140,6 +140,10 @@ class Running {
   // kLogitRows. The caller may change them; the next call overwrites them. Hidden states stay on
   // the device. Errors: those of the device.
   virtual Result<std::span<float>> Logits(size_t first, size_t count) = 0;
+  // Of kLogits, after Wait: what the output matrix would multiply, the hidden states after the
+  // output norm, [count][width] of outputs [first, first + count), count <= kLogitRows. Valid until
+  // the next call of any kind. Errors: those of the device.
+  virtual Result<std::span<const float>> States(size_t first, size_t count) = 0;
 };
 
 class StageCompute {

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "engine/lead_request.h"
+#include "engine/reading.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
@@ -99,6 +100,10 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<cons
     return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate",
                      submit.max_new_tokens);
   TRY(wire::CheckUses(submit.adapters, options_.adapters));
+  if ((submit.reading == wire::Reading::kLogits) == submit.read_tokens.empty())
+    return exo::Fail(ErrorCode::kInvalid, "{} tokens to read the logits of, in a request {} them",
+                     submit.read_tokens.size(),
+                     submit.reading == wire::Reading::kLogits ? "for" : "without");
   const auto waiting = std::ranges::count_if(
       queue_, [&](const RequestId& id) { return requests_.at(id)->admitted_at == Time{}; });
   if (waiting >= options_.queue_limit) {
@@ -178,7 +183,9 @@ Result<void> LeadMachine::CheckOutputs(const LeadStep& step, std::span<const Ite
     if (!returns(item)) continue;
     const ItemOutput& output = outputs[next++];
     const size_t most = OutputRows(item);
-    if (output.request != item.request || output.tokens.empty() || output.tokens.size() > most) {
+    const bool reads = item.reading != wire::Reading::kNone;
+    if (output.request != item.request || output.tokens.empty() != reads ||
+        output.tokens.size() > most) {
       return exo::Fail(
           ErrorCode::kInvalid, "step {}: {} tokens for request {}, 1 to {} for {} were asked for",
           step.step, output.tokens.size(), output.request.Short(), most, item.request.Short());
@@ -228,7 +235,9 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
                        item.request.Short(), item.first, request->second->computed);
     }
     AddTimes(request->second->times, times, item.tokens.size(), flight.step.rows);
-    if (auto emission = Accept(*request->second, item, output, now))
+    const auto accept =
+        request->second->reads() ? &LeadMachine::AcceptReading : &LeadMachine::Accept;
+    if (auto emission = (this->*accept)(*request->second, item, output, now))
       emissions.push_back(*std::move(emission));
   }
   return emissions;
@@ -279,18 +288,39 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   emission.logprobs = wire::Part(output->logprobs, output->tokens.size(), 0,
                                  std::min(output->tokens.size(), emission.tokens.size()));
   if (reason) {
-    emission.finished =
-        wire::Finished{.request = item.request,
-                       .reason = *reason,
-                       .generated = request.generated(),
-                       .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
-                       .decode_us = Microseconds(now - request.first_token_at),
-                       .stages = request.times,
-                       .drafted = request.drafted,
-                       .accepted = request.accepted};
+    emission.finished = EndOf(request, *reason, now);
     Drop(item.request);
   }
   return emission;
+}
+
+// It ends with the last row of its prompt.
+std::optional<Emission> LeadMachine::AcceptReading(Request& request, const LeadItem& item,
+                                                   const ItemOutput* output, Time now) {
+  request.computed += static_cast<uint32_t>(item.tokens.size());
+  if (output != nullptr) request.sum = output->sum;
+  if (request.computed < request.tokens.size()) return std::nullopt;
+  CHECK(output != nullptr);  // a last item has outputs
+  request.first_token_at = now;
+  Emission emission{.request = item.request, .cached = request.cached};
+  emission.finished = EndOf(request, wire::FinishReason::kStop, now);
+  const bool mean = request.submit.reading == wire::Reading::kMean;
+  emission.finished->values =
+      mean ? MeanState(request.sum, static_cast<uint32_t>(request.tokens.size())) : output->values;
+  Drop(item.request);
+  return emission;
+}
+
+wire::Finished LeadMachine::EndOf(const Request& request, wire::FinishReason reason,
+                                  Time now) const {
+  return {.request = request.submit.request,
+          .reason = reason,
+          .generated = request.generated(),
+          .prefill_us = Microseconds(request.first_token_at - request.admitted_at),
+          .decode_us = Microseconds(now - request.first_token_at),
+          .stages = request.times,
+          .drafted = request.drafted,
+          .accepted = request.accepted};
 }
 
 std::vector<Emission> LeadMachine::Fail(const Error& error) {
@@ -334,7 +364,9 @@ std::optional<LeadMachine::View> LeadMachine::Find(const RequestId& id) const {
               .prompt_tokens = at->second->submit.prompt_tokens,
               .sampler = &at->second->submit.sampler,
               .state = &at->second->submit.state,
-              .mask = at->second->mask.get()};
+              .mask = at->second->mask.get(),
+              .read_tokens = at->second->submit.read_tokens,
+              .sum = at->second->sum};
 }
 
 const LeadStep* LeadMachine::InFlight(uint64_t step) const {

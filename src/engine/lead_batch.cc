@@ -73,14 +73,17 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
   ledger_.Slide(request.submit.request, request.scheduled);
   const bool reaches_end = rows == request.pending();
   const auto begin = request.tokens.begin() + request.scheduled;
+  Outputs outputs = reaches_end ? Outputs::kLast : Outputs::kNone;
+  if (request.submit.reading == wire::Reading::kMean) outputs = Outputs::kAll;
   step.items.push_back({.request = request.submit.request,
                         .first = request.scheduled,
                         .tokens = {begin, begin + rows},
-                        .outputs = reaches_end ? Outputs::kLast : Outputs::kNone,
-                        .adapters = request.submit.adapters});
+                        .outputs = outputs,
+                        .adapters = request.submit.adapters,
+                        .reading = request.submit.reading});
   request.scheduled += rows;
   step.rows += rows;
-  step.outputs += reaches_end ? 1 : 0;
+  step.outputs += OutputRows(step.items.back());
 }
 
 // The last token of the answer, and the drafts behind it as far as there is room: the last token

@@ -106,6 +106,7 @@ void LeadMachine::PutBack(Request& request) {
   request.restoring = {};
   request.restores_sent = 0;
   request.draft.clear();
+  request.sum.clear();
   ++stats_.put_back;
 }
 
@@ -154,7 +155,8 @@ bool LeadMachine::TakeDecodePages(const LeadStep& step, const Request& request, 
 }
 
 std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request) {
-  if (!options_.prefix_cache) return std::nullopt;
+  if (!options_.prefix_cache || request.submit.reading == wire::Reading::kMean)
+    return std::nullopt;  // a mean is of the states of all rows
   // One row at least is computed: its logits are the next token's.
   const auto tokens = std::span(request.tokens).first(request.tokens.size() - 1);
   auto best = FindKept(request, tokens.size());

@@ -32,7 +32,9 @@ struct LeadMachine::Request {
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;
+  std::vector<double> sum;  // of a mean, of the rows computed
 
+  bool reads() const { return submit.reading != wire::Reading::kNone; }
   bool decoding() const { return tokens.size() > start; }
   // A decoding request has a row to compute only when its last token came back, and one more for
   // each token that a grammar has forced since. While drafts are in flight more rows are scheduled

@@ -1,13 +1,20 @@
 #include "engine/step_sampler.h"
 
 #include <algorithm>
+#include <cmath>
+#include <deque>
 
 #include "base/check.h"
+#include "engine/reading.h"
 
 namespace exo::engine {
 namespace {
 
 constexpr size_t kMostForced = 64;  // in one step; its rows are computed together in the next one
+
+bool IsOfStates(const LeadItem& item) {
+  return item.reading == wire::Reading::kLast || item.reading == wire::Reading::kMean;
+}
 
 }  // namespace
 
@@ -75,8 +82,11 @@ void StepSampler::AddForced(const LeadMachine::View& view, ItemOutput& output) {
 
 Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
                                      SamplerScratch& scratch) const {
-  work.output.request = work.item->request;
   const auto view = lead.Find(work.item->request);
+  if (work.item->reading == wire::Reading::kLogits) {
+    const auto row = TRY(logits.Of(work.row));
+    return view ? TakeValues(row, view->read_tokens, work) : Result<void>{};
+  }
   if (!view) {  // cancelled meanwhile: the machine drops the output
     work.output.tokens.assign(1, 0);
     return {};
@@ -86,19 +96,61 @@ Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitR
   return {};
 }
 
+// Of `row`, what stands at `indices`; all of it without any.
+Result<void> StepSampler::TakeValues(std::span<const float> row, std::span<const TokenId> indices,
+                                     Work& work) {
+  std::vector<float>& values = work.output.values;
+  values.assign(row.begin(), row.end());
+  if (!indices.empty()) {
+    values.clear();
+    for (const TokenId index : indices) {
+      if (index < 0 || static_cast<size_t>(index) >= row.size()) {
+        work.failed = Error{ErrorCode::kInvalid, fmt::format("there is no token {}", index)};
+        return {};
+      }
+      values.push_back(row[static_cast<size_t>(index)]);
+    }
+  }
+  if (!std::ranges::all_of(values, [](float value) { return std::isfinite(value); }))
+    work.failed = Error{ErrorCode::kCorrupt, "the model computed no number for this text"};
+  return {};
+}
+
+// States: nothing is multiplied with the output matrix.
+Result<void> StepSampler::ReadStates(const LeadMachine& lead, Work& work,
+                                     backend::Running& running) {
+  const auto view = lead.Find(work.item->request);
+  if (!view) return {};
+  const size_t rows = OutputRows(*work.item);
+  work.output.sum.assign(view->sum.begin(), view->sum.end());
+  for (size_t first = 0; first < rows; first += backend::kLogitRows) {
+    const size_t count = std::min(backend::kLogitRows, rows - first);
+    const auto states = TRY(running.States(work.row + first, count));
+    const size_t width = states.size() / count;
+    if (work.item->reading == wire::Reading::kLast) return TakeValues(states, {}, work);
+    for (size_t i = 0; i < count; ++i) AddState(work.output.sum, states.subspan(i * width, width));
+  }
+  if (!std::ranges::all_of(work.output.sum, [](double value) { return std::isfinite(value); }))
+    work.failed = Error{ErrorCode::kCorrupt, "the model computed no number for this text"};
+  return {};
+}
+
 Result<StepSampler::Outputs> StepSampler::Sample(const LeadMachine& lead, const LeadStep& step,
                                                  std::span<const RequestId> cancelled,
                                                  backend::StageCompute& stage,
                                                  backend::Running* running) {
   LogitRows logits{.running = running};
-  std::vector<Work> all;
+  std::deque<Work> all, states;
+  std::vector<Work*> order;  // as in the step
   for (const LeadItem& item : step.items) {
     if (OutputRows(item) == 0 || std::ranges::find(cancelled, item.request) != cancelled.end())
       continue;
-    all.push_back({.item = &item, .row = logits.total});
+    Work work{.item = &item, .row = logits.total, .output = {.request = item.request}};
     logits.total += OutputRows(item);
+    order.push_back(&(IsOfStates(item) ? states : all).emplace_back(std::move(work)));
   }
-  CHECK(all.empty() || running != nullptr);
+  CHECK(order.empty() || running != nullptr);
+  for (Work& work : states) TRY(ReadStates(lead, work, *running));
   for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
     // Those whose rows lie at hand together; one that has too many is alone and asks as it goes.
     const size_t first = all[begin].row;
@@ -114,10 +166,10 @@ Result<StepSampler::Outputs> StepSampler::Sample(const LeadMachine& lead, const 
     });
   }
   Outputs outputs;
-  for (Work& work : all) {
-    TRY(std::move(work.result));
-    if (work.failed) outputs.failures.push_back({work.item->request, *work.failed});
-    outputs.items.push_back(std::move(work.output));
+  for (Work* work : order) {
+    TRY(std::move(work->result));
+    if (work->failed) outputs.failures.push_back({work->item->request, *work->failed});
+    outputs.items.push_back(std::move(work->output));
   }
   return outputs;
 }

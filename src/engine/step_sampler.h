@@ -53,6 +53,9 @@ class StepSampler {
   Result<void> SampleRows(const LeadMachine::View& view, Work& work, LogitRows& logits,
                           SamplerScratch& scratch) const;
   static void AddForced(const LeadMachine::View& view, ItemOutput& output);
+  static Result<void> TakeValues(std::span<const float> row, std::span<const TokenId> indices,
+                                 Work& work);
+  static Result<void> ReadStates(const LeadMachine& lead, Work& work, backend::Running& running);
   Result<void> SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
                           SamplerScratch& scratch) const;
 

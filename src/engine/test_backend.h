@@ -46,6 +46,9 @@ class CountingBackend final : public backend::Backend {
       count_.rows += count;
       return inner_->Logits(first, count);
     }
+    Result<std::span<const float>> States(size_t first, size_t count) override {
+      return inner_->States(first, count);
+    }
 
    private:
     const std::unique_ptr<backend::Running> inner_;

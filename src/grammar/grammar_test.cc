@@ -263,7 +263,8 @@ TEST(GrammarTest, HostileGrammarsEndSoonWithAnError) {
     const auto start = std::chrono::steady_clock::now();
     const auto automaton = Compile(WholeAnswer(kind, text));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    EXPECT_LT(took.count(), 5) << text.substr(0, 60);
+    // 0.5 s alone: the bound is for what grows without one, also beside other work and sanitizers.
+    EXPECT_LT(took.count(), 60) << text.substr(0, 60);
     if (automaton) EXPECT_LE((*automaton)->states.size(), kMaxAutomatonStates + 10);
   }
 }

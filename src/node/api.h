@@ -53,12 +53,30 @@ struct ChatOptions {
   bool continue_last = false;
 };
 
+// Numbers instead of an answer: what the model makes of the prompt (docs/arithmetic.md, rule 17).
+struct ReadingRequest {
+  // Unset: the last position's state or the mean of all, as the model's file says; without a word
+  // there, the last.
+  std::optional<wire::Reading> kind = {};
+  uint32_t dimensions = 0;         // of a state: the first ones only; 0: all
+  bool unit = true;                // a state is scaled to length one
+  bool truncate = false;           // a text too long for the context is cut at its end
+  std::vector<std::string> texts;  // of kLogits: one token each
+};
+
+// For a reranker: does the document answer the query?
+struct RankedPair {
+  std::string query, document;
+  std::string instruction = {};  // empty: that of a web search
+};
+
 struct GenerateRequest {
   std::string model;  // name, alias or id
-  // One of the two: a chat (rendered by the model's template) or a raw prompt.
+  // One of them: a chat (rendered by the model's template), a raw prompt, or a pair to rank.
   std::vector<model::ChatMessage> messages;
   ChatOptions chat = {};
   std::optional<std::string> prompt;
+  std::optional<RankedPair> pair = {};
   std::optional<std::string> suffix = {};  // the answer stands between the prompt and this text
   bool special = false;  // the prompt's text may hold control tokens: a template was used already
   bool no_bos = false;   // for a text that is no beginning
@@ -76,6 +94,7 @@ struct GenerateRequest {
   // Of the model's adapters, by their index; those that are not named are not used. Unset: all,
   // with the scales that the model was loaded with.
   std::optional<std::vector<wire::AdapterUse>> adapters = {};
+  std::optional<ReadingRequest> reading = {};  // nothing is generated: GenerateStats::values
 };
 
 // An adapter to load a model with: a file of this node (its name or path) and the scale of requests
@@ -113,6 +132,7 @@ struct GenerateStats {
   double tokens_per_second = 0;  // decode: tokens after the first / time after the first
   double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
+  std::vector<float> values;                // of a reading
   std::vector<wire::FinishReason> reasons;  // of each choice
   std::vector<std::string> stops;           // of each choice: the stop text that ended it, if one
 };

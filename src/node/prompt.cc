@@ -43,6 +43,54 @@ Result<std::vector<model::TextPiece>> RenderMessages(const GenerateRequest& requ
   return pieces;
 }
 
+constexpr std::string_view kRankTask =
+    "Judge whether the Document meets the requirements based on the Query and the Instruct "
+    "provided. Note that the answer can only be \"yes\" or \"no\".";
+constexpr std::string_view kSearch =
+    "Given a web search query, retrieve relevant passages that answer the query";
+
+// Text of a file in which {query} and {document} stand for a pair's, as llama.cpp writes them.
+std::vector<model::TextPiece> FillIn(std::string_view form, const RankedPair& pair) {
+  std::vector<model::TextPiece> pieces;
+  while (!form.empty()) {
+    const size_t query = form.find("{query}"), document = form.find("{document}");
+    const size_t next = std::min(query, document);
+    pieces.push_back({.text = std::string(form.substr(0, next)), .trusted = true});
+    if (next == std::string_view::npos) break;
+    pieces.push_back({.text = next == query ? pair.query : pair.document, .trusted = false});
+    form.remove_prefix(next + (next == query ? 7 : 10));
+  }
+  return pieces;
+}
+
+// A form of the model's own, or the chat that rerankers of Qwen3's kind are trained on.
+Result<std::vector<model::TextPiece>> RenderPair(const RankedPair& pair,
+                                                 const Vocabulary& vocabulary) {
+  const auto form = vocabulary.details.metadata.find("tokenizer.chat_template.rerank");
+  if (form != vocabulary.details.metadata.end()) {
+    if (const auto* text = std::get_if<std::string>(&form->second)) return FillIn(*text, pair);
+  }
+  GenerateRequest chat;
+  const std::string instruction =
+      pair.instruction.empty() ? std::string(kSearch) : pair.instruction;
+  chat.messages = {{.role = "system", .content = std::string(kRankTask)},
+                   {.role = "user",
+                    .content = fmt::format("<Instruct>: {}\n<Query>: {}\n<Document>: {}",
+                                           instruction, pair.query, pair.document)}};
+  chat.chat.variables.push_back({"enable_thinking", {false}});
+  return RenderMessages(chat, vocabulary, 0);
+}
+
+// The text of a reading ends as its model was trained to see texts end.
+void AddEnd(const Vocabulary& vocabulary, std::vector<TokenId>& ids) {
+  const auto& metadata = vocabulary.details.metadata;
+  const auto add = metadata.find("tokenizer.ggml.add_eos_token");
+  const bool* wanted = add == metadata.end() ? nullptr : std::get_if<bool>(&add->second);
+  const TokenId eos = vocabulary.tokenizer->eos();
+  if (wanted == nullptr || !*wanted || eos < 0) return;
+  if (ids.empty() || ids.back() != eos) ids.push_back(eos);
+}
+
 Result<std::vector<TokenId>> MakeInfill(const GenerateRequest& request,
                                         const Vocabulary& vocabulary) {
   if (!vocabulary.infill) {
@@ -80,7 +128,8 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
     prompt.text = *request.prompt;
     prompt.ids = tokenizer.Encode(prompt.text, request.special);
   } else {
-    const auto pieces = TRY(RenderMessages(request, vocabulary, local_time));
+    const auto pieces = TRY(request.pair ? RenderPair(*request.pair, vocabulary)
+                                         : RenderMessages(request, vocabulary, local_time));
     for (const model::TextPiece& piece : pieces) prompt.text += piece.text;
     prompt.ids = tokenizer.EncodePieces(pieces);
   }
@@ -89,7 +138,38 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
       (prompt.ids.empty() || prompt.ids.front() != tokenizer.bos())) {
     prompt.ids.insert(prompt.ids.begin(), tokenizer.bos());
   }
+  if (request.reading && request.prompt) AddEnd(vocabulary, prompt.ids);
   return prompt;
+}
+
+Result<wire::Reading> KindOfReading(const ReadingRequest& reading, const Vocabulary& vocabulary) {
+  if (reading.kind) return *reading.kind;
+  const auto& metadata = vocabulary.details.metadata;
+  for (const auto& [key, value] : metadata) {
+    const auto* kind = std::get_if<uint64_t>(&value);
+    if (kind == nullptr || !key.ends_with(".pooling_type")) continue;
+    constexpr uint64_t kMean = 1, kFirst = 2;  // llama.cpp's numbers
+    if (*kind == kFirst)
+      return Fail(ErrorCode::kUnsupported,
+                  "the model's embeddings are its first position's, which in a model that reads "
+                  "forward knows nothing of the text; that kind is not supported");
+    return *kind == kMean ? wire::Reading::kMean : wire::Reading::kLast;
+  }
+  return wire::Reading::kLast;
+}
+
+Result<std::vector<TokenId>> TokensToRead(const ReadingRequest& reading,
+                                          const Vocabulary& vocabulary) {
+  std::vector<TokenId> tokens;
+  for (const std::string& text : reading.texts) {
+    const std::vector<TokenId> ids = vocabulary.tokenizer->Encode(text, false);
+    if (ids.size() != 1)
+      return Fail(ErrorCode::kInvalid,
+                  "the model has no single token for '{}': its answers cannot be scored with it",
+                  text);
+    tokens.push_back(ids[0]);
+  }
+  return tokens;
 }
 
 }  // namespace exo::node

@@ -20,4 +20,10 @@ struct Prompt {
 Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& vocabulary,
                           int64_t local_time);
 
+// Errors: kUnsupported (a kind that says nothing in a model that reads forward).
+Result<wire::Reading> KindOfReading(const ReadingRequest& reading, const Vocabulary& vocabulary);
+// Errors: kInvalid (a text that is not one token).
+Result<std::vector<TokenId>> TokensToRead(const ReadingRequest& reading,
+                                          const Vocabulary& vocabulary);
+
 }  // namespace exo::node

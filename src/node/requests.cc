@@ -167,6 +167,8 @@ void Requests::OnVocabulary(const RequestId& id,
   input->chat = std::move(request->request.chat);
   input->prompt = std::move(request->request.prompt);
   input->suffix = std::move(request->request.suffix);
+  input->pair = std::move(request->request.pair);
+  input->reading = request->request.reading;
   input->special = request->request.special;
   input->prompt_ids = std::move(request->request.prompt_ids);
   input->lease = std::move(request->request.lease);
@@ -196,6 +198,10 @@ Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
     prepared.dry_break_tokens = std::move(breakers.tokens);
     prepared.dry_break_sequences = std::move(breakers.sequences);
   }
+  if (request.reading) {
+    prepared.reading = TRY(KindOfReading(*request.reading, vocabulary));
+    prepared.read_tokens = TRY(TokensToRead(*request.reading, vocabulary));
+  }
   return prepared;
 }
 
@@ -210,10 +216,23 @@ void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
   sampler.dry_break_tokens = std::move(prepared->dry_break_tokens);
   sampler.dry_break_sequences = std::move(prepared->dry_break_sequences);
   request->prompt = std::move(prepared->prompt);
-  request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
+  request->reading = prepared->reading;
+  request->read_tokens = std::move(prepared->read_tokens);
   const uint32_t context = host_.ContextOf(request->model);
+  Shorten(*request, context);
+  request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   if (request->prompt_tokens >= context) return RefuseLength(*request, context);
   Place(id);
+}
+
+// Where a reading may be cut; an end that its model wants stays.
+void Requests::Shorten(Request& request, uint32_t context) {
+  std::vector<TokenId>& prompt = request.prompt;
+  if (!request.request.reading || !request.request.reading->truncate || context < 2) return;
+  if (prompt.size() < context) return;
+  const TokenId end = prompt.back();
+  prompt.resize(context - 1);
+  if (end == request.vocabulary->tokenizer->eos()) prompt.back() = end;
 }
 
 void Requests::Place(const RequestId& id) {
@@ -276,6 +295,8 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   }
   CHECK(!request->submitted && request->vocabulary != nullptr);
   request->plan = std::move(*plan);
+  Shorten(*request, request->plan.context);
+  request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
   auto uses = UsesOf(request->request, request->plan);
@@ -299,6 +320,8 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
   submit.stop_tokens.insert(submit.stop_tokens.end(), more.begin(), more.end());
   submit.client = request.request.client;
   submit.adapters = request.adapters;
+  submit.reading = request.reading;
+  submit.read_tokens = request.read_tokens;
   request.submitted = true;
   AnnounceAfter(request, kAnnounceAfter);
   totals_.prompt_tokens += request.prompt_tokens;

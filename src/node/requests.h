@@ -86,6 +86,7 @@ class Requests {
 
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
   void OnPrepared(const RequestId& id, Result<Prepared> prepared);
+  static void Shorten(Request& request, uint32_t context);
   void RefuseLength(const Request& request, uint32_t context);
   void Place(const RequestId& id);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);

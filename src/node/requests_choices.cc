@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "engine/reading.h"
 #include "node/requests_impl.h"
 #include "sys/files.h"
 #include "sys/system.h"
@@ -22,6 +23,7 @@ void Add(GenerateStats& all, const GenerateStats& one, uint32_t choice) {
     all.seed = one.seed;
     all.ttft_ms = one.ttft_ms;
     all.prompt_per_second = one.prompt_per_second;
+    all.values = one.values;
   }
   all.completion_tokens += one.completion_tokens;
   all.drafted_tokens += one.drafted_tokens;
@@ -77,6 +79,10 @@ GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* fi
   if (finished != nullptr) {
     stats.drafted_tokens = finished->drafted;
     stats.accepted_tokens = finished->accepted;
+    stats.values = finished->values;
+    const auto& reading = request.request.reading;
+    if (reading && reading->unit && request.reading != wire::Reading::kLogits)
+      engine::MakeUnit(stats.values, reading->dimensions);
   }
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;

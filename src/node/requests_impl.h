@@ -11,6 +11,8 @@ namespace exo::node {
 struct Requests::Prepared {
   std::vector<TokenId> prompt;
   std::vector<TokenId> dry_break_tokens, dry_break_sequences;
+  wire::Reading reading = wire::Reading::kNone;
+  std::vector<TokenId> read_tokens = {};
 };
 
 // What a client waits for: one or more choices, each a request of its own.
@@ -31,6 +33,8 @@ struct Requests::Request {
   ModelId model;
   std::shared_ptr<const Vocabulary> vocabulary;
   std::vector<TokenId> prompt;  // until it is submitted
+  wire::Reading reading = wire::Reading::kNone;
+  std::vector<TokenId> read_tokens;
   uint32_t prompt_tokens = 0;
   uint32_t cached = 0;  // of them: their KV was there already
   std::unique_ptr<engine::TextStream> text;

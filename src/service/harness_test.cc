@@ -47,6 +47,7 @@ class FakeGeneration final : public node::Generation {
         .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}},
         .reasons = script_.reasons};
     if (request.max_tokens) limit_ = *request.max_tokens;
+    if (request.reading) Read(request);
     Later(script_.prefill, [this] {
       sink_.OnStarted({.prompt_tokens = 7, .stages = stats_.stages});
       if (script_.extra) script_.extra(sink_);
@@ -68,6 +69,16 @@ class FakeGeneration final : public node::Generation {
                        here = std::weak_ptr(here_)](const boost::system::error_code& error) {
       if (!error && !here.expired()) work();
     });
+  }
+  // Numbers that tell what was asked: how long the text is.
+  void Read(const node::GenerateRequest& request) {
+    limit_ = 0;
+    if (request.pair) {
+      stats_.values = {static_cast<float>(request.pair->document.size()), 2};
+    } else {
+      const size_t size = request.prompt ? request.prompt->size() : request.prompt_ids->size();
+      stats_.values = {static_cast<float>(size), request.reading->unit ? -0.5f : -5};
+    }
   }
   void Turn() {
     Later(script_.delay, [this] {

@@ -195,8 +195,10 @@ Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto stop = Scalars(b, value.stop_tokens);
   const auto adapters = WriteUses(b, value.adapters);
   const auto state = WriteState(b, value.state);
+  const auto read = Scalars(b, value.read_tokens);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
-                          value.max_new_tokens, sampler, stop, value.client, adapters, state);
+                          value.max_new_tokens, sampler, stop, value.client, adapters, state,
+                          static_cast<uint8_t>(value.reading), read);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -209,6 +211,10 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   to.client = from.client();
   ReadUses(r, from.adapters(), to.adapters);
   ReadState(r, from.state(), to.state);
+  // One of a newer version cannot be left out: an answer would come instead.
+  if (from.reading() > static_cast<uint8_t>(Reading::kLogits)) return r.Break("reading");
+  to.reading = static_cast<Reading>(from.reading());
+  r.Scalars(from.read_tokens(), to.read_tokens, "read_tokens", kMaxReadTokens);
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
@@ -231,10 +237,11 @@ void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto message = Text(b, value.message, kMaxText);
   const auto stages = WriteTimes(b, value.stages);
+  const auto values = Scalars(b, value.values);
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
                             value.prefill_us, value.decode_us, stages, Fb(value.plan),
-                            value.drafted, value.accepted);
+                            value.drafted, value.accepted, values);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -248,6 +255,9 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   to.accepted = from.accepted();
   ReadTimes(r, from.stages(), to.stages);
   r.Id(from.plan(), to.plan);
+  r.Scalars(from.values(), to.values, "values", kMaxReadValues);
+  for (const float value : to.values)
+    if (!std::isfinite(value)) return r.Break("values");
 }
 
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {

@@ -165,8 +165,9 @@ class RandomMessage {
   void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client, v.adapters, v.state);
+        v.client, v.adapters, v.state, v.reading, v.read_tokens);
   }
+  void Fill(Reading& v) { FillEnum(v, Reading::kLogits); }
   void Fill(Tokens& v) {
     All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state);
     const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not
@@ -178,7 +179,7 @@ class RandomMessage {
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
-        v.plan, v.drafted, v.accepted);
+        v.plan, v.drafted, v.accepted, v.values);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }

@@ -11,6 +11,11 @@ const collect = async (stream) => {
   return parts;
 };
 
+await check("embeddings", async () => {
+  const { embeddings } = await client.embed({ model, input: ["What is exo?", "bread"] });
+  assert.equal(embeddings.length, 2);
+  assert.ok(Math.abs(Math.hypot(...embeddings[1]) - 1) < 1e-5);
+});
 await check("it is found", async () => {
   assert.equal(await (await fetch(url)).text(), "Ollama is running");
   assert.equal((await fetch(url, { method: "HEAD" })).status, 200);

@@ -31,6 +31,14 @@ await check("a chat, whole and streamed, with its route", async () => {
   assert.equal(reason, whole.choices[0].finish_reason);
   assert.equal(usage.total_tokens, whole.usage.total_tokens);
 });
+await check("embeddings, packed (what the client asks for itself) and not", async () => {
+  const packed = await client.embeddings.create({ model, input: ["What is exo?", "bread"] });
+  const plain = await client.embeddings.create({ model, input: ["What is exo?", "bread"], encoding_format: "float" });
+  assert.equal(packed.data.length, 2);
+  const length = Math.hypot(...packed.data[0].embedding);
+  assert.ok(Math.abs(length - 1) < 1e-5, `${length}`);
+  assert.deepEqual(packed.data[1].embedding.map(Math.fround), plain.data[1].embedding.map(Math.fround));
+});
 await check("n, stop, seed, logprobs, logit_bias", async () => {
   assert.equal((await chat({ n: 3, temperature: 1, seed: 1 })).choices.length, 3);
   const text = (await chat()).choices[0].message.content;

@@ -76,7 +76,9 @@ StageSpec WithoutSources(StageSpec spec) {
 }
 
 uint64_t LogitsBytes(const StageSpec& spec) {
-  return spec.lead ? kLogitRows * spec.config->vocab * sizeof(float) : 0;
+  // Of rows of logits, or of their states.
+  const size_t cols = std::max(spec.config->vocab, spec.config->width);
+  return spec.lead ? kLogitRows * cols * sizeof(float) : 0;
 }
 
 }  // namespace

@@ -151,6 +151,7 @@ class CpuStage final : public StageCompute {
   // Whether the weights that were computed with are still those of the model. Errors: kCorrupt.
   Result<void> CheckWeights() const;
   std::span<float> Logits(size_t first, size_t count);
+  std::span<const float> States(size_t first, size_t count);
 
   void PlaceRows(std::span<const Segment> segments);
   // Errors of both: those of the collective.
@@ -251,7 +252,7 @@ class CpuStage final : public StageCompute {
   Buffer adapter_input_, adapter_low_, adapter_out_;       // adapters.h: AdapterScratch
   std::array<Buffer, 3> adapter_low_x_;
   Buffer partials_;  // of a shard: [max_parts][chunk][width]
-  Buffer logits_;    // [kLogitRows][vocab] of a lead
+  Buffer logits_;    // [kLogitRows][vocab], or [width], of a lead
 };
 
 }  // namespace exo::backend

@@ -43,6 +43,13 @@ class CpuRunning final : public Running {
     TRY(stage_.CheckWeights());
     return logits;
   }
+  Result<std::span<const float>> States(size_t first, size_t count) override {
+    CHECK(batch_.wanted == Wanted::kLogits);
+    CHECK_LE(first + count, batch_.output_rows.size());
+    const auto states = stage_.States(first, count);
+    TRY(stage_.CheckWeights());
+    return states;
+  }
 
  private:
   CpuStage& stage_;
@@ -213,6 +220,17 @@ std::span<float> CpuStage::Logits(size_t first, size_t count) {
   NormPrepare(product, At(Scratch::kOutput) + first * config_.width, weights_.output_norm, count);
   MatMul(product);
   return logits;
+}
+
+std::span<const float> CpuStage::States(size_t first, size_t count) {
+  CHECK_LE(count, kLogitRows);
+  const size_t width = config_.width;
+  const std::span<float> states = logits_.As<float>().first(count * width);
+  for (size_t row = 0; row < count; ++row) {
+    kernels_.RmsNorm(At(Scratch::kOutput) + (first + row) * width, weights_.output_norm.data(),
+                     config_.norm_eps, width, states.data() + row * width);
+  }
+  return states;
 }
 
 }  // namespace exo::backend

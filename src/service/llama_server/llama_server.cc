@@ -4,8 +4,10 @@
 
 #include "node/version.h"
 #include "service/answer.h"
+#include "service/default_model.h"
 #include "service/llama_server/encode.h"
 #include "service/llama_server/parse.h"
+#include "service/readings.h"
 #include "service/waiting.h"
 
 namespace exo::service::llama_server {
@@ -13,19 +15,6 @@ namespace {
 
 HttpResponse Failed(const Error& error) {
   return ErrorResponse(FromModelError(error));
-}
-
-// What runs, else what this device has, else what there is. Empty: nothing.
-std::string DefaultModel(const node::Api& api) {
-  const std::vector<node::ModelView> models = api.Models();
-  const auto first = [&](auto wanted) {
-    const auto found = std::ranges::find_if(models, wanted);
-    return found == models.end() ? std::string() : found->name;
-  };
-  std::string name = first([](const node::ModelView& model) { return model.state == "ready"; });
-  if (name.empty()) name = first([](const node::ModelView& model) { return model.local; });
-  if (name.empty()) name = first([](const node::ModelView&) { return true; });
-  return name;
 }
 
 Parsed<Action> Complete(node::Api& api, HttpRequest& request, Parsed<Call> read) {
@@ -95,6 +84,29 @@ Parsed<Action> Props(node::Api& api) {
   });
 }
 
+// One text has its vector in a list of its own, as for a model that gives one for each token.
+Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
+  EmbeddingCall call = TRY(ParseEmbedding(request.body));
+  for (node::GenerateRequest& one : call.requests) {
+    one.lease = request.lease;
+    one.client = ClientNumber(request.client, "");
+  }
+  return ReadTexts(api, std::move(call.requests),
+                   {.render =
+                        [](const Readings& readings) {
+                          std::string body = "[";
+                          for (size_t i = 0; i < readings.values.size(); ++i)
+                            body +=
+                                fmt::format(R"({}{{"index":{},"embedding":[{}]}})",
+                                            i == 0 ? "" : ",", i, NumbersJson(readings.values[i]));
+                          return HttpResponse{.body = body + "]"};
+                        },
+                    .fail =
+                        [field = call.field](const node::GenerateError& error) {
+                          return WithRetryAfter(ErrorResponse(FromGenerateError(error, field)));
+                        }});
+}
+
 // A slot per answer that is being computed, and one that waits for the next.
 Json SlotsJson(const node::ClusterView& cluster) {
   Json slots = Json::array();
@@ -122,6 +134,8 @@ Dialect MakeDialect(node::Api& api) {
       {"POST", "/completions", completion, false},
       {"POST", "/infill",
        [&api](HttpRequest request) { return Complete(api, request, ParseInfill(request.body)); }},
+      {"POST", "/embedding", [&api](HttpRequest request) { return Embed(api, request); }},
+      {"POST", "/embeddings", [&api](HttpRequest request) { return Embed(api, request); }, false},
       {"POST", "/tokenize", [&api](const HttpRequest& request) { return Tokenize(api, request); }},
       {"POST", "/detokenize",
        [&api](const HttpRequest& request) { return Detokenize(api, request); }},

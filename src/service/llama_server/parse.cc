@@ -4,6 +4,7 @@
 #include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
+#include "service/readings.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
@@ -118,6 +119,20 @@ Parsed<DetokenizeCall> ParseDetokenize(std::string_view text) {
     }
     call.tokens.push_back(id.get<TokenId>());
   }
+  return call;
+}
+
+Parsed<EmbeddingCall> ParseEmbedding(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
+  EmbeddingCall call;
+  if (Find(body, "content") == nullptr && Find(body, "input") != nullptr) call.field = "input";
+  // -1: as the model gave it; 2: of Euclidean length 1. There are others, of no use to anybody.
+  const auto norm = TRY(ReadInteger(body, "embd_normalize", -1, 2)).value_or(2);
+  if (norm != -1 && norm != 2)
+    return NotSupported("embd_normalize", "'embd_normalize' may be -1 (none) or 2 (length 1)");
+  const node::GenerateRequest like{.model = StringField(body, "model"),
+                                   .reading = node::ReadingRequest{.unit = norm == 2}};
+  call.requests = TRY(ReadInputs(body, call.field, like));
   return call;
 }
 

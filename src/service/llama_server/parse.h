@@ -23,6 +23,12 @@ struct TokenizeCall {
 Parsed<TokenizeCall> ParseTokenize(std::string_view body);
 Parsed<node::GenerateRequest> ParseTemplate(std::string_view body);
 
+struct EmbeddingCall {
+  std::vector<node::GenerateRequest> requests;
+  const char* field = "content";  // that has the texts
+};
+Parsed<EmbeddingCall> ParseEmbedding(std::string_view body);
+
 struct DetokenizeCall {
   std::string model;
   std::vector<TokenId> tokens;

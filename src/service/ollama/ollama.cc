@@ -8,6 +8,7 @@
 #include "service/ollama/encode.h"
 #include "service/ollama/models.h"
 #include "service/ollama/parse.h"
+#include "service/readings.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
 
@@ -45,6 +46,64 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
 // "model", or "name" as older clients say.
 Parsed<std::string> ReadName(const Json& body) {
   return ReadModel(body, Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
+}
+
+HttpResponse FailedToRead(const node::GenerateError& error) {
+  return WithRetryAfter(ErrorResponse(FromGenerateError(error, "input")));
+}
+
+Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
+  const Json body = TRY(ParseBody(request.body));
+  const std::string model = TRY(ReadModel(body, "model"));
+  const node::GenerateRequest like{
+      .model = model,
+      .client = ClientNumber(request.client, ""),
+      .lease = request.lease,
+      .reading = node::ReadingRequest{
+          .dimensions =
+              static_cast<uint32_t>(TRY(ReadInteger(body, "dimensions", 0, 1 << 17)).value_or(0)),
+          .truncate = TRY(ReadBool(body, "truncate")).value_or(true)}};
+  std::vector<node::GenerateRequest> requests;
+  // Without any text a model is only loaded; here it is when it is needed.
+  const Json* input = Find(body, "input");
+  if (input != nullptr && *input != "" && *input != Json::array())
+    requests = TRY(ReadInputs(body, "input", like));
+  return ReadTexts(
+      api, std::move(requests),
+      {.render =
+           [model](const Readings& readings) {
+             std::string vectors;
+             for (const std::vector<float>& values : readings.values)
+               vectors += (vectors.empty() ? "" : ",") + NumbersJson(values);
+             return HttpResponse{
+                 .body = fmt::format(R"({{"model":{},"embeddings":[{}],"total_duration":{:.0f},)"
+                                     R"("load_duration":0,"prompt_eval_count":{}}})",
+                                     Dump(model), vectors, readings.milliseconds * 1e6,
+                                     readings.prompt_tokens)};
+           },
+       .fail = &FailedToRead});
+}
+
+// The older route: one text, and its vector as the model gives it.
+Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
+  const Json body = TRY(ParseBody(request.body));
+  node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
+                            .prompt = StringField(body, "prompt"),
+                            .client = ClientNumber(request.client, ""),
+                            .lease = request.lease,
+                            .reading = node::ReadingRequest{.unit = false, .truncate = true}};
+  std::vector<node::GenerateRequest> requests;
+  if (!one.prompt->empty()) requests.push_back(std::move(one));
+  return ReadTexts(
+      api, std::move(requests),
+      {.render =
+           [](const Readings& readings) {
+             return HttpResponse{
+                 .body =
+                     fmt::format(R"({{"embedding":{}}})",
+                                 readings.values.empty() ? "[]" : NumbersJson(readings.values[0]))};
+           },
+       .fail = &FailedToRead});
 }
 
 Parsed<Action> Show(node::Api& api, const HttpRequest& request) {
@@ -113,13 +172,13 @@ Dialect MakeDialect(node::Api& api) {
       {"GET", "/api/ps", get([&api] {
          return HttpResponse{.body = Dump(RunningJson(api.Cluster(), api.Models()))};
        })},
+      {"POST", "/api/embed", [&api](HttpRequest request) { return Embed(api, request); }},
+      {"POST", "/api/embeddings", [&api](HttpRequest request) { return EmbedOne(api, request); }},
       {"POST", "/api/show", [&api](const HttpRequest& request) { return Show(api, request); }},
       {"DELETE", "/api/delete",
        [&api](const HttpRequest& request) { return Delete(api, request); }},
       {"POST", "/api/pull", [&api](const HttpRequest& request) { return Pull(api, request); }},
       Refused("POST", "/api/push", "models are not sent to a registry"),
-      Refused("POST", "/api/embed", "this server has no embeddings yet"),
-      Refused("POST", "/api/embeddings", "this server has no embeddings yet"),
       Refused("POST", "/api/copy", "models have the names of their files; rename or link the file"),
       Refused("POST", "/api/create",
               "put the GGUF file into a model folder (exo up --models FOLDER); adapters: exo up "

@@ -141,7 +141,7 @@ TEST(OllamaTest, ErrorsAreATextAndNameTheField) {
     const Json body = {{"model", "tiny"}, {"prompt", "a"}, {field, "x"}};
     EXPECT_NE(text_of("/api/generate", body, 400).find(field), std::string::npos);
   }
-  for (const char* path : {"/api/push", "/api/embed", "/api/copy", "/api/create", "/api/blobs/a"})
+  for (const char* path : {"/api/push", "/api/copy", "/api/create", "/api/blobs/a"})
     EXPECT_NE(text_of(path, {{"model", "tiny"}}, 400).find("not supported"), std::string::npos);
   EXPECT_NE(text_of("/api/chat", Ask({{"model", "nobody"}}), 404), "");
   server.Set({.refusal = node::GenerateError{{ErrorCode::kOverloaded, "full"},

@@ -4,6 +4,7 @@
 
 #include "service/answer.h"
 #include "service/http/paths.h"
+#include "service/openai/embeddings.h"
 #include "service/openai/encode.h"
 #include "service/openai/encode_responses.h"
 #include "service/openai/errors.h"
@@ -147,6 +148,7 @@ HttpResponse OneModel(const node::Api& api, const std::string& name) {
 Dialect MakeDialect(node::Api& api) {
   Dialect dialect{.name = "OpenAI", .render = &ErrorResponse};
   const auto store = std::make_shared<ResponseStore>();
+  const auto rerank = [&api](HttpRequest request) { return ReadRerank(api, std::move(request)); };
   dialect.routes = {
       {"POST", "/v1/chat/completions",
        [&api](HttpRequest request) {
@@ -160,7 +162,14 @@ Dialect MakeDialect(node::Api& api) {
        [&api, store](HttpRequest request) { return ReadResponse(api, store, request); }},
       {"POST", "/v1/responses/input_tokens",
        [&api, store](const HttpRequest& request) { return CountResponse(api, store, request); }},
-      Unserved("/v1/embeddings"),
+      {"POST", "/v1/embeddings",
+       [&api](HttpRequest request) { return ReadEmbeddings(api, std::move(request)); }},
+      {"POST", "/v1/rerank", rerank},
+      {"POST", "/v1/reranking", rerank, false},
+      {"POST", "/rerank", rerank, false},
+      {"POST", "/reranking", rerank, false},
+      {"POST", "/v1/score",
+       [&api](HttpRequest request) { return ReadScore(api, std::move(request)); }},
       Unserved("/v1/files"),
       Unserved("/v1/batches"),
       Unserved("/v1/moderations"),

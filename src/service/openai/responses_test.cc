@@ -150,7 +150,7 @@ TEST(ResponsesTest, WhatIsWrongIsNamed) {
     EXPECT_EQ(answer.status, 400) << answer.body;
     EXPECT_TRUE(answer.error("param").starts_with(field)) << answer.body;
   }
-  EXPECT_EQ(Post(server, "/v1/embeddings", Ask()).status, 404);
+  EXPECT_EQ(Post(server, "/v1/files", Ask()).status, 404);
 }
 
 }  // namespace

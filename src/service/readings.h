@@ -1,0 +1,49 @@
+// Several texts read by a model: embeddings and scores, in any dialect. Some are in work at a time;
+// the client's going away cancels all.
+//
+// Thread: the event loop.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "service/errors.h"
+#include "service/http/dialect.h"
+#include "service/json.h"
+
+namespace exo::service {
+
+inline constexpr size_t kMaxTexts = 2048;  // in one request: OpenAI's limit
+
+struct Readings {
+  std::vector<std::vector<float>> values;  // of each text, in their order
+  uint64_t prompt_tokens = 0;              // of all
+  double milliseconds = 0;
+};
+
+// What a route's `read` returns. A request without a model gets DefaultModel. Errors go through
+// `fail`; the first one ends the rest.
+struct ReadingRoute {
+  std::function<HttpResponse(const Readings&)> render;
+  std::function<HttpResponse(const node::GenerateError&)> fail;
+};
+Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route);
+
+// A text, a list of texts, token ids, or a list of those: a request for each. Errors: 400 that
+// names `field`.
+Parsed<std::vector<node::GenerateRequest>> ReadInputs(const Json& body, const char* field,
+                                                      const node::GenerateRequest& like);
+
+// "[0.5,-1]": the shortest text of each that is read back as the same value.
+std::string NumbersJson(std::span<const float> values);
+
+// Between 0 and 1, from the logits of "yes" and "no".
+double RelevanceOf(std::span<const float> yes_no);
+
+// A request for the logits of "yes" and "no" behind a pair.
+node::GenerateRequest PairRequest(const std::string& model, std::string query,
+                                  std::string document);
+
+}  // namespace exo::service
