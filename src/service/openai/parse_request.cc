@@ -38,7 +38,17 @@ constexpr Refused kRefusedChat[] = {{"tools", "[]"},
                                     {"chat_template", R"([""])"},
                                     {"enable_thinking", "[]"}};
 constexpr Refused kRefusedCompletion[] = {
-    {"echo", "[false]"}, {"suffix", R"([""])"}, {"best_of", "[0,1]"}};
+    {"echo", "[false]"},
+    {"suffix", R"([""])"},
+    {"best_of", "[0,1]"},
+    // Of chats alone: ignored, they would give another answer than was asked for.
+    {"tools", "[]"},
+    {"tool_choice", R"(["none","auto"])"},
+    {"functions", "[]"},
+    {"function_call", R"(["none","auto"])"},
+    {"response_format", R"([{"type":"text"}])"},
+    {"modalities", R"([["text"]])"},
+    {"audio", "[]"}};
 
 Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
   for (const Refused& field : fields) {
