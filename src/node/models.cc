@@ -122,6 +122,15 @@ std::string Models::NameOf(const File& file) const {
   return file->name();
 }
 
+std::vector<std::string> Models::FurtherNamesOf(const File& file) const {
+  std::vector<std::string> names;
+  for (const auto& [unused, entry] : entries_) {
+    if (entry->file == nullptr || entry->file == file) continue;
+    if (entry->file->manifest().id() == file->manifest().id()) names.push_back(entry->name);
+  }
+  return names;
+}
+
 std::vector<Models::File> Models::Each(bool adapters) const {
   std::map<ModelId, const Entry*> first;
   for (const auto& [unused, entry] : entries_) {

@@ -90,6 +90,8 @@ class Models {
   std::vector<File> Adapters() const { return Each(true); }
   // The name by which a file of All() is known here.
   std::string NameOf(const File& file) const;
+  // The names of other files with the same bytes.
+  std::vector<std::string> FurtherNamesOf(const File& file) const;
 
  private:
   // A file that was found or named.

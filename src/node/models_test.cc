@@ -200,6 +200,7 @@ TEST_F(ModelsTest, CopiesAreOneModel) {
   ASSERT_TRUE(Await("x"));
   EXPECT_EQ(models_->All().size(), 1u);
   EXPECT_EQ(models_->NameOf(models_->All()[0]), "x");
+  EXPECT_EQ(models_->FurtherNamesOf(models_->All()[0]), std::vector<std::string>{"x@b"});
 }
 
 // T9: a model is usable as soon as it itself has been read; a dead drive holds up its own files.

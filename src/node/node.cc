@@ -23,6 +23,9 @@ constexpr uint64_t kMaxTensorBudget = 20 * kGiB;
 
 constexpr char kPortSetting[] = "peer_port";
 
+// Ticks after the start: folders have been looked through, and other devices found.
+constexpr uint64_t kSettingsCheck = 100;
+
 // How often the device's load is looked at.
 constexpr Time kLoadPeriod = std::chrono::seconds(5);
 
@@ -326,6 +329,7 @@ void NodeImpl::WatchRunners() {
 }
 
 void NodeImpl::OnTick() {
+  if (ticks_ == kSettingsCheck) CheckAdaptersOfSettings();
   if (++ticks_ % 10 == 0) {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
