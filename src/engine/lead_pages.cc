@@ -228,6 +228,7 @@ std::vector<LeadMachine::Waiting> LeadMachine::QueueNews() {
 // First come first served, but for those whose reader does not read; a client of whom nothing runs
 // goes before the further requests (and choices) of others. Null: nobody waits.
 LeadMachine::Request* LeadMachine::NextToAdmit() {
+  if (queue_.empty()) return nullptr;  // as before most steps
   std::set<uint64_t> served;
   for (const RequestId& id : admitted_) {
     const Request& request = *requests_.at(id);

@@ -245,8 +245,7 @@ std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) cons
 void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) {
   if (const auto revising = revising_.find(model); revising != revising_.end()) {
-    revising->second.push_back(
-        [this, model, placing, done] { Ensure(model, placing, std::move(done)); });
+    revising->second.push_back([this, model, placing, done] { Ensure(model, placing, done); });
     return;
   }
   if (auto checked = CheckContext(model, placing); !checked)

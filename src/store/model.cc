@@ -165,8 +165,16 @@ Result<void> ModelFile::FindManifest(std::span<const OpenedFile> files,
 
 std::shared_ptr<const PreparedFile> ModelFile::OpenPrepared() const {
   if (prepared_path_.empty()) return nullptr;
+  const auto stamp = sys::RealDisk().Look(prepared_path_);
+  if (stamp) {
+    MutexLock lock(prepared_mutex_);
+    if (prepared_ != nullptr && prepared_stamp_ == *stamp && !prepared_->broken()) return prepared_;
+  }
   auto prepared = PreparedFile::Open(prepared_path_, known_);
-  if (prepared) return *std::move(prepared);
+  MutexLock lock(prepared_mutex_);
+  prepared_ = prepared ? *prepared : nullptr;
+  prepared_stamp_ = stamp.value_or(sys::FileStamp{});
+  if (prepared) return prepared_;
   if (prepared.error().code != ErrorCode::kNotFound) {
     LOG(kWarning, "the prepared file is not used: {}; run exo prepare again",
         prepared.error().message);

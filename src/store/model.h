@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/manifest.h"
 #include "store/prepared.h"
@@ -68,6 +69,11 @@ class ModelFile final {
   std::vector<sys::FileStamp> stamps_;
   KnownFile known_;
   std::string prepared_path_;  // empty: nowhere
+  // What was opened last, and the stamp by which it is known to be on disk still: its header is
+  // large.
+  mutable Mutex prepared_mutex_;
+  mutable std::shared_ptr<const PreparedFile> prepared_ EXO_GUARDED_BY(prepared_mutex_);
+  mutable sys::FileStamp prepared_stamp_ EXO_GUARDED_BY(prepared_mutex_);
   std::shared_ptr<const Manifest> manifest_;
 };
 

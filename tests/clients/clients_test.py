@@ -30,6 +30,10 @@ def run(exo, script):
         raise AssertionError(f"{script}: {result.stderr[-3000:]}")
 
 
+def test_openai(exo):
+    run(exo, "openai.mjs")
+
+
 def test_anthropic(exo):
     run(exo, "anthropic.mjs")
 
@@ -39,4 +43,4 @@ def test_ollama(exo):
 
 
 if __name__ == "__main__":
-    lib.main([test_anthropic, test_ollama])
+    lib.main([test_openai, test_anthropic, test_ollama])

@@ -45,15 +45,21 @@ def test_drafts_change_no_answer_whatever_the_sampler_remembers(exo):
         with cluster(exo, 1, environment={"EXO_SPECULATION": switch}) as nodes:
             return [nodes[0].api.complete("exo-tiny", LIST["prompt"], **{"seed": 5, "max_tokens": 100, **one})
                     for one in settings]
-    plain, drafted = answers("false"), answers("true")
-    for one, a, b in zip(settings, plain, drafted):
-        assert a["exo"]["token_ids"] == b["exo"]["token_ids"], one
-        assert a["choices"][0]["logprobs"] == b["choices"][0]["logprobs"], one
-        print(f"  {b['timings']['draft_n']:3d} drafted, {b['timings']['draft_n_accepted']:3d} accepted: {one}")
-        assert a["timings"]["draft_n"] == 0, a["timings"]
-    accepted = [b["timings"]["draft_n_accepted"] for b in drafted]
-    wrong = [b["timings"]["draft_n"] - b["timings"]["draft_n_accepted"] for b in drafted]
-    assert sum(accepted) > 0 and sum(wrong) > 0, (accepted, wrong)  # how many depends on measured times
+    plain = answers("false")
+    # Drafts are made where they pay by measured times, which others' load can spoil for a node's whole life: every
+    # round compares everything, and rounds go on until drafts have been right and wrong.
+    accepted = wrong = 0
+    for _ in range(8):
+        for one, a, b in zip(settings, plain, answers("true")):
+            assert a["exo"]["token_ids"] == b["exo"]["token_ids"], one
+            assert a["choices"][0]["logprobs"] == b["choices"][0]["logprobs"], one
+            count, right = b["timings"]["draft_n"], b["timings"]["draft_n_accepted"]
+            print(f"  {count:3d} drafted, {right:3d} accepted: {one}")
+            assert a["timings"]["draft_n"] == 0, a["timings"]
+            accepted, wrong = accepted + right, wrong + count - right
+        if accepted > 0 and wrong > 0:
+            return
+    raise AssertionError(f"of all drafts {accepted} were right and {wrong} wrong")
 
 
 def test_a_draft_model_changes_no_answer(exo):

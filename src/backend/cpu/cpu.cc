@@ -17,7 +17,7 @@ namespace exo::backend {
 namespace {
 
 // Left for the rest of the system and for exo itself: a tenth of the machine, within these bounds.
-constexpr uint64_t kMinReserve = 64 * kMiB;
+constexpr uint64_t kMinReserve = 72 * kMiB;
 constexpr uint64_t kMaxReserve = 1 * kGiB;
 
 uint64_t MemoryBudget(std::optional<uint64_t> limit, const sys::MemoryInfo& memory) {

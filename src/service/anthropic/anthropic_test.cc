@@ -115,6 +115,17 @@ TEST(AnthropicTest, BlocksBecomeMessagesOfTheTemplate) {
   EXPECT_EQ(asked.chat.variables[0].key, "enable_thinking");
 }
 
+// A message whose blocks all fall away is still one.
+TEST(AnthropicTest, AMessageOfDroppedBlocksIsEmpty) {
+  TestServer server;
+  const Json body = Ask(Json::parse(
+      R"({"messages":[{"role":"user","content":[{"type":"redacted_thinking","data":"x"}]}]})"));
+  ASSERT_EQ(Post(server, kMessages, body).status, 200);
+  const node::GenerateRequest asked = server.last_request();
+  ASSERT_EQ(asked.messages.size(), 1u);
+  EXPECT_EQ(asked.messages[0].content, "");
+}
+
 TEST(AnthropicTest, CountsTokens) {
   TestServer server;
   Json body = Ask();

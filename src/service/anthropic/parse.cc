@@ -72,6 +72,7 @@ class MessageReader {
       return BadValue(param + ".content", "a message needs 'content': a string or blocks");
     model::ChatMessage one{.role = role->get<std::string>()};
     std::string text;
+    const size_t before = out_.size();
     if (content->is_string()) {
       text = content->get<std::string>();
     } else if (!content->is_array() || content->size() > kMaxMessages) {
@@ -81,8 +82,8 @@ class MessageReader {
     } else {
       for (size_t i = 0; i < content->size(); ++i)
         TRY(ReadBlock((*content)[i], fmt::format("{}.content[{}]", param, i), one, text));
-      const bool only_results = text.empty() && one.tool_calls.empty() && one.reasoning.empty();
-      if (only_results && !content->empty() && one.role == "user") return {};
+      const bool more = !text.empty() || !one.tool_calls.empty() || !one.reasoning.empty();
+      if (out_.size() > before && !more) return {};  // results of tools only
     }
     if (!text.empty() || one.tool_calls.empty()) one.content = std::move(text);
     out_.push_back(std::move(one));

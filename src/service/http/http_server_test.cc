@@ -70,7 +70,7 @@ TEST(HttpServerTest, ServesTheCommandLine) {
 
 TEST(HttpServerTest, UnknownPathsAndMethods) {
   TestServer server;
-  const auto unknown = Call(server, "POST", "/v1/embeddings", "{}");
+  const auto unknown = Call(server, "POST", "/v1/nothing", "{}");
   EXPECT_EQ(unknown.status, 404);
   EXPECT_NE(unknown.error("message").find("/v1/chat/completions"), std::string::npos);
   auto answer = Call(server, "GET", kChat);

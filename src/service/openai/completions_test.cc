@@ -365,11 +365,11 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
       {"frequency_penalty", 3},
       {"presence_penalty", -3},
       {"repeat_penalty", 0},
-      {"tools", {{{"type", "function"}}}},
-      {"tool_choice", "required"},
+      {"tools", 3},
+      {"tool_choice", "perhaps"},
       {"response_format", {{"type", "json_object"}}},
-      {"functions", {{{"name", "f"}}}},
-      {"reasoning_effort", "high"},
+      {"reasoning_effort", 3},
+      {"chat_template_kwargs", 3},
       {"model", nullptr},
       {"model", 5},
       {"messages", nullptr},
@@ -388,18 +388,54 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
   }
   EXPECT_EQ(Post(server, kRaw, Raw({{"response_format", {{"type", "text"}}}})).status, 200);
   for (const char* field : {"echo", "suffix", "best_of"}) {
-    const Json value = field == std::string("echo")     ? Json(true)
-                       : field == std::string("suffix") ? Json("x")
-                                                        : Json(2);
+    const Json value = field == std::string("echo") ? Json(true) : Json(2);
     EXPECT_EQ(Post(server, kRaw, Raw({{field, value}})).error("param"), field);
   }
   EXPECT_EQ(server.alive(), 0);
 }
 
+TEST(CompletionsTest, ToolsAndTheirCallsReachTheNode) {
+  TestServer server;
+  const Json body = Chat(Json::parse(R"({
+    "tools": [{"type":"function","function":{"name":"get","parameters":{"type":"object"}}},
+              {"type":"web_search"}],
+    "tool_choice": "none", "parallel_tool_calls": false, "reasoning_effort": "low",
+    "chat_template_kwargs": {"enable_thinking": false}, "continue_final_message": true,
+    "messages": [{"role":"developer","content":"d"}, {"role":"user","content":"u"},
+      {"role":"assistant","content":null,"reasoning_content":"r",
+       "tool_calls":[{"id":"c1","type":"function",
+                      "function":{"name":"get","arguments":"{\"k\":[1,true,null]}"}}]},
+      {"role":"tool","tool_call_id":"c1","content":"done"},
+      {"role":"assistant","content":"So"}]})"));
+  const Answered answer = Post(server, kChat, body);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const node::GenerateRequest asked = server.last_request();
+  ASSERT_EQ(asked.messages.size(), 5u);
+  EXPECT_EQ(asked.messages[0].role, "system");
+  EXPECT_EQ(asked.messages[2].reasoning, "r");
+  EXPECT_FALSE(asked.messages[2].content);
+  ASSERT_EQ(asked.messages[2].tool_calls.size(), 1u);
+  EXPECT_EQ(asked.messages[2].tool_calls[0].id, "c1");
+  EXPECT_EQ(asked.messages[2].tool_calls[0].arguments.at(0).key, "k");
+  EXPECT_EQ(asked.messages[3].tool_call_id, "c1");
+  EXPECT_EQ(asked.chat.tools.size(), 1u);
+  EXPECT_EQ(asked.chat.tool_use, node::ToolUse::kNone);
+  EXPECT_FALSE(asked.chat.parallel_tool_calls);
+  EXPECT_TRUE(asked.chat.continue_last);
+  ASSERT_EQ(asked.chat.variables.size(), 2u);
+  EXPECT_EQ(asked.chat.variables[0].key, "reasoning_effort");
+  EXPECT_EQ(std::get<bool>(asked.chat.variables[1].value.value), false);
+  // The older names.
+  Post(server, kChat, Chat({{"functions", {{{"name", "f"}}}}, {"function_call", {{"name", "f"}}}}));
+  EXPECT_EQ(server.last_request().chat.tools.size(), 1u);
+  EXPECT_EQ(server.last_request().chat.tool_use, node::ToolUse::kNamed);
+  EXPECT_EQ(server.last_request().chat.tool_name, "f");
+}
+
 TEST(CompletionsTest, BadMessagesAreNamed) {
   TestServer server;
   const std::vector<std::pair<Json, std::string>> cases = {
-      {{{"role", "tool"}, {"content", "x"}}, "messages[0].role"},
+      {{{"role", "tool"}}, "messages[0].content"},
       {{{"role", "king"}, {"content", "x"}}, "messages[0].role"},
       {{{"content", "x"}}, "messages[0].role"},
       {{{"role", "user"}}, "messages[0].content"},

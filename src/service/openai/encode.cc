@@ -19,7 +19,15 @@ class OpenAiEncoder : public Encoder {
   explicit OpenAiEncoder(EncoderOptions options) : options_(std::move(options)) {}
 
   HttpResponse Fail(const node::GenerateError& error) override {
-    return ErrorResponse(FromGenerateError(error, options_.prompt_param));
+    const ApiError api = FromGenerateError(error, options_.prompt_param);
+    Json json = ErrorJson(api);
+    if (error.context > 0) {  // llama-server's names
+      json["error"]["n_prompt_tokens"] = error.prompt_tokens;
+      json["error"]["n_ctx"] = error.context;
+    }
+    HttpResponse response = ErrorResponse(api);
+    response.body = Dump(json);
+    return response;
   }
   std::string FailMidStream(const node::GenerateError& error) override {
     return Event(ErrorJson(FromGenerateError(error, options_.prompt_param)));
@@ -137,7 +145,9 @@ class StreamEncoder final : public OpenAiEncoder {
   }
   // A text completion has one text only.
   std::string Encode(const node::Delta& delta, const node::ReasoningDelta& what) {
-    return EncodeText(delta, "reasoning_content", what.text);
+    if (!chat() || what.text.empty()) return EncodeText(delta, "content", what.text);
+    // Clients read one of the two names.
+    return ChunkOf(delta, {{"reasoning_content", what.text}, {"reasoning", what.text}});
   }
   std::string Encode(const node::Delta& delta, const node::ToolCallDelta& what) {
     if (!chat()) return EncodeText(delta, "content", what.arguments);
@@ -213,7 +223,8 @@ class WholeEncoder final : public OpenAiEncoder {
                     {"refusal", nullptr},
                     {"annotations", Json::array()}};
     if (choice.text.empty() && !choice.calls.empty()) message["content"] = nullptr;
-    if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
+    if (!choice.reasoning.empty())
+      message["reasoning_content"] = message["reasoning"] = choice.reasoning;
     for (const Call& call : choice.calls)
       message["tool_calls"].push_back(FunctionCall(call.id, call.name, call.arguments));
     return message;

@@ -50,7 +50,7 @@ TEST(EncodeTest, StreamsNameAToolCallOnceAndAddItsArguments) {
   const auto events = Post(server, kChat, body).events();
   ASSERT_EQ(events.size(), 7u);  // role, 2 reasoning, 3 of calls, finish
   const auto delta = [&](size_t i) { return events[i]["choices"][0]["delta"]; };
-  EXPECT_EQ(delta(1), Json::parse(R"({"reasoning_content":"Let me "})"));
+  EXPECT_EQ(delta(1), Json::parse(R"({"reasoning":"Let me ","reasoning_content":"Let me "})"));
   EXPECT_EQ(delta(3)["tool_calls"][0], Json::parse(R"({"index":0,"id":"call_1","type":"function",
                             "function":{"name":"weather","arguments":"{\"city\":"}})"));
   EXPECT_EQ(delta(4)["tool_calls"][0],

@@ -5,9 +5,13 @@
 #include "service/answer.h"
 #include "service/http/paths.h"
 #include "service/openai/encode.h"
+#include "service/openai/encode_responses.h"
 #include "service/openai/errors.h"
 #include "service/openai/models.h"
 #include "service/openai/parse_request.h"
+#include "service/openai/parse_responses.h"
+#include "service/openai/response_store.h"
+#include "service/waiting.h"
 #include "sys/files.h"
 
 namespace exo::service::openai {
@@ -15,30 +19,117 @@ namespace {
 
 constexpr std::string_view kModelsPrefix = "/v1/models/";
 
-Action Reply(std::function<HttpResponse()> response) {
-  return [response = std::move(response)](Exchange& exchange) -> std::unique_ptr<Handler> {
-    exchange.Send(response());
-    return nullptr;
-  };
+std::string NewId(const char* prefix) {
+  return fmt::format("{}{:016x}{:016x}", prefix, sys::RandomValue<uint64_t>(),
+                     sys::RandomValue<uint64_t>());
+}
+
+int64_t SecondsNow() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
 }
 
 Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<CompletionCall> read) {
   CompletionCall call = TRY(std::move(read));
   call.request.lease = std::move(request.lease);
   call.request.client = ClientNumber(request.client, call.user);
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  auto encoder =
-      MakeEncoder({.id = fmt::format("{}{:016x}{:016x}", call.chat ? "chatcmpl-" : "cmpl-",
-                                     sys::RandomValue<uint64_t>(), sys::RandomValue<uint64_t>()),
-                   .model = call.request.model,
-                   .prompt_param = call.chat ? "messages" : "prompt",
-                   .created = std::chrono::duration_cast<std::chrono::seconds>(now).count(),
-                   .chat = call.chat,
-                   .stream = call.stream,
-                   .include_usage = call.include_usage,
-                   .choices = call.request.choices,
-                   .logprobs = call.request.sampler.logprobs});
+  auto encoder = MakeEncoder({.id = NewId(call.chat ? "chatcmpl-" : "cmpl-"),
+                              .model = call.request.model,
+                              .prompt_param = call.chat ? "messages" : "prompt",
+                              .created = SecondsNow(),
+                              .chat = call.chat,
+                              .stream = call.stream,
+                              .include_usage = call.include_usage,
+                              .choices = call.request.choices,
+                              .logprobs = call.request.sampler.logprobs});
   return Generate(api, std::move(call.request), std::move(encoder));
+}
+
+using Store = std::shared_ptr<ResponseStore>;
+
+// The conversation so far, and the new messages. Errors: a conversation that is not there.
+Parsed<> GoOn(const ResponseStore& store, ResponseCall& call) {
+  std::vector<model::ChatMessage>& messages = call.request.messages;
+  if (call.previous.empty()) return {};
+  const ResponseStore::Messages* before = store.Find(call.previous);
+  if (before == nullptr) {
+    return std::unexpected(ApiError{
+        400,
+        fmt::format("the response '{}' is not kept here (any more): send the whole conversation as "
+                    "'input'",
+                    call.previous.substr(0, 128)),
+        "previous_response_id", "previous_response_not_found"});
+  }
+  messages.insert(messages.begin(), before->begin(), before->end());
+  return {};
+}
+
+void AddInstructions(ResponseCall& call) {
+  if (call.instructions.empty()) return;
+  call.request.messages.insert(call.request.messages.begin(),
+                               {.role = "system", .content = std::move(call.instructions)});
+}
+
+std::unique_ptr<Handler> Respond(node::Api& api, const Store& store, ResponseCall call,
+                                 Exchange& exchange) {
+  if (const auto found = GoOn(*store, call); !found) {
+    exchange.Send(ErrorResponse(found.error()));
+    return nullptr;
+  }
+  ResponseOptions options{.id = NewId("resp_"),
+                          .model = call.request.model,
+                          .created = SecondsNow(),
+                          .stream = call.stream,
+                          .echo = std::move(call.echo)};
+  if (call.store) {
+    options.keep = [store, id = options.id,
+                    messages = call.request.messages](model::ChatMessage answer) mutable {
+      messages.push_back(std::move(answer));
+      store->Add(id, std::move(messages));
+    };
+  }
+  AddInstructions(call);
+  return Generate(api, std::move(call.request), MakeResponseEncoder(std::move(options)))(exchange);
+}
+
+Parsed<Action> ReadResponse(node::Api& api, const Store& store, HttpRequest& request) {
+  ResponseCall call = TRY(ParseResponseRequest(request.body));
+  call.request.lease = std::move(request.lease);
+  call.request.client = ClientNumber(request.client, call.user);
+  return [&api, store, call = std::move(call)](Exchange& exchange) mutable {
+    return Respond(api, store, std::move(call), exchange);
+  };
+}
+
+Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpRequest& request) {
+  ResponseCall call = TRY(ParseResponseRequest(request.body));
+  const auto failure = [](const Error& error) { return ErrorResponse(FromModelError(error)); };
+  return [&api, store, failure,
+          call = std::move(call)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
+    if (const auto found = GoOn(*store, call); !found) {
+      exchange.Send(ErrorResponse(found.error()));
+      return nullptr;
+    }
+    AddInstructions(call);
+    auto waiting = std::make_unique<Waiting>(exchange, failure);
+    api.Tokenize(std::move(call.request),
+                 waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
+                   return Json{{"object", "response.input_tokens"},
+                               {"input_tokens", prompt.ids.size()}};
+                 }));
+    return waiting;
+  };
+}
+
+Route Unserved(const char* path) {
+  return {.method = "POST",
+          .path = path,
+          .read = [path](const HttpRequest&) -> Parsed<Action> {
+            return std::unexpected(ApiError{
+                404, fmt::format("{} is not served here: this server answers with text only", path),
+                "", "not_supported"});
+          },
+          .listed = false};
 }
 
 HttpResponse OneModel(const node::Api& api, const std::string& name) {
@@ -55,6 +146,7 @@ HttpResponse OneModel(const node::Api& api, const std::string& name) {
 
 Dialect MakeDialect(node::Api& api) {
   Dialect dialect{.name = "OpenAI", .render = &ErrorResponse};
+  const auto store = std::make_shared<ResponseStore>();
   dialect.routes = {
       {"POST", "/v1/chat/completions",
        [&api](HttpRequest request) {
@@ -64,12 +156,23 @@ Dialect MakeDialect(node::Api& api) {
        [&api](HttpRequest request) {
          return ReadCompletion(api, request, ParseCompletionRequest(request.body));
        }},
+      {"POST", "/v1/responses",
+       [&api, store](HttpRequest request) { return ReadResponse(api, store, request); }},
+      {"POST", "/v1/responses/input_tokens",
+       [&api, store](const HttpRequest& request) { return CountResponse(api, store, request); }},
+      Unserved("/v1/embeddings"),
+      Unserved("/v1/files"),
+      Unserved("/v1/batches"),
+      Unserved("/v1/moderations"),
+      Unserved("/v1/audio/"),
+      Unserved("/v1/images/"),
       {"GET", "/v1/models",
        [&api](HttpRequest) -> Parsed<Action> {
-         return Reply([&api] { return HttpResponse{.body = Dump(ModelListJson(api.Models()))}; });
+         return AnswerNow(
+             [&api] { return HttpResponse{.body = Dump(ModelListJson(api.Models()))}; });
        }},
       {"GET", std::string(kModelsPrefix), [&api](HttpRequest request) -> Parsed<Action> {
-         return Reply(
+         return AnswerNow(
              [&api, name = Unescape(std::string_view(request.path).substr(kModelsPrefix.size()))] {
                return OneModel(api, name);
              });

@@ -4,6 +4,7 @@
 
 #include "service/fields.h"
 #include "service/http/limits.h"
+#include "service/openai/parse_tools.h"
 
 namespace exo::service::openai {
 namespace {
@@ -40,6 +41,22 @@ Parsed<std::string> ReadContent(const Json& message, const std::string& param) {
   return text;
 }
 
+std::string Text(const Json& object, const char* name) {
+  const Json* value = Find(object, name);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
+}
+
+Parsed<> ReadCalls(const Json& list, const std::string& param, model::ChatMessage& out) {
+  if (!list.is_array()) return BadValue(param, "'tool_calls' must be a list");
+  for (const Json& call : list) {
+    const Json* function = call.is_object() ? Find(call, "function") : nullptr;
+    if (function == nullptr || !function->is_object())
+      return BadValue(param, "a tool call must be an object with a 'function'");
+    out.tool_calls.push_back(TRY(ReadCall(Text(call, "id"), *function, param)));
+  }
+  return {};
+}
+
 Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& param) {
   if (!message.is_object())
     return BadValue(param, "a message must be an object with 'role' and 'content'");
@@ -48,20 +65,24 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& p
     return BadValue(param + ".role", "a message needs a 'role' string");
   model::ChatMessage out{.role = role->get<std::string>()};
   if (out.role == "developer") out.role = "system";
-  if (out.role == "tool" || out.role == "function") {
-    return NotSupported(param + ".role",
-                        "messages of role '" + out.role + "' are not supported yet");
-  }
-  if (out.role != "system" && out.role != "user" && out.role != "assistant") {
+  if (out.role == "function") out.role = "tool";
+  if (out.role != "system" && out.role != "user" && out.role != "assistant" && out.role != "tool") {
     return BadValue(param + ".role",
-                    fmt::format("'{}' is no role; use system, developer, user or assistant",
+                    fmt::format("'{}' is no role; use system, developer, user, assistant or tool",
                                 out.role.substr(0, 64)));
   }
-  for (const char* field : {"tool_calls", "function_call", "audio"}) {
+  for (const char* field : {"function_call", "audio"}) {
     const Json* value = Find(message, field);
     if (value != nullptr && !value->empty()) return NotSupported(param + "." + field);
   }
-  out.content = TRY(ReadContent(message, param + ".content"));
+  if (const Json* calls = Find(message, "tool_calls"); calls != nullptr)
+    TRY(ReadCalls(*calls, param + ".tool_calls", out));
+  out.tool_call_id = Text(message, "tool_call_id");
+  out.name = Text(message, "name");
+  out.reasoning = Text(message, "reasoning_content");
+  if (out.reasoning.empty()) out.reasoning = Text(message, "reasoning");
+  if (Find(message, "content") != nullptr || out.tool_calls.empty())
+    out.content = TRY(ReadContent(message, param + ".content"));
   return out;
 }
 

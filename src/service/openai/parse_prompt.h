@@ -8,8 +8,8 @@
 
 namespace exo::service::openai {
 
-// "messages". Text parts are joined by line breaks; developer becomes system; a tool's messages and
-// everything that is not text get 400.
+// "messages". Text parts are joined by line breaks; developer becomes system, function
+// tool; everything that is not text gets 400.
 Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body);
 
 // "prompt": a string, a list with one string, a list of token ids, or a list with one such list.

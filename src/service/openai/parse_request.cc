@@ -7,6 +7,7 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/parse_prompt.h"
+#include "service/openai/parse_tools.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
@@ -25,21 +26,13 @@ constexpr Refused kRefusedAlways[] = {{"grammar", R"([""])"},
                                       {"min_tokens", "[0]"},
                                       {"ignore_eos", "[false]"},
                                       {"adapters", "[]"}};
-constexpr Refused kRefusedChat[] = {{"tools", "[]"},
-                                    {"tool_choice", R"(["none","auto"])"},
-                                    {"functions", "[]"},
-                                    {"function_call", R"(["none","auto"])"},
-                                    {"response_format", R"([{"type":"text"}])"},
-                                    {"reasoning_effort", R"(["none"])"},
+constexpr Refused kRefusedChat[] = {{"response_format", R"([{"type":"text"}])"},
                                     {"modalities", R"([["text"]])"},
                                     {"audio", "[]"},
                                     {"web_search_options", "[]"},
-                                    {"chat_template_kwargs", "[]"},
-                                    {"chat_template", R"([""])"},
-                                    {"enable_thinking", "[]"}};
+                                    {"chat_template", R"([""])"}};
 constexpr Refused kRefusedCompletion[] = {
     {"echo", "[false]"},
-    {"suffix", R"([""])"},
     {"best_of", "[0,1]"},
     // Of chats alone: ignored, they would give another answer than was asked for.
     {"tools", "[]"},
@@ -129,6 +122,37 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
   return body;
 }
 
+// The older names of tools.
+Parsed<> ReadFunctions(const Json& body, node::ChatOptions& chat) {
+  Json newer = Json::object();
+  if (const Json* functions = Find(body, "functions")) newer["tools"] = *functions;
+  if (const Json* call = Find(body, "function_call")) {
+    newer["tool_choice"] = *call;
+    if (call->is_object()) newer["tool_choice"]["type"] = "function";
+  }
+  TRY(ReadTools(newer, chat));
+  return newer.contains("tool_choice") ? ReadToolChoice(newer, chat) : Parsed<>();
+}
+
+Parsed<> ReadChatOptions(const Json& body, node::ChatOptions& chat) {
+  TRY(ReadTools(body, chat));
+  TRY(ReadToolChoice(body, chat));
+  TRY(ReadFunctions(body, chat));
+  TRY(SetEffort(Find(body, "reasoning_effort"), "reasoning_effort", chat));
+  if (const auto thinking = TRY(ReadBool(body, "enable_thinking")))
+    SetVariable(chat, "enable_thinking", *thinking);
+  if (const Json* more = Find(body, "chat_template_kwargs"); more != nullptr) {
+    if (!more->is_object() || more->size() > kMaxStops) {
+      return BadValue(
+          "chat_template_kwargs",
+          fmt::format("'chat_template_kwargs' must be an object of at most {} names", kMaxStops));
+    }
+    for (const auto& [name, value] : more->items()) SetVariable(chat, name, value);
+  }
+  chat.continue_last = TRY(ReadBool(body, "continue_final_message")).value_or(false);  // vLLM's
+  return {};
+}
+
 }  // namespace
 
 Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
@@ -136,6 +160,7 @@ Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
   const Json json = TRY(ReadCommon(body, call));
   TRY(RefuseUnsupported(json, kRefusedChat));
   call.request.messages = TRY(ReadMessages(json));
+  TRY(ReadChatOptions(json, call.request.chat));
   return call;
 }
 
@@ -144,6 +169,12 @@ Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
   const Json json = TRY(ReadCommon(body, call));
   TRY(RefuseUnsupported(json, kRefusedCompletion));
   TRY(ReadPrompt(json, call.request));
+  const Json* suffix = Find(json, "suffix");
+  if (suffix != nullptr && *suffix != "") {
+    if (!suffix->is_string()) return BadValue("suffix", "'suffix' must be a string");
+    if (!call.request.prompt) return BadValue("suffix", "'suffix' needs a prompt that is a text");
+    call.request.suffix = suffix->get<std::string>();
+  }
   return call;
 }
 

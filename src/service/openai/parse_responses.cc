@@ -1,0 +1,181 @@
+#include "service/openai/parse_responses.h"
+
+#include "service/fields.h"
+#include "service/http/limits.h"
+#include "service/openai/parse_tools.h"
+#include "service/request_fields.h"
+#include "service/sampler_fields.h"
+
+namespace exo::service::openai {
+namespace {
+
+std::string Text(const Json& object, const char* name) {
+  const Json* value = Find(object, name);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
+}
+
+// A string, or parts of text.
+Parsed<std::string> ReadContent(const Json* content, const std::string& param) {
+  if (content == nullptr) return "";
+  if (content->is_string()) return content->get<std::string>();
+  if (!content->is_array() || content->size() > kMaxMessages)
+    return BadValue(param, fmt::format("'{}' must be a string or a list of text parts", param));
+  std::string text;
+  for (const Json& part : *content) {
+    const std::string type = part.is_object() ? Text(part, "type") : "";
+    if (type != "input_text" && type != "output_text" && type != "text" && type != "summary_text" &&
+        type != "reasoning_text" && type != "refusal") {
+      return NotSupported(param, fmt::format("content parts of type '{}' are not supported: this "
+                                             "server takes text only",
+                                             type.substr(0, 64)));
+    }
+    if (!text.empty()) text += '\n';
+    text += Text(part, type == "refusal" ? "refusal" : "text");
+  }
+  return text;
+}
+
+// Items become messages: what an assistant thought, said and called is one.
+class ItemReader {
+ public:
+  explicit ItemReader(std::vector<model::ChatMessage>& out) : out_(out) {}
+
+  Parsed<> Read(const Json& item, const std::string& param) {
+    if (!item.is_object()) return BadValue(param, "an item must be an object");
+    const std::string type = Text(item, "type");
+    if (type.empty() || type == "message") return ReadMessage(item, param);
+    if (type == "function_call") {
+      Assistant(false).tool_calls.push_back(
+          TRY(ReadCall(Text(item, "call_id"), item, param + ".arguments")));
+      return {};
+    }
+    if (type == "function_call_output") {
+      model::ChatMessage result{
+          .role = "tool",
+          .content = TRY(ReadContent(Find(item, "output"), param + ".output")),
+          .tool_call_id = Text(item, "call_id")};
+      for (const model::ChatMessage& message : out_) {
+        for (const model::ToolCall& call : message.tool_calls)
+          if (call.id == result.tool_call_id) result.name = call.name;
+      }
+      out_.push_back(std::move(result));
+      return {};
+    }
+    if (type == "reasoning") {
+      std::string text = TRY(ReadContent(Find(item, "content"), param + ".content"));
+      if (text.empty()) text = TRY(ReadContent(Find(item, "summary"), param + ".summary"));
+      if (!text.empty()) Assistant(true).reasoning += text;
+      return {};
+    }
+    if (type == "item_reference")
+      return NotSupported(param, "items by reference are not supported: send the item");
+    return {};  // of tools that are not ours
+  }
+
+ private:
+  Parsed<> ReadMessage(const Json& item, const std::string& param) {
+    std::string role = Text(item, "role");
+    if (role == "developer") role = "system";
+    if (role != "system" && role != "user" && role != "assistant") {
+      return BadValue(param + ".role",
+                      fmt::format("'{}' is no role; use system, developer, user or assistant",
+                                  role.substr(0, 64)));
+    }
+    std::string text = TRY(ReadContent(Find(item, "content"), param + ".content"));
+    if (role == "assistant") {
+      Assistant(true).content = std::move(text);
+    } else {
+      out_.push_back({.role = std::move(role), .content = std::move(text)});
+    }
+    return {};
+  }
+  // The message that the assistant's next item belongs to; `begins`: nothing was said in it yet.
+  model::ChatMessage& Assistant(bool begins) {
+    const bool open = !out_.empty() && out_.back().role == "assistant" &&
+                      !(begins && (out_.back().content || !out_.back().tool_calls.empty()));
+    if (!open) out_.push_back({.role = "assistant"});
+    return out_.back();
+  }
+
+  std::vector<model::ChatMessage>& out_;
+};
+
+Parsed<> ReadInput(const Json& body, std::vector<model::ChatMessage>& out) {
+  const Json* input = Find(body, "input");
+  if (input == nullptr) {
+    return std::unexpected(
+        ApiError{400, "'input' is missing", "input", "missing_required_parameter"});
+  }
+  if (input->is_string()) {
+    out.push_back({.role = "user", .content = input->get<std::string>()});
+    return {};
+  }
+  if (!input->is_array() || input->empty() || input->size() > kMaxMessages) {
+    return BadValue(
+        "input", fmt::format("'input' must be a string or a list of 1 to {} items", kMaxMessages));
+  }
+  ItemReader reader(out);
+  for (size_t i = 0; i < input->size(); ++i)
+    TRY(reader.Read((*input)[i], fmt::format("input[{}]", i)));
+  for (model::ChatMessage& message : out) {
+    if (!message.content && message.tool_calls.empty()) message.content = "";
+  }
+  return {};
+}
+
+Parsed<> RefuseUnsupported(const Json& body) {
+  if (TRY(ReadBool(body, "background")).value_or(false)) return NotSupported("background");
+  for (const char* name : {"conversation", "prompt"}) {
+    if (Find(body, name) != nullptr) return NotSupported(name);
+  }
+  const auto top = TRY(ReadInteger(body, "top_logprobs", 0, 20)).value_or(0);
+  if (top > 0) return NotSupported("top_logprobs");
+  const Json* text = Find(body, "text");
+  const Json* format = text != nullptr && text->is_object() ? Find(*text, "format") : nullptr;
+  if (format != nullptr && (!format->is_object() || Text(*format, "type") != "text"))
+    return NotSupported("text.format");
+  return {};
+}
+
+}  // namespace
+
+Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
+  Json body = TRY(ParseBody(text));
+  ResponseCall call;
+  node::GenerateRequest& request = call.request;
+  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  TRY(RefuseUnsupported(body));
+  TRY(ReadInput(body, request.messages));
+  if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
+    request.max_tokens = limit->tokens;
+  TRY(ReadTools(body, request.chat));
+  TRY(ReadToolChoice(body, request.chat));
+  if (const Json* reasoning = Find(body, "reasoning"); reasoning != nullptr) {
+    if (!reasoning->is_object()) return BadValue("reasoning", "'reasoning' must be an object");
+    TRY(SetEffort(Find(*reasoning, "effort"), "reasoning.effort", request.chat));
+  }
+  call.store = TRY(ReadBool(body, "store")).value_or(true);
+  call.stream = TRY(ReadBool(body, "stream")).value_or(false);
+  call.instructions = Text(body, "instructions");
+  call.previous = Text(body, "previous_response_id");
+  call.user = Text(body, "user");
+  body.erase("n");
+  body.erase("top_logprobs");
+  TRY(ReadSampler(body, true, request));
+  TRY(ReadSeed(body, request));
+  call.echo = {{"tools", Json::array()},
+               {"tool_choice", "auto"},
+               {"parallel_tool_calls", true},
+               {"metadata", Json::object()},
+               {"text", {{"format", {{"type", "text"}}}}}};
+  for (const char* name : {"instructions", "max_output_tokens", "metadata", "parallel_tool_calls",
+                           "previous_response_id", "reasoning", "temperature", "text",
+                           "tool_choice", "tools", "top_p", "truncation", "user"}) {
+    if (Json* value = body.contains(name) ? &body[name] : nullptr; value != nullptr)
+      call.echo[name] = std::move(*value);
+  }
+  call.echo["store"] = call.store;
+  return call;
+}
+
+}  // namespace exo::service::openai

@@ -1,0 +1,109 @@
+// openai.
+import OpenAI from "openai";
+import { active, assert, check, failure, finish, model, until, url } from "./checks.mjs";
+
+const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0 });
+const messages = [{ role: "user", content: "What is exo?" }];
+const chat = (more = {}) => client.chat.completions.create({ model, temperature: 0, max_tokens: 24, messages, ...more });
+const respond = (more = {}) => client.responses.create({ model, temperature: 0, max_output_tokens: 24, input: "What is exo?", ...more });
+const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } }];
+
+await check("models", async () => {
+  const ids = [];
+  for await (const one of client.models.list()) ids.push(one.id);
+  assert.ok(ids.includes(model));
+  assert.equal((await client.models.retrieve(model)).object, "model");
+});
+await check("a chat, whole and streamed, with its route", async () => {
+  const { data: whole, response } = await client.chat.completions.create({ model, temperature: 0, max_tokens: 24, messages }).withResponse();
+  assert.match(response.headers.get("x-exo-route"), /^n1;layers=0-\d+$/);
+  assert.match(response.headers.get("server-timing"), /^n1;dur=/);
+  let text = "";
+  let usage = null;
+  let reason = null;
+  for await (const chunk of await chat({ stream: true, stream_options: { include_usage: true } })) {
+    assert.equal(chunk.object, "chat.completion.chunk");
+    text += chunk.choices[0]?.delta.content ?? "";
+    reason ??= chunk.choices[0]?.finish_reason;
+    usage ??= chunk.usage;
+  }
+  assert.equal(text, whole.choices[0].message.content);
+  assert.equal(reason, whole.choices[0].finish_reason);
+  assert.equal(usage.total_tokens, whole.usage.total_tokens);
+});
+await check("n, stop, seed, logprobs, logit_bias", async () => {
+  assert.equal((await chat({ n: 3, temperature: 1, seed: 1 })).choices.length, 3);
+  const text = (await chat()).choices[0].message.content;
+  const stop = text.slice(5, 9);
+  assert.equal((await chat({ stop })).choices[0].message.content, text.slice(0, text.indexOf(stop)));
+  const draw = async (seed) => (await chat({ temperature: 1, seed })).choices[0].message.content;
+  assert.equal(await draw(5), await draw(5));
+  const { content } = (await chat({ logprobs: true, top_logprobs: 3, max_tokens: 2 })).choices[0].logprobs;
+  assert.equal(content.length, 2);
+  assert.equal(content[0].top_logprobs.length, 3);
+  const first = (await chat({ max_tokens: 1 })).exo.token_ids[0];
+  const other = (await chat({ max_tokens: 1, logit_bias: { [first]: -100 } })).exo.token_ids[0];
+  assert.notEqual(first, other);
+});
+await check("fields that change nothing here are taken", async () => {
+  await chat({ metadata: { a: "b" }, store: true, user: "me", service_tier: "auto", reasoning_effort: "low",
+    parallel_tool_calls: true, prediction: { type: "content", content: "x" }, safety_identifier: "me", verbosity: "low",
+    prompt_cache_key: "k", tools, tool_choice: "auto" });
+});
+await check("tools and their results", async () => {
+  const call = { id: "c1", type: "function", function: { name: "weather", arguments: '{"city":"Rome"}' } };
+  await chat({ tools, messages: [...messages, { role: "assistant", content: null, tool_calls: [call] }, { role: "tool", tool_call_id: "c1", content: "sun" }] });
+  assert.match((await failure(() => chat({ tools, tool_choice: "required" }))).message, /cannot be forced yet/);
+});
+await check("completions", async () => {
+  const ask = (more) => client.completions.create({ model, prompt: "Once upon", temperature: 0, max_tokens: 8, ...more });
+  assert.ok((await ask()).choices[0].text.length > 0);
+  assert.match((await failure(() => ask({ suffix: "end" }))).message, /fill in the middle/);
+});
+await check("a response, whole and streamed", async () => {
+  const whole = await respond();
+  assert.equal(whole.object, "response");
+  assert.ok(whole.output_text.length > 0);
+  assert.ok(whole.usage.input_tokens > 0 && whole.usage.output_tokens_details);
+  const stream = client.responses.stream({ model, temperature: 0, max_output_tokens: 24, input: "What is exo?" });
+  const types = [];
+  let text = "";
+  for await (const event of stream) {
+    types.push(event.type);
+    if (event.type === "response.output_text.delta") text += event.delta;
+  }
+  assert.equal(types[0], "response.created");
+  assert.equal(text, whole.output_text);
+  assert.equal((await stream.finalResponse()).output_text, whole.output_text);
+});
+await check("a conversation of responses", async () => {
+  const first = await respond({ max_output_tokens: 8 });
+  const second = await respond({ previous_response_id: first.id, input: "And then?", max_output_tokens: 8 });
+  assert.ok(second.usage.input_tokens > first.usage.input_tokens + 8);
+  const lost = await failure(() => respond({ previous_response_id: "resp_0" }));
+  assert.equal(lost.param, "previous_response_id");
+});
+await check("responses skip tools that are not ours", async () => {
+  await respond({ store: false, include: ["reasoning.encrypted_content"], tools: [{ type: "web_search" }, { type: "function", name: "shell", parameters: {} }] });
+});
+await check("errors", async () => {
+  const unknown = await failure(() => chat({ model: "nobody" }));
+  assert.ok(unknown instanceof OpenAI.NotFoundError);
+  assert.equal(unknown.code, "model_not_found");
+  const long = await failure(() => chat({ messages: [{ role: "user", content: "word ".repeat(20_000) }] }));
+  assert.equal(long.code, "context_length_exceeded");
+  assert.ok(long.error.n_prompt_tokens > long.error.n_ctx);
+  assert.equal((await failure(() => client.embeddings.create({ model, input: "a" }))).status, 404);
+  assert.equal((await failure(() => chat({ temperature: 9 }))).param, "temperature");
+});
+await check("many at once", async () => {
+  const texts = await Promise.all(Array.from({ length: 8 }, () => chat()));
+  assert.equal(new Set(texts.map((one) => one.choices[0].message.content)).size, 1);
+});
+await check("an abort frees its place", async () => {
+  const stream = await chat({ stream: true, max_tokens: 4000 });
+  for await (const chunk of stream) if (chunk.choices[0].delta.content) break;
+  stream.controller.abort();
+  await until("nothing to be computed", async () => (await active()) === 0);
+});
+finish("openai");
