@@ -38,7 +38,7 @@ std::vector<ModelView> NodeImpl::Models() const {
   ModelNames names;
   for (const auto& file : models_->All()) {
     devices[file->manifest().id()] = record_.name;
-    const WeightCount weights = CountWeights(file->manifest().gguf());
+    const model::WeightCount& weights = file->manifest().weights();
     const model::ModelConfig& config = *file->manifest().config();
     views[file->manifest().id()] = {.name = models_->NameOf(file),
                                     .id = file->manifest().id(),

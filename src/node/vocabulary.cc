@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "tensor/dtype.h"
-
 namespace exo::node {
 namespace {
 
@@ -62,7 +60,7 @@ ModelDetails DetailsOf(const model::Gguf& gguf, const Vocabulary& vocabulary) {
   }
   details.metadata.erase("tokenizer.chat_template");
   details.chat_template = gguf.GetString("tokenizer.chat_template").value_or("");
-  const WeightCount count = CountWeights(gguf);
+  const model::WeightCount count = model::CountWeights(gguf);
   details.parameters = count.parameters;
   details.weights = count.type;
   const auto reads = [&](std::string_view name) {
@@ -97,21 +95,6 @@ void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
 }
 
 }  // namespace
-
-WeightCount CountWeights(const model::Gguf& gguf) {
-  WeightCount weights;
-  std::map<uint32_t, uint64_t> by_type;
-  for (const model::GgufTensor& tensor : gguf.tensors()) {
-    uint64_t count = 1;
-    for (const uint64_t extent : tensor.dims) count *= extent;
-    weights.parameters += count;
-    by_type[tensor.type] += count;
-  }
-  const auto most =
-      std::ranges::max_element(by_type, {}, [](const auto& entry) { return entry.second; });
-  if (most != by_type.end()) weights.type = tensor::GgufTypeName(most->first);
-  return weights;
-}
 
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
   auto vocabulary = std::make_shared<Vocabulary>();

@@ -33,14 +33,6 @@ struct Vocabulary {
   ModelDetails details;  // without the context, which depends on where it runs
 };
 
-// How many parameters a file has, and the type that holds most of them. Cost: a
-// walk over the tensor table.
-struct WeightCount {
-  uint64_t parameters = 0;
-  std::string type;
-};
-WeightCount CountWeights(const model::Gguf& gguf);
-
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
 
