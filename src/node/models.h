@@ -26,6 +26,7 @@
 #include "node/jobs.h"
 #include "node/vocabulary.h"
 #include "store/model.h"
+#include "sys/system.h"
 
 namespace exo::node {
 
@@ -47,6 +48,7 @@ struct ModelsOptions {
   std::string prepared_folder;
   const sys::Disk* disk = &sys::RealDisk();  // outlives the program's jobs
   ModelTimes times = {};
+  std::function<Time()> now = sys::Now;  // of patience; a test has a clock of its own
 };
 
 class Models {
