@@ -245,14 +245,17 @@ void NodeImpl::Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) {
   FindModel(model, [this, placing, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
-    Ensure(*id, placing, [this, done](Result<wire::Plan> plan) {
+    const auto loaded = [this, done](Result<wire::Plan> plan) {
       if (!plan) return done(std::unexpected(plan.error()));
       for (const cluster::InstanceStatus& instance : core_->Instances()) {
         if (instance.summary.plan.id == plan->id)
           return done(ViewOf(*plan, instance.summary.expected));
       }
       done(ViewOf(*plan, {}));
-    });
+    };
+    // First what the requests will need: the plan finds its memory taken. What it lacks they say.
+    GetVocabulary(*id,
+                  [this, id = *id, placing, loaded](const auto&) { Ensure(id, placing, loaded); });
   });
 }
 

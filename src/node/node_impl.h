@@ -228,6 +228,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void OnTick();
   void WatchRunners();
   void NoteLoad();
+  void NoteVocabularies();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;

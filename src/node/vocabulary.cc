@@ -96,6 +96,18 @@ void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
 
 }  // namespace
 
+uint64_t VocabularyBytes(const model::Gguf& gguf) {
+  // Strings, and nodes of hash tables. Measured: 48 MB for Llama 3 (128,256 tokens, 280,147
+  // merges), 41 for Qwen 2 (151,936 and 151,387), 4.4 for Llama 2 (32,000 tokens).
+  constexpr uint64_t kToken = 150, kMerge = 120;
+  const auto count = [&](std::string_view key) -> uint64_t {
+    const model::GgufValue* value = gguf.Find(key);
+    const auto* array = value == nullptr ? nullptr : std::get_if<model::GgufArray>(value);
+    return array == nullptr ? 0 : array->count;
+  };
+  return count("tokenizer.ggml.tokens") * kToken + count("tokenizer.ggml.merges") * kMerge;
+}
+
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
   auto vocabulary = std::make_shared<Vocabulary>();
   vocabulary->tokenizer = TRY(model::Tokenizer::Load(gguf));
@@ -126,7 +138,10 @@ void Vocabularies::Load(std::shared_ptr<const store::Manifest> manifest,
       Jobs::Class::kCpu, {},
       [manifest](const std::atomic<bool>&) { return ParseVocabulary(manifest->gguf()); },
       [this, manifest, done](Result<std::shared_ptr<const Vocabulary>> parsed) {
-        if (parsed) known_[manifest->id()] = *parsed;
+        if (parsed && known_.try_emplace(manifest->id(), *parsed).second) {
+          bytes_ += VocabularyBytes(manifest->gguf());
+          grown_();
+        }
         done(std::move(parsed));
       });
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too many requests are being prepared"));

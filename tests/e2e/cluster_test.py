@@ -454,6 +454,21 @@ def test_idle_models_make_room(exo):
             node.process.wait()
 
 
+def test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages(exo):
+    def budget():
+        return node.api.cluster()["nodes"][0]["memory_budget"]
+    with cluster(exo, 1) as (node,):
+        before = budget()
+        assert node.api.post("/v1/internal/load", {"model": "exo-tiny"})[0] == 200
+        loaded = budget()
+        assert before - 1_000_000 < loaded < before, (before, loaded)
+        node.api.complete("exo-tiny", "hi", max_tokens=1)
+        assert budget() == loaded
+    with cluster(exo, 1, "--memory-limit", "40MiB") as (node,):
+        node.api.complete("exo-tiny", "hi", max_tokens=1)
+        assert budget() == 40 << 20  # what the user says models may take
+
+
 def test_models_come_back_after_a_restart_unless_unloaded(exo):
     with uneven(exo, "200MiB") as (node,):
         def restart():
@@ -517,5 +532,6 @@ if __name__ == "__main__":
           test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing,
           test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
           test_a_model_goes_on_when_the_node_with_its_file_is_killed,
-          test_a_pulled_model_outlives_the_node_with_its_file, test_idle_models_make_room,
+          test_a_pulled_model_outlives_the_node_with_its_file,
+          test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages, test_idle_models_make_room,
           test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])
