@@ -23,9 +23,17 @@ Result<node::AdapterChoice> ParseAdapter(const std::string& text) {
   node::AdapterChoice choice{.file = text};
   const size_t colon = text.rfind(':');
   if (colon != std::string::npos) {
-    if (const auto scale = Number(std::string_view(text).substr(colon + 1))) {
-      choice = {.file = text.substr(0, colon), .scale = *scale};
+    const std::string_view behind = std::string_view(text).substr(colon + 1);
+    const auto scale = Number(behind);
+    const bool name = behind.ends_with(".gguf") || behind.find('/') != std::string_view::npos;
+    if (!scale && !name) {
+      return Fail(
+          ErrorCode::kInvalid,
+          "\"{}\" is no adapter: '{}' behind the colon is no scale (a number from -{} to {}); "
+          "a name with a colon is given with its ending .gguf",
+          text, behind, kMaxScale, kMaxScale);
     }
+    if (scale) choice = {.file = text.substr(0, colon), .scale = *scale};
   }
   if (choice.file.empty())
     return Fail(ErrorCode::kInvalid, "\"{}\" is no adapter: write FILE or FILE:SCALE", text);

@@ -53,12 +53,30 @@ double Speed(const engine::ReplayRun& run, size_t answer) {
   return static_cast<double>(answer - 1) / run.answer_seconds;
 }
 
+// A prompt of --pp tokens, and an answer of --tg or as many as there are.
+Result<std::vector<TokenId>> ReadRecorded(const BenchOptions& options) {
+  std::vector<TokenId> tokens = TRY(ReadTokens(options.replay));
+  if (options.pp < 1 || options.tg < 2) {
+    return Fail(
+        ErrorCode::kInvalid,
+        "--pp is {} and --tg is {}; a recorded text is replayed with a prompt of at least 1 "
+        "token and an answer of at least 2",
+        options.pp, options.tg);
+  }
+  if (tokens.size() < size_t{options.pp} + 2) {
+    return Fail(ErrorCode::kInvalid,
+                "{} has {} tokens; a prompt of {} (--pp) and an answer need at least {}",
+                options.replay, tokens.size(), options.pp, options.pp + 2);
+  }
+  const size_t wanted = size_t{options.pp} + options.tg;
+  if (tokens.size() > wanted) tokens.resize(wanted);
+  return tokens;
+}
+
 }  // namespace
 
 Result<void> RunReplay(const Settings& settings, const BenchOptions& options) {
-  std::vector<TokenId> tokens = TRY(ReadTokens(options.replay));
-  const size_t wanted = size_t{options.pp} + options.tg;
-  if (tokens.size() > wanted) tokens.resize(wanted);
+  const std::vector<TokenId> tokens = TRY(ReadRecorded(options));
   const auto engine = TRY(OpenEngine(settings, options.model, options.threads,
                                      {.kv_type = options.kv, .chunk = options.chunk}));
   const store::Manifest& manifest = engine.file->manifest();

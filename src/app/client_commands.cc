@@ -103,6 +103,11 @@ std::string PlacementOf(const json& plan) {
   return text;
 }
 
+// Zero: the device is still being measured.
+std::string Measured(fmt::format_string<double&> format, double value) {
+  return value > 0 ? fmt::format(format, value) : "measuring";
+}
+
 // A name as a segment of a path.
 std::string Escaped(const std::string& name) {
   std::string text;
@@ -203,8 +208,8 @@ Result<void> RunDevices(const Settings& settings, bool as_json) {
                                            std::min(node.value("memory_reserved", uint64_t{0}),
                                                     node.value("memory_budget", uint64_t{0}))),
                                 FormatSize(node.value("memory_total", uint64_t{0}))),
-                    fmt::format("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
-                    fmt::format("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
+                    Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
+                    Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
                     node.value("state", "") == "self"
                         ? "-"
                         : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
@@ -234,7 +239,9 @@ Result<void> RunPs(const Settings& settings, bool as_json) {
       {"MODEL", "STATE", "CONTEXT", "REQUESTS", "PLACEMENT"}};
   for (const json& instance : cluster["instances"]) {
     const std::string detail = instance.value("detail", "");
-    rows.push_back({instance.value("model", ""),
+    const json draft = instance.value("draft", json());
+    const std::string with = draft.is_string() ? " (draft: " + draft.get<std::string>() + ")" : "";
+    rows.push_back({instance.value("model", "") + with,
                     instance.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
                     fmt::format("{}", instance.value("context", 0)),
                     fmt::format("{} + {} waiting", instance.value("active_requests", 0),
@@ -255,10 +262,17 @@ Result<void> RunModels(const Settings& settings, bool as_json) {
       {"MODEL", "SIZE", "KIND", "CONTEXT", "WHERE", "STATE"}};
   for (const json& model : models["data"]) {
     const json exo = model.value("exo", json::object());
-    rows.push_back({model.value("id", ""), FormatSize(exo.value("bytes", uint64_t{0})),
+    const bool held = exo.value("held", true);
+    std::string name = model.value("id", "");
+    for (const json& other : exo.value("names", json::array()))
+      name += ", " + other.get<std::string>();
+    rows.push_back({name, FormatSize(exo.value("bytes", uint64_t{0})),
                     exo.value("architecture", ""),
                     fmt::format("{}", model.value("context_length", 0)),
-                    exo.value("local", false) ? "here" : "another device", exo.value("state", "")});
+                    exo.value("local", false) ? "here"
+                    : held                    ? "another device"
+                                              : "no file",
+                    exo.value("state", "")});
   }
   Print("{}", Table(rows));
   return {};

@@ -26,11 +26,11 @@ Result<void> CheckMemory(const LocalEngine& engine, const engine::LocalOptions& 
   const uint64_t bytes = need.scratch + (mapped ? 0 : need.weights);
   const sys::MemoryInfo memory = sys::ReadMemory();
   if (bytes <= memory.available) return {};
+  const SizePair sizes = FormatSizes(bytes, memory.available);
   return Fail(
       ErrorCode::kOverloaded,
       "{} needs {} of memory, {} of {} are free; a cluster of several devices could hold it",
-      engine.file->name(), FormatSize(bytes), FormatSize(memory.available),
-      FormatSize(memory.total));
+      engine.file->name(), sizes.first, sizes.second, FormatSize(memory.total));
 }
 
 // FILE[:SCALE] to go with the engine's model.

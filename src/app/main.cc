@@ -172,6 +172,11 @@ struct Commands {
         ->check(Between(0, kMaxPositions));
     c->add_option("--kv", options.kv, "type of the KV cache: f16, q8_0 or f32")
         ->check(CLI::IsMember({"f16", "q8_0", "f32"}));
+    c->add_option("--lora", options.lora, "with a low-rank adapter: FILE[:SCALE]")
+        ->allow_extra_args(false);
+    c->add_option("--draft", options.draft,
+                  "with a small model of the same vocabulary that guesses ahead: name or path; no "
+                  "answer changes");
   }
 
   void AddRun() {
@@ -184,12 +189,6 @@ struct Commands {
     c->add_option("PROMPT", ask.prompt,
                   "what to say; - or nothing: standard input. What is piped in is added behind it");
     AddPlacing(c, ask.placing);
-    c->add_option("--lora", ask.placing.lora,
-                  "load the model with a low-rank adapter: FILE[:SCALE]")
-        ->allow_extra_args(false);
-    c->add_option("--draft", ask.placing.draft,
-                  "load it with a small model of the same vocabulary that guesses ahead: name or "
-                  "path; no answer changes");
     AddAsk(c, ask);
   }
 
@@ -260,7 +259,7 @@ struct Commands {
     b->add_option("--replay", bench.replay,
                   "file of recorded tokens (exo tokenize --json): --pp of them are the prompt, the "
                   "next --tg the answer; compares decoding with speculation and without")
-        ->excludes("--nodes");
+        ->excludes("--nodes", "--depth", "--batch");
     b->add_option("--kv", kv, "type of the KV cache: f16, f32 or q8_0");
     b->add_flag("--json", bench.json);
 

@@ -156,7 +156,7 @@ std::string Accepts(const Setting& setting) {
   if (Is<LogLevel>(setting)) return fmt::format("one of {}", fmt::join(kLevels, ", "));
   if (!setting.choices.empty()) return fmt::format("one of {}", fmt::join(setting.choices, ", "));
   if (Is<std::optional<uint64_t>>(setting)) {
-    return setting.min == 0 ? "a size such as 8GiB or 450M"
+    return setting.min == 0 ? "a size such as 8GiB or 450M; 0 or off: none"
                             : fmt::format("a size of at least {}, such as 8GiB or 450M",
                                           FormatSize(setting.min));
   }
@@ -201,7 +201,7 @@ struct Parser {
     return true;
   }
   bool operator()(std::optional<uint64_t> Settings::* field) const {
-    const auto value = ParseSize(text());
+    const auto value = text() == "off" ? 0 : ParseSize(text());
     if (!value || !InRange(*value)) return false;
     settings.*field = *value;
     return true;
@@ -321,6 +321,20 @@ GivenSettings FromEnvironment() {
   }
   std::erase_if(given, [](const auto& entry) { return entry.second.empty(); });
   return given;
+}
+
+std::vector<std::string> StrayVariables() {
+  Texts known = {"EXO_HOME"};
+  for (const Setting& setting : Table()) known.push_back("EXO_" + Upper(setting.key));
+  Texts sentences;
+  for (const std::string& name : sys::EnvironmentNames()) {
+    if (!name.starts_with("EXO_") || std::ranges::find(known, name) != known.end()) continue;
+    const std::string near = Nearest(name, known);
+    sentences.push_back(fmt::format("the environment variable {} means nothing{}", name,
+                                    near.empty() ? "; `exo config` lists the settings"
+                                                 : fmt::format("; did you mean {}?", near)));
+  }
+  return sentences;
 }
 
 Result<void> ApplyFile(const std::string& text, const std::string& path, Settings& settings) {

@@ -73,6 +73,8 @@ struct SettingSources {
 };
 // The settings that EXO_* variables give.
 GivenSettings FromEnvironment();
+// A sentence about each EXO_* variable that means nothing.
+std::vector<std::string> StrayVariables();
 // Errors: kInvalid naming the source, the value and what is accepted; kNotFound for a missing file.
 Result<Settings> ReadSettings(const SettingSources& sources);
 

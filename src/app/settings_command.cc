@@ -24,6 +24,7 @@ Result<void> RunConfig(const Settings& settings, bool as_json) {
   } else {
     Write(Table(rows));
   }
+  for (const std::string& sentence : StrayVariables()) Note("exo: {}\n", Printable(sentence));
   for (const std::string& folder : settings.models) {
     if (const auto listed = sys::RealDisk().List(folder); !listed)
       Note("exo: {}: models: {}\n", Printable(all["models"]["from"].get<std::string>()),

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "app/adapter_option.h"
 #include "base/units.h"
 #include "net/secret.h"
 #include "sys/files.h"
@@ -19,6 +20,40 @@ std::string ErrorOf(const std::string& file) {
   const auto applied = ApplyFile(file, "exo.toml", settings);
   EXPECT_FALSE(applied) << file;
   return applied ? "" : applied.error().message;
+}
+
+TEST(SettingsTest, AScaleIsANumberAndNoPartOfAName) {
+  for (const char* good : {"a.gguf", "a:0.5", "/x/a:b.gguf", "C:/x/a", "x/a:b.gguf:-2"})
+    EXPECT_TRUE(ParseAdapter(good)) << good;
+  EXPECT_EQ(ParseAdapter("x/a:b.gguf:-2")->file, "x/a:b.gguf");
+  for (const char* bad : {"a.gguf:nan", ":abc", "a:inf", "a:1001", ":1", "", "a:", "a:0,5"}) {
+    const auto parsed = ParseAdapter(bad);
+    ASSERT_FALSE(parsed) << bad;
+    EXPECT_TRUE(parsed.error().message.contains("adapter") ||
+                parsed.error().message.contains("scale"))
+        << parsed.error().message;
+  }
+}
+
+TEST(SettingsTest, VariablesThatMeanNothingAreTold) {
+  ::setenv("EXO_MEMORY_LIMT", "1", 1);
+  std::string all;
+  for (const std::string& sentence : StrayVariables()) all += sentence + "\n";
+  ::unsetenv("EXO_MEMORY_LIMT");
+  EXPECT_NE(all.find("EXO_MEMORY_LIMT means nothing; did you mean EXO_MEMORY_LIMIT?"), all.npos);
+  ::setenv("EXO_MEMORY_LIMIT", "1GiB", 1);
+  for (const std::string& sentence : StrayVariables())
+    EXPECT_EQ(sentence.find("EXO_MEMORY_LIMIT "), sentence.npos);
+  ::unsetenv("EXO_MEMORY_LIMIT");
+}
+
+TEST(SettingsTest, ThePrefixStoreCanBeOff) {
+  for (const char* off : {"'off'", "'0'", "0"}) {
+    Settings settings;
+    ASSERT_TRUE(ApplyFile(fmt::format("prefix_store = {}\n", off), "exo.toml", settings)) << off;
+    EXPECT_EQ(settings.prefix_store, 0u);
+  }
+  EXPECT_NE(ErrorOf("memory_limit = 'off'\n").find("memory_limit cannot be"), std::string::npos);
 }
 
 TEST(SettingsTest, FileSetsEveryType) {

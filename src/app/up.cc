@@ -85,6 +85,7 @@ Result<void> RunUp(const Settings& settings) {
   sys::IgnoreBrokenPipes();
   const node::NodeOptions options = ToNodeOptions(settings);
   sys::SetLogNode(options.name);
+  for (const std::string& sentence : StrayVariables()) LOG(kWarning, "{}", sentence);
   const auto guard = TRY(StopGuard::Start(options.data_folder));
   const auto lock = TRY(LockDataFolder(options.data_folder));
   net::EventLoop loop;

@@ -31,6 +31,11 @@ TEST(UnitsTest, ParsesSizesAndRefusesNonsense) {
   for (const char* bad : {"", "x", "-1", "1e99", "5q", "1GiBs"})
     EXPECT_FALSE(ParseSize(bad)) << bad;
   EXPECT_EQ(FormatSize(3 * kGiB / 2), "1.5 GiB");
+  const auto close = FormatSizes(kGiB + 20 * kMiB, kGiB + 3 * kMiB);
+  EXPECT_EQ(close.first, "1.02 GiB");
+  EXPECT_EQ(close.second, "1.00 GiB");
+  EXPECT_EQ(FormatSizes(kGiB, kGiB).first, "1.0 GiB");
+  EXPECT_EQ(FormatSizes(2 * kGiB, kGiB).first, "2.0 GiB");
 }
 
 TEST(IdsTest, HexRoundTrips) {

@@ -43,12 +43,28 @@ Result<uint64_t> ParseSize(std::string_view text) {
   return static_cast<uint64_t>(bytes);
 }
 
-std::string FormatSize(uint64_t bytes) {
+namespace {
+
+std::string Format(uint64_t bytes, int digits) {
   const double value = static_cast<double>(bytes);
-  if (bytes >= kGiB) return fmt::format("{:.1f} GiB", value / static_cast<double>(kGiB));
-  if (bytes >= kMiB) return fmt::format("{:.1f} MiB", value / static_cast<double>(kMiB));
-  if (bytes >= kKiB) return fmt::format("{:.1f} KiB", value / static_cast<double>(kKiB));
+  if (bytes >= kGiB) return fmt::format("{:.{}f} GiB", value / static_cast<double>(kGiB), digits);
+  if (bytes >= kMiB) return fmt::format("{:.{}f} MiB", value / static_cast<double>(kMiB), digits);
+  if (bytes >= kKiB) return fmt::format("{:.{}f} KiB", value / static_cast<double>(kKiB), digits);
   return fmt::format("{} B", bytes);
+}
+
+}  // namespace
+
+std::string FormatSize(uint64_t bytes) {
+  return Format(bytes, 1);
+}
+
+SizePair FormatSizes(uint64_t first, uint64_t second) {
+  constexpr int kMostDigits = 4;  // below a MiB of a TiB sizes may well look alike
+  for (int digits = 1;; ++digits) {
+    SizePair pair{Format(first, digits), Format(second, digits)};
+    if (first == second || pair.first != pair.second || digits == kMostDigits) return pair;
+  }
 }
 
 }  // namespace exo

@@ -21,6 +21,12 @@ Result<uint64_t> ParseSize(std::string_view text);
 // 1536 MiB -> "1.5 GiB".
 std::string FormatSize(uint64_t bytes);
 
+// Two sizes with as many digits as it takes to tell them apart: "1.00 GiB" and "1.02 GiB".
+struct SizePair {
+  std::string first, second;
+};
+SizePair FormatSizes(uint64_t first, uint64_t second);
+
 // Round up to a multiple of `unit` (a power of two or not), unit > 0.
 constexpr uint64_t RoundUp(uint64_t value, uint64_t unit) {
   return (value + unit - 1) / unit * unit;

@@ -54,19 +54,19 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
 
 std::string Describe(const wire::Cause& cause, const wire::Plan* plan, const NameOf& name_of) {
   const std::string node = cause.node.IsZero() ? "a device" : name_of(cause.node);
+  const SizePair sizes = FormatSizes(cause.needed, cause.available);
   switch (cause.reason) {
     case Reason::kReservationTimeout:
       return "not every node answered the reservation";
     case Reason::kNoMemory:
-      return fmt::format("{} has {} of {} left, its part needs {}", node,
-                         FormatSize(cause.available), FormatSize(cause.budget),
-                         FormatSize(cause.needed));
+      return fmt::format("{} has {} of {} left, its part needs {}", node, sizes.second,
+                         FormatSize(cause.budget), sizes.first);
     case Reason::kNoRoom:
       return fmt::format("{} holds {} instances, the limit, and none is idle", node, cause.needed);
     case Reason::kDoesNotFit:
       if (!cause.detail.empty()) return cause.detail;
       return fmt::format("the model does not fit: it needs {}, all nodes together offer {}",
-                         FormatSize(cause.needed), FormatSize(cause.available));
+                         sizes.first, sizes.second);
     case Reason::kNotHeld:
       return cause.node.IsZero() ? WithDetail("no reachable device holds the model", cause.detail)
                                  : fmt::format("{} does not hold the model", node);

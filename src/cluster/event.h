@@ -108,6 +108,8 @@ struct PlanModel {
   bool spread = false;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
+  std::vector<wire::AdapterRef> adapters = {};
+  std::optional<wire::DraftRef> draft = {};
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {

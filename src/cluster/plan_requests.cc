@@ -13,7 +13,9 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
                                   .model = event.model,
                                   .spread = event.spread,
                                   .context = event.context,
-                                  .kv_type = event.kv_type};
+                                  .kv_type = event.kv_type,
+                                  .adapters = event.adapters,
+                                  .draft = event.draft};
   if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
@@ -48,7 +50,9 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
                             .prefer = context_.self(),
                             .spread = request.spread,
                             .context = request.context,
-                            .kv_type = request.kv_type};
+                            .kv_type = request.kv_type,
+                            .adapters = request.adapters,
+                            .draft = request.draft};
   const std::vector<PlanNode> nodes = members_.PlannerNodes();
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();

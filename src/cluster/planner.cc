@@ -223,13 +223,14 @@ std::unexpected<Error> Refuse(const Search& search) {
           ? "; the pieces do not fit into what each node has (every further node needs its own "
             "working memory)"
           : "";
+  const SizePair sizes = FormatSizes(needed, available);
   return Fail(ErrorCode::kOverloaded,
               "{} does not fit: it needs {} for {} layers with a context of {} positions; {} "
               "node{} offer{} {} "
               "in all ({}){}. Add a device, raise a memory budget or ask for a shorter context{}",
-              search.shape.name, FormatSize(needed), search.shape.layers(), search.context,
+              search.shape.name, sizes.first, search.shape.layers(), search.context,
               search.nodes.size(), search.nodes.size() == 1 ? "" : "s",
-              search.nodes.size() == 1 ? "s" : "", FormatSize(available), each, why,
+              search.nodes.size() == 1 ? "s" : "", sizes.second, each, why,
               SmallerCache(search, needs(kSmallestKv)));
 }
 

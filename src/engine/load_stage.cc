@@ -26,11 +26,11 @@ Result<void> CheckReservation(const wire::Plan& plan, uint32_t stage, uint32_t w
       need.windowed_kv_per_position * WindowedPages(plan, window) * wire::kPagePositions;
   const uint64_t bytes = need.weights + kv + need.scratch;
   if (bytes <= reserved || bytes - reserved <= reserved / 8) return {};
+  const SizePair sizes = FormatSizes(bytes, reserved);
   return Fail(ErrorCode::kOverloaded,
               "{} of {} need {} here (weights {}, KV cache {}, scratch {}), the plan reserves {}",
-              wire::DescribeStage(plan, static_cast<int>(stage)), plan.model_name,
-              FormatSize(bytes), FormatSize(need.weights), FormatSize(kv), FormatSize(need.scratch),
-              FormatSize(reserved));
+              wire::DescribeStage(plan, static_cast<int>(stage)), plan.model_name, sizes.first,
+              FormatSize(need.weights), FormatSize(kv), FormatSize(need.scratch), sizes.second);
 }
 
 }  // namespace
@@ -79,8 +79,9 @@ Result<std::unique_ptr<LocalModel>> LoadDraft(StageSource& source, backend::Back
   const backend::StageBytes need = backend.Estimate(spec);
   const uint64_t reserved = plan.draft->bytes;
   if (need.weights + need.scratch > reserved + reserved / 8) {
+    const SizePair sizes = FormatSizes(need.weights + need.scratch, reserved);
     return Fail(ErrorCode::kOverloaded, "the draft {} needs {} here, the plan reserves {}",
-                plan.draft->name, FormatSize(need.weights + need.scratch), FormatSize(reserved));
+                plan.draft->name, sizes.first, sizes.second);
   }
   const auto tensors = TRY(source.Fetch(spec, [](uint64_t, uint64_t) {}, cancel));
   return LocalModel::Load(backend, model.config, model.tensors, *tensors, {.chunk = plan.chunk});

@@ -90,4 +90,12 @@ class Gguf {
   std::map<std::string, size_t, std::less<>> by_name_;
 };
 
+// How many parameters a file has, and the type that holds most of them.
+struct WeightCount {
+  uint64_t parameters = 0;
+  std::string type;
+};
+// Cost: a walk over the tensor table.
+WeightCount CountWeights(const Gguf& gguf);
+
 }  // namespace exo::model

@@ -4,6 +4,7 @@
 
 #include "model/gguf.h"
 #include "model/gguf_value.h"
+#include "tensor/dtype.h"
 
 namespace exo::model {
 namespace {
@@ -198,6 +199,21 @@ Result<Gguf> Gguf::JoinSplits(std::vector<Gguf> parts) {
                 joined.tensors_.size(), expected);
   }
   return joined;
+}
+
+WeightCount CountWeights(const Gguf& gguf) {
+  WeightCount weights;
+  std::map<uint32_t, uint64_t> by_type;
+  for (const GgufTensor& tensor : gguf.tensors()) {
+    uint64_t count = 1;
+    for (const uint64_t extent : tensor.dims) count *= extent;
+    weights.parameters += count;
+    by_type[tensor.type] += count;
+  }
+  const auto most =
+      std::ranges::max_element(by_type, {}, [](const auto& entry) { return entry.second; });
+  if (most != by_type.end()) weights.type = tensor::GgufTypeName(most->first);
+  return weights;
 }
 
 }  // namespace exo::model

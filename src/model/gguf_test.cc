@@ -140,5 +140,14 @@ TEST(GgufTest, JoinsThePartsOfASplitModel) {
   EXPECT_FALSE(Gguf::JoinSplits({first, first}).has_value());
 }
 
+TEST(GgufTest, CountsParametersAndNamesTheTypeOfMostOfThem) {
+  GgufBuilder file;
+  file.Tensor("a", {8}, 0, 32).Tensor("b", {32, 3, 2}, 2, 108).Tensor("c", {8, 5}, 0, 160);
+  const WeightCount count = CountWeights(*ParseText(file.Build()));
+  EXPECT_EQ(count.parameters, 8u + 192u + 40u);
+  EXPECT_EQ(count.type, "Q4_0");
+  EXPECT_EQ(CountWeights(Gguf()).type, "");
+}
+
 }  // namespace
 }  // namespace exo::model

@@ -28,6 +28,7 @@ namespace exo::node {
 enum class Refusal : uint8_t {
   kNone,
   kUnknownModel,   // 404 model_not_found
+  kBadModel,       // its file is broken, or the name is: as the error's code says, about `model`
   kContextLength,  // 400 context_length_exceeded: the prompt alone fills the context
   kQueueFull,      // 429
   kNoPlan,         // 503: does not fit, or members are missing
@@ -232,6 +233,9 @@ struct ModelView {
   bool local = false;                           // the file is on this node
   std::string state;                            // "", "loading", "ready"
   std::vector<wire::AdapterRef> adapters = {};  // that it is loaded with
+  std::string draft = "";                       // name of the model that it is loaded with
+  bool held = true;                             // a device that is here has its file
+  std::vector<std::string> names = {};          // further ones here, of copies of the file
 };
 struct NodeView {
   wire::NodeRecord record;

@@ -8,7 +8,6 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "node/model_entry.h"
-#include "sys/system.h"
 
 namespace exo::node {
 namespace {
@@ -47,7 +46,8 @@ Models::Models(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> s
       options_({.named_folders = options.named_folders,
                 .prepared_folder = options.prepared_folder,
                 .disk = options.disk,
-                .times = options.times}),
+                .times = options.times,
+                .now = options.now}),
       timer_(loop),
       scan_limit_(loop),
       order_limit_(loop) {
@@ -86,7 +86,7 @@ Models::Entry& Models::Claim(const Found& found, const std::string& folder) {
   entry->canonical = found.canonical;
   entry->folder = folder;
   entry->order = ++claims_;
-  entry->last_sign = sys::Now();
+  entry->last_sign = options_.now();
   const std::string base = BaseName(found.path);
   entry->name = base;
   std::string rest = FolderOf(found.path), suffix;
@@ -120,6 +120,15 @@ std::string Models::NameOf(const File& file) const {
     if (entry->file == file) return entry->name;
   }
   return file->name();
+}
+
+std::vector<std::string> Models::FurtherNamesOf(const File& file) const {
+  std::vector<std::string> names;
+  for (const auto& [unused, entry] : entries_) {
+    if (entry->file == nullptr || entry->file == file) continue;
+    if (entry->file->manifest().id() == file->manifest().id()) names.push_back(entry->name);
+  }
+  return names;
 }
 
 std::vector<Models::File> Models::Each(bool adapters) const {
@@ -166,7 +175,7 @@ void Models::Await(const std::string& name, Opened done) {
 // Like a scan of this one file; an error when its drive does not answer.
 void Models::LookAt(const std::string& path, Looked done) {
   const auto once = std::make_shared<Looked>(std::move(done));
-  looking_.push_back({path, sys::Now(), once});
+  looking_.push_back({path, options_.now(), once});
   ScanPath(path, [this, once](const Found& found) {
     std::erase_if(looking_, [&](const Looking& one) { return one.done == once; });
     if (*once != nullptr) std::exchange(*once, nullptr)(found);
@@ -293,7 +302,7 @@ void Models::Read(Entry& entry) {
   entry.file = nullptr;
   entry.progress = std::make_shared<std::atomic<uint64_t>>(0);
   entry.progress_seen = 0;
-  entry.last_sign = sys::Now();
+  entry.last_sign = options_.now();
   const bool begun = jobs_.Run(
       Jobs::Class::kIo, FolderOf(entry.canonical),
       [path = entry.path, state = state_, progress = entry.progress, disk = options_.disk,
@@ -338,7 +347,7 @@ void Models::OnRead(const std::string& path, const void* reading, Result<File> o
 
 // Whoever waits for a file that gives no sign is told; the file is still taken in should it answer.
 void Models::CheckSilence() {
-  const Time now = sys::Now();
+  const Time now = options_.now();
   for (const Looking& one : std::vector(looking_)) {
     if (*one.done == nullptr || now - one.since < options_.times.silence) continue;
     std::exchange(*one.done, nullptr)(

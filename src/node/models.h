@@ -26,6 +26,7 @@
 #include "node/jobs.h"
 #include "node/vocabulary.h"
 #include "store/model.h"
+#include "sys/system.h"
 
 namespace exo::node {
 
@@ -47,6 +48,7 @@ struct ModelsOptions {
   std::string prepared_folder;
   const sys::Disk* disk = &sys::RealDisk();  // outlives the program's jobs
   ModelTimes times = {};
+  std::function<Time()> now = sys::Now;  // of patience; a test has a clock of its own
 };
 
 class Models {
@@ -90,6 +92,8 @@ class Models {
   std::vector<File> Adapters() const { return Each(true); }
   // The name by which a file of All() is known here.
   std::string NameOf(const File& file) const;
+  // The names of other files with the same bytes.
+  std::vector<std::string> FurtherNamesOf(const File& file) const;
 
  private:
   // A file that was found or named.

@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "node/model_entry.h"
 #include "node/models.h"
-#include "sys/system.h"
 
 namespace exo::node {
 namespace {
@@ -70,7 +69,7 @@ void Models::OnTimer() {
 }
 
 void Models::LoadRegistered() {
-  scanning_["the list of added models"] = sys::Now();
+  scanning_["the list of added models"] = options_.now();
   const bool begun = jobs_.Run(
       Jobs::Class::kIo, {},
       [state = state_](const std::atomic<bool>&) { return state->RegisteredModels(); },
@@ -113,7 +112,7 @@ void Models::RunAfterScan() {
 // What has been silent for long is not waited for.
 void Models::EndScan(const std::string& source) {
   scanning_.erase(source);
-  const Time early = sys::Now() - options_.times.listing;
+  const Time early = options_.now() - options_.times.listing;
   if (!after_scan_.empty() &&
       std::ranges::all_of(scanning_, [&](const auto& one) { return one.second < early; })) {
     RunAfterScan();
@@ -121,7 +120,7 @@ void Models::EndScan(const std::string& source) {
 }
 
 void Models::ScanPath(const std::string& path, std::function<void(const Found&)> done) {
-  scanning_.try_emplace(path, sys::Now());
+  scanning_.try_emplace(path, options_.now());
   const auto finish = [this, path, done](const Found& found) {
     done(found);
     EndScan(path);
@@ -138,7 +137,7 @@ void Models::ScanPath(const std::string& path, std::function<void(const Found&)>
 }
 
 void Models::ScanFolder(const std::string& folder) {
-  if (!scanning_.try_emplace(folder, sys::Now()).second) return;
+  if (!scanning_.try_emplace(folder, options_.now()).second) return;
   const bool begun = jobs_.Run(
       Jobs::Class::kIo, folder,
       [folder,
@@ -210,13 +209,13 @@ void Models::Merge(const std::string& folder, const Listing& listing) {
 // For files whose time of change is no help (it lies in the future, or another machine sets it).
 bool Models::HasSettled(const Entry& entry, const sys::FileStamp& stamp) const {
   return entry.state == Entry::State::kSettling && entry.seen == stamp &&
-         sys::Now() - entry.last_sign >= options_.times.settle;
+         options_.now() - entry.last_sign >= options_.times.settle;
 }
 
 void Models::Settle(Entry& entry, const sys::FileStamp& stamp) {
   if (entry.state != Entry::State::kSettling || entry.settling_since == Time{})
-    entry.settling_since = sys::Now();
-  if (entry.seen != stamp) entry.last_sign = sys::Now();
+    entry.settling_since = options_.now();
+  if (entry.seen != stamp) entry.last_sign = options_.now();
   entry.seen = stamp;
   entry.state = Entry::State::kSettling;
   entry.progress = nullptr;

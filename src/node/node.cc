@@ -23,6 +23,9 @@ constexpr uint64_t kMaxTensorBudget = 20 * kGiB;
 
 constexpr char kPortSetting[] = "peer_port";
 
+// Ticks after the start: folders have been looked through, and other devices found.
+constexpr uint64_t kSettingsCheck = 100;
+
 // How often the device's load is looked at.
 constexpr Time kLoadPeriod = std::chrono::seconds(5);
 
@@ -130,7 +133,7 @@ Result<void> NodeImpl::Init() {
       ModelsOptions{.folders = options_.model_folders,
                     .named_folders = options_.named_folders,
                     .prepared_folder = options_.data_folder + "/prepared"});
-  vocabularies_ = std::make_unique<Vocabularies>(jobs_);
+  vocabularies_ = std::make_unique<Vocabularies>(jobs_, [this] { NoteVocabularies(); });
   requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));
   TRY(StartPeers());
   StartDiscovery();
@@ -326,6 +329,7 @@ void NodeImpl::WatchRunners() {
 }
 
 void NodeImpl::OnTick() {
+  if (ticks_ == kSettingsCheck) CheckAdaptersOfSettings();
   if (++ticks_ % 10 == 0) {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
@@ -338,6 +342,14 @@ void NodeImpl::OnTick() {
   for (const cluster::LocalLoad& load : loads) Feed(load);
   Feed(cluster::Tick{.wall_ms = WallMilliseconds()});
   tick_.Start(cluster::kTickInterval, [this] { OnTick(); });
+}
+
+// What they take is no longer there for stages, unless the user has said what is.
+void NodeImpl::NoteVocabularies() {
+  if (options_.memory_limit) return;
+  const uint64_t budget = backend_->device().memory_budget;
+  record_.devices[0].memory_budget = budget - std::min(budget, vocabularies_->bytes());
+  FeedRecord();
 }
 
 // The device's load in quarters: a finer one would send every member a new record all the time.

@@ -1,6 +1,9 @@
 // Low-rank adapters: their files, and models that are loaded with them.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "cluster/planner.h"
@@ -48,6 +51,20 @@ std::vector<AdapterChoice> NodeImpl::AdaptersOfSettings(const ModelId& model) co
   return adapters;
 }
 
+void NodeImpl::CheckAdaptersOfSettings() {
+  for (const NodeOptions::ModelAdapter& one : options_.adapters) {
+    const auto matches = MatchesOf(one.model);
+    if (matches.empty()) {
+      LOG(kWarning, "the setting 'lora' is for the model '{}', which nobody has; known are: {}",
+          one.model, fmt::join(KnownNames(), ", "));
+      continue;
+    }
+    FindAdapters(matches.begin()->first, {one.adapter}, [](const auto& found) {
+      if (!found) LOG(kWarning, "the setting 'lora': {}", found.error().message);
+    });
+  }
+}
+
 void NodeImpl::FindAdapters(const ModelId& model, std::vector<AdapterChoice> wanted,
                             FoundAdapters done) {
   if (wanted.size() > wire::kMaxAdapters) {
@@ -70,11 +87,7 @@ void NodeImpl::FindNextAdapter(const ModelId& model, std::vector<AdapterChoice> 
   const AdapterChoice next = wanted[found.size()];
   const auto opened = [this, model, wanted, found, done,
                        next](Result<std::shared_ptr<const store::ModelFile>> file) mutable {
-    if (!file) {
-      const bool named = file.error().message.contains(next.file);
-      return done(named ? std::unexpected(file.error())
-                        : Wrap(file.error(), fmt::format("the adapter {}", next.file)));
-    }
+    if (!file) return done(Wrap(file.error(), fmt::format("the adapter {}", next.file)));
     auto checked = CheckAdapter(model, **file, next.scale);
     if (!checked) {
       Error error = checked.error();
@@ -135,7 +148,7 @@ void NodeImpl::EnsureAdapted(cluster::EnsureModel event, std::vector<AdapterChoi
         const bool exactly = (event.named & wire::kNamedAdapters) != 0;
         EnsureWith(std::move(event), [done, exactly, wanted = *found](Result<wire::Plan> plan) {
           if (plan && exactly && !SameAdapters(plan->adapters, wanted)) {
-            return done(Fail(ErrorCode::kInvalid,
+            return done(Fail(ErrorCode::kOverloaded,
                              "{} runs with {}; `exo stop {}` it before it is loaded with {}",
                              plan->model_name, NamesOf(plan->adapters), plan->model_name,
                              NamesOf(wanted)));

@@ -18,6 +18,18 @@ ModelView ViewOfHolding(const wire::ModelHolding& holding) {
           .layers = holding.layers};
 }
 
+// What runs of a model.
+void NoteInstance(const wire::InstanceSummary& instance, ModelView& view) {
+  if (instance.state > wire::InstanceState::kReady) return;
+  view.adapters = instance.plan.adapters;
+  view.draft = instance.plan.draft ? instance.plan.draft->name : "";
+  if (instance.state == wire::InstanceState::kReady) {
+    view.state = "ready";
+  } else if (view.state.empty()) {
+    view.state = "loading";
+  }
+}
+
 }  // namespace
 
 std::vector<ModelView> NodeImpl::Models() const {
@@ -26,7 +38,7 @@ std::vector<ModelView> NodeImpl::Models() const {
   ModelNames names;
   for (const auto& file : models_->All()) {
     devices[file->manifest().id()] = record_.name;
-    const WeightCount weights = CountWeights(file->manifest().gguf());
+    const model::WeightCount& weights = file->manifest().weights();
     const model::ModelConfig& config = *file->manifest().config();
     views[file->manifest().id()] = {.name = models_->NameOf(file),
                                     .id = file->manifest().id(),
@@ -38,7 +50,8 @@ std::vector<ModelView> NodeImpl::Models() const {
                                     .weights = weights.type,
                                     .created = file->created(),
                                     .local = true,
-                                    .state = ""};
+                                    .state = "",
+                                    .names = models_->FurtherNamesOf(file)};
     names.Add(file->manifest().id(), models_->NameOf(file), record_.name);
   }
   const std::vector<cluster::NodeStatus> nodes = core_->Nodes();
@@ -57,18 +70,12 @@ std::vector<ModelView> NodeImpl::Models() const {
       views.try_emplace(plan.model, ModelView{.name = plan.model_name,
                                               .id = plan.model,
                                               .context = plan.context,
-                                              .layers = plan.layers});
+                                              .layers = plan.layers,
+                                              .held = false});
     }
     const auto found = views.find(plan.model);
     if (found == views.end()) continue;
-    if (instance.summary.state <= wire::InstanceState::kReady)
-      found->second.adapters = plan.adapters;
-    if (instance.summary.state == wire::InstanceState::kReady) {
-      found->second.state = "ready";
-    } else if (instance.summary.state < wire::InstanceState::kReady &&
-               found->second.state.empty()) {
-      found->second.state = "loading";
-    }
+    NoteInstance(instance.summary, found->second);
   }
   std::vector<ModelView> models;
   for (auto& [id, view] : views) {
@@ -146,36 +153,66 @@ PlanView NodeImpl::ViewOf(const wire::Plan& plan, const wire::Expectation& expec
   return view;
 }
 
-void NodeImpl::MakePlan(std::string model, const Placing& placing,
-                        std::function<void(Result<PlanView>)> done) {
-  const auto known = [this, placing, done](const ModelId& id) {
-    const uint64_t ticket = next_ticket_++;
-    plans_[ticket] = [this, done](Result<wire::InstanceSummary> made) {
+// What is asked for, else what the model has or would be loaded with.
+void NodeImpl::PlanWithParts(cluster::PlanModel event, const Placing& placing,
+                             std::function<void(Result<PlanView>)> done) {
+  const ModelId model = event.model;
+  std::optional<std::vector<wire::AdapterRef>> had;
+  for (const wire::DesiredModel& record : core_->DesiredRecords()) {
+    if (record.model != model || record.state == wire::DesiredState::kUnloaded) continue;
+    had = record.adapters;
+    event.draft = record.draft;
+  }
+  if (const auto plan = RunningPlan(model)) {
+    had = plan->adapters;
+    event.draft = plan->draft;
+  }
+  const auto feed = [this, done](cluster::PlanModel chosen) {
+    chosen.ticket = next_ticket_++;
+    plans_[chosen.ticket] = [this, done](Result<wire::InstanceSummary> made) {
       if (!made) return done(std::unexpected(made.error()));
       done(ViewOf(made->plan, made->expected));
     };
-    const Shape shape = ShapeFor(id, placing);
-    Feed(cluster::PlanModel{.ticket = ticket,
-                            .model = id,
-                            .spread = placing.spread,
-                            .context = shape.context,
-                            .kv_type = shape.kv_type});
+    Feed(std::move(chosen));
   };
-  // A file that is only looked at, not offered to the cluster.
-  const auto opened = [this, placing, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+  const auto with_draft = [this, feed, done, draft = placing.draft](cluster::PlanModel chosen) {
+    if (!draft) return feed(std::move(chosen));
+    FindDraft(*draft, chosen.model, chosen.context,
+              [feed, done, chosen](Result<wire::DraftRef> found) mutable {
+                if (!found) return done(std::unexpected(found.error()));
+                chosen.draft = *std::move(found);
+                feed(std::move(chosen));
+              });
+  };
+  if (!placing.adapters && had) {
+    event.adapters = *std::move(had);
+    return with_draft(std::move(event));
+  }
+  FindAdapters(model, placing.adapters ? *placing.adapters : AdaptersOfSettings(model),
+               [with_draft, done,
+                event = std::move(event)](Result<std::vector<wire::AdapterRef>> found) mutable {
+                 if (!found) return done(std::unexpected(found.error()));
+                 event.adapters = *std::move(found);
+                 with_draft(std::move(event));
+               });
+}
+
+void NodeImpl::MakePlan(std::string model, const Placing& placing,
+                        std::function<void(Result<PlanView>)> done) {
+  const auto known = [this, placing, done](const ModelId& id) {
+    if (auto checked = CheckContext(id, placing); !checked)
+      return done(std::unexpected(checked.error()));
+    const Shape shape = ShapeFor(id, placing);
+    PlanWithParts(
+        {.model = id, .spread = placing.spread, .context = shape.context, .kv_type = shape.kv_type},
+        placing, done);
+  };
+  // A file that nobody named before is known until this node stops.
+  const auto opened = [known, done](Result<std::shared_ptr<const store::ModelFile>> file) {
     if (!file) return done(std::unexpected(file.error()));
     if (auto is_model = (*file)->manifest().CheckIsModel(); !is_model)
       return done(Wrap(is_model.error(), (*file)->path()));
-    cluster::PlanOptions options;
-    options.owner = options.prefer = identity_->id();
-    options.spread = placing.spread;
-    options.context = placing.context.value_or(
-        std::min((*file)->manifest().config()->context, options_.default_context));
-    options.kv_type = placing.kv_type.value_or(options_.kv_type);
-    auto choice = cluster::MakePlan(ShapeOf((*file)->manifest(), (*file)->name(), *backend_),
-                                    core_->PlannerNodes(), options);
-    if (!choice) return done(std::unexpected(choice.error()));
-    done(ViewOf(choice->plan, cluster::ExpectationOf(*choice)));
+    known((*file)->manifest().id());
   };
   if (model.find('/') != std::string::npos && models_->Find(model) == nullptr)
     return models_->Open(model, opened);
@@ -208,14 +245,17 @@ void NodeImpl::Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) {
   FindModel(model, [this, placing, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
-    Ensure(*id, placing, [this, done](Result<wire::Plan> plan) {
+    const auto loaded = [this, done](Result<wire::Plan> plan) {
       if (!plan) return done(std::unexpected(plan.error()));
       for (const cluster::InstanceStatus& instance : core_->Instances()) {
         if (instance.summary.plan.id == plan->id)
           return done(ViewOf(*plan, instance.summary.expected));
       }
       done(ViewOf(*plan, {}));
-    });
+    };
+    // First what the requests will need: the plan finds its memory taken. What it lacks they say.
+    GetVocabulary(*id,
+                  [this, id = *id, placing, loaded](const auto&) { Ensure(id, placing, loaded); });
   });
 }
 

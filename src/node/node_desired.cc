@@ -132,9 +132,11 @@ void NodeImpl::Revise(wire::DesiredModel record, std::vector<wire::AdapterRef> a
                        NamesOf(one.adapters));
   };
   const auto file = models_->Find(record.model);
-  LOG(kWarning, "{} follows the settings of now: {}; before: {}",
-      file == nullptr ? record.model.Short() : models_->NameOf(file), describe(record),
-      describe(before));
+  if (describe(record) != describe(before)) {
+    LOG(kWarning, "{} follows the settings of now: {}; before: {}",
+        file == nullptr ? record.model.Short() : models_->NameOf(file), describe(record),
+        describe(before));
+  }
   Feed(cluster::ReviseModel{std::move(record)});
 }
 

@@ -142,6 +142,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     uint32_t context = 0;
     uint8_t kv_type = 0;
   };
+  Result<void> CheckContext(const ModelId& model, const Placing& placing) const;
+  // The same with the adapters and the draft that are asked for, or that the model has.
+  void PlanWithParts(cluster::PlanModel event, const Placing& placing,
+                     std::function<void(Result<PlanView>)> done);
   Shape ShapeOfSettings(const ModelId& model) const;
   Shape ShapeFor(const ModelId& model, const Placing& placing) const;
   uint32_t TrainedContext(const ModelId& model) const;  // 0: unknown
@@ -172,6 +176,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::vector<AdapterChoice> AdaptersOfSettings(const ModelId& model) const;
   using FoundAdapters = std::function<void(Result<std::vector<wire::AdapterRef>>)>;
   // Opens the files and checks what can be checked here. Errors name the file.
+  // Warns of what the setting 'lora' names and nobody has.
+  void CheckAdaptersOfSettings();
   void FindAdapters(const ModelId& model, std::vector<AdapterChoice> wanted, FoundAdapters done);
   void FindNextAdapter(const ModelId& model, std::vector<AdapterChoice> wanted,
                        std::vector<wire::AdapterRef> found, FoundAdapters done);
@@ -222,6 +228,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void OnTick();
   void WatchRunners();
   void NoteLoad();
+  void NoteVocabularies();
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;

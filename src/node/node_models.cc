@@ -92,19 +92,24 @@ bool NodeImpl::IsPlaced(const ModelId& model) const {
 // to be loaded from a file of this node has that file looked at once more: it may have changed
 // since the last scan, and would fail to load.
 void NodeImpl::FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) {
+  // To whoever asks for it by name, a file that was added without complaint is damaged.
+  const auto damaged = [](Error error) {
+    if (error.code == ErrorCode::kInvalid) error.code = ErrorCode::kCorrupt;
+    return error;
+  };
   if (const auto matches = MatchesOf(name); matches.size() == 1) {
     const ModelId& id = matches.begin()->first;
     if (IsPlaced(id) || models_->Find(id) == nullptr) return AnswerFind(name, {}, done);
-    return models_->Refresh(id, [this, name, done = std::move(done)](const Result<void>& looked) {
-      AnswerFind(name, looked ? Error{} : looked.error(), done);
+    return models_->Refresh(id, [this, name, damaged, done](const Result<void>& looked) {
+      AnswerFind(name, looked ? Error{} : damaged(looked.error()), done);
     });
   }
-  models_->Await(name, [this, name, done = std::move(done)](
-                           Result<std::shared_ptr<const store::ModelFile>> file) {
-    if (!file) return AnswerFind(name, file.error(), done);
-    const auto is_model = (*file)->manifest().CheckIsModel();
-    AnswerFind(name, is_model ? Error{} : is_model.error(), done);
-  });
+  models_->Await(name,
+                 [this, name, damaged, done](Result<std::shared_ptr<const store::ModelFile>> file) {
+                   if (!file) return AnswerFind(name, damaged(file.error()), done);
+                   const auto is_model = (*file)->manifest().CheckIsModel();
+                   AnswerFind(name, is_model ? Error{} : is_model.error(), done);
+                 });
 }
 
 // One name must mean one file everywhere, or two devices would answer differently.
@@ -176,6 +181,16 @@ uint32_t NodeImpl::TrainedContext(const ModelId& model) const {
   return holding ? holding->trained_context : 0;
 }
 
+// Positions beyond it mean nothing to the model: refused when asked for, and what the settings say
+// of all models is cut to it.
+Result<void> NodeImpl::CheckContext(const ModelId& model, const Placing& placing) const {
+  const uint32_t trained = TrainedContext(model);
+  if (trained == 0 || placing.context.value_or(0) <= trained) return {};
+  return Fail(ErrorCode::kInvalid,
+              "a context of {} is longer than the {} positions that the model was trained for",
+              *placing.context, trained);
+}
+
 // Before there is a plan: no prompt can be longer than this.
 uint32_t NodeImpl::ContextOf(const ModelId& model) const {
   if (const auto plan = RunningPlan(model)) return plan->context;
@@ -233,13 +248,17 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
     revising->second.push_back([this, model, placing, done] { Ensure(model, placing, done); });
     return;
   }
+  if (auto checked = CheckContext(model, placing); !checked)
+    return done(std::unexpected(checked.error()));
   const Shape shape = ShapeFor(model, placing);
   const auto running = RunningPlan(model);
   if (running && (running->context != shape.context || running->kv_type != shape.kv_type)) {
-    return done(Fail(ErrorCode::kInvalid,
-                     "{} runs with a context of {} and a {} KV cache; stop it before it is loaded "
-                     "with others",
-                     running->model_name, running->context, wire::kKvNames[running->kv_type]));
+    return done(
+        Fail(ErrorCode::kOverloaded,
+             "{} runs with a context of {} and a {} KV cache; `exo stop {}` it before it is "
+             "loaded with others",
+             running->model_name, running->context, wire::kKvNames[running->kv_type],
+             running->model_name));
   }
   cluster::EnsureModel event{.model = model,
                              .spread = placing.spread,
@@ -263,7 +282,7 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
       [this, event = std::move(event), go_on, done, running](Result<wire::DraftRef> draft) mutable {
         if (!draft) return done(std::unexpected(draft.error()));
         if (running && (!running->draft || running->draft->file != draft->file)) {
-          return done(Fail(ErrorCode::kInvalid,
+          return done(Fail(ErrorCode::kOverloaded,
                            "{} runs with {} as its draft; `exo stop {}` it before it is "
                            "loaded with {}",
                            running->model_name, running->draft ? running->draft->name : "no model",

@@ -42,6 +42,13 @@ Refusal RefusalFor(ErrorCode code) {
   }
 }
 
+// Of what is found, or not, at the name of a model.
+Refusal RefusalOfModel(ErrorCode code) {
+  const bool broken =
+      code == ErrorCode::kInvalid || code == ErrorCode::kUnsupported || code == ErrorCode::kCorrupt;
+  return broken ? Refusal::kBadModel : RefusalFor(code);
+}
+
 // What a request uses of its plan's adapters. Errors: kInvalid.
 Result<std::vector<wire::AdapterUse>> UsesOf(const GenerateRequest& request,
                                              const wire::Plan& plan) {
@@ -142,7 +149,7 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
     if (!*alive || Find(id) == nullptr) return;
     host_.FindModel(name, [this, alive, id](Result<ModelId> model) {
       if (!*alive) return;
-      if (!model) return FailRequest(id, model.error(), RefusalFor(model.error().code));
+      if (!model) return FailRequest(id, model.error(), RefusalOfModel(model.error().code));
       Request* found = Find(id);
       if (found == nullptr) return;
       found->model = *model;
@@ -159,7 +166,8 @@ void Requests::OnVocabulary(const RequestId& id,
                             Result<std::shared_ptr<const Vocabulary>> vocabulary) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  if (!vocabulary) return FailRequest(id, vocabulary.error(), RefusalFor(vocabulary.error().code));
+  if (!vocabulary)
+    return FailRequest(id, vocabulary.error(), RefusalOfModel(vocabulary.error().code));
   request->vocabulary = *vocabulary;
   // The worker takes the texts and frees them, which takes a while where there are many.
   auto input = std::make_shared<GenerateRequest>();
@@ -263,7 +271,8 @@ void Requests::PlaceAgain(const RequestId& id, const Error& error) {
       Request* request = *alive ? Find(id) : nullptr;
       if (request == nullptr) return;
       if (model && *model == request->model) return Place(id);
-      if (!model && MayBeReadAgain(*request, model.error())) return PlaceAgain(id, error);
+      const bool missing = !model && model.error().code == ErrorCode::kNotFound;
+      if (missing && MayBeReadAgain(*request, model.error())) return PlaceAgain(id, error);
       if (!model) return FailRequest(id, error, Refusal::kNoPlan);
       const Error replaced{ErrorCode::kDisconnected,
                            fmt::format("the file of '{}' was replaced by another model meanwhile; "

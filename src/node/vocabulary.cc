@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "tensor/dtype.h"
-
 namespace exo::node {
 namespace {
 
@@ -62,7 +60,7 @@ ModelDetails DetailsOf(const model::Gguf& gguf, const Vocabulary& vocabulary) {
   }
   details.metadata.erase("tokenizer.chat_template");
   details.chat_template = gguf.GetString("tokenizer.chat_template").value_or("");
-  const WeightCount count = CountWeights(gguf);
+  const model::WeightCount count = model::CountWeights(gguf);
   details.parameters = count.parameters;
   details.weights = count.type;
   const auto reads = [&](std::string_view name) {
@@ -98,19 +96,16 @@ void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
 
 }  // namespace
 
-WeightCount CountWeights(const model::Gguf& gguf) {
-  WeightCount weights;
-  std::map<uint32_t, uint64_t> by_type;
-  for (const model::GgufTensor& tensor : gguf.tensors()) {
-    uint64_t count = 1;
-    for (const uint64_t extent : tensor.dims) count *= extent;
-    weights.parameters += count;
-    by_type[tensor.type] += count;
-  }
-  const auto most =
-      std::ranges::max_element(by_type, {}, [](const auto& entry) { return entry.second; });
-  if (most != by_type.end()) weights.type = tensor::GgufTypeName(most->first);
-  return weights;
+uint64_t VocabularyBytes(const model::Gguf& gguf) {
+  // Strings, and nodes of hash tables. Measured: 48 MB for Llama 3 (128,256 tokens, 280,147
+  // merges), 41 for Qwen 2 (151,936 and 151,387), 4.4 for Llama 2 (32,000 tokens).
+  constexpr uint64_t kToken = 150, kMerge = 120;
+  const auto count = [&](std::string_view key) -> uint64_t {
+    const model::GgufValue* value = gguf.Find(key);
+    const auto* array = value == nullptr ? nullptr : std::get_if<model::GgufArray>(value);
+    return array == nullptr ? 0 : array->count;
+  };
+  return count("tokenizer.ggml.tokens") * kToken + count("tokenizer.ggml.merges") * kMerge;
 }
 
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {
@@ -143,7 +138,10 @@ void Vocabularies::Load(std::shared_ptr<const store::Manifest> manifest,
       Jobs::Class::kCpu, {},
       [manifest](const std::atomic<bool>&) { return ParseVocabulary(manifest->gguf()); },
       [this, manifest, done](Result<std::shared_ptr<const Vocabulary>> parsed) {
-        if (parsed) known_[manifest->id()] = *parsed;
+        if (parsed && known_.try_emplace(manifest->id(), *parsed).second) {
+          bytes_ += VocabularyBytes(manifest->gguf());
+          grown_();
+        }
         done(std::move(parsed));
       });
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too many requests are being prepared"));

@@ -33,13 +33,8 @@ struct Vocabulary {
   ModelDetails details;  // without the context, which depends on where it runs
 };
 
-// How many parameters a file has, and the type that holds most of them. Cost: a
-// walk over the tensor table.
-struct WeightCount {
-  uint64_t parameters = 0;
-  std::string type;
-};
-WeightCount CountWeights(const model::Gguf& gguf);
+// Memory that parsing a vocabulary takes; the process keeps most of it.
+uint64_t VocabularyBytes(const model::Gguf& gguf);
 
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
@@ -53,7 +48,8 @@ Result<std::vector<model::TextPiece>> RenderChat(const Vocabulary& vocabulary,
 // Thread: the loop thread.
 class Vocabularies {
  public:
-  explicit Vocabularies(Jobs& jobs) : jobs_(jobs) {}
+  // `grown`: runs after bytes() has changed.
+  Vocabularies(Jobs& jobs, std::function<void()> grown) : jobs_(jobs), grown_(std::move(grown)) {}
 
   // Null unless Load has been here for this model.
   std::shared_ptr<const Vocabulary> Find(const ModelId& model) const {
@@ -63,9 +59,13 @@ class Vocabularies {
   // The vocabulary of a manifest. Errors: those of ParseVocabulary; kOverloaded.
   void Load(std::shared_ptr<const store::Manifest> manifest,
             std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
+  // Of all that are kept, as VocabularyBytes counts.
+  uint64_t bytes() const { return bytes_; }
 
  private:
   Jobs& jobs_;
+  const std::function<void()> grown_;
+  uint64_t bytes_ = 0;
   std::map<ModelId, std::shared_ptr<const Vocabulary>> known_;
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "model/gguf_builder.h"
+#include "sys/fake/disk.h"
 
 namespace exo::node {
 namespace {
@@ -68,6 +69,37 @@ TEST(VocabularyTest, AnUnknownPreTokenizerIsUnsupported) {
   ASSERT_FALSE(vocabulary);
   EXPECT_EQ(vocabulary.error().code, ErrorCode::kUnsupported);
   EXPECT_NE(vocabulary.error().message.find("no-such-rule"), std::string::npos);
+}
+
+// Asked for twice at once, and once more.
+TEST(VocabularyTest, TheMemoryOfVocabulariesIsCountedOnce) {
+  model::GgufBuilder file = model::TinyModel("llama");
+  file.String("tokenizer.ggml.model", "gpt2")
+      .String("tokenizer.ggml.pre", "gpt-2")
+      .Strings("tokenizer.ggml.tokens", {"a", "b", "ab", "<|end|>"})
+      .Strings("tokenizer.ggml.merges", {"a b"});
+  const store::OpenedFile opened =
+      std::make_shared<sys::MemoryFile>(model::TinyTensors(file, "llama").Build());
+  const auto manifest = store::Manifest::FromFiles({&opened, 1});
+  ASSERT_TRUE(manifest) << manifest.error().message;
+  const uint64_t bytes = VocabularyBytes((*manifest)->gguf());
+  EXPECT_GT(bytes, 0u);
+  net::EventLoop loop;
+  Jobs jobs(loop);
+  std::vector<uint64_t> grown;
+  Vocabularies vocabularies(jobs, [&] { grown.push_back(vocabularies.bytes()); });
+  size_t loaded = 0;
+  const auto done = [&](const Result<std::shared_ptr<const Vocabulary>>& vocabulary) {
+    EXPECT_TRUE(vocabulary);
+    EXPECT_EQ(grown, std::vector{bytes}) << "before anybody goes on";
+    if (++loaded == 2) loop.Stop();
+  };
+  vocabularies.Load(*manifest, done);
+  vocabularies.Load(*manifest, done);
+  loop.Run();
+  vocabularies.Load(*manifest, done);
+  EXPECT_EQ(loaded, 3u);
+  EXPECT_EQ(VocabularyBytes(model::Gguf()), 0u);
 }
 
 }  // namespace

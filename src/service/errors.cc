@@ -29,6 +29,11 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
   switch (error.refusal) {
     case node::Refusal::kUnknownModel:
       return {404, message, "model", "model_not_found"};
+    case node::Refusal::kBadModel: {
+      ApiError answer = FromError(error.error);
+      answer.param = "model";
+      return answer;
+    }
     case node::Refusal::kContextLength:
       return {400, message, prompt_param, "context_length_exceeded"};
     case node::Refusal::kQueueFull:

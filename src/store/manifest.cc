@@ -142,6 +142,7 @@ Result<std::shared_ptr<Manifest>> Manifest::Parse(std::vector<std::byte> bytes) 
   }
   manifest->gguf_ =
       parts.size() == 1 ? std::move(parts[0]) : TRY(model::Gguf::JoinSplits(std::move(parts)));
+  manifest->weights_ = model::CountWeights(manifest->gguf_);
   const auto tensors = TRY(reader.TakeInt<uint32_t>());
   if (tensors != manifest->gguf_.tensors().size()) {
     return Fail(ErrorCode::kCorrupt, "a manifest with {} hashes for {} tensors", tensors,

@@ -62,6 +62,7 @@ class Manifest {
   const std::shared_ptr<const model::ModelConfig>& config() const { return config_; }
   const std::shared_ptr<const model::ModelTensors>& tensors() const { return tensors_; }
   uint64_t file_bytes() const { return file_bytes_; }
+  const model::WeightCount& weights() const { return weights_; }
   // Of all tensors, in the order of the tensor table.
   const std::vector<Hash256>& hashes() const { return hashes_; }
   // Errors: kInvalid for an adapter, saying what to do with it.
@@ -78,6 +79,7 @@ class Manifest {
   uint64_t file_bytes_ = 0;
   std::optional<model::AdapterConfig> adapter_;
   model::Gguf gguf_;
+  model::WeightCount weights_;
   std::shared_ptr<const model::ModelConfig> config_;
   std::shared_ptr<const model::ModelTensors> tensors_;
   std::vector<Hash256> hashes_;

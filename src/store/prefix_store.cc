@@ -144,7 +144,10 @@ void PrefixStore::ScanFile(const std::string& name) {
     if (header && header->tag == parsed->tag && header->text == parsed->text &&
         (parsed->text ||
          (header->layer_begin == parsed->layer_begin && header->layer_end == parsed->layer_end))) {
-      return Add(*parsed, (*file)->stamp().bytes, (*file)->stamp().modified_ns);
+      Add(*parsed, (*file)->stamp().bytes, (*file)->stamp().modified_ns);
+      const MutexLock lock(mutex_);
+      unread_.insert(*parsed);
+      return;
     }
   }
   (void)sys::RemoveFile(path);  // what a write that was broken off left, or a damaged file
@@ -170,6 +173,7 @@ void PrefixStore::Remove(const FileName& name) {
     if (file == at->second.files.end()) return;
     stats_.bytes -= file->second;
     at->second.files.erase(file);
+    unread_.erase(name);
     if (at->second.files.empty()) {
       by_use_.erase({at->second.used_ns, name.tag});
       entries_.erase(at);
@@ -229,12 +233,16 @@ std::optional<PrefixStore::FileName> PrefixStore::Find(const PageTag& tag,
 
 // ---- pages ----
 
+bool PrefixStore::IsFull() const {
+  return full_until_ && sys::Now() < *full_until_;
+}
+
 backend::PageStore::Room PrefixStore::Ask(const PageName& name, size_t bytes) {
   const PageTag tag = TagOf(options_.key, name.key);
   const MutexLock lock(mutex_);
-  if (Find(tag, name)) return Room::kHave;
+  if (const auto found = Find(tag, name); found && !unread_.contains(*found)) return Room::kHave;
   const bool waits = waiting_bytes_ > 0 && waiting_bytes_ + bytes > options_.queue_bytes;
-  return full_ || stop_ || waits || bytes > options_.budget ? Room::kFull : Room::kYes;
+  return IsFull() || stop_ || waits || bytes > options_.budget ? Room::kFull : Room::kYes;
 }
 
 void PrefixStore::Save(const PageName& name, SavedPage page) {
@@ -262,7 +270,7 @@ void PrefixStore::Save(const PageName& name, SavedPage page) {
 void PrefixStore::Write(const FileName& name, uint32_t index, std::span<const std::byte> bytes) {
   {
     const MutexLock lock(mutex_);
-    if (full_) {
+    if (IsFull()) {
       stats_.dropped += !name.text;
       return;
     }
@@ -275,14 +283,19 @@ void PrefixStore::Write(const FileName& name, uint32_t index, std::span<const st
     Add(name, bytes.size(), used);
     const MutexLock lock(mutex_);
     stats_.pages += !name.text;
+    unread_.erase(name);
+    if (std::exchange(full_until_, std::nullopt))
+      LOG(kWarning, "the prefix store keeps pages again");
     return;
   }
   const MutexLock lock(mutex_);
   stats_.dropped += !name.text;
   if (written) return;
-  full_ = true;
-  LOG(kWarning, "the prefix store keeps no more pages until the next start: {}",
-      written.error().message);
+  if (!full_until_) {
+    LOG(kWarning, "the prefix store keeps no more pages for now and tries again each minute: {}",
+        written.error().message);
+  }
+  full_until_ = sys::Now() + options_.retry;
 }
 
 Result<backend::PageStore::SavedPage> PrefixStore::Load(const PageName& name) {
@@ -303,6 +316,10 @@ Result<backend::PageStore::SavedPage> PrefixStore::Load(const PageName& name) {
   };
   auto page = read();
   if (page) {
+    {
+      const MutexLock lock(mutex_);
+      unread_.erase(*found);
+    }
     (void)Post({.run = [this, tag, index = name.index] { Touch(tag, index); }});
     return page;
   }

@@ -11,7 +11,9 @@
 // the one before it. Times of use are the files' times of change, so that they outlast a restart.
 //
 // Everything but Load is done later, by a thread of the store's own. After a write that failed (a
-// full disk) it writes no more until the next start, and says so once.
+// full disk) it writes nothing for a minute and then tries again; it says so once, and when it
+// writes again. What was there at the start and has not been read since may be damaged: a page that
+// was computed again is written again.
 //
 // Thread: any. Not shared between processes: the data folder is locked.
 #pragma once
@@ -42,6 +44,7 @@ struct PrefixStoreOptions {
   std::function<Result<void>(const std::string& path, std::span<const std::byte> bytes)> write;
   // Pages that wait to be written, in bytes; one may always wait.
   uint64_t queue_bytes = 64u << 20;
+  Time retry = std::chrono::minutes(1);  // after a write that failed
 };
 
 struct PrefixStoreStats {
@@ -107,6 +110,7 @@ class PrefixStore final : public backend::PageStore {
   void ScanFile(const std::string& name);
   void Write(const FileName& name, uint32_t index, std::span<const std::byte> bytes);
   bool MakeRoom(uint64_t bytes);
+  bool IsFull() const EXO_REQUIRES(mutex_);
   void Add(const FileName& name, uint64_t bytes, int64_t used_ns);
   void Remove(const FileName& name);
   void Touch(const PageTag& tag, uint32_t index);
@@ -126,7 +130,8 @@ class PrefixStore final : public backend::PageStore {
   size_t waiting_bytes_ EXO_GUARDED_BY(mutex_) = 0;
   bool at_work_ EXO_GUARDED_BY(mutex_) = true;  // with the scan at first
   bool stop_ EXO_GUARDED_BY(mutex_) = false;
-  bool full_ EXO_GUARDED_BY(mutex_) = false;
+  std::optional<Time> full_until_ EXO_GUARDED_BY(mutex_);  // a write failed
+  std::set<FileName> unread_ EXO_GUARDED_BY(mutex_);       // since the scan
   PrefixStoreStats stats_ EXO_GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -269,6 +269,45 @@ TEST_F(PrefixStoreTest, AFullDiskEndsTheWritingAndNothingElse) {
   EXPECT_EQ(store_->Ask(Name(4), 4000), PageStore::Room::kYes) << "after a restart";
 }
 
+TEST_F(PrefixStoreTest, AfterAFullDiskItTriesAgain) {
+  bool full = true;
+  PrefixStoreOptions options{.budget = 1 << 20, .key = KeyNumber(1), .retry = Time{0}};
+  options.write = [&](const std::string& path, std::span<const std::byte> bytes) -> Result<void> {
+    if (full) return Fail(ErrorCode::kIo, "{}: no space left on device", path);
+    const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return sys::WriteFileAtomically(path, text, 0600);
+  };
+  Open(options);
+  store_->Save(Name(1), Page(1));
+  store_->Wait();
+  EXPECT_FALSE(store_->Load(Name(1)));
+  EXPECT_EQ(store_->Ask(Name(1), 4000), PageStore::Room::kYes);
+  full = false;
+  store_->Save(Name(1), Page(1));
+  store_->Wait();
+  EXPECT_TRUE(Has(Name(1), Page(1)));
+}
+
+// Nobody reads a page whose text is gone, so nobody finds out that it is damaged.
+TEST_F(PrefixStoreTest, APageThatNobodyHasReadSinceTheStartIsWrittenAgain) {
+  Open();
+  for (uint8_t i = 1; i <= 2; ++i) store_->Save(Name(i), Page(i));
+  store_->Wait();
+  for (const fs::path& file : Files()) {
+    std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+    stream.seekp(static_cast<std::streamoff>(fs::file_size(file) / 2));
+    stream.put(7).put(8).put(9);
+  }
+  Open();
+  store_->Wait();
+  ASSERT_EQ(store_->Ask(Name(1), 4000), PageStore::Room::kYes);
+  store_->Save(Name(1), Page(1));
+  store_->Wait();
+  EXPECT_EQ(store_->Ask(Name(1), 4000), PageStore::Room::kHave);
+  EXPECT_TRUE(Has(Name(1), Page(1)));
+  EXPECT_FALSE(Has(Name(2), Page(2)));
+}
+
 TEST_F(PrefixStoreTest, WhatWaitsIsBounded) {
   Mutex mutex;
   CondVar changed;

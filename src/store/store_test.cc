@@ -149,6 +149,9 @@ TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
   ASSERT_TRUE(copy) << copy.error().message;
   EXPECT_EQ((*copy)->id(), manifest.id());
   EXPECT_EQ((*copy)->config()->layers, manifest.config()->layers);
+  EXPECT_GT(manifest.weights().parameters, 0u);
+  EXPECT_EQ((*copy)->weights().parameters, model::CountWeights(manifest.gguf()).parameters);
+  EXPECT_EQ((*copy)->weights().type, model::CountWeights(manifest.gguf()).type);
   const auto bytes =
       (*file)->TensorBytes("output_norm.weight", 0, manifest.tensors()->output_norm.bytes);
   ASSERT_TRUE(bytes);

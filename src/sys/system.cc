@@ -166,6 +166,15 @@ std::string HostName() {
   return name;
 }
 
+std::vector<std::string> EnvironmentNames() {
+  std::vector<std::string> names;
+  for (char** variable = ::environ; *variable != nullptr; ++variable) {
+    const std::string_view text(*variable);
+    names.emplace_back(text.substr(0, text.find('=')));
+  }
+  return names;
+}
+
 std::string HomeFolder() {
   return Environment("HOME");
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/units.h"
 
@@ -32,6 +33,8 @@ std::string HostName();
 std::string ProcessorName();
 // $HOME; empty when it is not set.
 std::string HomeFolder();
+// Of all environment variables.
+std::vector<std::string> EnvironmentNames();
 // $EXO_HOME, else $XDG_DATA_HOME/exo, else ~/.local/share/exo.
 std::string DataFolder();
 // $EXO_HOME/cache, else $XDG_CACHE_HOME/exo, else ~/.cache/exo.

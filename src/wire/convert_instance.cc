@@ -285,8 +285,10 @@ void Read(Reader& r, const fb::EnsureRefused& from, EnsureRefused& to) {
 }
 
 Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
+  const auto adapters = WriteAdapters(b, value.adapters);
+  const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context,
-                               value.kv_type);
+                               value.kv_type, adapters, draft);
 }
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
@@ -294,6 +296,8 @@ void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.spread = from.spread();
   to.context = from.context();
   to.kv_type = from.kv_type();
+  ReadAdapters(r, from.adapters(), to.adapters);
+  ReadDraft(r, from.draft(), to.draft);
 }
 
 Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {

@@ -413,6 +413,8 @@ struct PlanRequest {
   bool spread = false;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
+  std::vector<AdapterRef> adapters;
+  std::optional<DraftRef> draft;
   friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
 };
 struct PlanReply {

@@ -130,7 +130,9 @@ class RandomMessage {
   void Fill(DesiredAck& v) { Fill(v.models); }
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
-  void Fill(PlanRequest& v) { All(v.ticket, v.model, v.spread, v.context, v.kv_type); }
+  void Fill(PlanRequest& v) {
+    All(v.ticket, v.model, v.spread, v.context, v.kv_type, v.adapters, v.draft);
+  }
   void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
   void Fill(Reserve& v) { Fill(v.plan); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }

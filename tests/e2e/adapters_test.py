@@ -132,7 +132,7 @@ def answers_of(exo, nodes_count, adapters):
             assert status == 400 and answer["error"]["param"] == "lora", (bad, answer)
         # What runs is not changed under its users.
         status, answer = api.post("/v1/internal/load", {"model": "exo-tiny", "adapters": [{"file": str(adapters[1])}]})
-        assert status == 400 and "exo stop" in json.dumps(answer), answer
+        assert status == 503 and "exo stop" in json.dumps(answer), answer
         return alone
 
 
@@ -160,7 +160,7 @@ def test_settings_and_options_load_models_with_adapters(exo):
                        f"{path}:0.75", home=node.home)
             assert done.returncode == 0 and done.stdout.strip() == by_setting.strip(), (done, by_setting)
             done = run(exo, "run", "exo-tiny", PROMPT, "--lora", f"{path}:0.5", home=node.home)
-            assert done.returncode != 0 and "exo stop" in done.stderr, done
+            assert done.returncode == 5 and "exo stop" in done.stderr, done
 
 
 def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
@@ -181,7 +181,8 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
             model, *_ = node.api.get("/v1/models")[1]["data"]
             assert [(a["name"], a["scale"]) for a in model["exo"]["adapters"]] == [("style", 0.5)], model
             assert tokens_of(node.api)[0] == before
-            assert node.api.post("/v1/internal/load", {"model": "exo-tiny", "draft": str(draft)})[0] == 200, "another draft"
+            assert model["exo"]["draft"] == "small", model
+            assert "(draft: small)" in run(exo, "ps", home=node.home).stdout
             # They are kept like models that were named by path, and are forgotten like them.
             for name in ("style", "small"):
                 done = run(exo, "rm", name, home=node.home)
@@ -216,14 +217,43 @@ def test_what_came_from_settings_follows_them_after_a_restart(exo):
         assert restart() == first
         assert restart("--lora", f"exo-tiny={one}:0.5", "--kv", "q8_0") == [(first[0][0], "q8_0", [("one", 0.5)])]
         assert "context" in nodes[0].log.read_text()
-        other = ("--lora", f"exo-tiny={two}", "--default-context", "512")
-        assert restart(*other) == [(512, "f16", [("two", 1)])]
+        other = ("--lora", f"exo-tiny={two}", "--default-context", "256")
+        assert restart(*other) == [(256, "f16", [("two", 1)])]
         assert restart() == first
         # What the request named stays.
         assert load(kv="f32", adapters=[{"file": str(one)}]) == [(first[0][0], "f32", [("one", 1)])]
-        assert restart(*other) == [(512, "f32", [("one", 1)])]
-        assert load(context=640) == [(640, "f16", [("two", 1)])]
-        assert restart("--kv", "q8_0") == [(640, "q8_0", [])]
+        assert restart(*other) == [(256, "f32", [("one", 1)])]
+        assert load(context=320) == [(320, "f16", [("two", 1)])]
+        assert restart("--kv", "q8_0") == [(320, "q8_0", [])]
+
+
+def test_a_plan_counts_adapters_and_draft(exo):
+    with tempfile.TemporaryDirectory(prefix="exo-adapters-") as folder:
+        style, draft = pathlib.Path(folder) / "style.gguf", pathlib.Path(folder) / "small.gguf"
+        make_adapter.make_adapter(str(TINY), str(style), seed=4)
+        assert run(exo, "quantize", TINY, draft, "Q4_0").returncode == 0
+
+        def planned(*arguments):
+            done = run(exo, "plan", "exo-tiny", *arguments, "--json", home=node.home)
+            assert done.returncode == 0, done
+            return sum(stage["bytes"] for stage in json.loads(done.stdout)["stages"])
+        with cluster(exo, 1) as (node,):
+            plain, adapted, drafted = planned(), planned("--lora", style), planned("--draft", draft)
+            assert adapted > plain + style.stat().st_size and drafted > plain + draft.stat().st_size, (plain, adapted, drafted)
+            assert planned("--lora", style, "--draft", draft) == adapted + drafted - plain
+            assert node.api.get("/v1/models")[1]["data"][0]["exo"]["state"] == ""
+            done = run(exo, "run", "exo-tiny", "hi", "--lora", "nope", home=node.home)
+            assert done.returncode == 4 and "the adapter nope" in done.stderr, done
+            done = run(exo, "run", "exo-tiny", "hi", "--context", 1_000_000, home=node.home)
+            assert done.returncode == 2 and "1000000" in done.stderr and "trained" in done.stderr, done
+            assert run(exo, "run", "exo-tiny", "hi", "--max-tokens", 2, "--kv", "f16", home=node.home).returncode == 0
+            done = run(exo, "run", "exo-tiny", "hi", "--kv", "q8_0", home=node.home)
+            assert done.returncode == 5 and "`exo stop exo-tiny`" in done.stderr, done
+        with cluster(exo, 1, "--lora", f"nope={style}", "--lora", "exo-tiny=/no/such.gguf") as (node,):
+            def warned():
+                log = node.log.read_text()
+                return "'nope'" in log and "the adapter /no/such.gguf" in log
+            wait_for("the warnings", warned)
 
 
 def damaged(folder):
@@ -281,4 +311,4 @@ if __name__ == "__main__":
           test_requests_of_one_batch_have_their_own_adapters_over_one_two_and_three_nodes,
           test_settings_and_options_load_models_with_adapters,
           test_a_model_comes_back_with_its_adapters_and_its_draft,
-          test_what_came_from_settings_follows_them_after_a_restart, test_bad_adapters_are_refused_by_name])
+          test_what_came_from_settings_follows_them_after_a_restart, test_a_plan_counts_adapters_and_draft, test_bad_adapters_are_refused_by_name])

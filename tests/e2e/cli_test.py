@@ -1,4 +1,5 @@
 """The command line where things go wrong: lost output, odd bytes, mistakes, signals, settings."""
+import http.server
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 from lib import TINY, Node, cluster, main, wait_for
@@ -152,6 +154,9 @@ def test_mistakes_are_named(exo):
             ("nope",): [b"there is no command nope"],
             ("model",): [b"no command model", b"did you mean models?"],
             ("run", "m", "hi", "--temprature", "1"): [b"--temprature", b"did you mean --temperature?"],
+            ("bench", "--model", "m", "--replay", "f", "--depth", "3"): [b"--replay", b"--depth"],
+            ("bench", "--model", "m", "--replay", "f", "--batch", "3"): [b"--replay", b"--batch"],
+            ("up", "--lora", "exo-tiny=a.gguf:nan"): [b"'nan'", b"adapter"],
             ("run", "m", "hi", "--temperature", "nan"): [b"nan is not a number from 0 to 2"],
             ("run", "m", "hi", "--temperature", "inf"): [b"inf is not a number"],
             ("run", "m", "hi", "--temperature", "-0.5"): [b"-0.5 is not a number"],
@@ -169,6 +174,55 @@ def test_mistakes_are_named(exo):
             (): [b"subcommand"]}.items():
         done = run(exo, *arguments)
         assert done.returncode == 2 and all(word in done.stderr for word in words), (arguments, done)
+
+
+def test_a_replay_counts_its_tokens_and_prints_what_is_documented(exo):
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as tokens:
+        json.dump(list(range(40, 60)), tokens)
+        tokens.flush()
+        short = run(exo, "bench", "--model", str(TINY), "--replay", tokens.name, "--pp", "19", "--tg", "2")
+        assert short.returncode == 2 and b"has 20 tokens" in short.stderr and b"at least 21" in short.stderr, short
+        done = run(exo, "bench", "--model", str(TINY), "--replay", tokens.name, "--pp", "18", "--tg", "9", "--runs", "1",
+                   "--threads", "1", "--json")
+        assert done.returncode == 0, done
+        result = json.loads(done.stdout)
+        assert set(result) == {"model", "threads", "isa", "pp", "tg", "plain_tps", "speculation_tps", "ratio", "ratios",
+                               "drafted", "accepted"} and (result["pp"], result["tg"]) == (18, 2), result
+
+
+def test_a_device_that_is_being_measured_has_no_speed(exo):
+    node = {"name": "new", "id": "ab" * 32, "state": "self", "memory_budget": 1, "memory_total": 2, "decode_gbps": 0.0,
+            "prefill_gops": 0.0}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"nodes": [node], "instances": []}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = {"EXO_API_PORT": str(server.server_address[1])}
+        fresh = run(exo, "devices", env=port)
+        node.update(decode_gbps=12.34, prefill_gops=56.7)
+        known = run(exo, "devices", env=port)
+        server.shutdown()
+    assert fresh.returncode == 0 and fresh.stdout.count(b"measuring") == 2 and b"0.0" not in fresh.stdout, fresh
+    assert b"12.3 GB/s" in known.stdout and b"57 GOP/s" in known.stdout and b"measuring" not in known.stdout, known
+
+
+def test_no_context_is_longer_than_a_model_was_trained_for(exo):
+    with cluster(exo, 1, "--default-context", "100000") as (node,):
+        (model,) = wait_for("the model", lambda: node.api.get("/v1/models")[1]["data"])
+        trained = model["context_length"]
+        done = run(exo, "run", "exo-tiny", "hi", "--max-tokens", "1", "--context", str(trained + 1), home=node.home)
+        assert done.returncode == 2 and str(trained).encode() in done.stderr, done
+        assert run(exo, "run", "exo-tiny", "hi", "--max-tokens", "1", home=node.home).returncode == 0
+        assert [one["context"] for one in node.api.cluster()["instances"]] == [trained]
 
 
 def test_a_peer_whose_name_is_unknown_is_told_at_once(exo):
@@ -381,6 +435,8 @@ if __name__ == "__main__":
     main([test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
           test_names_with_control_characters_are_escaped, test_mistakes_are_named,
+          test_a_replay_counts_its_tokens_and_prints_what_is_documented,
+          test_a_device_that_is_being_measured_has_no_speed, test_no_context_is_longer_than_a_model_was_trained_for,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
           test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,

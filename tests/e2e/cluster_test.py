@@ -454,6 +454,21 @@ def test_idle_models_make_room(exo):
             node.process.wait()
 
 
+def test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages(exo):
+    def budget():
+        return node.api.cluster()["nodes"][0]["memory_budget"]
+    with cluster(exo, 1) as (node,):
+        before = budget()
+        assert node.api.post("/v1/internal/load", {"model": "exo-tiny"})[0] == 200
+        loaded = budget()
+        assert before - 1_000_000 < loaded < before, (before, loaded)
+        node.api.complete("exo-tiny", "hi", max_tokens=1)
+        assert budget() == loaded
+    with cluster(exo, 1, "--memory-limit", "40MiB") as (node,):
+        node.api.complete("exo-tiny", "hi", max_tokens=1)
+        assert budget() == 40 << 20  # what the user says models may take
+
+
 def test_models_come_back_after_a_restart_unless_unloaded(exo):
     with uneven(exo, "200MiB") as (node,):
         def restart():
@@ -467,6 +482,45 @@ def test_models_come_back_after_a_restart_unless_unloaded(exo):
         assert not instances(node), instances(node)
 
 
+def test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing(exo):
+    """Eight requests of 32 choices each fill the little KV memory there is and are paused; others are served at once."""
+    body = {"model": "exo-tiny", "prompt": "Once upon a time there was", "max_tokens": 400, "n": 32, "temperature": 1,
+            "seed": 5, "logprobs": 5, "stream": True}
+
+    def texts(answer):
+        told = [""] * 32
+        for line in answer:
+            if line.startswith(b"data: {"):
+                for choice in json.loads(line[6:])["choices"]:
+                    told[choice["index"]] += choice["text"]
+        return told
+    with cluster(exo, 1, "--threads", "1", "--memory-limit", "40MiB") as (node,):
+        readers = []
+        for number in range(8):
+            connection = node.api.connect()
+            connection.sock = socket.socket()
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sock.connect(("127.0.0.1", node.api.port))
+            connection.request("POST", "/v1/completions", body=json.dumps({**body, "seed": number}),
+                               headers={"Content-Type": "application/json", "User-Agent": "slow"})
+            readers.append(connection)
+        time.sleep(1)
+        waits = []
+        for number in range(4):
+            start = time.monotonic()
+            node.api.complete("exo-tiny", f"{number} hello there", max_tokens=20)
+            waits.append(time.monotonic() - start)
+        print(f"  others wait up to {max(waits):.2f} s")
+        assert max(waits) < 10, waits
+        late = texts(readers[3].getresponse())
+        for connection in readers:
+            connection.close()
+        alone = node.api.connect()
+        alone.request("POST", "/v1/completions", body=json.dumps({**body, "seed": 3}),
+                      headers={"Content-Type": "application/json"})
+        assert late == texts(alone.getresponse()) and len(set(late)) > 16
+
+
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_losing_a_node_ends_the_request_and_plans_again,
@@ -475,7 +529,9 @@ if __name__ == "__main__":
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
           test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node,
           test_events_tell_what_changes, test_a_slow_reader_pauses_the_generation,
+          test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing,
           test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
           test_a_model_goes_on_when_the_node_with_its_file_is_killed,
-          test_a_pulled_model_outlives_the_node_with_its_file, test_idle_models_make_room,
+          test_a_pulled_model_outlives_the_node_with_its_file,
+          test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages, test_idle_models_make_room,
           test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])

@@ -87,6 +87,7 @@ Json PlanFields(const wire::Plan& plan, const std::function<std::string(size_t)>
           {"layers", plan.layers},
           {"context", plan.context},
           {"kv", wire::kKvNames[plan.kv_type]},
+          {"draft", plan.draft ? Json(plan.draft->name) : Json()},
           {"kv_positions", wire::ReservedPositions(plan)},
           {"stages", StagesJson(plan, name)}};
 }

@@ -376,6 +376,15 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
       {"messages", Json::array()},
       {"messages", "hi"}};
   ExpectRefused(server, cases);
+  const Json of_chats = {{"tools", {{{"type", "function"}}}},
+                         {"tool_choice", "required"},
+                         {"functions", {{{"name", "f"}}}}};
+  for (const auto& [field, value] : of_chats.items()) {
+    const auto answer = Post(server, kRaw, Raw({{field, value}}));
+    EXPECT_EQ(answer.status, 400) << field;
+    EXPECT_EQ(answer.json()["error"]["param"], field);
+    EXPECT_EQ(answer.json()["error"]["code"], "not_supported");
+  }
   for (const char* field : {"echo", "suffix", "best_of"}) {
     const Json value = field == std::string("echo") ? Json(true) : Json(2);
     EXPECT_EQ(Post(server, kRaw, Raw({{field, value}})).error("param"), field);

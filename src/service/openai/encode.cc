@@ -37,7 +37,8 @@ class OpenAiEncoder : public Encoder {
   // What is known of each choice.
   struct Told {
     std::vector<TokenId> ids;
-    bool called = false;  // a tool
+    bool called = false;    // a tool
+    size_t characters = 0;  // of the tokens whose logprobs were told
   };
 
   bool chat() const { return options_.chat; }
@@ -68,9 +69,11 @@ class OpenAiEncoder : public Encoder {
     for (const Told& told : told_) all.push_back(told.ids);
     json["exo"]["choice_token_ids"] = std::move(all);
   }
-  Json LogprobsJson(std::span<const node::SampledLogprob> tokens, size_t offset) const {
+  // `most`: characters of the text, where all of it is known.
+  Json LogprobsJson(std::span<const node::SampledLogprob> tokens, size_t choice,
+                    size_t most = SIZE_MAX) {
     if (!options_.logprobs) return nullptr;
-    if (!chat()) return CompletionLogprobs(tokens, offset);
+    if (!chat()) return CompletionLogprobs(tokens, told_[choice].characters, most);
     return {{"content", ChatLogprobs(tokens)}, {"refusal", nullptr}};
   }
 
@@ -125,19 +128,17 @@ class StreamEncoder final : public OpenAiEncoder {
     return Object(true, Json::array({std::move(choice)}));
   }
   // A chunk of what came, with the logprobs of its tokens.
-  std::string ChunkOf(const node::Delta& delta, Json delta_or_text) const {
+  std::string ChunkOf(const node::Delta& delta, Json delta_or_text) {
     Json chunk = Chunk(delta.choice, std::move(delta_or_text));
     if (!delta.logprobs.empty())
-      chunk["choices"][0]["logprobs"] = LogprobsJson(delta.logprobs, shown_[delta.choice]);
+      chunk["choices"][0]["logprobs"] = LogprobsJson(delta.logprobs, delta.choice);
     return Event(chunk);
   }
 
   // Tokens that show nothing yet have a chunk for their logprobs.
   std::string EncodeText(const node::Delta& delta, const char* name, std::string_view text) {
     if (text.empty() && (delta.logprobs.empty() || !options_.logprobs)) return "";
-    std::string bytes = ChunkOf(delta, chat() ? Json{{name, text}} : Json(text));
-    shown_[delta.choice] += text.size();
-    return bytes;
+    return ChunkOf(delta, chat() ? Json{{name, text}} : Json(text));
   }
   std::string Encode(const node::Delta& delta, const node::TextDelta& what) {
     return EncodeText(delta, "content", what.text);
@@ -156,8 +157,6 @@ class StreamEncoder final : public OpenAiEncoder {
     call["index"] = what.index;
     return ChunkOf(delta, {{"tool_calls", Json::array({std::move(call)})}});
   }
-
-  std::vector<size_t> shown_ = std::vector<size_t>(options_.choices);  // bytes of text
 };
 
 class WholeEncoder final : public OpenAiEncoder {
@@ -178,8 +177,9 @@ class WholeEncoder final : public OpenAiEncoder {
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
     Json choices = Json::array();
     for (size_t i = 0; i < choices_.size(); ++i) {
+      const size_t most = Characters(choices_[i].text);
       Json choice = {{"index", i},
-                     {"logprobs", LogprobsJson(choices_[i].logprobs, 0)},
+                     {"logprobs", LogprobsJson(choices_[i].logprobs, i, most)},
                      {"finish_reason", FinishName(i, reason, stats)}};
       if (chat()) {
         choice["message"] = Message(choices_[i]);

@@ -111,6 +111,37 @@ TEST(EncodeTest, LogprobsOfACompletionHaveTheOlderShape) {
   EXPECT_EQ(events[1]["choices"][0]["logprobs"]["text_offset"], Json::array({2}));
 }
 
+// "é€" in three tokens of which the second ends the one and begins the other, and a stop text that
+// is held back.
+TEST(EncodeTest, TextOffsetsCountCharactersOfTheTokensThemselves) {
+  Script script{.pieces = {}};
+  script.extra = [](node::GenerateSink& sink) {
+    const node::SampledLogprob sampled[] = {{.token = {"a\xC3", -1}},
+                                            {.token = {"\xA9\xE2\x82", -1}},
+                                            {.token = {"\xAC", -1}},
+                                            {.token = {"EN", -1}},
+                                            {.token = {"D", -1}}};
+    const std::span all(sampled);
+    sink.OnDelta({.what = node::TextDelta{"a"}, .logprobs = all.first(1)});
+    sink.OnDelta({.what = node::TextDelta{"\xC3\xA9"}, .logprobs = all.subspan(1, 1)});
+    sink.OnDelta({.what = node::TextDelta{"\xE2\x82\xAC"}, .logprobs = all.subspan(2, 1)});
+    sink.OnDelta({.what = node::TextDelta{}, .logprobs = all.subspan(3, 1)});
+    sink.OnDelta({.what = node::TextDelta{}, .logprobs = all.subspan(4, 1)});
+  };
+  TestServer server({}, script);
+  Json body = {{"model", "tiny"}, {"prompt", "x"}, {"logprobs", 1}};
+  const Json whole = Ask(server, "/v1/completions", body)["choices"][0];
+  EXPECT_EQ(whole["text"], "a\xC3\xA9\xE2\x82\xAC");
+  EXPECT_EQ(whole["logprobs"]["text_offset"], Json::array({0, 1, 2, 3, 3}));
+  body["stream"] = true;
+  Json offsets = Json::array();
+  for (const Json& event : Post(server, "/v1/completions", body).events()) {
+    const Json& logprobs = event["choices"][0]["logprobs"];
+    if (!logprobs.is_null()) offsets.push_back(logprobs["text_offset"][0]);
+  }
+  EXPECT_EQ(offsets, Json::array({0, 1, 2, 3, 5}));
+}
+
 Script TwoChoices() {
   Script script{.pieces = {}};
   script.reasons = {wire::FinishReason::kLength, wire::FinishReason::kStop};

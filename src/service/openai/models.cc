@@ -43,8 +43,11 @@ Json ModelJson(const node::ModelView& model) {
         {"layers", model.layers},
         {"bytes", model.bytes},
         {"local", model.local},
+        {"held", model.held},
+        {"names", model.names},
         {"state", model.state},
-        {"adapters", AdaptersJson(model.adapters)}}}};
+        {"adapters", AdaptersJson(model.adapters)},
+        {"draft", model.draft.empty() ? Json() : Json(model.draft)}}}};
 }
 
 Json ModelListJson(const std::vector<node::ModelView>& models) {

@@ -28,7 +28,16 @@ constexpr Refused kRefusedChat[] = {{"modalities", R"([["text"]])"},
                                     {"audio", "[]"},
                                     {"web_search_options", "[]"},
                                     {"chat_template", R"([""])"}};
-constexpr Refused kRefusedCompletion[] = {{"echo", "[false]"}, {"best_of", "[0,1]"}};
+constexpr Refused kRefusedCompletion[] = {
+    {"echo", "[false]"},
+    {"best_of", "[0,1]"},
+    // Of chats alone: ignored, they would give another answer than was asked for.
+    {"tools", "[]"},
+    {"tool_choice", R"(["none","auto"])"},
+    {"functions", "[]"},
+    {"function_call", R"(["none","auto"])"},
+    {"modalities", R"([["text"]])"},
+    {"audio", "[]"}};
 
 Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
   for (const Refused& field : fields) {

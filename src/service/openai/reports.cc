@@ -62,7 +62,20 @@ Json ChatLogprobs(std::span<const node::SampledLogprob> tokens) {
   return list;
 }
 
-Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t offset) {
+namespace {
+
+bool BeginsCharacter(char byte) {
+  return (static_cast<uint8_t>(byte) & 0xC0) != 0x80;
+}
+
+}  // namespace
+
+size_t Characters(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(text, BeginsCharacter));
+}
+
+Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t& characters,
+                        size_t most) {
   Json json = {{"tokens", Json::array()},
                {"token_logprobs", Json::array()},
                {"top_logprobs", Json::array()},
@@ -73,8 +86,10 @@ Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t off
     Json top = Json::object();
     for (const node::TokenLogprob& other : sampled.top) top[other.bytes] = Shown(other.logprob);
     json["top_logprobs"].push_back(std::move(top));
-    json["text_offset"].push_back(offset);
-    offset += sampled.token.bytes.size();
+    const std::string& bytes = sampled.token.bytes;
+    const bool goes_on = characters > 0 && !bytes.empty() && !BeginsCharacter(bytes[0]);
+    json["text_offset"].push_back(std::min(characters - (goes_on ? 1 : 0), most));
+    characters += Characters(bytes);
   }
   return json;
 }

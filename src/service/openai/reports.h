@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "node/api.h"
 #include "service/json.h"
@@ -14,7 +15,11 @@ void AddReports(Json& json, const node::GenerateStats& stats, std::span<const To
 
 // The entries of `logprobs.content` of a chat.
 Json ChatLogprobs(std::span<const node::SampledLogprob> tokens);
-// The older shape of /v1/completions; `offset` is where in the text the first token begins.
-Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t offset);
+// Characters (Unicode code points) that begin in a piece of UTF-8.
+size_t Characters(std::string_view text);
+// The older shape of /v1/completions. `characters`: of all tokens before these, and of these after
+// the call. A token's text_offset is the character in which it begins, `most` at most.
+Json CompletionLogprobs(std::span<const node::SampledLogprob> tokens, size_t& characters,
+                        size_t most);
 
 }  // namespace exo::service::openai
