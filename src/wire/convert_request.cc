@@ -196,7 +196,8 @@ Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto adapters = WriteUses(b, value.adapters);
   const auto state = WriteState(b, value.state);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
-                          value.max_new_tokens, sampler, stop, value.client, adapters, state);
+                          value.max_new_tokens, sampler, stop, value.client, adapters, state,
+                          value.prefix_scope);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -209,6 +210,7 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   to.client = from.client();
   ReadUses(r, from.adapters(), to.adapters);
   ReadState(r, from.state(), to.state);
+  to.prefix_scope = from.prefix_scope();
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {

@@ -165,7 +165,7 @@ class RandomMessage {
   void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client, v.adapters, v.state);
+        v.client, v.adapters, v.state, v.prefix_scope);
   }
   void Fill(Tokens& v) {
     All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state);

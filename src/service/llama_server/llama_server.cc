@@ -30,12 +30,11 @@ std::string DefaultModel(const node::Api& api) {
 
 Parsed<Action> Complete(node::Api& api, HttpRequest& request, Parsed<Call> read) {
   Call call = TRY(std::move(read));
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, "");
-  return [&api, call = std::move(call)](Exchange& exchange) mutable {
+  TakeAsker(request, "", call.request);
+  return [&api, call = std::move(call), caller = request.caller](Exchange& exchange) mutable {
     if (call.request.model.empty()) call.request.model = DefaultModel(api);
     auto encoder = MakeEncoder(call.request.model, call.stream);
-    return Generate(api, std::move(call.request), std::move(encoder))(exchange);
+    return Generate(api, std::move(call.request), std::move(encoder), caller)(exchange);
   };
 }
 
@@ -118,17 +117,18 @@ Dialect MakeDialect(node::Api& api) {
     return Complete(api, request, ParseCompletion(request.body));
   };
   dialect.routes = {
-      {"POST", "/completion", completion},
-      {"POST", "/completions", completion, false},
-      {"POST", "/infill",
+      {"POST", "/completion", Scope::kInfer, completion},
+      {"POST", "/completions", Scope::kInfer, completion, false},
+      {"POST", "/infill", Scope::kInfer,
        [&api](HttpRequest request) { return Complete(api, request, ParseInfill(request.body)); }},
-      {"POST", "/tokenize", [&api](const HttpRequest& request) { return Tokenize(api, request); }},
-      {"POST", "/detokenize",
+      {"POST", "/tokenize", Scope::kInfer,
+       [&api](const HttpRequest& request) { return Tokenize(api, request); }},
+      {"POST", "/detokenize", Scope::kInfer,
        [&api](const HttpRequest& request) { return Detokenize(api, request); }},
-      {"POST", "/apply-template",
+      {"POST", "/apply-template", Scope::kInfer,
        [&api](const HttpRequest& request) { return ApplyTemplate(api, request); }},
-      {"GET", "/props", [&api](const HttpRequest&) { return Props(api); }},
-      {"GET", "/slots", [&api](const HttpRequest&) -> Parsed<Action> {
+      {"GET", "/props", Scope::kInfer, [&api](const HttpRequest&) { return Props(api); }},
+      {"GET", "/slots", Scope::kInfer, [&api](const HttpRequest&) -> Parsed<Action> {
          return AnswerNow([&api] { return HttpResponse{.body = Dump(SlotsJson(api.Cluster()))}; });
        }}};
   return dialect;

@@ -32,14 +32,17 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
     });
   }
   if (call.wish == Wish::kUnload) {
+    if (!request.caller.May(Scope::kModels)) {
+      return std::unexpected(ApiError{403, "unloading a model needs a key with the scope models",
+                                      "", "insufficient_scope"});
+    }
     return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
       api.Unload(model, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
     });
   }
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, "");
+  TakeAsker(request, "", call.request);
   auto encoder = MakeEncoder({.model = model, .chat = call.chat, .stream = call.stream});
-  return Generate(api, std::move(call.request), std::move(encoder));
+  return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 
 // "model", or "name" as older clients say.
@@ -83,9 +86,10 @@ Parsed<Action> Pull(node::Api& api, const HttpRequest& request) {
   });
 }
 
-Route Refused(const char* method, const char* path, const char* why) {
-  return {.method = method,
+Route Refused(const char* path, Scope scope, const char* why) {
+  return {.method = "POST",
           .path = path,
+          .scope = scope,
           .read = [path, why](const HttpRequest&) -> Parsed<Action> {
             return std::unexpected(ApiError{400, fmt::format("{} is not supported: {}", path, why),
                                             "", "not_supported"});
@@ -103,28 +107,31 @@ Dialect MakeDialect(node::Api& api) {
     };
   };
   dialect.routes = {
-      {"POST", "/api/chat",
+      {"POST", "/api/chat", Scope::kInfer,
        [&api](HttpRequest request) { return Answer(api, request, ParseChat(request.body)); }},
-      {"POST", "/api/generate",
+      {"POST", "/api/generate", Scope::kInfer,
        [&api](HttpRequest request) { return Answer(api, request, ParseGenerate(request.body)); }},
-      {"GET", "/api/version", get([] { return HttpResponse{.body = kVersion}; })},
-      {"GET", "/api/tags",
+      {"GET", "/api/version", Scope::kInfer, get([] { return HttpResponse{.body = kVersion}; })},
+      {"GET", "/api/tags", Scope::kInfer,
        get([&api] { return HttpResponse{.body = Dump(TagsJson(api.Models()))}; })},
-      {"GET", "/api/ps", get([&api] {
+      {"GET", "/api/ps", Scope::kInfer, get([&api] {
          return HttpResponse{.body = Dump(RunningJson(api.Cluster(), api.Models()))};
        })},
-      {"POST", "/api/show", [&api](const HttpRequest& request) { return Show(api, request); }},
-      {"DELETE", "/api/delete",
+      {"POST", "/api/show", Scope::kInfer,
+       [&api](const HttpRequest& request) { return Show(api, request); }},
+      {"DELETE", "/api/delete", Scope::kModels,
        [&api](const HttpRequest& request) { return Delete(api, request); }},
-      {"POST", "/api/pull", [&api](const HttpRequest& request) { return Pull(api, request); }},
-      Refused("POST", "/api/push", "models are not sent to a registry"),
-      Refused("POST", "/api/embed", "this server has no embeddings yet"),
-      Refused("POST", "/api/embeddings", "this server has no embeddings yet"),
-      Refused("POST", "/api/copy", "models have the names of their files; rename or link the file"),
-      Refused("POST", "/api/create",
+      {"POST", "/api/pull", Scope::kModels,
+       [&api](const HttpRequest& request) { return Pull(api, request); }},
+      Refused("/api/push", Scope::kModels, "models are not sent to a registry"),
+      Refused("/api/embed", Scope::kInfer, "this server has no embeddings yet"),
+      Refused("/api/embeddings", Scope::kInfer, "this server has no embeddings yet"),
+      Refused("/api/copy", Scope::kModels,
+              "models have the names of their files; rename or link the file"),
+      Refused("/api/create", Scope::kModels,
               "put the GGUF file into a model folder (exo up --models FOLDER); adapters: exo up "
               "--lora MODEL=FILE"),
-      Refused("POST", "/api/blobs/", "put the GGUF file into a model folder")};
+      Refused("/api/blobs/", Scope::kModels, "put the GGUF file into a model folder")};
   return dialect;
 }
 
