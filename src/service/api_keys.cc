@@ -334,7 +334,9 @@ void KeyRing::Reload() {
   stamp_ = stamp;
   auto keys = ReadKeys(options_.folder);
   if (!keys) LOG(kError, "no API key is valid now: {}", keys.error().message);
-  keys_ = keys ? *std::move(keys) : std::vector<ApiKey>{};
+  const bool read = keys.has_value();
+  keys_ = read ? *std::move(keys) : std::vector<ApiKey>{};
+  if (!read) return;  // what they have used counts when they are back
   std::erase_if(states_, [this](const auto& one) { return Find(one.first) == nullptr; });
 }
 

@@ -113,9 +113,10 @@ TEST_F(ApiKeysTest, ARunningNodeSeesAChangeAtOnce) {
 }
 
 TEST_F(ApiKeysTest, AFileThatCannotBeTrustedLetsNobodyIn) {
-  const std::string text = Add({.name = "a"});
+  const std::string text = Add({.name = "a", .quota = 10});
   const auto ring = Ring();
-  EXPECT_TRUE(ring->Identify(text));
+  ASSERT_TRUE(ring->Identify(text));
+  ring->CountTokens(*ring->Identify(text), 4);
   const std::string path = folder() + "/api-keys.json", good = *sys::ReadFile(path);
   const auto valid_with = [&](const std::string& bytes, unsigned mode) {
     EXPECT_TRUE(sys::WriteFileAtomically(path, bytes, mode));
@@ -130,6 +131,7 @@ TEST_F(ApiKeysTest, AFileThatCannotBeTrustedLetsNobodyIn) {
     EXPECT_FALSE(AddKey(folder(), {.name = "b"})) << "nothing is written over it";
   }
   EXPECT_TRUE(valid_with(good, 0600));
+  EXPECT_EQ(ring->TokensLeft(*ring->Identify(text)), 6u) << "what was used still counts";
 }
 
 // Cut or changed anywhere, the file is refused or read; nothing else happens.
