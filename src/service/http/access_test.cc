@@ -242,6 +242,22 @@ TEST(AccessTest, ABodyIsNotReadFromThoseWhoMayNotAsk) {
   EXPECT_EQ(client.ReadToEnd(), "");
 }
 
+// A page must be able to read why: the head alone decides, and has the page's origin.
+TEST(AccessTest, ListedPagesAreToldWhyBeforeTheirBodyIsRead) {
+  TestServer server({.origins = {kListed}});
+  const auto told = [&](const std::string& origin, int status) {
+    TestClient client(server.port());
+    client.Write("DELETE /api/delete HTTP/1.1\r\nHost: localhost\r\nOrigin: " + origin +
+                 "\r\nContent-Length: 100\r\n\r\n");
+    const Answered answer = client.Read();
+    EXPECT_EQ(answer.status, status) << "as with its body";
+    EXPECT_TRUE(answer.has("vary: origin"));
+    return answer.has("access-control-allow-origin: https://chat.home\r\n");
+  };
+  EXPECT_TRUE(told(kListed, 401));
+  EXPECT_FALSE(told("https://evil.example", 403));
+}
+
 TEST(AccessTest, BrowsersAreToldWhatListedPagesMaySend) {
   TestServer server({.origins = {kListed, "app://notes"}});
   const auto ask = [&](const std::string& headers) {

@@ -138,9 +138,15 @@ std::optional<HttpResponse> DialectRouter::RefuseHead(HttpRequest request) const
   const auto matches = Find(request.path);
   const Scope needed = NeededFor(request, matches);
   if (needed == Scope::kOpen) return std::nullopt;
-  const auto caller = Authenticate(request, needed);
-  if (caller) return std::nullopt;
-  return Refusal(matches.empty() ? dialects_.front() : *matches.front().dialect, caller.error());
+  const auto source = CheckSource(request, options_, port_);
+  const auto caller = source ? Authenticate(request, needed) : Parsed<Caller>(Caller{});
+  if (source && caller) return std::nullopt;
+  HttpResponse response = Refusal(matches.empty() ? dialects_.front() : *matches.front().dialect,
+                                  source ? caller.error() : source.error());
+  if (!options_.origins.empty()) response.headers.emplace_back("Vary", "Origin");
+  if (!source) return response;
+  for (auto& field : CorsHeaders(request, options_)) response.headers.push_back(std::move(field));
+  return response;
 }
 
 std::unique_ptr<Handler> DialectRouter::Handle(HttpRequest request, Exchange& exchange) {
