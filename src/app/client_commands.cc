@@ -16,6 +16,7 @@
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "service/api_keys.h"
 #include "store/model.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
@@ -132,11 +133,14 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
 }  // namespace
 
 Result<HttpClient> OwnNode(const Settings& settings) {
-  const auto node = FindRunningNode(sys::DataFolder());
-  if (node) return HttpClient(node->api_port);
+  const std::string folder = sys::DataFolder();
+  const auto node = FindRunningNode(folder);
+  // Without it the node says what is missing, where something is.
+  const std::string token = service::ReadAdminToken(folder).value_or("");
+  if (node) return HttpClient(node->api_port, token);
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());
-  return HttpClient(settings.api_port);
+  return HttpClient(settings.api_port, token);
 }
 
 Result<void> RunRun(const Settings& settings, const AskOptions& given) {
@@ -177,7 +181,7 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
   }
   // Asked for in any case: it need not run to be wanted, and have another name on the node.
   const auto unloaded = api.Post("/v1/internal/unload", {{"model", name}});
-  if (!unloaded && !found) {
+  if (!unloaded && unloaded.error().code == ErrorCode::kNotFound && !found) {
     return Fail(
         ErrorCode::kNotFound, "the model '{}' is not running; {}", name,
         running.empty() ? "nothing is" : fmt::format("running: {}", fmt::join(running, ", ")));

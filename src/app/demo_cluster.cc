@@ -10,6 +10,7 @@
 #include "app/stop_guard.h"
 #include "base/text.h"
 #include "net/secret.h"
+#include "service/api_keys.h"
 #include "sys/files.h"
 #include "sys/system.h"
 #include "sys/temporary_folder.h"
@@ -77,13 +78,10 @@ Result<void> DemoCluster::StartNode(const Settings& settings, const Options& opt
   for (const std::string& model_folder : ModelFolders(settings))
     models += (models.empty() ? "" : ":") + model_folder;
   // These nodes meet each other and nobody else, whatever the user's own node is told.
-  child.environment = {"EXO_HOME=" + home,
-                       "EXO_CLUSTER_SECRET=" + secret,
-                       "EXO_MODELS=" + models,
-                       "EXO_ISA=" + settings.isa,
-                       "EXO_PEERS=",
-                       "EXO_DISCOVERY=",
-                       "NO_COLOR=1"};
+  child.environment = {"EXO_HOME=" + home,     "EXO_CLUSTER_SECRET=" + secret,
+                       "EXO_MODELS=" + models, "EXO_ISA=" + settings.isa,
+                       "EXO_PEERS=",           "EXO_DISCOVERY=",
+                       "EXO_LISTEN=",          "NO_COLOR=1"};
   child.output = home + "/log";
   nodes_.push_back(TRY(sys::ChildProcess::Start(child)));
   return {};
@@ -100,9 +98,12 @@ Result<void> DemoCluster::WaitForAll(const Options& options) {
         return Fail(ErrorCode::kIo, "node-{} ended while starting", i + 1);
       }
       if (apis[i] == nullptr) {
-        const auto running = FindRunningNode(fmt::format("{}/node-{}", folder_->path(), i + 1));
-        if (running && running->pid == nodes_[i]->pid())
-          apis[i] = std::make_unique<HttpClient>(running->api_port, options.stop_fd);
+        const std::string home = fmt::format("{}/node-{}", folder_->path(), i + 1);
+        const auto running = FindRunningNode(home);
+        if (running && running->pid == nodes_[i]->pid()) {
+          apis[i] = std::make_unique<HttpClient>(
+              running->api_port, service::ReadAdminToken(home).value_or(""), options.stop_fd);
+        }
       }
       const auto view = apis[i] == nullptr ? Fail(ErrorCode::kDisconnected, "not yet")
                                            : apis[i]->Get("/v1/cluster");

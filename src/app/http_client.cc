@@ -50,7 +50,8 @@ std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
 // One connection and one request.
 class Exchange {
  public:
-  Exchange(uint16_t port, int stop_fd) : socket_(context_), port_(port), stop_fd_(stop_fd) {}
+  Exchange(uint16_t port, int stop_fd, const std::string& token)
+      : socket_(context_), port_(port), stop_fd_(stop_fd), token_(token) {}
 
   Result<void> Send(http::verb verb, const std::string& path, const std::string& body) {
     beast::error_code error;
@@ -64,6 +65,8 @@ class Exchange {
     request.set(http::field::host, "localhost:" + std::to_string(port_));
     request.set(http::field::connection, "close");
     if (verb == http::verb::post) request.set(http::field::content_type, "application/json");
+    if (!token_.empty() && path.starts_with("/v1/internal/"))
+      request.set(http::field::authorization, "Bearer " + token_);
     request.body() = body;
     request.prepare_payload();
     http::write(socket_, request, error);
@@ -144,31 +147,32 @@ class Exchange {
   beast::flat_buffer buffer_;
   uint16_t port_;
   int stop_fd_;
+  const std::string& token_;
 };
 
 }  // namespace
 
 Result<json> HttpClient::Get(const std::string& path) const {
-  Exchange exchange(port_, stop_fd_);
+  Exchange exchange(port_, stop_fd_, token_);
   TRY(exchange.Send(http::verb::get, path, ""));
   return exchange.ReadJson();
 }
 
 Result<json> HttpClient::Post(const std::string& path, const json& body) const {
-  Exchange exchange(port_, stop_fd_);
+  Exchange exchange(port_, stop_fd_, token_);
   TRY(exchange.Send(http::verb::post, path, ToText(body)));
   return exchange.ReadJson();
 }
 
 Result<json> HttpClient::Delete(const std::string& path) const {
-  Exchange exchange(port_, stop_fd_);
+  Exchange exchange(port_, stop_fd_, token_);
   TRY(exchange.Send(http::verb::delete_, path, ""));
   return exchange.ReadJson();
 }
 
 Result<void> HttpClient::PostStream(const std::string& path, const json& body,
                                     const std::function<void(const json&)>& on_event) const {
-  Exchange exchange(port_, stop_fd_);
+  Exchange exchange(port_, stop_fd_, token_);
   TRY(exchange.Send(http::verb::post, path, ToText(body)));
   return exchange.ReadStream(on_event);
 }

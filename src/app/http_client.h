@@ -14,9 +14,11 @@ namespace exo::app {
 
 class HttpClient {
  public:
+  // `token`: the node's admin token, which goes with the requests that need one; empty: none.
   // `stop_fd`: readable when the user wants to stop (sys::StopSignals); a request then ends with
   // kCancelled at once. -1: none.
-  explicit HttpClient(uint16_t port, int stop_fd = -1) : port_(port), stop_fd_(stop_fd) {}
+  HttpClient(uint16_t port, std::string token, int stop_fd = -1)
+      : port_(port), token_(std::move(token)), stop_fd_(stop_fd) {}
 
   // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's
   // own message with a code that fits its status.
@@ -29,6 +31,7 @@ class HttpClient {
 
  private:
   uint16_t port_;
+  std::string token_;
   int stop_fd_;
 };
 

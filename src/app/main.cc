@@ -7,6 +7,7 @@
 
 #include "app/client_commands.h"
 #include "app/exit_codes.h"
+#include "app/key_commands.h"
 #include "app/local_commands.h"
 #include "app/model_commands.h"
 #include "app/output.h"
@@ -85,6 +86,7 @@ struct Commands {
   std::string model;
   PlacingOptions placing;
   SecretOptions secret;
+  KeyOptions keys;
 
   Commands() {
     app.require_subcommand(1);
@@ -99,6 +101,7 @@ struct Commands {
     AddMeasures();
     AddModelCommands();
     AddSecret();
+    AddKeys();
   }
 
   CLI::App* Add(const char* name, const char* what,
@@ -115,6 +118,7 @@ struct Commands {
       std::string option = "--" + info.key;
       std::ranges::replace(option, '_', '-');
       if (info.key == "peers") option += ",--peer";
+      if (info.key == "allow_origins") option += ",--allow-origin";
       if (info.is_on) {
         c->add_flag_callback(
             "--no-" + option.substr(2), [this, key = info.key] { given[key] = {"false"}; },
@@ -320,6 +324,32 @@ struct Commands {
     CLI::App* j = Add("join", "give this device the secret of another one's cluster",
                       [this](const Settings& settings) { return RunJoin(settings, secret); });
     j->add_option("--file", secret.file, "read the secret from a file (default: prompt)");
+  }
+
+  void AddKeys() {
+    CLI::App* group = app.add_subcommand("key", "keys for the API of this device");
+    group->require_subcommand(1);
+    group->fallthrough();
+    const auto add = [&](const char* name, const char* what, auto run) {
+      CLI::App* command = group->add_subcommand(name, what);
+      command->callback(
+          [this, run] { chosen = [this, run](const Settings&) { return run(keys); }; });
+      command->add_flag("--json", keys.json);
+      return command;
+    };
+    CLI::App* a = add("add", "make a key and show it, once", RunKeyAdd);
+    a->add_option("NAME", keys.name, "whose it is")->required();
+    a->add_option("--scope", keys.scopes,
+                  "what it may do: infer (default), models, admin; several with commas")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    a->add_option("--rate", keys.rate, "requests in a minute: 60 or 60/min (default: any number)");
+    a->add_option("--quota", keys.quota,
+                  "tokens of prompts and answers in a day (UTC): 100000 or 100k (default: any "
+                  "number)");
+    add("list", "the keys that there are, and when each was used", RunKeyList);
+    CLI::App* r = add("rm", "remove a key; it is refused from now on", RunKeyRemove);
+    r->add_option("NAME", keys.name, "name of the key (exo key list)")->required();
   }
 
  private:

@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "net/secret.h"
 #include "net/socket.h"
+#include "service/http/guard.h"
 #include "sys/files.h"
 #include "sys/system.h"
 
@@ -32,6 +33,21 @@ using Check = Result<void> (*)(std::string&);
 Result<void> CheckPeer(std::string& text) {
   TRY(net::ParseHostPort(text, 0));
   return {};
+}
+
+Result<void> CheckListen(std::string& text) {
+  TRY(ParseListen(text));
+  return {};
+}
+
+Result<void> CheckOrigin(std::string& text) {
+  for (char& c : text) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  while (text.ends_with('/')) text.pop_back();
+  if (service::IsOrigin(text)) return {};
+  return Fail(ErrorCode::kInvalid,
+              "\"{}\" is no origin such as https://chat.example or http://localhost:3000; each "
+              "one is named, since * and null would let every page use this device",
+              text);
 }
 
 // An empty one says "the data folder's".
@@ -79,12 +95,33 @@ constexpr const char* kLevels[] = {"debug", "info", "warning", "error", "off"};
 constexpr const char* kSecret = "cluster_secret";
 constexpr uint64_t kMaxSize = uint64_t{1} << 50;
 
-const std::vector<Setting>& Table() {
-  static const std::vector<Setting> table = {
+// Where this device is found, and by whom.
+std::vector<Setting> NetworkSettings() {
+  return {
       {"name", &Settings::name, "name of this device", 0, 0, "the host's name"},
       {"port", &Settings::port, "port for other devices; 0: any free one", 0, 65535},
       {"api_port", &Settings::api_port, "port of the API; 0: any free one", 0, 65535},
       {"ollama_port", &Settings::ollama_port, "second port of the API; 0: none", 0, 65535},
+      {.key = "listen",
+       .field = &Settings::listen,
+       .what = "ADDRESS:PORT to serve the API on by TLS, to those who have a key (exo key add)",
+       .check = &CheckListen},
+      {.key = "tls_cert",
+       .field = &Settings::tls_cert,
+       .what = "certificate for --listen, a PEM file with its chain",
+       .if_unset = "tls-cert.pem in the data folder, made when it is missing",
+       .check = &ExpandHome},
+      {.key = "tls_key",
+       .field = &Settings::tls_key,
+       .what = "the certificate's key, a PEM file",
+       .if_unset = "tls-key.pem in the data folder, made when it is missing",
+       .check = &ExpandHome},
+      {.key = "allow_origins",
+       .field = &Settings::allow_origins,
+       .what = "web pages that may use the API, by their origin: https://chat.example",
+       .check = &CheckOrigin},
+      {"share_prefixes", &Settings::share_prefixes,
+       "API keys share what was computed of prompts that begin alike"},
       {"loopback", &Settings::loopback, "see and serve nodes of this machine only"},
       {"discovery", &Settings::discovery,
        "announce this device on the network and look for others"},
@@ -92,6 +129,11 @@ const std::vector<Setting>& Table() {
        .field = &Settings::peers,
        .what = "HOST:PORT of devices that discovery does not find",
        .check = &CheckPeer},
+  };
+}
+
+std::vector<Setting> ModelSettings() {
+  return {
       {"memory_limit", &Settings::memory_limit, "memory for models, for example 8GiB", kMiB,
        kMaxSize, "what is free"},
       {"threads", &Settings::threads, "compute threads", 1, 1024, "all cores"},
@@ -137,6 +179,14 @@ const std::vector<Setting>& Table() {
        .if_unset = "the data folder's",
        .check = &CheckSecret},
   };
+}
+
+const std::vector<Setting>& Table() {
+  static const std::vector<Setting> table = [] {
+    std::vector<Setting> all = NetworkSettings();
+    for (Setting& one : ModelSettings()) all.push_back(std::move(one));
+    return all;
+  }();
   return table;
 }
 
@@ -283,6 +333,23 @@ struct Shower {
 };
 
 }  // namespace
+
+// A name would have to be looked up at each start, and may have several addresses.
+Result<wire::Address> ParseListen(const std::string& text) {
+  // Peers are never at port 0, so that it means nothing there.
+  const bool any_port =
+      text.ends_with(":0") && (text.starts_with('[') || text.find(':') == text.size() - 2);
+  wire::Address address = TRY(net::ParseHostPort(
+      any_port ? std::string_view(text).substr(0, text.size() - 2) : text, kDefaultListenPort));
+  if (!net::IsNumericAddress(address.host)) {
+    return Fail(ErrorCode::kInvalid,
+                "\"{}\" is no numeric address of this device, such as 192.168.1.5, 0.0.0.0 (all "
+                "of IPv4) or [::]:8443",
+                text);
+  }
+  if (any_port) address.port = 0;
+  return address;
+}
 
 const std::vector<SettingInfo>& SettingInfos() {
   static const std::vector<SettingInfo> infos = [] {

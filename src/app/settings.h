@@ -14,17 +14,23 @@
 
 #include "base/log.h"
 #include "base/result.h"
+#include "wire/messages.h"
 
 namespace exo::app {
 
 inline constexpr uint16_t kDefaultApiPort = 52415;
 inline constexpr uint16_t kDefaultPeerPort = 52416;
+inline constexpr uint16_t kDefaultListenPort = 52417;
 
 struct Settings {
   std::string name;  // empty: the host's
   uint16_t port = kDefaultPeerPort;
   uint16_t api_port = kDefaultApiPort;
-  uint16_t ollama_port = 0;  // 0: none
+  uint16_t ollama_port = 0;         // 0: none
+  std::vector<std::string> listen;  // ADDRESS:PORT, numeric
+  std::string tls_cert, tls_key;    // files; empty: the data folder's own
+  std::vector<std::string> allow_origins;
+  bool share_prefixes = false;
   bool loopback = false;
   bool discovery = true;
   std::vector<std::string> peers;        // HOST:PORT
@@ -49,6 +55,10 @@ struct Settings {
   std::map<std::string, std::string> origins;
   bool IsDefault(const std::string& key) const { return !origins.contains(key); }
 };
+
+// An entry of `listen`: a numeric address of this device, perhaps with a port (0: any free one).
+// Errors: kInvalid.
+Result<wire::Address> ParseListen(const std::string& text);
 
 // What the program was given, by key. Values of one setting that is no list are one string.
 using GivenSettings = std::map<std::string, std::vector<std::string>>;

@@ -1,5 +1,6 @@
 #include "app/settings.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <cstdlib>
 
 #include "app/adapter_option.h"
+#include "app/key_commands.h"
 #include "base/units.h"
 #include "net/secret.h"
 #include "sys/files.h"
@@ -247,6 +249,47 @@ TEST(SettingsTest, AFileThatCannotBeReadIsAnErrorThatNamesIt) {
   ASSERT_EQ(::rmdir(file.c_str()), 0);
   ASSERT_EQ(::unsetenv("EXO_HOME"), 0);
   EXPECT_TRUE(ReadSettings({.file = "/dev/null"})) << "an empty one";
+}
+
+TEST(SettingsTest, AddressesToListenOnAreNumeric) {
+  const auto text = [](const std::string& given) {
+    const auto address = ParseListen(given);
+    return address ? fmt::format("{} {}", address->host, address->port) : "refused";
+  };
+  EXPECT_EQ(text("192.168.1.5"), "192.168.1.5 52417");
+  EXPECT_EQ(text("192.168.1.5:8443"), "192.168.1.5 8443");
+  EXPECT_EQ(text("0.0.0.0:0"), "0.0.0.0 0");
+  EXPECT_EQ(text("::"), ":: 52417");
+  EXPECT_EQ(text("[::]:0"), ":: 0");
+  EXPECT_EQ(text("[fe80::1]:1"), "fe80::1 1");
+  EXPECT_EQ(text("::0"), "::0 52417");
+  for (const char* bad : {"", "localhost", "kitchen.local:1", "*", "*:8443", "1.2.3", "1.2.3.4:x",
+                          "1.2.3.4:65536", "[::1", "1.2.3.4:", ":0", ":8443"}) {
+    EXPECT_EQ(text(bad), "refused") << bad;
+  }
+}
+
+TEST(SettingsTest, OriginsAreWrittenAsBrowsersDo) {
+  Settings settings;
+  ASSERT_TRUE(ApplyFile("allow_origins = [\"HTTPS://Chat.Home/\", \"app://x\"]", "f", settings));
+  EXPECT_EQ(settings.allow_origins, (std::vector<std::string>{"https://chat.home", "app://x"}));
+  for (const char* bad : {"*", "null", "https://a/b", "chat.home"}) {
+    const auto refused = ApplyFile(fmt::format("allow_origins = [\"{}\"]", bad), "f", settings);
+    ASSERT_FALSE(refused) << bad;
+    EXPECT_NE(refused.error().message.find("is no origin"), std::string::npos);
+  }
+}
+
+TEST(KeyCommandsTest, LimitsAreNumbersWithTheirUnits) {
+  EXPECT_EQ(ParseRate("60"), 60u);
+  EXPECT_EQ(ParseRate("1/min"), 1u);
+  EXPECT_EQ(ParseQuota("100000"), 100'000u);
+  EXPECT_EQ(ParseQuota("100k"), 100'000u);
+  EXPECT_EQ(ParseQuota("2M/day"), 2'000'000u);
+  for (const char* bad : {"", "0", "-1", "1.5", "60/h", "/min", "1000001", "x", " 1", "1 "})
+    EXPECT_FALSE(ParseRate(bad)) << bad;
+  for (const char* bad : {"", "0", "k", "-1", "1.5k", "1G", "1kM", "281474976711k", "1/h", " 1"})
+    EXPECT_FALSE(ParseQuota(bad)) << bad;
 }
 
 }  // namespace

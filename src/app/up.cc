@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "app/adapter_option.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
@@ -11,8 +13,12 @@
 #include "kernels/kernels.h"
 #include "net/event_loop.h"
 #include "net/event_loop_asio.h"
+#include "net/interfaces.h"
+#include "net/private_file.h"
 #include "net/secret.h"
+#include "net/tls_server.h"
 #include "node/node.h"
+#include "service/api_keys.h"
 #include "service/service.h"
 #include "sys/process.h"
 #include "sys/standard_streams.h"
@@ -23,6 +29,8 @@ namespace {
 
 // How long clients have, when this node stops, to take the error that ends their answers.
 constexpr Time kLinger = std::chrono::milliseconds(100);
+// What a crash may lose of when keys were used.
+constexpr Time kSaveKeyUse = std::chrono::seconds(20);
 
 node::NodeOptions ToNodeOptions(const Settings& settings) {
   std::vector<node::NodeOptions::ModelAdapter> adapters;
@@ -53,6 +61,94 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .adapters = std::move(adapters)};
 }
 
+// The names and addresses by which clients may know this device.
+std::vector<std::string> NamesFor(const Settings& settings) {
+  const std::string host = sys::HostName();
+  std::vector<std::string> names = {"localhost", "127.0.0.1", "::1"};
+  if (host != "localhost") names.insert(names.end(), {host, host + ".local"});
+  bool all = false;
+  for (const std::string& text : settings.listen) {
+    const auto address = ParseListen(text);  // checked before
+    if (!address) continue;
+    if (address->host == "0.0.0.0" || address->host == "::") {
+      all = true;
+    } else if (std::ranges::find(names, address->host) == names.end()) {
+      names.push_back(address->host);
+    }
+  }
+  for (const net::Interface& one : all ? net::ListInterfaces() : std::vector<net::Interface>{}) {
+    std::string address = net::ToAddress(one.address).host;
+    address = address.substr(0, address.find('%'));
+    if (!one.loopback && std::ranges::find(names, address) == names.end())
+      names.push_back(std::move(address));
+  }
+  return names;
+}
+
+// Of `--listen`; null without. Errors: no key that could use it, no certificate.
+Result<std::unique_ptr<net::TlsServer>> MakeTls(const Settings& settings,
+                                                const std::string& folder) {
+  if (settings.listen.empty()) return std::unique_ptr<net::TlsServer>();
+  if (TRY(service::ReadKeys(folder)).empty()) {
+    return Fail(ErrorCode::kInvalid,
+                "{} needs a key for those who ask, and there is none: make one with `exo key add "
+                "NAME` and start again",
+                settings.origins.at("listen"));
+  }
+  if (settings.tls_cert.empty() != settings.tls_key.empty()) {
+    return Fail(ErrorCode::kInvalid, "tls_cert and tls_key belong together, and {} is missing",
+                settings.tls_cert.empty() ? "tls_cert" : "tls_key");
+  }
+  if (settings.tls_cert.empty())
+    return net::TlsServer::Create(TRY(net::OwnCertificate(folder, NamesFor(settings))));
+  auto made = net::TlsServer::Create({.chain = TRY(sys::ReadPlainFile(settings.tls_cert, 1 << 20)),
+                                      .key = TRY(net::ReadPrivateFile(settings.tls_key))});
+  if (!made)
+    return Wrap(made.error(), fmt::format("{} and {}", settings.tls_cert, settings.tls_key));
+  return made;
+}
+
+// Everything that serves the API of a node.
+struct Servers {
+  std::unique_ptr<service::HttpServer> own;                     // on loopback
+  std::unique_ptr<service::HttpServer> ollama;                  // the same on a second port
+  std::vector<std::unique_ptr<service::HttpServer>> listening;  // by TLS
+  std::vector<std::string> addresses;                           // of them, as URLs
+
+  void Stop() {
+    own->Stop();
+    if (ollama != nullptr) ollama->Stop();
+    for (const auto& server : listening) server->Stop();
+  }
+};
+
+Result<Servers> StartServers(net::EventLoop& loop, node::Node& node, const Settings& settings,
+                             const net::TlsServer* tls, service::KeyRing& keys) {
+  Servers servers;
+  const auto make = [&](service::HttpOptions options) {
+    options.gate = &keys;
+    options.origins = settings.allow_origins;
+    return service::MakeServer(net::Context(loop), node, std::move(options));
+  };
+  servers.own = make({.port = settings.api_port});
+  TRY(servers.own->Start());
+  for (const std::string& text : settings.listen) {
+    const wire::Address address = TRY(ParseListen(text));
+    auto server = make({.port = address.port, .tls = tls, .address = address.host});
+    TRY(server->Start());
+    const std::string host =
+        address.host.find(':') == std::string::npos ? address.host : "[" + address.host + "]";
+    servers.addresses.push_back(fmt::format("https://{}:{}/v1", host, server->port()));
+    servers.listening.push_back(std::move(server));
+  }
+  if (settings.ollama_port == 0) return servers;
+  servers.ollama = make({.port = settings.ollama_port});
+  // Ollama itself may be there: the API is on its own port in any case.
+  if (const auto started = servers.ollama->Start(); !started)
+    LOG(kWarning, "ollama_port is not served: {}", started.error().message);
+  return servers;
+}
+
 // What `exo secret` cannot find by itself: a secret that is not the data folder's.
 Result<std::string> GivenSecret(const Settings& settings) {
   if (settings.cluster_secret.empty()) return std::string();
@@ -70,13 +166,27 @@ void TellCommands(const std::string& folder, const RunningNode& node) {
 }
 
 // A node serves whether or not anybody can read this.
-void PrintStart(const node::Node& node, const std::string& name, bool loopback, uint16_t api_port) {
+void PrintStart(const node::Node& node, const std::string& name, bool loopback,
+                const Servers& servers, const net::TlsServer* tls) {
+  std::string others;
+  for (const std::string& address : servers.addresses)
+    others += fmt::format("           {}, with a key\n", address);
+  if (tls != nullptr)
+    others += fmt::format("           certificate SHA-256 {}\n", tls->fingerprint());
   (void)sys::WriteAll(
       1, fmt::format("exo {} ({}) is up: {}\n"
-                     "  API      http://localhost:{}/v1\n"
+                     "  API      http://localhost:{}/v1\n{}"
                      "  devices  join on port {}{}; show the secret with: exo secret\n",
-                     Printable(name), node.id().Short(), node.Describe(), api_port, node.port(),
-                     loopback ? " of this machine only" : ""));
+                     Printable(name), node.id().Short(), node.Describe(), servers.own->port(),
+                     others, node.port(), loopback ? " of this machine only" : ""));
+}
+
+// What keys have used is written now and then.
+void SaveNowAndThen(net::Timer& timer, service::KeyRing& keys) {
+  timer.Start(kSaveKeyUse, [&timer, &keys] {
+    keys.Save();
+    SaveNowAndThen(timer, keys);
+  });
 }
 
 }  // namespace
@@ -88,25 +198,22 @@ Result<void> RunUp(const Settings& settings) {
   for (const std::string& sentence : StrayVariables()) LOG(kWarning, "{}", sentence);
   const auto guard = TRY(StopGuard::Start(options.data_folder));
   const auto lock = TRY(LockDataFolder(options.data_folder));
+  const auto tls = TRY(MakeTls(settings, options.data_folder));
+  service::KeyRing keys({.folder = options.data_folder, .share_prefixes = settings.share_prefixes});
   net::EventLoop loop;
   const auto node = TRY(node::Node::Start(loop, options));
   sys::SetLogNode(fmt::format("{}/{}", options.name, node->id().Short()));
-  const auto server = service::MakeServer(net::Context(loop), *node, {.port = settings.api_port});
-  TRY(server->Start());
-  std::unique_ptr<service::HttpServer> ollama;
-  if (settings.ollama_port != 0) {
-    ollama = service::MakeServer(net::Context(loop), *node, {.port = settings.ollama_port});
-    // Ollama itself may be there: the API is on its own port in any case.
-    if (const auto started = ollama->Start(); !started)
-      LOG(kWarning, "ollama_port is not served: {}", started.error().message);
-  }
-  node->SetApiPort(server->port());
+  Servers servers = TRY(StartServers(loop, *node, settings, tls.get(), keys));
+  const uint16_t api_port = servers.own->port();
+  node->SetApiPort(api_port);
   TellCommands(options.data_folder, {.pid = sys::ProcessId(),
-                                     .api_port = server->port(),
+                                     .api_port = api_port,
                                      .port = node->port(),
                                      .secret = TRY(GivenSecret(settings))});
-  PrintStart(*node, options.name, options.loopback, server->port());
-  LOG(kInfo, "up: API on port {}, devices on port {}", server->port(), node->port());
+  PrintStart(*node, options.name, options.loopback, servers, tls.get());
+  LOG(kInfo, "up: API on port {}, devices on port {}", api_port, node->port());
+  net::Timer save(loop);
+  SaveNowAndThen(save, keys);
 
   net::Timer linger(loop);
   net::FdWatch stop(loop, guard->fd());
@@ -116,8 +223,8 @@ Result<void> RunUp(const Settings& settings) {
     // Clients read why their answers end before the connections do.
     const bool answering = node->EndRequests() > 0;
     linger.Start(answering ? kLinger : Time{}, [&] {
-      server->Stop();
-      if (ollama != nullptr) ollama->Stop();
+      servers.Stop();
+      keys.Close();
       node->Shutdown([&] { loop.Stop(); });
     });
   });

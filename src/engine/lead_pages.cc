@@ -53,7 +53,8 @@ std::optional<PrefixIndex::Match> LeadMachine::FindKept(const Request& request, 
   const auto usable = [this](const RequestId& sequence, uint32_t length) {
     return ledger_.Reaches(sequence, length);
   };
-  return kept_.Find(std::span(request.tokens).first(count), request.submit.adapters, usable);
+  return kept_.Find(std::span(request.tokens).first(count), PrefixIndex::KindOf(request.submit),
+                    usable);
 }
 
 // Layers with a window move on as the answer grows: a fork keeps them as they are at the end of the
@@ -71,7 +72,7 @@ void LeadMachine::KeepPromptEnd(LeadStep& step, const Request& request) {
     return ledger_.Close(end);
   step.fork.push_back({id, end, request.start});
   const auto begin = request.tokens.begin();
-  kept_.Keep(end, {begin, begin + request.start}, request.submit.adapters);
+  kept_.Keep(end, {begin, begin + request.start}, PrefixIndex::KindOf(request.submit));
 }
 
 // Of two sequences of which one begins with all of the other, only the longer one is kept.
@@ -88,7 +89,7 @@ void LeadMachine::Keep(Request& request) {
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
   ScheduleStores(request);
-  kept_.Keep(id, std::move(request.tokens), request.submit.adapters);
+  kept_.Keep(id, std::move(request.tokens), PrefixIndex::KindOf(request.submit));
   while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));
 }
@@ -162,7 +163,7 @@ std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request
   auto best = FindKept(request, tokens.size());
   for (const RequestId& id : admitted_) {
     const Request& other = *requests_.at(id);
-    if (other.submit.adapters != request.submit.adapters) continue;
+    if (PrefixIndex::KindOf(other.submit) != PrefixIndex::KindOf(request.submit)) continue;
     const uint32_t common = CommonPrefix(std::span(other.tokens).first(other.computed), tokens);
     if (!ledger_.Reaches(id, common)) continue;
     if (common > (best ? best->length : 0)) best = PrefixIndex::Match{id, common, false};

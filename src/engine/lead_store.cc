@@ -33,10 +33,15 @@ StoredPrefixes::Chain LeadMachine::FindStored(const Request& request, uint32_t l
   return chain;
 }
 
-// Its adapters decide the bits of all its positions.
+// Its adapters decide the bits of all its positions; its scope who may find them.
 Hash256 LeadMachine::RootOf(const Request& request) const {
-  if (request.submit.adapters.empty()) return {};
+  const uint64_t scope = request.submit.prefix_scope;
+  if (request.submit.adapters.empty() && scope == 0) return {};
   Sha256 hash;
+  if (scope != 0) {
+    hash.Update("exo prefix of one asker");
+    hash.UpdateU64(scope);
+  }
   hash.Update("exo prefix adapters");
   for (const wire::AdapterUse& use : request.submit.adapters) {
     hash.Update(std::as_bytes(std::span(options_.adapter_files.at(use.adapter).bytes)));

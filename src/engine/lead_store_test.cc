@@ -370,5 +370,26 @@ TEST_F(LeadStoreTest, PagesBelongToTheAdaptersTheyWereComputedWith) {
       << "the file counts, not its place";
 }
 
+TEST_F(LeadStoreTest, PagesBelongToTheScopeTheyWereComputedIn) {
+  const auto ask = [&](uint8_t number, uint64_t scope) {
+    machine_ = std::make_unique<LeadMachine>(Options());
+    for (const LeadPage& page : texts_) machine_->AddStored(page.parent, page.tokens);
+    wire::Submit submit = Ask(number, Text(1, number == 1 ? 24 : 30));
+    submit.prefix_scope = scope;
+    EXPECT_TRUE(machine_->Submit(submit, now_));
+  };
+  ask(1, 7);
+  RunAll();
+  ASSERT_EQ(texts_.size(), 3u);
+  EXPECT_NE(texts_[0].parent, Hash256{});
+  const auto restored = [&](uint8_t number, uint64_t scope) {
+    ask(number, scope);
+    return machine_->NextStep(now_)->restore.size();
+  };
+  EXPECT_EQ(restored(2, 0), 0u);
+  EXPECT_EQ(restored(3, 8), 0u);
+  EXPECT_EQ(restored(4, 7), 3u);
+}
+
 }  // namespace
 }  // namespace exo::engine

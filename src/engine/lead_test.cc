@@ -520,6 +520,35 @@ TEST(LeadTest, RequestsOfOtherAdaptersShareNothing) {
   EXPECT_EQ(ask({{1, 1}, {0, 1}}).error().code, ErrorCode::kInvalid);
 }
 
+// What one asker's prompts hold shows in nobody else's times, running or kept.
+TEST(LeadTest, RequestsOfOtherScopesShareNothing) {
+  const std::vector<uint64_t> scopes = {0, 7, uint64_t{1} << 63};
+  LeadOptions options = Caching(64);
+  options.queue_limit = 8;
+  LeadMachine lead(options);
+  uint8_t number = 0;
+  const auto ask = [&](uint64_t scope) {
+    wire::Submit submit = Count(++number, 20, 3);
+    submit.prefix_scope = scope;
+    return lead.Submit(submit, Time{});
+  };
+  for (const uint64_t scope : scopes) ASSERT_TRUE(ask(scope));
+  auto step = lead.NextStep(Time{});
+  EXPECT_TRUE(step->fork.empty());
+  Answer(lead, *step, 5);
+  RunAll(lead);
+  EXPECT_EQ(lead.stats().cached_rows, 0u);
+  EXPECT_EQ(lead.kept_sequences(), scopes.size());
+  for (const uint64_t scope : scopes) {
+    ASSERT_TRUE(ask(scope));
+    step = lead.NextStep(Time{});
+    ASSERT_EQ(step->fork.size(), 1u) << "it finds its own";
+    EXPECT_EQ(step->fork[0].from.bytes, Id(static_cast<uint8_t>(number - scopes.size())).bytes);
+    Answer(lead, *step, 5);
+    RunAll(lead);
+  }
+}
+
 TEST(LeadTest, KeptSequencesMakeRoomTheLeastRecentlyUsedFirst) {
   LeadMachine lead(Caching(8));
   for (uint8_t i = 1; i <= 3; ++i) {

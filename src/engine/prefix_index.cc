@@ -13,12 +13,11 @@ uint32_t CommonPrefix(std::span<const TokenId> a, std::span<const TokenId> b) {
 }
 
 std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tokens,
-                                                    const std::vector<wire::AdapterUse>& adapters,
-                                                    const Usable& usable) {
+                                                    const Kind& kind, const Usable& usable) {
   auto best = entries_.end();
   uint32_t length = 0;
   for (auto at = entries_.begin(); at != entries_.end(); ++at) {
-    if (at->adapters != adapters) continue;
+    if (at->kind != kind) continue;
     const uint32_t common = CommonPrefix(at->tokens, tokens);
     if (common > length && usable(at->sequence, common)) {
       best = at;
@@ -30,10 +29,9 @@ std::optional<PrefixIndex::Match> PrefixIndex::Find(std::span<const TokenId> tok
   return Match{best->sequence, length, length == best->tokens.size()};
 }
 
-void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens,
-                       std::vector<wire::AdapterUse> adapters) {
+void PrefixIndex::Keep(const RequestId& sequence, std::vector<TokenId> tokens, Kind kind) {
   CHECK(!tokens.empty());
-  entries_.push_front({sequence, std::move(tokens), std::move(adapters)});
+  entries_.push_front({sequence, std::move(tokens), std::move(kind)});
 }
 
 bool PrefixIndex::Forget(const RequestId& sequence) {

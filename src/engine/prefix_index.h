@@ -33,14 +33,20 @@ class PrefixIndex {
   };
   // Whether a sequence can be forked at a length.
   using Usable = std::function<bool(const RequestId& sequence, uint32_t length)>;
-  // The usable sequence that shares most with `tokens` and was computed with the same adapters;
-  // marks it as used. Nothing: none shares a token.
-  std::optional<Match> Find(std::span<const TokenId> tokens,
-                            const std::vector<wire::AdapterUse>& adapters, const Usable& usable);
+  // Between which requests sequences may be shared: those for which all of this is equal.
+  struct Kind {
+    std::vector<wire::AdapterUse> adapters;  // they decide the bits
+    uint64_t scope = 0;                      // whose it is (wire::Submit::prefix_scope)
+    friend bool operator==(const Kind&, const Kind&) = default;
+  };
+  static Kind KindOf(const wire::Submit& submit) { return {submit.adapters, submit.prefix_scope}; }
+  // The usable sequence of this kind that shares most with `tokens`; marks it as used. Nothing:
+  // none shares a token.
+  std::optional<Match> Find(std::span<const TokenId> tokens, const Kind& kind,
+                            const Usable& usable);
 
   // The tokens whose KV the sequence holds. Not empty; the id is not kept yet.
-  void Keep(const RequestId& sequence, std::vector<TokenId> tokens,
-            std::vector<wire::AdapterUse> adapters);
+  void Keep(const RequestId& sequence, std::vector<TokenId> tokens, Kind kind);
   bool Forget(const RequestId& sequence);
   // The least recently used one that `may_go`.
   std::optional<RequestId> Oldest(const std::function<bool(const RequestId&)>& may_go) const;
@@ -55,7 +61,7 @@ class PrefixIndex {
   struct Entry {
     RequestId sequence;
     std::vector<TokenId> tokens;
-    std::vector<wire::AdapterUse> adapters;
+    Kind kind;
   };
   std::list<Entry> entries_;  // most recently used first
 };

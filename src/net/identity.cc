@@ -7,24 +7,13 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include "net/openssl_handles.h"
 #include "net/private_file.h"
 #include "net/tls.h"
 #include "sys/files.h"
 
 namespace exo::net {
 namespace {
-
-template <auto kFree>
-struct Free {
-  template <class T>
-  void operator()(T* object) const {
-    kFree(object);
-  }
-};
-using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
-using Certificate = std::unique_ptr<X509, Free<X509_free>>;
-using Bio = std::unique_ptr<BIO, Free<BIO_free_all>>;
-using SslContext = std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>>;
 
 Result<Key> MakeKey() {
   Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));

@@ -1,5 +1,6 @@
 #include "net/socket.h"
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -70,6 +71,12 @@ Result<SocketAddress> ToSocketAddress(const wire::Address& address) {
   result.size = found->ai_addrlen;
   ::freeaddrinfo(found);
   return result;
+}
+
+bool IsNumericAddress(const std::string& host) {
+  in6_addr bytes{};
+  return ::inet_pton(AF_INET, host.c_str(), &bytes) == 1 ||
+         ::inet_pton(AF_INET6, host.substr(0, host.find('%')).c_str(), &bytes) == 1;
 }
 
 wire::Address ToAddress(const SocketAddress& address) {

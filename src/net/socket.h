@@ -57,6 +57,8 @@ wire::Address ToAddress(const SocketAddress& address);
 wire::Address LocalAddress(int fd);
 wire::Address RemoteAddress(int fd);
 bool IsLoopback(const std::string& host);
+// In the usual form: "1.2.3" and "*", which the resolver takes for addresses, are none.
+bool IsNumericAddress(const std::string& host);
 
 // "host", "host:port", "[v6]:port", "v6". Errors: kInvalid with the text.
 Result<wire::Address> ParseHostPort(std::string_view text, uint16_t default_port);

@@ -83,12 +83,13 @@ struct GenerateRequest {
   bool no_bos = false;   // for a text that is no beginning
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
-  uint64_t client = 0;                    // clients take turns; any number that tells them apart
-  bool has_seed = false;                  // false: the node draws one and reports it
-  std::optional<uint32_t> max_tokens;     // unset or more than fits: what is left of the context
-  std::vector<std::string> stop;          // stop strings, at most 16 of at most 256 bytes
-  std::vector<TokenId> stop_tokens;       // beside the model's own; not shown
-  uint32_t choices = 1;                   // answers to the prompt, each drawn for itself
+  uint64_t client = 0;                 // clients take turns; any number that tells them apart
+  uint64_t prefix_scope = 0;           // prefixes are shared only with requests of the same number
+  bool has_seed = false;               // false: the node draws one and reports it
+  std::optional<uint32_t> max_tokens;  // unset or more than fits: what is left of the context
+  std::vector<std::string> stop;       // stop strings, at most 16 of at most 256 bytes
+  std::vector<TokenId> stop_tokens;    // beside the model's own; not shown
+  uint32_t choices = 1;                // answers to the prompt, each drawn for itself
   std::vector<std::string> dry_breakers;  // texts that end a repetition, for sampler.dry_*
   std::shared_ptr<const void> lease;      // the caller's; dropped with the texts, once tokenized
   bool spread = false;                    // place over all nodes when the model is not running yet

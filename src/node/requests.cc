@@ -328,6 +328,7 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
   const auto& more = request.request.stop_tokens;
   submit.stop_tokens.insert(submit.stop_tokens.end(), more.begin(), more.end());
   submit.client = request.request.client;
+  submit.prefix_scope = request.request.prefix_scope;
   submit.adapters = request.adapters;
   submit.reading = request.reading;
   submit.read_tokens = request.read_tokens;

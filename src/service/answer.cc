@@ -1,13 +1,17 @@
 #include "service/answer.h"
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "base/sha256.h"
 #include "service/route_headers.h"
 
 namespace exo::service {
 
-uint64_t ClientNumber(std::string_view asker, std::string_view user) {
+namespace {
+
+uint64_t NumberOf(std::string_view asker, std::string_view user) {
   Sha256 hash;
   hash.UpdateU64(asker.size()).Update(asker).Update(user);
   const Hash256 whole = hash.Finish();
@@ -16,8 +20,32 @@ uint64_t ClientNumber(std::string_view asker, std::string_view user) {
   return number;
 }
 
-Answer::Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder)
-    : exchange_(exchange), encoder_(std::move(encoder)), format_(encoder_->format()) {}
+// Several choices share what is left.
+void Limit(node::GenerateRequest& request, uint64_t left) {
+  const uint64_t each = std::max<uint64_t>(1, left / std::max<uint32_t>(1, request.choices));
+  const uint64_t asked = request.max_tokens.value_or(std::numeric_limits<uint32_t>::max());
+  request.max_tokens = static_cast<uint32_t>(std::min(each, asked));
+}
+
+}  // namespace
+
+void TakeAsker(HttpRequest& from, std::string_view user, node::GenerateRequest& to) {
+  const Caller& caller = from.caller;
+  to.lease = std::move(from.lease);
+  to.client = caller.key == 0 ? NumberOf(from.client, user)
+                              : NumberOf(fmt::format("key {:016x}", caller.key), "");
+  to.prefix_scope = caller.shares_prefixes ? 0 : caller.key;
+}
+
+Answer::Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder, Caller caller)
+    : exchange_(exchange),
+      encoder_(std::move(encoder)),
+      caller_(std::move(caller)),
+      format_(encoder_->format()) {}
+
+void Answer::Count(uint64_t tokens) {
+  if (caller_.gate != nullptr) caller_.gate->CountTokens(caller_, tokens);
+}
 
 void Answer::Start(node::Api& api, node::GenerateRequest request) {
   generation_ = api.Generate(std::move(request), *this);
@@ -30,6 +58,7 @@ void Answer::SetPaused(bool paused) {
 void Answer::OnStarted(const node::StartReport& report) {
   if (started_ || ended_) return;
   started_ = true;
+  Count(report.prompt_tokens);
   const std::string bytes = encoder_->Start(report);
   if (!format_) return;
   exchange_.StartStream(*format_, RouteHeaders(report.stages));
@@ -38,6 +67,7 @@ void Answer::OnStarted(const node::StartReport& report) {
 
 void Answer::OnDelta(const node::Delta& delta) {
   if (ended_) return;
+  Count(delta.ids.size());
   const std::string bytes = encoder_->Add(delta);
   if (format_) exchange_.Push(bytes);
 }
@@ -68,10 +98,13 @@ void Answer::OnError(const node::GenerateError& error) {
   exchange_.EndStream(false);
 }
 
-Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder) {
-  return [&api, request = std::move(request),
-          encoder = std::move(encoder)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
-    auto answer = std::make_unique<Answer>(exchange, std::move(encoder));
+Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder,
+                Caller caller) {
+  return [&api, request = std::move(request), encoder = std::move(encoder),
+          caller = std::move(caller)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
+    const auto left = caller.gate == nullptr ? std::nullopt : caller.gate->TokensLeft(caller);
+    if (left) Limit(request, *left);
+    auto answer = std::make_unique<Answer>(exchange, std::move(encoder), std::move(caller));
     answer->Start(api, std::move(request));
     return answer;
   };

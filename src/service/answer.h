@@ -13,7 +13,7 @@ namespace exo::service {
 
 class Answer final : public Handler, public node::GenerateSink {
  public:
-  Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder);
+  Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder, Caller caller);
   void Start(node::Api& api, node::GenerateRequest request);
 
   void SetPaused(bool paused) override;
@@ -26,17 +26,23 @@ class Answer final : public Handler, public node::GenerateSink {
  private:
   Exchange& exchange_;
   const std::unique_ptr<Encoder> encoder_;
+  const Caller caller_;
   const std::optional<StreamFormat> format_;
+  void Count(uint64_t tokens);
+
   bool started_ = false;
   bool ended_ = false;
   std::unique_ptr<node::Generation> generation_;  // last: destroyed first, as it calls this object
 };
 
-// Clients take turns where a model is busy: a number for the one who asks, by address, program and
-// the user it names.
-uint64_t ClientNumber(std::string_view asker, std::string_view user);
+// What a request tells about the one who asks, and the memory of its body, handed on. Clients take
+// turns where a model is busy: those with a key by it, others by address, program and the `user`
+// that they name. Prefixes are shared within a key only, or between all who have none.
+void TakeAsker(HttpRequest& from, std::string_view user, node::GenerateRequest& to);
 
-// What a completion route's `read` returns. `api` must outlive the server.
-Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder);
+// What a completion route's `read` returns. `api` must outlive the server. What is computed counts
+// for the caller's key, and an answer is no longer than what it had left at the beginning.
+Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder,
+                Caller caller);
 
 }  // namespace exo::service

@@ -18,6 +18,9 @@
 namespace exo::service {
 
 inline constexpr const char* kChat = "/v1/chat/completions";
+// What a TestServer without a gate of its own takes for its admin token; RequestText sends it to
+// the routes that need one.
+inline constexpr const char* kTestToken = "exo-admin-of-tests";
 
 // What the fake node does with every request; set before the request is sent.
 struct Script {

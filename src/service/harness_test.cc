@@ -278,8 +278,20 @@ class FakeApi final : public node::Api {
 
 }  // namespace
 
+class TokenGate final : public Gatekeeper {
+ public:
+  std::optional<Caller> Identify(std::string_view credential) override {
+    if (credential != kTestToken) return std::nullopt;
+    return Caller{.scopes = Caller::ScopeBit(Scope::kAdmin)};
+  }
+  Parsed<> Admit(const Caller&, bool) override { return {}; }
+  std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
+  void CountTokens(const Caller&, uint64_t) override {}
+};
+
 struct TestServer::Impl {
   asio::io_context context{1};
+  TokenGate gate;
   FakeApi api{context};
   std::unique_ptr<HttpServer> server;
   std::thread thread;
@@ -294,6 +306,7 @@ struct TestServer::Impl {
 
 TestServer::TestServer(HttpOptions options, Script script) : impl_(std::make_unique<Impl>()) {
   options.port = 0;
+  if (options.gate == nullptr) options.gate = &impl_->gate;
   impl_->api.script = std::move(script);
   impl_->server = MakeServer(impl_->context, impl_->api, std::move(options));
   Run();
@@ -458,7 +471,10 @@ std::vector<Json> Answered::events() const {
 std::string RequestText(const std::string& method, const std::string& path, const std::string& body,
                         const std::string& headers) {
   const bool host = headers.find("Host:") != std::string::npos;
+  const bool admin = path.find("/internal/") != std::string::npos &&
+                     headers.find("Authorization:") == std::string::npos;
   return method + " " + path + " HTTP/1.1\r\n" + (host ? "" : "Host: localhost\r\n") + headers +
+         (admin ? fmt::format("Authorization: Bearer {}\r\n", kTestToken) : "") +
          (body.empty() && method != "POST"
               ? ""
               : "Content-Length: " + std::to_string(body.size()) + "\r\n") +

@@ -22,11 +22,12 @@ double MillisecondsSince(std::chrono::steady_clock::time_point start) {
 class Reader final : public Handler {
  public:
   Reader(Exchange& exchange, node::Api& api, std::vector<node::GenerateRequest> requests,
-         ReadingRoute route)
+         ReadingRoute route, Caller caller)
       : exchange_(exchange),
         api_(api),
         requests_(std::move(requests)),
         route_(std::move(route)),
+        caller_(std::move(caller)),
         ones_(requests_.size()) {
     all_.values.resize(requests_.size());
   }
@@ -58,6 +59,7 @@ class Reader final : public Handler {
     if (ended_) return;
     all_.values[at] = stats.values;
     all_.prompt_tokens += stats.prompt_tokens;
+    if (caller_.gate != nullptr) caller_.gate->CountTokens(caller_, stats.prompt_tokens);
     ++done_;
     if (done_ < requests_.size()) return Begin();
     ended_ = true;
@@ -73,6 +75,7 @@ class Reader final : public Handler {
   node::Api& api_;
   std::vector<node::GenerateRequest> requests_;
   const ReadingRoute route_;
+  const Caller caller_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   Readings all_;
   size_t next_ = 0, done_ = 0;
@@ -93,14 +96,16 @@ Parsed<std::vector<TokenId>> ReadIds(const Json& list, const char* field) {
 
 }  // namespace
 
-Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route) {
-  return [&api, requests = std::move(requests),
-          route = std::move(route)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
+Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route,
+                 Caller caller) {
+  return [&api, requests = std::move(requests), route = std::move(route),
+          caller = std::move(caller)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
     if (requests.empty()) {
       exchange.Send(route.render({}));
       return nullptr;
     }
-    auto reader = std::make_unique<Reader>(exchange, api, std::move(requests), std::move(route));
+    auto reader = std::make_unique<Reader>(exchange, api, std::move(requests), std::move(route),
+                                           std::move(caller));
     reader->Begin();
     return reader;
   };
@@ -153,11 +158,12 @@ double RelevanceOf(std::span<const float> yes_no) {
   return yes_no.size() == 2 ? 1 / (1 + std::exp(double{yes_no[1]} - double{yes_no[0]})) : 0;
 }
 
-node::GenerateRequest PairRequest(const std::string& model, std::string query,
+node::GenerateRequest PairRequest(const node::GenerateRequest& like, std::string query,
                                   std::string document) {
-  return {.model = model,
-          .pair = node::RankedPair{.query = std::move(query), .document = std::move(document)},
-          .reading = node::ReadingRequest{.kind = wire::Reading::kLogits, .texts = {"yes", "no"}}};
+  node::GenerateRequest request = like;
+  request.pair = node::RankedPair{.query = std::move(query), .document = std::move(document)};
+  request.reading = node::ReadingRequest{.kind = wire::Reading::kLogits, .texts = {"yes", "no"}};
+  return request;
 }
 
 }  // namespace exo::service

@@ -24,12 +24,13 @@ struct Readings {
 };
 
 // What a route's `read` returns. A request without a model gets DefaultModel. Errors go through
-// `fail`; the first one ends the rest.
+// `fail`; the first one ends the rest. What is read counts for the caller's key.
 struct ReadingRoute {
   std::function<HttpResponse(const Readings&)> render;
   std::function<HttpResponse(const node::GenerateError&)> fail;
 };
-Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route);
+Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route,
+                 Caller caller);
 
 // A text, a list of texts, token ids, or a list of those: a request for each. Errors: 400 that
 // names `field`.
@@ -43,7 +44,7 @@ std::string NumbersJson(std::span<const float> values);
 double RelevanceOf(std::span<const float> yes_no);
 
 // A request for the logits of "yes" and "no" behind a pair.
-node::GenerateRequest PairRequest(const std::string& model, std::string query,
+node::GenerateRequest PairRequest(const node::GenerateRequest& like, std::string query,
                                   std::string document);
 
 }  // namespace exo::service

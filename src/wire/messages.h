@@ -542,6 +542,7 @@ struct Submit {
       0;  // whose request: clients take turns at the lead. Any number that tells them apart
   std::vector<AdapterUse> adapters;  // ascending, at most kMaxAdaptersUsed
   SamplerState state;                // after everything in `prompt`: where a recovery goes on
+  uint64_t prefix_scope = 0;         // requests share computed prefixes only where these are equal
   Reading reading = Reading::kNone;  // then nothing is generated
   std::vector<TokenId> read_tokens;  // of Reading::kLogits, at most kMaxReadTokens
   friend bool operator==(const Submit&, const Submit&) = default;

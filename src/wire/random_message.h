@@ -167,7 +167,7 @@ class RandomMessage {
   void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client, v.adapters, v.state, v.reading, v.read_tokens);
+        v.client, v.adapters, v.state, v.prefix_scope, v.reading, v.read_tokens);
   }
   void Fill(Reading& v) { FillEnum(v, Reading::kLogits); }
   void Fill(Tokens& v) {

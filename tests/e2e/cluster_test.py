@@ -232,7 +232,8 @@ def test_the_command_line_speaks_to_the_node(exo):
 def read_events(api, last=None):
     """Yields (id, event, data) of /v1/internal/events."""
     connection = api.connect()
-    connection.request("GET", "/v1/internal/events", headers={} if last is None else {"Last-Event-ID": str(last)})
+    connection.request("GET", "/v1/internal/events", headers=api.headers("/v1/internal/events")
+                       | ({} if last is None else {"Last-Event-ID": str(last)}))
     answer = connection.getresponse()
     assert answer.status == 200, answer.read()
     try:

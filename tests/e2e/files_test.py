@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from lib import TINY, Api, Node, Skip, alive, cluster, main, need_shared, wait_for
+from lib import TINY, Api, Node, Skip, admin_token, alive, cluster, main, need_shared, wait_for
 
 STORIES = "models/stories260K/gguf"
 
@@ -492,7 +492,7 @@ def test_a_node_starts_on_a_full_disk(exo):
                 assert node.process.poll() is None, node.log.read_text()
                 return re.search(r"give them its port, EXO_API_PORT=(\d+)", node.log.read_text())
             found = wait_for("the node to start", port)[1]
-            node.api = Api(int(found))
+            node.api = Api(int(found), token=admin_token(inside))
             lives(node)
             add(node, folder / "s.gguf")
             assert ask(node, "s")[0] == 200

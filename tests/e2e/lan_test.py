@@ -99,11 +99,12 @@ class Lan:
         done = self.run(i, "/usr/bin/python3", "-c", script, str(port), "GET", "/v1/cluster", "")
         return json.loads(done.stdout)
 
-    def post(self, i, port, path, body):
+    def post(self, i, port, path, body, token=""):
         script = ("import http.client,sys;c=http.client.HTTPConnection('127.0.0.1',int(sys.argv[1]),timeout=60);"
-                  "c.request('POST',sys.argv[2],sys.argv[3],{'Content-Type':'application/json'});"
+                  "c.request('POST',sys.argv[2],sys.argv[3],{'Content-Type':'application/json','Authorization':sys.argv[4]});"
                   "print(c.getresponse().read().decode())")
-        return json.loads(self.run(i, "/usr/bin/python3", "-c", script, str(port), path, json.dumps(body)).stdout)
+        return json.loads(self.run(i, "/usr/bin/python3", "-c", script, str(port), path, json.dumps(body),
+                                   f"Bearer {token}").stdout)
 
 
 class Watcher:
@@ -157,7 +158,8 @@ def find_each_other(exo, block_mdns, limit, ipv6_only=False):
                   f"{found - up:.2f} s after the last was up")
             assert seconds < limit, seconds
             port = nodes[0].state["api_port"]
-            plan = lan.post(0, port, "/v1/internal/load", {"model": "exo-tiny", "spread": True})
+            plan = lan.post(0, port, "/v1/internal/load", {"model": "exo-tiny", "spread": True},
+                            nodes[0].api.token)
             assert len(plan["stages"]) == 3, plan
             answer = lan.post(2, nodes[2].state["api_port"], "/v1/chat/completions", {
                 "model": "exo-tiny", "messages": [{"role": "user", "content": "What is exo?"}], "temperature": 0})

@@ -46,10 +46,13 @@ def wait_for(what, condition, seconds=20.0, step=0.02):
 
 
 class Api:
-    """The HTTP API of one node."""
+    """The HTTP API of one node; its token goes with the requests that need one."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=120):
-        self.port, self.host, self.timeout = port, host, timeout
+    def __init__(self, port, host="127.0.0.1", timeout=120, token=""):
+        self.port, self.host, self.timeout, self.token = port, host, timeout, token
+
+    def headers(self, path):
+        return {"Authorization": f"Bearer {self.token}"} if self.token and path.startswith("/v1/internal/") else {}
 
     def connect(self):
         return http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
@@ -58,7 +61,7 @@ class Api:
         connection = self.connect()
         data = None if body is None else (body if isinstance(body, (bytes, str)) else json.dumps(body))
         sent = {"Content-Type": "application/json"} if data is not None else {}
-        sent.update(headers or {})
+        sent.update(self.headers(path) | (headers or {}))
         connection.request(method, path, body=data, headers=sent)
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -101,6 +104,12 @@ class Api:
             connection.close()
 
 
+def admin_token(home):
+    """What commands of the node's machine send; empty where its disk had no room for one."""
+    path = pathlib.Path(home) / "admin-token"
+    return path.read_text().strip() if path.exists() else ""
+
+
 class Node:
     """One `exo up` in a process of its own."""
 
@@ -128,7 +137,7 @@ class Node:
                 return None
             return state if state.get("pid") == self.process.pid or self.process.pid else None
         self.state = wait_for(f"node {self.name} to start", ready, seconds)
-        self.api = Api(self.state["api_port"])
+        self.api = Api(self.state["api_port"], token=admin_token(self.home))
         return self
 
     def kill(self, sig=signal.SIGKILL):

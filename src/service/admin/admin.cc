@@ -30,13 +30,13 @@ Waiting::Failure Failing() {
 }
 
 // A GET whose answer is there at once.
-Route Get(const char* path, std::function<HttpResponse()> response, bool listed = true) {
+Route Get(const char* path, Scope scope, std::function<HttpResponse()> response) {
   return {.method = "GET",
           .path = path,
+          .scope = scope,
           .read = [response = std::move(response)](const HttpRequest&) -> Parsed<Action> {
             return AnswerNow(response);
-          },
-          .listed = listed};
+          }};
 }
 
 // Browsers get a page; programs look for the words by which they know a server to talk to.
@@ -132,14 +132,15 @@ Json LoadedJson(const node::PlanView& plan) {
 Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &ErrorResponse};
   dialect.routes = {
-      {.method = "GET", .path = "/", .read = &ReadRoot, .listed = false},
-      Get("/health", [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
-      Get("/metrics",
+      {.method = "GET", .path = "/", .scope = Scope::kOpen, .read = &ReadRoot, .listed = false},
+      Get("/health", Scope::kOpen, [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
+      Get("/metrics", Scope::kModels,
           [&api, &stats] {
             return HttpResponse{.body = MetricsText(api.Metrics(), stats),
                                 .content_type = "text/plain; version=0.0.4; charset=utf-8"};
           }),
-      Get("/v1/cluster", [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
+      Get("/v1/cluster", Scope::kModels,
+          [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
       EventsRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {

@@ -11,10 +11,9 @@ namespace {
 
 Parsed<Action> ReadMessage(node::Api& api, HttpRequest request) {
   MessageCall call = TRY(ParseMessages(request.body, Purpose::kAnswer));
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, call.user);
+  TakeAsker(request, call.user, call.request);
   auto encoder = MakeEncoder({.model = call.request.model, .stream = call.stream});
-  return Generate(api, std::move(call.request), std::move(encoder));
+  return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 
 Parsed<Action> ReadCount(node::Api& api, const HttpRequest& request) {
@@ -32,9 +31,9 @@ Parsed<Action> ReadCount(node::Api& api, const HttpRequest& request) {
 
 Dialect MakeDialect(node::Api& api) {
   Dialect dialect{.name = "Anthropic", .render = &ErrorResponse};
-  dialect.routes = {{"POST", "/v1/messages",
+  dialect.routes = {{"POST", "/v1/messages", Scope::kInfer,
                      [&api](HttpRequest request) { return ReadMessage(api, std::move(request)); }},
-                    {"POST", "/v1/messages/count_tokens",
+                    {"POST", "/v1/messages/count_tokens", Scope::kInfer,
                      [&api](HttpRequest request) { return ReadCount(api, request); }}};
   return dialect;
 }

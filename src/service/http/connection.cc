@@ -22,6 +22,7 @@ Connection::Connection(Socket socket, ConnectionHost host,
       host_(host),
       limits_(host.limits),
       on_closed_(std::move(on_closed)),
+      tls_(host.tls == nullptr ? nullptr : std::make_unique<net::TlsSession>(*host.tls)),
       read_timer_(socket_.get_executor()),
       write_timer_(socket_.get_executor()),
       ping_timer_(socket_.get_executor()),
@@ -56,11 +57,38 @@ void Connection::OnRead(const ErrorCodeAsio& error, size_t count) {
     drained_ += count;
     return drained_ > kMaxDrained ? Close(true) : Read();
   }
-  input_.append(read_buffer_, 0, count);
   body_bytes_ += count;
+  if (tls_ == nullptr) {
+    input_.append(read_buffer_, 0, count);
+  } else if (!Decrypt(count)) {
+    return;
+  }
   if (busy_ && input_.size() > kMaxPipelined) return Close(true);
   if (!busy_) Parse();
   if (!closed_) Read();
+}
+
+// False when the connection has ended, by its client or by an error.
+bool Connection::Decrypt(size_t count) {
+  const auto state = tls_->Open(std::string_view(read_buffer_).substr(0, count), input_);
+  // Of the handshake and of changes of keys: whoever has so much of it waiting reads nothing.
+  if (tls_->output_bytes() > kMaxUnparsed) return Close(true), false;
+  if (state == net::TlsSession::State::kGoesOn) {
+    Flush();
+    return true;
+  }
+  if (state == net::TlsSession::State::kBroken) return SendLast(), Close(false), false;
+  if (!busy_) Parse();
+  if (!closed_) OnPeerGone(asio::error::eof);
+  return false;
+}
+
+// What TLS has to say at the end, if the kernel takes it.
+void Connection::SendLast() {
+  if (tls_ == nullptr || write_pending_) return;
+  ErrorCodeAsio ignored;
+  socket_.non_blocking(true, ignored);
+  socket_.write_some(asio::buffer(tls_->TakeOutput()), ignored);
 }
 
 // A client that sends no more may still read its answer; one that has gone looks the same.
@@ -108,6 +136,10 @@ bool Connection::FeedReader() {
   }
   if (reader_->header_done() && !body_timed_) {
     body_timed_ = true;
+    if (const auto refusal = host_.router.RefuseHead(reader_->Head())) {
+      Refuse("a request that nobody may send", *refusal);
+      return false;
+    }
     if (reader_->wants_continue()) {
       Append("HTTP/1.1 100 Continue\r\n\r\n");
       Flush();
@@ -132,20 +164,26 @@ void Connection::Dispatch() {
   request_line_ = request.method.substr(0, 32) + " " + request.path.substr(0, 128);
   begun_ = std::chrono::steady_clock::now();
   status_ = 0;
+  headers_.clear();
   ++host_.stats.requests;
   handler_ = host_.router.Handle(std::move(request), *this);
 }
 
 // Bytes that are no acceptable request: the error goes out and the connection ends.
 void Connection::Refuse(const ApiError& error) {
+  Refuse("a request that was not accepted (" + error.message + ")", host_.router.Render(error));
+}
+
+void Connection::Refuse(std::string line, const HttpResponse& response) {
   read_timer_.cancel();
   reader_.reset();
   input_.clear();
   busy_ = true;
   finished_ = keep_alive_ = head_ = http10_ = streaming_ = false;
-  request_line_ = "a request that was not accepted (" + error.message + ")";
+  headers_.clear();
+  request_line_ = std::move(line);
   begun_ = std::chrono::steady_clock::now();
-  Send(host_.router.Render(error));
+  Send(response);
 }
 
 void Connection::ExpectHeader(std::chrono::milliseconds limit) {
@@ -192,6 +230,8 @@ void Connection::EndExchange() {
 void Connection::Drain() {
   draining_ = true;
   input_.clear();
+  if (tls_ != nullptr) tls_->Close();
+  SendLast();
   ErrorCodeAsio ignored;
   socket_.shutdown(Socket::shutdown_send, ignored);
   read_timer_.expires_after(limits_.drain_time);

@@ -13,6 +13,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
 
+#include "net/tls_server.h"
 #include "service/http/exchange.h"
 #include "service/http/request_reader.h"
 #include "service/http/stats.h"
@@ -24,6 +25,7 @@ struct ConnectionHost {
   Router& router;
   const HttpLimits& limits;
   HttpStats& stats;
+  const net::TlsServer* tls = nullptr;  // null: plain HTTP
 };
 
 class Connection final : public Exchange, public std::enable_shared_from_this<Connection> {
@@ -37,6 +39,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   // Drops the connection and its handler; nothing is called afterwards.
   void Abort();
 
+  void AddHeaders(Headers headers) override;
   void Send(const HttpResponse& response) override;
   void StartStream(const StreamFormat& format, const Headers& headers) override;
   void Push(std::string_view bytes) override;
@@ -47,12 +50,15 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
 
   void Read();
   void OnRead(const ErrorCodeAsio& error, size_t count);
+  bool Decrypt(size_t count);
+  void SendLast();
   void OnPeerGone(const ErrorCodeAsio& error);
   void WatchPeer();
   void Parse();
   bool FeedReader();
   void Dispatch();
   void Refuse(const ApiError& error);
+  void Refuse(std::string line, const HttpResponse& response);
   void ExpectHeader(std::chrono::milliseconds limit);
   void ExpectBody();
 
@@ -75,6 +81,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   const ConnectionHost host_;
   const HttpLimits& limits_;
   std::function<void(Connection*)> on_closed_;
+  std::unique_ptr<net::TlsSession> tls_;  // null: plain HTTP
   boost::asio::steady_timer read_timer_;
   boost::asio::steady_timer write_timer_;
   boost::asio::steady_timer ping_timer_;
@@ -89,6 +96,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   bool busy_ = false;
   std::string request_line_;  // method and path, for the log
   unsigned status_ = 0;
+  Headers headers_;  // of the answer, whatever it will be
   std::chrono::steady_clock::time_point begun_;
   bool finished_ = false;  // the whole answer is queued
   bool keep_alive_ = true;

@@ -17,6 +17,8 @@ const char* Reason(unsigned status) {
       return "No Content";
     case 400:
       return "Bad Request";
+    case 401:
+      return "Unauthorized";
     case 403:
       return "Forbidden";
     case 404:
@@ -69,12 +71,17 @@ std::string Connection::HeaderText(unsigned status, std::string_view content_typ
   return text;
 }
 
+void Connection::AddHeaders(Headers headers) {
+  for (auto& field : headers) headers_.push_back(std::move(field));
+}
+
 void Connection::Send(const HttpResponse& response) {
   if (closed_ || finished_ || streaming_) return;
+  if (response.status == 401) keep_alive_ = false;  // strangers hold no connections
   const bool no_body = response.status == 204;
   std::string text = HeaderText(response.status, no_body ? "" : response.content_type);
   if (!no_body) text += fmt::format("Content-Length: {}\r\n", response.body.size());
-  text += FieldLines(response.headers) + "\r\n";
+  text += FieldLines(headers_) + FieldLines(response.headers) + "\r\n";
   if (!head_ && !no_body) text += response.body;
   finished_ = true;
   status_ = response.status;
@@ -90,7 +97,7 @@ void Connection::StartStream(const StreamFormat& format, const Headers& headers)
   if (http10_) keep_alive_ = false;  // its end is the connection's end
   std::string text = HeaderText(200, format.content_type) + "X-Accel-Buffering: no\r\n";
   if (!http10_) text += "Transfer-Encoding: chunked\r\n";
-  Append(text + FieldLines(headers) + "\r\n");
+  Append(text + FieldLines(headers_) + FieldLines(headers) + "\r\n");
   finished_ = head_;  // a HEAD has its whole answer
   Flush();
   StartPings();
@@ -127,7 +134,12 @@ void Connection::Flush() {
   if (written_ == writing_.size()) {
     writing_.clear();
     written_ = 0;
-    std::swap(writing_, queue_);
+    if (tls_ != nullptr) {
+      tls_->Seal(std::exchange(queue_, {}));
+      writing_ = tls_->TakeOutput();
+    } else {
+      std::swap(writing_, queue_);
+    }
   }
   if (writing_.empty()) return;
   write_pending_ = true;
@@ -148,7 +160,7 @@ void Connection::OnWritten(const ErrorCodeAsio& error, size_t count) {
   written_ += count;
   write_timer_.cancel();
   ResumeWhenDrained();
-  if (Queued() > 0) return Flush();
+  if (Queued() > 0 || (tls_ != nullptr && tls_->output_bytes() > 0)) return Flush();
   if (busy_ && finished_) EndExchange();
 }
 

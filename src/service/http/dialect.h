@@ -16,8 +16,9 @@ namespace exo::service {
 using Action = std::move_only_function<std::unique_ptr<Handler>(Exchange&)>;
 
 struct Route {
-  std::string method;  // GET (which serves HEAD too), POST or DELETE
-  std::string path;    // one that ends with '/' takes every longer path
+  std::string method;           // GET (which serves HEAD too), POST or DELETE
+  std::string path;             // one that ends with '/' takes every longer path
+  Scope scope = Scope::kAdmin;  // what a caller must be allowed
   // Turns a request into what is to be done. `request.path` is normalized (NormalPath).
   // Thread: any; large bodies are read on a worker, so this must not touch the node.
   std::function<Parsed<Action>(HttpRequest request)> read;

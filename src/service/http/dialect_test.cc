@@ -42,11 +42,12 @@ class LineEncoder final : public Encoder {
 // POST /say: the body is the prompt.
 std::vector<Dialect> Lines(node::Api& api) {
   Dialect dialect{.name = "lines", .render = &RenderLine};
-  dialect.routes = {{"POST", "/say", [&api](HttpRequest request) -> Parsed<Action> {
+  dialect.routes = {{"POST", "/say", Scope::kInfer, [&api](HttpRequest request) -> Parsed<Action> {
                        if (request.body.empty())
                          return std::unexpected(ApiError{400, "say something", "", ""});
                        node::GenerateRequest call{.model = "tiny", .prompt = request.body};
-                       return Generate(api, std::move(call), std::make_unique<LineEncoder>());
+                       return Generate(api, std::move(call), std::make_unique<LineEncoder>(),
+                                       request.caller);
                      }}};
   return {dialect};
 }

@@ -12,8 +12,9 @@ namespace exo::service {
 struct ApiError {
   unsigned status = 400;
   std::string message;
-  std::string param;  // the field that is wrong; empty: none
-  std::string code;   // machine-readable; empty: none
+  std::string param;         // the field that is wrong; empty: none
+  std::string code;          // machine-readable; empty: none
+  uint32_t retry_after = 0;  // seconds, of a 429; 0: as the status says
 };
 
 template <class T = void>

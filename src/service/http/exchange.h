@@ -6,24 +6,31 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "service/http/access.h"
 #include "service/http/error.h"
 
 namespace exo::service {
 
 struct HttpRequest {
-  std::string method;                // upper case
-  std::string path;                  // as sent, without host and query
-  std::vector<std::string> hosts;    // every Host field, or the host of an absolute target
-  std::vector<std::string> origins;  // every Origin field
+  std::string method;                       // upper case
+  std::string path;                         // as sent, without host and query
+  std::vector<std::string> hosts;           // every Host field, or the host of an absolute target
+  std::vector<std::string> origins;         // every Origin field
+  std::vector<std::string> authorizations;  // every Authorization field
+  std::vector<std::string> api_keys;        // every x-api-key field
+  std::string preflight_method;             // Access-Control-Request-Method
+  std::string preflight_headers;            // Access-Control-Request-Headers
   std::string content_type;
   std::vector<std::string> content_encodings;
   std::string accept;         // the kinds of answer that the client takes
-  std::string client;         // who asks: its address and program
+  std::string client;         // where the request comes from: its address and program
+  Caller caller;              // who asks, by its key
   std::string last_event_id;  // where a stream of events is to go on
   std::string body;
   std::shared_ptr<const void> lease;  // of the body's memory; kept as long as its contents
@@ -51,6 +58,8 @@ inline constexpr StreamFormat kServerSentEvents{"text/event-stream; charset=utf-
 class Exchange {
  public:
   virtual ~Exchange() = default;
+  // Header fields of whatever the answer will be.
+  virtual void AddHeaders(Headers headers) = 0;
   // A whole answer.
   virtual void Send(const HttpResponse& response) = 0;
   // A stream: headers at once, then pieces, then the end.
@@ -73,6 +82,8 @@ class Router {
   virtual ~Router() = default;
   // Answers through `exchange`, at once or later; the handler (null when answered) dies before it.
   virtual std::unique_ptr<Handler> Handle(HttpRequest request, Exchange& exchange) = 0;
+  // The answer to a request whose body need not be waited for: nobody may send it.
+  virtual std::optional<HttpResponse> RefuseHead(HttpRequest head) const = 0;
   // The answer to bytes that are no acceptable request.
   virtual HttpResponse Render(const ApiError& error) const = 0;
 };

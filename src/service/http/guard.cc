@@ -36,6 +36,7 @@ Parsed<> CheckHost(const HttpRequest& request, const HttpOptions& options) {
         fmt::format("the request has {} Host headers, but must have one", request.hosts.size()), "",
         "bad_request"});
   }
+  if (options.tls != nullptr && !request.hosts[0].empty()) return {};
   const std::string host = WithoutPort(Lower(request.hosts[0]));
   if (!host.empty() && Contains(options.hosts, host)) return {};
   return std::unexpected(ApiError{403,
@@ -46,14 +47,15 @@ Parsed<> CheckHost(const HttpRequest& request, const HttpOptions& options) {
                                   "", "host_not_allowed"});
 }
 
-bool OriginAllowed(const std::string& origin, const HttpRequest& request,
-                   const HttpOptions& options, uint16_t own_port) {
-  if (!request.hosts.empty() && origin == "http://" + Lower(request.hosts[0]))
-    return true;  // our own page, also through a tunnel
-  for (const std::string& host : options.hosts) {
-    if (origin == fmt::format("http://{}:{}", host, own_port)) return true;
-  }
-  return Contains(options.origins, origin);
+// Our own page, also through a tunnel.
+bool IsOwn(const std::string& origin, const HttpRequest& request, const HttpOptions& options,
+           uint16_t own_port) {
+  const std::string_view scheme = options.tls != nullptr ? "https://" : "http://";
+  if (!request.hosts.empty() && origin == fmt::format("{}{}", scheme, Lower(request.hosts[0])))
+    return true;
+  return std::ranges::any_of(options.hosts, [&](const std::string& host) {
+    return origin == fmt::format("{}{}:{}", scheme, host, own_port);
+  });
 }
 
 std::string_view Trimmed(std::string_view text) {
@@ -62,7 +64,23 @@ std::string_view Trimmed(std::string_view text) {
   return text;
 }
 
+// Of headers that clients in browsers send; the official ones of OpenAI and Anthropic name their
+// platform in a dozen.
+bool MaySend(std::string_view name) {
+  static constexpr std::string_view kNames[] = {
+      "accept",     "authorization", "cache-control",    "content-type", "last-event-id",
+      "x-api-key",  "x-request-id",  "x-requested-with", "x-session-id", "x-session-affinity",
+      "session-id", "thread-id",     "user-agent"};
+  static constexpr std::string_view kFamilies[] = {"x-stainless-", "openai-", "anthropic-"};
+  return std::ranges::find(kNames, name) != std::end(kNames) ||
+         std::ranges::any_of(kFamilies,
+                             [&](std::string_view one) { return name.starts_with(one); });
+}
+
+}  // namespace
+
 Parsed<> CheckBody(const HttpRequest& request) {
+  if (request.method != "POST") return {};
   if (!request.has_length) {
     return std::unexpected(ApiError{
         411, "a POST needs Content-Length or Transfer-Encoding: chunked", "", "length_required"});
@@ -88,17 +106,62 @@ Parsed<> CheckBody(const HttpRequest& request) {
                "", "unsupported_media_type"});
 }
 
-}  // namespace
-
 Parsed<> CheckSource(const HttpRequest& request, const HttpOptions& options, uint16_t own_port) {
   TRY(CheckHost(request, options));
   for (const std::string& origin : request.origins) {
-    if (OriginAllowed(Lower(origin), request, options, own_port)) continue;
+    const std::string lower = Lower(origin);
+    if (IsOwn(lower, request, options, own_port) || Contains(options.origins, lower)) continue;
     return std::unexpected(ApiError{
-        403, fmt::format("pages of the origin '{}' may not use this API", origin.substr(0, 128)),
+        403,
+        fmt::format("pages of the origin '{}' may not use this API; exo up --allow-origin ORIGIN "
+                    "allows one",
+                    origin.substr(0, 128)),
         "", "origin_not_allowed"});
   }
-  return request.method == "POST" ? CheckBody(request) : Parsed<>();
+  return {};
+}
+
+bool IsForeign(const HttpRequest& request, const HttpOptions& options, uint16_t own_port) {
+  return std::ranges::any_of(request.origins, [&](const std::string& origin) {
+    return !IsOwn(Lower(origin), request, options, own_port);
+  });
+}
+
+Headers CorsHeaders(const HttpRequest& request, const HttpOptions& options) {
+  if (request.origins.size() != 1 || !Contains(options.origins, Lower(request.origins[0])))
+    return {};
+  return {{"Access-Control-Allow-Origin", request.origins[0]},
+          {"Access-Control-Expose-Headers", "X-Exo-Route, Server-Timing, Retry-After, request-id"}};
+}
+
+bool IsPreflight(const HttpRequest& request) {
+  return request.method == "OPTIONS" && request.origins.size() == 1 &&
+         !request.preflight_method.empty();
+}
+
+Headers PreflightHeaders(const HttpRequest& request, const std::string& methods) {
+  std::string allowed;
+  std::string_view rest = request.preflight_headers;
+  while (!rest.empty()) {
+    const std::string name = Lower(Trimmed(rest.substr(0, rest.find(','))));
+    rest.remove_prefix(std::min(
+        rest.size(), rest.find(',') == std::string_view::npos ? rest.size() : rest.find(',') + 1));
+    if (MaySend(name)) allowed += (allowed.empty() ? "" : ", ") + name;
+  }
+  Headers headers = {{"Access-Control-Allow-Methods", methods}, {"Access-Control-Max-Age", "600"}};
+  if (!allowed.empty()) headers.emplace_back("Access-Control-Allow-Headers", allowed);
+  return headers;
+}
+
+bool IsOrigin(std::string_view text) {
+  const size_t at = text.find("://");
+  if (at == std::string_view::npos || at == 0 || text.size() > 255) return false;
+  const auto of = [](std::string_view part, std::string_view more) {
+    return !part.empty() && std::ranges::all_of(part, [&](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || more.find(c) != more.npos;
+    });
+  };
+  return of(text.substr(0, at), "+-.") && of(text.substr(at + 3), "-._:[]");
 }
 
 }  // namespace exo::service

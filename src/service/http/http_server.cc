@@ -4,6 +4,7 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <unordered_map>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "service/http/connection.h"
 #include "service/http/router.h"
@@ -30,6 +31,11 @@ Result<tcp::acceptor> Listen(asio::io_context& context, const tcp::endpoint& end
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (!error) return acceptor;
+  if (error == asio::error::address_in_use && !endpoint.address().is_loopback()) {
+    return Fail(ErrorCode::kIo,
+                "port {} of the address {} is taken; choose another one with --listen ADDRESS:PORT",
+                endpoint.port(), endpoint.address().to_string());
+  }
   if (error == asio::error::address_in_use) {
     return Fail(
         ErrorCode::kIo,
@@ -39,8 +45,9 @@ Result<tcp::acceptor> Listen(asio::io_context& context, const tcp::endpoint& end
   }
   const bool absent = error == asio::error::address_family_not_supported ||
                       error == boost::system::errc::address_not_available;
-  return Fail(absent ? ErrorCode::kUnsupported : ErrorCode::kIo, "cannot listen on port {}: {}",
-              endpoint.port(), error.message());
+  return Fail(absent ? ErrorCode::kUnsupported : ErrorCode::kIo,
+              "cannot listen on port {} of {}: {}", endpoint.port(), endpoint.address().to_string(),
+              error.message());
 }
 
 }  // namespace
@@ -50,6 +57,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
       : context(c), options(std::move(o)), router(worker, options) {}
 
   Result<void> Open();
+  Result<void> OpenAddress();
   void Accept(size_t index);
   void OnAccepted(tcp::socket socket);
   void RetryLater(size_t index);
@@ -71,7 +79,19 @@ HttpServer::~HttpServer() {
   Stop();
 }
 
+// One address, by TLS.
+Result<void> HttpServer::Impl::OpenAddress() {
+  SystemError error;
+  const auto address = asio::ip::make_address(options.address, error);
+  if (error) return Fail(ErrorCode::kInvalid, "'{}' is no numeric address", options.address);
+  acceptors.push_back(TRY(Listen(context, {address, options.port})));
+  port = acceptors[0].local_endpoint().port();
+  return {};
+}
+
 Result<void> HttpServer::Impl::Open() {
+  CHECK((options.tls != nullptr) == !options.address.empty());  // nothing plain leaves the machine
+  if (options.tls != nullptr) return OpenAddress();
   Result<void> last;
   for (int attempt = 0; attempt < (options.port == 0 ? kPortAttempts : 1); ++attempt) {
     acceptors.clear();
@@ -138,6 +158,7 @@ void HttpServer::Impl::RetryLater(size_t index) {
 void HttpServer::Impl::OnAccepted(tcp::socket socket) {
   if (open.size() >= options.limits.connections) {
     LOG(kWarning, "more than {} HTTP connections: one refused", options.limits.connections);
+    if (options.tls != nullptr) return;  // no word without a handshake
     SystemError ignored;
     socket.non_blocking(true, ignored);
     socket.write_some(
@@ -147,7 +168,8 @@ void HttpServer::Impl::OnAccepted(tcp::socket socket) {
     return;
   }
   auto connection = std::make_shared<Connection>(
-      std::move(socket), ConnectionHost{router, options.limits, stats}, [this](Connection* closed) {
+      std::move(socket), ConnectionHost{router, options.limits, stats, options.tls},
+      [this](Connection* closed) {
         open.erase(closed);
         stats.connections = open.size();
       });

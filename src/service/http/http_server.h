@@ -1,4 +1,5 @@
-// The HTTP server of a node: listens on loopback and speaks the dialects that it is given.
+// The HTTP server of a node: listens on loopback, or by TLS on another address, and speaks the
+// dialects that it is given.
 //
 // Thread: everything on the thread that runs `context`. Owner: app; the context and what the
 // dialects use must outlive it, and Stop (or the destructor) drops every connection, which cancels
@@ -28,7 +29,7 @@ class HttpServer {
   // Before Start. Where two dialects serve one path and method, the earlier one does; the first one
   // also renders the errors of requests that no route can be found for.
   void Add(Dialect dialect);
-  // Listens on 127.0.0.1 and, where there is one, [::1].
+  // Listens on 127.0.0.1 and, where there is one, [::1]; with TLS on its address instead.
   // Errors: kIo when the port is taken (names it and what to do) or the system refuses.
   Result<void> Start();
   void Stop();

@@ -7,7 +7,13 @@
 #include <string>
 #include <vector>
 
+namespace exo::net {
+class TlsServer;
+}
+
 namespace exo::service {
+
+class Gatekeeper;
 
 // What no client needs to change.
 inline constexpr size_t kMaxHeaderFields = 100;  // browsers send about 20
@@ -51,8 +57,12 @@ struct HttpLimits {
 struct HttpOptions {
   uint16_t port = 52415;  // 0: any free one
   bool ipv6 = true;       // [::1] too, where the machine has it
+  // With it: TLS, on `address` (a numeric one) instead of loopback, and whoever asks needs a key.
+  const net::TlsServer* tls = nullptr;
+  std::string address;
+  Gatekeeper* gate = nullptr;  // knows the keys; null: there are none
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "[::1]"};  // Host header, any port
-  std::vector<std::string> origins;  // further allowed origins, e.g. "http://example.test:3000"
+  std::vector<std::string> origins;  // foreign pages that may ask, e.g. "http://example.test:3000"
   HttpLimits limits;
 };
 

@@ -105,7 +105,9 @@ Parsed<> CheckHeader(const Message& message) {
   return {};
 }
 
-std::vector<std::string> AllOf(const Message& message, http::field name) {
+// `name`: a field, or its name where the library knows none.
+template <class Name>
+std::vector<std::string> AllOf(const Message& message, const Name& name) {
   std::vector<std::string> values;
   const auto range = message.equal_range(name);
   for (auto it = range.first; it != range.second; ++it) values.emplace_back(it->value());
@@ -180,9 +182,9 @@ bool RequestReader::wants_continue() const {
          boost::beast::iequals(message[http::field::expect], "100-continue");
 }
 
-HttpRequest RequestReader::Take() {
-  CHECK(done());
-  Message message = impl_->parser.release();
+HttpRequest RequestReader::Head() const {
+  CHECK(header_done());
+  const Message& message = impl_->parser.get();
   const Target target = SplitTarget(message.target()).value();  // checked with the header
   HttpRequest request;
   request.method = std::string(message.method_string());
@@ -190,6 +192,10 @@ HttpRequest RequestReader::Take() {
   request.hosts = AllOf(message, http::field::host);
   if (!target.authority.empty()) request.hosts = {std::string(target.authority)};
   request.origins = AllOf(message, http::field::origin);
+  request.authorizations = AllOf(message, http::field::authorization);
+  request.api_keys = AllOf(message, "x-api-key");
+  request.preflight_method = std::string(message[http::field::access_control_request_method]);
+  request.preflight_headers = std::string(message[http::field::access_control_request_headers]);
   request.content_type = std::string(message[http::field::content_type]);
   request.content_encodings = AllOf(message, http::field::content_encoding);
   request.accept = std::string(message[http::field::accept]);
@@ -197,10 +203,16 @@ HttpRequest RequestReader::Take() {
   request.last_event_id = std::string(message["Last-Event-ID"]);
   request.has_length = message.count(http::field::content_length) > 0 ||
                        message.count(http::field::transfer_encoding) > 0;
-  request.body = std::move(message.body());
-  request.lease = std::move(impl_->lease);
   request.version = static_cast<int>(message.version());
   request.keep_alive = message.keep_alive();
+  return request;
+}
+
+HttpRequest RequestReader::Take() {
+  CHECK(done());
+  HttpRequest request = Head();
+  request.body = std::move(impl_->parser.get().body());
+  request.lease = std::move(impl_->lease);
   return request;
 }
 

@@ -27,6 +27,8 @@ class RequestReader {
   bool done() const;
   // The client waits for "100 Continue" before it sends the body.
   bool wants_continue() const;
+  // The request without its body, once the header is done.
+  HttpRequest Head() const;
   // The request, once done.
   HttpRequest Take();
 

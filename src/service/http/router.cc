@@ -1,6 +1,7 @@
 #include "service/http/router.h"
 
 #include <algorithm>
+#include <boost/beast/core/string.hpp>
 
 #include "service/http/guard.h"
 #include "service/http/paths.h"
@@ -39,41 +40,148 @@ class Reading final : public Handler {
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
+// Of the Authorization and x-api-key fields, at most one of each.
+Parsed<std::vector<std::string_view>> CredentialsOf(const HttpRequest& request) {
+  if (request.authorizations.size() > 1 || request.api_keys.size() > 1) {
+    return std::unexpected(ApiError{
+        400, "the request has more than one Authorization or x-api-key header", "", "bad_request"});
+  }
+  std::vector<std::string_view> credentials;
+  for (const std::string_view field : request.authorizations) {
+    const bool bearer = boost::beast::iequals(field.substr(0, 7), "Bearer ");
+    if (!bearer) continue;
+    const size_t begin = field.find_first_not_of(' ', 7);
+    if (begin != std::string_view::npos) credentials.push_back(field.substr(begin));
+  }
+  for (const std::string_view field : request.api_keys) {
+    if (!field.empty()) credentials.push_back(field);
+  }
+  return credentials;
+}
+
+ApiError NoKey(bool given, Scope needed, bool remote) {
+  std::string message = given
+                            ? "the API key is not known here (any more)"
+                            : "this needs an API key: Authorization: Bearer KEY, or x-api-key: KEY";
+  message += remote || needed != Scope::kAdmin
+                 ? fmt::format(
+                       "; on the machine that runs exo, exo key add NAME --scope {} makes "
+                       "one",
+                       NameOf(needed == Scope::kOpen ? Scope::kInfer : needed))
+                 : "; the token in the file admin-token of exo's data folder is one, and exo key "
+                   "add NAME --scope admin makes one";
+  return {401, std::move(message), "", given ? "invalid_api_key" : "missing_api_key"};
+}
+
 }  // namespace
+
+// On loopback whoever has no key of ours may do everything but administer, as a program that sends
+// the key of another service does; a key of ours that is not known is refused everywhere.
+Parsed<Caller> DialectRouter::Authenticate(const HttpRequest& request, Scope needed) const {
+  const auto credentials = TRY(CredentialsOf(request));
+  std::string known;
+  for (const std::string_view credential : credentials) {
+    auto caller = options_.gate == nullptr ? std::nullopt : options_.gate->Identify(credential);
+    if (caller && caller->May(needed)) return *std::move(caller);
+    if (caller) known = caller->name;
+  }
+  if (!known.empty()) {
+    return std::unexpected(ApiError{
+        403,
+        fmt::format("the key '{}' may not do this: it lacks the scope {}", known, NameOf(needed)),
+        "", "insufficient_scope"});
+  }
+  const bool ours = std::ranges::any_of(
+      credentials, [](std::string_view one) { return one.starts_with(kKeyPrefix); });
+  Caller nobody;
+  if (options_.tls == nullptr && !ours) {
+    nobody.scopes = Caller::ScopeBit(Scope::kInfer);
+    if (!IsForeign(request, options_, port_)) nobody.scopes |= Caller::ScopeBit(Scope::kModels);
+  }
+  if (nobody.May(needed)) return nobody;
+  return std::unexpected(NoKey(!credentials.empty(), needed, options_.tls != nullptr));
+}
+
+// A path that is not there takes a key where all others do, and tells nothing without.
+Scope DialectRouter::NeededFor(const HttpRequest& request,
+                               const std::vector<Match>& matches) const {
+  if (request.method == "OPTIONS") return Scope::kOpen;
+  const std::string method = request.method == "HEAD" ? "GET" : request.method;
+  for (const Match& match : matches) {
+    if (match.route->method == method) return match.route->scope;
+  }
+  return options_.tls != nullptr ? Scope::kInfer : Scope::kOpen;
+}
+
+Parsed<> DialectRouter::Admit(HttpRequest& request, const std::vector<Match>& matches) const {
+  const Scope needed = NeededFor(request, matches);
+  if (needed != Scope::kOpen) request.caller = TRY(Authenticate(request, needed));
+  TRY(CheckBody(request));
+  if (request.caller.key == 0) return {};
+  const bool computes = needed == Scope::kInfer && request.method == "POST";
+  return options_.gate->Admit(request.caller, computes);
+}
+
+HttpResponse DialectRouter::Refusal(const Dialect& dialect, const ApiError& error) {
+  HttpResponse response = dialect.render(error);
+  if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
+  if (error.retry_after == 0) return response;
+  std::erase_if(response.headers, [](const auto& field) { return field.first == "Retry-After"; });
+  response.headers.emplace_back("Retry-After", std::to_string(error.retry_after));
+  // The official clients try again at once otherwise.
+  if (error.code == "insufficient_quota") response.headers.emplace_back("x-should-retry", "false");
+  return response;
+}
+
+std::optional<HttpResponse> DialectRouter::RefuseHead(HttpRequest request) const {
+  request.path = NormalPath(request.path);
+  const auto matches = Find(request.path);
+  const Scope needed = NeededFor(request, matches);
+  if (needed == Scope::kOpen) return std::nullopt;
+  const auto source = CheckSource(request, options_, port_);
+  const auto caller = source ? Authenticate(request, needed) : Parsed<Caller>(Caller{});
+  if (source && caller) return std::nullopt;
+  HttpResponse response = Refusal(matches.empty() ? dialects_.front() : *matches.front().dialect,
+                                  source ? caller.error() : source.error());
+  if (!options_.origins.empty()) response.headers.emplace_back("Vary", "Origin");
+  if (!source) return response;
+  for (auto& field : CorsHeaders(request, options_)) response.headers.push_back(std::move(field));
+  return response;
+}
 
 std::unique_ptr<Handler> DialectRouter::Handle(HttpRequest request, Exchange& exchange) {
   request.path = NormalPath(request.path);
   const auto matches = Find(request.path);
   const Dialect& dialect = matches.empty() ? dialects_.front() : *matches.front().dialect;
   const auto refuse = [&](const ApiError& error) {
-    exchange.Send(dialect.render(error));
+    exchange.Send(Refusal(dialect, error));
     return nullptr;
   };
-  if (const auto allowed = CheckSource(request, options_, port_); !allowed)
-    return refuse(allowed.error());
+  if (!options_.origins.empty()) exchange.AddHeaders({{"Vary", "Origin"}});
+  if (const auto source = CheckSource(request, options_, port_); !source)
+    return refuse(source.error());
+  exchange.AddHeaders(CorsHeaders(request, options_));
+  if (const auto admitted = Admit(request, matches); !admitted) return refuse(admitted.error());
   if (matches.empty() && request.path != "*")
     return refuse({404, UnknownPath(request.path), "", "unknown_route"});
   if (request.method == "OPTIONS") {
-    // The methods, and nothing about other origins: there are no CORS headers.
     const std::string allow = matches.empty() ? "GET, HEAD, POST, OPTIONS" : Allowed(matches);
-    exchange.Send({.status = 204, .headers = {{"Allow", allow}}});
+    exchange.Send({.status = 204,
+                   .headers = IsPreflight(request) ? PreflightHeaders(request, allow)
+                                                   : Headers{{"Allow", allow}}});
     return nullptr;
   }
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   const auto match = std::ranges::find_if(
       matches, [&](const Match& candidate) { return candidate.route->method == method; });
   if (match != matches.end()) return Read(*match, std::move(request), exchange);
-  if (matches.empty()) {
+  if (matches.empty())
     return refuse({400, "the request target '*' is for OPTIONS only", "", "bad_request"});
-  }
-  HttpResponse response =
-      dialect.render({405,
-                      fmt::format("{} is not allowed for {}; use {}", request.method.substr(0, 32),
-                                  matches.front().route->path, matches.front().route->method),
-                      "", "method_not_allowed"});
-  response.headers.emplace_back("Allow", Allowed(matches));
-  exchange.Send(response);
-  return nullptr;
+  exchange.AddHeaders({{"Allow", Allowed(matches)}});
+  return refuse({405,
+                 fmt::format("{} is not allowed for {}; use {}", request.method.substr(0, 32),
+                             matches.front().route->path, matches.front().route->method),
+                 "", "method_not_allowed"});
 }
 
 HttpResponse DialectRouter::Render(const ApiError& error) const {

@@ -1,8 +1,9 @@
-// From a request to the route of a dialect: the guard, the path, the method, and reading the body,
-// on a worker when it is large.
+// From a request to the route of a dialect: the guard, the path, the key, the method, and reading
+// the body, on a worker when it is large.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "service/http/dialect.h"
@@ -22,12 +23,18 @@ class DialectRouter final : public Router {
 
   std::unique_ptr<Handler> Handle(HttpRequest request, Exchange& exchange) override;
   HttpResponse Render(const ApiError& error) const override;
+  std::optional<HttpResponse> RefuseHead(HttpRequest request) const override;
 
  private:
   struct Match {
     const Dialect* dialect = nullptr;
     const Route* route = nullptr;
   };
+  Parsed<Caller> Authenticate(const HttpRequest& request, Scope needed) const;
+  Scope NeededFor(const HttpRequest& request, const std::vector<Match>& matches) const;
+  // Key, kind of body, rate and quota; says who asks.
+  Parsed<> Admit(HttpRequest& request, const std::vector<Match>& matches) const;
+  static HttpResponse Refusal(const Dialect& dialect, const ApiError& error);
   // The routes of one path, of which there is one for each method.
   std::vector<Match> Find(std::string_view path) const;
   std::string UnknownPath(std::string_view path) const;

@@ -104,6 +104,7 @@ std::unique_ptr<Encoder> MakeEncoder(std::string model, bool stream) {
 Json ErrorJson(const ApiError& error) {
   const char* type = error.code == "context_length_exceeded"      ? "exceed_context_size_error"
                      : error.status == 404                        ? "not_found_error"
+                     : error.status == 401                        ? "authentication_error"
                      : error.status == 403                        ? "permission_error"
                      : error.status == 503 || error.status == 429 ? "unavailable_error"
                      : error.status >= 500                        ? "server_error"

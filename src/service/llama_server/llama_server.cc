@@ -19,12 +19,11 @@ HttpResponse Failed(const Error& error) {
 
 Parsed<Action> Complete(node::Api& api, HttpRequest& request, Parsed<Call> read) {
   Call call = TRY(std::move(read));
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, "");
-  return [&api, call = std::move(call)](Exchange& exchange) mutable {
+  TakeAsker(request, "", call.request);
+  return [&api, call = std::move(call), caller = request.caller](Exchange& exchange) mutable {
     if (call.request.model.empty()) call.request.model = DefaultModel(api);
     auto encoder = MakeEncoder(call.request.model, call.stream);
-    return Generate(api, std::move(call.request), std::move(encoder))(exchange);
+    return Generate(api, std::move(call.request), std::move(encoder), caller)(exchange);
   };
 }
 
@@ -87,10 +86,7 @@ Parsed<Action> Props(node::Api& api) {
 // One text has its vector in a list of its own, as for a model that gives one for each token.
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   EmbeddingCall call = TRY(ParseEmbedding(request.body));
-  for (node::GenerateRequest& one : call.requests) {
-    one.lease = request.lease;
-    one.client = ClientNumber(request.client, "");
-  }
+  for (node::GenerateRequest& one : call.requests) TakeAsker(request, "", one);
   return ReadTexts(api, std::move(call.requests),
                    {.render =
                         [](const Readings& readings) {
@@ -104,7 +100,8 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
                     .fail =
                         [field = call.field](const node::GenerateError& error) {
                           return WithRetryAfter(ErrorResponse(FromGenerateError(error, field)));
-                        }});
+                        }},
+                   request.caller);
 }
 
 // A slot per answer that is being computed, and one that waits for the next.
@@ -130,19 +127,22 @@ Dialect MakeDialect(node::Api& api) {
     return Complete(api, request, ParseCompletion(request.body));
   };
   dialect.routes = {
-      {"POST", "/completion", completion},
-      {"POST", "/completions", completion, false},
-      {"POST", "/infill",
+      {"POST", "/completion", Scope::kInfer, completion},
+      {"POST", "/completions", Scope::kInfer, completion, false},
+      {"POST", "/infill", Scope::kInfer,
        [&api](HttpRequest request) { return Complete(api, request, ParseInfill(request.body)); }},
-      {"POST", "/embedding", [&api](HttpRequest request) { return Embed(api, request); }},
-      {"POST", "/embeddings", [&api](HttpRequest request) { return Embed(api, request); }, false},
-      {"POST", "/tokenize", [&api](const HttpRequest& request) { return Tokenize(api, request); }},
-      {"POST", "/detokenize",
+      {"POST", "/embedding", Scope::kInfer,
+       [&api](HttpRequest request) { return Embed(api, request); }},
+      {"POST", "/embeddings", Scope::kInfer,
+       [&api](HttpRequest request) { return Embed(api, request); }, false},
+      {"POST", "/tokenize", Scope::kInfer,
+       [&api](const HttpRequest& request) { return Tokenize(api, request); }},
+      {"POST", "/detokenize", Scope::kInfer,
        [&api](const HttpRequest& request) { return Detokenize(api, request); }},
-      {"POST", "/apply-template",
+      {"POST", "/apply-template", Scope::kInfer,
        [&api](const HttpRequest& request) { return ApplyTemplate(api, request); }},
-      {"GET", "/props", [&api](const HttpRequest&) { return Props(api); }},
-      {"GET", "/slots", [&api](const HttpRequest&) -> Parsed<Action> {
+      {"GET", "/props", Scope::kInfer, [&api](const HttpRequest&) { return Props(api); }},
+      {"GET", "/slots", Scope::kInfer, [&api](const HttpRequest&) -> Parsed<Action> {
          return AnswerNow([&api] { return HttpResponse{.body = Dump(SlotsJson(api.Cluster()))}; });
        }}};
   return dialect;

@@ -148,7 +148,7 @@ Json ErrorJson(const ApiError& error) {
 }
 
 HttpResponse ErrorResponse(const ApiError& error) {
-  const unsigned status = error.status == 429 ? 503 : error.status;  // Ollama's for a full queue
+  const unsigned status = error.code == "queue_full" ? 503 : error.status;  // as Ollama's own
   return WithRetryAfter({.status = status, .body = Dump(ErrorJson(error))});
 }
 

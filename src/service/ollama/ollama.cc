@@ -33,14 +33,17 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
     });
   }
   if (call.wish == Wish::kUnload) {
+    if (!request.caller.May(Scope::kModels)) {
+      return std::unexpected(ApiError{403, "unloading a model needs a key with the scope models",
+                                      "", "insufficient_scope"});
+    }
     return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
       api.Unload(model, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
     });
   }
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, "");
+  TakeAsker(request, "", call.request);
   auto encoder = MakeEncoder({.model = model, .chat = call.chat, .stream = call.stream});
-  return Generate(api, std::move(call.request), std::move(encoder));
+  return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 
 // "model", or "name" as older clients say.
@@ -55,14 +58,12 @@ HttpResponse FailedToRead(const node::GenerateError& error) {
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   const std::string model = TRY(ReadModel(body, "model"));
-  const node::GenerateRequest like{
-      .model = model,
-      .client = ClientNumber(request.client, ""),
-      .lease = request.lease,
-      .reading = node::ReadingRequest{
-          .dimensions =
-              static_cast<uint32_t>(TRY(ReadInteger(body, "dimensions", 0, 1 << 17)).value_or(0)),
-          .truncate = TRY(ReadBool(body, "truncate")).value_or(true)}};
+  node::GenerateRequest like{.model = model,
+                             .reading = node::ReadingRequest{
+                                 .dimensions = static_cast<uint32_t>(
+                                     TRY(ReadInteger(body, "dimensions", 0, 1 << 17)).value_or(0)),
+                                 .truncate = TRY(ReadBool(body, "truncate")).value_or(true)}};
+  TakeAsker(request, "", like);
   std::vector<node::GenerateRequest> requests;
   // Without any text a model is only loaded; here it is when it is needed.
   const Json* input = Find(body, "input");
@@ -81,7 +82,8 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
                                      Dump(model), vectors, readings.milliseconds * 1e6,
                                      readings.prompt_tokens)};
            },
-       .fail = &FailedToRead});
+       .fail = &FailedToRead},
+      request.caller);
 }
 
 // The older route: one text, and its vector as the model gives it.
@@ -89,9 +91,8 @@ Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
                             .prompt = StringField(body, "prompt"),
-                            .client = ClientNumber(request.client, ""),
-                            .lease = request.lease,
                             .reading = node::ReadingRequest{.unit = false, .truncate = true}};
+  TakeAsker(request, "", one);
   std::vector<node::GenerateRequest> requests;
   if (!one.prompt->empty()) requests.push_back(std::move(one));
   return ReadTexts(
@@ -103,7 +104,8 @@ Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
                      fmt::format(R"({{"embedding":{}}})",
                                  readings.values.empty() ? "[]" : NumbersJson(readings.values[0]))};
            },
-       .fail = &FailedToRead});
+       .fail = &FailedToRead},
+      request.caller);
 }
 
 Parsed<Action> Show(node::Api& api, const HttpRequest& request) {
@@ -142,9 +144,10 @@ Parsed<Action> Pull(node::Api& api, const HttpRequest& request) {
   });
 }
 
-Route Refused(const char* method, const char* path, const char* why) {
-  return {.method = method,
+Route Refused(const char* path, Scope scope, const char* why) {
+  return {.method = "POST",
           .path = path,
+          .scope = scope,
           .read = [path, why](const HttpRequest&) -> Parsed<Action> {
             return std::unexpected(ApiError{400, fmt::format("{} is not supported: {}", path, why),
                                             "", "not_supported"});
@@ -162,28 +165,33 @@ Dialect MakeDialect(node::Api& api) {
     };
   };
   dialect.routes = {
-      {"POST", "/api/chat",
+      {"POST", "/api/chat", Scope::kInfer,
        [&api](HttpRequest request) { return Answer(api, request, ParseChat(request.body)); }},
-      {"POST", "/api/generate",
+      {"POST", "/api/generate", Scope::kInfer,
        [&api](HttpRequest request) { return Answer(api, request, ParseGenerate(request.body)); }},
-      {"GET", "/api/version", get([] { return HttpResponse{.body = kVersion}; })},
-      {"GET", "/api/tags",
+      {"GET", "/api/version", Scope::kInfer, get([] { return HttpResponse{.body = kVersion}; })},
+      {"GET", "/api/tags", Scope::kInfer,
        get([&api] { return HttpResponse{.body = Dump(TagsJson(api.Models()))}; })},
-      {"GET", "/api/ps", get([&api] {
+      {"GET", "/api/ps", Scope::kInfer, get([&api] {
          return HttpResponse{.body = Dump(RunningJson(api.Cluster(), api.Models()))};
        })},
-      {"POST", "/api/embed", [&api](HttpRequest request) { return Embed(api, request); }},
-      {"POST", "/api/embeddings", [&api](HttpRequest request) { return EmbedOne(api, request); }},
-      {"POST", "/api/show", [&api](const HttpRequest& request) { return Show(api, request); }},
-      {"DELETE", "/api/delete",
+      {"POST", "/api/embed", Scope::kInfer,
+       [&api](HttpRequest request) { return Embed(api, request); }},
+      {"POST", "/api/embeddings", Scope::kInfer,
+       [&api](HttpRequest request) { return EmbedOne(api, request); }},
+      {"POST", "/api/show", Scope::kInfer,
+       [&api](const HttpRequest& request) { return Show(api, request); }},
+      {"DELETE", "/api/delete", Scope::kModels,
        [&api](const HttpRequest& request) { return Delete(api, request); }},
-      {"POST", "/api/pull", [&api](const HttpRequest& request) { return Pull(api, request); }},
-      Refused("POST", "/api/push", "models are not sent to a registry"),
-      Refused("POST", "/api/copy", "models have the names of their files; rename or link the file"),
-      Refused("POST", "/api/create",
+      {"POST", "/api/pull", Scope::kModels,
+       [&api](const HttpRequest& request) { return Pull(api, request); }},
+      Refused("/api/push", Scope::kModels, "models are not sent to a registry"),
+      Refused("/api/copy", Scope::kModels,
+              "models have the names of their files; rename or link the file"),
+      Refused("/api/create", Scope::kModels,
               "put the GGUF file into a model folder (exo up --models FOLDER); adapters: exo up "
               "--lora MODEL=FILE"),
-      Refused("POST", "/api/blobs/", "put the GGUF file into a model folder")};
+      Refused("/api/blobs/", Scope::kModels, "put the GGUF file into a model folder")};
   return dialect;
 }
 

@@ -132,15 +132,14 @@ Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
   call.base64 = format == "base64";
   call.dimensions =
       static_cast<uint32_t>(TRY(ReadInteger(body, "dimensions", 1, kMaxDimensions)).value_or(0));
-  const node::GenerateRequest like{
-      .model = call.model,
-      .client = ClientNumber(request.client, StringField(body, "user")),
-      .lease = request.lease,
-      .reading = node::ReadingRequest{.dimensions = call.dimensions}};
-  return ReadTexts(api, TRY(ReadInputs(body, "input", like)),
-                   RouteTo("input", [call](const Readings& readings) {
-                     return EmbeddingsReply(call, readings);
-                   }));
+  node::GenerateRequest like{.model = call.model,
+                             .reading = node::ReadingRequest{.dimensions = call.dimensions}};
+  TakeAsker(request, StringField(body, "user"), like);
+  return ReadTexts(
+      api, TRY(ReadInputs(body, "input", like)),
+      RouteTo("input",
+              [call](const Readings& readings) { return EmbeddingsReply(call, readings); }),
+      request.caller);
 }
 
 Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
@@ -154,14 +153,15 @@ Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
       TRY(ReadInteger(body, "top_n", 1, INT32_MAX)).value_or(int64_t{kMaxTexts}));
   const Json* query = Find(body, "query");
   if (query == nullptr || !query->is_string()) return BadValue("query", "'query' must be a text");
+  node::GenerateRequest like{.model = call.model};
+  TakeAsker(request, StringField(body, "user"), like);
   std::vector<node::GenerateRequest> requests;
-  for (const std::string& document : call.documents) {
-    requests.push_back(PairRequest(call.model, query->get<std::string>(), document));
-    requests.back().client = ClientNumber(request.client, StringField(body, "user"));
-  }
-  return ReadTexts(api, std::move(requests), RouteTo(field, [call](const Readings& readings) {
-                     return RerankReply(call, readings);
-                   }));
+  for (const std::string& document : call.documents)
+    requests.push_back(PairRequest(like, query->get<std::string>(), document));
+  return ReadTexts(
+      api, std::move(requests),
+      RouteTo(field, [call](const Readings& readings) { return RerankReply(call, readings); }),
+      request.caller);
 }
 
 Parsed<Action> ReadScore(node::Api& api, HttpRequest request) {
@@ -174,11 +174,11 @@ Parsed<Action> ReadScore(node::Api& api, HttpRequest request) {
     return BadValue(named ? "queries" : "text_1",
                     fmt::format("{} texts cannot be paired with {}: one, or as many", first.size(),
                                 second.size()));
+  node::GenerateRequest like{.model = model};
+  TakeAsker(request, StringField(body, "user"), like);
   std::vector<node::GenerateRequest> requests;
-  for (size_t i = 0; i < second.size(); ++i) {
-    requests.push_back(PairRequest(model, first[first.size() == 1 ? 0 : i], second[i]));
-    requests.back().client = ClientNumber(request.client, StringField(body, "user"));
-  }
+  for (size_t i = 0; i < second.size(); ++i)
+    requests.push_back(PairRequest(like, first[first.size() == 1 ? 0 : i], second[i]));
   return ReadTexts(
       api, std::move(requests), RouteTo("text_2", [model](const Readings& readings) {
         Json data = Json::array();

@@ -32,8 +32,7 @@ int64_t SecondsNow() {
 
 Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<CompletionCall> read) {
   CompletionCall call = TRY(std::move(read));
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, call.user);
+  TakeAsker(request, call.user, call.request);
   auto encoder = MakeEncoder({.id = NewId(call.chat ? "chatcmpl-" : "cmpl-"),
                               .model = call.request.model,
                               .prompt_param = call.chat ? "messages" : "prompt",
@@ -43,16 +42,16 @@ Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<Compl
                               .include_usage = call.include_usage,
                               .choices = call.request.choices,
                               .logprobs = call.request.sampler.logprobs});
-  return Generate(api, std::move(call.request), std::move(encoder));
+  return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 
 using Store = std::shared_ptr<ResponseStore>;
 
 // The conversation so far, and the new messages. Errors: a conversation that is not there.
-Parsed<> GoOn(const ResponseStore& store, ResponseCall& call) {
+Parsed<> GoOn(const ResponseStore& store, const Caller& caller, ResponseCall& call) {
   std::vector<model::ChatMessage>& messages = call.request.messages;
   if (call.previous.empty()) return {};
-  const ResponseStore::Messages* before = store.Find(call.previous);
+  const ResponseStore::Messages* before = store.Find(caller.key, call.previous);
   if (before == nullptr) {
     return std::unexpected(ApiError{
         400,
@@ -72,8 +71,8 @@ void AddInstructions(ResponseCall& call) {
 }
 
 std::unique_ptr<Handler> Respond(node::Api& api, const Store& store, ResponseCall call,
-                                 Exchange& exchange) {
-  if (const auto found = GoOn(*store, call); !found) {
+                                 Caller caller, Exchange& exchange) {
+  if (const auto found = GoOn(*store, caller, call); !found) {
     exchange.Send(ErrorResponse(found.error()));
     return nullptr;
   }
@@ -83,31 +82,32 @@ std::unique_ptr<Handler> Respond(node::Api& api, const Store& store, ResponseCal
                           .stream = call.stream,
                           .echo = std::move(call.echo)};
   if (call.store) {
-    options.keep = [store, id = options.id,
+    options.keep = [store, id = options.id, key = caller.key,
                     messages = call.request.messages](model::ChatMessage answer) mutable {
       messages.push_back(std::move(answer));
-      store->Add(id, std::move(messages));
+      store->Add(key, id, std::move(messages));
     };
   }
   AddInstructions(call);
-  return Generate(api, std::move(call.request), MakeResponseEncoder(std::move(options)))(exchange);
+  return Generate(api, std::move(call.request), MakeResponseEncoder(std::move(options)),
+                  std::move(caller))(exchange);
 }
 
 Parsed<Action> ReadResponse(node::Api& api, const Store& store, HttpRequest& request) {
   ResponseCall call = TRY(ParseResponseRequest(request.body));
-  call.request.lease = std::move(request.lease);
-  call.request.client = ClientNumber(request.client, call.user);
-  return [&api, store, call = std::move(call)](Exchange& exchange) mutable {
-    return Respond(api, store, std::move(call), exchange);
-  };
+  TakeAsker(request, call.user, call.request);
+  return
+      [&api, store, call = std::move(call), caller = request.caller](Exchange& exchange) mutable {
+        return Respond(api, store, std::move(call), std::move(caller), exchange);
+      };
 }
 
 Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpRequest& request) {
   ResponseCall call = TRY(ParseResponseRequest(request.body));
   const auto failure = [](const Error& error) { return ErrorResponse(FromModelError(error)); };
-  return [&api, store, failure,
+  return [&api, store, failure, caller = request.caller,
           call = std::move(call)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
-    if (const auto found = GoOn(*store, call); !found) {
+    if (const auto found = GoOn(*store, caller, call); !found) {
       exchange.Send(ErrorResponse(found.error()));
       return nullptr;
     }
@@ -125,6 +125,7 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
 Route Unserved(const char* path) {
   return {.method = "POST",
           .path = path,
+          .scope = Scope::kInfer,
           .read = [path](const HttpRequest&) -> Parsed<Action> {
             return std::unexpected(ApiError{
                 404, fmt::format("{} is not served here: this server answers with text only", path),
@@ -150,37 +151,38 @@ Dialect MakeDialect(node::Api& api) {
   const auto store = std::make_shared<ResponseStore>();
   const auto rerank = [&api](HttpRequest request) { return ReadRerank(api, std::move(request)); };
   dialect.routes = {
-      {"POST", "/v1/chat/completions",
+      {"POST", "/v1/chat/completions", Scope::kInfer,
        [&api](HttpRequest request) {
          return ReadCompletion(api, request, ParseChatRequest(request.body));
        }},
-      {"POST", "/v1/completions",
+      {"POST", "/v1/completions", Scope::kInfer,
        [&api](HttpRequest request) {
          return ReadCompletion(api, request, ParseCompletionRequest(request.body));
        }},
-      {"POST", "/v1/responses",
+      {"POST", "/v1/responses", Scope::kInfer,
        [&api, store](HttpRequest request) { return ReadResponse(api, store, request); }},
-      {"POST", "/v1/responses/input_tokens",
+      {"POST", "/v1/responses/input_tokens", Scope::kInfer,
        [&api, store](const HttpRequest& request) { return CountResponse(api, store, request); }},
-      {"POST", "/v1/embeddings",
+      {"POST", "/v1/embeddings", Scope::kInfer,
        [&api](HttpRequest request) { return ReadEmbeddings(api, std::move(request)); }},
-      {"POST", "/v1/rerank", rerank},
-      {"POST", "/v1/reranking", rerank, false},
-      {"POST", "/rerank", rerank, false},
-      {"POST", "/reranking", rerank, false},
-      {"POST", "/v1/score",
+      {"POST", "/v1/rerank", Scope::kInfer, rerank},
+      {"POST", "/v1/reranking", Scope::kInfer, rerank, false},
+      {"POST", "/rerank", Scope::kInfer, rerank, false},
+      {"POST", "/reranking", Scope::kInfer, rerank, false},
+      {"POST", "/v1/score", Scope::kInfer,
        [&api](HttpRequest request) { return ReadScore(api, std::move(request)); }},
       Unserved("/v1/files"),
       Unserved("/v1/batches"),
       Unserved("/v1/moderations"),
       Unserved("/v1/audio/"),
       Unserved("/v1/images/"),
-      {"GET", "/v1/models",
+      {"GET", "/v1/models", Scope::kInfer,
        [&api](HttpRequest) -> Parsed<Action> {
          return AnswerNow(
              [&api] { return HttpResponse{.body = Dump(ModelListJson(api.Models()))}; });
        }},
-      {"GET", std::string(kModelsPrefix), [&api](HttpRequest request) -> Parsed<Action> {
+      {"GET", std::string(kModelsPrefix), Scope::kInfer,
+       [&api](HttpRequest request) -> Parsed<Action> {
          return AnswerNow(
              [&api, name = Unescape(std::string_view(request.path).substr(kModelsPrefix.size()))] {
                return OneModel(api, name);

@@ -30,9 +30,9 @@ size_t BytesOf(const model::ChatMessage& message) {
 
 }  // namespace
 
-void ResponseStore::Add(const std::string& id, Messages messages) {
+void ResponseStore::Add(uint64_t key, const std::string& id, Messages messages) {
   Remove(id);
-  Entry entry{.id = id, .messages = std::move(messages)};
+  Entry entry{.key = key, .id = id, .messages = std::move(messages)};
   for (const model::ChatMessage& message : entry.messages) entry.bytes += BytesOf(message);
   bytes_ += entry.bytes;
   by_id_[id] = entries_.insert(entries_.end(), std::move(entry));
@@ -42,9 +42,10 @@ void ResponseStore::Add(const std::string& id, Messages messages) {
   }
 }
 
-const ResponseStore::Messages* ResponseStore::Find(const std::string& id) const {
+const ResponseStore::Messages* ResponseStore::Find(uint64_t key, const std::string& id) const {
   const auto found = by_id_.find(id);
-  return found == by_id_.end() ? nullptr : &found->second->messages;
+  if (found == by_id_.end() || found->second->key != key) return nullptr;
+  return &found->second->messages;
 }
 
 bool ResponseStore::Remove(const std::string& id) {

@@ -19,13 +19,15 @@ class ResponseStore {
  public:
   using Messages = std::vector<model::ChatMessage>;
 
-  void Add(const std::string& id, Messages messages);
-  // Null: not there, or no longer.
-  const Messages* Find(const std::string& id) const;
+  // `key`: whose conversation it is (Caller::key); nobody else finds it.
+  void Add(uint64_t key, const std::string& id, Messages messages);
+  // Null: not there, no longer, or another's.
+  const Messages* Find(uint64_t key, const std::string& id) const;
   bool Remove(const std::string& id);
 
  private:
   struct Entry {
+    uint64_t key = 0;
     std::string id;
     Messages messages;
     size_t bytes = 0;

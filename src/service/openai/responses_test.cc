@@ -119,17 +119,21 @@ TEST(ResponsesTest, AConversationGoesOnUnlessItWasNotToBeKept) {
 TEST(ResponsesTest, TheStoreKeepsTheLatestWithinItsBounds) {
   openai::ResponseStore store;
   for (size_t i = 0; i <= openai::kMaxStoredResponses; ++i)
-    store.Add(std::to_string(i), {{.role = "user", .content = "a"}});
-  EXPECT_EQ(store.Find("0"), nullptr);
-  EXPECT_NE(store.Find("1"), nullptr);
+    store.Add(0, std::to_string(i), {{.role = "user", .content = "a"}});
+  EXPECT_EQ(store.Find(0, "0"), nullptr);
+  EXPECT_NE(store.Find(0, "1"), nullptr);
   const std::string large(openai::kMaxStoredBytes / 2, 'a');
-  store.Add("x", {{.role = "user", .content = large}});
-  EXPECT_NE(store.Find("x"), nullptr);
-  store.Add("y", {{.role = "user", .content = large}});
-  EXPECT_EQ(store.Find("x"), nullptr);
-  EXPECT_EQ(store.Find("1"), nullptr);
-  store.Add("z", {{.role = "user", .content = large + large}});  // too large for any store
-  EXPECT_EQ(store.Find("z"), nullptr);
+  store.Add(0, "x", {{.role = "user", .content = large}});
+  EXPECT_NE(store.Find(0, "x"), nullptr);
+  store.Add(0, "y", {{.role = "user", .content = large}});
+  EXPECT_EQ(store.Find(0, "x"), nullptr);
+  EXPECT_EQ(store.Find(0, "1"), nullptr);
+  store.Add(0, "z", {{.role = "user", .content = large + large}});  // too large for any store
+  EXPECT_EQ(store.Find(0, "z"), nullptr);
+  store.Add(7, "w", {{.role = "user", .content = "a"}});
+  EXPECT_EQ(store.Find(0, "w"), nullptr) << "another's";
+  EXPECT_EQ(store.Find(8, "w"), nullptr);
+  EXPECT_NE(store.Find(7, "w"), nullptr);
 }
 
 TEST(ResponsesTest, WhatIsWrongIsNamed) {
