@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "engine/lead_request.h"
-#include "engine/reading.h"
+#include "engine/readout.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
@@ -100,10 +100,10 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<cons
     return exo::Fail(ErrorCode::kInvalid, "{} new tokens leave nothing to generate",
                      submit.max_new_tokens);
   TRY(wire::CheckUses(submit.adapters, options_.adapters));
-  if ((submit.reading == wire::Reading::kLogits) == submit.read_tokens.empty())
+  if ((submit.readout == wire::Readout::kLogits) == submit.read_tokens.empty())
     return exo::Fail(ErrorCode::kInvalid, "{} tokens to read the logits of, in a request {} them",
                      submit.read_tokens.size(),
-                     submit.reading == wire::Reading::kLogits ? "for" : "without");
+                     submit.readout == wire::Readout::kLogits ? "for" : "without");
   const auto waiting = std::ranges::count_if(
       queue_, [&](const RequestId& id) { return requests_.at(id)->admitted_at == Time{}; });
   if (waiting >= options_.queue_limit) {
@@ -183,7 +183,7 @@ Result<void> LeadMachine::CheckOutputs(const LeadStep& step, std::span<const Ite
     if (!returns(item)) continue;
     const ItemOutput& output = outputs[next++];
     const size_t most = OutputRows(item);
-    const bool reads = item.reading != wire::Reading::kNone;
+    const bool reads = item.readout != wire::Readout::kNone;
     if (output.request != item.request || output.tokens.empty() != reads ||
         output.tokens.size() > most) {
       return exo::Fail(
@@ -236,7 +236,7 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
     }
     AddTimes(request->second->times, times, item.tokens.size(), flight.step.rows);
     const auto accept =
-        request->second->reads() ? &LeadMachine::AcceptReading : &LeadMachine::Accept;
+        request->second->reads() ? &LeadMachine::AcceptReadout : &LeadMachine::Accept;
     if (auto emission = (this->*accept)(*request->second, item, output, now))
       emissions.push_back(*std::move(emission));
   }
@@ -295,7 +295,7 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
 }
 
 // It ends with the last row of its prompt.
-std::optional<Emission> LeadMachine::AcceptReading(Request& request, const LeadItem& item,
+std::optional<Emission> LeadMachine::AcceptReadout(Request& request, const LeadItem& item,
                                                    const ItemOutput* output, Time now) {
   request.computed += static_cast<uint32_t>(item.tokens.size());
   if (output != nullptr) request.sum = output->sum;
@@ -304,7 +304,7 @@ std::optional<Emission> LeadMachine::AcceptReading(Request& request, const LeadI
   request.first_token_at = now;
   Emission emission{.request = item.request, .cached = request.cached};
   emission.finished = EndOf(request, wire::FinishReason::kStop, now);
-  const bool mean = request.submit.reading == wire::Reading::kMean;
+  const bool mean = request.submit.readout == wire::Readout::kMean;
   emission.finished->values =
       mean ? MeanState(request.sum, static_cast<uint32_t>(request.tokens.size())) : output->values;
   Drop(item.request);

@@ -88,7 +88,7 @@ struct LeadItem {
   std::vector<TokenId> tokens;  // rows
   Outputs outputs = Outputs::kNone;
   std::vector<wire::AdapterUse> adapters = {};
-  wire::Reading reading = wire::Reading::kNone;  // what its outputs are for
+  wire::Readout readout = wire::Readout::kNone;  // what its outputs are for
 };
 
 // A page to store, with what the lead keeps of it.
@@ -125,7 +125,7 @@ struct ItemOutput {
   // Behind the tokens, and not computed: a grammar left no choice.
   std::vector<TokenId> forced = {};
   bool ended = false;  // nothing can follow
-  // Of a reading, which has no tokens: the sum of the states of its prompt so far (kMean), else its
+  // Of a readout, which has no tokens: the sum of the states of its prompt so far (kMean), else its
   // values.
   std::vector<double> sum = {};
   std::vector<float> values = {};
@@ -214,8 +214,8 @@ class LeadMachine {
     const wire::SamplerSettings* sampler = nullptr;
     const wire::SamplerState* state = nullptr;  // after the last token
     const TokenMask* mask = nullptr;            // null: every token may come
-    std::span<const TokenId> read_tokens = {};  // of Reading::kLogits
-    std::span<const double> sum = {};           // of Reading::kMean, so far
+    std::span<const TokenId> read_tokens = {};  // of Readout::kLogits
+    std::span<const double> sum = {};           // of Readout::kMean, so far
   };
   std::optional<View> Find(const RequestId& request) const;
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
@@ -285,7 +285,7 @@ class LeadMachine {
                                  Time now);
   // A stage gave the request up though nobody had cancelled it.
   Emission GiveUp(const Request& request);
-  std::optional<Emission> AcceptReading(Request& request, const LeadItem& item,
+  std::optional<Emission> AcceptReadout(Request& request, const LeadItem& item,
                                         const ItemOutput* output, Time now);
   wire::Finished EndOf(const Request& request, wire::FinishReason reason, Time now) const;
 

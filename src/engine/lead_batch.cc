@@ -74,13 +74,13 @@ void LeadMachine::AddRows(LeadStep& step, Request& request, uint32_t rows) {
   const bool reaches_end = rows == request.pending();
   const auto begin = request.tokens.begin() + request.scheduled;
   Outputs outputs = reaches_end ? Outputs::kLast : Outputs::kNone;
-  if (request.submit.reading == wire::Reading::kMean) outputs = Outputs::kAll;
+  if (request.submit.readout == wire::Readout::kMean) outputs = Outputs::kAll;
   step.items.push_back({.request = request.submit.request,
                         .first = request.scheduled,
                         .tokens = {begin, begin + rows},
                         .outputs = outputs,
                         .adapters = request.submit.adapters,
-                        .reading = request.submit.reading});
+                        .readout = request.submit.readout});
   request.scheduled += rows;
   step.rows += rows;
   step.outputs += OutputRows(step.items.back());

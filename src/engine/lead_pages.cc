@@ -156,7 +156,7 @@ bool LeadMachine::TakeDecodePages(const LeadStep& step, const Request& request, 
 }
 
 std::optional<PrefixIndex::Match> LeadMachine::FindPrefix(const Request& request) {
-  if (!options_.prefix_cache || request.submit.reading == wire::Reading::kMean)
+  if (!options_.prefix_cache || request.submit.readout == wire::Readout::kMean)
     return std::nullopt;  // a mean is of the states of all rows
   // One row at least is computed: its logits are the next token's.
   const auto tokens = std::span(request.tokens).first(request.tokens.size() - 1);

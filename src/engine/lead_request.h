@@ -34,7 +34,7 @@ struct LeadMachine::Request {
   std::vector<wire::StageTime> times;
   std::vector<double> sum;  // of a mean, of the rows computed
 
-  bool reads() const { return submit.reading != wire::Reading::kNone; }
+  bool reads() const { return submit.readout != wire::Readout::kNone; }
   bool decoding() const { return tokens.size() > start; }
   // A decoding request has a row to compute only when its last token came back, and one more for
   // each token that a grammar has forced since. While drafts are in flight more rows are scheduled

@@ -25,7 +25,7 @@ void LeadMachine::AddStored(const Hash256& parent, std::vector<TokenId> tokens) 
 
 StoredPrefixes::Chain LeadMachine::FindStored(const Request& request, uint32_t length) const {
   if (!options_.prefix_store || stored_.size() == 0) return {};
-  if (request.submit.reading == wire::Reading::kMean) return {};  // of the states of all rows
+  if (request.submit.readout == wire::Readout::kMean) return {};  // of the states of all rows
   // One row at least is computed: its logits are the next token's.
   const auto tokens = std::span(request.tokens).first(request.tokens.size() - 1);
   auto chain = stored_.Find(tokens, RootOf(request));

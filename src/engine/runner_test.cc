@@ -223,10 +223,10 @@ class RunnerTest : public testing::Test {
     }
     return read;
   }
-  wire::Submit AskToRead(uint8_t number, size_t prompt, wire::Reading reading) const {
+  wire::Submit AskToRead(uint8_t number, size_t prompt, wire::Readout readout) const {
     wire::Submit submit = Ask(number, prompt, 1);
-    submit.reading = reading;
-    if (reading == wire::Reading::kLogits) submit.read_tokens = {7, 0, 31};
+    submit.readout = readout;
+    if (readout == wire::Readout::kLogits) submit.read_tokens = {7, 0, 31};
     return submit;
   }
   void ExpectRead(const wire::Submit& submit) {
@@ -235,11 +235,11 @@ class RunnerTest : public testing::Test {
     EXPECT_TRUE(reports_.tokens[submit.request].empty());
     const Read alone = ReadAlone(submit.prompt);
     std::vector<float> expected = alone.states.back();
-    if (submit.reading == wire::Reading::kLogits) {
+    if (submit.readout == wire::Readout::kLogits) {
       expected.clear();
       for (const TokenId token : submit.read_tokens)
         expected.push_back(alone.logits.back()[static_cast<size_t>(token)]);
-    } else if (submit.reading == wire::Reading::kMean) {
+    } else if (submit.readout == wire::Readout::kMean) {
       for (size_t i = 0; i < expected.size(); ++i) {
         double sum = 0;
         for (const auto& state : alone.states) sum += state[i];
@@ -249,14 +249,14 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(end.values, expected);
   }
   // Each kind, of texts shorter and longer than a step, beside an answer.
-  void ExpectReadings() {
+  void ExpectReadouts() {
     std::vector<wire::Submit> all;
     for (const size_t prompt : {1u, 16u, 21u, 61u}) {
-      for (const auto reading :
-           {wire::Reading::kLast, wire::Reading::kMean, wire::Reading::kLogits}) {
-        all.push_back(AskToRead(static_cast<uint8_t>(100 + all.size()), prompt, reading));
+      for (const auto readout :
+           {wire::Readout::kLast, wire::Readout::kMean, wire::Readout::kLogits}) {
+        all.push_back(AskToRead(static_cast<uint8_t>(100 + all.size()), prompt, readout));
         // What another one has computed helps only where all rows are not needed.
-        all.back().prompt = AskToRead(100, prompt, reading).prompt;
+        all.back().prompt = AskToRead(100, prompt, readout).prompt;
       }
     }
     runners_[0]->Submit(Ask(1, 40, 12));
@@ -265,7 +265,7 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(reports_.tokens[Id(1)], Expected(Ask(1, 40, 12)));
     for (const wire::Submit& submit : all) {
       SCOPED_TRACE(fmt::format("{} tokens, kind {}", submit.prompt.size(),
-                               static_cast<int>(submit.reading)));
+                               static_cast<int>(submit.readout)));
       ExpectRead(submit);
     }
   }
@@ -538,12 +538,12 @@ TEST_F(RunnerTest, ManyRequestsShareTheOutputMatrix) {
 
 TEST_F(RunnerTest, OneStageReadsTextsAsTheModelInOneProcess) {
   Start(PlanOf(1, 1));
-  ExpectReadings();
+  ExpectReadouts();
 }
 
 TEST_F(RunnerTest, TwoStagesReadTextsAsTheModelInOneProcess) {
   Start(PlanOf(1, 2));
-  ExpectReadings();
+  ExpectReadouts();
 }
 
 TEST_F(RunnerTest, StatesNeedNoLogits) {
@@ -554,18 +554,18 @@ TEST_F(RunnerTest, StatesNeedNoLogits) {
       counting, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
       {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one"}}, reports_.Events()));
   runners_[0]->Serve({});
-  for (const auto reading : {wire::Reading::kLast, wire::Reading::kMean})
-    runners_[0]->Submit(AskToRead(static_cast<uint8_t>(reading), 40, reading));
+  for (const auto readout : {wire::Readout::kLast, wire::Readout::kMean})
+    runners_[0]->Submit(AskToRead(static_cast<uint8_t>(readout), 40, readout));
   ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.size() == 2; }));
   EXPECT_EQ(count.rows, 0u);
   runners_.clear();  // before what it computes with
 }
 
-TEST_F(RunnerTest, AReadingOfTokensThatAreNotThereEndsAlone) {
+TEST_F(RunnerTest, AReadoutOfTokensThatAreNotThereEndsAlone) {
   Start(PlanOf(1, 1));
-  wire::Submit wrong = AskToRead(1, 5, wire::Reading::kLogits);
+  wire::Submit wrong = AskToRead(1, 5, wire::Readout::kLogits);
   wrong.read_tokens = {3, static_cast<TokenId>(TestModel::kVocab)};
-  wire::Submit none = AskToRead(2, 5, wire::Reading::kLogits);
+  wire::Submit none = AskToRead(2, 5, wire::Readout::kLogits);
   none.read_tokens.clear();
   runners_[0]->Submit(wrong);
   runners_[0]->Submit(none);

@@ -5,7 +5,7 @@
 #include <deque>
 
 #include "base/check.h"
-#include "engine/reading.h"
+#include "engine/readout.h"
 
 namespace exo::engine {
 namespace {
@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMostForced = 64;  // in one step; its rows are computed together in the next one
 
 bool IsOfStates(const LeadItem& item) {
-  return item.reading == wire::Reading::kLast || item.reading == wire::Reading::kMean;
+  return item.readout == wire::Readout::kLast || item.readout == wire::Readout::kMean;
 }
 
 }  // namespace
@@ -83,7 +83,7 @@ void StepSampler::AddForced(const LeadMachine::View& view, ItemOutput& output) {
 Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
                                      SamplerScratch& scratch) const {
   const auto view = lead.Find(work.item->request);
-  if (work.item->reading == wire::Reading::kLogits) {
+  if (work.item->readout == wire::Readout::kLogits) {
     const auto row = TRY(logits.Of(work.row));
     return view ? TakeValues(row, view->read_tokens, work) : Result<void>{};
   }
@@ -127,7 +127,7 @@ Result<void> StepSampler::ReadStates(const LeadMachine& lead, Work& work,
     const size_t count = std::min(backend::kLogitRows, rows - first);
     const auto states = TRY(running.States(work.row + first, count));
     const size_t width = states.size() / count;
-    if (work.item->reading == wire::Reading::kLast) return TakeValues(states, {}, work);
+    if (work.item->readout == wire::Readout::kLast) return TakeValues(states, {}, work);
     for (size_t i = 0; i < count; ++i) AddState(work.output.sum, states.subspan(i * width, width));
   }
   if (!std::ranges::all_of(work.output.sum, [](double value) { return std::isfinite(value); }))

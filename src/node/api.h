@@ -55,10 +55,10 @@ struct ChatOptions {
 };
 
 // Numbers instead of an answer: what the model makes of the prompt (docs/arithmetic.md, rule 17).
-struct ReadingRequest {
+struct ReadoutRequest {
   // Unset: the last position's state or the mean of all, as the model's file says; without a word
   // there, the last.
-  std::optional<wire::Reading> kind = {};
+  std::optional<wire::Readout> kind = {};
   uint32_t dimensions = 0;         // of a state: the first ones only; 0: all
   bool unit = true;                // a state is scaled to length one
   bool truncate = false;           // a text too long for the context is cut at its end
@@ -96,7 +96,7 @@ struct GenerateRequest {
   // Of the model's adapters, by their index; those that are not named are not used. Unset: all,
   // with the scales that the model was loaded with.
   std::optional<std::vector<wire::AdapterUse>> adapters = {};
-  std::optional<ReadingRequest> reading = {};  // nothing is generated: GenerateStats::values
+  std::optional<ReadoutRequest> readout = {};  // nothing is generated: GenerateStats::values
 };
 
 // An adapter to load a model with: a file of this node (its name or path) and the scale of requests
@@ -134,7 +134,7 @@ struct GenerateStats {
   double tokens_per_second = 0;  // decode: tokens after the first / time after the first
   double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
-  std::vector<float> values;                // of a reading
+  std::vector<float> values;                // of a readout
   std::vector<wire::FinishReason> reasons;  // of each choice
   std::vector<std::string> stops;           // of each choice: the stop text that ended it, if one
 };

@@ -81,7 +81,7 @@ Result<std::vector<model::TextPiece>> RenderPair(const RankedPair& pair,
   return RenderMessages(chat, vocabulary, 0);
 }
 
-// The text of a reading ends as its model was trained to see texts end.
+// The text of a readout ends as its model was trained to see texts end.
 void AddEnd(const Vocabulary& vocabulary, std::vector<TokenId>& ids) {
   const auto& metadata = vocabulary.details.metadata;
   const auto add = metadata.find("tokenizer.ggml.add_eos_token");
@@ -138,12 +138,12 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
       (prompt.ids.empty() || prompt.ids.front() != tokenizer.bos())) {
     prompt.ids.insert(prompt.ids.begin(), tokenizer.bos());
   }
-  if (request.reading && request.prompt) AddEnd(vocabulary, prompt.ids);
+  if (request.readout && request.prompt) AddEnd(vocabulary, prompt.ids);
   return prompt;
 }
 
-Result<wire::Reading> KindOfReading(const ReadingRequest& reading, const Vocabulary& vocabulary) {
-  if (reading.kind) return *reading.kind;
+Result<wire::Readout> KindOfReadout(const ReadoutRequest& readout, const Vocabulary& vocabulary) {
+  if (readout.kind) return *readout.kind;
   const auto& metadata = vocabulary.details.metadata;
   for (const auto& [key, value] : metadata) {
     const auto* kind = std::get_if<uint64_t>(&value);
@@ -153,15 +153,15 @@ Result<wire::Reading> KindOfReading(const ReadingRequest& reading, const Vocabul
       return Fail(ErrorCode::kUnsupported,
                   "the model's embeddings are its first position's, which in a model that reads "
                   "forward knows nothing of the text; that kind is not supported");
-    return *kind == kMean ? wire::Reading::kMean : wire::Reading::kLast;
+    return *kind == kMean ? wire::Readout::kMean : wire::Readout::kLast;
   }
-  return wire::Reading::kLast;
+  return wire::Readout::kLast;
 }
 
-Result<std::vector<TokenId>> TokensToRead(const ReadingRequest& reading,
+Result<std::vector<TokenId>> TokensToRead(const ReadoutRequest& readout,
                                           const Vocabulary& vocabulary) {
   std::vector<TokenId> tokens;
-  for (const std::string& text : reading.texts) {
+  for (const std::string& text : readout.texts) {
     const std::vector<TokenId> ids = vocabulary.tokenizer->Encode(text, false);
     if (ids.size() != 1)
       return Fail(ErrorCode::kInvalid,

@@ -21,9 +21,9 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
                           int64_t local_time);
 
 // Errors: kUnsupported (a kind that says nothing in a model that reads forward).
-Result<wire::Reading> KindOfReading(const ReadingRequest& reading, const Vocabulary& vocabulary);
+Result<wire::Readout> KindOfReadout(const ReadoutRequest& readout, const Vocabulary& vocabulary);
 // Errors: kInvalid (a text that is not one token).
-Result<std::vector<TokenId>> TokensToRead(const ReadingRequest& reading,
+Result<std::vector<TokenId>> TokensToRead(const ReadoutRequest& readout,
                                           const Vocabulary& vocabulary);
 
 }  // namespace exo::node

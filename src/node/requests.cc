@@ -176,7 +176,7 @@ void Requests::OnVocabulary(const RequestId& id,
   input->prompt = std::move(request->request.prompt);
   input->suffix = std::move(request->request.suffix);
   input->pair = std::move(request->request.pair);
-  input->reading = request->request.reading;
+  input->readout = request->request.readout;
   input->special = request->request.special;
   input->prompt_ids = std::move(request->request.prompt_ids);
   input->lease = std::move(request->request.lease);
@@ -206,9 +206,9 @@ Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
     prepared.dry_break_tokens = std::move(breakers.tokens);
     prepared.dry_break_sequences = std::move(breakers.sequences);
   }
-  if (request.reading) {
-    prepared.reading = TRY(KindOfReading(*request.reading, vocabulary));
-    prepared.read_tokens = TRY(TokensToRead(*request.reading, vocabulary));
+  if (request.readout) {
+    prepared.readout = TRY(KindOfReadout(*request.readout, vocabulary));
+    prepared.read_tokens = TRY(TokensToRead(*request.readout, vocabulary));
   }
   return prepared;
 }
@@ -224,7 +224,7 @@ void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
   sampler.dry_break_tokens = std::move(prepared->dry_break_tokens);
   sampler.dry_break_sequences = std::move(prepared->dry_break_sequences);
   request->prompt = std::move(prepared->prompt);
-  request->reading = prepared->reading;
+  request->readout = prepared->readout;
   request->read_tokens = std::move(prepared->read_tokens);
   const uint32_t context = host_.ContextOf(request->model);
   Shorten(*request, context);
@@ -233,10 +233,10 @@ void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
   Place(id);
 }
 
-// Where a reading may be cut; an end that its model wants stays.
+// Where a readout may be cut; an end that its model wants stays.
 void Requests::Shorten(Request& request, uint32_t context) {
   std::vector<TokenId>& prompt = request.prompt;
-  if (!request.request.reading || !request.request.reading->truncate || context < 2) return;
+  if (!request.request.readout || !request.request.readout->truncate || context < 2) return;
   if (prompt.size() < context) return;
   const TokenId end = prompt.back();
   prompt.resize(context - 1);
@@ -330,7 +330,7 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
   submit.client = request.request.client;
   submit.prefix_scope = request.request.prefix_scope;
   submit.adapters = request.adapters;
-  submit.reading = request.reading;
+  submit.readout = request.readout;
   submit.read_tokens = request.read_tokens;
   request.submitted = true;
   AnnounceAfter(request, kAnnounceAfter);

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "engine/reading.h"
+#include "engine/readout.h"
 #include "node/requests_impl.h"
 #include "sys/files.h"
 #include "sys/system.h"
@@ -80,9 +80,9 @@ GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* fi
     stats.drafted_tokens = finished->drafted;
     stats.accepted_tokens = finished->accepted;
     stats.values = finished->values;
-    const auto& reading = request.request.reading;
-    if (reading && reading->unit && request.reading != wire::Reading::kLogits)
-      engine::MakeUnit(stats.values, reading->dimensions);
+    const auto& readout = request.request.readout;
+    if (readout && readout->unit && request.readout != wire::Readout::kLogits)
+      engine::MakeUnit(stats.values, readout->dimensions);
   }
   stats.seed = request.request.sampler.seed;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;

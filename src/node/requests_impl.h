@@ -11,7 +11,7 @@ namespace exo::node {
 struct Requests::Prepared {
   std::vector<TokenId> prompt;
   std::vector<TokenId> dry_break_tokens, dry_break_sequences;
-  wire::Reading reading = wire::Reading::kNone;
+  wire::Readout readout = wire::Readout::kNone;
   std::vector<TokenId> read_tokens = {};
 };
 
@@ -33,7 +33,7 @@ struct Requests::Request {
   ModelId model;
   std::shared_ptr<const Vocabulary> vocabulary;
   std::vector<TokenId> prompt;  // until it is submitted
-  wire::Reading reading = wire::Reading::kNone;
+  wire::Readout readout = wire::Readout::kNone;
   std::vector<TokenId> read_tokens;
   uint32_t prompt_tokens = 0;
   uint32_t cached = 0;  // of them: their KV was there already

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "service/harness.h"
-#include "service/readings.h"
+#include "service/readouts.h"
 
 namespace exo::service {
 namespace {
@@ -106,7 +106,7 @@ TEST(EmbeddingsTest, OllamaAndLlamaServerHaveTheirOwnForms) {
   EXPECT_EQ(many["embeddings"], Json::parse("[[1,-0.5],[2,-0.5]]"));
   EXPECT_EQ(many["prompt_eval_count"], 14);
   EXPECT_TRUE(many["total_duration"].is_number_integer());
-  EXPECT_TRUE(server.last_request().reading->truncate);
+  EXPECT_TRUE(server.last_request().readout->truncate);
   EXPECT_EQ(Post(server, "/api/embed", {{"model", "tiny"}}).json()["embeddings"], Json::array());
   EXPECT_EQ(Post(server, "/api/embeddings", {{"model", "tiny"}, {"prompt", "abc"}}).json(),
             Json({{"embedding", {3, -5}}}));
@@ -127,7 +127,7 @@ TEST(EmbeddingsTest, DocumentsAreRankedByTheirScores) {
   EXPECT_EQ(ranked["results"][1]["relevance_score"], 0.5);
   EXPECT_EQ(ranked["results"][2]["index"], 0);
   EXPECT_EQ(server.last_request().pair->query, "q");
-  EXPECT_EQ(server.last_request().reading->texts, (std::vector<std::string>{"yes", "no"}));
+  EXPECT_EQ(server.last_request().readout->texts, (std::vector<std::string>{"yes", "no"}));
   Json top = body;
   top["top_n"] = 1;
   top["return_documents"] = true;

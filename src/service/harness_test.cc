@@ -47,7 +47,7 @@ class FakeGeneration final : public node::Generation {
         .stages = {{.node = "kitchen", .layer_begin = 0, .layer_end = 4, .milliseconds = 1.5}},
         .reasons = script_.reasons};
     if (request.max_tokens) limit_ = *request.max_tokens;
-    if (request.reading) Read(request);
+    if (request.readout) Read(request);
     Later(script_.prefill, [this] {
       sink_.OnStarted({.prompt_tokens = 7, .stages = stats_.stages});
       if (script_.extra) script_.extra(sink_);
@@ -77,7 +77,7 @@ class FakeGeneration final : public node::Generation {
       stats_.values = {static_cast<float>(request.pair->document.size()), 2};
     } else {
       const size_t size = request.prompt ? request.prompt->size() : request.prompt_ids->size();
-      stats_.values = {static_cast<float>(size), request.reading->unit ? -0.5f : -5};
+      stats_.values = {static_cast<float>(size), request.readout->unit ? -0.5f : -5};
     }
   }
   void Turn() {

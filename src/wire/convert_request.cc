@@ -198,7 +198,7 @@ Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto read = Scalars(b, value.read_tokens);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
                           value.max_new_tokens, sampler, stop, value.client, adapters, state,
-                          value.prefix_scope, static_cast<uint8_t>(value.reading), read);
+                          value.prefix_scope, static_cast<uint8_t>(value.readout), read);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -213,8 +213,8 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   ReadState(r, from.state(), to.state);
   to.prefix_scope = from.prefix_scope();
   // One of a newer version cannot be left out: an answer would come instead.
-  if (from.reading() > static_cast<uint8_t>(Reading::kLogits)) return r.Break("reading");
-  to.reading = static_cast<Reading>(from.reading());
+  if (from.readout() > static_cast<uint8_t>(Readout::kLogits)) return r.Break("readout");
+  to.readout = static_cast<Readout>(from.readout());
   r.Scalars(from.read_tokens(), to.read_tokens, "read_tokens", kMaxReadTokens);
 }
 

@@ -524,7 +524,7 @@ Logprobs Part(const Logprobs& all, size_t tokens, size_t first, size_t count);
 void Append(Logprobs& all, const Logprobs& more);
 // What a request asks for instead of an answer: what the model makes of its prompt
 // (docs/arithmetic.md, rule 17).
-enum class Reading : uint8_t {
+enum class Readout : uint8_t {
   kNone = 0,    // an answer
   kLast = 1,    // the last position's state: what the output matrix multiplies
   kMean = 2,    // the mean of all positions' states
@@ -543,8 +543,8 @@ struct Submit {
   std::vector<AdapterUse> adapters;  // ascending, at most kMaxAdaptersUsed
   SamplerState state;                // after everything in `prompt`: where a recovery goes on
   uint64_t prefix_scope = 0;         // requests share computed prefixes only where these are equal
-  Reading reading = Reading::kNone;  // then nothing is generated
-  std::vector<TokenId> read_tokens;  // of Reading::kLogits, at most kMaxReadTokens
+  Readout readout = Readout::kNone;  // then nothing is generated
+  std::vector<TokenId> read_tokens;  // of Readout::kLogits, at most kMaxReadTokens
   friend bool operator==(const Submit&, const Submit&) = default;
 };
 struct Tokens {
@@ -577,7 +577,7 @@ struct Finished {
   PlanId plan;           // that the request was submitted for: the end under a former plan is stale
   uint32_t drafted = 0;  // tokens that were guessed
   uint32_t accepted = 0;      // of them: those that were sampled as well
-  std::vector<float> values;  // of a reading: the state, or a logit for each of read_tokens
+  std::vector<float> values;  // of a readout: the state, or a logit for each of read_tokens
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be

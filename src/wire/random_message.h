@@ -167,9 +167,9 @@ class RandomMessage {
   void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client, v.adapters, v.state, v.prefix_scope, v.reading, v.read_tokens);
+        v.client, v.adapters, v.state, v.prefix_scope, v.readout, v.read_tokens);
   }
-  void Fill(Reading& v) { FillEnum(v, Reading::kLogits); }
+  void Fill(Readout& v) { FillEnum(v, Readout::kLogits); }
   void Fill(Tokens& v) {
     All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state);
     const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not

@@ -7,7 +7,7 @@
 #include "service/default_model.h"
 #include "service/llama_server/encode.h"
 #include "service/llama_server/parse.h"
-#include "service/readings.h"
+#include "service/readouts.h"
 #include "service/waiting.h"
 
 namespace exo::service::llama_server {
@@ -89,12 +89,12 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   for (node::GenerateRequest& one : call.requests) TakeAsker(request, "", one);
   return ReadTexts(api, std::move(call.requests),
                    {.render =
-                        [](const Readings& readings) {
+                        [](const Readouts& readouts) {
                           std::string body = "[";
-                          for (size_t i = 0; i < readings.values.size(); ++i)
+                          for (size_t i = 0; i < readouts.values.size(); ++i)
                             body +=
                                 fmt::format(R"({}{{"index":{},"embedding":[{}]}})",
-                                            i == 0 ? "" : ",", i, NumbersJson(readings.values[i]));
+                                            i == 0 ? "" : ",", i, NumbersJson(readouts.values[i]));
                           return HttpResponse{.body = body + "]"};
                         },
                     .fail =

@@ -4,7 +4,7 @@
 #include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
-#include "service/readings.h"
+#include "service/readouts.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
@@ -131,7 +131,7 @@ Parsed<EmbeddingCall> ParseEmbedding(std::string_view text) {
   if (norm != -1 && norm != 2)
     return NotSupported("embd_normalize", "'embd_normalize' may be -1 (none) or 2 (length 1)");
   const node::GenerateRequest like{.model = StringField(body, "model"),
-                                   .reading = node::ReadingRequest{.unit = norm == 2}};
+                                   .readout = node::ReadoutRequest{.unit = norm == 2}};
   call.requests = TRY(ReadInputs(body, call.field, like));
   return call;
 }

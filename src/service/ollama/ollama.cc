@@ -8,7 +8,7 @@
 #include "service/ollama/encode.h"
 #include "service/ollama/models.h"
 #include "service/ollama/parse.h"
-#include "service/readings.h"
+#include "service/readouts.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
 
@@ -59,7 +59,7 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   const std::string model = TRY(ReadModel(body, "model"));
   node::GenerateRequest like{.model = model,
-                             .reading = node::ReadingRequest{
+                             .readout = node::ReadoutRequest{
                                  .dimensions = static_cast<uint32_t>(
                                      TRY(ReadInteger(body, "dimensions", 0, 1 << 17)).value_or(0)),
                                  .truncate = TRY(ReadBool(body, "truncate")).value_or(true)}};
@@ -72,15 +72,15 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   return ReadTexts(
       api, std::move(requests),
       {.render =
-           [model](const Readings& readings) {
+           [model](const Readouts& readouts) {
              std::string vectors;
-             for (const std::vector<float>& values : readings.values)
+             for (const std::vector<float>& values : readouts.values)
                vectors += (vectors.empty() ? "" : ",") + NumbersJson(values);
              return HttpResponse{
                  .body = fmt::format(R"({{"model":{},"embeddings":[{}],"total_duration":{:.0f},)"
                                      R"("load_duration":0,"prompt_eval_count":{}}})",
-                                     Dump(model), vectors, readings.milliseconds * 1e6,
-                                     readings.prompt_tokens)};
+                                     Dump(model), vectors, readouts.milliseconds * 1e6,
+                                     readouts.prompt_tokens)};
            },
        .fail = &FailedToRead},
       request.caller);
@@ -91,18 +91,18 @@ Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
                             .prompt = StringField(body, "prompt"),
-                            .reading = node::ReadingRequest{.unit = false, .truncate = true}};
+                            .readout = node::ReadoutRequest{.unit = false, .truncate = true}};
   TakeAsker(request, "", one);
   std::vector<node::GenerateRequest> requests;
   if (!one.prompt->empty()) requests.push_back(std::move(one));
   return ReadTexts(
       api, std::move(requests),
       {.render =
-           [](const Readings& readings) {
+           [](const Readouts& readouts) {
              return HttpResponse{
                  .body =
                      fmt::format(R"({{"embedding":{}}})",
-                                 readings.values.empty() ? "[]" : NumbersJson(readings.values[0]))};
+                                 readouts.values.empty() ? "[]" : NumbersJson(readouts.values[0]))};
            },
        .fail = &FailedToRead},
       request.caller);

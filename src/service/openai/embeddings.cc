@@ -9,7 +9,7 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/errors.h"
-#include "service/readings.h"
+#include "service/readouts.h"
 #include "service/request_fields.h"
 
 namespace exo::service::openai {
@@ -34,10 +34,10 @@ struct EmbeddingsCall {
   uint32_t dimensions = 0;
 };
 
-HttpResponse EmbeddingsReply(const EmbeddingsCall& call, const Readings& readings) {
+HttpResponse EmbeddingsReply(const EmbeddingsCall& call, const Readouts& readouts) {
   std::string body = R"({"object":"list","data":[)";
-  for (size_t i = 0; i < readings.values.size(); ++i) {
-    const std::vector<float>& values = readings.values[i];
+  for (size_t i = 0; i < readouts.values.size(); ++i) {
+    const std::vector<float>& values = readouts.values[i];
     if (values.size() < call.dimensions) {
       return ErrorResponse({400,
                             fmt::format("'dimensions' is {}, but the embeddings of {} have {}",
@@ -49,13 +49,13 @@ HttpResponse EmbeddingsReply(const EmbeddingsCall& call, const Readings& reading
     body += call.base64 ? '"' + Base64(values) + '"' : NumbersJson(values);
     body += '}';
   }
-  const Json usage = {{"prompt_tokens", readings.prompt_tokens},
-                      {"total_tokens", readings.prompt_tokens}};
+  const Json usage = {{"prompt_tokens", readouts.prompt_tokens},
+                      {"total_tokens", readouts.prompt_tokens}};
   body += fmt::format(R"(],"model":{},"usage":{}}})", Dump(call.model), Dump(usage));
   return {.body = std::move(body)};
 }
 
-ReadingRoute RouteTo(const char* field, std::function<HttpResponse(const Readings&)> render) {
+ReadoutRoute RouteTo(const char* field, std::function<HttpResponse(const Readouts&)> render) {
   return {.render = std::move(render), .fail = [field](const node::GenerateError& error) {
             return WithRetryAfter(ErrorResponse(FromGenerateError(error, field)));
           }};
@@ -94,10 +94,10 @@ struct RerankCall {
 };
 
 // Most relevant first, equal ones in their order.
-HttpResponse RerankReply(const RerankCall& call, const Readings& readings) {
+HttpResponse RerankReply(const RerankCall& call, const Readouts& readouts) {
   std::vector<std::pair<double, size_t>> order;
-  for (size_t i = 0; i < readings.values.size(); ++i)
-    order.emplace_back(RelevanceOf(readings.values[i]), i);
+  for (size_t i = 0; i < readouts.values.size(); ++i)
+    order.emplace_back(RelevanceOf(readouts.values[i]), i);
   std::ranges::sort(order, [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
   });
@@ -114,8 +114,8 @@ HttpResponse RerankReply(const RerankCall& call, const Readings& readings) {
   return {.body = Dump(Json{{"model", call.model},
                             {"object", "list"},
                             {"usage",
-                             {{"prompt_tokens", readings.prompt_tokens},
-                              {"total_tokens", readings.prompt_tokens}}},
+                             {{"prompt_tokens", readouts.prompt_tokens},
+                              {"total_tokens", readouts.prompt_tokens}}},
                             {"results", std::move(results)}})};
 }
 
@@ -133,12 +133,12 @@ Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
   call.dimensions =
       static_cast<uint32_t>(TRY(ReadInteger(body, "dimensions", 1, kMaxDimensions)).value_or(0));
   node::GenerateRequest like{.model = call.model,
-                             .reading = node::ReadingRequest{.dimensions = call.dimensions}};
+                             .readout = node::ReadoutRequest{.dimensions = call.dimensions}};
   TakeAsker(request, StringField(body, "user"), like);
   return ReadTexts(
       api, TRY(ReadInputs(body, "input", like)),
       RouteTo("input",
-              [call](const Readings& readings) { return EmbeddingsReply(call, readings); }),
+              [call](const Readouts& readouts) { return EmbeddingsReply(call, readouts); }),
       request.caller);
 }
 
@@ -160,7 +160,7 @@ Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
     requests.push_back(PairRequest(like, query->get<std::string>(), document));
   return ReadTexts(
       api, std::move(requests),
-      RouteTo(field, [call](const Readings& readings) { return RerankReply(call, readings); }),
+      RouteTo(field, [call](const Readouts& readouts) { return RerankReply(call, readouts); }),
       request.caller);
 }
 
@@ -180,17 +180,17 @@ Parsed<Action> ReadScore(node::Api& api, HttpRequest request) {
   for (size_t i = 0; i < second.size(); ++i)
     requests.push_back(PairRequest(like, first[first.size() == 1 ? 0 : i], second[i]));
   return ReadTexts(
-      api, std::move(requests), RouteTo("text_2", [model](const Readings& readings) {
+      api, std::move(requests), RouteTo("text_2", [model](const Readouts& readouts) {
         Json data = Json::array();
-        for (const std::vector<float>& values : readings.values)
+        for (const std::vector<float>& values : readouts.values)
           data.push_back(
               {{"index", data.size()}, {"object", "score"}, {"score", RelevanceOf(values)}});
         return HttpResponse{.body = Dump(Json{{"object", "list"},
                                               {"model", model},
                                               {"data", std::move(data)},
                                               {"usage",
-                                               {{"prompt_tokens", readings.prompt_tokens},
-                                                {"total_tokens", readings.prompt_tokens}}}})};
+                                               {{"prompt_tokens", readouts.prompt_tokens},
+                                                {"total_tokens", readouts.prompt_tokens}}}})};
       }));
 }
 

@@ -17,7 +17,7 @@ namespace exo::service {
 
 inline constexpr size_t kMaxTexts = 2048;  // in one request: OpenAI's limit
 
-struct Readings {
+struct Readouts {
   std::vector<std::vector<float>> values;  // of each text, in their order
   uint64_t prompt_tokens = 0;              // of all
   double milliseconds = 0;
@@ -25,11 +25,11 @@ struct Readings {
 
 // What a route's `read` returns. A request without a model gets DefaultModel. Errors go through
 // `fail`; the first one ends the rest. What is read counts for the caller's key.
-struct ReadingRoute {
-  std::function<HttpResponse(const Readings&)> render;
+struct ReadoutRoute {
+  std::function<HttpResponse(const Readouts&)> render;
   std::function<HttpResponse(const node::GenerateError&)> fail;
 };
-Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route,
+Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadoutRoute route,
                  Caller caller);
 
 // A text, a list of texts, token ids, or a list of those: a request for each. Errors: 400 that

@@ -1,4 +1,4 @@
-#include "engine/reading.h"
+#include "engine/readout.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@ namespace {
 
 using testing::ElementsAre;
 
-TEST(ReadingTest, AMeanIsRoundedOnce) {
+TEST(ReadoutTest, AMeanIsRoundedOnce) {
   std::vector<double> sum;
   // In binary32 the small ones would be lost beside the large one.
   AddState(sum, std::vector<float>{16777216.0f, -3.0f});
@@ -18,7 +18,7 @@ TEST(ReadingTest, AMeanIsRoundedOnce) {
   EXPECT_THAT(MeanState(sum, 4), ElementsAre(0.5f, 1.0f));
 }
 
-TEST(ReadingTest, UnitVectorsAreCutFirst) {
+TEST(ReadoutTest, UnitVectorsAreCutFirst) {
   std::vector<float> whole = {3, 0, 4};
   MakeUnit(whole, 0);
   EXPECT_THAT(whole, ElementsAre(0.6f, 0, 0.8f));
@@ -30,7 +30,7 @@ TEST(ReadingTest, UnitVectorsAreCutFirst) {
   EXPECT_THAT(short_one, ElementsAre(-1));
 }
 
-TEST(ReadingTest, NeitherZerosNorHugeOnesBreakIt) {
+TEST(ReadoutTest, NeitherZerosNorHugeOnesBreakIt) {
   std::vector<float> zeros = {0, -0.0f};
   MakeUnit(zeros, 0);
   EXPECT_THAT(zeros, ElementsAre(0, 0));

@@ -1,4 +1,4 @@
-#include "service/readings.h"
+#include "service/readouts.h"
 
 #include <chrono>
 #include <cmath>
@@ -22,7 +22,7 @@ double MillisecondsSince(std::chrono::steady_clock::time_point start) {
 class Reader final : public Handler {
  public:
   Reader(Exchange& exchange, node::Api& api, std::vector<node::GenerateRequest> requests,
-         ReadingRoute route, Caller caller)
+         ReadoutRoute route, Caller caller)
       : exchange_(exchange),
         api_(api),
         requests_(std::move(requests)),
@@ -74,10 +74,10 @@ class Reader final : public Handler {
   Exchange& exchange_;
   node::Api& api_;
   std::vector<node::GenerateRequest> requests_;
-  const ReadingRoute route_;
+  const ReadoutRoute route_;
   const Caller caller_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  Readings all_;
+  Readouts all_;
   size_t next_ = 0, done_ = 0;
   bool ended_ = false;
   std::vector<std::unique_ptr<One>> ones_;  // last: their generations call this object
@@ -96,7 +96,7 @@ Parsed<std::vector<TokenId>> ReadIds(const Json& list, const char* field) {
 
 }  // namespace
 
-Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadingRoute route,
+Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadoutRoute route,
                  Caller caller) {
   return [&api, requests = std::move(requests), route = std::move(route),
           caller = std::move(caller)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
@@ -162,7 +162,7 @@ node::GenerateRequest PairRequest(const node::GenerateRequest& like, std::string
                                   std::string document) {
   node::GenerateRequest request = like;
   request.pair = node::RankedPair{.query = std::move(query), .document = std::move(document)};
-  request.reading = node::ReadingRequest{.kind = wire::Reading::kLogits, .texts = {"yes", "no"}};
+  request.readout = node::ReadoutRequest{.kind = wire::Readout::kLogits, .texts = {"yes", "no"}};
   return request;
 }
 

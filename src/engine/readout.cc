@@ -1,4 +1,4 @@
-#include "engine/reading.h"
+#include "engine/readout.h"
 
 #include <cmath>
 
