@@ -1,5 +1,6 @@
 // The `exo` command: parses the command line and hands over to one function per command.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <exception>
 #include <sstream>

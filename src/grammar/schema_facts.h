@@ -4,6 +4,7 @@
 // Thread: one caller at a time. The document outlives everything here.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>

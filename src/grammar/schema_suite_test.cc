@@ -2,6 +2,7 @@
 // and how much of what it allows. Skipped without the shared data.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
