@@ -5,6 +5,8 @@
 #include <optional>
 
 #include "grammar/char_set.h"
+#include "grammar/schema.h"
+#include "grammar/trigger.h"
 
 namespace exo::grammar {
 namespace {
@@ -123,8 +125,14 @@ class Parser {
       if (!Take(")")) return Bad("a '(' without its ')'");
     } else if (IsNameChar(Peek())) {
       item = rules_.Call(Named(TRY(Name())));
+    } else if (Take("<[")) {
+      item = TRY(Token());
+    } else if (Take("%json")) {
+      item = TRY(Schema());
+    } else if (Take("%until")) {
+      item = TRY(Until());
     } else if (Peek() == '<' || Peek() == '!') {
-      return Bad("tokens in grammars (<...>) are not supported");
+      return Bad("a token in a grammar must be a number: <[1000]>");
     } else {
       return std::nullopt;
     }
@@ -167,14 +175,63 @@ class Parser {
     return value;
   }
 
-  Result<ExprId> Literal() {
+  Result<ExprId> Token() {
+    uint32_t id = 0;
+    size_t digits = 0;
+    for (; Peek() >= '0' && Peek() <= '9' && digits < 9; ++at_, ++digits)
+      id = id * 10 + static_cast<uint32_t>(Peek() - '0');
+    if (digits == 0 || !Take("]>")) return Bad("a token in a grammar must be a number: <[1000]>");
+    return rules_.Token(static_cast<TokenId>(id));
+  }
+
+  // The schema ends where its brackets close.
+  Result<ExprId> Schema() {
+    Space(true);
+    const size_t begin = at_;
+    size_t open = 0;
+    bool quoted = false;
+    do {
+      const char c = Peek();
+      if (quoted && c == '\\') {
+        ++at_;
+      } else if (c == '"') {
+        quoted = !quoted;
+      } else if (!quoted && c == '{') {
+        ++open;
+      } else if (!quoted && c == '}' && open > 0) {
+        --open;
+      }
+      ++at_;
+    } while (open > 0 && at_ < text_.size());
+    if (open > 0 || text_[begin] != '{') return Bad("%json must be followed by a schema, {…}");
+    // A rule of its own: it may be called from several places.
+    const RuleId rule = rules_.AddRule();
+    rules_.Define(rule, TRY(AddSchema(text_.substr(begin, at_ - begin), {}, rules_)));
+    return rules_.Call(rule);
+  }
+
+  Result<ExprId> Until() {
+    Space(true);
+    if (Peek() != '"') return Bad("%until must be followed by a literal, \"…\"");
+    std::vector<uint32_t> end = TRY(Chars());
+    if (end.empty()) return Bad("%until must be followed by a literal that is not empty");
+    const std::vector<std::vector<uint32_t>> triggers = {std::move(end)};
+    return rules_.Dfa(TRY(WaitFor(triggers)).Until(0), Encoding::kText);
+  }
+
+  Result<std::vector<uint32_t>> Chars() {
     ++at_;
-    std::string bytes;
+    std::vector<uint32_t> chars;
     while (Peek() != '"') {
       if (at_ >= text_.size() || Peek() == '\n') return Bad("a literal that does not end");
-      bytes += Utf8Of(TRY(Char()));
+      chars.push_back(TRY(Char()));
     }
     ++at_;
+    return chars;
+  }
+  Result<ExprId> Literal() {
+    std::string bytes;
+    for (const uint32_t c : TRY(Chars())) bytes += Utf8Of(c);
     return rules_.Bytes(bytes);
   }
 

@@ -1,5 +1,9 @@
 // GBNF, the grammars of llama.cpp: rules of literals, classes, groups and repetitions, the first
-// one called "root".
+// one called "root". Beyond literals:
+//
+//   - `<[1000]>` is the special token of this number, which no literal writes;
+//   - `%json {…}` is a JSON text of this schema;
+//   - `%until "…"` is any text up to the first of this literal, which it ends with.
 //
 // Thread: pure.
 #pragma once

@@ -5,6 +5,7 @@
 #include "grammar/gbnf.h"
 #include "grammar/regex.h"
 #include "grammar/schema_document.h"
+#include "grammar/trigger.h"
 
 namespace exo::grammar {
 namespace {
@@ -49,67 +50,6 @@ Result<ExprId> AddBody(wire::GrammarKind kind, std::string_view text, const Sche
               static_cast<int>(kind));
 }
 
-// Texts up to the first time that one of `triggers` is complete. final [i] >= 0: trigger i has just
-// been; the others: none yet.
-struct Waiting {
-  CharDfa dfa;
-  std::vector<int> found;
-};
-Result<Waiting> WaitFor(const std::vector<std::vector<uint32_t>>& triggers) {
-  // States are the beginnings of triggers, as in Aho and Corasick's automaton.
-  std::vector<std::vector<uint32_t>> states = {{}};
-  for (const auto& trigger : triggers) {
-    for (size_t size = 1; size <= trigger.size(); ++size) {
-      std::vector<uint32_t> begin(trigger.begin(), trigger.begin() + static_cast<ptrdiff_t>(size));
-      if (std::ranges::find(states, begin) == states.end()) states.push_back(std::move(begin));
-    }
-  }
-  if (states.size() > kMaxCharStates / 8)
-    return Fail(ErrorCode::kUnsupported, "the texts that begin a grammar are too long together");
-  Waiting out;
-  out.found.assign(states.size(), -1);
-  for (size_t i = 0; i < states.size(); ++i) {
-    for (size_t t = 0; t < triggers.size() && out.found[i] < 0; ++t) {
-      const size_t size = triggers[t].size();
-      if (size == 0 || size > states[i].size()) continue;
-      if (std::equal(triggers[t].begin(), triggers[t].end(),
-                     states[i].end() - static_cast<ptrdiff_t>(size)))
-        out.found[i] = static_cast<int>(t);
-    }
-  }
-  CharSet letters;
-  for (const auto& trigger : triggers) {
-    for (const uint32_t c : trigger) letters.Add(c, c);
-  }
-  for (size_t i = 0; i < states.size(); ++i) {
-    CharDfa::State state;
-    const auto next = [&](uint32_t c) {
-      std::vector<uint32_t> text = states[i];
-      text.push_back(c);
-      for (; !text.empty(); text.erase(text.begin())) {
-        const auto at = std::ranges::find(states, text);
-        if (at != states.end()) return static_cast<uint32_t>(at - states.begin());
-      }
-      return 0u;
-    };
-    if (out.found[i] < 0) {
-      for (const CharRange& range : letters.ranges()) {
-        for (uint32_t c = range.low; c <= range.high; ++c) state.edges.push_back({{c, c}, next(c)});
-      }
-      for (const CharRange& range : letters.Negated().ranges()) state.edges.push_back({range, 0});
-      std::ranges::sort(state.edges, {}, [](const CharDfa::Edge& e) { return e.range.low; });
-    }
-    out.dfa.states.push_back(std::move(state));
-  }
-  return out;
-}
-
-CharDfa WithFinals(const Waiting& waiting, int found) {
-  CharDfa dfa = waiting.dfa;
-  for (size_t i = 0; i < dfa.states.size(); ++i) dfa.states[i].final = waiting.found[i] == found;
-  return Minimized(dfa);
-}
-
 // Any text and any special tokens, until a part begins.
 Result<ExprId> AddParts(const wire::Grammar& grammar, const SchemaOptions& options, Rules& rules) {
   std::vector<std::vector<uint32_t>> triggers(grammar.parts.size());
@@ -124,7 +64,7 @@ Result<ExprId> AddParts(const wire::Grammar& grammar, const SchemaOptions& optio
     if (part.begin_token >= 0) rules.begin_tokens.push_back(part.begin_token);
   }
   const Waiting waiting = TRY(WaitFor(triggers));
-  const ExprId silence = rules.Dfa(WithFinals(waiting, -1), Encoding::kText);
+  const ExprId silence = rules.Dfa(waiting.Until(-1), Encoding::kText);
   // Special tokens may stand anywhere before; what was read of a trigger is forgotten by them.
   const ExprId before = rules.Repeat(rules.Sequence({silence, rules.Token(-1)}), 0, kNoLimit);
   std::vector<ExprId> ways;
@@ -135,7 +75,7 @@ Result<ExprId> AddParts(const wire::Grammar& grammar, const SchemaOptions& optio
     const ExprId begin =
         part.begin_token >= 0
             ? rules.Sequence({silence, rules.Token(part.begin_token), rules.Bytes(part.begin)})
-            : rules.Dfa(WithFinals(waiting, static_cast<int>(i)), Encoding::kText);
+            : rules.Dfa(waiting.Until(static_cast<int>(i)), Encoding::kText);
     std::vector<ExprId> all = {begin, rules.Call(rule), rules.Bytes(part.end)};
     if (part.end_token >= 0) all.push_back(rules.Token(part.end_token));
     ways.push_back(rules.Sequence(std::move(all)));

@@ -38,6 +38,17 @@ ws    ::= " "?
     EXPECT_FALSE(Accepts(*grammar, bad)) << bad;
 }
 
+TEST(GrammarTest, GbnfHoldsSchemasAndTextsUpToALiteral) {
+  const auto grammar = Make(
+      GrammarKind::kGbnf,
+      "root ::= %until \"<b>\" call+\n"
+      R"g(call ::= "(" %json {"type": "object", "properties": {"a}": {"type": "integer"}}} ")")g");
+  EXPECT_TRUE(Accepts(*grammar, R"g(x<<b>({"a}": 1}))g"));
+  EXPECT_TRUE(Accepts(*grammar, R"g(<b>({"a}": 1})({}))g"));
+  EXPECT_FALSE(Accepts(*grammar, R"g(<b><b>({"a}": 1}))g"));
+  EXPECT_FALSE(Accepts(*grammar, R"g(<b>({"a}": "1"}))g"));
+}
+
 TEST(GrammarTest, WhatIsWrongWithGbnfIsSaidWithItsLine) {
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"root ::= a", "'a'"},
@@ -51,7 +62,10 @@ TEST(GrammarTest, WhatIsWrongWithGbnfIsSaidWithItsLine) {
       {"root ::= root \"a\" | \"a\"", "left recursion"},
       {"root ::= x root\nx ::= \"\"", "left"},
       {"root ::= \"a\" root", "no text"},
-      {"root ::= <tok>", "tokens"},
+      {"root ::= <tok>", "a number: <[1000]>"},
+      {"root ::= %json []", "%json"},
+      {"root ::= %json {\"type\": \"x\"", "%json"},
+      {"root ::= %until \"\"", "%until"},
       {"root ::= \"\\q\"", "escape"}};
   for (const auto& [text, word] : bad) {
     const std::string error = ErrorOf(GrammarKind::kGbnf, text);

@@ -65,30 +65,20 @@ jinja::Value ContentValue(const ChatMessage& message) {
   return list;
 }
 
-jinja::Value CallValue(const ToolCall& call) {
+Result<jinja::Value> ArgumentsValue(const ToolCall& call, bool as_text) {
+  jinja::Value map = MapValue(call.arguments);
+  if (!as_text) return map;
+  return Untrusted(TRY(jinja::ToJson(map, {})).bytes);
+}
+
+Result<jinja::Value> CallValue(const ToolCall& call, bool arguments_as_text) {
   jinja::Dict function;
   Set(function, "name", Untrusted(call.name));
-  Set(function, "arguments", MapValue(call.arguments));
+  Set(function, "arguments", TRY(ArgumentsValue(call, arguments_as_text)));
   jinja::Dict dict;
   Set(dict, "id", Untrusted(call.id));
   Set(dict, "type", jinja::Value::String("function"));
   Set(dict, "function", std::move(function));
-  return dict;
-}
-
-jinja::Value MessageValue(const ChatMessage& message) {
-  const bool known = std::ranges::find(kRoles, message.role) != kRoles.end();
-  jinja::Dict dict;
-  Set(dict, "role", jinja::Value::String(message.role, known));
-  Set(dict, "content", ContentValue(message));
-  if (!message.tool_calls.empty()) {
-    jinja::List calls;
-    for (const ToolCall& call : message.tool_calls) calls.items.push_back(CallValue(call));
-    Set(dict, "tool_calls", std::move(calls));
-  }
-  if (!message.tool_call_id.empty()) Set(dict, "tool_call_id", Untrusted(message.tool_call_id));
-  if (!message.name.empty()) Set(dict, "name", Untrusted(message.name));
-  if (!message.reasoning.empty()) Set(dict, "reasoning_content", Untrusted(message.reasoning));
   return dict;
 }
 
@@ -100,6 +90,28 @@ bool HasText(const ChatMessage& message) {
   return (message.content && !IsBlank(*message.content)) ||
          std::ranges::any_of(message.parts,
                              [](const ContentPart& part) { return !IsBlank(part.text); });
+}
+
+Result<jinja::Value> MessageValue(const ChatMessage& message, bool arguments_as_text) {
+  const bool known = std::ranges::find(kRoles, message.role) != kRoles.end();
+  jinja::Dict dict;
+  Set(dict, "role", jinja::Value::String(message.role, known));
+  Set(dict, "content", ContentValue(message));
+  if (!message.tool_calls.empty()) {
+    jinja::List calls;
+    for (const ToolCall& call : message.tool_calls)
+      calls.items.push_back(TRY(CallValue(call, arguments_as_text)));
+    Set(dict, "tool_calls", std::move(calls));
+  }
+  if (!message.tool_call_id.empty()) Set(dict, "tool_call_id", Untrusted(message.tool_call_id));
+  if (!message.name.empty()) Set(dict, "name", Untrusted(message.name));
+  if (!message.reasoning.empty()) {
+    Set(dict, "reasoning_content", Untrusted(message.reasoning));
+    // gpt-oss' template refuses it beside both a content and calls.
+    if (message.tool_calls.empty() || !HasText(message))
+      Set(dict, "thinking", Untrusted(message.reasoning));
+  }
+  return dict;
 }
 
 // Runs of equal marks.
@@ -121,7 +133,8 @@ class JinjaTemplate final : public ChatTemplate {
   Result<std::vector<TextPiece>> Render(std::span<const ChatMessage> messages,
                                         const ChatTemplateOptions& options) const override {
     jinja::List list;
-    for (const ChatMessage& message : messages) list.items.push_back(MessageValue(message));
+    for (const ChatMessage& message : messages)
+      list.items.push_back(TRY(MessageValue(message, options.arguments_as_text)));
     jinja::Variables variables;
     variables.emplace("messages", jinja::Value(std::move(list)));
     variables.emplace("add_generation_prompt", options.add_generation_prompt);

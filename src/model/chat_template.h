@@ -29,7 +29,7 @@ struct ContentPart {
 
 // Templates see it as Hugging Face's do: `content` is a string, a list of parts or none;
 // `tool_calls` a list of {id, type, function: {name, arguments}} with arguments as a mapping;
-// `reasoning_content`, `tool_call_id` and `name` are there only when set.
+// `reasoning_content` (`thinking` to some), `tool_call_id` and `name` are there only when set.
 struct ChatMessage {
   std::string role;                    // "system", "user", "assistant", "tool", …
   std::optional<std::string> content;  // unset with `parts`, or in a message that only calls tools
@@ -52,6 +52,8 @@ struct ChatTemplateOptions {
   // Local time for strftime_now, as seconds since 1970 (sys::LocalSeconds); without it a template
   // has no clock.
   std::optional<int64_t> now;
+  // Arguments of tool calls are JSON texts, which some templates write as they are.
+  bool arguments_as_text = false;
 };
 
 // Budgets of one rendering: a hostile template stops here.

@@ -105,6 +105,10 @@ Result<void> ReadSpecialIds(const Gguf& gguf, bool sentence_piece, Vocabulary& v
   for (const std::string_view name : kEndNames) {
     const TokenId id = vocabulary.Find(name);
     if (id < 0) continue;
+    // Answers of several messages: it ends one of them.
+    if (name == "<|end|>" && vocabulary.Find("<|return|>") >= 0 &&
+        vocabulary.Find("<|start|>") >= 0)
+      continue;
     if (vocabulary.type(id) == TokenType::kControl) vocabulary.ends[static_cast<size_t>(id)] = true;
   }
   return {};

@@ -13,24 +13,17 @@ Result<void> CheckIds(const std::vector<TokenId>& ids, size_t vocabulary) {
   return {};
 }
 
-// Calls that must come need an answer that is held to their form.
-Result<void> CheckTools(const ChatOptions& chat) {
-  if (chat.tool_use != ToolUse::kRequired && chat.tool_use != ToolUse::kNamed) return {};
-  return Fail(ErrorCode::kUnsupported,
-              "a tool call cannot be forced yet; let the model choose (tool choice \"auto\")");
-}
-
 // Where the answer goes on in the last message, that one follows what the template wrote for the
 // others.
 Result<std::vector<model::TextPiece>> RenderMessages(const GenerateRequest& request,
                                                      const Vocabulary& vocabulary,
                                                      int64_t local_time) {
-  TRY(CheckTools(request.chat));
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
   model::ChatTemplateOptions options{.variables = request.chat.variables, .now = local_time};
   if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
   if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
   if (request.chat.tool_use != ToolUse::kNone) options.tools = request.chat.tools;
+  options.arguments_as_text = vocabulary.format != nullptr && vocabulary.format->arguments_as_text;
   std::span<const model::ChatMessage> messages = request.messages;
   if (!request.chat.continue_last) return RenderChat(vocabulary, messages, options);
   if (messages.size() < 2 || messages.back().role != "assistant")

@@ -200,7 +200,9 @@ void Requests::OnVocabulary(const RequestId& id,
 Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
                                              const Vocabulary& vocabulary, int64_t local_time) {
   TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
-  Prepared prepared = {.prompt = TRY(MakePrompt(request, vocabulary, local_time)).ids};
+  Prompt prompt = TRY(MakePrompt(request, vocabulary, local_time));
+  Prepared prepared = {.prompt = std::move(prompt.ids)};
+  prepared.reading = TRY(PlanReading(request, vocabulary, prompt.text));
   if (request.sampler.dry_multiplier > 0) {
     auto breakers = TRY(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers));
     prepared.dry_break_tokens = std::move(breakers.tokens);
@@ -226,6 +228,9 @@ void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
   request->prompt = std::move(prepared->prompt);
   request->readout = prepared->readout;
   request->read_tokens = std::move(prepared->read_tokens);
+  Read(*request, std::move(prepared->reading));
+  if (request->reading != nullptr && request->reading->grammar)
+    sampler.grammar = *request->reading->grammar;
   const uint32_t context = host_.ContextOf(request->model);
   Shorten(*request, context);
   request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
@@ -437,12 +442,13 @@ void Requests::ShowToken(Request& request) {
     logprob = std::move(request.pending_logprobs.front());
     request.pending_logprobs.pop_front();
   }
-  const std::string shown = request.text->Push(request.vocabulary->tokenizer->Bytes(token));
+  const bool control = request.reader != nullptr && IsShown(*request.vocabulary, token);
+  const std::string shown =
+      request.text->Push(request.vocabulary->tokenizer->Bytes(token, control));
   Delta delta{.what = TextDelta{shown}, .ids = std::span(&token, 1), .choice = request.choice()};
   if (logprob) delta.logprobs = std::span(&*logprob, 1);
-  request.answer->sink->OnDelta(delta);
-  if (Find(id) == nullptr) return;
-  if (request.text->stopped()) {
+  if (!ShowText(request, shown, delta, false)) return;
+  if (request.text->stopped() || (request.reader != nullptr && request.reader->finished())) {
     host_.CancelRequest(id);
     Finish(request, wire::FinishReason::kStop, nullptr);
   }

@@ -58,6 +58,8 @@ class RequestHost {
   virtual void OnRequestChanged(const RequestId& request, const RequestChange& change) = 0;
 };
 
+struct Reading;
+
 class Requests {
  public:
   Requests(net::EventLoop& loop, sys::TaskQueue& tasks, RequestHost& host);
@@ -103,6 +105,11 @@ class Requests {
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);
   void ShowToken(Request& request);
+  // How its answer is read from now on.
+  static void Read(Request& request, std::shared_ptr<const Reading> reading);
+  // Tells the client what more of the text there is; `delta` has the tokens behind it. `last`: the
+  // answer has ended. False: the request has.
+  bool ShowText(Request& request, std::string_view text, Delta delta, bool last);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
   GenerateStats StatsOf(const Request& request, const wire::Finished* finished) const;
   // Takes the request out; `how` is for the event log.

@@ -41,6 +41,19 @@ void Add(GenerateStats& all, const GenerateStats& one, uint32_t choice) {
   }
 }
 
+decltype(Delta::what) WhatOf(const chat::Piece& piece) {
+  switch (piece.kind) {
+    case chat::Piece::Kind::kReasoning:
+      return ReasoningDelta{piece.text};
+    case chat::Piece::Kind::kCall:
+      return ToolCallDelta{.index = piece.call, .id = piece.id, .name = piece.text};
+    case chat::Piece::Kind::kArguments:
+      return ToolCallDelta{.index = piece.call, .arguments = piece.text};
+    default:
+      return TextDelta{piece.text};
+  }
+}
+
 }  // namespace
 
 // A choice that is refused at once ends the answer: then there is nothing left to begin.
@@ -58,6 +71,7 @@ bool Requests::BeginOthers(const RequestId& id) {
     other->vocabulary = first->vocabulary;
     other->prompt_tokens = first->prompt_tokens;
     other->text = std::make_unique<engine::TextStream>(first->request.stop);
+    Read(*other, first->reading);
     other->plan = first->plan;
     other->adapters = first->adapters;
     other->paused = first->paused;
@@ -69,6 +83,33 @@ bool Requests::BeginOthers(const RequestId& id) {
     SubmitChoice(placed, prompt);
   }
   return Find(id) != nullptr;
+}
+
+void Requests::Read(Request& request, std::shared_ptr<const Reading> reading) {
+  request.reading = std::move(reading);
+  if (request.reading != nullptr)
+    request.reader = chat::MakeAnswerReader(request.reading->format, request.reading->options);
+}
+
+bool Requests::ShowText(Request& request, std::string_view text, Delta delta, bool last) {
+  const RequestId id = request.id;
+  const std::shared_ptr<Answer> answer = request.answer;
+  if (request.reader == nullptr) {
+    answer->sink->OnDelta(delta);
+    return Find(id) != nullptr;
+  }
+  std::vector<chat::Piece> pieces;
+  request.reader->Push(text, pieces);
+  if (last) request.reader->Finish(pieces);
+  if (pieces.empty() && !delta.ids.empty()) pieces.emplace_back();
+  for (const chat::Piece& piece : pieces) {
+    delta.what = WhatOf(piece);
+    answer->sink->OnDelta(delta);
+    if (Find(id) == nullptr) return false;
+    delta.ids = {};  // the first piece tells of them
+    delta.logprobs = {};
+  }
+  return true;
 }
 
 GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* finished) const {
@@ -117,10 +158,8 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   const std::string stop = request.text->stopped_by();
   const RequestId id = request.id;
   const std::shared_ptr<Answer> answer = request.answer;
-  if (!rest.empty()) {
-    answer->sink->OnDelta({.what = TextDelta{rest}, .ids = {}, .choice = request.choice()});
-    if (Find(id) == nullptr) return;
-  }
+  const Delta delta{.what = TextDelta{rest}, .ids = {}, .choice = request.choice()};
+  if ((!rest.empty() || request.reader != nullptr) && !ShowText(request, rest, delta, true)) return;
   if (!BeginOthers(id)) return;
   const GenerateStats stats = StatsOf(request, finished);
   const uint32_t choice = request.choice();

@@ -3,6 +3,7 @@
 
 #include <deque>
 
+#include "node/reading.h"
 #include "node/requests.h"
 
 namespace exo::node {
@@ -13,6 +14,7 @@ struct Requests::Prepared {
   std::vector<TokenId> dry_break_tokens, dry_break_sequences;
   wire::Readout readout = wire::Readout::kNone;
   std::vector<TokenId> read_tokens = {};
+  std::shared_ptr<const Reading> reading;
 };
 
 // What a client waits for: one or more choices, each a request of its own.
@@ -38,6 +40,8 @@ struct Requests::Request {
   uint32_t prompt_tokens = 0;
   uint32_t cached = 0;  // of them: their KV was there already
   std::unique_ptr<engine::TextStream> text;
+  std::shared_ptr<const Reading> reading;      // null: the answer is text
+  std::unique_ptr<chat::AnswerReader> reader;  // of `text`, likewise
   wire::Plan plan;
   std::vector<wire::AdapterUse> adapters;  // of the plan's
   bool submitted = false;

@@ -77,6 +77,26 @@ ModelDetails DetailsOf(const model::Gguf& gguf, const Vocabulary& vocabulary) {
   return details;
 }
 
+void AddFormat(std::string_view source, Vocabulary& vocabulary) {
+  const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
+  model::ChatTemplateOptions options{.now = 0};
+  if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
+  if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
+  auto format = chat::FindAnswerFormat(*vocabulary.chat_template, source, options);
+  const std::vector<std::string> texts = chat::TextsOf(format);
+  for (TokenId id = 0; id < static_cast<TokenId>(tokenizer.vocab_size()); ++id) {
+    if (!tokenizer.IsControl(id)) continue;
+    const std::string text = tokenizer.Bytes(id, true);
+    if (text.empty() || std::ranges::none_of(texts, [&](const std::string& one) {
+          return one.find(text) != std::string::npos;
+        }))
+      continue;
+    vocabulary.controls.push_back(
+        {.text = text, .id = id, .ends = tokenizer.IsEndOfGeneration(id)});
+  }
+  vocabulary.format = std::make_shared<const chat::AnswerFormat>(std::move(format));
+}
+
 void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
   const auto source = gguf.GetString("tokenizer.chat_template");
   if (!source) {
@@ -91,6 +111,7 @@ void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
     vocabulary.template_error = NoUsableTemplate();
   } else {
     vocabulary.chat_template = *parsed;
+    AddFormat(*source, vocabulary);
   }
 }
 

@@ -10,6 +10,8 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "chat/answer_format.h"
+#include "chat/call_grammar.h"
 #include "model/chat_template.h"
 #include "model/tokenizer.h"
 #include "node/api.h"
@@ -22,9 +24,11 @@ namespace exo::node {
 struct Vocabulary {
   std::shared_ptr<const model::Tokenizer> tokenizer;
   std::shared_ptr<const model::ChatTemplate>
-      chat_template;                 // null: the model has none that we can run
-  std::string template_error;        // why it is null
-  std::vector<TokenId> stop_tokens;  // ids that end a generation
+      chat_template;                                 // null: the model has none that we can run
+  std::string template_error;                        // why it is null
+  std::shared_ptr<const chat::AnswerFormat> format;  // null as the template is
+  std::vector<chat::ControlToken> controls;          // that the format's texts hold
+  std::vector<TokenId> stop_tokens;                  // ids that end a generation
   // Of filling in the middle: before the prompt, before the suffix, before the answer.
   struct Infill {
     TokenId prefix, suffix, middle;

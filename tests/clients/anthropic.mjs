@@ -52,11 +52,14 @@ await check("an answer that is begun goes on", async () => {
   assert.ok(textOf(message).length > 0);
 });
 await check("tools and their results go through", async () => {
-  const tools = [{ name: "weather", description: "of a city", input_schema: { type: "object", properties: { city: { type: "string" } } } }];
+  const tools = [{ name: "weather", description: "of a city", input_schema: { type: "object", properties: { city: { type: "string", maxLength: 9 } }, required: ["city"], additionalProperties: false } }];
   await ask({ tools, tool_choice: { type: "auto" } });
-  const error = await failure(() => ask({ tools, tool_choice: { type: "any" } }));
-  assert.equal(error.status, 400);
-  assert.match(error.message, /cannot be forced yet/);
+  for (const tool_choice of [{ type: "any" }, { type: "tool", name: "weather" }]) {
+    const forced = await ask({ tools, tool_choice: { ...tool_choice, disable_parallel_tool_use: true }, max_tokens: 200 });
+    assert.equal(forced.stop_reason, "tool_use");
+    assert.equal(forced.content[0].name, "weather");
+    assert.equal(typeof forced.content[0].input.city, "string");
+  }
 });
 await check("count_tokens is exact", async () => {
   const { input_tokens } = await client.messages.countTokens({ model, messages });

@@ -6,7 +6,7 @@ const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0 }
 const messages = [{ role: "user", content: "What is exo?" }];
 const chat = (more = {}) => client.chat.completions.create({ model, temperature: 0, max_tokens: 24, messages, ...more });
 const respond = (more = {}) => client.responses.create({ model, temperature: 0, max_output_tokens: 24, input: "What is exo?", ...more });
-const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } }];
+const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: { days: { type: "integer", maximum: 9, minimum: 0 } }, required: ["days"], additionalProperties: false } } }];
 
 await check("models", async () => {
   const ids = [];
@@ -61,7 +61,10 @@ await check("fields that change nothing here are taken", async () => {
 await check("tools and their results", async () => {
   const call = { id: "c1", type: "function", function: { name: "weather", arguments: '{"city":"Rome"}' } };
   await chat({ tools, messages: [...messages, { role: "assistant", content: null, tool_calls: [call] }, { role: "tool", tool_call_id: "c1", content: "sun" }] });
-  assert.match((await failure(() => chat({ tools, tool_choice: "required" }))).message, /cannot be forced yet/);
+  const forced = (await chat({ tools, tool_choice: "required", parallel_tool_calls: false, max_tokens: 200 })).choices[0];
+  assert.equal(forced.finish_reason, "tool_calls");
+  assert.equal(forced.message.tool_calls[0].function.name, "weather");
+  JSON.parse(forced.message.tool_calls[0].function.arguments);
 });
 await check("completions", async () => {
   const ask = (more) => client.completions.create({ model, prompt: "Once upon", temperature: 0, max_tokens: 8, ...more });

@@ -180,18 +180,22 @@ Parsed<Action> ReadScore(node::Api& api, HttpRequest request) {
   for (size_t i = 0; i < second.size(); ++i)
     requests.push_back(PairRequest(like, first[first.size() == 1 ? 0 : i], second[i]));
   return ReadTexts(
-      api, std::move(requests), RouteTo("text_2", [model](const Readouts& readouts) {
-        Json data = Json::array();
-        for (const std::vector<float>& values : readouts.values)
-          data.push_back(
-              {{"index", data.size()}, {"object", "score"}, {"score", RelevanceOf(values)}});
-        return HttpResponse{.body = Dump(Json{{"object", "list"},
-                                              {"model", model},
-                                              {"data", std::move(data)},
-                                              {"usage",
-                                               {{"prompt_tokens", readouts.prompt_tokens},
-                                                {"total_tokens", readouts.prompt_tokens}}}})};
-      }));
+      api, std::move(requests),
+      RouteTo(
+          "text_2",
+          [model](const Readouts& readouts) {
+            Json data = Json::array();
+            for (const std::vector<float>& values : readouts.values)
+              data.push_back(
+                  {{"index", data.size()}, {"object", "score"}, {"score", RelevanceOf(values)}});
+            return HttpResponse{.body = Dump(Json{{"object", "list"},
+                                                  {"model", model},
+                                                  {"data", std::move(data)},
+                                                  {"usage",
+                                                   {{"prompt_tokens", readouts.prompt_tokens},
+                                                    {"total_tokens", readouts.prompt_tokens}}}})};
+          }),
+      request.caller);
 }
 
 }  // namespace exo::service::openai
