@@ -273,6 +273,9 @@ TEST(GrammarTest, HostileGrammarsEndSoonWithAnError) {
       {GrammarKind::kRegex, "(a|b)*a(a|b){19}"},
       {GrammarKind::kGbnf, nested},
       {GrammarKind::kGbnf, "root ::= (\"a\" | \"b\")* \"a\" ((\"a\" | \"b\") \"c\"?){30}"}};
+  std::string many = R"({"enum":["a0")";
+  for (int i = 1; i < 4000; ++i) many += fmt::format(R"(,"a{}")", i);
+  EXPECT_TRUE(Compile(WholeAnswer(GrammarKind::kJsonSchema, many + "]}")));
   for (const auto& [kind, text] : all) {
     const auto start = std::chrono::steady_clock::now();
     const auto automaton = Compile(WholeAnswer(kind, text));

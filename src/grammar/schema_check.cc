@@ -82,6 +82,18 @@ Result<const CharDfa*> TextRules::Format(const std::string& format) {
   return &(known_["f" + format] = TRY(ToDfa(TRY(ParseRegex(pattern)), Match::kAll)));
 }
 
+// Texts are looked up: a list of thousands is asked for each of its own values.
+bool SchemaChecker::Lists(const Json& values, const Json& value) {
+  if (!value.is_string())
+    return std::ranges::any_of(values, [&](const Json& one) { return SameValue(one, value); });
+  const auto [at, is_new] = texts_of_.try_emplace(&values);
+  if (is_new) {
+    for (const Json& one : values)
+      if (one.is_string()) at->second.insert(one.get<std::string>());
+  }
+  return at->second.contains(value.get_ref<const std::string&>());
+}
+
 Result<bool> SchemaChecker::Satisfies(const Json& value, const Json& schema, size_t depth) {
   if (schema.is_boolean()) return schema.get<bool>();
   if (!schema.is_object()) return true;
@@ -102,8 +114,7 @@ Result<bool> SchemaChecker::Satisfies(const Json& value, const Json& schema, siz
     if (list ? !std::ranges::any_of(*type, fits) : !fits(*type)) return false;
   }
   if (const Json* values = Keyword(schema, "enum"); values != nullptr && values->is_array()) {
-    if (std::ranges::none_of(*values, [&](const Json& one) { return SameValue(one, value); }))
-      return false;
+    if (!Lists(*values, value)) return false;
   }
   if (const Json* one = Keyword(schema, "const")) {
     if (!SameValue(*one, value)) return false;

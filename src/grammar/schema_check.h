@@ -5,6 +5,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,7 @@ class SchemaChecker {
   Result<bool> SatisfiesExactly(const Json& value, const Json& schema, size_t depth = 0);
 
  private:
+  bool Lists(const Json& values, const Json& value);
   Result<bool> Applied(const Json& value, const Json& schema, size_t depth);
   Result<bool> Conditions(const Json& value, const Json& schema, size_t depth);
   Result<bool> Number(const Json& value, const Json& schema) const;
@@ -55,6 +57,7 @@ class SchemaChecker {
 
   const SchemaDocument& document_;
   TextRules& texts_;
+  std::map<const Json*, std::set<std::string>> texts_of_;  // of lists of the document
   uint64_t work_ = 0;
   int exact_ = 0;  // > 0: within SatisfiesExactly
 };

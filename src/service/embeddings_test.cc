@@ -86,6 +86,7 @@ TEST(EmbeddingsTest, WhatIsWrongIsNamed) {
            {"input", {{"text", "a"}}},
            {"input", Json(std::vector<std::string>(kMaxTexts + 1, "a"))},
            {"encoding_format", "hex"},
+           {"encoding_format", 5},
            {"dimensions", 0},
            {"dimensions", 1.5},
            {"dimensions", 3},  // more than there are

@@ -61,6 +61,14 @@ class Reader final : public Handler {
     all_.prompt_tokens += stats.prompt_tokens;
     if (caller_.gate != nullptr) caller_.gate->CountTokens(caller_, stats.prompt_tokens);
     ++done_;
+    if (done_ < requests_.size() && caller_.gate != nullptr) {
+      // One request may hold many texts: those that its key cannot pay for any more are not read.
+      if (const auto left = caller_.gate->TokensLeft(caller_); left && *left == 0)
+        return Fail({.error = {ErrorCode::kOverloaded,
+                               fmt::format("the quota of the key was used up after {} of {} texts",
+                                           done_, requests_.size())},
+                     .refusal = node::Refusal::kQueueFull});
+    }
     if (done_ < requests_.size()) return Begin();
     ended_ = true;
     all_.milliseconds = MillisecondsSince(start_);

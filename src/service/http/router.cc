@@ -17,6 +17,13 @@ std::string Allowed(const auto& matches) {
   return allow + "OPTIONS";
 }
 
+// Reading such a body may compile a grammar, which takes far longer than its size says.
+bool MayCompile(std::string_view body) {
+  constexpr std::string_view kWords[] = {"schema", "grammar",   "regex",
+                                         "choice", "\"tools\"", "format"};
+  return std::ranges::any_of(kWords, [&](auto word) { return body.contains(word); });
+}
+
 // Waits for a body that is read on the worker, then is whatever the route makes of it.
 class Reading final : public Handler {
  public:
@@ -220,7 +227,8 @@ std::unique_ptr<Handler> DialectRouter::Read(const Match& match, HttpRequest req
     exchange.Send(dialect->render(action.error()));
     return nullptr;
   };
-  if (request.body.size() <= kMaxReadOnLoop) return begin(match.route->read(std::move(request)));
+  if (request.body.size() <= kMaxReadOnLoop && !MayCompile(request.body))
+    return begin(match.route->read(std::move(request)));
   auto reading = std::make_unique<Reading>(begin);
   // Routes live as long as the server, whose destructor waits for the worker.
   const bool begun = worker_.Run(

@@ -124,12 +124,12 @@ HttpResponse RerankReply(const RerankCall& call, const Readouts& readouts) {
 Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
   const Json body = TRY(ParseBody(request.body));
   EmbeddingsCall call{.model = TRY(ReadRequiredString(body, "model", kMaxModelName))};
-  const std::string format = StringField(body, "encoding_format");
-  if (!format.empty() && format != "float" && format != "base64")
+  const Json* format = Find(body, "encoding_format");
+  call.base64 = format != nullptr && *format == "base64";
+  if (format != nullptr && !call.base64 && *format != "float")
     return BadValue("encoding_format",
-                    fmt::format("'encoding_format' is '{}', but must be 'float' or 'base64'",
-                                format.substr(0, 64)));
-  call.base64 = format == "base64";
+                    fmt::format("'encoding_format' is {}, but must be \"float\" or \"base64\"",
+                                Shown(*format)));
   call.dimensions =
       static_cast<uint32_t>(TRY(ReadInteger(body, "dimensions", 1, kMaxDimensions)).value_or(0));
   node::GenerateRequest like{.model = call.model,
