@@ -73,12 +73,17 @@ class Writer {
     return all;
   }
   std::string Literal(std::string_view text) const { return Sequence(Parts(text)); }
-  // Any text up to `end`, and that.
+  // Any text up to `end`, and that. White space in front of it belongs to the text, as readers
+  // see it: what ends a text does so wherever it stands.
   std::string Until(std::string_view end) const {
+    end.remove_prefix(std::min(end.find_first_not_of(" \t\r\n"), end.size()));
     const std::vector<Part> parts = Parts(end);
     if (parts.empty()) return ".* ";
     if (parts.front().control != nullptr) return ".* " + Sequence(parts);
-    return "%until " + QuotedLiteral(parts.front().text) + " " +
+    const std::string_view first = parts.front().text;
+    const std::string_view mark = Trimmed(first), space = first.substr(mark.size());
+    return "%until " + QuotedLiteral(mark) + " " +
+           (space.empty() ? "" : QuotedLiteral(space) + " ") +
            Sequence({parts.begin() + 1, parts.end()});
   }
 
@@ -157,13 +162,19 @@ class Writer {
     const auto type = property.is_object() ? property.find("type") : property.end();
     const bool typed = property.is_object() && type != property.end() && type->is_string();
     const std::string begin = Literal(syntax_.parameter_begin) + QuotedLiteral(key) + " ";
-    if (!typed || *type == "string")
+    if (typed ? *type == "string" : !IsEnumOfJson(property))
       return begin + Literal(syntax_.string_begin) + Strings(property);
     for (const char* shared : {"$defs", "definitions"}) {
       if (schema.contains(shared) && !property.contains(shared)) property[shared] = schema[shared];
     }
     return begin + Literal(syntax_.value_begin) + "%json " + Dump(property) + " " +
            Literal(syntax_.parameter_end);
+  }
+  // An enum without a string.
+  static bool IsEnumOfJson(const Json& property) {
+    const auto values = property.is_object() ? property.find("enum") : property.end();
+    return property.is_object() && values != property.end() && values->is_array() &&
+           std::ranges::none_of(*values, [](const Json& one) { return one.is_string(); });
   }
   std::string Strings(const Json& property) const {
     if (!property.is_object() || !property.contains("enum") || !property["enum"].is_array())

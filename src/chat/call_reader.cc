@@ -200,11 +200,33 @@ CallReader::Step CallReader::ReadParameter(std::string_view& text) {
   quoted_ = quoted == Step::kDone && plain != Step::kDone;
   text = quoted == Step::kDone ? string : value;
   searched_ = 0;
+  const auto type = tool_->types.find(key_);
+  nested_ = !quoted_ && type != tool_->types.end() &&
+            (type->second == "object" || type->second == "array");
+  scanner_ = JsonScanner();
   state_ = State::kValue;
   return Step::kMore;
 }
 
+// The strings of a JSON value may hold what ends one.
+void CallReader::SkipJson(std::string_view text) {
+  bool begun = !Trimmed(text.substr(0, searched_)).empty();
+  for (; nested_ && searched_ < text.size(); ++searched_) {
+    const char c = text[searched_];
+    if (!begun && IsSpace(c)) continue;
+    const bool json = begun || c == '{' || c == '[';
+    begun = true;
+    const auto step = json ? scanner_.Push(c) : JsonScanner::Step::kBad;
+    nested_ = step == JsonScanner::Step::kMore;
+    if (step != JsonScanner::Step::kBad) continue;
+    searched_ = 0;
+    return;
+  }
+}
+
 CallReader::Step CallReader::ReadValue(std::string_view& text) {
+  SkipJson(text);
+  if (nested_) return Step::kMore;
   const std::string_view end = Trimmed(syntax_.parameter_end);
   const size_t at = text.find(end, searched_);
   if (at == std::string_view::npos) {

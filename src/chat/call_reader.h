@@ -43,6 +43,7 @@ class CallReader {
   Step ReadId(std::string_view& text);
   Step ReadArguments(std::string_view& text);
   Step ReadParameter(std::string_view& text);
+  void SkipJson(std::string_view text);
   Step ReadValue(std::string_view& text);
   Step ReadValues(std::string_view& text);
   bool Begin(const std::string& name, std::string id);
@@ -61,6 +62,7 @@ class CallReader {
   std::string key_;         // of the parameter at work
   std::set<std::string> keys_;
   bool quoted_ = false;  // its value is a string, whatever the schema says
+  bool nested_ = false;  // it is JSON that has not ended
   size_t searched_ = 0;  // of the value
 };
 
