@@ -1,5 +1,6 @@
 #include "service/chat_messages.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "service/chat_tools.h"
@@ -42,18 +43,22 @@ Parsed<std::string> ReadContent(const Json& message, const std::string& param) {
   return text;
 }
 
-Parsed<> ReadCalls(const Json& list, const std::string& param, model::ChatMessage& out) {
+Parsed<> ReadCalls(const Json& list, const model::Data& written, const std::string& param,
+                   model::ChatMessage& out) {
   if (!list.is_array()) return BadValue(param, "'tool_calls' must be a list");
-  for (const Json& call : list) {
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Json& call = list[i];
     const Json* function = call.is_object() ? Find(call, "function") : nullptr;
     if (function == nullptr || !function->is_object())
       return BadValue(param, "a tool call must be an object with a 'function'");
-    out.tool_calls.push_back(TRY(ReadCall(StringField(call, "id"), *function, param)));
+    out.tool_calls.push_back(
+        TRY(ReadCall(StringField(call, "id"), *function, At(At(written, i), "function"), param)));
   }
   return {};
 }
 
-Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& param) {
+Parsed<model::ChatMessage> ReadMessage(const Json& message, const model::Data& written,
+                                       const std::string& param) {
   if (!message.is_object())
     return BadValue(param, "a message must be an object with 'role' and 'content'");
   const Json* role = Find(message, "role");
@@ -72,7 +77,7 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& p
     if (value != nullptr && !value->empty()) return NotSupported(param + "." + field);
   }
   if (const Json* calls = Find(message, "tool_calls"); calls != nullptr)
-    TRY(ReadCalls(*calls, param + ".tool_calls", out));
+    TRY(ReadCalls(*calls, At(written, "tool_calls"), param + ".tool_calls", out));
   out.tool_call_id = StringField(message, "tool_call_id");
   out.name = StringField(message, "name");
   out.reasoning = StringField(message, "reasoning_content");
@@ -97,7 +102,7 @@ Parsed<std::vector<TokenId>> ReadIds(const Json& list) {
 
 }  // namespace
 
-Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body) {
+Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body, std::string_view text) {
   const Json* list = Find(body, "messages");
   if (list == nullptr) {
     return std::unexpected(
@@ -110,9 +115,14 @@ Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body) {
     return BadValue("messages", fmt::format("'messages' has {} entries, but at most {} are allowed",
                                             list->size(), kMaxMessages));
   }
+  const bool calls = std::ranges::any_of(*list, [](const Json& message) {
+    return message.is_object() && message.contains("tool_calls");
+  });
+  const model::Data written = calls ? AsWritten(text, "messages") : model::Data();
   std::vector<model::ChatMessage> messages;
   for (size_t i = 0; i < list->size(); ++i) {
-    messages.push_back(TRY(ReadMessage((*list)[i], fmt::format("messages[{}]", i))));
+    messages.push_back(
+        TRY(ReadMessage((*list)[i], At(written, i), fmt::format("messages[{}]", i))));
   }
   return messages;
 }

@@ -9,8 +9,8 @@
 namespace exo::service {
 
 // "messages". Text parts are joined by line breaks; developer becomes system, function
-// tool; everything that is not text gets 400.
-Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body);
+// tool; everything that is not text gets 400. `text` is what `body` was parsed from.
+Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body, std::string_view text);
 
 // "prompt": a string, a list with one string, a list of token ids, or a list with one such list.
 Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request);

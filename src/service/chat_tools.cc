@@ -26,18 +26,23 @@ std::unexpected<ApiError> BadChoice(const Json& choice) {
 
 }  // namespace
 
-Parsed<> ReadTools(const Json& body, node::ChatOptions& chat) {
-  const Json* tools = Find(body, "tools");
+Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat,
+                   const char* field) {
+  const Json* tools = Find(body, field);
   if (tools == nullptr) return {};
   if (!tools->is_array() || tools->size() > kMaxMessages)
-    return BadValue("tools", "'tools' must be a list of tools");
-  for (const Json& tool : *tools) {
-    if (!tool.is_object()) return BadValue("tools", "a tool must be an object");
+    return BadValue(field, fmt::format("'{}' must be a list of tools", field));
+  const model::Data written = AsWritten(text, field);
+  for (size_t i = 0; i < tools->size(); ++i) {
+    const Json& tool = (*tools)[i];
+    if (!tool.is_object()) return BadValue(field, "a tool must be an object");
     if (!IsFunction(tool)) continue;
     const Json& function = *FunctionOf(tool);
     const std::string name = TRY(ReadRequiredString(function, "name", kMaxStopBytes));
+    const model::Data& as_written =
+        &function == &tool ? At(written, i) : At(At(written, i), "function");
     chat.tools.push_back(
-        ToolData(name, Find(function, "description"), Find(function, "parameters")));
+        ToolData(name, Find(function, "description"), At(as_written, "parameters")));
   }
   return {};
 }
@@ -74,22 +79,25 @@ Parsed<> SetEffort(const Json* effort, const char* param, node::ChatOptions& cha
   return {};
 }
 
-Parsed<model::ToolCall> ReadCall(std::string id, const Json& function, const std::string& param) {
+Parsed<model::ToolCall> ReadCall(std::string id, const Json& function, const model::Data& written,
+                                 const std::string& param) {
   model::ToolCall call{.id = std::move(id),
                        .name = TRY(ReadRequiredString(function, "name", kMaxStopBytes))};
   const Json* arguments = Find(function, "arguments");
   if (arguments == nullptr) return call;
   // A text, or an object from those who do not know better; an empty text is no arguments.
-  Json parsed = *arguments;
-  if (parsed.is_string()) {
+  model::Data data = At(written, "arguments");
+  if (arguments->is_string()) {
     const auto& text = arguments->get_ref<const std::string&>();
-    auto read = text.empty() ? Result<Json>(Json::object()) : ParseJson(text);
-    if (!read) return BadValue(param, fmt::format("'{}' is no JSON: {}", param, Shown(*arguments)));
-    parsed = *std::move(read);
+    if (text.empty()) return call;
+    if (!ParseJson(text))
+      return BadValue(param, fmt::format("'{}' is no JSON: {}", param, Shown(*arguments)));
+    data = AsWritten(text);
   }
-  if (!parsed.is_object())
+  auto* map = std::get_if<model::DataMap>(&data.value);
+  if (map == nullptr)
     return BadValue(param, fmt::format("'{}' must be the text of a JSON object", param));
-  call.arguments = ToMap(parsed);
+  call.arguments = std::move(*map);
   return call;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/data.h"
 
 namespace exo::service {
 
@@ -19,6 +20,11 @@ Result<Json> ParseJson(std::string_view text);
 // The text of the member at `path` of a text that ParseJson takes, with the keys of its objects in
 // the order in which they are written. Empty: there is none.
 std::string MemberText(std::string_view text, const std::vector<std::string>& path);
+
+// A text that ParseJson takes, or its member of this name (nothing: there is none), as templates
+// get it, with the keys of its objects in the order in which they are written.
+model::Data AsWritten(std::string_view text);
+model::Data AsWritten(std::string_view text, std::string_view member);
 
 // Compact text; text that is not UTF-8 is replaced, never thrown on.
 std::string Dump(const Json& json);

@@ -123,10 +123,30 @@ Json FromData(const model::Data& data) {
   return std::visit(JsonOf{}, data.value);
 }
 
-model::Data ToolData(const std::string& name, const Json* description, const Json* parameters) {
+namespace {
+
+const model::Data kNothing;
+
+}  // namespace
+
+const model::Data& At(const model::Data& data, std::string_view key) {
+  const auto* map = std::get_if<model::DataMap>(&data.value);
+  if (map == nullptr) return kNothing;
+  const auto at = std::ranges::find(*map, key, &model::DataMember::key);
+  return at == map->end() ? kNothing : at->value;
+}
+
+const model::Data& At(const model::Data& data, size_t index) {
+  const auto* list = std::get_if<model::DataList>(&data.value);
+  return list == nullptr || index >= list->size() ? kNothing : (*list)[index];
+}
+
+model::Data ToolData(const std::string& name, const Json* description,
+                     const model::Data& parameters) {
   model::DataMap function = {{"name", {name}}};
   if (description != nullptr) function.push_back({"description", ToData(*description)});
-  if (parameters != nullptr) function.push_back({"parameters", ToData(*parameters)});
+  if (!std::holds_alternative<std::monostate>(parameters.value))
+    function.push_back({"parameters", parameters});
   model::DataMap tool = {{"type", {std::string("function")}}};
   tool.push_back({"function", {std::move(function)}});
   return {std::move(tool)};

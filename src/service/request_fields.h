@@ -35,8 +35,13 @@ model::Data ToData(const Json& json);
 model::DataMap ToMap(const Json& json);
 Json FromData(const model::Data& data);
 
-// A tool as templates see it, from its parts in any dialect.
-model::Data ToolData(const std::string& name, const Json* description, const Json* parameters);
+// A member or an item of data; nothing where there is none.
+const model::Data& At(const model::Data& data, std::string_view key);
+const model::Data& At(const model::Data& data, size_t index);
+
+// A tool as templates see it, from its parts in any dialect. `parameters`: as they were written.
+model::Data ToolData(const std::string& name, const Json* description,
+                     const model::Data& parameters);
 
 // Sets a name that the template may read.
 void SetVariable(node::ChatOptions& chat, std::string name, const Json& value);

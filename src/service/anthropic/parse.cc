@@ -60,7 +60,7 @@ class MessageReader {
  public:
   explicit MessageReader(std::vector<model::ChatMessage>& out) : out_(out) {}
 
-  Parsed<> Read(const Json& message, const std::string& param) {
+  Parsed<> Read(const Json& message, const model::Data& written, const std::string& param) {
     if (!message.is_object())
       return BadValue(param, "a message must be an object with 'role' and 'content'");
     const Json* role = Find(message, "role");
@@ -82,7 +82,8 @@ class MessageReader {
           fmt::format("'content' must be a string or a list of at most {} blocks", kMaxMessages));
     } else {
       for (size_t i = 0; i < content->size(); ++i)
-        TRY(ReadBlock((*content)[i], fmt::format("{}.content[{}]", param, i), one, text));
+        TRY(ReadBlock((*content)[i], At(At(written, "content"), i),
+                      fmt::format("{}.content[{}]", param, i), one, text));
       const bool more = !text.empty() || !one.tool_calls.empty() || !one.reasoning.empty();
       if (out_.size() > before && !more) return {};  // results of tools only
     }
@@ -92,8 +93,8 @@ class MessageReader {
   }
 
  private:
-  Parsed<> ReadBlock(const Json& block, const std::string& param, model::ChatMessage& message,
-                     std::string& text) {
+  Parsed<> ReadBlock(const Json& block, const model::Data& written, const std::string& param,
+                     model::ChatMessage& message, std::string& text) {
     const std::string type = TypeOf(block);
     if (type == "text") {
       AddText(text, TRY(TextOf(block, "text", param)));
@@ -105,7 +106,7 @@ class MessageReader {
       const Json* input = Find(block, "input");
       if (input != nullptr && !input->is_object())
         return BadValue(param + ".input", "'input' must be an object");
-      if (input != nullptr) call.arguments = ToMap(*input);
+      if (input != nullptr) call.arguments = std::get<model::DataMap>(At(written, "input").value);
       names_[call.id] = call.name;
       message.tool_calls.push_back(std::move(call));
     } else if (type == "tool_result") {
@@ -143,7 +144,7 @@ Parsed<> ReadSystem(const Json& body, std::vector<model::ChatMessage>& out) {
   return {};
 }
 
-Parsed<> ReadMessages(const Json& body, node::GenerateRequest& request) {
+Parsed<> ReadMessages(const Json& body, std::string_view text, node::GenerateRequest& request) {
   const Json* list = Find(body, "messages");
   if (list == nullptr) {
     return std::unexpected(
@@ -153,26 +154,29 @@ Parsed<> ReadMessages(const Json& body, node::GenerateRequest& request) {
     return BadValue("messages",
                     fmt::format("'messages' must be a list of 1 to {} messages", kMaxMessages));
   }
+  const model::Data written = AsWritten(text, "messages");
   MessageReader reader(request.messages);
   for (size_t i = 0; i < list->size(); ++i)
-    TRY(reader.Read((*list)[i], fmt::format("messages[{}]", i)));
+    TRY(reader.Read((*list)[i], At(written, i), fmt::format("messages[{}]", i)));
   const model::ChatMessage& last = request.messages.back();
   request.chat.continue_last = last.role == "assistant" && last.tool_calls.empty();
   return {};
 }
 
 // Tools that the service itself would run (web_search_…, bash_…) are left out.
-Parsed<> ReadTools(const Json& body, node::ChatOptions& chat) {
+Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat) {
   if (const Json* tools = Find(body, "tools"); tools != nullptr) {
     if (!tools->is_array() || tools->size() > kMaxMessages)
       return BadValue("tools", "'tools' must be a list of tools");
+    const model::Data written = AsWritten(text, "tools");
     for (size_t i = 0; i < tools->size(); ++i) {
       const Json& tool = (*tools)[i];
       const std::string type = TypeOf(tool);
       if (!tool.is_object()) return BadValue("tools", "a tool must be an object");
       if (!type.empty() && type != "custom") continue;
       const std::string name = TRY(ReadRequiredString(tool, "name", kMaxStopBytes));
-      chat.tools.push_back(ToolData(name, Find(tool, "description"), Find(tool, "input_schema")));
+      chat.tools.push_back(
+          ToolData(name, Find(tool, "description"), At(At(written, i), "input_schema")));
     }
   }
   const Json* choice = Find(body, "tool_choice");
@@ -233,8 +237,8 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose) {
       return NotSupported(name);
   }
   TRY(ReadSystem(body, request.messages));
-  TRY(ReadMessages(body, request));
-  TRY(ReadTools(body, request.chat));
+  TRY(ReadMessages(body, text, request));
+  TRY(ReadTools(body, text, request.chat));
   TRY(ReadThinking(body, text, request));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   TRY(ReadSampler(body, true, request));

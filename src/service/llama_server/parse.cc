@@ -100,8 +100,8 @@ Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
   const Json body = TRY(ParseBody(text));
   node::GenerateRequest request;
   request.model = TRY(ReadModel(body));
-  request.messages = TRY(ReadMessages(body));
-  TRY(ReadTools(body, request.chat));
+  request.messages = TRY(ReadMessages(body, text));
+  TRY(ReadTools(body, text, request.chat));
   TRY(ReadToolChoice(body, request.chat));
   return request;
 }

@@ -1,5 +1,7 @@
 #include "service/ollama/parse.h"
 
+#include <algorithm>
+
 #include "service/fields.h"
 #include "service/grammar_fields.h"
 #include "service/http/limits.h"
@@ -90,9 +92,11 @@ Parsed<Call> ReadCommon(const Json& body, std::string_view text) {
   return call;
 }
 
-Parsed<> ReadToolCalls(const Json& list, const std::string& param, model::ChatMessage& out) {
+Parsed<> ReadToolCalls(const Json& list, const model::Data& written, const std::string& param,
+                       model::ChatMessage& out) {
   if (!list.is_array()) return BadValue(param, "'tool_calls' must be a list");
-  for (const Json& entry : list) {
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Json& entry = list[i];
     const Json* function = entry.is_object() ? Find(entry, "function") : nullptr;
     if (function == nullptr || !function->is_object())
       return BadValue(param, "a tool call must be an object with a 'function'");
@@ -100,14 +104,16 @@ Parsed<> ReadToolCalls(const Json& list, const std::string& param, model::ChatMe
                          .name = TRY(ReadRequiredString(*function, "name", kMaxStopBytes))};
     if (const Json* arguments = Find(*function, "arguments")) {
       if (!arguments->is_object()) return BadValue(param, "'arguments' must be an object");
-      call.arguments = ToMap(*arguments);
+      const model::Data& as_written = At(At(At(written, i), "function"), "arguments");
+      call.arguments = std::get<model::DataMap>(as_written.value);
     }
     out.tool_calls.push_back(std::move(call));
   }
   return {};
 }
 
-Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& param) {
+Parsed<model::ChatMessage> ReadMessage(const Json& message, const model::Data& written,
+                                       const std::string& param) {
   if (!message.is_object())
     return BadValue(param, "a message must be an object with 'role' and 'content'");
   model::ChatMessage out{.role = Text(message, "role").value_or("")};
@@ -121,7 +127,7 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& p
     return BadValue(param + ".content", "'content' must be a string");
   if (IsGiven(message, "images")) return NotSupported(param + ".images", kForImages);
   if (const Json* calls = Find(message, "tool_calls"))
-    TRY(ReadToolCalls(*calls, param + ".tool_calls", out));
+    TRY(ReadToolCalls(*calls, At(written, "tool_calls"), param + ".tool_calls", out));
   if (content != nullptr || out.tool_calls.empty())
     out.content = content == nullptr ? "" : content->get<std::string>();
   out.reasoning = Text(message, "thinking").value_or("");
@@ -130,18 +136,20 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const std::string& p
   return out;
 }
 
-Parsed<> ReadTools(const Json& body, node::ChatOptions& chat) {
+Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat) {
   const Json* tools = Find(body, "tools");
   if (tools == nullptr) return {};
   if (!tools->is_array() || tools->size() > kMaxMessages)
     return BadValue("tools", "'tools' must be a list of tools");
-  for (const Json& tool : *tools) {
+  const model::Data written = AsWritten(text, "tools");
+  for (size_t i = 0; i < tools->size(); ++i) {
+    const Json& tool = (*tools)[i];
     const Json* function = tool.is_object() ? Find(tool, "function") : nullptr;
     if (function == nullptr || !function->is_object())
       return BadValue("tools", "a tool must be an object with a 'function'");
     const std::string name = TRY(ReadRequiredString(*function, "name", kMaxStopBytes));
-    chat.tools.push_back(
-        ToolData(name, Find(*function, "description"), Find(*function, "parameters")));
+    chat.tools.push_back(ToolData(name, Find(*function, "description"),
+                                  At(At(At(written, i), "function"), "parameters")));
   }
   return {};
 }
@@ -159,7 +167,7 @@ Parsed<Call> ParseChat(std::string_view text) {
   const Json body = TRY(ParseBody(text));
   Call call = TRY(ReadCommon(body, text));
   call.chat = true;
-  TRY(ReadTools(body, call.request.chat));
+  TRY(ReadTools(body, text, call.request.chat));
   const Json* list = Find(body, "messages");
   if (list == nullptr || (list->is_array() && list->empty())) {
     call.wish = TRY(ReadUnload(body)) ? Wish::kUnload : Wish::kLoad;
@@ -169,8 +177,13 @@ Parsed<Call> ParseChat(std::string_view text) {
     return BadValue("messages",
                     fmt::format("'messages' must be a list of at most {} messages", kMaxMessages));
   }
+  const bool calls = std::ranges::any_of(*list, [](const Json& message) {
+    return message.is_object() && message.contains("tool_calls");
+  });
+  const model::Data written = calls ? AsWritten(text, "messages") : model::Data();
   for (size_t i = 0; i < list->size(); ++i)
-    call.request.messages.push_back(TRY(ReadMessage((*list)[i], fmt::format("messages[{}]", i))));
+    call.request.messages.push_back(
+        TRY(ReadMessage((*list)[i], At(written, i), fmt::format("messages[{}]", i))));
   const model::ChatMessage& last = call.request.messages.back();
   call.request.chat.continue_last =
       last.role == "assistant" && last.tool_calls.empty() && call.request.messages.size() > 1;

@@ -120,21 +120,20 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
 }
 
 // The older names of tools.
-Parsed<> ReadFunctions(const Json& body, node::ChatOptions& chat) {
+Parsed<> ReadFunctions(const Json& body, std::string_view text, node::ChatOptions& chat) {
+  TRY(ReadTools(body, text, chat, "functions"));
   Json newer = Json::object();
-  if (const Json* functions = Find(body, "functions")) newer["tools"] = *functions;
   if (const Json* call = Find(body, "function_call")) {
     newer["tool_choice"] = *call;
     if (call->is_object()) newer["tool_choice"]["type"] = "function";
   }
-  TRY(ReadTools(newer, chat));
   return newer.contains("tool_choice") ? ReadToolChoice(newer, chat) : Parsed<>();
 }
 
-Parsed<> ReadChatOptions(const Json& body, node::ChatOptions& chat) {
-  TRY(ReadTools(body, chat));
+Parsed<> ReadChatOptions(const Json& body, std::string_view text, node::ChatOptions& chat) {
+  TRY(ReadTools(body, text, chat));
   TRY(ReadToolChoice(body, chat));
-  TRY(ReadFunctions(body, chat));
+  TRY(ReadFunctions(body, text, chat));
   TRY(SetEffort(Find(body, "reasoning_effort"), "reasoning_effort", chat));
   if (const auto thinking = TRY(ReadBool(body, "enable_thinking")))
     SetVariable(chat, "enable_thinking", *thinking);
@@ -156,8 +155,8 @@ Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
   CompletionCall call{.chat = true};
   const Json json = TRY(ReadCommon(body, call));
   TRY(RefuseUnsupported(json, kRefusedChat));
-  call.request.messages = TRY(ReadMessages(json));
-  TRY(ReadChatOptions(json, call.request.chat));
+  call.request.messages = TRY(ReadMessages(json, body));
+  TRY(ReadChatOptions(json, body, call.request.chat));
   return call;
 }
 

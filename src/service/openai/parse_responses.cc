@@ -1,5 +1,7 @@
 #include "service/openai/parse_responses.h"
 
+#include <algorithm>
+
 #include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/grammar_fields.h"
@@ -36,13 +38,13 @@ class ItemReader {
  public:
   explicit ItemReader(std::vector<model::ChatMessage>& out) : out_(out) {}
 
-  Parsed<> Read(const Json& item, const std::string& param) {
+  Parsed<> Read(const Json& item, const model::Data& written, const std::string& param) {
     if (!item.is_object()) return BadValue(param, "an item must be an object");
     const std::string type = StringField(item, "type");
     if (type.empty() || type == "message") return ReadMessage(item, param);
     if (type == "function_call") {
       Assistant(false).tool_calls.push_back(
-          TRY(ReadCall(StringField(item, "call_id"), item, param + ".arguments")));
+          TRY(ReadCall(StringField(item, "call_id"), item, written, param + ".arguments")));
       return {};
     }
     if (type == "function_call_output") {
@@ -96,7 +98,7 @@ class ItemReader {
   std::vector<model::ChatMessage>& out_;
 };
 
-Parsed<> ReadInput(const Json& body, std::vector<model::ChatMessage>& out) {
+Parsed<> ReadInput(const Json& body, std::string_view text, std::vector<model::ChatMessage>& out) {
   const Json* input = Find(body, "input");
   if (input == nullptr) {
     return std::unexpected(
@@ -110,9 +112,12 @@ Parsed<> ReadInput(const Json& body, std::vector<model::ChatMessage>& out) {
     return BadValue(
         "input", fmt::format("'input' must be a string or a list of 1 to {} items", kMaxMessages));
   }
+  const bool calls = std::ranges::any_of(
+      *input, [](const Json& item) { return item.is_object() && item.contains("arguments"); });
+  const model::Data written = calls ? AsWritten(text, "input") : model::Data();
   ItemReader reader(out);
   for (size_t i = 0; i < input->size(); ++i)
-    TRY(reader.Read((*input)[i], fmt::format("input[{}]", i)));
+    TRY(reader.Read((*input)[i], At(written, i), fmt::format("input[{}]", i)));
   for (model::ChatMessage& message : out) {
     if (!message.content && message.tool_calls.empty()) message.content = "";
   }
@@ -143,11 +148,11 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   node::GenerateRequest& request = call.request;
   request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
   TRY(RefuseUnsupported(body));
-  TRY(ReadInput(body, request.messages));
+  TRY(ReadInput(body, text, request.messages));
   TRY(ReadTextFormat(body, text, request));
   if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
     request.max_tokens = limit->tokens;
-  TRY(ReadTools(body, request.chat));
+  TRY(ReadTools(body, text, request.chat));
   TRY(ReadToolChoice(body, request.chat));
   if (const Json* reasoning = Find(body, "reasoning"); reasoning != nullptr) {
     if (!reasoning->is_object()) return BadValue("reasoning", "'reasoning' must be an object");
