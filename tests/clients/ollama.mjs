@@ -84,7 +84,6 @@ await check("pull of what is here, and of what is not", async () => {
   assert.match((await failure(() => client.pull({ model: "nobody" }))).message, /put its GGUF file into a model folder/);
 });
 await check("what is refused says so", async () => {
-  assert.match((await failure(() => client.embed({ model, input: "a" }))).message, /no embeddings yet/);
   assert.match((await failure(() => client.copy({ source: model, destination: "b" }))).message, /not supported/);
   assert.match((await failure(() => client.push({ model }))).message, /not supported/);
   assert.match((await failure(() => client.generate({ model, prompt: "a", suffix: "b" }))).message, /fill in the middle/);

@@ -117,7 +117,7 @@ await check("errors", async () => {
   const long = await failure(() => chat({ messages: [{ role: "user", content: "word ".repeat(20_000) }] }));
   assert.equal(long.code, "context_length_exceeded");
   assert.ok(long.error.n_prompt_tokens > long.error.n_ctx);
-  assert.equal((await failure(() => client.embeddings.create({ model, input: "a" }))).status, 404);
+  assert.equal((await failure(() => client.embeddings.create({ model: "nobody", input: "a" }))).status, 404);
   assert.equal((await failure(() => chat({ temperature: 9 }))).param, "temperature");
 });
 await check("many at once", async () => {
