@@ -33,6 +33,7 @@ constexpr Read kBodies[] = {
     [](std::string_view body) { Check(llama_server::ParseTokenize(body)); },
     [](std::string_view body) { Check(llama_server::ParseTemplate(body)); },
     [](std::string_view body) { Check(llama_server::ParseDetokenize(body)); },
+    [](std::string_view body) { Check(llama_server::ParseEmbedding(body)); },
 };
 
 }  // namespace

@@ -138,6 +138,18 @@ Result<CharDfa> Multiples(const Json& factor) {
   return dfa;
 }
 
+// Of the texts of numbers, those within all bounds that are multiples of all factors. `all`: the
+// texts without a sign.
+Result<CharDfa> Kept(CharDfa texts, const Facts& facts, const CharDfa& all) {
+  for (const Bound& bound : facts.lower) texts = TRY(And(texts, TRY(Within(bound, true, all))));
+  for (const Bound& bound : facts.upper) texts = TRY(And(texts, TRY(Within(bound, false, all))));
+  for (const Json* factor : facts.factors) {
+    const CharDfa digits = TRY(Multiples(*factor));
+    texts = TRY(And(texts, Signed(digits, digits)));
+  }
+  return Minimized(texts);
+}
+
 }  // namespace
 
 Result<CharDfa> NumberTexts(const Facts& facts) {
@@ -146,26 +158,12 @@ Result<CharDfa> NumberTexts(const Facts& facts) {
   const char* whole = facts.factors.empty() ? "(?:0|[1-9][0-9]{0,15})" : "(?:0|[1-9][0-9]{0,8})";
   if (facts.integer) {
     const CharDfa all = TRY(DfaOf(whole)), above = TRY(DfaOf(std::string(whole).replace(3, 2, "")));
-    CharDfa texts = Signed(all, above);
-    for (const Bound& bound : facts.lower) texts = TRY(And(texts, TRY(Within(bound, true, all))));
-    for (const Bound& bound : facts.upper) texts = TRY(And(texts, TRY(Within(bound, false, all))));
-    for (const Json* factor : facts.factors) {
-      const CharDfa digits = TRY(Multiples(*factor));
-      texts = TRY(And(texts, Signed(digits, digits)));
-    }
-    return Minimized(texts);
+    return Kept(Signed(all, above), facts, all);
   }
   const char* part = facts.factors.empty() ? "(?:\\.[0-9]{1,16})?" : "(?:\\.[0-9]{1,6})?";
   const CharDfa all = TRY(DfaOf(std::string(whole) + part));
   if (!limited) return DfaOf(fmt::format("-?{}{}(?:[eE][+-]?[0-9]{{1,2}})?", whole, part));
-  CharDfa texts = Signed(all, all);
-  for (const Bound& bound : facts.lower) texts = TRY(And(texts, TRY(Within(bound, true, all))));
-  for (const Bound& bound : facts.upper) texts = TRY(And(texts, TRY(Within(bound, false, all))));
-  for (const Json* factor : facts.factors) {
-    const CharDfa digits = TRY(Multiples(*factor));
-    texts = TRY(And(texts, Signed(digits, digits)));
-  }
-  return Minimized(texts);
+  return Kept(Signed(all, all), facts, all);
 }
 
 }  // namespace exo::grammar

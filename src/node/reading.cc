@@ -74,8 +74,8 @@ Result<std::shared_ptr<const Reading>> PlanReading(const GenerateRequest& reques
                                                    const Vocabulary& vocabulary,
                                                    std::string_view prompt) {
   const ChatOptions& chat = request.chat;
-  const bool is_chat = !request.prompt && !request.prompt_ids && vocabulary.format != nullptr;
-  if (!is_chat) return nullptr;
+  const bool is_chat = !request.prompt && !request.prompt_ids && !request.readout;
+  if (!is_chat || vocabulary.format == nullptr) return nullptr;
   auto tools = TRY(ToolsFor(chat));
   const bool required = chat.tool_use == ToolUse::kRequired || chat.tool_use == ToolUse::kNamed;
   const bool has_form = !request.sampler.grammar.parts.empty();

@@ -24,12 +24,12 @@ class Answer final : public Handler, public node::GenerateSink {
   void OnError(const node::GenerateError& error) override;
 
  private:
+  void Count(uint64_t tokens);
+
   Exchange& exchange_;
   const std::unique_ptr<Encoder> encoder_;
   const Caller caller_;
   const std::optional<StreamFormat> format_;
-  void Count(uint64_t tokens);
-
   bool started_ = false;
   bool ended_ = false;
   std::unique_ptr<node::Generation> generation_;  // last: destroyed first, as it calls this object

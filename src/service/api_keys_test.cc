@@ -394,6 +394,24 @@ TEST_F(ApiKeysTest, AnAnswerCountsAndIsNoLongerThanWhatIsLeft) {
   EXPECT_FALSE(server.last_request().max_tokens) << "nobody's quota";
 }
 
+// The fake node takes 7 tokens for every text.
+TEST_F(ApiKeysTest, ARequestOfManyTextsEndsWhereItsQuotaDoes) {
+  const std::string text = Add({.name = "a", .quota = 30});
+  const auto ring = Ring();
+  TestServer server({.gate = ring.get()});
+  Json body = {{"model", "tiny"}, {"input", std::vector<std::string>(200, "x")}};
+  const Answered refused = Call(server, "POST", "/v1/embeddings", body.dump(), Bearer(text));
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.error("code"), "insufficient_quota") << refused.body;
+  EXPECT_TRUE(refused.has("x-should-retry: false")) << refused.headers;
+  EXPECT_FALSE(refused.has("retry-after: 1")) << "it would not help";
+  EXPECT_NE(refused.error("message").find("after 5 of 200 texts"), std::string::npos)
+      << refused.body;
+  EXPECT_EQ(ring->TokensLeft(*ring->Identify(text)), 0u);
+  body["input"] = {"x", "y"};
+  EXPECT_EQ(Call(server, "POST", "/v1/embeddings", body.dump()).status, 200) << "nobody's quota";
+}
+
 TEST_F(ApiKeysTest, TurnsAndPrefixesBelongToTheKey) {
   const std::string a = Add({.name = "a"}), b = Add({.name = "b"});
   auto ring = Ring();

@@ -73,6 +73,18 @@ TEST(EmbeddingsTest, TheFirstErrorIsTheAnswer) {
   EXPECT_EQ(answer.error("code"), "model_not_found") << answer.body;
 }
 
+TEST(EmbeddingsTest, AFullQueueSaysOnceWhenToTryAgain) {
+  TestServer server({}, {.refusal = node::GenerateError{{ErrorCode::kOverloaded, "full"},
+                                                        node::Refusal::kQueueFull}});
+  for (const char* path : {kEmbeddings, "/embedding"}) {
+    const Answered answer = Post(server, path, {{"model", "tiny"}, {"input", "a"}});
+    EXPECT_EQ(answer.status, 429) << answer.body;
+    const size_t first = answer.headers.find("retry-after");
+    ASSERT_NE(first, std::string::npos) << answer.headers;
+    EXPECT_EQ(answer.headers.find("retry-after", first + 1), std::string::npos) << answer.headers;
+  }
+}
+
 TEST(EmbeddingsTest, WhatIsWrongIsNamed) {
   TestServer server;
   for (const auto& [field, value] : std::vector<std::pair<std::string, Json>>{
@@ -87,6 +99,7 @@ TEST(EmbeddingsTest, WhatIsWrongIsNamed) {
            {"input", Json(std::vector<std::string>(kMaxTexts + 1, "a"))},
            {"encoding_format", "hex"},
            {"encoding_format", 5},
+           {"user", 5},
            {"dimensions", 0},
            {"dimensions", 1.5},
            {"dimensions", 3},  // more than there are

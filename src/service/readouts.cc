@@ -61,14 +61,7 @@ class Reader final : public Handler {
     all_.prompt_tokens += stats.prompt_tokens;
     if (caller_.gate != nullptr) caller_.gate->CountTokens(caller_, stats.prompt_tokens);
     ++done_;
-    if (done_ < requests_.size() && caller_.gate != nullptr) {
-      // One request may hold many texts: those that its key cannot pay for any more are not read.
-      if (const auto left = caller_.gate->TokensLeft(caller_); left && *left == 0)
-        return Fail({.error = {ErrorCode::kOverloaded,
-                               fmt::format("the quota of the key was used up after {} of {} texts",
-                                           done_, requests_.size())},
-                     .refusal = node::Refusal::kQueueFull});
-    }
+    if (done_ < requests_.size() && IsUsedUp()) return EndForQuota();
     if (done_ < requests_.size()) return Begin();
     ended_ = true;
     all_.milliseconds = MillisecondsSince(start_);
@@ -76,7 +69,22 @@ class Reader final : public Handler {
   }
   void Fail(const node::GenerateError& error) {
     if (std::exchange(ended_, true)) return;
-    exchange_.Send(route_.fail(error));
+    exchange_.Send(route_.fail(FromGenerateError(error, route_.field)));
+  }
+  bool IsUsedUp() const {
+    return caller_.gate != nullptr && caller_.gate->TokensLeft(caller_) == uint64_t{0};
+  }
+  void EndForQuota() {
+    ended_ = true;
+    HttpResponse response = route_.fail(
+        {429,
+         fmt::format("the quota of the key '{}' was used up after {} of {} texts; try again "
+                     "tomorrow",
+                     caller_.name, done_, requests_.size()),
+         "", "insufficient_quota"});
+    std::erase_if(response.headers, [](const auto& one) { return one.first == "Retry-After"; });
+    response.headers.emplace_back("x-should-retry", "false");
+    exchange_.Send(response);
   }
 
   Exchange& exchange_;

@@ -24,10 +24,12 @@ struct Readouts {
 };
 
 // What a route's `read` returns. A request without a model gets DefaultModel. Errors go through
-// `fail`; the first one ends the rest. What is read counts for the caller's key.
+// `fail`, with `field` as the one that holds the texts; the first one ends the rest. What is read
+// counts for the caller's key, and nothing more is read once its quota is used up.
 struct ReadoutRoute {
   std::function<HttpResponse(const Readouts&)> render;
-  std::function<HttpResponse(const node::GenerateError&)> fail;
+  std::function<HttpResponse(const ApiError&)> fail;
+  const char* field = "input";
 };
 Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadoutRoute route,
                  Caller caller);

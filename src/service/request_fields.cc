@@ -21,6 +21,13 @@ std::string StringField(const Json& object, const char* name) {
   return value != nullptr && value->is_string() ? value->get<std::string>() : "";
 }
 
+Parsed<std::string> ReadText(const Json& body, const char* name) {
+  const Json* value = Find(body, name);
+  if (value == nullptr) return "";
+  if (!value->is_string()) return BadValue(name, fmt::format("'{}' must be a string", name));
+  return value->get<std::string>();
+}
+
 Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out) {
   const Json* value = Find(body, name);
   if (value == nullptr) return {};

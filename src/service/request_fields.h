@@ -17,6 +17,9 @@ Parsed<Json> ParseBody(std::string_view text);
 // A field of an object where anything but a string is as good as none: then empty.
 std::string StringField(const Json& object, const char* name);
 
+// A text that may be absent: then empty. Errors: 400 for anything else.
+Parsed<std::string> ReadText(const Json& body, const char* name);
+
 // Texts that end an answer: a string or a list of strings.
 Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out);
 

@@ -97,10 +97,8 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
                                             i == 0 ? "" : ",", i, NumbersJson(readouts.values[i]));
                           return HttpResponse{.body = body + "]"};
                         },
-                    .fail =
-                        [field = call.field](const node::GenerateError& error) {
-                          return WithRetryAfter(ErrorResponse(FromGenerateError(error, field)));
-                        }},
+                    .fail = &ErrorResponse,
+                    .field = call.field},
                    request.caller);
 }
 

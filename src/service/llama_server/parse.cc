@@ -55,13 +55,6 @@ Parsed<Call> ReadCommon(Json& body) {
   return call;
 }
 
-Parsed<std::string> ReadText(const Json& body, const char* name) {
-  const Json* value = Find(body, name);
-  if (value == nullptr) return "";
-  if (!value->is_string()) return BadValue(name, fmt::format("'{}' must be a string", name));
-  return value->get<std::string>();
-}
-
 }  // namespace
 
 Parsed<Call> ParseCompletion(std::string_view text) {
@@ -130,7 +123,7 @@ Parsed<EmbeddingCall> ParseEmbedding(std::string_view text) {
   const auto norm = TRY(ReadInteger(body, "embd_normalize", -1, 2)).value_or(2);
   if (norm != -1 && norm != 2)
     return NotSupported("embd_normalize", "'embd_normalize' may be -1 (none) or 2 (length 1)");
-  const node::GenerateRequest like{.model = StringField(body, "model"),
+  const node::GenerateRequest like{.model = TRY(ReadText(body, "model")),
                                    .readout = node::ReadoutRequest{.unit = norm == 2}};
   call.requests = TRY(ReadInputs(body, call.field, like));
   return call;

@@ -51,10 +51,6 @@ Parsed<std::string> ReadName(const Json& body) {
   return ReadModel(body, Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
 }
 
-HttpResponse FailedToRead(const node::GenerateError& error) {
-  return WithRetryAfter(ErrorResponse(FromGenerateError(error, "input")));
-}
-
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   const std::string model = TRY(ReadModel(body, "model"));
@@ -82,7 +78,7 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
                                      Dump(model), vectors, readouts.milliseconds * 1e6,
                                      readouts.prompt_tokens)};
            },
-       .fail = &FailedToRead},
+       .fail = &ErrorResponse},
       request.caller);
 }
 
@@ -90,7 +86,7 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
 Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
-                            .prompt = StringField(body, "prompt"),
+                            .prompt = TRY(ReadText(body, "prompt")),
                             .readout = node::ReadoutRequest{.unit = false, .truncate = true}};
   TakeAsker(request, "", one);
   std::vector<node::GenerateRequest> requests;
@@ -104,7 +100,8 @@ Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
                      fmt::format(R"({{"embedding":{}}})",
                                  readouts.values.empty() ? "[]" : NumbersJson(readouts.values[0]))};
            },
-       .fail = &FailedToRead},
+       .fail = &ErrorResponse,
+       .field = "prompt"},
       request.caller);
 }
 

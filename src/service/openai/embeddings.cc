@@ -56,12 +56,10 @@ HttpResponse EmbeddingsReply(const EmbeddingsCall& call, const Readouts& readout
 }
 
 ReadoutRoute RouteTo(const char* field, std::function<HttpResponse(const Readouts&)> render) {
-  return {.render = std::move(render), .fail = [field](const node::GenerateError& error) {
-            return WithRetryAfter(ErrorResponse(FromGenerateError(error, field)));
-          }};
+  return {.render = std::move(render), .fail = &ErrorResponse, .field = field};
 }
 
-Parsed<std::string> ReadText(const Json& value, const char* field) {
+Parsed<std::string> ReadOneText(const Json& value, const char* field) {
   const Json* text = value.is_object() ? Find(value, "text") : &value;
   if (text == nullptr || !text->is_string())
     return BadValue(field, fmt::format("'{}' must have texts, not {}", field, Shown(value)));
@@ -75,13 +73,13 @@ Parsed<std::vector<std::string>> ReadTextList(const Json& body, const char* fiel
         ApiError{400, fmt::format("'{}' is missing", field), field, "missing_required_parameter"});
   std::vector<std::string> texts;
   if (!value->is_array()) {
-    texts.push_back(TRY(ReadText(*value, field)));
+    texts.push_back(TRY(ReadOneText(*value, field)));
     return texts;
   }
   if (value->size() > kMaxTexts)
     return BadValue(
         field, fmt::format("'{}' has {} texts, but may have {}", field, value->size(), kMaxTexts));
-  for (const Json& text : *value) texts.push_back(TRY(ReadText(text, field)));
+  for (const Json& text : *value) texts.push_back(TRY(ReadOneText(text, field)));
   return texts;
 }
 
@@ -134,7 +132,7 @@ Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
       static_cast<uint32_t>(TRY(ReadInteger(body, "dimensions", 1, kMaxDimensions)).value_or(0));
   node::GenerateRequest like{.model = call.model,
                              .readout = node::ReadoutRequest{.dimensions = call.dimensions}};
-  TakeAsker(request, StringField(body, "user"), like);
+  TakeAsker(request, TRY(ReadText(body, "user")), like);
   return ReadTexts(
       api, TRY(ReadInputs(body, "input", like)),
       RouteTo("input",
@@ -144,7 +142,7 @@ Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
 
 Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
   const Json body = TRY(ParseBody(request.body));
-  RerankCall call{.model = StringField(body, "model"), .plain = Find(body, "texts") != nullptr};
+  RerankCall call{.model = TRY(ReadText(body, "model")), .plain = Find(body, "texts") != nullptr};
   const char* field = call.plain ? "texts" : "documents";
   call.documents = TRY(ReadTextList(body, field));
   call.return_documents =
@@ -154,7 +152,7 @@ Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
   const Json* query = Find(body, "query");
   if (query == nullptr || !query->is_string()) return BadValue("query", "'query' must be a text");
   node::GenerateRequest like{.model = call.model};
-  TakeAsker(request, StringField(body, "user"), like);
+  TakeAsker(request, TRY(ReadText(body, "user")), like);
   std::vector<node::GenerateRequest> requests;
   for (const std::string& document : call.documents)
     requests.push_back(PairRequest(like, query->get<std::string>(), document));
@@ -175,7 +173,7 @@ Parsed<Action> ReadScore(node::Api& api, HttpRequest request) {
                     fmt::format("{} texts cannot be paired with {}: one, or as many", first.size(),
                                 second.size()));
   node::GenerateRequest like{.model = model};
-  TakeAsker(request, StringField(body, "user"), like);
+  TakeAsker(request, TRY(ReadText(body, "user")), like);
   std::vector<node::GenerateRequest> requests;
   for (size_t i = 0; i < second.size(); ++i)
     requests.push_back(PairRequest(like, first[first.size() == 1 ? 0 : i], second[i]));

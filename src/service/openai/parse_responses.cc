@@ -160,9 +160,9 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   }
   call.store = TRY(ReadBool(body, "store")).value_or(true);
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
-  call.instructions = StringField(body, "instructions");
-  call.previous = StringField(body, "previous_response_id");
-  call.user = StringField(body, "user");
+  call.instructions = TRY(ReadText(body, "instructions"));
+  call.previous = TRY(ReadText(body, "previous_response_id"));
+  call.user = TRY(ReadText(body, "user"));
   body.erase("n");
   body.erase("top_logprobs");
   TRY(ReadSampler(body, true, request));

@@ -1,0 +1,222 @@
+// A whole instance of one or two stages in this process, for tests: the engine's threads over the
+// real CPU backend, with fake links and a model in memory.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backend/devices.h"
+#include "backend/test_model.h"
+#include "base/mutex.h"
+#include "base/units.h"
+#include "engine/local.h"
+#include "engine/runner.h"
+#include "engine/test_ids.h"
+#include "engine/test_link.h"
+#include "engine/test_page_store.h"
+#include "engine/test_tokenizer.h"
+
+namespace exo::engine {
+
+using backend::DType;
+using backend::Kind;
+using backend::TestModel;
+
+constexpr Time kPatience = std::chrono::seconds(60);
+
+inline NodeId Node(uint8_t number) {
+  NodeId id;
+  id.bytes[0] = number;
+  return id;
+}
+class SourceView final : public backend::TensorSource {
+ public:
+  explicit SourceView(backend::TensorSource& source) : source_(source) {}
+  Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
+                                          uint64_t bytes) override {
+    return source_.Read(tensor, offset, bytes);
+  }
+  void Done(const model::TensorRef&, uint64_t, uint64_t) override {}
+
+ private:
+  backend::TensorSource& source_;
+};
+
+// A model in memory; counts how often a stage was fetched.
+class MemoryStages final : public StageSource {
+ public:
+  MemoryStages(TestModel& model, std::atomic<int>& loads) : model_(model), loads_(loads) {}
+  Result<ModelParts> Describe(const std::atomic<bool>*) override {
+    return ModelParts{model_.config, model_.tensors};
+  }
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec&, const Progress&,
+                                                       const std::atomic<bool>*) override {
+    ++loads_;
+    return std::make_unique<SourceView>(model_.source);
+  }
+  Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(const std::atomic<bool>*) override {
+    return std::make_shared<const TestTokenizer>(TestModel::kVocab);
+  }
+
+ private:
+  TestModel& model_;
+  std::atomic<int>& loads_;
+};
+
+// What the runners' threads report, for a test to wait on.
+struct Reports {
+  Mutex mutex;
+  CondVar changed;
+  int loaded = 0;
+  std::map<RequestId, std::vector<TokenId>> tokens;
+  std::map<RequestId, wire::Logprobs> logprobs;
+  std::map<RequestId, std::map<size_t, wire::SamplerState>> states;  // after so many tokens
+  std::map<RequestId, uint32_t> cached;
+  std::map<RequestId, wire::Finished> finished;
+  std::vector<std::pair<Error, NodeId>> failures;
+
+  RunnerEvents Events() {
+    return {.on_progress = [](uint64_t, uint64_t) {},
+            .on_loaded =
+                [this](Result<void> result, uint64_t) {
+                  EXPECT_TRUE(result) << result.error().message;
+                  Change([&] { ++loaded; });
+                },
+            .on_failed =
+                [this](Error error, NodeId lost) {
+                  Change([&] { failures.emplace_back(std::move(error), lost); });
+                },
+            .on_tokens =
+                [this](wire::Tokens more) {
+                  Change([&] {
+                    auto& all = tokens[more.request];
+                    all.insert(all.end(), more.tokens.begin(), more.tokens.end());
+                    Append(logprobs[more.request], more.logprobs);
+                    states[more.request][all.size()] = more.state;
+                    cached[more.request] = more.cached;
+                  });
+                },
+            .on_queued = [](const RequestId&, uint32_t) {},
+            .on_finished =
+                [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
+  }
+  void Clear() {
+    const MutexLock lock(mutex);
+    tokens.clear();
+    logprobs.clear();
+    states.clear();
+    cached.clear();
+    finished.clear();
+  }
+  void Change(const std::function<void()>& change) {
+    const MutexLock lock(mutex);
+    change();
+    changed.NotifyAll();
+  }
+  bool Wait(const std::function<bool()>& done) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    const MutexLock lock(mutex);
+    while (!done()) {
+      if (!changed.WaitUntil(mutex, deadline)) return done();
+    }
+    return true;
+  }
+};
+
+class RunnerTest : public testing::Test {
+ protected:
+  wire::Plan PlanOf(uint8_t number, size_t stages) const {
+    wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .kv_pages = 2, .chunk = 16};
+    plan.id.bytes[0] = number;
+    for (size_t i = 0; i < stages; ++i) {
+      plan.stages.push_back({.node = Node(static_cast<uint8_t>(i + 1)),
+                             .layer_begin = i == 0 ? 0u : 2u,
+                             .layer_end = i + 1 == stages ? 5u : 2u,
+                             .bytes = 64 * kMiB});
+    }
+    return plan;
+  }
+  void Start(const wire::Plan& plan) {
+    plan_ = plan;
+    reports_.loaded = 0;
+    for (uint32_t i = 0; i < plan.stages.size(); ++i) {
+      runners_.push_back(InstanceRunner::Start(*backend_, stores_[i],
+                                               std::make_unique<MemoryStages>(model_, loads_),
+                                               {.plan = plan,
+                                                .stage = i,
+                                                .self = plan.stages[i].node,
+                                                .names = {"one", "two"},
+                                                .pages = use_pages_ ? &pages_[i] : nullptr},
+                                               reports_.Events()));
+    }
+    ASSERT_TRUE(
+        reports_.Wait([&] { return reports_.loaded == static_cast<int>(plan.stages.size()); }));
+    if (plan.stages.size() == 1) return runners_[0]->Serve({});
+    auto [near, far] = TestLink::Pair(Node(1), Node(2));
+    runners_[1]->GiveLink(std::move(far));
+    runners_[1]->Serve({});
+    runners_[0]->Serve(
+        {.node = Node(2),
+         .connect = [link = std::make_shared<std::unique_ptr<TestLink>>(std::move(near))](
+                        Time) -> Result<std::unique_ptr<DataLink>> { return std::move(*link); }});
+  }
+  wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most) const {
+    wire::Submit submit{.request = Id(number), .plan = plan_.id, .max_new_tokens = most};
+    for (size_t i = 0; i < prompt; ++i)
+      submit.prompt.push_back(static_cast<TokenId>((i * 7 + number) % TestModel::kVocab));
+    submit.prompt_tokens = static_cast<uint32_t>(prompt);
+    return submit;
+  }
+  // The greedy answer of one undisturbed process.
+  std::vector<TokenId> Expected(const wire::Submit& submit) {
+    auto local = LocalModel::Load(*backend_, model_.config, model_.tensors, model_.source, {});
+    EXPECT_TRUE(local && (*local)->Open(1, plan_.context));
+    std::vector<TokenId> input = submit.prompt, answer;
+    uint32_t first = 0;
+    std::vector<float> logits(TestModel::kVocab);
+    while (answer.size() < submit.max_new_tokens) {
+      EXPECT_TRUE((*local)->Append(1, first, input, 1, logits));
+      first += static_cast<uint32_t>(input.size());
+      const auto best = std::max_element(logits.begin(), logits.end());
+      answer.push_back(static_cast<TokenId>(best - logits.begin()));
+      input = {answer.back()};
+    }
+    return answer;
+  }
+  void ExpectAnswer(const wire::Submit& submit) {
+    runners_[0]->Submit(submit);
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(submit.request); }));
+    EXPECT_EQ(reports_.finished[submit.request].reason, wire::FinishReason::kLength)
+        << reports_.finished[submit.request].message;
+    EXPECT_EQ(reports_.tokens[submit.request], Expected(submit));
+  }
+
+  // An answer of which `cached` tokens of the prompt were not computed.
+  void ExpectRestored(wire::Submit submit, uint32_t cached) {
+    submit.plan = plan_.id;
+    reports_.tokens.erase(submit.request);
+    reports_.finished.erase(submit.request);
+    ExpectAnswer(submit);
+    EXPECT_EQ(reports_.cached[submit.request], cached);
+  }
+
+  TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
+  std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
+  std::atomic<int> loads_{0};
+  Reports reports_;
+  StageStore stores_[2];
+  bool use_pages_ = false;
+  MemoryPages pages_[2];  // the stages' prefix stores
+  wire::Plan plan_;
+  std::vector<std::unique_ptr<InstanceRunner>> runners_;
+};
+
+}  // namespace exo::engine
