@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# fuzz/smoke.sh [seconds]: builds every fuzz target, in the build folder of the ASan tests, and runs each for that long
-# (default 30) over a copy of its kept corpus, as many at once as there are cores. New inputs stay in the build folder; a
-# crash leaves its input there and fails.
+# fuzz/smoke.sh [seconds | --build]: builds every fuzz target, in the build folder of the ASan tests, and (unless --build)
+# runs each for that long (default 30) over a copy of its kept corpus, as many at once as there are cores. New inputs stay
+# in the build folder; a crash leaves its input there and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-30}
@@ -11,6 +11,7 @@ cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-clang++-19}" -DEXO_
 targets=()
 for source in fuzz/*_fuzz.cc; do targets+=("$(basename "$source" .cc)"); done
 ninja -C "$build" "${targets[@]}"
+[ "$seconds" != --build ] || exit 0
 
 # smoke TARGET: its log and, in TARGET.end, its exit status.
 smoke() {

@@ -283,6 +283,18 @@ def test_hangup_ends_like_sigterm(exo):
                                             for n in nodes[0].api.cluster()["nodes"]), 2)
 
 
+def test_under_nohup_a_hangup_ends_nothing(exo):
+    with tempfile.TemporaryDirectory(prefix="exo-cli-") as folder:
+        secret = run(exo, "secret", "--new").stdout.decode().strip()
+        node = Node(exo, folder, secret, "n", prefix=("nohup",)).started()
+        try:
+            node.process.send_signal(signal.SIGHUP)
+            time.sleep(0.5)  # a hangup that counts ends an idle node sooner
+            assert node.process.poll() is None and node.api.get("/health")[0] == 200
+        finally:
+            node.stop()
+
+
 def test_answers_of_a_stopped_node_end_with_the_reason(exo):
     with cluster(exo, 1) as [node]:
         question = json.dumps({"model": "exo-tiny", "prompt": "a", "max_tokens": 400, "stream": True})
@@ -439,6 +451,7 @@ if __name__ == "__main__":
           test_a_device_that_is_being_measured_has_no_speed, test_no_context_is_longer_than_a_model_was_trained_for,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
+          test_under_nohup_a_hangup_ends_nothing,
           test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,
           test_stop_unloads_and_says_when_nothing_runs, test_stop_ends_what_is_wanted_but_cannot_run,
           test_a_settings_file_is_used_and_checked,

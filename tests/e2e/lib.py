@@ -199,6 +199,7 @@ def main(tests):
     parser.add_argument("only", nargs="*")
     options = parser.parse_args()
     exo = os.path.abspath(options.exo)  # tests run it from other folders, too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nodes ignore it where whoever starts them does, as nohup
     passed = failed = skipped = 0
     script = sys.modules["__main__"]
     written = {name for name in vars(script) if name.startswith("test_")}

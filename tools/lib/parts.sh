@@ -21,45 +21,84 @@ count() {
   parts_summary="$parts_summary$line"$'\n'
 }
 
-# parts_together: a part for each line "NAME|COMMAND" of standard input, as many at once as there are cores. Not for what
+# record FOLDER NAME COMMAND...: runs it for a part that is counted later: what it prints goes to FOLDER/NAME.log and, once it
+# has ended, its exit status and seconds to FOLDER/NAME.end.
+record() {
+  local folder=$1 name=$2 start=$SECONDS rc=0
+  shift 2
+  "$@" >"$folder/$name.log" 2>&1 </dev/null || rc=$?
+  echo "$rc $((SECONDS - start))" >"$folder/$name.ending"
+  mv "$folder/$name.ending" "$folder/$name.end"
+}
+
+# record_together FOLDER: records each line "NAME|COMMAND" of standard input, as many at once as there are cores. Not for what
 # measures time.
-parts_together() {
-  local folder names=() name command i
-  folder=$(mktemp -d)
+record_together() {
+  local folder=$1 name command
   while IFS='|' read -r name command; do
-    i=${#names[@]}
-    names+=("$name")
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
-    (
-      start=$SECONDS rc=0
-      bash -c "$command" >"$folder/$i.log" 2>&1 </dev/null || rc=$?
-      echo "$rc $((SECONDS - start))" >"$folder/$i.end"
-    ) &
+    record "$folder" "$name" bash -c "$command" &
   done
   wait
-  for i in "${!names[@]}"; do
-    echo "== ${names[$i]}"
-    cat "$folder/$i.log"
-    rc=1 seconds=0  # what left no end has failed
-    read -r rc seconds <"$folder/$i.end" || true
-    count "${names[$i]}" "$rc" "$seconds"
-  done
+}
+
+# part_recorded FOLDER NAME: what was recorded becomes a part; what left no end has failed.
+part_recorded() {
+  local rc=1 seconds=0
+  echo "== $2"
+  cat "$1/$2.log"
+  [ ! -e "$1/$2.end" ] || read -r rc seconds <"$1/$2.end"
+  count "$2" "$rc" "$seconds"
+  needed "$2" "$rc"
+}
+
+# parts_together: a part for each line "NAME|COMMAND" of standard input.
+parts_together() {
+  local folder lines line
+  folder=$(mktemp -d)
+  mapfile -t lines
+  printf '%s\n' "${lines[@]}" | record_together "$folder"
+  for line in "${lines[@]}"; do part_recorded "$folder" "${line%%|*}"; done
   rm -r "$folder"
 }
 
-# part NAME COMMAND...: runs it; a failure is counted and the run goes on, except that without a build
-# nothing else makes sense.
+# start_aside: the checks of tools/test-aside begin, unless whoever called this program began them; they end with it.
+start_aside() {
+  [ -z "${EXO_ASIDE:-}" ] || return 0
+  set -m  # a group of processes of its own, which can be ended as one
+  tools/test-aside &
+  set +m
+  export EXO_ASIDE=$!
+  trap 'kill -- "-$EXO_ASIDE" 2>/dev/null' EXIT
+}
+
+# part_aside NAME: waits for a check of tools/test-aside.
+part_aside() {
+  local waited=0
+  while [ ! -e "build/aside/$1.end" ] && kill -0 "$EXO_ASIDE" 2>/dev/null; do
+    sleep 1
+    waited=$((waited + 1))
+    [ $((waited % 60)) -ne 0 ] || echo "waiting for $1: $(tail -n 1 build/aside/"$1".log 2>/dev/null)"
+  done
+  part_recorded build/aside "$1"
+}
+
+# part NAME COMMAND...: runs it; a failure is counted and the run goes on, unless it is needed.
 part() {
   local name=$1 start=$SECONDS rc=0
   shift
   echo "== $name"
   "$@" || rc=$?
   count "$name" "$rc" "$((SECONDS - start))"
-  case "$name:$rc" in
+  needed "$name" "$rc"
+}
+
+# needed NAME EXIT: without packages and a build nothing else makes sense.
+needed() {
+  case "$1:$2" in
     packages:0|configure*:0|build*:0) ;;
     packages:*|configure*:*|build*:*) finish ;;
   esac
-  return 0
 }
 
 # part_by_clock NAME COMMAND...: for what a clock or a socket rules, which a machine that stands still for a while can fail.
