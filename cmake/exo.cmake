@@ -71,20 +71,20 @@ function(exo_unity var name)
   set(${var} ${batches} PARENT_SCOPE)
 endfunction()
 
-# exo_pch(TARGET [FLAG]): a precompiled header of the standard library and fmt for every target, since these headers are most
+# exo_pch(TARGET FLAG): a precompiled header of the standard library and fmt for every target, since these headers are most
 # of what a file compiles. Not under sanitizers, nor for kernels, whose files have ISA flags of their own; those builds show
-# an include that is missing. A precompiled header fits one level of optimization: FLAG, where it is not the build's.
-function(exo_pch target)
+# an include that is missing. A precompiled header fits one level of optimization: FLAG, or "" for the build's own.
+function(exo_pch target flag)
   if(NOT EXO_PCH OR EXO_SANITIZE OR EXO_UNITY OR NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
     return()
   endif()
-  set(pch exo_pch${ARGV1})
+  set(pch exo_pch${flag})
   if(NOT TARGET ${pch})
     file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${pch}.cc CONTENT "")
     add_library(${pch} STATIC ${CMAKE_BINARY_DIR}/${pch}.cc)
     exo_target_options(${pch})
     target_link_libraries(${pch} PUBLIC fmt::fmt Threads::Threads)
-    target_compile_options(${pch} PRIVATE -Xclang -fno-pch-timestamp ${ARGV1})
+    target_compile_options(${pch} PRIVATE -Xclang -fno-pch-timestamp ${flag})
     target_precompile_headers(${pch} PRIVATE <algorithm> <array> <atomic> <chrono> <deque> <expected> <functional>
       <map> <memory> <mutex> <optional> <set> <span> <string> <string_view> <thread> <unordered_map> <utility> <variant>
       <vector> <fmt/format.h>)
@@ -102,7 +102,7 @@ function(exo_optimize target name)
   endif()
   target_compile_options(${target} PRIVATE ${flag})
   if(NOT name STREQUAL kernels)
-    exo_pch(${target} ${flag})
+    exo_pch(${target} "${flag}")
   endif()
 endfunction()
 
