@@ -235,16 +235,40 @@ def two_nodes(exo, rounds, runs):
            f"({min(ratios):.2f}-{max(ratios):.2f}; goal 0.9)"
 
 
-def eight_bit_cache(exo, rounds, runs):
-    """Decode at context depth 16384: what an eight-bit cache gains over f16."""
+def deep(exo, model, depth, kv):
+    """Milliseconds of a token behind `depth` positions, and of a prompt's token there."""
+    figures = answer([exo, "bench", "--json", "--model", model, "--threads", 2, "--runs", 1, "--pp", 128, "--tg", 32, "--depth", depth,
+                      "--kv", kv])
+    return 1e3 / figures["tg_tps"], 1e3 / figures["pp_tps"]
+
+
+def eight_bit_cache(exo, rounds, _):
+    """Decode and prompts at growing depth: whether they grow evenly, and what an eight-bit cache gains over f16."""
     model = model_file(Row("tg", "1B", "q4_0", 2, 1.0))
-    ratios = []
+    seen = {(kv, depth): [deep(exo, model, depth, kv) for _ in range(rounds)]
+            for depth in (0, 16384, 32768) for kv in ("f16", "q8_0")}
+    median = {what: tuple(map(statistics.median, zip(*figures))) for what, figures in seen.items()}
+    lines = []
+    for (kv, depth), (token, prompt) in median.items():
+        lines.append(f"1B Q4_0 2t {kv} at depth {depth}: a token {token:.1f} ms, {token - median[kv, 0][0]:.1f} of them attention; "
+                     f"of a prompt {prompt:.2f} ms, {prompt - median[kv, 0][1]:.2f} of them attention")
+    for depth in (16384, 32768):
+        token = {kv: median[kv, depth][0] for kv in ("f16", "q8_0")}
+        alone = {kv: token[kv] - median[kv, 0][0] for kv in token}
+        lines.append(f"eight-bit cache at depth {depth}: decode {token['f16'] / token['q8_0']:.2f} of f16 (goal 1.25), attention alone "
+                     f"{alone['f16'] / alone['q8_0']:.2f} (goal 1.7)")
+    return "\n- ".join(lines)
+
+
+def second_thread(exo, rounds, runs):
+    """Decode of the smallest model with two threads against one: what a second thread costs or gains."""
+    steps = {1: [], 2: []}
     for _ in range(rounds):
-        speed = [answer([exo, "bench", "--json", "--model", model, "--threads", 2, "--runs", runs, "--pp", 0, "--tg", 16,
-                         "--depth", 16384, "--kv", kv])["tg_tps"] for kv in ("f16", "q8_0")]
-        ratios.append(speed[1] / speed[0])
-    return f"decode 1B Q4_0 2t at depth 16384, eight-bit cache: {statistics.median(ratios):.2f} of f16 " \
-           f"({min(ratios):.2f}-{max(ratios):.2f}; goal above 1)"
+        for threads, seen in steps.items():
+            seen.append(1e3 / answer([exo, "bench", "--json", "--model", ROOT / "models/exo-tiny.gguf", "--threads", threads, "--pp", 8,
+                                      "--tg", 400, "--runs", runs])["tg_tps"])
+    one, two = statistics.median(steps[1]), statistics.median(steps[2])
+    return f"a token of exo-tiny: {one:.3f} ms with one thread, {two:.3f} ms with two"
 
 
 def hop(exo, rounds, runs):
@@ -289,7 +313,7 @@ def prepared_decode(exo, rounds, runs):
 
 
 OWN = {"own eight-bit cache": eight_bit_cache, "own two nodes": two_nodes, "own hop": hop, "own prepared": prepared,
-       "own prepared decode": prepared_decode}
+       "own prepared decode": prepared_decode, "own second thread": second_thread}
 
 
 def main():

@@ -1,7 +1,7 @@
 """Slow is not dead: a long prompt over nodes with all, half and a part of a core is answered, however long a stage computes.
 
 The processor shares are cgroups of the kernel (v1 or v2); needs root. EXO_SLOW_PROMPTS=20 asks for so many prompts of
-2,000 tokens of a 1B model with EXO_SLOW_LAYERS of its 16 layers (the default is two shorter ones of half of it), in
+2,000 tokens of a 1B model with EXO_SLOW_LAYERS of its 16 layers (the default is two shorter ones of a quarter of it), in
 clusters of four prompts each.
 """
 import contextlib
@@ -19,7 +19,7 @@ from lib import Node, Skip, alive, main, need_shared, wait_alive, wait_for
 
 PROMPTS = int(os.environ.get("EXO_SLOW_PROMPTS", "0"))
 SHARES = (None, 50, 25) if PROMPTS else (None, 50, 10)  # percent of a core
-LAYERS, TOKENS = (int(os.environ.get("EXO_SLOW_LAYERS", "16")), 2000) if PROMPTS else (8, 1000)
+LAYERS, TOKENS = (int(os.environ.get("EXO_SLOW_LAYERS", "16")), 2000) if PROMPTS else (4, 1000)
 PERIOD = 10000  # microseconds
 NAME = "slow"
 
@@ -132,7 +132,7 @@ def test_a_frozen_or_killed_node_is_still_noticed(exo):
                 results = []
                 asking = threading.Thread(target=lambda: results.append(ask(nodes[0])))
                 asking.start()
-                time.sleep(3)  # in the middle of the prompt, which takes many times that
+                time.sleep(2)  # in the middle of the prompt, which takes many times that
                 assert not results, results
                 nodes[2].kill(sig)
                 start = time.monotonic()
