@@ -245,7 +245,7 @@ std::pair<std::string, wire::Grammar> Behind(const wire::Grammar& grammar, const
 // Of an answer that must be calls nothing is shown as text, wherever it ends.
 std::string WhatIsWrongWithCuts(const Family& family, const Mode& mode,
                                 const std::vector<Tool>& tools, const std::string& text) {
-  for (size_t end = 1; end < text.size(); end += 1 + text.size() / 16) {
+  for (size_t end = 1; end < text.size(); end += 1 + text.size() / 8) {
     const auto reader = MakeAnswerReader(family.format, {.tools = tools,
                                                          .thinking = mode.thinking,
                                                          .constrained = true,
@@ -294,7 +294,7 @@ size_t ReadDrawn(const Family& family, const Mode& mode, bool with_controls) {
       EXPECT_EQ(wrong, "") << begin + drawn << "\n" << rest.parts[0].text;
       if (!wrong.empty()) return read;
     }
-    if (!mode.required || read > 1) continue;
+    if (!mode.required || with_controls || read > 1) continue;
     EXPECT_EQ(WhatIsWrongWithCuts(family, mode, tools, begin + drawn), "") << begin + drawn;
   }
   return read;

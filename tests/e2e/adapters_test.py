@@ -196,8 +196,9 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
             poem = poem_of(node.api)
             node.stop()
             nodes[0] = node = restarted(exo, node, "--threads", "1")
-            wait_for("the model to come back", lambda: node.api.get("/v1/models")[1]["data"][0]["exo"]["state"] == "ready")
-            model, *_ = node.api.get("/v1/models")[1]["data"]
+            models = lambda: {m["id"]: m for m in node.api.get("/v1/models")[1]["data"]}  # noqa: E731
+            wait_for("the model to come back", lambda: "exo-tiny" in models() and models()["exo-tiny"]["exo"]["state"] == "ready")
+            model = models()["exo-tiny"]
             assert [(a["name"], a["scale"]) for a in model["exo"]["adapters"]] == [("style", 0.5)], model
             assert tokens_of(node.api)[0] == before
             assert model["exo"]["draft"] == "small", model
@@ -210,9 +211,9 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
             assert status == 503 and "style" in refused["error"]["message"], refused
             assert node.api.post("/v1/internal/unload", {"model": "styled"})[0] == 200
             assert node.api.post("/v1/chat/completions", ask)[0] == 200
-            models = {m["id"]: m["exo"] for m in node.api.get("/v1/models")[1]["data"]}
-            assert [(a["name"], a["scale"]) for a in models["styled"]["adapters"]] == [("style", 1)], models
-            assert models["styled"]["base"] == "exo-tiny" and models["exo-tiny"]["base"] is None, models
+            styled = models()["styled"]["exo"]
+            assert [(a["name"], a["scale"]) for a in styled["adapters"]] == [("style", 1)], styled
+            assert styled["base"] == "exo-tiny" and models()["exo-tiny"]["exo"]["base"] is None, styled
             status, wrong = node.api.post("/api/create", {"model": "w", "from": "exo-tiny", "adapters": ["small"]})
             assert status == 400 and "small" in wrong["error"], wrong
             # They are kept like models that were named by path, and are forgotten like them.
