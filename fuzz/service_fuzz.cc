@@ -1,11 +1,13 @@
-// Any bytes as the body of any route that reads one: it becomes a request or an error with a
-// message, within its limits.
+// Any bytes as the body of any route that reads one, and as a compressed body: it becomes a request
+// (a text) or an error with a message, within its limits.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
 #include "service/anthropic/parse.h"
+#include "service/http/content_coding.h"
 #include "service/llama_server/parse.h"
+#include "service/ollama/modelfile.h"
 #include "service/ollama/parse.h"
 #include "service/openai/parse_request.h"
 #include "service/openai/parse_responses.h"
@@ -16,6 +18,15 @@ using namespace exo::service;
 
 void Check(const auto& parsed) {
   if (!parsed && (parsed.error().message.empty() || parsed.error().status < 400)) std::abort();
+}
+
+constexpr size_t kDecodedBytes = 64 << 10;
+
+void CheckDecoded(Coding coding, std::string_view body) {
+  BodyLease lease(std::make_shared<BodyBudget>(body.size() + kDecodedBytes));
+  const auto decoded = Decode(coding, body, kDecodedBytes, lease);
+  Check(decoded);
+  if (decoded && decoded->size() > kDecodedBytes) std::abort();
 }
 
 using Read = void (*)(std::string_view);
@@ -34,6 +45,10 @@ constexpr Read kBodies[] = {
     [](std::string_view body) { Check(llama_server::ParseTemplate(body)); },
     [](std::string_view body) { Check(llama_server::ParseDetokenize(body)); },
     [](std::string_view body) { Check(llama_server::ParseEmbedding(body)); },
+    [](std::string_view body) { CheckDecoded(Coding::kGzip, body); },
+    [](std::string_view body) { CheckDecoded(Coding::kDeflate, body); },
+    [](std::string_view body) { CheckDecoded(Coding::kZstd, body); },
+    [](std::string_view body) { Check(ollama::ParseModelfile(body)); },
 };
 
 }  // namespace

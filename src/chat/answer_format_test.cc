@@ -160,6 +160,33 @@ TEST(AnswerReaderTest, WhatIsNoCallIsText) {
   }
 }
 
+TEST(AnswerReaderTest, ACallThatMustComeIsOneWhereverItIsCut) {
+  const auto format = std::make_shared<const AnswerFormat>(AnswerFormat{.calls = CommonCalls()});
+  const std::string text = R"(<tool_call>{"name": "get_time", "arguments": {"a": 1}}</tool_call>)";
+  std::vector<Tool> tools = ToolsOf(Tools());
+  const auto read = [&](size_t end) {
+    const auto reader = MakeAnswerReader(
+        format,
+        {.tools = tools, .constrained = true, .required = true, .make_id = [] { return "id"; }});
+    std::vector<Piece> pieces;
+    reader->Push(std::string_view(text).substr(0, end), pieces);
+    reader->Finish(pieces);
+    return pieces;
+  };
+  for (size_t end = 1; end < text.size(); ++end) {
+    for (const Piece& piece : read(end)) EXPECT_NE(piece.kind, Piece::Kind::kText) << end;
+  }
+  EXPECT_TRUE(read(20).empty()) << "which of the tools is not known yet";
+  std::erase_if(tools, [](const Tool& tool) { return tool.name != "get_time"; });
+  ASSERT_EQ(tools.size(), 1u);
+  for (size_t end = 1; end < text.size(); ++end) {
+    const std::vector<Piece> pieces = read(end);
+    ASSERT_FALSE(pieces.empty()) << end;
+    EXPECT_EQ(pieces[0].kind, Piece::Kind::kCall);
+    EXPECT_EQ(pieces[0].text, "get_time");
+  }
+}
+
 TEST(AnswerReaderTest, ACallThatBreaksAfterItWasToldIsStillJson) {
   const auto format = std::make_shared<const AnswerFormat>(AnswerFormat{.calls = CommonCalls()});
   const Read read =

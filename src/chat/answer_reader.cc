@@ -31,6 +31,7 @@ class TaggedReader final : public AnswerReader {
   }
   void Finish(std::vector<Piece>& out) override {
     writer_.SetOut(&out);
+    writer_.BeginFinish();
     Run(true);
     if (state_ == State::kCall && !writer_.committed()) GiveUp(Rest());
     if (state_ == State::kBegin) GiveUp(Rest());

@@ -32,6 +32,9 @@ struct ReaderOptions {
   std::vector<Tool> tools;   // none: calls are not looked for
   bool thinking = false;     // the prompt has begun what is thought
   bool constrained = false;  // calls are held to their form while they come
+  // The answer is calls, behind what is thought: what an end cuts of one is no text, and names the
+  // tool where there is only one.
+  bool required = false;
   uint32_t max_calls = UINT32_MAX;
   std::function<std::string()> make_id;
 };

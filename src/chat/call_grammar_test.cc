@@ -242,6 +242,27 @@ std::pair<std::string, wire::Grammar> Behind(const wire::Grammar& grammar, const
   return {begin, grammar::WholeAnswer(part.kind, part.text)};
 }
 
+// Of an answer that must be calls nothing is shown as text, wherever it ends.
+std::string WhatIsWrongWithCuts(const Family& family, const Mode& mode,
+                                const std::vector<Tool>& tools, const std::string& text) {
+  for (size_t end = 1; end < text.size(); end += 1 + text.size() / 8) {
+    const auto reader = MakeAnswerReader(family.format, {.tools = tools,
+                                                         .thinking = mode.thinking,
+                                                         .constrained = true,
+                                                         .required = true,
+                                                         .max_calls = mode.many ? UINT32_MAX : 1,
+                                                         .make_id = [] { return "id"; }});
+    std::vector<Piece> pieces;
+    reader->Push(std::string_view(text).substr(0, end), pieces);
+    reader->Finish(pieces);
+    for (const Piece& piece : pieces) {
+      if (piece.kind == Piece::Kind::kText && !Trimmed(piece.text).empty())
+        return fmt::format("shown of the first {} bytes: {}", end, piece.text);
+    }
+  }
+  return "";
+}
+
 // Calls that were read.
 size_t ReadDrawn(const Family& family, const Mode& mode, bool with_controls) {
   std::vector<Tool> tools = BothTools();
@@ -273,6 +294,8 @@ size_t ReadDrawn(const Family& family, const Mode& mode, bool with_controls) {
       EXPECT_EQ(wrong, "") << begin + drawn << "\n" << rest.parts[0].text;
       if (!wrong.empty()) return read;
     }
+    if (!mode.required || with_controls || read > 1) continue;
+    EXPECT_EQ(WhatIsWrongWithCuts(family, mode, tools, begin + drawn), "") << begin + drawn;
   }
   return read;
 }

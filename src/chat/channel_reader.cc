@@ -32,10 +32,12 @@ class ChannelReader final : public AnswerReader {
   }
   void Finish(std::vector<Piece>& out) override {
     writer_.SetOut(&out);
+    writer_.BeginFinish();
     while (Step(true)) {
     }
     if (state_ == State::kCall && !writer_.committed()) GiveUp();
     if (state_ == State::kHeader && !IsHeader(buffer_)) Show(buffer_.size());
+    if (state_ == State::kHeader && buffer_.find("to=") != std::string::npos) writer_.NoteCut();
     writer_.Finish();
   }
   bool finished() const override { return writer_.calls() >= options_.max_calls; }

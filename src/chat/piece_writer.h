@@ -2,6 +2,7 @@
 // out, and calls wait until they are certain.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +20,10 @@ class PieceWriter {
 
   // White space at the end waits for what follows.
   void Text(Piece::Kind kind, std::string_view text) {
+    if (ending_ && options_.required && kind == Piece::Kind::kText) {
+      cut_ = cut_ || !std::ranges::all_of(text, IsBlank);
+      return;
+    }
     if (kind != kind_) space_.clear();
     kind_ = kind;
     size_t end = text.size();
@@ -73,8 +78,14 @@ class PieceWriter {
   bool committed() const { return begun_ && held_.empty(); }
   uint32_t calls() const { return calls_; }
 
+  // What is written from here on was waiting when the answer ended.
+  void BeginFinish() { ending_ = true; }
+  // The beginning of a call, without its name, was the end of the answer.
+  void NoteCut() { cut_ = ending_ && options_.required; }
   // The end of the answer.
   void Finish() {
+    if (cut_ && calls_ == 0 && !begun_ && options_.tools.size() == 1)
+      BeginCall(options_.tools[0].name, "");
     if (!space_.empty() && kind_ == Piece::Kind::kText) Add(kind_, std::exchange(space_, ""));
   }
 
@@ -103,6 +114,8 @@ class PieceWriter {
   bool skip_space_ = false;
   std::vector<Piece> held_;  // of the call at work
   bool begun_ = false;
+  bool ending_ = false;
+  bool cut_ = false;
   uint32_t calls_ = 0;
 };
 

@@ -34,11 +34,13 @@ enum class Refusal : uint8_t {
   kNoPlan,         // 503: does not fit, or members are missing
   kLost,           // a device was lost in mid-answer
   kBadInput,       // 400
+  kQuota,          // 429 insufficient_quota: found by the service, which knows the keys
 };
 struct GenerateError {
   Error error;
   Refusal refusal = Refusal::kNone;
   uint32_t prompt_tokens = 0, context = 0;  // of kContextLength
+  std::string field = {};  // of kBadInput: OpenAI's name of what is wrong; empty: the prompt
 };
 
 // What a chat has beyond its messages: for its template and, with tools, for reading its answer.
@@ -52,6 +54,37 @@ struct ChatOptions {
   model::DataMap variables = {};
   // The last message is the beginning of the answer, which goes on in it.
   bool continue_last = false;
+  std::string chat_template = {};  // Jinja, in place of the model's own; empty: that one
+};
+
+// An adapter to load a model with: a file of this node (its name or path) and the scale of requests
+// that say nothing about adapters.
+struct AdapterChoice {
+  std::string file;
+  float scale = 1;
+
+  friend bool operator==(const AdapterChoice&, const AdapterChoice&) = default;
+};
+
+// A name with defaults over a model: what requests that use the name get where they say nothing.
+// The service fills them in (service/presets.h); the node keeps them and knows the name.
+struct PresetMessage {
+  std::string role, content;
+
+  friend bool operator==(const PresetMessage&, const PresetMessage&) = default;
+};
+struct Preset {
+  std::string name;
+  std::string base;                          // a model's name; not another preset's
+  std::string system = {};                   // where a chat has no message of the system
+  std::vector<PresetMessage> messages = {};  // before a chat's own
+  std::string chat_template = {};            // as in ChatOptions
+  std::string parameters = {};               // a JSON object of the service; empty: none
+  std::vector<AdapterChoice> adapters = {};  // that the model is loaded with; none: any
+  std::string license = {};
+  int64_t created = 0;  // seconds since 1970
+
+  friend bool operator==(const Preset&, const Preset&) = default;
 };
 
 // Numbers instead of an answer: what the model makes of the prompt (docs/arithmetic.md, rule 17).
@@ -97,13 +130,9 @@ struct GenerateRequest {
   // with the scales that the model was loaded with.
   std::optional<std::vector<wire::AdapterUse>> adapters = {};
   std::optional<ReadoutRequest> readout = {};  // nothing is generated: GenerateStats::values
-};
-
-// An adapter to load a model with: a file of this node (its name or path) and the scale of requests
-// that say nothing about adapters.
-struct AdapterChoice {
-  std::string file;
-  float scale = 1;
+  // The model is loaded with exactly these; a request to one that runs with others is refused.
+  std::optional<std::vector<AdapterChoice>> load_adapters = {};
+  std::vector<std::string> given = {};  // parameters that the client named: no preset sets them
 };
 
 // How a model is to be loaded; what is unset is as its last time, or as this node's settings say.
@@ -237,6 +266,7 @@ struct ModelView {
   std::string draft = "";                       // name of the model that it is loaded with
   bool held = true;                             // a device that is here has its file
   std::vector<std::string> names = {};          // further ones here, of copies of the file
+  std::string base = "";                        // of a preset: the model that it is made from
 };
 struct NodeView {
   wire::NodeRecord record;
@@ -339,7 +369,13 @@ class Api {
   // Errors: kNotFound, those of reading its file.
   virtual void DescribeModel(
       std::string model, std::function<void(Result<std::shared_ptr<const ModelDetails>>)> done) = 0;
+  // With the presets of this node whose model is there.
   virtual std::vector<ModelView> Models() const = 0;
+  // Null: there is none of this name.
+  virtual std::shared_ptr<const Preset> FindPreset(const std::string& name) const = 0;
+  // Keeps a preset, in place of one of its name; done when it is on disk. Errors: kNotFound (its
+  // model), kInvalid (the name is a model's or none, too large), kOverloaded, kIo.
+  virtual void SavePreset(Preset preset, std::function<void(Result<void>)> done) = 0;
   virtual ClusterView Cluster() const = 0;
   virtual NodeMetrics Metrics() const = 0;
   // State changes: those that are kept after the event `since` (unset: none), then every further
@@ -355,8 +391,8 @@ class Api {
   virtual void Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
-  // Forgets a model that AddModel registered, also one whose file is missing; the file stays. What
-  // runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).
+  // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
+  // stays. What runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).
   virtual void RemoveModel(std::string model, std::function<void(Result<void>)> done) = 0;
 };
 

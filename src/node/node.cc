@@ -139,6 +139,7 @@ Result<void> NodeImpl::Init() {
   StartDiscovery();
   ConnectToRemembered();
   FeedRecord();
+  RestorePresets();
   RestoreDesired();
   MeasureInBackground();
   models_->Start([this] { OnModelsChanged(); });

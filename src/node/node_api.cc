@@ -82,6 +82,7 @@ std::vector<ModelView> NodeImpl::Models() const {
     view.name = names.Distinct(id, view.name, devices[id]);
     models.push_back(std::move(view));
   }
+  AddPresets(models);
   std::sort(models.begin(), models.end(),
             [](const ModelView& a, const ModelView& b) { return a.name < b.name; });
   return models;
@@ -230,6 +231,7 @@ void NodeImpl::AddModel(std::string path, std::function<void(Result<std::string>
 }
 
 void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
+  if (presets_.Find(model) != nullptr) return RemovePreset(model, std::move(done));
   const auto file = models_->Find(model);
   models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
     if (removed && file != nullptr && models_->Find(file->manifest().id()) == nullptr) {
@@ -241,8 +243,12 @@ void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> 
   });
 }
 
-void NodeImpl::Load(std::string model, const Placing& placing,
+void NodeImpl::Load(std::string model, const Placing& asked,
                     std::function<void(Result<PlanView>)> done) {
+  Placing placing = asked;
+  const auto preset = presets_.Find(model);
+  if (preset != nullptr && !preset->adapters.empty() && !placing.adapters)
+    placing.adapters = preset->adapters;
   FindModel(model, [this, placing, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
     const auto loaded = [this, done](Result<wire::Plan> plan) {

@@ -29,6 +29,7 @@
 #include "node/model_source.h"
 #include "node/models.h"
 #include "node/node.h"
+#include "node/presets.h"
 #include "node/requests.h"
 #include "node/state_watch.h"
 #include "node/vocabulary.h"
@@ -86,6 +87,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
       std::string model,
       std::function<void(Result<std::shared_ptr<const ModelDetails>>)> done) override;
   std::vector<ModelView> Models() const override;
+  std::shared_ptr<const Preset> FindPreset(const std::string& name) const override {
+    return presets_.Find(name);
+  }
+  void SavePreset(Preset preset, std::function<void(Result<void>)> done) override;
   ClusterView Cluster() const override;
   NodeMetrics Metrics() const override;
   Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
@@ -239,6 +244,10 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
   PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
+  void RestorePresets();
+  void WritePresets(std::function<void(Result<void>)> done);
+  void RemovePreset(const std::string& name, std::function<void(Result<void>)> done);
+  void AddPresets(std::vector<ModelView>& models) const;
   void RestoreDesired();
   // Has a restored record say what the settings say now. False: its adapters are still looked for.
   bool FollowSettings(const ModelId& model);
@@ -272,6 +281,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<cluster::Core> core_;
   std::unique_ptr<class Models> models_;
   std::unique_ptr<Vocabularies> vocabularies_;
+  Presets presets_;
   std::unique_ptr<Requests> requests_;
   std::unique_ptr<net::Peers> peers_;
   std::unique_ptr<net::Discovery> discovery_;

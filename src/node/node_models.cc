@@ -92,6 +92,12 @@ bool NodeImpl::IsPlaced(const ModelId& model) const {
 // to be loaded from a file of this node has that file looked at once more: it may have changed
 // since the last scan, and would fail to load.
 void NodeImpl::FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) {
+  if (const auto preset = presets_.Find(name)) {
+    return FindModel(preset->base, [name, preset, done](Result<ModelId> base) {
+      if (base) return done(*base);
+      done(Wrap(base.error(), fmt::format("'{}' is made from '{}'", name, preset->base)));
+    });
+  }
   // To whoever asks for it by name, a file that was added without complaint is damaged.
   const auto damaged = [](Error error) {
     if (error.code == ErrorCode::kInvalid) error.code = ErrorCode::kCorrupt;
@@ -127,7 +133,7 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
   }
   std::string where;
   for (const ModelView& model : Models()) {
-    if (matches.contains(model.id))
+    if (matches.contains(model.id) && model.base.empty())
       where += fmt::format("{}{}", where.empty() ? "" : ", ", model.name);
   }
   done(Fail(ErrorCode::kInvalid, "the name '{}' stands for different files: say which one: {}",

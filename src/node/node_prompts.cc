@@ -28,8 +28,9 @@ void NodeImpl::Tokenize(GenerateRequest request,
   WithVocabulary(
       model,
       [request = std::make_shared<const GenerateRequest>(std::move(request)),
-       local_time = LocalTime()](const Vocabulary& vocabulary) {
-        return MakePrompt(*request, vocabulary, local_time);
+       local_time = LocalTime()](const Vocabulary& vocabulary) -> Result<Prompt> {
+        const auto own = TRY(WithTemplate(vocabulary, request->chat.chat_template));
+        return MakePrompt(*request, own ? *own : vocabulary, local_time);
       },
       [this, done](Result<Prompt> prompt, const ModelId& id) {
         if (!prompt) return done(std::unexpected(prompt.error()));

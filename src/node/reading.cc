@@ -105,6 +105,7 @@ Result<std::shared_ptr<const Reading>> PlanReading(const GenerateRequest& reques
   reading->options = {.tools = std::move(tools),
                       .thinking = thinking,
                       .constrained = reading->grammar.has_value(),
+                      .required = required,
                       .max_calls = chat.parallel_tool_calls ? UINT32_MAX : 1,
                       .make_id = &MakeCallId};
   return reading;

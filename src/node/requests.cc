@@ -81,17 +81,41 @@ void AddLogprobs(const cluster::RequestTokens& news, const Vocabulary& vocabular
   }
 }
 
+// The same with the field, or the model, that is at fault.
+template <class T>
+std::expected<T, GenerateError> Blame(Result<T> result, std::string field,
+                                      Refusal refusal = Refusal::kBadInput) {
+  if (!result) {
+    return std::unexpected(GenerateError{
+        .error = std::move(result.error()), .refusal = refusal, .field = std::move(field)});
+  }
+  if constexpr (std::is_void_v<T>) {
+    return {};
+  } else {
+    return *std::move(result);
+  }
+}
+
 // Token ids that the client names. Errors: kInvalid (says which).
-Result<void> CheckTokens(const GenerateRequest& request, size_t vocabulary) {
-  const auto check = [&](TokenId id, const char* field) -> Result<void> {
-    if (id >= 0 && static_cast<size_t>(id) < vocabulary) return {};
-    return Fail(ErrorCode::kInvalid, "token {} of '{}' is outside the vocabulary of {}", id, field,
-                vocabulary);
-  };
+Result<void> CheckToken(TokenId id, const char* field, size_t vocabulary) {
+  if (id >= 0 && static_cast<size_t>(id) < vocabulary) return {};
+  return Fail(ErrorCode::kInvalid, "token {} of '{}' is outside the vocabulary of {}", id, field,
+              vocabulary);
+}
+std::expected<void, GenerateError> CheckTokens(const GenerateRequest& request, size_t vocabulary) {
+  constexpr const char *kBias = "logit_bias", *kStop = "stop_token_ids";
   for (const wire::LogitBias& bias : request.sampler.logit_bias)
-    TRY(check(bias.token, "logit_bias"));
-  for (const TokenId id : request.stop_tokens) TRY(check(id, "stop_token_ids"));
+    TRY(Blame(CheckToken(bias.token, kBias, vocabulary), kBias));
+  for (const TokenId id : request.stop_tokens) TRY(Blame(CheckToken(id, kStop, vocabulary), kStop));
   return {};
+}
+
+// Of a pair the model alone decides whether it has a form for it.
+std::expected<Prompt, GenerateError> PromptOf(const GenerateRequest& request,
+                                              const Vocabulary& vocabulary, int64_t local_time) {
+  auto prompt = MakePrompt(request, vocabulary, local_time);
+  if (request.pair) return Blame(std::move(prompt), "model", Refusal::kBadModel);
+  return Blame(std::move(prompt), request.suffix ? "suffix" : "");
 }
 
 }  // namespace
@@ -197,28 +221,35 @@ void Requests::OnVocabulary(const RequestId& id,
   }
 }
 
-Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
-                                             const Vocabulary& vocabulary, int64_t local_time) {
+Requests::Checked<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
+                                                        const Vocabulary& vocabulary,
+                                                        int64_t local_time) {
   TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
-  Prompt prompt = TRY(MakePrompt(request, vocabulary, local_time));
+  const auto own =
+      TRY(Blame(WithTemplate(vocabulary, request.chat.chat_template), "model", Refusal::kBadModel));
+  const Vocabulary& used = own ? *own : vocabulary;
+  Prompt prompt = TRY(PromptOf(request, used, local_time));
   Prepared prepared = {.prompt = std::move(prompt.ids)};
-  prepared.reading = TRY(PlanReading(request, vocabulary, prompt.text));
+  prepared.reading = TRY(Blame(PlanReading(request, used, prompt.text), "tool_choice"));
   if (request.sampler.dry_multiplier > 0) {
-    auto breakers = TRY(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers));
+    auto breakers = TRY(Blame(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers),
+                              "dry_sequence_breakers"));
     prepared.dry_break_tokens = std::move(breakers.tokens);
     prepared.dry_break_sequences = std::move(breakers.sequences);
   }
   if (request.readout) {
-    prepared.readout = TRY(KindOfReadout(*request.readout, vocabulary));
-    prepared.read_tokens = TRY(TokensToRead(*request.readout, vocabulary));
+    prepared.readout =
+        TRY(Blame(KindOfReadout(*request.readout, vocabulary), "model", Refusal::kBadModel));
+    prepared.read_tokens =
+        TRY(Blame(TokensToRead(*request.readout, vocabulary), "model", Refusal::kBadModel));
   }
   return prepared;
 }
 
-void Requests::OnPrepared(const RequestId& id, Result<Prepared> prepared) {
+void Requests::OnPrepared(const RequestId& id, Checked<Prepared> prepared) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  if (!prepared) return FailRequest(id, prepared.error(), Refusal::kBadInput);
+  if (!prepared) return FailRequest(id, prepared.error());
   if (prepared->prompt.empty()) {
     return FailRequest(id, Error{ErrorCode::kInvalid, "the prompt is empty"}, Refusal::kBadInput);
   }
@@ -251,7 +282,8 @@ void Requests::Shorten(Request& request, uint32_t context) {
 void Requests::Place(const RequestId& id) {
   Request& request = *Find(id);
   AnnounceAfter(request, kAnnounceWhileLoading);
-  host_.Ensure(request.model, {.spread = request.request.spread},
+  host_.Ensure(request.model,
+               {.spread = request.request.spread, .adapters = request.request.load_adapters},
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });
@@ -314,7 +346,9 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   if (request->prompt_tokens >= request->plan.context)
     return RefuseLength(*request, request->plan.context);
   auto uses = UsesOf(request->request, request->plan);
-  if (!uses) return FailRequest(id, uses.error(), Refusal::kBadInput);
+  if (!uses) {
+    return FailRequest(id, {.error = uses.error(), .refusal = Refusal::kBadInput, .field = "lora"});
+  }
   request->adapters = *std::move(uses);
   if (request->answer->choices > 1) request->answer->prompt = request->prompt;
   SubmitChoice(*request, std::move(request->prompt));

@@ -8,6 +8,7 @@
 // Thread: the loop thread; rendering and tokenizing run on the task queue.
 #pragma once
 
+#include <expected>
 #include <functional>
 #include <map>
 #include <memory>
@@ -83,11 +84,13 @@ class Requests {
   struct Prepared;
   class Handle;
 
-  static Result<Prepared> Prepare(const GenerateRequest& request, const Vocabulary& vocabulary,
-                                  int64_t local_time);
+  template <class T>
+  using Checked = std::expected<T, GenerateError>;
+  static Checked<Prepared> Prepare(const GenerateRequest& request, const Vocabulary& vocabulary,
+                                   int64_t local_time);
 
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
-  void OnPrepared(const RequestId& id, Result<Prepared> prepared);
+  void OnPrepared(const RequestId& id, Checked<Prepared> prepared);
   static void Shorten(Request& request, uint32_t context);
   void RefuseLength(const Request& request, uint32_t context);
   void Place(const RequestId& id);

@@ -97,13 +97,8 @@ void AddFormat(std::string_view source, Vocabulary& vocabulary) {
   vocabulary.format = std::make_shared<const chat::AnswerFormat>(std::move(format));
 }
 
-void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
-  const auto source = gguf.GetString("tokenizer.chat_template");
-  if (!source) {
-    vocabulary.template_error = fmt::format("the model has no chat template; {}", kUseRaw);
-    return;
-  }
-  auto parsed = model::ChatTemplate::Parse(*source);
+void UseTemplate(std::string_view source, Vocabulary& vocabulary) {
+  auto parsed = model::ChatTemplate::Parse(source);
   if (!parsed) {
     vocabulary.template_error = fmt::format("the model's chat template cannot be used: {}; {}",
                                             parsed.error().message, kUseRaw);
@@ -111,7 +106,15 @@ void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
     vocabulary.template_error = NoUsableTemplate();
   } else {
     vocabulary.chat_template = *parsed;
-    AddFormat(*source, vocabulary);
+    AddFormat(source, vocabulary);
+  }
+}
+
+void AddTemplate(const model::Gguf& gguf, Vocabulary& vocabulary) {
+  if (const auto source = gguf.GetString("tokenizer.chat_template")) {
+    UseTemplate(*source, vocabulary);
+  } else {
+    vocabulary.template_error = fmt::format("the model has no chat template; {}", kUseRaw);
   }
 }
 
@@ -127,6 +130,18 @@ uint64_t VocabularyBytes(const model::Gguf& gguf) {
     return array == nullptr ? 0 : array->count;
   };
   return count("tokenizer.ggml.tokens") * kToken + count("tokenizer.ggml.merges") * kMerge;
+}
+
+Result<std::optional<Vocabulary>> WithTemplate(const Vocabulary& vocabulary,
+                                               const std::string& source) {
+  if (source.empty()) return std::nullopt;
+  Vocabulary own = vocabulary;
+  own.chat_template = nullptr;
+  own.format = nullptr;
+  own.controls.clear();
+  UseTemplate(source, own);
+  if (own.chat_template == nullptr) return Fail(ErrorCode::kInvalid, "{}", own.template_error);
+  return own;
 }
 
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf) {

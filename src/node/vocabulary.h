@@ -43,6 +43,11 @@ uint64_t VocabularyBytes(const model::Gguf& gguf);
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
 
+// The same with another chat template. Nothing: `source` is empty, the model's own is meant.
+// Cost: milliseconds. Errors: kInvalid, saying what is wrong with it.
+Result<std::optional<Vocabulary>> WithTemplate(const Vocabulary& vocabulary,
+                                               const std::string& source);
+
 // The prompt of a chat, trusted and untrusted pieces. Errors: those of ChatTemplate::Render;
 // kInvalid when the model has no template, or one that would drop what the messages say.
 Result<std::vector<model::TextPiece>> RenderChat(const Vocabulary& vocabulary,

@@ -1,7 +1,6 @@
 #include "service/chat_messages.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "service/chat_tools.h"
 #include "service/fields.h"
@@ -87,19 +86,6 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const model::Data& w
   return out;
 }
 
-Parsed<std::vector<TokenId>> ReadIds(const Json& list) {
-  std::vector<TokenId> ids;
-  ids.reserve(list.size());
-  for (const Json& id : list) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > std::numeric_limits<TokenId>::max()) {
-      return BadValue("prompt",
-                      "a list of token ids must hold whole numbers from 0 to 2147483647 only");
-    }
-    ids.push_back(id.get<TokenId>());
-  }
-  return ids;
-}
-
 }  // namespace
 
 Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body, std::string_view text) {
@@ -125,28 +111,6 @@ Parsed<std::vector<model::ChatMessage>> ReadMessages(const Json& body, std::stri
         TRY(ReadMessage((*list)[i], At(written, i), fmt::format("messages[{}]", i))));
   }
   return messages;
-}
-
-Parsed<> ReadPrompt(const Json& body, node::GenerateRequest& request) {
-  const Json* prompt = Find(body, "prompt");
-  if (prompt == nullptr) {
-    return std::unexpected(
-        ApiError{400, "'prompt' is missing", "prompt", "missing_required_parameter"});
-  }
-  if (prompt->is_array() && prompt->size() == 1 && !(*prompt)[0].is_number())
-    prompt = &(*prompt)[0];
-  if (prompt->is_string()) {
-    request.prompt = prompt->get<std::string>();
-    return {};
-  }
-  if (!prompt->is_array() || prompt->empty()) {
-    return BadValue("prompt",
-                    "'prompt' must be a string, a list with one string, or a list of token ids");
-  }
-  if (!(*prompt)[0].is_number())
-    return NotSupported("prompt", "several prompts in one request are not supported yet");
-  request.prompt_ids = TRY(ReadIds(*prompt));
-  return {};
 }
 
 }  // namespace exo::service

@@ -38,11 +38,10 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
     if (!tool.is_object()) return BadValue(field, "a tool must be an object");
     if (!IsFunction(tool)) continue;
     const Json& function = *FunctionOf(tool);
-    const std::string name = TRY(ReadRequiredString(function, "name", kMaxStopBytes));
-    const model::Data& as_written =
-        &function == &tool ? At(written, i) : At(At(written, i), "function");
+    const bool flat = &function == &tool;
     chat.tools.push_back(
-        ToolData(name, Find(function, "description"), At(as_written, "parameters")));
+        TRY(ReadTool(function, "parameters", flat ? At(written, i) : At(At(written, i), "function"),
+                     fmt::format("{}[{}]{}", field, i, flat ? "" : ".function"))));
   }
   return {};
 }

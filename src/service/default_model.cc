@@ -5,7 +5,8 @@
 namespace exo::service {
 
 std::string DefaultModel(const node::Api& api) {
-  const std::vector<node::ModelView> models = api.Models();
+  std::vector<node::ModelView> models = api.Models();
+  std::erase_if(models, [](const node::ModelView& model) { return !model.base.empty(); });
   const auto first = [&](auto wanted) {
     const auto found = std::ranges::find_if(models, wanted);
     return found == models.end() ? std::string() : found->name;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "service/harness.h"
+#include "service/prompts.h"
 #include "service/readouts.h"
 
 namespace exo::service {
@@ -79,6 +80,7 @@ TEST(EmbeddingsTest, AFullQueueSaysOnceWhenToTryAgain) {
   for (const char* path : {kEmbeddings, "/embedding"}) {
     const Answered answer = Post(server, path, {{"model", "tiny"}, {"input", "a"}});
     EXPECT_EQ(answer.status, 429) << answer.body;
+    EXPECT_EQ(answer.error("type"), "rate_limit_error") << answer.body;
     const size_t first = answer.headers.find("retry-after");
     ASSERT_NE(first, std::string::npos) << answer.headers;
     EXPECT_EQ(answer.headers.find("retry-after", first + 1), std::string::npos) << answer.headers;
@@ -122,12 +124,23 @@ TEST(EmbeddingsTest, OllamaAndLlamaServerHaveTheirOwnForms) {
   EXPECT_TRUE(many["total_duration"].is_number_integer());
   EXPECT_TRUE(server.last_request().readout->truncate);
   EXPECT_EQ(Post(server, "/api/embed", {{"model", "tiny"}}).json()["embeddings"], Json::array());
+  for (const char* path : {"/api/embed", "/api/embeddings"}) {
+    const Answered answer = Post(server, path, {{"model", "tiny"}, {"options", 5}});
+    EXPECT_EQ(answer.status, 400) << path;
+    EXPECT_NE(answer.body.find("'options'"), std::string::npos) << answer.body;
+  }
   EXPECT_EQ(Post(server, "/api/embeddings", {{"model", "tiny"}, {"prompt", "abc"}}).json(),
             Json({{"embedding", {3, -5}}}));
   EXPECT_EQ(Post(server, "/embedding", {{"content", "abc"}}).json(),
             Json::parse(R"([{"index":0,"embedding":[[3,-0.5]]}])"));
   EXPECT_EQ(Post(server, "/embeddings", {{"input", {"a", "b"}}, {"embd_normalize", -1}}).json(),
             Json::parse(R"([{"index":0,"embedding":[[1,-5]]},{"index":1,"embedding":[[1,-5]]}])"));
+}
+
+TEST(EmbeddingsTest, WithoutATextAModelThatIsNotThereIs404) {
+  TestServer server({}, {.admin_fails = true});
+  for (const char* path : {"/api/embed", "/api/embeddings"})
+    EXPECT_EQ(Post(server, path, {{"model", "nobody"}}).status, 404) << path;
 }
 
 TEST(EmbeddingsTest, DocumentsAreRankedByTheirScores) {

@@ -43,8 +43,10 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
     case node::Refusal::kLost:
       return {503, message, "", "device_lost"};
     case node::Refusal::kBadInput:
-      return {400, message, prompt_param,
+      return {400, message, error.field.empty() ? prompt_param : error.field,
               error.error.code == ErrorCode::kUnsupported ? "not_supported" : "invalid_value"};
+    case node::Refusal::kQuota:
+      return {429, message, "", "insufficient_quota"};
     case node::Refusal::kNone:
       break;
   }
@@ -56,9 +58,14 @@ ApiError FromModelError(const Error& error) {
   return FromError(error);
 }
 
-HttpResponse WithRetryAfter(HttpResponse response) {
-  if (response.status == 429) response.headers.emplace_back("Retry-After", "1");
-  if (response.status == 503) response.headers.emplace_back("Retry-After", "5");
+HttpResponse WithRetryAfter(HttpResponse response, const ApiError& error) {
+  const bool waiting_helps = error.code != "insufficient_quota";
+  uint32_t seconds = error.retry_after;
+  if (seconds == 0 && waiting_helps)
+    seconds = response.status == 429 ? 1 : response.status == 503 ? 5 : 0;
+  if (seconds > 0) response.headers.emplace_back("Retry-After", std::to_string(seconds));
+  // The official clients try again at once otherwise.
+  if (!waiting_helps) response.headers.emplace_back("x-should-retry", "false");
   return response;
 }
 

@@ -15,8 +15,8 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
 // Of a question about a model: kNotFound means that there is none of that name.
 ApiError FromModelError(const Error& error);
 
-// The response, with the header that says when to try again where waiting helps.
-HttpResponse WithRetryAfter(HttpResponse response);
+// The response to `error`, with the headers that say when to try again, or that it does not help.
+HttpResponse WithRetryAfter(HttpResponse response, const ApiError& error);
 
 // 400 for a field: wrong value, or known but not done yet.
 std::unexpected<ApiError> BadValue(std::string param, std::string message);

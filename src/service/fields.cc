@@ -1,5 +1,6 @@
 #include "service/fields.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace exo::service {
@@ -48,6 +49,24 @@ Parsed<std::optional<int64_t>> ReadInteger(const Json& object, const char* name,
     return whole;
   return BadValue(
       name, fmt::format("'{}' is {}, but must be from {} to {}", name, Shown(*value), low, high));
+}
+
+Parsed<> CheckIgnored(const Json& object, std::span<const IgnoredField> fields) {
+  const auto is = [](const Json& value, JsonKind kind) {
+    if (kind == JsonKind::kText) return value.is_string();
+    if (kind == JsonKind::kBool) return value.is_boolean();
+    if (kind == JsonKind::kObject) return value.is_object();
+    return value.is_array() &&
+           std::ranges::all_of(value, [](const Json& one) { return one.is_string(); });
+  };
+  constexpr const char* kNames[] = {"a text", "true or false", "an object", "a list of texts"};
+  for (const IgnoredField& field : fields) {
+    const Json* value = Find(object, field.name);
+    if (value == nullptr || is(*value, field.kind)) continue;
+    return BadValue(field.name, fmt::format("'{}' is {}, but must be {}", field.name, Shown(*value),
+                                            kNames[static_cast<size_t>(field.kind)]));
+  }
+  return {};
 }
 
 Parsed<std::string> ReadRequiredString(const Json& object, const char* name, size_t max_bytes) {

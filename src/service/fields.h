@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "service/errors.h"
@@ -26,6 +27,14 @@ Parsed<std::optional<double>> ReadNumber(const Json& object, const char* name, R
 // Whole numbers only (3.0 counts as 3).
 Parsed<std::optional<int64_t>> ReadInteger(const Json& object, const char* name, int64_t low,
                                            int64_t high);
+// Fields whose values change nothing: they must be of their kind all the same.
+enum class JsonKind : uint8_t { kText, kBool, kObject, kTexts };
+struct IgnoredField {
+  const char* name;
+  JsonKind kind;
+};
+Parsed<> CheckIgnored(const Json& object, std::span<const IgnoredField> fields);
+
 Parsed<std::string> ReadRequiredString(const Json& object, const char* name, size_t max_bytes);
 
 }  // namespace exo::service

@@ -25,9 +25,10 @@ constexpr std::array kFields = {NamedKind{"json_schema", GrammarKind::kJsonSchem
                                 NamedKind{"choice", GrammarKind::kChoices},
                                 NamedKind{"guided_choice", GrammarKind::kChoices}};
 
-bool IsEmpty(const Json& value) {
-  return (value.is_string() && value.get_ref<const std::string&>().empty()) ||
-         (value.is_structured() && value.empty());
+// llama-server's clients send its fields without a text when they mean none.
+bool IsNone(const NamedKind& field, const Json& value) {
+  return (field.kind == GrammarKind::kJsonSchema || field.kind == GrammarKind::kGbnf) &&
+         value == "";
 }
 
 }  // namespace
@@ -56,7 +57,7 @@ Parsed<> SetSchema(std::string_view body, const std::vector<std::string>& path, 
 
 Parsed<> ReadFormat(const Json* format, std::string_view body, std::vector<std::string> path,
                     const char* param, node::GenerateRequest& request) {
-  if (format == nullptr || IsEmpty(*format)) return {};
+  if (format == nullptr) return {};
   const Json* type = format->is_object() ? Find(*format, "type") : nullptr;
   if (type == nullptr)
     return BadValue(param, fmt::format("'{}' must be an object with a 'type'", param));
@@ -82,20 +83,17 @@ Parsed<> ReadGrammar(const Json& body, std::string_view text, node::GenerateRequ
   TRY(ReadFormat(Find(body, kFormat), text, {kFormat}, kFormat, request));
   for (const NamedKind& field : kFields) {
     const Json* value = Find(body, field.name);
-    const bool schema = field.kind == GrammarKind::kJsonSchema;
-    if (value == nullptr || (!schema && IsEmpty(*value))) continue;
-    if (schema) {
-      // Also as a text that holds it.
-      if (value->is_string()) {
-        if (value->get_ref<const std::string&>().empty()) continue;
-        TRY(SetGrammar(field.kind, value->get<std::string>(), field.name, request));
-      } else {
-        TRY(SetSchema(text, {field.name}, field.name, request));
-      }
-    } else if (field.kind == GrammarKind::kChoices) {
+    if (value == nullptr || IsNone(field, *value)) continue;
+    if (field.kind == GrammarKind::kRegex && *value == "")
+      return BadValue(
+          field.name,
+          fmt::format("'{}' is empty: no answer but an empty one would match", field.name));
+    if (field.kind == GrammarKind::kChoices) {
       TRY(SetGrammar(field.kind, Dump(*value), field.name, request));
-    } else if (value->is_string()) {
+    } else if (value->is_string()) {  // a schema, too, may be a text that holds it
       TRY(SetGrammar(field.kind, value->get<std::string>(), field.name, request));
+    } else if (field.kind == GrammarKind::kJsonSchema) {
+      TRY(SetSchema(text, {field.name}, field.name, request));
     } else {
       return BadValue(field.name, fmt::format("'{}' must be a text", field.name));
     }

@@ -140,7 +140,7 @@ class FakeApi final : public node::Api {
     const MutexLock lock(mutex);
     last = request;
     last.lease = nullptr;
-    if (request.model != "tiny" && request.model != "hub/tiny") {
+    if (request.model != "tiny" && request.model != "hub/tiny" && !FindPreset(request.model)) {
       sink.OnError({{ErrorCode::kNotFound, "the model '" + request.model + "' does not exist"},
                     node::Refusal::kUnknownModel});
       return nullptr;
@@ -168,13 +168,13 @@ class FakeApi final : public node::Api {
   }
   void Detokenize(std::string model, std::vector<TokenId> ids,
                   std::function<void(Result<std::string>)> done) override {
-    if (model != "tiny") return done(Unknown(model));
+    if (model != "tiny" && !FindPreset(model)) return done(Unknown(model));
     done(std::string(ids.begin(), ids.end()));
   }
   void DescribeModel(
       std::string model,
       std::function<void(Result<std::shared_ptr<const node::ModelDetails>>)> done) override {
-    if (model != "tiny") return done(Unknown(model));
+    if (model != "tiny" && !FindPreset(model)) return done(Unknown(model));
     done(std::make_shared<const node::ModelDetails>(
         node::ModelDetails{.metadata = {{"general.architecture", "llama"},
                                         {"general.license", "mit"},
@@ -191,14 +191,28 @@ class FakeApi final : public node::Api {
     return Fail(ErrorCode::kNotFound, "there is no model '{}'", model);
   }
   std::vector<node::ModelView> Models() const override {
-    return {{.name = "tiny",
-             .bytes = 1000,
-             .architecture = "llama",
-             .context = 512,
-             .layers = 8,
-             .created = 1700000000,
-             .local = true},
-            {.name = "hub/tiny", .context = 2048}};
+    std::vector<node::ModelView> models = {{.name = "tiny",
+                                            .bytes = 1000,
+                                            .architecture = "llama",
+                                            .context = 512,
+                                            .layers = 8,
+                                            .created = 1700000000,
+                                            .local = true},
+                                           {.name = "hub/tiny", .context = 2048}};
+    for (const auto& [name, preset] : presets)
+      models.push_back({.name = name, .context = 512, .base = preset->base});
+    return models;
+  }
+  std::shared_ptr<const node::Preset> FindPreset(const std::string& name) const override {
+    const auto found = presets.find(name);
+    return found == presets.end() ? nullptr : found->second;
+  }
+  void SavePreset(node::Preset preset, std::function<void(Result<void>)> done) override {
+    if (preset.base != "tiny") return done(Unknown(preset.base));
+    if (preset.name == "hub/tiny")
+      return done(Fail(ErrorCode::kInvalid, "'{}' is the name of a model", preset.name));
+    presets[preset.name] = std::make_shared<const node::Preset>(preset);
+    done({});
   }
   node::ClusterView Cluster() const override {
     node::ClusterView view{.self = Id(1), .neighbors_of_other_clusters = 3};
@@ -255,7 +269,7 @@ class FakeApi final : public node::Api {
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {
-    if (model == "hub/tiny") return done({});
+    if (model == "hub/tiny" || presets.erase(model) > 0) return done({});
     done(Fail(ErrorCode::kNotFound, "no model '{}' was added", model));
   }
 
@@ -273,6 +287,7 @@ class FakeApi final : public node::Api {
   Script script;
   node::GenerateRequest last;
   Counters counters;
+  std::map<std::string, std::shared_ptr<const node::Preset>> presets;
   node::EventLog log{1000};
 };
 

@@ -15,8 +15,6 @@
 
 namespace exo::service {
 
-inline constexpr size_t kMaxTexts = 2048;  // in one request: OpenAI's limit
-
 struct Readouts {
   std::vector<std::vector<float>> values;  // of each text, in their order
   uint64_t prompt_tokens = 0;              // of all
@@ -33,11 +31,6 @@ struct ReadoutRoute {
 };
 Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, ReadoutRoute route,
                  Caller caller);
-
-// A text, a list of texts, token ids, or a list of those: a request for each. Errors: 400 that
-// names `field`.
-Parsed<std::vector<node::GenerateRequest>> ReadInputs(const Json& body, const char* field,
-                                                      const node::GenerateRequest& like);
 
 // "[0.5,-1]": the shortest text of each that is read back as the same value.
 std::string NumbersJson(std::span<const float> values);

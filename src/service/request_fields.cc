@@ -148,15 +148,29 @@ const model::Data& At(const model::Data& data, size_t index) {
   return list == nullptr || index >= list->size() ? kNothing : (*list)[index];
 }
 
-model::Data ToolData(const std::string& name, const Json* description,
-                     const model::Data& parameters) {
-  model::DataMap function = {{"name", {name}}};
-  if (description != nullptr) function.push_back({"description", ToData(*description)});
-  if (!std::holds_alternative<std::monostate>(parameters.value))
-    function.push_back({"parameters", parameters});
+Parsed<model::Data> ReadTool(const Json& function, const char* schema, const model::Data& written,
+                             const std::string& param) {
+  const auto named = [&](ApiError error) {
+    error.param = fmt::format("{}.{}", param, error.param);
+    return std::unexpected(std::move(error));
+  };
+  auto name = ReadRequiredString(function, "name", kMaxStopBytes);
+  if (!name) return named(name.error());
+  auto description = ReadText(function, "description");
+  if (!description) return named(description.error());
+  const Json* parameters = Find(function, schema);
+  if (parameters != nullptr && !parameters->is_object()) {
+    return BadValue(fmt::format("{}.{}", param, schema),
+                    fmt::format("'{}' of the tool '{}' is {}, but must be a JSON schema, an object",
+                                schema, *name, Shown(*parameters)));
+  }
+  model::DataMap data = {{"name", {*std::move(name)}}};
+  if (Find(function, "description") != nullptr)
+    data.push_back({"description", {*std::move(description)}});
+  if (parameters != nullptr) data.push_back({"parameters", At(written, schema)});
   model::DataMap tool = {{"type", {std::string("function")}}};
-  tool.push_back({"function", {std::move(function)}});
-  return {std::move(tool)};
+  tool.push_back({"function", {std::move(data)}});
+  return model::Data{std::move(tool)};
 }
 
 void SetVariable(node::ChatOptions& chat, std::string name, const Json& value) {

@@ -42,9 +42,11 @@ Json FromData(const model::Data& data);
 const model::Data& At(const model::Data& data, std::string_view key);
 const model::Data& At(const model::Data& data, size_t index);
 
-// A tool as templates see it, from its parts in any dialect. `parameters`: as they were written.
-model::Data ToolData(const std::string& name, const Json* description,
-                     const model::Data& parameters);
+// A tool as templates see it, from the object with its name, description and, in the field
+// `schema`, parameters. `written`: that object as it was written. Errors: 400 that names `param`
+// and field.
+Parsed<model::Data> ReadTool(const Json& function, const char* schema, const model::Data& written,
+                             const std::string& param);
 
 // Sets a name that the template may read.
 void SetVariable(node::ChatOptions& chat, std::string name, const Json& value);

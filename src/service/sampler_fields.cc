@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "service/fields.h"
+#include "service/presets.h"
 #include "wire/limits.h"
 
 namespace exo::service {
@@ -66,7 +67,6 @@ Parsed<> ReadCuts(const Json& body, wire::SamplerSettings& sampler) {
 
 Parsed<> ReadBreakers(const Json& body, std::vector<std::string>& out) {
   constexpr const char* kName = "dry_sequence_breakers";
-  out = {"\n", ":", "\"", "*"};  // llama-server's
   const Json* value = Find(body, kName);
   if (value == nullptr) return {};
   if (!value->is_array())
@@ -99,12 +99,12 @@ Parsed<> ReadDry(const Json& body, node::GenerateRequest& request) {
 }
 
 Parsed<> ReadMirostat(const Json& body, wire::SamplerSettings& sampler) {
-  const auto version = TRY(ReadInteger(body, "mirostat", 0, 2)).value_or(0);
+  const auto version = TRY(ReadInteger(body, "mirostat", 0, 2));
   if (version == 1) {
     return BadValue("mirostat",
                     "'mirostat' is 1, but must be 0 (off) or 2: only its second version is here");
   }
-  sampler.mirostat = version == 2;
+  if (version) sampler.mirostat = *version == 2;
   TRY(Number(body, "mirostat_tau", {0, 100}, sampler.mirostat_tau));
   return Number(body, "mirostat_eta", {0, 10}, sampler.mirostat_eta);
 }
@@ -200,18 +200,25 @@ Parsed<> ReadLogprobs(const Json& body, bool chat, wire::SamplerSettings& sample
 
 }  // namespace
 
-Parsed<> ReadSampler(const Json& body, bool chat, node::GenerateRequest& request) {
+Parsed<> ReadSettings(const Json& body, node::GenerateRequest& request) {
   wire::SamplerSettings& sampler = request.sampler;
-  sampler.temperature = 1;  // OpenAI's default
   TRY(Number(body, "temperature", {0, 2}, sampler.temperature));
   TRY(ReadCuts(body, sampler));
   TRY(ReadPenalties(body, sampler));
   TRY(ReadDry(body, request));
   TRY(ReadMirostat(body, sampler));
   TRY(ReadOrder(body, sampler.order));
-  TRY(ReadLogitBias(body, sampler.logit_bias));
+  return ReadLogitBias(body, sampler.logit_bias);
+}
+
+Parsed<> ReadSampler(const Json& body, SamplerForm form, node::GenerateRequest& request) {
+  request.sampler.temperature = 1;                // OpenAI's
+  request.dry_breakers = {"\n", ":", "\"", "*"};  // llama-server's
+  if (form.defaults != nullptr) TRY(ReadSettings(*form.defaults, request));
+  TRY(ReadSettings(body, request));
   TRY(ReadStopTokenIds(body, request.stop_tokens));
-  TRY(ReadLogprobs(body, chat, sampler));
+  TRY(ReadLogprobs(body, form.chat, request.sampler));
+  NoteGiven(body, request);
   request.choices = static_cast<uint32_t>(TRY(ReadInteger(body, "n", 1, kMaxChoices)).value_or(1));
   return {};
 }

@@ -10,8 +10,17 @@ inline constexpr uint32_t kMaxChoices = 32;
 inline constexpr size_t kMaxStopTokenIds = 64;
 inline constexpr size_t kMaxDryBreakers = 16;
 
-// Everything but `seed` and the stop texts. `chat`: logprobs are asked for as chats do (a truth
-// value and `top_logprobs`), else as text completions do (a number).
-Parsed<> ReadSampler(const Json& body, bool chat, node::GenerateRequest& request);
+// What differs between dialects.
+struct SamplerForm {
+  // Logprobs are asked for as chats do (a truth value and `top_logprobs`), else as text completions
+  // do (a number).
+  bool chat = true;
+  const Json* defaults = nullptr;  // in place of OpenAI's
+};
+// Everything but `seed` and the stop texts; notes what is given (service/presets.h).
+Parsed<> ReadSampler(const Json& body, SamplerForm form, node::GenerateRequest& request);
+
+// Of these, what decides between tokens, and only what `body` has.
+Parsed<> ReadSettings(const Json& body, node::GenerateRequest& request);
 
 }  // namespace exo::service

@@ -35,6 +35,25 @@ await check("tags and show", async () => {
   assert.ok(shown.capabilities.includes("completion"));
   assert.ok(shown.template.includes("messages"));
 });
+await check("create and copy", async () => {
+  const progress = await collect(await client.create({ model: "poet", from: model, system: "Rhyme.", parameters: { temperature: 0, num_predict: 5, stop: ["zzz"] }, stream: true }));
+  assert.equal(progress.at(-1).status, "success");
+  const answer = await client.chat({ model: "poet", messages });
+  assert.equal(answer.model, "poet");
+  assert.ok(answer.eval_count <= 5);
+  const same = await client.chat({ model, messages: [{ role: "system", content: "Rhyme." }, ...messages], options: { temperature: 0, num_predict: 5 } });
+  assert.equal(answer.message.content, same.message.content);
+  assert.equal((await client.copy({ source: "poet", destination: "bard" })).status, "success");
+  assert.deepEqual((await client.list()).models.map((each) => each.name).filter((name) => /poet|bard/.test(name)), ["bard", "poet"]);
+  const shown = await client.show({ model: "bard" });
+  assert.equal(shown.system, "Rhyme.");
+  assert.equal(shown.details.parent_model, model);
+  assert.match(shown.modelfile, /^FROM /);
+  for (const name of ["poet", "bard"]) await client.delete({ model: name });
+  assert.match((await failure(() => client.chat({ model: "bard", messages }))).message, /bard/);
+  assert.match((await failure(() => client.create({ model: "x", from: model, quantize: "q4_0" }))).message, /quantize/);
+  assert.match((await failure(() => client.create({ model: "x", from: model, template: "{{ .Prompt }}" }))).message, /Go template/);
+});
 await check("a chat, whole and streamed", async () => {
   const whole = await client.chat({ model, messages, options });
   assert.equal(whole.message.role, "assistant");
@@ -84,7 +103,6 @@ await check("pull of what is here, and of what is not", async () => {
   assert.match((await failure(() => client.pull({ model: "nobody" }))).message, /put its GGUF file into a model folder/);
 });
 await check("what is refused says so", async () => {
-  assert.match((await failure(() => client.copy({ source: model, destination: "b" }))).message, /not supported/);
   assert.match((await failure(() => client.push({ model }))).message, /not supported/);
   assert.match((await failure(() => client.generate({ model, prompt: "a", suffix: "b" }))).message, /fill in the middle/);
   const unknown = await failure(() => client.chat({ model: "nobody", messages }));

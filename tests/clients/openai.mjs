@@ -1,4 +1,5 @@
 // openai.
+import { gzipSync } from "node:zlib";
 import OpenAI from "openai";
 import { active, assert, check, failure, finish, model, until, url } from "./checks.mjs";
 
@@ -70,6 +71,35 @@ await check("completions", async () => {
   const ask = (more) => client.completions.create({ model, prompt: "Once upon", temperature: 0, max_tokens: 8, ...more });
   assert.ok((await ask()).choices[0].text.length > 0);
   assert.match((await failure(() => ask({ suffix: "end" }))).message, /fill in the middle/);
+});
+await check("several prompts, echo, best_of", async () => {
+  const ask = (more) => client.completions.create({ model, prompt: "Once upon", temperature: 0, max_tokens: 8, ...more });
+  const alone = [await ask(), await ask({ prompt: "A hen" })];
+  const both = await ask({ prompt: ["Once upon", "A hen"], n: 2 });
+  assert.deepEqual(both.choices.map((choice) => choice.index), [0, 1, 2, 3]);
+  assert.deepEqual([0, 2].map((i) => both.choices[i].text), alone.map((one) => one.choices[0].text));
+  assert.equal(both.usage.prompt_tokens, alone[0].usage.prompt_tokens + alone[1].usage.prompt_tokens);
+  const texts = ["", ""];
+  for await (const chunk of await ask({ prompt: ["Once upon", "A hen"], stream: true, echo: true })) {
+    for (const choice of chunk.choices) texts[choice.index] += choice.text;
+  }
+  assert.deepEqual(texts, [`Once upon${alone[0].choices[0].text}`, `A hen${alone[1].choices[0].text}`]);
+  const { tokens } = await (await fetch(`${url}/tokenize`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ content: "Once upon" }) })).json();
+  assert.ok((await ask({ prompt: tokens, echo: true })).choices[0].text.includes("Once upon"));
+  assert.equal((await failure(() => ask({ echo: true, logprobs: 1 }))).param, "echo");
+  const best = await ask({ temperature: 1, seed: 3, best_of: 4, n: 1, logprobs: 0 });
+  const all = await ask({ temperature: 1, seed: 3, n: 4, logprobs: 0 });
+  const mean = (choice) => choice.logprobs.token_logprobs.reduce((sum, one) => sum + one, 0) / choice.logprobs.token_logprobs.length;
+  assert.equal(mean(best.choices[0]), Math.max(...all.choices.map(mean)));
+  assert.equal(best.usage.completion_tokens, all.usage.completion_tokens);
+  assert.equal((await failure(() => ask({ best_of: 2, stream: true }))).param, "best_of");
+});
+await check("compressed bodies", async () => {
+  const body = gzipSync(JSON.stringify({ model, messages, max_tokens: 1 }));
+  const send = (coding, data) => fetch(`${url}/v1/chat/completions`, { method: "POST", headers: { "Content-Type": "application/json", "Content-Encoding": coding }, body: data });
+  assert.equal((await send("gzip", body)).status, 200);
+  assert.equal((await send("gzip", body.subarray(0, 20))).status, 400);
+  assert.equal((await send("br", body)).status, 415);
 });
 await check("a response, whole and streamed", async () => {
   const whole = await respond();

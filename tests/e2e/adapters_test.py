@@ -163,6 +163,22 @@ def test_settings_and_options_load_models_with_adapters(exo):
             assert done.returncode == 5 and "exo stop" in done.stderr, done
 
 
+def create(api, body):
+    status, answer = api.post("/api/create", {"stream": False, **body})
+    assert (status, answer) == (200, {"status": "success"}), answer
+
+
+def poem_of(api):
+    """What the created model says, which is what its model says with the same words around it."""
+    question = {"role": "user", "content": "What is exo?"}
+    status, answer = api.post("/v1/chat/completions", {"model": "poet", "messages": [question]})
+    assert status == 200 and answer["model"] == "poet" and answer["usage"]["completion_tokens"] <= 12, answer
+    status, same = api.post("/v1/chat/completions", {
+        "model": "exo-tiny", "messages": [{"role": "system", "content": "Rhyme."}, question], "temperature": 0, "max_tokens": 12})
+    assert status == 200 and same["choices"][0]["message"] == answer["choices"][0]["message"], (same, answer)
+    return answer["choices"][0]["message"]["content"]
+
+
 def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
     with tempfile.TemporaryDirectory(prefix="exo-adapters-") as folder:
         style, draft = pathlib.Path(folder) / "style.gguf", pathlib.Path(folder) / "small.gguf"
@@ -175,14 +191,31 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
             assert status == 200, loaded
             before = tokens_of(node.api)[0]
             assert before != tokens_of(node.api, [])[0]
+            create(node.api, {"model": "poet", "from": "exo-tiny", "system": "Rhyme.",
+                              "parameters": {"temperature": 0, "num_predict": 12}})
+            poem = poem_of(node.api)
             node.stop()
             nodes[0] = node = restarted(exo, node, "--threads", "1")
-            wait_for("the model to come back", lambda: node.api.get("/v1/models")[1]["data"][0]["exo"]["state"] == "ready")
-            model, *_ = node.api.get("/v1/models")[1]["data"]
+            models = lambda: {m["id"]: m for m in node.api.get("/v1/models")[1]["data"]}  # noqa: E731
+            wait_for("the model to come back", lambda: "exo-tiny" in models() and models()["exo-tiny"]["exo"]["state"] == "ready")
+            model = models()["exo-tiny"]
             assert [(a["name"], a["scale"]) for a in model["exo"]["adapters"]] == [("style", 0.5)], model
             assert tokens_of(node.api)[0] == before
             assert model["exo"]["draft"] == "small", model
             assert "(draft: small)" in run(exo, "ps", home=node.home).stdout
+            assert poem_of(node.api) == poem, "created models come back, too"
+            # A created model has adapters of its own: its model is loaded with exactly these.
+            create(node.api, {"model": "styled", "from": "poet", "adapters": ["style"]})
+            ask = {"model": "styled", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+            status, refused = node.api.post("/v1/chat/completions", ask)
+            assert status == 503 and "style" in refused["error"]["message"], refused
+            assert node.api.post("/v1/internal/unload", {"model": "styled"})[0] == 200
+            assert node.api.post("/v1/chat/completions", ask)[0] == 200
+            styled = models()["styled"]["exo"]
+            assert [(a["name"], a["scale"]) for a in styled["adapters"]] == [("style", 1)], styled
+            assert styled["base"] == "exo-tiny" and models()["exo-tiny"]["exo"]["base"] is None, styled
+            status, wrong = node.api.post("/api/create", {"model": "w", "from": "exo-tiny", "adapters": ["small"]})
+            assert status == 400 and "small" in wrong["error"], wrong
             # They are kept like models that were named by path, and are forgotten like them.
             for name in ("style", "small"):
                 done = run(exo, "rm", name, home=node.home)

@@ -57,6 +57,12 @@ def test_chat_completions(exo):
                 reasons += [choice["finish_reason"]] if choice["finish_reason"] else []
         assert (name, arguments, reasons) == ("weather", whole["arguments"], ["tool_calls"])
         assert pieces > 3, "the arguments are streamed"
+        # Cut anywhere it is the beginning of that call, and no text.
+        for limit in (1, 3, 9):
+            cut = post(nodes[0], "/v1/chat/completions", {**body, "max_tokens": limit})["choices"][0]
+            assert cut["finish_reason"] == "length" and cut["message"]["content"] is None, cut
+            begun = cut["message"]["tool_calls"][0]["function"]
+            assert begun["name"] == "weather" and whole["arguments"].startswith(begun["arguments"]), (cut, whole)
         # Its own call goes back into the prompt.
         call = {"id": "abcdefghi", "type": "function", "function": whole}
         post(nodes[0], "/v1/chat/completions", {**CHAT, "messages": [
@@ -71,6 +77,7 @@ def test_what_cannot_be_called_is_refused(exo):
                            ({"tool_choice": "required", "response_format": {"type": "json_object"}}, "one of them")]:
             status, answer = nodes[0].api.post("/v1/chat/completions", {**CHAT, **body})
             assert status == 400 and word in answer["error"]["message"], answer
+            assert answer["error"]["param"] == "tool_choice", answer
 
 
 def test_responses(exo):

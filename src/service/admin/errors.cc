@@ -7,11 +7,11 @@ namespace exo::service::admin {
 
 HttpResponse ErrorResponse(const ApiError& error) {
   const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
-  return WithRetryAfter({.status = error.status,
-                         .body = Dump({{"error",
-                                        {{"message", error.message},
-                                         {"param", or_null(error.param)},
-                                         {"code", or_null(error.code)}}}})});
+  const Json json = {{"error",
+                      {{"message", error.message},
+                       {"param", or_null(error.param)},
+                       {"code", or_null(error.code)}}}};
+  return WithRetryAfter({.status = error.status, .body = Dump(json)}, error);
 }
 
 }  // namespace exo::service::admin

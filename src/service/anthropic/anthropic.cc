@@ -4,6 +4,7 @@
 #include "service/anthropic/encode.h"
 #include "service/anthropic/errors.h"
 #include "service/anthropic/parse.h"
+#include "service/presets.h"
 #include "service/waiting.h"
 
 namespace exo::service::anthropic {
@@ -20,6 +21,7 @@ Parsed<Action> ReadCount(node::Api& api, const HttpRequest& request) {
   MessageCall call = TRY(ParseMessages(request.body, Purpose::kCount));
   const auto failure = [](const Error& error) { return ErrorResponse(FromModelError(error)); };
   return AskNode(failure, [&api, call = std::move(call)](Waiting& waiting) mutable {
+    ApplyPreset(api, call.request);
     api.Tokenize(std::move(call.request),
                  waiting.Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
                    return Json{{"input_tokens", prompt.ids.size()}};

@@ -42,7 +42,7 @@ HttpResponse ErrorResponse(const ApiError& error) {
   const std::string id = NewId("req_");
   Json json = ErrorJson(error);
   json["request_id"] = id;
-  HttpResponse response = WithRetryAfter({.status = error.status, .body = Dump(json)});
+  HttpResponse response = WithRetryAfter({.status = error.status, .body = Dump(json)}, error);
   response.headers.emplace_back("request-id", id);
   return response;
 }

@@ -174,9 +174,8 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
       const std::string type = TypeOf(tool);
       if (!tool.is_object()) return BadValue("tools", "a tool must be an object");
       if (!type.empty() && type != "custom") continue;
-      const std::string name = TRY(ReadRequiredString(tool, "name", kMaxStopBytes));
       chat.tools.push_back(
-          ToolData(name, Find(tool, "description"), At(At(written, i), "input_schema")));
+          TRY(ReadTool(tool, "input_schema", At(written, i), fmt::format("tools[{}]", i))));
     }
   }
   const Json* choice = Find(body, "tool_choice");
@@ -241,7 +240,7 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose) {
   TRY(ReadTools(body, text, request.chat));
   TRY(ReadThinking(body, text, request));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
-  TRY(ReadSampler(body, true, request));
+  TRY(ReadSampler(body, {}, request));
   TRY(ReadSeed(body, request));
   TRY(ReadStops(body, "stop_sequences", request.stop));
   if (const Json* metadata = Find(body, "metadata"); metadata != nullptr && metadata->is_object()) {

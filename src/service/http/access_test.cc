@@ -417,13 +417,21 @@ TEST_F(TlsAccessTest, AMatrixOfHostsOriginsAndKeys) {
   EXPECT_EQ(unknown.Status(Get("/v1/none", "")), 401) << "nothing is told without a key";
   TlsClient known(server.port());
   EXPECT_EQ(known.Status(Get("/v1/none", Bearer())), 404);
+  TlsClient internal(server.port());
+  EXPECT_EQ(internal.Status(Get("/v1/internal/none", Bearer())), 403);
 }
 
 TEST_F(TlsAccessTest, PlainHttpAndOldVersionsAreNotSpoken) {
   TestServer server(Options());
   TestClient plain(server.port());
   plain.Write(Get("/health", Bearer()));
-  EXPECT_EQ(plain.ReadToEnd().find("HTTP/1.1"), std::string::npos);
+  const std::string said = plain.ReadToEnd();
+  EXPECT_TRUE(said.starts_with("HTTP/1.1 400 ")) << said;
+  EXPECT_NE(said.find("https://"), std::string::npos) << said;
+  EXPECT_EQ(said.find("ok"), std::string::npos) << said;
+  TestClient noise(server.port());
+  noise.Write("hello?\r\n\r\n");
+  EXPECT_EQ(noise.ReadToEnd().find("HTTP/1.1"), std::string::npos);
   TlsClient old(server.port(), TLS1_2_VERSION);
   EXPECT_FALSE(old.connected());
   TlsClient now(server.port());

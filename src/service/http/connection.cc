@@ -14,6 +14,11 @@ namespace {
 // A client's process may be about to end when its sending side closes.
 constexpr std::chrono::milliseconds kFirstPeerCheck{20}, kMaxPeerCheck{1000};
 
+// A method's first letter, which no TLS record begins with.
+bool BeginsHttp(char first) {
+  return first >= 'A' && first <= 'Z';
+}
+
 }  // namespace
 
 Connection::Connection(Socket socket, ConnectionHost host,
@@ -58,7 +63,10 @@ void Connection::OnRead(const ErrorCodeAsio& error, size_t count) {
     return drained_ > kMaxDrained ? Close(true) : Read();
   }
   body_bytes_ += count;
-  if (tls_ == nullptr) {
+  const bool first = !std::exchange(heard_, true);
+  if (first && tls_ != nullptr && BeginsHttp(read_buffer_[0])) {
+    RefusePlain();
+  } else if (tls_ == nullptr) {
     input_.append(read_buffer_, 0, count);
   } else if (!Decrypt(count)) {
     return;
@@ -184,6 +192,15 @@ void Connection::Refuse(std::string line, const HttpResponse& response) {
   request_line_ = std::move(line);
   begun_ = std::chrono::steady_clock::now();
   Send(response);
+}
+
+// Somebody has typed http:// for https://. Only this is said without TLS.
+void Connection::RefusePlain() {
+  tls_.reset();
+  Refuse("plain HTTP where TLS is spoken",
+         {.status = 400,
+          .body = "This port takes HTTPS only: use https:// in the address.\n",
+          .content_type = "text/plain; charset=utf-8"});
 }
 
 void Connection::ExpectHeader(std::chrono::milliseconds limit) {

@@ -59,6 +59,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void Dispatch();
   void Refuse(const ApiError& error);
   void Refuse(std::string line, const HttpResponse& response);
+  void RefusePlain();
   void ExpectHeader(std::chrono::milliseconds limit);
   void ExpectBody();
 
@@ -82,6 +83,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   const HttpLimits& limits_;
   std::function<void(Connection*)> on_closed_;
   std::unique_ptr<net::TlsSession> tls_;  // null: plain HTTP
+  bool heard_ = false;                    // bytes have come
   boost::asio::steady_timer read_timer_;
   boost::asio::steady_timer write_timer_;
   boost::asio::steady_timer ping_timer_;

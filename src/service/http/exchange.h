@@ -17,6 +17,8 @@
 
 namespace exo::service {
 
+class BodyLease;
+
 struct HttpRequest {
   std::string method;                       // upper case
   std::string path;                         // as sent, without host and query
@@ -33,8 +35,8 @@ struct HttpRequest {
   Caller caller;              // who asks, by its key
   std::string last_event_id;  // where a stream of events is to go on
   std::string body;
-  std::shared_ptr<const void> lease;  // of the body's memory; kept as long as its contents
-  bool has_length = false;  // the header told the body's length or that it comes in chunks
+  std::shared_ptr<BodyLease> lease;  // of the body's memory; kept as long as its contents
+  bool has_length = false;           // the header told the body's length or that it comes in chunks
   int version = 11;
   bool keep_alive = true;
 };

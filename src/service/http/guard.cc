@@ -2,16 +2,11 @@
 
 #include <algorithm>
 
+#include "service/http/ascii.h"
+#include "service/http/content_coding.h"
+
 namespace exo::service {
 namespace {
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return lower;
-}
 
 // "localhost:80" -> "localhost", "[::1]:80" -> "[::1]"; empty when the port is not a number.
 std::string WithoutPort(std::string_view host) {
@@ -58,12 +53,6 @@ bool IsOwn(const std::string& origin, const HttpRequest& request, const HttpOpti
   });
 }
 
-std::string_view Trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
-
 // Of headers that clients in browsers send; the official ones of OpenAI and Anthropic name their
 // platform in a dozen.
 bool MaySend(std::string_view name) {
@@ -80,20 +69,12 @@ bool MaySend(std::string_view name) {
 }  // namespace
 
 Parsed<> CheckBody(const HttpRequest& request) {
+  if (const auto coding = CodingOf(request.content_encodings); !coding)
+    return std::unexpected(coding.error());
   if (request.method != "POST") return {};
   if (!request.has_length) {
     return std::unexpected(ApiError{
         411, "a POST needs Content-Length or Transfer-Encoding: chunked", "", "length_required"});
-  }
-  for (const std::string& encoding : request.content_encodings) {
-    const std::string name = Lower(Trimmed(encoding));
-    if (name.empty() || name == "identity") continue;
-    return std::unexpected(
-        ApiError{415,
-                 fmt::format("the body's content encoding is '{}'; compressed bodies are not "
-                             "supported: send it plain, without Content-Encoding",
-                             name.substr(0, 64)),
-                 "", "unsupported_content_encoding"});
   }
   const std::string type =
       Lower(Trimmed(request.content_type.substr(0, request.content_type.find(';'))));

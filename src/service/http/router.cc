@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/beast/core/string.hpp>
 
+#include "service/http/content_coding.h"
 #include "service/http/guard.h"
 #include "service/http/paths.h"
 
@@ -22,6 +23,18 @@ bool MayCompile(std::string_view body) {
   constexpr std::string_view kWords[] = {"schema", "grammar",   "regex",
                                          "choice", "\"tools\"", "format"};
   return std::ranges::any_of(kWords, [&](auto word) { return body.contains(word); });
+}
+
+// The body without its compression, then what the route makes of it.
+Parsed<Action> ReadDecoded(const Route& route, HttpRequest request, size_t limit) {
+  const Coding coding = TRY(CodingOf(request.content_encodings));
+  if (coding != Coding::kIdentity && !request.body.empty())
+    request.body = TRY(Decode(coding, request.body, limit, *request.lease));
+  return route.read(std::move(request));
+}
+
+bool IsCompressed(const HttpRequest& request) {
+  return CodingOf(request.content_encodings).value_or(Coding::kIdentity) != Coding::kIdentity;
 }
 
 // Waits for a body that is read on the worker, then is whatever the route makes of it.
@@ -80,6 +93,11 @@ ApiError NoKey(bool given, Scope needed, bool remote) {
   return {401, std::move(message), "", given ? "invalid_api_key" : "missing_api_key"};
 }
 
+// The paths beside a route: "/v1/internal/" of "/v1/internal/plan".
+std::string_view FolderOf(std::string_view path) {
+  return path.substr(0, path.rfind('/') + 1);
+}
+
 }  // namespace
 
 // On loopback whoever has no key of ours may do everything but administer, as a program that sends
@@ -109,13 +127,21 @@ Parsed<Caller> DialectRouter::Authenticate(const HttpRequest& request, Scope nee
   return std::unexpected(NoKey(!credentials.empty(), needed, options_.tls != nullptr));
 }
 
-// A path that is not there takes a key where all others do, and tells nothing without.
+// A path that is not there takes a key where all others do, and tells nothing without; one beside
+// routes of administrators, or their path with another method, takes what these take.
 Scope DialectRouter::NeededFor(const HttpRequest& request,
                                const std::vector<Match>& matches) const {
   if (request.method == "OPTIONS") return Scope::kOpen;
   const std::string method = request.method == "HEAD" ? "GET" : request.method;
   for (const Match& match : matches) {
     if (match.route->method == method) return match.route->scope;
+  }
+  for (const Dialect& dialect : dialects_) {
+    for (const Route& route : dialect.routes) {
+      const std::string_view folder = FolderOf(route.path);
+      if (route.scope == Scope::kAdmin && folder != "/" && request.path.starts_with(folder))
+        return Scope::kAdmin;
+    }
   }
   return options_.tls != nullptr ? Scope::kInfer : Scope::kOpen;
 }
@@ -132,11 +158,8 @@ Parsed<> DialectRouter::Admit(HttpRequest& request, const std::vector<Match>& ma
 HttpResponse DialectRouter::Refusal(const Dialect& dialect, const ApiError& error) {
   HttpResponse response = dialect.render(error);
   if (error.status == 401) response.headers.emplace_back("WWW-Authenticate", "Bearer");
-  if (error.retry_after == 0) return response;
-  std::erase_if(response.headers, [](const auto& field) { return field.first == "Retry-After"; });
-  response.headers.emplace_back("Retry-After", std::to_string(error.retry_after));
-  // The official clients try again at once otherwise.
-  if (error.code == "insufficient_quota") response.headers.emplace_back("x-should-retry", "false");
+  if (error.code == "unsupported_content_encoding")
+    response.headers.emplace_back("Accept-Encoding", kCodings);
   return response;
 }
 
@@ -227,13 +250,14 @@ std::unique_ptr<Handler> DialectRouter::Read(const Match& match, HttpRequest req
     exchange.Send(dialect->render(action.error()));
     return nullptr;
   };
-  if (request.body.size() <= kMaxReadOnLoop && !MayCompile(request.body))
+  if (request.body.size() <= kMaxReadOnLoop && !MayCompile(request.body) && !IsCompressed(request))
     return begin(match.route->read(std::move(request)));
   auto reading = std::make_unique<Reading>(begin);
   // Routes live as long as the server, whose destructor waits for the worker.
   const bool begun = worker_.Run(
-      [route = match.route, request = std::move(request)]() mutable {
-        return route->read(std::move(request));
+      [route = match.route, limit = options_.limits.body_bytes,
+       request = std::move(request)]() mutable {
+        return ReadDecoded(*route, std::move(request), limit);
       },
       [handler = reading.get(), alive = reading->alive()](Parsed<Action> action) {
         if (!alive.expired()) handler->Finish(std::move(action));

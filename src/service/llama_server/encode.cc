@@ -102,18 +102,19 @@ std::unique_ptr<Encoder> MakeEncoder(std::string model, bool stream) {
 }
 
 Json ErrorJson(const ApiError& error) {
-  const char* type = error.code == "context_length_exceeded"      ? "exceed_context_size_error"
-                     : error.status == 404                        ? "not_found_error"
-                     : error.status == 401                        ? "authentication_error"
-                     : error.status == 403                        ? "permission_error"
-                     : error.status == 503 || error.status == 429 ? "unavailable_error"
-                     : error.status >= 500                        ? "server_error"
-                                                                  : "invalid_request_error";
+  const char* type = error.code == "context_length_exceeded" ? "exceed_context_size_error"
+                     : error.status == 404                   ? "not_found_error"
+                     : error.status == 401                   ? "authentication_error"
+                     : error.status == 403                   ? "permission_error"
+                     : error.status == 429                   ? "rate_limit_error"
+                     : error.status == 503                   ? "unavailable_error"
+                     : error.status >= 500                   ? "server_error"
+                                                             : "invalid_request_error";
   return {{"error", {{"code", error.status}, {"message", error.message}, {"type", type}}}};
 }
 
 HttpResponse ErrorResponse(const ApiError& error) {
-  return WithRetryAfter({.status = error.status, .body = Dump(ErrorJson(error))});
+  return WithRetryAfter({.status = error.status, .body = Dump(ErrorJson(error))}, error);
 }
 
 }  // namespace exo::service::llama_server

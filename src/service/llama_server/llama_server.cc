@@ -7,6 +7,7 @@
 #include "service/default_model.h"
 #include "service/llama_server/encode.h"
 #include "service/llama_server/parse.h"
+#include "service/presets.h"
 #include "service/readouts.h"
 #include "service/waiting.h"
 
@@ -54,6 +55,7 @@ Parsed<Action> ApplyTemplate(node::Api& api, const HttpRequest& request) {
   node::GenerateRequest chat = TRY(ParseTemplate(request.body));
   return AskNode(&Failed, [&api, chat = std::move(chat)](Waiting& waiting) mutable {
     if (chat.model.empty()) chat.model = DefaultModel(api);
+    ApplyPreset(api, chat);
     api.Tokenize(std::move(chat),
                  waiting.Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
                    return Json{{"prompt", prompt.text}};

@@ -4,7 +4,7 @@
 #include "service/chat_tools.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
-#include "service/readouts.h"
+#include "service/prompts.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
@@ -38,13 +38,11 @@ Parsed<Call> ReadCommon(Json& body) {
   TRY(RefuseUnsupported(body));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   const auto probabilities = TRY(ReadInteger(body, "n_probs", 0, 20)).value_or(0);
-  Json sampler = kDefaults;
-  sampler.update(body);
+  Json sampler = body;
   sampler["logprobs"] = probabilities > 0;
   sampler["top_logprobs"] = probabilities;
-  if (sampler["top_k"] == 0) sampler["top_k"] = -1;
   sampler.erase("n");
-  TRY(ReadSampler(sampler, true, call.request));
+  TRY(ReadSampler(sampler, {.defaults = &kDefaults}, call.request));
   // -1: one is drawn.
   if (const Json* seed = Find(body, "seed"); seed == nullptr || *seed != -1)
     TRY(ReadSeed(body, call.request));
@@ -60,7 +58,8 @@ Parsed<Call> ReadCommon(Json& body) {
 Parsed<Call> ParseCompletion(std::string_view text) {
   Json body = TRY(ParseBody(text));
   Call call = TRY(ReadCommon(body));
-  TRY(ReadPrompt(body, call.request));
+  call.request =
+      std::move(TRY(ReadPrompts(body, "prompt", call.request, {.may_be_empty = true})).front());
   call.request.special = true;  // llama-server reads control tokens in it
   return call;
 }
@@ -125,7 +124,7 @@ Parsed<EmbeddingCall> ParseEmbedding(std::string_view text) {
     return NotSupported("embd_normalize", "'embd_normalize' may be -1 (none) or 2 (length 1)");
   const node::GenerateRequest like{.model = TRY(ReadText(body, "model")),
                                    .readout = node::ReadoutRequest{.unit = norm == 2}};
-  call.requests = TRY(ReadInputs(body, call.field, like));
+  call.requests = TRY(ReadPrompts(body, call.field, like, {.most = kMaxTexts}));
   return call;
 }
 

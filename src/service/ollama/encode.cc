@@ -149,7 +149,11 @@ Json ErrorJson(const ApiError& error) {
 
 HttpResponse ErrorResponse(const ApiError& error) {
   const unsigned status = error.code == "queue_full" ? 503 : error.status;  // as Ollama's own
-  return WithRetryAfter({.status = status, .body = Dump(ErrorJson(error))});
+  return WithRetryAfter({.status = status, .body = Dump(ErrorJson(error))}, error);
+}
+
+HttpResponse Failed(const Error& error) {
+  return ErrorResponse(FromModelError(error));
 }
 
 }  // namespace exo::service::ollama

@@ -23,5 +23,7 @@ Json EmptyAnswer(const std::string& model, bool chat, const char* why);
 // {"error": message}
 Json ErrorJson(const ApiError& error);
 HttpResponse ErrorResponse(const ApiError& error);
+// Of a question about a model.
+HttpResponse Failed(const Error& error);
 
 }  // namespace exo::service::ollama

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "service/ollama/encode.h"
+#include "service/ollama/modelfile.h"
 
 namespace exo::service::ollama {
 namespace {
@@ -39,6 +40,7 @@ Json TagsJson(const std::vector<node::ModelView>& models) {
   for (const node::ModelView& model : models) {
     Json json = ModelJson(model);
     json["modified_at"] = Timestamp(model.created);
+    json["details"]["parent_model"] = model.base;
     list.push_back(std::move(json));
   }
   return {{"models", std::move(list)}};
@@ -49,7 +51,9 @@ Json RunningJson(const node::ClusterView& cluster, const std::vector<node::Model
   for (const node::InstanceView& instance : cluster.instances) {
     if (instance.summary.state != wire::InstanceState::kReady) continue;
     const wire::Plan& plan = instance.summary.plan;
-    const auto known = std::ranges::find(models, plan.model, &node::ModelView::id);
+    const auto known = std::ranges::find_if(models, [&](const node::ModelView& one) {
+      return one.id == plan.model && one.base.empty();
+    });
     Json json =
         ModelJson(known != models.end() ? *known : node::ModelView{.name = plan.model_name});
     uint64_t bytes = 0;
@@ -63,29 +67,50 @@ Json RunningJson(const node::ClusterView& cluster, const std::vector<node::Model
   return {{"models", std::move(list)}};
 }
 
-Json ShowJson(const node::ModelDetails& details) {
+namespace {
+
+Json CapabilitiesOf(const node::ModelDetails& details) {
+  Json capabilities = Json::array({"completion"});
+  if (details.tools) capabilities.push_back("tools");
+  if (details.thinking) capabilities.push_back("thinking");
+  if (details.infill) capabilities.push_back("insert");
+  return capabilities;
+}
+
+void ShowPreset(const node::Preset& preset, Json& json) {
+  json["modelfile"] = WriteModelfile(preset);
+  json["parameters"] = ParameterLines(preset);
+  json["details"]["parent_model"] = preset.base;
+  if (!preset.chat_template.empty()) json["template"] = preset.chat_template;
+  if (!preset.license.empty()) json["license"] = preset.license;
+  if (!preset.system.empty()) json["system"] = preset.system;
+  for (const node::PresetMessage& one : preset.messages)
+    json["messages"].push_back({{"role", one.role}, {"content", one.content}});
+}
+
+}  // namespace
+
+Json ShowJson(const node::ModelDetails& details, const node::Preset* preset) {
   Json info = Json::object();
   for (const auto& [key, value] : details.metadata)
     std::visit([&, &name = key](const auto& known) { info[name] = known; }, value);
   if (!info.contains("general.basename") && info.contains("general.name"))
     info["general.basename"] = info["general.name"];
   info["general.parameter_count"] = details.parameters;
-  Json capabilities = Json::array({"completion"});
-  if (details.tools) capabilities.push_back("tools");
-  if (details.thinking) capabilities.push_back("thinking");
-  if (details.infill) capabilities.push_back("insert");
   const auto text = [&](const char* key) {
     const auto found = info.find(key);
     return found != info.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
-  return {
+  Json json = {
       {"modelfile", ""},
       {"parameters", ""},
       {"template", details.chat_template},
       {"license", text("general.license")},
       {"details", DetailsJson(text("general.architecture"), details.parameters, details.weights)},
-      {"model_info", std::move(info)},
-      {"capabilities", std::move(capabilities)}};
+      {"capabilities", CapabilitiesOf(details)}};
+  json["model_info"] = std::move(info);
+  if (preset != nullptr) ShowPreset(*preset, json);
+  return json;
 }
 
 }  // namespace exo::service::ollama

@@ -8,6 +8,7 @@ namespace exo::service::ollama {
 
 Json TagsJson(const std::vector<node::ModelView>& models);
 Json RunningJson(const node::ClusterView& cluster, const std::vector<node::ModelView>& models);
-Json ShowJson(const node::ModelDetails& details);
+// `preset`: what is asked for, when it was created; null: a model itself.
+Json ShowJson(const node::ModelDetails& details, const node::Preset* preset);
 
 }  // namespace exo::service::ollama

@@ -5,9 +5,11 @@
 #include "service/answer.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
+#include "service/ollama/create.h"
 #include "service/ollama/encode.h"
 #include "service/ollama/models.h"
 #include "service/ollama/parse.h"
+#include "service/prompts.h"
 #include "service/readouts.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
@@ -18,19 +20,19 @@ namespace {
 // The version whose API this is; some clients stay away from older ones.
 constexpr const char* kVersion = R"({"version":"0.12.0"})";
 
-HttpResponse Failed(const Error& error) {
-  return ErrorResponse(FromModelError(error));
+// Without a question or a text a model is only loaded.
+Action LoadAlone(node::Api& api, const std::string& model, Json answer) {
+  return AskNode(&Failed, [&api, model, answer = std::move(answer)](Waiting& waiting) {
+    api.Load(model, {},
+             waiting.Callback<node::PlanView>([answer](const node::PlanView&) { return answer; }));
+  });
 }
 
 Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
   Call call = TRY(std::move(read));
   const std::string model = call.request.model;
   if (call.wish == Wish::kLoad) {
-    return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
-      api.Load(model, {}, waiting.Callback<node::PlanView>([model, chat](const node::PlanView&) {
-        return EmptyAnswer(model, chat, "load");
-      }));
-    });
+    return LoadAlone(api, model, EmptyAnswer(model, call.chat, "load"));
   }
   if (call.wish == Wish::kUnload) {
     if (!request.caller.May(Scope::kModels)) {
@@ -46,11 +48,6 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
   return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 
-// "model", or "name" as older clients say.
-Parsed<std::string> ReadName(const Json& body) {
-  return ReadModel(body, Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
-}
-
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
   const std::string model = TRY(ReadModel(body, "model"));
@@ -59,14 +56,13 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
                                  .dimensions = static_cast<uint32_t>(
                                      TRY(ReadInteger(body, "dimensions", 0, 1 << 17)).value_or(0)),
                                  .truncate = TRY(ReadBool(body, "truncate")).value_or(true)}};
-  TakeAsker(request, "", like);
-  std::vector<node::GenerateRequest> requests;
-  // Without any text a model is only loaded; here it is when it is needed.
+  TRY(ReadOptionsObject(body));
   const Json* input = Find(body, "input");
-  if (input != nullptr && *input != "" && *input != Json::array())
-    requests = TRY(ReadInputs(body, "input", like));
+  if (input == nullptr || *input == "" || *input == Json::array())
+    return LoadAlone(api, model, {{"model", model}, {"embeddings", Json::array()}});
+  TakeAsker(request, "", like);
   return ReadTexts(
-      api, std::move(requests),
+      api, TRY(ReadPrompts(body, "input", like, {.most = kMaxTexts})),
       {.render =
            [model](const Readouts& readouts) {
              std::string vectors;
@@ -88,28 +84,27 @@ Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
   node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
                             .prompt = TRY(ReadText(body, "prompt")),
                             .readout = node::ReadoutRequest{.unit = false, .truncate = true}};
+  TRY(ReadOptionsObject(body));
+  if (one.prompt->empty()) return LoadAlone(api, one.model, {{"embedding", Json::array()}});
   TakeAsker(request, "", one);
-  std::vector<node::GenerateRequest> requests;
-  if (!one.prompt->empty()) requests.push_back(std::move(one));
-  return ReadTexts(
-      api, std::move(requests),
-      {.render =
-           [](const Readouts& readouts) {
-             return HttpResponse{
-                 .body =
-                     fmt::format(R"({{"embedding":{}}})",
-                                 readouts.values.empty() ? "[]" : NumbersJson(readouts.values[0]))};
-           },
-       .fail = &ErrorResponse,
-       .field = "prompt"},
-      request.caller);
+  return ReadTexts(api, {std::move(one)},
+                   {.render =
+                        [](const Readouts& readouts) {
+                          return HttpResponse{.body = fmt::format(R"({{"embedding":{}}})",
+                                                                  NumbersJson(readouts.values[0]))};
+                        },
+                    .fail = &ErrorResponse,
+                    .field = "prompt"},
+                   request.caller);
 }
 
 Parsed<Action> Show(node::Api& api, const HttpRequest& request) {
   const std::string model = TRY(ReadName(TRY(ParseBody(request.body))));
   return AskNode(&Failed, [&api, model](Waiting& waiting) {
-    api.DescribeModel(model, waiting.Callback<std::shared_ptr<const node::ModelDetails>>(
-                                 [](const auto& details) { return ShowJson(*details); }));
+    const auto preset = api.FindPreset(model);
+    api.DescribeModel(
+        model, waiting.Callback<std::shared_ptr<const node::ModelDetails>>(
+                   [preset](const auto& details) { return ShowJson(*details, preset.get()); }));
   });
 }
 
@@ -141,10 +136,14 @@ Parsed<Action> Pull(node::Api& api, const HttpRequest& request) {
   });
 }
 
-Route Refused(const char* path, Scope scope, const char* why) {
-  return {.method = "POST",
+constexpr const char* kNoBlobs =
+    "files are not sent here; put them into a model folder (exo up --models FOLDER), and "
+    "/api/create makes models from those that are there";
+
+Route Refused(const char* method, const char* path, const char* why) {
+  return {.method = method,
           .path = path,
-          .scope = scope,
+          .scope = Scope::kModels,
           .read = [path, why](const HttpRequest&) -> Parsed<Action> {
             return std::unexpected(ApiError{400, fmt::format("{} is not supported: {}", path, why),
                                             "", "not_supported"});
@@ -182,13 +181,13 @@ Dialect MakeDialect(node::Api& api) {
        [&api](const HttpRequest& request) { return Delete(api, request); }},
       {"POST", "/api/pull", Scope::kModels,
        [&api](const HttpRequest& request) { return Pull(api, request); }},
-      Refused("/api/push", Scope::kModels, "models are not sent to a registry"),
-      Refused("/api/copy", Scope::kModels,
-              "models have the names of their files; rename or link the file"),
-      Refused("/api/create", Scope::kModels,
-              "put the GGUF file into a model folder (exo up --models FOLDER); adapters: exo up "
-              "--lora MODEL=FILE"),
-      Refused("/api/blobs/", Scope::kModels, "put the GGUF file into a model folder")};
+      {"POST", "/api/create", Scope::kModels,
+       [&api](const HttpRequest& request) { return ReadCreate(api, request); }},
+      {"POST", "/api/copy", Scope::kModels,
+       [&api](const HttpRequest& request) { return ReadCopy(api, request); }},
+      Refused("POST", "/api/push", "models are not sent to a registry"),
+      Refused("GET", "/api/blobs/", kNoBlobs),
+      Refused("POST", "/api/blobs/", kNoBlobs)};
   return dialect;
 }
 

@@ -141,7 +141,8 @@ TEST(OllamaTest, ErrorsAreATextAndNameTheField) {
     const Json body = {{"model", "tiny"}, {"prompt", "a"}, {field, "x"}};
     EXPECT_NE(text_of("/api/generate", body, 400).find(field), std::string::npos);
   }
-  for (const char* path : {"/api/push", "/api/copy", "/api/create", "/api/blobs/a"})
+  EXPECT_EQ(Call(server, "HEAD", "/api/blobs/sha256:a").status, 400);
+  for (const char* path : {"/api/push", "/api/blobs/a"})
     EXPECT_NE(text_of(path, {{"model", "tiny"}}, 400).find("not supported"), std::string::npos);
   EXPECT_NE(text_of("/api/chat", Ask({{"model", "nobody"}}), 404), "");
   server.Set({.refusal = node::GenerateError{{ErrorCode::kOverloaded, "full"},

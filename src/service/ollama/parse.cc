@@ -5,11 +5,15 @@
 #include "service/fields.h"
 #include "service/grammar_fields.h"
 #include "service/http/limits.h"
+#include "service/presets.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
 namespace exo::service::ollama {
 namespace {
+
+// Ollama's own, which its users know.
+const Json kDefaults = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.9}};
 
 constexpr const char* kForImages = "'images' are not supported: this server takes text only";
 
@@ -25,28 +29,14 @@ bool IsGiven(const Json& body, const char* name) {
 }
 
 Parsed<> ReadOptions(const Json& body, node::GenerateRequest& request) {
-  // Ollama's own defaults, which its users know.
-  Json options = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.9}};
-  if (const Json* given = Find(body, "options"); given != nullptr) {
-    if (!given->is_object()) return BadValue("options", "'options' must be an object");
-    options.update(*given);
-    options.erase("n");  // OpenAI's; Ollama has one answer
-  }
+  Json options = TRY(ReadOptionsObject(body));
+  options.erase("n");  // OpenAI's; Ollama has one answer
   for (const char* name : {"logprobs", "top_logprobs"}) {
     options.erase(name);
     if (const Json* value = Find(body, name)) options[name] = *value;
   }
-  if (options.value("top_k", Json()) == 0) options["top_k"] = -1;
-  TRY(ReadSampler(options, true, request));
-  TRY(ReadSeed(options, request));
-  TRY(ReadStops(options, "stop", request.stop));
-  // -1 and -2: as far as the context goes.
-  if (const auto limit = TRY(ReadInteger(options, "num_predict", -2, INT32_MAX))) {
-    if (*limit == 0)
-      return BadValue("num_predict", "'num_predict' is 0, but must be from 1, or -1 for no limit");
-    if (*limit > 0) request.max_tokens = static_cast<uint32_t>(*limit);
-  }
-  return {};
+  TRY(ReadSampler(options, {.defaults = &kDefaults}, request));
+  return ReadParameters(options, request);
 }
 
 Parsed<> ReadThink(const Json& body, node::ChatOptions& chat) {
@@ -147,20 +137,35 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
     const Json* function = tool.is_object() ? Find(tool, "function") : nullptr;
     if (function == nullptr || !function->is_object())
       return BadValue("tools", "a tool must be an object with a 'function'");
-    const std::string name = TRY(ReadRequiredString(*function, "name", kMaxStopBytes));
-    chat.tools.push_back(ToolData(name, Find(*function, "description"),
-                                  At(At(At(written, i), "function"), "parameters")));
+    chat.tools.push_back(TRY(ReadTool(*function, "parameters", At(At(written, i), "function"),
+                                      fmt::format("tools[{}].function", i))));
   }
   return {};
 }
 
 }  // namespace
 
+Parsed<Json> ReadOptionsObject(const Json& body) {
+  const Json* options = Find(body, "options");
+  if (options == nullptr) return Json::object();
+  if (!options->is_object())
+    return BadValue("options",
+                    fmt::format("'options' is {}, but must be an object", Shown(*options)));
+  return *options;
+}
+
 Parsed<std::string> ReadModel(const Json& body, const char* field) {
+  return WithoutTag(TRY(ReadRequiredString(body, field, kMaxModelName)));
+}
+
+Parsed<std::string> ReadName(const Json& body) {
+  return ReadModel(body, Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
+}
+
+std::string WithoutTag(std::string name) {
   constexpr std::string_view kTag = ":latest";
-  std::string model = TRY(ReadRequiredString(body, field, kMaxModelName));
-  if (model.size() > kTag.size() && model.ends_with(kTag)) model.resize(model.size() - kTag.size());
-  return model;
+  if (name.size() > kTag.size() && name.ends_with(kTag)) name.resize(name.size() - kTag.size());
+  return name;
 }
 
 Parsed<Call> ParseChat(std::string_view text) {

@@ -14,9 +14,9 @@ Parsed<CompletionCall> Parse(const std::string& lora) {
 TEST(AdaptersTest, ARequestNamesThemByIdAndScale) {
   const auto call = Parse(R"([{"id": 3, "scale": -0.5}, {"id": 1}])");
   ASSERT_TRUE(call) << call.error().message;
-  EXPECT_EQ(*call->request.adapters, (std::vector<wire::AdapterUse>{{1, 1}, {3, -0.5f}}));
-  EXPECT_TRUE(Parse("[]")->request.adapters->empty());
-  EXPECT_FALSE(Parse("null")->request.adapters) << "as the model was loaded";
+  EXPECT_EQ(*call->requests[0].adapters, (std::vector<wire::AdapterUse>{{1, 1}, {3, -0.5f}}));
+  EXPECT_TRUE(Parse("[]")->requests[0].adapters->empty());
+  EXPECT_FALSE(Parse("null")->requests[0].adapters) << "as the model was loaded";
 }
 
 TEST(AdaptersTest, WhatNamesNoneIsRefused) {

@@ -105,12 +105,79 @@ TEST(CompletionsTest, PromptsOfEveryForm) {
   EXPECT_EQ(server.last_request().prompt_ids, (std::vector<TokenId>{1, 2, 3}));
   EXPECT_EQ(Post(server, kRaw, Raw({{"prompt", Json::array({Json::array({4})})}})).status, 200);
   EXPECT_EQ(server.last_request().prompt_ids, (std::vector<TokenId>{4}));
-  for (const Json& bad : {Json::array(), Json::array({"a", "b"}), Json(5), Json::array({1, "a"}),
+  for (const Json& bad : {Json::array(), Json::array({"a", 5}), Json(5), Json::array({1, "a"}),
                           Json::array({-1}), Json::array({1.5})}) {
     const auto answer = Post(server, kRaw, Raw({{"prompt", bad}}));
     EXPECT_EQ(answer.status, 400) << bad;
     EXPECT_EQ(answer.error("param"), "prompt");
   }
+}
+
+TEST(CompletionsTest, SeveralPromptsHaveAnswersInTheirOrder) {
+  TestServer server;
+  const Json texts = {{"prompt", {"one", "two", "three"}}, {"n", 1}};
+  const Json json = Post(server, kRaw, Raw(texts)).json();
+  ASSERT_EQ(json["choices"].size(), 3u) << json.dump();
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(json["choices"][i]["index"], i);
+    EXPECT_EQ(json["choices"][i]["text"], "Hello");
+    EXPECT_EQ(json["choices"][i]["finish_reason"], "stop");
+  }
+  EXPECT_EQ(json["usage"]["prompt_tokens"], 21);
+  EXPECT_EQ(json["usage"]["completion_tokens"], 6);
+  EXPECT_EQ(json["exo"]["choice_token_ids"], Json::parse("[[0,1],[0,1],[0,1]]"));
+  EXPECT_EQ(json["exo"]["stages"][0]["ms"], 4.5);
+  EXPECT_TRUE(server.last_request().has_seed);  // drawn once, for all of them
+  EXPECT_EQ(json["exo"]["seed"], server.last_request().sampler.seed);
+
+  Json ids = Raw({{"prompt", {{1, 2}, {3}}}, {"n", 2}, {"stream", true}});
+  ids["stream_options"] = {{"include_usage", true}};
+  const auto events = Post(server, kRaw, ids).events();
+  std::vector<size_t> ends(4);
+  for (const Json& event : events) {
+    for (const Json& choice : event["choices"])
+      ends.at(choice["index"]) += choice["finish_reason"] == "stop" ? 1 : 0;
+  }
+  EXPECT_EQ(ends, (std::vector<size_t>{1, 1, 1, 1}));
+  EXPECT_EQ(events.back()["usage"]["prompt_tokens"], 14);
+}
+
+TEST(CompletionsTest, TheFirstErrorOfSeveralPromptsEndsAll) {
+  TestServer server({}, {.refusal = node::GenerateError{{ErrorCode::kInvalid, "too long"},
+                                                        node::Refusal::kContextLength}});
+  const auto refused = Post(server, kRaw, Raw({{"prompt", {"a", "b"}}}));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(refused.error("message"), "too long (text 1 of 2)");
+  EXPECT_EQ(refused.error("param"), "prompt");
+  server.Set({.prefill = std::chrono::seconds(60)});
+  TestClient client(server.port());
+  client.Write(RequestText("POST", kRaw, Raw({{"prompt", {"a", "b"}}, {"n", 8}}).dump()));
+  ASSERT_TRUE(WaitUntil(std::chrono::seconds(10), [&] { return server.alive() == 2; }));
+  client.Close();
+  EXPECT_TRUE(WaitUntil(std::chrono::seconds(10), [&] { return server.alive() == 0; }));
+  EXPECT_EQ(Post(server, kRaw, Raw({{"prompt", Json(std::vector<std::string>(129, "a"))}})).status,
+            400);
+}
+
+TEST(CompletionsTest, EchoPutsThePromptBeforeItsAnswers) {
+  TestServer server;
+  const Json json = Post(server, kRaw, Raw({{"echo", true}, {"n", 1}})).json();
+  EXPECT_EQ(json["choices"][0]["text"], "OnceHello");
+  for (const bool stream : {false, true}) {
+    const auto answer = Post(
+        server, kRaw, Raw({{"echo", true}, {"prompt", {{72, 105}, {65}}}, {"stream", stream}}));
+    std::vector<std::string> texts(2);
+    for (const Json& event : stream ? answer.events() : std::vector<Json>{answer.json()}) {
+      for (const Json& choice : event["choices"])
+        texts.at(choice["index"]) += choice["text"].get<std::string>();
+    }
+    EXPECT_EQ(texts, (std::vector<std::string>{"HiHello", "AHello"})) << answer.body;
+  }
+  const auto unknown = Post(server, kRaw, Raw({{"echo", true}, {"model", "x"}, {"prompt", {1}}}));
+  EXPECT_EQ(unknown.status, 404);
+  const auto both = Post(server, kRaw, Raw({{"echo", true}, {"logprobs", 1}}));
+  EXPECT_EQ(both.status, 400);
+  EXPECT_EQ(both.error("param"), "echo");
 }
 
 TEST(CompletionsTest, StreamsBreakNoCharacterAndShowNoStop) {
@@ -386,7 +453,7 @@ TEST(CompletionsTest, BadAndUnsupportedFieldsAreNamed) {
     EXPECT_EQ(answer.json()["error"]["code"], "not_supported");
   }
   for (const char* field : {"echo", "suffix", "best_of"}) {
-    const Json value = field == std::string("echo") ? Json(true) : Json(2);
+    const Json value = field == std::string("best_of") ? Json(33) : Json(2);
     EXPECT_EQ(Post(server, kRaw, Raw({{field, value}})).error("param"), field);
   }
   EXPECT_EQ(server.alive(), 0);
@@ -556,6 +623,61 @@ TEST(CompletionsTest, AnErrorInMidStreamIsOneEventAndTheEnd) {
   EXPECT_EQ(answer.body.find("[DONE]"), std::string::npos);
   EXPECT_EQ(client.ReadToEnd(), "");  // closed
   EXPECT_EQ(Post(server, kChat, Chat()).status, 503);
+}
+
+TEST(CompletionsTest, WhatIsOfTheWrongKindIsNeverIgnored) {
+  TestServer server;
+  const Json tool = {{"type", "function"}, {"function", {{"name", "f"}, {"parameters", 5}}}};
+  const Json told = {{"type", "function"}, {"function", {{"name", "f"}, {"description", 5}}}};
+  const std::vector<std::tuple<const char*, Json, const char*>> cases = {
+      {"tools", Json::array({tool}), "tools[0].function.parameters"},
+      {"tools", Json::array({told}), "tools[0].function.description"},
+      {"functions", {{{"name", "f"}, {"parameters", "{}"}}}, "functions[0].parameters"},
+      {"response_format", Json::object(), "response_format"},
+      {"response_format", "", "response_format"},
+      {"response_format", Json::array(), "response_format"},
+      {"choice", Json::array(), "choice"},
+      {"guided_choice", Json::array(), "guided_choice"},
+      {"regex", "", "regex"},
+      {"guided_regex", "", "guided_regex"},
+      {"grammar", 5, "grammar"},
+      {"metadata", 5, "metadata"},
+      {"store", "yes", "store"},
+      {"user", 5, "user"},
+      {"safety_identifier", 5, "safety_identifier"},
+      {"service_tier", 5, "service_tier"},
+      {"prompt_cache_key", 5, "prompt_cache_key"},
+      {"verbosity", 5, "verbosity"},
+      {"prediction", 5, "prediction"}};
+  for (const auto& [field, value, param] : cases) {
+    const auto answer = Post(server, kChat, Chat({{field, value}}));
+    EXPECT_EQ(answer.status, 400) << field << value << answer.body;
+    EXPECT_EQ(answer.error("param"), param) << answer.body;
+  }
+  // llama-server's clients send these when they mean none.
+  EXPECT_EQ(Post(server, kChat, Chat({{"grammar", ""}, {"json_schema", ""}})).status, 200);
+  for (const char* field : {"text", "include", "metadata", "truncation"}) {
+    const auto answer =
+        Post(server, "/v1/responses", {{"model", "tiny"}, {"input", "Hi"}, {field, 5}});
+    EXPECT_EQ(answer.status, 400) << field;
+    EXPECT_EQ(answer.error("param"), field) << answer.body;
+  }
+}
+
+TEST(CompletionsTest, ErrorsOfTheNodeNameTheFieldThatItBlames) {
+  TestServer server;
+  server.Set({.refusal = node::GenerateError{.error = {ErrorCode::kInvalid, "no such token"},
+                                             .refusal = node::Refusal::kBadInput,
+                                             .field = "logit_bias"}});
+  EXPECT_EQ(Post(server, kChat, Chat()).error("param"), "logit_bias");
+  EXPECT_EQ(Post(server, kRaw, Raw()).error("param"), "logit_bias");
+  server.Set({.refusal = node::GenerateError{.error = {ErrorCode::kUnsupported, "cannot rank"},
+                                             .refusal = node::Refusal::kBadModel,
+                                             .field = "model"}});
+  const Json pair = {{"model", "tiny"}, {"query", "q"}, {"documents", {"a"}}};
+  const auto ranked = Post(server, "/v1/rerank", pair);
+  EXPECT_EQ(ranked.status, 400);
+  EXPECT_EQ(ranked.error("param"), "model");
 }
 
 // Requests of OpenAI's own documentation: accepted, or refused with the field named.

@@ -9,6 +9,7 @@
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/openai/errors.h"
+#include "service/prompts.h"
 #include "service/readouts.h"
 #include "service/request_fields.h"
 
@@ -134,7 +135,7 @@ Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
                              .readout = node::ReadoutRequest{.dimensions = call.dimensions}};
   TakeAsker(request, TRY(ReadText(body, "user")), like);
   return ReadTexts(
-      api, TRY(ReadInputs(body, "input", like)),
+      api, TRY(ReadPrompts(body, "input", like, {.most = kMaxTexts})),
       RouteTo("input",
               [call](const Readouts& readouts) { return EmbeddingsReply(call, readouts); }),
       request.caller);

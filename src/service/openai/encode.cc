@@ -1,5 +1,8 @@
 #include "service/openai/encode.h"
 
+#include <algorithm>
+#include <limits>
+#include <numeric>
 #include <vector>
 
 #include "service/errors.h"
@@ -62,12 +65,18 @@ class OpenAiEncoder : public Encoder {
             {"model", options_.model},
             {"choices", std::move(choices)}};
   }
-  void AddReports(Json& json, const node::GenerateStats& stats) const {
-    openai::AddReports(json, stats, told_[0].ids);
-    if (told_.size() == 1) return;
+  // `shown`: the choices that are told.
+  void AddReports(Json& json, const node::GenerateStats& stats,
+                  std::span<const size_t> shown) const {
+    openai::AddReports(json, stats, told_[shown[0]].ids);
+    if (shown.size() == 1) return;
     Json all = Json::array();
-    for (const Told& told : told_) all.push_back(told.ids);
+    for (const size_t choice : shown) all.push_back(told_[choice].ids);
     json["exo"]["choice_token_ids"] = std::move(all);
+  }
+  // What comes before the text of a choice.
+  std::string_view EchoOf(size_t choice) const {
+    return options_.echo.empty() ? "" : std::string_view(options_.echo[choice / options_.drawn]);
   }
   // `most`: characters of the text, where all of it is known.
   Json LogprobsJson(std::span<const node::SampledLogprob> tokens, size_t choice,
@@ -78,12 +87,20 @@ class OpenAiEncoder : public Encoder {
   }
 
   const EncoderOptions options_;
-  std::vector<Told> told_ = std::vector<Told>(options_.choices);
+  std::vector<Told> told_ = std::vector<Told>(size_t{options_.prompts} * options_.drawn);
 };
 
 Json FunctionCall(std::string_view id, std::string_view name, std::string_view arguments) {
   return {
       {"id", id}, {"type", "function"}, {"function", {{"name", name}, {"arguments", arguments}}}};
+}
+
+// Of a choice of no tokens: less than any other.
+double MeanLogprob(std::span<const node::SampledLogprob> tokens) {
+  if (tokens.empty()) return -std::numeric_limits<double>::infinity();
+  double sum = 0;
+  for (const node::SampledLogprob& one : tokens) sum += one.token.logprob;
+  return sum / static_cast<double>(tokens.size());
 }
 
 class StreamEncoder final : public OpenAiEncoder {
@@ -94,8 +111,13 @@ class StreamEncoder final : public OpenAiEncoder {
 
   std::string Start(const node::StartReport&) override {
     std::string bytes;
-    for (uint32_t choice = 0; chat() && choice < options_.choices; ++choice) {
-      bytes += Event(Chunk(choice, {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}}));
+    for (size_t choice = 0; choice < told_.size(); ++choice) {
+      if (chat()) {
+        bytes +=
+            Event(Chunk(choice, {{"role", "assistant"}, {"content", ""}, {"refusal", nullptr}}));
+      } else if (!EchoOf(choice).empty()) {
+        bytes += Event(Chunk(choice, Json(EchoOf(choice))));
+      }
     }
     return bytes;
   }
@@ -107,10 +129,12 @@ class StreamEncoder final : public OpenAiEncoder {
 
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
     std::string bytes;
-    for (uint32_t choice = 0; choice < options_.choices; ++choice) {
+    std::vector<size_t> all(told_.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    for (const size_t choice : all) {
       Json last = Chunk(choice, chat() ? Json::object() : Json(""));
       last["choices"][0]["finish_reason"] = FinishName(choice, reason, stats);
-      if (choice + 1 == options_.choices) AddReports(last, stats);
+      if (choice == all.back()) AddReports(last, stats, all);
       bytes += Event(last);
     }
     if (options_.include_usage) {
@@ -122,7 +146,7 @@ class StreamEncoder final : public OpenAiEncoder {
   }
 
  private:
-  Json Chunk(uint32_t index, Json delta_or_text) const {
+  Json Chunk(size_t index, Json delta_or_text) const {
     Json choice = {{"index", index}, {"logprobs", nullptr}, {"finish_reason", nullptr}};
     choice[chat() ? "delta" : "text"] = std::move(delta_or_text);
     return Object(true, Json::array({std::move(choice)}));
@@ -176,21 +200,22 @@ class WholeEncoder final : public OpenAiEncoder {
 
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
     Json choices = Json::array();
-    for (size_t i = 0; i < choices_.size(); ++i) {
+    const std::vector<size_t> shown = Shown();
+    for (const size_t i : shown) {
       const size_t most = Characters(choices_[i].text);
-      Json choice = {{"index", i},
+      Json choice = {{"index", choices.size()},
                      {"logprobs", LogprobsJson(choices_[i].logprobs, i, most)},
                      {"finish_reason", FinishName(i, reason, stats)}};
       if (chat()) {
         choice["message"] = Message(choices_[i]);
       } else {
-        choice["text"] = choices_[i].text;
+        choice["text"] = std::string(EchoOf(i)) + choices_[i].text;
       }
       choices.push_back(std::move(choice));
     }
     Json json = Object(false, std::move(choices));
     json["usage"] = UsageJson(stats);
-    AddReports(json, stats);
+    AddReports(json, stats, shown);
     return Dump(json);
   }
 
@@ -203,6 +228,24 @@ class WholeEncoder final : public OpenAiEncoder {
     std::vector<Call> calls;
     std::vector<node::SampledLogprob> logprobs;
   };
+
+  // Those that are told, in the order of their prompts: of each prompt the likeliest.
+  std::vector<size_t> Shown() const {
+    std::vector<size_t> shown;
+    for (size_t prompt = 0; prompt < options_.prompts; ++prompt) {
+      std::vector<size_t> drawn(options_.drawn);
+      std::iota(drawn.begin(), drawn.end(), prompt * options_.drawn);
+      if (options_.drawn > options_.choices) {
+        std::ranges::sort(drawn, [this](size_t a, size_t b) {
+          const double of_a = MeanLogprob(choices_[a].logprobs);
+          const double of_b = MeanLogprob(choices_[b].logprobs);
+          return of_a != of_b ? of_a > of_b : a < b;
+        });
+      }
+      shown.insert(shown.end(), drawn.begin(), drawn.begin() + options_.choices);
+    }
+    return shown;
+  }
 
   void Collect(Choice& choice, const node::TextDelta& delta) { choice.text += delta.text; }
   void Collect(Choice& choice, const node::ReasoningDelta& delta) {
@@ -230,7 +273,7 @@ class WholeEncoder final : public OpenAiEncoder {
     return message;
   }
 
-  std::vector<Choice> choices_ = std::vector<Choice>(options_.choices);
+  std::vector<Choice> choices_ = std::vector<Choice>(told_.size());
 };
 
 }  // namespace

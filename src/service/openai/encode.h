@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "service/encoder.h"
 
@@ -17,8 +18,11 @@ struct EncoderOptions {
   bool chat = false;         // else a text completion
   bool stream = false;
   bool include_usage = false;  // streams: a chunk of usage at the end
-  uint32_t choices = 1;
+  uint32_t prompts = 1;
+  uint32_t choices = 1;  // of each prompt, that are told
+  uint32_t drawn = 1;    // of each prompt; more than told: the likeliest are (not in streams)
   bool logprobs = false;
+  std::vector<std::string> echo = {};  // of each prompt: what comes before its answers; or none
 };
 
 std::unique_ptr<Encoder> MakeEncoder(EncoderOptions options);

@@ -96,6 +96,36 @@ TEST(EncodeTest, LogprobsOfAChatHaveBytesAndAlternatives) {
   EXPECT_TRUE(events[3]["choices"][0]["logprobs"].is_null());
 }
 
+TEST(EncodeTest, BestOfTellsTheLikeliestOfThoseDrawn) {
+  Script script{.pieces = {}};
+  script.extra = [](node::GenerateSink& sink) {
+    // Means of -1, -0.5 and nothing.
+    const node::SampledLogprob sampled[] = {
+        {.token = {"a", -1}}, {.token = {"b", 0}}, {.token = {"c", -1}}};
+    const TokenId ids[] = {7, 8, 9};
+    sink.OnDelta({node::TextDelta{"a"}, std::span(ids).first(1), std::span(sampled).first(1), 0});
+    sink.OnDelta({node::TextDelta{"bc"}, std::span(ids).last(2), std::span(sampled).last(2), 1});
+  };
+  TestServer server({}, script);
+  Json body = {{"model", "tiny"}, {"prompt", "x"}, {"n", 2}, {"best_of", 3}};
+  const Json json = Ask(server, "/v1/completions", body);
+  ASSERT_EQ(json["choices"].size(), 2u) << json.dump();
+  EXPECT_EQ(json["choices"][0]["text"], "bc");
+  EXPECT_EQ(json["choices"][1]["text"], "a");
+  EXPECT_EQ(json["choices"][1]["index"], 1);
+  EXPECT_TRUE(json["choices"][0]["logprobs"].is_null());  // not asked for
+  EXPECT_EQ(json["exo"]["choice_token_ids"], Json::parse("[[8,9],[7]]"));
+  EXPECT_EQ(server.last_request().choices, 3u);
+  EXPECT_TRUE(server.last_request().sampler.logprobs);
+  for (const Json& more : {Json{{"best_of", 1}}, Json{{"stream", true}}, Json{{"best_of", 33}}}) {
+    Json bad = body;
+    bad.update(more);
+    const auto answer = Post(server, "/v1/completions", bad);
+    EXPECT_EQ(answer.status, 400) << answer.body;
+    EXPECT_EQ(answer.error("param"), "best_of");
+  }
+}
+
 TEST(EncodeTest, LogprobsOfACompletionHaveTheOlderShape) {
   TestServer server({}, WithLogprobs());
   Json body = {{"model", "tiny"}, {"prompt", "x"}, {"logprobs", 2}};

@@ -27,7 +27,7 @@ Json ErrorJson(const ApiError& error) {
 }
 
 HttpResponse ErrorResponse(const ApiError& error) {
-  return WithRetryAfter({.status = error.status, .body = Dump(ErrorJson(error))});
+  return WithRetryAfter({.status = error.status, .body = Dump(ErrorJson(error))}, error);
 }
 
 }  // namespace exo::service::openai

@@ -47,6 +47,7 @@ Json ModelJson(const node::ModelView& model) {
         {"names", model.names},
         {"state", model.state},
         {"adapters", AdaptersJson(model.adapters)},
+        {"base", model.base.empty() ? Json() : Json(model.base)},
         {"draft", model.draft.empty() ? Json() : Json(model.draft)}}}};
 }
 

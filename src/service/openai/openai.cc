@@ -1,49 +1,23 @@
 #include "service/openai/openai.h"
 
-#include <chrono>
-
 #include "service/answer.h"
 #include "service/http/paths.h"
+#include "service/openai/completions.h"
 #include "service/openai/embeddings.h"
-#include "service/openai/encode.h"
 #include "service/openai/encode_responses.h"
 #include "service/openai/errors.h"
+#include "service/openai/ids.h"
 #include "service/openai/models.h"
 #include "service/openai/parse_request.h"
 #include "service/openai/parse_responses.h"
 #include "service/openai/response_store.h"
+#include "service/presets.h"
 #include "service/waiting.h"
-#include "sys/files.h"
 
 namespace exo::service::openai {
 namespace {
 
 constexpr std::string_view kModelsPrefix = "/v1/models/";
-
-std::string NewId(const char* prefix) {
-  return fmt::format("{}{:016x}{:016x}", prefix, sys::RandomValue<uint64_t>(),
-                     sys::RandomValue<uint64_t>());
-}
-
-int64_t SecondsNow() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-Parsed<Action> ReadCompletion(node::Api& api, HttpRequest& request, Parsed<CompletionCall> read) {
-  CompletionCall call = TRY(std::move(read));
-  TakeAsker(request, call.user, call.request);
-  auto encoder = MakeEncoder({.id = NewId(call.chat ? "chatcmpl-" : "cmpl-"),
-                              .model = call.request.model,
-                              .prompt_param = call.chat ? "messages" : "prompt",
-                              .created = SecondsNow(),
-                              .chat = call.chat,
-                              .stream = call.stream,
-                              .include_usage = call.include_usage,
-                              .choices = call.request.choices,
-                              .logprobs = call.request.sampler.logprobs});
-  return Generate(api, std::move(call.request), std::move(encoder), request.caller);
-}
 
 using Store = std::shared_ptr<ResponseStore>;
 
@@ -112,6 +86,7 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
       return nullptr;
     }
     AddInstructions(call);
+    ApplyPreset(api, call.request);
     auto waiting = std::make_unique<Waiting>(exchange, failure);
     api.Tokenize(std::move(call.request),
                  waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
@@ -136,7 +111,8 @@ Route Unserved(const char* path) {
 
 HttpResponse OneModel(const node::Api& api, const std::string& name) {
   for (const node::ModelView& model : api.Models()) {
-    if (model.name == name || model.id.Hex() == name) return {.body = Dump(ModelJson(model))};
+    const bool by_id = model.base.empty() && model.id.Hex() == name;
+    if (model.name == name || by_id) return {.body = Dump(ModelJson(model))};
   }
   return ErrorResponse({404,
                         fmt::format("the model '{}' does not exist; /v1/models lists those that do",
@@ -153,11 +129,11 @@ Dialect MakeDialect(node::Api& api) {
   dialect.routes = {
       {"POST", "/v1/chat/completions", Scope::kInfer,
        [&api](HttpRequest request) {
-         return ReadCompletion(api, request, ParseChatRequest(request.body));
+         return AnswerCompletion(api, request, ParseChatRequest(request.body));
        }},
       {"POST", "/v1/completions", Scope::kInfer,
        [&api](HttpRequest request) {
-         return ReadCompletion(api, request, ParseCompletionRequest(request.body));
+         return AnswerCompletion(api, request, ParseCompletionRequest(request.body));
        }},
       {"POST", "/v1/responses", Scope::kInfer,
        [&api, store](HttpRequest request) { return ReadResponse(api, store, request); }},

@@ -9,6 +9,7 @@
 #include "service/fields.h"
 #include "service/grammar_fields.h"
 #include "service/http/limits.h"
+#include "service/prompts.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
@@ -29,8 +30,6 @@ constexpr Refused kRefusedChat[] = {{"modalities", R"([["text"]])"},
                                     {"web_search_options", "[]"},
                                     {"chat_template", R"([""])"}};
 constexpr Refused kRefusedCompletion[] = {
-    {"echo", "[false]"},
-    {"best_of", "[0,1]"},
     // Of chats alone: ignored, they would give another answer than was asked for.
     {"tools", "[]"},
     {"tool_choice", R"(["none","auto"])"},
@@ -38,6 +37,11 @@ constexpr Refused kRefusedCompletion[] = {
     {"function_call", R"(["none","auto"])"},
     {"modalities", R"([["text"]])"},
     {"audio", "[]"}};
+
+constexpr IgnoredField kIgnored[] = {
+    {"metadata", JsonKind::kObject},   {"store", JsonKind::kBool},
+    {"service_tier", JsonKind::kText}, {"prediction", JsonKind::kObject},
+    {"verbosity", JsonKind::kText},    {"prompt_cache_key", JsonKind::kText}};
 
 Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
   for (const Refused& field : fields) {
@@ -79,11 +83,11 @@ Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
   return {};
 }
 
-Parsed<> ReadMaxTokens(const Json& body, CompletionCall& call) {
+Parsed<> ReadMaxTokens(const Json& body, bool chat, node::GenerateRequest& request) {
   const auto old_name = TRY(ReadTokenLimit(body, "max_tokens"));
   const auto new_name = TRY(ReadTokenLimit(body, "max_completion_tokens"));
-  const TokenLimit none{call.chat ? std::optional<uint32_t>() : kDefaultCompletionTokens};
-  call.request.max_tokens = (new_name ? *new_name : old_name.value_or(none)).tokens;
+  const TokenLimit none{chat ? std::optional<uint32_t>() : kDefaultCompletionTokens};
+  request.max_tokens = (new_name ? *new_name : old_name.value_or(none)).tokens;
   return {};
 }
 
@@ -99,24 +103,56 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
   return {};
 }
 
-// What both routes have in common.
-Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
-  Json body = TRY(ParseBody(text));
-  Json* const json = &body;
-  call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
-  TRY(RefuseUnsupported(*json, kRefusedAlways));
-  TRY(ReadStream(*json, call));
-  TRY(ReadMaxTokens(*json, call));
-  TRY(ReadSampler(*json, call.chat, call.request));
-  TRY(ReadSeed(*json, call.request));
-  TRY(ReadStops(*json, "stop", call.request.stop));
+// What both routes have in common: all but the prompt.
+Parsed<node::GenerateRequest> ReadCommon(const Json& body, std::string_view text,
+                                         CompletionCall& call) {
+  node::GenerateRequest request;
+  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  TRY(RefuseUnsupported(body, kRefusedAlways));
+  TRY(ReadStream(body, call));
+  TRY(ReadMaxTokens(body, call.chat, request));
+  TRY(ReadSampler(body, {.chat = call.chat}, request));
+  TRY(ReadSeed(body, request));
+  TRY(ReadStops(body, "stop", request.stop));
+  TRY(CheckIgnored(body, kIgnored));
   for (const char* name : {"user", "safety_identifier"}) {
-    const Json* user = Find(*json, name);
-    if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
+    if (std::string user = TRY(ReadText(body, name)); !user.empty()) call.user = std::move(user);
   }
-  TRY(ReadAdapters(*json, call.request));
-  TRY(ReadGrammar(*json, text, call.request));
-  return body;
+  TRY(ReadAdapters(body, request));
+  TRY(ReadGrammar(body, text, request));
+  call.choices = request.choices;
+  call.logprobs = request.sampler.logprobs;
+  return request;
+}
+
+// "best_of": more answers are drawn than told. Their log-probabilities choose.
+Parsed<> ReadBestOf(const Json& body, const CompletionCall& call, node::GenerateRequest& request) {
+  const auto best_of = TRY(ReadInteger(body, "best_of", 0, kMaxChoices)).value_or(0);
+  if (best_of == 0) return {};
+  if (best_of < int64_t{call.choices}) {
+    return BadValue("best_of", fmt::format("'best_of' is {}, but must be 'n', which is {}, or more",
+                                           best_of, call.choices));
+  }
+  if (best_of == int64_t{call.choices}) return {};
+  if (call.stream) {
+    return BadValue("best_of",
+                    "'best_of' above 'n' cannot be streamed: which answers are the best "
+                    "is known at their end");
+  }
+  request.choices = static_cast<uint32_t>(best_of);
+  request.sampler.logprobs = true;
+  return {};
+}
+
+// "echo": the prompt's own log-probabilities are not computed.
+Parsed<bool> ReadEcho(const Json& body, const CompletionCall& call) {
+  const bool echo = TRY(ReadBool(body, "echo")).value_or(false);
+  if (echo && call.logprobs) {
+    return NotSupported("echo",
+                        "'echo' with 'logprobs' is not supported: the log-probabilities of "
+                        "a prompt are not computed; send one of the two");
+  }
+  return echo;
 }
 
 // The older names of tools.
@@ -151,26 +187,31 @@ Parsed<> ReadChatOptions(const Json& body, std::string_view text, node::ChatOpti
 
 }  // namespace
 
-Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
+Parsed<CompletionCall> ParseChatRequest(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
   CompletionCall call{.chat = true};
-  const Json json = TRY(ReadCommon(body, call));
-  TRY(RefuseUnsupported(json, kRefusedChat));
-  call.request.messages = TRY(ReadMessages(json, body));
-  TRY(ReadChatOptions(json, body, call.request.chat));
+  node::GenerateRequest request = TRY(ReadCommon(body, text, call));
+  TRY(RefuseUnsupported(body, kRefusedChat));
+  request.messages = TRY(ReadMessages(body, text));
+  TRY(ReadChatOptions(body, text, request.chat));
+  call.requests.push_back(std::move(request));
   return call;
 }
 
-Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
+Parsed<CompletionCall> ParseCompletionRequest(std::string_view text) {
+  const Json body = TRY(ParseBody(text));
   CompletionCall call;
-  const Json json = TRY(ReadCommon(body, call));
-  TRY(RefuseUnsupported(json, kRefusedCompletion));
-  TRY(ReadPrompt(json, call.request));
-  const Json* suffix = Find(json, "suffix");
-  if (suffix != nullptr && *suffix != "") {
-    if (!suffix->is_string()) return BadValue("suffix", "'suffix' must be a string");
-    if (!call.request.prompt) return BadValue("suffix", "'suffix' needs a prompt that is a text");
-    call.request.suffix = suffix->get<std::string>();
-  }
+  node::GenerateRequest request = TRY(ReadCommon(body, text, call));
+  TRY(RefuseUnsupported(body, kRefusedCompletion));
+  TRY(ReadBestOf(body, call, request));
+  call.echo = TRY(ReadEcho(body, call));
+  if (std::string suffix = TRY(ReadText(body, "suffix")); !suffix.empty())
+    request.suffix = std::move(suffix);
+  call.requests =
+      TRY(ReadPrompts(body, "prompt", request, {.most = kMaxPrompts, .may_be_empty = true}));
+  const bool texts = std::ranges::all_of(
+      call.requests, [](const node::GenerateRequest& one) { return one.prompt.has_value(); });
+  if (request.suffix && !texts) return BadValue("suffix", "'suffix' needs a prompt that is a text");
   return call;
 }
 

@@ -4,14 +4,19 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "service/errors.h"
 
 namespace exo::service::openai {
 
 struct CompletionCall {
-  node::GenerateRequest request;
-  std::string user;  // whom the caller asks for, if it says so
+  std::vector<node::GenerateRequest> requests;  // one for each prompt; alike in all but that
+  uint32_t choices = 1;                         // of each prompt, as told
+  // More are drawn where the request says `best_of`: requests[0].choices; the likeliest are told.
+  bool logprobs = false;  // are told
+  bool echo = false;      // the prompt comes before its answers
+  std::string user;       // whom the caller asks for, if it says so
   bool chat = false;
   bool stream = false;
   bool include_usage = false;

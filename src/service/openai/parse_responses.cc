@@ -124,11 +124,17 @@ Parsed<> ReadInput(const Json& body, std::string_view text, std::vector<model::C
   return {};
 }
 
+constexpr IgnoredField kIgnoredOfResponses[] = {
+    {"metadata", JsonKind::kObject},   {"truncation", JsonKind::kText},
+    {"include", JsonKind::kTexts},     {"prompt_cache_key", JsonKind::kText},
+    {"service_tier", JsonKind::kText}, {"safety_identifier", JsonKind::kText}};
+
 Parsed<> RefuseUnsupported(const Json& body) {
   if (TRY(ReadBool(body, "background")).value_or(false)) return NotSupported("background");
   for (const char* name : {"conversation", "prompt"}) {
     if (Find(body, name) != nullptr) return NotSupported(name);
   }
+  TRY(CheckIgnored(body, kIgnoredOfResponses));
   const auto top = TRY(ReadInteger(body, "top_logprobs", 0, 20)).value_or(0);
   if (top > 0) return NotSupported("top_logprobs");
   return {};
@@ -136,7 +142,9 @@ Parsed<> RefuseUnsupported(const Json& body) {
 
 Parsed<> ReadTextFormat(const Json& body, std::string_view text, node::GenerateRequest& request) {
   const Json* options = Find(body, "text");
-  if (options == nullptr || !options->is_object()) return {};
+  if (options == nullptr) return {};
+  if (!options->is_object())
+    return BadValue("text", fmt::format("'text' is {}, but must be an object", Shown(*options)));
   return ReadFormat(Find(*options, "format"), text, {"text", "format"}, "text.format", request);
 }
 
@@ -165,7 +173,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   call.user = TRY(ReadText(body, "user"));
   body.erase("n");
   body.erase("top_logprobs");
-  TRY(ReadSampler(body, true, request));
+  TRY(ReadSampler(body, {}, request));
   TRY(ReadSeed(body, request));
   call.echo = {{"tools", Json::array()},
                {"tool_choice", "auto"},

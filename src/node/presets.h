@@ -1,0 +1,39 @@
+// Names with defaults over models, which clients made (Ollama's create and copy): they are this
+// device's, and kept as one setting of its state file.
+//
+// Thread: the loop thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "node/api.h"
+
+namespace exo::node {
+
+inline constexpr size_t kMaxPresets = 128;
+inline constexpr size_t kMaxPresetBytes = 256 << 10;  // of all its texts: licenses come with it
+
+class Presets {
+ public:
+  // Of what Text wrote. Errors: kCorrupt.
+  static Result<Presets> Parse(std::string_view text);
+  std::string Text() const;
+
+  // Null: none of this name.
+  std::shared_ptr<const Preset> Find(const std::string& name) const;
+  // In place of one of the same name.
+  // Errors: kInvalid (too large, a name with '@' or control characters); kOverloaded (kMaxPresets).
+  Result<void> Put(Preset preset);
+  bool Remove(const std::string& name) { return all_.erase(name) > 0; }
+  // By name.
+  std::vector<std::shared_ptr<const Preset>> All() const;
+
+ private:
+  std::map<std::string, std::shared_ptr<const Preset>> all_;
+};
+
+}  // namespace exo::node
