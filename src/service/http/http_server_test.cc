@@ -166,7 +166,7 @@ TEST(HttpServerTest, ALostClientFreesItsSlotAtOnce) {
       const linger now{.l_onoff = 1, .l_linger = 0};
       if (reset) ::setsockopt(client.descriptor(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
       client.Close();
-      EXPECT_TRUE(WaitUntil(milliseconds(100), [&] { return server.alive() == 0; })) << c.name;
+      EXPECT_TRUE(WaitUntil(milliseconds(1000), [&] { return server.alive() == 0; })) << c.name;
     }
   }
   EXPECT_TRUE(WaitUntil(milliseconds(500), [&] { return server.connections() == 0; }));
