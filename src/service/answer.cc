@@ -51,6 +51,14 @@ void Answer::Start(node::Api& api, node::GenerateRequest request) {
   generation_ = api.Generate(std::move(request), *this);
 }
 
+void Answer::Cancel() {
+  if (ended_) return;
+  ended_ = true;
+  generation_.reset();
+  if (started_ && format_) return exchange_.EndStream(true);
+  exchange_.Send({.status = 202});
+}
+
 void Answer::SetPaused(bool paused) {
   if (generation_ != nullptr && !ended_) generation_->SetPaused(paused);
 }
@@ -98,15 +106,21 @@ void Answer::OnError(const node::GenerateError& error) {
   exchange_.EndStream(false);
 }
 
+std::unique_ptr<Answer> StartAnswer(node::Api& api, node::GenerateRequest request,
+                                    std::unique_ptr<Encoder> encoder, Caller caller,
+                                    Exchange& exchange) {
+  const auto left = caller.gate == nullptr ? std::nullopt : caller.gate->TokensLeft(caller);
+  if (left) Limit(request, *left);
+  auto answer = std::make_unique<Answer>(exchange, std::move(encoder), std::move(caller));
+  answer->Start(api, std::move(request));
+  return answer;
+}
+
 Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder,
                 Caller caller) {
   return [&api, request = std::move(request), encoder = std::move(encoder),
           caller = std::move(caller)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
-    const auto left = caller.gate == nullptr ? std::nullopt : caller.gate->TokensLeft(caller);
-    if (left) Limit(request, *left);
-    auto answer = std::make_unique<Answer>(exchange, std::move(encoder), std::move(caller));
-    answer->Start(api, std::move(request));
-    return answer;
+    return StartAnswer(api, std::move(request), std::move(encoder), std::move(caller), exchange);
   };
 }
 

@@ -16,6 +16,10 @@ class Answer final : public Handler, public node::GenerateSink {
   Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder, Caller caller);
   void Start(node::Api& api, node::GenerateRequest request);
 
+  // For a client that has said elsewhere that it wants no answer any more: what computes it stops,
+  // and it ends where it is. One that has not begun is 202 without a body.
+  void Cancel();
+
   void SetPaused(bool paused) override;
 
   void OnStarted(const node::StartReport& report) override;
@@ -40,8 +44,13 @@ class Answer final : public Handler, public node::GenerateSink {
 // that they name. Prefixes are shared within a key only, or between all who have none.
 void TakeAsker(HttpRequest& from, std::string_view user, node::GenerateRequest& to);
 
-// What a completion route's `read` returns. `api` must outlive the server. What is computed counts
-// for the caller's key, and an answer is no longer than what it had left at the beginning.
+// Begins an answer. `api` must outlive the server. What is computed counts for the caller's key,
+// and an answer is no longer than what it had left at the beginning.
+std::unique_ptr<Answer> StartAnswer(node::Api& api, node::GenerateRequest request,
+                                    std::unique_ptr<Encoder> encoder, Caller caller,
+                                    Exchange& exchange);
+
+// What a completion route's `read` returns: the action that begins the answer.
 Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder,
                 Caller caller);
 

@@ -23,7 +23,8 @@ def run(exo, script):
     for source in HERE.glob("*.mjs"):
         (FOLDER / source.name).write_text(source.read_text())
     with lib.cluster(exo, 1) as nodes:
-        environment = {**os.environ, "EXO_URL": f"http://127.0.0.1:{nodes[0].state['api_port']}", "NO_PROXY": "*"}
+        environment = {**os.environ, "EXO_URL": f"http://127.0.0.1:{nodes[0].state['api_port']}", "NO_PROXY": "*",
+                       "EXO_PROGRAM": exo, "EXO_HOME": str(nodes[0].home)}
         result = subprocess.run([node, script], cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=300)
     print(result.stdout, end="", flush=True)
     if result.returncode != 0:
@@ -42,5 +43,9 @@ def test_ollama(exo):
     run(exo, "ollama.mjs")
 
 
+def test_mcp(exo):
+    run(exo, "mcp.mjs")
+
+
 if __name__ == "__main__":
-    lib.main([test_openai, test_anthropic, test_ollama])
+    lib.main([test_openai, test_anthropic, test_ollama, test_mcp])
