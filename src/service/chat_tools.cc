@@ -24,27 +24,62 @@ std::unexpected<ApiError> BadChoice(const Json& choice) {
                               Shown(choice)));
 }
 
-}  // namespace
+// The functions of a list, those of its namespaces too where `namespaced` is given.
+class ToolReader {
+ public:
+  ToolReader(const char* field, node::ChatOptions& chat, NamespacedTools* namespaced)
+      : field_(field), chat_(chat), namespaced_(namespaced) {}
 
-Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat,
-                   const char* field) {
-  const Json* tools = Find(body, field);
-  if (tools == nullptr) return {};
-  if (!tools->is_array() || tools->size() > kMaxMessages)
-    return BadValue(field, fmt::format("'{}' must be a list of tools", field));
-  const model::Data written = AsWritten(text, field);
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const Json& tool = (*tools)[i];
-    if (!tool.is_object()) return BadValue(field, "a tool must be an object");
-    if (!IsFunction(tool)) continue;
+  // `name_space`: that has the list; empty: none has.
+  Parsed<> ReadList(const Json& tools, const model::Data& written, const std::string& name_space) {
+    if (!tools.is_array() || tools.size() > kMaxMessages)
+      return BadValue(field_, fmt::format("'{}' must be a list of tools", field_));
+    for (size_t i = 0; i < tools.size(); ++i) {
+      if (!tools[i].is_object()) return BadValue(field_, "a tool must be an object");
+      TRY(Read(tools[i], At(written, i), name_space));
+    }
+    return {};
+  }
+
+ private:
+  Parsed<> Read(const Json& tool, const model::Data& written, const std::string& name_space) {
+    if (IsFunction(tool)) return ReadFunction(tool, written, name_space);
+    const Json* within = Find(tool, "tools");
+    if (namespaced_ == nullptr || !name_space.empty() || tool["type"] != "namespace" ||
+        within == nullptr) {
+      return {};
+    }
+    const std::string name = TRY(ReadRequiredString(tool, "name", kMaxStopBytes));
+    return ReadList(*within, At(written, "tools"), name);
+  }
+  Parsed<> ReadFunction(const Json& tool, const model::Data& written,
+                        const std::string& name_space) {
     const Json& function = *FunctionOf(tool);
     const std::string name = TRY(ReadRequiredString(function, "name", kMaxStopBytes));
-    const model::Data& as_written =
-        &function == &tool ? At(written, i) : At(At(written, i), "function");
-    chat.tools.push_back(
-        ToolData(name, Find(function, "description"), At(as_written, "parameters")));
+    const std::string full = FullToolName(name_space, name);
+    if (!name_space.empty()) namespaced_->insert_or_assign(full, NamespacedTool{name_space, name});
+    const model::Data& as_written = &function == &tool ? written : At(written, "function");
+    chat_.tools.push_back(
+        ToolData(full, Find(function, "description"), At(as_written, "parameters")));
+    return {};
   }
-  return {};
+
+  const char* const field_;
+  node::ChatOptions& chat_;
+  NamespacedTools* const namespaced_;
+};
+
+}  // namespace
+
+std::string FullToolName(const std::string& name_space, const std::string& name) {
+  return name_space.empty() ? name : name_space + "__" + name;
+}
+
+Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat,
+                   const char* field, NamespacedTools* namespaced) {
+  const Json* tools = Find(body, field);
+  if (tools == nullptr) return {};
+  return ToolReader(field, chat, namespaced).ReadList(*tools, AsWritten(text, field), "");
 }
 
 Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat) {
@@ -57,7 +92,9 @@ Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat) {
     chat.tool_use = node::ToolUse::kRequired;
   } else if (choice->is_object() && IsFunction(*choice)) {
     chat.tool_use = node::ToolUse::kNamed;
-    chat.tool_name = TRY(ReadRequiredString(*FunctionOf(*choice), "name", kMaxStopBytes));
+    const Json& function = *FunctionOf(*choice);
+    chat.tool_name = FullToolName(StringField(function, "namespace"),
+                                  TRY(ReadRequiredString(function, "name", kMaxStopBytes)));
   } else if (choice->is_object() && choice->value("type", "") == "allowed_tools") {
     return NotSupported("tool_choice",
                         "'tool_choice' of type allowed_tools is not supported: send "

@@ -143,10 +143,9 @@ class Proxy:
             self.results.append(json.dumps(body))
             body.update(dialect.answer, tool_choice=dialect.no_call)
             return
-        for tool in body["tools"]:
-            if dialect.name(tool) == self.tool:
-                dialect.narrow(tool, self.schema)
-                body.update(dialect.call_of(self.tool))
+        if self.tool in self.offered:
+            dialect.narrow(body["tools"][self.offered.index(self.tool)], self.schema)
+        body.update(dialect.call_of(self.tool))
 
     @contextlib.contextmanager
     def serving(self):
@@ -209,9 +208,10 @@ def alone(home):
             "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
-def read_with(exo, agent, tool, arguments, command):
-    """A turn of `agent`: what it printed, and the tools that it offered to the model. command(program, address, mcp) is
-    (words, environment, files of its home); `mcp` are the words that start exo's tools."""
+def turn(exo, agent, command, tool, arguments, told=SECRET):
+    """A turn of `agent` in which it uses a tool, whose result must say what is `told`: what it printed, and the tools that
+    it offered to the model. arguments(file) are the tool's; command(program, address, mcp) is (words, environment, files
+    of its home), where `mcp` are the words that start exo's tools."""
     path = program(agent)
     with tempfile.TemporaryDirectory(prefix="exo-agent-") as folder, lib.cluster(exo, 1) as nodes:
         root = pathlib.Path(folder)
@@ -234,7 +234,7 @@ def read_with(exo, agent, tool, arguments, command):
     said = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{proxy.requests}\ntools: {proxy.offered}"
     refused = [one for one in proxy.requests if one[2] >= 400 and one[:3] != ("GET", "/mcp", 405)]  # no stream there
     assert not refused, f"the node refused {refused}\n{said}"
-    assert any(SECRET in result for result in proxy.results), f"no result of the tool came back\n{said}"
+    assert any(told in result for result in proxy.results), f"no result of the tool came back\n{said}"
     assert done.returncode == 0, f"exit {done.returncode}\n{said}"
     return done.stdout, proxy.offered
 
@@ -251,16 +251,15 @@ def test_claude_code(exo):
                 {"ANTHROPIC_BASE_URL": address, "ANTHROPIC_API_KEY": "any", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
                  "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1", "DISABLE_AUTOUPDATER": "1",
                  "ANTHROPIC_SMALL_FAST_MODEL": "exo-agent", "ANTHROPIC_DEFAULT_HAIKU_MODEL": "exo-agent"}, {})
-    printed, _ = read_with(exo, "claude", "Read", lambda file: {"file_path": str(file)}, command)
+    printed, _ = turn(exo, "claude", command, "Read", lambda file: {"file_path": str(file)})
     events = [json.loads(line) for line in printed.splitlines()]
     assert "mcp__exo__chat" in events[0]["tools"], events[0]
     answer = events[-1]
     assert not answer["is_error"] and answer["num_turns"] == 2 and ANSWERED.fullmatch(answer["result"]), answer
 
 
-def test_codex(exo):
-    def command(path, address, mcp):
-        config = f"""
+def codex(path, address, mcp):
+    config = f"""
 model = "exo-agent"
 model_provider = "exo"
 check_for_update_on_startup = false
@@ -276,15 +275,32 @@ command = {json.dumps(mcp[0])}
 args = {json.dumps(mcp[1:])}
 env_vars = ["EXO_HOME"]
 """
-        # What it may run is one command, which the grammar holds it to.
-        return ([str(path), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json",
-                 QUESTION], {"EXO_KEY": "any"}, {".codex/config.toml": config})
-    printed, offered = read_with(exo, "codex", "exec_command", lambda file: {"cmd": f"cat {file}"}, command)
-    assert "mcp__exo" in offered, offered
+    # What it may run is one command, which the grammar holds it to.
+    return ([str(path), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json",
+             QUESTION], {"EXO_KEY": "any"}, {".codex/config.toml": config})
+
+
+def codex_items(printed):
+    """What Codex did, from its events; the last must be the answer."""
     events = [json.loads(line) for line in printed.splitlines()]
     items = [event["item"] for event in events if event["type"] == "item.completed"]
-    assert any(item["type"] == "command_execution" and SECRET in item["aggregated_output"] for item in items), items
     assert items[-1]["type"] == "agent_message" and ANSWERED.fullmatch(items[-1]["text"]), items
+    return items
+
+
+def test_codex(exo):
+    printed, _ = turn(exo, "codex", codex, "exec_command", lambda file: {"cmd": f"cat {file}"})
+    items = codex_items(printed)
+    assert any(item["type"] == "command_execution" and SECRET in item["aggregated_output"] for item in items), items
+
+
+def test_codex_calls_exo_by_mcp(exo):
+    """Its tools of MCP servers are in namespaces."""
+    printed, offered = turn(exo, "codex", codex, "mcp__exo__models", lambda _: {},
+                            told=str(lib.TINY.stat().st_size))
+    assert "mcp__exo" in offered, offered
+    calls = [item for item in codex_items(printed) if item["type"] == "mcp_tool_call"]
+    assert [(call["server"], call["tool"], call["status"]) for call in calls] == [("exo", "models", "completed")], calls
 
 
 def test_opencode(exo):
@@ -297,10 +313,10 @@ def test_opencode(exo):
         return ([str(path), "run", "-m", "exo/exo-agent", QUESTION],
                 {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"},
                 {".config/opencode/opencode.json": json.dumps(config)})
-    printed, offered = read_with(exo, "opencode", "read", lambda file: {"filePath": str(file)}, command)
+    printed, offered = turn(exo, "opencode", command, "read", lambda file: {"filePath": str(file)})
     assert "exo_chat" in offered, offered
     assert ANSWERED.search(printed), printed
 
 
 if __name__ == "__main__":
-    lib.main([test_frameworks, test_claude_code, test_codex, test_opencode])
+    lib.main([test_frameworks, test_claude_code, test_codex, test_codex_calls_exo_by_mcp, test_opencode])
