@@ -35,6 +35,7 @@ SECRET = "the kettle is blue"  # in the file that is read
 ANSWER = {"type": "object", "properties": {"read": {"const": True}}, "required": ["read"], "additionalProperties": False}
 QUESTION = "What does note.txt say?"
 SIDE_TOKENS = 16
+PATIENCE = 300  # seconds, of an agent: much, for machines that are busy
 ANSWERED = re.compile(r'\{\s*"read"\s*:\s*true\s*\}')
 
 
@@ -229,7 +230,7 @@ def turn(exo, agent, command, tool, arguments, told=SECRET):
             for name, text in files.items():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 (home / name).write_text(text)
-            done = subprocess.run(words, cwd=work, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
+            done = subprocess.run(words, cwd=work, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
                                   env={**alone(home), "EXO_HOME": str(nodes[0].home), **environment})
     said = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{proxy.requests}\ntools: {proxy.offered}"
     refused = [one for one in proxy.requests if one[2] >= 400 and one[:3] != ("GET", "/mcp", 405)]  # no stream there
