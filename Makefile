@@ -43,9 +43,10 @@ test:
 test-more:
 	@tools/test-more
 
-# The official npm clients against a real node (tests/clients).
+# The official npm clients, frameworks and agents against a real node (tests/clients).
 test-clients: build
 	@/usr/bin/python3 tests/clients/clients_test.py --exo build/release/exo
+	@/usr/bin/python3 tests/clients/agents_test.py --exo build/release/exo
 
 # 20 prompts of 2,000 tokens over 100, 50 and 25 % of a core: half an hour, as root (cgroups).
 test-slow-nodes: build

@@ -40,11 +40,7 @@ std::string MessageOf(const json& error) {
 }
 
 std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
-  const json parsed = json::parse(body, nullptr, false);
-  if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object()) {
-    return Fail(CodeFor(status), "{}", MessageOf(parsed["error"]));
-  }
-  return Fail(CodeFor(status), "the node answered with status {}", status);
+  return Fail(CodeFor(status), "{}", ErrorMessageOf(status, body));
 }
 
 // One connection and one request.
@@ -65,6 +61,7 @@ class Exchange {
     request.set(http::field::host, "localhost:" + std::to_string(port_));
     request.set(http::field::connection, "close");
     if (verb == http::verb::post) request.set(http::field::content_type, "application/json");
+    request.set(http::field::accept, "application/json, text/event-stream");
     if (!token_.empty() && path.starts_with("/v1/internal/"))
       request.set(http::field::authorization, "Bearer " + token_);
     request.body() = body;
@@ -72,6 +69,24 @@ class Exchange {
     http::write(socket_, request, error);
     if (error)
       return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    return {};
+  }
+
+  int descriptor() { return socket_.native_handle(); }
+
+  // Reads what is there, or waits for it unless the user stops. Bytes behind the header that are in
+  // buffer_ already are parsed without a read.
+  template <class Parser>
+  Result<void> ReadSome(Parser& parser) {
+    if (buffer_.size() == 0 && stop_fd_ >= 0 &&
+        sys::WaitAnyReadable({stop_fd_, socket_.native_handle()}) == 0) {
+      return Fail(ErrorCode::kCancelled, "interrupted");
+    }
+    beast::error_code error;
+    http::read_some(socket_, buffer_, parser, error);
+    if (error && error != http::error::need_buffer) {
+      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    }
     return {};
   }
 
@@ -108,22 +123,6 @@ class Exchange {
   }
 
  private:
-  // Reads what is there, or waits for it unless the user stops. Bytes behind the header that are in
-  // buffer_ already are parsed without a read.
-  template <class Parser>
-  Result<void> ReadSome(Parser& parser) {
-    if (buffer_.size() == 0 && stop_fd_ >= 0 &&
-        sys::WaitAnyReadable({stop_fd_, socket_.native_handle()}) == 0) {
-      return Fail(ErrorCode::kCancelled, "interrupted");
-    }
-    beast::error_code error;
-    http::read_some(socket_, buffer_, parser, error);
-    if (error && error != http::error::need_buffer) {
-      return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
-    }
-    return {};
-  }
-
   // Handles the complete events at the front of `pending`; true after [DONE].
   static Result<bool> TakeEvents(std::string& pending,
                                  const std::function<void(const json&)>& on_event) {
@@ -147,10 +146,58 @@ class Exchange {
   beast::flat_buffer buffer_;
   uint16_t port_;
   int stop_fd_;
-  const std::string& token_;
+  const std::string token_;
 };
 
 }  // namespace
+
+std::string ErrorMessageOf(unsigned status, const std::string& body) {
+  const json parsed = json::parse(body, nullptr, false);
+  if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object())
+    return MessageOf(parsed["error"]);
+  return fmt::format("the node answered with status {}", status);
+}
+
+struct HttpCall::Impl {
+  Impl(uint16_t port, const std::string& token) : exchange(port, -1, token) {
+    parser.body_limit(boost::none);
+    // All that has come is parsed at once: what is left would make no descriptor readable.
+    parser.eager(true);
+  }
+
+  Exchange exchange;
+  http::response_parser<http::string_body> parser;
+};
+
+HttpCall::HttpCall(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpCall::HttpCall(HttpCall&&) noexcept = default;
+HttpCall& HttpCall::operator=(HttpCall&&) noexcept = default;
+HttpCall::~HttpCall() = default;
+
+int HttpCall::descriptor() const {
+  return impl_->exchange.descriptor();
+}
+Result<void> HttpCall::ReadSome() {
+  return impl_->exchange.ReadSome(impl_->parser);
+}
+bool HttpCall::done() const {
+  return impl_->parser.is_done();
+}
+unsigned HttpCall::status() const {
+  return impl_->parser.is_header_done() ? impl_->parser.get().result_int() : 0;
+}
+bool HttpCall::is_stream() const {
+  return impl_->parser.get()[http::field::content_type].starts_with("text/event-stream");
+}
+std::string& HttpCall::body() {
+  return impl_->parser.get().body();
+}
+
+Result<HttpCall> HttpClient::Begin(const std::string& path, const std::string& body) const {
+  auto impl = std::make_unique<HttpCall::Impl>(port_, token_);
+  TRY(impl->exchange.Send(http::verb::post, path, body));
+  return HttpCall(std::move(impl));
+}
 
 Result<json> HttpClient::Get(const std::string& path) const {
   Exchange exchange(port_, stop_fd_, token_);

@@ -12,6 +12,31 @@
 
 namespace exo::app {
 
+// A request on its way, whose answer is read as it comes: for who waits for several at once.
+class HttpCall {
+ public:
+  HttpCall(HttpCall&&) noexcept;
+  HttpCall& operator=(HttpCall&&) noexcept;
+  ~HttpCall();  // closes the connection: the node stops what it computes for it
+
+  int descriptor() const;  // readable when ReadSome has something to do
+  // Reads what there is of the answer; waits where there is nothing. Errors: kDisconnected.
+  Result<void> ReadSome();
+  bool done() const;        // the answer is complete
+  unsigned status() const;  // 0: not known yet
+  bool is_stream() const;   // of server-sent events
+  std::string& body();      // what has come of it and was not taken out
+
+ private:
+  friend class HttpClient;
+  struct Impl;
+  explicit HttpCall(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// The message of an answer that is an error, in the shape of any dialect.
+std::string ErrorMessageOf(unsigned status, const std::string& body);
+
 class HttpClient {
  public:
   // `token`: the node's admin token, which goes with the requests that need one; empty: none.
@@ -25,6 +50,8 @@ class HttpClient {
   Result<nlohmann::json> Get(const std::string& path) const;
   Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
   Result<nlohmann::json> Delete(const std::string& path) const;
+  // A POST whose answer may be JSON or server-sent events. Errors: kDisconnected.
+  Result<HttpCall> Begin(const std::string& path, const std::string& body) const;
   // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE].
   Result<void> PostStream(const std::string& path, const nlohmann::json& body,
                           const std::function<void(const nlohmann::json&)>& on_event) const;

@@ -9,6 +9,7 @@
 #include "app/exit_codes.h"
 #include "app/key_commands.h"
 #include "app/local_commands.h"
+#include "app/mcp_command.h"
 #include "app/model_commands.h"
 #include "app/output.h"
 #include "app/secret_commands.h"
@@ -216,6 +217,9 @@ struct Commands {
                       [this](const Settings& settings) { return RunStop(settings, model, json); });
     s->add_option("MODEL", model, "name of a running model (exo ps)")->required();
     s->add_flag("--json", json);
+    Add("mcp",
+        "serve the models of this device's node to programs that speak MCP on standard input",
+        RunMcp);
   }
 
   void AddDemo() {

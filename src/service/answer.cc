@@ -71,6 +71,13 @@ Answer::Answer(Exchange& exchange, std::unique_ptr<Encoder> encoder, node::Api& 
       choices_(requests.at(0).choices),
       batch_(api, std::move(requests), std::move(caller), *this) {}
 
+void Answer::Cancel() {
+  if (std::exchange(ended_, true)) return;
+  batch_.Cancel();
+  if (started_ && format_) return exchange_.EndStream(true);
+  exchange_.Send({.status = 202});
+}
+
 void Answer::OnStarted(size_t, const node::StartReport& report) {
   if (std::exchange(started_, true)) return;
   const std::string bytes = encoder_->Start(report);
@@ -121,6 +128,7 @@ void Answer::Add(size_t part, wire::FinishReason reason, const node::GenerateSta
 }
 
 void Answer::Finish() {
+  ended_ = true;
   std::string bytes = encoder_->Done(stats_.reasons[0], stats_);
   Headers timing = TimingHeaders(stats_.stages);
   if (!format_) {
@@ -133,22 +141,29 @@ void Answer::Finish() {
 }
 
 void Answer::OnError(const node::GenerateError& error) {
+  ended_ = true;
   if (!started_ || !format_) return exchange_.Send(encoder_->Fail(error));
   exchange_.Push(encoder_->FailMidStream(error));
   exchange_.EndStream(false);
+}
+
+std::unique_ptr<Answer> StartAnswer(node::Api& api, std::vector<node::GenerateRequest> requests,
+                                    std::unique_ptr<Encoder> encoder, Caller caller,
+                                    Exchange& exchange) {
+  for (node::GenerateRequest& request : requests) ApplyPreset(api, request);
+  const auto left = caller.gate == nullptr ? std::nullopt : caller.gate->TokensLeft(caller);
+  if (left) Limit(requests, *left);
+  auto answer = std::make_unique<Answer>(exchange, std::move(encoder), api, std::move(requests),
+                                         std::move(caller));
+  answer->Begin();
+  return answer;
 }
 
 Action Generate(node::Api& api, std::vector<node::GenerateRequest> requests,
                 std::unique_ptr<Encoder> encoder, Caller caller) {
   return [&api, requests = std::move(requests), encoder = std::move(encoder),
           caller = std::move(caller)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
-    for (node::GenerateRequest& request : requests) ApplyPreset(api, request);
-    const auto left = caller.gate == nullptr ? std::nullopt : caller.gate->TokensLeft(caller);
-    if (left) Limit(requests, *left);
-    auto answer = std::make_unique<Answer>(exchange, std::move(encoder), api, std::move(requests),
-                                           std::move(caller));
-    answer->Begin();
-    return answer;
+    return StartAnswer(api, std::move(requests), std::move(encoder), std::move(caller), exchange);
   };
 }
 

@@ -23,6 +23,10 @@ class Answer final : public Handler, public BatchSink {
          std::vector<node::GenerateRequest> requests, Caller caller);
   void Begin() { batch_.Begin(); }
 
+  // For a client that has said elsewhere that it wants no answer any more: what computes it stops,
+  // and it ends where it is. One that has not begun is 202 without a body.
+  void Cancel();
+
   void SetPaused(bool paused) override { batch_.SetPaused(paused); }
 
   void OnStarted(size_t part, const node::StartReport& report) override;
@@ -41,7 +45,7 @@ class Answer final : public Handler, public BatchSink {
   const size_t parts_;
   const uint32_t choices_;  // of each part
   size_t done_ = 0;
-  bool started_ = false;
+  bool started_ = false, ended_ = false;
   node::GenerateStats stats_;  // of all parts
   Batch batch_;                // last: it calls this object
 };
@@ -52,8 +56,13 @@ class Answer final : public Handler, public BatchSink {
 void TakeAsker(HttpRequest& from, std::string_view user, node::GenerateRequest& to);
 void TakeAsker(HttpRequest& from, std::string_view user, std::span<node::GenerateRequest> to);
 
-// What a completion route's `read` returns. `api` must outlive the server. What is computed counts
-// for the caller's key, and an answer is no longer than what it had left at the beginning.
+// Begins an answer. `api` must outlive the server. What is computed counts for the caller's key,
+// and an answer is no longer than what it had left at the beginning.
+std::unique_ptr<Answer> StartAnswer(node::Api& api, std::vector<node::GenerateRequest> requests,
+                                    std::unique_ptr<Encoder> encoder, Caller caller,
+                                    Exchange& exchange);
+
+// What a completion route's `read` returns: the action that begins the answer.
 Action Generate(node::Api& api, node::GenerateRequest request, std::unique_ptr<Encoder> encoder,
                 Caller caller);
 Action Generate(node::Api& api, std::vector<node::GenerateRequest> requests,

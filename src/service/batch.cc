@@ -74,6 +74,11 @@ void Batch::SetPaused(bool paused) {
   BeginMore();
 }
 
+void Batch::Cancel() {
+  ended_ = true;
+  parts_.clear();
+}
+
 void Batch::Fail(size_t part, node::GenerateError error) {
   if (std::exchange(ended_, true)) return;
   if (requests_.size() > 1 && error.refusal == node::Refusal::kContextLength)

@@ -33,6 +33,8 @@ class Batch {
 
   // Once; may call the sink already.
   void Begin() { BeginMore(); }
+  // What runs stops; the sink hears nothing more. Not from a call of the sink.
+  void Cancel();
   // While paused nothing is produced or begun.
   void SetPaused(bool paused);
 

@@ -24,26 +24,60 @@ std::unexpected<ApiError> BadChoice(const Json& choice) {
                               Shown(choice)));
 }
 
+// The functions of a list, those of its namespaces too where `namespaced` is given.
+class ToolReader {
+ public:
+  ToolReader(node::ChatOptions& chat, NamespacedTools* namespaced)
+      : chat_(chat), namespaced_(namespaced) {}
+
+  // `param`: where the list lies; `name_space`: that has it, empty: none has.
+  Parsed<> ReadList(const Json& tools, const model::Data& written, const std::string& param,
+                    const std::string& name_space) {
+    if (!tools.is_array() || tools.size() > kMaxMessages)
+      return BadValue(param, fmt::format("'{}' must be a list of tools", param));
+    for (size_t i = 0; i < tools.size(); ++i) {
+      if (!tools[i].is_object()) return BadValue(param, "a tool must be an object");
+      TRY(Read(tools[i], At(written, i), fmt::format("{}[{}]", param, i), name_space));
+    }
+    return {};
+  }
+
+ private:
+  Parsed<> Read(const Json& tool, const model::Data& written, const std::string& param,
+                const std::string& name_space) {
+    if (IsFunction(tool)) return ReadFunction(tool, written, param, name_space);
+    const Json* within = Find(tool, "tools");
+    if (namespaced_ == nullptr || !name_space.empty() || tool["type"] != "namespace" ||
+        within == nullptr) {
+      return {};
+    }
+    const std::string name = TRY(ReadRequiredString(tool, "name", kMaxStopBytes));
+    return ReadList(*within, At(written, "tools"), param + ".tools", name);
+  }
+  Parsed<> ReadFunction(const Json& tool, const model::Data& written, const std::string& param,
+                        const std::string& name_space) {
+    const Json& function = *FunctionOf(tool);
+    const bool flat = &function == &tool;
+    chat_.tools.push_back(
+        TRY(ReadTool(function, "parameters", flat ? written : At(written, "function"),
+                     flat ? param : param + ".function", name_space)));
+    if (name_space.empty()) return {};
+    const auto& name = function["name"].get_ref<const std::string&>();
+    namespaced_->insert_or_assign(FullToolName(name_space, name), NamespacedTool{name_space, name});
+    return {};
+  }
+
+  node::ChatOptions& chat_;
+  NamespacedTools* const namespaced_;
+};
+
 }  // namespace
 
 Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat,
-                   const char* field) {
+                   const char* field, NamespacedTools* namespaced) {
   const Json* tools = Find(body, field);
   if (tools == nullptr) return {};
-  if (!tools->is_array() || tools->size() > kMaxMessages)
-    return BadValue(field, fmt::format("'{}' must be a list of tools", field));
-  const model::Data written = AsWritten(text, field);
-  for (size_t i = 0; i < tools->size(); ++i) {
-    const Json& tool = (*tools)[i];
-    if (!tool.is_object()) return BadValue(field, "a tool must be an object");
-    if (!IsFunction(tool)) continue;
-    const Json& function = *FunctionOf(tool);
-    const bool flat = &function == &tool;
-    chat.tools.push_back(
-        TRY(ReadTool(function, "parameters", flat ? At(written, i) : At(At(written, i), "function"),
-                     fmt::format("{}[{}]{}", field, i, flat ? "" : ".function"))));
-  }
-  return {};
+  return ToolReader(chat, namespaced).ReadList(*tools, AsWritten(text, field), field, "");
 }
 
 Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat) {
@@ -56,7 +90,9 @@ Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat) {
     chat.tool_use = node::ToolUse::kRequired;
   } else if (choice->is_object() && IsFunction(*choice)) {
     chat.tool_use = node::ToolUse::kNamed;
-    chat.tool_name = TRY(ReadRequiredString(*FunctionOf(*choice), "name", kMaxStopBytes));
+    const Json& function = *FunctionOf(*choice);
+    chat.tool_name = FullToolName(StringField(function, "namespace"),
+                                  TRY(ReadRequiredString(function, "name", kMaxStopBytes)));
   } else if (choice->is_object() && choice->value("type", "") == "allowed_tools") {
     return NotSupported("tool_choice",
                         "'tool_choice' of type allowed_tools is not supported: send "

@@ -149,7 +149,7 @@ const model::Data& At(const model::Data& data, size_t index) {
 }
 
 Parsed<model::Data> ReadTool(const Json& function, const char* schema, const model::Data& written,
-                             const std::string& param) {
+                             const std::string& param, const std::string& name_space) {
   const auto named = [&](ApiError error) {
     error.param = fmt::format("{}.{}", param, error.param);
     return std::unexpected(std::move(error));
@@ -164,13 +164,17 @@ Parsed<model::Data> ReadTool(const Json& function, const char* schema, const mod
                     fmt::format("'{}' of the tool '{}' is {}, but must be a JSON schema, an object",
                                 schema, *name, Shown(*parameters)));
   }
-  model::DataMap data = {{"name", {*std::move(name)}}};
+  model::DataMap data = {{"name", {FullToolName(name_space, *name)}}};
   if (Find(function, "description") != nullptr)
     data.push_back({"description", {*std::move(description)}});
   if (parameters != nullptr) data.push_back({"parameters", At(written, schema)});
   model::DataMap tool = {{"type", {std::string("function")}}};
   tool.push_back({"function", {std::move(data)}});
   return model::Data{std::move(tool)};
+}
+
+std::string FullToolName(const std::string& name_space, const std::string& name) {
+  return name_space.empty() ? name : name_space + "__" + name;
 }
 
 void SetVariable(node::ChatOptions& chat, std::string name, const Json& value) {

@@ -46,7 +46,9 @@ const model::Data& At(const model::Data& data, size_t index);
 // `schema`, parameters. `written`: that object as it was written. Errors: 400 that names `param`
 // and field.
 Parsed<model::Data> ReadTool(const Json& function, const char* schema, const model::Data& written,
-                             const std::string& param);
+                             const std::string& param, const std::string& name_space = "");
+// What the model gets as the name of a tool of a namespace; empty: of none.
+std::string FullToolName(const std::string& name_space, const std::string& name);
 
 // Sets a name that the template may read.
 void SetVariable(node::ChatOptions& chat, std::string name, const Json& value);

@@ -3,6 +3,7 @@
 #include "service/admin/admin.h"
 #include "service/anthropic/anthropic.h"
 #include "service/llama_server/llama_server.h"
+#include "service/mcp/mcp.h"
 #include "service/ollama/ollama.h"
 #include "service/openai/openai.h"
 
@@ -15,6 +16,7 @@ std::unique_ptr<HttpServer> MakeServer(boost::asio::io_context& context, node::A
   server->Add(anthropic::MakeDialect(api));
   server->Add(ollama::MakeDialect(api));
   server->Add(llama_server::MakeDialect(api));
+  server->Add(mcp::MakeDialect(api));
   server->Add(admin::MakeDialect(api, server->stats()));
   return server;
 }

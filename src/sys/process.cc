@@ -136,7 +136,7 @@ bool WaitReadable(int fd, Time timeout) {
   return WaitAnyReadable({fd}, timeout) == 0;
 }
 
-int WaitAnyReadable(std::initializer_list<int> fds, Time timeout) {
+int WaitAnyReadable(std::span<const int> fds, Time timeout) {
   std::vector<pollfd> entries;
   for (const int fd : fds) entries.push_back({.fd = fd, .events = POLLIN, .revents = 0});
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,10 @@ bool TakeSignal(int stop_fd, Time timeout);
 bool WaitReadable(int fd, Time timeout);
 // The place of the first readable, closed or broken descriptor; -1 after `timeout` (negative: no
 // limit).
-int WaitAnyReadable(std::initializer_list<int> fds, Time timeout = Time(-1));
+int WaitAnyReadable(std::span<const int> fds, Time timeout = Time(-1));
+inline int WaitAnyReadable(std::initializer_list<int> fds, Time timeout = Time(-1)) {
+  return WaitAnyReadable(std::span<const int>(fds.begin(), fds.size()), timeout);
+}
 
 // An eventfd: Notify from any thread makes it readable, Drain makes it unreadable again.
 class WakeFd {

@@ -67,23 +67,28 @@ InputKind StandardInputKind() {
   return flows ? InputKind::kFileOrPipe : InputKind::kNothing;
 }
 
+Result<std::string> ReadSomeInput() {
+  char buffer[65536];
+  for (;;) {
+    const ssize_t n = ::read(STDIN_FILENO, buffer, sizeof(buffer));
+    if (n >= 0) return std::string(buffer, static_cast<size_t>(n));
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN)
+      return Fail(ErrorCode::kIo, "cannot read standard input: {}", std::strerror(errno));
+    WaitReadable(STDIN_FILENO, std::chrono::seconds(1));
+  }
+}
+
 Result<std::string> ReadStandardInput(size_t limit, Time first_byte) {
   if (first_byte > Time(0) && !WaitReadable(STDIN_FILENO, first_byte)) {
     return Fail(ErrorCode::kDisconnected, "nothing came on standard input in {} s",
                 std::chrono::duration_cast<std::chrono::seconds>(first_byte).count());
   }
   std::string text;
-  char buffer[65536];
   for (;;) {
-    const ssize_t n = ::read(STDIN_FILENO, buffer, sizeof(buffer));
-    if (n == 0) return text;
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {
-      WaitReadable(STDIN_FILENO, std::chrono::seconds(1));
-      continue;
-    }
-    if (n < 0) return Fail(ErrorCode::kIo, "cannot read standard input: {}", std::strerror(errno));
-    text.append(buffer, static_cast<size_t>(n));
+    const std::string more = TRY(ReadSomeInput());
+    if (more.empty()) return text;
+    text += more;
     if (text.size() > limit) {
       return Fail(ErrorCode::kOverloaded, "standard input is longer than {}", FormatSize(limit));
     }

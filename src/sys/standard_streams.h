@@ -31,6 +31,8 @@ InputKind StandardInputKind();
 // All of standard input. Errors: kOverloaded beyond `limit` bytes; kDisconnected when no byte and
 // no end has come within `first_byte` (zero: no limit); kIo.
 Result<std::string> ReadStandardInput(size_t limit, Time first_byte = Time(0));
+// What there is of standard input, at least a byte; waits for it. Empty: its end. Errors: kIo.
+Result<std::string> ReadSomeInput();
 // One line: from a terminal without showing it, after `prompt` on standard error; else as it comes.
 // Errors: kCancelled on Ctrl-C, with the terminal as it was.
 Result<std::string> ReadHiddenLine(std::string_view prompt);

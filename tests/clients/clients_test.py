@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The official npm clients against a real node with exo-tiny: every route that they have and exo serves.
 
-Each client is a script, NAME.mjs, that prints a line for every check; `make test-clients` runs all.
+Each client is a script, NAME.mjs, that prints a line for every check. `make test-clients` runs them and those of
+agents_test.py, which CI leaves out.
 """
 import json
 import os
@@ -14,17 +15,17 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 import lib  # noqa: E402
 import npm  # noqa: E402
 
-FOLDER = lib.ROOT / "build" / "clients"
 
-
-def run(exo, script):
-    node = npm.install(FOLDER, json.loads((HERE / "package.json").read_text())["dependencies"])
+def run(exo, script, packages="package.json", folder=lib.ROOT / "build" / "clients"):
+    """Runs a script with the packages that a file names, beside a node; `folder` keeps them."""
+    node = npm.install(folder, json.loads((HERE / packages).read_text())["dependencies"])
     # Modules are looked for beside the script.
     for source in HERE.glob("*.mjs"):
-        (FOLDER / source.name).write_text(source.read_text())
+        (folder / source.name).write_text(source.read_text())
     with lib.cluster(exo, 1) as nodes:
-        environment = {**os.environ, "EXO_URL": f"http://127.0.0.1:{nodes[0].state['api_port']}", "NO_PROXY": "*"}
-        result = subprocess.run([node, script], cwd=FOLDER, env=environment, capture_output=True, text=True, timeout=300)
+        environment = {**os.environ, "EXO_URL": f"http://127.0.0.1:{nodes[0].state['api_port']}", "NO_PROXY": "*",
+                       "EXO_PROGRAM": exo, "EXO_HOME": str(nodes[0].home)}
+        result = subprocess.run([node, script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     print(result.stdout, end="", flush=True)
     if result.returncode != 0:
         raise AssertionError(f"{script}: {result.stderr[-3000:]}")
@@ -42,5 +43,9 @@ def test_ollama(exo):
     run(exo, "ollama.mjs")
 
 
+def test_mcp(exo):
+    run(exo, "mcp.mjs")
+
+
 if __name__ == "__main__":
-    lib.main([test_openai, test_anthropic, test_ollama])
+    lib.main([test_openai, test_anthropic, test_ollama, test_mcp])

@@ -254,6 +254,49 @@ def test_piped_text_is_added_behind_the_question(exo):
         assert utf16.returncode == 2 and b"UTF-16" in utf16.stderr, utf16
 
 
+def test_mcp_answers_each_line(exo):
+    """The messages that clients send in tests/clients/mcp.mjs are good ones; these are not, or not in time."""
+    def line(method, number, **params):
+        return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
+
+    def answers(text, **settings):
+        done = run(exo, "mcp", input=text.encode(), **settings)
+        assert done.returncode == 0 and done.stderr == b"", done
+        return [json.loads(one) for one in done.stdout.splitlines()]
+
+    ping = line("ping", "a")
+    without = answers("\n".join(["", '{"jsonrpc":', f"[{ping}]", '{"jsonrpc":"2.0","method":"notifications/x"}',
+                                 "x" * (9 << 20), ping]))  # the last without its end
+    assert [one["error"]["code"] for one in without] == [-32700, -32600, -32600, -32000], without
+    assert [one["id"] for one in without] == [None, None, None, "a"]
+    assert "start one with: exo up" in without[3]["error"]["message"], without[3]
+    with cluster(exo, 1) as nodes:
+        home = nodes[0].home
+        many = answers("\n".join(line("ping", i) for i in range(200)), home=home)
+        assert sorted(one["id"] for one in many) == list(range(200))
+        assert answers(line("nonsense", 1), home=home)[0]["error"]["code"] == -32601
+        chat = line("tools/call", 7, name="chat", arguments={"prompt": "Once", "max_tokens": 4})
+        cancel = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}})
+        assert answers(f"{chat}\n{cancel}\n{ping}", home=home) == [{"jsonrpc": "2.0", "id": "a", "result": {}}]
+        answered = answers(chat, home=home)  # although its input has ended
+        assert answered[0]["result"]["structuredContent"]["completion_tokens"] == 4, answered
+        # A node that stops while it answers.
+        digits = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "minItems": 200}
+        endless = line("tools/call", 8, name="chat", arguments={"prompt": "Once", "schema": digits})
+        process = subprocess.Popen([exo, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   env={**os.environ, "EXO_HOME": str(home)})
+        try:
+            process.stdin.write(f"{endless}\n".encode())
+            process.stdin.flush()
+            wait_for("an answer in work", lambda: "exo_requests_active 1" in nodes[0].api.get("/metrics")[1], step=0.001)
+            nodes[0].process.kill()
+            lost = json.loads(process.stdout.readline())
+            assert lost["id"] == 8 and "closed the connection" in lost["error"]["message"], lost
+        finally:
+            process.kill()
+            process.communicate()
+
+
 def test_secret_is_the_one_in_use(exo):
     def secret(home, env=None):
         return run(exo, "secret", home=home, env=env).stdout.decode().strip()
@@ -450,6 +493,7 @@ if __name__ == "__main__":
           test_a_replay_counts_its_tokens_and_prints_what_is_documented,
           test_a_device_that_is_being_measured_has_no_speed, test_no_context_is_longer_than_a_model_was_trained_for,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
+          test_mcp_answers_each_line,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
           test_under_nohup_a_hangup_ends_nothing,
           test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,

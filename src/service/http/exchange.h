@@ -34,6 +34,8 @@ struct HttpRequest {
   std::string client;         // where the request comes from: its address and program
   Caller caller;              // who asks, by its key
   std::string last_event_id;  // where a stream of events is to go on
+  std::string mcp_version;    // MCP-Protocol-Version
+  std::string mcp_session;    // Mcp-Session-Id
   std::string body;
   std::shared_ptr<BodyLease> lease;  // of the body's memory; kept as long as its contents
   bool has_length = false;           // the header told the body's length or that it comes in chunks

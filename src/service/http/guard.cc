@@ -60,7 +60,7 @@ bool MaySend(std::string_view name) {
       "accept",     "authorization", "cache-control",    "content-type", "last-event-id",
       "x-api-key",  "x-request-id",  "x-requested-with", "x-session-id", "x-session-affinity",
       "session-id", "thread-id",     "user-agent"};
-  static constexpr std::string_view kFamilies[] = {"x-stainless-", "openai-", "anthropic-"};
+  static constexpr std::string_view kFamilies[] = {"x-stainless-", "openai-", "anthropic-", "mcp-"};
   return std::ranges::find(kNames, name) != std::end(kNames) ||
          std::ranges::any_of(kFamilies,
                              [&](std::string_view one) { return name.starts_with(one); });
@@ -112,7 +112,8 @@ Headers CorsHeaders(const HttpRequest& request, const HttpOptions& options) {
   if (request.origins.size() != 1 || !Contains(options.origins, Lower(request.origins[0])))
     return {};
   return {{"Access-Control-Allow-Origin", request.origins[0]},
-          {"Access-Control-Expose-Headers", "X-Exo-Route, Server-Timing, Retry-After, request-id"}};
+          {"Access-Control-Expose-Headers",
+           "X-Exo-Route, Server-Timing, Retry-After, request-id, Mcp-Session-Id"}};
 }
 
 bool IsPreflight(const HttpRequest& request) {

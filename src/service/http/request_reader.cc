@@ -201,6 +201,8 @@ HttpRequest RequestReader::Head() const {
   request.accept = std::string(message[http::field::accept]);
   request.client = std::string(message["User-Agent"]);
   request.last_event_id = std::string(message["Last-Event-ID"]);
+  request.mcp_version = std::string(message["MCP-Protocol-Version"]);
+  request.mcp_session = std::string(message["Mcp-Session-Id"]);
   request.has_length = message.count(http::field::content_length) > 0 ||
                        message.count(http::field::transfer_encoding) > 0;
   request.version = static_cast<int>(message.version());

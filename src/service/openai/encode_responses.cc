@@ -14,9 +14,14 @@ enum class Kind : uint8_t { kReasoning, kMessage, kCall };
 struct Item {
   Kind kind;
   std::string id;
-  std::string call_id, name;  // of a call
-  std::string text;           // or arguments
+  std::string call_id, name;       // of a call: as the model names its function
+  std::string text = {};           // or arguments
+  NamespacedTool namespaced = {};  // what the client names it; empty: the same
 };
+
+const std::string& ShownName(const Item& item) {
+  return item.namespaced.name.empty() ? item.name : item.namespaced.name;
+}
 
 Json PartOf(const Item& item) {
   if (item.kind == Kind::kReasoning) return {{"type", "reasoning_text"}, {"text", item.text}};
@@ -31,8 +36,9 @@ Json ItemJson(const Item& item, const char* status, bool begun) {
   if (item.kind == Kind::kCall) {
     json.update({{"type", "function_call"},
                  {"call_id", item.call_id},
-                 {"name", item.name},
+                 {"name", ShownName(item)},
                  {"arguments", item.text}});
+    if (!item.namespaced.name.empty()) json["namespace"] = item.namespaced.name_space;
     return json;
   }
   json["content"] = begun ? Json::array() : Json::array({PartOf(item)});
@@ -145,7 +151,7 @@ class ResponseEncoder final : public Encoder {
     std::string bytes;
     if (item.kind == Kind::kCall) {
       bytes = ItemEvent("function_call_arguments.done",
-                        {{"name", item.name}, {"arguments", item.text}});
+                        {{"name", ShownName(item)}, {"arguments", item.text}});
     } else {
       const char* name = item.kind == Kind::kMessage ? "output_text.done" : "reasoning_text.done";
       bytes = ItemEvent(name, {{"text", item.text}, {"logprobs", Json::array()}}) +
@@ -171,10 +177,13 @@ class ResponseEncoder final : public Encoder {
   std::string Encode(const node::ToolCallDelta& what) {
     std::string bytes;
     if (!what.id.empty()) {
-      bytes = Open({.kind = Kind::kCall,
-                    .id = Name("fc"),
-                    .call_id = std::string(what.id),
-                    .name = std::string(what.name)});
+      const auto found = options_.namespaced.find(what.name);
+      bytes = Open(
+          {.kind = Kind::kCall,
+           .id = Name("fc"),
+           .call_id = std::string(what.id),
+           .name = std::string(what.name),
+           .namespaced = found == options_.namespaced.end() ? NamespacedTool{} : found->second});
     }
     if (what.arguments.empty() || items_.empty()) return bytes;
     items_.back().text += what.arguments;

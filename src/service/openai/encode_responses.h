@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "service/chat_tools.h"
 #include "service/encoder.h"
 #include "service/json.h"
 
@@ -16,6 +17,7 @@ struct ResponseOptions {
   int64_t created = 0;
   bool stream = false;
   Json echo;  // of the request
+  NamespacedTools namespaced = {};
   // Hears what the assistant answered, when it is done.
   std::function<void(model::ChatMessage)> keep;
 };

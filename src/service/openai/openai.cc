@@ -54,7 +54,8 @@ std::unique_ptr<Handler> Respond(node::Api& api, const Store& store, ResponseCal
                           .model = call.request.model,
                           .created = SecondsNow(),
                           .stream = call.stream,
-                          .echo = std::move(call.echo)};
+                          .echo = std::move(call.echo),
+                          .namespaced = std::move(call.namespaced)};
   if (call.store) {
     options.keep = [store, id = options.id, key = caller.key,
                     messages = call.request.messages](model::ChatMessage answer) mutable {

@@ -43,8 +43,10 @@ class ItemReader {
     const std::string type = StringField(item, "type");
     if (type.empty() || type == "message") return ReadMessage(item, param);
     if (type == "function_call") {
-      Assistant(false).tool_calls.push_back(
-          TRY(ReadCall(StringField(item, "call_id"), item, written, param + ".arguments")));
+      model::ToolCall call =
+          TRY(ReadCall(StringField(item, "call_id"), item, written, param + ".arguments"));
+      call.name = FullToolName(StringField(item, "namespace"), call.name);
+      Assistant(false).tool_calls.push_back(std::move(call));
       return {};
     }
     if (type == "function_call_output") {
@@ -160,7 +162,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
   TRY(ReadTextFormat(body, text, request));
   if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
     request.max_tokens = limit->tokens;
-  TRY(ReadTools(body, text, request.chat));
+  TRY(ReadTools(body, text, request.chat, "tools", &call.namespaced));
   TRY(ReadToolChoice(body, request.chat));
   if (const Json* reasoning = Find(body, "reasoning"); reasoning != nullptr) {
     if (!reasoning->is_object()) return BadValue("reasoning", "'reasoning' must be an object");

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "service/chat_tools.h"
 #include "service/errors.h"
 #include "service/json.h"
 
@@ -16,6 +17,7 @@ struct ResponseCall {
   std::string user;
   bool store = true;
   bool stream = false;
+  NamespacedTools namespaced;
   Json echo = Json::object();  // fields that the answer repeats
 };
 Parsed<ResponseCall> ParseResponseRequest(std::string_view body);

@@ -136,6 +136,48 @@ TEST(ResponsesTest, TheStoreKeepsTheLatestWithinItsBounds) {
   EXPECT_NE(store.Find(7, "w"), nullptr);
 }
 
+// As Codex sends the tools of MCP servers: the model gets them as functions, the client in their
+// namespace.
+TEST(ResponsesTest, ToolsOfNamespacesAreFunctions) {
+  const auto tool = [](const char* name) {
+    return Json{{"type", "function"}, {"name", name}, {"parameters", {{"type", "object"}}}};
+  };
+  const Json space = {{"type", "namespace"},
+                      {"name", "mcp__home"},
+                      {"tools", {tool("plan"), {{"type", "namespace"}, {"name", "deeper"}}}}};
+  const Json call = {{"type", "function_call"},
+                     {"call_id", "c"},
+                     {"namespace", "mcp__home"},
+                     {"name", "plan"},
+                     {"arguments", "{}"}};
+  const Json body =
+      Ask({{"tools", {tool("shell"), space, {{"type", "namespace"}}}},
+           {"tool_choice", {{"type", "function"}, {"namespace", "mcp__home"}, {"name", "plan"}}},
+           {"input", {call}}});
+  TestServer server(
+      {}, {.pieces = {}, .extra = [](node::GenerateSink& sink) {
+             for (const char* name : {"mcp__home__plan", "shell"})
+               sink.OnDelta({node::ToolCallDelta{.id = "c1", .name = name, .arguments = "{}"}, {}});
+           }});
+  const Answered answer = Post(server, kResponses, body);
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  const node::GenerateRequest asked = server.last_request();
+  ASSERT_EQ(asked.chat.tools.size(), 2u);
+  EXPECT_EQ(asked.chat.tool_name, "mcp__home__plan");
+  ASSERT_EQ(asked.messages[0].tool_calls.size(), 1u);
+  EXPECT_EQ(asked.messages[0].tool_calls[0].name, "mcp__home__plan");
+  const Json output = answer.json()["output"];
+  ASSERT_EQ(output.size(), 2u);
+  EXPECT_EQ(output[0]["name"], "plan");
+  EXPECT_EQ(output[0]["namespace"], "mcp__home");
+  EXPECT_EQ(output[1]["name"], "shell");
+  EXPECT_FALSE(output[1].contains("namespace"));
+  // What was called is known by its full name in the next prompt.
+  const Json next = Ask({{"previous_response_id", answer.json()["id"]}});
+  ASSERT_EQ(Post(server, kResponses, next).status, 200);
+  EXPECT_EQ(server.last_request().messages[1].tool_calls[0].name, "mcp__home__plan");
+}
+
 TEST(ResponsesTest, WhatIsWrongIsNamed) {
   TestServer server;
   for (const auto& [field, value] : std::vector<std::pair<std::string, Json>>{
