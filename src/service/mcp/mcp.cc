@@ -51,7 +51,7 @@ HttpResponse Reply(const Json& message, unsigned status = 200) {
 HttpResponse ErrorResponse(const ApiError& error) {
   Json message = ErrorMessage({.code = kTransportError, .message = error.message});
   if (!error.code.empty()) message["error"]["data"] = {{"code", error.code}};
-  return WithRetryAfter({.status = error.status, .body = Dump(message)});
+  return WithRetryAfter({.status = error.status, .body = Dump(message)}, error);
 }
 
 Action Now(Json message, unsigned status = 200) {
