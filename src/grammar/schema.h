@@ -15,7 +15,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "grammar/expression.h"
+#include "grammar/json_rules.h"
 
 namespace exo::grammar {
 
@@ -26,6 +26,6 @@ struct SchemaOptions {
 
 // Adds the rules of a schema; the expression of its texts. Errors: kInvalid (no schema),
 // kUnsupported (a keyword, named; too large).
-Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, Rules& rules);
+Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, JsonRules& json);
 
 }  // namespace exo::grammar
