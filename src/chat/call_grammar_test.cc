@@ -2,6 +2,7 @@
 // read back as calls whose arguments fit their tool's schema.
 #include "chat/call_grammar.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "../tests/support/processor_time.h"
 #include "../tests/support/shared_data.h"
 #include "base/random.h"
 #include "chat/answer_reader.h"
@@ -51,7 +53,8 @@ std::vector<Tool> BothTools() {
   const Json tools = {
       {{"function", {{"name", "find_place"}, {"parameters", Json::parse(kSchema)}}}},
       {{"function",
-        {{"name", "get_time"}, {"parameters", {{"type", "object"}, {"properties", {}}}}}}}};
+        {{"name", "get_time"}, {"parameters", {{"type", "object"}, {"properties", {}}}}}}},
+      {{"function", {{"name", "run"}, {"parameters", {{"type", "object"}}}}}}};
   return ToolsOf(std::get<model::DataList>(DataOf(tools).value));
 }
 
@@ -59,7 +62,7 @@ std::vector<Tool> BothTools() {
 bool Fit(const Json& arguments, const std::string& tool) {
   if (!arguments.is_object()) return false;
   const Json schema = Json::parse(kSchema);
-  if (tool == "get_time") return true;
+  if (tool != "find_place") return true;
   for (const Json& name : schema["required"]) {
     if (!arguments.contains(name.get<std::string>())) return false;
   }
@@ -245,7 +248,7 @@ std::pair<std::string, wire::Grammar> Behind(const wire::Grammar& grammar, const
 // Calls that were read.
 size_t ReadDrawn(const Family& family, const Mode& mode, bool with_controls) {
   std::vector<Tool> tools = BothTools();
-  if (mode.named) tools.pop_back();
+  if (mode.named) tools.resize(1);
   const std::vector<ControlToken> controls =
       with_controls ? family.controls : std::vector<ControlToken>();
   const auto grammar = CallGrammar(*family.format, tools,
@@ -294,6 +297,45 @@ TEST(CallGrammarTest, WhateverItAllowsIsReadBackAsCalls) {
     }
   }
   EXPECT_EQ(families, 65u);
+}
+
+// A call of one of so many tools, each with arguments of its own.
+wire::Grammar CallOfMany(size_t count) {
+  std::vector<Tool> tools;
+  for (size_t i = 0; i < count; ++i)
+    tools.push_back({.name = fmt::format("tool_{}", i),
+                     .parameters = fmt::format(R"({{"properties":{{"path":{{"type":"string"}},
+                         "option_{}":{{"type":"boolean"}}}},"required":["path"]}})",
+                                               i)});
+  AnswerFormat format;
+  format.calls = CommonCalls();
+  return CallGrammar(format, tools, {.required = true}).value();
+}
+
+TEST(CallGrammarTest, OfManyToolsEachCanBeCalled) {
+  const auto automaton = grammar::Compile(CallOfMany(700));
+  ASSERT_TRUE(automaton) << automaton.error().message;
+  const auto call = [](int tool, int option) {
+    return fmt::format(
+        "<tool_call>\n{{\"name\": \"tool_{}\", \"arguments\": "
+        "{{\"path\":\"a\",\"option_{}\":true}}}}\n"
+        "</tool_call>",
+        tool, option);
+  };
+  for (const int tool : {0, 7, 70, 511, 512, 699})
+    EXPECT_TRUE(grammar::Accepts(**automaton, call(tool, tool))) << tool;
+  EXPECT_FALSE(grammar::Accepts(**automaton, call(700, 700)));
+  EXPECT_FALSE(grammar::Accepts(**automaton, call(7, 70))) << "another one's argument";
+}
+
+// Eight times as many tools take about eight times as long, not 64 times.
+TEST(CallGrammarTest, ManyToolsCompileInLinearTime) {
+  const auto seconds = [](size_t count) {
+    return exo::testing::ProcessorSeconds(
+        [&] { EXPECT_TRUE(grammar::Compile(CallOfMany(count))); });
+  };
+  const double few = seconds(50), many = seconds(400);
+  EXPECT_LT(many, 24 * few) << few << " and " << many << " s";
 }
 
 }  // namespace
