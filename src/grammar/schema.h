@@ -7,6 +7,7 @@
 //     said about members at all.
 //   - White space is none or little: a space, or a line break with up to 20 spaces.
 //   - Numbers have up to 16 digits in front of the point and behind it.
+//   - More than six values of a list whose elements differ come in the order of the schema.
 //   - A keyword that cannot be kept so is refused by name.
 //
 // Thread: pure.

@@ -7,13 +7,6 @@
 namespace exo::grammar {
 namespace {
 
-constexpr uint32_t kMaxElements = 4096;  // that are counted one by one
-
-std::unexpected<Error> Cannot(const std::string& keyword) {
-  return Fail(ErrorCode::kUnsupported,
-              "\"{}\" of the schema is not supported; leave it out or say it otherwise", keyword);
-}
-
 // What the rule of such values depends on; nullopt: on more than can be compared.
 std::optional<std::string> ScalarKey(const std::vector<Facts>& alternatives) {
   Json key = Json::array();
@@ -73,7 +66,7 @@ Result<ExprId> SchemaWriter::Values(const std::vector<Facts>& alternatives, cons
 
 Result<ExprId> SchemaWriter::Value(const Facts& facts, const Goal& goal) {
   if (!facts.values.empty()) return Listed(facts, goal);
-  if (!facts.refused.empty()) return Cannot(facts.refused);
+  if (!facts.refused.empty()) return CannotWrite(facts.refused);
   std::vector<ExprId> ways;
   if ((facts.types & kObject) != 0) ways.push_back(TRY(Object(facts)));
   if ((facts.types & kArray) != 0) ways.push_back(TRY(Array(facts)));
@@ -130,57 +123,6 @@ Result<ExprId> SchemaWriter::Text(const Facts& facts) {
     }
   }
   return Quoted(TRY(TextsOf(facts)));
-}
-
-Result<ExprId> SchemaWriter::Elements(const Facts& facts, uint32_t most) {
-  size_t prefix = 0;
-  for (const ArrayFacts& array : facts.arrays) prefix = std::max(prefix, array.prefix.size());
-  prefix = std::min<size_t>(prefix, most);
-  const auto element = [&](size_t i) -> Result<ExprId> {
-    return rules_.Call(TRY(ValueOf(*facts.Element(i))));
-  };
-  const uint32_t least = facts.min_items;
-  // From the last element to the first: what follows the element before.
-  ExprId behind = rules_.Empty();
-  const auto fixed = static_cast<uint32_t>(prefix);
-  if (most > fixed) {
-    const ExprId one = TRY(element(prefix));
-    const uint32_t lacks = least > fixed ? least - fixed : 0;
-    const uint32_t more = most == kNoLimit ? kNoLimit : most - fixed;
-    if (prefix > 0) {
-      behind = rules_.Repeat(json_.Comma(one), lacks, more);
-    } else {
-      const uint32_t after = more == kNoLimit ? kNoLimit : more - 1;
-      const ExprId all = rules_.Sequence(
-          {one, rules_.Repeat(json_.Comma(one), lacks > 0 ? lacks - 1 : 0, after), json_.space()});
-      return least > 0 ? all : rules_.Optional(all);
-    }
-  }
-  for (size_t i = prefix; i-- > 0;) {
-    const ExprId one = TRY(element(i));
-    const ExprId here = rules_.Sequence({i == 0 ? one : json_.Comma(one), behind});
-    behind = i < least ? here : rules_.Optional(here);
-  }
-  return rules_.Sequence({behind, json_.space()});
-}
-
-Result<ExprId> SchemaWriter::Array(const Facts& facts) {
-  if (!facts.refused_array.empty()) return Cannot(facts.refused_array);
-  uint32_t most = facts.max_items;
-  // The first place where there may be no element.
-  size_t places = 0;
-  for (const ArrayFacts& array : facts.arrays) places = std::max(places, array.prefix.size());
-  for (size_t i = 0; i <= places && i < most; ++i) {
-    if (!facts.Element(i)) most = static_cast<uint32_t>(i);
-  }
-  if (facts.unique && most > 1) return Cannot("uniqueItems");
-  if (facts.min_items > most) return rules_.Never();
-  if (facts.min_items > kMaxElements || (most != kNoLimit && most > kMaxElements))
-    return Fail(ErrorCode::kUnsupported,
-                "\"minItems\" and \"maxItems\" of the schema may be {} at most", kMaxElements);
-  const ExprId open = rules_.Bytes("["), close = rules_.Bytes("]");
-  if (most == 0) return rules_.Sequence({open, json_.space(), close});
-  return rules_.Sequence({open, json_.space(), TRY(Elements(facts, most)), close});
 }
 
 Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, JsonRules& json) {

@@ -34,6 +34,9 @@ class SchemaWriter {
   Result<ExprId> Text(const Facts& facts);
   Result<ExprId> Array(const Facts& facts);
   Result<ExprId> Elements(const Facts& facts, uint32_t most);
+  Result<ExprId> Containing(const Facts& facts, uint32_t most);
+  Result<ExprId> Distinct(const Facts& facts, uint32_t most);
+  Result<std::optional<std::vector<Json>>> ValuesOf(const Goal& goal);
   Result<ExprId> Object(const Facts& facts);
   Result<Members> MembersOf(const Facts& facts);
   Result<void> AddOthers(const Facts& facts, const std::vector<std::string>& named,
@@ -52,6 +55,12 @@ class SchemaWriter {
   Rules& rules_;
   std::map<Goal, RuleId> known_;
 };
+
+// A keyword that is known and not written.
+inline std::unexpected<Error> CannotWrite(const std::string& keyword) {
+  return Fail(ErrorCode::kUnsupported,
+              "\"{}\" of the schema is not supported; leave it out or say it otherwise", keyword);
+}
 
 // The texts of numbers between bounds that are multiples of factors. Errors: kUnsupported.
 Result<CharDfa> NumberTexts(const Facts& facts);
