@@ -18,16 +18,21 @@ void Check(const auto& parsed) {
   if (!parsed && (parsed.error().message.empty() || parsed.error().status < 400)) std::abort();
 }
 
+exo::grammar::Cache& Grammars() {
+  static exo::grammar::Cache grammars;
+  return grammars;
+}
+
 using Read = void (*)(std::string_view);
 constexpr Read kBodies[] = {
-    [](std::string_view body) { Check(openai::ParseChatRequest(body)); },
-    [](std::string_view body) { Check(openai::ParseCompletionRequest(body)); },
-    [](std::string_view body) { Check(openai::ParseResponseRequest(body)); },
+    [](std::string_view body) { Check(openai::ParseChatRequest(body, Grammars())); },
+    [](std::string_view body) { Check(openai::ParseCompletionRequest(body, Grammars())); },
+    [](std::string_view body) { Check(openai::ParseResponseRequest(body, Grammars())); },
     [](std::string_view body) {
-      Check(anthropic::ParseMessages(body, anthropic::Purpose::kAnswer));
+      Check(anthropic::ParseMessages(body, anthropic::Purpose::kAnswer, Grammars()));
     },
-    [](std::string_view body) { Check(ollama::ParseChat(body)); },
-    [](std::string_view body) { Check(ollama::ParseGenerate(body)); },
+    [](std::string_view body) { Check(ollama::ParseChat(body, Grammars())); },
+    [](std::string_view body) { Check(ollama::ParseGenerate(body, Grammars())); },
     [](std::string_view body) { Check(llama_server::ParseCompletion(body)); },
     [](std::string_view body) { Check(llama_server::ParseInfill(body)); },
     [](std::string_view body) { Check(llama_server::ParseTokenize(body)); },

@@ -185,8 +185,9 @@ void Requests::OnVocabulary(const RequestId& id,
   input->sampler = request->request.sampler;
   // The loop outlives the worker; this object may not, which only the loop's thread can tell.
   const bool begun = tasks_.Post([this, &loop = loop_, alive = alive_, id, input = std::move(input),
-                                  vocabulary = *vocabulary, local_time = host_.LocalTime()] {
-    auto prepared = Prepare(*input, *vocabulary, local_time);
+                                  vocabulary = *vocabulary, local_time = host_.LocalTime(),
+                                  &grammars = host_.grammars()] {
+    auto prepared = Prepare(*input, *vocabulary, local_time, grammars);
     loop.Post([this, alive, id, prepared = std::move(prepared)]() mutable {
       if (*alive) OnPrepared(id, std::move(prepared));
     });
@@ -198,11 +199,12 @@ void Requests::OnVocabulary(const RequestId& id,
 }
 
 Result<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
-                                             const Vocabulary& vocabulary, int64_t local_time) {
+                                             const Vocabulary& vocabulary, int64_t local_time,
+                                             grammar::Cache& grammars) {
   TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
   Prompt prompt = TRY(MakePrompt(request, vocabulary, local_time));
   Prepared prepared = {.prompt = std::move(prompt.ids)};
-  prepared.reading = TRY(PlanReading(request, vocabulary, prompt.text));
+  prepared.reading = TRY(PlanReading(request, vocabulary, prompt.text, grammars));
   if (request.sampler.dry_multiplier > 0) {
     auto breakers = TRY(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers));
     prepared.dry_break_tokens = std::move(breakers.tokens);

@@ -94,7 +94,7 @@ std::unique_ptr<Handler> Respond(node::Api& api, const Store& store, ResponseCal
 }
 
 Parsed<Action> ReadResponse(node::Api& api, const Store& store, HttpRequest& request) {
-  ResponseCall call = TRY(ParseResponseRequest(request.body));
+  ResponseCall call = TRY(ParseResponseRequest(request.body, api.grammars()));
   TakeAsker(request, call.user, call.request);
   return
       [&api, store, call = std::move(call), caller = request.caller](Exchange& exchange) mutable {
@@ -103,7 +103,7 @@ Parsed<Action> ReadResponse(node::Api& api, const Store& store, HttpRequest& req
 }
 
 Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpRequest& request) {
-  ResponseCall call = TRY(ParseResponseRequest(request.body));
+  ResponseCall call = TRY(ParseResponseRequest(request.body, api.grammars()));
   const auto failure = [](const Error& error) { return ErrorResponse(FromModelError(error)); };
   return [&api, store, failure, caller = request.caller,
           call = std::move(call)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
@@ -113,11 +113,11 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
     }
     AddInstructions(call);
     auto waiting = std::make_unique<Waiting>(exchange, failure);
-    api.Tokenize(std::move(call.request),
-                 waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
-                   return Json{{"object", "response.input_tokens"},
-                               {"input_tokens", prompt.ids.size()}};
-                 }));
+    api.Tokenize(
+        std::move(call.request),
+        waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
+          return Json{{"object", "response.input_tokens"}, {"input_tokens", prompt.ids.size()}};
+        }));
     return waiting;
   };
 }
@@ -153,11 +153,11 @@ Dialect MakeDialect(node::Api& api) {
   dialect.routes = {
       {"POST", "/v1/chat/completions", Scope::kInfer,
        [&api](HttpRequest request) {
-         return ReadCompletion(api, request, ParseChatRequest(request.body));
+         return ReadCompletion(api, request, ParseChatRequest(request.body, api.grammars()));
        }},
       {"POST", "/v1/completions", Scope::kInfer,
        [&api](HttpRequest request) {
-         return ReadCompletion(api, request, ParseCompletionRequest(request.body));
+         return ReadCompletion(api, request, ParseCompletionRequest(request.body, api.grammars()));
        }},
       {"POST", "/v1/responses", Scope::kInfer,
        [&api, store](HttpRequest request) { return ReadResponse(api, store, request); }},

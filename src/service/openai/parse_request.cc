@@ -100,7 +100,7 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 }
 
 // What both routes have in common.
-Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
+Parsed<Json> ReadCommon(std::string_view text, grammar::Cache& grammars, CompletionCall& call) {
   Json body = TRY(ParseBody(text));
   Json* const json = &body;
   call.request.model = TRY(ReadRequiredString(*json, "model", kMaxModelName));
@@ -115,7 +115,7 @@ Parsed<Json> ReadCommon(std::string_view text, CompletionCall& call) {
     if (user != nullptr && user->is_string()) call.user = user->get<std::string>();
   }
   TRY(ReadAdapters(*json, call.request));
-  TRY(ReadGrammar(*json, text, call.request));
+  TRY(ReadGrammar(*json, text, grammars, call.request));
   return body;
 }
 
@@ -151,18 +151,18 @@ Parsed<> ReadChatOptions(const Json& body, std::string_view text, node::ChatOpti
 
 }  // namespace
 
-Parsed<CompletionCall> ParseChatRequest(std::string_view body) {
+Parsed<CompletionCall> ParseChatRequest(std::string_view body, grammar::Cache& grammars) {
   CompletionCall call{.chat = true};
-  const Json json = TRY(ReadCommon(body, call));
+  const Json json = TRY(ReadCommon(body, grammars, call));
   TRY(RefuseUnsupported(json, kRefusedChat));
   call.request.messages = TRY(ReadMessages(json, body));
   TRY(ReadChatOptions(json, body, call.request.chat));
   return call;
 }
 
-Parsed<CompletionCall> ParseCompletionRequest(std::string_view body) {
+Parsed<CompletionCall> ParseCompletionRequest(std::string_view body, grammar::Cache& grammars) {
   CompletionCall call;
-  const Json json = TRY(ReadCommon(body, call));
+  const Json json = TRY(ReadCommon(body, grammars, call));
   TRY(RefuseUnsupported(json, kRefusedCompletion));
   TRY(ReadPrompt(json, call.request));
   const Json* suffix = Find(json, "suffix");
