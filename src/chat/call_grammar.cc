@@ -169,22 +169,33 @@ class Writer {
            Literal(syntax_.string_begin) + Until(syntax_.parameter_end) + ")* ";
   }
   std::string Parameter(const std::string& key, Json property, const Json& schema) const {
-    const auto type = property.is_object() ? property.find("type") : property.end();
-    const bool typed = property.is_object() && type != property.end() && type->is_string();
     const std::string begin = Literal(syntax_.parameter_begin) + QuotedLiteral(key) + " ";
-    if (typed ? *type == "string" : !IsEnumOfJson(property))
-      return begin + Literal(syntax_.string_begin) + Strings(property);
+    if (MayBeText(property)) return begin + Literal(syntax_.string_begin) + Strings(property);
     for (const char* shared : {"$defs", "definitions"}) {
       if (schema.contains(shared) && !property.contains(shared)) property[shared] = schema[shared];
     }
     return begin + Literal(syntax_.value_begin) + "%json " + Dump(property) + " " +
            Literal(syntax_.parameter_end);
   }
-  // An enum without a string.
-  static bool IsEnumOfJson(const Json& property) {
-    const auto values = property.is_object() ? property.find("enum") : property.end();
-    return property.is_object() && values != property.end() && values->is_array() &&
-           std::ranges::none_of(*values, [](const Json& one) { return one.is_string(); });
+  // Whether a value may be a string, which is written as it is: any text is one, also where other
+  // types are allowed beside it.
+  static bool MayBeText(const Json& property) {
+    if (!property.is_object()) return true;
+    const auto member = [&](const char* name) {
+      const auto at = property.find(name);
+      return at == property.end() ? nullptr : &*at;
+    };
+    if (const Json* type = member("type"))
+      return type->is_array() ? std::ranges::find(*type, Json("string")) != type->end()
+                              : *type == "string";
+    if (const Json* values = member("enum"); values != nullptr && values->is_array())
+      return std::ranges::any_of(*values, [](const Json& one) { return one.is_string(); });
+    if (const Json* value = member("const")) return value->is_string();
+    for (const char* name : {"anyOf", "oneOf"}) {
+      if (const Json* ways = member(name); ways != nullptr && ways->is_array())
+        return std::ranges::any_of(*ways, &MayBeText);
+    }
+    return true;
   }
   std::string Strings(const Json& property) const {
     if (!property.is_object() || !property.contains("enum") || !property["enum"].is_array())

@@ -29,6 +29,8 @@ constexpr const char* kSchema = R"({"type":"object","properties":{
     "ratio":{"type":"number"},
     "unit":{"type":"string","enum":["km","a \"mile\""]},
     "level":{"enum":[1,2]},
+    "limit":{"type":["integer","null"]},
+    "size":{"anyOf":[{"type":"number"},{"type":"null"}]},
     "color":{"$ref":"#/$defs/color"},
     "place":{"type":"object","properties":{"at":{"type":"number"},"label":{"type":"string"}},
              "required":["at"],"additionalProperties":false},
@@ -72,8 +74,9 @@ bool Fit(const Json& arguments, const std::string& tool) {
     if (of.is_null()) return false;
     if (of.contains("enum") && std::ranges::find(of["enum"], value) == of["enum"].end())
       return false;
-    const std::string type = of.value("type", "");
+    const std::string type = of.contains("type") && of["type"].is_string() ? of["type"] : "";
     if (type == "string" && !value.is_string()) return false;
+    if ((key == "limit" || key == "size") && !value.is_number() && !value.is_null()) return false;
     if (type == "integer" && !value.is_number()) return false;
     if (type == "number" && !value.is_number()) return false;
     if (type == "array" && !value.is_array()) return false;
