@@ -20,7 +20,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "e2e"))
-from lib import cluster  # noqa: E402
+from lib import ROOT, cluster  # noqa: E402
 
 CHAT = "/v1/chat/completions"
 END = b"data: [DONE]"
@@ -49,8 +49,10 @@ def first_bytes(node, form, count=200):
         for seed in range(count):
             start, first, answer = time.perf_counter(), None, b""
             connection.sendall(request(seed, 4, form))
-            while END not in answer:
+            while not (END in answer and b"\r\n0\r\n" in answer and answer.endswith(b"\r\n\r\n")):
                 answer += connection.recv(1 << 16)
+                if not answer.startswith(b"HTTP/1.1 200"):
+                    sys.exit(answer.decode(errors="replace"))
                 if first is None and b'"content":"' in answer.replace(b'"content":""', b""):
                     first = time.perf_counter()
             prompt_ms = re.search(rb'"prompt_ms":([0-9.e+-]+)', answer)
@@ -91,7 +93,7 @@ def main():
     parser.add_argument("exo")
     parser.add_argument("--streams", type=int, default=100)
     options = parser.parse_args()
-    with cluster(options.exo, 1) as (node,):
+    with cluster(options.exo, 1, environment={"EXO_MODELS": str(ROOT / "models")}) as (node,):
         for form in FORMS:
             first_bytes(node, form, 20)  # the model is loaded, the form compiled
             seen = first_bytes(node, form)
