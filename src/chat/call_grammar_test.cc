@@ -270,8 +270,8 @@ size_t ReadDrawn(const Family& family, const Mode& mode, bool with_controls) {
   Drawer drawer(**compiled, controls, WholeTexts(*family.format, controls));
   Rng rng(7);
   size_t read = 0;
-  for (int i = 0; i < 20 && read < 5; ++i) {
-    const std::string drawn = drawer.Draw(rng, 700);
+  for (int i = 0; i < 40 && read < 5; ++i) {
+    const std::string drawn = drawer.Draw(rng, 900);
     if (drawn.empty()) continue;
     ++read;
     for (const bool constrained : {false, true}) {
