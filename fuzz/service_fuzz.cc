@@ -29,16 +29,21 @@ void CheckDecoded(Coding coding, std::string_view body) {
   if (decoded && decoded->size() > kDecodedBytes) std::abort();
 }
 
+exo::grammar::Cache& Grammars() {
+  static exo::grammar::Cache grammars;
+  return grammars;
+}
+
 using Read = void (*)(std::string_view);
 constexpr Read kBodies[] = {
-    [](std::string_view body) { Check(openai::ParseChatRequest(body)); },
-    [](std::string_view body) { Check(openai::ParseCompletionRequest(body)); },
-    [](std::string_view body) { Check(openai::ParseResponseRequest(body)); },
+    [](std::string_view body) { Check(openai::ParseChatRequest(body, Grammars())); },
+    [](std::string_view body) { Check(openai::ParseCompletionRequest(body, Grammars())); },
+    [](std::string_view body) { Check(openai::ParseResponseRequest(body, Grammars())); },
     [](std::string_view body) {
-      Check(anthropic::ParseMessages(body, anthropic::Purpose::kAnswer));
+      Check(anthropic::ParseMessages(body, anthropic::Purpose::kAnswer, Grammars()));
     },
-    [](std::string_view body) { Check(ollama::ParseChat(body)); },
-    [](std::string_view body) { Check(ollama::ParseGenerate(body)); },
+    [](std::string_view body) { Check(ollama::ParseChat(body, Grammars())); },
+    [](std::string_view body) { Check(ollama::ParseGenerate(body, Grammars())); },
     [](std::string_view body) { Check(llama_server::ParseCompletion(body)); },
     [](std::string_view body) { Check(llama_server::ParseInfill(body)); },
     [](std::string_view body) { Check(llama_server::ParseTokenize(body)); },

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "chat/literal.h"
@@ -106,14 +107,19 @@ class Writer {
     if (options_.thinking) return thought + Calls();
     return "(" + Literal(reasoning.begin) + thought + ")? " + Calls();
   }
-  // Rules for `call` and what it needs.
+  // Rules for `call` and what it needs. Names are alternatives within one rule, so that they become
+  // one tree of bytes, however many there are; tools with the same arguments share theirs.
   std::string Rules() const {
+    std::map<std::string, size_t> known;
     std::string names, rules;
-    for (size_t i = 0; i < tools_.size(); ++i) {
-      names += fmt::format("{}call-{}", i == 0 ? "" : " | ", i);
-      rules += fmt::format("call-{} ::= {}{}\n", i, Head(tools_[i]), Arguments(tools_[i]));
+    for (const Tool& tool : tools_) {
+      const auto [at, is_new] = known.try_emplace(Arguments(tool), known.size());
+      if (is_new) rules += fmt::format("arguments-{} ::= {}\n", at->second, at->first);
+      names += fmt::format("{}{} behind-name arguments-{} ", names.empty() ? "" : "| ",
+                           QuotedLiteral(NameOf(tool)), at->second);
     }
-    return "call ::= " + names + "\n" + rules;
+    return "call ::= " + Literal(syntax_.object_begin) + "( " + names + ")\n" +
+           "behind-name ::= " + BehindName() + "\n" + rules;
   }
 
   // The text that begins calls, without what is left to the part's body.
@@ -123,13 +129,12 @@ class Writer {
 
  private:
   std::string End() const { return syntax_.after_arguments; }
-  std::string Head(const Tool& tool) const {
-    std::string head = Literal(syntax_.object_begin) + QuotedLiteral(NameOf(tool)) + " ";
-    if (syntax_.indexed) head += "\":\" [0-9]{1,3} ";
-    if (syntax_.form != CallForm::kChannels) head += Literal(syntax_.after_name);
-    if (!syntax_.after_id.empty()) head += "[a-zA-Z0-9]{9} " + Literal(syntax_.after_id);
-    if (syntax_.form != CallForm::kChannels) return head;
-    return head + "( " + Literal(" <|constrain|>json<|message|>") + "| " +
+  std::string BehindName() const {
+    std::string behind = syntax_.indexed ? "\":\" [0-9]{1,3} " : "\"\" ";
+    if (syntax_.form != CallForm::kChannels) behind += Literal(syntax_.after_name);
+    if (!syntax_.after_id.empty()) behind += "[a-zA-Z0-9]{9} " + Literal(syntax_.after_id);
+    if (syntax_.form != CallForm::kChannels) return behind;
+    return behind + "( " + Literal(" <|constrain|>json<|message|>") + "| " +
            Literal("<|channel|>commentary <|constrain|>json<|message|>") + "| " +
            Literal("<|message|>") + "| " + Literal(syntax_.after_name) + ") ";
   }
@@ -148,9 +153,9 @@ class Writer {
   }
   std::string Parameters(const Json& schema) const {
     const auto properties = schema.find("properties");
-    if (properties == schema.end() || !properties->is_object()) return "";
+    if (properties == schema.end() || !properties->is_object()) return AnyParameters();
+    std::string all = "\"\" ";
     const auto listed = schema.find("required");
-    std::string all;
     for (const auto& [key, property] : properties->items()) {
       const bool required = listed != schema.end() && listed->is_array() &&
                             std::ranges::find(*listed, Json(key)) != listed->end();
@@ -158,23 +163,39 @@ class Writer {
     }
     return all;
   }
+  // Of a schema that names none.
+  std::string AnyParameters() const {
+    return "( " + Literal(syntax_.parameter_begin) + "[a-zA-Z0-9_.-]{1,64} " +
+           Literal(syntax_.string_begin) + Until(syntax_.parameter_end) + ")* ";
+  }
   std::string Parameter(const std::string& key, Json property, const Json& schema) const {
-    const auto type = property.is_object() ? property.find("type") : property.end();
-    const bool typed = property.is_object() && type != property.end() && type->is_string();
     const std::string begin = Literal(syntax_.parameter_begin) + QuotedLiteral(key) + " ";
-    if (typed ? *type == "string" : !IsEnumOfJson(property))
-      return begin + Literal(syntax_.string_begin) + Strings(property);
+    if (MayBeText(property)) return begin + Literal(syntax_.string_begin) + Strings(property);
     for (const char* shared : {"$defs", "definitions"}) {
       if (schema.contains(shared) && !property.contains(shared)) property[shared] = schema[shared];
     }
     return begin + Literal(syntax_.value_begin) + "%json " + Dump(property) + " " +
            Literal(syntax_.parameter_end);
   }
-  // An enum without a string.
-  static bool IsEnumOfJson(const Json& property) {
-    const auto values = property.is_object() ? property.find("enum") : property.end();
-    return property.is_object() && values != property.end() && values->is_array() &&
-           std::ranges::none_of(*values, [](const Json& one) { return one.is_string(); });
+  // Whether a value may be a string, which is written as it is: any text is one, also where other
+  // types are allowed beside it.
+  static bool MayBeText(const Json& property) {
+    if (!property.is_object()) return true;
+    const auto member = [&](const char* name) {
+      const auto at = property.find(name);
+      return at == property.end() ? nullptr : &*at;
+    };
+    if (const Json* type = member("type"))
+      return type->is_array() ? std::ranges::find(*type, Json("string")) != type->end()
+                              : *type == "string";
+    if (const Json* values = member("enum"); values != nullptr && values->is_array())
+      return std::ranges::any_of(*values, [](const Json& one) { return one.is_string(); });
+    if (const Json* value = member("const")) return value->is_string();
+    for (const char* name : {"anyOf", "oneOf"}) {
+      if (const Json* ways = member(name); ways != nullptr && ways->is_array())
+        return std::ranges::any_of(*ways, &MayBeText);
+    }
+    return true;
   }
   std::string Strings(const Json& property) const {
     if (!property.is_object() || !property.contains("enum") || !property["enum"].is_array())

@@ -105,8 +105,8 @@ class GrammarMask final : public TokenMask {
 
 }  // namespace
 
-GrammarMasks::GrammarMasks(ReadTokenizer read)
-    : read_(std::move(read)), worker_(std::make_shared<Worker>()) {}
+GrammarMasks::GrammarMasks(ReadTokenizer read, grammar::Cache* grammars)
+    : read_(std::move(read)), grammars_(grammars), worker_(std::make_shared<Worker>()) {}
 
 GrammarMasks::~GrammarMasks() {
   worker_->Stop();
@@ -117,7 +117,9 @@ Result<std::shared_ptr<const TokenMask>> GrammarMasks::Compile(const wire::Gramm
     const auto tokenizer = TRY(read_());
     tokens_ = std::make_shared<const grammar::TokenTrie>(TokensOf(*tokenizer));
   }
-  const auto matcher = std::make_shared<grammar::Matcher>(TRY(grammar::Compile(grammar)), tokens_);
+  auto automaton =
+      TRY(grammars_ != nullptr ? grammars_->Compile(grammar) : grammar::Compile(grammar));
+  const auto matcher = std::make_shared<grammar::Matcher>(std::move(automaton), tokens_);
   matcher->Prepare({});
   return std::make_shared<const GrammarMask>(
       matcher, [worker = std::weak_ptr(worker_)](std::function<void()> work) {

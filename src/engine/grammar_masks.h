@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "engine/token_mask.h"
+#include "grammar/cache.h"
 #include "grammar/token_trie.h"
 #include "model/tokenizer.h"
 #include "wire/messages.h"
@@ -29,8 +30,8 @@ class GrammarMasks {
   // Grammars that are kept for requests to come.
   static constexpr size_t kMostKept = 32;
 
-  // `read` is called once, on the thread.
-  explicit GrammarMasks(ReadTokenizer read);
+  // `read` is called once, on the thread. `grammars`: see RunnerOptions.
+  explicit GrammarMasks(ReadTokenizer read, grammar::Cache* grammars = nullptr);
   // Waits for what the thread is at: the compile of one grammar.
   ~GrammarMasks();
 
@@ -47,6 +48,7 @@ class GrammarMasks {
   Result<std::shared_ptr<const TokenMask>> Compile(const wire::Grammar& grammar);
 
   const ReadTokenizer read_;
+  grammar::Cache* const grammars_;
   std::shared_ptr<const grammar::TokenTrie> tokens_;  // of the thread
   Mutex mutex_;
   std::list<Kept> kept_ EXO_GUARDED_BY(mutex_);  // the last used first

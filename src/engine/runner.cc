@@ -149,7 +149,7 @@ class Runner final : public InstanceRunner {
     Links links;
     if (stages() > 1) links = TRY(MakeLinks(next));
     if (options_.stage == 0) {
-      GrammarMasks masks([this] { return source_->Tokenizer(&stop_); });
+      GrammarMasks masks([this] { return source_->Tokenizer(&stop_); }, options_.grammars);
       LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_, masks, draft_.get(),
                     std::move(texts_));
       const auto result = loop.Run(stop_);

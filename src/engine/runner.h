@@ -24,6 +24,7 @@
 #include "engine/stage_source.h"
 #include "engine/stage_store.h"
 #include "engine/timers.h"
+#include "grammar/cache.h"
 #include "wire/messages.h"
 
 namespace exo::engine {
@@ -49,6 +50,9 @@ struct RunnerOptions {
   // Where KV pages outlive the plan; null: nowhere. Outlives the runner.
   backend::PageStore* pages = nullptr;
   NumericsId numerics;  // part of their names
+  // Compiled forms of answers, which whoever checked a request has put there. Outlives the runner;
+  // null: each form is compiled for its first request.
+  grammar::Cache* grammars = nullptr;
   // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
   const std::vector<TokenId>* recorded = nullptr;
 };

@@ -21,7 +21,7 @@ bool IsNameChar(char c) {
 
 class Parser {
  public:
-  Parser(std::string_view text, Rules& rules) : text_(text), rules_(rules) {}
+  Parser(std::string_view text, Rules& rules) : text_(text), rules_(rules), json_(rules) {}
 
   Result<ExprId> Run() {
     Space(true);
@@ -206,7 +206,7 @@ class Parser {
     if (open > 0 || text_[begin] != '{') return Bad("%json must be followed by a schema, {…}");
     // A rule of its own: it may be called from several places.
     const RuleId rule = rules_.AddRule();
-    rules_.Define(rule, TRY(AddSchema(text_.substr(begin, at_ - begin), {}, rules_)));
+    rules_.Define(rule, TRY(AddSchema(text_.substr(begin, at_ - begin), {}, json_)));
     return rules_.Call(rule);
   }
 
@@ -312,6 +312,7 @@ class Parser {
 
   const std::string_view text_;
   Rules& rules_;
+  JsonRules json_;
   std::map<std::string, RuleId> names_;
   size_t at_ = 0;
 };

@@ -6,6 +6,7 @@
 #include "grammar/regex.h"
 #include "grammar/schema_document.h"
 #include "grammar/trigger.h"
+#include "wire/limits.h"
 
 namespace exo::grammar {
 namespace {
@@ -33,12 +34,14 @@ Result<ExprId> AddRegex(std::string_view pattern, Rules& rules) {
 
 Result<ExprId> AddBody(wire::GrammarKind kind, std::string_view text, const SchemaOptions& options,
                        Rules& rules) {
-  if (text.size() > kMaxGrammarBytes)
+  if (text.size() > wire::kMaxGrammarText)
     return Fail(ErrorCode::kInvalid, "the grammar has {} bytes, but at most {} are allowed",
-                text.size(), kMaxGrammarBytes);
+                text.size(), wire::kMaxGrammarText);
   switch (kind) {
-    case wire::GrammarKind::kJsonSchema:
-      return AddSchema(text, options, rules);
+    case wire::GrammarKind::kJsonSchema: {
+      JsonRules json(rules);
+      return AddSchema(text, options, json);
+    }
     case wire::GrammarKind::kRegex:
       return AddRegex(text, rules);
     case wire::GrammarKind::kGbnf:

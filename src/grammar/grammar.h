@@ -17,8 +17,6 @@
 
 namespace exo::grammar {
 
-inline constexpr size_t kMaxGrammarBytes = 256u << 10;  // of one part's text
-
 // Errors: kInvalid (not one of its kind), kUnsupported (what is known and not done, named; too
 // large). Cost: under 2 ms for three of four schemas; bounded.
 Result<std::shared_ptr<const Automaton>> Compile(const wire::Grammar& grammar,

@@ -7,6 +7,7 @@
 //     said about members at all.
 //   - White space is none or little: a space, or a line break with up to 20 spaces.
 //   - Numbers have up to 16 digits in front of the point and behind it.
+//   - More than six values of a list whose elements differ come in the order of the schema.
 //   - A keyword that cannot be kept so is refused by name.
 //
 // Thread: pure.
@@ -15,7 +16,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "grammar/expression.h"
+#include "grammar/json_rules.h"
 
 namespace exo::grammar {
 
@@ -26,6 +27,6 @@ struct SchemaOptions {
 
 // Adds the rules of a schema; the expression of its texts. Errors: kInvalid (no schema),
 // kUnsupported (a keyword, named; too large).
-Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, Rules& rules);
+Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, JsonRules& json);
 
 }  // namespace exo::grammar

@@ -122,6 +122,7 @@ void Join(Facts& facts, const Facts& more) {
   facts.max_items = std::min(facts.max_items, more.max_items);
   facts.unique = facts.unique || more.unique;
   AddAll(facts.arrays, more.arrays);
+  AddAll(facts.contains, more.contains);
   AddAll(facts.objects, more.objects);
   for (const std::string& name : more.required) {
     if (!facts.Requires(name)) facts.required.push_back(name);
@@ -261,7 +262,11 @@ Result<void> SchemaFacts::ReadArray(const Json& schema, Facts& facts) {
   facts.max_items = TRY(Count(schema, "maxItems")).value_or(UINT32_MAX);
   const Json* unique = Keyword(schema, "uniqueItems");
   facts.unique = unique != nullptr && *unique == Json(true);
-  if (Keyword(schema, "contains") != nullptr) facts.refused_array = "contains";
+  if (const Json* contains = Keyword(schema, "contains")) {
+    const uint32_t least = TRY(Count(schema, "minContains")).value_or(1);
+    if (least > 0) facts.contains.push_back({contains, least});
+    if (Keyword(schema, "maxContains") != nullptr) facts.refused_array = "maxContains";
+  }
   const Json* items = Keyword(schema, "items");
   const bool old = items != nullptr && items->is_array();
   const Json* prefix = old ? items : Keyword(schema, "prefixItems");
@@ -374,6 +379,8 @@ Result<void> SchemaFacts::AddUnevaluated(const Json& schema, Alternatives& all) 
       }
       if (!every) facts.objects.push_back(std::move(rest));
     }
+    // Which ones `contains` has evaluated depends on their values.
+    if (elements != nullptr && !facts.contains.empty()) facts.refused_array = "unevaluatedItems";
     if (elements != nullptr) {
       size_t prefix = 0;
       bool every = false;

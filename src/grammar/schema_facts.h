@@ -61,6 +61,12 @@ struct ArrayFacts {
   const Json* rest = nullptr;
 };
 
+// At least so many elements, one or more, satisfy this as well.
+struct ContainsFacts {
+  const Json* schema = nullptr;
+  uint32_t least = 1;
+};
+
 struct Facts {
   uint32_t types = kAllTypes;
   bool integer = false;
@@ -72,6 +78,7 @@ struct Facts {
   uint32_t min_items = 0, max_items = UINT32_MAX;
   bool unique = false;
   std::vector<ArrayFacts> arrays;
+  std::vector<ContainsFacts> contains;
   std::vector<ObjectFacts> objects;
   std::vector<std::string> required;  // in the order in which they were named
   std::set<std::string> forbidden;

@@ -65,6 +65,7 @@ Result<void> SchemaWriter::AddOthers(const Facts& facts, const std::vector<std::
   if (patterns.size() > kMaxPatterns)
     return Fail(ErrorCode::kUnsupported, "\"patternProperties\" has more than {} patterns",
                 kMaxPatterns);
+  if (!asked && patterns.empty()) return {};
   std::vector<std::string> taken = named;
   taken.insert(taken.end(), facts.forbidden.begin(), facts.forbidden.end());
   const CharDfa free = TRY(And(TRY(KeysOf(facts)), Not(CharDfa::Of(taken))));
@@ -97,8 +98,9 @@ Result<void> SchemaWriter::AddOthers(const Facts& facts, const std::vector<std::
       keys = TRY(And(keys, has(pattern) ? texts : Not(texts)));
     }
     if (keys.Empty()) continue;
-    members.others.push_back(rules_.Sequence({Quoted(std::move(keys)), space_, rules_.Bytes(":"),
-                                              space_, rules_.Call(TRY(ValueOf(goal)))}));
+    members.others.push_back(
+        rules_.Sequence({Quoted(std::move(keys)), json_.space(), rules_.Bytes(":"), json_.space(),
+                         rules_.Call(TRY(ValueOf(goal)))}));
   }
   return {};
 }
@@ -112,9 +114,10 @@ Result<SchemaWriter::Members> SchemaWriter::MembersOf(const Facts& facts) {
         goal && (facts.names.empty() || TRY(facts_.Allows(Json(name), facts.names)));
     const ExprId value = allowed ? rules_.Call(TRY(ValueOf(*goal))) : rules_.Never();
     if (!allowed && !facts.Requires(name)) continue;
-    members.named.push_back({.pair = rules_.Sequence({rules_.Bytes(TextOf(Json(name))), space_,
-                                                      rules_.Bytes(":"), space_, value}),
-                             .required = facts.Requires(name)});
+    members.named.push_back(
+        {.pair = rules_.Sequence({rules_.Bytes(TextOf(Json(name))), json_.space(),
+                                  rules_.Bytes(":"), json_.space(), value}),
+         .required = facts.Requires(name)});
   }
   TRY(AddOthers(facts, names, members));
   return members;
@@ -124,7 +127,7 @@ Result<SchemaWriter::Members> SchemaWriter::MembersOf(const Facts& facts) {
 ExprId SchemaWriter::Plain(const Members& members, bool may_be_empty) {
   const std::vector<Member>& named = members.named;
   const ExprId others = rules_.Choice(members.others);
-  const ExprId more = rules_.Repeat(Comma(others), 0, kNoLimit);
+  const ExprId more = rules_.Repeat(json_.Comma(others), 0, kNoLimit);
   std::vector<ExprId> rest = {members.others.empty() ? rules_.Empty() : more};
   size_t run = 0, longest = 0;
   for (const Member& member : named) {
@@ -133,7 +136,7 @@ ExprId SchemaWriter::Plain(const Members& members, bool may_be_empty) {
   }
   // What follows each member, the last one's first.
   for (size_t i = named.size(); i-- > 0;) {
-    const ExprId pair = Comma(named[i].pair);
+    const ExprId pair = json_.Comma(named[i].pair);
     ExprId all = rules_.Sequence({named[i].required ? pair : rules_.Optional(pair), rest.back()});
     // Each of them may be the next one after each of those before: written out, that is very many.
     if (longest > kMostWrittenOut) {
@@ -176,7 +179,7 @@ Result<ExprId> SchemaWriter::Counted(const Members& members, const Facts& facts)
                 "\"minProperties\" and \"maxProperties\" of so many members are not supported");
   const ExprId any = rules_.Choice(members.others);
   const auto first_or_more = [&](uint32_t count, ExprId pair) {
-    return count == 0 ? pair : Comma(pair);
+    return count == 0 ? pair : json_.Comma(pair);
   };
   // [count]: what follows when `count` members are written, from the last member to the first.
   std::vector<ExprId> behind(most + 2, rules_.Never());
@@ -185,7 +188,7 @@ Result<ExprId> SchemaWriter::Counted(const Members& members, const Facts& facts)
     if (count >= least) ways.push_back(rules_.Empty());
     if (others && count < most && count + 1 >= least)
       ways.push_back(rules_.Sequence(
-          {first_or_more(count, any), rules_.Repeat(Comma(any), 0, most - count - 1)}));
+          {first_or_more(count, any), rules_.Repeat(json_.Comma(any), 0, most - count - 1)}));
     behind[count] = rules_.Choice(std::move(ways));
   }
   for (size_t i = size; i-- > 0;) {
@@ -212,7 +215,8 @@ Result<ExprId> SchemaWriter::Object(const Facts& facts) {
                        (facts.max_properties != UINT32_MAX && !members.others.empty());
   const ExprId inside =
       counted ? TRY(Counted(members, facts)) : Plain(members, facts.min_properties == 0);
-  return rules_.Sequence({rules_.Bytes("{"), space_, inside, space_, rules_.Bytes("}")});
+  return rules_.Sequence(
+      {rules_.Bytes("{"), json_.space(), inside, json_.space(), rules_.Bytes("}")});
 }
 
 }  // namespace exo::grammar

@@ -7,109 +7,66 @@
 namespace exo::grammar {
 namespace {
 
-constexpr uint32_t kMaxElements = 4096;  // that are counted one by one
-
-// The same for every schema.
-const CharDfa& AnyNumber() {
-  static const CharDfa numbers = NumberTexts({}).value();
-  return numbers;
-}
-
-std::unexpected<Error> Cannot(const std::string& keyword) {
-  return Fail(ErrorCode::kUnsupported,
-              "\"{}\" of the schema is not supported; leave it out or say it otherwise", keyword);
+// What the rule of such values depends on; nullopt: on more than can be compared.
+std::optional<std::string> ScalarKey(const std::vector<Facts>& alternatives) {
+  Json key = Json::array();
+  const auto add_bounds = [&](const std::vector<Bound>& bounds) {
+    Json& list = key.emplace_back(Json::array());
+    for (const Bound& bound : bounds) list.push_back({*bound.value, bound.exclusive});
+  };
+  for (const Facts& facts : alternatives) {
+    if ((facts.types & (kObject | kArray)) != 0) return std::nullopt;
+    if (!facts.values.empty() || !facts.refused.empty()) return std::nullopt;
+    for (const uint32_t number :
+         {facts.types, uint32_t{facts.integer}, facts.min_length, facts.max_length})
+      key.push_back(number);
+    add_bounds(facts.lower);
+    add_bounds(facts.upper);
+    Json& factors = key.emplace_back(Json::array());
+    for (const Json* factor : facts.factors) factors.push_back(*factor);
+    key.push_back(facts.patterns);
+    key.push_back(facts.formats);
+  }
+  return TextOf(key);
 }
 
 }  // namespace
 
 SchemaWriter::SchemaWriter(const SchemaDocument& document, const SchemaOptions& options,
-                           Rules& rules)
-    : facts_(document, texts_), options_(options), rules_(rules) {
-  const ExprId line = rules_.Sequence(
-      {rules_.Bytes("\n"), rules_.Repeat(rules_.Char(CharSet::OfAscii(" \t")), 0, 20)});
-  space_ = rules_.Choice({rules_.Empty(), rules_.Bytes(" "), line});
-}
-
-ExprId SchemaWriter::Comma(ExprId part) {
-  return rules_.Sequence({space_, rules_.Bytes(","), space_, part});
-}
-
-ExprId SchemaWriter::AnyChar() {
-  if (any_char_) return *any_char_;
-  CharSet plain(0x20, kLastChar);
-  plain = plain.And(CharSet::OfAscii("\"\\").Negated());
-  const ExprId hex = rules_.Char(CharSet::OfAscii("0123456789abcdefABCDEF"));
-  const auto set = [&](std::string_view chars) { return rules_.Char(CharSet::OfAscii(chars)); };
-  // Any but a surrogate, or a pair of them.
-  const ExprId four =
-      rules_.Choice({rules_.Sequence({set("0123456789abcefABCEF"), hex, hex, hex}),
-                     rules_.Sequence({set("dD"), set("01234567"), hex, hex}),
-                     rules_.Sequence({set("dD"), set("89abAB"), hex, hex, rules_.Bytes("\\u"),
-                                      set("dD"), set("cdefCDEF"), hex, hex})});
-  any_char_ = rules_.Choice(
-      {rules_.Char(plain),
-       rules_.Sequence(
-           {rules_.Bytes("\\"),
-            rules_.Choice({set("\"\\/bfnrt"), rules_.Sequence({rules_.Bytes("u"), four})})})});
-  return *any_char_;
-}
-
-RuleId SchemaWriter::RestOfText() {
-  if (!rest_) {
-    rest_ = rules_.AddRule();
-    rules_.Define(*rest_,
-                  rules_.Sequence({rules_.Repeat(AnyChar(), 0, kNoLimit), rules_.Bytes("\"")}));
-  }
-  return *rest_;
-}
-
-ExprId SchemaWriter::AnyText() {
-  return rules_.Sequence({rules_.Bytes("\""), rules_.Call(RestOfText())});
-}
+                           JsonRules& json)
+    : facts_(document, texts_), options_(options), json_(json), rules_(json.rules()) {}
 
 // The closing quote belongs to the rest, which is the same rule for all texts.
 ExprId SchemaWriter::Quoted(CharDfa texts) {
   const bool any = texts.states.size() == 1 && texts.Everything(0);
-  if (any) return AnyText();
-  return rules_.Sequence(
-      {rules_.Bytes("\""), rules_.Dfa(std::move(texts), Encoding::kJson, "\"", RestOfText())});
-}
-
-ExprId SchemaWriter::AnyValue() {
-  if (any_) return rules_.Call(*any_);
-  any_ = rules_.AddRule();
-  const ExprId value = rules_.Call(*any_);
-  const ExprId pair = rules_.Sequence({AnyText(), space_, rules_.Bytes(":"), space_, value});
-  const auto list = [&](const char* open, ExprId part, const char* close) {
-    const ExprId parts = rules_.Sequence({part, rules_.Repeat(Comma(part), 0, kNoLimit), space_});
-    return rules_.Sequence(
-        {rules_.Bytes(open), space_, rules_.Optional(parts), rules_.Bytes(close)});
-  };
-  rules_.Define(*any_,
-                rules_.Choice({list("{", pair, "}"), list("[", value, "]"), AnyText(),
-                               rules_.Dfa(AnyNumber(), Encoding::kText), rules_.Bytes("true"),
-                               rules_.Bytes("false"), rules_.Bytes("null")}));
-  return value;
+  if (any) return json_.AnyText();
+  return rules_.Sequence({rules_.Bytes("\""),
+                          rules_.Dfa(std::move(texts), Encoding::kJson, "\"", json_.RestOfText())});
 }
 
 Result<RuleId> SchemaWriter::ValueOf(const Goal& goal) {
   if (const auto known = known_.find(goal); known != known_.end()) return known->second;
+  const std::vector<Facts> alternatives = TRY(facts_.Of(goal));
+  if (const auto key = ScalarKey(alternatives)) {
+    const auto [rule, is_new] = json_.Shared(*key);
+    known_[goal] = rule;
+    if (is_new) rules_.Define(rule, TRY(Values(alternatives, goal)));
+    return rule;
+  }
   const RuleId rule = known_[goal] = rules_.AddRule();
-  rules_.Define(rule, TRY(Values(goal)));
+  rules_.Define(rule, goal.empty() ? json_.AnyValue() : TRY(Values(alternatives, goal)));
   return rule;
 }
 
-Result<ExprId> SchemaWriter::Values(const Goal& goal) {
-  if (goal.empty()) return AnyValue();
+Result<ExprId> SchemaWriter::Values(const std::vector<Facts>& alternatives, const Goal& goal) {
   std::vector<ExprId> ways;
-  const std::vector<Facts> alternatives = TRY(facts_.Of(goal));
   for (const Facts& facts : alternatives) ways.push_back(TRY(Value(facts, goal)));
   return rules_.Choice(std::move(ways));
 }
 
 Result<ExprId> SchemaWriter::Value(const Facts& facts, const Goal& goal) {
   if (!facts.values.empty()) return Listed(facts, goal);
-  if (!facts.refused.empty()) return Cannot(facts.refused);
+  if (!facts.refused.empty()) return CannotWrite(facts.refused);
   std::vector<ExprId> ways;
   if ((facts.types & kObject) != 0) ways.push_back(TRY(Object(facts)));
   if ((facts.types & kArray) != 0) ways.push_back(TRY(Array(facts)));
@@ -131,9 +88,7 @@ Result<ExprId> SchemaWriter::Listed(const Facts& facts, const Goal& goal) {
 }
 
 Result<ExprId> SchemaWriter::Number(const Facts& facts) {
-  const bool any =
-      !facts.integer && facts.lower.empty() && facts.upper.empty() && facts.factors.empty();
-  return rules_.Dfa(any ? AnyNumber() : TRY(NumberTexts(facts)), Encoding::kText);
+  return rules_.Dfa(TRY(NumberTexts(facts)), Encoding::kText);
 }
 
 Result<CharDfa> SchemaWriter::TextsOf(const Facts& facts) {
@@ -153,9 +108,9 @@ Result<ExprId> SchemaWriter::Text(const Facts& facts) {
     return rules_.Sequence({rules_.Bytes("\""), text, rules_.Bytes("\"")});
   };
   if (facts.patterns.empty() && facts.formats.empty()) {
-    if (!length) return AnyText();
+    if (!length) return json_.AnyText();
     if (facts.min_length > facts.max_length) return rules_.Never();
-    return quoted(rules_.Repeat(AnyChar(), facts.min_length, facts.max_length));
+    return quoted(rules_.Repeat(json_.AnyChar(), facts.min_length, facts.max_length));
   }
   if (!length && facts.formats.size() + facts.patterns.size() == 1) {
     const bool pattern = facts.formats.empty();
@@ -163,68 +118,17 @@ Result<ExprId> SchemaWriter::Text(const Facts& facts) {
     const auto regex = ParseRegex(known == nullptr ? "" : known);
     if (known != nullptr && regex) {
       if (const auto text = ToExpression(*regex, pattern ? Match::kPart : Match::kAll,
-                                         Encoding::kJson, AnyChar(), rules_))
+                                         Encoding::kJson, json_.AnyChar(), rules_))
         return quoted(*text);
     }
   }
   return Quoted(TRY(TextsOf(facts)));
 }
 
-Result<ExprId> SchemaWriter::Elements(const Facts& facts, uint32_t most) {
-  size_t prefix = 0;
-  for (const ArrayFacts& array : facts.arrays) prefix = std::max(prefix, array.prefix.size());
-  prefix = std::min<size_t>(prefix, most);
-  const auto element = [&](size_t i) -> Result<ExprId> {
-    return rules_.Call(TRY(ValueOf(*facts.Element(i))));
-  };
-  const uint32_t least = facts.min_items;
-  // From the last element to the first: what follows the element before.
-  ExprId behind = rules_.Empty();
-  const auto fixed = static_cast<uint32_t>(prefix);
-  if (most > fixed) {
-    const ExprId one = TRY(element(prefix));
-    const uint32_t lacks = least > fixed ? least - fixed : 0;
-    const uint32_t more = most == kNoLimit ? kNoLimit : most - fixed;
-    if (prefix > 0) {
-      behind = rules_.Repeat(Comma(one), lacks, more);
-    } else {
-      const uint32_t after = more == kNoLimit ? kNoLimit : more - 1;
-      const ExprId all = rules_.Sequence(
-          {one, rules_.Repeat(Comma(one), lacks > 0 ? lacks - 1 : 0, after), space_});
-      return least > 0 ? all : rules_.Optional(all);
-    }
-  }
-  for (size_t i = prefix; i-- > 0;) {
-    const ExprId one = TRY(element(i));
-    const ExprId here = rules_.Sequence({i == 0 ? one : Comma(one), behind});
-    behind = i < least ? here : rules_.Optional(here);
-  }
-  return rules_.Sequence({behind, space_});
-}
-
-Result<ExprId> SchemaWriter::Array(const Facts& facts) {
-  if (!facts.refused_array.empty()) return Cannot(facts.refused_array);
-  uint32_t most = facts.max_items;
-  // The first place where there may be no element.
-  size_t places = 0;
-  for (const ArrayFacts& array : facts.arrays) places = std::max(places, array.prefix.size());
-  for (size_t i = 0; i <= places && i < most; ++i) {
-    if (!facts.Element(i)) most = static_cast<uint32_t>(i);
-  }
-  if (facts.unique && most > 1) return Cannot("uniqueItems");
-  if (facts.min_items > most) return rules_.Never();
-  if (facts.min_items > kMaxElements || (most != kNoLimit && most > kMaxElements))
-    return Fail(ErrorCode::kUnsupported,
-                "\"minItems\" and \"maxItems\" of the schema may be {} at most", kMaxElements);
-  const ExprId open = rules_.Bytes("["), close = rules_.Bytes("]");
-  if (most == 0) return rules_.Sequence({open, space_, close});
-  return rules_.Sequence({open, space_, TRY(Elements(facts, most)), close});
-}
-
-Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, Rules& rules) {
+Result<ExprId> AddSchema(std::string_view text, const SchemaOptions& options, JsonRules& json) {
   const SchemaDocument document = TRY(SchemaDocument::Parse(text));
-  SchemaWriter writer(document, options, rules);
-  return rules.Call(TRY(writer.ValueOf({&document.root()})));
+  SchemaWriter writer(document, options, json);
+  return json.rules().Call(TRY(writer.ValueOf({&document.root()})));
 }
 
 }  // namespace exo::grammar

@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "grammar/json_rules.h"
 #include "grammar/schema.h"
 #include "grammar/schema_facts.h"
 
@@ -11,7 +12,7 @@ namespace exo::grammar {
 
 class SchemaWriter {
  public:
-  SchemaWriter(const SchemaDocument& document, const SchemaOptions& options, Rules& rules);
+  SchemaWriter(const SchemaDocument& document, const SchemaOptions& options, JsonRules& json);
   // The rule of the values that satisfy all of these.
   Result<RuleId> ValueOf(const Goal& goal);
 
@@ -26,13 +27,16 @@ class SchemaWriter {
     std::vector<ExprId> others;  // pairs of which any number may follow
   };
 
-  Result<ExprId> Values(const Goal& goal);
+  Result<ExprId> Values(const std::vector<Facts>& alternatives, const Goal& goal);
   Result<ExprId> Value(const Facts& facts, const Goal& goal);
   Result<ExprId> Listed(const Facts& facts, const Goal& goal);
   Result<ExprId> Number(const Facts& facts);
   Result<ExprId> Text(const Facts& facts);
   Result<ExprId> Array(const Facts& facts);
   Result<ExprId> Elements(const Facts& facts, uint32_t most);
+  Result<ExprId> Containing(const Facts& facts, uint32_t most);
+  Result<ExprId> Distinct(const Facts& facts, uint32_t most);
+  Result<std::optional<std::vector<Json>>> ValuesOf(const Goal& goal);
   Result<ExprId> Object(const Facts& facts);
   Result<Members> MembersOf(const Facts& facts);
   Result<void> AddOthers(const Facts& facts, const std::vector<std::string>& named,
@@ -43,23 +47,20 @@ class SchemaWriter {
   Result<CharDfa> TextsOf(const Facts& facts);
   Result<CharDfa> KeysOf(const Facts& facts);
   ExprId Quoted(CharDfa texts);
-  ExprId AnyValue();
-  ExprId AnyText();
-  // One character in a JSON string, as itself or as any escape.
-  ExprId AnyChar();
-  RuleId RestOfText();
-  // `,` and white space before `part`.
-  ExprId Comma(ExprId part);
 
   TextRules texts_;
   SchemaFacts facts_;
   const SchemaOptions options_;
+  JsonRules& json_;
   Rules& rules_;
   std::map<Goal, RuleId> known_;
-  ExprId space_ = 0;
-  std::optional<ExprId> any_char_;
-  std::optional<RuleId> rest_, text_, any_;
 };
+
+// A keyword that is known and not written.
+inline std::unexpected<Error> CannotWrite(const std::string& keyword) {
+  return Fail(ErrorCode::kUnsupported,
+              "\"{}\" of the schema is not supported; leave it out or say it otherwise", keyword);
+}
 
 // The texts of numbers between bounds that are multiples of factors. Errors: kUnsupported.
 Result<CharDfa> NumberTexts(const Facts& facts);

@@ -1,8 +1,9 @@
 // What a running node offers to its own edges: the HTTP service and nothing else calls it. One
 // implementation (node/node.h); tests of the service use a fake.
 //
-// Thread: every method is called on the event-loop thread and never blocks; every callback comes on
-// the same thread. Heavy work (templates, tokenizing) is done by the node on its worker pool.
+// Thread: every method but `grammars` is called on the event-loop thread and never blocks; every
+// callback comes on the same thread. Heavy work (templates, tokenizing) is done by the node on its
+// worker pool.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "grammar/cache.h"
 #include "model/chat_template.h"
 #include "net/event_loop.h"
 #include "wire/messages.h"
@@ -369,6 +371,8 @@ class Api {
   // Errors: kNotFound, those of reading its file.
   virtual void DescribeModel(
       std::string model, std::function<void(Result<std::shared_ptr<const ModelDetails>>)> done) = 0;
+  // Compiled forms of answers, for whoever reads requests. Thread: any. Outlives the API's users.
+  virtual grammar::Cache& grammars() = 0;
   // With the presets of this node whose model is there.
   virtual std::vector<ModelView> Models() const = 0;
   // Null: there is none of this name.

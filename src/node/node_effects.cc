@@ -81,6 +81,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.self = identity_->id();
   options.lead = options_.lead;
   options.pages = prefixes_.get();
+  options.grammars = &grammars_;
   options.numerics = record_.numerics;
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));

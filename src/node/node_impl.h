@@ -135,6 +135,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   bool IsPlaced(const ModelId& model) const;
   void AnswerFind(const std::string& name, const Error& local,
                   const std::function<void(Result<ModelId>)>& done) const;
+  grammar::Cache& grammars() override { return grammars_; }
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override;
   void GetVocabulary(const ModelId& model,
                      std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done) override;
@@ -290,6 +291,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
   std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
   engine::StageStore stages_;                     // outlives the jobs that join stages
+  grammar::Cache grammars_;                       // outlives the jobs and the runners
   Jobs jobs_;
   net::Timer tick_;
 

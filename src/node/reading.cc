@@ -42,26 +42,36 @@ Result<std::vector<chat::Tool>> ToolsFor(const ChatOptions& chat) {
   return tools;
 }
 
-// What cannot be said of the arguments of a tool is left to the model.
-void Loosen(std::vector<chat::Tool>& tools) {
-  for (chat::Tool& tool : tools) {
-    if (!grammar::Compile(grammar::WholeAnswer(wire::GrammarKind::kJsonSchema, tool.parameters)))
-      tool.parameters = R"({"type":"object"})";
-  }
+// The arguments of a tool are left to the model.
+void Loosen(chat::Tool& tool) {
+  tool.parameters = R"({"type":"object"})";
+}
+bool CanBeHeld(const chat::Tool& tool, grammar::Cache& grammars) {
+  return grammars.Compile(grammar::WholeAnswer(wire::GrammarKind::kJsonSchema, tool.parameters))
+      .has_value();
 }
 
 // Nullopt: nothing holds the calls to a form.
 Result<std::optional<wire::Grammar>> GrammarFor(const chat::AnswerFormat& format,
                                                 const std::vector<chat::Tool>& tools,
-                                                const chat::CallGrammarOptions& options) {
+                                                const chat::CallGrammarOptions& options,
+                                                grammar::Cache& grammars) {
   auto calls = chat::CallGrammar(format, tools, options);
   if (!calls) return calls;
-  auto compiled = grammar::Compile(*calls);
+  auto compiled = grammars.Compile(*calls);
   if (!compiled) {
     std::vector<chat::Tool> loose = tools;
-    Loosen(loose);
+    for (chat::Tool& tool : loose) {
+      if (!CanBeHeld(tool, grammars)) Loosen(tool);
+    }
     calls = chat::CallGrammar(format, loose, options);
-    compiled = grammar::Compile(*calls);
+    compiled = grammars.Compile(*calls);
+    // Each of them can be held, all of them not: at least the names are.
+    if (!compiled) {
+      std::ranges::for_each(loose, &Loosen);
+      calls = chat::CallGrammar(format, loose, options);
+      compiled = grammars.Compile(*calls);
+    }
   }
   if (compiled) return calls;
   if (options.required) return std::unexpected(Wrap(compiled.error(), "the tools' calls"));
@@ -72,7 +82,8 @@ Result<std::optional<wire::Grammar>> GrammarFor(const chat::AnswerFormat& format
 
 Result<std::shared_ptr<const Reading>> PlanReading(const GenerateRequest& request,
                                                    const Vocabulary& vocabulary,
-                                                   std::string_view prompt) {
+                                                   std::string_view prompt,
+                                                   grammar::Cache& grammars) {
   const ChatOptions& chat = request.chat;
   const bool is_chat = !request.prompt && !request.prompt_ids && !request.readout;
   if (!is_chat || vocabulary.format == nullptr) return nullptr;
@@ -100,7 +111,8 @@ Result<std::shared_ptr<const Reading>> PlanReading(const GenerateRequest& reques
                                       {.controls = vocabulary.controls,
                                        .required = required,
                                        .thinking = thinking,
-                                       .many = chat.parallel_tool_calls}));
+                                       .many = chat.parallel_tool_calls},
+                                      grammars));
   }
   reading->options = {.tools = std::move(tools),
                       .thinking = thinking,

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "chat/answer_reader.h"
+#include "grammar/cache.h"
 #include "node/api.h"
 #include "node/vocabulary.h"
 
@@ -25,7 +26,8 @@ struct Reading {
 // compiling the tools' schemas where a call must come.
 Result<std::shared_ptr<const Reading>> PlanReading(const GenerateRequest& request,
                                                    const Vocabulary& vocabulary,
-                                                   std::string_view prompt);
+                                                   std::string_view prompt,
+                                                   grammar::Cache& grammars);
 
 // A control token that the reader of the answer must see.
 bool IsShown(const Vocabulary& vocabulary, TokenId token);

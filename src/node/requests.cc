@@ -209,8 +209,9 @@ void Requests::OnVocabulary(const RequestId& id,
   input->sampler = request->request.sampler;
   // The loop outlives the worker; this object may not, which only the loop's thread can tell.
   const bool begun = tasks_.Post([this, &loop = loop_, alive = alive_, id, input = std::move(input),
-                                  vocabulary = *vocabulary, local_time = host_.LocalTime()] {
-    auto prepared = Prepare(*input, *vocabulary, local_time);
+                                  vocabulary = *vocabulary, local_time = host_.LocalTime(),
+                                  &grammars = host_.grammars()] {
+    auto prepared = Prepare(*input, *vocabulary, local_time, grammars);
     loop.Post([this, alive, id, prepared = std::move(prepared)]() mutable {
       if (*alive) OnPrepared(id, std::move(prepared));
     });
@@ -223,14 +224,15 @@ void Requests::OnVocabulary(const RequestId& id,
 
 Requests::Checked<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
                                                         const Vocabulary& vocabulary,
-                                                        int64_t local_time) {
+                                                        int64_t local_time,
+                                                        grammar::Cache& grammars) {
   TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
   const auto own =
       TRY(Blame(WithTemplate(vocabulary, request.chat.chat_template), "model", Refusal::kBadModel));
   const Vocabulary& used = own ? *own : vocabulary;
   Prompt prompt = TRY(PromptOf(request, used, local_time));
   Prepared prepared = {.prompt = std::move(prompt.ids)};
-  prepared.reading = TRY(Blame(PlanReading(request, used, prompt.text), "tool_choice"));
+  prepared.reading = TRY(Blame(PlanReading(request, used, prompt.text, grammars), "tool_choice"));
   if (request.sampler.dry_multiplier > 0) {
     auto breakers = TRY(Blame(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers),
                               "dry_sequence_breakers"));

@@ -54,6 +54,8 @@ class RequestHost {
   // The client reads more slowly than tokens come: none are generated for it until it is unpaused.
   virtual void PauseRequest(const RequestId& request, bool paused) = 0;
   virtual std::string NameOf(const NodeId& node) const = 0;
+  // Compiled forms of answers. Outlives the tasks that use it.
+  virtual grammar::Cache& grammars() = 0;
   // For templates that write the date: seconds since 1970 of local time.
   virtual int64_t LocalTime() const { return sys::LocalSeconds(); }
   virtual void OnRequestChanged(const RequestId& request, const RequestChange& change) = 0;
@@ -87,7 +89,7 @@ class Requests {
   template <class T>
   using Checked = std::expected<T, GenerateError>;
   static Checked<Prepared> Prepare(const GenerateRequest& request, const Vocabulary& vocabulary,
-                                   int64_t local_time);
+                                   int64_t local_time, grammar::Cache& grammars);
 
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
   void OnPrepared(const RequestId& id, Checked<Prepared> prepared);

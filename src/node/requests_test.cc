@@ -51,6 +51,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
     vocabulary_ = ParseVocabulary(file_->manifest().gguf()).value();
   }
 
+  grammar::Cache& grammars() override { return grammars_; }
   void FindModel(const std::string& name, std::function<void(Result<ModelId>)> done) override {
     if (name == "exo-tiny") return done(found_.value_or(file_->manifest().id()));
     done(Fail(ErrorCode::kNotFound, "there is no model '{}'", name));
@@ -108,6 +109,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   }
 
   net::EventLoop loop_;
+  grammar::Cache grammars_;  // outlives the tasks
   std::shared_ptr<const store::ModelFile> file_;
   std::shared_ptr<const Vocabulary> vocabulary_;
   std::optional<wire::Submit> submitted_;

@@ -33,14 +33,14 @@ bool IsNone(const NamedKind& field, const Json& value) {
 
 }  // namespace
 
-Parsed<> SetGrammar(GrammarKind kind, std::string text, const char* param,
+Parsed<> SetGrammar(GrammarKind kind, std::string text, const char* param, grammar::Cache& grammars,
                     node::GenerateRequest& request) {
   if (!request.sampler.grammar.parts.empty())
     return BadValue(param, fmt::format("'{}' says what the answer must be, but another field does "
                                        "already; send one of them",
                                        param));
   wire::Grammar grammar = grammar::WholeAnswer(kind, std::move(text));
-  const auto compiled = grammar::Compile(grammar);
+  const auto compiled = grammars.Compile(grammar);
   if (!compiled) {
     const bool known = compiled.error().code == ErrorCode::kUnsupported;
     std::string message = fmt::format("'{}': {}", param, compiled.error().message);
@@ -51,12 +51,12 @@ Parsed<> SetGrammar(GrammarKind kind, std::string text, const char* param,
 }
 
 Parsed<> SetSchema(std::string_view body, const std::vector<std::string>& path, const char* param,
-                   node::GenerateRequest& request) {
-  return SetGrammar(GrammarKind::kJsonSchema, MemberText(body, path), param, request);
+                   grammar::Cache& grammars, node::GenerateRequest& request) {
+  return SetGrammar(GrammarKind::kJsonSchema, MemberText(body, path), param, grammars, request);
 }
 
 Parsed<> ReadFormat(const Json* format, std::string_view body, std::vector<std::string> path,
-                    const char* param, node::GenerateRequest& request) {
+                    const char* param, grammar::Cache& grammars, node::GenerateRequest& request) {
   if (format == nullptr) return {};
   const Json* type = format->is_object() ? Find(*format, "type") : nullptr;
   if (type == nullptr)
@@ -72,15 +72,16 @@ Parsed<> ReadFormat(const Json* format, std::string_view body, std::vector<std::
   if (at != nullptr && at->is_object()) path.emplace_back("json_schema");
   if (at == nullptr || !at->is_object()) at = format;
   path.emplace_back("schema");
-  if (Find(*at, "schema") != nullptr) return SetSchema(body, path, param, request);
+  if (Find(*at, "schema") != nullptr) return SetSchema(body, path, param, grammars, request);
   if (*type == "json_object")
-    return SetGrammar(GrammarKind::kJsonSchema, kAnyObject, param, request);
+    return SetGrammar(GrammarKind::kJsonSchema, kAnyObject, param, grammars, request);
   return BadValue(param, fmt::format("'{}' of type json_schema needs a 'schema'", param));
 }
 
-Parsed<> ReadGrammar(const Json& body, std::string_view text, node::GenerateRequest& request) {
+Parsed<> ReadGrammar(const Json& body, std::string_view text, grammar::Cache& grammars,
+                     node::GenerateRequest& request) {
   constexpr const char* kFormat = "response_format";
-  TRY(ReadFormat(Find(body, kFormat), text, {kFormat}, kFormat, request));
+  TRY(ReadFormat(Find(body, kFormat), text, {kFormat}, kFormat, grammars, request));
   for (const NamedKind& field : kFields) {
     const Json* value = Find(body, field.name);
     if (value == nullptr || IsNone(field, *value)) continue;
@@ -89,11 +90,11 @@ Parsed<> ReadGrammar(const Json& body, std::string_view text, node::GenerateRequ
           field.name,
           fmt::format("'{}' is empty: no answer but an empty one would match", field.name));
     if (field.kind == GrammarKind::kChoices) {
-      TRY(SetGrammar(field.kind, Dump(*value), field.name, request));
+      TRY(SetGrammar(field.kind, Dump(*value), field.name, grammars, request));
     } else if (value->is_string()) {  // a schema, too, may be a text that holds it
-      TRY(SetGrammar(field.kind, value->get<std::string>(), field.name, request));
+      TRY(SetGrammar(field.kind, value->get<std::string>(), field.name, grammars, request));
     } else if (field.kind == GrammarKind::kJsonSchema) {
-      TRY(SetSchema(text, {field.name}, field.name, request));
+      TRY(SetSchema(text, {field.name}, field.name, grammars, request));
     } else {
       return BadValue(field.name, fmt::format("'{}' must be a text", field.name));
     }

@@ -187,6 +187,7 @@ class FakeApi final : public node::Api {
                            .eos = "</s>",
                            .context = 512}));
   }
+  grammar::Cache& grammars() override { return compiled; }
   static std::unexpected<Error> Unknown(const std::string& model) {
     return Fail(ErrorCode::kNotFound, "there is no model '{}'", model);
   }
@@ -283,6 +284,7 @@ class FakeApi final : public node::Api {
   }
 
   asio::io_context& context;
+  grammar::Cache compiled;
   mutable Mutex mutex;
   Script script;
   node::GenerateRequest last;

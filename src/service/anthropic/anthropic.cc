@@ -11,14 +11,14 @@ namespace exo::service::anthropic {
 namespace {
 
 Parsed<Action> ReadMessage(node::Api& api, HttpRequest request) {
-  MessageCall call = TRY(ParseMessages(request.body, Purpose::kAnswer));
+  MessageCall call = TRY(ParseMessages(request.body, Purpose::kAnswer, api.grammars()));
   TakeAsker(request, call.user, call.request);
   auto encoder = MakeEncoder({.model = call.request.model, .stream = call.stream});
   return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 
 Parsed<Action> ReadCount(node::Api& api, const HttpRequest& request) {
-  MessageCall call = TRY(ParseMessages(request.body, Purpose::kCount));
+  MessageCall call = TRY(ParseMessages(request.body, Purpose::kCount, api.grammars()));
   const auto failure = [](const Error& error) { return ErrorResponse(FromModelError(error)); };
   return AskNode(failure, [&api, call = std::move(call)](Waiting& waiting) mutable {
     ApplyPreset(api, call.request);

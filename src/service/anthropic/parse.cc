@@ -197,7 +197,8 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
   return {};
 }
 
-Parsed<> ReadThinking(const Json& body, std::string_view text, node::GenerateRequest& request) {
+Parsed<> ReadThinking(const Json& body, std::string_view text, grammar::Cache& grammars,
+                      node::GenerateRequest& request) {
   node::ChatOptions& chat = request.chat;
   if (const Json* thinking = Find(body, "thinking"); thinking != nullptr) {
     const std::string type = TypeOf(*thinking);
@@ -212,7 +213,7 @@ Parsed<> ReadThinking(const Json& body, std::string_view text, node::GenerateReq
   if (config == nullptr) return {};
   if (!config->is_object()) return BadValue("output_config", "'output_config' must be an object");
   TRY(ReadFormat(Find(*config, "format"), text, {"output_config", "format"}, "output_config.format",
-                 request));
+                 grammars, request));
   if (const Json* effort = Find(*config, "effort"); effort != nullptr)
     SetVariable(chat, "reasoning_effort", *effort);
   return {};
@@ -220,7 +221,8 @@ Parsed<> ReadThinking(const Json& body, std::string_view text, node::GenerateReq
 
 }  // namespace
 
-Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose) {
+Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose,
+                                  grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
   MessageCall call;
   node::GenerateRequest& request = call.request;
@@ -238,7 +240,7 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose) {
   TRY(ReadSystem(body, request.messages));
   TRY(ReadMessages(body, text, request));
   TRY(ReadTools(body, text, request.chat));
-  TRY(ReadThinking(body, text, request));
+  TRY(ReadThinking(body, text, grammars, request));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   TRY(ReadSampler(body, {}, request));
   TRY(ReadSeed(body, request));

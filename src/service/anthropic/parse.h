@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "grammar/cache.h"
 #include "service/errors.h"
 
 namespace exo::service::anthropic {
@@ -16,6 +17,6 @@ struct MessageCall {
   std::string user;
   bool stream = false;
 };
-Parsed<MessageCall> ParseMessages(std::string_view body, Purpose purpose);
+Parsed<MessageCall> ParseMessages(std::string_view body, Purpose purpose, grammar::Cache& grammars);
 
 }  // namespace exo::service::anthropic

@@ -36,11 +36,12 @@ Parsed<> ReadConversation(const Json& arguments, std::string_view body,
   return {};
 }
 
-Parsed<> ReadSchema(const Json& arguments, std::string_view body, node::GenerateRequest& request) {
+Parsed<> ReadSchema(const Json& arguments, std::string_view body, grammar::Cache& grammars,
+                    node::GenerateRequest& request) {
   const Json* schema = Find(arguments, "schema");
   if (schema == nullptr) return {};
   if (!schema->is_object()) return BadValue("schema", "'schema' must be an object: a JSON schema");
-  return SetSchema(body, {"params", "arguments", "schema"}, "schema", request);
+  return SetSchema(body, {"params", "arguments", "schema"}, "schema", grammars, request);
 }
 
 // What a model that called the tool should do about it.
@@ -121,7 +122,8 @@ class ChatEncoder final : public Encoder {
 
 }  // namespace
 
-Parsed<node::GenerateRequest> ReadChat(const Json& arguments, std::string_view body) {
+Parsed<node::GenerateRequest> ReadChat(const Json& arguments, std::string_view body,
+                                       grammar::Cache& grammars) {
   node::GenerateRequest request;
   if (Find(arguments, "model") != nullptr)
     request.model = TRY(ReadRequiredString(arguments, "model", kMaxModelName));
@@ -130,7 +132,7 @@ Parsed<node::GenerateRequest> ReadChat(const Json& arguments, std::string_view b
   request.max_tokens = limit ? limit->tokens : kDefaultAnswerTokens;
   TRY(ReadSampler(arguments, {}, request));
   TRY(ReadSeed(arguments, request));
-  TRY(ReadSchema(arguments, body, request));
+  TRY(ReadSchema(arguments, body, grammars, request));
   return request;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "grammar/cache.h"
 #include "service/encoder.h"
 #include "service/errors.h"
 #include "service/json.h"
@@ -15,7 +16,8 @@ namespace exo::service::mcp {
 
 // What is to be asked; its `model` is empty where the caller names none. `arguments` are those that
 // lie at params.arguments of `body`, the text of the message. Errors: 400 that names the argument.
-Parsed<node::GenerateRequest> ReadChat(const Json& arguments, std::string_view body);
+Parsed<node::GenerateRequest> ReadChat(const Json& arguments, std::string_view body,
+                                       grammar::Cache& grammars);
 
 struct ChatEncoding {
   Json id;                        // of the request

@@ -173,7 +173,7 @@ Parsed<Action> ReadTool(const std::shared_ptr<Server>& server, Call& call, const
   if (tool.name == kModelsTool) return ReadModels(*server, call);
   if (tool.name == kDevicesTool) return ReadDevices(*server, call);
   if (tool.name == kPlanTool) return ReadPlan(*server, call, arguments);
-  node::GenerateRequest chat = TRY(ReadChat(arguments, request.body));
+  node::GenerateRequest chat = TRY(ReadChat(arguments, request.body, server->api.grammars()));
   TakeAsker(request, "", chat);
   return [server, call = std::move(call), chat = std::move(chat)](Exchange& exchange) mutable {
     return Chat(*server, std::move(call), std::move(chat), exchange);

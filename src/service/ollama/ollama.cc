@@ -162,9 +162,13 @@ Dialect MakeDialect(node::Api& api) {
   };
   dialect.routes = {
       {"POST", "/api/chat", Scope::kInfer,
-       [&api](HttpRequest request) { return Answer(api, request, ParseChat(request.body)); }},
+       [&api](HttpRequest request) {
+         return Answer(api, request, ParseChat(request.body, api.grammars()));
+       }},
       {"POST", "/api/generate", Scope::kInfer,
-       [&api](HttpRequest request) { return Answer(api, request, ParseGenerate(request.body)); }},
+       [&api](HttpRequest request) {
+         return Answer(api, request, ParseGenerate(request.body, api.grammars()));
+       }},
       {"GET", "/api/version", Scope::kInfer, get([] { return HttpResponse{.body = kVersion}; })},
       {"GET", "/api/tags", Scope::kInfer,
        get([&api] { return HttpResponse{.body = Dump(TagsJson(api.Models()))}; })},

@@ -61,21 +61,23 @@ Parsed<bool> ReadUnload(const Json& body) {
 }
 
 // "json", or a schema.
-Parsed<> ReadFormat(const Json& body, std::string_view text, node::GenerateRequest& request) {
+Parsed<> ReadFormat(const Json& body, std::string_view text, grammar::Cache& grammars,
+                    node::GenerateRequest& request) {
   if (!IsGiven(body, "format")) return {};
   const Json& format = *Find(body, "format");
   if (format == "json") {
-    return SetGrammar(wire::GrammarKind::kJsonSchema, R"({"type":"object"})", "format", request);
+    return SetGrammar(wire::GrammarKind::kJsonSchema, R"({"type":"object"})", "format", grammars,
+                      request);
   }
   if (!format.is_object()) return BadValue("format", "'format' must be \"json\" or a JSON schema");
-  return SetSchema(text, {"format"}, "format", request);
+  return SetSchema(text, {"format"}, "format", grammars, request);
 }
 
-Parsed<Call> ReadCommon(const Json& body, std::string_view text) {
+Parsed<Call> ReadCommon(const Json& body, std::string_view text, grammar::Cache& grammars) {
   Call call;
   call.request.model = TRY(ReadModel(body, "model"));
   call.stream = TRY(ReadBool(body, "stream")).value_or(true);
-  TRY(ReadFormat(body, text, call.request));
+  TRY(ReadFormat(body, text, grammars, call.request));
   if (IsGiven(body, "images")) return NotSupported("images", kForImages);
   TRY(ReadOptions(body, call.request));
   TRY(ReadThink(body, call.request.chat));
@@ -168,9 +170,9 @@ std::string WithoutTag(std::string name) {
   return name;
 }
 
-Parsed<Call> ParseChat(std::string_view text) {
+Parsed<Call> ParseChat(std::string_view text, grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
-  Call call = TRY(ReadCommon(body, text));
+  Call call = TRY(ReadCommon(body, text, grammars));
   call.chat = true;
   TRY(ReadTools(body, text, call.request.chat));
   const Json* list = Find(body, "messages");
@@ -195,9 +197,9 @@ Parsed<Call> ParseChat(std::string_view text) {
   return call;
 }
 
-Parsed<Call> ParseGenerate(std::string_view text) {
+Parsed<Call> ParseGenerate(std::string_view text, grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
-  Call call = TRY(ReadCommon(body, text));
+  Call call = TRY(ReadCommon(body, text, grammars));
   if (IsGiven(body, "template")) {
     return NotSupported("template",
                         "'template' is not supported: the model's own chat template is used; send "

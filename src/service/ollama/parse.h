@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "grammar/cache.h"
 #include "service/errors.h"
 #include "service/json.h"
 
@@ -19,8 +20,8 @@ struct Call {
   bool chat = false;
   bool stream = true;
 };
-Parsed<Call> ParseChat(std::string_view body);
-Parsed<Call> ParseGenerate(std::string_view body);
+Parsed<Call> ParseChat(std::string_view body, grammar::Cache& grammars);
+Parsed<Call> ParseGenerate(std::string_view body, grammar::Cache& grammars);
 
 // "options"; an empty object where there are none. Errors: 400.
 Parsed<Json> ReadOptionsObject(const Json& body);

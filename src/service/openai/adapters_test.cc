@@ -8,7 +8,9 @@ namespace exo::service::openai {
 namespace {
 
 Parsed<CompletionCall> Parse(const std::string& lora) {
-  return ParseCompletionRequest(R"({"model": "tiny", "prompt": "x", "lora": )" + lora + "}");
+  grammar::Cache grammars;
+  return ParseCompletionRequest(R"({"model": "tiny", "prompt": "x", "lora": )" + lora + "}",
+                                grammars);
 }
 
 TEST(AdaptersTest, ARequestNamesThemByIdAndScale) {

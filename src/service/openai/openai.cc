@@ -69,7 +69,7 @@ std::unique_ptr<Handler> Respond(node::Api& api, const Store& store, ResponseCal
 }
 
 Parsed<Action> ReadResponse(node::Api& api, const Store& store, HttpRequest& request) {
-  ResponseCall call = TRY(ParseResponseRequest(request.body));
+  ResponseCall call = TRY(ParseResponseRequest(request.body, api.grammars()));
   TakeAsker(request, call.user, call.request);
   return
       [&api, store, call = std::move(call), caller = request.caller](Exchange& exchange) mutable {
@@ -78,7 +78,7 @@ Parsed<Action> ReadResponse(node::Api& api, const Store& store, HttpRequest& req
 }
 
 Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpRequest& request) {
-  ResponseCall call = TRY(ParseResponseRequest(request.body));
+  ResponseCall call = TRY(ParseResponseRequest(request.body, api.grammars()));
   const auto failure = [](const Error& error) { return ErrorResponse(FromModelError(error)); };
   return [&api, store, failure, caller = request.caller,
           call = std::move(call)](Exchange& exchange) mutable -> std::unique_ptr<Handler> {
@@ -130,11 +130,12 @@ Dialect MakeDialect(node::Api& api) {
   dialect.routes = {
       {"POST", "/v1/chat/completions", Scope::kInfer,
        [&api](HttpRequest request) {
-         return AnswerCompletion(api, request, ParseChatRequest(request.body));
+         return AnswerCompletion(api, request, ParseChatRequest(request.body, api.grammars()));
        }},
       {"POST", "/v1/completions", Scope::kInfer,
        [&api](HttpRequest request) {
-         return AnswerCompletion(api, request, ParseCompletionRequest(request.body));
+         return AnswerCompletion(api, request,
+                                 ParseCompletionRequest(request.body, api.grammars()));
        }},
       {"POST", "/v1/responses", Scope::kInfer,
        [&api, store](HttpRequest request) { return ReadResponse(api, store, request); }},

@@ -105,7 +105,7 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 
 // What both routes have in common: all but the prompt.
 Parsed<node::GenerateRequest> ReadCommon(const Json& body, std::string_view text,
-                                         CompletionCall& call) {
+                                         grammar::Cache& grammars, CompletionCall& call) {
   node::GenerateRequest request;
   request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
   TRY(RefuseUnsupported(body, kRefusedAlways));
@@ -119,7 +119,7 @@ Parsed<node::GenerateRequest> ReadCommon(const Json& body, std::string_view text
     if (std::string user = TRY(ReadText(body, name)); !user.empty()) call.user = std::move(user);
   }
   TRY(ReadAdapters(body, request));
-  TRY(ReadGrammar(body, text, request));
+  TRY(ReadGrammar(body, text, grammars, request));
   call.choices = request.choices;
   call.logprobs = request.sampler.logprobs;
   return request;
@@ -187,10 +187,10 @@ Parsed<> ReadChatOptions(const Json& body, std::string_view text, node::ChatOpti
 
 }  // namespace
 
-Parsed<CompletionCall> ParseChatRequest(std::string_view text) {
+Parsed<CompletionCall> ParseChatRequest(std::string_view text, grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
   CompletionCall call{.chat = true};
-  node::GenerateRequest request = TRY(ReadCommon(body, text, call));
+  node::GenerateRequest request = TRY(ReadCommon(body, text, grammars, call));
   TRY(RefuseUnsupported(body, kRefusedChat));
   request.messages = TRY(ReadMessages(body, text));
   TRY(ReadChatOptions(body, text, request.chat));
@@ -198,10 +198,10 @@ Parsed<CompletionCall> ParseChatRequest(std::string_view text) {
   return call;
 }
 
-Parsed<CompletionCall> ParseCompletionRequest(std::string_view text) {
+Parsed<CompletionCall> ParseCompletionRequest(std::string_view text, grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
   CompletionCall call;
-  node::GenerateRequest request = TRY(ReadCommon(body, text, call));
+  node::GenerateRequest request = TRY(ReadCommon(body, text, grammars, call));
   TRY(RefuseUnsupported(body, kRefusedCompletion));
   TRY(ReadBestOf(body, call, request));
   call.echo = TRY(ReadEcho(body, call));

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "grammar/cache.h"
 #include "service/errors.h"
 
 namespace exo::service::openai {
@@ -25,7 +26,7 @@ struct CompletionCall {
 // OpenAI's default for /v1/completions; chat has none (what is left of the context).
 inline constexpr uint32_t kDefaultCompletionTokens = 16;
 
-Parsed<CompletionCall> ParseChatRequest(std::string_view body);
-Parsed<CompletionCall> ParseCompletionRequest(std::string_view body);
+Parsed<CompletionCall> ParseChatRequest(std::string_view body, grammar::Cache& grammars);
+Parsed<CompletionCall> ParseCompletionRequest(std::string_view body, grammar::Cache& grammars);
 
 }  // namespace exo::service::openai

@@ -142,24 +142,26 @@ Parsed<> RefuseUnsupported(const Json& body) {
   return {};
 }
 
-Parsed<> ReadTextFormat(const Json& body, std::string_view text, node::GenerateRequest& request) {
+Parsed<> ReadTextFormat(const Json& body, std::string_view text, grammar::Cache& grammars,
+                        node::GenerateRequest& request) {
   const Json* options = Find(body, "text");
   if (options == nullptr) return {};
   if (!options->is_object())
     return BadValue("text", fmt::format("'text' is {}, but must be an object", Shown(*options)));
-  return ReadFormat(Find(*options, "format"), text, {"text", "format"}, "text.format", request);
+  return ReadFormat(Find(*options, "format"), text, {"text", "format"}, "text.format", grammars,
+                    request);
 }
 
 }  // namespace
 
-Parsed<ResponseCall> ParseResponseRequest(std::string_view text) {
+Parsed<ResponseCall> ParseResponseRequest(std::string_view text, grammar::Cache& grammars) {
   Json body = TRY(ParseBody(text));
   ResponseCall call;
   node::GenerateRequest& request = call.request;
   request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
   TRY(RefuseUnsupported(body));
   TRY(ReadInput(body, text, request.messages));
-  TRY(ReadTextFormat(body, text, request));
+  TRY(ReadTextFormat(body, text, grammars, request));
   if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
     request.max_tokens = limit->tokens;
   TRY(ReadTools(body, text, request.chat, "tools", &call.namespaced));

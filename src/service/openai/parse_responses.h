@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "grammar/cache.h"
 #include "service/chat_tools.h"
 #include "service/errors.h"
 #include "service/json.h"
@@ -20,6 +21,6 @@ struct ResponseCall {
   NamespacedTools namespaced;
   Json echo = Json::object();  // fields that the answer repeats
 };
-Parsed<ResponseCall> ParseResponseRequest(std::string_view body);
+Parsed<ResponseCall> ParseResponseRequest(std::string_view body, grammar::Cache& grammars);
 
 }  // namespace exo::service::openai
