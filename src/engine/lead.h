@@ -256,9 +256,9 @@ class LeadMachine {
   StoredPrefixes::Chain FindStored(const Request& request, uint32_t length) const;
   // What stands in front of the first page of a request.
   Hash256 RootOf(const Request& request) const;
-  // `tokens`: of a sequence that is or will be kept.
-  void ScheduleStores(const RequestId& sequence, std::span<const TokenId> tokens,
-                      const Hash256& root);
+  // `tokens`: of a sequence of the request that is or will be kept.
+  void ScheduleStores(const Request& request, const RequestId& sequence,
+                      std::span<const TokenId> tokens);
   void SchedulePromptEnd(const Request& request);
   void AddRestores(LeadStep& step);
   void AddStore(LeadStep& step, Time now);

@@ -88,7 +88,7 @@ void LeadMachine::Keep(Request& request) {
     if (match->whole && ledger_.Reaches(id, match->length)) CloseKept(match->sequence);
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
-  ScheduleStores(id, request.tokens, RootOf(request));
+  ScheduleStores(request, id, request.tokens);
   kept_.Keep(id, std::move(request.tokens), PrefixIndex::KindOf(request.submit));
   while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));

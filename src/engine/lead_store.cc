@@ -52,10 +52,10 @@ Hash256 LeadMachine::RootOf(const Request& request) const {
 }
 
 // A last page that is not whole is worth a file when a prefix of its length is worth a fork.
-void LeadMachine::ScheduleStores(const RequestId& sequence, std::span<const TokenId> tokens,
-                                 const Hash256& root) {
+void LeadMachine::ScheduleStores(const Request& request, const RequestId& sequence,
+                                 std::span<const TokenId> tokens) {
   if (!options_.prefix_store || tokens.size() < options_.page) return;
-  Hash256 parent = root;
+  Hash256 parent = RootOf(request);
   for (uint32_t first = 0; first < tokens.size();) {
     const auto count =
         static_cast<uint32_t>(std::min<size_t>(options_.page, tokens.size() - first));
@@ -74,7 +74,7 @@ void LeadMachine::SchedulePromptEnd(const Request& request) {
   const RequestId& id = request.submit.request;
   if (ledger_.Reaches(id, request.start)) return;
   const RequestId end = PromptEndOf(id);
-  ScheduleStores(end, kept_.TokensOf(end), RootOf(request));
+  ScheduleStores(request, end, kept_.TokensOf(end));
 }
 
 void LeadMachine::AddRestores(LeadStep& step) {
