@@ -146,6 +146,12 @@ class Running {
   virtual Result<std::span<const float>> States(size_t first, size_t count) = 0;
 };
 
+// Which layers of a stage a saved page holds.
+enum class PageForm : uint8_t {
+  kWhole,  // all
+  kBare,   // without those that have a window: what is left when that has moved on
+};
+
 class StageCompute {
  public:
   virtual ~StageCompute() = default;
@@ -168,20 +174,23 @@ class StageCompute {
   // (unknown, shorter, or a window there is gone).
   virtual Result<void> Truncate(SequenceId sequence, uint32_t length) = 0;
 
-  // Bytes of a saved page of `positions` (1 to kernels::kKvPage): those of each layer of the stage
-  // in turn, as many for every layer, so that a part of the layers can be cut out. They are the
-  // same on every device. Nothing: the stage cannot save pages (layers with a window keep only
-  // that; a shard has a part of every layer).
-  virtual std::optional<size_t> SavedBytes(uint32_t positions) const = 0;
+  // Bytes of a saved page of `positions` (1 to kernels::kKvPage): those of each of its layers in
+  // turn, as many for every layer, so that a part of the layers can be cut out. They are the same
+  // on every device. Nothing: the stage cannot save pages (a shard has a part of every layer).
+  virtual std::optional<size_t> SavedBytes(uint32_t positions, PageForm form) const = 0;
   // Positions [first, first + positions) of a sequence, `first` a multiple of kKvPage, into `out`
-  // of SavedBytes(positions). Errors: kInvalid (not open, not computed), kUnsupported.
+  // of SavedBytes(positions, form). Errors: kInvalid (not open, not computed, of a whole page: a
+  // window there is gone), kUnsupported.
   virtual Result<void> SavePage(SequenceId sequence, uint32_t first, uint32_t positions,
-                                std::span<std::byte> out) = 0;
+                                PageForm form, std::span<std::byte> out) = 0;
   // Appends the first `count` positions of a page that was saved with `positions` of them: the bits
-  // that computing them would give. Errors: kInvalid (not open, `first` is not its length or not a
-  // multiple of kKvPage, no page of that size: nothing changed), kUnsupported, kOverloaded.
+  // that computing them would give. Of a bare page all kKvPage; behind it the windows are gone, and
+  // come back with the whole pages that follow. Errors: kInvalid (not open, `first` is not its
+  // length or not a multiple of kKvPage, no page of that size: nothing changed), kUnsupported,
+  // kOverloaded.
   virtual Result<void> LoadPage(SequenceId sequence, uint32_t first, uint32_t count,
-                                uint32_t positions, std::span<const std::byte> page) = 0;
+                                uint32_t positions, PageForm form,
+                                std::span<const std::byte> page) = 0;
 
   // Checks a batch and starts it. A device may compute it while the caller does other things; one
   // batch at a time. Errors: kInvalid (unknown sequence, over capacity, too many rows, a token

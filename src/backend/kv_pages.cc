@@ -47,7 +47,7 @@ void KvPages::LetGo(uint32_t first) {
 Result<void> KvPages::Reserve(uint32_t first, uint32_t end) {
   if (layout_.layers == 0) return {};
   if (first == 0 && begin_ > 0) Truncate(0);
-  CHECK(Reaches(first));
+  CHECK(first / kPage >= begin_);
   LetGo(first);
   for (size_t i = first / kPage; i < PagesOf(end); ++i) {
     if (i < pages_.size() && pages_[i].use_count() == 1) continue;
@@ -65,6 +65,14 @@ Result<void> KvPages::Reserve(uint32_t first, uint32_t end) {
   return {};
 }
 
+void KvPages::Skip(uint32_t end) {
+  if (layout_.layers == 0) return;
+  CHECK(layout_.window != 0 && end % kPage == 0);
+  begin_ = PagesOf(end);
+  pages_.assign(begin_, nullptr);
+  table_.assign(begin_, nullptr);
+}
+
 void KvPages::Truncate(uint32_t length) {
   if (PagesOf(length) >= pages_.size()) return;
   pages_.resize(PagesOf(length));
@@ -72,24 +80,25 @@ void KvPages::Truncate(uint32_t length) {
   begin_ = std::min(begin_, pages_.size());
 }
 
-void KvPages::Save(size_t index, uint32_t positions, std::span<std::byte> out) const {
+void KvPages::Save(size_t index, size_t layer, uint32_t positions, std::span<std::byte> out) const {
+  CHECK(Has(index));
   CHECK_EQ(out.size(), layout_.saved_bytes(positions));
-  const size_t bytes = out.size() / std::max<size_t>(1, layout_.parts());
-  for (size_t part = 0; part < layout_.parts(); ++part) {
-    std::memcpy(out.data() + part * bytes, pages_[index]->data() + part * layout_.part_bytes(),
-                bytes);
+  const size_t parts = 2 * layout_.heads, bytes = out.size() / parts;
+  for (size_t part = 0; part < parts; ++part) {
+    std::memcpy(out.data() + part * bytes,
+                pages_[index]->data() + (layer * parts + part) * layout_.part_bytes(), bytes);
   }
 }
 
-void KvPages::Load(size_t index, uint32_t count, uint32_t positions,
+void KvPages::Load(size_t index, size_t layer, uint32_t count, uint32_t positions,
                    std::span<const std::byte> saved) {
+  CHECK(Has(index));
   CHECK_EQ(saved.size(), layout_.saved_bytes(positions));
-  const size_t parts = std::max<size_t>(1, layout_.parts());
-  const size_t bytes = saved.size() / parts;
+  const size_t parts = 2 * layout_.heads, bytes = saved.size() / parts;
   const size_t wanted = layout_.saved_bytes(count) / parts;
-  for (size_t part = 0; part < layout_.parts(); ++part) {
-    std::memcpy(pages_[index]->data() + part * layout_.part_bytes(), saved.data() + part * bytes,
-                wanted);
+  for (size_t part = 0; part < parts; ++part) {
+    std::memcpy(pages_[index]->data() + (layer * parts + part) * layout_.part_bytes(),
+                saved.data() + part * bytes, wanted);
   }
 }
 

@@ -29,9 +29,9 @@ struct KvLayout {
   size_t part_bytes() const { return kernels::kKvPage / kernels::kKvTile * tile_bytes(); }
   size_t parts() const { return 2 * layers * heads; }
   size_t page_bytes() const { return parts() * part_bytes(); }
-  // A page outside of a cache, with no more tiles than its positions need.
+  // A layer of a page outside of a cache, with no more tiles than its positions need.
   size_t saved_bytes(uint32_t positions) const {
-    return parts() * ((positions + kernels::kKvTile - 1) / kernels::kKvTile) * tile_bytes();
+    return 2 * heads * ((positions + kernels::kKvTile - 1) / kernels::kKvTile) * tile_bytes();
   }
 };
 
@@ -41,9 +41,12 @@ class KvPages {
 
   // Makes positions [first, end) writable: takes pages up to `end` and copies the shared page that
   // `first` lies in. Pages from `first` on that are shared otherwise are replaced, not copied. What
-  // lies before the window of `first` is let go. Reaches(first) must be true.
+  // lies before the window of `first` is let go. The page of `first` must not have been, unless
+  // it is 0; what is computed there needs Reaches(first) as well, what is loaded does not.
   // Errors: kOverloaded when the system refuses memory; what there was stays.
   Result<void> Reserve(uint32_t first, uint32_t end);
+  // Of layers with a window: lets go of everything, and goes on behind `end`, a multiple of a page.
+  void Skip(uint32_t end);
   // Whether all is here that a position written at `length` attends to; true of 0.
   bool Reaches(uint32_t length) const;
   // Positions from `length` on are not needed any more.
@@ -51,11 +54,14 @@ class KvPages {
   // The first `length` positions, shared, as far as they are here.
   KvPages Share(uint32_t length) const;
 
-  // Copies page `index` with its first `positions` out of the cache: saved_bytes(positions), part
-  // by part.
-  void Save(size_t index, uint32_t positions, std::span<std::byte> out) const;
-  // The reverse, for the first `count` of those positions; the page has been reserved.
-  void Load(size_t index, uint32_t count, uint32_t positions, std::span<const std::byte> saved);
+  // Whether page `index` is here: reserved, and not let go.
+  bool Has(size_t index) const { return index >= begin_ && index < pages_.size(); }
+  // Copies a layer of page `index`, which is here, with its first `positions` out of the cache:
+  // saved_bytes(positions), part by part.
+  void Save(size_t index, size_t layer, uint32_t positions, std::span<std::byte> out) const;
+  // The reverse, for the first `count` of those positions.
+  void Load(size_t index, size_t layer, uint32_t count, uint32_t positions,
+            std::span<const std::byte> saved);
 
   // Of one layer and head; valid until the next change. Pages that were let go are null.
   kernels::KvHead Head(size_t layer, size_t head) const;

@@ -95,6 +95,50 @@ TEST(KvPagesTest, AWindowLetsGoOfWhatNobodyAttendsToAnyMore) {
   EXPECT_TRUE(pages.Reaches(10));
 }
 
+TEST(KvPagesTest, ALayerOfAPageIsCopiedOutAndIn) {
+  KvPages pages(kSmall);
+  ASSERT_TRUE(pages.Reserve(0, 300));
+  for (size_t i = 0; i < kSmall.page_bytes(); ++i)
+    pages.Head(0, 0).pages[1][i] = static_cast<std::byte>(i % 251);
+  std::vector<std::byte> first(kSmall.saved_bytes(44)), second(first.size());
+  pages.Save(1, 0, 44, first);
+  pages.Save(1, 1, 44, second);
+  KvPages other(kSmall);
+  ASSERT_TRUE(other.Reserve(0, 20));
+  std::memset(other.Head(0, 0).pages[0], 255, kSmall.page_bytes());
+  other.Load(0, 0, 20, 44, first);
+  other.Load(0, 1, 20, 44, second);
+  const auto* from = pages.Head(0, 0).pages[1];
+  const auto* to = other.Head(0, 0).pages[0];
+  for (size_t i = 0; i < kSmall.page_bytes(); ++i) {
+    const bool copied = i % kSmall.part_bytes() < 2 * kSmall.tile_bytes();  // 32 positions
+    ASSERT_EQ(to[i], copied ? from[i] : std::byte{255}) << i;
+  }
+}
+
+// What was restored without windows: pages behind it can be loaded, and computed on where the
+// window is back.
+TEST(KvPagesTest, PagesWithoutWindowsAreSkipped) {
+  KvLayout layout = kSmall;
+  layout.window = 100;
+  KvPages pages(layout);
+  pages.Skip(256);
+  pages.Skip(512);
+  EXPECT_EQ(pages.pages(), 0u);
+  EXPECT_FALSE(pages.Reaches(512));
+  EXPECT_FALSE(pages.Has(1));
+  ASSERT_TRUE(pages.Reserve(512, 700));
+  EXPECT_EQ(pages.pages(), 1u);
+  EXPECT_TRUE(pages.Has(2));
+  EXPECT_EQ(pages.Head(0, 0).pages[1], nullptr);
+  EXPECT_FALSE(pages.Reaches(610));
+  EXPECT_TRUE(pages.Reaches(611));
+  pages.Skip(768);
+  EXPECT_FALSE(pages.Has(2));
+  ASSERT_TRUE(pages.Reserve(0, 20)) << "begins anew";
+  EXPECT_TRUE(pages.Has(0));
+}
+
 TEST(KvPagesTest, MemoryThatTheSystemLacksIsRefused) {
   KvPages pages({.head_dim = 128, .layers = size_t{1} << 30, .heads = 8});
   const auto reserved = pages.Reserve(0, 1);

@@ -69,12 +69,14 @@ class LongContextTest : public testing::TestWithParam<kernels::KvType> {
     std::vector<std::vector<std::byte>> pages(kTexts);
     for (uint32_t page = 0; page < kTexts; ++page) {
       ASSERT_TRUE(Run(1, page * kPage, std::span(text).subspan(page * kPage, kPage)));
-      pages[page].resize(stage_->SavedBytes(kPage).value());
-      ASSERT_TRUE(stage_->SavePage(1, page * kPage, kPage, pages[page]));
+      pages[page].resize(stage_->SavedBytes(kPage, PageForm::kWhole).value());
+      ASSERT_TRUE(stage_->SavePage(1, page * kPage, kPage, PageForm::kWhole, pages[page]));
     }
     for (uint32_t page = kTexts; page + 1 < kContext / kPage; ++page)
-      ASSERT_TRUE(stage_->LoadPage(1, page * kPage, kPage, kPage, pages[page % kTexts]));
-    ASSERT_TRUE(stage_->LoadPage(1, kContext - kPage, kPage - kLast, kPage, pages[0]));
+      ASSERT_TRUE(
+          stage_->LoadPage(1, page * kPage, kPage, kPage, PageForm::kWhole, pages[page % kTexts]));
+    ASSERT_TRUE(
+        stage_->LoadPage(1, kContext - kPage, kPage - kLast, kPage, PageForm::kWhole, pages[0]));
   }
 
   TestModel model_;
@@ -119,18 +121,18 @@ TEST_P(LongContextTest, TheFirstPageIsStillSeenAtTheEnd) {
   const auto here = Run(1, kContext - 1, token);
   EXPECT_FALSE(here) << "positions are missing before it";
   const auto seen = Run(1, kContext - kLast, token).value();
-  std::vector<std::byte> page(stage_->SavedBytes(kPage).value());
-  ASSERT_TRUE(stage_->SavePage(1, kPage, kPage, page));
+  std::vector<std::byte> page(stage_->SavedBytes(kPage, PageForm::kWhole).value());
+  ASSERT_TRUE(stage_->SavePage(1, kPage, kPage, PageForm::kWhole, page));
   // The same but for its first page.
   ASSERT_TRUE(stage_->Open(2, kContext));
-  ASSERT_TRUE(stage_->LoadPage(2, 0, kPage, kPage, page));
+  ASSERT_TRUE(stage_->LoadPage(2, 0, kPage, kPage, PageForm::kWhole, page));
   std::vector<std::byte> rest(page.size());
   for (uint32_t first = kPage; first + kPage < kContext; first += kPage) {
-    ASSERT_TRUE(stage_->SavePage(1, first, kPage, rest));
-    ASSERT_TRUE(stage_->LoadPage(2, first, kPage, kPage, rest));
+    ASSERT_TRUE(stage_->SavePage(1, first, kPage, PageForm::kWhole, rest));
+    ASSERT_TRUE(stage_->LoadPage(2, first, kPage, kPage, PageForm::kWhole, rest));
   }
-  ASSERT_TRUE(stage_->SavePage(1, 0, kPage, rest));
-  ASSERT_TRUE(stage_->LoadPage(2, kContext - kPage, kPage - kLast, kPage, rest));
+  ASSERT_TRUE(stage_->SavePage(1, 0, kPage, PageForm::kWhole, rest));
+  ASSERT_TRUE(stage_->LoadPage(2, kContext - kPage, kPage - kLast, kPage, PageForm::kWhole, rest));
   EXPECT_NE(Run(2, kContext - kLast, token).value(), seen);
 }
 

@@ -56,7 +56,7 @@ class PageTexts {
 
 class PageStore {
  public:
-  // Which page, and of which layers.
+  // Which page, and of which layers, counted among those that pages of this key hold.
   struct PageName {
     Hash256 key;
     uint32_t layer_begin = 0;  // [begin, end), not empty

@@ -76,7 +76,7 @@ LeadMachine::LeadMachine(LeadOptions options)
     : options_(options),
       pace_(options.pace),
       ledger_(options.page, options.window),
-      stored_(options.scope, options.page) {
+      stored_(options.scope, options.page, options.window.positions) {
   CHECK(options_.pages >= ledger_.PagesOf(options_.context));
 }
 LeadMachine::~LeadMachine() = default;
@@ -120,6 +120,7 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<cons
   request->start = static_cast<uint32_t>(rows);
   request->max_tokens_total = static_cast<uint32_t>(most);
   CloseKept(id);
+  CloseKept(PromptEndOf(id));
   requests_.emplace(id, std::move(request));
   queue_.push_back(id);
   return {};

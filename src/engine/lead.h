@@ -195,15 +195,15 @@ class LeadMachine {
                                            std::span<const wire::StageTime> times, Time now,
                                            std::span<const RequestId> cancelled = {});
   // Before that, for a step with pages to restore or to store: what the stages say of them, in
-  // `done`. Pages that all have taken, and the key of those that one has lost, for the text of the
-  // store. Errors: kInvalid (other pages than the step's).
+  // `done`. Pages that all have taken, and the StoredKeyOf those that one has lost, for the text of
+  // the store. Errors: kInvalid (other pages than the step's).
   struct PageNews {
     std::vector<LeadPage> stored;
     std::vector<Hash256> lost;
   };
   Result<PageNews> OnPages(const wire::Step& done, Time now);
-  // A page that lies in the stages' stores since an earlier plan.
-  void AddStored(const Hash256& parent, std::vector<TokenId> tokens);
+  // A page that lies in the stages' stores since an earlier plan, as `stored` (StoredKeyOf).
+  void AddStored(const Hash256& stored, const Hash256& parent, std::vector<TokenId> tokens);
   // The data path or a stage failed: every request ends with this error; the machine stays empty.
   std::vector<Emission> Fail(const Error& error);
 
@@ -256,7 +256,10 @@ class LeadMachine {
   StoredPrefixes::Chain FindStored(const Request& request, uint32_t length) const;
   // What stands in front of the first page of a request.
   Hash256 RootOf(const Request& request) const;
-  void ScheduleStores(const Request& request);
+  // `tokens`: of a sequence of the request that is or will be kept.
+  void ScheduleStores(const Request& request, const RequestId& sequence,
+                      std::span<const TokenId> tokens);
+  void SchedulePromptEnd(const Request& request);
   void AddRestores(LeadStep& step);
   void AddStore(LeadStep& step, Time now);
   void OnRestored(const wire::StepPage& page, uint64_t serial, bool lost, PageNews& news);

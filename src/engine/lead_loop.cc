@@ -30,8 +30,8 @@ LeadOptions MachineOptions(const RunnerOptions& options, StageWorker& stage) {
   lead.window = WindowOf(plan, stage.config());
   lead.chunk = plan.chunk;
   lead.adapters = static_cast<uint32_t>(plan.adapters.size());
-  lead.prefix_store =
-      options.pages != nullptr && lead.prefix_cache && stage.compute().SavedBytes(1).has_value();
+  lead.prefix_store = options.pages != nullptr && lead.prefix_cache &&
+                      stage.compute().SavedBytes(1, backend::PageForm::kWhole).has_value();
   lead.scope = PageScopeOf(options);
   for (const wire::AdapterRef& adapter : plan.adapters) lead.adapter_files.push_back(adapter.file);
   return lead;
@@ -172,7 +172,8 @@ void LeadLoop::TakeTexts(std::chrono::steady_clock::time_point deadline) {
   if (texts_ == nullptr) return;
   auto texts = texts_->Take(deadline);
   if (!texts) return;
-  for (backend::PageText& text : *texts) machine_.AddStored(text.parent, std::move(text.tokens));
+  for (backend::PageText& text : *texts)
+    machine_.AddStored(text.key, text.parent, std::move(text.tokens));
   texts_.reset();
 }
 
@@ -182,7 +183,7 @@ Result<void> LeadLoop::NotePages(const LeadStep& step, const wire::Step& done) {
   auto news = TRY(machine_.OnPages(done, sys::Now()));
   const Hash256& scope = machine_.options().scope;
   for (LeadPage& page : news.stored)
-    options_.pages->SaveText({.key = page.page.key,
+    options_.pages->SaveText({.key = StoredKeyOf(page.page.key, page.page.bare),
                               .scope = scope,
                               .parent = page.parent,
                               .tokens = std::move(page.tokens),

@@ -63,8 +63,7 @@ void LeadMachine::KeepPromptEnd(LeadStep& step, const Request& request) {
   if (options_.window.positions == 0 || !options_.prefix_cache) return;
   if (request.scheduled != request.start || kept_.size() >= PrefixIndex::kMaxSequences) return;
   const RequestId& id = request.submit.request;
-  RequestId end = id;
-  for (uint8_t& byte : end.bytes) byte ^= 0xA5;  // a name of its own
+  const RequestId end = PromptEndOf(id);
   if (requests_.contains(end)) return;
   CloseKept(end);
   ledger_.Share(id, request.start, end);
@@ -82,13 +81,14 @@ void LeadMachine::Keep(Request& request) {
   request.tokens.resize(std::min<size_t>(request.computed, request.tokens.size()));
   const auto length = static_cast<uint32_t>(request.tokens.size());
   if (!ledger_.Reaches(id, length)) return Close(request);
+  SchedulePromptEnd(request);
   if (const auto match = FindKept(request, length)) {
     if (match->length == length) return Close(request);
     // Where windows have moved on, the end of the shorter one is a point of its own.
     if (match->whole && ledger_.Reaches(id, match->length)) CloseKept(match->sequence);
   }
   Cut(id, length);  // also what makes the stages forget that it was cancelled
-  ScheduleStores(request);
+  ScheduleStores(request, id, request.tokens);
   kept_.Keep(id, std::move(request.tokens), PrefixIndex::KindOf(request.submit));
   while (kept_.size() > PrefixIndex::kMaxSequences)
     CloseKept(*kept_.Oldest([](const RequestId&) { return true; }));

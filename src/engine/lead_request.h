@@ -47,6 +47,13 @@ struct LeadMachine::Request {
   uint32_t generated() const { return static_cast<uint32_t>(tokens.size()) - submit.prompt_tokens; }
 };
 
+// The sequence that keeps the windows of a request as they are at the end of its prompt.
+inline RequestId PromptEndOf(const RequestId& request) {
+  RequestId end = request;
+  for (uint8_t& byte : end.bytes) byte ^= 0xA5;  // a name of its own
+  return end;
+}
+
 struct LeadMachine::Flight {
   LeadStep step;
   StepPace::Rows rows = {};

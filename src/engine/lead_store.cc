@@ -19,8 +19,9 @@ constexpr uint32_t kMostRefusals = 3;
 
 }  // namespace
 
-void LeadMachine::AddStored(const Hash256& parent, std::vector<TokenId> tokens) {
-  if (options_.prefix_store) stored_.Add(parent, std::move(tokens));
+void LeadMachine::AddStored(const Hash256& stored, const Hash256& parent,
+                            std::vector<TokenId> tokens) {
+  if (options_.prefix_store) stored_.Add(stored, parent, std::move(tokens));
 }
 
 StoredPrefixes::Chain LeadMachine::FindStored(const Request& request, uint32_t length) const {
@@ -51,8 +52,8 @@ Hash256 LeadMachine::RootOf(const Request& request) const {
 }
 
 // A last page that is not whole is worth a file when a prefix of its length is worth a fork.
-void LeadMachine::ScheduleStores(const Request& request) {
-  const std::span<const TokenId> tokens = request.tokens;
+void LeadMachine::ScheduleStores(const Request& request, const RequestId& sequence,
+                                 std::span<const TokenId> tokens) {
   if (!options_.prefix_store || tokens.size() < options_.page) return;
   Hash256 parent = RootOf(request);
   for (uint32_t first = 0; first < tokens.size();) {
@@ -60,10 +61,20 @@ void LeadMachine::ScheduleStores(const Request& request) {
         static_cast<uint32_t>(std::min<size_t>(options_.page, tokens.size() - first));
     if (count < std::min(options_.page, options_.least_shared)) return;
     const Hash256 key = stored_.KeyOf(parent, tokens.subspan(first, count));
-    if (!stored_.Has(key)) storing_.push_back({request.submit.request, first, count, key, parent});
+    if (!stored_.Has(key, !ledger_.HasWindows(sequence, first)))
+      storing_.push_back({sequence, first, count, key, parent});
     parent = key;
     first += count;
   }
+}
+
+// Where the answer has gone so far that the windows there are gone: what KeepPromptEnd kept, so
+// that another answer can begin there.
+void LeadMachine::SchedulePromptEnd(const Request& request) {
+  const RequestId& id = request.submit.request;
+  if (ledger_.Reaches(id, request.start)) return;
+  const RequestId end = PromptEndOf(id);
+  ScheduleStores(request, end, kept_.TokensOf(end));
 }
 
 void LeadMachine::AddRestores(LeadStep& step) {
@@ -79,8 +90,11 @@ void LeadMachine::AddRestores(LeadStep& step) {
                               .first = request.scheduled,
                               .count = page.count,
                               .key = page.key,
-                              .adapters = request.submit.adapters});
+                              .adapters = request.submit.adapters,
+                              .bare = page.bare});
+      ledger_.Slide(id, request.scheduled);
       request.scheduled += page.count;
+      if (page.bare) ledger_.Skip(id, request.scheduled);
     }
   }
 }
@@ -90,12 +104,14 @@ void LeadMachine::AddStore(LeadStep& step, Time now) {
     const Storing next = storing_.front();
     storing_.pop_front();
     const auto tokens = kept_.TokensOf(next.sequence);
-    if (stored_.Has(next.key) || tokens.size() < next.first + next.count) continue;
+    const bool bare = !ledger_.HasWindows(next.sequence, next.first);
+    if (stored_.Has(next.key, bare) || tokens.size() < next.first + next.count) continue;
     const auto begin = tokens.begin() + next.first;
     step.store.push_back({.page = {.request = next.sequence,
                                    .first = next.first,
                                    .count = next.count,
-                                   .key = next.key},
+                                   .key = next.key,
+                                   .bare = bare},
                           .parent = next.parent,
                           .tokens = {begin, begin + next.count},
                           .refused = next.refused});
@@ -137,8 +153,8 @@ void LeadMachine::OnRestored(const wire::StepPage& page, uint64_t serial, bool l
     // Behind a page that was lost none is looked for: they may be there.
     if (waits) {
       ++stats_.lost_pages;
-      stored_.Remove(page.key);
-      news.lost.push_back(page.key);
+      stored_.Remove(page.key, page.bare);
+      news.lost.push_back(StoredKeyOf(page.key, page.bare));
       PutBack(*at->second);
     }
     return;
@@ -157,7 +173,7 @@ void LeadMachine::OnRestored(const wire::StepPage& page, uint64_t serial, bool l
 void LeadMachine::OnStored(const LeadPage& page, bool lost, Time now, PageNews& news) {
   if (!lost) {
     ++stats_.stored_pages;
-    stored_.Add(page.parent, page.tokens);
+    stored_.Add(StoredKeyOf(page.page.key, page.page.bare), page.parent, page.tokens);
     news.stored.push_back(page);
     return;
   }

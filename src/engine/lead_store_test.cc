@@ -2,9 +2,15 @@
 // stage has lost one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "engine/lead.h"
+#include "engine/stage.h"
 #include "engine/test_ids.h"
 
 namespace exo::engine {
@@ -45,7 +51,16 @@ class LeadStoreTest : public testing::Test {
   std::vector<Emission> Return(const LeadStep& step,
                                const std::function<void(wire::Step&)>& change = {}) {
     wire::Step done = ToWire({}, step);
+    if (stage_) {
+      const auto work = stage_->BeginStep(done);
+      EXPECT_TRUE(work) << work.error().message;
+    }
     if (change) change(done);
+    if (stage_) {
+      const auto lost = std::ranges::find(done.restore, true, &wire::StepPage::lost);
+      if (lost != done.restore.end()) stage_->LosePage(*lost);
+      stage_->CommitStep();
+    }
     auto news = machine_->OnPages(done, now_);
     EXPECT_TRUE(news) << news.error().message;
     if (news) {
@@ -68,13 +83,18 @@ class LeadStoreTest : public testing::Test {
     }
     return all;
   }
+  void AddStored(const LeadPage& page) {
+    machine_->AddStored(StoredKeyOf(page.page.key, page.page.bare), page.parent, page.tokens);
+  }
   // As after a restart: the pages that a former machine had the stages store.
   void Restart() {
     std::vector<LeadPage> texts = std::exchange(texts_, {});
-    machine_ = std::make_unique<LeadMachine>(Options());
-    for (const LeadPage& page : texts) machine_->AddStored(page.parent, page.tokens);
+    machine_ = std::make_unique<LeadMachine>(options_);
+    for (const LeadPage& page : texts) AddStored(page);
   }
 
+  LeadOptions options_ = Options();
+  std::unique_ptr<StageMachine> stage_;  // does what the lead says, if set
   std::unique_ptr<LeadMachine> machine_ = std::make_unique<LeadMachine>(Options());
   Time now_{1};
   std::vector<LeadPage> texts_;
@@ -323,7 +343,7 @@ TEST_F(LeadStoreTest, WithoutAStoreNothingIsAsked) {
   LeadOptions options = Options();
   options.prefix_store = false;
   machine_ = std::make_unique<LeadMachine>(options);
-  machine_->AddStored({}, Text(1, 8));
+  machine_->AddStored(StoredPrefixes({}, kPage).KeyOf({}, Text(1, 8)), {}, Text(1, 8));
   ASSERT_TRUE(machine_->Submit(Ask(1, Text(1, 20)), now_));
   const auto step = machine_->NextStep(now_);
   EXPECT_TRUE(step->restore.empty());
@@ -338,7 +358,7 @@ TEST_F(LeadStoreTest, PagesBelongToTheAdaptersTheyWereComputedWith) {
   options.adapter_files[1].bytes[0] = 1;
   const auto start = [&] {
     machine_ = std::make_unique<LeadMachine>(options);
-    for (const LeadPage& page : texts_) machine_->AddStored(page.parent, page.tokens);
+    for (const LeadPage& page : texts_) AddStored(page);
   };
   start();
   wire::Submit submit = Ask(1, Text(1, 24));
@@ -373,7 +393,7 @@ TEST_F(LeadStoreTest, PagesBelongToTheAdaptersTheyWereComputedWith) {
 TEST_F(LeadStoreTest, PagesBelongToTheScopeTheyWereComputedIn) {
   const auto ask = [&](uint8_t number, uint64_t scope) {
     machine_ = std::make_unique<LeadMachine>(Options());
-    for (const LeadPage& page : texts_) machine_->AddStored(page.parent, page.tokens);
+    for (const LeadPage& page : texts_) AddStored(page);
     wire::Submit submit = Ask(number, Text(1, number == 1 ? 24 : 30));
     submit.prefix_scope = scope;
     EXPECT_TRUE(machine_->Submit(submit, now_));
@@ -389,6 +409,103 @@ TEST_F(LeadStoreTest, PagesBelongToTheScopeTheyWereComputedIn) {
   EXPECT_EQ(restored(2, 0), 0u);
   EXPECT_EQ(restored(3, 8), 0u);
   EXPECT_EQ(restored(4, 7), 3u);
+}
+
+// Windows of 10 over pages of 8. A prompt of 20 and 29 of its answer's 30 tokens are computed: the
+// windows of the last row begin on the page of 32.
+class LeadStoreWindowTest : public LeadStoreTest {
+ protected:
+  LeadStoreWindowTest() {
+    options_.window = {.positions = 10, .most = 6, .pages = 64, .stages = {{1, 1}}};
+    Restart();
+    EXPECT_TRUE(machine_->Submit(Ask(1, Text(1, 20), 30), now_));
+    RunAll();
+    stored_ = texts_;
+    Restart();
+  }
+  void Restart() {
+    LeadStoreTest::Restart();
+    stage_ = std::make_unique<StageMachine>(StageOptions{
+        .context = 64, .pages = 16, .window = options_.window, .page = kPage, .chunk = 32});
+  }
+  // The prompt, as much of the answer, and what nobody has said yet.
+  static std::vector<TokenId> Prompt(size_t answer, size_t more = 3) {
+    auto tokens = Text(1, 20);
+    tokens.resize(20 + answer, 5);
+    tokens.resize(tokens.size() + more, 7);
+    return tokens;
+  }
+  // Restores what is there of a prompt: "bw" of its pages.
+  std::string Restored(uint8_t number, std::vector<TokenId> prompt) {
+    EXPECT_TRUE(machine_->Submit(Ask(number, std::move(prompt)), now_));
+    std::string forms;
+    for (auto step = machine_->NextStep(now_); step; step = machine_->NextStep(now_)) {
+      for (const wire::StepPage& page : step->restore) forms += page.bare ? 'b' : 'w';
+      Return(*step);
+    }
+    return forms;
+  }
+
+  std::vector<LeadPage> stored_;
+};
+
+TEST_F(LeadStoreWindowTest, TheEndsOfThePromptAndOfTheAnswerAreStoredWithWindows) {
+  using Page = std::tuple<uint32_t, uint32_t, bool>;
+  std::vector<Page> pages;
+  for (const LeadPage& page : stored_)
+    pages.emplace_back(page.page.first, page.page.count, page.page.bare);
+  EXPECT_EQ(pages, (std::vector<Page>{{0, 8, false},
+                                      {8, 8, false},
+                                      {16, 4, false},
+                                      {16, 8, true},
+                                      {24, 8, true},
+                                      {32, 8, false},
+                                      {40, 8, false}}));
+}
+
+TEST_F(LeadStoreWindowTest, ARequestGoesOnFromOneOfTheEnds) {
+  EXPECT_EQ(Restored(2, Prompt(29)), "wwbbww");
+  EXPECT_EQ(machine_->stats().restored_rows, 48u);
+}
+
+TEST_F(LeadStoreWindowTest, ARequestThatDiffersBetweenThemGoesOnFromTheEndOfThePrompt) {
+  EXPECT_EQ(Restored(2, Prompt(12)), "www");
+  EXPECT_EQ(machine_->stats().restored_rows, 20u);
+}
+
+TEST_F(LeadStoreWindowTest, WhatReachesAPageThatIsLostGoesOnBeforeIt) {
+  ASSERT_TRUE(machine_->Submit(Ask(2, Prompt(29)), now_));
+  Return(*machine_->NextStep(now_));
+  const auto step = machine_->NextStep(now_);
+  ASSERT_EQ(step->restore.size(), 2u);
+  // Bare pages lead there, but nothing can be computed behind them.
+  Return(*step, [](wire::Step& done) { done.restore[0].lost = done.restore[1].lost = true; });
+  EXPECT_EQ(lost_, std::vector<Hash256>{step->restore[0].key});
+  auto again = machine_->NextStep(now_);
+  ASSERT_EQ(again->restore.size(), 3u);
+  EXPECT_EQ(again->restore[2].count, 4u);
+  Return(*again);
+  EXPECT_EQ(machine_->NextStep(now_)->items[0].first, 20u);
+}
+
+TEST_F(LeadStoreWindowTest, ABarePageThatIsLostIsForgottenByItsOwnName) {
+  ASSERT_TRUE(machine_->Submit(Ask(2, Prompt(29)), now_));
+  const auto step = machine_->NextStep(now_);
+  ASSERT_TRUE(step->restore.size() == 4 && step->restore[2].bare);
+  Return(*step, [](wire::Step& done) { done.restore[2].lost = done.restore[3].lost = true; });
+  EXPECT_EQ(lost_, std::vector<Hash256>{StoredKeyOf(step->restore[2].key, true)});
+  EXPECT_EQ(machine_->NextStep(now_)->restore.size(), 3u);
+}
+
+TEST_F(LeadStoreWindowTest, ARestoreThatIsCancelledBetweenIsNotKept) {
+  ASSERT_TRUE(machine_->Submit(Ask(2, Prompt(29)), now_));
+  Return(*machine_->NextStep(now_));
+  machine_->Cancel(Id(2));
+  EXPECT_EQ(machine_->kept_sequences(), 0u) << "its windows are not back";
+  const auto step = machine_->NextStep(now_);
+  ASSERT_TRUE(step);
+  EXPECT_EQ(step->close, std::vector<RequestId>{Id(2)});
+  Return(*step);
 }
 
 }  // namespace

@@ -64,6 +64,15 @@ void PageLedger::Slide(const RequestId& request, uint32_t first) {
   if (begin > 0) slid_[request] = std::max(slid_[request], begin);
 }
 
+void PageLedger::Skip(const RequestId& request, uint32_t end) {
+  if (window_.positions != 0) slid_[request] = std::max(slid_[request], end);
+}
+
+bool PageLedger::HasWindows(const RequestId& request, uint32_t first) const {
+  const auto at = slid_.find(request);
+  return at == slid_.end() || at->second <= first;
+}
+
 bool PageLedger::Reaches(const RequestId& request, uint32_t length) const {
   const auto at = slid_.find(request);
   return at == slid_.end() || length == 0 ||

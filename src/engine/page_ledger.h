@@ -49,6 +49,11 @@ class PageLedger {
   void Write(const RequestId& request, uint32_t first, uint32_t end);
   // Rows at `first` are computed next: what lies before their window is let go.
   void Slide(const RequestId& request, uint32_t first);
+  // The layers with a window have nothing below `end`, a multiple of a page: what was restored up
+  // to there is of the others.
+  void Skip(const RequestId& request, uint32_t end);
+  // Whether the page that begins at `first` is still that of all layers.
+  bool HasWindows(const RequestId& request, uint32_t first) const;
   // Whether the sequence has all that a row at `length` attends to.
   bool Reaches(const RequestId& request, uint32_t length) const;
   // `to` holds nothing before.

@@ -77,6 +77,24 @@ TEST(PageLedgerTest, WindowsThatHaveMovedOnCannotBeReached) {
   EXPECT_TRUE(PageLedger(8).Reaches(Id(1), 3)) << "without windows";
 }
 
+TEST(PageLedgerTest, BehindPagesWithoutWindowsWindowsComeBack) {
+  PageLedger ledger(8, Window(100));
+  ledger.Write(Id(1), 0, 16);
+  ledger.Skip(Id(1), 16);
+  EXPECT_FALSE(ledger.HasWindows(Id(1), 8));
+  EXPECT_TRUE(ledger.HasWindows(Id(1), 16));
+  EXPECT_FALSE(ledger.Reaches(Id(1), 16));
+  ledger.Write(Id(1), 16, 30);
+  EXPECT_FALSE(ledger.Reaches(Id(1), 24)) << "attends from 15 on";
+  EXPECT_TRUE(ledger.Reaches(Id(1), 25));
+  ledger.Write(Id(1), 0, 8);
+  EXPECT_TRUE(ledger.HasWindows(Id(1), 0)) << "anew";
+  PageLedger without(8);
+  without.Write(Id(1), 0, 16);
+  without.Skip(Id(1), 16);
+  EXPECT_TRUE(without.HasWindows(Id(1), 0));
+}
+
 TEST(PageLedgerTest, ALongSequenceTakesFewPagesOfLayersWithAWindow) {
   PageLedger ledger(8, Window(8));
   // 20 pages of one layer and 8 of five: 60 units. A sequence of 20 pages takes 20 + 5 * 4.

@@ -80,6 +80,67 @@ TEST_F(RunnerTest, APromptGoesOnFromTheStagesPrefixStores) {
   }
 }
 
+// Layers with a window of 12. At 531 positions theirs are on the third page; at the end of the
+// prompt, at 508, on the second.
+class WindowRunnerTest : public RunnerTest {
+ protected:
+  WindowRunnerTest() : RunnerTest(Kind::kGemma) { use_pages_ = true; }
+  // As after a restart.
+  void StartAgain(uint8_t number, size_t stages) {
+    runners_.clear();
+    for (StageStore& store : stores_) store.Clear();
+    wire::Plan plan = PlanOf(number, stages);
+    plan.context = 1024;
+    plan.kv_pages = 8;
+    Start(plan);
+  }
+  size_t Texts() {
+    const MutexLock lock(pages_[0].mutex);
+    return pages_[0].texts.size();
+  }
+};
+
+TEST_F(WindowRunnerTest, TheEndsOfAPromptAndOfItsAnswerOutlastARestart) {
+  for (const size_t stages : {1u, 2u}) {
+    StartAgain(1, stages);
+    const wire::Submit first = Ask(1, 508, 24);
+    ExpectAnswer(first);
+    for (int i = 0; i < 1000 && Texts() < 4; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    ASSERT_EQ(Texts(), 4u);
+    wire::Submit on = first;
+    on.max_new_tokens = 4;
+    const auto& answer = reports_.tokens[first.request];
+    on.prompt.insert(on.prompt.end(), answer.begin(), answer.end());
+    on.prompt.push_back(7);
+    on.prompt_tokens = static_cast<uint32_t>(on.prompt.size());
+    wire::Submit otherwise = first;
+    otherwise.request = Id(2);
+    otherwise.max_new_tokens = 2;
+    otherwise.prompt.push_back(7);
+    otherwise.prompt_tokens = 509;
+    StartAgain(2, stages);
+    ExpectRestored(on, 531);
+    StartAgain(3, stages);
+    ExpectRestored(otherwise, 508);
+    // The ends of both prompts are lost; no other page has what the window there reaches back to.
+    runners_.clear();
+    std::erase_if(pages_[stages - 1].pages, [](const auto& page) {
+      return page.second.positions > 250 && page.second.positions < 256;
+    });
+    StartAgain(4, stages);
+    otherwise.request = Id(3);
+    ExpectRestored(otherwise, 0);
+    runners_.clear();
+    for (MemoryPages& pages : pages_) {
+      const MutexLock lock(pages.mutex);
+      pages.pages.clear();
+      pages.texts.clear();
+    }
+    reports_.Clear();
+  }
+}
+
 // Everything that samples by its past, and all of it reported.
 wire::SamplerSettings Remembering(bool mirostat) {
   wire::SamplerSettings settings = {.temperature = 0.9f,

@@ -65,9 +65,7 @@ Result<void> StageMachine::ForkOne(const wire::Step& step, const wire::StepFork&
   return {};
 }
 
-Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequences& after,
-                                      StageWork& work) const {
-  const wire::StepPage& page = step.restore[index];
+Result<void> StageMachine::CheckRestored(const wire::Step& step, const wire::StepPage& page) const {
   const uint64_t end = uint64_t{page.first} + page.count;
   if (page.count == 0 || page.count > options_.page || page.first % options_.page != 0 ||
       end > options_.context) {
@@ -75,10 +73,24 @@ Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequ
                 "step {}: positions {} to {} of request {} are no page of {} in a context of {}",
                 step.step, page.first, end, page.request.Short(), options_.page, options_.context);
   }
+  if (page.bare && (page.count != options_.page || options_.window.positions == 0)) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: {} positions of request {} without windows, in a model {} windows",
+                step.step, page.count, page.request.Short(),
+                options_.window.positions == 0 ? "without" : "with");
+  }
   if (const auto checked = wire::CheckUses(page.adapters, options_.adapters); !checked) {
     return Fail(ErrorCode::kInvalid, "step {}: request {}: {}", step.step, page.request.Short(),
                 checked.error().message);
   }
+  return {};
+}
+
+Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequences& after,
+                                      StageWork& work) const {
+  const wire::StepPage& page = step.restore[index];
+  TRY(CheckRestored(step, page));
+  const uint32_t end = page.first + page.count;
   auto at = after.open.find(page.request);
   if (at != after.open.end() && at->second.carried && page.first == 0) {
     CloseOne(at, after, work);
@@ -104,9 +116,11 @@ Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequ
     return Fail(ErrorCode::kInvalid, "step {}: request {} goes on with other adapters", step.step,
                 page.request.Short());
   }
-  TRY(TakePages(step, page.request, page.first, static_cast<uint32_t>(end), after, work));
-  at->second.length = static_cast<uint32_t>(end);
-  work.restore.push_back({at->second.id, page.first, page.count, static_cast<uint32_t>(index)});
+  TRY(TakePages(step, page.request, page.first, end, after, work));
+  if (page.bare) after.ledger.Skip(page.request, end);
+  at->second.length = end;
+  work.restore.push_back(
+      {at->second.id, page.first, page.count, static_cast<uint32_t>(index), page.bare});
   return {};
 }
 
@@ -126,7 +140,13 @@ Result<void> StageMachine::StoreOne(const wire::Step& step, size_t index, const 
                 "step {}: positions {} to {} of request {}, which has {}, are no page of {}",
                 step.step, page.first, end, page.request.Short(), at->second.length, options_.page);
   }
-  work.store.push_back({at->second.id, page.first, page.count, static_cast<uint32_t>(index)});
+  if (!page.bare && !after.ledger.HasWindows(page.request, page.first)) {
+    return Fail(ErrorCode::kInvalid,
+                "step {}: position {} of request {} is to be stored with windows that are gone",
+                step.step, page.first, page.request.Short());
+  }
+  work.store.push_back(
+      {at->second.id, page.first, page.count, static_cast<uint32_t>(index), page.bare});
   return {};
 }
 
@@ -204,10 +224,11 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
                 name);
   }
   const uint32_t length = sequence == nullptr ? 0 : sequence->length;
-  if (item.first != length && !options_.plant_no_gap_check) {
+  const bool reaches = after.ledger.Reaches(item.request, item.first);
+  if ((item.first != length || !reaches) && !options_.plant_no_gap_check) {
     return Fail(ErrorCode::kInvalid,
-                "step {}: request {} continues at position {}, {} are computed", step.step, name,
-                item.first, length);
+                "step {}: request {} continues at position {}, {} are computed{}", step.step, name,
+                item.first, length, reaches ? "" : " and a window there is gone");
   }
   if (end > options_.context) {
     return Fail(ErrorCode::kInvalid, "step {}: request {} writes up to position {} of {}",

@@ -62,6 +62,7 @@ struct StageWork {
     uint32_t first = 0;
     uint32_t count = 0;
     uint32_t index = 0;  // in the step's list
+    bool bare = false;   // without the layers that have a window
   };
   std::vector<uint64_t> close;
   std::vector<Cut> truncate;
@@ -100,8 +101,8 @@ class StageMachine {
   // kInvalid (gap: first != committed length, unknown sequence, empty or too long item, output rows
   // or a truncation beyond the end, a page that does not continue its sequence or that has rows in
   // the same step, a previous step not committed, adapters that the plan does not have or other
-  // ones than the sequence began with, a cut or fork where the window of a layer is gone),
-  // kOverloaded (more pages than the plan reserved).
+  // ones than the sequence began with, a cut or fork or rows where the window of a layer is gone,
+  // a page to store whole where it is), kOverloaded (more pages than the plan reserved).
   Result<StageWork> BeginStep(const wire::Step& step);
   // A page of the step that has begun could not be restored: its sequence is dirty and as long as
   // before.
@@ -147,6 +148,7 @@ class StageMachine {
   Result<void> ChangeSequences(const wire::Step& step, Sequences& after, StageWork& work) const;
   Result<void> ForkOne(const wire::Step& step, const wire::StepFork& fork, Sequences& after,
                        StageWork& work) const;
+  Result<void> CheckRestored(const wire::Step& step, const wire::StepPage& page) const;
   Result<void> RestoreOne(const wire::Step& step, size_t index, Sequences& after,
                           StageWork& work) const;
   Result<void> StoreOne(const wire::Step& step, size_t index, const Sequences& after,

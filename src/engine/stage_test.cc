@@ -181,6 +181,47 @@ TEST(StageWindowTest, ForksAndCutsWhereAWindowIsGoneAreRefused) {
   EXPECT_TRUE(begin(cut));
 }
 
+// Pages of 8 positions and a window of 8: 16 are restored without it, then a page with it.
+TEST(StageWindowTest, WindowsThatWereNotRestoredAreGone) {
+  StageOptions options{.context = 64,
+                       .pages = 16,
+                       .window = {.positions = 8, .most = 3, .pages = 16, .stages = {{1, 1}}},
+                       .page = 8,
+                       .chunk = 16};
+  StageMachine stage(options);
+  uint64_t next = 1;
+  const auto run = [&](wire::Step step) -> Result<StageWork> {
+    step.step = next;
+    auto work = TRY(stage.BeginStep(step));
+    stage.CommitStep();
+    ++next;
+    return work;
+  };
+  const auto page = [](uint32_t first, bool bare, uint32_t count = 8) {
+    return wire::StepPage{.request = Id(1), .first = first, .count = count, .bare = bare};
+  };
+  const auto refused = [](const auto& result) {
+    return !result && result.error().code == ErrorCode::kInvalid;
+  };
+  EXPECT_TRUE(refused(run({.restore = {page(0, true, 7)}}))) << "only to its end";
+  const auto work = run({.restore = {page(0, true), page(8, true)}});
+  ASSERT_TRUE(work);
+  EXPECT_TRUE(work->restore[1].bare);
+  EXPECT_TRUE(refused(run({.items = {Item(1, 16, 1)}})));
+  EXPECT_TRUE(refused(run({.fork = {{Id(1), Id(2), 16}}})));
+  ASSERT_TRUE(run({.restore = {page(16, false)}}));
+  EXPECT_TRUE(refused(run({.store = {page(8, false)}})));
+  const auto stored = run({.store = {page(8, true), page(16, false)}});
+  ASSERT_TRUE(stored);
+  EXPECT_TRUE(stored->store[0].bare);
+  EXPECT_FALSE(stored->store[1].bare);
+  EXPECT_TRUE(run({.items = {Item(1, 24, 1)}}));
+  options.window = {};
+  stage = StageMachine(options);
+  next = 1;
+  EXPECT_TRUE(refused(run({.restore = {page(0, true)}}))) << "no layer has a window";
+}
+
 // A sequence is computed with the adapters that it began with, and so is what is forked from it.
 TEST(StageAdaptersTest, ASequenceKeepsItsAdapters) {
   StageMachine stage({.context = 32, .pages = 8, .page = 8, .chunk = 16, .adapters = 2});

@@ -1,9 +1,17 @@
 #include "engine/stage_worker.h"
 
 #include "engine/plan_window.h"
+#include "engine/stored_prefixes.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
+namespace {
+
+backend::PageForm FormOf(const StageWork::Page& page) {
+  return page.bare ? backend::PageForm::kBare : backend::PageForm::kWhole;
+}
+
+}  // namespace
 
 void StageWorker::Bind(const wire::Plan& plan, const StagePages& pages) {
   pages_ = pages;
@@ -46,11 +54,17 @@ Result<void> StageWorker::Run(wire::Step& step, const Input& input, Cancellation
   return StorePages(step);
 }
 
+uint32_t StageWorker::LayersBefore(uint32_t layer, bool bare) const {
+  uint32_t layers = 0;
+  for (uint32_t i = 0; i < layer; ++i) layers += !bare || config_->WindowOf(i) == 0;
+  return layers;
+}
+
 backend::PageStore::PageName StageWorker::NameOf(const StageWork::Page& page,
                                                  const Hash256& key) const {
-  return {.key = key,
-          .layer_begin = pages_.layer_begin,
-          .layer_end = pages_.layer_end,
+  return {.key = StoredKeyOf(key, page.bare),
+          .layer_begin = LayersBefore(pages_.layer_begin, page.bare),
+          .layer_end = LayersBefore(pages_.layer_end, page.bare),
           .index = page.first / wire::kPagePositions};
 }
 
@@ -58,14 +72,15 @@ backend::PageStore::PageName StageWorker::NameOf(const StageWork::Page& page,
 // is not one of this stage.
 Result<bool> StageWorker::RestorePage(const StageWork::Page& page, const Hash256& key) {
   backend::PageStore::SavedPage saved{.positions = page.count, .bytes = {}};
-  if (pages_.layer_begin != pages_.layer_end) {
+  const auto name = NameOf(page, key);
+  if (name.layer_begin != name.layer_end) {
     if (pages_.store == nullptr) return false;
-    auto loaded = pages_.store->Load(NameOf(page, key));
+    auto loaded = pages_.store->Load(name);
     if (!loaded) return false;
     saved = std::move(*loaded);
   }
-  const auto done =
-      compute_->LoadPage(page.sequence, page.first, page.count, saved.positions, saved.bytes);
+  const auto done = compute_->LoadPage(page.sequence, page.first, page.count, saved.positions,
+                                       FormOf(page), saved.bytes);
   if (done) return true;
   if (done.error().code == ErrorCode::kOverloaded) return std::unexpected(done.error());
   return false;
@@ -88,17 +103,17 @@ Result<void> StageWorker::RestorePages(wire::Step& step) {
 Result<void> StageWorker::StorePages(wire::Step& step) {
   for (const uint32_t index : work_.not_taken) step.store[index].lost = true;
   for (const StageWork::Page& page : work_.store) {
-    if (pages_.layer_begin == pages_.layer_end) continue;  // there is nothing to keep
     wire::StepPage& asked = step.store[page.index];
-    const auto bytes = compute_->SavedBytes(page.count);
     const auto name = NameOf(page, asked.key);
+    if (name.layer_begin == name.layer_end) continue;  // there is nothing to keep
+    const auto bytes = compute_->SavedBytes(page.count, FormOf(page));
     const auto room = pages_.store == nullptr || !bytes ? backend::PageStore::Room::kFull
                                                         : pages_.store->Ask(name, *bytes);
     asked.lost = room == backend::PageStore::Room::kFull;
     if (room != backend::PageStore::Room::kYes) continue;
     backend::PageStore::SavedPage saved{.positions = page.count,
                                         .bytes = std::vector<std::byte>(*bytes)};
-    TRY(compute_->SavePage(page.sequence, page.first, page.count, saved.bytes));
+    TRY(compute_->SavePage(page.sequence, page.first, page.count, FormOf(page), saved.bytes));
     pages_.store->Save(name, std::move(saved));
   }
   return {};

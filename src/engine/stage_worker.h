@@ -66,6 +66,8 @@ class StageWorker {
   Result<bool> RestorePage(const StageWork::Page& page, const Hash256& key);
   Result<void> StorePages(wire::Step& step);
   backend::PageStore::PageName NameOf(const StageWork::Page& page, const Hash256& key) const;
+  // How many layers before `layer` of the model a page of this form holds.
+  uint32_t LayersBefore(uint32_t layer, bool bare) const;
 
   std::shared_ptr<const model::ModelConfig> config_;
   std::unique_ptr<backend::StageCompute> compute_;

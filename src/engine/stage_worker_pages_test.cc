@@ -8,6 +8,7 @@
 #include "backend/test_model.h"
 #include "engine/local.h"
 #include "engine/stage_worker.h"
+#include "engine/stored_prefixes.h"
 #include "engine/test_ids.h"
 #include "engine/test_page_store.h"
 
@@ -33,19 +34,23 @@ Hash256 Key(uint8_t page) {
   return key;
 }
 
-std::vector<wire::StepPage> Pages(uint8_t request, uint32_t positions) {
+// Those that begin before `bare` without windows.
+std::vector<wire::StepPage> Pages(uint8_t request, uint32_t positions, uint32_t bare = 0) {
   std::vector<wire::StepPage> pages;
   for (uint32_t first = 0; first < positions; first += 256) {
     pages.push_back({.request = Id(request),
                      .first = first,
                      .count = std::min(256u, positions - first),
-                     .key = Key(static_cast<uint8_t>(1 + first / 256))});
+                     .key = Key(static_cast<uint8_t>(1 + first / 256)),
+                     .bare = first < bare});
   }
   return pages;
 }
 
 class StageWorkerPagesTest : public testing::TestWithParam<kernels::KvType> {
  protected:
+  explicit StageWorkerPagesTest(Kind kind = Kind::kLlama)
+      : model_(DType::kQ4_0, DType::kQ8_0, kind) {}
   // A pipeline over layers cut at `cuts`; its stages keep their pages in `stores_`.
   void Load(std::vector<uint32_t> cuts) {
     plan_ = {.layers = 5, .context = 1024, .kv_pages = 16, .chunk = kChunk};
@@ -102,7 +107,7 @@ class StageWorkerPagesTest : public testing::TestWithParam<kernels::KvType> {
     return Run({.restore = Pages(request, positions)});
   }
 
-  TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
+  TestModel model_;
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   wire::Plan plan_;
   MemoryPages stores_[3];
@@ -203,6 +208,60 @@ TEST_P(StageWorkerPagesTest, WhatAStageCannotTakeIsSaid) {
   EXPECT_TRUE(stages_[1]->machine().IsDirty(Id(5)));
 }
 
+// A window of 300 in all layers but the third. After 901 positions it reaches back to 602.
+class WindowPagesTest : public StageWorkerPagesTest {
+ protected:
+  static constexpr uint32_t kLong = 901, kBare = 512;
+
+  WindowPagesTest() : StageWorkerPagesTest(Kind::kGemma) { model_.config->window = 300; }
+  // Stores a text of kLong positions; the hidden state of token 7 behind it.
+  std::vector<float> Store() {
+    const auto tokens = Tokens(kLong);
+    Compute(1, std::span(tokens).first(kLong - 1));
+    Next(1, kLong - 1, tokens.back());
+    for (const wire::StepPage& page : Run({.store = Pages(1, kLong, kBare)}).store)
+      EXPECT_FALSE(page.lost);
+    return Next(1, kLong, 7);
+  }
+  void Restore(uint8_t request, uint32_t positions) {
+    for (const wire::StepPage& page : Run({.restore = Pages(request, positions, kBare)}).restore)
+      EXPECT_FALSE(page.lost);
+  }
+};
+
+TEST_P(WindowPagesTest, StagesOfOtherLayersRestoreTheirPartsOfBothForms) {
+  Load({});
+  const auto expected = Store();
+  ASSERT_EQ(stores_[0].pages.size(), 4u);
+  const auto& bare = stores_[0].pages.at({StoredKeyOf(Key(2), true), 0, 1});
+  EXPECT_EQ(stores_[0].pages.at({Key(3), 0, 5}).bytes.size(), 5 * bare.bytes.size());
+  stores_[1].pages = stores_[2].pages = stores_[0].pages;
+  // Also stages with no layer that attends to all, and with no other.
+  for (const std::vector<uint32_t>& cuts :
+       {std::vector<uint32_t>{}, std::vector<uint32_t>{2}, std::vector<uint32_t>{2, 3}}) {
+    Load(cuts);
+    Restore(2, kLong);
+    EXPECT_EQ(Next(2, kLong, 7), expected);
+  }
+}
+
+TEST_P(WindowPagesTest, APartOfTheLastPageGoesOnAsFarBackAsTheWindowReaches) {
+  Load({3});
+  Store();
+  ASSERT_EQ(stores_[0].pages.size(), 4u);
+  ASSERT_EQ(stores_[1].pages.size(), 2u) << "bare pages are none of its layers";
+  auto other = Tokens(850);
+  other[811] = 299;  // attends from 512 on
+  Compute(2, other);
+  const auto computed = Next(2, 850, 7);
+  Load({3});
+  Restore(3, 811);
+  Run({.items = {{.request = Id(3), .first = 811, .count = 39}}}, std::span(other).subspan(811));
+  EXPECT_EQ(Next(3, 850, 7), computed);
+}
+
+INSTANTIATE_TEST_SUITE_P(KvTypes, WindowPagesTest,
+                         testing::Values(kernels::KvType::kF16, kernels::KvType::kQ8_0));
 INSTANTIATE_TEST_SUITE_P(KvTypes, StageWorkerPagesTest,
                          testing::Values(kernels::KvType::kF16, kernels::KvType::kQ8_0,
                                          kernels::KvType::kF32));

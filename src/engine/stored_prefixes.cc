@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "base/sha256.h"
@@ -16,6 +17,11 @@ Hash256 ScopeOf(const PrefixScope& scope) {
   hash.Update(std::as_bytes(std::span(scope.numerics.bytes)));
   hash.UpdateU64(scope.kv_type);
   return hash.Finish();
+}
+
+Hash256 StoredKeyOf(const Hash256& page, bool bare) {
+  if (!bare) return page;
+  return Sha256().Update("exo bare page 1").Update(std::as_bytes(std::span(page.bytes))).Finish();
 }
 
 Hash256 StoredPrefixes::KeyOf(const Hash256& parent, std::span<const TokenId> tokens) const {
@@ -34,33 +40,72 @@ Hash256 StoredPrefixes::KeyOf(const Hash256& parent, std::span<const TokenId> to
   return hash.Finish();
 }
 
+// Each page on the way may be the last one, if it is whole and windows reach back from there.
 StoredPrefixes::Chain StoredPrefixes::Find(std::span<const TokenId> tokens,
                                            const Hash256& root) const {
-  Chain chain;
-  Hash256 parent = root;
-  for (;;) {
-    const auto rest = tokens.subspan(chain.length);
-    Page best;
+  Chain best;
+  std::vector<Hash256> way;  // pages that match to their ends
+  size_t windows = 0;        // of them, those from here on are whole
+  std::optional<Hash256> next = root;
+  while (next) {
+    const Hash256 parent = *std::exchange(next, std::nullopt);
+    const size_t first = way.size() * page_;
+    Page last;
     const auto [begin, end] = children_.equal_range(parent);
     for (auto at = begin; at != end; ++at) {
-      const uint32_t common = CommonPrefix(pages_.at(at->second).tokens, rest);
-      if (common > best.count) best = {at->second, common};
+      const Entry& entry = pages_.at(at->second);
+      const uint32_t common = CommonPrefix(entry.tokens, tokens.subspan(first));
+      if (common == page_) next = at->second;
+      if (entry.whole && common > last.count) last = {.key = at->second, .count = common};
     }
-    if (best.count == 0) return chain;
-    chain.pages.push_back(best);
-    chain.length += best.count;
-    if (best.count < page_) return chain;
-    parent = best.key;
+    if (last.count > 0 && Reaches(windows, first + last.count)) best = ChainOf(way, last);
+    if (!next) break;
+    way.push_back(*next);
+    if (!pages_.at(*next).whole) windows = way.size();
   }
+  return best;
 }
 
-void StoredPrefixes::Add(const Hash256& parent, std::vector<TokenId> tokens) {
-  if (tokens.empty() || tokens.size() > page_ || pages_.size() >= kMaxPages) return;
+// What no window reaches back to is restored without them where that is there: it is less.
+StoredPrefixes::Chain StoredPrefixes::ChainOf(std::span<const Hash256> way,
+                                              const Page& last) const {
+  Chain chain{.length = static_cast<uint32_t>(way.size()) * page_ + last.count};
+  for (const Hash256& key : way) {
+    const bool bare = pages_.at(key).bare && Reaches(chain.pages.size() + 1, chain.length);
+    chain.pages.push_back({.key = key, .count = page_, .bare = bare});
+  }
+  chain.pages.push_back(last);
+  return chain;
+}
+
+bool StoredPrefixes::Has(const Hash256& key, bool bare) const {
+  const auto at = pages_.find(key);
+  return at != pages_.end() && (at->second.whole || bare);
+}
+
+void StoredPrefixes::Add(const Hash256& stored, const Hash256& parent,
+                         std::vector<TokenId> tokens) {
+  if (tokens.empty() || tokens.size() > page_) return;
   const Hash256 key = KeyOf(parent, tokens);
-  if (pages_.emplace(key, Entry{parent, std::move(tokens)}).second) children_.emplace(parent, key);
+  const bool bare = stored != key;
+  if (stored != StoredKeyOf(key, bare)) return;
+  auto at = pages_.find(key);
+  if (at == pages_.end()) {
+    if (pages_.size() >= kMaxPages) return;
+    at = pages_.emplace(key, Entry{.parent = parent, .tokens = std::move(tokens)}).first;
+    children_.emplace(parent, key);
+  }
+  (bare ? at->second.bare : at->second.whole) = true;
 }
 
-void StoredPrefixes::Remove(const Hash256& key) {
+void StoredPrefixes::Remove(const Hash256& key, bool bare) {
+  const auto at = pages_.find(key);
+  if (at == pages_.end()) return;
+  (bare ? at->second.bare : at->second.whole) = false;
+  if (!at->second.bare && !at->second.whole) RemoveTree(key);
+}
+
+void StoredPrefixes::RemoveTree(const Hash256& key) {
   std::vector<Hash256> removed = {key};
   while (!removed.empty()) {
     const Hash256 next = removed.back();

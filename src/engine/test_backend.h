@@ -71,16 +71,17 @@ class CountingBackend final : public backend::Backend {
     Result<void> Truncate(backend::SequenceId sequence, uint32_t length) override {
       return inner_->Truncate(sequence, length);
     }
-    std::optional<size_t> SavedBytes(uint32_t positions) const override {
-      return inner_->SavedBytes(positions);
+    std::optional<size_t> SavedBytes(uint32_t positions, backend::PageForm form) const override {
+      return inner_->SavedBytes(positions, form);
     }
     Result<void> SavePage(backend::SequenceId sequence, uint32_t first, uint32_t positions,
-                          std::span<std::byte> out) override {
-      return inner_->SavePage(sequence, first, positions, out);
+                          backend::PageForm form, std::span<std::byte> out) override {
+      return inner_->SavePage(sequence, first, positions, form, out);
     }
     Result<void> LoadPage(backend::SequenceId sequence, uint32_t first, uint32_t count,
-                          uint32_t positions, std::span<const std::byte> page) override {
-      return inner_->LoadPage(sequence, first, count, positions, page);
+                          uint32_t positions, backend::PageForm form,
+                          std::span<const std::byte> page) override {
+      return inner_->LoadPage(sequence, first, count, positions, form, page);
     }
     Result<std::unique_ptr<backend::Running>> Run(const backend::Batch& batch) override {
       return std::make_unique<Running>(TRY(inner_->Run(batch)), count_);

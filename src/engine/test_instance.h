@@ -133,6 +133,7 @@ struct Reports {
 
 class RunnerTest : public testing::Test {
  protected:
+  explicit RunnerTest(Kind kind = Kind::kLlama) : model_(DType::kQ4_0, DType::kQ8_0, kind) {}
   wire::Plan PlanOf(uint8_t number, size_t stages) const {
     wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .kv_pages = 2, .chunk = 16};
     plan.id.bytes[0] = number;
@@ -208,7 +209,7 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(reports_.cached[submit.request], cached);
   }
 
-  TestModel model_{DType::kQ4_0, DType::kQ8_0, Kind::kLlama};
+  TestModel model_;
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};
   Reports reports_;

@@ -311,7 +311,7 @@ auto WritePages(Builder& b, const std::vector<StepPage>& pages) {
   for (const StepPage& page : pages) {
     const auto adapters = WriteUses(b, page.adapters);
     tables.push_back(fb::CreateStepPage(b, Fb(page.request), page.first, page.count, Fb(page.key),
-                                        adapters, page.lost));
+                                        adapters, page.lost, page.bare));
   }
   return b.CreateVector(tables);
 }
@@ -322,6 +322,7 @@ void ReadPage(Reader& r, const fb::StepPage& from, StepPage& to) {
   r.Id(from.key(), to.key);
   ReadUses(r, from.adapters(), to.adapters);
   to.lost = from.lost();
+  to.bare = from.bare();
 }
 
 }  // namespace

@@ -658,6 +658,7 @@ struct StepPage {
   // To restore: a stage does not have it, so no stage goes on with the sequence. To store: a stage
   // did not take it.
   bool lost = false;
+  bool bare = false;  // without the layers that have a window
   friend bool operator==(const StepPage&, const StepPage&) = default;
 };
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that

@@ -198,7 +198,7 @@ class RandomMessage {
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
   void Fill(StepFork& v) { All(v.from, v.to, v.length); }
-  void Fill(StepPage& v) { All(v.request, v.first, v.count, v.key, v.adapters, v.lost); }
+  void Fill(StepPage& v) { All(v.request, v.first, v.count, v.key, v.adapters, v.lost, v.bare); }
   void Fill(Step& v) {
     All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork, v.restore, v.store);
   }

@@ -88,7 +88,7 @@ class Runner {
                     .scope = ScopeOf({.model = plan_.model}),
                     .least_restored = 1 + plan_.id.bytes[2] % 8u});
     for (const auto& [key, text] : disk_.texts) {
-      if (text.scope == lead_->options().scope) lead_->AddStored(text.parent, text.tokens);
+      if (text.scope == lead_->options().scope) lead_->AddStored(key, text.parent, text.tokens);
     }
   }
 
@@ -212,7 +212,8 @@ class Runner {
         asked.lost = true;
         continue;
       }
-      const bool found = !outputs_.loses_page() && model_.Load(page, asked.key, disk_);
+      const bool found =
+          !outputs_.loses_page() && model_.Load(page, StoredKeyOf(asked.key, asked.bare), disk_);
       if (found || keep_lost_) continue;
       asked.lost = true;
       machine_.LosePage(asked);
@@ -223,7 +224,7 @@ class Runner {
     for (const StageWork::Page& page : work.store) {
       wire::StepPage& asked = step.store[page.index];
       asked.lost = outputs_.loses_page();
-      if (!asked.lost) model_.Save(page, asked.key, disk_);
+      if (!asked.lost) model_.Save(page, StoredKeyOf(asked.key, asked.bare), disk_);
     }
   }
   // What the stages say of a step's pages. False: the instance has failed.
@@ -235,7 +236,8 @@ class Runner {
       return false;
     }
     for (const LeadPage& page : news->stored)
-      disk_.texts[page.page.key] = {lead_->options().scope, page.parent, page.tokens};
+      disk_.texts[StoredKeyOf(page.page.key, page.page.bare)] = {lead_->options().scope,
+                                                                 page.parent, page.tokens};
     for (const Hash256& key : news->lost) disk_.texts.erase(key);
     outputs_.on_pages(lead_->stats().restored_rows - before.restored_rows,
                       lead_->stats().lost_pages - before.lost_pages);

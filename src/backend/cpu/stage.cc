@@ -251,18 +251,26 @@ Result<void> CpuStage::Truncate(SequenceId id, uint32_t length) {
   return {};
 }
 
-std::optional<size_t> CpuStage::SavedBytes(uint32_t positions) const {
-  if (config_.window != 0 || sharded()) return std::nullopt;
-  return Layout().saved_bytes(positions);
+std::vector<size_t> CpuStage::LayersOf(PageForm form) const {
+  std::vector<size_t> layers;
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    if (form == PageForm::kWhole || WindowOf(i) == 0) layers.push_back(i);
+  }
+  return layers;
+}
+
+std::optional<size_t> CpuStage::SavedBytes(uint32_t positions, PageForm form) const {
+  if (sharded()) return std::nullopt;
+  return LayersOf(form).size() * Layout().saved_bytes(positions);
 }
 
 Result<CpuStage::Sequence*> CpuStage::CheckPage(SequenceId id, uint32_t first, uint32_t positions,
-                                                size_t bytes) {
+                                                PageForm form, size_t bytes) {
   const auto found = sequences_.find(id);
   if (found == sequences_.end()) return Fail(ErrorCode::kInvalid, "sequence {} is not open", id);
-  const auto expected = SavedBytes(positions);
+  const auto expected = SavedBytes(positions, form);
   if (!expected)
-    return Fail(ErrorCode::kUnsupported, "pages of layers with a window cannot be saved");
+    return Fail(ErrorCode::kUnsupported, "pages of a part of every layer cannot be saved");
   if (positions == 0 || positions > kernels::kKvPage || first % kernels::kKvPage != 0 ||
       bytes != *expected) {
     return Fail(ErrorCode::kInvalid,
@@ -272,28 +280,45 @@ Result<CpuStage::Sequence*> CpuStage::CheckPage(SequenceId id, uint32_t first, u
   return &found->second;
 }
 
-Result<void> CpuStage::SavePage(SequenceId id, uint32_t first, uint32_t positions,
+Result<void> CpuStage::SavePage(SequenceId id, uint32_t first, uint32_t positions, PageForm form,
                                 std::span<std::byte> out) {
-  const Sequence* sequence = TRY(CheckPage(id, first, positions, out.size()));
+  const Sequence* sequence = TRY(CheckPage(id, first, positions, form, out.size()));
   if (uint64_t{first} + positions > sequence->defined) {
     return Fail(ErrorCode::kInvalid, "positions {} to {} of sequence {}, which has {}", first,
                 uint64_t{first} + positions, id, sequence->defined);
   }
-  sequence->kv.Save(first / kernels::kKvPage, positions, out);
+  const size_t page = first / kernels::kKvPage, bytes = Layout().saved_bytes(positions);
+  for (const size_t layer : LayersOf(form)) {
+    const KvPages& pages = sequence->*PagesOf(layer);
+    if (!pages.Has(page)) return WindowGone(id, first);
+    pages.Save(page, kv_index_[layer], positions, out.first(bytes));
+    out = out.subspan(bytes);
+  }
   return {};
 }
 
 Result<void> CpuStage::LoadPage(SequenceId id, uint32_t first, uint32_t count, uint32_t positions,
-                                std::span<const std::byte> page) {
-  Sequence* sequence = TRY(CheckPage(id, first, positions, page.size()));
+                                PageForm form, std::span<const std::byte> saved) {
+  Sequence* sequence = TRY(CheckPage(id, first, positions, form, saved.size()));
   const uint64_t end = uint64_t{first} + count;
-  if (count == 0 || count > positions || first != sequence->length ||
-      sequence->length != sequence->defined || end > sequence->capacity) {
+  const bool bare = form == PageForm::kBare;
+  if (count == 0 || count > positions || (bare && count != kernels::kKvPage) ||
+      first != sequence->length || sequence->length != sequence->defined ||
+      end > sequence->capacity) {
     return Fail(ErrorCode::kInvalid, "positions {} to {} behind the {} of sequence {}", first, end,
                 sequence->length, id);
   }
   TRY(sequence->kv.Reserve(first, static_cast<uint32_t>(end)));
-  sequence->kv.Load(first / kernels::kKvPage, count, positions, page);
+  if (bare) {
+    sequence->windowed_kv.Skip(static_cast<uint32_t>(end));
+  } else {
+    TRY(sequence->windowed_kv.Reserve(first, static_cast<uint32_t>(end)));
+  }
+  const size_t page = first / kernels::kKvPage, bytes = Layout().saved_bytes(positions);
+  for (const size_t layer : LayersOf(form)) {
+    (sequence->*PagesOf(layer)).Load(page, kv_index_[layer], count, positions, saved.first(bytes));
+    saved = saved.subspan(bytes);
+  }
   sequence->length = sequence->defined = static_cast<uint32_t>(end);
   return {};
 }

@@ -75,11 +75,11 @@ class CpuStage final : public StageCompute {
   Result<void> Truncate(SequenceId sequence, uint32_t length) override;
   Result<void> Fork(SequenceId from, uint32_t length, SequenceId sequence,
                     uint32_t capacity) override;
-  std::optional<size_t> SavedBytes(uint32_t positions) const override;
-  Result<void> SavePage(SequenceId sequence, uint32_t first, uint32_t positions,
+  std::optional<size_t> SavedBytes(uint32_t positions, PageForm form) const override;
+  Result<void> SavePage(SequenceId sequence, uint32_t first, uint32_t positions, PageForm form,
                         std::span<std::byte> out) override;
   Result<void> LoadPage(SequenceId sequence, uint32_t first, uint32_t count, uint32_t positions,
-                        std::span<const std::byte> page) override;
+                        PageForm form, std::span<const std::byte> page) override;
   Result<std::unique_ptr<Running>> Run(const Batch& batch) override;
   void ForEach(size_t count, const std::function<void(size_t i)>& work) override;
   uint64_t weights_bytes() const override { return weights_bytes_; }
@@ -134,7 +134,10 @@ class CpuStage final : public StageCompute {
   bool sharded() const { return sums_.max_parts != 0; }
   KvLayout Layout() const;
   // Of a page to save or load. Errors: kUnsupported, kInvalid.
-  Result<Sequence*> CheckPage(SequenceId id, uint32_t first, uint32_t positions, size_t bytes);
+  Result<Sequence*> CheckPage(SequenceId id, uint32_t first, uint32_t positions, PageForm form,
+                              size_t bytes);
+  // The stage's layers that a page of this form holds.
+  std::vector<size_t> LayersOf(PageForm form) const;
   Result<void> AllocateScratch();
   static std::unexpected<Error> WindowGone(SequenceId id, uint32_t length);
   Result<void> AllocateAdapterScratch();
@@ -172,8 +175,11 @@ class CpuStage final : public StageCompute {
 
   // Of the stage's layer `layer`.
   kernels::KvHead KvOf(const Sequence& sequence, size_t layer, size_t head) const {
-    const KvPages& pages = WindowOf(layer) == 0 ? sequence.kv : sequence.windowed_kv;
-    return pages.Head(kv_index_[layer], head);
+    return (sequence.*PagesOf(layer)).Head(kv_index_[layer], head);
+  }
+  // Where it is layer kv_index_[layer].
+  KvPages Sequence::* PagesOf(size_t layer) const {
+    return WindowOf(layer) == 0 ? &Sequence::kv : &Sequence::windowed_kv;
   }
   uint32_t WindowOf(size_t layer) const {
     return config_.WindowOf(spec_.layer_begin + static_cast<uint32_t>(layer));

@@ -214,21 +214,21 @@ TEST_F(StageTest, APageThatWasSavedGivesTheBitsOfAComputedOne) {
     std::vector<std::vector<std::byte>> pages;
     for (const auto& [first, count] :
          {std::pair(0u, 256u), std::pair(256u, 256u), std::pair(512u, 88u)}) {
-      pages.emplace_back(*stage_->SavedBytes(count));
-      ASSERT_TRUE(stage_->SavePage(1, first, count, pages.back()));
+      pages.emplace_back(*stage_->SavedBytes(count, PageForm::kWhole));
+      ASSERT_TRUE(stage_->SavePage(1, first, count, PageForm::kWhole, pages.back()));
     }
     const auto expected = Run(1, 600, last, 1);
     ASSERT_TRUE(expected.has_value());
     ASSERT_TRUE(stage_->Open(2, 1024));
-    ASSERT_TRUE(stage_->LoadPage(2, 0, 256, 256, pages[0]));
-    ASSERT_TRUE(stage_->LoadPage(2, 256, 256, 256, pages[1]));
-    ASSERT_TRUE(stage_->LoadPage(2, 512, 88, 88, pages[2]));
+    ASSERT_TRUE(stage_->LoadPage(2, 0, 256, 256, PageForm::kWhole, pages[0]));
+    ASSERT_TRUE(stage_->LoadPage(2, 256, 256, 256, PageForm::kWhole, pages[1]));
+    ASSERT_TRUE(stage_->LoadPage(2, 512, 88, 88, PageForm::kWhole, pages[2]));
     const auto restored = Run(2, 600, last, 1);
     ASSERT_TRUE(restored.has_value());
     EXPECT_TRUE(SameBits(*restored, *expected));
     // Less than all that was saved, and on from there; the page is not shared with anybody.
     ASSERT_TRUE(stage_->Open(3, 1024));
-    ASSERT_TRUE(stage_->LoadPage(3, 0, 201, 256, pages[0]));
+    ASSERT_TRUE(stage_->LoadPage(3, 0, 201, 256, PageForm::kWhole, pages[0]));
     const auto part = Fill(3, tokens, 201);
     ASSERT_TRUE(part.has_value());
     EXPECT_TRUE(SameBits(*part, *expected));
@@ -238,26 +238,27 @@ TEST_F(StageTest, APageThatWasSavedGivesTheBitsOfAComputedOne) {
 TEST_F(StageTest, ASavedPageHasItsLayersOneAfterTheOther) {
   ASSERT_TRUE(stage_->Open(1, 64));
   ASSERT_TRUE(Fill(1, Prompt(40)));
-  std::vector<std::byte> page(*stage_->SavedBytes(40));
-  ASSERT_TRUE(stage_->SavePage(1, 0, 40, page));
+  std::vector<std::byte> page(*stage_->SavedBytes(40, PageForm::kWhole));
+  ASSERT_TRUE(stage_->SavePage(1, 0, 40, PageForm::kWhole, page));
   // A stage of the last three layers takes their part of it.
   const auto stage = backend_->Load(SpecOf(2, 5, false), model_.source, {}, nullptr);
   ASSERT_TRUE(stage.has_value());
   const size_t layer = page.size() / 5;
-  ASSERT_EQ((*stage)->SavedBytes(40), 3 * layer);
+  ASSERT_EQ((*stage)->SavedBytes(40, PageForm::kWhole), 3 * layer);
   ASSERT_TRUE((*stage)->Open(1, 64));
-  ASSERT_TRUE((*stage)->LoadPage(1, 0, 40, 40, std::span(page).subspan(2 * layer)));
+  ASSERT_TRUE(
+      (*stage)->LoadPage(1, 0, 40, 40, PageForm::kWhole, std::span(page).subspan(2 * layer)));
   std::vector<std::byte> again(3 * layer);
-  ASSERT_TRUE((*stage)->SavePage(1, 0, 40, again));
+  ASSERT_TRUE((*stage)->SavePage(1, 0, 40, PageForm::kWhole, again));
   EXPECT_TRUE(std::ranges::equal(again, std::span(page).subspan(2 * layer)));
 }
 
 TEST_F(StageTest, PagesThatDoNotFitAreRefusedAndNothingChanges) {
   ASSERT_TRUE(stage_->Open(1, 300));
   ASSERT_TRUE(Fill(1, Prompt(300)));
-  std::vector<std::byte> page(*stage_->SavedBytes(256)), small(page.size() - 1);
+  std::vector<std::byte> page(*stage_->SavedBytes(256, PageForm::kWhole)), small(page.size() - 1);
   const auto save = [&](SequenceId id, uint32_t first, uint32_t count, std::span<std::byte> out) {
-    const auto saved = stage_->SavePage(id, first, count, out);
+    const auto saved = stage_->SavePage(id, first, count, PageForm::kWhole, out);
     return saved ? std::nullopt : std::optional(saved.error().code);
   };
   EXPECT_EQ(save(9, 0, 256, page), ErrorCode::kInvalid);
@@ -268,7 +269,7 @@ TEST_F(StageTest, PagesThatDoNotFitAreRefusedAndNothingChanges) {
   ASSERT_TRUE(stage_->Open(2, 300));
   const auto load = [&](uint32_t first, uint32_t count, uint32_t positions,
                         std::span<const std::byte> bytes) {
-    const auto loaded = stage_->LoadPage(2, first, count, positions, bytes);
+    const auto loaded = stage_->LoadPage(2, first, count, positions, PageForm::kWhole, bytes);
     return loaded ? std::nullopt : std::optional(loaded.error().code);
   };
   EXPECT_EQ(load(256, 256, 256, page), ErrorCode::kInvalid) << "the first page is missing";
@@ -282,17 +283,42 @@ TEST_F(StageTest, PagesThatDoNotFitAreRefusedAndNothingChanges) {
   EXPECT_EQ(load(256, 44, 256, page), ErrorCode::kInvalid) << "no multiple of a page";
 }
 
-TEST_F(StageTest, LayersWithAWindowSaveNoPages) {
+// Where the window has moved on, pages are saved without the layers that have one.
+TEST_F(StageTest, ASequenceOfLayersWithAWindowGoesOnWhereTheWindowIsRestored) {
   TestModel gemma(DType::kQ4_0, DType::kQ8_0, Kind::kGemma);
+  gemma.config->window = 200;
   StageSpec spec = SpecOf(0, 5, true);
   spec.config = gemma.config;
   spec.tensors = gemma.tensors;
-  const auto stage = backend_->Load(spec, gemma.source, {}, nullptr);
-  ASSERT_TRUE(stage.has_value());
-  EXPECT_EQ((*stage)->SavedBytes(256), std::nullopt);
-  ASSERT_TRUE((*stage)->Open(1, 64));
-  std::vector<std::byte> page(1);
-  EXPECT_EQ((*stage)->SavePage(1, 0, 1, page).error().code, ErrorCode::kUnsupported);
+  stage_ = *backend_->Load(spec, gemma.source, {}, nullptr);
+  const auto tokens = Prompt(801);
+  ASSERT_TRUE(stage_->Open(1, 1024));
+  ASSERT_TRUE(Fill(1, std::span(tokens).first(799)));
+  ASSERT_TRUE(Run(1, 799, std::span(tokens).subspan(799, 1), 1));  // attends from 600 on
+  const size_t layer = *stage_->SavedBytes(256, PageForm::kBare);
+  EXPECT_EQ(stage_->SavedBytes(256, PageForm::kWhole), 5 * layer) << "one of five attends to all";
+  std::vector<std::byte> bare[2], whole(5 * layer), last(*stage_->SavedBytes(32, PageForm::kWhole));
+  EXPECT_EQ(stage_->SavePage(1, 256, 256, PageForm::kWhole, whole).error().code,
+            ErrorCode::kInvalid);
+  for (uint32_t i = 0; i < 2; ++i) {
+    bare[i].resize(layer);
+    ASSERT_TRUE(stage_->SavePage(1, 256 * i, 256, PageForm::kBare, bare[i]));
+  }
+  ASSERT_TRUE(stage_->SavePage(1, 512, 256, PageForm::kWhole, whole));
+  ASSERT_TRUE(stage_->SavePage(1, 768, 32, PageForm::kWhole, last));
+  const auto expected = Run(1, 800, std::span(tokens).last(1), 1);
+  ASSERT_TRUE(expected.has_value());
+  ASSERT_TRUE(stage_->Open(2, 1024));
+  EXPECT_FALSE(stage_->LoadPage(2, 0, 255, 256, PageForm::kBare, bare[0])) << "only to its end";
+  EXPECT_FALSE(stage_->LoadPage(2, 0, 256, 256, PageForm::kWhole, bare[0]));
+  ASSERT_TRUE(stage_->LoadPage(2, 0, 256, 256, PageForm::kBare, bare[0]));
+  ASSERT_TRUE(stage_->LoadPage(2, 256, 256, 256, PageForm::kBare, bare[1]));
+  EXPECT_FALSE(Run(2, 512, std::span(tokens).subspan(512, 1), 1)) << "its window is not there";
+  ASSERT_TRUE(stage_->LoadPage(2, 512, 256, 256, PageForm::kWhole, whole));
+  ASSERT_TRUE(stage_->LoadPage(2, 768, 32, 32, PageForm::kWhole, last));
+  const auto restored = Run(2, 800, std::span(tokens).last(1), 1);
+  ASSERT_TRUE(restored.has_value());
+  EXPECT_TRUE(SameBits(*restored, *expected));
 }
 
 // Bytes of address space that this process has.
