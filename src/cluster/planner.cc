@@ -284,7 +284,9 @@ void Grow(Search& search, Placement& placement) {
         std::min<uint64_t>({TrainedContext(search.shape), most, wire::kMaxContext});
     search.context = std::max(search.context, static_cast<uint32_t>(context));
   }
-  const uint64_t wanted = wire::PagesOf(search.context) * kDefaultSequences;
+  const uint64_t wanted =
+      std::max(wire::PagesOf(search.context) * kDefaultSequences,
+               wire::PagesOf(std::min(search.context, kShortSequence)) * kShortSequences);
   placement.pages = std::max(placement.pages, std::min(wanted, placement.pages + spare));
 }
 

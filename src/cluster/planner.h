@@ -72,6 +72,10 @@ inline constexpr uint32_t kDefaultContext = 4096;
 // Sequences of the whole context for which memory is reserved, or more shorter ones; fewer where
 // that does not fit.
 inline constexpr uint32_t kDefaultSequences = 4;
+// So many of kShortSequence at least, in half of the memory that is left: chats are more often many
+// than long.
+inline constexpr uint32_t kShortSequences = 32;
+inline constexpr uint32_t kShortSequence = 1024;
 
 struct Prediction {
   double decode_tokens_per_second = 0;   // one request

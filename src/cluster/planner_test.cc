@@ -221,7 +221,10 @@ TEST(PlannerTest, ALongerContextIsNotWorthAnotherNode) {
 TEST(PlannerTest, WhatIsAskedForIsNeitherMoreNorLess) {
   const auto choice = Place(LongContext(), {Node(1, 20 * kGiB, 5)}, {.context = 5000});
   EXPECT_EQ(choice.plan.context, 5000u);
-  EXPECT_EQ(choice.plan.kv_pages, 80u) << "four whole sequences of 20 pages";
+  EXPECT_EQ(choice.plan.kv_pages, 128u) << "32 sequences of 4 pages";
+  EXPECT_EQ(Place(LongContext(), {Node(1, 20 * kGiB, 5)}, {.context = 10000}).plan.kv_pages, 160u)
+      << "four whole sequences of 40 pages";
+  EXPECT_EQ(Place(LongContext(), {Node(1, 20 * kGiB, 5)}, {.context = 300}).plan.kv_pages, 64u);
 }
 
 TEST(PlannerTest, ARefusalSaysWhatASmallerCacheWouldAllow) {

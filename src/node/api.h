@@ -337,7 +337,7 @@ struct Subscribed {
 struct NodeMetrics {
   net::TurnStats loop;
   uint64_t requests_active = 0;  // of this node's clients, being answered
-  uint64_t requests_queued = 0;  // not submitted yet
+  uint64_t requests_queued = 0;  // not submitted yet, or without a place at the lead
   uint64_t requests_total = 0;
   uint64_t prompt_tokens = 0;
   uint64_t cached_tokens = 0;  // of the prompts

@@ -382,8 +382,9 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
 }
 
 void Requests::OnQueued(const cluster::RequestQueued& news) {
-  const Request* request = Find(news.request);
+  Request* request = Find(news.request);
   if (request == nullptr) return;
+  request->waits = true;
   host_.OnRequestChanged(
       news.request,
       {.model = request->request.model,
@@ -399,6 +400,7 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
     request->cached = std::min(news.cached, request->prompt_tokens);
     totals_.cached_tokens += request->cached;
   }
+  request->waits = false;
   if (!BeginOthers(news.request)) return;
   request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
   if (request->request.sampler.logprobs)
@@ -493,7 +495,7 @@ void Requests::ShowToken(Request& request) {
 NodeMetrics Requests::Metrics() const {
   NodeMetrics metrics = totals_;
   for (const auto& [id, request] : requests_)
-    ++(request->submitted ? metrics.requests_active : metrics.requests_queued);
+    ++(request->submitted && !request->waits ? metrics.requests_active : metrics.requests_queued);
   return metrics;
 }
 

@@ -45,6 +45,7 @@ struct Requests::Request {
   wire::Plan plan;
   std::vector<wire::AdapterUse> adapters;  // of the plan's
   bool submitted = false;
+  bool waits = false;  // for a place, as the lead said; until a token comes
   bool paused = false;
   bool delivery_posted = false;                 // goes on in a later turn of the loop
   std::deque<TokenId> pending;                  // arrived, not shown yet

@@ -288,6 +288,8 @@ TEST_F(RequestsTest, WhereARequestStandsIsTold) {
   RunUntil([&] { return submitted_.has_value(); });
   requests_.OnQueued({submitted_->request, 3});
   EXPECT_EQ(changes_.back(), "exo-tiny queued behind 3 others");
+  EXPECT_EQ(requests_.Metrics().requests_queued, 1u);
+  EXPECT_EQ(requests_.Metrics().requests_active, 0u);
   requests_.OnQueued({submitted_->request, 0});
   EXPECT_EQ(changes_.back(), "exo-tiny queued next");
   const size_t told = changes_.size();

@@ -225,7 +225,8 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
 def loaded(node):
     """State, context, KV type and adapters of exo-tiny."""
     running = [i for i in node.api.cluster()["instances"] if i["state"] == "ready"]
-    adapters = node.api.get("/v1/models")[1]["data"][0]["exo"]["adapters"]
+    models = node.api.get("/v1/models")[1]["data"]  # none, as long as a node that starts looks for files
+    adapters = models[0]["exo"]["adapters"] if models else []
     return [(i["context"], i["kv"], [(a["name"], a["scale"]) for a in adapters]) for i in running]
 
 

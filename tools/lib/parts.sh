@@ -64,18 +64,18 @@ parts_together() {
 
 # start_aside: the checks of tools/test-aside begin, unless whoever called this program began them; they end with it.
 start_aside() {
-  [ -z "${EXO_ASIDE:-}" ] || return 0
+  [ -z "${PARTS_ASIDE:-}" ] || return 0
   set -m  # a group of processes of its own, which can be ended as one
   tools/test-aside &
   set +m
-  export EXO_ASIDE=$!
-  trap 'kill -- "-$EXO_ASIDE" 2>/dev/null' EXIT
+  export PARTS_ASIDE=$!
+  trap 'kill -- "-$PARTS_ASIDE" 2>/dev/null' EXIT
 }
 
 # part_aside NAME: waits for a check of tools/test-aside.
 part_aside() {
   local waited=0
-  while [ ! -e "build/aside/$1.end" ] && kill -0 "$EXO_ASIDE" 2>/dev/null; do
+  while [ ! -e "build/aside/$1.end" ] && kill -0 "$PARTS_ASIDE" 2>/dev/null; do
     sleep 1
     waited=$((waited + 1))
     [ $((waited % 60)) -ne 0 ] || echo "waiting for $1: $(tail -n 1 build/aside/"$1".log 2>/dev/null)"
