@@ -246,7 +246,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
   PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
   void RestorePresets();
-  void WritePresets(std::function<void(Result<void>)> done);
+  void WritePresets();
   void RemovePreset(const std::string& name, std::function<void(Result<void>)> done);
   void AddPresets(std::vector<ModelView>& models) const;
   void RestoreDesired();
@@ -283,6 +283,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   std::unique_ptr<class Models> models_;
   std::unique_ptr<Vocabularies> vocabularies_;
   Presets presets_;
+  std::vector<std::function<void(Result<void>)>> presets_waiting_;  // for the next write
+  bool presets_writing_ = false;
   std::unique_ptr<Requests> requests_;
   std::unique_ptr<net::Peers> peers_;
   std::unique_ptr<net::Discovery> discovery_;

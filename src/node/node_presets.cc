@@ -1,5 +1,6 @@
 // Names with defaults over models: kept in the state file, and shown among the models.
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "node/node_impl.h"
@@ -23,24 +24,26 @@ void NodeImpl::RestorePresets() {
   }
 }
 
-// On a file's thread: the state file is synced to disk.
-void NodeImpl::WritePresets(std::function<void(Result<void>)> done) {
-  const bool begun = jobs_.Run(
+// One write at a time, of all that has changed until it begins: the whole list is up to 32 MiB, and
+// is synced to disk.
+void NodeImpl::WritePresets() {
+  if (presets_writing_ || presets_waiting_.empty()) return;
+  const auto written = [this, waiting = std::exchange(presets_waiting_, {})](Result<void> result) {
+    presets_writing_ = false;
+    if (!result) {
+      result = Fail(ErrorCode::kIo, "what was changed is forgotten when the node ends: {}",
+                    result.error().message);
+    }
+    for (const auto& done : waiting) done(result);
+    WritePresets();
+  };
+  presets_writing_ = jobs_.Run(
       Jobs::Class::kIo, {},
-      [state = state_, text = presets_.Text()](const std::atomic<bool>&) {
-        return std::pair(state->Set(kPresets, text), text);
+      [state = state_, presets = presets_.All()](const std::atomic<bool>&) {
+        return state->Set(kPresets, Presets::Text(presets));
       },
-      [this, done](auto written) {
-        if (!written.first) {
-          return done(Fail(ErrorCode::kIo, "created models are not remembered: {}",
-                           written.first.error().message));
-        }
-        // Two writes may have passed each other.
-        if (written.second != presets_.Text()) return WritePresets(done);
-        done({});
-      });
-  if (!begun)
-    done(Fail(ErrorCode::kOverloaded, "created models are not remembered: files are busy"));
+      written);
+  if (!presets_writing_) written(Fail(ErrorCode::kOverloaded, "too many files are busy"));
 }
 
 void NodeImpl::SavePreset(Preset preset, std::function<void(Result<void>)> done) {
@@ -52,13 +55,15 @@ void NodeImpl::SavePreset(Preset preset, std::function<void(Result<void>)> done)
   FindModel(preset.base, [this, preset, done](const Result<ModelId>& base) {
     if (!base) return done(std::unexpected(base.error()));
     if (auto put = presets_.Put(preset); !put) return done(std::move(put));
-    WritePresets(done);
+    presets_waiting_.push_back(done);
+    WritePresets();
   });
 }
 
 void NodeImpl::RemovePreset(const std::string& name, std::function<void(Result<void>)> done) {
   presets_.Remove(name);
-  WritePresets(std::move(done));
+  presets_waiting_.push_back(std::move(done));
+  WritePresets();
 }
 
 void NodeImpl::AddPresets(std::vector<ModelView>& models) const {

@@ -68,9 +68,9 @@ Result<Presets> Presets::Parse(std::string_view text) {
   return presets;
 }
 
-std::string Presets::Text() const {
+std::string Presets::Text(const List& presets) {
   Json list = Json::array();
-  for (const auto& [name, preset] : all_) list.push_back(ToJson(*preset));
+  for (const auto& preset : presets) list.push_back(ToJson(*preset));
   return list.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -100,8 +100,8 @@ Result<void> Presets::Put(Preset preset) {
   return {};
 }
 
-std::vector<std::shared_ptr<const Preset>> Presets::All() const {
-  std::vector<std::shared_ptr<const Preset>> all;
+Presets::List Presets::All() const {
+  List all;
   for (const auto& [name, preset] : all_) all.push_back(preset);
   return all;
 }

@@ -19,9 +19,11 @@ inline constexpr size_t kMaxPresetBytes = 256 << 10;  // of all its texts: licen
 
 class Presets {
  public:
+  using List = std::vector<std::shared_ptr<const Preset>>;
   // Of what Text wrote. Errors: kCorrupt.
   static Result<Presets> Parse(std::string_view text);
-  std::string Text() const;
+  // Thread: any. Up to kMaxPresets * kMaxPresetBytes: not on the event loop.
+  static std::string Text(const List& presets);
 
   // Null: none of this name.
   std::shared_ptr<const Preset> Find(const std::string& name) const;
@@ -30,7 +32,7 @@ class Presets {
   Result<void> Put(Preset preset);
   bool Remove(const std::string& name) { return all_.erase(name) > 0; }
   // By name.
-  std::vector<std::shared_ptr<const Preset>> All() const;
+  List All() const;
 
  private:
   std::map<std::string, std::shared_ptr<const Preset>> all_;

@@ -18,7 +18,7 @@ TEST(PresetsTest, TheirTextGivesThemBack) {
                     .created = 1'700'000'000};
   ASSERT_TRUE(presets.Put(poet));
   ASSERT_TRUE(presets.Put({.name = "plain", .base = "exo-tiny"}));
-  const auto again = Presets::Parse(presets.Text());
+  const auto again = Presets::Parse(Presets::Text(presets.All()));
   ASSERT_TRUE(again) << again.error().message;
   ASSERT_EQ(again->All().size(), 2u);
   EXPECT_EQ(*again->Find("poet"), poet);

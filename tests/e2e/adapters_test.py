@@ -1,5 +1,6 @@
 """Low-rank adapters of exo-tiny: what they compute, per request, over one node and several, and bad files."""
 import array
+import concurrent.futures
 import json
 import pathlib
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 import numpy as np
 
@@ -168,6 +170,22 @@ def create(api, body):
     assert (status, answer) == (200, {"status": "success"}), answer
 
 
+def create_many(api):
+    """Names of large models that are created at the same time, beside which the node answers others."""
+    names = [f"large{i}" for i in range(24)]
+    with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+        made = [pool.submit(create, api, {"model": name, "from": "exo-tiny", "system": "z" * 200_000}) for name in names]
+        slowest = 0
+        while not all(one.done() for one in made):
+            start = time.monotonic()
+            assert api.get("/health")[0] == 200
+            slowest = max(slowest, time.monotonic() - start)
+        for one in made:
+            one.result()
+    assert slowest < 3, f"the node stood still for {slowest:.1f} s"
+    return set(names)
+
+
 def poem_of(api):
     """What the created model says, which is what its model says with the same words around it."""
     question = {"role": "user", "content": "What is exo?"}
@@ -194,6 +212,7 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
             create(node.api, {"model": "poet", "from": "exo-tiny", "system": "Rhyme.",
                               "parameters": {"temperature": 0, "num_predict": 12}})
             poem = poem_of(node.api)
+            large = create_many(node.api)
             node.stop()
             nodes[0] = node = restarted(exo, node, "--threads", "1")
             models = lambda: {m["id"]: m for m in node.api.get("/v1/models")[1]["data"]}  # noqa: E731
@@ -204,6 +223,7 @@ def test_a_model_comes_back_with_its_adapters_and_its_draft(exo):
             assert model["exo"]["draft"] == "small", model
             assert "(draft: small)" in run(exo, "ps", home=node.home).stdout
             assert poem_of(node.api) == poem, "created models come back, too"
+            assert large <= models().keys(), models().keys()
             # A created model has adapters of its own: its model is loaded with exactly these.
             create(node.api, {"model": "styled", "from": "poet", "adapters": ["style"]})
             ask = {"model": "styled", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
