@@ -115,6 +115,14 @@ TEST(GrammarTest, MembersComeInTheirOrderAndNoOthers) {
       Fits(R"({"properties":{"a":{}},"additionalProperties":{"type":"null"}})", R"({"b":1})"));
 }
 
+// What most validators take: ajv's wants a dot in the domain.
+TEST(GrammarTest, MailGoesToADomain) {
+  const std::string schema = R"({"type":"string","format":"email"})";
+  EXPECT_TRUE(Fits(schema, R"("joe.b+x@mail.example.org")"));
+  for (const char* bad : {R"("joe@host")", R"("joe@")", R"("@example.org")", R"("joe@-x.org")"})
+    EXPECT_FALSE(Fits(schema, bad)) << bad;
+}
+
 TEST(GrammarTest, NumbersKeepTheirBounds) {
   const auto check = [](const std::string& schema, std::vector<const char*> good,
                         std::vector<const char*> bad) {

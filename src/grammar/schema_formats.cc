@@ -16,6 +16,9 @@
 // At most 5 labels of 41 characters: below both limits of a name, and no "--" of coded ones.
 #define EXO_LABEL "[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,20})?"
 #define EXO_HOST EXO_LABEL "(?:\\." EXO_LABEL "){0,4}"
+// Mail goes to a domain: most validators want a dot, though a host alone is allowed.
+#define EXO_MAIL \
+  "[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){0,2}@" EXO_LABEL "(?:\\." EXO_LABEL "){1,4}"
 #define EXO_OCTET "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 #define EXO_URI_CHAR "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 #define EXO_POINTER "(?:/(?:[^~/]|~[01])*)*"
@@ -39,8 +42,8 @@ constexpr std::array kFormats = {
            "D)?)?|"
            "[0-9]{1,9}M(?:[0-9]{1,9}D)?|T(?:[0-9]{1,9}H(?:[0-9]{1,9}M(?:[0-9]{1,9}S)?)?|"
            "[0-9]{1,9}M(?:[0-9]{1,9}S)?|[0-9]{1,9}S))"},
-    Format{"email", "[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){0,2}@" EXO_HOST},
-    Format{"idn-email", "[A-Za-z0-9_+-]{1,20}(?:\\.[A-Za-z0-9_+-]{1,20}){0,2}@" EXO_HOST},
+    Format{"email", EXO_MAIL},
+    Format{"idn-email", EXO_MAIL},
     Format{"hostname", EXO_HOST},
     Format{"idn-hostname", EXO_HOST},
     Format{"ipv4", EXO_OCTET "(?:\\." EXO_OCTET "){3}"},
