@@ -155,6 +155,7 @@ class RunnerTest : public testing::Test {
                                                 .stage = i,
                                                 .self = plan.stages[i].node,
                                                 .names = {"one", "two"},
+                                                .lead = lead_,
                                                 .pages = use_pages_ ? &pages_[i] : nullptr},
                                                reports_.Events()));
     }
@@ -215,6 +216,7 @@ class RunnerTest : public testing::Test {
   Reports reports_;
   StageStore stores_[2];
   bool use_pages_ = false;
+  LeadOptions lead_ = {};
   MemoryPages pages_[2];  // the stages' prefix stores
   wire::Plan plan_;
   std::vector<std::unique_ptr<InstanceRunner>> runners_;
