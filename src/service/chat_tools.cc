@@ -1,5 +1,8 @@
 #include "service/chat_tools.h"
 
+#include <set>
+#include <string>
+
 #include "service/fields.h"
 #include "service/http/limits.h"
 #include "service/request_fields.h"
@@ -61,14 +64,21 @@ class ToolReader {
     chat_.tools.push_back(
         TRY(ReadTool(function, "parameters", flat ? written : At(written, "function"),
                      flat ? param : param + ".function", name_space)));
-    if (name_space.empty()) return {};
+    if (namespaced_ == nullptr) return {};
     const auto& name = function["name"].get_ref<const std::string&>();
-    namespaced_->insert_or_assign(FullToolName(name_space, name), NamespacedTool{name_space, name});
+    const std::string full = FullToolName(name_space, name);
+    if (!names_.insert(full).second) {
+      return BadValue(param, fmt::format("'{}' is what the model would get as the name of two "
+                                         "tools, of '{}' and of another; rename one",
+                                         full, param));
+    }
+    if (!name_space.empty()) namespaced_->emplace(full, NamespacedTool{name_space, name});
     return {};
   }
 
   node::ChatOptions& chat_;
   NamespacedTools* const namespaced_;
+  std::set<std::string> names_;  // that the model gets, where there may be namespaces
 };
 
 }  // namespace

@@ -158,9 +158,9 @@ class WholeEncoder final : public MessageEncoder {
     if (content_.empty()) content_.push_back({{"type", "text"}, {"text", ""}});
     for (Json& block : content_) {
       if (block["type"] != "tool_use") continue;
-      // Arguments that are no object (cut by the token limit) are shown as far as they go.
+      // Arguments that were cut by the token limit are none that anybody should act on.
       const auto input = ParseJson(block["input"].get_ref<const std::string&>());
-      block["input"] = input && input->is_object() ? *input : Json{{"partial", block["input"]}};
+      block["input"] = input && input->is_object() ? *input : Json::object();
     }
     Json message = Message(UsageJson(stats));
     message["content"] = std::move(content_);

@@ -136,6 +136,21 @@ TEST(ResponsesTest, TheStoreKeepsTheLatestWithinItsBounds) {
   EXPECT_NE(store.Find(7, "w"), nullptr);
 }
 
+TEST(ResponsesTest, ToolsThatTheModelCannotTellApartAreRefused) {
+  const auto tool = [](const char* name) { return Json{{"type", "function"}, {"name", name}}; };
+  const auto space = [&](const char* name, const char* function) {
+    return Json{{"type", "namespace"}, {"name", name}, {"tools", {tool(function)}}};
+  };
+  TestServer server;
+  for (const Json& tools :
+       {Json{space("a__b", "c"), space("a", "b__c")}, Json{tool("a__b"), space("a", "b")}}) {
+    const Answered answer = Post(server, kResponses, Ask({{"tools", tools}}));
+    EXPECT_EQ(answer.status, 400) << answer.body;
+    EXPECT_NE(answer.body.find("a__b"), std::string::npos) << answer.body;
+    EXPECT_EQ(answer.json()["error"]["param"], "tools[1].tools[0]") << answer.body;
+  }
+}
+
 // As Codex sends the tools of MCP servers: the model gets them as functions, the client in their
 // namespace.
 TEST(ResponsesTest, ToolsOfNamespacesAreFunctions) {
