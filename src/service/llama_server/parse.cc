@@ -3,6 +3,7 @@
 #include "service/chat_messages.h"
 #include "service/chat_tools.h"
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/prompts.h"
 #include "service/request_fields.h"
@@ -16,7 +17,7 @@ const Json kDefaults = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.95}, {"
 
 // Fields that would change the answer and that we do not do.
 Parsed<> RefuseUnsupported(const Json& body) {
-  for (const char* name : {"grammar", "json_schema", "input_extra", "image_data"}) {
+  for (const char* name : {"input_extra", "image_data"}) {
     const Json* value = Find(body, name);
     const bool empty =
         value == nullptr || *value == "" || (value->is_structured() && value->empty());
@@ -32,7 +33,23 @@ Parsed<std::string> ReadModel(const Json& body) {
   return ReadRequiredString(body, "model", kMaxModelName);
 }
 
-Parsed<Call> ReadCommon(Json& body) {
+// "n_predict": 0 has the prompt computed, for a later request that begins with it. A step without a
+// token is none to the engine: one is generated and not told.
+Parsed<> ReadLimit(const Json& body, Call& call) {
+  for (const char* name : {"n_predict", "max_tokens"}) {
+    const Json* value = Find(body, name);
+    call.warms = value != nullptr && *value == 0;
+    if (call.warms) {
+      call.request.max_tokens = 1;
+    } else if (const auto limit = TRY(ReadTokenLimit(body, name))) {
+      call.request.max_tokens = limit->tokens;
+    }
+    if (value != nullptr) return {};
+  }
+  return {};
+}
+
+Parsed<Call> ReadCommon(const Json& body, std::string_view text, grammar::Cache& grammars) {
   Call call;
   call.request.model = TRY(ReadModel(body));
   TRY(RefuseUnsupported(body));
@@ -47,30 +64,29 @@ Parsed<Call> ReadCommon(Json& body) {
   if (const Json* seed = Find(body, "seed"); seed == nullptr || *seed != -1)
     TRY(ReadSeed(body, call.request));
   TRY(ReadStops(body, "stop", call.request.stop));
-  for (const char* name : {"n_predict", "max_tokens"}) {
-    if (const auto limit = TRY(ReadTokenLimit(body, name))) call.request.max_tokens = limit->tokens;
-  }
+  TRY(ReadLimit(body, call));
+  TRY(ReadGrammar(body, text, grammars, call.request));
   return call;
 }
 
 }  // namespace
 
-Parsed<Call> ParseCompletion(std::string_view text) {
-  Json body = TRY(ParseBody(text));
-  Call call = TRY(ReadCommon(body));
+Parsed<Call> ParseCompletion(std::string_view text, grammar::Cache& grammars) {
+  const Json body = TRY(ParseBody(text));
+  Call call = TRY(ReadCommon(body, text, grammars));
   call.request =
       std::move(TRY(ReadPrompts(body, "prompt", call.request, {.may_be_empty = true})).front());
   call.request.special = true;  // llama-server reads control tokens in it
   return call;
 }
 
-Parsed<Call> ParseInfill(std::string_view text) {
-  Json body = TRY(ParseBody(text));
+Parsed<Call> ParseInfill(std::string_view text, grammar::Cache& grammars) {
+  const Json body = TRY(ParseBody(text));
   if (Find(body, "input_prefix") == nullptr && Find(body, "input_suffix") == nullptr) {
     return std::unexpected(ApiError{400, "'input_prefix' and 'input_suffix' are missing",
                                     "input_prefix", "missing_required_parameter"});
   }
-  Call call = TRY(ReadCommon(body));
+  Call call = TRY(ReadCommon(body, text, grammars));
   if (!TRY(ReadText(body, "prompt")).empty()) return NotSupported("prompt");
   call.request.prompt = TRY(ReadText(body, "input_prefix"));
   call.request.suffix = TRY(ReadText(body, "input_suffix"));

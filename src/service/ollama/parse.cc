@@ -35,6 +35,7 @@ Parsed<> ReadOptions(const Json& body, node::GenerateRequest& request) {
     options.erase(name);
     if (const Json* value = Find(body, name)) options[name] = *value;
   }
+  if (const Json* lora = Find(body, "lora")) options["lora"] = *lora;
   TRY(ReadSampler(options, {.defaults = &kDefaults}, request));
   return ReadParameters(options, request);
 }
