@@ -232,7 +232,7 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose,
   const Json body = TRY(ParseBody(text));
   MessageCall call;
   node::GenerateRequest& request = call.request;
-  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  request.model = TRY(ReadModelName(body, "model"));
   const auto limit = TRY(ReadTokenLimit(body, "max_tokens"));
   if (!limit && purpose == Purpose::kAnswer) {
     return std::unexpected(

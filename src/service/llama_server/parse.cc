@@ -28,11 +28,6 @@ Parsed<> RefuseUnsupported(const Json& body) {
   return {};
 }
 
-Parsed<std::string> ReadModel(const Json& body) {
-  if (Find(body, "model") == nullptr) return "";
-  return ReadRequiredString(body, "model", kMaxModelName);
-}
-
 // "n_predict": 0 has the prompt computed, for a later request that begins with it. A step without a
 // token is none to the engine: one is generated and not told.
 Parsed<> ReadLimit(const Json& body, Call& call) {
@@ -51,7 +46,7 @@ Parsed<> ReadLimit(const Json& body, Call& call) {
 
 Parsed<Call> ReadCommon(const Json& body, std::string_view text, grammar::Cache& grammars) {
   Call call;
-  call.request.model = TRY(ReadModel(body));
+  call.request.model = TRY(ReadOptionalModelName(body));
   TRY(RefuseUnsupported(body));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   const auto probabilities = TRY(ReadInteger(body, "n_probs", 0, 20)).value_or(0);
@@ -96,7 +91,7 @@ Parsed<Call> ParseInfill(std::string_view text, grammar::Cache& grammars) {
 Parsed<TokenizeCall> ParseTokenize(std::string_view text) {
   const Json body = TRY(ParseBody(text));
   TokenizeCall call;
-  call.request.model = TRY(ReadModel(body));
+  call.request.model = TRY(ReadOptionalModelName(body));
   call.request.prompt = TRY(ReadText(body, "content"));
   call.request.special = TRY(ReadBool(body, "parse_special")).value_or(true);
   call.request.no_bos = !TRY(ReadBool(body, "add_special")).value_or(false);
@@ -107,7 +102,7 @@ Parsed<TokenizeCall> ParseTokenize(std::string_view text) {
 Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
   const Json body = TRY(ParseBody(text));
   node::GenerateRequest request;
-  request.model = TRY(ReadModel(body));
+  request.model = TRY(ReadOptionalModelName(body));
   request.messages = TRY(ReadMessages(body, text));
   TRY(ReadTools(body, text, request.chat));
   TRY(ReadToolChoice(body, request.chat));
@@ -116,7 +111,7 @@ Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
 
 Parsed<DetokenizeCall> ParseDetokenize(std::string_view text) {
   const Json body = TRY(ParseBody(text));
-  DetokenizeCall call{.model = TRY(ReadModel(body))};
+  DetokenizeCall call{.model = TRY(ReadOptionalModelName(body))};
   const Json* tokens = Find(body, "tokens");
   if (tokens == nullptr || !tokens->is_array())
     return BadValue("tokens", "'tokens' must be a list of token ids");
@@ -138,7 +133,7 @@ Parsed<EmbeddingCall> ParseEmbedding(std::string_view text) {
   const auto norm = TRY(ReadInteger(body, "embd_normalize", -1, 2)).value_or(2);
   if (norm != -1 && norm != 2)
     return NotSupported("embd_normalize", "'embd_normalize' may be -1 (none) or 2 (length 1)");
-  const node::GenerateRequest like{.model = TRY(ReadText(body, "model")),
+  const node::GenerateRequest like{.model = TRY(ReadOptionalModelName(body)),
                                    .readout = node::ReadoutRequest{.unit = norm == 2}};
   call.requests = TRY(ReadPrompts(body, call.field, like, {.most = kMaxTexts}));
   return call;

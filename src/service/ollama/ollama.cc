@@ -50,7 +50,7 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
 
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
-  const std::string model = TRY(ReadModel(body, "model"));
+  const std::string model = TRY(ReadModelName(body, "model"));
   node::GenerateRequest like{.model = model,
                              .readout = node::ReadoutRequest{
                                  .dimensions = static_cast<uint32_t>(
@@ -81,7 +81,7 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
 // The older route: one text, and its vector as the model gives it.
 Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
-  node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
+  node::GenerateRequest one{.model = TRY(ReadModelName(body, "model")),
                             .prompt = TRY(ReadText(body, "prompt")),
                             .readout = node::ReadoutRequest{.unit = false, .truncate = true}};
   TRY(ReadOptionsObject(body));

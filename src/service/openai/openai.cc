@@ -12,6 +12,7 @@
 #include "service/openai/parse_responses.h"
 #include "service/openai/response_store.h"
 #include "service/presets.h"
+#include "service/request_fields.h"
 #include "service/waiting.h"
 
 namespace exo::service::openai {
@@ -89,11 +90,11 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
     AddInstructions(call);
     ApplyPreset(api, call.request);
     auto waiting = std::make_unique<Waiting>(exchange, failure);
-    api.Tokenize(std::move(call.request),
-                 waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
-                   return Json{{"object", "response.input_tokens"},
-                               {"input_tokens", prompt.ids.size()}};
-                 }));
+    api.Tokenize(
+        std::move(call.request),
+        waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
+          return Json{{"object", "response.input_tokens"}, {"input_tokens", prompt.ids.size()}};
+        }));
     return waiting;
   };
 }
@@ -162,7 +163,8 @@ Dialect MakeDialect(node::Api& api) {
       {"GET", std::string(kModelsPrefix), Scope::kInfer,
        [&api](HttpRequest request) -> Parsed<Action> {
          return AnswerNow(
-             [&api, name = Unescape(std::string_view(request.path).substr(kModelsPrefix.size()))] {
+             [&api, name = WithoutTag(
+                        Unescape(std::string_view(request.path).substr(kModelsPrefix.size())))] {
                return OneModel(api, name);
              });
        }}};

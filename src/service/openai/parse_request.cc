@@ -77,7 +77,7 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 Parsed<node::GenerateRequest> ReadCommon(const Json& body, std::string_view text,
                                          grammar::Cache& grammars, CompletionCall& call) {
   node::GenerateRequest request;
-  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  request.model = TRY(ReadModelName(body, "model"));
   TRY(RefuseUnsupported(body, kRefusedAlways));
   TRY(ReadStream(body, call));
   TRY(ReadMaxTokens(body, call.chat, request));
