@@ -140,8 +140,8 @@ constexpr const char* kNoBlobs =
     "files are not sent here; put them into a model folder (exo up --models FOLDER), and "
     "/api/create makes models from those that are there";
 
-Route Refused(const char* method, const char* path, const char* why) {
-  return {.method = method,
+Route Refused(const char* path, const char* why) {
+  return {.method = kAnyMethod,
           .path = path,
           .scope = Scope::kModels,
           .read = [path, why](const HttpRequest&) -> Parsed<Action> {
@@ -154,7 +154,7 @@ Route Refused(const char* method, const char* path, const char* why) {
 }  // namespace
 
 Dialect MakeDialect(node::Api& api) {
-  Dialect dialect{.name = "Ollama", .render = &ErrorResponse};
+  Dialect dialect{.name = "Ollama", .render = &ErrorResponse, .root = "/api/"};
   const auto get = [](std::function<HttpResponse()> response) {
     return [response = std::move(response)](HttpRequest) -> Parsed<Action> {
       return AnswerNow(response);
@@ -189,9 +189,8 @@ Dialect MakeDialect(node::Api& api) {
        [&api](const HttpRequest& request) { return ReadCreate(api, request); }},
       {"POST", "/api/copy", Scope::kModels,
        [&api](const HttpRequest& request) { return ReadCopy(api, request); }},
-      Refused("POST", "/api/push", "models are not sent to a registry"),
-      Refused("GET", "/api/blobs/", kNoBlobs),
-      Refused("POST", "/api/blobs/", kNoBlobs)};
+      Refused("/api/push", "models are not sent to a registry"),
+      Refused("/api/blobs/", kNoBlobs)};
   return dialect;
 }
 

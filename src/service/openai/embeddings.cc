@@ -43,7 +43,7 @@ HttpResponse EmbeddingsReply(const EmbeddingsCall& call, const Readouts& readout
       return ErrorResponse({400,
                             fmt::format("'dimensions' is {}, but the embeddings of {} have {}",
                                         call.dimensions, call.model, values.size()),
-                            "dimensions", ""});
+                            "dimensions", "invalid_value"});
     }
     fmt::format_to(std::back_inserter(body), R"({}{{"object":"embedding","index":{},"embedding":)",
                    i == 0 ? "" : ",", i);

@@ -100,7 +100,7 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
 }
 
 Route Unserved(const char* path) {
-  return {.method = "POST",
+  return {.method = kAnyMethod,
           .path = path,
           .scope = Scope::kInfer,
           .read = [path](const HttpRequest&) -> Parsed<Action> {
@@ -151,7 +151,9 @@ Dialect MakeDialect(node::Api& api) {
       {"POST", "/v1/score", Scope::kInfer,
        [&api](HttpRequest request) { return ReadScore(api, std::move(request)); }},
       Unserved("/v1/files"),
+      Unserved("/v1/files/"),
       Unserved("/v1/batches"),
+      Unserved("/v1/batches/"),
       Unserved("/v1/moderations"),
       Unserved("/v1/audio/"),
       Unserved("/v1/images/"),
