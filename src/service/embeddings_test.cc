@@ -111,6 +111,7 @@ TEST(EmbeddingsTest, WhatIsWrongIsNamed) {
     const Answered answer = Post(server, kEmbeddings, body);
     EXPECT_EQ(answer.status, 400) << answer.body;
     EXPECT_EQ(answer.error("param"), field) << answer.body;
+    EXPECT_NE(answer.error("code"), "") << answer.body;
   }
 }
 

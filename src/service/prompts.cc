@@ -54,6 +54,11 @@ Parsed<std::vector<node::GenerateRequest>> ReadPrompts(const Json& body, const c
     requests.push_back(TRY(ReadOne(*given, field, like, rules)));
     return requests;
   }
+  if (rules.most == 1 && given->size() > 1) {
+    return NotSupported(field, fmt::format("'{}' has {} texts, but this route takes one: send a "
+                                           "request for each, or all to /v1/completions",
+                                           field, given->size()));
+  }
   if (given->empty() || given->size() > rules.most) {
     return BadValue(field, fmt::format("'{}' has {} texts, but must have 1 to {}", field,
                                        given->size(), rules.most));

@@ -28,6 +28,21 @@ Parsed<std::string> ReadText(const Json& body, const char* name) {
   return value->get<std::string>();
 }
 
+std::string WithoutTag(std::string name) {
+  constexpr std::string_view kTag = ":latest";
+  if (name.size() > kTag.size() && name.ends_with(kTag)) name.resize(name.size() - kTag.size());
+  return name;
+}
+
+Parsed<std::string> ReadModelName(const Json& body, const char* field) {
+  return WithoutTag(TRY(ReadRequiredString(body, field, kMaxModelName)));
+}
+
+Parsed<std::string> ReadOptionalModelName(const Json& body) {
+  const std::string given = TRY(ReadText(body, "model"));
+  return given.empty() ? "" : ReadModelName(body, "model");
+}
+
 Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out) {
   const Json* value = Find(body, name);
   if (value == nullptr) return {};

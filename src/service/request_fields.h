@@ -20,6 +20,13 @@ std::string StringField(const Json& object, const char* name);
 // A text that may be absent: then empty. Errors: 400 for anything else.
 Parsed<std::string> ReadText(const Json& body, const char* name);
 
+// "tiny" of "tiny:latest": Ollama's tag, which names no other model here.
+std::string WithoutTag(std::string name);
+// The name of a model, in any dialect, without the tag. Errors: 400; the field must be there.
+Parsed<std::string> ReadModelName(const Json& body, const char* field);
+// "model" where it may be absent or empty: then empty, for the route to choose.
+Parsed<std::string> ReadOptionalModelName(const Json& body);
+
 // Texts that end an answer: a string or a list of strings.
 Parsed<> ReadStops(const Json& body, const char* name, std::vector<std::string>& out);
 

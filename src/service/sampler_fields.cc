@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "service/adapter_fields.h"
 #include "service/fields.h"
 #include "service/presets.h"
 #include "wire/limits.h"
@@ -19,17 +20,18 @@ constexpr size_t kMaxDryBreakerBytes = 40;  // llama.cpp cuts there
 struct NamedStep {
   std::string_view name;
   SamplerStep step;
+  char letter;  // llama-server's
 };
-constexpr std::array kSteps = {NamedStep{"penalties", SamplerStep::kPenalties},
-                               NamedStep{"dry", SamplerStep::kDry},
-                               NamedStep{"top_n_sigma", SamplerStep::kTopNSigma},
-                               NamedStep{"top_k", SamplerStep::kTopK},
-                               NamedStep{"typ_p", SamplerStep::kTypicalP},
-                               NamedStep{"top_p", SamplerStep::kTopP},
-                               NamedStep{"min_p", SamplerStep::kMinP},
-                               NamedStep{"xtc", SamplerStep::kXtc},
-                               NamedStep{"temperature", SamplerStep::kTemperature},
-                               NamedStep{"typical_p", SamplerStep::kTypicalP}};
+constexpr std::array kSteps = {NamedStep{"penalties", SamplerStep::kPenalties, 'e'},
+                               NamedStep{"dry", SamplerStep::kDry, 'd'},
+                               NamedStep{"top_n_sigma", SamplerStep::kTopNSigma, 's'},
+                               NamedStep{"top_k", SamplerStep::kTopK, 'k'},
+                               NamedStep{"typ_p", SamplerStep::kTypicalP, 'y'},
+                               NamedStep{"top_p", SamplerStep::kTopP, 'p'},
+                               NamedStep{"min_p", SamplerStep::kMinP, 'm'},
+                               NamedStep{"xtc", SamplerStep::kXtc, 'x'},
+                               NamedStep{"temperature", SamplerStep::kTemperature, 't'},
+                               NamedStep{"typical_p", SamplerStep::kTypicalP, 'y'}};
 
 Parsed<> Number(const Json& body, const char* name, Range range, float& out) {
   if (const auto value = TRY(ReadNumber(body, name, range))) out = static_cast<float>(*value);
@@ -109,24 +111,32 @@ Parsed<> ReadMirostat(const Json& body, wire::SamplerSettings& sampler) {
   return Number(body, "mirostat_eta", {0, 10}, sampler.mirostat_eta);
 }
 
+std::unexpected<ApiError> NoSuchStep(const Json& name) {
+  std::string names;
+  for (const NamedStep& one : kSteps)
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", one.name, one.letter);
+  return BadValue("samplers", fmt::format("an entry of 'samplers' is {}, but must be one of {}",
+                                          Shown(name), names));
+}
+
+// Names, or llama-server's shorter form: a text with a letter for each.
 Parsed<> ReadOrder(const Json& body, std::vector<SamplerStep>& order) {
   const Json* value = Find(body, "samplers");
   if (value == nullptr) return {};
-  if (!value->is_array()) return BadValue("samplers", "'samplers' must be a list of names");
-  if (value->size() > wire::kMaxSamplerSteps) {
+  const auto* letters = value->get_ptr<const std::string*>();
+  if (letters == nullptr && !value->is_array())
+    return BadValue("samplers", "'samplers' must be a list of names, or a text of their letters");
+  const size_t size = letters != nullptr ? letters->size() : value->size();
+  if (size > wire::kMaxSamplerSteps) {
     return BadValue("samplers", fmt::format("'samplers' has {} entries, but at most {} are allowed",
-                                            value->size(), wire::kMaxSamplerSteps));
+                                            size, wire::kMaxSamplerSteps));
   }
-  for (const Json& name : *value) {
-    const auto known = std::ranges::find_if(
-        kSteps, [&](const NamedStep& one) { return name.is_string() && name == one.name; });
-    if (known == kSteps.end()) {
-      std::string names;
-      for (const NamedStep& one : kSteps)
-        names += fmt::format("{}{}", names.empty() ? "" : ", ", one.name);
-      return BadValue("samplers", fmt::format("an entry of 'samplers' is {}, but must be one of {}",
-                                              Shown(name), names));
-    }
+  for (size_t i = 0; i < size; ++i) {
+    const auto known = std::ranges::find_if(kSteps, [&](const NamedStep& one) {
+      return letters != nullptr ? (*letters)[i] == one.letter : (*value)[i] == one.name;
+    });
+    if (known == kSteps.end())
+      return NoSuchStep(letters != nullptr ? Json(letters->substr(i, 1)) : (*value)[i]);
     order.push_back(known->step);
   }
   return {};
@@ -217,6 +227,7 @@ Parsed<> ReadSampler(const Json& body, SamplerForm form, node::GenerateRequest& 
   if (form.defaults != nullptr) TRY(ReadSettings(*form.defaults, request));
   TRY(ReadSettings(body, request));
   TRY(ReadStopTokenIds(body, request.stop_tokens));
+  TRY(ReadAdapters(body, request));
   TRY(ReadLogprobs(body, form.chat, request.sampler));
   NoteGiven(body, request);
   request.choices = static_cast<uint32_t>(TRY(ReadInteger(body, "n", 1, kMaxChoices)).value_or(1));

@@ -17,7 +17,7 @@ struct SamplerForm {
   bool chat = true;
   const Json* defaults = nullptr;  // in place of OpenAI's
 };
-// Everything but `seed` and the stop texts; notes what is given (service/presets.h).
+// Everything but `seed` and the stop texts, `lora` too; notes what is given (service/presets.h).
 Parsed<> ReadSampler(const Json& body, SamplerForm form, node::GenerateRequest& request);
 
 // Of these, what decides between tokens, and only what `body` has.

@@ -32,7 +32,7 @@ Parsed<Action> ReadCount(node::Api& api, const HttpRequest& request) {
 }  // namespace
 
 Dialect MakeDialect(node::Api& api) {
-  Dialect dialect{.name = "Anthropic", .render = &ErrorResponse};
+  Dialect dialect{.name = "Anthropic", .render = &ErrorResponse, .root = "/v1/messages/"};
   dialect.routes = {{"POST", "/v1/messages", Scope::kInfer,
                      [&api](HttpRequest request) { return ReadMessage(api, std::move(request)); }},
                     {"POST", "/v1/messages/count_tokens", Scope::kInfer,

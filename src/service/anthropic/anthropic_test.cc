@@ -152,7 +152,8 @@ TEST(AnthropicTest, ErrorsHaveItsShape) {
         R"({"messages":[{"role":"user"}]})", R"({"tool_choice":{"type":"?"}})",
         R"({"messages":[{"role":"user","content":[{"type":"image","source":{}}]}]})",
         R"({"max_tokens":0})", R"({"temperature":9})", R"({"stop_sequences":[""]})",
-        R"({"output_config":{"format":{"type":"json_schema"}}})"}) {
+        R"({"output_config":{"format":{"type":"json_schema"}}})",
+        R"({"output_format":{"type":"json_schema"}})"}) {
     EXPECT_EQ(type_of(Ask(Json::parse(bad)), 400), "invalid_request_error") << bad;
   }
   server.Set({.refusal = node::GenerateError{.error = {ErrorCode::kInvalid, "long"},
@@ -165,6 +166,17 @@ TEST(AnthropicTest, ErrorsHaveItsShape) {
   const std::vector<Json> events = Post(server, kMessages, Ask({{"stream", true}})).events();
   EXPECT_EQ(events.back()["type"], "error");
   EXPECT_EQ(events.back()["error"]["type"], "overloaded_error");
+}
+
+// "output_format" is the beta's name.
+TEST(AnthropicTest, AnAnswerHasTheFormThatEitherNameSays) {
+  TestServer server;
+  const Json format = {{"type", "json_schema"}, {"schema", {{"type", "integer"}}}};
+  for (const Json& more :
+       {Json{{"output_format", format}}, Json{{"output_config", {{"format", format}}}}}) {
+    ASSERT_EQ(Post(server, kMessages, Ask(more)).status, 200);
+    EXPECT_EQ(server.last_request().sampler.grammar.parts.size(), 1u) << more;
+  }
 }
 
 }  // namespace

@@ -197,25 +197,31 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
   return {};
 }
 
-Parsed<> ReadThinking(const Json& body, std::string_view text, grammar::Cache& grammars,
-                      node::GenerateRequest& request) {
-  node::ChatOptions& chat = request.chat;
-  if (const Json* thinking = Find(body, "thinking"); thinking != nullptr) {
-    const std::string type = TypeOf(*thinking);
-    if (type != "enabled" && type != "adaptive" && type != "disabled") {
-      return BadValue("thinking", fmt::format("'thinking' is {}, but its type must be enabled, "
-                                              "adaptive or disabled",
-                                              Shown(*thinking)));
-    }
-    SetVariable(chat, "enable_thinking", type != "disabled");
+Parsed<> ReadThinking(const Json& body, node::ChatOptions& chat) {
+  const Json* thinking = Find(body, "thinking");
+  if (thinking == nullptr) return {};
+  const std::string type = TypeOf(*thinking);
+  if (type != "enabled" && type != "adaptive" && type != "disabled") {
+    return BadValue("thinking", fmt::format("'thinking' is {}, but its type must be enabled, "
+                                            "adaptive or disabled",
+                                            Shown(*thinking)));
   }
+  SetVariable(chat, "enable_thinking", type != "disabled");
+  return {};
+}
+
+// "output_format" is what "output_config.format" was called in a beta.
+Parsed<> ReadOutput(const Json& body, std::string_view text, grammar::Cache& grammars,
+                    node::GenerateRequest& request) {
+  TRY(ReadFormat(Find(body, "output_format"), text, {"output_format"}, "output_format", grammars,
+                 request));
   const Json* config = Find(body, "output_config");
   if (config == nullptr) return {};
   if (!config->is_object()) return BadValue("output_config", "'output_config' must be an object");
   TRY(ReadFormat(Find(*config, "format"), text, {"output_config", "format"}, "output_config.format",
                  grammars, request));
   if (const Json* effort = Find(*config, "effort"); effort != nullptr)
-    SetVariable(chat, "reasoning_effort", *effort);
+    SetVariable(request.chat, "reasoning_effort", *effort);
   return {};
 }
 
@@ -226,7 +232,7 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose,
   const Json body = TRY(ParseBody(text));
   MessageCall call;
   node::GenerateRequest& request = call.request;
-  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  request.model = TRY(ReadModelName(body, "model"));
   const auto limit = TRY(ReadTokenLimit(body, "max_tokens"));
   if (!limit && purpose == Purpose::kAnswer) {
     return std::unexpected(
@@ -240,7 +246,8 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose,
   TRY(ReadSystem(body, request.messages));
   TRY(ReadMessages(body, text, request));
   TRY(ReadTools(body, text, request.chat));
-  TRY(ReadThinking(body, text, grammars, request));
+  TRY(ReadThinking(body, request.chat));
+  TRY(ReadOutput(body, text, grammars, request));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   TRY(ReadSampler(body, {}, request));
   TRY(ReadSeed(body, request));

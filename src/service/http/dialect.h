@@ -15,8 +15,11 @@ namespace exo::service {
 // exchange, at once (and returns null) or by the handler that it returns.
 using Action = std::move_only_function<std::unique_ptr<Handler>(Exchange&)>;
 
+// The method of a route that takes every one, with a body of any kind, which it does not read.
+inline constexpr const char* kAnyMethod = "*";
+
 struct Route {
-  std::string method;           // GET (which serves HEAD too), POST or DELETE
+  std::string method;           // GET (which serves HEAD too), POST, DELETE or kAnyMethod
   std::string path;             // one that ends with '/' takes every longer path
   Scope scope = Scope::kAdmin;  // what a caller must be allowed
   // Turns a request into what is to be done. `request.path` is normalized (NormalPath).
@@ -30,6 +33,8 @@ struct Dialect {
   std::vector<Route> routes;
   // An error as this dialect's clients expect it. Thread: the event loop.
   std::function<HttpResponse(const ApiError&)> render;
+  // What is not served below this path ("/api/") is this dialect's all the same; empty: nothing is.
+  std::string root = {};
 };
 
 }  // namespace exo::service

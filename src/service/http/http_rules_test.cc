@@ -175,5 +175,28 @@ TEST(HttpRulesTest, HeadIsAnsweredWhereverGetIs) {
   }
 }
 
+TEST(HttpRulesTest, WhatIsNotServedIsToldWhateverTheMethodAndTheBody) {
+  TestServer server;
+  const std::string form = "Content-Type: multipart/form-data; boundary=x\r\n";
+  for (const char* path : {"/v1/files", "/v1/files/f1", "/v1/batches", "/v1/audio/transcriptions",
+                           "/v1/images/edits"}) {
+    for (const char* method : {"GET", "POST", "DELETE"}) {
+      const Answered answer = Call(server, method, path, "--x--", form);
+      EXPECT_EQ(answer.status, 404) << method << " " << path;
+      EXPECT_EQ(answer.error("code"), "not_supported") << answer.body;
+    }
+  }
+  EXPECT_TRUE(Call(server, "OPTIONS", "/v1/files").has("delete"));
+  EXPECT_EQ(Call(server, "POST", "/api/blobs/sha256:1", "GGUF", "").status, 400);
+}
+
+TEST(HttpRulesTest, AnUnknownPathIsAnsweredByTheDialectAboveIt) {
+  TestServer server;
+  EXPECT_EQ(Call(server, "GET", "/v1/messages/nope").json()["type"], "error");
+  EXPECT_EQ(Post(server, "/v1/messages/batches", Json::object()).json()["type"], "error");
+  EXPECT_TRUE(Call(server, "GET", "/api/nope").json()["error"].is_string());
+  EXPECT_EQ(Call(server, "GET", "/v1/nope").error("code"), "unknown_route");
+}
+
 }  // namespace
 }  // namespace exo::service

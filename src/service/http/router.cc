@@ -10,9 +10,14 @@
 namespace exo::service {
 namespace {
 
+bool Serves(const Route& route, std::string_view method) {
+  return route.method == kAnyMethod || route.method == (method == "HEAD" ? "GET" : method);
+}
+
 std::string Allowed(const auto& matches) {
   std::string allow;
   for (const auto& match : matches) {
+    if (match.route->method == kAnyMethod) return "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
     allow += match.route->method == "GET" ? "GET, HEAD, " : match.route->method + ", ";
   }
   return allow + "OPTIONS";
@@ -132,9 +137,8 @@ Parsed<Caller> DialectRouter::Authenticate(const HttpRequest& request, Scope nee
 Scope DialectRouter::NeededFor(const HttpRequest& request,
                                const std::vector<Match>& matches) const {
   if (request.method == "OPTIONS") return Scope::kOpen;
-  const std::string method = request.method == "HEAD" ? "GET" : request.method;
   for (const Match& match : matches) {
-    if (match.route->method == method) return match.route->scope;
+    if (Serves(*match.route, request.method)) return match.route->scope;
   }
   for (const Dialect& dialect : dialects_) {
     for (const Route& route : dialect.routes) {
@@ -149,7 +153,9 @@ Scope DialectRouter::NeededFor(const HttpRequest& request,
 Parsed<> DialectRouter::Admit(HttpRequest& request, const std::vector<Match>& matches) const {
   const Scope needed = NeededFor(request, matches);
   if (needed != Scope::kOpen) request.caller = TRY(Authenticate(request, needed));
-  TRY(CheckBody(request));
+  const bool reads = std::ranges::none_of(
+      matches, [](const Match& match) { return match.route->method == kAnyMethod; });
+  if (reads) TRY(CheckBody(request));
   if (request.caller.key == 0) return {};
   const bool computes = needed == Scope::kInfer && request.method == "POST";
   return options_.gate->Admit(request.caller, computes);
@@ -171,8 +177,8 @@ std::optional<HttpResponse> DialectRouter::RefuseHead(HttpRequest request) const
   const auto source = CheckSource(request, options_, port_);
   const auto caller = source ? Authenticate(request, needed) : Parsed<Caller>(Caller{});
   if (source && caller) return std::nullopt;
-  HttpResponse response = Refusal(matches.empty() ? dialects_.front() : *matches.front().dialect,
-                                  source ? caller.error() : source.error());
+  HttpResponse response =
+      Refusal(DialectOf(request.path, matches), source ? caller.error() : source.error());
   if (!options_.origins.empty()) response.headers.emplace_back("Vary", "Origin");
   if (!source) return response;
   for (auto& field : CorsHeaders(request, options_)) response.headers.push_back(std::move(field));
@@ -182,7 +188,7 @@ std::optional<HttpResponse> DialectRouter::RefuseHead(HttpRequest request) const
 std::unique_ptr<Handler> DialectRouter::Handle(HttpRequest request, Exchange& exchange) {
   request.path = NormalPath(request.path);
   const auto matches = Find(request.path);
-  const Dialect& dialect = matches.empty() ? dialects_.front() : *matches.front().dialect;
+  const Dialect& dialect = DialectOf(request.path, matches);
   const auto refuse = [&](const ApiError& error) {
     exchange.Send(Refusal(dialect, error));
     return nullptr;
@@ -201,9 +207,8 @@ std::unique_ptr<Handler> DialectRouter::Handle(HttpRequest request, Exchange& ex
                                                    : Headers{{"Allow", allow}}});
     return nullptr;
   }
-  const std::string method = request.method == "HEAD" ? "GET" : request.method;
   const auto match = std::ranges::find_if(
-      matches, [&](const Match& candidate) { return candidate.route->method == method; });
+      matches, [&](const Match& candidate) { return Serves(*candidate.route, request.method); });
   if (match != matches.end()) return Read(*match, std::move(request), exchange);
   if (matches.empty())
     return refuse({400, "the request target '*' is for OPTIONS only", "", "bad_request"});
@@ -230,6 +235,15 @@ std::vector<DialectRouter::Match> DialectRouter::Find(std::string_view path) con
   return found;
 }
 
+const Dialect& DialectRouter::DialectOf(std::string_view path,
+                                        const std::vector<Match>& matches) const {
+  if (!matches.empty()) return *matches.front().dialect;
+  const auto below = std::ranges::find_if(dialects_, [&](const Dialect& dialect) {
+    return !dialect.root.empty() && path.starts_with(dialect.root);
+  });
+  return below == dialects_.end() ? dialects_.front() : *below;
+}
+
 std::string DialectRouter::UnknownPath(std::string_view path) const {
   std::string known;
   for (const Dialect& dialect : dialects_) {
@@ -250,7 +264,9 @@ std::unique_ptr<Handler> DialectRouter::Read(const Match& match, HttpRequest req
     exchange.Send(dialect->render(action.error()));
     return nullptr;
   };
-  if (request.body.size() <= kMaxReadOnLoop && !MayCompile(request.body) && !IsCompressed(request))
+  const bool reads = match.route->method != kAnyMethod;
+  if (!reads || (request.body.size() <= kMaxReadOnLoop && !MayCompile(request.body) &&
+                 !IsCompressed(request)))
     return begin(match.route->read(std::move(request)));
   auto reading = std::make_unique<Reading>(begin);
   // Routes live as long as the server, whose destructor waits for the worker.

@@ -14,7 +14,8 @@ namespace exo::service {
 
 class DialectRouter final : public Router {
  public:
-  // `worker` and `options` must outlive it. The first dialect's shape is used where no route tells.
+  // `worker` and `options` must outlive it. The first dialect's shape is used where neither a route
+  // nor a root tells.
   DialectRouter(Worker& worker, const HttpOptions& options) : worker_(worker), options_(options) {}
 
   void Add(Dialect dialect) { dialects_.push_back(std::move(dialect)); }
@@ -37,6 +38,8 @@ class DialectRouter final : public Router {
   static HttpResponse Refusal(const Dialect& dialect, const ApiError& error);
   // The routes of one path, of which there is one for each method.
   std::vector<Match> Find(std::string_view path) const;
+  // Whose shape an answer to `path` has.
+  const Dialect& DialectOf(std::string_view path, const std::vector<Match>& matches) const;
   std::string UnknownPath(std::string_view path) const;
   std::unique_ptr<Handler> Read(const Match& match, HttpRequest request, Exchange& exchange);
 

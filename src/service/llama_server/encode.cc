@@ -38,15 +38,16 @@ std::string_view TextOf(const node::Delta& delta) {
 
 class CompletionEncoder final : public Encoder {
  public:
-  CompletionEncoder(std::string model, bool stream) : model_(std::move(model)), stream_(stream) {}
+  explicit CompletionEncoder(EncoderOptions options) : options_(std::move(options)) {}
 
   std::optional<StreamFormat> format() const override {
-    return stream_ ? std::optional(kServerSentEvents) : std::nullopt;
+    return options_.stream ? std::optional(kServerSentEvents) : std::nullopt;
   }
   std::string Start(const node::StartReport&) override { return ""; }
   std::string Add(const node::Delta& delta) override {
+    if (options_.warms) return "";
     const std::string_view text = TextOf(delta);
-    if (!stream_) {
+    if (!options_.stream) {
       text_ += text;
       ids_.insert(ids_.end(), delta.ids.begin(), delta.ids.end());
       AddProbabilities(probabilities_, delta.logprobs);
@@ -60,13 +61,18 @@ class CompletionEncoder final : public Encoder {
     if (!delta.logprobs.empty()) AddProbabilities(json["completion_probabilities"], delta.logprobs);
     return Event(json);
   }
-  std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
-    const bool word = !stats.stops.empty() && !stats.stops[0].empty();
+  std::string Done(wire::FinishReason reason, const node::GenerateStats& all) override {
+    node::GenerateStats stats = all;
+    if (options_.warms) {
+      reason = wire::FinishReason::kLength;
+      stats.completion_tokens = 0;
+    }
+    const bool word = !options_.warms && !stats.stops.empty() && !stats.stops[0].empty();
     Json json = {{"index", 0},
                  {"content", text_},
                  {"tokens", ids_},
                  {"stop", true},
-                 {"model", model_},
+                 {"model", options_.model},
                  {"stop_type", reason == wire::FinishReason::kLength ? "limit"
                                : word                                ? "word"
                                                                      : "eos"},
@@ -78,7 +84,7 @@ class CompletionEncoder final : public Encoder {
                  {"generation_settings", {{"seed", stats.seed}}},
                  {"timings", TimingsJson(stats)}};
     if (!probabilities_.empty()) json["completion_probabilities"] = std::move(probabilities_);
-    return stream_ ? Event(json) : Dump(json);
+    return options_.stream ? Event(json) : Dump(json);
   }
   HttpResponse Fail(const node::GenerateError& error) override {
     return ErrorResponse(FromGenerateError(error, "prompt"));
@@ -88,8 +94,7 @@ class CompletionEncoder final : public Encoder {
   }
 
  private:
-  const std::string model_;
-  const bool stream_;
+  const EncoderOptions options_;
   std::string text_;
   std::vector<TokenId> ids_;
   Json probabilities_ = Json::array();
@@ -97,8 +102,8 @@ class CompletionEncoder final : public Encoder {
 
 }  // namespace
 
-std::unique_ptr<Encoder> MakeEncoder(std::string model, bool stream) {
-  return std::make_unique<CompletionEncoder>(std::move(model), stream);
+std::unique_ptr<Encoder> MakeEncoder(EncoderOptions options) {
+  return std::make_unique<CompletionEncoder>(std::move(options));
 }
 
 Json ErrorJson(const ApiError& error) {

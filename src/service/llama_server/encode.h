@@ -9,7 +9,12 @@
 
 namespace exo::service::llama_server {
 
-std::unique_ptr<Encoder> MakeEncoder(std::string model, bool stream);
+struct EncoderOptions {
+  std::string model;
+  bool stream = false;
+  bool warms = false;  // the prompt alone was asked for: the answer has no text
+};
+std::unique_ptr<Encoder> MakeEncoder(EncoderOptions options);
 // {"error": {"code": status, "message", "type"}}
 Json ErrorJson(const ApiError& error);
 HttpResponse ErrorResponse(const ApiError& error);

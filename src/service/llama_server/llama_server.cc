@@ -23,7 +23,8 @@ Parsed<Action> Complete(node::Api& api, HttpRequest& request, Parsed<Call> read)
   TakeAsker(request, "", call.request);
   return [&api, call = std::move(call), caller = request.caller](Exchange& exchange) mutable {
     if (call.request.model.empty()) call.request.model = DefaultModel(api);
-    auto encoder = MakeEncoder(call.request.model, call.stream);
+    auto encoder =
+        MakeEncoder({.model = call.request.model, .stream = call.stream, .warms = call.warms});
     return Generate(api, std::move(call.request), std::move(encoder), caller)(exchange);
   };
 }
@@ -46,8 +47,9 @@ Parsed<Action> Detokenize(node::Api& api, const HttpRequest& request) {
   return AskNode(&Failed, [&api, call = std::move(call)](Waiting& waiting) mutable {
     if (call.model.empty()) call.model = DefaultModel(api);
     api.Detokenize(std::move(call.model), std::move(call.tokens),
-                   waiting.Callback<std::string>(
-                       [](const std::string& text) { return Json{{"content", text}}; }));
+                   waiting.Callback<std::string>([](const std::string& text) {
+                     return Json{{"content", text}};
+                   }));
   });
 }
 
@@ -124,13 +126,15 @@ Json SlotsJson(const node::ClusterView& cluster) {
 Dialect MakeDialect(node::Api& api) {
   Dialect dialect{.name = "llama-server", .render = &ErrorResponse};
   const auto completion = [&api](HttpRequest request) {
-    return Complete(api, request, ParseCompletion(request.body));
+    return Complete(api, request, ParseCompletion(request.body, api.grammars()));
   };
   dialect.routes = {
       {"POST", "/completion", Scope::kInfer, completion},
       {"POST", "/completions", Scope::kInfer, completion, false},
       {"POST", "/infill", Scope::kInfer,
-       [&api](HttpRequest request) { return Complete(api, request, ParseInfill(request.body)); }},
+       [&api](HttpRequest request) {
+         return Complete(api, request, ParseInfill(request.body, api.grammars()));
+       }},
       {"POST", "/embedding", Scope::kInfer,
        [&api](HttpRequest request) { return Embed(api, request); }},
       {"POST", "/embeddings", Scope::kInfer,

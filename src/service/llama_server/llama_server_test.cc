@@ -39,6 +39,49 @@ TEST(LlamaServerTest, FillsIn) {
   EXPECT_EQ(Post(server, "/infill", {{"prompt", "a"}}).status, 400);
 }
 
+TEST(LlamaServerTest, AnswersHaveAForm) {
+  TestServer server;
+  for (const char* path : {"/completion", "/infill"}) {
+    Json body = {{"prompt", "a"}, {"grammar", "root ::= \"a\""}};
+    if (path == std::string("/infill"))
+      body = {{"input_prefix", "a"}, {"grammar", body["grammar"]}};
+    ASSERT_EQ(Post(server, path, body).status, 200) << path;
+    EXPECT_EQ(server.last_request().sampler.grammar.parts.size(), 1u) << path;
+    body["grammar"] = "root ::= nothing";
+    EXPECT_EQ(Post(server, path, body).status, 400) << path;
+    body["grammar"] = "";
+    body["json_schema"] = {{"type", "integer"}};
+    ASSERT_EQ(Post(server, path, body).status, 200) << path;
+    EXPECT_EQ(server.last_request().sampler.grammar.parts.size(), 1u) << path;
+  }
+}
+
+TEST(LlamaServerTest, SamplersMayBeLetters) {
+  TestServer server;
+  using enum wire::SamplerStep;
+  ASSERT_EQ(Post(server, "/completion", {{"prompt", "a"}, {"samplers", "edskypmxt"}}).status, 200);
+  EXPECT_EQ(server.last_request().sampler.order,
+            (std::vector<wire::SamplerStep>{kPenalties, kDry, kTopNSigma, kTopK, kTypicalP, kTopP,
+                                            kMinP, kXtc, kTemperature}));
+  const Answered refused = Post(server, "/completion", {{"prompt", "a"}, {"samplers", "eq"}});
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_NE(refused.body.find("is \\\"q\\\""), std::string::npos) << refused.body;
+}
+
+TEST(LlamaServerTest, NoTokensComputeThePromptAlone) {
+  TestServer server;
+  Json body = {{"prompt", "a"}, {"n_predict", 0}};
+  const Json json = Post(server, "/completion", body).json();
+  EXPECT_EQ(json["content"], "");
+  EXPECT_EQ(json["tokens"], Json::array());
+  EXPECT_EQ(json["stop_type"], "limit");
+  EXPECT_EQ(json["tokens_predicted"], 0);
+  EXPECT_EQ(json["tokens_evaluated"], 7);
+  EXPECT_EQ(server.last_request().max_tokens, 1u);
+  body["stream"] = true;
+  EXPECT_EQ(Post(server, "/completion", body).events().size(), 1u);
+}
+
 TEST(LlamaServerTest, TokensAndTemplates) {
   TestServer server;
   EXPECT_EQ(Post(server, "/tokenize", {{"content", "AB"}}).body, R"({"tokens":[65,66]})");
@@ -67,7 +110,7 @@ TEST(LlamaServerTest, WhatIsWrongIsNamed) {
   TestServer server;
   for (const auto& [path, body] : std::vector<std::pair<const char*, Json>>{
            {"/completion", Json::object()},
-           {"/completion", {{"prompt", "a"}, {"grammar", "root ::= \"a\""}}},
+           {"/completion", {{"prompt", {"a", "b"}}}},
            {"/completion", {{"prompt", "a"}, {"n_probs", 99}}},
            {"/completion", {{"prompt", "a"}, {"ignore_eos", true}}},
            {"/tokenize", {{"content", 3}}},

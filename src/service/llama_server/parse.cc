@@ -3,6 +3,7 @@
 #include "service/chat_messages.h"
 #include "service/chat_tools.h"
 #include "service/fields.h"
+#include "service/grammar_fields.h"
 #include "service/http/limits.h"
 #include "service/prompts.h"
 #include "service/request_fields.h"
@@ -16,7 +17,7 @@ const Json kDefaults = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.95}, {"
 
 // Fields that would change the answer and that we do not do.
 Parsed<> RefuseUnsupported(const Json& body) {
-  for (const char* name : {"grammar", "json_schema", "input_extra", "image_data"}) {
+  for (const char* name : {"input_extra", "image_data"}) {
     const Json* value = Find(body, name);
     const bool empty =
         value == nullptr || *value == "" || (value->is_structured() && value->empty());
@@ -27,14 +28,25 @@ Parsed<> RefuseUnsupported(const Json& body) {
   return {};
 }
 
-Parsed<std::string> ReadModel(const Json& body) {
-  if (Find(body, "model") == nullptr) return "";
-  return ReadRequiredString(body, "model", kMaxModelName);
+// "n_predict": 0 has the prompt computed, for a later request that begins with it. A step without a
+// token is none to the engine: one is generated and not told.
+Parsed<> ReadLimit(const Json& body, Call& call) {
+  for (const char* name : {"n_predict", "max_tokens"}) {
+    const Json* value = Find(body, name);
+    call.warms = value != nullptr && *value == 0;
+    if (call.warms) {
+      call.request.max_tokens = 1;
+    } else if (const auto limit = TRY(ReadTokenLimit(body, name))) {
+      call.request.max_tokens = limit->tokens;
+    }
+    if (value != nullptr) return {};
+  }
+  return {};
 }
 
-Parsed<Call> ReadCommon(Json& body) {
+Parsed<Call> ReadCommon(const Json& body, std::string_view text, grammar::Cache& grammars) {
   Call call;
-  call.request.model = TRY(ReadModel(body));
+  call.request.model = TRY(ReadOptionalModelName(body));
   TRY(RefuseUnsupported(body));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);
   const auto probabilities = TRY(ReadInteger(body, "n_probs", 0, 20)).value_or(0);
@@ -47,30 +59,29 @@ Parsed<Call> ReadCommon(Json& body) {
   if (const Json* seed = Find(body, "seed"); seed == nullptr || *seed != -1)
     TRY(ReadSeed(body, call.request));
   TRY(ReadStops(body, "stop", call.request.stop));
-  for (const char* name : {"n_predict", "max_tokens"}) {
-    if (const auto limit = TRY(ReadTokenLimit(body, name))) call.request.max_tokens = limit->tokens;
-  }
+  TRY(ReadLimit(body, call));
+  TRY(ReadGrammar(body, text, grammars, call.request));
   return call;
 }
 
 }  // namespace
 
-Parsed<Call> ParseCompletion(std::string_view text) {
-  Json body = TRY(ParseBody(text));
-  Call call = TRY(ReadCommon(body));
+Parsed<Call> ParseCompletion(std::string_view text, grammar::Cache& grammars) {
+  const Json body = TRY(ParseBody(text));
+  Call call = TRY(ReadCommon(body, text, grammars));
   call.request =
       std::move(TRY(ReadPrompts(body, "prompt", call.request, {.may_be_empty = true})).front());
   call.request.special = true;  // llama-server reads control tokens in it
   return call;
 }
 
-Parsed<Call> ParseInfill(std::string_view text) {
-  Json body = TRY(ParseBody(text));
+Parsed<Call> ParseInfill(std::string_view text, grammar::Cache& grammars) {
+  const Json body = TRY(ParseBody(text));
   if (Find(body, "input_prefix") == nullptr && Find(body, "input_suffix") == nullptr) {
     return std::unexpected(ApiError{400, "'input_prefix' and 'input_suffix' are missing",
                                     "input_prefix", "missing_required_parameter"});
   }
-  Call call = TRY(ReadCommon(body));
+  Call call = TRY(ReadCommon(body, text, grammars));
   if (!TRY(ReadText(body, "prompt")).empty()) return NotSupported("prompt");
   call.request.prompt = TRY(ReadText(body, "input_prefix"));
   call.request.suffix = TRY(ReadText(body, "input_suffix"));
@@ -80,7 +91,7 @@ Parsed<Call> ParseInfill(std::string_view text) {
 Parsed<TokenizeCall> ParseTokenize(std::string_view text) {
   const Json body = TRY(ParseBody(text));
   TokenizeCall call;
-  call.request.model = TRY(ReadModel(body));
+  call.request.model = TRY(ReadOptionalModelName(body));
   call.request.prompt = TRY(ReadText(body, "content"));
   call.request.special = TRY(ReadBool(body, "parse_special")).value_or(true);
   call.request.no_bos = !TRY(ReadBool(body, "add_special")).value_or(false);
@@ -91,7 +102,7 @@ Parsed<TokenizeCall> ParseTokenize(std::string_view text) {
 Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
   const Json body = TRY(ParseBody(text));
   node::GenerateRequest request;
-  request.model = TRY(ReadModel(body));
+  request.model = TRY(ReadOptionalModelName(body));
   request.messages = TRY(ReadMessages(body, text));
   TRY(ReadTools(body, text, request.chat));
   TRY(ReadToolChoice(body, request.chat));
@@ -100,7 +111,7 @@ Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
 
 Parsed<DetokenizeCall> ParseDetokenize(std::string_view text) {
   const Json body = TRY(ParseBody(text));
-  DetokenizeCall call{.model = TRY(ReadModel(body))};
+  DetokenizeCall call{.model = TRY(ReadOptionalModelName(body))};
   const Json* tokens = Find(body, "tokens");
   if (tokens == nullptr || !tokens->is_array())
     return BadValue("tokens", "'tokens' must be a list of token ids");
@@ -122,7 +133,7 @@ Parsed<EmbeddingCall> ParseEmbedding(std::string_view text) {
   const auto norm = TRY(ReadInteger(body, "embd_normalize", -1, 2)).value_or(2);
   if (norm != -1 && norm != 2)
     return NotSupported("embd_normalize", "'embd_normalize' may be -1 (none) or 2 (length 1)");
-  const node::GenerateRequest like{.model = TRY(ReadText(body, "model")),
+  const node::GenerateRequest like{.model = TRY(ReadOptionalModelName(body)),
                                    .readout = node::ReadoutRequest{.unit = norm == 2}};
   call.requests = TRY(ReadPrompts(body, call.field, like, {.most = kMaxTexts}));
   return call;

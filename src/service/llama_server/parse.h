@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "grammar/cache.h"
 #include "service/errors.h"
 
 namespace exo::service::llama_server {
@@ -12,9 +13,10 @@ namespace exo::service::llama_server {
 struct Call {
   node::GenerateRequest request;
   bool stream = false;
+  bool warms = false;  // only the prompt is asked for: what comes behind it is not told
 };
-Parsed<Call> ParseCompletion(std::string_view body);
-Parsed<Call> ParseInfill(std::string_view body);
+Parsed<Call> ParseCompletion(std::string_view body, grammar::Cache& grammars);
+Parsed<Call> ParseInfill(std::string_view body, grammar::Cache& grammars);
 
 struct TokenizeCall {
   node::GenerateRequest request;

@@ -125,8 +125,7 @@ class ChatEncoder final : public Encoder {
 Parsed<node::GenerateRequest> ReadChat(const Json& arguments, std::string_view body,
                                        grammar::Cache& grammars) {
   node::GenerateRequest request;
-  if (Find(arguments, "model") != nullptr)
-    request.model = TRY(ReadRequiredString(arguments, "model", kMaxModelName));
+  request.model = TRY(ReadOptionalModelName(arguments));
   TRY(ReadConversation(arguments, body, request));
   const auto limit = TRY(ReadTokenLimit(arguments, "max_tokens"));
   request.max_tokens = limit ? limit->tokens : kDefaultAnswerTokens;

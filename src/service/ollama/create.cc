@@ -124,6 +124,14 @@ Parsed<> Check(const Modelfile& file) {
   return {};
 }
 
+// Of a file in a model folder: its name there, or as the node names it.
+std::string NameOfFile(std::string name) {
+  constexpr std::string_view kSuffix = ".gguf";
+  if (name.size() > kSuffix.size() && name.ends_with(kSuffix))
+    name.resize(name.size() - kSuffix.size());
+  return name;
+}
+
 Parsed<> RefuseUnsupported(const Json& body) {
   const auto is_given = [&](const char* name) {
     const Json* value = Find(body, name);
@@ -169,6 +177,7 @@ Parsed<CreateCall> ParseCreate(std::string_view text) {
   TRY(ReadLicense(body, file));
   TRY(ReadMessages(body, file));
   TRY(ReadAdapters(body, file));
+  for (std::string& adapter : file.adapters) adapter = NameOfFile(std::move(adapter));
   TRY(Check(file));
   return call;
 }
@@ -226,8 +235,8 @@ Parsed<Action> ReadCreate(node::Api& api, const HttpRequest& request) {
 
 Parsed<Action> ReadCopy(node::Api& api, const HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
-  CreateCall call{.name = TRY(ReadModel(body, "destination"))};
-  call.file.from = TRY(ReadModel(body, "source"));
+  CreateCall call{.name = TRY(ReadModelName(body, "destination"))};
+  call.file.from = TRY(ReadModelName(body, "source"));
   return AskNode(&Failed, [&api, call = std::move(call)](Waiting& waiting) {
     api.SavePreset(PresetOf(api, call), waiting.Done({.body = ""}));
   });

@@ -123,6 +123,19 @@ TEST(CreateTest, OneMadeFromAnotherKeepsWhatItDoesNotSay) {
   EXPECT_EQ(server.last_request().sampler.top_k, 0u);
 }
 
+TEST(CreateTest, AnAdapterIsNamedWithOrWithoutTheEndOfItsFile) {
+  TestServer server;
+  for (const char* name : {"style", "style.gguf"}) {
+    const Json body = {
+        {"model", "poet"}, {"from", "tiny"}, {"adapters", {name}}, {"stream", false}};
+    ASSERT_EQ(Post(server, "/api/create", body).status, 200) << name;
+    Post(server, "/api/generate", {{"model", "poet"}, {"prompt", "x"}, {"stream", false}});
+    EXPECT_EQ(server.last_request().load_adapters,
+              (std::vector<node::AdapterChoice>{{.file = "style"}}))
+        << name;
+  }
+}
+
 TEST(CreateTest, MistakesAreNamed) {
   TestServer server;
   const std::vector<std::pair<Json, const char*>> cases = {

@@ -50,7 +50,7 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
 
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
-  const std::string model = TRY(ReadModel(body, "model"));
+  const std::string model = TRY(ReadModelName(body, "model"));
   node::GenerateRequest like{.model = model,
                              .readout = node::ReadoutRequest{
                                  .dimensions = static_cast<uint32_t>(
@@ -81,7 +81,7 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
 // The older route: one text, and its vector as the model gives it.
 Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
   const Json body = TRY(ParseBody(request.body));
-  node::GenerateRequest one{.model = TRY(ReadModel(body, "model")),
+  node::GenerateRequest one{.model = TRY(ReadModelName(body, "model")),
                             .prompt = TRY(ReadText(body, "prompt")),
                             .readout = node::ReadoutRequest{.unit = false, .truncate = true}};
   TRY(ReadOptionsObject(body));
@@ -140,8 +140,8 @@ constexpr const char* kNoBlobs =
     "files are not sent here; put them into a model folder (exo up --models FOLDER), and "
     "/api/create makes models from those that are there";
 
-Route Refused(const char* method, const char* path, const char* why) {
-  return {.method = method,
+Route Refused(const char* path, const char* why) {
+  return {.method = kAnyMethod,
           .path = path,
           .scope = Scope::kModels,
           .read = [path, why](const HttpRequest&) -> Parsed<Action> {
@@ -154,7 +154,7 @@ Route Refused(const char* method, const char* path, const char* why) {
 }  // namespace
 
 Dialect MakeDialect(node::Api& api) {
-  Dialect dialect{.name = "Ollama", .render = &ErrorResponse};
+  Dialect dialect{.name = "Ollama", .render = &ErrorResponse, .root = "/api/"};
   const auto get = [](std::function<HttpResponse()> response) {
     return [response = std::move(response)](HttpRequest) -> Parsed<Action> {
       return AnswerNow(response);
@@ -189,9 +189,8 @@ Dialect MakeDialect(node::Api& api) {
        [&api](const HttpRequest& request) { return ReadCreate(api, request); }},
       {"POST", "/api/copy", Scope::kModels,
        [&api](const HttpRequest& request) { return ReadCopy(api, request); }},
-      Refused("POST", "/api/push", "models are not sent to a registry"),
-      Refused("GET", "/api/blobs/", kNoBlobs),
-      Refused("POST", "/api/blobs/", kNoBlobs)};
+      Refused("/api/push", "models are not sent to a registry"),
+      Refused("/api/blobs/", kNoBlobs)};
   return dialect;
 }
 

@@ -35,6 +35,7 @@ Parsed<> ReadOptions(const Json& body, node::GenerateRequest& request) {
     options.erase(name);
     if (const Json* value = Find(body, name)) options[name] = *value;
   }
+  if (const Json* lora = Find(body, "lora")) options["lora"] = *lora;
   TRY(ReadSampler(options, {.defaults = &kDefaults}, request));
   return ReadParameters(options, request);
 }
@@ -75,7 +76,7 @@ Parsed<> ReadFormat(const Json& body, std::string_view text, grammar::Cache& gra
 
 Parsed<Call> ReadCommon(const Json& body, std::string_view text, grammar::Cache& grammars) {
   Call call;
-  call.request.model = TRY(ReadModel(body, "model"));
+  call.request.model = TRY(ReadModelName(body, "model"));
   call.stream = TRY(ReadBool(body, "stream")).value_or(true);
   TRY(ReadFormat(body, text, grammars, call.request));
   if (IsGiven(body, "images")) return NotSupported("images", kForImages);
@@ -156,18 +157,9 @@ Parsed<Json> ReadOptionsObject(const Json& body) {
   return *options;
 }
 
-Parsed<std::string> ReadModel(const Json& body, const char* field) {
-  return WithoutTag(TRY(ReadRequiredString(body, field, kMaxModelName)));
-}
-
 Parsed<std::string> ReadName(const Json& body) {
-  return ReadModel(body, Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
-}
-
-std::string WithoutTag(std::string name) {
-  constexpr std::string_view kTag = ":latest";
-  if (name.size() > kTag.size() && name.ends_with(kTag)) name.resize(name.size() - kTag.size());
-  return name;
+  return ReadModelName(body,
+                       Find(body, "model") == nullptr && Find(body, "name") ? "name" : "model");
 }
 
 Parsed<Call> ParseChat(std::string_view text, grammar::Cache& grammars) {

@@ -26,10 +26,7 @@ Parsed<Call> ParseGenerate(std::string_view body, grammar::Cache& grammars);
 // "options"; an empty object where there are none. Errors: 400.
 Parsed<Json> ReadOptionsObject(const Json& body);
 
-// A model's name of a field, without Ollama's tag ":latest".
-Parsed<std::string> ReadModel(const Json& body, const char* field);
-// Of "model", or "name" as older clients say.
+// A model's name, of "model", or "name" as older clients say.
 Parsed<std::string> ReadName(const Json& body);
-std::string WithoutTag(std::string name);
 
 }  // namespace exo::service::ollama

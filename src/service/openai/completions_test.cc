@@ -312,8 +312,9 @@ TEST(CompletionsTest, ABadValueAndItsRangeAreSaid) {
   EXPECT_EQ(Post(server, kChat, Chat({{"logit_bias", {{"5", 101}}}})).error("message"),
             "a bias of 'logit_bias' is 101, but must be from -100 to 100, or false");
   EXPECT_EQ(Post(server, kChat, Chat({{"samplers", {"beam"}}})).error("message"),
-            "an entry of 'samplers' is \"beam\", but must be one of penalties, dry, top_n_sigma, "
-            "top_k, typ_p, top_p, min_p, xtc, temperature, typical_p");
+            "an entry of 'samplers' is \"beam\", but must be one of penalties (e), dry (d), "
+            "top_n_sigma (s), top_k (k), typ_p (y), top_p (p), min_p (m), xtc (x), "
+            "temperature (t), typical_p (y)");
 }
 
 TEST(CompletionsTest, LimitsOfTokensMayBeHugeOrMinusOne) {

@@ -43,7 +43,7 @@ HttpResponse EmbeddingsReply(const EmbeddingsCall& call, const Readouts& readout
       return ErrorResponse({400,
                             fmt::format("'dimensions' is {}, but the embeddings of {} have {}",
                                         call.dimensions, call.model, values.size()),
-                            "dimensions", ""});
+                            "dimensions", "invalid_value"});
     }
     fmt::format_to(std::back_inserter(body), R"({}{{"object":"embedding","index":{},"embedding":)",
                    i == 0 ? "" : ",", i);
@@ -122,7 +122,7 @@ HttpResponse RerankReply(const RerankCall& call, const Readouts& readouts) {
 
 Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
   const Json body = TRY(ParseBody(request.body));
-  EmbeddingsCall call{.model = TRY(ReadRequiredString(body, "model", kMaxModelName))};
+  EmbeddingsCall call{.model = TRY(ReadModelName(body, "model"))};
   const Json* format = Find(body, "encoding_format");
   call.base64 = format != nullptr && *format == "base64";
   if (format != nullptr && !call.base64 && *format != "float")
@@ -143,7 +143,8 @@ Parsed<Action> ReadEmbeddings(node::Api& api, HttpRequest request) {
 
 Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
   const Json body = TRY(ParseBody(request.body));
-  RerankCall call{.model = TRY(ReadText(body, "model")), .plain = Find(body, "texts") != nullptr};
+  RerankCall call{.model = TRY(ReadOptionalModelName(body)),
+                  .plain = Find(body, "texts") != nullptr};
   const char* field = call.plain ? "texts" : "documents";
   call.documents = TRY(ReadTextList(body, field));
   call.return_documents =
@@ -165,7 +166,7 @@ Parsed<Action> ReadRerank(node::Api& api, HttpRequest request) {
 
 Parsed<Action> ReadScore(node::Api& api, HttpRequest request) {
   const Json body = TRY(ParseBody(request.body));
-  const std::string model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  const std::string model = TRY(ReadModelName(body, "model"));
   const bool named = Find(body, "queries") != nullptr;
   const std::vector<std::string> first = TRY(ReadTextList(body, named ? "queries" : "text_1"));
   const std::vector<std::string> second = TRY(ReadTextList(body, named ? "documents" : "text_2"));

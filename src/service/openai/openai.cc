@@ -12,6 +12,7 @@
 #include "service/openai/parse_responses.h"
 #include "service/openai/response_store.h"
 #include "service/presets.h"
+#include "service/request_fields.h"
 #include "service/waiting.h"
 
 namespace exo::service::openai {
@@ -89,17 +90,17 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
     AddInstructions(call);
     ApplyPreset(api, call.request);
     auto waiting = std::make_unique<Waiting>(exchange, failure);
-    api.Tokenize(std::move(call.request),
-                 waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
-                   return Json{{"object", "response.input_tokens"},
-                               {"input_tokens", prompt.ids.size()}};
-                 }));
+    api.Tokenize(
+        std::move(call.request),
+        waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
+          return Json{{"object", "response.input_tokens"}, {"input_tokens", prompt.ids.size()}};
+        }));
     return waiting;
   };
 }
 
 Route Unserved(const char* path) {
-  return {.method = "POST",
+  return {.method = kAnyMethod,
           .path = path,
           .scope = Scope::kInfer,
           .read = [path](const HttpRequest&) -> Parsed<Action> {
@@ -150,7 +151,9 @@ Dialect MakeDialect(node::Api& api) {
       {"POST", "/v1/score", Scope::kInfer,
        [&api](HttpRequest request) { return ReadScore(api, std::move(request)); }},
       Unserved("/v1/files"),
+      Unserved("/v1/files/"),
       Unserved("/v1/batches"),
+      Unserved("/v1/batches/"),
       Unserved("/v1/moderations"),
       Unserved("/v1/audio/"),
       Unserved("/v1/images/"),
@@ -162,7 +165,8 @@ Dialect MakeDialect(node::Api& api) {
       {"GET", std::string(kModelsPrefix), Scope::kInfer,
        [&api](HttpRequest request) -> Parsed<Action> {
          return AnswerNow(
-             [&api, name = Unescape(std::string_view(request.path).substr(kModelsPrefix.size()))] {
+             [&api, name = WithoutTag(
+                        Unescape(std::string_view(request.path).substr(kModelsPrefix.size())))] {
                return OneModel(api, name);
              });
        }}};

@@ -1,7 +1,6 @@
 #include "service/openai/parse_request.h"
 
 #include <algorithm>
-#include <cmath>
 #include <span>
 
 #include "service/chat_messages.h"
@@ -15,8 +14,6 @@
 
 namespace exo::service::openai {
 namespace {
-
-constexpr double kMaxAdapterScale = 1000;  // beyond any use; keeps products finite
 
 // Known fields that we do not do: accepted only with a value that changes nothing.
 struct Refused {
@@ -56,33 +53,6 @@ Parsed<> RefuseUnsupported(const Json& body, std::span<const Refused> fields) {
   return {};
 }
 
-// llama-server's "lora": [{"id": 0, "scale": 0.5}]; adapters that are not named are not used.
-Parsed<> ReadAdapters(const Json& body, node::GenerateRequest& request) {
-  const Json* list = Find(body, "lora");
-  if (list == nullptr) return {};
-  const char* const what = "'lora' must be a list of objects such as {\"id\": 0, \"scale\": 0.5}";
-  if (!list->is_array()) return BadValue("lora", what);
-  if (list->size() > wire::kMaxAdapters) {
-    return BadValue("lora", fmt::format("'lora' has {} entries, but at most {} are allowed",
-                                        list->size(), wire::kMaxAdapters));
-  }
-  std::vector<wire::AdapterUse> uses;
-  for (const Json& one : *list) {
-    if (!one.is_object()) return BadValue("lora", what);
-    const auto id = ReadInteger(one, "id", 0, wire::kMaxAdapters - 1);
-    const auto scale = ReadNumber(one, "scale", {-kMaxAdapterScale, kMaxAdapterScale});
-    if (!id || !scale || !*id)
-      return BadValue("lora", !id ? id.error().message : !scale ? scale.error().message : what);
-    uses.push_back({static_cast<uint32_t>(**id), static_cast<float>(scale->value_or(1))});
-  }
-  std::ranges::sort(uses);
-  const auto twice = std::ranges::adjacent_find(uses, {}, &wire::AdapterUse::adapter);
-  if (twice != uses.end())
-    return BadValue("lora", fmt::format("'lora' names the adapter {} twice", twice->adapter));
-  request.adapters = std::move(uses);
-  return {};
-}
-
 Parsed<> ReadMaxTokens(const Json& body, bool chat, node::GenerateRequest& request) {
   const auto old_name = TRY(ReadTokenLimit(body, "max_tokens"));
   const auto new_name = TRY(ReadTokenLimit(body, "max_completion_tokens"));
@@ -107,7 +77,7 @@ Parsed<> ReadStream(const Json& body, CompletionCall& call) {
 Parsed<node::GenerateRequest> ReadCommon(const Json& body, std::string_view text,
                                          grammar::Cache& grammars, CompletionCall& call) {
   node::GenerateRequest request;
-  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  request.model = TRY(ReadModelName(body, "model"));
   TRY(RefuseUnsupported(body, kRefusedAlways));
   TRY(ReadStream(body, call));
   TRY(ReadMaxTokens(body, call.chat, request));
@@ -118,7 +88,6 @@ Parsed<node::GenerateRequest> ReadCommon(const Json& body, std::string_view text
   for (const char* name : {"user", "safety_identifier"}) {
     if (std::string user = TRY(ReadText(body, name)); !user.empty()) call.user = std::move(user);
   }
-  TRY(ReadAdapters(body, request));
   TRY(ReadGrammar(body, text, grammars, request));
   call.choices = request.choices;
   call.logprobs = request.sampler.logprobs;

@@ -158,7 +158,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text, grammar::Cache&
   Json body = TRY(ParseBody(text));
   ResponseCall call;
   node::GenerateRequest& request = call.request;
-  request.model = TRY(ReadRequiredString(body, "model", kMaxModelName));
+  request.model = TRY(ReadModelName(body, "model"));
   TRY(RefuseUnsupported(body));
   TRY(ReadInput(body, text, request.messages));
   TRY(ReadTextFormat(body, text, grammars, request));

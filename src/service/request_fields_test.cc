@@ -1,0 +1,36 @@
+// How requests name their model, over a scripted node.
+#include "service/request_fields.h"
+
+#include <gtest/gtest.h>
+
+#include "service/harness.h"
+
+namespace exo::service {
+namespace {
+
+TEST(RequestFieldsTest, TheTagLatestMeansTheModelOfThatName) {
+  EXPECT_EQ(WithoutTag("hub/tiny:latest"), "hub/tiny");
+  EXPECT_EQ(WithoutTag("tiny:8b"), "tiny:8b");
+  EXPECT_EQ(WithoutTag(":latest"), ":latest");
+  TestServer server;
+  const Json chat = {{"model", "tiny:latest"},
+                     {"max_tokens", 1},
+                     {"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
+  const Json text = {{"model", "tiny:latest"}, {"prompt", "Hi"}, {"input", "Hi"}};
+  for (const auto& [path, body] :
+       std::vector<std::pair<const char*, Json>>{{kChat, chat},
+                                                 {"/v1/completions", text},
+                                                 {"/v1/responses", text},
+                                                 {"/v1/embeddings", text},
+                                                 {"/v1/messages", chat},
+                                                 {"/api/chat", chat},
+                                                 {"/completion", text}}) {
+    EXPECT_EQ(Post(server, path, body).status, 200) << path;
+    EXPECT_EQ(server.last_request().model, "tiny") << path;
+  }
+  EXPECT_EQ(Call(server, "GET", "/v1/models/tiny:latest").json()["id"], "tiny");
+  EXPECT_EQ(Call(server, "GET", "/v1/models/tiny:8b").status, 404);
+}
+
+}  // namespace
+}  // namespace exo::service
