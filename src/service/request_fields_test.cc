@@ -16,16 +16,18 @@ TEST(RequestFieldsTest, TheTagLatestMeansTheModelOfThatName) {
   const Json chat = {{"model", "tiny:latest"},
                      {"max_tokens", 1},
                      {"messages", {{{"role", "user"}, {"content", "Hi"}}}}};
-  const Json text = {{"model", "tiny:latest"}, {"prompt", "Hi"}, {"input", "Hi"}};
+  const Json text = {{"model", "tiny:latest"}, {"prompt", "Hi"}};
+  const Json input = {{"model", "tiny:latest"}, {"input", "Hi"}};
   for (const auto& [path, body] :
        std::vector<std::pair<const char*, Json>>{{kChat, chat},
                                                  {"/v1/completions", text},
-                                                 {"/v1/responses", text},
-                                                 {"/v1/embeddings", text},
+                                                 {"/v1/responses", input},
+                                                 {"/v1/embeddings", input},
                                                  {"/v1/messages", chat},
                                                  {"/api/chat", chat},
                                                  {"/completion", text}}) {
-    EXPECT_EQ(Post(server, path, body).status, 200) << path;
+    const Answered answer = Post(server, path, body);
+    EXPECT_EQ(answer.status, 200) << path << answer.body;
     EXPECT_EQ(server.last_request().model, "tiny") << path;
   }
   EXPECT_EQ(Call(server, "GET", "/v1/models/tiny:latest").json()["id"], "tiny");

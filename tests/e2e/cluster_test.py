@@ -425,8 +425,8 @@ def test_a_pulled_model_outlives_the_node_with_its_file(exo):
         holder.kill()
         restarted(exo, puller, "--memory-limit", "200MiB")
         wait_for("the other to see both", lambda: len(alive(other)) == 2, 20)
-        wait_for("the model to be listed", lambda: STORIES in json.dumps(other.api.get("/v1/models")[1]), 10)
         for node in (puller, other):
+            wait_for("the model to be listed", lambda n=node: STORIES in json.dumps(n.api.get("/v1/models")[1]), 10)
             assert node.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before, node.name
         assert puller.api.post("/v1/internal/unload", {"model": STORIES})[0] == 200
         wait_for("the other to hear of it", lambda: not instances(other), 10)
