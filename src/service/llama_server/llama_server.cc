@@ -47,9 +47,8 @@ Parsed<Action> Detokenize(node::Api& api, const HttpRequest& request) {
   return AskNode(&Failed, [&api, call = std::move(call)](Waiting& waiting) mutable {
     if (call.model.empty()) call.model = DefaultModel(api);
     api.Detokenize(std::move(call.model), std::move(call.tokens),
-                   waiting.Callback<std::string>([](const std::string& text) {
-                     return Json{{"content", text}};
-                   }));
+                   waiting.Callback<std::string>(
+                       [](const std::string& text) { return Json{{"content", text}}; }));
   });
 }
 

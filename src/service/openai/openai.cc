@@ -90,11 +90,11 @@ Parsed<Action> CountResponse(node::Api& api, const Store& store, const HttpReque
     AddInstructions(call);
     ApplyPreset(api, call.request);
     auto waiting = std::make_unique<Waiting>(exchange, failure);
-    api.Tokenize(
-        std::move(call.request),
-        waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
-          return Json{{"object", "response.input_tokens"}, {"input_tokens", prompt.ids.size()}};
-        }));
+    api.Tokenize(std::move(call.request),
+                 waiting->Callback<node::TokenizedPrompt>([](const node::TokenizedPrompt& prompt) {
+                   return Json{{"object", "response.input_tokens"},
+                               {"input_tokens", prompt.ids.size()}};
+                 }));
     return waiting;
   };
 }
