@@ -246,7 +246,7 @@ def deep(exo, model, depth, kv):
 def eight_bit_cache(exo, rounds, _):
     """Attention at growing depth: whether it grows evenly, and what an eight-bit cache gains over f16.
 
-    Filling 32,768 positions of 16 layers takes seven minutes: attention is measured in 4 of them and counted four times.
+    Filling 32,768 positions takes many minutes: attention is measured in 4 of the 16 layers and counted four times.
     """
     whole = deep(exo, model_file(Row("tg", "1B", "q4_0", 2, 1.0)), 0, "f16")
     part = model_file(Row("tg", "1B", "q4_0", 2, 1.0), layers=4)
