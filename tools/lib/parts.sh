@@ -65,6 +65,7 @@ parts_together() {
 # start_aside: the checks of tools/test-aside begin, unless whoever called this program began them; they end with it.
 start_aside() {
   [ -z "${PARTS_ASIDE:-}" ] || return 0
+  rm -rf build/aside  # what an earlier run recorded
   set -m  # a group of processes of its own, which can be ended as one
   tools/test-aside &
   set +m
