@@ -140,7 +140,7 @@ def test_bad_values_are_said_with_their_range(exo):
         assert "from 0 to 20" in refused(nodes[0], logprobs=True, top_logprobs=21)
         assert "'logprobs' is not true" in refused(nodes[0], top_logprobs=2)
         assert "9999999 of 'logit_bias' is outside the vocabulary" in refused(nodes[0], logit_bias={"9999999": 1})
-        assert "must be one of penalties, dry" in refused(nodes[0], samplers=["beam"])
+        assert "must be one of penalties (e), dry (d)" in refused(nodes[0], samplers=["beam"])
         assert "must be 0 (off) or 2" in refused(nodes[0], mirostat=1)
 
 
