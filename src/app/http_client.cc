@@ -43,6 +43,8 @@ std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
   return Fail(CodeFor(status), "{}", ErrorMessageOf(status, body));
 }
 
+}  // namespace
+
 // One connection and one request.
 class Exchange {
  public:
@@ -148,8 +150,6 @@ class Exchange {
   int stop_fd_;
   const std::string token_;
 };
-
-}  // namespace
 
 std::string ErrorMessageOf(unsigned status, const std::string& body) {
   const json parsed = json::parse(body, nullptr, false);
