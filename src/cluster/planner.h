@@ -72,8 +72,8 @@ inline constexpr uint32_t kDefaultContext = 4096;
 // Sequences of the whole context for which memory is reserved, or more shorter ones; fewer where
 // that does not fit.
 inline constexpr uint32_t kDefaultSequences = 4;
-// So many of kShortSequence at least, in half of the memory that is left: chats are more often many
-// than long.
+// So many of kShortSequence positions (or of the context, if that is less) at least, where half of
+// the memory that is left holds them: chats are more often many than long.
 inline constexpr uint32_t kShortSequences = 32;
 inline constexpr uint32_t kShortSequence = 1024;
 

@@ -31,7 +31,7 @@ void NodeImpl::WritePresets() {
   const auto written = [this, waiting = std::exchange(presets_waiting_, {})](Result<void> result) {
     presets_writing_ = false;
     if (!result) {
-      result = Fail(ErrorCode::kIo, "what was changed is forgotten when the node ends: {}",
+      result = Fail(result.error().code, "what was changed is forgotten when the node ends: {}",
                     result.error().message);
     }
     for (const auto& done : waiting) done(result);
