@@ -259,7 +259,7 @@ void World::StartRunner(Node& node, const StartServing& serving) {
               Fail("a step of another plan was computed");
           },
       .broken = [this](const std::string& what) { Fail(what); },
-      .loses_page = [this] { return Chance(0.05); },
+      .loses_page = [this] { return Chance(0.2); },
       .on_pages =
           [this](uint64_t restored, uint64_t lost) {
             result_.restored += restored;
