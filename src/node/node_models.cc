@@ -21,6 +21,18 @@ std::vector<NodeId> NodeImpl::HoldersOf(const ModelId& model) const {
   return holders;
 }
 
+// Who may have pulled a part of it.
+std::vector<NodeId> NodeImpl::MembersWithout(const ModelId& model) const {
+  const std::vector<NodeId> holders = HoldersOf(model);
+  std::vector<NodeId> others;
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    if (status.self || status.state != cluster::PeerState::kAlive) continue;
+    if (std::ranges::find(holders, status.record.id) == holders.end())
+      others.push_back(status.record.id);
+  }
+  return others;
+}
+
 std::vector<store::PulledModel> NodeImpl::PulledModels() const {
   std::vector<store::PulledModel> models = tensors_->Models();
   std::erase_if(models, [this](const store::PulledModel& model) {

@@ -595,11 +595,14 @@ struct CancelRequest {
 // hash.
 struct ManifestRequest {
   ModelId model;
+  bool held_only = false;  // which of its tensors are there, instead of the manifest
   friend bool operator==(const ManifestRequest&, const ManifestRequest&) = default;
 };
 struct ManifestReply {
   bool found = false;
-  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> bytes;  // an older node sends them whatever was asked
+  // Bit i % 8 of byte i / 8: tensor i of the manifest is there. Empty: all are.
+  std::vector<uint8_t> held;
   friend bool operator==(const ManifestReply&, const ManifestReply&) = default;
 };
 struct TensorRequest {

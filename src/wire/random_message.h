@@ -186,8 +186,8 @@ class RandomMessage {
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(Queued& v) { All(v.request, v.plan, v.before); }
-  void Fill(ManifestRequest& v) { Fill(v.model); }
-  void Fill(ManifestReply& v) { All(v.found, v.bytes); }
+  void Fill(ManifestRequest& v) { All(v.model, v.held_only); }
+  void Fill(ManifestReply& v) { All(v.found, v.bytes, v.held); }
   void Fill(TensorRequest& v) {
     All(v.model, v.name, v.offset, v.bytes);
     v.bytes %= kMaxTensorPiece + 1;

@@ -174,6 +174,7 @@ def test_a_node_without_the_file_pulls_its_layers(exo):
         assert pulled, "nothing was pulled"
         total = sum(p.stat().st_size for p in pulled)
         assert total < (folder / "stories260K-q8_0.gguf").stat().st_size, "more than its own layers was pulled"
+        assert "from 1 of 1 members" in nodes[1].log.read_text()
 
 
 def test_different_files_of_one_name_are_refused(exo):
