@@ -222,9 +222,9 @@ namespace {
 
 uint8_t NamedIn(const Placing& placing, uint32_t context) {
   const int unnamed = context > 0 ? wire::kContextOfSettings : 0;
-  return static_cast<uint8_t>((placing.context ? wire::kNamedContext : unnamed) |
-                              (placing.kv_type ? wire::kNamedKv : 0) |
-                              (placing.adapters ? wire::kNamedAdapters : 0));
+  return static_cast<uint8_t>(
+      (placing.context ? wire::kNamedContext : unnamed) | (placing.kv_type ? wire::kNamedKv : 0) |
+      (placing.adapters ? wire::kNamedAdapters : 0) | (placing.keep_ms ? wire::kNamedKeep : 0));
 }
 
 }  // namespace
@@ -283,7 +283,8 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .context = shape.context,
                              .kv_type = shape.kv_type,
                              .adapters = {},
-                             .named = NamedIn(placing, shape.context)};
+                             .named = NamedIn(placing, shape.context),
+                             .keep_ms = placing.keep_ms.value_or(options_.keep_ms)};
   // Adapters first: what runs has its own.
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));
