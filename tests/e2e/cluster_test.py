@@ -162,7 +162,7 @@ def test_unload_gives_memory_back(exo):
 
 def test_a_node_without_the_file_pulls_its_layers(exo):
     folder = need_shared("data/models/stories260K/gguf")
-    with cluster(exo, 2) as nodes:
+    with cluster(exo, 2, environment={"EXO_LOG": "info"}) as nodes:
         status, added = nodes[0].api.post("/v1/internal/models", {"path": str(folder / "stories260K-q8_0.gguf")})
         assert status == 200, added
         name = "stories260K-q8_0"
