@@ -47,7 +47,7 @@ constexpr Read kBodies[] = {
     [](std::string_view body) { Check(llama_server::ParseCompletion(body, Grammars())); },
     [](std::string_view body) { Check(llama_server::ParseInfill(body, Grammars())); },
     [](std::string_view body) { Check(llama_server::ParseTokenize(body)); },
-    [](std::string_view body) { Check(llama_server::ParseTemplate(body)); },
+    [](std::string_view body) { Check(llama_server::ParseTemplate(body, Grammars())); },
     [](std::string_view body) { Check(llama_server::ParseDetokenize(body)); },
     [](std::string_view body) { Check(llama_server::ParseEmbedding(body)); },
     [](std::string_view body) { CheckDecoded(Coding::kGzip, body); },

@@ -216,6 +216,8 @@ void DescribeParameters(std::string_view text, const Found& found, size_t end, C
     syntax.form = CallForm::kValues;
     syntax.values_open = head;
     syntax.string_quote = syntax.string_begin.substr(1);
+    const bool quoted = next.starts_with(syntax.string_quote);
+    syntax.values_between = next.substr(quoted ? syntax.string_quote.size() : 0);
     syntax.values_close = Between(text, found.end, std::min(found.end + 1, end));
     return;
   }
@@ -331,11 +333,11 @@ bool CallSyntax::bare() const {
 std::vector<std::string> TextsOf(const AnswerFormat& format) {
   const CallSyntax& calls = format.calls;
   std::vector<std::string> texts = {
-      calls.section_begin,    calls.section_end,   calls.between,      calls.call_begin,
-      calls.call_end,         calls.after_name,    calls.after_id,     calls.after_arguments,
-      calls.parameter_begin,  calls.string_begin,  calls.value_begin,  calls.parameter_end,
-      calls.values_open,      calls.string_quote,  calls.values_close, format.other_begin,
-      format.reasoning.begin, format.reasoning.end};
+      calls.section_begin,   calls.section_end,      calls.between,        calls.call_begin,
+      calls.call_end,        calls.after_name,       calls.after_id,       calls.after_arguments,
+      calls.parameter_begin, calls.string_begin,     calls.value_begin,    calls.parameter_end,
+      calls.values_open,     calls.string_quote,     calls.values_between, calls.values_close,
+      format.other_begin,    format.reasoning.begin, format.reasoning.end};
   if (calls.form == CallForm::kChannels)
     texts.emplace_back("<|start|><|channel|><|message|><|constrain|><|end|><|call|><|return|>");
   return texts;

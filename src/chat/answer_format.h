@@ -26,7 +26,7 @@ enum class CallForm : uint8_t {
 //   call_end }, between two of them `between`, and section_end.
 // ARGUMENTS of kParameters are
 //   { parameter_begin NAME string_begin | value_begin VALUE parameter_end }
-// and of kValues values_open { NAME value_begin VALUE between ',' } values_close.
+// and of kValues values_open { NAME value_begin VALUE, values_between between two } values_close.
 struct CallSyntax {
   CallForm form = CallForm::kJson;
   std::string section_begin, section_end, between;
@@ -38,7 +38,7 @@ struct CallSyntax {
   std::string after_arguments;
   bool indexed = false;  // :0, :1, … stand behind the names
   std::string parameter_begin, string_begin, value_begin, parameter_end;
-  std::string values_open, string_quote, values_close;
+  std::string values_open, string_quote, values_between, values_close;
   bool one_call = false;  // the template takes no more
 
   // Nothing but JSON tells a call from text.

@@ -4,89 +4,52 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
 #include "chat/literal.h"
+#include "chat/schema_view.h"
+#include "chat/values_grammar.h"
 
 namespace exo::chat {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = OrderedJson;
 
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-// A literal of GBNF.
-std::string QuotedLiteral(std::string_view text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '\n') {
-      quoted += "\\n";
-    } else if (c == '\r' || c == '\t') {
-      quoted += c == '\r' ? "\\r" : "\\t";
-    } else {
-      if (c == '"' || c == '\\') quoted += '\\';
-      quoted += c;
-    }
+// Whether a value may be a string, which is written as it is: any text is one, also where other
+// types are allowed beside it.
+bool MayBeText(const Json& property) {
+  if (!property.is_object()) return true;
+  if (const Json* type = MemberOf(property, "type"))
+    return type->is_array() ? std::ranges::find(*type, Json("string")) != type->end()
+                            : *type == "string";
+  if (const Json* values = MemberOf(property, "enum"); values != nullptr && values->is_array())
+    return std::ranges::any_of(*values, [](const Json& one) { return one.is_string(); });
+  if (const Json* value = MemberOf(property, "const")) return value->is_string();
+  for (const char* name : {"anyOf", "oneOf"}) {
+    if (const Json* ways = MemberOf(property, name); ways != nullptr && ways->is_array())
+      return std::ranges::any_of(*ways, &MayBeText);
   }
-  return quoted + '"';
+  return true;
 }
 
-// A text of the format, in pieces of text and control tokens.
-struct Part {
-  std::string text;
-  const ControlToken* control = nullptr;
-};
+// Of a value whose text is written as it is, only a list of texts is held.
+std::string NotHeldOfText(const Json& property) {
+  if (!property.is_object() || !MayBeText(property)) return "";
+  const Json* values = MemberOf(property, "enum");
+  if (values != nullptr &&
+      !std::ranges::all_of(*values, [](const Json& one) { return one.is_string(); }))
+    return "enum";
+  return OtherThan(property, {"type", "enum"});
+}
 
 class Writer {
  public:
   Writer(const AnswerFormat& format, const std::vector<Tool>& tools,
          const CallGrammarOptions& options)
-      : format_(format), syntax_(format.calls), tools_(tools), options_(options) {}
-
-  // Up to the first token that ends an answer.
-  std::vector<Part> Parts(std::string_view text) const {
-    std::vector<Part> parts;
-    for (size_t at = 0; at < text.size();) {
-      const ControlToken* first = nullptr;
-      size_t begin = text.size();
-      for (const ControlToken& one : options_.controls) {
-        const size_t found = text.find(one.text, at);
-        if (one.text.empty() || found > begin) continue;
-        if (found == begin && (first == nullptr || first->text.size() > one.text.size())) continue;
-        begin = found;
-        first = &one;
-      }
-      if (begin > at) parts.push_back({.text = std::string(text.substr(at, begin - at))});
-      if (first == nullptr || first->ends) break;
-      parts.push_back({.text = first->text, .control = first});
-      at = begin + first->text.size();
-    }
-    return parts;
-  }
-  static std::string Sequence(const std::vector<Part>& parts) {
-    std::string all;
-    for (const Part& part : parts) {
-      all += part.control != nullptr ? fmt::format("<[{}]> ", part.control->id)
-                                     : QuotedLiteral(part.text) + " ";
-    }
-    return all;
-  }
-  std::string Literal(std::string_view text) const { return Sequence(Parts(text)); }
-  // Any text up to `end`, and that. White space in front of it belongs to the text, as readers
-  // see it: what ends a text does so wherever it stands.
-  std::string Until(std::string_view end) const {
-    end.remove_prefix(std::min(end.find_first_not_of(" \t\r\n"), end.size()));
-    const std::vector<Part> parts = Parts(end);
-    if (parts.empty()) return ".* ";
-    if (parts.front().control != nullptr) return ".* " + Sequence(parts);
-    const std::string_view first = parts.front().text;
-    const std::string_view mark = Trimmed(first), space = first.substr(mark.size());
-    return "%until " + QuotedLiteral(mark) + " " +
-           (space.empty() ? "" : QuotedLiteral(space) + " ") +
-           Sequence({parts.begin() + 1, parts.end()});
-  }
+      : format_(format),
+        syntax_(format.calls),
+        tools_(tools),
+        options_(options),
+        texts_(options.controls) {}
 
   std::string Calls() const {
     const std::string one =
@@ -107,14 +70,31 @@ class Writer {
     if (options_.thinking) return thought + Calls();
     return "(" + Literal(reasoning.begin) + thought + ")? " + Calls();
   }
+  // The whole answer, where a call begins like no text; empty: nothing tells them apart.
+  std::string CallsOrText() const {
+    const std::string begin = syntax_.section_begin + syntax_.call_begin + syntax_.object_begin;
+    const std::string_view mark = Trimmed(begin);
+    if (mark.empty()) return "";
+    const std::string other = Literal(format_.other_begin);
+    const std::string no_call =
+        fmt::format("[^ \\n\\r\\t{}{}] .* ", mark.front() == '[' ? "\\" : "", mark.front());
+    const ReasoningSyntax& reasoning = format_.reasoning;
+    std::string thought;
+    if (!reasoning.end.empty()) {
+      thought = Until(reasoning.end);
+      if (!options_.thinking) thought = "( " + Literal(reasoning.begin) + thought + ")? ";
+    }
+    return thought + "[ \\n]{0,2} ( " + (other.empty() ? "" : "( " + other + ")? ") + Calls() +
+           "| " + no_call + ")? ";
+  }
   // Rules for `call` and what it needs. Names are alternatives within one rule, so that they become
   // one tree of bytes, however many there are; tools with the same arguments share theirs.
   std::string Rules() const {
     std::map<std::string, size_t> known;
     std::string names, rules;
     for (const Tool& tool : tools_) {
-      const auto [at, is_new] = known.try_emplace(Arguments(tool), known.size());
-      if (is_new) rules += fmt::format("arguments-{} ::= {}\n", at->second, at->first);
+      const auto [at, is_new] = known.try_emplace(tool.parameters, known.size());
+      if (is_new) rules += Arguments(tool, fmt::format("arguments-{}", at->second));
       names += fmt::format("{}{} behind-name arguments-{} ", names.empty() ? "" : "| ",
                            QuotedLiteral(NameOf(tool)), at->second);
     }
@@ -122,12 +102,15 @@ class Writer {
            "behind-name ::= " + BehindName() + "\n" + rules;
   }
 
+  const GbnfTexts& texts() const { return texts_; }
   // The text that begins calls, without what is left to the part's body.
   const std::string& Opener() const {
     return Trimmed(syntax_.section_begin).empty() ? syntax_.call_begin : syntax_.section_begin;
   }
 
  private:
+  std::string Literal(std::string_view text) const { return texts_.Literal(text); }
+  std::string Until(std::string_view end) const { return texts_.Until(end); }
   std::string End() const { return syntax_.after_arguments; }
   std::string BehindName() const {
     std::string behind = syntax_.indexed ? "\":\" [0-9]{1,3} " : "\"\" ";
@@ -144,23 +127,26 @@ class Writer {
     const std::string quoted = Dump(Json(tool.name));
     return quoted.substr(1, quoted.size() - 2);
   }
-  std::string Arguments(const Tool& tool) const {
+  // The rule `name` and those that it needs.
+  std::string Arguments(const Tool& tool, const std::string& name) const {
     Json schema = Json::parse(tool.parameters, nullptr, false);
     if (!schema.is_object()) schema = Json::object();
-    if (syntax_.form == CallForm::kParameters) return Parameters(schema);
-    if (!schema.contains("type")) schema["type"] = "object";
-    return "%json " + Dump(schema);
+    if (syntax_.form == CallForm::kValues) return ValueRules(syntax_, texts_, schema, name);
+    std::string body;
+    if (syntax_.form == CallForm::kParameters) {
+      body = Parameters(schema);
+    } else {
+      if (!schema.contains("type")) schema["type"] = "object";
+      body = "%json " + Dump(schema);
+    }
+    return name + " ::= " + body + "\n";
   }
   std::string Parameters(const Json& schema) const {
     const auto properties = schema.find("properties");
     if (properties == schema.end() || !properties->is_object()) return AnyParameters();
     std::string all = "\"\" ";
-    const auto listed = schema.find("required");
-    for (const auto& [key, property] : properties->items()) {
-      const bool required = listed != schema.end() && listed->is_array() &&
-                            std::ranges::find(*listed, Json(key)) != listed->end();
-      all += "( " + Parameter(key, property, schema) + (required ? ") " : ")? ");
-    }
+    for (const auto& [key, property] : properties->items())
+      all += "( " + Parameter(key, property, schema) + (IsRequired(schema, key) ? ") " : ")? ");
     return all;
   }
   // Of a schema that names none.
@@ -177,26 +163,6 @@ class Writer {
     return begin + Literal(syntax_.value_begin) + "%json " + Dump(property) + " " +
            Literal(syntax_.parameter_end);
   }
-  // Whether a value may be a string, which is written as it is: any text is one, also where other
-  // types are allowed beside it.
-  static bool MayBeText(const Json& property) {
-    if (!property.is_object()) return true;
-    const auto member = [&](const char* name) {
-      const auto at = property.find(name);
-      return at == property.end() ? nullptr : &*at;
-    };
-    if (const Json* type = member("type"))
-      return type->is_array() ? std::ranges::find(*type, Json("string")) != type->end()
-                              : *type == "string";
-    if (const Json* values = member("enum"); values != nullptr && values->is_array())
-      return std::ranges::any_of(*values, [](const Json& one) { return one.is_string(); });
-    if (const Json* value = member("const")) return value->is_string();
-    for (const char* name : {"anyOf", "oneOf"}) {
-      if (const Json* ways = member(name); ways != nullptr && ways->is_array())
-        return std::ranges::any_of(*ways, &MayBeText);
-    }
-    return true;
-  }
   std::string Strings(const Json& property) const {
     if (!property.is_object() || !property.contains("enum") || !property["enum"].is_array())
       return Until(syntax_.parameter_end);
@@ -212,6 +178,7 @@ class Writer {
   const CallSyntax& syntax_;
   const std::vector<Tool>& tools_;
   const CallGrammarOptions& options_;
+  const GbnfTexts texts_;
 };
 
 wire::GrammarPart TriggeredPart(const AnswerFormat& format, const Writer& writer) {
@@ -223,11 +190,11 @@ wire::GrammarPart TriggeredPart(const AnswerFormat& format, const Writer& writer
   }
   // The calls without what has begun them.
   const std::string& opener = writer.Opener();
-  auto parts = writer.Parts(opener);
+  auto parts = writer.texts().Parts(opener);
   const std::string calls = writer.Calls();
-  const std::string whole = Writer::Sequence(parts);
+  const std::string whole = GbnfTexts::Sequence(parts);
   if (parts.size() > 1 && Trimmed(parts.front().text).empty()) parts.erase(parts.begin());
-  std::string rest = Writer::Sequence({parts.begin() + 1, parts.end()});
+  std::string rest = GbnfTexts::Sequence({parts.begin() + 1, parts.end()});
   if (parts.front().control != nullptr) {
     part.begin_token = parts.front().control->id;
   } else {
@@ -244,17 +211,29 @@ wire::GrammarPart TriggeredPart(const AnswerFormat& format, const Writer& writer
 
 }  // namespace
 
+std::string KeywordNotHeld(const AnswerFormat& format, const Tool& tool) {
+  const CallForm form = format.calls.form;
+  const Json schema = Json::parse(tool.parameters, nullptr, false);
+  if (!schema.is_object()) return "";
+  if (form == CallForm::kValues) return NotHeldOfValues(format.calls, schema);
+  return form == CallForm::kParameters ? KeywordNotHeldOfObject(schema, &NotHeldOfText) : "";
+}
+
 std::optional<wire::Grammar> CallGrammar(const AnswerFormat& format, const std::vector<Tool>& tools,
                                          const CallGrammarOptions& options) {
   const Writer writer(format, tools, options);
-  if (format.calls.form == CallForm::kValues || tools.empty()) return std::nullopt;
+  if (tools.empty()) return std::nullopt;
   if (options.required) {
     return wire::Grammar{.parts = {{.kind = wire::GrammarKind::kGbnf,
                                     .text = "root ::= " + writer.Root() + "\n" + writer.Rules()}}};
   }
   const bool channels = format.calls.form == CallForm::kChannels;
-  if (!channels && (format.calls.bare() || writer.Parts(writer.Opener()).empty()))
-    return std::nullopt;
+  if (!channels && (format.calls.bare() || writer.texts().Parts(writer.Opener()).empty())) {
+    const std::string root = options.strict ? writer.CallsOrText() : "";
+    if (root.empty()) return std::nullopt;
+    return wire::Grammar{.parts = {{.kind = wire::GrammarKind::kGbnf,
+                                    .text = "root ::= " + root + "\n" + writer.Rules()}}};
+  }
   wire::Grammar grammar = {.parts = {TriggeredPart(format, writer)}, .triggered = true};
   grammar.repeated = options.many && !channels;
   return grammar;

@@ -9,29 +9,28 @@
 #include <utility>
 #include <vector>
 
-#include "base/ids.h"
 #include "chat/answer_format.h"
+#include "chat/gbnf_texts.h"
 #include "chat/tools.h"
 #include "wire/messages.h"
 
 namespace exo::chat {
-
-// A control token of the vocabulary that a format's texts hold.
-struct ControlToken {
-  std::string text;
-  TokenId id = -1;
-  bool ends = false;  // ends a generation
-};
 
 struct CallGrammarOptions {
   std::vector<ControlToken> controls;
   bool required = false;  // the answer is calls, behind what is thought
   bool thinking = false;  // the prompt has begun what is thought
   bool many = true;       // more than one call may come
+  // Where nothing but its first character tells a call from text, no text begins with that.
+  bool strict = false;
 };
 
+// A keyword of the schema of a tool's arguments that the format cannot hold them to, though their
+// JSON could be; empty: there is none. Of schemas that compile.
+std::string KeywordNotHeld(const AnswerFormat& format, const Tool& tool);
+
 // Nullopt: what begins a call cannot be told from text, so nothing is held to a form. With
-// `required` there always is a grammar, but for kValues.
+// `required` there always is a grammar.
 std::optional<wire::Grammar> CallGrammar(const AnswerFormat& format, const std::vector<Tool>& tools,
                                          const CallGrammarOptions& options);
 

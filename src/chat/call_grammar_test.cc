@@ -184,7 +184,7 @@ std::vector<std::string> WholeTexts(const AnswerFormat& format,
   const bool channels = format.calls.form == CallForm::kChannels;
   for (const std::string& text :
        {format.calls.parameter_end, channels ? "<|end|>" : format.calls.call_end,
-        format.calls.section_end, format.reasoning.end}) {
+        format.calls.section_end, format.calls.string_quote, format.reasoning.end}) {
     if (text.empty()) continue;
     all.push_back(text);
     if (const std::string_view inner = Trimmed(text); !inner.empty()) all.emplace_back(inner);
@@ -280,7 +280,7 @@ size_t ReadDrawn(const Family& family, const Mode& mode, bool with_controls) {
                                     .required = mode.required,
                                     .thinking = mode.thinking,
                                     .many = mode.many});
-  EXPECT_TRUE(grammar || !mode.required || family.format->calls.form == CallForm::kValues);
+  EXPECT_TRUE(grammar || !mode.required);
   if (!grammar) return 0;
   const auto whole = grammar::Compile(*grammar);
   EXPECT_TRUE(whole) << whole.error().message << "\n" << grammar->parts[0].text;
@@ -318,11 +318,64 @@ TEST(CallGrammarTest, WhateverItAllowsIsReadBackAsCalls) {
       for (const bool controls : {false, true}) {
         SCOPED_TRACE(std::string(mode.name) + (controls ? ", control tokens" : ""));
         const size_t read = ReadDrawn(family, mode, controls);
-        if (mode.required && family.format->calls.form != CallForm::kValues) EXPECT_GE(read, 3u);
+        if (mode.required) EXPECT_GE(read, 3u);
       }
     }
   }
   EXPECT_EQ(families, 65u);
+}
+
+// As Llama 3 writes calls.
+TEST(CallGrammarTest, StrictToolsAreHeldWhereOnlyTheFirstCharacterTellsACall) {
+  AnswerFormat format;
+  format.calls = CommonCalls();
+  format.calls.call_begin = format.calls.call_end = "";
+  ASSERT_TRUE(format.calls.bare());
+  const std::vector<Tool> tools = {
+      {.name = "f", .parameters = R"({"properties":{"a":{"type":"integer"}},"required":["a"]})"}};
+  EXPECT_FALSE(CallGrammar(format, tools, {}));
+  const auto grammar = CallGrammar(format, tools, {.strict = true});
+  ASSERT_TRUE(grammar);
+  const auto automaton = grammar::Compile(*grammar);
+  ASSERT_TRUE(automaton) << automaton.error().message;
+  for (const char* text : {"", "Hello.\n{", " a", R"({"name": "f", "arguments": {"a":1}})"})
+    EXPECT_TRUE(grammar::Accepts(**automaton, text)) << text;
+  for (const char* text : {"{}", " {", R"({"name": "g", "arguments": {"a":1}})",
+                           R"({"name": "f", "arguments": {"a":"x"}})"})
+    EXPECT_FALSE(grammar::Accepts(**automaton, text)) << text;
+}
+
+TEST(CallGrammarTest, KeywordsThatAFormCannotHoldAreNamed) {
+  const auto keyword = [](CallForm form, const char* quote, const char* schema) {
+    AnswerFormat format;
+    format.calls.form = form;
+    format.calls.string_quote = quote;
+    return KeywordNotHeld(format, {.name = "f", .parameters = schema});
+  };
+  constexpr const char* kPattern =
+      R"({"type":"object","properties":{"a":{"type":"string","pattern":"^x$"}}})";
+  EXPECT_EQ(keyword(CallForm::kJson, "", kPattern), "");
+  EXPECT_EQ(keyword(CallForm::kParameters, "", kPattern), "pattern");
+  EXPECT_EQ(keyword(CallForm::kValues, "\"", kPattern), "");
+  EXPECT_EQ(keyword(CallForm::kValues, "<|\"|>", kPattern), "pattern");
+  EXPECT_EQ(keyword(CallForm::kParameters, "", BothTools()[0].parameters.c_str()), "");
+  for (const auto& [schema, expected] : std::vector<std::pair<const char*, const char*>>{
+           {R"({"type":"object"})", ""},
+           {R"({"type":"object","additionalProperties":false})", "additionalProperties"},
+           {R"({"properties":{"a":{"type":"string","title":"A"}},"minProperties":1})",
+            "minProperties"},
+           {R"({"properties":{"a":{}},"required":["b"]})", "required"},
+           {R"({"properties":{"a":{"enum":["x",1]}}})", "enum"}})
+    EXPECT_EQ(keyword(CallForm::kParameters, "", schema), expected) << schema;
+  for (const auto& [schema, expected] : std::vector<std::pair<const char*, const char*>>{
+           {R"({"properties":{"a":{"enum":["x",1]},"b":{"type":"array","items":{"type":"object",
+               "properties":{"c":{"type":"string"}}},"minItems":1}}})",
+            ""},
+           {R"({"properties":{"a":{"type":"object","properties":{"b":{"$ref":"#/$defs/x"}}}}})",
+            "$ref"},
+           {R"({"properties":{"a":{"type":"array","uniqueItems":true}}})", "uniqueItems"},
+           {R"({"properties":{"a":{"oneOf":[{"type":"string"}]}}})", "oneOf"}})
+    EXPECT_EQ(keyword(CallForm::kValues, "<|\"|>", schema), expected) << schema;
 }
 
 // A call of one of so many tools, each with arguments of its own.

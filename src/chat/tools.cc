@@ -1,12 +1,13 @@
 #include "chat/tools.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
+
+#include "chat/schema_view.h"
 
 namespace exo::chat {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = OrderedJson;
 
 Json ToJson(const model::Data& data);
 
@@ -89,7 +90,7 @@ std::string TypeOf(const model::Data& property) {
 }  // namespace
 
 std::string JsonText(const model::Data& data) {
-  return ToJson(data).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return Dump(ToJson(data));
 }
 
 std::vector<Tool> ToolsOf(const model::DataList& tools) {
@@ -119,6 +120,21 @@ std::vector<Tool> ToolsOf(const model::DataList& tools) {
 const Tool* FindTool(const std::vector<Tool>& tools, std::string_view name) {
   const auto at = std::ranges::find(tools, name, &Tool::name);
   return at == tools.end() ? nullptr : &*at;
+}
+
+std::string WithoutProperties(const std::string& schema,
+                              const std::function<bool(const std::string&)>& keeps) {
+  Json json = Json::parse(schema, nullptr, false);
+  const auto properties = json.is_object() ? json.find("properties") : json.end();
+  if (properties == json.end() || !properties->is_object()) return schema;
+  for (auto& [name, property] : properties->items()) {
+    Json alone = property;
+    for (const char* shared : {"$defs", "definitions"}) {
+      if (alone.is_object() && json.contains(shared)) alone[shared] = json[shared];
+    }
+    if (!keeps(Dump(alone))) property = true;
+  }
+  return Dump(json);
 }
 
 }  // namespace exo::chat

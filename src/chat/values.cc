@@ -1,21 +1,17 @@
 #include "chat/values.h"
 
 #include <array>
-#include <nlohmann/json.hpp>
 
 #include "chat/json_scanner.h"
 #include "chat/literal.h"
+#include "chat/schema_view.h"
 
 namespace exo::chat {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = OrderedJson;
 
 constexpr size_t kMaxNesting = 32;
-
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 // One value and white space, not nested too deeply.
 bool IsJson(std::string_view text) {
@@ -87,10 +83,14 @@ class Reader {
          {std::string_view(syntax_.string_quote), std::string_view("\""), std::string_view("'")}) {
       if (!quote.empty() && quote.starts_with(Left())) short_ = Left().size() < quote.size();
       if (quote.empty() || !Left().starts_with(quote)) continue;
+      const size_t begin = at_;
       at_ += quote.size();
       for (; at_ < text_.size(); ++at_) {
         if (Left().starts_with(quote)) {
           at_ += quote.size();
+          // As JSON where it is some, for its escapes.
+          const Json whole = Json::parse(text_.substr(begin, at_ - begin), nullptr, false);
+          if (whole.is_string()) value = whole.get<std::string>();
           return true;
         }
         // Only quotes of one character are escaped.

@@ -309,12 +309,14 @@ TEST_F(CoreTest, ALoadAfterTheAnswerToAnUnloadIsNeverTakenForAnEarlierOne) {
   EXPECT_TRUE(replies[0].result) << replies[0].result.error().message;
 }
 
+// What mirostat remembers was not told, so nobody can go on with the answer.
 TEST_F(CoreTest, ALostDeviceEndsAnswersWithItsNameAndLayersAndTheModelComesBack) {
   for (const char* name : {"a", "b", "c"}) Add(name, 4 * kMiB, name[0] == 'a');
   ConnectAll();
   const wire::Plan plan = PlaceOverTwo();
   const size_t victim = OtherThanFirst(plan);
-  const wire::Submit submit = Ask();
+  wire::Submit submit = Ask();
+  submit.sampler.mirostat = true;
   Tell(0, SubmitLocal{submit, SixLayers().id});
   Tell(IndexOf(plan.stages[0].node), LeadEmitted{submit.request, {5}});  // the client has seen it
   Kill(victim);
@@ -333,6 +335,44 @@ TEST_F(CoreTest, ALostDeviceEndsAnswersWithItsNameAndLayersAndTheModelComesBack)
   EXPECT_EQ(instances[0].summary.state, wire::InstanceState::kReady);
   EXPECT_NE(instances[0].summary.plan.id, plan.id);
   EXPECT_LT(StageOf(instances[0].summary.plan, nodes_[victim].id), 0);
+}
+
+// The next lead gets what was passed on as a part of the prompt, with what sampling remembers.
+TEST_F(CoreTest, AnAnswerGoesOnBehindItsTokensWhenItsDeviceIsLost) {
+  for (const char* name : {"a", "b", "c", "d"}) Add(name, 4 * kMiB, name[0] == 'a');
+  ConnectAll();
+  wire::Submit submit = Ask();
+  submit.sampler.mirostat = true;
+  const wire::Plan plan = PlaceOverTwo();
+  Tell(0, SubmitLocal{submit, SixLayers().id});
+  const wire::SamplerState state = {.begun = true, .mirostat_mu = 3};
+  Tell(IndexOf(plan.stages[0].node),
+       LeadEmitted{.request = submit.request, .tokens = {5, 6}, .state = state});
+  Kill(OtherThanFirst(plan));
+  Pass(seconds(5));
+  EXPECT_TRUE(Take<RequestFinished>(0).empty());
+  ASSERT_NE(InstanceAt(0), nullptr);
+  const wire::Plan again = InstanceAt(0)->summary.plan;
+  const size_t lead = IndexOf(again.stages[0].node);
+  std::vector<TokenId> prompt = submit.prompt;
+  prompt.insert(prompt.end(), {5, 6});
+  auto submitted = Take<LeadSubmit>(lead);
+  std::erase_if(submitted, [&](const LeadSubmit& one) { return one.submit.plan != again.id; });
+  ASSERT_EQ(submitted.size(), 1u);
+  EXPECT_EQ(submitted[0].submit.prompt, prompt);
+  EXPECT_EQ(submitted[0].submit.prompt_tokens, submit.prompt.size());
+  EXPECT_EQ(submitted[0].submit.state, state);
+  Take<RequestTokens>(0);
+  Tell(lead, LeadEmitted{.request = submit.request, .tokens = {7}});
+  const auto news = Take<RequestTokens>(0);
+  ASSERT_EQ(news.size(), 1u);
+  EXPECT_EQ(news[0].tokens, std::vector<TokenId>{7});
+  Tell(lead, LeadFinished{{.request = submit.request, .generated = 3}});
+  const auto finished = Take<RequestFinished>(0);
+  ASSERT_EQ(finished.size(), 1u);
+  EXPECT_EQ(finished[0].finished.reason, wire::FinishReason::kStop);
+  EXPECT_EQ(finished[0].finished.generated, 3u);
+  EXPECT_EQ(finished[0].stages, again.stages);
 }
 
 // Nobody has seen anything of such an answer: it begins again elsewhere, once.

@@ -78,6 +78,7 @@ struct RequestTokens {
   std::vector<TokenId> tokens;
   uint32_t cached = 0;  // as in LeadEmitted
   wire::Logprobs logprobs = {};
+  std::vector<wire::StageTime> stages = {};  // computed for the request so far
 };
 struct RequestQueued {
   RequestId request;

@@ -68,13 +68,32 @@ bool EntryRequests::TryDispatch(Request& request) {
   request.unplaced_since = context_.now;
   if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
     return false;
-  CHECK(!request.active && request.emitted.empty());  // never again after its first token
+  CHECK(!request.active);
+  if (!request.emitted.empty()) GoOn(request);
   request.active = true;
-  request.active_since = context_.now;
+  request.heard_at = context_.now;
   request.plan = best->plan;
   request.submit.plan = best->plan.id;
   SendToLead(request);
   return true;
+}
+
+// Another lead gets what was passed on as a part of the prompt, and goes on behind it with the same
+// tokens.
+void EntryRequests::GoOn(Request& request) {
+  wire::Submit& submit = request.submit;
+  if (submit.prompt_tokens == 0) submit.prompt_tokens = static_cast<uint32_t>(submit.prompt.size());
+  submit.prompt.resize(submit.prompt_tokens);
+  submit.prompt.insert(submit.prompt.end(), request.emitted.begin(), request.emitted.end());
+  submit.state = request.state;
+  request.resumed = request.emitted.size();
+}
+
+// Whether another lead would go on as this one: what its sampling remembers is known.
+bool EntryRequests::CanGoOn(const Request& request) {
+  const wire::SamplerSettings& sampler = request.submit.sampler;
+  const bool remembers = sampler.mirostat || !sampler.grammar.parts.empty();
+  return request.emitted.empty() || request.state.begun || !remembers;
 }
 
 // The one copy of the prompt: it stays here in case the lead is lost.
@@ -122,18 +141,19 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   }
   Request& request = at->second;
   std::vector<TokenId>& emitted = request.emitted;
+  const size_t first = request.resumed + message.first_index;
   size_t known = 0;
   if (!context_.options.bugs.no_token_index) {
-    if (message.first_index > emitted.size()) {
+    if (first > emitted.size()) {
       context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
-      return FinishWithError(message.request, ErrorCode::kDisconnected,
-                             fmt::format("tokens {} to {} of the answer were lost", emitted.size(),
-                                         message.first_index - 1));
+      return FinishWithError(
+          message.request, ErrorCode::kDisconnected,
+          fmt::format("tokens {} to {} of the answer were lost", emitted.size(), first - 1));
     }
-    known = std::min<size_t>(emitted.size() - message.first_index, message.tokens.size());
+    known = std::min(emitted.size() - first, message.tokens.size());
     if (!std::equal(message.tokens.begin(),
                     message.tokens.begin() + static_cast<std::ptrdiff_t>(known),
-                    emitted.begin() + message.first_index)) {
+                    emitted.begin() + static_cast<std::ptrdiff_t>(first))) {
       context_.SendTo(from, wire::CancelRequest{message.request, message.plan});
       return FinishWithError(message.request, ErrorCode::kCorrupt,
                              "the repeated answer is another one");
@@ -144,11 +164,13 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
                              message.tokens.end());
   emitted.insert(emitted.end(), fresh.begin(), fresh.end());
   request.state = message.state;
+  request.heard_at = context_.now;
   context_.Emit(RequestTokens{.request = message.request,
                               .tokens = std::move(fresh),
                               .cached = message.cached,
                               .logprobs = Part(message.logprobs, message.tokens.size(), known,
-                                               message.tokens.size() - known)});
+                                               message.tokens.size() - known),
+                              .stages = message.stages});
 }
 
 void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message) {
@@ -213,12 +235,17 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
   FinishWithError(id, error.code, std::move(error.message));
 }
 
-// The instance of a request is lost, and the request waits for another one, unless tokens of it
-// have been seen, or its client has waited so long that another attempt is the client's to decide.
+// The instance of a request is lost, and the request waits for another one, unless its client has
+// waited so long that another attempt is the client's to decide.
 void EntryRequests::Lose(const RequestId& id, const PlanId& ended, Error error) {
   Request& request = requests_.at(id);
-  const bool late = context_.now - request.active_since > context_.timers().waiting;
-  if (!request.emitted.empty() || request.lost || late)
+  const size_t generated = request.emitted.size();
+  if (generated > 0 && generated >= request.submit.max_new_tokens) {  // only its end was missing
+    return Finish(
+        id, {.reason = wire::FinishReason::kLength, .generated = static_cast<uint32_t>(generated)});
+  }
+  const bool late = !request.paused && context_.now - request.heard_at > context_.timers().waiting;
+  if (!CanGoOn(request) || request.lost || late)
     return FinishWithError(id, error.code, std::move(error.message));
   request.active = false;
   request.lost = {ended, std::move(error)};

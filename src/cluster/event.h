@@ -156,7 +156,8 @@ struct LeadEmitted {
   std::vector<TokenId> tokens;
   uint32_t cached = 0;  // tokens of the prompt whose KV was there already
   wire::Logprobs logprobs = {};
-  wire::SamplerState state = {};  // after the last token
+  wire::SamplerState state = {};             // after the last token
+  std::vector<wire::StageTime> stages = {};  // computed for the request so far
 };
 // The request waits for memory behind so many others.
 struct LeadQueued {

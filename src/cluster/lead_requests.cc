@@ -78,6 +78,7 @@ void LeadRequests::Repeat(const RequestId& id, const Request& request) {
                       .cached = request.cached,
                       .logprobs = Part(request.logprobs, all.size(), first, count)};
     if (first + count == all.size()) part.state = request.state;
+    part.stages = request.stages;
     context_.SendTo(request.entry, std::move(part));
   }
   if (request.finished) context_.SendTo(request.entry, *request.finished);
@@ -121,6 +122,7 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
     request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
     Append(request.logprobs, event.logprobs);
     request.state = event.state;
+    request.stages = event.stages;
   }
   context_.SendTo(request.entry, wire::Tokens{.request = event.request,
                                               .first_index = first,
@@ -128,7 +130,8 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
                                               .plan = request.plan,
                                               .cached = request.cached,
                                               .logprobs = event.logprobs,
-                                              .state = event.state});
+                                              .state = event.state,
+                                              .stages = event.stages});
 }
 
 void LeadRequests::OnRunnerQueued(const LeadQueued& event) {

@@ -20,8 +20,7 @@
 namespace exo::cluster {
 
 // The entry's side: waiting (for an instance) ─> active (at a lead) ─> finished. A request whose
-// instance is lost soon after it was sent there, and before its first token, waits once more:
-// nobody has seen anything of it yet.
+// instance is lost waits once more, and goes on behind the tokens that were passed on.
 class EntryRequests {
  public:
   EntryRequests(Context& context, Members& members, DesiredModels& desired)
@@ -49,9 +48,10 @@ class EntryRequests {
     bool paused = false;
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
-    wire::SamplerState state;  // after it: what another lead would go on from
+    size_t resumed = 0;        // of them: in the submit's prompt, for a lead that goes on
+    wire::SamplerState state;  // after them: what another lead goes on from
     Time unplaced_since{};     // waiting without any instance of the model
-    Time active_since{};
+    Time heard_at{};           // sent to the lead, or heard of from there
     // Why its instance was lost under it. A second loss ends it: it may be the cause.
     struct Loss {
       PlanId plan;  // that has ended and may still be listed; zero: only its lead was out of reach
@@ -62,6 +62,8 @@ class EntryRequests {
   };
   bool LostAdapters(const Request& request) const;
   bool TryDispatch(Request& request);
+  static void GoOn(Request& request);
+  static bool CanGoOn(const Request& request);
   void SendToLead(const Request& request);
   void Finish(const RequestId& request, wire::Finished finished);
   void End(const RequestId& request, const wire::Cause& cause);
@@ -110,6 +112,7 @@ class LeadRequests {
     std::vector<TokenId> emitted;
     wire::Logprobs logprobs;   // of `emitted`
     wire::SamplerState state;  // after it
+    std::vector<wire::StageTime> stages;
     std::optional<wire::Finished> finished;
     Time finished_at{};
   };

@@ -286,6 +286,7 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   if (!reason && output->ended) reason = wire::FinishReason::kStop;
   request.submit.state = output->state;
   emission.state = output->state;
+  emission.stages = request.times;
   emission.logprobs = wire::Part(output->logprobs, output->tokens.size(), 0,
                                  std::min(output->tokens.size(), emission.tokens.size()));
   if (reason) {

@@ -137,8 +137,9 @@ struct Emission {
   std::vector<TokenId> tokens;  // a stop token is not among them
   uint32_t cached = 0;          // tokens of the prompt whose KV was there already
   std::optional<wire::Finished> finished = {};
-  wire::Logprobs logprobs = {};   // of the tokens
-  wire::SamplerState state = {};  // after the last one
+  wire::Logprobs logprobs = {};              // of the tokens
+  wire::SamplerState state = {};             // after the last one
+  std::vector<wire::StageTime> stages = {};  // computed for the request so far
 };
 
 struct LeadStats {

@@ -284,7 +284,8 @@ void LeadLoop::Emit(std::vector<Emission> emissions) {
                          .tokens = std::move(emission.tokens),
                          .cached = emission.cached,
                          .logprobs = std::move(emission.logprobs),
-                         .state = std::move(emission.state)});
+                         .state = std::move(emission.state),
+                         .stages = std::move(emission.stages)});
     }
     if (emission.finished) events_.on_finished(std::move(*emission.finished));
   }

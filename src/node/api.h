@@ -51,6 +51,11 @@ struct ChatOptions {
   model::DataList tools = {};  // {type: "function", function: {name, description, parameters}}
   ToolUse tool_use = ToolUse::kAuto;
   std::string tool_name = {};  // kNamed
+  // Those that may be called, of tools that the prompt has; unset: all.
+  std::optional<std::vector<std::string>> allowed_tools = {};
+  // Their arguments satisfy their schemas, or the request is refused; others are held as far as the
+  // model's format and the schemas let them.
+  std::vector<std::string> strict_tools = {};
   bool parallel_tool_calls = true;
   // Names that the template may read beside its own: enable_thinking, reasoning_effort, …
   model::DataMap variables = {};
@@ -110,6 +115,8 @@ struct GenerateRequest {
   std::string model;  // name, alias or id
   // One of them: a chat (rendered by the model's template), a raw prompt, or a pair to rank.
   std::vector<model::ChatMessage> messages;
+  std::vector<TokenId> before = {};  // of a chat: the conversation so far, in front of `messages`
+  bool tells_prompt = false;         // in StartReport::prompt
   ChatOptions chat = {};
   std::optional<std::string> prompt;
   std::optional<RankedPair> pair = {};
@@ -170,12 +177,17 @@ struct GenerateStats {
   std::vector<float> values;                // of a readout
   std::vector<wire::FinishReason> reasons;  // of each choice
   std::vector<std::string> stops;           // of each choice: the stop text that ended it, if one
+  // Tools whose calls are not held to all of their schema.
+  std::vector<std::string> loose_tools = {};
 };
 
 // What is known of an answer before its first token.
 struct StartReport {
   uint32_t prompt_tokens = 0;
-  std::vector<StageReport> stages;  // where it is to run; no times yet
+  std::vector<StageReport> stages;       // where it is to run; no times yet
+  std::span<const TokenId> prompt = {};  // if the request wants it; valid during the call only
+  // That each choice can have: as asked for, and what the context leaves. 0: not known yet.
+  uint32_t max_tokens = 0;
 };
 
 // The pieces of an answer. All views are valid during the call only.

@@ -56,7 +56,8 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
                                   .tokens = std::move(news.tokens),
                                   .cached = news.cached,
                                   .logprobs = std::move(news.logprobs),
-                                  .state = std::move(news.state)});
+                                  .state = std::move(news.state),
+                                  .stages = std::move(news.stages)});
       }),
       .on_queued = OnLoop([this, plan](RequestId request, uint32_t before) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::LeadQueued{request, before});

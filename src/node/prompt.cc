@@ -74,6 +74,14 @@ Result<std::vector<model::TextPiece>> RenderPair(const RankedPair& pair,
   return RenderMessages(chat, vocabulary, 0);
 }
 
+// A conversation that has begun: BOS stands there once.
+void GoOn(const std::vector<TokenId>& before, const model::Tokenizer& tokenizer,
+          std::vector<TokenId>& ids) {
+  const bool again = !ids.empty() && ids.front() == tokenizer.bos();
+  ids.erase(ids.begin(), ids.begin() + (again ? 1 : 0));
+  ids.insert(ids.begin(), before.begin(), before.end());
+}
+
 // The text of a readout ends as its model was trained to see texts end.
 void AddEnd(const Vocabulary& vocabulary, std::vector<TokenId>& ids) {
   const auto& metadata = vocabulary.details.metadata;
@@ -125,6 +133,7 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
                                          : RenderMessages(request, vocabulary, local_time));
     for (const model::TextPiece& piece : pieces) prompt.text += piece.text;
     prompt.ids = tokenizer.EncodePieces(pieces);
+    if (!request.before.empty()) GoOn(request.before, tokenizer, prompt.ids);
   }
   // Templates may write BOS themselves: it stands there once.
   if (!request.no_bos && tokenizer.add_bos() && tokenizer.bos() >= 0 &&

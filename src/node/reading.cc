@@ -28,9 +28,23 @@ bool IsThinking(const chat::ReasoningSyntax& reasoning, std::string_view prompt)
          chat::Trimmed(prompt.substr(begin + reasoning.begin.size())).empty();
 }
 
+bool Contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+// Those that may be called.
 Result<std::vector<chat::Tool>> ToolsFor(const ChatOptions& chat) {
   std::vector<chat::Tool> tools;
   if (chat.tool_use != ToolUse::kNone) tools = chat::ToolsOf(chat.tools);
+  if (chat.allowed_tools) {
+    for (const std::string& name : *chat.allowed_tools) {
+      if (chat::FindTool(tools, name) == nullptr)
+        return Fail(ErrorCode::kInvalid, "the tool choice allows '{}', which is none of the tools",
+                    name);
+    }
+    std::erase_if(
+        tools, [&](const chat::Tool& tool) { return !Contains(*chat.allowed_tools, tool.name); });
+  }
   if (chat.tool_use == ToolUse::kNamed) {
     std::erase_if(tools, [&](const chat::Tool& tool) { return tool.name != chat.tool_name; });
     if (tools.empty())
@@ -42,40 +56,84 @@ Result<std::vector<chat::Tool>> ToolsFor(const ChatOptions& chat) {
   return tools;
 }
 
-// The arguments of a tool are left to the model.
-void Loosen(chat::Tool& tool) {
-  tool.parameters = R"({"type":"object"})";
-}
-bool CanBeHeld(const chat::Tool& tool, grammar::Cache& grammars) {
-  return grammars.Compile(grammar::WholeAnswer(wire::GrammarKind::kJsonSchema, tool.parameters))
-      .has_value();
+bool CanBeHeld(const std::string& schema, grammar::Cache& grammars) {
+  return grammars.Compile(grammar::WholeAnswer(wire::GrammarKind::kJsonSchema, schema)).has_value();
 }
 
-// Nullopt: nothing holds the calls to a form.
-Result<std::optional<wire::Grammar>> GrammarFor(const chat::AnswerFormat& format,
-                                                const std::vector<chat::Tool>& tools,
-                                                const chat::CallGrammarOptions& options,
-                                                grammar::Cache& grammars) {
-  auto calls = chat::CallGrammar(format, tools, options);
-  if (!calls) return calls;
+// What the request does not want strict is held as far as it can be.
+void Loosen(std::vector<chat::Tool>& tools, const std::vector<std::string>& strict,
+            grammar::Cache& grammars) {
+  for (chat::Tool& tool : tools) {
+    if (Contains(strict, tool.name) || CanBeHeld(tool.parameters, grammars)) continue;
+    tool.parameters = chat::WithoutProperties(
+        tool.parameters, [&](const std::string& schema) { return CanBeHeld(schema, grammars); });
+    if (!CanBeHeld(tool.parameters, grammars)) tool.parameters = chat::kAnyArguments;
+  }
+}
+
+// A strict tool is written in a format that can hold all that its schema says.
+Result<void> CheckStrict(const chat::AnswerFormat& format, const std::vector<chat::Tool>& tools,
+                         const std::vector<std::string>& strict) {
+  for (const chat::Tool& tool : tools) {
+    const std::string keyword =
+        Contains(strict, tool.name) ? chat::KeywordNotHeld(format, tool) : "";
+    if (!keyword.empty())
+      return Fail(ErrorCode::kUnsupported,
+                  "'{}' of the strict tool '{}' cannot be kept in the form in which this model "
+                  "writes calls; leave out the keyword, or 'strict'",
+                  keyword, tool.name);
+  }
+  return {};
+}
+
+struct HeldCalls {
+  std::optional<wire::Grammar> grammar;  // unset: nothing holds the calls to a form
+  std::vector<std::string> loose;        // tools that are not held to all of their schema
+};
+
+// Those whose schema is not the one that was asked for, or says what the format cannot hold.
+std::vector<std::string> LooseOf(const chat::AnswerFormat& format,
+                                 const std::vector<chat::Tool>& asked,
+                                 const std::vector<chat::Tool>& held, bool any) {
+  std::vector<std::string> loose;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (!any || asked[i].parameters != held[i].parameters ||
+        !chat::KeywordNotHeld(format, held[i]).empty())
+      loose.push_back(asked[i].name);
+  }
+  return loose;
+}
+
+Result<HeldCalls> GrammarFor(const chat::AnswerFormat& format, const std::vector<chat::Tool>& tools,
+                             const chat::CallGrammarOptions& options,
+                             const std::vector<std::string>& strict, grammar::Cache& grammars) {
+  TRY(CheckStrict(format, tools, strict));
+  std::vector<chat::Tool> held = tools;
+  auto calls = chat::CallGrammar(format, held, options);
+  if (!calls && options.strict)
+    return Fail(ErrorCode::kUnsupported,
+                "strict tools cannot be kept here: nothing tells a call of this model from text; "
+                "require a call, or leave out 'strict'");
+  if (!calls) return HeldCalls{.loose = LooseOf(format, tools, held, false)};
   auto compiled = grammars.Compile(*calls);
   if (!compiled) {
-    std::vector<chat::Tool> loose = tools;
-    for (chat::Tool& tool : loose) {
-      if (!CanBeHeld(tool, grammars)) Loosen(tool);
-    }
-    calls = chat::CallGrammar(format, loose, options);
+    Loosen(held, strict, grammars);
+    calls = chat::CallGrammar(format, held, options);
     compiled = grammars.Compile(*calls);
     // Each of them can be held, all of them not: at least the names are.
     if (!compiled) {
-      std::ranges::for_each(loose, &Loosen);
-      calls = chat::CallGrammar(format, loose, options);
+      for (chat::Tool& tool : held) {
+        if (!Contains(strict, tool.name)) tool.parameters = chat::kAnyArguments;
+      }
+      calls = chat::CallGrammar(format, held, options);
       compiled = grammars.Compile(*calls);
     }
   }
-  if (compiled) return calls;
-  if (options.required) return std::unexpected(Wrap(compiled.error(), "the tools' calls"));
-  return std::nullopt;
+  if (!compiled && (options.required || options.strict))
+    return std::unexpected(Wrap(compiled.error(), "the tools' calls"));
+  if (!compiled) calls.reset();
+  return HeldCalls{.grammar = std::move(calls),
+                   .loose = LooseOf(format, tools, held, compiled.has_value())};
 }
 
 }  // namespace
@@ -96,23 +154,22 @@ Result<std::shared_ptr<const Reading>> PlanReading(const GenerateRequest& reques
                 "send one of them");
   auto reading = std::make_shared<Reading>();
   reading->format = vocabulary.format;
-  const bool values = vocabulary.format->calls.form == chat::CallForm::kValues;
-  if (required && values) {
-    auto common = *vocabulary.format;
-    common.calls = chat::CommonCalls();
-    reading->format = std::make_shared<const chat::AnswerFormat>(std::move(common));
-  }
   const chat::AnswerFormat& format = *reading->format;
   const bool channels = format.calls.form == chat::CallForm::kChannels;
   if (tools.empty() && format.reasoning.end.empty() && !channels) return nullptr;
   const bool thinking = !channels && IsThinking(format.reasoning, prompt);
   if (!has_form) {
-    reading->grammar = TRY(GrammarFor(format, tools,
-                                      {.controls = vocabulary.controls,
-                                       .required = required,
-                                       .thinking = thinking,
-                                       .many = chat.parallel_tool_calls},
-                                      grammars));
+    const bool any_strict = std::ranges::any_of(
+        tools, [&](const chat::Tool& tool) { return Contains(chat.strict_tools, tool.name); });
+    HeldCalls held = TRY(GrammarFor(format, tools,
+                                    {.controls = vocabulary.controls,
+                                     .required = required,
+                                     .thinking = thinking,
+                                     .many = chat.parallel_tool_calls,
+                                     .strict = any_strict},
+                                    chat.strict_tools, grammars));
+    reading->grammar = std::move(held.grammar);
+    reading->loose_tools = std::move(held.loose);
   }
   reading->options = {.tools = std::move(tools),
                       .thinking = thinking,

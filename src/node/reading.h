@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "chat/answer_reader.h"
 #include "grammar/cache.h"
@@ -19,6 +20,7 @@ struct Reading {
   std::shared_ptr<const chat::AnswerFormat> format;
   chat::ReaderOptions options;  // make_id included
   std::optional<wire::Grammar> grammar;
+  std::vector<std::string> loose_tools;  // whose arguments are not held to all of their schema
 };
 
 // Null: the answer is text and nothing else. `prompt`: what the template wrote. Errors: kInvalid (a

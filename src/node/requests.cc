@@ -103,10 +103,11 @@ Result<void> CheckToken(TokenId id, const char* field, size_t vocabulary) {
               vocabulary);
 }
 std::expected<void, GenerateError> CheckTokens(const GenerateRequest& request, size_t vocabulary) {
-  constexpr const char *kBias = "logit_bias", *kStop = "stop_token_ids";
+  constexpr const char *kBias = "logit_bias", *kStop = "stop_token_ids", *kBefore = "context";
   for (const wire::LogitBias& bias : request.sampler.logit_bias)
     TRY(Blame(CheckToken(bias.token, kBias, vocabulary), kBias));
   for (const TokenId id : request.stop_tokens) TRY(Blame(CheckToken(id, kStop, vocabulary), kStop));
+  for (const TokenId id : request.before) TRY(Blame(CheckToken(id, kBefore, vocabulary), kBefore));
   return {};
 }
 
@@ -157,7 +158,7 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
   entry->answer->sink = &sink;
   entry->answer->choices = request.choices;
   entry->answer->running.push_back(entry->id);
-  entry->start = sys::Now();
+  entry->start = entry->answer->start = sys::Now();
   if (!request.has_seed)
     request.sampler.seed = sys::RandomValue<uint64_t>() >> 11;  // exact in JSON
   entry->text = std::make_unique<engine::TextStream>(request.stop);
@@ -196,6 +197,7 @@ void Requests::OnVocabulary(const RequestId& id,
   // The worker takes the texts and frees them, which takes a while where there are many.
   auto input = std::make_shared<GenerateRequest>();
   input->messages = std::move(request->request.messages);
+  input->before = std::move(request->request.before);
   input->chat = std::move(request->request.chat);
   input->prompt = std::move(request->request.prompt);
   input->suffix = std::move(request->request.suffix);
@@ -268,6 +270,7 @@ void Requests::OnPrepared(const RequestId& id, Checked<Prepared> prepared) {
   Shorten(*request, context);
   request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   if (request->prompt_tokens >= context) return RefuseLength(*request, context);
+  if (request->request.tells_prompt) request->answer->told_prompt = request->prompt;
   Place(id);
 }
 
@@ -358,14 +361,18 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   SubmitChoice(*request, std::move(request->prompt));
 }
 
+uint32_t Requests::MostTokens(const Request& request) {
+  const uint32_t room = request.plan.context - request.prompt_tokens;
+  return std::min(request.request.max_tokens.value_or(room), room);
+}
+
 void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
   const RequestId id = request.id;
-  const uint32_t room = request.plan.context - request.prompt_tokens;
   wire::Submit submit;
   submit.request = id;
   submit.prompt = std::move(prompt);
   submit.prompt_tokens = request.prompt_tokens;
-  submit.max_new_tokens = std::min(request.request.max_tokens.value_or(room), room);
+  submit.max_new_tokens = MostTokens(request);
   submit.sampler = request.request.sampler;
   submit.stop_tokens = request.vocabulary->stop_tokens;
   const auto& more = request.request.stop_tokens;
@@ -409,8 +416,11 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
     AddLogprobs(news, *request->vocabulary, request->pending_logprobs);
   request->generated += static_cast<uint32_t>(tokens.size());
   totals_.generated_tokens += tokens.size();
+  request->stages = news.stages;
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
+  Time& first = request->answer->first_token;
+  if (first == Time{}) first = request->last_token;
   Deliver(news.request);
 }
 
@@ -445,8 +455,12 @@ void Requests::Deliver(const RequestId& id) {
 void Requests::Announce(const RequestId& id) {
   const Request* request = Find(id);
   if (request == nullptr || std::exchange(request->answer->started, true)) return;
+  const uint32_t context = request->plan.context;
   request->answer->sink->OnStarted(
-      {.prompt_tokens = request->prompt_tokens, .stages = StatsOf(*request, nullptr).stages});
+      {.prompt_tokens = request->prompt_tokens,
+       .stages = StatsOf(*request, nullptr).stages,
+       .prompt = request->answer->told_prompt,
+       .max_tokens = context > request->prompt_tokens ? MostTokens(*request) : 0});
 }
 
 void Requests::AnnounceAfter(Request& request, Time limit) {

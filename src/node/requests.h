@@ -97,6 +97,8 @@ class Requests {
   void RefuseLength(const Request& request, uint32_t context);
   void Place(const RequestId& id);
   void OnReady(const RequestId& id, Result<wire::Plan> plan);
+  // That an answer can have, once its plan is known.
+  static uint32_t MostTokens(const Request& request);
   void SubmitChoice(Request& request, std::vector<TokenId> prompt);
   // The other choices of its answer, once the prompt is in the KV cache: they fork its pages.
   // False: the answer has ended.

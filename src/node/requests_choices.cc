@@ -21,7 +21,6 @@ void Add(GenerateStats& all, const GenerateStats& one, uint32_t choice) {
     all.prompt_tokens = one.prompt_tokens;
     all.cached_tokens = one.cached_tokens;
     all.seed = one.seed;
-    all.ttft_ms = one.ttft_ms;
     all.prompt_per_second = one.prompt_per_second;
     all.values = one.values;
   }
@@ -142,11 +141,9 @@ GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* fi
                           .id = stage.node,
                           .layer_begin = stage.layer_begin,
                           .layer_end = stage.layer_end};
-    if (finished != nullptr) {
-      for (const wire::StageTime& time : finished->stages) {
-        if (time.node == stage.node)
-          report.milliseconds += static_cast<double>(time.microseconds) / 1000;
-      }
+    for (const wire::StageTime& time : finished != nullptr ? finished->stages : request.stages) {
+      if (time.node == stage.node)
+        report.milliseconds += static_cast<double>(time.microseconds) / 1000;
     }
     stats.stages.push_back(std::move(report));
   }
@@ -163,13 +160,17 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   if (!BeginOthers(id)) return;
   const GenerateStats stats = StatsOf(request, finished);
   const uint32_t choice = request.choice();
+  const std::shared_ptr<const Reading> reading = request.reading;
   End(id,
       fmt::format("{} prompt tokens, {} generated", stats.prompt_tokens, stats.completion_tokens));
   Add(answer->stats, stats, choice);
+  if (answer->first_token != Time{})
+    answer->stats.ttft_ms = MillisecondsOf(answer->first_token - answer->start);
   answer->stats.reasons.resize(answer->choices);
   answer->stats.reasons[choice] = reason;
   answer->stats.stops.resize(answer->choices);
   answer->stats.stops[choice] = stop;
+  if (reading != nullptr) answer->stats.loose_tools = reading->loose_tools;
   if (answer->running.empty()) answer->sink->OnDone(answer->stats.reasons[0], answer->stats);
 }
 

@@ -20,12 +20,14 @@ struct Requests::Prepared {
 // What a client waits for: one or more choices, each a request of its own.
 struct Requests::Answer {
   GenerateSink* sink = nullptr;
-  std::vector<RequestId> running;  // choices that have not ended
-  std::vector<TokenId> prompt;     // for the choices that have not begun
+  std::vector<RequestId> running;         // choices that have not ended
+  std::vector<TokenId> prompt;            // for the choices that have not begun
+  std::vector<TokenId> told_prompt = {};  // for a client that wants it
   uint32_t begun = 1;
   uint32_t choices = 1;
-  bool started = false;  // OnStarted was called
-  GenerateStats stats;   // of the choices that have ended
+  bool started = false;         // OnStarted was called
+  Time start{}, first_token{};  // of any choice
+  GenerateStats stats;          // of the choices that have ended
 };
 
 struct Requests::Request {
@@ -52,6 +54,7 @@ struct Requests::Request {
   std::deque<SampledLogprob> pending_logprobs;  // of them, when asked for
   std::optional<wire::Finished> pending_end;    // likewise
   uint32_t generated = 0;
+  std::vector<wire::StageTime> stages;  // computed so far
   Time start{}, first_token{}, last_token{};
   Time read_again_until{};  // its model's file has changed and is being read again
   std::unique_ptr<net::Timer> again;

@@ -16,6 +16,8 @@ namespace {
 struct Sink final : GenerateSink {
   void OnStarted(const StartReport& report) override {
     prompt_tokens = report.prompt_tokens;
+    prompt.assign(report.prompt.begin(), report.prompt.end());
+    max_tokens = report.max_tokens;
     ++starts;
   }
   void OnDelta(const Delta& delta) override {
@@ -32,6 +34,8 @@ struct Sink final : GenerateSink {
     done = true;
   }
   uint32_t prompt_tokens = 0;
+  std::vector<TokenId> prompt;
+  uint32_t max_tokens = 0;
   int starts = 0;
   std::string text;
   std::map<uint32_t, std::string> others;  // of further choices
@@ -155,6 +159,50 @@ TEST_F(RequestsTest, AStopStringCancelsTheRest) {
   EXPECT_EQ(sink_.text, "It is one ");
   EXPECT_EQ(sink_.reason, wire::FinishReason::kStop);
   EXPECT_EQ(cancelled_, id);
+}
+
+// The lead tells nothing more of an answer that is ended here: what it told so far counts.
+TEST_F(RequestsTest, AnAnswerThatAStopTextEndsHasItsStagesTimes) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once"};
+  request.stop = {"program"};
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  uint64_t microseconds = 0;
+  for (const TokenId token : TokensOf("It is one program.")) {
+    microseconds += 1500;
+    requests_.OnTokens({.request = submitted_->request,
+                        .tokens = {token},
+                        .stages = {{.layer_end = 8, .microseconds = microseconds}}});
+  }
+  ASSERT_TRUE(sink_.done);
+  EXPECT_GE(sink_.stats.stages.at(0).milliseconds, 1.5);
+  EXPECT_LE(sink_.stats.stages.at(0).milliseconds, static_cast<double>(microseconds) / 1000);
+  EXPECT_GT(sink_.stats.ttft_ms, 0);
+}
+
+TEST_F(RequestsTest, AConversationThatBeganStandsInFrontOfTheChat) {
+  GenerateRequest request{.model = "exo-tiny", .messages = {{"user", "What?"}}};
+  auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  std::vector<TokenId> alone = submitted_->prompt;
+  EXPECT_TRUE(sink_.prompt.empty()) << "nobody wants it";
+  submitted_.reset();
+  request.before = TokensOf("Once upon");
+  request.tells_prompt = true;
+  handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  if (alone.front() == vocabulary_->tokenizer->bos()) alone.erase(alone.begin());
+  const std::vector<TokenId>& whole = submitted_->prompt;
+  ASSERT_GT(whole.size(), alone.size());
+  EXPECT_TRUE(std::equal(alone.rbegin(), alone.rend(), whole.rbegin()));
+  EXPECT_NE(std::ranges::search(whole, request.before).begin(), whole.end());
+  Answer("It", wire::FinishReason::kStop);
+  EXPECT_EQ(sink_.prompt, whole);
+  EXPECT_EQ(sink_.max_tokens, 64 - whole.size());
+  request.before = {1 << 20};
+  handle = requests_.Start(request, sink_);
+  RunUntil([&] { return sink_.error.has_value(); });
+  EXPECT_EQ(sink_.error->field, "context");
 }
 
 TEST_F(RequestsTest, APausedStreamHoldsTextBackAndLosesNothing) {
@@ -505,6 +553,12 @@ TEST_F(RequestsTest, WhatCannotBeDoneYetIsRefused) {
   RunUntil([&] { return sink_.done; });
   ASSERT_TRUE(sink_.error);
   EXPECT_NE(sink_.error->error.message.find("there are no tools"), std::string::npos);
+  sink_ = {};
+  forced.chat.allowed_tools = {"g"};
+  handle = requests_.Start(forced, sink_);
+  RunUntil([&] { return sink_.done; });
+  ASSERT_TRUE(sink_.error);
+  EXPECT_NE(sink_.error->error.message.find("'g'"), std::string::npos);
   sink_ = {};
   handle = requests_.Start({.model = "exo-tiny", .prompt = "a", .suffix = "b"}, sink_);
   RunUntil([&] { return sink_.done; });

@@ -87,6 +87,7 @@ void Answer::OnStarted(size_t, const node::StartReport& report) {
 }
 
 void Answer::OnDelta(size_t part, const node::Delta& delta) {
+  if (first_token_ms_ == 0 && !delta.ids.empty()) first_token_ms_ = MillisecondsTaken();
   node::Delta placed = delta;
   placed.choice += static_cast<uint32_t>(part * choices_);
   const std::string bytes = encoder_->Add(placed);
@@ -99,15 +100,20 @@ void Answer::OnDone(size_t part, wire::FinishReason reason, const node::Generate
     stats_.reasons.resize(std::max<size_t>(1, stats_.reasons.size()), reason);
   } else {
     Add(part, reason, stats);
+    encoder_->EndPart(part, stats_);
   }
   if (++done_ == parts_) Finish();
 }
 
-// Times are the first part's, speeds those of all together.
+double Answer::MillisecondsTaken() const {
+  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start_;
+  return took.count();
+}
+
+// The time is that of the first token of any part, speeds are those of all together.
 void Answer::Add(size_t part, wire::FinishReason reason, const node::GenerateStats& stats) {
   if (done_ == 0) {
     stats_.seed = stats.seed;
-    stats_.ttft_ms = stats.ttft_ms;
     stats_.reasons.resize(parts_ * choices_);
     stats_.stops.resize(parts_ * choices_);
   }
@@ -122,9 +128,10 @@ void Answer::Add(size_t part, wire::FinishReason reason, const node::GenerateSta
     stats_.reasons[at] = choice < stats.reasons.size() ? stats.reasons[choice] : reason;
     if (choice < stats.stops.size()) stats_.stops[at] = stats.stops[choice];
   }
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start_;
-  stats_.tokens_per_second = stats_.completion_tokens / took.count();
-  stats_.prompt_per_second = (stats_.prompt_tokens - stats_.cached_tokens) / took.count();
+  stats_.ttft_ms = first_token_ms_;
+  const double seconds = MillisecondsTaken() / 1000;
+  stats_.tokens_per_second = stats_.completion_tokens / seconds;
+  stats_.prompt_per_second = (stats_.prompt_tokens - stats_.cached_tokens) / seconds;
 }
 
 void Answer::Finish() {

@@ -37,6 +37,7 @@ class Answer final : public Handler, public BatchSink {
  private:
   void Add(size_t part, wire::FinishReason reason, const node::GenerateStats& stats);
   void Finish();
+  double MillisecondsTaken() const;
 
   Exchange& exchange_;
   const std::unique_ptr<Encoder> encoder_;
@@ -45,6 +46,7 @@ class Answer final : public Handler, public BatchSink {
   const size_t parts_;
   const uint32_t choices_;  // of each part
   size_t done_ = 0;
+  double first_token_ms_ = 0;  // 0: none has come
   bool started_ = false, ended_ = false;
   node::GenerateStats stats_;  // of all parts
   Batch batch_;                // last: it calls this object

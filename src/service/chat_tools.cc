@@ -27,11 +27,45 @@ std::unexpected<ApiError> BadChoice(const Json& choice) {
                               Shown(choice)));
 }
 
+// What the model gets as the name of a function that a choice names.
+Parsed<std::string> ChosenName(const Json& choice) {
+  const Json& function = *FunctionOf(choice);
+  return FullToolName(StringField(function, "namespace"),
+                      TRY(ReadRequiredString(function, "name", kMaxStopBytes)));
+}
+
+// The prompt has all tools, but only these may be called: {"mode", "tools"}, in chats one level
+// deeper. Tools that are not functions are skipped, as where they are described.
+Parsed<> ReadAllowedTools(const Json& choice, node::ChatOptions& chat) {
+  const Json* nested = Find(choice, "allowed_tools");
+  const Json& allowed = nested != nullptr && nested->is_object() ? *nested : choice;
+  const std::string mode = StringField(allowed, "mode");
+  const Json* tools = Find(allowed, "tools");
+  if ((mode != "auto" && mode != "required") || tools == nullptr || !tools->is_array() ||
+      tools->size() > kMaxMessages) {
+    return BadValue(
+        "tool_choice",
+        fmt::format("'tool_choice' of type allowed_tools is {}, but needs a 'mode', auto "
+                    "or required, and a list of 'tools'",
+                    Shown(choice)));
+  }
+  if (mode == "required") chat.tool_use = node::ToolUse::kRequired;
+  std::vector<std::string>& names = chat.allowed_tools.emplace();
+  for (const Json& tool : *tools) {
+    if (!tool.is_object())
+      return BadValue("tool_choice", fmt::format("an entry of the allowed tools is {}, but must be "
+                                                 "an object",
+                                                 Shown(tool)));
+    if (IsFunction(tool)) names.push_back(TRY(ChosenName(tool)));
+  }
+  return {};
+}
+
 // The functions of a list, those of its namespaces too where `namespaced` is given.
 class ToolReader {
  public:
-  ToolReader(node::ChatOptions& chat, NamespacedTools* namespaced)
-      : chat_(chat), namespaced_(namespaced) {}
+  ToolReader(node::ChatOptions& chat, grammar::Cache& grammars, NamespacedTools* namespaced)
+      : chat_(chat), grammars_(grammars), namespaced_(namespaced) {}
 
   // `param`: where the list lies; `name_space`: that has it, empty: none has.
   Parsed<> ReadList(const Json& tools, const model::Data& written, const std::string& param,
@@ -61,9 +95,11 @@ class ToolReader {
                         const std::string& name_space) {
     const Json& function = *FunctionOf(tool);
     const bool flat = &function == &tool;
-    chat_.tools.push_back(
-        TRY(ReadTool(function, "parameters", flat ? written : At(written, "function"),
-                     flat ? param : param + ".function", name_space)));
+    TRY(AddTool(function,
+                {.written = flat ? written : At(written, "function"),
+                 .param = flat ? param : param + ".function",
+                 .name_space = name_space},
+                grammars_, chat_));
     if (namespaced_ == nullptr) return {};
     const auto& name = function["name"].get_ref<const std::string&>();
     const std::string full = FullToolName(name_space, name);
@@ -77,17 +113,19 @@ class ToolReader {
   }
 
   node::ChatOptions& chat_;
+  grammar::Cache& grammars_;
   NamespacedTools* const namespaced_;
   std::set<std::string> names_;  // that the model gets, where there may be namespaces
 };
 
 }  // namespace
 
-Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat,
-                   const char* field, NamespacedTools* namespaced) {
-  const Json* tools = Find(body, field);
+Parsed<> ReadTools(const Json& body, std::string_view text, grammar::Cache& grammars,
+                   node::ChatOptions& chat, ToolFields fields) {
+  const Json* tools = Find(body, fields.field);
   if (tools == nullptr) return {};
-  return ToolReader(chat, namespaced).ReadList(*tools, AsWritten(text, field), field, "");
+  return ToolReader(chat, grammars, fields.namespaced)
+      .ReadList(*tools, AsWritten(text, fields.field), fields.field, "");
 }
 
 Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat) {
@@ -100,13 +138,9 @@ Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat) {
     chat.tool_use = node::ToolUse::kRequired;
   } else if (choice->is_object() && IsFunction(*choice)) {
     chat.tool_use = node::ToolUse::kNamed;
-    const Json& function = *FunctionOf(*choice);
-    chat.tool_name = FullToolName(StringField(function, "namespace"),
-                                  TRY(ReadRequiredString(function, "name", kMaxStopBytes)));
-  } else if (choice->is_object() && choice->value("type", "") == "allowed_tools") {
-    return NotSupported("tool_choice",
-                        "'tool_choice' of type allowed_tools is not supported: send "
-                        "the allowed tools only");
+    chat.tool_name = TRY(ChosenName(*choice));
+  } else if (choice->is_object() && *Find(*choice, "type") == "allowed_tools") {
+    return ReadAllowedTools(*choice, chat);
   } else {
     return BadChoice(*choice);
   }

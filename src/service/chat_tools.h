@@ -20,8 +20,12 @@ using NamespacedTools = std::map<std::string, NamespacedTool, std::less<>>;
 // "tools" of type function, nested ({"function": {...}}) or flat, and where `namespaced` is given
 // those of namespaces; others, which the service itself would run, are skipped. `text` is what
 // `body` was parsed from; `field`: that has the tools.
-Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat,
-                   const char* field = "tools", NamespacedTools* namespaced = nullptr);
+struct ToolFields {
+  const char* field = "tools";
+  NamespacedTools* namespaced = nullptr;
+};
+Parsed<> ReadTools(const Json& body, std::string_view text, grammar::Cache& grammars,
+                   node::ChatOptions& chat, ToolFields fields = {});
 // "tool_choice" and "parallel_tool_calls".
 Parsed<> ReadToolChoice(const Json& body, node::ChatOptions& chat);
 // What a model is told of thinking: none, minimal, low, medium, high, … ; null: nothing.

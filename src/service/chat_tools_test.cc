@@ -73,6 +73,79 @@ TEST(ChatToolsTest, KeysKeepTheOrderOfTheRequestInEveryDialect) {
                   R"(}}]},{"role":"tool","content":"t"}]})");
 }
 
+// A tool named `f` in each dialect that knows strict ones.
+Answered AskWithTool(const TestServer& server, const std::string& target, const Json& schema,
+                     bool strict) {
+  Json tool = {{"name", "f"}, {"parameters", schema}, {"strict", strict}};
+  Json body = {{"model", "tiny"}, {"max_tokens", 4}, {"stream", false}};
+  if (target == "/v1/responses") {
+    tool["type"] = "function";
+    body["input"] = "u";
+  } else {
+    body["messages"] = {{{"role", "user"}, {"content", "u"}}};
+    if (target == "/v1/messages") {
+      tool["input_schema"] = schema;
+    } else {
+      tool = {{"type", "function"}, {"function", tool}};
+    }
+  }
+  body["tools"] = Json::array({tool});
+  return Post(server, target, body);
+}
+
+TEST(ChatToolsTest, AStrictToolWhoseSchemaCannotBeKeptIsRefusedByItsKeyword) {
+  const Json unsupported = Json::parse(R"({"type":"object","properties":{
+      "a":{"type":"array","items":{"type":"object"},"uniqueItems":true}}})");
+  const Json impossible = Json::parse(R"({"type":"object","properties":{
+      "a":{"type":"integer","minimum":3,"maximum":2}},"required":["a"]})");
+  TestServer server;
+  for (const char* target : {kChat, "/v1/responses", "/v1/messages", "/api/chat"}) {
+    SCOPED_TRACE(target);
+    const Answered refused = AskWithTool(server, target, unsupported, true);
+    EXPECT_EQ(refused.status, 400) << refused.body;
+    EXPECT_NE(refused.body.find("uniqueItems"), std::string::npos) << refused.body;
+    EXPECT_NE(refused.body.find("'f'"), std::string::npos) << refused.body;
+    EXPECT_EQ(AskWithTool(server, target, impossible, true).status, 400);
+    EXPECT_EQ(AskWithTool(server, target, unsupported, false).status, 200);
+    EXPECT_EQ(server.last_request().chat.strict_tools, std::vector<std::string>());
+    EXPECT_EQ(AskWithTool(server, target, {{"type", "object"}}, true).status, 200);
+    EXPECT_EQ(server.last_request().chat.strict_tools, std::vector<std::string>{"f"});
+  }
+  const Answered bad = AskWithTool(server, kChat, unsupported, true);
+  EXPECT_EQ(bad.error("param"), "tools[0].function.parameters");
+  EXPECT_EQ(bad.error("code"), "not_supported");
+}
+
+TEST(ChatToolsTest, AllowedToolsAreThoseThatMayBeCalled) {
+  TestServer server;
+  const auto ask = [&](const Json& choice) {
+    return Post(server, kChat,
+                {{"model", "tiny"},
+                 {"tools", {{{"type", "function"}, {"function", {{"name", "f"}}}}}},
+                 {"tool_choice", choice},
+                 {"messages", {{{"role", "user"}, {"content", "u"}}}}});
+  };
+  const Json nested = Json::parse(R"({"type":"allowed_tools","allowed_tools":{"mode":"required",
+      "tools":[{"type":"function","function":{"name":"f"}},{"type":"mcp","server_label":"x"}]}})");
+  EXPECT_EQ(ask(nested).status, 200);
+  EXPECT_EQ(server.last_request().chat.allowed_tools, std::vector<std::string>{"f"});
+  EXPECT_EQ(server.last_request().chat.tool_use, node::ToolUse::kRequired);
+  const Json flat = Json::parse(
+      R"({"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"f"}]})");
+  EXPECT_EQ(ask(flat).status, 200);
+  EXPECT_EQ(server.last_request().chat.allowed_tools, std::vector<std::string>{"f"});
+  EXPECT_EQ(server.last_request().chat.tool_use, node::ToolUse::kAuto);
+  for (const char* change : {R"({"mode":"none"})", R"({"mode":null})", R"({"tools":null})",
+                             R"({"tools":[3]})", R"({"tools":[{"type":"function"}]})"}) {
+    Json bad = flat;
+    bad.update(Json::parse(change));
+    const Answered answer = ask(bad);
+    EXPECT_EQ(answer.status, 400) << change;
+    EXPECT_TRUE(answer.error("param") == "tool_choice" || answer.error("param") == "name")
+        << answer.body;
+  }
+}
+
 TEST(ChatToolsTest, AsWrittenTakesOneMember) {
   const std::string text = R"({"x":{"b":1},"b":{"b":[2]},"c":5})";
   EXPECT_EQ(chat::JsonText(AsWritten(text, "b")), R"({"b":[2]})");

@@ -28,6 +28,9 @@ struct Counters {
   std::atomic<uint64_t> tokens{0};
 };
 
+// Tokens that the fake's context has for an answer.
+constexpr uint32_t kRoom = 1000;
+
 class FakeGeneration final : public node::Generation {
  public:
   FakeGeneration(asio::io_context& context, Counters& counters, Script script,
@@ -48,8 +51,12 @@ class FakeGeneration final : public node::Generation {
         .reasons = script_.reasons};
     if (request.max_tokens) limit_ = *request.max_tokens;
     if (request.readout) Read(request);
+    if (request.tells_prompt) prompt_ = {1, 2, 3, 4, 5, 6, 7};
     Later(script_.prefill, [this] {
-      sink_.OnStarted({.prompt_tokens = 7, .stages = stats_.stages});
+      sink_.OnStarted({.prompt_tokens = 7,
+                       .stages = stats_.stages,
+                       .prompt = prompt_,
+                       .max_tokens = std::min(limit_, kRoom)});
       if (script_.extra) script_.extra(sink_);
       Turn();
     });
@@ -112,6 +119,7 @@ class FakeGeneration final : public node::Generation {
   node::GenerateSink& sink_;
   engine::TextStream text_;
   node::GenerateStats stats_;
+  std::vector<TokenId> prompt_;
   uint32_t limit_ = UINT32_MAX;
   bool paused_ = false, ended_ = false;
   const std::shared_ptr<bool> here_ = std::make_shared<bool>(true);

@@ -72,14 +72,18 @@ Parsed<> ReadPredict(const Json& parameters, node::GenerateRequest& request) {
   return {};
 }
 
-void AddMessages(const node::Preset& preset, std::vector<model::ChatMessage>& messages) {
+// A conversation that goes on has begun with the preset's messages.
+void AddMessages(const node::Preset& preset, node::GenerateRequest& request) {
+  std::vector<model::ChatMessage>& messages = request.messages;
   if (messages.empty()) return;
   const bool has_system = messages.front().role == "system";
   std::vector<model::ChatMessage> before;
   if (!has_system && !preset.system.empty())
     before.push_back({.role = "system", .content = preset.system});
-  for (const node::PresetMessage& one : preset.messages)
-    before.push_back({.role = one.role, .content = one.content});
+  if (request.before.empty()) {
+    for (const node::PresetMessage& one : preset.messages)
+      before.push_back({.role = one.role, .content = one.content});
+  }
   messages.insert(messages.begin() + (has_system ? 1 : 0), before.begin(), before.end());
 }
 
@@ -116,7 +120,7 @@ void ApplyPreset(const node::Api& api, node::GenerateRequest& request) {
     // They were read when they were set; what a newer exo has written may not be known here.
     (void)ReadParameters(parameters, request);
   }
-  AddMessages(*preset, request.messages);
+  AddMessages(*preset, request);
   if (request.chat.chat_template.empty()) request.chat.chat_template = preset->chat_template;
   if (!preset->adapters.empty()) request.load_adapters = preset->adapters;
 }

@@ -5,9 +5,8 @@
 #include "service/fields.h"
 
 namespace exo::service {
-namespace {
 
-Parsed<std::vector<TokenId>> ReadIds(const Json& list, const char* field) {
+Parsed<std::vector<TokenId>> ReadTokenIds(const Json& list, const char* field) {
   constexpr TokenId kMost = std::numeric_limits<TokenId>::max();
   std::vector<TokenId> ids;
   ids.reserve(list.size());
@@ -22,6 +21,8 @@ Parsed<std::vector<TokenId>> ReadIds(const Json& list, const char* field) {
   return ids;
 }
 
+namespace {
+
 Parsed<node::GenerateRequest> ReadOne(const Json& text, const char* field,
                                       const node::GenerateRequest& like, PromptRules rules) {
   node::GenerateRequest request = like;
@@ -35,7 +36,7 @@ Parsed<node::GenerateRequest> ReadOne(const Json& text, const char* field,
     return BadValue(field, fmt::format("'{}' must be a text, a list of texts, or token ids, not {}",
                                        field, Shown(text)));
   }
-  request.prompt_ids = TRY(ReadIds(text, field));
+  request.prompt_ids = TRY(ReadTokenIds(text, field));
   return request;
 }
 

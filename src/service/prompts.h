@@ -14,6 +14,9 @@ namespace exo::service {
 inline constexpr size_t kMaxPrompts = 128;
 inline constexpr size_t kMaxTexts = 2048;  // to read, in one request: OpenAI's limit
 
+// A list of token ids. Errors: 400 that names `field`.
+Parsed<std::vector<TokenId>> ReadTokenIds(const Json& list, const char* field);
+
 struct PromptRules {
   size_t most = 1;
   bool may_be_empty = false;  // a text of no bytes

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "grammar/grammar.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
 
@@ -163,29 +164,54 @@ const model::Data& At(const model::Data& data, size_t index) {
   return list == nullptr || index >= list->size() ? kNothing : (*list)[index];
 }
 
-Parsed<model::Data> ReadTool(const Json& function, const char* schema, const model::Data& written,
-                             const std::string& param, const std::string& name_space) {
+namespace {
+
+// A strict tool's arguments satisfy its schema, or the request is refused.
+Parsed<> CheckStrict(const std::string& name, const Json& parameters, const std::string& param,
+                     grammar::Cache& grammars) {
+  const auto compiled =
+      grammars.Compile(grammar::WholeAnswer(wire::GrammarKind::kJsonSchema, Dump(parameters)));
+  if (compiled) return {};
+  std::string message =
+      fmt::format("the schema of the strict tool '{}': {}", name, compiled.error().message);
+  if (compiled.error().code != ErrorCode::kUnsupported) return BadValue(param, std::move(message));
+  return NotSupported(param, message + "; without 'strict' the rest of it is kept");
+}
+
+}  // namespace
+
+Parsed<> AddTool(const Json& function, const ToolPlace& place, grammar::Cache& grammars,
+                 node::ChatOptions& chat) {
   const auto named = [&](ApiError error) {
-    error.param = fmt::format("{}.{}", param, error.param);
+    error.param = fmt::format("{}.{}", place.param, error.param);
     return std::unexpected(std::move(error));
   };
   auto name = ReadRequiredString(function, "name", kMaxStopBytes);
   if (!name) return named(name.error());
   auto description = ReadText(function, "description");
   if (!description) return named(description.error());
-  const Json* parameters = Find(function, schema);
+  const auto strict = ReadBool(function, "strict");
+  if (!strict) return named(strict.error());
+  const Json* parameters = Find(function, place.schema);
+  const std::string param = fmt::format("{}.{}", place.param, place.schema);
   if (parameters != nullptr && !parameters->is_object()) {
-    return BadValue(fmt::format("{}.{}", param, schema),
+    return BadValue(param,
                     fmt::format("'{}' of the tool '{}' is {}, but must be a JSON schema, an object",
-                                schema, *name, Shown(*parameters)));
+                                place.schema, *name, Shown(*parameters)));
   }
-  model::DataMap data = {{"name", {FullToolName(name_space, *name)}}};
+  const std::string full = FullToolName(place.name_space, *name);
+  if (strict->value_or(false)) {
+    if (parameters != nullptr) TRY(CheckStrict(*name, *parameters, param, grammars));
+    chat.strict_tools.push_back(full);
+  }
+  model::DataMap data = {{"name", {full}}};
   if (Find(function, "description") != nullptr)
     data.push_back({"description", {*std::move(description)}});
-  if (parameters != nullptr) data.push_back({"parameters", At(written, schema)});
+  if (parameters != nullptr) data.push_back({"parameters", At(place.written, place.schema)});
   model::DataMap tool = {{"type", {std::string("function")}}};
   tool.push_back({"function", {std::move(data)}});
-  return model::Data{std::move(tool)};
+  chat.tools.push_back({std::move(tool)});
+  return {};
 }
 
 std::string FullToolName(const std::string& name_space, const std::string& name) {

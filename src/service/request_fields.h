@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "grammar/cache.h"
 #include "service/errors.h"
 #include "service/json.h"
 
@@ -49,11 +50,17 @@ Json FromData(const model::Data& data);
 const model::Data& At(const model::Data& data, std::string_view key);
 const model::Data& At(const model::Data& data, size_t index);
 
-// A tool as templates see it, from the object with its name, description and, in the field
-// `schema`, parameters. `written`: that object as it was written. Errors: 400 that names `param`
-// and field.
-Parsed<model::Data> ReadTool(const Json& function, const char* schema, const model::Data& written,
-                             const std::string& param, const std::string& name_space = "");
+// Where a tool stands in a request, and how it is written there.
+struct ToolPlace {
+  const char* schema = "parameters";  // the field with the schema of its arguments
+  const model::Data& written;         // the object as it was written
+  std::string param;                  // names the object in errors
+  std::string name_space = {};        // that has it; empty: none has
+};
+// Adds a tool as templates see it, from the object with its name, description and schema. Errors:
+// 400 that names place and field, also where it is `strict` and its schema cannot be kept.
+Parsed<> AddTool(const Json& function, const ToolPlace& place, grammar::Cache& grammars,
+                 node::ChatOptions& chat);
 // What the model gets as the name of a tool of a namespace; empty: of none.
 std::string FullToolName(const std::string& name_space, const std::string& name);
 

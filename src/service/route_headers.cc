@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace exo::service {
 namespace {
 
@@ -15,11 +17,22 @@ std::string Word(std::string_view name) {
   return word.empty() ? "_" : word;
 }
 
+// Devices may have the same name: those have the beginning of their id behind it.
+std::string DeviceWord(const node::StageReport& stage, std::span<const node::StageReport> stages) {
+  std::string word = Word(stage.node);
+  const bool shared = std::ranges::any_of(stages, [&](const node::StageReport& other) {
+    return other.id != stage.id && Word(other.node) == word;
+  });
+  return shared ? fmt::format("{}_{}", word, stage.id.Short()) : word;
+}
+
+// `write`: what stands behind the device's word.
 template <class Write>
 Headers OneHeader(const char* name, std::span<const node::StageReport> stages, Write write) {
   if (stages.empty()) return {};
   std::string value;
-  for (const node::StageReport& stage : stages) value += (value.empty() ? "" : ", ") + write(stage);
+  for (const node::StageReport& stage : stages)
+    value += (value.empty() ? "" : ", ") + DeviceWord(stage, stages) + write(stage);
   return {{name, std::move(value)}};
 }
 
@@ -27,14 +40,13 @@ Headers OneHeader(const char* name, std::span<const node::StageReport> stages, W
 
 Headers RouteHeaders(std::span<const node::StageReport> stages) {
   return OneHeader("X-Exo-Route", stages, [](const node::StageReport& stage) {
-    return fmt::format("{};layers={}-{}", Word(stage.node), stage.layer_begin,
-                       std::max(stage.layer_end, 1u) - 1);
+    return fmt::format(";layers={}-{}", stage.layer_begin, std::max(stage.layer_end, 1u) - 1);
   });
 }
 
 Headers TimingHeaders(std::span<const node::StageReport> stages) {
   return OneHeader("Server-Timing", stages, [](const node::StageReport& stage) {
-    return fmt::format("{};dur={:.3f}", Word(stage.node), stage.milliseconds);
+    return fmt::format(";dur={:.3f}", stage.milliseconds);
   });
 }
 

@@ -222,8 +222,9 @@ Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
   const auto tokens = Scalars(b, value.tokens);
   const auto logprobs = WriteLogprobs(b, value.logprobs);
   const auto state = WriteState(b, value.state);
+  const auto stages = WriteTimes(b, value.stages);
   return fb::CreateTokens(b, Fb(value.request), value.first_index, tokens, Fb(value.plan),
-                          value.cached, logprobs, state);
+                          value.cached, logprobs, state, stages);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
@@ -233,6 +234,7 @@ void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   to.cached = from.cached();
   ReadLogprobs(r, from.logprobs(), to.tokens.size(), to.logprobs);
   ReadState(r, from.state(), to.state);
+  ReadTimes(r, from.stages(), to.stages);
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {

@@ -554,6 +554,13 @@ struct Submit {
   std::vector<TokenId> read_tokens;  // of Readout::kLogits, at most kMaxReadTokens
   friend bool operator==(const Submit&, const Submit&) = default;
 };
+struct StageTime {
+  NodeId node;
+  uint32_t layer_begin = 0;
+  uint32_t layer_end = 0;
+  uint64_t microseconds = 0;
+  friend bool operator==(const StageTime&, const StageTime&) = default;
+};
 struct Tokens {
   RequestId request;
   uint32_t first_index = 0;  // position of tokens[0] in the answer
@@ -562,16 +569,12 @@ struct Tokens {
   uint32_t cached = 0;  // tokens of the prompt whose KV was there already
   Logprobs logprobs;    // of `tokens`
   SamplerState state;   // after the last of them
+  // What each stage has computed for the request so far: an entry that ends it (a stop text) hears
+  // nothing more.
+  std::vector<StageTime> stages;
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
-struct StageTime {
-  NodeId node;
-  uint32_t layer_begin = 0;
-  uint32_t layer_end = 0;
-  uint64_t microseconds = 0;
-  friend bool operator==(const StageTime&, const StageTime&) = default;
-};
 struct Finished {
   RequestId request;
   FinishReason reason = FinishReason::kStop;

@@ -171,7 +171,7 @@ class RandomMessage {
   }
   void Fill(Readout& v) { FillEnum(v, Readout::kLogits); }
   void Fill(Tokens& v) {
-    All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state);
+    All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state, v.stages);
     const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not
     v.logprobs.sampled.resize(tokens);
     v.logprobs.top.resize(tokens * rng_.Below(kMaxTopLogprobs + 1));

@@ -84,6 +84,14 @@ await check("a raw prompt, seeds, stops and limits", async () => {
   const cut = await client.generate({ model, prompt: "Once upon", raw: true, options: { ...options, stop: [stop] } });
   assert.equal(cut.response, raw.response.slice(0, raw.response.indexOf(stop)));
 });
+await check("generate goes on by its context", async () => {
+  const first = await client.generate({ model, prompt: messages[0].content, options });
+  assert.equal(first.context.length, first.prompt_eval_count + first.eval_count);
+  const next = await client.generate({ model, prompt: "And then?", context: first.context, options });
+  assert.deepEqual(next.context.slice(0, first.context.length), first.context);
+  assert.ok(next.prompt_eval_count > first.context.length);
+  assert.match((await failure(() => client.generate({ model, prompt: "a", context: [-1] }))).message, /context/);
+});
 await check("logprobs", async () => {
   const answer = await client.chat({ model, messages, options: { ...options, num_predict: 3 }, logprobs: true, top_logprobs: 2 });
   assert.equal(answer.logprobs.length, 3);

@@ -124,6 +124,41 @@ await check("a conversation of responses", async () => {
   const lost = await failure(() => respond({ previous_response_id: "resp_0" }));
   assert.equal(lost.param, "previous_response_id");
 });
+await check("responses that are read again, listed and deleted", async () => {
+  const first = await respond({ max_output_tokens: 8, include: ["message.output_text.logprobs"], top_logprobs: 2 });
+  const { logprobs } = first.output[0].content[0];
+  assert.equal(logprobs.length, first.exo.token_ids.length);
+  assert.equal(logprobs[0].top_logprobs.length, 2);
+  const again = await client.responses.retrieve(first.id);
+  assert.deepEqual(again.output, first.output);
+  const second = await respond({ previous_response_id: first.id, input: "And then?", max_output_tokens: 8 });
+  const items = [];
+  for await (const item of client.responses.inputItems.list(second.id, { order: "asc", limit: 1 })) items.push(item);
+  assert.deepEqual(items.map((item) => item.role), ["user", "assistant", "user"]);
+  assert.equal(items[1].id, first.output[0].id);
+  await client.responses.delete(first.id);
+  assert.ok((await failure(() => client.responses.retrieve(first.id))) instanceof OpenAI.NotFoundError);
+  assert.match((await failure(() => client.responses.cancel(second.id))).message, /cancelled/);
+});
+await check("strict tools and allowed ones", async () => {
+  const strict = (parameters) => [{ type: "function", function: { name: "pick", strict: true, parameters } }];
+  const lists = { type: "object", properties: { a: { type: "array", items: { type: "object" }, uniqueItems: true } } };
+  const refused = await failure(() => chat({ tools: strict(lists) }));
+  assert.match(refused.message, /uniqueItems/);
+  assert.equal(refused.param, "tools[0].function.parameters");
+  const named = (name) => ({ type: "function", function: { name } });
+  const allowed = { type: "allowed_tools", allowed_tools: { mode: "required", tools: [named("pick")] } };
+  const size = { type: "object", properties: { size: { enum: ["s", "m"] } }, required: ["size"], additionalProperties: false };
+  const { message } = (await chat({ tools: [...tools, ...strict(size)], tool_choice: allowed, parallel_tool_calls: false, max_tokens: 200 })).choices[0];
+  assert.equal(message.tool_calls[0].function.name, "pick");
+  assert.ok(["s", "m"].includes(JSON.parse(message.tool_calls[0].function.arguments).size));
+  assert.match((await failure(() => chat({ tools, tool_choice: allowed }))).message, /'pick'/);
+});
+await check("a stop text that ends an answer leaves its times", async () => {
+  const text = (await chat()).choices[0].message.content;
+  const { exo } = await chat({ stop: text.slice(5, 9) });
+  assert.ok(exo.stages[0].ms > 0, JSON.stringify(exo.stages));
+});
 await check("responses skip tools that are not ours", async () => {
   await respond({ store: false, include: ["reasoning.encrypted_content"], tools: [{ type: "web_search" }, { type: "function", name: "shell", parameters: {} }] });
 });

@@ -10,6 +10,7 @@
 #include "service/fields.h"
 #include "service/http/paths.h"
 #include "service/keep_alive.h"
+#include "service/request_fields.h"
 #include "service/waiting.h"
 #include "wire/plan.h"
 
@@ -68,6 +69,8 @@ Parsed<std::optional<std::vector<node::AdapterChoice>>> ReadAdapters(const Json&
   return adapters;
 }
 
+constexpr std::string_view kModelField = "model";
+
 // The body of an internal POST: one string and perhaps how a model is to be loaded.
 struct Call {
   std::string text;
@@ -108,6 +111,7 @@ Parsed<Call> ReadCall(const std::string& body, const char* field) {
     return std::unexpected(ApiError{400, "the body must be a JSON object", "", "invalid_json"});
   Call call;
   call.text = TRY(ReadRequiredString(*json, field, kMaxText));
+  if (field == kModelField) call.text = WithoutTag(std::move(call.text));
   call.placing = TRY(ReadPlacing(*json));
   return call;
 }
@@ -169,7 +173,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
       {.method = "DELETE",
        .path = std::string(kModelsPrefix),
        .read = [&api](HttpRequest request) -> Parsed<Action> {
-         return [&api, name = Unescape(request.path.substr(kModelsPrefix.size()))](
+         return [&api, name = WithoutTag(Unescape(request.path.substr(kModelsPrefix.size())))](
                     Exchange& exchange) -> std::unique_ptr<Handler> {
            auto waiting = std::make_unique<Waiting>(exchange, Failing());
            api.RemoveModel(name, waiting->Done(kOk));

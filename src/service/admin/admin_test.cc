@@ -62,6 +62,14 @@ std::string Follow(const std::string& last) {
                      last.empty() ? "" : "Last-Event-ID: " + last + "\r\n");
 }
 
+TEST(AdminTest, ATagNamesNoOtherModel) {
+  TestServer server;
+  for (const char* name : {"tiny", "tiny:latest"}) {
+    const Json plan = Post(server, "/v1/internal/plan", {{"model", name}}).json();
+    EXPECT_EQ(plan["model"], "tiny") << plan;
+  }
+}
+
 // Not OpenAI's shape: there is no "type".
 TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
   TestServer server;

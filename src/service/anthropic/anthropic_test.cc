@@ -126,6 +126,16 @@ TEST(AnthropicTest, AMessageOfDroppedBlocksIsEmpty) {
   EXPECT_EQ(asked.messages[0].content, "");
 }
 
+// As of a call that was cut before its name was known.
+TEST(AnthropicTest, AnAnswerOfNothingHasNoBlock) {
+  TestServer server({}, {.pieces = {}, .reason = wire::FinishReason::kLength});
+  const Json json = Post(server, kMessages, Ask()).json();
+  EXPECT_EQ(json["content"], Json::array());
+  EXPECT_EQ(json["stop_reason"], "max_tokens");
+  EXPECT_EQ(Types(Post(server, kMessages, Ask({{"stream", true}}))),
+            (std::vector<std::string>{"message_start", "message_delta", "message_stop"}));
+}
+
 TEST(AnthropicTest, CountsTokens) {
   TestServer server;
   Json body = Ask();

@@ -66,7 +66,8 @@ class MessageEncoder : public Encoder {
   bool called_ = false;  // a tool
 };
 
-// The content is a row of blocks, one open at a time.
+// The content is a row of blocks, one open at a time. An answer of nothing has none: a text block
+// must not be empty where a client sends it back.
 class StreamEncoder final : public MessageEncoder {
  public:
   using MessageEncoder::MessageEncoder;
@@ -83,10 +84,7 @@ class StreamEncoder final : public MessageEncoder {
     return std::visit([this](const auto& what) { return Encode(what); }, delta.what);
   }
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
-    std::string bytes;
-    // An answer has at least one block, if an empty one.
-    if (index_ < 0) bytes += Open(Kind::kText, {{"type", "text"}, {"text", ""}});
-    bytes += Close();
+    std::string bytes = Close();
     Json delta = Json::object();
     SetEnd(delta, reason, stats);
     bytes += Event({{"type", "message_delta"}, {"delta", delta}, {"usage", UsageJson(stats)}});
@@ -155,7 +153,6 @@ class WholeEncoder final : public MessageEncoder {
     return "";
   }
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
-    if (content_.empty()) content_.push_back({{"type", "text"}, {"text", ""}});
     for (Json& block : content_) {
       if (block["type"] != "tool_use") continue;
       // Arguments that were cut by the token limit are none that anybody should act on.

@@ -164,7 +164,8 @@ Parsed<> ReadMessages(const Json& body, std::string_view text, node::GenerateReq
 }
 
 // Tools that the service itself would run (web_search_…, bash_…) are left out.
-Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat) {
+Parsed<> ReadTools(const Json& body, std::string_view text, grammar::Cache& grammars,
+                   node::ChatOptions& chat) {
   if (const Json* tools = Find(body, "tools"); tools != nullptr) {
     if (!tools->is_array() || tools->size() > kMaxMessages)
       return BadValue("tools", "'tools' must be a list of tools");
@@ -174,8 +175,11 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
       const std::string type = TypeOf(tool);
       if (!tool.is_object()) return BadValue("tools", "a tool must be an object");
       if (!type.empty() && type != "custom") continue;
-      chat.tools.push_back(
-          TRY(ReadTool(tool, "input_schema", At(written, i), fmt::format("tools[{}]", i))));
+      TRY(AddTool(tool,
+                  {.schema = "input_schema",
+                   .written = At(written, i),
+                   .param = fmt::format("tools[{}]", i)},
+                  grammars, chat));
     }
   }
   const Json* choice = Find(body, "tool_choice");
@@ -245,7 +249,7 @@ Parsed<MessageCall> ParseMessages(std::string_view text, Purpose purpose,
   }
   TRY(ReadSystem(body, request.messages));
   TRY(ReadMessages(body, text, request));
-  TRY(ReadTools(body, text, request.chat));
+  TRY(ReadTools(body, text, grammars, request.chat));
   TRY(ReadThinking(body, request.chat));
   TRY(ReadOutput(body, text, grammars, request));
   call.stream = TRY(ReadBool(body, "stream")).value_or(false);

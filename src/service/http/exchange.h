@@ -22,6 +22,7 @@ class BodyLease;
 struct HttpRequest {
   std::string method;                       // upper case
   std::string path;                         // as sent, without host and query
+  std::string query;                        // as sent, without the '?'
   std::vector<std::string> hosts;           // every Host field, or the host of an absolute target
   std::vector<std::string> origins;         // every Origin field
   std::vector<std::string> authorizations;  // every Authorization field

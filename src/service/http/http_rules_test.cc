@@ -62,6 +62,19 @@ TEST(HttpRulesTest, SlashesAndEscapesThatMeanNothingAreIgnored) {
   EXPECT_EQ(NormalPath("/a%"), "/a%");
   EXPECT_EQ(NormalPath("/a%4"), "/a%4");
   EXPECT_EQ(NormalPath("/%7euser"), "/~user");
+  EXPECT_TRUE(TakesPath("/v1/models/", "/v1/models/a/b"));
+  EXPECT_FALSE(TakesPath("/v1/models/", "/v1/models"));
+  EXPECT_TRUE(TakesPath("/a/{id}/b", "/a/x%2Fy/b"));
+  for (const char* path : {"/a//b", "/a/x", "/a/x/bc", "/a/x/y/b", "/a/{id}", "/b/x/b", "/a/"})
+    EXPECT_FALSE(TakesPath("/a/{id}/b", path)) << path;
+  EXPECT_TRUE(TakesPath("/a/{id}", "/a/x"));
+  EXPECT_FALSE(TakesPath("/a/{id}", "/a/x/y"));
+  EXPECT_EQ(QueryField("a=1&b=x%20y&a=2", "a"), "1");
+  EXPECT_EQ(QueryField("a=1&b=x%20y&a=2", "b"), "x y");
+  EXPECT_EQ(QueryField("a&&=3&b=", "a"), "");
+  EXPECT_EQ(QueryField("a&&=3&b=", "b"), "");
+  EXPECT_EQ(QueryField("ab=1", "a"), std::nullopt);
+  EXPECT_EQ(QueryField("", "a"), std::nullopt);
   TestServer server;
   for (const char* path : {"/v1/models/", "//v1/models", "/v1//models", "/v1/models?a=/b/",
                            "/v1/models/?limit=5", "/v1/%6dodels"}) {

@@ -1,5 +1,7 @@
 #include "service/http/paths.h"
 
+#include <algorithm>
+
 namespace exo::service {
 namespace {
 
@@ -46,6 +48,27 @@ std::string NormalPath(std::string_view path) {
 
 std::string Unescape(std::string_view text) {
   return Resolve(text, [](char) { return true; });
+}
+
+std::optional<std::string> QueryField(std::string_view query, std::string_view name) {
+  while (!query.empty()) {
+    const std::string_view field = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), field.size() + 1));
+    const size_t equals = field.find('=');
+    if (Unescape(field.substr(0, equals)) != name) continue;
+    return equals == std::string_view::npos ? "" : Unescape(field.substr(equals + 1));
+  }
+  return std::nullopt;
+}
+
+bool TakesPath(std::string_view route, std::string_view path) {
+  constexpr std::string_view kAny = "{id}";
+  if (path == route) return true;
+  if (route.size() > 1 && route.ends_with('/')) return path.starts_with(route);
+  const size_t any = route.find(kAny);
+  if (any == std::string_view::npos || !path.starts_with(route.substr(0, any))) return false;
+  const size_t end = std::min(path.find('/', any), path.size());
+  return end > any && path.substr(end) == route.substr(any + kAny.size());
 }
 
 }  // namespace exo::service

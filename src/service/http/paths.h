@@ -1,6 +1,7 @@
-// Paths of request targets, so that one resource has one spelling.
+// Paths of request targets, so that one resource has one spelling, and their queries.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -12,5 +13,13 @@ std::string NormalPath(std::string_view path);
 
 // "%2F" -> "/". Malformed escapes stay as they are: the name is then not found.
 std::string Unescape(std::string_view text);
+
+// The value of the first field of this name in a query ("limit=5&order=asc"), without escapes;
+// unset: there is none.
+std::optional<std::string> QueryField(std::string_view query, std::string_view name);
+
+// Whether the path of a route takes a normal path: the same one; any longer one, if the route's
+// ends with '/'; or one with any segment in place of {id}.
+bool TakesPath(std::string_view route, std::string_view path);
 
 }  // namespace exo::service

@@ -31,7 +31,8 @@ ApiError ErrorFor(const boost::beast::error_code& code, const HttpLimits& limits
 
 struct Target {
   std::string_view authority;  // of an absolute target; it replaces the Host header
-  std::string_view path;       // without the query
+  std::string_view path;
+  std::string_view query;
 };
 
 // The four forms of a request target (RFC 9112 3.2); two of them are for this server.
@@ -60,7 +61,9 @@ Parsed<Target> SplitTarget(std::string_view target) {
                     "nor http://HOST/PATH; this server is no proxy",
                     target.substr(0, 128)));
   }
-  split.path = target.substr(0, target.find('?'));
+  const size_t mark = target.find('?');
+  split.path = target.substr(0, mark);
+  if (mark != std::string_view::npos) split.query = target.substr(mark + 1);
   return split;
 }
 
@@ -189,6 +192,7 @@ HttpRequest RequestReader::Head() const {
   HttpRequest request;
   request.method = std::string(message.method_string());
   request.path = std::string(target.path);
+  request.query = std::string(target.query);
   request.hosts = AllOf(message, http::field::host);
   if (!target.authority.empty()) request.hosts = {std::string(target.authority)};
   request.origins = AllOf(message, http::field::origin);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/beast/core/string.hpp>
+#include <functional>
 
 #include "service/http/content_coding.h"
 #include "service/http/guard.h"
@@ -228,11 +229,12 @@ std::vector<DialectRouter::Match> DialectRouter::Find(std::string_view path) con
   std::vector<Match> found;
   for (const Dialect& dialect : dialects_) {
     for (const Route& route : dialect.routes) {
-      const bool prefix = route.path.size() > 1 && route.path.ends_with('/');
-      if (path == route.path || (prefix && path.starts_with(route.path)))
-        found.push_back({&dialect, &route});
+      if (TakesPath(route.path, path)) found.push_back({&dialect, &route});
     }
   }
+  // A path of its own is not one of those that a pattern stands for.
+  const auto is_own = [&](const Match& match) { return match.route->path == path; };
+  if (std::ranges::any_of(found, is_own)) std::erase_if(found, std::not_fn(is_own));
   return found;
 }
 

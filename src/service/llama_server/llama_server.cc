@@ -53,7 +53,7 @@ Parsed<Action> Detokenize(node::Api& api, const HttpRequest& request) {
 }
 
 Parsed<Action> ApplyTemplate(node::Api& api, const HttpRequest& request) {
-  node::GenerateRequest chat = TRY(ParseTemplate(request.body));
+  node::GenerateRequest chat = TRY(ParseTemplate(request.body, api.grammars()));
   return AskNode(&Failed, [&api, chat = std::move(chat)](Waiting& waiting) mutable {
     if (chat.model.empty()) chat.model = DefaultModel(api);
     ApplyPreset(api, chat);

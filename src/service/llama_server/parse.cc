@@ -17,14 +17,22 @@ const Json kDefaults = {{"temperature", 0.8}, {"top_k", 40}, {"top_p", 0.95}, {"
 
 // Fields that would change the answer and that we do not do.
 Parsed<> RefuseUnsupported(const Json& body) {
-  for (const char* name : {"input_extra", "image_data"}) {
+  for (const char* name : {"input_extra", "image_data", "multimodal_data", "response_fields"}) {
     const Json* value = Find(body, name);
     const bool empty =
         value == nullptr || *value == "" || (value->is_structured() && value->empty());
     if (!empty) return NotSupported(name);
   }
-  for (const char* name : {"ignore_eos", "return_progress", "post_sampling_probs"})
+  for (const char* name :
+       {"ignore_eos", "return_progress", "post_sampling_probs", "timings_per_token"})
     if (TRY(ReadBool(body, name)).value_or(false)) return NotSupported(name);
+  // Up to 0 they are off.
+  for (const char* name : {"dynatemp_range", "t_max_predict_ms", "t_max_prompt_ms", "n_indent",
+                           "min_keep", "adaptive_target"}) {
+    const Json* value = Find(body, name);
+    if (value != nullptr && !(value->is_number() && value->get<double>() <= 0))
+      return NotSupported(name);
+  }
   return {};
 }
 
@@ -99,12 +107,12 @@ Parsed<TokenizeCall> ParseTokenize(std::string_view text) {
   return call;
 }
 
-Parsed<node::GenerateRequest> ParseTemplate(std::string_view text) {
+Parsed<node::GenerateRequest> ParseTemplate(std::string_view text, grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
   node::GenerateRequest request;
   request.model = TRY(ReadOptionalModelName(body));
   request.messages = TRY(ReadMessages(body, text));
-  TRY(ReadTools(body, text, request.chat));
+  TRY(ReadTools(body, text, grammars, request.chat));
   TRY(ReadToolChoice(body, request.chat));
   return request;
 }

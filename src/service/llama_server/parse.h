@@ -23,7 +23,7 @@ struct TokenizeCall {
   bool with_pieces = false;
 };
 Parsed<TokenizeCall> ParseTokenize(std::string_view body);
-Parsed<node::GenerateRequest> ParseTemplate(std::string_view body);
+Parsed<node::GenerateRequest> ParseTemplate(std::string_view body, grammar::Cache& grammars);
 
 struct EmbeddingCall {
   std::vector<node::GenerateRequest> requests;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "service/chat_messages.h"
 #include "service/fields.h"
 #include "service/grammar_fields.h"
@@ -62,12 +64,17 @@ std::string SentenceFor(const node::GenerateError& error) {
 
 class ChatEncoder final : public Encoder {
  public:
-  explicit ChatEncoder(ChatEncoding options) : options_(std::move(options)) {}
+  explicit ChatEncoder(ChatEncoding options)
+      : options_(std::move(options)), total_(options_.max_tokens) {}
 
   std::optional<StreamFormat> format() const override {
     return options_.stream ? std::optional(kServerSentEvents) : std::nullopt;
   }
-  std::string Start(const node::StartReport&) override { return ""; }
+  std::string Start(const node::StartReport& report) override {
+    if (report.max_tokens > 0)
+      total_ = std::min(total_ == 0 ? UINT32_MAX : total_, report.max_tokens);
+    return "";
+  }
 
   std::string Add(const node::Delta& delta) override {
     tokens_ += delta.ids.size();
@@ -82,7 +89,7 @@ class ChatEncoder final : public Encoder {
     Json params = {{"progressToken", options_.progress_token},
                    {"progress", tokens_},
                    {"message", std::string(piece)}};
-    if (options_.max_tokens > 0) params["total"] = options_.max_tokens;
+    if (total_ > 0) params["total"] = total_;
     return Event(NotificationMessage("notifications/progress", std::move(params)));
   }
 
@@ -116,6 +123,7 @@ class ChatEncoder final : public Encoder {
   }
 
   const ChatEncoding options_;
+  uint32_t total_;  // that the answer can have; 0: not known
   uint64_t tokens_ = 0;
   std::string text_, reasoning_;
 };

@@ -23,7 +23,7 @@ struct ChatEncoding {
   Json id;                        // of the request
   Json progress_token = nullptr;  // null: the client wants no notifications
   std::string model = {};
-  uint32_t max_tokens = 0;  // of the answer, if it is known: the whole of its progress
+  uint32_t max_tokens = 0;  // that were asked for; 0: no limit. The context may leave fewer
   bool stream = false;
 };
 // Progress carries the number of tokens so far, and as its message the text that has come since the

@@ -24,8 +24,9 @@ namespace {
 // Of the protocol, newest first. They differ in nothing that this server does.
 constexpr std::array<std::string_view, 4> kVersions = {"2025-11-25", "2025-06-18", "2025-03-26",
                                                        "2024-11-05"};
-constexpr size_t kMaxSession = 128;  // ours have 32 bytes
-constexpr size_t kMaxText = 4096;    // of a model's name
+constexpr size_t kMaxSession = 128;        // ours have 32 bytes
+constexpr size_t kMaxText = 4096;          // of a model's name
+constexpr size_t kMaxProgressToken = 256;  // it is told with each token of an answer
 
 constexpr std::string_view kInstructions =
     "exo runs language models on the devices of this home. 'chat' asks one of them, 'models' lists "
@@ -41,6 +42,7 @@ struct Call {
   Message message;
   Caller caller;
   std::string session;
+  Json progress_token = nullptr;
   bool streams = false;  // the client takes server-sent events
 };
 
@@ -115,7 +117,7 @@ bool IsListed(const node::Api& api, const std::string& name) {
 // Only of models that are listed: a path would have the node read files for whoever asks.
 Parsed<Action> ReadPlan(Server& server, const Call& call, const Json& arguments) {
   node::Placing placing;
-  const std::string model = TRY(ReadRequiredString(arguments, "model", kMaxText));
+  const std::string model = WithoutTag(TRY(ReadRequiredString(arguments, "model", kMaxText)));
   placing.spread = TRY(ReadBool(arguments, "spread")).value_or(false);
   if (const auto context = TRY(ReadInteger(arguments, "context", 0, wire::kMaxContext)))
     placing.context = static_cast<uint32_t>(*context);
@@ -138,11 +140,17 @@ Parsed<Action> ReadPlan(Server& server, const Call& call, const Json& arguments)
   };
 }
 
-Json ProgressToken(const Json& params) {
+// Under which the client wants to hear of progress; null: it does not. Errors: what is none.
+Parsed<Json> ProgressToken(const Json& params) {
   const Json* meta = Find(params, "_meta");
   const Json* token = meta != nullptr && meta->is_object() ? Find(*meta, "progressToken") : nullptr;
-  const bool usable = token != nullptr && (token->is_string() || token->is_number_integer());
-  return usable ? *token : Json();
+  if (token == nullptr || token->is_number_integer()) return token == nullptr ? Json() : *token;
+  if (token->is_string() && token->get_ref<const std::string&>().size() <= kMaxProgressToken)
+    return *token;
+  return BadValue("progressToken",
+                  fmt::format("'progressToken' is {}, but must be a whole number or a text of at "
+                              "most {} bytes",
+                              Shown(*token), kMaxProgressToken));
 }
 
 std::unique_ptr<Handler> Chat(Server& server, Call call, node::GenerateRequest request,
@@ -155,7 +163,7 @@ std::unique_ptr<Handler> Chat(Server& server, Call call, node::GenerateRequest r
     return nullptr;
   }
   auto encoder = MakeChatEncoder({.id = id,
-                                  .progress_token = ProgressToken(call.message.params),
+                                  .progress_token = std::move(call.progress_token),
                                   .model = request.model,
                                   .max_tokens = request.max_tokens.value_or(0),
                                   .stream = call.streams});
@@ -201,6 +209,10 @@ Action CallTool(const std::shared_ptr<Server>& server, Call call, HttpRequest& r
         id, ToolError(fmt::format("your key may not use the tool '{}': it lacks the scope {}", name,
                                   NameOf(tool->scope)))));
   }
+  auto progress_token = ProgressToken(call.message.params);
+  if (!progress_token)
+    return Now(ErrorMessage({kInvalidParams, progress_token.error().message, id}));
+  call.progress_token = *std::move(progress_token);
   auto action = ReadTool(server, call, *tool, arguments, request);
   return action ? *std::move(action) : Now(ResultMessage(id, ToolError(action.error().message)));
 }

@@ -219,6 +219,13 @@ TEST(McpTest, TellsProgressToWhoAsks) {
             (Json{{"progressToken", "p"}, {"progress", 1}, {"total", 8}, {"message", "Hel"}}));
   EXPECT_EQ(events[1]["params"]["progress"], 2);
   EXPECT_EQ(events[2]["id"], 1);
+  // No more than the context leaves.
+  call["params"]["arguments"]["max_tokens"] = 100'000;
+  EXPECT_EQ(Send(server, call).events()[0]["params"]["total"], 1000);
+  for (const Json& odd : {Json(1.5), Json(true), Json(std::string(257, 'p')), Json::array()}) {
+    call["params"]["_meta"]["progressToken"] = odd;
+    EXPECT_EQ(Send(server, call).json()["error"]["code"], -32602) << odd;
+  }
 }
 
 TEST(McpTest, AnAnswerThatFailsIsAResult) {

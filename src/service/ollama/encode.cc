@@ -41,8 +41,12 @@ class LineEncoder final : public Encoder {
   std::optional<StreamFormat> format() const override {
     return options_.stream ? std::optional(kLines) : std::nullopt;
   }
-  std::string Start(const node::StartReport&) override { return ""; }
+  std::string Start(const node::StartReport& report) override {
+    if (options_.context) context_.assign(report.prompt.begin(), report.prompt.end());
+    return "";
+  }
   std::string Add(const node::Delta& delta) override {
+    if (options_.context) context_.insert(context_.end(), delta.ids.begin(), delta.ids.end());
     for (const node::SampledLogprob& one : delta.logprobs) {
       Json json = LogprobJson(one.token);
       json["top_logprobs"] = Json::array();
@@ -58,6 +62,7 @@ class LineEncoder final : public Encoder {
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
     Json json = Take();
     if (options_.chat && !calls_.empty()) json["message"]["tool_calls"] = ToolCalls();
+    if (options_.context) json["context"] = context_;
     json["done"] = true;
     json["done_reason"] = reason == wire::FinishReason::kLength ? "length" : "stop";
     const uint32_t computed = stats.prompt_tokens - stats.cached_tokens;
@@ -121,6 +126,7 @@ class LineEncoder final : public Encoder {
   std::string text_, thinking_;
   std::vector<Tool> calls_;
   Json logprobs_ = Json::array();
+  std::vector<TokenId> context_;
 };
 
 }  // namespace

@@ -13,6 +13,7 @@ struct EncoderOptions {
   std::string model;  // as the client wrote it
   bool chat = false;
   bool stream = true;
+  bool context = false;  // the token ids of prompt and answer are told at the end
 };
 std::unique_ptr<Encoder> MakeEncoder(EncoderOptions options);
 

@@ -51,7 +51,10 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
     });
   }
   TakeAsker(request, "", call.request);
-  auto encoder = MakeEncoder({.model = model, .chat = call.chat, .stream = call.stream});
+  auto encoder = MakeEncoder({.model = model,
+                              .chat = call.chat,
+                              .stream = call.stream,
+                              .context = call.request.tells_prompt});
   return Generate(api, std::move(call.request), std::move(encoder), request.caller);
 }
 

@@ -50,6 +50,23 @@ TEST(OllamaTest, StreamsALinePerPiece) {
   EXPECT_EQ(last["load_duration"], 2'500'000);          // of the 12.5 ms to the first token
 }
 
+TEST(OllamaTest, AContextIsWhatAConversationWas) {
+  TestServer server;
+  Json body = {{"model", "tiny"}, {"prompt", "a"}, {"stream", false}};
+  const Json first = Post(server, "/api/generate", body).json();
+  EXPECT_EQ(first["context"], Json::array({1, 2, 3, 4, 5, 6, 7, 0, 1})) << "prompt and answer";
+  body["context"] = first["context"];
+  body["stream"] = true;
+  const auto lines = Lines(Post(server, "/api/generate", body));
+  EXPECT_TRUE(lines.back().contains("context"));
+  EXPECT_FALSE(lines.front().contains("context"));
+  EXPECT_EQ(server.last_request().before, first["context"].get<std::vector<TokenId>>());
+  EXPECT_EQ(server.last_request().messages.size(), 1u);
+  body.update({{"context", Json::array()}, {"raw", true}, {"stream", false}});
+  EXPECT_FALSE(Post(server, "/api/generate", body).json().contains("context"));
+  EXPECT_FALSE(Post(server, "/api/chat", Ask()).json().contains("context"));
+}
+
 TEST(OllamaTest, OptionsAndMessagesReachTheNode) {
   TestServer server;
   const Json body = Ask(Json::parse(R"({
@@ -160,8 +177,14 @@ TEST(OllamaTest, ErrorsAreATextAndNameTheField) {
     const std::string text = text_of("/api/chat", body, 400);
     EXPECT_NE(text.find(field == "messages" ? "images" : field), std::string::npos) << text;
   }
-  for (const char* field : {"template", "context"}) {
-    const Json body = {{"model", "tiny"}, {"prompt", "a"}, {field, "x"}};
+  for (const auto& [field, value] : std::vector<std::pair<std::string, Json>>{
+           {"template", "x"}, {"context", "x"}, {"context", {-1}}, {"context", {1, "x"}}}) {
+    const Json body = {{"model", "tiny"}, {"prompt", "a"}, {field, value}};
+    EXPECT_NE(text_of("/api/generate", body, 400).find(field), std::string::npos);
+  }
+  for (const char* field : {"raw", "suffix"}) {
+    Json body = {{"model", "tiny"}, {"prompt", "a"}, {"context", {1}}, {"raw", true}};
+    if (field == std::string("suffix")) body["suffix"] = "x";
     EXPECT_NE(text_of("/api/generate", body, 400).find(field), std::string::npos);
   }
   EXPECT_EQ(Call(server, "HEAD", "/api/blobs/sha256:a").status, 400);

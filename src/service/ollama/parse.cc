@@ -7,6 +7,7 @@
 #include "service/http/limits.h"
 #include "service/keep_alive.h"
 #include "service/presets.h"
+#include "service/prompts.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
 
@@ -125,7 +126,8 @@ Parsed<model::ChatMessage> ReadMessage(const Json& message, const model::Data& w
   return out;
 }
 
-Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& chat) {
+Parsed<> ReadTools(const Json& body, std::string_view text, grammar::Cache& grammars,
+                   node::ChatOptions& chat) {
   const Json* tools = Find(body, "tools");
   if (tools == nullptr) return {};
   if (!tools->is_array() || tools->size() > kMaxMessages)
@@ -136,9 +138,23 @@ Parsed<> ReadTools(const Json& body, std::string_view text, node::ChatOptions& c
     const Json* function = tool.is_object() ? Find(tool, "function") : nullptr;
     if (function == nullptr || !function->is_object())
       return BadValue("tools", "a tool must be an object with a 'function'");
-    chat.tools.push_back(TRY(ReadTool(*function, "parameters", At(At(written, i), "function"),
-                                      fmt::format("tools[{}].function", i))));
+    TRY(AddTool(
+        *function,
+        {.written = At(At(written, i), "function"), .param = fmt::format("tools[{}].function", i)},
+        grammars, chat));
   }
+  return {};
+}
+
+// The token ids that an earlier answer has told as its `context`.
+Parsed<> ReadContext(const Json& body, node::GenerateRequest& request) {
+  const Json* context = Find(body, "context");
+  if (context == nullptr) return {};
+  if (!context->is_array())
+    return BadValue("context", fmt::format("'context' is {}, but must be a list of token ids, as "
+                                           "an earlier answer has it",
+                                           Shown(*context)));
+  request.before = TRY(ReadTokenIds(*context, "context"));
   return {};
 }
 
@@ -162,7 +178,7 @@ Parsed<Call> ParseChat(std::string_view text, grammar::Cache& grammars) {
   const Json body = TRY(ParseBody(text));
   Call call = TRY(ReadCommon(body, text, grammars));
   call.chat = true;
-  TRY(ReadTools(body, text, call.request.chat));
+  TRY(ReadTools(body, text, grammars, call.request.chat));
   const Json* list = Find(body, "messages");
   if (list == nullptr || (list->is_array() && list->empty())) {
     call.wish = WishOf(call);
@@ -193,11 +209,7 @@ Parsed<Call> ParseGenerate(std::string_view text, grammar::Cache& grammars) {
                         "'template' is not supported: the model's own chat template is used; send "
                         "the whole prompt with 'raw' instead");
   }
-  if (IsGiven(body, "context")) {
-    return NotSupported("context",
-                        "'context' is not supported: use /api/chat with the earlier messages; what "
-                        "was computed of them is kept anyway");
-  }
+  TRY(ReadContext(body, call.request));
   const Json* given = Find(body, "prompt");
   if (given != nullptr && !given->is_string())
     return BadValue("prompt", "'prompt' must be a string");
@@ -206,10 +218,17 @@ Parsed<Call> ParseGenerate(std::string_view text, grammar::Cache& grammars) {
     call.wish = WishOf(call);
     return call;
   }
-  if (const auto suffix = Text(body, "suffix"); suffix && !suffix->empty()) {
+  const bool raw = TRY(ReadBool(body, "raw")).value_or(false);
+  const auto suffix = Text(body, "suffix");
+  const bool fills = suffix && !suffix->empty();
+  if ((raw || fills) && !call.request.before.empty())
+    return BadValue("context", fmt::format("'context' is of chats: leave it out, or '{}'",
+                                           fills ? "suffix" : "raw"));
+  call.request.tells_prompt = !raw && !fills;
+  if (fills) {
     call.request.prompt = prompt;
     call.request.suffix = *suffix;
-  } else if (TRY(ReadBool(body, "raw")).value_or(false)) {
+  } else if (raw) {
     call.request.prompt = prompt;
     call.request.special = true;  // the caller has applied a template
   } else {

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/check.h"
 #include "service/errors.h"
 #include "service/openai/errors.h"
 #include "service/openai/reports.h"
@@ -198,25 +199,26 @@ class WholeEncoder final : public OpenAiEncoder {
     return "";
   }
 
+  void EndPart(size_t part, const node::GenerateStats& stats) override {
+    Render(part, wire::FinishReason::kStop, stats);
+  }
+
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
-    Json choices = Json::array();
-    const std::vector<size_t> shown = Shown();
-    for (const size_t i : shown) {
-      const size_t most = Characters(choices_[i].text);
-      Json choice = {{"index", choices.size()},
-                     {"logprobs", LogprobsJson(choices_[i].logprobs, i, most)},
-                     {"finish_reason", FinishName(i, reason, stats)}};
-      if (chat()) {
-        choice["message"] = Message(choices_[i]);
-      } else {
-        choice["text"] = std::string(EchoOf(i)) + choices_[i].text;
-      }
-      choices.push_back(std::move(choice));
+    if (options_.prompts == 1) Render(0, reason, stats);
+    std::string choices;
+    std::vector<size_t> shown;
+    for (const Part& part : parts_) {
+      choices += (choices.empty() ? "" : ",") + part.json;
+      shown.insert(shown.end(), part.shown.begin(), part.shown.end());
     }
-    Json json = Object(false, std::move(choices));
+    Json json = Object(false, Json::array());
     json["usage"] = UsageJson(stats);
     AddReports(json, stats, shown);
-    return Dump(json);
+    // The first key: they are sorted.
+    constexpr std::string_view kEmpty = R"({"choices":[)";
+    std::string text = Dump(json);
+    CHECK(text.starts_with(kEmpty));
+    return text.insert(kEmpty.size(), choices);
   }
 
  private:
@@ -229,22 +231,47 @@ class WholeEncoder final : public OpenAiEncoder {
     std::vector<node::SampledLogprob> logprobs;
   };
 
-  // Those that are told, in the order of their prompts: of each prompt the likeliest.
-  std::vector<size_t> Shown() const {
-    std::vector<size_t> shown;
-    for (size_t prompt = 0; prompt < options_.prompts; ++prompt) {
-      std::vector<size_t> drawn(options_.drawn);
-      std::iota(drawn.begin(), drawn.end(), prompt * options_.drawn);
-      if (options_.drawn > options_.choices) {
-        std::ranges::sort(drawn, [this](size_t a, size_t b) {
-          const double of_a = MeanLogprob(choices_[a].logprobs);
-          const double of_b = MeanLogprob(choices_[b].logprobs);
-          return of_a != of_b ? of_a > of_b : a < b;
-        });
-      }
-      shown.insert(shown.end(), drawn.begin(), drawn.begin() + options_.choices);
+  // What is told of a prompt.
+  struct Part {
+    std::vector<size_t> shown;  // choices
+    std::string json;           // of them
+  };
+
+  // The choices of a prompt that are told: the likeliest.
+  std::vector<size_t> Shown(size_t prompt) const {
+    std::vector<size_t> drawn(options_.drawn);
+    std::iota(drawn.begin(), drawn.end(), prompt * options_.drawn);
+    if (options_.drawn > options_.choices) {
+      std::ranges::sort(drawn, [this](size_t a, size_t b) {
+        const double of_a = MeanLogprob(choices_[a].logprobs);
+        const double of_b = MeanLogprob(choices_[b].logprobs);
+        return of_a != of_b ? of_a > of_b : a < b;
+      });
     }
-    return shown;
+    drawn.resize(options_.choices);
+    return drawn;
+  }
+  // What is collected of a prompt's choices becomes JSON, or is not told.
+  void Render(size_t prompt, wire::FinishReason reason, const node::GenerateStats& stats) {
+    Part& part = parts_[prompt];
+    part.shown = Shown(prompt);
+    size_t index = prompt * options_.choices;
+    for (const size_t i : part.shown)
+      part.json += (part.json.empty() ? "" : ",") + Dump(ChoiceJson(i, index++, reason, stats));
+    for (size_t i = 0; i < options_.drawn; ++i) choices_[prompt * options_.drawn + i] = {};
+  }
+  Json ChoiceJson(size_t i, size_t index, wire::FinishReason reason,
+                  const node::GenerateStats& stats) {
+    const size_t most = Characters(choices_[i].text);
+    Json choice = {{"index", index},
+                   {"logprobs", LogprobsJson(choices_[i].logprobs, i, most)},
+                   {"finish_reason", FinishName(i, reason, stats)}};
+    if (chat()) {
+      choice["message"] = Message(choices_[i]);
+    } else {
+      choice["text"] = std::string(EchoOf(i)) + choices_[i].text;
+    }
+    return choice;
   }
 
   void Collect(Choice& choice, const node::TextDelta& delta) { choice.text += delta.text; }
@@ -274,6 +301,7 @@ class WholeEncoder final : public OpenAiEncoder {
   }
 
   std::vector<Choice> choices_ = std::vector<Choice>(told_.size());
+  std::vector<Part> parts_ = std::vector<Part>(options_.prompts);
 };
 
 }  // namespace

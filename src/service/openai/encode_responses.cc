@@ -1,5 +1,8 @@
 #include "service/openai/encode_responses.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "service/errors.h"
 #include "service/openai/errors.h"
 #include "service/openai/reports.h"
@@ -17,6 +20,7 @@ struct Item {
   std::string call_id, name;       // of a call: as the model names its function
   std::string text = {};           // or arguments
   NamespacedTool namespaced = {};  // what the client names it; empty: the same
+  Json logprobs = Json::array();   // of the text's tokens
 };
 
 const std::string& ShownName(const Item& item) {
@@ -28,7 +32,7 @@ Json PartOf(const Item& item) {
   return {{"type", "output_text"},
           {"text", item.text},
           {"annotations", Json::array()},
-          {"logprobs", Json::array()}};
+          {"logprobs", item.logprobs}};
 }
 
 Json ItemJson(const Item& item, const char* status, bool begun) {
@@ -73,12 +77,18 @@ class ResponseEncoder final : public Encoder {
            Event({{"type", "response.in_progress"}, {"response", response}});
   }
   std::string Add(const node::Delta& delta) override {
+    ids_.insert(ids_.end(), delta.ids.begin(), delta.ids.end());
+    if (options_.logprobs) {
+      Json told = ChatLogprobs(delta.logprobs);
+      std::ranges::move(told, std::back_inserter(pending_));
+    }
     return std::visit([this](const auto& what) { return Encode(what); }, delta.what);
   }
   std::string Done(wire::FinishReason reason, const node::GenerateStats& stats) override {
     std::string bytes;
-    if (items_.empty()) bytes += Open({.kind = Kind::kMessage, .id = Name("msg")});
     const bool cut = reason == wire::FinishReason::kLength;
+    // One that was cut before anything showed (a call without a name yet) has no item.
+    if (items_.empty() && !cut) bytes += Open({.kind = Kind::kMessage, .id = Name("msg")});
     bytes += Close(cut ? "incomplete" : "completed");
     Json response = Response(cut ? "incomplete" : "completed");
     for (size_t i = 0; i < items_.size(); ++i) {
@@ -88,8 +98,8 @@ class ResponseEncoder final : public Encoder {
     }
     if (cut) response["incomplete_details"] = {{"reason", "max_output_tokens"}};
     response["usage"] = Usage(stats);
-    AddReports(response, stats, {});
-    if (options_.keep) options_.keep(Message());
+    AddReports(response, stats, ids_);
+    if (options_.keep) options_.keep(Message(), response);
     if (!options_.stream) return Dump(response);
     return bytes + Event({{"type", cut ? "response.incomplete" : "response.completed"},
                           {"response", std::move(response)}});
@@ -147,14 +157,15 @@ class ResponseEncoder final : public Encoder {
   }
   std::string Close(const char* status) {
     if (!std::exchange(open_, false)) return "";
-    const Item& item = items_.back();
+    Item& item = items_.back();
     std::string bytes;
+    if (item.kind == Kind::kMessage) TakeLogprobs(item);
     if (item.kind == Kind::kCall) {
       bytes = ItemEvent("function_call_arguments.done",
                         {{"name", ShownName(item)}, {"arguments", item.text}});
     } else {
       const char* name = item.kind == Kind::kMessage ? "output_text.done" : "reasoning_text.done";
-      bytes = ItemEvent(name, {{"text", item.text}, {"logprobs", Json::array()}}) +
+      bytes = ItemEvent(name, {{"text", item.text}, {"logprobs", item.logprobs}}) +
               ItemEvent("content_part.done", {{"part", PartOf(item)}});
     }
     return bytes + Event({{"type", "response.output_item.done"},
@@ -166,15 +177,24 @@ class ResponseEncoder final : public Encoder {
     std::string bytes;
     if (!open_ || items_.back().kind != kind) bytes = Open({.kind = kind, .id = Name(prefix)});
     items_.back().text += text;
-    return bytes + ItemEvent(event, {{"delta", text}, {"logprobs", Json::array()}});
+    Json logprobs = kind == Kind::kMessage ? TakeLogprobs(items_.back()) : Json::array();
+    return bytes + ItemEvent(event, {{"delta", text}, {"logprobs", std::move(logprobs)}});
+  }
+  // Those of the tokens behind the item's text, since the last time.
+  Json TakeLogprobs(Item& item) {
+    Json fresh = std::exchange(pending_, Json::array());
+    item.logprobs.insert(item.logprobs.end(), fresh.begin(), fresh.end());
+    return fresh;
   }
   std::string Encode(const node::TextDelta& what) {
     return AddText(Kind::kMessage, "msg", "output_text.delta", what.text);
   }
   std::string Encode(const node::ReasoningDelta& what) {
+    pending_.clear();
     return AddText(Kind::kReasoning, "rs", "reasoning_text.delta", what.text);
   }
   std::string Encode(const node::ToolCallDelta& what) {
+    pending_.clear();
     std::string bytes;
     if (!what.id.empty()) {
       const auto found = options_.namespaced.find(what.name);
@@ -211,6 +231,8 @@ class ResponseEncoder final : public Encoder {
   const ResponseOptions options_;
   std::vector<Item> items_;
   bool open_ = false;  // the last one
+  std::vector<TokenId> ids_;
+  Json pending_ = Json::array();  // logprobs of tokens that have shown nothing yet
   uint64_t sequence_ = 0;
 };
 

@@ -16,10 +16,11 @@ struct ResponseOptions {
   std::string model;  // as the client wrote it
   int64_t created = 0;
   bool stream = false;
-  Json echo;  // of the request
+  bool logprobs = false;  // of the text's tokens are told
+  Json echo;              // of the request
   NamespacedTools namespaced = {};
-  // Hears what the assistant answered, when it is done.
-  std::function<void(model::ChatMessage)> keep;
+  // Hears what the assistant answered, when it is done, and the response object.
+  std::function<void(model::ChatMessage, const Json&)> keep;
 };
 std::unique_ptr<Encoder> MakeResponseEncoder(ResponseOptions options);
 

@@ -125,8 +125,9 @@ Parsed<bool> ReadEcho(const Json& body, const CompletionCall& call) {
 }
 
 // The older names of tools.
-Parsed<> ReadFunctions(const Json& body, std::string_view text, node::ChatOptions& chat) {
-  TRY(ReadTools(body, text, chat, "functions"));
+Parsed<> ReadFunctions(const Json& body, std::string_view text, grammar::Cache& grammars,
+                       node::ChatOptions& chat) {
+  TRY(ReadTools(body, text, grammars, chat, {.field = "functions"}));
   Json newer = Json::object();
   if (const Json* call = Find(body, "function_call")) {
     newer["tool_choice"] = *call;
@@ -135,10 +136,11 @@ Parsed<> ReadFunctions(const Json& body, std::string_view text, node::ChatOption
   return newer.contains("tool_choice") ? ReadToolChoice(newer, chat) : Parsed<>();
 }
 
-Parsed<> ReadChatOptions(const Json& body, std::string_view text, node::ChatOptions& chat) {
-  TRY(ReadTools(body, text, chat));
+Parsed<> ReadChatOptions(const Json& body, std::string_view text, grammar::Cache& grammars,
+                         node::ChatOptions& chat) {
+  TRY(ReadTools(body, text, grammars, chat));
   TRY(ReadToolChoice(body, chat));
-  TRY(ReadFunctions(body, text, chat));
+  TRY(ReadFunctions(body, text, grammars, chat));
   TRY(SetEffort(Find(body, "reasoning_effort"), "reasoning_effort", chat));
   if (const auto thinking = TRY(ReadBool(body, "enable_thinking")))
     SetVariable(chat, "enable_thinking", *thinking);
@@ -162,7 +164,7 @@ Parsed<CompletionCall> ParseChatRequest(std::string_view text, grammar::Cache& g
   node::GenerateRequest request = TRY(ReadCommon(body, text, grammars, call));
   TRY(RefuseUnsupported(body, kRefusedChat));
   request.messages = TRY(ReadMessages(body, text));
-  TRY(ReadChatOptions(body, text, request.chat));
+  TRY(ReadChatOptions(body, text, grammars, request.chat));
   call.requests.push_back(std::move(request));
   return call;
 }

@@ -136,10 +136,16 @@ Parsed<> RefuseUnsupported(const Json& body) {
   for (const char* name : {"conversation", "prompt"}) {
     if (Find(body, name) != nullptr) return NotSupported(name);
   }
-  TRY(CheckIgnored(body, kIgnoredOfResponses));
-  const auto top = TRY(ReadInteger(body, "top_logprobs", 0, 20)).value_or(0);
-  if (top > 0) return NotSupported("top_logprobs");
-  return {};
+  return CheckIgnored(body, kIgnoredOfResponses);
+}
+
+// Log-probabilities are told where "include" names them, or "top_logprobs" wants some.
+bool WantsLogprobs(const Json& body) {
+  const Json* include = Find(body, "include");
+  const Json* top = Find(body, "top_logprobs");
+  return (top != nullptr && *top != 0) ||
+         (include != nullptr &&
+          std::ranges::find(*include, "message.output_text.logprobs") != include->end());
 }
 
 Parsed<> ReadTextFormat(const Json& body, std::string_view text, grammar::Cache& grammars,
@@ -164,7 +170,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text, grammar::Cache&
   TRY(ReadTextFormat(body, text, grammars, request));
   if (const auto limit = TRY(ReadTokenLimit(body, "max_output_tokens")))
     request.max_tokens = limit->tokens;
-  TRY(ReadTools(body, text, request.chat, "tools", &call.namespaced));
+  TRY(ReadTools(body, text, grammars, request.chat, {.namespaced = &call.namespaced}));
   TRY(ReadToolChoice(body, request.chat));
   if (const Json* reasoning = Find(body, "reasoning"); reasoning != nullptr) {
     if (!reasoning->is_object()) return BadValue("reasoning", "'reasoning' must be an object");
@@ -176,9 +182,10 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text, grammar::Cache&
   call.previous = TRY(ReadText(body, "previous_response_id"));
   call.user = TRY(ReadText(body, "user"));
   body.erase("n");
-  body.erase("top_logprobs");
+  body["logprobs"] = WantsLogprobs(body);
   TRY(ReadSampler(body, {}, request));
   TRY(ReadSeed(body, request));
+  if (call.store) call.input = std::move(body["input"]);
   call.echo = {{"tools", Json::array()},
                {"tool_choice", "auto"},
                {"parallel_tool_calls", true},
@@ -186,7 +193,7 @@ Parsed<ResponseCall> ParseResponseRequest(std::string_view text, grammar::Cache&
                {"text", {{"format", {{"type", "text"}}}}}};
   for (const char* name : {"instructions", "max_output_tokens", "metadata", "parallel_tool_calls",
                            "previous_response_id", "reasoning", "temperature", "text",
-                           "tool_choice", "tools", "top_p", "truncation", "user"}) {
+                           "tool_choice", "tools", "top_logprobs", "top_p", "truncation", "user"}) {
     if (Json* value = body.contains(name) ? &body[name] : nullptr; value != nullptr)
       call.echo[name] = std::move(*value);
   }

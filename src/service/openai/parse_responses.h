@@ -18,6 +18,7 @@ struct ResponseCall {
   std::string user;
   bool store = true;
   bool stream = false;
+  Json input;  // as it was sent: a text or items
   NamespacedTools namespaced;
   Json echo = Json::object();  // fields that the answer repeats
 };

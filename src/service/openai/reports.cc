@@ -16,12 +16,14 @@ Json ExoReport(const node::GenerateStats& stats, std::span<const TokenId> token_
                       {"layer_end", stage.layer_end},
                       {"ms", stage.milliseconds}});
   }
-  return {{"stages", std::move(stages)},
-          {"seed", stats.seed},
-          {"ttft_ms", stats.ttft_ms},
-          {"tokens_per_second", stats.tokens_per_second},
-          {"prompt_tokens_per_second", stats.prompt_per_second},
-          {"token_ids", Json(std::vector<TokenId>(token_ids.begin(), token_ids.end()))}};
+  Json report = {{"stages", std::move(stages)},
+                 {"seed", stats.seed},
+                 {"ttft_ms", stats.ttft_ms},
+                 {"tokens_per_second", stats.tokens_per_second},
+                 {"prompt_tokens_per_second", stats.prompt_per_second},
+                 {"token_ids", Json(std::vector<TokenId>(token_ids.begin(), token_ids.end()))}};
+  if (!stats.loose_tools.empty()) report["loose_tools"] = stats.loose_tools;
+  return report;
 }
 
 // OpenAI's number for what is next to impossible; JSON has no infinity.

@@ -28,33 +28,42 @@ size_t BytesOf(const model::ChatMessage& message) {
   return bytes;
 }
 
+size_t BytesOf(const StoredResponse& response) {
+  size_t bytes = response.json.size();
+  for (const model::ChatMessage& message : response.messages) bytes += BytesOf(message);
+  for (const StoredItem& item : response.items)
+    bytes += sizeof(item) + item.id.size() + item.json.size();
+  return bytes;
+}
+
 }  // namespace
 
-void ResponseStore::Add(uint64_t key, const std::string& id, Messages messages) {
-  Remove(id);
-  Entry entry{.key = key, .id = id, .messages = std::move(messages)};
-  for (const model::ChatMessage& message : entry.messages) entry.bytes += BytesOf(message);
+void ResponseStore::Add(uint64_t key, const std::string& id, StoredResponse response) {
+  if (const auto known = by_id_.find(id); known != by_id_.end()) Drop(known);
+  Entry entry{.key = key, .id = id, .response = std::move(response)};
+  entry.bytes = BytesOf(entry.response);
   bytes_ += entry.bytes;
   by_id_[id] = entries_.insert(entries_.end(), std::move(entry));
-  while (entries_.size() > kMaxStoredResponses || bytes_ > kMaxStoredBytes) {
-    const std::string oldest = entries_.front().id;
-    Remove(oldest);
-  }
+  while (entries_.size() > kMaxStoredResponses || bytes_ > kMaxStoredBytes)
+    Drop(by_id_.find(entries_.front().id));
 }
 
-const ResponseStore::Messages* ResponseStore::Find(uint64_t key, const std::string& id) const {
+const StoredResponse* ResponseStore::Find(uint64_t key, const std::string& id) const {
   const auto found = by_id_.find(id);
   if (found == by_id_.end() || found->second->key != key) return nullptr;
-  return &found->second->messages;
+  return &found->second->response;
 }
 
-bool ResponseStore::Remove(const std::string& id) {
-  const auto found = by_id_.find(id);
-  if (found == by_id_.end()) return false;
-  bytes_ -= found->second->bytes;
-  entries_.erase(found->second);
-  by_id_.erase(found);
+bool ResponseStore::Remove(uint64_t key, const std::string& id) {
+  if (Find(key, id) == nullptr) return false;
+  Drop(by_id_.find(id));
   return true;
+}
+
+void ResponseStore::Drop(std::map<std::string, std::list<Entry>::iterator>::iterator at) {
+  bytes_ -= at->second->bytes;
+  entries_.erase(at->second);
+  by_id_.erase(at);
 }
 
 }  // namespace exo::service::openai

@@ -116,24 +116,174 @@ TEST(ResponsesTest, AConversationGoesOnUnlessItWasNotToBeKept) {
   EXPECT_EQ(gone.error("param"), "previous_response_id");
 }
 
+TEST(ResponsesTest, OneThatIsDoneCanBeReadAndDeleted) {
+  TestServer server;
+  const std::string whole = Post(server, kResponses, Ask()).body;
+  const std::string id = Json::parse(whole)["id"];
+  const std::string path = std::string(kResponses) + "/" + id;
+  EXPECT_EQ(Call(server, "GET", path).body, whole);
+  EXPECT_EQ(Call(server, "GET", path + "?include[]=reasoning.encrypted_content").body, whole);
+  EXPECT_EQ(Call(server, "GET", path + "?stream=true").error("param"), "stream");
+  // A streamed one as its last event has it.
+  const Json last = Post(server, kResponses, Ask({{"stream", true}})).events().back();
+  const std::string streamed = last["response"]["id"];
+  EXPECT_EQ(Call(server, "GET", std::string(kResponses) + "/" + streamed).json(), last["response"]);
+  // It cannot be cancelled: a client sends that without a body.
+  const Answered cancel = Call(server, "POST", path + "/cancel", "", "");
+  EXPECT_EQ(cancel.status, 400) << cancel.body;
+  EXPECT_EQ(cancel.error("code"), "not_supported");
+  const Answered wrong = Call(server, "POST", path, "{}");
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_TRUE(wrong.has("allow: get, head, delete, options")) << wrong.headers;
+
+  const Answered deleted = Call(server, "DELETE", path);
+  EXPECT_EQ(deleted.json(), (Json{{"id", id}, {"object", "response"}, {"deleted", true}}));
+  for (const auto& [method, at] :
+       std::vector<std::pair<std::string, std::string>>{{"GET", path},
+                                                        {"DELETE", path},
+                                                        {"POST", path + "/cancel"},
+                                                        {"GET", path + "/input_items"}}) {
+    const Answered gone = Call(server, method, at);
+    EXPECT_EQ(gone.status, 404) << at;
+    EXPECT_EQ(gone.error("type"), "invalid_request_error") << gone.body;
+    EXPECT_EQ(gone.error("code"), "response_not_found") << gone.body;
+  }
+  EXPECT_EQ(Call(server, "GET", path + "/output").error("code"), "unknown_route");
+  EXPECT_EQ(Call(server, "GET", std::string(kResponses) + "/input_tokens").status, 405);
+  const std::string unkept = Post(server, kResponses, Ask({{"store", false}})).json()["id"];
+  EXPECT_EQ(Call(server, "GET", std::string(kResponses) + "/" + unkept).status, 404);
+}
+
+std::vector<std::string> Ids(const Json& list) {
+  std::vector<std::string> ids;
+  for (const Json& item : list["data"]) ids.push_back(item["id"]);
+  return ids;
+}
+
+TEST(ResponsesTest, InputItemsAreThoseOfTheWholeConversation) {
+  TestServer server;
+  const Json input = Json::parse(R"([
+    {"role":"user","content":"list"},
+    {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"think"}]},
+    {"type":"function_call","call_id":"c1","name":"shell","arguments":"{}"},
+    {"type":"function_call_output","call_id":"c1","output":"a b"}])");
+  const Json first = Post(server, kResponses, Ask({{"input", input}})).json();
+  const Json second =
+      Post(server, kResponses, Ask({{"previous_response_id", first["id"]}, {"input", "And?"}}))
+          .json();
+  const auto list = [&](const Json& response, const std::string& query) {
+    return Call(
+               server, "GET",
+               std::string(kResponses) + "/" + std::string(response["id"]) + "/input_items" + query)
+        .json();
+  };
+  const Json of_first = list(first, "?order=asc");
+  EXPECT_EQ(of_first["object"], "list");
+  ASSERT_EQ(of_first["data"].size(), 4u) << of_first;
+  EXPECT_EQ(of_first["data"][0]["type"], "message");
+  EXPECT_EQ(of_first["data"][0]["content"],
+            Json::parse(R"([{"type":"input_text","text":"list"}])"));
+  EXPECT_EQ(of_first["data"][1]["id"], "rs_1");
+  EXPECT_EQ(of_first["data"][3]["output"], "a b");
+  // Items keep their ids in what goes on, and the answer is one of them.
+  const Json all = list(second, "?order=asc&limit=100");
+  std::vector<std::string> ids = Ids(of_first);
+  ids.push_back(first["output"][0]["id"]);
+  ASSERT_EQ(all["data"].size(), 6u);
+  EXPECT_EQ(all["data"][5]["content"][0]["text"], "And?");
+  ids.push_back(all["data"][5]["id"]);
+  EXPECT_EQ(Ids(all), ids);
+  EXPECT_EQ(all["first_id"], ids.front());
+  EXPECT_EQ(all["last_id"], ids.back());
+  EXPECT_EQ(all["has_more"], false);
+
+  const Json page = list(second, "?limit=2&after=" + ids[4]);  // the latest first
+  EXPECT_EQ(Ids(page), (std::vector{ids[3], ids[2]}));
+  EXPECT_EQ(page["has_more"], true);
+  const Json none = list(second, "?after=" + ids[0]);
+  EXPECT_EQ(none["data"], Json::array());
+  EXPECT_EQ(none["first_id"], nullptr);
+  for (const std::string bad : {"order=up", "limit=0", "limit=101", "limit=x", "after=nobody"}) {
+    const Json error = list(second, "?" + bad)["error"];
+    EXPECT_EQ(error["param"], bad.substr(0, bad.find('='))) << error;
+  }
+}
+
+TEST(ResponsesTest, LogprobsAreThoseOfTheTextsTokens) {
+  const auto sampled = [](const char* bytes) {
+    return node::SampledLogprob{.token = {bytes, -0.5}, .top = {{bytes, -0.5}}};
+  };
+  const TokenId id = 3;
+  TestServer server(
+      {},
+      {.pieces = {}, .extra = [&](node::GenerateSink& sink) {
+         const auto tell = [&](auto what, const char* bytes) {
+           const node::SampledLogprob one = sampled(bytes);
+           sink.OnDelta({.what = what, .ids = std::span(&id, 1), .logprobs = std::span(&one, 1)});
+         };
+         tell(node::ReasoningDelta{"hm"}, "hm");
+         tell(node::TextDelta{""}, "<");
+         tell(node::TextDelta{"<a"}, "a");
+         tell(node::TextDelta{""}, "end");
+       }});
+  const auto tokens = [](const Json& list) {
+    std::string all;
+    for (const Json& one : list) all += std::string(one["token"]) + " ";
+    return all;
+  };
+  const Json include = Json::array({"message.output_text.logprobs"});
+  const Json json = Post(server, kResponses, Ask({{"include", include}})).json();
+  EXPECT_EQ(json["exo"]["token_ids"], Json::array({3, 3, 3, 3}));
+  EXPECT_EQ(tokens(json["output"][1]["content"][0]["logprobs"]), "< a end ");
+  EXPECT_TRUE(server.last_request().sampler.logprobs);
+  EXPECT_EQ(server.last_request().sampler.top_logprobs, 0u);
+  const auto events =
+      Post(server, kResponses, Ask({{"top_logprobs", 2}, {"stream", true}})).events();
+  EXPECT_EQ(server.last_request().sampler.top_logprobs, 2u);
+  std::string told;
+  for (const Json& event : events) {
+    if (event["type"] == "response.output_text.delta") told += tokens(event["logprobs"]) + "| ";
+    if (event["type"] == "response.output_text.done") told += tokens(event["logprobs"]);
+  }
+  EXPECT_EQ(told, "< a | < a end ");
+  const Json none = Post(server, kResponses, Ask()).json();
+  EXPECT_EQ(none["output"][1]["content"][0]["logprobs"], Json::array());
+  EXPECT_EQ(Post(server, kResponses, Ask({{"top_logprobs", 21}})).error("param"), "top_logprobs");
+}
+
+TEST(ResponsesTest, OneThatWasCutBeforeAnythingShowedHasNoItem) {
+  TestServer server({}, {.pieces = {}, .reason = wire::FinishReason::kLength});
+  const Json cut = Post(server, kResponses, Ask()).json();
+  EXPECT_EQ(cut["status"], "incomplete");
+  EXPECT_EQ(cut["output"], Json::array());
+}
+
 TEST(ResponsesTest, TheStoreKeepsTheLatestWithinItsBounds) {
   openai::ResponseStore store;
-  for (size_t i = 0; i <= openai::kMaxStoredResponses; ++i)
-    store.Add(0, std::to_string(i), {{.role = "user", .content = "a"}});
+  const auto add = [&](uint64_t key, const std::string& id, const std::string& text) {
+    store.Add(key, id, {.messages = {{.role = "user", .content = text}}});
+  };
+  for (size_t i = 0; i <= openai::kMaxStoredResponses; ++i) add(0, std::to_string(i), "a");
   EXPECT_EQ(store.Find(0, "0"), nullptr);
   EXPECT_NE(store.Find(0, "1"), nullptr);
   const std::string large(openai::kMaxStoredBytes / 2, 'a');
-  store.Add(0, "x", {{.role = "user", .content = large}});
+  add(0, "x", large);
   EXPECT_NE(store.Find(0, "x"), nullptr);
-  store.Add(0, "y", {{.role = "user", .content = large}});
+  add(0, "y", large);
   EXPECT_EQ(store.Find(0, "x"), nullptr);
   EXPECT_EQ(store.Find(0, "1"), nullptr);
-  store.Add(0, "z", {{.role = "user", .content = large + large}});  // too large for any store
+  add(0, "z", large + large);  // too large for any store
   EXPECT_EQ(store.Find(0, "z"), nullptr);
-  store.Add(7, "w", {{.role = "user", .content = "a"}});
+  add(7, "w", "a");
   EXPECT_EQ(store.Find(0, "w"), nullptr) << "another's";
   EXPECT_EQ(store.Find(8, "w"), nullptr);
   EXPECT_NE(store.Find(7, "w"), nullptr);
+  EXPECT_FALSE(store.Remove(8, "w"));
+  EXPECT_TRUE(store.Remove(7, "w"));
+  EXPECT_EQ(store.Find(7, "w"), nullptr);
+  // What lists show counts, too.
+  store.Add(0, "i", {.items = {{.id = "a", .json = large + large}}});
+  EXPECT_EQ(store.Find(0, "i"), nullptr);
 }
 
 TEST(ResponsesTest, ToolsThatTheModelCannotTellApartAreRefused) {
