@@ -15,6 +15,7 @@
 #include "app/data_folder.h"
 #include "app/model_path.h"
 #include "app/output.h"
+#include "app/pull_command.h"
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -70,8 +71,14 @@ Result<std::string> MakePrompt(const std::string& argument) {
   return prompt;
 }
 
-// A path is registered with the node and becomes a name.
+// A path is registered with the node and becomes a name; what is named by its place on the internet
+// is pulled, unless it was before.
 Result<std::string> ResolveModel(const HttpClient& api, const std::string& model) {
+  if (IsReference(model)) {
+    const auto known = api.Post("/v1/internal/plan", {{"model", model}});
+    const bool missing = !known && known.error().code == ErrorCode::kNotFound;
+    return missing ? PullShown(api, model) : model;
+  }
   if (!LooksLikePath(model)) return model;
   const json added = TRY(api.Post("/v1/internal/models", {{"path", TRY(PathForNode(model))}}));
   return added.value("model", model);
@@ -334,7 +341,7 @@ Result<void> RunRemove(const Settings& settings, const std::string& model, bool 
   if (as_json) {
     PrintJson({{"removed", name}});
   } else {
-    Print("{} is forgotten; its file stays\n", Printable(model));
+    Print("{} is forgotten; files that no pull has brought stay\n", Printable(model));
   }
   return {};
 }

@@ -66,7 +66,8 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // otherwise.
 Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options);
 
-// Forgets a file that was made known to this machine's node by its path; the file stays.
+// Forgets a file that was made known to this machine's node by its path, which stays, or deletes
+// what was pulled.
 Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json);
 
 }  // namespace exo::app

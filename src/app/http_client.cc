@@ -39,6 +39,12 @@ std::string MessageOf(const json& error) {
   return message.is_string() ? message.get<std::string>() : "unknown error";
 }
 
+// Of an error in mid-stream, which has a status where its route tells one.
+unsigned StatusIn(const json& error) {
+  const json status = error.is_object() ? error.value("status", json()) : json();
+  return status.is_number_unsigned() ? status.get<unsigned>() : 500;
+}
+
 std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
   return Fail(CodeFor(status), "{}", ErrorMessageOf(status, body));
 }
@@ -137,7 +143,7 @@ class Exchange {
       const json parsed = json::parse(data, nullptr, false);
       if (parsed.is_discarded())
         return Fail(ErrorCode::kCorrupt, "the node sent an event that is not JSON");
-      if (parsed.contains("error")) return ErrorOf(500, data);
+      if (parsed.contains("error")) return ErrorOf(StatusIn(parsed["error"]), data);
       on_event(parsed);
     }
     return false;

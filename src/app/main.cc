@@ -12,6 +12,7 @@
 #include "app/mcp_command.h"
 #include "app/model_commands.h"
 #include "app/output.h"
+#include "app/pull_command.h"
 #include "app/secret_commands.h"
 #include "app/settings.h"
 #include "app/settings_command.h"
@@ -81,6 +82,7 @@ struct Commands {
   LogitsOptions logits;
   TokenizeOptions tokenize;
   std::string removed;
+  PullOptions pull;
   PrepareOptions prepare;
   QuantizeOptions quantize;
   std::string kv = "f16";
@@ -101,6 +103,7 @@ struct Commands {
     AddDemo();
     AddMeasures();
     AddModelCommands();
+    AddPull();
     AddSecret();
     AddKeys();
   }
@@ -303,7 +306,7 @@ struct Commands {
 
   void AddModelCommands() {
     CLI::App* r =
-        Add("rm", "forget a model that was added by its path; the file stays",
+        Add("rm", "forget a model that was added by its path, or delete one that was pulled",
             [this](const Settings& settings) { return RunRemove(settings, removed, json); });
     r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
     r->add_flag("--json", json);
@@ -324,6 +327,17 @@ struct Commands {
     q->add_option("--threads", quantize.threads, "compute threads (default: all cores)")
         ->check(Between(1, kMaxThreads));
     q->add_flag("--json", quantize.json);
+  }
+
+  void AddPull() {
+    CLI::App* c = Add("pull", "bring a model here from the Hugging Face hub or the Ollama registry",
+                      [this](const Settings& settings) { return RunPull(settings, pull); });
+    c->add_option(
+         "MODEL", pull.model,
+         "hf:OWNER/REPO[:QUANTIZATION], NAME[:TAG] of the Ollama registry, an https address "
+         "of a GGUF file, or a path")
+        ->required();
+    c->add_flag("--json", pull.json, "print each event as a line");
   }
 
   void AddSecret() {

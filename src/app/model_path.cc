@@ -2,7 +2,9 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <string_view>
 
 #include "base/text.h"
 #include "sys/files.h"
@@ -37,7 +39,15 @@ std::string PreparedFolder() {
   return sys::DataFolder() + "/prepared";
 }
 
+bool IsReference(const std::string& model) {
+  constexpr std::string_view kBeginnings[] = {"hf:", "hf.co/", "huggingface.co/",
+                                              "ollama:", "https://"};
+  return std::ranges::any_of(kBeginnings,
+                             [&](std::string_view one) { return model.starts_with(one); });
+}
+
 bool LooksLikePath(const std::string& model) {
+  if (IsReference(model)) return false;
   return model.find('/') != std::string::npos || model.ends_with(".gguf");
 }
 

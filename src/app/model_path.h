@@ -18,8 +18,11 @@ Result<std::string> FindModelPath(const Settings& settings, const std::string& m
 // The absolute path of an existing file, as the node is told it. Errors: kNotFound; kInvalid for a
 // path that JSON cannot carry.
 Result<std::string> PathForNode(const std::string& path);
-// True when the text can only be a path (has a slash or ends in .gguf).
+// True when the text can only be a path (has a slash or ends in .gguf, and is no IsReference).
 bool LooksLikePath(const std::string& model);
+// True when the text says itself that it is a model of the hub, a registry or a server: hf:…,
+// hf.co/…, huggingface.co/…, ollama:…, https://….
+bool IsReference(const std::string& model);
 // Where prepared files lie.
 std::string PreparedFolder();
 

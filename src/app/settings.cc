@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "app/adapter_option.h"
+#include "app/pull_sources.h"
 #include "app/settings_file.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -91,6 +92,11 @@ Result<void> CheckKeepAlive(std::string& text) {
   return {};
 }
 
+Result<void> CheckEndpoint(std::string& text) {
+  text = TRY(ParseEndpoint(text));
+  return {};
+}
+
 struct Setting {
   const char* key;
   Field field;
@@ -157,6 +163,10 @@ std::vector<Setting> ModelSettings() {
        .field = &Settings::models,
        .what = "more folders with GGUF files",
        .check = &ExpandHome},
+      {.key = "registry",
+       .field = &Settings::registry,
+       .what = "where models are pulled from by a name such as llama3.2:1b",
+       .check = &CheckEndpoint},
       {"tensor_cache", &Settings::tensor_cache, "disk space for tensors pulled from other devices",
        0, kMaxSize, "a tenth of the disk, 20 GiB at most"},
       {"prefix_store", &Settings::prefix_store,

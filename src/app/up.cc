@@ -7,6 +7,7 @@
 #include "app/adapter_option.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
+#include "app/pull_sources.h"
 #include "app/stop_guard.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -38,34 +39,36 @@ uint64_t KeepOf(const Settings& settings) {
   return static_cast<uint64_t>(ParseDuration(settings.keep_alive).value().count());  // checked
 }
 
-node::NodeOptions ToNodeOptions(const Settings& settings) {
+Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
   std::vector<node::NodeOptions::ModelAdapter> adapters;
   for (const std::string& text : settings.lora) {
     if (auto one = ParseModelAdapter(text)) adapters.push_back(*std::move(one));  // checked before
   }
-  return {.data_folder = sys::DataFolder(),
-          .name = ToUtf8(settings.name.empty() ? sys::HostName() : settings.name),
-          .port = settings.port,
-          .port_required = !settings.IsDefault("port"),
-          .peers = settings.peers,
-          .threads = settings.threads,
-          .memory_limit = settings.memory_limit,
-          .isa = settings.isa,
-          .copy_prepared = settings.copy_prepared,
-          .secret = settings.cluster_secret,
-          .loopback = settings.loopback,
-          .discovery = settings.discovery,
-          .model_folders = ModelFolders(settings),
-          .named_folders = settings.models,
-          .tensor_cache = settings.tensor_cache,
-          .prefix_store = settings.prefix_store.value_or(0),
-          .default_context = settings.default_context,
-          .keep_ms = KeepOf(settings),
-          .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
-          .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
-                   .prefix_cache = settings.prefix_cache,
-                   .speculate = settings.speculation},
-          .adapters = std::move(adapters)};
+  return node::NodeOptions{
+      .data_folder = sys::DataFolder(),
+      .name = ToUtf8(settings.name.empty() ? sys::HostName() : settings.name),
+      .port = settings.port,
+      .port_required = !settings.IsDefault("port"),
+      .peers = settings.peers,
+      .threads = settings.threads,
+      .memory_limit = settings.memory_limit,
+      .isa = settings.isa,
+      .copy_prepared = settings.copy_prepared,
+      .secret = settings.cluster_secret,
+      .loopback = settings.loopback,
+      .discovery = settings.discovery,
+      .model_folders = ModelFolders(settings),
+      .named_folders = settings.models,
+      .tensor_cache = settings.tensor_cache,
+      .prefix_store = settings.prefix_store.value_or(0),
+      .default_context = settings.default_context,
+      .keep_ms = KeepOf(settings),
+      .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
+      .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
+               .prefix_cache = settings.prefix_cache,
+               .speculate = settings.speculation},
+      .sources = TRY(PullSources(settings)),
+      .adapters = std::move(adapters)};
 }
 
 // The names and addresses by which clients may know this device.
@@ -200,7 +203,7 @@ void SaveNowAndThen(net::Timer& timer, service::KeyRing& keys) {
 
 Result<void> RunUp(const Settings& settings) {
   sys::IgnoreBrokenPipes();
-  const node::NodeOptions options = ToNodeOptions(settings);
+  const node::NodeOptions options = TRY(ToNodeOptions(settings));
   sys::SetLogNode(options.name);
   for (const std::string& sentence : StrayVariables()) LOG(kWarning, "{}", sentence);
   const auto guard = TRY(StopGuard::Start(options.data_folder));

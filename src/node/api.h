@@ -348,6 +348,35 @@ struct Subscribed {
   uint64_t sequence = 0;         // of the last event so far
 };
 
+// How far a model is on its way here.
+struct PullProgress {
+  enum class Step : uint8_t { kManifest, kFile, kVerifying, kPlacing };
+  Step step = Step::kManifest;
+  std::string note = {};              // a sentence about the whole, once; empty: none
+  std::string file = {};              // that is coming
+  std::string sha256 = {};            // of it, in hexadecimal; empty: not known
+  uint64_t completed = 0, total = 0;  // bytes of it
+  double bytes_per_second = 0;        // 0: not known yet
+  double seconds_left = 0;            // likewise
+
+  friend bool operator==(const PullProgress&, const PullProgress&) = default;
+};
+// Hears how a pull goes. After OnPulled nothing more is called. Thread: the loop.
+class PullWatcher {
+ public:
+  virtual ~PullWatcher() = default;
+  // Several times a second while something changes.
+  virtual void OnProgress(const PullProgress& progress) = 0;
+  // With the model's name here, or why it is not.
+  virtual void OnPulled(const Result<std::string>& name) = 0;
+};
+// A pull that somebody waits for. When the last one who does goes, the pull stops; what has come
+// stays, and the next one goes on from there.
+class Pulling {
+ public:
+  virtual ~Pulling() = default;
+};
+
 // Figures of a running node, for monitoring. Counts are since the start.
 struct NodeMetrics {
   net::TurnStats loop;
@@ -406,12 +435,19 @@ class Api {
   // Registers a GGUF file of this node (first part of a split one) under its name; done with the
   // name.
   virtual void AddModel(std::string path, std::function<void(Result<std::string>)> done) = 0;
+  // Brings a model here by a name of the hub or a registry (fetch/reference.h) or by an https URL.
+  // One that is here or on another member is there already. `watcher` must outlive the returned
+  // object, and hears nothing before this returns.
+  // Errors, by code: kInvalid (no such name; refused by its server), kNotFound, kDisconnected (the
+  // internet), kOverloaded, kCorrupt (other bytes than were announced), kIo, kUnsupported.
+  virtual std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) = 0;
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
   // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
-  // stays. What runs of it is unloaded. Errors: kNotFound, kInvalid (it lies in a model folder).
+  // stays. One that was pulled is deleted. What runs of it is unloaded.
+  // Errors: kNotFound, kInvalid (it lies in a model folder), kIo.
   virtual void RemoveModel(std::string model, std::function<void(Result<void>)> done) = 0;
 };
 

@@ -29,13 +29,6 @@ Error AsRefusal(Error error) {
   return error;
 }
 
-// What a model needs beside layers, before hours go into hashing it.
-Result<void> CheckUsable(const model::Gguf& gguf) {
-  if (model::IsAdapter(gguf)) return {};
-  TRY(ParseVocabulary(gguf));
-  return {};
-}
-
 }  // namespace
 
 Models::Models(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> state,
@@ -310,7 +303,7 @@ void Models::Read(Entry& entry) {
         store::OpenOptions options{.disk = disk, .state = state.get(), .prepared_folder = prepared};
         options.adapters = true;
         options.manifest = {
-            .check = CheckUsable, .cancel = &cancel, .hashed_bytes = progress.get()};
+            .check = CheckRunnable, .cancel = &cancel, .hashed_bytes = progress.get()};
         return store::ModelFile::Open(path, options);
       },
       [this, path = entry.path, reading = entry.progress](Result<File> opened) {

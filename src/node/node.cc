@@ -133,6 +133,7 @@ Result<void> NodeImpl::Init() {
       ModelsOptions{.folders = options_.model_folders,
                     .named_folders = options_.named_folders,
                     .prepared_folder = options_.data_folder + "/prepared"});
+  StartPulls();
   vocabularies_ = std::make_unique<Vocabularies>(jobs_, [this] { NoteVocabularies(); });
   requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));
   TRY(StartPeers());
@@ -306,6 +307,7 @@ size_t NodeImpl::EndRequests() {
 
 void NodeImpl::Shutdown(std::function<void()> done) {
   Feed(cluster::Leave{"stopped by its user"});
+  pulls_->Cancel();
   discovery_.reset();
   for (auto& [unused, runner] : std::exchange(runners_, {})) {
     // Joining can take as long as one work item: not on the loop.

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "engine/lead.h"
+#include "fetch/source.h"
 #include "net/event_loop.h"
 #include "node/api.h"
 
@@ -40,6 +41,7 @@ struct NodeOptions {
   uint64_t keep_ms = 0;  // as in wire::DesiredModel, of a model that is loaded without a word
   uint8_t kv_type = 0;   // kernels::KvType of models that are loaded without a word about it
   engine::LeadOptions lead = {};  // pace and switches of the models this node leads
+  fetch::Sources sources = {};    // of models that are pulled
   // Adapters of models that are loaded without a word about them.
   struct ModelAdapter {
     std::string model;  // its name

@@ -204,6 +204,7 @@ void NodeImpl::PlanWithParts(cluster::PlanModel event, const Placing& placing,
 
 void NodeImpl::MakePlan(std::string model, const Placing& placing,
                         std::function<void(Result<PlanView>)> done) {
+  if (const std::string pulled = pulls_->NameOf(model); !pulled.empty()) model = pulled;
   const auto known = [this, placing, done](const ModelId& id) {
     if (auto checked = CheckContext(id, placing); !checked)
       return done(std::unexpected(checked.error()));
@@ -234,15 +235,20 @@ void NodeImpl::AddModel(std::string path, std::function<void(Result<std::string>
   });
 }
 
+void NodeImpl::UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file) {
+  if (file == nullptr || models_->Find(file->manifest().id()) != nullptr) return;
+  const uint64_t ticket = next_ticket_++;
+  unloads_[ticket] = [](const Result<void>&) {};  // it need not have been running
+  Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
+}
+
 void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
   if (presets_.Find(model) != nullptr) return RemovePreset(model, std::move(done));
+  if (const std::string pulled = pulls_->NameOf(model); !pulled.empty()) model = pulled;
   const auto file = models_->Find(model);
+  if (pulls_->WasPulled(model)) return RemovePulled(model, file, std::move(done));
   models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
-    if (removed && file != nullptr && models_->Find(file->manifest().id()) == nullptr) {
-      const uint64_t ticket = next_ticket_++;
-      unloads_[ticket] = [](const Result<void>&) {};  // it need not have been running
-      Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
-    }
+    if (removed) UnloadRemoved(file);
     done(std::move(removed));
   });
 }

@@ -6,6 +6,7 @@
 //   node_models.cc   models by name, their vocabulary, placement on demand
 //   node_adapters.cc adapters: their files, and models that are loaded with them
 //   node_desired.cc  desired models on disk
+//   node_pulls.cc    models that are pulled from the internet
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -30,6 +31,7 @@
 #include "node/models.h"
 #include "node/node.h"
 #include "node/presets.h"
+#include "node/pulls.h"
 #include "node/requests.h"
 #include "node/state_watch.h"
 #include "node/vocabulary.h"
@@ -51,6 +53,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
       : loop_(loop), options_(std::move(options)), jobs_(loop), tick_(loop) {}
   ~NodeImpl() override {
     *alive_ = false;
+    pulls_.reset();
     jobs_.Stop();
     FlushDesired();
     requests_.reset();
@@ -99,6 +102,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   void MakePlan(std::string model, const Placing& placing,
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
+  std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) override;
   void Load(std::string model, const Placing& placing,
             std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
@@ -248,6 +252,14 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
   void RestorePresets();
   void WritePresets();
+  void StartPulls();
+  // What the planner says of a model that is not here yet.
+  std::string DescribeRemote(const store::Manifest& manifest,
+                             const fetch::RemoteModel& model) const;
+  // Unloads what ran of a file that is gone.
+  void UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file);
+  void RemovePulled(const std::string& name, const std::shared_ptr<const store::ModelFile>& file,
+                    std::function<void(Result<void>)> done);
   void RemovePreset(const std::string& name, std::function<void(Result<void>)> done);
   void AddPresets(std::vector<ModelView>& models) const;
   void RestoreDesired();
@@ -282,6 +294,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   wire::NodeRecord record_;
   std::unique_ptr<cluster::Core> core_;
   std::unique_ptr<class Models> models_;
+  std::unique_ptr<Pulls> pulls_;
   std::unique_ptr<Vocabularies> vocabularies_;
   Presets presets_;
   std::vector<std::function<void(Result<void>)>> presets_waiting_;  // for the next write

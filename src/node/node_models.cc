@@ -110,6 +110,8 @@ void NodeImpl::FindModel(const std::string& name, std::function<void(Result<Mode
       done(Wrap(base.error(), fmt::format("'{}' is made from '{}'", name, preset->base)));
     });
   }
+  if (const std::string pulled = pulls_->NameOf(name); !pulled.empty() && pulled != name)
+    return FindModel(pulled, std::move(done));
   // To whoever asks for it by name, a file that was added without complaint is damaged.
   const auto damaged = [](Error error) {
     if (error.code == ErrorCode::kInvalid) error.code = ErrorCode::kCorrupt;

@@ -156,6 +156,11 @@ Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& ggu
   return vocabulary;
 }
 
+Result<void> CheckRunnable(const model::Gguf& gguf) {
+  if (!model::IsAdapter(gguf)) TRY(ParseVocabulary(gguf));
+  return {};
+}
+
 Result<std::vector<model::TextPiece>> RenderChat(const Vocabulary& vocabulary,
                                                  std::span<const model::ChatMessage> messages,
                                                  const model::ChatTemplateOptions& options) {

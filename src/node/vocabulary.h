@@ -42,6 +42,9 @@ uint64_t VocabularyBytes(const model::Gguf& gguf);
 
 // Errors: those of the tokenizer; a template that cannot be used is not one (template_error).
 Result<std::shared_ptr<const Vocabulary>> ParseVocabulary(const model::Gguf& gguf);
+// What a model (not an adapter) needs beside layers, before hours go into hashing or downloading
+// it. Errors: those of ParseVocabulary.
+Result<void> CheckRunnable(const model::Gguf& gguf);
 
 // The same with another chat template. Nothing: `source` is empty, the model's own is meant.
 // Cost: milliseconds. Errors: kInvalid, saying what is wrong with it.

@@ -139,6 +139,42 @@ wire::Plan FakePlan() {
   return plan;
 }
 
+// "hf:o/r" comes in two steps, "hf:o/cut" breaks off after the first; what is here is here; others
+// are nowhere.
+class FakePulling final : public node::Pulling {
+ public:
+  FakePulling(asio::io_context& loop, Counters& counters, const std::string& model,
+              node::PullWatcher& watcher)
+      : counters_(counters) {
+    ++counters_.alive;
+    asio::post(loop, [alive = std::weak_ptr<char>(alive_), model, &watcher] {
+      if (alive.expired()) return;
+      if (model == "tiny") return watcher.OnPulled(model);
+      if (model != "hf:o/r" && model != "hf:o/cut")
+        return watcher.OnPulled(Fail(ErrorCode::kNotFound, "there is no '{}'", model));
+      node::PullProgress progress{.step = node::PullProgress::Step::kFile,
+                                  .file = "r-Q4_K_M.gguf",
+                                  .sha256 = std::string(64, 'a'),
+                                  .completed = 250,
+                                  .total = 1000,
+                                  .bytes_per_second = 125,
+                                  .seconds_left = 6};
+      watcher.OnProgress(progress);
+      if (model == "hf:o/cut")
+        return watcher.OnPulled(Fail(ErrorCode::kDisconnected, "the line is cut"));
+      progress.step = node::PullProgress::Step::kPlacing;
+      progress.completed = 1000;
+      watcher.OnProgress(progress);
+      watcher.OnPulled(std::string("r-Q4_K_M"));
+    });
+  }
+  ~FakePulling() override { --counters_.alive; }
+
+ private:
+  Counters& counters_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
+};
+
 class FakeApi final : public node::Api {
  public:
   explicit FakeApi(asio::io_context& loop) : context(loop) {}
@@ -271,6 +307,9 @@ class FakeApi final : public node::Api {
   }
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
     Answer<std::string>(std::move(done), "name of " + path);
+  }
+  std::unique_ptr<node::Pulling> Pull(std::string model, node::PullWatcher& watcher) override {
+    return std::make_unique<FakePulling>(context, counters, model, watcher);
   }
   void Load(std::string model, const node::Placing& placing,
             std::function<void(Result<node::PlanView>)> done) override {

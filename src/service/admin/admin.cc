@@ -5,6 +5,7 @@
 #include "service/admin/errors.h"
 #include "service/admin/events.h"
 #include "service/admin/metrics.h"
+#include "service/admin/pull.h"
 #include "service/admin/render.h"
 #include "service/errors.h"
 #include "service/fields.h"
@@ -153,6 +154,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
       Get("/v1/cluster", Scope::kModels,
           [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
       EventsRoute(api),
+      PullRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {
              api.MakePlan(call.text, call.placing, waiting.Callback<node::PlanView>(&PlanJson));

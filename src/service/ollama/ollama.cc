@@ -1,7 +1,5 @@
 #include "service/ollama/ollama.h"
 
-#include <algorithm>
-
 #include "service/answer.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
@@ -10,6 +8,7 @@
 #include "service/ollama/encode.h"
 #include "service/ollama/models.h"
 #include "service/ollama/parse.h"
+#include "service/ollama/pull.h"
 #include "service/prompts.h"
 #include "service/readouts.h"
 #include "service/request_fields.h"
@@ -129,27 +128,6 @@ Parsed<Action> Delete(node::Api& api, const HttpRequest& request) {
   });
 }
 
-// A model that is here needs no download; others cannot be had this way yet.
-Parsed<Action> Pull(node::Api& api, const HttpRequest& request) {
-  const Json body = TRY(ParseBody(request.body));
-  const std::string model = TRY(ReadName(body));
-  const bool stream = TRY(ReadBool(body, "stream")).value_or(true);
-  return AnswerNow([&api, model, stream]() -> HttpResponse {
-    const auto models = api.Models();
-    if (std::ranges::find(models, model, &node::ModelView::name) == models.end()) {
-      return ErrorResponse(
-          {404,
-           fmt::format("'{}' is not here, and downloads are not supported yet: put its GGUF file "
-                       "into a model folder (exo up --models FOLDER)",
-                       model.substr(0, 128)),
-           "model", "model_not_found"});
-    }
-    if (!stream) return {.body = R"({"status":"success"})"};
-    return {.body = "{\"status\":\"pulling manifest\"}\n{\"status\":\"success\"}\n",
-            .content_type = "application/x-ndjson"};
-  });
-}
-
 constexpr const char* kNoBlobs =
     "files are not sent here; put them into a model folder (exo up --models FOLDER), and "
     "/api/create makes models from those that are there";
@@ -198,7 +176,7 @@ Dialect MakeDialect(node::Api& api) {
       {"DELETE", "/api/delete", Scope::kModels,
        [&api](const HttpRequest& request) { return Delete(api, request); }},
       {"POST", "/api/pull", Scope::kModels,
-       [&api](const HttpRequest& request) { return Pull(api, request); }},
+       [&api](const HttpRequest& request) { return ReadPull(api, request); }},
       {"POST", "/api/create", Scope::kModels,
        [&api](const HttpRequest& request) { return ReadCreate(api, request); }},
       {"POST", "/api/copy", Scope::kModels,

@@ -153,9 +153,6 @@ TEST(OllamaTest, ModelsAreDescribed) {
   EXPECT_EQ(running["models"][0]["context_length"], 512);
   EXPECT_EQ(Call(server, "DELETE", "/api/delete", R"({"model":"hub/tiny"})").status, 200);
   EXPECT_EQ(Call(server, "DELETE", "/api/delete", R"({"model":"x"})").status, 404);
-  EXPECT_EQ(Post(server, "/api/pull", {{"model", "tiny"}, {"stream", false}}).json()["status"],
-            "success");
-  EXPECT_EQ(Post(server, "/api/pull", {{"model", "nobody"}}).status, 404);
 }
 
 TEST(OllamaTest, ErrorsAreATextAndNameTheField) {

@@ -1,0 +1,47 @@
+// A model from wherever its name says to a name on this device: found where it lies already, else
+// downloaded, checked, and linked under its name in the folder of models.
+//
+// Thread: any; blocks. Two pulls of one model at a time are refused by the lock of its part file.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "fetch/download.h"
+#include "fetch/reference.h"
+#include "fetch/source.h"
+
+namespace exo::fetch {
+
+// What the place that `reference` names says of its model; nothing is downloaded yet.
+// Errors: those of AskHub and AskRegistry; of a URL: kInvalid, kNotFound, kDisconnected.
+Result<RemoteModel> Resolve(const Sources& sources, const Reference& reference,
+                            const std::atomic<bool>* cancel);
+
+struct FetchOptions {
+  unsigned connections = 4;
+  // Of one file of the model at a time.
+  std::function<void(const RemoteFile& file, const Progress& progress)> progress =
+      [](const RemoteFile&, const Progress&) {};
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+struct PulledFile {
+  // NAME.gguf in the folder of models, which leads to where the file lies; of a split model
+  // NAME-00001-of-00002.gguf and so on.
+  std::vector<std::string> links;
+  // Files and links that were made for it: those that were there before are somebody else's.
+  std::vector<std::string> owned = {};
+};
+// Errors: those of Download, kIo.
+Result<PulledFile> Fetch(const Sources& sources, const Reference& reference,
+                         const RemoteModel& model, const FetchOptions& options);
+
+// Removes the links and what was made for it, but for what another link of the folder leads to.
+// Errors: kNotFound (no such links), kIo.
+Result<void> Forget(const Sources& sources, const PulledFile& pulled);
+
+}  // namespace exo::fetch

@@ -1,0 +1,78 @@
+// Models that are pulled from the internet: how they become models of this node, and cease to be.
+#include <algorithm>
+#include <utility>
+
+#include "node/node_impl.h"
+#include "node/pull_preview.h"
+#include "node/shape.h"
+
+namespace exo::node {
+namespace {
+
+// Of a model that needs no pull: its watcher hears so on the next turn of the loop.
+class PulledAlready final : public Pulling {
+ public:
+  PulledAlready(net::EventLoop& loop, PullWatcher& watcher, const std::string& name) {
+    loop.Post([alive = std::weak_ptr<char>(alive_), &watcher, name] {
+      if (!alive.expired()) watcher.OnPulled(name);
+    });
+  }
+
+ private:
+  const std::shared_ptr<char> alive_ = std::make_shared<char>();
+};
+
+}  // namespace
+
+void NodeImpl::StartPulls() {
+  pulls_ = std::make_unique<Pulls>(
+      loop_, jobs_, state_,
+      PullsOptions{.sources = options_.sources,
+                   .adopt =
+                       [this](std::string path, std::function<void(Result<std::string>)> done) {
+                         models_->Open(
+                             std::move(path),
+                             [this,
+                              done](const Result<std::shared_ptr<const store::ModelFile>>& file) {
+                               if (!file) return done(std::unexpected(file.error()));
+                               done(models_->NameOf(*file));
+                             });
+                       },
+                   .describe =
+                       [this](const store::Manifest& manifest, const fetch::RemoteModel& model) {
+                         return DescribeRemote(manifest, model);
+                       }});
+}
+
+std::string NodeImpl::DescribeRemote(const store::Manifest& manifest,
+                                     const fetch::RemoteModel& model) const {
+  if (!manifest.CheckIsModel()) return {};
+  return DescribeFit(ShapeOf(manifest, model.name, *backend_), model, core_->PlannerNodes(),
+                     {.owner = identity_->id(),
+                      .prefer = identity_->id(),
+                      .context = options_.default_context,
+                      .kv_type = options_.kv_type});
+}
+
+std::unique_ptr<Pulling> NodeImpl::Pull(std::string model, PullWatcher& watcher) {
+  // A name may have been given another model since it was pulled: that is looked for again.
+  const bool pulled = !pulls_->NameOf(model).empty();
+  if (!pulled && (presets_.Find(model) != nullptr || !MatchesOf(model).empty()))
+    return std::make_unique<PulledAlready>(loop_, watcher, model);
+  return pulls_->Start(model, watcher);
+}
+
+void NodeImpl::RemovePulled(const std::string& name,
+                            const std::shared_ptr<const store::ModelFile>& file,
+                            std::function<void(Result<void>)> done) {
+  pulls_->Remove(name, [this, file, done](const Result<void>& removed) {
+    if (!removed) return done(removed);
+    // The folder is looked through, so that the name is gone when `done` says so.
+    models_->Rescan([this, file, done] {
+      UnloadRemoved(file);
+      done({});
+    });
+  });
+}
+
+}  // namespace exo::node

@@ -1,0 +1,264 @@
+#include "node/pulls.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "base/mutex.h"
+#include "node/pull_preview.h"
+
+namespace exo::node {
+namespace {
+
+constexpr const char* kNotes = "pulled";
+constexpr const char* kJobKey = "pull";  // of the jobs: how many run at once
+constexpr Time kPullTick = std::chrono::milliseconds(200);
+constexpr size_t kMaxPulls = 32;  // at once, running or waiting
+
+// What a job and the loop share: the job may outlive the node.
+struct Board {
+  std::atomic<bool> cancel = false;
+
+  Mutex mutex;
+  PullProgress progress EXO_GUARDED_BY(mutex);
+
+  void Write(PullProgress now) {
+    const MutexLock lock(mutex);
+    progress = std::move(now);
+  }
+  PullProgress Read() {
+    const MutexLock lock(mutex);
+    return progress;
+  }
+};
+
+PullProgress ProgressOf(const fetch::RemoteFile& file, const fetch::Progress& now) {
+  return {.step = now.verifying ? PullProgress::Step::kVerifying : PullProgress::Step::kFile,
+          .file = file.name,
+          .sha256 = file.sha256,
+          .completed = now.completed,
+          .total = now.total,
+          .bytes_per_second = now.bytes_per_second,
+          .seconds_left = now.seconds_left};
+}
+
+}  // namespace
+
+struct Pulls::Running {
+  fetch::Reference reference;
+  std::shared_ptr<Board> board = std::make_shared<Board>();
+  PullProgress told;
+  std::vector<Waiter*> waiters;
+};
+
+class Pulls::Waiter final : public Pulling {
+ public:
+  Waiter(std::shared_ptr<Running> running, PullWatcher& watcher)
+      : running_(std::move(running)), watcher_(watcher) {
+    running_->waiters.push_back(this);
+  }
+  ~Waiter() override {
+    std::erase(running_->waiters, this);
+    if (running_->waiters.empty()) running_->board->cancel = true;
+  }
+  PullWatcher& watcher() { return watcher_; }
+
+ private:
+  const std::shared_ptr<Running> running_;
+  PullWatcher& watcher_;
+};
+
+Pulls::Pulls(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> state,
+             PullsOptions options)
+    : loop_(loop),
+      jobs_(jobs),
+      state_(std::move(state)),
+      options_(std::move(options)),
+      tick_(loop) {
+  const auto text = state_->Get(kNotes);
+  if (!text) return;
+  auto notes = PulledNotes::Parse(*text);
+  if (notes) {
+    notes_ = *std::move(notes);
+  } else {
+    LOG(kError, "the list of pulled models is damaged and is begun anew: {}",
+        notes.error().message);
+  }
+}
+
+Pulls::~Pulls() {
+  Cancel();
+  *alive_ = false;
+}
+
+void Pulls::Cancel() {
+  for (const auto& [unused, running] : running_) running->board->cancel = true;
+}
+
+std::unique_ptr<Pulling> Pulls::Refuse(PullWatcher& watcher, Error error) {
+  const auto running = std::make_shared<Running>();
+  loop_.Post([this, alive = alive_, running, error = std::move(error)] {
+    if (*alive) Finish(running, std::unexpected(error));
+  });
+  return std::make_unique<Waiter>(running, watcher);
+}
+
+std::unique_ptr<Pulling> Pulls::Start(const std::string& model, PullWatcher& watcher) {
+  const auto reference = fetch::ParseReference(model);
+  if (!reference) return Refuse(watcher, reference.error());
+  const std::string key = reference->Text();
+  if (const auto found = running_.find(key); found != running_.end()) {
+    if (!found->second->board->cancel) return std::make_unique<Waiter>(found->second, watcher);
+    return Refuse(watcher, {ErrorCode::kOverloaded,
+                            fmt::format("an earlier pull of {} is just stopping: try again", key)});
+  }
+  if (running_.size() >= kMaxPulls) {
+    return Refuse(watcher, {ErrorCode::kOverloaded,
+                            fmt::format("{} models are being pulled: wait for one", kMaxPulls)});
+  }
+  const auto running = std::make_shared<Running>();
+  running->reference = *reference;
+  const bool begun = jobs_.Run(
+      Jobs::Class::kNet, kJobKey,
+      [sources = options_.sources, reference = *reference, board = running->board](
+          const std::atomic<bool>&) { return Resolve(sources, reference, board->cancel); },
+      [this, alive = alive_, running](const Result<Resolved>& resolved) {
+        if (!*alive) return;
+        if (!resolved) return Finish(running, std::unexpected(resolved.error()));
+        if (resolved->manifest != nullptr) {
+          running->board->Write({.note = options_.describe(*resolved->manifest, resolved->model)});
+          Tell(*running);
+        }
+        Fetch(running, resolved->model);
+      });
+  if (!begun)
+    return Refuse(watcher, {ErrorCode::kOverloaded, "too much is being asked of the network"});
+  running_[key] = running;
+  if (!tick_.running()) tick_.Start(kPullTick, [this] { OnTick(); });
+  return std::make_unique<Waiter>(running, watcher);
+}
+
+Result<Pulls::Resolved> Pulls::Resolve(const fetch::Sources& sources,
+                                       const fetch::Reference& reference,
+                                       const std::atomic<bool>& cancel) {
+  Resolved resolved{.model = TRY(fetch::Resolve(sources, reference, &cancel)), .manifest = nullptr};
+  resolved.manifest = TRY(ReadRemoteHeads(sources.web, resolved.model, cancel));
+  return resolved;
+}
+
+void Pulls::Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
+  const bool begun = jobs_.Run(
+      Jobs::Class::kNet, kJobKey,
+      [sources = options_.sources, reference = running->reference, model,
+       board = running->board](const std::atomic<bool>&) {
+        return fetch::Fetch(
+            sources, reference, model,
+            {.progress = [&](const fetch::RemoteFile& file,
+                             const fetch::Progress& now) { board->Write(ProgressOf(file, now)); },
+             .cancel = &board->cancel});
+      },
+      [this, alive = alive_, running](const Result<fetch::PulledFile>& file) {
+        if (!*alive) return;
+        if (!file) return Finish(running, std::unexpected(file.error()));
+        Adopt(running, *file);
+      });
+  if (!begun)
+    Finish(running, Fail(ErrorCode::kOverloaded, "too much is being asked of the network"));
+}
+
+void Pulls::Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFile& file) {
+  PullProgress placing = running->board->Read();
+  placing.step = PullProgress::Step::kPlacing;
+  running->board->Write(std::move(placing));
+  options_.adopt(
+      file.links[0], [this, alive = alive_, running, file](const Result<std::string>& name) {
+        if (!*alive) return;
+        if (!name) return Withdraw(running, file, name.error());
+        notes_.Put(running->reference.Text(), *name, file);
+        SaveNotes([this, running, name](const Result<void>& saved) {
+          if (!saved)
+            LOG(kWarning, "where {} came from is forgotten: {}", *name, saved.error().message);
+          Finish(running, name);
+        });
+      });
+}
+
+// What cannot be run gets no name; its files stay where the next pull finds them.
+void Pulls::Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,
+                     const Error& error) {
+  const auto finish = [this, alive = alive_, running, error](const Result<void>&) {
+    if (*alive) Finish(running, std::unexpected(error));
+  };
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [sources = options_.sources, links = file.links](const std::atomic<bool>&) {
+        return fetch::Forget(sources, {.links = links});
+      },
+      finish);
+  if (!begun) finish({});
+}
+
+void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::string>& name) {
+  const auto place = running_.find(running->reference.Text());
+  if (place != running_.end() && place->second == running) running_.erase(place);
+  if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
+  const PullProgress last = running->board->Read();
+  while (!running->waiters.empty()) {  // each may go when it hears of it, and take others along
+    PullWatcher& watcher = running->waiters.back()->watcher();
+    running->waiters.pop_back();
+    if (name && last != running->told) watcher.OnProgress(last);
+    watcher.OnPulled(name);
+  }
+}
+
+void Pulls::Tell(Running& running) {
+  const PullProgress now = running.board->Read();
+  if (now == running.told) return;
+  running.told = now;
+  for (Waiter* waiter : std::vector(running.waiters)) waiter->watcher().OnProgress(now);
+}
+
+void Pulls::OnTick() {
+  for (const auto& [unused, running] : std::map(running_)) Tell(*running);
+  if (!running_.empty()) tick_.Start(kPullTick, [this] { OnTick(); });
+}
+
+std::string Pulls::NameOf(const std::string& asked) const {
+  const auto reference = fetch::ParseReference(asked);
+  const PulledNote* note = reference ? notes_.FindByReference(reference->Text()) : nullptr;
+  return note == nullptr ? "" : note->name;
+}
+
+void Pulls::Remove(const std::string& name, std::function<void(Result<void>)> done) {
+  const PulledNote* note = notes_.FindByName(name);
+  if (note == nullptr)
+    return done(Fail(ErrorCode::kNotFound, "no model '{}' was pulled here", name));
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [sources = options_.sources, file = note->file](const std::atomic<bool>&) {
+        return fetch::Forget(sources, file);
+      },
+      [this, alive = alive_, name, done](const Result<void>& removed) {
+        if (!*alive) return;
+        // A link that is gone already needs no note either.
+        if (!removed && removed.error().code != ErrorCode::kNotFound) return done(removed);
+        notes_.Remove(name);
+        SaveNotes(done);
+      });
+  if (!begun) done(Fail(ErrorCode::kOverloaded, "too much is going on with files"));
+}
+
+void Pulls::SaveNotes(std::function<void(Result<void>)> done) {
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [state = state_, text = notes_.Text()](const std::atomic<bool>&) {
+        return state->Set(kNotes, text);
+      },
+      [alive = alive_, done](const Result<void>& saved) {
+        if (*alive) done(saved);
+      });
+  if (!begun) done(Fail(ErrorCode::kOverloaded, "too many files are busy"));
+}
+
+}  // namespace exo::node

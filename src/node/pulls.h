@@ -1,0 +1,77 @@
+// Models on their way here: one job for each, however many clients wait for it, and the notes of
+// what came of it.
+//
+// Thread: the loop thread. Owner: the node, which ends the jobs after this object.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "fetch/pull.h"
+#include "net/event_loop.h"
+#include "node/api.h"
+#include "node/jobs.h"
+#include "node/pulled_notes.h"
+#include "store/manifest.h"
+#include "store/state.h"
+
+namespace exo::node {
+
+struct PullsOptions {
+  fetch::Sources sources;
+  // Makes a model of a file in the folder of models known; done with its name.
+  std::function<void(std::string path, std::function<void(Result<std::string>)> done)> adopt;
+  // A sentence about a model that is about to be downloaded.
+  std::function<std::string(const store::Manifest&, const fetch::RemoteModel&)> describe;
+};
+
+class Pulls {
+ public:
+  Pulls(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> state,
+        PullsOptions options);
+  ~Pulls();  // what runs is stopped; nobody hears of it
+
+  std::unique_ptr<Pulling> Start(const std::string& model, PullWatcher& watcher);
+  // The name here of a model that was pulled as `asked`, however that is written; empty: none was.
+  std::string NameOf(const std::string& asked) const;
+  bool WasPulled(const std::string& name) const { return notes_.FindByName(name) != nullptr; }
+  // Deletes a pulled model by its name here. Errors: kNotFound, kIo, kOverloaded.
+  void Remove(const std::string& name, std::function<void(Result<void>)> done);
+  // Every pull ends with kCancelled: the node stops.
+  void Cancel();
+
+ private:
+  struct Running;
+  class Waiter;
+
+  std::unique_ptr<Pulling> Refuse(PullWatcher& watcher, Error error);
+  struct Resolved {
+    fetch::RemoteModel model;
+    std::shared_ptr<const store::Manifest> manifest;  // its heads; null: not known
+  };
+  static Result<Resolved> Resolve(const fetch::Sources& sources, const fetch::Reference& reference,
+                                  const std::atomic<bool>& cancel);
+  void Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
+  void Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFile& file);
+  void Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,
+                const Error& error);
+  void Finish(const std::shared_ptr<Running>& running, const Result<std::string>& name);
+  static void Tell(Running& running);  // its watchers, if there is news
+  void OnTick();
+  void SaveNotes(std::function<void(Result<void>)> done);
+
+  net::EventLoop& loop_;
+  Jobs& jobs_;
+  const std::shared_ptr<store::State> state_;
+  const PullsOptions options_;
+  PulledNotes notes_;
+  std::map<std::string, std::shared_ptr<Running>> running_;  // by the reference's text
+  net::Timer tick_;
+  // Callbacks that come after this object see the flag and do nothing.
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace exo::node

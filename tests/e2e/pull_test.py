@@ -1,0 +1,242 @@
+"""Models from the internet: a hub and a registry on this machine (mock_hub.py), real nodes and the command line."""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+from lib import cluster, main, need_shared, restarted, wait_for
+from mock_hub import Repo, Servers, sha256
+
+MIB = 1 << 20
+REPO = "team/stories-GGUF"
+
+
+def stories(kind="q8_0"):
+    folder = need_shared("data", "models", "stories260K", "gguf")
+    for path in sorted(folder.iterdir()):
+        if kind in path.name.lower() and path.name.endswith(".gguf") and "-of-" not in path.name:
+            return path.read_bytes()
+    raise AssertionError(f"{folder} has no {kind} file")
+
+
+@contextlib.contextmanager
+def servers_and_folder():
+    """Servers of this machine, and a folder for everybody's caches."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="exo-pull-"))
+    try:
+        with Servers(folder) as servers:
+            yield servers, folder
+            assert not servers.failures, servers.failures
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def pulling(exo, **environment):
+    """A node that pulls from servers of this machine."""
+    with servers_and_folder() as (servers, folder):
+        with cluster(exo, 1, environment={**servers.environment(folder), **environment}) as [node]:
+            yield node, servers, folder
+
+
+def pull(node, model, **more):
+    """Lines of Ollama's route, or (status, error)."""
+    status, answer = node.api.post("/api/pull", {"model": model, **more})
+    if status != 200 or not isinstance(answer, str):
+        return [{"http": status, **(answer if isinstance(answer, dict) else {})}]
+    return [json.loads(line) for line in answer.splitlines()]
+
+
+def blobs(folder):
+    return sorted(path.name for path in folder.glob("hf/hub/*/blobs/*"))
+
+
+def say(node, model):
+    return node.api.complete(model, "Once upon a time", max_tokens=8)["choices"][0]["text"]
+
+
+def command(exo, node, *arguments, code=0):
+    done = subprocess.run([exo, *arguments], env={**os.environ, "EXO_HOME": str(node.home)}, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def models(node):
+    return {model["id"] for model in node.api.get("/v1/models")[1]["data"]}
+
+
+def large(mib):
+    """A model file of several pieces: what stands behind the tensors is nobody's."""
+    return stories() + b"\0" * (mib * MIB)
+
+
+def test_a_model_of_the_hub_is_pulled_shared_asked_and_removed(exo):
+    with pulling(exo) as (node, servers, folder):
+        data = stories()
+        servers.repos[REPO] = Repo({"README.md": b"stories", "stories-Q8_0.gguf": data})
+        lines = pull(node, f"hf.co/{REPO}:q8_0")
+        assert lines[0] == {"status": "pulling manifest"} and lines[-1] == {"status": "success"}, lines
+        assert {"status": "verifying sha256 digest"} in lines and lines[-2] == {"status": "writing manifest"}, lines
+        files = [line for line in lines if "digest" in line]
+        assert files[-1] == {"status": f"pulling {sha256(data)[:12]}", "digest": f"sha256:{sha256(data)}",
+                             "total": len(data), "completed": len(data)}, files
+        # In the layout of the hub's other clients, and asked for by every name.
+        cache = folder / "hf" / "hub" / "models--team--stories-GGUF"
+        commit = servers.repos[REPO].commit
+        assert (cache / "refs" / "main").read_text() == commit
+        snapshot = cache / "snapshots" / commit / "stories-Q8_0.gguf"
+        assert os.readlink(snapshot) == f"../../blobs/{sha256(data)}" and snapshot.read_bytes() == data
+        assert blobs(folder) == [sha256(data)], blobs(folder)
+        assert say(node, "stories-Q8_0") == say(node, f"hf.co/{REPO}:Q8_0") == say(node, f"hf:{REPO}:q8_0")
+        # Pulled again, and without the hub, nothing comes; it is there after a restart.
+        assert pull(node, f"hf:{REPO}")[-1] == {"status": "success"}
+        assert servers.sent == {"stories-Q8_0.gguf": len(data) + 4}, servers.sent  # once; 4 to see that it may be had
+        node.stop()
+        again = restarted(exo, node, environment={**servers.environment(folder), "HF_ENDPOINT": "https://localhost:9"})
+        try:
+            wait_for("the model to be found", lambda: "stories-Q8_0" in models(again))
+            assert pull(again, f"hf:{REPO}:Q8_0")[-1] == {"status": "success"}
+            assert say(again, f"{REPO}:Q8_0")
+            shutil.copytree(cache, folder / "kept", symlinks=True)
+            command(exo, again, "rm", f"hf:{REPO}:Q8_0")
+            assert "stories-Q8_0" not in models(again) and blobs(folder) == [], blobs(folder)
+            # What another program has brought stays.
+            shutil.rmtree(cache)
+            shutil.copytree(folder / "kept", cache, symlinks=True)
+            assert pull(again, f"hf:{REPO}:Q8_0")[-1] == {"status": "success"}
+            assert again.api.request("DELETE", "/api/delete", {"model": "stories-Q8_0"})[0] == 200
+            assert "stories-Q8_0" not in models(again) and blobs(folder) == [sha256(data)]
+        finally:
+            again.stop()
+
+
+def test_a_line_that_breaks_and_a_server_that_lies(exo):
+    with pulling(exo) as (node, servers, folder):
+        data = large(40)
+        repo = servers.repos[REPO] = Repo({"m-Q8_0.gguf": data})
+        repo.cut_after = [3 * MIB, 5 * MIB, MIB]
+        repo.statuses = [503]
+        lines = pull(node, f"hf:{REPO}")
+        assert lines[-1] == {"status": "success"}, lines[-3:]
+        # What had come was not asked for again; what was on its way when a line was cut may have been lost.
+        assert len(data) <= servers.sent["m-Q8_0.gguf"] < len(data) + 4 * MIB, servers.sent
+        assert blobs(folder) == [sha256(data)], blobs(folder)
+        # Another file than was announced gets no name, and nothing of it stays.
+        lying = servers.repos["team/lying"] = Repo({"lying-Q8_0.gguf": stories("q4_0")})
+        lying.lies = True
+        lines = pull(node, "hf:team/lying")
+        assert "SHA-256" in lines[-1]["error"] and "thrown away" in lines[-1]["error"], lines
+        assert not list(folder.glob("hf/hub/models--team--lying/blobs/*")), "something was kept"
+        assert "lying-Q8_0" not in models(node)
+        lying.lies = False
+        assert pull(node, "hf:team/lying")[-1] == {"status": "success"}
+
+
+def test_who_goes_away_ends_the_pull_and_the_next_goes_on(exo):
+    with pulling(exo) as (node, servers, folder):
+        data = large(8)
+        repo = servers.repos[REPO] = Repo({"m-Q8_0.gguf": data})
+        repo.slow = 0.02
+        part = folder / "hf" / "hub" / "models--team--stories-GGUF" / "blobs" / f"{sha256(data)}.part"
+        asked = subprocess.Popen([exo, "pull", f"hf:{REPO}", "--json"], stdout=subprocess.PIPE, text=True,
+                                 env={**os.environ, "EXO_HOME": str(node.home)})
+        event = {}
+        while event.get("completed", 0) < 2 * MIB or not event["bytes_per_second"]:
+            event = json.loads(asked.stdout.readline())
+        assert event["step"] == "file" and event["total"] == len(data) and event["seconds_left"] > 0, event
+        asked.kill()
+        asked.wait()
+        asked.stdout.close()
+        wait_for("the pull to stop", lambda: part.with_name(part.name + ".json").exists() and
+                 servers.sent["m-Q8_0.gguf"] == (time.sleep(0.2), servers.sent["m-Q8_0.gguf"])[1])
+        assert part.exists() and "m-Q8_0" not in models(node)
+        before = servers.sent["m-Q8_0.gguf"]
+        repo.slow = 0
+        done = command(exo, node, "pull", f"hf:{REPO}")
+        assert "m-Q8_0 is here" in done.stdout, (done.stdout, done.stderr)
+        assert servers.sent["m-Q8_0.gguf"] - before < len(data) - MIB // 2, (before, servers.sent)
+        assert not part.exists() and say(node, "m-Q8_0")
+
+
+def test_refusals_say_what_to_do(exo):
+    with pulling(exo) as (node, servers, folder):
+        data = stories()
+        servers.repos[REPO] = Repo({"m-Q8_0.gguf": data, "m-Q4_K_M.gguf": data})
+        servers.repos["team/gated"] = Repo({"m-Q8_0.gguf": data}, gated=True)
+        servers.repos["team/weights"] = Repo({"model.safetensors": data})
+        servers.repos["team/broken"] = Repo({"broken-Q8_0.gguf": b"GGUF" + b"\0" * 1000})
+        servers.repos["team/climbing"] = Repo({"../../x-Q8_0.gguf": data})
+
+        def refused(model, status, *words):
+            [answer] = pull(node, model, stream=False)
+            assert answer.get("http") == status, answer
+            for word in words:
+                assert word in answer["error"], (word, answer)
+        refused("hf:team/missing", 404, "team/missing", "private", "HF_TOKEN")
+        refused("hf:team/gated", 400, "accept its license", "team/gated", "HF_TOKEN")
+        refused(f"hf:{REPO}:Q5_0", 404, "Q5_0", "Q4_K_M, Q8_0")
+        refused(f"hf:{REPO}@v9", 404, "v9")
+        refused("hf:team/weights", 404, "no GGUF file")
+        refused("hf:team/climbing", 404, "no GGUF file")
+        refused("nothing:7b", 404, "nothing:7b")
+        refused("http://example.com/x.gguf", 400, "https://")
+        refused("hf:../x", 400, "OWNER/REPO")
+        # A client may not make this device ask its own network, by a name, an address or a registry of its choice.
+        port = servers.servers[0].server_port
+        before = len(servers.requests)
+        for model in (f"https://localhost:{port}/m.gguf", f"https://127.0.0.1:{port}/m.gguf",
+                      f"https://[::1]:{port}/m.gguf", f"https://2130706433:{port}/m.gguf",
+                      f"localhost:{port}/team/m:1b", "https://192.168.0.1/m.gguf"):
+            refused(model, 400, "private address" if "[" not in model else "")
+        assert len(servers.requests) == before, servers.requests[before:]
+        # What cannot be run is refused by its head.
+        refused("hf:team/broken", 400, "broken-Q8_0", "GGUF version 0")
+        assert "broken-Q8_0" not in models(node)
+        assert command(exo, node, "pull", "hf:team/missing", code=4).stderr.startswith("exo: there is no repository")
+
+
+def test_a_gated_and_split_model_with_a_token(exo):
+    folder = need_shared("data", "models", "stories260K", "gguf")
+    parts = {f"f16/{path.name}": path.read_bytes() for path in sorted(folder.glob("*-of-*.gguf"))}
+    with pulling(exo, HF_TOKEN="hf_secret") as (node, servers, _):
+        servers.token = "hf_secret"
+        servers.repos[REPO] = Repo(parts, gated=True)
+        lines = pull(node, f"hf:{REPO}:f16")
+        assert lines[-1] == {"status": "success"}, lines
+        whole = node.api.post("/v1/internal/models", {"path": str(folder / "stories260K-f16.gguf")})[1]["model"]
+        assert say(node, f"hf:{REPO}:f16") == say(node, whole)
+
+
+def test_models_of_the_registry_and_of_its_own_store(exo):
+    with pulling(exo) as (node, servers, folder):
+        data = stories()
+        servers.add_model("library/story", "1b", data)
+        servers.add_model("library/story", "latest", stories("q4_0"))
+        assert pull(node, "story:1b")[-1] == {"status": "success"}
+        assert pull(node, "story")[-1] == {"status": "success"}
+        assert {"story:1b", "story"} <= models(node), models(node)
+        assert say(node, "story:1b") and say(node, "story:latest")
+        assert (node.home / "models" / "blobs" / f"sha256-{sha256(data)}").exists()
+        assert node.api.request("DELETE", "/api/delete", {"model": "story:1b"})[0] == 200
+        assert not (node.home / "models" / "blobs" / f"sha256-{sha256(data)}").exists()
+        # What Ollama has already is used where it lies.
+        other = stories("f32")
+        servers.add_model("library/known", "7b", other)
+        store = folder / "ollama" / "blobs" / f"sha256-{sha256(other)}"
+        store.parent.mkdir(parents=True)
+        store.write_bytes(other)
+        assert pull(node, "known:7b")[-1] == {"status": "success"}
+        assert sha256(other) not in servers.sent and os.readlink(node.home / "models" / "known:7b.gguf") == str(store)
+        assert node.api.request("DELETE", "/api/delete", {"model": "known:7b"})[0] == 200
+        assert store.exists() and "known:7b" not in models(node)
+
+
+if __name__ == "__main__":
+    main([test_a_model_of_the_hub_is_pulled_shared_asked_and_removed, test_a_line_that_breaks_and_a_server_that_lies,
+          test_who_goes_away_ends_the_pull_and_the_next_goes_on, test_refusals_say_what_to_do,
+          test_a_gated_and_split_model_with_a_token, test_models_of_the_registry_and_of_its_own_store])
