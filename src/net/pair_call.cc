@@ -1,5 +1,7 @@
 #include "net/pair_call.h"
 
+#include <algorithm>
+
 #include "net/blocking_stream.h"
 
 namespace exo::net {
@@ -7,12 +9,12 @@ namespace exo::net {
 Result<PairOutcome> CallToPair(const Identity& identity, const PairCall& call) {
   BlockingStream stream = TRY(BlockingStream::Open(identity, call.address, call.deadline));
   const SecureChannel channel = stream.tls().channel();
-  if (channel.peer == identity.id())
-    return Fail(ErrorCode::kInvalid, "{} port {}: that is this device", call.address.host,
-                call.address.port);
-  if (call.expected && channel.peer != *call.expected) {
-    return Fail(ErrorCode::kInvalid, "{} port {}: another device answers there ({})",
-                call.address.host, call.address.port, channel.peer.Short());
+  const bool known = channel.peer == identity.id() ||
+                     std::ranges::find(call.known, channel.peer) != call.known.end();
+  if (known || (call.expected && channel.peer != *call.expected)) {
+    return Fail(ErrorCode::kInvalid, "{} port {}: {} answers there ({})", call.address.host,
+                call.address.port, known ? "a device that is known already" : "another device",
+                channel.peer.Short());
   }
   PairJoiner joiner(channel, identity.id(), call.ask);
   TRY(stream.Send({joiner.Begin()}));

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/units.h"
@@ -15,6 +16,7 @@ struct PairCall {
   wire::Address address;
   PairJoiner::Ask ask;
   std::optional<NodeId> expected;  // any other key is refused
+  std::vector<NodeId> known;       // keys that have answered already: they are told nothing more
   Time deadline{};                 // sys::Now time
 };
 struct PairOutcome {
@@ -23,8 +25,8 @@ struct PairOutcome {
   wire::TrustUpdate trust;                   // when paired
 };
 // Blocks until the deadline at most: never on the loop. Errors: kDisconnected (nobody there, or no
-// exo that knows pairing), kInvalid (another key than expected, or this
-// device itself).
+// exo that knows pairing), kInvalid (another key than expected, one of
+// the known ones, or this device itself).
 Result<PairOutcome> CallToPair(const Identity& identity, const PairCall& call);
 
 }  // namespace exo::net

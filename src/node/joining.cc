@@ -10,8 +10,8 @@
 namespace exo::node {
 namespace {
 
-// An inviting device answers an announcement at once; without that it announces itself within 12 s.
-constexpr Time kSearchFor = std::chrono::seconds(15);
+// An inviting device answers announcements at once, and this one sends three in 3 s.
+constexpr Time kSearchFor = std::chrono::seconds(6);
 constexpr Time kCallLimit = std::chrono::seconds(8);
 
 }  // namespace
@@ -68,22 +68,24 @@ void Joining::Next() {
     if (called_.insert(address).second) return CallOne(address);
     return Next();
   }
-  if (!searches_) Finish(std::unexpected(last_));
+  // A wrong code is known at once; another device may still be the right one, if one was found.
+  if (!searches_ || wrong_ > 0) Finish(std::unexpected(last_));
 }
 
 // A name is resolved and its addresses are called in turn.
 void Joining::CallOne(const wire::Address& address) {
   calling_ = true;
-  const auto call = [identity = identity_, address,
-                     ask = ask_](const std::atomic<bool>&) -> Result<net::PairOutcome> {
+  const auto call = [identity = identity_, address, ask = ask_,
+                     answered = answered_](const std::atomic<bool>&) -> Result<net::PairOutcome> {
     std::vector<wire::Address> addresses = {address};
     if (!net::IsNumericAddress(address.host)) addresses = net::Resolve(address.host, address.port);
     if (addresses.empty())
       return Fail(ErrorCode::kNotFound, "{}: there is no such host", address.host);
     Result<net::PairOutcome> outcome = Fail(ErrorCode::kDisconnected, "not called");
     for (const wire::Address& one : addresses) {
-      outcome = net::CallToPair(*identity,
-                                {.address = one, .ask = ask, .deadline = sys::Now() + kCallLimit});
+      outcome = net::CallToPair(
+          *identity,
+          {.address = one, .ask = ask, .known = answered, .deadline = sys::Now() + kCallLimit});
       if (outcome) break;
     }
     return outcome;
@@ -115,6 +117,7 @@ void Joining::OnRefused(const wire::Address& address, const wire::PairRefused& r
                         const NodeId& peer) {
   LOG(kInfo, "peer={}: joining at {} port {}: refused: {}", peer.Short(), address.host,
       address.port, refusal.reason);
+  answered_.push_back(peer);
   const auto because = [&](ErrorCode code) { last_ = {code, refusal.reason}; };
   switch (refusal.code) {
     case wire::PairRefusal::kWrongCode:
@@ -136,8 +139,6 @@ void Joining::OnRefused(const wire::Address& address, const wire::PairRefused& r
       if (!searches_) because(ErrorCode::kNotFound);
       break;
   }
-  // A wrong code is known at once; another device may still be the right one, if there is one.
-  if (wrong_ > 0 && queue_.empty()) return Finish(std::unexpected(last_));
   Next();
 }
 

@@ -62,6 +62,7 @@ class Joining {
   bool searches_ = false;
   std::deque<wire::Address> queue_;
   std::set<wire::Address> called_;
+  std::vector<NodeId> answered_;  // a device has several addresses, and one try
   bool calling_ = false;
   int wrong_ = 0;
   Error last_;  // why there is no result so far

@@ -59,12 +59,21 @@ class Home:
     def invite(self, i, *options):
         return json.loads(self.exo_of(i, "invite", "--json", *options))
 
+    def join_at(self, i, code, at):
+        """Without a search, which takes its time when nobody invites."""
+        return self.run(i, "join", code, "--at", f"10.77.0.{at + 1}:{self.nodes[at].state['port']}")
+
     def devices(self, i):
         """Pairs of name and state: a name may be that of several keys."""
         return {(one["name"], one["state"]) for one in json.loads(self.exo_of(i, "devices", "--json"))}
 
     def alive(self, i):
         return {name for name, state in self.devices(i) if state in ("self", "alive")}
+
+    def connections(self, i):
+        """Established TCP connections with other hosts: sessions, data and bulk links."""
+        lines = self.lan.run(i, "ss", "-Htn", "state", "established").stdout.splitlines()
+        return [line for line in lines if "127.0.0.1" not in line and "[::1]" not in line]
 
     def wait_alive(self, hosts, seconds=10):
         names = {f"host{i}" for i in hosts}
@@ -90,7 +99,7 @@ def test_two_fresh_devices_answer_together(exo):
     with Home(exo, 3) as home:
         begun = time.monotonic()
         home.start(0, 1, 2)
-        refused = home.run(1, "join", "000000")
+        refused = home.join_at(1, "000000", 0)
         assert refused.returncode == 4 and "exo invite" in refused.stderr, refused
         text = home.exo_of(0, "invite")
         code = re.search(r"exo join (\d{6})", text)[1]
@@ -106,15 +115,14 @@ def test_two_fresh_devices_answer_together(exo):
         answer = home.exo_of(1, "run", "exo-tiny", "What is exo?", "--temperature", "0")
         assert "exo" in answer, answer
         print(f"  from exo up to a joint answer of two devices: {time.monotonic() - begun:.1f} s")
-        refused = home.run(2, "join", code)
-        assert refused.returncode == 4, "a code is good for one device"
+        assert home.join_at(2, code, 0).returncode == 4, "a code is good for one device"
         assert home.exo_of(0, "secret") == home.exo_of(1, "secret") != home.exo_of(2, "secret")
         # The third by a link, which needs no discovery; three wrong codes end an invitation.
         again = home.invite(1)
         for left in ("2 more tries", "1 more try", "last try"):
-            refused = home.run(2, "join", f"{(int(again['code']) + 1) % 1000000:06}")
+            refused = home.join_at(2, f"{(int(again['code']) + 1) % 1000000:06}", 1)
             assert left in refused.stderr, refused
-        assert home.run(2, "join", again["code"]).returncode == 4, "the invitation is over"
+        assert home.join_at(2, again["code"], 1).returncode == 4, "the invitation is over"
         assert home.run(2, "join", again["links"][0]).returncode == 4, "and its link with it"
         joined = home.exo_of(2, "join", home.invite(1, "--guest")["links"][0])
         assert "as a guest" in joined, joined
@@ -136,11 +144,15 @@ def test_a_forgotten_device_gets_nothing(exo):
         home.wait_alive([0, 1, 2, 3])
         old_secret = home.exo_of(0, "secret")
         home.stop(2)  # away
+        home.wait_alive([0, 1, 3])
+        home.exo_of(1, "run", "exo-tiny", "Hi", "--spread", "--max-tokens", "4")
+        assert len(home.connections(3)) > 2, "sessions, and the links of its stage"
         home.exo_of(0, "forget", "host3")
         cut = time.monotonic()
-        for i in (0, 1):
-            wait_for(f"host{i} to have no session with host3", lambda at=i: "host3" not in home.alive(at), 1.0)
+        wait_for("host3 to have no connection", lambda: not home.connections(3), 1.0)
         print(f"  cut off by all {time.monotonic() - cut:.2f} s after exo forget")
+        assert home.alive(0) == home.alive(1) == {"host0", "host1"}
+        assert "exo" in home.exo_of(1, "run", "exo-tiny", "What is exo?", "--temperature", "0")
         assert ("host3", "forgotten") in home.devices(0) & home.devices(1)
         assert home.exo_of(0, "secret") != old_secret, "the forgotten device knows the old one"
         wait_for("host1 to have the new secret", lambda: home.exo_of(1, "secret") == home.exo_of(0, "secret"), 5)
@@ -157,8 +169,13 @@ def test_a_forgotten_device_gets_nothing(exo):
         time.sleep(1.5)
         assert home.exo_of(3, "secret") == old_secret
         assert home.alive(3) == {"host3"} and "host3" not in home.alive(0) | home.alive(1) | home.alive(2)
-        # Paired anew it may come back.
-        home.exo_of(3, "join", home.invite(2)["code"])
+        # It may ask, and come back when a user has compared its new id.
+        refused = home.join_at(3, "--ask", 2)
+        assert refused.returncode == 5 and ("host3", "pending") in home.devices(2), refused
+        assert home.run(2, "approve", "host3").returncode == 2, "anybody can have that name"
+        home.exo_of(2, "approve", re.search(r"exo approve ([0-9a-f]{16})", refused.stderr)[1])
+        joined = home.join_at(3, "--ask", 2)
+        assert joined.returncode == 0, joined
         home.wait_alive([0, 1, 2, 3])
 
 
