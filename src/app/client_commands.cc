@@ -29,6 +29,8 @@ namespace {
 
 using nlohmann::json;
 
+// Of an id that people compare: 64 bits cannot be met by trying keys.
+constexpr size_t kIdDigits = 16;
 constexpr size_t kMaxInput = 64u << 20;
 constexpr Time kInputPatience = std::chrono::seconds(5);
 
@@ -129,6 +131,41 @@ std::string Escaped(const std::string& name) {
   return text;
 }
 
+// What is known of keys: the role of each node, and those that are not in the table of nodes.
+void AddTrust(json& nodes, const json& trust) {
+  for (const json& device : trust.value("devices", json::array())) {
+    const std::string id = device.value("id", ""), state = device.value("state", "");
+    const auto node = std::find_if(nodes.begin(), nodes.end(),
+                                   [&](const json& one) { return one.value("id", "") == id; });
+    if (node != nodes.end()) {
+      (*node)["trust"] = state;
+      // Of these the cluster says only that they were refused, by their id.
+      if (state == "forgotten" || state == "pending") (*node)["state"] = state;
+      if (const std::string name = device.value("name", "");
+          (*node)["state"] == state && !name.empty())
+        (*node)["name"] = name;
+      continue;
+    }
+    nodes.push_back({{"id", id},
+                     {"name", device.value("name", "")},
+                     {"state", state == "member" || state == "guest" ? "away" : state},
+                     {"trust", state}});
+  }
+}
+
+// "alive", "alive, guest", "dead (silent for 6 s)".
+std::string StateText(const json& node) {
+  std::string text = node.value("state", "");
+  if (node.value("trust", "") == "guest") text += ", guest";
+  const std::string detail = node.value("detail", "");
+  return detail.empty() ? text : text + " (" + detail + ")";
+}
+
+// Of a device that has never said what it is.
+bool IsOnlyAKey(const json& node) {
+  return !node.contains("memory_total");
+}
+
 Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
   json body = {{"model", model}, {"spread", placing.spread}};
   if (placing.context) body["context"] = *placing.context;
@@ -207,7 +244,9 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
 }
 
 Result<void> RunDevices(const Settings& settings, bool as_json) {
-  const json cluster = TRY(TRY(OwnNode(settings)).Get("/v1/cluster"));
+  const HttpClient api = TRY(OwnNode(settings));
+  json cluster = TRY(api.Get("/v1/cluster"));
+  AddTrust(cluster["nodes"], TRY(api.Get("/v1/internal/trust")));
   if (as_json) {
     PrintJson(cluster["nodes"]);
     return {};
@@ -215,26 +254,30 @@ Result<void> RunDevices(const Settings& settings, bool as_json) {
   std::vector<std::vector<std::string>> rows = {
       {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
   for (const json& node : cluster["nodes"]) {
-    const std::string detail = node.value("detail", "");
-    rows.push_back({node.value("name", ""), node.value("id", "").substr(0, 8),
-                    node.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
-                    fmt::format("{} of {}",
-                                FormatSize(node.value("memory_budget", uint64_t{0}) -
-                                           std::min(node.value("memory_reserved", uint64_t{0}),
-                                                    node.value("memory_budget", uint64_t{0}))),
-                                FormatSize(node.value("memory_total", uint64_t{0}))),
-                    Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
-                    Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
-                    node.value("state", "") == "self"
-                        ? "-"
-                        : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
+    if (IsOnlyAKey(node)) {
+      rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
+                      StateText(node), "-", "-", "-", "-"});
+      continue;
+    }
+    rows.push_back(
+        {node.value("name", ""), node.value("id", "").substr(0, kIdDigits), StateText(node),
+         fmt::format("{} of {}",
+                     FormatSize(node.value("memory_budget", uint64_t{0}) -
+                                std::min(node.value("memory_reserved", uint64_t{0}),
+                                         node.value("memory_budget", uint64_t{0}))),
+                     FormatSize(node.value("memory_total", uint64_t{0}))),
+         Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
+         Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
+         node.value("state", "") == "self" ? "-"
+                                           : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
   }
   Print("{}", Table(rows));
   const unsigned others = cluster.value("neighbors_of_other_clusters", 0u);
   if (others > 0) {
     Print(
-        "\n{} device{} of other clusters nearby; to bring one in, run `exo join` on it with the "
-        "secret of `exo secret`\n",
+        "\n{} device{} of other clusters nearby; to bring one in, run `exo invite` here and `exo "
+        "join` "
+        "there\n",
         others, others == 1 ? "" : "s");
   }
   return {};

@@ -28,8 +28,7 @@ Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder)
 }
 
 Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node) {
-  const nlohmann::json note = {
-      {"pid", node.pid}, {"api_port", node.api_port}, {"port", node.port}, {"secret", node.secret}};
+  const nlohmann::json note = {{"pid", node.pid}, {"api_port", node.api_port}, {"port", node.port}};
   return sys::WriteFileAtomically(NotePath(folder), ToText(note) + "\n", 0600);
 }
 
@@ -51,7 +50,6 @@ Result<RunningNode> FindRunningNode(const std::string& folder) {
   node.pid = note.value("pid", int64_t{0});
   node.api_port = note.value("api_port", uint16_t{0});
   node.port = note.value("port", uint16_t{0});
-  node.secret = note.value("secret", "");
   if (!sys::ProcessExists(node.pid)) return none();
   return node;
 }

@@ -15,7 +15,6 @@ struct RunningNode {
   int64_t pid = 0;
   uint16_t api_port = 0;
   uint16_t port = 0;
-  std::string secret;  // the one in use when it is not the data folder's, else empty
 };
 
 // Makes and locks the folder. Errors: kOverloaded saying which process holds it.

@@ -5,7 +5,6 @@
 
 #include <charconv>
 #include <chrono>
-#include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -32,16 +31,6 @@ std::optional<uint64_t> Whole(std::string_view text) {
 int64_t SecondsNow() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-std::string TimeText(int64_t seconds) {
-  if (seconds == 0) return "never";
-  const auto time = static_cast<std::time_t>(seconds);
-  std::tm parts{};
-  ::gmtime_r(&time, &parts);
-  char text[32];
-  (void)std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &parts);
-  return text;
 }
 
 uint64_t TokensToday(const KeyUse& use) {

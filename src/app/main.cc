@@ -12,6 +12,7 @@
 #include "app/mcp_command.h"
 #include "app/model_commands.h"
 #include "app/output.h"
+#include "app/pairing_commands.h"
 #include "app/pull_command.h"
 #include "app/secret_commands.h"
 #include "app/settings.h"
@@ -89,6 +90,10 @@ struct Commands {
   std::string model;
   PlacingOptions placing;
   SecretOptions secret;
+  std::string join_at_start;
+  InviteOptions invite;
+  JoinOptions join;
+  DeviceOptions device;
   KeyOptions keys;
 
   Commands() {
@@ -105,6 +110,7 @@ struct Commands {
     AddModelCommands();
     AddPull();
     AddSecret();
+    AddPairing();
     AddKeys();
   }
 
@@ -145,7 +151,11 @@ struct Commands {
   }
 
   void AddUp() {
-    AddSettings(Add("up", "start this device's node and its API", RunUp));
+    CLI::App* u = Add("up", "start this device's node and its API",
+                      [this](const Settings& settings) { return RunUp(settings, join_at_start); });
+    AddSettings(u);
+    u->add_option("--join", join_at_start,
+                  "join another device's cluster: the code or link that `exo invite` shows there");
     CLI::App* c = Add("config", "print the settings in effect and where each comes from",
                       [this](const Settings& settings) { return RunConfig(settings, json); });
     AddSettings(c);
@@ -344,9 +354,41 @@ struct Commands {
     CLI::App* s = Add("secret", "print the cluster secret of this device",
                       [this](const Settings& settings) { return RunSecret(settings, secret); });
     s->add_flag("--new", secret.make_new, "print a new secret without storing it");
-    CLI::App* j = Add("join", "give this device the secret of another one's cluster",
-                      [this](const Settings& settings) { return RunJoin(settings, secret); });
-    j->add_option("--file", secret.file, "read the secret from a file (default: prompt)");
+    s->add_flag("--rotate", secret.rotate, "replace the secret on all devices of the cluster");
+  }
+
+  void AddPairing() {
+    CLI::App* i = Add("invite", "show a code with which another device may join",
+                      [this](const Settings& settings) { return RunInvite(settings, invite); });
+    i->add_flag("--guest", invite.guest,
+                "as a guest: it computes layers in the middle of models and sees no text");
+    i->add_flag("--json", invite.json);
+    CLI::App* j = Add("join", "join another device's cluster, by a code or by its secret",
+                      [this](const Settings& settings) {
+                        const bool by_code = join.ask || !join.code.empty();
+                        return by_code ? RunJoinByCode(settings, join) : RunJoin(settings, secret);
+                      });
+    CLI::Option* code = j->add_option("CODE", join.code,
+                                      "code or link of `exo invite` (default: ask for a secret)");
+    CLI::Option* asks =
+        j->add_flag("--ask", join.ask, "without a code: to be approved there")->excludes(code);
+    j->add_option("--at", join.at, "HOST:PORT of the inviting device (default: look for it)");
+    j->add_option("--file", secret.file, "read a secret from a file")
+        ->excludes(code)
+        ->excludes(asks);
+    j->add_flag("--json", join.json);
+    CLI::App* a = Add("approve", "let a device in that asked with `exo join --ask`",
+                      [this](const Settings& settings) { return RunApprove(settings, device); });
+    a->add_option("ID", device.device, "the first digits of its id (exo devices)")->required();
+    a->add_flag("--guest", device.guest, "as a guest");
+    a->add_flag("--json", device.json);
+    CLI::App* f = Add("forget", "cut a device off for ever: a lost or sold one",
+                      [this](const Settings& settings) { return RunForget(settings, device); });
+    f->add_option("DEVICE", device.device, "its name, or the first digits of its id")->required();
+    f->add_flag("--json", device.json);
+    Add("audit", "who joined, was approved, forgotten or refused on this device",
+        [this](const Settings& settings) { return RunAudit(settings, json); })
+        ->add_flag("--json", json);
   }
 
   void AddKeys() {

@@ -1,5 +1,8 @@
 #include "app/secret_commands.h"
 
+#include <nlohmann/json.hpp>
+
+#include "app/client_commands.h"
 #include "app/data_folder.h"
 #include "app/output.h"
 #include "net/secret.h"
@@ -10,11 +13,14 @@
 namespace exo::app {
 namespace {
 
+// The running node's: the cluster may have made a new one since it was started.
 Result<std::string> SecretInUse(const Settings& settings) {
   const std::string folder = sys::DataFolder();
-  const auto node = FindRunningNode(folder);
-  if (node && !node->secret.empty()) return node->secret;
-  if (!node && !settings.cluster_secret.empty())
+  if (FindRunningNode(folder)) {
+    const nlohmann::json answer = TRY(TRY(OwnNode(settings)).Get("/v1/internal/secret"));
+    return answer.value("secret", "");
+  }
+  if (!settings.cluster_secret.empty())
     return TRY(net::ClusterSecret::Parse(settings.cluster_secret))->Text();
   TRY(sys::MakeFolders(folder));
   return TRY(net::ClusterSecret::LoadOrCreate(folder))->Text();
@@ -27,12 +33,14 @@ Result<void> RunSecret(const Settings& settings, const SecretOptions& options) {
     Print("{}\n", net::ClusterSecret::Create()->Text());
     return {};
   }
+  if (options.rotate)
+    TRY(TRY(OwnNode(settings)).Post("/v1/internal/rotate-secret", nlohmann::json::object()));
   const std::string secret = TRY(SecretInUse(settings));
   Print("{}\n", secret);
   if (settings.cluster_secret.empty()) return {};
   const auto given = net::ClusterSecret::Parse(settings.cluster_secret);
   if (!given || (*given)->Text() != secret) {
-    Note("exo: the node that runs here was started with this one; {} says another\n",
+    Note("exo: the node that runs here uses this one; {} says another\n",
          settings.origins.at("cluster_secret"));
   }
   return {};

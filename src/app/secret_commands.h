@@ -1,4 +1,4 @@
-// `exo secret` and `exo join`: the cluster secret on this device's disk.
+// `exo secret`, and `exo join` without a code: the cluster secret on this device's disk.
 #pragma once
 
 #include <string>
@@ -10,6 +10,7 @@ namespace exo::app {
 
 struct SecretOptions {
   bool make_new = false;  // print a fresh secret, store nothing
+  bool rotate = false;    // have the running node replace the cluster's
   std::string file;       // join: read from here instead of the prompt
 };
 // Prints the secret in use: of the running node, else what `exo up` would use. Makes one first when

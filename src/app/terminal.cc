@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 
 #include "app/output.h"
 #include "base/text.h"
@@ -78,6 +79,16 @@ void ProgressLine::Show(const std::string& text) {
 void ProgressLine::Clear() {
   if (!shown_.empty() && sys::IsTerminal(2)) WriteNote("\r\033[K");
   shown_.clear();
+}
+
+std::string TimeText(int64_t seconds) {
+  if (seconds == 0) return "never";
+  const auto time = static_cast<std::time_t>(seconds);
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  char text[32];
+  (void)std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &parts);
+  return text;
 }
 
 }  // namespace exo::app

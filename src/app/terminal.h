@@ -1,6 +1,7 @@
 // What commands print: color only on a terminal and without NO_COLOR, tables, progress lines.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ std::string Bold(const std::string& text);
 // Columns padded to their widest cell; the first row is the heading. Cells are made Printable
 // (base/text.h): names come from files and other devices.
 std::string Table(std::vector<std::vector<std::string>> rows);
+
+// "2026-01-31 12:00 UTC" for seconds since 1970; "never" for 0.
+std::string TimeText(int64_t seconds);
 
 // A line on standard error that is overwritten on a terminal and printed once per change elsewhere.
 class ProgressLine {

@@ -7,6 +7,7 @@
 #include "app/adapter_option.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
+#include "app/output.h"
 #include "app/pull_sources.h"
 #include "app/stop_guard.h"
 #include "base/log.h"
@@ -16,7 +17,6 @@
 #include "net/event_loop_asio.h"
 #include "net/interfaces.h"
 #include "net/private_file.h"
-#include "net/secret.h"
 #include "net/tls_server.h"
 #include "node/node.h"
 #include "service/api_keys.h"
@@ -159,12 +159,6 @@ Result<Servers> StartServers(net::EventLoop& loop, node::Node& node, const Setti
   return servers;
 }
 
-// What `exo secret` cannot find by itself: a secret that is not the data folder's.
-Result<std::string> GivenSecret(const Settings& settings) {
-  if (settings.cluster_secret.empty()) return std::string();
-  return TRY(net::ClusterSecret::Parse(settings.cluster_secret))->Text();
-}
-
 // A node serves on a full disk too; only commands have to be told where.
 void TellCommands(const std::string& folder, const RunningNode& node) {
   const auto written = WriteRunningNode(folder, node);
@@ -186,9 +180,19 @@ void PrintStart(const node::Node& node, const std::string& name, bool loopback,
   (void)sys::WriteAll(
       1, fmt::format("exo {} ({}) is up: {}\n"
                      "  API      http://localhost:{}/v1\n{}"
-                     "  devices  join on port {}{}; show the secret with: exo secret\n",
+                     "  devices  join on port {}{}; let one in with: exo invite\n",
                      Printable(name), node.id().Short(), node.Describe(), servers.own->port(),
                      others, node.port(), loopback ? " of this machine only" : ""));
+}
+
+// Before anybody types: what `exo up --join CODE` says is all that a new device needs.
+void JoinAtStart(node::Node& node, const std::string& code) {
+  if (code.empty()) return;
+  node.pairing().Join({.code = code}, [](const Result<node::JoinView>& joined) {
+    if (!joined) return Note("exo: not joined: {}\n", Printable(joined.error().message));
+    Note("exo: joined the cluster of {} ({})\n", Printable(joined->name),
+         joined->id.Hex().substr(0, 16));
+  });
 }
 
 // What keys have used is written now and then.
@@ -201,7 +205,7 @@ void SaveNowAndThen(net::Timer& timer, service::KeyRing& keys) {
 
 }  // namespace
 
-Result<void> RunUp(const Settings& settings) {
+Result<void> RunUp(const Settings& settings, const std::string& join) {
   sys::IgnoreBrokenPipes();
   const node::NodeOptions options = TRY(ToNodeOptions(settings));
   sys::SetLogNode(options.name);
@@ -216,12 +220,11 @@ Result<void> RunUp(const Settings& settings) {
   Servers servers = TRY(StartServers(loop, *node, settings, tls.get(), keys));
   const uint16_t api_port = servers.own->port();
   node->SetApiPort(api_port);
-  TellCommands(options.data_folder, {.pid = sys::ProcessId(),
-                                     .api_port = api_port,
-                                     .port = node->port(),
-                                     .secret = TRY(GivenSecret(settings))});
+  TellCommands(options.data_folder,
+               {.pid = sys::ProcessId(), .api_port = api_port, .port = node->port()});
   PrintStart(*node, options.name, options.loopback, servers, tls.get());
   LOG(kInfo, "up: API on port {}, devices on port {}", api_port, node->port());
+  JoinAtStart(*node, join);
   net::Timer save(loop);
   SaveNowAndThen(save, keys);
 

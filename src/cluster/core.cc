@@ -129,6 +129,8 @@ struct Core::State {
   void On(const SessionUp& e) { members.OnUp(e); }
   void On(const SessionDown& e) { members.OnDown(e); }
   void On(const PeerRefused& e) { members.OnRefused(e); }
+  void On(const PeerForgotten& e) { members.OnForgotten(e); }
+  void On(const Guests& e) { members.SetGuests(e.nodes); }
   void On(const RememberedPeers& e) { members.OnRemembered(e.hints); }
   void On(const Leave& e) { members.OnLeave(e); }
   void On(Received& e) {

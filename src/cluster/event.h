@@ -39,6 +39,15 @@ struct PeerRefused {
   NodeId peer;
   std::string reason;
 };
+// Its key is not trusted any more: it is lost at once, and no row is left of it.
+struct PeerForgotten {
+  NodeId peer;
+  std::string reason;
+};
+// Devices that may hold layers in the middle of a model only; all of them, each time they change.
+struct Guests {
+  std::vector<NodeId> nodes;
+};
 // Members of earlier runs and where they listened; once, at the start.
 struct RememberedPeers {
   wire::PeerHints hints;
@@ -168,10 +177,11 @@ struct LeadFinished {
   wire::Finished finished;
 };
 
-using Event = std::variant<Tick, SessionUp, SessionDown, PeerRefused, RememberedPeers, Received,
-                           LocalRecord, LocalModels, LocalProgress, LocalLoad, Leave,
-                           RestoreDesired, EnsureModel, ReviseModel, UnloadModel, PlanModel,
-                           LoadFinished, LoadProgressed, StageFailed, StageStopped, SubmitLocal,
-                           CancelLocal, PauseLocal, LeadEmitted, LeadQueued, LeadFinished>;
+using Event =
+    std::variant<Tick, SessionUp, SessionDown, PeerRefused, PeerForgotten, Guests, RememberedPeers,
+                 Received, LocalRecord, LocalModels, LocalProgress, LocalLoad, Leave,
+                 RestoreDesired, EnsureModel, ReviseModel, UnloadModel, PlanModel, LoadFinished,
+                 LoadProgressed, StageFailed, StageStopped, SubmitLocal, CancelLocal, PauseLocal,
+                 LeadEmitted, LeadQueued, LeadFinished>;
 
 }  // namespace exo::cluster

@@ -138,6 +138,13 @@ void Members::OnRefused(const PeerRefused& event) {
   MarkLost(event.peer, *peer, PeerState::kRefused, event.reason);
 }
 
+void Members::OnForgotten(const PeerForgotten& event) {
+  Peer* peer = Find(event.peer);
+  if (peer == nullptr) return;
+  MarkLost(event.peer, *peer, PeerState::kRefused, event.reason);
+  peers_.erase(event.peer);
+}
+
 void Members::OnLeave(const Leave& event) {
   for (const NodeId& id : Sessions()) context_.SendTo(id, wire::Goodbye{event.reason});
 }
@@ -350,8 +357,15 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .memory_budget = device.memory_budget,
                      .decode_gbps = device.decode_gbps,
                      .prefill_gops = device.prefill_gops,
-                     .rtt_ms = rtt_ms});
+                     .rtt_ms = rtt_ms,
+                     .guest = guests_.contains(record.id)});
   };
+  // A guest runs its own models alone: the members' devices are not its to use.
+  if (guests_.contains(self_.id)) {
+    add(self_, 0);
+    nodes[0].guest = false;
+    return nodes;
+  }
   add(self_, 0);
   for (const auto& [id, peer] : peers_) {
     if (peer.state != PeerState::kAlive || !peer.has_record ||

@@ -14,6 +14,7 @@
 
 #include <array>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ class Members {
   void OnUp(const SessionUp& event);
   void OnDown(const SessionDown& event);
   void OnRefused(const PeerRefused& event);
+  void OnForgotten(const PeerForgotten& event);
   void OnLeave(const Leave& event);
   // Any message of a peer. False: it has no session with us (a late delivery): drop the message.
   bool NoteActivity(const NodeId& peer);
@@ -50,6 +52,7 @@ class Members {
   void OnWake(Time gap);
   void OnTime();
 
+  void SetGuests(const std::vector<NodeId>& guests) { guests_ = {guests.begin(), guests.end()}; }
   void SetLocal(const wire::NodeRecord& record);
   void SetReserved(uint64_t bytes);
   void SetProgress(uint64_t work_items) { progress_ = work_items; }
@@ -116,6 +119,7 @@ class Members {
   uint64_t progress_ = 0;
   std::map<NodeId, Peer> peers_;
   std::map<NodeId, Stranger> strangers_;
+  std::set<NodeId> guests_;
   std::vector<Notice> notices_;
 };
 

@@ -82,6 +82,20 @@ TEST_F(MembersTest, AStrangerThatProvesItselfIsAMember) {
   EXPECT_EQ(core_.Nodes().size(), 2u);
 }
 
+TEST_F(MembersTest, AForgottenDeviceIsLostAtOnce) {
+  Join(1);
+  const auto effects = Tell(PeerForgotten{Id(1), "it was forgotten"});
+  EXPECT_TRUE(std::ranges::any_of(effects, [](const Effect& effect) {
+    const auto* cut = std::get_if<Disconnect>(&effect);
+    return cut != nullptr && cut->peer == Id(1);
+  }));
+  EXPECT_FALSE(See(1));
+  EXPECT_TRUE(core_.PlannerNodes().size() == 1);
+  Tell(SessionDown{Id(1), "closed"});  // late news of it
+  Tell(Received{Id(1), wire::Heartbeat{}});
+  EXPECT_FALSE(See(1));
+}
+
 TEST_F(MembersTest, ManyDepartedIdentitiesLeaveRoomForANewOne) {
   for (uint32_t i = 1; i <= 300; ++i) {
     Join(i);

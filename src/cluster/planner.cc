@@ -78,6 +78,18 @@ bool Better(const Search& search, const Placement& a, const Placement& b) {
   return head_a < head_b;
 }
 
+// Moves a member to the end, behind all guests. False: the stages cannot be so that guests are in
+// the middle.
+bool PutGuestsInside(const Search& search, std::vector<size_t>& order) {
+  const auto is_guest = [&](size_t node) { return search.nodes[node].guest; };
+  if (is_guest(order.front())) return false;
+  if (!is_guest(order.back())) return true;
+  const auto member = std::find_if_not(order.rbegin(), order.rend() - 1, is_guest);
+  if (member == order.rend() - 1) return false;
+  std::rotate(member.base() - 1, member.base(), order.end());
+  return true;
+}
+
 // The best order and division for this set of nodes with this reservation; invalid when it does not
 // fit.
 Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t pages) {
@@ -87,6 +99,7 @@ Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t
     for (size_t i = 0; i < set.size(); ++i) {
       if (i != lead) candidate.nodes.push_back(set[i]);
     }
+    if (!PutGuestsInside(search, candidate.nodes)) continue;
     std::vector<PlanNode> order;
     for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
     candidate.ends =
@@ -172,10 +185,14 @@ Placement BestOf(const Search& search, size_t count, std::vector<PlanCandidate>&
   return {};
 }
 
-// --spread: all nodes, at most one per layer; one that cannot hold a single layer is left out.
+// --spread: all nodes, at most one per layer; one that cannot hold a single layer is left out, and
+// guests that two members cannot take between them.
 Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
-  std::vector<size_t> set(search.nodes.size());
-  for (size_t i = 0; i < set.size(); ++i) set[i] = i;
+  const auto members = std::ranges::count(search.nodes, false, &PlanNode::guest);
+  std::vector<size_t> set;
+  for (size_t i = 0; i < search.nodes.size(); ++i) {
+    if (members > 1 || !search.nodes[i].guest) set.push_back(i);
+  }
   std::sort(set.begin(), set.end(), [&](size_t a, size_t b) {
     const uint64_t bytes_a = search.nodes[a].memory_available;
     const uint64_t bytes_b = search.nodes[b].memory_available;

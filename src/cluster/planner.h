@@ -49,6 +49,9 @@ struct PlanNode {
   double decode_gbps = 0;  // <= 0: unknown, taken as the slowest known one
   double prefill_gops = 0;
   double rtt_ms = 0;  // from the planning node; <= 0: unknown
+  // Holds layers in the middle only: neither the first ones nor the last, whose inputs and outputs
+  // are almost the text.
+  bool guest = false;
 };
 
 struct PlanOptions {

@@ -151,6 +151,29 @@ TEST(PlannerTest, MemoryBeatsSpeed) {
   }
 }
 
+// The first and the last layers are almost the text.
+TEST(PlannerTest, GuestsHoldLayersInTheMiddleOnly) {
+  std::vector<PlanNode> nodes = {Node(1, 600 * kMiB, 10), Node(2, 600 * kMiB, 10),
+                                 Node(3, 2 * kGiB, 90)};
+  nodes[2].guest = true;
+  const auto place = [&](bool spread) { return Place(Shape(), nodes, {.spread = spread}).plan; };
+  EXPECT_EQ(place(false).stages.size(), 2u) << "the guest alone is fastest, and may not";
+  const wire::Plan all = place(true);
+  ASSERT_EQ(all.stages.size(), 3u);
+  EXPECT_EQ(all.stages[1].node, nodes[2].id);
+  // Where two members cannot take it between them it gets nothing.
+  nodes.erase(nodes.begin());
+  nodes[0].memory_available = 2 * kGiB;
+  for (const bool spread : {false, true}) {
+    const wire::Plan alone = place(spread);
+    ASSERT_EQ(alone.stages.size(), 1u);
+    EXPECT_EQ(alone.stages[0].node, nodes[0].id);
+  }
+  nodes[0].memory_available = 100 * kMiB;
+  EXPECT_EQ(MakePlan(Shape(), nodes, {}).error().code, ErrorCode::kOverloaded);
+  EXPECT_EQ(MakePlan(Shape(), nodes, {.spread = true}).error().code, ErrorCode::kOverloaded);
+}
+
 TEST(PlannerTest, SpreadsOverAnyNumberOfNodes) {
   for (const uint8_t count : {1, 2, 3, 5}) {
     std::vector<PlanNode> nodes;

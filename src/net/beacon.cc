@@ -291,7 +291,7 @@ void Beacon::Handle(std::span<const uint8_t> bytes, const SocketAddress& from,
   if (!WithinRate(found.address.host)) return;
   found.same_cluster =
       secret_ != nullptr && secret_->BeaconTag(packet->nonce, packet->port) == packet->tag;
-  if (found.same_cluster && !packet->reply) {
+  if ((found.same_cluster || inviting_) && !packet->reply) {
     SendTo(family.talk.get(), Packet(true), from);  // as long as what it answers
   }
   on_found_(found);

@@ -48,6 +48,8 @@ class Beacon {
                                                std::function<void(const Found&)> on_found);
   // Announces now, after 1 s and after 3 s, then every 10 s (20 % either way).
   void Burst();
+  // Answers announcements of other clusters, too.
+  void SetInviting(bool inviting) { inviting_ = inviting; }
   size_t interfaces() const { return joined_.size(); }
 
  private:
@@ -85,6 +87,7 @@ class Beacon {
   std::vector<std::unique_ptr<Family>> families_;
   Timer timer_;
   unsigned burst_ = 0;
+  bool inviting_ = false;
   std::vector<Interface> joined_;
   std::deque<ClusterSecret::Nonce>
       own_;  // nonces sent lately: multicast brings our own packets back

@@ -223,6 +223,15 @@ void Connector::OnLeft(const NodeId& id) {
   }
 }
 
+void Connector::RetryRefused() {
+  for (auto& [key, target] : targets_) {
+    if (!target->refused || target->state != Target::State::kWaiting) continue;
+    target->refused = false;
+    target->failures = 0;
+    Schedule(*target, Time(0));
+  }
+}
+
 void Connector::Moved(const NodeId& id, const wire::Address& address) {
   std::erase_if(targets_, [&](const auto& entry) {
     const Target& target = *entry.second;

@@ -56,6 +56,8 @@ class Connector {
   void OnLeft(const NodeId& id);
   // `id` listens at `address` now. A node has one port, so addresses with another one are stale.
   void Moved(const NodeId& id, const wire::Address& address);
+  // What refused this node may not refuse it any more: tried at once.
+  void RetryRefused();
   // No connection is made from now on; sockets that were handed over are not touched.
   void Stop();
   void Forget(const NodeId& id);

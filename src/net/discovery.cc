@@ -35,6 +35,20 @@ class DiscoveryImpl final : public Discovery {
     if (beacon_) beacon_->Burst();
   }
 
+  void SetInviting(bool inviting) override {
+    if (beacon_) beacon_->SetInviting(inviting);
+    if (inviting) Refresh();
+  }
+
+  std::vector<wire::Address> ForeignAddresses() const override {
+    const Time now = sys::Now();
+    std::vector<wire::Address> addresses;
+    for (const auto& [address, heard] : foreign_) {
+      if (now - heard < kForeignFor) addresses.push_back(address);
+    }
+    return addresses;
+  }
+
   uint32_t foreign_nodes() const override {
     const Time now = sys::Now();
     return static_cast<uint32_t>(

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "net/event_loop.h"
@@ -49,8 +50,12 @@ class Discovery {
 
   // Announces again in a burst (network changed, woke up, a peer was lost).
   virtual void Refresh() = 0;
+  // While this device invites, it answers every announcement, so that a new device sees it at once.
+  virtual void SetInviting(bool inviting) = 0;
   // Different nodes of other clusters heard in the last minute.
   virtual uint32_t foreign_nodes() const = 0;
+  // Where they accept peers.
+  virtual std::vector<wire::Address> ForeignAddresses() const = 0;
   // For `exo doctor`: what runs and what does not, human-readable.
   virtual std::string Describe() const = 0;
 };

@@ -10,9 +10,12 @@
 #include "base/random.h"
 #include "net/admission.h"
 #include "net/frame_buffer.h"
+#include "net/invitation.h"
+#include "net/pair_call.h"
 #include "net/socket.h"
 #include "net/test_node.h"
 #include "wire/codec.h"
+#include "wire/limits.h"
 
 namespace exo::net::test {
 namespace {
@@ -258,6 +261,63 @@ TEST(HostileTest, FloodOfConnectionsLeavesTheLoopResponsive) {
   EXPECT_TRUE(member.Send(node.id(), wire::Goodbye{"still here"}));
   EXPECT_TRUE(node.Wait([&] { return !node.messages.empty(); }));
   EXPECT_TRUE(node.IsUp(member.id()));
+}
+
+// A device that invites, over real connections.
+class OneCode final : public PairInviter::Gate {
+ public:
+  PairInviter::Answer<std::string> BeginRun(const NodeId& peer, wire::PairKind kind) override {
+    return invitation.Begin(peer, kind, sys::Now());
+  }
+  void EndRun(const NodeId& peer) override { invitation.End(peer); }
+  wire::PairRefused OnWrongCode(const NodeId&, wire::PairKind) override {
+    return invitation.OnWrong();
+  }
+  PairInviter::Answer<wire::TrustUpdate> OnRightCode(const NodeId&, wire::PairKind,
+                                                     const std::string&) override {
+    return wire::TrustUpdate{.secret = std::vector<uint8_t>(wire::kClusterSecretBytes, 5)};
+  }
+  PairInviter::Answer<wire::TrustUpdate> OnAsk(const NodeId&, const std::string&) override {
+    return std::unexpected(wire::PairRefused{.code = wire::PairRefusal::kPending});
+  }
+  Invitation invitation;
+};
+
+TEST(HostileTest, PairingTakesTheCodeAndNothingElse) {
+  OneCode gate;
+  TestNode node({.secret = NewSecret(), .pairing = &gate});
+  const auto identity = *Identity::Create();
+  const auto call = [&](const std::string& code, std::optional<NodeId> expected = std::nullopt) {
+    return CallToPair(*identity, {.address = node.address(),
+                                  .ask = {.code = code, .name = "new"},
+                                  .expected = expected,
+                                  .deadline = In(3000)});
+  };
+  EXPECT_EQ(call("123456")->refusal->code, wire::PairRefusal::kNotInviting);
+  node.thread().On([&] { gate.invitation.Open(wire::TrustRole::kMember, sys::Now()); });
+  const std::string code = gate.invitation.code(sys::Now());
+  EXPECT_EQ(call("x")->refusal->code, wire::PairRefusal::kWrongCode);
+  EXPECT_EQ(call(code, identity->id()).error().code, ErrorCode::kInvalid) << "another key";
+  const auto paired = call(code);
+  ASSERT_TRUE(paired && !paired->refusal);
+  EXPECT_EQ(paired->peer, node.id());
+  EXPECT_EQ(paired->trust.secret.size(), wire::kClusterSecretBytes);
+  // Later than the first message, or instead of the right one, it is a message out of turn.
+  Stranger late(node);
+  late.Say(wire::Hello{.name = "let me in"});
+  ExpectOnlyARefusal(late.Listen());
+  Stranger flood(node);
+  flood.Say(wire::PairStart{.kind = wire::PairKind::kAsk});
+  flood.Say(wire::PairStart{.kind = wire::PairKind::kAsk});
+  EXPECT_EQ(flood.Listen().size(), 1u);
+  EXPECT_TRUE(node.ups.empty());
+}
+
+TEST(HostileTest, ANodeThatLetsNobodyInRefusesToPair) {
+  TestNode node({.secret = NewSecret()});
+  Stranger stranger(node);
+  stranger.Say(wire::PairStart{});
+  ExpectOnlyARefusal(stranger.Listen());
 }
 
 }  // namespace

@@ -43,11 +43,11 @@ Connector::Outcome OutcomeOf(RefusalCode refusal) {
 
 class PeersImpl final : public Peers, private Session::Host, private Connector::Host {
  public:
-  PeersImpl(EventLoop& loop, const Identity& identity, const ClusterSecret* secret,
+  PeersImpl(EventLoop& loop, const Identity& identity, std::shared_ptr<const ClusterSecret> secret,
             TrustStore& trust, PeerEvents& events, PeersOptions options, Fd listener)
       : loop_(loop),
         identity_(identity),
-        secret_(secret),
+        secret_(std::move(secret)),
         trust_(trust),
         events_(events),
         options_(std::move(options)),
@@ -71,6 +71,10 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
   bool Send(const NodeId& id, const wire::Message& message) override;
   void Close(const NodeId& id, std::string_view reason) override;
   void Revoke(const NodeId& id) override;
+  void SetSecret(std::shared_ptr<const ClusterSecret> secret) override {
+    secret_ = std::move(secret);
+    connector_.RetryRefused();
+  }
   void Leave(std::function<void()> done) override;
   bool IsUp(const NodeId& id) const override { return up_.contains(id); }
   std::vector<NodeId> Up() const override;
@@ -104,7 +108,7 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
 
   EventLoop& loop_;
   const Identity& identity_;
-  const ClusterSecret* secret_;
+  std::shared_ptr<const ClusterSecret> secret_;
   TrustStore& trust_;
   PeerEvents& events_;
   PeersOptions options_;
@@ -253,7 +257,7 @@ void PeersImpl::OnConnected(Fd fd, const wire::Address& key) {
 
 Session& PeersImpl::Add(Fd fd, std::optional<wire::Address> target) {
   SetControlOptions(fd.get());
-  const Session::Setup setup{loop_, identity_, secret_, *this};
+  const Session::Setup setup{loop_, identity_, secret_, options_.pairing, *this};
   auto session = std::make_unique<Session>(setup, std::move(fd), options_.self, std::move(target));
   Session& added = *session;
   sessions_.emplace(&added, std::move(session));
@@ -289,7 +293,8 @@ std::optional<HelloReply> PeersImpl::CheckMember(Session& session, bool proven) 
   }
   if (proven || trust_.IsTrusted(session.peer())) return std::nullopt;
   return Refusal(RefusalCode::kNotMember,
-                 "not a member of the same cluster: give both devices the same cluster secret");
+                 "not a member of the same cluster: run `exo invite` on one device and `exo join` "
+                 "on the other");
 }
 
 std::optional<HelloReply> PeersImpl::Decide(Session& session, const wire::Hello& hello) {
@@ -451,11 +456,12 @@ void PeersImpl::DeferDelete(Session& session) {
 }  // namespace
 
 Result<std::unique_ptr<Peers>> Peers::Start(EventLoop& loop, const Identity& identity,
-                                            const ClusterSecret* secret, TrustStore& trust,
-                                            PeerEvents& events, PeersOptions options) {
+                                            std::shared_ptr<const ClusterSecret> secret,
+                                            TrustStore& trust, PeerEvents& events,
+                                            PeersOptions options) {
   Fd listener = TRY(Listen(options.bind, options.port));
-  return std::make_unique<PeersImpl>(loop, identity, secret, trust, events, std::move(options),
-                                     std::move(listener));
+  return std::make_unique<PeersImpl>(loop, identity, std::move(secret), trust, events,
+                                     std::move(options), std::move(listener));
 }
 
 }  // namespace exo::net

@@ -21,6 +21,7 @@
 #include "net/connect_link.h"
 #include "net/event_loop.h"
 #include "net/identity.h"
+#include "net/pairing.h"
 #include "net/secret.h"
 #include "wire/messages.h"
 
@@ -66,6 +67,7 @@ struct PeersOptions {
       bind;  // numeric address to listen on and connect from; empty: every interface, IPv6 and IPv4
   uint16_t port = 0;  // 0: any free one
   wire::Hello self;   // name, version, numerics, boot_nonce; the rest is filled in
+  PairInviter::Gate* pairing = nullptr;  // lets new devices in; outlives Peers. Null: nobody
 };
 
 class Peers {
@@ -73,8 +75,9 @@ class Peers {
   // Listens. `secret` may be null (members by trust set only). All references outlive the object.
   // Errors: kIo when the address or port cannot be taken.
   static Result<std::unique_ptr<Peers>> Start(EventLoop& loop, const Identity& identity,
-                                              const ClusterSecret* secret, TrustStore& trust,
-                                              PeerEvents& events, PeersOptions options);
+                                              std::shared_ptr<const ClusterSecret> secret,
+                                              TrustStore& trust, PeerEvents& events,
+                                              PeersOptions options);
   virtual ~Peers() = default;
 
   virtual uint16_t port() const = 0;
@@ -94,9 +97,12 @@ class Peers {
   // Ends the session (OnDown follows from the loop) and connects again later when it has an
   // address.
   virtual void Close(const NodeId& id, std::string_view reason) = 0;
-  // The key was revoked in the trust store: cuts its session and handshakes at once, forgets its
-  // addresses. No command does that yet; what revoked means is part of the protocol.
+  // The key is not trusted any more, or revoked: cuts its session and handshakes at once, forgets
+  // its addresses.
   virtual void Revoke(const NodeId& id) = 0;
+  // What handshakes that begin from now on are proved by; who refused this node is tried again.
+  // Sessions stay.
+  virtual void SetSecret(std::shared_ptr<const ClusterSecret> secret) = 0;
   // Ends all sessions in good order: nobody is admitted or connected to any more, what is queued
   // (the goodbyes) is sent, and `done` is called once every peer has read it and closed, or after
   // kLeaveLimit. Call it last.

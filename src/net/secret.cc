@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cstring>
 #include <vector>
@@ -91,6 +92,20 @@ Result<std::unique_ptr<ClusterSecret>> ClusterSecret::Parse(std::string_view tex
                 "the secret is mistyped: its checksum does not fit; compare it group by group");
   }
   return secret;
+}
+
+Result<std::unique_ptr<ClusterSecret>> ClusterSecret::FromBytes(std::span<const uint8_t> bytes) {
+  if (bytes.size() != kBytes) {
+    return Fail(ErrorCode::kInvalid, "a cluster secret of {} bytes instead of {}", bytes.size(),
+                kBytes);
+  }
+  std::unique_ptr<ClusterSecret> secret(new ClusterSecret);
+  std::ranges::copy(bytes, secret->secret_.begin());
+  return secret;
+}
+
+std::string ClusterSecret::Fingerprint() const {
+  return Hash256{Mac("exo-secret-fingerprint-1", {})}.Hex();
 }
 
 Result<std::unique_ptr<ClusterSecret>> ClusterSecret::LoadOrCreate(const std::string& folder) {

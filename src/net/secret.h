@@ -46,6 +46,12 @@ class ClusterSecret {
   // and dashes do not matter. Errors: kInvalid with what is wrong.
   static Result<std::unique_ptr<ClusterSecret>> Parse(std::string_view text);
   std::string Text() const;
+  // As members hand it on, over a connection that only they can read (wire::TrustUpdate).
+  // Errors: kInvalid: another number of bytes.
+  static Result<std::unique_ptr<ClusterSecret>> FromBytes(std::span<const uint8_t> bytes);
+  std::span<const uint8_t> bytes() const { return secret_; }
+  // Tells two secrets apart without showing one: may be kept in files and logs.
+  std::string Fingerprint() const;
 
   // HMAC-SHA-256 over the TLS exporter of the connection and the keys of both ends.
   std::array<uint8_t, 32> Proof(ProofSide side, std::span<const uint8_t> exporter,

@@ -1,5 +1,7 @@
 #include "net/session.h"
 
+#include <utility>
+
 #include "sys/system.h"
 
 namespace exo::net {
@@ -33,7 +35,7 @@ void Session::OnTls() {
   peer_ = connection_.stream().peer();
   phase_ = Phase::kHandshake;
   if (!setup_.host.OnKey(*this)) return End("not needed");
-  handshake_.emplace(connection_.stream().channel(), setup_.identity.id(), setup_.secret,
+  handshake_.emplace(connection_.stream().channel(), setup_.identity.id(), setup_.secret.get(),
                      own_hello_, static_cast<Handshake::Gate&>(*this));
   SendAll(handshake_->Begin());
 }
@@ -53,8 +55,19 @@ void Session::OnFrame(wire::Message message) {
     said_goodbye_ |= std::holds_alternative<wire::Goodbye>(message);
     return setup_.host.OnMessage(*this, std::move(message));
   }
+  const bool first = !std::exchange(greeted_, true);
+  if (first && !initiated() && setup_.pairing != nullptr &&
+      std::holds_alternative<wire::PairStart>(message)) {
+    pairing_.emplace(connection_.stream().channel(), setup_.identity.id(), *setup_.pairing);
+  }
+  if (pairing_) return Pair(message);
   SendAll(handshake_->On(message));
   if (phase_ != Phase::kEnded) AfterHandshake();
+}
+
+void Session::Pair(const wire::Message& message) {
+  (void)connection_.Send(pairing_->On(message));  // cannot overflow: a few small ones
+  if (pairing_->done()) connection_.CloseWhenSent();
 }
 
 void Session::AfterHandshake() {

@@ -1,5 +1,6 @@
 // One connection of a peer from the first byte to the last: TLS, handshake, then control messages
-// or the hand-over to a data link. Decisions that need to know the other sessions are the host's
+// or the hand-over to a data link; of an accepted connection instead of all that the pairing of a
+// new device. Decisions that need to know the other sessions are the host's
 // (net/peers.cc).
 //
 // Thread: loop. Owner: Peers; destroyed from the loop, never inside a callback.
@@ -11,6 +12,7 @@
 
 #include "net/connection.h"
 #include "net/handshake.h"
+#include "net/pairing.h"
 
 namespace exo::net {
 
@@ -46,7 +48,8 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   struct Setup {
     EventLoop& loop;
     const Identity& identity;
-    const ClusterSecret* secret;
+    std::shared_ptr<const ClusterSecret> secret;  // null: members by trust set only
+    PairInviter::Gate* pairing;                   // null: no device is ever invited
     Host& host;
   };
 
@@ -86,6 +89,7 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   std::optional<wire::HelloReply> Decide(const NodeId& peer, const wire::Hello& hello) override;
   void SendAll(const std::vector<wire::Message>& messages);
   void AfterHandshake();
+  void Pair(const wire::Message& message);
   void End(const std::string& reason);
 
   const Setup setup_;
@@ -97,6 +101,8 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   Connection connection_;
   Timer deadline_;
   std::optional<Handshake> handshake_;
+  std::optional<PairInviter> pairing_;  // instead of the handshake
+  bool greeted_ = false;                // the first frame was received
   Phase phase_ = Phase::kTls;
   NodeId peer_;
   wire::Hello hello_;

@@ -68,6 +68,7 @@ struct NodeOptions {
   uint64_t boot_nonce = 1;
   uint16_t port = 0;
   std::string bind = "127.0.0.1";
+  PairInviter::Gate* pairing = nullptr;
 };
 
 class TestNode final : public PeerEvents {
@@ -75,7 +76,7 @@ class TestNode final : public PeerEvents {
   explicit TestNode(const NodeOptions& options, std::unique_ptr<Identity> identity = nullptr) {
     identity_ = identity ? std::move(identity) : *Identity::Create();
     if (!options.secret.empty()) secret_ = *ClusterSecret::Parse(options.secret);
-    PeersOptions peers{.bind = options.bind, .port = options.port};
+    PeersOptions peers{.bind = options.bind, .port = options.port, .pairing = options.pairing};
     peers.self.name = options.name;
     peers.self.version = "test";
     peers.self.numerics = options.numerics;
@@ -83,7 +84,7 @@ class TestNode final : public PeerEvents {
     peers.self.protocol_newest = options.protocol_newest;
     peers.self.boot_nonce = options.boot_nonce;
     thread_.On([&] {
-      auto started = Peers::Start(thread_.loop(), *identity_, secret_.get(), trust, *this, peers);
+      auto started = Peers::Start(thread_.loop(), *identity_, secret_, trust, *this, peers);
       ASSERT_TRUE(started) << started.error().message;
       peers_ = std::move(*started);
     });
@@ -163,7 +164,7 @@ class TestNode final : public PeerEvents {
   }
 
   std::unique_ptr<Identity> identity_;
-  std::unique_ptr<ClusterSecret> secret_;
+  std::shared_ptr<const ClusterSecret> secret_;
   LoopThread thread_;
   std::unique_ptr<Peers> peers_;
 };

@@ -22,6 +22,7 @@
 #include "grammar/cache.h"
 #include "model/chat_template.h"
 #include "net/event_loop.h"
+#include "node/pairing.h"
 #include "wire/messages.h"
 
 namespace exo::node {
@@ -445,6 +446,8 @@ class Api {
   virtual void Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) = 0;
   virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
+  // Who takes part.
+  virtual Pairing& pairing() = 0;
   // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
   // stays. One that was pulled is deleted. What runs of it is unloaded.
   // Errors: kNotFound, kInvalid (it lies in a model folder), kIo.

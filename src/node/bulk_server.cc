@@ -41,6 +41,12 @@ void BulkServer::Serve(std::unique_ptr<engine::DataLink> link) {
   connection.thread = std::thread([this, &connection] { Main(connection); });
 }
 
+void BulkServer::Cut(const NodeId& peer) {
+  for (Connection& connection : connections_) {
+    if (connection.link->peer() == peer) connection.link->Shutdown();
+  }
+}
+
 void BulkServer::Reap() {
   for (auto it = connections_.begin(); it != connections_.end();) {
     if (!it->done.load()) {

@@ -36,6 +36,8 @@ class BulkServer {
   // Exactly these models are given out from now on.
   void Share(std::vector<Model> models);
   void Serve(std::unique_ptr<engine::DataLink> link);
+  // Ends the links of a device that is not trusted any more.
+  void Cut(const NodeId& peer);
 
  private:
   struct Connection {

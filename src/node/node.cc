@@ -44,48 +44,6 @@ uint64_t WallMilliseconds() {
   return static_cast<uint64_t>(std::max<int64_t>(now / std::chrono::milliseconds(1), 0));
 }
 
-// Trust as the state file has it, read once: a node whose trust set cannot be read does not start,
-// and later failures of the disk cannot turn a revoked key into an unknown one. Writing is a job.
-class StoredTrust final : public net::TrustStore {
- public:
-  static Result<std::unique_ptr<StoredTrust>> Load(std::shared_ptr<store::State> state,
-                                                   Jobs& jobs) {
-    std::map<NodeId, bool> revoked;
-    for (const store::Member& member : TRY(state->Members())) revoked[member.id] = member.revoked;
-    return std::unique_ptr<StoredTrust>(
-        new StoredTrust(std::move(state), jobs, std::move(revoked)));
-  }
-  bool IsTrusted(const NodeId& id) const override {
-    const auto found = revoked_.find(id);
-    return found != revoked_.end() && !found->second;
-  }
-  bool IsRevoked(const NodeId& id) const override {
-    const auto found = revoked_.find(id);
-    return found != revoked_.end() && found->second;
-  }
-  void Admit(const NodeId& id, std::string_view name) override {
-    revoked_.try_emplace(id, false);
-    const bool begun = jobs_.Run(
-        Jobs::Class::kIo, {},
-        [state = state_, id, name = std::string(name)](const std::atomic<bool>&) {
-          return state->Admit(id, name);
-        },
-        [id](Result<void> saved) {
-          if (!saved)
-            LOG(kError, "peer={}: it will be asked again: {}", id.Short(), saved.error().message);
-        });
-    if (!begun) LOG(kError, "peer={}: it will be asked again: files are busy", id.Short());
-  }
-
- private:
-  StoredTrust(std::shared_ptr<store::State> state, Jobs& jobs, std::map<NodeId, bool> revoked)
-      : state_(std::move(state)), jobs_(jobs), revoked_(std::move(revoked)) {}
-
-  const std::shared_ptr<store::State> state_;
-  Jobs& jobs_;
-  std::map<NodeId, bool> revoked_;
-};
-
 // Higher at each start. Where it cannot be written (a full disk), the clock takes its place.
 uint64_t NextIncarnation(store::State& state) {
   const auto clock = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(
@@ -109,16 +67,19 @@ uint64_t TensorBudget(const NodeOptions& options) {
 
 Result<void> NodeImpl::Init() {
   state_ = TRY(store::State::Open(options_.data_folder + "/state.db"));
-  trust_ = TRY(StoredTrust::Load(state_, jobs_));
   identity_ = TRY(net::Identity::LoadOrCreate(options_.data_folder));
-  secret_ = options_.secret.empty() ? TRY(net::ClusterSecret::LoadOrCreate(options_.data_folder))
-                                    : TRY(net::ClusterSecret::Parse(options_.secret));
+  record_.id = identity_->id();
+  record_.name = options_.name.empty() ? sys::HostName() : options_.name;
+  trust_ = TRY(TrustKeeper::Load(state_, jobs_,
+                                 {.self = {.id = record_.id, .name = record_.name},
+                                  .folder = options_.data_folder,
+                                  .given_secret = options_.secret}));
+  audit_ = std::make_unique<AuditLog>(jobs_, options_.data_folder);
+  inviter_ = std::make_unique<Inviter>(loop_, *trust_, *audit_);
   backend_ = TRY(backend::MakeBackend({.isa = options_.isa,
                                        .threads = options_.threads,
                                        .memory_limit = options_.memory_limit,
                                        .copy_prepared = options_.copy_prepared}));
-  record_.id = identity_->id();
-  record_.name = options_.name.empty() ? sys::HostName() : options_.name;
   record_.numerics = backend_->Numerics();
   record_.devices = {RecordOf(backend_->device())};
   cluster::CoreOptions core{.self = identity_->id(), .name = record_.name};
@@ -137,6 +98,8 @@ Result<void> NodeImpl::Init() {
   vocabularies_ = std::make_unique<Vocabularies>(jobs_, [this] { NoteVocabularies(); });
   requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));
   TRY(StartPeers());
+  trust_->OnChange([this](const cluster::Trust::Change& change) { OnTrustChanged(change); });
+  FeedGuests();
   StartDiscovery();
   ConnectToRemembered();
   FeedRecord();
@@ -169,9 +132,10 @@ Result<void> NodeImpl::StartPeers() {
   options.self.version = kVersion;
   options.self.numerics = record_.numerics;
   options.self.boot_nonce = boot_nonce_;
+  options.pairing = inviter_.get();
   const auto start = [&](uint16_t port) {
     options.port = port;
-    return net::Peers::Start(loop_, *identity_, secret_.get(), *trust_, *this, options);
+    return net::Peers::Start(loop_, *identity_, trust_->secret(), *trust_, *this, options);
   };
   // Any port: preferably the one where other members remember this node.
   const auto last = static_cast<uint16_t>(
@@ -223,10 +187,13 @@ void NodeImpl::StartDiscovery() {
   net::DiscoveryOptions options;
   options.scope = options_.loopback ? net::DiscoveryScope::kLoopback : net::DiscoveryScope::kLan;
   options.port = peers_->port();
-  discovery_ =
-      net::Discovery::Start(loop_, secret_.get(), options, [this](const net::Found& found) {
-        if (found.same_cluster) peers_->AddHint(found.address);
-      });
+  discovery_secret_ = trust_->secret();
+  discovery_ = net::Discovery::Start(loop_, discovery_secret_.get(), options,
+                                     [this](const net::Found& found) {
+                                       if (found.same_cluster)
+                                         return peers_->AddHint(found.address);
+                                       if (joining_) joining_->OnFound(found.address);
+                                     });
 }
 
 void NodeImpl::SetSpeed(const backend::Speed& speed) {

@@ -185,7 +185,29 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
 
 // ---- peers ----
 
+namespace {
+
+// What a guest has a say in: its own record, and the stages that it holds.
+bool IsForGuests(const wire::Message& message) {
+  return std::holds_alternative<wire::Heartbeat>(message) ||
+         std::holds_alternative<wire::NodeUpdate>(message) ||
+         std::holds_alternative<wire::RecordRequest>(message) ||
+         std::holds_alternative<wire::Goodbye>(message) ||
+         std::holds_alternative<wire::ReserveReply>(message) ||
+         std::holds_alternative<wire::Loaded>(message) ||
+         std::holds_alternative<wire::LoadProgress>(message) ||
+         std::holds_alternative<wire::Release>(message) ||
+         std::holds_alternative<wire::DesiredAck>(message);
+}
+
+}  // namespace
+
 void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
+  if (trust_->trust().IsGuest(peer) && !IsForGuests(message)) {
+    LOG(kDebug, "peer={}: a guest's message {} is ignored", peer.Short(), message.index());
+    return;
+  }
+  if (const auto* update = std::get_if<wire::TrustUpdate>(&message)) return trust_->Merge(*update);
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
     if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
       runner->CancelRows(peer, cancel->request);

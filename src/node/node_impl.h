@@ -7,6 +7,7 @@
 //   node_adapters.cc adapters: their files, and models that are loaded with them
 //   node_desired.cc  desired models on disk
 //   node_pulls.cc    models that are pulled from the internet
+//   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -24,9 +25,12 @@
 #include "net/identity.h"
 #include "net/peers.h"
 #include "net/secret.h"
+#include "node/audit_log.h"
 #include "node/bulk_server.h"
 #include "node/event_log.h"
+#include "node/inviter.h"
 #include "node/jobs.h"
+#include "node/joining.h"
 #include "node/model_source.h"
 #include "node/models.h"
 #include "node/node.h"
@@ -34,6 +38,7 @@
 #include "node/pulls.h"
 #include "node/requests.h"
 #include "node/state_watch.h"
+#include "node/trust_keeper.h"
 #include "node/vocabulary.h"
 #include "store/prefix_store.h"
 #include "store/state.h"
@@ -47,7 +52,7 @@ namespace exo::node {
 std::string NamesOf(const std::vector<wire::AdapterRef>& adapters);
 bool SameAdapters(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b);
 
-class NodeImpl final : public Node, private net::PeerEvents, private RequestHost {
+class NodeImpl final : public Node, private Pairing, private net::PeerEvents, private RequestHost {
  public:
   NodeImpl(net::EventLoop& loop, NodeOptions options)
       : loop_(loop), options_(std::move(options)), jobs_(loop), tick_(loop) {}
@@ -56,6 +61,8 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
     pulls_.reset();
     jobs_.Stop();
     FlushDesired();
+    if (trust_) trust_->Flush();
+    if (audit_) audit_->Flush();
     requests_.reset();
     discovery_.reset();
     runners_.clear();
@@ -107,11 +114,23 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
             std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override;
+  Pairing& pairing() override { return *this; }
 
  private:
+  // --- Pairing ---
+  Result<InviteView> Invite(bool guest) override;
+  void Join(JoinRequest request, std::function<void(Result<JoinView>)> done) override;
+  void Approve(std::string device, bool guest,
+               std::function<void(Result<TrustedView>)> done) override;
+  void Forget(std::string device, std::function<void(Result<TrustedView>)> done) override;
+  void RotateSecret(std::function<void(Result<void>)> done) override;
+  std::vector<TrustedView> Trusted() const override;
+  Result<std::string> Secret() const override;
+
   // --- net::PeerEvents ---
   void OnUp(const NodeId& peer, const wire::Hello& hello, const wire::Address& address) override {
     Remember(peer, address);
+    peers_->Send(peer, trust_->trust().UpdateFor(peer));
     Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
   }
   void OnDown(const NodeId& peer, const std::string& reason) override {
@@ -235,6 +254,11 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   }
   void Do(cluster::Changed&);
 
+  void OnTrustChanged(const cluster::Trust::Change& change);
+  void SpreadTrust();
+  void FeedGuests();
+  Result<void> CheckMayDecide() const;
+
   void OnTick();
   void WatchRunners();
   void NoteLoad();
@@ -286,10 +310,11 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
 
   net::EventLoop& loop_;
   NodeOptions options_;
-  std::shared_ptr<store::State> state_;  // jobs hold it too
-  std::unique_ptr<net::TrustStore> trust_;
+  std::shared_ptr<store::State> state_;            // jobs hold it too
   std::shared_ptr<const net::Identity> identity_;  // likewise
-  std::unique_ptr<net::ClusterSecret> secret_;
+  std::unique_ptr<TrustKeeper> trust_;
+  std::unique_ptr<AuditLog> audit_;
+  std::unique_ptr<Inviter> inviter_;
   std::unique_ptr<backend::Backend> backend_;
   wire::NodeRecord record_;
   std::unique_ptr<cluster::Core> core_;
@@ -301,7 +326,9 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   bool presets_writing_ = false;
   std::unique_ptr<Requests> requests_;
   std::unique_ptr<net::Peers> peers_;
+  std::shared_ptr<const net::ClusterSecret> discovery_secret_;
   std::unique_ptr<net::Discovery> discovery_;
+  std::unique_ptr<Joining> joining_;  // while this node joins another cluster
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
@@ -320,6 +347,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
   StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
+  bool trust_posted_ = false;
   std::optional<std::string>
       desired_unsaved_;  // the records of SaveDesired, until they are on disk
   bool desired_saving_ = false;

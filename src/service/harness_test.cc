@@ -175,6 +175,35 @@ class FakePulling final : public node::Pulling {
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
+class FakePairing final : public node::Pairing {
+ public:
+  Result<node::InviteView> Invite(bool guest) override {
+    return node::InviteView{.code = "042137",
+                            .code_seconds = 120,
+                            .links = {"exo://10.0.0.1:7/x"},
+                            .link_seconds = 600,
+                            .guest = guest};
+  }
+  void Join(node::JoinRequest request, std::function<void(Result<node::JoinView>)> done) override {
+    if (request.code != "042137") return done(Fail(ErrorCode::kInvalid, "the code is wrong"));
+    done(node::JoinView{.id = Id(1), .name = "kitchen " + request.at});
+  }
+  void Approve(std::string device, bool guest,
+               std::function<void(Result<node::TrustedView>)> done) override {
+    done(node::TrustedView{.id = Id(2), .name = device, .state = guest ? "guest" : "member"});
+  }
+  void Forget(std::string device, std::function<void(Result<node::TrustedView>)> done) override {
+    if (device != "desk")
+      return done(Fail(ErrorCode::kNotFound, "there is no device '{}'", device));
+    done(node::TrustedView{.id = Id(2), .name = device, .state = "forgotten"});
+  }
+  void RotateSecret(std::function<void(Result<void>)> done) override { done({}); }
+  std::vector<node::TrustedView> Trusted() const override {
+    return {{.id = Id(2), .name = "desk", .state = "pending"}};
+  }
+  Result<std::string> Secret() const override { return "AAAA-BBBB"; }
+};
+
 class FakeApi final : public node::Api {
  public:
   explicit FakeApi(asio::io_context& loop) : context(loop) {}
@@ -316,6 +345,7 @@ class FakeApi final : public node::Api {
     MakePlan(model, placing, std::move(done));
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
+  node::Pairing& pairing() override { return fake_pairing; }
   void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {
     if (model == "hub/tiny" || presets.erase(model) > 0) return done({});
     done(Fail(ErrorCode::kNotFound, "no model '{}' was added", model));
@@ -331,6 +361,7 @@ class FakeApi final : public node::Api {
   }
 
   asio::io_context& context;
+  FakePairing fake_pairing;
   grammar::Cache compiled;
   mutable Mutex mutex;
   Script script;

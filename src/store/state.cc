@@ -19,7 +19,7 @@ PRAGMA synchronous = FULL;
 
 // Entry N brings a file of schema version N to N + 1. Version 0 is an empty file, or one of before
 // versions were counted. Entries are never changed, only added.
-constexpr std::array<const char*, 3> kMigrations = {
+constexpr std::array<const char*, 4> kMigrations = {
     R"sql(
 CREATE TABLE IF NOT EXISTS member (id TEXT PRIMARY KEY, name TEXT NOT NULL,
                                    revoked INTEGER NOT NULL DEFAULT 0);
@@ -37,6 +37,14 @@ CREATE TABLE manifest (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, manifest BLOB
     R"sql(
 CREATE TABLE IF NOT EXISTS peer (id TEXT PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL,
                                  seen INTEGER NOT NULL);
+)sql",
+    // Of wire::TrustRole.
+    R"sql(
+ALTER TABLE member ADD COLUMN role INTEGER NOT NULL DEFAULT 0;
+UPDATE member SET role = 2 WHERE revoked;
+ALTER TABLE member DROP COLUMN revoked;
+CREATE TABLE trust (epoch_wall INTEGER NOT NULL, epoch_counter INTEGER NOT NULL,
+                    epoch_node TEXT NOT NULL, secret TEXT NOT NULL, former TEXT NOT NULL);
 )sql",
 };
 
@@ -92,11 +100,46 @@ class Statement {
   sqlite3_stmt* statement_ = nullptr;
 };
 
-Result<Member> ReadMember(const Statement& row) {
+Result<wire::TrustEntry> ReadTrusted(const Statement& row) {
   const auto id = NodeId::FromHex(row.Text(0));
-  if (!id) return Fail(ErrorCode::kCorrupt, "the state file has a member '{}'", row.Text(0));
-  return Member{.id = *id, .name = row.Text(1), .revoked = row.Int(2) != 0};
+  const int64_t role = row.Int(2);
+  if (!id || role < 0 || role > static_cast<int64_t>(wire::TrustRole::kForgotten)) {
+    return Fail(ErrorCode::kCorrupt, "the state file has a member '{}' with role {}", row.Text(0),
+                role);
+  }
+  return wire::TrustEntry{
+      .id = *id, .role = static_cast<wire::TrustRole>(role), .name = row.Text(1)};
 }
+
+// Several changes that are made together or not at all. Other threads wait meanwhile: what they
+// wrote would be undone with it.
+class Transaction {
+ public:
+  explicit Transaction(sqlite3* db) : db_(db) {
+    sqlite3_mutex_enter(sqlite3_db_mutex(db_));
+    begun_ = Execute("BEGIN");
+  }
+  ~Transaction() {
+    if (begun_ && !committed_) Execute("ROLLBACK");
+    sqlite3_mutex_leave(sqlite3_db_mutex(db_));
+  }
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+
+  Result<void> Commit() {
+    committed_ = begun_ && Execute("COMMIT");
+    if (committed_) return {};
+    return Fail(ErrorCode::kIo, "the state file refused a change: {}", sqlite3_errmsg(db_));
+  }
+
+ private:
+  bool Execute(const char* sql) {
+    return sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) == SQLITE_OK;
+  }
+  sqlite3* db_;
+  bool begun_ = false;
+  bool committed_ = false;
+};
 
 }  // namespace
 
@@ -148,28 +191,43 @@ State::~State() {
   sqlite3_close(db_);
 }
 
-Result<std::vector<Member>> State::Members() {
-  std::vector<Member> members;
-  Statement rows(db_, "SELECT id, name, revoked FROM member ORDER BY id");
-  while (TRY(rows.Next())) members.push_back(TRY(ReadMember(rows)));
-  return members;
+Result<StoredTrust> State::Trust() {
+  StoredTrust trust;
+  Statement rows(db_, "SELECT id, name, role FROM member ORDER BY id");
+  while (TRY(rows.Next())) trust.record.entries.push_back(TRY(ReadTrusted(rows)));
+  Statement epoch(db_, "SELECT epoch_wall, epoch_counter, epoch_node, secret, former FROM trust");
+  if (!TRY(epoch.Next())) return trust;
+  const auto writer = NodeId::FromHex(epoch.Text(2));
+  if (!writer) return Fail(ErrorCode::kCorrupt, "the state file has a writer '{}'", epoch.Text(2));
+  trust.record.epoch = {.wall_ms = static_cast<uint64_t>(epoch.Int(0)),
+                        .counter = static_cast<uint32_t>(epoch.Int(1)),
+                        .node = *writer};
+  trust.secret = epoch.Text(3);
+  trust.former = epoch.Text(4);
+  return trust;
 }
 
-Result<void> State::Admit(const NodeId& id, const std::string& name) {
-  return Statement(db_,
-                   "INSERT INTO member (id, name) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET "
-                   "name = ?2")
-      .Bind(1, id.Hex())
-      .Bind(2, name)
-      .Run();
-}
-
-Result<void> State::Revoke(const NodeId& id) {
-  return Statement(db_,
-                   "INSERT INTO member (id, name, revoked) VALUES (?1, '', 1) "
-                   "ON CONFLICT (id) DO UPDATE SET revoked = 1")
-      .Bind(1, id.Hex())
-      .Run();
+Result<void> State::SaveTrust(const StoredTrust& trust) {
+  Transaction all(db_);
+  TRY(Statement(db_, "DELETE FROM member").Run());
+  for (const wire::TrustEntry& entry : trust.record.entries) {
+    TRY(Statement(db_, "INSERT INTO member (id, name, role) VALUES (?1, ?2, ?3)")
+            .Bind(1, entry.id.Hex())
+            .Bind(2, entry.name)
+            .Bind(3, static_cast<int64_t>(entry.role))
+            .Run());
+  }
+  TRY(Statement(db_, "DELETE FROM trust").Run());
+  TRY(Statement(db_,
+                "INSERT INTO trust (epoch_wall, epoch_counter, epoch_node, secret, former) "
+                "VALUES (?1, ?2, ?3, ?4, ?5)")
+          .Bind(1, static_cast<int64_t>(trust.record.epoch.wall_ms))
+          .Bind(2, int64_t{trust.record.epoch.counter})
+          .Bind(3, trust.record.epoch.node.Hex())
+          .Bind(4, trust.secret)
+          .Bind(5, trust.former)
+          .Run());
+  return all.Commit();
 }
 
 Result<void> State::RememberPeer(const KnownPeer& peer, int64_t seconds) {
@@ -190,7 +248,7 @@ Result<std::vector<KnownPeer>> State::RememberedPeers() {
   std::vector<KnownPeer> peers;
   Statement rows(db_,
                  "SELECT id, host, port FROM peer WHERE id NOT IN (SELECT id FROM member WHERE "
-                 "revoked) ORDER BY seen DESC, id");
+                 "role = 2) ORDER BY seen DESC, id");
   while (TRY(rows.Next())) {
     const auto id = NodeId::FromHex(rows.Text(0));
     if (!id) continue;

@@ -18,15 +18,17 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "wire/messages.h"
 
 struct sqlite3;
 
 namespace exo::store {
 
-struct Member {
-  NodeId id;
-  std::string name;
-  bool revoked = false;
+// Whom this node trusts, and which secret that belongs to.
+struct StoredTrust {
+  wire::TrustUpdate record;  // without the secret, which has a file of its own
+  std::string secret;        // its fingerprint (net/secret.h); empty: written by an older exo
+  std::string former;        // that of the one before, in case the file was not written any more
 };
 
 // Where a member listened when it was last here.
@@ -53,16 +55,16 @@ class State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  // --- trust set: revoked wins forever ---
-  Result<std::vector<Member>> Members();
-  Result<void> Admit(const NodeId& id, const std::string& name);
-  Result<void> Revoke(const NodeId& id);
+  // --- trust (cluster/trust.h) ---
+  Result<StoredTrust> Trust();
+  // Replaces what was there, all or nothing.
+  Result<void> SaveTrust(const StoredTrust& trust);
 
   // --- addresses of members ---
   static constexpr int kMaxKnownPeers = 64;  // as many as a node has sessions; the oldest go first
   // Replaces what was known of this peer. `seconds`: since 1970, for the order.
   Result<void> RememberPeer(const KnownPeer& peer, int64_t seconds);
-  // The latest first; revoked keys are left out.
+  // The latest first; keys that were forgotten are left out.
   Result<std::vector<KnownPeer>> RememberedPeers();
 
   // --- settings ---

@@ -22,28 +22,37 @@ NodeId Id(uint8_t value) {
   return id;
 }
 
-bool IsRevoked(State& state, const NodeId& id) {
-  const std::vector<Member> members = state.Members().value();
-  return std::ranges::any_of(members,
-                             [&](const Member& one) { return one.id == id && one.revoked; });
+wire::TrustEntry Forgotten(uint8_t value) {
+  return {.id = Id(value), .role = wire::TrustRole::kForgotten, .name = "desk"};
 }
 
-TEST(StateTest, RevokedWinsForEver) {
+TEST(StateTest, TrustIsReplacedAsAWhole) {
   const Folder folder;
+  StoredTrust trust{.record = {.epoch = {.wall_ms = 7, .counter = 3, .node = Id(9)},
+                               .entries = {{.id = Id(1), .name = "old"}, Forgotten(2)}},
+                    .secret = "now",
+                    .former = "before"};
   {
     auto state = State::Open(folder / "state.db").value();
-    ASSERT_TRUE(state->Admit(Id(1), "desk"));
-    ASSERT_TRUE(state->Revoke(Id(1)));
-    ASSERT_TRUE(state->Admit(Id(1), "desk again"));
-    EXPECT_TRUE(IsRevoked(*state, Id(1)));
+    EXPECT_TRUE(state->Trust()->record.entries.empty());
+    ASSERT_TRUE(state->SaveTrust(trust));
+    trust.record.entries[0] = {.id = Id(3), .role = wire::TrustRole::kGuest, .name = "new"};
+    std::swap(trust.record.entries[0], trust.record.entries[1]);
+    ASSERT_TRUE(state->SaveTrust(trust));
+    // No key twice: the first half of a change that fails is undone.
+    StoredTrust broken = trust;
+    broken.record.entries.push_back(broken.record.entries[0]);
+    EXPECT_FALSE(state->SaveTrust(broken));
     EXPECT_EQ(state->Increment("incarnation").value(), 1u);
   }
   auto state = State::Open(folder / "state.db").value();
-  EXPECT_TRUE(IsRevoked(*state, Id(1)));
+  const StoredTrust found = state->Trust().value();
+  EXPECT_EQ(found.record, trust.record);
+  EXPECT_EQ(found.secret, "now");
+  EXPECT_EQ(found.former, "before");
   EXPECT_EQ(state->Increment("incarnation").value(), 2u);
   EXPECT_EQ(state->Increment("incarnation", 1000).value(), 1000u);
   EXPECT_EQ(state->Increment("incarnation", 5).value(), 1001u);
-  EXPECT_EQ(state->Members().value().size(), 1u);
 }
 
 TEST(StateTest, RemembersWhereTheLatestMembersWere) {
@@ -57,7 +66,7 @@ TEST(StateTest, RemembersWhereTheLatestMembersWere) {
     }
     // Seen again elsewhere: the old address is replaced, and it is the latest now.
     ASSERT_TRUE(state->RememberPeer({Id(9), "fe80::1%eth0", 7}, 1000));
-    ASSERT_TRUE(state->Revoke(Id(10)));
+    ASSERT_TRUE(state->SaveTrust({.record = {.entries = {Forgotten(10)}}}));
   }
   const std::vector<KnownPeer> peers = (*State::Open(path))->RememberedPeers().value();
   ASSERT_EQ(peers.size(), static_cast<size_t>(State::kMaxKnownPeers - 1));
@@ -65,7 +74,7 @@ TEST(StateTest, RemembersWhereTheLatestMembersWere) {
   EXPECT_EQ(peers[0].host, "fe80::1%eth0");
   EXPECT_EQ(peers[0].port, 7);
   EXPECT_EQ(peers.back().id, Id(7)) << "the oldest went first";
-  for (const KnownPeer& peer : peers) EXPECT_NE(peer.id, Id(10)) << "revoked";
+  for (const KnownPeer& peer : peers) EXPECT_NE(peer.id, Id(10)) << "forgotten";
 }
 
 TEST(StateTest, DamagedFileIsAnErrorThatSaysWhatToDo) {
@@ -100,7 +109,7 @@ INSERT INTO manifest VALUES ('/m/x.gguf', 10, 20, x'00');
           ("INSERT INTO member VALUES ('" + Id(1).Hex() + "', 'desk', 1)").c_str());
   auto state = State::Open(folder / "state.db");
   ASSERT_TRUE(state) << state.error().message;
-  EXPECT_TRUE(IsRevoked(**state, Id(1)));
+  EXPECT_EQ((*state)->Trust()->record.entries, std::vector{Forgotten(1)});
   EXPECT_EQ((*state)->Increment("incarnation").value(), 42u);
   EXPECT_EQ((*state)->RegisteredModels().value(), std::vector<std::string>{"/m/x.gguf"});
   const KnownFile known{.path = "/m/x.gguf", .bytes = 10, .modified_ns = 20};
@@ -121,15 +130,17 @@ TEST(StateTest, AFileOfANewerVersionIsRefusedInWords) {
   EXPECT_NE(state.error().message.find("newer exo"), std::string::npos);
 }
 
-// Whoever asks whether a key is revoked must not hear "never seen".
+// Whoever asks whether a key is forgotten must not hear "never seen".
 TEST(StateTest, AFailureIsNotAnAbsentRow) {
   const Folder folder;
   {
-    ASSERT_TRUE(State::Open(folder / "state.db").value()->Revoke(Id(1)));
+    ASSERT_TRUE(State::Open(folder / "state.db")
+                    .value()
+                    ->SaveTrust({.record = {.entries = {Forgotten(1)}}}));
   }
   Execute(folder / "state.db", "ALTER TABLE member RENAME TO lost");
   auto state = State::Open(folder / "state.db").value();
-  EXPECT_EQ(state->Members().error().code, ErrorCode::kIo);
+  EXPECT_EQ(state->Trust().error().code, ErrorCode::kIo);
 }
 
 TEST(StateTest, AForgottenModelIsNotRegistered) {

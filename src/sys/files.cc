@@ -88,6 +88,15 @@ Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes
   return writer->Commit();
 }
 
+Result<void> AppendToFile(const std::string& path, std::string_view bytes, unsigned mode) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, mode);
+  if (fd < 0) return PathError("open", path);
+  Result<void> written = WriteAll(fd, bytes, path);
+  if (written && ::fsync(fd) != 0) written = PathError("write", path);
+  ::close(fd);
+  return written;
+}
+
 Result<std::unique_ptr<FileWriter>> FileWriter::Create(const std::string& path, unsigned mode) {
   // A rename would put a file in the place of /dev/null.
   struct stat info{};

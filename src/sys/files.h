@@ -63,6 +63,9 @@ Result<std::string> ReadPlainFile(const std::string& path, size_t limit = 64u <<
 // Writes another file beside `path`, fsyncs and renames: old or new, never half. mode e.g. 0600.
 Result<void> WriteFileAtomically(const std::string& path, std::string_view bytes, unsigned mode);
 
+// Adds to the end of a file, which is made when it is not there, and fsyncs. Errors: kIo.
+Result<void> AppendToFile(const std::string& path, std::string_view bytes, unsigned mode);
+
 // A file that grows beside `path` and gets its name when it is whole. Until then it has none, so
 // that nothing is left of it however this process ends; on file systems that must name it (NFS,
 // FAT) it is PATH.new.NUMBER, which a killed process leaves behind.

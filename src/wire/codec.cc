@@ -26,7 +26,9 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "TensorReply",     "Step",           "StepFailed",
                                   "EnsureRefused",   "DesiredUpdate",  "DesiredAck",
                                   "InstanceLoad",    "PlanRequest",    "PlanReply",
-                                  "PauseRequest",    "Queued"};
+                                  "PauseRequest",    "Queued",         "PairStart",
+                                  "PairShare",       "PairConfirm",    "PairGrant",
+                                  "PairRefused",     "TrustUpdate"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -89,6 +91,12 @@ EXO_WIRE_TABLE(PlanRequest)
 EXO_WIRE_TABLE(PlanReply)
 EXO_WIRE_TABLE(PauseRequest)
 EXO_WIRE_TABLE(Queued)
+EXO_WIRE_TABLE(PairStart)
+EXO_WIRE_TABLE(PairShare)
+EXO_WIRE_TABLE(PairConfirm)
+EXO_WIRE_TABLE(PairGrant)
+EXO_WIRE_TABLE(PairRefused)
+EXO_WIRE_TABLE(TrustUpdate)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

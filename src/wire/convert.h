@@ -156,9 +156,17 @@ EXO_WIRE_CONVERT(PlanRequest)
 EXO_WIRE_CONVERT(PlanReply)
 EXO_WIRE_CONVERT(PauseRequest)
 EXO_WIRE_CONVERT(Queued)
+EXO_WIRE_CONVERT(PairStart)
+EXO_WIRE_CONVERT(PairShare)
+EXO_WIRE_CONVERT(PairConfirm)
+EXO_WIRE_CONVERT(PairGrant)
+EXO_WIRE_CONVERT(PairRefused)
+EXO_WIRE_CONVERT(TrustUpdate)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.
+Offset<fb::HybridTime> WriteTime(Builder& b, const HybridTime& value);
+void ReadTime(Reader& r, const fb::HybridTime* from, HybridTime& to);
 Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b,
                                                              const std::vector<StageTime>& times);
 void ReadTimes(Reader& r, const flatbuffers::Vector<const fb::StageTime*>* from,

@@ -100,6 +100,8 @@ void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   r.Finite(from->prefill_tokens_per_second(), to.prefill_tokens_per_second, "tokens per second");
 }
 
+}  // namespace
+
 Offset<fb::HybridTime> WriteTime(Builder& b, const HybridTime& value) {
   return fb::CreateHybridTime(b, value.wall_ms, value.counter, Fb(value.node));
 }
@@ -111,8 +113,6 @@ void ReadTime(Reader& r, const fb::HybridTime* from, HybridTime& to) {
   to.counter = from->counter();
   r.Id(from->node(), to.node);
 }
-
-}  // namespace
 
 Offset<fb::Reserve> Write(Builder& b, const Reserve& value) {
   return fb::CreateReserve(b, WritePlan(b, value.plan));

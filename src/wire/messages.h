@@ -716,12 +716,81 @@ struct Queued {
   friend bool operator==(const Queued&, const Queued&) = default;
 };
 
+// ---- pairing (net/pairing.h): before any Hello, on a connection of its own ----
+
+// What the new device shows that it was let in by.
+enum class PairKind : uint8_t {
+  kCode = 0,  // the six digits that the inviting device shows
+  kLink = 1,  // the secret of an invite link
+  kAsk = 2,   // nothing: its user compares keys and approves it
+};
+// The new device: its CPace share (empty when it only asks).
+struct PairStart {
+  PairKind kind = PairKind::kCode;
+  std::vector<uint8_t> share;
+  std::string name;  // of the device, for display
+  friend bool operator==(const PairStart&, const PairStart&) = default;
+};
+// The inviting device: its share.
+struct PairShare {
+  std::vector<uint8_t> share;
+  friend bool operator==(const PairShare&, const PairShare&) = default;
+};
+// The new device: proof that it knows the code.
+struct PairConfirm {
+  std::vector<uint8_t> tag;
+  friend bool operator==(const PairConfirm&, const PairConfirm&) = default;
+};
+// The inviting device: proof that it knows the code, and a TrustUpdate, sealed with the key that
+// only both have.
+struct PairGrant {
+  std::vector<uint8_t> tag;
+  std::vector<uint8_t> sealed;
+  friend bool operator==(const PairGrant&, const PairGrant&) = default;
+};
+enum class PairRefusal : uint8_t {
+  kNotInviting = 0,  // also: one of a newer version
+  kWrongCode = 1,    // or somebody else between the two devices
+  kBusy = 2,         // another device is being paired
+  kForgotten = 3,    // this key was forgotten
+  kPending = 4,      // asked: to be approved there
+};
+struct PairRefused {
+  PairRefusal code = PairRefusal::kNotInviting;
+  std::string reason;  // for display
+  friend bool operator==(const PairRefused&, const PairRefused&) = default;
+};
+
+// ---- trust (cluster/trust.h) ----
+
+// Ordered: of two opinions about a key the larger one counts.
+enum class TrustRole : uint8_t {
+  kMember = 0,
+  kGuest = 1,      // computes layers in the middle of a model; sees no text
+  kForgotten = 2,  // for ever
+};
+struct TrustEntry {
+  NodeId id;
+  TrustRole role = TrustRole::kMember;
+  std::string name;  // for display
+  friend bool operator==(const TrustEntry&, const TrustEntry&) = default;
+};
+// Whom the sender trusts; with every session and when it changes. `secret` is the cluster's since
+// `epoch` (zero: the first one); empty for guests.
+struct TrustUpdate {
+  HybridTime epoch;
+  std::vector<uint8_t> secret;
+  std::vector<TrustEntry> entries;
+  friend bool operator==(const TrustUpdate&, const TrustUpdate&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
                  Release, InstanceSummary, EnsureInstance, Submit, Tokens, Finished, CancelRequest,
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
-                 PauseRequest, Queued>;
+                 PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
+                 TrustUpdate>;
 
 }  // namespace exo::wire

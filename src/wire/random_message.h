@@ -186,6 +186,19 @@ class RandomMessage {
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(Queued& v) { All(v.request, v.plan, v.before); }
+  void Fill(PairKind& v) { FillEnum(v, PairKind::kAsk); }
+  void Fill(PairRefusal& v) { FillEnum(v, PairRefusal::kPending); }
+  void Fill(TrustRole& v) { FillEnum(v, TrustRole::kForgotten); }
+  void Fill(PairStart& v) { All(v.kind, v.share, v.name); }
+  void Fill(PairShare& v) { Fill(v.share); }
+  void Fill(PairConfirm& v) { Fill(v.tag); }
+  void Fill(PairGrant& v) { All(v.tag, v.sealed); }
+  void Fill(PairRefused& v) { All(v.code, v.reason); }
+  void Fill(TrustEntry& v) { All(v.id, v.role, v.name); }
+  void Fill(TrustUpdate& v) {
+    All(v.epoch, v.secret, v.entries);
+    v.secret.resize(rng_.Below(2) * kClusterSecretBytes);
+  }
   void Fill(ManifestRequest& v) { All(v.model, v.held_only); }
   void Fill(ManifestReply& v) { All(v.found, v.bytes, v.held); }
   void Fill(TensorRequest& v) {

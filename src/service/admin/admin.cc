@@ -5,6 +5,7 @@
 #include "service/admin/errors.h"
 #include "service/admin/events.h"
 #include "service/admin/metrics.h"
+#include "service/admin/pairing.h"
 #include "service/admin/pull.h"
 #include "service/admin/render.h"
 #include "service/errors.h"
@@ -183,6 +184,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
          };
        },
        .listed = false}};
+  for (Route& route : PairingRoutes(api)) dialect.routes.push_back(std::move(route));
   return dialect;
 }
 

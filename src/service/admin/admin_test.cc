@@ -33,6 +33,33 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_http_requests_total 1"));
 }
 
+TEST(PairingRoutesTest, InviteJoinApproveForget) {
+  TestServer server;
+  const Json invite = Post(server, "/v1/internal/invite", {{"guest", true}}).json();
+  EXPECT_EQ(invite["code"], "042137");
+  EXPECT_EQ(invite["links"][0], "exo://10.0.0.1:7/x");
+  EXPECT_EQ(invite["guest"], true);
+  EXPECT_EQ(Post(server, "/v1/internal/join", {{"code", "042137"}, {"at", "b:1"}}).json()["name"],
+            "kitchen b:1");
+  const auto wrong = Post(server, "/v1/internal/join", {{"code", "1"}});
+  EXPECT_EQ(wrong.status, 400);
+  EXPECT_EQ(wrong.error("message"), "the code is wrong");
+  EXPECT_EQ(Post(server, "/v1/internal/approve", {{"device", "02"}}).json()["state"], "member");
+  EXPECT_EQ(Post(server, "/v1/internal/forget", {{"device", "desk"}}).json()["state"], "forgotten");
+  EXPECT_EQ(Post(server, "/v1/internal/forget", {{"device", "none"}}).status, 404);
+  EXPECT_EQ(Post(server, "/v1/internal/rotate-secret", Json::object()).status, 200);
+  EXPECT_EQ(Call(server, "GET", "/v1/internal/trust").json()["devices"][0]["state"], "pending");
+  EXPECT_EQ(Call(server, "GET", "/v1/internal/secret").json()["secret"], "AAAA-BBBB");
+}
+
+TEST(PairingRoutesTest, BadBodiesAreNamed) {
+  TestServer server;
+  EXPECT_EQ(Post(server, "/v1/internal/join", {{"code", 7}}).status, 400);
+  EXPECT_EQ(Post(server, "/v1/internal/join", {{"code", std::string(600, '1')}}).status, 400);
+  EXPECT_EQ(Post(server, "/v1/internal/invite", {{"guest", "yes"}}).status, 400);
+  EXPECT_EQ(Post(server, "/v1/internal/invite", Json::array()).status, 400);
+}
+
 TEST(LoadTest, TakesAdapters) {
   TestServer server;
   const char* const kLoad = "/v1/internal/load";

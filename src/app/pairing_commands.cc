@@ -1,0 +1,109 @@
+#include "app/pairing_commands.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "app/client_commands.h"
+#include "app/output.h"
+#include "app/terminal.h"
+#include "base/text.h"
+#include "node/audit_log.h"
+#include "sys/system.h"
+
+namespace exo::app {
+namespace {
+
+using nlohmann::json;
+
+// As it is read aloud: 123 456.
+std::string Spaced(const std::string& code) {
+  return code.size() == 6 ? code.substr(0, 3) + " " + code.substr(3) : code;
+}
+
+void PrintDevice(const json& device, const char* what, bool as_json) {
+  if (as_json) {
+    PrintJson(device);
+    return;
+  }
+  Print("{} ({}) {}\n", Printable(device.value("name", "")), device.value("id", "").substr(0, 16),
+        what);
+}
+
+}  // namespace
+
+Result<void> RunInvite(const Settings& settings, const InviteOptions& options) {
+  const json invite =
+      TRY(TRY(OwnNode(settings)).Post("/v1/internal/invite", {{"guest", options.guest}}));
+  if (options.json) {
+    PrintJson(invite);
+    return {};
+  }
+  Print("code: {}   (for {} seconds, one device{})\n\n  on the other device: exo join {}\n",
+        Spaced(invite.value("code", "")), invite.value("code_seconds", 0u),
+        options.guest ? ", as a guest" : "", invite.value("code", ""));
+  const json links = invite.value("links", json::array());
+  if (links.empty()) return {};
+  Print("\nor, where the devices do not hear each other, for {} minutes:\n\n",
+        invite.value("link_seconds", 0u) / 60);
+  for (const json& link : links) {
+    if (link.is_string()) Print("  exo join {}\n", Printable(link.get<std::string>()));
+  }
+  return {};
+}
+
+Result<void> RunJoinByCode(const Settings& settings, const JoinOptions& options) {
+  const HttpClient api = TRY(OwnNode(settings));
+  json body = json::object();
+  if (!options.code.empty()) body["code"] = options.code;
+  if (!options.at.empty()) body["at"] = options.at;
+  const json joined = TRY(api.Post("/v1/internal/join", body));
+  if (options.json) {
+    PrintJson(joined);
+    return {};
+  }
+  const std::string name = joined.value("name", "");
+  Print("joined the cluster of {} ({}){}\n", Printable(name.empty() ? "the device" : name),
+        joined.value("id", "").substr(0, 16),
+        joined.value("guest", false) ? " as a guest: it computes and sees no text" : "");
+  return {};
+}
+
+Result<void> RunApprove(const Settings& settings, const DeviceOptions& options) {
+  PrintDevice(TRY(TRY(OwnNode(settings))
+                      .Post("/v1/internal/approve",
+                            {{"device", options.device}, {"guest", options.guest}})),
+              "may join: run `exo join --ask` on it once more", options.json);
+  return {};
+}
+
+Result<void> RunForget(const Settings& settings, const DeviceOptions& options) {
+  PrintDevice(TRY(TRY(OwnNode(settings)).Post("/v1/internal/forget", {{"device", options.device}})),
+              "is forgotten, for ever; its key is refused by all devices", options.json);
+  return {};
+}
+
+Result<void> RunAudit(const Settings&, bool as_json) {
+  const std::vector<node::AuditEntry> entries = TRY(node::AuditLog::Read(sys::DataFolder()));
+  if (as_json) {
+    json list = json::array();
+    for (const node::AuditEntry& entry : entries) {
+      list.push_back({{"time", entry.time},
+                      {"event", entry.event},
+                      {"device", entry.device.Hex()},
+                      {"name", entry.name},
+                      {"detail", entry.detail}});
+    }
+    PrintJson(list);
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"TIME", "EVENT", "DEVICE", "ID", "DETAIL"}};
+  for (const node::AuditEntry& entry : entries) {
+    rows.push_back({TimeText(entry.time), entry.event, entry.name, entry.device.Hex().substr(0, 16),
+                    entry.detail});
+  }
+  Print("{}", Table(rows));
+  return {};
+}
+
+}  // namespace exo::app

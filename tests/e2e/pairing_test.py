@@ -1,0 +1,183 @@
+"""A second device by a code, and a device that is forgotten: hosts in network namespaces on one bridge."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+from lan_test import Lan
+from lib import Node, Skip, main, wait_for
+
+
+class Home:
+    """Hosts of a LAN with a node each, every one a cluster of its own at first; commands run inside their namespaces."""
+
+    def __init__(self, exo, count):
+        self.exo, self.lan = exo, Lan(count)
+        self.nodes = [None] * count
+
+    def __enter__(self):
+        self.lan.__enter__()
+        self.folder = tempfile.mkdtemp(prefix="exo-pair-")
+        return self
+
+    def __exit__(self, kind, *_):
+        for node in filter(None, self.nodes):
+            if kind not in (None, Skip):
+                print(f"--- log of {node.name}\n{node.log.read_text()[-3000:]}")
+            node.kill()
+            node.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.lan.__exit__()
+
+    def start(self, *hosts, arguments=()):
+        for i in hosts:
+            home = f"{self.folder}/host{i}"
+            if os.path.exists(f"{home}/node.json"):
+                os.unlink(f"{home}/node.json")
+            self.nodes[i] = Node(self.exo, self.folder, "", f"host{i}", "--log", "info", "--threads", "1", *arguments,
+                                 prefix=("ip", "netns", "exec", self.lan.spaces[i]), loopback=False)
+        for i in hosts:
+            self.nodes[i].started()
+
+    def stop(self, *hosts):
+        for i in hosts:
+            self.nodes[i].kill()
+            self.nodes[i].process.wait()
+
+    def run(self, i, *command):
+        env = {**os.environ, "EXO_HOME": f"{self.folder}/host{i}", "NO_COLOR": "1"}
+        return self.lan.run(i, self.exo, *command, env=env)
+
+    def exo_of(self, i, *command):
+        done = self.run(i, *command)
+        assert done.returncode == 0, f"exo {' '.join(command)}: {done.stderr}{done.stdout}"
+        return done.stdout
+
+    def invite(self, i, *options):
+        return json.loads(self.exo_of(i, "invite", "--json", *options))
+
+    def join_at(self, i, code, at):
+        """Without a search, which takes its time when nobody invites."""
+        return self.run(i, "join", code, "--at", f"10.77.0.{at + 1}:{self.nodes[at].state['port']}")
+
+    def devices(self, i):
+        """Pairs of name and state: a name may be that of several keys."""
+        return {(one["name"], one["state"]) for one in json.loads(self.exo_of(i, "devices", "--json"))}
+
+    def alive(self, i):
+        return {name for name, state in self.devices(i) if state in ("self", "alive")}
+
+    def connections(self, i):
+        """Established TCP connections with other hosts: sessions, data and bulk links."""
+        lines = self.lan.run(i, "ss", "-Htn", "state", "established").stdout.splitlines()
+        return [line for line in lines if "127.0.0.1" not in line and "[::1]" not in line]
+
+    def wait_alive(self, hosts, seconds=10):
+        names = {f"host{i}" for i in hosts}
+        for i in hosts:
+            wait_for(f"host{i} to see {names}", lambda at=i: self.alive(at) == names, seconds, 0.05)
+
+
+def check_guest(home):
+    """The third host computes layers in the middle, has no secret, and lets nobody in."""
+    home.exo_of(0, "stop", "exo-tiny")
+    plan = home.lan.post(1, home.nodes[1].state["api_port"], "/v1/internal/load", {"model": "exo-tiny", "spread": True},
+                         home.nodes[1].api.token)
+    assert [stage["node"] for stage in plan["stages"]][1] == "host2" and len(plan["stages"]) == 3, plan
+    assert "exo" in home.exo_of(0, "run", "exo-tiny", "What is exo?", "--temperature", "0")
+    assert home.run(2, "secret").returncode == 4
+    for command in (["invite"], ["forget", "host0"], ["secret", "--rotate"]):
+        refused = home.run(2, *command)
+        assert refused.returncode == 2 and "guest" in refused.stderr, refused
+
+
+def test_two_fresh_devices_answer_together(exo):
+    """From `exo up` to a joint answer by a typed code; wrong codes, an old code and strangers get nothing."""
+    with Home(exo, 3) as home:
+        begun = time.monotonic()
+        home.start(0, 1, 2)
+        refused = home.join_at(1, "000000", 0)
+        assert refused.returncode == 4 and "exo invite" in refused.stderr, refused
+        text = home.exo_of(0, "invite")
+        code = re.search(r"exo join (\d{6})", text)[1]
+        wrong = f"{(int(code) + 1) % 1000000:06}"
+        refused = home.run(1, "join", wrong)
+        assert refused.returncode == 2 and "wrong; 2 more tries" in refused.stderr, refused
+        joined = home.exo_of(1, "join", f"{code[:3]} {code[3:]}")
+        assert "joined the cluster of host0" in joined, joined
+        home.wait_alive([0, 1])
+        plan = home.lan.post(0, home.nodes[0].state["api_port"], "/v1/internal/load", {"model": "exo-tiny", "spread": True},
+                             home.nodes[0].api.token)
+        assert len(plan["stages"]) == 2, plan
+        answer = home.exo_of(1, "run", "exo-tiny", "What is exo?", "--temperature", "0")
+        assert "exo" in answer, answer
+        print(f"  from exo up to a joint answer of two devices: {time.monotonic() - begun:.1f} s")
+        assert home.join_at(2, code, 0).returncode == 4, "a code is good for one device"
+        assert home.exo_of(0, "secret") == home.exo_of(1, "secret") != home.exo_of(2, "secret")
+        # The third by a link, which needs no discovery; three wrong codes end an invitation.
+        again = home.invite(1)
+        for left in ("2 more tries", "1 more try", "last try"):
+            refused = home.join_at(2, f"{(int(again['code']) + 1) % 1000000:06}", 1)
+            assert left in refused.stderr, refused
+        assert home.join_at(2, again["code"], 1).returncode == 4, "the invitation is over"
+        assert home.run(2, "join", again["links"][0]).returncode == 4, "and its link with it"
+        joined = home.exo_of(2, "join", home.invite(1, "--guest")["links"][0])
+        assert "as a guest" in joined, joined
+        home.wait_alive([0, 1, 2])
+        check_guest(home)
+        audit = json.loads(home.exo_of(0, "audit", "--json"))
+        assert [one["event"] for one in audit] == ["wrong code", "joined"], audit
+        home.stop(0, 1, 2)
+        home.start(0, 1, 2)
+        home.wait_alive([0, 1, 2])
+
+
+def test_a_forgotten_device_gets_nothing(exo):
+    """Within a second, after a restart of all others, also by a device that was away, and with the old secret."""
+    with Home(exo, 4) as home:
+        home.start(0, 1, 2, 3)
+        for i in (1, 2, 3):
+            home.exo_of(i, "join", home.invite(0)["code"])
+        home.wait_alive([0, 1, 2, 3])
+        old_secret = home.exo_of(0, "secret")
+        home.stop(2)  # away
+        home.wait_alive([0, 1, 3])
+        home.exo_of(1, "run", "exo-tiny", "Hi", "--spread", "--max-tokens", "4")
+        assert len(home.connections(3)) > 2, "sessions, and the links of its stage"
+        home.exo_of(0, "forget", "host3")
+        cut = time.monotonic()
+        wait_for("host3 to have no connection", lambda: not home.connections(3), 1.0)
+        print(f"  cut off by all {time.monotonic() - cut:.2f} s after exo forget")
+        assert home.alive(0) == home.alive(1) == {"host0", "host1"}
+        assert "exo" in home.exo_of(1, "run", "exo-tiny", "What is exo?", "--temperature", "0")
+        assert ("host3", "forgotten") in home.devices(0) & home.devices(1)
+        assert home.exo_of(0, "secret") != old_secret, "the forgotten device knows the old one"
+        wait_for("host1 to have the new secret", lambda: home.exo_of(1, "secret") == home.exo_of(0, "secret"), 5)
+        home.stop(0, 1)
+        home.start(0, 1, 2)  # the one that was away learns it from the others
+        home.wait_alive([0, 1, 2])
+        wait_for("host2 to know", lambda: ("host3", "forgotten") in home.devices(2), 5)
+        assert home.exo_of(2, "secret") == home.exo_of(0, "secret")
+        assert home.alive(3) == {"host3"}
+        # With a new key and the old secret it is a stranger.
+        home.stop(3)
+        os.unlink(f"{home.folder}/host3/key.pem")
+        home.start(3, arguments=("--peer", f"10.77.0.1:{home.nodes[0].state['port']}"))
+        time.sleep(1.5)
+        assert home.exo_of(3, "secret") == old_secret
+        assert home.alive(3) == {"host3"} and "host3" not in home.alive(0) | home.alive(1) | home.alive(2)
+        # It may ask, and come back when a user has compared its new id.
+        refused = home.join_at(3, "--ask", 2)
+        assert refused.returncode == 5 and ("host3", "pending") in home.devices(2), refused
+        assert home.run(2, "approve", "host3").returncode == 2, "anybody can have that name"
+        home.exo_of(2, "approve", re.search(r"exo approve ([0-9a-f]{16})", refused.stderr)[1])
+        joined = home.join_at(3, "--ask", 2)
+        assert joined.returncode == 0, joined
+        home.wait_alive([0, 1, 2, 3])
+
+
+if __name__ == "__main__":
+    main([test_two_fresh_devices_answer_together, test_a_forgotten_device_gets_nothing])
