@@ -1,4 +1,6 @@
 // Handshake and membership (instances: convert_instance.cc).
+#include <algorithm>
+
 #include "wire/convert.h"
 
 namespace exo::wire::internal {
@@ -18,9 +20,9 @@ void ReadAddresses(Reader& r, const flatbuffers::Vector<Offset<fb::Address>>* fr
 }
 
 Offset<fb::ModelHolding> WriteHolding(Builder& b, const ModelHolding& value) {
-  return fb::CreateModelHolding(b, Fb(value.id), Text(b, value.name), value.file_bytes,
-                                value.complete, value.trained_context, value.layers,
-                                Text(b, value.architecture), value.pulled, value.adapter);
+  return fb::CreateModelHolding(
+      b, Fb(value.id), Text(b, value.name), value.file_bytes, value.complete, value.trained_context,
+      value.layers, Text(b, value.architecture), value.pulled, value.adapter, Fb(value.content));
 }
 void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Id(from.id(), to.id);
@@ -32,6 +34,7 @@ void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Text(from.architecture(), to.architecture, "architecture");
   to.pulled = from.pulled();
   to.adapter = from.adapter();
+  r.Id(from.content(), to.content);
 }
 
 Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
@@ -59,8 +62,11 @@ Offset<fb::NodeRecord> WriteRecord(Builder& b, const NodeRecord& value) {
   const auto addresses = Tables<fb::Address>(b, value.addresses, kMaxAddresses, WriteAddress);
   const auto devices = Tables<fb::Device>(b, value.devices, kMaxDevices, WriteDevice);
   const auto models = Tables<fb::ModelHolding>(b, value.models, kMaxModels, WriteHolding);
+  const auto downloads =
+      b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(value.downloads.data()),
+                              std::min<size_t>(value.downloads.size(), kMaxDownloads));
   return fb::CreateNodeRecord(b, Fb(value.id), value.incarnation, value.version, name, addresses,
-                              Fb(value.numerics), devices, value.api_port, models);
+                              Fb(value.numerics), devices, value.api_port, models, downloads);
 }
 void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   if (from == nullptr) return r.Break("record");
@@ -75,6 +81,8 @@ void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   to.api_port = from->api_port();
   r.List(from->models(), to.models, "models", kMaxModels,
          [&](const fb::ModelHolding& one, ModelHolding& value) { ReadHolding(r, one, value); });
+  r.List(from->downloads(), to.downloads, "downloads", kMaxDownloads,
+         [&](const fb::Id32& one, Hash256& value) { r.Id(&one, value); });
 }
 
 }  // namespace

@@ -87,6 +87,8 @@ struct ModelHolding {
   std::string architecture;
   bool pulled = false;   // not as a file of its own: tensor by tensor, from a member
   bool adapter = false;  // a low-rank adapter: no model that runs by itself
+  // Of one that was downloaded: SHA-256 of the SHA-256 of its files, in order. Zero: unknown.
+  Hash256 content;
   friend bool operator==(const ModelHolding&, const ModelHolding&) = default;
 };
 
@@ -119,6 +121,7 @@ struct NodeRecord {
   std::vector<DeviceRecord> devices;  // the first one computes stages
   uint32_t api_port = 0;
   std::vector<ModelHolding> models;
+  std::vector<Hash256> downloads;  // on their way here, as ModelHolding::content names them
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 

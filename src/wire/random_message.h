@@ -81,7 +81,7 @@ class RandomMessage {
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) {
     All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture,
-        v.pulled, v.adapter);
+        v.pulled, v.adapter, v.content);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
   void Fill(DeviceRecord& v) {
@@ -90,7 +90,7 @@ class RandomMessage {
   }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
-        v.models);
+        v.models, v.downloads);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }
