@@ -363,10 +363,12 @@ TEST_F(CoreTest, AnAnswerGoesOnBehindItsTokensWhenItsDeviceIsLost) {
   EXPECT_EQ(submitted[0].submit.prompt_tokens, submit.prompt.size());
   EXPECT_EQ(submitted[0].submit.state, state);
   Take<RequestTokens>(0);
-  Tell(lead, LeadEmitted{.request = submit.request, .tokens = {7}});
+  const std::vector<wire::StageTime> stages = {{.layer_end = 3, .microseconds = 5}};
+  Tell(lead, LeadEmitted{.request = submit.request, .tokens = {7}, .stages = stages});
   const auto news = Take<RequestTokens>(0);
   ASSERT_EQ(news.size(), 1u);
   EXPECT_EQ(news[0].tokens, std::vector<TokenId>{7});
+  EXPECT_EQ(news[0].stages, stages);
   Tell(lead, LeadFinished{{.request = submit.request, .generated = 3}});
   const auto finished = Take<RequestFinished>(0);
   ASSERT_EQ(finished.size(), 1u);

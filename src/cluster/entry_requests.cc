@@ -86,7 +86,6 @@ void EntryRequests::GoOn(Request& request) {
   submit.prompt.resize(submit.prompt_tokens);
   submit.prompt.insert(submit.prompt.end(), request.emitted.begin(), request.emitted.end());
   submit.state = request.state;
-  request.resumed = request.emitted.size();
 }
 
 // Whether another lead would go on as this one: what its sampling remembers is known.
@@ -141,7 +140,7 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   }
   Request& request = at->second;
   std::vector<TokenId>& emitted = request.emitted;
-  const size_t first = request.resumed + message.first_index;
+  const size_t first = message.first_index;
   size_t known = 0;
   if (!context_.options.bugs.no_token_index) {
     if (first > emitted.size()) {

@@ -54,6 +54,10 @@ void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
   request.entry = from;
   request.plan = message.plan;
   request.held = reservation->state == ReservationState::kLoaded;
+  const auto rows = static_cast<uint32_t>(message.prompt.size());
+  if (message.prompt_tokens > 0 && message.prompt_tokens < rows)
+    request.before = rows - message.prompt_tokens;
+  request.generated = request.before;
   request.submit = std::move(message);
   if (!request.held) Run(request);
 }
@@ -72,7 +76,7 @@ void LeadRequests::Repeat(const RequestId& id, const Request& request) {
     const size_t count = std::min(kTokensPerMessage, all.size() - first);
     const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
     wire::Tokens part{.request = id,
-                      .first_index = static_cast<uint32_t>(first),
+                      .first_index = request.before + static_cast<uint32_t>(first),
                       .tokens = {begin, begin + static_cast<std::ptrdiff_t>(count)},
                       .plan = request.plan,
                       .cached = request.cached,

@@ -48,7 +48,6 @@ class EntryRequests {
     bool paused = false;
     wire::Plan plan;  // while active
     std::vector<TokenId> emitted;
-    size_t resumed = 0;        // of them: in the submit's prompt, for a lead that goes on
     wire::SamplerState state;  // after them: what another lead goes on from
     Time unplaced_since{};     // waiting without any instance of the model
     Time heard_at{};           // sent to the lead, or heard of from there
@@ -108,10 +107,11 @@ class LeadRequests {
     bool paused = false;
     uint32_t generated = 0;
     uint32_t cached = 0;
+    uint32_t before = 0;  // tokens of the answer that the submit's prompt has
     // Only for another node's entry: nothing is lost on the way to ours.
-    std::vector<TokenId> emitted;
-    wire::Logprobs logprobs;   // of `emitted`
-    wire::SamplerState state;  // after it
+    std::vector<TokenId> emitted;  // behind those
+    wire::Logprobs logprobs;       // of `emitted`
+    wire::SamplerState state;      // after it
     std::vector<wire::StageTime> stages;
     std::optional<wire::Finished> finished;
     Time finished_at{};

@@ -458,6 +458,11 @@ TEST_F(ApiKeysTest, AResponseGoesOnForItsKeyOnly) {
   EXPECT_EQ(ask(Bearer(a), first.json()["id"]).status, 200);
   EXPECT_EQ(ask(Bearer(b), first.json()["id"]).status, 400);
   EXPECT_EQ(ask("Content-Type: application/json\r\n", first.json()["id"]).status, 400);
+  const std::string path = "/v1/responses/" + std::string(first.json()["id"]);
+  EXPECT_EQ(Call(server, "GET", path, "", Bearer(b)).status, 404);
+  EXPECT_EQ(Call(server, "DELETE", path, "", Bearer(b)).status, 404);
+  EXPECT_EQ(Call(server, "GET", path, "", "").status, 404) << "nor without a key, on loopback";
+  EXPECT_EQ(Call(server, "GET", path, "", Bearer(a)).body, first.body);
 }
 
 }  // namespace

@@ -146,6 +146,9 @@ await check("strict tools and allowed ones", async () => {
   const refused = await failure(() => chat({ tools: strict(lists) }));
   assert.match(refused.message, /uniqueItems/);
   assert.equal(refused.param, "tools[0].function.parameters");
+  // Without `strict` the rest of the schema is kept, and who is not held to all of it is told.
+  const loose = await chat({ tools: strict(lists).map((tool) => ({ ...tool, function: { ...tool.function, strict: false } })) });
+  assert.deepEqual(loose.exo.loose_tools, ["pick"]);
   const named = (name) => ({ type: "function", function: { name } });
   const allowed = { type: "allowed_tools", allowed_tools: { mode: "required", tools: [named("pick")] } };
   const size = { type: "object", properties: { size: { enum: ["s", "m"] } }, required: ["size"], additionalProperties: false };

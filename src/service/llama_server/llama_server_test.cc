@@ -113,6 +113,9 @@ TEST(LlamaServerTest, WhatIsWrongIsNamed) {
            {"/completion", {{"prompt", {"a", "b"}}}},
            {"/completion", {{"prompt", "a"}, {"n_probs", 99}}},
            {"/completion", {{"prompt", "a"}, {"ignore_eos", true}}},
+           {"/completion", {{"prompt", "a"}, {"dynatemp_range", 0.5}}},
+           {"/completion", {{"prompt", "a"}, {"t_max_predict_ms", "long"}}},
+           {"/completion", {{"prompt", "a"}, {"response_fields", {"content"}}}},
            {"/tokenize", {{"content", 3}}},
            {"/tokenize", {{"content", "a"}, {"with_pieces", true}}},
            {"/detokenize", {{"tokens", {-1}}}},
@@ -122,6 +125,8 @@ TEST(LlamaServerTest, WhatIsWrongIsNamed) {
     EXPECT_EQ(answer.json()["error"]["code"], 400);
   }
   EXPECT_EQ(Post(server, "/tokenize", {{"content", "a"}, {"model", "nobody"}}).status, 404);
+  const Json off = {{"prompt", "a"}, {"dynatemp_range", 0}, {"t_max_predict_ms", -1}};
+  EXPECT_EQ(Post(server, "/completion", off).status, 200);
 }
 
 }  // namespace

@@ -129,6 +129,7 @@ TEST(CompletionsTest, SeveralPromptsHaveAnswersInTheirOrder) {
   EXPECT_EQ(json["exo"]["stages"][0]["ms"], 4.5);
   EXPECT_TRUE(server.last_request().has_seed);  // drawn once, for all of them
   EXPECT_EQ(json["exo"]["seed"], server.last_request().sampler.seed);
+  EXPECT_GT(json["exo"]["ttft_ms"], 0);  // of the first token of any
 
   Json ids = Raw({{"prompt", {{1, 2}, {3}}}, {"n", 2}, {"stream", true}});
   ids["stream_options"] = {{"include_usage", true}};
