@@ -221,10 +221,8 @@ class Downloader {
     lanes_.erase(found);
     pieces_.Release(lane->gap.piece);
     if (sys::Now() - noted_ >= kWrite) WriteNote();
-    if (!lane->error) {
-      asked_to_wait_ = std::min(RetryAfter(*lane->request), kLongestWait);
-      return lane->error;
-    }
+    asked_to_wait_ = std::min(RetryAfter(*lane->request), kLongestWait);
+    if (!lane->error) return lane->error;
     TRY(ended.outcome);
     if (!lane->checked) TRY(CheckHeader(*lane));  // an answer without a body
     if (lane->position < lane->gap.end)
