@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "app/client_commands.h"
@@ -10,6 +11,7 @@
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "store/model.h"
 #include "sys/files.h"
 #include "sys/standard_streams.h"
 
@@ -27,23 +29,49 @@ std::string TimeLeft(double seconds) {
   return fmt::format("{}:{:02} h left", whole / 3600, whole / 60 % 60);
 }
 
-// A path on this machine, and no name of a repository: those begin with a word.
+// A path on this machine, and no name of a repository or of a registry's model.
 bool IsPathOfFile(const std::string& text) {
   if (text.starts_with('/') || text.starts_with("./") || text.starts_with("../")) return true;
-  return text.find("://") == text.npos && sys::Exists(text);
+  return LooksLikePath(text) && sys::Exists(text);
 }
 
-Result<void> AddFile(const HttpClient& api, const PullOptions& options) {
-  const std::string path = TRY(PathForNode(options.model));
+Result<void> AddFile(const HttpClient& api, const std::string& path, bool as_json) {
   const json added = TRY(api.Post("/v1/internal/models", {{"path", path}}));
   const std::string name = added.value("model", "");
-  if (options.json) {
+  if (as_json) {
     PrintJson({{"step", "done"}, {"model", name}, {"file", path}});
   } else {
     Print("{} is known, and is used where it lies; ask it with: exo run {}\n", Printable(name),
           Printable(name));
   }
   return {};
+}
+
+// Every model in it, but not in folders below. One that is of no use is told, and the others count.
+Result<void> AddFolder(const HttpClient& api, const std::string& folder, bool as_json) {
+  size_t added = 0;
+  for (const std::string& name : TRY(sys::RealDisk().List(folder))) {
+    const std::string path = folder + "/" + name;
+    const auto parts = store::ParseModelPath(path);
+    if (!name.ends_with(".gguf") || name.starts_with('.') || !parts || parts->paths[0] != path)
+      continue;
+    const auto one = AddFile(api, path, as_json);
+    if (!one && one.error().code == ErrorCode::kDisconnected) return one;
+    if (!one) Note("exo: {}\n", Printable(one.error().message));
+    added += one ? 1 : 0;
+  }
+  if (added > 0) return {};
+  return Fail(ErrorCode::kNotFound, "{} has no GGUF file that can be used", folder);
+}
+
+Result<void> AddPath(const HttpClient& api, const PullOptions& options) {
+  std::error_code error;
+  if (std::filesystem::is_directory(options.model, error)) {
+    const auto folder = std::filesystem::canonical(options.model, error);
+    if (error) return Fail(ErrorCode::kIo, "{}: {}", options.model, error.message());
+    return AddFolder(api, folder.string(), options.json);
+  }
+  return AddFile(api, TRY(PathForNode(options.model)), options.json);
 }
 
 PullLine LineOf(const json& event) {
@@ -64,7 +92,7 @@ class PullDisplay {
       Note("{}\n", Printable(note));
     }
     const std::string step = event.value("step", "");
-    if (step != "file" && step != "verifying") return;
+    if (step != "file" && step != "verifying" && step != "placing") return;
     const PullLine now = LineOf(event);
     if (terminal_) return line_.Show(TextOf(now, true));
     const uint64_t tenth = now.total == 0 ? 0 : now.completed * 10 / now.total;
@@ -119,7 +147,7 @@ Result<std::string> PullShown(const HttpClient& api, const std::string& referenc
 
 Result<void> RunPull(const Settings& settings, const PullOptions& options) {
   const HttpClient api = TRY(OwnNode(settings));
-  if (IsPathOfFile(options.model)) return AddFile(api, options);
+  if (IsPathOfFile(options.model)) return AddPath(api, options);
   if (options.json) {
     return api.PostStream("/v1/internal/pull", {{"model", options.model}}, [](const json& event) {
       PrintJson(event);

@@ -1,4 +1,4 @@
-// `exo pull`: a model from the internet, or a file, to the node of this machine.
+// `exo pull`: a model from the internet, or files of this machine, to its node.
 #pragma once
 
 #include <string>
@@ -10,7 +10,8 @@
 namespace exo::app {
 
 struct PullOptions {
-  std::string model;  // a reference (fetch/reference.h), or the path of a GGUF file
+  // A reference (fetch/reference.h), or the path of a GGUF file or of a folder of them.
+  std::string model;
   bool json = false;  // each event as a line
 };
 

@@ -81,6 +81,11 @@ Result<void> CheckAdapter(std::string& text) {
   return {};
 }
 
+Result<void> CheckEndpoint(std::string& text) {
+  text = TRY(ParseEndpoint(text));
+  return {};
+}
+
 Result<void> CheckKeepAlive(std::string& text) {
   const auto time = TRY(ParseDuration(text));
   if (time <= std::chrono::milliseconds(0)) {
@@ -89,11 +94,6 @@ Result<void> CheckKeepAlive(std::string& text) {
                 "memory is needed",
                 text);
   }
-  return {};
-}
-
-Result<void> CheckEndpoint(std::string& text) {
-  text = TRY(ParseEndpoint(text));
   return {};
 }
 

@@ -22,6 +22,8 @@ constexpr Time kTell = std::chrono::milliseconds(250);  // between two reports
 constexpr Time kWrite = std::chrono::seconds(1);        // between two notes of what has come
 constexpr Time kRateWindow = std::chrono::seconds(5);
 constexpr Time kLongestWait = std::chrono::seconds(60);  // that a server may ask for
+constexpr size_t kMaxPiecesAtOnce = 8;                   // in one request: 128 MiB
+constexpr uint64_t kMaxFileBytes = uint64_t{1} << 43;    // ten times the largest published model
 constexpr size_t kHashBytes = 1u << 20;
 
 double Seconds(Time time) {
@@ -151,10 +153,13 @@ class Downloader {
     if (!parts_) {  // it begins anew each time
       if (!lanes_.empty()) return;
       pieces_ = Pieces(options_.bytes, Mark());
-      return BeginLane({.piece = 0, .begin = 0, .end = options_.bytes});
+      return BeginLane({.pieces = pieces_.count(), .end = options_.bytes});
     }
+    // Each gap is a request to the hub, which counts them, and at the end all should have some.
+    const size_t most =
+        std::clamp<size_t>(pieces_.count() / (2 * options_.connections), 1, kMaxPiecesAtOnce);
     while (lanes_.size() < options_.connections) {
-      const auto gap = pieces_.Claim();
+      const auto gap = pieces_.Claim(most);
       if (!gap) return;
       BeginLane(*gap);
     }
@@ -219,12 +224,10 @@ class Downloader {
                                          [](const auto& one) { return one->request.get(); });
     const std::unique_ptr<Lane> lane = std::move(*found);
     lanes_.erase(found);
-    pieces_.Release(lane->gap.piece);
+    pieces_.Release(lane->gap);
     if (sys::Now() - noted_ >= kWrite) WriteNote();
-    if (!lane->error) {
-      asked_to_wait_ = std::min(RetryAfter(*lane->request), kLongestWait);
-      return lane->error;
-    }
+    asked_to_wait_ = std::min(RetryAfter(*lane->request), kLongestWait);
+    if (!lane->error) return lane->error;
     TRY(ended.outcome);
     if (!lane->checked) TRY(CheckHeader(*lane));  // an answer without a body
     if (lane->position < lane->gap.end)
@@ -279,6 +282,10 @@ class Downloader {
 }  // namespace
 
 Result<void> Download(const DownloadOptions& options) {
+  if (options.bytes > kMaxFileBytes) {
+    return Fail(ErrorCode::kCorrupt, "{} announces a file of {} (limit {})",
+                HostOf(options.target.url), FormatSize(options.bytes), FormatSize(kMaxFileBytes));
+  }
   return Downloader(options).Run();
 }
 

@@ -161,6 +161,17 @@ TEST_F(DownloadTest, AnotherLengthThanAnnouncedIsAnotherFile) {
   EXPECT_TRUE(NothingIsLeft());
 }
 
+TEST_F(DownloadTest, WhatNoDiskHoldsIsRefusedBeforeItIsAskedFor) {
+  TestServer server([](const std::string&) { return std::string(); });
+  DownloadOptions options = OptionsFor(server, "x");
+  for (const uint64_t bytes : {UINT64_MAX, uint64_t{1} << 50}) {
+    options.bytes = bytes;
+    EXPECT_FALSE(Download(options)) << bytes;
+  }
+  EXPECT_TRUE(server.heads().empty());
+  EXPECT_TRUE(NothingIsLeft());
+}
+
 TEST_F(DownloadTest, StatusesSayWhetherAnotherTryHelps) {
   const std::string data(5000, 'x');
   const std::map<int, std::pair<ErrorCode, size_t>> cases = {{403, {ErrorCode::kInvalid, 1}},

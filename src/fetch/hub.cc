@@ -1,8 +1,8 @@
 #include "fetch/hub.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "fetch/answer_json.h"
 #include "fetch/status.h"
 #include "sys/files.h"
 #include "sys/links.h"
@@ -68,24 +68,6 @@ std::unexpected<Error> HubError(const Sources& sources, const Reference& referen
                 sources.hub_token.empty() ? " and exo up has no HF_TOKEN" : "");
   }
   return StatusError(response.status, HostOf(sources.hub));
-}
-
-// {"sha": COMMIT, "siblings": [{"rfilename", "size", "lfs": {"sha256", "size"}}]}
-Result<std::vector<ListedFile>> ReadSiblings(const json& answer, const std::string& host) {
-  const json siblings = answer.value("siblings", json());
-  if (!siblings.is_array())
-    return Fail(ErrorCode::kCorrupt, "{} does not answer like the hub: no list of files", host);
-  std::vector<ListedFile> files;
-  for (const json& one : siblings) {
-    if (!one.is_object() || !one.value("rfilename", json()).is_string()) continue;
-    ListedFile file{.name = one["rfilename"].get<std::string>()};
-    const json size = one.value("size", json()), lfs = one.value("lfs", json());
-    if (size.is_number_unsigned()) file.bytes = size.get<uint64_t>();
-    const json hash = lfs.is_object() ? lfs.value("sha256", json()) : json();
-    if (hash.is_string() && IsSha256(hash.get<std::string>())) file.sha256 = hash;
-    files.push_back(std::move(file));
-  }
-  return files;
 }
 
 RemoteModel ModelOf(const Sources& sources, const Reference& reference,
@@ -156,6 +138,28 @@ Result<void> CheckAccess(const Sources& sources, const Reference& reference, con
 
 }  // namespace
 
+// {"sha": COMMIT, "siblings": [{"rfilename", "size", "lfs": {"sha256", "size"}}]}
+Result<HubListing> ParseHubListing(const std::string& body, const std::string& host) {
+  const json answer = ParseAnswer(body);
+  const json sha = answer.is_object() ? answer.value("sha", json()) : json();
+  if (!sha.is_string() || !IsSafeFileName(sha.get<std::string>()))
+    return Fail(ErrorCode::kCorrupt, "{} does not answer like the hub: no commit", host);
+  const json siblings = answer.value("siblings", json());
+  if (!siblings.is_array())
+    return Fail(ErrorCode::kCorrupt, "{} does not answer like the hub: no list of files", host);
+  HubListing listing{.commit = sha, .files = {}};
+  for (const json& one : siblings) {
+    if (!one.is_object() || !one.value("rfilename", json()).is_string()) continue;
+    ListedFile file{.name = one["rfilename"].get<std::string>()};
+    const json size = one.value("size", json()), lfs = one.value("lfs", json());
+    if (size.is_number_unsigned()) file.bytes = size.get<uint64_t>();
+    const json hash = lfs.is_object() ? lfs.value("sha256", json()) : json();
+    if (hash.is_string() && IsSha256(hash.get<std::string>())) file.sha256 = hash;
+    listing.files.push_back(std::move(file));
+  }
+  return listing;
+}
+
 std::string HubFolderOf(const Sources& sources, const std::string& repository) {
   const size_t slash = repository.find('/');
   return fmt::format("{}/models--{}--{}", sources.hub_folder, repository.substr(0, slash),
@@ -175,20 +179,16 @@ Result<RemoteModel> AskHub(const Sources& sources, const Reference& reference,
   }
   if (asked->status != 200) return HubError(sources, reference, *asked);
   const std::string host = HostOf(sources.hub);
-  const json answer = json::parse(asked->body, nullptr, false);
-  const json sha = answer.is_object() ? answer.value("sha", json()) : json();
-  if (!sha.is_string() || !IsSafeFileName(sha.get<std::string>()))
-    return Fail(ErrorCode::kCorrupt, "{} does not answer like the hub: no commit", host);
-  const std::vector<ListedFile> listed = TRY(ReadSiblings(answer, host));
-  const auto chosen = TRY(ChooseFiles(listed, reference.choice));
+  const HubListing listing = TRY(ParseHubListing(asked->body, host));
+  const auto chosen = TRY(ChooseFiles(listing.files, reference.choice));
   for (const ListedFile& file : chosen) {
     if (file.sha256.empty() || file.bytes == 0) {
       return Fail(ErrorCode::kCorrupt, "{} does not tell the size and SHA-256 of {}", host,
                   file.name);
     }
   }
-  RemoteModel model = ModelOf(sources, reference, chosen, sha);
-  for (const auto& [quantization, bytes] : QuantizationsOf(listed))
+  RemoteModel model = ModelOf(sources, reference, chosen, listing.commit);
+  for (const auto& [quantization, bytes] : QuantizationsOf(listing.files))
     model.alternatives.push_back({quantization, bytes});
   for (const RemoteFile& file : model.files) {
     if (file.here) continue;

@@ -24,6 +24,14 @@ Result<RemoteModel> AskHub(const Sources& sources, const Reference& reference,
 Result<std::vector<std::string>> PlaceInHubCache(const Sources& sources, const Reference& reference,
                                                  const RemoteModel& model);
 
+// What the hub answers about a repository at a revision.
+struct HubListing {
+  std::string commit;
+  std::vector<ListedFile> files;  // names as they come: ChooseFiles leaves out what is not safe
+};
+// `host`: for messages. Errors: kCorrupt. Thread: pure.
+Result<HubListing> ParseHubListing(const std::string& body, const std::string& host);
+
 // Of a repository, in the cache.
 std::string HubFolderOf(const Sources& sources, const std::string& repository);
 

@@ -42,12 +42,17 @@ std::string Pieces::Text() const {
       -1, ' ', true, json::error_handler_t::replace);
 }
 
-std::optional<Pieces::Gap> Pieces::Claim() {
+std::optional<Pieces::Gap> Pieces::Claim(size_t most) {
   for (size_t piece = 0; piece < filled_.size(); ++piece) {
     if (claimed_[piece] || filled_[piece] == LengthOf(piece)) continue;
-    claimed_[piece] = true;
-    const uint64_t begin = piece * kPieceBytes;
-    return Gap{piece, begin + filled_[piece], begin + LengthOf(piece)};
+    Gap gap{.piece = piece, .pieces = 1, .begin = piece * kPieceBytes + filled_[piece], .end = 0};
+    for (size_t next = piece + 1; gap.pieces < most && next < filled_.size(); ++next) {
+      if (claimed_[next] || filled_[next] > 0) break;
+      ++gap.pieces;
+    }
+    gap.end = std::min(bytes_, (piece + gap.pieces) * kPieceBytes);
+    SetClaimed(gap, true);
+    return gap;
   }
   return std::nullopt;
 }
@@ -64,8 +69,12 @@ void Pieces::Add(uint64_t position, uint64_t bytes) {
   }
 }
 
-void Pieces::Release(size_t piece) {
-  claimed_[piece] = false;
+void Pieces::Release(const Gap& gap) {
+  SetClaimed(gap, false);
+}
+
+void Pieces::SetClaimed(const Gap& gap, bool claimed) {
+  for (size_t piece = gap.piece; piece < gap.piece + gap.pieces; ++piece) claimed_[piece] = claimed;
 }
 
 }  // namespace exo::fetch

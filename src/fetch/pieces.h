@@ -29,19 +29,23 @@ class Pieces {
   uint64_t completed() const { return completed_; }
   bool complete() const { return completed_ == bytes_; }
 
-  // Bytes [begin, end) that are missing, of the first piece that nobody has claimed.
+  // Bytes [begin, end) that are missing, of the first piece that nobody has claimed and of those
+  // behind it of which nothing has come.
   struct Gap {
-    size_t piece = 0;
+    size_t piece = 0, pieces = 0;  // the first, and how many
     uint64_t begin = 0, end = 0;
   };
-  std::optional<Gap> Claim();
+  // Of `most` pieces at most.
+  std::optional<Gap> Claim(size_t most);
+  size_t count() const { return filled_.size(); }
   // Bytes [position, position + bytes) have come, right behind what each of their pieces has.
   void Add(uint64_t position, uint64_t bytes);
-  // Its transfer has ended: what is missing of it is there to be claimed.
-  void Release(size_t piece);
+  // The transfer of a gap has ended: what is missing of it is there to be claimed.
+  void Release(const Gap& gap);
 
  private:
   uint64_t LengthOf(size_t piece) const;
+  void SetClaimed(const Gap& gap, bool claimed);
 
   uint64_t bytes_;
   std::string mark_;

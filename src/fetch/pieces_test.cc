@@ -9,18 +9,35 @@ constexpr uint64_t kBytes = 2 * kPieceBytes + 100;
 
 TEST(PiecesTest, AreClaimedOnceAndGoOnWhereTheyBrokeOff) {
   Pieces pieces(kBytes, "mark");
-  const auto first = pieces.Claim(), second = pieces.Claim(), third = pieces.Claim();
+  const auto first = pieces.Claim(1), second = pieces.Claim(1), third = pieces.Claim(1);
   ASSERT_TRUE(first && second && third);
   EXPECT_EQ(third->begin, 2 * kPieceBytes);
   EXPECT_EQ(third->end, kBytes);
-  EXPECT_FALSE(pieces.Claim());
+  EXPECT_FALSE(pieces.Claim(1));
   pieces.Add(second->begin, 1000);
-  pieces.Release(second->piece);
-  const auto again = pieces.Claim();
+  pieces.Release(*second);
+  const auto again = pieces.Claim(9);
   ASSERT_TRUE(again);
   EXPECT_EQ(again->begin, kPieceBytes + 1000);
   EXPECT_EQ(again->end, 2 * kPieceBytes);
   EXPECT_EQ(pieces.completed(), 1000u);
+}
+
+// A request to a hub each is too much for large files.
+TEST(PiecesTest, SeveralInARowAreOneGap) {
+  Pieces pieces(kBytes, "mark");
+  const auto two = pieces.Claim(2), last = pieces.Claim(2);
+  ASSERT_TRUE(two && last);
+  EXPECT_EQ(two->begin, 0u);
+  EXPECT_EQ(two->end, 2 * kPieceBytes);
+  EXPECT_EQ(last->begin, 2 * kPieceBytes);
+  EXPECT_EQ(last->end, kBytes);
+  pieces.Add(0, kPieceBytes + 10);
+  pieces.Release(*two);
+  const auto again = pieces.Claim(5);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->begin, kPieceBytes + 10);
+  EXPECT_EQ(again->end, 2 * kPieceBytes) << "the one behind it is somebody else's";
 }
 
 TEST(PiecesTest, OneStreamFillsThemAll) {
@@ -28,12 +45,12 @@ TEST(PiecesTest, OneStreamFillsThemAll) {
   pieces.Add(0, kPieceBytes - 1);
   pieces.Add(kPieceBytes - 1, kBytes - kPieceBytes + 1);
   EXPECT_TRUE(pieces.complete());
-  EXPECT_FALSE(pieces.Claim());
+  EXPECT_FALSE(pieces.Claim(1));
 }
 
 TEST(PiecesTest, TheirNoteIsReadAgainForTheSameFileOnly) {
   Pieces pieces(kBytes, "mark");
-  (void)pieces.Claim();
+  (void)pieces.Claim(1);
   pieces.Add(0, 77);
   const auto read = Pieces::Parse(pieces.Text(), kBytes, "mark");
   ASSERT_TRUE(read);

@@ -79,7 +79,8 @@ Result<Reference> ParseHub(std::string_view whole, std::string_view text) {
   if (const size_t colon = text.find(':'); colon != std::string_view::npos) {
     reference.choice = text.substr(colon + 1);
     text = text.substr(0, colon);
-    const bool is_file = IsGguf(reference.choice) && IsSafeFileName(reference.choice);
+    const bool is_file = IsGguf(reference.choice) && IsSafeFileName(reference.choice) &&
+                         reference.choice.find('@') == reference.choice.npos;
     if (!is_file && !IsWord(reference.choice))
       return BadReference(whole, "what stands behind the colon is no quantization and no file");
     if (Lowered(reference.choice) == "latest") reference.choice.clear();

@@ -69,7 +69,8 @@ TEST(ReferenceTest, WhatLeavesItsFolderOrHostIsRefused) {
                            "https://example.com",
                            "hf:a/b:\x01.gguf",
                            "hf:a/b\n",
-                           "hf:a/b:%2e%2e/x.gguf"})
+                           "hf:a/b:%2e%2e/x.gguf",
+                           "hf:a/b:x@y.gguf@main"})
     EXPECT_EQ(TextOf(text), "refused") << text;
   EXPECT_EQ(TextOf("hf:a/" + std::string(97, 'b')), "refused");
   EXPECT_EQ(TextOf(std::string(5000, 'b')), "refused");

@@ -1,8 +1,8 @@
 #include "fetch/registry.h"
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include <vector>
 
+#include "fetch/answer_json.h"
 #include "fetch/status.h"
 #include "sys/files.h"
 
@@ -50,30 +50,18 @@ void FindBlob(const Sources& sources, RemoteFile& file) {
 
 Result<RemoteModel> ReadManifest(const Sources& sources, const Reference& reference,
                                  const std::string& text) {
-  const json manifest = json::parse(text, nullptr, false);
-  const json layers = manifest.is_object() ? manifest.value("layers", json()) : json();
-  if (!layers.is_array())
-    return Fail(ErrorCode::kCorrupt, "the manifest of {} is damaged", reference.repository);
+  const ModelLayer layer = TRY(ParseRegistryManifest(text, reference.Text()));
   const size_t slash = reference.repository.find('/');
   const std::string name = reference.repository.substr(slash + 1);
-  RemoteModel model{.name = reference.choice == "latest" ? name : name + ":" + reference.choice,
-                    .owner = reference.repository.substr(0, slash),
-                    .files = {}};
-  for (const json& layer : layers) {
-    if (!layer.is_object() || layer.value("mediaType", json()) != kModelLayer) continue;
-    const json size = layer.value("size", json());
-    RemoteFile file{.name = name + ".gguf", .target = {}};
-    file.sha256 = DigitsOf(layer.value("digest", json()));
-    if (file.sha256.empty() || !size.is_number_unsigned())
-      return Fail(ErrorCode::kCorrupt, "the manifest of {} is damaged", reference.repository);
-    file.bytes = size.get<uint64_t>();
-    file.target = TargetOfRegistry(sources, reference, fmt::format("blobs/sha256:{}", file.sha256));
-    FindBlob(sources, file);
-    model.files.push_back(std::move(file));
-  }
-  if (model.files.size() == 1) return model;
-  return Fail(ErrorCode::kUnsupported, "{} has {} GGUF layers, and one is what can be run",
-              reference.Text(), model.files.size());
+  RemoteFile file{
+      .name = name + ".gguf",
+      .target = TargetOfRegistry(sources, reference, fmt::format("blobs/sha256:{}", layer.sha256)),
+      .bytes = layer.bytes,
+      .sha256 = layer.sha256};
+  FindBlob(sources, file);
+  return RemoteModel{.name = reference.choice == "latest" ? name : name + ":" + reference.choice,
+                     .owner = reference.repository.substr(0, slash),
+                     .files = {std::move(file)}};
 }
 
 Result<RemoteModel> AskStores(const Sources& sources, const Reference& reference) {
@@ -90,6 +78,26 @@ Result<RemoteModel> AskStores(const Sources& sources, const Reference& reference
 }
 
 }  // namespace
+
+Result<ModelLayer> ParseRegistryManifest(const std::string& text, const std::string& name) {
+  const json manifest = ParseAnswer(text);
+  const json layers = manifest.is_object() ? manifest.value("layers", json()) : json();
+  const auto damaged = [&] {
+    return Fail(ErrorCode::kCorrupt, "the manifest of {} is damaged", name);
+  };
+  if (!layers.is_array()) return damaged();
+  std::vector<ModelLayer> found;
+  for (const json& layer : layers) {
+    if (!layer.is_object() || layer.value("mediaType", json()) != kModelLayer) continue;
+    const json size = layer.value("size", json());
+    const std::string digits = DigitsOf(layer.value("digest", json()));
+    if (digits.empty() || !size.is_number_unsigned()) return damaged();
+    found.push_back({.sha256 = digits, .bytes = size.get<uint64_t>()});
+  }
+  if (found.size() == 1) return found[0];
+  return Fail(ErrorCode::kUnsupported, "{} has {} GGUF layers, and one is what can be run", name,
+              found.size());
+}
 
 Result<RemoteModel> AskRegistry(const Sources& sources, const Reference& reference,
                                 const std::atomic<bool>* cancel) {

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
+#include <string>
 
 #include "base/result.h"
 #include "fetch/reference.h"
@@ -19,5 +21,14 @@ namespace exo::fetch {
 // kCorrupt, kCancelled.
 Result<RemoteModel> AskRegistry(const Sources& sources, const Reference& reference,
                                 const std::atomic<bool>* cancel);
+
+// The layer with the weights.
+struct ModelLayer {
+  std::string sha256;  // lower-case hexadecimal
+  uint64_t bytes = 0;
+};
+// `name`: for messages. Errors: kCorrupt, kUnsupported (it has no GGUF layer, or several).
+// Thread: pure.
+Result<ModelLayer> ParseRegistryManifest(const std::string& text, const std::string& name);
 
 }  // namespace exo::fetch

@@ -105,7 +105,7 @@ struct Response {
 struct GetOptions {
   std::vector<std::string> headers = {};
   uint64_t begin = 0, end = 0;  // a range; 0, 0: all
-  size_t limit = 16u << 20;     // bytes of the body
+  size_t limit = 8u << 20;      // bytes of the body
   const std::atomic<bool>* cancel = nullptr;
   unsigned tries = 3;  // where another may help: a line that breaks, 429, 5xx
 };

@@ -204,7 +204,7 @@ void NodeImpl::PlanWithParts(cluster::PlanModel event, const Placing& placing,
 
 void NodeImpl::MakePlan(std::string model, const Placing& placing,
                         std::function<void(Result<PlanView>)> done) {
-  if (const std::string pulled = pulls_->NameOf(model); !pulled.empty()) model = pulled;
+  model = NameHere(model);
   const auto known = [this, placing, done](const ModelId& id) {
     if (auto checked = CheckContext(id, placing); !checked)
       return done(std::unexpected(checked.error()));
@@ -244,7 +244,7 @@ void NodeImpl::UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file
 
 void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
   if (presets_.Find(model) != nullptr) return RemovePreset(model, std::move(done));
-  if (const std::string pulled = pulls_->NameOf(model); !pulled.empty()) model = pulled;
+  model = NameHere(model);
   const auto file = models_->Find(model);
   if (pulls_->WasPulled(model)) return RemovePulled(model, file, std::move(done));
   models_->Remove(std::move(model), [this, file, done](Result<void> removed) {

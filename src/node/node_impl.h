@@ -277,6 +277,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void RestorePresets();
   void WritePresets();
   void StartPulls();
+  // What a model is called here that may be named by what it was pulled as.
+  std::string NameHere(const std::string& model) const;
   // What the planner says of a model that is not here yet.
   std::string DescribeRemote(const store::Manifest& manifest,
                              const fetch::RemoteModel& model) const;

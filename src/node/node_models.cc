@@ -110,20 +110,21 @@ void NodeImpl::FindModel(const std::string& name, std::function<void(Result<Mode
       done(Wrap(base.error(), fmt::format("'{}' is made from '{}'", name, preset->base)));
     });
   }
-  if (const std::string pulled = pulls_->NameOf(name); !pulled.empty() && pulled != name)
-    return FindModel(pulled, std::move(done));
   // To whoever asks for it by name, a file that was added without complaint is damaged.
   const auto damaged = [](Error error) {
     if (error.code == ErrorCode::kInvalid) error.code = ErrorCode::kCorrupt;
     return error;
   };
-  if (const auto matches = MatchesOf(name); matches.size() == 1) {
+  const auto matches = MatchesOf(name);
+  if (matches.size() == 1) {
     const ModelId& id = matches.begin()->first;
     if (IsPlaced(id) || models_->Find(id) == nullptr) return AnswerFind(name, {}, done);
     return models_->Refresh(id, [this, name, damaged, done](const Result<void>& looked) {
       AnswerFind(name, looked ? Error{} : damaged(looked.error()), done);
     });
   }
+  if (const std::string here = NameHere(name); matches.empty() && here != name)
+    return FindModel(here, std::move(done));
   models_->Await(name,
                  [this, name, damaged, done](Result<std::shared_ptr<const store::ModelFile>> file) {
                    if (!file) return AnswerFind(name, damaged(file.error()), done);

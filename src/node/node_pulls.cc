@@ -44,6 +44,12 @@ void NodeImpl::StartPulls() {
                        }});
 }
 
+std::string NodeImpl::NameHere(const std::string& model) const {
+  if (models_->Find(model) != nullptr) return model;
+  const std::string pulled = pulls_->NameOf(model);
+  return pulled.empty() ? model : pulled;
+}
+
 std::string NodeImpl::DescribeRemote(const store::Manifest& manifest,
                                      const fetch::RemoteModel& model) const {
   if (!manifest.CheckIsModel()) return {};

@@ -184,9 +184,13 @@ void Pulls::Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFi
       });
 }
 
-// What cannot be run gets no name; its files stay where the next pull finds them.
+// What cannot be run gets no name, but where it has had one before; its files stay where the next
+// pull finds them.
 void Pulls::Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,
                      const Error& error) {
+  const PulledNote* before = notes_.FindByReference(running->reference.Text());
+  if (before != nullptr && before->file.links == file.links)
+    return Finish(running, std::unexpected(error));
   const auto finish = [this, alive = alive_, running, error](const Result<void>&) {
     if (*alive) Finish(running, std::unexpected(error));
   };

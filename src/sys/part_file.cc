@@ -38,7 +38,7 @@ Result<std::unique_ptr<PartFile>> PartFile::Open(const std::string& path) {
     return Fail(ErrorCode::kInvalid, "{} is {}, not a regular file", path, KindOf(info.st_mode));
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return PathError("lock", path);
-    return Fail(ErrorCode::kOverloaded, "another process is downloading {}; wait for it", path);
+    return Fail(ErrorCode::kOverloaded, "{} is being downloaded already; wait for that", path);
   }
   return part;
 }

@@ -159,6 +159,7 @@ def test_who_goes_away_ends_the_pull_and_the_next_goes_on(exo):
         repo.slow = 0
         done = command(exo, node, "pull", f"hf:{REPO}")
         assert "m-Q8_0 is here" in done.stdout, (done.stdout, done.stderr)
+        assert "m-Q8_0: 8.3 MiB; runs here" in done.stderr and "100 %  8.3 MiB of 8.3 MiB" in done.stderr, done.stderr
         assert servers.sent["m-Q8_0.gguf"] - before < len(data) - MIB // 2, (before, servers.sent)
         assert not part.exists() and say(node, "m-Q8_0")
 
@@ -234,6 +235,17 @@ def test_models_of_the_registry_and_of_its_own_store(exo):
         assert sha256(other) not in servers.sent and os.readlink(node.home / "models" / "known:7b.gguf") == str(store)
         assert node.api.request("DELETE", "/api/delete", {"model": "known:7b"})[0] == 200
         assert store.exists() and "known:7b" not in models(node)
+        # A folder that may only be read: each model in it is used where it lies.
+        nas = folder / "nas"
+        nas.mkdir()
+        (nas / "one.gguf").write_bytes(data)
+        (nas / "two.gguf").write_bytes(b"GGUF")
+        (nas / "notes.txt").write_text("no model")
+        nas.chmod(0o555)
+        done = command(exo, node, "pull", str(nas))
+        assert done.stdout.startswith("one is known") and "two.gguf" in done.stderr, (done.stdout, done.stderr)
+        assert say(node, "one") and not (node.home / "models" / "one.gguf").exists()
+        nas.chmod(0o755)
 
 
 if __name__ == "__main__":
