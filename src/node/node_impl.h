@@ -84,6 +84,10 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
 
   // --- Api ---
   std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) override {
+    if (auto member = CheckIsMember(); !member) {
+      sink.OnError({member.error()});
+      return nullptr;
+    }
     return requests_->Start(std::move(request), sink);
   }
   void Tokenize(GenerateRequest request,
@@ -253,7 +257,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void OnTrustChanged(const cluster::Trust::Change& change);
   void SpreadTrust();
   void FeedGuests();
-  Result<void> CheckMayDecide() const;
+  Result<void> CheckIsMember() const;
 
   void OnTick();
   void WatchRunners();
