@@ -319,6 +319,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::shared_ptr<const net::ClusterSecret> discovery_secret_;
   std::unique_ptr<net::Discovery> discovery_;
   std::unique_ptr<Joining> joining_;  // while this node joins another cluster
+  std::optional<NodeId> asked_;       // the key that the last call without a code has met
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at

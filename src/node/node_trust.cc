@@ -120,6 +120,7 @@ void NodeImpl::Join(JoinRequest request, std::function<void(Result<JoinView>)> d
   joining_ = std::make_unique<Joining>(
       loop_, jobs_, identity_, record_.name, [this, done](Result<Joining::Found> found) {
         const auto over = std::move(joining_);
+        asked_ = over->asked();
         if (!found) return done(std::unexpected(found.error()));
         JoinView view = found->inviter;
         trust_->Join(found->grant, [done, view, this](Result<void> saved) mutable {
@@ -130,7 +131,7 @@ void NodeImpl::Join(JoinRequest request, std::function<void(Result<JoinView>)> d
         audit_->Add({.event = "joined a cluster", .device = view.id, .name = view.name});
         peers_->AddHint(view.id, {found->address});
       });
-  if (const auto begun = joining_->Begin(request); !begun) {
+  if (const auto begun = joining_->Begin(request, asked_); !begun) {
     joining_.reset();
     return done(std::unexpected(begun.error()));
   }
@@ -173,6 +174,9 @@ void NodeImpl::Forget(std::string device, std::function<void(Result<TrustedView>
   const auto find = [&]() -> Result<TrustEntry> {
     TRY(CheckIsMember());
     std::vector<TrustEntry> known = trust_->trust().entries();
+    for (TrustEntry& entry : known) {  // a device may have been renamed
+      if (NameOf(entry.id) != entry.id.Short()) entry.name = NameOf(entry.id);
+    }
     for (const TrustEntry& pending : inviter_->Pending()) known.push_back(pending);
     return FindDevice(known, device);
   };
