@@ -41,7 +41,8 @@ inline constexpr uint32_t kMaxPairShare = 32;     // a point of ristretto255
 inline constexpr uint32_t kMaxPairTag = 64;       // an HMAC-SHA-512
 inline constexpr uint32_t kMaxPairSealed = 4096;  // a TrustUpdate of two entries is below 1 KiB
 inline constexpr uint32_t kClusterSecretBytes = 32;
-inline constexpr uint32_t kMaxTrustEntries = 4096;  // those that were forgotten stay for ever
+inline constexpr uint32_t kMaxTrustEntries = 4096;   // those that were forgotten stay for ever
+inline constexpr uint32_t kMaxHeldBytes = 1u << 13;  // a bit for each of 65,536 tensors
 // Verifier: nesting of the schema is at most 4 (summary, plan, vector, stage); tables at most those
 // of full hints (256 x 64 addresses).
 inline constexpr uint32_t kMaxDepth = 8;
