@@ -137,19 +137,21 @@ void AddTrust(json& nodes, const json& trust) {
     const std::string id = device.value("id", ""), state = device.value("state", "");
     const auto node = std::find_if(nodes.begin(), nodes.end(),
                                    [&](const json& one) { return one.value("id", "") == id; });
-    if (node != nodes.end()) {
+    const bool takes_part = state == "member" || state == "guest";
+    if (node != nodes.end() && takes_part) {
       (*node)["trust"] = state;
-      // Of these the cluster says only that they were refused, by their id.
-      if (state == "forgotten" || state == "pending") (*node)["state"] = state;
-      if (const std::string name = device.value("name", "");
-          (*node)["state"] == state && !name.empty())
-        (*node)["name"] = name;
       continue;
     }
-    nodes.push_back({{"id", id},
-                     {"name", device.value("name", "")},
-                     {"state", state == "member" || state == "guest" ? "away" : state},
-                     {"trust", state}});
+    json row = {{"id", id},
+                {"name", device.value("name", "")},
+                {"state", takes_part ? "away" : state},
+                {"trust", state}};
+    // Of who does not take part the cluster says only that it was refused.
+    if (node != nodes.end()) {
+      *node = std::move(row);
+    } else {
+      nodes.push_back(std::move(row));
+    }
   }
 }
 

@@ -28,7 +28,10 @@ Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder)
 }
 
 Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node) {
-  const nlohmann::json note = {{"pid", node.pid}, {"api_port", node.api_port}, {"port", node.port}};
+  const nlohmann::json note = {{"pid", node.pid},
+                               {"api_port", node.api_port},
+                               {"port", node.port},
+                               {"listens", node.listens}};
   return sys::WriteFileAtomically(NotePath(folder), ToText(note) + "\n", 0600);
 }
 
@@ -50,6 +53,7 @@ Result<RunningNode> FindRunningNode(const std::string& folder) {
   node.pid = note.value("pid", int64_t{0});
   node.api_port = note.value("api_port", uint16_t{0});
   node.port = note.value("port", uint16_t{0});
+  node.listens = note.value("listens", false);
   if (!sys::ProcessExists(node.pid)) return none();
   return node;
 }

@@ -15,6 +15,7 @@ struct RunningNode {
   int64_t pid = 0;
   uint16_t api_port = 0;
   uint16_t port = 0;
+  bool listens = false;  // `listen` is set: other machines reach it
 };
 
 // Makes and locks the folder. Errors: kOverloaded saying which process holds it.

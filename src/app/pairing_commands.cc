@@ -5,10 +5,13 @@
 #include <nlohmann/json.hpp>
 
 #include "app/client_commands.h"
+#include "app/data_folder.h"
 #include "app/output.h"
+#include "app/qr_code.h"
 #include "app/terminal.h"
 #include "base/text.h"
 #include "node/audit_log.h"
+#include "sys/standard_streams.h"
 #include "sys/system.h"
 
 namespace exo::app {
@@ -19,6 +22,12 @@ using nlohmann::json;
 // As it is read aloud: 123 456.
 std::string Spaced(const std::string& code) {
   return code.size() == 6 ? code.substr(0, 3) + " " + code.substr(3) : code;
+}
+
+// A code to be scanned, on a terminal, of a node that other machines are meant to reach.
+bool IsToBeScanned() {
+  const auto node = FindRunningNode(sys::DataFolder());
+  return node && node->listens && sys::IsTerminal(1);
 }
 
 void PrintDevice(const json& device, const char* what, bool as_json) {
@@ -49,6 +58,8 @@ Result<void> RunInvite(const Settings& settings, const InviteOptions& options) {
   for (const json& link : links) {
     if (link.is_string()) Print("  exo join {}\n", Printable(link.get<std::string>()));
   }
+  if (IsToBeScanned() && links[0].is_string())
+    Print("\n{}", TRY(QrCodeText(links[0].get<std::string>())));
   return {};
 }
 

@@ -220,8 +220,10 @@ Result<void> RunUp(const Settings& settings, const std::string& join) {
   Servers servers = TRY(StartServers(loop, *node, settings, tls.get(), keys));
   const uint16_t api_port = servers.own->port();
   node->SetApiPort(api_port);
-  TellCommands(options.data_folder,
-               {.pid = sys::ProcessId(), .api_port = api_port, .port = node->port()});
+  TellCommands(options.data_folder, {.pid = sys::ProcessId(),
+                                     .api_port = api_port,
+                                     .port = node->port(),
+                                     .listens = !settings.listen.empty()});
   PrintStart(*node, options.name, options.loopback, servers, tls.get());
   LOG(kInfo, "up: API on port {}, devices on port {}", api_port, node->port());
   JoinAtStart(*node, join);

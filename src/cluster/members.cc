@@ -145,6 +145,18 @@ void Members::OnForgotten(const PeerForgotten& event) {
   peers_.erase(event.peer);
 }
 
+void Members::SetGuests(const std::vector<NodeId>& guests) {
+  guests_ = {guests.begin(), guests.end()};
+  for (const NodeId& id : guests) {
+    if (Peer* peer = Find(id)) HideModels(*peer);
+  }
+}
+
+// Whoever asks for a model asks a device that has it, with the prompt in the end.
+void Members::HideModels(Peer& guest) {
+  guest.record.models.clear();
+}
+
 void Members::OnLeave(const Leave& event) {
   for (const NodeId& id : Sessions()) context_.SendTo(id, wire::Goodbye{event.reason});
 }
@@ -190,6 +202,7 @@ void Members::OnRecord(const NodeId& id, const wire::NodeRecord& record) {
     return;
   }
   peer.record = record;
+  if (guests_.contains(id)) HideModels(peer);
   peer.has_record = true;
   peer.incarnation = record.incarnation;
   context_.changed = true;
@@ -360,12 +373,8 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .rtt_ms = rtt_ms,
                      .guest = guests_.contains(record.id)});
   };
-  // A guest runs its own models alone: the members' devices are not its to use.
-  if (guests_.contains(self_.id)) {
-    add(self_, 0);
-    nodes[0].guest = false;
-    return nodes;
-  }
+  // A guest places nothing: it would see the text, and the members' devices are not its to use.
+  if (guests_.contains(self_.id)) return nodes;
   add(self_, 0);
   for (const auto& [id, peer] : peers_) {
     if (peer.state != PeerState::kAlive || !peer.has_record ||

@@ -52,7 +52,7 @@ class Members {
   void OnWake(Time gap);
   void OnTime();
 
-  void SetGuests(const std::vector<NodeId>& guests) { guests_ = {guests.begin(), guests.end()}; }
+  void SetGuests(const std::vector<NodeId>& guests);
   void SetLocal(const wire::NodeRecord& record);
   void SetReserved(uint64_t bytes);
   void SetProgress(uint64_t work_items) { progress_ = work_items; }
@@ -107,6 +107,7 @@ class Members {
   bool ForgetOne();
   void ForgetOld();
   void NoteStranger(const PeerRefused& event);
+  static void HideModels(Peer& guest);
   void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses, bool met);
   void MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason);
   void SendHeartbeat(const NodeId& id, Peer& peer);

@@ -96,6 +96,23 @@ TEST_F(MembersTest, AForgottenDeviceIsLostAtOnce) {
   EXPECT_FALSE(See(1));
 }
 
+TEST_F(MembersTest, WhatAGuestHoldsDoesNotCount) {
+  Tell(Guests{{Id(1)}});
+  for (const uint32_t number : {1, 2}) {
+    Join(number);
+    Tell(Received{Id(number), wire::NodeUpdate{{.id = Id(number),
+                                                .version = 1,
+                                                .models = {{.name = "m", .complete = true}}}}});
+  }
+  EXPECT_TRUE(See(1)->record.models.empty());
+  EXPECT_EQ(See(2)->record.models.size(), 1u);
+  for (const PlanNode& node : core_.PlannerNodes()) EXPECT_EQ(node.guest, node.id == Id(1));
+  // One that is known already, and this node itself.
+  Tell(Guests{{Id(1), Id(2), core_.Nodes()[0].record.id}});
+  EXPECT_TRUE(See(2)->record.models.empty());
+  EXPECT_TRUE(core_.PlannerNodes().empty()) << "a guest places nothing";
+}
+
 TEST_F(MembersTest, ManyDepartedIdentitiesLeaveRoomForANewOne) {
   for (uint32_t i = 1; i <= 300; ++i) {
     Join(i);

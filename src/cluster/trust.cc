@@ -53,7 +53,7 @@ void Trust::Consider(const TrustEntry& entry, Change& change) {
     if (entries_.size() >= wire::kMaxTrustEntries) return;
     entries_.emplace(entry.id, entry);
     change.any = true;
-    if (entry.role == TrustRole::kForgotten) change.forgotten.push_back(entry);
+    (entry.role == TrustRole::kForgotten ? change.forgotten : change.admitted).push_back(entry);
     return;
   }
   TrustEntry& known = at->second;

@@ -31,6 +31,7 @@ class Trust {
     bool any = false;
     bool secret = false;                      // the record's secret and epoch
     bool stale_secret = false;                // a forgotten device may know the secret: Rotate
+    std::vector<wire::TrustEntry> admitted;   // keys that are trusted for the first time
     std::vector<NodeId> lost;                 // keys that were trusted and are not any more
     std::vector<wire::TrustEntry> forgotten;  // of them, and others: news
   };

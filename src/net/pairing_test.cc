@@ -135,7 +135,7 @@ TEST(PairingTest, OneDeviceAtATime) {
 // so many; a right guess has a chance of one in a million.
 TEST(PairingTest, WrongCodesNeverGetIn) {
   const char* wanted = std::getenv("EXO_PAIR_CODES");
-  const int guesses = wanted != nullptr ? std::atoi(wanted) : 300;
+  const int guesses = wanted != nullptr ? std::atoi(wanted) : 2000;
   int refused = 0;
   TestInviter gate;
   for (int i = 0; i < guesses; ++i) {

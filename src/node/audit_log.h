@@ -18,7 +18,7 @@
 namespace exo::node {
 
 struct AuditEntry {
-  std::string event;  // joined, asked, approved, forgotten, wrong code, secret replaced, …
+  std::string event;  // trusted, joined, asked, approved, forgotten, wrong code, …
   NodeId device = {};
   std::string name = {};    // of the device, as far as it is known
   std::string detail = {};  // for display

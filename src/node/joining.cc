@@ -26,7 +26,8 @@ Joining::Joining(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<const net::Id
   ask_.name = std::move(name);
 }
 
-Result<void> Joining::Begin(const JoinRequest& request) {
+Result<void> Joining::Begin(const JoinRequest& request, const std::optional<NodeId>& compared) {
+  compared_ = compared;
   last_ = {ErrorCode::kNotFound,
            "no device was found that invites: run `exo invite` there first; where devices do not "
            "hear each other, name its address with --at HOST:PORT (exo up shows the port)"};
@@ -105,10 +106,22 @@ void Joining::OnOutcome(const wire::Address& address, Result<net::PairOutcome> o
     return Next();
   }
   if (outcome->refusal) return OnRefused(address, *outcome->refusal, outcome->peer);
+  OnGrant(address, *std::move(outcome));
+}
+
+void Joining::OnGrant(const wire::Address& address, net::PairOutcome outcome) {
+  // Without a code nothing but the user says whose key it is.
+  if (ask_.kind == wire::PairKind::kAsk && compared_ != outcome.peer) {
+    asked_ = outcome.peer;
+    return Finish(Fail(ErrorCode::kCancelled,
+                       "the device {} lets this one in; if `exo devices` there shows this id for "
+                       "itself, ask again",
+                       outcome.peer.Hex().substr(0, 16)));
+  }
   Found found{
-      .inviter = {.id = outcome->peer}, .address = address, .grant = std::move(outcome->trust)};
+      .inviter = {.id = outcome.peer}, .address = address, .grant = std::move(outcome.trust)};
   for (const wire::TrustEntry& entry : found.grant.entries) {
-    if (entry.id == outcome->peer) found.inviter.name = entry.name;
+    if (entry.id == outcome.peer) found.inviter.name = entry.name;
   }
   Finish(std::move(found));
 }
@@ -131,8 +144,10 @@ void Joining::OnRefused(const wire::Address& address, const wire::PairRefused& r
       because(ErrorCode::kOverloaded);
       break;
     case wire::PairRefusal::kPending:
+      asked_ = peer;
       last_ = {ErrorCode::kCancelled,
-               fmt::format("asked the device {}; on it, run: exo approve {}; then ask again",
+               fmt::format("asked the device {} (compare: exo devices there); on it, run: exo "
+                           "approve {}; then ask again",
                            peer.Hex().substr(0, 16), identity_->id().Hex().substr(0, 16))};
       break;
     case wire::PairRefusal::kNotInviting:

@@ -33,8 +33,11 @@ class Joining {
   Joining(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<const net::Identity> identity,
           std::string name, Done done);
 
-  // Errors: kInvalid: the code or the address is none; nothing has begun then.
-  Result<void> Begin(const JoinRequest& request);
+  // `compared`: the key that an earlier call without a code has shown to the user; another one is
+  // shown first. Errors: kInvalid: the code or the address is none; nothing has begun then.
+  Result<void> Begin(const JoinRequest& request, const std::optional<NodeId>& compared);
+  // The key that a call without a code has met.
+  const std::optional<NodeId>& asked() const { return asked_; }
   // Discovery has heard of a device of another cluster.
   void OnFound(const wire::Address& address);
   // It looks for addresses by itself, so discovery should announce anew.
@@ -51,6 +54,7 @@ class Joining {
   void OnOutcome(const wire::Address& address, Result<net::PairOutcome> outcome);
   void OnRefused(const wire::Address& address, const wire::PairRefused& refusal,
                  const NodeId& peer);
+  void OnGrant(const wire::Address& address, net::PairOutcome outcome);
   void GiveUp();
   void Finish(Result<Found> result);
 
@@ -59,6 +63,8 @@ class Joining {
   const std::shared_ptr<const net::Identity> identity_;
   Done done_;
   net::PairJoiner::Ask ask_;
+  std::optional<NodeId> compared_;
+  std::optional<NodeId> asked_;
   bool searches_ = false;
   std::deque<wire::Address> queue_;
   std::set<wire::Address> called_;

@@ -255,6 +255,7 @@ void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> 
 
 void NodeImpl::Load(std::string model, const Placing& asked,
                     std::function<void(Result<PlanView>)> done) {
+  if (auto member = CheckIsMember(); !member) return done(std::unexpected(member.error()));
   Placing placing = asked;
   const auto preset = presets_.Find(model);
   if (preset != nullptr && !preset->adapters.empty() && !placing.adapters)

@@ -87,6 +87,10 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
 
   // --- Api ---
   std::unique_ptr<Generation> Generate(GenerateRequest request, GenerateSink& sink) override {
+    if (auto member = CheckIsMember(); !member) {
+      sink.OnError({member.error()});
+      return nullptr;
+    }
     return requests_->Start(std::move(request), sink);
   }
   void Tokenize(GenerateRequest request,
@@ -257,7 +261,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void OnTrustChanged(const cluster::Trust::Change& change);
   void SpreadTrust();
   void FeedGuests();
-  Result<void> CheckMayDecide() const;
+  Result<void> CheckIsMember() const;
 
   void OnTick();
   void WatchRunners();
@@ -331,6 +335,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::shared_ptr<const net::ClusterSecret> discovery_secret_;
   std::unique_ptr<net::Discovery> discovery_;
   std::unique_ptr<Joining> joining_;  // while this node joins another cluster
+  std::optional<NodeId> asked_;       // the key that the last call without a code has met
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at

@@ -45,6 +45,13 @@ Result<TrustEntry> FindDevice(const std::vector<TrustEntry>& devices, const std:
 }  // namespace
 
 void NodeImpl::OnTrustChanged(const cluster::Trust::Change& change) {
+  for (const TrustEntry& entry : change.admitted) {
+    if (entry.id == identity_->id()) continue;
+    audit_->Add({.event = "trusted",
+                 .device = entry.id,
+                 .name = entry.name,
+                 .detail = entry.role == TrustRole::kGuest ? "as a guest" : ""});
+  }
   for (const TrustEntry& entry : change.forgotten)
     audit_->Add({.event = "forgotten", .device = entry.id, .name = entry.name});
   for (const NodeId& id : change.lost) {
@@ -80,15 +87,15 @@ void NodeImpl::FeedGuests() {
   Feed(std::move(guests));
 }
 
-// A guest has no say in who takes part.
-Result<void> NodeImpl::CheckMayDecide() const {
+// A guest has no say in who takes part, and asks nothing: it would see text.
+Result<void> NodeImpl::CheckIsMember() const {
   if (!trust_->trust().IsGuest(identity_->id())) return {};
   return Fail(ErrorCode::kInvalid,
               "this device is a guest of its cluster: do that on one of the members");
 }
 
 Result<InviteView> NodeImpl::Invite(bool guest) {
-  TRY(CheckMayDecide());
+  TRY(CheckIsMember());
   const Inviter::Shown shown =
       inviter_->Open(guest ? TrustRole::kGuest : TrustRole::kMember, [this] {
         if (discovery_) discovery_->SetInviting(false);
@@ -113,6 +120,7 @@ void NodeImpl::Join(JoinRequest request, std::function<void(Result<JoinView>)> d
   joining_ = std::make_unique<Joining>(
       loop_, jobs_, identity_, record_.name, [this, done](Result<Joining::Found> found) {
         const auto over = std::move(joining_);
+        asked_ = over->asked();
         if (!found) return done(std::unexpected(found.error()));
         JoinView view = found->inviter;
         trust_->Join(found->grant, [done, view, this](Result<void> saved) mutable {
@@ -123,7 +131,7 @@ void NodeImpl::Join(JoinRequest request, std::function<void(Result<JoinView>)> d
         audit_->Add({.event = "joined a cluster", .device = view.id, .name = view.name});
         peers_->AddHint(view.id, {found->address});
       });
-  if (const auto begun = joining_->Begin(request); !begun) {
+  if (const auto begun = joining_->Begin(request, asked_); !begun) {
     joining_.reset();
     return done(std::unexpected(begun.error()));
   }
@@ -140,7 +148,7 @@ void NodeImpl::Join(JoinRequest request, std::function<void(Result<JoinView>)> d
 void NodeImpl::Approve(std::string device, bool guest,
                        std::function<void(Result<TrustedView>)> done) {
   const auto approve = [&]() -> Result<TrustEntry> {
-    TRY(CheckMayDecide());
+    TRY(CheckIsMember());
     TrustEntry entry = TRY(FindDevice(inviter_->Pending(), device));
     if (!entry.id.Hex().starts_with(device)) {
       return Fail(ErrorCode::kInvalid,
@@ -164,8 +172,11 @@ void NodeImpl::Approve(std::string device, bool guest,
 
 void NodeImpl::Forget(std::string device, std::function<void(Result<TrustedView>)> done) {
   const auto find = [&]() -> Result<TrustEntry> {
-    TRY(CheckMayDecide());
+    TRY(CheckIsMember());
     std::vector<TrustEntry> known = trust_->trust().entries();
+    for (TrustEntry& entry : known) {  // a device may have been renamed
+      if (NameOf(entry.id) != entry.id.Short()) entry.name = NameOf(entry.id);
+    }
     for (const TrustEntry& pending : inviter_->Pending()) known.push_back(pending);
     return FindDevice(known, device);
   };
@@ -180,7 +191,7 @@ void NodeImpl::Forget(std::string device, std::function<void(Result<TrustedView>
 }
 
 void NodeImpl::RotateSecret(std::function<void(Result<void>)> done) {
-  if (auto may = CheckMayDecide(); !may) return done(std::move(may));
+  if (auto may = CheckIsMember(); !may) return done(std::move(may));
   trust_->Rotate(std::move(done));
 }
 

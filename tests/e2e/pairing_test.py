@@ -89,7 +89,7 @@ def check_guest(home):
     assert [stage["node"] for stage in plan["stages"]][1] == "host2" and len(plan["stages"]) == 3, plan
     assert "exo" in home.exo_of(0, "run", "exo-tiny", "What is exo?", "--temperature", "0")
     assert home.run(2, "secret").returncode == 4
-    for command in (["invite"], ["forget", "host0"], ["secret", "--rotate"]):
+    for command in (["invite"], ["forget", "host0"], ["secret", "--rotate"], ["run", "exo-tiny", "Hi"]):
         refused = home.run(2, *command)
         assert refused.returncode == 2 and "guest" in refused.stderr, refused
 
@@ -129,7 +129,9 @@ def test_two_fresh_devices_answer_together(exo):
         home.wait_alive([0, 1, 2])
         check_guest(home)
         audit = json.loads(home.exo_of(0, "audit", "--json"))
-        assert [one["event"] for one in audit] == ["wrong code", "joined"], audit
+        events = [one["event"] for one in audit]
+        assert events[:3] == ["wrong code", "trusted", "joined"], audit
+        assert [one["detail"] for one in audit if one["name"] == "host2"] == ["as a guest"], audit
         home.stop(0, 1, 2)
         home.start(0, 1, 2)
         home.wait_alive([0, 1, 2])
