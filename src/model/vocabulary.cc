@@ -8,10 +8,10 @@ namespace exo::model {
 namespace {
 
 // Names by which vocabularies end a turn or a text.
-constexpr std::array<std::string_view, 13> kEndNames = {
-    "</s>",     "<|eot_id|>",      "<|im_end|>",        "<|end|>",    "<|return|>",
-    "<|call|>", "<end_of_turn>",   "<|endoftext|>",     "<|eom_id|>", "<EOT>",
-    "_<EOT>",   "<|end_of_text|>", "<end_of_utterance>"};
+constexpr std::array<std::string_view, 15> kEndNames = {
+    "</s>",     "<|eot_id|>",      "<|im_end|>",         "<|end|>",    "<|return|>",
+    "<|call|>", "<end_of_turn>",   "<|endoftext|>",      "<|eom_id|>", "<EOT>",
+    "_<EOT>",   "<|end_of_text|>", "<end_of_utterance>", "[EOT]",      "<｜end▁of▁sentence｜>"};
 
 // User-defined tokens are found in anybody's text. Tokens that structure a conversation may not be,
 // whatever the file calls them: those in kEndNames, those written <|…|> and what begins a turn of
