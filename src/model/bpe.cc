@@ -213,7 +213,7 @@ Result<std::shared_ptr<const Tokenizer>> MakeBpeTokenizer(const Gguf& gguf) {
   const std::string name = gguf.GetString("tokenizer.ggml.pre").value_or("");
   BpeParts parts;
   parts.words = TRY(PreTokenizer::Create(name));
-  parts.vocabulary = TRY(Vocabulary::Load(gguf, false));
+  parts.vocabulary = TRY(Vocabulary::Load(gguf, VocabularyKind::kByteLevel));
   if (parts.words->adds_bos() && gguf.Find("tokenizer.ggml.add_bos_token") == nullptr) {
     parts.vocabulary.add_bos = parts.vocabulary.bos >= 0;
   }
