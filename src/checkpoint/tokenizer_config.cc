@@ -1,12 +1,12 @@
 #include "checkpoint/tokenizer_config.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <vector>
 
-#include "base/ids.h"
-#include "model/keys.h"
+#include "checkpoint/token_table.h"
+#include "checkpoint/unigram_config.h"
+#include "model/space_mark.h"
 #include "model/vocabulary.h"
 
 namespace exo::checkpoint {
@@ -15,41 +15,9 @@ namespace {
 using model::TokenType;
 using nlohmann::json;
 
-constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
-constexpr float kNeverMerged = -1e9f;                    // the score of a token that no merge makes
+constexpr float kNeverMerged = -1e9f;  // the score of a token that no merge makes
 
-// The table of tokens as it grows.
-struct Table {
-  std::vector<std::string> texts;
-  std::vector<int32_t> types;
-  std::vector<float> scores;
-  std::map<std::string, TokenId, std::less<>> ids;
-
-  Result<void> Put(const Fields& of, uint64_t id, const std::string& text, TokenType type) {
-    if (id >= model::kMaxVocab) {
-      return Fail(ErrorCode::kCorrupt, "{}: the token '{}' has the id {} (limit {})", of.document(),
-                  text, id, model::kMaxVocab);
-    }
-    if (id >= texts.size()) {
-      texts.resize(id + 1);
-      types.resize(id + 1, static_cast<int32_t>(TokenType::kUnused));
-    }
-    texts[id] = text;
-    types[id] = static_cast<int32_t>(type);
-    ids.insert_or_assign(text, static_cast<TokenId>(id));
-    return {};
-  }
-  std::optional<TokenId> Find(std::string_view text) const {
-    const auto found = ids.find(text);
-    return found == ids.end() ? std::nullopt : std::optional(found->second);
-  }
-};
-
-bool IsByteToken(std::string_view text) {
-  return text.size() == 6 && text.starts_with("<0x") && text.ends_with('>');
-}
-
-Result<void> ReadVocabulary(const Fields& model, bool byte_fallback, Table& table) {
+Result<void> ReadVocabulary(const Fields& model, bool byte_fallback, TokenTable& table) {
   const json* vocab = model.Find("vocab");
   if (vocab == nullptr || !vocab->is_object())
     return Fail(ErrorCode::kCorrupt, "{} has no 'vocab' of texts and ids", model.document());
@@ -57,13 +25,13 @@ Result<void> ReadVocabulary(const Fields& model, bool byte_fallback, Table& tabl
     if (!id.is_number_unsigned()) {
       return Fail(ErrorCode::kCorrupt, "{}: the token '{}' has no id", model.document(), text);
     }
-    const bool byte = byte_fallback && IsByteToken(text);
+    const bool byte = byte_fallback && model::ByteOfToken(text) >= 0;
     TRY(table.Put(model, id.get<uint64_t>(), text, byte ? TokenType::kByte : TokenType::kNormal));
   }
   return {};
 }
 
-Result<void> ReadAddedTokens(const Fields& tokenizer, Table& table) {
+Result<void> ReadAddedTokens(const Fields& tokenizer, TokenTable& table) {
   const json* added = tokenizer.Find("added_tokens");
   if (added == nullptr) return {};
   for (const json& entry : *added) {
@@ -137,7 +105,7 @@ bool PrependsSpace(const Fields& tokenizer) {
 }
 
 // SentencePiece's BPE merges by scores: those of a model are the ranks of its merges, negative.
-Result<void> WriteSentencePiece(const Fields& tokenizer, const Fields& model, Table& table,
+Result<void> WriteSentencePiece(const Fields& tokenizer, const Fields& model, TokenTable& table,
                                 Metadata& metadata) {
   metadata.Text("tokenizer.ggml.model", "llama");
   metadata.Text("tokenizer.ggml.pre", "default");
@@ -158,117 +126,6 @@ Result<void> WriteSentencePiece(const Fields& tokenizer, const Fields& model, Ta
   return {};
 }
 
-// The pieces of a unigram vocabulary: a list of [text, log probability].
-Result<void> ReadPieces(const Fields& model, bool byte_fallback, Table& table) {
-  const json* list = model.Find("vocab");
-  if (list == nullptr || !list->is_array())
-    return Fail(ErrorCode::kCorrupt, "{} has no 'vocab' of pieces", model.document());
-  for (const json& piece : *list) {
-    const size_t id = table.texts.size();
-    if (!piece.is_array() || piece.size() != 2 || !piece[0].is_string() || !piece[1].is_number())
-      return Fail(ErrorCode::kCorrupt, "{}: piece {} is no text with a number", model.document(),
-                  id);
-    const std::string text = piece[0].get<std::string>();
-    const bool byte = byte_fallback && IsByteToken(text);
-    TRY(table.Put(model, id, text, byte ? TokenType::kByte : TokenType::kNormal));
-    table.scores.push_back(piece[1].get<float>());
-  }
-  return {};
-}
-
-// What a step of a unigram's normalizer or pre-tokenizer is to GGUF's keys.
-struct UnigramSteps {
-  bool merges_spaces = false;
-  std::string charsmap;  // base64
-};
-
-Result<void> AddUnigramStep(const Fields& step, UnigramSteps& steps) {
-  const std::string type = TRY(step.Text("type"));
-  if (type == "Precompiled") {
-    steps.charsmap = TRY(step.Text("precompiled_charsmap"));
-    return {};
-  }
-  if (type == "WhitespaceSplit") {
-    steps.merges_spaces = true;
-    return {};
-  }
-  if (type == "Replace") {
-    const auto pattern = TRY(step.Object("pattern"));
-    const std::string from = pattern ? TRY(pattern->Text("Regex", std::string())) : std::string();
-    if (from == " {2,}") steps.merges_spaces = true;
-    if (from == " {2,}" || (pattern && TRY(pattern->Text("String", std::string())) == " "))
-      return {};
-  }
-  if (type == "Metaspace" || type == "Prepend" || type == "Strip") return {};
-  return Fail(
-      ErrorCode::kUnsupported,
-      "{}: a step of the kind {} before a unigram vocabulary; take a GGUF file of the model",
-      step.document(), type);
-}
-
-Result<UnigramSteps> ReadUnigramSteps(const Fields& tokenizer) {
-  UnigramSteps steps;
-  for (const auto& [key, list] :
-       {std::pair{"normalizer", "normalizers"}, std::pair{"pre_tokenizer", "pretokenizers"}}) {
-    const auto step = TRY(tokenizer.Object(key));
-    if (!step) continue;
-    const json* several = step->Find(list);
-    if (several == nullptr) {
-      TRY(AddUnigramStep(*step, steps));
-      continue;
-    }
-    for (const json& one : *several) {
-      if (!one.is_object())
-        return Fail(ErrorCode::kCorrupt, "{}: a step is no object", step->document());
-      TRY(AddUnigramStep(Fields(one, step->document()), steps));
-    }
-  }
-  return steps;
-}
-
-Result<std::vector<uint8_t>> FromBase64(std::string_view text, std::string_view what) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  while (text.ends_with('=')) text.remove_suffix(1);
-  std::vector<uint8_t> bytes;
-  bytes.reserve(text.size() / 4 * 3);
-  uint32_t bits = 0, count = 0;
-  for (const char c : text) {
-    const size_t digit = kDigits.find(c);
-    if (digit == kDigits.npos)
-      return Fail(ErrorCode::kCorrupt, "{} is not base64: it has the byte {}", what,
-                  static_cast<uint8_t>(c));
-    bits = bits << 6 | static_cast<uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes.push_back(static_cast<uint8_t>(bits >> count));
-  }
-  return bytes;
-}
-
-Result<void> WriteUnigram(const Fields& tokenizer, const Fields& model, Table& table,
-                          Metadata& metadata) {
-  const UnigramSteps steps = TRY(ReadUnigramSteps(tokenizer));
-  metadata.Text("tokenizer.ggml.model", "t5");
-  metadata.Text("tokenizer.ggml.pre", "default");
-  metadata.Bool("tokenizer.ggml.add_space_prefix", PrependsSpace(tokenizer));
-  metadata.Bool("tokenizer.ggml.remove_extra_whitespaces", steps.merges_spaces);
-  if (!steps.charsmap.empty()) {
-    metadata.Numbers("tokenizer.ggml.precompiled_charsmap", model::ValueType::kU8,
-                     TRY(FromBase64(steps.charsmap, "precompiled_charsmap")));
-  }
-  table.scores.resize(table.texts.size());
-  const uint64_t unknown = TRY(model.Uint("unk_id", 0));
-  if (unknown >= table.texts.size()) {
-    return Fail(ErrorCode::kCorrupt, "{}: the unk_id {} of {} tokens", model.document(), unknown,
-                table.texts.size());
-  }
-  table.types[unknown] = static_cast<int32_t>(TokenType::kUnknown);
-  metadata.Uint("tokenizer.ggml.unknown_token_id", unknown);
-  return {};
-}
-
 // Ids under a key that has one number or a list of them.
 std::vector<uint64_t> IdsOf(const Fields& fields, std::string_view key) {
   std::vector<uint64_t> ids;
@@ -281,7 +138,8 @@ std::vector<uint64_t> IdsOf(const Fields& fields, std::string_view key) {
 }
 
 // A token that tokenizer_config.json names: as a text or as {"content": text}.
-std::optional<TokenId> NamedToken(const Fields& fields, std::string_view key, const Table& table) {
+std::optional<TokenId> NamedToken(const Fields& fields, std::string_view key,
+                                  const TokenTable& table) {
   const json* value = fields.Find(key);
   if (value != nullptr && value->is_object()) {
     const auto content = value->find("content");
@@ -305,7 +163,7 @@ bool PutsTokenInFront(const json* processor) {
          (steps != processor->end() && std::ranges::any_of(*steps, BeginsWithToken));
 }
 
-void WriteSpecialTokens(const TokenizerDocuments& documents, const Table& table,
+void WriteSpecialTokens(const TokenizerDocuments& documents, const TokenTable& table,
                         Metadata& metadata) {
   const auto write = [&](std::string_view name, std::optional<TokenId> id) {
     if (id) metadata.Uint(fmt::format("tokenizer.ggml.{}_token_id", name), *id);
@@ -362,7 +220,7 @@ Result<void> ReadTokenizer(const TokenizerDocuments& documents, Metadata& metada
                 "{}: a vocabulary of the kind {} (this build reads BPE and Unigram)",
                 tokenizer.document(), type);
   }
-  Table table;
+  TokenTable table;
   const bool byte_fallback = TRY(model->Bool("byte_fallback", false));
   if (type == "BPE") {
     TRY(ReadVocabulary(*model, byte_fallback, table));
@@ -374,8 +232,8 @@ Result<void> ReadTokenizer(const TokenizerDocuments& documents, Metadata& metada
     if (table.texts[i].empty()) table.texts[i] = fmt::format("[PAD{}]", i);
   }
   if (type == "Unigram") {
-    TRY(WriteUnigram(tokenizer, *model, table, metadata));
-  } else if (byte_fallback || table.Find(kSpaceMark)) {
+    TRY(WriteUnigram(tokenizer, PrependsSpace(tokenizer), table, metadata));
+  } else if (byte_fallback || table.Find(model::kSpaceMark)) {
     TRY(WriteSentencePiece(tokenizer, *model, table, metadata));
   } else {
     TRY(WriteByteLevel(tokenizer, *model, metadata));

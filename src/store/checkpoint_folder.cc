@@ -160,8 +160,8 @@ Result<sys::FileStamp> LookAtModel(const sys::Disk& disk, const std::string& pat
   if (!names) return file;
   if (!IsCheckpoint(disk, path)) {
     return Fail(ErrorCode::kInvalid,
-                "{} is a folder without a config.json and weights in *.safetensors; give the path "
-                "of a GGUF file, or of a folder that has them",
+                "{} is a folder, not a regular file, and has no config.json with weights in "
+                "*.safetensors; give the path of a GGUF file, or of a folder that has them",
                 path);
   }
   sys::FileStamp sum;

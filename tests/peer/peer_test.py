@@ -287,6 +287,10 @@ EXACT, GELU, HALF, COARSE, ROUTED = 2e-5, 1e-3, 5e-2, 5e-2, 2e-1
 ROUTED_MARGIN = 0.3
 
 
+def llama_biases(exo):
+    check_synthetic(exo, "llama", {"": "f32"}, EXACT)
+
+
 def qwen2moe(exo):
     check_synthetic(exo, "qwen2moe", {"": "f32"}, EXACT, ROUTED_MARGIN)
     check_synthetic(exo, "qwen2moe", QUANTIZED, ROUTED, None)
@@ -341,5 +345,5 @@ def other_formats(exo):
 
 
 if __name__ == "__main__":
-    lib.main([formats, samplers, pretokenizer_words, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3,
-              adapters])
+    lib.main([formats, samplers, pretokenizer_words, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16,
+              stories_q8_0, llama_biases, qwen2moe, qwen3moe, gemma3, adapters])
