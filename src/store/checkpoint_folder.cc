@@ -155,10 +155,11 @@ bool IsCheckpoint(const sys::Disk& disk, const std::string& path) {
 
 Result<sys::FileStamp> LookAtModel(const sys::Disk& disk, const std::string& path) {
   const auto file = disk.Look(path);
-  if (file || file.error().code != ErrorCode::kInvalid) return file;
+  if (file || file.error().code == ErrorCode::kIo) return file;
   const auto names = disk.List(path);
   if (!names) return file;
   if (!IsCheckpoint(disk, path)) {
+    if (file.error().code == ErrorCode::kNotFound) return file;  // a fake disk has no folders
     return Fail(ErrorCode::kInvalid,
                 "{} is a folder, not a regular file, and has no config.json with weights in "
                 "*.safetensors; give the path of a GGUF file, or of a folder that has them",
