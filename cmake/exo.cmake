@@ -19,7 +19,7 @@ if(EXO_SANITIZE)
 endif()
 # Sanitizer builds are compiled far more often than they compute: little optimization, and that only
 # where whole models run.
-set(EXO_COMPUTES base tensor kernels model backend engine)
+set(EXO_COMPUTES base tensor kernels model checkpoint backend engine)
 if(EXO_SANITIZE MATCHES address OR EXO_DEV)
   set(CMAKE_CXX_FLAGS_RELEASE "-O0")
 elseif(EXO_SANITIZE)

@@ -65,6 +65,7 @@ CLI::Validator Whole64() {
       },
       "64 bits");
 }
+constexpr const char* kTypes = "Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, F32, F16 or BF16";
 constexpr double kMaxThreads = 1024, kMaxPositions = 1 << 24;
 
 // Options of one command, bound to CLI11 and turned into a call.
@@ -328,15 +329,27 @@ struct Commands {
         ->check(Between(1, kMaxThreads));
     p->add_flag("--json", prepare.json);
 
-    CLI::App* q = Add("quantize", "write a model with its weights as smaller blocks",
-                      [this](const Settings& settings) { return RunQuantize(settings, quantize); });
-    q->add_option("IN", quantize.source, "name or path of a GGUF file")->required();
-    q->add_option("OUT", quantize.target, "the file to write")->required();
-    q->add_option("TYPE", quantize.type, "Q4_0, Q8_0, Q4_K, Q5_K or Q6_K")->required();
-    q->add_flag("--force", quantize.force, "replace OUT when it exists");
-    q->add_option("--threads", quantize.threads, "compute threads (default: all cores)")
+    CLI::App* q = AddWriter("quantize", "write a model with its weights as smaller blocks");
+    q->add_option("TYPE", quantize.type, kTypes)->required();
+    CLI::App* c =
+        AddWriter("convert", "write a GGUF file of a folder of safetensors or of another file");
+    c->add_option("--type", quantize.type, std::string(kTypes) + " (default: as they are)");
+  }
+
+  // A command that writes a model's GGUF file.
+  CLI::App* AddWriter(const char* name, const char* what) {
+    CLI::App* command = Add(
+        name, what, [this](const Settings& settings) { return RunQuantize(settings, quantize); });
+    command
+        ->add_option("IN", quantize.source,
+                     "name or path of a GGUF file or of a folder of safetensors")
+        ->required();
+    command->add_option("OUT", quantize.target, "the file to write")->required();
+    command->add_flag("--force", quantize.force, "replace OUT when it exists");
+    command->add_option("--threads", quantize.threads, "compute threads (default: all cores)")
         ->check(Between(1, kMaxThreads));
-    q->add_flag("--json", quantize.json);
+    command->add_flag("--json", quantize.json);
+    return command;
   }
 
   void AddPull() {

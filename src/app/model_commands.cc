@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "app/model_path.h"
 #include "app/output.h"
@@ -121,22 +122,23 @@ Result<void> RunPrepare(const Settings& settings, const PrepareOptions& options)
 }
 
 Result<void> RunQuantize(const Settings& settings, const QuantizeOptions& options) {
-  const tensor::DType type = TRY(ParseWritable(options.type));
+  std::optional<tensor::DType> type;
+  if (!options.type.empty()) type = TRY(ParseWritable(options.type));
   const std::string source = TRY(FindModelPath(settings, options.source));
   const Time start = sys::Now();
   const auto pool = backend::MakeComputePool(options.threads);
   ProgressLine line;
-  const auto summary = TRY(
-      store::QuantizeModel({.source = source,
-                            .type = type,
-                            .overwrite = options.force,
-                            .pool = *pool,
-                            .progress =
-                                [&](uint64_t done, uint64_t total) {
-                                  line.Show(fmt::format("quantizing {}, {}: {} %", options.source,
-                                                        FormatSize(total), Tens(done, total)));
-                                }},
-                           options.target));
+  const auto summary =
+      TRY(store::QuantizeModel({.source = source,
+                                .type = type,
+                                .overwrite = options.force,
+                                .pool = *pool,
+                                .progress =
+                                    [&](uint64_t done, uint64_t total) {
+                                      line.Show(fmt::format("writing {}, {}: {} %", options.source,
+                                                            FormatSize(total), Tens(done, total)));
+                                    }},
+                               options.target));
   line.Clear();
   if (summary.requantized > 0) {
     Note(

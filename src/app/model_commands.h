@@ -1,4 +1,4 @@
-// Commands that write files about models: prepare, quantize.
+// Commands that write files about models: prepare, quantize, convert.
 #pragma once
 
 #include <string>
@@ -21,12 +21,12 @@ Result<void> RunPrepare(const Settings& settings, const PrepareOptions& options)
 struct QuantizeOptions {
   std::string source;
   std::string target;
-  std::string type;
+  std::string type;      // empty: the matrices stay as they are
   bool force = false;    // replace an existing target
   unsigned threads = 0;  // 0: all cores
   bool json = false;
 };
-// Writes a model again with its matrices as another type (store/quantize.h).
+// Writes a model as one GGUF file, its matrices as they are or as another type (store/quantize.h).
 Result<void> RunQuantize(const Settings& settings, const QuantizeOptions& options);
 
 }  // namespace exo::app

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "store/checkpoint_folder.h"
 #include "sys/files.h"
 #include "sys/process.h"
 #include "sys/system.h"
@@ -14,10 +15,10 @@
 namespace exo::app {
 namespace {
 
-// The path itself. Errors: kNotFound, kInvalid (a folder, a pipe, ...), kIo.
+// The path itself. Errors: kNotFound, kInvalid (a folder without a model, a pipe, ...), kIo.
 Result<std::string> FileAt(const std::string& path) {
   if (!sys::NameExists(path)) return Fail(ErrorCode::kNotFound, "there is no file {}", path);
-  TRY(sys::RealDisk().Look(path));
+  TRY(store::LookAtModel(sys::RealDisk(), path));
   return path;
 }
 
@@ -72,14 +73,16 @@ Result<std::string> FindModelPath(const Settings& settings, const std::string& m
   for (const std::string& folder : folders) {
     for (const std::string& file : sys::ListFolder(folder)) {
       if (file == model + ".gguf" ||
-          (file.starts_with(model + "-00001-of-") && file.ends_with(".gguf"))) {
+          (file.starts_with(model + "-00001-of-") && file.ends_with(".gguf")) ||
+          (file == model && store::IsCheckpoint(sys::RealDisk(), folder + "/" + file))) {
         return folder + "/" + file;
       }
     }
   }
   return Fail(ErrorCode::kNotFound,
-              "no model '{}' in {}; give the path of a GGUF file, or put one there", model,
-              fmt::join(folders, ", "));
+              "no model '{}' in {}; give the path of a GGUF file or of a folder of safetensors, or "
+              "put one there",
+              model, fmt::join(folders, ", "));
 }
 
 }  // namespace exo::app

@@ -1,4 +1,4 @@
-// From what a user wrote (a name or a path) to a GGUF file of this machine.
+// From what a user wrote (a name or a path) to a model's file or folder on this machine.
 #pragma once
 
 #include <string>
@@ -12,8 +12,8 @@ namespace exo::app {
 // Folders that are searched for models: the setting `models`, DATA/models, and the bundled models
 // beside the program or under ../share/exo.
 std::vector<std::string> ModelFolders(const Settings& settings);
-// An existing file is taken as it is; else NAME.gguf in the folders. Errors: kNotFound naming the
-// folders.
+// An existing file or folder is taken as it is; else NAME.gguf or a folder NAME in the folders.
+// Errors: kNotFound naming the folders.
 Result<std::string> FindModelPath(const Settings& settings, const std::string& model);
 // The absolute path of an existing file, as the node is told it. Errors: kNotFound; kInvalid for a
 // path that JSON cannot carry.

@@ -95,7 +95,7 @@ class MemorySource final : public TensorSource {
 
 enum class Kind {
   kLlama,
-  kQwen,          // biases, norms of q and k, halves, tied
+  kQwen,          // all biases, norms of q and k, halves, tied
   kExperts,       // as qwen3moe: 6 experts, 2 of them renormalized
   kSharedExpert,  // as qwen2moe: 9 experts, 3 of them, and a shared one
   kGemma,         // as gemma3: a window of 12 in two layers of three, norms behind, GELU
@@ -159,6 +159,7 @@ struct TestModel {
                .rotary_dim = 64,
                .tied_output = tied,
                .qkv_bias = kind_ == Kind::kQwen || kind_ == Kind::kSharedExpert,
+               .output_bias = kind_ == Kind::kQwen,
                .qk_norm = !llama && kind_ != Kind::kSharedExpert};
     if (kind_ == Kind::kExperts) {
       config->ffn_width = 0;
@@ -206,6 +207,7 @@ struct TestModel {
       layer.k_bias = bias("k_bias", 128);
       layer.v_bias = bias("v_bias", 128);
     }
+    if (config->output_bias) layer.o_bias = bias("o_bias", 256);
     if (config->qk_norm) {
       layer.q_norm = gain("q_norm", 64);
       layer.k_norm = gain("k_norm", 64);

@@ -110,7 +110,6 @@ struct BpeParts {
   Vocabulary vocabulary;
   MergeTable merges;
   std::unique_ptr<const PreTokenizer> words;
-  bool whole_words = false;  // a word that is a token needs no merges (llama.cpp: ignore_merges)
 };
 
 class BpeTokenizer final : public TokenizerBase {
@@ -118,8 +117,7 @@ class BpeTokenizer final : public TokenizerBase {
   explicit BpeTokenizer(BpeParts parts)
       : TokenizerBase(std::move(parts.vocabulary)),
         merges_(std::move(parts.merges)),
-        words_(std::move(parts.words)),
-        whole_words_(parts.whole_words) {
+        words_(std::move(parts.words)) {
     for (size_t byte = 0; byte < 256; ++byte)
       byte_symbols_[byte] = merges_.Intern(alphabet_.text_of[byte]);
     tokens_ = merges_.Resolve(vocabulary());
@@ -151,7 +149,7 @@ class BpeTokenizer final : public TokenizerBase {
   }
 
   TokenId WholeWord(std::string_view word) const {
-    if (!whole_words_ || word.size() > vocabulary().longest) return -1;
+    if (!words_->whole_words() || word.size() > vocabulary().longest) return -1;
     std::string text;
     for (const char c : word) text += alphabet_.text_of[static_cast<uint8_t>(c)];
     return vocabulary().Find(text);
@@ -194,7 +192,6 @@ class BpeTokenizer final : public TokenizerBase {
   ByteAlphabet alphabet_;
   MergeTable merges_;
   std::unique_ptr<const PreTokenizer> words_;
-  bool whole_words_;
   std::array<int32_t, 256> byte_symbols_;
   std::vector<TokenId> tokens_;  // of every symbol
 };
@@ -216,10 +213,8 @@ Result<std::shared_ptr<const Tokenizer>> MakeBpeTokenizer(const Gguf& gguf) {
   const std::string name = gguf.GetString("tokenizer.ggml.pre").value_or("");
   BpeParts parts;
   parts.words = TRY(PreTokenizer::Create(name));
-  parts.vocabulary = TRY(Vocabulary::Load(gguf, false));
-  const bool llama3 = name == "llama-bpe" || name == "llama3" || name == "llama-v3";
-  parts.whole_words = llama3;
-  if (llama3 && gguf.Find("tokenizer.ggml.add_bos_token") == nullptr) {
+  parts.vocabulary = TRY(Vocabulary::Load(gguf, VocabularyKind::kByteLevel));
+  if (parts.words->adds_bos() && gguf.Find("tokenizer.ggml.add_bos_token") == nullptr) {
     parts.vocabulary.add_bos = parts.vocabulary.bos >= 0;
   }
   parts.merges = TRY(ReadMerges(gguf));

@@ -125,6 +125,7 @@ Result<ModelConfig> ReadConfig(const Gguf& gguf) {
   TRY(ReadRope(keys, config));
   config.tied_output = gguf.FindTensor("output.weight") == nullptr;
   config.qkv_bias = gguf.FindTensor("blk.0.attn_q.bias") != nullptr;
+  config.output_bias = gguf.FindTensor("blk.0.attn_output.bias") != nullptr;
   TRY(architecture.configure(keys, config));
   if (keys.Has("attention.scale")) {
     config.attention_scale = static_cast<float>(TRY(keys.Float("attention.scale")));

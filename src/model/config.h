@@ -54,6 +54,7 @@ struct ModelConfig {
 
   bool tied_output = false;   // output matrix = token embedding
   bool qkv_bias = false;      // biases on q, k and v
+  bool output_bias = false;   // and on attention's output matrix
   bool qk_norm = false;       // RMSNorm per head on q and k before RoPE
   bool post_norms = false;    // RMSNorm on the results of attention and FFN before they are added
   bool rope_factors = false;  // rope_freqs.weight is present

@@ -42,7 +42,9 @@ std::string DescribeForeignFile(std::span<const std::byte> begin) {
   if (all.starts_with("GGUF")) return {};
   if (std::ranges::all_of(all, [](char c) { return c == 0; }))
     return "a file of zeros: its download has not begun or was lost";
-  if (IsSafetensors(all)) return "a safetensors file: convert it to GGUF first";
+  if (IsSafetensors(all))
+    return "a safetensors file: give the folder that it lies in, with its config.json and "
+           "tokenizer.json";
   const auto first = std::ranges::find_if_not(
       all.substr(0, 256), [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; });
   std::string text(first, all.substr(0, 512).end());

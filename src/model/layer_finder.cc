@@ -89,6 +89,7 @@ Result<void> LayerFinder::Attention(const ModelConfig& config, LayerTensors& lay
     layer.k_bias = TRY(Vector("attn_k.bias", kv));
     layer.v_bias = TRY(Vector("attn_v.bias", kv));
   }
+  if (config.output_bias) layer.o_bias = TRY(Vector("attn_output.bias", d));
   if (config.qk_norm) {
     layer.q_norm = TRY(Vector("attn_q_norm.weight", config.head_dim));
     layer.k_norm = TRY(Vector("attn_k_norm.weight", config.head_dim));

@@ -3,50 +3,16 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "base/check.h"
+#include "model/pretokenizer_rules.h"
 #include "model/utf8.h"
 
 namespace exo::model {
 namespace {
-
-// White space as the tokenizers' own regex engines have it. PCRE2's \s also holds U+180E.
-#define EXO_SPACES \
-  R"(\t-\r \x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})"
-#define EXO_GPT2                                                                                \
-  R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^)" EXO_SPACES R"(\p{L}\p{N}]+|[)" EXO_SPACES \
-  R"(]+(?![^)" EXO_SPACES R"(])|[)" EXO_SPACES R"(]+)"
-#define EXO_LLAMA3(digits)                                                                    \
-  R"('[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]|[^\r\n\p{L}\p{N}]?\p{L}+|)" digits \
-  R"(| ?[^)" EXO_SPACES R"(\p{L}\p{N}]+[\r\n]*|[)" EXO_SPACES R"(]*[\r\n]+|[)" EXO_SPACES     \
-  R"(]+(?![^)" EXO_SPACES R"(])|[)" EXO_SPACES R"(]+)"
-
-// Expressions are applied one after the other, each to the pieces that the ones before left.
-struct Rule {
-  std::string_view name;
-  std::array<const char*, 4> patterns;
-};
-constexpr std::array<Rule, 4> kRules = {{
-    {"gpt-2", {EXO_GPT2}},
-    {"llama-bpe", {EXO_LLAMA3(R"(\p{N}{1,3})")}},
-    {"qwen2", {EXO_LLAMA3(R"(\p{N})")}},
-    {"default", {R"([\p{P}\$\+<=>\^~\|]+)", EXO_GPT2, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
-}};
-
-constexpr std::array<std::array<std::string_view, 2>, 8> kAliases = {{
-    {"", "default"},
-    {"llama3", "llama-bpe"},
-    {"llama-v3", "llama-bpe"},
-    {"smaug-bpe", "llama-bpe"},
-    {"phi-2", "gpt-2"},
-    {"gpt2", "gpt-2"},
-    {"deepseek-r1-qwen", "qwen2"},
-    {"megrez", "qwen2"},
-}};
 
 struct FreeCode {
   void operator()(pcre2_code* code) const { pcre2_code_free(code); }
@@ -97,9 +63,10 @@ Code Compile(const char* pattern) {
 
 class RegexPreTokenizer final : public PreTokenizer {
  public:
-  explicit RegexPreTokenizer(const Rule& rule) {
-    for (const char* pattern : rule.patterns) {
-      if (pattern != nullptr) codes_.push_back(Compile(pattern));
+  explicit RegexPreTokenizer(const PreTokenizerName& name) : name_(name) {
+    for (const Expression& expression : RuleOf(name).expressions) {
+      if (expression.pattern != nullptr)
+        steps_.push_back({Compile(expression.pattern), expression.cut});
     }
   }
 
@@ -123,42 +90,51 @@ class RegexPreTokenizer final : public PreTokenizer {
     }
   }
 
+  bool whole_words() const override { return name_.whole_words; }
+  bool adds_bos() const override { return name_.adds_bos; }
+
  private:
+  struct Step {
+    Code code;
+    Cut cut;
+  };
+  using Word = std::function<void(std::string_view)>;
+
   // Matches of expression `index` and the gaps between them, each cut further by the next
   // expression.
-  void SplitValid(std::string_view text, size_t index,
-                  const std::function<void(std::string_view)>& word) const {
-    if (index == codes_.size()) return word(text);
-    const pcre2_code* code = codes_[index].get();
+  void SplitValid(std::string_view text, size_t index, const Word& word) const {
+    if (index == steps_.size()) return word(text);
+    const auto [code, cut] = std::pair(steps_[index].code.get(), steps_[index].cut);
     const std::unique_ptr<pcre2_match_data, FreeMatch> match(pcre2_match_data_create(1, nullptr));
     CHECK(match != nullptr);
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(match.get());
     size_t done = 0;
-    while (done < text.size()) {
-      // The rest is one piece. (An empty match cannot be: no pattern has one.)
-      if (!FindNext(code, text, done, match.get()) || bounds[1] <= bounds[0]) break;
-      if (bounds[0] > done) SplitValid(text.substr(done, bounds[0] - done), index + 1, word);
-      SplitValid(text.substr(bounds[0], bounds[1] - bounds[0]), index + 1, word);
-      done = bounds[1];
+    const auto cut_at = [&](size_t at) {
+      if (at > done) SplitValid(text.substr(done, at - done), index + 1, word);
+      done = at;
+    };
+    size_t from = 0;
+    // The rest is one piece. (An empty match cannot be: no pattern has one.)
+    while (from < text.size() && FindNext(code, text, from, match.get()) && bounds[1] > bounds[0]) {
+      from = bounds[1];
+      if (cut == Cut::kBeforeThrees) {
+        for (size_t at = bounds[0]; at < from; at += 3) cut_at(at);
+      } else {
+        cut_at(bounds[0]);
+        cut_at(from);
+      }
     }
-    if (done < text.size()) SplitValid(text.substr(done), index + 1, word);
+    cut_at(text.size());
   }
 
-  std::vector<Code> codes_;
+  const PreTokenizerName& name_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<const PreTokenizer>> PreTokenizer::Create(std::string_view name) {
-  std::string_view wanted = name;
-  for (const auto& [alias, rule] : kAliases) {
-    if (alias == name) wanted = rule;
-  }
-  for (const Rule& rule : kRules) {
-    if (rule.name == wanted) return std::make_unique<const RegexPreTokenizer>(rule);
-  }
-  return Fail(ErrorCode::kUnsupported,
-              "the pre-tokenizer '{}' (this build has llama-bpe, qwen2, gpt-2 and default)", name);
+  return std::make_unique<const RegexPreTokenizer>(*TRY(FindPreTokenizer(name)));
 }
 
 }  // namespace exo::model

@@ -4,13 +4,12 @@
 #include <array>
 
 #include "model/merge.h"
+#include "model/space_mark.h"
 #include "model/tokenizer_base.h"
 #include "model/utf8.h"
 
 namespace exo::model {
 namespace {
-
-constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
 
 // Symbols count in 32 bits; longer texts are encoded in stretches of this size.
 constexpr size_t kMaxStretch = 64u << 20;
@@ -29,31 +28,6 @@ std::string EscapeSpaces(std::string_view text, bool prefix) {
   return out;
 }
 
-std::string UnescapeSpaces(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size();) {
-    if (text.substr(i).starts_with(kSpaceMark)) {
-      out += ' ';
-      i += kSpaceMark.size();
-    } else {
-      out += text[i++];
-    }
-  }
-  return out;
-}
-
-// The value of "<0x1F>", -1 for anything else.
-int ByteOf(std::string_view text) {
-  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return -1;
-  int value = 0;
-  for (const char c : text.substr(3, 2)) {
-    const bool digit = c >= '0' && c <= '9';
-    if (!digit && !(c >= 'A' && c <= 'F')) return -1;
-    value = value * 16 + (digit ? c - '0' : c - 'A' + 10);
-  }
-  return value;
-}
-
 class SpmTokenizer final : public TokenizerBase {
  public:
   explicit SpmTokenizer(Vocabulary loaded) : TokenizerBase(std::move(loaded)) {
@@ -61,9 +35,9 @@ class SpmTokenizer final : public TokenizerBase {
     bytes_.reserve(vocabulary().size());
     for (size_t i = 0; i < vocabulary().size(); ++i) {
       const std::string& text = vocabulary().texts[i];
-      const int byte = vocabulary().types[i] == TokenType::kByte ? ByteOf(text) : -1;
+      const int byte = vocabulary().types[i] == TokenType::kByte ? ByteOfToken(text) : -1;
       if (byte >= 0) byte_tokens_[static_cast<size_t>(byte)] = static_cast<TokenId>(i);
-      bytes_.push_back(byte >= 0 ? std::string(1, static_cast<char>(byte)) : UnescapeSpaces(text));
+      bytes_.push_back(byte >= 0 ? std::string(1, static_cast<char>(byte)) : UnmarkSpaces(text));
     }
   }
 
@@ -122,7 +96,8 @@ class SpmTokenizer final : public TokenizerBase {
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> MakeSpmTokenizer(const Gguf& gguf) {
-  return std::make_shared<const SpmTokenizer>(TRY(Vocabulary::Load(gguf, true)));
+  return std::make_shared<const SpmTokenizer>(
+      TRY(Vocabulary::Load(gguf, VocabularyKind::kSentencePiece)));
 }
 
 }  // namespace exo::model

@@ -10,8 +10,8 @@ std::vector<const TensorRef*> LayerTensors::All() const {
   std::vector<const TensorRef*> all = {&attn_norm, &attn_q,      &attn_k,
                                        &attn_v,    &attn_output, &ffn_norm};
   for (const auto* optional :
-       {&q_bias, &k_bias, &v_bias, &q_norm, &k_norm, &post_attn_norm, &post_ffn_norm, &ffn_gate,
-        &ffn_up, &ffn_down, &router, &gate_exps, &up_exps, &down_exps, &shared_router}) {
+       {&q_bias, &k_bias, &v_bias, &o_bias, &q_norm, &k_norm, &post_attn_norm, &post_ffn_norm,
+        &ffn_gate, &ffn_up, &ffn_down, &router, &gate_exps, &up_exps, &down_exps, &shared_router}) {
     if (*optional) all.push_back(&**optional);
   }
   return all;

@@ -38,6 +38,7 @@ struct LayerTensors {
   TensorRef attn_norm, attn_q, attn_k, attn_v, attn_output;
   TensorRef ffn_norm;
   std::optional<TensorRef> q_bias, k_bias, v_bias;                 // qkv_bias
+  std::optional<TensorRef> o_bias;                                 // output_bias
   std::optional<TensorRef> q_norm, k_norm;                         // qk_norm
   std::optional<TensorRef> post_attn_norm, post_ffn_norm;          // post_norms
   std::optional<TensorRef> ffn_gate, ffn_up, ffn_down;             // the dense or the shared block

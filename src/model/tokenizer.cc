@@ -24,8 +24,9 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const Gguf& gguf) {
     return Fail(ErrorCode::kCorrupt, "the file has no tokenizer: {}", model.error().message);
   if (*model == "llama") return MakeSpmTokenizer(gguf);
   if (*model == "gpt2") return MakeBpeTokenizer(gguf);
-  return Fail(ErrorCode::kUnsupported, "the tokenizer model '{}' (this build has llama and gpt2)",
-              *model);
+  if (*model == "t5") return MakeUnigramTokenizer(gguf);
+  return Fail(ErrorCode::kUnsupported,
+              "the tokenizer model '{}' (this build has llama, gpt2 and t5)", *model);
 }
 
 TokenizerBase::TokenizerBase(Vocabulary vocabulary)

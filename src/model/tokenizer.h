@@ -1,5 +1,5 @@
-// Text to token ids and back, exactly as the model was trained: SentencePiece BPE ("llama") and
-// byte-level BPE ("gpt2" with the pre-tokenizer rules llama-bpe, qwen2, gpt-2, default).
+// Text to token ids and back, exactly as the model was trained: SentencePiece BPE ("llama"),
+// unigram ("t5") and byte-level BPE ("gpt2" with the rules of model/pretokenizer_rules.h).
 // Immutable after Load; every method may be called from any thread.
 #pragma once
 

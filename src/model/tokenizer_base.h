@@ -1,4 +1,4 @@
-// What both kinds of tokenizer share: special tokens, trust, decoding by a table of bytes per
+// What all kinds of tokenizer share: special tokens, trust, decoding by a table of bytes per
 // token. A kind adds how ordinary text becomes ids and what the bytes of its tokens are.
 #pragma once
 
@@ -40,8 +40,9 @@ class TokenizerBase : public Tokenizer {
   SpecialFinder specials_;
 };
 
-// The two kinds. Errors: kCorrupt, kUnsupported (pre-tokenizer).
+// The kinds. Errors: kCorrupt, kUnsupported (pre-tokenizer).
 Result<std::shared_ptr<const Tokenizer>> MakeSpmTokenizer(const Gguf& gguf);
 Result<std::shared_ptr<const Tokenizer>> MakeBpeTokenizer(const Gguf& gguf);
+Result<std::shared_ptr<const Tokenizer>> MakeUnigramTokenizer(const Gguf& gguf);
 
 }  // namespace exo::model

@@ -120,7 +120,7 @@ TEST(TokenizerTest, EveryByteSurvives) {
   std::string all;
   for (int i = 0; i < 256; ++i) all += static_cast<char>(i);
   all += "\xf0\x9f\xa6 broken \xed\xa0\x80 \xc0\x80 \xff";
-  for (const char* pre : {"gpt-2", "llama-bpe", "qwen2", "default"}) {
+  for (const char* pre : {"gpt-2", "llama-bpe", "tekken", "deepseek-llm", "superbpe", "default"}) {
     const auto tokenizer = Load(SmallBpe(pre));
     EXPECT_EQ(tokenizer->Decode(tokenizer->Encode(all, false)), all) << pre;
   }
@@ -128,10 +128,62 @@ TEST(TokenizerTest, EveryByteSurvives) {
   EXPECT_EQ(spm->Decode(spm->Encode(all, false)), all);
 }
 
+GgufBuilder SmallUnigram() {
+  GgufBuilder file;
+  file.String("tokenizer.ggml.model", "t5")
+      .Strings("tokenizer.ggml.tokens", {"<pad>", "</s>", "<unk>", "\xe2\x96\x81", "a", "b", "ab",
+                                         "\xe2\x96\x81"
+                                         "a",
+                                         "<0xC3>", "<0xA9>"});
+  file.Numbers<int32_t>("tokenizer.ggml.token_type", ValueType::kI32,
+                        {3, 3, 2, 1, 1, 1, 1, 1, 6, 6});
+  file.Numbers<float>("tokenizer.ggml.scores", ValueType::kF32,
+                      {0, 0, 0, -2, -3, -3, -4, -3.5f, 0, 0});
+  file.Bool("tokenizer.ggml.add_space_prefix", true);
+  return file;
+}
+
+TEST(TokenizerTest, UnigramTakesTheMostProbableWay) {
+  const auto tokenizer = Load(SmallUnigram());
+  // "_a" "b" is -6.5, "_" "ab" -6.
+  EXPECT_EQ(tokenizer->Encode("ab", false), (std::vector<TokenId>{3, 6}));
+  EXPECT_EQ(tokenizer->Encode("a b", false), (std::vector<TokenId>{7, 3, 5}));
+  EXPECT_EQ(tokenizer->Decode(std::vector<TokenId>{7, 3, 5}), "a b");
+  // Characters that no token covers: their bytes, or one unknown token for neighbors.
+  EXPECT_EQ(tokenizer->Encode("a\xc3\xa9", false), (std::vector<TokenId>{7, 8, 9}));
+  EXPECT_EQ(tokenizer->Encode("axyb", false), (std::vector<TokenId>{7, 2, 5}));
+  EXPECT_EQ(tokenizer->Encode("a</s>", true), (std::vector<TokenId>{7, 1}));
+  GgufBuilder merging = SmallUnigram();
+  merging.Bool("tokenizer.ggml.remove_extra_whitespaces", true);
+  EXPECT_EQ(Load(merging)->Encode("  a   b  ", false), (std::vector<TokenId>{7, 3, 5}));
+}
+
+TEST(TokenizerTest, DamagedMapsOfCharactersAreRefusedOrReplaceNothing) {
+  const auto with = [](const std::vector<uint8_t>& map) {
+    GgufBuilder file = SmallUnigram();
+    file.Numbers<uint8_t>("tokenizer.ggml.precompiled_charsmap", ValueType::kU8, map);
+    return file;
+  };
+  for (const auto& map : std::vector<std::vector<uint8_t>>{{1},
+                                                           {0, 0, 0, 0},
+                                                           {4, 0, 0, 0, 1, 2, 3, 4},
+                                                           {3, 0, 0, 0, 1, 2, 3, 0},
+                                                           {255, 255, 255, 255, 0},
+                                                           {4, 0, 0, 0, 1, 2, 3, 4, 'x'}}) {
+    EXPECT_NE(LoadError(with(map), ErrorCode::kCorrupt), "");
+  }
+  // Offsets that lead out of the array, values that lead out of the replacements.
+  for (const uint8_t fill : {0x00, 0x61, 0x7f, 0xff}) {
+    std::vector<uint8_t> map = {0, 4, 0, 0};
+    map.resize(4 + 1024, fill);
+    map.push_back(0);
+    const auto tokenizer = Load(with(map));
+    EXPECT_FALSE(tokenizer->Encode("ab \xff a", false).empty());
+  }
+}
+
 TEST(TokenizerTest, RefusesWhatItDoesNotHave) {
-  EXPECT_TRUE(
-      LoadError(SmallBpe("deepseek-llm"), ErrorCode::kUnsupported).contains("deepseek-llm"));
-  EXPECT_TRUE(LoadError(SmallBpe("refact"), ErrorCode::kUnsupported).contains("refact"));
+  EXPECT_TRUE(LoadError(SmallBpe("afmoe"), ErrorCode::kUnsupported).contains("'afmoe'"));
   GgufBuilder bert;
   bert.String("tokenizer.ggml.model", "bert");
   EXPECT_TRUE(LoadError(bert, ErrorCode::kUnsupported).contains("bert"));
@@ -145,8 +197,8 @@ TEST(TokenizerTest, TakesNoQuadraticTime) {
   for (int i = 0; words.size() < (1u << 20); ++i) words += "word" + std::to_string(i) + " ab, ";
   const std::vector<std::string> texts = {words, std::string(1u << 20, 'a'),
                                           std::string(1u << 20, ' ')};
-  for (const auto& tokenizer :
-       {Load(SmallBpe("llama-bpe")), Load(SmallBpe("default")), Load(SmallSpm())}) {
+  for (const auto& tokenizer : {Load(SmallBpe("llama-bpe")), Load(SmallBpe("default")),
+                                Load(SmallSpm()), Load(SmallUnigram())}) {
     for (const std::string& text : texts) {
       const auto start = std::chrono::steady_clock::now();
       EXPECT_FALSE(tokenizer->Encode(text, true).empty());

@@ -8,10 +8,10 @@ namespace exo::model {
 namespace {
 
 // Names by which vocabularies end a turn or a text.
-constexpr std::array<std::string_view, 13> kEndNames = {
-    "</s>",     "<|eot_id|>",      "<|im_end|>",        "<|end|>",    "<|return|>",
-    "<|call|>", "<end_of_turn>",   "<|endoftext|>",     "<|eom_id|>", "<EOT>",
-    "_<EOT>",   "<|end_of_text|>", "<end_of_utterance>"};
+constexpr std::array<std::string_view, 15> kEndNames = {
+    "</s>",     "<|eot_id|>",      "<|im_end|>",         "<|end|>",    "<|return|>",
+    "<|call|>", "<end_of_turn>",   "<|endoftext|>",      "<|eom_id|>", "<EOT>",
+    "_<EOT>",   "<|end_of_text|>", "<end_of_utterance>", "[EOT]",      "<｜end▁of▁sentence｜>"};
 
 // User-defined tokens are found in anybody's text. Tokens that structure a conversation may not be,
 // whatever the file calls them: those in kEndNames, those written <|…|> and what begins a turn of
@@ -83,12 +83,28 @@ Result<void> ReadScores(const Gguf& gguf, Vocabulary& vocabulary) {
   return {};
 }
 
-Result<void> ReadSpecialIds(const Gguf& gguf, bool sentence_piece, Vocabulary& vocabulary) {
+// Of files that do not say.
+struct AbsentIds {
+  TokenId bos = -1, eos = -1, unknown = -1;
+};
+AbsentIds AbsentIdsOf(VocabularyKind kind) {
+  switch (kind) {
+    case VocabularyKind::kByteLevel:
+      return {};
+    case VocabularyKind::kSentencePiece:
+      return {.bos = 1, .eos = 2, .unknown = 0};
+    case VocabularyKind::kUnigram:
+      return {.bos = -1, .eos = 1, .unknown = 2};
+  }
+  return {};
+}
+
+Result<void> ReadSpecialIds(const Gguf& gguf, VocabularyKind kind, Vocabulary& vocabulary) {
   const size_t size = vocabulary.size();
-  vocabulary.bos = TRY(ReadId(gguf, "tokenizer.ggml.bos_token_id", sentence_piece ? 1 : -1, size));
-  vocabulary.eos = TRY(ReadId(gguf, "tokenizer.ggml.eos_token_id", sentence_piece ? 2 : -1, size));
-  vocabulary.unknown =
-      TRY(ReadId(gguf, "tokenizer.ggml.unknown_token_id", sentence_piece ? 0 : -1, size));
+  const AbsentIds absent = AbsentIdsOf(kind);
+  vocabulary.bos = TRY(ReadId(gguf, "tokenizer.ggml.bos_token_id", absent.bos, size));
+  vocabulary.eos = TRY(ReadId(gguf, "tokenizer.ggml.eos_token_id", absent.eos, size));
+  vocabulary.unknown = TRY(ReadId(gguf, "tokenizer.ggml.unknown_token_id", absent.unknown, size));
   vocabulary.ends.assign(size, false);
   const TokenId turn = TRY(ReadId(gguf, "tokenizer.ggml.eot_token_id", -1, size));
   const TokenId message = TRY(ReadId(gguf, "tokenizer.ggml.eom_token_id", -1, size));
@@ -134,7 +150,8 @@ bool NamesPhi3(const Gguf& gguf) {
 
 }  // namespace
 
-Result<Vocabulary> Vocabulary::Load(const Gguf& gguf, bool sentence_piece) {
+Result<Vocabulary> Vocabulary::Load(const Gguf& gguf, VocabularyKind kind) {
+  const bool sentence_piece = kind == VocabularyKind::kSentencePiece;
   Vocabulary vocabulary;
   auto texts = gguf.GetStrings("tokenizer.ggml.tokens");
   if (!texts) return Bad(texts.error());
@@ -143,9 +160,9 @@ Result<Vocabulary> Vocabulary::Load(const Gguf& gguf, bool sentence_piece) {
   }
   vocabulary.texts = std::move(*texts);
   TRY(ReadTypes(gguf, vocabulary));
-  if (sentence_piece) TRY(ReadScores(gguf, vocabulary));
+  if (kind != VocabularyKind::kByteLevel) TRY(ReadScores(gguf, vocabulary));
   Index(vocabulary);
-  TRY(ReadSpecialIds(gguf, sentence_piece, vocabulary));
+  TRY(ReadSpecialIds(gguf, kind, vocabulary));
   vocabulary.add_bos =
       gguf.GetBool("tokenizer.ggml.add_bos_token").value_or(sentence_piece) && vocabulary.bos >= 0;
   vocabulary.add_space_prefix =

@@ -1,4 +1,4 @@
-// The token table of a GGUF file with its special tokens: what SentencePiece and BPE share.
+// The token table of a GGUF file with its special tokens: what all kinds of tokenizers share.
 // Owns copies of everything: the file may go after Load. Immutable, any thread.
 #pragma once
 
@@ -24,6 +24,9 @@ enum class TokenType : uint8_t {
   kUnused = 5,
   kByte = 6
 };
+
+// Which keys a file must have, and what is meant where it has none.
+enum class VocabularyKind : uint8_t { kByteLevel, kSentencePiece, kUnigram };
 
 struct Vocabulary {
   std::vector<std::string> texts;
@@ -54,8 +57,8 @@ struct Vocabulary {
     return found == ids.end() ? -1 : found->second;
   }
 
-  // `sentence_piece` chooses the defaults of absent keys. Errors: kCorrupt.
-  static Result<Vocabulary> Load(const Gguf& gguf, bool sentence_piece);
+  // Errors: kCorrupt.
+  static Result<Vocabulary> Load(const Gguf& gguf, VocabularyKind kind);
 };
 
 }  // namespace exo::model

@@ -20,7 +20,7 @@ bool IsLaterPart(const std::string& path) {
 Result<sys::FileStamp> StampOf(const sys::Disk& disk, const std::string& path) {
   sys::FileStamp sum;
   for (const std::string& part : TRY(store::FindParts(disk, path)).paths) {
-    const sys::FileStamp one = TRY(disk.Look(part));
+    const sys::FileStamp one = TRY(store::LookAtModel(disk, part));
     sum.bytes += one.bytes;
     sum.modified_ns = std::max(sum.modified_ns, one.modified_ns);
     sum.changed_ns = std::max(sum.changed_ns, one.changed_ns);
@@ -145,7 +145,8 @@ void Models::ScanFolder(const std::string& folder) {
         std::vector<Found> files;
         for (const std::string& name : TRY(look.disk.List(folder))) {
           const std::string path = folder + "/" + name;
-          if (!name.ends_with(".gguf") || name.starts_with('.') || IsLaterPart(path)) continue;
+          if (name.starts_with('.') || IsLaterPart(path)) continue;
+          if (!name.ends_with(".gguf") && !store::IsCheckpoint(look.disk, path)) continue;
           files.push_back(look(path, [](auto... parts) { return Found{std::move(parts)...}; }));
         }
         return files;

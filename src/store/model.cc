@@ -76,7 +76,9 @@ bool AllExist(const sys::Disk& disk, const std::vector<std::string>& paths) {
 
 }  // namespace
 
-Result<SplitName> ParseModelPath(const std::string& path) {
+Result<SplitName> ParseModelPath(const std::string& given) {
+  std::string path = given;
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();  // of a folder
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
   std::string stem = path.substr(folder.size());
@@ -123,8 +125,12 @@ Result<std::shared_ptr<const ModelFile>> ModelFile::Open(const std::string& path
   file->name_ = std::move(split.name);
   file->parts_ = std::move(split.paths);
   std::vector<OpenedFile> files;
-  for (const std::string& part : file->parts_) {
-    files.push_back(TRY(disk.Open(part)));
+  if (!disk.Look(file->parts_[0]) && IsCheckpoint(disk, file->parts_[0]))
+    file->folder_ = std::make_unique<CheckpointFolder>(disk, file->parts_[0]);
+  for (size_t i = 0; i < file->parts_.size(); ++i) {
+    auto part = file->OpenNow(i);
+    if (!part && file->folder_ != nullptr) return Wrap(part.error(), path);
+    files.push_back(TRY(std::move(part)));
     file->stamps_.push_back(files.back()->stamp());
   }
   auto known = Identify(file->parts_[0], files);
@@ -182,8 +188,12 @@ std::shared_ptr<const PreparedFile> ModelFile::OpenPrepared() const {
   return nullptr;
 }
 
+Result<OpenedFile> ModelFile::OpenNow(size_t index) const {
+  return folder_ == nullptr ? disk_->Open(parts_[index]) : folder_->Open();
+}
+
 Result<OpenedFile> ModelFile::OpenPart(size_t index) const {
-  OpenedFile file = TRY(disk_->Open(parts_[index]));
+  OpenedFile file = TRY(OpenNow(index));
   if (file->stamp() == stamps_[index]) return file;
   return Fail(ErrorCode::kCorrupt, "{} is not the file that it was when the model was added",
               parts_[index]);

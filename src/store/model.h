@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "store/checkpoint_folder.h"
 #include "store/manifest.h"
 #include "store/prepared.h"
 #include "store/state.h"
@@ -25,20 +26,20 @@ struct OpenOptions {
   bool adapters = false;            // a low-rank adapter is opened too
 };
 
-// A GGUF model, or an adapter, on this node's disk (one file or the parts of a split one). The
-// files are closed between uses: each use opens them again and refuses files that are not the ones
-// that were hashed.
+// A model, or an adapter, on this node's disk: one GGUF file, the parts of a split one, or a folder
+// of safetensors, which counts as one file. The files are closed between uses: each use opens them
+// again and refuses files that are not the ones that were hashed.
 class ModelFile final {
  public:
-  // Opens `path` (of a split model: any part; all must be there). Symbolic links keep their names;
-  // the parts of a split model are looked for beside the link first.
+  // Opens `path` (of a split model: any part; all must be there; a folder of safetensors). Symbolic
+  // links keep their names; the parts of a split model are looked for beside the link first.
   // Errors: those of Manifest::FromFiles, each naming the file; kCorrupt when it changed meanwhile;
   // kInvalid for an adapter where none is wanted.
   static Result<std::shared_ptr<const ModelFile>> Open(const std::string& path,
                                                        const OpenOptions& options = {});
 
   const std::string& path() const { return path_; }
-  // The name people use: file name without .gguf and split suffix.
+  // The name people use: file name without .gguf and split suffix, or the folder's name.
   const std::string& name() const { return name_; }
   const Manifest& manifest() const { return *manifest_; }
   const std::shared_ptr<const Manifest>& shared_manifest() const { return manifest_; }
@@ -59,6 +60,8 @@ class ModelFile final {
 
  private:
   Result<void> FindManifest(std::span<const OpenedFile> files, const OpenOptions& options);
+  // Part `index` as it is now.
+  Result<OpenedFile> OpenNow(size_t index) const;
   // Part `index`, if it is still the file that was hashed.
   Result<OpenedFile> OpenPart(size_t index) const;
 
@@ -66,6 +69,7 @@ class ModelFile final {
   std::string path_;
   std::string name_;
   std::vector<std::string> parts_;
+  std::unique_ptr<CheckpointFolder> folder_;  // null: GGUF files
   std::vector<sys::FileStamp> stamps_;
   KnownFile known_;
   std::string prepared_path_;  // empty: nowhere

@@ -28,6 +28,12 @@ constexpr uint32_t kQuantizationVersion = 2;  // of ggml's block formats
 // mixtures.
 uint32_t FileType(DType type) {
   switch (type) {
+    case DType::kF32:
+      return 0;
+    case DType::kF16:
+      return 1;
+    case DType::kBF16:
+      return 32;
     case DType::kQ4_0:
       return 2;
     case DType::kQ8_0:
@@ -55,7 +61,7 @@ Result<Source> OpenSource(const std::string& path) {
   Source source;
   std::vector<model::Gguf> parts;
   for (const std::string& part : TRY(FindParts(sys::RealDisk(), path)).paths) {
-    const auto& file = *source.files.emplace_back(TRY(sys::RealDisk().Open(part)));
+    const auto& file = *source.files.emplace_back(TRY(OpenModelPart(sys::RealDisk(), part)));
     source.bytes += file.stamp().bytes;
     auto head = ReadHead(file);
     if (!head) return Wrap(head.error(), part);
@@ -92,8 +98,10 @@ bool Stays(const model::GgufTensor& tensor) {
 }
 
 DType ChooseType(const model::Gguf& gguf, const model::GgufTensor& tensor, DType from,
-                 DType wanted) {
-  if (Stays(tensor)) return from;
+                 std::optional<DType> type) {
+  if (!type || Stays(tensor)) return from;
+  const DType wanted = *type;
+  if (!tensor::Info(wanted).quantized) return wanted;
   const std::string_view head =
       gguf.FindTensor("output.weight") == nullptr ? "token_embd.weight" : "output.weight";
   DType to = tensor.name == head && wanted != DType::kQ8_0 ? DType::kQ6_K : wanted;
@@ -101,7 +109,7 @@ DType ChooseType(const model::Gguf& gguf, const model::GgufTensor& tensor, DType
   return tensor.dims[0] % tensor::Info(to).block_values == 0 ? to : from;
 }
 
-Result<std::vector<Change>> PlanChanges(const model::Gguf& gguf, DType wanted) {
+Result<std::vector<Change>> PlanChanges(const model::Gguf& gguf, std::optional<DType> wanted) {
   std::vector<Change> changes;
   for (const model::GgufTensor& tensor : gguf.tensors()) {
     const auto info = tensor::FindDType(tensor.type);
@@ -121,20 +129,22 @@ Result<std::vector<Change>> PlanChanges(const model::Gguf& gguf, DType wanted) {
 }
 
 model::GgufWriter MakeHead(const model::Gguf& gguf, const std::vector<Change>& changes,
-                           DType wanted) {
+                           std::optional<DType> wanted) {
   model::GgufWriter head(gguf.alignment());
-  const auto replaced = [](std::string_view key) {
-    return key == "general.file_type" || key == "general.quantization_version" ||
-           key.starts_with("split.");
+  const auto replaced = [&](std::string_view key) {
+    return key.starts_with("split.") ||
+           (wanted && (key == "general.file_type" || key == "general.quantization_version"));
   };
   for (const model::GgufKey& key : gguf.keys()) {
     if (replaced(key.name)) continue;
     head.Key(key.name, static_cast<model::ValueType>(key.type),
              {reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size()});
   }
-  head.Key("general.file_type", model::ValueType::kU32, model::EncodeNumber(FileType(wanted)));
-  head.Key("general.quantization_version", model::ValueType::kU32,
-           model::EncodeNumber(kQuantizationVersion));
+  if (wanted) {
+    head.Key("general.file_type", model::ValueType::kU32, model::EncodeNumber(FileType(*wanted)));
+    head.Key("general.quantization_version", model::ValueType::kU32,
+             model::EncodeNumber(kQuantizationVersion));
+  }
   for (const Change& change : changes) {
     head.Tensor(change.tensor->name, change.tensor->dims, static_cast<uint32_t>(change.to),
                 change.rows * change.ToRow());

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "base/check.h"
 #include "tensor/float16.h"
@@ -13,13 +14,17 @@ namespace exo::tensor {
 namespace {
 
 constexpr DType kWritable[] = {DType::kQ4_0, DType::kQ8_0, DType::kQ4_K, DType::kQ5_K,
-                               DType::kQ6_K};
+                               DType::kQ6_K, DType::kF32,  DType::kF16,  DType::kBF16};
+
+void WriteHalf(uint16_t half, std::byte* out) {
+  out[0] = static_cast<std::byte>(half & 255);
+  out[1] = static_cast<std::byte>(half >> 8);
+}
 
 // Writes the scale and yields what values are multiplied by: 0 when it is zero as f16.
 float WriteScale(float scale, std::byte* out) {
   const uint16_t half = FloatToHalf(scale);
-  out[0] = static_cast<std::byte>(half & 255);
-  out[1] = static_cast<std::byte>(half >> 8);
+  WriteHalf(half, out);
   return (half & 0x7fff) == 0 ? 0 : 1 / scale;
 }
 
@@ -52,6 +57,13 @@ void QuantizeBlock(DType type, const float* x, std::byte* out) {
       return QuantizeScaleMinimum(type, x, out);
     case DType::kQ6_K:
       return QuantizeScale(x, out);
+    case DType::kF32:
+      std::memcpy(out, x, sizeof(float));
+      return;
+    case DType::kF16:
+      return WriteHalf(FloatToHalf(*x), out);
+    case DType::kBF16:
+      return WriteHalf(FloatToBf16(*x), out);
     default:
       internal::CheckFailed(__FILE__, __LINE__, "not a writable type");
   }

@@ -1,5 +1,5 @@
-// From floats to GGUF blocks: the inverse of tensor/dequantize.h, with the loss that a format
-// implies.
+// From floats to GGUF blocks or to narrower floats (to nearest even): the inverse of
+// tensor/dequantize.h, with the loss that a format implies.
 //
 // Deterministic: only +, -, *, / and square roots of binary32 and binary64 in a fixed order, no
 // denormals, so that every machine writes the same file. Q4_0 and Q8_0 are ggml's blocks bit for
@@ -15,7 +15,7 @@
 
 namespace exo::tensor {
 
-// The types that can be written: Q4_0, Q8_0, Q4_K, Q5_K, Q6_K.
+// The types that can be written: Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, F32, F16, BF16.
 std::span<const DType> WritableTypes();
 
 // Values beyond the largest f16 cannot be weights of a sound model.

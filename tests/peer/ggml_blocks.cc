@@ -218,6 +218,7 @@ int main(int argc, char** argv) {
     if (info.type != exo::tensor::DType::kF32) exo::CompareType(ggml, info);
   }
   for (const exo::tensor::DType type : exo::tensor::WritableTypes()) {
+    if (!exo::tensor::Info(type).quantized) continue;
     exo::Rng rng(7);
     exo::CompareQuantizers(ggml, type, exo::Gaussian(256 * 1024, rng), "normal weights");
     for (int i = 2; i < argc; ++i)

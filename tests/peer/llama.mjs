@@ -4,7 +4,8 @@
 //   node llama.mjs --pkg DIR --model FILE < request.json > answer.json
 //
 // request  {"texts": ["..."], "greedy": [[ids], ...], "steps": 48, "score": [[ids], ...],
-//           "logits": [[ids], ...], "embed": [[ids], ...], "kv": "f16" or "f32", "lora": [{"file", "scale"}, ...]}
+//           "logits": [[ids], ...], "embed": [[ids], ...], "kv": "f16" or "f32", "lora": [{"file", "scale"}, ...],
+//           "vocabOnly": true for a file without tensors, whose texts alone can be asked for}
 // answer   {"package", "vocab", "bos": id or null where the model wants none, "texts": [[ids], ...],
 //           "greedy": [{"ids", "margins", "ends"}, ...], "score": [{"tokens", "nll"}, ...],
 //           "logits": [base64 of f32 [ids][vocab], ...], "embed": [[values], ...]}
@@ -33,14 +34,16 @@ const llama = await getLlama({gpu: false, build: "never", skipDownload: true, pr
     logLevel: LlamaLogLevel.disabled});
 const addon = llama._bindings;  // the layer right above llama.cpp, without the scheduling on top of it
 
-const model = new addon.AddonModel(file, {addonExports: addon, gpuLayers: 0, useMmap: true, vocabOnly: false});
+const vocabOnly = request.vocabOnly ?? false;
+const model = new addon.AddonModel(file, {addonExports: addon, gpuLayers: 0, useMmap: true, vocabOnly});
 if (!await model.init()) throw new Error("the model did not load");
 const kCells = 512;
 const kv = request.kv ?? "f16";
 const kvType = addon.getGgmlType(kv) ?? addon.getGgmlType(kv.toUpperCase());
-const context = new addon.AddonContext(model, {contextSize: kCells, batchSize: kCells, sequences: 1,
-    flashAttention: false, threads: 1, embeddings: request.embed !== undefined, kvCacheKeyType: kvType, kvCacheValueType: kvType});
-if (!await context.init()) throw new Error("no context");
+const context = vocabOnly ? null : new addon.AddonContext(model, {contextSize: kCells, batchSize: kCells, sequences: 1,
+    flashAttention: false, threads: 1, embeddings: request.embed !== undefined,
+    kvCacheKeyType: kvType, kvCacheValueType: kvType});
+if (context !== null && !await context.init()) throw new Error("no context");
 const adapters = request.lora ?? [];
 const loaded = [];
 for (const adapter of adapters) {

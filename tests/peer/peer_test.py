@@ -22,6 +22,7 @@ import tempfile
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1] / folder) for folder in ("e2e", "support")]
 import lib  # noqa: E402
 import make_adapter  # noqa: E402
+import pretokenizers  # noqa: E402
 import requantize  # noqa: E402
 import synthetic  # noqa: E402
 from llama_package import ggml_base, libllama, package  # noqa: E402
@@ -241,6 +242,15 @@ def samplers(exo):
     assert run.returncode == 0, run.stderr
 
 
+def pretokenizer_words(exo):
+    """The hashes that the program's own test compares its words with are still those of llama.cpp."""
+    package()
+    golden = json.loads(pretokenizers.GOLDEN.read_text())
+    found = pretokenizers.ask()
+    assert found == golden, [n for n in found["names"] if found["names"][n] != golden["names"].get(n)] or "other texts"
+    print(f"  {len(found['names'])} names of rules")
+
+
 def tiny_greedy(exo):
     package()
     # Twenty prompts of a trained model: far more than this many tokens have a clear margin.
@@ -275,6 +285,10 @@ QUANTIZED = {"": "q8_0", "ffn_": "q4_0", "token_embd": "f16"}
 # there are more than 20 before a logit: so their texts are not compared where the cache is f16 and a margin thin.
 EXACT, GELU, HALF, COARSE, ROUTED = 2e-5, 1e-3, 5e-2, 5e-2, 2e-1
 ROUTED_MARGIN = 0.3
+
+
+def llama_biases(exo):
+    check_synthetic(exo, "llama", {"": "f32"}, EXACT)
 
 
 def qwen2moe(exo):
@@ -357,5 +371,5 @@ def other_formats(exo):
 
 
 if __name__ == "__main__":
-    lib.main([formats, samplers, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16, stories_q8_0, qwen2moe, qwen3moe, gemma3,
-              embeddings, adapters])
+    lib.main([formats, samplers, pretokenizer_words, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16,
+              stories_q8_0, llama_biases, qwen2moe, qwen3moe, gemma3, embeddings, adapters])

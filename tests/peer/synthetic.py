@@ -47,7 +47,8 @@ class Weights:
         self.tensors.append((f"{name}.weight", dims, kind, encode(kind, x)))
 
     def vector(self, name, size, middle=1.0, spread=0.2):
-        x = middle + spread * self.rng.standard_normal(size)
+        # Few bits, so that a checkpoint can keep a norm less 1.
+        x = np.float16(middle + spread * self.rng.standard_normal(size))
         self.tensors.append((name, [size], "f32", encode("f32", x)))
 
 
@@ -139,6 +140,19 @@ def experts(weights, count, used, ffn):
         weights.matrix(f"blk.{i}.ffn_gate_inp", count, WIDTH, 2.0, kind="f32")
         gated(weights, i, ffn, "_exps", count)
     return [("expert_count", U32, count), ("expert_used_count", U32, used), ("expert_feed_forward_length", U32, ffn)]
+
+
+def llama(weights):
+    """With biases, also on attention's output, which some models of this architecture have."""
+    tokens, vocab = byte_level(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
+    weights.matrix("token_embd", vocab, WIDTH, 16.0)
+    for i in range(LAYERS):
+        attention(weights, i, 4, 2, 64, bias=True)
+        weights.vector(f"blk.{i}.attn_output.bias", WIDTH, 0.0, 0.3)
+        gated(weights, i, 384)
+    weights.vector("output_norm.weight", WIDTH)
+    weights.matrix("output", vocab, WIDTH, 4.0)
+    return keys(4, 2, 1e4, 384), tokens
 
 
 def qwen2moe(weights):

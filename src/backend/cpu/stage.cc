@@ -43,7 +43,8 @@ std::array<size_t, kScratches> RowFloats(const model::ModelConfig& config, bool 
   for (const Scratch s : {Scratch::kGate, Scratch::kUp}) {
     set(s, std::max<size_t>(config.ffn_width, size_t{experts.used} * experts.width));
   }
-  set(Scratch::kBlock, mixture || sharded || config.post_norms ? config.width : 0);
+  set(Scratch::kBlock,
+      mixture || sharded || config.post_norms || config.output_bias ? config.width : 0);
   set(Scratch::kNormed, mixture ? config.width : 0);
   set(Scratch::kRouter, experts.count);
   set(Scratch::kExpertOut, size_t{experts.used} * config.width);
@@ -404,6 +405,17 @@ void CpuStage::MatMul(std::span<const Product> products) {
     }
   };
   pool_.Run(static_cast<uint32_t>((panels + per_item - 1) / per_item), work, cancel_);
+}
+
+void CpuStage::AddBias(const Vector& bias, size_t rows) {
+  if (bias.empty()) return;
+  const size_t width = config_.width;
+  ForRows(rows, width, [&](size_t first, size_t count) {
+    for (size_t row = first; row < first + count; ++row) {
+      float* block = At(Scratch::kBlock) + row * width;
+      kernels_.Add(block, bias.data(), width, block);
+    }
+  });
 }
 
 void CpuStage::AddBlock(const Vector& gain, size_t rows, float* hidden) {

@@ -170,6 +170,8 @@ class CpuStage final : public StageCompute {
   void Dense(const LayerWeights& layer, const RowInput& x, size_t rows, float* out, bool add);
   void MixExperts(const LayerWeights& layer, size_t rows, float* out);
   void AddSharedExpert(const LayerWeights& layer, size_t rows, float* out);
+  // block += bias, where there is one.
+  void AddBias(const Vector& bias, size_t rows);
   // hidden += block; with a gain, its RMSNorm.
   void AddBlock(const Vector& gain, size_t rows, float* hidden);
 

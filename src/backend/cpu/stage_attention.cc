@@ -38,15 +38,19 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
   if (sharded()) {
     TRY(SumParts(layer.o_parts, sums_.attention_leaves, attention, config_.q_width(), rows,
                  At(Scratch::kBlock)));
+    AddBias(layer.o_bias, rows);
     AddBlock(layer.post_attn_norm, rows, hidden);
     return {};
   }
   Prepare(kernels::KindFor(layer.o.weights.type), attention, config_.q_width(), rows);
-  const bool norm = !layer.post_attn_norm.empty();
-  float* out = norm ? At(Scratch::kBlock) : hidden;
-  MatMul(std::array{Of(layer.o, rows, out, /*add=*/!norm)});
+  const bool apart = !layer.post_attn_norm.empty() || !layer.o_bias.empty();
+  float* out = apart ? At(Scratch::kBlock) : hidden;
+  MatMul(std::array{Of(layer.o, rows, out, /*add=*/!apart)});
   AddAdapters(layer, std::array{Adapted{model::AdapterTarget::kOutput, out}}, {attention});
-  if (norm) AddBlock(layer.post_attn_norm, rows, hidden);
+  if (apart) {
+    AddBias(layer.o_bias, rows);
+    AddBlock(layer.post_attn_norm, rows, hidden);
+  }
   return {};
 }
 

@@ -294,6 +294,7 @@ Result<LayerWeights> LoadLayer(Loader& loader, const model::LayerTensors& tensor
   layer.q_bias = TRY(loader.LoadVector(tensors.q_bias));
   layer.k_bias = TRY(loader.LoadVector(tensors.k_bias));
   layer.v_bias = TRY(loader.LoadVector(tensors.v_bias));
+  layer.o_bias = TRY(loader.LoadVector(tensors.o_bias));
   layer.q_norm = TRY(loader.LoadVector(tensors.q_norm));
   layer.k_norm = TRY(loader.LoadVector(tensors.k_norm));
   layer.post_attn_norm = TRY(loader.LoadVector(tensors.post_attn_norm));

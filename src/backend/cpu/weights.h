@@ -37,10 +37,10 @@ using Vector = std::vector<float>;
 struct LayerWeights {
   Vector attn_norm, ffn_norm;
   Matrix q, k, v, o;
-  Vector q_bias, k_bias, v_bias;         // empty: none
-  Vector q_norm, k_norm;                 // empty: none
-  Vector post_attn_norm, post_ffn_norm;  // empty: none
-  Matrix gate, up, down;                 // the dense or shared block
+  Vector q_bias, k_bias, v_bias, o_bias;  // empty: none
+  Vector q_norm, k_norm;                  // empty: none
+  Vector post_attn_norm, post_ffn_norm;   // empty: none
+  Matrix gate, up, down;                  // the dense or shared block
   Matrix router, shared_router;
   Matrices gate_exps, up_exps, down_exps;
 

@@ -1,0 +1,250 @@
+#include "checkpoint/tokenizer_config.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "checkpoint/token_table.h"
+#include "checkpoint/unigram_config.h"
+#include "model/space_mark.h"
+#include "model/vocabulary.h"
+
+namespace exo::checkpoint {
+namespace {
+
+using model::TokenType;
+using nlohmann::json;
+
+constexpr float kNeverMerged = -1e9f;  // the score of a token that no merge makes
+
+Result<void> ReadVocabulary(const Fields& model, bool byte_fallback, TokenTable& table) {
+  const json* vocab = model.Find("vocab");
+  if (vocab == nullptr || !vocab->is_object())
+    return Fail(ErrorCode::kCorrupt, "{} has no 'vocab' of texts and ids", model.document());
+  for (const auto& [text, id] : vocab->items()) {
+    if (!id.is_number_unsigned()) {
+      return Fail(ErrorCode::kCorrupt, "{}: the token '{}' has no id", model.document(), text);
+    }
+    const bool byte = byte_fallback && model::ByteOfToken(text) >= 0;
+    TRY(table.Put(model, id.get<uint64_t>(), text, byte ? TokenType::kByte : TokenType::kNormal));
+  }
+  return {};
+}
+
+Result<void> ReadAddedTokens(const Fields& tokenizer, TokenTable& table) {
+  const json* added = tokenizer.Find("added_tokens");
+  if (added == nullptr) return {};
+  for (const json& entry : *added) {
+    if (!entry.is_object())
+      return Fail(ErrorCode::kCorrupt, "{}: an added token is no object", tokenizer.document());
+    const Fields token(entry, tokenizer.document() + ": an added token");
+    TRY(table.Put(
+        tokenizer, TRY(token.Uint("id")), TRY(token.Text("content")),
+        TRY(token.Bool("special", false)) ? TokenType::kControl : TokenType::kUserDefined));
+  }
+  return {};
+}
+
+struct Merge {
+  std::string left, right;
+};
+
+// "left right" or ["left", "right"].
+Result<std::vector<Merge>> ReadMergeList(const Fields& model) {
+  std::vector<Merge> merges;
+  const json* list = model.Find("merges");
+  if (list == nullptr || !list->is_array())
+    return Fail(ErrorCode::kCorrupt, "{} has no list of 'merges'", model.document());
+  merges.reserve(list->size());
+  for (const json& entry : *list) {
+    if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
+      merges.push_back({entry[0].get<std::string>(), entry[1].get<std::string>()});
+      continue;
+    }
+    const std::string line = entry.is_string() ? entry.get<std::string>() : std::string();
+    const size_t space = line.find(' ', 1);
+    if (space == std::string::npos) {
+      return Fail(ErrorCode::kCorrupt, "{}: merge {} has no two parts", model.document(),
+                  merges.size());
+    }
+    merges.push_back({line.substr(0, space), line.substr(space + 1)});
+  }
+  return merges;
+}
+
+Result<void> WriteByteLevel(const Fields& tokenizer, const Fields& model, Metadata& metadata) {
+  metadata.Text("tokenizer.ggml.model", "gpt2");
+  metadata.Text("tokenizer.ggml.pre",
+                TRY(PreTokenizerNameOf(tokenizer, TRY(model.Bool("ignore_merges", false)))));
+  std::vector<std::string> lines;
+  for (const Merge& merge : TRY(ReadMergeList(model)))
+    lines.push_back(merge.left + " " + merge.right);
+  metadata.Texts("tokenizer.ggml.merges", lines);
+  return {};
+}
+
+bool Prepends(const json& step) {
+  if (!step.is_object()) return false;
+  if (step.value("type", json()) == "Prepend") return true;
+  return step.value("type", json()) == "Metaspace" &&
+         step.value("prepend_scheme", json("always")) != "never" &&
+         step.value("add_prefix_space", json(true)) != json(false);
+}
+
+// Whether a space is put in front of a text, by the normalizer or by the pre-tokenizer.
+bool PrependsSpace(const Fields& tokenizer) {
+  for (const auto& [key, list] :
+       {std::pair{"normalizer", "normalizers"}, std::pair{"pre_tokenizer", "pretokenizers"}}) {
+    const json* step = tokenizer.Find(key);
+    if (step == nullptr || !step->is_object()) continue;
+    if (Prepends(*step)) return true;
+    const auto steps = step->find(list);
+    if (steps != step->end() && std::ranges::any_of(*steps, Prepends)) return true;
+  }
+  return false;
+}
+
+// SentencePiece's BPE merges by scores: those of a model are the ranks of its merges, negative.
+Result<void> WriteSentencePiece(const Fields& tokenizer, const Fields& model, TokenTable& table,
+                                Metadata& metadata) {
+  metadata.Text("tokenizer.ggml.model", "llama");
+  metadata.Text("tokenizer.ggml.pre", "default");
+  metadata.Bool("tokenizer.ggml.add_space_prefix", PrependsSpace(tokenizer));
+  table.scores.assign(table.texts.size(), kNeverMerged);
+  float rank = 0;
+  for (const Merge& merge : TRY(ReadMergeList(model))) {
+    if (const auto id = table.Find(merge.left + merge.right)) {
+      float& score = table.scores[static_cast<size_t>(*id)];
+      if (score == kNeverMerged) score = -rank;
+    }
+    ++rank;
+  }
+  if (const auto unknown = table.Find(TRY(model.Text("unk_token", std::string("<unk>"))))) {
+    table.types[static_cast<size_t>(*unknown)] = static_cast<int32_t>(TokenType::kUnknown);
+    metadata.Uint("tokenizer.ggml.unknown_token_id", static_cast<uint64_t>(*unknown));
+  }
+  return {};
+}
+
+// Ids under a key that has one number or a list of them.
+std::vector<uint64_t> IdsOf(const Fields& fields, std::string_view key) {
+  std::vector<uint64_t> ids;
+  const json* value = fields.Find(key);
+  if (value == nullptr) return ids;
+  for (const json& id : value->is_array() ? *value : json::array({*value})) {
+    if (id.is_number_unsigned()) ids.push_back(id.get<uint64_t>());
+  }
+  return ids;
+}
+
+// A token that tokenizer_config.json names: as a text or as {"content": text}.
+std::optional<TokenId> NamedToken(const Fields& fields, std::string_view key,
+                                  const TokenTable& table) {
+  const json* value = fields.Find(key);
+  if (value != nullptr && value->is_object()) {
+    const auto content = value->find("content");
+    value = content == value->end() ? nullptr : &*content;
+  }
+  if (value == nullptr || !value->is_string()) return std::nullopt;
+  return table.Find(value->get<std::string>());
+}
+
+bool BeginsWithToken(const json& step) {
+  const json single = step.is_object() ? step.value("single", json()) : json();
+  return single.is_array() && !single.empty() && single[0].is_object() &&
+         single[0].contains("SpecialToken");
+}
+
+// Whether the post-processor, or one of its steps, puts a special token in front of a text.
+bool PutsTokenInFront(const json* processor) {
+  if (processor == nullptr || !processor->is_object()) return false;
+  const auto steps = processor->find("processors");
+  return BeginsWithToken(*processor) ||
+         (steps != processor->end() && std::ranges::any_of(*steps, BeginsWithToken));
+}
+
+void WriteSpecialTokens(const TokenizerDocuments& documents, const TokenTable& table,
+                        Metadata& metadata) {
+  const auto write = [&](std::string_view name, std::optional<TokenId> id) {
+    if (id) metadata.Uint(fmt::format("tokenizer.ggml.{}_token_id", name), *id);
+  };
+  const auto in_table = [&](uint64_t id) { return id < table.texts.size(); };
+  std::vector<uint64_t> ends = IdsOf(documents.config, "eos_token_id");
+  std::ranges::copy(IdsOf(documents.generation_config, "eos_token_id"), std::back_inserter(ends));
+  std::erase_if(ends, [&](uint64_t id) { return !in_table(id); });
+  auto eos = NamedToken(documents.tokenizer_config, "eos_token", table);
+  if (!eos && !ends.empty()) eos = static_cast<TokenId>(ends[0]);
+  write("eos", eos);
+  // A chat ends its turns with another token than texts.
+  for (const uint64_t id : ends) {
+    if (static_cast<TokenId>(id) == eos) continue;
+    write("eot", static_cast<TokenId>(id));
+    break;
+  }
+  auto bos = NamedToken(documents.tokenizer_config, "bos_token", table);
+  const std::vector<uint64_t> begins = IdsOf(documents.config, "bos_token_id");
+  if (!bos && !begins.empty() && in_table(begins[0])) bos = static_cast<TokenId>(begins[0]);
+  write("bos", bos);
+  const json* asked = documents.tokenizer_config.Find("add_bos_token");
+  const bool add = asked != nullptr && asked->is_boolean()
+                       ? asked->get<bool>()
+                       : PutsTokenInFront(documents.tokenizer.Find("post_processor"));
+  metadata.Bool("tokenizer.ggml.add_bos_token", add && bos.has_value());
+}
+
+// One template, or the one called "default" of several.
+void WriteTemplate(const TokenizerDocuments& documents, Metadata& metadata) {
+  constexpr std::string_view kKey = "tokenizer.chat_template";
+  if (!documents.chat_template.empty()) return metadata.Text(kKey, documents.chat_template);
+  const json* found = documents.tokenizer_config.Find("chat_template");
+  if (found == nullptr) return;
+  if (found->is_string()) return metadata.Text(kKey, found->get<std::string>());
+  if (!found->is_array()) return;
+  for (const json& entry : *found) {
+    if (!entry.is_object() || entry.value("name", json()) != "default") continue;
+    const json text = entry.value("template", json());
+    if (text.is_string()) metadata.Text(kKey, text.get<std::string>());
+  }
+}
+
+}  // namespace
+
+Result<void> ReadTokenizer(const TokenizerDocuments& documents, Metadata& metadata) {
+  const Fields& tokenizer = documents.tokenizer;
+  const auto model = TRY(tokenizer.Object("model"));
+  if (!model) return Fail(ErrorCode::kCorrupt, "{} has no 'model'", tokenizer.document());
+  const std::string type =
+      TRY(model->Text("type", std::string(model->Has("unk_id") ? "Unigram" : "BPE")));
+  if (type != "BPE" && type != "Unigram") {
+    return Fail(ErrorCode::kUnsupported,
+                "{}: a vocabulary of the kind {} (this build reads BPE and Unigram)",
+                tokenizer.document(), type);
+  }
+  TokenTable table;
+  const bool byte_fallback = TRY(model->Bool("byte_fallback", false));
+  if (type == "BPE") {
+    TRY(ReadVocabulary(*model, byte_fallback, table));
+  } else {
+    TRY(ReadPieces(*model, byte_fallback, table));
+  }
+  TRY(ReadAddedTokens(tokenizer, table));
+  for (size_t i = 0; i < table.texts.size(); ++i) {
+    if (table.texts[i].empty()) table.texts[i] = fmt::format("[PAD{}]", i);
+  }
+  if (type == "Unigram") {
+    TRY(WriteUnigram(tokenizer, PrependsSpace(tokenizer), table, metadata));
+  } else if (byte_fallback || table.Find(model::kSpaceMark)) {
+    TRY(WriteSentencePiece(tokenizer, *model, table, metadata));
+  } else {
+    TRY(WriteByteLevel(tokenizer, *model, metadata));
+  }
+  metadata.Texts("tokenizer.ggml.tokens", table.texts);
+  metadata.Numbers("tokenizer.ggml.token_type", model::ValueType::kI32, table.types);
+  if (!table.scores.empty())
+    metadata.Numbers("tokenizer.ggml.scores", model::ValueType::kF32, table.scores);
+  WriteSpecialTokens(documents, table, metadata);
+  WriteTemplate(documents, metadata);
+  return {};
+}
+
+}  // namespace exo::checkpoint

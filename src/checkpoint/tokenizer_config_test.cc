@@ -1,0 +1,151 @@
+// Ids of published tokenizer.json files, through the GGUF keys that they become, against those of
+// Hugging Face's own library.
+#include "checkpoint/tokenizer_config.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <sstream>
+
+#include "../tests/support/shared_data.h"
+#include "model/tokenizer.h"
+
+namespace exo::checkpoint {
+namespace {
+
+using nlohmann::json;
+
+const std::string kShared = "data/tokenizers/";
+
+struct Loaded {
+  std::string bytes;
+  std::shared_ptr<const model::Tokenizer> tokenizer;
+};
+
+// The tokenizer of documents, by way of a GGUF head.
+Result<Loaded> Load(const json& tokenizer, const json& beside = json::object(),
+                    const json& config = json::object()) {
+  const json none = json::object();
+  const Fields fields(tokenizer, "tokenizer.json"), empty(none, "generation_config.json");
+  const Fields beside_fields(beside, "tokenizer_config.json"), config_fields(config, "config.json");
+  Metadata metadata;
+  TRY(ReadTokenizer({.tokenizer = fields,
+                     .tokenizer_config = beside_fields,
+                     .config = config_fields,
+                     .generation_config = empty,
+                     .chat_template = {}},
+                    metadata));
+  model::GgufWriter writer(32);
+  metadata.WriteTo(writer);
+  Loaded loaded{.bytes = writer.Head()};
+  const auto gguf = TRY(model::Gguf::Parse(std::as_bytes(std::span(loaded.bytes))));
+  loaded.tokenizer = TRY(model::Tokenizer::Load(gguf));
+  return loaded;
+}
+
+std::vector<json> Lines(const std::string& relative) {
+  const std::string path = testing::SharedPath(kShared + relative);
+  std::istringstream in(path.ends_with(".xz") ? testing::ReadXz(path) : testing::ReadAll(path));
+  std::vector<json> lines;
+  for (std::string line; std::getline(in, line);) lines.push_back(json::parse(line));
+  return lines;
+}
+
+struct Published {
+  const char* name;
+  // Texts that are left to differ, with the reason at the instance.
+  size_t excepted = 0;
+};
+void PrintTo(const Published& value, std::ostream* out) {
+  *out << value.name;
+}
+
+class PublishedTokenizers : public ::testing::TestWithParam<Published> {};
+
+TEST_P(PublishedTokenizers, EqualHuggingFaceOnTheTexts) {
+  EXO_NEED_SHARED("data/tokenizers");
+  const std::string name = GetParam().name;
+  const auto loaded = Load(json::parse(
+      testing::ReadXz(testing::SharedPath(kShared + "hf/" + name + "/tokenizer.json.xz"))));
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+  std::map<int, std::string> texts;
+  for (const json& line : Lines("vectors/texts.jsonl")) texts[line["id"]] = line["text"];
+  size_t tested = 0, differing = 0;
+  for (const json& line : Lines("vectors/hf-" + name + ".jsonl.xz")) {
+    const std::vector<TokenId> ids = line["ids"];
+    const std::string& text = texts.at(line["id"]);
+    ++tested;
+    const std::vector<TokenId> found = loaded->tokenizer->Encode(text, true);
+    if (found == ids) continue;
+    ++differing;
+    if (GetParam().excepted == 0) EXPECT_EQ(found, ids) << line["id"] << ": " << text;
+  }
+  EXPECT_EQ(tested, 421u);
+  EXPECT_EQ(differing, GetParam().excepted);
+}
+
+INSTANTIATE_TEST_SUITE_P(Vocabularies, PublishedTokenizers,
+                         ::testing::Values(  // Hugging Face replaces whole graphemes where
+                                             // SentencePiece replaces the longest match.
+                             Published{"t5-small", 1}, Published{"gpt2"}, Published{"llama3"},
+                             Published{"falcon"},
+                             // Special tokens that eat the white space beside them
+                             // (lstrip, rstrip) do not do so here.
+                             Published{"phi-3-mini", 5},
+                             // Text is not brought to NFC first.
+                             Published{"qwen2.5", 36}),
+                         [](const auto& test) {
+                           std::string name = test.param.name;
+                           std::erase_if(name, [](char c) { return c == '-' || c == '.'; });
+                           return name;
+                         });
+
+// A byte-level vocabulary of the letters a and b.
+json SmallTokenizer() {
+  return json::parse(R"({
+    "added_tokens": [{"id": 3, "content": "<|end|>", "special": true},
+                     {"id": 5, "content": "<think>", "special": false}],
+    "pre_tokenizer": {"type": "ByteLevel"},
+    "post_processor": {"type": "Sequence", "processors": [{"type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "<|end|>"}}, {"Sequence": {"id": "A"}}]}]},
+    "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}})");
+}
+
+TEST(TokenizerConfigTest, SpecialTokensComeFromTheDocumentsBeside) {
+  const auto loaded = Load(SmallTokenizer(), {{"bos_token", {{"content", "<|end|>"}}}},
+                           json::parse(R"({"eos_token_id": [5, 3]})"));
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+  const model::Tokenizer& tokenizer = *loaded->tokenizer;
+  EXPECT_EQ(tokenizer.Encode("abb", false), (std::vector<TokenId>{2, 1}));
+  EXPECT_EQ(tokenizer.bos(), 3);
+  EXPECT_TRUE(tokenizer.add_bos());
+  EXPECT_EQ(tokenizer.eos(), 5);
+  EXPECT_TRUE(tokenizer.IsEndOfGeneration(3));
+  EXPECT_TRUE(tokenizer.IsControl(3));
+  EXPECT_EQ(tokenizer.vocab_size(), 6u);
+  EXPECT_EQ(tokenizer.Bytes(4, true), "");  // the hole in the ids
+}
+
+TEST(TokenizerConfigTest, WhatIsNotKnownIsRefusedByName) {
+  const auto refused = [](const json& patch) {
+    json tokenizer = SmallTokenizer();
+    tokenizer.merge_patch(patch);
+    const auto loaded = Load(tokenizer);
+    return loaded ? std::string() : loaded.error().message;
+  };
+  EXPECT_TRUE(refused({{"model", {{"type", "WordLevel"}}}}).contains("WordLevel"));
+  EXPECT_TRUE(refused({{"pre_tokenizer", {{"type", "Whitespace"}}}}).contains("Whitespace"));
+  EXPECT_TRUE(refused({{"pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "[a-c]+"}}}}}})
+                  .contains("[a-c]+"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", -1}}}}}}).contains("'c'"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 1e9}}}}}}).contains("'c'"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 4'000'000'000u}}}}}}).contains("4000000000"));
+  EXPECT_NE(refused({{"model", {{"merges", {"ab"}}}}}), "");
+  EXPECT_NE(refused({{"model", {{"merges", nullptr}}}}), "");
+  EXPECT_NE(refused({{"model", {{"vocab", {1, 2}}}}}), "");
+  EXPECT_NE(refused({{"model", nullptr}}), "");
+  EXPECT_NE(refused({{"added_tokens", {1}}}), "");
+}
+
+}  // namespace
+}  // namespace exo::checkpoint
