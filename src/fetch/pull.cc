@@ -82,9 +82,18 @@ Result<RemoteModel> Resolve(const Sources& sources, const Reference& reference,
   return AskUrl(sources, reference, cancel);
 }
 
+Hash256 RemoteModel::content() const {
+  Sha256 sum;
+  for (const RemoteFile& file : files) {
+    if (file.sha256.empty()) return {};
+    sum.Update(std::as_bytes(std::span(file.sha256)));
+  }
+  return sum.Finish();
+}
+
 Result<PulledFile> Fetch(const Sources& sources, const Reference& reference,
                          const RemoteModel& model, const FetchOptions& options) {
-  PulledFile pulled;
+  PulledFile pulled{.content = model.content()};
   std::vector<std::string> targets;
   for (const RemoteFile& file : model.files) {
     targets.push_back(file.path);

@@ -35,6 +35,7 @@ struct PulledFile {
   std::vector<std::string> links;
   // Files and links that were made for it: those that were there before are somebody else's.
   std::vector<std::string> owned = {};
+  Hash256 content = {};  // as of RemoteModel
 };
 // Errors: those of Download, kIo.
 Result<PulledFile> Fetch(const Sources& sources, const Reference& reference,

@@ -1,10 +1,12 @@
 // Where models come from, and what a place says of one.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "fetch/web.h"
 
 namespace exo::fetch {
@@ -49,6 +51,12 @@ struct RemoteModel {
     for (const RemoteFile& file : files) sum += file.bytes;
     return sum;
   }
+  bool here() const {
+    return std::ranges::all_of(files, [](const RemoteFile& file) { return file.here; });
+  }
+  // SHA-256 of the announced SHA-256 of all files, in order: the same model, wherever it is from.
+  // Zero: one is not told.
+  Hash256 content() const;
 };
 
 }  // namespace exo::fetch

@@ -220,6 +220,7 @@ void NodeImpl::MeasureInBackground() {
 void NodeImpl::OnModelsChanged() {
   cluster::LocalModels shapes;
   record_.models.clear();
+  record_.downloads = pulls_->Downloads();
   std::vector<BulkServer::Model> shared;
   const auto add = [&](const store::Manifest& manifest, const std::string& name, bool pulled) {
     if (const model::AdapterConfig* adapter = manifest.adapter()) {
@@ -239,7 +240,8 @@ void NodeImpl::OnModelsChanged() {
                               .trained_context = manifest.config()->context,
                               .layers = manifest.config()->layers,
                               .architecture = manifest.config()->architecture,
-                              .pulled = pulled});
+                              .pulled = pulled,
+                              .content = pulled ? Hash256{} : pulls_->ContentOf(name)});
   };
   const auto add_file = [&](const std::shared_ptr<const store::ModelFile>& file) {
     add(file->manifest(), models_->NameOf(file), false);

@@ -27,21 +27,43 @@ class PulledAlready final : public Pulling {
 void NodeImpl::StartPulls() {
   pulls_ = std::make_unique<Pulls>(
       loop_, jobs_, state_,
-      PullsOptions{.sources = options_.sources,
-                   .adopt =
-                       [this](std::string path, std::function<void(Result<std::string>)> done) {
-                         models_->Open(
-                             std::move(path),
-                             [this,
-                              done](const Result<std::shared_ptr<const store::ModelFile>>& file) {
-                               if (!file) return done(std::unexpected(file.error()));
-                               done(models_->NameOf(*file));
-                             });
-                       },
-                   .describe =
-                       [this](const store::Manifest& manifest, const fetch::RemoteModel& model) {
-                         return DescribeRemote(manifest, model);
-                       }});
+      PullsOptions{
+          .sources = options_.sources,
+          .adopt =
+              [this](std::string path, std::function<void(Result<std::string>)> done) {
+                models_->Open(
+                    std::move(path),
+                    [this, done](const Result<std::shared_ptr<const store::ModelFile>>& file) {
+                      if (!file) return done(std::unexpected(file.error()));
+                      done(models_->NameOf(*file));
+                    });
+              },
+          .describe =
+              [this](const store::Manifest& manifest, const fetch::RemoteModel& model) {
+                return DescribeRemote(manifest, model);
+              },
+          .find_elsewhere = [this](const Hash256& content,
+                                   bool announced) { return FindElsewhere(content, announced); },
+          .announce = [this] { OnModelsChanged(); }});
+}
+
+// Two devices that announce the same at once: the smaller id downloads it.
+Elsewhere NodeImpl::FindElsewhere(const Hash256& content, bool announced) const {
+  using Where = Elsewhere::Where;
+  Elsewhere found;
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    const wire::NodeRecord& record = status.record;
+    if (status.self || status.state != cluster::PeerState::kAlive) continue;
+    if (found.where == Where::kAlone) found.where = Where::kNowhere;
+    for (const wire::ModelHolding& holding : record.models) {
+      if (holding.content == content && holding.complete)
+        return {.where = Where::kThere, .device = record.name, .name = holding.name};
+    }
+    const bool yields = announced && identity_->id() < record.id;
+    if (!yields && std::ranges::find(record.downloads, content) != record.downloads.end())
+      found = {.where = Where::kComing, .device = record.name};
+  }
+  return found;
 }
 
 std::string NodeImpl::NameHere(const std::string& model) const {

@@ -12,9 +12,12 @@ Result<PulledNotes> PulledNotes::Parse(std::string_view text) {
   PulledNotes notes;
   try {
     for (const json& one : json::parse(text)) {
-      notes.notes_.push_back({.references = one.at("references"),
-                              .name = one.at("name"),
-                              .file = {.links = one.at("links"), .owned = one.at("owned")}});
+      notes.notes_.push_back(
+          {.references = one.at("references"),
+           .name = one.at("name"),
+           .file = {.links = one.at("links"),
+                    .owned = one.at("owned"),
+                    .content = Hash256::FromHex(one.value("content", "")).value_or(Hash256{})}});
     }
   } catch (const json::exception& error) {
     return Fail(ErrorCode::kCorrupt, "{}", error.what());
@@ -28,7 +31,8 @@ std::string PulledNotes::Text() const {
     list.push_back({{"references", note.references},
                     {"name", note.name},
                     {"links", note.file.links},
-                    {"owned", note.file.owned}});
+                    {"owned", note.file.owned},
+                    {"content", note.file.content.Hex()}});
   }
   return list.dump(-1, ' ', false, json::error_handler_t::replace);
 }

@@ -1,12 +1,14 @@
 #include "node/pulls.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/log.h"
 #include "base/mutex.h"
 #include "node/pull_preview.h"
+#include "wire/limits.h"
 
 namespace exo::node {
 namespace {
@@ -15,6 +17,10 @@ constexpr const char* kNotes = "pulled";
 constexpr const char* kJobKey = "pull";  // of the jobs: how many run at once
 constexpr Time kPullTick = std::chrono::milliseconds(200);
 constexpr size_t kMaxPulls = 32;  // at once, running or waiting
+static_assert(kMaxPulls <= wire::kMaxDownloads);
+// Ticks between the announcement of a download and its first byte: another device may have begun
+// the same in the same moment.
+constexpr int kSettle = 2;
 
 // What a job and the loop share: the job may outlive the node.
 struct Board {
@@ -50,6 +56,11 @@ struct Pulls::Running {
   std::shared_ptr<Board> board = std::make_shared<Board>();
   PullProgress told;
   std::vector<Waiter*> waiters;
+  // While it is not settled who downloads it.
+  std::optional<fetch::RemoteModel> considered = std::nullopt;
+  Hash256 content = {};
+  bool announced = false;  // also while it is downloaded
+  int ticks = 0;           // since then
 };
 
 class Pulls::Waiter final : public Pulling {
@@ -130,7 +141,7 @@ std::unique_ptr<Pulling> Pulls::Start(const std::string& model, PullWatcher& wat
           running->board->Write({.note = options_.describe(*resolved->manifest, resolved->model)});
           Tell(*running);
         }
-        Fetch(running, resolved->model);
+        Begin(running, resolved->model);
       });
   if (!begun)
     return Refuse(watcher, {ErrorCode::kOverloaded, "too much is being asked of the network"});
@@ -145,6 +156,47 @@ Result<Pulls::Resolved> Pulls::Resolve(const fetch::Sources& sources,
   Resolved resolved{.model = TRY(fetch::Resolve(sources, reference, &cancel)), .manifest = nullptr};
   resolved.manifest = TRY(ReadRemoteHeads(sources.web, resolved.model, cancel));
   return resolved;
+}
+
+void Pulls::Begin(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
+  running->content = model.content();
+  if (model.here() || running->content.IsZero()) return Fetch(running, model);
+  running->considered = model;
+  Consider(running);
+}
+
+void Pulls::Consider(const std::shared_ptr<Running>& running) {
+  if (running->board->cancel) return Finish(running, Fail(ErrorCode::kCancelled, "stopped"));
+  const Elsewhere elsewhere = options_.find_elsewhere(running->content, running->announced);
+  using Where = Elsewhere::Where;
+  const bool waits = elsewhere.where == Where::kComing;
+  const bool announces = elsewhere.where == Where::kNowhere || elsewhere.where == Where::kAlone;
+  if (running->announced != announces) {
+    running->announced = announces;
+    running->ticks = 0;
+    options_.announce();
+  }
+  if (elsewhere.where == Where::kThere || waits) {
+    PullProgress now = running->board->Read();
+    now.note = fmt::format("{} {} it", elsewhere.device, waits ? "is downloading" : "has");
+    running->board->Write(std::move(now));
+    if (!waits) Finish(running, elsewhere.name);
+    return;
+  }
+  if (elsewhere.where == Where::kNowhere && running->ticks++ < kSettle) return;
+  Fetch(running, *std::exchange(running->considered, std::nullopt));
+}
+
+Hash256 Pulls::ContentOf(const std::string& name) const {
+  const PulledNote* note = notes_.FindByName(name);
+  return note == nullptr ? Hash256{} : note->file.content;
+}
+
+std::vector<Hash256> Pulls::Downloads() const {
+  std::vector<Hash256> contents;
+  for (const auto& [unused, running] : running_)
+    if (running->announced) contents.push_back(running->content);
+  return contents;
 }
 
 void Pulls::Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
@@ -206,6 +258,8 @@ void Pulls::Withdraw(const std::shared_ptr<Running>& running, const fetch::Pulle
 void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::string>& name) {
   const auto place = running_.find(running->reference.Text());
   if (place != running_.end() && place->second == running) running_.erase(place);
+  running->considered.reset();
+  if (running->announced) options_.announce();
   if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
   const PullProgress last = running->board->Read();
   while (!running->waiters.empty()) {  // each may go when it hears of it, and take others along
@@ -224,7 +278,10 @@ void Pulls::Tell(Running& running) {
 }
 
 void Pulls::OnTick() {
-  for (const auto& [unused, running] : std::map(running_)) Tell(*running);
+  for (const auto& [unused, running] : std::map(running_)) {
+    if (running->considered) Consider(running);
+    Tell(*running);
+  }
   if (!running_.empty()) tick_.Start(kPullTick, [this] { OnTick(); });
 }
 

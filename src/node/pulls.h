@@ -20,12 +20,24 @@
 
 namespace exo::node {
 
+// Where a model of some content is besides here, or will be.
+struct Elsewhere {
+  enum class Where : uint8_t { kAlone, kNowhere, kComing, kThere };  // alone: there is nobody else
+  Where where = Where::kAlone;
+  std::string device = {};
+  std::string name = {};  // of the model there
+};
+
 struct PullsOptions {
   fetch::Sources sources;
   // Makes a model of a file in the folder of models known; done with its name.
   std::function<void(std::string path, std::function<void(Result<std::string>)> done)> adopt;
   // A sentence about a model that is about to be downloaded.
   std::function<std::string(const store::Manifest&, const fetch::RemoteModel&)> describe;
+  // `announced`: the others have heard that this device downloads it, too.
+  std::function<Elsewhere(const Hash256& content, bool announced)> find_elsewhere;
+  // The contents that are on their way here have changed, or those of the notes.
+  std::function<void()> announce;
 };
 
 class Pulls {
@@ -37,6 +49,10 @@ class Pulls {
   std::unique_ptr<Pulling> Start(const std::string& model, PullWatcher& watcher);
   // The name here of a model that was pulled as `asked`, however that is written; empty: none was.
   std::string NameOf(const std::string& asked) const;
+  // Of a model by its name here; zero: unknown.
+  Hash256 ContentOf(const std::string& name) const;
+  // What is on its way here.
+  std::vector<Hash256> Downloads() const;
   bool WasPulled(const std::string& name) const { return notes_.FindByName(name) != nullptr; }
   // Deletes a pulled model by its name here. Errors: kNotFound, kIo, kOverloaded.
   void Remove(const std::string& name, std::function<void(Result<void>)> done);
@@ -54,6 +70,9 @@ class Pulls {
   };
   static Result<Resolved> Resolve(const fetch::Sources& sources, const fetch::Reference& reference,
                                   const std::atomic<bool>& cancel);
+  // Each byte comes into the house once: what another device has or downloads is not downloaded.
+  void Begin(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
+  void Consider(const std::shared_ptr<Running>& running);
   void Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
   void Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFile& file);
   void Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,

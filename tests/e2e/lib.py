@@ -156,12 +156,16 @@ class Node:
 
 @contextlib.contextmanager
 def cluster(exo, count, *arguments, environment=None):
-    """`count` nodes that have found each other; stops them and removes their folders."""
+    """`count` nodes that have found each other; stops them and removes their folders.
+
+    environment: variables of all, or a function from a node's name to its own.
+    """
     folder = tempfile.mkdtemp(prefix="exo-e2e-")
     nodes = []
     try:
         secret = subprocess.run([str(exo), "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
-        nodes = [Node(exo, folder, secret, f"n{i + 1}", *arguments, environment=environment) for i in range(count)]
+        of = environment if callable(environment) else lambda name: environment
+        nodes = [Node(exo, folder, secret, name, *arguments, environment=of(name)) for name in (f"n{i + 1}" for i in range(count))]
         for node in nodes:
             node.started()
         wait_alive(nodes, count)

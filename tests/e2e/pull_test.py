@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 
 from lib import cluster, main, need_shared, restarted, wait_for
@@ -137,6 +138,32 @@ def test_a_line_that_breaks_and_a_server_that_lies(exo):
         assert pull(node, "hf:team/lying")[-1] == {"status": "success"}
 
 
+def test_three_devices_pull_each_byte_once(exo):
+    """At the same moment, and into caches of their own; then one that asks late."""
+    with servers_and_folder() as (servers, folder):
+        data = large(24)
+        servers.repos[REPO] = Repo({"stories-Q8_0.gguf": data})
+        with cluster(exo, 3, environment=lambda name: servers.environment(folder / name)) as nodes:
+            answers = {}
+
+            def ask(node):
+                answers[node.name] = pull(node, f"hf:{REPO}")
+            threads = [threading.Thread(target=ask, args=(node,)) for node in nodes[:2]]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            ask(nodes[2])
+            assert all(lines[-1] == {"status": "success"} for lines in answers.values()), answers
+            assert sum(len(blobs(folder / node.name)) for node in nodes) == 1
+            # Beyond the file once: its head, which each reads first.
+            extra = servers.sent["stories-Q8_0.gguf"] - len(data)
+            print(f"  {len(data)} bytes came once; {extra} more to look at it first")
+            assert extra < 3 * MIB, extra
+            texts = {say(node, "stories-Q8_0") for node in nodes}
+            assert len(texts) == 1, texts
+
+
 def test_who_goes_away_ends_the_pull_and_the_next_goes_on(exo):
     with pulling(exo) as (node, servers, folder):
         data = large(8)
@@ -250,5 +277,5 @@ def test_models_of_the_registry_and_of_its_own_store(exo):
 
 if __name__ == "__main__":
     main([test_a_model_of_the_hub_is_pulled_shared_asked_and_removed, test_a_line_that_breaks_and_a_server_that_lies,
-          test_who_goes_away_ends_the_pull_and_the_next_goes_on, test_refusals_say_what_to_do,
+          test_three_devices_pull_each_byte_once, test_who_goes_away_ends_the_pull_and_the_next_goes_on, test_refusals_say_what_to_do,
           test_a_gated_and_split_model_with_a_token, test_models_of_the_registry_and_of_its_own_store])
