@@ -374,8 +374,44 @@ TEST(CallGrammarTest, KeywordsThatAFormCannotHoldAreNamed) {
            {R"({"properties":{"a":{"type":"object","properties":{"b":{"$ref":"#/$defs/x"}}}}})",
             "$ref"},
            {R"({"properties":{"a":{"type":"array","uniqueItems":true}}})", "uniqueItems"},
+           {R"({"properties":{"a":{"type":"array","minItems":2000}}})", "minItems"},
+           {R"({"properties":{"a":{"type":"string","const":"x"},"b":{"const":[]}}})", "const"},
+           {R"({"properties":{"a":{"type":["integer","null"]}}})", ""},
            {R"({"properties":{"a":{"oneOf":[{"type":"string"}]}}})", "oneOf"}})
     EXPECT_EQ(keyword(CallForm::kValues, "<|\"|>", schema), expected) << schema;
+}
+
+// In the value language of Gemma 4.
+TEST(CallGrammarTest, ValuesAreHeldToTheirSchema) {
+  AnswerFormat format;
+  format.calls = {.form = CallForm::kValues,
+                  .call_begin = "<call>",
+                  .call_end = "</call>",
+                  .value_begin = ":",
+                  .values_open = "{",
+                  .string_quote = "``",
+                  .values_between = ",",
+                  .values_close = "}"};
+  const std::vector<Tool> tools = {{.name = "f", .parameters = R"({"properties":{
+      "a":{"type":"integer","maximum":9},
+      "b":{"type":["string","null"]},
+      "c":{"type":"array","items":{"enum":["x",1]},"minItems":1,"maxItems":2},
+      "d":{"type":"object","properties":{"e":{"type":"boolean"}},"required":["e"]},
+      "any":{}},"required":["c"]})"}};
+  const auto grammar = CallGrammar(format, tools, {.required = true});
+  ASSERT_TRUE(grammar);
+  const auto automaton = grammar::Compile(*grammar);
+  ASSERT_TRUE(automaton) << automaton.error().message << grammar->parts[0].text;
+  const auto allows = [&](const std::string& arguments) {
+    return grammar::Accepts(**automaton, "<call>f" + arguments + "</call>");
+  };
+  for (const char* good : {"{c:[1]}", "{a:9,c:[``x``,1]}", "{b:``any, {text}``,c:[1],d:{e:true}}",
+                           "{b:null,c:[1]}", "{c:[1],any:{k:[``s``,2,{}]}}"})
+    EXPECT_TRUE(allows(good)) << good;
+  for (const char* bad :
+       {"{}", "{c:[]}", "{c:[1,1,1]}", "{c:[``y``]}", "{a:10,c:[1]}", "{c:[1],a:1}", "{a:1 c:[1]}",
+        "{c:[1],d:{}}", "{c:[1],}", "{a:``1``,c:[1]}"})
+    EXPECT_FALSE(allows(bad)) << bad;
 }
 
 // A call of one of so many tools, each with arguments of its own.

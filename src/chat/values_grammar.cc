@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "chat/literal.h"
 
@@ -12,6 +13,9 @@ namespace {
 constexpr int kMaxLevels = 8;     // of a schema: what lies deeper may be anything
 constexpr int kAnyLevels = 4;     // of lists and objects in a value that may be anything
 constexpr int kMaxListed = 1000;  // items that a schema may ask for one by one
+constexpr size_t kMaxTypes = 8;   // of one value; JSON has seven
+// Values of one tool that are written as their schemas say: lists of types multiply.
+constexpr size_t kMaxValues = 4096;
 
 // Strings between quotes as JSON has them: every value may then be JSON.
 bool HasJsonValues(const CallSyntax& syntax) {
@@ -19,12 +23,31 @@ bool HasJsonValues(const CallSyntax& syntax) {
 }
 
 // The schema with the definitions of the whole, which it may refer to.
-std::string JsonOf(OrderedJson schema, const OrderedJson& whole) {
+std::string JsonOf(const OrderedJson& schema, const OrderedJson& whole) {
   if (!schema.is_object()) return "%json {} ";
+  const std::string text = Dump(schema);
+  if (!text.contains("\"$ref\"")) return "%json " + text + " ";
+  OrderedJson with_shared = schema;
   for (const char* shared : {"$defs", "definitions"}) {
-    if (whole.contains(shared) && !schema.contains(shared)) schema[shared] = whole[shared];
+    if (whole.contains(shared) && !schema.contains(shared)) with_shared[shared] = whole[shared];
   }
-  return "%json " + Dump(schema) + " ";
+  return "%json " + Dump(with_shared) + " ";
+}
+
+// A number, a truth value or nothing: what says something about them is no list or object.
+std::string ScalarOf(const OrderedJson& schema, const std::string& type) {
+  OrderedJson scalar = {{"type", type}};
+  for (const auto& [name, value] : schema.items()) {
+    if (name != "type" && !value.is_structured()) scalar[name] = value;
+  }
+  return "%json " + Dump(scalar) + " ";
+}
+
+// A limit of a list's length.
+std::optional<double> LengthOf(const OrderedJson& schema, const char* name) {
+  const OrderedJson* value = MemberOf(schema, name);
+  return value != nullptr && value->is_number() ? std::optional(value->get<double>())
+                                                : std::nullopt;
 }
 
 const OrderedJson* ListOf(const OrderedJson& schema, const char* name) {
@@ -89,7 +112,7 @@ class RuleWriter {
 
   std::string Value(const OrderedJson& schema, int level) {
     if (HasJsonValues(syntax_)) return JsonValue(schema);
-    if (!schema.is_object() || level > kMaxLevels) return AnyValue(0);
+    if (!schema.is_object() || level > kMaxLevels || ++values_ > kMaxValues) return AnyValue(0);
     if (const OrderedJson* values = ListOf(schema, "enum")) return OneOf(*values);
     if (const OrderedJson* value = MemberOf(schema, "const"))
       return OneOf(OrderedJson::array({*value}));
@@ -97,13 +120,12 @@ class RuleWriter {
       if (const OrderedJson* list = ListOf(schema, ways))
         return Either(*list, [&](const OrderedJson& way) { return Value(way, level + 1); });
     }
-    if (const OrderedJson* types = ListOf(schema, "type"))
-      return Either(*types, [&](const OrderedJson& type) {
-        OrderedJson one = schema;
-        one["type"] = type;
-        return Value(one, level + 1);
-      });
-    return OfType(schema, level);
+    const OrderedJson* type = MemberOf(schema, "type");
+    if (type == nullptr) return AnyValue(0);
+    if (!type->is_array()) return OfType(schema, *type, level);
+    const size_t types = std::min(type->size(), kMaxTypes);
+    return Either(OrderedJson(type->begin(), type->begin() + static_cast<std::ptrdiff_t>(types)),
+                  [&](const OrderedJson& one) { return OfType(schema, one, level); });
   }
   // A program's words for truth values and nothing are read, too.
   std::string JsonValue(const OrderedJson& schema) const {
@@ -113,13 +135,12 @@ class RuleWriter {
     if (alone && *type == "null") return R"(( "null" | "None" ) )";
     return JsonOf(schema, whole_);
   }
-  std::string OfType(const OrderedJson& schema, int level) {
-    const OrderedJson* type = MemberOf(schema, "type");
-    if (type == nullptr) return AnyValue(0);
-    if (*type == "string") return AnyText();
-    if (*type == "object") return AddRule(Object(schema, "{", "}", level));
-    if (*type == "array") return List(schema, level);
-    return JsonOf(schema, whole_);
+  std::string OfType(const OrderedJson& schema, const OrderedJson& type, int level) {
+    if (!type.is_string()) return AnyValue(0);
+    if (type == "string") return AnyText();
+    if (type == "object") return AddRule(Object(schema, "{", "}", level));
+    if (type == "array") return List(schema, level);
+    return ScalarOf(schema, type.get<std::string>());
   }
   std::string AnyText() const {
     return texts_.Literal(syntax_.string_quote) + texts_.Until(syntax_.string_quote);
@@ -143,19 +164,17 @@ class RuleWriter {
     return "( " + ways + ") ";
   }
   std::string List(const OrderedJson& schema, int level) {
-    const auto limit = [&](const char* name) -> std::optional<int> {
-      const OrderedJson* value = MemberOf(schema, name);
-      if (value == nullptr || !value->is_number_integer()) return std::nullopt;
-      return std::clamp(value->get<int>(), 0, kMaxListed);
+    const auto limit = [&](const char* name, int otherwise) {
+      const double length = LengthOf(schema, name).value_or(otherwise);
+      return static_cast<int>(std::clamp(length, -1.0, double{kMaxListed}));
     };
-    const int least = limit("minItems").value_or(0);
-    const auto most = limit("maxItems");
+    const int least = limit("minItems", 0), most = limit("maxItems", -1);  // -1: any number
     if (most == 0) return R"("[]" )";
     const OrderedJson* items = MemberOf(schema, "items");
     const std::string item = AddRule(items == nullptr ? AnyValue(0) : Value(*items, level + 1));
     const std::string more = fmt::format("( \",\" {}){{{},{}}} ", item, std::max(least - 1, 0),
-                                         most ? std::to_string(*most - 1) : "");
-    return "\"[\" " + (least == 0 ? "( " + item + more + ")? " : item + more) + "\"]\" ";
+                                         most > 0 ? std::to_string(most - 1) : "");
+    return "\"[\" " + (least <= 0 ? "( " + item + more + ")? " : item + more) + "\"]\" ";
   }
   // Not nested too deeply to be read.
   std::string AnyValue(int level) {
@@ -177,7 +196,7 @@ class RuleWriter {
   const OrderedJson& whole_;
   const std::string name_;
   std::string rules_;
-  size_t count_ = 0;
+  size_t count_ = 0, values_ = 0;
   std::string any_[kAnyLevels + 1];
 };
 
@@ -189,6 +208,8 @@ std::string NotHeldOfValue(const OrderedJson& schema) {
         std::ranges::none_of(*values, [](const OrderedJson& one) { return one.is_structured(); });
     return simple ? OtherThan(schema, {"type", "enum"}) : "enum";
   }
+  if (const OrderedJson* value = MemberOf(schema, "const"))
+    return value->is_structured() ? "const" : OtherThan(schema, {"type", "const"});
   if (const OrderedJson* ways = ListOf(schema, "anyOf")) {
     for (const OrderedJson& way : *ways) {
       if (std::string keyword = NotHeldOfValue(way); !keyword.empty()) return keyword;
@@ -196,12 +217,14 @@ std::string NotHeldOfValue(const OrderedJson& schema) {
     return OtherThan(schema, {"anyOf"});
   }
   const OrderedJson* type = MemberOf(schema, "type");
-  if (type == nullptr || !type->is_string()) return OtherThan(schema, {"const"});
+  if (type == nullptr) return OtherThan(schema, {});
+  if (type->is_array()) return OtherThan(schema, {"type"});
   if (*type == "string") return OtherThan(schema, {"type"});
   if (*type == "object") return KeywordNotHeldOfObject(schema, &NotHeldOfValue);
   if (*type != "array") return "";
   std::string keyword = OtherThan(schema, {"type", "items", "minItems", "maxItems"});
   if (!keyword.empty()) return keyword;
+  if (LengthOf(schema, "minItems").value_or(0) > kMaxListed) return "minItems";
   const OrderedJson* items = MemberOf(schema, "items");
   return items == nullptr ? "" : NotHeldOfValue(*items);
 }
