@@ -58,13 +58,19 @@ std::vector<std::string> LinkNames(const std::string& folder, const std::string&
   return links;
 }
 
-// Links with the model's name, or NAME@OWNER where that is the name of another file.
+// The first names that nobody has: NAME, NAME@OWNER, NAME@OWNER.2 and so on.
 std::vector<std::string> LinksFor(const Sources& sources, const RemoteModel& model,
-                                  const std::string& target) {
-  auto plain = LinkNames(sources.folder, model.name, model.files.size());
-  if (!sys::NameExists(plain[0]) || sys::LinkTarget(plain[0]) == target) return plain;
-  if (sys::CanonicalPath(plain[0]) == sys::CanonicalPath(target)) return plain;
-  return LinkNames(sources.folder, model.name + "@" + model.owner, model.files.size());
+                                  const std::string& target,
+                                  const std::vector<std::string>& earlier) {
+  std::string name = model.name;
+  for (int number = 1;; ++number) {
+    auto links = LinkNames(sources.folder, name, model.files.size());
+    const bool ours = std::ranges::find(earlier, links[0]) != earlier.end() ||
+                      sys::CanonicalPath(links[0]) == sys::CanonicalPath(target);
+    if (ours || !sys::NameExists(links[0])) return links;
+    name = fmt::format("{}@{}{}", model.name, model.owner,
+                       number == 1 ? "" : fmt::format(".{}", number));
+  }
 }
 
 }  // namespace
@@ -119,7 +125,7 @@ Result<PulledFile> Fetch(const Sources& sources, const Reference& reference,
       pulled.owned.insert(pulled.owned.end(), targets.begin(), targets.end());
   }
   TRY(sys::MakeFolders(sources.folder));
-  pulled.links = LinksFor(sources, model, targets[0]);
+  pulled.links = LinksFor(sources, model, targets[0], options.links);
   for (size_t i = 0; i < targets.size(); ++i) TRY(sys::MakeLink(targets[i], pulled.links[i]));
   return pulled;
 }

@@ -27,11 +27,13 @@ struct FetchOptions {
   std::function<void(const RemoteFile& file, const Progress& progress)> progress =
       [](const RemoteFile&, const Progress&) {};
   const std::atomic<bool>* cancel = nullptr;
+  // Those that an earlier pull of this reference made: they lead to what comes now.
+  std::vector<std::string> links = {};
 };
 
 struct PulledFile {
   // NAME.gguf in the folder of models, which leads to where the file lies; of a split model
-  // NAME-00001-of-00002.gguf and so on.
+  // NAME-00001-of-00002.gguf and so on. NAME@OWNER where NAME is another file's.
   std::vector<std::string> links;
   // Files and links that were made for it: those that were there before are somebody else's.
   std::vector<std::string> owned = {};

@@ -6,6 +6,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/sha256.h"
 #include "fetch/test_server.h"
@@ -65,10 +67,10 @@ class PullTest : public testing::Test {
   // As a device without a network sees the world.
   void GoOffline() { sources_.hub = sources_.registry = "http://127.0.0.1:1"; }
 
-  Result<PulledFile> Pull(const std::string& name) {
+  Result<PulledFile> Pull(const std::string& name, std::vector<std::string> earlier = {}) {
     const Reference reference = TRY(ParseReference(name));
     const RemoteModel model = TRY(Resolve(sources_, reference, nullptr));
-    return Fetch(sources_, reference, model, {});
+    return Fetch(sources_, reference, model, {.links = std::move(earlier)});
   }
   std::string ContentOf(const Result<PulledFile>& pulled) {
     return pulled ? sys::ReadFile(pulled->links[0]).value_or("none") : pulled.error().message;
@@ -126,6 +128,25 @@ TEST_F(PullTest, ASecondModelOfOneNameSaysWhoseItIs) {
   EXPECT_EQ(ContentOf(second), kFile + " and more");
   EXPECT_EQ(second->links[0], root_ + "/models/m@two.gguf");
   EXPECT_EQ(Pull("hf:one/r")->links[0], first->links[0]) << "pulled again it keeps its name";
+}
+
+TEST_F(PullTest, ANewVersionKeepsTheName) {
+  OfferInRegistry("story", kFile);
+  const auto first = Pull("story");
+  ASSERT_TRUE(first);
+  const std::string newer = kFile + " and more";
+  OfferInRegistry("story", newer);
+  const auto second = Pull("story", first->links);
+  EXPECT_EQ(ContentOf(second), newer);
+  EXPECT_EQ(second->links, first->links);
+}
+
+TEST_F(PullTest, ThreeOfOneNameAndOwnerAreNumbered) {
+  for (const char* repository : {"o/one", "o/two", "o/three"}) {
+    OfferOnHub(repository, "m.gguf", kFile + repository);
+    EXPECT_EQ(ContentOf(Pull(std::string("hf:") + repository)), kFile + repository);
+  }
+  EXPECT_TRUE(sys::Exists(root_ + "/models/m@o.2.gguf"));
 }
 
 TEST_F(PullTest, AUsersOwnFileKeepsItsName) {

@@ -200,15 +200,18 @@ std::vector<Hash256> Pulls::Downloads() const {
 }
 
 void Pulls::Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
+  const PulledNote* before = notes_.FindByReference(running->reference.Text());
+  const auto links = before == nullptr ? std::vector<std::string>() : before->file.links;
   const bool begun = jobs_.Run(
       Jobs::Class::kNet, kJobKey,
-      [sources = options_.sources, reference = running->reference, model,
+      [sources = options_.sources, reference = running->reference, model, links,
        board = running->board](const std::atomic<bool>&) {
         return fetch::Fetch(
             sources, reference, model,
             {.progress = [&](const fetch::RemoteFile& file,
                              const fetch::Progress& now) { board->Write(ProgressOf(file, now)); },
-             .cancel = &board->cancel});
+             .cancel = &board->cancel,
+             .links = links});
       },
       [this, alive = alive_, running](const Result<fetch::PulledFile>& file) {
         if (!*alive) return;
