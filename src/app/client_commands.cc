@@ -248,7 +248,8 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
 Result<void> RunDevices(const Settings& settings, bool as_json) {
   const HttpClient api = TRY(OwnNode(settings));
   json cluster = TRY(api.Get("/v1/cluster"));
-  AddTrust(cluster["nodes"], TRY(api.Get("/v1/internal/trust")));
+  // Without the node's token (its disk was full) there is less to show.
+  if (const auto trust = api.Get("/v1/internal/trust")) AddTrust(cluster["nodes"], *trust);
   if (as_json) {
     PrintJson(cluster["nodes"]);
     return {};

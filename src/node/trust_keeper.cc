@@ -57,10 +57,13 @@ Result<void> TrustKeeper::Read() {
       stored.record = {};
     }
   }
-  stored.record.secret.assign(secret_->bytes().begin(), secret_->bytes().end());
+  const bool guest = std::ranges::any_of(stored.record.entries, [&](const wire::TrustEntry& entry) {
+    return entry.id == options_.self.id && entry.role == wire::TrustRole::kGuest;
+  });
+  if (guest) secret_ = nullptr;
+  if (!guest) stored.record.secret.assign(secret_->bytes().begin(), secret_->bytes().end());
   trust_.Restore(std::move(stored.record));
   former_ = fingerprint;
-  if (trust_.IsGuest(options_.self.id)) secret_ = nullptr;
   return Admit(options_.self);
 }
 
