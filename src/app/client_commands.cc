@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -127,6 +129,8 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));
   if (!placing.draft.empty())
     body["draft"] = LooksLikePath(placing.draft) ? TRY(PathForNode(placing.draft)) : placing.draft;
+  if (!placing.keep.empty()) body["keep_alive"] = placing.keep;
+  if (placing.pin) body["pinned"] = true;
   return body;
 }
 
@@ -229,6 +233,18 @@ Result<void> RunDevices(const Settings& settings, bool as_json) {
   return {};
 }
 
+namespace {
+
+// How long it stays when nobody asks it.
+std::string Kept(const json& instance) {
+  if (instance.value("pinned", false)) return "always";
+  const json seconds = instance.value("keep_alive", json());
+  if (!seconds.is_number()) return "until needed";
+  return FormatDuration(std::chrono::milliseconds(std::llround(1000 * seconds.get<double>())));
+}
+
+}  // namespace
+
 Result<void> RunPs(const Settings& settings, bool as_json) {
   const json cluster = TRY(TRY(OwnNode(settings)).Get("/v1/cluster"));
   if (as_json) {
@@ -240,7 +256,7 @@ Result<void> RunPs(const Settings& settings, bool as_json) {
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "PLACEMENT"}};
+      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "KEPT", "PLACEMENT"}};
   for (const json& instance : cluster["instances"]) {
     const std::string detail = instance.value("detail", "");
     const json draft = instance.value("draft", json());
@@ -250,7 +266,7 @@ Result<void> RunPs(const Settings& settings, bool as_json) {
                     fmt::format("{}", instance.value("context", 0)),
                     fmt::format("{} + {} waiting", instance.value("active_requests", 0),
                                 instance.value("queued_requests", 0)),
-                    PlacementOf(instance)});
+                    Kept(instance), PlacementOf(instance)});
   }
   Print("{}", Table(rows));
   return {};

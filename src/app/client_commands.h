@@ -24,7 +24,12 @@ struct PlacingOptions {
   std::string kv;
   std::vector<std::string> lora = {};  // FILE[:SCALE]
   std::string draft;                   // name or path of a small model
-  bool any() const { return spread || context || !kv.empty() || !lora.empty() || !draft.empty(); }
+  std::string keep;                    // a time; empty: as it is
+  bool pin = false;
+  bool any() const {
+    return spread || context || !kv.empty() || !lora.empty() || !draft.empty() || !keep.empty() ||
+           pin;
+  }
 };
 
 struct AskOptions {

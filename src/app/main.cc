@@ -195,6 +195,11 @@ struct Commands {
     c->add_option("PROMPT", ask.prompt,
                   "what to say; - or nothing: standard input. What is piped in is added behind it");
     AddPlacing(c, ask.placing);
+    CLI::Option* keep = c->add_option(
+        "--keep", ask.placing.keep,
+        "free its memory when nobody asks it for so long: 90s, 5m, 1h; -1: when it is needed");
+    c->add_flag("--pin", ask.placing.pin, "keep it in memory; it makes no room for other models")
+        ->excludes(keep);
     AddAsk(c, ask);
   }
 

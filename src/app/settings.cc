@@ -80,6 +80,17 @@ Result<void> CheckAdapter(std::string& text) {
   return {};
 }
 
+Result<void> CheckKeepAlive(std::string& text) {
+  const auto time = TRY(ParseDuration(text));
+  if (time <= std::chrono::milliseconds(0)) {
+    return Fail(ErrorCode::kInvalid,
+                "'{}' is no time above zero; leave the setting out to keep models until their "
+                "memory is needed",
+                text);
+  }
+  return {};
+}
+
 struct Setting {
   const char* key;
   Field field;
@@ -155,6 +166,11 @@ std::vector<Setting> ModelSettings() {
        "context of a model that is loaded without a word about it, in tokens; 0: as it was "
        "trained, as far as memory allows",
        0, 1 << 24},
+      {.key = "keep_alive",
+       .field = &Settings::keep_alive,
+       .what = "time after which a model that nobody asks gives its memory back, as 5m",
+       .if_unset = "when the memory is needed",
+       .check = &CheckKeepAlive},
       {.key = "kv",
        .field = &Settings::kv,
        .what = "type of the KV cache of a model that is loaded without a word about it",

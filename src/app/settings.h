@@ -41,6 +41,7 @@ struct Settings {
   std::optional<uint64_t> tensor_cache;  // bytes; unset: the node's default
   std::optional<uint64_t> prefix_store;  // bytes on disk; unset or 0: none
   uint32_t default_context = 0;          // tokens; 0: as trained, as far as memory allows
+  std::string keep_alive;                // a time; empty: until the memory is needed
   std::string kv = "f16";                // type of the KV cache
   uint32_t target_gap = 250;             // milliseconds
   bool prefix_cache = true;

@@ -32,6 +32,12 @@ constexpr Time kLinger = std::chrono::milliseconds(100);
 // What a crash may lose of when keys were used.
 constexpr Time kSaveKeyUse = std::chrono::seconds(20);
 
+// As wire::DesiredModel has it.
+uint64_t KeepOf(const Settings& settings) {
+  if (settings.keep_alive.empty()) return 0;
+  return static_cast<uint64_t>(ParseDuration(settings.keep_alive).value().count());  // checked
+}
+
 node::NodeOptions ToNodeOptions(const Settings& settings) {
   std::vector<node::NodeOptions::ModelAdapter> adapters;
   for (const std::string& text : settings.lora) {
@@ -54,6 +60,7 @@ node::NodeOptions ToNodeOptions(const Settings& settings) {
           .tensor_cache = settings.tensor_cache,
           .prefix_store = settings.prefix_store.value_or(0),
           .default_context = settings.default_context,
+          .keep_ms = KeepOf(settings),
           .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
           .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
                    .prefix_cache = settings.prefix_cache,

@@ -24,6 +24,27 @@ TEST(ResultTest, TryReturnsTheFirstError) {
   EXPECT_EQ(Quarter(6).error().message, "3 is odd");
 }
 
+TEST(UnitsTest, Durations) {
+  const auto ms = [](std::string_view text) { return ParseDuration(text).value().count(); };
+  EXPECT_EQ(ms("300"), 300'000);
+  EXPECT_EQ(ms("2.5"), 2'500);
+  EXPECT_EQ(ms("5m"), 300'000);
+  EXPECT_EQ(ms("1h30m"), 5'400'000);
+  EXPECT_EQ(ms("1.5h"), 5'400'000);
+  EXPECT_EQ(ms("250ms"), 250);
+  EXPECT_EQ(ms("2d"), 172'800'000);
+  EXPECT_EQ(ms("0"), 0);
+  EXPECT_EQ(ms("-1"), -1000);
+  EXPECT_EQ(ms("-5m"), -300'000);
+  for (const char* bad : {"", "-", "m", "5 m", "5x", "1h30", "nan", "inf", "0x10", "--1", "+5",
+                          "1e300", "999999999999h"})
+    EXPECT_FALSE(ParseDuration(bad)) << bad;
+  EXPECT_EQ(FormatDuration(std::chrono::seconds(90)), "1m30s");
+  EXPECT_EQ(FormatDuration(std::chrono::minutes(90)), "1h30m");
+  EXPECT_EQ(FormatDuration(std::chrono::hours(2)), "2h");
+  EXPECT_EQ(FormatDuration(std::chrono::milliseconds(300)), "300ms");
+}
+
 TEST(UnitsTest, ParsesSizesAndRefusesNonsense) {
   EXPECT_EQ(ParseSize("450M").value(), 450 * kMiB);
   EXPECT_EQ(ParseSize("1.5GiB").value(), 3 * kGiB / 2);

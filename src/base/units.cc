@@ -1,5 +1,6 @@
 #include "base/units.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -41,6 +42,65 @@ Result<uint64_t> ParseSize(std::string_view text) {
   const double bytes = number * unit;
   if (bytes >= 9e18) return bad();
   return static_cast<uint64_t>(bytes);
+}
+
+namespace {
+
+struct DurationUnit {
+  std::string_view name;
+  double milliseconds;
+};
+constexpr DurationUnit kDurationUnits[] = {
+    {"ms", 1}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"d", 86'400'000}};
+constexpr double kMaxDuration = 100.0 * 365 * 86'400'000;
+
+Result<std::chrono::milliseconds> Checked(double milliseconds, bool negative,
+                                          std::string_view text) {
+  if (milliseconds > kMaxDuration)
+    return Fail(ErrorCode::kInvalid, "'{}' is more than a hundred years", text.substr(0, 64));
+  const auto whole = static_cast<int64_t>(std::llround(milliseconds));
+  return std::chrono::milliseconds(negative ? -whole : whole);
+}
+
+}  // namespace
+
+Result<std::chrono::milliseconds> ParseDuration(std::string_view text) {
+  const std::string owned(text);
+  const auto bad = [&] {
+    return Fail(ErrorCode::kInvalid, "'{}' is no time; write for example 300, 90s, 5m or 1h30m",
+                text.substr(0, 64));
+  };
+  double sum = 0;
+  const char* at = owned.c_str();
+  const bool negative = *at == '-';
+  if (negative) ++at;
+  if (*at == '\0') return bad();
+  while (*at != '\0') {
+    char* end = nullptr;
+    // No sign, blank, "inf", "nan" or hexadecimal within.
+    if ((*at < '0' || *at > '9') && *at != '.') return bad();
+    const double number = std::strtod(at, &end);
+    if (end == at || std::string_view(at, end).find_first_of("xXpP") != std::string_view::npos)
+      return bad();
+    const std::string_view rest(end);
+    if (rest.empty() && sum == 0) return Checked(number * 1000, negative, text);
+    const auto unit = std::ranges::find_if(
+        kDurationUnits, [&](const DurationUnit& one) { return rest.starts_with(one.name); });
+    if (unit == std::end(kDurationUnits)) return bad();
+    sum += number * unit->milliseconds;
+    at = end + unit->name.size();
+  }
+  return Checked(sum, negative, text);
+}
+
+std::string FormatDuration(std::chrono::milliseconds time) {
+  if (time < std::chrono::seconds(1)) return fmt::format("{}ms", time.count());
+  const int64_t seconds = time / std::chrono::seconds(1);
+  std::string text;
+  if (seconds >= 3600) text += fmt::format("{}h", seconds / 3600);
+  if (seconds / 60 % 60 > 0) text += fmt::format("{}m", seconds / 60 % 60);
+  if (seconds % 60 > 0) text += fmt::format("{}s", seconds % 60);
+  return text;
 }
 
 namespace {

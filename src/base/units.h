@@ -18,6 +18,12 @@ inline constexpr uint64_t kGiB = 1024 * kMiB;
 // powers of 1024. Errors: kInvalid with the text.
 Result<uint64_t> ParseSize(std::string_view text);
 
+// "5m", "1h30m", "90s", "300ms", or a plain number of seconds ("2.5"), which may be negative.
+// Errors: kInvalid, with examples; also for more than a hundred years.
+Result<std::chrono::milliseconds> ParseDuration(std::string_view text);
+// 90 s -> "1m30s"; what is below a second is "300ms".
+std::string FormatDuration(std::chrono::milliseconds time);
+
 // 1536 MiB -> "1.5 GiB".
 std::string FormatSize(uint64_t bytes);
 

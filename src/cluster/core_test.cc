@@ -603,6 +603,73 @@ TEST_F(CoreTest, IdleModelsMakeRoomTheLongestIdleFirst) {
   EXPECT_TRUE(Take<EnsureReply>(0)[0].result);
 }
 
+TEST_F(CoreTest, AModelThatNobodyAsksGivesItsMemoryBack) {
+  Add("a", 100 * kMiB, true);
+  Add("b", 100 * kMiB, false);
+  ConnectAll();
+  Tell(1, EnsureModel{
+              .ticket = 1, .model = SixLayers().id, .named = wire::kNamedKeep, .keep_ms = 20'000});
+  Pass(seconds(3));
+  ASSERT_TRUE(Take<EnsureReply>(1)[0].result);
+  Pass(seconds(12));
+  EXPECT_FALSE(nodes_[0].core->Instances().empty());
+  Tell(1, SubmitLocal{Ask(), SixLayers().id});
+  Pass(seconds(12));
+  EXPECT_FALSE(nodes_[0].core->Instances().empty()) << "it is asked";
+  // Whoever asks next says how long.
+  Tell(0, EnsureModel{
+              .ticket = 2, .model = SixLayers().id, .named = wire::kNamedKeep, .keep_ms = 40'000});
+  Pass(seconds(1));
+  for (size_t i = 0; i < 2; ++i)
+    EXPECT_EQ(nodes_[i].core->DesiredRecords()[0].keep_ms, 40'000u) << i;
+  // Nor does one that says nothing about it.
+  Tell(0, EnsureModel{.ticket = 3, .model = SixLayers().id});
+  Pass(seconds(1));
+  EXPECT_EQ(nodes_[0].core->DesiredRecords()[0].keep_ms, 40'000u);
+}
+
+TEST_F(CoreTest, AModelKeptUntilItIsIdleIsKeptNoLongerOnce) {
+  Add("a", 100 * kMiB, true);
+  const EnsureModel once{.ticket = 1,
+                         .model = SixLayers().id,
+                         .named = wire::kNamedKeep,
+                         .keep_ms = wire::kKeepUntilIdle};
+  Tell(0, once);
+  Pass(seconds(5));
+  ASSERT_TRUE(Take<EnsureReply>(0)[0].result);
+  EXPECT_TRUE(nodes_[0].core->Instances().empty());
+  const wire::DesiredModel record = nodes_[0].core->DesiredRecords()[0];
+  EXPECT_EQ(record.state, wire::DesiredState::kOnDemand);
+  EXPECT_EQ(record.keep_ms, 0u);
+  Tell(0, EnsureModel{.ticket = 2, .model = SixLayers().id});
+  Pass(seconds(30));
+  EXPECT_FALSE(nodes_[0].core->Instances().empty());
+}
+
+TEST_F(CoreTest, APinnedModelMakesNoRoom) {
+  Add("a", 10 * kMiB, false);
+  Tell(0, LocalModels{{Other(1), Other(2)}});
+  Tell(0, EnsureModel{.ticket = 1,
+                      .model = Other(1).id,
+                      .named = wire::kNamedKeep,
+                      .keep_ms = wire::kKeepAlways});
+  Pass(seconds(5));
+  Tell(0, EnsureModel{.ticket = 2, .model = Other(2).id});
+  Pass(seconds(10));
+  auto replies = Take<EnsureReply>(0);
+  ASSERT_EQ(replies.size(), 2u);
+  ASSERT_FALSE(replies[1].result);
+  EXPECT_NE(replies[1].result.error().message.find("pinned models hold"), std::string::npos)
+      << replies[1].result.error().message;
+  EXPECT_EQ(InstanceAt(0)->summary.plan.model, Other(1).id);
+  Tell(0, EnsureModel{.ticket = 3, .model = Other(1).id, .named = wire::kNamedKeep, .keep_ms = 0});
+  Pass(seconds(3));
+  Tell(0, EnsureModel{.ticket = 4, .model = Other(2).id});
+  Pass(seconds(5));
+  replies = Take<EnsureReply>(0);
+  EXPECT_TRUE(replies.back().result) << "not pinned any more";
+}
+
 TEST_F(CoreTest, ABusyModelDoesNotMakeRoom) {
   Add("a", 10 * kMiB, false);
   Tell(0, LocalModels{{Other(1), Other(2)}});

@@ -25,7 +25,7 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
     case Reason::kUnloaded:
       return "the model was unloaded";
     case Reason::kEvicted:
-      return "the model was idle and made room for another one";
+      return "the model was idle and gave its memory back";
     case Reason::kReplaced:
       return fmt::format("{} has placed the same model", node);
     case Reason::kNodeLost:

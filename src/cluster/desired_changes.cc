@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/units.h"
 #include "cluster/desired_models.h"
 #include "wire/plan.h"
 
@@ -48,7 +49,8 @@ EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
           .adapters = record.adapters,
           .draft = record.draft,
           .named = record.named,
-          .settings_of = record.settings_of};
+          .settings_of = record.settings_of,
+          .keep_ms = record.keep_ms};
 }
 
 // Whoever needed the memory saw an idle instance; its owner knows better.
@@ -135,13 +137,37 @@ void DesiredModels::Revive(const ModelId& model) {
 
 // ---- making room ----
 
+uint64_t DesiredModels::KeepOf(const ModelId& model) const {
+  const wire::DesiredModel* record = records_.Find(model);
+  return record == nullptr ? 0 : record->keep_ms;
+}
+
+bool DesiredModels::IsIdle(const wire::InstanceSummary& summary) const {
+  if (summary.state != wire::InstanceState::kReady) return false;
+  if (summary.active_requests + summary.queued_requests > 0) return false;
+  const auto demand = demands_.find(summary.plan.model);
+  return demand == demands_.end() || demand->second.waiting.empty();
+}
+
+// What nobody has asked for as long as its record says gives its memory back; not in the moment
+// between an EnsureReply and the request that it was for.
+void DesiredModels::EndUnused() {
+  std::vector<wire::Plan> unused;
+  owner_.EachIdle([&](const wire::InstanceSummary& summary, Time idle_for) {
+    const uint64_t keep = KeepOf(summary.plan.model);
+    if (keep == 0 || keep == wire::kKeepAlways || !IsIdle(summary)) return;
+    if (idle_for < context_.timers().idle) return;
+    if (static_cast<uint64_t>(idle_for / std::chrono::milliseconds(1)) >= keep)
+      unused.push_back(summary.plan);
+  });
+  for (const wire::Plan& plan : unused) Evict(plan);
+}
+
 std::vector<const wire::InstanceSummary*> DesiredModels::IdleInstances(const ModelId& but) const {
   std::vector<std::pair<Time, const wire::InstanceSummary*>> idle;
   const auto add = [&](const wire::InstanceSummary& summary, Time idle_for) {
-    if (summary.plan.model == but || summary.state != wire::InstanceState::kReady) return;
-    if (summary.active_requests + summary.queued_requests > 0) return;
-    const auto demand = demands_.find(summary.plan.model);
-    if (demand != demands_.end() && !demand->second.waiting.empty()) return;
+    if (summary.plan.model == but || !IsIdle(summary)) return;
+    if (KeepOf(summary.plan.model) == wire::kKeepAlways) return;
     if (idle_for >= context_.timers().idle) idle.emplace_back(idle_for, &summary);
   };
   owner_.EachIdle(add);
@@ -175,6 +201,20 @@ bool DesiredModels::MakeRoom(Demand& demand, const ModelShape& shape, std::vecto
   return false;
 }
 
+std::string DesiredModels::PinnedModels() const {
+  std::string names;
+  uint64_t bytes = 0;
+  const auto add = [&](const wire::InstanceSummary& summary, Time) {
+    if (KeepOf(summary.plan.model) != wire::kKeepAlways) return;
+    names += (names.empty() ? "" : ", ") + summary.plan.model_name;
+    for (const wire::StagePlan& stage : summary.plan.stages) bytes += stage.bytes;
+  };
+  owner_.EachIdle(add);
+  catalog_.EachIdle(add);
+  if (names.empty()) return names;
+  return fmt::format("; pinned models hold {} ({})", FormatSize(bytes), names);
+}
+
 bool DesiredModels::EvictOneAt(const NodeId& node, const ModelId& but) {
   for (const wire::InstanceSummary* idle : IdleInstances(but)) {
     if (wire::StageOf(idle->plan, node) < 0) continue;
@@ -193,6 +233,10 @@ void DesiredModels::Evict(const wire::Plan& plan) {
   if (const wire::DesiredModel* known = records_.Find(plan.model)) record = *known;
   record.state = DesiredState::kOnDemand;
   record.version = records_.NextVersion(plan.model);
+  if (record.keep_ms == wire::kKeepUntilIdle) {
+    record.keep_ms = 0;
+    record.named &= ~wire::kNamedKeep;
+  }
   records_.Write(record);
 }
 

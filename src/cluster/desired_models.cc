@@ -59,11 +59,23 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
   if (record != nullptr && record->state != DesiredState::kUnloaded) {
     if ((event.named & wire::kNamedAdapters) == 0) demand->options.adapters = record->adapters;
     if (!event.draft) demand->options.draft = record->draft;
+    if ((event.named & wire::kNamedKeep) == 0) demand->options.keep_ms = record->keep_ms;
+    if (record->keep_ms != demand->options.keep_ms && record->state == DesiredState::kRunning)
+      KeepFor(*record, event.keep_ms);
     demand->options.named |= record->named;
     demand->options.settings_of = record->settings_of;
   }
   demand->waiting.push_back(waiting);
   Pursue(*demand);
+}
+
+// Of a model that is known already: for those who ask later as well.
+void DesiredModels::KeepFor(const wire::DesiredModel& known, uint64_t keep_ms) {
+  wire::DesiredModel record = known;
+  record.keep_ms = keep_ms;
+  record.named |= wire::kNamedKeep;
+  record.version = records_.NextVersion(record.model);
+  records_.Write(record);
 }
 
 void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstance& message) {
@@ -93,7 +105,8 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .adapters = message.adapters,
                      .draft = message.draft,
                      .named = message.named,
-                     .settings_of = message.settings_of};
+                     .settings_of = message.settings_of,
+                     .keep_ms = message.keep_ms};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -131,7 +144,8 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .adapters = best.plan.adapters,
                     .draft = best.plan.draft,
                     .named = demand.options.named,
-                    .settings_of = demand.options.settings_of});
+                    .settings_of = demand.options.settings_of,
+                    .keep_ms = demand.options.keep_ms});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -156,7 +170,8 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
     return owner_.Start(*std::move(choice));
   }
   if (!demand.waiting.empty() && MakeRoom(demand, shape, nodes, options)) return;
-  const wire::Cause cause = PlanCause(choice.error(), shape, nodes, options);
+  wire::Cause cause = PlanCause(choice.error(), shape, nodes, options);
+  cause.detail += PinnedModels();
   // Memory that is just being freed, or held by a model that is soon idle, counts as taken until
   // its node says otherwise: worth another try.
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;
@@ -187,7 +202,8 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .adapters = demand.options.adapters,
                                                .draft = demand.options.draft,
                                                .named = demand.options.named,
-                                               .settings_of = demand.options.settings_of});
+                                               .settings_of = demand.options.settings_of,
+                                               .keep_ms = demand.options.keep_ms});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
@@ -287,6 +303,7 @@ void DesiredModels::OnOtherGone(const Catalog::Gone& gone) {
 }
 
 void DesiredModels::OnTime() {
+  EndUnused();
   std::erase_if(unloading_, [&](const Unloading& unloading) { return AnswerUnload(unloading); });
   for (auto at = demands_.begin(); at != demands_.end();) {
     const wire::DesiredModel* record = records_.Find(at->first);

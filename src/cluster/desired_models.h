@@ -1,10 +1,12 @@
-// Has the models that should run running: places them, asks a holder to, plans lost ones again, and
-// makes room by ending idle ones. What should run is in the records (desired_records.h); here is
+// Has the models that should run running: places them, asks a holder to, plans lost ones again,
+// makes room by ending idle ones, and ends those that nobody has asked for as long as their record
+// says. What should run is in the records (desired_records.h); here is
 // who waits for it, and the next attempt.
 //
 //   kRunning   written by the owner once its instance is READY; a lost one is planned again, with
 //              back-off, by its owner or else by any member that holds the model
-//   kOnDemand  written by whoever needed the memory; the next request loads the model again
+//   kOnDemand  written by whoever needed the memory, and by the owner of a model that nobody asks;
+//              the next request loads the model again
 //   kUnloaded  ends every instance, and refuses whoever waited without knowing of it
 #pragma once
 
@@ -86,6 +88,13 @@ class DesiredModels {
   void Reply(const Waiting& waiting, const ModelId& model, const wire::Cause& cause);
   void OnOnDemand(const wire::DesiredModel& record);
   void WaitForRecord(const wire::DesiredModel& record, bool restored);
+  uint64_t KeepOf(const ModelId& model) const;
+  // READY, and nobody is answered or waits.
+  bool IsIdle(const wire::InstanceSummary& summary) const;
+  void EndUnused();
+  // For who finds no memory: what makes no room; empty where there is nothing.
+  std::string PinnedModels() const;
+  void KeepFor(const wire::DesiredModel& known, uint64_t keep_ms);
   // READY instances without a request for a while, the longest idle first; `but` is not among them.
   std::vector<const wire::InstanceSummary*> IdleInstances(const ModelId& but) const;
   bool MakeRoom(Demand& demand, const ModelShape& shape, std::vector<PlanNode> nodes,

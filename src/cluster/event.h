@@ -91,6 +91,7 @@ struct EnsureModel {
   // the adapters that it had before go first unless they are named.
   uint8_t named = 0;
   NodeId settings_of = {};  // whose settings the rest follows; zero: this node's, or the record's
+  uint64_t keep_ms = 0;     // as in the record
 };
 // The settings of this node have changed since they became part of the record: what runs stays as
 // it is, the next instance is made with these values.

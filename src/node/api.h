@@ -134,7 +134,8 @@ struct GenerateRequest {
   std::optional<ReadoutRequest> readout = {};  // nothing is generated: GenerateStats::values
   // The model is loaded with exactly these; a request to one that runs with others is refused.
   std::optional<std::vector<AdapterChoice>> load_adapters = {};
-  std::vector<std::string> given = {};  // parameters that the client named: no preset sets them
+  std::optional<uint64_t> keep_ms = {};  // as in Placing
+  std::vector<std::string> given = {};   // parameters that the client named: no preset sets them
 };
 
 // How a model is to be loaded; what is unset is as its last time, or as this node's settings say.
@@ -145,6 +146,7 @@ struct Placing {
   // Exactly these: a model that runs with other ones is not touched but refused.
   std::optional<std::vector<AdapterChoice>> adapters = {};
   std::optional<std::string> draft = {};  // name or path of a small model that guesses for this one
+  std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel
 };
 
 struct StageReport {
@@ -282,6 +284,7 @@ struct InstanceView {
   std::string detail;  // the state in one sentence
   std::string reason;  // why it is placed like this, in one sentence
   double predicted_tokens_per_second = 0;
+  uint64_t keep_ms = 0;  // as in wire::DesiredModel
 };
 struct ClusterView {
   NodeId self;

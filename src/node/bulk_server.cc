@@ -9,6 +9,14 @@ namespace {
 constexpr Time kIdleLimit = std::chrono::seconds(60);
 constexpr Time kAnswerLimit = std::chrono::seconds(30);
 
+// As wire::ManifestReply has it.
+std::vector<uint8_t> Packed(const std::vector<bool>& held) {
+  std::vector<uint8_t> bytes((held.size() + 7) / 8);
+  for (size_t i = 0; i < held.size(); ++i)
+    bytes[i / 8] |= static_cast<uint8_t>((held[i] ? 1u : 0u) << i % 8);
+  return bytes;
+}
+
 }  // namespace
 
 BulkServer::~BulkServer() {
@@ -76,15 +84,19 @@ wire::Message BulkServer::Answer(const NodeId& peer, const wire::Message& questi
     }
     return reply;
   }
-  wire::ManifestReply reply;
-  if (const auto* ask = std::get_if<wire::ManifestRequest>(&question)) {
-    if (const auto model = Find(ask->model)) {
-      const auto* first = reinterpret_cast<const uint8_t*>(model->manifest->bytes().data());
-      reply.found = true;
-      reply.bytes.assign(first, first + model->manifest->bytes().size());
-    }
-  }
-  return reply;
+  const auto* ask = std::get_if<wire::ManifestRequest>(&question);
+  const auto model = ask == nullptr ? std::nullopt : Find(ask->model);
+  return model ? AnswerAbout(*model, ask->held_only) : wire::ManifestReply{};
+}
+
+// Only a member that has all of a model gives out its manifest: who takes that from it expects
+// every tensor there.
+wire::ManifestReply BulkServer::AnswerAbout(const Model& model, bool held_only) {
+  if (held_only)
+    return {.found = true, .held = model.held ? Packed(model.held()) : std::vector<uint8_t>{}};
+  if (model.held) return {};
+  const auto* first = reinterpret_cast<const uint8_t*>(model.manifest->bytes().data());
+  return {.found = true, .bytes = {first, first + model.manifest->bytes().size()}};
 }
 
 }  // namespace exo::node

@@ -30,6 +30,8 @@ class BulkServer {
     std::function<Result<std::vector<uint8_t>>(const std::string& tensor, uint64_t offset,
                                                uint64_t bytes)>
         read;
+    // Which of its tensors are here, in the order of the manifest. Null: all are.
+    std::function<std::vector<bool>()> held;
   };
   // Exactly these models are given out from now on.
   void Share(std::vector<Model> models);
@@ -43,6 +45,7 @@ class BulkServer {
   };
   std::optional<Model> Find(const ModelId& id);
   void Main(Connection& connection);
+  static wire::ManifestReply AnswerAbout(const Model& model, bool held_only);
   wire::Message Answer(const NodeId& peer, const wire::Message& question);
   void Reap();
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+#include "base/units.h"
 #include "sys/system.h"
 
 namespace exo::node {
@@ -9,6 +11,8 @@ namespace {
 
 constexpr Time kConnectLimit = std::chrono::seconds(5);
 constexpr Time kReplyLimit = std::chrono::seconds(30);
+// A thread and a connection each, for as long as a pull takes.
+constexpr size_t kMaxHolders = 8;
 constexpr Time kCancelCheck = std::chrono::milliseconds(50);
 
 // Requests and replies over one bulk link.
@@ -82,8 +86,46 @@ class FileSource final : public engine::StageSource {
   const std::shared_ptr<const store::ModelFile> file_;
 };
 
-// One model or adapter from members that hold it: its manifest, then tensors of it. A holder that
-// fails is replaced by the next one.
+// A member's tensors of one model.
+class BulkHolder final : public store::TensorHolder {
+ public:
+  BulkHolder(const net::Identity& identity, net::ConnectOptions member, const ModelId& model)
+      : identity_(identity), member_(std::move(member)), model_(model) {}
+
+  Result<std::vector<bool>> Open(const std::atomic<bool>* cancel) override {
+    client_ = TRY(BulkClient::Connect(identity_, member_));
+    const auto reply = TRY(client_->Ask<wire::ManifestReply>(
+        wire::ManifestRequest{.model = model_, .held_only = true}, cancel));
+    if (!reply.found)
+      return Fail(ErrorCode::kNotFound, "the member has nothing of model {}", model_.Short());
+    std::vector<bool> held;
+    for (size_t i = 0; i < reply.held.size() * 8; ++i)
+      held.push_back((reply.held[i / 8] >> i % 8 & 1) != 0);
+    return held;
+  }
+  Result<std::vector<uint8_t>> Fetch(const std::string& tensor, uint64_t offset, uint32_t bytes,
+                                     const std::atomic<bool>* cancel) override {
+    wire::TensorReply reply = TRY(client_->Ask<wire::TensorReply>(
+        wire::TensorRequest{.model = model_, .name = tensor, .offset = offset, .bytes = bytes},
+        cancel));
+    if (!reply.found)
+      return Fail(ErrorCode::kNotFound, "the member no longer has tensor {}", tensor);
+    bytes_ += reply.bytes.size();
+    return std::move(reply.bytes);
+  }
+  // What it sent.
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  const net::Identity& identity_;
+  const net::ConnectOptions member_;
+  const ModelId model_;
+  uint64_t bytes_ = 0;
+  std::unique_ptr<BulkClient> client_;
+};
+
+// One model or adapter from members that hold it: its manifest from one of them, then tensors of it
+// from all at once.
 class Puller {
  public:
   Puller(const net::Identity& identity, std::shared_ptr<store::TensorCache> cache,
@@ -93,62 +135,50 @@ class Puller {
   // What was pulled before needs no member, unless a tensor of it turns out to be damaged.
   Result<std::shared_ptr<const store::Manifest>> Manifest(const std::atomic<bool>* cancel) {
     manifest_ = cache_->FindModel(options_.model);
-    if (manifest_ == nullptr) TRY(ConnectToAnyHolder(cancel));
-    return manifest_;
-  }
-
-  // After Manifest. Pieces already here are kept when a holder fails in the middle.
-  Result<std::unique_ptr<backend::TensorSource>> Pull(
-      const std::vector<const model::TensorRef*>& tensors, const engine::Progress& progress,
-      const std::atomic<bool>* cancel) {
-    for (;;) {
-      auto source = cache_->Pull(*manifest_, tensors, Fetcher(cancel), progress, cancel);
-      if (source) cache_->NoteModel(manifest_, options_.model_name);
-      if (source || source.error().code == ErrorCode::kCancelled) return source;
-      const Error why = source.error();
-      if (why.code == ErrorCode::kIo) return source;  // this disk: another holder is no help
-      if (!ConnectToAnyHolder(cancel)) return std::unexpected(why);
-    }
-  }
-
- private:
-  Result<void> ConnectToAnyHolder(const std::atomic<bool>* cancel) {
+    if (manifest_ != nullptr) return manifest_;
     Error last{ErrorCode::kNotFound, fmt::format("no member that can be reached holds {} {}",
                                                  options_.what, options_.model_name)};
-    while (next_ < options_.holders.size()) {
-      if (cancel->load()) return Fail(ErrorCode::kCancelled, "stopped");
-      auto connected = ConnectTo(options_.holders[next_++], cancel);
-      if (connected) return {};
-      last = connected.error();
+    for (const net::ConnectOptions& member : options_.holders) {
+      auto manifest = PullManifest(identity_, member, options_.model, *cancel);
+      if (manifest) return manifest_ = *std::move(manifest);
+      last = manifest.error();
     }
     return std::unexpected(last);
   }
-  Result<void> ConnectTo(const net::ConnectOptions& holder, const std::atomic<bool>* cancel) {
-    client_ = TRY(BulkClient::Connect(identity_, holder));
-    auto manifest = TRY(AskManifest(*client_, options_.model, cancel));
-    if (manifest_ == nullptr) manifest_ = std::move(manifest);  // one id: they are all the same
-    return {};
-  }
-  store::FetchPiece Fetcher(const std::atomic<bool>* cancel) {
-    return [this, cancel](const std::string& tensor, uint64_t offset,
-                          uint32_t bytes) -> Result<std::vector<uint8_t>> {
-      if (client_ == nullptr) TRY(ConnectToAnyHolder(cancel));
-      wire::TensorReply reply = TRY(client_->Ask<wire::TensorReply>(
-          wire::TensorRequest{
-              .model = options_.model, .name = tensor, .offset = offset, .bytes = bytes},
-          cancel));
-      if (!reply.found) {
-        return Fail(ErrorCode::kNotFound, "the member no longer has tensor {}", tensor);
+
+  // After Manifest.
+  Result<std::unique_ptr<backend::TensorSource>> Pull(
+      const std::vector<const model::TensorRef*>& tensors, const engine::Progress& progress,
+      const std::atomic<bool>* cancel) {
+    std::vector<std::unique_ptr<BulkHolder>> holders;
+    std::vector<store::TensorHolder*> all;
+    for (const auto* members : {&options_.holders, &options_.others}) {
+      for (const net::ConnectOptions& member : *members) {
+        if (holders.size() == kMaxHolders) break;
+        holders.push_back(std::make_unique<BulkHolder>(identity_, member, options_.model));
+        all.push_back(holders.back().get());
       }
-      return std::move(reply.bytes);
-    };
+    }
+    // Others can have each tensor as soon as it is here.
+    cache_->NoteModel(manifest_, options_.model_name);
+    auto source = cache_->Pull(*manifest_, tensors, all, progress, cancel);
+    if (!source) return source;
+    cache_->NoteModel(manifest_, options_.model_name);
+    uint64_t bytes = 0;
+    for (const auto& holder : holders) bytes += holder->bytes();
+    if (bytes > 0) {
+      LOG(kInfo, "model={}: pulled {} from {} of {} members", options_.model.Short(),
+          FormatSize(bytes),
+          std::ranges::count_if(holders, [](const auto& one) { return one->bytes() > 0; }),
+          holders.size());
+    }
+    return source;
   }
 
+ private:
   const net::Identity& identity_;
   const std::shared_ptr<store::TensorCache> cache_;
   const PullOptions options_;
-  size_t next_ = 0;  // of the holders
-  std::unique_ptr<BulkClient> client_;
   std::shared_ptr<const store::Manifest> manifest_;
 };
 

@@ -21,7 +21,8 @@ std::unique_ptr<engine::StageSource> MakeFileSource(std::shared_ptr<const store:
 struct PullOptions {
   ModelId model;
   std::string model_name;                    // for messages
-  std::vector<net::ConnectOptions> holders;  // tried in order
+  std::vector<net::ConnectOptions> holders;  // have all of it
+  std::vector<net::ConnectOptions> others;   // may have a part of it
   const char* what = "model";                // likewise
 };
 // `identity` outlives the source.

@@ -275,18 +275,25 @@ void NodeImpl::OnModelsChanged() {
   };
   const auto add_file = [&](const std::shared_ptr<const store::ModelFile>& file) {
     add(file->manifest(), models_->NameOf(file), false);
-    shared.push_back(
-        {file->shared_manifest(), [file](auto&&... what) { return file->TensorBytes(what...); }});
+    shared.push_back({file->shared_manifest(),
+                      [file](auto&&... what) { return file->TensorBytes(what...); }, nullptr});
   };
+  const auto reader_of = [this](const std::shared_ptr<const store::Manifest>& manifest) {
+    return [cache = tensors_, manifest](auto&&... what) {
+      return cache->TensorBytes(*manifest, what...);
+    };
+  };
+  pulled_version_ = tensors_->models_version();
+  // First: what is here as a whole takes the place of its parts.
+  for (const auto& manifest : tensors_->Parts()) {
+    shared.push_back({manifest, reader_of(manifest),
+                      [cache = tensors_, manifest] { return cache->Held(*manifest); }});
+  }
   for (const auto& file : models_->All()) add_file(file);
   for (const auto& file : models_->Adapters()) add_file(file);
-  pulled_version_ = tensors_->models_version();
   for (const store::PulledModel& model : PulledModels()) {
     add(*model.manifest, model.name, true);
-    shared.push_back(
-        {model.manifest, [cache = tensors_, manifest = model.manifest](auto&&... what) {
-           return cache->TensorBytes(*manifest, what...);
-         }});
+    shared.push_back({model.manifest, reader_of(model.manifest), nullptr});
   }
   bulk_.Share(std::move(shared));
   Feed(std::move(shapes));

@@ -97,6 +97,9 @@ ClusterView NodeImpl::Cluster() const {
                           .detail = status.detail,
                           .rtt_ms = status.rtt_ms});
   }
+  std::map<ModelId, uint64_t> keep;
+  for (const wire::DesiredModel& record : core_->DesiredRecords())
+    keep[record.model] = record.keep_ms;
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     view.instances.push_back(
         {.summary = instance.summary,
@@ -104,7 +107,8 @@ ClusterView NodeImpl::Cluster() const {
          .detail = cluster::DescribeState(instance.summary, Names()),
          .reason =
              cluster::DescribePlacement(instance.summary.plan, instance.summary.expected, Names()),
-         .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second});
+         .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second,
+         .keep_ms = keep[instance.summary.plan.model]});
   }
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   view.sequence = log_.last();

@@ -104,6 +104,8 @@ std::unique_ptr<engine::StageSource> NodeImpl::SourceOfFile(const ModelId& model
   PullOptions options{.model = model, .model_name = name};
   for (const NodeId& holder : HoldersOf(model))
     options.holders.push_back(TargetOf(holder, wire::Channel::kBulk, plan));
+  for (const NodeId& other : MembersWithout(model))
+    options.others.push_back(TargetOf(other, wire::Channel::kBulk, plan));
   return MakePullSource(*identity_, tensors_, std::move(options));
 }
 

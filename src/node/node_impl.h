@@ -238,6 +238,7 @@ class NodeImpl final : public Node, private net::PeerEvents, private RequestHost
   engine::RunnerEvents EventsFor(const PlanId& plan);
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
+  std::vector<NodeId> MembersWithout(const ModelId& model) const;
   std::unique_ptr<engine::StageSource> SourceOfFile(const ModelId& model, const std::string& name,
                                                     const PlanId& plan) const;
   std::unique_ptr<engine::StageSource> SourceOf(const wire::Plan& plan) const;

@@ -21,6 +21,18 @@ std::vector<NodeId> NodeImpl::HoldersOf(const ModelId& model) const {
   return holders;
 }
 
+// Who may have pulled a part of it.
+std::vector<NodeId> NodeImpl::MembersWithout(const ModelId& model) const {
+  const std::vector<NodeId> holders = HoldersOf(model);
+  std::vector<NodeId> others;
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    if (status.self || status.state != cluster::PeerState::kAlive) continue;
+    if (std::ranges::find(holders, status.record.id) == holders.end())
+      others.push_back(status.record.id);
+  }
+  return others;
+}
+
 std::vector<store::PulledModel> NodeImpl::PulledModels() const {
   std::vector<store::PulledModel> models = tensors_->Models();
   std::erase_if(models, [this](const store::PulledModel& model) {
@@ -210,9 +222,9 @@ namespace {
 
 uint8_t NamedIn(const Placing& placing, uint32_t context) {
   const int unnamed = context > 0 ? wire::kContextOfSettings : 0;
-  return static_cast<uint8_t>((placing.context ? wire::kNamedContext : unnamed) |
-                              (placing.kv_type ? wire::kNamedKv : 0) |
-                              (placing.adapters ? wire::kNamedAdapters : 0));
+  return static_cast<uint8_t>(
+      (placing.context ? wire::kNamedContext : unnamed) | (placing.kv_type ? wire::kNamedKv : 0) |
+      (placing.adapters ? wire::kNamedAdapters : 0) | (placing.keep_ms ? wire::kNamedKeep : 0));
 }
 
 }  // namespace
@@ -271,7 +283,8 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .context = shape.context,
                              .kv_type = shape.kv_type,
                              .adapters = {},
-                             .named = NamedIn(placing, shape.context)};
+                             .named = NamedIn(placing, shape.context),
+                             .keep_ms = placing.keep_ms.value_or(options_.keep_ms)};
   // Adapters first: what runs has its own.
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));

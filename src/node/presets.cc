@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <ranges>
+#include <string_view>
 
 #include "base/text.h"
 
@@ -50,10 +52,26 @@ size_t BytesOf(const Preset& preset) {
   return bytes;
 }
 
-// '@' stands between a model and its device.
-bool MayBeNamed(const std::string& name) {
-  return !name.empty() && name.size() <= wire::kMaxName && Printable(name) == name &&
-         name.find('@') == std::string::npos;
+bool IsNamePart(std::string_view part) {
+  const auto is_letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  return !part.empty() && (is_letter(part.front()) || part.front() == '_') &&
+         std::ranges::all_of(
+             part, [&](char c) { return is_letter(c) || c == '.' || c == '_' || c == '-'; });
+}
+
+// As Ollama names models: PART/PART:TAG.
+bool MayBeNamed(std::string_view name) {
+  if (name.size() > wire::kMaxName) return false;
+  if (const size_t tag = name.rfind(':'); tag != std::string_view::npos) {
+    if (!IsNamePart(name.substr(tag + 1))) return false;
+    name = name.substr(0, tag);
+  }
+  return std::ranges::all_of(
+             std::views::split(name, '/'),
+             [](auto part) { return IsNamePart(std::string_view(part.begin(), part.end())); }) &&
+         !name.empty();
 }
 
 }  // namespace
@@ -82,8 +100,9 @@ std::shared_ptr<const Preset> Presets::Find(const std::string& name) const {
 Result<void> Presets::Put(Preset preset) {
   if (!MayBeNamed(preset.name)) {
     return Fail(ErrorCode::kInvalid,
-                "'{}' cannot be the name of a model: 1 to {} bytes without '@' and control "
-                "characters",
+                "'{}' cannot be the name of a model: it has up to {} letters, digits, '.', '_' and "
+                "'-', may have '/' between parts and one ':' before a tag, and each part begins "
+                "with a letter, a digit or '_'",
                 Printable(preset.name.substr(0, wire::kMaxName)), wire::kMaxName);
   }
   if (const size_t bytes = BytesOf(preset); bytes > kMaxPresetBytes) {

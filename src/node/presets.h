@@ -28,7 +28,8 @@ class Presets {
   // Null: none of this name.
   std::shared_ptr<const Preset> Find(const std::string& name) const;
   // In place of one of the same name.
-  // Errors: kInvalid (too large, a name with '@' or control characters); kOverloaded (kMaxPresets).
+  // Errors: kInvalid (too large, a name that is none as Ollama's models have); kOverloaded
+  // (kMaxPresets).
   Result<void> Put(Preset preset);
   bool Remove(const std::string& name) { return all_.erase(name) > 0; }
   // By name.

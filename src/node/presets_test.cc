@@ -29,14 +29,23 @@ TEST(PresetsTest, TheirTextGivesThemBack) {
 
 TEST(PresetsTest, NamesAndSizesAreBounded) {
   Presets presets;
-  for (const std::string& name : {std::string(), std::string("a@b"), std::string("a\nb"),
-                                  std::string(wire::kMaxName + 1, 'a')})
-    EXPECT_FALSE(presets.Put({.name = name, .base = "m"})) << name;
+  for (const std::string& name :
+       {std::string(), std::string(wire::kMaxName + 1, 'a'), std::string("a@b"),
+        std::string("a\nb"), std::string(" m3 "), std::string("m1:"), std::string(":latest"),
+        std::string("."), std::string("../x"), std::string("a//b"), std::string("/a"),
+        std::string("a/"), std::string("a:b:c"), std::string("a:b/c"), std::string("-a"),
+        std::string("\xC3\xA4")}) {
+    EXPECT_EQ(presets.Put({.name = name, .base = "m"}).error().code, ErrorCode::kInvalid) << name;
+  }
+  for (const char* name : {"a", "hub.example/user/my_model-1.5:q4_0", "_", "7"}) {
+    EXPECT_TRUE(presets.Put({.name = name, .base = "m"})) << name;
+    EXPECT_TRUE(presets.Remove(name));
+  }
   EXPECT_FALSE(
       presets.Put({.name = "a", .base = "m", .license = std::string(kMaxPresetBytes + 1, 'x')}));
   for (size_t i = 0; i < kMaxPresets; ++i)
     ASSERT_TRUE(presets.Put({.name = std::to_string(i), .base = "m"}));
-  EXPECT_EQ(presets.Put({.name = "one more", .base = "m"}).error().code, ErrorCode::kOverloaded);
+  EXPECT_EQ(presets.Put({.name = "one-more", .base = "m"}).error().code, ErrorCode::kOverloaded);
   EXPECT_TRUE(presets.Put({.name = "7", .base = "other"}));  // in its place
   EXPECT_EQ(presets.Find("7")->base, "other");
   EXPECT_TRUE(presets.Remove("7"));

@@ -285,7 +285,9 @@ void Requests::Place(const RequestId& id) {
   Request& request = *Find(id);
   AnnounceAfter(request, kAnnounceWhileLoading);
   host_.Ensure(request.model,
-               {.spread = request.request.spread, .adapters = request.request.load_adapters},
+               {.spread = request.request.spread,
+                .adapters = request.request.load_adapters,
+                .keep_ms = request.request.keep_ms},
                [this, alive = alive_, id](Result<wire::Plan> plan) {
                  if (*alive) OnReady(id, std::move(plan));
                });

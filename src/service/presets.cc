@@ -51,6 +51,17 @@ constexpr std::array kAliases = {
     Alias{"max_output_tokens", "num_predict"}, Alias{"n_predict", "num_predict"},
     Alias{"stop_sequences", "stop"},           Alias{"repetition_penalty", "repeat_penalty"}};
 
+// They change nothing, but one of a wrong kind is a mistake of who wrote it.
+Parsed<> CheckWithoutEffect(const Json& parameters) {
+  for (const char* name : kWithoutEffect) {
+    const Json* value = Find(parameters, name);
+    if (value == nullptr || value->is_number() || value->is_boolean()) continue;
+    return BadValue(
+        name, fmt::format("'{}' is {}, but must be a number, true or false", name, Shown(*value)));
+  }
+  return {};
+}
+
 Parsed<> ReadPredict(const Json& parameters, node::GenerateRequest& request) {
   const auto limit = TRY(ReadInteger(parameters, "num_predict", -2, INT32_MAX));
   if (!limit) return {};
@@ -89,6 +100,7 @@ bool IsParameter(std::string_view name) {
 }
 
 Parsed<> ReadParameters(const Json& parameters, node::GenerateRequest& request) {
+  TRY(CheckWithoutEffect(parameters));
   TRY(ReadSettings(parameters, request));
   TRY(ReadSeed(parameters, request));
   TRY(ReadStops(parameters, "stop", request.stop));

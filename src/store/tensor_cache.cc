@@ -6,8 +6,6 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/sha256.h"
-#include "store/read_buffers.h"
-#include "wire/messages.h"
 
 namespace exo::store {
 namespace {
@@ -37,68 +35,7 @@ Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const
   return file->stamp();
 }
 
-Result<void> PullFile(const std::string& tensor, uint64_t bytes, const Hash256& hash,
-                      const std::string& path, const FetchPiece& fetch,
-                      const std::function<void(uint64_t)>& advance,
-                      const std::atomic<bool>* cancel) {
-  const auto out = TRY(sys::FileWriter::Create(path, 0600));
-  Sha256 sum;
-  for (uint64_t at = 0; at < bytes;) {
-    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
-    const auto want = static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, bytes - at));
-    const std::vector<uint8_t> piece = TRY(fetch(tensor, at, want));
-    if (piece.size() != want) {
-      return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want,
-                  tensor);
-    }
-    sum.Update(std::as_bytes(std::span(piece)));
-    TRY(out->Append(std::as_bytes(std::span(piece))));
-    at += want;
-    advance(want);
-  }
-  if (sum.Finish() != hash) {
-    return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash",
-                tensor);
-  }
-  return out->Commit();
-}
-
 }  // namespace
-
-// Opens a tensor's file for each read: a stage has more tensors than a process may have open files.
-class PulledSource final : public backend::TensorSource {
- public:
-  explicit PulledSource(std::shared_ptr<TensorCache> cache) : cache_(std::move(cache)) {}
-  ~PulledSource() override { cache_->Release(pins_); }
-  PulledSource(const PulledSource&) = delete;
-  PulledSource& operator=(const PulledSource&) = delete;
-
-  void Add(const std::string& tensor, const Hash256& hash, const sys::FileStamp& stamp) {
-    pins_.push_back(hash);
-    files_[tensor] = {cache_->PathOf(hash), stamp};
-  }
-
-  Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
-                                          uint64_t bytes) override {
-    const auto found = files_.find(tensor.name);
-    if (found == files_.end())
-      return Fail(ErrorCode::kNotFound, "tensor {} was not pulled", tensor.name);
-    const auto& [path, stamp] = found->second;
-    const auto file = TRY(sys::RealDisk().Open(path));
-    if (file->stamp() != stamp)
-      return Fail(ErrorCode::kCorrupt, "{} was changed since it was verified", path);
-    return buffers_.Read(*file, 0, tensor.name, offset, bytes);
-  }
-  void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t) override {
-    buffers_.Done(tensor.name, offset);
-  }
-
- private:
-  const std::shared_ptr<TensorCache> cache_;
-  std::vector<Hash256> pins_;
-  std::map<std::string, std::pair<std::string, sys::FileStamp>> files_;
-  ReadBuffers buffers_;
-};
 
 std::shared_ptr<TensorCache> TensorCache::Open(std::string folder, uint64_t budget) {
   std::shared_ptr<TensorCache> cache(new TensorCache(std::move(folder), budget));
@@ -229,27 +166,8 @@ Result<sys::FileStamp> TensorCache::Provide(const Wanted& wanted, const FetchPie
     LOG(kWarning, "{}: pulling it again", present.error().message);
   // Whatever comes of the pull: what is damaged is not here.
   if (present.error().code == ErrorCode::kCorrupt) (void)sys::RemoveFile(path);
-  TRY(PullFile(wanted.name, wanted.bytes, wanted.hash, path, fetch, advance, cancel));
+  TRY(PullFile(wanted, fetch, advance, cancel));
   return sys::RealDisk().Look(path);
-}
-
-Result<std::unique_ptr<backend::TensorSource>> TensorCache::Pull(
-    const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
-    const FetchPiece& fetch, const std::function<void(uint64_t done, uint64_t total)>& progress,
-    const std::atomic<bool>* cancel) {
-  TRY(sys::MakeFolders(folder_));
-  uint64_t total = 0, done = 0;
-  for (const model::TensorRef* tensor : tensors) total += tensor->bytes;
-  const auto advance = [&](uint64_t bytes) {
-    done += bytes;
-    if (progress) progress(std::min(done, total), total);
-  };
-  auto source = std::make_unique<PulledSource>(shared_from_this());
-  for (const model::TensorRef* tensor : tensors) {
-    const Wanted wanted{tensor->name, tensor->bytes, TRY(manifest.HashOf(tensor->name))};
-    source->Add(tensor->name, wanted.hash, TRY(Acquire(wanted, fetch, advance, cancel)));
-  }
-  return source;
 }
 
 }  // namespace exo::store

@@ -6,7 +6,8 @@
 // load needs at once may be over it for that long.
 //
 // A model whose tensors are all here can be loaded and given out without its file, also after a
-// restart (pulled_model.h). It is known for as long as all of them are here.
+// restart (pulled_model.h). It is known for as long as all of them are here. Of other models the
+// tensors that are here can be given out until the process ends.
 //
 // Thread: any. Not shared between processes: the data folder is locked.
 #pragma once
@@ -16,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,13 +26,10 @@
 #include "base/result.h"
 #include "store/manifest.h"
 #include "store/pulled_model.h"
+#include "store/tensor_holder.h"
 #include "sys/files.h"
 
 namespace exo::store {
-
-// Gets one piece of one tensor from a peer.
-using FetchPiece = std::function<Result<std::vector<uint8_t>>(const std::string& tensor,
-                                                              uint64_t offset, uint32_t bytes)>;
 
 class TensorCache : public std::enable_shared_from_this<TensorCache> {
  public:
@@ -38,20 +37,28 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   // left.
   static std::shared_ptr<TensorCache> Open(std::string folder, uint64_t budget);
 
-  // Makes tensors of a model, or an adapter, present, fetching what is missing. They stay until the
-  // source is destroyed. Errors: those of `fetch`, kCorrupt (wrong hash), kIo (a full disk among
-  // them), kCancelled.
+  // Makes tensors of a model, or an adapter, present. What is missing comes from all holders at
+  // once, each tensor from one of them; a holder that fails, or sends other bytes than the hash
+  // says, is not asked again. They stay until the source is destroyed. `progress` is called by one
+  // thread at a time. Errors: those of the last holder, kNotFound (no holder has it), kCorrupt
+  // (wrong hash), kIo (a full disk among them), kCancelled.
   Result<std::unique_ptr<backend::TensorSource>> Pull(
       const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
-      const FetchPiece& fetch, const std::function<void(uint64_t done, uint64_t total)>& progress,
+      std::span<TensorHolder* const> holders,
+      const std::function<void(uint64_t done, uint64_t total)>& progress,
       const std::atomic<bool>* cancel);
 
   // The models whose tensors are all here, and a number that changes with them. Never waits for the
   // disk.
   std::vector<PulledModel> Models() const;
+  // Those of which a part is here, or on its way.
+  std::vector<std::shared_ptr<const Manifest>> Parts() const;
+  // Which tensors of it are here, in the order of its table.
+  std::vector<bool> Held(const Manifest& manifest) const;
   std::shared_ptr<const Manifest> FindModel(const ModelId& model) const;
   uint64_t models_version() const { return models_version_.load(); }
-  // After a pull: when all tensors of this model are here now, it is kept under `name`.
+  // Before and after a pull: when all tensors of this model are here now, it is kept under `name`;
+  // else what is here of it can be given out.
   void NoteModel(std::shared_ptr<const Manifest> manifest, std::string name);
   // Bytes of one tensor of a model that is here, for a peer that pulls it. Errors: kNotFound,
   // kInvalid (outside the tensor), kCorrupt, kIo.
@@ -62,6 +69,10 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
 
  private:
   friend class PulledSource;
+  friend class TensorPull;
+  // Gets one piece of one tensor from a peer.
+  using FetchPiece = std::function<Result<std::vector<uint8_t>>(const std::string& tensor,
+                                                                uint64_t offset, uint32_t bytes)>;
   struct Entry {
     uint64_t bytes = 0;      // on disk; 0: not there
     int64_t last_used = 0;   // any increasing clock
@@ -79,6 +90,7 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   TensorCache(std::string folder, uint64_t budget) : folder_(std::move(folder)), budget_(budget) {}
   void Scan();
   void ScanModels(const std::vector<ModelId>& noted) EXO_REQUIRES(mutex_);
+  bool Holds(const Manifest& manifest, size_t tensor) const EXO_REQUIRES(mutex_);
   bool HasAllOf(const Manifest& manifest) const EXO_REQUIRES(mutex_);
   // The models that this tensor is part of are not here any more. Returns the bytes of their notes.
   uint64_t ForgetModelsOf(const Hash256& tensor) EXO_REQUIRES(mutex_);
@@ -96,6 +108,9 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   Result<sys::FileStamp> Provide(const Wanted& wanted, const FetchPiece& fetch,
                                  const std::function<void(uint64_t)>& advance,
                                  const std::atomic<bool>* cancel);
+  Result<void> PullFile(const Wanted& wanted, const FetchPiece& fetch,
+                        const std::function<void(uint64_t)>& advance,
+                        const std::atomic<bool>* cancel) const;
   void Release(const std::vector<Hash256>& hashes);
   void MakeRoom(uint64_t bytes) EXO_REQUIRES(mutex_);
 
@@ -108,6 +123,7 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   // Changed with `mutex_` held as well; this one is never held while the disk is at work.
   mutable Mutex models_mutex_;
   std::map<ModelId, PulledModel> models_ EXO_GUARDED_BY(models_mutex_);
+  std::map<ModelId, std::shared_ptr<const Manifest>> parts_ EXO_GUARDED_BY(models_mutex_);
   std::atomic<uint64_t> models_version_{0};
 };
 

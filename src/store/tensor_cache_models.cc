@@ -20,13 +20,22 @@ void TensorCache::ScanModels(const std::vector<ModelId>& noted) {
   }
 }
 
+bool TensorCache::Holds(const Manifest& manifest, size_t tensor) const {
+  const auto entry = entries_.find(manifest.hashes()[tensor]);
+  return entry != entries_.end() && entry->second.bytes == manifest.gguf().tensors()[tensor].bytes;
+}
+
 bool TensorCache::HasAllOf(const Manifest& manifest) const {
-  const auto& tensors = manifest.gguf().tensors();
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto entry = entries_.find(manifest.hashes()[i]);
-    if (entry == entries_.end() || entry->second.bytes != tensors[i].bytes) return false;
-  }
+  for (size_t i = 0; i < manifest.hashes().size(); ++i)
+    if (!Holds(manifest, i)) return false;
   return true;
+}
+
+std::vector<bool> TensorCache::Held(const Manifest& manifest) const {
+  const MutexLock lock(mutex_);
+  std::vector<bool> held;
+  for (size_t i = 0; i < manifest.hashes().size(); ++i) held.push_back(Holds(manifest, i));
+  return held;
 }
 
 uint64_t TensorCache::ForgetModelsOf(const Hash256& tensor) {
@@ -52,10 +61,13 @@ void TensorCache::NoteModel(std::shared_ptr<const Manifest> manifest, std::strin
   const PulledModel model = {std::move(name), std::move(manifest)};
   {
     const MutexLock lock(mutex_);
-    if (!HasAllOf(*model.manifest)) return;
+    const bool whole = HasAllOf(*model.manifest);
     const MutexLock models(models_mutex_);
-    if (!models_.try_emplace(id, model).second) return;
-    ++models_version_;
+    const bool is_new = whole ? models_.try_emplace(id, model).second
+                              : parts_.try_emplace(id, model.manifest).second;
+    if (is_new) ++models_version_;
+    if (!whole || !is_new) return;
+    parts_.erase(id);
   }
   if (auto written = WritePulledModel(folder_, model); !written)
     LOG(kWarning, "a pulled model will be forgotten: {}", written.error().message);
@@ -69,6 +81,14 @@ std::vector<PulledModel> TensorCache::Models() const {
   std::vector<PulledModel> all;
   for (const auto& [unused, model] : models_) all.push_back(model);
   return all;
+}
+
+std::vector<std::shared_ptr<const Manifest>> TensorCache::Parts() const {
+  const MutexLock models(models_mutex_);
+  std::vector<std::shared_ptr<const Manifest>> parts;
+  for (const auto& [id, manifest] : parts_)
+    if (!models_.contains(id)) parts.push_back(manifest);
+  return parts;
 }
 
 std::shared_ptr<const Manifest> TensorCache::FindModel(const ModelId& model) const {

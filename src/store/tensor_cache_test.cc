@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <thread>
 
@@ -22,6 +23,30 @@ class TensorCacheTest : public testing::Test {
             .layer_begin = begin,
             .layer_end = end};
   }
+  // Asks this test.
+  class Holder final : public TensorHolder {
+   public:
+    using Fetcher =
+        std::function<Result<std::vector<uint8_t>>(const std::string&, uint64_t, uint32_t)>;
+    explicit Holder(Fetcher fetch, std::vector<bool> has = {})
+        : fetch_(std::move(fetch)), has_(std::move(has)) {}
+    Result<std::vector<bool>> Open(const std::atomic<bool>*) override { return has_; }
+    Result<std::vector<uint8_t>> Fetch(const std::string& tensor, uint64_t offset, uint32_t bytes,
+                                       const std::atomic<bool>*) override {
+      ++asked;
+      return fetch_(tensor, offset, bytes);
+    }
+    size_t asked = 0;
+
+   private:
+    const Fetcher fetch_;
+    const std::vector<bool> has_;
+  };
+  static Result<std::unique_ptr<backend::TensorSource>> PullFrom(
+      TensorCache& cache, const Manifest& manifest, const backend::StageSpec& spec,
+      std::vector<TensorHolder*> holders, const std::atomic<bool>* cancel = nullptr) {
+    return cache.Pull(manifest, backend::StageTensors(spec), holders, {}, cancel);
+  }
   Result<std::vector<uint8_t>> Fetch(const std::string& tensor, uint64_t offset, uint32_t size) {
     ++asked_;
     auto piece = TRY(file_->TensorBytes(tensor, offset, size));
@@ -30,9 +55,8 @@ class TensorCacheTest : public testing::Test {
   }
   Result<std::unique_ptr<backend::TensorSource>> Pull(TensorCache& cache,
                                                       const backend::StageSpec& spec) {
-    return cache.Pull(
-        manifest_, backend::StageTensors(spec), [this](auto&&... what) { return Fetch(what...); },
-        {}, nullptr);
+    Holder holder([this](auto&&... what) { return Fetch(what...); });
+    return PullFrom(cache, manifest_, spec, {&holder});
   }
   const model::TensorRef& Query(uint32_t layer) const {
     return manifest_.tensors()->layers[layer].attn_q;
@@ -72,17 +96,15 @@ TEST_F(TensorCacheTest, TwoPullsOfOneDigestShareTheWork) {
   Mutex mutex;
   CondVar wake;
   bool first_is_inside = false, go_on = false;
-  const FetchPiece blocking = [&](const std::string& tensor, uint64_t offset, uint32_t size) {
+  Holder blocking([&](const std::string& tensor, uint64_t offset, uint32_t size) {
     const MutexLock lock(mutex);
     first_is_inside = true;
     wake.NotifyAll();
     while (!go_on) wake.Wait(mutex);
     return Fetch(tensor, offset, size);
-  };
-  Result<std::unique_ptr<backend::TensorSource>> one, two;
-  std::thread first([&] {
-    one = cache->Pull(manifest_, backend::StageTensors(Spec(0, 2)), blocking, {}, nullptr);
   });
+  Result<std::unique_ptr<backend::TensorSource>> one, two;
+  std::thread first([&] { one = PullFrom(*cache, manifest_, Spec(0, 2), {&blocking}); });
   {
     const MutexLock lock(mutex);
     while (!first_is_inside) wake.Wait(mutex);
@@ -105,13 +127,11 @@ TEST_F(TensorCacheTest, TwoPullsOfOneDigestShareTheWork) {
 TEST_F(TensorCacheTest, ACancelledPullLeavesTheOtherItsWork) {
   const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
   std::atomic<bool> cancel = false;
-  const FetchPiece cancelling = [&](const std::string& tensor, uint64_t offset, uint32_t size) {
+  Holder cancelling([&](const std::string& tensor, uint64_t offset, uint32_t size) {
     if (asked_ == 3) cancel = true;
     return Fetch(tensor, offset, size);
-  };
-  EXPECT_EQ(cache->Pull(manifest_, backend::StageTensors(Spec(0, 2)), cancelling, {}, &cancel)
-                .error()
-                .code,
+  });
+  EXPECT_EQ(PullFrom(*cache, manifest_, Spec(0, 2), {&cancelling}, &cancel).error().code,
             ErrorCode::kCancelled);
   ASSERT_TRUE(Pull(*cache, Spec(0, 2)));
   for (const std::string& name : sys::ListFolder(folder_ / "t")) EXPECT_EQ(name.size(), 64u);
@@ -134,6 +154,55 @@ TEST_F(TensorCacheTest, WhatLiesUnderAHashIsVerifiedOncePerProcess) {
   EXPECT_EQ(asked_, 1u);
   EXPECT_EQ(BytesOf(Query(0), **source), BytesOf(Query(0), *file_->MakeSource().value()));
   for (const std::string& name : sys::ListFolder(folder_ / "t")) EXPECT_EQ(name.size(), 64u);
+}
+
+// Two members with half of the tensors each, and one that has them all but comes last.
+TEST_F(TensorCacheTest, SeveralHoldersSendWhatTheyHave) {
+  const size_t tensors = manifest_.hashes().size();
+  std::vector<bool> even(tensors), odd(tensors);
+  for (size_t i = 0; i < tensors; ++i) (i % 2 == 0 ? even : odd)[i] = true;
+  const auto fetch = [this](auto&&... what) { return Fetch(what...); };
+  Holder one(fetch, even), two(fetch, odd);
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  const auto source = PullFrom(*cache, manifest_, Spec(0, 4), {&one, &two});
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ(one.asked + two.asked, backend::StageTensors(Spec(0, 4)).size());
+  EXPECT_GT(one.asked, 0u);
+  EXPECT_GT(two.asked, 0u);
+  EXPECT_EQ(BytesOf(Query(3), **source), BytesOf(Query(3), *file_->MakeSource().value()));
+  Holder half(fetch, even);
+  EXPECT_EQ(PullFrom(*cache, manifest_, Spec(4, 6), {&half}).error().code, ErrorCode::kNotFound);
+}
+
+TEST_F(TensorCacheTest, WhoeverLiesOrLeavesIsReplaced) {
+  std::atomic<size_t> answered = 0;
+  const auto fetch = [this](auto&&... what) { return Fetch(what...); };
+  Holder liar([&](const std::string& tensor, uint64_t offset,
+                  uint32_t size) -> Result<std::vector<uint8_t>> {
+    auto piece = Fetch(tensor, offset, size).value();
+    piece[0] ^= 1;
+    ++answered;
+    return piece;
+  });
+  Holder leaver([&](auto&&...) -> Result<std::vector<uint8_t>> {
+    ++answered;
+    return Fail(ErrorCode::kDisconnected, "gone");
+  });
+  Holder honest([&](const std::string& tensor, uint64_t offset, uint32_t size) {
+    while (answered < 2) std::this_thread::yield();
+    return fetch(tensor, offset, size);
+  });
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  const auto source = PullFrom(*cache, manifest_, Spec(0, 4), {&liar, &leaver, &honest});
+  ASSERT_TRUE(source) << source.error().message;
+  EXPECT_EQ(liar.asked, 1u);
+  EXPECT_EQ(leaver.asked, 1u);
+  EXPECT_EQ(honest.asked, backend::StageTensors(Spec(0, 4)).size());
+  EXPECT_EQ(BytesOf(Query(3), **source), BytesOf(Query(3), *file_->MakeSource().value()));
+  EXPECT_EQ(PullFrom(*cache, manifest_, Spec(4, 6), {&liar, &leaver}).error().code ==
+                ErrorCode::kNotFound,
+            false)
+      << "what happened is told, not that nobody is left";
 }
 
 // The whole model, with a note of it.
@@ -184,14 +253,19 @@ TEST_F(PulledModelTest, IsKnownAfterARestart) {
 
 TEST_F(PulledModelTest, IsNoneWithAPartOfTheTensors) {
   const auto cache = TensorCache::Open(folder_ / "part", kPlenty);
-  const uint64_t version = cache->models_version();
   ASSERT_TRUE(Pull(*cache, Spec(0, manifest_.config()->layers)));  // no embedding
   cache->NoteModel(file_->shared_manifest(), "tiny");
   EXPECT_TRUE(cache->Models().empty());
+  ASSERT_EQ(cache->Parts().size(), 1u) << "others can have what is here";
+  const std::vector<bool> held = cache->Held(manifest_);
+  EXPECT_EQ(std::ranges::count(held, true),
+            std::ssize(backend::StageTensors(Spec(0, manifest_.config()->layers))));
+  const uint64_t version = cache->models_version();
   ASSERT_TRUE(Pull(*cache, Whole()));
   EXPECT_EQ(cache->models_version(), version);
   cache->NoteModel(file_->shared_manifest(), "tiny");
   EXPECT_EQ(cache->Models().size(), 1u);
+  EXPECT_TRUE(cache->Parts().empty());
   EXPECT_NE(cache->models_version(), version);
 }
 
@@ -273,12 +347,15 @@ TEST_F(TensorCacheTest, TheLeastRecentlyUsedGoFirst) {
   ASSERT_TRUE(Pull(*cache, Spec(0, 1)));  // used again: now layer 1 is the oldest
   ASSERT_TRUE(Pull(*cache, Spec(2, 3)));
   EXPECT_LE(cache->bytes(), 2 * layer_bytes + layer_bytes / 2);
-  const auto exists = [&](uint32_t layer) {
-    return sys::Exists(folder_ / "t/" + manifest_.HashOf(Query(layer).name).value().Hex());
+  const auto missing = [&](uint32_t layer) {
+    return std::ranges::count_if(
+        backend::StageTensors(Spec(layer, layer + 1)), [&](const model::TensorRef* tensor) {
+          return !sys::Exists(folder_ / "t/" + manifest_.HashOf(tensor->name).value().Hex());
+        });
   };
-  EXPECT_TRUE(exists(0));
-  EXPECT_FALSE(exists(1));
-  EXPECT_TRUE(exists(2));
+  EXPECT_EQ(missing(0), 0);
+  EXPECT_GT(missing(1), 0);
+  EXPECT_EQ(missing(2), 0);
   {
     const auto all = Pull(*cache, Spec(0, 8));
     ASSERT_TRUE(all);

@@ -219,9 +219,10 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
                const auto version = WriteTime(builder, one.version);
                const auto adapters = WriteAdapters(builder, one.adapters);
                const auto draft = WriteDraft(builder, one.draft);
-               return fb::CreateDesiredModel(
-                   builder, Fb(one.model), version, static_cast<uint8_t>(one.state), one.spread,
-                   one.context, one.kv_type, adapters, draft, one.named, Fb(one.settings_of));
+               return fb::CreateDesiredModel(builder, Fb(one.model), version,
+                                             static_cast<uint8_t>(one.state), one.spread,
+                                             one.context, one.kv_type, adapters, draft, one.named,
+                                             Fb(one.settings_of), one.keep_ms);
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -238,6 +239,7 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            ReadDraft(r, one.draft(), value.draft);
            value.named = one.named();
            r.Id(one.settings_of(), value.settings_of);
+           value.keep_ms = one.keep_ms();
          });
 }
 
@@ -262,7 +264,8 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreateEnsureInstance(b, Fb(value.model), value.spread, value.context, value.kv_type,
-                                  known, adapters, draft, value.named, Fb(value.settings_of));
+                                  known, adapters, draft, value.named, Fb(value.settings_of),
+                                  value.keep_ms);
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -274,6 +277,7 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   ReadDraft(r, from.draft(), to.draft);
   to.named = from.named();
   r.Id(from.settings_of(), to.settings_of);
+  to.keep_ms = from.keep_ms();
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {

@@ -270,18 +270,20 @@ void Read(Reader& r, const fb::CancelRequest& from, CancelRequest& to) {
 }
 
 Offset<fb::ManifestRequest> Write(Builder& b, const ManifestRequest& value) {
-  return fb::CreateManifestRequest(b, Fb(value.model));
+  return fb::CreateManifestRequest(b, Fb(value.model), value.held_only);
 }
 void Read(Reader& r, const fb::ManifestRequest& from, ManifestRequest& to) {
   r.Id(from.model(), to.model);
+  to.held_only = from.held_only();
 }
 
 Offset<fb::ManifestReply> Write(Builder& b, const ManifestReply& value) {
-  return fb::CreateManifestReply(b, value.found, Scalars(b, value.bytes));
+  return fb::CreateManifestReply(b, value.found, Scalars(b, value.bytes), Scalars(b, value.held));
 }
 void Read(Reader& r, const fb::ManifestReply& from, ManifestReply& to) {
   to.found = from.found();
   r.Scalars(from.bytes(), to.bytes, "manifest", kMaxManifest);
+  r.Scalars(from.held(), to.held, "held tensors", kMaxHeldBytes);
 }
 
 Offset<fb::TensorRequest> Write(Builder& b, const TensorRequest& value) {

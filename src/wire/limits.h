@@ -37,6 +37,7 @@ inline constexpr uint32_t kMaxStageTimes =
     kMaxStages + 1;  // every stage and the lead's output layer
 inline constexpr uint32_t kMaxManifest = 64u
                                          << 20;  // file headers with a 256 k vocabulary are 12 MiB
+inline constexpr uint32_t kMaxHeldBytes = 1u << 13;  // a bit for each of 65,536 tensors
 // Verifier: nesting of the schema is at most 4 (summary, plan, vector, stage); tables at most those
 // of full hints (256 x 64 addresses).
 inline constexpr uint32_t kMaxDepth = 8;

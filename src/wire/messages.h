@@ -221,7 +221,7 @@ struct Plan {
 enum class Reason : uint8_t {
   kUnspecified = 0,          // also: one of a newer version
   kUnloaded = 1,             // somebody unloaded the model
-  kEvicted = 2,              // idle, and another model needed the memory
+  kEvicted = 2,              // idle: another model needed the memory, or it was kept long enough
   kReplaced = 3,             // the instance of owner `node` is kept instead
   kNodeLost = 4,             // `node` and its layers
   kOwnerLost = 5,            // `node`, which coordinated the instance
@@ -358,7 +358,12 @@ enum NamedOption : uint8_t {
   kNamedKv = 2,
   kNamedAdapters = 4,
   kContextOfSettings = 8,  // they said one; otherwise it is what memory allowed
+  kNamedKeep = 16,
 };
+// How long a model that nobody asks stays in memory, in milliseconds; but zero: until the memory is
+// needed for another one.
+inline constexpr uint64_t kKeepUntilIdle = 1;        // this once: then as if nothing had been said
+inline constexpr uint64_t kKeepAlways = UINT64_MAX;  // it makes no room for others
 // Whether a model should run, and what decides its bits. The larger version wins everywhere.
 struct DesiredModel {
   ModelId model;
@@ -371,6 +376,7 @@ struct DesiredModel {
   std::optional<DraftRef> draft;
   uint8_t named = 0;   // bits of NamedOption
   NodeId settings_of;  // whose settings the others follow; zero: nobody's
+  uint64_t keep_ms = 0;
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -399,6 +405,7 @@ struct EnsureInstance {
   std::optional<DraftRef> draft;
   uint8_t named = 0;  // as in the record
   NodeId settings_of;
+  uint64_t keep_ms = 0;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -595,11 +602,14 @@ struct CancelRequest {
 // hash.
 struct ManifestRequest {
   ModelId model;
+  bool held_only = false;  // which of its tensors are there, instead of the manifest
   friend bool operator==(const ManifestRequest&, const ManifestRequest&) = default;
 };
 struct ManifestReply {
   bool found = false;
-  std::vector<uint8_t> bytes;
+  std::vector<uint8_t> bytes;  // an older node sends them whatever was asked
+  // Bit i % 8 of byte i / 8: tensor i of the manifest is there. Empty: all are.
+  std::vector<uint8_t> held;
   friend bool operator==(const ManifestReply&, const ManifestReply&) = default;
 };
 struct TensorRequest {

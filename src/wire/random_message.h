@@ -123,7 +123,7 @@ class RandomMessage {
   }
   void Fill(DesiredModel& v) {
     All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters, v.draft, v.named,
-        v.settings_of);
+        v.settings_of, v.keep_ms);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -148,7 +148,7 @@ class RandomMessage {
   }
   void Fill(EnsureInstance& v) {
     All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
-        v.settings_of);
+        v.settings_of, v.keep_ms);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
@@ -186,8 +186,8 @@ class RandomMessage {
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(Queued& v) { All(v.request, v.plan, v.before); }
-  void Fill(ManifestRequest& v) { Fill(v.model); }
-  void Fill(ManifestReply& v) { All(v.found, v.bytes); }
+  void Fill(ManifestRequest& v) { All(v.model, v.held_only); }
+  void Fill(ManifestReply& v) { All(v.found, v.bytes, v.held); }
   void Fill(TensorRequest& v) {
     All(v.model, v.name, v.offset, v.bytes);
     v.bytes %= kMaxTensorPiece + 1;

@@ -1,5 +1,6 @@
 """A cluster of real nodes: trust, requests from every node, loss of a node, cancelling, limits, the command line."""
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -161,7 +162,7 @@ def test_unload_gives_memory_back(exo):
 
 def test_a_node_without_the_file_pulls_its_layers(exo):
     folder = need_shared("data/models/stories260K/gguf")
-    with cluster(exo, 2) as nodes:
+    with cluster(exo, 2, environment={"EXO_LOG": "info"}) as nodes:
         status, added = nodes[0].api.post("/v1/internal/models", {"path": str(folder / "stories260K-q8_0.gguf")})
         assert status == 200, added
         name = "stories260K-q8_0"
@@ -174,6 +175,7 @@ def test_a_node_without_the_file_pulls_its_layers(exo):
         assert pulled, "nothing was pulled"
         total = sum(p.stat().st_size for p in pulled)
         assert total < (folder / "stories260K-q8_0.gguf").stat().st_size, "more than its own layers was pulled"
+        assert "from 1 of 1 members" in nodes[1].log.read_text()
 
 
 def test_different_files_of_one_name_are_refused(exo):
@@ -455,6 +457,26 @@ def test_idle_models_make_room(exo):
             node.process.wait()
 
 
+def test_a_model_that_nobody_asks_gives_its_memory_back(exo):
+    with cluster(exo, 2) as nodes:
+        ask = {"model": "exo-tiny", "prompt": "Once", "stream": False, "options": {"num_predict": 2}}
+        status, answer = nodes[1].api.post("/api/generate", {**ask, "keep_alive": "2s"})
+        assert status == 200 and answer["response"], answer
+        wait_for("both to know how long", lambda: all([i["keep_alive"] for i in instances(n)] == [2] for n in nodes), 5)
+        status, running = nodes[0].api.get("/api/ps")
+        left = datetime.datetime.fromisoformat(running["models"][0]["expires_at"]) - datetime.datetime.now(datetime.timezone.utc)
+        assert -2 < left.total_seconds() < 3, running
+        wait_for("the memory to be given back", lambda: not instances(nodes[0]) and not instances(nodes[1]), 10)
+        assert nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": True})[0] == 200
+        listed = subprocess.run([str(exo), "ps"], env={**os.environ, "EXO_HOME": str(nodes[0].home)}, capture_output=True,
+                                text=True, timeout=30).stdout
+        assert "always" in listed, listed
+        time.sleep(3)
+        assert [i["pinned"] for i in instances(nodes[1])] == [True]
+        status, answer = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": True, "keep_alive": 5})
+        assert status == 400 and answer["error"]["param"] == "pinned", answer
+
+
 def test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages(exo):
     def budget():
         return node.api.cluster()["nodes"][0]["memory_budget"]
@@ -534,5 +556,6 @@ if __name__ == "__main__":
           test_a_model_is_the_same_whoever_is_asked, test_a_model_goes_on_when_the_node_with_its_file_stops,
           test_a_model_goes_on_when_the_node_with_its_file_is_killed,
           test_a_pulled_model_outlives_the_node_with_its_file,
+          test_a_model_that_nobody_asks_gives_its_memory_back,
           test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages, test_idle_models_make_room,
           test_models_come_back_after_a_restart_unless_unloaded, test_an_idle_node_costs_little])

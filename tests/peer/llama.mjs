@@ -4,14 +4,15 @@
 //   node llama.mjs --pkg DIR --model FILE < request.json > answer.json
 //
 // request  {"texts": ["..."], "greedy": [[ids], ...], "steps": 48, "score": [[ids], ...],
-//           "logits": [[ids], ...], "kv": "f16" or "f32", "lora": [{"file", "scale"}, ...],
+//           "logits": [[ids], ...], "embed": [[ids], ...], "kv": "f16" or "f32", "lora": [{"file", "scale"}, ...],
 //           "vocabOnly": true for a file without tensors, whose texts alone can be asked for}
 // answer   {"package", "vocab", "bos": id or null where the model wants none, "texts": [[ids], ...],
 //           "greedy": [{"ids", "margins", "ends"}, ...], "score": [{"tokens", "nll"}, ...],
-//           "logits": [base64 of f32 [ids][vocab], ...]}
+//           "logits": [base64 of f32 [ids][vocab], ...], "embed": [[values], ...]}
 //
 // Greedy generation goes on past end tokens ("ends" has a flag for each id); a margin is the best less the
-// second logit.  nll is the sum of -log p(ids[t + 1] | ids[..t]).  One thread.
+// second logit.  nll is the sum of -log p(ids[t + 1] | ids[..t]).  Embeddings are pooled as the file says (of the last
+// token where it says nothing), not scaled.  A request has either those or the rest.  One thread.
 import fs from "node:fs";
 import path from "node:path";
 import {createRequire} from "node:module";
@@ -40,7 +41,7 @@ const kCells = 512;
 const kv = request.kv ?? "f16";
 const kvType = addon.getGgmlType(kv) ?? addon.getGgmlType(kv.toUpperCase());
 const context = vocabOnly ? null : new addon.AddonContext(model, {contextSize: kCells, batchSize: kCells, sequences: 1,
-    flashAttention: false, threads: 1, embeddings: false, kvCacheKeyType: kvType, kvCacheValueType: kvType});
+    flashAttention: false, threads: 1, embeddings: request.embed !== undefined, kvCacheKeyType: kvType, kvCacheValueType: kvType});
 if (context !== null && !await context.init()) throw new Error("no context");
 const adapters = request.lora ?? [];
 const loaded = [];
@@ -124,13 +125,21 @@ async function logits(ids) {
     return Buffer.concat(rows).toString("base64");
 }
 
+async function embed(ids) {
+    await append(ids, 0, ids.map((_, i) => i));
+    const vector = Array.from(context.getEmbedding(ids.length));
+    clear();
+    return vector;
+}
+
 const answer = {package: `node-llama-cpp ${version}`,
     bos: model.shouldPrependBosToken() ? model.tokenBos() : null,
     texts: (request.texts ?? []).map((text) => Array.from(model.tokenize(text, false))), greedy: [], score: [],
-    logits: []};
+    logits: [], embed: []};
 for (const ids of request.greedy ?? []) answer.greedy.push(await greedy(ids, request.steps));
 for (const ids of request.score ?? []) answer.score.push(await score(ids));
 for (const ids of request.logits ?? []) answer.logits.push(await logits(ids));
+for (const ids of request.embed ?? []) answer.embed.push(await embed(ids));
 answer.vocab = vocabulary;
 // A pipe takes a part at a time.
 for (let text = Buffer.from(JSON.stringify(answer) + "\n"); text.length > 0;) {

@@ -308,6 +308,32 @@ def gemma3(exo):
     check_synthetic(exo, "gemma3", QUANTIZED, COARSE)
 
 
+def embeddings(exo):
+    """Vectors of the last token and the mean of all, both scaled to length one."""
+    package()
+    mean, last = 1, 3  # llama.cpp's numbers
+    for pooling in (None, mean, last):
+        more = [] if pooling is None else [("pooling_type", synthetic.U32, pooling)]
+        with tempfile.TemporaryDirectory(prefix="exo-peer-") as folder:
+            path = pathlib.Path(folder) / f"qwen3moe-pooling-{pooling}.gguf"
+            synthetic.write(path, "qwen3moe", {"": "f32"}, more=more)
+            with lib.cluster(exo, 1, environment={"EXO_MODELS": folder, "EXO_KV": "f32"}) as (node,):
+                status, answer = node.api.post("/v1/embeddings", {"model": path.stem, "input": TEXTS})
+                assert status == 200, answer
+                ids = []
+                for text in TEXTS:
+                    status, tokens = node.api.post("/tokenize", {"model": path.stem, "content": text, "add_special": True})
+                    assert status == 200, tokens
+                    ids.append(tokens["tokens"])
+            peer = llama(path, embed=ids, kv="f32")["embed"]
+            worst = 0.0
+            for ours, theirs in zip([one["embedding"] for one in answer["data"]], peer):
+                length = math.sqrt(math.fsum(value * value for value in theirs))
+                worst = max(worst, math.sqrt(math.fsum((a - b / length) ** 2 for a, b in zip(ours, theirs))))
+            print(f"  {path.stem}: {len(peer)} vectors of {len(peer[0])} values, the longest difference {worst:.1e} of their length")
+            assert worst <= EXACT
+
+
 def adapters(exo):
     """Low-rank adapters, alone and two at once."""
     package()
@@ -346,4 +372,4 @@ def other_formats(exo):
 
 if __name__ == "__main__":
     lib.main([formats, samplers, pretokenizer_words, quantized, other_formats, tiny_greedy, tiny_perplexity, stories_f16,
-              stories_q8_0, llama_biases, qwen2moe, qwen3moe, gemma3, adapters])
+              stories_q8_0, llama_biases, qwen2moe, qwen3moe, gemma3, embeddings, adapters])

@@ -211,12 +211,14 @@ def value(kind, v):
     return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], v)
 
 
-def write(path, architecture, kinds, seed=1):
-    """A model of `architecture` ("qwen2moe", ...); kinds: {part of a name: type}, "" for all others."""
+def write(path, architecture, kinds, seed=1, more=()):
+    """A model of `architecture` ("qwen2moe", ...); kinds: {part of a name: type}, "" for all others.
+
+    more: further metadata of the architecture, as (key, type, value)."""
     weights = Weights(kinds, seed)
     config, tokenizer = globals()[architecture](weights)
     metadata = [("general.architecture", STRING, architecture), ("general.name", STRING, f"synthetic {architecture}"),
-                *((f"{architecture}.{key}", kind, v) for key, kind, v in config), *tokenizer]
+                *((f"{architecture}.{key}", kind, v) for key, kind, v in (*config, *more)), *tokenizer]
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(weights.tensors), len(metadata))
     for key, kind, v in metadata:
         head += text(key) + struct.pack("<I", kind) + value(kind, v)

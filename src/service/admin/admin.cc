@@ -9,6 +9,7 @@
 #include "service/errors.h"
 #include "service/fields.h"
 #include "service/http/paths.h"
+#include "service/keep_alive.h"
 #include "service/waiting.h"
 #include "wire/plan.h"
 
@@ -90,6 +91,12 @@ Parsed<node::Placing> ReadPlacing(const Json& body) {
     placing.kv_type = static_cast<uint8_t>(name - names.begin());
   }
   placing.adapters = TRY(ReadAdapters(body));
+  placing.keep_ms = TRY(ReadKeepAlive(body));
+  if (const auto pinned = TRY(ReadBool(body, "pinned"))) {
+    if (*pinned && placing.keep_ms)
+      return BadValue("pinned", "'pinned' and 'keep_alive' exclude each other: say one of them");
+    if (!placing.keep_ms) placing.keep_ms = *pinned ? wire::kKeepAlways : 0;
+  }
   if (Find(body, "draft") != nullptr)
     placing.draft = TRY(ReadRequiredString(body, "draft", kMaxText));
   return placing;

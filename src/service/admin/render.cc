@@ -106,6 +106,9 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
   json["queued_requests"] = summary.queued_requests;
   json["reason"] = view.reason;
   json["predicted_tokens_per_second"] = view.predicted_tokens_per_second;
+  json["pinned"] = view.keep_ms == wire::kKeepAlways;
+  const bool is_timed = view.keep_ms != 0 && view.keep_ms != wire::kKeepAlways;
+  json["keep_alive"] = is_timed ? Json(static_cast<double>(view.keep_ms) / 1000) : Json();
   return json;
 }
 

@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <algorithm>
 #include <array>
@@ -31,6 +32,14 @@ std::unexpected<ApiError> Damaged(Coding coding, std::string_view why) {
                            "plain",
                            NameOf(coding), why),
                "", "invalid_encoding"});
+}
+
+std::unexpected<ApiError> Unsupported(std::string_view what) {
+  return std::unexpected(ApiError{
+      415,
+      fmt::format("the body's content encoding {}; a body may be compressed once, with one of {}",
+                  what, kCodings),
+      "", "unsupported_content_encoding"});
 }
 
 // What has been decoded, within a limit and a lease.
@@ -121,6 +130,8 @@ Parsed<> DecodeZstd(std::string_view body, Decoded& out) {
     ZSTD_outBuffer to{.dst = piece.data(), .size = kPiece, .pos = 0};
     const size_t before = in.pos;
     const size_t more = ZSTD_decompressStream(stream.get(), &to, &in);
+    if (ZSTD_getErrorCode(more) == ZSTD_error_frameParameter_windowTooLarge)
+      return Damaged(Coding::kZstd, "its window is larger than 8 MiB (RFC 9659)");
     if (ZSTD_isError(more) != 0) return Damaged(Coding::kZstd, ZSTD_getErrorName(more));
     TRY(out.Append({piece.data(), to.pos}));
     if (in.pos == in.size && more == 0) return {};
@@ -142,15 +153,9 @@ Parsed<Coding> CodingOf(const std::vector<std::string>& fields) {
   for (const std::string_view field : fields) {
     const std::string name = Lower(Trimmed(field));
     const auto* known = std::ranges::find(kNamed, name, &Named::name);
-    if (known == std::end(kNamed) ||
-        (known->coding != Coding::kIdentity && coding != Coding::kIdentity)) {
-      return std::unexpected(
-          ApiError{415,
-                   fmt::format("the body's content encoding is '{}'; a body may be compressed with "
-                               "one of {}, or plain",
-                               name.substr(0, 64), kCodings),
-                   "", "unsupported_content_encoding"});
-    }
+    if (known == std::end(kNamed)) return Unsupported(fmt::format("is '{}'", name.substr(0, 64)));
+    if (known->coding != Coding::kIdentity && coding != Coding::kIdentity)
+      return Unsupported(fmt::format("is '{}' and '{}' one after the other", NameOf(coding), name));
     if (known->coding != Coding::kIdentity) coding = known->coding;
   }
   return coding;

@@ -85,7 +85,7 @@ TEST(ContentCodingTest, BombsEndAtTheLimitAndTakeNoMoreMemory) {
 TEST(ContentCodingTest, DamagedBodiesAre400) {
   for (const Sample& sample : kSamples) {
     const std::string whole = sample.compress(kHi);
-    for (size_t length = 1; length < whole.size(); ++length)
+    for (size_t length = 0; length < whole.size(); ++length)
       EXPECT_EQ(Read(sample.coding, whole.substr(0, length)).error().status, 400u) << length;
     EXPECT_EQ(Read(sample.coding, whole + "tail").error().status, 400u) << sample.name;
     EXPECT_EQ(Read(sample.coding, kHi).error().status, 400u) << sample.name;
@@ -105,7 +105,9 @@ TEST(ContentCodingTest, AWindowBeyondTheRuleIsRefused) {
   ZSTD_compressStream2(context, &to, &in, ZSTD_e_flush);
   ZSTD_compressStream2(context, &to, &in, ZSTD_e_end);
   ZSTD_freeCCtx(context);
-  EXPECT_EQ(Read(Coding::kZstd, std::string_view(out).substr(0, to.pos)).error().status, 400u);
+  const auto read = Read(Coding::kZstd, std::string_view(out).substr(0, to.pos));
+  EXPECT_EQ(read.error().status, 400u);
+  EXPECT_NE(read.error().message.find("8 MiB"), std::string::npos) << read.error().message;
 }
 
 TEST(ContentCodingTest, RequestsAreReadInEveryCoding) {
@@ -121,7 +123,7 @@ TEST(ContentCodingTest, RequestsAreReadInEveryCoding) {
     EXPECT_EQ(server.last_request().messages.at(0).content, "Hi");
     EXPECT_EQ(post(kHi, sample.name).error("code"), "invalid_encoding") << sample.name;
     EXPECT_EQ(post(sample.compress(std::string(5000, ' ')), sample.name).status, 413);
-    EXPECT_EQ(post("", sample.name).error("code"), "invalid_json");
+    EXPECT_EQ(post("", sample.name).error("code"), "invalid_encoding");
   }
   EXPECT_EQ(post(kSamples[0].compress(kHi), " X-GZIP ").status, 200);
   for (const char* coding : {"identity", "Identity ", ""}) {

@@ -41,6 +41,12 @@ Parsed<> ReadLicense(const Json& body, Modelfile& file) {
   return {};
 }
 
+Parsed<std::string> ReadMessageText(const Json& message) {
+  if (Find(message, "content") == nullptr)
+    return BadValue("messages", "a message has no 'content'");
+  return ReadText(message, "content");
+}
+
 Parsed<> ReadMessages(const Json& body, Modelfile& file) {
   const Json* list = Find(body, "messages");
   if (list == nullptr) return {};
@@ -50,7 +56,7 @@ Parsed<> ReadMessages(const Json& body, Modelfile& file) {
   for (const Json& one : *list) {
     if (!one.is_object()) return BadValue("messages", "a message must be an object");
     file.messages.push_back({.role = TRY(ReadRequiredString(one, "role", kMaxStopBytes)),
-                             .content = TRY(ReadText(one, "content"))});
+                             .content = TRY(ReadMessageText(one))});
   }
   return {};
 }

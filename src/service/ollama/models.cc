@@ -1,6 +1,7 @@
 #include "service/ollama/models.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "service/ollama/encode.h"
 #include "service/ollama/modelfile.h"
@@ -33,6 +34,16 @@ Json ModelJson(const node::ModelView& model) {
           {"details", DetailsJson(model.architecture, model.parameters, model.weights)}};
 }
 
+// Of a model that stays until memory is needed: never.
+std::string ExpiresAt(const node::InstanceView& instance) {
+  if (instance.keep_ms == 0 || instance.keep_ms == wire::kKeepAlways) return "9999-12-31T23:59:59Z";
+  const int64_t left = static_cast<int64_t>(instance.keep_ms / 1000) -
+                       static_cast<int64_t>(instance.summary.idle_ms / 1000);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return Timestamp(std::chrono::duration_cast<std::chrono::seconds>(now).count() +
+                   std::max<int64_t>(left, 0));
+}
+
 }  // namespace
 
 Json TagsJson(const std::vector<node::ModelView>& models) {
@@ -61,7 +72,7 @@ Json RunningJson(const node::ClusterView& cluster, const std::vector<node::Model
     json["size"] = bytes;
     json["size_vram"] = 0;
     json["context_length"] = plan.context;
-    json["expires_at"] = "9999-12-31T23:59:59Z";  // models stay until memory is needed
+    json["expires_at"] = ExpiresAt(instance);
     list.push_back(std::move(json));
   }
   return {{"models", std::move(list)}};

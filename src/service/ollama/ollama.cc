@@ -5,6 +5,7 @@
 #include "service/answer.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
+#include "service/keep_alive.h"
 #include "service/ollama/create.h"
 #include "service/ollama/encode.h"
 #include "service/ollama/models.h"
@@ -21,19 +22,25 @@ namespace {
 constexpr const char* kVersion = R"({"version":"0.12.0"})";
 
 // Without a question or a text a model is only loaded.
-Action LoadAlone(node::Api& api, const std::string& model, Json answer) {
-  return AskNode(&Failed, [&api, model, answer = std::move(answer)](Waiting& waiting) {
-    api.Load(model, {},
+Action LoadAlone(node::Api& api, const node::GenerateRequest& request, Json answer) {
+  return AskNode(&Failed, [&api, model = request.model, keep_ms = request.keep_ms,
+                           answer = std::move(answer)](Waiting& waiting) {
+    api.Load(model, {.keep_ms = keep_ms},
              waiting.Callback<node::PlanView>([answer](const node::PlanView&) { return answer; }));
   });
+}
+
+// How long a model stays concerns everybody who uses it.
+void KeepOnlyIfAllowed(const Caller& caller, node::GenerateRequest& request) {
+  if (!caller.May(Scope::kModels)) request.keep_ms.reset();
 }
 
 Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
   Call call = TRY(std::move(read));
   const std::string model = call.request.model;
-  if (call.wish == Wish::kLoad) {
-    return LoadAlone(api, model, EmptyAnswer(model, call.chat, "load"));
-  }
+  KeepOnlyIfAllowed(request.caller, call.request);
+  if (call.wish == Wish::kLoad)
+    return LoadAlone(api, call.request, EmptyAnswer(model, call.chat, "load"));
   if (call.wish == Wish::kUnload) {
     if (!request.caller.May(Scope::kModels)) {
       return std::unexpected(ApiError{403, "unloading a model needs a key with the scope models",
@@ -57,9 +64,11 @@ Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
                                      TRY(ReadInteger(body, "dimensions", 0, 1 << 17)).value_or(0)),
                                  .truncate = TRY(ReadBool(body, "truncate")).value_or(true)}};
   TRY(ReadOptionsObject(body));
+  like.keep_ms = TRY(ReadKeepAlive(body));
+  KeepOnlyIfAllowed(request.caller, like);
   const Json* input = Find(body, "input");
   if (input == nullptr || *input == "" || *input == Json::array())
-    return LoadAlone(api, model, {{"model", model}, {"embeddings", Json::array()}});
+    return LoadAlone(api, like, {{"model", model}, {"embeddings", Json::array()}});
   TakeAsker(request, "", like);
   return ReadTexts(
       api, TRY(ReadPrompts(body, "input", like, {.most = kMaxTexts})),
@@ -85,7 +94,9 @@ Parsed<Action> EmbedOne(node::Api& api, HttpRequest& request) {
                             .prompt = TRY(ReadText(body, "prompt")),
                             .readout = node::ReadoutRequest{.unit = false, .truncate = true}};
   TRY(ReadOptionsObject(body));
-  if (one.prompt->empty()) return LoadAlone(api, one.model, {{"embedding", Json::array()}});
+  one.keep_ms = TRY(ReadKeepAlive(body));
+  KeepOnlyIfAllowed(request.caller, one);
+  if (one.prompt->empty()) return LoadAlone(api, one, {{"embedding", Json::array()}});
   TakeAsker(request, "", one);
   return ReadTexts(api, {std::move(one)},
                    {.render =

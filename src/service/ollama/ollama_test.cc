@@ -66,6 +66,7 @@ TEST(OllamaTest, OptionsAndMessagesReachTheNode) {
   EXPECT_EQ(answer.json()["model"], "tiny");
   const node::GenerateRequest asked = server.last_request();
   EXPECT_EQ(asked.model, "tiny");
+  EXPECT_EQ(asked.keep_ms, 300'000u);
   EXPECT_EQ(asked.sampler.temperature, 0.5f);
   EXPECT_EQ(asked.sampler.top_k, 3u);
   EXPECT_EQ(asked.sampler.top_p, 0.9f);
@@ -96,6 +97,28 @@ TEST(OllamaTest, GenerateIsAChatUnlessRaw) {
   EXPECT_EQ(answer["done_reason"], "load");
   answer = Post(server, "/api/chat", {{"model", "tiny"}, {"keep_alive", 0}}).json();
   EXPECT_EQ(answer["done_reason"], "unload");
+}
+
+TEST(OllamaTest, KeepAliveIsATimeASecondsCountOrNothing) {
+  TestServer server;
+  const auto kept = [&](const Json& value) {
+    const auto answer =
+        Post(server, "/api/generate", {{"model", "tiny"}, {"prompt", "p"}, {"keep_alive", value}});
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    return server.last_request().keep_ms;
+  };
+  EXPECT_EQ(kept(90), 90'000u);
+  EXPECT_EQ(kept("1h30m"), 5'400'000u);
+  EXPECT_EQ(kept(0), wire::kKeepUntilIdle);
+  EXPECT_EQ(kept("0s"), wire::kKeepUntilIdle);
+  EXPECT_EQ(kept(-1), 0u) << "until the memory is needed";
+  EXPECT_EQ(kept(Json()), std::nullopt);
+  for (const Json& bad : {Json("soon"), Json(true), Json(Json::object()), Json("5 m"), Json("")}) {
+    const auto answer =
+        Post(server, "/api/generate", {{"model", "tiny"}, {"prompt", "p"}, {"keep_alive", bad}});
+    EXPECT_EQ(answer.status, 400) << bad;
+    EXPECT_NE(answer.body.find("keep_alive"), std::string::npos) << answer.body;
+  }
 }
 
 TEST(OllamaTest, ModelsAreDescribed) {

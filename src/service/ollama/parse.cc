@@ -5,6 +5,7 @@
 #include "service/fields.h"
 #include "service/grammar_fields.h"
 #include "service/http/limits.h"
+#include "service/keep_alive.h"
 #include "service/presets.h"
 #include "service/request_fields.h"
 #include "service/sampler_fields.h"
@@ -50,15 +51,9 @@ Parsed<> ReadThink(const Json& body, node::ChatOptions& chat) {
   return {};
 }
 
-// 0: unload. What else it says changes nothing: models stay until memory is needed.
-Parsed<bool> ReadUnload(const Json& body) {
-  const Json* value = Find(body, "keep_alive");
-  if (value == nullptr) return false;
-  if (value->is_number()) return value->get<double>() == 0;
-  if (!value->is_string())
-    return BadValue("keep_alive", "'keep_alive' must be a number of seconds or a text as \"5m\"");
-  const auto& text = value->get_ref<const std::string&>();
-  return text == "0" || text == "0s" || text == "0m" || text == "0h";
+// Of a call without a question: 0 unloads.
+Wish WishOf(const Call& call) {
+  return call.request.keep_ms == wire::kKeepUntilIdle ? Wish::kUnload : Wish::kLoad;
 }
 
 // "json", or a schema.
@@ -82,6 +77,7 @@ Parsed<Call> ReadCommon(const Json& body, std::string_view text, grammar::Cache&
   if (IsGiven(body, "images")) return NotSupported("images", kForImages);
   TRY(ReadOptions(body, call.request));
   TRY(ReadThink(body, call.request.chat));
+  call.request.keep_ms = TRY(ReadKeepAlive(body));
   return call;
 }
 
@@ -169,7 +165,7 @@ Parsed<Call> ParseChat(std::string_view text, grammar::Cache& grammars) {
   TRY(ReadTools(body, text, call.request.chat));
   const Json* list = Find(body, "messages");
   if (list == nullptr || (list->is_array() && list->empty())) {
-    call.wish = TRY(ReadUnload(body)) ? Wish::kUnload : Wish::kLoad;
+    call.wish = WishOf(call);
     return call;
   }
   if (!list->is_array() || list->size() > kMaxMessages) {
@@ -207,7 +203,7 @@ Parsed<Call> ParseGenerate(std::string_view text, grammar::Cache& grammars) {
     return BadValue("prompt", "'prompt' must be a string");
   const std::string prompt = given == nullptr ? "" : given->get<std::string>();
   if (prompt.empty()) {
-    call.wish = TRY(ReadUnload(body)) ? Wish::kUnload : Wish::kLoad;
+    call.wish = WishOf(call);
     return call;
   }
   if (const auto suffix = Text(body, "suffix"); suffix && !suffix->empty()) {
