@@ -41,8 +41,7 @@ const kCells = 512;
 const kv = request.kv ?? "f16";
 const kvType = addon.getGgmlType(kv) ?? addon.getGgmlType(kv.toUpperCase());
 const context = vocabOnly ? null : new addon.AddonContext(model, {contextSize: kCells, batchSize: kCells, sequences: 1,
-    flashAttention: false, threads: 1, embeddings: request.embed !== undefined,
-    kvCacheKeyType: kvType, kvCacheValueType: kvType});
+    flashAttention: false, threads: 1, embeddings: request.embed !== undefined, kvCacheKeyType: kvType, kvCacheValueType: kvType});
 if (context !== null && !await context.init()) throw new Error("no context");
 const adapters = request.lora ?? [];
 const loaded = [];
