@@ -217,7 +217,7 @@ TEST(TensorsTest, ChecksShapesTypesAndNames) {
   };
   GgufBuilder sound = TinyModel("llama");
   EXPECT_EQ(find(sound).message, "");
-  GgufBuilder extra = TinyModel("llama").Tensor("blk.0.attn_output.bias", {32}, 0, 128);
+  GgufBuilder extra = TinyModel("llama").Tensor("blk.0.attn_output.scale", {32}, 0, 128);
   EXPECT_EQ(find(extra).code, ErrorCode::kUnsupported);
   GgufBuilder untied = TinyModel("llama").Tensor("output.weight", {32, 5}, 0, 640);
   EXPECT_TRUE(find(untied).message.contains("shape [32, 5]"));

@@ -62,6 +62,12 @@ double TypicalError(DType type) {
       return 0.036;
     case DType::kQ6_K:
       return 0.0185;
+    case DType::kF32:
+      return 0;
+    case DType::kF16:
+      return 0.00021;
+    case DType::kBF16:
+      return 0.0017;
     default:
       return 0.0056;  // Q8_0
   }
@@ -72,16 +78,19 @@ class QuantizeTest : public ::testing::TestWithParam<DType> {};
 TEST_P(QuantizeTest, NormalWeightsKeepTheFormatsPrecisionAtEverySize) {
   for (const float size : {1e-3f, 0.02f, 1.0f, 5000.0f}) {
     const double error = RelativeError(GetParam(), Weights(64 * 256, size, 1));
-    EXPECT_LT(error, TypicalError(GetParam()) * (size < 0.01f ? 1.1 : 1)) << size;
-    EXPECT_GT(error, TypicalError(GetParam()) * 0.9) << size;
+    EXPECT_LE(error, TypicalError(GetParam()) * (size < 0.01f ? 1.1 : 1)) << size;
+    EXPECT_GE(error, TypicalError(GetParam()) * 0.9) << size;
   }
 }
 
 TEST_P(QuantizeTest, ValuesOfOneSignKeepItToo) {
+  // Most of these are just above a power of two, where the steps of floats are the widest.
+  const bool is_float = GetParam() == DType::kF16 || GetParam() == DType::kBF16;
   for (const float sign : {1.0f, -1.0f}) {
     auto row = Weights(16 * 256, 0.1f, 2);
     for (float& value : row) value = sign * (std::abs(value) + 0.5f);
-    EXPECT_LT(RelativeError(GetParam(), row), TypicalError(GetParam())) << sign;
+    EXPECT_LE(RelativeError(GetParam(), row), TypicalError(GetParam()) * (is_float ? 1.2 : 1))
+        << sign;
   }
 }
 
@@ -150,6 +159,12 @@ const char* GoldenHash(DType type) {
       return "45c2a055aec4b273";
     case DType::kQ5_K:
       return "9f68631824a47e66";
+    case DType::kF32:
+      return "080a0365b55eda54";
+    case DType::kF16:
+      return "46b70043e5093e2b";
+    case DType::kBF16:
+      return "0f02f36ad17245bf";
     default:
       return "976619736870a3bd";
   }

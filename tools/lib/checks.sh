@@ -7,7 +7,7 @@ CLANG="cmake -G Ninja -DCMAKE_CXX_COMPILER=clang++-19 -S ."
 # Everything but the slow whole models.
 ASAN_CLOCK="sys_test net_test node_test service_test engine_test"
 ASAN_ASIDE="kernels_test sim_test backend_test model_test store_test cluster_test app_test"
-ASAN_ASIDE+=" tensor_test damaged_gguf_test wire_test base_test grammar_test chat_test"
+ASAN_ASIDE+=" checkpoint_test fetch_test tensor_test damaged_gguf_test wire_test base_test grammar_test chat_test"
 # Four minutes of chat_test: the calls of 65 families. The others there run the same code.
 ASAN_SLOW="CallGrammarTest.WhateverItAllowsIsReadBackAsCalls"
 # Seven minutes of engine_test that no clock rules.
