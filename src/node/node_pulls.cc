@@ -47,13 +47,15 @@ void NodeImpl::StartPulls() {
           .announce = [this] { OnModelsChanged(); }});
 }
 
-// Two devices that announce the same at once: the smaller id downloads it.
+// Two devices that announce the same at once: the smaller id downloads it. A guest's word counts
+// for nothing here: nobody could tell whether it is true.
 Elsewhere NodeImpl::FindElsewhere(const Hash256& content, bool announced) const {
   using Where = Elsewhere::Where;
   Elsewhere found;
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     const wire::NodeRecord& record = status.record;
     if (status.self || status.state != cluster::PeerState::kAlive) continue;
+    if (trust_->trust().IsGuest(record.id)) continue;
     if (found.where == Where::kAlone) found.where = Where::kNowhere;
     for (const wire::ModelHolding& holding : record.models) {
       if (holding.content == content && holding.complete)
