@@ -22,8 +22,20 @@ static_assert(kMaxPulls <= wire::kMaxDownloads);
 // the same in the same moment.
 constexpr int kSettle = 2;
 
+PullProgress ProgressOf(const fetch::RemoteFile& file, const fetch::Progress& now) {
+  return {.step = now.verifying ? PullProgress::Step::kVerifying : PullProgress::Step::kFile,
+          .file = file.name,
+          .sha256 = file.sha256,
+          .completed = now.completed,
+          .total = now.total,
+          .bytes_per_second = now.bytes_per_second,
+          .seconds_left = now.seconds_left};
+}
+
+}  // namespace
+
 // What a job and the loop share: the job may outlive the node.
-struct Board {
+struct Pulls::Board {
   std::atomic<bool> cancel = false;
 
   Mutex mutex;
@@ -38,18 +50,6 @@ struct Board {
     return progress;
   }
 };
-
-PullProgress ProgressOf(const fetch::RemoteFile& file, const fetch::Progress& now) {
-  return {.step = now.verifying ? PullProgress::Step::kVerifying : PullProgress::Step::kFile,
-          .file = file.name,
-          .sha256 = file.sha256,
-          .completed = now.completed,
-          .total = now.total,
-          .bytes_per_second = now.bytes_per_second,
-          .seconds_left = now.seconds_left};
-}
-
-}  // namespace
 
 struct Pulls::Running {
   fetch::Reference reference;

@@ -60,6 +60,7 @@ class Pulls {
   void Cancel();
 
  private:
+  struct Board;
   struct Running;
   class Waiter;
 
