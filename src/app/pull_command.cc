@@ -155,7 +155,10 @@ Result<void> RunPull(const Settings& settings, const PullOptions& options) {
     });
   }
   const std::string name = TRY(PullShown(api, options.model));
-  Print("{} is here; ask it with: exo run {}\n", Printable(name), Printable(name));
+  const auto model = api.Get("/v1/models/" + name);
+  const bool is_here = !model || model->value("exo", json::object()).value("local", true);
+  Print("{} is {}; ask it with: exo run {}\n", Printable(name),
+        is_here ? "here" : "on another device, which shares it", Printable(name));
   return {};
 }
 

@@ -59,6 +59,7 @@ void Trust::Consider(const TrustEntry& entry, Change& change) {
   TrustEntry& known = at->second;
   if (entry.role > known.role) {
     const bool lost = entry.role == TrustRole::kForgotten;
+    change.demoted |= known.role == TrustRole::kMember && entry.role == TrustRole::kGuest;
     known.role = entry.role;
     change.any = true;
     if (lost) {

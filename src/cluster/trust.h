@@ -30,6 +30,7 @@ class Trust {
   struct Change {
     bool any = false;
     bool secret = false;                      // the record's secret and epoch
+    bool demoted = false;                     // a member became a guest: it knows the secret
     bool stale_secret = false;                // a forgotten device may know the secret: Rotate
     std::vector<wire::TrustEntry> admitted;   // keys that are trusted for the first time
     std::vector<NodeId> lost;                 // keys that were trusted and are not any more

@@ -112,6 +112,13 @@ TEST(TrustTest, GuestsGetNoSecretAndStayGuests) {
   EXPECT_TRUE(guest.secret().empty());
 }
 
+TEST(TrustTest, AMemberThatBecomesAGuestIsTold) {
+  Trust trust = MemberOf(1, {2});
+  EXPECT_TRUE(trust.Admit({.id = Key(2), .role = TrustRole::kGuest})->demoted);
+  EXPECT_FALSE(trust.Admit({.id = Key(2), .role = TrustRole::kGuest})->demoted);
+  EXPECT_FALSE(trust.Admit({.id = Key(3), .role = TrustRole::kGuest})->demoted) << "never a member";
+}
+
 TEST(TrustTest, WhoJoinsAnotherClusterLeavesTheFormerOne) {
   Trust a = MemberOf(1, {2});
   ASSERT_TRUE(a.Forget(Key(3), SecretOf(4), 10));

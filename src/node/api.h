@@ -154,7 +154,8 @@ struct Placing {
   // Exactly these: a model that runs with other ones is not touched but refused.
   std::optional<std::vector<AdapterChoice>> adapters = {};
   std::optional<std::string> draft = {};  // name or path of a small model that guesses for this one
-  std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel
+  std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel; a pinned model stays pinned
+  bool unpin = false;
 };
 
 struct StageReport {

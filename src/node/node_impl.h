@@ -271,6 +271,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   net::ConnectOptions TargetOf(const NodeId& node, wire::Channel channel, const PlanId& plan) const;
   std::vector<NodeId> HoldersOf(const ModelId& model) const;
   std::vector<NodeId> MembersWithout(const ModelId& model) const;
+  bool IsPinned(const ModelId& model) const;
   std::unique_ptr<engine::StageSource> SourceOfFile(const ModelId& model, const std::string& name,
                                                     const PlanId& plan) const;
   std::unique_ptr<engine::StageSource> SourceOf(const wire::Plan& plan) const;

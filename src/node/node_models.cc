@@ -142,9 +142,12 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
     if (!local.message.empty() && local.code != ErrorCode::kNotFound)
       return done(Fail(local.code, "the model '{}' cannot be used: {}", name, local.message));
     const std::vector<std::string> known = KnownNames();
-    return done(Fail(ErrorCode::kNotFound, "there is no model '{}'; {}", name,
-                     known.empty() ? "none is known: put a GGUF file into a model folder"
-                                   : fmt::format("known models: {}", fmt::join(known, ", "))));
+    return done(Fail(
+        ErrorCode::kNotFound, "there is no model '{}'; {}", name,
+        known.empty()
+            ? "none is known: bring one here with `exo pull`, or put a GGUF file into "
+              "a model folder"
+            : fmt::format("known models: {}; `exo pull` brings others", fmt::join(known, ", "))));
   }
   std::string where;
   for (const ModelView& model : Models()) {
@@ -263,6 +266,13 @@ std::optional<wire::ModelHolding> NodeImpl::HoldingOf(const ModelId& model) cons
   return std::nullopt;
 }
 
+bool NodeImpl::IsPinned(const ModelId& model) const {
+  return std::ranges::any_of(core_->DesiredRecords(), [&](const wire::DesiredModel& record) {
+    return record.model == model && record.keep_ms == wire::kKeepAlways &&
+           record.state != wire::DesiredState::kUnloaded;
+  });
+}
+
 void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                       std::function<void(Result<wire::Plan>)> done) {
   if (const auto revising = revising_.find(model); revising != revising_.end()) {
@@ -280,6 +290,12 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
              "loaded with others",
              running->model_name, running->context, wire::kKvNames[running->kv_type],
              running->model_name));
+  }
+  // Clients that always say how long undo no pin.
+  if (IsPinned(model) && !placing.unpin) {
+    Placing kept = placing;
+    kept.keep_ms.reset();
+    if (placing.keep_ms) return Ensure(model, kept, std::move(done));
   }
   cluster::EnsureModel event{.model = model,
                              .spread = placing.spread,

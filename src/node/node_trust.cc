@@ -28,6 +28,11 @@ Result<TrustEntry> FindDevice(const std::vector<TrustEntry>& devices, const std:
     const bool by_id = wanted.size() >= kIdDigits && one.id.Hex().starts_with(wanted);
     if (by_id || (!wanted.empty() && one.name == wanted)) found.push_back(one);
   }
+  // A device that was paired anew has the name of its former key.
+  const auto is_forgotten = [](const TrustEntry& one) {
+    return one.role == wire::TrustRole::kForgotten;
+  };
+  if (!std::ranges::all_of(found, is_forgotten)) std::erase_if(found, is_forgotten);
   if (found.size() == 1) return found[0];
   if (found.empty()) {
     return Fail(

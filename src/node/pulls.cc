@@ -180,11 +180,23 @@ void Pulls::Consider(const std::shared_ptr<Running>& running) {
     PullProgress now = running->board->Read();
     now.note = fmt::format("{} {} it", elsewhere.device, waits ? "is downloading" : "has");
     running->board->Write(std::move(now));
-    if (!waits) Finish(running, elsewhere.name);
+    if (!waits) {
+      NoteElsewhere(*running, elsewhere.name);
+      Finish(running, elsewhere.name);
+    }
     return;
   }
   if (elsewhere.where == Where::kNowhere && running->ticks++ < kSettle) return;
   Fetch(running, *std::exchange(running->considered, std::nullopt));
+}
+
+// It answers here, too, to the name that it was pulled by.
+void Pulls::NoteElsewhere(const Running& running, const std::string& name) {
+  if (notes_.FindByName(name) != nullptr) return;
+  notes_.Put(running.reference.Text(), name, {});
+  SaveNotes([name](const Result<void>& saved) {
+    if (!saved) LOG(kWarning, "the other name of {} is forgotten: {}", name, saved.error().message);
+  });
 }
 
 Hash256 Pulls::ContentOf(const std::string& name) const {

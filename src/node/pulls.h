@@ -74,6 +74,7 @@ class Pulls {
   // Each byte comes into the house once: what another device has or downloads is not downloaded.
   void Begin(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
   void Consider(const std::shared_ptr<Running>& running);
+  void NoteElsewhere(const Running& running, const std::string& name);
   void Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
   void Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFile& file);
   void Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,

@@ -73,7 +73,9 @@ void TrustKeeper::Admit(const NodeId& id, std::string_view name) {
 }
 
 Result<void> TrustKeeper::Admit(wire::TrustEntry entry) {
-  Took(TRY(trust_.Admit(std::move(entry))));
+  const cluster::Trust::Change change = TRY(trust_.Admit(std::move(entry)));
+  Took(change);
+  if (change.demoted) Rotate(nullptr);
   return {};
 }
 

@@ -95,6 +95,17 @@ TEST_F(TrustKeeperTest, ACrashForgetsNobodyThatWasForgotten) {
   });
 }
 
+TEST_F(TrustKeeperTest, TheSecretIsReplacedWhenAMemberBecomesAGuest) {
+  const std::string before = SecretInUse("");
+  Run("", [&](TrustKeeper& keeper) {
+    ASSERT_TRUE(keeper.Admit({.id = kLaptop}));
+    EXPECT_EQ(keeper.secret()->Text(), before);
+    ASSERT_TRUE(keeper.Admit({.id = kLaptop, .role = wire::TrustRole::kGuest}));
+    EXPECT_NE(keeper.secret()->Text(), before);
+    EXPECT_TRUE(keeper.trust().IsGuest(kLaptop));
+  });
+}
+
 TEST_F(TrustKeeperTest, AGuestHasNoSecretAndItsFileStays) {
   const std::string own = SecretInUse("");
   Run("", [&](TrustKeeper& keeper) {

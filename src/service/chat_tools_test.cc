@@ -116,6 +116,21 @@ TEST(ChatToolsTest, AStrictToolWhoseSchemaCannotBeKeptIsRefusedByItsKeyword) {
   EXPECT_EQ(bad.error("code"), "not_supported");
 }
 
+TEST(ChatToolsTest, ArgumentsAreAnObject) {
+  TestServer server;
+  for (const char* target : {kChat, "/v1/responses", "/v1/messages", "/api/chat"}) {
+    for (const bool strict : {false, true}) {
+      for (const Json& type : {Json("string"), Json("array"), Json({"integer", "null"})}) {
+        const Answered refused = AskWithTool(server, target, {{"type", type}}, strict);
+        EXPECT_EQ(refused.status, 400) << target << type;
+        EXPECT_NE(refused.body.find("arguments are an object"), std::string::npos) << refused.body;
+      }
+      EXPECT_EQ(AskWithTool(server, target, {{"type", {"object", "null"}}}, false).status, 200);
+      EXPECT_EQ(AskWithTool(server, target, Json::object(), false).status, 200);
+    }
+  }
+}
+
 TEST(ChatToolsTest, AllowedToolsAreThoseThatMayBeCalled) {
   TestServer server;
   const auto ask = [&](const Json& choice) {

@@ -166,6 +166,12 @@ const model::Data& At(const model::Data& data, size_t index) {
 
 namespace {
 
+bool MayBeObject(const Json& schema) {
+  const Json* type = Find(schema, "type");
+  if (type == nullptr || *type == "object") return true;
+  return type->is_array() && std::ranges::find(*type, Json("object")) != type->end();
+}
+
 // A strict tool's arguments satisfy its schema, or the request is refused.
 Parsed<> CheckStrict(const std::string& name, const Json& parameters, const std::string& param,
                      grammar::Cache& grammars) {
@@ -175,7 +181,7 @@ Parsed<> CheckStrict(const std::string& name, const Json& parameters, const std:
   std::string message =
       fmt::format("the schema of the strict tool '{}': {}", name, compiled.error().message);
   if (compiled.error().code != ErrorCode::kUnsupported) return BadValue(param, std::move(message));
-  return NotSupported(param, message + "; without 'strict' the rest of it is kept");
+  return NotSupported(param, message + "; without 'strict' what cannot be held may be anything");
 }
 
 }  // namespace
@@ -198,6 +204,11 @@ Parsed<> AddTool(const Json& function, const ToolPlace& place, grammar::Cache& g
     return BadValue(param,
                     fmt::format("'{}' of the tool '{}' is {}, but must be a JSON schema, an object",
                                 place.schema, *name, Shown(*parameters)));
+  }
+  if (parameters != nullptr && !MayBeObject(*parameters)) {
+    return BadValue(param, fmt::format("'{}' of the tool '{}' has the type {}, but arguments are "
+                                       "an object: say \"type\": \"object\"",
+                                       place.schema, *name, Shown((*parameters)["type"])));
   }
   const std::string full = FullToolName(place.name_space, *name);
   if (strict->value_or(false)) {

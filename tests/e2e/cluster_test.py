@@ -467,8 +467,12 @@ def test_a_model_that_nobody_asks_gives_its_memory_back(exo):
         listed = subprocess.run([str(exo), "ps"], env={**os.environ, "EXO_HOME": str(nodes[0].home)}, capture_output=True,
                                 text=True, timeout=30).stdout
         assert "always" in listed, listed
+        status, answer = nodes[1].api.post("/api/generate", {**ask, "keep_alive": "1s"})
+        assert status == 200, answer
         time.sleep(3)
-        assert [i["pinned"] for i in instances(nodes[1])] == [True]
+        assert [i["pinned"] for i in instances(nodes[1])] == [True], "whoever says a time as a habit undoes no pin"
+        assert nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": False})[0] == 200
+        wait_for("it to be pinned no more", lambda: [i["pinned"] for i in instances(nodes[1])] == [False], 5)
         status, answer = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": True, "keep_alive": 5})
         assert status == 400 and answer["error"]["param"] == "pinned", answer
 

@@ -101,6 +101,7 @@ Parsed<node::Placing> ReadPlacing(const Json& body) {
     if (*pinned && placing.keep_ms)
       return BadValue("pinned", "'pinned' and 'keep_alive' exclude each other: say one of them");
     if (!placing.keep_ms) placing.keep_ms = *pinned ? wire::kKeepAlways : 0;
+    placing.unpin = !*pinned;
   }
   if (Find(body, "draft") != nullptr)
     placing.draft = TRY(ReadRequiredString(body, "draft", kMaxText));
