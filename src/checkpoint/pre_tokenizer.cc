@@ -6,11 +6,10 @@
 #include <vector>
 
 #include "checkpoint/tokenizer_config.h"
+#include "checkpoint/tokenizer_steps.h"
 
 namespace exo::checkpoint {
 namespace {
-
-using nlohmann::json;
 
 // Expressions of published tokenizers, as they stand in the files.
 #define EXO_FILE_ENDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -66,22 +65,9 @@ Result<std::string> StepOf(const Fields& step) {
 
 Result<std::string_view> PreTokenizerNameOf(const Fields& tokenizer, bool whole_words) {
   std::vector<std::string> steps;
-  const auto add = [&](const Fields& step) -> Result<void> {
+  for (const Fields& step : TRY(StepsOf(tokenizer, "pre_tokenizer"))) {
     std::string name = TRY(StepOf(step));
     if (!name.empty()) steps.push_back(std::move(name));
-    return {};
-  };
-  if (const auto pre = TRY(tokenizer.Object("pre_tokenizer"))) {
-    const json* list = pre->Find("pretokenizers");
-    if (list == nullptr) {
-      TRY(add(*pre));
-    } else {
-      for (const json& step : *list) {
-        if (!step.is_object())
-          return Fail(ErrorCode::kCorrupt, "{}: a step is no object", pre->document());
-        TRY(add(Fields(step, pre->document())));
-      }
-    }
   }
   for (const Known& known : kKnown) {
     const auto end = std::ranges::find(known.steps, std::string_view());

@@ -145,6 +145,12 @@ Result<std::vector<StoredTensor>> ParseSafetensors(std::string_view head, uint64
     return Fail(ErrorCode::kCorrupt, "tensors '{}' and '{}' overlap in the file",
                 tensors[i - 1].name, tensors[i].name);
   }
+  const uint64_t end = tensors.empty() ? data : tensors.back().offset + tensors.back().bytes;
+  if (end != file_bytes) {
+    return Fail(ErrorCode::kCorrupt,
+                "{} bytes behind the data of the last tensor: the file is damaged, fetch it again",
+                file_bytes - end);
+  }
   return tensors;
 }
 

@@ -42,7 +42,8 @@ Result<uint64_t> SafetensorsHeadBytes(std::span<const std::byte> begin, uint64_t
 
 // Tensors in the order of their data. `head`: the JSON object of a file of `file_bytes`, which is
 // number `file` of its checkpoint. Errors: kCorrupt, naming the tensor (no shape or offsets, data
-// outside the file or of another size than the shape, two tensors in one place).
+// outside the file or of another size than the shape, two tensors in one place), or with the number
+// of bytes behind the last one's data.
 Result<std::vector<StoredTensor>> ParseSafetensors(std::string_view head, uint64_t file_bytes,
                                                    uint32_t file);
 

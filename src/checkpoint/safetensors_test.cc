@@ -18,7 +18,7 @@ TEST(SafetensorsTest, TensorsComeInTheOrderOfTheirData) {
   const std::string_view head = R"({"__metadata__":{"format":"pt"},)"
                                 R"("a":{"dtype":"BF16","shape":[2,3],"data_offsets":[16,28]},)"
                                 R"("b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})";
-  const auto tensors = ParseSafetensors(head, kFile, 7);
+  const auto tensors = ParseSafetensors(head, 8 + head.size() + 28, 7);
   ASSERT_TRUE(tensors.has_value()) << tensors.error().message;
   ASSERT_EQ(tensors->size(), 2u);
   EXPECT_EQ((*tensors)[0].name, "b");
@@ -57,6 +57,15 @@ TEST(SafetensorsTest, WhatCannotBeIsRefusedWithTheTensorsName) {
   EXPECT_NE(ErrorOf("[]"), "");
   EXPECT_NE(ErrorOf("{"), "");
   EXPECT_NE(ErrorOf(std::string(100'000, '[')), "");
+}
+
+TEST(SafetensorsTest, BytesBehindTheDataAreRefused) {
+  const std::string_view head = R"({"wq":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})";
+  EXPECT_TRUE(ParseSafetensors(head, 8 + head.size() + 16, 0).has_value());
+  const auto longer = ParseSafetensors(head, 8 + head.size() + 19, 0);
+  ASSERT_FALSE(longer.has_value());
+  EXPECT_TRUE(longer.error().message.contains("3 bytes")) << longer.error().message;
+  EXPECT_TRUE(ErrorOf("{}").contains("bytes behind"));
 }
 
 TEST(SafetensorsTest, ALengthBeyondTheFileOrTheLimitIsRefused) {

@@ -23,7 +23,11 @@ struct TokenTable {
   std::vector<float> scores;   // empty: the kind has none
   std::map<std::string, TokenId, std::less<>> ids;
 
-  // Errors: kCorrupt, with `of`'s name, for an id beyond the limit.
+  bool IsFree(size_t id) const {
+    return types[id] == static_cast<int32_t>(model::TokenType::kUnused);
+  }
+  // A token may be put again, as one of another type. Errors: kCorrupt, with `of`'s name, for an id
+  // beyond the limit or of another token.
   Result<void> Put(const Fields& of, uint64_t id, const std::string& text, model::TokenType type) {
     if (id >= model::kMaxVocab) {
       return Fail(ErrorCode::kCorrupt, "{}: the token '{}' has the id {} (limit {})", of.document(),
@@ -32,6 +36,10 @@ struct TokenTable {
     if (id >= texts.size()) {
       texts.resize(id + 1);
       types.resize(id + 1, static_cast<int32_t>(model::TokenType::kUnused));
+    }
+    if (!IsFree(id) && texts[id] != text) {
+      return Fail(ErrorCode::kCorrupt, "{}: the tokens '{}' and '{}' have the same id {}",
+                  of.document(), texts[id], text, id);
     }
     texts[id] = text;
     types[id] = static_cast<int32_t>(type);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "checkpoint/token_table.h"
+#include "checkpoint/tokenizer_steps.h"
 #include "checkpoint/unigram_config.h"
 #include "model/space_mark.h"
 #include "model/vocabulary.h"
@@ -45,6 +46,19 @@ Result<void> ReadAddedTokens(const Fields& tokenizer, TokenTable& table) {
   return {};
 }
 
+// Ids between added tokens may be free (o200k's are); the first `own`, the model's, may not.
+Result<void> FillHoles(const Fields& tokenizer, size_t own, TokenTable& table) {
+  for (size_t id = 0; id < table.texts.size(); ++id) {
+    if (!table.texts[id].empty()) continue;
+    if (table.IsFree(id) && id < own) {
+      return Fail(ErrorCode::kCorrupt, "{}: no token has the id {}, and one has the id {}",
+                  tokenizer.document(), id, own - 1);
+    }
+    table.texts[id] = fmt::format("[PAD{}]", id);
+  }
+  return {};
+}
+
 struct Merge {
   std::string left, right;
 };
@@ -73,6 +87,7 @@ Result<std::vector<Merge>> ReadMergeList(const Fields& model) {
 }
 
 Result<void> WriteByteLevel(const Fields& tokenizer, const Fields& model, Metadata& metadata) {
+  TRY(CheckByteLevelNormalizer(tokenizer));
   metadata.Text("tokenizer.ggml.model", "gpt2");
   metadata.Text("tokenizer.ggml.pre",
                 TRY(PreTokenizerNameOf(tokenizer, TRY(model.Bool("ignore_merges", false)))));
@@ -83,23 +98,20 @@ Result<void> WriteByteLevel(const Fields& tokenizer, const Fields& model, Metada
   return {};
 }
 
-bool Prepends(const json& step) {
-  if (!step.is_object()) return false;
-  if (step.value("type", json()) == "Prepend") return true;
-  return step.value("type", json()) == "Metaspace" &&
-         step.value("prepend_scheme", json("always")) != "never" &&
-         step.value("add_prefix_space", json(true)) != json(false);
+Result<bool> Prepends(const Fields& step) {
+  const std::string type = TRY(step.Text("type"));
+  if (type == "Prepend") return true;
+  return type == "Metaspace" &&
+         TRY(step.Text("prepend_scheme", std::string("always"))) != "never" &&
+         TRY(step.Bool("add_prefix_space", true));
 }
 
 // Whether a space is put in front of a text, by the normalizer or by the pre-tokenizer.
-bool PrependsSpace(const Fields& tokenizer) {
-  for (const auto& [key, list] :
-       {std::pair{"normalizer", "normalizers"}, std::pair{"pre_tokenizer", "pretokenizers"}}) {
-    const json* step = tokenizer.Find(key);
-    if (step == nullptr || !step->is_object()) continue;
-    if (Prepends(*step)) return true;
-    const auto steps = step->find(list);
-    if (steps != step->end() && std::ranges::any_of(*steps, Prepends)) return true;
+Result<bool> PrependsSpace(const Fields& tokenizer) {
+  for (const std::string_view key : {"normalizer", "pre_tokenizer"}) {
+    for (const Fields& step : TRY(StepsOf(tokenizer, key))) {
+      if (TRY(Prepends(step))) return true;
+    }
   }
   return false;
 }
@@ -107,9 +119,10 @@ bool PrependsSpace(const Fields& tokenizer) {
 // SentencePiece's BPE merges by scores: those of a model are the ranks of its merges, negative.
 Result<void> WriteSentencePiece(const Fields& tokenizer, const Fields& model, TokenTable& table,
                                 Metadata& metadata) {
+  TRY(CheckSentencePieceSteps(tokenizer));
   metadata.Text("tokenizer.ggml.model", "llama");
   metadata.Text("tokenizer.ggml.pre", "default");
-  metadata.Bool("tokenizer.ggml.add_space_prefix", PrependsSpace(tokenizer));
+  metadata.Bool("tokenizer.ggml.add_space_prefix", TRY(PrependsSpace(tokenizer)));
   table.scores.assign(table.texts.size(), kNeverMerged);
   float rank = 0;
   for (const Merge& merge : TRY(ReadMergeList(model))) {
@@ -227,12 +240,11 @@ Result<void> ReadTokenizer(const TokenizerDocuments& documents, Metadata& metada
   } else {
     TRY(ReadPieces(*model, byte_fallback, table));
   }
+  const size_t own = table.texts.size();
   TRY(ReadAddedTokens(tokenizer, table));
-  for (size_t i = 0; i < table.texts.size(); ++i) {
-    if (table.texts[i].empty()) table.texts[i] = fmt::format("[PAD{}]", i);
-  }
+  TRY(FillHoles(tokenizer, own, table));
   if (type == "Unigram") {
-    TRY(WriteUnigram(tokenizer, PrependsSpace(tokenizer), table, metadata));
+    TRY(WriteUnigram(tokenizer, TRY(PrependsSpace(tokenizer)), table, metadata));
   } else if (byte_fallback || table.Find(model::kSpaceMark)) {
     TRY(WriteSentencePiece(tokenizer, *model, table, metadata));
   } else {

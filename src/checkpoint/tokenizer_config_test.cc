@@ -126,6 +126,38 @@ TEST(TokenizerConfigTest, SpecialTokensComeFromTheDocumentsBeside) {
   EXPECT_EQ(tokenizer.Bytes(4, true), "");  // the hole in the ids
 }
 
+TEST(TokenizerConfigTest, StepsBeforeASentencePieceVocabularyAreKnownOrRefusedByName) {
+  const std::string spaces = R"({"type":"Replace","pattern":{"String":" "},"content":"▁"})";
+  const auto error_of = [](const std::string& normalizer, const std::string& words) {
+    json tokenizer = json::parse(R"({"model": {"type": "BPE", "byte_fallback": true,
+        "vocab": {"<unk>": 0, "▁": 1, "a": 2}, "merges": []}})");
+    tokenizer["normalizer"] = json::parse(normalizer);
+    tokenizer["pre_tokenizer"] = json::parse(words);
+    const auto loaded = Load(tokenizer);
+    return loaded ? std::string() : loaded.error().message;
+  };
+  EXPECT_EQ(error_of(spaces, "null"), "");
+  EXPECT_EQ(error_of(R"({"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},)" +
+                         spaces + "]}",
+                     "null"),
+            "");
+  EXPECT_EQ(error_of("null", R"({"type":"Metaspace","replacement":"▁"})"), "");
+  EXPECT_EQ(error_of(spaces, R"({"type":"Split","pattern":{"String":" "},)"
+                             R"("behavior":"MergedWithPrevious","invert":false})"),
+            "");
+  for (const char* step :
+       {R"({"type":"Lowercase"})", R"({"type":"NFKC"})", R"({"type":"Prepend","prepend":"x"})",
+        R"({"type":"Replace","pattern":{"String":"a"},"content":"▁"})",
+        R"({"type":"Replace","pattern":{"Regex":" +"},"content":"▁"})"}) {
+    const std::string list = R"({"type":"Sequence","normalizers":[)" + spaces + "," + step + "]}";
+    EXPECT_TRUE(error_of(list, "null").contains(std::string(json::parse(step)["type"]))) << step;
+  }
+  EXPECT_TRUE(error_of(spaces, R"({"type":"Split","pattern":{"Regex":"[0-9]"},)"
+                               R"("behavior":"Isolated"})")
+                  .contains("Split"));
+  EXPECT_NE(error_of(R"({"type":"Sequence","normalizers":7})", "null"), "");
+}
+
 TEST(TokenizerConfigTest, WhatIsNotKnownIsRefusedByName) {
   const auto refused = [](const json& patch) {
     json tokenizer = SmallTokenizer();
@@ -140,6 +172,10 @@ TEST(TokenizerConfigTest, WhatIsNotKnownIsRefusedByName) {
   EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", -1}}}}}}).contains("'c'"));
   EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 1e9}}}}}}).contains("'c'"));
   EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 4'000'000'000u}}}}}}).contains("4000000000"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 2}}}}}}).contains("id 2"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 7}}}}}}).contains("id 4"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 5}, {"d", 4}}}}}}).contains("<think>"));
+  EXPECT_TRUE(refused({{"normalizer", {{"type", "Lowercase"}}}}).contains("Lowercase"));
   EXPECT_NE(refused({{"model", {{"merges", {"ab"}}}}}), "");
   EXPECT_NE(refused({{"model", {{"merges", nullptr}}}}), "");
   EXPECT_NE(refused({{"model", {{"vocab", {1, 2}}}}}), "");

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "checkpoint/tokenizer_steps.h"
 #include "model/space_mark.h"
 
 namespace exo::checkpoint {
@@ -42,20 +43,8 @@ Result<void> AddUnigramStep(const Fields& step, UnigramSteps& steps) {
 
 Result<UnigramSteps> ReadUnigramSteps(const Fields& tokenizer) {
   UnigramSteps steps;
-  for (const auto& [key, list] :
-       {std::pair{"normalizer", "normalizers"}, std::pair{"pre_tokenizer", "pretokenizers"}}) {
-    const auto step = TRY(tokenizer.Object(key));
-    if (!step) continue;
-    const json* several = step->Find(list);
-    if (several == nullptr) {
-      TRY(AddUnigramStep(*step, steps));
-      continue;
-    }
-    for (const json& one : *several) {
-      if (!one.is_object())
-        return Fail(ErrorCode::kCorrupt, "{}: a step is no object", step->document());
-      TRY(AddUnigramStep(Fields(one, step->document()), steps));
-    }
+  for (const std::string_view key : {"normalizer", "pre_tokenizer"}) {
+    for (const Fields& step : TRY(StepsOf(tokenizer, key))) TRY(AddUnigramStep(step, steps));
   }
   return steps;
 }

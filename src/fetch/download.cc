@@ -119,6 +119,7 @@ class Downloader {
       const uint64_t before = pieces_.completed();
       const auto ended = transfers_.Run(kLook);
       if (pieces_.completed() > before) failures = 0;
+      if (sys::Now() - noted_ >= kWrite) WriteNote();  // this process may end without warning
       for (const Transfers::Ended& one : ended) {
         const auto outcome = EndLane(one);
         if (outcome) continue;
@@ -225,7 +226,6 @@ class Downloader {
     const std::unique_ptr<Lane> lane = std::move(*found);
     lanes_.erase(found);
     pieces_.Release(lane->gap);
-    if (sys::Now() - noted_ >= kWrite) WriteNote();
     asked_to_wait_ = std::min(RetryAfter(*lane->request), kLongestWait);
     if (!lane->error) return lane->error;
     TRY(ended.outcome);

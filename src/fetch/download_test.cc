@@ -106,6 +106,44 @@ TEST_F(DownloadTest, AnotherCallGoesOnWhereTheLastOneGaveUp) {
     EXPECT_GE(RangeOf(heads[at]).begin, kPieceBytes) << heads[at];
 }
 
+// What a process that is killed in the middle of a connection leaves on the disk.
+TEST_F(DownloadTest, WhatComesIsNotedWhileItComes) {
+  const std::string data = LargeFile(), left = folder_->path() + "/left.gguf";
+  TestServer server([&](const std::string& head) {
+    std::string reply = PartReply(head, data);
+    if (head.contains("slow")) reply.resize(reply.size() - 2000);
+    return reply;
+  });
+  server.hold = true;
+  std::atomic<bool> cancel = false;
+  uint64_t noted = 0;
+  int looks = 0;
+  DownloadOptions options = OptionsFor(server, data);
+  options.target.url = server.url("/slow");
+  options.web.stall = std::chrono::seconds(60);
+  options.connections = 1;
+  options.cancel = &cancel;
+  options.progress = [&](const Progress&) {
+    const std::string note = sys::ReadFile(path_ + ".part.json").value_or("");
+    const auto pieces = Pieces::Parse(note, data.size(), options.sha256);
+    noted = pieces ? pieces->completed() : 0;
+    cancel = noted > 0 || ++looks == 40;
+    if (noted == 0) return;
+    ASSERT_TRUE(sys::WriteFileAtomically(left + ".part.json", note, 0600));
+    ASSERT_TRUE(sys::WriteFileAtomically(left + ".part", *sys::ReadFile(path_ + ".part"), 0600));
+  };
+  EXPECT_EQ(Download(options).error().code, ErrorCode::kCancelled);
+  ASSERT_GT(noted, 0u);
+  server.hold = false;
+  options = OptionsFor(server, data);
+  options.path = left;
+  options.connections = 1;
+  const size_t before = server.heads().size();
+  ASSERT_TRUE(Download(options));
+  EXPECT_TRUE(sys::ReadFile(left).value_or("") == data);
+  EXPECT_EQ(RangeOf(server.heads()[before]).begin, noted);
+}
+
 TEST_F(DownloadTest, OtherBytesThanWereAnnouncedAreThrownAway) {
   const std::string data(5000, 'x'), other(5000, 'y');
   TestServer server([&](const std::string& head) { return PartReply(head, other); });

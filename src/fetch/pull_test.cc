@@ -191,6 +191,20 @@ TEST_F(PullTest, AManifestThatIsNoneIsRefused) {
   }
 }
 
+TEST_F(PullTest, ALayerThatChangesTheModelIsRefusedByName) {
+  for (const std::string kind : {"adapter", "projector"}) {
+    const std::string type = "application/vnd.ollama.image." + kind;
+    answers_["/v2/library/story/manifests/latest"] = fmt::format(
+        R"({{"layers":[{{"mediaType":"application/vnd.ollama.image.model","digest":"sha256:{0}",)"
+        R"("size":{1}}},{{"mediaType":"{2}","digest":"sha256:{0}","size":{1}}}]}})",
+        HexOf(kFile), kFile.size(), type);
+    const auto pulled = Pull("story");
+    ASSERT_FALSE(pulled) << kind;
+    EXPECT_EQ(pulled.error().code, ErrorCode::kUnsupported);
+    EXPECT_NE(pulled.error().message.find(type), std::string::npos) << pulled.error().message;
+  }
+}
+
 TEST_F(PullTest, AHubThatIsNoneIsRefused) {
   for (const std::string text :
        {"<html>", "[]", "{}", R"({"sha":"../x","siblings":[]})", R"({"sha":"c0ffee"})",

@@ -1,5 +1,6 @@
 #include "fetch/registry.h"
 
+#include <array>
 #include <vector>
 
 #include "fetch/answer_json.h"
@@ -13,6 +14,14 @@ using nlohmann::json;
 
 constexpr const char* kManifest = "application/vnd.docker.distribution.manifest.v2+json";
 constexpr const char* kModelLayer = "application/vnd.ollama.image.model";
+// Layers without which the model would answer otherwise than its owner meant, by their name.
+struct NeededLayer {
+  const char* type;
+  std::string_view name;
+};
+constexpr std::array kNeededLayers = std::to_array<NeededLayer>(
+    {{.type = "application/vnd.ollama.image.adapter", .name = "an adapter"},
+     {.type = "application/vnd.ollama.image.projector", .name = "a projector for images"}});
 constexpr std::string_view kDigest = "sha256:";
 
 Target TargetOfRegistry(const Sources& sources, const Reference& reference,
@@ -88,7 +97,16 @@ Result<ModelLayer> ParseRegistryManifest(const std::string& text, const std::str
   if (!layers.is_array()) return damaged();
   std::vector<ModelLayer> found;
   for (const json& layer : layers) {
-    if (!layer.is_object() || layer.value("mediaType", json()) != kModelLayer) continue;
+    const json type = layer.is_object() ? layer.value("mediaType", json()) : json();
+    for (const NeededLayer& needed : kNeededLayers) {
+      if (type != needed.type) continue;
+      return Fail(
+          ErrorCode::kUnsupported,
+          "{} has {} (a layer of the kind {}), which a pull cannot use: pull a model without "
+          "one",
+          name, needed.name, needed.type);
+    }
+    if (type != kModelLayer) continue;
     const json size = layer.value("size", json());
     const std::string digits = DigitsOf(layer.value("digest", json()));
     if (digits.empty() || !size.is_number_unsigned()) return damaged();

@@ -47,6 +47,8 @@ class TestServer {
   std::string url(const std::string& path = "/m.gguf") const {
     return fmt::format("http://127.0.0.1:{}{}", port_, path);
   }
+  // Whether connections stay open behind their reply, until it is false.
+  std::atomic<bool> hold = false;
   // Heads of the requests so far.
   std::vector<std::string> heads() {
     const MutexLock lock(mutex_);
@@ -77,6 +79,7 @@ class TestServer {
         if (n <= 0) break;
         at += static_cast<size_t>(n);
       }
+      while (hold && !stop_) ::poll(nullptr, 0, 5);
       ::close(client);
     }
   }

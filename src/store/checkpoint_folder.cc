@@ -153,6 +153,25 @@ bool IsCheckpoint(const sys::Disk& disk, const std::string& path) {
   return names && std::ranges::any_of(*names, IsWeights);
 }
 
+Result<void> CheckLeavesCheckpoint(const sys::Disk& disk, const std::string& folder,
+                                   const std::string& target) {
+  if (!IsCheckpoint(disk, folder)) return {};
+  const size_t slash = target.rfind('/');
+  const std::string place =
+      slash == target.npos ? "." : target.substr(0, std::max<size_t>(1, slash));
+  const std::string name = target.substr(slash == target.npos ? 0 : slash + 1);
+  const bool beside = disk.Canonical(place) == disk.Canonical(folder);
+  const bool replaced = beside && !name.ends_with(".gguf") && disk.Look(target).has_value();
+  const std::string canonical = disk.Canonical(target);
+  const bool linked = std::ranges::any_of(TRY(disk.List(folder)), [&](const std::string& own) {
+    return IsPart(own) && disk.Canonical(folder + "/" + own) == canonical;
+  });
+  if (!linked && !replaced && !(beside && IsPart(name))) return {};
+  return Fail(ErrorCode::kInvalid,
+              "{} belongs to the model that is read, {}: choose another place or name", target,
+              folder);
+}
+
 Result<sys::FileStamp> LookAtModel(const sys::Disk& disk, const std::string& path) {
   const auto file = disk.Look(path);
   if (file || file.error().code == ErrorCode::kIo) return file;

@@ -38,6 +38,11 @@ class CheckpointFolder {
 
 // Whether `path` is a folder with a config.json and weights in safetensors.
 bool IsCheckpoint(const sys::Disk& disk, const std::string& path);
+// Whether a file can be written to `target` while the checkpoint `folder` is read and stays as it
+// is: not to a file that it consists of, also by way of a link, and over nothing beside them but
+// GGUF files. Any target will do where `folder` is no checkpoint. Errors: kInvalid.
+Result<void> CheckLeavesCheckpoint(const sys::Disk& disk, const std::string& folder,
+                                   const std::string& target);
 // Of a model's file, or of all files of a checkpoint together (`bytes`: their sum). Errors: those
 // of Disk::Look; of a folder that is no checkpoint, what it lacks.
 Result<sys::FileStamp> LookAtModel(const sys::Disk& disk, const std::string& path);

@@ -92,6 +92,19 @@ TEST_F(CheckpointFolderTest, WhatAnIndexNamesMustBeThere) {
   EXPECT_TRUE(file.error().message.contains("c.safetensors")) << file.error().message;
 }
 
+TEST_F(CheckpointFolderTest, NothingIsWrittenOverTheFolder) {
+  disk_.Write("m/README.md", "of the model");
+  for (const char* target : {"m/a.safetensors", "m/config.json", "m/new.safetensors", "m/README.md",
+                             "m/tokenizer.json"}) {
+    const auto checked = CheckLeavesCheckpoint(disk_, "m", target);
+    ASSERT_FALSE(checked.has_value()) << target;
+    EXPECT_TRUE(checked.error().message.contains(target)) << checked.error().message;
+  }
+  for (const char* target : {"m/m.gguf", "m.gguf", "n/a.safetensors", "m/logits.f32"})
+    EXPECT_TRUE(CheckLeavesCheckpoint(disk_, "m", target).has_value()) << target;
+  EXPECT_TRUE(CheckLeavesCheckpoint(disk_, "n", "n/a.safetensors").has_value());
+}
+
 TEST_F(CheckpointFolderTest, OnlyFoldersWithWeightsAndConfigurationCount) {
   EXPECT_TRUE(IsCheckpoint(disk_, "m"));
   EXPECT_FALSE(IsCheckpoint(disk_, "n"));

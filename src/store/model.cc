@@ -98,6 +98,7 @@ Result<SplitName> ParseModelPath(const std::string& given) {
 
 Result<void> CheckIsAnotherFile(const std::string& source, const std::string& target) {
   const std::string canonical = sys::CanonicalPath(target);
+  TRY(CheckLeavesCheckpoint(sys::RealDisk(), source, target));
   for (const std::string& part : TRY(ParseModelPath(source)).paths) {
     if (sys::CanonicalPath(part) == canonical) {
       return Fail(ErrorCode::kInvalid, "{} is the model that is read: choose another name", target);

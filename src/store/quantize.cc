@@ -10,6 +10,8 @@
 #include "base/units.h"
 #include "model/gguf.h"
 #include "model/gguf_writer.h"
+#include "model/tensors.h"
+#include "store/checkpoint_folder.h"
 #include "store/model.h"
 #include "sys/files.h"
 #include "tensor/dequantize.h"
@@ -244,11 +246,21 @@ Result<void> CheckTarget(const QuantizeJob& job, const std::string& target) {
   return {};
 }
 
+// A folder's tensors are what its files have: whether they make a model is asked before one is
+// written. A GGUF file was one to begin with, perhaps of an architecture that only others run.
+Result<void> CheckIsWhole(const QuantizeJob& job, const model::Gguf& gguf) {
+  if (!IsCheckpoint(sys::RealDisk(), job.source)) return {};
+  const model::ModelConfig config = TRY(model::ReadConfig(gguf));
+  TRY(model::FindTensors(gguf, config));
+  return {};
+}
+
 }  // namespace
 
 Result<QuantizeSummary> QuantizeModel(const QuantizeJob& job, const std::string& target) {
   TRY(CheckTarget(job, target));
   const Source source = TRY(OpenSource(job.source));
+  TRY(CheckIsWhole(job, source.gguf));
   const std::vector<Change> changes = TRY(PlanChanges(source.gguf, job.type));
   const model::GgufWriter writer = MakeHead(source.gguf, changes, job.type);
   const auto out = TRY(sys::FileWriter::Create(target, 0644));

@@ -40,8 +40,8 @@ struct QuantizeSummary {
 // Metadata is copied as it is but for split.* and, with a type, general.file_type and
 // general.quantization_version.
 // Errors: kInvalid (target is the source or exists; a weight that is not finite, naming the
-// tensor), kUnsupported (a tensor of a type that this build cannot read), those of opening and
-// writing.
+// tensor; of a folder: those of ReadConfig and FindTensors), kUnsupported (a tensor of a type that
+// this build cannot read), those of opening and writing.
 Result<QuantizeSummary> QuantizeModel(const QuantizeJob& job, const std::string& target);
 
 }  // namespace exo::store

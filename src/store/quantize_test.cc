@@ -65,6 +65,28 @@ class QuantizeModelTest : public ::testing::Test {
   char folder_[32] = "/tmp/exo-quantize-test-XXXXXX";
 };
 
+TEST_F(QuantizeModelTest, AFolderThatIsNoWholeModelIsRefusedBeforeAByteIsWritten) {
+  const std::string folder = Path("folder");
+  ASSERT_TRUE(sys::MakeFolders(folder));
+  const auto write = [&](const char* name, const std::string& bytes) {
+    ASSERT_TRUE(sys::WriteFileAtomically(folder + "/" + name, bytes, 0600));
+  };
+  write("config.json",
+        R"({"model_type":"qwen2","num_hidden_layers":1,"num_attention_heads":2,"hidden_size":4,)"
+        R"("intermediate_size":2,"max_position_embeddings":64,"tie_word_embeddings":true})");
+  write("tokenizer.json", R"({"pre_tokenizer":{"type":"ByteLevel"},)"
+                          R"("model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]}})");
+  std::string weights =
+      R"({"model.embed_tokens.weight":{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]}})";
+  const uint64_t bytes = weights.size();
+  weights.insert(0, reinterpret_cast<const char*>(&bytes), sizeof(bytes));
+  write("model.safetensors", weights + std::string(32, '\0'));
+  const auto done = Quantize(folder, DType::kQ8_0);
+  ASSERT_FALSE(done);
+  EXPECT_TRUE(done.error().message.contains("output_norm.weight")) << done.error().message;
+  EXPECT_FALSE(sys::Exists(Path("out.gguf")));
+}
+
 TEST_F(QuantizeModelTest, EveryTensorGetsTheTypeThatFitsIt) {
   const auto summary = Quantize(Source(), DType::kQ4_K, 3);
   ASSERT_TRUE(summary) << summary.error().message;

@@ -1,6 +1,7 @@
 """Folders of safetensors as models: the bits of the GGUF file with the same weights, run directly and converted."""
 import json
 import pathlib
+import shutil
 import struct
 import subprocess
 import sys
@@ -71,6 +72,13 @@ def convert_writes_every_type(exo):
             done = run(exo, "convert", root / "gguf" / "stories260K-f32.gguf", place / f"file-{kind}.gguf", "--type", kind)
             assert done.returncode == 0, done.stderr
             assert_same(exo, place / f"{kind}.gguf", place / f"file-{kind}.gguf")
+        folder = place / "folder"
+        shutil.copytree(root / "hf-f32", folder)
+        for name in ("model.safetensors", "config.json"):
+            before = (folder / name).read_bytes()
+            refused = run(exo, "convert", folder, folder / name, "--force")
+            assert refused.returncode == 2 and name in refused.stderr, refused.stderr
+            assert (folder / name).read_bytes() == before, name
         refused = run(exo, "convert", root / "hf-f32", place / "plain.gguf")
         assert refused.returncode == 2 and "exists" in refused.stderr, refused.stderr
 
@@ -141,6 +149,9 @@ def damaged_folders_are_refused_by_name(exo):
             done = run(exo, "logits", "--model", folder, "--prompt", "x", "--out", place / "x.f32")
             assert done.returncode in (1, 2, 4) and all(text in done.stderr for text in said), (name, done.stderr)
             assert len(done.stderr) < 2000, name
+            done = run(exo, "convert", folder, place / "x.gguf")
+            assert done.returncode in (1, 2, 4) and all(text in done.stderr for text in said), (name, done.stderr)
+            assert not (place / "x.gguf").exists(), name
 
         def head(change):
             def damage(folder):
