@@ -172,9 +172,9 @@ TEST(TokenizerConfigTest, WhatIsNotKnownIsRefusedByName) {
   EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", -1}}}}}}).contains("'c'"));
   EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 1e9}}}}}}).contains("'c'"));
   EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 4'000'000'000u}}}}}}).contains("4000000000"));
-  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 2}}}}}}).contains("id 2"));
-  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 7}}}}}}).contains("id 4"));
-  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 5}, {"d", 4}}}}}}).contains("<think>"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 2u}}}}}}).contains("id 2"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 7u}}}}}}).contains("id 4"));
+  EXPECT_TRUE(refused({{"model", {{"vocab", {{"c", 5u}, {"d", 4u}}}}}}).contains("<think>"));
   EXPECT_TRUE(refused({{"normalizer", {{"type", "Lowercase"}}}}).contains("Lowercase"));
   EXPECT_NE(refused({{"model", {{"merges", {"ab"}}}}}), "");
   EXPECT_NE(refused({{"model", {{"merges", nullptr}}}}), "");
