@@ -22,7 +22,8 @@ def run(exo, script, packages="package.json", folder=lib.ROOT / "build" / "clien
     # Modules are looked for beside the script.
     for source in HERE.glob("*.mjs"):
         (folder / source.name).write_text(source.read_text())
-    with lib.cluster(exo, 1) as nodes:
+    # Nothing is asked of the internet.
+    with lib.cluster(exo, 1, environment={"EXO_REGISTRY": "https://localhost:9"}) as nodes:
         environment = {**os.environ, "EXO_URL": f"http://127.0.0.1:{nodes[0].state['api_port']}", "NO_PROXY": "*",
                        "EXO_PROGRAM": exo, "EXO_HOME": str(nodes[0].home)}
         result = subprocess.run([node, script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
