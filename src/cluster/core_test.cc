@@ -655,9 +655,10 @@ TEST_F(CoreTest, AModelThatNobodyAsksGivesItsMemoryBack) {
   ASSERT_TRUE(Take<EnsureReply>(1)[0].result);
   Pass(seconds(12));
   EXPECT_FALSE(nodes_[0].core->Instances().empty());
-  Tell(1, SubmitLocal{Ask(), SixLayers().id});
-  Pass(seconds(12));
-  EXPECT_FALSE(nodes_[0].core->Instances().empty()) << "it is asked";
+  const wire::Submit ask = Ask();
+  Tell(1, SubmitLocal{ask, SixLayers().id});
+  Pass(seconds(22));
+  ASSERT_FALSE(nodes_[0].core->Instances().empty()) << "it is asked";
   // Whoever asks next says how long.
   Tell(0, EnsureModel{
               .ticket = 2, .model = SixLayers().id, .named = wire::kNamedKeep, .keep_ms = 40'000});
@@ -668,6 +669,15 @@ TEST_F(CoreTest, AModelThatNobodyAsksGivesItsMemoryBack) {
   Tell(0, EnsureModel{.ticket = 3, .model = SixLayers().id});
   Pass(seconds(1));
   EXPECT_EQ(nodes_[0].core->DesiredRecords()[0].keep_ms, 40'000u);
+  const size_t lead = IndexOf(InstanceAt(0)->summary.plan.stages[0].node);
+  Tell(lead, LeadFinished{{.request = ask.request, .generated = 3}});
+  Pass(seconds(35));
+  EXPECT_FALSE(nodes_[0].core->Instances().empty());
+  Pass(seconds(10));
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_TRUE(nodes_[i].core->Instances().empty()) << i;
+    EXPECT_EQ(nodes_[i].core->DesiredRecords()[0].state, wire::DesiredState::kOnDemand) << i;
+  }
 }
 
 TEST_F(CoreTest, AModelKeptUntilItIsIdleIsKeptNoLongerOnce) {

@@ -220,7 +220,6 @@ void NodeImpl::MeasureInBackground() {
 void NodeImpl::OnModelsChanged() {
   cluster::LocalModels shapes;
   record_.models.clear();
-  record_.downloads = pulls_->Downloads();
   std::vector<BulkServer::Model> shared;
   const auto add = [&](const store::Manifest& manifest, const std::string& name, bool pulled) {
     if (const model::AdapterConfig* adapter = manifest.adapter()) {

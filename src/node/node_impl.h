@@ -282,6 +282,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void RestorePresets();
   void WritePresets();
   void StartPulls();
+  void AnnounceDownloads();
   Elsewhere FindElsewhere(const Hash256& content, bool announced) const;
   // What a model is called here that may be named by what it was pulled as.
   std::string NameHere(const std::string& model) const;

@@ -44,7 +44,14 @@ void NodeImpl::StartPulls() {
               },
           .find_elsewhere = [this](const Hash256& content,
                                    bool announced) { return FindElsewhere(content, announced); },
-          .announce = [this] { OnModelsChanged(); }});
+          .announce = [this] { AnnounceDownloads(); }});
+}
+
+void NodeImpl::AnnounceDownloads() {
+  record_.downloads = pulls_->Downloads();
+  for (wire::ModelHolding& holding : record_.models)
+    if (!holding.pulled) holding.content = pulls_->ContentOf(holding.name);
+  FeedRecord();
 }
 
 // Two devices that announce the same at once: the smaller id downloads it. A guest's word counts

@@ -274,7 +274,7 @@ void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::st
   const auto place = running_.find(running->reference.Text());
   if (place != running_.end() && place->second == running) running_.erase(place);
   running->considered.reset();
-  if (running->announced) options_.announce();
+  if (name || running->announced) options_.announce();
   if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
   const PullProgress last = running->board->Read();
   while (!running->waiters.empty()) {  // each may go when it hears of it, and take others along

@@ -36,7 +36,7 @@ struct PullsOptions {
   std::function<std::string(const store::Manifest&, const fetch::RemoteModel&)> describe;
   // `announced`: the others have heard that this device downloads it, too.
   std::function<Elsewhere(const Hash256& content, bool announced)> find_elsewhere;
-  // The contents that are on their way here have changed, or those of the notes.
+  // What is on its way here has changed, or what the models here are known to be.
   std::function<void()> announce;
 };
 
