@@ -185,7 +185,7 @@ bool IsSafeFileName(std::string_view text) {
 
 namespace {
 
-// "NAME-00002-of-00003.gguf": name, 2, 3.
+// "NAME-00002-of-00003.gguf": name, 2, 3. A part 0, or one beyond the count, is an ordinary name.
 struct PartName {
   std::string_view stem;
   unsigned number = 1, count = 1;
@@ -203,7 +203,9 @@ PartName PartOf(std::string_view file) {
     for (const char c : text) sum = sum * 10 + static_cast<unsigned>(c - '0');
     return sum;
   };
-  return {name.substr(0, name.size() - kTail), value(number), value(count)};
+  const unsigned nth = value(number), all = value(count);
+  if (nth == 0 || nth > all) return {name};
+  return {name.substr(0, name.size() - kTail), nth, all};
 }
 
 bool IsBesideAModel(std::string_view file) {
@@ -227,6 +229,7 @@ bool HasWord(std::string_view file, std::string_view word) {
 Result<std::vector<ListedFile>> PartsOf(const std::vector<ListedFile>& files,
                                         const ListedFile& first) {
   const PartName name = PartOf(first.name);
+  if (name.count == 1) return std::vector{first};
   std::map<unsigned, const ListedFile*> parts;
   for (const ListedFile& file : files) {
     const PartName part = PartOf(file.name);

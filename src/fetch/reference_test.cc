@@ -117,6 +117,20 @@ TEST(ChooseFilesTest, ASplitModelIsAllOfItsParts) {
   EXPECT_EQ(half.error().code, ErrorCode::kCorrupt);
 }
 
+TEST(ChooseFilesTest, NumbersThatCountNothingArePartsOfNames) {
+  for (const std::string name : {"m-00002-of-00000.gguf", "m-00000-of-00000.gguf",
+                                 "m-00000-of-00002.gguf", "m-00003-of-00002.gguf"}) {
+    const auto files = ChooseFiles({{.name = name}}, "");
+    ASSERT_TRUE(files) << files.error().message;
+    ASSERT_EQ(files->size(), 1u);
+    EXPECT_EQ((*files)[0].name, name);
+  }
+  // One part of one, and a file of the same stem beside it.
+  const auto one = ChooseFiles({{.name = "m-00001-of-00001.gguf"}, {.name = "m.gguf"}}, "m.gguf");
+  ASSERT_TRUE(one);
+  EXPECT_EQ((*one)[0].name, "m.gguf");
+}
+
 TEST(ChooseFilesTest, WhatIsNotThereNamesWhatIs) {
   EXPECT_EQ(
       Chosen("Q4_K"),
