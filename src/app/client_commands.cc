@@ -169,7 +169,9 @@ bool IsOnlyAKey(const json& node) {
 }
 
 Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
-  json body = {{"model", model}, {"spread", placing.spread}};
+  json body = {{"model", model}};
+  if (placing.spread) body["spread"] = true;
+  if (!placing.split.empty()) body["split"] = placing.split;
   if (placing.context) body["context"] = *placing.context;
   if (!placing.kv.empty()) body["kv"] = placing.kv;
   if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));

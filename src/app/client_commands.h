@@ -20,6 +20,7 @@ Result<HttpClient> OwnNode(const Settings& settings);
 // How a model is to be loaded; what is unset is as its last time.
 struct PlacingOptions {
   bool spread = false;
+  std::string split;  // empty: not said
   std::optional<uint32_t> context;
   std::string kv;
   std::vector<std::string> lora = {};  // FILE[:SCALE]
@@ -27,8 +28,8 @@ struct PlacingOptions {
   std::string keep;                    // a time; empty: as it is
   bool pin = false;
   bool any() const {
-    return spread || context || !kv.empty() || !lora.empty() || !draft.empty() || !keep.empty() ||
-           pin;
+    return spread || !split.empty() || context || !kv.empty() || !lora.empty() || !draft.empty() ||
+           !keep.empty() || pin;
   }
 };
 
@@ -60,6 +61,7 @@ struct DemoOptions {
   AskOptions ask;
   unsigned nodes = 3;
   unsigned threads = 1;  // of each node
+  std::string split = "layer";
 };
 Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told

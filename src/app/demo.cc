@@ -68,11 +68,11 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
   AskOptions ask = options.ask;
   ask.prompt = ToUtf8(ask.prompt);
   ask.model = TRY(NameInCluster(*cluster, ask.model));
-  teller.Say("placing {} over {} ...\n", Printable(ask.model),
-             options.nodes == 1 ? "it" : "all of them");
+  teller.Say("placing {}{} over {} ...\n", options.split == "tensor" ? "each layer of " : "",
+             Printable(ask.model), options.nodes == 1 ? "it" : "all of them");
   const Time load_start = sys::Now();
-  const json plan =
-      TRY(cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"spread", true}}));
+  const json plan = TRY(
+      cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"split", options.split}}));
   teller.Say("  loaded in {:.1f} s\n", Seconds(sys::Now() - load_start));
 
   teller.Say("\n{} {}\n{} ", Bold("you:"), Printable(ask.prompt, "\n\t"),
@@ -109,7 +109,7 @@ Result<void> RunClusterBench(const Settings& settings, const BenchOptions& optio
                                                          .node_arguments = {},
                                                          .stop_fd = stop_fd}));
   const std::string model = TRY(NameInCluster(*cluster, options.model));
-  TRY(cluster->api().Post("/v1/internal/load", {{"model", model}, {"spread", true}}));
+  TRY(cluster->api().Post("/v1/internal/load", {{"model", model}, {"split", options.split}}));
   const double load = Seconds(sys::Now() - start);
   Rng rng(12345);
   std::vector<TokenId> prompt(std::max(options.pp, 1u));
@@ -131,6 +131,7 @@ Result<void> RunClusterBench(const Settings& settings, const BenchOptions& optio
   }
   const json report = {{"model", model},
                        {"nodes", options.nodes},
+                       {"split", options.split},
                        {"threads", std::max(options.threads, 1u)},
                        {"pp", options.pp},
                        {"pp_tps", Median(pp)},

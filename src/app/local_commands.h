@@ -19,9 +19,10 @@ struct BenchOptions {
   uint32_t batch = 1;  // sequences decoded together
   uint32_t runs = 3;
   uint32_t chunk = 256;
-  unsigned threads = 0;  // 0: all cores
-  unsigned nodes = 0;    // 0: in this process; else over a demo cluster of so many nodes
-  std::string replay;    // file of recorded tokens: pp of them as prompt, tg as its answer
+  unsigned threads = 0;         // 0: all cores
+  unsigned nodes = 0;           // 0: in this process; else over a demo cluster of so many nodes
+  std::string split = "layer";  // of the cluster
+  std::string replay;           // file of recorded tokens: pp of them as prompt, tg as its answer
   kernels::KvType kv = kernels::KvType::kF16;
   bool json = false;
 };

@@ -184,8 +184,17 @@ struct Commands {
     if (c->count("--seed") > 0) options.seed = seed;
   }
 
+  static CLI::Option* AddSplit(CLI::App* c, std::string& split) {
+    return c
+        ->add_option("--split", split,
+                     "over all devices: layer (whole layers) or tensor (a part of each layer); "
+                     "auto: as is best")
+        ->check(CLI::IsMember({"auto", "layer", "tensor"}));
+  }
+
   void AddPlacing(CLI::App* c, PlacingOptions& options) {
-    c->add_flag("--spread", options.spread, "place the model over all devices");
+    CLI::Option* spread = c->add_flag("--spread", options.spread, "short for --split layer");
+    AddSplit(c, options.split)->excludes(spread);
     c->add_option("--context", options.context,
                   "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
         ->check(Between(0, kMaxPositions));
@@ -254,6 +263,7 @@ struct Commands {
     c->add_option("--nodes", demo.nodes, "how many (default 3)")->check(Between(1, 16));
     c->add_option("--threads", demo.threads, "compute threads of each (default 1)")
         ->check(Between(1, kMaxThreads));
+    AddSplit(c, demo.split);
     c->add_option("--model", demo.ask.model, "name or path of a GGUF file");
     c->add_option("--prompt", demo.ask.prompt, "the question");
     AddAsk(c, demo.ask);
@@ -283,6 +293,7 @@ struct Commands {
         ->check(Between(1, 8192));
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine")
         ->check(Between(1, 16));
+    AddSplit(b, bench.split)->needs("--nodes");
     b->add_option("--replay", bench.replay,
                   "file of recorded tokens (exo tokenize --json): --pp of them are the prompt, the "
                   "next --tg the answer; compares decoding with speculation and without")

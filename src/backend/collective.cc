@@ -47,6 +47,14 @@ std::vector<LeafRange> CanonicalSubtrees(uint32_t leaves, LeafRange own) {
   return found;
 }
 
+uint32_t MostSubtrees(uint64_t columns) {
+  return 2 * static_cast<uint32_t>(std::bit_width(LeavesOf(columns)));
+}
+
+std::vector<LeafRange> ColumnSubtrees(uint64_t columns, uint64_t begin, uint64_t end) {
+  return CanonicalSubtrees(LeavesOf(columns), {LeavesOf(begin), LeavesOf(end)});
+}
+
 void CombinePartials(uint32_t leaves, std::span<const Partial> partials, std::span<float> sum) {
   SumOf({0, leaves}, partials, sum);
   CHECK(partials.empty());

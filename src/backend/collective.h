@@ -16,6 +16,10 @@ namespace exo::backend {
 // Columns of a product's reduced dimension that one leaf holds.
 inline constexpr uint32_t kLeafColumns = 128;
 
+inline uint32_t LeavesOf(uint64_t columns) {
+  return static_cast<uint32_t>((columns + kLeafColumns - 1) / kLeafColumns);
+}
+
 // Leaves [begin, end).
 struct LeafRange {
   uint32_t begin = 0;
@@ -27,6 +31,11 @@ struct LeafRange {
 // At most 2 log2(leaves) of them.
 std::vector<LeafRange> CanonicalSubtrees(uint32_t leaves, LeafRange own);
 
+// So many of them at most, of a tree over `columns`.
+uint32_t MostSubtrees(uint64_t columns);
+// The same, of the tree over `columns` of which columns [begin, end) are cut between leaves.
+std::vector<LeafRange> ColumnSubtrees(uint64_t columns, uint64_t begin, uint64_t end);
+
 // The values of one subtree: [rows][width] of a product, as many in every partial of it.
 struct Partial {
   LeafRange leaves;
@@ -37,15 +46,20 @@ struct Partial {
 // over all columns. sum [rows][width].
 void CombinePartials(uint32_t leaves, std::span<const Partial> partials, std::span<float> sum);
 
+// The products of a layer that are summed over shards.
+enum class SplitProduct : uint8_t { kAttention, kFeedForward };
+
 // What a shard's layer loop calls between products. Every shard of a group calls it as often and
 // with the same rows; the implementation moves the bytes.
 class Collective {
  public:
   virtual ~Collective() = default;
-  // Gives this shard's partials and blocks until `sum` holds CombinePartials of those of all
-  // shards. An error ends the step at this shard; the group must then end it at the others: whether
-  // a step is cancelled is the group's decision, never one shard's.
-  virtual Result<void> Sum(uint32_t leaves, std::span<const Partial> own, std::span<float> sum) = 0;
+  // Gives this shard's partials, whose values stand one behind the other, and blocks until `sum`
+  // holds CombinePartials of those of all shards. An error ends the step at this shard; the group
+  // must then end it at the others: whether a step is cancelled is the group's decision, never one
+  // shard's.
+  virtual Result<void> Sum(SplitProduct product, uint32_t leaves, std::span<const Partial> own,
+                           std::span<float> sum) = 0;
 };
 
 }  // namespace exo::backend

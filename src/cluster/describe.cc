@@ -117,7 +117,14 @@ std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& e
     const std::string name = name_of(stage.node);
     names += (names.empty() ? "" : " + ") + name;
     parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name,
-                         stage.layer_end - stage.layer_begin);
+                         stage.shard ? stage.shard->kv_end - stage.shard->kv_begin
+                                     : stage.layer_end - stage.layer_begin);
+  }
+  if (IsSharded(plan)) {
+    return fmt::format(
+        "each layer split over the nodes, as asked: {} (KV heads in proportion to "
+        "speed: {}): {:.1f} tokens/s",
+        names, parts, speed);
   }
   return fmt::format("{}: {} (layers in proportion to speed: {}): {:.1f} tokens/s",
                      expected.basis == wire::PlanBasis::kSpread

@@ -43,7 +43,7 @@ void DesiredModels::RefuseEarlier(const ModelId& model, const wire::HybridTime& 
 
 EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
   return {.model = record.model,
-          .spread = record.spread,
+          .split = record.split,
           .context = record.context,
           .kv_type = record.kv_type,
           .adapters = record.adapters,

@@ -99,7 +99,7 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
         {.reason = Reason::kTooManyCallers, .code = ErrorCode::kOverloaded, .needed = kMaxDemands});
   }
   demand->options = {.model = message.model,
-                     .spread = message.spread,
+                     .split = message.split,
                      .context = message.context,
                      .kv_type = message.kv_type,
                      .adapters = message.adapters,
@@ -138,7 +138,7 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
     records_.Write({.model = best.plan.model,
                     .version = demand.intent,
                     .state = DesiredState::kRunning,
-                    .spread = demand.options.spread,
+                    .split = demand.options.split,
                     .context = best.plan.context,
                     .kv_type = best.plan.kv_type,
                     .adapters = best.plan.adapters,
@@ -157,7 +157,7 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .term = context_.options.incarnation,
                             .nonce = context_.rng.Next(),
                             .prefer = context_.self(),
-                            .spread = demand.options.spread,
+                            .split = demand.options.split,
                             .context = demand.options.context,
                             .kv_type = demand.options.kv_type,
                             .adapters = demand.options.adapters,
@@ -195,7 +195,7 @@ void DesiredModels::AskHolder(Demand& demand) {
   demand.asked = holder;
   demand.asked_until = context_.now + context_.timers().ensure;
   context_.SendTo(holder, wire::EnsureInstance{.model = demand.options.model,
-                                               .spread = demand.options.spread,
+                                               .split = demand.options.split,
                                                .context = demand.options.context,
                                                .kv_type = demand.options.kv_type,
                                                .known = records_.VersionOf(demand.options.model),

@@ -91,7 +91,7 @@ struct RestoreDesired {
 struct EnsureModel {
   uint64_t ticket = 0;
   ModelId model;
-  bool spread = false;
+  wire::Split split = wire::Split::kAuto;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   std::vector<wire::AdapterRef> adapters = {};
@@ -115,7 +115,7 @@ struct UnloadModel {
 struct PlanModel {
   uint64_t ticket = 0;
   ModelId model;
-  bool spread = false;
+  wire::Split split = wire::Split::kAuto;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   std::vector<wire::AdapterRef> adapters = {};

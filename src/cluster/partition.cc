@@ -1,7 +1,10 @@
 #include "cluster/partition.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+
+#include "cluster/tensor_split.h"
 
 namespace exo::cluster {
 namespace {
@@ -39,6 +42,15 @@ double OpsMs(double ops, double gops) {
   return ops / gops * 1e-6;
 }
 
+// Of one layer, and its part of `cache` bytes.
+uint64_t ShardBytes(const ModelShape& shape, const wire::ShardPlan& shard, uint32_t layer,
+                    uint64_t cache) {
+  const ShardParts parts = PartsOf(shape, shard);
+  const auto ffn = static_cast<double>(shape.layer_ffn_bytes[layer]);
+  const double rest = static_cast<double>(shape.layer_bytes[layer] + cache) - ffn;
+  return static_cast<uint64_t>(std::ceil(rest * parts.kv + ffn * parts.ffn));
+}
+
 }  // namespace
 
 KvPositions ReservedKv(const ModelShape& shape, uint64_t pages, uint32_t context, uint32_t chunk) {
@@ -54,8 +66,10 @@ uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvP
                      uint8_t kv_type) {
   const uint64_t kv = shape.kv_bytes_per_position[kv_type % shape.kv_bytes_per_position.size()];
   uint64_t bytes = shape.scratch_bytes;
+  if (share.shard) bytes += shape.partials_bytes;
   for (uint32_t i = share.layer_begin; i < share.layer_end && i < shape.layers(); ++i) {
-    bytes += shape.layer_bytes[i] + kv * positions.Of(shape, i);
+    const uint64_t cache = kv * positions.Of(shape, i);
+    bytes += share.shard ? ShardBytes(shape, *share.shard, i, cache) : shape.layer_bytes[i] + cache;
   }
   if (share.lead) bytes += shape.embedding_bytes + shape.output_bytes + shape.lead_scratch_bytes;
   return bytes;
@@ -114,6 +128,7 @@ std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanN
 
 Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                    const wire::Plan& plan) {
+  if (IsSharded(plan)) return PredictShards(shape, nodes, plan);
   const std::vector<Speeds> known = KnownSpeeds(nodes);
   const std::vector<uint64_t>& decode = DecodeBytes(shape);
   Prediction prediction;

@@ -11,7 +11,7 @@ using wire::Reason;
 void PlanRequests::OnPlanModel(const PlanModel& event) {
   const wire::PlanRequest request{.ticket = event.ticket,
                                   .model = event.model,
-                                  .spread = event.spread,
+                                  .split = event.split,
                                   .context = event.context,
                                   .kv_type = event.kv_type,
                                   .adapters = event.adapters,
@@ -48,7 +48,7 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
   const PlanOptions options{.owner = context_.self(),
                             .term = context_.options.incarnation,
                             .prefer = context_.self(),
-                            .spread = request.spread,
+                            .split = request.split,
                             .context = request.context,
                             .kv_type = request.kv_type,
                             .adapters = request.adapters,

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cluster/partition.h"
+#include "cluster/tensor_split.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -15,11 +16,16 @@ constexpr uint8_t kSmallestKv = 2;  // kernels::KvType::kQ8_0
 
 // A placement that fits.
 struct Placement {
-  std::vector<size_t> nodes;   // indices, stage order
-  std::vector<uint32_t> ends;  // layer_end of each stage
+  std::vector<size_t> nodes;                 // indices, stage order
+  std::vector<uint32_t> ends;                // layer_end of each stage
+  std::vector<wire::ShardPlan> shards = {};  // of each stage, or none
   uint64_t pages = 0;
   Prediction prediction;
   bool valid() const { return !nodes.empty(); }
+  StageShare ShareOf(size_t stage) const {
+    if (!shards.empty()) return {0, ends[stage], stage == 0, shards[stage]};
+    return {stage == 0 ? 0 : ends[stage - 1], ends[stage], stage == 0};
+  }
 };
 
 // What one call of MakePlan looks at.
@@ -48,16 +54,15 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
                   .kv_type = search.options.kv_type,
                   .adapters = search.options.adapters,
                   .draft = search.options.draft};
-  uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
-    const StageShare share{begin, placement.ends[i], i == 0};
+    const StageShare share = placement.ShareOf(i);
     plan.stages.push_back(
         {.node = search.nodes[placement.nodes[i]].id,
          .layer_begin = share.layer_begin,
          .layer_end = share.layer_end,
          .bytes = StageMemory(search.shape, share, search.Positions(placement.pages),
-                              search.options.kv_type)});
-    begin = placement.ends[i];
+                              search.options.kv_type),
+         .shard = share.shard});
   }
   plan.id = ComputePlanId(plan);
   return plan;
@@ -185,8 +190,8 @@ Placement BestOf(const Search& search, size_t count, std::vector<PlanCandidate>&
   return {};
 }
 
-// --spread: all nodes, at most one per layer; one that cannot hold a single layer is left out, and
-// guests that two members cannot take between them.
+// Layers over all nodes, at most one per layer; one that cannot hold a single layer is left out,
+// and guests that two members cannot take between them.
 Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
   const auto members = std::ranges::count(search.nodes, false, &PlanNode::guest);
   std::vector<size_t> set;
@@ -207,6 +212,57 @@ Placement Spread(const Search& search, std::vector<PlanCandidate>& candidates) {
            .fits = placement.valid(),
            .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
            .note = placement.valid() ? "all nodes, as asked" : "too little memory"});
+      if (placement.valid()) return placement;
+    }
+  }
+  return {};
+}
+
+// Each layer over these nodes, the one at the lead that is best there; invalid when it does not
+// fit.
+Placement PlaceShards(const Search& search, const std::vector<size_t>& set, uint64_t pages) {
+  Placement best;
+  for (size_t lead = 0; lead < set.size(); ++lead) {
+    Placement candidate{.nodes = {set[lead]}, .pages = pages};
+    for (size_t i = 0; i < set.size(); ++i) {
+      if (i != lead) candidate.nodes.push_back(set[i]);
+    }
+    std::vector<PlanNode> order;
+    for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
+    candidate.shards = DivideLayers(search.shape, order);
+    if (candidate.shards.empty()) return {};
+    candidate.ends.assign(set.size(), search.shape.layers());
+    const wire::Plan plan = BuildPlan(search, candidate);
+    const auto fits = [&](size_t i) { return plan.stages[i].bytes <= order[i].memory_available; };
+    bool all_fit = true;
+    for (size_t i = 0; i < set.size(); ++i) all_fit = all_fit && fits(i);
+    if (!all_fit) continue;
+    candidate.prediction = Predict(search.shape, search.nodes, plan);
+    if (Better(search, candidate, best)) best = std::move(candidate);
+  }
+  return best;
+}
+
+// Each layer over all members, the fastest ones where there are too many or one cannot hold its
+// part. Guests would see the text. Two at least: alone there is nothing to split.
+Placement SplitLayers(const Search& search, std::vector<PlanCandidate>& candidates) {
+  std::vector<size_t> set;
+  for (size_t i = 0; i < search.nodes.size(); ++i) {
+    if (!search.nodes[i].guest) set.push_back(i);
+  }
+  std::ranges::sort(set, [&](size_t a, size_t b) {
+    const double speed_a = search.nodes[a].decode_gbps, speed_b = search.nodes[b].decode_gbps;
+    return speed_a != speed_b ? speed_a > speed_b : a < b;
+  });
+  set.resize(std::min<size_t>(set.size(), wire::kMaxStages));
+  for (; set.size() > 1; set.pop_back()) {
+    for (const uint64_t pages : search.page_choices) {
+      Placement placement = PlaceShards(search, set, pages);
+      candidates.push_back(
+          {.nodes = NamesOf(search, set),
+           .fits = placement.valid(),
+           .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
+           .note = placement.valid() ? "each layer over all, as asked" : "cannot be divided so"});
       if (placement.valid()) return placement;
     }
   }
@@ -252,7 +308,9 @@ std::unexpected<Error> Refuse(const Search& search) {
 }
 
 wire::PlanBasis BasisOf(const Search& search, const Placement& placement) {
-  if (search.options.spread && placement.nodes.size() > 1) return wire::PlanBasis::kSpread;
+  if (!placement.shards.empty()) return wire::PlanBasis::kTensor;
+  if (search.options.split == wire::Split::kLayer && placement.nodes.size() > 1)
+    return wire::PlanBasis::kSpread;
   return placement.nodes.size() == 1 ? wire::PlanBasis::kFastest : wire::PlanBasis::kFewest;
 }
 
@@ -268,9 +326,8 @@ uint32_t ContextFor(const ModelShape& shape, const PlanOptions& options) {
 // KV pages that half of the memory left on every node of the placement holds in addition.
 uint64_t SparePages(const Search& search, const Placement& placement) {
   uint64_t spare = wire::kMaxPages;
-  uint32_t begin = 0;
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
-    const StageShare share{begin, placement.ends[i], i == 0};
+    const StageShare share = placement.ShareOf(i);
     const auto bytes = [&](uint64_t pages) {
       return StageMemory(search.shape, share, search.Positions(pages), search.options.kv_type);
     };
@@ -287,7 +344,6 @@ uint64_t SparePages(const Search& search, const Placement& placement) {
       }
     }
     spare = low;
-    begin = placement.ends[i];
   }
   return spare;
 }
@@ -305,6 +361,21 @@ void Grow(Search& search, Placement& placement) {
       std::max(wire::PagesOf(search.context) * kDefaultSequences,
                wire::PagesOf(std::min(search.context, kShortSequence)) * kShortSequences);
   placement.pages = std::max(placement.pages, std::min(wanted, placement.pages + spare));
+}
+
+Result<void> CheckTensorSplit(const ModelShape& shape, const PlanOptions& options) {
+  if (shape.cuts.kv_heads == 0) {
+    return Fail(ErrorCode::kUnsupported,
+                "{} is a mixture of experts: its layers are not split over devices yet; divide it "
+                "by layers",
+                shape.name);
+  }
+  if (!options.adapters.empty()) {
+    return Fail(ErrorCode::kUnsupported,
+                "{} with adapters is not split inside its layers yet; divide it by layers",
+                shape.name);
+  }
+  return {};
 }
 
 Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
@@ -325,6 +396,7 @@ Result<void> CheckShape(const ModelShape& shape, const PlanOptions& options) {
     return Fail(ErrorCode::kInvalid, "context {} or chunk {} beyond the limits {}, {}",
                 options.context, options.chunk, wire::kMaxContext, wire::kMaxChunk);
   }
+  if (options.split == wire::Split::kTensor) TRY(CheckTensorSplit(shape, options));
   if (options.adapters.size() > wire::kMaxAdapters) {
     return Fail(ErrorCode::kInvalid, "{} adapters for {} ({} at most)", options.adapters.size(),
                 shape.name, wire::kMaxAdapters);
@@ -352,7 +424,8 @@ Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>
     search.page_choices.push_back(wire::PagesOf(search.context) * s);
   PlanChoice choice;
   Placement best;
-  if (options.spread) {
+  if (options.split == wire::Split::kTensor) best = SplitLayers(search, choice.candidates);
+  if (options.split == wire::Split::kLayer) {
     best = Spread(search, choice.candidates);
   } else {
     const size_t most = std::min<size_t>({nodes.size(), shape.layers(), wire::kMaxStages});

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,14 @@
 
 namespace exo::cluster {
 
+// Where a tensor split may cut the layers of a model. No heads: nowhere.
+struct TensorCuts {
+  uint32_t kv_heads = 0;
+  uint32_t kv_step = 1;  // cuts are multiples of it, or the end; likewise ffn_step
+  uint32_t ffn_width = 0;
+  uint32_t ffn_step = 1;
+};
+
 // What a model costs, from the loader's own arithmetic (backend::Estimate), per layer.
 struct ModelShape {
   ModelId id;
@@ -26,8 +35,11 @@ struct ModelShape {
   uint32_t trained_context = 0;
   std::vector<uint64_t> layer_bytes;         // in memory, packed; size = number of layers
   std::vector<uint64_t> layer_decode_bytes;  // read for one token; empty: all of layer_bytes
-  uint64_t embedding_bytes = 0;              // at the lead, in memory
-  uint64_t output_bytes = 0;                 // at the lead, in memory; read for each token
+  TensorCuts cuts = {};
+  std::vector<uint64_t> layer_ffn_bytes = {};  // of layer_bytes, what is cut by columns
+  uint64_t partials_bytes = 0;                 // of each shard in addition to scratch_bytes
+  uint64_t embedding_bytes = 0;                // at the lead, in memory
+  uint64_t output_bytes = 0;                   // at the lead, in memory; read for each token
   // Bytes of one position in one layer, keys and values, by wire::Plan::kv_type.
   std::array<uint32_t, wire::kKvTypes> kv_bytes_per_position = {};
   // A layer attends to its last `window` positions, every window_period-th to all; 0: all do.
@@ -57,9 +69,9 @@ struct PlanNode {
 struct PlanOptions {
   NodeId owner;
   uint64_t term = 0;
-  uint64_t nonce = 0;    // makes equal plans of different moments different
-  NodeId prefer;         // wins ties: the node that asks, usually the owner
-  bool spread = false;   // use every node
+  uint64_t nonce = 0;  // makes equal plans of different moments different
+  NodeId prefer;       // wins ties: the node that asks, usually the owner
+  wire::Split split = wire::Split::kAuto;
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   // Rows of one step: 256 is where matmul throughput is flat (bench/kernel_bench.cc).
   uint32_t chunk = 256;
@@ -130,6 +142,7 @@ struct StageShare {
   uint32_t layer_begin = 0;
   uint32_t layer_end = 0;
   bool lead = false;
+  std::optional<wire::ShardPlan> shard = {};
 };
 uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvPositions& positions,
                      uint8_t kv_type);

@@ -124,7 +124,7 @@ TEST(PlannerTest, DividesLayersInProportionToSpeed) {
   shape.output_bytes = 0;
   const auto choice =
       Place(shape, {Node(1, 4 * kGiB, 30), Node(2, 4 * kGiB, 20), Node(3, 4 * kGiB, 10)},
-            {.spread = true});
+            {.split = wire::Split::kLayer});
   std::map<uint8_t, uint32_t> layers;
   for (const auto& stage : choice.plan.stages)
     layers[stage.node.bytes[0]] = stage.layer_end - stage.layer_begin;
@@ -137,13 +137,13 @@ TEST(PlannerTest, CountsTheOutputMatrixOnTheLead) {
   ModelShape shape = Shape(8);
   shape.output_bytes = 200 * kMiB;  // as much to read as two layers
   const auto choice =
-      Place(shape, {Node(1, 4 * kGiB, 10), Node(2, 4 * kGiB, 10)}, {.spread = true});
+      Place(shape, {Node(1, 4 * kGiB, 10), Node(2, 4 * kGiB, 10)}, {.split = wire::Split::kLayer});
   EXPECT_EQ(Layers(choice.plan), (std::vector<uint32_t>{3, 5}));
 }
 
 TEST(PlannerTest, MemoryBeatsSpeed) {
-  const auto choice =
-      Place(Shape(), {Node(1, 260 * kMiB, 100), Node(2, 4 * kGiB, 1)}, {.spread = true});
+  const auto choice = Place(Shape(), {Node(1, 260 * kMiB, 100), Node(2, 4 * kGiB, 1)},
+                            {.split = wire::Split::kLayer});
   for (const auto& stage : choice.plan.stages) {
     if (stage.node.bytes[0] == 1) {
       EXPECT_LE(stage.layer_end - stage.layer_begin, 2u);
@@ -156,48 +156,107 @@ TEST(PlannerTest, GuestsHoldLayersInTheMiddleOnly) {
   std::vector<PlanNode> nodes = {Node(1, 600 * kMiB, 10), Node(2, 600 * kMiB, 10),
                                  Node(3, 2 * kGiB, 90)};
   nodes[2].guest = true;
-  const auto place = [&](bool spread) { return Place(Shape(), nodes, {.spread = spread}).plan; };
-  EXPECT_EQ(place(false).stages.size(), 2u) << "the guest alone is fastest, and may not";
-  const wire::Plan all = place(true);
+  const auto place = [&](wire::Split split) {
+    return Place(Shape(), nodes, {.split = split}).plan;
+  };
+  EXPECT_EQ(place(wire::Split::kAuto).stages.size(), 2u)
+      << "the guest alone is fastest, and may not";
+  const wire::Plan all = place(wire::Split::kLayer);
   ASSERT_EQ(all.stages.size(), 3u);
   EXPECT_EQ(all.stages[1].node, nodes[2].id);
   // Where two members cannot take it between them it gets nothing.
   nodes.erase(nodes.begin());
   nodes[0].memory_available = 2 * kGiB;
-  for (const bool spread : {false, true}) {
-    const wire::Plan alone = place(spread);
+  for (const wire::Split split : {wire::Split::kAuto, wire::Split::kLayer}) {
+    const wire::Plan alone = place(split);
     ASSERT_EQ(alone.stages.size(), 1u);
     EXPECT_EQ(alone.stages[0].node, nodes[0].id);
   }
   nodes[0].memory_available = 100 * kMiB;
   EXPECT_EQ(MakePlan(Shape(), nodes, {}).error().code, ErrorCode::kOverloaded);
-  EXPECT_EQ(MakePlan(Shape(), nodes, {.spread = true}).error().code, ErrorCode::kOverloaded);
+  EXPECT_EQ(MakePlan(Shape(), nodes, {.split = wire::Split::kLayer}).error().code,
+            ErrorCode::kOverloaded);
+}
+
+// 8 layers of 100 MiB, 60 of them of the feed-forward block; 8 heads, 32 cuts of the columns.
+ModelShape CutShape() {
+  ModelShape shape = Shape();
+  shape.cuts = {.kv_heads = 8, .kv_step = 1, .ffn_width = 8192, .ffn_step = 256};
+  shape.layer_ffn_bytes.assign(8, 60 * kMiB);
+  shape.partials_bytes = kMiB;
+  return shape;
+}
+
+TEST(PlannerTest, SplitsLayersInProportionToSpeed) {
+  const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
+  const PlanChoice choice = Place(CutShape(), nodes, {.split = wire::Split::kTensor});
+  EXPECT_EQ(choice.basis, wire::PlanBasis::kTensor);
+  ASSERT_EQ(choice.plan.stages.size(), 2u);
+  EXPECT_EQ(choice.plan.stages[0].node, nodes[0].id) << "the output matrix is at the fastest";
+  EXPECT_EQ(choice.plan.stages[0].shard, (wire::ShardPlan{0, 5, 0, 23 * 256}));
+  EXPECT_EQ(choice.plan.stages[1].shard, (wire::ShardPlan{5, 8, 23 * 256, 8192}));
+  // 5 of 8 heads are too few for two thirds, 23 of 32 cuts make it good.
+  const double part = (40 * 5.0 / 8 + 60 * 23.0 / 32) / 100;
+  EXPECT_NEAR(part, 2.0 / 3, 0.02);
+  EXPECT_NEAR(choice.prediction.stage_decode_ms[0], 800 * 1.048576 * part / 20, 0.01);
+  EXPECT_LT(choice.plan.stages[1].bytes, choice.plan.stages[0].bytes);
+  const double alone = Place(CutShape(), {nodes[0]}).prediction.decode_tokens_per_second;
+  EXPECT_GT(choice.prediction.decode_tokens_per_second, alone);
+}
+
+TEST(PlannerTest, SplitsLayersOverThoseThatHoldTheirPart) {
+  const auto place = [](const std::vector<PlanNode>& nodes) {
+    return Place(CutShape(), nodes, {.split = wire::Split::kTensor}).plan;
+  };
+  // Nine nodes for eight heads: the slowest gets none. One without memory neither.
+  std::vector<PlanNode> nodes;
+  for (uint8_t i = 1; i <= 9; ++i) nodes.push_back(Node(i, 4 * kGiB, i == 4 ? 1 : 10));
+  const wire::Plan plan = place(nodes);
+  EXPECT_EQ(plan.stages.size(), 8u);
+  EXPECT_LT(StageOf(plan, nodes[3].id), 0);
+  EXPECT_EQ(place({Node(1, 4 * kGiB, 10), Node(2, 20 * kMiB, 5)}).stages.size(), 1u);
+  EXPECT_EQ(place({Node(1, 4 * kGiB, 10)}).stages.size(), 1u) << "nothing to split";
+  nodes.resize(2);
+  nodes[1].guest = true;
+  EXPECT_EQ(place(nodes).stages.size(), 1u) << "a guest would see the text";
+}
+
+TEST(PlannerTest, WhatCannotBeSplitIsRefused) {
+  const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
+  PlanOptions options{.split = wire::Split::kTensor};
+  const auto mixture = MakePlan(Shape(), nodes, options);
+  ASSERT_FALSE(mixture);
+  EXPECT_EQ(mixture.error().code, ErrorCode::kUnsupported);
+  EXPECT_TRUE(mixture.error().message.contains("mixture of experts")) << mixture.error().message;
+  options.adapters.emplace_back();
+  EXPECT_EQ(MakePlan(CutShape(), nodes, options).error().code, ErrorCode::kUnsupported);
 }
 
 TEST(PlannerTest, SpreadsOverAnyNumberOfNodes) {
   for (const uint8_t count : {1, 2, 3, 5}) {
     std::vector<PlanNode> nodes;
     for (uint8_t i = 1; i <= count; ++i) nodes.push_back(Node(i, 4 * kGiB, i));
-    EXPECT_EQ(Place(Shape(), nodes, {.spread = true}).plan.stages.size(), count);
+    EXPECT_EQ(Place(Shape(), nodes, {.split = wire::Split::kLayer}).plan.stages.size(), count);
   }
 }
 
 TEST(PlannerTest, NeverUsesMoreNodesThanLayers) {
   std::vector<PlanNode> nodes;
   for (uint8_t i = 1; i <= 5; ++i) nodes.push_back(Node(i, 4 * kGiB, i));
-  EXPECT_EQ(Place(Shape(3), nodes, {.spread = true}).plan.stages.size(), 3u);
+  EXPECT_EQ(Place(Shape(3), nodes, {.split = wire::Split::kLayer}).plan.stages.size(), 3u);
 }
 
 TEST(PlannerTest, SpreadLeavesOutANodeThatHoldsNoLayer) {
   const auto choice =
-      Place(Shape(), {Node(1, 4 * kGiB, 5), Node(2, 50 * kMiB, 5)}, {.spread = true});
+      Place(Shape(), {Node(1, 4 * kGiB, 5), Node(2, 50 * kMiB, 5)}, {.split = wire::Split::kLayer});
   EXPECT_EQ(choice.plan.stages.size(), 1u);
 }
 
 TEST(PlannerTest, UnknownSpeedsCountAsTheSlowestKnownOne) {
-  EXPECT_EQ(Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 0)}, {.spread = true})
-                .plan.stages.size(),
-            2u);
+  EXPECT_EQ(
+      Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 0)}, {.split = wire::Split::kLayer})
+          .plan.stages.size(),
+      2u);
   EXPECT_EQ(
       Place(Shape(), {Node(1, 4 * kGiB, 0), Node(2, 4 * kGiB, 7)}).plan.stages[0].node.bytes[0], 1);
 }
@@ -276,7 +335,8 @@ TEST(PlannerTest, IsQuickForManyNodes) {
 
 TEST(PlanTest, EveryFieldIsPartOfTheId) {
   const wire::Plan plan =
-      Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
+      Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.split = wire::Split::kLayer})
+          .plan;
   const auto differs = [&](auto change) {
     wire::Plan other = plan;
     change(other);
@@ -300,7 +360,8 @@ TEST(PlanTest, EveryFieldIsPartOfTheId) {
 
 TEST(PlanTest, RefusesPlansThatCannotBe) {
   const wire::Plan plan =
-      Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.spread = true}).plan;
+      Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.split = wire::Split::kLayer})
+          .plan;
   const auto refused = [&](auto change) {
     wire::Plan other = plan;
     change(other);

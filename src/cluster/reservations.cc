@@ -245,10 +245,7 @@ void Reservations::GiveUp(const PlanId& plan, const Cause& cause) {
 void Reservations::OnNeighborLost(const NodeId& peer, const std::string& detail) {
   std::vector<PlanId> plans;
   for (const auto& [id, reservation] : reservations_) {
-    const std::vector<wire::StagePlan>& stages = reservation.status.plan.stages;
-    const size_t own = reservation.status.stage;
-    const bool neighbor = stages[(own + 1) % stages.size()].node == peer ||
-                          stages[(own + stages.size() - 1) % stages.size()].node == peer;
+    const bool neighbor = AreLinked(reservation.status.plan, reservation.status.stage, peer);
     if (neighbor && reservation.status.state == ReservationState::kReady) plans.push_back(id);
   }
   for (const PlanId& plan : plans) OnStageFailed({plan, {ErrorCode::kDisconnected, detail}, peer});

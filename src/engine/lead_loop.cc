@@ -24,7 +24,7 @@ LeadOptions MachineOptions(const RunnerOptions& options, StageWorker& stage) {
   const wire::Plan& plan = options.plan;
   LeadOptions lead = options.lead;
   lead.plan = plan.id;
-  lead.stages = static_cast<uint32_t>(plan.stages.size());
+  lead.stages = IsSharded(plan) ? 1 : static_cast<uint32_t>(plan.stages.size());
   lead.context = plan.context;
   lead.pages = plan.kv_pages;
   lead.window = WindowOf(plan, stage.config());
@@ -198,14 +198,8 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   std::vector<TokenId> tokens;
   for (const LeadItem& item : step.items)
     tokens.insert(tokens.end(), item.tokens.begin(), item.tokens.end());
-  const Time start = sys::Now();
   wire::Step sent = ToWire(options_.plan.id, step);
-  const StageWorker::Input input = {
-      .tokens = tokens, .wanted = alone() ? backend::Wanted::kLogits : backend::Wanted::kHidden};
-  TRY(stage_.Run(sent, input, cancelled_));
-  const wire::StagePlan& own = options_.plan.stages[0];
-  sent.times.push_back(
-      {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
+  TRY(links_.shards == nullptr ? RunStage(sent, tokens) : RunShard(sent, tokens));
   if (!alone()) {
     auto done = links_.out->SendFloats(sent, stage_.hidden(), sys::Now() + options_.timers.send);
     if (!done) lost_ = links_.out->peer();
@@ -213,6 +207,36 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   }
   const LeadStep* in_flight = machine_.InFlight(step.step);
   return FinishStep(*in_flight, stage_.running(), sent);
+}
+
+// Of both: `sent` gets the times of those that computed.
+Result<void> LeadLoop::RunStage(wire::Step& sent, std::span<const TokenId> tokens) {
+  const Time start = sys::Now();
+  const backend::Wanted wanted = alone() ? backend::Wanted::kLogits : backend::Wanted::kHidden;
+  TRY(stage_.Run(sent, {.tokens = tokens, .wanted = wanted}, cancelled_));
+  const wire::StagePlan& own = options_.plan.stages[0];
+  sent.times.push_back(
+      {own.node, own.layer_begin, own.layer_end, Microseconds(sys::Now() - start)});
+  return {};
+}
+
+// The others hold no embedding: they are told the rows.
+Result<void> LeadLoop::RunShard(wire::Step& sent, std::span<const TokenId> tokens) {
+  ShardGroup& shards = *links_.shards;
+  shards.Begin(sent.step);
+  std::vector<float> rows;
+  if (!tokens.empty()) {
+    const auto embedded = TRY(stage_.compute().Run({.tokens = tokens}));
+    const auto own = TRY(embedded->Wait());
+    rows.assign(own.begin(), own.end());
+  }
+  const StageWorker::Input input = {
+      .hidden = rows, .wanted = backend::Wanted::kLogits, .collective = &shards};
+  auto done = shards.Tell(sent, rows);
+  if (done) done = stage_.Run(sent, input, cancelled_);
+  if (!done) lost_ = shards.lost();
+  sent.times = shards.Times();
+  return done;
 }
 
 Result<void> LeadLoop::Receive(Time deadline) {

@@ -1,6 +1,7 @@
 // The life of a lead: asks the LeadMachine for the next micro-batch, embeds it, runs the lead's own
 // layers, sends it to the next stage, and turns what the last stage returns into tokens. With one
-// stage nothing is sent.
+// stage nothing is sent. Of shards the lead is one: it tells the others the step and its rows, and
+// all compute it at once.
 //
 // Thread: the runner's; LeadCommands is the mailbox from the loop thread.
 #pragma once
@@ -67,7 +68,8 @@ class LeadLoop {
   const LeadStats& stats() const { return machine_.stats(); }
 
  private:
-  bool alone() const { return options_.plan.stages.size() == 1; }
+  // A step is done when this stage has computed it: there is no other, or all are shards of it.
+  bool alone() const { return links_.shards != nullptr || options_.plan.stages.size() == 1; }
   Result<void> Work(const std::atomic<bool>& stop);
   Error Explain(const Error& error) const;
   void TakeCommands();
@@ -78,6 +80,8 @@ class LeadLoop {
   // What came of the step's pages of the prefix store.
   Result<void> NotePages(const LeadStep& step, const wire::Step& done);
   Result<void> StartStep(const LeadStep& step);
+  Result<void> RunStage(wire::Step& sent, std::span<const TokenId> tokens);
+  Result<void> RunShard(wire::Step& sent, std::span<const TokenId> tokens);
   Result<void> Receive(Time deadline);
   Result<void> OnReturned(const wire::Step& step, std::span<const float> rows);
   Result<void> FinishStep(const LeadStep& step, backend::Running* running, const wire::Step& done);

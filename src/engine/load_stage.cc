@@ -6,14 +6,33 @@
 namespace exo::engine {
 namespace {
 
+std::optional<backend::Shard> ShardOf(const std::optional<wire::ShardPlan>& plan) {
+  if (!plan) return std::nullopt;
+  return backend::Shard{.kv_begin = plan->kv_begin,
+                        .kv_end = plan->kv_end,
+                        .ffn_begin = plan->ffn_begin,
+                        .ffn_end = plan->ffn_end};
+}
+
 backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelParts& model) {
   return {.config = model.config,
           .tensors = model.tensors,
           .layer_begin = plan.stages[stage].layer_begin,
           .layer_end = plan.stages[stage].layer_end,
           .lead = stage == 0,
+          .shard = ShardOf(plan.stages[stage].shard),
           .kv_type = static_cast<kernels::KvType>(plan.kv_type),
           .chunk = plan.chunk};
+}
+
+// Together the shards must be the model: a sum that lacks leaves is none.
+Result<void> CheckShards(const wire::Plan& plan, const model::ModelConfig& config) {
+  if (!IsSharded(plan)) return {};
+  const wire::ShardPlan& last = *plan.stages.back().shard;
+  if (last.kv_end == config.kv_heads && last.ffn_end == config.ffn_width) return {};
+  return Fail(ErrorCode::kInvalid,
+              "the shards end at KV head {} of {} and at column {} of {} of the feed-forward block",
+              last.kv_end, config.kv_heads, last.ffn_end, config.ffn_width);
 }
 
 // The bytes that the plan reserves here were computed by another node. Its instruction set may pack
@@ -44,6 +63,7 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
     return Fail(ErrorCode::kInvalid, "a plan for {} layers of a model that has {}", plan.layers,
                 model.config->layers);
   }
+  TRY(CheckShards(plan, *model.config));
   backend::StageSpec spec = SpecOf(plan, stage, model);
   if (!plan.adapters.empty())
     spec.adapters = TRY(source.FetchAdapters(model, {spec.layer_begin, spec.layer_end}, cancel));

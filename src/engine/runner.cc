@@ -1,6 +1,7 @@
 #include "engine/runner.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -10,10 +11,13 @@
 #include "engine/draft_model.h"
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
+#include "engine/shard_group.h"
+#include "engine/shard_loop.h"
 #include "engine/stage_loop.h"
 #include "engine/stall_watch.h"
 #include "sys/process.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 namespace {
@@ -43,7 +47,7 @@ class Runner final : public InstanceRunner {
     thread_.join();
   }
 
-  void Serve(NextStage next) override {
+  void Serve(std::vector<NextStage> next) override {
     {
       const MutexLock lock(mutex_);
       next_ = std::move(next);
@@ -53,7 +57,8 @@ class Runner final : public InstanceRunner {
   void GiveLink(std::unique_ptr<DataLink> link) override {
     {
       const MutexLock lock(mutex_);
-      given_ = std::move(link);
+      const NodeId peer = link->peer();
+      given_[peer] = std::move(link);
     }
     commands_.wake.Notify();
   }
@@ -132,8 +137,7 @@ class Runner final : public InstanceRunner {
   }
 
   void ShutdownLinks() EXO_REQUIRES(mutex_) {
-    if (shared_.out != nullptr) shared_.out->Shutdown();
-    if (shared_.in != nullptr && shared_.in != shared_.out) shared_.in->Shutdown();
+    for (DataLink* link : shared_) link->Shutdown();
   }
 
   Error Stalled() const {
@@ -145,24 +149,29 @@ class Runner final : public InstanceRunner {
   }
 
   Result<void> ServeUntilStopped() {
-    const NextStage next = TRY(WaitForServe());
-    Links links;
-    if (stages() > 1) links = TRY(MakeLinks(next));
+    TRY(MakeLinks(TRY(WaitForServe())));
+    std::optional<ShardGroup> shards;
+    if (IsSharded(options_.plan)) {
+      shards.emplace(options_.plan, options_.stage, stage_->config(), LinksByStage(),
+                     options_.timers);
+    }
+    const Links links = shards ? Links{.shards = &*shards} : PipelineLinks();
     if (options_.stage == 0) {
       GrammarMasks masks([this] { return source_->Tokenizer(&stop_); }, options_.grammars);
-      LeadLoop loop(options_, *stage_, commands_, cancelled_, links, events_, masks, draft_.get(),
-                    std::move(texts_));
-      const auto result = loop.Run(stop_);
-      lost_ = loop.lost();
-      return result;
+      return RunLoop(LeadLoop(options_, *stage_, commands_, cancelled_, links, events_, masks,
+                              draft_.get(), std::move(texts_)));
     }
-    StageLoop loop(options_, *stage_, commands_.wake, cancelled_, links);
+    if (shards) return RunLoop(ShardLoop(options_, *stage_, commands_.wake, cancelled_, *shards));
+    return RunLoop(StageLoop(options_, *stage_, commands_.wake, cancelled_, links));
+  }
+
+  Result<void> RunLoop(auto loop) {
     const auto result = loop.Run(stop_);
     lost_ = loop.lost();
     return result;
   }
 
-  Result<NextStage> WaitForServe() {
+  Result<std::vector<NextStage>> WaitForServe() {
     for (;;) {
       if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
       {
@@ -174,33 +183,55 @@ class Runner final : public InstanceRunner {
     }
   }
 
-  // Each stage connects to the next one and the last one to the lead; two stages share one link,
-  // opened by the lead.
-  Result<Links> MakeLinks(NextStage next) {
-    const bool connects = stages() > 2 || options_.stage == 0;
-    const bool is_connected_to = stages() > 2 || options_.stage != 0;
+  Result<void> MakeLinks(const std::vector<NextStage>& next) {
     const Time limit = sys::Now() + options_.timers.link;
-    if (connects) {
-      lost_ = next.node;
-      out_ = TRY(ConnectNext(next, limit));
+    for (const NextStage& stage : next) {
+      lost_ = stage.node;
+      links_[stage.node] = TRY(ConnectNext(stage, limit));
     }
-    if (is_connected_to) {
-      lost_ = options_.plan.stages[(options_.stage + stages() - 1) % stages()].node;
-      in_ = TRY(WaitForGivenLink(limit));
+    for (const size_t stage : ConnectedFrom(options_.plan, options_.stage)) {
+      const NodeId& node = options_.plan.stages[stage].node;
+      lost_ = node;
+      links_[node] = TRY(WaitForGivenLink(node, limit));
     }
     lost_ = NodeId{};
-    Links links{.in = in_ != nullptr ? in_.get() : out_.get(),
-                .out = out_ != nullptr ? out_.get() : in_.get()};
-    const uint64_t frame = uint64_t{options_.plan.chunk} * stage_->config().width * sizeof(float) +
-                           wire::kMaxControlFrame;
-    for (DataLink* link : {links.in, links.out})
-      link->SetFrameLimit(std::min<uint64_t>(frame, wire::kMaxDataFrame));
+    const uint64_t limit_bytes = std::min<uint64_t>(FrameLimit(), wire::kMaxDataFrame);
+    std::vector<DataLink*> shared;
+    for (const auto& [node, link] : links_) {
+      link->SetFrameLimit(limit_bytes);
+      shared.push_back(link.get());
+    }
     const MutexLock lock(mutex_);
-    shared_ = links;
+    shared_ = std::move(shared);
+    return {};
+  }
+
+  // Rows of a step; between shards, as many for each partial sum of a product.
+  uint64_t FrameLimit() const {
+    const model::ModelConfig& config = stage_->config();
+    uint64_t parts = 1;
+    if (IsSharded(options_.plan))
+      parts = backend::MostSubtrees(std::max<uint64_t>(config.q_width(), config.ffn_width));
+    return parts * options_.plan.chunk * config.width * sizeof(float) + wire::kMaxControlFrame;
+  }
+
+  // To each stage of the plan; null where there is none.
+  std::vector<DataLink*> LinksByStage() const {
+    std::vector<DataLink*> links;
+    for (const wire::StagePlan& stage : options_.plan.stages) {
+      const auto link = links_.find(stage.node);
+      links.push_back(link == links_.end() ? nullptr : link->second.get());
+    }
     return links;
   }
 
-  Result<std::unique_ptr<DataLink>> ConnectNext(NextStage next, Time limit) {
+  Links PipelineLinks() const {
+    const std::vector<DataLink*> links = LinksByStage();
+    return {.in = links[(options_.stage + stages() - 1) % stages()],
+            .out = links[(options_.stage + 1) % stages()]};
+  }
+
+  Result<std::unique_ptr<DataLink>> ConnectNext(const NextStage& next, Time limit) {
     for (;;) {
       auto link = next.connect(limit);
       if (link || stop_.load() || sys::Now() + options_.timers.link_retry > limit) return link;
@@ -208,11 +239,11 @@ class Runner final : public InstanceRunner {
     }
   }
 
-  Result<std::unique_ptr<DataLink>> WaitForGivenLink(Time limit) {
+  Result<std::unique_ptr<DataLink>> WaitForGivenLink(const NodeId& from, Time limit) {
     for (;;) {
       {
         const MutexLock lock(mutex_);
-        if (given_ != nullptr) return std::move(given_);
+        if (auto found = given_.extract(from)) return std::move(found.mapped());
       }
       if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
       const Time now = sys::Now();
@@ -240,14 +271,14 @@ class Runner final : public InstanceRunner {
   CancellationSet cancelled_;
 
   Mutex mutex_;
-  std::optional<NextStage> next_ EXO_GUARDED_BY(mutex_);
-  std::unique_ptr<DataLink> given_ EXO_GUARDED_BY(mutex_);
-  Links shared_ EXO_GUARDED_BY(mutex_);  // for Shutdown from the destructor
+  std::optional<std::vector<NextStage>> next_ EXO_GUARDED_BY(mutex_);
+  std::map<NodeId, std::unique_ptr<DataLink>> given_ EXO_GUARDED_BY(mutex_);
+  std::vector<DataLink*> shared_ EXO_GUARDED_BY(mutex_);  // for Shutdown from the destructor
 
   // Of the runner's thread.
   std::unique_ptr<StageWorker> stage_;
   std::unique_ptr<DraftModel> draft_;
-  std::unique_ptr<DataLink> out_, in_;
+  std::map<NodeId, std::unique_ptr<DataLink>> links_;
   NodeId lost_;
   std::shared_ptr<backend::PageTexts> texts_;
   std::thread thread_;

@@ -57,7 +57,7 @@ struct RunnerOptions {
   const std::vector<TokenId>* recorded = nullptr;
 };
 
-// How the runner reaches the next stage; unset members: no link is needed.
+// How the runner reaches a stage that it connects to (wire::ConnectsTo).
 struct NextStage {
   NodeId node;
   // Blocks until `deadline` (sys::Now time). Errors: kDisconnected, kInvalid (refused).
@@ -77,9 +77,9 @@ class InstanceRunner {
   // Before the end: the stage goes to the StageStore, a plan that comes next may take it over.
   virtual void KeepStage() = 0;
 
-  // All stages are loaded: connect to the next one.
-  virtual void Serve(NextStage next) = 0;
-  // The link that the previous stage opened.
+  // All stages are loaded: connect to these, in the order of wire::ConnectsTo.
+  virtual void Serve(std::vector<NextStage> next) = 0;
+  // A link that one of wire::ConnectedFrom opened.
   virtual void GiveLink(std::unique_ptr<DataLink> link) = 0;
   // Lead only.
   virtual void Submit(wire::Submit submit) = 0;

@@ -29,6 +29,67 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
 }
 
+TEST_F(RunnerTest, TwoShardsAnswerAsTheModelInOneProcess) {
+  wire::Plan plan = ShardedPlan(1);
+  plan.kv_pages = 8;
+  Start(plan);
+  ExpectAnswer(Ask(1, 40, 12));
+  runners_[0]->Submit(Ask(2, 21, 9));  // two at once
+  ExpectAnswer(Ask(3, 3, 9));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+  // The prefix is in every shard's memory.
+  wire::Submit longer = Ask(1, 40, 12);
+  longer.prompt.push_back(5);
+  longer.prompt_tokens = 41;
+  ExpectRestored(longer, 40);
+}
+
+TEST_F(RunnerTest, ShardsGoOnWhenARequestOfTheirsIsCancelled) {
+  Start(ShardedPlan(1));
+  runners_[0]->Submit(Ask(1, 200, 50));
+  runners_[0]->Submit(Ask(2, 30, 12));
+  runners_[0]->Cancel(Id(1));
+  for (auto& runner : runners_) runner->CancelRows(Node(1), Id(1));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 30, 12)));
+  ExpectAnswer(Ask(3, 25, 9));
+}
+
+TEST_F(RunnerTest, ALostShardIsNamed) {
+  Start(ShardedPlan(1));
+  ExpectAnswer(Ask(1, 5, 2));
+  runners_[1].reset();
+  runners_[0]->Submit(Ask(2, 30, 20));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.finished[Id(2)].reason, wire::FinishReason::kError);
+  EXPECT_TRUE(reports_.finished[Id(2)].message.contains("a part of every layer"))
+      << reports_.finished[Id(2)].message;
+  ASSERT_TRUE(reports_.Wait([&] { return !reports_.failures.empty(); }));
+  EXPECT_EQ(reports_.failures[0].second, Node(2));
+}
+
+TEST_F(RunnerTest, ShardsThatAreNotTheWholeModelAreRefused) {
+  wire::Plan plan = ShardedPlan(1);
+  plan.stages[1].shard->ffn_end = 500;
+  Result<void> loaded;
+  const auto runner =
+      InstanceRunner::Start(*backend_, stores_[0], std::make_unique<MemoryStages>(model_, loads_),
+                            {.plan = plan, .stage = 0, .self = Node(1), .names = {"one", "two"}},
+                            {.on_progress = [](uint64_t, uint64_t) {},
+                             .on_loaded =
+                                 [&](Result<void> result, uint64_t) {
+                                   reports_.Change([&] {
+                                     loaded = std::move(result);
+                                     ++reports_.loaded;
+                                   });
+                                 }});
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.loaded == 1; }));
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().code, ErrorCode::kInvalid);
+  EXPECT_TRUE(loaded.error().message.contains("column 500 of 512")) << loaded.error().message;
+}
+
 // 600 tokens are two pages and a part; the stages know nothing of each other's pages.
 TEST_F(RunnerTest, APromptGoesOnFromTheStagesPrefixStores) {
   use_pages_ = true;
@@ -401,10 +462,7 @@ TEST_F(RunnerTest, WorkWithoutProgressFailsTheInstance) {
       {.plan = plan_, .stage = 0, .self = Node(1), .names = {"one", "two"}}, reports_.Events()));
   ASSERT_TRUE(reports_.Wait([&] { return reports_.loaded == 1; }));
   auto [near, far] = TestLink::Pair(Node(1), Node(2));
-  runners_[0]->Serve(
-      {.node = Node(2),
-       .connect = [link = std::make_shared<std::unique_ptr<TestLink>>(std::move(near))](
-                      Time) -> Result<std::unique_ptr<DataLink>> { return std::move(*link); }});
+  runners_[0]->Serve({Over(std::move(near))});
   runners_[0]->Submit(Ask(2, 5, 2));
   const auto frame = far->Poll(sys::Now() + kPatience, -1);
   ASSERT_TRUE(frame && frame->event == DataLink::Event::kFrame);

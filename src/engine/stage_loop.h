@@ -11,15 +11,17 @@
 #include "engine/cancellation_set.h"
 #include "engine/data_link.h"
 #include "engine/runner.h"
+#include "engine/shard_group.h"
 #include "engine/stage_worker.h"
 #include "sys/process.h"
 
 namespace exo::engine {
 
-// The data links of a stage; with two stages both are the same object.
+// The data links of a stage; with two stages both are the same object. Of a shard only `shards`.
 struct Links {
   DataLink* in = nullptr;
   DataLink* out = nullptr;
+  ShardGroup* shards = nullptr;
 };
 
 class StageLoop {

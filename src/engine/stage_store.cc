@@ -11,7 +11,8 @@ StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
                   .layer_end = plan.stages[stage].layer_end,
                   .lead = stage == 0,
                   .kv_type = plan.kv_type,
-                  .chunk = plan.chunk};
+                  .chunk = plan.chunk,
+                  .shard = plan.stages[stage].shard};
   for (const wire::AdapterRef& adapter : plan.adapters) key.adapters.push_back(adapter.file);
   return key;
 }

@@ -29,6 +29,7 @@ struct StageKey {
   bool lead = false;
   uint8_t kv_type = 0;
   uint32_t chunk = 0;
+  std::optional<wire::ShardPlan> shard = {};
   std::vector<ModelId> adapters = {};  // in the plan's order, by which steps name them
   friend auto operator<=>(const StageKey&, const StageKey&) = default;
 };

@@ -147,7 +147,10 @@ StageWorker::Input StageWorker::WithoutCancelled(const Input& input) {
       kept_rows_.insert(kept_rows_.end(), rows.begin(), rows.end());
     }
   }
-  return {.tokens = kept_tokens_, .hidden = kept_rows_, .wanted = input.wanted};
+  return {.tokens = kept_tokens_,
+          .hidden = kept_rows_,
+          .wanted = input.wanted,
+          .collective = input.collective};
 }
 
 Result<void> StageWorker::Compute(const Input& input, const std::atomic<bool>* cancel) {
@@ -162,7 +165,8 @@ Result<void> StageWorker::Compute(const Input& input, const std::atomic<bool>* c
                                 .hidden = input.hidden,
                                 .output_rows = work_.output_rows,
                                 .wanted = input.wanted,
-                                .cancel = cancel}));
+                                .cancel = input.collective == nullptr ? cancel : nullptr,
+                                .collective = input.collective}));
   hidden_ = TRY(running_->Wait());
   return {};
 }

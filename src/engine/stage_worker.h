@@ -44,6 +44,8 @@ class StageWorker {
     std::span<const TokenId> tokens;
     std::span<const float> hidden;
     backend::Wanted wanted = backend::Wanted::kHidden;
+    // Of a shard: it computes a step to its end, since the others wait for its sums.
+    backend::Collective* collective = nullptr;
   };
   // Runs the layers over the step's rows. Items that are not computed (their sequence is dirty, or
   // everything in the step was cancelled meanwhile) are marked in `step`: their rows do not go on.

@@ -23,6 +23,7 @@
 #include "engine/test_link.h"
 #include "engine/test_page_store.h"
 #include "engine/test_tokenizer.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 
@@ -145,6 +146,17 @@ class RunnerTest : public testing::Test {
     }
     return plan;
   }
+  // Two shards: a KV head and an uneven part of the feed-forward block each.
+  wire::Plan ShardedPlan(uint8_t number) const {
+    wire::Plan plan = PlanOf(number, 2);
+    for (wire::StagePlan& stage : plan.stages) {
+      stage.layer_begin = 0;
+      stage.layer_end = 5;
+    }
+    plan.stages[0].shard = {.kv_begin = 0, .kv_end = 1, .ffn_begin = 0, .ffn_end = 384};
+    plan.stages[1].shard = {.kv_begin = 1, .kv_end = 2, .ffn_begin = 384, .ffn_end = 512};
+    return plan;
+  }
   void Start(const wire::Plan& plan) {
     plan_ = plan;
     reports_.loaded = 0;
@@ -161,14 +173,22 @@ class RunnerTest : public testing::Test {
     }
     ASSERT_TRUE(
         reports_.Wait([&] { return reports_.loaded == static_cast<int>(plan.stages.size()); }));
-    if (plan.stages.size() == 1) return runners_[0]->Serve({});
-    auto [near, far] = TestLink::Pair(Node(1), Node(2));
-    runners_[1]->GiveLink(std::move(far));
-    runners_[1]->Serve({});
-    runners_[0]->Serve(
-        {.node = Node(2),
-         .connect = [link = std::make_shared<std::unique_ptr<TestLink>>(std::move(near))](
-                        Time) -> Result<std::unique_ptr<DataLink>> { return std::move(*link); }});
+    for (size_t i = 0; i < runners_.size(); ++i) {
+      std::vector<NextStage> next;
+      for (const size_t to : ConnectsTo(plan, i)) {
+        auto [near, far] = TestLink::Pair(plan.stages[i].node, plan.stages[to].node);
+        runners_[to]->GiveLink(std::move(far));
+        next.push_back(Over(std::move(near)));
+      }
+      runners_[i]->Serve(std::move(next));
+    }
+  }
+  // The stage at the far end of a link.
+  static NextStage Over(std::unique_ptr<TestLink> link) {
+    const NodeId node = link->peer();
+    return {.node = node,
+            .connect = [kept = std::make_shared<std::unique_ptr<TestLink>>(std::move(link))](
+                           Time) -> Result<std::unique_ptr<DataLink>> { return std::move(*kept); }};
   }
   wire::Submit Ask(uint8_t number, size_t prompt, uint32_t most) const {
     wire::Submit submit{.request = Id(number), .plan = plan_.id, .max_new_tokens = most};

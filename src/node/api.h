@@ -135,7 +135,7 @@ struct GenerateRequest {
   uint32_t choices = 1;                // answers to the prompt, each drawn for itself
   std::vector<std::string> dry_breakers;  // texts that end a repetition, for sampler.dry_*
   std::shared_ptr<const void> lease;      // the caller's; dropped with the texts, once tokenized
-  bool spread = false;                    // place over all nodes when the model is not running yet
+  wire::Split split = {};                 // of a model that does not run yet
   // Of the model's adapters, by their index; those that are not named are not used. Unset: all,
   // with the scales that the model was loaded with.
   std::optional<std::vector<wire::AdapterUse>> adapters = {};
@@ -148,7 +148,7 @@ struct GenerateRequest {
 
 // How a model is to be loaded; what is unset is as its last time, or as this node's settings say.
 struct Placing {
-  bool spread = false;                   // over all nodes
+  wire::Split split = {};                // over which devices, and how
   std::optional<uint32_t> context = {};  // positions; 0: as trained, as far as memory allows
   std::optional<uint8_t> kv_type = {};   // kernels::KvType
   // Exactly these: a model that runs with other ones is not touched but refused.

@@ -210,7 +210,7 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
       return done(std::unexpected(checked.error()));
     const Shape shape = ShapeFor(id, placing);
     PlanWithParts(
-        {.model = id, .spread = placing.spread, .context = shape.context, .kv_type = shape.kv_type},
+        {.model = id, .split = placing.split, .context = shape.context, .kv_type = shape.kv_type},
         placing, done);
   };
   // A file that nobody named before is known until this node stops.

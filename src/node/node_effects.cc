@@ -1,4 +1,6 @@
 // Events in, effects out, and what the peers bring.
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/log.h"
 #include "node/node_impl.h"
@@ -119,16 +121,16 @@ std::unique_ptr<engine::StageSource> NodeImpl::SourceOf(const wire::Plan& plan) 
 void NodeImpl::Do(cluster::StartServing& effect) {
   engine::InstanceRunner* runner = RunnerOf(effect.plan.id);
   if (runner == nullptr) return;
-  const size_t stages = effect.plan.stages.size();
-  CHECK_LT(effect.stage, stages);
-  engine::NextStage next;
-  if (stages > 1) {
-    next.node = effect.plan.stages[(effect.stage + 1) % stages].node;
-    next.connect = [this, target = TargetOf(next.node, wire::Channel::kData, effect.plan.id)](
-                       Time deadline) mutable {
+  CHECK_LT(effect.stage, effect.plan.stages.size());
+  std::vector<engine::NextStage> next;
+  for (const size_t stage : ConnectsTo(effect.plan, effect.stage)) {
+    const NodeId& node = effect.plan.stages[stage].node;
+    const auto connect = [this, target = TargetOf(node, wire::Channel::kData, effect.plan.id)](
+                             Time deadline) mutable {
       target.deadline = deadline;
       return net::ConnectLink(*identity_, target);
     };
+    next.push_back({.node = node, .connect = connect});
   }
   runner->Serve(std::move(next));
 }
@@ -227,8 +229,9 @@ bool NodeImpl::WantsLink(const NodeId& peer, const wire::Hello& hello) {
   const wire::Plan* plan = core_->PlanOfReservation(hello.plan);
   if (plan == nullptr) return false;
   const int own = wire::StageOf(*plan, identity_->id());
-  const size_t stages = plan->stages.size();
-  return own >= 0 && plan->stages[(static_cast<size_t>(own) + stages - 1) % stages].node == peer;
+  if (own < 0) return false;
+  return std::ranges::any_of(ConnectedFrom(*plan, static_cast<size_t>(own)),
+                             [&](size_t stage) { return plan->stages[stage].node == peer; });
 }
 
 void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
@@ -236,7 +239,7 @@ void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
   if (hello.channel == wire::Channel::kBulk) {
     bulk_.Serve(std::move(link));
   } else if (engine::InstanceRunner* runner = RunnerOf(hello.plan)) {
-    // The previous stage connects when all stages are loaded, so the runner is there; a link of a
+    // A stage connects when all are loaded, so the runner is there; a link of a
     // plan that has ended meanwhile is closed here.
     runner->GiveLink(std::move(link));
   }

@@ -298,7 +298,7 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
     if (placing.keep_ms) return Ensure(model, kept, std::move(done));
   }
   cluster::EnsureModel event{.model = model,
-                             .spread = placing.spread,
+                             .split = placing.split,
                              .context = shape.context,
                              .kv_type = shape.kv_type,
                              .adapters = {},

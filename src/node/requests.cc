@@ -288,7 +288,7 @@ void Requests::Place(const RequestId& id) {
   Request& request = *Find(id);
   AnnounceAfter(request, kAnnounceWhileLoading);
   host_.Ensure(request.model,
-               {.spread = request.request.spread,
+               {.split = request.request.split,
                 .adapters = request.request.load_adapters,
                 .keep_ms = request.request.keep_ms},
                [this, alive = alive_, id](Result<wire::Plan> plan) {

@@ -1,6 +1,41 @@
 #include "node/shape.h"
 
+#include <algorithm>
+#include <numeric>
+
+#include "backend/collective.h"
+#include "tensor/dtype.h"
+
 namespace exo::node {
+namespace {
+
+// Columns of a matrix can be cut between leaves of its sums and blocks of its format.
+uint32_t GrainOf(const model::TensorRef& matrix) {
+  return std::max<uint32_t>(backend::kLeafColumns, tensor::Info(matrix.type).block_values);
+}
+
+// Where a tensor split may cut, and what of each layer is cut by columns of the feed-forward block.
+void AddCuts(const store::Manifest& manifest, cluster::ModelShape& shape) {
+  const model::ModelConfig& config = *manifest.config();
+  if (config.experts.count != 0) return;
+  const uint32_t head = config.group() * config.head_dim;  // columns of one KV head
+  cluster::TensorCuts cuts{.kv_heads = config.kv_heads, .ffn_width = config.ffn_width};
+  for (uint32_t i = 0; i < config.layers; ++i) {
+    const model::LayerTensors& layer = manifest.tensors()->layers[i];
+    const uint32_t grain = GrainOf(layer.attn_output);
+    cuts.kv_step = std::max(cuts.kv_step, grain / std::gcd(grain, head));
+    cuts.ffn_step = std::max(cuts.ffn_step, GrainOf(*layer.ffn_down));
+    const double ffn =
+        static_cast<double>(layer.ffn_gate->bytes + layer.ffn_up->bytes + layer.ffn_down->bytes);
+    double all = 0;
+    for (const model::TensorRef* tensor : layer.All()) all += static_cast<double>(tensor->bytes);
+    shape.layer_ffn_bytes.push_back(
+        static_cast<uint64_t>(static_cast<double>(shape.layer_bytes[i]) * ffn / all));
+  }
+  shape.cuts = cuts;
+}
+
+}  // namespace
 
 cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
                             const backend::Backend& backend) {
@@ -44,6 +79,10 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
     shape.kv_bytes_per_position[type] =
         static_cast<uint32_t>(bytes.kv_per_position + bytes.windowed_kv_per_position);
   }
+  AddCuts(manifest, shape);
+  shape.partials_bytes =
+      uint64_t{backend::MostSubtrees(std::max(config.q_width(), config.ffn_width))} * chunk *
+      config.width * sizeof(float);
   uint64_t weights = 0;
   for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {
     if (!tensor->vector)

@@ -330,9 +330,10 @@ class FakeApi final : public node::Api {
   }
   void MakePlan(std::string model, const node::Placing& placing,
                 std::function<void(Result<node::PlanView>)> done) override {
-    Answer<node::PlanView>(std::move(done), {.plan = FakePlan(),
-                                             .reason = model + (placing.spread ? " spread" : ""),
-                                             .node_names = {"kitchen", "desk"}});
+    Answer<node::PlanView>(
+        std::move(done), {.plan = FakePlan(),
+                          .reason = model + (placing.split == wire::Split::kLayer ? " spread" : ""),
+                          .node_names = {"kitchen", "desk"}});
   }
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
     Answer<std::string>(std::move(done), "name of " + path);

@@ -6,6 +6,7 @@
 #include "grammar/grammar.h"
 #include "service/fields.h"
 #include "service/http/limits.h"
+#include "wire/plan.h"
 
 namespace exo::service {
 
@@ -89,6 +90,21 @@ Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* n
                                       name, Shown(*value)));
   }
   return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
+}
+
+Parsed<wire::Split> ReadSplit(const Json& body) {
+  const bool spread = TRY(ReadBool(body, "spread")).value_or(false);
+  const Json* split = Find(body, "split");
+  if (split == nullptr) return spread ? wire::Split::kLayer : wire::Split::kAuto;
+  if (spread) return BadValue("split", "'split' and 'spread' exclude each other: say one of them");
+  const auto name =
+      std::ranges::find(wire::kSplitNames, split->is_string() ? split->get<std::string>() : "");
+  if (name == wire::kSplitNames.end()) {
+    return BadValue("split",
+                    "'split' must be \"auto\", \"layer\" (layers over all devices) or "
+                    "\"tensor\" (each layer over all devices)");
+  }
+  return static_cast<wire::Split>(name - wire::kSplitNames.begin());
 }
 
 model::Data ToData(const Json& json) {

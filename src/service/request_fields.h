@@ -41,6 +41,9 @@ struct TokenLimit {
 };
 Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name);
 
+// How a model is divided: "split", or "spread", which is true for "layer". Errors: 400.
+Parsed<wire::Split> ReadSplit(const Json& body);
+
 model::Data ToData(const Json& json);
 // Of an object; empty for anything else.
 model::DataMap ToMap(const Json& json);

@@ -40,8 +40,13 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto name = Text(b, value.model_name);
   const auto stages = Tables<fb::StagePlan>(
       b, value.stages, kMaxStages, [](Builder& builder, const StagePlan& stage) {
+        std::optional<fb::ShardPlan> shard;
+        if (stage.shard) {
+          shard.emplace(stage.shard->kv_begin, stage.shard->kv_end, stage.shard->ffn_begin,
+                        stage.shard->ffn_end);
+        }
         return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end,
-                                   stage.bytes);
+                                   stage.bytes, shard ? &*shard : nullptr);
       });
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
@@ -63,6 +68,9 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
            stage.layer_begin = one.layer_begin();
            stage.layer_end = one.layer_end();
            stage.bytes = one.bytes();
+           if (const fb::ShardPlan* shard = one.shard())
+             stage.shard = {shard->kv_begin(), shard->kv_end(), shard->ffn_begin(),
+                            shard->ffn_end()};
          });
   to.layers = from->layers();
   to.context = from->context();
@@ -95,7 +103,7 @@ Offset<fb::Expectation> WriteExpectation(Builder& b, const Expectation& value) {
 }
 void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   if (from == nullptr) return;
-  r.Enum(from->basis(), PlanBasis::kSpread, PlanBasis::kUnknown, to.basis);
+  r.Enum(from->basis(), PlanBasis::kTensor, PlanBasis::kUnknown, to.basis);
   r.Finite(from->decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
   r.Finite(from->prefill_tokens_per_second(), to.prefill_tokens_per_second, "tokens per second");
 }
@@ -219,10 +227,10 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
                const auto version = WriteTime(builder, one.version);
                const auto adapters = WriteAdapters(builder, one.adapters);
                const auto draft = WriteDraft(builder, one.draft);
-               return fb::CreateDesiredModel(builder, Fb(one.model), version,
-                                             static_cast<uint8_t>(one.state), one.spread,
-                                             one.context, one.kv_type, adapters, draft, one.named,
-                                             Fb(one.settings_of), one.keep_ms);
+               return fb::CreateDesiredModel(
+                   builder, Fb(one.model), version, static_cast<uint8_t>(one.state),
+                   static_cast<uint8_t>(one.split), one.context, one.kv_type, adapters, draft,
+                   one.named, Fb(one.settings_of), one.keep_ms);
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -232,7 +240,7 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            ReadTime(r, one.version(), value.version);
            // A state that is not known neither loads nor ends anything.
            r.Enum(one.state(), DesiredState::kRunning, DesiredState::kOnDemand, value.state);
-           value.spread = one.spread();
+           r.Enum(one.split(), Split::kTensor, Split::kAuto, value.split);
            value.context = one.context();
            value.kv_type = one.kv_type();
            ReadAdapters(r, one.adapters(), value.adapters);
@@ -263,13 +271,13 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   const auto known = WriteTime(b, value.known);
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
-  return fb::CreateEnsureInstance(b, Fb(value.model), value.spread, value.context, value.kv_type,
-                                  known, adapters, draft, value.named, Fb(value.settings_of),
-                                  value.keep_ms);
+  return fb::CreateEnsureInstance(b, Fb(value.model), static_cast<uint8_t>(value.split),
+                                  value.context, value.kv_type, known, adapters, draft, value.named,
+                                  Fb(value.settings_of), value.keep_ms);
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
-  to.spread = from.spread();
+  r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
   to.context = from.context();
   to.kv_type = from.kv_type();
   ReadTime(r, from.known(), to.known);
@@ -291,13 +299,13 @@ void Read(Reader& r, const fb::EnsureRefused& from, EnsureRefused& to) {
 Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
-  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), value.spread, value.context,
-                               value.kv_type, adapters, draft);
+  return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), static_cast<uint8_t>(value.split),
+                               value.context, value.kv_type, adapters, draft);
 }
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
   r.Id(from.model(), to.model);
-  to.spread = from.spread();
+  r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
   to.context = from.context();
   to.kv_type = from.kv_type();
   ReadAdapters(r, from.adapters(), to.adapters);

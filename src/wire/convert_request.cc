@@ -399,6 +399,16 @@ void Read(Reader& r, const fb::StepFailed& from, StepFailed& to) {
   r.Text(from.message(), to.message, "message", kMaxText);
 }
 
+Offset<fb::Partials> Write(Builder& b, const Partials& value) {
+  return fb::CreatePartials(b, Fb(value.plan), value.step, value.sum, value.microseconds);
+}
+void Read(Reader& r, const fb::Partials& from, Partials& to) {
+  r.Id(from.plan(), to.plan);
+  to.step = from.step();
+  to.sum = from.sum();
+  to.microseconds = from.microseconds();
+}
+
 Offset<fb::PauseRequest> Write(Builder& b, const PauseRequest& value) {
   return fb::CreatePauseRequest(b, Fb(value.request), Fb(value.plan), value.paused);
 }

@@ -189,17 +189,29 @@ struct DraftRef {
   friend bool operator==(const DraftRef&, const DraftRef&) = default;
 };
 
+// What one device of a tensor split computes of each layer: [begin, end) of the KV heads, with the
+// query heads that share them, and of the columns of the feed-forward block.
+struct ShardPlan {
+  uint32_t kv_begin = 0;
+  uint32_t kv_end = 0;
+  uint32_t ffn_begin = 0;
+  uint32_t ffn_end = 0;
+  friend auto operator<=>(const ShardPlan&, const ShardPlan&) = default;
+};
+
 struct StagePlan {
   NodeId node;
   uint32_t layer_begin = 0;  // [begin, end)
   uint32_t layer_end = 0;
   uint64_t bytes = 0;  // memory this stage reserves: weights, KV, scratch
+  std::optional<ShardPlan> shard = {};
   friend bool operator==(const StagePlan&, const StagePlan&) = default;
 };
 
 // One model placed on one or more nodes. stages[0].node is the lead: it holds embedding and output.
 // A stage may be empty only at the lead (layer_begin == layer_end) when the lead computes no
-// layers.
+// layers. Shards, if any, are all stages: each of all layers, together all heads and columns, in
+// order.
 struct Plan {
   PlanId id;  // hash of everything below (wire/plan.h)
   ModelId model;
@@ -305,12 +317,19 @@ enum class InstanceState : uint8_t {
   kDraining = 3,
   kGone = 4
 };
+// How a model is divided over devices.
+enum class Split : uint8_t {
+  kAuto = 0,    // as the planner finds best
+  kLayer = 1,   // layers over every node
+  kTensor = 2,  // each layer over every node
+};
 // What the planner chose by.
 enum class PlanBasis : uint8_t {
   kUnknown = 0,  // also: one of a newer version
   kFastest = 1,  // one node holds it all and is predicted fastest
   kFewest = 2,   // no node holds it alone; the fewest that do
-  kSpread = 3,   // over all nodes, as asked
+  kSpread = 3,   // layers over all nodes, as asked
+  kTensor = 4,   // each layer over all nodes, as asked
 };
 struct Expectation {
   PlanBasis basis = PlanBasis::kUnknown;
@@ -372,7 +391,7 @@ struct DesiredModel {
   ModelId model;
   HybridTime version;
   DesiredState state = DesiredState::kUnloaded;
-  bool spread = false;
+  Split split = {};
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
@@ -400,7 +419,7 @@ struct DesiredAck {
 // A node that does not hold the model asks one that does to have it running.
 struct EnsureInstance {
   ModelId model;
-  bool spread = false;
+  Split split = {};
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   HybridTime known;  // the record that the asker had: an unload that it did not know of wins
@@ -420,7 +439,7 @@ struct EnsureRefused {
 struct PlanRequest {
   uint64_t ticket = 0;  // the asker's
   ModelId model;
-  bool spread = false;
+  Split split = {};
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
@@ -701,6 +720,16 @@ struct StepFailed {
   friend bool operator==(const StepFailed&, const StepFailed&) = default;
 };
 
+// Between the shards of a plan: what the sender's part of a product adds to the step's `sum`-th
+// sum, one [rows][width] for each canonical subtree of its leaves.
+struct Partials {
+  PlanId plan;
+  uint64_t step = 0;
+  uint32_t sum = 0;
+  uint64_t microseconds = 0;  // that the sender has computed for the step so far
+  friend bool operator==(const Partials&, const Partials&) = default;
+};
+
 // Entry to lead: the client reads more slowly than tokens come; generate none until it says
 // otherwise.
 struct PauseRequest {
@@ -794,6 +823,6 @@ using Message =
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
-                 TrustUpdate>;
+                 TrustUpdate, Partials>;
 
 }  // namespace exo::wire

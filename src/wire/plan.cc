@@ -46,20 +46,49 @@ Result<void> CheckAdapters(const Plan& plan) {
   return {};
 }
 
-Result<void> CheckStages(const Plan& plan) {
-  uint32_t next = 0;
-  std::set<NodeId> nodes;
+// Of a plan whose first stage is a shard: what is the model's is checked where it is known.
+Result<void> CheckShards(const Plan& plan) {
+  const auto fail = [](size_t stage, const char* what) {
+    return Fail(ErrorCode::kInvalid, "plan: shard {} {}", stage, what);
+  };
+  ShardPlan before;
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const StagePlan& stage = plan.stages[i];
+    if (!stage.shard) return fail(i, "is a stage of layers");
+    if (stage.layer_begin != 0 || stage.layer_end != plan.layers)
+      return fail(i, "does not hold all layers");
+    const ShardPlan& own = *stage.shard;
+    if (own.kv_begin != before.kv_end || own.ffn_begin != before.ffn_end)
+      return fail(i, "does not begin where the one before ends");
+    if (own.kv_end <= own.kv_begin || own.ffn_end <= own.ffn_begin) return fail(i, "is empty");
+    before = own;
+  }
+  return {};
+}
+
+Result<void> CheckNodes(const Plan& plan) {
+  std::set<NodeId> nodes;
+  for (const StagePlan& stage : plan.stages) {
+    if (!nodes.insert(stage.node).second)
+      return Fail(ErrorCode::kInvalid, "plan: node {} has two stages", stage.node.Short());
+  }
+  return {};
+}
+
+Result<void> CheckStages(const Plan& plan) {
+  TRY(CheckNodes(plan));
+  if (IsSharded(plan)) return CheckShards(plan);
+  uint32_t next = 0;
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const StagePlan& stage = plan.stages[i];
+    if (stage.shard)
+      return Fail(ErrorCode::kInvalid, "plan: stage {} is a shard behind a stage of layers", i);
     const bool may_be_empty = i == 0;
     if (stage.layer_begin != next || stage.layer_end < stage.layer_begin ||
         stage.layer_end > plan.layers || (stage.layer_end == stage.layer_begin && !may_be_empty)) {
       return Fail(ErrorCode::kInvalid,
                   "plan: stage {} holds layers [{}, {}), expected them from {} of {}", i,
                   stage.layer_begin, stage.layer_end, next, plan.layers);
-    }
-    if (!nodes.insert(stage.node).second) {
-      return Fail(ErrorCode::kInvalid, "plan: node {} has two stages", stage.node.Short());
     }
     next = stage.layer_end;
   }
@@ -81,6 +110,10 @@ PlanId ComputePlanId(const Plan& plan) {
   for (const StagePlan& stage : plan.stages) {
     UpdateId(hash, stage.node);
     hash.UpdateU64(stage.layer_begin).UpdateU64(stage.layer_end).UpdateU64(stage.bytes);
+    if (const auto& shard = stage.shard) {
+      hash.Update("shard").UpdateU64(shard->kv_begin).UpdateU64(shard->kv_end);
+      hash.UpdateU64(shard->ffn_begin).UpdateU64(shard->ffn_end);
+    }
   }
   hash.UpdateU64(plan.layers)
       .UpdateU64(plan.context)
@@ -146,6 +179,31 @@ int StageOf(const Plan& plan, const NodeId& node) {
   return -1;
 }
 
+std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage) {
+  const size_t count = plan.stages.size();
+  std::vector<size_t> to;
+  if (IsSharded(plan)) {
+    for (size_t i = stage + 1; i < count; ++i) to.push_back(i);
+  } else if (count > 2 || (count == 2 && stage == 0)) {
+    to.push_back((stage + 1) % count);
+  }
+  return to;
+}
+
+std::vector<size_t> ConnectedFrom(const Plan& plan, size_t stage) {
+  std::vector<size_t> from;
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    if (std::ranges::count(ConnectsTo(plan, i), stage) > 0) from.push_back(i);
+  }
+  return from;
+}
+
+bool AreLinked(const Plan& plan, size_t stage, const NodeId& node) {
+  const auto is_node = [&](size_t other) { return plan.stages[other].node == node; };
+  return std::ranges::any_of(ConnectsTo(plan, stage), is_node) ||
+         std::ranges::any_of(ConnectedFrom(plan, stage), is_node);
+}
+
 std::string DescribeStage(const Plan& plan, int stage) {
   if (stage < 0 || static_cast<size_t>(stage) >= plan.stages.size())
     return "no layers of " + plan.model_name;
@@ -153,6 +211,9 @@ std::string DescribeStage(const Plan& plan, int stage) {
   const std::string lead = stage == 0 ? ", embedding and output" : "";
   if (part.layer_begin == part.layer_end)
     return fmt::format("embedding and output of {}", plan.model_name);
+  if (part.shard) {
+    return fmt::format("a part of every layer{} of {}", lead, plan.model_name);
+  }
   return fmt::format("layers {}-{}{} of {}", part.layer_begin, part.layer_end - 1, lead,
                      plan.model_name);
 }

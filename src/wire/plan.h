@@ -9,6 +9,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 #include "wire/messages.h"
@@ -28,6 +29,8 @@ inline constexpr uint64_t kMaxAdapterBytes = uint64_t{1} << 40;
 inline constexpr uint8_t kKvTypes = 3;
 // By Plan::kv_type, as kernels::KvType numbers them.
 inline constexpr std::array<std::string_view, kKvTypes> kKvNames = {"f16", "f32", "q8_0"};
+// By Split.
+inline constexpr std::array<std::string_view, 3> kSplitNames = {"auto", "layer", "tensor"};
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;
 
@@ -37,6 +40,18 @@ Result<void> Validate(const Plan& plan);
 
 // Index of the node's stage, or -1.
 int StageOf(const Plan& plan, const NodeId& node);
+
+// Whether its stages are shards of a tensor split.
+inline bool IsSharded(const Plan& plan) {
+  return !plan.stages.empty() && plan.stages[0].shard.has_value();
+}
+// The stages to which `stage` opens data links. Of a pipeline each connects to the next one and the
+// last one to the lead, two share one link that the lead opens; of shards each to all behind it.
+std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage);
+// Those that open one to it.
+std::vector<size_t> ConnectedFrom(const Plan& plan, size_t stage);
+// Whether the stage has a data link with that node.
+bool AreLinked(const Plan& plan, size_t stage, const NodeId& node);
 
 // KV pages of a sequence of so many positions.
 inline uint64_t PagesOf(uint64_t positions) {

@@ -105,13 +105,15 @@ class RandomMessage {
     for (AdapterUse& value : values) Fill(value);
   }
   void Fill(DraftRef& v) { All(v.file, v.name, v.bytes); }
-  void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes); }
+  void Fill(ShardPlan& v) { All(v.kv_begin, v.kv_end, v.ffn_begin, v.ffn_end); }
+  void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
         v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
-  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kSpread); }
+  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kTensor); }
+  void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
   void Fill(Expectation& v) {
@@ -122,7 +124,7 @@ class RandomMessage {
     v.wall_ms %= kMaxWallMs + 1;
   }
   void Fill(DesiredModel& v) {
-    All(v.model, v.version, v.state, v.spread, v.context, v.kv_type, v.adapters, v.draft, v.named,
+    All(v.model, v.version, v.state, v.split, v.context, v.kv_type, v.adapters, v.draft, v.named,
         v.settings_of, v.keep_ms);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
@@ -131,7 +133,7 @@ class RandomMessage {
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
   void Fill(PlanRequest& v) {
-    All(v.ticket, v.model, v.spread, v.context, v.kv_type, v.adapters, v.draft);
+    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft);
   }
   void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
   void Fill(Reserve& v) { Fill(v.plan); }
@@ -147,7 +149,7 @@ class RandomMessage {
         v.queued_requests, v.idle_ms, v.expected);
   }
   void Fill(EnsureInstance& v) {
-    All(v.model, v.spread, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
+    All(v.model, v.split, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
         v.settings_of, v.keep_ms);
   }
   void Fill(SamplerSettings& v) {
@@ -215,6 +217,7 @@ class RandomMessage {
   void Fill(Step& v) {
     All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork, v.restore, v.store);
   }
+  void Fill(Partials& v) { All(v.plan, v.step, v.sum, v.microseconds); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
   Rng rng_;

@@ -106,6 +106,32 @@ def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
         wait_for("no request to be left", lambda: all(i["active_requests"] == 0 for i in instances(survivor)), 10)
 
 
+def test_each_layer_over_two_nodes(exo):
+    """A tensor split: the text of one node, and of one node again when the other is lost in the middle of it."""
+    ask = {**LONG, "max_tokens": 400, "seed": 7}
+    with cluster(exo, 2) as nodes:
+        alone = nodes[0].api.post("/v1/completions", ask)[1]
+        assert len(alone["exo"]["stages"]) == 1
+        assert nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})[0] == 200
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "split": "tensor"})
+        assert status == 200 and plan["reason"].startswith("each layer split over the nodes"), plan
+        heads = [stage["kv_heads"] for stage in plan["stages"]]
+        assert len(heads) == 2 and heads[0][0] == 0 and heads[0][1] == heads[1][0], heads
+        answer = nodes[1].api.post("/v1/completions", ask)[1]
+        assert answer["choices"][0]["text"] == alone["choices"][0]["text"]
+        assert [s["layer_end"] for s in answer["exo"]["stages"]] == [plan["layers"]] * 2, answer["exo"]
+        victim = next(n for n in nodes if n.name == plan["stages"][1]["node"])
+        survivor = next(n for n in nodes if n is not victim)
+        text = ""
+        for event in survivor.api.stream("/v1/completions", ask):
+            assert "error" not in event, event
+            before, text = text, text + "".join(choice["text"] for choice in event["choices"])
+            if len(before) < 40 <= len(text):
+                victim.kill()
+        assert text == alone["choices"][0]["text"], (text, alone)
+        assert [s["node"] for s in event["exo"]["stages"]][-1] == survivor.name, event["exo"]
+
+
 def test_a_request_right_after_a_loss_is_placed_again(exo):
     for delay in (0, 0.3, 1.5):
         with cluster(exo, 3) as nodes:
@@ -547,6 +573,7 @@ def test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing(exo):
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_an_answer_goes_on_when_a_node_of_it_is_lost,
+          test_each_layer_over_two_nodes,
           test_a_request_right_after_a_loss_is_placed_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,

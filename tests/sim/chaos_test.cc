@@ -21,7 +21,9 @@ void World::Work() {
   const ModelShape& model = models_[rng_.Below(models_.size())];
   const uint64_t dice = rng_.Below(100);
   if (dice < 25) {
-    Ask(node, EnsureModel{.ticket = next_ticket_++, .model = model.id, .spread = Chance(0.3)});
+    Ask(node, EnsureModel{.ticket = next_ticket_++,
+                          .model = model.id,
+                          .split = Chance(0.3) ? wire::Split::kLayer : wire::Split::kAuto});
   } else if (dice < 28) {
     Ask(node, UnloadModel{.ticket = next_ticket_++, .model = model.id});
   } else if (dice < 30) {

@@ -357,7 +357,7 @@ SlowResult World::RunSlowStage(const SlowStage& slow) {
   TickAll();
   RunUntil(std::chrono::seconds(3));
   ++nodes_[0].tickets;
-  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .spread = true});
+  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .split = wire::Split::kLayer});
   RunUntil(std::chrono::seconds(10));
   SlowResult result;
   for (const InstanceStatus& instance : nodes_[0].core->Instances())

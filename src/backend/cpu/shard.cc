@@ -13,10 +13,6 @@ namespace {
 
 using model::TensorRef;
 
-uint32_t Leaves(uint32_t columns) {
-  return (columns + kLeafColumns - 1) / kLeafColumns;
-}
-
 // [begin, end) of `columns` must be whole leaves and whole blocks of `tensor`.
 Result<void> CheckCut(const TensorRef& tensor, uint64_t begin, uint64_t end) {
   const uint64_t grain = std::max<uint64_t>(kLeafColumns, tensor::Info(tensor.type).block_values);
@@ -42,11 +38,8 @@ class Cutter {
     if (vector) vector = Columns(*vector, begin, end);
   }
   std::vector<MatrixPart> Parts(const TensorRef& whole, uint64_t begin, uint64_t end) {
-    const LeafRange own = {Leaves(static_cast<uint32_t>(begin)),
-                           Leaves(static_cast<uint32_t>(end))};
     std::vector<MatrixPart> parts;
-    for (const LeafRange& leaves :
-         CanonicalSubtrees(Leaves(static_cast<uint32_t>(whole.cols)), own)) {
+    for (const LeafRange& leaves : ColumnSubtrees(whole.cols, begin, end)) {
       const uint64_t last = std::min<uint64_t>(whole.cols, uint64_t{leaves.end} * kLeafColumns);
       parts.push_back({Columns(whole, uint64_t{leaves.begin} * kLeafColumns, last), leaves});
     }
@@ -121,8 +114,8 @@ Result<ShardPlan> PlanShard(const StageSpec& spec) {
   }
   ShardPlan plan{.spec = spec,
                  .layers = {},
-                 .attention_leaves = Leaves(whole.q_width()),
-                 .ffn_leaves = Leaves(whole.ffn_width),
+                 .attention_leaves = LeavesOf(whole.q_width()),
+                 .ffn_leaves = LeavesOf(whole.ffn_width),
                  .slices = {}};
   auto config = std::make_shared<model::ModelConfig>(whole);
   config->kv_heads = shard.kv_end - shard.kv_begin;

@@ -29,7 +29,8 @@ class Group {
   class Member final : public Collective {
    public:
     Member(Group* group, size_t shard) : group_(group), shard_(shard) {}
-    Result<void> Sum(uint32_t leaves, std::span<const Partial> own, std::span<float> sum) override {
+    Result<void> Sum(SplitProduct, uint32_t leaves, std::span<const Partial> own,
+                     std::span<float> sum) override {
       group_->given_[shard_] = own;
       group_->arrived_.arrive_and_wait();
       std::vector<Partial> all;

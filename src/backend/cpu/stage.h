@@ -162,7 +162,7 @@ class CpuStage final : public StageCompute {
   Result<void> FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
   // out [rows][width] = the product of x [rows][cols] with a matrix whose columns are divided among
   // shards: the parts here, then those of the others.
-  Result<void> SumParts(std::span<const PartOfMatrix> parts, uint32_t leaves, const float* x,
+  Result<void> SumParts(SplitProduct product, std::span<const PartOfMatrix> parts, const float* x,
                         size_t cols, size_t rows, float* out);
   // The gated block of layer.gate, up and down on the prepared rows; GateUp without down.
   void GateUp(const LayerWeights& layer, size_t rows);

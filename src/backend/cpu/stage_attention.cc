@@ -36,7 +36,7 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
   Attend(index);
   const float* attention = At(Scratch::kAttention);
   if (sharded()) {
-    TRY(SumParts(layer.o_parts, sums_.attention_leaves, attention, config_.q_width(), rows,
+    TRY(SumParts(SplitProduct::kAttention, layer.o_parts, attention, config_.q_width(), rows,
                  At(Scratch::kBlock)));
     AddBias(layer.o_bias, rows);
     AddBlock(layer.post_attn_norm, rows, hidden);

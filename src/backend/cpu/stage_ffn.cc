@@ -11,8 +11,8 @@ Result<void> CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, 
     NormPrepare(inputs, hidden, layer.ffn_norm, rows);
     if (sharded()) {
       GateUp(layer, rows);
-      TRY(SumParts(layer.down_parts, sums_.ffn_leaves, At(Scratch::kGate), config_.ffn_width, rows,
-                   block));
+      TRY(SumParts(SplitProduct::kFeedForward, layer.down_parts, At(Scratch::kGate),
+                   config_.ffn_width, rows, block));
     } else if (layer.post_ffn_norm.empty()) {
       Dense(layer, {hidden, &layer.ffn_norm}, rows, hidden, /*add=*/true);
       return {};

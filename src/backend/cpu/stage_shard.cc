@@ -4,7 +4,7 @@
 
 namespace exo::backend {
 
-Result<void> CpuStage::SumParts(std::span<const PartOfMatrix> parts, uint32_t leaves,
+Result<void> CpuStage::SumParts(SplitProduct product, std::span<const PartOfMatrix> parts,
                                 const float* x, size_t cols, size_t rows, float* out) {
   CHECK_LE(parts.size(), sums_.max_parts);
   const size_t values = rows * config_.width;
@@ -23,7 +23,9 @@ Result<void> CpuStage::SumParts(std::span<const PartOfMatrix> parts, uint32_t le
     partials.push_back({.leaves = part.leaves, .values = own});
     from += weights.cols;
   }
-  return collective_->Sum(leaves, partials, std::span(out, values));
+  const uint32_t leaves =
+      product == SplitProduct::kAttention ? sums_.attention_leaves : sums_.ffn_leaves;
+  return collective_->Sum(product, leaves, partials, std::span(out, values));
 }
 
 }  // namespace exo::backend

@@ -69,11 +69,16 @@ Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>
   Json stages = Json::array();
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const wire::StagePlan& stage = plan.stages[i];
-    stages.push_back({{"node", name(i)},
-                      {"node_id", stage.node.Hex()},
-                      {"layer_begin", stage.layer_begin},
-                      {"layer_end", stage.layer_end},
-                      {"bytes", stage.bytes}});
+    Json json = {{"node", name(i)},
+                 {"node_id", stage.node.Hex()},
+                 {"layer_begin", stage.layer_begin},
+                 {"layer_end", stage.layer_end},
+                 {"bytes", stage.bytes}};
+    if (const auto& shard = stage.shard) {
+      json["kv_heads"] = {shard->kv_begin, shard->kv_end};
+      json["ffn_columns"] = {shard->ffn_begin, shard->ffn_end};
+    }
+    stages.push_back(std::move(json));
   }
   return stages;
 }

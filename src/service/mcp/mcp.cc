@@ -118,7 +118,7 @@ bool IsListed(const node::Api& api, const std::string& name) {
 Parsed<Action> ReadPlan(Server& server, const Call& call, const Json& arguments) {
   node::Placing placing;
   const std::string model = WithoutTag(TRY(ReadRequiredString(arguments, "model", kMaxText)));
-  placing.spread = TRY(ReadBool(arguments, "spread")).value_or(false);
+  placing.split = TRY(ReadSplit(arguments));
   if (const auto context = TRY(ReadInteger(arguments, "context", 0, wire::kMaxContext)))
     placing.context = static_cast<uint32_t>(*context);
   return [&api = server.api, id = call.message.id, model,

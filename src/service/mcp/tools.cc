@@ -184,7 +184,11 @@ constexpr std::string_view kPlan = R"({
       },
       "spread": {
         "type": "boolean", "default": false,
-        "description": "Over all devices, even if one is enough."
+        "description": "Over all devices, even if one is enough: short for the split 'layer'."
+      },
+      "split": {
+        "type": "string", "enum": ["auto", "layer", "tensor"], "default": "auto",
+        "description": "Layers over all devices, each layer over all devices, or as is best."
       }
     },
     "required": ["model"],

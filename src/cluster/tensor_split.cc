@@ -1,0 +1,126 @@
+#include "cluster/tensor_split.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "cluster/partition.h"
+
+namespace exo::cluster {
+namespace {
+
+uint32_t Units(uint32_t whole, uint32_t step) {
+  return (whole + step - 1) / step;
+}
+
+// Units in proportion to weights, one at least for each: the whole parts, then the largest rests.
+std::vector<uint32_t> Apportion(const std::vector<double>& weights, uint32_t units) {
+  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+  std::vector<uint32_t> given;
+  std::vector<double> wanted;
+  for (const double weight : weights) {
+    wanted.push_back(weight / sum * units);
+    given.push_back(std::max(1u, static_cast<uint32_t>(wanted.back())));
+  }
+  const auto excess = [&](size_t i) { return given[i] - wanted[i]; };
+  uint32_t total = std::accumulate(given.begin(), given.end(), 0u);
+  for (; total < units; ++total) {
+    size_t least = 0;
+    for (size_t i = 1; i < given.size(); ++i) least = excess(i) < excess(least) ? i : least;
+    ++given[least];
+  }
+  for (; total > units; --total) {
+    size_t most = given.size();
+    for (size_t i = 0; i < given.size(); ++i) {
+      if (given[i] > 1 && (most == given.size() || excess(i) > excess(most))) most = i;
+    }
+    --given[most];
+  }
+  return given;
+}
+
+uint64_t Sum(const std::vector<uint64_t>& values) {
+  return std::accumulate(values.begin(), values.end(), uint64_t{0});
+}
+
+// Milliseconds that a step of shards takes beside computing: two sums a layer.
+double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan) {
+  double rtt = 0;
+  for (const wire::StagePlan& stage : plan.stages) {
+    const auto at = std::ranges::find(nodes, stage.node, &PlanNode::id);
+    rtt = std::max(rtt, at == nodes.end() || at->rtt_ms <= 0 ? kUnknownRttMs : at->rtt_ms);
+  }
+  return 2 * shape.layers() * (rtt / 2 + kVisitMs);
+}
+
+}  // namespace
+
+std::vector<wire::ShardPlan> DivideLayers(const ModelShape& shape,
+                                          const std::vector<PlanNode>& nodes) {
+  const TensorCuts& cuts = shape.cuts;
+  const uint32_t kv_units = Units(cuts.kv_heads, cuts.kv_step);
+  const uint32_t ffn_units = Units(cuts.ffn_width, cuts.ffn_step);
+  if (nodes.size() > std::min(kv_units, ffn_units)) return {};
+  std::vector<double> speed;
+  for (const Speeds& known : KnownSpeeds(nodes)) speed.push_back(known.decode_gbps);
+  const double all = std::accumulate(speed.begin(), speed.end(), 0.0);
+  const std::vector<uint32_t> kv = Apportion(speed, kv_units);
+  // What heads give a node too much or too little, columns make good: they are finer.
+  const auto ffn_bytes = static_cast<double>(Sum(shape.layer_ffn_bytes));
+  const double attention = static_cast<double>(Sum(shape.layer_bytes)) - ffn_bytes;
+  std::vector<double> rest;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const double wanted = speed[i] / all * (attention + ffn_bytes) - attention * kv[i] / kv_units;
+    rest.push_back(std::max(wanted, 1e-6 * ffn_bytes + 1e-9));
+  }
+  const std::vector<uint32_t> ffn = Apportion(rest, ffn_units);
+  std::vector<wire::ShardPlan> shards;
+  wire::ShardPlan shard;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    shard.kv_begin =
+        std::exchange(shard.kv_end, std::min(cuts.kv_heads, shard.kv_end + kv[i] * cuts.kv_step));
+    shard.ffn_begin = std::exchange(
+        shard.ffn_end, std::min(cuts.ffn_width, shard.ffn_end + ffn[i] * cuts.ffn_step));
+    shards.push_back(shard);
+  }
+  return shards;
+}
+
+ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard) {
+  const auto part = [](uint32_t begin, uint32_t end, uint32_t whole) {
+    return whole == 0 ? 1.0 : static_cast<double>(end - begin) / whole;
+  };
+  return {.kv = part(shard.kv_begin, shard.kv_end, shape.cuts.kv_heads),
+          .ffn = part(shard.ffn_begin, shard.ffn_end, shape.cuts.ffn_width)};
+}
+
+Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                         const wire::Plan& plan) {
+  const std::vector<Speeds> known = KnownSpeeds(nodes);
+  const auto ffn = static_cast<double>(Sum(shape.layer_ffn_bytes));
+  const double attention = static_cast<double>(Sum(shape.layer_bytes)) - ffn;
+  const double ops = static_cast<double>(shape.ops_per_token_layer) * shape.layers() * plan.chunk;
+  Prediction prediction;
+  double output_ms = 0;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto at = std::ranges::find(nodes, plan.stages[s].node, &PlanNode::id);
+    const Speeds speed =
+        at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
+    const ShardParts parts = PartsOf(shape, *plan.stages[s].shard);
+    const double bytes = attention * parts.kv + ffn * parts.ffn;
+    if (s == 0) output_ms = static_cast<double>(shape.output_bytes) / speed.decode_gbps * 1e-6;
+    prediction.stage_decode_ms.push_back(bytes / speed.decode_gbps * 1e-6);
+    prediction.stage_chunk_ms.push_back(ops * bytes / (attention + ffn) / speed.prefill_gops *
+                                        1e-6);
+  }
+  const double sums_ms = SumsMs(shape, nodes, plan);
+  const double chunks = static_cast<double>(kPromptTokens) / plan.chunk;
+  const double prefill_ms = chunks * (std::ranges::max(prediction.stage_chunk_ms) + sums_ms);
+  prediction.decode_tokens_per_second =
+      1000 / (std::ranges::max(prediction.stage_decode_ms) + output_ms + sums_ms);
+  prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
+  prediction.ttft_ms = prefill_ms + output_ms;
+  return prediction;
+}
+
+}  // namespace exo::cluster
