@@ -193,10 +193,10 @@ TEST(PlannerTest, SplitsLayersInProportionToSpeed) {
   EXPECT_EQ(choice.basis, wire::PlanBasis::kTensor);
   ASSERT_EQ(choice.plan.stages.size(), 2u);
   EXPECT_EQ(choice.plan.stages[0].node, nodes[0].id) << "the output matrix is at the fastest";
-  EXPECT_EQ(choice.plan.stages[0].shard, (wire::ShardPlan{0, 5, 0, 23 * 256}));
-  EXPECT_EQ(choice.plan.stages[1].shard, (wire::ShardPlan{5, 8, 23 * 256, 8192}));
-  // 5 of 8 heads are too few for two thirds, 23 of 32 cuts make it good.
-  const double part = (40 * 5.0 / 8 + 60 * 23.0 / 32) / 100;
+  EXPECT_EQ(choice.plan.stages[0].shard, (wire::ShardPlan{0, 5, 0, 22 * 256}));
+  EXPECT_EQ(choice.plan.stages[1].shard, (wire::ShardPlan{5, 8, 22 * 256, 8192}));
+  // 5 of 8 heads are too few for two thirds, 22 of 32 cuts make it good.
+  const double part = (40 * 5.0 / 8 + 60 * 22.0 / 32) / 100;
   EXPECT_NEAR(part, 2.0 / 3, 0.02);
   EXPECT_NEAR(choice.prediction.stage_decode_ms[0], 800 * 1.048576 * part / 20, 0.01);
   EXPECT_LT(choice.plan.stages[1].bytes, choice.plan.stages[0].bytes);

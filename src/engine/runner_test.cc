@@ -40,6 +40,7 @@ TEST_F(RunnerTest, TwoShardsAnswerAsTheModelInOneProcess) {
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
   // The prefix is in every shard's memory.
   wire::Submit longer = Ask(1, 40, 12);
+  longer.request = Id(4);
   longer.prompt.push_back(5);
   longer.prompt_tokens = 41;
   ExpectRestored(longer, 40);
