@@ -358,6 +358,53 @@ TEST(PlanTest, EveryFieldIsPartOfTheId) {
   differs([](wire::Plan& p) { p.kv_type = 1; });
 }
 
+TEST(PlanTest, ShardsAreTheWholeModelInOrder) {
+  const wire::Plan plan = Place(CutShape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)},
+                                {.split = wire::Split::kTensor})
+                              .plan;
+  ASSERT_TRUE(IsSharded(plan));
+  const auto refused = [&](auto change) {
+    wire::Plan other = plan;
+    change(other);
+    EXPECT_NE(ComputePlanId(other), plan.id);
+    other.id = ComputePlanId(other);
+    EXPECT_FALSE(Validate(other));
+  };
+  refused([](wire::Plan& p) { ++p.stages[0].shard->kv_begin; });
+  refused([](wire::Plan& p) { ++p.stages[1].shard->kv_begin; });
+  refused([](wire::Plan& p) { ++p.stages[0].shard->ffn_end; });
+  refused([](wire::Plan& p) { p.stages[1].shard->ffn_end = p.stages[1].shard->ffn_begin; });
+  refused([](wire::Plan& p) { p.stages[1].shard->kv_end = p.stages[1].shard->kv_begin; });
+  refused([](wire::Plan& p) { p.stages[1].shard.reset(); });
+  refused([](wire::Plan& p) { p.stages[0].shard.reset(); });
+  refused([](wire::Plan& p) { ++p.stages[1].layer_begin; });
+  refused([](wire::Plan& p) { --p.stages[0].layer_end; });
+  refused([](wire::Plan& p) { p.stages[1].node = p.stages[0].node; });
+}
+
+TEST(PlanTest, StagesAreLinkedWhereRowsFlow) {
+  const auto links = [](const wire::Plan& plan) {
+    std::vector<std::vector<size_t>> to;
+    for (size_t i = 0; i < plan.stages.size(); ++i) to.push_back(ConnectsTo(plan, i));
+    return to;
+  };
+  using To = std::vector<std::vector<size_t>>;
+  wire::Plan plan;
+  plan.stages.resize(1);
+  EXPECT_EQ(links(plan), To{{}});
+  plan.stages.resize(2);
+  EXPECT_EQ(links(plan), (To{{1}, {}}));
+  plan.stages.resize(3);
+  for (uint8_t i = 0; i < 3; ++i) plan.stages[i].node = Node(i, 0, 0).id;
+  EXPECT_EQ(links(plan), (To{{1}, {2}, {0}}));
+  EXPECT_EQ(ConnectedFrom(plan, 0), std::vector<size_t>{2});
+  for (wire::StagePlan& stage : plan.stages) stage.shard.emplace();
+  EXPECT_EQ(links(plan), (To{{1, 2}, {2}, {}}));
+  EXPECT_EQ(ConnectedFrom(plan, 2), (std::vector<size_t>{0, 1}));
+  EXPECT_TRUE(AreLinked(plan, 1, plan.stages[0].node));
+  EXPECT_FALSE(AreLinked(plan, 1, plan.stages[1].node));
+}
+
 TEST(PlanTest, RefusesPlansThatCannotBe) {
   const wire::Plan plan =
       Place(Shape(), {Node(1, 4 * kGiB, 1), Node(2, 4 * kGiB, 1)}, {.split = wire::Split::kLayer})

@@ -34,5 +34,19 @@ TEST(RequestFieldsTest, TheTagLatestMeansTheModelOfThatName) {
   EXPECT_EQ(Call(server, "GET", "/v1/models/tiny:8b").status, 404);
 }
 
+TEST(RequestFieldsTest, ASplitIsNamedOrSpread) {
+  EXPECT_EQ(ReadSplit(Json::object()), wire::Split::kAuto);
+  EXPECT_EQ(ReadSplit({{"split", "auto"}}), wire::Split::kAuto);
+  EXPECT_EQ(ReadSplit({{"split", "tensor"}, {"spread", false}}), wire::Split::kTensor);
+  EXPECT_EQ(ReadSplit({{"split", "layer"}}), wire::Split::kLayer);
+  EXPECT_EQ(ReadSplit({{"spread", true}}), wire::Split::kLayer);
+  for (const Json& body : {Json{{"split", "rows"}}, Json{{"split", true}},
+                           Json{{"split", "layer"}, {"spread", true}}}) {
+    const auto read = ReadSplit(body);
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().param, "split") << body;
+  }
+}
+
 }  // namespace
 }  // namespace exo::service

@@ -1,0 +1,162 @@
+// Sums between shards over links: the bits of the whole tree, and what strangers may not send.
+#include "engine/shard_group.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/random.h"
+#include "engine/test_link.h"
+
+namespace exo::engine {
+namespace {
+
+using backend::LeafRange;
+using backend::Partial;
+using backend::SplitProduct;
+
+constexpr size_t kValues = 24;  // of a sum
+
+NodeId Number(size_t i) {
+  NodeId id;
+  id.bytes[0] = static_cast<uint8_t>(i + 1);
+  return id;
+}
+
+// Six heads of 128 and 7 leaves of columns, the last one half full.
+class ShardGroupTest : public testing::Test {
+ protected:
+  ShardGroupTest() {
+    config_.heads = config_.kv_heads = 6;
+    config_.head_dim = 128;
+    config_.ffn_width = 6 * 128 + 64;
+    const wire::ShardPlan shards[] = {{0, 1, 0, 256}, {1, 3, 256, 640}, {3, 6, 640, 832}};
+    for (size_t i = 0; i < 3; ++i)
+      plan_.stages.push_back({.node = Number(i), .layer_end = 1, .shard = shards[i]});
+    for (size_t i = 0; i < 3; ++i) links_[i][i] = nullptr;
+    for (size_t i = 0; i < 3; ++i) {
+      for (size_t j = i + 1; j < 3; ++j)
+        std::tie(links_[i][j], links_[j][i]) = TestLink::Pair(Number(i), Number(j));
+    }
+  }
+  ShardGroup GroupOf(uint32_t own) {
+    std::vector<DataLink*> links;
+    for (auto& link : links_[own]) links.push_back(link.get());
+    return ShardGroup(plan_, own, config_, std::move(links), timers_);
+  }
+  std::vector<LeafRange> PartsOf(size_t shard, SplitProduct product) const {
+    const wire::ShardPlan& own = *plan_.stages[shard].shard;
+    if (product == SplitProduct::kFeedForward)
+      return backend::ColumnSubtrees(config_.ffn_width, own.ffn_begin, own.ffn_end);
+    return backend::ColumnSubtrees(config_.q_width(), own.kv_begin * 128, own.kv_end * 128);
+  }
+  // Random values for each part of a shard, one behind the other.
+  static std::vector<float> Draw(size_t parts, uint64_t seed) {
+    Rng rng(seed);
+    std::vector<float> values(parts * kValues);
+    for (float& value : values) value = static_cast<float>(rng.Uniform() - 0.5);
+    return values;
+  }
+  static std::vector<Partial> Cut(const std::vector<LeafRange>& parts,
+                                  std::span<const float> values) {
+    std::vector<Partial> partials;
+    for (size_t i = 0; i < parts.size(); ++i)
+      partials.push_back({parts[i], values.subspan(i * kValues, kValues)});
+    return partials;
+  }
+
+  model::ModelConfig config_;
+  wire::Plan plan_;
+  StageTimers timers_;
+  std::array<std::array<std::unique_ptr<TestLink>, 3>, 3> links_;
+};
+
+TEST_F(ShardGroupTest, AllHaveTheSumOfTheWholeTree) {
+  constexpr SplitProduct kProducts[] = {SplitProduct::kAttention, SplitProduct::kFeedForward};
+  std::array<std::vector<std::vector<float>>, 3> sums;
+  std::vector<std::thread> shards;
+  for (uint32_t own = 0; own < 3; ++own) {
+    shards.emplace_back([&, own] {
+      ShardGroup group = GroupOf(own);
+      for (uint64_t step = 1; step <= 5; ++step) {
+        group.Begin(step);
+        for (const SplitProduct product : kProducts) {
+          const auto parts = PartsOf(own, product);
+          const auto values = Draw(parts.size(), step * 10 + own);
+          std::vector<float> sum(kValues);
+          const uint32_t leaves = product == SplitProduct::kAttention ? 6 : 7;
+          ASSERT_TRUE(group.Sum(product, leaves, Cut(parts, values), sum));
+          sums[own].push_back(std::move(sum));
+        }
+      }
+      EXPECT_EQ(group.Times().size(), 3u);
+      EXPECT_TRUE(group.lost().IsZero());
+    });
+  }
+  for (std::thread& shard : shards) shard.join();
+  EXPECT_EQ(sums[0], sums[1]);
+  EXPECT_EQ(sums[0], sums[2]);
+  size_t at = 0;
+  for (uint64_t step = 1; step <= 5; ++step) {
+    for (const SplitProduct product : kProducts) {
+      std::vector<std::vector<float>> values;
+      std::vector<Partial> all;
+      for (size_t shard = 0; shard < 3; ++shard) {
+        const auto parts = PartsOf(shard, product);
+        values.push_back(Draw(parts.size(), step * 10 + shard));
+        for (const Partial& partial : Cut(parts, values.back())) all.push_back(partial);
+      }
+      std::vector<float> expected(kValues);
+      backend::CombinePartials(product == SplitProduct::kAttention ? 6 : 7, all, expected);
+      EXPECT_EQ(sums[0].at(at++), expected);
+    }
+  }
+}
+
+// What shard 2 says where shard 0 waits for its part of the first sum of step 3.
+TEST_F(ShardGroupTest, AnythingButTheNextPartialsEndsTheStep) {
+  const auto parts = PartsOf(2, SplitProduct::kAttention);
+  const auto good = Draw(parts.size(), 1);
+  const auto sum_with = [&](const wire::Message& message, std::span<const float> rows) {
+    std::tie(links_[0][2], links_[2][0]) = TestLink::Pair(Number(0), Number(2));
+    std::tie(links_[0][1], links_[1][0]) = TestLink::Pair(Number(0), Number(1));
+    const auto other = Draw(PartsOf(1, SplitProduct::kAttention).size(), 2);
+    EXPECT_TRUE(links_[1][0]->SendFloats(wire::Partials{plan_.id, 3, 0}, other, {}));
+    EXPECT_TRUE(links_[2][0]->SendFloats(message, rows, {}));
+    ShardGroup group = GroupOf(0);
+    group.Begin(3);
+    const auto own = Draw(1, 3);
+    std::vector<float> sum(kValues);
+    const auto done =
+        group.Sum(SplitProduct::kAttention, 6, Cut(PartsOf(0, SplitProduct::kAttention), own), sum);
+    return done ? std::optional<ErrorCode>() : done.error().code;
+  };
+  PlanId foreign;
+  foreign.bytes[0] = 9;
+  EXPECT_EQ(sum_with(wire::Partials{plan_.id, 3, 0}, good), std::nullopt);
+  EXPECT_EQ(sum_with(wire::Partials{foreign, 3, 0}, good), ErrorCode::kCorrupt);
+  EXPECT_EQ(sum_with(wire::Partials{plan_.id, 2, 0}, good), ErrorCode::kCorrupt);
+  EXPECT_EQ(sum_with(wire::Partials{plan_.id, 3, 1}, good), ErrorCode::kCorrupt);
+  EXPECT_EQ(sum_with(wire::Partials{plan_.id, 3, 0}, {}), ErrorCode::kCorrupt);
+  EXPECT_EQ(sum_with(wire::Partials{plan_.id, 3, 0}, std::span(good).first(good.size() - 1)),
+            ErrorCode::kCorrupt);
+  EXPECT_EQ(sum_with(wire::Step{.plan = plan_.id}, good), ErrorCode::kCorrupt);
+  EXPECT_EQ(sum_with(wire::StepFailed{plan_.id, 3, ErrorCode::kOverloaded, "no memory"}, {}),
+            ErrorCode::kOverloaded);
+}
+
+TEST_F(ShardGroupTest, ABrokenLinkNamesTheShard) {
+  ShardGroup group = GroupOf(0);
+  group.Begin(1);
+  links_[2][0]->Shutdown();
+  const auto own = Draw(1, 3);
+  std::vector<float> sum(kValues);
+  const auto done =
+      group.Sum(SplitProduct::kAttention, 6, Cut(PartsOf(0, SplitProduct::kAttention), own), sum);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ErrorCode::kDisconnected);
+  EXPECT_EQ(group.lost(), Number(2));
+}
+
+}  // namespace
+}  // namespace exo::engine
