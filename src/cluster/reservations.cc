@@ -16,7 +16,10 @@ using wire::Reason;
 // smaller claim hides memory that the load will take. The loader compares the exact figure.
 uint64_t MinStageBytes(const wire::Plan& plan, uint32_t stage) {
   const wire::StagePlan& part = plan.stages[stage];
-  return std::max<uint64_t>(1, uint64_t{part.layer_end - part.layer_begin} * wire::kPagePositions);
+  uint64_t bytes = uint64_t{part.layer_end - part.layer_begin} * wire::kPagePositions;
+  if (part.shard)
+    bytes = bytes * (part.shard->kv_end - part.shard->kv_begin) / plan.stages.back().shard->kv_end;
+  return std::max<uint64_t>(1, bytes);
 }
 
 }  // namespace

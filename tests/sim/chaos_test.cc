@@ -21,9 +21,11 @@ void World::Work() {
   const ModelShape& model = models_[rng_.Below(models_.size())];
   const uint64_t dice = rng_.Below(100);
   if (dice < 25) {
+    const bool splits = Chance(0.3);
+    const auto split = next_ticket_ % 2 == 0 ? wire::Split::kLayer : wire::Split::kTensor;
     Ask(node, EnsureModel{.ticket = next_ticket_++,
                           .model = model.id,
-                          .split = Chance(0.3) ? wire::Split::kLayer : wire::Split::kAuto});
+                          .split = splits ? split : wire::Split::kAuto});
   } else if (dice < 28) {
     Ask(node, UnloadModel{.ticket = next_ticket_++, .model = model.id});
   } else if (dice < 30) {

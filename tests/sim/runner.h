@@ -1,5 +1,7 @@
 // One instance on one simulated node: the real StageMachine and LeadMachine over the fake model, as
-// the stage thread of a real node drives them.
+// the stage thread of a real node drives them. Shards of a tensor split compute all layers here,
+// each with KV of its own, and the lead goes on when all have said the same: what their sums do to
+// bits is tested elsewhere, that they never part ways is tested here.
 #pragma once
 
 #include <algorithm>
@@ -28,6 +30,7 @@ struct DataFrame {
   wire::Step step;
   std::vector<uint64_t> hidden;
   bool to_lead = false;  // the tail of the step's journey: outputs only
+  uint32_t from = 0;     // the stage that says so
 };
 
 struct RunnerOutputs {
@@ -74,7 +77,7 @@ class Runner {
     if (stage != 0) return;
     lead_ = std::make_unique<LeadMachine>(
         LeadOptions{.plan = plan_.id,
-                    .stages = static_cast<uint32_t>(plan_.stages.size()),
+                    .stages = sharded() ? 1 : static_cast<uint32_t>(plan_.stages.size()),
                     .context = plan_.context,
                     .pages = Pages(plan_),
                     .window = Window(plan_),
@@ -84,7 +87,7 @@ class Runner {
                     .chunk = kSimChunk,
                     .queue_limit = 4,
                     .plant_no_gap_check = bugs.no_gap_check,
-                    .prefix_store = true,
+                    .prefix_store = !sharded(),
                     .scope = ScopeOf({.model = plan_.model}),
                     .least_restored = 1 + plan_.id.bytes[2] % 8u});
     for (const auto& [key, text] : disk_.texts) {
@@ -128,8 +131,8 @@ class Runner {
   void OnFrame(DataFrame frame, Time now) {
     if (failed_ || frame.to_lead != (index_ == 0)) return;
     if (frame.to_lead) {
-      if (frame.step.plan == plan_.id || no_fence_) OnOutputs(frame, now);
-      return;
+      if (frame.step.plan != plan_.id && !no_fence_) return;
+      return sharded() ? OnShard(frame, now) : OnOutputs(frame, now);
     }
     Compute(std::move(frame));
   }
@@ -165,8 +168,34 @@ class Runner {
       for (const LeadItem& item : step->items) {
         for (const TokenId token : item.tokens) frame.hidden.push_back(Embed(token));
       }
+      for (size_t i = 1; sharded() && i < plan_.stages.size(); ++i)
+        outputs_.send(plan_.stages[i].node, frame);
       Compute(std::move(frame));
     }
+  }
+
+  bool sharded() const { return IsSharded(plan_); }
+
+  // The rows of one shard: as those of all others.
+  void OnShard(const DataFrame& frame, Time now) {
+    if (frame.step.step != shards_step_) {
+      if (frame.step.step < shards_step_) return;  // sent twice
+      shards_step_ = frame.step.step;
+      shards_done_.clear();
+    }
+    const auto cancelled = [](const wire::Step& step) {
+      std::vector<RequestId> given_up;
+      for (const wire::StepItem& item : step.items) {
+        if (item.cancelled) given_up.push_back(item.request);
+      }
+      return given_up;
+    };
+    if (!shards_done_.empty() && (frame.hidden != shards_rows_.hidden ||
+                                  cancelled(frame.step) != cancelled(shards_rows_.step)))
+      return outputs_.broken("two shards computed different rows");
+    shards_rows_ = frame;
+    if (shards_done_.insert(frame.from).second && shards_done_.size() == plan_.stages.size())
+      OnOutputs(frame, now);
   }
 
   void Compute(DataFrame frame) {
@@ -185,7 +214,7 @@ class Runner {
       if (frame.step.items[i].cancelled && after[i] > before[i])
         return outputs_.broken("rows that nobody computed were committed");
     }
-    const bool last = index_ + 1 == plan_.stages.size();
+    const bool last = sharded() || index_ + 1 == plan_.stages.size();
     if (last) {
       std::vector<uint64_t> rows;
       for (const uint32_t output : work->output_rows) {
@@ -193,6 +222,7 @@ class Runner {
       }
       frame.hidden = std::move(rows);
       frame.to_lead = true;
+      frame.from = index_;
     }
     outputs_.send(plan_.stages[last ? 0 : index_ + 1].node, std::move(frame));
   }
@@ -251,7 +281,7 @@ class Runner {
     for (const auto& open : work.open) model_.Open(open.sequence);
     RestorePages(work, frame.step);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
-    bool wanted = work.segments.empty();
+    bool wanted = work.segments.empty() || sharded();  // shards compute a step to its end
     for (const wire::StepItem& item : frame.step.items)
       wanted |= !cancelled_.contains(item.request);
     for (const uint32_t item : work.cancelled) frame.step.items[item].cancelled = true;
@@ -327,6 +357,10 @@ class Runner {
   PageDisk& disk_;  // of the node
   bool failed_ = false;
   RunnerOutputs outputs_;
+  // Of shards, at the lead: what they have said of the latest step.
+  uint64_t shards_step_ = 0;
+  std::set<uint32_t> shards_done_;
+  DataFrame shards_rows_;
   StageMachine machine_;
   FakeStage model_;
   std::set<RequestId> cancelled_;  // a real node remembers fewer (engine/cancellation_set.h)
