@@ -83,13 +83,9 @@ void GoOn(const std::vector<TokenId>& before, const model::Tokenizer& tokenizer,
 }
 
 // The text of a readout ends as its model was trained to see texts end.
-void AddEnd(const Vocabulary& vocabulary, std::vector<TokenId>& ids) {
-  const auto& metadata = vocabulary.details.metadata;
-  const auto add = metadata.find("tokenizer.ggml.add_eos_token");
-  const bool* wanted = add == metadata.end() ? nullptr : std::get_if<bool>(&add->second);
-  const TokenId eos = vocabulary.tokenizer->eos();
-  if (wanted == nullptr || !*wanted || eos < 0) return;
-  if (ids.empty() || ids.back() != eos) ids.push_back(eos);
+void AddEnd(const model::Tokenizer& tokenizer, std::vector<TokenId>& ids) {
+  const TokenId end = tokenizer.text_end();
+  if (end >= 0 && (ids.empty() || ids.back() != end)) ids.push_back(end);
 }
 
 Result<std::vector<TokenId>> MakeInfill(const GenerateRequest& request,
@@ -140,7 +136,7 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
       (prompt.ids.empty() || prompt.ids.front() != tokenizer.bos())) {
     prompt.ids.insert(prompt.ids.begin(), tokenizer.bos());
   }
-  if (request.readout && request.prompt) AddEnd(vocabulary, prompt.ids);
+  if (request.readout && request.prompt) AddEnd(tokenizer, prompt.ids);
   return prompt;
 }
 
