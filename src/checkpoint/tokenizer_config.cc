@@ -7,6 +7,7 @@
 #include "checkpoint/token_table.h"
 #include "checkpoint/tokenizer_steps.h"
 #include "checkpoint/unigram_config.h"
+#include "checkpoint/wordpiece_config.h"
 #include "model/space_mark.h"
 #include "model/vocabulary.h"
 
@@ -162,18 +163,50 @@ std::optional<TokenId> NamedToken(const Fields& fields, std::string_view key,
   return table.Find(value->get<std::string>());
 }
 
-bool BeginsWithToken(const json& step) {
-  const json single = step.is_object() ? step.value("single", json()) : json();
-  return single.is_array() && !single.empty() && single[0].is_object() &&
-         single[0].contains("SpecialToken");
+// Texts of the special tokens that a post-processor puts around a text; empty: none.
+struct TokensAround {
+  std::string front, behind;
+};
+
+std::string SpecialTokenOf(const json& part) {
+  const json token = part.is_object() ? part.value("SpecialToken", json()) : json();
+  const json id = token.is_object() ? token.value("id", json()) : json();
+  return id.is_string() ? id.get<std::string>() : std::string();
 }
 
-// Whether the post-processor, or one of its steps, puts a special token in front of a text.
-bool PutsTokenInFront(const json* processor) {
-  if (processor == nullptr || !processor->is_object()) return false;
+// "cls" and "sep" of BertProcessing: [text, id].
+std::string PairText(const json& step, std::string_view key) {
+  const auto pair = step.find(key);
+  const bool named = pair != step.end() && pair->is_array() && !pair->empty();
+  return named && (*pair)[0].is_string() ? (*pair)[0].get<std::string>() : std::string();
+}
+
+void AddTokensAround(const json& step, TokensAround& around) {
+  if (!step.is_object()) return;
+  if (step.value("type", json()) == "BertProcessing")
+    around = {.front = PairText(step, "cls"), .behind = PairText(step, "sep")};
+  const json single = step.value("single", json());
+  if (!single.is_array() || single.empty()) return;
+  if (const std::string text = SpecialTokenOf(single.front()); !text.empty()) around.front = text;
+  if (const std::string text = SpecialTokenOf(single.back()); !text.empty()) around.behind = text;
+}
+
+// Of the post-processor or its steps.
+TokensAround FindTokensAround(const json* processor) {
+  TokensAround around;
+  if (processor == nullptr) return around;
+  AddTokensAround(*processor, around);
   const auto steps = processor->find("processors");
-  return BeginsWithToken(*processor) ||
-         (steps != processor->end() && std::ranges::any_of(*steps, BeginsWithToken));
+  if (steps != processor->end()) {
+    for (const json& step : *steps) AddTokensAround(step, around);
+  }
+  return around;
+}
+
+// What tokenizer_config.json says under `key`, or else whether the post-processor does so.
+bool Adds(const Fields& tokenizer_config, std::string_view key, bool processor_does) {
+  const json* asked = tokenizer_config.Find(key);
+  return asked != nullptr && asked->is_boolean() ? asked->get<bool>() : processor_does;
 }
 
 void WriteSpecialTokens(const TokenizerDocuments& documents, const TokenTable& table,
@@ -194,15 +227,19 @@ void WriteSpecialTokens(const TokenizerDocuments& documents, const TokenTable& t
     write("eot", static_cast<TokenId>(id));
     break;
   }
+  const TokensAround around = FindTokensAround(documents.tokenizer.Find("post_processor"));
   auto bos = NamedToken(documents.tokenizer_config, "bos_token", table);
   const std::vector<uint64_t> begins = IdsOf(documents.config, "bos_token_id");
   if (!bos && !begins.empty() && in_table(begins[0])) bos = static_cast<TokenId>(begins[0]);
+  if (!bos && !around.front.empty()) bos = table.Find(around.front);
   write("bos", bos);
-  const json* asked = documents.tokenizer_config.Find("add_bos_token");
-  const bool add = asked != nullptr && asked->is_boolean()
-                       ? asked->get<bool>()
-                       : PutsTokenInFront(documents.tokenizer.Find("post_processor"));
-  metadata.Bool("tokenizer.ggml.add_bos_token", add && bos.has_value());
+  metadata.Bool("tokenizer.ggml.add_bos_token",
+                bos && Adds(documents.tokenizer_config, "add_bos_token", !around.front.empty()));
+  const auto end = around.behind.empty() ? std::nullopt : table.Find(around.behind);
+  metadata.Bool("tokenizer.ggml.add_eos_token",
+                eos && Adds(documents.tokenizer_config, "add_eos_token", end == eos));
+  write("seperator", end == eos ? std::nullopt : end);
+  metadata.Bool("tokenizer.ggml.add_sep_token", end && end != eos);
 }
 
 // One template, or the one called "default" of several.
@@ -220,31 +257,38 @@ void WriteTemplate(const TokenizerDocuments& documents, Metadata& metadata) {
   }
 }
 
+// Old files do not name the kind.
+std::string_view KindByKeys(const Fields& model) {
+  if (model.Has("unk_id")) return "Unigram";
+  return model.Has("max_input_chars_per_word") ? "WordPiece" : "BPE";
+}
+
 }  // namespace
 
 Result<void> ReadTokenizer(const TokenizerDocuments& documents, Metadata& metadata) {
   const Fields& tokenizer = documents.tokenizer;
   const auto model = TRY(tokenizer.Object("model"));
   if (!model) return Fail(ErrorCode::kCorrupt, "{} has no 'model'", tokenizer.document());
-  const std::string type =
-      TRY(model->Text("type", std::string(model->Has("unk_id") ? "Unigram" : "BPE")));
-  if (type != "BPE" && type != "Unigram") {
+  const std::string type = TRY(model->Text("type", std::string(KindByKeys(*model))));
+  if (type != "BPE" && type != "Unigram" && type != "WordPiece") {
     return Fail(ErrorCode::kUnsupported,
-                "{}: a vocabulary of the kind {} (this build reads BPE and Unigram)",
+                "{}: a vocabulary of the kind {} (this build reads BPE, Unigram and WordPiece)",
                 tokenizer.document(), type);
   }
   TokenTable table;
   const bool byte_fallback = TRY(model->Bool("byte_fallback", false));
-  if (type == "BPE") {
-    TRY(ReadVocabulary(*model, byte_fallback, table));
-  } else {
+  if (type == "Unigram") {
     TRY(ReadPieces(*model, byte_fallback, table));
+  } else {
+    TRY(ReadVocabulary(*model, byte_fallback, table));
   }
   const size_t own = table.texts.size();
   TRY(ReadAddedTokens(tokenizer, table));
   TRY(FillHoles(tokenizer, own, table));
   if (type == "Unigram") {
     TRY(WriteUnigram(tokenizer, TRY(PrependsSpace(tokenizer)), table, metadata));
+  } else if (type == "WordPiece") {
+    TRY(WriteWordPiece(tokenizer, table, metadata));
   } else if (byte_fallback || table.Find(model::kSpaceMark)) {
     TRY(WriteSentencePiece(tokenizer, *model, table, metadata));
   } else {

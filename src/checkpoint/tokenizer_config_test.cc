@@ -158,6 +158,90 @@ TEST(TokenizerConfigTest, StepsBeforeASentencePieceVocabularyAreKnownOrRefusedBy
   EXPECT_NE(error_of(R"({"type":"Sequence","normalizers":7})", "null"), "");
 }
 
+json SmallWordPieces() {
+  json tokenizer = json::parse(R"({
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]"}},
+      {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "[SEP]"}}]},
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+              "max_input_chars_per_word": 100}})");
+  uint32_t id = 0;
+  for (const char* text :
+       {"[PAD]",    "[UNK]",    "[CLS]", "[SEP]",    "un",    "##aff",    "##able",   "a",
+        "##a",      "b",        "##b",   "A",        "i",     "##\u0307", "##i",      "\u1112",
+        "##\u1161", "##\u11ab", ".",     "\u4e00",   "é",     "e",        "##\u0301", "##\u05be",
+        "[",        "]",        "\v",    "##\u0e47", "\u0e01"}) {
+    tokenizer["model"]["vocab"][text] = id;
+    if (id < 4) {
+      tokenizer["added_tokens"].push_back({{"id", id}, {"content", text}, {"special", true}});
+    }
+    ++id;
+  }
+  return tokenizer;
+}
+
+// The ids are those of Hugging Face's own library.
+TEST(TokenizerConfigTest, WordPieceReadsTheNormalizerAsHuggingFaceDoes) {
+  const std::vector<std::string> texts = {
+      "Unaffable.",  "a\u0301 e\u0301 é A", "a\u0130",      "\ud55c",
+      "a\u4e00b",    "a\vb a\u0085b a\tb",  "a\u00adb",     "\u0e01\u0e47",
+      "[CLS]a[SEP]", std::string(101, 'a'), "unaffablex un"};
+  const std::vector<std::pair<const char*, const char*>> cases = {
+      {R"({"type": "BertNormalizer", "strip_accents": null})",
+       "[[4,5,6,18], [7,21,21,7], [7,14], [15,16,17], [7,19,9], [7,10,7,10,7,9], [7,10], [28],"
+       "[2,7,3], [1], [1,4]]"},
+      {R"({"type": "BertNormalizer", "strip_accents": false})",
+       "[[4,5,6,18], [7,22,21,22,20,7], [7,14,13], [1], [7,19,9], [7,10,7,10,7,9], [7,10],"
+       "[28,27], [2,7,3], [1], [1,4]]"},
+      {R"({"type": "BertNormalizer", "clean_text": false, "handle_chinese_chars": false})",
+       "[[4,5,6,18], [7,21,21,7], [7,14], [15,16,17], [1], [7,9,7,9,7,9], [1], [28], [2,7,3], [1],"
+       "[1,4]]"},
+      {"null",
+       "[[1,18], [7,22,21,22,20,11], [1], [1], [1], [7,9,7,9,7,9], [1], [28,27], [2,7,3], [1],"
+       "[1,4]]"}};
+  for (const auto& [normalizer, expected] : cases) {
+    json tokenizer = SmallWordPieces();
+    tokenizer["normalizer"] = json::parse(normalizer);
+    const auto loaded = Load(tokenizer);
+    ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+    json found = json::array();
+    for (const std::string& text : texts) found.push_back(loaded->tokenizer->Encode(text, true));
+    EXPECT_EQ(found, json::parse(expected)) << normalizer;
+  }
+}
+
+TEST(TokenizerConfigTest, WordPieceTextsAreLimitedAndFramed) {
+  json tokenizer = SmallWordPieces();
+  const auto loaded = Load(tokenizer);
+  EXPECT_EQ(loaded->tokenizer->Encode(std::string(100, 'a'), false).size(), 100u);
+  EXPECT_TRUE(loaded->tokenizer->add_bos());
+  EXPECT_EQ(loaded->tokenizer->bos(), 2);
+  EXPECT_EQ(loaded->tokenizer->text_end(), 3);
+  EXPECT_EQ(loaded->tokenizer->Decode(std::vector<TokenId>{4, 5, 6, 7}), "unaffable a");
+  tokenizer["post_processor"] =
+      json::parse(R"({"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]})");
+  EXPECT_EQ(Load(tokenizer)->tokenizer->text_end(), 3);
+  tokenizer["post_processor"] = nullptr;
+  EXPECT_FALSE(Load(tokenizer)->tokenizer->add_bos());
+  EXPECT_EQ(Load(tokenizer)->tokenizer->text_end(), -1);
+}
+
+TEST(TokenizerConfigTest, WordPieceOfAnotherKindIsRefusedByName) {
+  const auto refused = [](const json& patch) {
+    json tokenizer = SmallWordPieces();
+    tokenizer.merge_patch(patch);
+    const auto loaded = Load(tokenizer);
+    return loaded ? std::string() : loaded.error().message;
+  };
+  EXPECT_TRUE(refused({{"normalizer", {{"type", "Lowercase"}}}}).contains("Lowercase"));
+  EXPECT_TRUE(refused({{"pre_tokenizer", {{"type", "Whitespace"}}}}).contains("Whitespace"));
+  EXPECT_TRUE(refused({{"pre_tokenizer", nullptr}}).contains("no pre-tokenizer"));
+  EXPECT_TRUE(refused({{"model", {{"unk_token", "<unk>"}}}}).contains("'<unk>'"));
+  EXPECT_TRUE(refused({{"model", {{"max_input_chars_per_word", 0u}}}}).contains("is 0"));
+  EXPECT_TRUE(refused({{"normalizer", {{"type", "BertNormalizer"}, {"lowercase", 3}}}})
+                  .contains("lowercase"));
+}
+
 TEST(TokenizerConfigTest, WhatIsNotKnownIsRefusedByName) {
   const auto refused = [](const json& patch) {
     json tokenizer = SmallTokenizer();

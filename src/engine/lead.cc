@@ -20,6 +20,11 @@ bool Contains(std::span<const RequestId> requests, const RequestId& request) {
   return std::find(requests.begin(), requests.end(), request) != requests.end();
 }
 
+// `whole` * rows / all_rows without overflow: times come from other devices.
+uint64_t PartByRows(uint64_t whole, size_t rows, uint32_t all_rows) {
+  return all_rows == 0 ? 0 : whole / all_rows * rows + whole % all_rows * rows / all_rows;
+}
+
 // A request's part of a step's compute time, by rows.
 void AddTimes(std::vector<wire::StageTime>& total, std::span<const wire::StageTime> step,
               size_t rows, uint32_t all_rows) {
@@ -27,10 +32,10 @@ void AddTimes(std::vector<wire::StageTime>& total, std::span<const wire::StageTi
     const auto at = std::find_if(total.begin(), total.end(), [&](const auto& t) {
       return t.node == time.node && t.layer_begin == time.layer_begin;
     });
-    const uint64_t part = all_rows == 0 ? 0 : time.microseconds / all_rows * rows;
+    const uint64_t part = PartByRows(time.microseconds, rows, all_rows);
     if (at != total.end()) {
       at->microseconds += part;
-    } else {
+    } else if (total.size() < wire::kMaxStages) {
       total.push_back(time);
       total.back().microseconds = part;
     }

@@ -79,6 +79,70 @@ TEST(LeadTest, StopTokenEndsAnAnswerAndIsNotPartOfIt) {
   EXPECT_EQ(emissions[0].finished->generated, 0u);
 }
 
+// Of a step in which two stages, `first` and `second`, computed for so many microseconds.
+std::vector<Emission> AnswerAfter(LeadMachine& lead, uint64_t first, uint64_t second) {
+  const auto step = lead.NextStep(Time{});
+  std::vector<ItemOutput> outputs;
+  for (const LeadItem& item : step->items) {
+    if (item.outputs != Outputs::kNone) outputs.push_back({item.request, {5}});
+  }
+  const std::vector<wire::StageTime> times = {
+      {.layer_begin = 0, .layer_end = 4, .microseconds = first},
+      {.layer_begin = 4, .layer_end = 8, .microseconds = second}};
+  return *lead.OnStepDone(step->step, outputs, times, Time{1});
+}
+
+std::vector<uint64_t> MicrosecondsOf(const std::vector<wire::StageTime>& stages) {
+  std::vector<uint64_t> all;
+  for (const wire::StageTime& stage : stages) all.push_back(stage.microseconds);
+  return all;
+}
+
+TEST(LeadTest, RequestsShareTheTimesOfAStepByTheirRows) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 6, 2), Time{}));
+  ASSERT_TRUE(lead.Submit(Ask(2, 2, 9), Time{}));
+  // 6 and 2 of 8 rows; what is less than a microsecond a row counts, too.
+  auto emissions = AnswerAfter(lead, 1000, 4);
+  ASSERT_EQ(emissions.size(), 2u);
+  EXPECT_EQ(MicrosecondsOf(emissions[0].stages), (std::vector<uint64_t>{750, 3}));
+  EXPECT_EQ(MicrosecondsOf(emissions[1].stages), (std::vector<uint64_t>{250, 1}));
+  EXPECT_EQ(emissions[0].stages[1].layer_begin, 4u);
+  EXPECT_EQ(emissions[0].stages[1].layer_end, 8u);
+  // One row each; the times of the steps before are in it.
+  emissions = AnswerAfter(lead, 100, 20);
+  EXPECT_EQ(MicrosecondsOf(emissions[0].stages), (std::vector<uint64_t>{800, 13}));
+  ASSERT_TRUE(emissions[0].finished);
+  EXPECT_EQ(MicrosecondsOf(emissions[0].finished->stages), (std::vector<uint64_t>{800, 13}));
+  EXPECT_EQ(MicrosecondsOf(emissions[1].stages), (std::vector<uint64_t>{300, 11}));
+}
+
+TEST(LeadTest, ChunksWithoutOutputsCountInTheTimesOfTheirRequest) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 12), Time{}));
+  EXPECT_TRUE(AnswerAfter(lead, 80, 8).empty());
+  const auto emissions = AnswerAfter(lead, 40, 4);
+  ASSERT_EQ(emissions.size(), 1u);
+  EXPECT_EQ(MicrosecondsOf(emissions[0].stages), (std::vector<uint64_t>{120, 12}));
+}
+
+// Devices tell the times: ones beyond all measure stay bounded, in number and in value.
+TEST(LeadTest, TimesOfStrangersAreBounded) {
+  LeadMachine lead(Options());
+  ASSERT_TRUE(lead.Submit(Ask(1, 8, 9), Time{}));
+  std::vector<Emission> emissions = AnswerAfter(lead, ~uint64_t{0}, 0);
+  EXPECT_EQ(emissions[0].stages[0].microseconds, ~uint64_t{0});
+  std::vector<wire::StageTime> times;
+  for (uint32_t layer = 0; layer < 3 * wire::kMaxStages; ++layer)
+    times.push_back({.layer_begin = 100 + layer, .layer_end = 101 + layer, .microseconds = 1});
+  for (size_t begin = 0; begin < times.size(); begin += wire::kMaxStages) {
+    const auto step = lead.NextStep(Time{});
+    const auto some = std::span(times).subspan(begin, wire::kMaxStages);
+    emissions = *lead.OnStepDone(step->step, std::vector<ItemOutput>{{Id(1), {5}}}, some, Time{1});
+  }
+  EXPECT_EQ(emissions[0].stages.size(), wire::kMaxStages);
+}
+
 TEST(LeadTest, ChunksOfOnePromptFollowEachOtherThroughThePipeline) {
   LeadMachine lead(Options(3));
   ASSERT_TRUE(lead.Submit(Ask(1, 24), Time{}));

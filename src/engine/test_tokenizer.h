@@ -30,6 +30,7 @@ class TestTokenizer final : public model::Tokenizer {
   TokenId bos() const override { return -1; }
   TokenId eos() const override { return 0; }
   bool add_bos() const override { return false; }
+  TokenId text_end() const override { return -1; }
   bool IsControl(TokenId id) const override { return id == 0; }
   bool IsEndOfGeneration(TokenId id) const override { return id == 0; }
 

@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kMaxPatterns = 5;      // of keys: each set of them is a kind of key
 constexpr uint32_t kMaxCounted = 64;    // members that are counted one by one
 constexpr size_t kMostWrittenOut = 12;  // members in a row that may be left out
+constexpr size_t kMostInOneRule = 64;   // members: a rule has a limit of states
 
 // Every name that a schema mentions, in order.
 std::vector<std::string> NamesOf(const Facts& facts) {
@@ -139,7 +140,7 @@ ExprId SchemaWriter::Plain(const Members& members, bool may_be_empty) {
     const ExprId pair = json_.Comma(named[i].pair);
     ExprId all = rules_.Sequence({named[i].required ? pair : rules_.Optional(pair), rest.back()});
     // Each of them may be the next one after each of those before: written out, that is very many.
-    if (longest > kMostWrittenOut) {
+    if (longest > kMostWrittenOut || named.size() > kMostInOneRule) {
       const RuleId rule = rules_.AddRule();
       rules_.Define(rule, all);
       all = rules_.Call(rule);

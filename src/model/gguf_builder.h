@@ -214,4 +214,26 @@ inline GgufBuilder SmallSpm() {
   return file;
 }
 
+// WordPiece with a few words, as converters write it; its ids are at the words.
+inline GgufBuilder SmallWordPiece() {
+  GgufBuilder file;
+  file.String("tokenizer.ggml.model", "bert")
+      .Strings("tokenizer.ggml.tokens",
+               {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xe2\x96\x81un", "aff", "able",
+                "\xe2\x96\x81"
+                "a",
+                "a", "\xe2\x96\x81.", "\xe2\x96\x81\xe4\xb8\x80",
+                "\xe2\x96\x81"
+                "caf\xc3\xa9",
+                "\xe2\x96\x81"
+                "cafe",
+                "\xe2\x96\x81"
+                "A",
+                "b"});
+  file.Numbers<int32_t>("tokenizer.ggml.token_type", ValueType::kI32,
+                        {3, 2, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3});
+  file.Uint("tokenizer.ggml.unknown_token_id", 1).Uint("tokenizer.ggml.cls_token_id", 2);
+  return file.Uint("tokenizer.ggml.seperator_token_id", 3);
+}
+
 }  // namespace exo::model

@@ -14,7 +14,9 @@
 
 #include "../tests/support/shared_data.h"
 #include "base/sha256.h"
+#include "model/bert_words.h"
 #include "model/pretokenizer_rules.h"
+#include "model/utf8.h"
 
 namespace exo::model {
 namespace {
@@ -79,11 +81,16 @@ const json& Golden() {
   return golden;
 }
 
-TEST(PreTokenizerTest, WordsAreThoseOfLlamaCpp) {
+std::vector<std::string> EdgeTexts() {
   std::vector<std::string> texts;
   for (const std::string text : Golden()["edges"]) {
     for (const char* before : {"", "x", "1"}) texts.push_back(before + text);
   }
+  return texts;
+}
+
+TEST(PreTokenizerTest, WordsAreThoseOfLlamaCpp) {
+  const std::vector<std::string> texts = EdgeTexts();
   size_t tested = 0;
   for (const PreTokenizerName& name : PreTokenizerNames()) {
     if (name.name.empty()) continue;
@@ -115,6 +122,67 @@ TEST(PreTokenizerTest, WordsOfTheSharedTextsAreThoseOfLlamaCpp) {
     hashes[name.rule] = HashOf(*PreTokenizer::Create(name.name).value(), texts);
     EXPECT_EQ(hashes[name.rule], Golden()["names"][name.name]["texts"].get<std::string>())
         << name.name;
+  }
+}
+
+// The characters of the vocabulary that BERT's words were hashed with (CODES in pretokenizers.py).
+std::vector<char32_t> BertCodes() {
+  std::vector<char32_t> codes;
+  for (char32_t code = 1; code < 0xe1000; ++code) {
+    const bool surrogate = code >= 0xd800 && code < 0xe000;
+    if (!surrogate && code != 0x2581 && (code < 0x30000 || code >= 0xe0000)) codes.push_back(code);
+  }
+  return codes;
+}
+
+// Behind four special tokens, each has an id at the start of a word and then one inside.
+std::string HashBertWords(const BertRules& rules, const std::vector<std::string>& texts) {
+  const std::vector<char32_t> codes = BertCodes();
+  std::string ids;
+  for (const std::string& text : texts) {
+    SplitBertWords(text, rules, [&](std::string_view word) {
+      size_t first = 4;
+      for (size_t at = 0; at < word.size(); first = 4 + codes.size()) {
+        const size_t length = Utf8Length(word, at);
+        const auto place = std::ranges::lower_bound(codes, Utf8Decode(word, at, length));
+        AppendId(static_cast<int32_t>(first + static_cast<size_t>(place - codes.begin())), ids);
+        at += length;
+      }
+    });
+    AppendId(-1, ids);
+  }
+  return Sha256Of(std::as_bytes(std::span(ids))).Hex();
+}
+
+// Each character between letters, 4096 to a text.
+std::vector<std::string> CharacterTexts() {
+  std::vector<std::string> texts;
+  size_t count = 0;
+  for (const char32_t code : BertCodes()) {
+    if (count++ % 4096 == 0) {
+      texts.emplace_back();
+    } else {
+      texts.back() += ' ';
+    }
+    texts.back() += 'a';
+    Utf8Append(code, texts.back());
+    texts.back() += 'b';
+  }
+  return texts;
+}
+
+TEST(PreTokenizerTest, BertWordsAreThoseOfLlamaCpp) {
+  const std::vector<std::string> characters = CharacterTexts();
+  const std::map<std::string, BertRules> options = {
+      {"default", {}},
+      {"cased", {.lowercase = false, .strip_accents = false}},
+      {"unaccented", {.lowercase = false, .strip_accents = true}},
+      {"accented", {.lowercase = true, .strip_accents = false}}};
+  ASSERT_EQ(options.size(), Golden()["bert"].size());
+  for (const auto& [name, rules] : options) {
+    const json& expected = Golden()["bert"].at(name);
+    EXPECT_EQ(HashBertWords(rules, EdgeTexts()), expected["edges"].get<std::string>()) << name;
+    EXPECT_EQ(HashBertWords(rules, characters), expected["characters"].get<std::string>()) << name;
   }
 }
 

@@ -25,8 +25,9 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::Load(const Gguf& gguf) {
   if (*model == "llama") return MakeSpmTokenizer(gguf);
   if (*model == "gpt2") return MakeBpeTokenizer(gguf);
   if (*model == "t5") return MakeUnigramTokenizer(gguf);
+  if (*model == "bert") return MakeWordPieceTokenizer(gguf);
   return Fail(ErrorCode::kUnsupported,
-              "the tokenizer model '{}' (this build has llama, gpt2 and t5)", *model);
+              "the tokenizer model '{}' (this build has llama, gpt2, t5 and bert)", *model);
 }
 
 TokenizerBase::TokenizerBase(Vocabulary vocabulary)

@@ -1,5 +1,6 @@
 // Text to token ids and back, exactly as the model was trained: SentencePiece BPE ("llama"),
-// unigram ("t5") and byte-level BPE ("gpt2" with the rules of model/pretokenizer_rules.h).
+// unigram ("t5"), WordPiece ("bert") and byte-level BPE ("gpt2" with the rules of
+// model/pretokenizer_rules.h).
 // Immutable after Load; every method may be called from any thread.
 #pragma once
 
@@ -30,6 +31,7 @@ class Tokenizer {
 
   // Ids of `text` without BOS/EOS. parse_control: control tokens written in the text are
   // recognized. Invalid UTF-8 is encoded byte by byte where the vocabulary can, never refused.
+  // WordPiece drops it, with accents, white space and control characters.
   virtual std::vector<TokenId> Encode(std::string_view text, bool parse_control) const = 0;
   // Pieces one after the other as one text; control tokens only inside trusted pieces.
   virtual std::vector<TokenId> EncodePieces(std::span<const TextPiece> pieces) const = 0;
@@ -43,6 +45,8 @@ class Tokenizer {
   virtual TokenId bos() const = 0;   // -1: none
   virtual TokenId eos() const = 0;   // -1: none
   virtual bool add_bos() const = 0;  // raw prompts start with BOS
+  // What ends a text that is read as a whole, for embeddings and scores; -1: nothing.
+  virtual TokenId text_end() const = 0;
   virtual bool IsControl(TokenId id) const = 0;
   // Ends a generation: EOS, EOT and the usual end-of-turn tokens of the vocabulary.
   virtual bool IsEndOfGeneration(TokenId id) const = 0;

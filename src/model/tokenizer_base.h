@@ -20,6 +20,7 @@ class TokenizerBase : public Tokenizer {
   TokenId bos() const final { return vocabulary_.bos; }
   TokenId eos() const final { return vocabulary_.eos; }
   bool add_bos() const final { return vocabulary_.add_bos; }
+  TokenId text_end() const final { return vocabulary_.text_end; }
   bool IsControl(TokenId id) const final;
   bool IsEndOfGeneration(TokenId id) const final;
 
@@ -44,5 +45,6 @@ class TokenizerBase : public Tokenizer {
 Result<std::shared_ptr<const Tokenizer>> MakeSpmTokenizer(const Gguf& gguf);
 Result<std::shared_ptr<const Tokenizer>> MakeBpeTokenizer(const Gguf& gguf);
 Result<std::shared_ptr<const Tokenizer>> MakeUnigramTokenizer(const Gguf& gguf);
+Result<std::shared_ptr<const Tokenizer>> MakeWordPieceTokenizer(const Gguf& gguf);
 
 }  // namespace exo::model

@@ -158,6 +158,55 @@ TEST(TokenizerTest, UnigramTakesTheMostProbableWay) {
   EXPECT_EQ(Load(merging)->Encode("  a   b  ", false), (std::vector<TokenId>{7, 3, 5}));
 }
 
+TEST(TokenizerTest, WordPieceTakesTheLongestTokensOfEachWord) {
+  const auto tokenizer = Load(SmallWordPiece());
+  using Ids = std::vector<TokenId>;
+  EXPECT_EQ(tokenizer->Encode(" Unaffable\t UNA.", false), (Ids{4, 5, 6, 4, 8, 9}));
+  EXPECT_EQ(tokenizer->Encode("a\xe4\xb8\x80"
+                              "a",
+                              false),
+            (Ids{7, 10, 7}));  // an ideograph is a word
+  EXPECT_EQ(tokenizer->Encode("caf\xc3\xa9 cafe\xcc\x81", false), (Ids{12, 12}));
+  // A word is unknown as a whole, whatever of it is known.
+  EXPECT_EQ(tokenizer->Encode("unaffablex unx.", false), (Ids{1, 1, 9}));
+  EXPECT_EQ(tokenizer->Encode("a\xff\x01\xc2\xad"
+                              "a",
+                              false),
+            (Ids{7, 8}));
+  EXPECT_EQ(tokenizer->Decode(Ids{4, 5, 6, 7, 9}), " unaffable a .");
+  EXPECT_EQ(tokenizer->Decode(Ids{2, 7, 3}), " a");
+}
+
+TEST(TokenizerTest, WordPieceReadsTheOptionsOfItsNormalizer) {
+  GgufBuilder cased = SmallWordPiece();
+  cased.Bool("tokenizer.ggml.normalizer.lowercase", false);
+  EXPECT_EQ(Load(cased)->Encode("caf\xc3\xa9 A", false), (std::vector<TokenId>{11, 13}));
+  cased.Bool("tokenizer.ggml.normalizer.strip_accents", true);
+  EXPECT_EQ(Load(cased)->Encode("caf\xc3\xa9 A", false), (std::vector<TokenId>{12, 13}));
+}
+
+// Control tokens without brackets would be cut out of words.
+TEST(TokenizerTest, WordPieceHasNoControlTokensInsideOfWords) {
+  const auto tokenizer = Load(SmallWordPiece());
+  EXPECT_TRUE(tokenizer->IsControl(14));
+  EXPECT_EQ(tokenizer->Encode("ab [CLS]", false), (std::vector<TokenId>{1, 1, 1, 1}));
+  EXPECT_EQ(tokenizer->Encode("a[CLS]", true), (std::vector<TokenId>{7, 2}));
+}
+
+TEST(TokenizerTest, TextsBeginAndEndAsTheFileSays) {
+  EXPECT_EQ(Load(SmallWordPiece())->bos(), 2);
+  EXPECT_TRUE(Load(SmallWordPiece())->add_bos());
+  EXPECT_EQ(Load(SmallWordPiece())->text_end(), 3);
+  GgufBuilder plain = SmallWordPiece();
+  plain.Bool("tokenizer.ggml.add_bos_token", false).Bool("tokenizer.ggml.add_sep_token", false);
+  EXPECT_FALSE(Load(plain)->add_bos());
+  EXPECT_EQ(Load(plain)->text_end(), -1);
+  EXPECT_EQ(Load(SmallSpm())->text_end(), -1);
+  EXPECT_EQ(Load(SmallSpm().Bool("tokenizer.ggml.add_eos_token", true))->text_end(), 2);
+  EXPECT_NE(
+      LoadError(SmallWordPiece().Uint("tokenizer.ggml.cls_token_id", 99), ErrorCode::kCorrupt), "");
+}
+
 TEST(TokenizerTest, DamagedMapsOfCharactersAreRefusedOrReplaceNothing) {
   const auto with = [](const std::vector<uint8_t>& map) {
     GgufBuilder file = SmallUnigram();
@@ -184,9 +233,9 @@ TEST(TokenizerTest, DamagedMapsOfCharactersAreRefusedOrReplaceNothing) {
 
 TEST(TokenizerTest, RefusesWhatItDoesNotHave) {
   EXPECT_TRUE(LoadError(SmallBpe("afmoe"), ErrorCode::kUnsupported).contains("'afmoe'"));
-  GgufBuilder bert;
-  bert.String("tokenizer.ggml.model", "bert");
-  EXPECT_TRUE(LoadError(bert, ErrorCode::kUnsupported).contains("bert"));
+  GgufBuilder rwkv;
+  rwkv.String("tokenizer.ggml.model", "rwkv");
+  EXPECT_TRUE(LoadError(rwkv, ErrorCode::kUnsupported).contains("'rwkv'"));
   EXPECT_NE(LoadError(GgufBuilder(), ErrorCode::kCorrupt), "");
   EXPECT_NE(LoadError(SmallSpm().Uint("tokenizer.ggml.bos_token_id", 5000), ErrorCode::kCorrupt),
             "");
@@ -198,10 +247,11 @@ TEST(TokenizerTest, TakesNoQuadraticTime) {
   const std::vector<std::string> texts = {words, std::string(1u << 20, 'a'),
                                           std::string(1u << 20, ' ')};
   for (const auto& tokenizer : {Load(SmallBpe("llama-bpe")), Load(SmallBpe("default")),
-                                Load(SmallSpm()), Load(SmallUnigram())}) {
+                                Load(SmallSpm()), Load(SmallUnigram()), Load(SmallWordPiece())}) {
     for (const std::string& text : texts) {
       const auto start = std::chrono::steady_clock::now();
-      EXPECT_FALSE(tokenizer->Encode(text, true).empty());
+      const bool nothing = text[0] == ' ' && tokenizer->text_end() >= 0;  // WordPiece's
+      EXPECT_EQ(tokenizer->Encode(text, true).empty(), nothing);
       EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20))
           << text.substr(0, 10);
     }

@@ -169,6 +169,9 @@ INSTANTIATE_TEST_SUITE_P(
         VectorCase{.name = "refact",
                    .vocabulary = "gguf-vocab/ggml-vocab-refact.gguf",
                    .cleans_spaces = true},
+        VectorCase{.name = "bert-bge",
+                   .vocabulary = "gguf-vocab/ggml-vocab-bert-bge.gguf",
+                   .cleans_spaces = true},
         // No tokenizer.ggml.pre: the "default" rules.
         VectorCase{.name = "gpt-neox",
                    .vocabulary = "gguf-vocab/ggml-vocab-gpt-neox.gguf",

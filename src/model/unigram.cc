@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <tuple>
 
 #include "model/charsmap.h"
+#include "model/prefix_finder.h"
 #include "model/space_mark.h"
 #include "model/tokenizer_base.h"
 #include "model/utf8.h"
@@ -20,42 +20,6 @@ struct UnigramParts {
   Vocabulary vocabulary;
   Charsmap charsmap;
   bool merges_spaces = false;  // runs of spaces count as one, those at the ends as none
-};
-
-// Tokens by their texts: finds all that begin at one place.
-class PrefixFinder {
- public:
-  void Add(std::string_view text, TokenId id) { tokens_.push_back({text, id}); }
-  void Finish() { std::ranges::sort(tokens_, {}, &Token::text); }
-
-  // found(length, id) for each token that `text` begins with, shorter ones first.
-  template <class Found>
-  void Each(std::string_view text, const Found& found) const {
-    auto first = tokens_.begin(), last = tokens_.end();
-    for (size_t length = 1; length <= text.size() && first != last; ++length) {
-      const auto byte = [&](const Token& token) {
-        return token.text.size() < length ? -1 : static_cast<uint8_t>(token.text[length - 1]);
-      };
-      const int wanted = static_cast<uint8_t>(text[length - 1]);
-      std::tie(first, last) = std::equal_range(first, last, wanted, Compare<decltype(byte)>{byte});
-      // Of equal beginnings the shortest is the first.
-      if (first != last && first->text.size() == length) found(length, first->id);
-    }
-  }
-
- private:
-  struct Token {
-    std::string_view text;
-    TokenId id;
-  };
-  template <class Byte>
-  struct Compare {
-    const Byte& byte;
-    bool operator()(const Token& token, int wanted) const { return byte(token) < wanted; }
-    bool operator()(int wanted, const Token& token) const { return wanted < byte(token); }
-  };
-
-  std::vector<Token> tokens_;
 };
 
 class UnigramTokenizer final : public TokenizerBase {

@@ -95,13 +95,17 @@ AbsentIds AbsentIdsOf(VocabularyKind kind) {
       return {.bos = 1, .eos = 2, .unknown = 0};
     case VocabularyKind::kUnigram:
       return {.bos = -1, .eos = 1, .unknown = 2};
+    case VocabularyKind::kWordPiece:
+      return {.bos = 101, .eos = -1, .unknown = 100};
   }
   return {};
 }
 
 Result<void> ReadSpecialIds(const Gguf& gguf, VocabularyKind kind, Vocabulary& vocabulary) {
   const size_t size = vocabulary.size();
-  const AbsentIds absent = AbsentIdsOf(kind);
+  AbsentIds absent = AbsentIdsOf(kind);
+  if (kind == VocabularyKind::kWordPiece)
+    absent.bos = TRY(ReadId(gguf, "tokenizer.ggml.cls_token_id", absent.bos, size));
   vocabulary.bos = TRY(ReadId(gguf, "tokenizer.ggml.bos_token_id", absent.bos, size));
   vocabulary.eos = TRY(ReadId(gguf, "tokenizer.ggml.eos_token_id", absent.eos, size));
   vocabulary.unknown = TRY(ReadId(gguf, "tokenizer.ggml.unknown_token_id", absent.unknown, size));
@@ -128,6 +132,15 @@ Result<void> ReadSpecialIds(const Gguf& gguf, VocabularyKind kind, Vocabulary& v
     if (vocabulary.type(id) == TokenType::kControl) vocabulary.ends[static_cast<size_t>(id)] = true;
   }
   return {};
+}
+
+// BERT's texts end with its separator; GGUF spells its key like this.
+Result<TokenId> ReadTextEnd(const Gguf& gguf, VocabularyKind kind, const Vocabulary& vocabulary) {
+  if (kind == VocabularyKind::kWordPiece &&
+      gguf.GetBool("tokenizer.ggml.add_sep_token").value_or(true)) {
+    return ReadId(gguf, "tokenizer.ggml.seperator_token_id", 102, vocabulary.size());
+  }
+  return gguf.GetBool("tokenizer.ggml.add_eos_token").value_or(false) ? vocabulary.eos : -1;
 }
 
 void Index(Vocabulary& vocabulary) {
@@ -160,11 +173,14 @@ Result<Vocabulary> Vocabulary::Load(const Gguf& gguf, VocabularyKind kind) {
   }
   vocabulary.texts = std::move(*texts);
   TRY(ReadTypes(gguf, vocabulary));
-  if (kind != VocabularyKind::kByteLevel) TRY(ReadScores(gguf, vocabulary));
+  const bool scored = sentence_piece || kind == VocabularyKind::kUnigram;
+  if (scored) TRY(ReadScores(gguf, vocabulary));
   Index(vocabulary);
   TRY(ReadSpecialIds(gguf, kind, vocabulary));
+  const bool adds_bos = sentence_piece || kind == VocabularyKind::kWordPiece;
   vocabulary.add_bos =
-      gguf.GetBool("tokenizer.ggml.add_bos_token").value_or(sentence_piece) && vocabulary.bos >= 0;
+      gguf.GetBool("tokenizer.ggml.add_bos_token").value_or(adds_bos) && vocabulary.bos >= 0;
+  vocabulary.text_end = TRY(ReadTextEnd(gguf, kind, vocabulary));
   vocabulary.add_space_prefix =
       gguf.GetBool("tokenizer.ggml.add_space_prefix").value_or(sentence_piece);
   vocabulary.specials_eat_space = NamesPhi3(gguf);

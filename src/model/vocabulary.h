@@ -26,7 +26,7 @@ enum class TokenType : uint8_t {
 };
 
 // Which keys a file must have, and what is meant where it has none.
-enum class VocabularyKind : uint8_t { kByteLevel, kSentencePiece, kUnigram };
+enum class VocabularyKind : uint8_t { kByteLevel, kSentencePiece, kUnigram, kWordPiece };
 
 struct Vocabulary {
   std::vector<std::string> texts;
@@ -39,6 +39,7 @@ struct Vocabulary {
   TokenId bos = -1;
   TokenId eos = -1;
   TokenId unknown = -1;
+  TokenId text_end = -1;  // ends a text that is read as a whole; -1: nothing
   bool add_bos = false;
   bool add_space_prefix = false;
   // Phi-3: white space after a special token belongs to the token.

@@ -1,5 +1,8 @@
 #include "node/prompt.h"
 
+#include <algorithm>
+#include <array>
+
 namespace exo::node {
 namespace {
 
@@ -13,15 +16,20 @@ Result<void> CheckIds(const std::vector<TokenId>& ids, size_t vocabulary) {
   return {};
 }
 
+model::ChatTemplateOptions TemplateOptions(const model::Tokenizer& tokenizer, int64_t local_time) {
+  model::ChatTemplateOptions options{.now = local_time};
+  if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
+  if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
+  return options;
+}
+
 // Where the answer goes on in the last message, that one follows what the template wrote for the
 // others.
 Result<std::vector<model::TextPiece>> RenderMessages(const GenerateRequest& request,
                                                      const Vocabulary& vocabulary,
                                                      int64_t local_time) {
-  const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
-  model::ChatTemplateOptions options{.variables = request.chat.variables, .now = local_time};
-  if (tokenizer.bos() >= 0) options.bos_token = tokenizer.Bytes(tokenizer.bos(), true);
-  if (tokenizer.eos() >= 0) options.eos_token = tokenizer.Bytes(tokenizer.eos(), true);
+  model::ChatTemplateOptions options = TemplateOptions(*vocabulary.tokenizer, local_time);
+  options.variables = request.chat.variables;
   if (request.chat.tool_use != ToolUse::kNone) options.tools = request.chat.tools;
   options.arguments_as_text = vocabulary.format != nullptr && vocabulary.format->arguments_as_text;
   std::span<const model::ChatMessage> messages = request.messages;
@@ -74,22 +82,37 @@ Result<std::vector<model::TextPiece>> RenderPair(const RankedPair& pair,
   return RenderMessages(chat, vocabulary, 0);
 }
 
-// A conversation that has begun: BOS stands there once.
-void GoOn(const std::vector<TokenId>& before, const model::Tokenizer& tokenizer,
-          std::vector<TokenId>& ids) {
-  const bool again = !ids.empty() && ids.front() == tokenizer.bos();
+// What the template writes behind an answer, as "<|im_end|>" and a line break: the tokens of an
+// answer are without it. Empty where the template does not say.
+std::vector<TokenId> EndOfAnswer(const Vocabulary& vocabulary) {
+  const std::array messages = {model::ChatMessage{.role = "user", .content = "hello"},
+                               model::ChatMessage{.role = "assistant", .content = "hello"}};
+  model::ChatTemplateOptions options = TemplateOptions(*vocabulary.tokenizer, 0);
+  options.add_generation_prompt = false;
+  auto pieces = RenderChat(vocabulary, messages, options);
+  if (!pieces) return {};
+  const auto content = std::find_if(pieces->rbegin(), pieces->rend(),
+                                    [](const model::TextPiece& piece) { return !piece.trusted; });
+  pieces->erase(pieces->begin(), content.base());
+  return vocabulary.tokenizer->EncodePieces(*pieces);
+}
+
+// A conversation that has begun: its last answer is ended, and BOS stands there once.
+void GoOn(std::vector<TokenId> before, const Vocabulary& vocabulary, std::vector<TokenId>& ids) {
+  const std::vector<TokenId> end = EndOfAnswer(vocabulary);
+  size_t there = std::min(end.size(), before.size());
+  while (!std::equal(before.end() - static_cast<std::ptrdiff_t>(there), before.end(), end.begin()))
+    --there;
+  before.insert(before.end(), end.begin() + static_cast<std::ptrdiff_t>(there), end.end());
+  const bool again = !ids.empty() && ids.front() == vocabulary.tokenizer->bos();
   ids.erase(ids.begin(), ids.begin() + (again ? 1 : 0));
   ids.insert(ids.begin(), before.begin(), before.end());
 }
 
 // The text of a readout ends as its model was trained to see texts end.
-void AddEnd(const Vocabulary& vocabulary, std::vector<TokenId>& ids) {
-  const auto& metadata = vocabulary.details.metadata;
-  const auto add = metadata.find("tokenizer.ggml.add_eos_token");
-  const bool* wanted = add == metadata.end() ? nullptr : std::get_if<bool>(&add->second);
-  const TokenId eos = vocabulary.tokenizer->eos();
-  if (wanted == nullptr || !*wanted || eos < 0) return;
-  if (ids.empty() || ids.back() != eos) ids.push_back(eos);
+void AddEnd(const model::Tokenizer& tokenizer, std::vector<TokenId>& ids) {
+  const TokenId end = tokenizer.text_end();
+  if (end >= 0 && (ids.empty() || ids.back() != end)) ids.push_back(end);
 }
 
 Result<std::vector<TokenId>> MakeInfill(const GenerateRequest& request,
@@ -133,14 +156,14 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
                                          : RenderMessages(request, vocabulary, local_time));
     for (const model::TextPiece& piece : pieces) prompt.text += piece.text;
     prompt.ids = tokenizer.EncodePieces(pieces);
-    if (!request.before.empty()) GoOn(request.before, tokenizer, prompt.ids);
+    if (!request.before.empty()) GoOn(request.before, vocabulary, prompt.ids);
   }
   // Templates may write BOS themselves: it stands there once.
   if (!request.no_bos && tokenizer.add_bos() && tokenizer.bos() >= 0 &&
       (prompt.ids.empty() || prompt.ids.front() != tokenizer.bos())) {
     prompt.ids.insert(prompt.ids.begin(), tokenizer.bos());
   }
-  if (request.readout && request.prompt) AddEnd(vocabulary, prompt.ids);
+  if (request.readout && request.prompt) AddEnd(tokenizer, prompt.ids);
   return prompt;
 }
 

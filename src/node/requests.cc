@@ -281,7 +281,7 @@ void Requests::Shorten(Request& request, uint32_t context) {
   if (prompt.size() < context) return;
   const TokenId end = prompt.back();
   prompt.resize(context - 1);
-  if (end == request.vocabulary->tokenizer->eos()) prompt.back() = end;
+  if (end == request.vocabulary->tokenizer->text_end()) prompt.back() = end;
 }
 
 void Requests::Place(const RequestId& id) {

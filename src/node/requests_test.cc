@@ -195,10 +195,21 @@ TEST_F(RequestsTest, AConversationThatBeganStandsInFrontOfTheChat) {
   const std::vector<TokenId>& whole = submitted_->prompt;
   ASSERT_GT(whole.size(), alone.size());
   EXPECT_TRUE(std::equal(alone.rbegin(), alone.rend(), whole.rbegin()));
-  EXPECT_NE(std::ranges::search(whole, request.before).begin(), whole.end());
+  const auto begun = std::ranges::search(whole, request.before);
+  ASSERT_LT(begun.end() - whole.begin() + static_cast<std::ptrdiff_t>(alone.size()),
+            static_cast<std::ptrdiff_t>(whole.size()));
+  const TokenId end = *begun.end();  // as the template ends answers
+  EXPECT_TRUE(vocabulary_->tokenizer->IsEndOfGeneration(end));
   Answer("It", wire::FinishReason::kStop);
   EXPECT_EQ(sink_.prompt, whole);
   EXPECT_EQ(sink_.max_tokens, 64 - whole.size());
+  // An end that is there already is not written twice.
+  const std::vector<TokenId> first_time = whole;
+  submitted_.reset();
+  request.before.push_back(end);
+  handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_EQ(submitted_->prompt, first_time);
   request.before = {1 << 20};
   handle = requests_.Start(request, sink_);
   RunUntil([&] { return sink_.error.has_value(); });

@@ -247,8 +247,9 @@ def pretokenizer_words(exo):
     package()
     golden = json.loads(pretokenizers.GOLDEN.read_text())
     found = pretokenizers.ask()
-    assert found == golden, [n for n in found["names"] if found["names"][n] != golden["names"].get(n)] or "other texts"
-    print(f"  {len(found['names'])} names of rules")
+    differing = [n for part in ("names", "bert") for n in found[part] if found[part][n] != golden[part].get(n)]
+    assert found == golden, differing or "other texts"
+    print(f"  {len(found['names'])} names of rules, BERT's words by {len(found['bert'])} sets of options")
 
 
 def tiny_greedy(exo):

@@ -5,7 +5,8 @@
 
 writes what src/model/pretokenizer_test.cc compares with; peer_test.py checks that it is still so.  llama.cpp shows
 no words, only ids: the vocabulary here has every pair of bytes as a merge, so that nearly every boundary of words
-changes an id.  A hash is that of the ids of all texts, 32 bits each, -1 behind each text.
+changes an id.  BERT's words, by its options, come from a vocabulary of single characters: each has an id at the start of
+a word and another one inside.  A hash is that of the ids of all texts, 32 bits each, -1 behind each text.
 """
 import hashlib
 import json
@@ -44,6 +45,12 @@ EDGES = [
     "don\u2019t \uff07s 'S\u017f '\u212a a's\u0301 A'LL B've", "\ue000\uf8ff\ufffd\u0378\u2fe0\u00ad\u0001\u007f\u009f x\u0000y", WHOLE, "",
 ]
 
+# Where characters are assigned, but for SentencePiece's mark, with which such files write the starts of words.
+CODES = [code for code in (*range(1, 0x30000), *range(0xE0000, 0xE1000)) if code not in range(0xD800, 0xE000)
+         and code != 0x2581]
+BERT = {"default": {}, "cased": {"lowercase": False}, "unaccented": {"lowercase": False, "strip_accents": True},
+        "accented": {"lowercase": True, "strip_accents": False}}
+
 
 def variations(texts):
     return [before + text for text in texts for before in ("", "x", "1")]
@@ -63,13 +70,32 @@ def string(text):
 def write_vocabulary(path, name):
     """A file without tensors whose pre-tokenizer is `name`."""
     tokens, merges = symbols()
-    keys = [("general.architecture", 8, string("llama")), ("tokenizer.ggml.model", 8, string("gpt2")),
-            ("tokenizer.ggml.pre", 8, string(name)),
-            ("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) + b"".join(map(string, tokens))),
-            ("tokenizer.ggml.token_type", 9, struct.pack(f"<IQ{len(tokens)}i", 5, len(tokens), *[1] * len(tokens))),
-            ("tokenizer.ggml.merges", 9, struct.pack("<IQ", 8, len(merges)) + b"".join(map(string, merges))),
-            ("tokenizer.ggml.bos_token_id", 4, struct.pack("<I", 11)),
-            ("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 11))]
+    write_keys(path, [
+        ("general.architecture", 8, string("llama")), ("tokenizer.ggml.model", 8, string("gpt2")),
+        ("tokenizer.ggml.pre", 8, string(name)), *token_keys(tokens, [1] * len(tokens)),
+        ("tokenizer.ggml.merges", 9, struct.pack("<IQ", 8, len(merges)) + b"".join(map(string, merges))),
+        ("tokenizer.ggml.bos_token_id", 4, struct.pack("<I", 11)),
+        ("tokenizer.ggml.eos_token_id", 4, struct.pack("<I", 11))])
+
+
+def write_bert_vocabulary(path, options):
+    """A file without tensors whose tokens are four special ones, CODES at the starts of words, CODES inside."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    tokens = [*special, *("\u2581" + chr(code) for code in CODES), *map(chr, CODES)]
+    ids = {"unknown": 1, "bos": 2, "seperator": 3, "padding": 0, "mask": 0}
+    write_keys(path, [
+        ("general.architecture", 8, string("bert")), ("tokenizer.ggml.model", 8, string("bert")),
+        *token_keys(tokens, [3] * len(special) + [1] * (len(tokens) - len(special))),
+        *((f"tokenizer.ggml.{name}_token_id", 4, struct.pack("<I", id_)) for name, id_ in ids.items()),
+        *((f"tokenizer.ggml.normalizer.{name}", 7, struct.pack("<?", value)) for name, value in options.items())])
+
+
+def token_keys(tokens, types):
+    return [("tokenizer.ggml.tokens", 9, struct.pack("<IQ", 8, len(tokens)) + b"".join(map(string, tokens))),
+            ("tokenizer.ggml.token_type", 9, struct.pack(f"<IQ{len(types)}i", 5, len(types), *types))]
+
+
+def write_keys(path, keys):
     head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys))
     head += b"".join(string(key) + struct.pack("<I", kind) + value for key, kind, value in keys)
     path.write_bytes(head + bytes(-len(head) % 32))
@@ -93,23 +119,36 @@ def shared_texts():
     return [line["text"] for line in sorted(map(json.loads, filter(None, lines)), key=lambda line: line["id"])]
 
 
+def character_texts():
+    """Every character, between letters; some to a text."""
+    return [" ".join(f"a{chr(code)}b" for code in CODES[begin:begin + 4096]) for begin in range(0, len(CODES), 4096)]
+
+
+def ask_llama(path, texts):
+    folder, node = package()
+    run = subprocess.run([node, HERE / "llama.mjs", "--pkg", folder, "--model", path], capture_output=True,
+                         input=json.dumps({"vocabOnly": True, "texts": texts}), text=True, timeout=600)
+    assert run.returncode == 0, run.stderr[-1500:]
+    return json.loads(run.stdout)
+
+
 def ask():
     """What llama.cpp does, in the form of the golden file."""
-    folder, node = package()
-    edges, texts = variations(EDGES), shared_texts()
-    found = {}
+    edges, texts, characters = variations(EDGES), shared_texts(), character_texts()
+    found, bert = {}, {}
     with tempfile.TemporaryDirectory(prefix="exo-peer-") as place:
+        path = pathlib.Path(place) / "vocabulary.gguf"
         for name in names():
-            path = pathlib.Path(place) / "vocabulary.gguf"
             write_vocabulary(path, name)
-            run = subprocess.run([node, HERE / "llama.mjs", "--pkg", folder, "--model", path], capture_output=True,
-                                 input=json.dumps({"vocabOnly": True, "texts": edges + texts}), text=True, timeout=600)
-            assert run.returncode == 0, f"{name}: {run.stderr[-1500:]}"
-            answer = json.loads(run.stdout)
+            answer = ask_llama(path, edges + texts)
             ids = answer["texts"]
             found[name] = {"edges": digest(ids[:len(edges)]), "texts": digest(ids[len(edges):]),
                            "whole_words": len(ids[edges.index(WHOLE)]) == 1, "adds_bos": answer["bos"] is not None}
-    return {"edges": EDGES, "names": found}
+        for name, options in BERT.items():
+            write_bert_vocabulary(path, options)
+            ids = ask_llama(path, edges + characters)["texts"]
+            bert[name] = {"edges": digest(ids[:len(edges)]), "characters": digest(ids[len(edges):])}
+    return {"edges": EDGES, "names": found, "bert": bert}
 
 
 def main():
