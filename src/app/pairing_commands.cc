@@ -95,7 +95,14 @@ Result<void> RunForget(const Settings& settings, const DeviceOptions& options) {
 }
 
 Result<void> RunAudit(const Settings&, bool as_json) {
-  const std::vector<node::AuditEntry> entries = TRY(node::AuditLog::Read(sys::DataFolder()));
+  const auto [entries, torn_bytes] = TRY(node::AuditLog::Read(sys::DataFolder()));
+  if (torn_bytes > 0) {
+    Note(
+        "exo: the last line of the log is torn, as by a power cut: what it said is lost, and its "
+        "{} "
+        "bytes are cut off when exo writes the next one\n",
+        torn_bytes);
+  }
   if (as_json) {
     json list = json::array();
     for (const node::AuditEntry& entry : entries) {
