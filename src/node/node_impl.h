@@ -283,7 +283,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void WritePresets();
   void StartPulls();
   void AnnounceDownloads();
-  Elsewhere FindElsewhere(const Hash256& content, bool announced) const;
+  // The records of members that are alive, without this one and without guests.
+  std::vector<wire::NodeRecord> OtherMembers() const;
   // What a model is called here that may be named by what it was pulled as.
   std::string NameHere(const std::string& model) const;
   // What the planner says of a model that is not here yet.

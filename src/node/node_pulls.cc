@@ -42,37 +42,31 @@ void NodeImpl::StartPulls() {
               [this](const store::Manifest& manifest, const fetch::RemoteModel& model) {
                 return DescribeRemote(manifest, model);
               },
-          .find_elsewhere = [this](const Hash256& content,
-                                   bool announced) { return FindElsewhere(content, announced); },
+          .find_elsewhere =
+              [this](const Hash256& content, bool announced) {
+                return FindElsewhere(OtherMembers(), identity_->id(), content, announced);
+              },
+          .is_awaited =
+              [this](const Hash256& content) { return IsAwaited(OtherMembers(), content); },
           .announce = [this] { AnnounceDownloads(); }});
 }
 
 void NodeImpl::AnnounceDownloads() {
   record_.downloads = pulls_->Downloads();
+  record_.awaits = pulls_->Awaited();
   for (wire::ModelHolding& holding : record_.models)
     if (!holding.pulled) holding.content = pulls_->ContentOf(holding.name);
   FeedRecord();
 }
 
-// Two devices that announce the same at once: the smaller id downloads it. A guest's word counts
-// for nothing here: nobody could tell whether it is true.
-Elsewhere NodeImpl::FindElsewhere(const Hash256& content, bool announced) const {
-  using Where = Elsewhere::Where;
-  Elsewhere found;
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    const wire::NodeRecord& record = status.record;
-    if (status.self || status.state != cluster::PeerState::kAlive) continue;
-    if (trust_->trust().IsGuest(record.id)) continue;
-    if (found.where == Where::kAlone) found.where = Where::kNowhere;
-    for (const wire::ModelHolding& holding : record.models) {
-      if (holding.content == content && holding.complete)
-        return {.where = Where::kThere, .device = record.name, .name = holding.name};
-    }
-    const bool yields = announced && identity_->id() < record.id;
-    if (!yields && std::ranges::find(record.downloads, content) != record.downloads.end())
-      found = {.where = Where::kComing, .device = record.name};
+std::vector<wire::NodeRecord> NodeImpl::OtherMembers() const {
+  std::vector<wire::NodeRecord> others;
+  for (cluster::NodeStatus& status : core_->Nodes()) {
+    const bool counts = !status.self && status.state == cluster::PeerState::kAlive &&
+                        !trust_->trust().IsGuest(status.record.id);
+    if (counts) others.push_back(std::move(status.record));
   }
-  return found;
+  return others;
 }
 
 std::string NodeImpl::NameHere(const std::string& model) const {

@@ -59,8 +59,8 @@ struct Pulls::Running {
   // While it is not settled who downloads it.
   std::optional<fetch::RemoteModel> considered = std::nullopt;
   Hash256 content = {};
-  bool announced = false;  // also while it is downloaded
-  int ticks = 0;           // since then
+  From from = From::kUnsettled;  // announced; also while it is downloaded
+  int ticks = 0;                 // since then
 };
 
 class Pulls::Waiter final : public Pulling {
@@ -69,10 +69,7 @@ class Pulls::Waiter final : public Pulling {
       : running_(std::move(running)), watcher_(watcher) {
     running_->waiters.push_back(this);
   }
-  ~Waiter() override {
-    std::erase(running_->waiters, this);
-    if (running_->waiters.empty()) running_->board->cancel = true;
-  }
+  ~Waiter() override { std::erase(running_->waiters, this); }  // the next tick looks who is left
   PullWatcher& watcher() { return watcher_; }
 
  private:
@@ -165,18 +162,21 @@ void Pulls::Begin(const std::shared_ptr<Running>& running, const fetch::RemoteMo
   Consider(running);
 }
 
+void Pulls::Settle(Running& running, From from) {
+  if (running.from == from) return;
+  running.from = from;
+  running.ticks = 0;
+  options_.announce();
+}
+
 void Pulls::Consider(const std::shared_ptr<Running>& running) {
   if (running->board->cancel) return Finish(running, Fail(ErrorCode::kCancelled, "stopped"));
-  const Elsewhere elsewhere = options_.find_elsewhere(running->content, running->announced);
+  const Elsewhere elsewhere =
+      options_.find_elsewhere(running->content, running->from == From::kInternet);
   using Where = Elsewhere::Where;
   const bool waits = elsewhere.where == Where::kComing;
-  const bool announces = elsewhere.where == Where::kNowhere || elsewhere.where == Where::kAlone;
-  if (running->announced != announces) {
-    running->announced = announces;
-    running->ticks = 0;
-    options_.announce();
-  }
   if (elsewhere.where == Where::kThere || waits) {
+    Settle(*running, waits ? From::kMember : From::kUnsettled);
     PullProgress now = running->board->Read();
     now.note = fmt::format("{} {} it", elsewhere.device, waits ? "is downloading" : "has");
     running->board->Write(std::move(now));
@@ -186,6 +186,7 @@ void Pulls::Consider(const std::shared_ptr<Running>& running) {
     }
     return;
   }
+  Settle(*running, From::kInternet);
   if (elsewhere.where == Where::kNowhere && running->ticks++ < kSettle) return;
   Fetch(running, *std::exchange(running->considered, std::nullopt));
 }
@@ -205,9 +206,17 @@ Hash256 Pulls::ContentOf(const std::string& name) const {
 }
 
 std::vector<Hash256> Pulls::Downloads() const {
+  return ContentsFrom(From::kInternet);
+}
+
+std::vector<Hash256> Pulls::Awaited() const {
+  return ContentsFrom(From::kMember);
+}
+
+std::vector<Hash256> Pulls::ContentsFrom(From from) const {
   std::vector<Hash256> contents;
   for (const auto& [unused, running] : running_)
-    if (running->announced) contents.push_back(running->content);
+    if (running->from == from) contents.push_back(running->content);
   return contents;
 }
 
@@ -274,7 +283,7 @@ void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::st
   const auto place = running_.find(running->reference.Text());
   if (place != running_.end() && place->second == running) running_.erase(place);
   running->considered.reset();
-  if (name || running->announced) options_.announce();
+  if (name || running->from != From::kUnsettled) options_.announce();
   if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
   const PullProgress last = running->board->Read();
   while (!running->waiters.empty()) {  // each may go when it hears of it, and take others along
@@ -294,6 +303,9 @@ void Pulls::Tell(Running& running) {
 
 void Pulls::OnTick() {
   for (const auto& [unused, running] : std::map(running_)) {
+    const bool wanted = !running->waiters.empty() ||
+                        (running->from == From::kInternet && options_.is_awaited(running->content));
+    if (!wanted) running->board->cancel = true;
     if (running->considered) Consider(running);
     Tell(*running);
   }

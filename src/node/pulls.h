@@ -14,19 +14,12 @@
 #include "net/event_loop.h"
 #include "node/api.h"
 #include "node/jobs.h"
+#include "node/pull_peers.h"
 #include "node/pulled_notes.h"
 #include "store/manifest.h"
 #include "store/state.h"
 
 namespace exo::node {
-
-// Where a model of some content is besides here, or will be.
-struct Elsewhere {
-  enum class Where : uint8_t { kAlone, kNowhere, kComing, kThere };  // alone: there is nobody else
-  Where where = Where::kAlone;
-  std::string device = {};
-  std::string name = {};  // of the model there
-};
 
 struct PullsOptions {
   fetch::Sources sources;
@@ -36,7 +29,9 @@ struct PullsOptions {
   std::function<std::string(const store::Manifest&, const fetch::RemoteModel&)> describe;
   // `announced`: the others have heard that this device downloads it, too.
   std::function<Elsewhere(const Hash256& content, bool announced)> find_elsewhere;
-  // What is on its way here has changed, or what the models here are known to be.
+  // Does another member wait for what this device downloads? Then it goes on without a watcher.
+  std::function<bool(const Hash256& content)> is_awaited;
+  // What is on its way here or awaited has changed, or what the models here are known to be.
   std::function<void()> announce;
 };
 
@@ -53,6 +48,8 @@ class Pulls {
   Hash256 ContentOf(const std::string& name) const;
   // What is on its way here.
   std::vector<Hash256> Downloads() const;
+  // What another member is to bring.
+  std::vector<Hash256> Awaited() const;
   bool WasPulled(const std::string& name) const { return notes_.FindByName(name) != nullptr; }
   // Deletes a pulled model by its name here. Errors: kNotFound, kIo, kOverloaded.
   void Remove(const std::string& name, std::function<void(Result<void>)> done);
@@ -73,6 +70,10 @@ class Pulls {
                                   const std::atomic<bool>& cancel);
   // Each byte comes into the house once: what another device has or downloads is not downloaded.
   void Begin(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
+  // Where what is considered comes from.
+  enum class From : uint8_t { kUnsettled, kInternet, kMember };
+  void Settle(Running& running, From from);
+  std::vector<Hash256> ContentsFrom(From from) const;
   void Consider(const std::shared_ptr<Running>& running);
   void NoteElsewhere(const Running& running, const std::string& name);
   void Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);

@@ -122,6 +122,7 @@ struct NodeRecord {
   uint32_t api_port = 0;
   std::vector<ModelHolding> models;
   std::vector<Hash256> downloads;  // on their way here, as ModelHolding::content names them
+  std::vector<Hash256> awaits;     // likewise: another member is to bring them, and should go on
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 

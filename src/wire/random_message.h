@@ -90,7 +90,7 @@ class RandomMessage {
   }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
-        v.models, v.downloads);
+        v.models, v.downloads, v.awaits);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }

@@ -162,6 +162,31 @@ def test_three_devices_pull_each_byte_once(exo):
             assert extra < 3 * MIB, extra
             texts = {say(node, "stories-Q8_0") for node in nodes}
             assert len(texts) == 1, texts
+            goes_on_for_another_device(nodes, servers)
+
+
+def goes_on_for_another_device(nodes, servers):
+    """Who asked first goes away; the device that waits for the same gets it, and no byte comes twice."""
+    data = stories("q4_0") + b"\0" * (8 * MIB)
+    repo = servers.repos["team/waited"] = Repo({"w-Q4_0.gguf": data})
+    repo.slow = 0.03
+    first = nodes[0].api.connect()
+    first.request("POST", "/api/pull", body=json.dumps({"model": "hf:team/waited"}),
+                  headers={"Content-Type": "application/json"})
+    answer = first.getresponse()
+    while json.loads(answer.readline()).get("completed", 0) < MIB:
+        pass
+    lines = []
+    second = threading.Thread(target=lambda: lines.extend(pull(nodes[1], "hf:team/waited")))
+    second.start()
+    wait_for("the other device to wait", lambda: len(servers.asked("team/waited")) >= 2 and
+             servers.sent["w-Q4_0.gguf"] >= 3 * MIB)
+    answer.close()
+    first.close()
+    second.join()
+    assert lines[-1] == {"status": "success"}, lines
+    assert servers.sent["w-Q4_0.gguf"] - len(data) < 3 * MIB, (servers.sent, len(data))
+    assert "w-Q4_0" in models(nodes[0]) and say(nodes[1], "w-Q4_0")
 
 
 def test_who_goes_away_ends_the_pull_and_the_next_goes_on(exo):
