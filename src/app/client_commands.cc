@@ -375,21 +375,35 @@ Result<void> RunPlan(const Settings& settings, const std::string& model,
   return {};
 }
 
-Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json) {
-  if (model.empty()) return Fail(ErrorCode::kInvalid, "the name of the model is empty");
+Result<void> RunRemove(const Settings& settings, const RemoveOptions& options) {
+  if (options.model.empty()) return Fail(ErrorCode::kInvalid, "the name of the model is empty");
   const HttpClient api = TRY(OwnNode(settings));
   // A file that is gone is named by its path as it was.
   std::error_code error;
-  const std::string name =
-      LooksLikePath(model) ? std::filesystem::absolute(model, error).string() : model;
-  if (error) return Fail(ErrorCode::kIo, "{}: {}", model, error.message());
-  TRY(api.Delete("/v1/internal/models/" + Escaped(name)));
-  if (as_json) {
-    PrintJson({{"removed", name}});
+  const std::string name = LooksLikePath(options.model)
+                               ? std::filesystem::absolute(options.model, error).string()
+                               : options.model;
+  if (error) return Fail(ErrorCode::kIo, "{}: {}", options.model, error.message());
+  json removed = TRY(api.Delete("/v1/internal/models/" + Escaped(name) +
+                                (options.everywhere ? "?everywhere=true" : "")));
+  if (options.json) {
+    removed["removed"] = name;
+    PrintJson(removed);
   } else {
-    Print("{} is forgotten; files that no pull has brought stay\n", Printable(model));
+    const std::string shown = Printable(options.model);
+    for (const json& device : removed["devices"]) {
+      const std::string said = Printable(device.value("said", ""));
+      if (options.everywhere) {
+        Print("{}: {}\n", Printable(device.value("device", "")), said);
+      } else {
+        Print("{} is forgotten: {}\n", shown, said);
+      }
+    }
   }
-  return {};
+  if (removed.value("ok", false)) return {};
+  return Fail(ErrorCode::kDisconnected,
+              "{} is not removed everywhere: say it again when all devices are there",
+              options.model);
 }
 
 }  // namespace exo::app

@@ -66,8 +66,14 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // otherwise.
 Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options);
 
+struct RemoveOptions {
+  std::string model;
+  bool everywhere = false;  // on all devices; then only what exo has downloaded
+  bool json = false;
+};
 // Forgets a file that was made known to this machine's node by its path, which stays, or deletes
-// what was pulled.
-Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json);
+// what was pulled. Says what was deleted, and what stays and why. Errors: those of the node,
+// kDisconnected (a device is away or has failed: the others have done it).
+Result<void> RunRemove(const Settings& settings, const RemoveOptions& options);
 
 }  // namespace exo::app

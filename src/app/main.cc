@@ -83,7 +83,7 @@ struct Commands {
   BenchOptions bench;
   LogitsOptions logits;
   TokenizeOptions tokenize;
-  std::string removed;
+  RemoveOptions removed;
   PullOptions pull;
   PrepareOptions prepare;
   QuantizeOptions quantize;
@@ -318,9 +318,11 @@ struct Commands {
   void AddModelCommands() {
     CLI::App* r =
         Add("rm", "forget a model that was added by its path, or delete one that was pulled",
-            [this](const Settings& settings) { return RunRemove(settings, removed, json); });
-    r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
-    r->add_flag("--json", json);
+            [this](const Settings& settings) { return RunRemove(settings, removed); });
+    r->add_option("MODEL", removed.model, "name or path of the file (exo models)")->required();
+    r->add_flag("--everywhere", removed.everywhere,
+                "delete what exo has downloaded of it on all devices");
+    r->add_flag("--json", removed.json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
                       [this](const Settings& settings) { return RunPrepare(settings, prepare); });
     p->add_option("MODEL", prepare.model, "name or path of a GGUF file")->required();

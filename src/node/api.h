@@ -286,6 +286,13 @@ struct ModelView {
   std::vector<std::string> names = {};          // further ones here, of copies of the file
   std::string base = "";                        // of a preset: the model that it is made from
 };
+// What removing a model has done on one device.
+struct RemovalView {
+  std::string device;  // its name
+  bool ok = false;
+  uint64_t freed_bytes = 0;
+  std::string said;  // what was deleted, what stays and why; or why nothing was done
+};
 struct NodeView {
   wire::NodeRecord record;
   std::string state;   // self, connecting, alive, suspect, dead, left, refused
@@ -450,9 +457,13 @@ class Api {
   // Who takes part.
   virtual Pairing& pairing() = 0;
   // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
-  // stays. One that was pulled is deleted. What runs of it is unloaded.
-  // Errors: kNotFound, kInvalid (it lies in a model folder), kIo.
-  virtual void RemoveModel(std::string model, std::function<void(Result<void>)> done) = 0;
+  // stays. One that was pulled is deleted. What runs of it is unloaded. `everywhere`: what exo has
+  // downloaded of a model is deleted on all devices of the cluster, and files of people stay.
+  // Done with what came of it: here, or on each device.
+  // Errors: kNotFound, kInvalid (it lies in a model folder; everywhere: a preset, a guest asks),
+  // kIo.
+  virtual void RemoveModel(std::string model, bool everywhere,
+                           std::function<void(Result<std::vector<RemovalView>>)> done) = 0;
 };
 
 }  // namespace exo::node

@@ -242,17 +242,6 @@ void NodeImpl::UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file
   Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
 }
 
-void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
-  if (presets_.Find(model) != nullptr) return RemovePreset(model, std::move(done));
-  model = NameHere(model);
-  const auto file = models_->Find(model);
-  if (pulls_->WasPulled(model)) return RemovePulled(model, file, std::move(done));
-  models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
-    if (removed) UnloadRemoved(file);
-    done(std::move(removed));
-  });
-}
-
 void NodeImpl::Load(std::string model, const Placing& asked,
                     std::function<void(Result<PlanView>)> done) {
   if (auto member = CheckIsMember(); !member) return done(std::unexpected(member.error()));

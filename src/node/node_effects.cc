@@ -187,7 +187,7 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
 
 namespace {
 
-// What a guest has a say in: its own record, and the stages that it holds.
+// What a guest has a say in: its own record, the stages that it holds, and what it was asked.
 bool IsForGuests(const wire::Message& message) {
   return std::holds_alternative<wire::Heartbeat>(message) ||
          std::holds_alternative<wire::NodeUpdate>(message) ||
@@ -197,7 +197,8 @@ bool IsForGuests(const wire::Message& message) {
          std::holds_alternative<wire::Loaded>(message) ||
          std::holds_alternative<wire::LoadProgress>(message) ||
          std::holds_alternative<wire::Release>(message) ||
-         std::holds_alternative<wire::DesiredAck>(message);
+         std::holds_alternative<wire::DesiredAck>(message) ||
+         std::holds_alternative<wire::ModelDeleted>(message);
 }
 
 }  // namespace
@@ -208,6 +209,10 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
     return;
   }
   if (const auto* update = std::get_if<wire::TrustUpdate>(&message)) return trust_->Merge(*update);
+  if (const auto* asked = std::get_if<wire::DeleteModel>(&message))
+    return OnDeleteModel(peer, *asked);
+  if (const auto* deleted = std::get_if<wire::ModelDeleted>(&message))
+    return OnModelDeleted(peer, *deleted);
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
     if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
       runner->CancelRows(peer, cancel->request);

@@ -7,6 +7,7 @@
 //   node_adapters.cc adapters: their files, and models that are loaded with them
 //   node_desired.cc  desired models on disk
 //   node_pulls.cc    models that are pulled from the internet
+//   node_removal.cc  models that are removed, here or on all devices
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
@@ -36,6 +37,7 @@
 #include "node/node.h"
 #include "node/presets.h"
 #include "node/pulls.h"
+#include "node/removal.h"
 #include "node/requests.h"
 #include "node/state_watch.h"
 #include "node/trust_keeper.h"
@@ -117,7 +119,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void Load(std::string model, const Placing& placing,
             std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, std::function<void(Result<void>)> done) override;
-  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override;
+  void RemoveModel(std::string model, bool everywhere,
+                   std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
 
  private:
@@ -293,7 +296,21 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   // Unloads what ran of a file that is gone.
   void UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file);
   void RemovePulled(const std::string& name, const std::shared_ptr<const store::ModelFile>& file,
-                    std::function<void(Result<void>)> done);
+                    std::function<void(Result<Removed>)> done);
+  void UnloadFirst(const ModelId& model, std::function<void()> then);
+  // What exo has downloaded of it here, or pulled from members.
+  void RemoveDownloads(const ModelId& model, std::function<void(Result<Removed>)> done);
+  void RemoveNextDownload(const ModelId& model, std::vector<std::string> names, Removed removed,
+                          std::function<void(Result<Removed>)> done);
+  void RemoveTensors(const ModelId& model, Removed removed,
+                     std::function<void(Result<Removed>)> done);
+  void RemoveEverywhere(const std::string& model,
+                        std::function<void(Result<std::vector<RemovalView>>)> done);
+  void AskToRemove(const ModelId& model,
+                   std::function<void(Result<std::vector<RemovalView>>)> done);
+  static wire::ModelDeleted ReplyOf(uint64_t ticket, const Result<Removed>& removed);
+  void OnDeleteModel(const NodeId& peer, const wire::DeleteModel& asked);
+  void OnModelDeleted(const NodeId& peer, const wire::ModelDeleted& deleted);
   void RemovePreset(const std::string& name, std::function<void(Result<void>)> done);
   void AddPresets(std::vector<ModelView>& models) const;
   void RestoreDesired();
@@ -352,6 +369,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
+  std::map<uint64_t, std::unique_ptr<RemovalRound>> removals_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.

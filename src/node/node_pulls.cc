@@ -93,17 +93,4 @@ std::unique_ptr<Pulling> NodeImpl::Pull(std::string model, PullWatcher& watcher)
   return pulls_->Start(model, watcher);
 }
 
-void NodeImpl::RemovePulled(const std::string& name,
-                            const std::shared_ptr<const store::ModelFile>& file,
-                            std::function<void(Result<void>)> done) {
-  pulls_->Remove(name, [this, file, done](const Result<void>& removed) {
-    if (!removed) return done(removed);
-    // The folder is looked through, so that the name is gone when `done` says so.
-    models_->Rescan([this, file, done] {
-      UnloadRemoved(file);
-      done({});
-    });
-  });
-}
-
 }  // namespace exo::node

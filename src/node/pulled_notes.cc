@@ -49,6 +49,12 @@ const PulledNote* PulledNotes::FindByName(const std::string& name) const {
   return found == notes_.end() ? nullptr : &*found;
 }
 
+std::vector<std::string> PulledNotes::Names() const {
+  std::vector<std::string> names;
+  for (const PulledNote& note : notes_) names.push_back(note.name);
+  return names;
+}
+
 void PulledNotes::Put(const std::string& reference, const std::string& name,
                       fetch::PulledFile file) {
   PulledNote note{.references = {reference}, .name = name, .file = std::move(file)};

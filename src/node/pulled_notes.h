@@ -30,6 +30,7 @@ class PulledNotes {
   // Null: none.
   const PulledNote* FindByReference(const std::string& reference) const;
   const PulledNote* FindByName(const std::string& name) const;
+  std::vector<std::string> Names() const;  // of the models
   // What was pulled as `reference`, which means nothing else from now on. A model of that name owns
   // what it owned before, too. The oldest goes when there are too many.
   void Put(const std::string& reference, const std::string& name, fetch::PulledFile file);

@@ -267,7 +267,7 @@ void Pulls::Withdraw(const std::shared_ptr<Running>& running, const fetch::Pulle
   const PulledNote* before = notes_.FindByReference(running->reference.Text());
   if (before != nullptr && before->file.links == file.links)
     return Finish(running, std::unexpected(error));
-  const auto finish = [this, alive = alive_, running, error](const Result<void>&) {
+  const auto finish = [this, alive = alive_, running, error](const Result<fetch::Forgotten>&) {
     if (*alive) Finish(running, std::unexpected(error));
   };
   const bool begun = jobs_.Run(
@@ -318,7 +318,7 @@ std::string Pulls::NameOf(const std::string& asked) const {
   return note == nullptr ? "" : note->name;
 }
 
-void Pulls::Remove(const std::string& name, std::function<void(Result<void>)> done) {
+void Pulls::Remove(const std::string& name, std::function<void(Result<fetch::Forgotten>)> done) {
   const PulledNote* note = notes_.FindByName(name);
   if (note == nullptr)
     return done(Fail(ErrorCode::kNotFound, "no model '{}' was pulled here", name));
@@ -327,12 +327,16 @@ void Pulls::Remove(const std::string& name, std::function<void(Result<void>)> do
       [sources = options_.sources, file = note->file](const std::atomic<bool>&) {
         return fetch::Forget(sources, file);
       },
-      [this, alive = alive_, name, done](const Result<void>& removed) {
+      [this, alive = alive_, name, done](const Result<fetch::Forgotten>& forgotten) {
         if (!*alive) return;
         // A link that is gone already needs no note either.
-        if (!removed && removed.error().code != ErrorCode::kNotFound) return done(removed);
+        if (!forgotten && forgotten.error().code != ErrorCode::kNotFound) return done(forgotten);
         notes_.Remove(name);
-        SaveNotes(done);
+        SaveNotes(
+            [done, forgotten = forgotten.value_or(fetch::Forgotten{})](const Result<void>& saved) {
+              if (!saved) return done(std::unexpected(saved.error()));
+              done(forgotten);
+            });
       });
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too much is going on with files"));
 }

@@ -50,9 +50,11 @@ class Pulls {
   std::vector<Hash256> Downloads() const;
   // What another member is to bring.
   std::vector<Hash256> Awaited() const;
+  // Of the models here that were pulled.
+  std::vector<std::string> Names() const { return notes_.Names(); }
   bool WasPulled(const std::string& name) const { return notes_.FindByName(name) != nullptr; }
   // Deletes a pulled model by its name here. Errors: kNotFound, kIo, kOverloaded.
-  void Remove(const std::string& name, std::function<void(Result<void>)> done);
+  void Remove(const std::string& name, std::function<void(Result<fetch::Forgotten>)> done);
   // Every pull ends with kCancelled: the node stops.
   void Cancel();
 

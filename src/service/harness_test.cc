@@ -346,8 +346,12 @@ class FakeApi final : public node::Api {
   }
   void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
   node::Pairing& pairing() override { return fake_pairing; }
-  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {
-    if (model == "hub/tiny" || presets.erase(model) > 0) return done({});
+  void RemoveModel(std::string model, bool everywhere,
+                   std::function<void(Result<std::vector<node::RemovalView>>)> done) override {
+    std::vector<node::RemovalView> views = {
+        {.device = "desk", .ok = true, .freed_bytes = 7, .said = "deleted 7 B"}};
+    if (everywhere) views.push_back({.device = "laptop", .said = "is away"});
+    if (model == "hub/tiny" || presets.erase(model) > 0) return done(views);
     done(Fail(ErrorCode::kNotFound, "no model '{}' was added", model));
   }
 

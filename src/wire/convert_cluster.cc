@@ -170,4 +170,23 @@ void Read(Reader& r, const fb::Goodbye& from, Goodbye& to) {
   r.Text(from.reason(), to.reason, "reason", kMaxText);
 }
 
+Offset<fb::DeleteModel> Write(Builder& b, const DeleteModel& value) {
+  return fb::CreateDeleteModel(b, value.ticket, Fb(value.model));
+}
+void Read(Reader& r, const fb::DeleteModel& from, DeleteModel& to) {
+  to.ticket = from.ticket();
+  r.Id(from.model(), to.model);
+}
+
+Offset<fb::ModelDeleted> Write(Builder& b, const ModelDeleted& value) {
+  return fb::CreateModelDeleted(b, value.ticket, value.ok, value.freed_bytes,
+                                Text(b, value.said, kMaxText));
+}
+void Read(Reader& r, const fb::ModelDeleted& from, ModelDeleted& to) {
+  to.ticket = from.ticket();
+  to.ok = from.ok();
+  to.freed_bytes = from.freed_bytes();
+  r.Text(from.said(), to.said, "said", kMaxText);
+}
+
 }  // namespace exo::wire::internal

@@ -788,6 +788,23 @@ struct TrustUpdate {
   friend bool operator==(const TrustUpdate&, const TrustUpdate&) = default;
 };
 
+// ---- files ----
+
+// A member asks: delete what was downloaded of this model, or pulled from members, and no file that
+// is a person's own. Answered by ModelDeleted.
+struct DeleteModel {
+  uint64_t ticket = 0;  // the asker's
+  ModelId model;
+  friend bool operator==(const DeleteModel&, const DeleteModel&) = default;
+};
+struct ModelDeleted {
+  uint64_t ticket = 0;
+  bool ok = false;
+  uint64_t freed_bytes = 0;
+  std::string said;  // what was deleted, what stays and why; for display
+  friend bool operator==(const ModelDeleted&, const ModelDeleted&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
@@ -795,6 +812,6 @@ using Message =
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
-                 TrustUpdate>;
+                 TrustUpdate, DeleteModel, ModelDeleted>;
 
 }  // namespace exo::wire

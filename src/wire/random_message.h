@@ -195,6 +195,8 @@ class RandomMessage {
   void Fill(PairGrant& v) { All(v.tag, v.sealed); }
   void Fill(PairRefused& v) { All(v.code, v.reason); }
   void Fill(TrustEntry& v) { All(v.id, v.role, v.name); }
+  void Fill(DeleteModel& v) { All(v.ticket, v.model); }
+  void Fill(ModelDeleted& v) { All(v.ticket, v.ok, v.freed_bytes, v.said); }
   void Fill(TrustUpdate& v) {
     All(v.epoch, v.secret, v.entries);
     v.secret.resize(rng_.Below(2) * kClusterSecretBytes);

@@ -163,6 +163,30 @@ def test_three_devices_pull_each_byte_once(exo):
             texts = {say(node, "stories-Q8_0") for node in nodes}
             assert len(texts) == 1, texts
             goes_on_for_another_device(nodes, servers)
+            removed_everywhere(exo, nodes, folder)
+
+
+def removed_everywhere(exo, nodes, folder):
+    """What exo has downloaded or pulled from members goes on all devices; a person's own file stays."""
+    own = folder / "mine" / "stories-Q8_0.gguf"
+    own.parent.mkdir()
+    own.write_bytes(large(24))
+    command(exo, nodes[1], "pull", str(own))
+    tensors = [list((node.home / "tensors").iterdir()) for node in nodes]
+    assert any(tensors), "no device has pulled tensors from another"
+    done = command(exo, nodes[2], "rm", "stories-Q8_0", "--everywhere")
+    lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert set(lines) == {node.name for node in nodes}, done.stdout
+    assert sum("deleted" in said for said in lines.values()) >= 2, lines
+    assert f"{own} stays: exo has not downloaded it" in lines[nodes[1].name], lines
+    assert own.exists() and [blobs(folder / node.name) for node in nodes].count([]) >= 2
+    assert not any(list((node.home / "tensors").iterdir()) for node in nodes if node is not nodes[1])
+    done = command(exo, nodes[1], "rm", str(own))
+    assert "is forgotten: " in done.stdout and "stays" in done.stdout and own.exists(), done.stdout
+    wait_for("the model to be gone", lambda: all("stories-Q8_0" not in models(node) for node in nodes))
+    status, answer = nodes[0].api.request("DELETE", "/api/delete", {"model": "w-Q4_0", "everywhere": True})
+    assert status == 200 and answer["ok"] and len(answer["devices"]) == 3, answer
+    assert all(blobs(folder / node.name) == [] for node in nodes)
 
 
 def goes_on_for_another_device(nodes, servers):

@@ -11,6 +11,7 @@
 #include "service/ollama/pull.h"
 #include "service/prompts.h"
 #include "service/readouts.h"
+#include "service/removals.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
 
@@ -122,9 +123,16 @@ Parsed<Action> Show(node::Api& api, const HttpRequest& request) {
 }
 
 Parsed<Action> Delete(node::Api& api, const HttpRequest& request) {
-  const std::string model = TRY(ReadName(TRY(ParseBody(request.body))));
-  return AskNode(&Failed, [&api, model](Waiting& waiting) {
-    api.RemoveModel(model, waiting.Done({.body = ""}));
+  const Json body = TRY(ParseBody(request.body));
+  const std::string model = TRY(ReadName(body));
+  const bool everywhere = TRY(ReadBool(body, "everywhere")).value_or(false);
+  return AskNode(&Failed, [&api, model, everywhere](Waiting& waiting) {
+    api.RemoveModel(
+        model, everywhere,
+        waiting.Callback<std::vector<node::RemovalView>>(
+            [everywhere](const std::vector<node::RemovalView>& removals) {
+              return HttpResponse{.body = everywhere ? Dump(RemovalsJson(removals)) : ""};
+            }));
   });
 }
 
