@@ -92,6 +92,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
     const wire::DraftRef& draft = *effect.plan.draft;
     options.draft = SourceOfFile(draft.file, draft.name, effect.plan.id);
   }
+  NoteUse(effect.plan.model);
   const PlanId plan = effect.plan.id;
   CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
@@ -134,6 +135,8 @@ void NodeImpl::Do(cluster::StartServing& effect) {
 }
 
 void NodeImpl::Do(cluster::StopInstance& effect) {
+  const wire::Plan* ended = core_->PlanOfReservation(effect.plan);
+  if (ended != nullptr) NoteUse(ended->model);
   const auto found = runners_.find(effect.plan);
   std::shared_ptr<engine::InstanceRunner> runner;
   if (found != runners_.end()) {

@@ -286,6 +286,9 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void WritePresets();
   void StartPulls();
   void AnnounceDownloads();
+  // Why a pulled model may not make room for another; empty: it may.
+  std::string WhyItStays(const std::string& name) const;
+  void NoteUse(const ModelId& model);
   // The records of members that are alive, without this one and without guests.
   std::vector<wire::NodeRecord> OtherMembers() const;
   // What a model is called here that may be named by what it was pulled as.

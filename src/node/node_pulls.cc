@@ -29,6 +29,9 @@ void NodeImpl::StartPulls() {
       loop_, jobs_, state_,
       PullsOptions{
           .sources = options_.sources,
+          .space = options_.download_space,
+          .stays = [this](const std::string& name) { return WhyItStays(name); },
+          .removed = [this] { models_->Rescan(); },
           .adopt =
               [this](std::string path, std::function<void(Result<std::string>)> done) {
                 models_->Open(
@@ -57,6 +60,26 @@ void NodeImpl::AnnounceDownloads() {
   for (wire::ModelHolding& holding : record_.models)
     if (!holding.pulled) holding.content = pulls_->ContentOf(holding.name);
   FeedRecord();
+}
+
+std::string NodeImpl::WhyItStays(const std::string& name) const {
+  const auto file = models_->Find(name);
+  if (file == nullptr) return "";
+  const ModelId id = file->manifest().id();
+  if (IsPlaced(id)) return "is loaded";
+  if (IsPinned(id)) return "is pinned";
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    const wire::Plan& plan = instance.summary.plan;
+    const bool uses =
+        (plan.draft && plan.draft->file == id) ||
+        std::ranges::find(plan.adapters, id, &wire::AdapterRef::file) != plan.adapters.end();
+    if (uses) return "is loaded with " + plan.model_name;
+  }
+  return "";
+}
+
+void NodeImpl::NoteUse(const ModelId& model) {
+  if (const auto file = models_->Find(model)) pulls_->NoteUse(models_->NameOf(file));
 }
 
 std::vector<wire::NodeRecord> NodeImpl::OtherMembers() const {

@@ -7,7 +7,10 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/units.h"
+#include "fetch/broken_off.h"
 #include "node/pull_preview.h"
+#include "sys/system.h"
 #include "wire/limits.h"
 
 namespace exo::node {
@@ -61,6 +64,10 @@ struct Pulls::Running {
   Hash256 content = {};
   From from = From::kUnsettled;  // announced; also while it is downloaded
   int ticks = 0;                 // since then
+  // While it waits for room on the disk, and what it has found room for.
+  std::optional<fetch::RemoteModel> to_come = std::nullopt;
+  uint64_t room = 0;
+  std::vector<std::string> parts = {};  // its part files
 };
 
 class Pulls::Waiter final : public Pulling {
@@ -84,6 +91,13 @@ Pulls::Pulls(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> sta
       state_(std::move(state)),
       options_(std::move(options)),
       tick_(loop) {
+  (void)jobs_.Run(
+      Jobs::Class::kIo, {},
+      [sources = options_.sources](const std::atomic<bool>&) {
+        fetch::RemoveOldBrokenOff(sources, sys::WallClockSeconds());
+        return true;
+      },
+      [](bool) {});
   const auto text = state_->Get(kNotes);
   if (!text) return;
   auto notes = PulledNotes::Parse(*text);
@@ -194,7 +208,7 @@ void Pulls::Consider(const std::shared_ptr<Running>& running) {
 // It answers here, too, to the name that it was pulled by.
 void Pulls::NoteElsewhere(const Running& running, const std::string& name) {
   if (notes_.FindByName(name) != nullptr) return;
-  notes_.Put(running.reference.Text(), name, {});
+  notes_.Put(running.reference.Text(), name, {}, sys::WallClockSeconds());
   SaveNotes([name](const Result<void>& saved) {
     if (!saved) LOG(kWarning, "the other name of {} is forgotten: {}", name, saved.error().message);
   });
@@ -221,6 +235,76 @@ std::vector<Hash256> Pulls::ContentsFrom(From from) const {
 }
 
 void Pulls::Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
+  if (model.here()) return Download(running, model);
+  for (const fetch::RemoteFile& file : model.files) running->parts.push_back(file.path + ".part");
+  running->to_come = model;
+  if (!finding_room_) FindRoom(running);
+}
+
+RoomRequest Pulls::RoomFor(const Running& running, const fetch::RemoteModel& model) const {
+  RoomRequest request{.name = model.name, .limit = options_.space};
+  for (const fetch::RemoteFile& file : model.files) request.needed += file.here ? 0 : file.bytes;
+  for (const auto& [unused, other] : running_) {
+    request.coming += other->room;
+    request.running.insert(request.running.end(), other->parts.begin(), other->parts.end());
+  }
+  for (const PulledNote& note : notes_.all()) {
+    const bool comes_anew = NameOf(running.reference.Text()) == note.name;
+    request.stored.push_back({.name = note.name,
+                              .file = note.file,
+                              .used = note.used,
+                              .stays = comes_anew ? "is pulled again" : options_.stays(note.name)});
+  }
+  return request;
+}
+
+void Pulls::FindRoom(const std::shared_ptr<Running>& running) {
+  const fetch::RemoteModel model = *std::exchange(running->to_come, std::nullopt);
+  const RoomRequest request = RoomFor(*running, model);
+  finding_room_ = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [sources = options_.sources, request](const std::atomic<bool>&) {
+        return MakeRoom(sources, request);
+      },
+      [this, alive = alive_, running, model,
+       needed = request.needed](const Result<std::vector<StoredDownload>>& gone) {
+        if (!*alive) return;
+        finding_room_ = false;
+        if (!gone) return Finish(running, std::unexpected(gone.error()));
+        running->room = needed;
+        OnRoom(running, model, *gone);
+      });
+  if (!finding_room_) Finish(running, Fail(ErrorCode::kOverloaded, "too many files are busy"));
+}
+
+void Pulls::OnRoom(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model,
+                   const std::vector<StoredDownload>& gone) {
+  std::string said;
+  for (const StoredDownload& one : gone) {
+    notes_.Remove(one.name);
+    said += fmt::format("{}{} ({})", said.empty() ? "" : ", ", one.name, FormatSize(one.bytes));
+  }
+  if (!gone.empty()) {
+    PullProgress now = running->board->Read();
+    now.note = fmt::format("deleted to make room: {}", said);
+    running->board->Write(std::move(now));
+    Tell(*running);
+    options_.removed();
+    SaveNotes([](const Result<void>& saved) {
+      if (!saved) LOG(kWarning, "models that made room: {}", saved.error().message);
+    });
+  }
+  Download(running, model);
+}
+
+void Pulls::NoteUse(const std::string& name) {
+  if (!notes_.NoteUse(name, sys::WallClockSeconds())) return;
+  SaveNotes([](const Result<void>& saved) {
+    if (!saved) LOG(kWarning, "when a model was used is forgotten: {}", saved.error().message);
+  });
+}
+
+void Pulls::Download(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
   const PulledNote* before = notes_.FindByReference(running->reference.Text());
   const auto links = before == nullptr ? std::vector<std::string>() : before->file.links;
   const bool begun = jobs_.Run(
@@ -251,7 +335,7 @@ void Pulls::Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFi
       file.links[0], [this, alive = alive_, running, file](const Result<std::string>& name) {
         if (!*alive) return;
         if (!name) return Withdraw(running, file, name.error());
-        notes_.Put(running->reference.Text(), *name, file);
+        notes_.Put(running->reference.Text(), *name, file, sys::WallClockSeconds());
         SaveNotes([this, running, name](const Result<void>& saved) {
           if (!saved)
             LOG(kWarning, "where {} came from is forgotten: {}", *name, saved.error().message);
@@ -283,6 +367,7 @@ void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::st
   const auto place = running_.find(running->reference.Text());
   if (place != running_.end() && place->second == running) running_.erase(place);
   running->considered.reset();
+  running->to_come.reset();
   if (name || running->from != From::kUnsettled) options_.announce();
   if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
   const PullProgress last = running->board->Read();
@@ -307,6 +392,7 @@ void Pulls::OnTick() {
                         (running->from == From::kInternet && options_.is_awaited(running->content));
     if (!wanted) running->board->cancel = true;
     if (running->considered) Consider(running);
+    if (running->to_come && !finding_room_) FindRoom(running);
     Tell(*running);
   }
   if (!running_.empty()) tick_.Start(kPullTick, [this] { OnTick(); });

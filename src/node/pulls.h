@@ -13,6 +13,7 @@
 #include "fetch/pull.h"
 #include "net/event_loop.h"
 #include "node/api.h"
+#include "node/download_space.h"
 #include "node/jobs.h"
 #include "node/pull_peers.h"
 #include "node/pulled_notes.h"
@@ -23,6 +24,11 @@ namespace exo::node {
 
 struct PullsOptions {
   fetch::Sources sources;
+  uint64_t space = 0;  // bytes on disk that downloads may take; 0: any number
+  // Why a model here may not make room for another: "is loaded"; empty: it may.
+  std::function<std::string(const std::string& name)> stays;
+  // Models have made room.
+  std::function<void()> removed;
   // Makes a model of a file in the folder of models known; done with its name.
   std::function<void(std::string path, std::function<void(Result<std::string>)> done)> adopt;
   // A sentence about a model that is about to be downloaded.
@@ -53,6 +59,8 @@ class Pulls {
   // Of the models here that were pulled.
   std::vector<std::string> Names() const { return notes_.Names(); }
   bool WasPulled(const std::string& name) const { return notes_.FindByName(name) != nullptr; }
+  // It was loaded or unloaded: others make room before it.
+  void NoteUse(const std::string& name);
   // Deletes a pulled model by its name here. Errors: kNotFound, kIo, kOverloaded.
   void Remove(const std::string& name, std::function<void(Result<fetch::Forgotten>)> done);
   // Every pull ends with kCancelled: the node stops.
@@ -78,7 +86,13 @@ class Pulls {
   std::vector<Hash256> ContentsFrom(From from) const;
   void Consider(const std::shared_ptr<Running>& running);
   void NoteElsewhere(const Running& running, const std::string& name);
+  // Where what is to come may have to find room: one pull at a time looks for it.
   void Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
+  RoomRequest RoomFor(const Running& running, const fetch::RemoteModel& model) const;
+  void FindRoom(const std::shared_ptr<Running>& running);
+  void OnRoom(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model,
+              const std::vector<StoredDownload>& gone);
+  void Download(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
   void Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFile& file);
   void Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,
                 const Error& error);
@@ -94,6 +108,7 @@ class Pulls {
   PulledNotes notes_;
   std::map<std::string, std::shared_ptr<Running>> running_;  // by the reference's text
   net::Timer tick_;
+  bool finding_room_ = false;
   // Callbacks that come after this object see the flag and do nothing.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
