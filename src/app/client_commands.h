@@ -50,7 +50,11 @@ struct AskOptions {
 Result<void> RunRun(const Settings& settings, const AskOptions& options);
 // Unloads a model from all devices. Errors: kNotFound naming what runs.
 Result<void> RunStop(const Settings& settings, const std::string& model, bool json);
-Result<void> RunDevices(const Settings& settings, bool json);
+struct DevicesOptions {
+  bool all = false;  // those that were forgotten, too; JSON always has them
+  bool json = false;
+};
+Result<void> RunDevices(const Settings& settings, const DevicesOptions& options);
 Result<void> RunPs(const Settings& settings, bool json);
 Result<void> RunModels(const Settings& settings, bool json);
 Result<void> RunPlan(const Settings& settings, const std::string& model,
@@ -73,7 +77,7 @@ struct RemoveOptions {
 };
 // Forgets a file that was made known to this machine's node by its path, which stays, or deletes
 // what was pulled. Says what was deleted, and what stays and why. Errors: those of the node,
-// kDisconnected (a device is away or has failed: the others have done it).
+// kIo (a device is away or has failed: the others have done it).
 Result<void> RunRemove(const Settings& settings, const RemoveOptions& options);
 
 }  // namespace exo::app

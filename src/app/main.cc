@@ -65,6 +65,14 @@ CLI::Validator Whole64() {
       },
       "64 bits");
 }
+CLI::Validator IsDuration() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto time = ParseDuration(text);
+        return time ? "" : time.error().message;
+      },
+      "TIME");
+}
 constexpr const char* kTypes = "Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, F32, F16 or BF16";
 constexpr double kMaxThreads = 1024, kMaxPositions = 1 << 24;
 
@@ -84,6 +92,7 @@ struct Commands {
   LogitsOptions logits;
   TokenizeOptions tokenize;
   RemoveOptions removed;
+  DevicesOptions devices;
   PullOptions pull;
   PrepareOptions prepare;
   QuantizeOptions quantize;
@@ -211,6 +220,7 @@ struct Commands {
     CLI::Option* keep = c->add_option(
         "--keep", ask.placing.keep,
         "free its memory when nobody asks it for so long: 90s, 5m, 1h; -1: when it is needed");
+    keep->check(IsDuration());
     c->add_flag("--pin", ask.placing.pin, "keep it in memory; it makes no room for other models")
         ->excludes(keep);
     AddAsk(c, ask);
@@ -223,7 +233,10 @@ struct Commands {
         return run(settings, json);
       })->add_flag("--json", json);
     };
-    view("devices", "which devices are there", RunDevices);
+    CLI::App* d = Add("devices", "which devices are there",
+                      [this](const Settings& settings) { return RunDevices(settings, devices); });
+    d->add_flag("--all", devices.all, "also those that were forgotten");
+    d->add_flag("--json", devices.json);
     view("ps", "which models run where", RunPs);
     view("models", "which models can be run", RunModels);
     CLI::App* c =

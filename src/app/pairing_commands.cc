@@ -39,6 +39,11 @@ void PrintDevice(const json& device, const char* what, bool as_json) {
         what);
 }
 
+// Nothing for what concerns no device.
+std::string IdText(const NodeId& id) {
+  return id.IsZero() ? "" : id.Hex();
+}
+
 }  // namespace
 
 Result<void> RunInvite(const Settings& settings, const InviteOptions& options) {
@@ -108,7 +113,7 @@ Result<void> RunAudit(const Settings&, bool as_json) {
     for (const node::AuditEntry& entry : entries) {
       list.push_back({{"time", entry.time},
                       {"event", entry.event},
-                      {"device", entry.device.Hex()},
+                      {"device", IdText(entry.device)},
                       {"name", entry.name},
                       {"detail", entry.detail}});
     }
@@ -117,8 +122,8 @@ Result<void> RunAudit(const Settings&, bool as_json) {
   }
   std::vector<std::vector<std::string>> rows = {{"TIME", "EVENT", "DEVICE", "ID", "DETAIL"}};
   for (const node::AuditEntry& entry : entries) {
-    rows.push_back({TimeText(entry.time), entry.event, entry.name, entry.device.Hex().substr(0, 16),
-                    entry.detail});
+    rows.push_back({TimeText(entry.time), entry.event, entry.name,
+                    IdText(entry.device).substr(0, 16), entry.detail});
   }
   Print("{}", Table(rows));
   return {};

@@ -111,8 +111,8 @@ void SayLost(const Result<void>& written) {
 
 void AuditLog::Add(AuditEntry entry) {
   entry.time = sys::WallClockSeconds();
-  LOG(kInfo, "peer={}: {}{}{}", entry.device.Short(), entry.event, entry.detail.empty() ? "" : ": ",
-      entry.detail);
+  LOG(kInfo, "{}{}{}{}", entry.device.IsZero() ? "" : "peer=" + entry.device.Short() + ": ",
+      entry.event, entry.detail.empty() ? "" : ": ", entry.detail);
   queue_.push_back(std::move(entry));
   Write();
 }

@@ -96,6 +96,7 @@ ClusterView NodeImpl::Cluster() const {
                           .state = status.self ? "self" : cluster::PeerStateName(status.state),
                           .detail = status.detail,
                           .rtt_ms = status.rtt_ms});
+    view.nodes.back().record.name = KnownNameOf(status.record);
   }
   std::map<ModelId, uint64_t> keep;
   for (const wire::DesiredModel& record : core_->DesiredRecords())
@@ -251,13 +252,15 @@ void NodeImpl::Load(std::string model, const Placing& asked,
     placing.adapters = preset->adapters;
   FindModel(model, [this, placing, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
-    const auto loaded = [this, done](Result<wire::Plan> plan) {
+    const bool was_running = RunningPlan(*id).has_value();
+    const auto loaded = [this, was_running, done](Result<wire::Plan> plan) {
       if (!plan) return done(std::unexpected(plan.error()));
-      for (const cluster::InstanceStatus& instance : core_->Instances()) {
-        if (instance.summary.plan.id == plan->id)
-          return done(ViewOf(*plan, instance.summary.expected));
-      }
-      done(ViewOf(*plan, {}));
+      wire::Expectation expected;
+      for (const cluster::InstanceStatus& instance : core_->Instances())
+        if (instance.summary.plan.id == plan->id) expected = instance.summary.expected;
+      PlanView view = ViewOf(*plan, expected);
+      view.was_running = was_running;
+      done(std::move(view));
     };
     // First what the requests will need: the plan finds its memory taken. What it lacks they say.
     GetVocabulary(*id,
@@ -265,9 +268,15 @@ void NodeImpl::Load(std::string model, const Placing& asked,
   });
 }
 
-void NodeImpl::Unload(std::string model, std::function<void(Result<void>)> done) {
-  FindModel(model, [this, done](Result<ModelId> id) {
+void NodeImpl::Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) {
+  FindModel(model, [this, when_idle, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
+    if (when_idle && IsAnswering(*id)) {
+      return Ensure(*id, {.keep_ms = wire::kKeepUntilIdle, .unpin = true},
+                    [done](const Result<wire::Plan>& kept) {
+                      done(kept ? Result<void>() : std::unexpected(kept.error()));
+                    });
+    }
     const uint64_t ticket = next_ticket_++;
     unloads_[ticket] = done;
     Feed(cluster::UnloadModel{.ticket = ticket, .model = *id});

@@ -252,9 +252,14 @@ void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
 
 std::string NodeImpl::NameOf(const NodeId& node) const {
   for (const cluster::NodeStatus& status : core_->Nodes()) {
-    if (status.record.id == node) return status.record.name;
+    if (status.record.id == node) return KnownNameOf(status.record);
   }
   return node.Short();
+}
+
+std::string NodeImpl::KnownNameOf(const wire::NodeRecord& record) const {
+  const std::string trusted = trust_->trust().NameOf(record.id);
+  return record.name == record.id.Short() && !trusted.empty() ? trusted : record.name;
 }
 
 }  // namespace exo::node

@@ -118,7 +118,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) override;
   void Load(std::string model, const Placing& placing,
             std::function<void(Result<PlanView>)> done) override;
-  void Unload(std::string model, std::function<void(Result<void>)> done) override;
+  void Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) override;
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
@@ -163,6 +163,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::map<ModelId, std::string> MatchesOf(const std::string& name) const;
   // Is it running or being loaded, anywhere?
   bool IsPlaced(const ModelId& model) const;
+  bool IsAnswering(const ModelId& model) const;
   void AnswerFind(const std::string& name, const Error& local,
                   const std::function<void(Result<ModelId>)>& done) const;
   grammar::Cache& grammars() override { return grammars_; }
@@ -198,6 +199,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
     Feed(cluster::PauseLocal{request, paused});
   }
   std::string NameOf(const NodeId& node) const override;
+  // What a device that has not been heard since the start was called when it was let in.
+  std::string KnownNameOf(const wire::NodeRecord& record) const;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
   // `event` without its ticket.

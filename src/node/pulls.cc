@@ -32,7 +32,8 @@ PullProgress ProgressOf(const fetch::RemoteFile& file, const fetch::Progress& no
           .completed = now.completed,
           .total = now.total,
           .bytes_per_second = now.bytes_per_second,
-          .seconds_left = now.seconds_left};
+          .seconds_left = now.seconds_left,
+          .silent_seconds = now.silent_seconds};
 }
 
 }  // namespace

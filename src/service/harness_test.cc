@@ -24,7 +24,7 @@ namespace {
 namespace asio = boost::asio;
 
 struct Counters {
-  std::atomic<int> alive{0}, pauses{0}, resumes{0};
+  std::atomic<int> alive{0}, pauses{0}, resumes{0}, unloads_when_idle{0};
   std::atomic<uint64_t> tokens{0};
 };
 
@@ -344,7 +344,10 @@ class FakeApi final : public node::Api {
             std::function<void(Result<node::PlanView>)> done) override {
     MakePlan(model, placing, std::move(done));
   }
-  void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
+  void Unload(std::string, bool when_idle, std::function<void(Result<void>)> done) override {
+    counters.unloads_when_idle += when_idle ? 1 : 0;
+    done({});
+  }
   node::Pairing& pairing() override { return fake_pairing; }
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<node::RemovalView>>)> done) override {
@@ -453,6 +456,9 @@ int TestServer::pauses() const {
 }
 int TestServer::resumes() const {
   return impl_->api.counters.resumes;
+}
+int TestServer::unloads_when_idle() const {
+  return impl_->api.counters.unloads_when_idle;
 }
 uint64_t TestServer::tokens() const {
   return impl_->api.counters.tokens;

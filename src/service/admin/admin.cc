@@ -139,6 +139,7 @@ const HttpResponse kOk{.body = R"({"ok":true})"};
 Json LoadedJson(const node::PlanView& plan) {
   Json json = PlanJson(plan);
   json["state"] = "ready";
+  json["was_running"] = plan.was_running;
   return json;
 }
 
@@ -172,9 +173,10 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
            [&api](const Call& call, Waiting& waiting) {
              api.Load(call.text, call.placing, waiting.Callback<node::PlanView>(&LoadedJson));
            }),
-      Post(
-          "/v1/internal/unload", "model",
-          [&api](const Call& call, Waiting& waiting) { api.Unload(call.text, waiting.Done(kOk)); }),
+      Post("/v1/internal/unload", "model",
+           [&api](const Call& call, Waiting& waiting) {
+             api.Unload(call.text, false, waiting.Done(kOk));
+           }),
       {.method = "DELETE",
        .path = std::string(kModelsPrefix),
        .read = [&api](HttpRequest request) -> Parsed<Action> {

@@ -47,7 +47,7 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
                                       "", "insufficient_scope"});
     }
     return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
-      api.Unload(model, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
+      api.Unload(model, true, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
     });
   }
   TakeAsker(request, "", call.request);
