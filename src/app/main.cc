@@ -414,6 +414,9 @@ struct Commands {
                       [this](const Settings& settings) { return RunForget(settings, device); });
     f->add_option("DEVICE", device.device, "its name, or the first digits of its id")->required();
     f->add_flag("--json", device.json);
+    Add("rotate-key", "give this device a new key, from the next start of exo on",
+        [this](const Settings& settings) { return RunRotateKey(settings, json); })
+        ->add_flag("--json", json);
     Add("audit", "who joined, was approved, forgotten or refused on this device",
         [this](const Settings& settings) { return RunAudit(settings, json); })
         ->add_flag("--json", json);

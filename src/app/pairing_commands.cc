@@ -99,6 +99,20 @@ Result<void> RunForget(const Settings& settings, const DeviceOptions& options) {
   return {};
 }
 
+Result<void> RunRotateKey(const Settings& settings, bool as_json) {
+  const json device = TRY(TRY(OwnNode(settings)).Post("/v1/internal/rotate-key", json::object()));
+  if (as_json) {
+    PrintJson(device);
+    return {};
+  }
+  Print(
+      "this device gets a new key: it is {} when exo is started again; do that now. From then on "
+      "its "
+      "former key is refused, and devices that are away learn it when they meet one that knows\n",
+      device.value("id", "").substr(0, 16));
+  return {};
+}
+
 Result<void> RunAudit(const Settings&, bool as_json) {
   const auto [entries, torn_bytes] = TRY(node::AuditLog::Read(sys::DataFolder()));
   if (torn_bytes > 0) {

@@ -131,6 +131,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
                std::function<void(Result<TrustedView>)> done) override;
   void Forget(std::string device, std::function<void(Result<TrustedView>)> done) override;
   void RotateSecret(std::function<void(Result<void>)> done) override;
+  void RotateKey(std::function<void(Result<TrustedView>)> done) override;
   std::vector<TrustedView> Trusted() const override;
   Result<std::string> Secret() const override;
 
@@ -266,6 +267,11 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
 
   void OnTrustChanged(const cluster::Trust::Change& change);
   void SpreadTrust();
+  // Could anybody hear of a new key, if there is somebody?
+  Result<void> CheckIsHeard() const;
+  void TakeNextKey(const NodeId& next, std::function<void(Result<TrustedView>)> done);
+  // That this device had before its last start.
+  void ForgetFormerKey();
   void FeedGuests();
   Result<void> CheckIsMember() const;
 
@@ -383,6 +389,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
   bool trust_posted_ = false;
+  bool key_rotated_ = false;  // from the next start on
   std::optional<std::string>
       desired_unsaved_;  // the records of SaveDesired, until they are on disk
   bool desired_saving_ = false;

@@ -198,6 +198,9 @@ class FakePairing final : public node::Pairing {
     done(node::TrustedView{.id = Id(2), .name = device, .state = "forgotten"});
   }
   void RotateSecret(std::function<void(Result<void>)> done) override { done({}); }
+  void RotateKey(std::function<void(Result<node::TrustedView>)> done) override {
+    done(node::TrustedView{.id = Id(3), .name = "kitchen", .state = "member"});
+  }
   std::vector<node::TrustedView> Trusted() const override {
     return {{.id = Id(2), .name = "desk", .state = "pending"}};
   }
