@@ -107,8 +107,8 @@ Result<void> RunRotateKey(const Settings& settings, bool as_json) {
   }
   Print(
       "this device gets a new key: it is {} when exo is started again; do that now. From then on "
-      "its "
-      "former key is refused, and devices that are away learn it when they meet one that knows\n",
+      "its former key is refused, and devices that are away learn it when they meet one that "
+      "knows\n",
       device.value("id", "").substr(0, 16));
   return {};
 }

@@ -271,7 +271,8 @@ void NodeImpl::Load(std::string model, const Placing& asked,
 void NodeImpl::Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) {
   FindModel(model, [this, when_idle, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
-    if (when_idle && IsAnswering(*id)) {
+    // Who computes answers now, only its lead knows.
+    if (when_idle && IsPlaced(*id)) {
       return Ensure(*id, {.keep_ms = wire::kKeepUntilIdle, .unpin = true},
                     [done](const Result<wire::Plan>& kept) {
                       done(kept ? Result<void>() : std::unexpected(kept.error()));

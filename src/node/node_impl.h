@@ -164,7 +164,6 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::map<ModelId, std::string> MatchesOf(const std::string& name) const;
   // Is it running or being loaded, anywhere?
   bool IsPlaced(const ModelId& model) const;
-  bool IsAnswering(const ModelId& model) const;
   void AnswerFind(const std::string& name, const Error& local,
                   const std::function<void(Result<ModelId>)>& done) const;
   grammar::Cache& grammars() override { return grammars_; }

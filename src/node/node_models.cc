@@ -100,14 +100,6 @@ bool NodeImpl::IsPlaced(const ModelId& model) const {
   });
 }
 
-bool NodeImpl::IsAnswering(const ModelId& model) const {
-  return std::ranges::any_of(core_->Instances(), [&](const cluster::InstanceStatus& instance) {
-    const wire::InstanceSummary& summary = instance.summary;
-    return summary.plan.model == model && summary.state == wire::InstanceState::kReady &&
-           summary.active_requests + summary.queued_requests > 0;
-  });
-}
-
 // A known name is answered at once, whatever else is still being read. Only a model that is about
 // to be loaded from a file of this node has that file looked at once more: it may have changed
 // since the last scan, and would fail to load.

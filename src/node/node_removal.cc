@@ -26,8 +26,11 @@ void NodeImpl::RemoveModel(std::string model, bool everywhere,
             .said = DescribeRemoved(*removed)}}});
   };
   if (presets_.Find(model) != nullptr) {
-    return RemovePreset(model, [said](const Result<void>& removed) {
-      said(removed ? Result<Removed>() : std::unexpected(removed.error()));
+    return RemovePreset(model, [this, done](const Result<void>& removed) {
+      if (!removed) return done(std::unexpected(removed.error()));
+      done({{{.device = record_.name,
+              .ok = true,
+              .said = "the model that it was made from stays"}}});
     });
   }
   model = NameHere(model);
@@ -41,7 +44,7 @@ void NodeImpl::RemoveModel(std::string model, bool everywhere,
   models_->Remove(std::move(model), [this, file, said](const Result<void>& removed) {
     if (!removed) return said(std::unexpected(removed.error()));
     UnloadRemoved(file);
-    said(Removed{.own_file = file == nullptr ? "its file" : file->path()});
+    said(Removed{.own_file = file == nullptr ? "" : file->path()});
   });
 }
 
