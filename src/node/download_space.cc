@@ -15,7 +15,7 @@
 namespace exo::node {
 namespace {
 
-uint64_t BytesOf(const fetch::PulledFile& file) {
+uint64_t BytesOfDownload(const fetch::PulledFile& file) {
   uint64_t bytes = 0;
   for (const std::string& path : file.owned) {
     const auto stamp = sys::RealDisk().Look(path);
@@ -74,7 +74,7 @@ Result<std::vector<StoredDownload>> MakeRoom(const fetch::Sources& sources, Room
     return std::ranges::find(request.running, part.path) != request.running.end();
   });
   uint64_t taken = request.needed + request.coming, part_bytes = 0;
-  for (StoredDownload& one : request.stored) taken += one.bytes = BytesOf(one.file);
+  for (StoredDownload& one : request.stored) taken += one.bytes = BytesOfDownload(one.file);
   for (const fetch::BrokenOff& part : parts) part_bytes += part.bytes;
   const std::vector<StoredDownload> go = TRY(PlanRoom(request, part_bytes));
   std::ranges::sort(parts, {}, &fetch::BrokenOff::modified);
