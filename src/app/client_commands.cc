@@ -19,6 +19,7 @@
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "fetch/reference.h"
 #include "service/api_keys.h"
 #include "store/model.h"
 #include "sys/standard_streams.h"
@@ -74,16 +75,34 @@ Result<std::string> MakePrompt(const std::string& argument) {
 }
 
 // A path is registered with the node and becomes a name; what is named by its place on the internet
-// is pulled, unless it was before.
+// is pulled, unless it was before. OWNER/REPO is a path only where there is one.
 Result<std::string> ResolveModel(const HttpClient& api, const std::string& model) {
   if (IsReference(model)) {
     const auto known = api.Post("/v1/internal/plan", {{"model", model}});
     const bool missing = !known && known.error().code == ErrorCode::kNotFound;
     return missing ? PullShown(api, model) : model;
   }
-  if (!LooksLikePath(model)) return model;
+  if (!LooksLikePath(model) || MayBeRepository(model)) return model;
   const json added = TRY(api.Post("/v1/internal/models", {{"path", TRY(PathForNode(model))}}));
   return added.value("model", model);
+}
+
+// What is not known here may be known to the hub or the registry.
+std::unexpected<Error> WithPull(const Error& error, const std::string& model) {
+  const auto reference = fetch::ParseReference(model);
+  if (error.code != ErrorCode::kNotFound || !reference) return std::unexpected(error);
+  return Fail(error.code, "{}; if {} is a model of the {}, this brings it here: exo pull {}",
+              error.message, model,
+              reference->kind == fetch::SourceKind::kHub ? "Hugging Face hub" : "registry", model);
+}
+
+// A model that runs keeps its place: who asks for another one is told.
+void SayWhereItRuns(const json& loaded, const PlacingOptions& placing) {
+  const json stages = loaded.value("stages", json::array());
+  if (!placing.spread || !loaded.value("was_running", false) || stages.size() != 1) return;
+  const std::string name = Printable(loaded.value("model", ""));
+  Note("exo: {} runs already, on {} alone, and stays there; to spread it: exo stop {}\n", name,
+       Printable(stages[0].value("node", "")), name);
 }
 
 Result<json> AdaptersForNode(const std::vector<std::string>& texts) {
@@ -118,17 +137,6 @@ std::string PlacementOf(const json& plan) {
 // Zero: the device is still being measured.
 std::string Measured(fmt::format_string<double&> format, double value) {
   return value > 0 ? fmt::format(format, value) : "measuring";
-}
-
-// A name as a segment of a path.
-std::string Escaped(const std::string& name) {
-  std::string text;
-  for (const char c : name) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' ||
-                       c == '.' || c == '~';
-    text += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return text;
 }
 
 // What is known of keys: the role of each node, and those that are not in the table of nodes.
@@ -200,11 +208,17 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
   options.prompt = TRY(MakePrompt(given.prompt));
-  if (options.placing.any())
-    TRY(api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing))));
-  const Answer answer = TRY(Ask(api, options, [&](std::string_view text) {
+  if (options.placing.any()) {
+    const auto loaded =
+        api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
+    if (!loaded) return WithPull(loaded.error(), options.model);
+    SayWhereItRuns(*loaded, options.placing);
+  }
+  const auto asked = Ask(api, options, [&](std::string_view text) {
     if (!options.json) WriteAnswer(text);
-  }));
+  });
+  if (!asked) return WithPull(asked.error(), options.model);
+  const Answer& answer = *asked;
   if (options.json) {
     PrintJson({{"text", answer.text},
                {"finish_reason", answer.finish_reason},
@@ -247,18 +261,22 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
   return {};
 }
 
-Result<void> RunDevices(const Settings& settings, bool as_json) {
+Result<void> RunDevices(const Settings& settings, const DevicesOptions& options) {
   const HttpClient api = TRY(OwnNode(settings));
   json cluster = TRY(api.Get("/v1/cluster"));
   // Without the node's token (its disk was full) there is less to show.
   if (const auto trust = api.Get("/v1/internal/trust")) AddTrust(cluster["nodes"], *trust);
-  if (as_json) {
+  if (options.json) {
     PrintJson(cluster["nodes"]);
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
       {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
+  size_t forgotten = 0;
   for (const json& node : cluster["nodes"]) {
+    const bool is_forgotten = node.value("trust", "") == "forgotten";
+    forgotten += is_forgotten ? 1 : 0;
+    if (is_forgotten && !options.all) continue;
     if (IsOnlyAKey(node)) {
       rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
                       StateText(node), "-", "-", "-", "-"});
@@ -277,6 +295,10 @@ Result<void> RunDevices(const Settings& settings, bool as_json) {
                                            : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
   }
   Print("{}", Table(rows));
+  if (forgotten > 0 && !options.all) {
+    Print("\n{} device{} forgotten: exo devices --all\n", forgotten,
+          forgotten == 1 ? " is" : "s are");
+  }
   const unsigned others = cluster.value("neighbors_of_other_clusters", 0u);
   if (others > 0) {
     Print(
@@ -377,21 +399,35 @@ Result<void> RunPlan(const Settings& settings, const std::string& model,
   return {};
 }
 
-Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json) {
-  if (model.empty()) return Fail(ErrorCode::kInvalid, "the name of the model is empty");
+Result<void> RunRemove(const Settings& settings, const RemoveOptions& options) {
+  if (options.model.empty()) return Fail(ErrorCode::kInvalid, "the name of the model is empty");
   const HttpClient api = TRY(OwnNode(settings));
   // A file that is gone is named by its path as it was.
   std::error_code error;
-  const std::string name =
-      LooksLikePath(model) ? std::filesystem::absolute(model, error).string() : model;
-  if (error) return Fail(ErrorCode::kIo, "{}: {}", model, error.message());
-  TRY(api.Delete("/v1/internal/models/" + Escaped(name)));
-  if (as_json) {
-    PrintJson({{"removed", name}});
+  const std::string name = LooksLikePath(options.model)
+                               ? std::filesystem::absolute(options.model, error).string()
+                               : options.model;
+  if (error) return Fail(ErrorCode::kIo, "{}: {}", options.model, error.message());
+  json removed = TRY(api.Delete("/v1/internal/models/" + EscapedSegment(name) +
+                                (options.everywhere ? "?everywhere=true" : "")));
+  if (options.json) {
+    removed["removed"] = name;
+    PrintJson(removed);
   } else {
-    Print("{} is forgotten; files that no pull has brought stay\n", Printable(model));
+    const std::string shown = Printable(options.model);
+    for (const json& device : removed["devices"]) {
+      const std::string said = Printable(device.value("said", ""));
+      if (options.everywhere) {
+        Print("{}: {}\n", Printable(device.value("device", "")), said);
+      } else {
+        Print("{} is forgotten: {}\n", shown, said);
+      }
+    }
   }
-  return {};
+  if (removed.value("ok", false)) return {};
+  return Fail(ErrorCode::kIo,
+              "{} is not removed everywhere: say it again when all devices are there",
+              options.model);
 }
 
 }  // namespace exo::app

@@ -51,7 +51,11 @@ struct AskOptions {
 Result<void> RunRun(const Settings& settings, const AskOptions& options);
 // Unloads a model from all devices. Errors: kNotFound naming what runs.
 Result<void> RunStop(const Settings& settings, const std::string& model, bool json);
-Result<void> RunDevices(const Settings& settings, bool json);
+struct DevicesOptions {
+  bool all = false;  // those that were forgotten, too; JSON always has them
+  bool json = false;
+};
+Result<void> RunDevices(const Settings& settings, const DevicesOptions& options);
 Result<void> RunPs(const Settings& settings, bool json);
 Result<void> RunModels(const Settings& settings, bool json);
 Result<void> RunPlan(const Settings& settings, const std::string& model,
@@ -68,8 +72,14 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // otherwise.
 Result<void> RunClusterBench(const Settings& settings, const BenchOptions& options);
 
+struct RemoveOptions {
+  std::string model;
+  bool everywhere = false;  // on all devices; then only what exo has downloaded
+  bool json = false;
+};
 // Forgets a file that was made known to this machine's node by its path, which stays, or deletes
-// what was pulled.
-Result<void> RunRemove(const Settings& settings, const std::string& model, bool as_json);
+// what was pulled. Says what was deleted, and what stays and why. Errors: those of the node,
+// kIo (a device is away or has failed: the others have done it).
+Result<void> RunRemove(const Settings& settings, const RemoveOptions& options);
 
 }  // namespace exo::app

@@ -4,6 +4,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <cctype>
 
 #include "app/output.h"
 #include "sys/process.h"
@@ -203,6 +204,16 @@ Result<HttpCall> HttpClient::Begin(const std::string& path, const std::string& b
   auto impl = std::make_unique<HttpCall::Impl>(port_, token_);
   TRY(impl->exchange.Send(http::verb::post, path, body));
   return HttpCall(std::move(impl));
+}
+
+std::string EscapedSegment(const std::string& name) {
+  std::string text;
+  for (const char c : name) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' ||
+                       c == '.' || c == '~';
+    text += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return text;
 }
 
 Result<json> HttpClient::Get(const std::string& path) const {

@@ -37,6 +37,9 @@ class HttpCall {
 // The message of an answer that is an error, in the shape of any dialect.
 std::string ErrorMessageOf(unsigned status, const std::string& body);
 
+// A name as one segment of a path.
+std::string EscapedSegment(const std::string& name);
+
 class HttpClient {
  public:
   // `token`: the node's admin token, which goes with the requests that need one; empty: none.

@@ -65,6 +65,14 @@ CLI::Validator Whole64() {
       },
       "64 bits");
 }
+CLI::Validator IsDuration() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto time = ParseDuration(text);
+        return time ? "" : time.error().message;
+      },
+      "TIME");
+}
 constexpr const char* kTypes = "Q4_0, Q8_0, Q4_K, Q5_K, Q6_K, F32, F16 or BF16";
 constexpr double kMaxThreads = 1024, kMaxPositions = 1 << 24;
 
@@ -83,7 +91,8 @@ struct Commands {
   BenchOptions bench;
   LogitsOptions logits;
   TokenizeOptions tokenize;
-  std::string removed;
+  RemoveOptions removed;
+  DevicesOptions devices;
   PullOptions pull;
   PrepareOptions prepare;
   QuantizeOptions quantize;
@@ -220,6 +229,7 @@ struct Commands {
     CLI::Option* keep = c->add_option(
         "--keep", ask.placing.keep,
         "free its memory when nobody asks it for so long: 90s, 5m, 1h; -1: when it is needed");
+    keep->check(IsDuration());
     c->add_flag("--pin", ask.placing.pin, "keep it in memory; it makes no room for other models")
         ->excludes(keep);
     AddAsk(c, ask);
@@ -232,7 +242,10 @@ struct Commands {
         return run(settings, json);
       })->add_flag("--json", json);
     };
-    view("devices", "which devices are there", RunDevices);
+    CLI::App* d = Add("devices", "which devices are there",
+                      [this](const Settings& settings) { return RunDevices(settings, devices); });
+    d->add_flag("--all", devices.all, "also those that were forgotten");
+    d->add_flag("--json", devices.json);
     view("ps", "which models run where", RunPs);
     view("models", "which models can be run", RunModels);
     CLI::App* c =
@@ -329,9 +342,11 @@ struct Commands {
   void AddModelCommands() {
     CLI::App* r =
         Add("rm", "forget a model that was added by its path, or delete one that was pulled",
-            [this](const Settings& settings) { return RunRemove(settings, removed, json); });
-    r->add_option("MODEL", removed, "name or path of the file (exo models)")->required();
-    r->add_flag("--json", json);
+            [this](const Settings& settings) { return RunRemove(settings, removed); });
+    r->add_option("MODEL", removed.model, "name or path of the file (exo models)")->required();
+    r->add_flag("--everywhere", removed.everywhere,
+                "delete what exo has downloaded of it on all devices");
+    r->add_flag("--json", removed.json);
     CLI::App* p = Add("prepare", "pack a model once, so that later starts take no time",
                       [this](const Settings& settings) { return RunPrepare(settings, prepare); });
     p->add_option("MODEL", prepare.model, "name or path of a GGUF file")->required();
@@ -410,6 +425,9 @@ struct Commands {
                       [this](const Settings& settings) { return RunForget(settings, device); });
     f->add_option("DEVICE", device.device, "its name, or the first digits of its id")->required();
     f->add_flag("--json", device.json);
+    Add("rotate-key", "give this device a new key, from the next start of exo on",
+        [this](const Settings& settings) { return RunRotateKey(settings, json); })
+        ->add_flag("--json", json);
     Add("audit", "who joined, was approved, forgotten or refused on this device",
         [this](const Settings& settings) { return RunAudit(settings, json); })
         ->add_flag("--json", json);

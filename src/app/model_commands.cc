@@ -135,7 +135,7 @@ Result<void> RunQuantize(const Settings& settings, const QuantizeOptions& option
                                 .pool = *pool,
                                 .progress =
                                     [&](uint64_t done, uint64_t total) {
-                                      line.Show(fmt::format("writing {}, {}: {} %", options.source,
+                                      line.Show(fmt::format("writing {}, {}: {} %", options.target,
                                                             FormatSize(total), Tens(done, total)));
                                     }},
                                options.target));

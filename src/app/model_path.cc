@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "fetch/reference.h"
 #include "store/checkpoint_folder.h"
 #include "sys/files.h"
 #include "sys/process.h"
@@ -50,6 +51,12 @@ bool IsReference(const std::string& model) {
 bool LooksLikePath(const std::string& model) {
   if (IsReference(model)) return false;
   return model.find('/') != std::string::npos || model.ends_with(".gguf");
+}
+
+bool MayBeRepository(const std::string& model) {
+  if (IsReference(model) || sys::NameExists(model)) return false;
+  const auto reference = fetch::ParseReference(model);
+  return reference && reference->kind == fetch::SourceKind::kHub;
 }
 
 Result<std::string> PathForNode(const std::string& path) {

@@ -23,6 +23,8 @@ bool LooksLikePath(const std::string& model);
 // True when the text says itself that it is a model of the hub, a registry or a server: hf:…,
 // hf.co/…, huggingface.co/…, ollama:…, https://….
 bool IsReference(const std::string& model);
+// True when the text has the form OWNER/REPO[:…] of the hub, and nothing lies at that path.
+bool MayBeRepository(const std::string& model);
 // Where prepared files lie.
 std::string PreparedFolder();
 

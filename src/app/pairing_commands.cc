@@ -39,6 +39,11 @@ void PrintDevice(const json& device, const char* what, bool as_json) {
         what);
 }
 
+// Nothing for what concerns no device.
+std::string IdText(const NodeId& id) {
+  return id.IsZero() ? "" : id.Hex();
+}
+
 }  // namespace
 
 Result<void> RunInvite(const Settings& settings, const InviteOptions& options) {
@@ -94,14 +99,35 @@ Result<void> RunForget(const Settings& settings, const DeviceOptions& options) {
   return {};
 }
 
+Result<void> RunRotateKey(const Settings& settings, bool as_json) {
+  const json device = TRY(TRY(OwnNode(settings)).Post("/v1/internal/rotate-key", json::object()));
+  if (as_json) {
+    PrintJson(device);
+    return {};
+  }
+  Print(
+      "this device gets a new key: it is {} when exo is started again; do that now. From then on "
+      "its former key is refused, and devices that are away learn it when they meet one that "
+      "knows\n",
+      device.value("id", "").substr(0, 16));
+  return {};
+}
+
 Result<void> RunAudit(const Settings&, bool as_json) {
-  const std::vector<node::AuditEntry> entries = TRY(node::AuditLog::Read(sys::DataFolder()));
+  const auto [entries, torn_bytes] = TRY(node::AuditLog::Read(sys::DataFolder()));
+  if (torn_bytes > 0) {
+    Note(
+        "exo: the last line of the log is torn, as by a power cut: what it said is lost, and its "
+        "{} "
+        "bytes are cut off when exo writes the next one\n",
+        torn_bytes);
+  }
   if (as_json) {
     json list = json::array();
     for (const node::AuditEntry& entry : entries) {
       list.push_back({{"time", entry.time},
                       {"event", entry.event},
-                      {"device", entry.device.Hex()},
+                      {"device", IdText(entry.device)},
                       {"name", entry.name},
                       {"detail", entry.detail}});
     }
@@ -110,8 +136,8 @@ Result<void> RunAudit(const Settings&, bool as_json) {
   }
   std::vector<std::vector<std::string>> rows = {{"TIME", "EVENT", "DEVICE", "ID", "DETAIL"}};
   for (const node::AuditEntry& entry : entries) {
-    rows.push_back({TimeText(entry.time), entry.event, entry.name, entry.device.Hex().substr(0, 16),
-                    entry.detail});
+    rows.push_back({TimeText(entry.time), entry.event, entry.name,
+                    IdText(entry.device).substr(0, 16), entry.detail});
   }
   Print("{}", Table(rows));
   return {};

@@ -33,6 +33,9 @@ struct DeviceOptions {
 Result<void> RunApprove(const Settings& settings, const DeviceOptions& options);
 Result<void> RunForget(const Settings& settings, const DeviceOptions& options);
 
+// Gives this device a new key, from the next start of exo on.
+Result<void> RunRotateKey(const Settings& settings, bool json);
+
 // Prints the audit log of this machine's data folder. Errors: kCorrupt: its chain is broken.
 Result<void> RunAudit(const Settings& settings, bool json);
 

@@ -11,6 +11,7 @@
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "store/checkpoint_folder.h"
 #include "store/model.h"
 #include "sys/files.h"
 #include "sys/standard_streams.h"
@@ -47,21 +48,29 @@ Result<void> AddFile(const HttpClient& api, const std::string& path, bool as_jso
   return {};
 }
 
+// Whether something in a folder is a model: a GGUF file, of a split one the first, or a folder of
+// safetensors.
+bool IsModelAt(const std::string& folder, const std::string& name) {
+  if (name.starts_with('.')) return false;
+  const std::string path = folder + "/" + name;
+  if (!name.ends_with(".gguf")) return store::IsCheckpoint(sys::RealDisk(), path);
+  const auto parts = store::ParseModelPath(path);
+  return parts && parts->paths[0] == path;
+}
+
 // Every model in it, but not in folders below. One that is of no use is told, and the others count.
 Result<void> AddFolder(const HttpClient& api, const std::string& folder, bool as_json) {
   size_t added = 0;
   for (const std::string& name : TRY(sys::RealDisk().List(folder))) {
-    const std::string path = folder + "/" + name;
-    const auto parts = store::ParseModelPath(path);
-    if (!name.ends_with(".gguf") || name.starts_with('.') || !parts || parts->paths[0] != path)
-      continue;
-    const auto one = AddFile(api, path, as_json);
+    if (!IsModelAt(folder, name)) continue;
+    const auto one = AddFile(api, folder + "/" + name, as_json);
     if (!one && one.error().code == ErrorCode::kDisconnected) return one;
     if (!one) Note("exo: {}\n", Printable(one.error().message));
     added += one ? 1 : 0;
   }
   if (added > 0) return {};
-  return Fail(ErrorCode::kNotFound, "{} has no GGUF file that can be used", folder);
+  return Fail(ErrorCode::kNotFound,
+              "{} has no GGUF file and no folder of safetensors that can be used", folder);
 }
 
 Result<void> AddPath(const HttpClient& api, const PullOptions& options) {
@@ -69,6 +78,8 @@ Result<void> AddPath(const HttpClient& api, const PullOptions& options) {
   if (std::filesystem::is_directory(options.model, error)) {
     const auto folder = std::filesystem::canonical(options.model, error);
     if (error) return Fail(ErrorCode::kIo, "{}: {}", options.model, error.message());
+    if (store::IsCheckpoint(sys::RealDisk(), folder.string()))
+      return AddFile(api, folder.string(), options.json);
     return AddFolder(api, folder.string(), options.json);
   }
   return AddFile(api, TRY(PathForNode(options.model)), options.json);
@@ -80,10 +91,11 @@ PullLine LineOf(const json& event) {
           .total = event.value("total", uint64_t{0}),
           .bytes_per_second = event.value("bytes_per_second", 0.0),
           .seconds_left = event.value("seconds_left", 0.0),
-          .verifying = event.value("step", "") == "verifying"};
+          .verifying = event.value("step", "") == "verifying",
+          .silent_seconds = event.value("silent_seconds", 0u)};
 }
 
-// On a terminal a line that changes; elsewhere a line for each tenth.
+// On a terminal a line that changes; elsewhere a line for each tenth, and when nothing comes.
 class PullDisplay {
  public:
   void Show(const json& event) {
@@ -96,7 +108,10 @@ class PullDisplay {
     const PullLine now = LineOf(event);
     if (terminal_) return line_.Show(TextOf(now, true));
     const uint64_t tenth = now.total == 0 ? 0 : now.completed * 10 / now.total;
-    if (now.file == file_ && tenth == tenth_ && now.verifying == verifying_) return;
+    const bool silent = now.silent_seconds > 0;
+    if (now.file == file_ && tenth == tenth_ && now.verifying == verifying_ && silent == silent_)
+      return;
+    silent_ = silent;
     file_ = now.file;
     tenth_ = tenth;
     verifying_ = now.verifying;
@@ -110,6 +125,7 @@ class PullDisplay {
   std::string file_;
   uint64_t tenth_ = 0;
   bool verifying_ = false;
+  bool silent_ = false;
 };
 
 }  // namespace
@@ -125,6 +141,8 @@ std::string TextOf(const PullLine& line, bool bar) {
   }
   text += fmt::format("{} %  {} of {}", static_cast<int>(std::floor(part * 100)),
                       FormatSize(line.completed), FormatSize(line.total));
+  if (line.silent_seconds > 0)
+    return text + fmt::format("  nothing has come for {} s", line.silent_seconds);
   if (line.bytes_per_second > 0) {
     text += fmt::format("  {}/s", FormatSize(static_cast<uint64_t>(line.bytes_per_second)));
     if (line.seconds_left > 0) text += "  " + TimeLeft(line.seconds_left);
@@ -155,7 +173,7 @@ Result<void> RunPull(const Settings& settings, const PullOptions& options) {
     });
   }
   const std::string name = TRY(PullShown(api, options.model));
-  const auto model = api.Get("/v1/models/" + name);
+  const auto model = api.Get("/v1/models/" + EscapedSegment(name));
   const bool is_here = !model || model->value("exo", json::object()).value("local", true);
   Print("{} is {}; ask it with: exo run {}\n", Printable(name),
         is_here ? "here" : "on another device, which shares it", Printable(name));

@@ -28,6 +28,7 @@ struct PullLine {
   uint64_t completed = 0, total = 0;
   double bytes_per_second = 0, seconds_left = 0;  // 0: not known
   bool verifying = false;
+  unsigned silent_seconds = 0;  // since the last byte; 0: they come
 };
 std::string TextOf(const PullLine& line, bool bar);
 

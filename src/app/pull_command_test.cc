@@ -22,6 +22,8 @@ TEST(PullLineTest, SaysHowFarHowFastAndHowLong) {
 
 TEST(PullLineTest, LeavesOutWhatIsNotKnown) {
   EXPECT_EQ(TextOf({.file = "m.gguf", .total = kMiB}, false), "m.gguf  0 %  0 B of 1.0 MiB");
+  EXPECT_EQ(TextOf({.file = "m.gguf", .total = kMiB, .silent_seconds = 7}, false),
+            "m.gguf  0 %  0 B of 1.0 MiB  nothing has come for 7 s");
   EXPECT_EQ(TextOf({.file = "m.gguf", .verifying = true}, true), "m.gguf  checking its SHA-256");
   EXPECT_NE(TextOf({.file = "empty"}, true).find("100 %"), std::string::npos);
   EXPECT_NE(TextOf({.file = "m", .total = 1, .bytes_per_second = 1, .seconds_left = 7384}, false)

@@ -40,12 +40,13 @@ struct Settings {
   std::vector<std::string> models;       // folders, besides the data folder's and the bundled one
   // Of models that are pulled by a plain name.
   std::string registry = "https://registry.ollama.ai";
-  std::optional<uint64_t> tensor_cache;  // bytes; unset: the node's default
-  std::optional<uint64_t> prefix_store;  // bytes on disk; unset or 0: none
-  uint32_t default_context = 0;          // tokens; 0: as trained, as far as memory allows
-  std::string keep_alive;                // a time; empty: until the memory is needed
-  std::string kv = "f16";                // type of the KV cache
-  uint32_t target_gap = 250;             // milliseconds
+  std::optional<uint64_t> download_space;  // bytes; unset or 0: no limit
+  std::optional<uint64_t> tensor_cache;    // bytes; unset: the node's default
+  std::optional<uint64_t> prefix_store;    // bytes on disk; unset or 0: none
+  uint32_t default_context = 0;            // tokens; 0: as trained, as far as memory allows
+  std::string keep_alive;                  // a time; empty: until the memory is needed
+  std::string kv = "f16";                  // type of the KV cache
+  uint32_t target_gap = 250;               // milliseconds
   bool prefix_cache = true;
   bool speculation = true;
   bool copy_prepared = true;

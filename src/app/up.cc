@@ -59,6 +59,7 @@ Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
       .discovery = settings.discovery,
       .model_folders = ModelFolders(settings),
       .named_folders = settings.models,
+      .download_space = settings.download_space.value_or(0),
       .tensor_cache = settings.tensor_cache,
       .prefix_store = settings.prefix_store.value_or(0),
       .default_context = settings.default_context,

@@ -240,13 +240,18 @@ class Downloader {
     if (!verifying && now - told_ < kTell) return;
     told_ = now;
     rate_.Note(now, pieces_.completed());
+    if (std::exchange(told_bytes_, pieces_.completed()) != pieces_.completed()) heard_ = now;
+    const bool silent = !verifying && now - heard_ >= options_.silence;
+    const unsigned silent_seconds =
+        silent ? std::max(1u, static_cast<unsigned>(Seconds(now - heard_))) : 0;
     const double rate = rate_.BytesPerSecond();
     const auto left = static_cast<double>(options_.bytes - pieces_.completed());
     options_.progress({.completed = pieces_.completed(),
                        .total = options_.bytes,
                        .bytes_per_second = rate,
                        .seconds_left = rate > 0 ? left / rate : 0,
-                       .verifying = verifying});
+                       .verifying = verifying,
+                       .silent_seconds = silent_seconds});
   }
 
   Result<void> Finish() {
@@ -277,6 +282,8 @@ class Downloader {
   std::string tag_;    // ETag of the first answer, where there is no hash
   Rate rate_;
   Time told_{}, noted_{}, asked_to_wait_{};
+  uint64_t told_bytes_ = 0;
+  Time heard_ = sys::Now();  // when bytes have come last
 };
 
 }  // namespace

@@ -21,6 +21,7 @@ struct Progress {
   double bytes_per_second = 0;        // over the last seconds; 0: not known yet
   double seconds_left = 0;            // at that rate; 0: not known
   bool verifying = false;             // all is here and is being hashed
+  unsigned silent_seconds = 0;        // since the last byte; 0: they come
 };
 
 struct DownloadOptions {
@@ -35,6 +36,7 @@ struct DownloadOptions {
   unsigned connections = 4;  // at once
   unsigned tries = 6;        // in a row that bring nothing
   Time retry = std::chrono::milliseconds(500);  // before another try; doubled each time
+  Time silence = std::chrono::seconds(3);       // without a byte is told
   std::function<void(const Progress&)> progress = [](const Progress&) {};  // 4 times a second
   const std::atomic<bool>* cancel = nullptr;
 };

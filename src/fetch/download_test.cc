@@ -118,12 +118,15 @@ TEST_F(DownloadTest, WhatComesIsNotedWhileItComes) {
   std::atomic<bool> cancel = false;
   uint64_t noted = 0;
   int looks = 0;
+  unsigned silent_seconds = 0;
   DownloadOptions options = OptionsFor(server, data);
   options.target.url = server.url("/slow");
   options.web.stall = std::chrono::seconds(60);
   options.connections = 1;
   options.cancel = &cancel;
-  options.progress = [&](const Progress&) {
+  options.silence = std::chrono::milliseconds(10);
+  options.progress = [&](const Progress& now) {
+    silent_seconds = std::max(silent_seconds, now.silent_seconds);
     const std::string note = sys::ReadFile(path_ + ".part.json").value_or("");
     const auto pieces = Pieces::Parse(note, data.size(), options.sha256);
     noted = pieces ? pieces->completed() : 0;
@@ -134,6 +137,7 @@ TEST_F(DownloadTest, WhatComesIsNotedWhileItComes) {
   };
   EXPECT_EQ(Download(options).error().code, ErrorCode::kCancelled);
   ASSERT_GT(noted, 0u);
+  EXPECT_GT(silent_seconds, 0u) << "nothing came any more, and nobody was told";
   server.hold = false;
   options = OptionsFor(server, data);
   options.path = left;

@@ -72,8 +72,10 @@ std::unexpected<Error> HubError(const Sources& sources, const Reference& referen
 
 RemoteModel ModelOf(const Sources& sources, const Reference& reference,
                     const std::vector<ListedFile>& chosen, const std::string& commit) {
-  RemoteModel model{.name = StemOf(chosen[0].name),
-                    .owner = reference.repository.substr(0, reference.repository.find('/')),
+  const size_t slash = reference.repository.find('/');
+  const std::string stem = StemOf(chosen[0].name);
+  RemoteModel model{.name = stem.empty() ? reference.repository.substr(slash + 1) : stem,
+                    .owner = reference.repository.substr(0, slash),
                     .files = {},
                     .revision = commit};
   const std::string folder = HubFolderOf(sources, reference.repository);

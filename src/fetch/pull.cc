@@ -1,6 +1,7 @@
 #include "fetch/pull.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/sha256.h"
 #include "fetch/hub.h"
@@ -130,25 +131,49 @@ Result<PulledFile> Fetch(const Sources& sources, const Reference& reference,
   return pulled;
 }
 
-Result<void> Forget(const Sources& sources, const PulledFile& pulled) {
+namespace {
+
+// Where the links of the folder lead to.
+std::set<std::string> LinkedFiles(const std::string& folder) {
+  std::set<std::string> files;
+  for (const std::string& name : sys::ListFolder(folder)) {
+    const std::string path = folder + "/" + name;
+    if (!sys::LinkTarget(path).empty()) files.insert(sys::CanonicalPath(path));
+  }
+  return files;
+}
+
+}  // namespace
+
+Result<Forgotten> Forget(const Sources& sources, const PulledFile& pulled) {
   if (pulled.links.empty() || sys::LinkTarget(pulled.links[0]).empty())
     return Fail(ErrorCode::kNotFound, "the links that a pull has made are gone");
+  std::set<std::string> lie;  // the files that the links have led to
   for (const std::string& link : pulled.links) {
-    if (!sys::LinkTarget(link).empty()) TRY(sys::RemoveFile(link));
+    if (sys::LinkTarget(link).empty()) continue;
+    lie.insert(sys::CanonicalPath(link));
+    TRY(sys::RemoveFile(link));
   }
-  std::vector<std::string> in_use;
-  for (const std::string& name : sys::ListFolder(sources.folder)) {
-    const std::string path = sources.folder + "/" + name;
-    if (!sys::LinkTarget(path).empty()) in_use.push_back(sys::CanonicalPath(path));
-  }
+  Forgotten forgotten;
+  const std::set<std::string> linked = LinkedFiles(sources.folder);
   std::vector<std::string> unused;  // found before any goes: a link without its file leads nowhere
   for (const std::string& path : pulled.owned) {
-    if (std::ranges::find(in_use, sys::CanonicalPath(path)) == in_use.end()) unused.push_back(path);
+    const std::string file = sys::CanonicalPath(path);
+    if (!linked.contains(file)) unused.push_back(path);
+    lie.erase(file);
   }
   for (const std::string& path : unused) {
-    if (sys::NameExists(path)) TRY(sys::RemoveFile(path));
+    if (!sys::NameExists(path)) continue;
+    const auto stamp = sys::RealDisk().Look(path);
+    if (sys::LinkTarget(path).empty() && stamp) forgotten.bytes += stamp->bytes;
+    TRY(sys::RemoveFile(path));
   }
-  return {};
+  for (const std::string& path : pulled.owned)
+    if (sys::LinkTarget(path).empty() && linked.contains(sys::CanonicalPath(path)))
+      forgotten.in_use.push_back(path);
+  for (const std::string& file : lie)
+    if (sys::Exists(file)) forgotten.brought_by_others.push_back(file);
+  return forgotten;
 }
 
 }  // namespace exo::fetch

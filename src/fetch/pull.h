@@ -43,8 +43,14 @@ struct PulledFile {
 Result<PulledFile> Fetch(const Sources& sources, const Reference& reference,
                          const RemoteModel& model, const FetchOptions& options);
 
+// What is left of a pulled model, and why.
+struct Forgotten {
+  uint64_t bytes = 0;                          // of the files that were deleted
+  std::vector<std::string> brought_by_others;  // these files were here before the pull
+  std::vector<std::string> in_use;             // another model of the folder is in these
+};
 // Removes the links and what was made for it, but for what another link of the folder leads to.
 // Errors: kNotFound (no such links), kIo.
-Result<void> Forget(const Sources& sources, const PulledFile& pulled);
+Result<Forgotten> Forget(const Sources& sources, const PulledFile& pulled);
 
 }  // namespace exo::fetch

@@ -166,12 +166,29 @@ TEST_F(PullTest, ForgettingLeavesWhatAnotherModelUses) {
   ASSERT_TRUE(one && two);
   ASSERT_EQ(one->owned.size(), 1u);
   EXPECT_TRUE(two->owned.empty()) << "it was there";
-  ASSERT_TRUE(Forget(sources_, *one));
+  const auto used = Forget(sources_, *one);
+  ASSERT_TRUE(used);
+  EXPECT_EQ(used->bytes, 0u);
+  EXPECT_EQ(used->in_use, one->owned);
   EXPECT_FALSE(sys::NameExists(one->links[0]));
   EXPECT_EQ(ContentOf(two), kFile);
   EXPECT_EQ(Forget(sources_, *one).error().code, ErrorCode::kNotFound);
-  ASSERT_TRUE(Forget(sources_, {.links = two->links, .owned = one->owned}));
+  const auto last = Forget(sources_, {.links = two->links, .owned = one->owned});
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->bytes, kFile.size());
+  EXPECT_TRUE(last->in_use.empty() && last->brought_by_others.empty());
   EXPECT_FALSE(sys::Exists(one->owned[0]));
+}
+
+TEST_F(PullTest, ForgettingTellsWhatOthersHadBrought) {
+  OfferInRegistry("one", kFile);
+  const auto one = Pull("one");
+  ASSERT_TRUE(one);
+  const auto forgotten = Forget(sources_, {.links = one->links});
+  ASSERT_TRUE(forgotten);
+  EXPECT_EQ(forgotten->bytes, 0u);
+  EXPECT_EQ(forgotten->brought_by_others, std::vector{sys::CanonicalPath(one->owned[0])});
+  EXPECT_TRUE(sys::Exists(one->owned[0]));
 }
 
 TEST_F(PullTest, AManifestThatIsNoneIsRefused) {

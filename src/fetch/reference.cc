@@ -301,7 +301,8 @@ std::map<std::string, uint64_t> QuantizationsOf(const std::vector<ListedFile>& l
 
 std::string StemOf(std::string_view file) {
   const std::string_view stem = PartOf(file.substr(0, file.find_first_of("?#"))).stem;
-  return std::string(stem.substr(stem.rfind('/') + 1));
+  const std::string_view name = stem.substr(stem.rfind('/') + 1);
+  return std::string(name.substr(std::min(name.find_first_not_of('.'), name.size())));
 }
 
 Result<std::vector<ListedFile>> ChooseFiles(std::vector<ListedFile> listed,

@@ -63,7 +63,8 @@ std::map<std::string, uint64_t> QuantizationsOf(const std::vector<ListedFile>& l
 // The quantization in a file's name: "Q4_K_M"; empty: it names none.
 std::string QuantizationOf(std::string_view file);
 
-// A file's name without folders, ".gguf" and the number of its part.
+// A file's name without folders, ".gguf" and the number of its part, and without dots in front,
+// which would hide what is called so. Empty: nothing is left.
 std::string StemOf(std::string_view file);
 
 }  // namespace exo::fetch

@@ -150,6 +150,8 @@ TEST(ChooseFilesTest, WithoutTheUsualOnesItIsTheFirst) {
 TEST(StemTest, LeavesFolderEndingAndPart) {
   EXPECT_EQ(StemOf("a/b/m-Q4_0-00001-of-00003.gguf"), "m-Q4_0");
   EXPECT_EQ(StemOf("https://h/m.gguf?x=/y"), "m");
+  EXPECT_EQ(StemOf("a/.hid-Q8_0.gguf"), "hid-Q8_0") << "a hidden file is not found again";
+  EXPECT_EQ(StemOf("a/..gguf"), "");
   EXPECT_EQ(QuantizationOf("m-Q4_K_M-00001-of-00003.gguf"), "Q4_K_M");
   EXPECT_EQ(QuantizationOf("model.gguf"), "");
 }

@@ -270,8 +270,8 @@ class OneCode final : public PairInviter::Gate {
     return invitation.Begin(peer, kind, sys::Now());
   }
   void EndRun(const NodeId& peer) override { invitation.End(peer); }
-  wire::PairRefused OnWrongCode(const NodeId&, wire::PairKind) override {
-    return invitation.OnWrong();
+  wire::PairRefused OnWrongCode(const NodeId&, wire::PairKind kind) override {
+    return invitation.OnWrong(kind);
   }
   PairInviter::Answer<wire::TrustUpdate> OnRightCode(const NodeId&, wire::PairKind,
                                                      const std::string&) override {

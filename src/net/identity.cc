@@ -15,6 +15,10 @@
 namespace exo::net {
 namespace {
 
+std::string NextKeyPath(const std::string& folder) {
+  return folder + "/key-next.pem";
+}
+
 Result<Key> MakeKey() {
   Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
   if (!key) return Fail(ErrorCode::kIo, "cannot make an Ed25519 key: {}", DrainTlsErrors());
@@ -123,6 +127,18 @@ Result<std::unique_ptr<Identity>> Identity::LoadOrCreate(const std::string& fold
   }
   const Key key = TRY(ReadKey(path, TRY(ReadPrivateFile(path))));
   return FromKey(key.get());
+}
+
+Result<NodeId> Identity::MakeNext(const std::string& folder) {
+  const Key key = TRY(MakeKey());
+  TRY(sys::WriteFileAtomically(NextKeyPath(folder), TRY(KeyText(key.get())), 0600));
+  return TRY(FromKey(key.get()))->id();
+}
+
+Result<void> Identity::TakeNext(const std::string& folder) {
+  const std::string next = NextKeyPath(folder);
+  TRY(sys::WriteFileAtomically(folder + "/key.pem", TRY(ReadPrivateFile(next)), 0600));
+  return sys::RemoveFile(next);
 }
 
 Identity::~Identity() {

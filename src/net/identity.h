@@ -21,6 +21,11 @@ class Identity {
   // Reads FOLDER/key.pem or makes it (mode 0600). Errors: kInvalid when the file is readable by
   // others or is no Ed25519 key; kIo.
   static Result<std::unique_ptr<Identity>> LoadOrCreate(const std::string& folder);
+  // Makes the key that TakeNext puts in place of the one in FOLDER, and writes it beside it. Its
+  // id. Errors: kIo.
+  static Result<NodeId> MakeNext(const std::string& folder);
+  // From the next start on FOLDER has that key; the former one is gone. Errors: kIo.
+  static Result<void> TakeNext(const std::string& folder);
   // A fresh key that is never written (tests, simulations).
   static Result<std::unique_ptr<Identity>> Create();
   ~Identity();

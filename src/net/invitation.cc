@@ -49,7 +49,10 @@ PairInviter::Answer<std::string> Invitation::Begin(const NodeId& peer, wire::Pai
   if (secret.empty()) {
     return std::unexpected(wire::PairRefused{
         PairRefusal::kNotInviting,
-        "this device invites nobody now, or the time of its code is over: run `exo invite` on it"});
+        kind == wire::PairKind::kLink
+            ? "the link was used already, or its time is over: run `exo invite` there for a new one"
+            : "the device that was called invites nobody now, or the time of its code is over: run "
+              "`exo invite` on it"});
   }
   if (running_) {
     return std::unexpected(wire::PairRefused{
@@ -63,15 +66,18 @@ void Invitation::End(const NodeId& peer) {
   if (running_ == peer) running_.reset();
 }
 
-wire::PairRefused Invitation::OnWrong() {
+wire::PairRefused Invitation::OnWrong(wire::PairKind kind) {
+  const char* what = kind == wire::PairKind::kLink ? "link" : "code";
   if (offer_ && --offer_->tries > 0) {
     return {wire::PairRefusal::kWrongCode,
-            fmt::format("the code is wrong; {} more {}", offer_->tries,
+            fmt::format("the {} is wrong; {} more {}", what, offer_->tries,
                         offer_->tries == 1 ? "try" : "tries")};
   }
   offer_.reset();
-  return {wire::PairRefusal::kWrongCode,
-          "the code is wrong, and it was the last try: run `exo invite` again for a new code"};
+  return {
+      wire::PairRefusal::kWrongCode,
+      fmt::format("the {0} is wrong, and it was the last try: run `exo invite` again for a new {0}",
+                  what)};
 }
 
 Result<std::string> ParsePairCode(std::string_view text) {
@@ -85,8 +91,9 @@ Result<std::string> ParsePairCode(std::string_view text) {
   if (!good) {
     return Fail(
         ErrorCode::kInvalid,
-        "'{}' is no code: it has six digits, as `exo invite` shows them on the other device",
-        text.substr(0, 64));
+        "'{}' is no code and no link: a code has six digits, a link begins with {}, and `exo "
+        "invite` shows both on the other device",
+        text.substr(0, 64), kLinkScheme);
   }
   return digits;
 }

@@ -32,7 +32,7 @@ class Invitation {
   // As those of PairInviter::Gate.
   PairInviter::Answer<std::string> Begin(const NodeId& peer, wire::PairKind kind, Time now);
   void End(const NodeId& peer);
-  wire::PairRefused OnWrong();
+  wire::PairRefused OnWrong(wire::PairKind kind);
 
  private:
   struct Offer {

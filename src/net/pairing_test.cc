@@ -27,7 +27,9 @@ class TestInviter final : public PairInviter::Gate {
     return invitation.Begin(peer, kind, now);
   }
   void EndRun(const NodeId& peer) override { invitation.End(peer); }
-  wire::PairRefused OnWrongCode(const NodeId&, PairKind) override { return invitation.OnWrong(); }
+  wire::PairRefused OnWrongCode(const NodeId&, PairKind kind) override {
+    return invitation.OnWrong(kind);
+  }
   PairInviter::Answer<wire::TrustUpdate> OnRightCode(const NodeId& peer, PairKind,
                                                      const std::string& name) override {
     admitted.push_back(peer);

@@ -286,6 +286,13 @@ struct ModelView {
   std::vector<std::string> names = {};          // further ones here, of copies of the file
   std::string base = "";                        // of a preset: the model that it is made from
 };
+// What removing a model has done on one device.
+struct RemovalView {
+  std::string device;  // its name
+  bool ok = false;
+  uint64_t freed_bytes = 0;
+  std::string said;  // what was deleted, what stays and why; or why nothing was done
+};
 struct NodeView {
   wire::NodeRecord record;
   std::string state;   // self, connecting, alive, suspect, dead, left, refused
@@ -313,6 +320,7 @@ struct PlanView {
   double predicted_tokens_per_second = 0;
   double predicted_prompt_per_second = 0;
   std::vector<std::string> node_names;  // one per stage
+  bool was_running = false;             // of Load: where it is, nobody placed it anew
 };
 
 // One change of a peer, an instance or a request of a client of this node.
@@ -360,6 +368,7 @@ struct PullProgress {
   uint64_t completed = 0, total = 0;  // bytes of it
   double bytes_per_second = 0;        // 0: not known yet
   double seconds_left = 0;            // likewise
+  unsigned silent_seconds = 0;        // since the last byte, when they have ceased to come
 
   friend bool operator==(const PullProgress&, const PullProgress&) = default;
 };
@@ -446,13 +455,20 @@ class Api {
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) = 0;
-  virtual void Unload(std::string model, std::function<void(Result<void>)> done) = 0;
+  // Frees it everywhere; done when it is gone. `when_idle`: not before the answers that are being
+  // computed by it have ended; then done when everybody knows that it is to go.
+  virtual void Unload(std::string model, bool when_idle,
+                      std::function<void(Result<void>)> done) = 0;
   // Who takes part.
   virtual Pairing& pairing() = 0;
   // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
-  // stays. One that was pulled is deleted. What runs of it is unloaded.
-  // Errors: kNotFound, kInvalid (it lies in a model folder), kIo.
-  virtual void RemoveModel(std::string model, std::function<void(Result<void>)> done) = 0;
+  // stays. One that was pulled is deleted. What runs of it is unloaded. `everywhere`: what exo has
+  // downloaded of a model is deleted on all devices of the cluster, and files of people stay.
+  // Done with what came of it: here, or on each device.
+  // Errors: kNotFound, kInvalid (it lies in a model folder; everywhere: a preset, a guest asks),
+  // kIo.
+  virtual void RemoveModel(std::string model, bool everywhere,
+                           std::function<void(Result<std::vector<RemovalView>>)> done) = 0;
 };
 
 }  // namespace exo::node

@@ -39,8 +39,8 @@ std::string LineOf(const AuditEntry& entry, const std::string& previous) {
   return line.dump(-1, ' ', true, json::error_handler_t::replace);
 }
 
-std::vector<std::string> LinesOf(const std::string& text) {
-  std::vector<std::string> lines;
+std::vector<std::string_view> LinesOf(std::string_view text) {
+  std::vector<std::string_view> lines;
   size_t begin = 0;
   while (begin < text.size()) {
     const size_t end = std::min(text.find('\n', begin), text.size());
@@ -50,10 +50,18 @@ std::vector<std::string> LinesOf(const std::string& text) {
   return lines;
 }
 
+// Bytes behind the last whole line. What is written in one piece and cut is no JSON; a last line
+// that is, is one that somebody has written, with or without its end.
+size_t TornBytes(std::string_view text) {
+  const size_t end = text.rfind('\n');
+  const std::string_view last = text.substr(end == text.npos ? 0 : end + 1);
+  return json::parse(last, nullptr, false).is_object() ? 0 : last.size();
+}
+
 // What the next line is chained to. A last line that cannot be read is chained to as it is: Read
 // finds it.
-std::string LastHash(const std::string& text) {
-  const std::vector<std::string> lines = LinesOf(text);
+std::string LastHash(std::string_view text) {
+  const std::vector<std::string_view> lines = LinesOf(text);
   if (lines.empty()) return kNoHash;
   const json last = json::parse(lines.back(), nullptr, false);
   const auto hash = last.is_object() ? last.find("hash") : last.end();
@@ -65,8 +73,27 @@ Result<std::string> WholeLog(const std::string& folder) {
   return sys::ReadPlainFile(PathIn(folder));
 }
 
+// Writes the log anew without its torn line; what is left, with a line that says so.
+Result<std::string> CutTorn(const std::string& folder, std::string text, size_t torn) {
+  LOG(kWarning,
+      "{}: the last line was torn, as by a power cut: its {} bytes are cut off, and what it said "
+      "is "
+      "lost",
+      PathIn(folder), torn);
+  text.resize(text.size() - torn);
+  text += LineOf({.event = "torn line cut off",
+                  .detail = fmt::format("{} bytes, as of a power cut", torn),
+                  .time = sys::WallClockSeconds()},
+                 LastHash(text)) +
+          "\n";
+  TRY(sys::WriteFileAtomically(PathIn(folder), text, 0600));
+  return text;
+}
+
 Result<void> Append(const std::string& folder, const std::deque<AuditEntry>& entries) {
-  const std::string before = TRY(WholeLog(folder));
+  std::string before = TRY(WholeLog(folder));
+  if (const size_t torn = TornBytes(before); torn > 0)
+    before = TRY(CutTorn(folder, std::move(before), torn));
   std::string previous = LastHash(before);
   std::string text = before.empty() || before.ends_with('\n') ? "" : "\n";
   for (const AuditEntry& entry : entries) {
@@ -84,8 +111,8 @@ void SayLost(const Result<void>& written) {
 
 void AuditLog::Add(AuditEntry entry) {
   entry.time = sys::WallClockSeconds();
-  LOG(kInfo, "peer={}: {}{}{}", entry.device.Short(), entry.event, entry.detail.empty() ? "" : ": ",
-      entry.detail);
+  LOG(kInfo, "{}{}{}{}", entry.device.IsZero() ? "" : "peer=" + entry.device.Short() + ": ",
+      entry.event, entry.detail.empty() ? "" : ": ", entry.detail);
   queue_.push_back(std::move(entry));
   Write();
 }
@@ -110,10 +137,13 @@ void AuditLog::Flush() {
   if (!queue_.empty() && !writing_) SayLost(Append(folder_, queue_));
 }
 
-Result<std::vector<AuditEntry>> AuditLog::Read(const std::string& folder) {
-  std::vector<AuditEntry> entries;
+Result<AuditTrail> AuditLog::Read(const std::string& folder) {
+  const std::string log = TRY(WholeLog(folder));
+  AuditTrail trail{.entries = {}, .torn_bytes = TornBytes(log)};
+  std::vector<AuditEntry>& entries = trail.entries;
   std::string previous = kNoHash;
-  for (const std::string& text : LinesOf(TRY(WholeLog(folder)))) {
+  const auto whole = std::string_view(log).substr(0, log.size() - trail.torn_bytes);
+  for (const std::string_view text : LinesOf(whole)) {
     const json line = json::parse(text, nullptr, false);
     const auto field = [&](const char* key) {
       const auto at = line.find(key);
@@ -134,7 +164,7 @@ Result<std::vector<AuditEntry>> AuditLog::Read(const std::string& folder) {
          .detail = field("detail"),
          .time = time != line.end() && time->is_number_integer() ? time->get<int64_t>() : 0});
   }
-  return entries;
+  return trail;
 }
 
 }  // namespace exo::node

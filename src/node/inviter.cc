@@ -43,9 +43,11 @@ net::PairInviter::Answer<std::string> Inviter::BeginRun(const NodeId& peer, wire
   return invitation_.Begin(peer, kind, sys::Now());
 }
 
-PairRefused Inviter::OnWrongCode(const NodeId& peer, wire::PairKind) {
-  PairRefused refusal = invitation_.OnWrong();
-  audit_.Add({.event = "wrong code", .device = peer, .detail = refusal.reason});
+PairRefused Inviter::OnWrongCode(const NodeId& peer, wire::PairKind kind) {
+  PairRefused refusal = invitation_.OnWrong(kind);
+  audit_.Add({.event = kind == wire::PairKind::kLink ? "wrong link" : "wrong code",
+              .device = peer,
+              .detail = refusal.reason});
   if (invitation_.tries_left() == 0) Close();
   return refusal;
 }

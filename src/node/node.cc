@@ -101,6 +101,7 @@ Result<void> NodeImpl::Init() {
   trust_->OnChange([this](const cluster::Trust::Change& change) { OnTrustChanged(change); });
   FeedGuests();
   StartDiscovery();
+  ForgetFormerKey();
   ConnectToRemembered();
   FeedRecord();
   RestorePresets();

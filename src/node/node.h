@@ -34,6 +34,7 @@ struct NodeOptions {
   bool discovery = true;
   std::vector<std::string> model_folders;
   std::vector<std::string> named_folders;  // those of them that the user named
+  uint64_t download_space = 0;             // for models that are pulled, on disk; 0: no limit
   // For tensors pulled from peers, on disk; unset: a tenth of the disk, 20 GiB at most.
   std::optional<uint64_t> tensor_cache;
   uint64_t prefix_store = 0;     // for KV pages of ended requests, on disk; 0: none are kept

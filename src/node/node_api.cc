@@ -96,6 +96,7 @@ ClusterView NodeImpl::Cluster() const {
                           .state = status.self ? "self" : cluster::PeerStateName(status.state),
                           .detail = status.detail,
                           .rtt_ms = status.rtt_ms});
+    view.nodes.back().record.name = KnownNameOf(status.record);
   }
   std::map<ModelId, uint64_t> keep;
   for (const wire::DesiredModel& record : core_->DesiredRecords())
@@ -242,17 +243,6 @@ void NodeImpl::UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file
   Feed(cluster::UnloadModel{.ticket = ticket, .model = file->manifest().id()});
 }
 
-void NodeImpl::RemoveModel(std::string model, std::function<void(Result<void>)> done) {
-  if (presets_.Find(model) != nullptr) return RemovePreset(model, std::move(done));
-  model = NameHere(model);
-  const auto file = models_->Find(model);
-  if (pulls_->WasPulled(model)) return RemovePulled(model, file, std::move(done));
-  models_->Remove(std::move(model), [this, file, done](Result<void> removed) {
-    if (removed) UnloadRemoved(file);
-    done(std::move(removed));
-  });
-}
-
 void NodeImpl::Load(std::string model, const Placing& asked,
                     std::function<void(Result<PlanView>)> done) {
   if (auto member = CheckIsMember(); !member) return done(std::unexpected(member.error()));
@@ -262,13 +252,15 @@ void NodeImpl::Load(std::string model, const Placing& asked,
     placing.adapters = preset->adapters;
   FindModel(model, [this, placing, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
-    const auto loaded = [this, done](Result<wire::Plan> plan) {
+    const bool was_running = RunningPlan(*id).has_value();
+    const auto loaded = [this, was_running, done](Result<wire::Plan> plan) {
       if (!plan) return done(std::unexpected(plan.error()));
-      for (const cluster::InstanceStatus& instance : core_->Instances()) {
-        if (instance.summary.plan.id == plan->id)
-          return done(ViewOf(*plan, instance.summary.expected));
-      }
-      done(ViewOf(*plan, {}));
+      wire::Expectation expected;
+      for (const cluster::InstanceStatus& instance : core_->Instances())
+        if (instance.summary.plan.id == plan->id) expected = instance.summary.expected;
+      PlanView view = ViewOf(*plan, expected);
+      view.was_running = was_running;
+      done(std::move(view));
     };
     // First what the requests will need: the plan finds its memory taken. What it lacks they say.
     GetVocabulary(*id,
@@ -276,9 +268,16 @@ void NodeImpl::Load(std::string model, const Placing& asked,
   });
 }
 
-void NodeImpl::Unload(std::string model, std::function<void(Result<void>)> done) {
-  FindModel(model, [this, done](Result<ModelId> id) {
+void NodeImpl::Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) {
+  FindModel(model, [this, when_idle, done](Result<ModelId> id) {
     if (!id) return done(std::unexpected(id.error()));
+    // Who computes answers now, only its lead knows.
+    if (when_idle && IsPlaced(*id)) {
+      return Ensure(*id, {.keep_ms = wire::kKeepUntilIdle, .unpin = true},
+                    [done](const Result<wire::Plan>& kept) {
+                      done(kept ? Result<void>() : std::unexpected(kept.error()));
+                    });
+    }
     const uint64_t ticket = next_ticket_++;
     unloads_[ticket] = done;
     Feed(cluster::UnloadModel{.ticket = ticket, .model = *id});

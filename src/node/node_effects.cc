@@ -94,6 +94,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
     const wire::DraftRef& draft = *effect.plan.draft;
     options.draft = SourceOfFile(draft.file, draft.name, effect.plan.id);
   }
+  NoteUse(effect.plan.model);
   const PlanId plan = effect.plan.id;
   CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
@@ -136,6 +137,8 @@ void NodeImpl::Do(cluster::StartServing& effect) {
 }
 
 void NodeImpl::Do(cluster::StopInstance& effect) {
+  const wire::Plan* ended = core_->PlanOfReservation(effect.plan);
+  if (ended != nullptr) NoteUse(ended->model);
   const auto found = runners_.find(effect.plan);
   std::shared_ptr<engine::InstanceRunner> runner;
   if (found != runners_.end()) {
@@ -189,7 +192,7 @@ void NodeImpl::Do(cluster::UnloadReply& effect) {
 
 namespace {
 
-// What a guest has a say in: its own record, and the stages that it holds.
+// What a guest has a say in: its own record, the stages that it holds, and what it was asked.
 bool IsForGuests(const wire::Message& message) {
   return std::holds_alternative<wire::Heartbeat>(message) ||
          std::holds_alternative<wire::NodeUpdate>(message) ||
@@ -199,7 +202,8 @@ bool IsForGuests(const wire::Message& message) {
          std::holds_alternative<wire::Loaded>(message) ||
          std::holds_alternative<wire::LoadProgress>(message) ||
          std::holds_alternative<wire::Release>(message) ||
-         std::holds_alternative<wire::DesiredAck>(message);
+         std::holds_alternative<wire::DesiredAck>(message) ||
+         std::holds_alternative<wire::ModelDeleted>(message);
 }
 
 }  // namespace
@@ -210,6 +214,10 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
     return;
   }
   if (const auto* update = std::get_if<wire::TrustUpdate>(&message)) return trust_->Merge(*update);
+  if (const auto* asked = std::get_if<wire::DeleteModel>(&message))
+    return OnDeleteModel(peer, *asked);
+  if (const auto* deleted = std::get_if<wire::ModelDeleted>(&message))
+    return OnModelDeleted(peer, *deleted);
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
     if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
       runner->CancelRows(peer, cancel->request);
@@ -247,9 +255,14 @@ void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
 
 std::string NodeImpl::NameOf(const NodeId& node) const {
   for (const cluster::NodeStatus& status : core_->Nodes()) {
-    if (status.record.id == node) return status.record.name;
+    if (status.record.id == node) return KnownNameOf(status.record);
   }
   return node.Short();
+}
+
+std::string NodeImpl::KnownNameOf(const wire::NodeRecord& record) const {
+  const std::string trusted = trust_->trust().NameOf(record.id);
+  return record.name == record.id.Short() && !trusted.empty() ? trusted : record.name;
 }
 
 }  // namespace exo::node

@@ -7,6 +7,7 @@
 //   node_adapters.cc adapters: their files, and models that are loaded with them
 //   node_desired.cc  desired models on disk
 //   node_pulls.cc    models that are pulled from the internet
+//   node_removal.cc  models that are removed, here or on all devices
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
@@ -36,6 +37,7 @@
 #include "node/node.h"
 #include "node/presets.h"
 #include "node/pulls.h"
+#include "node/removal.h"
 #include "node/requests.h"
 #include "node/state_watch.h"
 #include "node/trust_keeper.h"
@@ -116,8 +118,9 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) override;
   void Load(std::string model, const Placing& placing,
             std::function<void(Result<PlanView>)> done) override;
-  void Unload(std::string model, std::function<void(Result<void>)> done) override;
-  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override;
+  void Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) override;
+  void RemoveModel(std::string model, bool everywhere,
+                   std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
 
  private:
@@ -128,6 +131,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
                std::function<void(Result<TrustedView>)> done) override;
   void Forget(std::string device, std::function<void(Result<TrustedView>)> done) override;
   void RotateSecret(std::function<void(Result<void>)> done) override;
+  void RotateKey(std::function<void(Result<TrustedView>)> done) override;
   std::vector<TrustedView> Trusted() const override;
   Result<std::string> Secret() const override;
 
@@ -195,6 +199,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
     Feed(cluster::PauseLocal{request, paused});
   }
   std::string NameOf(const NodeId& node) const override;
+  // What a device that has not been heard since the start was called when it was let in.
+  std::string KnownNameOf(const wire::NodeRecord& record) const;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
 
   // `event` without its ticket.
@@ -260,6 +266,11 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
 
   void OnTrustChanged(const cluster::Trust::Change& change);
   void SpreadTrust();
+  // Could anybody hear of a new key, if there is somebody?
+  Result<void> CheckIsHeard() const;
+  void TakeNextKey(const NodeId& next, std::function<void(Result<TrustedView>)> done);
+  // That this device had before its last start.
+  void ForgetFormerKey();
   void FeedGuests();
   Result<void> CheckIsMember() const;
 
@@ -283,7 +294,11 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void WritePresets();
   void StartPulls();
   void AnnounceDownloads();
-  Elsewhere FindElsewhere(const Hash256& content, bool announced) const;
+  // Why a pulled model may not make room for another; empty: it may.
+  std::string WhyItStays(const std::string& name) const;
+  void NoteUse(const ModelId& model);
+  // The records of members that are alive, without this one and without guests.
+  std::vector<wire::NodeRecord> OtherMembers() const;
   // What a model is called here that may be named by what it was pulled as.
   std::string NameHere(const std::string& model) const;
   // What the planner says of a model that is not here yet.
@@ -292,7 +307,21 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   // Unloads what ran of a file that is gone.
   void UnloadRemoved(const std::shared_ptr<const store::ModelFile>& file);
   void RemovePulled(const std::string& name, const std::shared_ptr<const store::ModelFile>& file,
-                    std::function<void(Result<void>)> done);
+                    std::function<void(Result<Removed>)> done);
+  void UnloadFirst(const ModelId& model, std::function<void()> then);
+  // What exo has downloaded of it here, or pulled from members.
+  void RemoveDownloads(const ModelId& model, std::function<void(Result<Removed>)> done);
+  void RemoveNextDownload(const ModelId& model, std::vector<std::string> names, Removed removed,
+                          std::function<void(Result<Removed>)> done);
+  void RemoveTensors(const ModelId& model, Removed removed,
+                     std::function<void(Result<Removed>)> done);
+  void RemoveEverywhere(const std::string& model,
+                        std::function<void(Result<std::vector<RemovalView>>)> done);
+  void AskToRemove(const ModelId& model,
+                   std::function<void(Result<std::vector<RemovalView>>)> done);
+  static wire::ModelDeleted ReplyOf(uint64_t ticket, const Result<Removed>& removed);
+  void OnDeleteModel(const NodeId& peer, const wire::DeleteModel& asked);
+  void OnModelDeleted(const NodeId& peer, const wire::ModelDeleted& deleted);
   void RemovePreset(const std::string& name, std::function<void(Result<void>)> done);
   void AddPresets(std::vector<ModelView>& models) const;
   void RestoreDesired();
@@ -351,6 +380,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::map<PlanId, std::unique_ptr<engine::InstanceRunner>> runners_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
+  std::map<uint64_t, std::unique_ptr<RemovalRound>> removals_;
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
@@ -358,6 +388,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
   bool trust_posted_ = false;
+  bool key_rotated_ = false;  // from the next start on
   std::optional<std::string>
       desired_unsaved_;  // the records of SaveDesired, until they are on disk
   bool desired_saving_ = false;

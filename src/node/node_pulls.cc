@@ -29,6 +29,9 @@ void NodeImpl::StartPulls() {
       loop_, jobs_, state_,
       PullsOptions{
           .sources = options_.sources,
+          .space = options_.download_space,
+          .stays = [this](const std::string& name) { return WhyItStays(name); },
+          .removed = [this] { models_->Rescan(); },
           .adopt =
               [this](std::string path, std::function<void(Result<std::string>)> done) {
                 models_->Open(
@@ -42,37 +45,51 @@ void NodeImpl::StartPulls() {
               [this](const store::Manifest& manifest, const fetch::RemoteModel& model) {
                 return DescribeRemote(manifest, model);
               },
-          .find_elsewhere = [this](const Hash256& content,
-                                   bool announced) { return FindElsewhere(content, announced); },
+          .find_elsewhere =
+              [this](const Hash256& content, bool announced) {
+                return FindElsewhere(OtherMembers(), identity_->id(), content, announced);
+              },
+          .is_awaited =
+              [this](const Hash256& content) { return IsAwaited(OtherMembers(), content); },
           .announce = [this] { AnnounceDownloads(); }});
 }
 
 void NodeImpl::AnnounceDownloads() {
   record_.downloads = pulls_->Downloads();
+  record_.awaits = pulls_->Awaited();
   for (wire::ModelHolding& holding : record_.models)
     if (!holding.pulled) holding.content = pulls_->ContentOf(holding.name);
   FeedRecord();
 }
 
-// Two devices that announce the same at once: the smaller id downloads it. A guest's word counts
-// for nothing here: nobody could tell whether it is true.
-Elsewhere NodeImpl::FindElsewhere(const Hash256& content, bool announced) const {
-  using Where = Elsewhere::Where;
-  Elsewhere found;
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    const wire::NodeRecord& record = status.record;
-    if (status.self || status.state != cluster::PeerState::kAlive) continue;
-    if (trust_->trust().IsGuest(record.id)) continue;
-    if (found.where == Where::kAlone) found.where = Where::kNowhere;
-    for (const wire::ModelHolding& holding : record.models) {
-      if (holding.content == content && holding.complete)
-        return {.where = Where::kThere, .device = record.name, .name = holding.name};
-    }
-    const bool yields = announced && identity_->id() < record.id;
-    if (!yields && std::ranges::find(record.downloads, content) != record.downloads.end())
-      found = {.where = Where::kComing, .device = record.name};
+std::string NodeImpl::WhyItStays(const std::string& name) const {
+  const auto file = models_->Find(name);
+  if (file == nullptr) return "";
+  const ModelId id = file->manifest().id();
+  if (IsPlaced(id)) return "is loaded";
+  if (IsPinned(id)) return "is pinned";
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    const wire::Plan& plan = instance.summary.plan;
+    const bool uses =
+        (plan.draft && plan.draft->file == id) ||
+        std::ranges::find(plan.adapters, id, &wire::AdapterRef::file) != plan.adapters.end();
+    if (uses) return "is loaded with " + plan.model_name;
   }
-  return found;
+  return "";
+}
+
+void NodeImpl::NoteUse(const ModelId& model) {
+  if (const auto file = models_->Find(model)) pulls_->NoteUse(models_->NameOf(file));
+}
+
+std::vector<wire::NodeRecord> NodeImpl::OtherMembers() const {
+  std::vector<wire::NodeRecord> others;
+  for (cluster::NodeStatus& status : core_->Nodes()) {
+    const bool counts = !status.self && status.state == cluster::PeerState::kAlive &&
+                        !trust_->trust().IsGuest(status.record.id);
+    if (counts) others.push_back(std::move(status.record));
+  }
+  return others;
 }
 
 std::string NodeImpl::NameHere(const std::string& model) const {
@@ -97,19 +114,6 @@ std::unique_ptr<Pulling> NodeImpl::Pull(std::string model, PullWatcher& watcher)
   if (!pulled && (presets_.Find(model) != nullptr || !MatchesOf(model).empty()))
     return std::make_unique<PulledAlready>(loop_, watcher, model);
   return pulls_->Start(model, watcher);
-}
-
-void NodeImpl::RemovePulled(const std::string& name,
-                            const std::shared_ptr<const store::ModelFile>& file,
-                            std::function<void(Result<void>)> done) {
-  pulls_->Remove(name, [this, file, done](const Result<void>& removed) {
-    if (!removed) return done(removed);
-    // The folder is looked through, so that the name is gone when `done` says so.
-    models_->Rescan([this, file, done] {
-      UnloadRemoved(file);
-      done({});
-    });
-  });
 }
 
 }  // namespace exo::node

@@ -16,6 +16,9 @@ using wire::TrustRole;
 // So few digits name a device by chance only.
 constexpr size_t kIdDigits = 8;
 
+// In the state file: the id of the key that this device had before, until it is forgotten.
+constexpr const char* kFormerKey = "former_key";
+
 TrustedView ViewOfTrust(const TrustEntry& entry) {
   constexpr const char* kStates[] = {"member", "guest", "forgotten"};
   return {.id = entry.id, .name = entry.name, .state = kStates[static_cast<size_t>(entry.role)]};
@@ -198,6 +201,83 @@ void NodeImpl::Forget(std::string device, std::function<void(Result<TrustedView>
 void NodeImpl::RotateSecret(std::function<void(Result<void>)> done) {
   if (auto may = CheckIsMember(); !may) return done(std::move(may));
   trust_->Rotate(std::move(done));
+}
+
+Result<void> NodeImpl::CheckIsHeard() const {
+  const std::vector<NodeId> up = peers_->Up();
+  bool others = false;
+  for (const TrustEntry& entry : trust_->trust().entries()) {
+    if (entry.role != TrustRole::kMember || entry.id == identity_->id()) continue;
+    if (std::ranges::find(up, entry.id) != up.end()) return {};
+    others = true;
+  }
+  if (!others) return {};
+  return Fail(ErrorCode::kDisconnected,
+              "no other member is here, so that none would know the new key: start exo on one of "
+              "them first");
+}
+
+void NodeImpl::RotateKey(std::function<void(Result<TrustedView>)> done) {
+  if (auto may = CheckIsMember(); !may) return done(std::unexpected(may.error()));
+  if (auto heard = CheckIsHeard(); !heard) return done(std::unexpected(heard.error()));
+  if (std::exchange(key_rotated_, true)) {
+    return done(Fail(ErrorCode::kInvalid,
+                     "this device has a new key already: it takes part by it when exo is started "
+                     "again"));
+  }
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [folder = options_.data_folder](const std::atomic<bool>&) {
+        return net::Identity::MakeNext(folder);
+      },
+      [this, done](const Result<NodeId>& next) {
+        if (next) return TakeNextKey(*next, done);
+        key_rotated_ = false;
+        done(std::unexpected(next.error()));
+      });
+  if (begun) return;
+  key_rotated_ = false;
+  done(Fail(ErrorCode::kOverloaded, "too many files are busy: try again"));
+}
+
+// First it is trusted, then it is taken: after a crash in between this device still has a key that
+// is.
+void NodeImpl::TakeNextKey(const NodeId& next, std::function<void(Result<TrustedView>)> done) {
+  const TrustEntry entry{.id = next, .name = record_.name};
+  const auto taken = [this, entry, done](const Result<void>& result) {
+    key_rotated_ = result.has_value();
+    if (!result) return done(std::unexpected(result.error()));
+    audit_->Add({.event = "key replaced",
+                 .device = entry.id,
+                 .name = entry.name,
+                 .detail = "of this device, from its next start on"});
+    done(ViewOfTrust(entry));
+  };
+  if (auto admitted = trust_->Admit(entry); !admitted) return taken(admitted);
+  const bool begun = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [state = state_, folder = options_.data_folder,
+       former = identity_->id()](const std::atomic<bool>&) -> Result<void> {
+        TRY(state->Set(kFormerKey, former.Hex()));
+        return net::Identity::TakeNext(folder);
+      },
+      taken);
+  if (!begun) taken(Fail(ErrorCode::kOverloaded, "too many files are busy: try again"));
+}
+
+void NodeImpl::ForgetFormerKey() {
+  const auto former = NodeId::FromHex(state_->Get(kFormerKey).value_or(""));
+  if (!former || *former == identity_->id()) return;
+  trust_->Forget(*former, [this](const Result<void>& saved) {
+    if (!saved) {
+      LOG(kError, "the former key is not forgotten: {}", saved.error().message);
+      return;
+    }
+    (void)jobs_.Run(
+        Jobs::Class::kIo, {},
+        [state = state_](const std::atomic<bool>&) { return state->Set(kFormerKey, ""); },
+        [](const Result<void>&) {});  // else it is forgotten once more at the next start
+  });
 }
 
 std::vector<TrustedView> NodeImpl::Trusted() const {

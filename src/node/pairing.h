@@ -60,6 +60,11 @@ class Pairing {
   // Replaces the secret on all members that are here; the others learn it when they come. Errors:
   // kIo; kInvalid (this node is a guest).
   virtual void RotateSecret(std::function<void(Result<void>)> done) = 0;
+  // Gives this device a new key, which it has from its next start on: the members that are here
+  // trust it from now on, and the former one is forgotten at that start. Done with what the device
+  // will be known as. Errors: kInvalid (this node is a guest, or waits for that start already),
+  // kDisconnected (no other member is here to be told), kIo.
+  virtual void RotateKey(std::function<void(Result<TrustedView>)> done) = 0;
   virtual std::vector<TrustedView> Trusted() const = 0;
   // In text form. Errors: kNotFound: a guest has none.
   virtual Result<std::string> Secret() const = 0;

@@ -17,7 +17,8 @@ Result<PulledNotes> PulledNotes::Parse(std::string_view text) {
            .name = one.at("name"),
            .file = {.links = one.at("links"),
                     .owned = one.at("owned"),
-                    .content = Hash256::FromHex(one.value("content", "")).value_or(Hash256{})}});
+                    .content = Hash256::FromHex(one.value("content", "")).value_or(Hash256{})},
+           .used = one.value("used", int64_t{0})});
     }
   } catch (const json::exception& error) {
     return Fail(ErrorCode::kCorrupt, "{}", error.what());
@@ -32,7 +33,8 @@ std::string PulledNotes::Text() const {
                     {"name", note.name},
                     {"links", note.file.links},
                     {"owned", note.file.owned},
-                    {"content", note.file.content.Hex()}});
+                    {"content", note.file.content.Hex()},
+                    {"used", note.used}});
   }
   return list.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -49,9 +51,22 @@ const PulledNote* PulledNotes::FindByName(const std::string& name) const {
   return found == notes_.end() ? nullptr : &*found;
 }
 
-void PulledNotes::Put(const std::string& reference, const std::string& name,
-                      fetch::PulledFile file) {
-  PulledNote note{.references = {reference}, .name = name, .file = std::move(file)};
+std::vector<std::string> PulledNotes::Names() const {
+  std::vector<std::string> names;
+  for (const PulledNote& note : notes_) names.push_back(note.name);
+  return names;
+}
+
+bool PulledNotes::NoteUse(const std::string& name, int64_t now) {
+  const auto found = std::ranges::find(notes_, name, &PulledNote::name);
+  if (found == notes_.end()) return false;
+  found->used = now;
+  return true;
+}
+
+void PulledNotes::Put(const std::string& reference, const std::string& name, fetch::PulledFile file,
+                      int64_t now) {
+  PulledNote note{.references = {reference}, .name = name, .file = std::move(file), .used = now};
   for (PulledNote& other : notes_) std::erase(other.references, reference);
   const auto before = std::ranges::find(notes_, name, &PulledNote::name);
   if (before != notes_.end()) {

@@ -17,6 +17,7 @@ struct PulledNote {
   std::vector<std::string> references;  // fetch::Reference::Text of each name that it was asked by
   std::string name;                     // of the model here
   fetch::PulledFile file;
+  int64_t used = 0;  // when it was pulled, loaded or unloaded last, in seconds since 1970
 };
 
 class PulledNotes {
@@ -30,9 +31,14 @@ class PulledNotes {
   // Null: none.
   const PulledNote* FindByReference(const std::string& reference) const;
   const PulledNote* FindByName(const std::string& name) const;
+  std::vector<std::string> Names() const;  // of the models
+  const std::vector<PulledNote>& all() const { return notes_; }
   // What was pulled as `reference`, which means nothing else from now on. A model of that name owns
   // what it owned before, too. The oldest goes when there are too many.
-  void Put(const std::string& reference, const std::string& name, fetch::PulledFile file);
+  void Put(const std::string& reference, const std::string& name, fetch::PulledFile file,
+           int64_t now);
+  // False: no model of this name was pulled.
+  bool NoteUse(const std::string& name, int64_t now);
   void Remove(const std::string& name);
 
  private:

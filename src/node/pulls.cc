@@ -7,7 +7,10 @@
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/units.h"
+#include "fetch/broken_off.h"
 #include "node/pull_preview.h"
+#include "sys/system.h"
 #include "wire/limits.h"
 
 namespace exo::node {
@@ -29,7 +32,8 @@ PullProgress ProgressOf(const fetch::RemoteFile& file, const fetch::Progress& no
           .completed = now.completed,
           .total = now.total,
           .bytes_per_second = now.bytes_per_second,
-          .seconds_left = now.seconds_left};
+          .seconds_left = now.seconds_left,
+          .silent_seconds = now.silent_seconds};
 }
 
 }  // namespace
@@ -59,8 +63,12 @@ struct Pulls::Running {
   // While it is not settled who downloads it.
   std::optional<fetch::RemoteModel> considered = std::nullopt;
   Hash256 content = {};
-  bool announced = false;  // also while it is downloaded
-  int ticks = 0;           // since then
+  From from = From::kUnsettled;  // announced; also while it is downloaded
+  int ticks = 0;                 // since then
+  // While it waits for room on the disk, and what it has found room for.
+  std::optional<fetch::RemoteModel> to_come = std::nullopt;
+  uint64_t room = 0;
+  std::vector<std::string> parts = {};  // its part files
 };
 
 class Pulls::Waiter final : public Pulling {
@@ -69,10 +77,7 @@ class Pulls::Waiter final : public Pulling {
       : running_(std::move(running)), watcher_(watcher) {
     running_->waiters.push_back(this);
   }
-  ~Waiter() override {
-    std::erase(running_->waiters, this);
-    if (running_->waiters.empty()) running_->board->cancel = true;
-  }
+  ~Waiter() override { std::erase(running_->waiters, this); }  // the next tick looks who is left
   PullWatcher& watcher() { return watcher_; }
 
  private:
@@ -87,6 +92,13 @@ Pulls::Pulls(net::EventLoop& loop, Jobs& jobs, std::shared_ptr<store::State> sta
       state_(std::move(state)),
       options_(std::move(options)),
       tick_(loop) {
+  (void)jobs_.Run(
+      Jobs::Class::kIo, {},
+      [sources = options_.sources](const std::atomic<bool>&) {
+        fetch::RemoveOldBrokenOff(sources, sys::WallClockSeconds());
+        return true;
+      },
+      [](bool) {});
   const auto text = state_->Get(kNotes);
   if (!text) return;
   auto notes = PulledNotes::Parse(*text);
@@ -165,18 +177,21 @@ void Pulls::Begin(const std::shared_ptr<Running>& running, const fetch::RemoteMo
   Consider(running);
 }
 
+void Pulls::Settle(Running& running, From from) {
+  if (running.from == from) return;
+  running.from = from;
+  running.ticks = 0;
+  options_.announce();
+}
+
 void Pulls::Consider(const std::shared_ptr<Running>& running) {
   if (running->board->cancel) return Finish(running, Fail(ErrorCode::kCancelled, "stopped"));
-  const Elsewhere elsewhere = options_.find_elsewhere(running->content, running->announced);
+  const Elsewhere elsewhere =
+      options_.find_elsewhere(running->content, running->from == From::kInternet);
   using Where = Elsewhere::Where;
   const bool waits = elsewhere.where == Where::kComing;
-  const bool announces = elsewhere.where == Where::kNowhere || elsewhere.where == Where::kAlone;
-  if (running->announced != announces) {
-    running->announced = announces;
-    running->ticks = 0;
-    options_.announce();
-  }
   if (elsewhere.where == Where::kThere || waits) {
+    Settle(*running, waits ? From::kMember : From::kUnsettled);
     PullProgress now = running->board->Read();
     now.note = fmt::format("{} {} it", elsewhere.device, waits ? "is downloading" : "has");
     running->board->Write(std::move(now));
@@ -186,6 +201,7 @@ void Pulls::Consider(const std::shared_ptr<Running>& running) {
     }
     return;
   }
+  Settle(*running, From::kInternet);
   if (elsewhere.where == Where::kNowhere && running->ticks++ < kSettle) return;
   Fetch(running, *std::exchange(running->considered, std::nullopt));
 }
@@ -193,7 +209,7 @@ void Pulls::Consider(const std::shared_ptr<Running>& running) {
 // It answers here, too, to the name that it was pulled by.
 void Pulls::NoteElsewhere(const Running& running, const std::string& name) {
   if (notes_.FindByName(name) != nullptr) return;
-  notes_.Put(running.reference.Text(), name, {});
+  notes_.Put(running.reference.Text(), name, {}, sys::WallClockSeconds());
   SaveNotes([name](const Result<void>& saved) {
     if (!saved) LOG(kWarning, "the other name of {} is forgotten: {}", name, saved.error().message);
   });
@@ -205,13 +221,91 @@ Hash256 Pulls::ContentOf(const std::string& name) const {
 }
 
 std::vector<Hash256> Pulls::Downloads() const {
+  return ContentsFrom(From::kInternet);
+}
+
+std::vector<Hash256> Pulls::Awaited() const {
+  return ContentsFrom(From::kMember);
+}
+
+std::vector<Hash256> Pulls::ContentsFrom(From from) const {
   std::vector<Hash256> contents;
   for (const auto& [unused, running] : running_)
-    if (running->announced) contents.push_back(running->content);
+    if (running->from == from) contents.push_back(running->content);
   return contents;
 }
 
 void Pulls::Fetch(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
+  if (model.here()) return Download(running, model);
+  for (const fetch::RemoteFile& file : model.files) running->parts.push_back(file.path + ".part");
+  running->to_come = model;
+  if (!finding_room_) FindRoom(running);
+}
+
+RoomRequest Pulls::RoomFor(const Running& running, const fetch::RemoteModel& model) const {
+  RoomRequest request{.name = model.name, .limit = options_.space};
+  for (const fetch::RemoteFile& file : model.files) request.needed += file.here ? 0 : file.bytes;
+  for (const auto& [unused, other] : running_) {
+    request.coming += other->room;
+    request.running.insert(request.running.end(), other->parts.begin(), other->parts.end());
+  }
+  for (const PulledNote& note : notes_.all()) {
+    const bool comes_anew = NameOf(running.reference.Text()) == note.name;
+    request.stored.push_back({.name = note.name,
+                              .file = note.file,
+                              .used = note.used,
+                              .stays = comes_anew ? "is pulled again" : options_.stays(note.name)});
+  }
+  return request;
+}
+
+void Pulls::FindRoom(const std::shared_ptr<Running>& running) {
+  const fetch::RemoteModel model = *std::exchange(running->to_come, std::nullopt);
+  const RoomRequest request = RoomFor(*running, model);
+  finding_room_ = jobs_.Run(
+      Jobs::Class::kIo, {},
+      [sources = options_.sources, request](const std::atomic<bool>&) {
+        return MakeRoom(sources, request);
+      },
+      [this, alive = alive_, running, model,
+       needed = request.needed](const Result<std::vector<StoredDownload>>& gone) {
+        if (!*alive) return;
+        finding_room_ = false;
+        if (!gone) return Finish(running, std::unexpected(gone.error()));
+        running->room = needed;
+        OnRoom(running, model, *gone);
+      });
+  if (!finding_room_) Finish(running, Fail(ErrorCode::kOverloaded, "too many files are busy"));
+}
+
+void Pulls::OnRoom(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model,
+                   const std::vector<StoredDownload>& gone) {
+  std::string said;
+  for (const StoredDownload& one : gone) {
+    notes_.Remove(one.name);
+    said += fmt::format("{}{} ({})", said.empty() ? "" : ", ", one.name, FormatSize(one.bytes));
+  }
+  if (!gone.empty()) {
+    PullProgress now = running->board->Read();
+    now.note = fmt::format("deleted to make room: {}", said);
+    running->board->Write(std::move(now));
+    Tell(*running);
+    options_.removed();
+    SaveNotes([](const Result<void>& saved) {
+      if (!saved) LOG(kWarning, "models that made room: {}", saved.error().message);
+    });
+  }
+  Download(running, model);
+}
+
+void Pulls::NoteUse(const std::string& name) {
+  if (!notes_.NoteUse(name, sys::WallClockSeconds())) return;
+  SaveNotes([](const Result<void>& saved) {
+    if (!saved) LOG(kWarning, "when a model was used is forgotten: {}", saved.error().message);
+  });
+}
+
+void Pulls::Download(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model) {
   const PulledNote* before = notes_.FindByReference(running->reference.Text());
   const auto links = before == nullptr ? std::vector<std::string>() : before->file.links;
   const bool begun = jobs_.Run(
@@ -242,7 +336,7 @@ void Pulls::Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFi
       file.links[0], [this, alive = alive_, running, file](const Result<std::string>& name) {
         if (!*alive) return;
         if (!name) return Withdraw(running, file, name.error());
-        notes_.Put(running->reference.Text(), *name, file);
+        notes_.Put(running->reference.Text(), *name, file, sys::WallClockSeconds());
         SaveNotes([this, running, name](const Result<void>& saved) {
           if (!saved)
             LOG(kWarning, "where {} came from is forgotten: {}", *name, saved.error().message);
@@ -258,7 +352,7 @@ void Pulls::Withdraw(const std::shared_ptr<Running>& running, const fetch::Pulle
   const PulledNote* before = notes_.FindByReference(running->reference.Text());
   if (before != nullptr && before->file.links == file.links)
     return Finish(running, std::unexpected(error));
-  const auto finish = [this, alive = alive_, running, error](const Result<void>&) {
+  const auto finish = [this, alive = alive_, running, error](const Result<fetch::Forgotten>&) {
     if (*alive) Finish(running, std::unexpected(error));
   };
   const bool begun = jobs_.Run(
@@ -274,7 +368,8 @@ void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::st
   const auto place = running_.find(running->reference.Text());
   if (place != running_.end() && place->second == running) running_.erase(place);
   running->considered.reset();
-  if (name || running->announced) options_.announce();
+  running->to_come.reset();
+  if (name || running->from != From::kUnsettled) options_.announce();
   if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
   const PullProgress last = running->board->Read();
   while (!running->waiters.empty()) {  // each may go when it hears of it, and take others along
@@ -294,7 +389,11 @@ void Pulls::Tell(Running& running) {
 
 void Pulls::OnTick() {
   for (const auto& [unused, running] : std::map(running_)) {
+    const bool wanted = !running->waiters.empty() ||
+                        (running->from == From::kInternet && options_.is_awaited(running->content));
+    if (!wanted) running->board->cancel = true;
     if (running->considered) Consider(running);
+    if (running->to_come && !finding_room_) FindRoom(running);
     Tell(*running);
   }
   if (!running_.empty()) tick_.Start(kPullTick, [this] { OnTick(); });
@@ -306,7 +405,7 @@ std::string Pulls::NameOf(const std::string& asked) const {
   return note == nullptr ? "" : note->name;
 }
 
-void Pulls::Remove(const std::string& name, std::function<void(Result<void>)> done) {
+void Pulls::Remove(const std::string& name, std::function<void(Result<fetch::Forgotten>)> done) {
   const PulledNote* note = notes_.FindByName(name);
   if (note == nullptr)
     return done(Fail(ErrorCode::kNotFound, "no model '{}' was pulled here", name));
@@ -315,12 +414,16 @@ void Pulls::Remove(const std::string& name, std::function<void(Result<void>)> do
       [sources = options_.sources, file = note->file](const std::atomic<bool>&) {
         return fetch::Forget(sources, file);
       },
-      [this, alive = alive_, name, done](const Result<void>& removed) {
+      [this, alive = alive_, name, done](const Result<fetch::Forgotten>& forgotten) {
         if (!*alive) return;
         // A link that is gone already needs no note either.
-        if (!removed && removed.error().code != ErrorCode::kNotFound) return done(removed);
+        if (!forgotten && forgotten.error().code != ErrorCode::kNotFound) return done(forgotten);
         notes_.Remove(name);
-        SaveNotes(done);
+        SaveNotes(
+            [done, forgotten = forgotten.value_or(fetch::Forgotten{})](const Result<void>& saved) {
+              if (!saved) return done(std::unexpected(saved.error()));
+              done(forgotten);
+            });
       });
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too much is going on with files"));
 }

@@ -52,7 +52,8 @@ class TestServer {
   int alive() const;                           // Generations that exist
   int pauses() const;                          // SetPaused(true) calls
   int resumes() const;
-  uint64_t tokens() const;  // emitted in all
+  int unloads_when_idle() const;  // that wait for answers that are being computed
+  uint64_t tokens() const;        // emitted in all
   size_t connections() const;
   size_t body_bytes() const;  // of request bodies in memory
   // A second server on the same port: the error of Start.

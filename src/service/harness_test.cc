@@ -24,7 +24,7 @@ namespace {
 namespace asio = boost::asio;
 
 struct Counters {
-  std::atomic<int> alive{0}, pauses{0}, resumes{0};
+  std::atomic<int> alive{0}, pauses{0}, resumes{0}, unloads_when_idle{0};
   std::atomic<uint64_t> tokens{0};
 };
 
@@ -198,6 +198,9 @@ class FakePairing final : public node::Pairing {
     done(node::TrustedView{.id = Id(2), .name = device, .state = "forgotten"});
   }
   void RotateSecret(std::function<void(Result<void>)> done) override { done({}); }
+  void RotateKey(std::function<void(Result<node::TrustedView>)> done) override {
+    done(node::TrustedView{.id = Id(3), .name = "kitchen", .state = "member"});
+  }
   std::vector<node::TrustedView> Trusted() const override {
     return {{.id = Id(2), .name = "desk", .state = "pending"}};
   }
@@ -345,10 +348,17 @@ class FakeApi final : public node::Api {
             std::function<void(Result<node::PlanView>)> done) override {
     MakePlan(model, placing, std::move(done));
   }
-  void Unload(std::string, std::function<void(Result<void>)> done) override { done({}); }
+  void Unload(std::string, bool when_idle, std::function<void(Result<void>)> done) override {
+    counters.unloads_when_idle += when_idle ? 1 : 0;
+    done({});
+  }
   node::Pairing& pairing() override { return fake_pairing; }
-  void RemoveModel(std::string model, std::function<void(Result<void>)> done) override {
-    if (model == "hub/tiny" || presets.erase(model) > 0) return done({});
+  void RemoveModel(std::string model, bool everywhere,
+                   std::function<void(Result<std::vector<node::RemovalView>>)> done) override {
+    std::vector<node::RemovalView> views = {
+        {.device = "desk", .ok = true, .freed_bytes = 7, .said = "deleted 7 B"}};
+    if (everywhere) views.push_back({.device = "laptop", .said = "is away"});
+    if (model == "hub/tiny" || presets.erase(model) > 0) return done(views);
     done(Fail(ErrorCode::kNotFound, "no model '{}' was added", model));
   }
 
@@ -450,6 +460,9 @@ int TestServer::pauses() const {
 }
 int TestServer::resumes() const {
   return impl_->api.counters.resumes;
+}
+int TestServer::unloads_when_idle() const {
+  return impl_->api.counters.unloads_when_idle;
 }
 uint64_t TestServer::tokens() const {
   return impl_->api.counters.tokens;

@@ -84,12 +84,16 @@ void TensorCache::MakeRoom(uint64_t bytes) {
   std::ranges::sort(idle);
   for (const auto& [unused, hash] : idle) {
     if (sum <= budget_) return;
-    if (auto removed = sys::RemoveFile(PathOf(hash)); !removed)
-      LOG(kWarning, "a pulled tensor stays: {}", removed.error().message);
-    sum -= entries_[hash].bytes;
-    entries_.erase(hash);
-    sum -= ForgetModelsOf(hash);
+    sum -= Evict(hash);
   }
+}
+
+uint64_t TensorCache::Evict(const Hash256& hash) {
+  if (auto removed = sys::RemoveFile(PathOf(hash)); !removed)
+    LOG(kWarning, "a pulled tensor stays: {}", removed.error().message);
+  const uint64_t bytes = entries_[hash].bytes;
+  entries_.erase(hash);
+  return bytes + ForgetModelsOf(hash);
 }
 
 void TensorCache::Release(const std::vector<Hash256>& hashes) {

@@ -60,6 +60,9 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   // Before and after a pull: when all tensors of this model are here now, it is kept under `name`;
   // else what is here of it can be given out.
   void NoteModel(std::shared_ptr<const Manifest> manifest, std::string name);
+  // Deletes what is here of a model, but for tensors that a load is using or another model here
+  // has. The bytes that came free. Waits for the disk.
+  uint64_t Remove(const ModelId& model);
   // Bytes of one tensor of a model that is here, for a peer that pulls it. Errors: kNotFound,
   // kInvalid (outside the tensor), kCorrupt, kIo.
   Result<std::vector<uint8_t>> TensorBytes(const Manifest& manifest, std::string_view name,
@@ -92,6 +95,8 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   void ScanModels(const std::vector<ModelId>& noted) EXO_REQUIRES(mutex_);
   bool Holds(const Manifest& manifest, size_t tensor) const EXO_REQUIRES(mutex_);
   bool HasAllOf(const Manifest& manifest) const EXO_REQUIRES(mutex_);
+  // Deletes the file of a tensor that nobody uses. The bytes that came free.
+  uint64_t Evict(const Hash256& hash) EXO_REQUIRES(mutex_);
   // The models that this tensor is part of are not here any more. Returns the bytes of their notes.
   uint64_t ForgetModelsOf(const Hash256& tensor) EXO_REQUIRES(mutex_);
   // On disk: tensors and notes.

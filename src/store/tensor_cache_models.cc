@@ -1,5 +1,6 @@
 // The models half of store/tensor_cache.h: whose tensors are all here.
 #include <algorithm>
+#include <set>
 
 #include "base/log.h"
 #include "store/tensor_cache.h"
@@ -74,6 +75,29 @@ void TensorCache::NoteModel(std::shared_ptr<const Manifest> manifest, std::strin
   // One of its tensors may have gone meanwhile, and with it the note that was not there yet.
   const MutexLock lock(mutex_);
   if (FindModel(id) == nullptr) RemovePulledModel(folder_, id);
+}
+
+uint64_t TensorCache::Remove(const ModelId& model) {
+  const MutexLock lock(mutex_);
+  std::set<Hash256> own, others;
+  {
+    const MutexLock models(models_mutex_);
+    const auto sort = [&](const ModelId& id, const Manifest& manifest) {
+      (id == model ? own : others).insert(manifest.hashes().begin(), manifest.hashes().end());
+    };
+    for (const auto& [id, one] : models_) sort(id, *one.manifest);
+    for (const auto& [id, manifest] : parts_) sort(id, *manifest);
+    parts_.erase(model);
+    ++models_version_;
+  }
+  uint64_t bytes = 0;
+  for (const Hash256& hash : own) {
+    const auto found = entries_.find(hash);
+    if (found == entries_.end() || others.contains(hash)) continue;
+    const Entry& entry = found->second;
+    if (entry.users == 0 && !entry.busy && entry.bytes > 0) bytes += Evict(hash);
+  }
+  return bytes;
 }
 
 std::vector<PulledModel> TensorCache::Models() const {

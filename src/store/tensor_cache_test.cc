@@ -323,6 +323,24 @@ TEST_F(PulledModelTest, GoesWithItsTensors) {
   EXPECT_FALSE(sys::Exists(Note()));
 }
 
+TEST_F(PulledModelTest, IsRemovedButForWhatALoadIsUsing) {
+  EXPECT_EQ(cache_->Remove(ModelId{{7}}), 0u);
+  {
+    const auto source = Pull(*cache_, Spec(0, 1));
+    ASSERT_TRUE(source);
+    EXPECT_GT(cache_->Remove(manifest_.id()), 0u);
+    EXPECT_TRUE(cache_->Models().empty());
+    EXPECT_FALSE(sys::Exists(Note()));
+    EXPECT_EQ(sys::ListFolder(folder_ / "t").size(), backend::StageTensors(Spec(0, 1)).size());
+  }
+  cache_->NoteModel(file_->shared_manifest(), "tiny");
+  ASSERT_EQ(cache_->Parts().size(), 1u);
+  const uint64_t left = cache_->bytes();
+  EXPECT_EQ(cache_->Remove(manifest_.id()), left);
+  EXPECT_TRUE(cache_->Parts().empty());
+  EXPECT_TRUE(sys::ListFolder(folder_ / "t").empty());
+}
+
 TEST_F(PulledModelTest, IsNoneWhenATensorIsDamaged) {
   {
     std::fstream file(TensorFile(), std::ios::in | std::ios::out | std::ios::binary);

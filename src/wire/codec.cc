@@ -28,7 +28,8 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "InstanceLoad",    "PlanRequest",    "PlanReply",
                                   "PauseRequest",    "Queued",         "PairStart",
                                   "PairShare",       "PairConfirm",    "PairGrant",
-                                  "PairRefused",     "TrustUpdate",    "Partials"};
+                                  "PairRefused",     "TrustUpdate",    "DeleteModel",
+                                  "ModelDeleted",    "Partials"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -97,6 +98,8 @@ EXO_WIRE_TABLE(PairConfirm)
 EXO_WIRE_TABLE(PairGrant)
 EXO_WIRE_TABLE(PairRefused)
 EXO_WIRE_TABLE(TrustUpdate)
+EXO_WIRE_TABLE(DeleteModel)
+EXO_WIRE_TABLE(ModelDeleted)
 EXO_WIRE_TABLE(Partials)
 // clang-format on
 #undef EXO_WIRE_TABLE

@@ -163,6 +163,8 @@ EXO_WIRE_CONVERT(PairConfirm)
 EXO_WIRE_CONVERT(PairGrant)
 EXO_WIRE_CONVERT(PairRefused)
 EXO_WIRE_CONVERT(TrustUpdate)
+EXO_WIRE_CONVERT(DeleteModel)
+EXO_WIRE_CONVERT(ModelDeleted)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

@@ -57,16 +57,21 @@ void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   r.Finite(from.load(), to.load, "load");
 }
 
+auto WriteContents(Builder& b, const std::vector<Hash256>& contents) {
+  return b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(contents.data()),
+                                 std::min<size_t>(contents.size(), kMaxDownloads));
+}
+
 Offset<fb::NodeRecord> WriteRecord(Builder& b, const NodeRecord& value) {
   const auto name = Text(b, value.name);
   const auto addresses = Tables<fb::Address>(b, value.addresses, kMaxAddresses, WriteAddress);
   const auto devices = Tables<fb::Device>(b, value.devices, kMaxDevices, WriteDevice);
   const auto models = Tables<fb::ModelHolding>(b, value.models, kMaxModels, WriteHolding);
-  const auto downloads =
-      b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(value.downloads.data()),
-                              std::min<size_t>(value.downloads.size(), kMaxDownloads));
+  const auto downloads = WriteContents(b, value.downloads);
+  const auto awaits = WriteContents(b, value.awaits);
   return fb::CreateNodeRecord(b, Fb(value.id), value.incarnation, value.version, name, addresses,
-                              Fb(value.numerics), devices, value.api_port, models, downloads);
+                              Fb(value.numerics), devices, value.api_port, models, downloads,
+                              awaits);
 }
 void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   if (from == nullptr) return r.Break("record");
@@ -81,8 +86,9 @@ void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   to.api_port = from->api_port();
   r.List(from->models(), to.models, "models", kMaxModels,
          [&](const fb::ModelHolding& one, ModelHolding& value) { ReadHolding(r, one, value); });
-  r.List(from->downloads(), to.downloads, "downloads", kMaxDownloads,
-         [&](const fb::Id32& one, Hash256& value) { r.Id(&one, value); });
+  const auto read_id = [&](const fb::Id32& one, Hash256& value) { r.Id(&one, value); };
+  r.List(from->downloads(), to.downloads, "downloads", kMaxDownloads, read_id);
+  r.List(from->awaits(), to.awaits, "awaits", kMaxDownloads, read_id);
 }
 
 }  // namespace
@@ -162,6 +168,25 @@ Offset<fb::Goodbye> Write(Builder& b, const Goodbye& value) {
 }
 void Read(Reader& r, const fb::Goodbye& from, Goodbye& to) {
   r.Text(from.reason(), to.reason, "reason", kMaxText);
+}
+
+Offset<fb::DeleteModel> Write(Builder& b, const DeleteModel& value) {
+  return fb::CreateDeleteModel(b, value.ticket, Fb(value.model));
+}
+void Read(Reader& r, const fb::DeleteModel& from, DeleteModel& to) {
+  to.ticket = from.ticket();
+  r.Id(from.model(), to.model);
+}
+
+Offset<fb::ModelDeleted> Write(Builder& b, const ModelDeleted& value) {
+  return fb::CreateModelDeleted(b, value.ticket, value.ok, value.freed_bytes,
+                                Text(b, value.said, kMaxText));
+}
+void Read(Reader& r, const fb::ModelDeleted& from, ModelDeleted& to) {
+  to.ticket = from.ticket();
+  to.ok = from.ok();
+  to.freed_bytes = from.freed_bytes();
+  r.Text(from.said(), to.said, "said", kMaxText);
 }
 
 }  // namespace exo::wire::internal

@@ -122,6 +122,7 @@ struct NodeRecord {
   uint32_t api_port = 0;
   std::vector<ModelHolding> models;
   std::vector<Hash256> downloads;  // on their way here, as ModelHolding::content names them
+  std::vector<Hash256> awaits;     // likewise: another member is to bring them, and should go on
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 
@@ -816,6 +817,23 @@ struct TrustUpdate {
   friend bool operator==(const TrustUpdate&, const TrustUpdate&) = default;
 };
 
+// ---- files ----
+
+// A member asks: delete what was downloaded of this model, or pulled from members, and no file that
+// is a person's own. Answered by ModelDeleted.
+struct DeleteModel {
+  uint64_t ticket = 0;  // the asker's
+  ModelId model;
+  friend bool operator==(const DeleteModel&, const DeleteModel&) = default;
+};
+struct ModelDeleted {
+  uint64_t ticket = 0;
+  bool ok = false;
+  uint64_t freed_bytes = 0;
+  std::string said;  // what was deleted, what stays and why; for display
+  friend bool operator==(const ModelDeleted&, const ModelDeleted&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
@@ -823,6 +841,6 @@ using Message =
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
-                 TrustUpdate, Partials>;
+                 TrustUpdate, DeleteModel, ModelDeleted, Partials>;
 
 }  // namespace exo::wire

@@ -90,7 +90,7 @@ class RandomMessage {
   }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
-        v.models, v.downloads);
+        v.models, v.downloads, v.awaits);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }
@@ -197,6 +197,8 @@ class RandomMessage {
   void Fill(PairGrant& v) { All(v.tag, v.sealed); }
   void Fill(PairRefused& v) { All(v.code, v.reason); }
   void Fill(TrustEntry& v) { All(v.id, v.role, v.name); }
+  void Fill(DeleteModel& v) { All(v.ticket, v.model); }
+  void Fill(ModelDeleted& v) { All(v.ticket, v.ok, v.freed_bytes, v.said); }
   void Fill(TrustUpdate& v) {
     All(v.epoch, v.secret, v.entries);
     v.secret.resize(rng_.Below(2) * kClusterSecretBytes);

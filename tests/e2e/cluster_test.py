@@ -501,6 +501,13 @@ def test_a_model_that_nobody_asks_gives_its_memory_back(exo):
         wait_for("it to be pinned no more", lambda: [i["pinned"] for i in instances(nodes[1])] == [False], 5)
         status, answer = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": True, "keep_alive": 5})
         assert status == 400 and answer["error"]["param"] == "pinned", answer
+        # To unload it waits for the answers of others.
+        stream = nodes[0].api.stream("/v1/completions", {"model": "exo-tiny", "prompt": "Once", "max_tokens": 100,
+                                                         "temperature": 0})
+        next(stream)
+        assert nodes[1].api.post("/api/generate", {"model": "exo-tiny", "keep_alive": 0})[1]["done_reason"] == "unload"
+        assert list(stream)[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+        wait_for("it to be unloaded", lambda: not instances(nodes[0]) and not instances(nodes[1]), 10)
 
 
 def test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages(exo):

@@ -91,7 +91,7 @@ class Api:
         """Yields the JSON of each event; the connection can be closed by closing the generator."""
         connection = self.connect()
         connection.request("POST", path, body=json.dumps({**body, "stream": True}),
-                           headers={"Content-Type": "application/json"})
+                           headers={"Content-Type": "application/json", **self.headers(path)})
         answer = connection.getresponse()
         try:
             if answer.status != 200:

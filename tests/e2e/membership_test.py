@@ -1,4 +1,6 @@
 """Who counts as a member: strangers leave no trace, a node that stops has left, and does not come back by itself."""
+import json
+import os
 import signal
 import socket
 import ssl
@@ -7,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from lib import Node, alive, cluster, main, wait_for
+from lib import Node, alive, cluster, main, restarted, wait_alive, wait_for
 
 STRANGERS = 260  # more than the table of members holds
 
@@ -80,5 +82,39 @@ def test_a_graceful_stop_is_a_goodbye(exo):
         print(f"  {stopped} of {stopped} stops were seen as \"left\"")
 
 
+def command(exo, node, *arguments, code=0):
+    done = subprocess.run([exo, *arguments], env={**os.environ, "EXO_HOME": str(node.home)}, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def test_a_device_gets_a_new_key(exo):
+    with cluster(exo, 2) as [node, other]:
+        old = node.api.cluster()["self"]
+        answer = json.loads(command(exo, node, "rotate-key", "--json").stdout)
+        assert answer["id"] != old and answer["state"] == "member", answer
+        assert "already" in command(exo, node, "rotate-key", code=2).stderr
+        # Until it is started again it takes part by the key that it has.
+        assert len(alive(node)) == 2 and node.api.cluster()["self"] == old
+        node.stop()
+        again = restarted(exo, node)
+        try:
+            assert again.api.cluster()["self"] == answer["id"]
+            wait_alive([again, other], 2)
+            trust = {one["id"]: one["state"] for one in other.api.get("/v1/internal/trust")[1]["devices"]}
+            assert trust[answer["id"]] == "member" and trust[old] == "forgotten", trust
+            assert other.name in command(exo, again, "devices").stdout
+            listed = command(exo, other, "devices").stdout
+            assert "forgotten: exo devices --all" in listed and old[:16] not in listed, listed
+            assert old[:16] in command(exo, other, "devices", "--all").stdout
+            assert "key replaced" in command(exo, again, "audit").stdout
+            other.stop()
+            wait_for("the other one to be away", lambda: len(alive(again)) == 1)
+            assert "no other member is here" in command(exo, again, "rotate-key", code=5).stderr
+        finally:
+            again.stop()
+
+
 if __name__ == "__main__":
-    main([test_strangers_take_nobodys_place, test_a_graceful_stop_is_a_goodbye])
+    main([test_strangers_take_nobodys_place, test_a_graceful_stop_is_a_goodbye, test_a_device_gets_a_new_key])

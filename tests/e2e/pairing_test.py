@@ -89,7 +89,8 @@ def check_guest(home):
     assert [stage["node"] for stage in plan["stages"]][1] == "host2" and len(plan["stages"]) == 3, plan
     assert "exo" in home.exo_of(0, "run", "exo-tiny", "What is exo?", "--temperature", "0")
     assert home.run(2, "secret").returncode == 4
-    for command in (["invite"], ["forget", "host0"], ["secret", "--rotate"], ["run", "exo-tiny", "Hi"]):
+    for command in (["invite"], ["forget", "host0"], ["secret", "--rotate"], ["run", "exo-tiny", "Hi"],
+                    ["rm", "exo-tiny", "--everywhere"], ["rotate-key"]):
         refused = home.run(2, *command)
         assert refused.returncode == 2 and "guest" in refused.stderr, refused
 
@@ -128,6 +129,7 @@ def test_two_fresh_devices_answer_together(exo):
         assert "as a guest" in joined, joined
         home.wait_alive([0, 1, 2])
         check_guest(home)
+        assert "link was used already" in home.run(0, "join", again["links"][0]).stderr
         audit = json.loads(home.exo_of(0, "audit", "--json"))
         events = [one["event"] for one in audit]
         assert events[:3] == ["wrong code", "trusted", "joined"], audit

@@ -71,9 +71,9 @@ def models(node):
     return {model["id"] for model in node.api.get("/v1/models")[1]["data"]}
 
 
-def large(mib):
+def large(mib, kind="q8_0"):
     """A model file of several pieces: what stands behind the tensors is nobody's."""
-    return stories() + b"\0" * (mib * MIB)
+    return stories(kind) + b"\0" * (mib * MIB)
 
 
 def test_a_model_of_the_hub_is_pulled_shared_asked_and_removed(exo):
@@ -162,6 +162,55 @@ def test_three_devices_pull_each_byte_once(exo):
             assert extra < 3 * MIB, extra
             texts = {say(node, "stories-Q8_0") for node in nodes}
             assert len(texts) == 1, texts
+            goes_on_for_another_device(nodes, servers, folder)
+            removed_everywhere(exo, nodes, folder)
+
+
+def removed_everywhere(exo, nodes, folder):
+    """What exo has downloaded or pulled from members goes on all devices; a person's own file stays."""
+    own = folder / "mine" / "stories-Q8_0.gguf"
+    own.parent.mkdir()
+    own.write_bytes(large(24))
+    command(exo, nodes[1], "pull", str(own))
+    for route, body in (("unload", {}), ("load", {"spread": True})):
+        status, answer = nodes[0].api.post(f"/v1/internal/{route}", {"model": "stories-Q8_0", **body})
+        assert status == 200, answer
+    tensors = [node.home / "tensors" for node in nodes]
+    assert any(len(list(folder.glob("*"))) > 1 for folder in tensors), "no device has pulled tensors from another"
+    done = command(exo, nodes[2], "rm", "stories-Q8_0", "--everywhere")
+    lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    assert set(lines) == {node.name for node in nodes}, done.stdout
+    assert sum("deleted" in said for said in lines.values()) >= 2, lines
+    assert f"{own} stays: exo has not downloaded it" in lines[nodes[1].name], lines
+    left = [blobs(folder / node.name) for node in nodes]
+    assert own.exists() and left.count([]) >= 2, (left, lines)
+    done = command(exo, nodes[1], "rm", str(own))
+    assert "is forgotten: " in done.stdout and "stays" in done.stdout and own.exists(), done.stdout
+    wait_for("the model to be gone", lambda: all("stories-Q8_0" not in models(node) for node in nodes))
+    status, answer = nodes[0].api.request("DELETE", "/api/delete", {"model": "w-Q4_0", "everywhere": True})
+    assert status == 200 and answer["ok"] and len(answer["devices"]) == 3, answer
+    assert all(blobs(folder / node.name) == [] for node in nodes)
+    left = [path.name for folder in tensors for path in folder.glob("*")]
+    assert not left, left
+
+
+def goes_on_for_another_device(nodes, servers, folder):
+    """Who asked first goes away; the device that waits for the same gets it, and no byte comes twice."""
+    data = large(8, "q4_0")
+    repo = servers.repos["team/waited"] = Repo({"w-Q4_0.gguf": data})
+    repo.slow = 0.05
+    first = nodes[0].api.stream("/v1/internal/pull", {"model": "hf:team/waited"})
+    while next(first).get("completed", 0) < MIB:
+        pass
+    second = nodes[1].api.stream("/v1/internal/pull", {"model": "hf:team/waited"})
+    while next(second).get("note") != f"{nodes[0].name} is downloading it":
+        pass
+    time.sleep(0.1)  # the first one hears of it
+    first.close()
+    assert servers.sent["w-Q4_0.gguf"] < len(data) // 2, servers.sent
+    assert list(second)[-1] == {"step": "done", "model": "w-Q4_0"}
+    assert servers.sent["w-Q4_0.gguf"] - len(data) < 3 * MIB, (servers.sent, len(data))
+    assert blobs(folder / nodes[0].name).count(sha256(data)) == 1 and say(nodes[1], "w-Q4_0")
 
 
 def test_who_goes_away_ends_the_pull_and_the_next_goes_on(exo):
@@ -189,6 +238,30 @@ def test_who_goes_away_ends_the_pull_and_the_next_goes_on(exo):
         assert "m-Q8_0: 8.3 MiB; runs here" in done.stderr and "100 %  8.3 MiB of 8.3 MiB" in done.stderr, done.stderr
         assert servers.sent["m-Q8_0.gguf"] - before < len(data) - MIB // 2, (before, servers.sent)
         assert not part.exists() and say(node, "m-Q8_0")
+
+
+def test_models_make_room_for_the_next_one(exo):
+    with pulling(exo, EXO_DOWNLOAD_SPACE="12MiB") as (node, servers, folder):
+        for name, mib, kind in (("a", 4, "q8_0"), ("b", 4, "q4_0"), ("c", 5, "f16"), ("big", 9, "f32")):
+            servers.repos[f"team/{name}"] = Repo({f"{name}-Q8_0.gguf": large(mib, kind)})
+        left = folder / "hf" / "hub" / "models--x--y" / "blobs" / f"{'0' * 64}.part"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"x")
+        os.utime(left, (1, 1))
+        for name in "ab":
+            assert pull(node, f"hf:team/{name}")[-1] == {"status": "success"}
+        assert not left.exists(), "a download that was broken off years ago is still there"
+        assert say(node, "a-Q8_0") and node.api.post("/v1/internal/unload", {"model": "a-Q8_0"})[0] == 200
+        time.sleep(1)  # seconds tell who was used last
+        assert say(node, "b-Q8_0")
+        # Nobody asks for a; b is loaded.
+        done = command(exo, node, "pull", "hf:team/c")
+        assert "deleted to make room: a-Q8_0" in done.stderr, done.stderr
+        assert "a-Q8_0" not in models(node) and {"b-Q8_0", "c-Q8_0"} <= models(node)
+        before = servers.sent.get("big-Q8_0.gguf", 0)
+        [answer] = pull(node, "hf:team/big", stream=False)
+        assert answer["http"] == 503 and "download_space" in answer["error"] and "is loaded" in answer["error"], answer
+        assert servers.sent["big-Q8_0.gguf"] - before < 2 * MIB, "only its head was read"
 
 
 def test_refusals_say_what_to_do(exo):
@@ -225,6 +298,9 @@ def test_refusals_say_what_to_do(exo):
         # What cannot be run is refused by its head.
         refused("hf:team/broken", 400, "broken-Q8_0", "GGUF version 0")
         assert "broken-Q8_0" not in models(node)
+        # What is asked and not here: which pull may bring it.
+        for name in ("team/stories", "llama9:1b"):
+            assert f"exo pull {name}" in command(exo, node, "run", name, "x", code=4).stderr
         assert command(exo, node, "pull", "hf:team/missing", code=4).stderr.startswith("exo: there is no repository")
 
 
@@ -277,5 +353,6 @@ def test_models_of_the_registry_and_of_its_own_store(exo):
 
 if __name__ == "__main__":
     main([test_a_model_of_the_hub_is_pulled_shared_asked_and_removed, test_a_line_that_breaks_and_a_server_that_lies,
-          test_three_devices_pull_each_byte_once, test_who_goes_away_ends_the_pull_and_the_next_goes_on, test_refusals_say_what_to_do,
+          test_three_devices_pull_each_byte_once, test_who_goes_away_ends_the_pull_and_the_next_goes_on,
+          test_models_make_room_for_the_next_one, test_refusals_say_what_to_do,
           test_a_gated_and_split_model_with_a_token, test_models_of_the_registry_and_of_its_own_store])

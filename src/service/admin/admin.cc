@@ -12,6 +12,7 @@
 #include "service/fields.h"
 #include "service/http/paths.h"
 #include "service/keep_alive.h"
+#include "service/removals.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
 #include "wire/plan.h"
@@ -138,6 +139,7 @@ const HttpResponse kOk{.body = R"({"ok":true})"};
 Json LoadedJson(const node::PlanView& plan) {
   Json json = PlanJson(plan);
   json["state"] = "ready";
+  json["was_running"] = plan.was_running;
   return json;
 }
 
@@ -171,16 +173,26 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
            [&api](const Call& call, Waiting& waiting) {
              api.Load(call.text, call.placing, waiting.Callback<node::PlanView>(&LoadedJson));
            }),
-      Post(
-          "/v1/internal/unload", "model",
-          [&api](const Call& call, Waiting& waiting) { api.Unload(call.text, waiting.Done(kOk)); }),
+      Post("/v1/internal/unload", "model",
+           [&api](const Call& call, Waiting& waiting) {
+             api.Unload(call.text, false, waiting.Done(kOk));
+           }),
       {.method = "DELETE",
        .path = std::string(kModelsPrefix),
        .read = [&api](HttpRequest request) -> Parsed<Action> {
-         return [&api, name = WithoutTag(Unescape(request.path.substr(kModelsPrefix.size())))](
+         const auto everywhere = QueryField(request.query, "everywhere");
+         if (everywhere && *everywhere != "true" && *everywhere != "false") {
+           return std::unexpected(ApiError{
+               400,
+               fmt::format("'everywhere' is {}, but must be true or false", Shown(*everywhere)),
+               "everywhere"});
+         }
+         return [&api, everywhere = everywhere == "true",
+                 name = WithoutTag(Unescape(request.path.substr(kModelsPrefix.size())))](
                     Exchange& exchange) -> std::unique_ptr<Handler> {
            auto waiting = std::make_unique<Waiting>(exchange, Failing());
-           api.RemoveModel(name, waiting->Done(kOk));
+           api.RemoveModel(name, everywhere,
+                           waiting->Callback<std::vector<node::RemovalView>>(&RemovalsJson));
            return waiting;
          };
        },

@@ -105,6 +105,10 @@ std::vector<Route> PairingRoutes(node::Api& api) {
                       [&api](const PairingCall&, Waiting& waiting) {
                         api.pairing().RotateSecret(waiting.Done({.body = R"({"ok":true})"}));
                       }),
+          PairingPost("/v1/internal/rotate-key",
+                      [&api](const PairingCall&, Waiting& waiting) {
+                        api.pairing().RotateKey(waiting.Callback<node::TrustedView>(&TrustedJson));
+                      }),
           PairingGet("/v1/internal/trust",
                      [&api](Waiting& waiting) {
                        waiting.Callback<std::vector<node::TrustedView>> (&TrustedListJson)(

@@ -31,6 +31,7 @@ class EventsOfPull final : public PullEncoder {
                   {"total", progress.total},
                   {"bytes_per_second", progress.bytes_per_second},
                   {"seconds_left", progress.seconds_left}};
+    if (progress.silent_seconds > 0) event["silent_seconds"] = progress.silent_seconds;
     if (!progress.note.empty()) event["note"] = progress.note;
     return EventOf(event);
   }

@@ -11,6 +11,7 @@
 #include "service/ollama/pull.h"
 #include "service/prompts.h"
 #include "service/readouts.h"
+#include "service/removals.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
 
@@ -46,7 +47,7 @@ Parsed<Action> Answer(node::Api& api, HttpRequest& request, Parsed<Call> read) {
                                       "", "insufficient_scope"});
     }
     return AskNode(&Failed, [&api, model, chat = call.chat](Waiting& waiting) {
-      api.Unload(model, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
+      api.Unload(model, true, waiting.Done({.body = Dump(EmptyAnswer(model, chat, "unload"))}));
     });
   }
   TakeAsker(request, "", call.request);
@@ -122,9 +123,16 @@ Parsed<Action> Show(node::Api& api, const HttpRequest& request) {
 }
 
 Parsed<Action> Delete(node::Api& api, const HttpRequest& request) {
-  const std::string model = TRY(ReadName(TRY(ParseBody(request.body))));
-  return AskNode(&Failed, [&api, model](Waiting& waiting) {
-    api.RemoveModel(model, waiting.Done({.body = ""}));
+  const Json body = TRY(ParseBody(request.body));
+  const std::string model = TRY(ReadName(body));
+  const bool everywhere = TRY(ReadBool(body, "everywhere")).value_or(false);
+  return AskNode(&Failed, [&api, model, everywhere](Waiting& waiting) {
+    api.RemoveModel(
+        model, everywhere,
+        waiting.Callback<std::vector<node::RemovalView>>(
+            [everywhere](const std::vector<node::RemovalView>& removals) {
+              return HttpResponse{.body = everywhere ? Dump(RemovalsJson(removals)) : ""};
+            }));
   });
 }
 

@@ -114,6 +114,7 @@ TEST(OllamaTest, GenerateIsAChatUnlessRaw) {
   EXPECT_EQ(answer["done_reason"], "load");
   answer = Post(server, "/api/chat", {{"model", "tiny"}, {"keep_alive", 0}}).json();
   EXPECT_EQ(answer["done_reason"], "unload");
+  EXPECT_EQ(server.unloads_when_idle(), 1) << "others' answers go on";
 }
 
 TEST(OllamaTest, KeepAliveIsATimeASecondsCountOrNothing) {
