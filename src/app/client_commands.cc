@@ -96,13 +96,19 @@ std::unexpected<Error> WithPull(const Error& error, const std::string& model) {
               reference->kind == fetch::SourceKind::kHub ? "Hugging Face hub" : "registry", model);
 }
 
-// A model that runs keeps its place: who asks for another one is told.
-void SayWhereItRuns(const json& loaded, const PlacingOptions& placing) {
+// A model that runs stays as it is divided: who asks for another way is told.
+void SayHowItRuns(const json& loaded, const PlacingOptions& placing) {
+  const std::string wanted = placing.spread ? "layer" : placing.split;
   const json stages = loaded.value("stages", json::array());
-  if (!placing.spread || !loaded.value("was_running", false) || stages.size() != 1) return;
+  if (!loaded.value("was_running", false) || stages.empty()) return;
+  const std::string split = stages[0].contains("kv_heads") ? "tensor" : "layer";
+  const bool alone = stages.size() == 1;
+  if (wanted.empty() || wanted == "auto" || (!alone && split == wanted)) return;
   const std::string name = Printable(loaded.value("model", ""));
-  Note("exo: {} runs already, on {} alone, and stays there; to spread it: exo stop {}\n", name,
-       Printable(stages[0].value("node", "")), name);
+  Note("exo: {} runs already, {}, and stays so; to divide it anew: exo stop {}\n", name,
+       alone ? fmt::format("on {} alone", Printable(stages[0].value("node", "")))
+             : fmt::format("split by {}", split),
+       name);
 }
 
 Result<json> AdaptersForNode(const std::vector<std::string>& texts) {
@@ -212,7 +218,7 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
     const auto loaded =
         api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
     if (!loaded) return WithPull(loaded.error(), options.model);
-    SayWhereItRuns(*loaded, options.placing);
+    SayHowItRuns(*loaded, options.placing);
   }
   const auto asked = Ask(api, options, [&](std::string_view text) {
     if (!options.json) WriteAnswer(text);
