@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <ctime>
 #include <optional>
 #include <sstream>
 #include <string>
 
+#include "sys/cgroup.h"
 #include "sys/files.h"
 
 namespace exo::sys {
@@ -54,35 +56,16 @@ uint64_t InactiveFile(const std::string& folder) {
   return bytes;
 }
 
-// The tightest memory limit on the way from this process's cgroup to the root (v2, then v1).
+// The tightest memory limit on the way from this process's cgroup to the root.
 std::optional<Limit> CgroupLimit(const std::string& root) {
-  const auto membership = ReadFile(root + "proc/self/cgroup", 1 << 16);
-  if (!membership) return std::nullopt;
   std::optional<Limit> tightest;
-  std::istringstream lines(*membership);
-  std::string line;
-  while (std::getline(lines, line)) {
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const bool v2 = controllers.empty();
-    if (!v2 && controllers.find("memory") == std::string::npos) continue;
-    const std::string base = root + (v2 ? "sys/fs/cgroup" : "sys/fs/cgroup/memory");
-    std::string path = line.substr(second + 1);
-    for (;;) {
-      const std::string folder = base + (path == "/" ? "" : path);
-      const auto bytes = NumberIn(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
-      if (bytes && *bytes < (uint64_t{1} << 60) && (!tightest || *bytes < tightest->bytes)) {
-        const auto used = NumberIn(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
-        const uint64_t file = InactiveFile(folder);
-        tightest = Limit{*bytes, used ? *used - std::min(*used, file) : 0};
-      }
-      if (path.empty() || path == "/") break;
-      const size_t slash = path.rfind('/');
-      path = slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
-    }
-  }
+  VisitCgroups(root, "memory", [&](const std::string& folder, bool v2) {
+    const auto bytes = NumberIn(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
+    if (!bytes || *bytes >= (uint64_t{1} << 60) || (tightest && *bytes >= tightest->bytes)) return;
+    const auto used = NumberIn(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
+    const uint64_t file = InactiveFile(folder);
+    tightest = Limit{*bytes, used ? *used - std::min(*used, file) : 0};
+  });
   return tightest;
 }
 
@@ -124,6 +107,9 @@ unsigned UsableCores() {
   unsigned cores = 1;
   if (::sched_getaffinity(0, sizeof(set), &set) == 0)
     cores = static_cast<unsigned>(CPU_COUNT(&set));
+  // More threads than the quota feeds would only stand still together.
+  if (const auto quota = ReadCpuQuota())
+    cores = std::min(cores, static_cast<unsigned>(std::ceil(quota->cores)));
   return std::max(cores, 1u);
 }
 
