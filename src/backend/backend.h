@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "backend/collective.h"
+#include "backend/speed_meter.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
@@ -231,6 +232,7 @@ struct DeviceInfo {
 struct Speed {
   double decode_gbps = 0;   // GB/s of Q4_0 weights streamed by a one-token product past the caches
   double prefill_gops = 0;  // 1e9 operations (2 per multiply-add) per second with 64 tokens
+  bool alone = true;        // false: this process did other work meanwhile, and the figures are low
 };
 
 // A device: its memory, its arithmetic, its speed, and the stages it computes.
@@ -246,6 +248,8 @@ class Backend {
   // Measures now, as sampling.h says: what the device gives, with its quota. Cost: 0.5 s, 2 s
   // under a quota, and 120 MiB.
   virtual Result<Speed> MeasureSpeed() = 0;
+  // What stages have computed since the last call.
+  virtual WorkDone TakeWork() = 0;
   // Grows while the device computes: a sign of progress.
   virtual uint64_t items_done() const = 0;
   // Time that the device has worked since it was opened.

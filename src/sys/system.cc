@@ -74,6 +74,12 @@ uint64_t StatusField(std::string_view key) {
   return text ? KibField(*text, key).value_or(0) : 0;
 }
 
+double ClockSeconds(clockid_t clock) {
+  timespec t{};
+  ::clock_gettime(clock, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 std::string Environment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
@@ -131,9 +137,10 @@ uint64_t AnonymousBytes() {
 }
 
 double ProcessCpuSeconds() {
-  timespec t{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  return ClockSeconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+double ThreadCpuSeconds() {
+  return ClockSeconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
 std::string ProcessorName() {
