@@ -22,7 +22,7 @@ constexpr size_t kPrefillTokens = 64;
 constexpr size_t kPanels = kRows / kernels::kPanelRows;
 // A pass this long costs its wake-ups little and is short beside a quota's burst.
 constexpr Time kPassTime = std::chrono::microseconds(250);
-constexpr size_t kItemsPerThread = 4;
+constexpr size_t kPassItems = 4;  // of a thread
 
 // Not sys::Now(): a system that sleeps in between computes nothing, but is not slow.
 Time Clock() {
@@ -51,7 +51,7 @@ class Product {
     const size_t first = next_;
     const size_t count = std::min(panels_, kPanels - first);
     next_ = (first + count) % kPanels;
-    const size_t items = std::min(count, size_t{pool_->threads()} * kItemsPerThread);
+    const size_t items = std::min(count, size_t{pool_->threads()} * kPassItems);
     const kernels::Activations x = {.kind = kernels::KindFor(kType),
                                     .tokens = tokens_,
                                     .cols = kCols,
