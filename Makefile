@@ -3,6 +3,7 @@
 # make build  only the program: build/release/exo
 # make dev    the program and all tests, quick to compile: build/dev (CONTRIBUTING.md)
 # make lint   clang-tidy and lone headers of what differs from main; ALL=1: of everything
+# make bench-cluster  what the planner predicts, beside what is measured (root)
 # See README.md; tools/setup installs missing Debian packages first (packages.txt).
 
 SHELL := /bin/bash
@@ -14,7 +15,7 @@ export CCACHE_DEPEND := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
-.PHONY: demo test test-more test-clients test-slow-nodes build dev lint clean
+.PHONY: demo test test-more test-clients test-slow-nodes bench-cluster build dev lint clean
 
 demo: build
 	@build/release/exo demo
@@ -51,6 +52,10 @@ test-clients: build
 # 20 prompts of 2,000 tokens over 100, 50 and 25 % of a core: half an hour, as root (cgroups).
 test-slow-nodes: build
 	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" EXO_SLOW_PROMPTS=20 /usr/bin/python3 tests/e2e/slow_nodes_test.py --exo build/release/exo
+
+# The planner's predictions beside measurement, as root (cgroups): two minutes.
+bench-cluster: build
+	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" /usr/bin/python3 bench/planner.py
 
 clean:
 	rm -rf build

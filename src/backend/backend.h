@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "backend/collective.h"
+#include "backend/speed_meter.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
@@ -227,10 +228,11 @@ struct DeviceInfo {
   uint64_t memory_budget = 0;  // bytes of them that stages may take in all
 };
 
-// What the planner divides work by.
+// What the planner divides work by: for as long as one likes, not in the best moment.
 struct Speed {
   double decode_gbps = 0;   // GB/s of Q4_0 weights streamed by a one-token product past the caches
   double prefill_gops = 0;  // 1e9 operations (2 per multiply-add) per second with 64 tokens
+  bool alone = true;        // false: this process did other work meanwhile, and the figures are low
 };
 
 // A device: its memory, its arithmetic, its speed, and the stages it computes.
@@ -243,8 +245,11 @@ class Backend {
   // Version and known-answer hash of the arithmetic (docs/arithmetic.md, rule 11): devices with
   // different ones never share an instance. Cost: a few milliseconds.
   virtual NumericsId Numerics() const = 0;
-  // Measures now. Cost: about a second and 100 MiB, less when the device is busy.
+  // Measures now, as sampling.h says: what the device gives, with its quota. Cost: 0.5 s, 2 s
+  // under a quota, and 120 MiB.
   virtual Result<Speed> MeasureSpeed() = 0;
+  // What stages have computed since the last call.
+  virtual WorkDone TakeWork() = 0;
   // Grows while the device computes: a sign of progress.
   virtual uint64_t items_done() const = 0;
   // Time that the device has worked since it was opened.

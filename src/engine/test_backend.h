@@ -22,6 +22,7 @@ class CountingBackend final : public backend::Backend {
   const backend::DeviceInfo& device() const override { return inner_.device(); }
   NumericsId Numerics() const override { return inner_.Numerics(); }
   Result<backend::Speed> MeasureSpeed() override { return inner_.MeasureSpeed(); }
+  backend::WorkDone TakeWork() override { return inner_.TakeWork(); }
   uint64_t items_done() const override { return inner_.items_done(); }
   std::chrono::nanoseconds busy() const override { return inner_.busy(); }
   std::string_view layout() const override { return inner_.layout(); }

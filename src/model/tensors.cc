@@ -17,6 +17,14 @@ std::vector<const TensorRef*> LayerTensors::All() const {
   return all;
 }
 
+uint64_t LayerTensors::OpsPerRow(uint64_t used) const {
+  uint64_t weights = 0;
+  for (const TensorRef* tensor : All()) {
+    if (!tensor->vector) weights += tensor->rows * tensor->cols * tensor->count_read(used);
+  }
+  return 2 * weights;
+}
+
 Result<ModelTensors> FindTensors(const Gguf& gguf, const ModelConfig& config) {
   const Architecture& architecture = *TRY(FindArchitecture(config.architecture));
   TensorFinder finder(gguf);

@@ -46,6 +46,8 @@ struct LayerTensors {
   std::optional<TensorRef> shared_router;                          // experts.shared: [1, width]
 
   std::vector<const TensorRef*> All() const;
+  // Operations of the matrices for one row, 2 per multiply-add; `used`: experts that it goes to.
+  uint64_t OpsPerRow(uint64_t used) const;
 };
 
 struct ModelTensors {

@@ -1,6 +1,6 @@
-// A device's speed, kept in the state file under the device's name, instruction set and thread
-// count. What was measured beside other programs is too low and never too high, so every start
-// measures again and the best figures stay.
+// A device's measured speed, kept in the state file under the device's name, instruction set and
+// thread count, with the processor quota that it was measured under: the latest one. An older one
+// says what the device gave then.
 #pragma once
 
 #include <optional>
@@ -8,12 +8,15 @@
 #include "backend/backend.h"
 #include "base/result.h"
 #include "store/state.h"
+#include "sys/cgroup.h"
 
 namespace exo::node {
 
-// What earlier starts have measured. Nothing: this is the first one on this device.
-std::optional<backend::Speed> KnownSpeed(const backend::Backend& backend, store::State& state);
-// Measures (about a second) and saves the better of the known figures and these.
-Result<backend::Speed> MeasureSpeed(backend::Backend& backend, store::State& state);
+// What was measured last under this quota. Nothing: that was never done.
+std::optional<backend::Speed> KnownSpeed(const backend::Backend& backend, store::State& state,
+                                         const std::optional<sys::CpuQuota>& quota);
+// Measures (see Backend::MeasureSpeed) and saves what was measured alone.
+Result<backend::Speed> MeasureSpeed(backend::Backend& backend, store::State& state,
+                                    const std::optional<sys::CpuQuota>& quota);
 
 }  // namespace exo::node

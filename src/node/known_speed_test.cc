@@ -16,6 +16,7 @@ class FakeBackend final : public backend::Backend {
   const backend::DeviceInfo& device() const override { return device_; }
   NumericsId Numerics() const override { return {}; }
   Result<backend::Speed> MeasureSpeed() override { return next; }
+  backend::WorkDone TakeWork() override { return {}; }
   uint64_t items_done() const override { return 0; }
   std::chrono::nanoseconds busy() const override { return {}; }
   std::string_view layout() const override { return ""; }
@@ -49,27 +50,41 @@ class KnownSpeedTest : public testing::Test {
   FakeBackend backend_;
 };
 
-TEST_F(KnownSpeedTest, ASlowFirstMeasurementIsBetteredByALaterStart) {
-  EXPECT_FALSE(KnownSpeed(backend_, *state_));
+TEST_F(KnownSpeedTest, TheLatestMeasurementCounts) {
+  EXPECT_FALSE(KnownSpeed(backend_, *state_, {}));
+  for (const double gbps : {26.0, 9.25}) {
+    backend_.next = backend::Speed{.decode_gbps = gbps, .prefill_gops = 400};
+    EXPECT_EQ(MeasureSpeed(backend_, *state_, {})->decode_gbps, gbps);
+    const auto known = KnownSpeed(backend_, *state_, {});
+    ASSERT_TRUE(known);
+    EXPECT_EQ(known->decode_gbps, gbps);
+    EXPECT_EQ(known->prefill_gops, 400);
+  }
+}
+
+TEST_F(KnownSpeedTest, WhatWasMeasuredUnderAnotherQuotaIsNotKnown) {
+  const sys::CpuQuota quota{.cores = 0.3, .period = std::chrono::milliseconds(100)};
   backend_.next = backend::Speed{.decode_gbps = 9, .prefill_gops = 400};
-  ASSERT_TRUE(MeasureSpeed(backend_, *state_));
-  backend_.next = backend::Speed{.decode_gbps = 26, .prefill_gops = 300};
-  const auto better = MeasureSpeed(backend_, *state_);
-  ASSERT_TRUE(better);
-  EXPECT_EQ(better->decode_gbps, 26);
-  EXPECT_EQ(better->prefill_gops, 400);
-  const auto known = KnownSpeed(backend_, *state_);
-  ASSERT_TRUE(known);
-  EXPECT_EQ(known->decode_gbps, 26);
-  EXPECT_EQ(known->prefill_gops, 400);
+  ASSERT_TRUE(MeasureSpeed(backend_, *state_, quota));
+  EXPECT_EQ(KnownSpeed(backend_, *state_, quota)->decode_gbps, 9);
+  EXPECT_FALSE(KnownSpeed(backend_, *state_, {}));
+  EXPECT_FALSE(KnownSpeed(backend_, *state_, sys::CpuQuota{.cores = 0.5}));
+}
+
+TEST_F(KnownSpeedTest, AMeasurementBesideOtherWorkIsUsedButNotKept) {
+  backend_.next = backend::Speed{.decode_gbps = 9, .prefill_gops = 400};
+  ASSERT_TRUE(MeasureSpeed(backend_, *state_, {}));
+  backend_.next = backend::Speed{.decode_gbps = 4, .prefill_gops = 100, .alone = false};
+  EXPECT_EQ(MeasureSpeed(backend_, *state_, {})->decode_gbps, 4);
+  EXPECT_EQ(KnownSpeed(backend_, *state_, {})->decode_gbps, 9);
 }
 
 TEST_F(KnownSpeedTest, AFailedMeasurementLeavesWhatIsKnown) {
   backend_.next = backend::Speed{.decode_gbps = 9, .prefill_gops = 400};
-  ASSERT_TRUE(MeasureSpeed(backend_, *state_));
+  ASSERT_TRUE(MeasureSpeed(backend_, *state_, {}));
   backend_.next = Fail(ErrorCode::kIo, "no");
-  EXPECT_FALSE(MeasureSpeed(backend_, *state_));
-  EXPECT_EQ(KnownSpeed(backend_, *state_)->decode_gbps, 9);
+  EXPECT_FALSE(MeasureSpeed(backend_, *state_, {}));
+  EXPECT_EQ(KnownSpeed(backend_, *state_, {})->decode_gbps, 9);
 }
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include "backend/devices.h"
 #include "base/check.h"
 #include "base/log.h"
-#include "node/known_speed.h"
 #include "node/node_impl.h"
 #include "node/shape.h"
 #include "node/version.h"
@@ -106,7 +105,7 @@ Result<void> NodeImpl::Init() {
   FeedRecord();
   RestorePresets();
   RestoreDesired();
-  MeasureInBackground();
+  StartMeasuring();
   models_->Start([this] { OnModelsChanged(); });
   OnTick();
   return {};
@@ -195,26 +194,6 @@ void NodeImpl::StartDiscovery() {
                                          return peers_->AddHint(found.address);
                                        if (joining_) joining_->OnFound(found.address);
                                      });
-}
-
-void NodeImpl::SetSpeed(const backend::Speed& speed) {
-  record_.devices[0].decode_gbps = speed.decode_gbps;
-  record_.devices[0].prefill_gops = speed.prefill_gops;
-  FeedRecord();
-}
-
-// Plans are made meanwhile too: the planner has an assumption for a device of unknown speed.
-void NodeImpl::MeasureInBackground() {
-  if (const auto known = KnownSpeed(*backend_, *state_)) SetSpeed(*known);
-  const bool begun = jobs_.Run(
-      Jobs::Class::kCpu, {},
-      [this](const std::atomic<bool>&) { return MeasureSpeed(*backend_, *state_); },
-      [this](Result<backend::Speed> speed) {
-        if (speed) return SetSpeed(*speed);
-        LOG(kWarning, "this device's speed is unknown: {}", speed.error().message);
-        FeedRecord();
-      });
-  CHECK(begun);
 }
 
 // Files, and what was pulled as a whole: both can be run here and given to others.
@@ -312,6 +291,7 @@ void NodeImpl::OnTick() {
   if (++ticks_ % 10 == 0) {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
+    LearnSpeed();
     stages_.DropExpired(sys::Now());
     if (pulled_version_ != tensors_->models_version()) OnModelsChanged();
   }

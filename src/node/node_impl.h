@@ -9,6 +9,7 @@
 //   node_pulls.cc    models that are pulled from the internet
 //   node_removal.cc  models that are removed, here or on all devices
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
+//   node_speed.cc    how fast this device is
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -32,6 +33,7 @@
 #include "node/inviter.h"
 #include "node/jobs.h"
 #include "node/joining.h"
+#include "node/live_speed.h"
 #include "node/model_source.h"
 #include "node/models.h"
 #include "node/node.h"
@@ -45,6 +47,7 @@
 #include "store/prefix_store.h"
 #include "store/state.h"
 #include "store/tensor_cache.h"
+#include "sys/cgroup.h"
 #include "sys/files.h"
 #include "sys/system.h"
 
@@ -228,8 +231,11 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void Remember(const NodeId& peer, const wire::Address& address);
   void ConnectToRemembered();
   void StartDiscovery();
-  void MeasureInBackground();
-  void SetSpeed(const backend::Speed& speed);
+  void StartMeasuring();
+  void Measure();
+  void OnMeasured(Result<backend::Speed> speed);
+  void PublishSpeed();
+  void LearnSpeed();
   void OnModelsChanged();
   // Those of which there is no file here.
   std::vector<store::PulledModel> PulledModels() const;
@@ -398,6 +404,13 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   const uint64_t boot_nonce_ = sys::RandomValue<uint64_t>();
   uint64_t next_ticket_ = 1;
   uint64_t ticks_ = 0;
+  LiveSpeed speed_;                     // of this device
+  std::optional<sys::CpuQuota> quota_;  // that it was measured under
+  bool measuring_ = false;
+  Time measure_at_{};                // again, when it is quiet then
+  Time worked_at_{};                 // until when its work was learned from
+  Time quiet_since_{};               // this process did nothing, or its quota was looked at
+  double cpu_seconds_ = 0;           // of this process, at worked_at_
   std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at
   Time busy_at_{};
   bool feeding_ = false;

@@ -83,12 +83,7 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   shape.partials_bytes =
       uint64_t{backend::MostSubtrees(std::max(config.q_width(), config.ffn_width))} * chunk *
       config.width * sizeof(float);
-  uint64_t weights = 0;
-  for (const model::TensorRef* tensor : tensors.layers.at(0).All()) {
-    if (!tensor->vector)
-      weights += tensor->rows * tensor->cols * tensor->count_read(config.experts.used);
-  }
-  shape.ops_per_token_layer = 2 * weights;
+  shape.ops_per_token_layer = tensors.layers.at(0).OpsPerRow(config.experts.used);
   shape.scratch_bytes = none.scratch;
   shape.lead_scratch_bytes = at_lead.scratch - none.scratch;
   return shape;

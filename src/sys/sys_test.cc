@@ -9,6 +9,7 @@
 #include <numeric>
 #include <thread>
 
+#include "sys/cgroup.h"
 #include "sys/files.h"
 #include "sys/memory.h"
 #include "sys/system.h"
@@ -319,23 +320,68 @@ TEST(FileTest, SecondLockNamesTheHolder) {
   EXPECT_TRUE(FileLock::Acquire(path, "process 43"));
 }
 
+// A root with files like those of /proc and /sys.
+class FakeRoot {
+ public:
+  std::string path() const { return folder_.path() + "/"; }
+  void Write(const std::string& file, std::string_view text) const {
+    ASSERT_TRUE(MakeFolders(path() + file.substr(0, file.rfind('/'))));
+    ASSERT_TRUE(WriteFileAtomically(path() + file, text, 0600));
+  }
+
+ private:
+  const TemporaryFolder folder_;
+};
+
 TEST(SystemTest, MemoryHonorsTheTightestCgroupLimit) {
-  const TemporaryFolder folder;
-  const std::string root = folder.path() + "/";
-  const auto write = [&](const std::string& path, std::string_view text) {
-    ASSERT_TRUE(MakeFolders(root + path.substr(0, path.rfind('/'))));
-    ASSERT_TRUE(WriteFileAtomically(root + path, text, 0600));
-  };
-  write("proc/meminfo", "MemTotal: 8192 kB\nMemFree: 10 kB\nMemAvailable: 4096 kB\n");
-  EXPECT_EQ(ReadMemory(root).total, 8 * kMiB);
-  EXPECT_EQ(ReadMemory(root).available, 4 * kMiB);
-  write("proc/self/cgroup", "4:memory:/a/b\n0::/\n");
-  write("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "2097152\n");
-  write("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "1048576\n");
-  write("sys/fs/cgroup/memory/a/memory.stat", "inactive_file 524288\n");
-  write("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
-  EXPECT_EQ(ReadMemory(root).total, 2 * kMiB);
-  EXPECT_EQ(ReadMemory(root).available, kMiB + kMiB / 2);
+  const FakeRoot root;
+  root.Write("proc/meminfo", "MemTotal: 8192 kB\nMemFree: 10 kB\nMemAvailable: 4096 kB\n");
+  EXPECT_EQ(ReadMemory(root.path()).total, 8 * kMiB);
+  EXPECT_EQ(ReadMemory(root.path()).available, 4 * kMiB);
+  root.Write("proc/self/cgroup", "4:memory:/a/b\n0::/\n");
+  root.Write("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "2097152\n");
+  root.Write("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "1048576\n");
+  root.Write("sys/fs/cgroup/memory/a/memory.stat", "inactive_file 524288\n");
+  root.Write("sys/fs/cgroup/memory/a/b/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_EQ(ReadMemory(root.path()).total, 2 * kMiB);
+  EXPECT_EQ(ReadMemory(root.path()).available, kMiB + kMiB / 2);
+}
+
+TEST(CgroupTest, TheTightestQuotaOnTheWayToTheRootHolds) {
+  using std::chrono::milliseconds;
+  const FakeRoot root;
+  EXPECT_EQ(ReadCpuQuota(root.path()), std::nullopt);
+  root.Write("proc/self/cgroup", "0::/a/b\n");
+  root.Write("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+  EXPECT_EQ(ReadCpuQuota(root.path()), std::nullopt);
+  root.Write("sys/fs/cgroup/a/cpu.max", "25000 100000\n");
+  EXPECT_EQ(ReadCpuQuota(root.path()), (CpuQuota{0.25, milliseconds(100)}));
+  root.Write("sys/fs/cgroup/a/b/cpu.max", "15000 10000\n");
+  EXPECT_EQ(ReadCpuQuota(root.path()), (CpuQuota{0.25, milliseconds(100)}));
+  root.Write("sys/fs/cgroup/cpu.max", "2000 20000\n");
+  EXPECT_EQ(ReadCpuQuota(root.path()), (CpuQuota{0.1, milliseconds(20)}));
+}
+
+TEST(CgroupTest, QuotasOfTheFirstVersionAreThoseOfItsController) {
+  const FakeRoot root;
+  root.Write("proc/self/cgroup", "3:cpuset:/a\n2:cpu,cpuacct:/a\n0::/\n");
+  root.Write("sys/fs/cgroup/cpuset/a/cpu.cfs_quota_us", "1000\n");
+  root.Write("sys/fs/cgroup/cpuset/a/cpu.cfs_period_us", "100000\n");
+  root.Write("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "-1\n");
+  root.Write("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(ReadCpuQuota(root.path()), std::nullopt);
+  root.Write("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "5000\n");
+  root.Write("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "10000\n");
+  EXPECT_EQ(ReadCpuQuota(root.path()), (CpuQuota{0.5, std::chrono::milliseconds(10)}));
+}
+
+TEST(CgroupTest, WhatIsNoQuotaLimitsNothing) {
+  const FakeRoot root;
+  root.Write("proc/self/cgroup", "0::/a\n1:name=systemd:/\nno line\n");
+  for (const char* text : {"", "max", "x y", "1000", "0 100000", "-5 100000", "1000 0"}) {
+    root.Write("sys/fs/cgroup/a/cpu.max", text);
+    EXPECT_EQ(ReadCpuQuota(root.path()), std::nullopt) << text;
+  }
 }
 
 }  // namespace

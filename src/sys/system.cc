@@ -6,12 +6,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <ctime>
 #include <optional>
 #include <sstream>
 #include <string>
 
+#include "sys/cgroup.h"
 #include "sys/files.h"
 
 namespace exo::sys {
@@ -54,41 +56,28 @@ uint64_t InactiveFile(const std::string& folder) {
   return bytes;
 }
 
-// The tightest memory limit on the way from this process's cgroup to the root (v2, then v1).
+// The tightest memory limit on the way from this process's cgroup to the root.
 std::optional<Limit> CgroupLimit(const std::string& root) {
-  const auto membership = ReadFile(root + "proc/self/cgroup", 1 << 16);
-  if (!membership) return std::nullopt;
   std::optional<Limit> tightest;
-  std::istringstream lines(*membership);
-  std::string line;
-  while (std::getline(lines, line)) {
-    const size_t first = line.find(':');
-    const size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    const bool v2 = controllers.empty();
-    if (!v2 && controllers.find("memory") == std::string::npos) continue;
-    const std::string base = root + (v2 ? "sys/fs/cgroup" : "sys/fs/cgroup/memory");
-    std::string path = line.substr(second + 1);
-    for (;;) {
-      const std::string folder = base + (path == "/" ? "" : path);
-      const auto bytes = NumberIn(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
-      if (bytes && *bytes < (uint64_t{1} << 60) && (!tightest || *bytes < tightest->bytes)) {
-        const auto used = NumberIn(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
-        const uint64_t file = InactiveFile(folder);
-        tightest = Limit{*bytes, used ? *used - std::min(*used, file) : 0};
-      }
-      if (path.empty() || path == "/") break;
-      const size_t slash = path.rfind('/');
-      path = slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
-    }
-  }
+  VisitCgroups(root, "memory", [&](const std::string& folder, bool v2) {
+    const auto bytes = NumberIn(folder + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
+    if (!bytes || *bytes >= (uint64_t{1} << 60) || (tightest && *bytes >= tightest->bytes)) return;
+    const auto used = NumberIn(folder + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
+    const uint64_t file = InactiveFile(folder);
+    tightest = Limit{*bytes, used ? *used - std::min(*used, file) : 0};
+  });
   return tightest;
 }
 
 uint64_t StatusField(std::string_view key) {
   const auto text = ReadFile("/proc/self/status", 1 << 16);
   return text ? KibField(*text, key).value_or(0) : 0;
+}
+
+double ClockSeconds(clockid_t clock) {
+  timespec t{};
+  ::clock_gettime(clock, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 std::string Environment(const char* name) {
@@ -124,6 +113,9 @@ unsigned UsableCores() {
   unsigned cores = 1;
   if (::sched_getaffinity(0, sizeof(set), &set) == 0)
     cores = static_cast<unsigned>(CPU_COUNT(&set));
+  // More threads than the quota feeds would only stand still together.
+  if (const auto quota = ReadCpuQuota())
+    cores = std::min(cores, static_cast<unsigned>(std::ceil(quota->cores)));
   return std::max(cores, 1u);
 }
 
@@ -145,9 +137,10 @@ uint64_t AnonymousBytes() {
 }
 
 double ProcessCpuSeconds() {
-  timespec t{};
-  ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+  return ClockSeconds(CLOCK_PROCESS_CPUTIME_ID);
+}
+double ThreadCpuSeconds() {
+  return ClockSeconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
 std::string ProcessorName() {

@@ -25,8 +25,9 @@ uint64_t AnonymousBytes();  // resident memory that is not a file's pages
 // The calling thread runs when others have nothing to do, nearly.
 void LowerThreadPriority();
 
-// Seconds of processor time of this process so far.
+// Seconds of processor time of this process, and of the calling thread, so far.
 double ProcessCpuSeconds();
+double ThreadCpuSeconds();
 
 std::string HostName();
 // "AMD EPYC 9B14"; "unknown" where the system does not say.

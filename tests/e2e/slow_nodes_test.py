@@ -15,41 +15,13 @@ import tempfile
 import threading
 import time
 
+from cpu_group import CpuGroup
 from lib import Node, Skip, alive, main, need_shared, wait_alive, wait_for
 
 PROMPTS = int(os.environ.get("EXO_SLOW_PROMPTS", "0"))
 SHARES = (None, 50, 25) if PROMPTS else (None, 50, 10)  # percent of a core
 LAYERS, TOKENS = (int(os.environ.get("EXO_SLOW_LAYERS", "16")), 2000) if PROMPTS else (4, 1000)
-PERIOD = 10000  # microseconds
 NAME = "slow"
-
-
-class CpuGroup:
-    """A cgroup with a share of one core; a process started through `prefix` lives in it."""
-
-    def __init__(self, name, percent):
-        quota = PERIOD * percent // 100
-        v1, v2 = pathlib.Path("/sys/fs/cgroup/cpu"), pathlib.Path("/sys/fs/cgroup")
-        try:
-            if (v1 / "cpu.cfs_quota_us").exists() or (v1 / "cgroup.procs").exists():
-                self.path = v1 / name
-                self.path.mkdir()
-                (self.path / "cpu.cfs_period_us").write_text(str(PERIOD))
-                (self.path / "cpu.cfs_quota_us").write_text(str(quota))
-            elif (v2 / "cgroup.controllers").exists() and "cpu" in (v2 / "cgroup.controllers").read_text().split():
-                (v2 / "cgroup.subtree_control").write_text("+cpu")
-                self.path = v2 / name
-                self.path.mkdir()
-                (self.path / "cpu.max").write_text(f"{quota} {PERIOD}")
-            else:
-                raise Skip("no cpu cgroup controller")
-        except OSError as error:
-            raise Skip(f"cpu cgroups cannot be made: {error}")
-        self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
-
-    def remove(self):
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
 
 
 @contextlib.contextmanager
@@ -121,6 +93,9 @@ def test_long_prompts_over_slow_nodes_are_answered(exo):
                     assert texts.setdefault(seed % 2, text) == text, "the same prompt was answered differently"
                     slowest = max([slowest, *(s["ms"] for s in answer["exo"]["stages"])])
                     print(f"  prompt {len(seconds)} of {wanted}: {TOKENS} tokens answered after {seconds[-1]:.1f} s", flush=True)
+                gbps = {n["name"]: n["decode_gbps"] for n in nodes[0].api.cluster()["nodes"]}
+                expected = SHARES[2] / SHARES[1]
+                assert gbps["n3"] / gbps["n2"] < 2 * expected, f"{gbps} with {SHARES} % of a core"
     print(f"  {len(seconds)} of {wanted} prompts of {TOKENS} tokens answered, {min(seconds):.1f} to {max(seconds):.1f} s; "
           f"the slowest stage computed {slowest / 1000:.1f} s of one", flush=True)
 

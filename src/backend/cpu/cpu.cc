@@ -20,6 +20,9 @@ namespace {
 constexpr uint64_t kMinReserve = 72 * kMiB;
 constexpr uint64_t kMaxReserve = 1 * kGiB;
 
+// So much beside a measurement does not spoil it: the event loop, timers.
+constexpr double kOtherWork = 0.1;
+
 uint64_t MemoryBudget(std::optional<uint64_t> limit, const sys::MemoryInfo& memory) {
   if (limit) return *limit;
   const uint64_t reserve = std::clamp(memory.total / 10, kMinReserve, kMaxReserve);
@@ -50,8 +53,18 @@ class CpuBackend final : public Backend {
   }
   Result<Speed> MeasureSpeed() override {
     kernels::SetFloatMode();
-    return backend::MeasureSpeed(kernels_, pool_);
+    const SpeedMeter::Work work(meter_);
+    const double process = sys::ProcessCpuSeconds();
+    const double thread = sys::ThreadCpuSeconds();
+    Speed speed = TRY(backend::MeasureSpeed(kernels_, pool_));
+    // Threads that hash or parse files take from the same cores and the same quota. Those of the
+    // pool take as much time as this one.
+    const double all = sys::ProcessCpuSeconds() - process;
+    const double own = (sys::ThreadCpuSeconds() - thread) * pool_.threads();
+    speed.alone = work.alone() && all < own * (1 + kOtherWork);
+    return speed;
   }
+  WorkDone TakeWork() override { return meter_.Take(); }
   uint64_t items_done() const override { return pool_.items_done(); }
   std::chrono::nanoseconds busy() const override { return pool_.busy(); }
   std::string_view layout() const override { return kernels_.layout(); }
@@ -82,16 +95,17 @@ class CpuBackend final : public Backend {
       const std::function<void(uint64_t, uint64_t)>& progress,
       const std::atomic<bool>* cancel) override {
     kernels::SetFloatMode();
+    const SpeedMeter::Work work(meter_);
     if (!spec.shard) {
       StageWeights weights =
           TRY(LoadWeights(kernels_, pool_, spec, nullptr, source, progress, cancel));
-      return CpuStage::Make(kernels_, pool_, spec, {}, std::move(weights), copy_prepared_);
+      return CpuStage::Make(kernels_, pool_, meter_, spec, {}, std::move(weights), copy_prepared_);
     }
     const ShardPlan plan = TRY(PlanShard(spec));
     ShardSource parts(source, plan);
     StageWeights weights =
         TRY(LoadWeights(kernels_, pool_, plan.spec, &plan, parts, progress, cancel));
-    return CpuStage::Make(kernels_, pool_, plan.spec,
+    return CpuStage::Make(kernels_, pool_, meter_, plan.spec,
                           {.attention_leaves = plan.attention_leaves,
                            .ffn_leaves = plan.ffn_leaves,
                            .max_parts = plan.max_parts},
@@ -104,6 +118,7 @@ class CpuBackend final : public Backend {
   sys::ThreadPool& pool_;
   const bool copy_prepared_;
   DeviceInfo device_;
+  SpeedMeter meter_;
 };
 
 }  // namespace

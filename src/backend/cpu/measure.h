@@ -8,7 +8,7 @@
 
 namespace exo::backend {
 
-// Measures now. Cost: about 1 s and 100 MiB.
+// Backend::MeasureSpeed on these threads.
 Result<Speed> MeasureSpeed(const kernels::Kernels& kernels, sys::ThreadPool& pool);
 
 }  // namespace exo::backend

@@ -107,23 +107,26 @@ uint64_t KvBytesPerPosition(const StageSpec& spec, bool windowed) {
 }
 
 Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& kernels,
-                                                     sys::ThreadPool& pool, const StageSpec& spec,
-                                                     const ShardSums& sums, StageWeights weights,
-                                                     bool copy_prepared) {
-  std::unique_ptr<CpuStage> stage(new CpuStage(kernels, pool, spec, sums, std::move(weights)));
+                                                     sys::ThreadPool& pool, SpeedMeter& meter,
+                                                     const StageSpec& spec, const ShardSums& sums,
+                                                     StageWeights weights, bool copy_prepared) {
+  std::unique_ptr<CpuStage> stage(
+      new CpuStage(kernels, pool, meter, spec, sums, std::move(weights)));
   TRY(stage->AllocateScratch());
   TRY(stage->AllocateAdapterScratch());
   if (copy_prepared) stage->resident_ = std::make_unique<ResidentCopy>(kernels, stage->weights_);
   return stage;
 }
 
-CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
-                   const ShardSums& sums, StageWeights weights)
+CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, SpeedMeter& meter,
+                   const StageSpec& spec, const ShardSums& sums, StageWeights weights)
     : kernels_(kernels),
       pool_(pool),
+      meter_(meter),
       spec_(WithoutSources(spec)),
       config_(*spec_.config),
       sums_(sums),
+      size_(kernels, spec_),
       weights_(std::move(weights)) {
   weights_bytes_ = WeightBytes(kernels, spec_) + AdapterWeightBytes(kernels, spec_);
   attention_scale_ = config_.attention_scale != 0

@@ -14,6 +14,7 @@
 #include "backend/buffer.h"
 #include "backend/cpu/resident_copy.h"
 #include "backend/cpu/routing.h"
+#include "backend/cpu/step_size.h"
 #include "backend/cpu/weights.h"
 #include "backend/kv_pages.h"
 #include "sys/thread_pool.h"
@@ -65,9 +66,9 @@ struct ShardSums {
 class CpuStage final : public StageCompute {
  public:
   static Result<std::unique_ptr<StageCompute>> Make(const kernels::Kernels& kernels,
-                                                    sys::ThreadPool& pool, const StageSpec& spec,
-                                                    const ShardSums& sums, StageWeights weights,
-                                                    bool copy_prepared);
+                                                    sys::ThreadPool& pool, SpeedMeter& meter,
+                                                    const StageSpec& spec, const ShardSums& sums,
+                                                    StageWeights weights, bool copy_prepared);
 
   Result<void> Open(SequenceId sequence, uint32_t capacity,
                     std::span<const AdapterUse> adapters) override;
@@ -129,8 +130,8 @@ class CpuStage final : public StageCompute {
     uint32_t count;
   };
 
-  CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, const StageSpec& spec,
-           const ShardSums& sums, StageWeights weights);
+  CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, SpeedMeter& meter,
+           const StageSpec& spec, const ShardSums& sums, StageWeights weights);
   bool sharded() const { return sums_.max_parts != 0; }
   KvLayout Layout() const;
   // Of a page to save or load. Errors: kUnsupported, kInvalid.
@@ -230,9 +231,11 @@ class CpuStage final : public StageCompute {
 
   const kernels::Kernels& kernels_;
   sys::ThreadPool& pool_;
+  SpeedMeter& meter_;
   const StageSpec spec_;
   const model::ModelConfig& config_;
   const ShardSums sums_;
+  const StepSize size_;
   StageWeights weights_;
   std::unique_ptr<ResidentCopy> resident_;  // null: prepared matrices stay mapped
   uint64_t weights_bytes_ = 0;

@@ -181,6 +181,7 @@ void CpuStage::PlaceRows(std::span<const Segment> segments) {
 }
 
 Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<float> hidden) {
+  SpeedMeter::Work work(meter_);
   const size_t rows = hidden.size() / config_.width;
   PlaceRows(segments);
   for (const Segment& segment : segments) {
@@ -200,6 +201,7 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
     Sequence& sequence = sequences_.at(segment.sequence);
     if (sequence.defined == segment.first) sequence.defined = sequence.length;
   }
+  work.Done(size_.OfLayers(segments));
   return {};
 }
 
@@ -215,10 +217,12 @@ void CpuStage::TakeOutputs(std::span<const uint32_t> rows) {
 std::span<float> CpuStage::Logits(size_t first, size_t count) {
   CHECK_LE(count, kLogitRows);
   cancel_ = nullptr;
+  SpeedMeter::Work work(meter_);
   const std::span<float> logits = logits_.As<float>().first(count * config_.vocab);
   const std::array product = {Of(weights_.output_matrix(), count, logits.data())};
   NormPrepare(product, At(Scratch::kOutput) + first * config_.width, weights_.output_norm, count);
   MatMul(product);
+  work.Done(size_.OfOutput(count));
   return logits;
 }
 

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""What the planner says beside what is measured, on devices of any speed: nodes with a part of a core each.
+
+    make bench-cluster                          # the short form, two minutes, as root (cgroups)
+    bench/planner.py --trials 20 --layers 16    # as docs/performance.md has it
+
+Two tables. `predicted`: one node with each share of a core alone: tokens per second that `exo plan` predicts when the
+node has just measured itself, those that an answer then comes with, and the prediction after it has worked for a
+while. `chosen`: clusters of fresh nodes with the shares of --shares, in another order each time: which one the plan
+takes, and whether that is the fastest. Synthetic 1B model (needs EXO_SHARED). Only ratios count.
+"""
+import argparse
+import contextlib
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import compare
+from cpu_group import CpuGroup
+from lib import Node, Skip, wait_alive, wait_for
+
+PERIODS = (10000, 100000)  # microseconds of a quota: what Docker takes, and a tenth of it
+WEIGHT = 10000  # other programs of this machine hardly take part
+STARTED_S = 60
+SETTLED_S = 6  # longer than the quiet that a node waits for before it measures
+
+
+class Device:
+    """A node of one thread with a share of one core."""
+
+    def __init__(self, exo, folder, secret, model, name, percent, period=PERIODS[1], core=0):
+        self.percent = percent
+        self.group = CpuGroup(f"exo-{os.getpid()}-{name}", percent, period, WEIGHT)
+        pinned = ("taskset", "-c", str(core % os.cpu_count()))
+        self.node = Node(exo, folder, secret, name, "--threads", "1", prefix=(*self.group.prefix, *pinned),
+                         environment={"EXO_MODELS": str(model.parent)})
+        self.model = model.stem
+
+    def speed(self):
+        own = next(n for n in self.node.api.cluster()["nodes"] if n["state"] == "self")
+        return own["decode_gbps"]
+
+    def ready(self):
+        self.node.started(STARTED_S).api.timeout = 300
+        wait_for("the model", lambda: self.node.api.get("/v1/models")[1]["data"], STARTED_S)
+
+    def settled(self):
+        """Measured while nothing else was done. The first figure comes while files are hashed: another one follows."""
+        quiet = time.monotonic()
+        while time.monotonic() - quiet < SETTLED_S or self.speed() == 0:
+            before = self.cpu_seconds()
+            time.sleep(0.5)
+            if self.cpu_seconds() - before > 0.05:
+                quiet = time.monotonic()
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.node.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+    def plan(self):
+        status, plan = self.node.api.post("/v1/internal/plan", {"model": self.model})
+        assert status == 200, plan
+        return plan
+
+    def predicted(self):
+        return self.plan()["predicted_tokens_per_second"]
+
+    def answer(self, tokens):
+        """Tokens per second of an answer, from its first token on."""
+        prompt = [random.randrange(1000, 30000) for _ in range(16)]
+        times = [time.monotonic() for event in self.node.api.stream(
+            "/v1/completions", {"model": self.model, "prompt": prompt, "max_tokens": tokens, "temperature": 1})
+            if event.get("choices")]
+        return (len(times) - 2) / (times[-2] - times[0])  # the last event says why it ends
+
+    def end(self):
+        self.node.kill()
+        self.node.process.wait()
+        self.group.remove()
+
+
+@contextlib.contextmanager
+def devices(exo, model, shares, period=PERIODS[1]):
+    """A cluster of fresh nodes, the fastest of them on a core of its own."""
+    folder = tempfile.mkdtemp(prefix="exo-planner-")
+    made = []
+    try:
+        secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
+        for i, percent in enumerate(shares):
+            made.append(Device(exo, folder, secret, model, f"n{i + 1}", percent, period, core=percent != max(shares)))
+        for device in made:
+            device.ready()
+        for device in made:
+            device.settled()
+        wait_alive([device.node for device in made], len(made))
+        yield made
+    finally:
+        for device in made:
+            device.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure_predictions(exo, model, shares, seconds):
+    print("| share of a core, quota period | predicted tokens/s | measured | predicted / measured | after work |\n|---|---|---|---|---|")
+    errors = []
+    for percent in shares:
+        for period in PERIODS:
+            with devices(exo, model, [percent], period) as [device]:
+                first = device.predicted()
+                device.answer(4)  # loads
+                seen, end = [], time.monotonic() + seconds
+                while len(seen) < 2 or time.monotonic() < end:
+                    seen.append(device.answer(24))
+                measured, later = statistics.median(seen), device.predicted()
+            errors.append(later / measured)
+            print(f"| {percent} %, {period // 1000} ms | {first:.1f} | {measured:.1f} | {first / measured:.2f} | {later / measured:.2f} |", flush=True)
+    print(f"\nafter work off by {max(abs(e - 1) for e in errors):.0%} at most")
+
+
+def measure_choices(exo, model, shares, trials):
+    right, draw = 0, random.Random(1)
+    for trial in range(trials):
+        order = draw.sample(shares, len(shares))
+        with devices(exo, model, order) as made:
+            # Each knows the others' speed when it has their records.
+            known = lambda device: all(n["decode_gbps"] > 0 for n in device.node.api.cluster()["nodes"])  # noqa: E731
+            asked = draw.choice(made)
+            wait_for("everybody's speed", lambda: known(asked), STARTED_S)
+            stages = [stage["node"] for stage in asked.plan()["stages"]]
+            chosen = [device.percent for device in made if device.node.name in stages]
+            speeds = ", ".join(f"{d.percent} %: {d.speed():.1f} GB/s" for d in made)
+        right += chosen == [max(shares)]
+        print(f"  {trial + 1:2d}: {speeds}; asked {asked.percent} %, chosen {', '.join(map(str, chosen))} %", flush=True)
+    print(f"the fastest of {', '.join(map(str, shares))} % was chosen in {right} of {trials}")
+    return right == trials
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", choices=[[], "predicted", "chosen"], help="both without any")
+    parser.add_argument("--exo", default=str(compare.ROOT / "build/release/exo"))
+    parser.add_argument("--shares", type=int, nargs="+", default=[100, 50, 25], help="percent of a core, no two alike")
+    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--layers", type=int, default=4, help="of the model's 16")
+    parser.add_argument("--seconds", type=float, default=8, help="of work behind a node's first prediction")
+    options = parser.parse_args()
+    exo = os.path.abspath(options.exo)
+    model = compare.model_file(compare.Row("tg", "1B", "q4_0", 1, 0), options.layers)
+    try:
+        if options.what != ["chosen"]:
+            measure_predictions(exo, model, options.shares, options.seconds)
+        if options.what != ["predicted"] and not measure_choices(exo, model, options.shares, options.trials):
+            sys.exit(1)
+    except Skip as reason:
+        sys.exit(f"planner: {reason}")
+
+
+if __name__ == "__main__":
+    main()

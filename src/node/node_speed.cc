@@ -1,0 +1,79 @@
+// How fast this device is: measured while it has nothing else to do, and corrected by what it
+// computes for its models.
+#include "base/log.h"
+#include "node/known_speed.h"
+#include "node/node_impl.h"
+#include "sys/system.h"
+
+namespace exo::node {
+namespace {
+
+// A device is quiet when this process has done nearly nothing for so long: no answers, and no files
+// that are hashed or packed.
+constexpr Time kQuietTime = std::chrono::seconds(3);
+constexpr double kQuietCores = 0.05;
+// Then it is measured again when the last time is so long ago: it may be cooler by now, or other
+// programs may have ended. Half a second of work an hour.
+constexpr Time kMeasureAgain = std::chrono::hours(1);
+
+}  // namespace
+
+// Plans are made meanwhile too: the planner has an assumption for a device of unknown speed.
+void NodeImpl::StartMeasuring() {
+  quota_ = sys::ReadCpuQuota();
+  worked_at_ = quiet_since_ = sys::Now();
+  if (const auto known = KnownSpeed(*backend_, *state_, quota_)) {
+    speed_.SetMeasured(*known);
+    PublishSpeed();
+  }
+  Measure();
+}
+
+void NodeImpl::Measure() {
+  measuring_ = jobs_.Run(
+      Jobs::Class::kCpu, {},
+      [this, quota = quota_](const std::atomic<bool>&) {
+        return MeasureSpeed(*backend_, *state_, quota);
+      },
+      [this](Result<backend::Speed> speed) { OnMeasured(std::move(speed)); });
+}
+
+void NodeImpl::OnMeasured(Result<backend::Speed> speed) {
+  measuring_ = false;
+  measure_at_ = sys::Now() + kMeasureAgain;
+  if (!speed) {
+    LOG(kWarning, "this device's speed was not measured: {}", speed.error().message);
+    return;
+  }
+  if (!speed->alone) {
+    measure_at_ = sys::Now();  // when it is quiet
+    if (speed_.known().decode_gbps > 0) return;
+  }
+  speed_.SetMeasured(*speed);
+  PublishSpeed();
+}
+
+void NodeImpl::PublishSpeed() {
+  record_.devices[0].decode_gbps = speed_.known().decode_gbps;
+  record_.devices[0].prefill_gops = speed_.known().prefill_gops;
+  FeedRecord();
+}
+
+// About once a second.
+void NodeImpl::LearnSpeed() {
+  const Time now = sys::Now();
+  const double seconds = std::chrono::duration<double>(now - worked_at_).count();
+  const double cpu = sys::ProcessCpuSeconds();
+  if (speed_.Learn(backend_->TakeWork(), seconds)) PublishSpeed();
+  if (measuring_ || cpu - cpu_seconds_ > kQuietCores * seconds) quiet_since_ = now;
+  worked_at_ = now;
+  cpu_seconds_ = cpu;
+  if (now - quiet_since_ < kQuietTime) return;
+  quiet_since_ = now;  // the next look is as far away
+  const auto quota = sys::ReadCpuQuota();
+  if (quota == quota_ && now < measure_at_) return;
+  quota_ = quota;
+  Measure();
+}
+
+}  // namespace exo::node

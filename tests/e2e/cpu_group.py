@@ -1,0 +1,38 @@
+"""Devices of any speed on one machine: control groups of the kernel (v1 or v2) with a processor quota; need root."""
+import contextlib
+import pathlib
+
+from lib import Skip
+
+
+class CpuGroup:
+    """A cgroup with a share of one core in periods of so many microseconds; a process started through `prefix` lives in it.
+
+    weight: what it gets beside other programs, who have 100 each.
+    """
+
+    def __init__(self, name, percent, period=10000, weight=100):
+        quota = period * percent // 100
+        v1, v2 = pathlib.Path("/sys/fs/cgroup/cpu"), pathlib.Path("/sys/fs/cgroup")
+        try:
+            if (v1 / "cpu.cfs_quota_us").exists() or (v1 / "cgroup.procs").exists():
+                self.path = v1 / name
+                self.path.mkdir()
+                (self.path / "cpu.cfs_period_us").write_text(str(period))
+                (self.path / "cpu.cfs_quota_us").write_text(str(quota))
+                (self.path / "cpu.shares").write_text(str(weight * 1024 // 100))
+            elif (v2 / "cgroup.controllers").exists() and "cpu" in (v2 / "cgroup.controllers").read_text().split():
+                (v2 / "cgroup.subtree_control").write_text("+cpu")
+                self.path = v2 / name
+                self.path.mkdir()
+                (self.path / "cpu.max").write_text(f"{quota} {period}")
+                (self.path / "cpu.weight").write_text(str(weight))
+            else:
+                raise Skip("no cpu cgroup controller")
+        except OSError as error:
+            raise Skip(f"cpu cgroups cannot be made: {error}")
+        self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
+
+    def remove(self):
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
