@@ -157,10 +157,21 @@ void DesiredModels::EndUnused() {
     const uint64_t keep = KeepOf(summary.plan.model);
     if (keep == 0 || keep == wire::kKeepAlways || !IsIdle(summary)) return;
     if (idle_for < context_.timers().idle) return;
+    // A lead that has begun to answer in this moment says so first.
+    if (keep == wire::kKeepUntilIdle) {
+      const Time wished =
+          until_idle_since_.try_emplace(summary.plan.id, context_.now).first->second;
+      if (context_.now - wished < context_.timers().idle) return;
+    }
     if (static_cast<uint64_t>(idle_for / std::chrono::milliseconds(1)) >= keep)
       unused.push_back(summary.plan);
   });
   for (const wire::Plan& plan : unused) Evict(plan);
+  std::erase_if(until_idle_since_, [&](const auto& wish) {
+    const wire::InstanceSummary* instance = owner_.Find(wish.first);
+    return instance == nullptr || KeepOf(instance->plan.model) != wire::kKeepUntilIdle ||
+           !IsIdle(*instance);
+  });
 }
 
 std::vector<const wire::InstanceSummary*> DesiredModels::IdleInstances(const ModelId& but) const {

@@ -121,7 +121,8 @@ class DesiredModels {
   DesiredRecords& records_;
   std::map<ModelId, ModelShape> shapes_;
   std::map<ModelId, Demand> demands_;
-  std::vector<Unloading> unloading_;  // asked here, not answered yet
+  std::map<PlanId, Time> until_idle_since_;  // that it is to end when it is idle, is known here
+  std::vector<Unloading> unloading_;         // asked here, not answered yet
 };
 
 }  // namespace exo::cluster
