@@ -53,7 +53,7 @@ test-clients: build
 test-slow-nodes: build
 	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" EXO_SLOW_PROMPTS=20 /usr/bin/python3 tests/e2e/slow_nodes_test.py --exo build/release/exo
 
-# The planner's predictions beside measurement, as root (cgroups): two minutes.
+# The planner's predictions beside measurement, as root (cgroups): some minutes.
 bench-cluster: build
 	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" /usr/bin/python3 bench/planner.py
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the planner says beside what is measured, on devices of any speed: nodes with a part of a core each.
 
-    make bench-cluster                          # the short form, two minutes, as root (cgroups)
+    make bench-cluster                          # the short form, some minutes, as root (cgroups)
     bench/planner.py --trials 20 --layers 16    # as docs/performance.md has it
 
 Two tables. `predicted`: one node with each share of a core alone: tokens per second that `exo plan` predicts when the

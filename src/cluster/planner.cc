@@ -262,7 +262,8 @@ Placement SplitLayers(const Search& search, std::vector<PlanCandidate>& candidat
           {.nodes = NamesOf(search, set),
            .fits = placement.valid(),
            .decode_tokens_per_second = placement.prediction.decode_tokens_per_second,
-           .note = placement.valid() ? "each layer over all, as asked" : "cannot be divided so"});
+           .note = placement.valid() ? "each layer over all, as asked"
+                                     : "cannot be divided so, or too little memory"});
       if (placement.valid()) return placement;
     }
   }

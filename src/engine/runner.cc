@@ -210,8 +210,7 @@ class Runner final : public InstanceRunner {
   uint64_t FrameLimit() const {
     const model::ModelConfig& config = stage_->config();
     uint64_t parts = 1;
-    if (IsSharded(options_.plan))
-      parts = backend::MostSubtrees(std::max<uint64_t>(config.q_width(), config.ffn_width));
+    if (IsSharded(options_.plan)) parts = MostPartials(options_.plan, config);
     return parts * options_.plan.chunk * config.width * sizeof(float) + wire::kMaxControlFrame;
   }
 
@@ -248,7 +247,7 @@ class Runner final : public InstanceRunner {
       if (stop_.load()) return Fail(ErrorCode::kCancelled, "stopped");
       const Time now = sys::Now();
       if (now > limit) {
-        return Fail(ErrorCode::kDisconnected, "the previous stage of {} did not connect in {} s",
+        return Fail(ErrorCode::kDisconnected, "another stage of {} did not connect in {} s",
                     options_.plan.model_name,
                     std::chrono::duration_cast<std::chrono::seconds>(options_.timers.link).count());
       }

@@ -28,7 +28,26 @@ std::span<const float> Joined(std::span<const Partial> parts) {
   return {parts.front().values.data(), values};
 }
 
+// What a shard has of a product: the canonical subtrees of its columns.
+std::vector<LeafRange> PartsOf(const wire::ShardPlan& shard, const model::ModelConfig& config,
+                               backend::SplitProduct product) {
+  if (product == backend::SplitProduct::kFeedForward)
+    return backend::ColumnSubtrees(config.ffn_width, shard.ffn_begin, shard.ffn_end);
+  const uint64_t head = uint64_t{config.group()} * config.head_dim;
+  return backend::ColumnSubtrees(config.q_width(), shard.kv_begin * head, shard.kv_end * head);
+}
+
 }  // namespace
+
+size_t MostPartials(const wire::Plan& plan, const model::ModelConfig& config) {
+  size_t most = 0;
+  for (const wire::StagePlan& stage : plan.stages) {
+    for (const auto product :
+         {backend::SplitProduct::kAttention, backend::SplitProduct::kFeedForward})
+      most = std::max(most, PartsOf(*stage.shard, config, product).size());
+  }
+  return most;
+}
 
 ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelConfig& config,
                        std::vector<DataLink*> links, const StageTimers& timers)
@@ -38,12 +57,9 @@ ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelC
       timers_(timers),
       microseconds_(plan.stages.size(), 0) {
   CHECK_EQ(links_.size(), plan_.stages.size());
-  const uint64_t head = uint64_t{config.group()} * config.head_dim;
   for (const wire::StagePlan& stage : plan_.stages) {
-    const wire::ShardPlan& shard = *stage.shard;
-    attention_.push_back(
-        backend::ColumnSubtrees(config.q_width(), shard.kv_begin * head, shard.kv_end * head));
-    ffn_.push_back(backend::ColumnSubtrees(config.ffn_width, shard.ffn_begin, shard.ffn_end));
+    attention_.push_back(PartsOf(*stage.shard, config, backend::SplitProduct::kAttention));
+    ffn_.push_back(PartsOf(*stage.shard, config, backend::SplitProduct::kFeedForward));
   }
 }
 

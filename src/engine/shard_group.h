@@ -17,6 +17,9 @@
 
 namespace exo::engine {
 
+// Partial sums of one product that any shard of the plan sends at once.
+size_t MostPartials(const wire::Plan& plan, const model::ModelConfig& config);
+
 class ShardGroup final : public backend::Collective {
  public:
   // links[i]: to the shard plan.stages[i]; null at `own`. All of it must outlive the object.
@@ -39,8 +42,7 @@ class ShardGroup final : public backend::Collective {
   const NodeId& lost() const { return lost_; }
 
  private:
-  // The subtrees of each shard's part, by product.
-  using Parts = std::vector<std::vector<backend::LeafRange>>;
+  using Parts = std::vector<std::vector<backend::LeafRange>>;  // subtrees of each shard's part
   // The next partials of a shard: [parts][values], valid until its link is polled again.
   Result<std::span<const float>> Receive(size_t shard);
 

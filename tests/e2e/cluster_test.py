@@ -81,6 +81,18 @@ def test_a_stranger_gets_nothing_but_a_refusal(exo):
                 stranger.process.wait()
 
 
+def killed_in_mid_answer(node, victim, ask):
+    """The text of an answer during which another node is killed, its last event, and when that was."""
+    text, killed = "", None
+    for event in node.api.stream("/v1/completions", ask):
+        assert "error" not in event, event
+        before, text = text, text + "".join(choice["text"] for choice in event["choices"])
+        if len(before) < 40 <= len(text):
+            victim.kill()
+            killed = time.monotonic()
+    return text, event, killed
+
+
 def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
     with cluster(exo, 3) as nodes:
         plan = spread(nodes[0])
@@ -90,13 +102,7 @@ def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
         # A form, whose place in the answer must survive, and a draw that depends on the seed.
         ask = {**LONG, "max_tokens": 400, "seed": 7, "regex": "[a-z ]{380,}"}
         expected = survivor.api.post("/v1/completions", ask)[1]["choices"][0]["text"]
-        text = ""
-        for event in survivor.api.stream("/v1/completions", ask):
-            assert "error" not in event, event
-            before, text = text, text + "".join(choice["text"] for choice in event["choices"])
-            if len(before) < 40 <= len(text):
-                victim.kill()
-                killed = time.monotonic()
+        text, event, killed = killed_in_mid_answer(survivor, victim, ask)
         print(f"  the answer ended {time.monotonic() - killed:.2f} s after the kill")
         assert text == expected, (text, expected)
         assert victim.name not in [stage["node"] for stage in event["exo"]["stages"]], event["exo"]
@@ -122,12 +128,7 @@ def test_each_layer_over_two_nodes(exo):
         assert [s["layer_end"] for s in answer["exo"]["stages"]] == [plan["layers"]] * 2, answer["exo"]
         victim = next(n for n in nodes if n.name == plan["stages"][1]["node"])
         survivor = next(n for n in nodes if n is not victim)
-        text = ""
-        for event in survivor.api.stream("/v1/completions", ask):
-            assert "error" not in event, event
-            before, text = text, text + "".join(choice["text"] for choice in event["choices"])
-            if len(before) < 40 <= len(text):
-                victim.kill()
+        text, event, _ = killed_in_mid_answer(survivor, victim, ask)
         assert text == alone["choices"][0]["text"], (text, alone)
         assert [s["node"] for s in event["exo"]["stages"]][-1] == survivor.name, event["exo"]
 
