@@ -17,6 +17,10 @@ if(EXO_SANITIZE)
   add_compile_options(-fsanitize=${EXO_SANITIZE} -fno-omit-frame-pointer -g1 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${EXO_SANITIZE})
 endif()
+# What a failed result or an empty optional holds is never read unseen, nor what is behind the end of a vector.
+if(EXO_SANITIZE OR EXO_DEV)
+  add_compile_definitions(_GLIBCXX_ASSERTIONS)
+endif()
 # Sanitizer builds are compiled far more often than they compute: little optimization, and that only
 # where whole models run.
 set(EXO_COMPUTES base tensor kernels model checkpoint backend engine)

@@ -52,7 +52,7 @@ TEST(ConfigTest, ReadsEveryArchitecture) {
 TEST(ConfigTest, ReadsMixtures) {
   GgufBuilder shared = TinyModel("qwen2moe").Uint("qwen2moe.vocab_size", 4);
   const std::string bytes = shared.Build();
-  const ModelConfig config = ReadConfig(*ParseText(bytes)).value();
+  const ModelConfig config = ReadConfig(ParseText(bytes).value()).value();
   EXPECT_EQ(config.experts.count, 4u);
   EXPECT_EQ(config.experts.used, 2u);
   EXPECT_EQ(config.experts.width, 8u);
@@ -120,7 +120,7 @@ TEST(ConfigTest, ReadsWindowsAndScalesOfGemma) {
     file.Float("gemma3.attention.layer_norm_rms_epsilon", 1e-6f)
         .Float("gemma3.rope.freq_base", 1e6f);
     const std::string bytes = file.Build();
-    return ReadConfig(*ParseText(bytes)).value();
+    return ReadConfig(ParseText(bytes).value()).value();
   };
   const ModelConfig config = read(26);
   EXPECT_EQ(config.embedding_scale, 16.0f);
@@ -186,7 +186,7 @@ TEST(ConfigTest, ReadsLinearRopeScaling) {
   GgufBuilder file = TinyModel("llama").Uint("llama.vocab_size", 4);
   file.String("llama.rope.scaling.type", "linear").Float("llama.rope.scaling.factor", 4.0f);
   const std::string bytes = file.Build();
-  EXPECT_EQ(ReadConfig(*ParseText(bytes))->rope_scale, 0.25);
+  EXPECT_EQ(ReadConfig(ParseText(bytes).value())->rope_scale, 0.25);
 }
 
 TEST(ConfigTest, RefusesImpossibleNumbers) {
@@ -212,7 +212,7 @@ TEST(TensorsTest, ChecksShapesTypesAndNames) {
     const std::string bytes = TinyTensors(file, "llama").Build();
     const auto gguf = ParseText(bytes);
     EXPECT_TRUE(gguf.has_value()) << gguf.error().message;
-    const auto tensors = FindTensors(*gguf, *ReadConfig(*gguf));
+    const auto tensors = FindTensors(*gguf, ReadConfig(*gguf).value());
     return tensors ? Error{ErrorCode::kInvalid, ""} : tensors.error();
   };
   GgufBuilder sound = TinyModel("llama");

@@ -129,8 +129,8 @@ TEST(GgufTest, JoinsThePartsOfASplitModel) {
     file.Uint("split.no", i).Uint("split.count", 2).Uint("split.tensors.count", 2);
     files.push_back(file.Tensor(i == 0 ? "a" : "b", {8}, 0, 32).Build());
   }
-  const Gguf first = *ParseText(files[0]);
-  const Gguf second = *ParseText(files[1]);
+  const Gguf first = ParseText(files[0]).value();
+  const Gguf second = ParseText(files[1]).value();
   EXPECT_EQ(first.split_count(), 2u);
   const auto joined = Gguf::JoinSplits({first, second});
   ASSERT_TRUE(joined.has_value()) << joined.error().message;
@@ -143,7 +143,7 @@ TEST(GgufTest, JoinsThePartsOfASplitModel) {
 TEST(GgufTest, CountsParametersAndNamesTheTypeOfMostOfThem) {
   GgufBuilder file;
   file.Tensor("a", {8}, 0, 32).Tensor("b", {32, 3, 2}, 2, 108).Tensor("c", {8, 5}, 0, 160);
-  const WeightCount count = CountWeights(*ParseText(file.Build()));
+  const WeightCount count = CountWeights(ParseText(file.Build()).value());
   EXPECT_EQ(count.parameters, 8u + 192u + 40u);
   EXPECT_EQ(count.type, "Q4_0");
   EXPECT_EQ(CountWeights(Gguf()).type, "");

@@ -103,7 +103,7 @@ await check("an empty prompt loads, ps shows, keep_alive 0 unloads", async () =>
   assert.ok(running.size > 0);
   assert.ok(new Date(running.expires_at).getTime() > Date.now());
   assert.equal((await client.generate({ model, prompt: "", keep_alive: 0 })).done_reason, "unload");
-  assert.equal((await client.ps()).models.length, 0);
+  await until("the model to go", async () => (await client.ps()).models.length === 0);
 });
 await check("pull of what is here, and of what is not", async () => {
   const parts = await collect(await client.pull({ model, stream: true }));
