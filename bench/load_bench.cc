@@ -111,7 +111,8 @@ std::vector<double> Decode(backend::StageCompute& stage, const Enough& enough) {
                               .tokens = {&token, 1},
                               .output_rows = {&row, 1},
                               .wanted = backend::Wanted::kLogits});
-    if (!running || !(*running)->Wait() || !(*running)->Logits(0, 1)) std::abort();
+    if (!running || !(*running)->Wait() || !(*running)->Logits(0, 1, backend::kAllLogits))
+      std::abort();
     steps.push_back(Milliseconds(sys::Now() - start));
     position = position % 500 + 1;
   }

@@ -113,11 +113,12 @@ Result<void> RunClusterBench(const Settings& settings, const BenchOptions& optio
   const double load = Seconds(sys::Now() - start);
   Rng rng(12345);
   std::vector<TokenId> prompt(std::max(options.pp, 1u));
-  // Ids below every usual vocabulary's control tokens.
-  for (TokenId& token : prompt) token = static_cast<TokenId>(3 + rng.Below(250));
   json stages;
   std::vector<double> pp, tg, ttft;
   for (uint32_t run = 0; run <= options.runs; ++run) {
+    // Another one each time: nothing of it is in the prefix cache. Ids below every usual
+    // vocabulary's control tokens.
+    for (TokenId& token : prompt) token = static_cast<TokenId>(3 + rng.Below(250));
     const json body = {{"model", model},
                        {"prompt", prompt},
                        {"max_tokens", std::max(options.tg, 1u)},

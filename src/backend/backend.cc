@@ -2,13 +2,18 @@
 
 namespace exo::backend {
 
+bool HasOutput(const StageSpec& spec) {
+  return spec.lead || (spec.shard && spec.shard->vocab_begin < spec.shard->vocab_end);
+}
+
 std::vector<const model::TensorRef*> StageTensors(const StageSpec& spec) {
   std::vector<const model::TensorRef*> tensors;
   const model::ModelTensors& all = *spec.tensors;
-  if (spec.lead) {
-    tensors.push_back(&all.token_embd);
+  const bool tied = spec.config->tied_output;
+  if (spec.lead || (tied && HasOutput(spec))) tensors.push_back(&all.token_embd);
+  if (HasOutput(spec)) {
     tensors.push_back(&all.output_norm);
-    if (!spec.config->tied_output) tensors.push_back(&all.output);
+    if (!tied) tensors.push_back(&all.output);
   }
   if (all.rope_freqs) tensors.push_back(&*all.rope_freqs);
   for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {

@@ -54,12 +54,15 @@ class TensorSource {
 
 // The part of each layer that one shard of a tensor split computes: some KV heads with the query
 // heads that share them, and some columns of the feed-forward block. Both are cut between leaves
-// (backend/collective.h) and between the blocks of the weights.
+// (backend/collective.h) and between the blocks of the weights. And its rows of the output matrix,
+// cut between panels; none but the lead may be without.
 struct Shard {
   uint32_t kv_begin = 0;  // [begin, end) of ModelConfig::kv_heads
   uint32_t kv_end = 0;
   uint32_t ffn_begin = 0;  // [begin, end) of ModelConfig::ffn_width
   uint32_t ffn_end = 0;
+  uint32_t vocab_begin = 0;  // [begin, end) of ModelConfig::vocab
+  uint32_t vocab_end = 0;
 };
 
 // A low-rank adapter that a stage is loaded with, for the sequences that want it.
@@ -87,6 +90,8 @@ struct StageSpec {
   std::vector<StageAdapter> adapters = {};
 };
 
+// Whether the stage multiplies with rows of the output matrix.
+bool HasOutput(const StageSpec& spec);
 // Every tensor that the stage needs, in loading order.
 std::vector<const model::TensorRef*> StageTensors(const StageSpec& spec);
 
@@ -104,7 +109,7 @@ struct Segment {
 enum class Wanted : uint8_t {
   kHidden,  // hidden states of all rows after the stage's layers: what the next stage continues
   kOutput,  // those of output_rows only: what the last stage returns to the lead
-  kLogits,  // lead: logits of output_rows
+  kLogits,  // lead: logits of output_rows; of a shard, those of its part of the vocabulary
 };
 
 // One step of a stage: rows in, layers over them, rows out. What it points to must live until the
@@ -127,6 +132,9 @@ struct Batch {
 // Rows of logits that a stage holds at once: 16 rows of a vocabulary of 150,000 are 9 MiB.
 inline constexpr size_t kLogitRows = 16;
 
+// Of Running::Logits.
+inline constexpr uint32_t kAllLogits = 0;
+
 // A batch at work; what it gives back belongs to the stage and is valid until the stage's next Run.
 class Running {
  public:
@@ -138,9 +146,12 @@ class Running {
   // the sequences), those of the device.
   virtual Result<std::span<const float>> Wait() = 0;
   // Of kLogits, after Wait: logits [count][vocab] of outputs [first, first + count), count <=
-  // kLogitRows. The caller may change them; the next call overwrites them. Hidden states stay on
-  // the device. Errors: those of the device.
-  virtual Result<std::span<float>> Logits(size_t first, size_t count) = 0;
+  // kLogitRows. `best`: kAllLogits, or so many of each row are wanted; a lead whose output matrix
+  // is divided may then give -inf for others that are worse. Of a shard that is not the lead: those
+  // of its own part of the vocabulary, all of them. The caller may change them; the next call
+  // overwrites them. Hidden states stay on the device. Errors: those of the device and of the
+  // collective.
+  virtual Result<std::span<float>> Logits(size_t first, size_t count, uint32_t best) = 0;
   // Of kLogits, after Wait: what the output matrix would multiply, the hidden states after the
   // output norm, [count][width] of outputs [first, first + count), count <= kLogitRows. Valid until
   // the next call of any kind. Errors: those of the device.

@@ -60,6 +60,11 @@ class Collective {
   // shard's.
   virtual Result<void> Sum(SplitProduct product, uint32_t leaves, std::span<const Partial> own,
                            std::span<float> sum) = 0;
+  // Of the lead, behind the sums: the other shards begin to compute logits of outputs [first, first
+  // + count), of which `best` of each row are wanted (zero: all), and then they are here, in the
+  // columns of their parts of logits [count][vocab]. What is not wanted becomes -inf.
+  virtual Result<void> AskLogits(size_t first, size_t count, uint32_t best) = 0;
+  virtual Result<void> TakeLogits(std::span<float> logits) = 0;
 };
 
 }  // namespace exo::backend

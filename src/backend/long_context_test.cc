@@ -58,7 +58,7 @@ class LongContextTest : public testing::TestWithParam<kernels::KvType> {
                                           .output_rows = rows,
                                           .wanted = Wanted::kLogits}));
     TRY(running->Wait());
-    const auto logits = TRY(running->Logits(0, rows.size()));
+    const auto logits = TRY(running->Logits(0, rows.size(), kAllLogits));
     return std::vector<float>(logits.begin(), logits.end());
   }
 

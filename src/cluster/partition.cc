@@ -51,6 +51,15 @@ uint64_t ShardBytes(const ModelShape& shape, const wire::ShardPlan& shard, uint3
   return static_cast<uint64_t>(std::ceil(rest * parts.kv + ffn * parts.ffn));
 }
 
+// Beside the layers. A lead that holds the whole output matrix as its embedding needs no other.
+uint64_t ShardOutputBytes(const ModelShape& shape, const StageShare& share) {
+  const double part = PartsOf(shape, *share.shard).vocab;
+  const bool whole = share.lead && shape.embedding_bytes == 0;
+  const double matrix = static_cast<double>(shape.output_bytes) * (whole ? 1 : part);
+  const double logits = static_cast<double>(shape.logits_bytes) * part;
+  return shape.partials_bytes + static_cast<uint64_t>(std::ceil(matrix + logits));
+}
+
 }  // namespace
 
 KvPositions ReservedKv(const ModelShape& shape, uint64_t pages, uint32_t context, uint32_t chunk) {
@@ -66,12 +75,13 @@ uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvP
                      uint8_t kv_type) {
   const uint64_t kv = shape.kv_bytes_per_position[kv_type % shape.kv_bytes_per_position.size()];
   uint64_t bytes = shape.scratch_bytes;
-  if (share.shard) bytes += shape.partials_bytes;
+  if (share.shard) bytes += ShardOutputBytes(shape, share);
   for (uint32_t i = share.layer_begin; i < share.layer_end && i < shape.layers(); ++i) {
     const uint64_t cache = kv * positions.Of(shape, i);
     bytes += share.shard ? ShardBytes(shape, *share.shard, i, cache) : shape.layer_bytes[i] + cache;
   }
-  if (share.lead) bytes += shape.embedding_bytes + shape.output_bytes + shape.lead_scratch_bytes;
+  if (share.lead) bytes += shape.embedding_bytes + shape.lead_scratch_bytes;
+  if (share.lead && !share.shard) bytes += shape.output_bytes;
   return bytes;
 }
 

@@ -19,12 +19,14 @@
 
 namespace exo::cluster {
 
-// Where a tensor split may cut the layers of a model. No heads: nowhere.
+// Where a tensor split may cut the layers of a model and its output matrix. No heads: nowhere.
 struct TensorCuts {
   uint32_t kv_heads = 0;
-  uint32_t kv_step = 1;  // cuts are multiples of it, or the end; likewise ffn_step
+  uint32_t kv_step = 1;  // cuts are multiples of it, or the end; likewise the others
   uint32_t ffn_width = 0;
   uint32_t ffn_step = 1;
+  uint32_t vocab = 0;
+  uint32_t vocab_step = 1;
 };
 
 // What a model costs, from the loader's own arithmetic (backend::Estimate), per layer.
@@ -48,6 +50,7 @@ struct ModelShape {
   uint64_t ops_per_token_layer = 0;  // 2 per multiply-add
   uint64_t scratch_bytes = 0;        // of each stage
   uint64_t lead_scratch_bytes = 0;   // of the lead in addition (logits)
+  uint64_t logits_bytes = 0;         // of a shard in addition, when it has the whole vocabulary
 
   uint32_t layers() const { return static_cast<uint32_t>(layer_bytes.size()); }
   bool HasWindow(uint32_t layer) const { return window != 0 && (layer + 1) % window_period != 0; }

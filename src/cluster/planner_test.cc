@@ -181,7 +181,12 @@ TEST(PlannerTest, GuestsHoldLayersInTheMiddleOnly) {
 // 8 layers of 100 MiB, 60 of them of the feed-forward block; 8 heads, 32 cuts of the columns.
 ModelShape CutShape() {
   ModelShape shape = Shape();
-  shape.cuts = {.kv_heads = 8, .kv_step = 1, .ffn_width = 8192, .ffn_step = 256};
+  shape.cuts = {.kv_heads = 8,
+                .kv_step = 1,
+                .ffn_width = 8192,
+                .ffn_step = 256,
+                .vocab = 32000,
+                .vocab_step = 16};
   shape.layer_ffn_bytes.assign(8, 60 * kMiB);
   shape.partials_bytes = kMiB;
   return shape;
@@ -193,8 +198,8 @@ TEST(PlannerTest, SplitsLayersInProportionToSpeed) {
   EXPECT_EQ(choice.basis, wire::PlanBasis::kTensor);
   ASSERT_EQ(choice.plan.stages.size(), 2u);
   EXPECT_EQ(choice.plan.stages[0].node, nodes[0].id) << "the output matrix is at the fastest";
-  EXPECT_EQ(choice.plan.stages[0].shard, (wire::ShardPlan{0, 5, 0, 22 * 256}));
-  EXPECT_EQ(choice.plan.stages[1].shard, (wire::ShardPlan{5, 8, 22 * 256, 8192}));
+  EXPECT_EQ(choice.plan.stages[0].shard, (wire::ShardPlan{0, 5, 0, 22 * 256, 0, 21328}));
+  EXPECT_EQ(choice.plan.stages[1].shard, (wire::ShardPlan{5, 8, 22 * 256, 8192, 21328, 32000}));
   // 5 of 8 heads are too few for two thirds, 22 of 32 cuts make it good.
   const double part = (40 * 5.0 / 8 + 60 * 22.0 / 32) / 100;
   EXPECT_NEAR(part, 2.0 / 3, 0.02);

@@ -39,6 +39,15 @@ std::vector<uint32_t> Apportion(const std::vector<double>& weights, uint32_t uni
   return given;
 }
 
+// The vocabulary over nodes of these speeds: one that is too small to be cut stays at the lead.
+std::vector<uint32_t> DivideVocabulary(const TensorCuts& cuts, const std::vector<double>& speed) {
+  const uint32_t units = Units(cuts.vocab, cuts.vocab_step);
+  if (units >= speed.size()) return Apportion(speed, units);
+  std::vector<uint32_t> given(speed.size(), 0);
+  given[0] = units;
+  return given;
+}
+
 uint64_t Sum(const std::vector<uint64_t>& values) {
   return std::accumulate(values.begin(), values.end(), uint64_t{0});
 }
@@ -74,6 +83,7 @@ std::vector<wire::ShardPlan> DivideLayers(const ModelShape& shape,
     rest.push_back(std::max(wanted, 1e-6 * ffn_bytes + 1e-9));
   }
   const std::vector<uint32_t> ffn = Apportion(rest, ffn_units);
+  const std::vector<uint32_t> vocab = DivideVocabulary(cuts, speed);
   std::vector<wire::ShardPlan> shards;
   wire::ShardPlan shard;
   for (size_t i = 0; i < nodes.size(); ++i) {
@@ -81,6 +91,8 @@ std::vector<wire::ShardPlan> DivideLayers(const ModelShape& shape,
         std::exchange(shard.kv_end, std::min(cuts.kv_heads, shard.kv_end + kv[i] * cuts.kv_step));
     shard.ffn_begin = std::exchange(
         shard.ffn_end, std::min(cuts.ffn_width, shard.ffn_end + ffn[i] * cuts.ffn_step));
+    shard.vocab_begin = std::exchange(
+        shard.vocab_end, std::min(cuts.vocab, shard.vocab_end + vocab[i] * cuts.vocab_step));
     shards.push_back(shard);
   }
   return shards;
@@ -91,7 +103,8 @@ ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard) {
     return whole == 0 ? 1.0 : static_cast<double>(end - begin) / whole;
   };
   return {.kv = part(shard.kv_begin, shard.kv_end, shape.cuts.kv_heads),
-          .ffn = part(shard.ffn_begin, shard.ffn_end, shape.cuts.ffn_width)};
+          .ffn = part(shard.ffn_begin, shard.ffn_end, shape.cuts.ffn_width),
+          .vocab = part(shard.vocab_begin, shard.vocab_end, shape.cuts.vocab)};
 }
 
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
@@ -108,7 +121,8 @@ Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& n
         at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
     const ShardParts parts = PartsOf(shape, *plan.stages[s].shard);
     const double bytes = attention * parts.kv + ffn * parts.ffn;
-    if (s == 0) output_ms = static_cast<double>(shape.output_bytes) / speed.decode_gbps * 1e-6;
+    const double output = static_cast<double>(shape.output_bytes) * parts.vocab;
+    output_ms = std::max(output_ms, output / speed.decode_gbps * 1e-6);
     prediction.stage_decode_ms.push_back(bytes / speed.decode_gbps * 1e-6);
     prediction.stage_chunk_ms.push_back(ops * bytes / (attention + ffn) / speed.prefill_gops *
                                         1e-6);

@@ -9,15 +9,17 @@
 
 namespace exo::cluster {
 
-// The part of each layer of nodes[i]: KV heads and feed-forward columns so that the bytes are in
-// proportion to speed, cut where the shape allows. Empty: there are more nodes than parts.
+// The part of nodes[i]: KV heads and feed-forward columns of each layer, and rows of the output
+// matrix, so that the bytes are in proportion to speed, cut where the shape allows. Empty: there
+// are more nodes than parts.
 std::vector<wire::ShardPlan> DivideLayers(const ModelShape& shape,
                                           const std::vector<PlanNode>& nodes);
 
-// What part of the model's layers a shard has.
+// What part of the model a shard has.
 struct ShardParts {
-  double kv = 0;   // of the attention's bytes
-  double ffn = 0;  // of those of the feed-forward block
+  double kv = 0;     // of the attention's bytes of a layer
+  double ffn = 0;    // of those of its feed-forward block
+  double vocab = 0;  // of the output matrix
 };
 ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard);
 

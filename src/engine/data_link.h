@@ -59,6 +59,9 @@ class DataLink {
   // The largest frame that is accepted from now on (default and maximum: wire::kMaxDataFrame), and
   // memory for frames of that size, taken now rather than in the middle of an answer.
   virtual void SetFrameLimit(uint64_t bytes) = 0;
+  // How long Poll keeps looking before it sleeps, for what is exchanged many times in a token and
+  // comes within microseconds: to be woken takes longer than that. Zero at first.
+  virtual void SetSpin(Time) {}
   // A second thread (the loop) may call this to make the owner's calls fail soon. Thread: any.
   virtual void Shutdown() = 0;
 

@@ -283,7 +283,11 @@ Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* runnin
   const auto outputs =
       TRY(sampler_.Sample(machine_, step, returned.cancelled, stage_.compute(), running));
   std::vector<wire::StageTime> times = done.times;
-  if (!times.empty()) times[0].microseconds += Microseconds(sys::Now() - start);
+  if (links_.shards != nullptr) {
+    times = links_.shards->Times();
+  } else if (!times.empty()) {
+    times[0].microseconds += Microseconds(sys::Now() - start);
+  }
   for (const StepSampler::Failure& failure : outputs.failures) {
     machine_.Cancel(failure.request);
     ReportError(failure.request, failure.error);

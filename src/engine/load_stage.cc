@@ -11,7 +11,9 @@ std::optional<backend::Shard> ShardOf(const std::optional<wire::ShardPlan>& plan
   return backend::Shard{.kv_begin = plan->kv_begin,
                         .kv_end = plan->kv_end,
                         .ffn_begin = plan->ffn_begin,
-                        .ffn_end = plan->ffn_end};
+                        .ffn_end = plan->ffn_end,
+                        .vocab_begin = plan->vocab_begin,
+                        .vocab_end = plan->vocab_end};
 }
 
 backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelParts& model) {
@@ -29,10 +31,14 @@ backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelPar
 Result<void> CheckShards(const wire::Plan& plan, const model::ModelConfig& config) {
   if (!IsSharded(plan)) return {};
   const wire::ShardPlan& last = *plan.stages.back().shard;
-  if (last.kv_end == config.kv_heads && last.ffn_end == config.ffn_width) return {};
-  return Fail(ErrorCode::kInvalid,
-              "the shards end at KV head {} of {} and at column {} of {} of the feed-forward block",
-              last.kv_end, config.kv_heads, last.ffn_end, config.ffn_width);
+  if (last.kv_end == config.kv_heads && last.ffn_end == config.ffn_width &&
+      last.vocab_end == config.vocab)
+    return {};
+  return Fail(
+      ErrorCode::kInvalid,
+      "the shards end at KV head {} of {}, at column {} of {} of the feed-forward block and "
+      "at token {} of {}",
+      last.kv_end, config.kv_heads, last.ffn_end, config.ffn_width, last.vocab_end, config.vocab);
 }
 
 // The bytes that the plan reserves here were computed by another node. Its instruction set may pack

@@ -84,7 +84,7 @@ Result<void> LocalModel::Run(backend::Batch batch, std::span<float> logits) {
   }
   for (size_t first = 0; first < outputs.size(); first += backend::kLogitRows) {
     const size_t count = std::min(backend::kLogitRows, outputs.size() - first);
-    const std::span<const float> rows = TRY(running->Logits(first, count));
+    const std::span<const float> rows = TRY(running->Logits(first, count, backend::kAllLogits));
     std::ranges::copy(rows, logits.begin() + static_cast<ptrdiff_t>(first * config_->vocab));
   }
   return {};

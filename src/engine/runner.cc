@@ -206,12 +206,13 @@ class Runner final : public InstanceRunner {
     return {};
   }
 
-  // Rows of a step; between shards, as many for each partial sum of a product.
+  // Rows of a step; between shards, parts of sums and logits too.
   uint64_t FrameLimit() const {
     const model::ModelConfig& config = stage_->config();
-    uint64_t parts = 1;
-    if (IsSharded(options_.plan)) parts = MostPartials(options_.plan, config);
-    return parts * options_.plan.chunk * config.width * sizeof(float) + wire::kMaxControlFrame;
+    const wire::Plan& plan = options_.plan;
+    const uint64_t floats =
+        IsSharded(plan) ? MostShardFloats(plan, config) : uint64_t{plan.chunk} * config.width;
+    return floats * sizeof(float) + wire::kMaxControlFrame;
   }
 
   // To each stage of the plan; null where there is none.

@@ -41,7 +41,7 @@ class RunnerReadoutTest : public RunnerTest {
     for (uint32_t i = 0; i < count; ++i) {
       const auto state = running->States(i, 1).value();
       read.states.emplace_back(state.begin(), state.end());
-      const auto logits = running->Logits(i, 1).value();
+      const auto logits = running->Logits(i, 1, backend::kAllLogits).value();
       read.logits.emplace_back(logits.begin(), logits.end());
     }
     return read;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "backend/backend.h"
+#include "engine/best_logits.h"
 #include "engine/sampler_steps.h"
 #include "kernels/elementary.h"
 
@@ -142,6 +144,12 @@ Result<RowLogprobs> ReportTop(std::span<const float> logits, size_t top, Sampler
   return row;
 }
 
+// Nothing changes a logit for what it is a logit of.
+bool TakesLogitsAsTheyAre(const wire::SamplerSettings& s) {
+  return s.logit_bias.empty() && s.repeat_penalty == 1 && s.presence_penalty == 0 &&
+         s.frequency_penalty == 0 && s.dry_multiplier == 0 && s.top_n_sigma == 0;
+}
+
 bool IsUsual(const wire::SamplerSettings& s) {
   return !s.mirostat && s.order.empty() && s.typical_p >= 1 && s.xtc_probability == 0;
 }
@@ -166,6 +174,13 @@ Result<TokenId> Argmax(std::span<const float> logits) {
   if (at == logits.size())
     return Fail(ErrorCode::kCorrupt, "all {} logits are -inf", logits.size());
   return static_cast<TokenId>(at);
+}
+
+uint32_t LogitsNeeded(const wire::SamplerSettings& settings, const TokenMask* mask) {
+  if (mask != nullptr || settings.logprobs || !IsUsual(settings) || !TakesLogitsAsTheyAre(settings))
+    return backend::kAllLogits;
+  if (settings.temperature == 0) return 1;
+  return settings.top_k <= kMostBest ? settings.top_k : backend::kAllLogits;
 }
 
 Result<Sampled> SampleNext(std::span<float> logits, const SampleInput& input,

@@ -64,6 +64,10 @@ struct Sampled {
 // -inf.
 Result<TokenId> Argmax(std::span<const float> logits);
 
+// How many of the largest logits decide the next token, ties to the lower index: others may as well
+// be -inf. backend::kAllLogits: all do.
+uint32_t LogitsNeeded(const wire::SamplerSettings& settings, const TokenMask* mask);
+
 // Chooses the next token. `logits` [vocab] f32 are changed.
 // Errors: those of Argmax (all -inf: also a mask or biases that allow nothing); kInvalid for
 // settings outside their ranges.

@@ -7,7 +7,9 @@
 #include <cmath>
 #include <limits>
 
+#include "backend/backend.h"
 #include "base/random.h"
+#include "engine/best_logits.h"
 
 namespace exo::engine {
 namespace {
@@ -134,6 +136,58 @@ TEST(SamplerTest, PartialSelectionEqualsAFullSort) {
       mass += std::exp(logits[static_cast<size_t>(order[rank])]);
     EXPECT_LT(mass / total, top_p + 1e-3) << round;
   }
+}
+
+// A row of which each of three parts gives its best logits, the others -inf.
+TEST(SamplerTest, TheLogitsThatAreNeededDecide) {
+  Rng rng(11);
+  SamplerScratch scratch;
+  int some = 0;
+  for (uint64_t round = 0; round < 2000; ++round) {
+    std::vector<float> logits(300);
+    // Few values: many ties.
+    for (float& logit : logits) logit = static_cast<float>(rng.Below(40)) / 4;
+    wire::SamplerSettings settings{.temperature = static_cast<float>(rng.Below(3)),
+                                   .top_k = static_cast<uint32_t>(rng.Below(6)),
+                                   .top_p = rng.Below(2) == 0 ? 1.0f : 0.7f,
+                                   .min_p = rng.Below(2) == 0 ? 0.0f : 0.2f,
+                                   .seed = round};
+    const uint32_t needed = LogitsNeeded(settings, nullptr);
+    if (needed == backend::kAllLogits) continue;
+    ++some;
+    std::vector<float> some_logits(logits.size());
+    const size_t ends[] = {0, 10, 128, 300};
+    for (size_t i = 0; i < 3; ++i) {
+      std::vector<float> pairs;
+      const auto first = static_cast<uint32_t>(ends[i]);
+      const size_t count = ends[i + 1] - ends[i];
+      AppendBest(std::span(logits).subspan(first, count), first, needed, pairs);
+      ASSERT_TRUE(FillFromBest(pairs, first, std::span(some_logits).subspan(first, count)));
+    }
+    EXPECT_EQ(Sample(logits, {}, settings, round, scratch).value(),
+              Sample(some_logits, {}, settings, round, scratch).value());
+  }
+  EXPECT_GT(some, 500);
+}
+
+TEST(SamplerTest, AllLogitsAreNeededWhereOthersThanTheBestDecide) {
+  EXPECT_EQ(LogitsNeeded({}, nullptr), 1u);
+  EXPECT_EQ(LogitsNeeded({.temperature = 1, .top_k = 40}, nullptr), 40u);
+  const wire::SamplerSettings settings[] = {{.temperature = 1},
+                                            {.temperature = 1, .top_k = 5000},
+                                            {.repeat_penalty = 1.1f},
+                                            {.presence_penalty = 1},
+                                            {.frequency_penalty = 1},
+                                            {.temperature = 1, .top_k = 4, .typical_p = 0.5f},
+                                            {.top_n_sigma = 1},
+                                            {.temperature = 1, .top_k = 4, .xtc_probability = 1},
+                                            {.dry_multiplier = 1},
+                                            {.mirostat = true},
+                                            {.order = {wire::SamplerStep::kTopK}},
+                                            {.logit_bias = {{.token = 1, .bias = 1}}},
+                                            {.logprobs = true}};
+  for (const wire::SamplerSettings& one : settings)
+    EXPECT_EQ(LogitsNeeded(one, nullptr), backend::kAllLogits) << &one - settings;
 }
 
 TEST(SamplerTest, ALargeVocabularyIsCheaperThanSortingIt) {

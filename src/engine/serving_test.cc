@@ -211,7 +211,7 @@ class Serving {
         {.hidden = hidden, .output_rows = all, .wanted = backend::Wanted::kLogits});
     EXPECT_TRUE(running && (*running)->Wait());
     for (size_t i = 0; i < all.size(); ++i) {
-      const auto row = (*running)->Logits(i, 1);
+      const auto row = (*running)->Logits(i, 1, backend::kAllLogits);
       rows.emplace_back(row->begin(), row->end());
     }
     return rows;

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 
+#include "backend/backend.h"
 #include "base/check.h"
-#include "sys/system.h"
+#include "engine/best_logits.h"
 
 namespace exo::engine {
 namespace {
@@ -28,6 +29,9 @@ std::span<const float> Joined(std::span<const Partial> parts) {
   return {parts.front().values.data(), values};
 }
 
+// As long as a shard sleeps and is woken again; sums come every few tenths of a millisecond.
+constexpr Time kSpin = std::chrono::microseconds(200);
+
 // What a shard has of a product: the canonical subtrees of its columns.
 std::vector<LeafRange> PartsOf(const wire::ShardPlan& shard, const model::ModelConfig& config,
                                backend::SplitProduct product) {
@@ -39,14 +43,16 @@ std::vector<LeafRange> PartsOf(const wire::ShardPlan& shard, const model::ModelC
 
 }  // namespace
 
-size_t MostPartials(const wire::Plan& plan, const model::ModelConfig& config) {
-  size_t most = 0;
+uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config) {
+  uint64_t parts = 1, vocab = 0;
   for (const wire::StagePlan& stage : plan.stages) {
     for (const auto product :
          {backend::SplitProduct::kAttention, backend::SplitProduct::kFeedForward})
-      most = std::max(most, PartsOf(*stage.shard, config, product).size());
+      parts = std::max<uint64_t>(parts, PartsOf(*stage.shard, config, product).size());
+    vocab = std::max<uint64_t>(vocab, stage.shard->vocab_end - stage.shard->vocab_begin);
   }
-  return most;
+  const uint64_t logits = std::max<uint64_t>(vocab, 2 * BestCount(vocab, kMostBest));
+  return std::max(parts * plan.chunk * config.width, backend::kLogitRows * logits);
 }
 
 ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelConfig& config,
@@ -57,6 +63,9 @@ ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelC
       timers_(timers),
       microseconds_(plan.stages.size(), 0) {
   CHECK_EQ(links_.size(), plan_.stages.size());
+  for (DataLink* link : links_) {
+    if (link != nullptr) link->SetSpin(kSpin);
+  }
   for (const wire::StagePlan& stage : plan_.stages) {
     attention_.push_back(PartsOf(*stage.shard, config, backend::SplitProduct::kAttention));
     ffn_.push_back(PartsOf(*stage.shard, config, backend::SplitProduct::kFeedForward));
@@ -78,7 +87,7 @@ void ShardGroup::Begin(uint64_t step) {
   step_ = step;
   sum_ = 0;
   computed_ = {};
-  resumed_ = sys::Now();
+  Resume();
   std::ranges::fill(microseconds_, 0);
 }
 
@@ -96,7 +105,7 @@ std::vector<wire::StageTime> ShardGroup::Times() const {
 Result<void> ShardGroup::Sum(backend::SplitProduct product, uint32_t leaves,
                              std::span<const Partial> own, std::span<float> sum) {
   const Parts& parts = product == backend::SplitProduct::kAttention ? attention_ : ffn_;
-  computed_ += sys::Now() - resumed_;
+  Pause();
   TRY(Tell(wire::Partials{plan_.id, step_, sum_, Microseconds(computed_)}, Joined(own)));
   std::vector<Partial> all;
   for (size_t shard = 0; shard < links_.size(); ++shard) {
@@ -104,7 +113,7 @@ Result<void> ShardGroup::Sum(backend::SplitProduct product, uint32_t leaves,
       all.insert(all.end(), own.begin(), own.end());
       continue;
     }
-    const std::span<const float> values = TRY(Receive(shard));
+    const std::span<const float> values = TRY(ReceivePartials(shard));
     if (values.size() != parts[shard].size() * sum.size()) {
       return Fail(ErrorCode::kCorrupt, "step {}: {} values for {} partial sums of {}", step_,
                   values.size(), parts[shard].size(), sum.size());
@@ -115,12 +124,12 @@ Result<void> ShardGroup::Sum(backend::SplitProduct product, uint32_t leaves,
     }
   }
   ++sum_;
-  resumed_ = sys::Now();
+  Resume();
   backend::CombinePartials(leaves, all, sum);
   return {};
 }
 
-Result<std::span<const float>> ShardGroup::Receive(size_t shard) {
+Result<DataLink::Frame> ShardGroup::Receive(size_t shard) {
   DataLink& link = *links_[shard];
   for (;;) {
     auto outcome = link.Poll(sys::Now() + kSumPoll);
@@ -131,13 +140,99 @@ Result<std::span<const float>> ShardGroup::Receive(size_t shard) {
     if (outcome->event != DataLink::Event::kFrame) continue;
     if (auto* failed = std::get_if<wire::StepFailed>(outcome->frame.message))
       return Fail(failed->code, "a shard failed: {}", failed->message);
-    const auto* partials = std::get_if<wire::Partials>(outcome->frame.message);
-    if (partials == nullptr || partials->plan != plan_.id || partials->step != step_ ||
-        partials->sum != sum_)
-      return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
-    microseconds_[shard] = partials->microseconds;
-    return outcome->frame.floats();
+    return outcome->frame;
   }
+}
+
+// [parts][values].
+Result<std::span<const float>> ShardGroup::ReceivePartials(size_t shard) {
+  const DataLink::Frame frame = TRY(Receive(shard));
+  const auto* partials = std::get_if<wire::Partials>(frame.message);
+  if (partials == nullptr || partials->plan != plan_.id || partials->step != step_ ||
+      partials->sum != sum_)
+    return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
+  microseconds_[shard] = partials->microseconds;
+  return frame.floats();
+}
+
+uint32_t ShardGroup::VocabOf(size_t shard) const {
+  const wire::ShardPlan& plan = *plan_.stages[shard].shard;
+  return plan.vocab_end - plan.vocab_begin;
+}
+
+Result<void> ShardGroup::AskLogits(size_t first, size_t count, uint32_t best) {
+  asked_ = {.plan = plan_.id,
+            .step = step_,
+            .first = static_cast<uint32_t>(first),
+            .count = static_cast<uint32_t>(count),
+            .best = best};
+  for (size_t shard = 0; shard < links_.size(); ++shard) {
+    if (links_[shard] == nullptr || VocabOf(shard) == 0) continue;
+    if (auto sent = links_[shard]->Send(asked_, {}, sys::Now() + timers_.send); !sent) {
+      lost_ = links_[shard]->peer();
+      return sent;
+    }
+  }
+  return {};
+}
+
+Result<void> ShardGroup::TakeLogits(std::span<float> logits) {
+  Pause();
+  for (size_t shard = 0; shard < links_.size(); ++shard) {
+    if (links_[shard] == nullptr || VocabOf(shard) == 0) continue;
+    TRY(ReceiveLogits(shard, logits));
+  }
+  Resume();
+  return {};
+}
+
+Result<void> ShardGroup::ReceiveLogits(size_t shard, std::span<float> logits) {
+  const DataLink::Frame frame = TRY(Receive(shard));
+  const auto* answer = std::get_if<wire::ShardLogits>(frame.message);
+  if (answer == nullptr || answer->plan != plan_.id || answer->step != step_ ||
+      answer->first != asked_.first)
+    return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
+  const bool all = asked_.best == backend::kAllLogits;
+  const size_t own = VocabOf(shard), row = logits.size() / asked_.count;
+  const size_t sent = all ? own : 2 * BestCount(own, asked_.best);
+  const std::span<const float> values = frame.floats();
+  if (values.size() != sent * asked_.count) {
+    return Fail(ErrorCode::kCorrupt, "step {}: {} values for the logits of {} rows of {}", step_,
+                values.size(), asked_.count, own);
+  }
+  const uint32_t begin = plan_.stages[shard].shard->vocab_begin;
+  for (size_t i = 0; i < asked_.count; ++i) {
+    const auto from = values.subspan(i * sent, sent);
+    const auto to = logits.subspan(i * row + begin, own);
+    if (all) {
+      std::ranges::copy(from, to.begin());
+    } else {
+      TRY(FillFromBest(from, begin, to));
+    }
+  }
+  microseconds_[shard] = answer->microseconds;
+  return {};
+}
+
+Result<void> ShardGroup::GiveLogits(const wire::LogitsWanted& wanted,
+                                    std::span<const float> logits) {
+  Pause();
+  const wire::ShardLogits answer = {.plan = plan_.id,
+                                    .step = wanted.step,
+                                    .first = wanted.first,
+                                    .microseconds = Microseconds(computed_)};
+  std::vector<float> pairs;
+  if (wanted.best != backend::kAllLogits) {
+    const size_t own = VocabOf(own_);
+    for (size_t i = 0; i < wanted.count; ++i) {
+      AppendBest(logits.subspan(i * own, own), plan_.stages[own_].shard->vocab_begin, wanted.best,
+                 pairs);
+    }
+    logits = pairs;
+  }
+  auto sent = to_lead().SendFloats(answer, logits, sys::Now() + timers_.send);
+  if (!sent) lost_ = to_lead().peer();
+  return sent;
 }
 
 }  // namespace exo::engine

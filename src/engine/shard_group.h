@@ -1,5 +1,6 @@
 // The links between the shards of a plan: the lead tells all of them each step, every shard
-// computes its part of each layer, and the sums are exchanged between all, one hop each.
+// computes its part of each layer, and the sums are exchanged between all, one hop each. Behind
+// them the lead asks for logits, of which each shard has those of its part of the vocabulary.
 //
 // Thread: the runner's.
 #pragma once
@@ -13,12 +14,13 @@
 #include "engine/data_link.h"
 #include "engine/timers.h"
 #include "model/config.h"
+#include "sys/system.h"
 #include "wire/messages.h"
 
 namespace exo::engine {
 
-// Partial sums of one product that any shard of the plan sends at once.
-size_t MostPartials(const wire::Plan& plan, const model::ModelConfig& config);
+// Values of the largest frame between shards of the plan.
+uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config);
 
 class ShardGroup final : public backend::Collective {
  public:
@@ -30,12 +32,18 @@ class ShardGroup final : public backend::Collective {
   Result<void> Tell(const wire::Message& message, std::span<const float> rows);
   // The sums that follow are those of this step, whose computing begins.
   void Begin(uint64_t step);
+  // This shard computes again; it was waiting until now.
+  void Resume() { resumed_ = sys::Now(); }
   // What each shard has computed of it: the time without waiting for the others, this one's until
   // now.
   std::vector<wire::StageTime> Times() const;
   // Errors: kDisconnected, kCorrupt (partials of another step or size), what a shard failed with.
   Result<void> Sum(backend::SplitProduct product, uint32_t leaves,
                    std::span<const backend::Partial> own, std::span<float> sum) override;
+  Result<void> AskLogits(size_t first, size_t count, uint32_t best) override;
+  Result<void> TakeLogits(std::span<float> logits) override;
+  // Of another shard: its answer to `wanted`, [count][its rows] as it has just computed them.
+  Result<void> GiveLogits(const wire::LogitsWanted& wanted, std::span<const float> logits);
 
   DataLink& to_lead() { return *links_[0]; }
   // The shard whose link broke, or zero.
@@ -43,8 +51,13 @@ class ShardGroup final : public backend::Collective {
 
  private:
   using Parts = std::vector<std::vector<backend::LeafRange>>;  // subtrees of each shard's part
-  // The next partials of a shard: [parts][values], valid until its link is polled again.
-  Result<std::span<const float>> Receive(size_t shard);
+  // What a shard says next, valid until its link is polled again. Errors: those of Sum.
+  Result<DataLink::Frame> Receive(size_t shard);
+  Result<std::span<const float>> ReceivePartials(size_t shard);
+  Result<void> ReceiveLogits(size_t shard, std::span<float> logits);
+  uint32_t VocabOf(size_t shard) const;
+  // The time until now was spent on computing.
+  void Pause() { computed_ += sys::Now() - resumed_; }
 
   const wire::Plan& plan_;
   const uint32_t own_;
@@ -53,7 +66,8 @@ class ShardGroup final : public backend::Collective {
   Parts attention_, ffn_;
   uint64_t step_ = 0;
   uint32_t sum_ = 0;                    // of the step
-  Time resumed_{}, computed_{};         // since the last sum, and before it
+  wire::LogitsWanted asked_;            // last, by the lead
+  Time resumed_{}, computed_{};         // since the last exchange, and before it
   std::vector<uint64_t> microseconds_;  // of each other shard
   NodeId lost_;
 };

@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <thread>
 
+#include "backend/backend.h"
 #include "base/random.h"
 #include "engine/test_link.h"
+#include "sys/system.h"
 
 namespace exo::engine {
 namespace {
@@ -30,7 +33,8 @@ class ShardGroupTest : public testing::Test {
     config_.heads = config_.kv_heads = 6;
     config_.head_dim = 128;
     config_.ffn_width = 6 * 128 + 64;
-    const wire::ShardPlan shards[] = {{0, 1, 0, 256}, {1, 3, 256, 640}, {3, 6, 640, 832}};
+    const wire::ShardPlan shards[] = {
+        {0, 1, 0, 256, 0, 16}, {1, 3, 256, 640, 16, 16}, {3, 6, 640, 832, 16, 19}};
     for (size_t i = 0; i < 3; ++i)
       plan_.stages.push_back({.node = Number(i), .layer_end = 1, .shard = shards[i]});
     for (size_t i = 0; i < 3; ++i) links_[i][i] = nullptr;
@@ -142,6 +146,51 @@ TEST_F(ShardGroupTest, AnythingButTheNextPartialsEndsTheStep) {
             ErrorCode::kCorrupt);
   EXPECT_EQ(sum_with(wire::Step{.plan = plan_.id}, good), ErrorCode::kCorrupt);
   EXPECT_EQ(sum_with(wire::StepFailed{plan_.id, 3, ErrorCode::kOverloaded, "no memory"}, {}),
+            ErrorCode::kOverloaded);
+}
+
+// Two rows of 19 tokens, of which the lead has 16, shard 1 none and shard 2 three.
+TEST_F(ShardGroupTest, TheLeadTakesTheLogitsOfTheOthers) {
+  const std::vector<float> own = {1, 3, 2, 6, 5, 4};
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  ShardGroup lead = GroupOf(0), other = GroupOf(2);
+  for (const uint32_t best : {backend::kAllLogits, 1u}) {
+    std::vector<float> logits(size_t{2} * 19, 9);
+    lead.Begin(7);
+    ASSERT_TRUE(lead.AskLogits(3, 2, best));
+    EXPECT_EQ(links_[1][0]->Poll(sys::Now(), -1)->event, DataLink::Event::kTimeout);
+    const auto asked = links_[2][0]->Poll(sys::Now(), -1).value();
+    const auto wanted = std::get<wire::LogitsWanted>(*asked.frame.message);
+    EXPECT_EQ(wanted, (wire::LogitsWanted{plan_.id, 7, 3, 2, best}));
+    ASSERT_TRUE(other.GiveLogits(wanted, own));
+    ASSERT_TRUE(lead.TakeLogits(logits));
+    EXPECT_EQ(logits[15], 9);
+    const bool all = best == backend::kAllLogits;
+    const std::vector<float> first(logits.begin() + 16, logits.begin() + 19);
+    const std::vector<float> second(logits.begin() + 35, logits.end());
+    EXPECT_EQ(first, (all ? std::vector<float>{1, 3, 2} : std::vector<float>{kNone, 3, kNone}));
+    EXPECT_EQ(second, (all ? std::vector<float>{6, 5, 4} : std::vector<float>{6, kNone, kNone}));
+  }
+}
+
+TEST_F(ShardGroupTest, AnythingButTheLogitsThatWereAskedForEndsTheStep) {
+  const std::vector<float> own = {1, 3, 2};
+  const auto take = [&](const wire::Message& message, std::span<const float> values) {
+    std::tie(links_[0][2], links_[2][0]) = TestLink::Pair(Number(0), Number(2));
+    ShardGroup lead = GroupOf(0);
+    lead.Begin(7);
+    EXPECT_TRUE(lead.AskLogits(3, 1, backend::kAllLogits));
+    EXPECT_TRUE(links_[2][0]->SendFloats(message, values, {}));
+    std::vector<float> logits(19);
+    const auto done = lead.TakeLogits(logits);
+    return done ? std::optional<ErrorCode>() : done.error().code;
+  };
+  EXPECT_EQ(take(wire::ShardLogits{plan_.id, 7, 3}, own), std::nullopt);
+  EXPECT_EQ(take(wire::ShardLogits{plan_.id, 6, 3}, own), ErrorCode::kCorrupt);
+  EXPECT_EQ(take(wire::ShardLogits{plan_.id, 7, 2}, own), ErrorCode::kCorrupt);
+  EXPECT_EQ(take(wire::ShardLogits{plan_.id, 7, 3}, std::span(own).first(2)), ErrorCode::kCorrupt);
+  EXPECT_EQ(take(wire::Partials{plan_.id, 7, 0}, own), ErrorCode::kCorrupt);
+  EXPECT_EQ(take(wire::StepFailed{plan_.id, 7, ErrorCode::kOverloaded, "no memory"}, {}),
             ErrorCode::kOverloaded);
 }
 

@@ -1,5 +1,6 @@
 #include "engine/shard_loop.h"
 
+#include "engine/best_logits.h"
 #include "sys/system.h"
 
 namespace exo::engine {
@@ -7,7 +8,21 @@ namespace {
 
 constexpr Time kStepPoll = std::chrono::seconds(1);
 
+backend::Wanted WantedOf(const RunnerOptions& options) {
+  const wire::ShardPlan& own = *options.plan.stages[options.stage].shard;
+  return own.vocab_begin < own.vocab_end ? backend::Wanted::kLogits : backend::Wanted::kOutput;
+}
+
 }  // namespace
+
+ShardLoop::ShardLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,
+                     CancellationSet& cancelled, ShardGroup& group)
+    : options_(options),
+      stage_(stage),
+      wake_(wake),
+      cancelled_(cancelled),
+      group_(group),
+      wanted_(WantedOf(options)) {}
 
 Result<void> ShardLoop::Run(const std::atomic<bool>& stop) {
   while (!stop.load()) {
@@ -19,17 +34,12 @@ Result<void> ShardLoop::Run(const std::atomic<bool>& stop) {
     }
     if (outcome->event == DataLink::Event::kWoken) wake_.Drain();
     if (outcome->event != DataLink::Event::kFrame) continue;
-    auto* step = std::get_if<wire::Step>(outcome->frame.message);
-    if (step == nullptr) return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
-    // The first sum polls the link that the step came on.
-    wire::Step own = std::move(*step);
-    if (auto done = OnStep(own, outcome->frame.floats()); !done) {
+    if (auto done = OnFrame(outcome->frame); !done) {
       lost_ = group_.lost();
       // Best effort: the others learn the reason at once instead of by broken links.
       if (lost_.IsZero()) {
         [[maybe_unused]] const auto told = group_.Tell(
-            wire::StepFailed{options_.plan.id, own.step, done.error().code, done.error().message},
-            {});
+            wire::StepFailed{options_.plan.id, step_, done.error().code, done.error().message}, {});
       }
       return done;
     }
@@ -37,15 +47,40 @@ Result<void> ShardLoop::Run(const std::atomic<bool>& stop) {
   return {};
 }
 
+Result<void> ShardLoop::OnFrame(const DataLink::Frame& frame) {
+  if (const auto* wanted = std::get_if<wire::LogitsWanted>(frame.message))
+    return OnLogitsWanted(*wanted);
+  auto* step = std::get_if<wire::Step>(frame.message);
+  if (step == nullptr) return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
+  // The first sum polls the link that the step came on.
+  wire::Step own = std::move(*step);
+  return OnStep(own, frame.floats());
+}
+
 // The backend copies the rows before its first sum.
 Result<void> ShardLoop::OnStep(wire::Step& step, std::span<const float> rows) {
+  step_ = step.step;
   group_.Begin(step.step);
-  auto run =
-      stage_.Run(step, {.hidden = rows, .wanted = backend::Wanted::kOutput, .collective = &group_},
-                 cancelled_);
+  const StageWorker::Input input = {.hidden = rows, .wanted = wanted_, .collective = &group_};
+  auto run = stage_.Run(step, input, cancelled_);
   // Another plan's frame: dropped and counted.
   if (!run && run.error().code == ErrorCode::kNotFound) return {};
   return run;
+}
+
+Result<void> ShardLoop::OnLogitsWanted(const wire::LogitsWanted& wanted) {
+  if (wanted.plan != options_.plan.id) return {};
+  const size_t outputs = stage_.running() == nullptr ? 0 : stage_.outputs();
+  if (wanted_ != backend::Wanted::kLogits || wanted.step != step_ || wanted.count == 0 ||
+      wanted.count > backend::kLogitRows || wanted.best > kMostBest ||
+      uint64_t{wanted.first} + wanted.count > outputs) {
+    return Fail(ErrorCode::kCorrupt, "logits of rows {} to {} of step {}, where {} has {} of them",
+                wanted.first, uint64_t{wanted.first} + wanted.count, wanted.step, step_, outputs);
+  }
+  group_.Resume();
+  const auto logits =
+      TRY(stage_.running()->Logits(wanted.first, wanted.count, backend::kAllLogits));
+  return group_.GiveLogits(wanted, logits);
 }
 
 }  // namespace exo::engine

@@ -1,5 +1,6 @@
 // The life of a shard that is not the lead: receive a step and its rows, compute this device's part
-// of every layer, sum with the others. What comes of it the lead has as well.
+// of every layer, sum with the others. What comes of it the lead has as well, but for the logits of
+// this shard's part of the vocabulary, for which it asks.
 //
 // Thread: the runner's.
 #pragma once
@@ -18,20 +19,23 @@ namespace exo::engine {
 class ShardLoop {
  public:
   ShardLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,
-            CancellationSet& cancelled, ShardGroup& group)
-      : options_(options), stage_(stage), wake_(wake), cancelled_(cancelled), group_(group) {}
+            CancellationSet& cancelled, ShardGroup& group);
   // Until `stop`, or until a link or the compute fails.
   Result<void> Run(const std::atomic<bool>& stop);
   NodeId lost() const { return lost_; }
 
  private:
+  Result<void> OnFrame(const DataLink::Frame& frame);
   Result<void> OnStep(wire::Step& step, std::span<const float> rows);
+  Result<void> OnLogitsWanted(const wire::LogitsWanted& wanted);
 
   const RunnerOptions& options_;
   StageWorker& stage_;
   sys::WakeFd& wake_;
   CancellationSet& cancelled_;
   ShardGroup& group_;
+  const backend::Wanted wanted_;
+  uint64_t step_ = 0;  // whose part is being computed, or was last
   NodeId lost_;
 };
 

@@ -57,6 +57,8 @@ class StageWorker {
   std::span<const float> hidden() const { return hidden_; }
   // For logits of kLogits; null when nothing was computed.
   backend::Running* running() const { return running_.get(); }
+  // Rows of which running() has logits.
+  size_t outputs() const { return work_.output_rows.size(); }
   bool was_duplicate() const { return work_.duplicate; }
 
  private:

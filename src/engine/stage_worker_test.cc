@@ -74,7 +74,7 @@ class StageWorkerTest : public testing::TestWithParam<Kind> {
     EXPECT_TRUE(running && (*running)->Wait());
     std::vector<float> logits;
     for (size_t i = 0; i < all.size(); ++i) {
-      const auto row = (*running)->Logits(i, 1);
+      const auto row = (*running)->Logits(i, 1, backend::kAllLogits);
       logits.insert(logits.end(), row->begin(), row->end());
     }
     return logits;

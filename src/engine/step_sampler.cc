@@ -12,6 +12,13 @@ namespace {
 
 constexpr size_t kMostForced = 64;  // in one step; its rows are computed together in the next one
 
+// Of the rows of an item, how many logits decide.
+uint32_t NeededFor(const LeadMachine& lead, const LeadItem& item) {
+  if (item.readout == wire::Readout::kLogits) return backend::kAllLogits;
+  const auto view = lead.Find(item.request);
+  return view ? LogitsNeeded(*view->sampler, view->mask) : 1;
+}
+
 bool IsOfStates(const LeadItem& item) {
   return item.readout == wire::Readout::kLast || item.readout == wire::Readout::kMean;
 }
@@ -24,7 +31,7 @@ Result<std::span<float>> StepSampler::LogitRows::Of(size_t row) {
   if (row < first || row >= first + count) {
     first = row;
     count = std::min(backend::kLogitRows, total - row);
-    values = TRY(running->Logits(first, count));
+    values = TRY(running->Logits(first, count, best));
   }
   const size_t vocab = values.size() / count;
   return values.subspan((row - first) * vocab, vocab);
@@ -154,10 +161,16 @@ Result<StepSampler::Outputs> StepSampler::Sample(const LeadMachine& lead, const 
   for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
     // Those whose rows lie at hand together; one that has too many is alone and asks as it goes.
     const size_t first = all[begin].row;
+    bool some_need_all = false;
+    logits.best = 0;
     for (end = begin; end < all.size(); ++end) {
       const size_t rows = all[end].row + OutputRows(*all[end].item) - first;
       if (end > begin && rows > backend::kLogitRows) break;
+      const uint32_t needed = NeededFor(lead, *all[end].item);
+      some_need_all |= needed == backend::kAllLogits;
+      logits.best = std::max(logits.best, needed);
     }
+    if (some_need_all) logits.best = backend::kAllLogits;
     scratches_.resize(std::max(scratches_.size(), end - begin));
     TRY(logits.Of(first));
     stage.ForEach(end - begin, [&](size_t i) {

@@ -39,6 +39,7 @@ class StepSampler {
   struct LogitRows {
     backend::Running* running;
     size_t total = 0;              // output rows of the step
+    uint32_t best = 0;             // of each are wanted (backend::Running::Logits)
     size_t first = 0, count = 0;   // rows at hand
     std::span<float> values = {};  // [count][vocab]
     Result<std::span<float>> Of(size_t row);

@@ -42,10 +42,10 @@ class CountingBackend final : public backend::Backend {
     Running(std::unique_ptr<backend::Running> inner, LogitCount& count)
         : inner_(std::move(inner)), count_(count) {}
     Result<std::span<const float>> Wait() override { return inner_->Wait(); }
-    Result<std::span<float>> Logits(size_t first, size_t count) override {
+    Result<std::span<float>> Logits(size_t first, size_t count, uint32_t best) override {
       ++count_.calls;
       count_.rows += count;
-      return inner_->Logits(first, count);
+      return inner_->Logits(first, count, best);
     }
     Result<std::span<const float>> States(size_t first, size_t count) override {
       return inner_->States(first, count);

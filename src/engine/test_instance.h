@@ -153,8 +153,18 @@ class RunnerTest : public testing::Test {
       stage.layer_begin = 0;
       stage.layer_end = 5;
     }
-    plan.stages[0].shard = {.kv_begin = 0, .kv_end = 1, .ffn_begin = 0, .ffn_end = 384};
-    plan.stages[1].shard = {.kv_begin = 1, .kv_end = 2, .ffn_begin = 384, .ffn_end = 512};
+    plan.stages[0].shard = {.kv_begin = 0,
+                            .kv_end = 1,
+                            .ffn_begin = 0,
+                            .ffn_end = 384,
+                            .vocab_begin = 0,
+                            .vocab_end = 112};
+    plan.stages[1].shard = {.kv_begin = 1,
+                            .kv_end = 2,
+                            .ffn_begin = 384,
+                            .ffn_end = 512,
+                            .vocab_begin = 112,
+                            .vocab_end = model_.config->vocab};
     return plan;
   }
   void Start(const wire::Plan& plan) {

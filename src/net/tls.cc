@@ -135,6 +135,7 @@ TlsStream::TlsStream(const Identity& identity, Fd fd, ProofSide side)
   CHECK(ssl_ != nullptr);
   BIO* bio = MakeBio(transport_.get());
   SSL_set_bio(ssl_, bio, bio);
+  SSL_set_read_ahead(ssl_, 1);  // the head of a record and the record in one system call
   if (side == ProofSide::kInitiator) {
     SSL_set_connect_state(ssl_);
   } else {

@@ -131,8 +131,15 @@ Result<DataLink::Outcome> TlsLink::Take() {
   return Outcome{Event::kFrame, {&borrowed_message_, borrowed_->tensor()}};
 }
 
+void TlsLink::Spin(Time deadline) {
+  const Time end = std::min(deadline, sys::Now() + spin_);
+  while (queue_.empty() && !dead_ && sys::Now() < end) Receive();
+}
+
 Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
   if (borrowed_) free_.push_back(std::move(borrowed_));
+  if (queue_.empty()) Receive();
+  if (spin_ > Time(0)) Spin(deadline);
   for (;;) {
     if (queue_.empty()) Receive();
     if (!queue_.empty()) return Take();

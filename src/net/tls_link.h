@@ -25,6 +25,7 @@ class TlsLink final : public DataLink {
                     Time deadline) override;
   Result<Outcome> Poll(Time deadline, int wake_fd) override;
   void SetFrameLimit(uint64_t bytes) override;
+  void SetSpin(Time spin) override { spin_ = spin; }
   void Shutdown() override;
   const NodeId& peer() const override { return stream_->peer(); }
 
@@ -35,6 +36,8 @@ class TlsLink final : public DataLink {
   // Reads what is there into the queue. Errors end the link, except that frames before the end stay
   // takeable.
   void Receive();
+  // For `spin_` and until `deadline` at most.
+  void Spin(Time deadline);
   bool QueueIsFull() const;
   Result<void> WriteAll(std::span<const std::byte> bytes, Time deadline);
   Result<void> WaitToWrite(Time deadline);
@@ -44,6 +47,7 @@ class TlsLink final : public DataLink {
   std::unique_ptr<TlsStream> stream_;
   Sequences sequences_;
   uint64_t limit_ = wire::kMaxDataFrame;
+  Time spin_{};
   bool drained_ = false;       // the last read found nothing more
   std::optional<Error> dead_;  // why, once the connection has ended
   Buffer filling_;             // the frame that is being received

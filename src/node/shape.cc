@@ -19,7 +19,10 @@ void AddCuts(const store::Manifest& manifest, cluster::ModelShape& shape) {
   const model::ModelConfig& config = *manifest.config();
   if (config.experts.count != 0) return;
   const uint32_t head = config.group() * config.head_dim;  // columns of one KV head
-  cluster::TensorCuts cuts{.kv_heads = config.kv_heads, .ffn_width = config.ffn_width};
+  cluster::TensorCuts cuts{.kv_heads = config.kv_heads,
+                           .ffn_width = config.ffn_width,
+                           .vocab = config.vocab,
+                           .vocab_step = kernels::kPanelRows};
   for (uint32_t i = 0; i < config.layers; ++i) {
     const model::LayerTensors& layer = manifest.tensors()->layers[i];
     const uint32_t grain = GrainOf(layer.attn_output);
@@ -83,6 +86,7 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   shape.partials_bytes =
       uint64_t{backend::MostSubtrees(std::max(config.q_width(), config.ffn_width))} * chunk *
       config.width * sizeof(float);
+  shape.logits_bytes = uint64_t{backend::kLogitRows} * config.vocab * sizeof(float);
   shape.ops_per_token_layer = tensors.layers.at(0).OpsPerRow(config.experts.used);
   shape.scratch_bytes = none.scratch;
   shape.lead_scratch_bytes = at_lead.scratch - none.scratch;

@@ -29,7 +29,8 @@ constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbea
                                   "PauseRequest",    "Queued",         "PairStart",
                                   "PairShare",       "PairConfirm",    "PairGrant",
                                   "PairRefused",     "TrustUpdate",    "DeleteModel",
-                                  "ModelDeleted",    "Partials"};
+                                  "ModelDeleted",    "Partials",       "LogitsWanted",
+                                  "ShardLogits"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -101,6 +102,8 @@ EXO_WIRE_TABLE(TrustUpdate)
 EXO_WIRE_TABLE(DeleteModel)
 EXO_WIRE_TABLE(ModelDeleted)
 EXO_WIRE_TABLE(Partials)
+EXO_WIRE_TABLE(LogitsWanted)
+EXO_WIRE_TABLE(ShardLogits)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

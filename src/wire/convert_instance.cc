@@ -43,7 +43,7 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
         std::optional<fb::ShardPlan> shard;
         if (stage.shard) {
           shard.emplace(stage.shard->kv_begin, stage.shard->kv_end, stage.shard->ffn_begin,
-                        stage.shard->ffn_end);
+                        stage.shard->ffn_end, stage.shard->vocab_begin, stage.shard->vocab_end);
         }
         return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end,
                                    stage.bytes, shard ? &*shard : nullptr);
@@ -69,8 +69,8 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
            stage.layer_end = one.layer_end();
            stage.bytes = one.bytes();
            if (const fb::ShardPlan* shard = one.shard())
-             stage.shard = {shard->kv_begin(), shard->kv_end(), shard->ffn_begin(),
-                            shard->ffn_end()};
+             stage.shard = {shard->kv_begin(), shard->kv_end(),      shard->ffn_begin(),
+                            shard->ffn_end(),  shard->vocab_begin(), shard->vocab_end()};
          });
   to.layers = from->layers();
   to.context = from->context();

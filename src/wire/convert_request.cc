@@ -409,6 +409,28 @@ void Read(Reader& r, const fb::Partials& from, Partials& to) {
   to.microseconds = from.microseconds();
 }
 
+Offset<fb::LogitsWanted> Write(Builder& b, const LogitsWanted& value) {
+  return fb::CreateLogitsWanted(b, Fb(value.plan), value.step, value.first, value.count,
+                                value.best);
+}
+void Read(Reader& r, const fb::LogitsWanted& from, LogitsWanted& to) {
+  r.Id(from.plan(), to.plan);
+  to.step = from.step();
+  to.first = from.first();
+  to.count = from.count();
+  to.best = from.best();
+}
+
+Offset<fb::ShardLogits> Write(Builder& b, const ShardLogits& value) {
+  return fb::CreateShardLogits(b, Fb(value.plan), value.step, value.first, value.microseconds);
+}
+void Read(Reader& r, const fb::ShardLogits& from, ShardLogits& to) {
+  r.Id(from.plan(), to.plan);
+  to.step = from.step();
+  to.first = from.first();
+  to.microseconds = from.microseconds();
+}
+
 Offset<fb::PauseRequest> Write(Builder& b, const PauseRequest& value) {
   return fb::CreatePauseRequest(b, Fb(value.request), Fb(value.plan), value.paused);
 }

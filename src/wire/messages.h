@@ -197,6 +197,8 @@ struct ShardPlan {
   uint32_t kv_end = 0;
   uint32_t ffn_begin = 0;
   uint32_t ffn_end = 0;
+  uint32_t vocab_begin = 0;  // rows of the output matrix; none: equal
+  uint32_t vocab_end = 0;
   friend auto operator<=>(const ShardPlan&, const ShardPlan&) = default;
 };
 
@@ -731,6 +733,26 @@ struct Partials {
   friend bool operator==(const Partials&, const Partials&) = default;
 };
 
+// The lead to the other shards of a plan, behind a step: logits of its output rows [first, first +
+// count) are wanted now, or `best` of each row and shard if it is not zero.
+struct LogitsWanted {
+  PlanId plan;
+  uint64_t step = 0;
+  uint32_t first = 0;
+  uint32_t count = 0;
+  uint32_t best = 0;
+  friend bool operator==(const LogitsWanted&, const LogitsWanted&) = default;
+};
+// A shard's answer, those of its part of the vocabulary: all, [count][its rows], or of each row the
+// best ones (engine/best_logits.h).
+struct ShardLogits {
+  PlanId plan;
+  uint64_t step = 0;
+  uint32_t first = 0;
+  uint64_t microseconds = 0;  // that the sender has computed for the step so far
+  friend bool operator==(const ShardLogits&, const ShardLogits&) = default;
+};
+
 // Entry to lead: the client reads more slowly than tokens come; generate none until it says
 // otherwise.
 struct PauseRequest {
@@ -841,6 +863,6 @@ using Message =
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
-                 TrustUpdate, DeleteModel, ModelDeleted, Partials>;
+                 TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits>;
 
 }  // namespace exo::wire

@@ -58,9 +58,12 @@ Result<void> CheckShards(const Plan& plan) {
     if (stage.layer_begin != 0 || stage.layer_end != plan.layers)
       return fail(i, "does not hold all layers");
     const ShardPlan& own = *stage.shard;
-    if (own.kv_begin != before.kv_end || own.ffn_begin != before.ffn_end)
+    if (own.kv_begin != before.kv_end || own.ffn_begin != before.ffn_end ||
+        own.vocab_begin != before.vocab_end)
       return fail(i, "does not begin where the one before ends");
     if (own.kv_end <= own.kv_begin || own.ffn_end <= own.ffn_begin) return fail(i, "is empty");
+    if (own.vocab_end < own.vocab_begin)
+      return fail(i, "ends its part of the vocabulary before it begins");
     before = own;
   }
   return {};

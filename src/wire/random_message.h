@@ -105,7 +105,9 @@ class RandomMessage {
     for (AdapterUse& value : values) Fill(value);
   }
   void Fill(DraftRef& v) { All(v.file, v.name, v.bytes); }
-  void Fill(ShardPlan& v) { All(v.kv_begin, v.kv_end, v.ffn_begin, v.ffn_end); }
+  void Fill(ShardPlan& v) {
+    All(v.kv_begin, v.kv_end, v.ffn_begin, v.ffn_end, v.vocab_begin, v.vocab_end);
+  }
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
@@ -220,6 +222,8 @@ class RandomMessage {
     All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork, v.restore, v.store);
   }
   void Fill(Partials& v) { All(v.plan, v.step, v.sum, v.microseconds); }
+  void Fill(LogitsWanted& v) { All(v.plan, v.step, v.first, v.count, v.best); }
+  void Fill(ShardLogits& v) { All(v.plan, v.step, v.first, v.microseconds); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
   Rng rng_;

@@ -86,6 +86,26 @@ Result<ShardLayer> CutLayer(Cutter& cutter, const model::ModelConfig& whole, con
   return parts;
 }
 
+// The shard's rows of the output matrix. A lead that holds it whole as the embedding multiplies
+// with some of its rows.
+Result<void> CutOutput(Cutter& cutter, const StageSpec& spec, model::ModelConfig& config,
+                       model::ModelTensors& tensors) {
+  const Shard& shard = *spec.shard;
+  const auto cut = [&](uint32_t at) { return at % kernels::kPanelRows == 0 || at == config.vocab; };
+  if (shard.vocab_begin > shard.vocab_end || shard.vocab_end > config.vocab ||
+      (spec.lead && shard.vocab_begin == shard.vocab_end) || !cut(shard.vocab_begin) ||
+      !cut(shard.vocab_end)) {
+    return Fail(ErrorCode::kInvalid,
+                "rows [{}, {}) of an output matrix of {} cannot be a shard: cut at multiples of {}",
+                shard.vocab_begin, shard.vocab_end, config.vocab, kernels::kPanelRows);
+  }
+  if (!HasOutput(spec) || (spec.lead && config.tied_output)) return {};
+  const TensorRef& whole = config.tied_output ? tensors.token_embd : tensors.output;
+  tensors.output = cutter.Rows(whole, shard.vocab_begin, shard.vocab_end);
+  config.tied_output = false;
+  return {};
+}
+
 // Where a slice begins in its tensor.
 uint64_t Start(const Slice& slice) {
   return slice.row * tensor::RowBytes(slice.whole.type, slice.whole.cols).value() +
@@ -123,6 +143,7 @@ Result<ShardPlan> PlanShard(const StageSpec& spec) {
   config->ffn_width = shard.ffn_end - shard.ffn_begin;
   auto tensors = std::make_shared<model::ModelTensors>(*spec.tensors);
   Cutter cutter(plan);
+  TRY(CutOutput(cutter, spec, *config, *tensors));
   for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i)
     plan.layers.push_back(TRY(CutLayer(cutter, whole, shard, tensors->layers[i])));
   plan.spec.config = std::move(config);

@@ -44,7 +44,7 @@ struct ShardPlan {
 };
 
 // Errors: kUnsupported (a mixture of experts), kInvalid (a range that is empty, outside the model
-// or not cut between leaves and blocks).
+// or not cut between leaves and blocks, or panels of the output matrix).
 Result<ShardPlan> PlanShard(const StageSpec& spec);
 
 // Gives out a shard's tensors from those of the whole model. Rows lie where they are; columns are

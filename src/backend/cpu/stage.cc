@@ -82,12 +82,16 @@ uint64_t LogitsBytes(const StageSpec& spec) {
   const size_t cols = std::max(spec.config->vocab, spec.config->width);
   return spec.lead ? kLogitRows * cols * sizeof(float) : 0;
 }
+uint64_t OwnLogitsBytes(const StageSpec& spec) {
+  if (!spec.shard) return 0;
+  return kLogitRows * uint64_t{spec.shard->vocab_end - spec.shard->vocab_begin} * sizeof(float);
+}
 
 }  // namespace
 
 uint64_t ScratchBytes(const kernels::Kernels& kernels, const StageSpec& spec, size_t parts) {
   const model::ModelConfig& config = *spec.config;
-  uint64_t bytes = LogitsBytes(spec) + PartialsBytes(spec, parts);
+  uint64_t bytes = LogitsBytes(spec) + OwnLogitsBytes(spec) + PartialsBytes(spec, parts);
   for (const size_t floats : RowFloats(config, parts != 0))
     bytes += uint64_t{floats} * sizeof(float) * spec.chunk;
   for (const ActivationKind kind : kAllKinds) {
@@ -159,6 +163,7 @@ Result<void> CpuStage::AllocateScratch() {
   }
   partials_ = TRY(Buffer::Allocate(PartialsBytes(spec_, sums_.max_parts)));
   logits_ = TRY(Buffer::Allocate(LogitsBytes(spec_)));
+  own_logits_ = TRY(Buffer::Allocate(OwnLogitsBytes(spec_)));
   return {};
 }
 

@@ -154,7 +154,12 @@ class CpuStage final : public StageCompute {
   void TakeOutputs(std::span<const uint32_t> rows);
   // Whether the weights that were computed with are still those of the model. Errors: kCorrupt.
   Result<void> CheckWeights() const;
-  std::span<float> Logits(size_t first, size_t count);
+  Result<std::span<float>> Logits(size_t first, size_t count, uint32_t best);
+  Result<std::span<float>> ShardLogits(size_t first, size_t count, uint32_t best);
+  // What of it is multiplied here.
+  kernels::Weights OutputMatrix() const;
+  // out [count][rows of it here] = the output matrix times outputs [first, first + count).
+  void MultiplyOutput(size_t first, size_t count, float* out);
   std::span<const float> States(size_t first, size_t count);
 
   void PlaceRows(std::span<const Segment> segments);
@@ -262,8 +267,9 @@ class CpuStage final : public StageCompute {
   std::vector<Buffer> attention_scratch_;                  // by worker, grown by Reserve
   Buffer adapter_input_, adapter_low_, adapter_out_;       // adapters.h: AdapterScratch
   std::array<Buffer, 3> adapter_low_x_;
-  Buffer partials_;  // of a shard: [max_parts][chunk][width]
-  Buffer logits_;    // [kLogitRows][vocab], or [width], of a lead
+  Buffer partials_;    // of a shard: [max_parts][chunk][width]
+  Buffer own_logits_;  // of a shard: [kLogitRows][its rows of the output matrix]
+  Buffer logits_;      // [kLogitRows][vocab], or [width], of a lead
 };
 
 }  // namespace exo::backend

@@ -36,10 +36,10 @@ class CpuRunning final : public Running {
     TRY(stage_.CheckWeights());
     return rows;
   }
-  Result<std::span<float>> Logits(size_t first, size_t count) override {
+  Result<std::span<float>> Logits(size_t first, size_t count, uint32_t best) override {
     CHECK(batch_.wanted == Wanted::kLogits);
     CHECK_LE(first + count, batch_.output_rows.size());
-    const auto logits = stage_.Logits(first, count);
+    const auto logits = TRY(stage_.Logits(first, count, best));
     TRY(stage_.CheckWeights());
     return logits;
   }
@@ -74,7 +74,8 @@ Result<void> CpuStage::CheckWeights() const {
 Result<void> CpuStage::Check(const Batch& batch) const {
   const size_t width = config_.width;
   CHECK(batch.tokens.empty() || batch.hidden.empty());
-  CHECK(spec_.lead || (batch.tokens.empty() && batch.wanted != Wanted::kLogits));
+  CHECK(spec_.lead || batch.tokens.empty());
+  CHECK(HasOutput(spec_) || batch.wanted != Wanted::kLogits);
   CHECK_EQ(batch.hidden.size() % width, 0u);
   CHECK(batch.segments.empty() || sharded() == (batch.collective != nullptr));
   const size_t rows = batch.tokens.size() + batch.hidden.size() / width;
@@ -214,15 +215,21 @@ void CpuStage::TakeOutputs(std::span<const uint32_t> rows) {
   }
 }
 
-std::span<float> CpuStage::Logits(size_t first, size_t count) {
-  CHECK_LE(count, kLogitRows);
-  cancel_ = nullptr;
+void CpuStage::MultiplyOutput(size_t first, size_t count, float* out) {
   SpeedMeter::Work work(meter_);
-  const std::span<float> logits = logits_.As<float>().first(count * config_.vocab);
-  const std::array product = {Of(weights_.output_matrix(), count, logits.data())};
+  const kernels::Weights matrix = OutputMatrix();
+  const std::array product = {Of(matrix, count, out)};
   NormPrepare(product, At(Scratch::kOutput) + first * config_.width, weights_.output_norm, count);
   MatMul(product);
   work.Done(size_.OfOutput(count));
+}
+
+Result<std::span<float>> CpuStage::Logits(size_t first, size_t count, uint32_t best) {
+  CHECK_LE(count, kLogitRows);
+  cancel_ = nullptr;
+  if (sharded()) return ShardLogits(first, count, best);
+  const std::span<float> logits = logits_.As<float>().first(count * config_.vocab);
+  MultiplyOutput(first, count, logits.data());
   return logits;
 }
 

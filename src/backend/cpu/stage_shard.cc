@@ -1,4 +1,6 @@
-// Sums over the shards of a tensor split.
+// Sums over the shards of a tensor split, and logits of their parts of the vocabulary.
+#include <algorithm>
+
 #include "backend/cpu/stage.h"
 #include "base/check.h"
 
@@ -26,6 +28,38 @@ Result<void> CpuStage::SumParts(SplitProduct product, std::span<const PartOfMatr
   const uint32_t leaves =
       product == SplitProduct::kAttention ? sums_.attention_leaves : sums_.ffn_leaves;
   return collective_->Sum(product, leaves, partials, std::span(out, values));
+}
+
+// Of a lead that holds the whole matrix as its embedding: the panels of its own rows.
+kernels::Weights CpuStage::OutputMatrix() const {
+  kernels::Weights matrix = weights_.output_matrix();
+  if (!sharded() || !weights_.tied) return matrix;
+  const Shard& shard = *spec_.shard;
+  const size_t panel = kernels_.PackedBytes(matrix.type, kernels::kPanelRows, matrix.cols);
+  matrix.data += shard.vocab_begin / kernels::kPanelRows * panel;
+  matrix.rows = shard.vocab_end - shard.vocab_begin;
+  return matrix;
+}
+
+// While the lead multiplies with its rows the others do with theirs.
+Result<std::span<float>> CpuStage::ShardLogits(size_t first, size_t count, uint32_t best) {
+  const Shard& shard = *spec_.shard;
+  const size_t rows = shard.vocab_end - shard.vocab_begin;
+  const std::span<float> own = own_logits_.As<float>().first(count * rows);
+  if (!spec_.lead) {
+    MultiplyOutput(first, count, own.data());
+    return own;
+  }
+  TRY(collective_->AskLogits(first, count, best));
+  MultiplyOutput(first, count, own.data());
+  const std::span<float> logits = logits_.As<float>().first(count * config_.vocab);
+  for (size_t i = 0; i < count; ++i) {
+    std::ranges::copy(
+        own.subspan(i * rows, rows),
+        logits.begin() + static_cast<ptrdiff_t>(i * config_.vocab + shard.vocab_begin));
+  }
+  TRY(collective_->TakeLogits(logits));
+  return logits;
 }
 
 }  // namespace exo::backend

@@ -64,7 +64,7 @@ class StageTest : public testing::Test {
     std::vector<float> values(hidden.begin(), hidden.end());
     if (wanted != Wanted::kLogits) return values;
     for (size_t at = 0; at < outputs; at += kLogitRows) {
-      const auto logits = TRY(running->Logits(at, std::min(kLogitRows, outputs - at)));
+      const auto logits = TRY(running->Logits(at, std::min(kLogitRows, outputs - at), kAllLogits));
       values.insert(values.end(), logits.begin(), logits.end());
     }
     return values;
@@ -138,7 +138,7 @@ TEST_F(StageTest, LogitsAreTheSameWithAndWithoutTheWayThroughTheHost) {
       stage_->Run({.hidden = *output, .output_rows = all, .wanted = Wanted::kLogits});
   ASSERT_TRUE(running && (*running)->Wait());
   for (const size_t row : {0u, 17u, 39u}) {
-    const auto logits = (*running)->Logits(row, 1);
+    const auto logits = (*running)->Logits(row, 1, kAllLogits);
     ASSERT_TRUE(logits);
     EXPECT_TRUE(
         SameBits(*logits, std::span(*direct).subspan(row * TestModel::kVocab, TestModel::kVocab)))

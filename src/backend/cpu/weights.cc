@@ -339,8 +339,8 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
   StageWeights weights;
   Loader loader(kernels, pool, source, total, packed, weights.memory, progress, cancel);
   weights.tied = spec.config->tied_output;
-  if (spec.lead) {
-    weights.embedding = TRY(loader.LoadMatrix(spec.tensors->token_embd));
+  if (spec.lead) weights.embedding = TRY(loader.LoadMatrix(spec.tensors->token_embd));
+  if (HasOutput(spec)) {
     weights.output_norm = TRY(loader.LoadVector(spec.tensors->output_norm));
     if (!weights.tied) weights.output = TRY(loader.LoadMatrix(spec.tensors->output));
   }

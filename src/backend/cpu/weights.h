@@ -53,8 +53,8 @@ struct LayerWeights {
 struct StageWeights {
   Buffer memory;       // of all matrices that were packed here, one after the other
   Matrix embedding;    // lead only
-  Matrix output;       // lead only, without data when tied to the embedding
-  Vector output_norm;  // lead only
+  Matrix output;       // of a lead or shard; without data when tied to the embedding
+  Vector output_norm;  // of a lead or shard
   Vector rope_factors;
   std::vector<LayerWeights> layers;
   std::vector<AdapterWeights> adapters;  // in the order of StageSpec::adapters

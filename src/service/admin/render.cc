@@ -77,6 +77,7 @@ Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>
     if (const auto& shard = stage.shard) {
       json["kv_heads"] = {shard->kv_begin, shard->kv_end};
       json["ffn_columns"] = {shard->ffn_begin, shard->ffn_end};
+      json["vocab_rows"] = {shard->vocab_begin, shard->vocab_end};
     }
     stages.push_back(std::move(json));
   }
