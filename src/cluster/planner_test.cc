@@ -209,6 +209,17 @@ TEST(PlannerTest, SplitsLayersInProportionToSpeed) {
   EXPECT_GT(choice.prediction.decode_tokens_per_second, alone);
 }
 
+// A cut near a half is made there: the sums of either side are then one part.
+TEST(PlannerTest, CutsColumnsWhereTheirTreeHasNodes) {
+  const auto cut = [](double faster) {
+    const auto nodes = {Node(1, 4 * kGiB, faster), Node(2, 4 * kGiB, 10)};
+    return Place(CutShape(), nodes, {.split = wire::Split::kTensor}).plan.stages[0].shard->ffn_end;
+  };
+  EXPECT_EQ(cut(10), 16u * 256);
+  EXPECT_EQ(cut(10.6), 16u * 256);
+  EXPECT_EQ(cut(14), 18u * 256) << "too far from the half";
+}
+
 TEST(PlannerTest, SplitsLayersOverThoseThatHoldTheirPart) {
   const auto place = [](const std::vector<PlanNode>& nodes) {
     return Place(CutShape(), nodes, {.split = wire::Split::kTensor}).plan;

@@ -1,6 +1,7 @@
 #include "cluster/tensor_split.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -37,6 +38,25 @@ std::vector<uint32_t> Apportion(const std::vector<double>& weights, uint32_t uni
     --given[most];
   }
   return given;
+}
+
+// So much more than in proportion to its speed a shard may get, where that cuts a product's tree at
+// a node of it: less than speeds are known by, and a sum then has one part a shard instead of one
+// for each bit of the cut.
+constexpr double kAlignWithin = 0.08;
+
+// The cuts between shares, each moved to the multiple of the largest power of two that is near.
+void Align(std::vector<uint32_t>& shares) {
+  for (size_t i = 0; i + 1 < shares.size(); ++i) {
+    const uint32_t cut = std::accumulate(shares.begin(), shares.begin() + i + 1, 0u);
+    const auto slack = static_cast<uint32_t>(kAlignWithin * std::min(shares[i], shares[i + 1]));
+    uint32_t best = cut;
+    for (uint32_t at = cut - slack; at <= cut + slack; ++at) {
+      if (std::countr_zero(at) > std::countr_zero(best)) best = at;
+    }
+    shares[i] = shares[i] + best - cut;
+    shares[i + 1] = shares[i + 1] + cut - best;
+  }
 }
 
 // The vocabulary over nodes of these speeds: one that is too small to be cut stays at the lead.
@@ -82,7 +102,8 @@ std::vector<wire::ShardPlan> DivideLayers(const ModelShape& shape,
     const double wanted = speed[i] / all * (attention + ffn_bytes) - attention * kv[i] / kv_units;
     rest.push_back(std::max(wanted, 1e-6 * ffn_bytes + 1e-9));
   }
-  const std::vector<uint32_t> ffn = Apportion(rest, ffn_units);
+  std::vector<uint32_t> ffn = Apportion(rest, ffn_units);
+  Align(ffn);
   const std::vector<uint32_t> vocab = DivideVocabulary(cuts, speed);
   std::vector<wire::ShardPlan> shards;
   wire::ShardPlan shard;
