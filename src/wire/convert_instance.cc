@@ -88,7 +88,7 @@ Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
 }
 void ReadCause(Reader& r, const fb::Cause* from, Cause& to) {
   if (from == nullptr) return;
-  r.Enum(from->reason(), Reason::kCannotPlan, Reason::kUnspecified, to.reason);
+  r.Enum(from->reason(), Reason::kMoved, Reason::kUnspecified, to.reason);
   r.Code(from->code(), to.code);
   r.Id(from->node(), to.node);
   to.needed = from->needed();

@@ -244,7 +244,7 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
                             value.prefill_us, value.decode_us, stages, Fb(value.plan),
-                            value.drafted, value.accepted, values);
+                            value.drafted, value.accepted, values, value.moved);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -261,6 +261,7 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Scalars(from.values(), to.values, "values", kMaxReadValues);
   for (const float value : to.values)
     if (!std::isfinite(value)) return r.Break("values");
+  to.moved = from.moved();
 }
 
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -109,6 +110,35 @@ struct DeviceRecord {
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 
+enum class PowerSource : uint8_t { kUnknown = 0, kMains = 1, kBattery = 2 };
+enum class Heat : uint8_t {
+  kUnknown = 0,
+  kCool = 1,
+  kHot = 2
+};  // hot: it throttles, or is about to
+// Does a person work at the device?
+enum class Presence : uint8_t { kUnknown = 0, kAway = 1, kPresent = 2 };
+
+// Why a node holds back: bits of HealthRecord::reasons.
+inline constexpr uint32_t kLowCharge = 1;
+inline constexpr uint32_t kOnBattery = 2;
+inline constexpr uint32_t kTooHot = 4;
+inline constexpr uint32_t kOwnerWorks = 8;
+inline constexpr uint32_t kOutsideHours = 16;
+
+// How a node is, and what it holds back for that by its own settings. Zero: unknown, or nothing.
+struct HealthRecord {
+  PowerSource power = PowerSource::kUnknown;
+  std::optional<uint32_t> charge;  // of its batteries, percent; none: it has none
+  Heat heat = Heat::kUnknown;
+  Presence owner = Presence::kUnknown;
+  double other_load = 0;  // part of its processor that other programs take, in quarters
+  uint32_t withheld = 0;  // percent of its speed that models cannot count on; 100: it takes no part
+  uint32_t reasons = 0;   // for that
+  friend bool operator==(const HealthRecord&, const HealthRecord&) = default;
+};
+inline constexpr uint32_t kAllWithheld = 100;
+
 // What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation,
 // version) wins.
 struct NodeRecord {
@@ -123,6 +153,7 @@ struct NodeRecord {
   std::vector<ModelHolding> models;
   std::vector<Hash256> downloads;  // on their way here, as ModelHolding::content names them
   std::vector<Hash256> awaits;     // likewise: another member is to bring them, and should go on
+  HealthRecord health;
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 
@@ -256,6 +287,7 @@ enum class Reason : uint8_t {
   kInvalidPlan = 18,
   kTooManyCallers = 19,  // `needed` callers wait for this model, the limit
   kCannotPlan = 20,      // what was asked for is not possible
+  kMoved = 21,           // divided anew, since `node` has become another: its requests go on there
 };
 struct Cause {
   Reason reason = Reason::kUnspecified;
@@ -611,6 +643,7 @@ struct Finished {
   uint32_t drafted = 0;  // tokens that were guessed
   uint32_t accepted = 0;      // of them: those that were sampled as well
   std::vector<float> values;  // of a readout: the state, or a logit for each of read_tokens
+  bool moved = false;         // of kError: the plan makes way for a better one, where it goes on
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be

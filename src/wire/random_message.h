@@ -88,9 +88,17 @@ class RandomMessage {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
         v.decode_gbps, v.prefill_gops, v.load);
   }
+  void Fill(PowerSource& v) { FillEnum(v, PowerSource::kBattery); }
+  void Fill(Heat& v) { FillEnum(v, Heat::kHot); }
+  void Fill(Presence& v) { FillEnum(v, Presence::kPresent); }
+  void Fill(HealthRecord& v) {
+    All(v.power, v.heat, v.owner, v.other_load, v.reasons);
+    if (rng_.Below(2) == 1) v.charge = static_cast<uint32_t>(rng_.Below(101));
+    v.withheld = static_cast<uint32_t>(rng_.Below(kAllWithheld + 1));
+  }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
-        v.models, v.downloads, v.awaits);
+        v.models, v.downloads, v.awaits, v.health);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }
@@ -111,7 +119,7 @@ class RandomMessage {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
         v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
   }
-  void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
+  void Fill(Reason& v) { FillEnum(v, Reason::kMoved); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kTensor); }
   void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
@@ -183,7 +191,7 @@ class RandomMessage {
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
-        v.plan, v.drafted, v.accepted, v.values);
+        v.plan, v.drafted, v.accepted, v.values, v.moved);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
