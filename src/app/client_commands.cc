@@ -267,6 +267,15 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
   return {};
 }
 
+namespace {
+
+std::string HealthText(const json& node) {
+  const std::string text = node.value("health", json::object()).value("text", "");
+  return text.empty() ? "-" : text;
+}
+
+}  // namespace
+
 Result<void> RunDevices(const Settings& settings, const DevicesOptions& options) {
   const HttpClient api = TRY(OwnNode(settings));
   json cluster = TRY(api.Get("/v1/cluster"));
@@ -277,7 +286,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
-      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
+      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT", "HEALTH"}};
   size_t forgotten = 0;
   for (const json& node : cluster["nodes"]) {
     const bool is_forgotten = node.value("trust", "") == "forgotten";
@@ -285,7 +294,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     if (is_forgotten && !options.all) continue;
     if (IsOnlyAKey(node)) {
       rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
-                      StateText(node), "-", "-", "-", "-"});
+                      StateText(node), "-", "-", "-", "-", "-"});
       continue;
     }
     rows.push_back(
@@ -298,7 +307,8 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
          Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
          Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
          node.value("state", "") == "self" ? "-"
-                                           : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
+                                           : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0)),
+         HealthText(node)});
   }
   Print("{}", Table(rows));
   if (forgotten > 0 && !options.all) {

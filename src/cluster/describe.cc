@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "base/units.h"
 #include "wire/plan.h"
 
@@ -43,6 +45,8 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
                         cause.detail);
     case Reason::kLoadStalled:
       return "loading made no progress";
+    case Reason::kMoved:
+      return WithDetail(fmt::format("it moves because of {}", node), cause.detail);
     case Reason::kPlanEnded:
       return fmt::format("{} does not have the plan any more", node);
     default:
@@ -102,6 +106,54 @@ std::string DescribeState(const wire::InstanceSummary& summary, const NameOf& na
       return Describe(summary.cause, &summary.plan, name_of);
   }
   return "";
+}
+
+namespace {
+
+std::string ReasonsOf(const wire::HealthRecord& health) {
+  constexpr std::pair<uint32_t, const char*> kWords[] = {{wire::kLowCharge, "low charge"},
+                                                         {wire::kOnBattery, "battery"},
+                                                         {wire::kTooHot, "heat"},
+                                                         {wire::kOwnerWorks, "its owner works"},
+                                                         {wire::kOutsideHours, "not its hours"}};
+  std::string words;
+  for (const auto& [reason, word] : kWords) {
+    if ((health.reasons & reason) != 0) words += (words.empty() ? " (" : ", ") + std::string(word);
+  }
+  return words.empty() ? words : words + ")";
+}
+
+std::string PowerText(const wire::HealthRecord& health) {
+  const std::string charge = health.charge ? fmt::format("{} %", *health.charge) : "";
+  switch (health.power) {
+    case wire::PowerSource::kMains:
+      return charge.empty() ? "plugged in" : "plugged in, " + charge;
+    case wire::PowerSource::kBattery:
+      return charge.empty() ? "on battery" : "on battery, " + charge;
+    case wire::PowerSource::kUnknown:
+      break;
+  }
+  return charge.empty() ? charge : "charge " + charge;
+}
+
+}  // namespace
+
+std::string DescribeHealth(const wire::HealthRecord& health) {
+  std::string text = PowerText(health);
+  const auto add = [&](const std::string& part) {
+    if (!part.empty()) text += (text.empty() ? "" : "; ") + part;
+  };
+  if (health.heat != wire::Heat::kUnknown) add(health.heat == wire::Heat::kHot ? "hot" : "cool");
+  if (health.owner == wire::Presence::kPresent) add("in use");
+  if (health.other_load > 0)
+    add(fmt::format("other programs take {:.0f} %", 100 * health.other_load));
+  if (health.withheld >= wire::kAllWithheld) {
+    add("offers nothing" + ReasonsOf(health));
+  } else if (health.withheld > 0) {
+    add(fmt::format("offers {} % of its speed{}", wire::kAllWithheld - health.withheld,
+                    ReasonsOf(health)));
+  }
+  return text;
 }
 
 std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& expected,

@@ -22,6 +22,9 @@ Error ErrorOf(const wire::Cause& cause, const wire::Plan* plan, const NameOf& na
 // cause while it drains; "" where there is nothing to add.
 std::string DescribeState(const wire::InstanceSummary& summary, const NameOf& name_of);
 
+// "on battery, 60 %; hot; offers 50 % of its speed (battery, heat)"; "" where nothing is known.
+std::string DescribeHealth(const wire::HealthRecord& health);
+
 // Why the model is placed like this, with the expected speed.
 std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& expected,
                               const NameOf& name_of);

@@ -22,5 +22,28 @@ TEST(DescribeTest, AStateSaysOnlyWhatItsNameDoesNot) {
             "the model was unloaded");
 }
 
+TEST(DescribeTest, HealthSaysWhatIsKnownAndWhatIsOffered) {
+  EXPECT_EQ(DescribeHealth({}), "");
+  EXPECT_EQ(DescribeHealth({.power = wire::PowerSource::kMains, .heat = wire::Heat::kCool}),
+            "plugged in; cool");
+  EXPECT_EQ(DescribeHealth({.power = wire::PowerSource::kBattery,
+                            .charge = 60,
+                            .heat = wire::Heat::kHot,
+                            .owner = wire::Presence::kPresent,
+                            .other_load = 0.25,
+                            .withheld = 40,
+                            .reasons = wire::kOnBattery | wire::kTooHot | wire::kOwnerWorks}),
+            "on battery, 60 %; hot; in use; other programs take 25 %; offers 60 % of its speed "
+            "(battery, heat, its owner works)");
+  EXPECT_EQ(DescribeHealth({.power = wire::PowerSource::kBattery,
+                            .charge = 20,
+                            .withheld = 100,
+                            .reasons = wire::kLowCharge}),
+            "on battery, 20 %; offers nothing (low charge)");
+  EXPECT_EQ(DescribeHealth({.withheld = 100, .reasons = wire::kOutsideHours}),
+            "offers nothing (not its hours)");
+  EXPECT_EQ(DescribeHealth({.withheld = 100, .reasons = 1u << 30}), "offers nothing");
+}
+
 }  // namespace
 }  // namespace exo::cluster

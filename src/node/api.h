@@ -298,6 +298,7 @@ struct NodeView {
   std::string state;   // self, connecting, alive, suspect, dead, left, refused
   std::string detail;  // why refused, …
   double rtt_ms = 0;
+  std::string health = {};  // power, heat, owner and what it offers, in words; empty: unknown
 };
 struct InstanceView {
   wire::InstanceSummary summary;

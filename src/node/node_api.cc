@@ -95,7 +95,8 @@ ClusterView NodeImpl::Cluster() const {
     view.nodes.push_back({.record = status.record,
                           .state = status.self ? "self" : cluster::PeerStateName(status.state),
                           .detail = status.detail,
-                          .rtt_ms = status.rtt_ms});
+                          .rtt_ms = status.rtt_ms,
+                          .health = cluster::DescribeHealth(status.record.health)});
     view.nodes.back().record.name = KnownNameOf(status.record);
   }
   std::map<ModelId, uint64_t> keep;

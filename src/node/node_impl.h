@@ -10,6 +10,7 @@
 //   node_removal.cc  models that are removed, here or on all devices
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_speed.cc    how fast this device is
+//   node_health.cc   how it is, and what it holds back for that
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -41,6 +42,7 @@
 #include "node/pulls.h"
 #include "node/removal.h"
 #include "node/requests.h"
+#include "node/share_policy.h"
 #include "node/state_watch.h"
 #include "node/trust_keeper.h"
 #include "node/vocabulary.h"
@@ -49,6 +51,8 @@
 #include "store/tensor_cache.h"
 #include "sys/cgroup.h"
 #include "sys/files.h"
+#include "sys/health.h"
+#include "sys/login.h"
 #include "sys/system.h"
 
 namespace exo::node {
@@ -236,6 +240,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void OnMeasured(Result<backend::Speed> speed);
   void PublishSpeed();
   void LearnSpeed();
+  void LookAtHealth();
   void OnModelsChanged();
   // Those of which there is no file here.
   std::vector<store::PulledModel> PulledModels() const;
@@ -413,6 +418,11 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   double cpu_seconds_ = 0;           // of this process, at worked_at_
   std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at
   Time busy_at_{};
+  std::unique_ptr<SharePolicy> shares_;
+  std::shared_ptr<sys::HealthReader> health_reader_ = std::make_shared<sys::HealthReader>();
+  std::shared_ptr<const sys::LoginService> login_ = sys::MakeLoginService();  // jobs hold both
+  bool looking_ = false;
+  Time look_at_{};  // again
   bool feeding_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "wire/plan.h"
 
@@ -27,6 +28,30 @@ Json DeviceJson(const wire::DeviceRecord& device) {
           {"decode_gbps", device.decode_gbps},
           {"prefill_gops", device.prefill_gops},
           {"load", device.load}};
+}
+
+// What is not known is left out.
+Json HealthJson(const wire::HealthRecord& health, const std::string& words) {
+  Json json = {{"share", 1 - 0.01 * health.withheld},
+               {"other_load", health.other_load},
+               {"reasons", Json::array()},
+               {"text", words}};
+  if (health.power != wire::PowerSource::kUnknown)
+    json["power"] = health.power == wire::PowerSource::kMains ? "mains" : "battery";
+  if (health.charge) json["charge"] = *health.charge;
+  if (health.heat != wire::Heat::kUnknown)
+    json["heat"] = health.heat == wire::Heat::kHot ? "hot" : "cool";
+  if (health.owner != wire::Presence::kUnknown)
+    json["owner"] = health.owner == wire::Presence::kPresent ? "present" : "away";
+  constexpr std::pair<uint32_t, const char*> kReasons[] = {{wire::kLowCharge, "charge"},
+                                                           {wire::kOnBattery, "battery"},
+                                                           {wire::kTooHot, "heat"},
+                                                           {wire::kOwnerWorks, "owner"},
+                                                           {wire::kOutsideHours, "hours"}};
+  for (const auto& [reason, word] : kReasons) {
+    if ((health.reasons & reason) != 0) json["reasons"].push_back(word);
+  }
+  return json;
 }
 
 Json NodeJson(const node::NodeView& view) {
@@ -56,6 +81,7 @@ Json NodeJson(const node::NodeView& view) {
           {"decode_gbps", total.decode_gbps},
           {"prefill_gops", total.prefill_gops},
           {"devices", std::move(devices)},
+          {"health", HealthJson(record.health, view.health)},
           {"api_port", record.api_port},
           {"models", std::move(models)}};
 }
