@@ -64,7 +64,7 @@ bool EntryRequests::LostAdapters(const Request& request) const {
 bool EntryRequests::TryDispatch(Request& request) {
   const wire::InstanceSummary* best = desired_.Best(request.model);
   if (best == nullptr) return false;
-  if (request.lost && request.lost->plan == best->plan.id) return false;  // its end is on its way
+  if (request.ended == best->plan.id) return false;  // its end is on its way
   request.unplaced_since = context_.now;
   if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
     return false;
@@ -186,6 +186,8 @@ void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message
         fmt::format("{} of {} tokens of the answer arrived", emitted, finished.generated));
   }
   finished.generated = emitted;
+  if (finished.reason == wire::FinishReason::kError && finished.moved)
+    return GoElsewhere(message.request, message.plan, {finished.code, finished.message});
   if (finished.reason == wire::FinishReason::kError && finished.code == ErrorCode::kDisconnected)
     return Lose(message.request, message.plan, {finished.code, finished.message});
   Finish(message.request, std::move(finished));
@@ -229,6 +231,7 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
   CHECK(at != requests_.end() && at->second.active);
   Error error = ErrorOf(cause, &at->second.plan,
                         [this](const NodeId& node) { return members_.NameOf(node); });
+  if (cause.reason == wire::Reason::kMoved) return GoElsewhere(id, {}, std::move(error));
   if (cause.code == ErrorCode::kDisconnected || cause.reason == wire::Reason::kReplaced)
     return Lose(id, {}, std::move(error));
   FinishWithError(id, error.code, std::move(error.message));
@@ -237,17 +240,36 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
 // The instance of a request is lost, and the request waits for another one, unless its client has
 // waited so long that another attempt is the client's to decide.
 void EntryRequests::Lose(const RequestId& id, const PlanId& ended, Error error) {
+  if (EndsAtItsLength(id)) return;
   Request& request = requests_.at(id);
-  const size_t generated = request.emitted.size();
-  if (generated > 0 && generated >= request.submit.max_new_tokens) {  // only its end was missing
-    return Finish(
-        id, {.reason = wire::FinishReason::kLength, .generated = static_cast<uint32_t>(generated)});
-  }
   const bool late = !request.paused && context_.now - request.heard_at > context_.timers().waiting;
   if (!CanGoOn(request) || request.lost || late)
     return FinishWithError(id, error.code, std::move(error.message));
+  request.lost = std::move(error);
+  Wait(request, ended);
+}
+
+// The instance makes way for a better plan, which is not the request's doing.
+void EntryRequests::GoElsewhere(const RequestId& id, const PlanId& ended, Error error) {
+  if (EndsAtItsLength(id)) return;
+  Request& request = requests_.at(id);
+  if (!CanGoOn(request)) return FinishWithError(id, error.code, std::move(error.message));
+  Wait(request, ended);
+}
+
+// Only its end was missing.
+bool EntryRequests::EndsAtItsLength(const RequestId& id) {
+  const Request& request = requests_.at(id);
+  const size_t generated = request.emitted.size();
+  if (generated == 0 || generated < request.submit.max_new_tokens) return false;
+  Finish(id,
+         {.reason = wire::FinishReason::kLength, .generated = static_cast<uint32_t>(generated)});
+  return true;
+}
+
+void EntryRequests::Wait(Request& request, const PlanId& ended) {
   request.active = false;
-  request.lost = {ended, std::move(error)};
+  request.ended = ended;
   request.unplaced_since = context_.now;
 }
 
@@ -272,8 +294,8 @@ void EntryRequests::OnTime() {
     if (!late && known->second) continue;
     const char* why = late ? "the model was not placed again in time"
                            : "the devices that are left do not hold the model";
-    unplaced.emplace_back(id, Error{request.lost->error.code,
-                                    fmt::format("{}; {}", request.lost->error.message, why)});
+    unplaced.emplace_back(
+        id, Error{request.lost->code, fmt::format("{}; {}", request.lost->message, why)});
   }
   for (auto& [id, error] : unplaced) FinishWithError(id, error.code, std::move(error.message));
 }

@@ -16,7 +16,7 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
                                   .kv_type = event.kv_type,
                                   .adapters = event.adapters,
                                   .draft = event.draft};
-  if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
+  if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(context_.self(), request));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
   if (asked_.size() >= kMaxAsked) {
@@ -37,7 +37,7 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
   Finish(refusal);
 }
 
-wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
+wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest& request) const {
   wire::PlanReply reply{.ticket = request.ticket};
   const ModelShape* shape = desired_.ShapeOf(request.model);
   if (shape == nullptr) {
@@ -53,7 +53,7 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
                             .kv_type = request.kv_type,
                             .adapters = request.adapters,
                             .draft = request.draft};
-  const std::vector<PlanNode> nodes = members_.PlannerNodes();
+  const std::vector<PlanNode> nodes = members_.NodesFor({&from, 1});
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();
   if (choice) {
@@ -61,12 +61,13 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
     reply.expected = ExpectationOf(*choice);
   } else {
     reply.cause = PlanCause(choice.error(), *shape, nodes, options);
+    reply.cause.detail += members_.Withholding();
   }
   return reply;
 }
 
 void PlanRequests::OnRequest(const NodeId& from, const wire::PlanRequest& message) {
-  context_.SendTo(from, Answer(message));
+  context_.SendTo(from, Answer(from, message));
 }
 
 void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {

@@ -412,9 +412,8 @@ ModelShape WithExtras(ModelShape shape, const PlanOptions& options) {
   return shape;
 }
 
-}  // namespace
-
-Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>& nodes,
+// Over these devices, whatever their share.
+Result<PlanChoice> PlanOver(const ModelShape& model, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options) {
   TRY(CheckShape(model, options));
   const ModelShape shape = WithExtras(model, options);
@@ -446,6 +445,18 @@ Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>
   choice.prediction = std::move(best.prediction);
   choice.basis = BasisOf(search, best);
   return choice;
+}
+
+}  // namespace
+
+Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>& nodes,
+                            const PlanOptions& options) {
+  std::vector<PlanNode> willing = nodes;
+  std::erase_if(willing, [](const PlanNode& node) { return !(node.share > 0); });
+  if (!willing.empty() && willing.size() < nodes.size()) {
+    if (auto choice = PlanOver(model, willing, options)) return choice;
+  }
+  return PlanOver(model, nodes, options);
 }
 
 wire::Cause PlanCause(const Error& error, const ModelShape& shape,

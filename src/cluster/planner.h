@@ -61,6 +61,9 @@ struct PlanNode {
   double decode_gbps = 0;  // <= 0: unknown, taken as the slowest known one
   double prefill_gops = 0;
   double rtt_ms = 0;  // from the planning node; <= 0: unknown
+  // What it gives of itself, which the speeds count already. 0: it takes no part, but is the last
+  // resort; its speeds are then those that it would have.
+  double share = 1;
   // Holds layers in the middle only: neither the first ones nor the last, whose inputs and outputs
   // are almost the text.
   bool guest = false;
@@ -115,6 +118,7 @@ struct PlanChoice {
   std::vector<PlanCandidate> candidates;  // the best few of each kind
 };
 
+// Devices of no share are used where the others alone cannot hold the model.
 // Errors: kInvalid (no layers, context above the trained one is allowed, kv_type unknown),
 // kOverloaded (nothing fits: needed against available per node and in all, in human units),
 // kNotFound (no nodes).

@@ -123,10 +123,11 @@ void ReadTime(Reader& r, const fb::HybridTime* from, HybridTime& to) {
 }
 
 Offset<fb::Reserve> Write(Builder& b, const Reserve& value) {
-  return fb::CreateReserve(b, WritePlan(b, value.plan));
+  return fb::CreateReserve(b, WritePlan(b, value.plan), Fb(value.replaces));
 }
 void Read(Reader& r, const fb::Reserve& from, Reserve& to) {
   ReadPlan(r, from.plan(), to.plan);
+  r.Id(from.replaces(), to.replaces);
 }
 
 Offset<fb::ReserveReply> Write(Builder& b, const ReserveReply& value) {

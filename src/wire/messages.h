@@ -302,6 +302,7 @@ struct Cause {
 
 struct Reserve {
   Plan plan;
+  PlanId replaces;  // the owner's former division of the model, which is given back first; or zero
   friend bool operator==(const Reserve&, const Reserve&) = default;
 };
 struct ReserveReply {

@@ -144,7 +144,7 @@ class RandomMessage {
     All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft);
   }
   void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
-  void Fill(Reserve& v) { Fill(v.plan); }
+  void Fill(Reserve& v) { All(v.plan, v.replaces); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
   void Fill(Commit& v) { Fill(v.plan); }
   void Fill(Loaded& v) { All(v.plan, v.ok, v.cause, v.milliseconds); }

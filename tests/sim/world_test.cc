@@ -101,17 +101,22 @@ void World::Start(Node& node) {
                                                  .seed = rng_.Next(),
                                                  .timers = timers_,
                                                  .bugs = options_.bugs});
+  Tell(node, Tick{WallMs(node)});
+  Tell(node, RestoreDesired{node.disk});
+  TellRecord(node);
+  Tell(node, LocalModels{node.models});
+}
+
+void World::TellRecord(Node& node) {
   wire::NodeRecord record{.devices = {{.memory_total = node.budget,
                                        .memory_budget = node.budget,
                                        .decode_gbps = node.speed,
                                        .prefill_gops = node.speed * 10}}};
+  record.health.withheld = node.withheld;
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
   for (const ModelShape& model : node.models)
     record.models.push_back({.id = model.id, .name = model.name});
-  Tell(node, Tick{WallMs(node)});
-  Tell(node, RestoreDesired{node.disk});
   Tell(node, LocalRecord{record});
-  Tell(node, LocalModels{node.models});
 }
 
 void World::Crash(Node& node) {
@@ -291,7 +296,10 @@ void World::Apply(Node& node, const Effect& effect) {
                  [&](const Disconnect& e) { Break(node.index, by_id_.at(e.peer), e.reason); },
                  [&](const StartLoad& e) { StartLoading(node, e); },
                  [&](const StartServing& e) { StartRunner(node, e); },
-                 [&](const StopInstance& e) { StopRunner(node, e.plan); },
+                 [&](const StopInstance& e) {
+                   result_.moved += e.cause.reason == wire::Reason::kMoved;
+                   StopRunner(node, e.plan);
+                 },
                  [&](const LeadSubmit& e) {
                    const auto at = node.runners.find(e.submit.plan);
                    if (at == node.runners.end())
