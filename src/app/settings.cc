@@ -232,6 +232,7 @@ std::vector<Setting> ShareOfDevice() {
        .what = "times of day, as 22:00-07:00, at which this device takes part in models",
        .if_unset = "always",
        .check = &CheckHours},
+      {"keep_awake", &Settings::keep_awake, "this device does not fall asleep while it answers"},
   };
 }
 

@@ -57,6 +57,7 @@ struct Settings {
   uint32_t hot_share = 50;
   uint32_t owner_share = 50;
   std::vector<std::string> hours;  // "22:00-07:00"; empty: always
+  bool keep_awake = true;
   LogLevel log = LogLevel::kWarning;
   std::string cluster_secret;  // empty: the data folder's
 

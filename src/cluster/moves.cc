@@ -40,10 +40,13 @@ void DesiredModels::LookForDrift() {
   }
 }
 
-// What is being answered goes on in the next plan, so that its context may not be shorter.
+// As the model was loaded: requests that came since have asked for it whatever its division. What
+// is being answered goes on in the next plan, so that its context may not be shorter.
 PlanOptions DesiredModels::OptionsToMove(const Demand& demand,
                                          const wire::InstanceSummary& running) {
   PlanOptions options = PlanOptionsOf(demand);
+  if (const wire::DesiredModel* record = records_.Find(running.plan.model))
+    options.split = record->split;
   options.kv_type = running.plan.kv_type;
   options.adapters = running.plan.adapters;
   options.draft = running.plan.draft;

@@ -293,6 +293,7 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
     LearnSpeed();
+    StayAwakeForAnswers();
     stages_.DropExpired(sys::Now());
     if (pulled_version_ != tensors_->models_version()) OnModelsChanged();
   }

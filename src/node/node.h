@@ -43,6 +43,7 @@ struct NodeOptions {
   uint64_t keep_ms = 0;      // as in wire::DesiredModel, of a model that is loaded without a word
   uint8_t kv_type = 0;       // kernels::KvType of models that are loaded without a word about it
   ShareSettings share = {};  // of this device's speed, that models may count on
+  bool keep_awake = true;    // no sleep while it answers
   engine::LeadOptions lead = {};  // pace and switches of the models this node leads
   fetch::Sources sources = {};    // of models that are pulled
   // Adapters of models that are loaded without a word about them.

@@ -1,4 +1,6 @@
 // How this device is, what it holds back for that, and that it stays awake while it answers.
+#include <utility>
+
 #include "base/log.h"
 #include "node/node_impl.h"
 #include "sys/system.h"
@@ -42,6 +44,14 @@ void NodeImpl::LookAtHealth() {
         record_.health = health;
         FeedRecord();
       });
+}
+
+// About once a second. A device that computes a stage of others' answers must not sleep either.
+void NodeImpl::StayAwakeForAnswers() {
+  if (!options_.keep_awake) return;
+  const uint64_t items = backend_->items_done();
+  const bool computes = std::exchange(items_seen_, items) != items;
+  awake_.Note(core_->entry_requests() + core_->lead_requests() > 0 || computes, sys::Now());
 }
 
 }  // namespace exo::node

@@ -44,6 +44,7 @@
 #include "node/requests.h"
 #include "node/share_policy.h"
 #include "node/state_watch.h"
+#include "node/stay_awake.h"
 #include "node/trust_keeper.h"
 #include "node/vocabulary.h"
 #include "store/prefix_store.h"
@@ -241,6 +242,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void PublishSpeed();
   void LearnSpeed();
   void LookAtHealth();
+  void StayAwakeForAnswers();
   void OnModelsChanged();
   // Those of which there is no file here.
   std::vector<store::PulledModel> PulledModels() const;
@@ -421,6 +423,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::unique_ptr<SharePolicy> shares_;
   std::shared_ptr<sys::HealthReader> health_reader_ = std::make_shared<sys::HealthReader>();
   std::shared_ptr<const sys::LoginService> login_ = sys::MakeLoginService();  // jobs hold both
+  StayAwake awake_{jobs_, login_};
+  uint64_t items_seen_ = 0;  // work items of the device, at the last look whether it answers
   bool looking_ = false;
   Time look_at_{};  // again
   bool feeding_ = false;

@@ -13,7 +13,8 @@
 
 namespace exo::sys {
 
-// While it is there, the system does not go to sleep by itself. A user's own command still does it.
+// While it is there, the system does not go to sleep by itself, nor for a program that asks. A lid
+// that is closed and a command that ignores such locks still do it.
 class SleepLock {
  public:
   virtual ~SleepLock() = default;

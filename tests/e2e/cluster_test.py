@@ -232,8 +232,14 @@ def test_errors_have_openai_shape(exo):
         assert api.request("GET", "/v1/models", headers={"Host": "evil.example"})[0] == 403
 
 
+def other_hours():
+    """A time of day that is not now, as the setting `hours` has it."""
+    now = datetime.datetime.now()
+    return f"{now + datetime.timedelta(hours=2):%H:%M}-{now + datetime.timedelta(hours=3):%H:%M}"
+
+
 def test_the_command_line_speaks_to_the_node(exo):
-    with cluster(exo, 2) as nodes:
+    with cluster(exo, 2, environment=lambda name: {"EXO_HOURS": other_hours()} if name == "n2" else {}) as nodes:
         def run(*arguments, expect=0, **settings):
             done = subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=60,
                                   env={**os.environ, "EXO_HOME": str(nodes[0].home)}, **settings)
@@ -241,6 +247,11 @@ def test_the_command_line_speaks_to_the_node(exo):
             return done.stdout + done.stderr
         assert "n2" in run("devices") and "alive" in run("devices")
         assert len(json.loads(run("devices", "--json"))) == 2
+        wait_for("n2 to say that it takes no part", lambda: "offers nothing (not its hours)" in run("devices"), 10, 0.2)
+        health = {n["name"]: n["health"] for n in json.loads(run("devices", "--json"))}
+        assert health["n2"]["share"] == 0 and health["n2"]["reasons"] == ["hours"], health
+        assert health["n1"]["share"] > 0, health
+        assert [s["node"] for s in json.loads(run("plan", "exo-tiny", "--spread", "--json"))["stages"]] == ["n1"]
         assert "exo-tiny" in run("models") and json.loads(run("models", "--json"))
         assert "predicted" in run("plan", "exo-tiny") and json.loads(run("plan", "exo-tiny", "--json"))["stages"]
         assert "no model is running" in run("ps")

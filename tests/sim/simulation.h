@@ -60,4 +60,8 @@ struct SlowResult {
 };
 SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow);
 
+// Devices whose speed and share change while they answer slowly, and no other faults: no request
+// may fail.
+SimResult SimulateMoves(uint64_t seed);
+
 }  // namespace exo::sim

@@ -105,6 +105,20 @@ TEST(SlowStageTest, AFrozenStageIsNoticedByItsSilence) {
                 });
 }
 
+TEST(MovesTest, NoAnswerIsLostToAMove) {
+  SimResult total;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    const SimResult result = SimulateMoves(seed);
+    ASSERT_EQ(result.failure, "") << seed;
+    ASSERT_EQ(result.failed, 0u) << seed << ": " << result.last_error;
+    total.completed += result.completed;
+    total.moved += result.moved;
+  }
+  printf("%lu answers, %lu stages moved\n", total.completed, total.moved);
+  EXPECT_GT(total.moved, 40u);
+  EXPECT_GT(total.completed, 400u);
+}
+
 // How many seeds until a planted bug is found; 0: not within `most`.
 uint64_t SeedsToFind(SimOptions options, uint64_t most = 1000) {
   for (uint64_t seed = 1; seed <= most; ++seed) {

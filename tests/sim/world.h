@@ -54,6 +54,7 @@ class World {
   explicit World(const SimOptions& options);
   SimResult Run();
   SlowResult RunSlowStage(const SlowStage& slow);
+  SimResult RunMoves();
 
  private:
   // ---- event queue ----
@@ -75,6 +76,7 @@ class World {
   // ---- nodes ----
   void Start(Node& node);
   void TellRecord(Node& node);
+  void StartCalm(wire::Split split);
   void Crash(Node& node);
   void Pause(Node& node);
   void Resume(Node& node);
