@@ -35,7 +35,7 @@ def unequal_cluster(exo, models, shares=SHARES, spread=True):
         for i, share in enumerate(shares):
             prefix = ()
             if share is not None:
-                groups.append(CpuGroup(f"exo-{os.getpid()}-{i}", share))
+                groups.append(CpuGroup(f"exo-{os.getpid()}-{i}", share, weight=1000))
                 prefix = groups[-1].prefix
             nodes.append(Node(exo, folder, secret, f"n{i + 1}", "--threads", "1", prefix=prefix,
                               environment={"EXO_MODELS": str(models)}))
