@@ -52,7 +52,8 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
                         value.nonce, stages, value.layers, value.context, value.kv_pages,
-                        value.chunk, value.kv_type, adapters, draft);
+                        value.chunk, value.kv_type, adapters, draft,
+                        static_cast<uint8_t>(value.codec));
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   if (from == nullptr) return r.Break("plan");
@@ -79,6 +80,8 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   to.kv_type = from->kv_type();
   ReadAdapters(r, from->adapters(), to.adapters);
   ReadDraft(r, from->draft(), to.draft);
+  // One that is not known makes another id of the plan.
+  r.Enum(from->codec(), Codec::kInt4, Codec::kF32, to.codec);
 }
 
 Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
@@ -230,7 +233,7 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
                return fb::CreateDesiredModel(
                    builder, Fb(one.model), version, static_cast<uint8_t>(one.state),
                    static_cast<uint8_t>(one.split), one.context, one.kv_type, adapters, draft,
-                   one.named, Fb(one.settings_of), one.keep_ms);
+                   one.named, Fb(one.settings_of), one.keep_ms, static_cast<uint8_t>(one.codec));
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -248,6 +251,7 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            value.named = one.named();
            r.Id(one.settings_of(), value.settings_of);
            value.keep_ms = one.keep_ms();
+           r.Enum(one.codec(), Codec::kInt4, Codec::kF32, value.codec);
          });
 }
 
@@ -273,7 +277,8 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreateEnsureInstance(b, Fb(value.model), static_cast<uint8_t>(value.split),
                                   value.context, value.kv_type, known, adapters, draft, value.named,
-                                  Fb(value.settings_of), value.keep_ms);
+                                  Fb(value.settings_of), value.keep_ms,
+                                  static_cast<uint8_t>(value.codec));
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -286,6 +291,7 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   to.named = from.named();
   r.Id(from.settings_of(), to.settings_of);
   to.keep_ms = from.keep_ms();
+  r.Enum(from.codec(), Codec::kInt4, Codec::kF32, to.codec);
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {
@@ -300,7 +306,8 @@ Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), static_cast<uint8_t>(value.split),
-                               value.context, value.kv_type, adapters, draft);
+                               value.context, value.kv_type, adapters, draft,
+                               static_cast<uint8_t>(value.codec));
 }
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
@@ -310,6 +317,7 @@ void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.kv_type = from.kv_type();
   ReadAdapters(r, from.adapters(), to.adapters);
   ReadDraft(r, from.draft(), to.draft);
+  r.Enum(from.codec(), Codec::kInt4, Codec::kF32, to.codec);
 }
 
 Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {

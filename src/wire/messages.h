@@ -209,6 +209,9 @@ struct StagePlan {
   friend bool operator==(const StagePlan&, const StagePlan&) = default;
 };
 
+// How the rows of a step travel between stages (tensor/row_codec.h): all but kF32 lose bits.
+enum class Codec : uint8_t { kF32 = 0, kF16 = 1, kInt8 = 2, kInt4 = 3 };
+
 // One model placed on one or more nodes. stages[0].node is the lead: it holds embedding and output.
 // A stage may be empty only at the lead (layer_begin == layer_end) when the lead computes no
 // layers. Shards, if any, are all stages: each of all layers, together all heads and columns, in
@@ -228,6 +231,7 @@ struct Plan {
   uint8_t kv_type = 0;               // kernels::KvType
   std::vector<AdapterRef> adapters;  // no file twice
   std::optional<DraftRef> draft;
+  Codec codec = Codec::kF32;  // on every link between its stages of layers
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -382,6 +386,7 @@ enum NamedOption : uint8_t {
   kNamedAdapters = 4,
   kContextOfSettings = 8,  // they said one; otherwise it is what memory allowed
   kNamedKeep = 16,
+  kNamedCodec = 32,
 };
 // How long a model that nobody asks stays in memory, in milliseconds; but zero: until the memory is
 // needed for another one.
@@ -400,6 +405,7 @@ struct DesiredModel {
   uint8_t named = 0;   // bits of NamedOption
   NodeId settings_of;  // whose settings the others follow; zero: nobody's
   uint64_t keep_ms = 0;
+  Codec codec = Codec::kF32;
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -429,6 +435,7 @@ struct EnsureInstance {
   uint8_t named = 0;  // as in the record
   NodeId settings_of;
   uint64_t keep_ms = 0;
+  Codec codec = Codec::kF32;
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -445,6 +452,7 @@ struct PlanRequest {
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
   std::optional<DraftRef> draft;
+  Codec codec = Codec::kF32;
   friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
 };
 struct PlanReply {

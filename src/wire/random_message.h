@@ -109,10 +109,11 @@ class RandomMessage {
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
+        v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft, v.codec);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kTensor); }
+  void Fill(Codec& v) { FillEnum(v, Codec::kInt4); }
   void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
@@ -125,7 +126,7 @@ class RandomMessage {
   }
   void Fill(DesiredModel& v) {
     All(v.model, v.version, v.state, v.split, v.context, v.kv_type, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms);
+        v.settings_of, v.keep_ms, v.codec);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -133,7 +134,7 @@ class RandomMessage {
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
   void Fill(PlanRequest& v) {
-    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft);
+    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft, v.codec);
   }
   void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
   void Fill(Reserve& v) { Fill(v.plan); }
@@ -150,7 +151,7 @@ class RandomMessage {
   }
   void Fill(EnsureInstance& v) {
     All(v.model, v.split, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms);
+        v.settings_of, v.keep_ms, v.codec);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
