@@ -42,9 +42,9 @@ class DataLink {
 
   virtual ~DataLink() = default;
 
-  // Sends a frame; returns when the kernel has all of it. `tensor` is only read during the call.
-  // Errors: kDisconnected (peer gone, or `deadline`, in sys::Now time, is over: the link is dead
-  // then).
+  // Sends a frame; returns when the kernel has all of it, or this link what the kernel had no room
+  // for (Overlap). `tensor` is only read during the call. Errors: kDisconnected (peer gone, or
+  // `deadline`, in sys::Now time, is over: the link is dead then).
   virtual Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
                             Time deadline) = 0;
   Result<void> SendFloats(const wire::Message& message, std::span<const float> rows,
@@ -59,6 +59,10 @@ class DataLink {
   // The largest frame that is accepted from now on (default and maximum: wire::kMaxDataFrame), and
   // memory for frames of that size, taken now rather than in the middle of an answer.
   virtual void SetFrameLimit(uint64_t bytes) = 0;
+  // From now on frames move while the owner is elsewhere, computing: a thread of the link's own
+  // sends what Send left and receives what follows a large frame. Small ones have room in the
+  // kernel, and wake nobody.
+  virtual void Overlap() = 0;
   // A second thread (the loop) may call this to make the owner's calls fail soon. Thread: any.
   virtual void Shutdown() = 0;
 
