@@ -188,6 +188,7 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   if (!placing.split.empty()) body["split"] = placing.split;
   if (placing.context) body["context"] = *placing.context;
   if (!placing.kv.empty()) body["kv"] = placing.kv;
+  if (!placing.wire.empty()) body["wire"] = placing.wire;
   if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));
   if (!placing.draft.empty())
     body["draft"] = LooksLikePath(placing.draft) ? TRY(PathForNode(placing.draft)) : placing.draft;

@@ -23,13 +23,14 @@ struct PlacingOptions {
   std::string split;  // empty: not said
   std::optional<uint32_t> context;
   std::string kv;
+  std::string wire;                    // empty: not said; likewise kv
   std::vector<std::string> lora = {};  // FILE[:SCALE]
   std::string draft;                   // name or path of a small model
   std::string keep;                    // a time; empty: as it is
   bool pin = false;
   bool any() const {
-    return spread || !split.empty() || context || !kv.empty() || !lora.empty() || !draft.empty() ||
-           !keep.empty() || pin;
+    return spread || !split.empty() || context || !kv.empty() || !wire.empty() || !lora.empty() ||
+           !draft.empty() || !keep.empty() || pin;
   }
 };
 
@@ -66,6 +67,7 @@ struct DemoOptions {
   unsigned nodes = 3;
   unsigned threads = 1;  // of each node
   std::string split = "layer";
+  std::string wire = "f32";
 };
 Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told

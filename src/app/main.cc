@@ -201,9 +201,19 @@ struct Commands {
         ->check(CLI::IsMember({"auto", "layer", "tensor"}));
   }
 
+  static CLI::Option* AddWire(CLI::App* c, std::string& wire) {
+    return c
+        ->add_option(
+            "--wire", wire,
+            "how rows travel between devices: f32 (exact); f16, int8 or int4 for slow links "
+            "(other answers)")
+        ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
+  }
+
   void AddPlacing(CLI::App* c, PlacingOptions& options) {
     CLI::Option* spread = c->add_flag("--spread", options.spread, "short for --split layer");
     AddSplit(c, options.split)->excludes(spread);
+    AddWire(c, options.wire);
     c->add_option("--context", options.context,
                   "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
         ->check(Between(0, kMaxPositions));
@@ -277,6 +287,7 @@ struct Commands {
     c->add_option("--threads", demo.threads, "compute threads of each (default 1)")
         ->check(Between(1, kMaxThreads));
     AddSplit(c, demo.split);
+    AddWire(c, demo.wire);
     c->add_option("--model", demo.ask.model, "name or path of a GGUF file");
     c->add_option("--prompt", demo.ask.prompt, "the question");
     AddAsk(c, demo.ask);
@@ -307,6 +318,7 @@ struct Commands {
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine")
         ->check(Between(1, 16));
     AddSplit(b, bench.split)->needs("--nodes");
+    AddWire(b, bench.wire)->needs("--nodes");
     b->add_option("--replay", bench.replay,
                   "file of recorded tokens (exo tokenize --json): --pp of them are the prompt, the "
                   "next --tg the answer; compares decoding with speculation and without")

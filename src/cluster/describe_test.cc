@@ -22,5 +22,21 @@ TEST(DescribeTest, AStateSaysOnlyWhatItsNameDoesNot) {
             "the model was unloaded");
 }
 
+TEST(DescribeTest, APlacementSaysWhatItsWireCosts) {
+  wire::Plan plan{.stages = {{.layer_end = 3}, {.layer_begin = 3, .layer_end = 6}},
+                  .codec = wire::Codec::kInt8};
+  const wire::Expectation expected{.basis = wire::PlanBasis::kSpread};
+  const auto text = [&] {
+    return DescribePlacement(plan, expected, [](const NodeId&) { return std::string("desk"); });
+  };
+  EXPECT_TRUE(text().contains("; int8 wire: answers differ from those of one device")) << text();
+  EXPECT_TRUE(text().contains("% of exo-tiny's next tokens")) << text();
+  plan.codec = wire::Codec::kF32;
+  EXPECT_FALSE(text().contains("wire")) << text();
+  plan.codec = wire::Codec::kInt8;
+  plan.stages.resize(1);
+  EXPECT_FALSE(text().contains("wire")) << text();
+}
+
 }  // namespace
 }  // namespace exo::cluster

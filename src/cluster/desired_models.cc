@@ -106,7 +106,8 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .draft = message.draft,
                      .named = message.named,
                      .settings_of = message.settings_of,
-                     .keep_ms = message.keep_ms};
+                     .keep_ms = message.keep_ms,
+                     .codec = message.codec};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -145,7 +146,8 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .draft = best.plan.draft,
                     .named = demand.options.named,
                     .settings_of = demand.options.settings_of,
-                    .keep_ms = demand.options.keep_ms});
+                    .keep_ms = demand.options.keep_ms,
+                    .codec = demand.options.codec});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -161,7 +163,8 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .context = demand.options.context,
                             .kv_type = demand.options.kv_type,
                             .adapters = demand.options.adapters,
-                            .draft = demand.options.draft};
+                            .draft = demand.options.draft,
+                            .codec = demand.options.codec};
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
@@ -203,7 +206,8 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .draft = demand.options.draft,
                                                .named = demand.options.named,
                                                .settings_of = demand.options.settings_of,
-                                               .keep_ms = demand.options.keep_ms});
+                                               .keep_ms = demand.options.keep_ms,
+                                               .codec = demand.options.codec});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
@@ -228,6 +232,7 @@ bool DesiredModels::CouldPlace(const ModelId& model) const {
     options.kv_type = record->kv_type;
     options.adapters = record->adapters;
     options.draft = record->draft;
+    options.codec = record->codec;
   }
   std::vector<PlanNode> nodes = members_.PlannerNodes();
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back

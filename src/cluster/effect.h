@@ -87,7 +87,8 @@ struct RequestQueued {
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {
   wire::Finished finished;
-  std::vector<wire::StagePlan> stages;  // of its last placement; empty: there was none
+  std::vector<wire::StagePlan> stages;    // of its last placement; empty: there was none
+  wire::Codec codec = wire::Codec::kF32;  // on the links between them
 };
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};

@@ -11,6 +11,10 @@ namespace {
 constexpr const char* kOtherAdapters =
     "the model was loaded again with other adapters; send the request again";
 
+constexpr const char* kOtherWire =
+    "the answer was computed over another wire or division than the model has now, and would go on "
+    "with another text; send the request again";
+
 // Whether an index means the same adapter in both.
 bool SameFiles(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b) {
   return std::ranges::equal(a, b, {}, &wire::AdapterRef::file, &wire::AdapterRef::file);
@@ -21,8 +25,10 @@ bool SameFiles(const std::vector<wire::AdapterRef>& a, const std::vector<wire::A
 void EntryRequests::Finish(const RequestId& id, wire::Finished finished) {
   finished.request = id;
   RequestFinished effect{.finished = std::move(finished), .stages = {}};
-  if (const auto ended = requests_.extract(id); !ended.empty())
+  if (const auto ended = requests_.extract(id); !ended.empty()) {
+    effect.codec = wire::LossOf(ended.mapped().plan).codec;
     effect.stages = std::move(ended.mapped().plan.stages);
+  }
   context_.Emit(std::move(effect));
 }
 
@@ -59,6 +65,14 @@ bool EntryRequests::LostAdapters(const Request& request) const {
   if (request.active || request.submit.adapters.empty()) return false;
   const wire::InstanceSummary* best = desired_.Best(request.model);
   return best != nullptr && !SameFiles(request.adapters, best->plan.adapters);
+}
+
+// Its answer was begun where rows lose other bits between devices than they would now: it would go
+// on as another text.
+bool EntryRequests::LosesOtherBits(const Request& request) const {
+  if (request.active || request.emitted.empty()) return false;
+  const wire::InstanceSummary* best = desired_.Best(request.model);
+  return best != nullptr && wire::LossOf(best->plan) != wire::LossOf(request.plan);
 }
 
 bool EntryRequests::TryDispatch(Request& request) {
@@ -257,6 +271,10 @@ void EntryRequests::OnTime() {
   for (auto& [id, request] : requests_) {
     if (LostAdapters(request)) {
       unplaced.emplace_back(id, Error{ErrorCode::kDisconnected, kOtherAdapters});
+      continue;
+    }
+    if (LosesOtherBits(request)) {
+      unplaced.emplace_back(id, Error{ErrorCode::kDisconnected, kOtherWire});
       continue;
     }
     if (request.active || TryDispatch(request)) continue;

@@ -137,8 +137,8 @@ class CoreTest : public testing::Test {
   }
   size_t IndexOf(const NodeId& id) const { return id.bytes[0] - 1u; }
   // The model on two devices, owned by the first one.
-  wire::Plan PlaceOverTwo() {
-    Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  wire::Plan PlaceOverTwo(wire::Codec codec = wire::Codec::kF32) {
+    Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id, .codec = codec});
     const auto replies = Take<EnsureReply>(0);
     EXPECT_TRUE(replies.size() == 1 && replies[0].result);
     const wire::Plan plan = replies.at(0).result.value().plan;

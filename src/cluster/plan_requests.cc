@@ -15,7 +15,8 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
                                   .context = event.context,
                                   .kv_type = event.kv_type,
                                   .adapters = event.adapters,
-                                  .draft = event.draft};
+                                  .draft = event.draft,
+                                  .codec = event.codec};
   if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
@@ -52,7 +53,8 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
                             .context = request.context,
                             .kv_type = request.kv_type,
                             .adapters = request.adapters,
-                            .draft = request.draft};
+                            .draft = request.draft,
+                            .codec = request.codec};
   const std::vector<PlanNode> nodes = members_.PlannerNodes();
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();

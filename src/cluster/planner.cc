@@ -53,7 +53,8 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
                   .chunk = search.options.chunk,
                   .kv_type = search.options.kv_type,
                   .adapters = search.options.adapters,
-                  .draft = search.options.draft};
+                  .draft = search.options.draft,
+                  .codec = search.options.codec};
   for (size_t i = 0; i < placement.nodes.size(); ++i) {
     const StageShare share = placement.ShareOf(i);
     plan.stages.push_back(
@@ -375,6 +376,12 @@ Result<void> CheckTensorSplit(const ModelShape& shape, const PlanOptions& option
     return Fail(ErrorCode::kUnsupported,
                 "{} with adapters is not split inside its layers yet; divide it by layers",
                 shape.name);
+  }
+  if (options.codec != wire::Codec::kF32) {
+    return Fail(ErrorCode::kUnsupported,
+                "{} split inside its layers adds exact sums, which no {} wire carries; divide it by "
+                "layers or leave the wire at f32",
+                shape.name, wire::NameOf(options.codec));
   }
   return {};
 }

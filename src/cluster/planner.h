@@ -79,6 +79,7 @@ struct PlanOptions {
   // Every stage reserves all of their bytes, though it holds those of its own layers only.
   std::vector<wire::AdapterRef> adapters = {};
   std::optional<wire::DraftRef> draft = {};
+  wire::Codec codec = wire::Codec::kF32;
 };
 // Nodes are chosen for so many positions: a longer context is not worth another, slower division.
 // On the nodes that were chosen it grows to the trained one as far as half of the memory that is

@@ -221,6 +221,26 @@ TEST(PlannerTest, SplitsLayersOverThoseThatHoldTheirPart) {
   EXPECT_EQ(place(nodes).stages.size(), 1u) << "a guest would see the text";
 }
 
+TEST(PlannerTest, TheWireIsPartOfThePlanAndItsId) {
+  const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
+  const wire::Plan exact = Place(Shape(), nodes, {.split = wire::Split::kLayer}).plan;
+  const wire::Plan lossy =
+      Place(Shape(), nodes, {.split = wire::Split::kLayer, .codec = wire::Codec::kInt8}).plan;
+  EXPECT_NE(lossy.id, exact.id);
+  EXPECT_TRUE(Validate(lossy));
+  EXPECT_EQ(LossOf(exact), wire::WireLoss{});
+  EXPECT_EQ(LossOf(lossy).codec, wire::Codec::kInt8);
+  EXPECT_EQ(LossOf(lossy).cuts,
+            (std::vector<uint32_t>{lossy.stages[0].layer_end, lossy.stages[1].layer_end}));
+  // Rows of one node cross no wire.
+  EXPECT_EQ(LossOf(Place(Shape(), {nodes[0]}, {.codec = wire::Codec::kInt8}).plan),
+            wire::WireLoss{});
+  wire::Plan shards = Place(CutShape(), nodes, {.split = wire::Split::kTensor}).plan;
+  shards.codec = wire::Codec::kF16;
+  shards.id = ComputePlanId(shards);
+  EXPECT_FALSE(Validate(shards));
+}
+
 TEST(PlannerTest, WhatCannotBeSplitIsRefused) {
   const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
   PlanOptions options{.split = wire::Split::kTensor};
@@ -228,6 +248,11 @@ TEST(PlannerTest, WhatCannotBeSplitIsRefused) {
   ASSERT_FALSE(mixture);
   EXPECT_EQ(mixture.error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(mixture.error().message.contains("mixture of experts")) << mixture.error().message;
+  options.codec = wire::Codec::kInt8;
+  const auto lossy = MakePlan(CutShape(), nodes, options);
+  ASSERT_FALSE(lossy);
+  EXPECT_EQ(lossy.error().code, ErrorCode::kUnsupported);
+  EXPECT_TRUE(lossy.error().message.contains("no int8 wire carries")) << lossy.error().message;
   options.adapters.emplace_back();
   EXPECT_EQ(MakePlan(CutShape(), nodes, options).error().code, ErrorCode::kUnsupported);
 }

@@ -46,7 +46,7 @@ class EntryRequests {
     std::vector<wire::AdapterRef> adapters;  // that the submit means
     bool active = false;
     bool paused = false;
-    wire::Plan plan;  // while active
+    wire::Plan plan;  // the last one: of `emitted`, where there are some
     std::vector<TokenId> emitted;
     wire::SamplerState state;  // after them: what another lead goes on from
     Time unplaced_since{};     // waiting without any instance of the model
@@ -60,6 +60,7 @@ class EntryRequests {
     const NodeId& lead() const { return plan.stages[0].node; }
   };
   bool LostAdapters(const Request& request) const;
+  bool LosesOtherBits(const Request& request) const;
   bool TryDispatch(Request& request);
   static void GoOn(Request& request);
   static bool CanGoOn(const Request& request);

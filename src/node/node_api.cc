@@ -111,6 +111,8 @@ ClusterView NodeImpl::Cluster() const {
          .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second,
          .keep_ms = keep[instance.summary.plan.model]});
   }
+  view.wire_rows = sent_rows_.rows;
+  view.wire_bytes = sent_rows_.bytes;
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   view.sequence = log_.last();
   return view;
@@ -136,6 +138,8 @@ NodeMetrics NodeImpl::Metrics() const {
     metrics.prefix_pages_missed = stats.misses;
     metrics.prefix_restored_tokens = stats.restored_tokens;
   }
+  metrics.wire_rows = sent_rows_.rows;
+  metrics.wire_bytes = sent_rows_.bytes;
   for (const cluster::InstanceStatus& instance : core_->Instances())
     metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
   return metrics;
@@ -210,9 +214,12 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
     if (auto checked = CheckContext(id, placing); !checked)
       return done(std::unexpected(checked.error()));
     const Shape shape = ShapeFor(id, placing);
-    PlanWithParts(
-        {.model = id, .split = placing.split, .context = shape.context, .kv_type = shape.kv_type},
-        placing, done);
+    PlanWithParts({.model = id,
+                   .split = placing.split,
+                   .context = shape.context,
+                   .kv_type = shape.kv_type,
+                   .codec = shape.codec},
+                  placing, done);
   };
   // A file that nobody named before is known until this node stops.
   const auto opened = [known, done](Result<std::shared_ptr<const store::ModelFile>> file) {

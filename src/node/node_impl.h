@@ -181,6 +181,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   struct Shape {
     uint32_t context = 0;
     uint8_t kv_type = 0;
+    wire::Codec codec = wire::Codec::kF32;
   };
   Result<void> CheckContext(const ModelId& model, const Placing& placing) const;
   // The same with the adapters and the draft that are asked for, or that the model has.
@@ -266,7 +267,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
   void Do(cluster::RequestQueued& effect) { requests_->OnQueued(effect); }
   void Do(cluster::RequestFinished& effect) {
-    requests_->OnFinished(effect.finished, std::move(effect.stages));
+    requests_->OnFinished(effect.finished, std::move(effect.stages), effect.codec);
   }
   void Do(cluster::Changed&);
 
@@ -377,6 +378,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
+  engine::SentRows sent_rows_;                    // outlives the runners
   std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
   engine::StageStore stages_;                     // outlives the jobs that join stages
   grammar::Cache grammars_;                       // outlives the jobs and the runners

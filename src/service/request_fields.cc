@@ -92,6 +92,19 @@ Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* n
   return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
 }
 
+Parsed<std::optional<wire::Codec>> ReadCodec(const Json& body) {
+  const Json* wire = Find(body, "wire");
+  if (wire == nullptr) return std::nullopt;
+  const auto name =
+      std::ranges::find(wire::kCodecNames, wire->is_string() ? wire->get<std::string>() : "");
+  if (name == wire::kCodecNames.end()) {
+    return BadValue("wire",
+                    "'wire' must be \"f32\" (exact), \"f16\", \"int8\" or \"int4\" (fewer bytes "
+                    "between devices, and other answers)");
+  }
+  return static_cast<wire::Codec>(name - wire::kCodecNames.begin());
+}
+
 Parsed<wire::Split> ReadSplit(const Json& body) {
   const bool spread = TRY(ReadBool(body, "spread")).value_or(false);
   const Json* split = Find(body, "split");

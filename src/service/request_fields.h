@@ -41,6 +41,8 @@ struct TokenLimit {
 };
 Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name);
 
+// How rows travel between devices, by the name of a codec; unset: not said. Errors: 400.
+Parsed<std::optional<wire::Codec>> ReadCodec(const Json& body);
 // How a model is divided: "split", or "spread", which is true for "layer". Errors: 400.
 Parsed<wire::Split> ReadSplit(const Json& body);
 

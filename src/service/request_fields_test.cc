@@ -34,6 +34,17 @@ TEST(RequestFieldsTest, TheTagLatestMeansTheModelOfThatName) {
   EXPECT_EQ(Call(server, "GET", "/v1/models/tiny:8b").status, 404);
 }
 
+TEST(RequestFieldsTest, AWireIsNamed) {
+  EXPECT_EQ(ReadCodec(Json::object()), std::optional<wire::Codec>());
+  EXPECT_EQ(ReadCodec({{"wire", "f32"}}), wire::Codec::kF32);
+  EXPECT_EQ(ReadCodec({{"wire", "int4"}}), wire::Codec::kInt4);
+  for (const Json& body : {Json{{"wire", "q8"}}, Json{{"wire", 8}}, Json{{"wire", true}}}) {
+    const auto read = ReadCodec(body);
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().param, "wire");
+  }
+}
+
 TEST(RequestFieldsTest, ASplitIsNamedOrSpread) {
   EXPECT_EQ(ReadSplit(Json::object()), wire::Split::kAuto);
   EXPECT_EQ(ReadSplit({{"split", "auto"}}), wire::Split::kAuto);

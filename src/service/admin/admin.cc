@@ -82,6 +82,7 @@ struct Call {
 Parsed<node::Placing> ReadPlacing(const Json& body) {
   node::Placing placing;
   placing.split = TRY(ReadSplit(body));
+  placing.codec = TRY(ReadCodec(body));
   if (const Json* context = Find(body, "context"); context != nullptr) {
     if (!context->is_number_unsigned() || *context > wire::kMaxContext) {
       return BadValue("context", fmt::format("'context' must be a whole number from 0 (as trained, "

@@ -92,6 +92,7 @@ Json PlanFields(const wire::Plan& plan, const std::function<std::string(size_t)>
           {"layers", plan.layers},
           {"context", plan.context},
           {"kv", wire::kKvNames[plan.kv_type]},
+          {"wire", wire::NameOf(plan.codec)},
           {"draft", plan.draft ? Json(plan.draft->name) : Json()},
           {"kv_positions", wire::ReservedPositions(plan)},
           {"stages", StagesJson(plan, name)}};
@@ -138,6 +139,7 @@ Json ClusterJson(const node::ClusterView& cluster) {
           {"links", std::move(links)},
           {"instances", std::move(instances)},
           {"neighbors_of_other_clusters", cluster.neighbors_of_other_clusters},
+          {"sent", {{"rows", cluster.wire_rows}, {"bytes", cluster.wire_bytes}}},
           {"sequence", cluster.sequence}};
 }
 
