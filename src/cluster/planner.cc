@@ -378,10 +378,11 @@ Result<void> CheckTensorSplit(const ModelShape& shape, const PlanOptions& option
                 shape.name);
   }
   if (options.codec != wire::Codec::kF32) {
-    return Fail(ErrorCode::kUnsupported,
-                "{} split inside its layers adds exact sums, which no {} wire carries; divide it by "
-                "layers or leave the wire at f32",
-                shape.name, wire::NameOf(options.codec));
+    return Fail(
+        ErrorCode::kUnsupported,
+        "{} split inside its layers adds exact sums, which no {} wire carries; divide it by "
+        "layers or leave the wire at f32",
+        shape.name, wire::NameOf(options.codec));
   }
   return {};
 }
