@@ -94,6 +94,14 @@ struct ModelHolding {
 
 enum class DeviceKind : uint8_t { kCpu = 0, kGpu = 1 };
 
+// What a device gives with weights of one format.
+struct FormatSpeed {
+  uint8_t type = 0;         // tensor::DType
+  double decode_gbps = 0;   // measured: GB/s of packed weights read for one row
+  double prefill_gops = 0;  // measured: 1e9 operations a second with many rows
+  friend bool operator==(const FormatSpeed&, const FormatSpeed&) = default;
+};
+
 // A device of a node that computes.
 struct DeviceRecord {
   DeviceKind kind = DeviceKind::kCpu;
@@ -106,6 +114,8 @@ struct DeviceRecord {
   double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
   double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
   double load = 0;               // part of the last seconds that it computed, in quarters
+  // Of other formats than those two figures are about; empty: like them.
+  std::vector<FormatSpeed> formats;
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 
@@ -324,18 +334,30 @@ enum class Split : uint8_t {
   kLayer = 1,   // layers over every node
   kTensor = 2,  // each layer over every node
 };
+// What a placement should be good at.
+enum class Use : uint8_t {
+  kAuto = 0,        // one answer, unless several are known to come at once
+  kLatency = 1,     // one answer at a time, as fast as possible
+  kThroughput = 2,  // tokens per second of many answers at once
+};
 // What the planner chose by.
 enum class PlanBasis : uint8_t {
-  kUnknown = 0,  // also: one of a newer version
-  kFastest = 1,  // one node holds it all and is predicted fastest
-  kFewest = 2,   // no node holds it alone; the fewest that do
-  kSpread = 3,   // layers over all nodes, as asked
-  kTensor = 4,   // each layer over all nodes, as asked
+  kUnknown = 0,       // also: one of a newer version
+  kFastest = 1,       // one node holds it all and is predicted fastest
+  kFewest = 2,        // no node holds it alone; the fewest that do
+  kSpread = 3,        // layers over all nodes, as asked
+  kTensor = 4,        // each layer over all nodes, as asked
+  kFasterTensor = 5,  // each layer over several nodes, predicted faster than any one of them
+  kFasterLayers = 6,  // layers over several nodes, likewise
 };
 struct Expectation {
   PlanBasis basis = PlanBasis::kUnknown;
   double decode_tokens_per_second = 0;
   double prefill_tokens_per_second = 0;
+  double ttft_ms = 0;                  // of a prompt of 512 tokens
+  uint32_t users = 0;                  // answers at once that the next figure is about
+  double total_tokens_per_second = 0;  // of all of them together
+  std::vector<double> stage_ms;        // of one token, in each stage
   friend bool operator==(const Expectation&, const Expectation&) = default;
 };
 // How busy an instance is: its lead to its owner, and from there to everybody in the summary.
@@ -400,6 +422,7 @@ struct DesiredModel {
   uint8_t named = 0;   // bits of NamedOption
   NodeId settings_of;  // whose settings the others follow; zero: nobody's
   uint64_t keep_ms = 0;
+  Use use = {};
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -429,6 +452,7 @@ struct EnsureInstance {
   uint8_t named = 0;  // as in the record
   NodeId settings_of;
   uint64_t keep_ms = 0;
+  Use use = {};
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -445,7 +469,32 @@ struct PlanRequest {
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
   std::optional<DraftRef> draft;
+  Use use = {};
+  uint32_t users = 0;  // answers at once; 0: not said
   friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
+};
+// What came of a placement that the planner looked at.
+enum class RivalFate : uint8_t {
+  kUnspecified = 0,  // also: one of a newer version
+  kChosen = 1,
+  kSlower = 2,         // than the chosen one
+  kTooLittleGain = 3,  // faster, but not by enough for further nodes
+  kNoMemory = 4,       // at `short_of`: bytes needed and available
+  kGuest = 5,          // `short_of` is a guest and would see the text
+  kTooFewParts = 6,    // the layers have fewer parts than there are nodes
+  kNotRun = 7,         // no version runs it yet: replicas
+};
+struct PlanRival {
+  std::vector<NodeId> nodes;  // in the order of their stages
+  Split split = {};           // auto: one node, or replicas
+  RivalFate fate = RivalFate::kUnspecified;
+  double decode_tokens_per_second = 0;
+  double total_tokens_per_second = 0;  // of all users
+  double ttft_ms = 0;
+  NodeId short_of;
+  uint64_t needed = 0;
+  uint64_t available = 0;
+  friend bool operator==(const PlanRival&, const PlanRival&) = default;
 };
 struct PlanReply {
   uint64_t ticket = 0;
@@ -453,6 +502,7 @@ struct PlanReply {
   Cause cause;  // when not
   Plan plan;
   Expectation expected;
+  std::vector<PlanRival> rivals;  // the chosen one too; also of a refusal
   friend bool operator==(const PlanReply&, const PlanReply&) = default;
 };
 

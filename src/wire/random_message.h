@@ -84,9 +84,10 @@ class RandomMessage {
         v.pulled, v.adapter, v.content);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
+  void Fill(FormatSpeed& v) { All(v.type, v.decode_gbps, v.prefill_gops); }
   void Fill(DeviceRecord& v) {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
-        v.decode_gbps, v.prefill_gops, v.load);
+        v.decode_gbps, v.prefill_gops, v.load, v.formats);
   }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
@@ -112,12 +113,15 @@ class RandomMessage {
         v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
-  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kTensor); }
+  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kFasterLayers); }
+  void Fill(Use& v) { FillEnum(v, Use::kThroughput); }
+  void Fill(RivalFate& v) { FillEnum(v, RivalFate::kNotRun); }
   void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
   void Fill(Expectation& v) {
-    All(v.basis, v.decode_tokens_per_second, v.prefill_tokens_per_second);
+    All(v.basis, v.decode_tokens_per_second, v.prefill_tokens_per_second, v.ttft_ms, v.users,
+        v.total_tokens_per_second, v.stage_ms);
   }
   void Fill(HybridTime& v) {
     All(v.wall_ms, v.counter, v.node);
@@ -125,7 +129,7 @@ class RandomMessage {
   }
   void Fill(DesiredModel& v) {
     All(v.model, v.version, v.state, v.split, v.context, v.kv_type, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms);
+        v.settings_of, v.keep_ms, v.use);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -133,9 +137,13 @@ class RandomMessage {
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
   void Fill(PlanRequest& v) {
-    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft);
+    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft, v.use, v.users);
   }
-  void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
+  void Fill(PlanRival& v) {
+    All(v.nodes, v.split, v.fate, v.decode_tokens_per_second, v.total_tokens_per_second, v.ttft_ms,
+        v.short_of, v.needed, v.available);
+  }
+  void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected, v.rivals); }
   void Fill(Reserve& v) { Fill(v.plan); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
   void Fill(Commit& v) { Fill(v.plan); }
@@ -150,7 +158,7 @@ class RandomMessage {
   }
   void Fill(EnsureInstance& v) {
     All(v.model, v.split, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms);
+        v.settings_of, v.keep_ms, v.use);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
