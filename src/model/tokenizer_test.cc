@@ -203,8 +203,9 @@ TEST(TokenizerTest, TextsBeginAndEndAsTheFileSays) {
   EXPECT_EQ(Load(plain)->text_end(), -1);
   EXPECT_EQ(Load(SmallSpm())->text_end(), -1);
   EXPECT_EQ(Load(SmallSpm().Bool("tokenizer.ggml.add_eos_token", true))->text_end(), 2);
-  EXPECT_EQ(LoadError(SmallWordPiece().Uint("tokenizer.ggml.bos_token_id", 99), ErrorCode::kCorrupt),
-            "?");
+  EXPECT_EQ(
+      LoadError(SmallWordPiece().Uint("tokenizer.ggml.bos_token_id", 99), ErrorCode::kCorrupt),
+      "the key 'tokenizer.ggml.bos_token_id' names token 99 of a vocabulary of 15");
 }
 
 TEST(TokenizerTest, DamagedMapsOfCharactersAreRefusedOrReplaceNothing) {

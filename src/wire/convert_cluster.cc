@@ -39,15 +39,9 @@ void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
 
 Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
   const auto name = Text(b, value.name), isa = Text(b, value.isa);
-  std::vector<fb::FormatSpeed> formats;
-  for (const FormatSpeed& one : value.formats) {
-    if (formats.size() == kMaxFormats) break;
-    formats.emplace_back(one.type, one.decode_gbps, one.prefill_gops);
-  }
-  const auto speeds = b.CreateVectorOfStructs(formats);
   return fb::CreateDevice(b, static_cast<uint8_t>(value.kind), name, isa, value.cores,
                           value.memory_total, value.memory_budget, value.memory_reserved,
-                          value.decode_gbps, value.prefill_gops, value.load, speeds);
+                          value.decode_gbps, value.prefill_gops, value.load);
 }
 void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   // A kind of a newer version is some accelerator.
@@ -61,12 +55,6 @@ void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   r.Finite(from.decode_gbps(), to.decode_gbps, "decode_gbps");
   r.Finite(from.prefill_gops(), to.prefill_gops, "prefill_gops");
   r.Finite(from.load(), to.load, "load");
-  r.List(from.formats(), to.formats, "formats", kMaxFormats,
-         [&](const fb::FormatSpeed& one, FormatSpeed& value) {
-           value.type = one.type();
-           r.Finite(one.decode_gbps(), value.decode_gbps, "decode_gbps of a format");
-           r.Finite(one.prefill_gops(), value.prefill_gops, "prefill_gops of a format");
-         });
 }
 
 auto WriteContents(Builder& b, const std::vector<Hash256>& contents) {

@@ -94,14 +94,6 @@ struct ModelHolding {
 
 enum class DeviceKind : uint8_t { kCpu = 0, kGpu = 1 };
 
-// What a device gives with weights of one format.
-struct FormatSpeed {
-  uint8_t type = 0;         // tensor::DType
-  double decode_gbps = 0;   // measured: GB/s of packed weights read for one row
-  double prefill_gops = 0;  // measured: 1e9 operations a second with many rows
-  friend bool operator==(const FormatSpeed&, const FormatSpeed&) = default;
-};
-
 // A device of a node that computes.
 struct DeviceRecord {
   DeviceKind kind = DeviceKind::kCpu;
@@ -114,8 +106,6 @@ struct DeviceRecord {
   double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
   double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
   double load = 0;               // part of the last seconds that it computed, in quarters
-  // Of other formats than those two figures are about; empty: like them.
-  std::vector<FormatSpeed> formats;
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 
@@ -502,7 +492,7 @@ struct PlanReply {
   Cause cause;  // when not
   Plan plan;
   Expectation expected;
-  std::vector<PlanRival> rivals;  // the chosen one too; also of a refusal
+  std::vector<PlanRival> rivals;  // the chosen one first
   friend bool operator==(const PlanReply&, const PlanReply&) = default;
 };
 

@@ -31,6 +31,9 @@ inline constexpr uint8_t kKvTypes = 3;
 inline constexpr std::array<std::string_view, kKvTypes> kKvNames = {"f16", "f32", "q8_0"};
 // By Split.
 inline constexpr std::array<std::string_view, 3> kSplitNames = {"auto", "layer", "tensor"};
+// By Use.
+inline constexpr std::array<std::string_view, 3> kUseNames = {"auto", "latency", "throughput"};
+inline constexpr uint32_t kMaxUsers = 1024;  // answers at once that a plan is made for
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;
 

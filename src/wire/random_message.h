@@ -84,10 +84,9 @@ class RandomMessage {
         v.pulled, v.adapter, v.content);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
-  void Fill(FormatSpeed& v) { All(v.type, v.decode_gbps, v.prefill_gops); }
   void Fill(DeviceRecord& v) {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
-        v.decode_gbps, v.prefill_gops, v.load, v.formats);
+        v.decode_gbps, v.prefill_gops, v.load);
   }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
