@@ -182,10 +182,13 @@ bool IsOnlyAKey(const json& node) {
   return !node.contains("memory_total");
 }
 
+}  // namespace
+
 Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
   json body = {{"model", model}};
   if (placing.spread) body["spread"] = true;
   if (!placing.split.empty()) body["split"] = placing.split;
+  if (!placing.use.empty()) body["for"] = placing.use;
   if (placing.context) body["context"] = *placing.context;
   if (!placing.kv.empty()) body["kv"] = placing.kv;
   if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));
@@ -195,8 +198,6 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   if (placing.pin) body["pinned"] = true;
   return body;
 }
-
-}  // namespace
 
 Result<HttpClient> OwnNode(const Settings& settings) {
   const std::string folder = sys::DataFolder();
@@ -378,30 +379,6 @@ Result<void> RunModels(const Settings& settings, bool as_json) {
                     exo.value("state", "")});
   }
   Print("{}", Table(rows));
-  return {};
-}
-
-Result<void> RunPlan(const Settings& settings, const std::string& model,
-                     const PlacingOptions& placing, bool as_json) {
-  const HttpClient api = TRY(OwnNode(settings));
-  const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
-  const json plan = TRY(api.Post("/v1/internal/plan", TRY(PlacingJson(name, placing))));
-  if (as_json) {
-    PrintJson(plan);
-    return {};
-  }
-  Print("{}: {}\n\n", Printable(plan.value("model", "")), Printable(plan.value("reason", "")));
-  std::vector<std::vector<std::string>> rows = {{"DEVICE", "LAYERS", "MEMORY"}};
-  for (const json& stage : plan["stages"]) {
-    rows.push_back({stage.value("node", ""),
-                    Layers(json::array({stage}), stage.value("node_id", "")),
-                    FormatSize(stage.value("bytes", uint64_t{0}))});
-  }
-  Print("{}\ncontext: {} tokens, {} KV cache for {} tokens in all\n", Table(rows),
-        plan.value("context", 0), plan.value("kv", ""), plan.value("kv_positions", uint64_t{0}));
-  Print("predicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n",
-        plan.value("predicted_tokens_per_second", 0.0),
-        plan.value("predicted_prompt_per_second", 0.0));
   return {};
 }
 

@@ -1,5 +1,5 @@
-// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, models,
-// plan; and the demo cluster's: demo, bench --nodes.
+// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, models;
+// and the demo cluster's: demo, bench --nodes.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ Result<HttpClient> OwnNode(const Settings& settings);
 struct PlacingOptions {
   bool spread = false;
   std::string split;  // empty: not said
+  std::string use;    // likewise
   std::optional<uint32_t> context;
   std::string kv;
   std::vector<std::string> lora = {};  // FILE[:SCALE]
@@ -28,10 +29,13 @@ struct PlacingOptions {
   std::string keep;                    // a time; empty: as it is
   bool pin = false;
   bool any() const {
-    return spread || !split.empty() || context || !kv.empty() || !lora.empty() || !draft.empty() ||
-           !keep.empty() || pin;
+    return spread || !split.empty() || !use.empty() || context || !kv.empty() || !lora.empty() ||
+           !draft.empty() || !keep.empty() || pin;
   }
 };
+
+// The body of a request to load or to plan. Errors: those of PathForNode.
+Result<nlohmann::json> PlacingJson(const std::string& model, const PlacingOptions& placing);
 
 struct AskOptions {
   std::string model;
@@ -58,8 +62,6 @@ struct DevicesOptions {
 Result<void> RunDevices(const Settings& settings, const DevicesOptions& options);
 Result<void> RunPs(const Settings& settings, bool json);
 Result<void> RunModels(const Settings& settings, bool json);
-Result<void> RunPlan(const Settings& settings, const std::string& model,
-                     const PlacingOptions& placing, bool json);
 
 struct DemoOptions {
   AskOptions ask;

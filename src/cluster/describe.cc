@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/units.h"
 #include "wire/plan.h"
 
@@ -48,6 +50,70 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
     default:
       return WithDetail("the instance ended", cause.detail);
   }
+}
+
+// By what the chosen one was chosen for: several answers, where it tells of several.
+double SpeedRatio(const wire::PlanRival& rival, const wire::PlanRival& chosen) {
+  const bool several =
+      chosen.total_tokens_per_second > chosen.decode_tokens_per_second * (1 + 1e-9);
+  return several ? rival.total_tokens_per_second / chosen.total_tokens_per_second
+                 : rival.decode_tokens_per_second / chosen.decode_tokens_per_second;
+}
+
+std::string SpeedFor(const wire::Expectation& expected) {
+  if (expected.users < 2) return fmt::format("{:.1f} tokens/s", expected.decode_tokens_per_second);
+  return fmt::format("{:.1f} tokens/s for {} answers at once", expected.total_tokens_per_second,
+                     expected.users);
+}
+
+// "desk", "desk + laptop, layers", "desk + laptop, each layer split"
+std::string WaysOf(const wire::PlanRival& rival, const NameOf& name_of) {
+  std::string names;
+  for (const NodeId& node : rival.nodes) names += (names.empty() ? "" : " + ") + name_of(node);
+  if (rival.fate == wire::RivalFate::kNotRun) return names + ", the whole model on each";
+  if (rival.nodes.size() < 2) return names + " alone";
+  return names + (rival.split == wire::Split::kTensor ? ", each layer split" : ", layers");
+}
+
+// "20.1 tokens/s", and of several answers at once what they get together.
+std::string RatesOf(const wire::PlanRival& rival) {
+  const double one = rival.decode_tokens_per_second, all = rival.total_tokens_per_second;
+  if (all <= one * (1 + 1e-9)) return fmt::format("{:.1f} tokens/s", one);
+  return fmt::format("{:.1f} tokens/s in all, {:.1f} for one alone", all, one);
+}
+
+std::string FateOf(const wire::PlanRival& rival, const wire::PlanRival& chosen,
+                   const NameOf& name_of) {
+  const std::string rates = RatesOf(rival);
+  const std::string node = rival.short_of.IsZero() ? "" : name_of(rival.short_of);
+  switch (rival.fate) {
+    case wire::RivalFate::kChosen:
+      return rates + "; chosen";
+    case wire::RivalFate::kSlower:
+      return fmt::format("{}; {:.0f} % of the chosen one's speed", rates,
+                         100 * SpeedRatio(rival, chosen));
+    case wire::RivalFate::kTooLittleGain:
+      return fmt::format(
+          "{}; {:.0f} % more is too little for further devices: predictions are off "
+          "by about as much",
+          rates, 100 * (SpeedRatio(rival, chosen) - 1));
+    case wire::RivalFate::kNoMemory: {
+      if (rival.needed == 0)
+        return fmt::format("{} has too little memory for its part ({} available)", node,
+                           FormatSize(rival.available));
+      const SizePair sizes = FormatSizes(rival.needed, rival.available);
+      return fmt::format("needs {}, {} is available", sizes.first, sizes.second);
+    }
+    case wire::RivalFate::kGuest:
+      return "a guest would see the text";
+    case wire::RivalFate::kTooFewParts:
+      return "the layers have fewer parts than there are devices";
+    case wire::RivalFate::kNotRun:
+      return rates + "; not possible yet: a model runs as one instance";
+    case wire::RivalFate::kUnspecified:
+      break;
+  }
+  return rates;
 }
 
 }  // namespace
@@ -109,8 +175,8 @@ std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& e
   if (plan.stages.empty() || expected.basis == wire::PlanBasis::kUnknown) return "";
   const double speed = expected.decode_tokens_per_second;
   if (plan.stages.size() == 1) {
-    return fmt::format("{} holds the whole model and is predicted fastest: {:.1f} tokens/s",
-                       name_of(plan.stages[0].node), speed);
+    return fmt::format("{} holds the whole model and is predicted fastest: {}",
+                       name_of(plan.stages[0].node), SpeedFor(expected));
   }
   std::string names, parts;
   for (const wire::StagePlan& stage : plan.stages) {
@@ -120,17 +186,38 @@ std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& e
                          stage.shard ? stage.shard->kv_end - stage.shard->kv_begin
                                      : stage.layer_end - stage.layer_begin);
   }
-  if (IsSharded(plan)) {
-    return fmt::format(
-        "each layer split over the nodes, as asked: {} (KV heads in proportion to "
-        "speed: {}): {:.1f} tokens/s",
-        names, parts, speed);
+  const auto sentence = [&](std::string_view why, std::string_view what) {
+    return fmt::format("{}: {} ({} in proportion to speed: {}): {:.1f} tokens/s", why, names, what,
+                       parts, speed);
+  };
+  switch (expected.basis) {
+    case wire::PlanBasis::kTensor:
+      return sentence("each layer split over the nodes, as asked", "KV heads");
+    case wire::PlanBasis::kFasterTensor:
+      return sentence("each layer split over the nodes is predicted fastest", "KV heads");
+    case wire::PlanBasis::kSpread:
+      return sentence("spread over the nodes, as asked", "layers");
+    case wire::PlanBasis::kFasterLayers:
+      return fmt::format("layers over the nodes are predicted fastest: {} (layers: {}): {}", names,
+                         parts, SpeedFor(expected));
+    default:
+      return fmt::format(
+          "no node holds the model alone; {} together are predicted fastest (layers: "
+          "{}): {:.1f} tokens/s",
+          names, parts, speed);
   }
-  return fmt::format("{}: {} (layers in proportion to speed: {}): {:.1f} tokens/s",
-                     expected.basis == wire::PlanBasis::kSpread
-                         ? "spread over the nodes, as asked"
-                         : "no node holds the model alone; the fewest that do",
-                     names, parts, speed);
+}
+
+std::vector<std::string> DescribeRivals(const std::vector<wire::PlanRival>& rivals,
+                                        const NameOf& name_of) {
+  const auto chosen = std::ranges::find(rivals, wire::RivalFate::kChosen, &wire::PlanRival::fate);
+  std::vector<std::string> sentences;
+  for (const wire::PlanRival& rival : rivals) {
+    sentences.push_back(
+        fmt::format("{}: {}", WaysOf(rival, name_of),
+                    FateOf(rival, chosen == rivals.end() ? rival : *chosen, name_of)));
+  }
+  return sentences;
 }
 
 }  // namespace exo::cluster

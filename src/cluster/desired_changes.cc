@@ -50,7 +50,8 @@ EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
           .draft = record.draft,
           .named = record.named,
           .settings_of = record.settings_of,
-          .keep_ms = record.keep_ms};
+          .keep_ms = record.keep_ms,
+          .use = record.use};
 }
 
 // Whoever needed the memory saw an idle instance; its owner knows better.

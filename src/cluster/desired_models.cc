@@ -59,6 +59,7 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
   if (record != nullptr && record->state != DesiredState::kUnloaded) {
     if ((event.named & wire::kNamedAdapters) == 0) demand->options.adapters = record->adapters;
     if (!event.draft) demand->options.draft = record->draft;
+    if (event.use == wire::Use::kAuto) demand->options.use = record->use;
     if ((event.named & wire::kNamedKeep) == 0) demand->options.keep_ms = record->keep_ms;
     if (record->keep_ms != demand->options.keep_ms && record->state == DesiredState::kRunning)
       KeepFor(*record, event.keep_ms);
@@ -106,7 +107,8 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .draft = message.draft,
                      .named = message.named,
                      .settings_of = message.settings_of,
-                     .keep_ms = message.keep_ms};
+                     .keep_ms = message.keep_ms,
+                     .use = message.use};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -145,7 +147,8 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .draft = best.plan.draft,
                     .named = demand.options.named,
                     .settings_of = demand.options.settings_of,
-                    .keep_ms = demand.options.keep_ms});
+                    .keep_ms = demand.options.keep_ms,
+                    .use = demand.options.use});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -158,6 +161,7 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
                             .nonce = context_.rng.Next(),
                             .prefer = context_.self(),
                             .split = demand.options.split,
+                            .use = demand.options.use,
                             .context = demand.options.context,
                             .kv_type = demand.options.kv_type,
                             .adapters = demand.options.adapters,
@@ -203,7 +207,8 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .draft = demand.options.draft,
                                                .named = demand.options.named,
                                                .settings_of = demand.options.settings_of,
-                                               .keep_ms = demand.options.keep_ms});
+                                               .keep_ms = demand.options.keep_ms,
+                                               .use = demand.options.use});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {

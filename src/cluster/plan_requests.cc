@@ -15,7 +15,9 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
                                   .context = event.context,
                                   .kv_type = event.kv_type,
                                   .adapters = event.adapters,
-                                  .draft = event.draft};
+                                  .draft = event.draft,
+                                  .use = event.use,
+                                  .users = event.users};
   if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
@@ -49,6 +51,8 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
                             .term = context_.options.incarnation,
                             .prefer = context_.self(),
                             .split = request.split,
+                            .use = request.use,
+                            .users = request.users,
                             .context = request.context,
                             .kv_type = request.kv_type,
                             .adapters = request.adapters,
@@ -59,6 +63,7 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
   if (choice) {
     reply.plan = choice->plan;
     reply.expected = ExpectationOf(*choice);
+    reply.rivals = choice->rivals;
   } else {
     reply.cause = PlanCause(choice.error(), *shape, nodes, options);
   }
@@ -83,9 +88,11 @@ void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {
 
 void PlanRequests::Finish(const wire::PlanReply& reply) {
   if (reply.ok) {
-    context_.Emit(PlanMade{reply.ticket, wire::InstanceSummary{.plan = reply.plan,
-                                                               .owner = reply.plan.owner,
-                                                               .expected = reply.expected}});
+    context_.Emit(
+        PlanMade{reply.ticket,
+                 wire::InstanceSummary{
+                     .plan = reply.plan, .owner = reply.plan.owner, .expected = reply.expected},
+                 reply.rivals});
     return;
   }
   const auto names = [this](const NodeId& node) { return members_.NameOf(node); };

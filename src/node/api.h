@@ -156,6 +156,8 @@ struct Placing {
   std::optional<std::string> draft = {};  // name or path of a small model that guesses for this one
   std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel; a pinned model stays pinned
   bool unpin = false;
+  wire::Use use = {};
+  uint32_t users = 0;  // of a plan that is not carried out: answers at once; 0: not said
 };
 
 struct StageReport {
@@ -314,13 +316,34 @@ struct ClusterView {
   uint32_t neighbors_of_other_clusters = 0;
   uint64_t sequence = 0;  // of the last event that is in this view
 };
+// A device as the planner knows it.
+struct PlanDevice {
+  NodeId id;
+  std::string name;
+  uint64_t memory_available = 0;  // of the budget: what is not reserved
+  uint64_t memory_budget = 0;
+  double decode_gbps = 0;
+  double prefill_gops = 0;
+  bool guest = false;
+};
+// The way of a row between two stages.
+struct PlanHop {
+  NodeId from;
+  NodeId to;
+  double rtt_ms = 0;
+  double mbps = 0;  // 0: not known
+};
 struct PlanView {
   wire::Plan plan;
+  wire::Expectation expected;
   std::string reason;
-  double predicted_tokens_per_second = 0;
-  double predicted_prompt_per_second = 0;
   std::vector<std::string> node_names;  // one per stage
   bool was_running = false;             // of Load: where it is, nobody placed it anew
+  // What the planner knows of the devices, and what came of each placement that it looked at.
+  std::vector<PlanDevice> devices = {};
+  std::vector<PlanHop> hops = {};
+  std::vector<wire::PlanRival> rivals = {};
+  std::vector<std::string> explanation = {};  // the rivals in sentences
 };
 
 // One change of a peer, an instance or a request of a client of this node.

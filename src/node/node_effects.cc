@@ -180,7 +180,7 @@ void NodeImpl::Do(cluster::EnsureReply& effect) {
 
 void NodeImpl::Do(cluster::PlanMade& effect) {
   auto found = plans_.extract(effect.ticket);
-  if (!found.empty()) found.mapped()(std::move(effect.result));
+  if (!found.empty()) found.mapped()(std::move(effect));
 }
 
 void NodeImpl::Do(cluster::UnloadReply& effect) {

@@ -295,7 +295,6 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
-  PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
   void RestorePresets();
   void WritePresets();
   void StartPulls();
@@ -387,7 +386,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::map<uint64_t, std::unique_ptr<RemovalRound>> removals_;
-  std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
+  std::map<uint64_t, std::function<void(cluster::PlanMade)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};

@@ -303,7 +303,8 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .kv_type = shape.kv_type,
                              .adapters = {},
                              .named = NamedIn(placing, shape.context),
-                             .keep_ms = placing.keep_ms.value_or(options_.keep_ms)};
+                             .keep_ms = placing.keep_ms.value_or(options_.keep_ms),
+                             .use = placing.use};
   // Adapters first: what runs has its own.
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));

@@ -107,6 +107,20 @@ Parsed<wire::Split> ReadSplit(const Json& body) {
   return static_cast<wire::Split>(name - wire::kSplitNames.begin());
 }
 
+Parsed<wire::Use> ReadUse(const Json& body) {
+  const Json* use = Find(body, "for");
+  if (use == nullptr) return wire::Use::kAuto;
+  const auto name =
+      std::ranges::find(wire::kUseNames, use->is_string() ? use->get<std::string>() : "");
+  if (name == wire::kUseNames.end()) {
+    return BadValue(
+        "for", fmt::format("'for' is {}, but must be \"auto\", \"latency\" (one answer as fast "
+                           "as possible) or \"throughput\" (many answers at once)",
+                           Shown(*use)));
+  }
+  return static_cast<wire::Use>(name - wire::kUseNames.begin());
+}
+
 model::Data ToData(const Json& json) {
   switch (json.type()) {
     case Json::value_t::boolean:

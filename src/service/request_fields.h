@@ -43,6 +43,8 @@ Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* n
 
 // How a model is divided: "split", or "spread", which is true for "layer". Errors: 400.
 Parsed<wire::Split> ReadSplit(const Json& body);
+// What a placement should be good at: "for". Errors: 400.
+Parsed<wire::Use> ReadUse(const Json& body);
 
 model::Data ToData(const Json& json);
 // Of an object; empty for anything else.

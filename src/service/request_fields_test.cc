@@ -48,5 +48,16 @@ TEST(RequestFieldsTest, ASplitIsNamedOrSpread) {
   }
 }
 
+TEST(RequestFieldsTest, AUseIsNamed) {
+  EXPECT_EQ(ReadUse(Json::object()), wire::Use::kAuto);
+  EXPECT_EQ(ReadUse({{"for", "latency"}}), wire::Use::kLatency);
+  EXPECT_EQ(ReadUse({{"for", "throughput"}}), wire::Use::kThroughput);
+  for (const Json& body : {Json{{"for", "speed"}}, Json{{"for", 1}}, Json{{"for", ""}}}) {
+    const auto read = ReadUse(body);
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().param, "for") << body;
+  }
+}
+
 }  // namespace
 }  // namespace exo::service

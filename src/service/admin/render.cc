@@ -117,6 +117,31 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
   return json;
 }
 
+Json DevicesJson(const node::PlanView& view) {
+  Json devices = Json::array();
+  for (const node::PlanDevice& device : view.devices) {
+    devices.push_back({{"id", device.id.Hex()},
+                       {"name", device.name},
+                       {"memory_available", device.memory_available},
+                       {"memory_budget", device.memory_budget},
+                       {"decode_gbps", device.decode_gbps},
+                       {"prefill_gops", device.prefill_gops},
+                       {"guest", device.guest}});
+  }
+  return devices;
+}
+
+Json HopsJson(const node::PlanView& view) {
+  Json hops = Json::array();
+  for (const node::PlanHop& hop : view.hops) {
+    hops.push_back({{"from", hop.from.Hex()},
+                    {"to", hop.to.Hex()},
+                    {"rtt_ms", hop.rtt_ms},
+                    {"mbps", hop.mbps > 0 ? Json(hop.mbps) : Json()}});
+  }
+  return hops;
+}
+
 }  // namespace
 
 Json ClusterJson(const node::ClusterView& cluster) {
@@ -142,12 +167,22 @@ Json ClusterJson(const node::ClusterView& cluster) {
 }
 
 Json PlanJson(const node::PlanView& view) {
+  const wire::Expectation& expected = view.expected;
   Json json = PlanFields(view.plan, [&](size_t i) {
     return i < view.node_names.size() ? view.node_names[i] : view.plan.stages[i].node.Short();
   });
   json["reason"] = view.reason;
-  json["predicted_tokens_per_second"] = view.predicted_tokens_per_second;
-  json["predicted_prompt_per_second"] = view.predicted_prompt_per_second;
+  json["predicted_tokens_per_second"] = expected.decode_tokens_per_second;
+  json["predicted_prompt_per_second"] = expected.prefill_tokens_per_second;
+  json["predicted_ttft_ms"] = expected.ttft_ms;
+  json["users"] = expected.users;
+  json["predicted_total_per_second"] = expected.total_tokens_per_second;
+  Json& stages = json["stages"];
+  for (size_t i = 0; i < stages.size() && i < expected.stage_ms.size(); ++i)
+    stages[i]["ms_per_token"] = expected.stage_ms[i];
+  json["devices"] = DevicesJson(view);
+  json["hops"] = HopsJson(view);
+  json["explanation"] = view.explanation;
   return json;
 }
 

@@ -107,15 +107,15 @@ Json PlanResult(const node::PlanView& view) {
   std::string text = fmt::format(
       "{} would run on {}: {}.\nPredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s; context "
       "{} tokens. Nothing was loaded.",
-      plan.model_name, where, view.reason, view.predicted_tokens_per_second,
-      view.predicted_prompt_per_second, plan.context);
+      plan.model_name, where, view.reason, view.expected.decode_tokens_per_second,
+      view.expected.prefill_tokens_per_second, plan.context);
   return ToolResult(std::move(text),
                     {{"model", plan.model_name},
                      {"reason", view.reason},
                      {"context", plan.context},
                      {"stages", std::move(stages)},
-                     {"predicted_tokens_per_second", view.predicted_tokens_per_second},
-                     {"predicted_prompt_per_second", view.predicted_prompt_per_second}});
+                     {"predicted_tokens_per_second", view.expected.decode_tokens_per_second},
+                     {"predicted_prompt_per_second", view.expected.prefill_tokens_per_second}});
 }
 
 }  // namespace exo::service::mcp
