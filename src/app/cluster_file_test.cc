@@ -63,7 +63,7 @@ TEST(ClusterFileTest, WhatIsWrongIsNamedWithItsLine) {
   EXPECT_EQ(Refusal("device = 3\n").substr(0, 21), "home.toml has no [[de");
   EXPECT_EQ(Refusal("device = [3]\n"),
             "home.toml line 1: device is 3, but must be a table: write [[device]]");
-  EXPECT_EQ(Refusal("x = [\n").substr(0, 17), "home.toml line 2,") << Refusal("x = [\n");
+  EXPECT_TRUE(Refusal("x = [\n").starts_with("home.toml line 1, column 7: "));
   EXPECT_EQ(Refusal(device), "home.toml line 1: this table has no decode_gbps");
   EXPECT_EQ(Refusal(device + "decode_gbps = -1\n"),
             "home.toml line 5: decode_gbps is -1, but must be a number above 0, 1000000 at most");
@@ -108,7 +108,7 @@ TEST(ClusterFileTest, AnyTextIsReadOrRefused) {
   constexpr std::string_view kBytes = "[]{}=\"'\n.,#-+e01\\\x00\xff";
   Rng rng(7);
   size_t refused = 0;
-  for (int trial = 0; trial < 2000; ++trial) {
+  for (int trial = 0; trial < 500; ++trial) {
     std::string text = whole;
     for (uint64_t changes = 1 + rng.Below(4); changes > 0; --changes) {
       const size_t at = rng.Below(text.size());
@@ -126,7 +126,7 @@ TEST(ClusterFileTest, AnyTextIsReadOrRefused) {
     ++refused;
     EXPECT_TRUE(read.error().message.starts_with("home.toml ")) << read.error().message;
   }
-  EXPECT_GT(refused, 200u);
+  EXPECT_GT(refused, 50u);
 }
 
 }  // namespace
