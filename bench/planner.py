@@ -3,14 +3,18 @@
 
     make bench-cluster                          # the short form, some minutes, as root (cgroups)
     bench/planner.py --trials 20 --layers 16    # as docs/performance.md has it
+    bench/planner.py clusters --rounds 3        # predicted beside measured, plans and their rivals
 
-Two tables. `predicted`: one node with each share of a core alone: tokens per second that `exo plan` predicts when the
+Three tables. `predicted`: one node with each share of a core alone: tokens per second that `exo plan` predicts when the
 node has just measured itself, those that an answer then comes with, and the prediction after it has worked for a
 while. `chosen`: clusters of fresh nodes with the shares of --shares, in another order each time: which one the plan
-takes, and whether that is the fastest. Synthetic 1B model (needs EXO_SHARED). Only ratios count.
+takes, and whether that is the fastest. `clusters`: of each cluster of CLUSTERS the plan
+that exo makes by itself and its rivals, as predicted and as measured, in turns; what was measured is a line of --results
+and is not measured again. Links are this machine's loopback. Synthetic 1B model (needs EXO_SHARED). Only ratios count.
 """
 import argparse
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -28,6 +32,10 @@ from lib import Node, Skip, wait_alive, wait_for
 PERIODS = (10000, 100000)  # microseconds of a quota: what Docker takes, and a tenth of it
 WEIGHT = 10000  # other programs of this machine hardly take part
 STARTED_S = 60
+# Shares of a core of each node, the model's format, the prompt's tokens.
+CLUSTERS = [(shares, kind, prompt) for shares in ((100,), (50, 50), (100, 50), (100, 50, 25))
+            for kind in ("q4_0", "q8_0", "q4_k_m") for prompt in (16, 512)]
+WAYS = ("auto", "layer", "tensor")  # the plan by itself, and what it is compared with
 SETTLED_S = 6  # longer than the quiet that a node waits for before it measures
 
 
@@ -67,6 +75,25 @@ class Device:
         status, plan = self.node.api.post("/v1/internal/plan", {"model": self.model})
         assert status == 200, plan
         return plan
+
+    def load(self, way):
+        """Loads it so; the plan."""
+        status, plan = self.node.api.post("/v1/internal/load", {"model": self.model, "split": way})
+        assert status == 200, plan
+        return plan
+
+    def unload(self):
+        status, answer = self.node.api.post("/v1/internal/unload", {"model": self.model})
+        assert status == 200, answer
+
+    def timed(self, prompt, tokens):
+        """Seconds to the first token of a prompt of so many, and tokens per second from there on."""
+        words = [random.randrange(1000, 30000) for _ in range(prompt)]
+        begin = time.monotonic()
+        times = [time.monotonic() for event in self.node.api.stream(
+            "/v1/completions", {"model": self.model, "prompt": words, "max_tokens": tokens, "temperature": 0})
+            if event.get("choices")]
+        return times[0] - begin, (len(times) - 2) / (times[-2] - times[0])
 
     def predicted(self):
         return self.plan()["predicted_tokens_per_second"]
@@ -141,21 +168,78 @@ def measure_choices(exo, model, shares, trials):
     return right == trials
 
 
+def measure_cluster(exo, options, shares, kind, prompt):
+    """What was predicted and measured, by the way to divide the model; the ways in turns."""
+    model = compare.model_file(compare.Row("tg", "1B", kind, 1, 0), options.layers)
+    lines = {}
+    with devices(exo, model, shares) as made:
+        asked = made[0]
+        for _ in range(options.rounds):
+            for way in WAYS if len(shares) > 1 else WAYS[:1]:
+                plan = asked.load(way)
+                line = lines.setdefault(way, {"stages": len(plan["stages"]), "predicted": plan["predicted_tokens_per_second"],
+                                              "measured": [], "first_token": []})
+                asked.timed(4, 4)  # caches are warm, links open
+                first, rate = asked.timed(prompt, options.tokens)
+                line["measured"].append(rate)
+                line["first_token"].append(first)
+                asked.unload()
+    return lines
+
+
+def summarize(results):
+    """How far predictions are off, and whether the plan was the best of what was measured."""
+    ratios, right = [], 0
+    print("| shares, format, prompt | way, stages | predicted tokens/s | measured | predicted / measured | first token, s |\n|---|---|---|---|---|---|")
+    for key, lines in results.items():
+        rates = {way: statistics.median(line["measured"]) for way, line in lines.items()}
+        right += rates["auto"] >= 0.95 * max(rates.values())
+        for way, line in lines.items():
+            ratios.append(line["predicted"] / rates[way])
+            print(f"| {key} | {way}, {line['stages']} | {line['predicted']:.1f} | {rates[way]:.1f} | {ratios[-1]:.2f} | "
+                  f"{statistics.median(line['first_token']):.2f} |")
+    off = [abs(ratio - 1) for ratio in ratios]
+    print(f"\npredictions: median off by {statistics.median(off):.0%}, worst {max(off):.0%}, too good "
+          f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)}; plans within 5 % of the best: {right} of {len(results)}")
+
+
+def measure_clusters(exo, options):
+    file = pathlib.Path(options.results)
+    done = map(json.loads, file.read_text().splitlines()) if file.exists() else []
+    results = {line["key"]: line["ways"] for line in done}
+    for shares, kind, prompt in CLUSTERS[:options.clusters]:
+        key = f"{'+'.join(map(str, shares))} {kind} {prompt}, {options.layers} layers"
+        if key in results:
+            continue
+        results[key] = measure_cluster(exo, options, shares, kind, prompt)
+        with file.open("a") as out:
+            out.write(json.dumps({"key": key, "ways": results[key]}) + "\n")
+    summarize(results)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=[[], "predicted", "chosen"], help="both without any")
+    parser.add_argument("what", nargs="*", choices=[[], "predicted", "chosen", "clusters"],
+                        help="the first two without any")
     parser.add_argument("--exo", default=str(compare.ROOT / "build/release/exo"))
     parser.add_argument("--shares", type=int, nargs="+", default=[100, 50, 25], help="percent of a core, no two alike")
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--layers", type=int, default=4, help="of the model's 16")
+    parser.add_argument("--clusters", type=int, default=len(CLUSTERS), help="of the list, from its beginning")
+    parser.add_argument("--rounds", type=int, default=1, help="measurements of each way of a cluster")
+    parser.add_argument("--tokens", type=int, default=32, help="of each answer")
+    parser.add_argument("--results", default="build/planner.jsonl", help="what was measured of clusters")
     parser.add_argument("--seconds", type=float, default=8, help="of work behind a node's first prediction")
     options = parser.parse_args()
     exo = os.path.abspath(options.exo)
     model = compare.model_file(compare.Row("tg", "1B", "q4_0", 1, 0), options.layers)
+    wanted = options.what or ["predicted", "chosen"]
     try:
-        if options.what != ["chosen"]:
+        if "clusters" in wanted:
+            measure_clusters(exo, options)
+        if "predicted" in wanted:
             measure_predictions(exo, model, options.shares, options.seconds)
-        if options.what != ["predicted"] and not measure_choices(exo, model, options.shares, options.trials):
+        if "chosen" in wanted and not measure_choices(exo, model, options.shares, options.trials):
             sys.exit(1)
     except Skip as reason:
         sys.exit(f"planner: {reason}")

@@ -182,12 +182,16 @@ bool IsOnlyAKey(const json& node) {
   return !node.contains("memory_total");
 }
 
+}  // namespace
+
 Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
   json body = {{"model", model}};
   if (placing.spread) body["spread"] = true;
   if (!placing.split.empty()) body["split"] = placing.split;
+  if (!placing.use.empty()) body["for"] = placing.use;
   if (placing.context) body["context"] = *placing.context;
   if (!placing.kv.empty()) body["kv"] = placing.kv;
+  if (!placing.wire.empty()) body["wire"] = placing.wire;
   if (!placing.lora.empty()) body["adapters"] = TRY(AdaptersForNode(placing.lora));
   if (!placing.draft.empty())
     body["draft"] = LooksLikePath(placing.draft) ? TRY(PathForNode(placing.draft)) : placing.draft;
@@ -195,8 +199,6 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   if (placing.pin) body["pinned"] = true;
   return body;
 }
-
-}  // namespace
 
 Result<HttpClient> OwnNode(const Settings& settings) {
   const std::string folder = sys::DataFolder();
@@ -267,6 +269,15 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
   return {};
 }
 
+namespace {
+
+std::string HealthText(const json& node) {
+  const std::string text = node.value("health", json::object()).value("text", "");
+  return text.empty() ? "-" : text;
+}
+
+}  // namespace
+
 Result<void> RunDevices(const Settings& settings, const DevicesOptions& options) {
   const HttpClient api = TRY(OwnNode(settings));
   json cluster = TRY(api.Get("/v1/cluster"));
@@ -277,7 +288,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
-      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT"}};
+      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "RTT", "HEALTH"}};
   size_t forgotten = 0;
   for (const json& node : cluster["nodes"]) {
     const bool is_forgotten = node.value("trust", "") == "forgotten";
@@ -285,7 +296,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     if (is_forgotten && !options.all) continue;
     if (IsOnlyAKey(node)) {
       rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
-                      StateText(node), "-", "-", "-", "-"});
+                      StateText(node), "-", "-", "-", "-", "-"});
       continue;
     }
     rows.push_back(
@@ -298,7 +309,8 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
          Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
          Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
          node.value("state", "") == "self" ? "-"
-                                           : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0))});
+                                           : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0)),
+         HealthText(node)});
   }
   Print("{}", Table(rows));
   if (forgotten > 0 && !options.all) {
@@ -378,30 +390,6 @@ Result<void> RunModels(const Settings& settings, bool as_json) {
                     exo.value("state", "")});
   }
   Print("{}", Table(rows));
-  return {};
-}
-
-Result<void> RunPlan(const Settings& settings, const std::string& model,
-                     const PlacingOptions& placing, bool as_json) {
-  const HttpClient api = TRY(OwnNode(settings));
-  const std::string name = LooksLikePath(model) ? TRY(PathForNode(model)) : model;
-  const json plan = TRY(api.Post("/v1/internal/plan", TRY(PlacingJson(name, placing))));
-  if (as_json) {
-    PrintJson(plan);
-    return {};
-  }
-  Print("{}: {}\n\n", Printable(plan.value("model", "")), Printable(plan.value("reason", "")));
-  std::vector<std::vector<std::string>> rows = {{"DEVICE", "LAYERS", "MEMORY"}};
-  for (const json& stage : plan["stages"]) {
-    rows.push_back({stage.value("node", ""),
-                    Layers(json::array({stage}), stage.value("node_id", "")),
-                    FormatSize(stage.value("bytes", uint64_t{0}))});
-  }
-  Print("{}\ncontext: {} tokens, {} KV cache for {} tokens in all\n", Table(rows),
-        plan.value("context", 0), plan.value("kv", ""), plan.value("kv_positions", uint64_t{0}));
-  Print("predicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s\n",
-        plan.value("predicted_tokens_per_second", 0.0),
-        plan.value("predicted_prompt_per_second", 0.0));
   return {};
 }
 

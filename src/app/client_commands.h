@@ -1,5 +1,5 @@
-// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, models,
-// plan; and the demo cluster's: demo, bench --nodes.
+// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, models;
+// and the demo cluster's: demo, bench --nodes.
 #pragma once
 
 #include <cstdint>
@@ -21,17 +21,22 @@ Result<HttpClient> OwnNode(const Settings& settings);
 struct PlacingOptions {
   bool spread = false;
   std::string split;  // empty: not said
+  std::string use;    // likewise
   std::optional<uint32_t> context;
   std::string kv;
+  std::string wire;                    // empty: not said; likewise kv
   std::vector<std::string> lora = {};  // FILE[:SCALE]
   std::string draft;                   // name or path of a small model
   std::string keep;                    // a time; empty: as it is
   bool pin = false;
   bool any() const {
-    return spread || !split.empty() || context || !kv.empty() || !lora.empty() || !draft.empty() ||
-           !keep.empty() || pin;
+    return spread || !split.empty() || !use.empty() || !wire.empty() || context || !kv.empty() ||
+           !lora.empty() || !draft.empty() || !keep.empty() || pin;
   }
 };
+
+// The body of a request to load or to plan. Errors: those of PathForNode.
+Result<nlohmann::json> PlacingJson(const std::string& model, const PlacingOptions& placing);
 
 struct AskOptions {
   std::string model;
@@ -58,14 +63,13 @@ struct DevicesOptions {
 Result<void> RunDevices(const Settings& settings, const DevicesOptions& options);
 Result<void> RunPs(const Settings& settings, bool json);
 Result<void> RunModels(const Settings& settings, bool json);
-Result<void> RunPlan(const Settings& settings, const std::string& model,
-                     const PlacingOptions& placing, bool json);
 
 struct DemoOptions {
   AskOptions ask;
   unsigned nodes = 3;
   unsigned threads = 1;  // of each node
   std::string split = "layer";
+  std::string wire = "f32";
 };
 Result<void> RunDemo(const Settings& settings, const DemoOptions& options);
 // `exo bench --nodes N`: prompt and decode speed over a demo cluster, one thread a node unless told

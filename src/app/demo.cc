@@ -47,6 +47,27 @@ Result<std::string> NameInCluster(const DemoCluster& cluster, const std::string&
   return added.value("model", model);
 }
 
+// An answer to a prompt that no other one begins like.
+Result<json> AskRandom(const DemoCluster& cluster, const std::string& model, Rng& rng,
+                       uint32_t prompt_tokens, uint32_t max_tokens) {
+  std::vector<TokenId> prompt(prompt_tokens);
+  // Ids below every usual vocabulary's control tokens.
+  for (TokenId& token : prompt) token = static_cast<TokenId>(3 + rng.Below(250));
+  return cluster.api().Post(
+      "/v1/completions",
+      {{"model", model}, {"prompt", prompt}, {"max_tokens", max_tokens}, {"temperature", 0}});
+}
+
+// Of an answer of one token: the part of its time that the slowest stage computed. The others'
+// first chunk before it and their last one behind it count as waiting, as links do.
+double BusyPart(const json& report) {
+  double slowest = 0;
+  for (const json& stage : report.value("stages", json::array()))
+    slowest = std::max(slowest, stage.value("ms", 0.0));
+  const double whole = report.value("ttft_ms", 0.0);
+  return whole > 0 ? slowest / whole : 0;
+}
+
 }  // namespace
 
 Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
@@ -71,8 +92,9 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
   teller.Say("placing {}{} over {} ...\n", options.split == "tensor" ? "each layer of " : "",
              Printable(ask.model), options.nodes == 1 ? "it" : "all of them");
   const Time load_start = sys::Now();
-  const json plan = TRY(
-      cluster->api().Post("/v1/internal/load", {{"model", ask.model}, {"split", options.split}}));
+  const json plan = TRY(cluster->api().Post(
+      "/v1/internal/load",
+      {{"model", ask.model}, {"split", options.split}, {"wire", options.wire}}));
   teller.Say("  loaded in {:.1f} s\n", Seconds(sys::Now() - load_start));
 
   teller.Say("\n{} {}\n{} ", Bold("you:"), Printable(ask.prompt, "\n\t"),
@@ -94,6 +116,7 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
     PrintJson({{"text", answer.text},
                {"token_ids", answer.report.value("token_ids", json::array())},
                {"stages", stages},
+               {"wire", answer.report.value("wire", "")},
                {"tokens_per_second", speed},
                {"ttft_ms", answer.report.value("ttft_ms", 0.0)}});
   }
@@ -109,30 +132,30 @@ Result<void> RunClusterBench(const Settings& settings, const BenchOptions& optio
                                                          .node_arguments = {},
                                                          .stop_fd = stop_fd}));
   const std::string model = TRY(NameInCluster(*cluster, options.model));
-  TRY(cluster->api().Post("/v1/internal/load", {{"model", model}, {"split", options.split}}));
+  TRY(cluster->api().Post("/v1/internal/load",
+                          {{"model", model}, {"split", options.split}, {"wire", options.wire}}));
   const double load = Seconds(sys::Now() - start);
   Rng rng(12345);
-  std::vector<TokenId> prompt(std::max(options.pp, 1u));
   json stages;
-  std::vector<double> pp, tg, ttft;
+  std::vector<double> pp, tg, ttft, busy;
   for (uint32_t run = 0; run <= options.runs; ++run) {
-    // Another one each time: nothing of it is in the prefix cache. Ids below every usual
-    // vocabulary's control tokens.
-    for (TokenId& token : prompt) token = static_cast<TokenId>(3 + rng.Below(250));
-    const json body = {{"model", model},
-                       {"prompt", prompt},
-                       {"max_tokens", std::max(options.tg, 1u)},
-                       {"temperature", 0}};
-    const json answer = TRY(cluster->api().Post("/v1/completions", body));
+    const json answer =
+        TRY(AskRandom(*cluster, model, rng, std::max(options.pp, 1u), std::max(options.tg, 1u)));
+    const json prefill = TRY(AskRandom(*cluster, model, rng, std::max(options.pp, 1u), 1));
     if (run == 0) continue;  // warm-up
     pp.push_back(answer["exo"].value("prompt_tokens_per_second", 0.0));
     tg.push_back(answer["exo"].value("tokens_per_second", 0.0));
     ttft.push_back(answer["exo"].value("ttft_ms", 0.0));
+    busy.push_back(BusyPart(prefill["exo"]));
     stages = answer["exo"]["stages"];
   }
+  const json sent = TRY(cluster->api().Get("/v1/cluster")).value("sent", json::object());
+  const double sent_rows = std::max(sent.value("rows", 0.0), 1.0);
   const json report = {{"model", model},
                        {"nodes", options.nodes},
                        {"split", options.split},
+                       {"wire", options.wire},
+                       {"wire_bytes_per_token", sent.value("bytes", 0.0) / sent_rows},
                        {"threads", std::max(options.threads, 1u)},
                        {"pp", options.pp},
                        {"pp_tps", Median(pp)},
@@ -141,6 +164,7 @@ Result<void> RunClusterBench(const Settings& settings, const BenchOptions& optio
                        {"pp_runs", pp},
                        {"tg_runs", tg},
                        {"ttft_ms", Median(ttft)},
+                       {"slowest_stage_busy", Median(busy)},
                        {"load_all_s", load},
                        {"kv", "f16"},
                        {"depth", 0},
@@ -149,8 +173,12 @@ Result<void> RunClusterBench(const Settings& settings, const BenchOptions& optio
   if (options.json) {
     PrintJson(report);
   } else {
-    Print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s\n", Printable(model),
+    Print("{} over {} nodes: prompt {:.2f} tokens/s, decode {:.2f} tokens/s", Printable(model),
           options.nodes, Median(pp), Median(tg));
+    Print(
+        "; the slowest stage computes {:.0f} % of a prompt's time; {} between them, {} bytes a "
+        "token and link\n",
+        100 * Median(busy), options.wire, report.value("wire_bytes_per_token", 0.0));
   }
   return {};
 }

@@ -21,8 +21,9 @@ struct BenchOptions {
   uint32_t chunk = 256;
   unsigned threads = 0;         // 0: all cores
   unsigned nodes = 0;           // 0: in this process; else over a demo cluster of so many nodes
-  std::string split = "layer";  // of the cluster
-  std::string replay;           // file of recorded tokens: pp of them as prompt, tg as its answer
+  std::string split = "layer";  // of the cluster; likewise wire
+  std::string wire = "f32";
+  std::string replay;  // file of recorded tokens: pp of them as prompt, tg as its answer
   kernels::KvType kv = kernels::KvType::kF16;
   bool json = false;
 };

@@ -13,6 +13,7 @@
 #include "app/model_commands.h"
 #include "app/output.h"
 #include "app/pairing_commands.h"
+#include "app/plan_command.h"
 #include "app/pull_command.h"
 #include "app/secret_commands.h"
 #include "app/settings.h"
@@ -22,6 +23,7 @@
 #include "base/text.h"
 #include "node/version.h"
 #include "sys/standard_streams.h"
+#include "wire/plan.h"
 
 namespace exo::app {
 namespace {
@@ -98,7 +100,7 @@ struct Commands {
   QuantizeOptions quantize;
   std::string kv = "f16";
   std::string model;
-  PlacingOptions placing;
+  PlanCommandOptions plan;
   SecretOptions secret;
   std::string join_at_start;
   InviteOptions invite;
@@ -201,9 +203,23 @@ struct Commands {
         ->check(CLI::IsMember({"auto", "layer", "tensor"}));
   }
 
+  static CLI::Option* AddWire(CLI::App* c, std::string& wire) {
+    return c
+        ->add_option(
+            "--wire", wire,
+            "how rows travel between devices: f32 (exact); f16, int8 or int4 for slow links "
+            "(other answers)")
+        ->check(CLI::IsMember({"f32", "f16", "int8", "int4"}));
+  }
+
   void AddPlacing(CLI::App* c, PlacingOptions& options) {
     CLI::Option* spread = c->add_flag("--spread", options.spread, "short for --split layer");
     AddSplit(c, options.split)->excludes(spread);
+    AddWire(c, options.wire);
+    c->add_option("--for", options.use,
+                  "what the place should be good at: latency (one answer as fast as possible) or "
+                  "throughput (many answers at once)")
+        ->check(CLI::IsMember({"auto", "latency", "throughput"}));
     c->add_option("--context", options.context,
                   "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
         ->check(Between(0, kMaxPositions));
@@ -248,12 +264,7 @@ struct Commands {
     d->add_flag("--json", devices.json);
     view("ps", "which models run where", RunPs);
     view("models", "which models can be run", RunModels);
-    CLI::App* c =
-        Add("plan", "where a model would go and how fast it would be, without loading it",
-            [this](const Settings& settings) { return RunPlan(settings, model, placing, json); });
-    c->add_option("MODEL", model, "name or path of a GGUF file")->required();
-    AddPlacing(c, placing);
-    c->add_flag("--json", json);
+    AddPlan();
     CLI::App* s = Add("stop", "unload a model from all devices",
                       [this](const Settings& settings) { return RunStop(settings, model, json); });
     s->add_option("MODEL", model, "name of a running model (exo ps)")->required();
@@ -261,6 +272,20 @@ struct Commands {
     Add("mcp",
         "serve the models of this device's node to programs that speak MCP on standard input",
         RunMcp);
+  }
+
+  void AddPlan() {
+    CLI::App* c = Add("plan", "where a model would go and how fast it would be, without loading it",
+                      [this](const Settings& settings) { return RunPlan(settings, plan); });
+    c->add_option("MODEL", plan.model, "name or path of a GGUF file")->required();
+    AddPlacing(c, plan.placing);
+    c->add_option("--users", plan.users, "answers at once that it is planned for")
+        ->check(Between(1, wire::kMaxUsers));
+    c->add_option("--cluster", plan.cluster,
+                  "TOML file with devices and links as numbers, instead of the running cluster: "
+                  "what if I buy one more?");
+    c->add_flag("--explain", plan.explain, "also what was compared, and why not the others");
+    c->add_flag("--json", plan.json);
   }
 
   void AddDemo() {
@@ -277,6 +302,7 @@ struct Commands {
     c->add_option("--threads", demo.threads, "compute threads of each (default 1)")
         ->check(Between(1, kMaxThreads));
     AddSplit(c, demo.split);
+    AddWire(c, demo.wire);
     c->add_option("--model", demo.ask.model, "name or path of a GGUF file");
     c->add_option("--prompt", demo.ask.prompt, "the question");
     AddAsk(c, demo.ask);
@@ -307,6 +333,7 @@ struct Commands {
     b->add_option("--nodes", bench.nodes, "measure a cluster of so many nodes on this machine")
         ->check(Between(1, 16));
     AddSplit(b, bench.split)->needs("--nodes");
+    AddWire(b, bench.wire)->needs("--nodes");
     b->add_option("--replay", bench.replay,
                   "file of recorded tokens (exo tokenize --json): --pp of them are the prompt, the "
                   "next --tg the answer; compares decoding with speculation and without")

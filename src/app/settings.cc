@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "net/secret.h"
 #include "net/socket.h"
+#include "node/share_policy.h"
 #include "service/http/guard.h"
 #include "sys/files.h"
 #include "sys/system.h"
@@ -94,6 +95,11 @@ Result<void> CheckKeepAlive(std::string& text) {
                 "memory is needed",
                 text);
   }
+  return {};
+}
+
+Result<void> CheckHours(std::string& text) {
+  TRY(node::ParseDayHours(text));
   return {};
 }
 
@@ -210,10 +216,32 @@ std::vector<Setting> ModelSettings() {
   };
 }
 
+// What this device gives of itself.
+std::vector<Setting> ShareOfDevice() {
+  return {
+      {"min_charge", &Settings::min_charge,
+       "least charge, in percent, at which a device on its battery takes part in models", 0, 100},
+      {"battery_share", &Settings::battery_share,
+       "percent of this device's speed that models count on while it runs on its battery; 0: it "
+       "takes no part",
+       0, 100},
+      {"hot_share", &Settings::hot_share, "the same while it is hot", 0, 100},
+      {"owner_share", &Settings::owner_share, "the same while somebody works at it", 0, 100},
+      {.key = "hours",
+       .field = &Settings::hours,
+       .what = "times of day, as 22:00-07:00, at which this device takes part in models",
+       .if_unset = "always",
+       .check = &CheckHours},
+      {"keep_awake", &Settings::keep_awake, "this device does not fall asleep while it answers"},
+  };
+}
+
 const std::vector<Setting>& Table() {
   static const std::vector<Setting> table = [] {
     std::vector<Setting> all = NetworkSettings();
-    for (Setting& one : ModelSettings()) all.push_back(std::move(one));
+    for (auto* settings : {&ModelSettings, &ShareOfDevice}) {
+      for (Setting& one : settings()) all.push_back(std::move(one));
+    }
     return all;
   }();
   return table;

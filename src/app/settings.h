@@ -51,6 +51,13 @@ struct Settings {
   bool speculation = true;
   bool copy_prepared = true;
   std::vector<std::string> lora;  // MODEL=FILE[:SCALE]
+  // Percent of this device's speed that models may count on, by reason; see node/share_policy.h.
+  uint32_t min_charge = 30;
+  uint32_t battery_share = 50;
+  uint32_t hot_share = 50;
+  uint32_t owner_share = 50;
+  std::vector<std::string> hours;  // "22:00-07:00"; empty: always
+  bool keep_awake = true;
   LogLevel log = LogLevel::kWarning;
   std::string cluster_secret;  // empty: the data folder's
 

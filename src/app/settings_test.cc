@@ -269,6 +269,19 @@ TEST(SettingsTest, AddressesToListenOnAreNumeric) {
   }
 }
 
+TEST(SettingsTest, WhatADeviceGivesIsCheckedWhereItIsSet) {
+  Settings settings;
+  ASSERT_TRUE(ApplyFile("min_charge = 0\nowner_share = 100\nhours = ['22:00-07:00']\n", "exo.toml",
+                        settings));
+  EXPECT_EQ(settings.min_charge, 0u);
+  EXPECT_EQ(settings.owner_share, 100u);
+  EXPECT_EQ(ErrorOf("hot_share = 101\n"),
+            "exo.toml line 1: hot_share cannot be '101'; it is an integer from 0 to 100");
+  EXPECT_EQ(ErrorOf("\nhours = ['noon']\n"),
+            "exo.toml line 2: hours: \"noon\" is no time of day such as 22:00-07:00 (hours and "
+            "minutes of local time, two digits each)");
+}
+
 TEST(SettingsTest, OriginsAreWrittenAsBrowsersDo) {
   Settings settings;
   ASSERT_TRUE(ApplyFile("allow_origins = [\"HTTPS://Chat.Home/\", \"app://x\"]", "f", settings));

@@ -22,14 +22,14 @@ std::string Paint(const char* code, const std::string& text) {
   return UseColor() ? fmt::format("\033[{}m{}\033[0m", code, text) : text;
 }
 
-// Characters as a terminal counts them (UTF-8 continuation bytes take no column).
+}  // namespace
+
 size_t Columns(const std::string& text) {
+  // UTF-8 continuation bytes take no column.
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
   }));
 }
-
-}  // namespace
 
 bool UseColor() {
   return sys::IsTerminal(1) && !NoColor();
@@ -79,6 +79,26 @@ void ProgressLine::Show(const std::string& text) {
 void ProgressLine::Clear() {
   if (!shown_.empty() && sys::IsTerminal(2)) WriteNote("\r\033[K");
   shown_.clear();
+}
+
+std::string Wrapped(const std::string& text, size_t columns, size_t indent) {
+  std::string wrapped;
+  size_t used = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    const std::string word = text.substr(at, end - at);
+    if (used > indent && used + 1 + Columns(word) > columns) {
+      wrapped += "\n" + std::string(indent, ' ');
+      used = indent;
+    } else if (at > 0) {
+      wrapped += ' ';
+      ++used;
+    }
+    wrapped += word;
+    used += Columns(word);
+    at = end + 1;
+  }
+  return wrapped + "\n";
 }
 
 std::string TimeText(int64_t seconds) {

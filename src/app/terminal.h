@@ -12,6 +12,12 @@ bool UseColor();
 std::string Dim(const std::string& text);
 std::string Bold(const std::string& text);
 
+// Characters as a terminal counts them.
+size_t Columns(const std::string& text);
+// Broken between words so that lines have at most so many columns, where words allow; further lines
+// begin with `indent` spaces.
+std::string Wrapped(const std::string& text, size_t columns, size_t indent);
+
 // Columns padded to their widest cell; the first row is the heading. Cells are made Printable
 // (base/text.h): names come from files and other devices.
 std::string Table(std::vector<std::vector<std::string>> rows);

@@ -39,6 +39,17 @@ uint64_t KeepOf(const Settings& settings) {
   return static_cast<uint64_t>(ParseDuration(settings.keep_alive).value().count());  // checked
 }
 
+node::ShareSettings ShareOf(const Settings& settings) {
+  node::ShareSettings share{.min_charge = settings.min_charge,
+                            .battery_share = settings.battery_share,
+                            .hot_share = settings.hot_share,
+                            .owner_share = settings.owner_share,
+                            .hours = {}};
+  for (const std::string& text : settings.hours)
+    share.hours.push_back(node::ParseDayHours(text).value());  // checked
+  return share;
+}
+
 Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
   std::vector<node::NodeOptions::ModelAdapter> adapters;
   for (const std::string& text : settings.lora) {
@@ -65,6 +76,8 @@ Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
       .default_context = settings.default_context,
       .keep_ms = KeepOf(settings),
       .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
+      .share = ShareOf(settings),
+      .keep_awake = settings.keep_awake,
       .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
                .prefix_cache = settings.prefix_cache,
                .speculate = settings.speculation},

@@ -237,7 +237,7 @@ bool Core::State::DeliverNotices() {
     if (notice.serving) {
       lead.OnServing(notice.plan);
     } else {
-      lead.OnPlanEnded(notice.plan, notice.error);
+      lead.OnPlanEnded(notice.plan, notice.error, notice.moved);
     }
   }
   for (const wire::DesiredModel& record : records.TakeChanges()) {

@@ -152,6 +152,52 @@ TEST_F(CoreTest, AnAnswerGoesOnBehindItsTokensWhenItsDeviceIsLost) {
   EXPECT_EQ(finished[0].stages, again.stages);
 }
 
+// What rows lose between devices depends on where layers are divided: the same division goes on
+// with the same text.
+TEST_F(CoreTest, AnAnswerOverALossyWireGoesOnWhereRowsLoseTheSameBits) {
+  for (const char* name : {"a", "b", "c", "d"}) Add(name, 4 * kMiB, name[0] == 'a');
+  ConnectAll();
+  const wire::Plan plan = PlaceOverTwo(wire::Codec::kInt8);
+  EXPECT_EQ(plan.codec, wire::Codec::kInt8);
+  const wire::Submit submit = Ask();
+  Tell(0, SubmitLocal{submit, SixLayers().id});
+  Tell(IndexOf(plan.stages[0].node), LeadEmitted{submit.request, {5}});
+  Kill(OtherThanFirst(plan));
+  Pass(seconds(5));
+  EXPECT_TRUE(Take<RequestFinished>(0).empty());
+  const wire::Plan again = InstanceAt(0)->summary.plan;
+  ASSERT_NE(again.id, plan.id);
+  ASSERT_EQ(wire::LossOf(again), wire::LossOf(plan)) << "the model's record keeps the codec";
+  const auto submitted = Take<LeadSubmit>(IndexOf(again.stages[0].node));
+  ASSERT_FALSE(submitted.empty());
+  EXPECT_EQ(submitted.back().submit.plan, again.id);
+  EXPECT_EQ(submitted.back().submit.prompt.back(), 5);
+}
+
+TEST_F(CoreTest, AnAnswerOverALossyWireNeverGoesOnAsAnotherText) {
+  for (const char* name : {"a", "b"}) Add(name, 4 * kMiB, name[0] == 'a');
+  ConnectAll();
+  const wire::Plan plan = PlaceOverTwo(wire::Codec::kInt4);
+  const wire::Submit submit = Ask(), fresh = Ask();
+  ASSERT_NE(submit.request, fresh.request);
+  Tell(0, SubmitLocal{submit, SixLayers().id});
+  Tell(0, SubmitLocal{fresh, SixLayers().id});
+  Tell(IndexOf(plan.stages[0].node), LeadEmitted{submit.request, {5}});
+  Add("big", 100 * kMiB, false);
+  ConnectAll();
+  Kill(OtherThanFirst(plan));
+  Pass(seconds(5));
+  ASSERT_NE(InstanceAt(0), nullptr);
+  EXPECT_EQ(wire::LossOf(InstanceAt(0)->summary.plan), wire::WireLoss{}) << "one device holds it";
+  const auto finished = Take<RequestFinished>(0);
+  ASSERT_EQ(finished.size(), 1u) << "nobody has seen anything of the other one";
+  EXPECT_EQ(finished[0].finished.request, submit.request);
+  EXPECT_EQ(finished[0].finished.code, ErrorCode::kDisconnected);
+  EXPECT_TRUE(finished[0].finished.message.contains("another text"))
+      << finished[0].finished.message;
+  EXPECT_EQ(finished[0].codec, wire::Codec::kInt4) << "of what was computed";
+}
+
 // Nobody has seen anything of such an answer: it begins again elsewhere, once.
 TEST_F(CoreTest, ARequestWithoutATokenIsPlacedAgainWhenItsDeviceIsLost) {
   for (const char* name : {"a", "b", "c", "d"}) Add(name, 4 * kMiB, name[0] == 'a');

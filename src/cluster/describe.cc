@@ -2,6 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
 #include "base/units.h"
 #include "wire/plan.h"
 
@@ -43,11 +48,83 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
                         cause.detail);
     case Reason::kLoadStalled:
       return "loading made no progress";
+    case Reason::kMoved:
+      return WithDetail(fmt::format("it moves because of {}", node), cause.detail);
     case Reason::kPlanEnded:
       return fmt::format("{} does not have the plan any more", node);
     default:
       return WithDetail("the instance ended", cause.detail);
   }
+}
+
+// By what the chosen one was chosen for: several answers, where it tells of several.
+double SpeedRatio(const wire::PlanRival& rival, const wire::PlanRival& chosen) {
+  const bool several =
+      chosen.total_tokens_per_second > chosen.decode_tokens_per_second * (1 + 1e-9);
+  return several ? rival.total_tokens_per_second / chosen.total_tokens_per_second
+                 : rival.decode_tokens_per_second / chosen.decode_tokens_per_second;
+}
+
+std::string SpeedFor(const wire::Expectation& expected) {
+  if (expected.users < 2) return fmt::format("{:.1f} tokens/s", expected.decode_tokens_per_second);
+  return fmt::format("{:.1f} tokens/s for {} answers at once", expected.total_tokens_per_second,
+                     expected.users);
+}
+
+// "desk", "desk + laptop, layers", "desk + laptop, each layer split"
+std::string WaysOf(const wire::PlanRival& rival, const NameOf& name_of) {
+  std::string names;
+  for (const NodeId& node : rival.nodes) names += (names.empty() ? "" : " + ") + name_of(node);
+  if (rival.fate == wire::RivalFate::kNotRun) return names + ", the whole model on each";
+  if (rival.nodes.size() < 2) return names + " alone";
+  return names + (rival.split == wire::Split::kTensor ? ", each layer split" : ", layers");
+}
+
+// "20.1 tokens/s", and of several answers at once what they get together.
+std::string RatesOf(const wire::PlanRival& rival) {
+  const double one = rival.decode_tokens_per_second, all = rival.total_tokens_per_second;
+  if (all <= one * (1 + 1e-9)) return fmt::format("{:.1f} tokens/s", one);
+  return fmt::format("{:.1f} tokens/s in all, {:.1f} for one alone", all, one);
+}
+
+std::string FateOf(const wire::PlanRival& rival, const wire::PlanRival& chosen,
+                   const NameOf& name_of) {
+  const std::string rates = RatesOf(rival);
+  const std::string node = rival.short_of.IsZero() ? "" : name_of(rival.short_of);
+  switch (rival.fate) {
+    case wire::RivalFate::kChosen:
+      return rates + "; chosen";
+    case wire::RivalFate::kSlower:
+      return fmt::format("{}; {:.0f} % of the chosen one's speed", rates,
+                         100 * SpeedRatio(rival, chosen));
+    case wire::RivalFate::kTooLittleGain:
+      if (rival.split == wire::Split::kTensor) {
+        return fmt::format(
+            "{}; {:.0f} % more is not believed: such predictions were off by half; ask for it by "
+            "--split tensor",
+            rates, 100 * (SpeedRatio(rival, chosen) - 1));
+      }
+      return fmt::format(
+          "{}; {:.0f} % more is too little for further devices: predictions are off "
+          "by about as much",
+          rates, 100 * (SpeedRatio(rival, chosen) - 1));
+    case wire::RivalFate::kNoMemory: {
+      if (rival.needed == 0)
+        return fmt::format("{} has too little memory for its part ({} available)", node,
+                           FormatSize(rival.available));
+      const SizePair sizes = FormatSizes(rival.needed, rival.available);
+      return fmt::format("needs {}, {} is available", sizes.first, sizes.second);
+    }
+    case wire::RivalFate::kGuest:
+      return "a guest would see the text";
+    case wire::RivalFate::kTooFewParts:
+      return "the layers have fewer parts than there are devices";
+    case wire::RivalFate::kNotRun:
+      return rates + "; not possible yet: a model runs as one instance";
+    case wire::RivalFate::kUnspecified:
+      break;
+  }
+  return rates;
 }
 
 }  // namespace
@@ -104,13 +181,63 @@ std::string DescribeState(const wire::InstanceSummary& summary, const NameOf& na
   return "";
 }
 
-std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& expected,
-                              const NameOf& name_of) {
+namespace {
+
+std::string ReasonsOf(const wire::HealthRecord& health) {
+  constexpr std::pair<uint32_t, const char*> kWords[] = {{wire::kLowCharge, "low charge"},
+                                                         {wire::kOnBattery, "battery"},
+                                                         {wire::kTooHot, "heat"},
+                                                         {wire::kOwnerWorks, "its owner works"},
+                                                         {wire::kOutsideHours, "not its hours"}};
+  std::string words;
+  for (const auto& [reason, word] : kWords) {
+    if ((health.reasons & reason) != 0) words += (words.empty() ? " (" : ", ") + std::string(word);
+  }
+  return words.empty() ? words : words + ")";
+}
+
+std::string PowerText(const wire::HealthRecord& health) {
+  const std::string charge = health.charge ? fmt::format("{} %", *health.charge) : "";
+  switch (health.power) {
+    case wire::PowerSource::kMains:
+      return charge.empty() ? "plugged in" : "plugged in, " + charge;
+    case wire::PowerSource::kBattery:
+      return charge.empty() ? "on battery" : "on battery, " + charge;
+    case wire::PowerSource::kUnknown:
+      break;
+  }
+  return charge.empty() ? charge : "charge " + charge;
+}
+
+}  // namespace
+
+std::string DescribeHealth(const wire::HealthRecord& health) {
+  std::string text = PowerText(health);
+  const auto add = [&](const std::string& part) {
+    if (!part.empty()) text += (text.empty() ? "" : "; ") + part;
+  };
+  if (health.heat != wire::Heat::kUnknown) add(health.heat == wire::Heat::kHot ? "hot" : "cool");
+  if (health.owner == wire::Presence::kPresent) add("in use");
+  if (health.other_load > 0)
+    add(fmt::format("other programs take {:.0f} %", 100 * health.other_load));
+  if (health.withheld >= wire::kAllWithheld) {
+    add("offers nothing" + ReasonsOf(health));
+  } else if (health.withheld > 0) {
+    add(fmt::format("offers {} % of its speed{}", wire::kAllWithheld - health.withheld,
+                    ReasonsOf(health)));
+  }
+  return text;
+}
+
+namespace {
+
+std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& expected,
+                             const NameOf& name_of) {
   if (plan.stages.empty() || expected.basis == wire::PlanBasis::kUnknown) return "";
   const double speed = expected.decode_tokens_per_second;
   if (plan.stages.size() == 1) {
-    return fmt::format("{} holds the whole model and is predicted fastest: {:.1f} tokens/s",
-                       name_of(plan.stages[0].node), speed);
+    return fmt::format("{} holds the whole model and is predicted fastest: {}",
+                       name_of(plan.stages[0].node), SpeedFor(expected));
   }
   std::string names, parts;
   for (const wire::StagePlan& stage : plan.stages) {
@@ -120,17 +247,56 @@ std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& e
                          stage.shard ? stage.shard->kv_end - stage.shard->kv_begin
                                      : stage.layer_end - stage.layer_begin);
   }
-  if (IsSharded(plan)) {
-    return fmt::format(
-        "each layer split over the nodes, as asked: {} (KV heads in proportion to "
-        "speed: {}): {:.1f} tokens/s",
-        names, parts, speed);
+  const auto sentence = [&](std::string_view why, std::string_view what) {
+    return fmt::format("{}: {} ({} in proportion to speed: {}): {:.1f} tokens/s", why, names, what,
+                       parts, speed);
+  };
+  switch (expected.basis) {
+    case wire::PlanBasis::kTensor:
+      return sentence("each layer split over the nodes, as asked", "KV heads");
+    case wire::PlanBasis::kFasterTensor:
+      return sentence("each layer split over the nodes is predicted fastest", "KV heads");
+    case wire::PlanBasis::kSpread:
+      return sentence("spread over the nodes, as asked", "layers");
+    case wire::PlanBasis::kFasterLayers:
+      return fmt::format("layers over the nodes are predicted fastest: {} (layers: {}): {}", names,
+                         parts, SpeedFor(expected));
+    default:
+      return fmt::format(
+          "no node holds the model alone; {} together are predicted fastest (layers: "
+          "{}): {:.1f} tokens/s",
+          names, parts, speed);
   }
-  return fmt::format("{}: {} (layers in proportion to speed: {}): {:.1f} tokens/s",
-                     expected.basis == wire::PlanBasis::kSpread
-                         ? "spread over the nodes, as asked"
-                         : "no node holds the model alone; the fewest that do",
-                     names, parts, speed);
+}
+
+// What tests/wire_quality_test.cc measured over three stages (docs/performance.md), by codec.
+constexpr std::array<std::string_view, wire::kCodecNames.size()> kChangedTokens = {
+    "", "0.7 % of exo-tiny's next tokens, 0.1 % of stories260K's",
+    "1.0 % of exo-tiny's next tokens, 0.9 % of stories260K's",
+    "8.6 % of exo-tiny's next tokens, 13.9 % of stories260K's"};
+
+}  // namespace
+
+std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& expected,
+                              const NameOf& name_of) {
+  std::string text = DescribeDivision(plan, expected, name_of);
+  if (const wire::WireLoss loss = wire::LossOf(plan); loss != wire::WireLoss{} && !text.empty()) {
+    text += fmt::format("; {} wire: answers differ from those of one device (it changed {})",
+                        wire::NameOf(loss.codec), kChangedTokens[static_cast<size_t>(loss.codec)]);
+  }
+  return text;
+}
+
+std::vector<std::string> DescribeRivals(const std::vector<wire::PlanRival>& rivals,
+                                        const NameOf& name_of) {
+  const auto chosen = std::ranges::find(rivals, wire::RivalFate::kChosen, &wire::PlanRival::fate);
+  std::vector<std::string> sentences;
+  for (const wire::PlanRival& rival : rivals) {
+    sentences.push_back(
+        fmt::format("{}: {}", WaysOf(rival, name_of),
+                    FateOf(rival, chosen == rivals.end() ? rival : *chosen, name_of)));
+  }
+  return sentences;
 }
 
 }  // namespace exo::cluster

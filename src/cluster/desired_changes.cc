@@ -50,7 +50,9 @@ EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
           .draft = record.draft,
           .named = record.named,
           .settings_of = record.settings_of,
-          .keep_ms = record.keep_ms};
+          .keep_ms = record.keep_ms,
+          .codec = record.codec,
+          .use = record.use};
 }
 
 // Whoever needed the memory saw an idle instance; its owner knows better.
@@ -240,7 +242,8 @@ void DesiredModels::Evict(const wire::Plan& plan) {
                             .context = plan.context,
                             .kv_type = plan.kv_type,
                             .adapters = plan.adapters,
-                            .draft = plan.draft};
+                            .draft = plan.draft,
+                            .codec = plan.codec};
   if (const wire::DesiredModel* known = records_.Find(plan.model)) record = *known;
   record.state = DesiredState::kOnDemand;
   record.version = records_.NextVersion(plan.model);

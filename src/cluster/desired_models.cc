@@ -59,6 +59,7 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
   if (record != nullptr && record->state != DesiredState::kUnloaded) {
     if ((event.named & wire::kNamedAdapters) == 0) demand->options.adapters = record->adapters;
     if (!event.draft) demand->options.draft = record->draft;
+    if (event.use == wire::Use::kAuto) demand->options.use = record->use;
     if ((event.named & wire::kNamedKeep) == 0) demand->options.keep_ms = record->keep_ms;
     if (record->keep_ms != demand->options.keep_ms && record->state == DesiredState::kRunning)
       KeepFor(*record, event.keep_ms);
@@ -106,7 +107,9 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .draft = message.draft,
                      .named = message.named,
                      .settings_of = message.settings_of,
-                     .keep_ms = message.keep_ms};
+                     .keep_ms = message.keep_ms,
+                     .codec = message.codec,
+                     .use = message.use};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -145,33 +148,48 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .draft = best.plan.draft,
                     .named = demand.options.named,
                     .settings_of = demand.options.settings_of,
-                    .keep_ms = demand.options.keep_ms});
+                    .keep_ms = demand.options.keep_ms,
+                    .codec = demand.options.codec,
+                    .use = demand.options.use});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
   }
 }
 
+PlanOptions DesiredModels::PlanOptionsOf(const Demand& demand) {
+  return {.owner = context_.self(),
+          .term = context_.options.incarnation,
+          .nonce = context_.rng.Next(),
+          .prefer = context_.self(),
+          .split = demand.options.split,
+          .use = demand.options.use,
+          .context = demand.options.context,
+          .kv_type = demand.options.kv_type,
+          .adapters = demand.options.adapters,
+          .draft = demand.options.draft,
+          .codec = demand.options.codec};
+}
+
+std::vector<PlanNode> DesiredModels::NodesFor(const Demand& demand) const {
+  std::vector<NodeId> asking;
+  for (const Waiting& waiting : demand.waiting) asking.push_back(waiting.asker);
+  return members_.NodesFor(asking);
+}
+
 void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
-  const PlanOptions options{.owner = context_.self(),
-                            .term = context_.options.incarnation,
-                            .nonce = context_.rng.Next(),
-                            .prefer = context_.self(),
-                            .split = demand.options.split,
-                            .context = demand.options.context,
-                            .kv_type = demand.options.kv_type,
-                            .adapters = demand.options.adapters,
-                            .draft = demand.options.draft};
-  std::vector<PlanNode> nodes = members_.PlannerNodes();
+  const PlanOptions options = PlanOptionsOf(demand);
+  std::vector<PlanNode> nodes = NodesFor(demand);
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
+    drift_.Planned(choice->plan.id, members_.PlannerNodes());
     demand.placed = true;
     demand.intent = records_.NextVersion(shape.id);
     return owner_.Start(*std::move(choice));
   }
   if (!demand.waiting.empty() && MakeRoom(demand, shape, nodes, options)) return;
   wire::Cause cause = PlanCause(choice.error(), shape, nodes, options);
-  cause.detail += PinnedModels();
+  cause.detail += PinnedModels() + members_.Withholding();
   // Memory that is just being freed, or held by a model that is soon idle, counts as taken until
   // its node says otherwise: worth another try.
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;
@@ -203,19 +221,24 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .draft = demand.options.draft,
                                                .named = demand.options.named,
                                                .settings_of = demand.options.settings_of,
-                                               .keep_ms = demand.options.keep_ms});
+                                               .keep_ms = demand.options.keep_ms,
+                                               .codec = demand.options.codec,
+                                               .use = demand.options.use});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {
   for (const NodeId& peer : members_.Sessions()) {
-    const wire::NodeRecord* record = members_.RecordOf(peer);
-    if (record == nullptr) continue;
-    const bool holds =
-        std::any_of(record->models.begin(), record->models.end(),
-                    [&](const wire::ModelHolding& m) { return m.id == model && m.complete; });
-    if (holds) return peer;
+    if (Holds(peer, model)) return peer;
   }
   return NodeId{};
+}
+
+bool DesiredModels::Holds(const NodeId& node, const ModelId& model) const {
+  const wire::NodeRecord* record = members_.RecordOf(node);
+  return record != nullptr &&
+         std::ranges::any_of(record->models, [&](const wire::ModelHolding& holding) {
+           return holding.id == model && holding.complete;
+         });
 }
 
 bool DesiredModels::CouldPlace(const ModelId& model) const {
@@ -228,8 +251,9 @@ bool DesiredModels::CouldPlace(const ModelId& model) const {
     options.kv_type = record->kv_type;
     options.adapters = record->adapters;
     options.draft = record->draft;
+    options.codec = record->codec;
   }
-  std::vector<PlanNode> nodes = members_.PlannerNodes();
+  std::vector<PlanNode> nodes = members_.NodesFor({});
   for (PlanNode& node : nodes) node.memory_available = node.memory_budget;  // may be given back
   return MakePlan(*shape, nodes, options).has_value();
 }
@@ -277,7 +301,7 @@ void DesiredModels::OnOwnGone(const Owner::Gone& gone) {
   Demand& demand = at->second;
   // The record has said what becomes of those who wait.
   if (gone.cause.reason == Reason::kUnloaded || gone.cause.reason == Reason::kEvicted) return;
-  if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over
+  if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over, or the next plan
   if (gone.cause.reason == Reason::kNoRoom && EvictOneAt(gone.cause.node, gone.plan.model)) {
     demand.placed = false;
     demand.retry_at = context_.now + kTickInterval;
@@ -304,6 +328,7 @@ void DesiredModels::OnOtherGone(const Catalog::Gone& gone) {
 
 void DesiredModels::OnTime() {
   EndUnused();
+  LookForDrift();
   std::erase_if(unloading_, [&](const Unloading& unloading) { return AnswerUnload(unloading); });
   for (auto at = demands_.begin(); at != demands_.end();) {
     const wire::DesiredModel* record = records_.Find(at->first);

@@ -1,5 +1,6 @@
 // Has the models that should run running: places them, asks a holder to, plans lost ones again,
-// makes room by ending idle ones, and ends those that nobody has asked for as long as their record
+// makes room by ending idle ones, moves those whose
+// devices have changed (moves.cc), and ends those that nobody has asked for as long as their record
 // says. What should run is in the records (desired_records.h); here is
 // who waits for it, and the next attempt.
 //
@@ -18,6 +19,7 @@
 #include "cluster/catalog.h"
 #include "cluster/context.h"
 #include "cluster/desired_records.h"
+#include "cluster/drift.h"
 #include "cluster/members.h"
 #include "cluster/owner.h"
 #include "wire/limits.h"
@@ -79,6 +81,14 @@ class DesiredModels {
   void Pursue(Demand& demand);
   void OnPlaced(Demand& demand, const wire::InstanceSummary& best);
   void Place(Demand& demand, const ModelShape& shape);
+  PlanOptions PlanOptionsOf(const Demand& demand);
+  std::vector<PlanNode> NodesFor(const Demand& demand) const;
+  void LookForDrift();
+  PlanOptions OptionsToMove(const Demand& demand, const wire::InstanceSummary& running);
+  void MoveIfBetter(Demand& demand, const ModelShape& shape, const wire::InstanceSummary& running,
+                    const Drift::Change& change);
+  // Whether the member holds the whole model.
+  bool Holds(const NodeId& node, const ModelId& model) const;
   void AskHolder(Demand& demand);
   // A member that holds the whole model; zero: none.
   NodeId HolderOf(const ModelId& model) const;
@@ -119,6 +129,8 @@ class DesiredModels {
   Owner& owner_;
   Catalog& catalog_;
   DesiredRecords& records_;
+  Drift drift_{context_};
+  Time next_look_{};  // for it
   std::map<ModelId, ModelShape> shapes_;
   std::map<ModelId, Demand> demands_;
   std::map<PlanId, Time> until_idle_since_;  // that it is to end when it is idle, is known here

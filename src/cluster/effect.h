@@ -63,6 +63,7 @@ struct EnsureReply {
 struct PlanMade {
   uint64_t ticket = 0;
   Result<wire::InstanceSummary> result;  // plan and expectation of an instance that is not there
+  std::vector<wire::PlanRival> rivals = {};
 };
 // Keep these on disk instead of the ones before, for RestoreDesired at the next start.
 struct SaveDesired {
@@ -87,7 +88,8 @@ struct RequestQueued {
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {
   wire::Finished finished;
-  std::vector<wire::StagePlan> stages;  // of its last placement; empty: there was none
+  std::vector<wire::StagePlan> stages;    // of its last placement; empty: there was none
+  wire::Codec codec = wire::Codec::kF32;  // on the links between them
 };
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};

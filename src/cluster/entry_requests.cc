@@ -11,6 +11,10 @@ namespace {
 constexpr const char* kOtherAdapters =
     "the model was loaded again with other adapters; send the request again";
 
+constexpr const char* kOtherWire =
+    "the answer was computed over another wire or division than the model has now, and would go on "
+    "with another text; send the request again";
+
 // Whether an index means the same adapter in both.
 bool SameFiles(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b) {
   return std::ranges::equal(a, b, {}, &wire::AdapterRef::file, &wire::AdapterRef::file);
@@ -21,8 +25,10 @@ bool SameFiles(const std::vector<wire::AdapterRef>& a, const std::vector<wire::A
 void EntryRequests::Finish(const RequestId& id, wire::Finished finished) {
   finished.request = id;
   RequestFinished effect{.finished = std::move(finished), .stages = {}};
-  if (const auto ended = requests_.extract(id); !ended.empty())
+  if (const auto ended = requests_.extract(id); !ended.empty()) {
+    effect.codec = wire::LossOf(ended.mapped().plan).codec;
     effect.stages = std::move(ended.mapped().plan.stages);
+  }
   context_.Emit(std::move(effect));
 }
 
@@ -61,10 +67,18 @@ bool EntryRequests::LostAdapters(const Request& request) const {
   return best != nullptr && !SameFiles(request.adapters, best->plan.adapters);
 }
 
+// Its answer was begun where rows lose other bits between devices than they would now: it would go
+// on as another text.
+bool EntryRequests::LosesOtherBits(const Request& request) const {
+  if (request.active || request.emitted.empty()) return false;
+  const wire::InstanceSummary* best = desired_.Best(request.model);
+  return best != nullptr && wire::LossOf(best->plan) != wire::LossOf(request.plan);
+}
+
 bool EntryRequests::TryDispatch(Request& request) {
   const wire::InstanceSummary* best = desired_.Best(request.model);
   if (best == nullptr) return false;
-  if (request.lost && request.lost->plan == best->plan.id) return false;  // its end is on its way
+  if (request.ended == best->plan.id) return false;  // its end is on its way
   request.unplaced_since = context_.now;
   if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
     return false;
@@ -186,6 +200,8 @@ void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message
         fmt::format("{} of {} tokens of the answer arrived", emitted, finished.generated));
   }
   finished.generated = emitted;
+  if (finished.reason == wire::FinishReason::kError && finished.moved)
+    return GoElsewhere(message.request, message.plan, {finished.code, finished.message});
   if (finished.reason == wire::FinishReason::kError && finished.code == ErrorCode::kDisconnected)
     return Lose(message.request, message.plan, {finished.code, finished.message});
   Finish(message.request, std::move(finished));
@@ -229,6 +245,7 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
   CHECK(at != requests_.end() && at->second.active);
   Error error = ErrorOf(cause, &at->second.plan,
                         [this](const NodeId& node) { return members_.NameOf(node); });
+  if (cause.reason == wire::Reason::kMoved) return GoElsewhere(id, {}, std::move(error));
   if (cause.code == ErrorCode::kDisconnected || cause.reason == wire::Reason::kReplaced)
     return Lose(id, {}, std::move(error));
   FinishWithError(id, error.code, std::move(error.message));
@@ -237,17 +254,36 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
 // The instance of a request is lost, and the request waits for another one, unless its client has
 // waited so long that another attempt is the client's to decide.
 void EntryRequests::Lose(const RequestId& id, const PlanId& ended, Error error) {
+  if (EndsAtItsLength(id)) return;
   Request& request = requests_.at(id);
-  const size_t generated = request.emitted.size();
-  if (generated > 0 && generated >= request.submit.max_new_tokens) {  // only its end was missing
-    return Finish(
-        id, {.reason = wire::FinishReason::kLength, .generated = static_cast<uint32_t>(generated)});
-  }
   const bool late = !request.paused && context_.now - request.heard_at > context_.timers().waiting;
   if (!CanGoOn(request) || request.lost || late)
     return FinishWithError(id, error.code, std::move(error.message));
+  request.lost = std::move(error);
+  Wait(request, ended);
+}
+
+// The instance makes way for a better plan, which is not the request's doing.
+void EntryRequests::GoElsewhere(const RequestId& id, const PlanId& ended, Error error) {
+  if (EndsAtItsLength(id)) return;
+  Request& request = requests_.at(id);
+  if (!CanGoOn(request)) return FinishWithError(id, error.code, std::move(error.message));
+  Wait(request, ended);
+}
+
+// Only its end was missing.
+bool EntryRequests::EndsAtItsLength(const RequestId& id) {
+  const Request& request = requests_.at(id);
+  const size_t generated = request.emitted.size();
+  if (generated == 0 || generated < request.submit.max_new_tokens) return false;
+  Finish(id,
+         {.reason = wire::FinishReason::kLength, .generated = static_cast<uint32_t>(generated)});
+  return true;
+}
+
+void EntryRequests::Wait(Request& request, const PlanId& ended) {
   request.active = false;
-  request.lost = {ended, std::move(error)};
+  request.ended = ended;
   request.unplaced_since = context_.now;
 }
 
@@ -257,6 +293,10 @@ void EntryRequests::OnTime() {
   for (auto& [id, request] : requests_) {
     if (LostAdapters(request)) {
       unplaced.emplace_back(id, Error{ErrorCode::kDisconnected, kOtherAdapters});
+      continue;
+    }
+    if (LosesOtherBits(request)) {
+      unplaced.emplace_back(id, Error{ErrorCode::kDisconnected, kOtherWire});
       continue;
     }
     if (request.active || TryDispatch(request)) continue;
@@ -272,8 +312,8 @@ void EntryRequests::OnTime() {
     if (!late && known->second) continue;
     const char* why = late ? "the model was not placed again in time"
                            : "the devices that are left do not hold the model";
-    unplaced.emplace_back(id, Error{request.lost->error.code,
-                                    fmt::format("{}; {}", request.lost->error.message, why)});
+    unplaced.emplace_back(
+        id, Error{request.lost->code, fmt::format("{}; {}", request.lost->message, why)});
   }
   for (auto& [id, error] : unplaced) FinishWithError(id, error.code, std::move(error.message));
 }

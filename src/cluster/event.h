@@ -101,6 +101,8 @@ struct EnsureModel {
   uint8_t named = 0;
   NodeId settings_of = {};  // whose settings the rest follows; zero: this node's, or the record's
   uint64_t keep_ms = 0;     // as in the record
+  wire::Codec codec = wire::Codec::kF32;
+  wire::Use use = {};  // auto: as the model's record says
 };
 // The settings of this node have changed since they became part of the record: what runs stays as
 // it is, the next instance is made with these values.
@@ -120,6 +122,9 @@ struct PlanModel {
   uint8_t kv_type = 0;
   std::vector<wire::AdapterRef> adapters = {};
   std::optional<wire::DraftRef> draft = {};
+  wire::Codec codec = wire::Codec::kF32;
+  wire::Use use = {};
+  uint32_t users = 0;  // answers at once; 0: not said
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {

@@ -30,7 +30,8 @@ inline ModelShape Other(uint8_t number) {
   return shape;
 }
 
-// Cores whose messages arrive at once; loads and stops end at once, unless `loading` is off.
+// Cores whose messages arrive at once; loads and stops end at once, unless `loading_` or
+// `stopping_` is off.
 class CoreTest : public testing::Test {
  protected:
   struct Node {
@@ -72,7 +73,7 @@ class CoreTest : public testing::Test {
       } else if (auto* stop = std::get_if<StopInstance>(&effect)) {
         const PlanId plan = stop->plan;
         node.effects.push_back(effect);
-        Tell(to, StageStopped{plan}, false);
+        if (stopping_) Tell(to, StageStopped{plan}, false);
       } else {
         node.effects.push_back(std::move(effect));
       }
@@ -137,8 +138,8 @@ class CoreTest : public testing::Test {
   }
   size_t IndexOf(const NodeId& id) const { return id.bytes[0] - 1u; }
   // The model on two devices, owned by the first one.
-  wire::Plan PlaceOverTwo() {
-    Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  wire::Plan PlaceOverTwo(wire::Codec codec = wire::Codec::kF32) {
+    Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id, .codec = codec});
     const auto replies = Take<EnsureReply>(0);
     EXPECT_TRUE(replies.size() == 1 && replies[0].result);
     const wire::Plan plan = replies.at(0).result.value().plan;
@@ -157,6 +158,7 @@ class CoreTest : public testing::Test {
 
   Time now_ = std::chrono::seconds(100);
   bool loading_ = true;
+  bool stopping_ = true;
   uint8_t requests_ = 0;
   std::vector<InstanceStatus> seen_;
   std::deque<Node> nodes_;

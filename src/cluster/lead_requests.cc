@@ -160,7 +160,7 @@ void LeadRequests::OnServing(const PlanId& plan) {
   }
 }
 
-void LeadRequests::OnPlanEnded(const PlanId& plan, const Error& error) {
+void LeadRequests::OnPlanEnded(const PlanId& plan, const Error& error, bool moved) {
   for (auto& [id, request] : requests_) {
     if (request.plan != plan || request.finished) continue;
     request.held = false;
@@ -169,7 +169,8 @@ void LeadRequests::OnPlanEnded(const PlanId& plan, const Error& error) {
                                       .code = error.code,
                                       .message = error.message,
                                       .generated = request.generated,
-                                      .plan = plan};
+                                      .plan = plan,
+                                      .moved = moved};
     request.finished_at = context_.now;
     context_.SendTo(request.entry, *request.finished);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "cluster/describe.h"
 
 namespace exo::cluster {
 namespace {
@@ -364,13 +365,16 @@ std::vector<PlanNode> Members::PlannerNodes() const {
     const uint64_t available = device.memory_budget > device.memory_reserved
                                    ? device.memory_budget - device.memory_reserved
                                    : 0;
+    const double share = 1 - 0.01 * record.health.withheld;
+    const double counted = share > 0 ? share : 1;
     nodes.push_back({.id = record.id,
                      .name = NameOf(record.id),
                      .memory_available = available,
                      .memory_budget = device.memory_budget,
-                     .decode_gbps = device.decode_gbps,
-                     .prefill_gops = device.prefill_gops,
+                     .decode_gbps = device.decode_gbps * counted,
+                     .prefill_gops = device.prefill_gops * counted,
                      .rtt_ms = rtt_ms,
+                     .share = share,
                      .guest = guests_.contains(record.id)});
   };
   // A guest places nothing: it would see the text, and the members' devices are not its to use.
@@ -383,6 +387,26 @@ std::vector<PlanNode> Members::PlannerNodes() const {
     add(peer.record, peer.rtt_ms);
   }
   return nodes;
+}
+
+std::vector<PlanNode> Members::NodesFor(std::span<const NodeId> asking) const {
+  std::vector<PlanNode> nodes = PlannerNodes();
+  std::erase_if(nodes, [&](const PlanNode& node) {
+    return !(node.share > 0) && node.id != self_.id &&
+           std::ranges::find(asking, node.id) == asking.end();
+  });
+  return nodes;
+}
+
+std::string Members::Withholding() const {
+  std::string text;
+  for (const PlanNode& node : PlannerNodes()) {
+    const wire::NodeRecord* record = RecordOf(node.id);
+    if (node.share > 0 || record == nullptr) continue;
+    text += fmt::format("{}{} ({})", text.empty() ? "; " : ", ", node.name,
+                        DescribeHealth(record->health));
+  }
+  return text.empty() ? text : text + " is not counted on";
 }
 
 std::vector<NodeStatus> Members::Status() const {

@@ -15,6 +15,7 @@
 #include <array>
 #include <map>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,11 @@ class Members {
   std::vector<NodeId> Sessions() const;
   const wire::NodeRecord* RecordOf(const NodeId& peer) const;  // null: none yet
   std::vector<PlanNode> PlannerNodes() const;  // self and ALIVE peers with the same numerics
+  // The same without those that take no part, but for this one and those that ask: their users get
+  // what nobody else can run.
+  std::vector<PlanNode> NodesFor(std::span<const NodeId> asking) const;
+  // Those that take no part, and why: "; laptop (on battery, 20 %; offers nothing)"; or "".
+  std::string Withholding() const;
   std::vector<NodeStatus> Status() const;
 
  private:

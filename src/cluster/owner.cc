@@ -11,16 +11,22 @@ using wire::Cause;
 using wire::InstanceState;
 using wire::Reason;
 
-void Owner::Start(PlanChoice choice) {
+void Owner::Start(PlanChoice choice, const PlanId& replaces) {
   CHECK(choice.plan.owner == context_.self());
   CHECK(!instances_.contains(choice.plan.id));  // a nonce is in the hash: never planned before
   Instance& instance = instances_[choice.plan.id];
   instance.summary.expected = ExpectationOf(choice);
   instance.summary.owner = context_.self();
   instance.summary.plan = std::move(choice.plan);
+  instance.replaces = replaces;
   instance.next_renew = context_.now + context_.timers().renew;
   SetState(instance, InstanceState::kReserving);
-  SendAll(instance.plan(), wire::Reserve{instance.plan()});
+  SendAll(instance.plan(), wire::Reserve{instance.plan(), replaces});
+}
+
+void Owner::Replace(const PlanId& plan, PlanChoice choice, const Cause& cause) {
+  End(plan, cause);
+  Start(std::move(choice), plan);
 }
 
 void Owner::Adopt(wire::InstanceSummary summary) {
@@ -161,7 +167,7 @@ void Owner::SendState(const Instance& instance, const NodeId& participant) {
   const PlanId& plan = instance.plan().id;
   switch (instance.summary.state) {
     case InstanceState::kReserving:
-      context_.SendTo(participant, wire::Reserve{instance.plan()});
+      context_.SendTo(participant, wire::Reserve{instance.plan(), instance.replaces});
       return;
     case InstanceState::kLoading:
       context_.SendTo(participant, wire::Commit{plan});

@@ -30,8 +30,10 @@ class Owner {
   };
   std::vector<Gone> TakeGone() { return std::exchange(gone_, {}); }
 
-  // Begins an instance: reservations go out.
-  void Start(PlanChoice choice);
+  // Begins an instance: reservations go out. `replaces`: what the participants give back for it.
+  void Start(PlanChoice choice, const PlanId& replaces = {});
+  // Ends an instance and begins the next one of its model in its place.
+  void Replace(const PlanId& plan, PlanChoice choice, const wire::Cause& cause);
   // Goes on with a READY instance whose owner was lost; this node is its lead.
   void Adopt(wire::InstanceSummary summary);
   // Ends every instance of the model.
@@ -62,6 +64,7 @@ class Owner {
  private:
   struct Instance {
     wire::InstanceSummary summary;
+    PlanId replaces;
     std::set<NodeId> granted;
     std::map<NodeId, uint64_t> progress;  // bytes loaded
     std::set<NodeId> loaded;

@@ -42,6 +42,14 @@ double OpsMs(double ops, double gops) {
   return ops / gops * 1e-6;
 }
 
+const PlanLink* LinkBetween(const PlanNode& a, const PlanNode& b) {
+  for (const auto& [from, to] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    const auto link = std::ranges::find(from->links, to->id, &PlanLink::to);
+    if (link != from->links.end()) return &*link;
+  }
+  return nullptr;
+}
+
 // Of one layer, and its part of `cache` bytes.
 uint64_t ShardBytes(const ModelShape& shape, const wire::ShardPlan& shard, uint32_t layer,
                     uint64_t cache) {
@@ -136,48 +144,129 @@ std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanN
   return ends;
 }
 
-Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                   const wire::Plan& plan) {
-  if (IsSharded(plan)) return PredictShards(shape, nodes, plan);
-  const std::vector<Speeds> known = KnownSpeeds(nodes);
-  const std::vector<uint64_t>& decode = DecodeBytes(shape);
-  Prediction prediction;
-  double token_ms = 0;
-  double chunk_sum = 0;
-  double max_chunk = 0;
-  double hops_ms = 0;
-  for (size_t s = 0; s < plan.stages.size(); ++s) {
-    const wire::StagePlan& stage = plan.stages[s];
-    const auto at = std::find_if(nodes.begin(), nodes.end(),
-                                 [&](const PlanNode& n) { return n.id == stage.node; });
-    const Speeds speed =
-        at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
-    uint64_t bytes = s == 0 ? shape.output_bytes : 0;
-    for (uint32_t i = stage.layer_begin; i < stage.layer_end && i < decode.size(); ++i)
-      bytes += decode[i];
-    const double ops =
-        static_cast<double>(shape.ops_per_token_layer) * (stage.layer_end - stage.layer_begin);
-    const double ms = DecodeMs(bytes, speed.decode_gbps) + kVisitMs;
-    const double chunk = OpsMs(ops * plan.chunk, speed.prefill_gops) + kVisitMs;
-    prediction.stage_decode_ms.push_back(ms);
-    prediction.stage_chunk_ms.push_back(chunk);
-    token_ms += ms;
-    chunk_sum += chunk;
-    max_chunk = std::max(max_chunk, chunk);
-    if (plan.stages.size() >
-        1) {  // one hop away from each stage; the last one leads back to the lead
-      const double rtt = at == nodes.end() || at->rtt_ms <= 0 ? kUnknownRttMs : at->rtt_ms;
-      hops_ms += rtt / 2;
-    }
+Speeds SpeedsOf(const std::vector<PlanNode>& nodes, const std::vector<Speeds>& known,
+                const NodeId& id) {
+  const auto at = std::ranges::find(nodes, id, &PlanNode::id);
+  return at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
+}
+
+const PlanNode& NodeOf(const std::vector<PlanNode>& nodes, const NodeId& id) {
+  static const PlanNode kUnknown;
+  const auto at = std::ranges::find(nodes, id, &PlanNode::id);
+  return at == nodes.end() ? kUnknown : *at;
+}
+
+double RttMs(const PlanNode& a, const PlanNode& b) {
+  if (const PlanLink* link = LinkBetween(a, b); link != nullptr && link->rtt_ms > 0)
+    return link->rtt_ms;
+  const double farther = std::max(a.rtt_ms, b.rtt_ms);
+  return farther > 0 ? farther : kUnknownRttMs;
+}
+
+double Mbps(const PlanNode& a, const PlanNode& b) {
+  const PlanLink* link = LinkBetween(a, b);
+  return link == nullptr ? 0 : std::max(link->mbps, 0.0);
+}
+
+double HopMs(const PlanNode& from, const PlanNode& to, double bytes) {
+  const double mbps = Mbps(from, to);
+  return RttMs(from, to) / 2 + (mbps > 0 ? bytes * 8e-3 / mbps : 0);
+}
+
+double RowBytes(const ModelShape& shape, uint32_t rows) {
+  return 4.0 * shape.width * rows;
+}
+
+LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer) {
+  return {static_cast<double>(DecodeBytes(shape)[layer]),
+          static_cast<double>(shape.ops_per_token_layer)};
+}
+
+LayerCost CostOfOutput(const ModelShape& shape) {
+  // As many operations for a byte as in the layers.
+  const double layers = static_cast<double>(Prefix(DecodeBytes(shape)).back());
+  const auto bytes = static_cast<double>(shape.output_bytes);
+  const double ops = static_cast<double>(shape.ops_per_token_layer) * shape.layers();
+  return {bytes, layers > 0 ? ops / layers * bytes : 0};
+}
+
+double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows) {
+  return cost.bytes / speeds.decode_gbps * 1e-6 + OpsMs(cost.ops * (rows - 1), speeds.prefill_gops);
+}
+
+InFlight SharesOf(uint32_t users, size_t stages) {
+  const uint32_t steps = std::min(users, static_cast<uint32_t>(stages));
+  return {steps, (users + steps - 1) / steps};
+}
+
+namespace {
+
+// What one visit of a stage takes.
+struct StageCosts {
+  double token_ms = 0;  // a step with one row
+  double step_ms = 0;   // with those of all users that share a step
+  double chunk_ms = 0;  // a full chunk of a prompt
+};
+
+StageCosts CostsOfStage(const ModelShape& shape, const wire::Plan& plan, size_t stage,
+                        const Speeds& speeds, uint32_t rows) {
+  StageCosts costs{kVisitMs, kVisitMs, kVisitMs};
+  const auto add = [&](const LayerCost& cost) {
+    costs.token_ms += StepMs(cost, speeds, 1);
+    costs.step_ms += StepMs(cost, speeds, rows);
+  };
+  if (stage == 0) add(CostOfOutput(shape));
+  for (uint32_t i = plan.stages[stage].layer_begin; i < plan.stages[stage].layer_end; ++i) {
+    if (i >= shape.layers()) break;
+    add(CostOfLayer(shape, i));
+    costs.chunk_ms += OpsMs(CostOfLayer(shape, i).ops * plan.chunk, speeds.prefill_gops);
   }
-  token_ms += hops_ms;
+  return costs;
+}
+
+}  // namespace
+
+Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+                   const wire::Plan& plan, uint32_t users) {
+  if (IsSharded(plan)) return PredictShards(shape, nodes, plan, users);
+  const std::vector<Speeds> known = KnownSpeeds(nodes);
+  const size_t stages = plan.stages.size();
+  const InFlight shares = SharesOf(users, stages);
+  Prediction prediction{.users = users};
+  StageCosts sum, slowest;
+  double hops_ms = 0, step_hops_ms = 0, chunk_hops_ms = 0, slowest_link = 0;
+  for (size_t s = 0; s < stages; ++s) {
+    const PlanNode& node = NodeOf(nodes, plan.stages[s].node);
+    const Speeds speeds = SpeedsOf(nodes, known, plan.stages[s].node);
+    const StageCosts costs = CostsOfStage(shape, plan, s, speeds, shares.rows);
+    prediction.stage_decode_ms.push_back(costs.token_ms);
+    prediction.stage_chunk_ms.push_back(costs.chunk_ms);
+    sum.token_ms += costs.token_ms;
+    sum.step_ms += costs.step_ms;
+    sum.chunk_ms += costs.chunk_ms;
+    slowest.step_ms = std::max(slowest.step_ms, costs.step_ms);
+    slowest.chunk_ms = std::max(slowest.chunk_ms, costs.chunk_ms);
+    if (stages == 1) break;
+    const PlanNode& next = NodeOf(nodes, plan.stages[(s + 1) % stages].node);
+    hops_ms += HopMs(node, next, RowBytes(shape, 1));
+    step_hops_ms += HopMs(node, next, RowBytes(shape, shares.rows));
+    // Of a prompt the last stage returns one row.
+    const double chunk_hop = HopMs(node, next, RowBytes(shape, s + 1 < stages ? plan.chunk : 1));
+    chunk_hops_ms += chunk_hop;
+    slowest_link = std::max(slowest_link, chunk_hop - RttMs(node, next) / 2);
+  }
   const double chunks = static_cast<double>((kPromptTokens + plan.chunk - 1) / plan.chunk);
   const double part = static_cast<double>(kPromptTokens) / (chunks * plan.chunk);
-  const double prefill_ms = (chunk_sum + (chunks - 1) * max_chunk) * part + hops_ms;
-  prediction.decode_tokens_per_second = 1000 / token_ms;
+  // Stages and links work side by side, each on another chunk.
+  const double prefill_ms =
+      (sum.chunk_ms + (chunks - 1) * std::max(slowest.chunk_ms, slowest_link)) * part +
+      chunk_hops_ms;
+  const double cycle_ms = std::max(shares.steps * slowest.step_ms, sum.step_ms + step_hops_ms);
+  prediction.decode_tokens_per_second = 1000 / (sum.token_ms + hops_ms);
+  prediction.total_tokens_per_second = users * 1000 / cycle_ms;
   prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
-  const double output_ms = DecodeMs(shape.output_bytes, known.empty() ? 1 : known[0].decode_gbps);
-  prediction.ttft_ms = prefill_ms + output_ms;
+  const Speeds lead = SpeedsOf(nodes, known, plan.stages[0].node);
+  prediction.ttft_ms = prefill_ms + StepMs(CostOfOutput(shape), lead, 1);
   return prediction;
 }
 

@@ -23,6 +23,38 @@ struct Speeds {
 };
 std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes);
 
+// Those of a node of the list, `known` being KnownSpeeds of it.
+Speeds SpeedsOf(const std::vector<PlanNode>& nodes, const std::vector<Speeds>& known,
+                const NodeId& id);
+// A node of the list, or one of which nothing is known.
+const PlanNode& NodeOf(const std::vector<PlanNode>& nodes, const NodeId& id);
+// Milliseconds there and back between two nodes: as measured, else estimated from their round trips
+// to the planning node, else kUnknownRttMs.
+double RttMs(const PlanNode& a, const PlanNode& b);
+// 1e6 bits per second between them; 0: unknown.
+double Mbps(const PlanNode& a, const PlanNode& b);
+// From one to the other, with so many bytes.
+double HopMs(const PlanNode& from, const PlanNode& to, double bytes);
+// Bytes of so many rows between stages.
+double RowBytes(const ModelShape& shape, uint32_t rows);
+// What a layer, or the output matrix, reads for one row (bytes) and what it computes (operations).
+struct LayerCost {
+  double bytes = 0;
+  double ops = 0;
+};
+LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer);
+LayerCost CostOfOutput(const ModelShape& shape);
+// One step of decode with `rows` sequences: weights are read once, and each further row is
+// computed.
+double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows);
+
+// How `users` answers share the stages: so many steps in flight, each with so many of them.
+struct InFlight {
+  uint32_t steps = 1;
+  uint32_t rows = 1;
+};
+InFlight SharesOf(uint32_t users, size_t stages);
+
 // layer_end of each stage, stage i on nodes[i], nodes[0] the lead: every stage has at least one
 // layer and fits its node's memory; the slowest stage (decode, with the output matrix at the lead)
 // is as fast as it can be, which is layers in proportion to speed; among those the smallest sum.

@@ -15,8 +15,11 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
                                   .context = event.context,
                                   .kv_type = event.kv_type,
                                   .adapters = event.adapters,
-                                  .draft = event.draft};
-  if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(request));
+                                  .draft = event.draft,
+                                  .codec = event.codec,
+                                  .use = event.use,
+                                  .users = event.users};
+  if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(context_.self(), request));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
   if (asked_.size() >= kMaxAsked) {
@@ -37,7 +40,7 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
   Finish(refusal);
 }
 
-wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
+wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest& request) const {
   wire::PlanReply reply{.ticket = request.ticket};
   const ModelShape* shape = desired_.ShapeOf(request.model);
   if (shape == nullptr) {
@@ -49,24 +52,29 @@ wire::PlanReply PlanRequests::Answer(const wire::PlanRequest& request) const {
                             .term = context_.options.incarnation,
                             .prefer = context_.self(),
                             .split = request.split,
+                            .use = request.use,
+                            .users = request.users,
                             .context = request.context,
                             .kv_type = request.kv_type,
                             .adapters = request.adapters,
-                            .draft = request.draft};
-  const std::vector<PlanNode> nodes = members_.PlannerNodes();
+                            .draft = request.draft,
+                            .codec = request.codec};
+  const std::vector<PlanNode> nodes = members_.NodesFor({&from, 1});
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();
   if (choice) {
     reply.plan = choice->plan;
     reply.expected = ExpectationOf(*choice);
+    reply.rivals = choice->rivals;
   } else {
     reply.cause = PlanCause(choice.error(), *shape, nodes, options);
+    reply.cause.detail += members_.Withholding();
   }
   return reply;
 }
 
 void PlanRequests::OnRequest(const NodeId& from, const wire::PlanRequest& message) {
-  context_.SendTo(from, Answer(message));
+  context_.SendTo(from, Answer(from, message));
 }
 
 void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {
@@ -83,9 +91,11 @@ void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {
 
 void PlanRequests::Finish(const wire::PlanReply& reply) {
   if (reply.ok) {
-    context_.Emit(PlanMade{reply.ticket, wire::InstanceSummary{.plan = reply.plan,
-                                                               .owner = reply.plan.owner,
-                                                               .expected = reply.expected}});
+    context_.Emit(
+        PlanMade{reply.ticket,
+                 wire::InstanceSummary{
+                     .plan = reply.plan, .owner = reply.plan.owner, .expected = reply.expected},
+                 reply.rivals});
     return;
   }
   const auto names = [this](const NodeId& node) { return members_.NameOf(node); };

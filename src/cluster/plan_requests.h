@@ -26,7 +26,7 @@ class PlanRequests {
     NodeId holder;
     Time until{};
   };
-  wire::PlanReply Answer(const wire::PlanRequest& request) const;
+  wire::PlanReply Answer(const NodeId& from, const wire::PlanRequest& request) const;
   void Finish(const wire::PlanReply& reply);
   void NoAnswer(uint64_t ticket, const NodeId& holder);
 

@@ -1,9 +1,11 @@
-// Where a model is placed: one node when the best one holds it, else the fewest nodes that do;
-// layers in proportion to measured speed within each memory budget; the output matrix counts on the
-// lead; a refusal lists required and available memory. The prediction is part of the answer, so
-// that it can be compared with the measurement.
+// Where a model is placed: on one node, as layers over several in any order, or as a part of each
+// layer on several, whichever is predicted fastest for what the model is used for; further nodes
+// only where they gain enough. What was compared, the prediction and why are part of the answer, so
+// that they can be told and compared with the measurement; a refusal lists required and available
+// memory.
 //
-// Thread: pure, any thread. Cost: below 10 ms for 20 nodes and 80 layers.
+// Thread: pure, any thread. Cost, of a release build: tens of milliseconds for 8 nodes, below 1 s
+// for 32 (docs/performance.md).
 #pragma once
 
 #include <array>
@@ -56,6 +58,13 @@ struct ModelShape {
   bool HasWindow(uint32_t layer) const { return window != 0 && (layer + 1) % window_period != 0; }
 };
 
+// What was measured, or said, of the way between two nodes.
+struct PlanLink {
+  NodeId to;
+  double rtt_ms = 0;  // <= 0: unknown
+  double mbps = 0;    // 1e6 bits per second; <= 0: unknown, not counted
+};
+
 struct PlanNode {
   NodeId id;
   std::string name;
@@ -64,9 +73,15 @@ struct PlanNode {
   double decode_gbps = 0;  // <= 0: unknown, taken as the slowest known one
   double prefill_gops = 0;
   double rtt_ms = 0;  // from the planning node; <= 0: unknown
+  // What it gives of itself, which the speeds count already. 0: it takes no part, but is the last
+  // resort; its speeds are then those that it would have.
+  double share = 1;
   // Holds layers in the middle only: neither the first ones nor the last, whose inputs and outputs
   // are almost the text.
   bool guest = false;
+  // To other nodes, of which each link is listed at one end at least; where there is none, round
+  // trips are those from the planning node.
+  std::vector<PlanLink> links = {};
 };
 
 struct PlanOptions {
@@ -75,6 +90,8 @@ struct PlanOptions {
   uint64_t nonce = 0;  // makes equal plans of different moments different
   NodeId prefer;       // wins ties: the node that asks, usually the owner
   wire::Split split = wire::Split::kAuto;
+  wire::Use use = wire::Use::kAuto;
+  uint32_t users = 0;    // answers at once; 0: not known
   uint32_t context = 0;  // 0: as trained, as far as memory allows
   // Rows of one step: 256 is where matmul throughput is flat (bench/kernel_bench.cc).
   uint32_t chunk = 256;
@@ -82,6 +99,7 @@ struct PlanOptions {
   // Every stage reserves all of their bytes, though it holds those of its own layers only.
   std::vector<wire::AdapterRef> adapters = {};
   std::optional<wire::DraftRef> draft = {};
+  wire::Codec codec = wire::Codec::kF32;
 };
 // Nodes are chosen for so many positions: a longer context is not worth another, slower division.
 // On the nodes that were chosen it grows to the trained one as far as half of the memory that is
@@ -90,6 +108,15 @@ inline constexpr uint32_t kDefaultContext = 4096;
 // Sequences of the whole context for which memory is reserved, or more shorter ones; fewer where
 // that does not fit.
 inline constexpr uint32_t kDefaultSequences = 4;
+// Answers at once where a plan is for throughput and nobody says how many.
+inline constexpr uint32_t kDefaultUsers = 4;
+// Predictions are off by about a tenth: a plan over further nodes that is faster by less may be
+// slower.
+inline constexpr double kWorthMoreNodes = 1.1;
+// A split of each layer waits for its slowest device 2 L times a token: it was measured at half of
+// what was predicted (docs/performance.md), so that one that is not asked for must promise twice
+// what other plans do.
+inline constexpr double kWorthSplitting = 2;
 // So many of kShortSequence positions (or of the context, if that is less) at least, where half of
 // the memory that is left holds them: chats are more often many than long.
 inline constexpr uint32_t kShortSequences = 32;
@@ -101,23 +128,21 @@ struct Prediction {
   double ttft_ms = 0;                    // of that prompt
   std::vector<double> stage_decode_ms;   // one token in each stage
   std::vector<double> stage_chunk_ms;    // a full chunk in each stage
+  uint32_t users = 1;
+  double total_tokens_per_second = 0;  // of so many answers at once
 };
 inline constexpr uint32_t kPromptTokens = 512;
-
-struct PlanCandidate {
-  std::string nodes;  // "desk", "desk + laptop"
-  bool fits = false;
-  double decode_tokens_per_second = 0;
-  std::string note;  // why not, or "chosen"
-};
 
 struct PlanChoice {
   wire::Plan plan;  // with id, every field set
   Prediction prediction;
   wire::PlanBasis basis = wire::PlanBasis::kUnknown;
-  std::vector<PlanCandidate> candidates;  // the best few of each kind
+  std::vector<wire::PlanRival> rivals;  // what was compared: the best few of each kind
 };
+// Of each kind, for display.
+inline constexpr size_t kMostRivals = 16;
 
+// Devices of no share are used where the others alone cannot hold the model.
 // Errors: kInvalid (no layers, context above the trained one is allowed, kv_type unknown),
 // kOverloaded (nothing fits: needed against available per node and in all, in human units),
 // kNotFound (no nodes).
@@ -150,8 +175,9 @@ struct StageShare {
 uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvPositions& positions,
                      uint8_t kv_type);
 
-// The prediction for a given plan; nodes not in the list count as the slowest known one.
+// The prediction for a given plan; nodes not in the list count as the slowest known one. `users`:
+// answers at once, at least 1.
 Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                   const wire::Plan& plan);
+                   const wire::Plan& plan, uint32_t users = 1);
 
 }  // namespace exo::cluster

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <numeric>
 
 #include "base/units.h"
@@ -66,7 +67,7 @@ TEST(PlannerTest, TakesTheFastestNodeThatHoldsTheModelAlone) {
       Place(Shape(), {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 20), Node(3, 100 * kMiB, 90)});
   ASSERT_EQ(choice.plan.stages.size(), 1u);
   EXPECT_EQ(choice.plan.stages[0].node.bytes[0], 2);
-  EXPECT_EQ(choice.candidates.size(), 3u);
+  EXPECT_EQ(choice.rivals.size(), 4u) << "each alone, and two together: the third holds no layer";
 }
 
 TEST(PlannerTest, PrefersTheAskingNodeAmongEquals) {
@@ -159,11 +160,12 @@ TEST(PlannerTest, GuestsHoldLayersInTheMiddleOnly) {
   const auto place = [&](wire::Split split) {
     return Place(Shape(), nodes, {.split = split}).plan;
   };
-  EXPECT_EQ(place(wire::Split::kAuto).stages.size(), 2u)
-      << "the guest alone is fastest, and may not";
-  const wire::Plan all = place(wire::Split::kLayer);
-  ASSERT_EQ(all.stages.size(), 3u);
-  EXPECT_EQ(all.stages[1].node, nodes[2].id);
+  // The guest alone is fastest, and may not; with it in the middle it is faster than without.
+  for (const wire::Split split : {wire::Split::kAuto, wire::Split::kLayer}) {
+    const wire::Plan all = place(split);
+    ASSERT_EQ(all.stages.size(), 3u);
+    EXPECT_EQ(all.stages[1].node, nodes[2].id);
+  }
   // Where two members cannot take it between them it gets nothing.
   nodes.erase(nodes.begin());
   nodes[0].memory_available = 2 * kGiB;
@@ -237,6 +239,26 @@ TEST(PlannerTest, SplitsLayersOverThoseThatHoldTheirPart) {
   EXPECT_EQ(place(nodes).stages.size(), 1u) << "a guest would see the text";
 }
 
+TEST(PlannerTest, TheWireIsPartOfThePlanAndItsId) {
+  const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
+  const wire::Plan exact = Place(Shape(), nodes, {.split = wire::Split::kLayer}).plan;
+  const wire::Plan lossy =
+      Place(Shape(), nodes, {.split = wire::Split::kLayer, .codec = wire::Codec::kInt8}).plan;
+  EXPECT_NE(lossy.id, exact.id);
+  EXPECT_TRUE(Validate(lossy));
+  EXPECT_EQ(LossOf(exact), wire::WireLoss{});
+  EXPECT_EQ(LossOf(lossy).codec, wire::Codec::kInt8);
+  EXPECT_EQ(LossOf(lossy).cuts,
+            (std::vector<uint32_t>{lossy.stages[0].layer_end, lossy.stages[1].layer_end}));
+  // Rows of one node cross no wire.
+  EXPECT_EQ(LossOf(Place(Shape(), {nodes[0]}, {.codec = wire::Codec::kInt8}).plan),
+            wire::WireLoss{});
+  wire::Plan shards = Place(CutShape(), nodes, {.split = wire::Split::kTensor}).plan;
+  shards.codec = wire::Codec::kF16;
+  shards.id = ComputePlanId(shards);
+  EXPECT_FALSE(Validate(shards));
+}
+
 TEST(PlannerTest, WhatCannotBeSplitIsRefused) {
   const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
   PlanOptions options{.split = wire::Split::kTensor};
@@ -244,8 +266,123 @@ TEST(PlannerTest, WhatCannotBeSplitIsRefused) {
   ASSERT_FALSE(mixture);
   EXPECT_EQ(mixture.error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(mixture.error().message.contains("mixture of experts")) << mixture.error().message;
+  options.codec = wire::Codec::kInt8;
+  const auto lossy = MakePlan(CutShape(), nodes, options);
+  ASSERT_FALSE(lossy);
+  EXPECT_EQ(lossy.error().code, ErrorCode::kUnsupported);
+  EXPECT_TRUE(lossy.error().message.contains("no int8 wire carries")) << lossy.error().message;
   options.adapters.emplace_back();
   EXPECT_EQ(MakePlan(CutShape(), nodes, options).error().code, ErrorCode::kUnsupported);
+}
+
+wire::RivalFate FateOf(const PlanChoice& choice, size_t nodes, wire::Split split) {
+  for (const wire::PlanRival& rival : choice.rivals) {
+    if (rival.nodes.size() == nodes && rival.split == split) return rival.fate;
+  }
+  return wire::RivalFate::kUnspecified;
+}
+
+std::vector<PlanNode> Equals(uint8_t count, double rtt_ms) {
+  std::vector<PlanNode> nodes;
+  for (uint8_t i = 1; i <= count; ++i) {
+    nodes.push_back(Node(i, 4 * kGiB, 10));
+    nodes.back().rtt_ms = rtt_ms;
+  }
+  return nodes;
+}
+
+TEST(PlannerTest, SplitsLayersByItselfWhereLinksAreShort) {
+  const PlanChoice near = Place(CutShape(), Equals(4, 0.1));
+  EXPECT_EQ(near.basis, wire::PlanBasis::kFasterTensor);
+  EXPECT_EQ(near.rivals[0].fate, wire::RivalFate::kChosen);
+  EXPECT_EQ(near.rivals[0].split, wire::Split::kTensor);
+  EXPECT_EQ(FateOf(near, 1, wire::Split::kAuto), wire::RivalFate::kSlower);
+  EXPECT_EQ(FateOf(near, 2, wire::Split::kLayer), wire::RivalFate::kSlower);
+  // 16 exchanges of 5 ms are more than half a model's 42.
+  const PlanChoice far = Place(CutShape(), Equals(2, 10));
+  EXPECT_EQ(far.basis, wire::PlanBasis::kFastest);
+  EXPECT_EQ(FateOf(far, 2, wire::Split::kTensor), wire::RivalFate::kSlower);
+}
+
+TEST(PlannerTest, FurtherNodesMustGainEnough) {
+  std::vector<PlanNode> nodes = Equals(4, 0.1);
+  size_t splits = 0, too_little = 0;
+  for (double rtt = 0.1; rtt < 10; rtt += 0.1) {
+    for (PlanNode& node : nodes) node.rtt_ms = rtt;
+    const PlanChoice choice = Place(CutShape(), nodes);
+    double split = 0, alone = 0;
+    for (const wire::PlanRival& rival : choice.rivals) {
+      const bool sharded = rival.split == wire::Split::kTensor;
+      double& speed = sharded ? split : alone;
+      speed = std::max(speed, rival.decode_tokens_per_second);
+      if (!sharded || rival.decode_tokens_per_second <= alone) continue;
+      too_little += rival.fate == wire::RivalFate::kTooLittleGain;
+    }
+    const bool worth = split > kWorthSplitting * alone;
+    EXPECT_EQ(choice.basis == wire::PlanBasis::kFasterTensor, worth) << rtt;
+    splits += worth;
+  }
+  EXPECT_GT(splits, 0u);
+  EXPECT_GT(too_little, 0u);
+}
+
+TEST(PlannerTest, WhatCannotBeSplitIsNotSplitByItself) {
+  EXPECT_EQ(Place(Shape(), Equals(2, 0.1)).plan.stages.size(), 1u) << "a mixture";
+  PlanOptions adapted;
+  adapted.adapters.emplace_back();
+  EXPECT_EQ(Place(CutShape(), Equals(2, 0.1), adapted).plan.stages.size(), 1u);
+  std::vector<PlanNode> nodes = Equals(2, 0.1);
+  nodes[1].guest = true;
+  const PlanChoice choice = Place(CutShape(), nodes);
+  EXPECT_EQ(choice.plan.stages.size(), 1u);
+  EXPECT_EQ(choice.rivals.back().fate, wire::RivalFate::kGuest);
+}
+
+// One answer is fastest on one node; many want every node to have something to do.
+TEST(PlannerTest, ManyAnswersWantLayersOverTheNodes) {
+  const std::vector<PlanNode> nodes = Equals(2, 0.4);
+  EXPECT_EQ(Place(Shape(), nodes).plan.stages.size(), 1u);
+  const PlanChoice many = Place(Shape(), nodes, {.use = wire::Use::kThroughput, .users = 4});
+  EXPECT_EQ(many.basis, wire::PlanBasis::kFasterLayers);
+  EXPECT_EQ(many.plan.stages.size(), 2u);
+  EXPECT_EQ(many.prediction.users, 4u);
+  EXPECT_GT(many.prediction.total_tokens_per_second, many.prediction.decode_tokens_per_second);
+  // Whole answers on both would do it too, and is told.
+  EXPECT_EQ(FateOf(many, 2, wire::Split::kAuto), wire::RivalFate::kNotRun);
+  EXPECT_EQ(Place(Shape(), nodes, {.users = 4}).plan.stages.size(), 2u) << "by their number";
+  EXPECT_EQ(Place(Shape(), nodes, {.use = wire::Use::kLatency, .users = 4}).plan.stages.size(), 1u);
+  EXPECT_GE(many.plan.kv_pages, 4 * wire::PagesOf(many.plan.context));
+  EXPECT_EQ(MakePlan(Shape(), nodes, {.users = wire::kMaxUsers + 1}).error().code,
+            ErrorCode::kInvalid);
+}
+
+// The direct way is long, the one over the third node short.
+TEST(PlannerTest, StagesGoAlongTheShortLinks) {
+  std::vector<PlanNode> nodes = Equals(4, 0.4);
+  for (PlanNode& node : nodes) node.memory_available = 350 * kMiB;
+  const auto link = [&](size_t a, size_t b, double rtt_ms) {
+    nodes[a].links.push_back({.to = nodes[b].id, .rtt_ms = rtt_ms});
+  };
+  for (size_t a = 0; a < 4; ++a) {
+    for (size_t b = 0; b < a; ++b) link(a, b, a + b == 3 ? 60 : 1);
+  }
+  const PlanChoice choice = Place(Shape(), nodes);
+  ASSERT_GE(choice.plan.stages.size(), 3u);
+  const auto number = [&](size_t stage) {
+    return choice.plan.stages[stage % choice.plan.stages.size()].node.bytes[0];
+  };
+  for (size_t i = 0; i < choice.plan.stages.size() && choice.plan.stages.size() == 4; ++i)
+    EXPECT_NE(number(i) + number(i + 1), 5) << "a long link, of nodes 1 and 4 or 2 and 3";
+}
+
+TEST(PlannerTest, BandwidthCountsInPrompts) {
+  std::vector<PlanNode> nodes = {Node(1, 600 * kMiB, 10), Node(2, 600 * kMiB, 10)};
+  const double fast = Place(Shape(), nodes).prediction.prefill_tokens_per_second;
+  nodes[0].links = {{.to = nodes[1].id, .rtt_ms = 0.4, .mbps = 10}};
+  const PlanChoice slow = Place(Shape(), nodes);
+  // 256 rows of 16 KiB in 3.4 s.
+  EXPECT_LT(slow.prediction.prefill_tokens_per_second, 256 / 3.4 * 1.1);
+  EXPECT_GT(fast, 1.5 * slow.prediction.prefill_tokens_per_second);
 }
 
 TEST(PlannerTest, SpreadsOverAnyNumberOfNodes) {

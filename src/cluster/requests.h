@@ -20,7 +20,8 @@
 namespace exo::cluster {
 
 // The entry's side: waiting (for an instance) ─> active (at a lead) ─> finished. A request whose
-// instance is lost waits once more, and goes on behind the tokens that were passed on.
+// instance is lost waits once more, and goes on behind the tokens that were passed on; so does one
+// whose instance makes way for a better plan, however often.
 class EntryRequests {
  public:
   EntryRequests(Context& context, Members& members, DesiredModels& desired)
@@ -46,20 +47,18 @@ class EntryRequests {
     std::vector<wire::AdapterRef> adapters;  // that the submit means
     bool active = false;
     bool paused = false;
-    wire::Plan plan;  // while active
+    wire::Plan plan;  // the last one: of `emitted`, where there are some
     std::vector<TokenId> emitted;
     wire::SamplerState state;  // after them: what another lead goes on from
     Time unplaced_since{};     // waiting without any instance of the model
     Time heard_at{};           // sent to the lead, or heard of from there
+    PlanId ended;              // its former plan, which may still be listed; zero: none
     // Why its instance was lost under it. A second loss ends it: it may be the cause.
-    struct Loss {
-      PlanId plan;  // that has ended and may still be listed; zero: only its lead was out of reach
-      Error error;
-    };
-    std::optional<Loss> lost;
+    std::optional<Error> lost;
     const NodeId& lead() const { return plan.stages[0].node; }
   };
   bool LostAdapters(const Request& request) const;
+  bool LosesOtherBits(const Request& request) const;
   bool TryDispatch(Request& request);
   static void GoOn(Request& request);
   static bool CanGoOn(const Request& request);
@@ -67,6 +66,9 @@ class EntryRequests {
   void Finish(const RequestId& request, wire::Finished finished);
   void End(const RequestId& request, const wire::Cause& cause);
   void Lose(const RequestId& id, const PlanId& ended, Error error);
+  void GoElsewhere(const RequestId& id, const PlanId& ended, Error error);
+  bool EndsAtItsLength(const RequestId& id);
+  void Wait(Request& request, const PlanId& ended);
   void FinishWithError(const RequestId& request, ErrorCode code, std::string message);
 
   Context& context_;
@@ -89,7 +91,7 @@ class LeadRequests {
   void OnRunnerFinished(const LeadFinished& event);
   void OnPeerUp(const NodeId& entry);
   void OnServing(const PlanId& plan);
-  void OnPlanEnded(const PlanId& plan, const Error& error);
+  void OnPlanEnded(const PlanId& plan, const Error& error, bool moved);
   void OnEntryLost(const NodeId& entry);
   void OnLocalLoad(const LocalLoad& event);
   void OnTime();

@@ -72,11 +72,41 @@ void Reservations::Deny(const NodeId& to, const PlanId& plan, Cause cause) {
                   wire::ReserveReply{.plan = plan, .granted = false, .cause = std::move(cause)});
 }
 
+// Memory that is on its way back is waited for: a plan often takes the place of another one.
+bool Reservations::WaitsForMemory(const NodeId& from, const wire::Reserve& message,
+                                  const Cause& why) {
+  if (why.reason != Reason::kNoMemory || waiting_.size() >= kMaxReservations) return false;
+  uint64_t coming = 0;
+  for (const auto& [id, reservation] : reservations_) {
+    if (reservation.status.state == ReservationState::kStopping) coming += reservation.bytes();
+  }
+  if (why.needed > why.available + coming) return false;
+  waiting_.push_back({.from = from, .message = message, .since = context_.now});
+  return true;
+}
+
+// In the order in which they came.
+void Reservations::ServeWaiting() {
+  for (Waiting& waiting : std::exchange(waiting_, {})) {
+    const Time since = waiting.since;
+    if (context_.now - since > context_.timers().reserve) continue;  // its owner has given it up
+    OnReserve(waiting.from, waiting.message);
+    if (!waiting_.empty() && waiting_.back().message.plan.id == waiting.message.plan.id)
+      waiting_.back().since = since;
+  }
+}
+
 void Reservations::OnReserve(const NodeId& from, const wire::Reserve& message) {
   const wire::Plan& plan = message.plan;
+  if (!message.replaces.IsZero())
+    OnRelease(from, {message.replaces, {.reason = Reason::kMoved, .node = from}});
   const auto known = reservations_.find(plan.id);
   if (known == reservations_.end()) {
-    if (auto why = CheckReserve(from, plan)) return Deny(from, plan.id, *std::move(why));
+    std::erase_if(waiting_, [&](const Waiting& one) { return one.message.plan.id == plan.id; });
+    if (auto why = CheckReserve(from, plan)) {
+      if (WaitsForMemory(from, message, *why)) return;
+      return Deny(from, plan.id, *std::move(why));
+    }
     Reservation reservation{
         .status = {.plan = plan,
                    .owner = from,
@@ -143,6 +173,9 @@ void Reservations::OnRenew(const NodeId& from, const wire::LeaseRenew& message) 
 }
 
 void Reservations::OnRelease(const NodeId& from, const wire::Release& message) {
+  std::erase_if(waiting_, [&](const Waiting& one) {
+    return one.from == from && one.message.plan.id == message.plan;
+  });
   const auto at = reservations_.find(message.plan);
   if (at == reservations_.end() || at->second.status.owner != from) return;
   Stop(at->second, message.cause);
@@ -162,7 +195,10 @@ void Reservations::Stop(Reservation& reservation, Cause cause) {
                         [this](const NodeId& node) { return members_.NameOf(node); });
   reservation.status.state = ReservationState::kStopping;
   context_.Emit(StopInstance{plan, cause});
-  notices_.push_back({.plan = plan, .serving = false, .error = std::move(error)});
+  notices_.push_back({.plan = plan,
+                      .serving = false,
+                      .moved = cause.reason == Reason::kMoved,
+                      .error = std::move(error)});
 }
 
 void Reservations::OnLoadFinished(const LoadFinished& event) {
@@ -213,6 +249,7 @@ void Reservations::OnStageStopped(const StageStopped& event) {
   if (at == reservations_.end() || at->second.status.state != ReservationState::kStopping) return;
   reservations_.erase(at);
   context_.changed = true;
+  ServeWaiting();
 }
 
 // Its lead goes on with a READY instance that does not need the lost node.
@@ -227,6 +264,7 @@ bool Reservations::CanGoOn(const Reservation& reservation, const NodeId& lost) c
 
 std::vector<PlanId> Reservations::OnOwnerLost(const NodeId& owner, const std::string& detail) {
   std::vector<PlanId> adopted;
+  std::erase_if(waiting_, [&](const Waiting& one) { return one.from == owner; });
   for (auto at = reservations_.begin(); at != reservations_.end();) {
     Reservation& reservation = (at++)->second;  // Stop may erase it
     if (reservation.status.owner != owner || context_.options.bugs.no_lease_expiry) continue;
@@ -255,6 +293,7 @@ void Reservations::OnNeighborLost(const NodeId& peer, const std::string& detail)
 }
 
 void Reservations::OnTime() {
+  ServeWaiting();
   if (context_.options.bugs.no_lease_expiry) return;
   for (auto at = reservations_.begin(); at != reservations_.end();) {
     Reservation& reservation = (at++)->second;

@@ -26,7 +26,8 @@ class Reservations {
   struct Notice {
     PlanId plan;
     bool serving = false;
-    Error error;  // why it ended
+    bool moved = false;  // it ended for another plan, where its requests go on
+    Error error;         // why it ended
   };
   std::vector<Notice> TakeNotices() { return std::exchange(notices_, {}); }
 
@@ -55,6 +56,12 @@ class Reservations {
   static constexpr size_t kMaxReservations =
       64;  // a home node runs a few models; more is a runaway owner
 
+  // A plan whose memory is on its way back.
+  struct Waiting {
+    NodeId from;
+    wire::Reserve message;
+    Time since{};
+  };
   struct Reservation {
     ReservationStatus status;
     Time lease_until{};
@@ -65,6 +72,8 @@ class Reservations {
   // The reservation if `from` owns its plan; otherwise tells `from` that there is none.
   Reservation* Owned(const NodeId& from, const PlanId& plan);
   void Stop(Reservation& reservation, wire::Cause cause);
+  bool WaitsForMemory(const NodeId& from, const wire::Reserve& message, const wire::Cause& why);
+  void ServeWaiting();
   void Deny(const NodeId& to, const PlanId& plan, wire::Cause cause);
   // Why not; nothing when the plan can be promised.
   std::optional<wire::Cause> CheckReserve(const NodeId& from, const wire::Plan& plan) const;
@@ -75,6 +84,7 @@ class Reservations {
   Context& context_;
   Members& members_;
   std::map<PlanId, Reservation> reservations_;
+  std::vector<Waiting> waiting_;
   std::vector<Notice> notices_;
 };
 

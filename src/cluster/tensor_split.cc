@@ -72,14 +72,20 @@ uint64_t Sum(const std::vector<uint64_t>& values) {
   return std::accumulate(values.begin(), values.end(), uint64_t{0});
 }
 
-// Milliseconds that a step of shards takes beside computing: two sums a layer.
-double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan) {
-  double rtt = 0;
-  for (const wire::StagePlan& stage : plan.stages) {
-    const auto at = std::ranges::find(nodes, stage.node, &PlanNode::id);
-    rtt = std::max(rtt, at == nodes.end() || at->rtt_ms <= 0 ? kUnknownRttMs : at->rtt_ms);
+// Milliseconds that a step of so many rows takes beside computing: two sums a layer, each with all
+// others at once. A shard's columns are about two subtrees (docs/costs.md).
+double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan,
+              uint32_t rows) {
+  const auto others = static_cast<double>(plan.stages.size() - 1);
+  double slowest = 0;
+  for (const wire::StagePlan& from : plan.stages) {
+    for (const wire::StagePlan& to : plan.stages) {
+      if (from.node == to.node) continue;
+      slowest = std::max(slowest, HopMs(NodeOf(nodes, from.node), NodeOf(nodes, to.node),
+                                        2 * others * RowBytes(shape, rows)));
+    }
   }
-  return 2 * shape.layers() * (rtt / 2 + kVisitMs);
+  return 2 * shape.layers() * (slowest + kVisitMs);
 }
 
 }  // namespace
@@ -129,30 +135,37 @@ ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard) {
 }
 
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                         const wire::Plan& plan) {
+                         const wire::Plan& plan, uint32_t users) {
   const std::vector<Speeds> known = KnownSpeeds(nodes);
   const auto ffn = static_cast<double>(Sum(shape.layer_ffn_bytes));
   const double attention = static_cast<double>(Sum(shape.layer_bytes)) - ffn;
-  const double ops = static_cast<double>(shape.ops_per_token_layer) * shape.layers() * plan.chunk;
-  Prediction prediction;
-  double output_ms = 0;
-  for (size_t s = 0; s < plan.stages.size(); ++s) {
-    const auto at = std::ranges::find(nodes, plan.stages[s].node, &PlanNode::id);
-    const Speeds speed =
-        at == nodes.end() ? Speeds{} : known[static_cast<size_t>(at - nodes.begin())];
-    const ShardParts parts = PartsOf(shape, *plan.stages[s].shard);
-    const double bytes = attention * parts.kv + ffn * parts.ffn;
-    const double output = static_cast<double>(shape.output_bytes) * parts.vocab;
-    output_ms = std::max(output_ms, output / speed.decode_gbps * 1e-6);
-    prediction.stage_decode_ms.push_back(bytes / speed.decode_gbps * 1e-6);
-    prediction.stage_chunk_ms.push_back(ops * bytes / (attention + ffn) / speed.prefill_gops *
-                                        1e-6);
+  LayerCost layers;
+  for (uint32_t i = 0; i < shape.layers(); ++i) {
+    layers.bytes += CostOfLayer(shape, i).bytes;
+    layers.ops += CostOfLayer(shape, i).ops;
   }
-  const double sums_ms = SumsMs(shape, nodes, plan);
+  Prediction prediction{.users = users};
+  double users_ms = 0, output_ms = 0, output_users_ms = 0;
+  for (const wire::StagePlan& stage : plan.stages) {
+    const Speeds speeds = SpeedsOf(nodes, known, stage.node);
+    const ShardParts parts = PartsOf(shape, *stage.shard);
+    const double part = (attention * parts.kv + ffn * parts.ffn) / (attention + ffn);
+    const LayerCost own{layers.bytes * part, layers.ops * part};
+    prediction.stage_decode_ms.push_back(StepMs(own, speeds, 1));
+    prediction.stage_chunk_ms.push_back(own.ops * plan.chunk / speeds.prefill_gops * 1e-6);
+    users_ms = std::max(users_ms, StepMs(own, speeds, users));
+    const LayerCost output = {CostOfOutput(shape).bytes * parts.vocab,
+                              CostOfOutput(shape).ops * parts.vocab};
+    output_ms = std::max(output_ms, StepMs(output, speeds, 1));
+    output_users_ms = std::max(output_users_ms, StepMs(output, speeds, users));
+  }
+  users_ms += output_users_ms + SumsMs(shape, nodes, plan, users);
   const double chunks = static_cast<double>(kPromptTokens) / plan.chunk;
-  const double prefill_ms = chunks * (std::ranges::max(prediction.stage_chunk_ms) + sums_ms);
-  prediction.decode_tokens_per_second =
-      1000 / (std::ranges::max(prediction.stage_decode_ms) + output_ms + sums_ms);
+  const double prefill_ms = chunks * (std::ranges::max(prediction.stage_chunk_ms) +
+                                      SumsMs(shape, nodes, plan, plan.chunk));
+  prediction.decode_tokens_per_second = 1000 / (std::ranges::max(prediction.stage_decode_ms) +
+                                                output_ms + SumsMs(shape, nodes, plan, 1));
+  prediction.total_tokens_per_second = users * 1000 / users_ms;
   prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
   prediction.ttft_ms = prefill_ms + output_ms;
   return prediction;

@@ -25,6 +25,6 @@ ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard);
 
 // As Predict, of a plan of shards.
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                         const wire::Plan& plan);
+                         const wire::Plan& plan, uint32_t users);
 
 }  // namespace exo::cluster

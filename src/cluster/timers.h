@@ -40,6 +40,9 @@ struct Timers {
                                                   // are named
   Time idle = std::chrono::seconds(1);            // [0.5 s, 2 s] without a request: may make room
   Time making_room = std::chrono::seconds(10);    // [5 s, 15 s]: evicted memory has become free
+  // Plans that drift.
+  Time drift = std::chrono::seconds(10);       // [2 s, 15 s]: so long must a device be another
+  Time move_again = std::chrono::seconds(60);  // [5 s, 90 s] between two moves of a model
   // Requests.
   Time waiting = std::chrono::seconds(10);      // [8 s, 15 s] for a model without any instance
   Time keep_answer = std::chrono::seconds(60);  // [30 s, 60 s] of a finished one, for repeating

@@ -42,9 +42,9 @@ class DataLink {
 
   virtual ~DataLink() = default;
 
-  // Sends a frame; returns when the kernel has all of it. `tensor` is only read during the call.
-  // Errors: kDisconnected (peer gone, or `deadline`, in sys::Now time, is over: the link is dead
-  // then).
+  // Sends a frame; returns when the kernel has all of it, or this link what the kernel had no room
+  // for (Overlap). `tensor` is only read during the call. Errors: kDisconnected (peer gone, or
+  // `deadline`, in sys::Now time, is over: the link is dead then).
   virtual Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
                             Time deadline) = 0;
   Result<void> SendFloats(const wire::Message& message, std::span<const float> rows,
@@ -62,6 +62,10 @@ class DataLink {
   // How long Poll keeps looking before it sleeps, for what is exchanged many times in a token and
   // comes within microseconds: to be woken takes longer than that. Zero at first.
   virtual void SetSpin(Time) {}
+  // From now on frames move while the owner is elsewhere, computing: a thread of the link's own
+  // sends what Send left and receives what follows a large frame. Small ones have room in the
+  // kernel, and wake nobody.
+  virtual void Overlap() = 0;
   // A second thread (the loop) may call this to make the owner's calls fail soon. Thread: any.
   virtual void Shutdown() = 0;
 

@@ -144,8 +144,17 @@ bool LeadMachine::Pause(const RequestId& request, bool paused) {
   return true;
 }
 
+// While nobody waits for a token there is one step for each stage and one for each link between
+// them, so that no stage waits for rows on their way. What is in flight stands before the next
+// token, so beside running streams it is no more than the stages.
+size_t LeadMachine::MostInFlight() const {
+  const bool streams = std::ranges::any_of(
+      admitted_, [&](const RequestId& id) { return requests_.at(id)->decoding(); });
+  return streams ? options_.stages : size_t{2} * options_.stages - 1;
+}
+
 std::optional<LeadStep> LeadMachine::NextStep(Time now) {
-  if (in_flight_.size() >= options_.stages) return std::nullopt;
+  if (in_flight_.size() >= MostInFlight()) return std::nullopt;
   for (const RequestId& sequence : std::exchange(covered_, {})) CloseKept(sequence);
   LeadStep step;
   StepPace::Rows rows;
@@ -161,13 +170,13 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   step.close = std::move(closing_);
   closing_.clear();
   step.truncate = std::exchange(truncating_, {});
-  Flight flight{.step = step, .rows = rows, .begun = now};
+  Flight flight{.step = step, .rows = rows, .begun = now, .depth = in_flight_.size() + 1};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   for (const wire::StepPage& page : step.restore)
     flight.restore_serials.push_back(requests_.at(page.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
-  CHECK(in_flight_.size() <= options_.stages);
+  CHECK(in_flight_.size() <= 2 * options_.stages);
   ++stats_.steps;
   return step;
 }
@@ -216,7 +225,13 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
   in_flight_.erase(at);
   // Reading and copying pages says nothing of the pace of rows.
   const bool pages = !flight.step.restore.empty() || !flight.step.store.empty();
-  if (cancelled.empty() && !pages) pace_.Learn(flight.rows, now - flight.begun);
+  if (cancelled.empty() && !pages) {
+    // As if it had not waited for steps beyond those of the stages.
+    const auto stages = static_cast<int64_t>(options_.stages);
+    const int64_t depth = std::max(stages, static_cast<int64_t>(flight.depth));
+    pace_.Learn(flight.rows, (now - flight.begun) * stages / depth);
+    chunk_size_.Learn(flight.step.rows, times);
+  }
   std::vector<Emission> emissions;
   size_t next = 0;
   for (size_t i = 0; i < flight.step.items.size(); ++i) {

@@ -21,10 +21,11 @@
 // chunks of prompts. Up to kCommonRows decoding requests share one step, beyond that each of the
 // pipeline's steps takes its part of them. Beside running requests a chunk is as small as their
 // target gap asks for (step_pace.h); several prompts share it, and clients take turns (lead_batch).
-// At most `stages` micro-batches are in flight; chunks of one prompt follow each other without
-// waiting. Speculation: drafts add rows to a request's next decode item, all of which come back;
-// OnStepDone takes the tokens that were accepted, and the next step truncates the sequence to them.
-// Tokens that a grammar forces come without being computed; their rows are in the next item.
+// Micro-batches are in flight for all stages, and while only prompts are computed for the links
+// between them as well; chunks of one prompt follow each other without waiting. Speculation: drafts
+// add rows to a request's next decode item, all of which come back; OnStepDone takes the tokens
+// that were accepted, and the next step truncates the sequence to them. Tokens that a grammar
+// forces come without being computed; their rows are in the next item.
 //
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
@@ -40,6 +41,7 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "engine/chunk_size.h"
 #include "engine/page_ledger.h"
 #include "engine/prefix_index.h"
 #include "engine/speculation.h"
@@ -241,6 +243,7 @@ class LeadMachine {
  private:
   struct Request;
   struct Flight;
+  size_t MostInFlight() const;
   void Admit(LeadStep& step, Time now);
   bool AdmitOne(LeadStep& step, Request& request, Time now);
   Request* NextToAdmit();
@@ -302,6 +305,7 @@ class LeadMachine {
   std::vector<wire::StepTruncate> truncating_;
   size_t decode_turn_ = 0;
   StepPace pace_;
+  ChunkSize chunk_size_;
   std::map<uint64_t, uint64_t> served_;  // rows of prompts by client, of those with prompts now
   uint64_t next_step_ = 1;
   uint64_t next_serial_ = 1;

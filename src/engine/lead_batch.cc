@@ -187,9 +187,12 @@ void LeadMachine::AddPrefill(LeadStep& step, StepPace::Rows& rows) {
     const Request& request = *requests_.at(id);
     return request.decoding() && !request.paused;
   });
-  if (streams) room = std::min(room, pace_.PromptRows(options_.chunk));
   const std::vector<Request*> prompts = PromptsInTurn();
   if (prompts.empty()) return;
+  uint32_t pending = 0;
+  for (const Request* request : prompts) pending += request->pending();
+  room = std::min(room, streams ? pace_.PromptRows(options_.chunk)
+                                : chunk_size_.RowsFor(pending, options_.chunk));
   std::vector<uint32_t> parts(prompts.size());
   const auto give = [&](size_t at, uint32_t most) {
     const uint32_t part = std::min({prompts[at]->pending() - parts[at], room, most});

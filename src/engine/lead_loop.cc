@@ -57,7 +57,8 @@ Returned WhatReturned(const LeadStep& step, const wire::Step& done) {
 }  // namespace
 
 Hash256 PageScopeOf(const RunnerOptions& options) {
-  return ScopeOf({options.plan.model, options.numerics, options.plan.kv_type});
+  return ScopeOf(
+      {options.plan.model, options.numerics, options.plan.kv_type, wire::LossOf(options.plan)});
 }
 
 LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommands& commands,
@@ -69,6 +70,7 @@ LeadLoop::LeadLoop(const RunnerOptions& options, StageWorker& stage, LeadCommand
       commands_(commands),
       cancelled_(cancelled),
       links_(links),
+      rows_(options.plan.codec, stage.config().width, options.plan.chunk, options.sent),
       events_(events),
       machine_(MachineOptions(options, stage)),
       sampler_(options.recorded),
@@ -201,7 +203,8 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
   wire::Step sent = ToWire(options_.plan.id, step);
   TRY(links_.shards == nullptr ? RunStage(sent, tokens) : RunShard(sent, tokens));
   if (!alone()) {
-    auto done = links_.out->SendFloats(sent, stage_.hidden(), sys::Now() + options_.timers.send);
+    auto done =
+        links_.out->Send(sent, rows_.Code(stage_.hidden()), sys::Now() + options_.timers.send);
     if (!done) lost_ = links_.out->peer();
     return done;
   }
@@ -252,7 +255,7 @@ Result<void> LeadLoop::Receive(Time deadline) {
   auto* step = std::get_if<wire::Step>(outcome->frame.message);
   if (step == nullptr) return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
   if (step->plan != options_.plan.id) return {};  // a stale frame of another plan
-  return OnReturned(*step, outcome->frame.floats());
+  return OnReturned(*step, TRY(rows_.Decode(outcome->frame.tensor)));
 }
 
 Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const float> rows) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "engine/coded_rows.h"
 #include "engine/draft_model.h"
 #include "engine/grammar_masks.h"
 #include "engine/lead.h"
@@ -96,6 +97,7 @@ class LeadLoop {
   LeadCommands& commands_;
   CancellationSet& cancelled_;
   Links links_;
+  CodedRows rows_;
   const RunnerEvents& events_;
   LeadMachine machine_;
   StepSampler sampler_;

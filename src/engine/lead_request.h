@@ -58,6 +58,7 @@ struct LeadMachine::Flight {
   LeadStep step;
   StepPace::Rows rows = {};
   Time begun{};
+  size_t depth = 1;                            // steps in flight when it began, itself included
   std::vector<uint64_t> serials = {};          // of the items' requests
   std::vector<uint64_t> restore_serials = {};  // of those of the pages to restore
 };

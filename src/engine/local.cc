@@ -14,6 +14,7 @@ Result<std::unique_ptr<LocalModel>> LocalModel::Load(
   auto model = std::make_unique<LocalModel>();
   model->config_ = config;
   model->chunk_ = options.chunk;
+  model->codec_ = options.codec;
   std::vector<uint32_t> cuts = options.cuts;
   cuts.push_back(config->layers);
   uint32_t begin = 0;
@@ -62,18 +63,30 @@ Result<void> LocalModel::Truncate(backend::SequenceId sequence, uint32_t length)
   return {};
 }
 
+Result<std::span<const float>> LocalModel::OverWire(std::span<const float> rows,
+                                                    std::vector<float>& arrived) const {
+  if (codec_ == tensor::RowCodec::kF32 || stages_.size() == 1) return rows;
+  const size_t width = config_->width;
+  std::vector<std::byte> coded(rows.size() / width * tensor::CodedRowBytes(codec_, width));
+  tensor::CodeRows(codec_, width, rows, coded);
+  arrived.resize(rows.size());
+  TRY(tensor::DecodeRows(codec_, width, coded, arrived));
+  return arrived;
+}
+
 // As a cluster does: the stages one after the other, then the lead turns the output rows into
 // logits; alone, it does so without giving them out.
 Result<void> LocalModel::Run(backend::Batch batch, std::span<float> logits) {
   using backend::Wanted;
   std::unique_ptr<backend::Running> running;
+  std::vector<float> arrived;
   const std::span<const uint32_t> outputs = batch.output_rows;
   for (size_t i = 0; i < stages_.size(); ++i) {
     const bool last = i + 1 == stages_.size();
     batch.wanted = !last ? Wanted::kHidden : i == 0 ? Wanted::kLogits : Wanted::kOutput;
     running = TRY(stages_[i]->Run(batch));
     batch.tokens = {};
-    batch.hidden = TRY(running->Wait());
+    batch.hidden = TRY(OverWire(TRY(running->Wait()), arrived));
   }
   std::vector<uint32_t> all(outputs.size());
   std::iota(all.begin(), all.end(), 0u);

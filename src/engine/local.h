@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "base/result.h"
+#include "tensor/row_codec.h"
 
 namespace exo::engine {
 
@@ -20,6 +21,8 @@ struct LocalOptions {
   // {2, 5} splits 8 layers into [0,2) [2,5) [5,8): tests compare splits with ==.
   std::vector<uint32_t> cuts;
   std::vector<backend::StageAdapter> adapters = {};  // loaded with the model
+  // How rows go from one of these stages to the next, and from the last one to the lead.
+  tensor::RowCodec codec = tensor::RowCodec::kF32;
 };
 
 class LocalModel {
@@ -54,11 +57,15 @@ class LocalModel {
   Result<void> Step(std::span<const Next> next, std::span<float> logits);
 
  private:
+  // The rows as they arrive at another stage, in `arrived`.
+  Result<std::span<const float>> OverWire(std::span<const float> rows,
+                                          std::vector<float>& arrived) const;
   // Logits of the batch's output rows after all stages [output_rows][vocab].
   Result<void> Run(backend::Batch batch, std::span<float> logits);
 
   std::shared_ptr<const model::ModelConfig> config_;
   uint32_t chunk_ = 0;
+  tensor::RowCodec codec_ = tensor::RowCodec::kF32;
   std::vector<std::unique_ptr<backend::StageCompute>> stages_;  // [0] is the lead
 };
 

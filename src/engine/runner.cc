@@ -199,6 +199,8 @@ class Runner final : public InstanceRunner {
     std::vector<DataLink*> shared;
     for (const auto& [node, link] : links_) {
       link->SetFrameLimit(limit_bytes);
+      // Shards exchange their sums in the middle of a layer, when nobody computes.
+      if (!IsSharded(options_.plan)) link->Overlap();
       shared.push_back(link.get());
     }
     const MutexLock lock(mutex_);

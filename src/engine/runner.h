@@ -19,6 +19,7 @@
 
 #include "backend/backend.h"
 #include "backend/page_store.h"
+#include "engine/coded_rows.h"
 #include "engine/data_link.h"
 #include "engine/lead.h"
 #include "engine/stage_source.h"
@@ -53,6 +54,7 @@ struct RunnerOptions {
   // Compiled forms of answers, which whoever checked a request has put there. Outlives the runner;
   // null: each form is compiled for its first request.
   grammar::Cache* grammars = nullptr;
+  SentRows* sent = nullptr;  // counts what goes to other stages. Outlives the runner
   // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
   const std::vector<TokenId>* recorded = nullptr;
 };

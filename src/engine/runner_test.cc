@@ -29,6 +29,36 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
 }
 
+// Chunks of 16 rows and decoded rows alone cross the wire: the reference codes each prompt at once.
+TEST_F(RunnerTest, ALossyWireGivesTheAnswerOfItsDivisionWhateverTheChunks) {
+  for (const auto codec : {wire::Codec::kF16, wire::Codec::kInt8, wire::Codec::kInt4}) {
+    runners_.clear();
+    wire::Plan plan = PlanOf(static_cast<uint8_t>(10 + static_cast<int>(codec)), 2);
+    plan.codec = codec;
+    Start(plan);
+    ExpectAnswer(Ask(1, 40, 12));
+    ExpectAnswer(Ask(2, 21, 9));
+    reports_.finished.clear();
+    reports_.tokens.clear();
+  }
+}
+
+// The stages of the plan before are kept, with what they hold of the same prompt.
+TEST_F(RunnerTest, WhatALossyWireComputedIsNotTakenOverByAnExactPlan) {
+  wire::Plan lossy = PlanOf(1, 2);
+  lossy.codec = wire::Codec::kInt4;
+  Start(lossy);
+  ExpectAnswer(Ask(1, 40, 12));
+  for (auto& runner : runners_) runner->KeepStage();
+  runners_.clear();
+  reports_.finished.clear();
+  reports_.tokens.clear();
+  EXPECT_EQ(loads_.load(), 2);
+  Start(PlanOf(2, 2));
+  EXPECT_EQ(loads_.load(), 4);
+  ExpectAnswer(Ask(1, 40, 12));
+}
+
 TEST_F(RunnerTest, TwoShardsAnswerAsTheModelInOneProcess) {
   wire::Plan plan = ShardedPlan(1);
   plan.kv_pages = 8;

@@ -14,7 +14,12 @@ constexpr Time kIdlePoll = std::chrono::seconds(1);
 
 StageLoop::StageLoop(const RunnerOptions& options, StageWorker& stage, sys::WakeFd& wake,
                      CancellationSet& cancelled, const Links& links)
-    : options_(options), stage_(stage), wake_(wake), cancelled_(cancelled), links_(links) {}
+    : options_(options),
+      stage_(stage),
+      wake_(wake),
+      cancelled_(cancelled),
+      links_(links),
+      rows_(options.plan.codec, stage.config().width, options.plan.chunk, options.sent) {}
 
 Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
   while (!stop.load()) {
@@ -26,7 +31,7 @@ Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
     if (outcome->event == DataLink::Event::kWoken) wake_.Drain();
     if (outcome->event != DataLink::Event::kFrame) continue;
     if (auto* step = std::get_if<wire::Step>(outcome->frame.message)) {
-      if (auto done = OnStep(*step, outcome->frame.floats()); !done) {
+      if (auto done = OnStep(*step, outcome->frame.tensor); !done) {
         if (lost_.IsZero()) {
           // Best effort: the lead learns the reason at once instead of by a broken link.
           [[maybe_unused]] const auto told =
@@ -45,8 +50,10 @@ Result<void> StageLoop::Run(const std::atomic<bool>& stop) {
   return {};
 }
 
-Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
+Result<void> StageLoop::OnStep(wire::Step& step, std::span<const std::byte> bytes) {
   const Time start = sys::Now();
+  std::span<const float> rows;  // of another plan: coded who knows how
+  if (step.plan == options_.plan.id) rows = TRY(rows_.Decode(bytes));
   const bool last = options_.stage + 1 == options_.plan.stages.size();
   const StageWorker::Input input = {
       .hidden = rows, .wanted = last ? backend::Wanted::kOutput : backend::Wanted::kHidden};
@@ -64,7 +71,7 @@ Result<void> StageLoop::OnStep(wire::Step& step, std::span<const float> rows) {
 }
 
 Result<void> StageLoop::Send(const wire::Message& message, std::span<const float> rows) {
-  auto sent = links_.out->SendFloats(message, rows, sys::Now() + options_.timers.send);
+  auto sent = links_.out->Send(message, rows_.Code(rows), sys::Now() + options_.timers.send);
   if (!sent) lost_ = links_.out->peer();
   return sent;
 }

@@ -9,6 +9,7 @@
 #include "backend/backend.h"
 #include "base/result.h"
 #include "engine/cancellation_set.h"
+#include "engine/coded_rows.h"
 #include "engine/data_link.h"
 #include "engine/runner.h"
 #include "engine/shard_group.h"
@@ -33,7 +34,7 @@ class StageLoop {
   NodeId lost() const { return lost_; }
 
  private:
-  Result<void> OnStep(wire::Step& step, std::span<const float> rows);
+  Result<void> OnStep(wire::Step& step, std::span<const std::byte> bytes);
   Result<void> Send(const wire::Message& message, std::span<const float> rows);
 
   const RunnerOptions& options_;
@@ -41,6 +42,7 @@ class StageLoop {
   sys::WakeFd& wake_;
   CancellationSet& cancelled_;
   Links links_;
+  CodedRows rows_;
   NodeId lost_;
 };
 

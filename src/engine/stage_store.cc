@@ -12,7 +12,8 @@ StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
                   .lead = stage == 0,
                   .kv_type = plan.kv_type,
                   .chunk = plan.chunk,
-                  .shard = plan.stages[stage].shard};
+                  .shard = plan.stages[stage].shard,
+                  .loss = wire::LossOf(plan)};
   for (const wire::AdapterRef& adapter : plan.adapters) key.adapters.push_back(adapter.file);
   return key;
 }

@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "engine/stage_worker.h"
 #include "engine/timers.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 
@@ -31,6 +32,7 @@ struct StageKey {
   uint32_t chunk = 0;
   std::optional<wire::ShardPlan> shard = {};
   std::vector<ModelId> adapters = {};  // in the plan's order, by which steps name them
+  wire::WireLoss loss = {};            // of the rows that its sequences were computed from
   friend auto operator<=>(const StageKey&, const StageKey&) = default;
 };
 StageKey KeyOf(const wire::Plan& plan, uint32_t stage);

@@ -16,6 +16,12 @@ Hash256 ScopeOf(const PrefixScope& scope) {
   hash.Update(std::as_bytes(std::span(scope.model.bytes)));
   hash.Update(std::as_bytes(std::span(scope.numerics.bytes)));
   hash.UpdateU64(scope.kv_type);
+  // Without a loss the name is what it was before there were codecs.
+  if (scope.loss.codec != wire::Codec::kF32) {
+    hash.Update("loss").UpdateU64(static_cast<uint64_t>(scope.loss.codec));
+    hash.UpdateU64(scope.loss.cuts.size());
+    for (const uint32_t cut : scope.loss.cuts) hash.UpdateU64(cut);
+  }
   return hash.Finish();
 }
 

@@ -17,15 +17,16 @@
 #include <vector>
 
 #include "base/ids.h"
+#include "wire/plan.h"
 
 namespace exo::engine {
 
-// What decides the bits of KV besides the tokens. A codec that loses bits between stages, when
-// there is one, belongs here as well.
+// What decides the bits of KV besides the tokens.
 struct PrefixScope {
   ModelId model;
   NumericsId numerics;
   uint8_t kv_type = 0;
+  wire::WireLoss loss = {};
 };
 Hash256 ScopeOf(const PrefixScope& scope);
 

@@ -169,6 +169,16 @@ TEST(StoredPrefixesTest, PagesMayComeBeforeTheirParents) {
   EXPECT_EQ(stored.Find(Text(1, 8)).length, 8u);
 }
 
+TEST(StoredPrefixesTest, RowsThatLostOtherBitsHaveOtherNames) {
+  const auto scope = [](wire::Codec codec, std::vector<uint32_t> cuts) {
+    return ScopeOf({.loss = {codec, std::move(cuts)}});
+  };
+  EXPECT_NE(scope(wire::Codec::kInt8, {2, 5}), Scope());
+  EXPECT_NE(scope(wire::Codec::kInt8, {2, 5}), scope(wire::Codec::kInt4, {2, 5}));
+  EXPECT_NE(scope(wire::Codec::kInt8, {2, 5}), scope(wire::Codec::kInt8, {3, 5}));
+  EXPECT_EQ(scope(wire::Codec::kInt8, {2, 5}), scope(wire::Codec::kInt8, {2, 5}));
+}
+
 TEST(StoredPrefixesTest, KeysTellScopesParentsAndTokensApart) {
   const StoredPrefixes f16(Scope(0), kPage), q8(Scope(1), kPage);
   const auto key = f16.KeyOf({}, Text(1, 4));

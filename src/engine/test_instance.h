@@ -17,6 +17,7 @@
 #include "backend/test_model.h"
 #include "base/mutex.h"
 #include "base/units.h"
+#include "engine/coded_rows.h"
 #include "engine/local.h"
 #include "engine/runner.h"
 #include "engine/test_ids.h"
@@ -209,7 +210,12 @@ class RunnerTest : public testing::Test {
   }
   // The greedy answer of one undisturbed process.
   std::vector<TokenId> Expected(const wire::Submit& submit) {
-    auto local = LocalModel::Load(*backend_, model_.config, model_.tensors, model_.source, {});
+    LocalOptions options{.codec = RowCodecOf(plan_.codec)};
+    if (plan_.codec != wire::Codec::kF32) {
+      for (size_t i = 0; i + 1 < plan_.stages.size(); ++i)
+        options.cuts.push_back(plan_.stages[i].layer_end);
+    }
+    auto local = LocalModel::Load(*backend_, model_.config, model_.tensors, model_.source, options);
     EXPECT_TRUE(local && (*local)->Open(1, plan_.context));
     std::vector<TokenId> input = submit.prompt, answer;
     uint32_t first = 0;

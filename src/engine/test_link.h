@@ -51,6 +51,7 @@ class TestLink final : public DataLink {
   }
 
   void SetFrameLimit(uint64_t) override {}
+  void Overlap() override {}
   void Shutdown() override {
     const MutexLock lock(wire_->mutex);
     wire_->broken = true;

@@ -116,6 +116,81 @@ TEST(DataLinkTest, StaysUpWhileThePeerComputesWithItsWindowFull) {
   EXPECT_TRUE(sent);
 }
 
+// As a stage that computes: nobody is inside the near end while its frame goes out.
+TEST(DataLinkTest, WhatSendLeavesGoesOutWhileItsOwnerIsElsewhere) {
+  Pair pair;
+  pair.Connect();
+  pair.near->Overlap();
+  const auto rows = Rows(8 << 20, 1);  // 32 MiB: more than any socket buffer holds
+  const Time start = sys::Now();
+  ASSERT_TRUE(pair.near->SendFloats(wire::Step{.step = 1}, rows, In(60000)));
+  ASSERT_TRUE(pair.near->SendFloats(wire::Step{.step = 2}, std::span(rows).first(3), In(60000)));
+  EXPECT_LT(sys::Now() - start, std::chrono::seconds(30)) << "it waited for the reader";
+  for (const size_t count : {rows.size(), size_t{3}}) {
+    const auto got = pair.far->Poll(In(20000));
+    ASSERT_TRUE(got) << got.error().message;
+    ASSERT_EQ(got->event, DataLink::Event::kFrame);
+    EXPECT_TRUE(std::ranges::equal(got->frame.floats(), std::span(rows).first(count)));
+  }
+}
+
+TEST(DataLinkTest, FramesBehindALargeOneArriveWhileTheirReaderIsElsewhere) {
+  Pair pair;
+  pair.Connect();
+  pair.far->Overlap();
+  const auto rows = Rows(1 << 20, 1);
+  std::thread sender(
+      [&] { EXPECT_TRUE(pair.near->SendFloats(wire::Step{.step = 1}, rows, In(20000))); });
+  auto got = pair.far->Poll(In(20000));
+  sender.join();
+  ASSERT_TRUE(got && got->event == DataLink::Event::kFrame);
+  // The near end has no mover: this returns when the far one has taken it from the kernel.
+  const auto more = Rows(8 << 20, 2);
+  const auto sent = pair.near->SendFloats(wire::Step{.step = 2}, more, In(20000));
+  ASSERT_TRUE(sent) << sent.error().message;
+  EXPECT_TRUE(std::ranges::equal(got->frame.floats(), rows))
+      << "what the reader looks at is its own";
+  got = pair.far->Poll(In(20000));
+  ASSERT_TRUE(got && got->event == DataLink::Event::kFrame);
+  EXPECT_TRUE(std::ranges::equal(got->frame.floats(), more));
+}
+
+TEST(DataLinkTest, FramesOfAllSizesKeepTheirOrderWithMovers) {
+  Pair pair;
+  pair.Connect();
+  pair.near->Overlap();
+  pair.far->Overlap();
+  const size_t sizes[] = {1, 1 << 20, 0, 40000, 7, 3 << 20, 16 << 10, 2};
+  const auto side = [&](DataLink& link) {
+    for (uint64_t round = 0; round < 24; ++round) {
+      const auto rows = Rows(sizes[round % 8], static_cast<float>(round));
+      ASSERT_TRUE(link.SendFloats(wire::Step{.step = round}, rows, In(20000)));
+      if (round % 3 != 2) continue;
+      for (uint64_t back = round - 2; back <= round; ++back) {
+        const auto got = link.Poll(In(20000));
+        ASSERT_TRUE(got && got->event == DataLink::Event::kFrame);
+        EXPECT_EQ(std::get<wire::Step>(*got->frame.message).step, back);
+        EXPECT_TRUE(std::ranges::equal(got->frame.floats(),
+                                       Rows(sizes[back % 8], static_cast<float>(back))));
+      }
+    }
+  };
+  std::thread other([&] { side(*pair.far); });
+  side(*pair.near);
+  other.join();
+}
+
+TEST(DataLinkTest, ALinkWithAMoverEndsWithWhatItHasNotSent) {
+  Pair pair;
+  pair.Connect();
+  pair.near->Overlap();
+  ASSERT_TRUE(pair.near->SendFloats(wire::Step{.step = 1}, Rows(8 << 20, 1), In(20000)));
+  pair.near->Shutdown();
+  pair.near.reset();  // nobody has read anything
+  const auto got = pair.far->Poll(In(20000));
+  EXPECT_FALSE(got);
+}
+
 TEST(DataLinkTest, ShutdownFromAnotherThreadEndsASendThatWaits) {
   Pair pair;
   pair.Connect();

@@ -16,12 +16,28 @@ namespace {
 constexpr size_t kFirstRecord = 16 << 10;
 // Unread frames beyond this many bytes stop the reading, unless there are fewer than two of them.
 constexpr size_t kMaxQueuedBytes = 64 << 20;
+// What Send leaves to the mover at most: beyond that it waits, so that a peer that does not read
+// holds the sender up.
+constexpr size_t kMaxUnsentBytes = 64 << 20;
+// After a frame of so many bytes others like it follow while it is computed, more than the kernel
+// keeps: the mover reads them.
+constexpr size_t kLargeFrame = 64 << 10;
 
 }  // namespace
 
 TlsLink::TlsLink(std::unique_ptr<TlsStream> stream, Sequences sequences)
     : stream_(std::move(stream)), sequences_(sequences), filling_(std::make_unique<FrameBuffer>()) {
   SetLinkOptions(stream_->fd());
+}
+
+TlsLink::~TlsLink() {
+  {
+    const MutexLock lock(mutex_);
+    ending_ = true;
+  }
+  turn_.NotifyOne();
+  wake_mover_.Notify();
+  if (mover_.joinable()) mover_.join();
 }
 
 std::unexpected<Error> TlsLink::Dead(ErrorCode code, std::string reason) {
@@ -79,24 +95,78 @@ Result<void> TlsLink::WaitToWrite(Time deadline) {
   return {};
 }
 
-Result<void> TlsLink::WriteAll(std::span<const std::byte> bytes, Time deadline) {
+std::span<const std::byte> TlsLink::Write(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     size_t sent = 0;
-    switch (stream_->Write(bytes, &sent)) {
-      case TlsStream::Step::kDone:
-        bytes = bytes.subspan(sent);
-        break;
-      case TlsStream::Step::kClosed:
-        return Dead(ErrorCode::kDisconnected, stream_->error());
-      default:
-        TRY(WaitToWrite(deadline));
-    }
+    const auto step = stream_->Write(bytes, &sent);
+    if (step == TlsStream::Step::kClosed) (void)Dead(ErrorCode::kDisconnected, stream_->error());
+    if (step != TlsStream::Step::kDone) break;
+    bytes = bytes.subspan(sent);
   }
+  return bytes;
+}
+
+bool TlsLink::Flush() {
+  const auto step = stream_->Flush();
+  if (step == TlsStream::Step::kClosed) (void)Dead(ErrorCode::kDisconnected, stream_->error());
+  flushed_ = step == TlsStream::Step::kDone;
+  return flushed_;
+}
+
+Result<void> TlsLink::WriteAll(std::span<const std::byte> bytes, Time deadline) {
+  for (bytes = Write(bytes); !bytes.empty(); bytes = Write(bytes)) {
+    if (dead_) return std::unexpected(*dead_);
+    TRY(WaitToWrite(deadline));
+  }
+  return {};
+}
+
+Result<void> TlsLink::SendNow(std::span<const std::byte> tensor, Time deadline) {
+  TRY(WriteAll(head_, deadline));
+  TRY(WriteAll(tensor, deadline));
+  while (!Flush()) {
+    if (dead_) return std::unexpected(*dead_);
+    TRY(WaitToWrite(deadline));
+  }
+  return {};
+}
+
+void TlsLink::Leave(std::span<const std::byte> bytes) {
+  if (unsent_from_ > unsent_.size() / 2) {
+    unsent_.erase(unsent_.begin(), unsent_.begin() + static_cast<ptrdiff_t>(unsent_from_));
+    unsent_from_ = 0;
+  }
+  unsent_.insert(unsent_.end(), bytes.begin(), bytes.end());
+}
+
+void TlsLink::SendLeft() {
+  unsent_from_ = unsent_.size() - Write(std::span(unsent_).subspan(unsent_from_)).size();
+  if (unsent() > 0) return;
+  unsent_.clear();
+  unsent_from_ = 0;
+  Flush();
+}
+
+Result<void> TlsLink::SendOrLeave(std::span<const std::byte> tensor, Time deadline) {
+  if (HasUnsent()) SendLeft();
+  while (!dead_ && unsent() > kMaxUnsentBytes) {
+    TRY(WaitToWrite(deadline));
+    SendLeft();
+  }
+  std::span<const std::byte> head = head_;
+  if (unsent() == 0) head = Write(head);
+  if (head.empty() && unsent() == 0) tensor = Write(tensor);
+  Leave(head);
+  Leave(tensor);
+  if (unsent() == 0) Flush();
+  if (dead_) return std::unexpected(*dead_);
   return {};
 }
 
 Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::byte> tensor,
                            Time deadline) {
+  const MutexLock lock(mutex_);
+  moves_ = false;
   if (dead_) return std::unexpected(*dead_);
   const auto head = wire::EncodeFrame(message, sequences_.send, tensor.size());
   if (head.size() + tensor.size() > wire::kMaxDataFrame) {
@@ -108,18 +178,10 @@ Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::by
   const size_t joined = std::min(room, tensor.size());
   head_.assign(head.begin(), head.end());
   head_.insert(head_.end(), tensor.begin(), tensor.begin() + static_cast<ptrdiff_t>(joined));
-  TRY(WriteAll(head_, deadline));
-  TRY(WriteAll(tensor.subspan(joined), deadline));
-  for (;;) {
-    switch (stream_->Flush()) {
-      case TlsStream::Step::kDone:
-        return {};
-      case TlsStream::Step::kClosed:
-        return Dead(ErrorCode::kDisconnected, stream_->error());
-      default:
-        TRY(WaitToWrite(deadline));
-    }
-  }
+  if (!mover_.joinable()) return SendNow(tensor.subspan(joined), deadline);
+  auto sent = SendOrLeave(tensor.subspan(joined), deadline);
+  LetMove();
+  return sent;
 }
 
 Result<DataLink::Outcome> TlsLink::Take() {
@@ -136,22 +198,64 @@ void TlsLink::Spin(Time deadline) {
   while (queue_.empty() && !dead_ && sys::Now() < end) Receive();
 }
 
-Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
-  if (borrowed_) free_.push_back(std::move(borrowed_));
+Result<DataLink::Outcome> TlsLink::WaitForFrame(Time deadline, int wake_fd) {
+  if (HasUnsent()) SendLeft();
   if (queue_.empty()) Receive();
-  if (spin_ > Time(0)) Spin(deadline);
+  if (!HasUnsent()) Spin(deadline);
   for (;;) {
+    if (HasUnsent()) SendLeft();
     if (queue_.empty()) Receive();
     if (!queue_.empty()) return Take();
     if (dead_) return std::unexpected(*dead_);
-    pollfd fds[2] = {{stream_->fd(), POLLIN, 0}, {wake_fd, POLLIN, 0}};
+    const short events = HasUnsent() ? POLLIN | POLLOUT : POLLIN;
+    pollfd fds[2] = {{stream_->fd(), events, 0}, {wake_fd, POLLIN, 0}};
     if (PollUntil(fds, wake_fd < 0 ? 1 : 2, deadline) == 0) return Outcome{Event::kTimeout, {}};
     if (fds[0].revents == 0 && wake_fd >= 0 && fds[1].revents != 0)
       return Outcome{Event::kWoken, {}};
   }
 }
 
+Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
+  const MutexLock lock(mutex_);
+  moves_ = false;
+  if (borrowed_) free_.push_back(std::move(borrowed_));
+  auto outcome = WaitForFrame(deadline, wake_fd);
+  LetMove();
+  return outcome;
+}
+
+void TlsLink::Overlap() {
+  if (!mover_.joinable()) mover_ = std::thread([this] { Move(); });
+}
+
+void TlsLink::LetMove() {
+  const bool more_may_come = borrowed_ != nullptr && borrowed_->tensor().size() >= kLargeFrame;
+  moves_ = mover_.joinable() && !dead_ && (HasUnsent() || more_may_come);
+  if (moves_) turn_.NotifyOne();
+}
+
+void TlsLink::Move() {
+  for (;;) {
+    pollfd fds[2] = {{stream_->fd(), 0, 0}, {wake_mover_.fd(), POLLIN, 0}};
+    {
+      const MutexLock lock(mutex_);
+      while (!moves_ && !ending_) turn_.Wait(mutex_);
+      if (ending_) return;
+      if (HasUnsent()) SendLeft();
+      Receive();
+      if (HasUnsent()) fds[0].events |= POLLOUT;
+      if (!QueueIsFull()) fds[0].events |= POLLIN;
+      if (dead_ || fds[0].events == 0) {
+        moves_ = false;  // until the owner was here
+        continue;
+      }
+    }
+    PollUntil(fds, 2, Time::max());
+  }
+}
+
 void TlsLink::SetFrameLimit(uint64_t bytes) {
+  const MutexLock lock(mutex_);
   limit_ = std::min<uint64_t>(bytes, wire::kMaxDataFrame);
   filling_->Reserve(limit_);
   if (free_.empty()) free_.push_back(std::make_unique<FrameBuffer>());

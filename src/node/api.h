@@ -153,9 +153,13 @@ struct Placing {
   std::optional<uint8_t> kv_type = {};   // kernels::KvType
   // Exactly these: a model that runs with other ones is not touched but refused.
   std::optional<std::vector<AdapterChoice>> adapters = {};
+  // How rows travel between devices: but for f32 they lose bits, and the answers with them.
+  std::optional<wire::Codec> codec = {};
   std::optional<std::string> draft = {};  // name or path of a small model that guesses for this one
   std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel; a pinned model stays pinned
   bool unpin = false;
+  wire::Use use = {};
+  uint32_t users = 0;  // of a plan that is not carried out: answers at once; 0: not said
 };
 
 struct StageReport {
@@ -176,6 +180,7 @@ struct GenerateStats {
   double tokens_per_second = 0;  // decode: tokens after the first / time after the first
   double prompt_per_second = 0;  // of the tokens that were computed
   std::vector<StageReport> stages;
+  wire::Codec codec = wire::Codec::kF32;    // between them; one alone: f32
   std::vector<float> values;                // of a readout
   std::vector<wire::FinishReason> reasons;  // of each choice
   std::vector<std::string> stops;           // of each choice: the stop text that ended it, if one
@@ -186,7 +191,8 @@ struct GenerateStats {
 // What is known of an answer before its first token.
 struct StartReport {
   uint32_t prompt_tokens = 0;
-  std::vector<StageReport> stages;       // where it is to run; no times yet
+  std::vector<StageReport> stages;  // where it is to run; no times yet
+  wire::Codec codec = wire::Codec::kF32;
   std::span<const TokenId> prompt = {};  // if the request wants it; valid during the call only
   // That each choice can have: as asked for, and what the context leaves. 0: not known yet.
   uint32_t max_tokens = 0;
@@ -298,6 +304,7 @@ struct NodeView {
   std::string state;   // self, connecting, alive, suspect, dead, left, refused
   std::string detail;  // why refused, …
   double rtt_ms = 0;
+  std::string health = {};  // power, heat, owner and what it offers, in words; empty: unknown
 };
 struct InstanceView {
   wire::InstanceSummary summary;
@@ -312,15 +319,38 @@ struct ClusterView {
   std::vector<NodeView> nodes;
   std::vector<InstanceView> instances;
   uint32_t neighbors_of_other_clusters = 0;
-  uint64_t sequence = 0;  // of the last event that is in this view
+  uint64_t sequence = 0;   // of the last event that is in this view
+  uint64_t wire_rows = 0;  // as in NodeMetrics
+  uint64_t wire_bytes = 0;
+};
+// A device as the planner knows it.
+struct PlanDevice {
+  NodeId id;
+  std::string name;
+  uint64_t memory_available = 0;  // of the budget: what is not reserved
+  uint64_t memory_budget = 0;
+  double decode_gbps = 0;
+  double prefill_gops = 0;
+  bool guest = false;
+};
+// The way of a row between two stages.
+struct PlanHop {
+  NodeId from;
+  NodeId to;
+  double rtt_ms = 0;
+  double mbps = 0;  // 0: not known
 };
 struct PlanView {
   wire::Plan plan;
+  wire::Expectation expected;
   std::string reason;
-  double predicted_tokens_per_second = 0;
-  double predicted_prompt_per_second = 0;
   std::vector<std::string> node_names;  // one per stage
   bool was_running = false;             // of Load: where it is, nobody placed it anew
+  // What the planner knows of the devices, and what came of each placement that it looked at.
+  std::vector<PlanDevice> devices = {};
+  std::vector<PlanHop> hops = {};
+  std::vector<wire::PlanRival> rivals = {};
+  std::vector<std::string> explanation = {};  // the rivals in sentences
 };
 
 // One change of a peer, an instance or a request of a client of this node.
@@ -409,6 +439,8 @@ struct NodeMetrics {
   uint64_t prefix_pages_loaded = 0;
   uint64_t prefix_pages_missed = 0;     // looked for and not there, or damaged
   uint64_t prefix_restored_tokens = 0;  // of prompts, by models that this node leads
+  uint64_t wire_rows = 0;               // sent to other stages by stages of this node
+  uint64_t wire_bytes = 0;              // of these rows
 };
 
 class Api {

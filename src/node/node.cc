@@ -81,6 +81,7 @@ Result<void> NodeImpl::Init() {
                                        .copy_prepared = options_.copy_prepared}));
   record_.numerics = backend_->Numerics();
   record_.devices = {RecordOf(backend_->device())};
+  shares_ = std::make_unique<SharePolicy>(options_.share);
   cluster::CoreOptions core{.self = identity_->id(), .name = record_.name};
   core.incarnation = NextIncarnation(*state_);
   core.boot_nonce = boot_nonce_;
@@ -292,10 +293,12 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
     LearnSpeed();
+    StayAwakeForAnswers();
     stages_.DropExpired(sys::Now());
     if (pulled_version_ != tensors_->models_version()) OnModelsChanged();
   }
   NoteLoad();
+  LookAtHealth();
   std::vector<cluster::LocalLoad> loads;  // an event may end a runner
   for (const auto& [plan, runner] : runners_) loads.push_back({plan, runner->queued()});
   for (const cluster::LocalLoad& load : loads) Feed(load);

@@ -3,6 +3,7 @@
 
 #include "node/model_names.h"
 #include "node/node_impl.h"
+#include "node/plan_view.h"
 #include "node/shape.h"
 #include "sys/standard_streams.h"
 
@@ -95,7 +96,8 @@ ClusterView NodeImpl::Cluster() const {
     view.nodes.push_back({.record = status.record,
                           .state = status.self ? "self" : cluster::PeerStateName(status.state),
                           .detail = status.detail,
-                          .rtt_ms = status.rtt_ms});
+                          .rtt_ms = status.rtt_ms,
+                          .health = cluster::DescribeHealth(status.record.health)});
     view.nodes.back().record.name = KnownNameOf(status.record);
   }
   std::map<ModelId, uint64_t> keep;
@@ -111,6 +113,8 @@ ClusterView NodeImpl::Cluster() const {
          .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second,
          .keep_ms = keep[instance.summary.plan.model]});
   }
+  view.wire_rows = sent_rows_.rows;
+  view.wire_bytes = sent_rows_.bytes;
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   view.sequence = log_.last();
   return view;
@@ -136,6 +140,8 @@ NodeMetrics NodeImpl::Metrics() const {
     metrics.prefix_pages_missed = stats.misses;
     metrics.prefix_restored_tokens = stats.restored_tokens;
   }
+  metrics.wire_rows = sent_rows_.rows;
+  metrics.wire_bytes = sent_rows_.bytes;
   for (const cluster::InstanceStatus& instance : core_->Instances())
     metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
   return metrics;
@@ -148,15 +154,6 @@ void NodeImpl::OnRequestChanged(const RequestId& request, const RequestChange& c
             .name = change.model,
             .state = change.state,
             .detail = change.detail});
-}
-
-PlanView NodeImpl::ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const {
-  PlanView view{.plan = plan,
-                .reason = cluster::DescribePlacement(plan, expected, Names()),
-                .predicted_tokens_per_second = expected.decode_tokens_per_second,
-                .predicted_prompt_per_second = expected.prefill_tokens_per_second};
-  for (const wire::StagePlan& stage : plan.stages) view.node_names.push_back(NameOf(stage.node));
-  return view;
 }
 
 // What is asked for, else what the model has or would be loaded with.
@@ -175,9 +172,10 @@ void NodeImpl::PlanWithParts(cluster::PlanModel event, const Placing& placing,
   }
   const auto feed = [this, done](cluster::PlanModel chosen) {
     chosen.ticket = next_ticket_++;
-    plans_[chosen.ticket] = [this, done](Result<wire::InstanceSummary> made) {
-      if (!made) return done(std::unexpected(made.error()));
-      done(ViewOf(made->plan, made->expected));
+    plans_[chosen.ticket] = [this, done](cluster::PlanMade made) {
+      if (!made.result) return done(std::unexpected(made.result.error()));
+      done(MakePlanView(made.result->plan, made.result->expected, std::move(made.rivals),
+                        core_->PlannerNodes(), Names()));
     };
     Feed(std::move(chosen));
   };
@@ -210,9 +208,14 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
     if (auto checked = CheckContext(id, placing); !checked)
       return done(std::unexpected(checked.error()));
     const Shape shape = ShapeFor(id, placing);
-    PlanWithParts(
-        {.model = id, .split = placing.split, .context = shape.context, .kv_type = shape.kv_type},
-        placing, done);
+    PlanWithParts({.model = id,
+                   .split = placing.split,
+                   .context = shape.context,
+                   .kv_type = shape.kv_type,
+                   .codec = shape.codec,
+                   .use = placing.use,
+                   .users = placing.users},
+                  placing, done);
   };
   // A file that nobody named before is known until this node stops.
   const auto opened = [known, done](Result<std::shared_ptr<const store::ModelFile>> file) {
@@ -258,7 +261,7 @@ void NodeImpl::Load(std::string model, const Placing& asked,
       wire::Expectation expected;
       for (const cluster::InstanceStatus& instance : core_->Instances())
         if (instance.summary.plan.id == plan->id) expected = instance.summary.expected;
-      PlanView view = ViewOf(*plan, expected);
+      PlanView view = MakePlanView(*plan, expected, {}, core_->PlannerNodes(), Names());
       view.was_running = was_running;
       done(std::move(view));
     };

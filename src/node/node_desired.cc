@@ -124,6 +124,7 @@ void NodeImpl::Revise(wire::DesiredModel record, std::vector<wire::AdapterRef> a
     if (shape.context > 0) record.named |= wire::kContextOfSettings;
   }
   if ((record.named & wire::kNamedKv) == 0) record.kv_type = shape.kv_type;
+  if ((record.named & wire::kNamedCodec) == 0) record.codec = shape.codec;
   if ((record.named & wire::kNamedKeep) == 0) record.keep_ms = options_.keep_ms;
   if (!SameAdapters(record.adapters, adapters)) record.adapters = std::move(adapters);
   if (record == before) return;

@@ -85,6 +85,7 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.lead = options_.lead;
   options.pages = prefixes_.get();
   options.grammars = &grammars_;
+  options.sent = &sent_rows_;
   options.numerics = record_.numerics;
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
@@ -180,7 +181,7 @@ void NodeImpl::Do(cluster::EnsureReply& effect) {
 
 void NodeImpl::Do(cluster::PlanMade& effect) {
   auto found = plans_.extract(effect.ticket);
-  if (!found.empty()) found.mapped()(std::move(effect.result));
+  if (!found.empty()) found.mapped()(std::move(effect));
 }
 
 void NodeImpl::Do(cluster::UnloadReply& effect) {

@@ -10,6 +10,7 @@
 //   node_removal.cc  models that are removed, here or on all devices
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_speed.cc    how fast this device is
+//   node_health.cc   how it is, and what it holds back for that
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -41,7 +42,9 @@
 #include "node/pulls.h"
 #include "node/removal.h"
 #include "node/requests.h"
+#include "node/share_policy.h"
 #include "node/state_watch.h"
+#include "node/stay_awake.h"
 #include "node/trust_keeper.h"
 #include "node/vocabulary.h"
 #include "store/prefix_store.h"
@@ -49,6 +52,8 @@
 #include "store/tensor_cache.h"
 #include "sys/cgroup.h"
 #include "sys/files.h"
+#include "sys/health.h"
+#include "sys/login.h"
 #include "sys/system.h"
 
 namespace exo::node {
@@ -181,6 +186,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   struct Shape {
     uint32_t context = 0;
     uint8_t kv_type = 0;
+    wire::Codec codec = wire::Codec::kF32;
   };
   Result<void> CheckContext(const ModelId& model, const Placing& placing) const;
   // The same with the adapters and the draft that are asked for, or that the model has.
@@ -236,6 +242,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void OnMeasured(Result<backend::Speed> speed);
   void PublishSpeed();
   void LearnSpeed();
+  void LookAtHealth();
+  void StayAwakeForAnswers();
   void OnModelsChanged();
   // Those of which there is no file here.
   std::vector<store::PulledModel> PulledModels() const;
@@ -266,7 +274,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
   void Do(cluster::RequestQueued& effect) { requests_->OnQueued(effect); }
   void Do(cluster::RequestFinished& effect) {
-    requests_->OnFinished(effect.finished, std::move(effect.stages));
+    requests_->OnFinished(effect.finished, std::move(effect.stages), effect.codec);
   }
   void Do(cluster::Changed&);
 
@@ -295,7 +303,6 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::vector<std::string> KnownNames() const;
   void PullVocabulary(const ModelId& model, std::vector<net::ConnectOptions> holders,
                       std::function<void(Result<std::shared_ptr<const Vocabulary>>)> done);
-  PlanView ViewOf(const wire::Plan& plan, const wire::Expectation& expected) const;
   void RestorePresets();
   void WritePresets();
   void StartPulls();
@@ -377,6 +384,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
+  engine::SentRows sent_rows_;                    // outlives the runners
   std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
   engine::StageStore stages_;                     // outlives the jobs that join stages
   grammar::Cache grammars_;                       // outlives the jobs and the runners
@@ -387,7 +395,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> ensures_;
   std::map<uint64_t, std::function<void(Result<void>)>> unloads_;
   std::map<uint64_t, std::unique_ptr<RemovalRound>> removals_;
-  std::map<uint64_t, std::function<void(Result<wire::InstanceSummary>)>> plans_;
+  std::map<uint64_t, std::function<void(cluster::PlanMade)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
   EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
@@ -413,6 +421,13 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   double cpu_seconds_ = 0;           // of this process, at worked_at_
   std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at
   Time busy_at_{};
+  std::unique_ptr<SharePolicy> shares_;
+  std::shared_ptr<sys::HealthReader> health_reader_ = std::make_shared<sys::HealthReader>();
+  std::shared_ptr<const sys::LoginService> login_ = sys::MakeLoginService();  // jobs hold both
+  StayAwake awake_{jobs_, login_};
+  uint64_t items_seen_ = 0;  // work items of the device, at the last look whether it answers
+  bool looking_ = false;
+  Time look_at_{};  // again
   bool feeding_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

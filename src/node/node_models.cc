@@ -230,7 +230,8 @@ uint8_t NamedIn(const Placing& placing, uint32_t context) {
   const int unnamed = context > 0 ? wire::kContextOfSettings : 0;
   return static_cast<uint8_t>(
       (placing.context ? wire::kNamedContext : unnamed) | (placing.kv_type ? wire::kNamedKv : 0) |
-      (placing.adapters ? wire::kNamedAdapters : 0) | (placing.keep_ms ? wire::kNamedKeep : 0));
+      (placing.adapters ? wire::kNamedAdapters : 0) | (placing.keep_ms ? wire::kNamedKeep : 0) |
+      (placing.codec ? wire::kNamedCodec : 0));
 }
 
 }  // namespace
@@ -248,12 +249,13 @@ NodeImpl::Shape NodeImpl::ShapeFor(const ModelId& model, const Placing& placing)
   Shape shape = ShapeOfSettings(model);
   for (const wire::DesiredModel& record : core_->DesiredRecords()) {
     if (record.model != model || record.state == wire::DesiredState::kUnloaded) continue;
-    shape = {.context = record.context, .kv_type = record.kv_type};
+    shape = {.context = record.context, .kv_type = record.kv_type, .codec = record.codec};
   }
   if (const auto plan = RunningPlan(model))
-    shape = {.context = plan->context, .kv_type = plan->kv_type};
+    shape = {.context = plan->context, .kv_type = plan->kv_type, .codec = plan->codec};
   shape.context = placing.context.value_or(shape.context);
   shape.kv_type = placing.kv_type.value_or(shape.kv_type);
+  shape.codec = placing.codec.value_or(shape.codec);
   return shape;
 }
 
@@ -283,13 +285,14 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
     return done(std::unexpected(checked.error()));
   const Shape shape = ShapeFor(model, placing);
   const auto running = RunningPlan(model);
-  if (running && (running->context != shape.context || running->kv_type != shape.kv_type)) {
+  if (running && (running->context != shape.context || running->kv_type != shape.kv_type ||
+                  running->codec != shape.codec)) {
     return done(
         Fail(ErrorCode::kOverloaded,
-             "{} runs with a context of {} and a {} KV cache; `exo stop {}` it before it is "
-             "loaded with others",
+             "{} runs with a context of {}, a {} KV cache and {} between devices; `exo stop {}` it "
+             "before it is loaded with others",
              running->model_name, running->context, wire::kKvNames[running->kv_type],
-             running->model_name));
+             wire::NameOf(running->codec), running->model_name));
   }
   // Clients that always say how long undo no pin.
   if (IsPinned(model) && !placing.unpin) {
@@ -303,7 +306,9 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .kv_type = shape.kv_type,
                              .adapters = {},
                              .named = NamedIn(placing, shape.context),
-                             .keep_ms = placing.keep_ms.value_or(options_.keep_ms)};
+                             .keep_ms = placing.keep_ms.value_or(options_.keep_ms),
+                             .codec = shape.codec,
+                             .use = placing.use};
   // Adapters first: what runs has its own.
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));

@@ -424,10 +424,14 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
   Deliver(news.request);
 }
 
-void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages) {
+void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages,
+                          wire::Codec codec) {
   Request* request = Find(finished.request);
   if (request == nullptr) return;
-  if (!stages.empty()) request->plan.stages = std::move(stages);
+  if (!stages.empty()) {
+    request->plan.stages = std::move(stages);
+    request->plan.codec = codec;
+  }
   request->pending_end = finished;
   Deliver(finished.request);
 }
@@ -459,6 +463,7 @@ void Requests::Announce(const RequestId& id) {
   request->answer->sink->OnStarted(
       {.prompt_tokens = request->prompt_tokens,
        .stages = StatsOf(*request, nullptr).stages,
+       .codec = wire::LossOf(request->plan).codec,
        .prompt = request->answer->told_prompt,
        .max_tokens = context > request->prompt_tokens ? MostTokens(*request) : 0});
 }

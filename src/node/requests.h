@@ -73,7 +73,8 @@ class Requests {
   void OnTokens(const cluster::RequestTokens& news);
   void OnQueued(const cluster::RequestQueued& news);
   // `stages`: where it ran, when that is not where it was to run at first.
-  void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {});
+  void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {},
+                  wire::Codec codec = wire::Codec::kF32);
   // Every request fails with this error. Returns how many.
   size_t EndAll(const Error& error);
   size_t count() const { return requests_.size(); }

@@ -6,6 +6,7 @@
 #include "node/requests_impl.h"
 #include "sys/files.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
@@ -21,6 +22,7 @@ void Add(GenerateStats& all, const GenerateStats& one, uint32_t choice) {
     all.prompt_tokens = one.prompt_tokens;
     all.cached_tokens = one.cached_tokens;
     all.seed = one.seed;
+    all.codec = one.codec;
     all.prompt_per_second = one.prompt_per_second;
     all.values = one.values;
   }
@@ -125,6 +127,7 @@ GenerateStats Requests::StatsOf(const Request& request, const wire::Finished* fi
       engine::MakeUnit(stats.values, readout->dimensions);
   }
   stats.seed = request.request.sampler.seed;
+  stats.codec = wire::LossOf(request.plan).codec;
   stats.ttft_ms = request.generated > 0 ? MillisecondsOf(request.first_token - request.start) : 0;
   // By the lead's clock where it told: tokens that arrive here together take no time here.
   const double decode_s = finished != nullptr

@@ -82,7 +82,7 @@ void Answer::OnStarted(size_t, const node::StartReport& report) {
   if (std::exchange(started_, true)) return;
   const std::string bytes = encoder_->Start(report);
   if (!format_) return;
-  exchange_.StartStream(*format_, RouteHeaders(report.stages));
+  exchange_.StartStream(*format_, RouteHeaders(report.stages, report.codec));
   exchange_.Push(bytes);
 }
 
@@ -114,6 +114,7 @@ double Answer::MillisecondsTaken() const {
 void Answer::Add(size_t part, wire::FinishReason reason, const node::GenerateStats& stats) {
   if (done_ == 0) {
     stats_.seed = stats.seed;
+    stats_.codec = stats.codec;
     stats_.reasons.resize(parts_ * choices_);
     stats_.stops.resize(parts_ * choices_);
   }
@@ -139,7 +140,7 @@ void Answer::Finish() {
   std::string bytes = encoder_->Done(stats_.reasons[0], stats_);
   Headers timing = TimingHeaders(stats_.stages);
   if (!format_) {
-    Headers headers = RouteHeaders(stats_.stages);
+    Headers headers = RouteHeaders(stats_.stages, stats_.codec);
     headers.insert(headers.end(), timing.begin(), timing.end());
     return exchange_.Send({.body = std::move(bytes), .headers = std::move(headers)});
   }

@@ -34,7 +34,7 @@ struct Batch::Part final : node::GenerateSink {
   void OnDone(wire::FinishReason reason, const node::GenerateStats& stats) override {
     if (reason == wire::FinishReason::kError || reason == wire::FinishReason::kCancelled)
       return OnError({{ErrorCode::kCancelled, "the answer was ended by the node"}});
-    OnStarted({.prompt_tokens = stats.prompt_tokens, .stages = stats.stages});
+    OnStarted({.prompt_tokens = stats.prompt_tokens, .stages = stats.stages, .codec = stats.codec});
     batch.EndPart(at, reason, stats);
   }
   void OnError(const node::GenerateError& error) override { batch.Fail(at, error); }

@@ -334,9 +334,18 @@ class FakeApi final : public node::Api {
   void MakePlan(std::string model, const node::Placing& placing,
                 std::function<void(Result<node::PlanView>)> done) override {
     Answer<node::PlanView>(
-        std::move(done), {.plan = FakePlan(),
-                          .reason = model + (placing.split == wire::Split::kLayer ? " spread" : ""),
-                          .node_names = {"kitchen", "desk"}});
+        std::move(done),
+        {.plan = FakePlan(),
+         .expected = {.decode_tokens_per_second = 10,
+                      .ttft_ms = 800,
+                      .users = placing.users,
+                      .total_tokens_per_second = 25,
+                      .stage_ms = {60, 40}},
+         .reason = model + (placing.split == wire::Split::kLayer ? " spread" : ""),
+         .node_names = {"kitchen", "desk"},
+         .devices = {{.id = Id(1), .name = "kitchen", .memory_available = 1 << 20}},
+         .hops = {{.from = Id(1), .to = Id(2), .rtt_ms = 0.5}},
+         .explanation = {"kitchen alone: 10.0 tokens/s; chosen"}});
   }
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override {
     Answer<std::string>(std::move(done), "name of " + path);

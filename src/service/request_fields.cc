@@ -92,6 +92,19 @@ Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* n
   return TokenLimit{static_cast<uint32_t>(std::min(number, double{UINT32_MAX}))};
 }
 
+Parsed<std::optional<wire::Codec>> ReadCodec(const Json& body) {
+  const Json* wire = Find(body, "wire");
+  if (wire == nullptr) return std::nullopt;
+  const auto name =
+      std::ranges::find(wire::kCodecNames, wire->is_string() ? wire->get<std::string>() : "");
+  if (name == wire::kCodecNames.end()) {
+    return BadValue("wire",
+                    "'wire' must be \"f32\" (exact), \"f16\", \"int8\" or \"int4\" (fewer bytes "
+                    "between devices, and other answers)");
+  }
+  return static_cast<wire::Codec>(name - wire::kCodecNames.begin());
+}
+
 Parsed<wire::Split> ReadSplit(const Json& body) {
   const bool spread = TRY(ReadBool(body, "spread")).value_or(false);
   const Json* split = Find(body, "split");
@@ -105,6 +118,20 @@ Parsed<wire::Split> ReadSplit(const Json& body) {
                     "\"tensor\" (each layer over all devices)");
   }
   return static_cast<wire::Split>(name - wire::kSplitNames.begin());
+}
+
+Parsed<wire::Use> ReadUse(const Json& body) {
+  const Json* use = Find(body, "for");
+  if (use == nullptr) return wire::Use::kAuto;
+  const auto name =
+      std::ranges::find(wire::kUseNames, use->is_string() ? use->get<std::string>() : "");
+  if (name == wire::kUseNames.end()) {
+    return BadValue(
+        "for", fmt::format("'for' is {}, but must be \"auto\", \"latency\" (one answer as fast "
+                           "as possible) or \"throughput\" (many answers at once)",
+                           Shown(*use)));
+  }
+  return static_cast<wire::Use>(name - wire::kUseNames.begin());
 }
 
 model::Data ToData(const Json& json) {

@@ -41,8 +41,12 @@ struct TokenLimit {
 };
 Parsed<std::optional<TokenLimit>> ReadTokenLimit(const Json& body, const char* name);
 
+// How rows travel between devices, by the name of a codec; unset: not said. Errors: 400.
+Parsed<std::optional<wire::Codec>> ReadCodec(const Json& body);
 // How a model is divided: "split", or "spread", which is true for "layer". Errors: 400.
 Parsed<wire::Split> ReadSplit(const Json& body);
+// What a placement should be good at: "for". Errors: 400.
+Parsed<wire::Use> ReadUse(const Json& body);
 
 model::Data ToData(const Json& json);
 // Of an object; empty for anything else.

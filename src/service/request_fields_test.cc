@@ -34,6 +34,18 @@ TEST(RequestFieldsTest, TheTagLatestMeansTheModelOfThatName) {
   EXPECT_EQ(Call(server, "GET", "/v1/models/tiny:8b").status, 404);
 }
 
+TEST(RequestFieldsTest, AWireIsNamed) {
+  const auto read = [](const Json& body) { return ReadCodec(body).value(); };
+  EXPECT_FALSE(read(Json::object()).has_value());
+  EXPECT_EQ(read({{"wire", "f32"}}), std::optional(wire::Codec::kF32));
+  EXPECT_EQ(read({{"wire", "int4"}}), std::optional(wire::Codec::kInt4));
+  for (const Json& body : {Json{{"wire", "q8"}}, Json{{"wire", 8}}, Json{{"wire", true}}}) {
+    const auto refused = ReadCodec(body);
+    ASSERT_FALSE(refused) << body;
+    EXPECT_EQ(refused.error().param, "wire");
+  }
+}
+
 TEST(RequestFieldsTest, ASplitIsNamedOrSpread) {
   EXPECT_EQ(ReadSplit(Json::object()), wire::Split::kAuto);
   EXPECT_EQ(ReadSplit({{"split", "auto"}}), wire::Split::kAuto);
@@ -45,6 +57,17 @@ TEST(RequestFieldsTest, ASplitIsNamedOrSpread) {
     const auto read = ReadSplit(body);
     ASSERT_FALSE(read) << body;
     EXPECT_EQ(read.error().param, "split") << body;
+  }
+}
+
+TEST(RequestFieldsTest, AUseIsNamed) {
+  EXPECT_EQ(ReadUse(Json::object()), wire::Use::kAuto);
+  EXPECT_EQ(ReadUse({{"for", "latency"}}), wire::Use::kLatency);
+  EXPECT_EQ(ReadUse({{"for", "throughput"}}), wire::Use::kThroughput);
+  for (const Json& body : {Json{{"for", "speed"}}, Json{{"for", 1}}, Json{{"for", ""}}}) {
+    const auto read = ReadUse(body);
+    ASSERT_FALSE(read) << body;
+    EXPECT_EQ(read.error().param, "for") << body;
   }
 }
 

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "wire/plan.h"
+
 namespace exo::service {
 namespace {
 
@@ -38,10 +40,13 @@ Headers OneHeader(const char* name, std::span<const node::StageReport> stages, W
 
 }  // namespace
 
-Headers RouteHeaders(std::span<const node::StageReport> stages) {
-  return OneHeader("X-Exo-Route", stages, [](const node::StageReport& stage) {
+Headers RouteHeaders(std::span<const node::StageReport> stages, wire::Codec codec) {
+  Headers headers = OneHeader("X-Exo-Route", stages, [](const node::StageReport& stage) {
     return fmt::format(";layers={}-{}", stage.layer_begin, std::max(stage.layer_end, 1u) - 1);
   });
+  if (codec != wire::Codec::kF32)
+    headers.push_back({"X-Exo-Wire", std::string(wire::NameOf(codec))});
+  return headers;
 }
 
 Headers TimingHeaders(std::span<const node::StageReport> stages) {

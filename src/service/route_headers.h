@@ -9,7 +9,8 @@
 
 namespace exo::service {
 
-Headers RouteHeaders(std::span<const node::StageReport> stages);
+// `codec`, where rows lost bits between them: X-Exo-Wire.
+Headers RouteHeaders(std::span<const node::StageReport> stages, wire::Codec codec);
 // Known at the end only: in a stream it is a trailer.
 Headers TimingHeaders(std::span<const node::StageReport> stages);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -42,6 +43,12 @@ void EndAsBrokenPipe() {
 
 bool IsTerminal(int fd) {
   return ::isatty(fd) == 1;
+}
+
+std::optional<unsigned> TerminalColumns(int fd) {
+  winsize size{};
+  if (::ioctl(fd, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return std::nullopt;
+  return size.ws_col;
 }
 
 Result<void> WriteAll(int fd, std::string_view bytes) {

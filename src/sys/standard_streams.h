@@ -2,6 +2,7 @@
 // or a pipe whose reader is gone, and none of that may end a node.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,8 @@ void IgnoreBrokenPipes();
 [[noreturn]] void EndAsBrokenPipe();
 
 bool IsTerminal(int fd);
+// Characters in a line of a terminal; nothing: it is none, or does not say.
+std::optional<unsigned> TerminalColumns(int fd);
 
 // Writes all of `bytes` and blocks for it. Errors: kIo with the system's reason; errno stays set.
 Result<void> WriteAll(int fd, std::string_view bytes);

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "sys/cgroup.h"
+#include "sys/fake/root.h"
 #include "sys/files.h"
 #include "sys/memory.h"
 #include "sys/system.h"
@@ -18,10 +19,10 @@
 namespace exo::sys {
 namespace {
 
-class TemporaryFolder {
+class TestFolder {
  public:
-  TemporaryFolder() { CHECK_TRUE(::mkdtemp(path_) != nullptr); }
-  ~TemporaryFolder() { [[maybe_unused]] const int rc = ::system(("rm -rf " + path()).c_str()); }
+  TestFolder() { CHECK_TRUE(::mkdtemp(path_) != nullptr); }
+  ~TestFolder() { [[maybe_unused]] const int rc = ::system(("rm -rf " + path()).c_str()); }
   std::string path() const { return path_; }
 
  private:
@@ -194,7 +195,7 @@ TEST(MemoryTest, WhatTheSystemLacksIsRefusedWithItsSize) {
 }
 
 TEST(FileTest, WritesAtomicallyAndReadsBack) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string path = folder.path() + "/a/b/x";
   ASSERT_TRUE(MakeFolders(folder.path() + "/a/b"));
   ASSERT_TRUE(WriteFileAtomically(path, "one", 0600));
@@ -206,7 +207,7 @@ TEST(FileTest, WritesAtomicallyAndReadsBack) {
 }
 
 TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string path = folder.path() + "/x";
   auto writer = FileWriter::Create(path, 0600).value();
   ASSERT_TRUE(writer->Append(std::as_bytes(std::span(std::string_view("whole")))));
@@ -217,7 +218,7 @@ TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
 }
 
 TEST(FileTest, AFileThatIsNotSyncedHasItsNameTooAndAnyTimeOfChange) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string path = folder.path() + "/x";
   auto writer = FileWriter::Create(path, 0600).value();
   ASSERT_TRUE(writer->Append(std::as_bytes(std::span(std::string_view("whole")))));
@@ -230,7 +231,7 @@ TEST(FileTest, AFileThatIsNotSyncedHasItsNameTooAndAnyTimeOfChange) {
 }
 
 TEST(FileTest, WritesOnlyInThePlaceOfARegularFile) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string pipe = folder.path() + "/pipe", link = folder.path() + "/null";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   ASSERT_EQ(::symlink("/dev/null", link.c_str()), 0);
@@ -244,7 +245,7 @@ TEST(FileTest, WritesOnlyInThePlaceOfARegularFile) {
 }
 
 TEST(FileTest, ALoopOfLinksAndATooLongNameAreNoFile) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string loop = folder.path() + "/loop", longer = folder.path() + std::string(300, 'n');
   ASSERT_EQ(::symlink("loop", loop.c_str()), 0);
   for (const std::string& path : {loop, longer}) {
@@ -254,7 +255,7 @@ TEST(FileTest, ALoopOfLinksAndATooLongNameAreNoFile) {
 }
 
 TEST(FileTest, LinksThatLeadNowhereSaySo) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string link = folder.path() + "/link", loop = folder.path() + "/loop";
   ASSERT_EQ(::symlink("gone", link.c_str()), 0);
   ASSERT_EQ(::symlink("loop", loop.c_str()), 0);
@@ -270,7 +271,7 @@ TEST(FileTest, LinksThatLeadNowhereSaySo) {
 }
 
 TEST(FileTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string pipe = folder.path() + "/pipe";
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   for (const std::string& path : {pipe, folder.path()}) {
@@ -284,7 +285,7 @@ TEST(FileTest, WhatIsNoFileIsRefusedAndNotWaitedFor) {
 
 // The caller can help, and trying again cannot.
 TEST(FileTest, AFileThatMayNotBeReadIsTheCallersMistake) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string file = folder.path() + "/f", locked = folder.path() + "/locked";
   ASSERT_TRUE(WriteFileAtomically(file, "x", 0));
   ASSERT_TRUE(MakeFolders(locked, 0700));
@@ -309,7 +310,7 @@ TEST(FileTest, AFileThatMayNotBeReadIsTheCallersMistake) {
 }
 
 TEST(FileTest, SecondLockNamesTheHolder) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string path = folder.path() + "/lock";
   auto first = FileLock::Acquire(path, "process 42");
   ASSERT_TRUE(first);
@@ -319,19 +320,6 @@ TEST(FileTest, SecondLockNamesTheHolder) {
   first->reset();
   EXPECT_TRUE(FileLock::Acquire(path, "process 43"));
 }
-
-// A root with files like those of /proc and /sys.
-class FakeRoot {
- public:
-  std::string path() const { return folder_.path() + "/"; }
-  void Write(const std::string& file, std::string_view text) const {
-    ASSERT_TRUE(MakeFolders(path() + file.substr(0, file.rfind('/'))));
-    ASSERT_TRUE(WriteFileAtomically(path() + file, text, 0600));
-  }
-
- private:
-  const TemporaryFolder folder_;
-};
 
 TEST(SystemTest, MemoryHonorsTheTightestCgroupLimit) {
   const FakeRoot root;

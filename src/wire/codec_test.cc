@@ -233,6 +233,20 @@ TEST(CodecTest, UnknownValuesOfEnumerationsBecomeSafeOnes) {
   EXPECT_FALSE(Decode(EncodeFrame(hello, 0)));  // no channel may be taken for another
 }
 
+TEST(CodecTest, HealthHasItsBounds) {
+  NodeUpdate update;
+  EXPECT_EQ(std::get<NodeUpdate>(*Decode(EncodeFrame(update, 0))).record.health, HealthRecord{});
+  update.record.health = {.power = static_cast<PowerSource>(9), .charge = 0, .withheld = 100};
+  const auto health = std::get<NodeUpdate>(*Decode(EncodeFrame(update, 0))).record.health;
+  EXPECT_EQ(health.power, PowerSource::kUnknown);
+  EXPECT_EQ(health.charge, 0u);
+  EXPECT_EQ(health.withheld, kAllWithheld);
+  update.record.health.withheld = 101;
+  EXPECT_FALSE(Decode(EncodeFrame(update, 0)));
+  update.record.health = {.charge = 101};
+  EXPECT_FALSE(Decode(EncodeFrame(update, 0)));
+}
+
 TEST(CodecTest, NumbersOfMessagesAreFixed) {
   EXPECT_STREQ(TypeName(TypeOf(Hello{})), "Hello");
   EXPECT_EQ(TypeOf(HelloReply{}), 1);

@@ -57,6 +57,24 @@ void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   r.Finite(from.load(), to.load, "load");
 }
 
+Offset<fb::Health> WriteHealth(Builder& b, const HealthRecord& value) {
+  return fb::CreateHealth(b, static_cast<uint8_t>(value.power), value.charge.has_value(),
+                          value.charge.value_or(0), static_cast<uint8_t>(value.heat),
+                          static_cast<uint8_t>(value.owner), value.other_load, value.withheld,
+                          value.reasons);
+}
+void ReadHealth(Reader& r, const fb::Health* from, HealthRecord& to) {
+  if (from == nullptr) return;  // an older node holds nothing back
+  r.Enum(from->power(), PowerSource::kBattery, PowerSource::kUnknown, to.power);
+  if (from->charge() > 100 || from->withheld() > kAllWithheld) return r.Break("health");
+  if (from->battery()) to.charge = from->charge();
+  r.Enum(from->heat(), Heat::kHot, Heat::kUnknown, to.heat);
+  r.Enum(from->owner(), Presence::kPresent, Presence::kUnknown, to.owner);
+  r.Finite(from->other_load(), to.other_load, "other_load");
+  to.withheld = from->withheld();
+  to.reasons = from->reasons();
+}
+
 auto WriteContents(Builder& b, const std::vector<Hash256>& contents) {
   return b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(contents.data()),
                                  std::min<size_t>(contents.size(), kMaxDownloads));
@@ -69,9 +87,10 @@ Offset<fb::NodeRecord> WriteRecord(Builder& b, const NodeRecord& value) {
   const auto models = Tables<fb::ModelHolding>(b, value.models, kMaxModels, WriteHolding);
   const auto downloads = WriteContents(b, value.downloads);
   const auto awaits = WriteContents(b, value.awaits);
+  const auto health = WriteHealth(b, value.health);
   return fb::CreateNodeRecord(b, Fb(value.id), value.incarnation, value.version, name, addresses,
                               Fb(value.numerics), devices, value.api_port, models, downloads,
-                              awaits);
+                              awaits, health);
 }
 void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   if (from == nullptr) return r.Break("record");
@@ -89,6 +108,7 @@ void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   const auto read_id = [&](const fb::Id32& one, Hash256& value) { r.Id(&one, value); };
   r.List(from->downloads(), to.downloads, "downloads", kMaxDownloads, read_id);
   r.List(from->awaits(), to.awaits, "awaits", kMaxDownloads, read_id);
+  ReadHealth(r, from->health(), to.health);
 }
 
 }  // namespace

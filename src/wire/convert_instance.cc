@@ -52,7 +52,8 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlan(b, Fb(value.id), Fb(value.model), name, Fb(value.owner), value.term,
                         value.nonce, stages, value.layers, value.context, value.kv_pages,
-                        value.chunk, value.kv_type, adapters, draft);
+                        value.chunk, value.kv_type, adapters, draft,
+                        static_cast<uint8_t>(value.codec));
 }
 void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   if (from == nullptr) return r.Break("plan");
@@ -79,6 +80,8 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
   to.kv_type = from->kv_type();
   ReadAdapters(r, from->adapters(), to.adapters);
   ReadDraft(r, from->draft(), to.draft);
+  // One that is not known makes another id of the plan.
+  r.Enum(from->codec(), Codec::kInt4, Codec::kF32, to.codec);
 }
 
 Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
@@ -88,7 +91,7 @@ Offset<fb::Cause> WriteCause(Builder& b, const Cause& value) {
 }
 void ReadCause(Reader& r, const fb::Cause* from, Cause& to) {
   if (from == nullptr) return;
-  r.Enum(from->reason(), Reason::kCannotPlan, Reason::kUnspecified, to.reason);
+  r.Enum(from->reason(), Reason::kMoved, Reason::kUnspecified, to.reason);
   r.Code(from->code(), to.code);
   r.Id(from->node(), to.node);
   to.needed = from->needed();
@@ -98,14 +101,46 @@ void ReadCause(Reader& r, const fb::Cause* from, Cause& to) {
 }
 
 Offset<fb::Expectation> WriteExpectation(Builder& b, const Expectation& value) {
+  const auto stages =
+      b.CreateVector(value.stage_ms.data(), std::min<size_t>(value.stage_ms.size(), kMaxStages));
   return fb::CreateExpectation(b, static_cast<uint8_t>(value.basis), value.decode_tokens_per_second,
-                               value.prefill_tokens_per_second);
+                               value.prefill_tokens_per_second, value.ttft_ms, value.users,
+                               value.total_tokens_per_second, stages);
 }
 void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   if (from == nullptr) return;
-  r.Enum(from->basis(), PlanBasis::kTensor, PlanBasis::kUnknown, to.basis);
+  r.Enum(from->basis(), PlanBasis::kFasterLayers, PlanBasis::kUnknown, to.basis);
   r.Finite(from->decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
   r.Finite(from->prefill_tokens_per_second(), to.prefill_tokens_per_second, "tokens per second");
+  r.Finite(from->ttft_ms(), to.ttft_ms, "ttft_ms");
+  to.users = from->users();
+  r.Finite(from->total_tokens_per_second(), to.total_tokens_per_second, "tokens per second");
+  r.Scalars(from->stage_ms(), to.stage_ms, "stage_ms", kMaxStages);
+  for (double& ms : to.stage_ms) r.Finite(ms, ms, "stage_ms");
+}
+void ReadUse(Reader& r, uint8_t from, Use& to) {
+  r.Enum(from, Use::kThroughput, Use::kAuto, to);
+}
+
+Offset<fb::PlanRival> WriteRival(Builder& b, const PlanRival& value) {
+  const auto nodes = b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(value.nodes.data()),
+                                             std::min<size_t>(value.nodes.size(), kMaxStages));
+  return fb::CreatePlanRival(b, nodes, static_cast<uint8_t>(value.split),
+                             static_cast<uint8_t>(value.fate), value.decode_tokens_per_second,
+                             value.total_tokens_per_second, value.ttft_ms, Fb(value.short_of),
+                             value.needed, value.available);
+}
+void ReadRival(Reader& r, const fb::PlanRival& from, PlanRival& to) {
+  r.List(from.nodes(), to.nodes, "nodes", kMaxStages,
+         [&](const fb::Id32& one, NodeId& value) { r.Id(&one, value); });
+  r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
+  r.Enum(from.fate(), RivalFate::kNotRun, RivalFate::kUnspecified, to.fate);
+  r.Finite(from.decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
+  r.Finite(from.total_tokens_per_second(), to.total_tokens_per_second, "tokens per second");
+  r.Finite(from.ttft_ms(), to.ttft_ms, "ttft_ms");
+  r.Id(from.short_of(), to.short_of);
+  to.needed = from.needed();
+  to.available = from.available();
 }
 
 }  // namespace
@@ -123,10 +158,11 @@ void ReadTime(Reader& r, const fb::HybridTime* from, HybridTime& to) {
 }
 
 Offset<fb::Reserve> Write(Builder& b, const Reserve& value) {
-  return fb::CreateReserve(b, WritePlan(b, value.plan));
+  return fb::CreateReserve(b, WritePlan(b, value.plan), Fb(value.replaces));
 }
 void Read(Reader& r, const fb::Reserve& from, Reserve& to) {
   ReadPlan(r, from.plan(), to.plan);
+  r.Id(from.replaces(), to.replaces);
 }
 
 Offset<fb::ReserveReply> Write(Builder& b, const ReserveReply& value) {
@@ -230,7 +266,8 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
                return fb::CreateDesiredModel(
                    builder, Fb(one.model), version, static_cast<uint8_t>(one.state),
                    static_cast<uint8_t>(one.split), one.context, one.kv_type, adapters, draft,
-                   one.named, Fb(one.settings_of), one.keep_ms);
+                   one.named, Fb(one.settings_of), one.keep_ms, static_cast<uint8_t>(one.codec),
+                   static_cast<uint8_t>(one.use));
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -248,6 +285,8 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            value.named = one.named();
            r.Id(one.settings_of(), value.settings_of);
            value.keep_ms = one.keep_ms();
+           r.Enum(one.codec(), Codec::kInt4, Codec::kF32, value.codec);
+           ReadUse(r, one.use(), value.use);
          });
 }
 
@@ -271,9 +310,10 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   const auto known = WriteTime(b, value.known);
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
-  return fb::CreateEnsureInstance(b, Fb(value.model), static_cast<uint8_t>(value.split),
-                                  value.context, value.kv_type, known, adapters, draft, value.named,
-                                  Fb(value.settings_of), value.keep_ms);
+  return fb::CreateEnsureInstance(
+      b, Fb(value.model), static_cast<uint8_t>(value.split), value.context, value.kv_type, known,
+      adapters, draft, value.named, Fb(value.settings_of), value.keep_ms,
+      static_cast<uint8_t>(value.codec), static_cast<uint8_t>(value.use));
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -286,6 +326,8 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   to.named = from.named();
   r.Id(from.settings_of(), to.settings_of);
   to.keep_ms = from.keep_ms();
+  r.Enum(from.codec(), Codec::kInt4, Codec::kF32, to.codec);
+  ReadUse(r, from.use(), to.use);
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {
@@ -300,7 +342,9 @@ Offset<fb::PlanRequest> Write(Builder& b, const PlanRequest& value) {
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
   return fb::CreatePlanRequest(b, value.ticket, Fb(value.model), static_cast<uint8_t>(value.split),
-                               value.context, value.kv_type, adapters, draft);
+                               value.context, value.kv_type, adapters, draft,
+                               static_cast<uint8_t>(value.codec), static_cast<uint8_t>(value.use),
+                               value.users);
 }
 void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.ticket = from.ticket();
@@ -310,13 +354,17 @@ void Read(Reader& r, const fb::PlanRequest& from, PlanRequest& to) {
   to.kv_type = from.kv_type();
   ReadAdapters(r, from.adapters(), to.adapters);
   ReadDraft(r, from.draft(), to.draft);
+  r.Enum(from.codec(), Codec::kInt4, Codec::kF32, to.codec);
+  ReadUse(r, from.use(), to.use);
+  to.users = from.users();
 }
 
 Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {
   const auto cause = WriteCause(b, value.cause);
   const auto plan = WritePlan(b, value.plan);
   const auto expected = WriteExpectation(b, value.expected);
-  return fb::CreatePlanReply(b, value.ticket, value.ok, cause, plan, expected);
+  const auto rivals = Tables<fb::PlanRival>(b, value.rivals, kMaxRivals, WriteRival);
+  return fb::CreatePlanReply(b, value.ticket, value.ok, cause, plan, expected, rivals);
 }
 void Read(Reader& r, const fb::PlanReply& from, PlanReply& to) {
   to.ticket = from.ticket();
@@ -324,6 +372,8 @@ void Read(Reader& r, const fb::PlanReply& from, PlanReply& to) {
   ReadCause(r, from.cause(), to.cause);
   ReadPlan(r, from.plan(), to.plan);
   ReadExpectation(r, from.expected(), to.expected);
+  r.List(from.rivals(), to.rivals, "rivals", kMaxRivals,
+         [&](const fb::PlanRival& one, PlanRival& value) { ReadRival(r, one, value); });
 }
 
 }  // namespace exo::wire::internal

@@ -1,5 +1,6 @@
 // Requests, bulk transfers and steps.
 #include <algorithm>
+#include <cmath>
 
 #include "wire/convert.h"
 
@@ -244,7 +245,7 @@ Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
                             static_cast<uint8_t>(value.code), message, value.generated,
                             value.prefill_us, value.decode_us, stages, Fb(value.plan),
-                            value.drafted, value.accepted, values);
+                            value.drafted, value.accepted, values, value.moved);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -261,6 +262,7 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Scalars(from.values(), to.values, "values", kMaxReadValues);
   for (const float value : to.values)
     if (!std::isfinite(value)) return r.Break("values");
+  to.moved = from.moved();
 }
 
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -109,6 +110,35 @@ struct DeviceRecord {
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 
+enum class PowerSource : uint8_t { kUnknown = 0, kMains = 1, kBattery = 2 };
+enum class Heat : uint8_t {
+  kUnknown = 0,
+  kCool = 1,
+  kHot = 2
+};  // hot: it throttles, or is about to
+// Does a person work at the device?
+enum class Presence : uint8_t { kUnknown = 0, kAway = 1, kPresent = 2 };
+
+// Why a node holds back: bits of HealthRecord::reasons.
+inline constexpr uint32_t kLowCharge = 1;
+inline constexpr uint32_t kOnBattery = 2;
+inline constexpr uint32_t kTooHot = 4;
+inline constexpr uint32_t kOwnerWorks = 8;
+inline constexpr uint32_t kOutsideHours = 16;
+
+// How a node is, and what it holds back for that by its own settings. Zero: unknown, or nothing.
+struct HealthRecord {
+  PowerSource power = PowerSource::kUnknown;
+  std::optional<uint32_t> charge;  // of its batteries, percent; none: it has none
+  Heat heat = Heat::kUnknown;
+  Presence owner = Presence::kUnknown;
+  double other_load = 0;  // part of its processor that other programs take, in quarters
+  uint32_t withheld = 0;  // percent of its speed that models cannot count on; 100: it takes no part
+  uint32_t reasons = 0;   // for that
+  friend bool operator==(const HealthRecord&, const HealthRecord&) = default;
+};
+inline constexpr uint32_t kAllWithheld = 100;
+
 // What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation,
 // version) wins.
 struct NodeRecord {
@@ -123,6 +153,7 @@ struct NodeRecord {
   std::vector<ModelHolding> models;
   std::vector<Hash256> downloads;  // on their way here, as ModelHolding::content names them
   std::vector<Hash256> awaits;     // likewise: another member is to bring them, and should go on
+  HealthRecord health;
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 
@@ -211,6 +242,9 @@ struct StagePlan {
   friend bool operator==(const StagePlan&, const StagePlan&) = default;
 };
 
+// How the rows of a step travel between stages (tensor/row_codec.h): all but kF32 lose bits.
+enum class Codec : uint8_t { kF32 = 0, kF16 = 1, kInt8 = 2, kInt4 = 3 };
+
 // One model placed on one or more nodes. stages[0].node is the lead: it holds embedding and output.
 // A stage may be empty only at the lead (layer_begin == layer_end) when the lead computes no
 // layers. Shards, if any, are all stages: each of all layers, together all heads and columns, in
@@ -230,6 +264,7 @@ struct Plan {
   uint8_t kv_type = 0;               // kernels::KvType
   std::vector<AdapterRef> adapters;  // no file twice
   std::optional<DraftRef> draft;
+  Codec codec = Codec::kF32;  // on every link between its stages of layers
   friend bool operator==(const Plan&, const Plan&) = default;
 };
 
@@ -258,6 +293,7 @@ enum class Reason : uint8_t {
   kInvalidPlan = 18,
   kTooManyCallers = 19,  // `needed` callers wait for this model, the limit
   kCannotPlan = 20,      // what was asked for is not possible
+  kMoved = 21,           // divided anew, since `node` has become another: its requests go on there
 };
 struct Cause {
   Reason reason = Reason::kUnspecified;
@@ -272,6 +308,7 @@ struct Cause {
 
 struct Reserve {
   Plan plan;
+  PlanId replaces;  // the owner's former division of the model, which is given back first; or zero
   friend bool operator==(const Reserve&, const Reserve&) = default;
 };
 struct ReserveReply {
@@ -326,18 +363,30 @@ enum class Split : uint8_t {
   kLayer = 1,   // layers over every node
   kTensor = 2,  // each layer over every node
 };
+// What a placement should be good at.
+enum class Use : uint8_t {
+  kAuto = 0,        // one answer, unless several are known to come at once
+  kLatency = 1,     // one answer at a time, as fast as possible
+  kThroughput = 2,  // tokens per second of many answers at once
+};
 // What the planner chose by.
 enum class PlanBasis : uint8_t {
-  kUnknown = 0,  // also: one of a newer version
-  kFastest = 1,  // one node holds it all and is predicted fastest
-  kFewest = 2,   // no node holds it alone; the fewest that do
-  kSpread = 3,   // layers over all nodes, as asked
-  kTensor = 4,   // each layer over all nodes, as asked
+  kUnknown = 0,       // also: one of a newer version
+  kFastest = 1,       // one node holds it all and is predicted fastest
+  kFewest = 2,        // no node holds it alone; the fewest that do
+  kSpread = 3,        // layers over all nodes, as asked
+  kTensor = 4,        // each layer over all nodes, as asked
+  kFasterTensor = 5,  // each layer over several nodes, predicted faster than any one of them
+  kFasterLayers = 6,  // layers over several nodes, likewise
 };
 struct Expectation {
   PlanBasis basis = PlanBasis::kUnknown;
   double decode_tokens_per_second = 0;
   double prefill_tokens_per_second = 0;
+  double ttft_ms = 0;                  // of a prompt of 512 tokens
+  uint32_t users = 0;                  // answers at once that the next figure is about
+  double total_tokens_per_second = 0;  // of all of them together
+  std::vector<double> stage_ms;        // of one token, in each stage
   friend bool operator==(const Expectation&, const Expectation&) = default;
 };
 // How busy an instance is: its lead to its owner, and from there to everybody in the summary.
@@ -384,6 +433,7 @@ enum NamedOption : uint8_t {
   kNamedAdapters = 4,
   kContextOfSettings = 8,  // they said one; otherwise it is what memory allowed
   kNamedKeep = 16,
+  kNamedCodec = 32,
 };
 // How long a model that nobody asks stays in memory, in milliseconds; but zero: until the memory is
 // needed for another one.
@@ -402,6 +452,8 @@ struct DesiredModel {
   uint8_t named = 0;   // bits of NamedOption
   NodeId settings_of;  // whose settings the others follow; zero: nobody's
   uint64_t keep_ms = 0;
+  Codec codec = Codec::kF32;
+  Use use = {};
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -431,6 +483,8 @@ struct EnsureInstance {
   uint8_t named = 0;  // as in the record
   NodeId settings_of;
   uint64_t keep_ms = 0;
+  Codec codec = Codec::kF32;
+  Use use = {};
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {
@@ -447,7 +501,33 @@ struct PlanRequest {
   uint8_t kv_type = 0;
   std::vector<AdapterRef> adapters;
   std::optional<DraftRef> draft;
+  Codec codec = Codec::kF32;
+  Use use = {};
+  uint32_t users = 0;  // answers at once; 0: not said
   friend bool operator==(const PlanRequest&, const PlanRequest&) = default;
+};
+// What came of a placement that the planner looked at.
+enum class RivalFate : uint8_t {
+  kUnspecified = 0,  // also: one of a newer version
+  kChosen = 1,
+  kSlower = 2,         // than the chosen one
+  kTooLittleGain = 3,  // faster, but not by enough for further nodes
+  kNoMemory = 4,       // at `short_of`: bytes needed and available
+  kGuest = 5,          // `short_of` is a guest and would see the text
+  kTooFewParts = 6,    // the layers have fewer parts than there are nodes
+  kNotRun = 7,         // no version runs it yet: replicas
+};
+struct PlanRival {
+  std::vector<NodeId> nodes;  // in the order of their stages
+  Split split = {};           // auto: one node, or replicas
+  RivalFate fate = RivalFate::kUnspecified;
+  double decode_tokens_per_second = 0;
+  double total_tokens_per_second = 0;  // of all users
+  double ttft_ms = 0;
+  NodeId short_of;
+  uint64_t needed = 0;
+  uint64_t available = 0;
+  friend bool operator==(const PlanRival&, const PlanRival&) = default;
 };
 struct PlanReply {
   uint64_t ticket = 0;
@@ -455,6 +535,7 @@ struct PlanReply {
   Cause cause;  // when not
   Plan plan;
   Expectation expected;
+  std::vector<PlanRival> rivals;  // the chosen one first
   friend bool operator==(const PlanReply&, const PlanReply&) = default;
 };
 
@@ -613,6 +694,7 @@ struct Finished {
   uint32_t drafted = 0;  // tokens that were guessed
   uint32_t accepted = 0;      // of them: those that were sampled as well
   std::vector<float> values;  // of a readout: the state, or a logit for each of read_tokens
+  bool moved = false;         // of kError: the plan makes way for a better one, where it goes on
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be

@@ -27,6 +27,7 @@ Result<void> CheckLimits(const Plan& plan) {
   TRY(check("kv_pages", plan.kv_pages, PagesOf(plan.context), kMaxPages));
   TRY(check("chunk", plan.chunk, 1, kMaxChunk));
   TRY(check("kv_type", plan.kv_type, 0, kKvTypes - 1));
+  TRY(check("codec", static_cast<uint64_t>(plan.codec), 0, kCodecNames.size() - 1));
   TRY(check("adapters", plan.adapters.size(), 0, kMaxAdapters));
   TRY(check("length of the model name", plan.model_name.size(), 0, kMaxName));
   return {};
@@ -51,6 +52,10 @@ Result<void> CheckShards(const Plan& plan) {
   const auto fail = [](size_t stage, const char* what) {
     return Fail(ErrorCode::kInvalid, "plan: shard {} {}", stage, what);
   };
+  if (plan.codec != Codec::kF32) {
+    return Fail(ErrorCode::kInvalid, "plan: shards exchange sums as f32 only, not as {}",
+                NameOf(plan.codec));
+  }
   ShardPlan before;
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const StagePlan& stage = plan.stages[i];
@@ -136,6 +141,7 @@ PlanId ComputePlanId(const Plan& plan) {
     hash.UpdateU64(plan.draft->name.size()).Update(plan.draft->name);
     hash.UpdateU64(plan.draft->bytes);
   }
+  if (plan.codec != Codec::kF32) hash.Update("codec").UpdateU64(static_cast<uint64_t>(plan.codec));
   const Hash256 full = hash.Finish();
   PlanId id;
   std::copy_n(full.bytes.begin(), PlanId::kSize, id.bytes.begin());
@@ -180,6 +186,13 @@ int StageOf(const Plan& plan, const NodeId& node) {
     if (plan.stages[i].node == node) return static_cast<int>(i);
   }
   return -1;
+}
+
+WireLoss LossOf(const Plan& plan) {
+  if (plan.codec == Codec::kF32 || plan.stages.size() < 2) return {};
+  WireLoss loss{.codec = plan.codec, .cuts = {}};
+  for (const StagePlan& stage : plan.stages) loss.cuts.push_back(stage.layer_end);
+  return loss;
 }
 
 std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage) {

@@ -29,8 +29,16 @@ inline constexpr uint64_t kMaxAdapterBytes = uint64_t{1} << 40;
 inline constexpr uint8_t kKvTypes = 3;
 // By Plan::kv_type, as kernels::KvType numbers them.
 inline constexpr std::array<std::string_view, kKvTypes> kKvNames = {"f16", "f32", "q8_0"};
+// By Codec.
+inline constexpr std::array<std::string_view, 4> kCodecNames = {"f32", "f16", "int8", "int4"};
+inline std::string_view NameOf(Codec codec) {
+  return kCodecNames[static_cast<size_t>(codec)];
+}
 // By Split.
 inline constexpr std::array<std::string_view, 3> kSplitNames = {"auto", "layer", "tensor"};
+// By Use.
+inline constexpr std::array<std::string_view, 3> kUseNames = {"auto", "latency", "throughput"};
+inline constexpr uint32_t kMaxUsers = 1024;  // answers at once that a plan is made for
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;
 
@@ -45,6 +53,15 @@ int StageOf(const Plan& plan, const NodeId& node);
 inline bool IsSharded(const Plan& plan) {
   return !plan.stages.empty() && plan.stages[0].shard.has_value();
 }
+// Where the rows of a plan lose bits, in the order of its layers: two plans with the same losses
+// compute the same bits, whatever devices they are of. None: every bit is that of one device.
+struct WireLoss {
+  Codec codec = Codec::kF32;
+  std::vector<uint32_t> cuts;  // behind so many layers; where the last stage sends to the lead: all
+  friend auto operator<=>(const WireLoss&, const WireLoss&) = default;
+};
+WireLoss LossOf(const Plan& plan);
+
 // The stages to which `stage` opens data links. Of a pipeline each connects to the next one and the
 // last one to the lead, two share one link that the lead opens; of shards each to all behind it.
 std::vector<size_t> ConnectsTo(const Plan& plan, size_t stage);

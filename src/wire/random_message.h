@@ -88,9 +88,17 @@ class RandomMessage {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
         v.decode_gbps, v.prefill_gops, v.load);
   }
+  void Fill(PowerSource& v) { FillEnum(v, PowerSource::kBattery); }
+  void Fill(Heat& v) { FillEnum(v, Heat::kHot); }
+  void Fill(Presence& v) { FillEnum(v, Presence::kPresent); }
+  void Fill(HealthRecord& v) {
+    All(v.power, v.heat, v.owner, v.other_load, v.reasons);
+    if (rng_.Below(2) == 1) v.charge = static_cast<uint32_t>(rng_.Below(101));
+    v.withheld = static_cast<uint32_t>(rng_.Below(kAllWithheld + 1));
+  }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
-        v.models, v.downloads, v.awaits);
+        v.models, v.downloads, v.awaits, v.health);
   }
   void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
   void Fill(NodeUpdate& v) { Fill(v.record); }
@@ -111,15 +119,19 @@ class RandomMessage {
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
-        v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft);
+        v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft, v.codec);
   }
-  void Fill(Reason& v) { FillEnum(v, Reason::kCannotPlan); }
-  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kTensor); }
+  void Fill(Reason& v) { FillEnum(v, Reason::kMoved); }
+  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kFasterLayers); }
+  void Fill(Codec& v) { FillEnum(v, Codec::kInt4); }
+  void Fill(Use& v) { FillEnum(v, Use::kThroughput); }
+  void Fill(RivalFate& v) { FillEnum(v, RivalFate::kNotRun); }
   void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
   void Fill(Expectation& v) {
-    All(v.basis, v.decode_tokens_per_second, v.prefill_tokens_per_second);
+    All(v.basis, v.decode_tokens_per_second, v.prefill_tokens_per_second, v.ttft_ms, v.users,
+        v.total_tokens_per_second, v.stage_ms);
   }
   void Fill(HybridTime& v) {
     All(v.wall_ms, v.counter, v.node);
@@ -127,7 +139,7 @@ class RandomMessage {
   }
   void Fill(DesiredModel& v) {
     All(v.model, v.version, v.state, v.split, v.context, v.kv_type, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms);
+        v.settings_of, v.keep_ms, v.codec, v.use);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -135,10 +147,15 @@ class RandomMessage {
   void Fill(EnsureRefused& v) { All(v.model, v.cause); }
   void Fill(InstanceLoad& v) { All(v.plan, v.active_requests, v.queued_requests, v.idle_ms); }
   void Fill(PlanRequest& v) {
-    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft);
+    All(v.ticket, v.model, v.split, v.context, v.kv_type, v.adapters, v.draft, v.codec, v.use,
+        v.users);
   }
-  void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected); }
-  void Fill(Reserve& v) { Fill(v.plan); }
+  void Fill(PlanRival& v) {
+    All(v.nodes, v.split, v.fate, v.decode_tokens_per_second, v.total_tokens_per_second, v.ttft_ms,
+        v.short_of, v.needed, v.available);
+  }
+  void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected, v.rivals); }
+  void Fill(Reserve& v) { All(v.plan, v.replaces); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
   void Fill(Commit& v) { Fill(v.plan); }
   void Fill(Loaded& v) { All(v.plan, v.ok, v.cause, v.milliseconds); }
@@ -152,7 +169,7 @@ class RandomMessage {
   }
   void Fill(EnsureInstance& v) {
     All(v.model, v.split, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms);
+        v.settings_of, v.keep_ms, v.codec, v.use);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,
@@ -185,7 +202,7 @@ class RandomMessage {
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
-        v.plan, v.drafted, v.accepted, v.values);
+        v.plan, v.drafted, v.accepted, v.values, v.moved);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }

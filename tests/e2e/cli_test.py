@@ -176,6 +176,49 @@ def test_mistakes_are_named(exo):
         assert done.returncode == 2 and all(word in done.stderr for word in words), (arguments, done)
 
 
+HOME = """
+[network]
+rtt_ms = 0.4
+mbps = 940
+[[device]]
+name = "desk"
+memory = "60 MB"
+decode_gbps = 0.02
+prefill_gops = 10
+[[device]]
+name = "laptop"
+memory = "60 MB"
+decode_gbps = 0.02
+prefill_gops = 10
+"""
+
+
+def test_a_described_cluster_is_planned_for_without_a_node(exo):
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/home.toml"
+        with open(file, "w") as out:
+            out.write(HOME)
+        plan = lambda *more: run(exo, "plan", TINY, "--cluster", file, *more)  # noqa: E731
+        done = plan("--explain")
+        assert done.returncode == 0 and not done.stderr, done
+        picture = done.stdout.decode()
+        for words in ["desk: ", "[#", "predicted: ", "compared:", "; chosen", "desk + laptop, layers: ",
+                      "desk + laptop, each layer split: "]:
+            assert words in picture, picture
+        assert all(len(line) <= 80 for line in picture.splitlines()), picture
+        one, many = (json.loads(plan("--json", *more).stdout) for more in [(), ("--users", "4")])
+        assert one["users"] == 1 and many["users"] == 4, (one, many)
+        assert many["predicted_total_per_second"] > one["predicted_tokens_per_second"], (one, many)
+        assert len(json.loads(plan("--json", "--split", "layer").stdout)["stages"]) == 2
+        assert plan("--draft", "m").returncode == 2
+        with open(file, "a") as out:
+            out.write("gest = true\n")
+        done = plan()
+        assert done.returncode == 2 and b"home.toml line 15: a device has no 'gest'" in done.stderr, done
+        done = run(exo, "plan", TINY, "--cluster", f"{folder}/none.toml")
+        assert done.returncode != 0 and b"none.toml" in done.stderr, done
+
+
 def test_a_replay_counts_its_tokens_and_prints_what_is_documented(exo):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as tokens:
         json.dump(list(range(40, 60)), tokens)
@@ -489,7 +532,7 @@ def test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told(exo):
 if __name__ == "__main__":
     main([test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
-          test_names_with_control_characters_are_escaped, test_mistakes_are_named,
+          test_names_with_control_characters_are_escaped, test_mistakes_are_named, test_a_described_cluster_is_planned_for_without_a_node,
           test_a_replay_counts_its_tokens_and_prints_what_is_documented,
           test_a_device_that_is_being_measured_has_no_speed, test_no_context_is_longer_than_a_model_was_trained_for,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,

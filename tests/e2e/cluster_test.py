@@ -133,6 +133,37 @@ def test_each_layer_over_two_nodes(exo):
         assert [s["node"] for s in event["exo"]["stages"]][-1] == survivor.name, event["exo"]
 
 
+def test_a_lossy_wire_is_said_and_never_goes_on_as_another_text(exo):
+    ask = {**LONG, "max_tokens": 400, "seed": 7}
+    with cluster(exo, 2) as nodes:
+        wired = {"model": "exo-tiny", "split": "layer", "wire": "int8"}
+        assert nodes[0].api.post("/v1/internal/load", {**wired, "split": "tensor"})[0] == 400
+        status, plan = nodes[0].api.post("/v1/internal/load", wired)
+        assert status == 200 and plan["wire"] == "int8" and "int8" in plan["reason"], plan
+        answers = [node.api.post("/v1/completions", ask)[1] for node in nodes]
+        assert [answer["exo"]["wire"] for answer in answers] == ["int8"] * 2, answers
+        assert answers[0]["choices"][0]["text"] == answers[1]["choices"][0]["text"]
+        assert instances(nodes[1])[0]["wire"] == "int8"
+        sent = [node.api.cluster()["sent"] for node in nodes]
+        # 256 values: unit, 2 outliers, 8 groups of an f16 and 32 codes, instead of 1,024 bytes.
+        assert all(one["rows"] > 0 and one["bytes"] == one["rows"] * (4 + 2 * 4 + 8 * 34) for one in sent), sent
+        status, refused = nodes[0].api.post("/v1/internal/load", {**wired, "wire": "f32"})
+        assert status == 503 and "int8 between devices" in refused["error"]["message"], refused
+        victim = next(n for n in nodes if n.name == plan["stages"][1]["node"])
+        survivor = next(n for n in nodes if n is not victim)
+        text, error = "", None
+        for event in survivor.api.stream("/v1/completions", ask):
+            error = event.get("error")
+            before, text = text, text + "".join(choice["text"] for choice in event.get("choices", []))
+            if len(before) < 40 <= len(text):
+                victim.kill()
+        assert error and error["code"] == "device_lost" and "another text" in error["message"], (error, text)
+        assert answers[0]["choices"][0]["text"].startswith(text)
+        # What begins anew is the exact answer of the one device that is left.
+        answer = survivor.api.post("/v1/completions", ask)[1]
+        assert answer["exo"]["wire"] == "f32" and len(answer["exo"]["stages"]) == 1, answer["exo"]
+
+
 def test_a_request_right_after_a_loss_is_placed_again(exo):
     for delay in (0, 0.3, 1.5):
         with cluster(exo, 3) as nodes:
@@ -232,8 +263,14 @@ def test_errors_have_openai_shape(exo):
         assert api.request("GET", "/v1/models", headers={"Host": "evil.example"})[0] == 403
 
 
+def other_hours():
+    """A time of day that is not now, as the setting `hours` has it."""
+    now = datetime.datetime.now()
+    return f"{now + datetime.timedelta(hours=2):%H:%M}-{now + datetime.timedelta(hours=3):%H:%M}"
+
+
 def test_the_command_line_speaks_to_the_node(exo):
-    with cluster(exo, 2) as nodes:
+    with cluster(exo, 2, environment=lambda name: {"EXO_HOURS": other_hours()} if name == "n2" else {}) as nodes:
         def run(*arguments, expect=0, **settings):
             done = subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=60,
                                   env={**os.environ, "EXO_HOME": str(nodes[0].home)}, **settings)
@@ -241,6 +278,11 @@ def test_the_command_line_speaks_to_the_node(exo):
             return done.stdout + done.stderr
         assert "n2" in run("devices") and "alive" in run("devices")
         assert len(json.loads(run("devices", "--json"))) == 2
+        wait_for("n2 to say that it takes no part", lambda: "offers nothing (not its hours)" in run("devices"), 10, 0.2)
+        health = {n["name"]: n["health"] for n in json.loads(run("devices", "--json"))}
+        assert health["n2"]["share"] == 0 and health["n2"]["reasons"] == ["hours"], health
+        assert health["n1"]["share"] > 0, health
+        assert [s["node"] for s in json.loads(run("plan", "exo-tiny", "--spread", "--json"))["stages"]] == ["n1"]
         assert "exo-tiny" in run("models") and json.loads(run("models", "--json"))
         assert "predicted" in run("plan", "exo-tiny") and json.loads(run("plan", "exo-tiny", "--json"))["stages"]
         assert "no model is running" in run("ps")
@@ -582,7 +624,7 @@ def test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing(exo):
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_an_answer_goes_on_when_a_node_of_it_is_lost,
-          test_each_layer_over_two_nodes,
+          test_each_layer_over_two_nodes, test_a_lossy_wire_is_said_and_never_goes_on_as_another_text,
           test_a_request_right_after_a_loss_is_placed_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,

@@ -31,7 +31,17 @@ class CpuGroup:
                 raise Skip("no cpu cgroup controller")
         except OSError as error:
             raise Skip(f"cpu cgroups cannot be made: {error}")
+        self.period = period
         self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
+
+    def set_share(self, percent):
+        """Another quota from now on, also for processes that are in it."""
+        quota = self.period * percent // 100
+        v1 = self.path / "cpu.cfs_quota_us"
+        if v1.exists():
+            v1.write_text(str(quota))
+        else:
+            (self.path / "cpu.max").write_text(f"{quota} {self.period}")
 
     def remove(self):
         with contextlib.suppress(OSError):

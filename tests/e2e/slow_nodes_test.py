@@ -22,29 +22,30 @@ PROMPTS = int(os.environ.get("EXO_SLOW_PROMPTS", "0"))
 SHARES = (None, 50, 25) if PROMPTS else (None, 50, 10)  # percent of a core
 LAYERS, TOKENS = (int(os.environ.get("EXO_SLOW_LAYERS", "16")), 2000) if PROMPTS else (4, 1000)
 NAME = "slow"
+AFTER_MOVE = 30  # tokens that are timed
 
 
 @contextlib.contextmanager
-def unequal_cluster(exo, models, keep_logs=True):
-    """Three nodes of one thread with SHARES of a core that hold NAME together."""
+def unequal_cluster(exo, models, shares=SHARES, spread=True):
+    """Nodes of one thread with these percents of a core that hold NAME, together or the best one, and their groups."""
     folder = tempfile.mkdtemp(prefix="exo-slow-")
     nodes, groups = [], []
     try:
         secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
-        for i, share in enumerate(SHARES):
+        for i, share in enumerate(shares):
             prefix = ()
             if share is not None:
-                groups.append(CpuGroup(f"exo-{os.getpid()}-{i}", share))
+                groups.append(CpuGroup(f"exo-{os.getpid()}-{i}", share, weight=1000))
                 prefix = groups[-1].prefix
             nodes.append(Node(exo, folder, secret, f"n{i + 1}", "--threads", "1", prefix=prefix,
                               environment={"EXO_MODELS": str(models)}))
         for node in nodes:
             node.started(60).api.timeout = 900
-        wait_alive(nodes, len(SHARES), 60)
-        status, plan = nodes[0].api.post("/v1/internal/load", {"model": NAME, "spread": True})
+        wait_alive(nodes, len(shares), 60)
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": NAME, "spread": spread})
         assert status == 200, plan
-        assert len(plan["stages"]) == len(SHARES), plan
-        yield nodes
+        assert len(plan["stages"]) == (len(shares) if spread else 1), plan
+        yield nodes, groups
     except BaseException:
         for node in nodes:
             print(f"--- log of {node.name}\n{node.log.read_text()[-3000:]}")
@@ -83,7 +84,7 @@ def test_long_prompts_over_slow_nodes_are_answered(exo):
     texts, seconds, slowest = {}, [], 0
     with model() as models:
         while len(seconds) < wanted:
-            with unequal_cluster(exo, models) as nodes:
+            with unequal_cluster(exo, models) as (nodes, _):
                 for seed in range(min(4 if PROMPTS else 2, wanted - len(seconds))):
                     start = time.monotonic()
                     status, answer = ask(nodes[0], seed % 2)
@@ -103,7 +104,7 @@ def test_long_prompts_over_slow_nodes_are_answered(exo):
 def test_a_frozen_or_killed_node_is_still_noticed(exo):
     with model() as models:
         for sig, name, limit in ((signal.SIGSTOP, "frozen", 12), (signal.SIGKILL, "killed", 3)):
-            with unequal_cluster(exo, models) as nodes:
+            with unequal_cluster(exo, models) as (nodes, _):
                 results = []
                 asking = threading.Thread(target=lambda: results.append(ask(nodes[0])))
                 asking.start()
@@ -125,5 +126,60 @@ def test_a_frozen_or_killed_node_is_still_noticed(exo):
                 print(f"  {name}: missed after {missed:.1f} s, answered by {layers} after {ended:.1f} s")
 
 
+def read_answer(node, tokens, until=None):
+    """The text of a long answer as far as it was read, when each piece came, and after which of them until() was true."""
+    body = {"model": NAME, "prompt": [1000 + i * 37 for i in range(8)], "max_tokens": tokens, "temperature": 0}
+    text, times, moved = "", [], None
+    for event in node.api.stream("/v1/completions", body):
+        assert "choices" in event, f"after {len(times)} tokens: {event}"
+        text += event["choices"][0]["text"]
+        times.append(time.monotonic())
+        if until is not None and moved is None and until(times):
+            moved = len(times)
+        if moved is not None and len(times) >= moved + AFTER_MOVE:
+            break
+    return text, times, moved
+
+
+def rate(times):
+    return (len(times) - 1) / (times[-1] - times[0])
+
+
+def layers(node):
+    return {s["node"]: s["layer_end"] - s["layer_begin"] for i in node.api.cluster()["instances"] if i["state"] == "ready"
+            for s in i["stages"]}
+
+
+def test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer(exo):
+    with model() as models, unequal_cluster(exo, models, (50, 50), spread=False) as (nodes, groups):
+        before = layers(nodes[0])
+        slow = next(i for i, node in enumerate(nodes) if node.name in before)
+        entry = nodes[1 - slow]
+        throttled_at = None
+
+        def has_moved(times):
+            nonlocal throttled_at
+            if throttled_at is None and len(times) == 20:
+                groups[slow].set_share(15)
+                throttled_at = time.monotonic()
+            now = layers(entry) if throttled_at is not None and len(times) % 4 == 0 else {}
+            return bool(now) and now != before
+        text, times, moved = read_answer(entry, 2000, has_moved)
+        assert moved is not None, "nothing moved"
+        took = times[moved - 1] - throttled_at
+        after = layers(entry)
+        assert entry.api.post("/v1/internal/unload", {"model": NAME})[0] == 200
+        status, plan = entry.api.post("/v1/internal/load", {"model": NAME})
+        assert status == 200, plan
+        again, fresh_times, _ = read_answer(entry, len(times))
+        assert again == text, "the text is another one after a move"
+        ratio = rate(times[moved:]) / rate(fresh_times[moved:])
+        print(f"  {before} became {after} {took:.1f} s after the throttling; then {ratio:.2f} of the speed of a fresh plan "
+              f"({layers(entry)}); {rate(times[:20]):.1f} tokens/s before it, {rate(times[20:moved]):.1f} until the move, "
+              f"{rate(times[moved:]):.1f} after it", flush=True)
+        assert took < 30 and ratio > 0.7, (took, ratio)
+
+
 if __name__ == "__main__":
-    main([test_long_prompts_over_slow_nodes_are_answered, test_a_frozen_or_killed_node_is_still_noticed])
+    main([test_long_prompts_over_slow_nodes_are_answered, test_a_frozen_or_killed_node_is_still_noticed,
+          test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer])

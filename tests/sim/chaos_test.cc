@@ -7,12 +7,24 @@ namespace exo::sim {
 
 void World::Chaos() {
   if (calm_) return;
-  if (Chance(0.75)) {
+  Node& node = nodes_[rng_.Below(nodes_.size())];
+  if (Chance(0.1)) {
+    ChangeDevice(node);
+  } else if (Chance(0.75)) {
     Work();
   } else {
     Fault();
   }
   After(Jitter(20'000, 500'000), [this] { Chaos(); });
+}
+
+// It gets hot, has other programs to run, or goes on battery: models move away, and back.
+void World::ChangeDevice(Node& node) {
+  if (!node.running || node.paused) return;
+  node.speed = 0.5 + 8 * rng_.Uniform();
+  constexpr uint32_t kShares[] = {0, 0, 0, 50, wire::kAllWithheld};
+  node.withheld = kShares[rng_.Below(std::size(kShares))];
+  TellRecord(node);
 }
 
 void World::Work() {

@@ -105,6 +105,13 @@ void World::DeliverData(const NodeId& to, const DataFrame& frame) {
     After(std::chrono::milliseconds(200), [this, to, frame] { DeliverData(to, frame); });
     return;
   }
+  // A real link is connected when both ends serve.
+  const PlanId& plan_of_frame = frame.step.plan;
+  if (!node.runners.contains(plan_of_frame) &&
+      node.core->PlanOfReservation(plan_of_frame) != nullptr) {
+    After(std::chrono::milliseconds(5), [this, to, frame] { DeliverData(to, frame); });
+    return;
+  }
   std::vector<Runner*> runners;
   for (auto& [plan, runner] : node.runners) runners.push_back(runner.get());
   for (Runner* runner : runners) runner->OnFrame(frame, now_);

@@ -36,6 +36,7 @@ struct SimResult {
   uint64_t requests = 0, completed = 0, failed = 0, cancelled = 0;
   uint64_t tokens = 0;
   uint64_t placed = 0;                    // StartServing at leads
+  uint64_t moved = 0;                     // stages of plans that made way for better ones
   uint64_t adopted = 0;                   // instances that run without their first owner at the end
   uint64_t restored = 0, lost_pages = 0;  // rows and pages of the prefix stores
   uint64_t crashes = 0, pauses = 0, partitions = 0, resets = 0;
@@ -58,5 +59,9 @@ struct SlowResult {
   Time took{};        // from the fault to the end of the request
 };
 SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow);
+
+// Devices whose speed and share change while they answer slowly, and no other faults: no request
+// may fail.
+SimResult SimulateMoves(uint64_t seed);
 
 }  // namespace exo::sim

@@ -40,6 +40,8 @@ inline cluster::Timers DrawTimers(Rng& rng) {
           .unload = draw(9, 15),
           .idle = draw(0.5, 2),
           .making_room = draw(5, 15),
+          .drift = draw(2, 15),
+          .move_again = draw(5, 90),
           .waiting = draw(8, 15),
           .keep_answer = draw(30, 60)};
 }

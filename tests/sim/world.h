@@ -22,6 +22,7 @@ struct Node {
   std::deque<Event> deferred;            // arrived while paused
   uint64_t budget = 0;
   double speed = 1;
+  uint32_t withheld = 0;
   std::vector<ModelShape> models;
   uint64_t tickets = 0;  // EnsureModel, UnloadModel and PlanModel without a reply
   // What survives a crash, and how far this device's clock is off.
@@ -53,6 +54,7 @@ class World {
   explicit World(const SimOptions& options);
   SimResult Run();
   SlowResult RunSlowStage(const SlowStage& slow);
+  SimResult RunMoves();
 
  private:
   // ---- event queue ----
@@ -73,6 +75,8 @@ class World {
 
   // ---- nodes ----
   void Start(Node& node);
+  void TellRecord(Node& node);
+  void StartCalm(wire::Split split);
   void Crash(Node& node);
   void Pause(Node& node);
   void Resume(Node& node);
@@ -101,6 +105,7 @@ class World {
   // ---- workload and faults ----
   void Chaos();
   void Work();
+  void ChangeDevice(Node& node);
   void Fault();
   void Heal();
   void UnloadAll();

@@ -101,17 +101,22 @@ void World::Start(Node& node) {
                                                  .seed = rng_.Next(),
                                                  .timers = timers_,
                                                  .bugs = options_.bugs});
+  Tell(node, Tick{WallMs(node)});
+  Tell(node, RestoreDesired{node.disk});
+  TellRecord(node);
+  Tell(node, LocalModels{node.models});
+}
+
+void World::TellRecord(Node& node) {
   wire::NodeRecord record{.devices = {{.memory_total = node.budget,
                                        .memory_budget = node.budget,
                                        .decode_gbps = node.speed,
                                        .prefill_gops = node.speed * 10}}};
+  record.health.withheld = node.withheld;
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
   for (const ModelShape& model : node.models)
     record.models.push_back({.id = model.id, .name = model.name});
-  Tell(node, Tick{WallMs(node)});
-  Tell(node, RestoreDesired{node.disk});
   Tell(node, LocalRecord{record});
-  Tell(node, LocalModels{node.models});
 }
 
 void World::Crash(Node& node) {
@@ -291,7 +296,10 @@ void World::Apply(Node& node, const Effect& effect) {
                  [&](const Disconnect& e) { Break(node.index, by_id_.at(e.peer), e.reason); },
                  [&](const StartLoad& e) { StartLoading(node, e); },
                  [&](const StartServing& e) { StartRunner(node, e); },
-                 [&](const StopInstance& e) { StopRunner(node, e.plan); },
+                 [&](const StopInstance& e) {
+                   result_.moved += e.cause.reason == wire::Reason::kMoved;
+                   StopRunner(node, e.plan);
+                 },
                  [&](const LeadSubmit& e) {
                    const auto at = node.runners.find(e.submit.plan);
                    if (at == node.runners.end())
@@ -347,8 +355,8 @@ SimResult World::Run() {
   return result_;
 }
 
-// Three nodes, one model over all of them, one request.
-SlowResult World::RunSlowStage(const SlowStage& slow) {
+// Three nodes at most, each of which could hold the one model.
+void World::StartCalm(wire::Split split) {
   calm_ = true;
   nodes_.resize(std::min<size_t>(nodes_.size(), 3));
   models_.resize(1);
@@ -359,8 +367,33 @@ SlowResult World::RunSlowStage(const SlowStage& slow) {
   TickAll();
   RunUntil(std::chrono::seconds(3));
   ++nodes_[0].tickets;
-  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .split = wire::Split::kLayer});
+  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .split = split});
   RunUntil(std::chrono::seconds(10));
+}
+
+// A request now and then, a few at a time, while a device after the other changes.
+SimResult World::RunMoves() {
+  timers_.drift = std::chrono::seconds(2);
+  timers_.move_again = std::chrono::seconds(5);
+  constexpr wire::Split kSplits[] = {wire::Split::kAuto, wire::Split::kLayer, wire::Split::kTensor};
+  StartCalm(kSplits[options_.seed % std::size(kSplits)]);
+  slow_ = SlowStage{.kind = SlowStage::kSlow, .step = std::chrono::milliseconds(300)};
+  constexpr int64_t kMostOpen = 3;
+  for (int second = 0; second < 120 && result_.failure.empty(); ++second) {
+    const auto open = std::ranges::count_if(
+        requests_, [](const auto& one) { return one.second.state == Request::kOpen; });
+    if (open < kMostOpen) SubmitRequest(nodes_[rng_.Below(nodes_.size())]);
+    if (second % 6 == 0) ChangeDevice(nodes_[rng_.Below(nodes_.size())]);
+    RunUntil(now_ + std::chrono::seconds(1));
+  }
+  RunUntil(now_ + kQuiet);
+  if (result_.failure.empty()) CheckQuiet();
+  return result_;
+}
+
+// One model over all nodes, one request.
+SlowResult World::RunSlowStage(const SlowStage& slow) {
+  StartCalm(wire::Split::kLayer);
   SlowResult result;
   for (const InstanceStatus& instance : nodes_[0].core->Instances())
     result.stages = instance.summary.plan.stages.size();
@@ -385,6 +418,10 @@ SlowResult World::RunSlowStage(const SlowStage& slow) {
 
 SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow) {
   return World({.seed = seed}).RunSlowStage(slow);
+}
+
+SimResult SimulateMoves(uint64_t seed) {
+  return World({.seed = seed}).RunMoves();
 }
 
 SimResult Simulate(const SimOptions& options) {

@@ -82,6 +82,10 @@ struct Call {
 Parsed<node::Placing> ReadPlacing(const Json& body) {
   node::Placing placing;
   placing.split = TRY(ReadSplit(body));
+  placing.codec = TRY(ReadCodec(body));
+  placing.use = TRY(ReadUse(body));
+  if (const auto users = TRY(ReadInteger(body, "users", 1, wire::kMaxUsers)))
+    placing.users = static_cast<uint32_t>(*users);
   if (const Json* context = Find(body, "context"); context != nullptr) {
     if (!context->is_number_unsigned() || *context > wire::kMaxContext) {
       return BadValue("context", fmt::format("'context' must be a whole number from 0 (as trained, "

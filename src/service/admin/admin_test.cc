@@ -97,6 +97,27 @@ TEST(AdminTest, ATagNamesNoOtherModel) {
   }
 }
 
+TEST(AdminTest, APlanSaysWhatIsExpectedAndWhy) {
+  TestServer server;
+  const Json plan =
+      Post(server, "/v1/internal/plan", {{"model", "tiny"}, {"for", "throughput"}, {"users", 3}})
+          .json();
+  EXPECT_EQ(plan["users"], 3);
+  EXPECT_EQ(plan["predicted_tokens_per_second"], 10);
+  EXPECT_EQ(plan["predicted_total_per_second"], 25);
+  EXPECT_EQ(plan["predicted_ttft_ms"], 800);
+  EXPECT_EQ(plan["stages"][0]["ms_per_token"], 60) << plan;
+  EXPECT_EQ(plan["devices"][0]["memory_available"], 1 << 20);
+  EXPECT_EQ(plan["hops"][0]["rtt_ms"], 0.5);
+  EXPECT_TRUE(plan["hops"][0]["mbps"].is_null());
+  EXPECT_EQ(plan["explanation"][0], "kitchen alone: 10.0 tokens/s; chosen");
+  for (const Json& users : {Json(0), Json(1025), Json("4"), Json(1.5)}) {
+    const auto answer = Post(server, "/v1/internal/plan", {{"model", "tiny"}, {"users", users}});
+    EXPECT_EQ(answer.status, 400) << users;
+    EXPECT_EQ(answer.json()["error"]["param"], "users");
+  }
+}
+
 // Not OpenAI's shape: there is no "type".
 TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
   TestServer server;

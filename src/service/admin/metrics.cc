@@ -86,6 +86,9 @@ std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http) {
   counter("exo_prefix_restored_tokens_total",
           "Tokens of prompts that came from disk, of models that this node leads.",
           node.prefix_restored_tokens);
+  counter("exo_wire_rows_total", "Rows that stages on this node sent to the next ones.",
+          node.wire_rows);
+  counter("exo_wire_bytes_total", "Bytes of these rows, without frames and TLS.", node.wire_bytes);
   gauge("exo_http_connections", "Open connections of HTTP clients.", http.connections);
   gauge("exo_http_body_bytes", "Bytes of request bodies in memory.", http.bodies->used());
   counter("exo_http_requests_total", "Requests over HTTP, of every route.", http.requests);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "wire/plan.h"
 
@@ -27,6 +28,30 @@ Json DeviceJson(const wire::DeviceRecord& device) {
           {"decode_gbps", device.decode_gbps},
           {"prefill_gops", device.prefill_gops},
           {"load", device.load}};
+}
+
+// What is not known is left out.
+Json HealthJson(const wire::HealthRecord& health, const std::string& words) {
+  Json json = {{"share", 1 - 0.01 * health.withheld},
+               {"other_load", health.other_load},
+               {"reasons", Json::array()},
+               {"text", words}};
+  if (health.power != wire::PowerSource::kUnknown)
+    json["power"] = health.power == wire::PowerSource::kMains ? "mains" : "battery";
+  if (health.charge) json["charge"] = *health.charge;
+  if (health.heat != wire::Heat::kUnknown)
+    json["heat"] = health.heat == wire::Heat::kHot ? "hot" : "cool";
+  if (health.owner != wire::Presence::kUnknown)
+    json["owner"] = health.owner == wire::Presence::kPresent ? "present" : "away";
+  constexpr std::pair<uint32_t, const char*> kReasons[] = {{wire::kLowCharge, "charge"},
+                                                           {wire::kOnBattery, "battery"},
+                                                           {wire::kTooHot, "heat"},
+                                                           {wire::kOwnerWorks, "owner"},
+                                                           {wire::kOutsideHours, "hours"}};
+  for (const auto& [reason, word] : kReasons) {
+    if ((health.reasons & reason) != 0) json["reasons"].push_back(word);
+  }
+  return json;
 }
 
 Json NodeJson(const node::NodeView& view) {
@@ -56,6 +81,7 @@ Json NodeJson(const node::NodeView& view) {
           {"decode_gbps", total.decode_gbps},
           {"prefill_gops", total.prefill_gops},
           {"devices", std::move(devices)},
+          {"health", HealthJson(record.health, view.health)},
           {"api_port", record.api_port},
           {"models", std::move(models)}};
 }
@@ -93,6 +119,7 @@ Json PlanFields(const wire::Plan& plan, const std::function<std::string(size_t)>
           {"layers", plan.layers},
           {"context", plan.context},
           {"kv", wire::kKvNames[plan.kv_type]},
+          {"wire", wire::NameOf(plan.codec)},
           {"draft", plan.draft ? Json(plan.draft->name) : Json()},
           {"kv_positions", wire::ReservedPositions(plan)},
           {"stages", StagesJson(plan, name)}};
@@ -118,6 +145,31 @@ Json InstanceJson(const node::InstanceView& view, const Names& names) {
   return json;
 }
 
+Json DevicesJson(const node::PlanView& view) {
+  Json devices = Json::array();
+  for (const node::PlanDevice& device : view.devices) {
+    devices.push_back({{"id", device.id.Hex()},
+                       {"name", device.name},
+                       {"memory_available", device.memory_available},
+                       {"memory_budget", device.memory_budget},
+                       {"decode_gbps", device.decode_gbps},
+                       {"prefill_gops", device.prefill_gops},
+                       {"guest", device.guest}});
+  }
+  return devices;
+}
+
+Json HopsJson(const node::PlanView& view) {
+  Json hops = Json::array();
+  for (const node::PlanHop& hop : view.hops) {
+    hops.push_back({{"from", hop.from.Hex()},
+                    {"to", hop.to.Hex()},
+                    {"rtt_ms", hop.rtt_ms},
+                    {"mbps", hop.mbps > 0 ? Json(hop.mbps) : Json()}});
+  }
+  return hops;
+}
+
 }  // namespace
 
 Json ClusterJson(const node::ClusterView& cluster) {
@@ -139,16 +191,27 @@ Json ClusterJson(const node::ClusterView& cluster) {
           {"links", std::move(links)},
           {"instances", std::move(instances)},
           {"neighbors_of_other_clusters", cluster.neighbors_of_other_clusters},
+          {"sent", {{"rows", cluster.wire_rows}, {"bytes", cluster.wire_bytes}}},
           {"sequence", cluster.sequence}};
 }
 
 Json PlanJson(const node::PlanView& view) {
+  const wire::Expectation& expected = view.expected;
   Json json = PlanFields(view.plan, [&](size_t i) {
     return i < view.node_names.size() ? view.node_names[i] : view.plan.stages[i].node.Short();
   });
   json["reason"] = view.reason;
-  json["predicted_tokens_per_second"] = view.predicted_tokens_per_second;
-  json["predicted_prompt_per_second"] = view.predicted_prompt_per_second;
+  json["predicted_tokens_per_second"] = expected.decode_tokens_per_second;
+  json["predicted_prompt_per_second"] = expected.prefill_tokens_per_second;
+  json["predicted_ttft_ms"] = expected.ttft_ms;
+  json["users"] = expected.users;
+  json["predicted_total_per_second"] = expected.total_tokens_per_second;
+  Json& stages = json["stages"];
+  for (size_t i = 0; i < stages.size() && i < expected.stage_ms.size(); ++i)
+    stages[i]["ms_per_token"] = expected.stage_ms[i];
+  json["devices"] = DevicesJson(view);
+  json["hops"] = HopsJson(view);
+  json["explanation"] = view.explanation;
   return json;
 }
 

@@ -119,6 +119,7 @@ Parsed<Action> ReadPlan(Server& server, const Call& call, const Json& arguments)
   node::Placing placing;
   const std::string model = WithoutTag(TRY(ReadRequiredString(arguments, "model", kMaxText)));
   placing.split = TRY(ReadSplit(arguments));
+  placing.codec = TRY(ReadCodec(arguments));
   if (const auto context = TRY(ReadInteger(arguments, "context", 0, wire::kMaxContext)))
     placing.context = static_cast<uint32_t>(*context);
   return [&api = server.api, id = call.message.id, model,

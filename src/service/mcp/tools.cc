@@ -189,6 +189,10 @@ constexpr std::string_view kPlan = R"({
       "split": {
         "type": "string", "enum": ["auto", "layer", "tensor"], "default": "auto",
         "description": "Layers over all devices, each layer over all devices, or as is best."
+      },
+      "wire": {
+        "type": "string", "enum": ["f32", "f16", "int8", "int4"], "default": "f32",
+        "description": "How rows travel between devices; all but f32 change answers."
       }
     },
     "required": ["model"],

@@ -31,7 +31,8 @@ Json DeviceJson(const node::NodeView& view) {
           {"memory_free_bytes", FreeBytes(total)},
           {"decode_gbps", total.decode_gbps},
           {"prefill_gops", total.prefill_gops},
-          {"rtt_ms", view.rtt_ms}};
+          {"rtt_ms", view.rtt_ms},
+          {"health", view.health}};
 }
 
 const char* PlaceOf(const node::ModelView& model) {
@@ -66,8 +67,9 @@ Json DevicesResult(const node::ClusterView& cluster) {
   for (const node::NodeView& node : cluster.nodes) {
     names[node.record.id] = node.record.name;
     const wire::DeviceRecord total = wire::TotalOf(node.record);
-    text += fmt::format("{} ({}): {} of {} free for models\n", node.record.name, node.state,
-                        FormatSize(FreeBytes(total)), FormatSize(total.memory_budget));
+    text += fmt::format("{} ({}): {} of {} free for models{}\n", node.record.name, node.state,
+                        FormatSize(FreeBytes(total)), FormatSize(total.memory_budget),
+                        node.health.empty() ? "" : "; " + node.health);
     devices.push_back(DeviceJson(node));
   }
   for (const node::InstanceView& instance : cluster.instances) {
@@ -107,15 +109,15 @@ Json PlanResult(const node::PlanView& view) {
   std::string text = fmt::format(
       "{} would run on {}: {}.\nPredicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s; context "
       "{} tokens. Nothing was loaded.",
-      plan.model_name, where, view.reason, view.predicted_tokens_per_second,
-      view.predicted_prompt_per_second, plan.context);
+      plan.model_name, where, view.reason, view.expected.decode_tokens_per_second,
+      view.expected.prefill_tokens_per_second, plan.context);
   return ToolResult(std::move(text),
                     {{"model", plan.model_name},
                      {"reason", view.reason},
                      {"context", plan.context},
                      {"stages", std::move(stages)},
-                     {"predicted_tokens_per_second", view.predicted_tokens_per_second},
-                     {"predicted_prompt_per_second", view.predicted_prompt_per_second}});
+                     {"predicted_tokens_per_second", view.expected.decode_tokens_per_second},
+                     {"predicted_prompt_per_second", view.expected.prefill_tokens_per_second}});
 }
 
 }  // namespace exo::service::mcp

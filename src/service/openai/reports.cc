@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "service/timings.h"
+#include "wire/plan.h"
 
 namespace exo::service::openai {
 namespace {
@@ -17,6 +18,7 @@ Json ExoReport(const node::GenerateStats& stats, std::span<const TokenId> token_
                       {"ms", stage.milliseconds}});
   }
   Json report = {{"stages", std::move(stages)},
+                 {"wire", wire::NameOf(stats.codec)},
                  {"seed", stats.seed},
                  {"ttft_ms", stats.ttft_ms},
                  {"tokens_per_second", stats.tokens_per_second},

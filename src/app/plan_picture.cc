@@ -1,0 +1,170 @@
+#include "app/plan_picture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "app/terminal.h"
+#include "base/text.h"
+#include "base/units.h"
+
+namespace exo::app {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMostBar = 40;
+constexpr size_t kLeastBar = 8;
+
+// '#': this model; '+': others; '.': free.
+std::string Bar(uint64_t own, uint64_t others, uint64_t budget, size_t width) {
+  const auto cells = [&](uint64_t bytes) {
+    const double part = static_cast<double>(bytes) / static_cast<double>(budget);
+    const auto whole = static_cast<size_t>(part * static_cast<double>(width) + 0.5);
+    return std::min(bytes > 0 ? std::max<size_t>(1, whole) : 0, width);
+  };
+  const size_t mine = cells(own), taken = std::min(cells(others), width - mine);
+  return "[" + std::string(taken, '+') + std::string(mine, '#') +
+         std::string(width - taken - mine, '.') + "]";
+}
+
+const json* DeviceOf(const json& plan, const std::string& id) {
+  const auto devices = plan.find("devices");
+  if (devices == plan.end()) return nullptr;
+  for (const json& device : *devices) {
+    if (device.value("id", "") == id) return &device;
+  }
+  return nullptr;
+}
+
+// "layers 0-7, input and output", "KV heads 0-3, columns 0-4095, input and output"
+std::string PartOf(const json& stage, bool lead) {
+  const auto span = [](uint64_t begin, uint64_t end) {
+    return begin + 1 == end ? fmt::format("{}", begin) : fmt::format("{}-{}", begin, end - 1);
+  };
+  std::string part;
+  if (stage.contains("kv_heads")) {
+    const json &heads = stage["kv_heads"], &columns = stage["ffn_columns"];
+    part = fmt::format("KV heads {}, columns {} of every layer",
+                       span(heads[0].get<uint64_t>(), heads[1].get<uint64_t>()),
+                       span(columns[0].get<uint64_t>(), columns[1].get<uint64_t>()));
+  } else {
+    const uint64_t begin = stage.value("layer_begin", uint64_t{0});
+    const uint64_t end = stage.value("layer_end", uint64_t{0});
+    part = begin == end ? "no layers" : fmt::format("layers {}", span(begin, end));
+  }
+  return part + (lead ? ", input and output" : "");
+}
+
+// The bar and its figures, in a line where there is room, else in two.
+std::string MemoryLines(const json* device, uint64_t own, const std::string& speed,
+                        size_t columns) {
+  const std::string indent = "  ";
+  const std::string tail = speed.empty() ? "" : ", " + speed;
+  if (device == nullptr) return Wrapped(indent + FormatSize(own) + tail, columns, 2);
+  const uint64_t budget = device->value("memory_budget", uint64_t{0});
+  const uint64_t available = device->value("memory_available", uint64_t{0});
+  const std::string figures = fmt::format("{} of {}{}", FormatSize(own), FormatSize(budget), tail);
+  if (budget == 0) return Wrapped(indent + figures, columns, 2);
+  const uint64_t others = budget - std::min(budget, available);
+  const size_t beside = indent.size() + 2 + 1 + Columns(figures);
+  if (columns >= beside + kLeastBar) {
+    const size_t width = std::min(kMostBar, columns - beside);
+    return fmt::format("{}{} {}\n", indent, Bar(own, others, budget, width), figures);
+  }
+  const size_t width = std::min(kMostBar, columns - indent.size() - 2);
+  return fmt::format("{}{}\n", indent, Bar(own, others, budget, width)) +
+         Wrapped(indent + figures, columns, 2);
+}
+
+std::string LinkText(const json& hop) {
+  const json mbps = hop.value("mbps", json());
+  return fmt::format("{:.2f} ms there and back{}", hop.value("rtt_ms", 0.0),
+                     mbps.is_number() ? fmt::format(", {:.0f} Mb/s", mbps.get<double>()) : "");
+}
+
+std::string NameOfStage(const json& stages, const std::string& id) {
+  for (const json& stage : stages) {
+    if (stage.value("node_id", "") == id) return Printable(stage.value("node", ""));
+  }
+  return "";
+}
+
+std::string StageLines(const json& plan, const json& stage, bool lead, size_t columns) {
+  const double ms = stage.value("ms_per_token", 0.0);
+  return Wrapped(fmt::format("{}: {}", Printable(stage.value("node", "")), PartOf(stage, lead)),
+                 columns, 2) +
+         MemoryLines(DeviceOf(plan, stage.value("node_id", "")), stage.value("bytes", uint64_t{0}),
+                     ms > 0 ? fmt::format("{:.1f} ms a token", ms) : "", columns);
+}
+
+// Devices that have no part in it.
+std::string IdleLines(const json& plan, const json& stages, size_t columns) {
+  std::string text;
+  for (const json& device : plan.value("devices", json::array())) {
+    if (!NameOfStage(stages, device.value("id", "")).empty()) continue;
+    text += Wrapped(fmt::format("{}: idle", Printable(device.value("name", ""))), columns, 2) +
+            MemoryLines(&device, 0, "", columns);
+  }
+  return text;
+}
+
+std::string Devices(const json& plan, size_t columns) {
+  const json stages = plan.value("stages", json::array());
+  const json hops = plan.value("hops", json::array());
+  const bool shards = !stages.empty() && stages[0].contains("kv_heads");
+  std::string text;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    text += StageLines(plan, stages[i], i == 0, columns);
+    if (shards || i >= hops.size()) continue;
+    const bool back = i + 1 == stages.size() && stages.size() > 2;
+    if (i + 1 < stages.size()) text += "    |\n";
+    text += Wrapped(fmt::format("    {} {}", back ? "back to the first:" : "|", LinkText(hops[i])),
+                    columns, 6);
+    if (i + 1 < stages.size()) text += "    v\n";
+  }
+  if (shards) {
+    for (const json& hop : hops) {
+      text += Wrapped(fmt::format("  {} - {}: {}", NameOfStage(stages, hop.value("from", "")),
+                                  NameOfStage(stages, hop.value("to", "")), LinkText(hop)),
+                      columns, 4);
+    }
+  }
+  return text + IdleLines(plan, stages, columns);
+}
+
+}  // namespace
+
+std::string PlanPicture(const json& plan, size_t columns) {
+  columns = std::max(columns, kLeastColumns);
+  std::string text = Wrapped(fmt::format("{}: {}", Printable(plan.value("model", "")),
+                                         Printable(plan.value("reason", ""))),
+                             columns, 0);
+  text += "\n" + Devices(plan, columns) + "\n";
+  text += Wrapped(
+      fmt::format("context: {} tokens, {} KV cache for {} tokens in all", plan.value("context", 0),
+                  plan.value("kv", ""), plan.value("kv_positions", uint64_t{0})),
+      columns, 2);
+  text += Wrapped(fmt::format("predicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s, first token "
+                              "of a prompt of 512 after {:.1f} s",
+                              plan.value("predicted_tokens_per_second", 0.0),
+                              plan.value("predicted_prompt_per_second", 0.0),
+                              plan.value("predicted_ttft_ms", 0.0) / 1000),
+                  columns, 2);
+  if (const auto users = plan.value("users", 1u); users > 1) {
+    text += Wrapped(fmt::format("{} answers at once: {:.1f} tokens/s in all", users,
+                                plan.value("predicted_total_per_second", 0.0)),
+                    columns, 2);
+  }
+  return text;
+}
+
+std::string PlanExplanation(const json& plan, size_t columns) {
+  std::string text = "\ncompared:\n";
+  for (const json& sentence : plan.value("explanation", json::array()))
+    text +=
+        Wrapped("- " + Printable(sentence.get<std::string>()), std::max(columns, kLeastColumns), 2);
+  return text;
+}
+
+}  // namespace exo::app

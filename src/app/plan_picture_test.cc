@@ -1,0 +1,110 @@
+#include "app/plan_picture.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "app/terminal.h"
+#include "base/units.h"
+
+namespace exo::app {
+namespace {
+
+using nlohmann::json;
+
+json Device(const std::string& id, const std::string& name, uint64_t available) {
+  return {{"id", id}, {"name", name}, {"memory_available", available}, {"memory_budget", 8 * kGiB}};
+}
+
+json TwoStages() {
+  return {{"model", "m"},
+          {"reason", "no node holds the model alone"},
+          {"context", 4096},
+          {"kv", "f16"},
+          {"kv_positions", 16384},
+          {"predicted_tokens_per_second", 12.34},
+          {"predicted_prompt_per_second", 99.6},
+          {"predicted_ttft_ms", 5140},
+          {"users", 1},
+          {"stages",
+           {{{"node", "desk"},
+             {"node_id", "01"},
+             {"layer_begin", 0},
+             {"layer_end", 8},
+             {"bytes", 4 * kGiB},
+             {"ms_per_token", 40.0}},
+            {{"node", "laptop"},
+             {"node_id", "02"},
+             {"layer_begin", 8},
+             {"layer_end", 16},
+             {"bytes", 2 * kGiB},
+             {"ms_per_token", 39.5}}}},
+          {"hops", {{{"from", "01"}, {"to", "02"}, {"rtt_ms", 0.4}, {"mbps", 940.0}}}},
+          {"devices",
+           {Device("01", "desk", 8 * kGiB), Device("02", "laptop", 4 * kGiB),
+            Device("03", "phone", 8 * kGiB)}},
+          {"explanation", {"desk + laptop, layers: 12.3 tokens/s; chosen"}}};
+}
+
+size_t Widest(const std::string& text) {
+  std::istringstream lines(text);
+  size_t widest = 0;
+  for (std::string line; std::getline(lines, line);) widest = std::max(widest, Columns(line));
+  return widest;
+}
+
+TEST(PlanPictureTest, DrawsDevicesBarsAndLinks) {
+  EXPECT_EQ(PlanPicture(TwoStages(), 80),
+            "m: no node holds the model alone\n"
+            "\n"
+            "desk: layers 0-7, input and output\n"
+            "  [####################....................] 4.0 GiB of 8.0 GiB, 40.0 ms a token\n"
+            "    |\n"
+            "    | 0.40 ms there and back, 940 Mb/s\n"
+            "    v\n"
+            "laptop: layers 8-15\n"
+            "  [++++++++++++++++++++##########..........] 2.0 GiB of 8.0 GiB, 39.5 ms a token\n"
+            "phone: idle\n"
+            "  [........................................] 0 B of 8.0 GiB\n"
+            "\n"
+            "context: 4096 tokens, f16 KV cache for 16384 tokens in all\n"
+            "predicted: 12.3 tokens/s, prompts at 100 tokens/s, first token of a prompt of\n"
+            "  512 after 5.1 s\n");
+}
+
+TEST(PlanPictureTest, KeepsWithinTheLine) {
+  const json plan = TwoStages();
+  for (size_t columns = kLeastColumns; columns <= 120; ++columns)
+    EXPECT_LE(Widest(PlanPicture(plan, columns)), columns) << PlanPicture(plan, columns);
+  EXPECT_LE(Widest(PlanPicture(plan, 5)), kLeastColumns);
+  EXPECT_EQ(PlanExplanation(plan, 40),
+            "\ncompared:\n- desk + laptop, layers: 12.3 tokens/s;\n  chosen\n");
+}
+
+TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
+  json plan = TwoStages();
+  plan["users"] = 4;
+  plan["predicted_total_per_second"] = 30.0;
+  for (size_t i = 0; i < 2; ++i) {
+    plan["stages"][i]["kv_heads"] = {4 * i, 4 * i + 4};
+    plan["stages"][i]["ffn_columns"] = {4096 * i, 4096 * (i + 1)};
+  }
+  const std::string text = PlanPicture(plan, 80);
+  EXPECT_TRUE(text.contains("laptop: KV heads 4-7, columns 4096-8191 of every layer\n")) << text;
+  EXPECT_TRUE(text.contains("  desk - laptop: 0.40 ms there and back, 940 Mb/s\n")) << text;
+  EXPECT_TRUE(text.contains("4 answers at once: 30.0 tokens/s in all\n")) << text;
+  EXPECT_FALSE(text.contains("    v\n"));
+}
+
+// Names come from other devices.
+TEST(PlanPictureTest, NamesCannotMoveTheCursor) {
+  json plan = TwoStages();
+  plan["stages"][0]["node"] = plan["devices"][2]["name"] = "a\x1b[2J";
+  plan["explanation"] = {"a\x1b[2J alone: 3.0 tokens/s"};
+  EXPECT_FALSE(PlanPicture(plan, 80).contains('\x1b'));
+  EXPECT_FALSE(PlanExplanation(plan, 80).contains('\x1b'));
+}
+
+}  // namespace
+}  // namespace exo::app

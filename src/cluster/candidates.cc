@@ -1,0 +1,259 @@
+#include "cluster/candidates.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <tuple>
+
+#include "cluster/partition.h"
+#include "cluster/pipelines.h"
+#include "wire/plan.h"
+
+namespace exo::cluster {
+namespace {
+
+// Throughput wants short stages, one answer a short way. So pipelines are looked for with no stage
+// longer than that, and then ever shorter ones.
+constexpr int kStageLimits = 5;
+constexpr double kShorterStages = 0.75;
+
+struct Candidate {
+  Placement placement;
+  wire::PlanRival rival;
+};
+
+Candidate CandidateOf(const Search& search, Placement placement) {
+  Candidate candidate{.rival = RivalOf(search, placement, wire::RivalFate::kSlower)};
+  candidate.placement = std::move(placement);
+  return candidate;
+}
+
+void AddAlone(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
+  for (size_t i = 0; i < search.nodes.size(); ++i) {
+    const PlanNode& node = search.nodes[i];
+    wire::PlanRival rival{.nodes = {node.id}, .short_of = node.id};
+    if (node.guest) {
+      rival.fate = wire::RivalFate::kGuest;
+      candidates.push_back({{}, rival});
+      continue;
+    }
+    Placement alone = PlaceAlone(search, i, pages);
+    if (alone.valid()) {
+      candidates.push_back(CandidateOf(search, std::move(alone)));
+      continue;
+    }
+    rival.fate = wire::RivalFate::kNoMemory;
+    rival.needed = StageMemory(search.shape, {0, search.shape.layers(), true},
+                               search.Positions(pages), search.options.kv_type);
+    rival.available = node.memory_available;
+    candidates.push_back({{}, rival});
+  }
+}
+
+PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
+  const ModelShape& shape = search.shape;
+  const InFlight shares =
+      SharesOf(search.use == wire::Use::kThroughput ? search.users : 1, search.nodes.size());
+  const KvPositions positions = search.Positions(pages);
+  const auto bytes = [&](const StageShare& share) {
+    return StageMemory(shape, share, positions, search.options.kv_type);
+  };
+  const uint64_t stage_bytes = bytes({0, 0, false});
+  PipelineProblem problem{.layer_bytes = {0}};
+  for (uint32_t i = 0; i < shape.layers(); ++i)
+    problem.layer_bytes.push_back(problem.layer_bytes.back() + bytes({i, i + 1}) - stage_bytes);
+  const std::vector<Speeds> known = KnownSpeeds(search.nodes);
+  for (size_t n = 0; n < search.nodes.size(); ++n) {
+    PipelineNode node{.layer_ms = {0},
+                      .visit_ms = kVisitMs,
+                      .lead_ms = StepMs(CostOfOutput(shape), known[n], shares.rows),
+                      .memory = search.nodes[n].memory_available,
+                      .stage_bytes = stage_bytes,
+                      .lead_bytes = bytes({0, 0, true}) - stage_bytes,
+                      .inner_only = search.nodes[n].guest};
+    for (uint32_t i = 0; i < shape.layers(); ++i) {
+      node.layer_ms.push_back(node.layer_ms.back() +
+                              StepMs(CostOfLayer(shape, i), known[n], shares.rows));
+    }
+    problem.nodes.push_back(std::move(node));
+    std::vector<double>& hops = problem.hop_ms.emplace_back();
+    for (const PlanNode& to : search.nodes)
+      hops.push_back(HopMs(search.nodes[n], to, RowBytes(shape, shares.rows)));
+  }
+  return problem;
+}
+
+void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
+  if (search.nodes.size() < 2) return;
+  PipelineProblem problem = ProblemOf(search, pages);
+  std::vector<Placement> best(search.nodes.size());  // by the number of stages less one
+  const int limits = search.use == wire::Use::kThroughput ? kStageLimits : 1;
+  for (int i = 0; i < limits; ++i) {
+    double longest = 0;
+    for (const Pipeline& pipeline : FastestPipelines(problem)) {
+      const size_t stages = pipeline.nodes.size();
+      if (stages < 2) continue;
+      Placement placement{.nodes = pipeline.nodes, .ends = pipeline.ends, .pages = pages};
+      placement.prediction =
+          Predict(search.shape, search.nodes, BuildPlan(search, placement), search.users);
+      longest = std::max(longest, std::ranges::max(placement.prediction.stage_decode_ms));
+      if (Better(search, placement, best[stages - 1])) best[stages - 1] = std::move(placement);
+    }
+    if (longest == 0) break;
+    problem.longest_stage_ms = std::min(problem.longest_stage_ms, longest) * kShorterStages;
+  }
+  for (Placement& placement : best) {
+    if (placement.valid()) candidates.push_back(CandidateOf(search, std::move(placement)));
+  }
+}
+
+// Those of `count` members that are worth a look: all, where there are few, else the fastest.
+std::vector<std::vector<size_t>> GroupsOf(const std::vector<size_t>& members, size_t count) {
+  if (members.size() > kExactNodes)
+    return {std::vector(members.begin(), members.begin() + static_cast<ptrdiff_t>(count))};
+  std::vector<std::vector<size_t>> groups;
+  for (uint32_t set = 1; set < 1u << members.size(); ++set) {
+    if (static_cast<size_t>(std::popcount(set)) != count) continue;
+    std::vector<size_t>& group = groups.emplace_back();
+    for (size_t i = 0; i < members.size(); ++i) {
+      if ((set >> i & 1) != 0) group.push_back(members[i]);
+    }
+  }
+  return groups;
+}
+
+void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
+  // A mixture is not cut yet, nor are adapters; no lossy wire carries exact sums.
+  if (search.shape.cuts.kv_heads == 0 || !search.options.adapters.empty() ||
+      search.options.codec != wire::Codec::kF32)
+    return;
+  const std::vector<size_t> members = FastestMembers(search);
+  for (size_t count = 2; count <= members.size(); ++count) {
+    Placement best;
+    const PlanNode* short_of = nullptr;
+    for (const std::vector<size_t>& group : GroupsOf(members, count)) {
+      Placement placement = PlaceShards(search, group, pages, &short_of);
+      if (placement.valid() && Better(search, placement, best)) best = std::move(placement);
+    }
+    if (best.valid()) {
+      candidates.push_back(CandidateOf(search, std::move(best)));
+      continue;
+    }
+    wire::PlanRival rival{.split = wire::Split::kTensor};
+    for (size_t i = 0; i < count; ++i) rival.nodes.push_back(search.nodes[members[i]].id);
+    rival.fate = short_of != nullptr ? wire::RivalFate::kNoMemory : wire::RivalFate::kTooFewParts;
+    if (short_of != nullptr) {
+      rival.short_of = short_of->id;
+      rival.available = short_of->memory_available;
+    }
+    candidates.push_back({{}, rival});
+    if (short_of == nullptr) return;  // nor over more
+  }
+}
+
+// Whole answers on several nodes side by side: told, not chosen, since a model runs as one
+// instance.
+void AddReplicas(const Search& search, std::vector<Candidate>& candidates) {
+  if (search.use != wire::Use::kThroughput) return;
+  std::vector<const Candidate*> alone;
+  for (const Candidate& candidate : candidates) {
+    if (candidate.placement.nodes.size() == 1) alone.push_back(&candidate);
+  }
+  const size_t count = std::min<size_t>(alone.size(), search.users);
+  if (count < 2) return;
+  std::ranges::sort(alone, [&](const Candidate* a, const Candidate* b) {
+    return Better(search, a->placement, b->placement);
+  });
+  wire::PlanRival rival{.fate = wire::RivalFate::kNotRun};
+  for (size_t i = 0; i < count; ++i) {
+    const auto users = static_cast<uint32_t>((search.users + count - 1 - i) / count);
+    const Prediction own =
+        Predict(search.shape, search.nodes, BuildPlan(search, alone[i]->placement), users);
+    rival.nodes.push_back(alone[i]->rival.nodes[0]);
+    rival.total_tokens_per_second += own.total_tokens_per_second;
+    rival.decode_tokens_per_second =
+        std::max(rival.decode_tokens_per_second, own.decode_tokens_per_second);
+  }
+  candidates.push_back({{}, rival});
+}
+
+// The best over so many nodes, divided by layers or inside of them; or null.
+Candidate* BestOf(const Search& search, std::vector<Candidate>& candidates, size_t nodes,
+                  bool sharded) {
+  Candidate* best = nullptr;
+  for (Candidate& candidate : candidates) {
+    const Placement& placement = candidate.placement;
+    if (placement.nodes.size() != nodes || placement.shards.empty() == sharded) continue;
+    if (best == nullptr || Better(search, placement, best->placement)) best = &candidate;
+  }
+  return best;
+}
+
+// Fewer nodes first: more must be worth it.
+Placement Choose(const Search& search, std::vector<Candidate>& candidates) {
+  Candidate* chosen = nullptr;
+  const auto value = [&](const Candidate& c) { return ValueOf(search, c.placement.prediction); };
+  for (const bool sharded : {false, true}) {
+    for (size_t count = 1; count <= search.nodes.size(); ++count) {
+      Candidate* best = BestOf(search, candidates, count, sharded);
+      if (best == nullptr) continue;
+      const bool first_split = sharded && chosen != nullptr && chosen->placement.shards.empty();
+      const double worth = first_split ? kWorthSplitting : kWorthMoreNodes;
+      if (chosen == nullptr || value(*best) > worth * value(*chosen)) chosen = best;
+    }
+  }
+  if (chosen == nullptr) return {};
+  for (Candidate& candidate : candidates) {
+    if (candidate.placement.valid() && value(candidate) > value(*chosen))
+      candidate.rival.fate = wire::RivalFate::kTooLittleGain;
+  }
+  chosen->rival.fate = wire::RivalFate::kChosen;
+  return chosen->placement;
+}
+
+enum class Kind : uint8_t { kAlone, kLayers, kGroup };
+Kind KindOf(const wire::PlanRival& rival) {
+  if (rival.split == wire::Split::kTensor) return Kind::kGroup;
+  return rival.nodes.size() == 1 ? Kind::kAlone : Kind::kLayers;
+}
+
+}  // namespace
+
+wire::PlanRival RivalOf(const Search& search, const Placement& placement, wire::RivalFate fate) {
+  wire::PlanRival rival{.fate = fate};
+  for (const size_t node : placement.nodes) rival.nodes.push_back(search.nodes[node].id);
+  if (!placement.shards.empty()) {
+    rival.split = wire::Split::kTensor;
+  } else if (placement.nodes.size() > 1) {
+    rival.split = wire::Split::kLayer;
+  }
+  rival.decode_tokens_per_second = placement.prediction.decode_tokens_per_second;
+  rival.total_tokens_per_second = placement.prediction.total_tokens_per_second;
+  rival.ttft_ms = placement.prediction.ttft_ms;
+  return rival;
+}
+
+Comparison Compare(const Search& search, uint64_t pages) {
+  std::vector<Candidate> candidates;
+  AddAlone(search, pages, candidates);
+  AddPipelines(search, pages, candidates);
+  AddGroups(search, pages, candidates);
+  AddReplicas(search, candidates);
+  Comparison result{.best = Choose(search, candidates)};
+  std::vector<size_t> order(candidates.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::sort(order, {}, [&](size_t i) {
+    const wire::PlanRival& rival = candidates[i].rival;
+    const double value = search.use == wire::Use::kThroughput ? rival.total_tokens_per_second
+                                                              : rival.decode_tokens_per_second;
+    return std::tuple(rival.fate != wire::RivalFate::kChosen, -value, i);
+  });
+  std::array<size_t, 3> told{};
+  for (const size_t i : order) {
+    const wire::PlanRival& rival = candidates[i].rival;
+    if (++told[static_cast<size_t>(KindOf(rival))] <= kMostRivals) result.rivals.push_back(rival);
+  }
+  return result;
+}
+
+}  // namespace exo::cluster

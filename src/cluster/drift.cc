@@ -1,0 +1,133 @@
+#include "cluster/drift.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace exo::cluster {
+namespace {
+
+// A speed that is off by so much of what a plan was made with is another one.
+constexpr double kOff = 0.25;
+// A device that was held back and gives so much more of itself is worth a look.
+constexpr double kGivesMore = 0.2;
+// A move must make tokens come faster by so much: what has nine tenths of the best speed stays.
+constexpr double kGain = 1.1;
+// The time saved in so many seconds of work must be as long as the load.
+constexpr double kPaybackSeconds = 60;
+// How fast a stage comes from a file, and from other devices, in bytes a second: what slow disks
+// and home networks do.
+constexpr double kLoadRate = 500e6;
+constexpr double kPullRate = 50e6;
+
+const PlanNode* NodeOf(const std::vector<PlanNode>& nodes, const NodeId& id) {
+  const auto at = std::ranges::find(nodes, id, &PlanNode::id);
+  return at == nodes.end() ? nullptr : &*at;
+}
+
+bool IsOff(double now, double then) {
+  if (!(now > 0)) return false;  // not measured
+  return std::abs(now - then) > kOff * then;
+}
+
+// What is another about a device of the plan; empty: nothing that counts.
+std::string WhatChanged(const PlanNode& then, const PlanNode& now, double token_ms) {
+  if (then.share > 0 && !(now.share > 0)) return "takes no part any more";
+  if (!(then.share > 0) && now.share > 0) return "takes part again";
+  if (IsOff(now.decode_gbps, then.decode_gbps))
+    return fmt::format("decodes at {:.1f} instead of {:.1f} GB/s", now.decode_gbps,
+                       then.decode_gbps);
+  if (IsOff(now.prefill_gops, then.prefill_gops))
+    return fmt::format("computes prompts at {:.0f} instead of {:.0f} GOP/s", now.prefill_gops,
+                       then.prefill_gops);
+  if (then.rtt_ms > 0 && (now.rtt_ms - then.rtt_ms) / 2 > kOff * token_ms)
+    return fmt::format("answers after {:.1f} instead of {:.1f} ms", now.rtt_ms, then.rtt_ms);
+  return "";
+}
+
+double TokenMs(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+               const wire::Plan& plan) {
+  return 1000 / Predict(shape, nodes, plan).decode_tokens_per_second;
+}
+
+}  // namespace
+
+void Drift::Planned(const PlanId& plan, const std::vector<PlanNode>& nodes) {
+  plans_.insert_or_assign(plan, Watched{.nodes = nodes, .changed_since = {}});
+}
+
+std::optional<Drift::Change> Drift::Look(const ModelShape& shape, const wire::Plan& plan,
+                                         const std::vector<PlanNode>& nodes) {
+  const auto [at, fresh] = plans_.try_emplace(plan.id);
+  Watched& watched = at->second;
+  if (fresh) watched.nodes = nodes;
+  const double token_ms = TokenMs(shape, watched.nodes, plan);
+  std::optional<Change> change;
+  for (PlanNode& then : watched.nodes) {
+    const PlanNode* now = NodeOf(nodes, then.id);
+    const bool used = wire::StageOf(plan, then.id) >= 0;
+    if (now == nullptr) {
+      if (used) return std::nullopt;  // suspected at this moment: nothing is known of it
+      continue;
+    }
+    if (then.rtt_ms <= 0) then.rtt_ms = now->rtt_ms;  // measured since
+    std::string what;
+    if (used) what = WhatChanged(then, *now, token_ms);
+    if (!used && now->share > then.share + kGivesMore) what = "gives more of itself";
+    if (!what.empty() && !change) change = {then.id, std::move(what)};
+  }
+  if (!change) {
+    watched.changed_since.reset();
+    return std::nullopt;
+  }
+  if (!watched.changed_since) watched.changed_since = context_.now;
+  if (context_.now - *watched.changed_since < context_.timers().drift) return std::nullopt;
+  return change;
+}
+
+bool Drift::MayMove(const ModelId& model) const {
+  const auto at = moved_at_.find(model);
+  return at == moved_at_.end() || context_.now - at->second >= context_.timers().move_again;
+}
+
+void Drift::Moved(const ModelId& model) {
+  moved_at_[model] = context_.now;
+}
+
+void Drift::Keep(const std::function<bool(const PlanId&)>& runs) {
+  std::erase_if(plans_, [&](const auto& entry) { return !runs(entry.first); });
+  std::erase_if(moved_at_, [&](const auto& entry) { return MayMove(entry.first); });
+}
+
+bool UsesUnwilling(const wire::Plan& plan, const std::vector<PlanNode>& nodes) {
+  return std::ranges::any_of(plan.stages, [&](const wire::StagePlan& stage) {
+    const PlanNode* node = NodeOf(nodes, stage.node);
+    return node != nullptr && !(node->share > 0);
+  });
+}
+
+bool SameDivision(const wire::Plan& a, const wire::Plan& b) {
+  return std::ranges::equal(
+      a.stages, b.stages, [](const wire::StagePlan& one, const wire::StagePlan& other) {
+        return one.node == other.node && one.layer_begin == other.layer_begin &&
+               one.layer_end == other.layer_end && one.shard == other.shard;
+      });
+}
+
+bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds) {
+  const double before = TokenMs(move.shape, move.nodes, move.from);
+  const double after = TokenMs(move.shape, move.nodes, move.to);
+  if (before < kGain * after) return false;
+  double load_seconds = 0;  // all devices load at once
+  for (const wire::StagePlan& stage : move.to.stages) {
+    const bool stays = std::ranges::any_of(move.from.stages, [&](const wire::StagePlan& old) {
+      return old.node == stage.node && old.layer_begin == stage.layer_begin &&
+             old.layer_end == stage.layer_end && old.shard == stage.shard;
+    });
+    if (stays) continue;
+    const double rate = holds(stage.node) ? kLoadRate : kPullRate;
+    load_seconds = std::max(load_seconds, static_cast<double>(stage.bytes) / rate);
+  }
+  return (1 - after / before) * kPaybackSeconds >= load_seconds;
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,66 @@
+// Whether the devices of a running plan are still what it was made for, and whether another plan is
+// worth a move. One of its devices counts as changed when its speed has been off by a quarter for
+// Timers::drift, when its link has become slower by a quarter of the time for a token, or when it
+// begins or ceases to take part; so does any other device that gives more of itself than it did.
+//
+// A move costs a load and the KV of what is being answered, so it must gain, pay within a minute,
+// and not follow another one of the same model too soon (Timers::move_again): nothing moves to and
+// fro with the noise of measurements.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cluster/context.h"
+#include "cluster/planner.h"
+
+namespace exo::cluster {
+
+class Drift {
+ public:
+  explicit Drift(Context& context) : context_(context) {}
+
+  struct Change {
+    NodeId node;
+    std::string what;  // "decodes at 3.0 instead of 10.0 GB/s", for display
+  };
+  // What a plan was made with, or what it was found to be right for.
+  void Planned(const PlanId& plan, const std::vector<PlanNode>& nodes);
+  // About once a second for each running plan: what has been another for long enough to look for a
+  // better plan. A plan that is seen for the first time is taken for right.
+  std::optional<Change> Look(const ModelShape& shape, const wire::Plan& plan,
+                             const std::vector<PlanNode>& nodes);
+  // Whether the model's last move is long enough ago.
+  bool MayMove(const ModelId& model) const;
+  void Moved(const ModelId& model);
+  // Forgets plans that do not run any more.
+  void Keep(const std::function<bool(const PlanId&)>& runs);
+
+ private:
+  struct Watched {
+    std::vector<PlanNode> nodes;
+    std::optional<Time> changed_since;
+  };
+  Context& context_;
+  std::map<PlanId, Watched> plans_;
+  std::map<ModelId, Time> moved_at_;
+};
+
+// A plan that could take the place of the one that runs; `nodes` as they are now.
+struct Move {
+  const ModelShape& shape;
+  const std::vector<PlanNode>& nodes;
+  const wire::Plan& from;
+  const wire::Plan& to;
+};
+// Whether the plan has a stage on a device that takes no part any more.
+bool UsesUnwilling(const wire::Plan& plan, const std::vector<PlanNode>& nodes);
+// Whether both give the same parts to the same devices.
+bool SameDivision(const wire::Plan& a, const wire::Plan& b);
+// Whether what is gained in a minute is worth the loads. `holds`: a device has the model's file.
+bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds);
+
+}  // namespace exo::cluster

@@ -1,0 +1,271 @@
+#include "cluster/drift.h"
+
+#include "cluster/harness.h"
+
+namespace exo::cluster {
+namespace {
+
+using std::chrono::seconds;
+
+// Devices that change, and where the model is then.
+class DriftTest : public CoreTest {
+ protected:
+  void AddDevices(const std::vector<uint64_t>& budgets) {
+    for (const uint64_t budget : budgets)
+      Add(std::string("n") + std::to_string(nodes_.size()), budget, true);
+    ConnectAll();
+    Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+    plan_ = Take<EnsureReply>(0).at(0).result.value().plan;
+  }
+  // Its record says so from now on.
+  void Change(size_t node, double gbps, uint32_t withheld = 0, uint64_t budget = 0) {
+    wire::NodeRecord record = nodes_[node].core->Nodes()[0].record;
+    record.devices[0].decode_gbps = gbps;
+    record.devices[0].prefill_gops = gbps;
+    if (budget != 0) record.devices[0].memory_budget = budget;
+    record.health.withheld = withheld;
+    record.health.reasons = withheld > 0 ? wire::kLowCharge : 0;
+    Tell(node, LocalRecord{record});
+  }
+  wire::Plan Now() {
+    const InstanceStatus* instance = InstanceAt(0);
+    return instance == nullptr ? wire::Plan{} : instance->summary.plan;
+  }
+  std::vector<size_t> PlacesOf(const wire::Plan& plan) const {
+    std::vector<size_t> places;
+    for (const wire::StagePlan& stage : plan.stages) places.push_back(IndexOf(stage.node));
+    return places;
+  }
+  uint32_t LayersOf(const wire::Plan& plan, size_t node) const {
+    for (const wire::StagePlan& stage : plan.stages) {
+      if (IndexOf(stage.node) == node) return stage.layer_end - stage.layer_begin;
+    }
+    return 0;
+  }
+  // The lead computes one token for each request that it has.
+  void Answer(size_t lead, const RequestId& request, TokenId token) {
+    Tell(lead, LeadEmitted{.request = request, .tokens = {token}});
+  }
+  wire::Plan plan_;
+};
+
+TEST_F(DriftTest, LayersMoveFromADeviceThatBecameSlow) {
+  AddDevices({5 * kMiB, 5 * kMiB});
+  ASSERT_EQ(plan_.stages.size(), 2u);
+  const uint32_t layers = LayersOf(plan_, 0);
+  ASSERT_GE(layers, 3u);
+  Pass(seconds(3));
+  Change(0, 0.1);
+  Pass(seconds(9));
+  EXPECT_EQ(Now().id, plan_.id) << "too early";
+  Pass(seconds(3));
+  EXPECT_NE(Now().id, plan_.id);
+  EXPECT_LT(LayersOf(Now(), 0), layers);
+  EXPECT_EQ(InstanceAt(0)->summary.state, wire::InstanceState::kReady);
+}
+
+TEST_F(DriftTest, AModelStaysDividedAsItWasLoaded) {
+  for (const char* name : {"a", "b"}) Add(name, 16 * kMiB, true);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id, .split = wire::Split::kLayer});
+  Tell(0, EnsureModel{.ticket = 2, .model = SixLayers().id});  // for a request
+  ASSERT_EQ(LayersOf(Now(), 1), 3u);
+  Pass(seconds(3));
+  Change(1, 0.1);
+  Pass(seconds(15));
+  EXPECT_EQ(LayersOf(Now(), 1), 1u);
+}
+
+TEST_F(DriftTest, SmallOrShortChangesMoveNothing) {
+  AddDevices({5 * kMiB, 5 * kMiB});
+  Pass(seconds(3));
+  Change(1, 0.8);
+  Pass(seconds(60));
+  for (int i = 0; i < 10; ++i) {
+    Change(1, 0.3);
+    Pass(seconds(5));
+    Change(1, 1);
+    Pass(seconds(5));
+  }
+  EXPECT_EQ(Now().id, plan_.id);
+}
+
+TEST_F(DriftTest, AMoveThatGainsNothingIsNotMade) {
+  AddDevices({5 * kMiB, 5 * kMiB});
+  Change(0, 0.5);
+  Change(1, 0.5);  // both alike
+  Pass(seconds(60));
+  EXPECT_EQ(Now().id, plan_.id);
+}
+
+TEST_F(DriftTest, AModelDoesNotMoveAgainTooSoon) {
+  AddDevices({16 * kMiB, 16 * kMiB});
+  ASSERT_EQ(PlacesOf(plan_), std::vector<size_t>{0});
+  Pass(seconds(3));
+  Change(0, 0.2);
+  Pass(seconds(15));
+  EXPECT_EQ(PlacesOf(Now()), std::vector<size_t>{1});
+  Change(0, 1);
+  Change(1, 0.2);
+  Pass(seconds(30));
+  EXPECT_EQ(PlacesOf(Now()), std::vector<size_t>{1});
+  Pass(seconds(45));
+  EXPECT_EQ(PlacesOf(Now()), std::vector<size_t>{0});
+}
+
+TEST_F(DriftTest, ADeviceThatTakesNoPartIsLeftAndOneThatGivesMoreIsTaken) {
+  AddDevices({16 * kMiB, 16 * kMiB});
+  Pass(seconds(3));
+  Change(0, 1, wire::kAllWithheld);
+  Pass(seconds(15));
+  EXPECT_EQ(PlacesOf(Now()), std::vector<size_t>{1});
+  Change(1, 0.5);
+  Change(0, 1);
+  Pass(seconds(80));
+  EXPECT_EQ(PlacesOf(Now()), std::vector<size_t>{0});
+}
+
+TEST_F(DriftTest, AnAnswerGoesOnBehindItsTokensHoweverOftenItMoves) {
+  AddDevices({16 * kMiB, 16 * kMiB});
+  const wire::Submit ask = Ask();
+  Tell(0, SubmitLocal{ask, SixLayers().id});
+  size_t at = 0;
+  ASSERT_EQ(Take<LeadSubmit>(at).size(), 1u);
+  Answer(at, ask.request, 100);
+  for (TokenId next = 101; next < 105; ++next) {
+    Change(at, 1, wire::kAllWithheld);
+    Change(1 - at, 1);
+    Pass(seconds(90));
+    at = 1 - at;
+    ASSERT_EQ(PlacesOf(Now()), std::vector<size_t>{at});
+    const auto submits = Take<LeadSubmit>(at);
+    ASSERT_EQ(submits.size(), 1u);
+    EXPECT_EQ(submits[0].submit.prompt.back(), next - 1);
+    EXPECT_EQ(submits[0].submit.prompt.size(), static_cast<size_t>(2 + next - 100));
+    Answer(at, ask.request, next);
+  }
+  std::vector<TokenId> tokens;
+  for (const RequestTokens& news : Take<RequestTokens>(0))
+    tokens.insert(tokens.end(), news.tokens.begin(), news.tokens.end());
+  EXPECT_EQ(tokens, (std::vector<TokenId>{100, 101, 102, 103, 104}));
+  EXPECT_TRUE(Take<RequestFinished>(0).empty());
+}
+
+TEST_F(DriftTest, AnotherNodesAnswerGoesOnToo) {
+  AddDevices({16 * kMiB, 16 * kMiB, kMiB});
+  const wire::Submit ask = Ask();
+  Tell(2, SubmitLocal{ask, SixLayers().id});
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 1u);
+  Answer(0, ask.request, 100);
+  Change(0, 1, wire::kAllWithheld);
+  Pass(seconds(15));
+  const auto submits = Take<LeadSubmit>(1);
+  ASSERT_EQ(submits.size(), 1u);
+  EXPECT_EQ(submits[0].submit.prompt, (std::vector<TokenId>{1, 2, 100}));
+  EXPECT_TRUE(Take<RequestFinished>(2).empty());
+}
+
+TEST_F(DriftTest, TheNextPlanWaitsForTheMemoryOfTheFormerOne) {
+  AddDevices({5 * kMiB, 5 * kMiB});
+  const uint32_t layers = LayersOf(plan_, 0);
+  stopping_ = false;
+  Pass(seconds(3));
+  Change(0, 0.1);
+  Pass(seconds(12));
+  ASSERT_NE(InstanceAt(0), nullptr);
+  EXPECT_EQ(InstanceAt(0)->summary.state, wire::InstanceState::kReserving);
+  stopping_ = true;
+  for (size_t i = 0; i < 2; ++i) Tell(i, StageStopped{plan_.id});
+  EXPECT_EQ(InstanceAt(0)->summary.state, wire::InstanceState::kReady);
+  EXPECT_LT(LayersOf(Now(), 0), layers);
+}
+
+TEST_F(DriftTest, ADeviceAloneRunsItsUsersModelWhateverItHoldsBack) {
+  AddDevices({16 * kMiB});
+  Change(0, 1, wire::kAllWithheld);
+  Pass(seconds(60));
+  EXPECT_EQ(Now().id, plan_.id);
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  Tell(0, EnsureModel{.ticket = 3, .model = SixLayers().id});
+  EXPECT_TRUE(Take<EnsureReply>(0).at(0).result);
+}
+
+TEST_F(DriftTest, NobodyElseUsesADeviceThatTakesNoPart) {
+  Add("small", kMiB, true);
+  Add("laptop", 16 * kMiB, false);
+  ConnectAll();
+  Change(1, 1, wire::kAllWithheld);
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  Pass(seconds(15));
+  const auto replies = Take<EnsureReply>(0);
+  ASSERT_EQ(replies.size(), 1u);
+  ASSERT_FALSE(replies[0].result);
+  const std::string& why = replies[0].result.error().message;
+  EXPECT_NE(why.find("m does not fit: it needs"), std::string::npos) << why;
+  EXPECT_NE(why.find("; laptop (offers nothing (low charge)) is not counted on"), std::string::npos)
+      << why;
+  // Its own user asks.
+  Tell(1, EnsureModel{.ticket = 2, .model = SixLayers().id});
+  EXPECT_TRUE(Take<EnsureReply>(1).at(0).result);
+}
+
+TEST_F(DriftTest, NothingIsLoadedForAPlanThatDoesNotFit) {
+  Add("n0", 3 * kMiB, true);
+  Add("n1", 3 * kMiB, true);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  Pass(seconds(15));
+  const auto reply = Take<EnsureReply>(0).at(0);
+  ASSERT_FALSE(reply.result);
+  const std::string& why = reply.result.error().message;
+  EXPECT_TRUE(why.starts_with("m does not fit: it needs ")) << why;
+  EXPECT_NE(why.find("n0 3.0 MiB of 3.0 MiB, n1 3.0 MiB of 3.0 MiB"), std::string::npos) << why;
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(Take<StartLoad>(i).empty());
+}
+
+// ---- what is worth a move ----
+
+PlanNode Device(uint8_t id, double gbps) {
+  PlanNode node{.memory_available = kGiB, .memory_budget = kGiB, .decode_gbps = gbps};
+  node.prefill_gops = 100;
+  node.id.bytes[0] = id;
+  return node;
+}
+
+wire::Plan AllOn(const PlanNode& node, uint64_t bytes) {
+  wire::Plan plan{
+      .stages = {{.node = node.id, .layer_end = 6, .bytes = bytes}}, .layers = 6, .chunk = 256};
+  return plan;
+}
+
+TEST(IsWorthItTest, ALoadMustPayWithinAMinute) {
+  ModelShape shape = SixLayers();
+  shape.layer_bytes.assign(6, kGiB);
+  const std::vector<PlanNode> nodes = {Device(1, 1), Device(2, 1.08), Device(3, 1.5), Device(4, 9)};
+  const auto worth = [&](const PlanNode& to, uint64_t bytes, bool held) {
+    const wire::Plan from = AllOn(nodes[0], bytes), next = AllOn(to, bytes);
+    return IsWorthIt({shape, nodes, from, next}, [&](const NodeId&) { return held; });
+  };
+  EXPECT_FALSE(worth(nodes[1], kMiB, true)) << "hardly faster";
+  EXPECT_TRUE(worth(nodes[2], 6 * kGiB, true)) << "a third less time for 13 s of loading";
+  EXPECT_FALSE(worth(nodes[2], 6 * kGiB, false)) << "pulling takes two minutes";
+  EXPECT_FALSE(worth(nodes[3], 60 * kGiB, true));
+  EXPECT_TRUE(worth(nodes[3], 6 * kMiB, false));
+}
+
+TEST(IsWorthItTest, AStageThatStaysIsNotLoaded) {
+  ModelShape shape = SixLayers();
+  shape.layer_bytes.assign(6, kGiB);
+  const std::vector<PlanNode> nodes = {Device(1, 5), Device(2, 0.1), Device(3, 5)};
+  wire::Plan from{.stages = {{.node = nodes[0].id, .layer_end = 5, .bytes = 1000 * kGiB},
+                             {.node = nodes[1].id, .layer_begin = 5, .layer_end = 6}},
+                  .layers = 6,
+                  .chunk = 256};
+  wire::Plan next = from;
+  next.stages[1].node = nodes[2].id;
+  next.stages[1].bytes = kGiB;
+  EXPECT_TRUE(IsWorthIt({shape, nodes, from, next}, [](const NodeId&) { return true; }));
+}
+
+}  // namespace
+}  // namespace exo::cluster
