@@ -98,6 +98,26 @@ TEST_F(DriftTest, AMoveThatGainsNothingIsNotMade) {
   EXPECT_EQ(Now().id, plan_.id);
 }
 
+// Other cuts lose other bits: an answer that has begun could not go on behind them.
+TEST_F(DriftTest, ALossyPlanStaysWhileItAnswers) {
+  for (const char* name : {"a", "b"}) Add(name, 5 * kMiB, true);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id, .codec = wire::Codec::kInt8});
+  const wire::Plan plan = Now();
+  ASSERT_EQ(plan.stages.size(), 2u);
+  const wire::Submit ask = Ask();
+  Tell(0, SubmitLocal{ask, SixLayers().id});
+  Pass(seconds(3));
+  Change(IndexOf(plan.stages[0].node), 0.1);
+  Pass(seconds(15));
+  EXPECT_EQ(Now().id, plan.id);
+  EXPECT_TRUE(Take<RequestFinished>(0).empty());
+  Tell(IndexOf(plan.stages[0].node), LeadFinished{.finished = {.request = ask.request}});
+  Pass(seconds(3));
+  EXPECT_NE(Now().id, plan.id);
+  EXPECT_EQ(Now().codec, wire::Codec::kInt8);
+}
+
 TEST_F(DriftTest, AModelDoesNotMoveAgainTooSoon) {
   AddDevices({16 * kMiB, 16 * kMiB});
   ASSERT_EQ(PlacesOf(plan_), std::vector<size_t>{0});

@@ -21,6 +21,10 @@ void GiveBack(const wire::Plan& plan, std::vector<PlanNode>& nodes) {
   }
 }
 
+bool IsAnswering(const wire::InstanceSummary& running) {
+  return running.active_requests + running.queued_requests > 0;
+}
+
 }  // namespace
 
 void DesiredModels::LookForDrift() {
@@ -50,7 +54,8 @@ PlanOptions DesiredModels::OptionsToMove(const Demand& demand,
   options.kv_type = running.plan.kv_type;
   options.adapters = running.plan.adapters;
   options.draft = running.plan.draft;
-  if (running.active_requests + running.queued_requests > 0) options.context = running.plan.context;
+  options.codec = running.plan.codec;
+  if (IsAnswering(running)) options.context = running.plan.context;
   return options;
 }
 
@@ -60,8 +65,11 @@ void DesiredModels::MoveIfBetter(Demand& demand, const ModelShape& shape,
   const std::vector<PlanNode> all = members_.PlannerNodes();
   std::vector<PlanNode> nodes = NodesFor(demand);
   GiveBack(running.plan, nodes);
-  drift_.Planned(running.plan.id, all);  // whatever comes of it: right for what they are now
   Result<PlanChoice> choice = MakePlan(shape, nodes, OptionsToMove(demand, running));
+  // Where other bits are lost on the way, what is being answered could not go on (ADR 0022): later.
+  if (choice && IsAnswering(running) && wire::LossOf(choice->plan) != wire::LossOf(running.plan))
+    return;
+  drift_.Planned(running.plan.id, all);  // whatever comes of it: right for what they are now
   if (!choice || SameDivision(choice->plan, running.plan)) return;
   const auto holds = [&](const NodeId& node) { return Holds(node, shape.id); };
   // A device that takes no part is left at any price, but not for another one of that kind.

@@ -4,24 +4,32 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 namespace exo::engine {
 
 // NaN is what the sampler must see: a row that holds one is no row.
 void AppendBest(std::span<const float> row, uint32_t first, uint32_t best,
                 std::vector<float>& pairs) {
-  std::vector<uint32_t> order(row.size());
-  std::iota(order.begin(), order.end(), 0u);
-  const auto end = order.begin() + static_cast<ptrdiff_t>(BestCount(row.size(), best));
-  std::partial_sort(order.begin(), end, order.end(), [&](uint32_t a, uint32_t b) {
+  const auto better = [&](uint32_t a, uint32_t b) {
     const bool a_is_none = std::isnan(row[a]), b_is_none = std::isnan(row[b]);
     if (a_is_none != b_is_none) return a_is_none;
     return a_is_none || row[a] == row[b] ? a < b : row[a] > row[b];
-  });
-  for (auto at = order.begin(); at != end; ++at) {
-    pairs.push_back(row[*at]);
-    pairs.push_back(std::bit_cast<float>(first + *at));
+  };
+  const size_t count = BestCount(row.size(), best);
+  std::vector<uint32_t> kept;  // a heap, the worst of them first
+  for (uint32_t i = 0; i < row.size() && count > 0; ++i) {
+    if (kept.size() == count) {
+      if (!better(i, kept.front())) continue;
+      std::ranges::pop_heap(kept, better);
+      kept.pop_back();
+    }
+    kept.push_back(i);
+    std::ranges::push_heap(kept, better);
+  }
+  std::ranges::sort_heap(kept, better);
+  for (const uint32_t i : kept) {
+    pairs.push_back(row[i]);
+    pairs.push_back(std::bit_cast<float>(first + i));
   }
 }
 
