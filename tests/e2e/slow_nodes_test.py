@@ -177,7 +177,8 @@ def test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer(exo):
         print(f"  {before} became {after} {took:.1f} s after the throttling; then {ratio:.2f} of the speed of a fresh plan "
               f"({layers(entry)}); {rate(times[:20]):.1f} tokens/s before it, {rate(times[20:moved]):.1f} until the move, "
               f"{rate(times[moved:]):.1f} after it", flush=True)
-        assert took < 30 and ratio > 0.7, (took, ratio)
+        if PROMPTS:  # not where other programs take the cores
+            assert took < 20 and ratio > 0.9, (took, ratio)
 
 
 if __name__ == "__main__":
