@@ -3,6 +3,7 @@
 # make build  only the program: build/release/exo
 # make dev    the program and all tests, quick to compile: build/dev (CONTRIBUTING.md)
 # make lint   clang-tidy and lone headers of what differs from main; ALL=1: of everything
+# make web    the dashboard's page, from web/ into web/dist (npm)
 # make bench-cluster  what the planner predicts, beside what is measured (root)
 # See README.md; tools/setup installs missing Debian packages first (packages.txt).
 
@@ -15,7 +16,7 @@ export CCACHE_DEPEND := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
-.PHONY: demo test test-more test-clients test-slow-nodes bench-cluster build dev lint clean
+.PHONY: demo test web test-more test-whole test-clients test-slow-nodes bench-cluster build dev lint clean
 
 demo: build
 	@build/release/exo demo
@@ -41,8 +42,16 @@ lint:
 test:
 	@tools/test
 
+web:
+	@tools/setup more
+	@tools/web
+
 test-more:
 	@tools/test-more
+
+# As test-more, with the checks that are shorter in CI in their whole length (tools/lib/checks.sh).
+test-whole:
+	@EXO_WHOLE=1 tools/test-more
 
 # The official npm clients, frameworks and agents against a real node (tests/clients).
 test-clients: build
