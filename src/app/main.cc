@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "app/client_commands.h"
+#include "app/dashboard_command.h"
 #include "app/exit_codes.h"
 #include "app/key_commands.h"
 #include "app/local_commands.h"
@@ -95,6 +96,7 @@ struct Commands {
   TokenizeOptions tokenize;
   RemoveOptions removed;
   DevicesOptions devices;
+  DashboardOptions dashboard;
   PullOptions pull;
   PrepareOptions prepare;
   QuantizeOptions quantize;
@@ -162,9 +164,14 @@ struct Commands {
     return all;
   }
 
+  SettingSources Sources() const {
+    return {.command_line = Given(), .environment = FromEnvironment(), .file = settings_file};
+  }
+
   void AddUp() {
-    CLI::App* u = Add("up", "start this device's node and its API",
-                      [this](const Settings& settings) { return RunUp(settings, join_at_start); });
+    CLI::App* u =
+        Add("up", "start this device's node and its API",
+            [this](const Settings& settings) { return RunUp(settings, Sources(), join_at_start); });
     AddSettings(u);
     u->add_option("--join", join_at_start,
                   "join another device's cluster: the code or link that `exo invite` shows there");
@@ -264,6 +271,11 @@ struct Commands {
     d->add_flag("--json", devices.json);
     view("ps", "which models run where", RunPs);
     view("models", "which models can be run", RunModels);
+    CLI::App* w =
+        Add("dashboard", "open this device's page in a browser, signed in",
+            [this](const Settings& settings) { return RunDashboard(settings, dashboard); });
+    w->add_flag("--print", dashboard.print, "only print the link, which works once");
+    w->add_flag("--json", dashboard.json);
     AddPlan();
     CLI::App* s = Add("stop", "unload a model from all devices",
                       [this](const Settings& settings) { return RunStop(settings, model, json); });
@@ -530,9 +542,7 @@ int ReportParse(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 Result<void> Execute(const Commands& commands) {
-  const Settings settings = TRY(ReadSettings({.command_line = commands.Given(),
-                                              .environment = FromEnvironment(),
-                                              .file = commands.settings_file}));
+  const Settings settings = TRY(ReadSettings(commands.Sources()));
   SetLog(sys::LogToStderr, settings.log);
   return commands.chosen(settings);
 }

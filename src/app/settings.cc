@@ -417,6 +417,7 @@ const std::vector<SettingInfo>& SettingInfos() {
            .what = setting.what,
            .accepts = Accepts(setting),
            .is_list = Is<Texts>(setting),
+           .is_number = Is<uint16_t>(setting) || Is<uint32_t>(setting),
            .is_flag = Is<bool>(setting),
            .is_on = Is<bool>(setting) && Settings{}.*std::get<bool Settings::*>(setting.field),
            .is_secret = std::string_view(setting.key) == kSecret});
@@ -433,6 +434,22 @@ std::string SettingText(const Settings& settings, const std::string& key) {
   const bool unset = text.empty() || (settings.IsDefault(key) && text == "0");
   if (unset && *setting->if_unset != 0) return fmt::format("({})", setting->if_unset);
   return key == kSecret ? "(hidden; see exo secret)" : text;
+}
+
+std::vector<std::string> SettingTexts(const Settings& settings, const std::string& key) {
+  const Setting* setting = Find(key);
+  if (setting == nullptr) return {};
+  if (const auto* list = std::get_if<Texts Settings::*>(&setting->field)) return settings.**list;
+  std::string text = std::visit(Shower{settings}, setting->field);
+  if (const auto* size = std::get_if<std::optional<uint64_t> Settings::*>(&setting->field)) {
+    const auto& bytes = settings.**size;
+    if (bytes && ParseSize(text) != *bytes) text = fmt::format("{}", *bytes);  // it was rounded
+  }
+  return text.empty() ? Texts{} : Texts{std::move(text)};
+}
+
+std::string SettingsPath(const SettingSources& sources) {
+  return sources.file.empty() ? sys::DataFolder() + "/exo.toml" : sources.file;
 }
 
 GivenSettings FromEnvironment() {
@@ -491,7 +508,7 @@ Result<void> ApplyFile(const std::string& text, const std::string& path, Setting
 
 Result<Settings> ReadSettings(const SettingSources& sources) {
   Settings settings;
-  const std::string path = sources.file.empty() ? sys::DataFolder() + "/exo.toml" : sources.file;
+  const std::string path = SettingsPath(sources);
   // A link that leads nowhere is a file that is missing, not one that nobody wants.
   if (!sources.file.empty() || sys::NameExists(path)) {
     TRY(ApplyFile(TRY(sys::ReadPlainFile(path, 1u << 20)), path, settings));

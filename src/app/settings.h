@@ -79,6 +79,7 @@ struct SettingInfo {
   std::string what;     // for help texts
   std::string accepts;  // "an integer from 0 to 65535"
   bool is_list = false;
+  bool is_number = false;  // a whole one, as the file writes it
   bool is_flag = false;
   bool is_on = false;  // a flag's default
   bool is_secret = false;
@@ -87,11 +88,16 @@ const std::vector<SettingInfo>& SettingInfos();
 // Its value as exo.toml writes it; a default that depends on the machine in parentheses.
 std::string SettingText(const Settings& settings, const std::string& key);
 
+// Its value as one text, or those of a list; none where it is unset.
+std::vector<std::string> SettingTexts(const Settings& settings, const std::string& key);
+
 struct SettingSources {
   GivenSettings command_line;
   GivenSettings environment;  // FromEnvironment()
   std::string file;           // empty: DATA/exo.toml, which may be absent
 };
+// The file that `sources` name.
+std::string SettingsPath(const SettingSources& sources);
 // The settings that EXO_* variables give.
 GivenSettings FromEnvironment();
 // A sentence about each EXO_* variable that means nothing.

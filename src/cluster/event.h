@@ -124,7 +124,8 @@ struct PlanModel {
   std::optional<wire::DraftRef> draft = {};
   wire::Codec codec = wire::Codec::kF32;
   wire::Use use = {};
-  uint32_t users = 0;  // answers at once; 0: not said
+  uint32_t users = 0;                // answers at once; 0: not said
+  std::vector<NodeId> without = {};  // as if these were away
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {

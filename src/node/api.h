@@ -159,7 +159,9 @@ struct Placing {
   std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel; a pinned model stays pinned
   bool unpin = false;
   wire::Use use = {};
-  uint32_t users = 0;  // of a plan that is not carried out: answers at once; 0: not said
+  // Of a plan that is not carried out:
+  uint32_t users = 0;                // answers at once; 0: not said
+  std::vector<NodeId> without = {};  // as if these devices were away
 };
 
 struct StageReport {
@@ -312,7 +314,8 @@ struct InstanceView {
   std::string detail;  // the state in one sentence
   std::string reason;  // why it is placed like this, in one sentence
   double predicted_tokens_per_second = 0;
-  uint64_t keep_ms = 0;  // as in wire::DesiredModel
+  uint64_t keep_ms = 0;           // as in wire::DesiredModel
+  uint64_t generated_tokens = 0;  // for clients of this node, since the plan was made
 };
 struct ClusterView {
   NodeId self;
@@ -402,6 +405,12 @@ struct PullProgress {
 
   friend bool operator==(const PullProgress&, const PullProgress&) = default;
 };
+// A pull that runs, or that has failed a while ago.
+struct PullView {
+  std::string model;  // as it was asked for, in full
+  PullProgress progress;
+  std::string error = {};  // why it has failed; empty: it runs
+};
 // Hears how a pull goes. After OnPulled nothing more is called. Thread: the loop.
 class PullWatcher {
  public:
@@ -484,6 +493,8 @@ class Api {
   // Errors, by code: kInvalid (no such name; refused by its server), kNotFound, kDisconnected (the
   // internet), kOverloaded, kCorrupt (other bytes than were announced), kIo, kUnsupported.
   virtual std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) = 0;
+  // Those of this node, whoever waits for them.
+  virtual std::vector<PullView> PullList() const = 0;
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) = 0;

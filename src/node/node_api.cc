@@ -111,7 +111,8 @@ ClusterView NodeImpl::Cluster() const {
          .reason =
              cluster::DescribePlacement(instance.summary.plan, instance.summary.expected, Names()),
          .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second,
-         .keep_ms = keep[instance.summary.plan.model]});
+         .keep_ms = keep[instance.summary.plan.model],
+         .generated_tokens = requests_->GeneratedBy(instance.summary.plan.id)});
   }
   view.wire_rows = sent_rows_.rows;
   view.wire_bytes = sent_rows_.bytes;
@@ -214,7 +215,8 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
                    .kv_type = shape.kv_type,
                    .codec = shape.codec,
                    .use = placing.use,
-                   .users = placing.users},
+                   .users = placing.users,
+                   .without = placing.without},
                   placing, done);
   };
   // A file that nobody named before is known until this node stops.

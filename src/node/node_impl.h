@@ -124,6 +124,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
   std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) override;
+  std::vector<PullView> PullList() const override { return pulls_->List(); }
   void Load(std::string model, const Placing& placing,
             std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) override;

@@ -416,12 +416,30 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
     AddLogprobs(news, *request->vocabulary, request->pending_logprobs);
   request->generated += static_cast<uint32_t>(tokens.size());
   totals_.generated_tokens += tokens.size();
+  CountGenerated(request->plan.id, tokens.size());
   request->stages = news.stages;
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
   Time& first = request->answer->first_token;
   if (first == Time{}) first = request->last_token;
   Deliver(news.request);
+}
+
+// Plans come and go; the figures of those that answer nothing go too, when there are many.
+void Requests::CountGenerated(const PlanId& plan, size_t tokens) {
+  constexpr size_t kMaxPlans = 64;
+  if (!generated_.contains(plan) && generated_.size() >= kMaxPlans) {
+    std::erase_if(generated_, [this](const auto& one) {
+      return std::ranges::none_of(
+          requests_, [&](const auto& running) { return running.second->plan.id == one.first; });
+    });
+  }
+  generated_[plan] += tokens;
+}
+
+uint64_t Requests::GeneratedBy(const PlanId& plan) const {
+  const auto found = generated_.find(plan);
+  return found == generated_.end() ? 0 : found->second;
 }
 
 void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages,

@@ -80,6 +80,8 @@ class Requests {
   size_t count() const { return requests_.size(); }
   // The fields about requests and tokens.
   NodeMetrics Metrics() const;
+  // Tokens that a plan has generated for them, since it was made.
+  uint64_t GeneratedBy(const PlanId& plan) const;
 
  private:
   struct Request;
@@ -109,6 +111,7 @@ class Requests {
   // Tells the client, once, that its request is in work.
   void Announce(const RequestId& id);
   void AnnounceAfter(Request& request, Time limit);
+  void CountGenerated(const PlanId& plan, size_t tokens);
   void Deliver(const RequestId& id);
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);
@@ -135,6 +138,7 @@ class Requests {
   RequestHost& host_;
   std::map<RequestId, std::unique_ptr<Request>> requests_;
   NodeMetrics totals_;  // counts since the start
+  std::map<PlanId, uint64_t> generated_;
   // Callbacks that outlive this object see the flag and do nothing.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -353,6 +353,10 @@ class FakeApi final : public node::Api {
   std::unique_ptr<node::Pulling> Pull(std::string model, node::PullWatcher& watcher) override {
     return std::make_unique<FakePulling>(context, counters, model, watcher);
   }
+  std::vector<node::PullView> PullList() const override {
+    const MutexLock lock(mutex);
+    return script.pulls;
+  }
   void Load(std::string model, const node::Placing& placing,
             std::function<void(Result<node::PlanView>)> done) override {
     MakePlan(model, placing, std::move(done));
@@ -399,6 +403,7 @@ class TokenGate final : public Gatekeeper {
     if (credential != kTestToken) return std::nullopt;
     return Caller{.scopes = Caller::ScopeBit(Scope::kAdmin)};
   }
+  std::optional<Caller> CallerOf(uint64_t) override { return std::nullopt; }
   Parsed<> Admit(const Caller&, bool) override { return {}; }
   std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
   void CountTokens(const Caller&, uint64_t) override {}
@@ -424,6 +429,13 @@ TestServer::TestServer(HttpOptions options, Script script) : impl_(std::make_uni
   if (options.gate == nullptr) options.gate = &impl_->gate;
   impl_->api.script = std::move(script);
   impl_->server = MakeServer(impl_->context, impl_->api, std::move(options));
+  Run();
+}
+TestServer::TestServer(const ServiceParts& parts, HttpOptions options)
+    : impl_(std::make_unique<Impl>()) {
+  options.port = 0;
+  if (options.gate == nullptr) options.gate = &impl_->gate;
+  impl_->server = MakeServer(impl_->context, impl_->api, std::move(options), parts);
   Run();
 }
 TestServer::TestServer(HttpOptions options, std::vector<Dialect> (*dialects)(node::Api&))
@@ -453,6 +465,9 @@ uint16_t TestServer::port() const {
 void TestServer::Set(Script script) {
   const MutexLock lock(impl_->api.mutex);
   impl_->api.script = std::move(script);
+}
+void TestServer::OnLoop(const std::function<void()>& work) {
+  impl_->OnLoop([&] { return work(), true; });
 }
 void TestServer::Add(node::StateEvent event) {
   impl_->OnLoop([&] { return impl_->api.log.Add(event), true; });
@@ -559,8 +574,13 @@ Answered TestClient::Read(bool head) {
   Answered answer{.headers = buffer_.substr(0, end + 2)};
   buffer_.erase(0, end + 4);
   answer.status = std::atoi(answer.headers.c_str() + sizeof("HTTP/1.1"));
+  constexpr std::string_view kSetCookie = "\r\nSet-Cookie: ";
+  if (const size_t at = answer.headers.find(kSetCookie); at != std::string::npos) {
+    const size_t begin = at + kSetCookie.size();
+    answer.cookie = answer.headers.substr(begin, answer.headers.find(';', begin) - begin);
+  }
   for (char& c : answer.headers) c = static_cast<char>(std::tolower(c));
-  if (head || answer.status == 100 || answer.status == 204) return answer;
+  if (head || answer.status == 100 || answer.status == 204 || answer.status == 304) return answer;
   if (answer.has("transfer-encoding: chunked")) {
     answer.body = ReadChunks();
     answer.trailers = std::exchange(trailers_, {});

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -103,6 +104,24 @@ void ChildProcess::Stop(Time patience) {
     if (Now() >= end) ::kill(pid_, SIGKILL);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
+}
+
+Result<void> StartDetached(std::vector<std::string> arguments) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawnattr_init(&attributes);
+  for (const int fd : {0, 1, 2})
+    ::posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  pid_t pid = 0;
+  const int error = ::posix_spawnp(&pid, arguments[0].c_str(), &actions, &attributes,
+                                   Pointers(arguments).data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error == 0) return {};
+  return Fail(error == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "{} cannot be started: {}",
+              arguments[0], std::strerror(error));
 }
 
 Result<std::string> OwnPath() {

@@ -44,6 +44,10 @@ class ChildProcess {
   bool reaped_ = false;
 };
 
+// Starts a program of the search path for the user, with this one's environment and without its
+// streams, and does not wait for it. Errors: kNotFound (there is no such program), kIo.
+Result<void> StartDetached(std::vector<std::string> arguments);
+
 // The path of the running program. Errors: kIo.
 Result<std::string> OwnPath();
 

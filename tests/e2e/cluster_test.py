@@ -297,7 +297,7 @@ def test_the_command_line_speaks_to_the_node(exo):
 
 
 def read_events(api, last=None):
-    """Yields (id, event, data) of /v1/internal/events."""
+    """Yields (id, event, data) of the numbered events of /v1/internal/events."""
     connection = api.connect()
     connection.request("GET", "/v1/internal/events", headers=api.headers("/v1/internal/events")
                        | ({} if last is None else {"Last-Event-ID": str(last)}))
@@ -310,8 +310,9 @@ def read_events(api, last=None):
             if line:
                 name, _, value = line.partition(": ")
                 fields[name] = value
-            elif "data" in fields:
-                yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+            else:
+                if "id" in fields:
+                    yield int(fields["id"]), fields["event"], json.loads(fields["data"])
                 fields = {}
     finally:
         connection.close()
@@ -333,12 +334,12 @@ def test_events_tell_what_changes(exo):
         stream.close()
         assert seen[("request", "exo-tiny")] == ["started", "ended"], seen
         assert "ready" in seen[("instance", "exo-tiny")], seen
-        # A client that comes back gets the same again, and one that was away too long a resync.
+        # A client that comes back gets the same again, and one that was away too long hears so.
         again = read_events(nodes[0].api, first)
         assert next(again)[0] == first + 1
         again.close()
         old = read_events(nodes[0].api, 5)
-        assert next(old)[1] == "resync"
+        assert next(old)[1] == "missed"
         old.close()
         status, text = nodes[0].api.get("/metrics")
         assert status == 200 and "exo_generated_tokens_total 3\n" in text, text

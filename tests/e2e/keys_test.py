@@ -190,7 +190,7 @@ def test_a_quota_ends_answers_and_lasts(exo):
 def test_internal_routes_need_the_token_on_loopback_too(exo):
     with cluster(exo, 1) as nodes:
         node, stranger = nodes[0], Api(nodes[0].api.port)
-        for method, path, body in (("POST", "/v1/internal/load", {"model": "exo-tiny"}), ("GET", "/v1/internal/events", None),
+        for method, path, body in (("POST", "/v1/internal/load", {"model": "exo-tiny"}), ("GET", "/v1/internal/secret", None),
                                    ("POST", "/v1/internal/models", {"path": str(TINY)}), ("DELETE", "/v1/internal/models/x", None),
                                    ("POST", "/v1/internal/unload", {"model": "exo-tiny"})):
             status, answer = stranger.request(method, path, body)

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "service/admin/errors.h"
-#include "service/admin/events.h"
 #include "service/admin/metrics.h"
 #include "service/admin/pairing.h"
 #include "service/admin/pull.h"
@@ -20,14 +19,6 @@
 namespace exo::service::admin {
 namespace {
 
-constexpr std::string_view kPage =
-    "<!doctype html><html lang=en><meta charset=utf-8><title>exo</title>"
-    "<h1>exo</h1><p>This device runs language models together with the other devices of this "
-    "home.</p>"
-    "<p>The API speaks OpenAI's dialect: base URL <code>/v1</code>, any key.</p>"
-    "<ul><li><a href=/v1/models>/v1/models</a><li><a href=/v1/cluster>/v1/cluster</a>"
-    "<li><a href=/health>/health</a></ul></html>\n";
-
 constexpr std::string_view kModelsPrefix = "/v1/internal/models/";
 
 Waiting::Failure Failing() {
@@ -42,15 +33,6 @@ Route Get(const char* path, Scope scope, std::function<HttpResponse()> response)
           .read = [response = std::move(response)](const HttpRequest&) -> Parsed<Action> {
             return AnswerNow(response);
           }};
-}
-
-// Browsers get a page; programs look for the words by which they know a server to talk to.
-Parsed<Action> ReadRoot(const HttpRequest& request) {
-  const bool page = request.accept.find("text/html") != std::string::npos;
-  return AnswerNow([page]() -> HttpResponse {
-    if (page) return {.body = std::string(kPage), .content_type = "text/html; charset=utf-8"};
-    return {.body = "Ollama is running", .content_type = "text/plain; charset=utf-8"};
-  });
 }
 
 constexpr size_t kMaxText = 4096;  // PATH_MAX
@@ -152,7 +134,6 @@ Json LoadedJson(const node::PlanView& plan) {
 Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &ErrorResponse};
   dialect.routes = {
-      {.method = "GET", .path = "/", .scope = Scope::kOpen, .read = &ReadRoot, .listed = false},
       Get("/health", Scope::kOpen, [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
       Get("/metrics", Scope::kModels,
           [&api, &stats] {
@@ -161,7 +142,6 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
           }),
       Get("/v1/cluster", Scope::kModels,
           [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
-      EventsRoute(api),
       PullRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {

@@ -30,6 +30,7 @@ struct Caller {
   uint8_t scopes = 0;            // a bit for each: ScopeBit
   Gatekeeper* gate = nullptr;    // of a key, for what it takes; outlives the server
   bool shares_prefixes = false;  // with other keys and those who have none
+  bool has_session = false;      // a browser that has signed in, and shows its cookie
 
   static constexpr uint8_t ScopeBit(Scope scope) {
     return static_cast<uint8_t>(1U << static_cast<unsigned>(scope));
@@ -44,12 +45,23 @@ class Gatekeeper {
   virtual ~Gatekeeper() = default;
   // Whose `credential` this is. Nothing: nobody's.
   virtual std::optional<Caller> Identify(std::string_view credential) = 0;
+  // The holder of the key with this number (Caller::key). Nothing: the key is gone.
+  virtual std::optional<Caller> CallerOf(uint64_t key) = 0;
   // Counts a request of a key. `computes`: it is one that takes tokens. Errors: 429, when it comes
   // too soon or nothing is left, and when to try again.
   virtual Parsed<> Admit(const Caller& caller, bool computes) = 0;
   // Tokens that the key may still take today. Nothing: as many as it likes.
   virtual std::optional<uint64_t> TokensLeft(const Caller& caller) = 0;
   virtual void CountTokens(const Caller& caller, uint64_t tokens) = 0;
+};
+
+// Knows the browsers that have signed in (service/sessions.h).
+class SessionGate {
+ public:
+  virtual ~SessionGate() = default;
+  virtual const std::string& cookie_name() const = 0;
+  // Who has signed in with the browser that shows this cookie. Nothing: nobody, or not any more.
+  virtual std::optional<Caller> Recognize(std::string_view cookie) = 0;
 };
 
 // Every key begins so: one that is not known (any more) is told apart from the words that programs

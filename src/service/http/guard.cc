@@ -71,10 +71,12 @@ bool MaySend(std::string_view name) {
 Parsed<> CheckBody(const HttpRequest& request) {
   if (const auto coding = CodingOf(request.content_encodings); !coding)
     return std::unexpected(coding.error());
-  if (request.method != "POST") return {};
+  constexpr std::string_view kWithBody[] = {"POST", "PUT", "PATCH"};
+  if (std::ranges::find(kWithBody, request.method) == std::end(kWithBody)) return {};
   if (!request.has_length) {
     return std::unexpected(ApiError{
-        411, "a POST needs Content-Length or Transfer-Encoding: chunked", "", "length_required"});
+        411, fmt::format("a {} needs Content-Length or Transfer-Encoding: chunked", request.method),
+        "", "length_required"});
   }
   const std::string type =
       Lower(Trimmed(request.content_type.substr(0, request.content_type.find(';'))));
@@ -106,6 +108,13 @@ bool IsForeign(const HttpRequest& request, const HttpOptions& options, uint16_t 
   return std::ranges::any_of(request.origins, [&](const std::string& origin) {
     return !IsOwn(Lower(origin), request, options, own_port);
   });
+}
+
+bool IsOwnPage(const HttpRequest& request, const HttpOptions& options, uint16_t own_port) {
+  // "none": somebody has typed the address. Browsers leave Origin out of what images load.
+  const std::string& site = request.fetch_site;
+  const bool is_own_site = site.empty() || site == "same-origin" || site == "none";
+  return is_own_site && !IsForeign(request, options, own_port);
 }
 
 Headers CorsHeaders(const HttpRequest& request, const HttpOptions& options) {

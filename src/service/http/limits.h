@@ -14,6 +14,7 @@ class TlsServer;
 namespace exo::service {
 
 class Gatekeeper;
+class SessionGate;
 
 // What no client needs to change.
 inline constexpr size_t kMaxHeaderFields = 100;  // browsers send about 20
@@ -60,7 +61,8 @@ struct HttpOptions {
   // With it: TLS, on `address` (a numeric one) instead of loopback, and whoever asks needs a key.
   const net::TlsServer* tls = nullptr;
   std::string address;
-  Gatekeeper* gate = nullptr;  // knows the keys; null: there are none
+  Gatekeeper* gate = nullptr;       // knows the keys; null: there are none
+  SessionGate* sessions = nullptr;  // knows the browsers that have signed in; null: none can
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "[::1]"};  // Host header, any port
   std::vector<std::string> origins;  // foreign pages that may ask, e.g. "http://example.test:3000"
   HttpLimits limits;
