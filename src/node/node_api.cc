@@ -208,6 +208,13 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
   const auto known = [this, placing, done](const ModelId& id) {
     if (auto checked = CheckContext(id, placing); !checked)
       return done(std::unexpected(checked.error()));
+    // Members that hold it are asked in words that know nothing of it.
+    if (!placing.without.empty() && models_->Find(id) == nullptr) {
+      return done(Fail(ErrorCode::kUnsupported,
+                       "a plan without some devices is made where the model's file is, and {} does "
+                       "not have it; ask a device that does",
+                       record_.name));
+    }
     const Shape shape = ShapeFor(id, placing);
     PlanWithParts({.model = id,
                    .split = placing.split,

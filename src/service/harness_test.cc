@@ -341,7 +341,8 @@ class FakeApi final : public node::Api {
                       .users = placing.users,
                       .total_tokens_per_second = 25,
                       .stage_ms = {60, 40}},
-         .reason = model + (placing.split == wire::Split::kLayer ? " spread" : ""),
+         .reason = model + (placing.split == wire::Split::kLayer ? " spread" : "") +
+                   (placing.without.empty() ? "" : " without " + placing.without[0].Short()),
          .node_names = {"kitchen", "desk"},
          .devices = {{.id = Id(1), .name = "kitchen", .memory_available = 1 << 20}},
          .hops = {{.from = Id(1), .to = Id(2), .rtt_ms = 0.5}},

@@ -61,6 +61,26 @@ struct Call {
   std::string text;
   node::Placing placing = {};
 };
+// Ids of devices, as /v1/cluster has them.
+Parsed<std::vector<NodeId>> ReadWithout(const Json& body) {
+  const Json* list = Find(body, "without");
+  if (list == nullptr) return std::vector<NodeId>{};
+  if (!list->is_array() || list->size() > wire::kMaxStages) {
+    return BadValue("without", fmt::format("'without' must be a list of at most {} ids of devices",
+                                           wire::kMaxStages));
+  }
+  std::vector<NodeId> ids;
+  for (const Json& one : *list) {
+    const auto id = NodeId::FromHex(one.is_string() ? one.get<std::string>() : "");
+    if (!id)
+      return BadValue("without", fmt::format("'without' has {}, which is no id of a device: 64 "
+                                             "hexadecimal digits",
+                                             Shown(one)));
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
 Parsed<node::Placing> ReadPlacing(const Json& body) {
   node::Placing placing;
   placing.split = TRY(ReadSplit(body));
@@ -68,6 +88,7 @@ Parsed<node::Placing> ReadPlacing(const Json& body) {
   placing.use = TRY(ReadUse(body));
   if (const auto users = TRY(ReadInteger(body, "users", 1, wire::kMaxUsers)))
     placing.users = static_cast<uint32_t>(*users);
+  placing.without = TRY(ReadWithout(body));
   if (const Json* context = Find(body, "context"); context != nullptr) {
     if (!context->is_number_unsigned() || *context > wire::kMaxContext) {
       return BadValue("context", fmt::format("'context' must be a whole number from 0 (as trained, "

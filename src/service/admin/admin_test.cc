@@ -103,6 +103,22 @@ TEST(AdminTest, APlanSaysWhatIsExpectedAndWhy) {
   }
 }
 
+TEST(AdminTest, APlanAsIfDevicesWereAway) {
+  TestServer server;
+  const auto plan = [&](const Json& without) {
+    return Post(server, "/v1/internal/plan", {{"model", "tiny"}, {"without", without}});
+  };
+  const std::string id = "02" + std::string(62, '0');
+  EXPECT_EQ(plan(Json::array({id})).json()["reason"], "tiny without 02000000");
+  EXPECT_EQ(plan(Json::array()).json()["reason"], "tiny");
+  for (const Json& bad :
+       {Json("02"), Json::array({"desk"}), Json::array({3}), Json(std::vector<int>(65))}) {
+    const Answered answer = plan(bad);
+    EXPECT_EQ(answer.status, 400) << bad;
+    EXPECT_EQ(answer.error("param"), "without");
+  }
+}
+
 // Not OpenAI's shape: there is no "type".
 TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
   TestServer server;

@@ -13,7 +13,7 @@ namespace exo::service::admin {
 namespace {
 
 constexpr const char* kSessionPath = "/v1/session";
-constexpr const char* kOk = R"({"ok":true})";
+constexpr const char* kSessionOk = R"({"ok":true})";
 
 // The Set-Cookie field; an empty value takes the cookie away.
 std::string CookieField(const std::string& name, std::string_view value, bool tls) {
@@ -90,7 +90,7 @@ std::vector<Route> SessionRoutes(node::Api& api, Sessions& sessions, SessionRout
       const auto cookie = in.key.empty() ? sessions.OpenLink(in.token, address)
                                          : sessions.OpenWithKey(in.key, address);
       if (!cookie) return ErrorResponse(cookie.error());
-      return {.body = kOk, .headers = set_cookie(*cookie)};
+      return {.body = kSessionOk, .headers = set_cookie(*cookie)};
     });
   };
   Route close{.method = "DELETE", .path = kSessionPath, .scope = Scope::kOpen, .listed = false};
@@ -98,7 +98,7 @@ std::vector<Route> SessionRoutes(node::Api& api, Sessions& sessions, SessionRout
     return AnswerNow([=, &sessions]() -> HttpResponse {
       for (const auto cookie : CookiesNamed(request, sessions.cookie_name()))
         if (request.caller.has_session) sessions.SignOut(cookie);
-      return {.body = kOk, .headers = set_cookie("")};
+      return {.body = kSessionOk, .headers = set_cookie("")};
     });
   };
   Route link{.method = "POST", .path = "/v1/internal/session-link", .listed = false};
