@@ -94,7 +94,8 @@ def check_events(browser):
     number, kind, data = next(stream)
     assert kind == "resync" and int(number) == data["sequence"], (number, kind, data)
     states = {}
-    while not {"cluster", "telemetry", "pulls", "models"} <= states.keys():
+    # A node that has just started has not looked at its files yet.
+    while not ({"cluster", "telemetry", "pulls"} <= states.keys() and states.get("models", {}).get("data")):
         number, kind, data = next(stream)
         assert number is None or kind in ("peer", "instance", "request"), (number, kind)
         states[kind] = data
