@@ -43,6 +43,7 @@ void KeepLog(LogLevel lowest) {
   g_recent.written = lowest;
   {
     const MutexLock lock(g_recent.mutex);
+    g_recent.lines.clear();
     // Above all numbers of earlier runs: microseconds since 1970, exact in JSON.
     g_recent.next = static_cast<uint64_t>(WallClockSeconds()) * 1'000'000;
   }
