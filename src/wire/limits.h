@@ -37,6 +37,8 @@ inline constexpr uint32_t kMaxStepPages = 64;    // to restore, and to store, in
 inline constexpr uint32_t kMaxStepCloses = 4096;
 inline constexpr uint32_t kMaxStageTimes =
     kMaxStages + 1;  // every stage and the lead's output layer
+// Between two tokens of a request: a prompt of 128 k tokens in steps of 256.
+inline constexpr uint32_t kMaxStepTraces = 512;
 inline constexpr uint32_t kMaxManifest = 64u
                                          << 20;   // file headers with a 256 k vocabulary are 12 MiB
 inline constexpr uint32_t kMaxPairShare = 32;     // a point of ristretto255

@@ -135,6 +135,9 @@ struct HealthRecord {
   double other_load = 0;  // part of its processor that other programs take, in quarters
   uint32_t withheld = 0;  // percent of its speed that models cannot count on; 100: it takes no part
   uint32_t reasons = 0;   // for that
+  // Of the machine, for display: rounded, so that a record does not change all the time.
+  std::optional<uint32_t> celsius;      // of its warmest sensor; none: it has none
+  std::optional<uint64_t> memory_used;  // bytes, by all programs; none: unknown
   friend bool operator==(const HealthRecord&, const HealthRecord&) = default;
 };
 inline constexpr uint32_t kAllWithheld = 100;
@@ -667,6 +670,19 @@ struct StageTime {
   uint64_t microseconds = 0;
   friend bool operator==(const StageTime&, const StageTime&) = default;
 };
+// A step of the plan that computed rows of a request, for the request's trace. Moments are in
+// microseconds since the request came to the lead, by the lead's clock.
+struct StepTrace {
+  uint64_t begun_us = 0;
+  uint64_t returned_us = 0;  // the rows of its outputs are at the lead
+  uint64_t done_us = 0;      // and their tokens are sampled
+  uint32_t rows = 0;         // of the request
+  uint32_t step_rows = 0;    // of all requests in the step
+  uint32_t outputs = 0;      // rows of them that came back
+  // What each stage computed until `returned_us`, in the order of the message's `stages`.
+  std::vector<uint64_t> stage_us;
+  friend bool operator==(const StepTrace&, const StepTrace&) = default;
+};
 struct Tokens {
   RequestId request;
   uint32_t first_index = 0;  // position of tokens[0] in the answer
@@ -678,6 +694,10 @@ struct Tokens {
   // What each stage has computed for the request so far: an entry that ends it (a stop text) hears
   // nothing more.
   std::vector<StageTime> stages;
+  // Since the last message about the request: the last of them brought `tokens`. At most
+  // kMaxStepTraces; so many further ones are left out.
+  std::vector<StepTrace> steps;
+  uint32_t steps_dropped = 0;
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -692,9 +712,11 @@ struct Finished {
   std::vector<StageTime> stages;
   PlanId plan;           // that the request was submitted for: the end under a former plan is stale
   uint32_t drafted = 0;  // tokens that were guessed
-  uint32_t accepted = 0;      // of them: those that were sampled as well
-  std::vector<float> values;  // of a readout: the state, or a logit for each of read_tokens
-  bool moved = false;         // of kError: the plan makes way for a better one, where it goes on
+  uint32_t accepted = 0;         // of them: those that were sampled as well
+  std::vector<float> values;     // of a readout: the state, or a logit for each of read_tokens
+  bool moved = false;            // of kError: the plan makes way for a better one, where it goes on
+  std::vector<StepTrace> steps;  // as in Tokens, where the last step brought no token
+  uint32_t steps_dropped = 0;
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be
