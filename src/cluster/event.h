@@ -172,6 +172,8 @@ struct LeadEmitted {
   wire::Logprobs logprobs = {};
   wire::SamplerState state = {};             // after the last token
   std::vector<wire::StageTime> stages = {};  // computed for the request so far
+  std::vector<wire::StepTrace> steps = {};   // as in wire::Tokens
+  uint32_t steps_dropped = 0;
 };
 // The request waits for memory behind so many others.
 struct LeadQueued {
