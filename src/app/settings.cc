@@ -207,12 +207,23 @@ std::vector<Setting> ModelSettings() {
        .field = &Settings::lora,
        .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",
        .check = &CheckAdapter},
-      {"log", &Settings::log, "lowest level that is logged"},
       {.key = kSecret,
        .field = &Settings::cluster_secret,
        .what = "secret shared by the devices of a cluster",
        .if_unset = "the data folder's",
        .check = &CheckSecret},
+  };
+}
+
+std::vector<Setting> LogSettings() {
+  return {
+      {"log", &Settings::log, "lowest level that is logged"},
+      {.key = "log_format",
+       .field = &Settings::log_format,
+       .what = "how the lines of the log look: for people, or a JSON object each",
+       .choices = {"text", "json"}},
+      {"log_prompts", &Settings::log_prompts,
+       "the text of each prompt is written to the log, at the level info"},
   };
 }
 
@@ -239,7 +250,7 @@ std::vector<Setting> ShareOfDevice() {
 const std::vector<Setting>& Table() {
   static const std::vector<Setting> table = [] {
     std::vector<Setting> all = NetworkSettings();
-    for (auto* settings : {&ModelSettings, &ShareOfDevice}) {
+    for (auto* settings : {&ModelSettings, &ShareOfDevice, &LogSettings}) {
       for (Setting& one : settings()) all.push_back(std::move(one));
     }
     return all;

@@ -59,6 +59,8 @@ struct Settings {
   std::vector<std::string> hours;  // "22:00-07:00"; empty: always
   bool keep_awake = true;
   LogLevel log = LogLevel::kWarning;
+  std::string log_format = "text";
+  bool log_prompts = false;
   std::string cluster_secret;  // empty: the data folder's
 
   // Which source a setting has its value from: "exo.toml line 3", "EXO_PORT", "--port"; a key that

@@ -78,6 +78,7 @@ Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
       .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
       .share = ShareOf(settings),
       .keep_awake = settings.keep_awake,
+      .log_prompts = settings.log_prompts,
       .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
                .prefix_cache = settings.prefix_cache,
                .speculate = settings.speculation},
@@ -223,6 +224,11 @@ Result<void> RunUp(const Settings& settings, const std::string& join) {
   sys::IgnoreBrokenPipes();
   const node::NodeOptions options = TRY(ToNodeOptions(settings));
   sys::SetLogNode(options.name);
+  sys::SetLogFormat(settings.log_format == "json" ? sys::LogFormat::kJson : sys::LogFormat::kText);
+  if (settings.log_prompts) {
+    LOG(kWarning, "log_prompts is on: what people ask is written to this log{}",
+        settings.log > LogLevel::kInfo ? ", once its level (the setting log) is info" : "");
+  }
   for (const std::string& sentence : StrayVariables()) LOG(kWarning, "{}", sentence);
   const auto guard = TRY(StopGuard::Start(options.data_folder));
   const auto lock = TRY(LockDataFolder(options.data_folder));
