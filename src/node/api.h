@@ -22,7 +22,9 @@
 #include "grammar/cache.h"
 #include "model/chat_template.h"
 #include "net/event_loop.h"
+#include "node/model_metrics.h"
 #include "node/pairing.h"
+#include "node/request_view.h"
 #include "wire/messages.h"
 
 namespace exo::node {
@@ -38,6 +40,7 @@ enum class Refusal : uint8_t {
   kLost,           // a device was lost in mid-answer
   kBadInput,       // 400
   kQuota,          // 429 insufficient_quota: found by the service, which knows the keys
+  kCanceled,       // 499: a person ended it
 };
 struct GenerateError {
   Error error;
@@ -126,6 +129,7 @@ struct GenerateRequest {
   bool no_bos = false;   // for a text that is no beginning
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
+  Asker asker = {};
   uint64_t client = 0;                 // clients take turns; any number that tells them apart
   uint64_t prefix_scope = 0;           // prefixes are shared only with requests of the same number
   bool has_seed = false;               // false: the node draws one and reports it
@@ -418,6 +422,27 @@ class Pulling {
   virtual ~Pulling() = default;
 };
 
+// A device of the cluster, as its records and this node's clients show it.
+struct DeviceMetrics {
+  NodeId id;
+  std::string name;
+  bool alive = false;
+  uint64_t memory_total = 0;  // bytes of the machine
+  uint64_t memory_budget = 0;
+  uint64_t memory_reserved = 0;
+  double share = 1;  // of its speed, that models may count on
+  wire::HealthRecord health;
+  double stage_seconds = 0;  // computed for requests of this node's clients
+};
+// A device at the other end of links of this node.
+struct LinkMetrics {
+  NodeId id;
+  std::string name;
+  double rtt_ms = 0;  // 0: not known
+  uint64_t sent_bytes = 0;
+  uint64_t received_bytes = 0;  // likewise of rows, sums and logits
+};
+
 // Figures of a running node, for monitoring. Counts are since the start.
 struct NodeMetrics {
   net::TurnStats loop;
@@ -437,10 +462,16 @@ struct NodeMetrics {
   uint64_t prefix_pages_written = 0;
   uint64_t prefix_pages_dropped = 0;  // that could not be written
   uint64_t prefix_pages_loaded = 0;
-  uint64_t prefix_pages_missed = 0;     // looked for and not there, or damaged
-  uint64_t prefix_restored_tokens = 0;  // of prompts, by models that this node leads
-  uint64_t wire_rows = 0;               // sent to other stages by stages of this node
-  uint64_t wire_bytes = 0;              // of these rows
+  uint64_t prefix_pages_missed = 0;                 // looked for and not there, or damaged
+  uint64_t prefix_restored_tokens = 0;              // of prompts, by models that this node leads
+  uint64_t wire_rows = 0;                           // sent to other stages by stages of this node
+  uint64_t wire_bytes = 0;                          // of these rows
+  std::map<std::string, ModelMetrics> models = {};  // by name, of this node's clients
+  std::map<std::string, double> kv_usage = {};      // part of its KV pages, of models led here
+  uint64_t led_steps = 0;                           // that leads of this node computed
+  uint64_t led_requests = 0;                        // with rows in them, in all
+  std::vector<DeviceMetrics> devices = {};
+  std::vector<LinkMetrics> links = {};
 };
 
 class Api {
@@ -469,6 +500,16 @@ class Api {
   virtual void SavePreset(Preset preset, std::function<void(Result<void>)> done) = 0;
   virtual ClusterView Cluster() const = 0;
   virtual NodeMetrics Metrics() const = 0;
+  // The calls of this node's clients that run, and the last 200 that have ended; the newest first.
+  virtual std::vector<RequestView> RequestList() const = 0;
+  // Another number whenever the list is another one.
+  virtual uint64_t RequestListVersion() const = 0;
+  // Nothing: it is not in the list.
+  virtual std::optional<RequestView> FindRequest(const RequestId& call) const = 0;
+  // Nothing: it is not among the last 32.
+  virtual std::optional<RequestTrace> TraceOf(const RequestId& call) const = 0;
+  // Ends a call, whose client gets an error that says so. False: it does not run.
+  virtual bool CancelCall(const RequestId& call) = 0;
   // State changes: those that are kept after the event `since` (unset: none), then every further
   // one. `watcher` must outlive the subscription.
   virtual Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) = 0;

@@ -44,6 +44,7 @@ struct NodeOptions {
   uint8_t kv_type = 0;       // kernels::KvType of models that are loaded without a word about it
   ShareSettings share = {};  // of this device's speed, that models may count on
   bool keep_awake = true;    // no sleep while it answers
+  bool log_prompts = false;  // the text of each prompt is logged
   engine::LeadOptions lead = {};  // pace and switches of the models this node leads
   fetch::Sources sources = {};    // of models that are pulled
   // Adapters of models that are loaded without a word about them.

@@ -5,7 +5,6 @@
 #include "node/node_impl.h"
 #include "node/plan_view.h"
 #include "node/shape.h"
-#include "sys/standard_streams.h"
 
 namespace exo::node {
 namespace {
@@ -118,33 +117,6 @@ ClusterView NodeImpl::Cluster() const {
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   view.sequence = log_.last();
   return view;
-}
-
-NodeMetrics NodeImpl::Metrics() const {
-  NodeMetrics metrics = requests_->Metrics();
-  metrics.loop = loop_.Turns();
-  metrics.log_lines_lost = sys::LostLogLines();
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
-    if (!status.self) continue;
-    const wire::DeviceRecord device = wire::TotalOf(status.record);
-    metrics.memory_budget = device.memory_budget;
-    metrics.memory_reserved = device.memory_reserved;
-  }
-  if (prefixes_ != nullptr) {
-    const store::PrefixStoreStats stats = prefixes_->stats();
-    metrics.prefix_store_bytes = stats.bytes;
-    metrics.prefix_pages_written = stats.pages;
-    metrics.prefix_pages_dropped = stats.dropped;
-    metrics.prefix_pages_loaded = stats.loads;
-    metrics.prefix_pages_missed = stats.misses;
-    metrics.prefix_restored_tokens = stats.restored_tokens;
-  }
-  metrics.wire_rows = sent_rows_.rows;
-  metrics.wire_bytes = sent_rows_.bytes;
-  for (const cluster::InstanceStatus& instance : core_->Instances())
-    metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
-  return metrics;
 }
 
 void NodeImpl::OnRequestChanged(const RequestId& request, const RequestChange& change) {

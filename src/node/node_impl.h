@@ -11,6 +11,8 @@
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_speed.cc    how fast this device is
 //   node_health.cc   how it is, and what it holds back for that
+//   node_requests.cc what is told of requests
+//   node_metrics.cc  figures for monitoring
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -117,6 +119,11 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void SavePreset(Preset preset, std::function<void(Result<void>)> done) override;
   ClusterView Cluster() const override;
   NodeMetrics Metrics() const override;
+  std::vector<RequestView> RequestList() const override;
+  uint64_t RequestListVersion() const override { return requests_->records().version(); }
+  std::optional<RequestView> FindRequest(const RequestId& call) const override;
+  std::optional<RequestTrace> TraceOf(const RequestId& call) const override;
+  bool CancelCall(const RequestId& call) override { return requests_->Cancel(call); }
   Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
     return log_.Subscribe(since, watcher);
   }
@@ -157,6 +164,10 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   bool WantsLink(const NodeId& peer, const wire::Hello& hello) override;
   void OnLink(std::unique_ptr<engine::DataLink> link, const NodeId& peer,
               const wire::Hello& hello) override;
+
+  RequestView ViewOf(const RequestRecord& record, const cluster::NameOf& name_of) const;
+  void AddDeviceMetrics(NodeMetrics& metrics) const;
+  void AddLeadMetrics(NodeMetrics& metrics) const;
 
   // --- RequestHost ---
   // A model of this node or of a member that is alive.
@@ -208,6 +219,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
     Feed(cluster::PauseLocal{request, paused});
   }
   std::string NameOf(const NodeId& node) const override;
+  bool LogsPrompts() const override { return options_.log_prompts; }
   // What a device that has not been heard since the start was called when it was let in.
   std::string KnownNameOf(const wire::NodeRecord& record) const;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
@@ -385,6 +397,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
   engine::SentRows sent_rows_;                    // outlives the runners
+  engine::LinkTraffic traffic_;                   // likewise
+  engine::LedSteps led_steps_;                    // likewise
   std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
   engine::StageStore stages_;                     // outlives the jobs that join stages
   grammar::Cache grammars_;                       // outlives the jobs and the runners
