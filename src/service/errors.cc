@@ -47,6 +47,8 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
               error.error.code == ErrorCode::kUnsupported ? "not_supported" : "invalid_value"};
     case node::Refusal::kQuota:
       return {429, message, "", "insufficient_quota"};
+    case node::Refusal::kCanceled:
+      return {499, message, "", "request_canceled"};
     case node::Refusal::kNone:
       break;
   }

@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "engine/text_stream.h"
 #include "node/event_log.h"
+#include "service/fake_requests.h"
 #include "service/service.h"
 
 namespace exo::service {
@@ -207,6 +208,14 @@ class FakePairing final : public node::Pairing {
   Result<std::string> Secret() const override { return "AAAA-BBBB"; }
 };
 
+node::ModelMetrics FakeModelMetrics() {
+  node::ModelMetrics metrics{.running = 1, .prompt_tokens = 10, .cached_tokens = 4, .stopped = 2};
+  metrics.first_token.Observe(0.07);
+  metrics.first_token.Observe(1e6);
+  metrics.prefill.Observe(2);
+  return metrics;
+}
+
 class FakeApi final : public node::Api {
  public:
   explicit FakeApi(asio::io_context& loop) : context(loop) {}
@@ -312,6 +321,18 @@ class FakeApi final : public node::Api {
                        .predicted_tokens_per_second = 42}};
     return view;
   }
+  std::vector<node::RequestView> RequestList() const override { return FakeRequests(); }
+  uint64_t RequestListVersion() const override { return 1; }
+  std::optional<node::RequestView> FindRequest(const RequestId& call) const override {
+    for (const node::RequestView& request : FakeRequests())
+      if (request.id == call) return request;
+    return std::nullopt;
+  }
+  std::optional<node::RequestTrace> TraceOf(const RequestId& call) const override {
+    if (call != FakeTrace().id) return std::nullopt;
+    return FakeTrace();
+  }
+  bool CancelCall(const RequestId& call) override { return call == FakeTrace().id; }
   node::NodeMetrics Metrics() const override {
     return {.loop = {.count = 10,
                      .total = std::chrono::milliseconds(7),
@@ -326,7 +347,28 @@ class FakeApi final : public node::Api {
             .prefix_pages_dropped = 12,
             .prefix_pages_loaded = 13,
             .prefix_pages_missed = 14,
-            .prefix_restored_tokens = 3072};
+            .prefix_restored_tokens = 3072,
+            .models = {{"tiny", FakeModelMetrics()}},
+            .kv_usage = {{"tiny", 0.25}},
+            .led_steps = 4,
+            .led_requests = 6,
+            .devices = {{.id = Id(1),
+                         .name = "kit\"chen",
+                         .alive = true,
+                         .memory_total = 1 << 30,
+                         .share = 0.5,
+                         .health = {.power = wire::PowerSource::kBattery,
+                                    .charge = 40,
+                                    .heat = wire::Heat::kHot,
+                                    .celsius = 71,
+                                    .memory_used = 1 << 20},
+                         .stage_seconds = 1.5},
+                        {.id = Id(2), .name = "desk"}},
+            .links = {{.id = Id(2),
+                       .name = "desk",
+                       .rtt_ms = 0.5,
+                       .sent_bytes = 1000,
+                       .received_bytes = 2000}}};
   }
   node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
     return log.Subscribe(since, watcher);

@@ -401,7 +401,7 @@ def test_answers_of_a_stopped_node_end_with_the_reason(exo):
             told += b"stopped by its user" in rest
             assert b"stopped by its user" in rest or b"[DONE]" in rest, rest[-400:]
         assert told > 0, "all answers were over before the stop"
-        assert "cancelled by its client" not in node.log.read_text(), node.log.read_text()
+        assert "canceled by its client" not in node.log.read_text(), node.log.read_text()
 
 
 def test_ctrl_c_ends_a_starting_node_within_a_second(exo):

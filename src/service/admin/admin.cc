@@ -8,6 +8,7 @@
 #include "service/admin/pairing.h"
 #include "service/admin/pull.h"
 #include "service/admin/render.h"
+#include "service/admin/requests.h"
 #include "service/errors.h"
 #include "service/fields.h"
 #include "service/http/paths.h"
@@ -156,7 +157,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
       Get("/health", Scope::kOpen, [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
       Get("/metrics", Scope::kModels,
           [&api, &stats] {
-            return HttpResponse{.body = MetricsText(api.Metrics(), stats),
+            return HttpResponse{.body = MetricsOf(api.Metrics(), stats),
                                 .content_type = "text/plain; version=0.0.4; charset=utf-8"};
           }),
       Get("/v1/cluster", Scope::kModels,
@@ -202,6 +203,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
        },
        .listed = false}};
   for (Route& route : PairingRoutes(api)) dialect.routes.push_back(std::move(route));
+  for (Route& route : RequestRoutes(api)) dialect.routes.push_back(std::move(route));
   return dialect;
 }
 

@@ -45,6 +45,8 @@ const char* Reason(unsigned status) {
       return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
+    case 499:
+      return "Canceled";
     case 500:
       return "Internal Server Error";
     case 501:

@@ -34,6 +34,7 @@ struct HttpRequest {
   std::string accept;         // the kinds of answer that the client takes
   std::string client;         // where the request comes from: its address and program
   Caller caller;              // who asks, by its key
+  std::string dialect;        // of the route
   std::string last_event_id;  // where a stream of events is to go on
   std::string mcp_version;    // MCP-Protocol-Version
   std::string mcp_session;    // Mcp-Session-Id

@@ -113,7 +113,7 @@ Headers CorsHeaders(const HttpRequest& request, const HttpOptions& options) {
     return {};
   return {{"Access-Control-Allow-Origin", request.origins[0]},
           {"Access-Control-Expose-Headers",
-           "X-Exo-Route, Server-Timing, Retry-After, request-id, Mcp-Session-Id"}};
+           "X-Exo-Route, Server-Timing, Retry-After, X-Request-Id, request-id, Mcp-Session-Id"}};
 }
 
 bool IsPreflight(const HttpRequest& request) {

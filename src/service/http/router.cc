@@ -261,6 +261,7 @@ std::string DialectRouter::UnknownPath(std::string_view path) const {
 
 std::unique_ptr<Handler> DialectRouter::Read(const Match& match, HttpRequest request,
                                              Exchange& exchange) {
+  request.dialect = match.dialect->name;
   const auto begin = [&exchange,
                       dialect = match.dialect](Parsed<Action> action) -> std::unique_ptr<Handler> {
     if (action) return (*action)(exchange);
