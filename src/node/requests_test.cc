@@ -340,7 +340,7 @@ TEST_F(RequestsTest, EachRequestIsCountedAndItsStartAndEndAreTold) {
 
   handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
   handle.reset();
-  EXPECT_NE(changes_.back().find("cancelled"), std::string::npos) << changes_.back();
+  EXPECT_NE(changes_.back().find("canceled"), std::string::npos) << changes_.back();
   const auto unknown = requests_.Start({.model = "no-such", .prompt = "x"}, sink_);
   RunUntil([&] { return sink_.error.has_value(); });
   EXPECT_NE(changes_.back().find("no-such"), std::string::npos) << changes_.back();
