@@ -252,7 +252,7 @@ def a_person_ends_a_request(node):
     stream = node.api.stream("/v1/completions", {**LONG, "max_tokens": 490})
     next(stream)
     live = [r for r in node.api.get("/v1/internal/requests")[1]["data"] if r["state"] == "answering"]
-    assert len(live) == 1 and live[0]["model"] == "exo-tiny" and live[0]["dialect"] == "openai", live
+    assert len(live) == 1 and live[0]["model"] == "exo-tiny" and live[0]["dialect"] == "OpenAI", live
     path = f"/v1/internal/requests/{live[0]['id']}"
     assert node.api.request("DELETE", path) == (200, {"ok": True})
     error = [event for event in stream if "error" in event][-1]["error"]

@@ -28,7 +28,7 @@ TEST(RequestsTest, ListTellsWhoAsksWhatAndHowFarItIs) {
                            {"state", "answering"},
                            {"who", ""},
                            {"entry", "kitchen"},
-                           {"dialect", "openai"},
+                           {"dialect", "OpenAI"},
                            {"started", 1'700'000'000'000},
                            {"prompt_tokens", 7},
                            {"cached_tokens", 0},
@@ -78,13 +78,13 @@ TEST(RequestsTest, EveryDialectNamesTheCall) {
   TestServer server;
   const Json chat = {{{"role", "user"}, {"content", "a"}}};
   const std::map<std::string, std::pair<const char*, Json>> calls = {
-      {kChat, {"openai", {{"model", "tiny"}, {"messages", chat}}}},
-      {"/v1/completions", {"openai", {{"model", "tiny"}, {"prompt", {"a", "b"}}}}},
-      {"/v1/responses", {"openai", {{"model", "tiny"}, {"input", "a"}}}},
-      {"/v1/embeddings", {"openai", {{"model", "tiny"}, {"input", "a"}}}},
-      {"/v1/messages", {"anthropic", {{"model", "tiny"}, {"max_tokens", 9}, {"messages", chat}}}},
-      {"/api/chat", {"ollama", {{"model", "tiny"}, {"messages", chat}}}},
-      {"/completion", {"llama_server", {{"model", "tiny"}, {"prompt", "a"}}}}};
+      {kChat, {"OpenAI", {{"model", "tiny"}, {"messages", chat}}}},
+      {"/v1/completions", {"OpenAI", {{"model", "tiny"}, {"prompt", {"a", "b"}}}}},
+      {"/v1/responses", {"OpenAI", {{"model", "tiny"}, {"input", "a"}}}},
+      {"/v1/embeddings", {"OpenAI", {{"model", "tiny"}, {"input", "a"}}}},
+      {"/v1/messages", {"Anthropic", {{"model", "tiny"}, {"max_tokens", 9}, {"messages", chat}}}},
+      {"/api/chat", {"Ollama", {{"model", "tiny"}, {"messages", chat}}}},
+      {"/completion", {"llama-server", {{"model", "tiny"}, {"prompt", "a"}}}}};
   std::set<std::string> ids;
   for (const auto& [path, call] : calls) {
     const auto answer = Post(server, path, call.second);
