@@ -120,7 +120,7 @@ class PullDisplay {
   void End() { line_.Clear(); }
 
  private:
-  const bool terminal_ = sys::IsTerminal(2);
+  const bool terminal_ = CanRedraw(2);
   ProgressLine line_;
   std::string file_;
   uint64_t tenth_ = 0;

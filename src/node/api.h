@@ -22,6 +22,7 @@
 #include "grammar/cache.h"
 #include "model/chat_template.h"
 #include "net/event_loop.h"
+#include "node/finding.h"
 #include "node/pairing.h"
 #include "wire/messages.h"
 
@@ -292,6 +293,12 @@ struct ModelView {
   std::vector<std::string> names = {};          // further ones here, of copies of the file
   std::string base = "";                        // of a preset: the model that it is made from
 };
+// Where a model's file lies.
+struct ModelPlace {
+  std::string name;
+  std::string path;                  // of it on this node; empty: it is not here
+  std::vector<std::string> devices;  // names of those that are here and have all of it
+};
 // What removing a model has done on one device.
 struct RemovalView {
   std::string device;  // its name
@@ -462,6 +469,8 @@ class Api {
   virtual grammar::Cache& grammars() = 0;
   // With the presets of this node whose model is there.
   virtual std::vector<ModelView> Models() const = 0;
+  // By name or id; of a preset, where its model's lies. Errors: kNotFound, kInvalid (several fit).
+  virtual Result<ModelPlace> FindPlace(const std::string& model) const = 0;
   // Null: there is none of this name.
   virtual std::shared_ptr<const Preset> FindPreset(const std::string& name) const = 0;
   // Keeps a preset, in place of one of its name; done when it is on disk. Errors: kNotFound (its
@@ -469,6 +478,8 @@ class Api {
   virtual void SavePreset(Preset preset, std::function<void(Result<void>)> done) = 0;
   virtual ClusterView Cluster() const = 0;
   virtual NodeMetrics Metrics() const = 0;
+  // What keeps this device and its cluster from working well, found by looking at both.
+  virtual void Diagnose(std::function<void(std::vector<Finding>)> done) = 0;
   // State changes: those that are kept after the event `since` (unset: none), then every further
   // one. `watcher` must outlive the subscription.
   virtual Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) = 0;

@@ -30,6 +30,7 @@
 #include "net/secret.h"
 #include "node/audit_log.h"
 #include "node/bulk_server.h"
+#include "node/doctor.h"
 #include "node/event_log.h"
 #include "node/inviter.h"
 #include "node/jobs.h"
@@ -117,6 +118,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void SavePreset(Preset preset, std::function<void(Result<void>)> done) override;
   ClusterView Cluster() const override;
   NodeMetrics Metrics() const override;
+  Result<ModelPlace> FindPlace(const std::string& model) const override;
+  void Diagnose(std::function<void(std::vector<Finding>)> done) override;
   Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
     return log_.Subscribe(since, watcher);
   }
@@ -288,6 +291,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void FeedGuests();
   Result<void> CheckIsMember() const;
 
+  ClusterSight LookAtCluster() const;
+  MemberSight LookAtMember(const cluster::NodeStatus& status) const;
   void OnTick();
   void WatchRunners();
   void NoteLoad();

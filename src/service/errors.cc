@@ -20,6 +20,8 @@ ApiError FromError(const Error& error) {
       return {500, error.message, "", "io_error"};
     case ErrorCode::kCancelled:
       return {503, error.message, "", "cancelled"};
+    case ErrorCode::kDenied:
+      return {403, error.message, "", "denied"};
   }
   return {500, error.message, "", ""};
 }

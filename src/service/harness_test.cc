@@ -280,6 +280,15 @@ class FakeApi final : public node::Api {
       models.push_back({.name = name, .context = 512, .base = preset->base});
     return models;
   }
+  Result<node::ModelPlace> FindPlace(const std::string& model) const override {
+    if (model != "tiny") return Unknown(model);
+    return node::ModelPlace{
+        .name = "tiny", .path = "/models/tiny.gguf", .devices = {"kitchen", "desk"}};
+  }
+  void Diagnose(std::function<void(std::vector<node::Finding>)> done) override {
+    done({{.id = "clock", .title = "the clock is right"},
+          {"disk", node::FindingState::kProblem, "the disk is full", "0 B of 1 GiB", "make room"}});
+  }
   std::shared_ptr<const node::Preset> FindPreset(const std::string& name) const override {
     const auto found = presets.find(name);
     return found == presets.end() ? nullptr : found->second;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -145,6 +146,19 @@ int WaitAnyReadable(std::span<const int> fds, Time timeout) {
     if (entries[i].revents != 0) return static_cast<int>(i);
   }
   return -1;
+}
+
+Result<void> BecomeProgram(const std::vector<std::string>& arguments,
+                           const std::vector<std::pair<std::string, std::string>>& variables) {
+  for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
+  std::vector<std::string> words = arguments;
+  const auto pointers = Pointers(words);
+  ::execvp(pointers[0], pointers.data());
+  if (errno == ENOENT) {
+    return Fail(ErrorCode::kNotFound, "there is no program {} on $PATH; install it, and try again",
+                arguments[0]);
+  }
+  return Fail(ErrorCode::kIo, "cannot start {}: {}", arguments[0], std::strerror(errno));
 }
 
 int64_t ProcessId() {

@@ -80,7 +80,7 @@ class Reader {
     to = from > static_cast<uint8_t>(last) ? otherwise : static_cast<E>(from);
   }
   void Code(uint8_t from, ErrorCode& to) {
-    Enum(from, ErrorCode::kCancelled, ErrorCode::kUnsupported, to);
+    Enum(from, ErrorCode::kDenied, ErrorCode::kUnsupported, to);
   }
   template <class F>
   void Finite(F from, F& to, const char* field) {

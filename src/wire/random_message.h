@@ -67,7 +67,7 @@ class RandomMessage {
   void FillEnum(E& value, E last) {
     value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1));
   }
-  void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kCancelled); }
+  void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kDenied); }
   void Fill(Channel& v) { FillEnum(v, Channel::kBulk); }
   void Fill(RefusalCode& v) { FillEnum(v, RefusalCode::kKeyInUse); }
   void Fill(InstanceState& v) { FillEnum(v, InstanceState::kGone); }

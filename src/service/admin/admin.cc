@@ -4,6 +4,7 @@
 
 #include "service/admin/errors.h"
 #include "service/admin/events.h"
+#include "service/admin/inspect.h"
 #include "service/admin/metrics.h"
 #include "service/admin/pairing.h"
 #include "service/admin/pull.h"
@@ -201,6 +202,7 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
          };
        },
        .listed = false}};
+  for (Route& route : InspectRoutes(api)) dialect.routes.push_back(std::move(route));
   for (Route& route : PairingRoutes(api)) dialect.routes.push_back(std::move(route));
   return dialect;
 }

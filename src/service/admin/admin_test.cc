@@ -33,6 +33,22 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_http_requests_total 1"));
 }
 
+TEST(InspectRoutesTest, TellWhatTheDoctorFindsAndWhereAModelLies) {
+  TestServer server;
+  const Json checks = Call(server, "GET", "/v1/internal/doctor").json()["checks"];
+  ASSERT_EQ(checks.size(), 2u);
+  EXPECT_EQ(checks[0]["state"], "ok");
+  EXPECT_EQ(checks[1], (Json{{"id", "disk"},
+                             {"state", "problem"},
+                             {"title", "the disk is full"},
+                             {"detail", "0 B of 1 GiB"},
+                             {"fix", "make room"}}));
+  const Json place = Call(server, "GET", "/v1/internal/models/tiny").json();
+  EXPECT_EQ(place["path"], "/models/tiny.gguf");
+  EXPECT_EQ(place["devices"], (Json{"kitchen", "desk"}));
+  EXPECT_EQ(Call(server, "GET", "/v1/internal/models/none").status, 404);
+}
+
 TEST(PairingRoutesTest, InviteJoinApproveForget) {
   TestServer server;
   const Json invite = Post(server, "/v1/internal/invite", {{"guest", true}}).json();
