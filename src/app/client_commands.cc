@@ -220,8 +220,11 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
   const bool chats = WantsChat(options);
   if (!chats) options.prompt = TRY(MakePrompt(given.prompt));
   if (options.placing.any()) {
+    WaitingLine loading(api, options.model);
     const auto loaded =
-        api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
+        api.Watched(-1, [&] { loading.Show(); })
+            .Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
+    loading.End();
     if (!loaded) return WithPull(loaded.error(), options.model);
     SayHowItRuns(*loaded, options.placing);
   }

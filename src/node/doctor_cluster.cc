@@ -73,6 +73,14 @@ Finding JudgePort(const ClusterSight& sight) {
   return Fine(kId, "the port for other devices is open", fmt::format("TCP {}", sight.port));
 }
 
+// Of a member that is not here.
+std::string AwayText(const std::string& state) {
+  if (state == "left") return "it was stopped";
+  if (state == "connecting") return "its connection is being made";
+  if (state == "suspect") return "it has fallen silent";
+  return "it does not answer";
+}
+
 // Nothing where it is as it should be.
 std::optional<Finding> JudgeMember(const MemberSight& member) {
   const std::string who = member.name.empty() ? member.id.substr(0, 8) : member.name;
@@ -83,7 +91,7 @@ std::optional<Finding> JudgeMember(const MemberSight& member) {
                    "join here), helps in most cases"};
   }
   if (member.state != "self" && member.state != "alive") {
-    std::string detail = fmt::format("it is {}", member.state);
+    std::string detail = AwayText(member.state);
     if (!member.detail.empty()) detail += fmt::format(" ({})", member.detail);
     if (!member.reasons.empty())
       detail += fmt::format("; tried {}", fmt::join(member.reasons, ", "));
