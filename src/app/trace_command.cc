@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "app/client_commands.h"
@@ -46,7 +47,7 @@ struct Span {
   double start_ms = 0, duration_ms = 0;
 };
 
-// Those of the first tokens, in the order of their start.
+// Those of the first tokens, in the order of their start; what lies in another comes behind it.
 std::vector<Span> SpansOf(const json& trace, size_t tokens) {
   std::vector<Span> spans;
   for (const json& one : trace.value("spans", json::array())) {
@@ -59,7 +60,9 @@ std::vector<Span> SpansOf(const json& trace, size_t tokens) {
                      .start_ms = one.value("start_us", 0.0) / 1000,
                      .duration_ms = one.value("duration_us", 0.0) / 1000});
   }
-  std::ranges::stable_sort(spans, {}, &Span::start_ms);
+  std::ranges::sort(spans, [](const Span& a, const Span& b) {
+    return std::pair(a.start_ms, b.duration_ms) < std::pair(b.start_ms, a.duration_ms);
+  });
   return spans;
 }
 
