@@ -7,6 +7,7 @@
 
 #include "app/ask.h"
 #include "app/chat_state.h"
+#include "app/model_views.h"
 #include "app/output.h"
 #include "app/terminal.h"
 #include "app/waiting_line.h"
@@ -223,7 +224,7 @@ class ChatLoop {
   }
   void ChangeModel(const std::string& name) {
     if (name.empty()) return Print("{}\n", Printable(chat_.model));
-    const auto known = api_.Get("/v1/models/" + EscapedSegment(name));
+    const auto known = GetModel(api_, name);
     if (!known) return WriteError(known.error().message);
     chat_.model = name;
     Print("goes on with {}\n", Printable(name));
@@ -263,7 +264,11 @@ bool WantsChat(const AskOptions& options) {
 }
 
 Result<void> RunChat(const Settings& settings, const HttpClient& api, const AskOptions& options) {
-  TRY(api.Get("/v1/models/" + EscapedSegment(options.model)));
+  // Asking for a plan waits for files that are still being read. What does not fit is told with the
+  // first question.
+  const auto placed = api.Post("/v1/internal/plan", {{"model", options.model}});
+  if (!placed && placed.error().code == ErrorCode::kNotFound)
+    return std::unexpected(placed.error());
   const std::string folder = sys::DataFolder();
   const std::string history = options.no_history ? "" : folder + "/history";
   const int stop_fd = TRY(sys::StopSignals());

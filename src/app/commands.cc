@@ -4,6 +4,7 @@
 
 #include "app/completions.h"
 #include "app/man_pages.h"
+#include "app/mcp_command.h"
 #include "app/next_step.h"
 #include "app/option_checks.h"
 #include "app/settings_command.h"
@@ -23,16 +24,17 @@ Commands::Commands() {
   AddUp();
   AddRun();
   AddLaunch();
-  AddViews();
-  AddWatching();
-  AddPlan();
   AddModelViews();
   AddPull();
-  AddModelFiles();
+  AddPlan();
+  AddViews();
   AddPairing();
   AddTrust();
+  AddWatching();
+  AddConfig();
   AddKeys();
   AddSecret();
+  AddModelFiles();
   AddDemo();
   AddBench();
   AddLogits();
@@ -114,8 +116,13 @@ void Commands::AddUp() {
   AddSettings(u);
   u->add_option("--join", join_at_start_,
                 "join another device's cluster: the code or link that `exo invite` shows there");
+}
+
+void Commands::AddConfig() {
   AddSettings(
       AddView("config", "print the settings in effect and where each comes from", RunConfig));
+  Add("mcp", "serve the models of this device's node to programs that speak MCP on standard input",
+      RunMcp);
 }
 
 void Commands::AddSecret() {
@@ -158,10 +165,6 @@ void Commands::AddPairing() {
 
 void Commands::AddTrust() {
   AddView("rotate-key", "give this device a new key, from the next start of exo on", RunRotateKey);
-  CLI::App* d = Add("doctor", "what keeps this device and its cluster from working well",
-                    [this](const Settings& settings) { return RunDoctor(settings, doctor_); });
-  d->add_flag("--all", doctor_.all, "also what is well");
-  d->add_flag("--json", doctor_.json, "print one JSON value (always all)");
   AddView("audit", "who joined, was approved, forgotten or refused on this device", RunAudit);
 }
 

@@ -50,6 +50,7 @@ class Commands {
   // A command that shows something and has `--json` alone.
   CLI::App* AddView(const char* name, const char* what, Result<void> (*run)(const Settings&, bool));
   void AddUp();
+  void AddConfig();
   void AddSettings(CLI::App* c);  // one option for each setting
   void AddAsk(CLI::App* c, AskOptions& options);
   void TakeAsk(const char* command, AskOptions& options);

@@ -1,5 +1,4 @@
 #include "app/commands.h"
-#include "app/mcp_command.h"
 #include "app/option_checks.h"
 #include "wire/plan.h"
 
@@ -118,11 +117,13 @@ void Commands::AddViews() {
                     [this](const Settings& settings) { return RunStop(settings, model_, json_); });
   s->add_option("MODEL", model_, "name of a running model (exo ps)")->required();
   s->add_flag("--json", json_);
-  Add("mcp", "serve the models of this device's node to programs that speak MCP on standard input",
-      RunMcp);
 }
 
 void Commands::AddWatching() {
+  CLI::App* d = Add("doctor", "what keeps this device and its cluster from working well",
+                    [this](const Settings& settings) { return RunDoctor(settings, doctor_); });
+  d->add_flag("--all", doctor_.all, "also what is well");
+  d->add_flag("--json", doctor_.json, "print one JSON value (always all)");
   CLI::App* t = Add("top", "devices, models and requests, live",
                     [this](const Settings& settings) { return RunTop(settings, top_); });
   t->add_flag("--once", top_.once, "show it once");

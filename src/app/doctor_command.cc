@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "net/socket.h"
 #include "node/doctor.h"
+#include "sys/process.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
 
@@ -23,6 +24,8 @@ using node::FindingState;
 
 constexpr unsigned kDoctorColumns = 80;
 constexpr size_t kIndent = 9;
+// Ten a second: a node looks for a second at most, and may be busy.
+constexpr int kPatientLooks = 50;
 
 FindingState StateNamed(const std::string& name) {
   for (const FindingState state :
@@ -65,6 +68,18 @@ std::string Paragraph(const std::string& text) {
   const size_t columns = sys::TerminalColumns(1).value_or(kDoctorColumns);
   return std::string(kIndent, ' ') +
          Wrapped(Printable(text), std::max<size_t>(columns, 40) - kIndent, kIndent);
+}
+
+// Another program may have the port and say nothing. Errors: kDisconnected then, too.
+Result<json> AskDoctor(const HttpClient& api) {
+  sys::WakeFd silent;
+  int looks = 0;
+  const auto wait = [&] {
+    if (++looks >= kPatientLooks) silent.Notify();
+  };
+  auto answer = api.Watched(silent.fd(), wait).Get("/v1/internal/doctor");
+  if (answer || answer.error().code != ErrorCode::kCancelled) return answer;
+  return Fail(ErrorCode::kDisconnected, "what listens on port {} does not answer", api.port());
 }
 
 // Why the node would not get a port.
@@ -111,8 +126,7 @@ std::string DoctorText(const std::vector<Finding>& findings, bool all) {
 Result<void> RunDoctor(const Settings& settings, const DoctorOptions& options) {
   std::vector<Finding> findings;
   const auto api = OwnNode(settings);
-  const auto answer =
-      api ? api->Get("/v1/internal/doctor") : Result<json>(std::unexpected(api.error()));
+  const auto answer = api ? AskDoctor(*api) : Result<json>(std::unexpected(api.error()));
   if (answer) {
     findings = FindingsIn(*answer);
   } else if (answer.error().code == ErrorCode::kDisconnected) {

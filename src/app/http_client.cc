@@ -111,6 +111,7 @@ class Exchange {
     while (!parser.is_done()) TRY(ReadSome(parser));
     const unsigned status = parser.get().result_int();
     if (status / 100 != 2) return ErrorOf(status, parser.get().body());
+    if (parser.get().body().empty()) return json();
     json parsed = json::parse(parser.get().body(), nullptr, false);
     if (parsed.is_discarded()) return Fail(ErrorCode::kCorrupt, "the node's answer is not JSON");
     return parsed;

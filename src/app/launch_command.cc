@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "app/client_commands.h"
+#include "app/model_views.h"
 #include "app/output.h"
 #include "app/toml_merge.h"
 #include "base/text.h"
@@ -139,7 +140,7 @@ Result<std::string> DefaultModel(const HttpClient& api) {
 
 Result<LaunchModel> FindLaunchModel(const HttpClient& api, const std::string& named) {
   LaunchModel model{.name = named.empty() ? TRY(DefaultModel(api)) : named};
-  const json known = TRY(api.Get("/v1/models/" + EscapedSegment(model.name)));
+  const json known = TRY(GetModel(api, model.name));
   model.context = known.value("context_length", 0u);
   const json cluster = TRY(api.Get("/v1/cluster"));
   for (const json& instance : cluster.value("instances", json::array())) {

@@ -43,7 +43,7 @@ std::vector<std::string> Texts(const json& list) {
 
 // What /v1/models, /api/show and the internal route tell of a model, in one object.
 Result<json> DescribeModel(const HttpClient& api, const std::string& name) {
-  const json entry = TRY(api.Get("/v1/models/" + EscapedSegment(name)));
+  const json entry = TRY(GetModel(api, name));
   const json details = TRY(api.Post("/api/show", {{"model", name}}));
   const json info = details.value("model_info", json::object());
   const json exo = entry.value("exo", json::object());
@@ -96,6 +96,20 @@ void PrintModel(const json& model) {
 }
 
 }  // namespace
+
+Result<json> GetModel(const HttpClient& api, const std::string& name) {
+  auto known = api.Get("/v1/models/" + EscapedSegment(name));
+  if (known || known.error().code != ErrorCode::kNotFound) return known;
+  const json models = TRY(api.Get("/v1/models"));
+  std::vector<std::string> names;
+  for (const json& model : models.value("data", json::array()))
+    names.push_back(model.value("id", ""));
+  const std::string near = Nearest(name, names);
+  return Fail(ErrorCode::kNotFound,
+              "there is no model '{}'; {}exo models lists those that there are, exo pull brings "
+              "others",
+              name, near.empty() ? "" : fmt::format("did you mean {}? ", near));
+}
 
 std::string CountText(uint64_t count) {
   const auto value = static_cast<double>(count);

@@ -4,10 +4,14 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "app/http_client.h"
 #include "app/settings.h"
 #include "base/result.h"
 
 namespace exo::app {
+
+// What the node's list says of a model. Errors: kNotFound with the name that was probably meant.
+Result<nlohmann::json> GetModel(const HttpClient& api, const std::string& name);
 
 struct ListOptions {
   bool json = false;

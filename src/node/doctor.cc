@@ -21,7 +21,7 @@ constexpr uint64_t kOpenFiles = 1024;
 constexpr int64_t kClockSlack = 300;
 // A clock in front of this has never been set: 2025-01-01.
 constexpr int64_t kNotBefore = 1'735'689'600;
-constexpr size_t kMaxProbes = 8;
+constexpr size_t kMaxProbes = 64;
 constexpr Time kProbePatience = std::chrono::milliseconds(800);
 constexpr std::string_view kSecrets[] = {"key.pem",    "key-next.pem",  "admin-token",
                                          "prefix.key", "api-keys.json", "cluster.secret"};
@@ -147,18 +147,21 @@ std::vector<Finding> JudgeDevice(const DeviceSight& sight) {
           JudgeLimits(sight)};
 }
 
-std::vector<std::string> Unreached(const std::vector<wire::Address>& addresses) {
-  const size_t count = std::min(addresses.size(), kMaxProbes);
-  std::vector<std::string> reasons(count);
+std::vector<std::vector<std::string>> Unreached(const AddressLists& lists) {
+  std::vector<std::vector<std::string>> reasons(lists.size());
   std::vector<std::jthread> probes;  // side by side: each may wait for all of its patience
-  for (size_t i = 0; i < count; ++i) {
-    probes.emplace_back([&reason = reasons[i], &address = addresses[i]] {
-      const auto met = net::TryConnect(address, kProbePatience);
-      if (!met) reason = fmt::format("{}:{} ({})", address.host, address.port, met.error().message);
-    });
+  for (size_t i = 0; i < lists.size(); ++i) {
+    reasons[i].resize(lists[i].size());
+    for (size_t j = 0; j < lists[i].size() && probes.size() < kMaxProbes; ++j) {
+      probes.emplace_back([&reason = reasons[i][j], &address = lists[i][j]] {
+        const auto met = net::TryConnect(address, kProbePatience);
+        if (!met)
+          reason = fmt::format("{}:{} ({})", address.host, address.port, met.error().message);
+      });
+    }
   }
-  probes.clear();
-  std::erase(reasons, "");
+  probes.clear();  // waits for them
+  for (auto& list : reasons) std::erase(list, "");
   return reasons;
 }
 

@@ -64,7 +64,9 @@ struct ClusterSight {
 };
 std::vector<Finding> JudgeCluster(const ClusterSight& sight);
 
-// Which of the addresses do not answer by TCP, with the reason. Blocks for a second at most.
-std::vector<std::string> Unreached(const std::vector<wire::Address>& addresses);
+// Of each list, which of its addresses do not answer by TCP, with the reason. Blocks for a second
+// at most.
+using AddressLists = std::vector<std::vector<wire::Address>>;
+std::vector<std::vector<std::string>> Unreached(const AddressLists& lists);
 
 }  // namespace exo::node

@@ -97,30 +97,27 @@ ClusterSight NodeImpl::LookAtCluster() const {
 void NodeImpl::Diagnose(std::function<void(std::vector<Finding>)> done) {
   struct Seen {
     DeviceSight device;
-    std::vector<std::string> own, heard;
-    std::vector<std::vector<std::string>> members;
+    std::vector<std::vector<std::string>> unreached;
   };
   ClusterSight sight = LookAtCluster();
-  std::vector<std::vector<wire::Address>> away;  // of members that are not here
+  // This device's own addresses, those that were heard, and those of each member that is not here.
+  AddressLists lists = {options_.loopback ? std::vector<wire::Address>() : OwnAddresses(port()),
+                        sight.discovery.heard};
   for (const MemberSight& member : sight.members) {
     const bool here = member.state == "self" || member.state == "alive";
-    away.push_back(here ? std::vector<wire::Address>()
-                        : peers_->AddressesOf(NodeId::FromHex(member.id).value_or(NodeId{})));
+    lists.push_back(here ? std::vector<wire::Address>()
+                         : peers_->AddressesOf(NodeId::FromHex(member.id).value_or(NodeId{})));
   }
-  const auto own = options_.loopback ? std::vector<wire::Address>() : OwnAddresses(port());
   const bool begun = jobs_.Run(
       Jobs::Class::kNet, "doctor",
-      [folder = options_.data_folder, own, heard = sight.discovery.heard,
-       away](const std::atomic<bool>&) {
-        Seen seen{.device = LookAtDevice(folder), .own = Unreached(own), .heard = Unreached(heard)};
-        for (const auto& addresses : away) seen.members.push_back(Unreached(addresses));
-        return seen;
+      [folder = options_.data_folder, lists = std::move(lists)](const std::atomic<bool>&) {
+        return Seen{.device = LookAtDevice(folder), .unreached = Unreached(lists)};
       },
       [sight, done](Seen seen) mutable {
-        sight.own_unreached = std::move(seen.own);
-        sight.heard_unreached = std::move(seen.heard);
-        for (size_t i = 0; i < seen.members.size(); ++i)
-          sight.members[i].reasons = std::move(seen.members[i]);
+        sight.own_unreached = std::move(seen.unreached[0]);
+        sight.heard_unreached = std::move(seen.unreached[1]);
+        for (size_t i = 0; i < sight.members.size(); ++i)
+          sight.members[i].reasons = std::move(seen.unreached[i + 2]);
         std::vector<Finding> findings = JudgeDevice(seen.device);
         for (Finding& one : JudgeCluster(sight)) findings.push_back(std::move(one));
         done(std::move(findings));

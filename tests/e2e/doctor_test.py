@@ -26,7 +26,6 @@ def test_a_device_without_a_node(exo):
     with tempfile.TemporaryDirectory() as folder, socket.socket() as taken:
         home = pathlib.Path(folder) / "home"
         taken.bind(("127.0.0.1", 0))
-        taken.listen()
         free = {"EXO_API_PORT": "0"}
         wrong, code = doctor(exo, home, env=free)
         assert code == 0 and wrong["node"][1] == "no exo node runs on this machine", wrong
