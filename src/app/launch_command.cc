@@ -130,7 +130,11 @@ Result<std::string> DefaultModel(const HttpClient& api) {
   }
   const json models = TRY(api.Get("/v1/models"));
   std::vector<std::string> names;
-  for (const json& one : models.value("data", json::array())) names.push_back(one.value("id", ""));
+  for (const json& one : models.value("data", json::array())) {
+    // A further name of a model is no further model.
+    if (one.value("exo", json::object()).value("base", json()).is_null())
+      names.push_back(one.value("id", ""));
+  }
   if (names.size() == 1) return names[0];
   if (names.empty())
     return Fail(ErrorCode::kNotFound, "there is no model yet; bring one here with: exo pull NAME");
