@@ -58,8 +58,8 @@ class HttpClient {
     return watched;
   }
 
-  // The JSON body of a 2xx answer; null where it is empty. Errors: kDisconnected when no node listens there; else the API's
-  // own message with a code that fits its status.
+  // The JSON body of a 2xx answer; null where it is empty. Errors: kDisconnected when no node
+  // listens there; else the API's own message with a code that fits its status.
   Result<nlohmann::json> Get(const std::string& path) const;
   Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
   Result<nlohmann::json> Delete(const std::string& path) const;
