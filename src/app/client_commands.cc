@@ -201,10 +201,10 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
 }
 
 Result<HttpClient> OwnNode(const Settings& settings) {
-  const std::string folder = sys::DataFolder();
-  const auto node = FindRunningNode(folder);
+  const auto node = FindNodeToAsk();
   // Without it the node says what is missing, where something is.
-  const std::string token = service::ReadAdminToken(folder).value_or("");
+  const std::string token =
+      service::ReadAdminToken(node ? node->folder : sys::DataFolder()).value_or("");
   if (node) return HttpClient(node->api_port, token);
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());

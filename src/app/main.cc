@@ -16,12 +16,13 @@
 #include "app/plan_command.h"
 #include "app/pull_command.h"
 #include "app/secret_commands.h"
+#include "app/service_command.h"
 #include "app/settings.h"
 #include "app/settings_command.h"
 #include "app/up.h"
+#include "app/version_command.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "node/version.h"
 #include "sys/standard_streams.h"
 #include "wire/plan.h"
 
@@ -107,11 +108,18 @@ struct Commands {
   JoinOptions join;
   DeviceOptions device;
   KeyOptions keys;
+  ServiceOptions service;
 
   Commands() {
     app.require_subcommand(1);
     app.fallthrough();
-    app.set_version_flag("--version", std::string("exo ") + node::kVersion);
+    app.set_version_flag(
+        "--version",
+        [this] {
+          const std::vector<std::string> rest = app.remaining();
+          return VersionText(std::ranges::find(rest, "--json") != rest.end());
+        },
+        "version, protocol, numerics id, compiler and instruction set; also with --json");
     app.add_option("--config", settings_file,
                    "settings file (default: exo.toml in the data folder)");
     AddUp();
@@ -124,6 +132,7 @@ struct Commands {
     AddSecret();
     AddPairing();
     AddKeys();
+    AddService();
   }
 
   CLI::App* Add(const char* name, const char* what,
@@ -484,6 +493,27 @@ struct Commands {
     add("list", "the keys that there are, and when each was used", RunKeyList);
     CLI::App* r = add("rm", "remove a key; it is refused from now on", RunKeyRemove);
     r->add_option("NAME", keys.name, "name of the key (exo key list)")->required();
+  }
+
+  void AddService() {
+    CLI::App* group = app.add_subcommand("service", "exo up as a service of systemd");
+    group->require_subcommand(1);
+    group->fallthrough();
+    const auto add = [&](const char* name, const char* what, auto run) {
+      CLI::App* command = group->add_subcommand(name, what);
+      command->callback([this, run] {
+        chosen = [this, run](const Settings& settings) { return run(settings, service); };
+      });
+      command->add_flag("--json", service.json);
+      return command;
+    };
+    CLI::App* i = add("install", "start exo now, and by itself from now on", RunServiceInstall);
+    CLI::App* u = add("uninstall", "stop it, and start it no more", RunServiceUninstall);
+    add("status", "whether it is installed and runs", RunServiceStatus);
+    for (CLI::App* c : {i, u})
+      c->add_flag("--system", service.system, "for the whole machine, with a user of its own");
+    i->add_flag("--print", service.print, "show the unit and install nothing");
+    i->add_option("--program", service.program, "the exo that it starts (default: this one)");
   }
 
  private:

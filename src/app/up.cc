@@ -21,7 +21,9 @@
 #include "node/node.h"
 #include "service/api_keys.h"
 #include "service/service.h"
+#include "sys/open_files.h"
 #include "sys/process.h"
+#include "sys/service_manager.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
 
@@ -174,10 +176,10 @@ Result<Servers> StartServers(net::EventLoop& loop, node::Node& node, const Setti
 }
 
 // A node serves on a full disk too; only commands have to be told where.
-void TellCommands(const std::string& folder, const RunningNode& node) {
-  const auto written = WriteRunningNode(folder, node);
+void TellCommands(const RunningNode& node) {
+  const auto written = WriteRunningNode(node);
   if (written) return;
-  ForgetRunningNode(folder);  // one of an earlier node would mislead
+  ForgetRunningNode(node.folder);  // one of an earlier node would mislead
   LOG(kWarning,
       "commands such as exo run do not find this node ({}): give them its port, EXO_API_PORT={}",
       written.error().message, node.api_port);
@@ -221,6 +223,7 @@ void SaveNowAndThen(net::Timer& timer, service::KeyRing& keys) {
 
 Result<void> RunUp(const Settings& settings, const std::string& join) {
   sys::IgnoreBrokenPipes();
+  sys::RaiseOpenFileLimit();
   const node::NodeOptions options = TRY(ToNodeOptions(settings));
   sys::SetLogNode(options.name);
   for (const std::string& sentence : StrayVariables()) LOG(kWarning, "{}", sentence);
@@ -234,11 +237,13 @@ Result<void> RunUp(const Settings& settings, const std::string& join) {
   Servers servers = TRY(StartServers(loop, *node, settings, tls.get(), keys));
   const uint16_t api_port = servers.own->port();
   node->SetApiPort(api_port);
-  TellCommands(options.data_folder, {.pid = sys::ProcessId(),
-                                     .api_port = api_port,
-                                     .port = node->port(),
-                                     .listens = !settings.listen.empty()});
+  TellCommands({.folder = options.data_folder,
+                .pid = sys::ProcessId(),
+                .api_port = api_port,
+                .port = node->port(),
+                .listens = !settings.listen.empty()});
   PrintStart(*node, options.name, options.loopback, servers, tls.get());
+  sys::TellServiceReady(fmt::format("API on port {}, devices on port {}", api_port, node->port()));
   LOG(kInfo, "up: API on port {}, devices on port {}", api_port, node->port());
   JoinAtStart(*node, join);
   net::Timer save(loop);
@@ -248,6 +253,7 @@ Result<void> RunUp(const Settings& settings, const std::string& join) {
   net::FdWatch stop(loop, guard->fd());
   stop.OnReadable([&] {
     LOG(kInfo, "stopping");
+    sys::TellServiceStopping();
     ForgetRunningNode(options.data_folder);
     // Clients read why their answers end before the connections do.
     const bool answering = node->EndRequests() > 0;
