@@ -40,7 +40,7 @@ struct HttpLimits {
       32 * 1024;                 // RFC 9110 names none; nginx has 8 KiB, agents send long cookies
   size_t body_bytes = 8u << 20;  // a prompt of 1 M tokens is near 4 MiB of text
   size_t body_budget = 128u << 20;  // of all connections together: sixteen of the largest
-  size_t connections = 1024;        // at about 64 KiB each
+  size_t connections = 4096;        // 2,000 streams and what floods beside them; 64 KiB each
   std::chrono::milliseconds header_time{
       5000};  // slow-loris: from the first byte to the end of headers
   std::chrono::milliseconds body_interval{
