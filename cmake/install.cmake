@@ -10,5 +10,6 @@ install(FILES LICENSE CHANGELOG.md models/NOTICE DESTINATION ${CMAKE_INSTALL_DOC
 # What the program writes about itself is written when it is installed: it names the place.
 install(CODE "
   set(EXO_RUN \"${CMAKE_CROSSCOMPILING_EMULATOR}\" \"$<TARGET_FILE:exo>\")
+  set(EXO_STAGING \"${CMAKE_BINARY_DIR}/generated-files\")
   set(EXO_BINDIR \"${CMAKE_INSTALL_BINDIR}\")
   include(\"${CMAKE_SOURCE_DIR}/cmake/install_generated.cmake\")")

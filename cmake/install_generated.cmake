@@ -1,10 +1,15 @@
 # Part of the install script (cmake/install.cmake): files that the program writes about itself.
-# EXO_RUN: how it runs on this machine; EXO_BINDIR: where it will be, under CMAKE_INSTALL_PREFIX.
-set(staged "${CMAKE_CURRENT_BINARY_DIR}/generated-files")
-if(NOT CMAKE_CURRENT_BINARY_DIR)
-  get_filename_component(staged "${CMAKE_CURRENT_LIST_DIR}/../build/generated-files" ABSOLUTE)
-endif()
+# EXO_RUN: how it runs on this machine; EXO_BINDIR: where it will be, under CMAKE_INSTALL_PREFIX; EXO_STAGING: a folder for
+# what is installed from there.
 list(REMOVE_ITEM EXO_RUN "")
+file(REMOVE_RECURSE "${EXO_STAGING}")
+
+# exo_install_text(TEXT FOLDER NAME): a file of this text in a folder under the prefix.
+function(exo_install_text text folder name)
+  file(WRITE "${EXO_STAGING}/${folder}/${name}" "${text}")
+  file(INSTALL "${EXO_STAGING}/${folder}/${name}" DESTINATION "${CMAKE_INSTALL_PREFIX}/${folder}"
+    PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+endfunction()
 
 foreach(kind user system)
   set(options service install --print --program "${CMAKE_INSTALL_PREFIX}/${EXO_BINDIR}/exo")
@@ -17,9 +22,6 @@ foreach(kind user system)
   if(failed)
     message(STATUS "No ${kind} service: ${reason}")
   else()
-    file(WRITE "${staged}/${kind}/exo.service" "${unit}")
-    file(INSTALL "${staged}/${kind}/exo.service"
-      DESTINATION "${CMAKE_INSTALL_PREFIX}/lib/systemd/${kind}"
-      PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
+    exo_install_text("${unit}" lib/systemd/${kind} exo.service)
   endif()
 endforeach()

@@ -1,9 +1,11 @@
 """The command line where things go wrong: lost output, odd bytes, mistakes, signals, settings."""
+import contextlib
 import http.server
 import json
 import os
 import pty
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -404,6 +406,24 @@ def test_answers_of_a_stopped_node_end_with_the_reason(exo):
         assert "cancelled by its client" not in node.log.read_text(), node.log.read_text()
 
 
+def test_a_thousand_connections_that_end_no_request_hold_nobody_up(exo):
+    """The node raises its own limit of open files, which many systems set to 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
+        node = Node(exo, folder, "", "n", prefix=("/bin/sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"')).started()
+        try:
+            quiet = node.api.complete("exo-tiny", "Once", max_tokens=40)["choices"][0]["text"]
+            for _ in range(1000):
+                slow = held.enter_context(socket.create_connection(("127.0.0.1", node.api.port)))
+                slow.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            assert node.api.complete("exo-tiny", "Once", max_tokens=40)["choices"][0]["text"] == quiet
+            connections = int(re.search(r"^exo_http_connections (\d+)", node.api.get("/metrics")[1], re.M)[1])
+            assert connections > 500, f"{connections} are held: those that ended early made this test easy"
+        finally:
+            node.stop()
+
+
 def test_ctrl_c_ends_a_starting_node_within_a_second(exo):
     with tempfile.TemporaryDirectory() as folder:
         os.makedirs(f"{folder}/models")
@@ -539,7 +559,8 @@ if __name__ == "__main__":
           test_mcp_answers_each_line,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
           test_under_nohup_a_hangup_ends_nothing,
-          test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,
+          test_answers_of_a_stopped_node_end_with_the_reason,
+          test_a_thousand_connections_that_end_no_request_hold_nobody_up, test_ctrl_c_ends_a_starting_node_within_a_second,
           test_stop_unloads_and_says_when_nothing_runs, test_stop_ends_what_is_wanted_but_cannot_run,
           test_a_settings_file_is_used_and_checked,
           test_a_settings_file_that_cannot_be_read_is_named, test_config_refuses_what_up_refuses,
