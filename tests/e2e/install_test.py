@@ -138,6 +138,24 @@ def test_installed_files_are_where_systems_look_and_the_installed_exo_answers(ex
         assert answer.returncode == 0 and json.loads(answer.stdout)["text"], answer.stderr
 
 
+def test_the_list_of_parts_is_complete_and_can_be_repeated(exo):
+    made = [run([ROOT / "tools/sbom", exo], env={**os.environ, "SOURCE_DATE_EPOCH": "0"}) for _ in range(2)]
+    assert made[0].returncode == 0, made[0].stderr
+    assert made[0].stdout == made[1].stdout
+    parts = json.loads(made[0].stdout)
+    assert (parts["bomFormat"], parts["specVersion"], parts["version"]) == ("CycloneDX", "1.5", 1)
+    assert re.fullmatch("urn:uuid:[0-9a-f-]{36}", parts["serialNumber"])
+    subject = parts["metadata"]["component"]
+    assert subject["name"] == "exo" and re.fullmatch("[0-9a-f]{64}", subject["hashes"][0]["content"])
+    references = [part["bom-ref"] for part in parts["components"]]
+    assert len(set(references)) == len(references) and parts["dependencies"][0]["dependsOn"] == references
+    for part in parts["components"]:
+        assert part["type"] and part["name"] and part["version"] and part["purl"].startswith("pkg:"), part
+    names = {part["name"] for part in parts["components"]}
+    assert {"libssl3", "libsqlite3-0", "libcurl4", "nlohmann-json3-dev", "libboost1.81-dev", "exo-tiny"} <= names, names
+    assert not {"libgtest-dev", "libssl-dev"} & names, names
+
+
 def test_a_service_is_installed_shown_and_removed(exo):
     with tempfile.TemporaryDirectory() as folder:
         home = Home(folder)
@@ -202,6 +220,7 @@ if __name__ == "__main__":
           test_the_units_are_valid_and_the_systems_is_locked_down,
           test_a_node_serves_under_the_units_filter_of_system_calls,
           test_installed_files_are_where_systems_look_and_the_installed_exo_answers,
+          test_the_list_of_parts_is_complete_and_can_be_repeated,
           test_a_service_is_installed_shown_and_removed,
           test_what_hinders_a_service_is_said,
           test_the_machines_service_is_roots])
