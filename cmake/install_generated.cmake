@@ -1,7 +1,6 @@
-# Part of the install script (cmake/install.cmake): files that the program writes about itself.
+# Part of the install script (cmake/install.cmake): files that the program writes about itself, and the changelog.
 # EXO_RUN: how it runs on this machine; EXO_BINDIR: where it will be, under CMAKE_INSTALL_PREFIX; EXO_STAGING: a folder for
-# what is installed from there.
-list(REMOVE_ITEM EXO_RUN "")
+# what is installed from there; EXO_CHANGELOG: the file.
 file(REMOVE_RECURSE "${EXO_STAGING}")
 
 # exo_install_text(TEXT FOLDER NAME): a file of this text in a folder under the prefix.
@@ -25,3 +24,10 @@ foreach(kind user system)
     exo_install_text("${unit}" lib/systemd/${kind} exo.service)
   endif()
 endforeach()
+
+# Compressed without a name and a time in it: the same bytes each time.
+file(COPY "${EXO_CHANGELOG}" DESTINATION "${EXO_STAGING}")
+file(RENAME "${EXO_STAGING}/CHANGELOG.md" "${EXO_STAGING}/changelog")
+execute_process(COMMAND gzip -9n "${EXO_STAGING}/changelog" COMMAND_ERROR_IS_FATAL ANY)
+file(INSTALL "${EXO_STAGING}/changelog.gz" DESTINATION "${CMAKE_INSTALL_PREFIX}/share/doc/exo"
+  PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
