@@ -45,6 +45,8 @@ inline constexpr uint32_t kMaxPairSealed = 4096;  // a TrustUpdate of two entrie
 inline constexpr uint32_t kClusterSecretBytes = 32;
 inline constexpr uint32_t kMaxTrustEntries = 4096;   // those that were forgotten stay for ever
 inline constexpr uint32_t kMaxHeldBytes = 1u << 13;  // a bit for each of 65,536 tensors
+inline constexpr uint32_t kMaxRowVersions = 1024;    // in one frame, 0.2 MiB; also rows asked for
+// A row's text and data: kMaxRowBytes (messages.h).
 // Verifier: nesting of the schema is at most 4 (summary, plan, vector, stage); tables at most those
 // of full hints (256 x 64 addresses).
 inline constexpr uint32_t kMaxDepth = 8;

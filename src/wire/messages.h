@@ -938,6 +938,68 @@ struct ModelDeleted {
   friend bool operator==(const ModelDeleted&, const ModelDeleted&) = default;
 };
 
+// ---- conversations (store/conversations.h): between members, never to or from guests ----
+
+// Of a row: whose it is, and what. Without a message it is the conversation itself.
+struct RowKey {
+  uint64_t owner = 0;  // the API key that it belongs to; 0: the home's
+  ConversationId conversation;
+  MessageId message;
+  friend auto operator<=>(const RowKey&, const RowKey&) = default;
+};
+// One state of a row. Of two the one with the larger (updated_ms, device) counts, and the larger
+// `cleared_ms` of both.
+struct RowVersion {
+  uint64_t number = 0;  // the sender's count of rows, when it got this state
+  RowKey key;
+  uint64_t updated_ms = 0;  // since 1970, by the writer's clock or above what it had seen
+  NodeId device;            // that wrote it
+  bool deleted = false;
+  // Of a conversation: messages up to this time are gone, since it was deleted then.
+  uint64_t cleared_ms = 0;
+  friend bool operator==(const RowVersion&, const RowVersion&) = default;
+};
+struct ConversationRow {
+  RowVersion version;
+  std::string text;  // that is searched: a title, or what a message says
+  std::string data;  // the rest, as a JSON object; nodes look into neither
+  friend bool operator==(const ConversationRow&, const ConversationRow&) = default;
+};
+// What text and data of a row take together at most.
+inline constexpr uint32_t kMaxRowBytes = 4u << 20;
+// The numbers of the sender's rows go up to `last`. `epoch` names its file: another one counts
+// anew.
+struct ConversationNews {
+  uint64_t epoch = 0;
+  uint64_t last = 0;
+  friend bool operator==(const ConversationNews&, const ConversationNews&) = default;
+};
+// Asks for the versions behind number `after`, or, where `rows` has numbers, for these rows.
+struct ConversationPull {
+  uint64_t epoch = 0;
+  uint64_t after = 0;
+  std::vector<uint64_t> rows;
+  friend bool operator==(const ConversationPull&, const ConversationPull&) = default;
+};
+// Versions behind `after`, by ascending numbers, up to number `through`; the sender's newest is
+// `last`.
+struct ConversationVersions {
+  uint64_t epoch = 0;
+  uint64_t after = 0;
+  uint64_t through = 0;
+  uint64_t last = 0;
+  std::vector<RowVersion> versions;
+  friend bool operator==(const ConversationVersions&, const ConversationVersions&) = default;
+};
+// Those that were asked for, in that order, as many as fit into a frame. `through`: the number of
+// the last one that was looked at; a row that has another number by now is left out.
+struct ConversationRows {
+  uint64_t epoch = 0;
+  uint64_t through = 0;
+  std::vector<ConversationRow> rows;
+  friend bool operator==(const ConversationRows&, const ConversationRows&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
@@ -945,6 +1007,7 @@ using Message =
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
-                 TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits>;
+                 TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits,
+                 ConversationNews, ConversationPull, ConversationVersions, ConversationRows>;
 
 }  // namespace exo::wire

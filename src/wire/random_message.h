@@ -243,6 +243,18 @@ class RandomMessage {
   void Fill(ShardLogits& v) { All(v.plan, v.step, v.first, v.microseconds); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
 
+  void Fill(RowVersion& v) {
+    All(v.number, v.key.owner, v.key.conversation, v.key.message, v.updated_ms, v.device, v.deleted,
+        v.cleared_ms);
+    v.updated_ms %= kMaxWallMs + 1;
+    v.cleared_ms %= v.updated_ms + 1;
+  }
+  void Fill(ConversationRow& v) { All(v.version, v.text, v.data); }
+  void Fill(ConversationNews& v) { All(v.epoch, v.last); }
+  void Fill(ConversationPull& v) { All(v.epoch, v.after, v.rows); }
+  void Fill(ConversationVersions& v) { All(v.epoch, v.after, v.through, v.last, v.versions); }
+  void Fill(ConversationRows& v) { All(v.epoch, v.through, v.rows); }
+
   Rng rng_;
 };
 
