@@ -207,6 +207,17 @@ std::vector<Setting> ModelSettings() {
        .field = &Settings::lora,
        .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",
        .check = &CheckAdapter},
+  };
+}
+
+// What this device keeps to itself, and what it tells.
+std::vector<Setting> NodeSettings() {
+  return {
+      {.key = "conversations",
+       .field = &Settings::conversations,
+       .what = "kept: conversations of the page are kept by this device and given to the other "
+               "members; off: neither",
+       .choices = {"kept", "off"}},
       {"log", &Settings::log, "lowest level that is logged"},
       {.key = kSecret,
        .field = &Settings::cluster_secret,
@@ -239,7 +250,7 @@ std::vector<Setting> ShareOfDevice() {
 const std::vector<Setting>& Table() {
   static const std::vector<Setting> table = [] {
     std::vector<Setting> all = NetworkSettings();
-    for (auto* settings : {&ModelSettings, &ShareOfDevice}) {
+    for (auto* settings : {&ModelSettings, &NodeSettings, &ShareOfDevice}) {
       for (Setting& one : settings()) all.push_back(std::move(one));
     }
     return all;

@@ -50,7 +50,8 @@ struct Settings {
   bool prefix_cache = true;
   bool speculation = true;
   bool copy_prepared = true;
-  std::vector<std::string> lora;  // MODEL=FILE[:SCALE]
+  std::vector<std::string> lora;       // MODEL=FILE[:SCALE]
+  std::string conversations = "kept";  // or "off"
   // Percent of this device's speed that models may count on, by reason; see node/share_policy.h.
   uint32_t min_charge = 30;
   uint32_t battery_share = 50;

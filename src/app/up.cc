@@ -78,6 +78,7 @@ Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
       .kv_type = static_cast<uint8_t>(kernels::KvTypeNamed(settings.kv).value()),
       .share = ShareOf(settings),
       .keep_awake = settings.keep_awake,
+      .conversations = settings.conversations == "kept",
       .lead = {.pace = {.target_gap = std::chrono::milliseconds(settings.target_gap)},
                .prefix_cache = settings.prefix_cache,
                .speculate = settings.speculation},

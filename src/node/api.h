@@ -22,6 +22,7 @@
 #include "grammar/cache.h"
 #include "model/chat_template.h"
 #include "net/event_loop.h"
+#include "node/conversations.h"
 #include "node/pairing.h"
 #include "wire/messages.h"
 
@@ -493,6 +494,8 @@ class Api {
                       std::function<void(Result<void>)> done) = 0;
   // Who takes part.
   virtual Pairing& pairing() = 0;
+  // What people wrote and were answered. Null: this node keeps none of it (a setting).
+  virtual Conversations* conversations() = 0;
   // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
   // stays. One that was pulled is deleted. What runs of it is unloaded. `everywhere`: what exo has
   // downloaded of a model is deleted on all devices of the cluster, and files of people stay.

@@ -219,6 +219,7 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
     return OnDeleteModel(peer, *asked);
   if (const auto* deleted = std::get_if<wire::ModelDeleted>(&message))
     return OnModelDeleted(peer, *deleted);
+  if (conversations_ && conversations_->OnMessage(peer, message)) return;
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
     if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
       runner->CancelRows(peer, cancel->request);

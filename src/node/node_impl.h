@@ -30,6 +30,7 @@
 #include "net/secret.h"
 #include "node/audit_log.h"
 #include "node/bulk_server.h"
+#include "node/conversation_keeper.h"
 #include "node/event_log.h"
 #include "node/inviter.h"
 #include "node/jobs.h"
@@ -62,7 +63,11 @@ namespace exo::node {
 std::string NamesOf(const std::vector<wire::AdapterRef>& adapters);
 bool SameAdapters(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b);
 
-class NodeImpl final : public Node, private Pairing, private net::PeerEvents, private RequestHost {
+class NodeImpl final : public Node,
+                       private Pairing,
+                       private net::PeerEvents,
+                       private RequestHost,
+                       private ConversationPeers {
  public:
   NodeImpl(net::EventLoop& loop, NodeOptions options)
       : loop_(loop), options_(std::move(options)), jobs_(loop), tick_(loop) {}
@@ -130,6 +135,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
+  class Conversations* conversations() override { return conversations_.get(); }
 
  private:
   // --- Pairing ---
@@ -148,15 +154,27 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
     Remember(peer, address);
     peers_->Send(peer, trust_->trust().UpdateFor(peer));
     Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
+    if (conversations_) conversations_->OnUp(peer);
   }
   void OnDown(const NodeId& peer, const std::string& reason) override {
     Feed(cluster::SessionDown{peer, reason});
+    if (conversations_) conversations_->OnDown(peer);
   }
   void OnMessage(const NodeId& peer, wire::Message message) override;
   void OnRefused(const net::Refused& refused) override;
   bool WantsLink(const NodeId& peer, const wire::Hello& hello) override;
   void OnLink(std::unique_ptr<engine::DataLink> link, const NodeId& peer,
               const wire::Hello& hello) override;
+
+  // --- ConversationPeers ---
+  bool IsMember(const NodeId& node) const override {
+    const cluster::Trust& trust = trust_->trust();
+    return (node == identity_->id() || trust.IsTrusted(node)) && !trust.IsGuest(node);
+  }
+  std::vector<NodeId> SessionsUp() const override { return peers_->Up(); }
+  void SendTo(const NodeId& peer, const wire::Message& message) override {
+    peers_->Send(peer, message);
+  }
 
   // --- RequestHost ---
   // A model of this node or of a member that is alive.
@@ -376,6 +394,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::vector<std::function<void(Result<void>)>> presets_waiting_;  // for the next write
   bool presets_writing_ = false;
   std::unique_ptr<Requests> requests_;
+  std::unique_ptr<ConversationKeeper> conversations_;  // null: none are kept
   std::unique_ptr<net::Peers> peers_;
   std::shared_ptr<const net::ClusterSecret> discovery_secret_;
   std::unique_ptr<net::Discovery> discovery_;

@@ -34,6 +34,7 @@ struct Script {
   std::optional<node::GenerateError> refusal;  // instead of OnStarted, from inside Generate
   std::optional<node::GenerateError> loss;     // instead of OnDone
   bool admin_fails = false;
+  bool keeps_conversations = true;
   // Called after OnStarted: deltas of other kinds than text.
   std::function<void(node::GenerateSink&)> extra;
 };

@@ -17,6 +17,7 @@
 #include "engine/text_stream.h"
 #include "node/event_log.h"
 #include "service/service.h"
+#include "store/conversations.h"
 
 namespace exo::service {
 namespace {
@@ -207,6 +208,42 @@ class FakePairing final : public node::Pairing {
   Result<std::string> Secret() const override { return "AAAA-BBBB"; }
 };
 
+// Over a file in memory, with pages of a few messages.
+class FakeConversations final : public node::Conversations {
+ public:
+  explicit FakeConversations(asio::io_context& context) : context_(context) {}
+  void List(node::ConversationQuery query,
+            std::function<void(Result<node::ConversationPage>)> done) override {
+    Later(file_->List(query), std::move(done));
+  }
+  void Read(uint64_t owner, const ConversationId& id, std::optional<MessageId> after,
+            std::function<void(Result<node::MessagePage>)> done) override {
+    constexpr size_t kPage = 100;
+    Later(file_->Read(owner, id, after, kPage), std::move(done));
+  }
+  void Change(const wire::RowKey& key, node::RowChange change,
+              std::function<void(Result<node::WrittenRow>)> done) override {
+    Later(file_->Change(key, change), std::move(done));
+  }
+  void Import(std::vector<node::ImportedRow> rows,
+              std::function<void(Result<node::ImportCounts>)> done) override {
+    Later(file_->Import(rows), std::move(done));
+  }
+  std::unique_ptr<node::ConversationSubscription> Watch(uint64_t,
+                                                        node::ConversationWatcher&) override {
+    return nullptr;
+  }
+
+ private:
+  template <class T>
+  void Later(Result<T> result, std::function<void(Result<T>)> done) {
+    asio::post(context_, [result = std::move(result), done = std::move(done)] { done(result); });
+  }
+  asio::io_context& context_;
+  const std::unique_ptr<store::ConversationFile> file_ =
+      store::ConversationFile::Open({.path = "", .self = {}}).value();
+};
+
 class FakeApi final : public node::Api {
  public:
   explicit FakeApi(asio::io_context& loop) : context(loop) {}
@@ -362,6 +399,10 @@ class FakeApi final : public node::Api {
     done({});
   }
   node::Pairing& pairing() override { return fake_pairing; }
+  node::Conversations* conversations() override {
+    const MutexLock lock(mutex);
+    return script.keeps_conversations ? &kept : nullptr;
+  }
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<node::RemovalView>>)> done) override {
     std::vector<node::RemovalView> views = {
@@ -382,6 +423,7 @@ class FakeApi final : public node::Api {
 
   asio::io_context& context;
   FakePairing fake_pairing;
+  FakeConversations kept{context};
   grammar::Cache compiled;
   mutable Mutex mutex;
   Script script;

@@ -2,6 +2,7 @@
 
 #include "service/admin/admin.h"
 #include "service/anthropic/anthropic.h"
+#include "service/conversations/conversations.h"
 #include "service/llama_server/llama_server.h"
 #include "service/mcp/mcp.h"
 #include "service/ollama/ollama.h"
@@ -17,7 +18,10 @@ std::unique_ptr<HttpServer> MakeServer(boost::asio::io_context& context, node::A
   server->Add(ollama::MakeDialect(api));
   server->Add(llama_server::MakeDialect(api));
   server->Add(mcp::MakeDialect(api));
-  server->Add(admin::MakeDialect(api, server->stats()));
+  Dialect admin = admin::MakeDialect(api, server->stats());
+  for (Route& route : conversations::MakeRoutes(api, admin.render))
+    admin.routes.push_back(std::move(route));
+  server->Add(std::move(admin));
   return server;
 }
 

@@ -68,13 +68,18 @@ bool MaySend(std::string_view name) {
 
 }  // namespace
 
+bool HasBody(std::string_view method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
 Parsed<> CheckBody(const HttpRequest& request) {
   if (const auto coding = CodingOf(request.content_encodings); !coding)
     return std::unexpected(coding.error());
-  if (request.method != "POST") return {};
+  if (!HasBody(request.method)) return {};
   if (!request.has_length) {
     return std::unexpected(ApiError{
-        411, "a POST needs Content-Length or Transfer-Encoding: chunked", "", "length_required"});
+        411, fmt::format("a {} needs Content-Length or Transfer-Encoding: chunked", request.method),
+        "", "length_required"});
   }
   const std::string type =
       Lower(Trimmed(request.content_type.substr(0, request.content_type.find(';'))));

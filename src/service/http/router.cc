@@ -34,7 +34,7 @@ bool MayCompile(std::string_view body) {
 // The body without its compression, then what the route makes of it.
 Parsed<Action> ReadDecoded(const Route& route, HttpRequest request, size_t limit) {
   const Coding coding = TRY(CodingOf(request.content_encodings));
-  const bool has_body = request.method == "POST" || !request.body.empty();
+  const bool has_body = HasBody(request.method) || !request.body.empty();
   if (coding != Coding::kIdentity && has_body)
     request.body = TRY(Decode(coding, request.body, limit, *request.lease));
   return route.read(std::move(request));
