@@ -80,8 +80,9 @@ Result<void> Database::Execute(const char* sql) {
 }
 
 std::unexpected<Error> Database::Failure(std::string_view doing) const {
-  const ErrorCode code = IsDamage(sqlite3_errcode(db_)) ? ErrorCode::kCorrupt : ErrorCode::kIo;
-  return Fail(code, "{} {}: {}", what_, doing, sqlite3_errmsg(db_));
+  const int rc = sqlite3_errcode(db_);
+  return Fail(IsDamage(rc) ? ErrorCode::kCorrupt : ErrorCode::kIo, "{} {}: {}{}", what_, doing,
+              sqlite3_errmsg(db_), rc == SQLITE_FULL ? "; make room on the disk" : "");
 }
 
 Statement::Statement(Database& db, const char* sql) : db_(db) {

@@ -180,8 +180,7 @@ TEST(ConversationsTest, AnExportCanBeImported) {
   broken["data"][1]["messages"][2]["role"] = 7;
   const Answered refused = Send(other, "POST", Path("import"), broken);
   EXPECT_EQ(refused.status, 400);
-  EXPECT_TRUE(refused.error("message").starts_with("data[1]: data[1].messages[2]: 'role'") ||
-              refused.error("message").starts_with("data[1].messages[2]: 'role'"))
+  EXPECT_TRUE(refused.error("message").starts_with("data[1]: messages[2]: 'role'"))
       << refused.error("message");
 }
 

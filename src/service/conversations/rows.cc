@@ -29,7 +29,7 @@ Parsed<std::string> ReadText(const Json& body, const char* name, size_t max_byte
 
 Parsed<> CheckMessageId(const Json& body, const char* name) {
   const std::string text = TRY(ReadText(body, name, kMaxTarget));
-  if (!text.empty()) TRY(ReadId<MessageId>(text, name));
+  if (!text.empty()) (void)TRY(ReadId<MessageId>(text, name));
   return {};
 }
 
@@ -52,13 +52,9 @@ Parsed<int64_t> ReadTime(const Json& body, const char* name) {
   return TRY(ReadInteger(body, name, 0, kMaxTime)).value_or(0);
 }
 
-std::string At(const std::string& where, const std::string& message) {
-  return where + ": " + message;
-}
-
 template <class T>
 Parsed<T> Named(Parsed<T> result, const std::string& where) {
-  if (!result) result.error().message = At(where, result.error().message);
+  if (!result) result.error().message = where + ": " + result.error().message;
   return result;
 }
 
@@ -84,20 +80,20 @@ Parsed<node::ImportedRow> ReadImportedMessage(const Json& message, wire::RowKey 
       .key = key, .content = ToContent(fields, nullptr, now_ms), .updated_ms = updated_ms};
 }
 
-Parsed<> ReadImportedConversation(const Json& one, const std::string& where, uint64_t owner,
-                                  int64_t now_ms, std::vector<node::ImportedRow>& rows) {
+Parsed<> ReadImportedConversation(const Json& one, uint64_t owner, int64_t now_ms,
+                                  std::vector<node::ImportedRow>& rows) {
   if (!one.is_object()) return BadValue("data", "a conversation must be an object");
   const wire::RowKey key{.owner = owner, .conversation = TRY(ReadIdField<ConversationId>(one))};
   ConversationFields fields = TRY(ReadConversationFields(one));
   const int64_t created = TRY(ReadTime(one, "created"));
   const Json* messages = TRY(FindList(one, "messages"));
-  // The conversation's own last change is not told: its messages say when it was used.
+  // What an export tells as its last change may be a message's: no earlier than its own.
   rows.push_back({.key = key,
                   .content = WithFields(nullptr, fields, created == 0 ? now_ms : created),
                   .updated_ms = static_cast<uint64_t>(TRY(ReadTime(one, "updated")))});
   for (size_t i = 0; i < messages->size(); ++i) {
-    rows.push_back(TRY(Named(ReadImportedMessage((*messages)[i], key, now_ms),
-                             fmt::format("{}.messages[{}]", where, i))));
+    rows.push_back(TRY(
+        Named(ReadImportedMessage((*messages)[i], key, now_ms), fmt::format("messages[{}]", i))));
   }
   return {};
 }
@@ -155,7 +151,7 @@ Parsed<MessageFields> ReadMessageFields(const Json& body) {
   }
   TRY(CheckIgnored(body, kFields));
   TRY(CheckAttachments(body));
-  if (Find(body, "tool_calls") != nullptr) TRY(FindList(body, "tool_calls"));
+  if (Find(body, "tool_calls") != nullptr) (void)TRY(FindList(body, "tool_calls"));
   MessageFields fields{.content = TRY(ReadText(body, "content", wire::kMaxRowBytes)),
                        .created_ms = TRY(ReadTime(body, "created"))};
   for (const char* name : kKept) {
@@ -184,8 +180,8 @@ Parsed<std::vector<node::ImportedRow>> ReadImport(const Json& body, uint64_t own
   const Json* list = TRY(FindList(body, "data"));
   std::vector<node::ImportedRow> rows;
   for (size_t i = 0; i < list->size(); ++i) {
-    const std::string where = fmt::format("data[{}]", i);
-    TRY(Named(ReadImportedConversation((*list)[i], where, owner, now_ms, rows), where));
+    TRY(Named(ReadImportedConversation((*list)[i], owner, now_ms, rows),
+              fmt::format("data[{}]", i)));
   }
   return rows;
 }

@@ -35,7 +35,7 @@ Parsed<MessageFields> ReadMessageFields(const Json& body);
 node::RowContent ToContent(const MessageFields& fields, const node::RowContent* now,
                            int64_t now_ms);
 
-// The rows of what an export wrote. Errors name where: data[3].messages[1].
+// The rows of what an export wrote. Errors name where: data[3]: messages[1]: ….
 Parsed<std::vector<node::ImportedRow>> ReadImport(const Json& body, uint64_t owner, int64_t now_ms);
 
 // `name` says which id is wrong.

@@ -63,21 +63,22 @@ void ConversationStream::OnList(const Result<node::ConversationPage>& page) {
 
 void ConversationStream::OnPage(const Result<node::MessagePage>& page) {
   if (!page) {
-    const bool is_gone = page.error().code == ErrorCode::kNotFound;
-    if (!is_gone || (!all_ && !begun_)) return Fail(page.error());
-    // It was deleted meanwhile.
+    // Of several, or in the middle of one: it was deleted meanwhile.
+    const bool goes_on = page.error().code == ErrorCode::kNotFound && (all_ || begun_);
+    if (!goes_on) return Fail(page.error());
     if (begun_) Push("]}");
+    return EndConversation();
   }
-  if (page) {
-    const std::string text = TextOf(*page);
-    if (!all_ && !started_ && !page->more) return exchange_.Send({.body = text});
-    Push(text);
-    if (page->more) {
-      after_ = page->messages.back().id;
-      begun_ = true;
-      return Step();
-    }
-  }
+  const std::string text = TextOf(*page);
+  if (!all_ && !started_ && !page->more) return exchange_.Send({.body = text});
+  Push(text);
+  if (!page->more) return EndConversation();
+  after_ = page->messages.back().id;
+  begun_ = true;
+  Step();
+}
+
+void ConversationStream::EndConversation() {
   ids_.pop_front();
   after_.reset();
   begun_ = false;

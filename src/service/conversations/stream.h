@@ -37,6 +37,7 @@ class ConversationStream final : public Handler {
   void Step();
   void OnList(const Result<node::ConversationPage>& page);
   void OnPage(const Result<node::MessagePage>& page);
+  void EndConversation();
   std::string TextOf(const node::MessagePage& page);
   void Push(const std::string& text);
   void Fail(const Error& error);
