@@ -1,6 +1,6 @@
 // Where the conversations of this node are: a file of its data folder (mode 0600) that is opened
-// when it is first needed; where that fails, it is tried again the next time. One that is damaged is
-// moved aside and a fresh one taken, which the members of the cluster fill again.
+// when it is first needed; where that fails, it is tried again the next time. One that is damaged
+// is moved aside and a fresh one taken, which the members of the cluster fill again.
 //
 // Thread: any; one piece of work at a time.
 #pragma once
