@@ -31,7 +31,7 @@ class Side final : public ConversationPeers {
   }
   void SendTo(const NodeId& peer, const wire::Message& message) override {
     ++sent_to[peer];
-    loop_.Post([this, to = all_.at(peer), message]() mutable {
+    loop_.Post([this, to = all_.at(peer), message = wire::Message(message)]() mutable {
       EXPECT_TRUE(to->keeper_.OnMessage(self_, message));
     });
   }
