@@ -2,6 +2,9 @@ import { de } from './de';
 import { en, type Words } from './en';
 
 const languages: Record<string, Words> = { en, de };
+// Each language's id and its name in itself.
+export const languageNames = Object.entries(languages).map(([id, one]) => [id, one.language] as const);
+
 const key = 'exo.language';
 
 function wanted(): string {
@@ -27,4 +30,4 @@ export function currentLanguage(): string {
   return language;
 }
 
-document.documentElement.lang = language;
+document.documentElement.lang = currentLanguage();
