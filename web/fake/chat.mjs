@@ -1,0 +1,4 @@
+// Chats and conversations.
+export function chatRoutes(_world) {
+  return [];
+}
