@@ -1,8 +1,9 @@
 // An open conversation: its messages, the answer that is being written, and what has gone wrong.
 // Talks belong to the page, not to a view: an answer goes on while another view is shown.
 import type { Attachment, Conversation, Message } from '../api/types';
-import type { AnswerPart } from './answer';
-import { keeping } from './keeping.svelte';
+import type { Answer, AnswerPart } from './answer';
+import { keeping, withKeeper } from './keeping.svelte';
+import { later } from './later';
 import { completionBody, titleOf } from './prompt';
 import { Saver } from './saver';
 import { readSettings, type ChatSettings } from './settings';
@@ -36,8 +37,8 @@ export class Talk {
   running = $state.raw<Running>();
   // What has come of the running answer.
   part = $state.raw<AnswerPart>();
-  // Why the last answer failed, and which message it was.
-  fault = $state.raw<{ message: string; error: unknown }>();
+  // Why the last answer failed, and the message that it was to answer.
+  fault = $state.raw<{ parent: string | null; error: unknown }>();
   // Why the node has not kept the last changes.
   unsaved = $state.raw<unknown>();
 
@@ -59,12 +60,30 @@ export class Talk {
     this.messages = from.messages;
   }
 
+  // All of it, as it is here.
+  conversation(): Conversation {
+    const times = this.messages.map((one) => one.updated);
+    const created = Math.min(Date.now(), ...this.messages.map((one) => one.created));
+    return {
+      id: this.id, title: this.title, model: this.model, settings: { ...this.settings }, leaf: this.leaf,
+      created, updated: Math.max(created, ...times), messages: this.messages,
+    };
+  }
+
   // Reads it anew after a change elsewhere; not while something here is not kept yet.
   async refresh(): Promise<void> {
     if (this.id === '' || this.running) return;
     await this.#saver.idle();
     const from = await keeping.keeper.load(this.id);
     if (!this.running) this.take(from);
+  }
+
+  // Makes it a conversation that is kept, before its first question. Throws ApiError.
+  async begin(question: string): Promise<void> {
+    this.title = titleOf(question);
+    const fields = { title: this.title, model: this.model, settings: { ...this.settings } };
+    const { id } = await withKeeper((keeper) => keeper.create(fields));
+    this.id = id;
   }
 
   async send(text: string, attachments: Attachment[]): Promise<void> {
@@ -86,10 +105,9 @@ export class Talk {
     await this.#answer(parent);
   }
 
-  // Answers what is there, after an answer that never came.
+  // Answers again what an answer failed for.
   async retry(): Promise<void> {
-    const failed = this.fault && this.tree.get(this.fault.message);
-    await this.#answer(failed?.role === 'assistant' ? failed.parent : (this.path.at(-1)?.id ?? null));
+    if (this.fault) await this.#answer(this.fault.parent);
   }
 
   // What a tool that the model has called gave.
@@ -111,11 +129,6 @@ export class Talk {
     this.#turnTo(this.tree.leafOf(id));
   }
 
-  rename(title: string): void {
-    this.title = title;
-    this.#change({ title });
-  }
-
   choose(model: string): void {
     this.model = model;
     this.#change({ model });
@@ -133,77 +146,45 @@ export class Talk {
 
   async #ask(question: Message): Promise<void> {
     if (this.running) return;
-    if (this.id === '') await this.#begin(question.content);
     this.#add(question);
     await this.#answer(question.id);
   }
 
-  async #begin(question: string): Promise<void> {
-    this.title = titleOf(question);
-    const { id } = await keeping.keeper.create({
-      title: this.title, model: this.model, settings: { ...this.settings },
-    });
-    this.id = id;
-  }
-
   async #answer(parent: string | null): Promise<void> {
     if (this.running) return;
+    const before = this.leaf;
     const path = this.tree.path(parent);
     const message = { ...this.#message('assistant', parent, ''), model: this.model };
     const stop = new AbortController();
+    let answer: Answer | undefined;
+    const draw = later(drawMs, () => (this.part = answer?.part()));
+    const keep = later(keepMs, () => this.#keep(written(message, answer)));
     this.fault = undefined;
-    this.part = undefined;
     this.#put(message);
     this.leaf = message.id;
-    this.running = { id: message.id, stop, began: Date.now() };
+    this.running = { id: message.id, stop, began: message.created };
     try {
       const body = completionBody(this.model, path, this.settings);
-      const answer = await streamAnswer(body, stop.signal, this.#drawer(message));
-      this.#finish(message, answer.part());
+      await streamAnswer(body, stop.signal, (so) => {
+        answer = so;
+        draw.ask();
+        if (!so.empty) keep.ask();
+      });
     } catch (error) {
-      this.#finish(message, this.part);
-      if (!stop.signal.aborted) this.fault = { message: this.leaf ?? '', error };
+      if (!stop.signal.aborted) this.fault = { parent, error };
     }
-  }
-
-  // Shows and keeps a running answer now and then, not with each token.
-  #drawer(message: Message) {
-    let drawn = 0;
-    let kept = Date.now();
-    return (answer: { part(): AnswerPart }): void => {
-      const now = Date.now();
-      if (now - drawn < drawMs) {
-        return this.#drawLater(answer, drawMs);
-      }
-      drawn = now;
-      this.part = answer.part();
-      if (now - kept < keepMs) return;
-      kept = now;
-      this.#keep({ ...message, ...this.part, updated: now });
-    };
-  }
-
-  #later: ReturnType<typeof setTimeout> | undefined;
-  // The last tokens before a pause are shown, too.
-  #drawLater(answer: { part(): AnswerPart }, ms: number): void {
-    this.#later ??= setTimeout(() => {
-      this.#later = undefined;
-      if (this.running) this.part = answer.part();
-    }, ms);
+    draw.cancel();
+    keep.cancel();
+    this.running = undefined;
+    this.part = undefined;
+    if (answer && !answer.empty) this.#add(written(message, answer));
+    else this.#drop(message, before);
   }
 
   // An answer of which nothing has come leaves no message.
-  #finish(message: Message, part: AnswerPart | undefined): void {
-    clearTimeout(this.#later);
-    this.#later = undefined;
-    this.running = undefined;
-    this.part = undefined;
-    if (part && !isEmpty(part)) {
-      this.#add({ ...message, ...part, updated: Date.now() });
-    } else {
-      this.messages = this.messages.filter((one) => one.id !== message.id);
-      this.#turnTo(message.parent);
-    }
+  #drop(message: Message, before: string | null): void {
+    this.messages = this.messages.filter((one) => one.id !== message.id);
+    this.leaf = before;
   }
 
   #add(message: Message): void {
@@ -222,9 +203,9 @@ export class Talk {
     this.#saver.save(message.id, () => keeping.keeper.put(id, message));
   }
 
-  #turnTo(leaf: string | null): void {
+  #turnTo(leaf: string): void {
     this.leaf = leaf;
-    if (leaf !== null) this.#change({ leaf });
+    this.#change({ leaf });
   }
 
   #change(fields: Parameters<typeof keeping.keeper.change>[1]): void {
@@ -234,6 +215,6 @@ export class Talk {
   }
 }
 
-function isEmpty({ content, reasoning, tool_calls: calls }: AnswerPart): boolean {
-  return content === '' && !reasoning && !calls?.length;
+function written(message: Message, answer: Answer | undefined): Message {
+  return { ...message, ...answer?.part(), updated: Date.now() };
 }
