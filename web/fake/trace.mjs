@@ -26,18 +26,18 @@ function traceOf(request, tokens) {
   for (const rows of [256, 156]) {
     const begin = at;
     add('stage', 96_000 * (rows / 256), { device: first, stage: 0, rows });
-    add('wire', 7400, { device: first, stage: 0, rows });
+    add('wire', 7400, { device: first, to: second, stage: 0, rows });
     add('stage', 61_000 * (rows / 256), { device: second, stage: 1, rows });
     spans.push({ name: 'prompt', device: first, start_us: Math.round(begin), duration_us: Math.round(at - begin), rows });
   }
   for (let token = 0; token < tokens; ++token) {
     const begin = at;
     const slow = next() < 0.03 ? 3 + 3 * next() : 1;
-    add('stage', 21_000 + 2500 * next(), { device: first, stage: 0, token, rows: 1 });
-    add('wire', (900 + 500 * next()) * (slow > 1 ? 20 : 1), { device: first, stage: 0, token, rows: 1 });
-    add('stage', (17_000 + 1800 * next()) * slow, { device: second, stage: 1, token, rows: 1 });
-    add('wire', 700 + 300 * next(), { device: second, stage: 1, token, rows: 1 });
-    add('sample', 260 + 90 * next(), { device: first, token });
+    add('stage', 21_000 + 2500 * next(), { device: first, stage: 0, rows: 1 });
+    add('wire', (900 + 500 * next()) * (slow > 1 ? 20 : 1), { device: first, to: second, stage: 0, rows: 1 });
+    add('stage', (17_000 + 1800 * next()) * slow, { device: second, stage: 1, rows: 1 });
+    add('wire', 700 + 300 * next(), { device: second, to: first, stage: 1, rows: 1 });
+    add('sample', 260 + 90 * next(), { device: first });
     spans.push({ name: 'token', device: first, start_us: Math.round(begin), duration_us: Math.round(at - begin), token });
   }
   return { id: request.id, model: request.model, spans, dropped: 0 };
@@ -46,7 +46,7 @@ function traceOf(request, tokens) {
 export function traceRoutes(world) {
   function trace({ params, query, response }) {
     const request = world.requests.find((one) => one.id === params.id);
-    if (!request) throw new Fault(404, 'request_not_found', `There is no trace of the request ${params.id}: the last 200 are kept.`);
+    if (!request) throw new Fault(404, 'request_not_found', `There is no trace of the request ${params.id}: the last 32 are kept.`);
     const found = traceOf(request, Math.max(1, request.generated ?? 1));
     const format = query.get('format');
     if (format === 'chrome') {

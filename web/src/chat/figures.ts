@@ -1,9 +1,3 @@
-// A figure for people: three digits that count, "0.064", "4.2", "21.4", "310".
-export function figure(value: number, language: string): string {
-  const digits = value >= 100 ? 0 : value >= 1 ? 1 : value >= 0.1 ? 2 : 3;
-  return value.toLocaleString(language, { maximumFractionDigits: digits });
-}
-
 // Bytes in KiB, rounded up: what is over a limit never looks as if it were at it.
 export function kib(bytes: number): number {
   return Math.ceil(bytes / 1024);
