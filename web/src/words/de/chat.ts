@@ -18,6 +18,7 @@ export const chat: Words['chat'] = {
   deleted: (title) => `„${title}“ gelöscht.`,
   notDeleted: (title, why) => `„${title}“ wurde nicht gelöscht: ${why}`,
   today: 'Heute',
+  listMenu: 'Importieren und exportieren',
   exportAll: 'Alle exportieren (JSON)',
   importFile: 'Importieren …',
   imported: (added, updated, unchanged) => `Importiert: ${added} neu, ${updated} geändert, ${unchanged} unverändert.`,

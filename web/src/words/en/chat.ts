@@ -18,6 +18,7 @@ export const chat = {
   deleted: (title: string) => `Deleted “${title}”.`,
   notDeleted: (title: string, why: string) => `“${title}” was not deleted: ${why}`,
   today: 'Today',
+  listMenu: 'Import and export',
   exportAll: 'Export all (JSON)',
   importFile: 'Import…',
   imported: (added: number, updated: number, unchanged: number) =>
