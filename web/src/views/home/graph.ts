@@ -15,14 +15,14 @@ export interface Layout {
 // Few devices stand on an ellipse, many in rows that are shifted against each other. How many are
 // few depends on the room for their names.
 export function layout(devices: number, width: number): Layout {
-  return devices <= (width < 520 ? 5 : 9) ? around(devices, width) : rows(devices, width);
+  return devices <= (width < 520 ? 5 : 8) ? around(devices, width) : rows(devices, width);
 }
 
 function around(devices: number, width: number): Layout {
   const narrow = width < 520;
   const radius = narrow ? 30 : 38;
   const label = 52;
-  const height = devices <= 1 ? 220 : devices === 2 ? 240 : narrow ? 380 : 340;
+  const height = devices <= 1 ? 220 : devices === 2 ? 240 : narrow ? 380 : devices > 6 ? 420 : 340;
   const center = { x: width / 2, y: (height - label) / 2 + 8 };
   if (devices === 1) return { width, height, radius, points: [center] };
   const reach = {
