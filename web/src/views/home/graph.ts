@@ -34,7 +34,14 @@ function around(devices: number, width: number): Layout {
     const angle = Math.PI + (2 * Math.PI * i) / devices;
     return { x: center.x + reach.x * Math.cos(angle), y: center.y + reach.y * Math.sin(angle) };
   });
-  return { width, height, radius, points };
+  return { width, height, radius, points: centered(points, center.x) };
+}
+
+// The same picture with its middle at `x`.
+function centered(points: Point[], x: number): Point[] {
+  const xs = points.map((point) => point.x);
+  const shift = x - (Math.min(...xs) + Math.max(...xs)) / 2;
+  return points.map((point) => ({ x: point.x + shift, y: point.y }));
 }
 
 function rows(devices: number, width: number): Layout {

@@ -2,12 +2,12 @@ import type { Words } from '../en';
 
 export const settings: Words['settings'] = {
   device: (file: string) => `Einstellungen dieses Geräts, gespeichert in ${file}.`,
-  origins: { flag: 'durch eine Option gesetzt', environment: 'durch die Umgebung gesetzt', file: 'hier gesetzt', default: 'wie exo kommt' },
+  origins: { flag: 'durch eine Option gesetzt', environment: 'durch die Umgebung gesetzt', file: 'hier gesetzt', default: 'Standard' },
   fixed: 'Das wurde beim Start von exo gesetzt und kann nur dort geändert werden.',
-  byDefault: (value: string) => `Ohne Einstellung: ${value}`,
+  byDefault: (value: string) => `Standard: ${value}`,
   empty: 'nichts',
   save: 'Speichern',
-  reset: 'Zurück zu dem, womit exo kommt',
+  reset: 'Auf Standard zurücksetzen',
   on: 'an',
   off: 'aus',
   listHint: 'Eines je Zeile.',
