@@ -52,8 +52,8 @@ export function adminRoutes(world) {
   }
 
   const invite = ({ response }) => sendJson(response, {
-    code: '493 021', code_seconds: 600, link_seconds: 600,
-    links: [`exo://join/192.168.1.17:52414/${hex('invitation', 40)}`],
+    code: '493021', code_seconds: 120, link_seconds: 600,
+    links: [`exo://192.168.1.17:52416/${hex('invitation', 26)}`],
   });
 
   async function change({ request, response }) {
@@ -87,7 +87,7 @@ export function adminRoutes(world) {
     const timer = setInterval(() => line('info', `answered a chat of qwen3-8b-q4_k_m in ${(2 + Math.random()).toFixed(1)} s`), 2000);
     const send = startEvents(response, { end: () => clearInterval(timer) });
     line('info', 'exo 1.0.0 serves http://127.0.0.1:52415');
-    line('info', 'desk joined: 40 GB of memory, NVIDIA GeForce RTX 4060');
+    line('info', 'desk joined: 24 GB of memory, NVIDIA GeForce RTX 4060');
     line('warning', 'laptop runs on battery (62 %): it gives half of its memory');
     line('error', 'the pull of mistral-small-3.2-24b-q4_k_m was cut after 3.1 GB, it goes on in 2 s');
   }

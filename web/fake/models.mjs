@@ -14,14 +14,15 @@ export function modelRoutes(world) {
     const kv = context * model.exo.layers * 2048;
     const need = model.exo.bytes + kv;
     const here = world.nodes.filter((one) => !without.includes(one.id)).sort((a, b) => b.memory_budget - a.memory_budget);
-    const free = here.reduce((sum, one) => sum + one.memory_budget, 0);
+    const freeOf = (one) => one.memory_budget * one.health.share - one.memory_reserved;
+    const free = here.reduce((sum, one) => sum + freeOf(one), 0);
     if (need > free) {
       throw new Fault(503, 'no_plan',
         `${model.id} needs ${(need / GB).toFixed(1)} GB with a context of ${context}, and these devices have ` +
         `${(free / GB).toFixed(1)} GB free. Take a smaller quantization or context, or let another device join.`);
     }
     let room = 0;
-    const used = here.filter((one) => room < need && ((room += one.memory_budget), true));
+    const used = here.filter((one) => room < need && ((room += freeOf(one)), true));
     return { used, need, kv };
   }
 

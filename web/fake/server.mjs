@@ -58,7 +58,7 @@ async function answer(world, routes, request, response) {
   await found.handler({ request, response, params: found.params, query: url.searchParams });
 }
 
-// Gives the address when it listens, and the function that ends it.
+// Gives its address, its state, and the functions that cut its connections and end it.
 export function startFake({ port = 0, scenario = 'usual' } = {}) {
   const world = new World(scenario);
   const routes = [eventRoutes, adminRoutes, modelRoutes, chatRoutes].flatMap((make) => make(world));
@@ -75,6 +75,8 @@ export function startFake({ port = 0, scenario = 'usual' } = {}) {
       resolve({
         url: `http://127.0.0.1:${server.address().port}`,
         world,
+        // Ends all connections; new ones are taken.
+        cut: () => server.closeAllConnections(),
         close() {
           world.stop();
           server.close();

@@ -57,7 +57,7 @@ function usualNodes() {
   const nodes = [
     node('kitchen', [processor('cpu', 'Intel N100', 4, 16 * GB, 24, 190, 2.6 * GB)], { state: 'self', rtt_ms: 0 }),
     node('desk', [
-      processor('cpu', 'AMD Ryzen 7 7700', 8, 32 * GB, 58, 1100, 0),
+      processor('cpu', 'AMD Ryzen 7 7700', 8, 16 * GB, 58, 1100, 0),
       processor('gpu', 'NVIDIA GeForce RTX 4060', 24, 8 * GB, 262, 15000, 3.1 * GB),
     ]),
     node('laptop', [processor('cpu', 'Apple M2', 8, 16 * GB, 92, 900, 0)], {

@@ -15,14 +15,14 @@ export interface Layout {
 // Few devices stand on an ellipse, many in rows that are shifted against each other. How many are
 // few depends on the room for their names.
 export function layout(devices: number, width: number): Layout {
-  return devices <= (width < 520 ? 5 : 9) ? around(devices, width) : rows(devices, width);
+  return devices <= (width < 520 ? 5 : 8) ? around(devices, width) : rows(devices, width);
 }
 
 function around(devices: number, width: number): Layout {
   const narrow = width < 520;
   const radius = narrow ? 30 : 38;
   const label = 52;
-  const height = devices <= 1 ? 220 : devices === 2 ? 240 : narrow ? 380 : 340;
+  const height = devices <= 1 ? 220 : devices === 2 ? 240 : narrow ? 380 : devices > 6 ? 420 : 340;
   const center = { x: width / 2, y: (height - label) / 2 + 8 };
   if (devices === 1) return { width, height, radius, points: [center] };
   const reach = {
@@ -34,7 +34,14 @@ function around(devices: number, width: number): Layout {
     const angle = Math.PI + (2 * Math.PI * i) / devices;
     return { x: center.x + reach.x * Math.cos(angle), y: center.y + reach.y * Math.sin(angle) };
   });
-  return { width, height, radius, points };
+  return { width, height, radius, points: centered(points, center.x) };
+}
+
+// The same picture with its middle at `x`.
+function centered(points: Point[], x: number): Point[] {
+  const xs = points.map((point) => point.x);
+  const shift = x - (Math.min(...xs) + Math.max(...xs)) / 2;
+  return points.map((point) => ({ x: point.x + shift, y: point.y }));
 }
 
 function rows(devices: number, width: number): Layout {

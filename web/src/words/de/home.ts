@@ -4,7 +4,7 @@ export const home: Words['home'] = {
   title: 'Was möchtest du wissen?',
   ask: 'Fragen',
   askLabel: 'Deine Frage',
-  askHint: 'Frag, was du willst. Es antworten die Geräte dieses Haushalts.',
+  askHint: 'Frag, was du willst',
   noModel: 'Es gibt noch kein Modell.',
   figures: 'Der Verbund gerade jetzt',
   devices: (here: number): string => (here === 1 ? 'Gerät' : 'Geräte'),

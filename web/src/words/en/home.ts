@@ -2,7 +2,7 @@ export const home = {
   title: 'What would you like to know?',
   ask: 'Ask',
   askLabel: 'Your question',
-  askHint: 'Ask anything. It is answered by the devices of this home.',
+  askHint: 'Ask anything',
   noModel: 'There is no model yet.',
   figures: 'This cluster now',
   devices: (here: number): string => (here === 1 ? 'device' : 'devices'),
