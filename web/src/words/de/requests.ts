@@ -4,6 +4,7 @@ export const requests: Words['requests'] = {
   intro: 'Was Programme und Menschen dieses Gerät fragen. Nie, was sie schreiben: nur wie viel und wie schnell.',
   running: 'Laufen gerade',
   ended: 'Beendet',
+  endedTable: 'Tabelle der beendeten Anfragen',
   none: 'Gerade fragt niemand etwas',
   noneText: 'Anfragen des Chats und aller verbundenen Programme erscheinen hier sofort.',
   noneEnded: 'Noch ist nichts beendet.',
@@ -29,6 +30,6 @@ export const requests: Words['requests'] = {
   cancelTitle: 'Diese Anfrage abbrechen?',
   cancelText: (who, model) => `${who} wartet auf ${model} und bekommt statt des Rests der Antwort einen Fehler.`,
   trace: 'Verlauf',
-  traceOf: (model) => `Wo die Zeit der Anfrage an ${model} blieb`,
+  traceOf: (model) => `Verlauf der Anfrage an ${model}`,
   tokens: (count) => `${count} Token`,
 };

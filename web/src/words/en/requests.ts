@@ -3,6 +3,7 @@ export const requests = {
   intro: 'What programs and people ask of this device. Never what they write: only how much, and how fast.',
   running: 'Running now',
   ended: 'Ended',
+  endedTable: 'Table of ended requests',
   none: 'Nobody is asking anything right now',
   noneText: 'Requests of the chat and of every connected program appear here at once.',
   noneEnded: 'Nothing has ended yet.',
@@ -28,6 +29,6 @@ export const requests = {
   cancelTitle: 'Cancel this request?',
   cancelText: (who: string, model: string) => `${who} is waiting for ${model}, and gets an error instead of the rest of the answer.`,
   trace: 'Trace',
-  traceOf: (model: string) => `Where the time of the request to ${model} went`,
+  traceOf: (model: string) => `Trace of the request to ${model}`,
   tokens: (count: string) => `${count} tokens`,
 };
