@@ -1,1 +1,0 @@
-import{y as p,ae as o,t as l,E as r,a7 as c,c as d,i,j as m}from"./index-moADLDHj.js";var f=m("<span><!></span>");function h(s,e){let t=p(e,"tone",3,"plain");var a=f(),n=i(a);o(n,()=>e.children),l(()=>r(a,1,c(t()),"svelte-1m0dk8d")),d(s,a)}export{h as B};

@@ -1,1 +1,0 @@
-import{p as o,t as r,c as p,f as h,j as f,o as c,w as l,v as m}from"./index-moADLDHj.js";var u=f("<h1> </h1>");function d(a,e){o(e,!0);var t=u(),s=m(t,!0);r(()=>c(s,l.view.chat)),p(a,t),h()}export{d as default};

@@ -1,1 +1,0 @@
-import{p as r,t as o,c as p,f,j as u,o as h,w as l,v as m}from"./index-moADLDHj.js";var v=u("<h1> </h1>");function d(e,s){r(s,!0);var t=v(),a=m(t,!0);o(()=>h(a,l.view.requests)),p(e,t),f()}export{d as default};

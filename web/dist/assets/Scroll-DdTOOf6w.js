@@ -1,1 +1,0 @@
-import{ae as r,t as i,q as s,c as o,i as c,j as d}from"./index-moADLDHj.js";var v=d('<div class="scroll svelte-1vwh8mh" role="group" tabindex="0"><!></div>');function m(t,e){var a=v(),l=c(a);r(l,()=>e.children),i(()=>s(a,"aria-label",e.label)),o(t,a)}export{m as S};

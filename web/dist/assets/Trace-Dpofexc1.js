@@ -1,1 +1,0 @@
-import{p as s,t as o,c as p,f,j as c,o as h,w as l,v as m}from"./index-moADLDHj.js";var u=c("<h1> </h1>");function d(a,e){s(e,!0);var t=u(),r=m(t,!0);o(()=>h(r,l.view.trace)),p(a,t),f()}export{d as default};

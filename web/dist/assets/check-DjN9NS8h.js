@@ -1,1 +1,0 @@
-import{I as r,s as a,r as n}from"./index-moADLDHj.js";var c=new Set(["$$slots","$$events","$$legacy"]);function $(e,s){let t=n(s,c);const o={name:"check",size:24,node:[["path",{d:"M20 6 9 17l-5-5"}]]};r(e,a(()=>t,{get icon(){return o}}))}export{$ as C};
