@@ -28,6 +28,8 @@ export interface CallOptions {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  // The browser finishes the call also where the page is closed.
+  keepalive?: boolean;
 }
 
 // Sends a request and gives the answer of a status below 300; everything else throws ApiError, an
@@ -35,6 +37,7 @@ export interface CallOptions {
 export async function call(path: string, options: CallOptions = {}): Promise<Response> {
   const headers: Record<string, string> = { ...options.headers };
   const init: RequestInit = { method: options.method ?? 'GET', headers, signal: options.signal ?? null };
+  if (options.keepalive) init.keepalive = true;
   if (options.body !== undefined) {
     headers['Content-Type'] = 'application/json';
     init.body = JSON.stringify(options.body);

@@ -201,13 +201,19 @@ export interface Span {
   // Microseconds since the request's start.
   start_us: number;
   duration_us: number;
+  // Index of the first token that a step brought.
   token?: number;
   rows?: number;
+  // Of a wire between stages: the device that gets the rows.
+  to?: string;
+  // Of several answers to one prompt.
+  choice?: number;
 }
 export interface Trace {
   id: string;
   model: string;
   spans: Span[];
+  // Steps beyond those that are kept.
   dropped: number;
 }
 

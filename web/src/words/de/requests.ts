@@ -1,3 +1,34 @@
 import type { Words } from '../en';
 
-export const requests: Words['requests'] = {};
+export const requests: Words['requests'] = {
+  intro: 'Was Programme und Menschen dieses Gerät fragen. Nie, was sie schreiben: nur wie viel und wie schnell.',
+  running: 'Laufen gerade',
+  ended: 'Beendet',
+  none: 'Gerade fragt niemand etwas',
+  noneText: 'Anfragen des Chats und aller verbundenen Programme erscheinen hier sofort.',
+  noneEnded: 'Noch ist nichts beendet.',
+  state: 'Stand',
+  states: {
+    queued: 'Wartet', prompt: 'Liest', answering: 'Antwortet', done: 'Fertig', failed: 'Fehlgeschlagen', canceled: 'Abgebrochen',
+  },
+  model: 'Modell',
+  who: 'Wer',
+  nobody: 'dieses Gerät',
+  dialect: 'API',
+  devices: 'Geräte',
+  prompt: 'Gelesen',
+  promptTokens: (tokens, cached) => `${tokens} (${cached} bekannt)`,
+  answer: 'Geschrieben',
+  speed: 'Token/s',
+  first: 'Erstes Token',
+  started: 'Begonnen',
+  took: 'Dauer',
+  cancel: 'Abbrechen',
+  cancelOf: (model) => `Anfrage an ${model} abbrechen`,
+  canceled: 'Die Anfrage wurde abgebrochen. Ihr Programm bekam einen Fehler.',
+  cancelTitle: 'Diese Anfrage abbrechen?',
+  cancelText: (who, model) => `${who} wartet auf ${model} und bekommt statt des Rests der Antwort einen Fehler.`,
+  trace: 'Verlauf',
+  traceOf: (model) => `Wo die Zeit der Anfrage an ${model} blieb`,
+  tokens: (count) => `${count} Token`,
+};
