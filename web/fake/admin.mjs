@@ -4,24 +4,26 @@ import { hex } from './world.mjs';
 
 function firstSettings() {
   const setting = (name, value, kind, help, extra = {}) =>
-    ({ name, value, default: value, origin: 'default', kind, help, restart: false, ...extra });
+    ({ name, value, default: value, origin: 'default', kind, help, restart: true, ...extra });
+  const inFile = (line, fallback) => ({ origin: 'file', source: `exo.toml line ${line}`, default: fallback });
   return [
-    setting('name', 'kitchen', 'text', 'What this device is called in the cluster.', { origin: 'file', default: 'localhost', restart: true }),
-    setting('memory-share', 0.8, 'fraction', 'The part of the memory that models may use.'),
-    setting('battery-floor', 0.3, 'fraction', 'Below this charge the device gives nothing to models.'),
-    setting('hours', '', 'text', 'When models may run here, as 20:00-07:00. Empty: always.'),
-    setting('listen', '', 'text', 'The address that serves the API by TLS, as 192.168.1.20:52443.', { restart: true }),
-    setting('pull-limit', 0, 'bytes per second', 'The most that downloads take. 0: no limit.'),
-    setting('log-prompts', false, 'boolean', 'Whether the log shows what is asked.', { origin: 'flag' }),
+    setting('name', 'kitchen', 'text', 'name of this device', inFile(1, 'localhost')),
+    setting('memory_limit', '12 GiB', 'a size: 12GiB', 'memory for weights, caches and what computing needs', inFile(2, 'what is free')),
+    setting('min_charge', 30, 'an integer from 0 to 100', 'below it, on its battery, this device takes no part in models', { restart: false }),
+    setting('hours', [], 'a list of times of day: 22:00-07:00', 'when this device takes part in models; empty: always'),
+    setting('listen', [], 'a list of ADDRESS:PORT', 'serves the API by TLS there, to those who have a key'),
+    setting('keep_awake', true, 'true or false', 'this device does not fall asleep by itself while it answers'),
+    setting('port', 52416, 'an integer from 0 to 65535', 'port for other devices', { origin: 'flag', source: '--port' }),
+    setting('cluster_secret', null, 'text', 'secret shared by the devices of a cluster', { secret: true }),
   ];
 }
 
 const checks = [
   { id: 'version', state: 'ok', title: 'All devices run the same version', detail: 'exo 1.0.0 on 3 devices.', fix: '' },
   { id: 'discovery', state: 'ok', title: 'Devices find each other', detail: '2 devices answer on the local network.', fix: '' },
-  { id: 'clock', state: 'warning', title: 'The clock of laptop is 41 s off', detail: 'Certificates and invitations need clocks that agree within 60 s.', fix: 'timedatectl set-ntp true' },
-  { id: 'disk', state: 'problem', title: 'The disk of kitchen is nearly full', detail: '2.1 GB are free; a pull of 14.3 GB is running.', fix: 'exo rm llama-3.3-70b-instruct-q4_k_m' },
-  { id: 'firewall', state: 'unknown', title: 'Whether port 52414 is open could not be found out', detail: 'nft may not be asked by this user.', fix: 'sudo exo doctor' },
+  { id: 'clock', state: 'warning', title: 'The clock of laptop is 41 s off', detail: 'Certificates and invitations need clocks that agree within 60 s.', fix: 'set it, and let it be kept right: timedatectl set-ntp true' },
+  { id: 'disk', state: 'problem', title: 'The disk of kitchen is nearly full', detail: '2.1 GB are free; a pull of 14.3 GB is running.', fix: 'make room, for example: exo rm llama-3.3-70b-instruct-q4_k_m' },
+  { id: 'firewall', state: 'unknown', title: 'Whether port 52414 is open could not be found out', detail: 'nft may not be asked by this user.', fix: 'ask once as root: sudo exo doctor' },
 ];
 
 export function adminRoutes(world) {
@@ -57,12 +59,12 @@ export function adminRoutes(world) {
   });
 
   async function change({ request, response }) {
-    const answer = { now: [], restart: [] };
+    const answer = { now: [], restart: [], hidden: [] };
     for (const [name, value] of Object.entries(await readJson(request))) {
       const found = settings.find((one) => one.name === name);
       if (!found) throw new Fault(400, 'invalid_value', `There is no setting "${name}".`);
-      if (found.kind === 'fraction' && value !== null && !(value >= 0 && value <= 1))
-        throw new Fault(400, 'invalid_value', `${name} is ${value}, and must be from 0 to 1.`);
+      if (found.name === 'min_charge' && value !== null && !(value >= 0 && value <= 100))
+        throw new Fault(400, 'invalid_value', `min_charge takes an integer from 0 to 100, not ${value}.`);
       Object.assign(found, { value: value ?? found.default, origin: value === null ? 'default' : 'file' });
       (found.restart ? answer.restart : answer.now).push(name);
     }

@@ -52,7 +52,8 @@ async function answer(world, routes, request, response) {
     if (world.scenario === 'errors')
       throw new Fault(500, 'internal_error', 'The disk of this device is full: 0 bytes free. Delete a model, then try again.');
     if (world.scenario === 'slow') await new Promise((resolve) => setTimeout(resolve, 1500));
-    if (!world.signedIn && world.scenario === 'stranger')
+    const internal = path.startsWith('/v1/internal/') && path !== '/v1/internal/events';
+    if (!world.signedIn && (world.scenario === 'stranger' || internal))
       throw new Fault(401, 'missing_api_key', 'Nobody is signed in. Open the link that `exo dashboard` prints.');
   }
   await found.handler({ request, response, params: found.params, query: url.searchParams });

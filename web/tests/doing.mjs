@@ -22,6 +22,18 @@ export const tests = [
     await page.getByText('tokens/s now').waitFor();
   }),
 
+  test('without signing in there is the chat, and the rest says how', {}, async (page) => {
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('link', { name: 'Sign in' }).waitFor();
+    await open(page, 'trust');
+    await page.getByText('Sign in to see this').waitFor();
+    await open(page, 'models');
+    await page.getByText('Sign in to download').waitFor();
+    assert((await page.getByRole('button', { name: 'Load' }).count()) === 0, 'a model could be loaded');
+    await open(page, 'chat');
+    await page.getByRole('textbox').first().waitFor();
+  }),
+
   test('tokens flow in the picture, and the table says the same', {}, async (page) => {
     await page.locator('svg .tokens').first().waitFor({ state: 'attached' });
     await page.getByRole('radio', { name: 'Table' }).check();
@@ -87,16 +99,16 @@ export const tests = [
 
   test('a setting is saved, refused and put back', { expected: /status of 400/ }, async (page) => {
     await open(page, 'settings');
-    const field = page.getByLabel('memory-share');
-    await field.fill('7');
+    const field = page.getByLabel('min_charge');
+    await field.fill('700');
     await page.keyboard.press('Enter');
-    await page.getByText('must be from 0 to 1').waitFor();
-    await field.fill('0.5');
+    await page.getByText('takes an integer from 0 to 100').waitFor();
+    await field.fill('50');
     await page.keyboard.press('Enter');
-    await page.getByText('memory-share is saved and in effect.').waitFor();
-    await page.getByRole('button', { name: 'Reset to default: memory-share' }).click();
-    await page.waitForFunction(() => document.body.innerText.includes('memory-share') && !document.querySelector('[aria-label="Reset to default: memory-share"]'));
-    assert((await field.inputValue()) === '0.8', 'the field does not show the default');
+    await page.getByText('min_charge is saved and in effect.').waitFor();
+    await page.getByRole('button', { name: 'Reset to default: min_charge' }).click();
+    await page.waitForFunction(() => document.body.innerText.includes('min_charge') && !document.querySelector('[aria-label="Reset to default: min_charge"]'));
+    assert((await field.inputValue()) === '30', 'the field does not show the default');
   }),
 
   test('a key is made, shown once and removed', {}, async (page) => {

@@ -1,6 +1,6 @@
 // The one stream of events that the page listens to, and the state that it keeps up to date. Nothing
 // is asked for at intervals.
-import { ApiError, call } from './client';
+import { ApiError, call, json } from './client';
 import { backoffMs } from './backoff';
 import { readEvents, type ServerEvent } from './sse';
 import type {
@@ -113,12 +113,18 @@ export async function connect(): Promise<void> {
     if (signal.aborted) return;
     if (denied) {
       connection = 'denied';
+      await readModels();
       return;
     }
     connection = 'lost';
     await pause(backoffMs(failures++, Math.random()));
     if (signal.aborted) return;
   }
+}
+
+// Who may ask models but not follow the cluster still chooses among them.
+async function readModels(): Promise<void> {
+  models = await json<ModelList>('/v1/models').then((list) => list.data, () => undefined);
 }
 
 function isDenied(fault: unknown): boolean {

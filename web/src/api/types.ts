@@ -5,7 +5,8 @@ export interface Session {
   signed_in: boolean;
   scopes: Scope[];
   name?: string;
-  device: { id: string; name: string; version: string };
+  // Not told to strangers.
+  device?: { id: string; name: string; version: string };
   // The page was opened on the device itself.
   local: boolean;
 }
@@ -157,6 +158,8 @@ export interface DeviceTelemetry {
   memory_exo?: number;
   // Of other programs, 0 to 1.
   load?: number;
+  // The part of the time that exo computes, 0 to 1.
+  busy?: number;
   temperature_c?: number;
   throttled?: boolean;
   power?: 'mains' | 'battery' | 'unknown';
@@ -227,6 +230,8 @@ export interface Pull {
   seconds_left?: number;
   // For so long nothing has come.
   silent_seconds?: number;
+  // What the planner says of it.
+  note?: string;
   error?: string;
 }
 
@@ -309,7 +314,15 @@ export interface AuditEntry {
   time: number;
   what: string;
   device: string;
+  // What the device is called.
+  name?: string;
   detail: string;
+}
+export interface Audit {
+  data: AuditEntry[];
+  intact: boolean;
+  // Where it is not intact: what is wrong.
+  problem?: string;
 }
 
 export interface Setting {
@@ -319,18 +332,33 @@ export interface Setting {
   default: unknown;
   kind: string;
   help: string;
-  // Takes effect at the next start.
+  // A change takes effect at the next start.
   restart: boolean;
+  // Where the value comes from, in full: "exo.toml line 3".
+  source?: string;
+  // The value from the next start on, where it is another.
+  next?: unknown;
+  // No value is told, and none can be set here.
+  secret?: boolean;
+}
+export interface SettingsChanged {
+  now: string[];
+  restart: string[];
+  // For those the file does not count, but `by`: "--port".
+  hidden: { name: string; by: string }[];
 }
 export interface Settings {
   file: string;
+  // Why the next start would fail.
+  problem?: string;
   data: Setting[];
 }
 export interface ApiKey {
   name: string;
   scopes: Scope[];
-  rate?: number;
-  quota?: number;
+  // Requests per minute and tokens per day; null: any.
+  rate?: number | null;
+  quota?: number | null;
   created?: number;
   last_used?: number;
 }

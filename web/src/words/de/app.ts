@@ -24,6 +24,10 @@ export const app: Words['app'] = {
   dismiss: 'Ausblenden',
   unreachable: 'Der Knoten antwortet nicht. Läuft exo noch auf diesem Gerät?',
   badAnswer: (status: number) => `Die Antwort des Knotens war nicht lesbar (Status ${status}). Lade die Seite neu; vielleicht läuft ein neueres exo.`,
+  locked: 'Dafür musst du angemeldet sein',
+  lockedText: 'Was Geräte, Modelle und Einstellungen ändert, ist den Leuten dieses Haushalts vorbehalten. Führe dies auf diesem Gerät aus und öffne den Link, den es zeigt:',
+  lockedCommand: 'Der Befehl, der den Link zeigt',
+  lockedOther: 'Anders anmelden',
   wordOf: 'von',
   unknown: 'unbekannt',
 };

@@ -56,5 +56,6 @@ export const home: Words['home'] = {
   firstModelText: 'exo-tiny zeigt nur, dass alles läuft. Ein richtiges Modell braucht einige Minuten zum Herunterladen.',
   firstDevice: 'Ein zweites Gerät hinzufügen',
   firstDeviceText: 'Die Geräte des Haushalts teilen ihren Speicher: Größere Modelle passen, und Antworten kommen schneller.',
+  denied: 'Du darfst Modelle fragen, aber die Geräte nicht sehen. Melde dich mit mehr Rechten an, um sie zu sehen.',
   waiting: 'Der Zustand des Verbunds kommt gleich …',
 };

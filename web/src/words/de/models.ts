@@ -1,6 +1,7 @@
 import type { Words } from '../en';
 
 export const models: Words['models'] = {
+  readOnly: 'Melde dich an, um Modelle herunterzuladen, zu laden und zu entfernen.',
   get: 'Ein Modell holen',
   getLabel: 'Name oder Adresse eines Modells',
   getHint: 'hf:OWNER/REPO:Q4_K_M, ein Name von Ollama wie llama3.2:1b, eine https-Adresse oder eine Datei dieses Geräts',

@@ -23,6 +23,10 @@ export const app = {
   dismiss: 'Dismiss',
   unreachable: 'The node does not answer. Is exo still running on this device?',
   badAnswer: (status: number) => `The node's answer could not be read (status ${status}). Reload the page; a newer exo may be running.`,
+  locked: 'Sign in to see this',
+  lockedText: 'What changes devices, models and settings is kept for people of this home. Run this on this device, and open the link that it prints:',
+  lockedCommand: 'The command that prints the link',
+  lockedOther: 'Sign in another way',
   wordOf: 'of',
   unknown: 'unknown',
 };

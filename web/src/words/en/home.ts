@@ -54,5 +54,6 @@ export const home = {
   firstModelText: 'exo-tiny only shows that everything works. A real model takes some minutes to download.',
   firstDevice: 'Add a second device',
   firstDeviceText: 'Devices of this home share their memory: larger models fit, and answers come faster.',
+  denied: 'You may ask models, but not see the devices. Sign in with more rights to see them.',
   waiting: 'Waiting for the state of the cluster…',
 };

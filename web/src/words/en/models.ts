@@ -1,4 +1,5 @@
 export const models = {
+  readOnly: 'Sign in to download, load and remove models.',
   get: 'Get a model',
   getLabel: 'Name or address of a model',
   getHint: 'hf:OWNER/REPO:Q4_K_M, a name of Ollama such as llama3.2:1b, an https address, or a file of this device',
