@@ -74,6 +74,7 @@ const thought = 'The question is about speed at home. I should name what limits 
 const call = { name: 'get_weather', arguments: '{"city": "Berlin", "days": 2}' };
 
 const answers = {
+  everything: { reasoning: thought, text: [usual, code, math, table].join('\n') },
   code: { text: code },
   math: { text: math },
   table: { text: table },

@@ -37,10 +37,8 @@ function look(size, scheme) {
     await page.getByLabel('Record token probabilities').check();
     await axeClean(page);
     await button(page, 'Done').click();
-    for (const question of ['code', 'math', 'a table', 'think']) {
-      await ask(page, question);
-      await answered(page);
-    }
+    await ask(page, 'everything');
+    await answered(page);
     await page.locator('math').first().waitFor();
     await page.locator('pre .keyword').first().waitFor();
     await page.getByText('Thoughts').click();

@@ -57,7 +57,11 @@ export class Talk {
     this.model = from.model ?? '';
     this.settings = readSettings(from.settings);
     this.leaf = from.leaf;
-    this.messages = from.messages;
+    // A message that did not change stays the same object: it is not drawn again.
+    this.messages = from.messages.map((one) => {
+      const known = this.tree.get(one.id);
+      return known?.updated === one.updated ? known : one;
+    });
   }
 
   // All of it, as it is here.

@@ -1,6 +1,7 @@
 // The talks that are open in this page, by the id of their conversation.
 import { onConversations } from '../api/stream.svelte';
 import { withKeeper } from './keeping.svelte';
+import { later } from './later';
 import { Talk } from './talk.svelte';
 
 // So many stay in memory, the last shown ones; those that answer always do.
@@ -43,9 +44,18 @@ function closeOld(): void {
   }
 }
 
+// Notices come in swarms, also of what this page itself has written.
+const settleMs = 1000;
+const changed = new Set<string>();
+const settled = later(settleMs, () => {
+  for (const id of changed) open.get(id)?.refresh().catch(() => {});
+  changed.clear();
+});
+
 onConversations((notice) => {
-  for (const [id, talk] of open) {
+  for (const id of open.keys()) {
     if (notice !== 'all' && notice.deleted.includes(id)) forgetTalk(id);
-    else if (notice === 'all' || notice.changed.includes(id)) talk.refresh().catch(() => {});
+    else if (notice === 'all' || notice.changed.includes(id)) changed.add(id);
   }
+  if (changed.size > 0) settled.ask();
 });
