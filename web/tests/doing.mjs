@@ -3,6 +3,19 @@ import { assert, open, withPage } from './browser.mjs';
 
 const test = (name, options, body) => ({ name, run: (browser) => withPage(browser, options, body) });
 
+function framesIn(page, ms) {
+  return page.evaluate((limit) => new Promise((resolve) => {
+    let frames = 0;
+    const start = performance.now();
+    const frame = (time) => {
+      ++frames;
+      if (time - start < limit) requestAnimationFrame(frame);
+      else resolve(frames);
+    };
+    requestAnimationFrame(frame);
+  }), ms);
+}
+
 export const tests = [
   test('a link signs in, and its token leaves the address', { scenario: 'stranger', expected: /status of 401/ }, async (page) => {
     await page.getByRole('heading', { name: 'Sign in' }).waitFor();
@@ -134,11 +147,14 @@ export const tests = [
   }),
 
   test('by keyboard: the content is skipped to, a dialog gives the focus back', {}, async (page) => {
-    await open(page, 'settings');
-    await page.evaluate(() => document.activeElement?.blur());
+    const focused = () => page.evaluate(() => document.activeElement?.id);
+    await page.getByText('tokens/s now').waitFor();
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
-    assert((await page.evaluate(() => document.activeElement?.id)) === 'main', 'the focus is not in the content');
+    assert((await focused()) === 'main', 'the focus is not in the content');
+    await page.getByRole('link', { name: 'Settings' }).press('Enter');
+    await page.getByRole('heading', { name: 'API keys' }).waitFor();
+    assert((await focused()) === 'main', 'the focus stays behind when another view opens');
     const button = page.getByRole('button', { name: 'Make a key' });
     await button.focus();
     await page.keyboard.press('Enter');
@@ -175,21 +191,13 @@ export const tests = [
   }),
 
   test('64 devices stay fluent', { scenario: 'many' }, async (page) => {
+    // Against a view in which nothing moves, since machines differ.
+    await open(page, 'open');
+    const still = await framesIn(page, 1500);
+    await open(page, 'home');
     await page.locator('svg a').nth(63).waitFor();
-    // Frames that came late while tokens flow and telemetry comes.
-    const late = await page.evaluate(() => new Promise((resolve) => {
-      let last = performance.now(), worst = 0, frames = 0;
-      const start = last;
-      const frame = (time) => {
-        worst = Math.max(worst, time - last);
-        last = time;
-        ++frames;
-        if (time - start < 2500) requestAnimationFrame(frame);
-        else resolve({ worst, perSecond: frames / 2.5 });
-      };
-      requestAnimationFrame(frame);
-    }));
-    assert(late.perSecond > 20, `only ${late.perSecond.toFixed(0)} frames a second, the worst after ${late.worst.toFixed(0)} ms`);
+    const moving = await framesIn(page, 1500);
+    assert(moving > still / 2, `${moving} frames while tokens flow and telemetry comes, ${still} when nothing moves`);
   }),
 
   test('the first view is small and asks no other host', {}, async (page) => {

@@ -30,6 +30,8 @@ test('a device that is away, or has a part only, holds no file', () => {
   const node = (name: string, state: string, complete: boolean) =>
     ({ name, state, models: [{ id: 'm', name: 'm', bytes: 1, complete }] });
   const cluster = { nodes: [node('a', 'self', true), node('b', 'alive', false), node('c', 'dead', true)] };
-  expect(holdersOf(model('m'), cluster as unknown as Cluster)).toEqual(['a']);
+  expect(holdersOf(model('m', { local: false }), cluster as unknown as Cluster)).toEqual(['a']);
+  expect(holdersOf(model('other', { local: false }), cluster as unknown as Cluster)).toEqual([]);
+  expect(holdersOf(model('other'), cluster as unknown as Cluster)).toEqual(['a']);
   expect(holdersOf(model('m'), undefined)).toEqual([]);
 });

@@ -7,11 +7,12 @@ export function quantizationOf(name: string): string | undefined {
   return found?.[1]?.toUpperCase();
 }
 
-// Names of the devices that are here and have all of its file.
+// Names of the devices that are here and have all of its file. A file that was only made known to
+// this device is not among those that others may take from it.
 export function holdersOf(model: Model, cluster: Cluster | undefined): string[] {
   const here = cluster?.nodes.filter((node) => node.state === 'self' || node.state === 'alive') ?? [];
   return here
-    .filter((node) => node.models.some((held) => held.id === model.exo.model_id && held.complete))
+    .filter((node) => (node.state === 'self' && model.exo.local) || node.models.some((held) => held.id === model.exo.model_id && held.complete))
     .map((node) => node.name);
 }
 
