@@ -28,14 +28,12 @@ export interface Keeper {
   // `leaving`: the page is being closed, and the browser finishes the call.
   remove(id: string, leaving?: boolean): Promise<void>;
   put(id: string, message: Message): Promise<void>;
-  removeMessage(id: string, message: string): Promise<void>;
   exported(): Promise<ConversationFile>;
   imported(file: ConversationFile): Promise<ImportReport>;
 }
 
 const root = '/v1/conversations';
 const at = (id: string) => `${root}/${encodeURIComponent(id)}`;
-const messageAt = (id: string, message: string) => `${at(id)}/messages/${encodeURIComponent(message)}`;
 
 export const nodeKeeper: Keeper = {
   page(search, before) {
@@ -48,8 +46,7 @@ export const nodeKeeper: Keeper = {
   create: (fields) => json(root, { body: fields }),
   change: async (id, fields) => void (await call(at(id), { method: 'PATCH', body: fields })),
   remove: async (id, leaving) => void (await call(at(id), { method: 'DELETE', keepalive: leaving ?? false })),
-  put: async (id, message) => void (await call(messageAt(id, message.id), { method: 'PUT', body: message })),
-  removeMessage: async (id, message) => void (await call(messageAt(id, message), { method: 'DELETE' })),
+  put: async (id, message) => void (await call(`${at(id)}/messages/${message.id}`, { method: 'PUT', body: message })),
   exported: () => json(`${root}/export`),
   imported: (file) => json(`${root}/import`, { body: file }),
 };

@@ -39,6 +39,8 @@ export class Talk {
   part = $state.raw<AnswerPart>();
   // Why the last answer failed, and the message that it was to answer.
   fault = $state.raw<{ parent: string | null; error: unknown }>();
+  // The last answer was ended by the person.
+  stopped = $state(false);
   // Why the node has not kept the last changes.
   unsaved = $state.raw<unknown>();
 
@@ -164,6 +166,7 @@ export class Talk {
     const draw = later(drawMs, () => (this.part = answer?.part()));
     const keep = later(keepMs, () => this.#keep(written(message, answer)));
     this.fault = undefined;
+    this.stopped = false;
     this.#put(message);
     this.leaf = message.id;
     this.running = { id: message.id, stop, began: message.created };
@@ -175,7 +178,8 @@ export class Talk {
         if (!so.empty) keep.ask();
       });
     } catch (error) {
-      if (!stop.signal.aborted) this.fault = { parent, error };
+      this.stopped = stop.signal.aborted;
+      if (!this.stopped) this.fault = { parent, error };
     }
     draw.cancel();
     keep.cancel();
