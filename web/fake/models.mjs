@@ -27,7 +27,7 @@ export function modelRoutes(world) {
   }
 
   async function plan({ request, response }) {
-    const { model: name, context, without = [] } = await readJson(request);
+    const { model: name, context, users = 1, without = [] } = await readJson(request);
     const model = modelNamed(name);
     const length = context ?? Math.min(8192, model.context_length);
     const { used } = placement(model, length, without);
@@ -41,7 +41,7 @@ export function modelRoutes(world) {
         ? `no single device has room for it; ${used.map((one) => one.name).join(' and ')} together are the fastest that do`
         : `${used[0].name} alone has room for it and is faster than any two devices`,
       predicted_tokens_per_second: speed, predicted_prompt_per_second: speed * 14, predicted_ttft_ms: 512_000 / (speed * 14),
-      users: 1, predicted_total_per_second: speed,
+      users, predicted_total_per_second: speed * Math.sqrt(users),
       devices: world.nodes.filter((one) => !without.includes(one.id)).map((one) => ({
         id: one.id, name: one.name, memory_available: one.memory_budget - one.memory_reserved, memory_budget: one.memory_budget,
         decode_gbps: one.decode_gbps, prefill_gops: one.prefill_gops, guest: false,

@@ -27,7 +27,7 @@ test('a device knows the layers that it holds', () => {
     ({ node: id, node_id: id, layer_begin, layer_end, bytes: 1 });
   const [a, b] = factsOf(cluster([node('a'), node('b')], [{ model: 'm', layers: 8, stages: [stage('b', 3, 8)] }]), undefined);
   expect(a!.held).toEqual([]);
-  expect(b!.held).toEqual([{ model: 'm', begin: 3, end: 8, of: 8 }]);
+  expect(b!.held).toEqual([{ model: 'm', begin: 3, end: 8, of: 8, leads: true }]);
 });
 
 test('memory is that of devices that are here, as far as they give it', () => {

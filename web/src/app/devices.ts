@@ -30,6 +30,8 @@ export interface HeldLayers {
   begin: number;
   end: number;
   of: number;
+  // It has the first layers, samples the tokens and knows their text.
+  leads: boolean;
 }
 
 const present: NodeState[] = ['self', 'alive', 'connecting'];
@@ -66,8 +68,9 @@ function facts(node: ClusterNode, now: DeviceTelemetry | undefined, held: HeldLa
 function heldLayers(instances: Instance[]): Map<string, HeldLayers[]> {
   const held = new Map<string, HeldLayers[]>();
   for (const instance of instances) {
-    for (const stage of instance.stages) {
-      const entry = { model: instance.model, begin: stage.layer_begin, end: stage.layer_end, of: instance.layers };
+    for (const [i, stage] of instance.stages.entries()) {
+      const range = { begin: stage.layer_begin, end: stage.layer_end, of: instance.layers };
+      const entry = { model: instance.model, leads: i === 0, ...range };
       held.set(stage.node_id, [...(held.get(stage.node_id) ?? []), entry]);
     }
   }

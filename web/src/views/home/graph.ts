@@ -1,5 +1,8 @@
 // Where the devices stand in the picture, and which way the tokens go. Pixels.
 
+// So many devices may have a line to each; of more, all lines together would only hide the picture.
+export const fewDevices = 8;
+
 export interface Point {
   x: number;
   y: number;
@@ -15,7 +18,7 @@ export interface Layout {
 // Few devices stand on an ellipse, many in rows that are shifted against each other. How many are
 // few depends on the room for their names.
 export function layout(devices: number, width: number): Layout {
-  return devices <= (width < 520 ? 5 : 8) ? around(devices, width) : rows(devices, width);
+  return devices <= (width < 520 ? 5 : fewDevices) ? around(devices, width) : rows(devices, width);
 }
 
 function around(devices: number, width: number): Layout {
@@ -26,7 +29,7 @@ function around(devices: number, width: number): Layout {
   const center = { x: width / 2, y: (height - label) / 2 + 8 };
   if (devices === 1) return { width, height, radius, points: [center] };
   const reach = {
-    x: Math.min(width / 2 - radius - 44, 340),
+    x: Math.min(width / 2 - (narrow ? 54 : radius + 44), 340),
     y: (height - label) / 2 - radius - 8,
   };
   // The first one is at the left: tokens are read as going to the right.
@@ -45,13 +48,14 @@ function centered(points: Point[], x: number): Point[] {
 }
 
 function rows(devices: number, width: number): Layout {
-  const radius = 22;
-  const pitch = { x: 92, y: 96 };
+  const narrow = width < 520;
+  const radius = narrow ? 18 : 22;
+  const pitch = narrow ? { x: 64, y: 72 } : { x: 92, y: 96 };
   const perRow = Math.max(1, Math.min(devices, Math.floor((width - pitch.x / 2) / pitch.x)));
   const left = (width - perRow * pitch.x - pitch.x / 2) / 2 + pitch.x / 2;
   const points = Array.from({ length: devices }, (_, i) => {
     const row = Math.floor(i / perRow);
-    return { x: left + (i % perRow) * pitch.x + (row % 2 ? pitch.x / 2 : 0), y: 36 + row * pitch.y };
+    return { x: left + (i % perRow) * pitch.x + (row % 2 ? pitch.x / 2 : 0), y: radius + 10 + row * pitch.y };
   });
   return { width, height: Math.ceil(devices / perRow) * pitch.y, radius, points };
 }
