@@ -59,10 +59,10 @@ export class Talk {
     this.model = from.model ?? '';
     this.settings = readSettings(from.settings);
     this.leaf = from.leaf;
-    // A message that did not change stays the same object: it is not drawn again.
+    // A message that says the same stays the same object: it is not drawn again.
     this.messages = from.messages.map((one) => {
       const known = this.tree.get(one.id);
-      return known?.updated === one.updated ? known : one;
+      return known && saysTheSame(known, one) ? known : one;
     });
   }
 
@@ -225,4 +225,11 @@ export class Talk {
 
 function written(message: Message, answer: Answer | undefined): Message {
   return { ...message, ...answer?.part(), updated: Date.now() };
+}
+
+function saysTheSame(a: Message, b: Message): boolean {
+  return (
+    a.content === b.content && a.reasoning === b.reasoning && a.parent === b.parent &&
+    a.tool_calls?.length === b.tool_calls?.length && a.stats?.request === b.stats?.request
+  );
 }
