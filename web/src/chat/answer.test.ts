@@ -49,10 +49,12 @@ describe('Answer', () => {
   it('keeps the probabilities in the order of the tokens', () => {
     const answer = new Answer(0, {});
     for (const token of ['a', 'b']) {
-      answer.add(delta({ content: token }, { logprobs: { content: [{ token, logprob: -1 }] } }), 1);
+      answer.add(delta({ content: token }, { logprobs: { content: [{ token, logprob: -1.234567, bytes: [97], top_logprobs: [{ token: 'x', logprob: -2, bytes: [120] }] }] } }), 1);
     }
     answer.add(delta({}, { logprobs: null, finish_reason: 'length' }), 2);
-    expect(answer.part().logprobs!.map((one) => one.token)).toEqual(['a', 'b']);
+    expect(answer.part().logprobs).toEqual(
+      ['a', 'b'].map((token) => ({ token, logprob: -1.2346, top_logprobs: [{ token: 'x', logprob: -2 }] })),
+    );
   });
 
   it('throws the error that a stream ends with', () => {

@@ -56,7 +56,7 @@ export class Answer {
     this.#content += content ?? '';
     this.#reasoning += reasoning ?? '';
     for (const call of calls ?? []) this.#addCall(call);
-    this.#logprobs.push(...(choice.logprobs?.content ?? []));
+    for (const token of choice.logprobs?.content ?? []) this.#logprobs.push(short(token));
     this.#finish = choice.finish_reason ?? this.#finish;
     if (content || reasoning || calls?.length) this.#count(now);
   }
@@ -123,6 +123,16 @@ export class Answer {
       ...(this.#logprobs.length > 0 ? { logprobs: [...this.#logprobs] } : {}),
     };
   }
+}
+
+// Without the bytes, which nobody looks at: with them a long answer is too large to be kept.
+function short({ token, logprob, top_logprobs: others }: TokenProbability): TokenProbability {
+  const pair = (one: { token: string; logprob: number }) => ({ token: one.token, logprob: round(one.logprob) });
+  return { ...pair({ token, logprob }), ...(others ? { top_logprobs: others.map(pair) } : {}) };
+}
+
+function round(logprob: number): number {
+  return Math.round(logprob * 1e4) / 1e4;
 }
 
 // The devices that the header X-Exo-Route names: "kitchen;layers=0-3, desk;layers=4-7".

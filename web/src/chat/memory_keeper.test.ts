@@ -16,8 +16,6 @@ describe('memoryKeeper', () => {
     const { id } = await keeper.create({ title: 'One' });
     await keeper.put(id, say('m', 'first'));
     await keeper.put(id, say('m', 'second'));
-    await keeper.put(id, say('n', 'other'));
-    await keeper.removeMessage(id, 'n');
     await keeper.change(id, { title: 'Two', leaf: 'm' });
     expect(await keeper.load(id)).toMatchObject({ title: 'Two', leaf: 'm', messages: [{ content: 'second' }] });
     await keeper.remove(id);

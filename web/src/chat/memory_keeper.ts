@@ -51,11 +51,6 @@ export function memoryKeeper(now: () => number = Date.now): Keeper {
       conversation.messages = [...conversation.messages.filter((one) => one.id !== message.id), structuredClone(message)];
       touch(conversation);
     },
-    async removeMessage(id, message) {
-      const conversation = find(id);
-      conversation.messages = conversation.messages.filter((one) => one.id !== message);
-      touch(conversation);
-    },
     exported: async () => ({ exo_conversations: 1, data: structuredClone([...kept.values()]) }),
     async imported(file) {
       const report = { added: 0, updated: 0, unchanged: 0 };

@@ -39,6 +39,8 @@ export class Talk {
   part = $state.raw<AnswerPart>();
   // Why the last answer failed, and the message that it was to answer.
   fault = $state.raw<{ parent: string | null; error: unknown }>();
+  // The last answer was ended by the person.
+  stopped = $state(false);
   // Why the node has not kept the last changes.
   unsaved = $state.raw<unknown>();
 
@@ -57,10 +59,10 @@ export class Talk {
     this.model = from.model ?? '';
     this.settings = readSettings(from.settings);
     this.leaf = from.leaf;
-    // A message that did not change stays the same object: it is not drawn again.
+    // A message that says the same stays the same object: it is not drawn again.
     this.messages = from.messages.map((one) => {
       const known = this.tree.get(one.id);
-      return known?.updated === one.updated ? known : one;
+      return known && saysTheSame(known, one) ? known : one;
     });
   }
 
@@ -164,6 +166,7 @@ export class Talk {
     const draw = later(drawMs, () => (this.part = answer?.part()));
     const keep = later(keepMs, () => this.#keep(written(message, answer)));
     this.fault = undefined;
+    this.stopped = false;
     this.#put(message);
     this.leaf = message.id;
     this.running = { id: message.id, stop, began: message.created };
@@ -175,7 +178,8 @@ export class Talk {
         if (!so.empty) keep.ask();
       });
     } catch (error) {
-      if (!stop.signal.aborted) this.fault = { parent, error };
+      this.stopped = stop.signal.aborted;
+      if (!this.stopped) this.fault = { parent, error };
     }
     draw.cancel();
     keep.cancel();
@@ -221,4 +225,11 @@ export class Talk {
 
 function written(message: Message, answer: Answer | undefined): Message {
   return { ...message, ...answer?.part(), updated: Date.now() };
+}
+
+function saysTheSame(a: Message, b: Message): boolean {
+  return (
+    a.content === b.content && a.reasoning === b.reasoning && a.parent === b.parent &&
+    a.tool_calls?.length === b.tool_calls?.length && a.stats?.request === b.stats?.request
+  );
 }

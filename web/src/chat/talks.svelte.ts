@@ -1,4 +1,5 @@
 // The talks that are open in this page, by the id of their conversation.
+import { SvelteMap } from 'svelte/reactivity';
 import { onConversations } from '../api/stream.svelte';
 import { withKeeper } from './keeping.svelte';
 import { later } from './later';
@@ -7,7 +8,7 @@ import { Talk } from './talk.svelte';
 // So many stay in memory, the last shown ones; those that answer always do.
 const keptOpen = 12;
 
-const open = new Map<string, Talk>();
+const open = new SvelteMap<string, Talk>();
 let fresh = new Talk();
 
 // The one that has not begun: what was typed into it is kept.

@@ -68,13 +68,6 @@ export class MessageTree<M extends TreeMessage> {
     }
   }
 
-  // `id` and all that was said after it, in any branch.
-  below(id: string): string[] {
-    const found = new Set([id]);
-    for (const one of found) for (const child of this.#children.get(one) ?? []) found.add(child.id);
-    return [...found];
-  }
-
   #parentOf(message: M): string | null {
     return message.parent !== null && this.#byId.has(message.parent) ? message.parent : null;
   }

@@ -17,7 +17,6 @@ export const chat: Words['chat'] = {
   notKept: (why) => `Die letzten Änderungen sind noch nicht gespeichert: ${why} Alle 5 Sekunden wird es wieder versucht.`,
   deleted: (title) => `„${title}“ gelöscht.`,
   notDeleted: (title, why) => `„${title}“ wurde nicht gelöscht: ${why}`,
-  today: 'Heute',
   listMenu: 'Importieren und exportieren',
   exportAll: 'Alle exportieren (JSON)',
   importFile: 'Importieren …',
@@ -92,7 +91,6 @@ export const chat: Words['chat'] = {
   result: 'Ergebnis',
   giveResult: (name) => `Was ${name} ergibt`,
   give: 'Dieses Ergebnis geben',
-  table: 'Tabelle',
   waiting: 'Wartet auf den Knoten …',
   queued: 'Das Modell ist beschäftigt. In der Schlange …',
   reading: (tokens, cached) =>
@@ -114,7 +112,6 @@ export const chat: Words['chat'] = {
   probability: 'Wahrscheinlichkeit',
   instead: 'An seiner Stelle',
   legend: ['unter 5 %', '5 bis 25 %', '25 bis 50 %', '50 bis 80 %', '80 bis 95 %', 'über 95 %'],
-  failed: 'Es kam keine Antwort',
   brokenOff: 'Die Verbindung brach ab, bevor die Antwort fertig war. Ist das Gerät noch an?',
   hints: {
     context_length_exceeded: 'Beginne ein neues Gespräch, entferne eine Datei, oder lade das Modell unter Modelle mit mehr Kontext.',

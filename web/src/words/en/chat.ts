@@ -17,7 +17,6 @@ export const chat = {
   notKept: (why: string) => `The last changes are not saved yet: ${why} They are sent again every 5 seconds.`,
   deleted: (title: string) => `Deleted “${title}”.`,
   notDeleted: (title: string, why: string) => `“${title}” was not deleted: ${why}`,
-  today: 'Today',
   listMenu: 'Import and export',
   exportAll: 'Export all (JSON)',
   importFile: 'Import…',
@@ -96,7 +95,6 @@ export const chat = {
   result: 'Result',
   giveResult: (name: string) => `What ${name} gives`,
   give: 'Give this result',
-  table: 'Table',
   // While an answer is on its way.
   waiting: 'Waiting for the node…',
   queued: 'The model is busy. Waiting in line…',
@@ -121,7 +119,6 @@ export const chat = {
   instead: 'In its place',
   legend: ['under 5 %', '5 to 25 %', '25 to 50 %', '50 to 80 %', '80 to 95 %', 'over 95 %'],
   // When it fails.
-  failed: 'No answer came',
   brokenOff: 'The connection broke off before the answer was complete. Is the device still on?',
   hints: {
     context_length_exceeded: 'Start a new chat, remove a file, or load the model with a longer context under Models.',
