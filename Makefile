@@ -1,8 +1,12 @@
 # make demo   three nodes on this machine answer a question together
 # make test   release build, unit and end-to-end tests
 # make build  only the program: build/release/exo
+# make install  build, and put it under PREFIX (/usr/local; DESTDIR before it); as root where needed
+# make dist   packages for Debian, container file, list of parts, checksums: build/dist
+# make docs   docs/ as a site: build/site
 # make dev    the program and all tests, quick to compile: build/dev (CONTRIBUTING.md)
 # make lint   clang-tidy and lone headers of what differs from main; ALL=1: of everything
+# make web    the dashboard's page, from web/ into web/dist (npm)
 # make bench-cluster  what the planner predicts, beside what is measured (root)
 # See README.md; tools/setup installs missing Debian packages first (packages.txt).
 
@@ -15,7 +19,9 @@ export CCACHE_DEPEND := 1
 export CCACHE_SLOPPINESS := pch_defines,time_macros
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 
-.PHONY: demo test test-more test-clients test-slow-nodes bench-cluster build dev lint clean
+PREFIX ?= /usr/local
+
+.PHONY: demo test web test-more test-whole test-clients test-slow-nodes bench-cluster build install dist docs dev lint clean
 
 demo: build
 	@build/release/exo demo
@@ -25,6 +31,16 @@ build:
 	@[ -f build/release/build.ninja ] || { echo "configuring"; \
 	  $(CONFIGURE) -S . -B build/release -DEXO_TESTS=OFF >/dev/null; }
 	@cmake --build build/release --target exo
+
+# DESTDIR, as packagers use it, is read by cmake itself.
+install: build
+	@cmake --install build/release --prefix "$(PREFIX)" --strip
+
+dist:
+	@tools/dist
+
+docs:
+	@tools/site
 
 dev:
 	@tools/setup test
@@ -41,8 +57,16 @@ lint:
 test:
 	@tools/test
 
+web:
+	@tools/setup more
+	@tools/web
+
 test-more:
 	@tools/test-more
+
+# As test-more, with the checks that are shorter in CI in their whole length (tools/lib/checks.sh).
+test-whole:
+	@EXO_WHOLE=1 tools/test-more
 
 # The official npm clients, frameworks and agents against a real node (tests/clients).
 test-clients: build

@@ -31,6 +31,10 @@ elseif(EXO_SANITIZE)
 else()
   set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 endif()
+# Names of files in the program are those in the tree, wherever that is.
+if(EXO_REPRODUCIBLE)
+  add_compile_options(-ffile-prefix-map=${CMAKE_BINARY_DIR}/= -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+endif()
 set(EXO_AVX2_FLAGS -mavx2 -mf16c -mbmi2)
 set(EXO_AVXVNNI_FLAGS -mavx2 -mf16c -mbmi2 -mavxvnni)
 set(EXO_AVX512_FLAGS -mavx2 -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
@@ -207,4 +211,81 @@ function(exo_flatbuffers lib dir)
   add_dependencies(${lib} ${lib}_schema)
   # Not for the modules below: their objects are the same in every build folder, and ccache has them once.
   target_include_directories(${lib} PUBLIC ${CMAKE_BINARY_DIR}/generated)
+endfunction()
+
+# The kinds of file that a page has.
+set(EXO_PAGE_TYPE_html "text/html; charset=utf-8")
+set(EXO_PAGE_TYPE_js "text/javascript; charset=utf-8")
+set(EXO_PAGE_TYPE_css "text/css; charset=utf-8")
+set(EXO_PAGE_TYPE_json "application/json")
+set(EXO_PAGE_TYPE_webmanifest "application/manifest+json")
+set(EXO_PAGE_TYPE_svg "image/svg+xml")
+set(EXO_PAGE_TYPE_png "image/png")
+set(EXO_PAGE_TYPE_ico "image/x-icon")
+set(EXO_PAGE_TYPE_woff2 "font/woff2")
+set(EXO_PAGE_TYPE_txt "text/plain; charset=utf-8")
+
+# exo_page(LIB DIR): the files below DIR, compressed and built into LIB as app/embedded_page.h has them. ".incbin" takes
+# bytes as they are: as text for the compiler they would be ten times as many. Maps of sources are for who builds the page.
+function(exo_page lib dir)
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS RELATIVE ${dir} ${dir}/*)
+  list(FILTER files EXCLUDE REGEX "\\.map$")
+  set(work ${CMAKE_BINARY_DIR}/page)
+  set(bytes)
+  set(table)
+  set(outputs)
+  set(number 0)
+  if(files)
+    find_program(BROTLI brotli REQUIRED)
+    find_program(GZIP gzip REQUIRED)
+  endif()
+  foreach(file ${files})
+    string(REGEX REPLACE "^.*\\." "" kind ${file})
+    if(NOT DEFINED EXO_PAGE_TYPE_${kind})
+      message(FATAL_ERROR "${dir}/${file}: name the media type of .${kind} in cmake/exo.cmake")
+    endif()
+    # A hash of what is now: a change configures anew.
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${dir}/${file})
+    file(SHA256 ${dir}/${file} hash)
+    string(SUBSTRING ${hash} 0 16 hash)
+    add_custom_command(OUTPUT ${work}/${number}.br ${work}/${number}.gz
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${work}
+      COMMAND ${BROTLI} -f -q 11 -o ${work}/${number}.br ${dir}/${file}
+      COMMAND ${GZIP} -9 -n -c ${dir}/${file} > ${work}/${number}.gz
+      DEPENDS ${dir}/${file} VERBATIM)
+    list(APPEND outputs ${work}/${number}.br ${work}/${number}.gz)
+    foreach(coding br gz)
+      string(APPEND bytes "EXO_BYTES(${coding}_${number}, \"${work}/${number}.${coding}\")\n")
+    endforeach()
+    string(APPEND table "      {\"${file}\", \"${EXO_PAGE_TYPE_${kind}}\", EXO_VIEW(br_${number}), "
+                        "EXO_VIEW(gz_${number}), \"${hash}\"},\n")
+    math(EXPR number "${number} + 1")
+  endforeach()
+  if(files)
+    set(body "  static const service::PageFile files[] = {\n${table}  };\n  return files;\n")
+  else()
+    set(body "  return {};\n")
+  endif()
+  file(CONFIGURE OUTPUT ${work}/embedded_page.cc @ONLY CONTENT [=[
+// Made by exo_page of cmake/exo.cmake.
+#include "app/embedded_page.h"
+
+#define EXO_BYTES(name, path)                                                                  \
+  __asm__(".section .rodata\n.globl exo_page_" #name "\nexo_page_" #name ":\n.incbin \"" path \
+          "\"\n.globl exo_page_end_" #name "\nexo_page_end_" #name ":\n.byte 0\n.previous\n"); \
+  extern "C" const char exo_page_##name[];                                                     \
+  extern "C" const char exo_page_end_##name[];
+#define EXO_VIEW(name) \
+  std::string_view(exo_page_##name, static_cast<size_t>(exo_page_end_##name - exo_page_##name))
+
+@bytes@
+namespace exo::app {
+
+service::PageFiles EmbeddedPage() {
+@body@}
+
+}  // namespace exo::app
+]=])
+  set_source_files_properties(${work}/embedded_page.cc PROPERTIES OBJECT_DEPENDS "${outputs}")
+  target_sources(${lib} PRIVATE ${work}/embedded_page.cc)
 endfunction()

@@ -5,7 +5,9 @@
 #include <string_view>
 
 #include "service/anthropic/parse.h"
+#include "service/conversations/rows.h"
 #include "service/http/content_coding.h"
+#include "service/json.h"
 #include "service/llama_server/parse.h"
 #include "service/ollama/modelfile.h"
 #include "service/ollama/parse.h"
@@ -34,6 +36,21 @@ exo::grammar::Cache& Grammars() {
   return grammars;
 }
 
+// A message that is taken is shown as JSON, whatever stands in it; so is an import.
+void CheckConversations(std::string_view body) {
+  const auto json = ParseJson(body);
+  if (!json || !json->is_object()) return;
+  Check(conversations::ReadConversationFields(*json));
+  const auto rows = conversations::ReadImport(*json, 0, 1);
+  Check(rows);
+  const auto message = conversations::ReadMessageFields(*json);
+  Check(message);
+  if (!message) return;
+  const auto content = conversations::ToContent(*message, nullptr, 1);
+  const auto shown = ParseJson(conversations::MessageText({.content = content}));
+  if (!shown || (*shown)["content"] != message->content) std::abort();
+}
+
 using Read = void (*)(std::string_view);
 constexpr Read kBodies[] = {
     [](std::string_view body) { Check(openai::ParseChatRequest(body, Grammars())); },
@@ -54,6 +71,7 @@ constexpr Read kBodies[] = {
     [](std::string_view body) { CheckDecoded(Coding::kDeflate, body); },
     [](std::string_view body) { CheckDecoded(Coding::kZstd, body); },
     [](std::string_view body) { Check(ollama::ParseModelfile(body)); },
+    &CheckConversations,
 };
 
 }  // namespace

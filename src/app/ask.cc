@@ -1,10 +1,43 @@
 #include "app/ask.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "base/text.h"
 
 namespace exo::app {
 
 using nlohmann::json;
+
+namespace {
+
+void Hear(const json& text, std::string& all, const std::function<void(std::string_view)>& hear) {
+  if (!text.is_string() || text.get_ref<const std::string&>().empty()) return;
+  all += text.get_ref<const std::string&>();
+  hear(text.get_ref<const std::string&>());
+}
+
+// A choice of completions has a text, one of chats a delta.
+Result<Answer> AskAt(const HttpClient& api, const std::string& path, const json& body,
+                     const ChatListener& listener) {
+  Answer answer;
+  TRY(api.PostStream(path, body, [&](const json& event) {
+    if (event.contains("exo")) answer.report = event["exo"];
+    if (event.contains("timings")) answer.timings = event["timings"];
+    for (const json& choice : event.value("choices", json::array())) {
+      const json delta = choice.value("delta", json::object());
+      Hear(delta.value("reasoning_content", json()), answer.thoughts, listener.on_thought);
+      Hear(choice.contains("text") ? choice["text"] : delta.value("content", json()), answer.text,
+           listener.on_text);
+      const json reason = choice.value("finish_reason", json());
+      if (reason.is_string()) answer.finish_reason = reason;
+    }
+  }));
+  return answer;
+}
+
+}  // namespace
 
 Result<Answer> Ask(const HttpClient& api, const AskOptions& options,
                    const std::function<void(std::string_view)>& on_text) {
@@ -19,24 +52,27 @@ Result<Answer> Ask(const HttpClient& api, const AskOptions& options,
   } else {
     body["messages"] = json::array({{{"role", "user"}, {"content", options.prompt}}});
   }
-  Answer answer;
-  TRY(api.PostStream(
-      options.raw ? "/v1/completions" : "/v1/chat/completions", body, [&](const json& event) {
-        if (event.contains("exo")) answer.report = event["exo"];
-        if (event.contains("timings")) answer.timings = event["timings"];
-        for (const json& choice : event.value("choices", json::array())) {
-          const json& text = options.raw ? choice.value("text", json())
-                                         : choice.value("delta", json()).value("content", json());
-          if (text.is_string() && !text.get_ref<const std::string&>().empty()) {
-            answer.text += text.get_ref<const std::string&>();
-            on_text(text.get_ref<const std::string&>());
-          }
-          if (choice.contains("finish_reason") && choice["finish_reason"].is_string()) {
-            answer.finish_reason = choice["finish_reason"];
-          }
-        }
-      }));
-  return answer;
+  const ChatListener listener{.on_thought = [](std::string_view) {}, .on_text = on_text};
+  if (!options.raw) return AskChat(api, body, listener);
+  return AskAt(api, "/v1/completions", body, listener);
+}
+
+Result<Answer> AskChat(const HttpClient& api, const json& body, const ChatListener& listener) {
+  return AskAt(api, "/v1/chat/completions", body, listener);
+}
+
+std::string DescribeSpeed(const Answer& answer) {
+  std::vector<std::string> devices;
+  for (const json& stage : answer.report.value("stages", json::array())) {
+    const std::string name = Printable(stage.value("node", ""));
+    if (std::ranges::find(devices, name) == devices.end()) devices.push_back(name);
+  }
+  const uint64_t cached = answer.timings.is_object() ? answer.timings.value("cache_n", 0u) : 0;
+  const uint64_t computed = answer.timings.is_object() ? answer.timings.value("prompt_n", 0u) : 0;
+  return fmt::format(
+      "first token after {:.0f} ms, {:.1f} tokens/s, {} prompt tokens ({} cached), on {}",
+      answer.report.value("ttft_ms", 0.0), answer.report.value("tokens_per_second", 0.0),
+      cached + computed, cached, fmt::join(devices, ", "));
 }
 
 std::string DescribeStages(const json& report) {

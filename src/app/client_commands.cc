@@ -12,11 +12,13 @@
 
 #include "app/adapter_option.h"
 #include "app/ask.h"
+#include "app/chat_command.h"
 #include "app/data_folder.h"
 #include "app/model_path.h"
 #include "app/output.h"
 #include "app/pull_command.h"
 #include "app/terminal.h"
+#include "app/waiting_line.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "fetch/reference.h"
@@ -201,10 +203,10 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
 }
 
 Result<HttpClient> OwnNode(const Settings& settings) {
-  const std::string folder = sys::DataFolder();
-  const auto node = FindRunningNode(folder);
+  const auto node = FindNodeToAsk();
   // Without it the node says what is missing, where something is.
-  const std::string token = service::ReadAdminToken(folder).value_or("");
+  const std::string token =
+      service::ReadAdminToken(node ? node->folder : sys::DataFolder()).value_or("");
   if (node) return HttpClient(node->api_port, token);
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());
@@ -215,16 +217,28 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
   const HttpClient api = TRY(OwnNode(settings));
   AskOptions options = given;
   options.model = TRY(ResolveModel(api, given.model));
-  options.prompt = TRY(MakePrompt(given.prompt));
+  const bool chats = WantsChat(options);
+  if (!chats) options.prompt = TRY(MakePrompt(given.prompt));
   if (options.placing.any()) {
+    WaitingLine loading(api, options.model);
     const auto loaded =
-        api.Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
+        api.Watched(-1, [&] { loading.Show(); })
+            .Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
+    loading.End();
     if (!loaded) return WithPull(loaded.error(), options.model);
     SayHowItRuns(*loaded, options.placing);
   }
-  const auto asked = Ask(api, options, [&](std::string_view text) {
-    if (!options.json) WriteAnswer(text);
-  });
+  if (chats) {
+    const auto chatted = RunChat(settings, api, options);
+    return chatted ? chatted : WithPull(chatted.error(), options.model);
+  }
+  WaitingLine waiting(api, options.model);
+  const auto asked =
+      Ask(api.Watched(-1, [&] { waiting.Show(); }), options, [&](std::string_view text) {
+        waiting.End();
+        if (!options.json) WriteAnswer(text);
+      });
+  waiting.End();
   if (!asked) return WithPull(asked.error(), options.model);
   const Answer& answer = *asked;
   if (options.json) {
@@ -235,7 +249,9 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
     return {};
   }
   Print("\n");
-  if (sys::IsTerminal(1)) {
+  if (options.verbose) {
+    Note("{}\n", DescribeSpeed(answer));
+  } else if (sys::IsTerminal(1)) {
     Note("{}",
          Dim(fmt::format("{:.1f} tokens/s\n", answer.report.value("tokens_per_second", 0.0))));
   }
@@ -285,6 +301,10 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
   if (const auto trust = api.Get("/v1/internal/trust")) AddTrust(cluster["nodes"], *trust);
   if (options.json) {
     PrintJson(cluster["nodes"]);
+    return {};
+  }
+  if (options.names) {
+    for (const json& node : cluster["nodes"]) Print("{}\n", Printable(node.value("name", "")));
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
@@ -362,32 +382,6 @@ Result<void> RunPs(const Settings& settings, bool as_json) {
                     fmt::format("{} + {} waiting", instance.value("active_requests", 0),
                                 instance.value("queued_requests", 0)),
                     Kept(instance), PlacementOf(instance)});
-  }
-  Print("{}", Table(rows));
-  return {};
-}
-
-Result<void> RunModels(const Settings& settings, bool as_json) {
-  const json models = TRY(TRY(OwnNode(settings)).Get("/v1/models"));
-  if (as_json) {
-    PrintJson(models["data"]);
-    return {};
-  }
-  std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "SIZE", "KIND", "CONTEXT", "WHERE", "STATE"}};
-  for (const json& model : models["data"]) {
-    const json exo = model.value("exo", json::object());
-    const bool held = exo.value("held", true);
-    std::string name = model.value("id", "");
-    for (const json& other : exo.value("names", json::array()))
-      name += ", " + other.get<std::string>();
-    rows.push_back({name, FormatSize(exo.value("bytes", uint64_t{0})),
-                    exo.value("architecture", ""),
-                    fmt::format("{}", model.value("context_length", 0)),
-                    exo.value("local", false) ? "here"
-                    : held                    ? "another device"
-                                              : "no file",
-                    exo.value("state", "")});
   }
   Print("{}", Table(rows));
   return {};

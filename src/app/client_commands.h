@@ -1,5 +1,5 @@
-// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, models;
-// and the demo cluster's: demo, bench --nodes.
+// Commands that talk to the node of this machine over its HTTP API: run, stop, devices, ps, rm; and
+// the demo cluster's: demo, bench --nodes.
 #pragma once
 
 #include <cstdint>
@@ -51,6 +51,8 @@ struct AskOptions {
   std::optional<double> top_p, min_p;
   std::optional<uint64_t> seed;
   bool json = false;
+  bool verbose = false;     // figures behind the answer
+  bool no_history = false;  // of a chat: what is asked is not kept
 };
 
 Result<void> RunRun(const Settings& settings, const AskOptions& options);
@@ -59,10 +61,10 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool js
 struct DevicesOptions {
   bool all = false;  // those that were forgotten, too; JSON always has them
   bool json = false;
+  bool names = false;  // only names, one a line
 };
 Result<void> RunDevices(const Settings& settings, const DevicesOptions& options);
 Result<void> RunPs(const Settings& settings, bool json);
-Result<void> RunModels(const Settings& settings, bool json);
 
 struct DemoOptions {
   AskOptions ask;

@@ -1,15 +1,35 @@
 #include "app/data_folder.h"
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "app/output.h"
+#include "app/unit_file.h"
 #include "sys/process.h"
+#include "sys/service_manager.h"
+#include "sys/system.h"
 
 namespace exo::app {
 namespace {
 
 std::string NotePath(const std::string& folder) {
   return folder + "/node.json";
+}
+
+// What a note says, if the node that left it still runs.
+std::optional<RunningNode> ReadNote(const std::string& path, const std::string& folder) {
+  const auto text = sys::ReadPlainFile(path, 4096);
+  if (!text) return std::nullopt;
+  const auto note = nlohmann::json::parse(*text, nullptr, false);
+  if (!note.is_object()) return std::nullopt;
+  RunningNode node{.folder = folder,
+                   .pid = note.value("pid", int64_t{0}),
+                   .api_port = note.value("api_port", uint16_t{0}),
+                   .port = note.value("port", uint16_t{0}),
+                   .listens = note.value("listens", false)};
+  if (!sys::ProcessExists(node.pid)) return std::nullopt;
+  return node;
 }
 
 }  // namespace
@@ -27,35 +47,32 @@ Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder)
   return lock;
 }
 
-Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node) {
+Result<void> WriteRunningNode(const RunningNode& node) {
   const nlohmann::json note = {{"pid", node.pid},
                                {"api_port", node.api_port},
                                {"port", node.port},
                                {"listens", node.listens}};
-  return sys::WriteFileAtomically(NotePath(folder), ToText(note) + "\n", 0600);
+  const std::string text = ToText(note) + "\n";
+  if (const std::string shared = sys::ServiceRuntimeFolder(); !shared.empty())
+    TRY(sys::WriteFileAtomically(NotePath(shared), text, 0644));
+  return sys::WriteFileAtomically(NotePath(node.folder), text, 0600);
 }
 
 void ForgetRunningNode(const std::string& folder) {
-  (void)sys::RemoveFile(NotePath(folder));
+  (void)sys::RemoveFile(NotePath(folder));  // the runtime folder of a service ends with it
 }
 
 Result<RunningNode> FindRunningNode(const std::string& folder) {
-  const auto none = [&] {
-    return Fail(ErrorCode::kDisconnected,
-                "no exo node runs on this machine (data folder {}); start one with: exo up",
-                folder);
-  };
-  const auto text = sys::ReadPlainFile(NotePath(folder), 4096);
-  if (!text) return none();
-  const auto note = nlohmann::json::parse(*text, nullptr, false);
-  if (!note.is_object()) return none();
-  RunningNode node;
-  node.pid = note.value("pid", int64_t{0});
-  node.api_port = note.value("api_port", uint16_t{0});
-  node.port = note.value("port", uint16_t{0});
-  node.listens = note.value("listens", false);
-  if (!sys::ProcessExists(node.pid)) return none();
-  return node;
+  if (auto node = ReadNote(NotePath(folder), folder)) return *std::move(node);
+  return Fail(ErrorCode::kDisconnected,
+              "no exo node runs on this machine (data folder {}); start one with: exo up", folder);
+}
+
+Result<RunningNode> FindNodeToAsk() {
+  auto own = FindRunningNode(sys::DataFolder());
+  if (own || std::getenv("EXO_HOME") != nullptr) return own;
+  auto service = ReadNote(NotePath(kSystemRuntimeFolder), kSystemDataFolder);
+  return service ? *std::move(service) : std::move(own);
 }
 
 }  // namespace exo::app

@@ -12,6 +12,7 @@
 namespace exo::app {
 
 struct RunningNode {
+  std::string folder;  // its data folder
   int64_t pid = 0;
   uint16_t api_port = 0;
   uint16_t port = 0;
@@ -20,10 +21,14 @@ struct RunningNode {
 
 // Makes and locks the folder. Errors: kOverloaded saying which process holds it.
 Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder);
-Result<void> WriteRunningNode(const std::string& folder, const RunningNode& node);
+// A service leaves the note in its runtime folder too, where all users of the machine may read it.
+Result<void> WriteRunningNode(const RunningNode& node);
 void ForgetRunningNode(const std::string& folder);
 // The node that runs on a folder. Errors: kDisconnected when none does (also when the note is
 // stale).
 Result<RunningNode> FindRunningNode(const std::string& folder);
+// The node that commands ask: that of this user's data folder, else, where EXO_HOME names no other
+// folder, the system's service (exo service install --system). Errors: those of FindRunningNode.
+Result<RunningNode> FindNodeToAsk();
 
 }  // namespace exo::app

@@ -1,10 +1,12 @@
 #include "app/http_client.h"
 
+#include <array>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <cctype>
+#include <span>
 
 #include "app/output.h"
 #include "sys/process.h"
@@ -19,9 +21,14 @@ using nlohmann::json;
 
 // A response body is a whole answer at most: 64 MiB.
 constexpr uint64_t kMaxResponse = 64u << 20;
+constexpr Time kWaitPeriod = std::chrono::milliseconds(100);
+const std::function<void()> kNoWait;
 
 ErrorCode CodeFor(unsigned status) {
   switch (status) {
+    case 401:
+    case 403:
+      return ErrorCode::kDenied;
     case 404:
       return ErrorCode::kNotFound;
     case 413:
@@ -55,8 +62,10 @@ std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
 // One connection and one request.
 class Exchange {
  public:
-  Exchange(uint16_t port, int stop_fd, const std::string& token)
-      : socket_(context_), port_(port), stop_fd_(stop_fd), token_(token) {}
+  // `on_wait`: called while nothing comes; may be empty. It outlives the object.
+  Exchange(uint16_t port, int stop_fd, const std::string& token,
+           const std::function<void()>& on_wait)
+      : socket_(context_), port_(port), stop_fd_(stop_fd), token_(token), on_wait_(on_wait) {}
 
   Result<void> Send(http::verb verb, const std::string& path, const std::string& body) {
     beast::error_code error;
@@ -87,10 +96,7 @@ class Exchange {
   // buffer_ already are parsed without a read.
   template <class Parser>
   Result<void> ReadSome(Parser& parser) {
-    if (buffer_.size() == 0 && stop_fd_ >= 0 &&
-        sys::WaitAnyReadable({stop_fd_, socket_.native_handle()}) == 0) {
-      return Fail(ErrorCode::kCancelled, "interrupted");
-    }
+    if (buffer_.size() == 0) TRY(Wait());
     beast::error_code error;
     http::read_some(socket_, buffer_, parser, error);
     if (error && error != http::error::need_buffer) {
@@ -105,6 +111,7 @@ class Exchange {
     while (!parser.is_done()) TRY(ReadSome(parser));
     const unsigned status = parser.get().result_int();
     if (status / 100 != 2) return ErrorOf(status, parser.get().body());
+    if (parser.get().body().empty()) return json();
     json parsed = json::parse(parser.get().body(), nullptr, false);
     if (parsed.is_discarded()) return Fail(ErrorCode::kCorrupt, "the node's answer is not JSON");
     return parsed;
@@ -132,19 +139,33 @@ class Exchange {
   }
 
  private:
+  Result<void> Wait() {
+    if (stop_fd_ < 0 && !on_wait_) return {};  // the read waits
+    const std::array fds = {socket_.native_handle(), stop_fd_};
+    const auto watched = std::span(fds).first(stop_fd_ < 0 ? 1 : 2);
+    for (;;) {
+      const int ready = sys::WaitAnyReadable(watched, on_wait_ ? kWaitPeriod : Time(-1));
+      if (ready == 1) return Fail(ErrorCode::kCancelled, "interrupted");
+      if (ready == 0) return {};
+      if (on_wait_) on_wait_();
+    }
+  }
   // Handles the complete events at the front of `pending`; true after [DONE].
   static Result<bool> TakeEvents(std::string& pending,
                                  const std::function<void(const json&)>& on_event) {
     for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
       const std::string event = pending.substr(0, end);
       pending.erase(0, end + 2);
-      if (!event.starts_with("data: ")) continue;
-      const std::string data = event.substr(6);
+      // In front of it there may be the event's number and kind.
+      const size_t line = event.starts_with("data: ") ? 0 : event.find("\ndata: ");
+      if (line == std::string::npos) continue;
+      const std::string data = event.substr(event.find("data: ", line) + 6);
       if (data == "[DONE]") return true;
       const json parsed = json::parse(data, nullptr, false);
       if (parsed.is_discarded())
         return Fail(ErrorCode::kCorrupt, "the node sent an event that is not JSON");
-      if (parsed.contains("error")) return ErrorOf(StatusIn(parsed["error"]), data);
+      if (parsed.is_object() && parsed.contains("error"))
+        return ErrorOf(StatusIn(parsed["error"]), data);
       on_event(parsed);
     }
     return false;
@@ -156,6 +177,7 @@ class Exchange {
   uint16_t port_;
   int stop_fd_;
   const std::string token_;
+  const std::function<void()>& on_wait_;
 };
 
 std::string ErrorMessageOf(unsigned status, const std::string& body) {
@@ -166,7 +188,7 @@ std::string ErrorMessageOf(unsigned status, const std::string& body) {
 }
 
 struct HttpCall::Impl {
-  Impl(uint16_t port, const std::string& token) : exchange(port, -1, token) {
+  Impl(uint16_t port, const std::string& token) : exchange(port, -1, token, kNoWait) {
     parser.body_limit(boost::none);
     // All that has come is parsed at once: what is left would make no descriptor readable.
     parser.eager(true);
@@ -217,26 +239,33 @@ std::string EscapedSegment(const std::string& name) {
 }
 
 Result<json> HttpClient::Get(const std::string& path) const {
-  Exchange exchange(port_, stop_fd_, token_);
+  Exchange exchange(port_, stop_fd_, token_, on_wait_);
   TRY(exchange.Send(http::verb::get, path, ""));
   return exchange.ReadJson();
 }
 
 Result<json> HttpClient::Post(const std::string& path, const json& body) const {
-  Exchange exchange(port_, stop_fd_, token_);
+  Exchange exchange(port_, stop_fd_, token_, on_wait_);
   TRY(exchange.Send(http::verb::post, path, ToText(body)));
   return exchange.ReadJson();
 }
 
 Result<json> HttpClient::Delete(const std::string& path) const {
-  Exchange exchange(port_, stop_fd_, token_);
+  Exchange exchange(port_, stop_fd_, token_, on_wait_);
   TRY(exchange.Send(http::verb::delete_, path, ""));
   return exchange.ReadJson();
 }
 
+Result<void> HttpClient::GetStream(const std::string& path,
+                                   const std::function<void(const json&)>& on_event) const {
+  Exchange exchange(port_, stop_fd_, token_, on_wait_);
+  TRY(exchange.Send(http::verb::get, path, ""));
+  return exchange.ReadStream(on_event);
+}
+
 Result<void> HttpClient::PostStream(const std::string& path, const json& body,
                                     const std::function<void(const json&)>& on_event) const {
-  Exchange exchange(port_, stop_fd_, token_);
+  Exchange exchange(port_, stop_fd_, token_, on_wait_);
   TRY(exchange.Send(http::verb::post, path, ToText(body)));
   return exchange.ReadStream(on_event);
 }

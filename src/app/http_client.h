@@ -48,21 +48,35 @@ class HttpClient {
   HttpClient(uint16_t port, std::string token, int stop_fd = -1)
       : port_(port), token_(std::move(token)), stop_fd_(stop_fd) {}
 
-  // The JSON body of a 2xx answer. Errors: kDisconnected when no node listens there; else the API's
-  // own message with a code that fits its status.
+  uint16_t port() const { return port_; }
+
+  // The same node, whose requests end with kCancelled when `stop_fd` is readable, and which calls
+  // `on_wait` about ten times a second while nothing comes.
+  HttpClient Watched(int stop_fd, std::function<void()> on_wait) const {
+    HttpClient watched(port_, token_, stop_fd);
+    watched.on_wait_ = std::move(on_wait);
+    return watched;
+  }
+
+  // The JSON body of a 2xx answer; null where it is empty. Errors: kDisconnected when no node
+  // listens there; else the API's own message with a code that fits its status.
   Result<nlohmann::json> Get(const std::string& path) const;
   Result<nlohmann::json> Post(const std::string& path, const nlohmann::json& body) const;
   Result<nlohmann::json> Delete(const std::string& path) const;
   // A POST whose answer may be JSON or server-sent events. Errors: kDisconnected.
   Result<HttpCall> Begin(const std::string& path, const std::string& body) const;
-  // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE].
+  // A server-sent stream: calls on_event with the JSON of each `data:` line until [DONE]; without
+  // that the stream's end is kDisconnected.
   Result<void> PostStream(const std::string& path, const nlohmann::json& body,
                           const std::function<void(const nlohmann::json&)>& on_event) const;
+  Result<void> GetStream(const std::string& path,
+                         const std::function<void(const nlohmann::json&)>& on_event) const;
 
  private:
   uint16_t port_;
   std::string token_;
   int stop_fd_;
+  std::function<void()> on_wait_;
 };
 
 }  // namespace exo::app

@@ -15,6 +15,7 @@ constexpr int kStandardOutput = 1;
 
 // errno of the first write that failed; stdio forgets it. Commands print from one thread.
 int g_failed = 0;
+bool g_quiet = false;
 
 void NoteFailure(bool ok) {
   if (ok || g_failed != 0) return;
@@ -46,7 +47,16 @@ void EndIfReaderIsGone() {
 }
 
 void WriteNote(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stderr);
+  if (!g_quiet) std::fwrite(text.data(), 1, text.size(), stderr);
+}
+
+void WriteError(std::string_view text) {
+  const std::string line = fmt::format("exo: {}\n", Printable(text));
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void SetQuiet() {
+  g_quiet = true;
 }
 
 Result<void> FlushOutput() {

@@ -26,12 +26,17 @@ void WriteAnswer(std::string_view text);
 void PrintJson(const nlohmann::json& value);
 std::string ToText(const nlohmann::json& value);
 
-// To standard error.
+// To standard error: advice and progress, unless `--quiet` has silenced them.
 void WriteNote(std::string_view text);
 template <class... Args>
 void Note(fmt::format_string<Args...> format, Args&&... args) {
   WriteNote(fmt::format(format, std::forward<Args>(args)...));
 }
+
+// "exo: TEXT" as a line on standard error, made Printable: why the command fails.
+void WriteError(std::string_view text);
+// From now on no advice is written.
+void SetQuiet();
 
 // Writes out what is buffered. Errors: kIo when any of this process's output was lost, then and
 // before.

@@ -26,7 +26,7 @@ std::string Spaced(const std::string& code) {
 
 // A code to be scanned, on a terminal, of a node that other machines are meant to reach.
 bool IsToBeScanned() {
-  const auto node = FindRunningNode(sys::DataFolder());
+  const auto node = FindNodeToAsk();
   return node && node->listens && sys::IsTerminal(1);
 }
 

@@ -22,6 +22,8 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kBarColumns = 24;
+// A narrower terminal has room for the figures alone.
+constexpr unsigned kWideColumns = 72;
 
 std::string TimeLeft(double seconds) {
   const auto whole = static_cast<uint64_t>(std::min(seconds, 1e8)) + 1;
@@ -106,7 +108,10 @@ class PullDisplay {
     const std::string step = event.value("step", "");
     if (step != "file" && step != "verifying" && step != "placing") return;
     const PullLine now = LineOf(event);
-    if (terminal_) return line_.Show(TextOf(now, true));
+    if (terminal_) {
+      const bool bar = sys::TerminalColumns(2).value_or(kWideColumns) >= kWideColumns;
+      return line_.Show(TextOf(now, bar));
+    }
     const uint64_t tenth = now.total == 0 ? 0 : now.completed * 10 / now.total;
     const bool silent = now.silent_seconds > 0;
     if (now.file == file_ && tenth == tenth_ && now.verifying == verifying_ && silent == silent_)
@@ -120,7 +125,7 @@ class PullDisplay {
   void End() { line_.Clear(); }
 
  private:
-  const bool terminal_ = sys::IsTerminal(2);
+  const bool terminal_ = CanRedraw(2);
   ProgressLine line_;
   std::string file_;
   uint64_t tenth_ = 0;

@@ -15,13 +15,13 @@ namespace {
 
 // The running node's: the cluster may have made a new one since it was started.
 Result<std::string> SecretInUse(const Settings& settings) {
-  const std::string folder = sys::DataFolder();
-  if (FindRunningNode(folder)) {
+  if (FindNodeToAsk()) {
     const nlohmann::json answer = TRY(TRY(OwnNode(settings)).Get("/v1/internal/secret"));
     return answer.value("secret", "");
   }
   if (!settings.cluster_secret.empty())
     return TRY(net::ClusterSecret::Parse(settings.cluster_secret))->Text();
+  const std::string folder = sys::DataFolder();
   TRY(sys::MakeFolders(folder));
   return TRY(net::ClusterSecret::LoadOrCreate(folder))->Text();
 }

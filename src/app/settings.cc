@@ -82,6 +82,16 @@ Result<void> CheckAdapter(std::string& text) {
   return {};
 }
 
+// As other devices and their people read it.
+Result<void> CheckDeviceName(std::string& text) {
+  constexpr size_t kMaxDeviceName = 64;
+  if (text.size() <= kMaxDeviceName && Printable(text) == text) return {};
+  return Fail(ErrorCode::kInvalid,
+              "{} is no name of a device: at most {} bytes, no control "
+              "characters",
+              Printable(text.substr(0, kMaxDeviceName)), kMaxDeviceName);
+}
+
 Result<void> CheckEndpoint(std::string& text) {
   text = TRY(ParseEndpoint(text));
   return {};
@@ -121,7 +131,11 @@ constexpr uint64_t kMaxSize = uint64_t{1} << 50;
 // Where this device is found, and by whom.
 std::vector<Setting> NetworkSettings() {
   return {
-      {"name", &Settings::name, "name of this device", 0, 0, "the host's name"},
+      {.key = "name",
+       .field = &Settings::name,
+       .what = "name of this device",
+       .if_unset = "the host's name",
+       .check = &CheckDeviceName},
       {"port", &Settings::port, "port for other devices; 0: any free one", 0, 65535},
       {"api_port", &Settings::api_port, "port of the API; 0: any free one", 0, 65535},
       {"ollama_port", &Settings::ollama_port, "second port of the API; 0: none", 0, 65535},
@@ -207,12 +221,34 @@ std::vector<Setting> ModelSettings() {
        .field = &Settings::lora,
        .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",
        .check = &CheckAdapter},
-      {"log", &Settings::log, "lowest level that is logged"},
+  };
+}
+
+// What this device keeps to itself, and what it tells.
+std::vector<Setting> NodeSettings() {
+  return {
+      {.key = "conversations",
+       .field = &Settings::conversations,
+       .what = "kept: conversations of the page are kept by this device and given to the other "
+               "members; off: neither",
+       .choices = {"kept", "off"}},
       {.key = kSecret,
        .field = &Settings::cluster_secret,
        .what = "secret shared by the devices of a cluster",
        .if_unset = "the data folder's",
        .check = &CheckSecret},
+  };
+}
+
+std::vector<Setting> LogSettings() {
+  return {
+      {"log", &Settings::log, "lowest level that is logged"},
+      {.key = "log_format",
+       .field = &Settings::log_format,
+       .what = "how the lines of the log look: for people, or a JSON object each",
+       .choices = {"text", "json"}},
+      {"log_prompts", &Settings::log_prompts,
+       "the text of each prompt is written to the log, at the level info"},
   };
 }
 
@@ -239,7 +275,7 @@ std::vector<Setting> ShareOfDevice() {
 const std::vector<Setting>& Table() {
   static const std::vector<Setting> table = [] {
     std::vector<Setting> all = NetworkSettings();
-    for (auto* settings : {&ModelSettings, &ShareOfDevice}) {
+    for (auto* settings : {&ModelSettings, &NodeSettings, &ShareOfDevice, &LogSettings}) {
       for (Setting& one : settings()) all.push_back(std::move(one));
     }
     return all;
@@ -417,6 +453,7 @@ const std::vector<SettingInfo>& SettingInfos() {
            .what = setting.what,
            .accepts = Accepts(setting),
            .is_list = Is<Texts>(setting),
+           .is_number = Is<uint16_t>(setting) || Is<uint32_t>(setting),
            .is_flag = Is<bool>(setting),
            .is_on = Is<bool>(setting) && Settings{}.*std::get<bool Settings::*>(setting.field),
            .is_secret = std::string_view(setting.key) == kSecret});
@@ -433,6 +470,22 @@ std::string SettingText(const Settings& settings, const std::string& key) {
   const bool unset = text.empty() || (settings.IsDefault(key) && text == "0");
   if (unset && *setting->if_unset != 0) return fmt::format("({})", setting->if_unset);
   return key == kSecret ? "(hidden; see exo secret)" : text;
+}
+
+std::vector<std::string> SettingTexts(const Settings& settings, const std::string& key) {
+  const Setting* setting = Find(key);
+  if (setting == nullptr) return {};
+  if (const auto* list = std::get_if<Texts Settings::*>(&setting->field)) return settings.**list;
+  std::string text = std::visit(Shower{settings}, setting->field);
+  if (const auto* size = std::get_if<std::optional<uint64_t> Settings::*>(&setting->field)) {
+    const auto& bytes = settings.**size;
+    if (bytes && ParseSize(text) != *bytes) text = fmt::format("{}", *bytes);  // it was rounded
+  }
+  return text.empty() ? Texts{} : Texts{std::move(text)};
+}
+
+std::string SettingsPath(const SettingSources& sources) {
+  return sources.file.empty() ? sys::DataFolder() + "/exo.toml" : sources.file;
 }
 
 GivenSettings FromEnvironment() {
@@ -491,7 +544,7 @@ Result<void> ApplyFile(const std::string& text, const std::string& path, Setting
 
 Result<Settings> ReadSettings(const SettingSources& sources) {
   Settings settings;
-  const std::string path = sources.file.empty() ? sys::DataFolder() + "/exo.toml" : sources.file;
+  const std::string path = SettingsPath(sources);
   // A link that leads nowhere is a file that is missing, not one that nobody wants.
   if (!sources.file.empty() || sys::NameExists(path)) {
     TRY(ApplyFile(TRY(sys::ReadPlainFile(path, 1u << 20)), path, settings));

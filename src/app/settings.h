@@ -50,7 +50,8 @@ struct Settings {
   bool prefix_cache = true;
   bool speculation = true;
   bool copy_prepared = true;
-  std::vector<std::string> lora;  // MODEL=FILE[:SCALE]
+  std::vector<std::string> lora;       // MODEL=FILE[:SCALE]
+  std::string conversations = "kept";  // or "off"
   // Percent of this device's speed that models may count on, by reason; see node/share_policy.h.
   uint32_t min_charge = 30;
   uint32_t battery_share = 50;
@@ -59,6 +60,8 @@ struct Settings {
   std::vector<std::string> hours;  // "22:00-07:00"; empty: always
   bool keep_awake = true;
   LogLevel log = LogLevel::kWarning;
+  std::string log_format = "text";
+  bool log_prompts = false;
   std::string cluster_secret;  // empty: the data folder's
 
   // Which source a setting has its value from: "exo.toml line 3", "EXO_PORT", "--port"; a key that
@@ -79,6 +82,7 @@ struct SettingInfo {
   std::string what;     // for help texts
   std::string accepts;  // "an integer from 0 to 65535"
   bool is_list = false;
+  bool is_number = false;  // a whole one, as the file writes it
   bool is_flag = false;
   bool is_on = false;  // a flag's default
   bool is_secret = false;
@@ -87,11 +91,16 @@ const std::vector<SettingInfo>& SettingInfos();
 // Its value as exo.toml writes it; a default that depends on the machine in parentheses.
 std::string SettingText(const Settings& settings, const std::string& key);
 
+// Its value as one text, or those of a list; none where it is unset.
+std::vector<std::string> SettingTexts(const Settings& settings, const std::string& key);
+
 struct SettingSources {
   GivenSettings command_line;
   GivenSettings environment;  // FromEnvironment()
   std::string file;           // empty: DATA/exo.toml, which may be absent
 };
+// The file that `sources` name.
+std::string SettingsPath(const SettingSources& sources);
 // The settings that EXO_* variables give.
 GivenSettings FromEnvironment();
 // A sentence about each EXO_* variable that means nothing.

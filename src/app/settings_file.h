@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -20,5 +22,14 @@ struct FileEntry {
 // The top-level keys of a TOML text in the order of its lines. Errors: kInvalid with line and
 // column.
 Result<std::vector<FileEntry>> ParseSettingsFile(const std::string& text, const std::string& path);
+
+// The text with another value for a top-level key, or without the key (no value); everything else,
+// with comments, stays as it is. `value`: TOML. Errors: kInvalid (`text` is no TOML, or is written
+// in a way that this cannot change: it says so).
+Result<std::string> ChangeSettingsFile(const std::string& text, const std::string& path,
+                                       const std::string& key,
+                                       const std::optional<std::string>& value);
+// A text as a TOML string.
+std::string TomlString(std::string_view text);
 
 }  // namespace exo::app

@@ -9,6 +9,7 @@
 
 #include "app/adapter_option.h"
 #include "app/key_commands.h"
+#include "app/settings_file.h"
 #include "base/units.h"
 #include "net/secret.h"
 #include "sys/files.h"
@@ -222,6 +223,17 @@ TEST(SettingsTest, WhatNoParserExpectsIsAnErrorWithItsLine) {
     EXPECT_NE(settings.error().message.find("line 1"), std::string::npos)
         << text << ": " << settings.error().message;
   }
+}
+
+TEST(SettingsTest, ANameCanBeShownAndIsShort) {
+  const auto apply = [](const std::string& name) {
+    Settings settings;
+    return ApplyFile("name = " + TomlString(name), "exo.toml", settings).has_value();
+  };
+  EXPECT_TRUE(apply("Küche 2"));
+  EXPECT_TRUE(apply(std::string(64, 'a')));
+  EXPECT_FALSE(apply(std::string(65, 'a')));
+  EXPECT_FALSE(apply("\x1b[31mred"));
 }
 
 TEST(SettingsTest, AFileThatCannotBeReadIsAnErrorThatNamesIt) {

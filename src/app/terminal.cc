@@ -13,9 +13,17 @@
 namespace exo::app {
 namespace {
 
-bool NoColor() {
-  const char* value = std::getenv("NO_COLOR");
+bool g_no_color = false;
+
+bool IsSet(const char* name) {
+  const char* value = std::getenv(name);
   return value != nullptr && *value != 0;
+}
+
+// A terminal that understands no escapes says so.
+bool IsDumb() {
+  const char* name = std::getenv("TERM");
+  return name != nullptr && std::string_view(name) == "dumb";
 }
 
 std::string Paint(const char* code, const std::string& text) {
@@ -32,7 +40,16 @@ size_t Columns(const std::string& text) {
 }
 
 bool UseColor() {
-  return sys::IsTerminal(1) && !NoColor();
+  if (g_no_color || IsSet("NO_COLOR")) return false;
+  const char* force = std::getenv("CLICOLOR_FORCE");
+  if (force != nullptr && *force != 0 && std::string_view(force) != "0") return true;
+  return sys::IsTerminal(1) && !IsDumb();
+}
+void SetNoColor() {
+  g_no_color = true;
+}
+bool CanRedraw(int fd) {
+  return sys::IsTerminal(fd) && !IsDumb();
 }
 std::string Dim(const std::string& text) {
   return Paint("2", text);
@@ -62,14 +79,27 @@ std::string Table(std::vector<std::vector<std::string>> rows) {
   return text;
 }
 
+// A line that is too long would go on in a second one, which no redraw takes back. The last column
+// stays free: some terminals go on when it is filled.
+std::string Fitted(const std::string& text, size_t columns) {
+  if (columns < 2 || Columns(text) < columns) return text;
+  size_t end = 0, used = 0;
+  while (end < text.size() && used + 1 < columns) {
+    ++used;
+    do ++end;
+    while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80);
+  }
+  return text.substr(0, end);
+}
+
 ProgressLine::~ProgressLine() {
   Clear();
 }
 
 void ProgressLine::Show(const std::string& text) {
   if (text == shown_) return;
-  if (sys::IsTerminal(2)) {
-    Note("\r\033[K{}", Printable(text));
+  if (CanRedraw(2)) {
+    Note("\r\033[K{}", Fitted(Printable(text), sys::TerminalColumns(2).value_or(80)));
   } else {
     Note("{}\n", Printable(text));
   }
@@ -77,7 +107,7 @@ void ProgressLine::Show(const std::string& text) {
 }
 
 void ProgressLine::Clear() {
-  if (!shown_.empty() && sys::IsTerminal(2)) WriteNote("\r\033[K");
+  if (!shown_.empty() && CanRedraw(2)) WriteNote("\r\033[K");
   shown_.clear();
 }
 

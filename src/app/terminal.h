@@ -7,8 +7,13 @@
 
 namespace exo::app {
 
-// True when standard output is a terminal and NO_COLOR is not set.
+// True when standard output is a terminal that knows escapes, or CLICOLOR_FORCE is set; and neither
+// NO_COLOR nor --no-color says otherwise.
 bool UseColor();
+// As `--no-color`.
+void SetNoColor();
+// True when a line that was written there can be overwritten.
+bool CanRedraw(int fd);
 std::string Dim(const std::string& text);
 std::string Bold(const std::string& text);
 
@@ -17,6 +22,9 @@ size_t Columns(const std::string& text);
 // Broken between words so that lines have at most so many columns, where words allow; further lines
 // begin with `indent` spaces.
 std::string Wrapped(const std::string& text, size_t columns, size_t indent);
+
+// As much of one line as a terminal of so many columns shows without going on in a second one.
+std::string Fitted(const std::string& text, size_t columns);
 
 // Columns padded to their widest cell; the first row is the heading. Cells are made Printable
 // (base/text.h): names come from files and other devices.

@@ -16,6 +16,13 @@ TEST(TerminalTest, TablesEscapeControlCharactersAndAlignByCharacters) {
             "caf\u00e9          2\n");
 }
 
+TEST(TerminalTest, ALineIsCutToItsColumnsByCharacters) {
+  EXPECT_EQ(Fitted("caf\u00e9s", 10), "caf\u00e9s");
+  EXPECT_EQ(Fitted("caf\u00e9s", 5), "caf\u00e9");  // the last column stays free
+  EXPECT_EQ(Fitted("caf\u00e9s", 4), "caf");
+  EXPECT_EQ(Fitted("a", 0), "a");  // no terminal
+}
+
 TEST(OutputTest, JsonOfBytesThatAreNotUtf8HasReplacementCharacters) {
   EXPECT_EQ(ToText({{"file", "caf\xE9"}}), "{\"file\":\"caf\uFFFD\"}");
 }

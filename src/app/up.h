@@ -11,6 +11,8 @@ namespace exo::app {
 // Prints where it listens; with a code or link in `join` it then joins another cluster, and says
 // how that went on standard error. Returns after a clean stop; a stop that takes longer than a
 // moment, and a second signal, end the process at once.
-Result<void> RunUp(const Settings& settings, const std::string& join);
+// `settings` are those of `sources`.
+Result<void> RunUp(const Settings& settings, const SettingSources& sources,
+                   const std::string& join);
 
 }  // namespace exo::app

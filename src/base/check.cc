@@ -40,6 +40,8 @@ const char* ErrorCodeName(ErrorCode code) {
       return "io";
     case ErrorCode::kCancelled:
       return "cancelled";
+    case ErrorCode::kDenied:
+      return "denied";
   }
   return "unknown";
 }

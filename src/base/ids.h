@@ -56,7 +56,9 @@ using Hash256 = Bytes<struct HashTag, 32>;
 using NodeId = Bytes<struct NodeTag, 32>;    // SHA-256 of the node's public key
 using ModelId = Bytes<struct ModelTag, 32>;  // SHA-256 of the model's manifest (store/manifest.h)
 using PlanId = Bytes<struct PlanTag, 16>;    // hash of plan, owner and term (wire/plan.h)
-using RequestId = Bytes<struct RequestTag, 16>;  // random, made at the entry node
+using RequestId = Bytes<struct RequestTag, 16>;            // random, made at the entry node
+using ConversationId = Bytes<struct ConversationTag, 16>;  // random, made where it is begun
+using MessageId = Bytes<struct MessageTag, 16>;            // chosen by the client
 using NumericsId =
     Bytes<struct NumericsTag, 32>;  // rules version + known-answer run (kernels/numerics.h)
 

@@ -1,6 +1,6 @@
 // LOG(kInfo, "loaded {} in {} ms", name, ms): one line of text to the process's sink. The sink is
 // the one piece of global state of the program; `app` sets it once before any thread starts.
-// Prompts, answers and secrets are never logged.
+// Answers and secrets are never logged, and prompts only where the setting log_prompts says so.
 #pragma once
 
 #include <fmt/core.h>

@@ -22,6 +22,7 @@ enum class ErrorCode : uint8_t {
   kCorrupt = 5,       // bytes fail verification: fetch again or replace the file
   kIo = 6,            // the operating system refused
   kCancelled = 7,     // the caller asked to stop
+  kDenied = 8,        // who asks may not: with another key, or as somebody else
 };
 
 const char* ErrorCodeName(ErrorCode code);

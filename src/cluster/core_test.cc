@@ -111,6 +111,19 @@ TEST_F(CoreTest, ANodeWithoutTheFilePlansLikeTheOneWithIt) {
   EXPECT_EQ(nodes_[0].core->reserved_bytes(), 0u);
 }
 
+TEST_F(CoreTest, APlanAsIfADeviceWereAway) {
+  for (const char* name : {"a", "b"}) Add(name, 100 * kMiB, name[0] == 'a');
+  ConnectAll();
+  for (size_t away = 0; away < 2; ++away)
+    Tell(0, PlanModel{.ticket = away, .model = SixLayers().id, .without = {nodes_[away].id}});
+  const auto made = Take<PlanMade>(0);
+  ASSERT_EQ(made.size(), 2u);
+  for (size_t away = 0; away < 2; ++away) {
+    ASSERT_TRUE(made[away].result);
+    EXPECT_EQ(wire::StageOf(made[away].result->plan, nodes_[away].id), -1);
+  }
+}
+
 TEST_F(CoreTest, ProgressOfALoadIsReportedNowAndThen) {
   Add("a", kMiB, true);
   Add("b", 100 * kMiB, false);

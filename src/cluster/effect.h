@@ -80,6 +80,9 @@ struct RequestTokens {
   uint32_t cached = 0;  // as in LeadEmitted
   wire::Logprobs logprobs = {};
   std::vector<wire::StageTime> stages = {};  // computed for the request so far
+  PlanId plan = {};                          // that computed them
+  std::vector<wire::StepTrace> steps = {};   // as in wire::Tokens
+  uint32_t steps_dropped = 0;
 };
 struct RequestQueued {
   RequestId request;

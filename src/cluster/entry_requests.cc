@@ -183,7 +183,10 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
                               .cached = message.cached,
                               .logprobs = Part(message.logprobs, message.tokens.size(), known,
                                                message.tokens.size() - known),
-                              .stages = message.stages});
+                              .stages = message.stages,
+                              .plan = message.plan,
+                              .steps = message.steps,
+                              .steps_dropped = message.steps_dropped});
 }
 
 void EntryRequests::OnFinished(const NodeId& from, const wire::Finished& message) {

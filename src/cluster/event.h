@@ -124,7 +124,8 @@ struct PlanModel {
   std::optional<wire::DraftRef> draft = {};
   wire::Codec codec = wire::Codec::kF32;
   wire::Use use = {};
-  uint32_t users = 0;  // answers at once; 0: not said
+  uint32_t users = 0;                // answers at once; 0: not said
+  std::vector<NodeId> without = {};  // as if these were away
 };
 // The stage of StartLoad is in memory, or why not.
 struct LoadFinished {
@@ -172,6 +173,8 @@ struct LeadEmitted {
   wire::Logprobs logprobs = {};
   wire::SamplerState state = {};             // after the last token
   std::vector<wire::StageTime> stages = {};  // computed for the request so far
+  std::vector<wire::StepTrace> steps = {};   // as in wire::Tokens
+  uint32_t steps_dropped = 0;
 };
 // The request waits for memory behind so many others.
 struct LeadQueued {

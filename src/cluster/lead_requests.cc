@@ -135,7 +135,9 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
                                               .cached = request.cached,
                                               .logprobs = event.logprobs,
                                               .state = event.state,
-                                              .stages = event.stages});
+                                              .stages = event.stages,
+                                              .steps = event.steps,
+                                              .steps_dropped = event.steps_dropped});
 }
 
 void LeadRequests::OnRunnerQueued(const LeadQueued& event) {

@@ -19,7 +19,8 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
                                   .codec = event.codec,
                                   .use = event.use,
                                   .users = event.users};
-  if (desired_.ShapeOf(event.model) != nullptr) return Finish(Answer(context_.self(), request));
+  if (desired_.ShapeOf(event.model) != nullptr)
+    return Finish(Answer(context_.self(), request, event.without));
   wire::PlanReply refusal{.ticket = event.ticket};
   refusal.cause = {.reason = Reason::kNotHeld, .code = ErrorCode::kNotFound};
   if (asked_.size() >= kMaxAsked) {
@@ -40,7 +41,8 @@ void PlanRequests::OnPlanModel(const PlanModel& event) {
   Finish(refusal);
 }
 
-wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest& request) const {
+wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest& request,
+                                     std::span<const NodeId> without) const {
   wire::PlanReply reply{.ticket = request.ticket};
   const ModelShape* shape = desired_.ShapeOf(request.model);
   if (shape == nullptr) {
@@ -59,7 +61,10 @@ wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest
                             .adapters = request.adapters,
                             .draft = request.draft,
                             .codec = request.codec};
-  const std::vector<PlanNode> nodes = members_.NodesFor({&from, 1});
+  std::vector<PlanNode> nodes = members_.NodesFor({&from, 1});
+  std::erase_if(nodes, [&](const PlanNode& node) {
+    return std::ranges::find(without, node.id) != without.end();
+  });
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();
   if (choice) {

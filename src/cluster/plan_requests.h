@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 
 #include "cluster/context.h"
 #include "cluster/desired_models.h"
@@ -26,7 +27,9 @@ class PlanRequests {
     NodeId holder;
     Time until{};
   };
-  wire::PlanReply Answer(const NodeId& from, const wire::PlanRequest& request) const;
+  // `without`: devices that are not counted on.
+  wire::PlanReply Answer(const NodeId& from, const wire::PlanRequest& request,
+                         std::span<const NodeId> without = {}) const;
   void Finish(const wire::PlanReply& reply);
   void NoAnswer(uint64_t ticket, const NodeId& holder);
 

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "engine/lead_request.h"
 #include "engine/readout.h"
+#include "wire/limits.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
@@ -86,7 +87,8 @@ LeadMachine::LeadMachine(LeadOptions options)
 }
 LeadMachine::~LeadMachine() = default;
 
-Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<const TokenMask> mask) {
+Result<void> LeadMachine::Submit(wire::Submit submit, Time now,
+                                 std::shared_ptr<const TokenMask> mask) {
   if (submit.plan != options_.plan) {
     return exo::Fail(ErrorCode::kInvalid, "request {} is for plan {}, this is {}",
                      submit.request.Short(), submit.plan.Short(), options_.plan.Short());
@@ -117,6 +119,7 @@ Result<void> LeadMachine::Submit(wire::Submit submit, Time, std::shared_ptr<cons
   }
   auto request = std::make_unique<Request>();
   request->serial = next_serial_++;
+  request->submitted_at = now;
   const RequestId id = submit.request;
   request->submit = std::move(submit);
   request->mask = std::move(mask);
@@ -209,6 +212,29 @@ Result<void> LeadMachine::CheckOutputs(const LeadStep& step, std::span<const Ite
   return {};
 }
 
+void LeadMachine::OnRowsBack(uint64_t step, std::span<const wire::StageTime> times, Time now) {
+  const auto at = in_flight_.find(step);
+  if (at == in_flight_.end()) return;
+  at->second.returned = now;
+  for (const wire::StageTime& time : times.first(std::min<size_t>(times.size(), wire::kMaxStages)))
+    at->second.stage_us.push_back(time.microseconds);
+}
+
+void LeadMachine::AddTrace(Request& request, const Flight& flight, const LeadItem& item, Time now) {
+  if (request.steps.size() >= wire::kMaxStepTraces) {
+    ++request.steps_dropped;
+    return;
+  }
+  const auto since = [&](Time time) { return Microseconds(time - request.submitted_at); };
+  request.steps.push_back({.begun_us = since(flight.begun),
+                           .returned_us = since(flight.returned.value_or(now)),
+                           .done_us = since(now),
+                           .rows = static_cast<uint32_t>(item.tokens.size()),
+                           .step_rows = flight.step.rows,
+                           .outputs = flight.step.outputs,
+                           .stage_us = flight.stage_us});
+}
+
 Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
                                                       std::span<const ItemOutput> outputs,
                                                       std::span<const wire::StageTime> times,
@@ -256,12 +282,20 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
                        item.request.Short(), item.first, request->second->computed);
     }
     AddTimes(request->second->times, times, item.tokens.size(), flight.step.rows);
+    AddTrace(*request->second, flight, item, now);
     const auto accept =
         request->second->reads() ? &LeadMachine::AcceptReadout : &LeadMachine::Accept;
     if (auto emission = (this->*accept)(*request->second, item, output, now))
       emissions.push_back(*std::move(emission));
   }
   return emissions;
+}
+
+Emission LeadMachine::EmissionOf(Request& request) {
+  return {.request = request.submit.request,
+          .cached = request.cached,
+          .steps = std::exchange(request.steps, {}),
+          .steps_dropped = std::exchange(request.steps_dropped, 0)};
 }
 
 std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& item,
@@ -286,7 +320,7 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   }
   if (output == nullptr) return std::nullopt;
   if (request.first_token_at == Time{}) request.first_token_at = now;
-  Emission emission{.request = item.request, .cached = request.cached};
+  Emission emission = EmissionOf(request);
   std::optional<wire::FinishReason> reason;
   std::vector<TokenId> tokens = output->tokens;
   tokens.insert(tokens.end(), output->forced.begin(), output->forced.end());
@@ -324,7 +358,7 @@ std::optional<Emission> LeadMachine::AcceptReadout(Request& request, const LeadI
   if (request.computed < request.tokens.size()) return std::nullopt;
   CHECK(output != nullptr);  // a last item has outputs
   request.first_token_at = now;
-  Emission emission{.request = item.request, .cached = request.cached};
+  Emission emission = EmissionOf(request);
   emission.finished = EndOf(request, wire::FinishReason::kStop, now);
   const bool mean = request.submit.readout == wire::Readout::kMean;
   emission.finished->values =

@@ -142,6 +142,8 @@ struct Emission {
   wire::Logprobs logprobs = {};              // of the tokens
   wire::SamplerState state = {};             // after the last one
   std::vector<wire::StageTime> stages = {};  // computed for the request so far
+  std::vector<wire::StepTrace> steps = {};   // since the last emission about the request
+  uint32_t steps_dropped = 0;                // beyond wire::kMaxStepTraces: left out
 };
 
 struct LeadStats {
@@ -189,6 +191,9 @@ class LeadMachine {
 
   // The next micro-batch, or nothing to do now (all in flight, or no work).
   std::optional<LeadStep> NextStep(Time now);
+  // For the traces of its requests, before the results of a step: its rows are back, and what each
+  // stage has computed of it so far. Unknown steps are ignored.
+  void OnRowsBack(uint64_t step, std::span<const wire::StageTime> times, Time now);
   // Results of a step: one ItemOutput per item with outputs, in the items' order, without those of
   // `cancelled`, which a stage gave up. `times`: what each stage computed. A result of an unknown
   // step is dropped and counted; outputs that do not match the step's items, or a result that
@@ -287,6 +292,8 @@ class LeadMachine {
   void Drop(const RequestId& request);
   Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
                             std::span<const RequestId> cancelled) const;
+  static void AddTrace(Request& request, const Flight& flight, const LeadItem& item, Time now);
+  static Emission EmissionOf(Request& request);
   // What one item brought its request; the request is dropped when it ends.
   std::optional<Emission> Accept(Request& request, const LeadItem& item, const ItemOutput* output,
                                  Time now);

@@ -197,6 +197,10 @@ Result<void> LeadLoop::NotePages(const LeadStep& step, const wire::Step& done) {
 
 Result<void> LeadLoop::StartStep(const LeadStep& step) {
   commands_.working.store(true);
+  if (options_.led != nullptr && !step.items.empty()) {
+    ++options_.led->steps;
+    options_.led->requests += step.items.size();
+  }
   std::vector<TokenId> tokens;
   for (const LeadItem& item : step.items)
     tokens.insert(tokens.end(), item.tokens.begin(), item.tokens.end());
@@ -208,6 +212,7 @@ Result<void> LeadLoop::StartStep(const LeadStep& step) {
     if (!done) lost_ = links_.out->peer();
     return done;
   }
+  machine_.OnRowsBack(step.step, sent.times, sys::Now());
   const LeadStep* in_flight = machine_.InFlight(step.step);
   return FinishStep(*in_flight, stage_.running(), sent);
 }
@@ -261,6 +266,7 @@ Result<void> LeadLoop::Receive(Time deadline) {
 Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const float> rows) {
   const LeadStep* step = machine_.InFlight(returned.step);
   if (step == nullptr) return {};
+  machine_.OnRowsBack(returned.step, returned.times, sys::Now());
   const size_t outputs = WhatReturned(*step, returned).outputs;
   const size_t width = stage_.config().width;
   if (rows.size() != outputs * width) {
@@ -316,9 +322,14 @@ void LeadLoop::Emit(std::vector<Emission> emissions) {
                          .cached = emission.cached,
                          .logprobs = std::move(emission.logprobs),
                          .state = std::move(emission.state),
-                         .stages = std::move(emission.stages)});
+                         .stages = std::move(emission.stages),
+                         .steps = std::exchange(emission.steps, {}),
+                         .steps_dropped = std::exchange(emission.steps_dropped, 0)});
     }
-    if (emission.finished) events_.on_finished(std::move(*emission.finished));
+    if (!emission.finished) continue;
+    emission.finished->steps = std::move(emission.steps);
+    emission.finished->steps_dropped = emission.steps_dropped;
+    events_.on_finished(std::move(*emission.finished));
   }
 }
 
@@ -346,6 +357,7 @@ void LeadLoop::TellQueue() {
 void LeadLoop::CountRequests() {
   commands_.active.store(machine_.active());
   commands_.queued.store(machine_.queued());
+  commands_.used_pages.store(machine_.used_pages());
   commands_.working.store(machine_.in_flight() > 0);
   commands_.steps.store(machine_.stats().steps + machine_.stats().returned_steps);
 }

@@ -49,6 +49,7 @@ struct LeadCommands {
   std::deque<Command> queue EXO_GUARDED_BY(mutex);
   sys::WakeFd wake;
   std::atomic<uint32_t> active{0}, queued{0};
+  std::atomic<uint64_t> used_pages{0};
   // For the StallWatch: a step is being computed or in flight; steps begun and returned so far.
   std::atomic<bool> working{false};
   std::atomic<uint64_t> steps{0};

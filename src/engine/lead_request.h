@@ -32,7 +32,10 @@ struct LeadMachine::Request {
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;
-  std::vector<double> sum;  // of a mean, of the rows computed
+  Time submitted_at{};
+  std::vector<wire::StepTrace> steps;  // since the last emission
+  uint32_t steps_dropped = 0;          // of them: left out
+  std::vector<double> sum;             // of a mean, of the rows computed
 
   bool reads() const { return submit.readout != wire::Readout::kNone; }
   bool decoding() const { return tokens.size() > start; }
@@ -59,6 +62,8 @@ struct LeadMachine::Flight {
   StepPace::Rows rows = {};
   Time begun{};
   size_t depth = 1;                            // steps in flight when it began, itself included
+  std::optional<Time> returned = {};           // its rows are back
+  std::vector<uint64_t> stage_us = {};         // computed until then by each stage
   std::vector<uint64_t> serials = {};          // of the items' requests
   std::vector<uint64_t> restore_serials = {};  // of those of the pages to restore
 };

@@ -117,6 +117,39 @@ TEST(LeadTest, RequestsShareTheTimesOfAStepByTheirRows) {
   EXPECT_EQ(MicrosecondsOf(emissions[1].stages), (std::vector<uint64_t>{300, 11}));
 }
 
+TEST(LeadTest, EmissionsTellTheStepsThatLedToThem) {
+  LeadMachine lead(Options(2));
+  ASSERT_TRUE(lead.Submit(Ask(1, 12, 2), Time{1'000'000}));
+  std::vector<Emission> emissions;
+  for (int64_t i = 0; i < 2; ++i) {
+    const auto step = lead.NextStep(Time{2'000'000 + i * 500'000});
+    const std::vector<wire::StageTime> times = {{.microseconds = 100}, {.microseconds = 250}};
+    lead.OnRowsBack(step->step, times, Time{2'400'000 + i * 500'000});
+    std::vector<ItemOutput> outputs;
+    if (step->outputs > 0) outputs.push_back({Id(1), {5}});
+    emissions = *lead.OnStepDone(step->step, outputs, times, Time{2'450'000 + i * 500'000});
+  }
+  ASSERT_EQ(emissions.size(), 1u);
+  const std::vector<wire::StepTrace> expected = {{.begun_us = 1000,
+                                                  .returned_us = 1400,
+                                                  .done_us = 1450,
+                                                  .rows = 8,
+                                                  .step_rows = 8,
+                                                  .outputs = 0,
+                                                  .stage_us = {100, 250}},
+                                                 {.begun_us = 1500,
+                                                  .returned_us = 1900,
+                                                  .done_us = 1950,
+                                                  .rows = 4,
+                                                  .step_rows = 4,
+                                                  .outputs = 1,
+                                                  .stage_us = {100, 250}}};
+  EXPECT_EQ(emissions[0].steps, expected);
+  EXPECT_EQ(emissions[0].steps_dropped, 0u);
+  emissions = Answer(lead, *lead.NextStep(Time{3'000'000}), 6);
+  EXPECT_EQ(emissions[0].steps.size(), 1u) << "those of the first token were told with it";
+}
+
 TEST(LeadTest, ChunksWithoutOutputsCountInTheTimesOfTheirRequest) {
   LeadMachine lead(Options());
   ASSERT_TRUE(lead.Submit(Ask(1, 12), Time{}));

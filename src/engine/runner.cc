@@ -76,6 +76,7 @@ class Runner final : public InstanceRunner {
   void KeepStage() override { keep_.store(true); }
   uint32_t active() const override { return commands_.active.load(); }
   uint32_t queued() const override { return commands_.queued.load(); }
+  uint64_t used_pages() const override { return commands_.used_pages.load(); }
   void Watch(uint64_t progress, Time now) override {
     if (!watch_.Tick(commands_.working.load(), progress + commands_.steps.load(), now)) return;
     if (stalled_.exchange(true)) return;
@@ -187,12 +188,12 @@ class Runner final : public InstanceRunner {
     const Time limit = sys::Now() + options_.timers.link;
     for (const NextStage& stage : next) {
       lost_ = stage.node;
-      links_[stage.node] = TRY(ConnectNext(stage, limit));
+      links_[stage.node] = Counted(TRY(ConnectNext(stage, limit)));
     }
     for (const size_t stage : ConnectedFrom(options_.plan, options_.stage)) {
       const NodeId& node = options_.plan.stages[stage].node;
       lost_ = node;
-      links_[node] = TRY(WaitForGivenLink(node, limit));
+      links_[node] = Counted(TRY(WaitForGivenLink(node, limit)));
     }
     lost_ = NodeId{};
     const uint64_t limit_bytes = std::min<uint64_t>(FrameLimit(), wire::kMaxDataFrame);
@@ -206,6 +207,11 @@ class Runner final : public InstanceRunner {
     const MutexLock lock(mutex_);
     shared_ = std::move(shared);
     return {};
+  }
+
+  std::unique_ptr<DataLink> Counted(std::unique_ptr<DataLink> link) {
+    return options_.traffic == nullptr ? std::move(link)
+                                       : options_.traffic->Counted(std::move(link));
   }
 
   // Rows of a step; between shards, parts of sums and logits too.

@@ -12,6 +12,7 @@
 // thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +23,7 @@
 #include "engine/coded_rows.h"
 #include "engine/data_link.h"
 #include "engine/lead.h"
+#include "engine/link_traffic.h"
 #include "engine/stage_source.h"
 #include "engine/stage_store.h"
 #include "engine/timers.h"
@@ -40,6 +42,12 @@ struct RunnerEvents {
   std::function<void(wire::Finished finished)> on_finished;
 };
 
+// Steps of the leads of a node, for its metrics. Thread: any.
+struct LedSteps {
+  std::atomic<uint64_t> steps{0};
+  std::atomic<uint64_t> requests{0};  // with rows in them
+};
+
 struct RunnerOptions {
   wire::Plan plan;
   uint32_t stage = 0;
@@ -54,7 +62,9 @@ struct RunnerOptions {
   // Compiled forms of answers, which whoever checked a request has put there. Outlives the runner;
   // null: each form is compiled for its first request.
   grammar::Cache* grammars = nullptr;
-  SentRows* sent = nullptr;  // counts what goes to other stages. Outlives the runner
+  SentRows* sent = nullptr;        // counts what goes to other stages. Outlives the runner
+  LinkTraffic* traffic = nullptr;  // likewise, by link
+  LedSteps* led = nullptr;         // likewise the steps of the lead
   // For measuring (replay.h): the whole text, whose tokens stand for those that are sampled.
   const std::vector<TokenId>* recorded = nullptr;
 };
@@ -94,6 +104,8 @@ class InstanceRunner {
   // Lead only: requests in work and waiting.
   virtual uint32_t active() const = 0;
   virtual uint32_t queued() const = 0;
+  // Lead only: pages of KV that are taken, of Plan::kv_pages.
+  virtual uint64_t used_pages() const = 0;
   // Lead only, about once a second: `progress` is any number that changes when work is done on one
   // of the plan's nodes. A plan without any, though a step is in flight, has failed
   // (stall_watch.h).

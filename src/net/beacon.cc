@@ -25,6 +25,7 @@ constexpr char kGroup6[] = "ff12::4558:4f42";
 constexpr Time kBurst[] = {std::chrono::seconds(1),
                            std::chrono::seconds(2)};  // after 0: at 1 s and 3 s
 constexpr Time kInterval = std::chrono::seconds(10);
+constexpr Time kEchoPatience = std::chrono::seconds(2);
 constexpr size_t kOwnNonces = 256;  // replies and announces of far more than a round trip
 
 // `host` is numeric; a group of link-local scope needs the index of its interface.
@@ -83,9 +84,9 @@ bool SendVia(int fd, const Interface& one) {
   return ::setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, &out, sizeof(out)) == 0;
 }
 
-// Lost packets are the next announcement's business.
-void SendTo(int fd, std::span<const uint8_t> packet, const SocketAddress& to) {
-  (void)::sendto(fd, packet.data(), packet.size(), MSG_NOSIGNAL, to.get(), to.size);
+// Lost packets are the next announcement's business. False, with errno: it did not go out.
+bool SendTo(int fd, std::span<const uint8_t> packet, const SocketAddress& to) {
+  return ::sendto(fd, packet.data(), packet.size(), MSG_NOSIGNAL, to.get(), to.size) >= 0;
 }
 
 Result<Fd> UdpSocket(const SocketAddress& at, bool shared) {
@@ -230,15 +231,26 @@ void Beacon::Announce() {
   Join();
   const auto packet = Packet(false);
   std::set<int> told;  // interfaces may have several IPv6 addresses
+  bool sent = false;
   for (const Interface& one : joined_) {
     const bool v4 = one.address.family() == AF_INET;
     if (!v4 && !told.insert(one.index).second) continue;
     const int fd = FamilyOf(one)->talk.get();
     if (!SendVia(fd, one)) continue;
-    SendTo(fd, packet, At(v4 ? kGroup4 : kGroup6, options_.beacon_port, one.index));
+    const bool went =
+        SendTo(fd, packet, At(v4 ? kGroup4 : kGroup6, options_.beacon_port, one.index));
+    if (!IsTelling(one.loopback)) {
+      // Says nothing about the network.
+    } else if (went) {
+      sent = true;
+    } else if (!sent) {
+      send_error_ = fmt::format("{}: {}", one.name, std::strerror(errno));
+    }
     if (v4 && one.broadcast.s_addr != 0 && !one.loopback)
-      SendTo(fd, packet, Broadcast(one, options_.beacon_port));
+      (void)SendTo(fd, packet, Broadcast(one, options_.beacon_port));
   }
+  if (sent) send_error_.clear();
+  if (sent && !unheard_since_) unheard_since_ = sys::Now();
   const Time next = burst_ < std::size(kBurst) ? kBurst[burst_] : kInterval;
   const double jitter = burst_ < std::size(kBurst) ? 1 : 0.8 + 0.4 * rng_.Uniform();
   ++burst_;
@@ -258,6 +270,10 @@ void Beacon::Receive(int fd, FdWatch& watch, const Family& family) {
     Handle(std::span(bytes).first(static_cast<size_t>(got)), from, family);
   }
   watch.OnReadable([this, fd, &watch, &family] { Receive(fd, watch, family); });
+}
+
+bool Beacon::HearsItself() const {
+  return !unheard_since_ || sys::Now() - *unheard_since_ < kEchoPatience;
 }
 
 bool Beacon::WithinRate(const std::string& source) {
@@ -285,14 +301,18 @@ bool Beacon::WithinRate(const std::string& source) {
 void Beacon::Handle(std::span<const uint8_t> bytes, const SocketAddress& from,
                     const Family& family) {
   const auto packet = ParseBeacon(bytes);
-  if (!packet || std::find(own_.begin(), own_.end(), packet->nonce) != own_.end()) return;
+  if (!packet) return;
   Found found;
   found.address = {ToAddress(from).host, packet->port};
+  if (std::find(own_.begin(), own_.end(), packet->nonce) != own_.end()) {
+    if (IsTelling(IsLoopback(found.address.host))) unheard_since_.reset();
+    return;
+  }
   if (!WithinRate(found.address.host)) return;
   found.same_cluster =
       secret_ != nullptr && secret_->BeaconTag(packet->nonce, packet->port) == packet->tag;
   if ((found.same_cluster || inviting_) && !packet->reply) {
-    SendTo(family.talk.get(), Packet(true), from);  // as long as what it answers
+    (void)SendTo(family.talk.get(), Packet(true), from);  // as long as what it answers
   }
   on_found_(found);
 }

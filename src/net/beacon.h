@@ -51,6 +51,10 @@ class Beacon {
   // Answers announcements of other clusters, too.
   void SetInviting(bool inviting) { inviting_ = inviting; }
   size_t interfaces() const { return joined_.size(); }
+  // False when announcements have gone out for a while and none came back, as multicast does.
+  bool HearsItself() const;
+  // Why the last announcement did not go out; empty: it did.
+  const std::string& send_error() const { return send_error_; }
 
  private:
   Beacon(EventLoop& loop, const ClusterSecret* secret, const DiscoveryOptions& options,
@@ -73,6 +77,10 @@ class Beacon {
   std::array<uint8_t, BeaconPacket::kBytes> Packet(bool reply);
   bool WithinRate(const std::string& source);
   bool InScope(const Interface& one) const;
+  // Does a packet by a loopback interface, or by another one, say whether announcing works?
+  bool IsTelling(bool loopback) const {
+    return loopback == (options_.scope == DiscoveryScope::kLoopback);
+  }
 
   struct Bucket {
     double tokens = 0;
@@ -91,6 +99,8 @@ class Beacon {
   std::vector<Interface> joined_;
   std::deque<ClusterSecret::Nonce>
       own_;  // nonces sent lately: multicast brings our own packets back
+  std::string send_error_;
+  std::optional<Time> unheard_since_;  // of the oldest announcement that has not come back
   std::map<std::string, Bucket> sources_;
   Bucket total_;
 };

@@ -12,9 +12,9 @@
 namespace exo::net {
 namespace {
 
-// A stranger's node counts for so long after its last announcement (every 10 s).
-constexpr Time kForeignFor = std::chrono::minutes(1);
-constexpr size_t kMaxForeign = 256;
+// A node counts for so long after its last announcement (every 10 s).
+constexpr Time kHeardFor = std::chrono::minutes(1);
+constexpr size_t kMaxHeard = 256;
 
 class DiscoveryImpl final : public Discovery {
  public:
@@ -44,7 +44,7 @@ class DiscoveryImpl final : public Discovery {
     const Time now = sys::Now();
     std::vector<wire::Address> addresses;
     for (const auto& [address, heard] : foreign_) {
-      if (now - heard < kForeignFor) addresses.push_back(address);
+      if (now - heard < kHeardFor) addresses.push_back(address);
     }
     return addresses;
   }
@@ -53,14 +53,22 @@ class DiscoveryImpl final : public Discovery {
     const Time now = sys::Now();
     return static_cast<uint32_t>(
         std::count_if(foreign_.begin(), foreign_.end(),
-                      [now](const auto& entry) { return now - entry.second < kForeignFor; }));
+                      [now](const auto& entry) { return now - entry.second < kHeardFor; }));
   }
 
-  std::string Describe() const override {
-    std::string text = beacon_ ? fmt::format("beacon: on UDP port {}, {} addresses",
-                                             options_.beacon_port, beacon_->interfaces())
-                               : "beacon: " + beacon_state_;
-    return text + "; mDNS: " + (mdns_ ? "on" : mdns_state_);
+  DiscoveryReport Report() const override {
+    DiscoveryReport report{
+        .beacon_error = beacon_error_, .mdns_error = mdns_error_, .mdns = mdns_ != nullptr};
+    if (beacon_) {
+      report.beacon_port = options_.beacon_port;
+      report.addresses = beacon_->interfaces();
+      report.hears_itself = beacon_->HearsItself();
+      report.send_error = beacon_->send_error();
+    }
+    for (const auto& [address, at] : members_) {
+      if (sys::Now() - at < kHeardFor) report.heard.push_back(address);
+    }
+    return report;
   }
 
  private:
@@ -69,9 +77,10 @@ class DiscoveryImpl final : public Discovery {
         Beacon::Start(loop_, secret_, options_, [this](const Found& found) { Take(found); });
     if (beacon) {
       beacon_ = std::move(*beacon);
+      beacon_error_.clear();
     } else {
-      beacon_state_ = beacon.error().message;
-      LOG(kWarning, "discovery without beacon: {}", beacon_state_);
+      beacon_error_ = beacon.error().message;
+      LOG(kWarning, "discovery without beacon: {}", beacon_error_);
     }
   }
 
@@ -83,22 +92,19 @@ class DiscoveryImpl final : public Discovery {
         Mdns::Start(loop_, secret_, options_.port, [this](const Found& found) { Take(found); });
     if (mdns) {
       mdns_ = std::move(*mdns);
+      mdns_error_.clear();
     } else {
-      mdns_state_ = mdns.error().message;
-      LOG(kWarning, "discovery without mDNS: {}", mdns_state_);
+      mdns_error_ = mdns.error().message;
+      LOG(kWarning, "discovery without mDNS: {}", mdns_error_);
     }
   }
 
   void Take(const Found& found) {
-    if (!found.same_cluster) {
-      const Time now = sys::Now();
-      if (foreign_.size() >= kMaxForeign) {
-        std::erase_if(foreign_,
-                      [now](const auto& entry) { return now - entry.second >= kForeignFor; });
-      }
-      if (foreign_.size() < kMaxForeign || foreign_.contains(found.address))
-        foreign_[found.address] = now;
-    }
+    auto& heard = found.same_cluster ? members_ : foreign_;
+    const Time now = sys::Now();
+    if (heard.size() >= kMaxHeard)
+      std::erase_if(heard, [now](const auto& entry) { return now - entry.second >= kHeardFor; });
+    if (heard.size() < kMaxHeard || heard.contains(found.address)) heard[found.address] = now;
     on_found_(found);
   }
 
@@ -106,9 +112,9 @@ class DiscoveryImpl final : public Discovery {
   const ClusterSecret* secret_;
   const DiscoveryOptions options_;
   std::function<void(const Found&)> on_found_;
-  std::map<wire::Address, Time> foreign_;  // when last heard
-  std::string beacon_state_ = "off";
-  std::string mdns_state_ = "off";
+  std::map<wire::Address, Time> foreign_, members_;  // when last heard
+  std::string beacon_error_;
+  std::string mdns_error_;
   std::unique_ptr<Beacon> beacon_;
   std::unique_ptr<Mdns> mdns_;
   std::unique_ptr<InterfaceChanges> changes_;

@@ -39,6 +39,18 @@ struct Found {
   bool same_cluster = false;  // the tag was made with our secret; others are only counted
 };
 
+struct DiscoveryReport {
+  std::string beacon_error, mdns_error;  // why it does not run; empty: it runs, or is not wanted
+  uint16_t beacon_port = 0;              // UDP; 0: no beacon
+  bool mdns = false;
+  size_t addresses = 0;  // of this device's interfaces, that announcements go out from
+  // Multicast comes back to its sender: false when it has been sent for a while and nothing came,
+  // so that something drops it.
+  bool hears_itself = true;
+  std::string send_error;            // of the last announcement; empty: it went out
+  std::vector<wire::Address> heard;  // members that announced themselves in the last minute
+};
+
 class Discovery {
  public:
   // Starts what can be started: a mechanism that the system refuses is logged and left out.
@@ -56,8 +68,8 @@ class Discovery {
   virtual uint32_t foreign_nodes() const = 0;
   // Where they accept peers.
   virtual std::vector<wire::Address> ForeignAddresses() const = 0;
-  // For `exo doctor`: what runs and what does not, human-readable.
-  virtual std::string Describe() const = 0;
+  // For `exo doctor`: what works and what does not.
+  virtual DiscoveryReport Report() const = 0;
 };
 
 }  // namespace exo::net

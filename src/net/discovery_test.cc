@@ -91,6 +91,10 @@ TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
   EXPECT_TRUE(stranger.ours.empty());
   EXPECT_EQ(stranger.thread.On([&] { return stranger.discovery->foreign_nodes(); }), 3u);
   EXPECT_EQ(a.hosts, std::set<std::string>{"127.0.0.1"});
+  const DiscoveryReport report = a.thread.On([&] { return a.discovery->Report(); });
+  EXPECT_TRUE(report.hears_itself);
+  EXPECT_EQ(report.send_error, "");
+  EXPECT_EQ(report.heard.size(), 2u);
 }
 
 // One real node on the LAN, for trials in network namespaces: finds `EXO_PROBE_PEERS` others of the
@@ -117,7 +121,9 @@ TEST(DiscoveryProbe, FindsTheOthers) {
     EXPECT_TRUE(node.Wait([&] { return node.ups.size() >= count; }));
     fmt::print("{} of {} up after {} ms\n", count, peers, (sys::Now() - start).count() / 1'000'000);
   }
-  fmt::print("{}\n", node.thread().On([&] { return discovery->Describe(); }));
+  const DiscoveryReport report = node.thread().On([&] { return discovery->Report(); });
+  fmt::print("{} addresses; beacon: '{}', mDNS: '{}'\n", report.addresses, report.beacon_error,
+             report.mdns_error);
   std::this_thread::sleep_for(std::chrono::seconds(2));
   node.thread().On([&] { discovery.reset(); });
 }

@@ -22,7 +22,11 @@
 #include "grammar/cache.h"
 #include "model/chat_template.h"
 #include "net/event_loop.h"
+#include "node/conversations.h"
+#include "node/finding.h"
+#include "node/model_metrics.h"
 #include "node/pairing.h"
+#include "node/request_view.h"
 #include "wire/messages.h"
 
 namespace exo::node {
@@ -38,6 +42,7 @@ enum class Refusal : uint8_t {
   kLost,           // a device was lost in mid-answer
   kBadInput,       // 400
   kQuota,          // 429 insufficient_quota: found by the service, which knows the keys
+  kCanceled,       // 499: a person ended it
 };
 struct GenerateError {
   Error error;
@@ -126,6 +131,7 @@ struct GenerateRequest {
   bool no_bos = false;   // for a text that is no beginning
   std::optional<std::vector<TokenId>> prompt_ids;  // raw prompt given as ids (/v1/completions)
   wire::SamplerSettings sampler;
+  Asker asker = {};
   uint64_t client = 0;                 // clients take turns; any number that tells them apart
   uint64_t prefix_scope = 0;           // prefixes are shared only with requests of the same number
   bool has_seed = false;               // false: the node draws one and reports it
@@ -159,7 +165,9 @@ struct Placing {
   std::optional<uint64_t> keep_ms = {};   // as in wire::DesiredModel; a pinned model stays pinned
   bool unpin = false;
   wire::Use use = {};
-  uint32_t users = 0;  // of a plan that is not carried out: answers at once; 0: not said
+  // Of a plan that is not carried out:
+  uint32_t users = 0;                // answers at once; 0: not said
+  std::vector<NodeId> without = {};  // as if these devices were away
 };
 
 struct StageReport {
@@ -292,6 +300,12 @@ struct ModelView {
   std::vector<std::string> names = {};          // further ones here, of copies of the file
   std::string base = "";                        // of a preset: the model that it is made from
 };
+// Where a model's file lies.
+struct ModelPlace {
+  std::string name;
+  std::string path;                  // of it on this node; empty: it is not here
+  std::vector<std::string> devices;  // names of those that are here and have all of it
+};
 // What removing a model has done on one device.
 struct RemovalView {
   std::string device;  // its name
@@ -312,7 +326,8 @@ struct InstanceView {
   std::string detail;  // the state in one sentence
   std::string reason;  // why it is placed like this, in one sentence
   double predicted_tokens_per_second = 0;
-  uint64_t keep_ms = 0;  // as in wire::DesiredModel
+  uint64_t keep_ms = 0;           // as in wire::DesiredModel
+  uint64_t generated_tokens = 0;  // for clients of this node, since the plan was made
 };
 struct ClusterView {
   NodeId self;
@@ -402,6 +417,12 @@ struct PullProgress {
 
   friend bool operator==(const PullProgress&, const PullProgress&) = default;
 };
+// A pull that runs, or that has failed a while ago.
+struct PullView {
+  std::string model;  // as it was asked for, in full
+  PullProgress progress;
+  std::string error = {};  // why it has failed; empty: it runs
+};
 // Hears how a pull goes. After OnPulled nothing more is called. Thread: the loop.
 class PullWatcher {
  public:
@@ -416,6 +437,27 @@ class PullWatcher {
 class Pulling {
  public:
   virtual ~Pulling() = default;
+};
+
+// A device of the cluster, as its records and this node's clients show it.
+struct DeviceMetrics {
+  NodeId id;
+  std::string name;
+  bool alive = false;
+  uint64_t memory_total = 0;  // bytes of the machine
+  uint64_t memory_budget = 0;
+  uint64_t memory_reserved = 0;
+  double share = 1;  // of its speed, that models may count on
+  wire::HealthRecord health;
+  double stage_seconds = 0;  // computed for requests of this node's clients
+};
+// A device at the other end of links of this node.
+struct LinkMetrics {
+  NodeId id;
+  std::string name;
+  double rtt_ms = 0;  // 0: not known
+  uint64_t sent_bytes = 0;
+  uint64_t received_bytes = 0;  // likewise of rows, sums and logits
 };
 
 // Figures of a running node, for monitoring. Counts are since the start.
@@ -437,10 +479,16 @@ struct NodeMetrics {
   uint64_t prefix_pages_written = 0;
   uint64_t prefix_pages_dropped = 0;  // that could not be written
   uint64_t prefix_pages_loaded = 0;
-  uint64_t prefix_pages_missed = 0;     // looked for and not there, or damaged
-  uint64_t prefix_restored_tokens = 0;  // of prompts, by models that this node leads
-  uint64_t wire_rows = 0;               // sent to other stages by stages of this node
-  uint64_t wire_bytes = 0;              // of these rows
+  uint64_t prefix_pages_missed = 0;                 // looked for and not there, or damaged
+  uint64_t prefix_restored_tokens = 0;              // of prompts, by models that this node leads
+  uint64_t wire_rows = 0;                           // sent to other stages by stages of this node
+  uint64_t wire_bytes = 0;                          // of these rows
+  std::map<std::string, ModelMetrics> models = {};  // by name, of this node's clients
+  std::map<std::string, double> kv_usage = {};      // part of its KV pages, of models led here
+  uint64_t led_steps = 0;                           // that leads of this node computed
+  uint64_t led_requests = 0;                        // with rows in them, in all
+  std::vector<DeviceMetrics> devices = {};
+  std::vector<LinkMetrics> links = {};
 };
 
 class Api {
@@ -462,6 +510,8 @@ class Api {
   virtual grammar::Cache& grammars() = 0;
   // With the presets of this node whose model is there.
   virtual std::vector<ModelView> Models() const = 0;
+  // By name or id; of a preset, where its model's lies. Errors: kNotFound, kInvalid (several fit).
+  virtual Result<ModelPlace> FindPlace(const std::string& model) const = 0;
   // Null: there is none of this name.
   virtual std::shared_ptr<const Preset> FindPreset(const std::string& name) const = 0;
   // Keeps a preset, in place of one of its name; done when it is on disk. Errors: kNotFound (its
@@ -469,6 +519,18 @@ class Api {
   virtual void SavePreset(Preset preset, std::function<void(Result<void>)> done) = 0;
   virtual ClusterView Cluster() const = 0;
   virtual NodeMetrics Metrics() const = 0;
+  // The calls of this node's clients that run, and the last 200 that have ended; the newest first.
+  virtual std::vector<RequestView> RequestList() const = 0;
+  // Another number whenever the list is another one.
+  virtual uint64_t RequestListVersion() const = 0;
+  // Nothing: it is not in the list.
+  virtual std::optional<RequestView> FindRequest(const RequestId& call) const = 0;
+  // Nothing: it is not among the last 32.
+  virtual std::optional<RequestTrace> TraceOf(const RequestId& call) const = 0;
+  // Ends a call, whose client gets an error that says so. False: it does not run.
+  virtual bool CancelCall(const RequestId& call) = 0;
+  // What keeps this device and its cluster from working well, found by looking at both.
+  virtual void Diagnose(std::function<void(std::vector<Finding>)> done) = 0;
   // State changes: those that are kept after the event `since` (unset: none), then every further
   // one. `watcher` must outlive the subscription.
   virtual Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) = 0;
@@ -484,6 +546,8 @@ class Api {
   // Errors, by code: kInvalid (no such name; refused by its server), kNotFound, kDisconnected (the
   // internet), kOverloaded, kCorrupt (other bytes than were announced), kIo, kUnsupported.
   virtual std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) = 0;
+  // Those of this node, whoever waits for them.
+  virtual std::vector<PullView> PullList() const = 0;
   // Has the model running (loading it when needed); done when ready or refused.
   virtual void Load(std::string model, const Placing& placing,
                     std::function<void(Result<PlanView>)> done) = 0;
@@ -493,6 +557,8 @@ class Api {
                       std::function<void(Result<void>)> done) = 0;
   // Who takes part.
   virtual Pairing& pairing() = 0;
+  // What people wrote and were answered. Null: this node keeps none of it (a setting).
+  virtual Conversations* conversations() = 0;
   // Forgets a preset, or a model that AddModel registered, also one whose file is missing; the file
   // stays. One that was pulled is deleted. What runs of it is unloaded. `everywhere`: what exo has
   // downloaded of a model is deleted on all devices of the cluster, and files of people stay.

@@ -1,16 +1,10 @@
 #include "node/event_log.h"
 
-#include <chrono>
-
 #include "base/log.h"
+#include "sys/system.h"
 
 namespace exo::node {
 namespace {
-
-int64_t WallClockMilliseconds() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
 
 // What the line is about comes first and has one form, so that all lines of one request, plan or
 // peer can be found.
@@ -49,7 +43,7 @@ EventLog::EventLog(uint64_t first) : next_(first) {}
 
 void EventLog::Add(StateEvent event) {
   event.sequence = next_++;
-  event.time_ms = WallClockMilliseconds();
+  event.time_ms = sys::WallClockMilliseconds();
   Log(event);
   kept_.push_back(event);
   if (kept_.size() > kKeptEvents) kept_.pop_front();

@@ -137,6 +137,19 @@ std::vector<Models::File> Models::Each(bool adapters) const {
   return all;
 }
 
+std::vector<std::string> Models::Broken() const {
+  std::vector<std::string> broken;
+  for (const auto& [path, entry] : entries_) {
+    if (entry->state == Entry::State::kFailed)
+      broken.push_back(fmt::format("{}: {}", path, entry->error.message));
+  }
+  for (const auto& [path, kept] : paths_) {
+    if (kept && !entries_.contains(path) && !scanning_.contains(path))
+      broken.push_back(fmt::format("{}: the file is gone", path));
+  }
+  return broken;
+}
+
 // ---- answers ----
 
 void Models::WaitFor(Entry& entry, Opened done) {

@@ -90,6 +90,8 @@ class Models {
   // Each model once, and each low-rank adapter.
   std::vector<File> All() const { return Each(false); }
   std::vector<File> Adapters() const { return Each(true); }
+  // Files that were found or named and cannot be used: "PATH: why".
+  std::vector<std::string> Broken() const;
   // The name by which a file of All() is known here.
   std::string NameOf(const File& file) const;
   // The names of other files with the same bytes.

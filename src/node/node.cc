@@ -97,6 +97,12 @@ Result<void> NodeImpl::Init() {
   StartPulls();
   vocabularies_ = std::make_unique<Vocabularies>(jobs_, [this] { NoteVocabularies(); });
   requests_ = std::make_unique<Requests>(loop_, jobs_.cpu(), static_cast<RequestHost&>(*this));
+  if (options_.conversations) {
+    conversations_ = std::make_unique<ConversationKeeper>(
+        loop_, jobs_, static_cast<ConversationPeers&>(*this),
+        store::ConversationFileOptions{.path = options_.data_folder + "/conversations.db",
+                                       .self = identity_->id()});
+  }
   TRY(StartPeers());
   trust_->OnChange([this](const cluster::Trust::Change& change) { OnTrustChanged(change); });
   FeedGuests();
@@ -299,6 +305,7 @@ void NodeImpl::OnTick() {
   }
   NoteLoad();
   LookAtHealth();
+  if (conversations_) conversations_->OnTick();
   std::vector<cluster::LocalLoad> loads;  // an event may end a runner
   for (const auto& [plan, runner] : runners_) loads.push_back({plan, runner->queued()});
   for (const cluster::LocalLoad& load : loads) Feed(load);

@@ -40,10 +40,12 @@ struct NodeOptions {
   std::optional<uint64_t> tensor_cache;
   uint64_t prefix_store = 0;     // for KV pages of ended requests, on disk; 0: none are kept
   uint32_t default_context = 0;  // positions; 0: as trained, as far as memory allows
-  uint64_t keep_ms = 0;      // as in wire::DesiredModel, of a model that is loaded without a word
-  uint8_t kv_type = 0;       // kernels::KvType of models that are loaded without a word about it
-  ShareSettings share = {};  // of this device's speed, that models may count on
-  bool keep_awake = true;    // no sleep while it answers
+  uint64_t keep_ms = 0;       // as in wire::DesiredModel, of a model that is loaded without a word
+  uint8_t kv_type = 0;        // kernels::KvType of models that are loaded without a word about it
+  ShareSettings share = {};   // of this device's speed, that models may count on
+  bool keep_awake = true;     // no sleep while it answers
+  bool conversations = true;  // are kept, and given to the other members
+  bool log_prompts = false;   // the text of each prompt is logged
   engine::LeadOptions lead = {};  // pace and switches of the models this node leads
   fetch::Sources sources = {};    // of models that are pulled
   // Adapters of models that are loaded without a word about them.

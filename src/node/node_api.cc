@@ -5,7 +5,6 @@
 #include "node/node_impl.h"
 #include "node/plan_view.h"
 #include "node/shape.h"
-#include "sys/standard_streams.h"
 
 namespace exo::node {
 namespace {
@@ -111,40 +110,14 @@ ClusterView NodeImpl::Cluster() const {
          .reason =
              cluster::DescribePlacement(instance.summary.plan, instance.summary.expected, Names()),
          .predicted_tokens_per_second = instance.summary.expected.decode_tokens_per_second,
-         .keep_ms = keep[instance.summary.plan.model]});
+         .keep_ms = keep[instance.summary.plan.model],
+         .generated_tokens = requests_->GeneratedBy(instance.summary.plan.id)});
   }
   view.wire_rows = sent_rows_.rows;
   view.wire_bytes = sent_rows_.bytes;
   view.neighbors_of_other_clusters = discovery_ == nullptr ? 0 : discovery_->foreign_nodes();
   view.sequence = log_.last();
   return view;
-}
-
-NodeMetrics NodeImpl::Metrics() const {
-  NodeMetrics metrics = requests_->Metrics();
-  metrics.loop = loop_.Turns();
-  metrics.log_lines_lost = sys::LostLogLines();
-  for (const cluster::NodeStatus& status : core_->Nodes()) {
-    metrics.nodes_alive += status.self || status.state == cluster::PeerState::kAlive;
-    if (!status.self) continue;
-    const wire::DeviceRecord device = wire::TotalOf(status.record);
-    metrics.memory_budget = device.memory_budget;
-    metrics.memory_reserved = device.memory_reserved;
-  }
-  if (prefixes_ != nullptr) {
-    const store::PrefixStoreStats stats = prefixes_->stats();
-    metrics.prefix_store_bytes = stats.bytes;
-    metrics.prefix_pages_written = stats.pages;
-    metrics.prefix_pages_dropped = stats.dropped;
-    metrics.prefix_pages_loaded = stats.loads;
-    metrics.prefix_pages_missed = stats.misses;
-    metrics.prefix_restored_tokens = stats.restored_tokens;
-  }
-  metrics.wire_rows = sent_rows_.rows;
-  metrics.wire_bytes = sent_rows_.bytes;
-  for (const cluster::InstanceStatus& instance : core_->Instances())
-    metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
-  return metrics;
 }
 
 void NodeImpl::OnRequestChanged(const RequestId& request, const RequestChange& change) {
@@ -207,6 +180,13 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
   const auto known = [this, placing, done](const ModelId& id) {
     if (auto checked = CheckContext(id, placing); !checked)
       return done(std::unexpected(checked.error()));
+    // Members that hold it are asked in words that know nothing of it.
+    if (!placing.without.empty() && models_->Find(id) == nullptr) {
+      return done(Fail(ErrorCode::kUnsupported,
+                       "a plan without some devices is made where the model's file is, and {} does "
+                       "not have it; ask a device that does",
+                       record_.name));
+    }
     const Shape shape = ShapeFor(id, placing);
     PlanWithParts({.model = id,
                    .split = placing.split,
@@ -214,7 +194,8 @@ void NodeImpl::MakePlan(std::string model, const Placing& placing,
                    .kv_type = shape.kv_type,
                    .codec = shape.codec,
                    .use = placing.use,
-                   .users = placing.users},
+                   .users = placing.users,
+                   .without = placing.without},
                   placing, done);
   };
   // A file that nobody named before is known until this node stops.

@@ -59,7 +59,9 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
                                   .cached = news.cached,
                                   .logprobs = std::move(news.logprobs),
                                   .state = std::move(news.state),
-                                  .stages = std::move(news.stages)});
+                                  .stages = std::move(news.stages),
+                                  .steps = std::move(news.steps),
+                                  .steps_dropped = news.steps_dropped});
       }),
       .on_queued = OnLoop([this, plan](RequestId request, uint32_t before) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::LeadQueued{request, before});
@@ -86,6 +88,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.pages = prefixes_.get();
   options.grammars = &grammars_;
   options.sent = &sent_rows_;
+  options.traffic = &traffic_;
+  options.led = &led_steps_;
   options.numerics = record_.numerics;
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
@@ -219,6 +223,7 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
     return OnDeleteModel(peer, *asked);
   if (const auto* deleted = std::get_if<wire::ModelDeleted>(&message))
     return OnModelDeleted(peer, *deleted);
+  if (conversations_ && conversations_->OnMessage(peer, message)) return;
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
     if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
       runner->CancelRows(peer, cancel->request);

@@ -11,6 +11,8 @@
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_speed.cc    how fast this device is
 //   node_health.cc   how it is, and what it holds back for that
+//   node_requests.cc what is told of requests
+//   node_metrics.cc  figures for monitoring
 //   node_api.cc      what the HTTP service and the command line ask
 #pragma once
 
@@ -30,6 +32,8 @@
 #include "net/secret.h"
 #include "node/audit_log.h"
 #include "node/bulk_server.h"
+#include "node/conversation_keeper.h"
+#include "node/doctor.h"
 #include "node/event_log.h"
 #include "node/inviter.h"
 #include "node/jobs.h"
@@ -62,7 +66,11 @@ namespace exo::node {
 std::string NamesOf(const std::vector<wire::AdapterRef>& adapters);
 bool SameAdapters(const std::vector<wire::AdapterRef>& a, const std::vector<wire::AdapterRef>& b);
 
-class NodeImpl final : public Node, private Pairing, private net::PeerEvents, private RequestHost {
+class NodeImpl final : public Node,
+                       private Pairing,
+                       private net::PeerEvents,
+                       private RequestHost,
+                       private ConversationPeers {
  public:
   NodeImpl(net::EventLoop& loop, NodeOptions options)
       : loop_(loop), options_(std::move(options)), jobs_(loop), tick_(loop) {}
@@ -117,6 +125,13 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void SavePreset(Preset preset, std::function<void(Result<void>)> done) override;
   ClusterView Cluster() const override;
   NodeMetrics Metrics() const override;
+  std::vector<RequestView> RequestList() const override;
+  uint64_t RequestListVersion() const override { return requests_->records().version(); }
+  std::optional<RequestView> FindRequest(const RequestId& call) const override;
+  std::optional<RequestTrace> TraceOf(const RequestId& call) const override;
+  bool CancelCall(const RequestId& call) override { return requests_->Cancel(call); }
+  Result<ModelPlace> FindPlace(const std::string& model) const override;
+  void Diagnose(std::function<void(std::vector<Finding>)> done) override;
   Subscribed Subscribe(std::optional<uint64_t> since, EventWatcher& watcher) override {
     return log_.Subscribe(since, watcher);
   }
@@ -124,12 +139,14 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
                 std::function<void(Result<PlanView>)> done) override;
   void AddModel(std::string path, std::function<void(Result<std::string>)> done) override;
   std::unique_ptr<Pulling> Pull(std::string model, PullWatcher& watcher) override;
+  std::vector<PullView> PullList() const override { return pulls_->List(); }
   void Load(std::string model, const Placing& placing,
             std::function<void(Result<PlanView>)> done) override;
   void Unload(std::string model, bool when_idle, std::function<void(Result<void>)> done) override;
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
+  class Conversations* conversations() override { return conversations_.get(); }
 
  private:
   // --- Pairing ---
@@ -148,15 +165,30 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
     Remember(peer, address);
     peers_->Send(peer, trust_->trust().UpdateFor(peer));
     Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
+    if (conversations_) conversations_->OnUp(peer);
   }
   void OnDown(const NodeId& peer, const std::string& reason) override {
     Feed(cluster::SessionDown{peer, reason});
+    if (conversations_) conversations_->OnDown(peer);
   }
   void OnMessage(const NodeId& peer, wire::Message message) override;
   void OnRefused(const net::Refused& refused) override;
   bool WantsLink(const NodeId& peer, const wire::Hello& hello) override;
   void OnLink(std::unique_ptr<engine::DataLink> link, const NodeId& peer,
               const wire::Hello& hello) override;
+
+  RequestView ViewOf(const RequestRecord& record, const cluster::NameOf& name_of) const;
+  void AddDeviceMetrics(NodeMetrics& metrics) const;
+  void AddLeadMetrics(NodeMetrics& metrics) const;
+  // --- ConversationPeers ---
+  bool IsMember(const NodeId& node) const override {
+    const cluster::Trust& trust = trust_->trust();
+    return (node == identity_->id() || trust.IsTrusted(node)) && !trust.IsGuest(node);
+  }
+  std::vector<NodeId> SessionsUp() const override { return peers_->Up(); }
+  void SendTo(const NodeId& peer, const wire::Message& message) override {
+    peers_->Send(peer, message);
+  }
 
   // --- RequestHost ---
   // A model of this node or of a member that is alive.
@@ -208,6 +240,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
     Feed(cluster::PauseLocal{request, paused});
   }
   std::string NameOf(const NodeId& node) const override;
+  bool LogsPrompts() const override { return options_.log_prompts; }
   // What a device that has not been heard since the start was called when it was let in.
   std::string KnownNameOf(const wire::NodeRecord& record) const;
   void OnRequestChanged(const RequestId& request, const RequestChange& change) override;
@@ -288,6 +321,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   void FeedGuests();
   Result<void> CheckIsMember() const;
 
+  ClusterSight LookAtCluster() const;
+  MemberSight LookAtMember(const cluster::NodeStatus& status) const;
   void OnTick();
   void WatchRunners();
   void NoteLoad();
@@ -376,6 +411,7 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::vector<std::function<void(Result<void>)>> presets_waiting_;  // for the next write
   bool presets_writing_ = false;
   std::unique_ptr<Requests> requests_;
+  std::unique_ptr<ConversationKeeper> conversations_;  // null: none are kept
   std::unique_ptr<net::Peers> peers_;
   std::shared_ptr<const net::ClusterSecret> discovery_secret_;
   std::unique_ptr<net::Discovery> discovery_;
@@ -385,6 +421,8 @@ class NodeImpl final : public Node, private Pairing, private net::PeerEvents, pr
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at
   engine::SentRows sent_rows_;                    // outlives the runners
+  engine::LinkTraffic traffic_;                   // likewise
+  engine::LedSteps led_steps_;                    // likewise
   std::unique_ptr<store::PrefixStore> prefixes_;  // null: none. Outlives the runners
   engine::StageStore stages_;                     // outlives the jobs that join stages
   grammar::Cache grammars_;                       // outlives the jobs and the runners

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/text.h"
 #include "node/model_names.h"
 #include "node/model_source.h"
 #include "node/node_impl.h"
@@ -142,8 +143,10 @@ void NodeImpl::AnswerFind(const std::string& name, const Error& local,
     if (!local.message.empty() && local.code != ErrorCode::kNotFound)
       return done(Fail(local.code, "the model '{}' cannot be used: {}", name, local.message));
     const std::vector<std::string> known = KnownNames();
+    const std::string near = Nearest(name, known);
     return done(Fail(
-        ErrorCode::kNotFound, "there is no model '{}'; {}", name,
+        ErrorCode::kNotFound, "there is no model '{}'; {}{}", name,
+        near.empty() ? "" : fmt::format("did you mean {}? ", near),
         known.empty()
             ? "none is known: bring one here with `exo pull`, or put a GGUF file into "
               "a model folder"

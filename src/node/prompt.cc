@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "sys/system.h"
+
 namespace exo::node {
 namespace {
 
@@ -139,7 +141,7 @@ Result<std::vector<TokenId>> MakeInfill(const GenerateRequest& request,
 Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& vocabulary,
                           int64_t local_time) {
   const model::Tokenizer& tokenizer = *vocabulary.tokenizer;
-  Prompt prompt;
+  Prompt prompt{.text_at = sys::Now()};
   if (request.prompt_ids) {
     TRY(CheckIds(*request.prompt_ids, tokenizer.vocab_size()));
     prompt.ids = *request.prompt_ids;
@@ -155,6 +157,7 @@ Result<Prompt> MakePrompt(const GenerateRequest& request, const Vocabulary& voca
     const auto pieces = TRY(request.pair ? RenderPair(*request.pair, vocabulary)
                                          : RenderMessages(request, vocabulary, local_time));
     for (const model::TextPiece& piece : pieces) prompt.text += piece.text;
+    prompt.text_at = sys::Now();
     prompt.ids = tokenizer.EncodePieces(pieces);
     if (!request.before.empty()) GoOn(request.before, vocabulary, prompt.ids);
   }

@@ -13,6 +13,7 @@ namespace exo::node {
 struct Prompt {
   std::string text;  // of a chat: what the template wrote
   std::vector<TokenId> ids;
+  Time text_at{};  // when the text was there (sys::Now)
 };
 
 // `local_time`: for templates that write the date, seconds since 1970. Errors: kInvalid,

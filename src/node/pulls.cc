@@ -21,6 +21,9 @@ constexpr const char* kJobKey = "pull";  // of the jobs: how many run at once
 constexpr Time kPullTick = std::chrono::milliseconds(200);
 constexpr size_t kMaxPulls = 32;  // at once, running or waiting
 static_assert(kMaxPulls <= wire::kMaxDownloads);
+// For how long a failed pull is shown, and how many of them.
+constexpr Time kShowFailed = std::chrono::minutes(10);
+constexpr size_t kMaxFailed = 8;
 // Ticks between the announcement of a download and its first byte: another device may have begun
 // the same in the same moment.
 constexpr int kSettle = 2;
@@ -372,12 +375,32 @@ void Pulls::Finish(const std::shared_ptr<Running>& running, const Result<std::st
   if (name || running->from != From::kUnsettled) options_.announce();
   if (name) LOG(kInfo, "pulled {} as {}", running->reference.Text(), *name);
   const PullProgress last = running->board->Read();
+  if (!name) NoteFailure(running->reference.Text(), last, name.error());
   while (!running->waiters.empty()) {  // each may go when it hears of it, and take others along
     PullWatcher& watcher = running->waiters.back()->watcher();
     running->waiters.pop_back();
     if (name && last != running->told) watcher.OnProgress(last);
     watcher.OnPulled(name);
   }
+}
+
+// One that was stopped was stopped by somebody, who knows.
+void Pulls::NoteFailure(const std::string& model, const PullProgress& last, const Error& error) {
+  std::erase_if(failed_, [&](const Failed& one) { return one.view.model == model; });
+  if (error.code == ErrorCode::kCancelled) return;
+  if (failed_.size() >= kMaxFailed) failed_.pop_front();
+  failed_.push_back({{.model = model, .progress = last, .error = error.message}, sys::Now()});
+}
+
+std::vector<PullView> Pulls::List() const {
+  std::vector<PullView> list;
+  for (const auto& [model, running] : running_)
+    list.push_back({.model = model, .progress = running->board->Read()});
+  for (const Failed& failed : failed_) {
+    const bool runs_again = running_.contains(failed.view.model);
+    if (!runs_again && sys::Now() - failed.at < kShowFailed) list.push_back(failed.view);
+  }
+  return list;
 }
 
 void Pulls::Tell(Running& running) {

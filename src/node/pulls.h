@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -48,6 +49,8 @@ class Pulls {
   ~Pulls();  // what runs is stopped; nobody hears of it
 
   std::unique_ptr<Pulling> Start(const std::string& model, PullWatcher& watcher);
+  // Those that run, and the last ones that have failed.
+  std::vector<PullView> List() const;
   // The name here of a model that was pulled as `asked`, however that is written; empty: none was.
   std::string NameOf(const std::string& asked) const;
   // Of a model by its name here; zero: unknown.
@@ -94,6 +97,7 @@ class Pulls {
               const std::vector<StoredDownload>& gone);
   void Download(const std::shared_ptr<Running>& running, const fetch::RemoteModel& model);
   void Adopt(const std::shared_ptr<Running>& running, const fetch::PulledFile& file);
+  void NoteFailure(const std::string& model, const PullProgress& last, const Error& error);
   void Withdraw(const std::shared_ptr<Running>& running, const fetch::PulledFile& file,
                 const Error& error);
   void Finish(const std::shared_ptr<Running>& running, const Result<std::string>& name);
@@ -107,6 +111,11 @@ class Pulls {
   const PullsOptions options_;
   PulledNotes notes_;
   std::map<std::string, std::shared_ptr<Running>> running_;  // by the reference's text
+  struct Failed {
+    PullView view;
+    Time at;
+  };
+  std::deque<Failed> failed_;  // oldest first
   net::Timer tick_;
   bool finding_room_ = false;
   // Callbacks that come after this object see the flag and do nothing.

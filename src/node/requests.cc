@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "node/dry_breakers.h"
 #include "node/prompt.h"
 #include "node/requests_impl.h"
@@ -24,6 +25,8 @@ constexpr Time kReadAgain = std::chrono::seconds(10);
 // the right status if that fails, but not as long as proxies do (50 s).
 constexpr Time kAnnounceAfter = std::chrono::milliseconds(100);
 constexpr Time kAnnounceWhileLoading = std::chrono::seconds(20);
+// A model that runs is placed at once.
+constexpr Time kLoadShown = std::chrono::milliseconds(1);
 constexpr Time kReadAgainPause = std::chrono::milliseconds(500);
 
 Refusal RefusalFor(ErrorCode code) {
@@ -127,7 +130,7 @@ class Requests::Handle final : public Generation {
   Handle(Requests& requests, std::shared_ptr<Answer> answer)
       : requests_(requests), alive_(requests.alive_), answer_(std::move(answer)) {}
   ~Handle() override {
-    if (*alive_) requests_.Drop(*answer_, "cancelled by its client");
+    if (*alive_) requests_.Drop(*answer_, "canceled by its client");
   }
   void SetPaused(bool paused) override {
     if (*alive_) requests_.SetPaused(*answer_, paused);
@@ -153,7 +156,8 @@ Requests::Request* Requests::Find(const RequestId& id) {
 
 std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSink& sink) {
   auto entry = std::make_unique<Request>();
-  entry->id = sys::RandomValue<RequestId>();
+  const bool named = !request.asker.call.IsZero() && Find(request.asker.call) == nullptr;
+  entry->id = named ? request.asker.call : sys::RandomValue<RequestId>();
   entry->answer = std::make_shared<Answer>();
   entry->answer->sink = &sink;
   entry->answer->choices = request.choices;
@@ -166,6 +170,9 @@ std::unique_ptr<Generation> Requests::Start(GenerateRequest request, GenerateSin
   const RequestId id = entry->id;
   const std::string name = entry->request.model;
   auto handle = std::make_unique<Handle>(*this, entry->answer);
+  const Asker& asker = entry->request.asker;
+  entry->answer->record =
+      records_.Begin(asker.call.IsZero() ? id : asker.call, name, asker, entry->start);
   requests_[id] = std::move(entry);
   ++totals_.requests_total;
   host_.OnRequestChanged(id, {.model = name, .state = "started"});
@@ -209,11 +216,12 @@ void Requests::OnVocabulary(const RequestId& id,
   input->dry_breakers = std::move(request->request.dry_breakers);
   input->stop_tokens = request->request.stop_tokens;
   input->sampler = request->request.sampler;
+  const std::string log_as = host_.LogsPrompts() ? id.Short() : "";
   // The loop outlives the worker; this object may not, which only the loop's thread can tell.
-  const bool begun = tasks_.Post([this, &loop = loop_, alive = alive_, id, input = std::move(input),
-                                  vocabulary = *vocabulary, local_time = host_.LocalTime(),
-                                  &grammars = host_.grammars()] {
-    auto prepared = Prepare(*input, *vocabulary, local_time, grammars);
+  const bool begun = tasks_.Post([this, log_as, &loop = loop_, alive = alive_, id,
+                                  input = std::move(input), vocabulary = *vocabulary,
+                                  local_time = host_.LocalTime(), &grammars = host_.grammars()] {
+    auto prepared = Prepare(*input, *vocabulary, local_time, grammars, log_as);
     loop.Post([this, alive, id, prepared = std::move(prepared)]() mutable {
       if (*alive) OnPrepared(id, std::move(prepared));
     });
@@ -227,13 +235,21 @@ void Requests::OnVocabulary(const RequestId& id,
 Requests::Checked<Requests::Prepared> Requests::Prepare(const GenerateRequest& request,
                                                         const Vocabulary& vocabulary,
                                                         int64_t local_time,
-                                                        grammar::Cache& grammars) {
+                                                        grammar::Cache& grammars,
+                                                        const std::string& log_as) {
+  const Time begun = sys::Now();
   TRY(CheckTokens(request, vocabulary.tokenizer->vocab_size()));
   const auto own =
       TRY(Blame(WithTemplate(vocabulary, request.chat.chat_template), "model", Refusal::kBadModel));
   const Vocabulary& used = own ? *own : vocabulary;
   Prompt prompt = TRY(PromptOf(request, used, local_time));
-  Prepared prepared = {.prompt = std::move(prompt.ids)};
+  if (!log_as.empty()) {
+    LOG(kInfo, "request={} prompt of {} tokens: {}", log_as, prompt.ids.size(), prompt.text);
+  }
+  Prepared prepared = {.prompt = std::move(prompt.ids),
+                       .begun = begun,
+                       .text_at = prompt.text_at,
+                       .done = sys::Now()};
   prepared.reading = TRY(Blame(PlanReading(request, used, prompt.text, grammars), "tool_choice"));
   if (request.sampler.dry_multiplier > 0) {
     auto breakers = TRY(Blame(FindDryBreakers(*vocabulary.tokenizer, request.dry_breakers),
@@ -257,6 +273,7 @@ void Requests::OnPrepared(const RequestId& id, Checked<Prepared> prepared) {
   if (prepared->prompt.empty()) {
     return FailRequest(id, Error{ErrorCode::kInvalid, "the prompt is empty"}, Refusal::kBadInput);
   }
+  TracePreparation(*request, *prepared);
   wire::SamplerSettings& sampler = request->request.sampler;
   sampler.dry_break_tokens = std::move(prepared->dry_break_tokens);
   sampler.dry_break_sequences = std::move(prepared->dry_break_sequences);
@@ -272,6 +289,16 @@ void Requests::OnPrepared(const RequestId& id, Checked<Prepared> prepared) {
   if (request->prompt_tokens >= context) return RefuseLength(*request, context);
   if (request->request.tells_prompt) request->answer->told_prompt = request->prompt;
   Place(id);
+}
+
+void Requests::TracePreparation(Request& request, const Prepared& prepared) {
+  request.prepared_at = sys::Now();
+  TraceRecord* trace = request.answer->record->trace();
+  if (trace == nullptr) return;
+  const auto rows = static_cast<uint32_t>(prepared.prompt.size());
+  trace->AddPhase(TraceSpan::Kind::kQueue, request.start, prepared.begun);
+  trace->AddPhase(TraceSpan::Kind::kTemplate, prepared.begun, prepared.text_at);
+  trace->AddPhase(TraceSpan::Kind::kTokenize, prepared.text_at, prepared.done, rows);
 }
 
 // Where a readout may be cut; an end that its model wants stays.
@@ -348,6 +375,7 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   }
   CHECK(!request->submitted && request->vocabulary != nullptr);
   request->plan = std::move(*plan);
+  NotePlacement(*request);
   Shorten(*request, request->plan.context);
   request->prompt_tokens = static_cast<uint32_t>(request->prompt.size());
   if (request->prompt_tokens >= request->plan.context)
@@ -359,6 +387,16 @@ void Requests::OnReady(const RequestId& id, Result<wire::Plan> plan) {
   request->adapters = *std::move(uses);
   if (request->answer->choices > 1) request->answer->prompt = request->prompt;
   SubmitChoice(*request, std::move(request->prompt));
+}
+
+void Requests::NotePlacement(const Request& request) {
+  RequestRecord& record = *request.answer->record;
+  std::vector<NodeId> nodes;
+  for (const wire::StagePlan& stage : request.plan.stages) nodes.push_back(stage.node);
+  record.OnPlaced(std::move(nodes));
+  const Time now = sys::Now();
+  if (record.trace() != nullptr && now - request.prepared_at >= kLoadShown)
+    record.trace()->AddPhase(TraceSpan::Kind::kLoad, request.prepared_at, now);
 }
 
 uint32_t Requests::MostTokens(const Request& request) {
@@ -385,6 +423,8 @@ void Requests::SubmitChoice(Request& request, std::vector<TokenId> prompt) {
   request.submitted = true;
   AnnounceAfter(request, kAnnounceAfter);
   totals_.prompt_tokens += request.prompt_tokens;
+  meters_[request.plan.model_name].prompt_tokens += request.prompt_tokens;
+  request.answer->record->OnPrompt(request.choice() == 0 ? request.prompt_tokens : 0);
   host_.Submit(std::move(submit), request.model, request.plan.adapters);
   if (const Request* still = Find(id); still != nullptr && still->paused)
     host_.PauseRequest(id, true);
@@ -394,6 +434,7 @@ void Requests::OnQueued(const cluster::RequestQueued& news) {
   Request* request = Find(news.request);
   if (request == nullptr) return;
   request->waits = true;
+  request->answer->record->OnWaiting();
   host_.OnRequestChanged(
       news.request,
       {.model = request->request.model,
@@ -405,29 +446,110 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
   const std::vector<TokenId>& tokens = news.tokens;
   Request* request = Find(news.request);
   if (request == nullptr) return;
-  if (request->generated == 0) {
+  const bool first = request->generated == 0;
+  if (first) {
     request->cached = std::min(news.cached, request->prompt_tokens);
     totals_.cached_tokens += request->cached;
+    meters_[request->plan.model_name].cached_tokens += request->cached;
   }
   request->waits = false;
+  NoteTokens(*request, news, first && request->choice() == 0 ? request->cached : 0);
   if (!BeginOthers(news.request)) return;
   request->pending.insert(request->pending.end(), tokens.begin(), tokens.end());
   if (request->request.sampler.logprobs)
     AddLogprobs(news, *request->vocabulary, request->pending_logprobs);
   request->generated += static_cast<uint32_t>(tokens.size());
   totals_.generated_tokens += tokens.size();
+  CountGenerated(request->plan.id, tokens.size());
   request->stages = news.stages;
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
-  Time& first = request->answer->first_token;
-  if (first == Time{}) first = request->last_token;
+  Time& first_token = request->answer->first_token;
+  if (first_token == Time{}) first_token = request->last_token;
   Deliver(news.request);
+}
+
+// Plans come and go; the figures of those that answer nothing go too, when there are many.
+void Requests::CountGenerated(const PlanId& plan, size_t tokens) {
+  constexpr size_t kMaxPlans = 64;
+  if (!generated_.contains(plan) && generated_.size() >= kMaxPlans) {
+    std::erase_if(generated_, [this](const auto& one) {
+      return std::ranges::none_of(
+          requests_, [&](const auto& running) { return running.second->plan.id == one.first; });
+    });
+  }
+  generated_[plan] += tokens;
+}
+
+uint64_t Requests::GeneratedBy(const PlanId& plan) const {
+  const auto found = generated_.find(plan);
+  return found == generated_.end() ? 0 : found->second;
+}
+
+void Requests::NoteTokens(Request& request, const cluster::RequestTokens& news, uint32_t cached) {
+  const Time now = sys::Now();
+  RequestRecord& record = *request.answer->record;
+  Measure(request, news, now);
+  if (!news.tokens.empty()) record.OnTokens(news.tokens.size(), cached, now);
+  if (record.trace() != nullptr)
+    record.trace()->AddSteps(news, request.choice(), request.generated, now);
+}
+
+// The lead's clock tells how long the prompt was computed; the rest of the time to the first token
+// it waited, here or there.
+void Requests::Measure(Request& request, const cluster::RequestTokens& news, Time now) {
+  const auto seconds = [](Time time) { return std::chrono::duration<double>(time).count(); };
+  ModelMetrics& meters = meters_[request.plan.model_name];
+  meters.generated_tokens += news.tokens.size();
+  if (!news.tokens.empty() && request.first_token != Time{}) {
+    const auto tokens = static_cast<double>(news.tokens.size());
+    meters.token_gap.Observe(seconds(now - request.last_token) / tokens, news.tokens.size());
+  }
+  if (std::exchange(request.measured, true)) return;
+  const double taken = seconds(now - request.start);
+  if (!news.tokens.empty()) meters.first_token.Observe(taken);
+  if (news.steps.empty()) return;
+  const auto computed =
+      static_cast<double>(news.steps.back().done_us -
+                          std::min(news.steps.front().begun_us, news.steps.back().done_us)) *
+      1e-6;
+  meters.prefill.Observe(std::min(computed, taken));
+  meters.queue.Observe(std::max(0.0, taken - computed));
+}
+
+void Requests::MeasureEnd(const Request& request, RequestState state, wire::FinishReason reason) {
+  if (request.plan.model_name.empty()) return;  // it was never placed
+  const auto seconds = [](Time time) { return std::chrono::duration<double>(time).count(); };
+  ModelMetrics& meters = meters_[request.plan.model_name];
+  for (const wire::StageTime& stage : request.stages)
+    stage_seconds_[stage.node] += static_cast<double>(stage.microseconds) * 1e-6;
+  meters.whole.Observe(seconds(sys::Now() - request.start));
+  if (request.generated > 1)
+    meters.decode.Observe(seconds(request.last_token - request.first_token));
+  switch (state) {
+    case RequestState::kDone:
+      ++(reason == wire::FinishReason::kLength ? meters.at_length : meters.stopped);
+      break;
+    case RequestState::kCanceled:
+      ++meters.aborted;
+      break;
+    default:
+      ++meters.failed;
+  }
 }
 
 void Requests::OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages,
                           wire::Codec codec) {
   Request* request = Find(finished.request);
   if (request == nullptr) return;
+  if (!finished.stages.empty()) request->stages = finished.stages;
+  if (!finished.steps.empty())
+    NoteTokens(*request,
+               {.stages = finished.stages,
+                .plan = finished.plan,
+                .steps = finished.steps,
+                .steps_dropped = finished.steps_dropped},
+               0);
   if (!stages.empty()) {
     request->plan.stages = std::move(stages);
     request->plan.codec = codec;
@@ -515,8 +637,14 @@ void Requests::ShowToken(Request& request) {
 
 NodeMetrics Requests::Metrics() const {
   NodeMetrics metrics = totals_;
-  for (const auto& [id, request] : requests_)
-    ++(request->submitted && !request->waits ? metrics.requests_active : metrics.requests_queued);
+  metrics.models = meters_;
+  for (const auto& [id, request] : requests_) {
+    const bool active = request->submitted && !request->waits;
+    ++(active ? metrics.requests_active : metrics.requests_queued);
+    if (request->plan.model_name.empty()) continue;
+    ModelMetrics& model = metrics.models[request->plan.model_name];
+    ++(active ? model.running : model.waiting);
+  }
   return metrics;
 }
 

@@ -18,6 +18,7 @@
 #include "cluster/effect.h"
 #include "engine/text_stream.h"
 #include "node/api.h"
+#include "node/request_records.h"
 #include "node/vocabulary.h"
 #include "sys/system.h"
 #include "sys/task_queue.h"
@@ -56,6 +57,8 @@ class RequestHost {
   virtual std::string NameOf(const NodeId& node) const = 0;
   // Compiled forms of answers. Outlives the tasks that use it.
   virtual grammar::Cache& grammars() = 0;
+  // The text of each prompt is to be logged.
+  virtual bool LogsPrompts() const { return false; }
   // For templates that write the date: seconds since 1970 of local time.
   virtual int64_t LocalTime() const { return sys::LocalSeconds(); }
   virtual void OnRequestChanged(const RequestId& request, const RequestChange& change) = 0;
@@ -77,9 +80,16 @@ class Requests {
                   wire::Codec codec = wire::Codec::kF32);
   // Every request fails with this error. Returns how many.
   size_t EndAll(const Error& error);
+  // What is left of a client's call fails, because a person wants it. False: nothing is.
+  bool Cancel(const RequestId& call);
+  const RequestRecords& records() const { return records_; }
   size_t count() const { return requests_.size(); }
   // The fields about requests and tokens.
   NodeMetrics Metrics() const;
+  // Tokens that a plan has generated for them, since it was made.
+  uint64_t GeneratedBy(const PlanId& plan) const;
+  // Seconds that each device has computed for requests that have ended.
+  const std::map<NodeId, double>& stage_seconds() const { return stage_seconds_; }
 
  private:
   struct Request;
@@ -89,8 +99,10 @@ class Requests {
 
   template <class T>
   using Checked = std::expected<T, GenerateError>;
+  // `log_as`: what the prompt is logged as; empty: it is not.
   static Checked<Prepared> Prepare(const GenerateRequest& request, const Vocabulary& vocabulary,
-                                   int64_t local_time, grammar::Cache& grammars);
+                                   int64_t local_time, grammar::Cache& grammars,
+                                   const std::string& log_as);
 
   void OnVocabulary(const RequestId& id, Result<std::shared_ptr<const Vocabulary>> vocabulary);
   void OnPrepared(const RequestId& id, Checked<Prepared> prepared);
@@ -109,6 +121,7 @@ class Requests {
   // Tells the client, once, that its request is in work.
   void Announce(const RequestId& id);
   void AnnounceAfter(Request& request, Time limit);
+  void CountGenerated(const PlanId& plan, size_t tokens);
   void Deliver(const RequestId& id);
   // False when the request ended, or was paused, or goes on in a later turn of the loop.
   bool ShowPending(Request& request);
@@ -120,8 +133,21 @@ class Requests {
   bool ShowText(Request& request, std::string_view text, Delta delta, bool last);
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
   GenerateStats StatsOf(const Request& request, const wire::Finished* finished) const;
-  // Takes the request out; `how` is for the event log.
-  std::unique_ptr<Request> End(const RequestId& id, std::string how);
+  static void NotePlacement(const Request& request);
+  void NoteTokens(Request& request, const cluster::RequestTokens& news, uint32_t cached);
+  void Measure(Request& request, const cluster::RequestTokens& news, Time now);
+  // How a request has ended, for the figures of its model.
+  void MeasureEnd(const Request& request, RequestState state, wire::FinishReason reason);
+  static void TracePreparation(Request& request, const Prepared& prepared);
+  // How a request has ended: its state, the reason where it is not done, and the event log's line.
+  struct Ending {
+    RequestState state = RequestState::kDone;
+    wire::FinishReason reason = wire::FinishReason::kStop;  // of kDone
+    std::string why = {};
+    std::string line;
+  };
+  // Takes the request out.
+  std::unique_ptr<Request> End(const RequestId& id, Ending ending);
   void FailRequest(const RequestId& id, const GenerateError& error);
   void FailRequest(const RequestId& id, const Error& error, Refusal refusal) {
     FailRequest(id, GenerateError{.error = error, .refusal = refusal});
@@ -134,7 +160,11 @@ class Requests {
   sys::TaskQueue& tasks_;
   RequestHost& host_;
   std::map<RequestId, std::unique_ptr<Request>> requests_;
+  RequestRecords records_;
+  std::map<std::string, ModelMetrics> meters_;  // by the name of the model that was placed
+  std::map<NodeId, double> stage_seconds_;
   NodeMetrics totals_;  // counts since the start
+  std::map<PlanId, uint64_t> generated_;
   // Callbacks that outlive this object see the flag and do nothing.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

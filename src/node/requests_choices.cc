@@ -77,6 +77,7 @@ bool Requests::BeginOthers(const RequestId& id) {
     other->adapters = first->adapters;
     other->paused = first->paused;
     other->start = sys::Now();
+    records_.Begin(answer->record->id(), other->request.model, other->request.asker, other->start);
     Request& placed = *other;
     answer->running.push_back(other->id);
     requests_[other->id] = std::move(other);
@@ -164,8 +165,9 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   const GenerateStats stats = StatsOf(request, finished);
   const uint32_t choice = request.choice();
   const std::shared_ptr<const Reading> reading = request.reading;
-  End(id,
-      fmt::format("{} prompt tokens, {} generated", stats.prompt_tokens, stats.completion_tokens));
+  End(id, {.reason = reason,
+           .line = fmt::format("{} prompt tokens, {} generated", stats.prompt_tokens,
+                               stats.completion_tokens)});
   Add(answer->stats, stats, choice);
   if (answer->first_token != Time{})
     answer->stats.ttft_ms = MillisecondsOf(answer->first_token - answer->start);
@@ -177,13 +179,15 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   if (answer->running.empty()) answer->sink->OnDone(answer->stats.reasons[0], answer->stats);
 }
 
-std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::string how) {
+std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, Ending ending) {
   auto found = requests_.extract(id);
   CHECK(!found.empty());  // a request ends once
   auto ended = std::move(found.mapped());
   std::erase(ended->answer->running, id);
+  records_.End(*ended->answer->record, ending.state, ending.why);
+  MeasureEnd(*ended, ending.state, ending.reason);
   host_.OnRequestChanged(
-      id, {.model = ended->request.model, .state = "ended", .detail = std::move(how)});
+      id, {.model = ended->request.model, .state = "ended", .detail = std::move(ending.line)});
   return ended;
 }
 
@@ -191,7 +195,11 @@ std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, std::strin
 void Requests::FailRequest(const RequestId& id, const GenerateError& error) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  const auto ended = End(id, error.error.message);
+  const std::string& why = error.error.message;
+  const bool canceled = error.refusal == Refusal::kCanceled;
+  const auto ended = End(id, {.state = canceled ? RequestState::kCanceled : RequestState::kFailed,
+                              .why = why,
+                              .line = why});
   Drop(*ended->answer, "another choice of its answer failed");
   ended->answer->sink->OnError(error);
 }
@@ -205,6 +213,21 @@ size_t Requests::EndAll(const Error& error) {
     FailRequest(id, error, Refusal::kLost);
   }
   return all.size();
+}
+
+bool Requests::Cancel(const RequestId& call) {
+  std::vector<RequestId> all;
+  for (const auto& [id, request] : requests_)
+    if (request->answer->record->id() == call) all.push_back(id);
+  for (const RequestId& id : all) {
+    const Request* request = Find(id);
+    if (request == nullptr) continue;  // a choice of an answer that has failed by now
+    if (request->submitted) host_.CancelRequest(id);
+    FailRequest(id,
+                Error{ErrorCode::kCancelled, "the request was canceled from the list of requests"},
+                Refusal::kCanceled);
+  }
+  return !all.empty();
 }
 
 void Requests::SetPaused(const Answer& answer, bool paused) {
@@ -224,7 +247,9 @@ void Requests::Drop(const Answer& answer, std::string_view why) {
     const Request* request = Find(id);
     if (request == nullptr) continue;
     if (request->submitted) host_.CancelRequest(id);
-    End(id, fmt::format("{} after {} tokens", why, request->generated));
+    End(id, {.state = RequestState::kCanceled,
+             .why = std::string(why),
+             .line = fmt::format("{} after {} tokens", why, request->generated)});
   }
 }
 

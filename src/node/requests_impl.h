@@ -15,6 +15,7 @@ struct Requests::Prepared {
   wire::Readout readout = wire::Readout::kNone;
   std::vector<TokenId> read_tokens = {};
   std::shared_ptr<const Reading> reading;
+  Time begun{}, text_at{}, done{};  // when it was made: as in Prompt
 };
 
 // What a client waits for: one or more choices, each a request of its own.
@@ -28,6 +29,7 @@ struct Requests::Answer {
   bool started = false;         // OnStarted was called
   Time start{}, first_token{};  // of any choice
   GenerateStats stats;          // of the choices that have ended
+  std::shared_ptr<RequestRecord> record;
 };
 
 struct Requests::Request {
@@ -56,6 +58,8 @@ struct Requests::Request {
   uint32_t generated = 0;
   std::vector<wire::StageTime> stages;  // computed so far
   Time start{}, first_token{}, last_token{};
+  bool measured = false;  // its prompt's computing
+  Time prepared_at{};
   Time read_again_until{};  // its model's file has changed and is being read again
   std::unique_ptr<net::Timer> again;
   std::unique_ptr<net::Timer> announce;  // Announce, if no token comes before

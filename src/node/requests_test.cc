@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/log.h"
 #include "store/model.h"
 #include "sys/system.h"
 
@@ -71,6 +72,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
       return done(Fail(ErrorCode::kCorrupt, "x.gguf is not the file that it was"));
     if (refuse_) return done(Fail(ErrorCode::kOverloaded, "nothing fits"));
     wire::Plan plan;
+    plan.model_name = "exo-tiny";
     plan.context = 64;
     plan.stages.push_back({.node = NodeId{}, .layer_begin = 0, .layer_end = 8});
     done(plan);
@@ -85,6 +87,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   }
   void PauseRequest(const RequestId&, bool paused) override { pauses_.push_back(paused); }
   std::string NameOf(const NodeId&) const override { return "desk"; }
+  bool LogsPrompts() const override { return log_prompts_; }
   void OnRequestChanged(const RequestId&, const RequestChange& change) override {
     changes_.push_back(fmt::format("{} {} {}", change.model, change.state, change.detail));
   }
@@ -123,6 +126,7 @@ class RequestsTest : public testing::Test, protected RequestHost {
   std::vector<std::string> changes_;
   std::vector<bool> pauses_;
   bool refuse_ = false;
+  bool log_prompts_ = false;
   int changed_ = 0;  // so many loads find another file
   std::optional<ModelId> found_;
   Sink sink_;
@@ -336,7 +340,7 @@ TEST_F(RequestsTest, EachRequestIsCountedAndItsStartAndEndAreTold) {
 
   handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
   handle.reset();
-  EXPECT_NE(changes_.back().find("cancelled"), std::string::npos) << changes_.back();
+  EXPECT_NE(changes_.back().find("canceled"), std::string::npos) << changes_.back();
   const auto unknown = requests_.Start({.model = "no-such", .prompt = "x"}, sink_);
   RunUntil([&] { return sink_.error.has_value(); });
   EXPECT_NE(changes_.back().find("no-such"), std::string::npos) << changes_.back();
@@ -575,6 +579,96 @@ TEST_F(RequestsTest, WhatCannotBeDoneYetIsRefused) {
   RunUntil([&] { return sink_.done; });
   ASSERT_TRUE(sink_.error);
   EXPECT_NE(sink_.error->error.message.find("fill in the middle"), std::string::npos);
+}
+
+// ---- what is told of requests ----
+
+TEST_F(RequestsTest, ACallIsListedWithItsTrace) {
+  RequestId call;
+  call.bytes[0] = 9;
+  const auto handle = requests_.Start(
+      {.model = "exo-tiny", .messages = {{"user", "Hi"}}, .asker = {.name = "me", .call = call}},
+      sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  EXPECT_EQ(submitted_->request, call) << "the log's name is the client's";
+  const auto record = requests_.records().Find(call);
+  ASSERT_NE(record, nullptr);
+  EXPECT_EQ(record->view().state, RequestState::kPrompt);
+  EXPECT_EQ(record->view().prompt_tokens, submitted_->prompt.size());
+  const auto stage = [](uint64_t us) {
+    return std::vector<wire::StageTime>{{.layer_end = 8, .microseconds = us}};
+  };
+  requests_.OnTokens({.request = call,
+                      .tokens = TokensOf("It"),
+                      .stages = stage(90),
+                      .steps = {{.returned_us = 90, .done_us = 100, .rows = 5, .stage_us = {90}}}});
+  EXPECT_EQ(record->view().state, RequestState::kAnswering);
+  requests_.OnFinished(
+      {.request = call,
+       .stages = stage(120),
+       .steps = {
+           {.begun_us = 100, .returned_us = 130, .done_us = 140, .rows = 1, .stage_us = {30}}}});
+  EXPECT_EQ(record->view().state, RequestState::kDone);
+  std::string names;
+  for (const TraceSpan& span : record->trace()->Spans("here", [](auto&) { return "desk"; }))
+    names += std::string(TraceSpanName(span.kind)) + " ";
+  // A template of a chat takes less than a microsecond only by a wonder.
+  EXPECT_NE(names.find("template tokenize "), std::string::npos) << names;
+  EXPECT_TRUE(names.ends_with("prompt stage sample token stage sample ")) << names;
+  const NodeMetrics metrics = requests_.Metrics();
+  const ModelMetrics& model = metrics.models.at("exo-tiny");
+  EXPECT_EQ(model.stopped, 1u);
+  EXPECT_EQ(model.generated_tokens, TokensOf("It").size());
+  EXPECT_EQ(model.first_token.count(), 1u);
+  EXPECT_DOUBLE_EQ(model.prefill.sum(), 100e-6);
+  EXPECT_EQ(model.whole.count(), 1u);
+  EXPECT_DOUBLE_EQ(requests_.stage_seconds().at(NodeId{}), 120e-6);
+}
+
+TEST_F(RequestsTest, APersonEndsACallWithAllItsChoices) {
+  GenerateRequest request{.model = "exo-tiny", .prompt = "Once", .choices = 2};
+  const auto handle = requests_.Start(request, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  const RequestId call = submitted_->request;
+  requests_.OnTokens({.request = call, .tokens = TokensOf("upon")});
+  EXPECT_EQ(requests_.count(), 2u);
+  EXPECT_TRUE(requests_.Cancel(call));
+  EXPECT_EQ(cancels_, 2);
+  ASSERT_TRUE(sink_.error);
+  EXPECT_EQ(sink_.error->refusal, Refusal::kCanceled);
+  const RequestView& view = requests_.records().Find(call)->view();
+  EXPECT_EQ(view.state, RequestState::kCanceled);
+  EXPECT_EQ(view.error, sink_.error->error.message);
+  EXPECT_FALSE(requests_.Cancel(call)) << "it has ended";
+  EXPECT_EQ(requests_.Metrics().models.at("exo-tiny").aborted, 2u);
+}
+
+TEST_F(RequestsTest, AClientThatGoesAwayIsNoFailure) {
+  auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  handle.reset();
+  const RequestView& view = requests_.records().All().at(0)->view();
+  EXPECT_EQ(view.state, RequestState::kCanceled);
+  EXPECT_EQ(view.error, "canceled by its client");
+}
+
+std::vector<std::string> g_prompt_lines;
+
+TEST_F(RequestsTest, PromptsAreLoggedOnlyWhereASettingSaysSo) {
+  SetLog([](LogLevel, std::string_view line) { g_prompt_lines.emplace_back(line); },
+         LogLevel::kDebug);
+  for (const bool logs : {false, true}) {
+    log_prompts_ = logs;
+    submitted_.reset();
+    const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "a secret"}, sink_);
+    RunUntil([&] { return submitted_.has_value(); });
+    Answer("kept", wire::FinishReason::kStop);
+    if (!logs) EXPECT_TRUE(g_prompt_lines.empty());
+  }
+  SetLog(nullptr, LogLevel::kWarning);
+  ASSERT_EQ(g_prompt_lines.size(), 1u);
+  EXPECT_TRUE(g_prompt_lines[0].starts_with("request=" + submitted_->request.Short() + " prompt"));
+  EXPECT_TRUE(g_prompt_lines[0].ends_with(": a secret")) << g_prompt_lines[0];
 }
 
 }  // namespace

@@ -13,6 +13,8 @@ constexpr Time kCalmTime = std::chrono::seconds(60);
 constexpr uint32_t kChargedAgain = 5;
 // Each change goes to all members: a charge counts in steps of so many percent.
 constexpr uint32_t kChargeStep = 5;
+constexpr uint32_t kCelsiusNews = 4;
+constexpr uint64_t kMemoryNews = 256u << 20;
 // Other programs' load is told in quarters, and anew when it is off by more than this.
 constexpr double kLoadNews = 0.2;
 
@@ -54,6 +56,14 @@ wire::Heat HeatOf(sys::HeatState heat) {
       break;
   }
   return wire::Heat::kUnknown;
+}
+
+// The former value while the new one is not far from it: a record that changes goes to everybody.
+template <class T>
+std::optional<T> Settled(std::optional<T> now, std::optional<T> told, T news) {
+  if (!now || !told) return now;
+  const T apart = *now > *told ? *now - *told : *told - *now;
+  return apart < news ? told : now;
 }
 
 }  // namespace
@@ -121,6 +131,8 @@ wire::HealthRecord SharePolicy::Judge(const sys::Health& health, std::optional<b
   told.other_load = told_.other_load;
   const double load = health.other_load.value_or(told.other_load);
   if (std::abs(load - told.other_load) > kLoadNews) told.other_load = std::round(load * 4) / 4;
+  told.celsius = Settled(health.celsius, told_.celsius, kCelsiusNews);
+  told.memory_used = Settled(health.memory_used, told_.memory_used, kMemoryNews);
   told_ = told;
   return told;
 }

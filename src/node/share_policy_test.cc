@@ -17,6 +17,17 @@ wire::HealthRecord JudgeOnce(const ShareSettings& settings, const sys::Health& h
   return SharePolicy(settings).Judge(health, works, minute, kStart);
 }
 
+TEST(SharePolicyTest, SmallChangesOfHeatAndMemoryAreNoNews) {
+  SharePolicy policy({});
+  const auto told = [&](uint32_t celsius, uint64_t memory) {
+    return policy.Judge({.celsius = celsius, .memory_used = memory}, {}, kNoon, kStart);
+  };
+  EXPECT_EQ(told(50, 1u << 30).celsius, 50u);
+  EXPECT_EQ(told(52, (1u << 30) + 1), told(49, (1u << 30) - 1));
+  EXPECT_EQ(told(54, 1u << 30).celsius, 54u);
+  EXPECT_EQ(told(54, 2u << 30).memory_used, 2u << 30);
+}
+
 TEST(SharePolicyTest, WhatIsUnknownHoldsNothingBack) {
   EXPECT_EQ(JudgeOnce({}, {}), wire::HealthRecord{});
   const auto told =

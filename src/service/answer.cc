@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "service/presets.h"
 #include "service/route_headers.h"
+#include "sys/files.h"
 
 namespace exo::service {
 
@@ -50,8 +51,13 @@ void AddStages(std::vector<node::StageReport>& all, std::span<const node::StageR
 void TakeAsker(HttpRequest& from, std::string_view user, std::span<node::GenerateRequest> to) {
   const Caller& caller = from.caller;
   const std::shared_ptr<const void> lease = std::move(from.lease);
+  const node::Asker asker = {.key = caller.key,
+                             .name = caller.name,
+                             .dialect = from.dialect,
+                             .call = sys::RandomValue<RequestId>()};
   for (node::GenerateRequest& request : to) {
     request.lease = lease;
+    request.asker = asker;
     request.client = caller.key == 0 ? NumberOf(from.client, user)
                                      : NumberOf(fmt::format("key {:016x}", caller.key), "");
     request.prefix_scope = caller.shares_prefixes ? 0 : caller.key;
@@ -159,6 +165,7 @@ std::unique_ptr<Answer> StartAnswer(node::Api& api, std::vector<node::GenerateRe
                                     std::unique_ptr<Encoder> encoder, Caller caller,
                                     Exchange& exchange) {
   for (node::GenerateRequest& request : requests) ApplyPreset(api, request);
+  exchange.AddHeaders(CallHeaders(requests[0].asker));
   const auto left = caller.gate == nullptr ? std::nullopt : caller.gate->TokensLeft(caller);
   if (left) Limit(requests, *left);
   auto answer = std::make_unique<Answer>(exchange, std::move(encoder), api, std::move(requests),

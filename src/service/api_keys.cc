@@ -1,7 +1,6 @@
 #include "service/api_keys.h"
 
 #include <fmt/ranges.h>
-#include <openssl/crypto.h>
 
 #include <algorithm>
 #include <chrono>
@@ -9,10 +8,10 @@
 #include <thread>
 
 #include "base/log.h"
-#include "base/sha256.h"
 #include "base/text.h"
 #include "net/private_file.h"
 #include "service/json.h"
+#include "service/secret_text.h"
 
 namespace exo::service {
 namespace {
@@ -20,11 +19,8 @@ namespace {
 constexpr std::array kScopes = {Scope::kInfer, Scope::kModels, Scope::kAdmin};
 constexpr int kLockAttempts = 100;
 constexpr auto kLockPause = std::chrono::milliseconds(20);
-constexpr size_t kSecretBytes = 32;
 constexpr int64_t kDayMs = 86'400'000;
 constexpr double kMinuteMs = 60'000;
-// No credential of ours is longer; a longer one is not hashed.
-constexpr size_t kMaxCredential = 256;
 
 std::string KeysPath(const std::string& folder) {
   return folder + "/api-keys.json";
@@ -34,33 +30,6 @@ std::string UsePath(const std::string& folder) {
 }
 std::string TokenPath(const std::string& folder) {
   return folder + "/admin-token";
-}
-
-Hash256 HashOf(std::string_view text) {
-  Sha256 hash;
-  return hash.Update(text).Finish();
-}
-
-// In a time that does not depend on where they differ.
-bool Equal(const Hash256& a, const Hash256& b) {
-  return CRYPTO_memcmp(a.bytes.data(), b.bytes.data(), a.bytes.size()) == 0;
-}
-
-// base64url (RFC 4648) without padding.
-std::string TextOfSecret() {
-  static constexpr char kDigits[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  std::array<std::byte, kSecretBytes> bytes;
-  sys::FillRandom(bytes);
-  std::string text;
-  unsigned bits = 0;
-  int count = 0;
-  for (const std::byte byte : bytes) {
-    bits = bits << 8 | std::to_integer<unsigned>(byte);
-    for (count += 8; count >= 6; count -= 6) text += kDigits[bits >> (count - 6) & 63];
-  }
-  text += kDigits[bits << (6 - count) & 63];
-  return text;
 }
 
 Json ToJson(const ApiKey& key) {
@@ -173,14 +142,14 @@ std::string UseText(const std::map<uint64_t, KeyUse>& all) {
 
 std::optional<Hash256> LoadAdminToken(const std::string& folder) {
   auto token = ReadAdminToken(folder);
-  if (token) return HashOf(*token);
+  if (token) return HashOfSecret(*token);
   if (token.error().code == ErrorCode::kInvalid)
     LOG(kWarning, "{}: a new one is made", token.error().message);
-  const std::string made = std::string(kKeyPrefix) + "admin-" + TextOfSecret();
+  const std::string made = std::string(kKeyPrefix) + "admin-" + NewSecretText();
   const auto folders = sys::MakeFolders(folder);
   const auto written =
       folders ? sys::WriteFileAtomically(TokenPath(folder), made + "\n", 0600) : folders;
-  if (written) return HashOf(made);
+  if (written) return HashOfSecret(made);
   LOG(kWarning, "commands of this machine cannot load or unload models: {}",
       written.error().message);
   return std::nullopt;
@@ -265,8 +234,8 @@ Result<std::string> AddKey(const std::string& folder, ApiKey key) {
   const auto lock = TRY(LockKeys(folder));
   std::vector<ApiKey> keys = TRY(ReadKeys(folder));
   TRY(CheckNewKey(key, keys));
-  std::string text = std::string(kKeyPrefix) + TextOfSecret();
-  key.hash = HashOf(text);
+  std::string text = std::string(kKeyPrefix) + NewSecretText();
+  key.hash = HashOfSecret(text);
   do {
     key.id = sys::RandomValue<uint64_t>();
   } while (key.id == 0 || std::ranges::find(keys, key.id, &ApiKey::id) != keys.end());
@@ -293,7 +262,7 @@ Result<std::string> ReadAdminToken(const std::string& folder) {
     return Fail(ErrorCode::kNotFound, "{} is not there; a node makes it when it starts", path);
   std::string token = TRY(net::ReadPrivateFile(path));
   while (token.ends_with('\n')) token.pop_back();
-  const bool whole = token.size() > kSecretBytes && token.size() <= kMaxCredential &&
+  const bool whole = token.size() > kSecretBytes && token.size() <= kMaxSecretText &&
                      token.starts_with(kKeyPrefix) && token.find('\n') == std::string::npos;
   if (!whole) return Fail(ErrorCode::kInvalid, "{} is no admin token", path);
   return token;
@@ -351,21 +320,32 @@ size_t KeyRing::size() {
 }
 
 std::optional<Caller> KeyRing::Identify(std::string_view credential) {
-  if (credential.empty() || credential.size() > kMaxCredential) return std::nullopt;
+  if (credential.empty() || credential.size() > kMaxSecretText) return std::nullopt;
   Reload();
-  const Hash256 hash = HashOf(credential);
-  if (admin_ && Equal(hash, *admin_))
+  const Hash256 hash = HashOfSecret(credential);
+  if (admin_ && SameHash(hash, *admin_))
     return Caller{.name = "admin-token", .scopes = Caller::ScopeBit(Scope::kAdmin)};
   const ApiKey* found = nullptr;
   for (const ApiKey& key : keys_) {
-    if (Equal(hash, key.hash)) found = &key;
+    if (SameHash(hash, key.hash)) found = &key;
   }
   if (found == nullptr) return std::nullopt;
-  return Caller{.key = found->id,
-                .name = found->name,
-                .scopes = found->scopes,
-                .gate = this,
-                .shares_prefixes = options_.share_prefixes};
+  return CallerWith(*found);
+}
+
+std::optional<Caller> KeyRing::CallerOf(uint64_t id) {
+  Reload();
+  const ApiKey* key = Find(id);
+  if (key == nullptr) return std::nullopt;
+  return CallerWith(*key);
+}
+
+Caller KeyRing::CallerWith(const ApiKey& key) {
+  return {.key = key.id,
+          .name = key.name,
+          .scopes = key.scopes,
+          .gate = this,
+          .shares_prefixes = options_.share_prefixes};
 }
 
 KeyUse& KeyRing::Today(uint64_t id) {

@@ -1,8 +1,7 @@
 // The API keys of a node: a file of the data folder that `exo key` writes and a running node reads,
 // and what each key has used, which the node writes.
 //
-// A key is 32 random bytes, shown once; the file has its SHA-256. A slow hash would protect words
-// that people think of; 256 random bits can be found neither by guessing nor from their hash.
+// A key is 32 random bytes, shown once; the file has its SHA-256 (service/secret_text.h).
 //
 // FOLDER/api-keys.json (0600) is written by `exo key`; a node sees a change at the next request.
 // FOLDER/api-keys-use.json (0600) is written by the node alone, within half a minute.
@@ -77,6 +76,7 @@ class KeyRing final : public Gatekeeper {
   ~KeyRing() override;  // Close
 
   std::optional<Caller> Identify(std::string_view credential) override;
+  std::optional<Caller> CallerOf(uint64_t id) override;
   Parsed<> Admit(const Caller& caller, bool computes) override;
   std::optional<uint64_t> TokensLeft(const Caller& caller) override;
   void CountTokens(const Caller& caller, uint64_t tokens) override;
@@ -97,6 +97,7 @@ class KeyRing final : public Gatekeeper {
   };
   void Reload();
   const ApiKey* Find(uint64_t id) const;
+  Caller CallerWith(const ApiKey& key);
   KeyUse& Today(uint64_t id);
   std::map<uint64_t, KeyUse> Uses() const;
   int64_t NowMs() const;

@@ -298,7 +298,7 @@ TEST_F(ApiKeysTest, BothHeadersAreRead) {
   TestServer server({.gate = ring.get()});
   const auto status = [&](const std::string& headers) {
     TestClient client(server.port());
-    client.Write("GET /v1/internal/events HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n");
+    client.Write("GET /v1/internal/secret HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n");
     return std::atoi(client.ReadSome().substr(9, 3).c_str());
   };
   EXPECT_EQ(status(""), 401);

@@ -20,6 +20,8 @@ ApiError FromError(const Error& error) {
       return {500, error.message, "", "io_error"};
     case ErrorCode::kCancelled:
       return {503, error.message, "", "cancelled"};
+    case ErrorCode::kDenied:
+      return {403, error.message, "", "denied"};
   }
   return {500, error.message, "", ""};
 }
@@ -47,6 +49,8 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
               error.error.code == ErrorCode::kUnsupported ? "not_supported" : "invalid_value"};
     case node::Refusal::kQuota:
       return {429, message, "", "insufficient_quota"};
+    case node::Refusal::kCanceled:
+      return {499, message, "", "request_canceled"};
     case node::Refusal::kNone:
       break;
   }

@@ -14,6 +14,7 @@
 #include "service/http/dialect.h"
 #include "service/http/limits.h"
 #include "service/json.h"
+#include "service/service.h"
 
 namespace exo::service {
 
@@ -34,6 +35,8 @@ struct Script {
   std::optional<node::GenerateError> refusal;  // instead of OnStarted, from inside Generate
   std::optional<node::GenerateError> loss;     // instead of OnDone
   bool admin_fails = false;
+  std::vector<node::PullView> pulls;
+  bool keeps_conversations = true;
   // Called after OnStarted: deltas of other kinds than text.
   std::function<void(node::GenerateSink&)> extra;
 };
@@ -41,12 +44,15 @@ struct Script {
 class TestServer {
  public:
   explicit TestServer(HttpOptions options = {}, Script script = {});
+  // Serves the page and signs browsers in, as `parts` say.
+  TestServer(const ServiceParts& parts, HttpOptions options);
   // Serves these dialects instead of exo's own.
   TestServer(HttpOptions options, std::vector<Dialect> (*dialects)(node::Api&));
   ~TestServer();
 
   uint16_t port() const;
   void Set(Script script);
+  void OnLoop(const std::function<void()>& work);  // waits for it
   void Add(node::StateEvent event);  // to the fake node's events, which begin with number 1000
   node::GenerateRequest last_request() const;  // as the node got it
   int alive() const;                           // Generations that exist
@@ -72,6 +78,7 @@ struct Answered {
   std::string headers;   // lower case
   std::string body;      // without chunk framing
   std::string trailers;  // fields after a stream
+  std::string cookie;    // "name=value" of Set-Cookie
   Json json() const { return ParseJson(body).value_or(Json()); }
   std::string error(const char* field) const {
     return json()["error"][field].is_string() ? std::string(json()["error"][field]) : "";

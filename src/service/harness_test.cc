@@ -16,7 +16,10 @@
 #include "base/mutex.h"
 #include "engine/text_stream.h"
 #include "node/event_log.h"
+#include "service/fake_requests.h"
+#include "service/listeners.h"
 #include "service/service.h"
+#include "store/conversations.h"
 
 namespace exo::service {
 namespace {
@@ -207,6 +210,65 @@ class FakePairing final : public node::Pairing {
   Result<std::string> Secret() const override { return "AAAA-BBBB"; }
 };
 
+node::ModelMetrics FakeModelMetrics() {
+  node::ModelMetrics metrics{.running = 1, .prompt_tokens = 10, .cached_tokens = 4, .stopped = 2};
+  metrics.first_token.Observe(0.07);
+  metrics.first_token.Observe(1e6);
+  metrics.prefill.Observe(2);
+  return metrics;
+}
+// Over a file in memory, with pages of a few messages.
+class FakeConversations final : public node::Conversations {
+ public:
+  explicit FakeConversations(asio::io_context& context) : context_(context) {}
+  void List(node::ConversationQuery query,
+            std::function<void(Result<node::ConversationPage>)> done) override {
+    Later(file_->List(query), std::move(done));
+  }
+  void Read(uint64_t owner, const ConversationId& id, std::optional<MessageId> after,
+            std::function<void(Result<node::MessagePage>)> done) override {
+    constexpr size_t kPage = 100;
+    Later(file_->Read(owner, id, after, kPage), std::move(done));
+  }
+  void Change(const wire::RowKey& key, node::RowChange change,
+              std::function<void(Result<node::WrittenRow>)> done) override {
+    const auto written = file_->Change(key, change);
+    const node::ConversationChange news{key.owner, key.conversation, false};
+    if (written) {
+      watchers_.Each([&](Watching& watching) {
+        if (watching.owner == key.owner) watching.watcher.OnConversations({&news, 1});
+      });
+    }
+    Later(written, std::move(done));
+  }
+  void Import(std::vector<node::ImportedRow> rows,
+              std::function<void(Result<node::ImportCounts>)> done) override {
+    Later(file_->Import(rows), std::move(done));
+  }
+  std::unique_ptr<node::ConversationSubscription> Watch(
+      uint64_t owner, node::ConversationWatcher& watcher) override {
+    auto watching = std::make_unique<Watching>(owner, watcher);
+    watching->place = watchers_.Add(*watching);
+    return watching;
+  }
+
+ private:
+  struct Watching final : node::ConversationSubscription {
+    Watching(uint64_t whose, node::ConversationWatcher& who) : owner(whose), watcher(who) {}
+    const uint64_t owner;
+    node::ConversationWatcher& watcher;
+    std::unique_ptr<Listeners<Watching>::Place> place;
+  };
+  template <class T>
+  void Later(Result<T> result, std::function<void(Result<T>)> done) {
+    asio::post(context_, [result = std::move(result), done = std::move(done)] { done(result); });
+  }
+  asio::io_context& context_;
+  const std::unique_ptr<store::ConversationFile> file_ =
+      store::ConversationFile::Open({.path = "", .self = {}}).value();
+  Listeners<Watching> watchers_;
+};
+
 class FakeApi final : public node::Api {
  public:
   explicit FakeApi(asio::io_context& loop) : context(loop) {}
@@ -280,6 +342,15 @@ class FakeApi final : public node::Api {
       models.push_back({.name = name, .context = 512, .base = preset->base});
     return models;
   }
+  Result<node::ModelPlace> FindPlace(const std::string& model) const override {
+    if (model != "tiny") return Unknown(model);
+    return node::ModelPlace{
+        .name = "tiny", .path = "/models/tiny.gguf", .devices = {"kitchen", "desk"}};
+  }
+  void Diagnose(std::function<void(std::vector<node::Finding>)> done) override {
+    done({{.id = "clock", .title = "the clock is right"},
+          {"disk", node::FindingState::kProblem, "the disk is full", "0 B of 1 GiB", "make room"}});
+  }
   std::shared_ptr<const node::Preset> FindPreset(const std::string& name) const override {
     const auto found = presets.find(name);
     return found == presets.end() ? nullptr : found->second;
@@ -312,6 +383,18 @@ class FakeApi final : public node::Api {
                        .predicted_tokens_per_second = 42}};
     return view;
   }
+  std::vector<node::RequestView> RequestList() const override { return FakeRequests(); }
+  uint64_t RequestListVersion() const override { return 1; }
+  std::optional<node::RequestView> FindRequest(const RequestId& call) const override {
+    for (const node::RequestView& request : FakeRequests())
+      if (request.id == call) return request;
+    return std::nullopt;
+  }
+  std::optional<node::RequestTrace> TraceOf(const RequestId& call) const override {
+    if (call != FakeTrace().id) return std::nullopt;
+    return FakeTrace();
+  }
+  bool CancelCall(const RequestId& call) override { return call == FakeTrace().id; }
   node::NodeMetrics Metrics() const override {
     return {.loop = {.count = 10,
                      .total = std::chrono::milliseconds(7),
@@ -326,7 +409,28 @@ class FakeApi final : public node::Api {
             .prefix_pages_dropped = 12,
             .prefix_pages_loaded = 13,
             .prefix_pages_missed = 14,
-            .prefix_restored_tokens = 3072};
+            .prefix_restored_tokens = 3072,
+            .models = {{"tiny", FakeModelMetrics()}},
+            .kv_usage = {{"tiny", 0.25}},
+            .led_steps = 4,
+            .led_requests = 6,
+            .devices = {{.id = Id(1),
+                         .name = "kit\"chen",
+                         .alive = true,
+                         .memory_total = 1 << 30,
+                         .share = 0.5,
+                         .health = {.power = wire::PowerSource::kBattery,
+                                    .charge = 40,
+                                    .heat = wire::Heat::kHot,
+                                    .celsius = 71,
+                                    .memory_used = 1 << 20},
+                         .stage_seconds = 1.5},
+                        {.id = Id(2), .name = "desk"}},
+            .links = {{.id = Id(2),
+                       .name = "desk",
+                       .rtt_ms = 0.5,
+                       .sent_bytes = 1000,
+                       .received_bytes = 2000}}};
   }
   node::Subscribed Subscribe(std::optional<uint64_t> since, node::EventWatcher& watcher) override {
     return log.Subscribe(since, watcher);
@@ -341,7 +445,8 @@ class FakeApi final : public node::Api {
                       .users = placing.users,
                       .total_tokens_per_second = 25,
                       .stage_ms = {60, 40}},
-         .reason = model + (placing.split == wire::Split::kLayer ? " spread" : ""),
+         .reason = model + (placing.split == wire::Split::kLayer ? " spread" : "") +
+                   (placing.without.empty() ? "" : " without " + placing.without[0].Short()),
          .node_names = {"kitchen", "desk"},
          .devices = {{.id = Id(1), .name = "kitchen", .memory_available = 1 << 20}},
          .hops = {{.from = Id(1), .to = Id(2), .rtt_ms = 0.5}},
@@ -353,6 +458,10 @@ class FakeApi final : public node::Api {
   std::unique_ptr<node::Pulling> Pull(std::string model, node::PullWatcher& watcher) override {
     return std::make_unique<FakePulling>(context, counters, model, watcher);
   }
+  std::vector<node::PullView> PullList() const override {
+    const MutexLock lock(mutex);
+    return script.pulls;
+  }
   void Load(std::string model, const node::Placing& placing,
             std::function<void(Result<node::PlanView>)> done) override {
     MakePlan(model, placing, std::move(done));
@@ -362,6 +471,10 @@ class FakeApi final : public node::Api {
     done({});
   }
   node::Pairing& pairing() override { return fake_pairing; }
+  node::Conversations* conversations() override {
+    const MutexLock lock(mutex);
+    return script.keeps_conversations ? &kept : nullptr;
+  }
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<node::RemovalView>>)> done) override {
     std::vector<node::RemovalView> views = {
@@ -382,6 +495,7 @@ class FakeApi final : public node::Api {
 
   asio::io_context& context;
   FakePairing fake_pairing;
+  FakeConversations kept{context};
   grammar::Cache compiled;
   mutable Mutex mutex;
   Script script;
@@ -399,6 +513,7 @@ class TokenGate final : public Gatekeeper {
     if (credential != kTestToken) return std::nullopt;
     return Caller{.scopes = Caller::ScopeBit(Scope::kAdmin)};
   }
+  std::optional<Caller> CallerOf(uint64_t) override { return std::nullopt; }
   Parsed<> Admit(const Caller&, bool) override { return {}; }
   std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
   void CountTokens(const Caller&, uint64_t) override {}
@@ -424,6 +539,13 @@ TestServer::TestServer(HttpOptions options, Script script) : impl_(std::make_uni
   if (options.gate == nullptr) options.gate = &impl_->gate;
   impl_->api.script = std::move(script);
   impl_->server = MakeServer(impl_->context, impl_->api, std::move(options));
+  Run();
+}
+TestServer::TestServer(const ServiceParts& parts, HttpOptions options)
+    : impl_(std::make_unique<Impl>()) {
+  options.port = 0;
+  if (options.gate == nullptr) options.gate = &impl_->gate;
+  impl_->server = MakeServer(impl_->context, impl_->api, std::move(options), parts);
   Run();
 }
 TestServer::TestServer(HttpOptions options, std::vector<Dialect> (*dialects)(node::Api&))
@@ -453,6 +575,9 @@ uint16_t TestServer::port() const {
 void TestServer::Set(Script script) {
   const MutexLock lock(impl_->api.mutex);
   impl_->api.script = std::move(script);
+}
+void TestServer::OnLoop(const std::function<void()>& work) {
+  impl_->OnLoop([&] { return work(), true; });
 }
 void TestServer::Add(node::StateEvent event) {
   impl_->OnLoop([&] { return impl_->api.log.Add(event), true; });
@@ -559,8 +684,13 @@ Answered TestClient::Read(bool head) {
   Answered answer{.headers = buffer_.substr(0, end + 2)};
   buffer_.erase(0, end + 4);
   answer.status = std::atoi(answer.headers.c_str() + sizeof("HTTP/1.1"));
+  constexpr std::string_view kSetCookie = "\r\nSet-Cookie: ";
+  if (const size_t at = answer.headers.find(kSetCookie); at != std::string::npos) {
+    const size_t begin = at + kSetCookie.size();
+    answer.cookie = answer.headers.substr(begin, answer.headers.find(';', begin) - begin);
+  }
   for (char& c : answer.headers) c = static_cast<char>(std::tolower(c));
-  if (head || answer.status == 100 || answer.status == 204) return answer;
+  if (head || answer.status == 100 || answer.status == 204 || answer.status == 304) return answer;
   if (answer.has("transfer-encoding: chunked")) {
     answer.body = ReadChunks();
     answer.trailers = std::exchange(trailers_, {});

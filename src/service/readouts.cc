@@ -7,6 +7,7 @@
 #include "service/batch.h"
 #include "service/default_model.h"
 #include "service/presets.h"
+#include "service/route_headers.h"
 
 namespace exo::service {
 namespace {
@@ -65,6 +66,7 @@ Action ReadTexts(node::Api& api, std::vector<node::GenerateRequest> requests, Re
       if (request.model.empty()) request.model = DefaultModel(api);
       ApplyPreset(api, request);
     }
+    exchange.AddHeaders(CallHeaders(requests[0].asker));
     auto reader = std::make_unique<Reader>(exchange, api, std::move(requests), std::move(route),
                                            std::move(caller));
     reader->Begin();

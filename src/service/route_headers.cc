@@ -40,6 +40,10 @@ Headers OneHeader(const char* name, std::span<const node::StageReport> stages, W
 
 }  // namespace
 
+Headers CallHeaders(const node::Asker& asker) {
+  return {{"X-Request-Id", asker.call.Hex()}};
+}
+
 Headers RouteHeaders(std::span<const node::StageReport> stages, wire::Codec codec) {
   Headers headers = OneHeader("X-Exo-Route", stages, [](const node::StageReport& stage) {
     return fmt::format(";layers={}-{}", stage.layer_begin, std::max(stage.layer_end, 1u) - 1);

@@ -9,6 +9,8 @@
 
 namespace exo::service {
 
+// X-Request-Id: what the call is named in the log and in the list of requests.
+Headers CallHeaders(const node::Asker& asker);
 // `codec`, where rows lost bits between them: X-Exo-Wire.
 Headers RouteHeaders(std::span<const node::StageReport> stages, wire::Codec codec);
 // Known at the end only: in a stream it is a trailer.

@@ -18,9 +18,8 @@
 
 #include "base/ids.h"
 #include "base/result.h"
+#include "store/sqlite.h"
 #include "wire/messages.h"
-
-struct sqlite3;
 
 namespace exo::store {
 
@@ -51,7 +50,6 @@ class State {
   // Opens or creates `path` and migrates it. Errors: kIo, kCorrupt (says to move the file away),
   // kUnsupported (written by a newer exo).
   static Result<std::unique_ptr<State>> Open(const std::string& path);
-  ~State();
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
@@ -87,9 +85,8 @@ class State {
   Result<void> ForgetModel(const std::string& path);
 
  private:
-  explicit State(sqlite3* db) : db_(db) {}
-  Result<void> Migrate(const std::string& path);
-  sqlite3* db_;
+  explicit State(std::unique_ptr<Database> db) : db_(std::move(db)) {}
+  const std::unique_ptr<Database> db_;
 };
 
 }  // namespace exo::store

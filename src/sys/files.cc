@@ -143,6 +143,11 @@ Result<void> RemoveFile(const std::string& path) {
   return {};
 }
 
+Result<void> RenameFile(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) return PathError("rename", from);
+  return {};
+}
+
 Result<void> SetModified(const std::string& path, int64_t modified_ns) {
   constexpr int64_t kSecond = 1'000'000'000;
   timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},

@@ -92,6 +92,8 @@ class FileWriter {
   std::string temporary_;
 };
 Result<void> RemoveFile(const std::string& path);
+// Within one file system; a file `to` is replaced.
+Result<void> RenameFile(const std::string& from, const std::string& to);
 // FileStamp::modified_ns.
 Result<void> SetModified(const std::string& path, int64_t modified_ns);
 // An absolute path without symbolic links; `path` itself when there is no such file.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sys/files.h"
+#include "sys/system.h"
 
 namespace exo::sys {
 namespace {
@@ -122,6 +123,40 @@ std::optional<bool> IsHot(const std::string& zone) {
   return hot;
 }
 
+// What sensors of processors are called; others sit at disks, radios and batteries.
+bool IsOfProcessor(const std::string& sensor) {
+  for (const char* name : {"coretemp", "k10temp", "zenpower", "x86_pkg_temp", "cpu", "soc"}) {
+    if (sensor.starts_with(name)) return true;
+  }
+  return false;
+}
+
+// Of the warmest sensor of the processors.
+std::optional<uint32_t> Celsius(const std::string& root) {
+  constexpr int64_t kMost = 150'000;  // thousandths: beyond it a driver reports nonsense
+  constexpr int kMostSensors = 32;
+  std::optional<uint32_t> warmest;
+  const auto add = [&](const std::string& file) {
+    const auto degrees = NumberIn(file);
+    if (degrees && *degrees > 0 && *degrees < kMost)
+      warmest = std::max(warmest.value_or(0), static_cast<uint32_t>(*degrees / 1000));
+  };
+  for (const std::string& zone : FoldersIn(root + "sys/class/thermal", "thermal_zone")) {
+    if (IsOfProcessor(LineOf(zone + "/type"))) add(zone + "/temp");
+  }
+  for (const std::string& chip : FoldersIn(root + "sys/class/hwmon", "hwmon")) {
+    if (!IsOfProcessor(LineOf(chip + "/name"))) continue;
+    for (int i = 1; i <= kMostSensors; ++i) add(chip + "/temp" + std::to_string(i) + "_input");
+  }
+  return warmest;
+}
+
+std::optional<uint64_t> MemoryUsed(const std::string& root) {
+  const MemoryInfo memory = ReadMemory(root);
+  if (memory.total == 0) return std::nullopt;
+  return memory.total - std::min(memory.total, memory.available);
+}
+
 // Fans cool without slowing anything down.
 bool SlowsProcessor(const std::string& cooling_type) {
   return cooling_type == "Processor" || cooling_type == "intel_powerclamp" ||
@@ -206,6 +241,8 @@ Health HealthReader::Read() {
   ReadPower(root_, health);
   health.heat = ReadHeat();
   health.other_load = OtherLoad();
+  health.celsius = Celsius(root_);
+  health.memory_used = MemoryUsed(root_);
   return health;
 }
 

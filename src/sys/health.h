@@ -1,5 +1,6 @@
-// How this machine is, as far as its kernel says: what it runs on, how warm it is, and what other
-// programs take of its processors. What a system does not offer, or says in an odd way, is unknown.
+// How this machine is, as far as its kernel says: what it runs on, how warm it is, what is taken of
+// its memory, and what other programs take of its processors. What a system does not offer, or says
+// in an odd way, is unknown.
 //
 // Thread: one caller at a time; a call may block for as long as a driver takes to answer.
 #pragma once
@@ -20,6 +21,8 @@ struct Health {
   HeatState heat = HeatState::kUnknown;
   // Part of all processors' time since the last reading that other programs had; nothing at first.
   std::optional<double> other_load;
+  std::optional<uint32_t> celsius;      // of the warmest sensor of its processors
+  std::optional<uint64_t> memory_used;  // bytes that cannot be taken now, by all programs
   friend bool operator==(const Health&, const Health&) = default;
 };
 

@@ -182,6 +182,28 @@ TEST(HealthTest, LoadOfOthersIsWithoutThisProcess) {
   EXPECT_EQ(reader.Read().other_load, std::nullopt);
 }
 
+TEST(HealthTest, TheWarmestSensorOfTheProcessorsCounts) {
+  const FakeRoot root;
+  root.Write(std::string(kThermal) + "thermal_zone0/type", "iwlwifi_1");
+  root.Write(std::string(kThermal) + "thermal_zone0/temp", "99000");
+  EXPECT_EQ(ReadOnce(root).celsius, std::nullopt);
+  root.Write(std::string(kThermal) + "thermal_zone1/type", "cpu-thermal");
+  root.Write(std::string(kThermal) + "thermal_zone1/temp", "51500");
+  EXPECT_EQ(ReadOnce(root).celsius, 51u);
+  root.Write("sys/class/hwmon/hwmon0/name", "nvme");
+  root.Write("sys/class/hwmon/hwmon0/temp1_input", "88000");
+  root.Write("sys/class/hwmon/hwmon1/name", "k10temp");
+  root.Write("sys/class/hwmon/hwmon1/temp1_input", "63000");
+  root.Write("sys/class/hwmon/hwmon1/temp3_input", "400000");  // no temperature
+  EXPECT_EQ(ReadOnce(root).celsius, 63u);
+}
+
+TEST(HealthTest, MemoryThatCannotBeTakenIsUsed) {
+  const FakeRoot root;
+  root.Write("proc/meminfo", "MemTotal: 1000 kB\nMemFree: 10 kB\nMemAvailable: 300 kB\n");
+  EXPECT_EQ(ReadOnce(root).memory_used, 700u * 1024);
+}
+
 TEST(HealthTest, ThisMachineCanBeRead) {
   HealthReader reader;
   const Health health = reader.Read();

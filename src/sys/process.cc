@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -105,6 +107,24 @@ void ChildProcess::Stop(Time patience) {
   }
 }
 
+Result<void> StartDetached(std::vector<std::string> arguments) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawnattr_init(&attributes);
+  for (const int fd : {0, 1, 2})
+    ::posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID);
+  pid_t pid = 0;
+  const int error = ::posix_spawnp(&pid, arguments[0].c_str(), &actions, &attributes,
+                                   Pointers(arguments).data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (error == 0) return {};
+  return Fail(error == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, "{} cannot be started: {}",
+              arguments[0], std::strerror(error));
+}
+
 Result<std::string> OwnPath() {
   char path[4096];
   const ssize_t n = ::readlink("/proc/self/exe", path, sizeof(path));
@@ -145,6 +165,19 @@ int WaitAnyReadable(std::span<const int> fds, Time timeout) {
     if (entries[i].revents != 0) return static_cast<int>(i);
   }
   return -1;
+}
+
+Result<void> BecomeProgram(const std::vector<std::string>& arguments,
+                           const std::vector<std::pair<std::string, std::string>>& variables) {
+  for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
+  std::vector<std::string> words = arguments;
+  const auto pointers = Pointers(words);
+  ::execvp(pointers[0], pointers.data());
+  if (errno == ENOENT) {
+    return Fail(ErrorCode::kNotFound, "there is no program {} on $PATH; install it, and try again",
+                arguments[0]);
+  }
+  return Fail(ErrorCode::kIo, "cannot start {}: {}", arguments[0], std::strerror(errno));
 }
 
 int64_t ProcessId() {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -44,12 +45,21 @@ class ChildProcess {
   bool reaped_ = false;
 };
 
+// Starts a program of the search path for the user, with this one's environment and without its
+// streams, and does not wait for it. Errors: kNotFound (there is no such program), kIo.
+Result<void> StartDetached(std::vector<std::string> arguments);
+
 // The path of the running program. Errors: kIo.
 Result<std::string> OwnPath();
 
 int64_t ProcessId();
 // True when a process of that number exists, whosever it is.
 bool ProcessExists(int64_t pid);
+
+// Goes on as another program, looked for on $PATH, with `variables` (name and value) added to the
+// environment. Returns only when that failed. Errors: kNotFound (no such program), kIo.
+Result<void> BecomeProgram(const std::vector<std::string>& arguments,
+                           const std::vector<std::pair<std::string, std::string>>& variables);
 
 // A descriptor that becomes readable when SIGINT, SIGTERM or SIGHUP (a closed terminal) arrives;
 // from now on these signals do nothing else. SIGHUP keeps being ignored under nohup. Call before

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "sys/log_line.h"
 
 namespace exo::sys {
 
@@ -47,6 +48,8 @@ void LogToStderr(LogLevel level, std::string_view line);
 // Who speaks, e.g. "kitchen/1f3a09b2". Empty (at first): "exo warning: ..." without a time, as
 // short-lived commands print.
 void SetLogNode(std::string_view node);
+// How the lines of a node look: text at first.
+void SetLogFormat(LogFormat format);
 uint64_t LostLogLines();
 
 }  // namespace exo::sys

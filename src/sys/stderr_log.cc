@@ -10,17 +10,16 @@
 
 #include "base/mutex.h"
 #include "base/text.h"
+#include "sys/log_line.h"
 #include "sys/standard_streams.h"
 
 namespace exo::sys {
 namespace {
 
-// A pipe that polls writable takes this much without blocking (PIPE_BUF); longer lines are cut.
-constexpr size_t kMaxLine = 4096;
-
 struct LogState {
   Mutex mutex;
   std::string node EXO_GUARDED_BY(mutex);
+  LogFormat format EXO_GUARDED_BY(mutex) = LogFormat::kText;
   uint64_t lost EXO_GUARDED_BY(mutex) = 0;
   uint64_t told EXO_GUARDED_BY(mutex) = 0;  // of `lost`, by a later line
 };
@@ -36,7 +35,7 @@ std::string Timestamp() {
 
 // False when it cannot be written now. Never blocks on a pipe whose reader sleeps.
 bool WriteLine(std::string line) {
-  if (line.size() >= kMaxLine) line.resize(kMaxLine - 1);
+  if (line.size() >= kMaxLogLine) line.resize(kMaxLogLine - 1);
   line += '\n';
   pollfd entry{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
   if (::poll(&entry, 1, 0) <= 0 || (entry.revents & POLLOUT) == 0) return false;
@@ -46,24 +45,31 @@ bool WriteLine(std::string line) {
 }  // namespace
 
 void LogToStderr(LogLevel level, std::string_view line) {
-  static constexpr const char* kNames[] = {"debug", "info", "warning", "error", ""};
-  const char* name = kNames[static_cast<int>(level)];
   const MutexLock lock(g_log.mutex);
   if (g_log.node.empty()) {
-    if (!WriteLine(fmt::format("exo {}: {}", name, Printable(line)))) ++g_log.lost;
+    if (!WriteLine(fmt::format("exo {}: {}", LogLevelName(level), Printable(line)))) ++g_log.lost;
     return;
   }
-  const std::string head = fmt::format("{} {} {}:", Timestamp(), name, g_log.node);
+  const std::string time = Timestamp();
+  const auto write = [&](std::string_view text) EXO_REQUIRES(g_log.mutex) {
+    const LogEntry entry{.time = time, .level = level, .node = g_log.node, .text = text};
+    return WriteLine(g_log.format == LogFormat::kJson ? JsonLogLine(entry) : TextLogLine(entry));
+  };
   if (const uint64_t missing = g_log.lost - g_log.told; missing > 0) {
-    if (WriteLine(fmt::format("{} {} log lines before this one are missing", head, missing)))
+    if (write(fmt::format("{} log lines before this one are missing", missing)))
       g_log.told = g_log.lost;
   }
-  if (!WriteLine(fmt::format("{} {}", head, Printable(line)))) ++g_log.lost;
+  if (!write(line)) ++g_log.lost;
 }
 
 void SetLogNode(std::string_view node) {
   const MutexLock lock(g_log.mutex);
   g_log.node = Printable(node);
+}
+
+void SetLogFormat(LogFormat format) {
+  const MutexLock lock(g_log.mutex);
+  g_log.format = format;
 }
 
 uint64_t LostLogLines() {

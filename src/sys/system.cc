@@ -188,6 +188,12 @@ int64_t WallClockSeconds() {
   return ::time(nullptr);
 }
 
+int64_t WallClockMilliseconds() {
+  timespec t{};
+  ::clock_gettime(CLOCK_REALTIME, &t);
+  return int64_t{t.tv_sec} * 1000 + t.tv_nsec / 1'000'000;
+}
+
 int64_t LocalSeconds() {
   const std::time_t now = WallClockSeconds();
   std::tm parts{};

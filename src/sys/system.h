@@ -43,8 +43,9 @@ std::string CacheFolder();
 
 // Monotonic time since an arbitrary start, suspend included.
 Time Now();
-// Seconds since 1970, for display only.
+// Since 1970, for display only.
 int64_t WallClockSeconds();
+int64_t WallClockMilliseconds();
 // The same shifted by this machine's time zone: gmtime of it is local time.
 int64_t LocalSeconds();
 

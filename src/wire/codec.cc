@@ -15,22 +15,56 @@ namespace {
 constexpr uint32_t kMagic = 0x314f5845;  // "EXO1" in little-endian order
 
 // By number. New messages are only added at the end, of this table and of Message alike.
-constexpr const char* kNames[] = {"Hello",           "HelloReply",     "Heartbeat",
-                                  "NodeUpdate",      "RecordRequest",  "PeerHints",
-                                  "Goodbye",         "Reserve",        "ReserveReply",
-                                  "Commit",          "Loaded",         "LoadProgress",
-                                  "InstanceReady",   "LeaseRenew",     "Release",
-                                  "InstanceSummary", "EnsureInstance", "Submit",
-                                  "Tokens",          "Finished",       "CancelRequest",
-                                  "ManifestRequest", "ManifestReply",  "TensorRequest",
-                                  "TensorReply",     "Step",           "StepFailed",
-                                  "EnsureRefused",   "DesiredUpdate",  "DesiredAck",
-                                  "InstanceLoad",    "PlanRequest",    "PlanReply",
-                                  "PauseRequest",    "Queued",         "PairStart",
-                                  "PairShare",       "PairConfirm",    "PairGrant",
-                                  "PairRefused",     "TrustUpdate",    "DeleteModel",
-                                  "ModelDeleted",    "Partials",       "LogitsWanted",
-                                  "ShardLogits"};
+constexpr const char* kNames[] = {"Hello",
+                                  "HelloReply",
+                                  "Heartbeat",
+                                  "NodeUpdate",
+                                  "RecordRequest",
+                                  "PeerHints",
+                                  "Goodbye",
+                                  "Reserve",
+                                  "ReserveReply",
+                                  "Commit",
+                                  "Loaded",
+                                  "LoadProgress",
+                                  "InstanceReady",
+                                  "LeaseRenew",
+                                  "Release",
+                                  "InstanceSummary",
+                                  "EnsureInstance",
+                                  "Submit",
+                                  "Tokens",
+                                  "Finished",
+                                  "CancelRequest",
+                                  "ManifestRequest",
+                                  "ManifestReply",
+                                  "TensorRequest",
+                                  "TensorReply",
+                                  "Step",
+                                  "StepFailed",
+                                  "EnsureRefused",
+                                  "DesiredUpdate",
+                                  "DesiredAck",
+                                  "InstanceLoad",
+                                  "PlanRequest",
+                                  "PlanReply",
+                                  "PauseRequest",
+                                  "Queued",
+                                  "PairStart",
+                                  "PairShare",
+                                  "PairConfirm",
+                                  "PairGrant",
+                                  "PairRefused",
+                                  "TrustUpdate",
+                                  "DeleteModel",
+                                  "ModelDeleted",
+                                  "Partials",
+                                  "LogitsWanted",
+                                  "ShardLogits",
+                                  "ConversationNews",
+                                  "ConversationPull",
+                                  "ConversationVersions",
+                                  "ConversationRows"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -104,6 +138,10 @@ EXO_WIRE_TABLE(ModelDeleted)
 EXO_WIRE_TABLE(Partials)
 EXO_WIRE_TABLE(LogitsWanted)
 EXO_WIRE_TABLE(ShardLogits)
+EXO_WIRE_TABLE(ConversationNews)
+EXO_WIRE_TABLE(ConversationPull)
+EXO_WIRE_TABLE(ConversationVersions)
+EXO_WIRE_TABLE(ConversationRows)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

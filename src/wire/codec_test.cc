@@ -117,6 +117,22 @@ TEST(CodecTest, ASamplerThatCannotBeFollowedIsRefused) {
   EXPECT_FALSE(decodes({}, {.grammar = std::vector<uint8_t>(kMaxGrammarState + 1)}));
 }
 
+TEST(CodecTest, RowsOfConversationsHaveLimits) {
+  const auto decodes = [](const Message& message) {
+    return Decode(EncodeFrame(message, 0)).has_value();
+  };
+  const auto row = [](size_t text, size_t data) {
+    return ConversationRows{
+        .rows = {{.text = std::string(text, 't'), .data = std::string(data, 'd')}}};
+  };
+  EXPECT_TRUE(decodes(row(kMaxRowBytes - 5, 5)));
+  EXPECT_FALSE(decodes(row(kMaxRowBytes - 5, 6)));
+  EXPECT_LT(EncodeFrame(row(kMaxRowBytes, 0), 0).size(), kMaxControlFrame / 2 + 4096);
+  EXPECT_FALSE(decodes(ConversationPull{.rows = std::vector<uint64_t>(kMaxRowVersions + 1)}));
+  EXPECT_FALSE(decodes(ConversationVersions{.versions = {{.updated_ms = kMaxWallMs + 1}}}));
+  EXPECT_FALSE(decodes(ConversationVersions{.versions = {{.updated_ms = 3, .cleared_ms = 4}}}));
+}
+
 TEST(CodecTest, LogprobsBelongToTheTokensBesideThem) {
   const float infinity = std::numeric_limits<float>::infinity();
   const auto decodes = [](const Logprobs& logprobs) {

@@ -22,10 +22,9 @@ using Offset = flatbuffers::Offset<T>;
 
 // ---- writing
 
-inline const fb::Id16* Fb(const Bytes<PlanTag, 16>& id) {
-  return reinterpret_cast<const fb::Id16*>(&id);
-}
-inline const fb::Id16* Fb(const Bytes<RequestTag, 16>& id) {
+template <class Tag>
+const fb::Id16* Fb(const Bytes<Tag, 16>& id) {
+  static_assert(sizeof(id) == sizeof(fb::Id16) && alignof(fb::Id16) == 1);
   return reinterpret_cast<const fb::Id16*>(&id);
 }
 template <class Tag>
@@ -80,7 +79,7 @@ class Reader {
     to = from > static_cast<uint8_t>(last) ? otherwise : static_cast<E>(from);
   }
   void Code(uint8_t from, ErrorCode& to) {
-    Enum(from, ErrorCode::kCancelled, ErrorCode::kUnsupported, to);
+    Enum(from, ErrorCode::kDenied, ErrorCode::kUnsupported, to);
   }
   template <class F>
   void Finite(F from, F& to, const char* field) {
@@ -167,6 +166,10 @@ EXO_WIRE_CONVERT(PairRefused)
 EXO_WIRE_CONVERT(TrustUpdate)
 EXO_WIRE_CONVERT(DeleteModel)
 EXO_WIRE_CONVERT(ModelDeleted)
+EXO_WIRE_CONVERT(ConversationNews)
+EXO_WIRE_CONVERT(ConversationPull)
+EXO_WIRE_CONVERT(ConversationVersions)
+EXO_WIRE_CONVERT(ConversationRows)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

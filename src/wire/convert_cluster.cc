@@ -61,7 +61,8 @@ Offset<fb::Health> WriteHealth(Builder& b, const HealthRecord& value) {
   return fb::CreateHealth(b, static_cast<uint8_t>(value.power), value.charge.has_value(),
                           value.charge.value_or(0), static_cast<uint8_t>(value.heat),
                           static_cast<uint8_t>(value.owner), value.other_load, value.withheld,
-                          value.reasons);
+                          value.reasons, value.celsius.has_value(), value.celsius.value_or(0),
+                          value.memory_used.has_value(), value.memory_used.value_or(0));
 }
 void ReadHealth(Reader& r, const fb::Health* from, HealthRecord& to) {
   if (from == nullptr) return;  // an older node holds nothing back
@@ -73,6 +74,8 @@ void ReadHealth(Reader& r, const fb::Health* from, HealthRecord& to) {
   r.Finite(from->other_load(), to.other_load, "other_load");
   to.withheld = from->withheld();
   to.reasons = from->reasons();
+  if (from->thermometer()) to.celsius = from->celsius();
+  if (from->memory_known()) to.memory_used = from->memory_used();
 }
 
 auto WriteContents(Builder& b, const std::vector<Hash256>& contents) {

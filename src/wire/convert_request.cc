@@ -156,6 +156,25 @@ void ReadLogprobs(Reader& r, const fb::Logprobs* from, size_t tokens, Logprobs& 
   if (!even) r.Break("top_logprobs");
 }
 
+Offset<fb::StepTrace> WriteStep(Builder& b, const StepTrace& value) {
+  const size_t count = std::min<size_t>(value.stage_us.size(), kMaxStageTimes);
+  const auto stages = b.CreateVector(value.stage_us.data(), count);
+  return fb::CreateStepTrace(b, value.begun_us, value.returned_us, value.done_us, value.rows,
+                             value.step_rows, value.outputs, stages);
+}
+void ReadSteps(Reader& r, const flatbuffers::Vector<Offset<fb::StepTrace>>* from,
+               std::vector<StepTrace>& to) {
+  r.List(from, to, "steps", kMaxStepTraces, [&](const fb::StepTrace& one, StepTrace& step) {
+    step.begun_us = one.begun_us();
+    step.returned_us = one.returned_us();
+    step.done_us = one.done_us();
+    step.rows = one.rows();
+    step.step_rows = one.step_rows();
+    step.outputs = one.outputs();
+    r.Scalars(one.stage_us(), step.stage_us, "stage_us", kMaxStageTimes);
+  });
+}
+
 }  // namespace
 
 Offset<flatbuffers::Vector<const fb::StageTime*>> WriteTimes(Builder& b,
@@ -224,8 +243,9 @@ Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
   const auto logprobs = WriteLogprobs(b, value.logprobs);
   const auto state = WriteState(b, value.state);
   const auto stages = WriteTimes(b, value.stages);
+  const auto steps = Tables<fb::StepTrace>(b, value.steps, kMaxStepTraces, WriteStep);
   return fb::CreateTokens(b, Fb(value.request), value.first_index, tokens, Fb(value.plan),
-                          value.cached, logprobs, state, stages);
+                          value.cached, logprobs, state, stages, steps, value.steps_dropped);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
@@ -236,16 +256,19 @@ void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   ReadLogprobs(r, from.logprobs(), to.tokens.size(), to.logprobs);
   ReadState(r, from.state(), to.state);
   ReadTimes(r, from.stages(), to.stages);
+  ReadSteps(r, from.steps(), to.steps);
+  to.steps_dropped = from.steps_dropped();
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
   const auto message = Text(b, value.message, kMaxText);
   const auto stages = WriteTimes(b, value.stages);
   const auto values = Scalars(b, value.values);
-  return fb::CreateFinished(b, Fb(value.request), static_cast<uint8_t>(value.reason),
-                            static_cast<uint8_t>(value.code), message, value.generated,
-                            value.prefill_us, value.decode_us, stages, Fb(value.plan),
-                            value.drafted, value.accepted, values, value.moved);
+  const auto steps = Tables<fb::StepTrace>(b, value.steps, kMaxStepTraces, WriteStep);
+  return fb::CreateFinished(
+      b, Fb(value.request), static_cast<uint8_t>(value.reason), static_cast<uint8_t>(value.code),
+      message, value.generated, value.prefill_us, value.decode_us, stages, Fb(value.plan),
+      value.drafted, value.accepted, values, value.moved, steps, value.steps_dropped);
 }
 void Read(Reader& r, const fb::Finished& from, Finished& to) {
   r.Id(from.request(), to.request);
@@ -263,6 +286,8 @@ void Read(Reader& r, const fb::Finished& from, Finished& to) {
   for (const float value : to.values)
     if (!std::isfinite(value)) return r.Break("values");
   to.moved = from.moved();
+  ReadSteps(r, from.steps(), to.steps);
+  to.steps_dropped = from.steps_dropped();
 }
 
 Offset<fb::CancelRequest> Write(Builder& b, const CancelRequest& value) {

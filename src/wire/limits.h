@@ -37,6 +37,8 @@ inline constexpr uint32_t kMaxStepPages = 64;    // to restore, and to store, in
 inline constexpr uint32_t kMaxStepCloses = 4096;
 inline constexpr uint32_t kMaxStageTimes =
     kMaxStages + 1;  // every stage and the lead's output layer
+// Between two tokens of a request: a prompt of 128 k tokens in steps of 256.
+inline constexpr uint32_t kMaxStepTraces = 512;
 inline constexpr uint32_t kMaxManifest = 64u
                                          << 20;   // file headers with a 256 k vocabulary are 12 MiB
 inline constexpr uint32_t kMaxPairShare = 32;     // a point of ristretto255
@@ -45,6 +47,8 @@ inline constexpr uint32_t kMaxPairSealed = 4096;  // a TrustUpdate of two entrie
 inline constexpr uint32_t kClusterSecretBytes = 32;
 inline constexpr uint32_t kMaxTrustEntries = 4096;   // those that were forgotten stay for ever
 inline constexpr uint32_t kMaxHeldBytes = 1u << 13;  // a bit for each of 65,536 tensors
+inline constexpr uint32_t kMaxRowVersions = 1024;    // in one frame, 0.2 MiB; also rows asked for
+// A row's text and data: kMaxRowBytes (messages.h).
 // Verifier: nesting of the schema is at most 4 (summary, plan, vector, stage); tables at most those
 // of full hints (256 x 64 addresses).
 inline constexpr uint32_t kMaxDepth = 8;

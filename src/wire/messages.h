@@ -135,6 +135,9 @@ struct HealthRecord {
   double other_load = 0;  // part of its processor that other programs take, in quarters
   uint32_t withheld = 0;  // percent of its speed that models cannot count on; 100: it takes no part
   uint32_t reasons = 0;   // for that
+  // Of the machine, for display: rounded, so that a record does not change all the time.
+  std::optional<uint32_t> celsius;      // of its warmest sensor; none: it has none
+  std::optional<uint64_t> memory_used;  // bytes, by all programs; none: unknown
   friend bool operator==(const HealthRecord&, const HealthRecord&) = default;
 };
 inline constexpr uint32_t kAllWithheld = 100;
@@ -667,6 +670,19 @@ struct StageTime {
   uint64_t microseconds = 0;
   friend bool operator==(const StageTime&, const StageTime&) = default;
 };
+// A step of the plan that computed rows of a request, for the request's trace. Moments are in
+// microseconds since the request came to the lead, by the lead's clock.
+struct StepTrace {
+  uint64_t begun_us = 0;
+  uint64_t returned_us = 0;  // the rows of its outputs are at the lead
+  uint64_t done_us = 0;      // and their tokens are sampled
+  uint32_t rows = 0;         // of the request
+  uint32_t step_rows = 0;    // of all requests in the step
+  uint32_t outputs = 0;      // rows of them that came back
+  // What each stage computed until `returned_us`, in the order of the message's `stages`.
+  std::vector<uint64_t> stage_us;
+  friend bool operator==(const StepTrace&, const StepTrace&) = default;
+};
 struct Tokens {
   RequestId request;
   uint32_t first_index = 0;  // position of tokens[0] in the answer
@@ -678,6 +694,10 @@ struct Tokens {
   // What each stage has computed for the request so far: an entry that ends it (a stop text) hears
   // nothing more.
   std::vector<StageTime> stages;
+  // Since the last message about the request: the last of them brought `tokens`. At most
+  // kMaxStepTraces; so many further ones are left out.
+  std::vector<StepTrace> steps;
+  uint32_t steps_dropped = 0;
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -692,9 +712,11 @@ struct Finished {
   std::vector<StageTime> stages;
   PlanId plan;           // that the request was submitted for: the end under a former plan is stale
   uint32_t drafted = 0;  // tokens that were guessed
-  uint32_t accepted = 0;      // of them: those that were sampled as well
-  std::vector<float> values;  // of a readout: the state, or a logit for each of read_tokens
-  bool moved = false;         // of kError: the plan makes way for a better one, where it goes on
+  uint32_t accepted = 0;         // of them: those that were sampled as well
+  std::vector<float> values;     // of a readout: the state, or a logit for each of read_tokens
+  bool moved = false;            // of kError: the plan makes way for a better one, where it goes on
+  std::vector<StepTrace> steps;  // as in Tokens, where the last step brought no token
+  uint32_t steps_dropped = 0;
   friend bool operator==(const Finished&, const Finished&) = default;
 };
 // Entry to lead: the client is gone. Lead to the other stages: rows of this request need not be
@@ -938,6 +960,68 @@ struct ModelDeleted {
   friend bool operator==(const ModelDeleted&, const ModelDeleted&) = default;
 };
 
+// ---- conversations (store/conversations.h): between members, never to or from guests ----
+
+// Of a row: whose it is, and what. Without a message it is the conversation itself.
+struct RowKey {
+  uint64_t owner = 0;  // the API key that it belongs to; 0: the home's
+  ConversationId conversation;
+  MessageId message;
+  friend auto operator<=>(const RowKey&, const RowKey&) = default;
+};
+// One state of a row. Of two the one with the larger (updated_ms, device) counts, and the larger
+// `cleared_ms` of both.
+struct RowVersion {
+  uint64_t number = 0;  // the sender's count of rows, when it got this state
+  RowKey key;
+  uint64_t updated_ms = 0;  // since 1970, by the writer's clock or above what it had seen
+  NodeId device;            // that wrote it
+  bool deleted = false;
+  // Of a conversation: messages up to this time are gone, since it was deleted then.
+  uint64_t cleared_ms = 0;
+  friend bool operator==(const RowVersion&, const RowVersion&) = default;
+};
+struct ConversationRow {
+  RowVersion version;
+  std::string text;  // that is searched: a title, or what a message says
+  std::string data;  // the rest, as a JSON object; nodes look into neither
+  friend bool operator==(const ConversationRow&, const ConversationRow&) = default;
+};
+// What text and data of a row take together at most.
+inline constexpr uint32_t kMaxRowBytes = 4u << 20;
+// The numbers of the sender's rows go up to `last`. `epoch` names its file: another one counts
+// anew.
+struct ConversationNews {
+  uint64_t epoch = 0;
+  uint64_t last = 0;
+  friend bool operator==(const ConversationNews&, const ConversationNews&) = default;
+};
+// Asks for the versions behind number `after`, or, where `rows` has numbers, for these rows.
+struct ConversationPull {
+  uint64_t epoch = 0;
+  uint64_t after = 0;
+  std::vector<uint64_t> rows;
+  friend bool operator==(const ConversationPull&, const ConversationPull&) = default;
+};
+// Versions behind `after`, by ascending numbers, up to number `through`; the sender's newest is
+// `last`.
+struct ConversationVersions {
+  uint64_t epoch = 0;
+  uint64_t after = 0;
+  uint64_t through = 0;
+  uint64_t last = 0;
+  std::vector<RowVersion> versions;
+  friend bool operator==(const ConversationVersions&, const ConversationVersions&) = default;
+};
+// Those that were asked for, in that order, as many as fit into a frame. `through`: the number of
+// the last one that was looked at; a row that has another number by now is left out.
+struct ConversationRows {
+  uint64_t epoch = 0;
+  uint64_t through = 0;
+  std::vector<ConversationRow> rows;
+  friend bool operator==(const ConversationRows&, const ConversationRows&) = default;
+};
+
 using Message =
     std::variant<Hello, HelloReply, Heartbeat, NodeUpdate, RecordRequest, PeerHints, Goodbye,
                  Reserve, ReserveReply, Commit, Loaded, LoadProgress, InstanceReady, LeaseRenew,
@@ -945,6 +1029,7 @@ using Message =
                  ManifestRequest, ManifestReply, TensorRequest, TensorReply, Step, StepFailed,
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
-                 TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits>;
+                 TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits,
+                 ConversationNews, ConversationPull, ConversationVersions, ConversationRows>;
 
 }  // namespace exo::wire

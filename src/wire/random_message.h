@@ -67,7 +67,7 @@ class RandomMessage {
   void FillEnum(E& value, E last) {
     value = static_cast<E>(rng_.Below(static_cast<uint64_t>(last) + 1));
   }
-  void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kCancelled); }
+  void Fill(ErrorCode& v) { FillEnum(v, ErrorCode::kDenied); }
   void Fill(Channel& v) { FillEnum(v, Channel::kBulk); }
   void Fill(RefusalCode& v) { FillEnum(v, RefusalCode::kKeyInUse); }
   void Fill(InstanceState& v) { FillEnum(v, InstanceState::kGone); }
@@ -92,7 +92,7 @@ class RandomMessage {
   void Fill(Heat& v) { FillEnum(v, Heat::kHot); }
   void Fill(Presence& v) { FillEnum(v, Presence::kPresent); }
   void Fill(HealthRecord& v) {
-    All(v.power, v.heat, v.owner, v.other_load, v.reasons);
+    All(v.power, v.heat, v.owner, v.other_load, v.reasons, v.celsius, v.memory_used);
     if (rng_.Below(2) == 1) v.charge = static_cast<uint32_t>(rng_.Below(101));
     v.withheld = static_cast<uint32_t>(rng_.Below(kAllWithheld + 1));
   }
@@ -192,17 +192,21 @@ class RandomMessage {
   }
   void Fill(Readout& v) { FillEnum(v, Readout::kLogits); }
   void Fill(Tokens& v) {
-    All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state, v.stages);
+    All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state, v.stages, v.steps,
+        v.steps_dropped);
     const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not
     v.logprobs.sampled.resize(tokens);
     v.logprobs.top.resize(tokens * rng_.Below(kMaxTopLogprobs + 1));
     for (float& one : v.logprobs.sampled) Fill(one);
     for (TopLogprob& one : v.logprobs.top) Fill(one);
   }
+  void Fill(StepTrace& v) {
+    All(v.begun_us, v.returned_us, v.done_us, v.rows, v.step_rows, v.outputs, v.stage_us);
+  }
   void Fill(StageTime& v) { All(v.node, v.layer_begin, v.layer_end, v.microseconds); }
   void Fill(Finished& v) {
     All(v.request, v.reason, v.code, v.message, v.generated, v.prefill_us, v.decode_us, v.stages,
-        v.plan, v.drafted, v.accepted, v.values, v.moved);
+        v.plan, v.drafted, v.accepted, v.values, v.moved, v.steps, v.steps_dropped);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
@@ -242,6 +246,18 @@ class RandomMessage {
   void Fill(LogitsWanted& v) { All(v.plan, v.step, v.first, v.count, v.best); }
   void Fill(ShardLogits& v) { All(v.plan, v.step, v.first, v.microseconds); }
   void Fill(StepFailed& v) { All(v.plan, v.step, v.code, v.message); }
+
+  void Fill(RowVersion& v) {
+    All(v.number, v.key.owner, v.key.conversation, v.key.message, v.updated_ms, v.device, v.deleted,
+        v.cleared_ms);
+    v.updated_ms %= kMaxWallMs + 1;
+    v.cleared_ms %= v.updated_ms + 1;
+  }
+  void Fill(ConversationRow& v) { All(v.version, v.text, v.data); }
+  void Fill(ConversationNews& v) { All(v.epoch, v.last); }
+  void Fill(ConversationPull& v) { All(v.epoch, v.after, v.rows); }
+  void Fill(ConversationVersions& v) { All(v.epoch, v.after, v.through, v.last, v.versions); }
+  void Fill(ConversationRows& v) { All(v.epoch, v.through, v.rows); }
 
   Rng rng_;
 };

@@ -1,9 +1,13 @@
 """The command line where things go wrong: lost output, odd bytes, mistakes, signals, settings."""
+import contextlib
 import http.server
 import json
 import os
 import pty
 import re
+import resource
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -171,9 +175,189 @@ def test_mistakes_are_named(exo):
             ("up", "--port", "70000"): [b"70000", b"from 0 to 65535"],
             ("up", "--memory-limit", "nan"): [b"nan", b"a size"],
             ("demo", "--nodes", "17"): [b"17 is not a number from 1 to 16"],
-            (): [b"subcommand"]}.items():
+            ("key", "ad"): [b"there is no command ad; did you mean add?; exo key --help"],
+            ("run",): [b"exo run: MODEL is required"],
+            ("launch", "cladue"): [b"did you mean claude?"],
+            ("completions", "csh"): [b"bash, zsh or fish"]}.items():
         done = run(exo, *arguments)
         assert done.returncode == 2 and all(word in done.stderr for word in words), (arguments, done)
+
+
+def test_alone_it_says_what_to_do_next(exo):
+    """And the views that lead on from there: lists, what a model is, another program, completions, the manual."""
+    nothing = run(exo)
+    assert nothing.returncode == 0 and b"exo up" in nothing.stdout and not nothing.stderr, nothing
+    with cluster(exo, 1) as (node,), tempfile.TemporaryDirectory() as folder:
+        def said(*arguments, code=0, **settings):
+            done = run(exo, *arguments, home=node.home, **settings)
+            assert done.returncode == code, (arguments, done)
+            return (done.stdout + done.stderr).decode()
+        wait_for("the model", lambda: node.api.get("/v1/models")[1]["data"])
+        assert f"exo runs on n1, alone (http://localhost:{node.api.port})" in said()
+        assert "exo run exo-tiny" in said() and "exo invite" in said()
+        assert said("ls") == said("list") == said("models") and said("models", "--names") == "exo-tiny\n"
+        assert said("devices", "--names") == "n1\n"
+        shown = json.loads(said("show", "exo-tiny", "--json"))
+        assert shown["path"].endswith("exo-tiny.gguf") and shown["devices"] == ["n1"] and shown["parameters"] > 0, shown
+        assert "completion" in shown["capabilities"] and shown["context_length"] == 512, shown
+        assert shown["path"] in said("show", "exo-tiny")
+        assert "did you mean exo-tiny?" in said("show", "exo-tyni", code=4)
+        assert "did you mean exo-tiny?" in said("run", "exo-tyni", "hi", code=4)
+        assert "exo rm poet" in said("cp", "exo-tiny", "poet") and "made from" in said("show", "poet")
+        printed = said("launch", "claude", "--print", "--", "-p", "it's")
+        assert f"ANTHROPIC_BASE_URL=http://localhost:{node.api.port}" in printed and "'it'\\''s'" in printed, printed
+        assert "ANTHROPIC_MODEL=exo-tiny" in said("launch", "claude", "--print", "--model", "exo-tiny")
+        with open(f"{folder}/codex", "w") as out:
+            out.write('#!/bin/sh\nprintf "%s " "$@" "$OPENAI_MODEL"\n')
+        os.symlink("codex", f"{folder}/qwen")
+        os.chmod(f"{folder}/codex", 0o755)
+        tools = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": folder}
+        assert 'model="exo-tiny"' in said("launch", "codex", "--model", "exo-tiny", env=tools)
+        assert said("launch", "qwen", "--model", "exo-tiny", "--", "a b", env=tools).startswith("a b exo-tiny ")
+        assert "no program aider" in said("launch", "aider", "--model", "exo-tiny", code=4, env=tools)
+        os.mkdir(f"{folder}/.codex")
+        with open(f"{folder}/.codex/config.toml", "w") as out:
+            out.write("# mine\n[tui]\nx = true\n")
+        said("launch", "codex", "--config", "--model", "exo-tiny", env=tools)
+        text = open(f"{folder}/.codex/config.toml").read()
+        assert "[model_providers.exo]" in text and "x = true" in text, text
+        said("launch", "codex", "--restore", env=tools)
+        assert open(f"{folder}/.codex/config.toml").read() == "# mine\n[tui]\nx = true\n"
+        said("launch", "opencode", "--config", "--model", "exo-tiny", env=tools)
+        said("launch", "opencode", "--restore", env=tools)
+        assert not os.path.exists(f"{folder}/.config/opencode/opencode.json")
+        said("launch", "opencode", "--restore", code=4, env=tools)
+        complete_in_bash(exo, node.home, folder)
+        said("man", f"{folder}/man")
+        pages = sorted(os.listdir(f"{folder}/man"))
+        assert "exo.1" in pages and "exo-key-add.1" in pages, pages
+        if shutil.which("man"):
+            for page in ("exo.1", "exo-run.1", "exo-key-add.1"):  # all are made by the same lines; a page takes half a second
+                lint = subprocess.run(["man", "--warnings", "-l", "-Tutf8", f"{folder}/man/{page}"], capture_output=True,
+                                      env={**os.environ, "MANPAGER": "cat", "LC_ALL": "C.UTF-8"})
+                assert lint.returncode == 0 and lint.stderr == b"", (page, lint.stderr)
+
+
+def complete_in_bash(exo, home, folder):
+    with open(f"{folder}/exo", "w") as out:
+        out.write(run(exo, "completions", "bash").stdout.decode())
+    asked = {"exo r": "run", "exo show exo-": "exo-tiny", "exo run m --spl": "--split", "exo run --split ten": "tensor",
+             "exo key a": "add", "exo --config f ke": "key", "exo forget n": "n1", "exo completions z": "zsh"}
+    for line, wanted in asked.items():
+        words = line.split(" ")
+        script = (f"exo() {{ '{exo}' \"$@\"; }}; source {folder}/exo; COMP_WORDS=({' '.join(repr(word) for word in words)}); "
+                  f"COMP_CWORD={len(words) - 1}; _exo; printf '%s\n' \"${{COMPREPLY[@]}}\"")
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "EXO_HOME": str(home)})
+        assert wanted in done.stdout.split("\n"), (line, done)
+    for shell in ("zsh", "fish"):
+        if shutil.which(shell):
+            text = run(exo, "completions", shell).stdout
+            done = subprocess.run([shell, "-n", "/dev/stdin"], input=text, capture_output=True)
+            assert done.returncode == 0, done
+
+
+class Terminal:
+    """A program on a pseudo-terminal."""
+
+    def __init__(self, *command, env):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execve(command[0], command, {**os.environ, "TERM": "xterm", "NO_COLOR": "1", **env})
+        self.seen = ""
+
+    def expect(self, words, seconds=20):
+        """Waits for the words in what comes, and takes all up to them."""
+        end = time.monotonic() + seconds
+        while words not in self.seen:
+            assert time.monotonic() < end, f"waited for {words!r} in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:
+                    assert words in self.seen, f"ended before {words!r}: {self.seen!r}"
+        before, self.seen = self.seen.split(words, 1)
+        return before
+
+    def send(self, text):
+        os.write(self.fd, text.encode())
+
+    def end(self):
+        """Its exit code."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            if select.select([self.fd], [], [], 0.05)[0]:
+                with contextlib.suppress(OSError):
+                    os.read(self.fd, 65536)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        raise AssertionError("it did not end")
+
+
+def test_a_chat_on_a_terminal(exo):
+    with cluster(exo, 1) as (node,), tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/note.txt", "w") as out:
+            out.write("the word is apple\n")
+        env = {"EXO_HOME": str(node.home)}
+        chat = Terminal(exo, "run", "exo-tiny", "--temperature", "0", env=env)
+        chat.expect(">>> ")
+        chat.send("What is exo?\r")
+        answer = chat.expect(">>> ")
+        assert "exo" in answer.split("What is exo?")[-1], answer
+        for line, words in (("/set tempature 1", "did you mean temperature?"), ("/set top_k 5", "top_k: 5"),
+                            ("/set top_k x", "top_k is a number from 0"), ("/set verbose on", "verbose: on"),
+                            ("/show", "exo-tiny"), ("/fil", "did you mean /file?"), ("/model nobody", "there is no model"),
+                            (f"/file {folder}/note.txt", "goes with the next question"), (f"/file {exo}", "KiB are taken"),
+                            ("/devices", "n1"), ("/help", "Ctrl-C")):
+            chat.send(line + "\r")
+            chat.expect(words)
+            chat.expect(">>> ")
+        chat.send('\"\"\"one\rtwo\"\"\"\r')
+        chat.expect("tokens/s")
+        chat.expect(">>> ")
+        chat.send("\x1b[200~three\rfour\x1b[201~")  # as a terminal pastes: nothing is sent yet
+        time.sleep(0.2)
+        chat.send("\r")
+        chat.expect("tokens/s")
+        chat.expect(">>> ")
+        chat.send("/save mine\r")
+        chat.expect("saved")
+        saved = node.home / "chats" / "mine.json"
+        messages = json.loads(saved.read_text())["messages"]
+        questions = [message["content"] for message in messages if message["role"] == "user"]
+        assert questions[0] == "What is exo?" and "the word is apple" in questions[1], questions
+        assert questions[1].endswith("one\ntwo") and questions[2] == "three\nfour", questions
+        assert saved.stat().st_mode & 0o777 == 0o600
+        # Ctrl-C stops an answer and keeps the chat, and a line that is being typed likewise.
+        chat.send("/clear\r")
+        chat.expect("anew")
+        chat.send("/set temperature 2\r")
+        chat.expect("temperature: 2")
+        chat.expect(">>> ")
+        chat.send("half a line\x03")
+        chat.expect(">>> ")
+        chat.send("Tell me a long story\r")
+        wait_for("the answer", lambda: "exo_requests_active 1" in node.api.get("/metrics")[1], 10, step=0.005)
+        chat.send("\x03")
+        chat.expect(">>> ")
+        wait_for("its end", lambda: "exo_requests_active 0" in node.api.get("/metrics")[1], 5)
+        chat.send("/load mine\r")
+        chat.expect("6 messages")
+        chat.send("/retry\r")
+        chat.expect("tokens/s")
+        chat.expect(">>> ")
+        chat.send("\x04")
+        assert chat.end() == 0
+        history = node.home / "history"
+        assert history.stat().st_mode & 0o777 == 0o600 and "What" in history.read_text()
+        again = Terminal(exo, "run", "exo-tiny", env=env)
+        again.expect(">>> ")
+        again.send("\x1b[A")  # the arrow key brings the last line of the other run back
+        again.expect("/retry")
+        again.send("\x15/bye\r")
+        assert again.end() == 0
 
 
 HOME = """
@@ -256,6 +440,54 @@ def test_a_device_that_is_being_measured_has_no_speed(exo):
         server.shutdown()
     assert fresh.returncode == 0 and fresh.stdout.count(b"measuring") == 2 and b"0.0" not in fresh.stdout, fresh
     assert b"12.3 GB/s" in known.stdout and b"57 GOP/s" in known.stdout and b"measuring" not in known.stdout, known
+
+
+def test_requests_traces_and_logs_are_shown(exo):
+    """Against answers as the routes' documents have them."""
+    ids = ["ab12" + "0" * 28, "ab13" + "0" * 28]
+    spans = [{"name": "prompt", "device": "desk", "start_us": 0, "duration_us": 2000, "rows": 7},
+             {"name": "token", "device": "na\x1bs", "start_us": 2000, "duration_us": 1000, "token": 0},
+             {"name": "token", "device": "nas", "start_us": 3000, "duration_us": 1000, "token": 1}]
+    answers = {"/v1/cluster": {"nodes": [{"name": "desk", "state": "self"}], "instances": []},
+               "/v1/internal/requests": {"data": [{"id": one, "model": "tiny", "state": "done"} for one in ids]},
+               f"/v1/internal/requests/{ids[0]}/trace": {"id": ids[0], "model": "tiny", "spans": spans, "dropped": 2},
+               f"/v1/internal/requests/{ids[0]}/trace?format=chrome": {"traceEvents": []}}
+    line = {"time": 1764162000123, "level": "warning", "text": "request=ab120000: slow\x1b"}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            stream = self.path == "/v1/internal/logs"
+            body = (f"id: 7\nevent: log\ndata: {json.dumps(line)}\n\n" if stream else json.dumps(answers[self.path])).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream" if stream else "application/json")
+            if not stream:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            if stream:
+                time.sleep(2)  # further lines would come now
+
+        def log_message(self, *_):
+            pass
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def said(*arguments, code=0):
+            done = run(exo, *arguments, env={"EXO_API_PORT": str(server.server_address[1])})
+            assert done.returncode == code, (arguments, done)
+            return (done.stdout + done.stderr).decode()
+        top = said("top")
+        assert "desk" in top and "ab120000" in top and "no model is running" in top, top
+        text = said("trace", "ab12", "--tokens", "1")
+        assert "token 0" in text and "token 1" not in text and "na\\x1bs" in text and "2 further spans" in text, text
+        assert json.loads(said("trace", "ab12", "--format", "chrome")) == {"traceEvents": []}
+        assert "2 requests begin with ab1" in said("trace", "ab1", code=2)
+        assert "no request ff" in said("trace", "ff", code=4)
+        start = time.monotonic()
+        assert said("logs") == "2025-11-26T13:00:00.123Z warning request=ab120000: slow\\x1b\n"
+        assert time.monotonic() - start < 1.5
+        assert json.loads(said("logs", "--json")) == line
+        server.shutdown()
 
 
 def test_no_context_is_longer_than_a_model_was_trained_for(exo):
@@ -401,7 +633,25 @@ def test_answers_of_a_stopped_node_end_with_the_reason(exo):
             told += b"stopped by its user" in rest
             assert b"stopped by its user" in rest or b"[DONE]" in rest, rest[-400:]
         assert told > 0, "all answers were over before the stop"
-        assert "cancelled by its client" not in node.log.read_text(), node.log.read_text()
+        assert "canceled by its client" not in node.log.read_text(), node.log.read_text()
+
+
+def test_a_thousand_connections_that_end_no_request_hold_nobody_up(exo):
+    """The node raises its own limit of open files, which many systems set to 1,024."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
+        node = Node(exo, folder, "", "n", prefix=("/bin/sh", "-c", 'ulimit -Sn 256 && exec "$0" "$@"')).started()
+        try:
+            quiet = node.api.complete("exo-tiny", "Once", max_tokens=40)["choices"][0]["text"]
+            for _ in range(1000):
+                slow = held.enter_context(socket.create_connection(("127.0.0.1", node.api.port)))
+                slow.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+            assert node.api.complete("exo-tiny", "Once", max_tokens=40)["choices"][0]["text"] == quiet
+            connections = int(re.search(r"^exo_http_connections (\d+)", node.api.get("/metrics")[1], re.M)[1])
+            assert connections > 500, f"{connections} are held: those that ended early made this test easy"
+        finally:
+            node.stop()
 
 
 def test_ctrl_c_ends_a_starting_node_within_a_second(exo):
@@ -532,14 +782,16 @@ def test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told(exo):
 if __name__ == "__main__":
     main([test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
-          test_names_with_control_characters_are_escaped, test_mistakes_are_named, test_a_described_cluster_is_planned_for_without_a_node,
+          test_names_with_control_characters_are_escaped, test_mistakes_are_named,
+          test_alone_it_says_what_to_do_next, test_a_chat_on_a_terminal, test_a_described_cluster_is_planned_for_without_a_node,
           test_a_replay_counts_its_tokens_and_prints_what_is_documented,
-          test_a_device_that_is_being_measured_has_no_speed, test_no_context_is_longer_than_a_model_was_trained_for,
+          test_a_device_that_is_being_measured_has_no_speed, test_requests_traces_and_logs_are_shown, test_no_context_is_longer_than_a_model_was_trained_for,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
           test_mcp_answers_each_line,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,
           test_under_nohup_a_hangup_ends_nothing,
-          test_answers_of_a_stopped_node_end_with_the_reason, test_ctrl_c_ends_a_starting_node_within_a_second,
+          test_answers_of_a_stopped_node_end_with_the_reason,
+          test_a_thousand_connections_that_end_no_request_hold_nobody_up, test_ctrl_c_ends_a_starting_node_within_a_second,
           test_stop_unloads_and_says_when_nothing_runs, test_stop_ends_what_is_wanted_but_cannot_run,
           test_a_settings_file_is_used_and_checked,
           test_a_settings_file_that_cannot_be_read_is_named, test_config_refuses_what_up_refuses,

@@ -126,6 +126,7 @@ def test_each_layer_over_two_nodes(exo):
         answer = nodes[1].api.post("/v1/completions", ask)[1]
         assert answer["choices"][0]["text"] == alone["choices"][0]["text"]
         assert [s["layer_end"] for s in answer["exo"]["stages"]] == [plan["layers"]] * 2, answer["exo"]
+        a_request_is_traced(nodes[1], {"n1", "n2"})
         victim = next(n for n in nodes if n.name == plan["stages"][1]["node"])
         survivor = next(n for n in nodes if n is not victim)
         text, event, _ = killed_in_mid_answer(survivor, victim, ask)
@@ -201,6 +202,65 @@ def test_a_client_that_goes_away_frees_its_slot(exo):
             start = time.monotonic()
             wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(nodes[0])), 5, 0.005)
             assert time.monotonic() - start < 1.5, time.monotonic() - start
+        a_request_is_traced(nodes[0], {"n1", "n2"})
+        a_request_is_traced(nodes[1], {"n1", "n2"})
+        a_person_ends_a_request(nodes[1])
+
+
+def asked(node, body):
+    """The answer to a completion and the id of its request."""
+    connection = node.api.connect()
+    connection.request("POST", "/v1/completions", body=json.dumps(body), headers={"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    request = answer.getheader("X-Request-Id")
+    text = answer.read()
+    connection.close()
+    assert answer.status == 200 and re.fullmatch("[0-9a-f]{32}", request), (answer.status, request, text)
+    return json.loads(text), request
+
+
+def a_request_is_traced(node, devices):
+    """Each token has its time on every device and, between them, on the wire: within its step, and within the request."""
+    answer, request = asked(node, {**LONG, "max_tokens": 12})
+    assert answer["usage"]["completion_tokens"] == 12, answer
+    record = next(r for r in node.api.get("/v1/internal/requests")[1]["data"] if r["id"] == request)
+    assert record["state"] == "done" and record["generated"] == 12 and record["entry"] == node.name, record
+    assert set(record["devices"]) == devices and record["ttft_ms"] > 0, record
+    trace = node.api.get(f"/v1/internal/requests/{request}/trace")[1]
+    spans = trace["spans"]
+    named = lambda name: [s for s in spans if s["name"] == name]
+    assert trace["dropped"] == 0 and len(named("tokenize")) == 1 and named("tokenize")[0]["device"] == node.name, trace
+    steps = named("prompt") + named("token")
+    tokens = [s["token"] for s in steps if "token" in s]
+    assert tokens[0] == 0 and tokens == sorted(set(tokens)) and 4 < tokens[-1] < 12, tokens  # some bring several
+    whole = record["ended"] - record["started"] + 50
+    for step in steps:
+        parts = [s for s in spans if s.get("step") == step["step"] and s is not step]
+        assert {p["device"] for p in parts if p["name"] == "stage"} == devices, parts
+        if len(devices) > 1:
+            assert {p["device"] for p in parts if p["name"] == "wire"} == devices, parts
+        end = step["start_us"] + step["duration_us"]
+        assert all(step["start_us"] <= p["start_us"] and p["start_us"] + p["duration_us"] <= end for p in parts), (step, parts)
+        assert end <= whole * 1000, (step, record)
+    chrome = node.api.get(f"/v1/internal/requests/{request}/trace?format=chrome")[1]["traceEvents"]
+    assert devices <= {e["args"]["name"] for e in chrome if e["name"] == "process_name"}, chrome[:4]
+    otlp = node.api.get(f"/v1/internal/requests/{request}/trace?format=otlp")[1]["resourceSpans"]
+    assert sum(len(r["scopeSpans"][0]["spans"]) for r in otlp) == len(spans) + 1, otlp
+
+
+def a_person_ends_a_request(node):
+    stream = node.api.stream("/v1/completions", {**LONG, "max_tokens": 490})
+    next(stream)
+    live = [r for r in node.api.get("/v1/internal/requests")[1]["data"] if r["state"] == "answering"]
+    assert len(live) == 1 and live[0]["model"] == "exo-tiny" and live[0]["dialect"] == "OpenAI", live
+    path = f"/v1/internal/requests/{live[0]['id']}"
+    assert node.api.request("DELETE", path) == (200, {"ok": True})
+    error = [event for event in stream if "error" in event][-1]["error"]
+    assert error["code"] == "request_canceled", error
+    assert node.api.request("DELETE", path)[0] == 409
+    wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(node)), 5)
+    ended = next(r for r in node.api.get("/v1/internal/requests")[1]["data"] if r["id"] == live[0]["id"])
+    assert ended["state"] == "canceled" and ended["ended"] >= ended["started"], ended
 
 
 def test_unload_gives_memory_back(exo):
@@ -297,7 +357,7 @@ def test_the_command_line_speaks_to_the_node(exo):
 
 
 def read_events(api, last=None):
-    """Yields (id, event, data) of /v1/internal/events."""
+    """Yields (id, event, data) of the numbered events of /v1/internal/events."""
     connection = api.connect()
     connection.request("GET", "/v1/internal/events", headers=api.headers("/v1/internal/events")
                        | ({} if last is None else {"Last-Event-ID": str(last)}))
@@ -310,8 +370,9 @@ def read_events(api, last=None):
             if line:
                 name, _, value = line.partition(": ")
                 fields[name] = value
-            elif "data" in fields:
-                yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+            else:
+                if "id" in fields:
+                    yield int(fields["id"]), fields["event"], json.loads(fields["data"])
                 fields = {}
     finally:
         connection.close()
@@ -333,12 +394,12 @@ def test_events_tell_what_changes(exo):
         stream.close()
         assert seen[("request", "exo-tiny")] == ["started", "ended"], seen
         assert "ready" in seen[("instance", "exo-tiny")], seen
-        # A client that comes back gets the same again, and one that was away too long a resync.
+        # A client that comes back gets the same again, and one that was away too long hears so.
         again = read_events(nodes[0].api, first)
         assert next(again)[0] == first + 1
         again.close()
         old = read_events(nodes[0].api, 5)
-        assert next(old)[1] == "resync"
+        assert next(old)[1] == "missed"
         old.close()
         status, text = nodes[0].api.get("/metrics")
         assert status == 200 and "exo_generated_tokens_total 3\n" in text, text

@@ -190,7 +190,7 @@ def test_a_quota_ends_answers_and_lasts(exo):
 def test_internal_routes_need_the_token_on_loopback_too(exo):
     with cluster(exo, 1) as nodes:
         node, stranger = nodes[0], Api(nodes[0].api.port)
-        for method, path, body in (("POST", "/v1/internal/load", {"model": "exo-tiny"}), ("GET", "/v1/internal/events", None),
+        for method, path, body in (("POST", "/v1/internal/load", {"model": "exo-tiny"}), ("GET", "/v1/internal/secret", None),
                                    ("POST", "/v1/internal/models", {"path": str(TINY)}), ("DELETE", "/v1/internal/models/x", None),
                                    ("POST", "/v1/internal/unload", {"model": "exo-tiny"})):
             status, answer = stranger.request(method, path, body)
@@ -201,7 +201,7 @@ def test_internal_routes_need_the_token_on_loopback_too(exo):
         run(exo, node.home, "stop", "exo-tiny")
         token = (node.home / "admin-token").read_text()
         (node.home / "admin-token").unlink()
-        assert "admin-token" in run(exo, node.home, "stop", "exo-tiny", code=2).stderr
+        assert "admin-token" in run(exo, node.home, "stop", "exo-tiny", code=6).stderr
         (node.home / "admin-token").write_text(token)
         (node.home / "admin-token").chmod(0o600)
         # An admin key does the same.

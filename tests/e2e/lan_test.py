@@ -99,12 +99,16 @@ class Lan:
         done = self.run(i, "/usr/bin/python3", "-c", script, str(port), "GET", "/v1/cluster", "")
         return json.loads(done.stdout)
 
-    def post(self, i, port, path, body, token=""):
+    def request(self, i, port, method, path, body=None, token=""):
         script = ("import http.client,sys;c=http.client.HTTPConnection('127.0.0.1',int(sys.argv[1]),timeout=60);"
-                  "c.request('POST',sys.argv[2],sys.argv[3],{'Content-Type':'application/json','Authorization':sys.argv[4]});"
+                  "c.request(sys.argv[2],sys.argv[3],sys.argv[4] or None,"
+                  "{'Content-Type':'application/json','Authorization':sys.argv[5]});"
                   "print(c.getresponse().read().decode())")
-        return json.loads(self.run(i, "/usr/bin/python3", "-c", script, str(port), path, json.dumps(body),
-                                   f"Bearer {token}").stdout)
+        return json.loads(self.run(i, "/usr/bin/python3", "-c", script, str(port), method, path,
+                                   "" if body is None else json.dumps(body), f"Bearer {token}").stdout)
+
+    def post(self, i, port, path, body, token=""):
+        return self.request(i, port, "POST", path, body, token)
 
 
 class Watcher:

@@ -89,19 +89,49 @@ def command(exo, node, *arguments, code=0):
     return done
 
 
+def write_conversation(node, title, text):
+    """Begins a conversation with one message; returns its id."""
+    status, made = node.api.post("/v1/conversations", {"title": title})
+    assert status == 200, made
+    path = f"/v1/conversations/{made['id']}/messages/{os.urandom(16).hex()}"
+    status, answer = node.api.request("PUT", path, {"role": "user", "content": text})
+    assert status == 200, answer
+    return made["id"]
+
+
+def messages_at(node, conversation):
+    """What the messages of a conversation say; None where the device has no such conversation."""
+    status, answer = node.api.get(f"/v1/conversations/{conversation}")
+    return [one["content"] for one in answer["messages"]] if status == 200 else None
+
+
+def wait_for_conversation(node, conversation, messages):
+    wait_for(f"{node.name} to have {messages}", lambda: messages_at(node, conversation) == messages, 15)
+
+
 def test_a_device_gets_a_new_key(exo):
+    """And the conversations: what one device wrote outlives it on the other, and what it missed comes when it is back."""
     with cluster(exo, 2) as [node, other]:
         old = node.api.cluster()["self"]
+        first = write_conversation(node, "First", "written on one device")
+        wait_for_conversation(other, first, ["written on one device"])
+        found = other.api.get("/v1/conversations?search=devi")[1]["data"]
+        assert [one["id"] for one in found] == [first], found
         answer = json.loads(command(exo, node, "rotate-key", "--json").stdout)
         assert answer["id"] != old and answer["state"] == "member", answer
         assert "already" in command(exo, node, "rotate-key", code=2).stderr
         # Until it is started again it takes part by the key that it has.
         assert len(alive(node)) == 2 and node.api.cluster()["self"] == old
         node.stop()
+        assert messages_at(other, first) == ["written on one device"]
+        second = write_conversation(other, "Second", "written while the other was away")
+        assert other.api.request("DELETE", f"/v1/conversations/{first}")[0] == 200
         again = restarted(exo, node)
         try:
             assert again.api.cluster()["self"] == answer["id"]
             wait_alive([again, other], 2)
+            wait_for_conversation(again, second, ["written while the other was away"])
+            wait_for_conversation(again, first, None)
             trust = {one["id"]: one["state"] for one in other.api.get("/v1/internal/trust")[1]["devices"]}
             assert trust[answer["id"]] == "member" and trust[old] == "forgotten", trust
             assert other.name in command(exo, again, "devices").stdout

@@ -61,3 +61,13 @@ def install(folder, wanted):
     if run.returncode != 0 or not all(map(installed, wanted)):
         raise lib.Skip(f"npm install failed: {run.stderr[-500:]}")
     return node
+
+
+if __name__ == "__main__":
+    # For scripts: the path of a Node that is new enough.
+    folder = lib.ROOT / "build" / "node"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        print(install(folder, {}))
+    except lib.Skip as reason:
+        sys.exit(str(reason))

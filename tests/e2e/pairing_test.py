@@ -81,8 +81,22 @@ class Home:
             wait_for(f"host{i} to see {names}", lambda at=i: self.alive(at) == names, seconds, 0.05)
 
 
+def check_conversations(home):
+    """Two members have what is written on one of them; the guest has no byte of it."""
+    def ask(host, method, path, body=None):
+        return home.lan.request(host, home.nodes[host].state["api_port"], method, path, body)
+    made = ask(0, "POST", "/v1/conversations", {"title": "Kitchen secrets"})
+    wait_for("the other member to have it",
+             lambda: [one["id"] for one in ask(1, "GET", "/v1/conversations")["data"]] == [made["id"]], 15)
+    assert "guest" in ask(2, "GET", "/v1/conversations")["error"]["message"]
+    for name in ("conversations.db", "conversations.db-wal"):
+        file = f"{home.folder}/host2/{name}"
+        assert not os.path.exists(file) or b"Kitchen secrets" not in open(file, "rb").read(), name
+
+
 def check_guest(home):
-    """The third host computes layers in the middle, has no secret, and lets nobody in."""
+    """The third host computes layers in the middle, has no secret, gets no conversations, and lets nobody in."""
+    check_conversations(home)
     home.exo_of(0, "stop", "exo-tiny")
     plan = home.lan.post(1, home.nodes[1].state["api_port"], "/v1/internal/load", {"model": "exo-tiny", "spread": True},
                          home.nodes[1].api.token)

@@ -18,6 +18,10 @@ TSAN_TESTS="sys_test net_test engine_test node_test store_test backend_test serv
 TSAN_FILTER='*:-Formats/*/9:Formats/*/1?:Kinds/ServingTest.*/1:Kinds/ServingTest.*/2'
 # Whole models included: their logits must have the bits that tests/golden recorded on x86.
 ARM_TESTS="tensor_test kernels_test model_test golden_test"
+# `make test-whole` sets it. Else, for CI, the long ones are shorter: fewer seeds, and on Arm's further processors only what
+# differs there, which is the kernels.
+EXO_WHOLE="${EXO_WHOLE:-}"
+ASAN_SEEDS=$([ -n "$EXO_WHOLE" ] && echo 200 || echo 50)
 
 # binary FOLDER TEST: where it was built.
 binary() { find "$1" -maxdepth 2 -name "$2" -type f; }
@@ -27,14 +31,16 @@ asan_aside() {
   local test
   echo "asan engine_test, long|build/asan/engine_test --gtest_brief=1 --gtest_filter='$ASAN_LONG'"
   for test in $ASAN_ASIDE; do
-    echo "asan $test|EXO_SIM_SEEDS=200 $(binary build/asan "$test") --gtest_brief=1 --gtest_filter='-$ASAN_SLOW'"
+    echo "asan $test|EXO_SIM_SEEDS=$ASAN_SEEDS $(binary build/asan "$test") --gtest_brief=1 --gtest_filter='-$ASAN_SLOW'"
   done
 }
 
 arm_tests() {
-  local processor test
+  local processor test tests
   for processor in cortex-a53:neon cortex-a76:neon-dotprod max:neon-i8mm; do
-    for test in $ARM_TESTS; do
+    tests=$ARM_TESTS
+    [ -n "$EXO_WHOLE" ] || [ "$processor" = max:neon-i8mm ] || tests=kernels_test
+    for test in $tests; do
       echo "${processor%:*} $test|EXO_BEST_ISA=${processor#*:} qemu-aarch64 -cpu ${processor%:*} -L build/sysroot-arm64" \
         "$(binary build/arm "$test") --gtest_brief=1"
     done

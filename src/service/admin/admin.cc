@@ -3,11 +3,12 @@
 #include <algorithm>
 
 #include "service/admin/errors.h"
-#include "service/admin/events.h"
+#include "service/admin/inspect.h"
 #include "service/admin/metrics.h"
 #include "service/admin/pairing.h"
 #include "service/admin/pull.h"
 #include "service/admin/render.h"
+#include "service/admin/requests.h"
 #include "service/errors.h"
 #include "service/fields.h"
 #include "service/http/paths.h"
@@ -19,14 +20,6 @@
 
 namespace exo::service::admin {
 namespace {
-
-constexpr std::string_view kPage =
-    "<!doctype html><html lang=en><meta charset=utf-8><title>exo</title>"
-    "<h1>exo</h1><p>This device runs language models together with the other devices of this "
-    "home.</p>"
-    "<p>The API speaks OpenAI's dialect: base URL <code>/v1</code>, any key.</p>"
-    "<ul><li><a href=/v1/models>/v1/models</a><li><a href=/v1/cluster>/v1/cluster</a>"
-    "<li><a href=/health>/health</a></ul></html>\n";
 
 constexpr std::string_view kModelsPrefix = "/v1/internal/models/";
 
@@ -42,15 +35,6 @@ Route Get(const char* path, Scope scope, std::function<HttpResponse()> response)
           .read = [response = std::move(response)](const HttpRequest&) -> Parsed<Action> {
             return AnswerNow(response);
           }};
-}
-
-// Browsers get a page; programs look for the words by which they know a server to talk to.
-Parsed<Action> ReadRoot(const HttpRequest& request) {
-  const bool page = request.accept.find("text/html") != std::string::npos;
-  return AnswerNow([page]() -> HttpResponse {
-    if (page) return {.body = std::string(kPage), .content_type = "text/html; charset=utf-8"};
-    return {.body = "Ollama is running", .content_type = "text/plain; charset=utf-8"};
-  });
 }
 
 constexpr size_t kMaxText = 4096;  // PATH_MAX
@@ -79,6 +63,26 @@ struct Call {
   std::string text;
   node::Placing placing = {};
 };
+// Ids of devices, as /v1/cluster has them.
+Parsed<std::vector<NodeId>> ReadWithout(const Json& body) {
+  const Json* list = Find(body, "without");
+  if (list == nullptr) return std::vector<NodeId>{};
+  if (!list->is_array() || list->size() > wire::kMaxStages) {
+    return BadValue("without", fmt::format("'without' must be a list of at most {} ids of devices",
+                                           wire::kMaxStages));
+  }
+  std::vector<NodeId> ids;
+  for (const Json& one : *list) {
+    const auto id = NodeId::FromHex(one.is_string() ? one.get<std::string>() : "");
+    if (!id)
+      return BadValue("without", fmt::format("'without' has {}, which is no id of a device: 64 "
+                                             "hexadecimal digits",
+                                             Shown(one)));
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
 Parsed<node::Placing> ReadPlacing(const Json& body) {
   node::Placing placing;
   placing.split = TRY(ReadSplit(body));
@@ -86,6 +90,7 @@ Parsed<node::Placing> ReadPlacing(const Json& body) {
   placing.use = TRY(ReadUse(body));
   if (const auto users = TRY(ReadInteger(body, "users", 1, wire::kMaxUsers)))
     placing.users = static_cast<uint32_t>(*users);
+  placing.without = TRY(ReadWithout(body));
   if (const Json* context = Find(body, "context"); context != nullptr) {
     if (!context->is_number_unsigned() || *context > wire::kMaxContext) {
       return BadValue("context", fmt::format("'context' must be a whole number from 0 (as trained, "
@@ -152,16 +157,14 @@ Json LoadedJson(const node::PlanView& plan) {
 Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
   Dialect dialect{.name = "admin", .render = &ErrorResponse};
   dialect.routes = {
-      {.method = "GET", .path = "/", .scope = Scope::kOpen, .read = &ReadRoot, .listed = false},
       Get("/health", Scope::kOpen, [] { return HttpResponse{.body = R"({"status":"ok"})"}; }),
       Get("/metrics", Scope::kModels,
           [&api, &stats] {
-            return HttpResponse{.body = MetricsText(api.Metrics(), stats),
+            return HttpResponse{.body = MetricsOf(api.Metrics(), stats),
                                 .content_type = "text/plain; version=0.0.4; charset=utf-8"};
           }),
       Get("/v1/cluster", Scope::kModels,
           [&api] { return HttpResponse{.body = Dump(ClusterJson(api.Cluster()))}; }),
-      EventsRoute(api),
       PullRoute(api),
       Post("/v1/internal/plan", "model",
            [&api](const Call& call, Waiting& waiting) {
@@ -201,7 +204,9 @@ Dialect MakeDialect(node::Api& api, const HttpStats& stats) {
          };
        },
        .listed = false}};
+  for (Route& route : InspectRoutes(api)) dialect.routes.push_back(std::move(route));
   for (Route& route : PairingRoutes(api)) dialect.routes.push_back(std::move(route));
+  for (Route& route : RequestRoutes(api)) dialect.routes.push_back(std::move(route));
   return dialect;
 }
 

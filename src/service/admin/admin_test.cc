@@ -1,4 +1,4 @@
-// Metrics and the stream of state changes, over a fake node.
+// Metrics, pairing, plans and errors of the internal routes, over a fake node.
 #include <gtest/gtest.h>
 
 #include "service/harness.h"
@@ -31,6 +31,22 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_http_connections 1"));
   EXPECT_TRUE(has("exo_http_body_bytes 0"));
   EXPECT_TRUE(has("exo_http_requests_total 1"));
+}
+
+TEST(InspectRoutesTest, TellWhatTheDoctorFindsAndWhereAModelLies) {
+  TestServer server;
+  const Json checks = Call(server, "GET", "/v1/internal/doctor").json()["checks"];
+  ASSERT_EQ(checks.size(), 2u);
+  EXPECT_EQ(checks[0]["state"], "ok");
+  EXPECT_EQ(checks[1], (Json{{"id", "disk"},
+                             {"state", "problem"},
+                             {"title", "the disk is full"},
+                             {"detail", "0 B of 1 GiB"},
+                             {"fix", "make room"}}));
+  const Json place = Call(server, "GET", "/v1/internal/models/tiny").json();
+  EXPECT_EQ(place["path"], "/models/tiny.gguf");
+  EXPECT_EQ(place["devices"], (Json{"kitchen", "desk"}));
+  EXPECT_EQ(Call(server, "GET", "/v1/internal/models/none").status, 404);
 }
 
 TEST(PairingRoutesTest, InviteJoinApproveForget) {
@@ -74,21 +90,6 @@ TEST(LoadTest, TakesAdapters) {
   }
 }
 
-// Reads until the text holds `end`; all that came.
-std::string ReadUntil(TestClient& client, const std::string& end) {
-  std::string text;
-  while (text.find(end) == std::string::npos) {
-    const std::string more = client.ReadSome();
-    if (more.empty()) return text + "<closed>";
-    text += more;
-  }
-  return text;
-}
-std::string Follow(const std::string& last) {
-  return RequestText("GET", "/v1/internal/events", "",
-                     last.empty() ? "" : "Last-Event-ID: " + last + "\r\n");
-}
-
 TEST(AdminTest, ATagNamesNoOtherModel) {
   TestServer server;
   for (const char* name : {"tiny", "tiny:latest"}) {
@@ -118,6 +119,22 @@ TEST(AdminTest, APlanSaysWhatIsExpectedAndWhy) {
   }
 }
 
+TEST(AdminTest, APlanAsIfDevicesWereAway) {
+  TestServer server;
+  const auto plan = [&](const Json& without) {
+    return Post(server, "/v1/internal/plan", {{"model", "tiny"}, {"without", without}});
+  };
+  const std::string id = "02" + std::string(62, '0');
+  EXPECT_EQ(plan(Json::array({id})).json()["reason"], "tiny without 02000000");
+  EXPECT_EQ(plan(Json::array()).json()["reason"], "tiny");
+  for (const Json& bad :
+       {Json("02"), Json::array({"desk"}), Json::array({3}), Json(std::vector<int>(65))}) {
+    const Answered answer = plan(bad);
+    EXPECT_EQ(answer.status, 400) << bad;
+    EXPECT_EQ(answer.error("param"), "without");
+  }
+}
+
 // Not OpenAI's shape: there is no "type".
 TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
   TestServer server;
@@ -138,64 +155,6 @@ TEST(ErrorsTest, HaveAShapeOfTheirOwn) {
   EXPECT_EQ(answer.status, 405);
   EXPECT_EQ(answer.error("code"), "method_not_allowed");
   EXPECT_FALSE(answer.json()["error"].contains("type"));
-}
-
-TEST(EventsTest, BeginWithAResyncAndTellEachChange) {
-  TestServer server;
-  server.Add({.name = "before"});
-  TestClient client(server.port());
-  client.Write(Follow(""));
-  const std::string head = ReadUntil(client, "\n\n");
-  const std::string first =
-      head.find("resync") == std::string::npos ? ReadUntil(client, "\n\n") : head;
-  EXPECT_NE(first.find("id: 1000\nevent: resync\ndata: {\"sequence\":1000}"), std::string::npos)
-      << first;
-  server.Add({.kind = node::EventKind::kInstance, .id = "ab", .name = "tiny", .state = "ready"});
-  const std::string event = ReadUntil(client, "\n\n");
-  EXPECT_NE(event.find("id: 1001\nevent: instance\n"), std::string::npos) << event;
-  EXPECT_NE(event.find("\"state\":\"ready\""), std::string::npos) << event;
-}
-
-TEST(EventsTest, GoOnAfterTheLastOneThatWasSeen) {
-  TestServer server;
-  for (const char* name : {"a", "b", "c"}) server.Add({.name = name});  // 1000 to 1002
-  TestClient client(server.port());
-  client.Write(Follow("1000"));
-  const std::string text = ReadUntil(client, "\"name\":\"c\"");
-  EXPECT_EQ(text.find("resync"), std::string::npos) << text;
-  EXPECT_EQ(text.find("\"name\":\"a\""), std::string::npos) << text;
-  EXPECT_NE(text.find("\"name\":\"b\""), std::string::npos) << text;
-}
-
-TEST(EventsTest, SayWhenEventsWereMissed) {
-  TestServer server;
-  server.Add({.name = "a"});
-  for (const char* last : {"5", "99999", "nonsense", "-1"}) {
-    TestClient client(server.port());
-    client.Write(Follow(last));
-    EXPECT_NE(ReadUntil(client, "\"sequence\":1000").find("resync"), std::string::npos) << last;
-  }
-}
-
-TEST(EventsTest, AHeadEndsAtOnce) {
-  TestServer server;
-  TestClient client(server.port());
-  client.Write(RequestText("HEAD", "/v1/internal/events") + RequestText("GET", "/health"));
-  EXPECT_TRUE(client.Read(true).has("content-type: text/event-stream"));
-  EXPECT_EQ(client.Read().json()["status"], "ok");
-}
-
-// A reader that takes nothing is not fed from memory without bounds: it is told to read again.
-TEST(EventsTest, ASlowReaderMissesEventsInsteadOfFillingMemory) {
-  TestServer server;
-  TestClient client(server.port(), 4096);
-  client.Write(Follow(""));
-  ReadUntil(client, "resync");
-  const std::string detail(1000, 'd');
-  for (int i = 0; i < 3000; ++i) server.Add({.detail = detail});
-  const std::string text = ReadUntil(client, "\"sequence\":3999");
-  EXPECT_NE(text.find("event: resync"), std::string::npos);
-  EXPECT_LT(text.size(), 2'600'000u);  // of 3.2 MB in all
 }
 
 }  // namespace

@@ -8,6 +8,6 @@
 
 namespace exo::service::admin {
 
-std::string MetricsText(const node::NodeMetrics& node, const HttpStats& http);
+std::string MetricsOf(const node::NodeMetrics& node, const HttpStats& http);
 
 }  // namespace exo::service::admin

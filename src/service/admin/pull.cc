@@ -19,21 +19,29 @@ std::string EventOf(const Json& data) {
   return "data: " + Dump(data) + "\n\n";
 }
 
+}  // namespace
+
+Json ProgressJson(const node::PullProgress& progress) {
+  Json json = {{"step", StepName(progress.step)},
+               {"file", progress.file},
+               {"sha256", progress.sha256},
+               {"completed", progress.completed},
+               {"total", progress.total},
+               {"bytes_per_second", progress.bytes_per_second},
+               {"seconds_left", progress.seconds_left}};
+  if (progress.silent_seconds > 0) json["silent_seconds"] = progress.silent_seconds;
+  if (!progress.note.empty()) json["note"] = progress.note;
+  return json;
+}
+
+namespace {
+
 class EventsOfPull final : public PullEncoder {
  public:
   std::optional<StreamFormat> format() const override { return kServerSentEvents; }
 
   std::string Add(const node::PullProgress& progress) override {
-    Json event = {{"step", StepName(progress.step)},
-                  {"file", progress.file},
-                  {"sha256", progress.sha256},
-                  {"completed", progress.completed},
-                  {"total", progress.total},
-                  {"bytes_per_second", progress.bytes_per_second},
-                  {"seconds_left", progress.seconds_left}};
-    if (progress.silent_seconds > 0) event["silent_seconds"] = progress.silent_seconds;
-    if (!progress.note.empty()) event["note"] = progress.note;
-    return EventOf(event);
+    return EventOf(ProgressJson(progress));
   }
   std::string Done(const std::string& name) override {
     return EventOf({{"step", "done"}, {"model", name}}) + "data: [DONE]\n\n";

@@ -4,8 +4,12 @@
 
 #include "node/api.h"
 #include "service/http/dialect.h"
+#include "service/json.h"
 
 namespace exo::service::admin {
+
+// How far a pull is, as its answer and the stream of events tell it.
+Json ProgressJson(const node::PullProgress& progress);
 
 Route PullRoute(node::Api& api);
 

@@ -219,7 +219,7 @@ TEST(AccessTest, InternalRoutesNeedTheTokenHoweverTheyAreWritten) {
     EXPECT_NE(answer.error("message").find("admin-token"), std::string::npos) << answer.body;
   }
   for (const char* method : {"GET", "HEAD"})
-    EXPECT_EQ(Call(server, method, "/v1/internal/events", "", "Authorization: x\r\n").status, 401);
+    EXPECT_EQ(Call(server, method, "/v1/internal/secret", "", "Authorization: x\r\n").status, 401);
   EXPECT_EQ(
       Call(server, "DELETE", "/v1/internal/models/hub%2Ftiny", "", "Authorization: x\r\n").status,
       401);

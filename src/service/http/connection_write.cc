@@ -1,4 +1,5 @@
 // The writing half of a connection: response headers, chunks, the queue and its limits.
+#include <algorithm>
 #include <boost/asio/post.hpp>
 
 #include "service/http/connection.h"
@@ -17,6 +18,8 @@ const char* Reason(unsigned status) {
       return "Accepted";
     case 204:
       return "No Content";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 401:
@@ -45,6 +48,8 @@ const char* Reason(unsigned status) {
       return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
+    case 499:
+      return "Canceled";
     case 500:
       return "Internal Server Error";
     case 501:
@@ -54,6 +59,16 @@ const char* Reason(unsigned status) {
     default:
       return "Unknown";
   }
+}
+
+// Of answers that say nothing about it: what was true a moment ago is asked for again.
+constexpr std::string_view kNoCache = "Cache-Control: no-cache\r\n";
+
+std::string_view CacheLine(const Headers& headers) {
+  const bool is_told = std::ranges::find(headers, "Cache-Control", [](const auto& field) {
+                         return field.first;
+                       }) != headers.end();
+  return is_told ? "" : kNoCache;
 }
 
 std::string FieldLines(const Headers& headers) {
@@ -66,8 +81,7 @@ std::string FieldLines(const Headers& headers) {
 
 std::string Connection::HeaderText(unsigned status, std::string_view content_type) const {
   std::string text = fmt::format(
-      "HTTP/1.1 {} {}\r\nServer: exo\r\nX-Content-Type-Options: nosniff\r\n"
-      "Cache-Control: no-cache\r\nConnection: {}\r\n",
+      "HTTP/1.1 {} {}\r\nServer: exo\r\nX-Content-Type-Options: nosniff\r\nConnection: {}\r\n",
       status, Reason(status), keep_alive_ ? "keep-alive" : "close");
   if (!content_type.empty()) text += fmt::format("Content-Type: {}\r\n", content_type);
   return text;
@@ -80,9 +94,10 @@ void Connection::AddHeaders(Headers headers) {
 void Connection::Send(const HttpResponse& response) {
   if (closed_ || finished_ || streaming_) return;
   if (response.status == 401) keep_alive_ = false;  // strangers hold no connections
-  const bool no_body = response.status == 204;
+  const bool no_body = response.status == 204 || response.status == 304;
   std::string text = HeaderText(response.status, no_body ? "" : response.content_type);
   if (!no_body) text += fmt::format("Content-Length: {}\r\n", response.body.size());
+  text += CacheLine(response.headers);
   text += FieldLines(headers_) + FieldLines(response.headers) + "\r\n";
   if (!head_ && !no_body) text += response.body;
   finished_ = true;
@@ -98,6 +113,7 @@ void Connection::StartStream(const StreamFormat& format, const Headers& headers)
   ping_ = format.ping;
   if (http10_) keep_alive_ = false;  // its end is the connection's end
   std::string text = HeaderText(200, format.content_type) + "X-Accel-Buffering: no\r\n";
+  text += kNoCache;
   if (!http10_) text += "Transfer-Encoding: chunked\r\n";
   Append(text + FieldLines(headers_) + FieldLines(headers) + "\r\n");
   finished_ = head_;  // a HEAD has its whole answer

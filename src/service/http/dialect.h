@@ -19,8 +19,8 @@ using Action = std::move_only_function<std::unique_ptr<Handler>(Exchange&)>;
 inline constexpr const char* kAnyMethod = "*";
 
 struct Route {
-  std::string method;           // GET (which serves HEAD too), POST, DELETE or kAnyMethod
-  std::string path;             // one that ends with '/' takes every longer path; {id}: a segment
+  std::string method;  // GET (which serves HEAD too), POST, PUT, PATCH, DELETE or kAnyMethod
+  std::string path;    // one that ends with '/' takes every longer path; {id}: a segment
   Scope scope = Scope::kAdmin;  // what a caller must be allowed
   // Turns a request into what is to be done. `request.path` is normalized (NormalPath).
   // Thread: any; large bodies are read on a worker, so this must not touch the node.

@@ -27,13 +27,18 @@ struct HttpRequest {
   std::vector<std::string> origins;         // every Origin field
   std::vector<std::string> authorizations;  // every Authorization field
   std::vector<std::string> api_keys;        // every x-api-key field
+  std::vector<std::string> cookies;         // every Cookie field
+  std::string fetch_site;                   // Sec-Fetch-Site: whose page a browser asks for
   std::string preflight_method;             // Access-Control-Request-Method
   std::string preflight_headers;            // Access-Control-Request-Headers
   std::string content_type;
   std::vector<std::string> content_encodings;
-  std::string accept;         // the kinds of answer that the client takes
+  std::string accept;  // the kinds of answer that the client takes
+  std::string accept_encoding;
+  std::string if_none_match;  // the versions of the answer that the client has
   std::string client;         // where the request comes from: its address and program
   Caller caller;              // who asks, by its key
+  std::string dialect;        // of the route
   std::string last_event_id;  // where a stream of events is to go on
   std::string mcp_version;    // MCP-Protocol-Version
   std::string mcp_session;    // Mcp-Session-Id

@@ -68,13 +68,18 @@ bool MaySend(std::string_view name) {
 
 }  // namespace
 
+bool HasBody(std::string_view method) {
+  return method == "POST" || method == "PUT" || method == "PATCH";
+}
+
 Parsed<> CheckBody(const HttpRequest& request) {
   if (const auto coding = CodingOf(request.content_encodings); !coding)
     return std::unexpected(coding.error());
-  if (request.method != "POST") return {};
+  if (!HasBody(request.method)) return {};
   if (!request.has_length) {
     return std::unexpected(ApiError{
-        411, "a POST needs Content-Length or Transfer-Encoding: chunked", "", "length_required"});
+        411, fmt::format("a {} needs Content-Length or Transfer-Encoding: chunked", request.method),
+        "", "length_required"});
   }
   const std::string type =
       Lower(Trimmed(request.content_type.substr(0, request.content_type.find(';'))));
@@ -108,12 +113,19 @@ bool IsForeign(const HttpRequest& request, const HttpOptions& options, uint16_t 
   });
 }
 
+bool IsOwnPage(const HttpRequest& request, const HttpOptions& options, uint16_t own_port) {
+  // "none": somebody has typed the address. Browsers leave Origin out of what images load.
+  const std::string& site = request.fetch_site;
+  const bool is_own_site = site.empty() || site == "same-origin" || site == "none";
+  return is_own_site && !IsForeign(request, options, own_port);
+}
+
 Headers CorsHeaders(const HttpRequest& request, const HttpOptions& options) {
   if (request.origins.size() != 1 || !Contains(options.origins, Lower(request.origins[0])))
     return {};
   return {{"Access-Control-Allow-Origin", request.origins[0]},
           {"Access-Control-Expose-Headers",
-           "X-Exo-Route, Server-Timing, Retry-After, request-id, Mcp-Session-Id"}};
+           "X-Exo-Route, Server-Timing, Retry-After, X-Request-Id, request-id, Mcp-Session-Id"}};
 }
 
 bool IsPreflight(const HttpRequest& request) {

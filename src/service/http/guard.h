@@ -11,12 +11,21 @@ namespace exo::service {
 // the server through DNS has no key. Every Origin must be our own page or listed (403).
 Parsed<> CheckSource(const HttpRequest& request, const HttpOptions& options, uint16_t own_port);
 
-// A POST must be application/json (415) of known length (411), and any body plain or in a coding
-// that is read here (415). That type no page can send to a foreign server without asking first.
+// Whether requests of this method say what is to be done in a body.
+bool HasBody(std::string_view method);
+
+// Such a body must be application/json (415) of known length (411), and any body plain or in a
+// coding that is read here (415). That type no page can send to a foreign server without asking
+// first.
 Parsed<> CheckBody(const HttpRequest& request);
 
 // A page of somebody else sent the request: of a listed origin, after CheckSource.
 bool IsForeign(const HttpRequest& request, const HttpOptions& options, uint16_t own_port);
+
+// Our own page sent the request, or nobody's: only then a cookie says who asks, since browsers send
+// it along with the requests of other pages of this machine, too.
+// After CheckSource.
+bool IsOwnPage(const HttpRequest& request, const HttpOptions& options, uint16_t own_port);
 
 // What a browser needs to hand the answer to a page of a listed origin.
 // After CheckSource; empty where no such page asks.

@@ -30,9 +30,6 @@ TEST(HttpServerTest, ServesItsRoutes) {
   EXPECT_EQ(Call(server, "GET", "/v1/models/hub/tiny").json()["id"], "hub/tiny");
   EXPECT_EQ(Call(server, "GET", "/v1/models/hub%2Ftiny").json()["id"], "hub/tiny");
   EXPECT_EQ(Call(server, "GET", "/v1/models/none").error("code"), "model_not_found");
-  const Answered page = Call(server, "GET", "/", "", "Accept: text/html,*/*\r\n");
-  EXPECT_NE(page.body.find("<h1>exo</h1>"), std::string::npos);
-  EXPECT_EQ(Call(server, "GET", "/").body, "Ollama is running");
 }
 
 TEST(HttpServerTest, ClusterSaysWhoHasWhichLayers) {

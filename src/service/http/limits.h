@@ -14,6 +14,7 @@ class TlsServer;
 namespace exo::service {
 
 class Gatekeeper;
+class SessionGate;
 
 // What no client needs to change.
 inline constexpr size_t kMaxHeaderFields = 100;  // browsers send about 20
@@ -40,7 +41,7 @@ struct HttpLimits {
       32 * 1024;                 // RFC 9110 names none; nginx has 8 KiB, agents send long cookies
   size_t body_bytes = 8u << 20;  // a prompt of 1 M tokens is near 4 MiB of text
   size_t body_budget = 128u << 20;  // of all connections together: sixteen of the largest
-  size_t connections = 1024;        // at about 64 KiB each
+  size_t connections = 4096;        // 2,000 streams and what floods beside them; 64 KiB each
   std::chrono::milliseconds header_time{
       5000};  // slow-loris: from the first byte to the end of headers
   std::chrono::milliseconds body_interval{
@@ -60,7 +61,8 @@ struct HttpOptions {
   // With it: TLS, on `address` (a numeric one) instead of loopback, and whoever asks needs a key.
   const net::TlsServer* tls = nullptr;
   std::string address;
-  Gatekeeper* gate = nullptr;  // knows the keys; null: there are none
+  Gatekeeper* gate = nullptr;       // knows the keys; null: there are none
+  SessionGate* sessions = nullptr;  // knows the browsers that have signed in; null: none can
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "[::1]"};  // Host header, any port
   std::vector<std::string> origins;  // foreign pages that may ask, e.g. "http://example.test:3000"
   HttpLimits limits;

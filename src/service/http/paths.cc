@@ -68,7 +68,7 @@ bool TakesPath(std::string_view route, std::string_view path) {
   const size_t any = route.find(kAny);
   if (any == std::string_view::npos || !path.starts_with(route.substr(0, any))) return false;
   const size_t end = std::min(path.find('/', any), path.size());
-  return end > any && path.substr(end) == route.substr(any + kAny.size());
+  return end > any && TakesPath(route.substr(any + kAny.size()), path.substr(end));
 }
 
 }  // namespace exo::service

@@ -19,7 +19,7 @@ std::string Unescape(std::string_view text);
 std::optional<std::string> QueryField(std::string_view query, std::string_view name);
 
 // Whether the path of a route takes a normal path: the same one; any longer one, if the route's
-// ends with '/'; or one with any segment in place of {id}.
+// ends with '/'; or one with any segment in place of each {id}.
 bool TakesPath(std::string_view route, std::string_view path);
 
 }  // namespace exo::service

@@ -198,11 +198,15 @@ HttpRequest RequestReader::Head() const {
   request.origins = AllOf(message, http::field::origin);
   request.authorizations = AllOf(message, http::field::authorization);
   request.api_keys = AllOf(message, "x-api-key");
+  request.cookies = AllOf(message, http::field::cookie);
+  request.fetch_site = std::string(message["Sec-Fetch-Site"]);
   request.preflight_method = std::string(message[http::field::access_control_request_method]);
   request.preflight_headers = std::string(message[http::field::access_control_request_headers]);
   request.content_type = std::string(message[http::field::content_type]);
   request.content_encodings = AllOf(message, http::field::content_encoding);
   request.accept = std::string(message[http::field::accept]);
+  request.accept_encoding = std::string(message[http::field::accept_encoding]);
+  request.if_none_match = std::string(message[http::field::if_none_match]);
   request.client = std::string(message["User-Agent"]);
   request.last_event_id = std::string(message["Last-Event-ID"]);
   request.mcp_version = std::string(message["MCP-Protocol-Version"]);

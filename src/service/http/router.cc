@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "service/http/content_coding.h"
+#include "service/http/cookies.h"
 #include "service/http/guard.h"
 #include "service/http/paths.h"
 
@@ -34,7 +35,7 @@ bool MayCompile(std::string_view body) {
 // The body without its compression, then what the route makes of it.
 Parsed<Action> ReadDecoded(const Route& route, HttpRequest request, size_t limit) {
   const Coding coding = TRY(CodingOf(request.content_encodings));
-  const bool has_body = request.method == "POST" || !request.body.empty();
+  const bool has_body = HasBody(request.method) || !request.body.empty();
   if (coding != Coding::kIdentity && has_body)
     request.body = TRY(Decode(coding, request.body, limit, *request.lease));
   return route.read(std::move(request));
@@ -86,6 +87,12 @@ Parsed<std::vector<std::string_view>> CredentialsOf(const HttpRequest& request) 
   return credentials;
 }
 
+ApiError Lacking(const std::string& key, Scope needed) {
+  return {403,
+          fmt::format("the key '{}' may not do this: it lacks the scope {}", key, NameOf(needed)),
+          "", "insufficient_scope"};
+}
+
 ApiError NoKey(bool given, Scope needed, bool remote) {
   std::string message = given
                             ? "the API key is not known here (any more)"
@@ -107,8 +114,9 @@ std::string_view FolderOf(std::string_view path) {
 
 }  // namespace
 
-// On loopback whoever has no key of ours may do everything but administer, as a program that sends
-// the key of another service does; a key of ours that is not known is refused everywhere.
+// A key that a request shows says who asks, else its cookie. On loopback whoever has no key of ours
+// may do everything but administer, as a program that sends the key of another service does; a key
+// of ours that is not known is refused everywhere.
 Parsed<Caller> DialectRouter::Authenticate(const HttpRequest& request, Scope needed) const {
   const auto credentials = TRY(CredentialsOf(request));
   std::string known;
@@ -117,21 +125,32 @@ Parsed<Caller> DialectRouter::Authenticate(const HttpRequest& request, Scope nee
     if (caller && caller->May(needed)) return *std::move(caller);
     if (caller) known = caller->name;
   }
-  if (!known.empty()) {
-    return std::unexpected(ApiError{
-        403,
-        fmt::format("the key '{}' may not do this: it lacks the scope {}", known, NameOf(needed)),
-        "", "insufficient_scope"});
-  }
+  if (!known.empty()) return std::unexpected(Lacking(known, needed));
   const bool ours = std::ranges::any_of(
       credentials, [](std::string_view one) { return one.starts_with(kKeyPrefix); });
-  Caller nobody;
-  if (options_.tls == nullptr && !ours) {
-    nobody.scopes = Caller::ScopeBit(Scope::kInfer);
-    if (!IsForeign(request, options_, port_)) nobody.scopes |= Caller::ScopeBit(Scope::kModels);
+  if (!ours) {
+    const auto session = SessionOf(request);
+    Caller caller = session ? *session : Anybody(request);
+    if (caller.May(needed)) return caller;
+    if (session) return std::unexpected(Lacking(session->name, needed));
   }
-  if (nobody.May(needed)) return nobody;
   return std::unexpected(NoKey(!credentials.empty(), needed, options_.tls != nullptr));
+}
+
+std::optional<Caller> DialectRouter::SessionOf(const HttpRequest& request) const {
+  if (options_.sessions == nullptr || !IsOwnPage(request, options_, port_)) return std::nullopt;
+  for (const std::string_view cookie : CookiesNamed(request, options_.sessions->cookie_name())) {
+    if (auto caller = options_.sessions->Recognize(cookie)) return caller;
+  }
+  return std::nullopt;
+}
+
+Caller DialectRouter::Anybody(const HttpRequest& request) const {
+  Caller nobody;
+  if (options_.tls != nullptr) return nobody;
+  nobody.scopes = Caller::ScopeBit(Scope::kInfer);
+  if (!IsForeign(request, options_, port_)) nobody.scopes |= Caller::ScopeBit(Scope::kModels);
+  return nobody;
 }
 
 // A path that is not there takes a key where all others do, and tells nothing without; one beside
@@ -154,11 +173,15 @@ Scope DialectRouter::NeededFor(const HttpRequest& request,
 
 Parsed<> DialectRouter::Admit(HttpRequest& request, const std::vector<Match>& matches) const {
   const Scope needed = NeededFor(request, matches);
-  if (needed != Scope::kOpen) request.caller = TRY(Authenticate(request, needed));
+  if (needed == Scope::kOpen) {
+    request.caller = SessionOf(request).value_or(Anybody(request));
+  } else {
+    request.caller = TRY(Authenticate(request, needed));
+  }
   const bool reads = std::ranges::none_of(
       matches, [](const Match& match) { return match.route->method == kAnyMethod; });
   if (reads) TRY(CheckBody(request));
-  if (request.caller.key == 0) return {};
+  if (needed == Scope::kOpen || request.caller.key == 0) return {};
   const bool computes = needed == Scope::kInfer && request.method == "POST";
   return options_.gate->Admit(request.caller, computes);
 }
@@ -261,6 +284,7 @@ std::string DialectRouter::UnknownPath(std::string_view path) const {
 
 std::unique_ptr<Handler> DialectRouter::Read(const Match& match, HttpRequest request,
                                              Exchange& exchange) {
+  request.dialect = match.dialect->name;
   const auto begin = [&exchange,
                       dialect = match.dialect](Parsed<Action> action) -> std::unique_ptr<Handler> {
     if (action) return (*action)(exchange);

@@ -32,6 +32,10 @@ class DialectRouter final : public Router {
     const Route* route = nullptr;
   };
   Parsed<Caller> Authenticate(const HttpRequest& request, Scope needed) const;
+  // By the cookie of a page of ours; nothing: there is none that is valid.
+  std::optional<Caller> SessionOf(const HttpRequest& request) const;
+  // Somebody without a key.
+  Caller Anybody(const HttpRequest& request) const;
   Scope NeededFor(const HttpRequest& request, const std::vector<Match>& matches) const;
   // Key, kind of body, rate and quota; says who asks.
   Parsed<> Admit(HttpRequest& request, const std::vector<Match>& matches) const;

@@ -89,7 +89,7 @@ Parsed<Action> Props(node::Api& api) {
 // One text has its vector in a list of its own, as for a model that gives one for each token.
 Parsed<Action> Embed(node::Api& api, HttpRequest& request) {
   EmbeddingCall call = TRY(ParseEmbedding(request.body));
-  for (node::GenerateRequest& one : call.requests) TakeAsker(request, "", one);
+  TakeAsker(request, "", call.requests);
   return ReadTexts(api, std::move(call.requests),
                    {.render =
                         [](const Readouts& readouts) {

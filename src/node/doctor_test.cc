@@ -1,0 +1,137 @@
+#include "node/doctor.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/units.h"
+
+namespace exo::node {
+namespace {
+
+DeviceSight Well() {
+  return {.folder = "/home/me/exo",
+          .rights = sys::PathRights{.mine = true, .writable = true, .mode = 0700},
+          .disk = sys::DiskSpace{.total = 100 * kGiB, .free = 50 * kGiB},
+          .memory = {.total = 16 * kGiB, .available = 8 * kGiB},
+          .open_files = 4096,
+          .clock_kept = true,
+          .now = 1'800'000'000,
+          .last_written = 1'799'999'999};
+}
+ClusterSight Home() {
+  ClusterSight sight{
+      .discovery = {.beacon_port = 52425, .mdns = true, .addresses = 2},
+      .interfaces = 2,
+      .port = 52416,
+      .members = {{.name = "desk", .state = "self"}, {.name = "nas", .state = "alive"}},
+      .memory_total = 16 * kGiB,
+      .memory_budget = 12 * kGiB,
+      .memory_reserved = kGiB,
+      .smallest_model = kGiB};
+  return sight;
+}
+
+// What is not well, as "id: title".
+std::vector<std::string> Wrong(const std::vector<Finding>& findings) {
+  std::vector<std::string> wrong;
+  for (const Finding& one : findings) {
+    if (one.state == FindingState::kOk) continue;
+    EXPECT_NE(one.detail, "") << one.title;
+    EXPECT_NE(one.fix, "") << one.title;
+    wrong.push_back(one.id + ": " + one.title);
+  }
+  return wrong;
+}
+using Said = std::vector<std::string>;
+
+TEST(DoctorTest, NothingIsWrongWithAWellDeviceAndHome) {
+  EXPECT_EQ(Wrong(JudgeDevice(Well())), Said{});
+  EXPECT_EQ(Wrong(JudgeCluster(Home())), Said{});
+}
+
+TEST(DoctorTest, TellsWhatIsWrongWithADevice) {
+  const auto with = [](auto change) {
+    DeviceSight sight = Well();
+    change(sight);
+    return Wrong(JudgeDevice(sight));
+  };
+  EXPECT_EQ(with([](auto& s) { s.rights->writable = false; }),
+            Said{"folder: the data folder cannot be written"});
+  EXPECT_EQ(with([](auto& s) { s.rights->mode = 0755; }),
+            Said{"folder: other users of this machine can look into the data folder"});
+  EXPECT_EQ(with([](auto& s) { s.open_secrets = {"key.pem"}; }),
+            Said{"folder: other users of this machine can read its keys"});
+  EXPECT_EQ(with([](auto& s) { s.disk->free = kMiB; }), Said{"disk: the disk is full"});
+  EXPECT_EQ(with([](auto& s) { s.disk->free = kGiB; }), Said{"disk: the disk is nearly full"});
+  EXPECT_EQ(with([](auto& s) {
+              s.now = 1000;
+              s.last_written = 0;
+            }),
+            Said{"clock: the clock was never set"});
+  EXPECT_EQ(with([](auto& s) { s.last_written = s.now + 86'400; }),
+            Said{"clock: the clock is wrong"});
+  EXPECT_EQ(with([](auto& s) { s.open_files = 256; }),
+            Said{"files: few files may be open at once"});
+  EXPECT_EQ(with([](auto& s) { s.memory.available = kMiB; }),
+            Said{"memory: the memory is nearly used up"});
+}
+
+TEST(DoctorTest, TellsWhatIsWrongWithTheNetwork) {
+  const auto with = [](auto change) {
+    ClusterSight sight = Home();
+    change(sight);
+    return Wrong(JudgeCluster(sight));
+  };
+  EXPECT_EQ(with([](auto& s) { s.interfaces = 0; }),
+            Said{"discovery: this device is on no network"});
+  EXPECT_EQ(with([](auto& s) { s.discovery.hears_itself = false; }),
+            Said{"discovery: multicast is blocked"});
+  EXPECT_EQ(with([](auto& s) { s.discovery.send_error = "eth0: Operation not permitted"; }),
+            Said{"discovery: announcements do not leave this device"});
+  EXPECT_EQ(with([](auto& s) {
+              s.discovery = {.beacon_error = "UDP port 52425: taken", .mdns_error = "no bus"};
+            }),
+            Said{"discovery: other devices cannot be looked for"});
+  EXPECT_EQ(with([](auto& s) { s.own_unreached = {"10.0.0.1:52416 (nothing answers)"}; }),
+            Said{"port: the port for other devices is closed"});
+  EXPECT_EQ(with([](auto& s) { s.heard_unreached = {"10.0.0.2:52416 (nothing answers)"}; }),
+            Said{"port: a member is heard and cannot be reached"});
+  EXPECT_EQ(with([](auto& s) { s.strangers = 2; }),
+            Said{"trust: 2 devices of other clusters nearby"});
+  EXPECT_EQ(with([](auto& s) { s.pending = {"0123456789abcdef (laptop)"}; }),
+            Said{"trust: a device asks to be let in"});
+}
+
+TEST(DoctorTest, TellsWhatIsWrongWithMembersAndModels) {
+  const auto with = [](auto change) {
+    ClusterSight sight = Home();
+    change(sight);
+    return Wrong(JudgeCluster(sight));
+  };
+  EXPECT_EQ(with([](auto& s) { s.members[1].state = "dead"; }), Said{"members: nas is not here"});
+  EXPECT_EQ(with([](auto& s) {
+              s.members[1].state = "refused";
+              s.members[1].detail = "other version";
+            }),
+            Said{"members: nas is not let in"});
+  EXPECT_EQ(with([](auto& s) { s.members[1].same_arithmetic = false; }),
+            Said{"members: nas computes other bits"});
+  EXPECT_EQ(with([](auto& s) {
+              s.members[0].withheld = 50;
+              s.members[0].health = "hot; offers 50 %";
+            }),
+            Said{"speed: desk gives 50 % of its speed"});
+  EXPECT_EQ(with([](auto& s) { s.memory_reserved = 13 * kGiB; }),
+            Said{"memory for models: models take more memory than there is for them"});
+  EXPECT_EQ(with([](auto& s) { s.memory_limit = 64 * kGiB; }),
+            Said{"memory for models: memory_limit is more than this device has"});
+  EXPECT_EQ(with([](auto& s) { s.smallest_model = 13 * kGiB; }),
+            Said{"memory for models: no model fits into this device alone"});
+  EXPECT_EQ(with([](auto& s) { s.broken_models = {"/m/a.gguf: the file is gone"}; }),
+            Said{"models: a model's file cannot be used"});
+  EXPECT_EQ(with([](auto& s) { s.log_lines_lost = 3; }), Said{"log: log lines were lost"});
+}
+
+}  // namespace
+}  // namespace exo::node

@@ -1,0 +1,34 @@
+// One question before something that cannot be taken back.
+export interface Question {
+  title: string;
+  text: string;
+  // What the button says that does it: a verb.
+  action: string;
+  danger?: boolean;
+}
+
+interface Asked extends Question {
+  answer: (yes: boolean) => void;
+}
+
+let asked = $state.raw<Asked>();
+
+export const question = {
+  get current(): Asked | undefined {
+    return asked;
+  },
+};
+
+// Asks, and gives whether the person agreed. A second question answers the first one with no.
+export function confirmed(what: Question): Promise<boolean> {
+  asked?.answer(false);
+  return new Promise((resolve) => {
+    asked = {
+      ...what,
+      answer: (yes) => {
+        asked = undefined;
+        resolve(yes);
+      },
+    };
+  });
+}

@@ -1,0 +1,41 @@
+import { expect, test } from 'vitest';
+import { setLanguage } from '../words/index.svelte';
+import { ago, bytes, duration, milliseconds, percent, rate } from './format';
+
+setLanguage('en');
+
+test('bytes have decimal units and two digits at least', () => {
+  expect(bytes(0)).toBe('0 B');
+  expect(bytes(999)).toBe('999 B');
+  expect(bytes(1000)).toBe('1.0 kB');
+  expect(bytes(5.03e9)).toBe('5.0 GB');
+  expect(bytes(9.96e9)).toBe('10 GB');
+  expect(bytes(42.5e9)).toBe('43 GB');
+  expect(bytes(999_600)).toBe('1.0 MB');
+  expect(bytes(-5)).toBe('0 B');
+});
+
+test('times are told in two units at most', () => {
+  expect(duration(59.4)).toBe('59 s');
+  expect(duration(294)).toBe('4 min 54 s');
+  expect(duration(7500)).toBe('2 h 5 min');
+  expect(milliseconds(3.21)).toBe('3.2 ms');
+  expect(milliseconds(640)).toBe('640 ms');
+  expect(milliseconds(1500)).toBe('1.5 s');
+});
+
+test('speeds keep the digits that matter', () => {
+  expect(rate(0)).toBe('0.0');
+  expect(rate(0.523)).toBe('0.52');
+  expect(rate(21.44)).toBe('21.4');
+  expect(rate(128.4)).toBe('128');
+});
+
+test('the language of the page is used', () => {
+  setLanguage('de');
+  expect(bytes(5.03e9)).toBe('5,0 GB');
+  expect(percent(0.62)).toMatch(/^62\s%$/);
+  setLanguage('en');
+  expect(ago(0, 5 * 60_000)).toBe('5 minutes ago');
+  expect(ago(0, 1000 * 86_400_000)).toBe('3 years ago');
+});
