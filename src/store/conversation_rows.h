@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "store/bytes.h"
 #include "store/sqlite.h"
 #include "wire/messages.h"
 
@@ -60,11 +61,6 @@ class ConversationRows {
   Database& db_;
 };
 
-// Bytes of an id, for Statement::Bind.
-template <class Tag, size_t N>
-std::span<const std::byte> BytesOf(const Bytes<Tag, N>& id) {
-  return std::as_bytes(std::span(id.bytes));
-}
 // SQLite has signed numbers only.
 inline int64_t ToColumn(uint64_t value) {
   return static_cast<int64_t>(value);

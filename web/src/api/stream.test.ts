@@ -7,6 +7,7 @@ let asked: Record<string, string>[] = [];
 
 beforeEach(() => {
   vi.useFakeTimers();
+  vi.spyOn(Math, 'random').mockReturnValue(1); // the longest pauses
   asked = [];
   vi.stubGlobal('fetch', async (path: string, init: RequestInit) => {
     if (path === '/v1/models') return new Response('{"data": [{"id": "m"}]}');
@@ -19,6 +20,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.useRealTimers();
+  vi.restoreAllMocks();
   vi.unstubAllGlobals();
 });
 
