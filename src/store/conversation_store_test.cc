@@ -384,7 +384,7 @@ TEST(ConversationStoreTest, AFileOfANewerExoIsLeftAlone) {
 
 // EXO_BENCH=1: told, not limited. Processor time, since the machine is shared.
 TEST(ConversationFileBench, TenThousandConversations) {
-  if (std::getenv("EXO_BENCH") == nullptr) GTEST_SKIP();
+  if (std::getenv("EXO_BENCH") == nullptr) GTEST_SKIP() << "set EXO_BENCH=1";
   Kept kept;
   std::vector<ImportedRow> rows;
   for (uint64_t c = 1; c <= 10'000; ++c) {
