@@ -13,7 +13,6 @@
 #include "app/adapter_option.h"
 #include "app/ask.h"
 #include "app/chat_command.h"
-#include "app/data_folder.h"
 #include "app/model_path.h"
 #include "app/output.h"
 #include "app/pull_command.h"
@@ -202,15 +201,17 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   return body;
 }
 
+HttpClient ClientOf(const RunningNode& node) {
+  // Without it the node says what is missing, where something is.
+  return HttpClient(node.api_port, service::ReadAdminToken(node.folder).value_or(""));
+}
+
 Result<HttpClient> OwnNode(const Settings& settings) {
   const auto node = FindNodeToAsk();
-  // Without it the node says what is missing, where something is.
-  const std::string token =
-      service::ReadAdminToken(node ? node->folder : sys::DataFolder()).value_or("");
-  if (node) return HttpClient(node->api_port, token);
+  if (node) return ClientOf(*node);
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());
-  return HttpClient(settings.api_port, token);
+  return ClientOf({.folder = sys::DataFolder(), .api_port = settings.api_port});
 }
 
 Result<void> RunRun(const Settings& settings, const AskOptions& given) {

@@ -6,12 +6,16 @@
 #include <optional>
 #include <string>
 
+#include "app/data_folder.h"
 #include "app/http_client.h"
 #include "app/local_commands.h"
 #include "app/settings.h"
 #include "base/result.h"
 
 namespace exo::app {
+
+// The API of a node of this machine, with its admin token where this user may read that.
+HttpClient ClientOf(const RunningNode& node);
 
 // The API of the node that runs on this machine's data folder; where it left no note (on a full
 // disk), of the port that the settings name. Errors: kDisconnected.

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 from lib import ROOT, Node, Skip, main
 
@@ -122,6 +123,47 @@ def test_a_node_serves_under_the_units_filter_of_system_calls(exo):
             node.kill()
 
 
+def test_keys_of_the_machines_service_are_asked_of_its_node(exo):
+    """Its folder is another user's: the node writes it, for who may read its token."""
+    if os.geteuid() != 0 or run(["unshare", "-m", "true"]).returncode != 0:
+        raise Skip("no mount namespace can be made here")
+    with tempfile.TemporaryDirectory() as folder:
+        state, shared, unreadable = (pathlib.Path(folder) / name for name in ("state", "run", "unreadable"))
+        shared.mkdir()
+        unreadable.mkdir()
+        node = Node(exo, folder, "", "state", environment={"RUNTIME_DIRECTORY": str(shared)})
+
+        def key(*arguments, data=state):
+            """As a command of this machine sees the service's two folders."""
+            mounts = "; ".join(f"mount -t tmpfs none {below} && mkdir {below}/exo && mount --bind {there} {below}/exo"
+                               for below, there in {"/run": shared, "/var/lib": data}.items())
+            environment = {"HOME": f"{folder}/home", "PATH": os.environ["PATH"]}
+            return run(["unshare", "-m", "sh", "-ec", f'{mounts}; exec "$0" "$@"', exo, "key", *arguments], env=environment)
+
+        try:
+            node.started()
+            added = key("add", "phone", "--scope", "infer,models", "--rate", "60", "--quota", "2M")
+            assert added.returncode == 0 and "the key 'phone' of the machine's service (infer, models)" in added.stderr, added
+            assert [kept["name"] for kept in json.loads((state / "api-keys.json").read_text())["keys"]] == ["phone"]
+            models = node.api.request("GET", "/v1/models", headers={"Authorization": f"Bearer {added.stdout.strip()}"})
+            assert models[0] == 200, models
+            (shown,) = json.loads(key("list", "--json").stdout)
+            assert abs(shown.pop("created") - time.time()) < 60 and shown.pop("last_used") <= time.time(), shown
+            assert shown == {"name": "phone", "scopes": ["infer", "models"], "rate_per_minute": 60,
+                             "quota_per_day": 2_000_000, "tokens_today": 0}, shown
+            again = key("add", "phone")
+            assert again.returncode == 2 and "there is a key 'phone' already" in again.stderr, again
+            denied = key("add", "tablet", data=unreadable)
+            assert denied.returncode == 6 and "only root may change: put sudo before" in denied.stderr, denied
+            removed = key("rm", "phone")
+            assert removed.stdout == "the key 'phone' of the machine's service is removed\n", removed
+            assert key("rm", "phone").returncode == 4 and json.loads(key("list", "--json").stdout) == []
+            assert not (pathlib.Path(folder) / "home").exists()
+        finally:
+            node.kill()
+            node.process.wait()
+
+
 def test_installed_files_are_where_systems_look_and_the_installed_exo_answers(exo):
     build = pathlib.Path(exo).resolve().parent
     with tempfile.TemporaryDirectory() as folder:
@@ -219,6 +261,7 @@ if __name__ == "__main__":
     main([test_the_version_tells_protocol_numerics_compiler_and_instructions,
           test_the_units_are_valid_and_the_systems_is_locked_down,
           test_a_node_serves_under_the_units_filter_of_system_calls,
+          test_keys_of_the_machines_service_are_asked_of_its_node,
           test_installed_files_are_where_systems_look_and_the_installed_exo_answers,
           test_the_list_of_parts_is_complete_and_can_be_repeated,
           test_a_service_is_installed_shown_and_removed,
