@@ -148,7 +148,8 @@ def test_keys_of_the_machines_service_are_asked_of_its_node(exo):
             models = node.api.request("GET", "/v1/models", headers={"Authorization": f"Bearer {added.stdout.strip()}"})
             assert models[0] == 200, models
             (shown,) = json.loads(key("list", "--json").stdout)
-            assert abs(shown.pop("created") - time.time()) < 60 and shown.pop("last_used") <= time.time(), shown
+            assert abs(shown.pop("created") - time.time()) < 60, shown
+            shown.pop("last_used")  # the node writes that later
             assert shown == {"name": "phone", "scopes": ["infer", "models"], "rate_per_minute": 60,
                              "quota_per_day": 2_000_000, "tokens_today": 0}, shown
             again = key("add", "phone")
