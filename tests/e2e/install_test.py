@@ -1,4 +1,5 @@
 """What is installed and how it runs as a service: files, units, the filter of system calls, `exo service`."""
+import gzip
 import json
 import os
 import pathlib
@@ -165,14 +166,32 @@ def test_keys_of_the_machines_service_are_asked_of_its_node(exo):
             node.process.wait()
 
 
+def files_of_package(build, folder):
+    """What the Debian package of a build folder has, beside folders."""
+    made = run(["cpack", "--config", build / "CPackConfig.cmake", "-B", f"{folder}/package",
+                "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=none", "-D", "CPACK_DEBIAN_PACKAGE_SHLIBDEPS=OFF"])
+    assert made.returncode == 0, made.stdout + made.stderr
+    (package,) = pathlib.Path(folder, "package").glob("exo_*.deb")
+    listed = run(["dpkg-deb", "--contents", package]).stdout.splitlines()
+    return {line.split()[5].removeprefix("./") for line in listed if not line.endswith("/")}
+
+
 def test_installed_files_are_where_systems_look_and_the_installed_exo_answers(exo):
     build = pathlib.Path(exo).resolve().parent
     with tempfile.TemporaryDirectory() as folder:
         installed = run(["cmake", "--install", build, "--prefix", "/usr"], env={**os.environ, "DESTDIR": folder})
         assert installed.returncode == 0, installed.stderr
         usr = pathlib.Path(folder) / "usr"
-        for file in ("share/exo/models/exo-tiny.gguf", "share/doc/exo/LICENSE"):
-            assert (usr / file).is_file(), file
+        for file in ("share/exo/models/exo-tiny.gguf", "share/doc/exo/LICENSE", "share/bash-completion/completions/exo",
+                     "share/zsh/vendor-completions/_exo", "share/fish/vendor_completions.d/exo.fish"):
+            assert (usr / file).stat().st_size > 0, file
+        pages = {page.name: gzip.decompress(page.read_bytes()).decode() for page in (usr / "share/man/man1").iterdir()}
+        assert {"exo.1.gz", "exo-run.1.gz", "exo-key-add.1.gz"} <= pages.keys(), pages.keys()
+        assert all(".SH NAME" in page for page in pages.values())
+        assert gzip.decompress((usr / "share/doc/exo/changelog.gz").read_bytes()).startswith(b"exo (")
+        assert b"# Changelog" in gzip.decompress((usr / "share/doc/exo/NEWS.gz").read_bytes())
+        packed = files_of_package(build, folder)
+        assert packed == {str(file.relative_to(folder)) for file in usr.rglob("*") if not file.is_dir()}, packed
         for kind, wanted in {"user": "default.target", "system": "multi-user.target"}.items():
             text = (usr / "lib/systemd" / kind / "exo.service").read_text()
             assert 'ExecStart="/usr/bin/exo" up\n' in text and f"WantedBy={wanted}" in text, text
