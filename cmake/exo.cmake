@@ -31,6 +31,10 @@ elseif(EXO_SANITIZE)
 else()
   set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 endif()
+# Names of files in the program are those in the tree, wherever that is.
+if(EXO_REPRODUCIBLE)
+  add_compile_options(-ffile-prefix-map=${CMAKE_BINARY_DIR}/= -ffile-prefix-map=${CMAKE_SOURCE_DIR}/=)
+endif()
 set(EXO_AVX2_FLAGS -mavx2 -mf16c -mbmi2)
 set(EXO_AVXVNNI_FLAGS -mavx2 -mf16c -mbmi2 -mavxvnni)
 set(EXO_AVX512_FLAGS -mavx2 -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
