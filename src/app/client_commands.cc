@@ -24,6 +24,7 @@
 #include "fetch/reference.h"
 #include "service/api_keys.h"
 #include "store/model.h"
+#include "sys/process.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
 
@@ -35,6 +36,8 @@ using nlohmann::json;
 // Of an id that people compare: 64 bits cannot be met by trying keys.
 constexpr size_t kIdDigits = 16;
 constexpr size_t kMaxInput = 64u << 20;
+// Ten a second: the node's doctor looks for a second at most, and may be busy.
+constexpr int kPatientLooks = 50;
 constexpr Time kInputPatience = std::chrono::seconds(5);
 
 // A prompt as one reads it: what was piped in, without a byte order mark and line ends at the end.
@@ -211,6 +214,17 @@ Result<HttpClient> OwnNode(const Settings& settings) {
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());
   return HttpClient(settings.api_port, token);
+}
+
+Result<json> GetSoon(const HttpClient& api, const std::string& path) {
+  sys::WakeFd silent;
+  int looks = 0;
+  const auto wait = [&] {
+    if (++looks >= kPatientLooks) silent.Notify();
+  };
+  auto answer = api.Watched(silent.fd(), wait).Get(path);
+  if (answer || answer.error().code != ErrorCode::kCancelled) return answer;
+  return Fail(ErrorCode::kDisconnected, "what listens on port {} does not answer", api.port());
 }
 
 Result<void> RunRun(const Settings& settings, const AskOptions& given) {

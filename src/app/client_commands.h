@@ -17,6 +17,10 @@ namespace exo::app {
 // disk), of the port that the settings name. Errors: kDisconnected.
 Result<HttpClient> OwnNode(const Settings& settings);
 
+// An answer that may be waited for a few seconds at most: another program may have the port and say
+// nothing. Errors: kDisconnected then, too; those of HttpClient::Get.
+Result<nlohmann::json> GetSoon(const HttpClient& api, const std::string& path);
+
 // How a model is to be loaded; what is unset is as its last time.
 struct PlacingOptions {
   bool spread = false;
