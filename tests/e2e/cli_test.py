@@ -544,10 +544,8 @@ def test_top_follows_the_node_through_a_restart(exo):
             top.expect("exo-tiny")
             first = json.loads(lines.stdout.readline())
             assert {one["name"] for one in first["nodes"]} == {"n1", "n2"} and "lost" not in first, first
-            follows = subprocess.Popen([exo, "logs", "-f"], stdout=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(node.home)})
             other.stop()
             top.expect("n2: left")  # as the event stream tells it
-            assert stop_time(follows, signal.SIGINT) < 1 and follows.returncode == 0, "although no line comes"
             node.stop()
             top.expect("no news: ")
             while "lost" not in (state := json.loads(lines.stdout.readline())):
