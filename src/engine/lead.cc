@@ -409,7 +409,7 @@ Emission LeadMachine::GiveUp(const Request& request) {
                                      .reason = wire::FinishReason::kError,
                                      .code = ErrorCode::kDisconnected,
                                      .message = "a stage stopped computing this request, though it "
-                                                "was not cancelled; try again",
+                                                "was not canceled; try again",
                                      .generated = request.generated()}};
 }
 

@@ -19,7 +19,7 @@ ApiError FromError(const Error& error) {
     case ErrorCode::kIo:
       return {500, error.message, "", "io_error"};
     case ErrorCode::kCancelled:
-      return {503, error.message, "", "cancelled"};
+      return {503, error.message, "", "canceled"};
     case ErrorCode::kDenied:
       return {403, error.message, "", "denied"};
   }

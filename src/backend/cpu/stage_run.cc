@@ -193,7 +193,7 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     TRY(AttentionBlock(layer, rows, hidden.data()));
     TRY(FeedForwardBlock(weights_.layers[layer], rows, hidden.data()));
-    if (cancelled()) return Fail(ErrorCode::kCancelled, "the step was cancelled");
+    if (cancelled()) return Fail(ErrorCode::kCancelled, "the step was canceled");
   }
   for (size_t row = 0; row < rows; ++row)
     PoisonRow(hidden.subspan(row * config_.width, config_.width));
