@@ -48,7 +48,7 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
       return {400, message, error.field.empty() ? prompt_param : error.field,
               error.error.code == ErrorCode::kUnsupported ? "not_supported" : "invalid_value"};
     case node::Refusal::kQuota:
-      return {429, message, "", "insufficient_quota"};
+      return {429, message, "", "insufficient_quota", error.retry_after_s};
     case node::Refusal::kCanceled:
       return {499, message, "", "request_canceled"};
     case node::Refusal::kNone:

@@ -514,7 +514,8 @@ class TokenGate final : public Gatekeeper {
     return Caller{.scopes = Caller::ScopeBit(Scope::kAdmin)};
   }
   std::optional<Caller> CallerOf(uint64_t) override { return std::nullopt; }
-  Parsed<> Admit(const Caller&, bool) override { return {}; }
+  Parsed<> Admit(const Caller&) override { return {}; }
+  Parsed<> CheckQuota(const Caller&) override { return {}; }
   std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
   void CountTokens(const Caller&, uint64_t) override {}
 };

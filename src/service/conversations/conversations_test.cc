@@ -194,7 +194,8 @@ class TwoKeys final : public Gatekeeper {
     return std::nullopt;
   }
   std::optional<Caller> CallerOf(uint64_t) override { return std::nullopt; }
-  Parsed<> Admit(const Caller&, bool) override { return {}; }
+  Parsed<> Admit(const Caller&) override { return {}; }
+  Parsed<> CheckQuota(const Caller&) override { return {}; }
   std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
   void CountTokens(const Caller&, uint64_t) override {}
 };
