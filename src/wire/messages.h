@@ -728,6 +728,16 @@ struct CancelRequest {
   friend bool operator==(const CancelRequest&, const CancelRequest&) = default;
 };
 
+// Lead to the other stages: a guess was wrong, so this request's rows in steps up to `through_step`
+// need not be computed. Later steps are those of the text that it has. Valid for this plan only,
+// and only from its lead. A node that does not know it computes them for nothing.
+struct StaleRows {
+  PlanId plan;
+  RequestId request;
+  uint64_t through_step = 0;
+  friend bool operator==(const StaleRows&, const StaleRows&) = default;
+};
+
 // ---- bulk: a stage without the model file pulls what it needs ----
 
 // The head of a model: every file's metadata bytes and the hash of every tensor. ModelId is its
@@ -1030,6 +1040,7 @@ using Message =
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
                  TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits,
-                 ConversationNews, ConversationPull, ConversationVersions, ConversationRows>;
+                 ConversationNews, ConversationPull, ConversationVersions, ConversationRows,
+                 StaleRows>;
 
 }  // namespace exo::wire

@@ -209,6 +209,7 @@ class RandomMessage {
         v.plan, v.drafted, v.accepted, v.values, v.moved, v.steps, v.steps_dropped);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
+  void Fill(StaleRows& v) { All(v.plan, v.request, v.through_step); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(Queued& v) { All(v.request, v.plan, v.before); }
   void Fill(PairKind& v) { FillEnum(v, PairKind::kAsk); }
