@@ -32,7 +32,7 @@ double PerRow(double seconds, double plain, uint32_t rows) {
 
 }  // namespace
 
-void StepPace::Learn(const Rows& rows, Time spent) {
+void StepPace::Learn(const Rows& rows, Time spent, Time visit) {
   const double seconds = std::chrono::duration<double>(spent).count();
   if (seconds <= 0) return;
   if (rows.prompts >= kLearnFrom) {
@@ -43,6 +43,7 @@ void StepPace::Learn(const Rows& rows, Time spent) {
     }
   } else if (rows.prompts == 0 && rows.drafts == 0 && rows.streams > 0) {
     Follow(plain_, seconds);
+    Follow(visit_, std::chrono::duration<double>(visit).count());
   } else if (rows.prompts == 0 && rows.drafts > 0 && plain_ > 0) {
     Follow(draft_row_, PerRow(seconds, plain_, rows.drafts));
   }
@@ -62,6 +63,10 @@ uint32_t StepPace::PromptRows(uint32_t chunk) const {
 
 double StepPace::PartOfStep(Time time) const {
   return plain_ == 0 ? 0 : std::chrono::duration<double>(time).count() / plain_;
+}
+
+double StepPace::VisitCost() const {
+  return plain_ == 0 || visit_ <= 0 ? 1 : std::min(1.0, visit_ / plain_);
 }
 
 double StepPace::DraftCost() const {

@@ -84,6 +84,8 @@ struct Reports {
   std::map<RequestId, uint32_t> cached;
   std::map<RequestId, wire::Finished> finished;
   std::vector<std::pair<Error, NodeId>> failures;
+  int stale = 0;
+  std::function<void(const wire::StaleRows&)> on_stale;  // what else is done with it
 
   RunnerEvents Events() {
     return {.on_progress = [](uint64_t, uint64_t) {},
@@ -108,7 +110,14 @@ struct Reports {
                 },
             .on_queued = [](const RequestId&, uint32_t) {},
             .on_finished =
-                [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
+                [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); },
+            .on_stale =
+                [this](const wire::StaleRows& rows) {
+                  Change([&] {
+                    ++stale;
+                    if (on_stale) on_stale(rows);
+                  });
+                }};
   }
   void Clear() {
     const MutexLock lock(mutex);

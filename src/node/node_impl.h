@@ -380,6 +380,7 @@ class NodeImpl final : public Node,
   cluster::NameOf Names() const {
     return [this](const NodeId& node) { return NameOf(node); };
   }
+  void TellStages(const PlanId& plan, const wire::Message& message);
   engine::InstanceRunner* RunnerOf(const PlanId& plan) {
     const auto found = runners_.find(plan);
     return found == runners_.end() ? nullptr : found->second.get();
