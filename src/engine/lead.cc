@@ -188,7 +188,7 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
                 .depth = waited_for + 1,
                 .ahead = waits && !step.items.empty(),
                 .beside_ahead = in_flight_.size() > waited_for,
-                .load = pace_.VisitCost() + rows.drafts * pace_.DraftCost()};
+                .load = pace_.VisitCost(rows.drafts)};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   for (const wire::StepPage& page : step.restore)

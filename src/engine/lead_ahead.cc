@@ -30,18 +30,19 @@ std::vector<TokenId> LeadMachine::GuessAhead(Request& request, uint32_t most, si
     request.match = 0;
     return {request.later.begin(), request.later.begin() + static_cast<std::ptrdiff_t>(count)};
   }
-  const double row = pace_.DraftCost();
-  const double room = (1 - Load() - visit) / row;
-  if (!options_.speculate || room < 1) return {};
+  if (!options_.speculate) return {};
+  const double room = (1 - Load() - visit) / (pace_.VisitCost(1) - pace_.VisitCost());
+  if (room < 1) return {};
   auto guess =
       request.lookup.Find(request.tokens, request.ahead, std::min(most, DraftPayoff::kMost + 1));
   if (guess.tokens.empty()) return {};
   const auto all = static_cast<double>(streams);
+  const double row = pace_.DraftCost() * all;
   const double rows =
-      request.payoff.WindowAhead(guess.match, request.ahead.size(), visit * all, row * all);
+      request.payoff.WindowAhead(guess.match, request.ahead.size(), visit * all, row);
   guess.tokens.resize(std::min(guess.tokens.size(), static_cast<size_t>(std::min(rows, room))));
   request.match = guess.match;
-  request.draft_cost = row * all;
+  request.draft_cost = row;
   return std::move(guess.tokens);
 }
 

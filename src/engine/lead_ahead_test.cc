@@ -2,6 +2,7 @@
 // notices of what is stale, and losses. Every answer is that of plain decoding.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 

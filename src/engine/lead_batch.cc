@@ -64,6 +64,8 @@ void LeadMachine::TakeGuess(const RequestId& request, std::vector<TokenId> token
 // drafted row delays each of them.
 void LeadMachine::Guess(Request& request, size_t streams, uint32_t most) {
   if (!options_.speculate || !request.draft.empty() || most == 0) return;
+  // What windows ahead cost is known from a step without drafts.
+  if (options_.stages > 1 && !pace_.KnowsVisits()) return;
   auto guess = request.lookup.Find(request.tokens, {}, std::min(most, DraftPayoff::kMost));
   if (guess.tokens.empty()) return;
   request.match = guess.match;

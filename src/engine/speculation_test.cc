@@ -37,6 +37,15 @@ TEST(PromptLookupTest, KnowsTheTextAsItGrows) {
   EXPECT_EQ(guess.match, 4u);
 }
 
+TEST(PromptLookupTest, GoesOnBehindWhatIsGuessed) {
+  PromptLookup lookup;
+  const Tokens text = {1, 2, 3, 4, 5, 6, 9, 2, 3, 4};
+  const auto guess = lookup.Find(text, Tokens{5, 6}, 2);
+  EXPECT_EQ(guess.tokens, (Tokens{9, 2}));
+  EXPECT_EQ(guess.match, 5u);
+  EXPECT_EQ(lookup.Find(text, {}, 3).tokens, (Tokens{5, 6, 9})) << "guesses are not remembered";
+}
+
 TEST(PromptLookupTest, AShortPeriodGoesOn) {
   PromptLookup lookup;
   EXPECT_EQ(lookup.Find(Tokens{8, 5, 6, 5, 6, 5, 6}, {}, 5).tokens, (Tokens{5, 6, 5, 6, 5}));
@@ -91,6 +100,19 @@ TEST(DraftPayoffTest, DraftsAgainWhenTheTextBeginsToRepeat) {
   DraftPayoff payoff;
   (void)Rate(payoff, 0, 0.2, 1000, 3);
   EXPECT_GT(Rate(payoff, 1, 0.2, 1000, 3), 1.8);
+}
+
+TEST(DraftPayoffTest, AWindowAheadMustBeLikelyToCount) {
+  DraftPayoff payoff;
+  for (int i = 0; i < 60; ++i) payoff.OnDrafted(20, 5, 5);
+  const uint32_t near = payoff.WindowAhead(20, 5, 0.1, 0.05);
+  EXPECT_GT(near, 8u);
+  EXPECT_LE(near, DraftPayoff::kMost + 1);
+  EXPECT_LE(payoff.WindowAhead(20, 60, 0.1, 0.05), near);
+  EXPECT_EQ(payoff.WindowAhead(20, 600, 0.1, 0.05), 0u) << "some draft before it will be wrong";
+  EXPECT_EQ(payoff.WindowAhead(20, 5, 20, 0.05), 0u) << "a visit costs more than it brings";
+  payoff.Spend(100);
+  EXPECT_EQ(payoff.WindowAhead(20, 5, 0.1, 0.05), 0u) << "the account is empty";
 }
 
 TEST(DraftPayoffTest, NothingIsDraftedWhereARowCostsAStep) {

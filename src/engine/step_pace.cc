@@ -46,6 +46,8 @@ void StepPace::Learn(const Rows& rows, Time spent, Time visit) {
     Follow(visit_, std::chrono::duration<double>(visit).count());
   } else if (rows.prompts == 0 && rows.drafts > 0 && plain_ > 0) {
     Follow(draft_row_, PerRow(seconds, plain_, rows.drafts));
+    const double visited = std::chrono::duration<double>(visit).count();
+    if (visited > 0 && visit_ > 0) Follow(visit_row_, PerRow(visited, visit_, rows.drafts));
   }
 }
 
@@ -65,8 +67,9 @@ double StepPace::PartOfStep(Time time) const {
   return plain_ == 0 ? 0 : std::chrono::duration<double>(time).count() / plain_;
 }
 
-double StepPace::VisitCost() const {
-  return plain_ == 0 || visit_ <= 0 ? 1 : std::min(1.0, visit_ / plain_);
+double StepPace::VisitCost(uint32_t drafts) const {
+  const double row = visit_row_ > 0 && plain_ > 0 ? visit_row_ / plain_ : DraftCost();
+  return (KnowsVisits() ? visit_ / plain_ : 1) + drafts * row;
 }
 
 double StepPace::DraftCost() const {

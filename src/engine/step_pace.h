@@ -38,9 +38,11 @@ class StepPace {
   uint32_t PromptRows(uint32_t chunk) const;
   // A drafted row's part of the time of a step without it (a guess before one was measured).
   double DraftCost() const;
-  // The part of a step of running streams alone for which it occupies the slowest stage: of so many
-  // steps in flight each finds the stages idle. 1 before one was measured.
-  double VisitCost() const;
+  // The part of the time of a step of running streams alone for which one with `drafts` drafted
+  // rows occupies the slowest stage: while the parts of those in flight are less than 1, another
+  // one finds it idle. At least 1 before a step was measured.
+  double VisitCost(uint32_t drafts = 0) const;
+  bool KnowsVisits() const { return plain_ > 0 && visit_ > 0; }
   // The part of a step of running streams alone that `time` is; 0 when none was measured.
   double PartOfStep(Time time) const;
 
@@ -51,6 +53,7 @@ class StepPace {
   double prompt_row_ = 0;  // beyond that, for one row of a prompt
   double draft_row_ = 0;   // and for one drafted row
   double visit_ = 0;       // of a step of running streams alone, at the slowest stage
+  double visit_row_ = 0;   // there, for one drafted row
 };
 
 }  // namespace exo::engine

@@ -196,7 +196,7 @@ class RunnerTest : public testing::Test {
     for (size_t i = 0; i < runners_.size(); ++i) {
       std::vector<NextStage> next;
       for (const size_t to : ConnectsTo(plan, i)) {
-        auto [near, far] = TestLink::Pair(plan.stages[i].node, plan.stages[to].node);
+        auto [near, far] = TestLink::Pair(plan.stages[i].node, plan.stages[to].node, delay_);
         runners_[to]->GiveLink(std::move(far));
         next.push_back(Over(std::move(near)));
       }
@@ -255,6 +255,7 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(reports_.cached[submit.request], cached);
   }
 
+  Time delay_{};  // of the links
   TestModel model_;
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};
