@@ -82,6 +82,8 @@ void LeadMachine::AddAhead(LeadStep& step, StepPace::Rows& rows) {
         return flight.second.rows.prompts > 0;
       }))
     return;
+  // Of all requests, and with those that are stale already.
+  if (step.items.empty() && in_flight_.size() - WaitedFor() >= options_.windows) return;
   double visit = step.items.empty() ? pace_.VisitCost() : 0;
   const uint32_t before = step.rows;
   for (const RequestId& id : decoding) {
