@@ -37,8 +37,8 @@ TEST_F(RunnerTest, WindowsAheadOfAnswersChangeNone) {
     runners_[1]->DropRows(Node(2), stale);  // not from the lead
   };
   Start(PlanOf(1, 2));
-  for (uint8_t i = 1; i <= 3; ++i) {
-    wire::Submit submit = Ask(i, 60, 120);
+  for (uint8_t i = 1; i <= 2; ++i) {
+    wire::Submit submit = Ask(i, 60, 50);
     for (size_t at = 20; at < 60; ++at) submit.prompt[at] = submit.prompt[at - 20];
     ExpectAnswer(submit);
     const wire::Finished& finished = reports_.finished[submit.request];
