@@ -1,6 +1,9 @@
 import './styles/tokens.css';
 import './styles/base.css';
+import './styles/first.css';
 import { mount } from 'svelte';
 import App from './App.svelte';
 
-mount(App, { target: document.getElementById('app')! });
+const target = document.getElementById('app')!;
+target.replaceChildren();
+mount(App, { target });
