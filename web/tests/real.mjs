@@ -20,6 +20,13 @@ async function asks(page) {
   await page.getByRole('link', { name: 'Chat', exact: true }).click();
   await page.waitForFunction(() => document.querySelector('[role=combobox]')?.value === 'exo-tiny');
   assert(await page.getByLabel('Message', { exact: true }).evaluate((field) => field === document.activeElement), 'one cannot type at once');
+  // The same answers each time, and two of them fit into the model's context.
+  await button(page, 'Parameters').click();
+  await page.getByLabel('Temperature').fill('0');
+  await page.getByLabel('Longest answer').fill('80');
+  await button(page, 'Done').click();
+  await page.getByRole('dialog').waitFor({ state: 'detached' });
+  await page.getByLabel('Message', { exact: true }).click();
   await page.keyboard.type(question);
   await page.keyboard.press('Enter');
   await answers(page).getByText(/\S/).first().waitFor();
@@ -108,10 +115,10 @@ async function looksAround(page) {
   await open(page, 'logs');
   await page.getByRole('log').locator('p').first().waitFor();
   await open(page, 'doctor');
-  await page.getByRole('heading', { name: /the clock is right/i }).waitFor();
+  await page.getByRole('heading', { name: /the data folder is in order/i }).waitFor();
   await axeClean(page);
   await open(page, 'integrations');
-  await page.getByText('/v1').first().waitFor();
+  await page.getByText('Claude Code').first().waitFor();
 }
 
 // A second device is started with the code that the page shows.
@@ -121,7 +128,7 @@ async function invites(page) {
   const command = await page.getByRole('textbox', { name: 'The command for it' }).inputValue();
   const desk = await startNode('desk', '--join', command.split(' ').at(-1));
   try {
-    await page.getByRole('row', { name: /desk.*member/ }).waitFor();
+    await button(page, 'Forget: desk').waitFor();
     await open(page, 'home');
     await page.getByRole('link', { name: /^desk/ }).waitFor();
   } finally {
@@ -158,7 +165,9 @@ try {
 } catch (fault) {
   ++failed;
   console.log(`FAILED with a real node: ${fault.message}`);
-  console.log(complaints.join('\n'));
+  const picture = new URL('../../build/real.png', import.meta.url).pathname;
+  await page.screenshot({ path: picture });
+  console.log([...complaints, `what the page showed: ${picture}`].join('\n'));
 } finally {
   await browser.close();
   await node.stop();
