@@ -1,6 +1,7 @@
 // Who may ask, over the real server: a matrix of Host, Origin, method, content type and key on
 // loopback and by TLS, and what browsers are told.
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
@@ -305,8 +306,8 @@ TEST(AccessTest, OriginsAreNamedOneByOne) {
 
 class TlsClient {
  public:
-  TlsClient(uint16_t port, int max_version = 0)
-      : plain_(port), context_(SSL_CTX_new(TLS_client_method())) {
+  TlsClient(uint16_t port, int max_version = 0, int receive_buffer = 0)
+      : plain_(port, receive_buffer), context_(SSL_CTX_new(TLS_client_method())) {
     if (max_version != 0) SSL_CTX_set_max_proto_version(context_, max_version);
     ssl_ = SSL_new(context_);
     SSL_set_fd(ssl_, plain_.descriptor());
@@ -368,6 +369,13 @@ class TlsAccessTest : public testing::Test {
            "\r\n";
   }
   std::string Bearer() const { return "Authorization: Bearer " + key_ + "\r\n"; }
+  // The connection ends with its answer.
+  std::string StreamRequest() const {
+    const std::string body =
+        R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":"Hi"}]})";
+    return "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + kJson +
+           Bearer() + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  }
 
   const std::unique_ptr<sys::TemporaryFolder> folder_ =
       *sys::TemporaryFolder::Create("exo-access-");
@@ -443,10 +451,7 @@ TEST_F(TlsAccessTest, AnAnswerEndsInDueFormAndLongOnesCome) {
   TestServer server(Options());
   server.Set({.pieces = std::vector<std::string>(20'000, "0123456789"), .burst = 100});
   TlsClient client(server.port());
-  const std::string body =
-      R"({"model":"tiny","stream":true,"messages":[{"role":"user","content":"Hi"}]})";
-  client.Write("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + kJson +
-               Bearer() + "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  client.Write(StreamRequest());
   bool in_form = false;
   const std::string answer = client.ReadToEnd(&in_form);
   EXPECT_TRUE(in_form);
@@ -457,6 +462,40 @@ TEST_F(TlsAccessTest, AnAnswerEndsInDueFormAndLongOnesCome) {
     ++pieces;
   }
   EXPECT_EQ(pieces, 20'000u);
+}
+
+// The server's end of a connection of this process.
+int ServerSideOf(int client) {
+  sockaddr_in own{}, peer{};
+  socklen_t size = sizeof(own);
+  EXPECT_EQ(::getsockname(client, reinterpret_cast<sockaddr*>(&own), &size), 0);
+  for (int fd = 0; fd < 1024; ++fd) {
+    size = sizeof(peer);
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 &&
+        peer.sin_family == AF_INET && peer.sin_port == own.sin_port) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+// What TLS says at the end has to wait where the answer fills all the room that the kernel has.
+TEST_F(TlsAccessTest, AnAnswerEndsInDueFormThoughItsReaderIsSlow) {
+  TestServer server(Options());
+  const int smallest = 1;  // the kernel's least: a few kilobytes
+  for (size_t length = 1000; length < 2400; length += 100) {
+    server.Set({.pieces = std::vector<std::string>(1, std::string(length, 'x')), .burst = 100});
+    TlsClient client(server.port(), 0, 2048);
+    ASSERT_EQ(::setsockopt(ServerSideOf(client.plain().descriptor()), SOL_SOCKET, SO_SNDBUF,
+                           &smallest, sizeof(smallest)),
+              0);
+    client.Write(StreamRequest());
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    bool in_form = false;
+    const std::string answer = client.ReadToEnd(&in_form);
+    EXPECT_TRUE(in_form) << answer.size();
+    EXPECT_NE(answer.find("data: [DONE]"), std::string::npos);
+  }
 }
 
 TEST_F(TlsAccessTest, ManyRequestsUseOneConnection) {

@@ -91,7 +91,7 @@ bool Connection::Decrypt(size_t count) {
   return false;
 }
 
-// What TLS has to say at the end, if the kernel takes it.
+// What TLS has to say of what it cannot read, if the kernel takes it.
 void Connection::SendLast() {
   if (tls_ == nullptr || write_pending_) return;
   ErrorCodeAsio ignored;
@@ -248,7 +248,11 @@ void Connection::Drain() {
   draining_ = true;
   input_.clear();
   if (tls_ != nullptr) tls_->Close();
-  SendLast();
+  Flush();  // what TLS has to say at the end
+  if (!write_pending_) EndSending();
+}
+
+void Connection::EndSending() {
   ErrorCodeAsio ignored;
   socket_.shutdown(Socket::shutdown_send, ignored);
   read_timer_.expires_after(limits_.drain_time);

@@ -76,6 +76,7 @@ class Connection final : public Exchange, public std::enable_shared_from_this<Co
   void StartPings();
 
   void Drain();
+  void EndSending();
   void Close(bool reset);
 
   Socket socket_;

@@ -179,6 +179,7 @@ void Connection::OnWritten(const ErrorCodeAsio& error, size_t count) {
   write_timer_.cancel();
   ResumeWhenDrained();
   if (Queued() > 0 || (tls_ != nullptr && tls_->output_bytes() > 0)) return Flush();
+  if (draining_) return EndSending();
   if (busy_ && finished_) EndExchange();
 }
 
