@@ -274,6 +274,8 @@ class NodeImpl final : public Node,
   void Measure();
   void OnMeasured(Result<backend::Speed> speed);
   void PublishSpeed();
+  void MeasureFormats();
+  void SetCosts(const backend::WorkCosts& costs);
   void LearnSpeed();
   void LookAtHealth();
   void StayAwakeForAnswers();
@@ -453,6 +455,7 @@ class NodeImpl final : public Node,
   LiveSpeed speed_;                     // of this device
   std::optional<sys::CpuQuota> quota_;  // that it was measured under
   bool measuring_ = false;
+  bool costs_known_ = false;
   Time measure_at_{};                // again, when it is quiet then
   Time worked_at_{};                 // until when its work was learned from
   Time quiet_since_{};               // this process did nothing, or its quota was looked at
