@@ -1,4 +1,4 @@
-# Part of the install script (cmake/install.cmake): files that the program writes about itself, and the changelog.
+# Part of the install script (cmake/install.cmake): files that the program writes about itself, and the changelogs.
 # EXO_RUN: how it runs on this machine; EXO_BINDIR: where it will be, under CMAKE_INSTALL_PREFIX; EXO_STAGING: a folder for
 # what is installed from there; EXO_CHANGELOG: the file.
 file(REMOVE_RECURSE "${EXO_STAGING}")
@@ -25,11 +25,20 @@ foreach(kind user system)
   endif()
 endforeach()
 
-# Compressed without a name and a time in it: the same bytes each time.
-file(COPY "${EXO_CHANGELOG}" DESTINATION "${EXO_STAGING}")
-file(RENAME "${EXO_STAGING}/CHANGELOG.md" "${EXO_STAGING}/changelog")
-execute_process(COMMAND gzip -9n "${EXO_STAGING}/changelog" COMMAND_ERROR_IS_FATAL ANY)
-file(INSTALL "${EXO_STAGING}/changelog.gz" DESTINATION "${CMAKE_INSTALL_PREFIX}/share/doc/exo"
+# The changelog as people read it is NEWS.gz; changelog.gz has the form of Debian's tools, with the time of the commit where
+# SOURCE_DATE_EPOCH tells it. Compressed without a name and a time in it: the same bytes each time.
+execute_process(COMMAND ${EXO_RUN} --version OUTPUT_VARIABLE version COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCH "[0-9]+[.][0-9]+[.][0-9]+" version "${version}")
+string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)
+file(WRITE "${EXO_STAGING}/changelog" "exo (${version}) stable; urgency=medium
+
+  * What is new is in NEWS.gz.
+
+ -- exo maintainers <maintainers@exo.invalid>  ${date}
+")
+configure_file("${EXO_CHANGELOG}" "${EXO_STAGING}/NEWS" COPYONLY)
+execute_process(COMMAND gzip -9n "${EXO_STAGING}/changelog" "${EXO_STAGING}/NEWS" COMMAND_ERROR_IS_FATAL ANY)
+file(INSTALL "${EXO_STAGING}/changelog.gz" "${EXO_STAGING}/NEWS.gz" DESTINATION "${CMAKE_INSTALL_PREFIX}/share/doc/exo"
   PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ)
 
 # Completions, where the shells look for them.

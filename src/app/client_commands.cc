@@ -13,7 +13,6 @@
 #include "app/adapter_option.h"
 #include "app/ask.h"
 #include "app/chat_command.h"
-#include "app/data_folder.h"
 #include "app/model_path.h"
 #include "app/output.h"
 #include "app/pull_command.h"
@@ -24,6 +23,7 @@
 #include "fetch/reference.h"
 #include "service/api_keys.h"
 #include "store/model.h"
+#include "sys/process.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
 
@@ -35,6 +35,8 @@ using nlohmann::json;
 // Of an id that people compare: 64 bits cannot be met by trying keys.
 constexpr size_t kIdDigits = 16;
 constexpr size_t kMaxInput = 64u << 20;
+// Ten a second: the node's doctor looks for a second at most, and may be busy.
+constexpr int kPatientLooks = 50;
 constexpr Time kInputPatience = std::chrono::seconds(5);
 
 // A prompt as one reads it: what was piped in, without a byte order mark and line ends at the end.
@@ -202,15 +204,28 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   return body;
 }
 
+HttpClient ClientOf(const RunningNode& node) {
+  // Without it the node says what is missing, where something is.
+  return HttpClient(node.api_port, service::ReadAdminToken(node.folder).value_or(""));
+}
+
 Result<HttpClient> OwnNode(const Settings& settings) {
   const auto node = FindNodeToAsk();
-  // Without it the node says what is missing, where something is.
-  const std::string token =
-      service::ReadAdminToken(node ? node->folder : sys::DataFolder()).value_or("");
-  if (node) return HttpClient(node->api_port, token);
+  if (node) return ClientOf(*node);
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());
-  return HttpClient(settings.api_port, token);
+  return ClientOf({.folder = sys::DataFolder(), .api_port = settings.api_port});
+}
+
+Result<json> GetSoon(const HttpClient& api, const std::string& path) {
+  sys::WakeFd silent;
+  int looks = 0;
+  const auto wait = [&] {
+    if (++looks >= kPatientLooks) silent.Notify();
+  };
+  auto answer = api.Watched(silent.fd(), wait).Get(path);
+  if (answer || answer.error().code != ErrorCode::kCancelled) return answer;
+  return Fail(ErrorCode::kDisconnected, "what listens on port {} does not answer", api.port());
 }
 
 Result<void> RunRun(const Settings& settings, const AskOptions& given) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "app/data_folder.h"
 #include "app/http_client.h"
 #include "app/local_commands.h"
 #include "app/settings.h"
@@ -13,9 +14,16 @@
 
 namespace exo::app {
 
+// The API of a node of this machine, with its admin token where this user may read that.
+HttpClient ClientOf(const RunningNode& node);
+
 // The API of the node that runs on this machine's data folder; where it left no note (on a full
 // disk), of the port that the settings name. Errors: kDisconnected.
 Result<HttpClient> OwnNode(const Settings& settings);
+
+// An answer that may be waited for a few seconds at most: another program may have the port and say
+// nothing. Errors: kDisconnected then, too; those of HttpClient::Get.
+Result<nlohmann::json> GetSoon(const HttpClient& api, const std::string& path);
 
 // How a model is to be loaded; what is unset is as its last time.
 struct PlacingOptions {

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "app/toml.h"
+#include "backend/work_costs.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "wire/messages.h"
@@ -118,6 +119,10 @@ class ClusterReader {
     device.memory_available = device.memory_budget = TRY(Memory(table));
     device.decode_gbps = TRY(Number(table, "decode_gbps", kMostSpeed));
     device.prefill_gops = TRY(Number(table, "prefill_gops", kMostSpeed));
+    const backend::WorkCosts& costs = backend::TypicalCosts();
+    device.layer_bytes = costs.layer_bytes;
+    for (const backend::FormatCost& one : costs.formats)
+      device.formats.push_back({static_cast<uint32_t>(one.type), one.decode, one.prefill});
     if (const toml::node* guest = table.get("guest")) {
       if (!guest->is_boolean()) return Wrong(*guest, "guest", "true or false");
       device.guest = guest->as_boolean()->get();

@@ -147,6 +147,7 @@ void Commands::AddSecret() {
                     [this](const Settings& settings) { return RunSecret(settings, secret_); });
   s->add_flag("--new", secret_.make_new, "print a new secret without storing it");
   s->add_flag("--rotate", secret_.rotate, "replace the secret on all devices of the cluster");
+  s->add_flag("--json", secret_.json, "print one JSON value");
 }
 
 void Commands::AddPairing() {
@@ -158,6 +159,7 @@ void Commands::AddPairing() {
   CLI::App* j = Add("join", "join another device's cluster, by a code or by its secret",
                     [this](const Settings& settings) {
                       const bool by_code = join_.ask || !join_.code.empty();
+                      secret_.json = join_.json;
                       return by_code ? RunJoinByCode(settings, join_) : RunJoin(settings, secret_);
                     });
   CLI::Option* code =

@@ -104,6 +104,7 @@ void Commands::AddLaunch() {
                             ->excludes(print);
   c->add_flag("--restore", launch_.restore, "bring the backup of those settings back")
       ->excludes(print, config);
+  c->add_flag("--json", launch_.json, "with --print, --config or --restore: print one JSON value");
 }
 
 void Commands::AddViews() {
@@ -132,7 +133,7 @@ void Commands::AddWatching() {
   CLI::App* t = Add("top", "devices, models and requests, live",
                     [this](const Settings& settings) { return RunTop(settings, top_); });
   t->add_flag("--once", top_.once, "show it once");
-  t->add_flag("--json", top_.json, "print a line of JSON each second");
+  t->add_flag("--json", top_.json, "print a line of JSON whenever something changes");
   CLI::App* r = Add("trace", "where the time of a request went",
                     [this](const Settings& settings) { return RunTrace(settings, trace_); });
   r->add_option("REQUEST", trace_.id, "the first digits of its id (default: the newest)");

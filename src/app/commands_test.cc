@@ -65,6 +65,23 @@ TEST(CommandTreeTest, DescribesArgumentsAliasesChoicesAndKinds) {
   EXPECT_EQ(named("exo key add").path.size(), 2u);
 }
 
+// What serves, or prints a text of a form of its own, has no other one.
+TEST(CommandTreeTest, EveryCommandThatAnswersDoesSoInJson) {
+  const std::set<std::string> without = {"exo up", "exo mcp", "exo completions", "exo man",
+                                         "exo help"};
+  const Commands commands;
+  const auto all = DescribeCommands(commands.app);
+  for (const CommandInfo& command : all) {
+    const bool is_parent = std::ranges::any_of(all, [&](const CommandInfo& one) {
+      return one.path.size() > command.path.size() && one.Name().starts_with(command.Name() + " ");
+    });
+    const bool has_json = std::ranges::any_of(command.options, [](const OptionInfo& option) {
+      return std::ranges::find(option.names, "--json") != option.names.end();
+    });
+    if (!is_parent) EXPECT_NE(has_json, without.contains(command.Name())) << command.Name();
+  }
+}
+
 TEST(CompletionsTest, EveryCommandIsInEveryScript) {
   const Commands commands;
   for (const char* shell : {"bash", "zsh", "fish"}) {

@@ -156,7 +156,8 @@ std::string ZshValues(const OptionInfo& option) {
     case ValueKind::kShell:
       return fmt::format(":{}:(bash zsh fish)", name);
     case ValueKind::kNone:
-      return fmt::format(":{}: ", name);
+      // What an argument is called is no completion, but keeps zsh from inserting an option's name.
+      return name == "value" ? ":value: " : fmt::format(":{}:{{true}}", name);
   }
   return "";
 }
@@ -248,7 +249,7 @@ std::string FishValues(const OptionInfo& option) {
 
 // The condition under which a command's own words are offered.
 std::string FishCondition(const std::vector<CommandInfo>& all, const CommandInfo& command) {
-  if (command.path.empty()) return "__fish_use_subcommand";
+  if (command.path.empty()) return "__exo_has_no_command";
   std::string text = fmt::format("__fish_seen_subcommand_from {}", command.path[0]);
   if (command.path.size() == 1)
     for (const std::string& alias : command.aliases) text += " " + alias;
@@ -260,11 +261,37 @@ std::string FishCondition(const std::vector<CommandInfo>& all, const CommandInfo
   return text;
 }
 
+// Fish's own __fish_use_subcommand takes the value of an option in front for a command.
+constexpr std::string_view kFishHead = R"(# Completes the words of exo in fish:
+#   exo completions fish > ~/.config/fish/completions/exo.fish
+function __exo_has_no_command
+  set -l words (commandline -opc)
+  set -e words[1]
+  set -l is_value 0
+  for word in $words
+    if test $is_value = 1
+      set is_value 0
+    else if contains -- $word OPTIONS
+      set is_value 1
+    else if not string match -q -- '-*' $word
+      return 1
+    end
+  end
+  return 0
+end
+complete -c exo -f
+)";
+
+std::string FishHead(const CommandInfo& program) {
+  std::vector<std::string> names;
+  for (const OptionInfo& option : program.options) {
+    if (option.takes_value) names.insert(names.end(), option.names.begin(), option.names.end());
+  }
+  return Replaced(std::string(kFishHead), "OPTIONS", fmt::format("{}", fmt::join(names, " ")));
+}
+
 std::string FishScript(const std::vector<CommandInfo>& all) {
-  std::string text =
-      "# Completes the words of exo in fish:\n"
-      "#   exo completions fish > ~/.config/fish/completions/exo.fish\n"
-      "complete -c exo -f\n";
+  std::string text = FishHead(all[0]);
   for (const CommandInfo& command : all) {
     const std::string condition = Quoted(FishCondition(all, command), true);
     for (const CommandInfo& one : all) {

@@ -11,7 +11,7 @@
 #include "base/text.h"
 #include "net/socket.h"
 #include "node/doctor.h"
-#include "sys/process.h"
+#include "service/findings.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
 
@@ -24,40 +24,6 @@ using node::FindingState;
 
 constexpr unsigned kDoctorColumns = 80;
 constexpr size_t kIndent = 9;
-// Ten a second: a node looks for a second at most, and may be busy.
-constexpr int kPatientLooks = 50;
-
-FindingState StateNamed(const std::string& name) {
-  for (const FindingState state :
-       {FindingState::kOk, FindingState::kWarning, FindingState::kProblem}) {
-    if (name == node::FindingStateName(state)) return state;
-  }
-  return FindingState::kUnknown;
-}
-
-std::vector<Finding> FindingsIn(const json& answer) {
-  std::vector<Finding> findings;
-  for (const json& check : answer.value("checks", json::array())) {
-    findings.push_back({.id = check.value("id", ""),
-                        .state = StateNamed(check.value("state", "")),
-                        .title = check.value("title", ""),
-                        .detail = check.value("detail", ""),
-                        .fix = check.value("fix", "")});
-  }
-  return findings;
-}
-
-json FindingsJson(const std::vector<Finding>& findings) {
-  json checks = json::array();
-  for (const Finding& one : findings) {
-    checks.push_back({{"id", one.id},
-                      {"state", node::FindingStateName(one.state)},
-                      {"title", one.title},
-                      {"detail", one.detail},
-                      {"fix", one.fix}});
-  }
-  return {{"checks", std::move(checks)}};
-}
 
 size_t CountOf(const std::vector<Finding>& findings, FindingState state) {
   return static_cast<size_t>(
@@ -68,18 +34,6 @@ std::string Paragraph(const std::string& text) {
   const size_t columns = sys::TerminalColumns(1).value_or(kDoctorColumns);
   return std::string(kIndent, ' ') +
          Wrapped(Printable(text), std::max<size_t>(columns, 40) - kIndent, kIndent);
-}
-
-// Another program may have the port and say nothing. Errors: kDisconnected then, too.
-Result<json> AskDoctor(const HttpClient& api) {
-  sys::WakeFd silent;
-  int looks = 0;
-  const auto wait = [&] {
-    if (++looks >= kPatientLooks) silent.Notify();
-  };
-  auto answer = api.Watched(silent.fd(), wait).Get("/v1/internal/doctor");
-  if (answer || answer.error().code != ErrorCode::kCancelled) return answer;
-  return Fail(ErrorCode::kDisconnected, "what listens on port {} does not answer", api.port());
 }
 
 // Why the node would not get a port.
@@ -126,16 +80,17 @@ std::string DoctorText(const std::vector<Finding>& findings, bool all) {
 Result<void> RunDoctor(const Settings& settings, const DoctorOptions& options) {
   std::vector<Finding> findings;
   const auto api = OwnNode(settings);
-  const auto answer = api ? AskDoctor(*api) : Result<json>(std::unexpected(api.error()));
+  const auto answer =
+      api ? GetSoon(*api, "/v1/internal/doctor") : Result<json>(std::unexpected(api.error()));
   if (answer) {
-    findings = FindingsIn(*answer);
+    findings = service::FindingsIn(*answer);
   } else if (answer.error().code == ErrorCode::kDisconnected) {
     findings = DiagnoseWithoutNode(settings);
   } else {
     return std::unexpected(answer.error());
   }
   if (options.json) {
-    PrintJson(FindingsJson(findings));
+    PrintJson(service::FindingsJson(findings));
   } else {
     Write(DoctorText(findings, options.all));
   }

@@ -16,15 +16,6 @@ using service::Json;
 
 constexpr size_t kMaxFile = 1 << 20;
 
-// A setting's value as JSON has it.
-Json ValueOf(const SettingInfo& info, const std::vector<std::string>& texts) {
-  if (info.is_list) return texts;
-  if (texts.empty()) return {};
-  if (info.is_flag) return texts[0] == "true";
-  if (info.is_number) return std::stoull(texts[0]);  // the table has checked it
-  return texts[0];
-}
-
 std::string KindOfOrigin(const std::string& origin) {
   if (origin.empty()) return "default";
   if (origin.starts_with("--")) return "flag";
@@ -67,6 +58,15 @@ Result<void> CheckName(const std::string& name) {
 
 }  // namespace
 
+Json SettingJson(const Settings& settings, const SettingInfo& info) {
+  const std::vector<std::string> texts = SettingTexts(settings, info.key);
+  if (info.is_list) return texts;
+  if (texts.empty()) return {};
+  if (info.is_flag) return texts[0] == "true";
+  if (info.is_number) return std::stoull(texts[0]);  // the table has checked it
+  return texts[0];
+}
+
 service::SettingsView FileSettings::Read() {
   service::SettingsView view{.file = SettingsPath(sources_)};
   const auto next = ReadSettings(sources_);
@@ -81,9 +81,9 @@ service::SettingsView FileSettings::Read() {
                              .help = info.what,
                              .is_secret = info.is_secret};
     if (!info.is_secret) {
-      one.value = ValueOf(info, SettingTexts(running_, info.key));
-      one.fallback = ValueOf(info, SettingTexts(defaults, info.key));
-      const Json later = next ? ValueOf(info, SettingTexts(*next, info.key)) : one.value;
+      one.value = SettingJson(running_, info);
+      one.fallback = SettingJson(defaults, info);
+      const Json later = next ? SettingJson(*next, info) : one.value;
       if (later != one.value) one.next = later;
     }
     view.settings.push_back(std::move(one));

@@ -8,6 +8,10 @@
 
 namespace exo::app {
 
+// A setting's value as JSON has it: a text, a number, true or false, a list of texts; null where it
+// is unset.
+service::Json SettingJson(const Settings& settings, const SettingInfo& info);
+
 class FileSettings final : public service::SettingsDesk {
  public:
   // `running`: what the node was started with, from `sources`.

@@ -53,6 +53,31 @@ unsigned StatusIn(const json& error) {
   return status.is_number_unsigned() ? status.get<unsigned>() : 500;
 }
 
+// Of the lines between two empty ones; data that are none are empty.
+struct Frame {
+  std::string id, name, data;
+};
+Frame ParseFrame(std::string_view text) {
+  Frame frame;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = text.substr(at, end - at);
+    at = end + 1;
+    for (const auto& [field, value] :
+         {std::pair{"id: ", &frame.id}, {"event: ", &frame.name}, {"data: ", &frame.data}}) {
+      if (line.starts_with(field)) value->assign(line.substr(std::string_view(field).size()));
+    }
+  }
+  return frame;
+}
+
+std::function<bool(const ServerEvent&)> DataOnly(const std::function<void(const json&)>& on_event) {
+  return [&on_event](const ServerEvent& event) {
+    on_event(event.data);
+    return true;
+  };
+}
+
 std::unexpected<Error> ErrorOf(unsigned status, const std::string& body) {
   return Fail(CodeFor(status), "{}", ErrorMessageOf(status, body));
 }
@@ -67,7 +92,9 @@ class Exchange {
            const std::function<void()>& on_wait)
       : socket_(context_), port_(port), stop_fd_(stop_fd), token_(token), on_wait_(on_wait) {}
 
-  Result<void> Send(http::verb verb, const std::string& path, const std::string& body) {
+  // `after`: the last event that was seen of a stream; empty: none.
+  Result<void> Send(http::verb verb, const std::string& path, const std::string& body,
+                    const std::string& after = "") {
     beast::error_code error;
     socket_.connect({asio::ip::address_v4::loopback(), port_}, error);
     if (error) {
@@ -82,23 +109,29 @@ class Exchange {
     request.set(http::field::accept, "application/json, text/event-stream");
     if (!token_.empty() && path.starts_with("/v1/internal/"))
       request.set(http::field::authorization, "Bearer " + token_);
+    if (!after.empty()) request.set("Last-Event-ID", after);
     request.body() = body;
     request.prepare_payload();
     http::write(socket_, request, error);
     if (error)
       return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
+    socket_.non_blocking(true, error);
+    if (error) return Fail(ErrorCode::kIo, "a socket's mode is not changed: {}", error.message());
     return {};
   }
 
   int descriptor() { return socket_.native_handle(); }
 
-  // Reads what is there, or waits for it unless the user stops. Bytes behind the header that are in
-  // buffer_ already are parsed without a read.
+  // Reads what is there, or waits for it unless the user stops. What is in buffer_ already may be
+  // enough to go on with, or a part of a chunk: only the parser knows.
   template <class Parser>
   Result<void> ReadSome(Parser& parser) {
-    if (buffer_.size() == 0) TRY(Wait());
     beast::error_code error;
-    http::read_some(socket_, buffer_, parser, error);
+    for (;;) {
+      http::read_some(socket_, buffer_, parser, error);
+      if (error != asio::error::would_block) break;
+      TRY(Wait());
+    }
     if (error && error != http::error::need_buffer) {
       return Fail(ErrorCode::kDisconnected, "the node closed the connection: {}", error.message());
     }
@@ -117,7 +150,8 @@ class Exchange {
     return parsed;
   }
 
-  Result<void> ReadStream(const std::function<void(const json&)>& on_event) {
+  // Until [DONE], or until `on_event` returns false.
+  Result<void> ReadStream(const std::function<bool(const ServerEvent&)>& on_event) {
     http::response_parser<http::buffer_body> parser;
     parser.body_limit(boost::none);
     while (!parser.is_header_done()) TRY(ReadSome(parser));
@@ -140,7 +174,6 @@ class Exchange {
 
  private:
   Result<void> Wait() {
-    if (stop_fd_ < 0 && !on_wait_) return {};  // the read waits
     const std::array fds = {socket_.native_handle(), stop_fd_};
     const auto watched = std::span(fds).first(stop_fd_ < 0 ? 1 : 2);
     for (;;) {
@@ -150,23 +183,20 @@ class Exchange {
       if (on_wait_) on_wait_();
     }
   }
-  // Handles the complete events at the front of `pending`; true after [DONE].
+  // Handles the complete events at the front of `pending`; true when no more are wanted or to come.
   static Result<bool> TakeEvents(std::string& pending,
-                                 const std::function<void(const json&)>& on_event) {
+                                 const std::function<bool(const ServerEvent&)>& on_event) {
     for (size_t end = pending.find("\n\n"); end != std::string::npos; end = pending.find("\n\n")) {
-      const std::string event = pending.substr(0, end);
+      Frame frame = ParseFrame(std::string_view(pending).substr(0, end));
       pending.erase(0, end + 2);
-      // In front of it there may be the event's number and kind.
-      const size_t line = event.starts_with("data: ") ? 0 : event.find("\ndata: ");
-      if (line == std::string::npos) continue;
-      const std::string data = event.substr(event.find("data: ", line) + 6);
-      if (data == "[DONE]") return true;
-      const json parsed = json::parse(data, nullptr, false);
+      if (frame.data.empty()) continue;
+      if (frame.data == "[DONE]") return true;
+      json parsed = json::parse(frame.data, nullptr, false);
       if (parsed.is_discarded())
         return Fail(ErrorCode::kCorrupt, "the node sent an event that is not JSON");
       if (parsed.is_object() && parsed.contains("error"))
-        return ErrorOf(StatusIn(parsed["error"]), data);
-      on_event(parsed);
+        return ErrorOf(StatusIn(parsed["error"]), frame.data);
+      if (!on_event({std::move(frame.id), std::move(frame.name), std::move(parsed)})) return true;
     }
     return false;
   }
@@ -260,6 +290,13 @@ Result<void> HttpClient::GetStream(const std::string& path,
                                    const std::function<void(const json&)>& on_event) const {
   Exchange exchange(port_, stop_fd_, token_, on_wait_);
   TRY(exchange.Send(http::verb::get, path, ""));
+  return exchange.ReadStream(DataOnly(on_event));
+}
+
+Result<void> HttpClient::Follow(const std::string& path, const std::string& after,
+                                const std::function<bool(const ServerEvent&)>& on_event) const {
+  Exchange exchange(port_, stop_fd_, token_, on_wait_);
+  TRY(exchange.Send(http::verb::get, path, "", after));
   return exchange.ReadStream(on_event);
 }
 
@@ -267,7 +304,7 @@ Result<void> HttpClient::PostStream(const std::string& path, const json& body,
                                     const std::function<void(const json&)>& on_event) const {
   Exchange exchange(port_, stop_fd_, token_, on_wait_);
   TRY(exchange.Send(http::verb::post, path, ToText(body)));
-  return exchange.ReadStream(on_event);
+  return exchange.ReadStream(DataOnly(on_event));
 }
 
 }  // namespace exo::app

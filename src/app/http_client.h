@@ -34,6 +34,13 @@ class HttpCall {
   std::unique_ptr<Impl> impl_;
 };
 
+// One of a stream of server-sent events.
+struct ServerEvent {
+  std::string id;    // empty: it has none
+  std::string name;  // its kind; empty: it has none
+  nlohmann::json data;
+};
+
 // The message of an answer that is an error, in the shape of any dialect.
 std::string ErrorMessageOf(unsigned status, const std::string& body);
 
@@ -71,6 +78,10 @@ class HttpClient {
                           const std::function<void(const nlohmann::json&)>& on_event) const;
   Result<void> GetStream(const std::string& path,
                          const std::function<void(const nlohmann::json&)>& on_event) const;
+  // Events with their names, behind the one whose id is `after` (empty: from now on), until
+  // `on_event` returns false. Errors: kDisconnected, also when the node ends the stream.
+  Result<void> Follow(const std::string& path, const std::string& after,
+                      const std::function<bool(const ServerEvent&)>& on_event) const;
 
  private:
   uint16_t port_;

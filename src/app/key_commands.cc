@@ -4,22 +4,20 @@
 #include <fmt/ranges.h>
 
 #include <charconv>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "app/key_keeper.h"
 #include "app/output.h"
 #include "app/terminal.h"
 #include "base/text.h"
 #include "service/api_keys.h"
-#include "sys/system.h"
 
 namespace exo::app {
 namespace {
 
 using nlohmann::json;
 using service::ApiKey;
-using service::KeyUse;
 
 std::optional<uint64_t> Whole(std::string_view text) {
   uint64_t value = 0;
@@ -28,27 +26,19 @@ std::optional<uint64_t> Whole(std::string_view text) {
   return value;
 }
 
-int64_t SecondsNow() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
-}
-
-uint64_t TokensToday(const KeyUse& use) {
-  return use.day == SecondsNow() / 86'400 ? use.tokens : 0;
-}
-
 std::string OrAny(uint64_t limit, std::string_view unit) {
   return limit == 0 ? "any" : fmt::format("{}{}", limit, unit);
 }
 
-json KeyJson(const ApiKey& key, const KeyUse& use) {
+json KeyJson(const KeptKey& kept) {
+  const ApiKey& key = kept.key;
   return {{"name", key.name},
           {"scopes", service::ScopeNames(key.scopes)},
           {"rate_per_minute", key.rate == 0 ? json() : json(key.rate)},
           {"quota_per_day", key.quota == 0 ? json() : json(key.quota)},
           {"created", key.created},
-          {"last_used", use.last == 0 ? json() : json(use.last)},
-          {"tokens_today", TokensToday(use)}};
+          {"last_used", kept.last_used == 0 ? json() : json(kept.last_used)},
+          {"tokens_today", kept.tokens_today}};
 }
 
 }  // namespace
@@ -84,27 +74,26 @@ Result<void> RunKeyAdd(const KeyOptions& options) {
                                                                : options.scopes));
   if (!options.rate.empty()) key.rate = TRY(ParseRate(options.rate));
   if (!options.quota.empty()) key.quota = TRY(ParseQuota(options.quota));
-  const std::string text = TRY(service::AddKey(sys::DataFolder(), key));
+  const auto keeper = FindKeyKeeper();
+  const std::string text = TRY(keeper->Add(key));
   if (options.json) {
-    json shown = KeyJson(key, {});
+    json shown = KeyJson({.key = key});
     shown["key"] = text;
     for (const char* later : {"created", "last_used", "tokens_today"}) shown.erase(later);
     PrintJson(shown);
     return {};
   }
   Print("{}\n", text);
-  Note("exo: this is the key '{}' ({}); it is not kept and cannot be shown again\n",
-       Printable(key.name), fmt::join(service::ScopeNames(key.scopes), ", "));
+  Note("exo: this is the key '{}'{} ({}); it is not kept and cannot be shown again\n",
+       Printable(key.name), keeper->Owner(), fmt::join(service::ScopeNames(key.scopes), ", "));
   return {};
 }
 
 Result<void> RunKeyList(const KeyOptions& options) {
-  const std::string folder = sys::DataFolder();
-  const std::vector<ApiKey> keys = TRY(service::ReadKeys(folder));
-  auto uses = service::ReadKeyUse(folder);
+  const std::vector<KeptKey> keys = TRY(FindKeyKeeper()->List());
   if (options.json) {
     json list = json::array();
-    for (const ApiKey& key : keys) list.push_back(KeyJson(key, uses[key.id]));
+    for (const KeptKey& kept : keys) list.push_back(KeyJson(kept));
     PrintJson(list);
     return {};
   }
@@ -114,22 +103,23 @@ Result<void> RunKeyList(const KeyOptions& options) {
   }
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "SCOPES", "RATE", "QUOTA", "TODAY", "LAST USED"}};
-  for (const ApiKey& key : keys) {
-    const KeyUse& use = uses[key.id];
+  for (const KeptKey& kept : keys) {
+    const ApiKey& key = kept.key;
     rows.push_back({key.name, fmt::format("{}", fmt::join(service::ScopeNames(key.scopes), ",")),
                     OrAny(key.rate, "/min"), OrAny(key.quota, "/day"),
-                    fmt::format("{}", TokensToday(use)), TimeText(use.last)});
+                    fmt::format("{}", kept.tokens_today), TimeText(kept.last_used)});
   }
   Print("{}", Table(rows));
   return {};
 }
 
 Result<void> RunKeyRemove(const KeyOptions& options) {
-  TRY(service::RemoveKey(sys::DataFolder(), options.name));
+  const auto keeper = FindKeyKeeper();
+  TRY(keeper->Remove(options.name));
   if (options.json) {
     PrintJson({{"removed", options.name}});
   } else {
-    Print("the key '{}' is removed\n", Printable(options.name));
+    Print("the key '{}'{} is removed\n", Printable(options.name), keeper->Owner());
   }
   return {};
 }

@@ -1,5 +1,4 @@
-// The commands about API keys: exo key add, list, rm. They write the data folder's file, which a
-// running node reads again when it changes (service/api_keys.h).
+// The commands about API keys: exo key add, list, rm (key_keeper.h says where the keys are).
 #pragma once
 
 #include <string>

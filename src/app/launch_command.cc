@@ -114,13 +114,14 @@ LaunchPlan PlanQwen(const LaunchModel& model, uint16_t port) {
 
 struct Tool {
   const char* name;
+  const char* install;
   LaunchPlan (*plan)(const LaunchModel& model, uint16_t port);
 };
-constexpr Tool kTools[] = {{"claude", &PlanClaude},
-                           {"codex", &PlanCodex},
-                           {"opencode", &PlanOpencode},
-                           {"aider", &PlanAider},
-                           {"qwen", &PlanQwen}};
+constexpr Tool kTools[] = {{"claude", "npm install -g @anthropic-ai/claude-code", &PlanClaude},
+                           {"codex", "npm install -g @openai/codex", &PlanCodex},
+                           {"opencode", "npm install -g opencode-ai", &PlanOpencode},
+                           {"aider", "pipx install aider-chat", &PlanAider},
+                           {"qwen", "npm install -g @qwen-code/qwen-code", &PlanQwen}};
 
 // The model that is meant where none is named: what runs goes first.
 Result<std::string> DefaultModel(const HttpClient& api) {
@@ -166,12 +167,15 @@ std::string ForShell(const std::string& text) {
   return quoted + "'";
 }
 
-void PrintPlan(const LaunchPlan& plan, const std::vector<std::string>& arguments) {
+void PrintPlan(const LaunchPlan& plan, const std::vector<std::string>& words, bool as_json) {
+  if (as_json) {
+    return PrintJson(
+        {{"program", plan.program}, {"arguments", words}, {"variables", Object(plan.variables)}});
+  }
   std::string text;
   for (const auto& [name, value] : plan.variables) text += name + "=" + ForShell(value) + " \\\n  ";
   text += plan.program;
-  for (const std::string& argument : plan.arguments) text += " " + ForShell(argument);
-  for (const std::string& argument : arguments) text += " " + ForShell(argument);
+  for (const std::string& word : words) text += " " + ForShell(word);
   Print("{}\n", text);
 }
 
@@ -180,7 +184,7 @@ std::string BackupOf(const std::string& path) {
 }
 
 // An empty backup stands for a file that was not there.
-Result<void> WriteConfig(const LaunchPlan& plan) {
+Result<void> WriteConfig(const LaunchPlan& plan, bool as_json) {
   const std::string path = sys::HomeFolder() + "/" + plan.file;
   const bool existed = sys::Exists(path);
   const std::string old = existed ? TRY(sys::ReadPlainFile(path, kMaxSettingsFile)) : "";
@@ -189,12 +193,16 @@ Result<void> WriteConfig(const LaunchPlan& plan) {
   // The first backup is the one without exo in it.
   if (!sys::Exists(BackupOf(path))) TRY(sys::WriteFileAtomically(BackupOf(path), old, 0600));
   TRY(sys::WriteFileAtomically(path, merged, 0600));
+  if (as_json) {
+    PrintJson({{"file", path}, {"backup", BackupOf(path)}});
+    return {};
+  }
   Print("{} asks exo from now on; as it was: {}\nto take it back: exo launch {} --restore\n",
         Printable(path), Printable(BackupOf(path)), plan.program);
   return {};
 }
 
-Result<void> RestoreConfig(const LaunchPlan& plan) {
+Result<void> RestoreConfig(const LaunchPlan& plan, bool as_json) {
   const std::string path = sys::HomeFolder() + "/" + plan.file;
   if (!sys::Exists(BackupOf(path))) {
     return Fail(ErrorCode::kNotFound, "there is no {}: exo has not changed {}", BackupOf(path),
@@ -207,16 +215,22 @@ Result<void> RestoreConfig(const LaunchPlan& plan) {
     TRY(sys::WriteFileAtomically(path, old, 0600));
   }
   TRY(sys::RemoveFile(BackupOf(path)));
+  if (as_json) {
+    PrintJson({{"file", path}});
+    return {};
+  }
   Print("{} is as it was before exo\n", Printable(path));
   return {};
 }
 
-Result<void> StartTool(const LaunchPlan& plan, const std::vector<std::string>& arguments) {
-  std::vector<std::string> words = {plan.program};
-  words.insert(words.end(), plan.arguments.begin(), plan.arguments.end());
-  words.insert(words.end(), arguments.begin(), arguments.end());
+Result<void> StartTool(const LaunchPlan& plan, const std::vector<std::string>& words) {
+  std::vector<std::string> command = {plan.program};
+  command.insert(command.end(), words.begin(), words.end());
   TRY(FlushOutput());
-  return sys::BecomeProgram(words, plan.variables);
+  const auto started = sys::BecomeProgram(command, plan.variables);
+  if (started.error().code != ErrorCode::kNotFound) return started;
+  return Fail(ErrorCode::kNotFound, "there is no program {} on $PATH; this installs it: {}",
+              plan.program, plan.install);
 }
 
 }  // namespace
@@ -227,6 +241,7 @@ Result<LaunchPlan> PlanLaunch(const std::string& tool, const LaunchModel& model,
     names.emplace_back(one.name);
     if (tool != one.name) continue;
     LaunchPlan plan = one.plan(model, port);
+    plan.install = one.install;
     plan.note = ContextNote(model);
     return plan;
   }
@@ -260,17 +275,24 @@ Result<void> RunLaunch(const Settings& settings, const LaunchOptions& options) {
                 "--print prints",
                 options.tool);
   }
-  if (options.restore) return RestoreConfig(known);
+  if (options.json && !options.print && !options.config && !options.restore) {
+    return Fail(
+        ErrorCode::kInvalid,
+        "--json goes with --print, --config or --restore: once {} is started, what comes is "
+        "its own",
+        options.tool);
+  }
+  if (options.restore) return RestoreConfig(known, options.json);
   const HttpClient api = TRY(OwnNode(settings));
   const LaunchModel model = TRY(FindLaunchModel(api, options.model));
   const LaunchPlan plan = TRY(PlanLaunch(options.tool, model, api.port()));
   if (!plan.note.empty()) Note("exo: {}\n", Printable(plan.note));
-  if (options.config) return WriteConfig(plan);
-  if (options.print) {
-    PrintPlan(plan, options.arguments);
-    return {};
-  }
-  return StartTool(plan, options.arguments);
+  if (options.config) return WriteConfig(plan, options.json);
+  std::vector<std::string> words = plan.arguments;
+  words.insert(words.end(), options.arguments.begin(), options.arguments.end());
+  if (!options.print) return StartTool(plan, words);
+  PrintPlan(plan, words, options.json);
+  return {};
 }
 
 }  // namespace exo::app

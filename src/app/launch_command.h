@@ -21,6 +21,7 @@ struct LaunchOptions {
   bool print = false;
   bool config = false;
   bool restore = false;
+  bool json = false;  // of these three
 };
 
 struct LaunchModel {
@@ -31,6 +32,7 @@ struct LaunchModel {
 // How a tool is told where to ask.
 struct LaunchPlan {
   std::string program;
+  std::string install = {};                                    // how it comes onto this machine
   std::vector<std::string> arguments;                          // in front of the user's own
   std::vector<std::pair<std::string, std::string>> variables;  // added to the environment
   std::string note;  // what the user should know; empty: nothing

@@ -1,5 +1,8 @@
 // The `exo` command: parses the command line and hands over to one function per command.
+#include <algorithm>
 #include <exception>
+#include <span>
+#include <string_view>
 
 #include "app/commands.h"
 #include "app/exit_codes.h"
@@ -16,12 +19,12 @@ namespace {
 int Report(const Result<void>& result) {
   const Result<void> flushed = FlushOutput();
   if (!result) {
-    WriteError(result.error().message);
+    ReportError(result.error());
     return ExitCodeFor(result.error().code);
   }
   EndIfReaderIsGone();
   if (flushed) return kExitOk;
-  WriteError(flushed.error().message);
+  ReportError(flushed.error());
   return kExitError;
 }
 
@@ -32,8 +35,15 @@ int ReportParse(const CLI::App& app, const CLI::ParseError& error) {
     Write(usage.text);
     return Report({});
   }
-  WriteError(usage.text);
+  ReportError({ErrorCode::kInvalid, usage.text});
   return kExitUsage;
+}
+
+// Looked for without the parser, which may not get as far as that word. Behind `--` are words for
+// another program.
+bool WantsJson(std::span<char*> words) {
+  const auto end = std::ranges::find(words, std::string_view("--"));
+  return std::find(words.begin(), end, std::string_view("--json")) != end;
 }
 
 Result<void> Execute(const Commands& commands) {
@@ -45,6 +55,7 @@ Result<void> Execute(const Commands& commands) {
 int Main(int argc, char** argv) {
   sys::GuardStandardStreams();
   SetLog(sys::LogToStderr, LogLevel::kWarning);
+  if (WantsJson({argv, static_cast<size_t>(argc)})) SetJsonErrors();
   Commands commands;
   try {
     commands.app.parse(argc, argv);

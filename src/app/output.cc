@@ -16,6 +16,7 @@ constexpr int kStandardOutput = 1;
 // errno of the first write that failed; stdio forgets it. Commands print from one thread.
 int g_failed = 0;
 bool g_quiet = false;
+bool g_json_errors = false;
 
 void NoteFailure(bool ok) {
   if (ok || g_failed != 0) return;
@@ -53,6 +54,18 @@ void WriteNote(std::string_view text) {
 void WriteError(std::string_view text) {
   const std::string line = fmt::format("exo: {}\n", Printable(text));
   std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void ReportError(const Error& error) {
+  if (!g_json_errors) return WriteError(error.message);
+  const nlohmann::json said = {
+      {"error", {{"message", error.message}, {"code", ErrorCodeName(error.code)}}}};
+  const std::string line = ToText(said) + "\n";
+  std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void SetJsonErrors() {
+  g_json_errors = true;
 }
 
 void SetQuiet() {

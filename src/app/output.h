@@ -33,8 +33,13 @@ void Note(fmt::format_string<Args...> format, Args&&... args) {
   WriteNote(fmt::format(format, std::forward<Args>(args)...));
 }
 
-// "exo: TEXT" as a line on standard error, made Printable: why the command fails.
+// "exo: TEXT" as a line on standard error, made Printable: why something fails.
 void WriteError(std::string_view text);
+// The last word of a command that fails: such a line, or {"error": {message, code}} after
+// SetJsonErrors; `code` is ErrorCodeName's.
+void ReportError(const Error& error);
+// From now on ReportError writes JSON: the command line has `--json`.
+void SetJsonErrors();
 // From now on no advice is written.
 void SetQuiet();
 

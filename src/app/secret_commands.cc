@@ -26,17 +26,22 @@ Result<std::string> SecretInUse(const Settings& settings) {
   return TRY(net::ClusterSecret::LoadOrCreate(folder))->Text();
 }
 
+void PrintSecret(const std::string& secret, bool as_json) {
+  if (as_json) return PrintJson({{"secret", secret}});
+  Print("{}\n", secret);
+}
+
 }  // namespace
 
 Result<void> RunSecret(const Settings& settings, const SecretOptions& options) {
   if (options.make_new) {
-    Print("{}\n", net::ClusterSecret::Create()->Text());
+    PrintSecret(net::ClusterSecret::Create()->Text(), options.json);
     return {};
   }
   if (options.rotate)
     TRY(TRY(OwnNode(settings)).Post("/v1/internal/rotate-secret", nlohmann::json::object()));
   const std::string secret = TRY(SecretInUse(settings));
-  Print("{}\n", secret);
+  PrintSecret(secret, options.json);
   if (settings.cluster_secret.empty()) return {};
   const auto given = net::ClusterSecret::Parse(settings.cluster_secret);
   if (!given || (*given)->Text() != secret) {
@@ -54,7 +59,11 @@ Result<void> RunJoin(const Settings& settings, const SecretOptions& options) {
           ? TRY(sys::ReadHiddenLine("secret of the cluster (exo secret shows it there): "))
           : TRY(sys::ReadFile(options.file, 4096));
   TRY(net::ClusterSecret::Replace(sys::DataFolder(), text));
-  Print("joined; start this device with: exo up\n");
+  if (options.json) {
+    PrintJson({{"joined", true}});
+  } else {
+    Print("joined; start this device with: exo up\n");
+  }
   if (!settings.cluster_secret.empty()) {
     Note("exo: {} is set and takes precedence over the secret just stored\n",
          settings.origins.at("cluster_secret"));

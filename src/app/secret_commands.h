@@ -12,6 +12,7 @@ struct SecretOptions {
   bool make_new = false;  // print a fresh secret, store nothing
   bool rotate = false;    // have the running node replace the cluster's
   std::string file;       // join: read from here instead of the prompt
+  bool json = false;
 };
 // Prints the secret in use: of the running node, else what `exo up` would use. Makes one first when
 // there is none.

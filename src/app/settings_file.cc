@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include "app/commented_list.h"
 #include "app/toml.h"
 
 namespace exo::app {
@@ -69,6 +70,31 @@ size_t OffsetOf(const std::string& text, const toml::source_position& position) 
   return at;
 }
 
+// The text of a list of texts, with the comments that the old one has among those that stay; the
+// value as it is where there are none, or where either is no such list.
+std::string WithComments(const std::string& text, const toml::node& old, const std::string& value) {
+  const toml::parse_result parsed = toml::parse("list = " + value);
+  const toml::array* const after = parsed ? parsed.table()["list"].as_array() : nullptr;
+  const toml::array* const before = old.as_array();
+  if (before == nullptr || after == nullptr) return value;
+  const size_t begin = OffsetOf(text, old.source().begin), end = OffsetOf(text, old.source().end);
+  std::vector<WrittenItem> items;
+  for (const toml::node& one : *before) {
+    if (!one.is_string()) return value;
+    items.push_back({.begin = OffsetOf(text, one.source().begin) - begin,
+                     .end = OffsetOf(text, one.source().end) - begin,
+                     .value = one.as_string()->get()});
+  }
+  std::vector<std::string> values, as_toml;
+  for (const toml::node& one : *after) {
+    if (!one.is_string()) return value;
+    values.push_back(one.as_string()->get());
+    as_toml.push_back(TomlString(values.back()));
+  }
+  const std::string kept = KeepComments(text.substr(begin, end - begin), items, values, as_toml);
+  return kept.empty() ? value : kept;
+}
+
 // A text without one of its keys: the lines from the key to the end of its value.
 std::string WithoutLines(const std::string& text, size_t begin, size_t end) {
   const size_t first = begin == 0 ? 0 : text.rfind('\n', begin - 1) + 1;
@@ -120,7 +146,8 @@ Result<std::string> ChangeSettingsFile(const std::string& text, const std::strin
     const toml::source_region& region = found->second.source();
     const size_t from = OffsetOf(text, region.begin), to = OffsetOf(text, region.end);
     changed =
-        value ? text.substr(0, from) + *value + text.substr(to) : WithoutLines(text, begin, to);
+        value ? text.substr(0, from) + WithComments(text, found->second, *value) + text.substr(to)
+              : WithoutLines(text, begin, to);
   } else if (value) {
     if (!changed.empty() && !changed.ends_with('\n')) changed += '\n';
     changed += fmt::format("{} = {}\n", key, *value);

@@ -24,7 +24,8 @@ struct FileEntry {
 Result<std::vector<FileEntry>> ParseSettingsFile(const std::string& text, const std::string& path);
 
 // The text with another value for a top-level key, or without the key (no value); everything else,
-// with comments, stays as it is. `value`: TOML. Errors: kInvalid (`text` is no TOML, or is written
+// with comments, stays as it is, and so do the comments of a list's values that stay. `value`:
+// TOML. Errors: kInvalid (`text` is no TOML, or is written
 // in a way that this cannot change: it says so).
 Result<std::string> ChangeSettingsFile(const std::string& text, const std::string& path,
                                        const std::string& key,

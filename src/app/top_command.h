@@ -1,8 +1,5 @@
-// `exo top`: devices, models and requests as they are now, again and again.
+// `exo top`: devices, models and requests as they are now, and whenever they change.
 #pragma once
-
-#include <nlohmann/json_fwd.hpp>
-#include <string>
 
 #include "app/settings.h"
 #include "base/result.h"
@@ -11,13 +8,11 @@ namespace exo::app {
 
 struct TopOptions {
   bool once = false;
-  bool json = false;  // a line each time
+  bool json = false;  // a line for each state
 };
-// Until Ctrl-C; once where standard output is no terminal. Errors: those of the node.
+// Follows the node's stream of events until Ctrl-C, and through restarts of the node; one picture
+// where standard output is no terminal. Errors: those of the node before the first picture; of
+// standard output.
 Result<void> RunTop(const Settings& settings, const TopOptions& options);
-
-// One look, from the answers of GET /v1/cluster and GET /v1/internal/requests (null: there is
-// none).
-std::string TopText(const nlohmann::json& cluster, const nlohmann::json& requests, size_t columns);
 
 }  // namespace exo::app

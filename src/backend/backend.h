@@ -18,6 +18,7 @@
 
 #include "backend/collective.h"
 #include "backend/speed_meter.h"
+#include "backend/work_costs.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
@@ -259,6 +260,11 @@ class Backend {
   // Measures now, as sampling.h says: what the device gives, with its quota. Cost: 0.5 s, 2 s
   // under a quota, and 120 MiB.
   virtual Result<Speed> MeasureSpeed() = 0;
+  // Measures what formats and layers cost beside Q4_0, for the planner and for TakeWork. It
+  // compares, so that a quota and a slow moment hardly matter. Cost: a second and 160 MiB.
+  virtual Result<WorkCosts> MeasureCosts() = 0;
+  // What was measured before: in these TakeWork tells what is done from now on.
+  virtual void SetCosts(WorkCosts costs) = 0;
   // What stages have computed since the last call.
   virtual WorkDone TakeWork() = 0;
   // Grows while the device computes: a sign of progress.

@@ -14,6 +14,8 @@ constexpr Time kLeastQuotaPeriods = std::chrono::milliseconds(50);
 // Of all passes of a work so many take no longer than it needs when nothing comes between. Under a
 // small quota most are interrupted.
 constexpr double kUndisturbed = 0.1;
+// Of the few that RelativeTime has.
+constexpr double kQuick = 0.1;
 constexpr Time kPeriodWithoutQuota = std::chrono::milliseconds(25);
 
 double InSeconds(Time time) {
@@ -87,6 +89,24 @@ std::vector<double> SustainedRates(std::span<const SampledWork> works, const Sam
   for (size_t i = 0; i < works.size(); ++i)
     rates.push_back(works[i].amount / pass_seconds[i] * share);
   return rates;
+}
+
+double RelativeTime(const std::function<void()>& work, const std::function<void()>& base,
+                    uint32_t turns, const std::function<Time()>& now) {
+  CHECK(turns > 0);
+  const auto timed = [&](const std::function<void()>& pass) {
+    const Time begin = now();
+    pass();
+    return InSeconds(now() - begin);
+  };
+  work();
+  base();
+  std::vector<double> of_work, of_base;
+  for (uint32_t turn = 0; turn < turns; ++turn) {
+    of_work.push_back(timed(work));
+    of_base.push_back(timed(base));
+  }
+  return Quantile(std::move(of_work), kQuick) / Quantile(std::move(of_base), kQuick);
 }
 
 }  // namespace exo::backend

@@ -37,4 +37,9 @@ struct SampledWork {
 std::vector<double> SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
                                    const std::function<Time()>& now);
 
+// How long a pass of `work` takes by the time of a pass of `base`, when nothing comes between: they
+// take turns, so that both see the same moments, and each counts with its quick passes.
+double RelativeTime(const std::function<void()>& work, const std::function<void()>& base,
+                    uint32_t turns, const std::function<Time()>& now);
+
 }  // namespace exo::backend

@@ -62,4 +62,15 @@ WorkDone SpeedMeter::Take() {
   return std::exchange(done_, {});
 }
 
+void SpeedMeter::SetCosts(WorkCosts costs) {
+  auto shared = std::make_shared<const WorkCosts>(std::move(costs));
+  const MutexLock lock(mutex_);
+  costs_ = std::move(shared);
+}
+
+std::shared_ptr<const WorkCosts> SpeedMeter::costs() const {
+  const MutexLock lock(mutex_);
+  return costs_;
+}
+
 }  // namespace exo::backend

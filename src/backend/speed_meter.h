@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
+#include "backend/work_costs.h"
 #include "base/mutex.h"
 #include "base/units.h"
 
@@ -13,9 +15,9 @@ namespace exo::backend {
 
 // Work of known size, and the time it took. Each kind has its own: the rest of the time is neither.
 struct WorkDone {
-  double decode_bytes = 0;    // of weights and KV, read for one row at a time
+  double decode_bytes = 0;    // read for one row at a time, as bytes of Q4_0 (work_costs.h)
   double decode_seconds = 0;  // that took
-  double prefill_ops = 0;     // 2 per multiply-add, of many rows at once
+  double prefill_ops = 0;     // 2 per multiply-add, of many rows at once, as those of Q4_0
   double prefill_seconds = 0;
   double busy_seconds = 0;  // in which there was work of any kind
 };
@@ -46,10 +48,16 @@ class SpeedMeter {
   // What was done since the last call.
   WorkDone Take();
 
+  // In what the sizes of later pieces are told. Typical ones until they are set.
+  void SetCosts(WorkCosts costs);
+  std::shared_ptr<const WorkCosts> costs() const;
+
  private:
   void CountBusy(Time now) EXO_REQUIRES(mutex_);
 
   mutable Mutex mutex_;
+  std::shared_ptr<const WorkCosts> costs_ EXO_GUARDED_BY(mutex_) =
+      std::make_shared<WorkCosts>(TypicalCosts());
   WorkDone done_ EXO_GUARDED_BY(mutex_);
   uint64_t begun_ EXO_GUARDED_BY(mutex_) = 0;  // pieces of work so far
   uint32_t at_work_ EXO_GUARDED_BY(mutex_) = 0;

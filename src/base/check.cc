@@ -39,7 +39,7 @@ const char* ErrorCodeName(ErrorCode code) {
     case ErrorCode::kIo:
       return "io";
     case ErrorCode::kCancelled:
-      return "cancelled";
+      return "canceled";
     case ErrorCode::kDenied:
       return "denied";
   }

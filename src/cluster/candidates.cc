@@ -66,14 +66,14 @@ PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
   for (size_t n = 0; n < search.nodes.size(); ++n) {
     PipelineNode node{.layer_ms = {0},
                       .visit_ms = kVisitMs,
-                      .lead_ms = StepMs(CostOfOutput(shape), known[n], shares.rows),
+                      .lead_ms = StepMs(CostOfOutput(shape, known[n]), known[n], shares.rows),
                       .memory = search.nodes[n].memory_available,
                       .stage_bytes = stage_bytes,
                       .lead_bytes = bytes({0, 0, true}) - stage_bytes,
                       .inner_only = search.nodes[n].guest};
     for (uint32_t i = 0; i < shape.layers(); ++i) {
       node.layer_ms.push_back(node.layer_ms.back() +
-                              StepMs(CostOfLayer(shape, i), known[n], shares.rows));
+                              StepMs(CostOfLayer(shape, i, known[n]), known[n], shares.rows));
     }
     problem.nodes.push_back(std::move(node));
     std::vector<double>& hops = problem.hop_ms.emplace_back();

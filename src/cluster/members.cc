@@ -9,6 +9,17 @@ namespace exo::cluster {
 namespace {
 constexpr size_t kMaxHints = 256;     // of one message
 constexpr uint64_t kAnswerEvery = 8;  // see OnHeartbeat
+// Beyond these a measurement says nothing, whoever made it.
+constexpr double kMostLayerBytes = 1e9;
+constexpr double kMostCost = 50;
+
+std::vector<wire::FormatCost> Plausible(std::vector<wire::FormatCost> formats) {
+  for (wire::FormatCost& format : formats) {
+    format.decode = std::clamp(format.decode, 1 / kMostCost, kMostCost);
+    format.prefill = std::clamp(format.prefill, 1 / kMostCost, kMostCost);
+  }
+  return formats;
+}
 }  // namespace
 
 Members::Members(Context& context) : context_(context) {
@@ -373,6 +384,8 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .memory_budget = device.memory_budget,
                      .decode_gbps = device.decode_gbps * counted,
                      .prefill_gops = device.prefill_gops * counted,
+                     .layer_bytes = std::clamp(device.layer_bytes, 0.0, kMostLayerBytes),
+                     .formats = Plausible(device.formats),
                      .rtt_ms = rtt_ms,
                      .share = share,
                      .guest = guests_.contains(record.id)});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "cluster/tensor_split.h"
 
@@ -10,10 +11,28 @@ namespace exo::cluster {
 namespace {
 
 // Sums of layers [0, i): a stage's weight is one subtraction.
-std::vector<uint64_t> Prefix(const std::vector<uint64_t>& values) {
-  std::vector<uint64_t> sums(values.size() + 1, 0);
+template <class T>
+std::vector<T> Prefix(const std::vector<T>& values) {
+  std::vector<T> sums(values.size() + 1, 0);
   for (size_t i = 0; i < values.size(); ++i) sums[i + 1] = sums[i] + values[i];
   return sums;
+}
+
+uint64_t Sum(const std::vector<uint64_t>& values) {
+  return std::accumulate(values.begin(), values.end(), uint64_t{0});
+}
+
+wire::FormatCost CostOfFormat(const Speeds& speeds, uint32_t format) {
+  const auto at = std::ranges::find(speeds.formats, format, &wire::FormatCost::format);
+  return at == speeds.formats.end() ? wire::FormatCost{.format = format} : *at;
+}
+
+// Milliseconds of a token in layers [0, i).
+std::vector<double> TokenMs(const ModelShape& shape, const Speeds& speeds) {
+  std::vector<double> ms;
+  for (uint32_t i = 0; i < shape.layers(); ++i)
+    ms.push_back(StepMs(CostOfLayer(shape, i, speeds), speeds, 1));
+  return Prefix(ms);
 }
 
 const std::vector<uint64_t>& DecodeBytes(const ModelShape& shape) {
@@ -35,9 +54,6 @@ struct Cost {
   friend auto operator<=>(const Cost&, const Cost&) = default;
 };
 
-double DecodeMs(uint64_t bytes, double gbps) {
-  return static_cast<double>(bytes) / gbps * 1e-6;
-}
 double OpsMs(double ops, double gops) {
   return ops / gops * 1e-6;
 }
@@ -99,7 +115,9 @@ std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes) {
   std::vector<Speeds> speeds;
   for (const PlanNode& node : nodes) {
     speeds.push_back({.decode_gbps = node.decode_gbps > 0 ? node.decode_gbps : gbps,
-                      .prefill_gops = node.prefill_gops > 0 ? node.prefill_gops : gops});
+                      .prefill_gops = node.prefill_gops > 0 ? node.prefill_gops : gops,
+                      .layer_bytes = node.layer_bytes,
+                      .formats = node.formats});
   }
   return speeds;
 }
@@ -113,21 +131,21 @@ std::vector<uint32_t> Partition(const ModelShape& shape, const std::vector<PlanN
   for (uint32_t i = 0; i < layers; ++i)
     layer_memory[i] += shape.kv_bytes_per_position[kv_type] * positions.Of(shape, i);
   const std::vector<uint64_t> memory = Prefix(layer_memory);
-  const std::vector<uint64_t> decode = Prefix(DecodeBytes(shape));
   const std::vector<Speeds> speeds = KnownSpeeds(nodes);
   // best[s][e]: stages [0, s] hold layers [0, e); from[s][e]: where stage s begins.
   std::vector<std::vector<Cost>> best(stages, std::vector<Cost>(layers + 1));
   std::vector<std::vector<uint32_t>> from(stages, std::vector<uint32_t>(layers + 1, 0));
   for (size_t s = 0; s < stages; ++s) {
     const uint64_t fixed = StageMemory(shape, {0, 0, s == 0}, {}, kv_type);
-    const uint64_t output = s == 0 ? shape.output_bytes : 0;
+    const std::vector<double> token_ms = TokenMs(shape, speeds[s]);
+    const double output_ms = s == 0 ? StepMs(CostOfOutput(shape, speeds[s]), speeds[s], 1) : 0;
     for (size_t end = s + 1; end + (stages - 1 - s) <= layers; ++end) {
       const size_t first = s == 0 ? 0 : s;
       const size_t last = s == 0 ? 0 : end - 1;
       for (size_t begin = first; begin <= last; ++begin) {
         const uint64_t bytes = fixed + memory[end] - memory[begin];
         if (bytes > nodes[s].memory_available) continue;
-        const double ms = DecodeMs(decode[end] - decode[begin] + output, speeds[s].decode_gbps);
+        const double ms = token_ms[end] - token_ms[begin] + output_ms;
         const Cost before = s == 0 ? Cost{0, 0} : best[s - 1][begin];
         const Cost cost{std::max(before.slowest, ms), before.sum + ms};
         if (cost < best[s][end]) {
@@ -177,21 +195,35 @@ double RowBytes(const ModelShape& shape, uint32_t rows) {
   return 4.0 * shape.width * rows;
 }
 
-LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer) {
-  return {static_cast<double>(DecodeBytes(shape)[layer]),
-          static_cast<double>(shape.ops_per_token_layer)};
+LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer, const Speeds& speeds) {
+  LayerCost cost{.fixed_bytes = speeds.layer_bytes};
+  if (shape.layer_work.empty()) {
+    cost.bytes = static_cast<double>(DecodeBytes(shape)[layer]);
+    cost.ops = static_cast<double>(shape.ops_per_token_layer);
+    return cost;
+  }
+  for (const FormatWork& work : shape.layer_work[layer]) {
+    const wire::FormatCost format = CostOfFormat(speeds, work.format);
+    cost.bytes += work.bytes * format.decode;
+    cost.ops += work.ops * format.prefill;
+  }
+  return cost;
 }
 
-LayerCost CostOfOutput(const ModelShape& shape) {
+LayerCost CostOfOutput(const ModelShape& shape, const Speeds& speeds) {
   // As many operations for a byte as in the layers.
-  const double layers = static_cast<double>(Prefix(DecodeBytes(shape)).back());
+  const double layers = static_cast<double>(Sum(DecodeBytes(shape)));
   const auto bytes = static_cast<double>(shape.output_bytes);
   const double ops = static_cast<double>(shape.ops_per_token_layer) * shape.layers();
-  return {bytes, layers > 0 ? ops / layers * bytes : 0};
+  wire::FormatCost format;
+  if (shape.output_format) format = CostOfFormat(speeds, *shape.output_format);
+  return {.bytes = bytes * format.decode,
+          .ops = layers > 0 ? ops / layers * bytes * format.prefill : 0};
 }
 
 double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows) {
-  return cost.bytes / speeds.decode_gbps * 1e-6 + OpsMs(cost.ops * (rows - 1), speeds.prefill_gops);
+  return (cost.bytes + cost.fixed_bytes) / speeds.decode_gbps * 1e-6 +
+         OpsMs(cost.ops * (rows - 1), speeds.prefill_gops);
 }
 
 InFlight SharesOf(uint32_t users, size_t stages) {
@@ -215,11 +247,12 @@ StageCosts CostsOfStage(const ModelShape& shape, const wire::Plan& plan, size_t 
     costs.token_ms += StepMs(cost, speeds, 1);
     costs.step_ms += StepMs(cost, speeds, rows);
   };
-  if (stage == 0) add(CostOfOutput(shape));
+  if (stage == 0) add(CostOfOutput(shape, speeds));
   for (uint32_t i = plan.stages[stage].layer_begin; i < plan.stages[stage].layer_end; ++i) {
     if (i >= shape.layers()) break;
-    add(CostOfLayer(shape, i));
-    costs.chunk_ms += OpsMs(CostOfLayer(shape, i).ops * plan.chunk, speeds.prefill_gops);
+    const LayerCost layer = CostOfLayer(shape, i, speeds);
+    add(layer);
+    costs.chunk_ms += OpsMs(layer.ops * plan.chunk, speeds.prefill_gops);
   }
   return costs;
 }
@@ -266,7 +299,7 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
   prediction.total_tokens_per_second = users * 1000 / cycle_ms;
   prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
   const Speeds lead = SpeedsOf(nodes, known, plan.stages[0].node);
-  prediction.ttft_ms = prefill_ms + StepMs(CostOfOutput(shape), lead, 1);
+  prediction.ttft_ms = prefill_ms + StepMs(CostOfOutput(shape, lead), lead, 1);
   return prediction;
 }
 

@@ -17,9 +17,13 @@ inline constexpr double kVisitMs = 0.05;
 inline constexpr double kUnknownRttMs = 1.0;
 
 // Speeds with unknown ones replaced by the slowest known one (1 GB/s, 10 GOPS when none is known).
+// What formats and layers cost beside Q4_0 is the node's own; of one that is not in the list they
+// cost nothing more.
 struct Speeds {
   double decode_gbps = 1;
   double prefill_gops = 10;
+  double layer_bytes = 0;
+  std::vector<wire::FormatCost> formats = {};
 };
 std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes);
 
@@ -37,13 +41,15 @@ double Mbps(const PlanNode& a, const PlanNode& b);
 double HopMs(const PlanNode& from, const PlanNode& to, double bytes);
 // Bytes of so many rows between stages.
 double RowBytes(const ModelShape& shape, uint32_t rows);
-// What a layer, or the output matrix, reads for one row (bytes) and what it computes (operations).
+// What a layer, or the output matrix, costs a node for one row: what it reads and computes, as if
+// all were Q4_0.
 struct LayerCost {
   double bytes = 0;
   double ops = 0;
+  double fixed_bytes = 0;  // not divided where the layer is
 };
-LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer);
-LayerCost CostOfOutput(const ModelShape& shape);
+LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer, const Speeds& speeds);
+LayerCost CostOfOutput(const ModelShape& shape, const Speeds& speeds);
 // One step of decode with `rows` sequences: weights are read once, and each further row is
 // computed.
 double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows);

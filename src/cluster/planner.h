@@ -31,6 +31,13 @@ struct TensorCuts {
   uint32_t vocab_step = 1;
 };
 
+// What the weights of one format cost a row.
+struct FormatWork {
+  uint32_t format = 0;  // GGUF's number
+  double bytes = 0;     // read, packed
+  double ops = 0;       // 2 per multiply-add
+};
+
 // What a model costs, from the loader's own arithmetic (backend::Estimate), per layer.
 struct ModelShape {
   ModelId id;
@@ -39,6 +46,9 @@ struct ModelShape {
   uint32_t trained_context = 0;
   std::vector<uint64_t> layer_bytes;         // in memory, packed; size = number of layers
   std::vector<uint64_t> layer_decode_bytes;  // read for one token; empty: all of layer_bytes
+  // Of the layers' and the output matrix's formats; empty: all as Q4_0.
+  std::vector<std::vector<FormatWork>> layer_work = {};
+  std::optional<uint32_t> output_format = {};
   TensorCuts cuts = {};
   std::vector<uint64_t> layer_ffn_bytes = {};  // of layer_bytes, what is cut by columns
   uint64_t partials_bytes = 0;                 // of each shard in addition to scratch_bytes
@@ -72,7 +82,9 @@ struct PlanNode {
   uint64_t memory_budget = 0;
   double decode_gbps = 0;  // <= 0: unknown, taken as the slowest known one
   double prefill_gops = 0;
-  double rtt_ms = 0;  // from the planning node; <= 0: unknown
+  double layer_bytes = 0;                      // as in wire::DeviceRecord
+  std::vector<wire::FormatCost> formats = {};  // likewise
+  double rtt_ms = 0;                           // from the planning node; <= 0: unknown
   // What it gives of itself, which the speeds count already. 0: it takes no part, but is the last
   // resort; its speeds are then those that it would have.
   double share = 1;

@@ -62,6 +62,41 @@ PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes,
   return *std::move(choice);
 }
 
+// A node may read one format fast and another slowly: the model's own decides.
+TEST(PlannerTest, AFormatCostsEachNodeItsOwn) {
+  constexpr uint32_t kFormat = 14;
+  ModelShape shape = Shape();
+  shape.layer_work.assign(shape.layers(), {{kFormat, 100.0 * kMiB, 2e8}});
+  shape.output_format = kFormat;
+  PlanNode slow_at_it = Node(1, 2 * kGiB, 10);
+  slow_at_it.formats = {{kFormat, 2.0, 1.0}};
+  const PlanNode fair = Node(2, 2 * kGiB, 8);
+  const auto choice = Place(shape, {slow_at_it, fair});
+  ASSERT_EQ(choice.plan.stages.size(), 1u);
+  EXPECT_EQ(choice.plan.stages[0].node.bytes[0], 2);
+  shape.layer_work.assign(shape.layers(), {{kFormat + 1, 100.0 * kMiB, 2e8}});
+  shape.output_format = kFormat + 1;
+  EXPECT_EQ(Place(shape, {slow_at_it, fair}).plan.stages[0].node.bytes[0], 1);
+}
+
+TEST(PlannerTest, CostsOfFormatsAndLayersAreInThePrediction) {
+  constexpr uint32_t kFormat = 14;
+  ModelShape shape = Shape();
+  PlanNode node = Node(1, 2 * kGiB, 10);
+  const double plain_ms = 1000 / Place(shape, {node}).prediction.decode_tokens_per_second;
+  shape.layer_work.assign(shape.layers(), {{kFormat, 100.0 * kMiB, 2e8}});
+  shape.output_format = kFormat;
+  node.formats = {{kFormat, 1.5, 3.0}};
+  node.layer_bytes = 1e6;
+  const auto costly = Place(shape, {node}).prediction;
+  const double layer_bytes = 100.0 * kMiB, output_bytes = 50.0 * kMiB;
+  const double more_ms = (0.5 * (8 * layer_bytes + output_bytes) + 8 * 1e6) / 10e9 * 1000;
+  EXPECT_NEAR(1000 / costly.decode_tokens_per_second, plain_ms + more_ms, 1e-6);
+  shape.layer_work.assign(shape.layers(), {{kFormat + 1, 100.0 * kMiB, 2e8}});
+  EXPECT_NEAR(Place(shape, {node}).prediction.prefill_tokens_per_second,
+              3 * costly.prefill_tokens_per_second, 0.05 * costly.prefill_tokens_per_second);
+}
+
 TEST(PlannerTest, TakesTheFastestNodeThatHoldsTheModelAlone) {
   const auto choice =
       Place(Shape(), {Node(1, 2 * kGiB, 5), Node(2, 2 * kGiB, 20), Node(3, 100 * kMiB, 90)});

@@ -139,23 +139,24 @@ Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& n
   const std::vector<Speeds> known = KnownSpeeds(nodes);
   const auto ffn = static_cast<double>(Sum(shape.layer_ffn_bytes));
   const double attention = static_cast<double>(Sum(shape.layer_bytes)) - ffn;
-  LayerCost layers;
-  for (uint32_t i = 0; i < shape.layers(); ++i) {
-    layers.bytes += CostOfLayer(shape, i).bytes;
-    layers.ops += CostOfLayer(shape, i).ops;
-  }
   Prediction prediction{.users = users};
   double users_ms = 0, output_ms = 0, output_users_ms = 0;
   for (const wire::StagePlan& stage : plan.stages) {
     const Speeds speeds = SpeedsOf(nodes, known, stage.node);
     const ShardParts parts = PartsOf(shape, *stage.shard);
     const double part = (attention * parts.kv + ffn * parts.ffn) / (attention + ffn);
-    const LayerCost own{layers.bytes * part, layers.ops * part};
+    LayerCost own;
+    for (uint32_t i = 0; i < shape.layers(); ++i) {
+      const LayerCost layer = CostOfLayer(shape, i, speeds);
+      own.bytes += layer.bytes * part;
+      own.ops += layer.ops * part;
+      own.fixed_bytes += layer.fixed_bytes;
+    }
     prediction.stage_decode_ms.push_back(StepMs(own, speeds, 1));
     prediction.stage_chunk_ms.push_back(own.ops * plan.chunk / speeds.prefill_gops * 1e-6);
     users_ms = std::max(users_ms, StepMs(own, speeds, users));
-    const LayerCost output = {CostOfOutput(shape).bytes * parts.vocab,
-                              CostOfOutput(shape).ops * parts.vocab};
+    const LayerCost whole = CostOfOutput(shape, speeds);
+    const LayerCost output{.bytes = whole.bytes * parts.vocab, .ops = whole.ops * parts.vocab};
     output_ms = std::max(output_ms, StepMs(output, speeds, 1));
     output_users_ms = std::max(output_users_ms, StepMs(output, speeds, users));
   }

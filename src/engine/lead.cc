@@ -156,8 +156,15 @@ size_t LeadMachine::MostInFlight() const {
   return streams ? options_.stages : size_t{2} * options_.stages - 1;
 }
 
+// Steps in flight that are not only guesses.
+size_t LeadMachine::WaitedFor() const {
+  return static_cast<size_t>(
+      std::ranges::count_if(in_flight_, [](const auto& flight) { return !flight.second.ahead; }));
+}
+
 std::optional<LeadStep> LeadMachine::NextStep(Time now) {
-  if (in_flight_.size() >= MostInFlight()) return std::nullopt;
+  const size_t waited_for = WaitedFor();
+  if (waited_for >= MostInFlight()) return std::nullopt;
   for (const RequestId& sequence : std::exchange(covered_, {})) CloseKept(sequence);
   LeadStep step;
   StepPace::Rows rows;
@@ -165,6 +172,8 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   AddDecode(step, rows);
   if (stats_.put_back == put_back) Admit(step, now);
   AddPrefill(step, rows);
+  const bool waits = step.items.empty();
+  AddAhead(step, rows);
   AddRestores(step);
   AddStore(step, now);
   if (step.items.empty() && closing_.empty() && step.restore.empty() && step.store.empty())
@@ -173,13 +182,19 @@ std::optional<LeadStep> LeadMachine::NextStep(Time now) {
   step.close = std::move(closing_);
   closing_.clear();
   step.truncate = std::exchange(truncating_, {});
-  Flight flight{.step = step, .rows = rows, .begun = now, .depth = in_flight_.size() + 1};
+  Flight flight{.step = step,
+                .rows = rows,
+                .begun = now,
+                .depth = waited_for + 1,
+                .ahead = waits && !step.items.empty(),
+                .beside_ahead = in_flight_.size() > waited_for,
+                .load = pace_.VisitCost(rows.drafts)};
   for (const LeadItem& item : step.items)
     flight.serials.push_back(requests_.at(item.request)->serial);
   for (const wire::StepPage& page : step.restore)
     flight.restore_serials.push_back(requests_.at(page.request)->serial);
   in_flight_.emplace(step.step, std::move(flight));
-  CHECK(in_flight_.size() <= 2 * options_.stages);
+  CHECK(in_flight_.size() <= size_t{2} * options_.stages + options_.windows);
   ++stats_.steps;
   return step;
 }
@@ -235,6 +250,20 @@ void LeadMachine::AddTrace(Request& request, const Flight& flight, const LeadIte
                            .stage_us = flight.stage_us});
 }
 
+void LeadMachine::LearnPace(const Flight& flight, std::span<const wire::StageTime> times,
+                            Time now) {
+  chunk_size_.Learn(flight.step.rows, times);
+  // What windows ahead take from each other is not the pace of a step.
+  if (flight.ahead || flight.beside_ahead) return;
+  // As if it had not waited for steps beyond those of the stages.
+  const auto stages = static_cast<int64_t>(options_.stages);
+  const int64_t depth = std::max(stages, static_cast<int64_t>(flight.depth));
+  uint64_t longest_us = 0;
+  for (const wire::StageTime& time : times) longest_us = std::max(longest_us, time.microseconds);
+  const Time visit = std::chrono::microseconds(std::min<uint64_t>(longest_us, INT32_MAX));
+  pace_.Learn(flight.rows, (now - flight.begun) * stages / depth, visit);
+}
+
 Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
                                                       std::span<const ItemOutput> outputs,
                                                       std::span<const wire::StageTime> times,
@@ -251,13 +280,7 @@ Result<std::vector<Emission>> LeadMachine::OnStepDone(uint64_t number,
   in_flight_.erase(at);
   // Reading and copying pages says nothing of the pace of rows.
   const bool pages = !flight.step.restore.empty() || !flight.step.store.empty();
-  if (cancelled.empty() && !pages) {
-    // As if it had not waited for steps beyond those of the stages.
-    const auto stages = static_cast<int64_t>(options_.stages);
-    const int64_t depth = std::max(stages, static_cast<int64_t>(flight.depth));
-    pace_.Learn(flight.rows, (now - flight.begun) * stages / depth);
-    chunk_size_.Learn(flight.step.rows, times);
-  }
+  if (cancelled.empty() && !pages) LearnPace(flight, times, now);
   std::vector<Emission> emissions;
   size_t next = 0;
   for (size_t i = 0; i < flight.step.items.size(); ++i) {
@@ -298,6 +321,14 @@ Emission LeadMachine::EmissionOf(Request& request) {
           .steps_dropped = std::exchange(request.steps_dropped, 0)};
 }
 
+// Of the window that is back.
+void LeadMachine::CountAccepted(Request& request, uint32_t drafted, uint32_t accepted) {
+  const uint32_t match = request.windows.empty() ? 0 : request.windows.front();
+  if (match > 0) request.payoff.OnDrafted(match, drafted, accepted);
+  stats_.accepted_drafts += accepted;
+  request.accepted += accepted;
+}
+
 std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& item,
                                             const ItemOutput* output, Time now) {
   // With drafts the rows up to the last accepted one count; the rest is truncated.
@@ -305,19 +336,11 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
   const bool drafted = item.outputs == Outputs::kAll;
   request.computed += drafted ? static_cast<uint32_t>(output->tokens.size()) : rows;
   if (drafted) {
-    const auto accepted = static_cast<uint32_t>(output->tokens.size()) - 1;
-    if (request.match > 0)
-      request.payoff.OnDrafted(request.match, rows - 1, accepted, request.draft_cost);
-    stats_.accepted_drafts += accepted;
-    request.drafted += rows - 1;
-    request.accepted += accepted;
-    if (accepted + 1 < rows) {
-      request.scheduled = request.computed;
-      Cut(item.request, request.computed);
-    }
+    CountAccepted(request, rows - 1, static_cast<uint32_t>(output->tokens.size()) - 1);
   } else {
     request.payoff.OnPlain();
   }
+  if (!request.windows.empty()) request.windows.pop_front();
   if (output == nullptr) return std::nullopt;
   if (request.first_token_at == Time{}) request.first_token_at = now;
   Emission emission = EmissionOf(request);
@@ -345,7 +368,11 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
                                  std::min(output->tokens.size(), emission.tokens.size()));
   if (reason) {
     emission.finished = EndOf(request, *reason, now);
+    TellStale(request);
     Drop(item.request);
+  } else {
+    const bool whole = !drafted || output->tokens.size() == rows;
+    Confirm(request, tokens, whole && output->forced.empty());
   }
   return emission;
 }
@@ -393,6 +420,7 @@ std::vector<Emission> LeadMachine::Fail(const Error& error) {
   queue_.clear();
   admitted_.clear();
   in_flight_.clear();
+  stale_.clear();
   closing_.clear();
   truncating_.clear();
   covered_.clear();
@@ -409,7 +437,7 @@ Emission LeadMachine::GiveUp(const Request& request) {
                                      .reason = wire::FinishReason::kError,
                                      .code = ErrorCode::kDisconnected,
                                      .message = "a stage stopped computing this request, though it "
-                                                "was not cancelled; try again",
+                                                "was not canceled; try again",
                                      .generated = request.generated()}};
 }
 
@@ -428,6 +456,22 @@ std::optional<LeadMachine::View> LeadMachine::Find(const RequestId& id) const {
 const LeadStep* LeadMachine::InFlight(uint64_t step) const {
   const auto at = in_flight_.find(step);
   return at == in_flight_.end() ? nullptr : &at->second.step;
+}
+
+bool LeadMachine::IsStale(uint64_t step, size_t item) const {
+  const auto at = in_flight_.find(step);
+  if (at == in_flight_.end()) return true;
+  const auto request = requests_.find(at->second.step.items[item].request);
+  return request == requests_.end() || request->second->serial != at->second.serials[item];
+}
+
+bool LeadMachine::Awaits(uint64_t step) const {
+  const LeadStep* in_flight = InFlight(step);
+  if (in_flight == nullptr) return false;
+  for (size_t i = 0; i < in_flight->items.size(); ++i) {
+    if (in_flight->items[i].outputs != Outputs::kNone && !IsStale(step, i)) return true;
+  }
+  return false;
 }
 
 uint32_t LeadMachine::active() const {

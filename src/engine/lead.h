@@ -23,9 +23,11 @@
 // target gap asks for (step_pace.h); several prompts share it, and clients take turns (lead_batch).
 // Micro-batches are in flight for all stages, and while only prompts are computed for the links
 // between them as well; chunks of one prompt follow each other without waiting. Speculation: drafts
-// add rows to a request's next decode item, all of which come back; OnStepDone takes the tokens
-// that were accepted, and the next step truncates the sequence to them. Tokens that a grammar
-// forces come without being computed; their rows are in the next item.
+// add rows to a request's next decode item (a verify window), all of which come back; OnStepDone
+// takes the tokens that were accepted, and the next step truncates the sequence to them. In a
+// pipeline further windows follow before the answer is there, as if all drafts were right
+// (lead_ahead.cc). Tokens that a grammar forces come without being computed; their rows are in the
+// next item.
 //
 // Thread: one caller at a time. Owner: the instance at the lead's node.
 #pragma once
@@ -76,6 +78,8 @@ struct LeadOptions {
   uint32_t least_restored = 64;
   bool prefix_cache = true;  // ended requests keep their pages for those that begin alike
   bool speculate = true;     // drafts from the request's own text, where they pay
+  // Verify windows of a request in flight at most; 1: none before the answer to the last one.
+  uint32_t windows = 16;
 };
 
 // A step of so few rows takes as long as one row: reading the weights is what it costs. Two steps
@@ -160,6 +164,8 @@ struct LeadStats {
   uint64_t put_back = 0;       // requests that lost their pages to older ones
   uint64_t drafted_rows = 0;
   uint64_t accepted_drafts = 0;  // of them: tokens that were sampled as well
+  uint64_t windows_ahead = 0;    // verify windows sent before the answer to the last one
+  uint64_t stale_windows = 0;    // windows in flight when a guess that they build on was refuted
 };
 
 class LeadMachine {
@@ -179,9 +185,10 @@ class LeadMachine {
   // A paused request gets no decode rows. It keeps its KV as long as no other one needs the pages,
   // and goes on with the same text. False: unknown.
   bool Pause(const RequestId& request, bool paused);
-  // Guesses of the tokens behind the request's last one, for its next decode item only, instead of
-  // its own. Ignored unless the request waits for its next decode row.
-  void Draft(const RequestId& request, std::vector<TokenId> tokens);
+  // Guesses of the tokens behind the request's last one, instead of its own, for its next decode
+  // item: the first `width`. The others are for windows ahead, as many each. Ignored unless the
+  // request waits for its next decode row.
+  void Draft(const RequestId& request, std::vector<TokenId> tokens, uint32_t width = UINT32_MAX);
   // For a draft model that takes `per_token` for a token (0: not known yet): requests that wait for
   // their next decode row, whose own text suggests nothing and for whom guessing may pay. Valid
   // until the next call that changes the machine.
@@ -228,6 +235,13 @@ class LeadMachine {
   std::optional<View> Find(const RequestId& request) const;
   // Rows of which items come back, in order: for the logits of a returned step. Null: unknown step.
   const LeadStep* InFlight(uint64_t step) const;
+  // Nobody reads what comes of this item of a step in flight: its request has ended or was put
+  // back, or a guess that it builds on was refuted. Its output is expected, and ignored.
+  bool IsStale(uint64_t step, size_t item) const;
+  // Somebody reads what comes of this step's rows.
+  bool Awaits(uint64_t step) const;
+  // Refuted since the last call: for the other stages, which need not compute it.
+  std::vector<wire::StaleRows> TakeStale() { return std::exchange(stale_, {}); }
 
   // Requests that wait, with how many before each that are not paused, where that is not what it
   // was when this was asked last.
@@ -284,6 +298,15 @@ class LeadMachine {
   void AddPrefill(LeadStep& step, StepPace::Rows& rows);
   void AddRows(LeadStep& step, Request& request, uint32_t rows);
   void AddDecodeItem(LeadStep& step, Request& request, size_t streams);
+  void AddWindow(LeadStep& step, Request& request, LeadItem item, uint32_t drafts);
+  void AddAhead(LeadStep& step, StepPace::Rows& rows);
+  bool AddAheadItem(LeadStep& step, Request& request, size_t streams, double visit);
+  std::vector<TokenId> GuessAhead(Request& request, uint32_t most, size_t streams, double visit);
+  void Confirm(Request& request, std::span<const TokenId> tokens, bool whole);
+  void MakeStale(Request& request);
+  void TellStale(const Request& request);
+  size_t WaitedFor() const;
+  double Load() const;
   void AddForced(LeadStep& step, Request& request, uint32_t rows);
   void Guess(Request& request, size_t streams, uint32_t most);
   double ModelDraftCost(Time per_token) const;
@@ -292,6 +315,8 @@ class LeadMachine {
   void Drop(const RequestId& request);
   Result<void> CheckOutputs(const LeadStep& step, std::span<const ItemOutput> outputs,
                             std::span<const RequestId> cancelled) const;
+  void LearnPace(const Flight& flight, std::span<const wire::StageTime> times, Time now);
+  void CountAccepted(Request& request, uint32_t drafted, uint32_t accepted);
   static void AddTrace(Request& request, const Flight& flight, const LeadItem& item, Time now);
   static Emission EmissionOf(Request& request);
   // What one item brought its request; the request is dropped when it ends.
@@ -308,6 +333,7 @@ class LeadMachine {
   std::deque<RequestId> queue_;                             // not admitted, first come first served
   std::vector<RequestId> admitted_;                         // in order of admission
   std::map<uint64_t, Flight> in_flight_;
+  std::vector<wire::StaleRows> stale_;  // TakeStale
   std::vector<RequestId> closing_;
   std::vector<wire::StepTruncate> truncating_;
   size_t decode_turn_ = 0;

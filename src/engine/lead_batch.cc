@@ -7,11 +7,17 @@
 
 namespace exo::engine {
 
-void LeadMachine::Draft(const RequestId& request, std::vector<TokenId> tokens) {
-  const auto at = requests_.find(request);
+void LeadMachine::Draft(const RequestId& id, std::vector<TokenId> tokens, uint32_t width) {
+  const auto at = requests_.find(id);
   if (at == requests_.end() || !at->second->decoding() || at->second->pending() != 1) return;
-  at->second->draft = std::move(tokens);
-  at->second->match = 0;
+  Request& request = *at->second;
+  const auto first = tokens.begin() + std::min<std::ptrdiff_t>(width, std::ssize(tokens));
+  request.later.assign(first, tokens.end());
+  request.width = width;
+  tokens.erase(first, tokens.end());
+  request.draft = std::move(tokens);
+  request.match = 0;
+  request.draft_cost = 0;
 }
 
 std::vector<RequestId> LeadMachine::Decoding() const {
@@ -32,13 +38,13 @@ double LeadMachine::ModelDraftCost(Time per_token) const {
 
 std::vector<DraftWish> LeadMachine::DraftWishes(Time per_token) {
   std::vector<DraftWish> wishes;
-  if (!options_.speculate || in_flight_.size() >= options_.stages) return wishes;
+  if (!options_.speculate || WaitedFor() >= options_.stages) return wishes;
   const std::vector<RequestId> decoding = Decoding();
   const double cost = ModelDraftCost(per_token);
   for (const RequestId& id : decoding) {
     Request& request = *requests_.at(id);
     if (request.pending() != 1 || !request.draft.empty()) continue;
-    if (!request.lookup.Find(request.tokens, 1).tokens.empty()) continue;
+    if (!request.lookup.Find(request.tokens, {}, 1).tokens.empty()) continue;
     const uint32_t room = request.max_tokens_total - request.scheduled - 2;
     const uint32_t window = std::min(request.payoff.Window(DraftPayoff::kModel, cost), room);
     if (window > 0) wishes.push_back({id, request.tokens, window});
@@ -58,7 +64,9 @@ void LeadMachine::TakeGuess(const RequestId& request, std::vector<TokenId> token
 // drafted row delays each of them.
 void LeadMachine::Guess(Request& request, size_t streams, uint32_t most) {
   if (!options_.speculate || !request.draft.empty() || most == 0) return;
-  auto guess = request.lookup.Find(request.tokens, std::min(most, DraftPayoff::kMost));
+  // What windows ahead cost is known from a step without drafts.
+  if (options_.stages > 1 && !pace_.KnowsVisits()) return;
+  auto guess = request.lookup.Find(request.tokens, {}, std::min(most, DraftPayoff::kMost));
   if (guess.tokens.empty()) return;
   request.match = guess.match;
   request.draft_cost = pace_.DraftCost() * static_cast<double>(streams);
@@ -106,14 +114,23 @@ void LeadMachine::AddDecodeItem(LeadStep& step, Request& request, size_t streams
                 .tokens = {request.tokens.back()},
                 .outputs = drafts == 0 ? Outputs::kLast : Outputs::kAll,
                 .adapters = request.submit.adapters};
-  const auto begin = request.draft.begin();
-  item.tokens.insert(item.tokens.end(), begin, begin + static_cast<std::ptrdiff_t>(drafts));
-  request.draft.clear();
+  if (drafts < request.draft.size()) request.later.clear();  // they would not follow
+  request.draft.resize(drafts);
+  item.tokens.insert(item.tokens.end(), request.draft.begin(), request.draft.end());
+  AddWindow(step, request, std::move(item), drafts);
+  request.ahead = std::exchange(request.draft, {});
+}
+
+// A verify window on its way, of which `drafts` rows are guesses.
+void LeadMachine::AddWindow(LeadStep& step, Request& request, LeadItem item, uint32_t drafts) {
   const auto rows = static_cast<uint32_t>(item.tokens.size());
+  request.windows.push_back(request.match);
+  if (request.match > 0) request.payoff.Spend(drafts * request.draft_cost);
+  request.drafted += drafts;
+  stats_.drafted_rows += drafts;
   request.scheduled += rows;
   step.rows += rows;
   step.outputs += OutputRows(item);
-  stats_.drafted_rows += drafts;
   step.items.push_back(std::move(item));
 }
 

@@ -273,7 +273,7 @@ Result<void> LeadLoop::OnReturned(const wire::Step& returned, std::span<const fl
     return Fail(ErrorCode::kCorrupt, "step {} came back with {} values for {} rows of {}",
                 returned.step, rows.size(), outputs, width);
   }
-  if (outputs == 0) return FinishStep(*step, nullptr, returned);
+  if (outputs == 0 || !machine_.Awaits(returned.step)) return FinishStep(*step, nullptr, returned);
   std::vector<uint32_t> all(outputs);
   std::iota(all.begin(), all.end(), 0u);
   const auto running = TRY(stage_.compute().Run(
@@ -302,6 +302,7 @@ Result<void> LeadLoop::FinishStep(const LeadStep& step, backend::Running* runnin
     ReportError(failure.request, failure.error);
   }
   Emit(TRY(machine_.OnStepDone(step.step, outputs.items, times, sys::Now(), returned.cancelled)));
+  for (wire::StaleRows& stale : machine_.TakeStale()) events_.on_stale(std::move(stale));
   return {};
 }
 

@@ -107,6 +107,9 @@ void LeadMachine::PutBack(Request& request) {
   request.restoring = {};
   request.restores_sent = 0;
   request.draft.clear();
+  request.later.clear();
+  request.ahead.clear();
+  request.windows.clear();
   request.sum.clear();
   ++stats_.put_back;
 }

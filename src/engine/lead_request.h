@@ -24,11 +24,15 @@ struct LeadMachine::Request {
   bool counted = false;                 // `cached` is known
   bool paused = false;
   std::vector<TokenId> draft;  // for the next decode item
+  uint32_t match = 0;          // of the draft; 0: not its own
+  double draft_cost = 0;       // and what each row of it costs, in tokens
+  std::vector<TokenId> later;  // behind the draft: for windows ahead of `width` tokens
+  uint32_t width = 0;
   PromptLookup lookup;
   DraftPayoff payoff;
-  uint32_t match = 0;                  // of the draft in flight; 0: not its own
+  std::deque<uint32_t> windows;        // matches of the decode items in flight, the oldest first
+  std::vector<TokenId> ahead;          // drafts in flight: scheduled behind `tokens`
   uint32_t drafted = 0, accepted = 0;  // in all
-  double draft_cost = 0;               // and what each row of it costs, in tokens
   Time admitted_at{};
   Time first_token_at{};
   std::vector<wire::StageTime> times;
@@ -61,7 +65,10 @@ struct LeadMachine::Flight {
   LeadStep step;
   StepPace::Rows rows = {};
   Time begun{};
-  size_t depth = 1;                            // steps in flight when it began, itself included
+  size_t depth = 1;           // steps in flight when it began, itself included, without those ahead
+  bool ahead = false;         // of windows ahead only
+  bool beside_ahead = false;  // others were, when it began
+  double load = 0;            // of a step of streams: its part of the pipeline
   std::optional<Time> returned = {};           // its rows are back
   std::vector<uint64_t> stage_us = {};         // computed until then by each stage
   std::vector<uint64_t> serials = {};          // of the items' requests

@@ -58,10 +58,19 @@ bool PageLedger::Fits(uint64_t pages, const RequestId& request, uint32_t first,
   return Within(pages, used_ + Needs(request, first, end), windowed() + more);
 }
 
+uint32_t PageLedger::BeginAt(uint32_t first) const {
+  if (window_.positions == 0 || first + 1 <= window_.positions) return 0;
+  return (first + 1 - window_.positions) / positions_ * positions_;
+}
+
 void PageLedger::Slide(const RequestId& request, uint32_t first) {
-  if (window_.positions == 0 || first + 1 <= window_.positions) return;
-  const uint32_t begin = (first + 1 - window_.positions) / positions_ * positions_;
+  const uint32_t begin = BeginAt(first);
   if (begin > 0) slid_[request] = std::max(slid_[request], begin);
+}
+
+bool PageLedger::Keeps(uint32_t length, uint32_t first) const {
+  const uint32_t begin = BeginAt(first);
+  return begin == 0 || uint64_t{begin} + window_.positions <= uint64_t{length} + 1;
 }
 
 void PageLedger::Skip(const RequestId& request, uint32_t end) {

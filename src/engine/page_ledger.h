@@ -54,6 +54,8 @@ class PageLedger {
   void Skip(const RequestId& request, uint32_t end);
   // Whether the page that begins at `first` is still that of all layers.
   bool HasWindows(const RequestId& request, uint32_t first) const;
+  // Whether a sequence can still be cut to `length` when rows at `first` have been computed.
+  bool Keeps(uint32_t length, uint32_t first) const;
   // Whether the sequence has all that a row at `length` attends to.
   bool Reaches(const RequestId& request, uint32_t length) const;
   // `to` holds nothing before.
@@ -66,6 +68,8 @@ class PageLedger {
   uint64_t PagesOf(uint64_t positions) const { return (positions + positions_ - 1) / positions_; }
 
  private:
+  // The first position that layers with a window keep when rows at `first` are computed.
+  uint32_t BeginAt(uint32_t first) const;
   uint32_t Take();
   void Release(uint32_t page);
 

@@ -77,6 +77,17 @@ TEST(PageLedgerTest, WindowsThatHaveMovedOnCannotBeReached) {
   EXPECT_TRUE(PageLedger(8).Reaches(Id(1), 3)) << "without windows";
 }
 
+TEST(PageLedgerTest, KnowsBeforehandWhatRowsLeaveToBeCutTo) {
+  for (uint32_t first = 1; first < 60; ++first) {
+    PageLedger ledger(8, Window(100));
+    ledger.Write(Id(1), 0, 60);
+    ledger.Slide(Id(1), first);
+    for (uint32_t length = 1; length <= first; ++length)
+      EXPECT_EQ(ledger.Keeps(length, first), ledger.Reaches(Id(1), length)) << length << ' ' << first;
+  }
+  EXPECT_TRUE(PageLedger(8).Keeps(1, 1000)) << "without windows everything is there";
+}
+
 TEST(PageLedgerTest, BehindPagesWithoutWindowsWindowsComeBack) {
   PageLedger ledger(8, Window(100));
   ledger.Write(Id(1), 0, 16);

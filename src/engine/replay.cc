@@ -44,6 +44,7 @@ Result<ReplayRun> Replay::Run(const std::vector<TokenId>& tokens, uint32_t promp
     if (first == Time{}) first = sys::Now();
   };
   events.on_queued = [](const RequestId&, uint32_t) {};
+  events.on_stale = [](const wire::StaleRows&) {};
   events.on_finished = [&](const wire::Finished& finished) {
     error = {finished.code, finished.message};
     stop.store(true);

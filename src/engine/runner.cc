@@ -73,6 +73,10 @@ class Runner final : public InstanceRunner {
   void CancelRows(const NodeId& from, const RequestId& request) override {
     if (from == options_.plan.stages[0].node) cancelled_.Add(request);
   }
+  void DropRows(const NodeId& from, const wire::StaleRows& stale) override {
+    if (from == options_.plan.stages[0].node)
+      cancelled_.AddThrough(stale.request, stale.through_step);
+  }
   void KeepStage() override { keep_.store(true); }
   uint32_t active() const override { return commands_.active.load(); }
   uint32_t queued() const override { return commands_.queued.load(); }

@@ -40,6 +40,8 @@ struct RunnerEvents {
   std::function<void(wire::Tokens tokens)> on_tokens;  // without plan and first_index
   std::function<void(RequestId request, uint32_t before)> on_queued;
   std::function<void(wire::Finished finished)> on_finished;
+  // Of a lead: rows in flight that the other stages need not compute.
+  std::function<void(wire::StaleRows stale)> on_stale;
 };
 
 // Steps of the leads of a node, for its metrics. Thread: any.
@@ -101,6 +103,8 @@ class InstanceRunner {
   // Rows of this request need not be computed any more, also in the step that is running. Ignored
   // unless `from` is the plan's lead.
   virtual void CancelRows(const NodeId& from, const RequestId& request) = 0;
+  // Likewise those in steps up to `stale.through_step`.
+  virtual void DropRows(const NodeId& from, const wire::StaleRows& stale) = 0;
   // Lead only: requests in work and waiting.
   virtual uint32_t active() const = 0;
   virtual uint32_t queued() const = 0;

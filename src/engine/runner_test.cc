@@ -29,6 +29,23 @@ TEST_F(RunnerTest, TwoStagesAnswerAsTheModelInOneProcess) {
   EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
 }
 
+// Links that take longer than the stages: windows go ahead of answers, and some are refuted.
+TEST_F(RunnerTest, WindowsAheadOfAnswersChangeNone) {
+  delay_ = std::chrono::milliseconds(2);
+  reports_.on_stale = [this](const wire::StaleRows& stale) {
+    runners_[1]->DropRows(Node(1), stale);
+    runners_[1]->DropRows(Node(2), stale);  // not from the lead
+  };
+  Start(PlanOf(1, 2));
+  for (uint8_t i = 1; i <= 2; ++i) {
+    wire::Submit submit = Ask(i, 60, 50);
+    for (size_t at = 20; at < 60; ++at) submit.prompt[at] = submit.prompt[at - 20];
+    ExpectAnswer(submit);
+    const wire::Finished& finished = reports_.finished[submit.request];
+    EXPECT_LE(finished.accepted, finished.drafted);
+  }
+}
+
 // Chunks of 16 rows and decoded rows alone cross the wire: the reference codes each prompt at once.
 TEST_F(RunnerTest, ALossyWireGivesTheAnswerOfItsDivisionWhateverTheChunks) {
   for (const auto codec : {wire::Codec::kF16, wire::Codec::kInt8, wire::Codec::kInt4}) {

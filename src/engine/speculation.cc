@@ -1,6 +1,7 @@
 #include "engine/speculation.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace exo::engine {
 namespace {
@@ -22,7 +23,14 @@ uint64_t Hash(std::span<const TokenId> tokens) {
   return hash;
 }
 
-uint32_t MatchLength(std::span<const TokenId> text, size_t end) {
+// A text, and guesses behind it.
+struct Joined {
+  std::span<const TokenId> text, ahead;
+  size_t size() const { return text.size() + ahead.size(); }
+  TokenId operator[](size_t i) const { return i < text.size() ? text[i] : ahead[i - text.size()]; }
+};
+
+uint32_t MatchLength(const Joined& text, size_t end) {
   uint32_t length = 0;
   while (length < kMostMatch && length < end &&
          text[end - 1 - length] == text[text.size() - 1 - length])
@@ -32,23 +40,27 @@ uint32_t MatchLength(std::span<const TokenId> text, size_t end) {
 
 }  // namespace
 
-PromptLookup::Guess PromptLookup::Find(std::span<const TokenId> text, size_t most) {
+PromptLookup::Guess PromptLookup::Find(std::span<const TokenId> text,
+                                       std::span<const TokenId> ahead, size_t most) {
   // The text's own end is not a place to copy from: it is indexed when more tokens are known.
   for (; indexed_ + 1 < text.size(); ++indexed_) {
     if (indexed_ + 1 >= kLeastMatch)
       after_[Hash(text.subspan(indexed_ + 1 - kLeastMatch, kLeastMatch))] =
           static_cast<uint32_t>(indexed_ + 1);
   }
-  if (text.size() < kLeastMatch) return {};
-  const auto found = after_.find(Hash(text.last(kLeastMatch)));
+  const Joined whole{text, ahead};
+  if (whole.size() < kLeastMatch) return {};
+  std::array<TokenId, kLeastMatch> last;
+  for (size_t i = 0; i < kLeastMatch; ++i) last[i] = whole[whole.size() - kLeastMatch + i];
+  const auto found = after_.find(Hash(last));
   if (found == after_.end()) return {};
   const size_t begin = found->second;
-  const uint32_t match = MatchLength(text, begin);
+  const uint32_t match = MatchLength(whole, begin);
   if (match < kLeastMatch) return {};  // another text of the same hash
   Guess guess{.tokens = {}, .match = match};
-  const size_t known = text.size() - begin;
+  const size_t known = whole.size() - begin;
   for (size_t i = 0; i < most; ++i)
-    guess.tokens.push_back(i < known ? text[begin + i] : guess.tokens[i - known]);
+    guess.tokens.push_back(i < known ? whole[begin + i] : guess.tokens[i - known]);
   return guess;
 }
 
@@ -73,14 +85,27 @@ uint32_t DraftPayoff::Window(uint32_t match, double cost) const {
   return best;
 }
 
+uint32_t DraftPayoff::WindowAhead(uint32_t match, size_t assumed, double visit, double cost) const {
+  const double stands = accepted_[Class(match)];
+  double counts = std::pow(stands, static_cast<double>(assumed + 1));
+  uint32_t rows = 0;
+  double gain = 0;  // expected tokens
+  while (rows <= kMost && counts > cost && visit + (rows + 1) * cost <= balance_) {
+    ++rows;
+    gain += counts;
+    counts *= stands;
+  }
+  return gain > visit + rows * cost ? rows : 0;
+}
+
 void DraftPayoff::OnPlain() {
   balance_ = std::min(kMostBalance, balance_ + kAllowance);
   for (size_t i = 0; i < accepted_.size(); ++i)
     accepted_[i] += kFade * (std::max(kExpected[i], accepted_[i]) - accepted_[i]);
 }
 
-void DraftPayoff::OnDrafted(uint32_t match, uint32_t drafted, uint32_t accepted, double cost) {
-  balance_ = std::clamp(balance_ + accepted - drafted * cost, 0.0, kMostBalance);
+void DraftPayoff::OnDrafted(uint32_t match, uint32_t drafted, uint32_t accepted) {
+  balance_ = std::min(kMostBalance, balance_ + accepted);
   // Rows behind the first wrong one were not tried.
   const double tried = std::min(drafted, accepted + 1);
   double& average = accepted_[Class(match)];

@@ -8,6 +8,7 @@
 // Thread: one caller at a time. Owner: a request of the LeadMachine.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -34,10 +35,11 @@ class PromptLookup {
     std::vector<TokenId> tokens;  // empty: nothing is known
     uint32_t match = 0;  // how many of the text's latest tokens occurred before them, 32 at most
   };
-  // `text` is the request's prompt and answer so far and only ever grows. A text that repeats with
-  // a period shorter than `most` is continued with that period.
+  // `text` is the request's prompt and answer so far and only ever grows; `ahead` follows it and is
+  // guessed itself. A text that repeats with a period shorter than `most` is continued with that
+  // period.
   // Cost: O(new tokens), about 32 bytes for each.
-  Guess Find(std::span<const TokenId> text, size_t most);
+  Guess Find(std::span<const TokenId> text, std::span<const TokenId> ahead, size_t most);
 
  private:
   std::unordered_map<uint64_t, uint32_t> after_;  // hash of kLeastMatch tokens -> position behind
@@ -45,9 +47,10 @@ class PromptLookup {
 };
 
 // How many tokens to draft. It keeps an account in units of a step without drafts: a drafted row
-// takes what it costs, an accepted one brings a step, and each token adds a small allowance. Drafts
-// need a balance, so that a text in which every guess is wrong is slower by the allowance at most.
-// A bad experience fades with the tokens that follow it: a text may begin to repeat at any time.
+// takes what it costs, an accepted one brings a step, and each token adds a small allowance.
+// Windows ahead of the answer also cost the visits to the stages. Drafts need a balance, so that a
+// text in which every guess is wrong is slower by the allowance at most. A bad experience fades
+// with the tokens that follow it: a text may begin to repeat at any time.
 class DraftPayoff {
  public:
   static constexpr uint32_t kMost = 15;           // tokens of one draft
@@ -55,8 +58,13 @@ class DraftPayoff {
 
   // Tokens to draft behind a match of `match` tokens, when a drafted row costs `cost` steps.
   uint32_t Window(uint32_t match, double cost) const;
+  // Rows of a window ahead, which counts only if `assumed` drafts before it and the token behind
+  // them are right: sending it costs `visit` steps beside its rows.
+  uint32_t WindowAhead(uint32_t match, size_t assumed, double visit, double cost) const;
+  void Spend(double cost) { balance_ = std::max(0.0, balance_ - cost); }
   void OnPlain();
-  void OnDrafted(uint32_t match, uint32_t drafted, uint32_t accepted, double cost);
+  // Of drafts that were spent for.
+  void OnDrafted(uint32_t match, uint32_t drafted, uint32_t accepted);
 
  private:
   static size_t Class(uint32_t match);

@@ -15,33 +15,42 @@ using Tokens = std::vector<TokenId>;
 TEST(PromptLookupTest, DraftsWhatFollowedTheLastTime) {
   PromptLookup lookup;
   const Tokens text = {1, 2, 3, 4, 5, 6, 9, 2, 3, 4};
-  const auto guess = lookup.Find(text, 3);
+  const auto guess = lookup.Find(text, {}, 3);
   EXPECT_EQ(guess.tokens, (Tokens{5, 6, 9}));
   EXPECT_EQ(guess.match, 3u);
 }
 
 TEST(PromptLookupTest, TheMostRecentPlaceCounts) {
   PromptLookup lookup;
-  EXPECT_EQ(lookup.Find(Tokens{1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3}, 1).tokens, Tokens{5});
+  EXPECT_EQ(lookup.Find(Tokens{1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3}, {}, 1).tokens, Tokens{5});
 }
 
 TEST(PromptLookupTest, KnowsTheTextAsItGrows) {
   PromptLookup lookup;
   Tokens text = {1, 2, 3, 4, 5};
-  EXPECT_TRUE(lookup.Find(text, 4).tokens.empty());
+  EXPECT_TRUE(lookup.Find(text, {}, 4).tokens.empty());
   for (const TokenId token : {7, 1, 2, 3}) text.push_back(token);
-  EXPECT_EQ(lookup.Find(text, 2).tokens, (Tokens{4, 5}));
+  EXPECT_EQ(lookup.Find(text, {}, 2).tokens, (Tokens{4, 5}));
   text.push_back(4);
-  const auto guess = lookup.Find(text, 2);
+  const auto guess = lookup.Find(text, {}, 2);
   EXPECT_EQ(guess.tokens, (Tokens{5, 7}));
   EXPECT_EQ(guess.match, 4u);
 }
 
+TEST(PromptLookupTest, GoesOnBehindWhatIsGuessed) {
+  PromptLookup lookup;
+  const Tokens text = {1, 2, 3, 4, 5, 6, 9, 2, 3, 4};
+  const auto guess = lookup.Find(text, Tokens{5, 6}, 2);
+  EXPECT_EQ(guess.tokens, (Tokens{9, 2}));
+  EXPECT_EQ(guess.match, 5u);
+  EXPECT_EQ(lookup.Find(text, {}, 3).tokens, (Tokens{5, 6, 9})) << "guesses are not remembered";
+}
+
 TEST(PromptLookupTest, AShortPeriodGoesOn) {
   PromptLookup lookup;
-  EXPECT_EQ(lookup.Find(Tokens{8, 5, 6, 5, 6, 5, 6}, 5).tokens, (Tokens{5, 6, 5, 6, 5}));
+  EXPECT_EQ(lookup.Find(Tokens{8, 5, 6, 5, 6, 5, 6}, {}, 5).tokens, (Tokens{5, 6, 5, 6, 5}));
   PromptLookup same;
-  EXPECT_EQ(same.Find(Tokens(6, 7), 4).tokens, Tokens(4, 7));
+  EXPECT_EQ(same.Find(Tokens(6, 7), {}, 4).tokens, Tokens(4, 7));
 }
 
 TEST(PromptLookupTest, TextsTooShortToMatchDraftNothing) {
@@ -49,7 +58,7 @@ TEST(PromptLookupTest, TextsTooShortToMatchDraftNothing) {
     PromptLookup lookup;
     Tokens text(length);
     std::iota(text.begin(), text.end(), 1);
-    EXPECT_TRUE(lookup.Find(text, 8).tokens.empty()) << length;
+    EXPECT_TRUE(lookup.Find(text, {}, 8).tokens.empty()) << length;
   }
 }
 
@@ -68,7 +77,8 @@ double Rate(DraftPayoff& payoff, double chance, double cost, int tokens, uint64_
     }
     uint32_t accepted = 0;
     while (accepted < window && rng.Uniform() < chance) ++accepted;
-    payoff.OnDrafted(20, window, accepted, cost);
+    payoff.Spend(window * cost);
+    payoff.OnDrafted(20, window, accepted);
     done += static_cast<int>(accepted) + 1;
   }
   return done / time;
@@ -90,6 +100,19 @@ TEST(DraftPayoffTest, DraftsAgainWhenTheTextBeginsToRepeat) {
   DraftPayoff payoff;
   (void)Rate(payoff, 0, 0.2, 1000, 3);
   EXPECT_GT(Rate(payoff, 1, 0.2, 1000, 3), 1.8);
+}
+
+TEST(DraftPayoffTest, AWindowAheadMustBeLikelyToCount) {
+  DraftPayoff payoff;
+  for (int i = 0; i < 60; ++i) payoff.OnDrafted(20, 5, 5);
+  const uint32_t near = payoff.WindowAhead(20, 5, 0.1, 0.05);
+  EXPECT_GT(near, 8u);
+  EXPECT_LE(near, DraftPayoff::kMost + 1);
+  EXPECT_LE(payoff.WindowAhead(20, 60, 0.1, 0.05), near);
+  EXPECT_EQ(payoff.WindowAhead(20, 600, 0.1, 0.05), 0u) << "some draft before it will be wrong";
+  EXPECT_EQ(payoff.WindowAhead(20, 5, 20, 0.05), 0u) << "a visit costs more than it brings";
+  payoff.Spend(100);
+  EXPECT_EQ(payoff.WindowAhead(20, 5, 0.1, 0.05), 0u) << "the account is empty";
 }
 
 TEST(DraftPayoffTest, NothingIsDraftedWhereARowCostsAStep) {

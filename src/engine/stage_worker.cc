@@ -39,7 +39,7 @@ Result<void> StageWorker::Run(wire::Step& step, const Input& input, Cancellation
   for (const wire::StepTruncate& cut : step.truncate) cancelled.Forget(cut.request);
   std::vector<RequestId> running;
   for (const wire::StepItem& item : step.items) running.push_back(item.request);
-  cancelled.Begin(std::move(running));
+  cancelled.Begin(step.step, std::move(running));
   auto result = ChangeSequences();
   if (result) result = RestorePages(step);
   if (result) result = Compute(WithoutCancelled(input), cancelled.stop());

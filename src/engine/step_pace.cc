@@ -32,7 +32,7 @@ double PerRow(double seconds, double plain, uint32_t rows) {
 
 }  // namespace
 
-void StepPace::Learn(const Rows& rows, Time spent) {
+void StepPace::Learn(const Rows& rows, Time spent, Time visit) {
   const double seconds = std::chrono::duration<double>(spent).count();
   if (seconds <= 0) return;
   if (rows.prompts >= kLearnFrom) {
@@ -43,8 +43,11 @@ void StepPace::Learn(const Rows& rows, Time spent) {
     }
   } else if (rows.prompts == 0 && rows.drafts == 0 && rows.streams > 0) {
     Follow(plain_, seconds);
+    Follow(visit_, std::chrono::duration<double>(visit).count());
   } else if (rows.prompts == 0 && rows.drafts > 0 && plain_ > 0) {
     Follow(draft_row_, PerRow(seconds, plain_, rows.drafts));
+    const double visited = std::chrono::duration<double>(visit).count();
+    if (visited > 0 && visit_ > 0) Follow(visit_row_, PerRow(visited, visit_, rows.drafts));
   }
 }
 
@@ -62,6 +65,11 @@ uint32_t StepPace::PromptRows(uint32_t chunk) const {
 
 double StepPace::PartOfStep(Time time) const {
   return plain_ == 0 ? 0 : std::chrono::duration<double>(time).count() / plain_;
+}
+
+double StepPace::VisitCost(uint32_t drafts) const {
+  const double row = visit_row_ > 0 && plain_ > 0 ? visit_row_ / plain_ : DraftCost();
+  return (KnowsVisits() ? visit_ / plain_ : 1) + drafts * row;
 }
 
 double StepPace::DraftCost() const {

@@ -75,6 +75,20 @@ TEST(StepPaceTest, ADraftedRowCostsItsPartOfAStep) {
   EXPECT_NEAR(pace.DraftCost(), 0.15, 0.001);
 }
 
+TEST(StepPaceTest, AStepOccupiesTheSlowestStageForAPartOfItsTime) {
+  StepPace pace({});
+  EXPECT_FALSE(pace.KnowsVisits());
+  EXPECT_EQ(pace.VisitCost(), 1.0);
+  pace.Learn({.streams = 1}, milliseconds(20));
+  EXPECT_FALSE(pace.KnowsVisits()) << "nobody has said what the stages computed";
+  for (int i = 0; i < 30; ++i) {
+    pace.Learn({.streams = 1}, milliseconds(20), milliseconds(4));
+    pace.Learn({.streams = 1, .drafts = 4}, milliseconds(26), milliseconds(6));
+  }
+  EXPECT_NEAR(pace.VisitCost(), 0.2, 0.001);
+  EXPECT_NEAR(pace.VisitCost(8), 0.4, 0.001);
+}
+
 TEST(StepPaceTest, AClockThatStandsStillTeachesNothing) {
   StepPace pace({});
   pace.Learn({.streams = 1}, Time(0));

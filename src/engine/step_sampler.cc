@@ -90,13 +90,10 @@ void StepSampler::AddForced(const LeadMachine::View& view, ItemOutput& output) {
 Result<void> StepSampler::SampleItem(const LeadMachine& lead, Work& work, LogitRows& logits,
                                      SamplerScratch& scratch) const {
   const auto view = lead.Find(work.item->request);
+  CHECK(view.has_value());  // of others nothing is sampled
   if (work.item->readout == wire::Readout::kLogits) {
     const auto row = TRY(logits.Of(work.row));
-    return view ? TakeValues(row, view->read_tokens, work) : Result<void>{};
-  }
-  if (!view) {  // cancelled meanwhile: the machine drops the output
-    work.output.tokens.assign(1, 0);
-    return {};
+    return TakeValues(row, view->read_tokens, work);
   }
   TRY(SampleRows(*view, work, logits, scratch));
   if (view->mask != nullptr && !work.failed) AddForced(*view, work.output);
@@ -127,7 +124,7 @@ Result<void> StepSampler::TakeValues(std::span<const float> row, std::span<const
 Result<void> StepSampler::ReadStates(const LeadMachine& lead, Work& work,
                                      backend::Running& running) {
   const auto view = lead.Find(work.item->request);
-  if (!view) return {};
+  CHECK(view.has_value());
   const size_t rows = OutputRows(*work.item);
   work.output.sum.assign(view->sum.begin(), view->sum.end());
   for (size_t first = 0; first < rows; first += backend::kLogitRows) {
@@ -147,16 +144,20 @@ Result<StepSampler::Outputs> StepSampler::Sample(const LeadMachine& lead, const 
                                                  backend::StageCompute& stage,
                                                  backend::Running* running) {
   LogitRows logits{.running = running};
-  std::deque<Work> all, states;
+  std::deque<Work> all, states, stale;
   std::vector<Work*> order;  // as in the step
-  for (const LeadItem& item : step.items) {
+  for (size_t i = 0; i < step.items.size(); ++i) {
+    const LeadItem& item = step.items[i];
     if (OutputRows(item) == 0 || std::ranges::find(cancelled, item.request) != cancelled.end())
       continue;
     Work work{.item = &item, .row = logits.total, .output = {.request = item.request}};
     logits.total += OutputRows(item);
-    order.push_back(&(IsOfStates(item) ? states : all).emplace_back(std::move(work)));
+    const bool nobody_reads = lead.IsStale(step.step, i);
+    if (nobody_reads && item.readout == wire::Readout::kNone) work.output.tokens.assign(1, 0);
+    auto& kind = nobody_reads ? stale : IsOfStates(item) ? states : all;
+    order.push_back(&kind.emplace_back(std::move(work)));
   }
-  CHECK(order.empty() || running != nullptr);
+  CHECK(order.size() == stale.size() || running != nullptr);
   for (Work& work : states) TRY(ReadStates(lead, work, *running));
   for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
     // Those whose rows lie at hand together; one that has too many is alone and asks as it goes.

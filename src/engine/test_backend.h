@@ -22,6 +22,8 @@ class CountingBackend final : public backend::Backend {
   const backend::DeviceInfo& device() const override { return inner_.device(); }
   NumericsId Numerics() const override { return inner_.Numerics(); }
   Result<backend::Speed> MeasureSpeed() override { return inner_.MeasureSpeed(); }
+  Result<backend::WorkCosts> MeasureCosts() override { return inner_.MeasureCosts(); }
+  void SetCosts(backend::WorkCosts costs) override { inner_.SetCosts(std::move(costs)); }
   backend::WorkDone TakeWork() override { return inner_.TakeWork(); }
   uint64_t items_done() const override { return inner_.items_done(); }
   std::chrono::nanoseconds busy() const override { return inner_.busy(); }

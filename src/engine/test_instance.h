@@ -84,6 +84,8 @@ struct Reports {
   std::map<RequestId, uint32_t> cached;
   std::map<RequestId, wire::Finished> finished;
   std::vector<std::pair<Error, NodeId>> failures;
+  int stale = 0;
+  std::function<void(const wire::StaleRows&)> on_stale;  // what else is done with it
 
   RunnerEvents Events() {
     return {.on_progress = [](uint64_t, uint64_t) {},
@@ -108,7 +110,14 @@ struct Reports {
                 },
             .on_queued = [](const RequestId&, uint32_t) {},
             .on_finished =
-                [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); }};
+                [this](wire::Finished done) { Change([&] { finished[done.request] = done; }); },
+            .on_stale =
+                [this](const wire::StaleRows& rows) {
+                  Change([&] {
+                    ++stale;
+                    if (on_stale) on_stale(rows);
+                  });
+                }};
   }
   void Clear() {
     const MutexLock lock(mutex);
@@ -187,7 +196,7 @@ class RunnerTest : public testing::Test {
     for (size_t i = 0; i < runners_.size(); ++i) {
       std::vector<NextStage> next;
       for (const size_t to : ConnectsTo(plan, i)) {
-        auto [near, far] = TestLink::Pair(plan.stages[i].node, plan.stages[to].node);
+        auto [near, far] = TestLink::Pair(plan.stages[i].node, plan.stages[to].node, delay_);
         runners_[to]->GiveLink(std::move(far));
         next.push_back(Over(std::move(near)));
       }
@@ -246,6 +255,7 @@ class RunnerTest : public testing::Test {
     EXPECT_EQ(reports_.cached[submit.request], cached);
   }
 
+  Time delay_{};  // of the links
   TestModel model_;
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   std::atomic<int> loads_{0};

@@ -19,10 +19,12 @@ namespace exo::engine {
 
 class TestLink final : public DataLink {
  public:
-  // {an end for `a` that leads to `b`, an end for `b` that leads to `a`}.
+  // {an end for `a` that leads to `b`, an end for `b` that leads to `a`}. A frame takes `delay`.
   static std::pair<std::unique_ptr<TestLink>, std::unique_ptr<TestLink>> Pair(const NodeId& a,
-                                                                              const NodeId& b) {
+                                                                              const NodeId& b,
+                                                                              Time delay = {}) {
     const auto wire = std::make_shared<Wire>();
+    wire->delay = delay;
     return {std::unique_ptr<TestLink>(new TestLink(wire, 0, b)),
             std::unique_ptr<TestLink>(new TestLink(wire, 1, a))};
   }
@@ -32,8 +34,9 @@ class TestLink final : public DataLink {
                     Time) override {
     const MutexLock lock(wire_->mutex);
     if (wire_->broken) return Broken();
-    wire_->frames[1 - end_].push_back(
-        {wire::EncodeFrame(message, 0, tensor.size()), {tensor.begin(), tensor.end()}});
+    wire_->frames[1 - end_].push_back({sys::Now() + wire_->delay,
+                                       wire::EncodeFrame(message, 0, tensor.size()),
+                                       {tensor.begin(), tensor.end()}});
     return {};
   }
 
@@ -41,7 +44,8 @@ class TestLink final : public DataLink {
     for (;;) {
       {
         const MutexLock lock(wire_->mutex);
-        if (!wire_->frames[end_].empty()) return TakeFrame();
+        const auto& frames = wire_->frames[end_];
+        if (!frames.empty() && frames.front().at <= sys::Now()) return TakeFrame();
         if (wire_->broken) return Broken();
       }
       if (wake_fd >= 0 && sys::WaitReadable(wake_fd, std::chrono::milliseconds(1)))
@@ -60,12 +64,14 @@ class TestLink final : public DataLink {
 
  private:
   struct Bytes {
+    Time at{};  // when it arrives
     std::vector<std::byte> head;
     std::vector<std::byte> tensor;
   };
   struct Wire {
     Mutex mutex;
-    bool broken = false;          // guarded by mutex
+    bool broken = false;  // guarded by mutex
+    Time delay{};
     std::deque<Bytes> frames[2];  // guarded by mutex; to each end
   };
   TestLink(std::shared_ptr<Wire> wire, size_t end, const NodeId& peer)

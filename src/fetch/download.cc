@@ -114,7 +114,7 @@ class Downloader {
     Time wait_until{};
     unsigned failures = 0;
     while (!pieces_.complete()) {
-      if (IsCancelled()) return Fail(ErrorCode::kCancelled, "the pull was cancelled");
+      if (IsCancelled()) return Fail(ErrorCode::kCancelled, "the pull was canceled");
       if (sys::Now() >= wait_until) BeginLanes();
       const uint64_t before = pieces_.completed();
       const auto ended = transfers_.Run(kLook);
@@ -303,7 +303,7 @@ Result<std::string> HashOfFile(const std::string& path, const std::atomic<bool>*
   Sha256 hash;
   for (uint64_t at = 0; at < bytes;) {
     if (cancel != nullptr && cancel->load())
-      return Fail(ErrorCode::kCancelled, "the pull was cancelled");
+      return Fail(ErrorCode::kCancelled, "the pull was canceled");
     const auto piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
     TRY(file->Read(at, piece));
     hash.Update(piece);

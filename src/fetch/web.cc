@@ -265,7 +265,7 @@ bool IsCancelled(const GetOptions& options) {
 }
 
 std::unexpected<Error> Cancelled() {
-  return Fail(ErrorCode::kCancelled, "the pull was cancelled");
+  return Fail(ErrorCode::kCancelled, "the pull was canceled");
 }
 
 // Of one attempt.

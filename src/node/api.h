@@ -48,7 +48,8 @@ struct GenerateError {
   Error error;
   Refusal refusal = Refusal::kNone;
   uint32_t prompt_tokens = 0, context = 0;  // of kContextLength
-  std::string field = {};  // of kBadInput: OpenAI's name of what is wrong; empty: the prompt
+  std::string field = {};      // of kBadInput: OpenAI's name of what is wrong; empty: the prompt
+  uint32_t retry_after_s = 0;  // of kQuota: until there are tokens again
 };
 
 // What a chat has beyond its messages: for its template and, with tools, for reading its answer.

@@ -45,6 +45,14 @@ class ConversationKeeper::Subscription final : public ConversationSubscription {
   const Watchers::iterator at_;
 };
 
+struct ConversationKeeper::Importing {
+  std::shared_ptr<const std::vector<ImportedRow>> rows;  // a job reads them
+  size_t next = 0;                                       // of them
+  ImportProgress progress;
+  std::function<bool(const ImportProgress&)> go_on;
+  std::function<void(Result<ImportProgress>)> done;
+};
+
 ConversationKeeper::ConversationKeeper(net::EventLoop& loop, Jobs& jobs, ConversationPeers& peers,
                                        store::ConversationFileOptions file)
     : jobs_(jobs),
@@ -106,12 +114,42 @@ void ConversationKeeper::Change(const wire::RowKey& key, RowChange change,
 }
 
 void ConversationKeeper::Import(std::vector<ImportedRow> rows,
-                                std::function<void(Result<ImportCounts>)> done) {
-  RunForPeople([rows = std::move(rows)](File& file) { return file.Import(rows); },
-               [this, done = std::move(done)](Result<ImportCounts> counts) {
-                 if (counts) SendNews(peers_.SessionsUp());
-                 done(std::move(counts));
+                                std::function<bool(const ImportProgress&)> go_on,
+                                std::function<void(Result<ImportProgress>)> done) {
+  auto import = std::make_shared<Importing>();
+  import->progress.total = store::CountConversations(rows);
+  import->rows = std::make_shared<const std::vector<ImportedRow>>(std::move(rows));
+  import->go_on = std::move(go_on);
+  import->done = std::move(done);
+  ImportPart(import);
+}
+
+// The next part is queued only when this one is in the file: behind what was asked meanwhile.
+void ConversationKeeper::ImportPart(const std::shared_ptr<Importing>& import) {
+  const auto part = store::FirstOfImport(std::span(*import->rows).subspan(import->next));
+  RunForPeople([rows = import->rows, part](File& file) { return file.Import(part); },
+               [this, import, part](const Result<ImportCounts>& counts) {
+                 if (!counts) return EndImport(*import, counts);
+                 import->next += part.size();
+                 import->progress.taken += *counts;
+                 const bool ends = import->next == import->rows->size();
+                 if (ends || !import->go_on(import->progress)) return EndImport(*import, counts);
+                 ImportPart(import);
                });
+}
+
+void ConversationKeeper::EndImport(const Importing& import, const Result<ImportCounts>& last) {
+  const ImportCounts& taken = import.progress.taken;
+  const size_t count = taken.added + taken.updated + taken.unchanged;
+  if (taken.added + taken.updated > 0) SendNews(peers_.SessionsUp());
+  if (last) return import.done(import.progress);
+  std::string message = last.error().message;
+  if (count > 0) {
+    message += fmt::format(
+        "; {} of {} conversations were taken before that: the same import again passes them over",
+        count, import.progress.total);
+  }
+  import.done(std::unexpected(Error{last.error().code, std::move(message)}));
 }
 
 std::unique_ptr<ConversationSubscription> ConversationKeeper::Watch(uint64_t owner,

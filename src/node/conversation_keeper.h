@@ -47,8 +47,8 @@ class ConversationKeeper final : public Conversations {
             std::function<void(Result<MessagePage>)> done) override;
   void Change(const wire::RowKey& key, RowChange change,
               std::function<void(Result<WrittenRow>)> done) override;
-  void Import(std::vector<ImportedRow> rows,
-              std::function<void(Result<ImportCounts>)> done) override;
+  void Import(std::vector<ImportedRow> rows, std::function<bool(const ImportProgress&)> go_on,
+              std::function<void(Result<ImportProgress>)> done) override;
   std::unique_ptr<ConversationSubscription> Watch(uint64_t owner,
                                                   ConversationWatcher& watcher) override;
 
@@ -63,6 +63,7 @@ class ConversationKeeper final : public Conversations {
  private:
   using File = store::ConversationFile;
   class Subscription;
+  struct Importing;
   using Watchers = std::multimap<uint64_t, ConversationWatcher*>;
 
   // work(File&) -> Result<T> by a job, then done(Result<T>) and what has changed is told.
@@ -71,6 +72,8 @@ class ConversationKeeper final : public Conversations {
   // The same for people, who get nothing from a guest.
   template <class Work, class Done>
   void RunForPeople(Work work, Done done);
+  void ImportPart(const std::shared_ptr<Importing>& import);
+  void EndImport(const Importing& import, const Result<ImportCounts>& last);
   void Carry(ConversationSync::Effects effects);
   void Do(ConversationSync::Ask& ask);
   void Do(ConversationSync::FindCursor& find);

@@ -125,5 +125,79 @@ TEST_F(ConversationKeeperTest, AGuestNeitherGetsNorGives) {
   EXPECT_TRUE(guest_.sent_to.empty());
 }
 
+std::vector<ImportedRow> ManyConversations(size_t count) {
+  std::vector<ImportedRow> rows;
+  for (size_t i = 0; i < count; ++i) {
+    ConversationId id{{9}};
+    id.bytes[14] = static_cast<uint8_t>(i >> 8);
+    id.bytes[15] = static_cast<uint8_t>(i);
+    rows.push_back({.key = {.owner = 7, .conversation = id}, .content = {"imported", "{}"}});
+  }
+  return rows;
+}
+
+// The slow import and the quick question: who asks while parts are taken is answered before the
+// end, and sees whole parts.
+TEST_F(ConversationKeeperTest, AnImportLetsQuestionsThrough) {
+  constexpr size_t kCount = 4 * store::kImportRows;
+  std::vector<std::string> order;
+  node_.keeper().Import(
+      ManyConversations(kCount),
+      [&](const ImportProgress& progress) {
+        EXPECT_EQ(progress.total, kCount);
+        order.push_back(fmt::format("part {}", progress.taken.added));
+        if (order.size() == 1) {
+          node_.keeper().List({.owner = 7}, [&](const Result<ConversationPage>& page) {
+            EXPECT_EQ(page->data.size(), 50u);
+            order.push_back("list");
+          });
+        }
+        return true;
+      },
+      [&](const Result<ImportProgress>& whole) {
+        EXPECT_EQ(whole->taken.added, kCount);
+        order.push_back("end");
+        loop_.Stop();
+      });
+  Run();
+  EXPECT_EQ(order.front(), fmt::format("part {}", store::kImportRows));
+  EXPECT_EQ(order.back(), "end");
+  EXPECT_EQ(order.size(), 5u);  // the last part is the end
+  // Two jobs run side by side at most, so that at most one part is taken before the question.
+  EXPECT_LE(std::ranges::find(order, "list") - order.begin(), 2);
+}
+
+TEST_F(ConversationKeeperTest, AnImportThatIsCutKeepsWhatItTook) {
+  constexpr size_t kCount = 3 * store::kImportRows;
+  node_.keeper().Import(
+      ManyConversations(kCount), [](const ImportProgress&) { return false; },
+      [&](const Result<ImportProgress>& whole) {
+        EXPECT_EQ(whole->taken.added, store::kImportRows);
+        loop_.Stop();
+      });
+  Run();
+  // A row that is refused ends it; the message says what is here by then.
+  std::vector<ImportedRow> rows = ManyConversations(kCount);
+  rows.back().content.text = std::string(kMaxTitle + 1, 't');
+  std::string said;
+  const auto all = [](const ImportProgress&) { return true; };
+  node_.keeper().Import(rows, all, [&](const Result<ImportProgress>& whole) {
+    said = whole ? "" : whole.error().message;
+    loop_.Stop();
+  });
+  Run();
+  EXPECT_NE(
+      said.find(fmt::format("{} of {} conversations were taken", 2 * store::kImportRows, kCount)),
+      std::string::npos)
+      << said;
+  rows.back().content.text = "fits";
+  node_.keeper().Import(rows, all, [&](const Result<ImportProgress>& whole) {
+    EXPECT_EQ(whole->taken.unchanged, 2 * store::kImportRows);
+    EXPECT_EQ(whole->taken.added, store::kImportRows);
+    loop_.Stop();
+  });
+  Run();
+}
+
 }  // namespace
 }  // namespace exo::node

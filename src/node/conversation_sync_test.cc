@@ -284,6 +284,84 @@ TEST(ConversationSyncTest, RowsTravelOnce) {
     EXPECT_LE(cluster.device(i).rows_received, written + 5) << i;  // a disk that failed asks again
 }
 
+// Writes text into a row, as a person does. Empty: deletes it.
+bool Put(Cluster& cluster, size_t at, const wire::RowKey& key, const std::string& text) {
+  const auto written = cluster.device(at).file->Change(
+      key, [&](const store::RowContent*) -> Result<std::optional<store::RowContent>> {
+        if (text.empty()) return std::nullopt;
+        return store::RowContent{text, "{}"};
+      });
+  if (written) cluster.Tell(at);
+  return written.has_value();
+}
+wire::RowKey KeyOf(uint64_t conversation, uint64_t message = 0) {
+  return {.conversation = IdOf<ConversationId>(conversation), .message = IdOf<MessageId>(message)};
+}
+// A conversation's title and messages at a device.
+std::string Shown(Cluster& cluster, size_t at, uint64_t conversation) {
+  const auto page = cluster.device(at).file->Read(0, KeyOf(conversation).conversation, {}, 1 << 20);
+  if (!page) return "none";
+  std::string all = page->conversation.content.text + ":";
+  for (const store::StoredMessage& one : page->messages) all += " " + one.content.text;
+  return all;
+}
+
+// What was deleted meanwhile is gone for it, too, whatever it wrote to it before that; what it
+// began comes to the others.
+TEST(ConversationSyncTest, ADeviceComesBackAfterAWeek) {
+  Cluster cluster(3, 11);
+  cluster.SetAllUp();
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(1), "deleted meanwhile"));
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(2), "goes on"));
+  cluster.Settle();
+  ASSERT_TRUE(Put(cluster, 1, KeyOf(2, 1), "a"));
+  cluster.Settle();
+  for (size_t other : {0u, 1u}) cluster.SetUp(2, other, false);
+  cluster.Pass(std::chrono::hours(3));
+  ASSERT_TRUE(Put(cluster, 2, KeyOf(1, 1), "written on the way"));
+  ASSERT_TRUE(Put(cluster, 2, KeyOf(2, 2), "b"));
+  ASSERT_TRUE(Put(cluster, 2, KeyOf(3), "begun on the way"));
+  cluster.Pass(std::chrono::hours(24));
+  ASSERT_TRUE(Put(cluster, 1, KeyOf(1), ""));
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(2, 3), "c"));
+  cluster.Pass(std::chrono::hours(6 * 24));
+  cluster.SetAllUp();
+  cluster.Settle();
+  for (size_t at = 0; at < 3; ++at) {
+    EXPECT_EQ(Shown(cluster, at, 1), "none") << at;
+    EXPECT_EQ(Shown(cluster, at, 2), "goes on: a b c") << at;
+    EXPECT_EQ(Shown(cluster, at, 3), "begun on the way:") << at;
+  }
+}
+
+// Clocks an hour and more apart: who has seen a write writes later than it, and one that was made
+// at the same time on another device is not lost where it is another message.
+TEST(ConversationSyncTest, TwoDevicesWriteToOneConversation) {
+  constexpr int64_t kHourMs = 3'600'000;
+  Cluster cluster(2, 5);
+  cluster.device(0).skew_ms = kHourMs;
+  cluster.device(1).skew_ms = -kHourMs;
+  cluster.SetAllUp();
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(1), "first"));
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(1, 1), "a"));
+  cluster.Settle();
+  ASSERT_TRUE(Put(cluster, 1, KeyOf(1), "renamed by a clock that is behind"));
+  cluster.Settle();
+  EXPECT_EQ(Shown(cluster, 0, 1), "renamed by a clock that is behind: a");
+  cluster.SetUp(0, 1, false);
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(1, 2), "b"));
+  ASSERT_TRUE(Put(cluster, 1, KeyOf(1, 3), "c"));
+  ASSERT_TRUE(Put(cluster, 0, KeyOf(1, 1), "a of 0"));
+  ASSERT_TRUE(Put(cluster, 1, KeyOf(1, 1), "a of 1"));
+  cluster.SetUp(0, 1, true);
+  cluster.Settle();
+  EXPECT_EQ(Shown(cluster, 0, 1), Shown(cluster, 1, 1));
+  EXPECT_EQ(Shown(cluster, 0, 1), "renamed by a clock that is behind: a of 0 b c");
+  ASSERT_TRUE(Put(cluster, 1, KeyOf(1), ""));
+  cluster.Settle();
+  EXPECT_EQ(Shown(cluster, 0, 1), "none");
+}
+
 // ---- what a member says that makes no sense ----
 
 constexpr Time kNow = std::chrono::hours(1);

@@ -45,6 +45,12 @@ class ConversationSubscription {
   virtual ~ConversationSubscription() = default;
 };
 
+// How far an import is.
+struct ImportProgress {
+  ImportCounts taken;
+  size_t total = 0;  // conversations, of the whole import
+};
+
 // Errors of every question: kIo (the disk), kCorrupt (the file was damaged; a new one is begun),
 // kOverloaded (files are busy), kInvalid (this device is a guest).
 class Conversations {
@@ -60,9 +66,13 @@ class Conversations {
   // large).
   virtual void Change(const wire::RowKey& key, RowChange change,
                       std::function<void(Result<WrittenRow>)> done) = 0;
-  // All or nothing. Errors: as Change.
+  // Takes conversations one after the other, each whole or not at all, in parts between which other
+  // questions have their turn. Behind each part but the last, `go_on` hears what was taken so far;
+  // false: the import ends there, with that. Errors: as Change; the message says what was taken
+  // before, which stays.
   virtual void Import(std::vector<ImportedRow> rows,
-                      std::function<void(Result<ImportCounts>)> done) = 0;
+                      std::function<bool(const ImportProgress&)> go_on,
+                      std::function<void(Result<ImportProgress>)> done) = 0;
   // `watcher` must outlive the subscription.
   virtual std::unique_ptr<ConversationSubscription> Watch(uint64_t owner,
                                                           ConversationWatcher& watcher) = 0;

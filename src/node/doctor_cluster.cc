@@ -88,7 +88,8 @@ std::optional<Finding> JudgeMember(const MemberSight& member) {
     return Finding{"members", FindingState::kProblem, fmt::format("{} is not let in", who),
                    member.detail,
                    "the same version of exo on all devices, and one cluster (exo invite there, exo "
-                   "join here), helps in most cases"};
+                   "join here), helps in most cases; a device that was removed needs a new key "
+                   "first: stop exo on it and delete key.pem in its data folder"};
   }
   if (member.state != "self" && member.state != "alive") {
     std::string detail = AwayText(member.state);

@@ -19,4 +19,9 @@ std::optional<backend::Speed> KnownSpeed(const backend::Backend& backend, store:
 Result<backend::Speed> MeasureSpeed(backend::Backend& backend, store::State& state,
                                     const std::optional<sys::CpuQuota>& quota);
 
+// The same of what formats and layers cost beside Q4_0, which does not depend on a quota and is
+// measured once. Both tell the backend, too.
+std::optional<backend::WorkCosts> KnownCosts(backend::Backend& backend, store::State& state);
+Result<backend::WorkCosts> MeasureCosts(backend::Backend& backend, store::State& state);
+
 }  // namespace exo::node

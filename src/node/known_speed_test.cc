@@ -16,6 +16,8 @@ class FakeBackend final : public backend::Backend {
   const backend::DeviceInfo& device() const override { return device_; }
   NumericsId Numerics() const override { return {}; }
   Result<backend::Speed> MeasureSpeed() override { return next; }
+  Result<backend::WorkCosts> MeasureCosts() override { return costs; }
+  void SetCosts(backend::WorkCosts wanted) override { set = std::move(wanted); }
   backend::WorkDone TakeWork() override { return {}; }
   uint64_t items_done() const override { return 0; }
   std::chrono::nanoseconds busy() const override { return {}; }
@@ -28,6 +30,7 @@ class FakeBackend final : public backend::Backend {
   }
 
   Result<backend::Speed> next = backend::Speed{};
+  backend::WorkCosts costs, set;
 
  private:
   backend::DeviceInfo device_{.name = "fake", .isa = "none", .cores = 2};
@@ -85,6 +88,25 @@ TEST_F(KnownSpeedTest, AFailedMeasurementLeavesWhatIsKnown) {
   backend_.next = Fail(ErrorCode::kIo, "no");
   EXPECT_FALSE(MeasureSpeed(backend_, *state_, {}));
   EXPECT_EQ(KnownSpeed(backend_, *state_, {})->decode_gbps, 9);
+}
+
+TEST_F(KnownSpeedTest, CostsAreRememberedAndToldToTheBackend) {
+  EXPECT_FALSE(KnownCosts(backend_, *state_));
+  backend_.costs = {
+      .layer_bytes = 1500000,
+      .formats = {{tensor::DType::kQ6_K, 1.333, 1.125}, {tensor::DType::kF16, 2, 0.5}}};
+  EXPECT_EQ(MeasureCosts(backend_, *state_), backend_.costs);
+  EXPECT_EQ(backend_.set, backend_.costs);
+  backend_.set = {};
+  EXPECT_EQ(KnownCosts(backend_, *state_), backend_.costs);
+  EXPECT_EQ(backend_.set, backend_.costs);
+}
+
+TEST_F(KnownSpeedTest, DamagedCostsAreMeasuredAgain) {
+  for (const char* damaged : {"", "x", "1000 2", "1000 2 1.5", "1000 99 1 1"}) {
+    ASSERT_TRUE(state_->Set("costs/1/fake/none/2", damaged));
+    EXPECT_FALSE(KnownCosts(backend_, *state_)) << damaged;
+  }
 }
 
 }  // namespace

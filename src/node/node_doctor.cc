@@ -71,8 +71,10 @@ ClusterSight NodeImpl::LookAtCluster() const {
     sight.discovery = discovery_->Report();
     sight.strangers = discovery_->foreign_nodes();
   }
-  for (const cluster::NodeStatus& status : core_->Nodes())
-    sight.members.push_back(LookAtMember(status));
+  for (const cluster::NodeStatus& status : core_->Nodes()) {
+    // One that was forgotten is refused for ever, as its owner wants it.
+    if (!trust_->IsRevoked(status.record.id)) sight.members.push_back(LookAtMember(status));
+  }
   for (const auto& entry : inviter_->Pending())
     sight.pending.push_back(fmt::format("{} ({})", entry.id.Hex().substr(0, 16), entry.name));
   const wire::DeviceRecord device = wire::TotalOf(record_);

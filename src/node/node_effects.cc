@@ -69,6 +69,7 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
       .on_finished = OnLoop([this, plan](wire::Finished finished) {
         if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
       }),
+      .on_stale = OnLoop([this](wire::StaleRows stale) { TellStages(stale.plan, stale); }),
   };
 }
 
@@ -170,11 +171,15 @@ void NodeImpl::Do(cluster::LeadSubmit& effect) {
 void NodeImpl::Do(cluster::LeadCancel& effect) {
   if (engine::InstanceRunner* runner = RunnerOf(effect.plan)) runner->Cancel(effect.request);
   // The other stages may be in the middle of this request's chunk.
-  const wire::Plan* plan = core_->PlanOfReservation(effect.plan);
+  TellStages(effect.plan, wire::CancelRequest{effect.request, effect.plan});
+}
+
+// All of the plan but this node's.
+void NodeImpl::TellStages(const PlanId& id, const wire::Message& message) {
+  const wire::Plan* plan = core_->PlanOfReservation(id);
   if (plan == nullptr) return;
   for (const wire::StagePlan& stage : plan->stages) {
-    if (stage.node != identity_->id())
-      peers_->Send(stage.node, wire::CancelRequest{effect.request, effect.plan});
+    if (stage.node != identity_->id()) peers_->Send(stage.node, message);
   }
 }
 
@@ -227,6 +232,9 @@ void NodeImpl::OnMessage(const NodeId& peer, wire::Message message) {
   if (const auto* cancel = std::get_if<wire::CancelRequest>(&message)) {
     if (engine::InstanceRunner* runner = RunnerOf(cancel->plan))
       runner->CancelRows(peer, cancel->request);
+  }
+  if (const auto* stale = std::get_if<wire::StaleRows>(&message)) {
+    if (engine::InstanceRunner* runner = RunnerOf(stale->plan)) runner->DropRows(peer, *stale);
   }
   Feed(cluster::Received{peer, std::move(message)});
 }

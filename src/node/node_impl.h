@@ -274,6 +274,8 @@ class NodeImpl final : public Node,
   void Measure();
   void OnMeasured(Result<backend::Speed> speed);
   void PublishSpeed();
+  void MeasureFormats();
+  void SetCosts(const backend::WorkCosts& costs);
   void LearnSpeed();
   void LookAtHealth();
   void StayAwakeForAnswers();
@@ -380,6 +382,7 @@ class NodeImpl final : public Node,
   cluster::NameOf Names() const {
     return [this](const NodeId& node) { return NameOf(node); };
   }
+  void TellStages(const PlanId& plan, const wire::Message& message);
   engine::InstanceRunner* RunnerOf(const PlanId& plan) {
     const auto found = runners_.find(plan);
     return found == runners_.end() ? nullptr : found->second.get();
@@ -453,6 +456,7 @@ class NodeImpl final : public Node,
   LiveSpeed speed_;                     // of this device
   std::optional<sys::CpuQuota> quota_;  // that it was measured under
   bool measuring_ = false;
+  bool costs_known_ = false;
   Time measure_at_{};                // again, when it is quiet then
   Time worked_at_{};                 // until when its work was learned from
   Time quiet_since_{};               // this process did nothing, or its quota was looked at

@@ -22,6 +22,9 @@ constexpr Time kMeasureAgain = std::chrono::hours(1);
 void NodeImpl::StartMeasuring() {
   quota_ = sys::ReadCpuQuota();
   worked_at_ = quiet_since_ = sys::Now();
+  const auto costs = KnownCosts(*backend_, *state_);
+  costs_known_ = costs.has_value();
+  SetCosts(costs.value_or(backend::TypicalCosts()));
   if (const auto known = KnownSpeed(*backend_, *state_, quota_)) {
     speed_.SetMeasured(*known);
     PublishSpeed();
@@ -53,6 +56,31 @@ void NodeImpl::OnMeasured(Result<backend::Speed> speed) {
   PublishSpeed();
 }
 
+// Once for a device: it takes a second, and no other work should be beside it.
+void NodeImpl::MeasureFormats() {
+  measuring_ = jobs_.Run(
+      Jobs::Class::kCpu, {},
+      [this](const std::atomic<bool>&) { return MeasureCosts(*backend_, *state_); },
+      [this](Result<backend::WorkCosts> costs) {
+        measuring_ = false;
+        costs_known_ = true;
+        if (costs) {
+          SetCosts(*costs);
+          FeedRecord();
+        } else {
+          LOG(kWarning, "what formats cost was not measured: {}", costs.error().message);
+        }
+      });
+}
+
+void NodeImpl::SetCosts(const backend::WorkCosts& costs) {
+  wire::DeviceRecord& device = record_.devices[0];
+  device.layer_bytes = costs.layer_bytes;
+  device.formats.clear();
+  for (const backend::FormatCost& one : costs.formats)
+    device.formats.push_back({static_cast<uint32_t>(one.type), one.decode, one.prefill});
+}
+
 void NodeImpl::PublishSpeed() {
   record_.devices[0].decode_gbps = speed_.known().decode_gbps;
   record_.devices[0].prefill_gops = speed_.known().prefill_gops;
@@ -70,6 +98,7 @@ void NodeImpl::LearnSpeed() {
   cpu_seconds_ = cpu;
   if (now - quiet_since_ < kQuietTime) return;
   quiet_since_ = now;  // the next look is as far away
+  if (!costs_known_ && speed_.known().decode_gbps > 0) return MeasureFormats();
   const auto quota = sys::ReadCpuQuota();
   if (quota == quota_ && now < measure_at_) return;
   quota_ = quota;

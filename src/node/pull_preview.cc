@@ -10,7 +10,8 @@
 namespace exo::node {
 namespace {
 
-// The same model with blocks of another size: what is in memory is nearly what is in the file.
+// The same model with blocks of another size: what is in memory is nearly what is in the file. How
+// long its formats take is not known.
 cluster::ModelShape Scaled(cluster::ModelShape shape, double factor) {
   const auto scale = [factor](uint64_t& bytes) {
     bytes = static_cast<uint64_t>(static_cast<double>(bytes) * factor);
@@ -19,6 +20,8 @@ cluster::ModelShape Scaled(cluster::ModelShape shape, double factor) {
   std::ranges::for_each(shape.layer_decode_bytes, scale);
   scale(shape.embedding_bytes);
   scale(shape.output_bytes);
+  shape.layer_work.clear();
+  shape.output_format.reset();
   return shape;
 }
 

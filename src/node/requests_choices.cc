@@ -55,6 +55,14 @@ decltype(Delta::what) WhatOf(const chat::Piece& piece) {
   }
 }
 
+// Why a request has failed, for the log and the list of requests: what is said of its input may
+// quote it, so that is for its client only.
+std::string WhatMayBeTold(const GenerateError& error) {
+  if (error.refusal != Refusal::kBadInput) return error.error.message;
+  return fmt::format("its {} was refused; its client was told why",
+                     error.field.empty() ? "prompt" : fmt::format("'{}'", error.field));
+}
+
 }  // namespace
 
 // A choice that is refused at once ends the answer: then there is nothing left to begin.
@@ -195,7 +203,7 @@ std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, Ending end
 void Requests::FailRequest(const RequestId& id, const GenerateError& error) {
   Request* request = Find(id);
   if (request == nullptr) return;
-  const std::string& why = error.error.message;
+  const std::string why = host_.LogsPrompts() ? error.error.message : WhatMayBeTold(error);
   const bool canceled = error.refusal == Refusal::kCanceled;
   const auto ended = End(id, {.state = canceled ? RequestState::kCanceled : RequestState::kFailed,
                               .why = why,

@@ -671,5 +671,22 @@ TEST_F(RequestsTest, PromptsAreLoggedOnlyWhereASettingSaysSo) {
   EXPECT_TRUE(g_prompt_lines[0].ends_with(": a secret")) << g_prompt_lines[0];
 }
 
+// An error about the input quotes it: to its client, and to nobody else.
+TEST_F(RequestsTest, WhatWasWrongWithAnInputIsToldToItsClientOnly) {
+  GenerateRequest forced{.model = "exo-tiny", .messages = {{"user", "a"}}};
+  forced.chat.tool_use = ToolUse::kRequired;
+  forced.chat.allowed_tools = {"secret_tool"};
+  for (const bool logs : {false, true}) {
+    log_prompts_ = logs;
+    sink_ = {};
+    const auto handle = requests_.Start(forced, sink_);
+    RunUntil([&] { return sink_.done; });
+    ASSERT_TRUE(sink_.error);
+    EXPECT_NE(sink_.error->error.message.find("'secret_tool'"), std::string::npos);
+    EXPECT_EQ(changes_.back().contains("secret"), logs) << changes_.back();
+    EXPECT_EQ(requests_.records().All().at(0)->view().error.contains("secret"), logs);
+  }
+}
+
 }  // namespace
 }  // namespace exo::node

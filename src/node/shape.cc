@@ -38,6 +38,28 @@ void AddCuts(const store::Manifest& manifest, cluster::ModelShape& shape) {
   shape.cuts = cuts;
 }
 
+// What a row costs in a layer, by format. Packed, a format's tensors take nearly the part of the
+// layer's bytes that they have in the file.
+std::vector<cluster::FormatWork> WorkOf(const model::LayerTensors& layer, uint64_t experts_used,
+                                        uint64_t read_bytes) {
+  std::vector<cluster::FormatWork> works;
+  double all = 0;
+  for (const model::TensorRef* tensor : layer.All()) {
+    if (tensor->vector) continue;
+    const auto format = static_cast<uint32_t>(tensor->type);
+    auto at = std::ranges::find(works, format, &cluster::FormatWork::format);
+    if (at == works.end()) at = works.insert(works.end(), {.format = format});
+    const auto used = static_cast<double>(tensor->count_read(experts_used));
+    const double bytes =
+        used * static_cast<double>(tensor->bytes) / static_cast<double>(tensor->count);
+    at->bytes += bytes;
+    at->ops += 2 * used * static_cast<double>(tensor->rows * tensor->cols);
+    all += bytes;
+  }
+  for (cluster::FormatWork& work : works) work.bytes *= static_cast<double>(read_bytes) / all;
+  return works;
+}
+
 }  // namespace
 
 cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
@@ -60,6 +82,8 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
     const backend::StageBytes bytes = backend.Estimate(spec);
     shape.layer_bytes.push_back(bytes.weights);
     shape.layer_decode_bytes.push_back(bytes.read_per_token);
+    shape.layer_work.push_back(
+        WorkOf(tensors.layers[layer], config.experts.used, bytes.read_per_token));
   }
   spec.layer_begin = spec.layer_end = 0;
   const backend::StageBytes none = backend.Estimate(spec);
@@ -74,6 +98,7 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
                                                  static_cast<double>(tensors.token_embd.bytes) /
                                                  static_cast<double>(embedding_share));
   shape.output_bytes = lead - shape.embedding_bytes;
+  shape.output_format = static_cast<uint32_t>(tensors.output.type);
   static_assert(wire::kKvTypes == kernels::kKvTypes);
   spec.layer_end = 1;
   for (size_t type = 0; type < kernels::kKvTypes; ++type) {

@@ -358,7 +358,7 @@ KeyUse& KeyRing::Today(uint64_t id) {
   return use;
 }
 
-Parsed<> KeyRing::Admit(const Caller& caller, bool computes) {
+Parsed<> KeyRing::Admit(const Caller& caller) {
   const ApiKey* key = Find(caller.key);
   if (key == nullptr) return {};
   const int64_t now = NowMs();
@@ -379,16 +379,22 @@ Parsed<> KeyRing::Admit(const Caller& caller, bool computes) {
     }
     state.budget -= 1;
   }
-  KeyUse& use = Today(key->id);
-  use.last = now / 1000;
+  Today(key->id).last = now / 1000;
   changed_ = used_ = true;
-  if (!computes || key->quota == 0 || use.tokens < key->quota) return {};
+  return {};
+}
+
+Parsed<> KeyRing::CheckQuota(const Caller& caller) {
+  const ApiKey* key = Find(caller.key);
+  if (key == nullptr || key->quota == 0) return {};
+  const uint64_t tokens = Today(key->id).tokens;
+  if (tokens < key->quota) return {};
   return std::unexpected(ApiError{
       429,
       fmt::format("the key '{}' may take {} tokens in a day (UTC) and has taken {}; try "
                   "again tomorrow",
-                  key->name, key->quota, use.tokens),
-      "", "insufficient_quota", static_cast<uint32_t>((kDayMs - now % kDayMs + 999) / 1000)});
+                  key->name, key->quota, tokens),
+      "", "insufficient_quota", static_cast<uint32_t>((kDayMs - NowMs() % kDayMs + 999) / 1000)});
 }
 
 std::optional<uint64_t> KeyRing::TokensLeft(const Caller& caller) {

@@ -77,7 +77,8 @@ class KeyRing final : public Gatekeeper {
 
   std::optional<Caller> Identify(std::string_view credential) override;
   std::optional<Caller> CallerOf(uint64_t id) override;
-  Parsed<> Admit(const Caller& caller, bool computes) override;
+  Parsed<> Admit(const Caller& caller) override;
+  Parsed<> CheckQuota(const Caller& caller) override;
   std::optional<uint64_t> TokensLeft(const Caller& caller) override;
   void CountTokens(const Caller& caller, uint64_t tokens) override;
 

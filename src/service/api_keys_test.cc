@@ -176,24 +176,24 @@ TEST_F(ApiKeysTest, ARateIsABucketThatFillsAgain) {
   const std::string text = Add({.name = "a", .rate = 6});
   const auto ring = Ring();
   const Caller caller = *ring->Identify(text);
-  for (int i = 0; i < 6; ++i) EXPECT_TRUE(ring->Admit(caller, true)) << i;
-  const auto refused = ring->Admit(caller, true);
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(ring->Admit(caller)) << i;
+  const auto refused = ring->Admit(caller);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().status, 429u);
   EXPECT_EQ(refused.error().code, "rate_limit_exceeded");
   EXPECT_EQ(refused.error().retry_after, 10u);
   now_ += 9'999;
-  EXPECT_EQ(ring->Admit(caller, true).error().retry_after, 1u);
+  EXPECT_EQ(ring->Admit(caller).error().retry_after, 1u);
   now_ += 1;
-  EXPECT_TRUE(ring->Admit(caller, true));
-  EXPECT_FALSE(ring->Admit(caller, true));
+  EXPECT_TRUE(ring->Admit(caller));
+  EXPECT_FALSE(ring->Admit(caller));
   now_ += 3'600'000;  // no more than a minute's worth is saved up
-  for (int i = 0; i < 6; ++i) EXPECT_TRUE(ring->Admit(caller, true)) << i;
-  EXPECT_FALSE(ring->Admit(caller, true));
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(ring->Admit(caller)) << i;
+  EXPECT_FALSE(ring->Admit(caller));
   now_ -= 7'200'000;  // a clock that is set back
-  EXPECT_FALSE(ring->Admit(caller, true));
+  EXPECT_FALSE(ring->Admit(caller));
   now_ += 10'000;
-  EXPECT_TRUE(ring->Admit(caller, true));
+  EXPECT_TRUE(ring->Admit(caller));
 }
 
 TEST_F(ApiKeysTest, AQuotaIsOfADayAndLastsBeyondARestart) {
@@ -204,23 +204,23 @@ TEST_F(ApiKeysTest, AQuotaIsOfADayAndLastsBeyondARestart) {
     const Caller caller = *ring->Identify(text);
     EXPECT_EQ(ring->TokensLeft(caller), 100u);
     EXPECT_FALSE(ring->TokensLeft(*ring->Identify(other)));
-    EXPECT_TRUE(ring->Admit(caller, true));
+    EXPECT_TRUE(ring->CheckQuota(caller));
     ring->CountTokens(caller, 99);
-    EXPECT_TRUE(ring->Admit(caller, true));
+    EXPECT_TRUE(ring->CheckQuota(caller));
     ring->CountTokens(caller, 5);
     EXPECT_EQ(ring->TokensLeft(caller), 0u);
   }
   EXPECT_EQ(ModeOf(folder() + "/api-keys-use.json"), 0600u);
   const auto ring = Ring();
   const Caller caller = *ring->Identify(text);
-  const auto refused = ring->Admit(caller, true);
+  const auto refused = ring->CheckQuota(caller);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().status, 429u);
   EXPECT_EQ(refused.error().code, "insufficient_quota");
   EXPECT_EQ(refused.error().retry_after, 12u * 3600);
-  EXPECT_TRUE(ring->Admit(caller, false)) << "lists of models cost nothing";
+  EXPECT_TRUE(ring->Admit(caller)) << "lists of models cost nothing";
   now_ += 12 * 3'600'000;
-  EXPECT_TRUE(ring->Admit(caller, true)) << "another day";
+  EXPECT_TRUE(ring->CheckQuota(caller)) << "another day";
   EXPECT_EQ(ring->TokensLeft(caller), 100u);
 }
 
@@ -228,13 +228,13 @@ TEST_F(ApiKeysTest, LastUseIsWrittenNowAndThenAndAtTheEnd) {
   const std::string text = Add({.name = "a"});
   const uint64_t id = (*ReadKeys(folder()))[0].id;
   auto ring = Ring();
-  EXPECT_TRUE(ring->Admit(*ring->Identify(text), true));
+  EXPECT_TRUE(ring->Admit(*ring->Identify(text)));
   EXPECT_TRUE(ReadKeyUse(folder()).empty()) << "not with each request";
   ring->Save();
   EXPECT_TRUE(WaitUntil(std::chrono::seconds(5),
                         [&] { return ReadKeyUse(folder())[id].last == kNoon / 1000; }));
   now_ += 60'000;
-  EXPECT_TRUE(ring->Admit(*ring->Identify(text), true));
+  EXPECT_TRUE(ring->Admit(*ring->Identify(text)));
   ring.reset();
   EXPECT_EQ(ReadKeyUse(folder())[id].last, kNoon / 1000 + 60);
   ASSERT_TRUE(RemoveKey(folder(), "a"));
@@ -374,6 +374,26 @@ TEST_F(ApiKeysTest, EachDialectRefusesInItsOwnShape) {
   }
 }
 
+// What a key may still do when it has taken its tokens: all that takes none.
+TEST_F(ApiKeysTest, OnlyWhatComputesNeedsAQuota) {
+  const std::string poor = Add({.name = "poor", .quota = 1});
+  const auto ring = Ring();
+  ring->CountTokens(*ring->Identify(poor), 1);
+  TestServer server({.gate = ring.get()});
+  const auto status = [&](const char* method, const std::string& path, const std::string& body) {
+    return Call(server, method, path, body, Bearer(poor)).status;
+  };
+  EXPECT_EQ(status("POST", "/v1/conversations", R"({"title":"a"})"), 200);
+  EXPECT_EQ(status("POST", "/v1/conversations/import", R"({"exo_conversations":1,"data":[]})"),
+            200);
+  EXPECT_EQ(status("POST", "/tokenize", R"({"content":"a"})"), 200);
+  EXPECT_EQ(status("POST", "/api/show", R"({"model":"tiny"})"), 200);
+  EXPECT_EQ(status("POST", "/mcp", R"({"jsonrpc":"2.0","id":1,"method":"tools/list"})"), 200);
+  EXPECT_EQ(status("POST", kChat, "{}"), 400) << "a body that is none computes nothing either";
+  EXPECT_EQ(status("POST", kChat, kHi), 429);
+  EXPECT_EQ(status("POST", "/v1/embeddings", R"({"model":"tiny","input":"a"})"), 429);
+}
+
 TEST_F(ApiKeysTest, AnAnswerCountsAndIsNoLongerThanWhatIsLeft) {
   const std::string text = Add({.name = "a", .quota = 30});
   const auto ring = Ring();
@@ -404,7 +424,7 @@ TEST_F(ApiKeysTest, ARequestOfManyTextsEndsWhereItsQuotaDoes) {
   EXPECT_EQ(refused.status, 429);
   EXPECT_EQ(refused.error("code"), "insufficient_quota") << refused.body;
   EXPECT_TRUE(refused.has("x-should-retry: false")) << refused.headers;
-  EXPECT_FALSE(refused.has("retry-after: 1")) << "it would not help";
+  EXPECT_TRUE(refused.has("retry-after: 43200\r\n")) << "not before midnight";
   EXPECT_NE(refused.error("message").find("after 5 of 200 texts"), std::string::npos)
       << refused.body;
   EXPECT_EQ(ring->TokensLeft(*ring->Identify(text)), 0u);

@@ -16,6 +16,12 @@ size_t Together(const std::vector<node::GenerateRequest>& requests) {
   return std::max<size_t>(1, kTogether / std::max<uint32_t>(1, requests[0].choices));
 }
 
+node::GenerateError OverQuota(const ApiError& quota, std::string message) {
+  return {.error = {ErrorCode::kOverloaded, std::move(message)},
+          .refusal = node::Refusal::kQuota,
+          .retry_after_s = quota.retry_after};
+}
+
 }  // namespace
 
 struct Batch::Part final : node::GenerateSink {
@@ -57,6 +63,14 @@ Batch::Batch(node::Api& api, std::vector<node::GenerateRequest> requests, Caller
 
 Batch::~Batch() = default;
 
+void Batch::Begin() {
+  if (const auto quota = CheckQuota(); !quota) {
+    ended_ = true;
+    return sink_.OnError(OverQuota(quota.error(), quota.error().message));
+  }
+  BeginMore();
+}
+
 void Batch::BeginMore() {
   while (!ended_ && !paused_ && next_ < requests_.size() && next_ - done_ < together_) {
     const size_t at = next_++;
@@ -93,22 +107,21 @@ void Batch::EndPart(size_t part, wire::FinishReason reason, const node::Generate
   ended_ = done_ == requests_.size();
   sink_.OnDone(part, reason, stats);
   if (ended_) return;
-  if (next_ == requests_.size() || !IsUsedUp()) return BeginMore();
+  const auto quota = CheckQuota();
+  if (next_ == requests_.size() || quota) return BeginMore();
   ended_ = true;
-  sink_.OnError(
-      {{ErrorCode::kOverloaded,
-        fmt::format("the quota of the key '{}' was used up after {} of {} texts; try again "
-                    "tomorrow",
-                    caller_.name, done_, requests_.size())},
-       node::Refusal::kQuota});
+  sink_.OnError(OverQuota(
+      quota.error(), fmt::format("the quota of the key '{}' was used up after {} of {} texts; try "
+                                 "again tomorrow",
+                                 caller_.name, done_, requests_.size())));
 }
 
 void Batch::Count(uint64_t tokens) {
   if (caller_.gate != nullptr) caller_.gate->CountTokens(caller_, tokens);
 }
 
-bool Batch::IsUsedUp() const {
-  return caller_.gate != nullptr && caller_.gate->TokensLeft(caller_) == uint64_t{0};
+Parsed<> Batch::CheckQuota() const {
+  return caller_.gate == nullptr ? Parsed<>() : caller_.gate->CheckQuota(caller_);
 }
 
 }  // namespace exo::service

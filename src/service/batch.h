@@ -31,8 +31,8 @@ class Batch {
         BatchSink& sink);
   ~Batch();
 
-  // Once; may call the sink already.
-  void Begin() { BeginMore(); }
+  // Once; may call the sink already: with kQuota where the key has nothing left.
+  void Begin();
   // What runs stops; the sink hears nothing more. Not from a call of the sink.
   void Cancel();
   // While paused nothing is produced or begun.
@@ -45,7 +45,7 @@ class Batch {
   void Fail(size_t part, node::GenerateError error);
   void EndPart(size_t part, wire::FinishReason reason, const node::GenerateStats& stats);
   void Count(uint64_t tokens);
-  bool IsUsedUp() const;
+  Parsed<> CheckQuota() const;
 
   node::Api& api_;
   std::vector<node::GenerateRequest> requests_;

@@ -19,7 +19,7 @@ ApiError FromError(const Error& error) {
     case ErrorCode::kIo:
       return {500, error.message, "", "io_error"};
     case ErrorCode::kCancelled:
-      return {503, error.message, "", "cancelled"};
+      return {503, error.message, "", "canceled"};
     case ErrorCode::kDenied:
       return {403, error.message, "", "denied"};
   }
@@ -48,7 +48,7 @@ ApiError FromGenerateError(const node::GenerateError& error, const std::string& 
       return {400, message, error.field.empty() ? prompt_param : error.field,
               error.error.code == ErrorCode::kUnsupported ? "not_supported" : "invalid_value"};
     case node::Refusal::kQuota:
-      return {429, message, "", "insufficient_quota"};
+      return {429, message, "", "insufficient_quota", error.retry_after_s};
     case node::Refusal::kCanceled:
       return {499, message, "", "request_canceled"};
     case node::Refusal::kNone:

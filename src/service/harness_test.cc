@@ -241,9 +241,22 @@ class FakeConversations final : public node::Conversations {
     }
     Later(written, std::move(done));
   }
+  // A conversation in each part.
   void Import(std::vector<node::ImportedRow> rows,
-              std::function<void(Result<node::ImportCounts>)> done) override {
-    Later(file_->Import(rows), std::move(done));
+              std::function<bool(const node::ImportProgress&)> go_on,
+              std::function<void(Result<node::ImportProgress>)> done) override {
+    node::ImportProgress progress{.total = store::CountConversations(rows)};
+    for (auto rest = std::span<const node::ImportedRow>(rows); !rest.empty();) {
+      size_t end = 1;
+      while (end < rest.size() && !rest[end].key.message.IsZero()) ++end;
+      const auto counts = file_->Import(rest.first(end));
+      if (!counts)
+        return Later<node::ImportProgress>(std::unexpected(counts.error()), std::move(done));
+      progress.taken += *counts;
+      rest = rest.subspan(end);
+      if (!rest.empty() && !go_on(progress)) break;
+    }
+    Later<node::ImportProgress>(progress, std::move(done));
   }
   std::unique_ptr<node::ConversationSubscription> Watch(
       uint64_t owner, node::ConversationWatcher& watcher) override {
@@ -514,7 +527,8 @@ class TokenGate final : public Gatekeeper {
     return Caller{.scopes = Caller::ScopeBit(Scope::kAdmin)};
   }
   std::optional<Caller> CallerOf(uint64_t) override { return std::nullopt; }
-  Parsed<> Admit(const Caller&, bool) override { return {}; }
+  Parsed<> Admit(const Caller&) override { return {}; }
+  Parsed<> CheckQuota(const Caller&) override { return {}; }
   std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
   void CountTokens(const Caller&, uint64_t) override {}
 };

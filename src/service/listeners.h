@@ -33,6 +33,7 @@ class Listeners {
     return std::make_unique<Place>(map_, next_++);
   }
   bool empty() const { return map_->empty(); }
+  size_t size() const { return map_->size(); }
   // Calls call(listener) for each.
   template <class Call>
   void Each(const Call& call) {

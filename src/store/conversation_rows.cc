@@ -201,6 +201,19 @@ Result<size_t> ConversationRows::CountShown() {
   return static_cast<size_t>(row.Int(0));
 }
 
+Result<bool> ConversationRows::IsKnown(const wire::RowKey& key) {
+  return TRY(FindVersion(key)).has_value();
+}
+
+// Pages that deletions have freed are filled again, and no part of it.
+Result<uint64_t> ConversationRows::UsedBytes() {
+  Statement row(db_,
+                "SELECT (page_count - freelist_count) * page_size "
+                "FROM pragma_page_count, pragma_freelist_count, pragma_page_size");
+  (void)TRY(row.Next());
+  return static_cast<uint64_t>(row.Int(0));
+}
+
 Result<uint64_t> ConversationRows::NextTime(uint64_t now_ms) {
   Statement row(db_, "SELECT newest FROM file");
   (void)TRY(row.Next());

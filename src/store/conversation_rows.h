@@ -39,6 +39,10 @@ class ConversationRows {
   Result<bool> IsShown(uint64_t owner, const ConversationId& id);
   // How many there are, of everybody.
   Result<size_t> CountShown();
+  // Is there such a row, also as a tombstone?
+  Result<bool> IsKnown(const wire::RowKey& key);
+  // Bytes of the file that hold something, tombstones and the index of words with it.
+  Result<uint64_t> UsedBytes();
 
   // For a write that is to win over everything that was seen: the clock, unless it is behind.
   Result<uint64_t> NextTime(uint64_t now_ms);

@@ -37,6 +37,16 @@ Result<void> CheckSize(const wire::RowKey& key, const RowContent& content) {
               kMaxSettings, content.data.size());
 }
 
+Result<void> CheckRoom(size_t shown) {
+  if (shown < kMaxConversations) return {};
+  return Fail(ErrorCode::kInvalid, "{} conversations are kept already: delete some first",
+              kMaxConversations);
+}
+
+bool IsOfOne(const ImportedRow& a, const ImportedRow& b) {
+  return a.key.owner == b.key.owner && a.key.conversation == b.key.conversation;
+}
+
 // The page of an empty search too: nobody's words are found.
 bool IsSearch(const ConversationQuery& query) {
   return query.search.find_first_not_of(" \t\r\n") != std::string::npos;
@@ -97,10 +107,13 @@ Result<MessagePage> ConversationFile::Read(uint64_t owner, const ConversationId&
   return page;
 }
 
-Result<void> ConversationFile::CheckRoom() {
-  if (TRY(rows_.CountShown()) < kMaxConversations) return {};
-  return Fail(ErrorCode::kInvalid, "{} conversations are kept already: delete some first",
-              kMaxConversations);
+Result<void> ConversationFile::CheckSpace() {
+  const uint64_t used = TRY(rows_.UsedBytes());
+  if (used < options_.max_used_bytes) return {};
+  return Fail(ErrorCode::kInvalid,
+              "conversations take {} MiB already, which is the limit: delete some first (what was "
+              "deleted leaves a mark for 90 days)",
+              used >> 20);
 }
 
 Result<WrittenRow> ConversationFile::Write(const wire::RowKey& key, RowContent content,
@@ -136,7 +149,8 @@ Result<WrittenRow> ConversationFile::Change(const wire::RowKey& key, const RowCh
   }
   if (exists && wanted == now)
     return WrittenRow{.content = now, .updated_ms = found->version.updated_ms};
-  if (!exists && !is_message) TRY(CheckRoom());
+  if (wanted) TRY(CheckSpace());
+  if (!exists && !is_message) TRY(CheckRoom(TRY(rows_.CountShown())));
   const uint64_t updated_ms = TRY(rows_.NextTime(NowMs()));
   WrittenRow written =
       TRY(Write(key, wanted.value_or(RowContent{}), !wanted.has_value(), updated_ms));
@@ -144,8 +158,8 @@ Result<WrittenRow> ConversationFile::Change(const wire::RowKey& key, const RowCh
   return written;
 }
 
-// False: what is here is as new.
-Result<bool> ConversationFile::ImportRow(const ImportedRow& row, bool& is_new) {
+// False: what is here is as new. `shown`: how many conversations there are.
+Result<bool> ConversationFile::ImportRow(const ImportedRow& row, size_t& shown, bool& is_new) {
   const auto found = TRY(rows_.Find(row.key));
   is_new = !found || found->version.deleted;
   if (!is_new && RowContent{found->text, found->data} == row.content) return false;
@@ -161,7 +175,7 @@ Result<bool> ConversationFile::ImportRow(const ImportedRow& row, bool& is_new) {
       return NoSuchConversation(row.key.conversation);
     if (updated_ms <= conversation->version.cleared_ms) updated_ms = TRY(rows_.NextTime(now));
   } else if (is_new) {
-    TRY(CheckRoom());
+    TRY(CheckRoom(shown++));
   }
   TRY(Write(row.key, row.content, false, updated_ms));
   return true;
@@ -169,11 +183,13 @@ Result<bool> ConversationFile::ImportRow(const ImportedRow& row, bool& is_new) {
 
 Result<ImportCounts> ConversationFile::Import(std::span<const ImportedRow> rows) {
   Transaction all(*db_);
+  TRY(CheckSpace());
   ImportCounts counts;
+  size_t shown = TRY(rows_.CountShown());
   std::map<std::pair<uint64_t, ConversationId>, size_t*> told;
   for (const ImportedRow& row : rows) {
     bool is_new = false;
-    const bool changed = TRY(ImportRow(row, is_new));
+    const bool changed = TRY(ImportRow(row, shown, is_new));
     size_t*& count = told[{row.key.owner, row.key.conversation}];
     if (count == nullptr) {
       const bool added = is_new && row.key.message.IsZero();
@@ -187,6 +203,31 @@ Result<ImportCounts> ConversationFile::Import(std::span<const ImportedRow> rows)
   }
   TRY(all.Commit());
   return counts;
+}
+
+ImportCounts& ImportCounts::operator+=(const ImportCounts& more) {
+  added += more.added;
+  updated += more.updated;
+  unchanged += more.unchanged;
+  return *this;
+}
+
+std::span<const ImportedRow> FirstOfImport(std::span<const ImportedRow> rows) {
+  size_t taken = 0;
+  for (size_t end = 0, bytes = 0; end < rows.size();) {
+    const size_t begin = end;
+    for (; end < rows.size() && IsOfOne(rows[begin], rows[end]); ++end)
+      bytes += SizeOf(rows[end].content);
+    if (taken > 0 && (end > kImportRows || bytes > kImportBytes)) break;
+    taken = end;
+  }
+  return rows.first(taken);
+}
+
+size_t CountConversations(std::span<const ImportedRow> rows) {
+  size_t count = 0;
+  for (size_t i = 0; i < rows.size(); ++i) count += i == 0 || !IsOfOne(rows[i - 1], rows[i]);
+  return count;
 }
 
 Result<wire::ConversationNews> ConversationFile::News() {
@@ -226,20 +267,11 @@ Result<wire::ConversationRows> ConversationFile::RowsOf(uint64_t epoch,
 Result<ConversationFile::Sifted> ConversationFile::Sift(
     std::span<const wire::RowVersion> versions) {
   Sifted sifted;
-  const uint64_t latest = NowMs() + kMaxClockSkew;
+  const bool is_full = TRY(rows_.UsedBytes()) >= 2 * options_.max_used_bytes;
   size_t shown = TRY(rows_.CountShown());
   for (const wire::RowVersion& version : versions) {
     if (!TRY(rows_.IsNews(version, ForgetMs()))) continue;
-    std::string reason;
-    if (version.updated_ms > latest) {
-      reason = fmt::format("a row of {} is from {} hours in the future: is a clock wrong?",
-                           version.device.Short(), (version.updated_ms - NowMs()) / 3'600'000);
-    } else if (version.key.message.IsZero() && !version.deleted &&
-               !TRY(rows_.IsShown(version.key.owner, version.key.conversation)) &&
-               ++shown > 2 * kMaxConversations) {
-      // Twice: what two halves of a cluster have begun apart is kept.
-      reason = fmt::format("more than {} conversations", 2 * kMaxConversations);
-    }
+    std::string reason = TRY(WhyRefused(version, is_full, shown));
     if (reason.empty()) {
       sifted.wanted.push_back(version.number);
     } else if (sifted.refused == 0) {
@@ -248,6 +280,25 @@ Result<ConversationFile::Sifted> ConversationFile::Sift(
     }
   }
   return sifted;
+}
+
+// Empty: it is taken. Conversations twice: what two halves of a cluster have begun apart is kept.
+Result<std::string> ConversationFile::WhyRefused(const wire::RowVersion& version, bool is_full,
+                                                 size_t& shown) {
+  const uint64_t now = NowMs();
+  if (version.updated_ms > now + kMaxClockSkew) {
+    return fmt::format("a row of {} is from {} hours in the future: is a clock wrong?",
+                       version.device.Short(), (version.updated_ms - now) / 3'600'000);
+  }
+  // A deletion of what is here takes no space.
+  if (is_full && !(version.deleted && TRY(rows_.IsKnown(version.key)))) {
+    return fmt::format("conversations take {} MiB here already", 2 * options_.max_used_bytes >> 20);
+  }
+  const bool begins = version.key.message.IsZero() && !version.deleted &&
+                      !TRY(rows_.IsShown(version.key.owner, version.key.conversation));
+  if (begins && ++shown > 2 * kMaxConversations)
+    return fmt::format("more than {} conversations", 2 * kMaxConversations);
+  return "";
 }
 
 // Of a row of a member.

@@ -25,10 +25,17 @@
 namespace exo::store {
 
 inline constexpr size_t kMaxConversations = 100'000;  // of everybody together
-inline constexpr size_t kMaxTitle = 500;              // bytes
-inline constexpr size_t kMaxSettings = 64 << 10;      // bytes of a conversation's data
-inline constexpr size_t kMaxSearch = 256;             // bytes
-inline constexpr size_t kMaxPage = 200;               // conversations
+// Of the file, with the index of words: a home's conversations of many years. Of members twice as
+// much is taken, as of conversations: what two halves of a cluster have written apart is kept.
+inline constexpr uint64_t kMaxUsedBytes = uint64_t{2} << 30;
+inline constexpr size_t kMaxTitle = 500;          // bytes
+inline constexpr size_t kMaxSettings = 64 << 10;  // bytes of a conversation's data
+inline constexpr size_t kMaxSearch = 256;         // bytes
+inline constexpr size_t kMaxPage = 200;           // conversations
+// What one transaction of an import takes, a larger conversation aside: others wait for it, so it
+// is some 10 ms.
+inline constexpr size_t kImportRows = 128;
+inline constexpr size_t kImportBytes = 256 << 10;
 // A tombstone is kept so long: a device that was away for longer may bring back what was deleted.
 inline constexpr uint64_t kKeptTombstones = uint64_t{90} * 24 * 3600 * 1000;  // ms
 // Rows from further in the future are not taken: a wrong clock would win for ever.
@@ -90,6 +97,7 @@ struct ImportCounts {  // of conversations
   size_t added = 0;
   size_t updated = 0;
   size_t unchanged = 0;
+  ImportCounts& operator+=(const ImportCounts& more);
 };
 
 struct ConversationFileOptions {
@@ -98,6 +106,7 @@ struct ConversationFileOptions {
   std::function<uint64_t()> now_ms = nullptr;  // since 1970; null: the system's clock
   // Whether a row's data, from a member, is what it should be. Null: any is.
   std::function<bool(std::string_view)> is_data = nullptr;
+  uint64_t max_used_bytes = kMaxUsedBytes;
 };
 
 class ConversationFile {
@@ -114,10 +123,11 @@ class ConversationFile {
                            const std::optional<MessageId>& after, size_t max_bytes);
   // Changes a conversation or one message of it. `change` runs at once, within the transaction.
   // Errors: those of `change`; kNotFound (the conversation; what is to be deleted); kInvalid
-  // (kMaxConversations, a row above kMaxRowBytes).
+  // (kMaxConversations, a row above kMaxRowBytes, a file that has max_used_bytes: what is there
+  // can be deleted still).
   Result<WrittenRow> Change(const wire::RowKey& key, const RowChange& change);
   // Takes in what is not here or older here, all or nothing. Messages come behind their
-  // conversation. Errors: as Change.
+  // conversation. Errors: as Change. Others wait meanwhile: see FirstOfImport.
   Result<ImportCounts> Import(std::span<const ImportedRow> rows);
 
   // --- for members ---
@@ -151,9 +161,10 @@ class ConversationFile {
       : db_(std::move(db)), options_(options) {}
   Result<WrittenRow> Write(const wire::RowKey& key, RowContent content, bool deleted,
                            uint64_t updated_ms);
-  Result<bool> ImportRow(const ImportedRow& row, bool& is_new);
-  Result<void> CheckRoom();
+  Result<bool> ImportRow(const ImportedRow& row, size_t& shown, bool& is_new);
+  Result<void> CheckSpace();
   bool IsSound(const wire::ConversationRow& row) const;
+  Result<std::string> WhyRefused(const wire::RowVersion& version, bool is_full, size_t& shown);
   void Note(const wire::RowVersion& version);
   uint64_t NowMs() const;
   uint64_t ForgetMs() const;
@@ -163,6 +174,12 @@ class ConversationFile {
   ConversationRows rows_{*db_};
   std::map<std::pair<uint64_t, ConversationId>, bool> changes_;  // deleted?
 };
+
+// What one transaction takes of rows that are imported, from the first one on: whole conversations,
+// at least one, then up to kImportRows and kImportBytes. None: there are no rows.
+std::span<const ImportedRow> FirstOfImport(std::span<const ImportedRow> rows);
+// How many conversations rows that are imported are of.
+size_t CountConversations(std::span<const ImportedRow> rows);
 
 // List's work (conversation_search.cc). `query` has been checked.
 Result<ConversationPage> ListConversations(Database& db, const ConversationQuery& query);

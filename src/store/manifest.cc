@@ -30,7 +30,7 @@ Result<Hash256> HashOfRange(const sys::ReadableFile& file, uint64_t offset, uint
   std::vector<std::byte> piece(std::min<uint64_t>(bytes, kHashPiece));
   for (uint64_t done = 0; done < bytes;) {
     if (options.cancel != nullptr && options.cancel->load())
-      return Fail(ErrorCode::kCancelled, "hashing was cancelled");
+      return Fail(ErrorCode::kCancelled, "hashing was canceled");
     const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), bytes - done));
     TRY(file.Read(offset + done, part));
     sum.Update(part);

@@ -25,7 +25,7 @@ Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const
   Sha256 sum;
   std::vector<std::byte> piece(std::min<uint64_t>(bytes, 1u << 20));
   for (uint64_t at = 0; at < bytes;) {
-    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was canceled");
     const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), bytes - at));
     TRY(file->Read(at, part));
     sum.Update(part);
@@ -125,7 +125,7 @@ Result<std::optional<sys::FileStamp>> TensorCache::Claim(const Wanted& wanted,
                                                          const std::atomic<bool>* cancel) {
   const MutexLock lock(mutex_);
   while (entries_[wanted.hash].busy) {
-    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+    if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was canceled");
     changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
   }
   Entry& entry = entries_[wanted.hash];

@@ -18,7 +18,7 @@ Result<void> TensorCache::PullFile(const Wanted& wanted, const FetchPiece& fetch
   Sha256 sum;
   for (uint64_t at = 0; at < wanted.bytes;) {
     if (cancel != nullptr && cancel->load())
-      return Fail(ErrorCode::kCancelled, "pulling was cancelled");
+      return Fail(ErrorCode::kCancelled, "pulling was canceled");
     const auto want =
         static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, wanted.bytes - at));
     const std::vector<uint8_t> piece = TRY(fetch(wanted.name, at, want));

@@ -64,7 +64,8 @@ constexpr const char* kNames[] = {"Hello",
                                   "ConversationNews",
                                   "ConversationPull",
                                   "ConversationVersions",
-                                  "ConversationRows"};
+                                  "ConversationRows",
+                                  "StaleRows"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -142,6 +143,7 @@ EXO_WIRE_TABLE(ConversationNews)
 EXO_WIRE_TABLE(ConversationPull)
 EXO_WIRE_TABLE(ConversationVersions)
 EXO_WIRE_TABLE(ConversationRows)
+EXO_WIRE_TABLE(StaleRows)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

@@ -170,6 +170,7 @@ EXO_WIRE_CONVERT(ConversationNews)
 EXO_WIRE_CONVERT(ConversationPull)
 EXO_WIRE_CONVERT(ConversationVersions)
 EXO_WIRE_CONVERT(ConversationRows)
+EXO_WIRE_CONVERT(StaleRows)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

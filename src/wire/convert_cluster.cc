@@ -37,11 +37,22 @@ void ReadHolding(Reader& r, const fb::ModelHolding& from, ModelHolding& to) {
   r.Id(from.content(), to.content);
 }
 
+Offset<fb::FormatCost> WriteFormatCost(Builder& b, const FormatCost& value) {
+  return fb::CreateFormatCost(b, value.format, value.decode, value.prefill);
+}
+void ReadFormatCost(Reader& r, const fb::FormatCost& from, FormatCost& to) {
+  to.format = from.format();
+  r.Finite(from.decode(), to.decode, "decode");
+  r.Finite(from.prefill(), to.prefill, "prefill");
+}
+
 Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
   const auto name = Text(b, value.name), isa = Text(b, value.isa);
+  const auto formats = Tables<fb::FormatCost>(b, value.formats, kMaxFormats, WriteFormatCost);
   return fb::CreateDevice(b, static_cast<uint8_t>(value.kind), name, isa, value.cores,
                           value.memory_total, value.memory_budget, value.memory_reserved,
-                          value.decode_gbps, value.prefill_gops, value.load);
+                          value.decode_gbps, value.prefill_gops, value.load, value.layer_bytes,
+                          formats);
 }
 void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   // A kind of a newer version is some accelerator.
@@ -55,6 +66,9 @@ void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   r.Finite(from.decode_gbps(), to.decode_gbps, "decode_gbps");
   r.Finite(from.prefill_gops(), to.prefill_gops, "prefill_gops");
   r.Finite(from.load(), to.load, "load");
+  r.Finite(from.layer_bytes(), to.layer_bytes, "layer_bytes");
+  r.List(from.formats(), to.formats, "formats", kMaxFormats,
+         [&](const fb::FormatCost& one, FormatCost& value) { ReadFormatCost(r, one, value); });
 }
 
 Offset<fb::Health> WriteHealth(Builder& b, const HealthRecord& value) {

@@ -298,6 +298,15 @@ void Read(Reader& r, const fb::CancelRequest& from, CancelRequest& to) {
   r.Id(from.plan(), to.plan);
 }
 
+Offset<fb::StaleRows> Write(Builder& b, const StaleRows& value) {
+  return fb::CreateStaleRows(b, Fb(value.plan), Fb(value.request), value.through_step);
+}
+void Read(Reader& r, const fb::StaleRows& from, StaleRows& to) {
+  r.Id(from.plan(), to.plan);
+  r.Id(from.request(), to.request);
+  to.through_step = from.through_step();
+}
+
 Offset<fb::ManifestRequest> Write(Builder& b, const ManifestRequest& value) {
   return fb::CreateManifestRequest(b, Fb(value.model), value.held_only);
 }

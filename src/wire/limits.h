@@ -13,6 +13,7 @@ inline constexpr uint32_t kMaxProof = 64;      // an HMAC-SHA-256 is 32
 inline constexpr uint32_t kMaxHost = 64;       // numeric IPv6 with a zone is at most 62
 inline constexpr uint32_t kMaxAddresses = 64;  // of one node: interfaces x families
 inline constexpr uint32_t kMaxDevices = 32;    // of one node: a CPU and its GPUs
+inline constexpr uint32_t kMaxFormats = 64;    // of weights: GGUF has 40
 inline constexpr uint32_t kMaxModels = 1024;   // of one node's inventory
 inline constexpr uint32_t kMaxDownloads = 32;  // of one node, at a time; also awaited
 inline constexpr uint32_t kMaxRivals = 64;     // placements that a reply tells of

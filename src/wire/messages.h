@@ -95,6 +95,14 @@ struct ModelHolding {
 
 enum class DeviceKind : uint8_t { kCpu = 0, kGpu = 1 };
 
+// How long weights of a format take a device, by the time of as many in Q4_0.
+struct FormatCost {
+  uint32_t format = 0;  // GGUF's number
+  double decode = 1;    // a byte of them, read for one row
+  double prefill = 1;   // an operation, with many rows at once
+  friend bool operator==(const FormatCost&, const FormatCost&) = default;
+};
+
 // A device of a node that computes.
 struct DeviceRecord {
   DeviceKind kind = DeviceKind::kCpu;
@@ -104,9 +112,11 @@ struct DeviceRecord {
   uint64_t memory_total = 0;     // bytes of the device; of a CPU: the machine or its cgroup limit
   uint64_t memory_budget = 0;    // bytes that exo may use for weights and KV in all
   uint64_t memory_reserved = 0;  // of the budget: held by instances and leases
-  double decode_gbps = 0;        // measured: GB/s of weights streamed in decode
+  double decode_gbps = 0;        // measured: GB/s of Q4_0 weights streamed in decode
   double prefill_gops = 0;       // measured: 1e9 integer multiply-adds x 2 per second in prefill
   double load = 0;               // part of the last seconds that it computed, in quarters
+  double layer_bytes = 0;        // a layer takes a row so many bytes of Q4_0 beside its weights
+  std::vector<FormatCost> formats = {};  // those that are not listed: as Q4_0
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 
@@ -728,6 +738,16 @@ struct CancelRequest {
   friend bool operator==(const CancelRequest&, const CancelRequest&) = default;
 };
 
+// Lead to the other stages: a guess was wrong, so this request's rows in steps up to `through_step`
+// need not be computed. Later steps are those of the text that it has. Valid for this plan only,
+// and only from its lead. A node that does not know it computes them for nothing.
+struct StaleRows {
+  PlanId plan;
+  RequestId request;
+  uint64_t through_step = 0;
+  friend bool operator==(const StaleRows&, const StaleRows&) = default;
+};
+
 // ---- bulk: a stage without the model file pulls what it needs ----
 
 // The head of a model: every file's metadata bytes and the hash of every tensor. ModelId is its
@@ -1030,6 +1050,7 @@ using Message =
                  EnsureRefused, DesiredUpdate, DesiredAck, InstanceLoad, PlanRequest, PlanReply,
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
                  TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits,
-                 ConversationNews, ConversationPull, ConversationVersions, ConversationRows>;
+                 ConversationNews, ConversationPull, ConversationVersions, ConversationRows,
+                 StaleRows>;
 
 }  // namespace exo::wire

@@ -84,9 +84,10 @@ class RandomMessage {
         v.pulled, v.adapter, v.content);
   }
   void Fill(DeviceKind& v) { FillEnum(v, DeviceKind::kGpu); }
+  void Fill(FormatCost& v) { All(v.format, v.decode, v.prefill); }
   void Fill(DeviceRecord& v) {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
-        v.decode_gbps, v.prefill_gops, v.load);
+        v.decode_gbps, v.prefill_gops, v.load, v.layer_bytes, v.formats);
   }
   void Fill(PowerSource& v) { FillEnum(v, PowerSource::kBattery); }
   void Fill(Heat& v) { FillEnum(v, Heat::kHot); }
@@ -209,6 +210,7 @@ class RandomMessage {
         v.plan, v.drafted, v.accepted, v.values, v.moved, v.steps, v.steps_dropped);
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
+  void Fill(StaleRows& v) { All(v.plan, v.request, v.through_step); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(Queued& v) { All(v.request, v.plan, v.before); }
   void Fill(PairKind& v) { FillEnum(v, PairKind::kAsk); }

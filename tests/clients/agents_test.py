@@ -8,6 +8,9 @@ the node's grammar then writes exactly that call. Behind a result it says what t
 Requests without tools get a limit of tokens. All else goes through as it is, and every answer of the node must be a
 success. exo-tiny's context of 512 positions is too short for what agents send, so its copy claims more.
 
+Each is started by `exo launch`, which tells it where to ask; the note of the running node that exo reads for that names the
+proxy's port.
+
 The agents get loopback addresses only, dummy keys, a home of their own, and a proxy that refuses all other addresses.
 Run by `make test-clients`; not by CI: the three are a gigabyte to fetch.
 """
@@ -206,19 +209,29 @@ def alone(home):
     """The environment of a program that finds nobody but this machine."""
     nowhere = "http://127.0.0.1:9"
     return {"PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "TERM": "dumb",
-            "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+            "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere, "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost"}
+
+
+def note_of(node, port, folder):
+    """A data folder whose node seems to be the one that runs, at another port."""
+    folder.mkdir(mode=0o700)
+    (folder / "node.json").write_text(json.dumps({**node.state, "api_port": port}))
+    (folder / "admin-token").write_text(node.api.token)
+    return folder
 
 
 def turn(exo, agent, command, tool, arguments, told=SECRET):
     """A turn of `agent` in which it uses a tool, whose result must say what is `told`: what it printed, and the tools that
-    it offered to the model. arguments(file) are the tool's; command(program, address, mcp) is (words, environment, files
-    of its home), where `mcp` are the words that start exo's tools."""
+    it offered to the model. arguments(file) are the tool's; command(address, mcp) is (the agent's own arguments, environment,
+    files of its home), where `mcp` are the words that start exo's tools."""
     path = program(agent)
     with tempfile.TemporaryDirectory(prefix="exo-agent-") as folder, lib.cluster(exo, 1) as nodes:
         root = pathlib.Path(folder)
         home, work = root / "home", root / "work"
-        for one in (home, work):
+        for one in (home, work, root / "bin"):
             one.mkdir()
+        (root / "bin" / agent).symlink_to(path)
         write_model(root / "exo-agent.gguf")
         nodes[0].api.post("/v1/internal/models", {"path": str(root / "exo-agent.gguf")})
         status, loaded = nodes[0].api.post("/v1/internal/load", {"model": "exo-agent", "context": CONTEXT})
@@ -226,12 +239,15 @@ def turn(exo, agent, command, tool, arguments, told=SECRET):
         (work / "note.txt").write_text(SECRET + "\n")
         proxy = Proxy(nodes[0].state["api_port"], tool, arguments(work / "note.txt"))
         with proxy.serving() as address:
-            words, environment, files = command(path, address, [exo, "mcp"])
+            words, environment, files = command(address, [exo, "mcp"])
             for name, text in files.items():
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 (home / name).write_text(text)
-            done = subprocess.run(words, cwd=work, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL,
-                                  env={**alone(home), "EXO_HOME": str(nodes[0].home), **environment})
+            asked = note_of(nodes[0], int(address.rsplit(":", 1)[1]), root / "asked")
+            env = {**alone(home), "EXO_HOME": str(asked), **environment}
+            env["PATH"] = f"{root}/bin:{env['PATH']}"
+            done = subprocess.run([exo, "launch", agent, "--model", "exo-agent", "--", *words], cwd=work, capture_output=True,
+                                  text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, env=env)
     said = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{proxy.requests}\ntools: {proxy.offered}"
     refused = [one for one in proxy.requests if one[2] >= 400 and one[:3] != ("GET", "/mcp", 405)]  # no stream there
     assert not refused, f"the node refused {refused}\n{said}"
@@ -245,13 +261,11 @@ def test_frameworks(exo):
 
 
 def test_claude_code(exo):
-    def command(path, address, mcp):
+    def command(_, mcp):
         servers = {"mcpServers": {"exo": {"command": mcp[0], "args": mcp[1:]}}}
-        return ([str(path), "-p", QUESTION, "--model", "exo-agent", "--mcp-config", json.dumps(servers), "--verbose",
-                 "--output-format", "stream-json"],
-                {"ANTHROPIC_BASE_URL": address, "ANTHROPIC_API_KEY": "any", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-                 "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1", "DISABLE_AUTOUPDATER": "1",
-                 "ANTHROPIC_SMALL_FAST_MODEL": "exo-agent", "ANTHROPIC_DEFAULT_HAIKU_MODEL": "exo-agent"}, {})
+        return (["-p", QUESTION, "--mcp-config", json.dumps(servers), "--verbose", "--output-format", "stream-json"],
+                {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
+                 "DISABLE_AUTOUPDATER": "1"}, {})
     printed, _ = turn(exo, "claude", command, "Read", lambda file: {"file_path": str(file)})
     events = [json.loads(line) for line in printed.splitlines()]
     assert "mcp__exo__chat" in events[0]["tools"], events[0]
@@ -259,16 +273,9 @@ def test_claude_code(exo):
     assert not answer["is_error"] and answer["num_turns"] == 2 and ANSWERED.fullmatch(answer["result"]), answer
 
 
-def codex(path, address, mcp):
+def codex(_, mcp):
     config = f"""
-model = "exo-agent"
-model_provider = "exo"
 check_for_update_on_startup = false
-[model_providers.exo]
-name = "exo"
-base_url = "{address}/v1"
-wire_api = "responses"
-env_key = "EXO_KEY"
 [analytics]
 enabled = false
 [mcp_servers.exo]
@@ -277,8 +284,8 @@ args = {json.dumps(mcp[1:])}
 env_vars = ["EXO_HOME"]
 """
     # What it may run is one command, which the grammar holds it to.
-    return ([str(path), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json",
-             QUESTION], {"EXO_KEY": "any"}, {".codex/config.toml": config})
+    return (["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--json", QUESTION], {},
+            {".codex/config.toml": config})
 
 
 def codex_items(printed):
@@ -305,13 +312,10 @@ def test_codex_calls_exo_by_mcp(exo):
 
 
 def test_opencode(exo):
-    def command(path, address, _):
+    def command(address, _):
         config = {"$schema": "https://opencode.ai/config.json", "autoupdate": False, "share": "disabled",
-                  "mcp": {"exo": {"type": "remote", "url": f"{address}/mcp", "enabled": True}},
-                  "provider": {"exo": {"npm": "@ai-sdk/openai-compatible", "name": "exo",
-                                       "options": {"baseURL": f"{address}/v1", "apiKey": "any"},
-                                       "models": {"exo-agent": {"limit": {"context": CONTEXT, "output": 1000}}}}}}
-        return ([str(path), "run", "-m", "exo/exo-agent", QUESTION],
+                  "mcp": {"exo": {"type": "remote", "url": f"{address}/mcp", "enabled": True}}}
+        return (["run", QUESTION],
                 {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"},
                 {".config/opencode/opencode.json": json.dumps(config)})
     printed, offered = turn(exo, "opencode", command, "read", lambda file: {"filePath": str(file)})

@@ -138,7 +138,7 @@ await check("responses that are read again, listed and deleted", async () => {
   assert.equal(items[1].id, first.output[0].id);
   await client.responses.delete(first.id);
   assert.ok((await failure(() => client.responses.retrieve(first.id))) instanceof OpenAI.NotFoundError);
-  assert.match((await failure(() => client.responses.cancel(second.id))).message, /cancelled/);
+  assert.match((await failure(() => client.responses.cancel(second.id))).message, /canceled/);
 });
 await check("strict tools and allowed ones", async () => {
   const strict = (parameters) => [{ type: "function", function: { name: "pick", strict: true, parameters } }];

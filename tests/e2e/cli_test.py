@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from lib import TINY, Node, cluster, main, wait_for
+from lib import TINY, Node, Skip, cluster, main, restarted, wait_for
 
 ESCAPE = "\x1b[31m"
 
@@ -229,6 +229,8 @@ def test_alone_it_says_what_to_do_next(exo):
         printed = said("launch", "claude", "--print", "--", "-p", "it's")
         assert f"ANTHROPIC_BASE_URL=http://localhost:{node.api.port}" in printed and "'it'\\''s'" in printed, printed
         assert "ANTHROPIC_MODEL=exo-tiny" in said("launch", "claude", "--print", "--model", "exo-tiny")
+        printed = json.loads(said("launch", "claude", "--print", "--json", "--", "-p", "it's").splitlines()[0])
+        assert printed["arguments"] == ["-p", "it's"] and printed["variables"]["ANTHROPIC_MODEL"] == "exo-tiny", printed
         with open(f"{folder}/codex", "w") as out:
             out.write('#!/bin/sh\nprintf "%s " "$@" "$OPENAI_MODEL"\n')
         os.symlink("codex", f"{folder}/qwen")
@@ -236,7 +238,8 @@ def test_alone_it_says_what_to_do_next(exo):
         tools = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": folder}
         assert 'model="exo-tiny"' in said("launch", "codex", "--model", "exo-tiny", env=tools)
         assert said("launch", "qwen", "--model", "exo-tiny", "--", "a b", env=tools).startswith("a b exo-tiny ")
-        assert "no program aider" in said("launch", "aider", "--model", "exo-tiny", code=4, env=tools)
+        missing = said("launch", "aider", "--model", "exo-tiny", code=4, env=tools)
+        assert "no program aider" in missing and "this installs it: pipx install aider-chat" in missing, missing
         os.mkdir(f"{folder}/.codex")
         with open(f"{folder}/.codex/config.toml", "w") as out:
             out.write("# mine\n[tui]\nx = true\n")
@@ -245,11 +248,12 @@ def test_alone_it_says_what_to_do_next(exo):
         assert "[model_providers.exo]" in text and "x = true" in text, text
         said("launch", "codex", "--restore", env=tools)
         assert open(f"{folder}/.codex/config.toml").read() == "# mine\n[tui]\nx = true\n"
-        said("launch", "opencode", "--config", "--model", "exo-tiny", env=tools)
+        written = json.loads(said("launch", "opencode", "--config", "--json", "--model", "exo-tiny", env=tools).splitlines()[0])
+        assert "exo-tiny" in open(written["file"]).read() and os.path.getsize(written["backup"]) == 0, written
         said("launch", "opencode", "--restore", env=tools)
         assert not os.path.exists(f"{folder}/.config/opencode/opencode.json")
         said("launch", "opencode", "--restore", code=4, env=tools)
-        complete_in_bash(exo, node.home, folder)
+        complete_in_shells(exo, node.home, folder)
         said("man", f"{folder}/man")
         pages = sorted(os.listdir(f"{folder}/man"))
         assert "exo.1" in pages and "exo-key-add.1" in pages, pages
@@ -260,22 +264,53 @@ def test_alone_it_says_what_to_do_next(exo):
                 assert lint.returncode == 0 and lint.stderr == b"", (page, lint.stderr)
 
 
-def complete_in_bash(exo, home, folder):
-    with open(f"{folder}/exo", "w") as out:
-        out.write(run(exo, "completions", "bash").stdout.decode())
-    asked = {"exo r": "run", "exo show exo-": "exo-tiny", "exo run m --spl": "--split", "exo run --split ten": "tensor",
+# What is typed, and the word that its last one becomes.
+COMPLETED = {"exo ru": "run", "exo show exo-": "exo-tiny", "exo run m --spl": "--split", "exo run --split ten": "tensor",
              "exo key a": "add", "exo --config f ke": "key", "exo forget n": "n1", "exo completions z": "zsh"}
-    for line, wanted in asked.items():
+
+
+def complete_in_shells(exo, home, folder):
+    """Each shell loads its script as a user has it do, and is asked."""
+    os.makedirs(f"{folder}/bin")
+    os.makedirs(f"{folder}/empty")  # no files that complete, too
+    os.symlink(exo, f"{folder}/bin/exo")
+    for shell, ask in {"bash": ask_bash, "zsh": ask_zsh, "fish": ask_fish}.items():
+        if not shutil.which(shell):
+            raise Skip(f"{shell} is not installed")
+        with open(f"{folder}/_exo", "wb") as out:
+            out.write(run(exo, "completions", shell).stdout)
+        env = {"EXO_HOME": str(home), "HOME": folder, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+        ask(f"{folder}/_exo", f"{folder}/empty", {**os.environ, **env})
+
+
+def ask_bash(script, folder, env):
+    for line, wanted in COMPLETED.items():
         words = line.split(" ")
-        script = (f"exo() {{ '{exo}' \"$@\"; }}; source {folder}/exo; COMP_WORDS=({' '.join(repr(word) for word in words)}); "
-                  f"COMP_CWORD={len(words) - 1}; _exo; printf '%s\n' \"${{COMPREPLY[@]}}\"")
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "EXO_HOME": str(home)})
+        asked = (f"source {script}; COMP_WORDS=({' '.join(repr(word) for word in words)}); COMP_CWORD={len(words) - 1}; _exo; "
+                 "printf '%s\n' \"${COMPREPLY[@]}\"")
+        done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, env=env, cwd=folder)
         assert wanted in done.stdout.split("\n"), (line, done)
-    for shell in ("zsh", "fish"):
-        if shutil.which(shell):
-            text = run(exo, "completions", shell).stdout
-            done = subprocess.run([shell, "-n", "/dev/stdin"], input=text, capture_output=True)
-            assert done.returncode == 0, done
+
+
+def ask_fish(script, folder, env):
+    asked = f"source {script}; " + "; ".join(f"echo '= {line}'; complete -C '{line}'" for line in COMPLETED)
+    done = subprocess.run(["fish", "--no-config", "-c", asked], capture_output=True, text=True, env=env, cwd=folder)
+    answers = dict(one.split("\n", 1) for one in done.stdout.split("= ")[1:])
+    for line, wanted in COMPLETED.items():
+        assert wanted in [one.split("\t")[0] for one in answers[line].splitlines()], (line, done)
+
+
+def ask_zsh(script, folder, env):
+    """Completion needs its line editor, and that a terminal: the completed line is printed instead of run."""
+    zsh = Terminal(shutil.which("zsh"), "-f", env=env)
+    zsh.send(f"PS1='READY''> '; cd {folder}; fpath=({os.path.dirname(script)} $fpath); autoload -Uz compinit; compinit -u -D\r")
+    for line, wanted in COMPLETED.items():
+        zsh.expect("READY> ")
+        zsh.send(f"{line}\t\x01echo GOT \r")
+        zsh.expect(f"\nGOT {line.rsplit(' ', 1)[0]} {wanted}")
+    zsh.expect("READY> ")
+    zsh.send("exit\r")
+    assert zsh.end() == 0
 
 
 class Terminal:
@@ -456,17 +491,21 @@ def test_requests_traces_and_logs_are_shown(exo):
     spans = [{"name": "prompt", "device": "desk", "start_us": 0, "duration_us": 2000, "rows": 7},
              {"name": "token", "device": "na\x1bs", "start_us": 2000, "duration_us": 1000, "token": 0},
              {"name": "token", "device": "nas", "start_us": 3000, "duration_us": 1000, "token": 1}]
-    answers = {"/v1/cluster": {"nodes": [{"name": "desk", "state": "self"}], "instances": []},
-               "/v1/internal/requests": {"data": [{"id": one, "model": "tiny", "state": "done"} for one in ids]},
+    requests = {"data": [{"id": one, "model": "tiny", "state": "done"} for one in ids]}
+    answers = {"/v1/internal/requests": requests,
                f"/v1/internal/requests/{ids[0]}/trace": {"id": ids[0], "model": "tiny", "spans": spans, "dropped": 2},
                f"/v1/internal/requests/{ids[0]}/trace?format=chrome": {"traceEvents": []}}
     line = {"time": 1764162000123, "level": "warning", "text": "request=ab120000: slow\x1b"}
+    states = {"cluster": {"nodes": [{"name": "desk", "state": "self"}], "instances": []}, "requests": requests,
+              "telemetry": {"devices": [], "links": [], "instances": []}}
+    streams = {"/v1/internal/logs?follow=false": f"id: 7\nevent: log\ndata: {json.dumps(line)}\n\ndata: [DONE]\n\n",
+               "/v1/internal/events": "id: 3\nevent: resync\ndata: {}\n\n" + "".join(
+                   f"event: {name}\ndata: {json.dumps(state)}\n\n" for name, state in states.items())}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            stream = self.path == "/v1/internal/logs?follow=false"
-            body = (f"id: 7\nevent: log\ndata: {json.dumps(line)}\n\ndata: [DONE]\n\n" if stream
-                    else json.dumps(answers[self.path])).encode()
+            stream = self.path in streams
+            body = (streams[self.path] if stream else json.dumps(answers[self.path])).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream" if stream else "application/json")
             if not stream:
@@ -493,6 +532,56 @@ def test_requests_traces_and_logs_are_shown(exo):
         assert said("logs") == "2025-11-26T13:00:00.123Z warning request=ab120000: slow\\x1b\n"
         assert json.loads(said("logs", "--json")) == line
         server.shutdown()
+
+
+def test_top_follows_the_node_through_a_restart(exo):
+    with cluster(exo, 2) as (node, other):
+        node.api.complete("exo-tiny", "Once", max_tokens=1)
+        top = Terminal(exo, "top", env={"EXO_HOME": str(node.home)})
+        lines = subprocess.Popen([exo, "top", "--json"], stdout=subprocess.PIPE, text=True,
+                                 env={**os.environ, "EXO_HOME": str(node.home)})
+        try:
+            top.expect("exo-tiny")
+            first = json.loads(lines.stdout.readline())
+            assert {one["name"] for one in first["nodes"]} == {"n1", "n2"} and "lost" not in first, first
+            other.stop()
+            top.expect("n2: left")  # as the event stream tells it
+            node.stop()
+            top.expect("no news: ")
+            while "lost" not in (state := json.loads(lines.stdout.readline())):
+                pass
+            assert "looking again each second" in state["lost"], state
+            again = restarted(exo, node)
+            try:
+                while "lost" in (state := json.loads(lines.stdout.readline())):
+                    pass
+                assert [one["name"] for one in state["nodes"] if one["state"] == "self"] == ["n1"], state
+                top.send("\x03")
+                assert top.end() == 0
+                assert stop_time(lines, signal.SIGINT) < 2 and lines.returncode == 0, lines.returncode
+            finally:
+                again.stop()
+        finally:
+            lines.kill()
+            lines.communicate()
+    lost = run(exo, "top", home=node.home)
+    assert lost.returncode == 3 and b"start one with: exo up" in lost.stderr, lost
+
+
+def test_errors_are_json_where_json_is_asked_for(exo):
+    for arguments, code, kind, words in (
+            (("ps", "--json"), 3, "disconnected", "exo up"), (("top", "--json"), 3, "disconnected", "exo up"),
+            (("key", "rm", "nobody", "--json"), 4, "not_found", "nobody"),
+            (("run", "--json"), 2, "invalid", "MODEL is required"), (("ps", "--jsn", "--json"), 2, "invalid", "did you mean --json?"),
+            (("bench", "--json", "--model", "nowhere.gguf"), 4, "not_found", "nowhere.gguf"),
+            (("launch", "codex", "--json"), 2, "invalid", "--print")):
+        done = run(exo, *arguments)
+        assert done.returncode == code and done.stdout == b"", (arguments, done)
+        error = json.loads(done.stderr.splitlines()[-1])["error"]
+        assert error["code"] == kind and words in error["message"], (arguments, error)
+    # For another program's arguments nothing is meant.
+    done = run(exo, "launch", "nothing", "--", "--json")
+    assert done.returncode == 2 and done.stderr.startswith(b"exo: "), done
 
 
 def test_no_context_is_longer_than_a_model_was_trained_for(exo):
@@ -584,6 +673,7 @@ def test_secret_is_the_one_in_use(exo):
         given = run(exo, "secret", "--new").stdout.decode().strip()
         own = secret(f"{folder}/n")
         assert own and own == secret(f"{folder}/n") and own != given
+        assert json.loads(run(exo, "secret", "--json", home=f"{folder}/n").stdout) == {"secret": own}
         assert secret(f"{folder}/n", {"EXO_CLUSTER_SECRET": given}) == given
         with open(f"{folder}/n/exo.toml", "w") as out:
             out.write(f"cluster_secret = '{given}'\n")
@@ -726,6 +816,12 @@ def test_a_settings_file_is_used_and_checked(exo):
             assert b"exo shelf" in process.stdout.readline()
             devices = run(exo, "devices", "--json", home=folder)
             assert json.loads(devices.stdout)[0]["name"] == "shelf", devices
+            same = run(exo, "config", home=folder)
+            assert same.returncode == 0 and same.stderr == b"", same
+            other = run(exo, "config", "--json", "--name", "desk", home=folder, env={"EXO_PEERS": "nas:1"})
+            assert b"the node that runs here has other values of name (shelf), peers ([]); " in other.stderr, other
+            settings = json.loads(other.stdout)
+            assert settings["name"]["running"] == "shelf" and "running" not in settings["threads"], settings
         finally:
             process.terminate()
             process.wait(10)
@@ -790,7 +886,8 @@ if __name__ == "__main__":
           test_names_with_control_characters_are_escaped, test_mistakes_are_named,
           test_alone_it_says_what_to_do_next, test_a_chat_on_a_terminal, test_a_described_cluster_is_planned_for_without_a_node,
           test_a_replay_counts_its_tokens_and_prints_what_is_documented,
-          test_a_device_that_is_being_measured_has_no_speed, test_requests_traces_and_logs_are_shown, test_no_context_is_longer_than_a_model_was_trained_for,
+          test_a_device_that_is_being_measured_has_no_speed, test_requests_traces_and_logs_are_shown, test_top_follows_the_node_through_a_restart,
+          test_errors_are_json_where_json_is_asked_for, test_no_context_is_longer_than_a_model_was_trained_for,
           test_a_peer_whose_name_is_unknown_is_told_at_once, test_piped_text_is_added_behind_the_question,
           test_mcp_answers_each_line,
           test_secret_is_the_one_in_use, test_hangup_ends_like_sigterm,

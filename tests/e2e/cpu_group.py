@@ -1,8 +1,37 @@
-"""Devices of any speed on one machine: control groups of the kernel (v1 or v2) with a processor quota; need root."""
+"""Devices of any speed and memory on one machine: control groups of the kernel (v1 or v2) with a limit; need root."""
 import contextlib
 import pathlib
 
 from lib import Skip
+
+
+def prefix_for(group):
+    """What a command begins with so that its process lives in a group."""
+    return ("/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$0" "$@"')
+
+
+class MemoryGroup:
+    """A cgroup with so many bytes of memory; a process started through `prefix` lives in it."""
+
+    def __init__(self, name, limit):
+        v1, v2 = pathlib.Path("/sys/fs/cgroup/memory"), pathlib.Path("/sys/fs/cgroup")
+        try:
+            if (v1 / "cgroup.procs").exists():
+                self.path, file = v1 / name, "memory.limit_in_bytes"
+            elif (v2 / "cgroup.controllers").exists() and "memory" in (v2 / "cgroup.controllers").read_text().split():
+                (v2 / "cgroup.subtree_control").write_text("+memory")
+                self.path, file = v2 / name, "memory.max"
+            else:
+                raise Skip("no memory cgroup controller")
+            self.path.mkdir()
+            (self.path / file).write_text(str(limit))
+        except OSError as error:
+            raise Skip(f"memory cgroups cannot be made: {error}")
+        self.prefix = prefix_for(self.path)
+
+    def remove(self):
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
 
 class CpuGroup:
@@ -32,7 +61,7 @@ class CpuGroup:
         except OSError as error:
             raise Skip(f"cpu cgroups cannot be made: {error}")
         self.period = period
-        self.prefix = ("/bin/sh", "-c", f'echo $$ > {self.path}/cgroup.procs && exec "$0" "$@"')
+        self.prefix = prefix_for(self.path)
 
     def set_share(self, percent):
         """Another quota from now on, also for processes that are in it."""

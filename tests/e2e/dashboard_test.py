@@ -110,6 +110,18 @@ def check_events(browser):
     assert next(again)[0] == str(int(last) + 1)
     assert any(kind == "cluster" and data["instances"] for _, kind, data in again)
     again.close()
+    return int(last)
+
+
+def check_events_after_restart(browser, last):
+    """The page's EventSource asks behind an event of the former run: it is told so, and gets every state anew."""
+    stream = browser.events(last)
+    number, kind, data = next(stream)
+    assert kind == "missed" and int(number) == data["sequence"] > last, (number, kind, data)
+    kinds = set()
+    while not {"cluster", "telemetry", "models", "pulls", "requests"} <= kinds:
+        kinds.add(next(stream)[1])
+    stream.close()
 
 
 def check_desk(browser, node):
@@ -150,7 +162,7 @@ def test_a_browser_signs_in_and_stays_so(exo):
         assert session["device"]["name"] == "n1" and session["local"], session
         check_page(browser)
         check_strangers(browser)
-        check_events(browser)
+        last = check_events(browser)
         check_desk(browser, node)
         assert "/#/open/" not in node.log.read_text(), "a link is for terminals alone"
         node.stop()
@@ -159,6 +171,7 @@ def test_a_browser_signs_in_and_stays_so(exo):
             browser.port = again.api.port
             browser.origin = f"http://127.0.0.1:{browser.port}"
             assert browser.json("GET", "/v1/session")["signed_in"], "restarts change nothing"
+            check_events_after_restart(browser, last)
             browser.json("DELETE", "/v1/session")
             assert not browser.json("GET", "/v1/session")["signed_in"]
         finally:

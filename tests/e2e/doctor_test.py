@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 
+from cpu_group import MemoryGroup
 from lan_test import Lan
 from lib import TINY, Node, Skip, main, wait_for
 
@@ -63,6 +64,54 @@ def test_a_full_disk(exo):
         script = f'mount -t tmpfs -o size=4m,mode=700 none {folder} && exec "$0" "$@"'
         wrong, code = doctor(exo, folder, prefix=("unshare", "-m", "bash", "-c", script), env={"EXO_API_PORT": "0"})
         assert code == 1 and wrong["disk"][1] == "the disk is full" and "of 4.0 MiB" in wrong["disk"][2], wrong
+
+
+def test_little_memory(exo):
+    if os.geteuid() != 0:
+        raise Skip("control groups need root")
+    group = MemoryGroup(f"exo-doctor-{os.getpid()}", 200 << 20)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            wrong, code = doctor(exo, folder, prefix=group.prefix, env={"EXO_API_PORT": "0"})
+            assert code == 0 and wrong["memory"][1] == "the memory is nearly used up", wrong
+            assert "of 200.0 MiB are free" in wrong["memory"][2], wrong
+    finally:
+        group.remove()
+
+
+def write_files(folder, texts):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(f"{text}\n")
+
+
+def test_heat_and_battery(exo):
+    """Of a machine whose sensors are files of the test."""
+    if os.geteuid() != 0:
+        raise Skip("other sensors need root")
+    with tempfile.TemporaryDirectory() as folder:
+        root, home = pathlib.Path(folder), pathlib.Path(folder) / "n"
+        home.mkdir(mode=0o700)
+        zone, battery = root / "thermal" / "thermal_zone0", root / "power_supply" / "BAT0"
+        write_files(zone, {"type": "x86_pkg_temp", "temp": 96000, "trip_point_0_type": "passive", "trip_point_0_temp": 95000})
+        write_files(battery, {"type": "Battery", "status": "Full", "capacity": 100})
+        mounts = "; ".join(f"mount --bind {root}/{name} /sys/class/{name} || exit 77" for name in ("thermal", "power_supply"))
+        prefix = ("unshare", "-m", "bash", "-c", f'{mounts}; exec "$0" "$@"')
+        if subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+            raise Skip("a private view of /sys cannot be made here")
+        node = Node(exo, folder, "", "n", "--threads", "1", prefix=prefix).started()
+
+        def speed():
+            return doctor(exo, home)[0].get("speed", ("", "", ""))
+        try:
+            hot = wait_for("the heat", lambda: "hot" in speed()[2] and speed())
+            assert hot[:2] == ("warning", "n gives 50 % of its speed"), hot
+            write_files(zone, {"temp": 60000})
+            write_files(battery, {"status": "Discharging", "capacity": 20})
+            low = wait_for("the battery", lambda: "battery" in speed()[2] and speed())
+            assert low[1] == "n gives 0 % of its speed" and "20 %" in low[2], low
+        finally:
+            node.stop()
 
 
 def test_models_and_memory_of_a_node(exo):
@@ -168,4 +217,5 @@ def test_networks_and_members(exo):
 
 
 if __name__ == "__main__":
-    main([test_a_device_without_a_node, test_a_full_disk, test_models_and_memory_of_a_node, test_networks_and_members])
+    main([test_a_device_without_a_node, test_a_full_disk, test_little_memory, test_heat_and_battery, test_models_and_memory_of_a_node,
+          test_networks_and_members])

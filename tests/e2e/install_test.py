@@ -1,4 +1,5 @@
 """What is installed and how it runs as a service: files, units, the filter of system calls, `exo service`."""
+import gzip
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 from lib import ROOT, Node, Skip, main
 
@@ -122,14 +124,74 @@ def test_a_node_serves_under_the_units_filter_of_system_calls(exo):
             node.kill()
 
 
+def test_keys_of_the_machines_service_are_asked_of_its_node(exo):
+    """Its folder is another user's: the node writes it, for who may read its token."""
+    if os.geteuid() != 0 or run(["unshare", "-m", "true"]).returncode != 0:
+        raise Skip("no mount namespace can be made here")
+    with tempfile.TemporaryDirectory() as folder:
+        state, shared, unreadable = (pathlib.Path(folder) / name for name in ("state", "run", "unreadable"))
+        shared.mkdir()
+        unreadable.mkdir()
+        node = Node(exo, folder, "", "state", environment={"RUNTIME_DIRECTORY": str(shared)})
+
+        def key(*arguments, data=state):
+            """As a command of this machine sees the service's two folders."""
+            mounts = "; ".join(f"mount -t tmpfs none {below} && mkdir {below}/exo && mount --bind {there} {below}/exo"
+                               for below, there in {"/run": shared, "/var/lib": data}.items())
+            environment = {"HOME": f"{folder}/home", "PATH": os.environ["PATH"]}
+            return run(["unshare", "-m", "sh", "-ec", f'{mounts}; exec "$0" "$@"', exo, "key", *arguments], env=environment)
+
+        try:
+            node.started()
+            added = key("add", "phone", "--scope", "infer,models", "--rate", "60", "--quota", "2M")
+            assert added.returncode == 0 and "the key 'phone' of the machine's service (infer, models)" in added.stderr, added
+            assert [kept["name"] for kept in json.loads((state / "api-keys.json").read_text())["keys"]] == ["phone"]
+            models = node.api.request("GET", "/v1/models", headers={"Authorization": f"Bearer {added.stdout.strip()}"})
+            assert models[0] == 200, models
+            (shown,) = json.loads(key("list", "--json").stdout)
+            assert abs(shown.pop("created") - time.time()) < 60, shown
+            shown.pop("last_used")  # the node writes that later
+            assert shown == {"name": "phone", "scopes": ["infer", "models"], "rate_per_minute": 60,
+                             "quota_per_day": 2_000_000, "tokens_today": 0}, shown
+            again = key("add", "phone")
+            assert again.returncode == 2 and "there is a key 'phone' already" in again.stderr, again
+            denied = key("add", "tablet", data=unreadable)
+            assert denied.returncode == 6 and "only root may change: put sudo before" in denied.stderr, denied
+            removed = key("rm", "phone")
+            assert removed.stdout == "the key 'phone' of the machine's service is removed\n", removed
+            assert key("rm", "phone").returncode == 4 and json.loads(key("list", "--json").stdout) == []
+            assert not (pathlib.Path(folder) / "home").exists()
+        finally:
+            node.kill()
+            node.process.wait()
+
+
+def files_of_package(build, folder):
+    """What the Debian package of a build folder has, beside folders."""
+    made = run(["cpack", "--config", build / "CPackConfig.cmake", "-B", f"{folder}/package",
+                "-D", "CPACK_DEBIAN_COMPRESSION_TYPE=none", "-D", "CPACK_DEBIAN_PACKAGE_SHLIBDEPS=OFF"])
+    assert made.returncode == 0, made.stdout + made.stderr
+    (package,) = pathlib.Path(folder, "package").glob("exo_*.deb")
+    listed = run(["dpkg-deb", "--contents", package]).stdout.splitlines()
+    return {line.split()[5].removeprefix("./") for line in listed if not line.endswith("/")}
+
+
 def test_installed_files_are_where_systems_look_and_the_installed_exo_answers(exo):
     build = pathlib.Path(exo).resolve().parent
     with tempfile.TemporaryDirectory() as folder:
         installed = run(["cmake", "--install", build, "--prefix", "/usr"], env={**os.environ, "DESTDIR": folder})
         assert installed.returncode == 0, installed.stderr
         usr = pathlib.Path(folder) / "usr"
-        for file in ("share/exo/models/exo-tiny.gguf", "share/doc/exo/LICENSE"):
-            assert (usr / file).is_file(), file
+        for file in ("share/exo/models/exo-tiny.gguf", "share/doc/exo/LICENSE", "share/bash-completion/completions/exo",
+                     "share/zsh/vendor-completions/_exo", "share/fish/vendor_completions.d/exo.fish"):
+            assert (usr / file).stat().st_size > 0, file
+        pages = {page.name: gzip.decompress(page.read_bytes()).decode() for page in (usr / "share/man/man1").iterdir()}
+        assert {"exo.1.gz", "exo-run.1.gz", "exo-key-add.1.gz"} <= pages.keys(), pages.keys()
+        assert all(".SH NAME" in page for page in pages.values())
+        assert gzip.decompress((usr / "share/doc/exo/changelog.gz").read_bytes()).startswith(b"exo (")
+        assert b"# Changelog" in gzip.decompress((usr / "share/doc/exo/NEWS.gz").read_bytes())
+        packed = files_of_package(build, folder)
+        assert packed == {str(file.relative_to(folder)) for file in usr.rglob("*") if not file.is_dir()}, packed
         for kind, wanted in {"user": "default.target", "system": "multi-user.target"}.items():
             text = (usr / "lib/systemd" / kind / "exo.service").read_text()
             assert 'ExecStart="/usr/bin/exo" up\n' in text and f"WantedBy={wanted}" in text, text
@@ -219,6 +281,7 @@ if __name__ == "__main__":
     main([test_the_version_tells_protocol_numerics_compiler_and_instructions,
           test_the_units_are_valid_and_the_systems_is_locked_down,
           test_a_node_serves_under_the_units_filter_of_system_calls,
+          test_keys_of_the_machines_service_are_asked_of_its_node,
           test_installed_files_are_where_systems_look_and_the_installed_exo_answers,
           test_the_list_of_parts_is_complete_and_can_be_repeated,
           test_a_service_is_installed_shown_and_removed,

@@ -10,7 +10,7 @@ import sys
 
 import lib
 
-NODE_VERSION, OLDEST_NODE = "22.23.3", 20
+NODE_VERSION, OLDEST_NODE = "22.23.3", (20, 0)
 
 
 def platform_name():
@@ -20,20 +20,20 @@ def platform_name():
     return cpu
 
 
-def system_node():
-    """The installed Node if it is new enough, or None."""
+def system_node(oldest):
+    """The installed Node if it is at least of version `oldest`, (major, minor); or None."""
     node = shutil.which("node")
     if node is None:
         return None
     version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60).stdout
-    major = version.removeprefix("v").split(".")[0]
-    return node if major.isdigit() and int(major) >= OLDEST_NODE else None
+    numbers = version.strip().removeprefix("v").split(".")[:2]
+    return node if all(map(str.isdigit, numbers)) and tuple(map(int, numbers)) >= oldest else None
 
 
-def install(folder, wanted):
-    """Installs packages, {name: version}, into `folder` unless exactly these are there; the program that runs them."""
+def install(folder, wanted, oldest=OLDEST_NODE):
+    """Installs packages, {name: version}, into `folder` unless exactly these are there; the Node that runs them."""
     wanted = dict(wanted)
-    node = system_node()
+    node = system_node(oldest)
     if node is None:
         wanted[f"node-{platform_name()}"] = NODE_VERSION
         node = folder / "node_modules" / f"node-{platform_name()}" / "bin" / "node"
@@ -64,10 +64,13 @@ def install(folder, wanted):
 
 
 if __name__ == "__main__":
-    # For scripts: the path of a Node that is new enough.
-    folder = lib.ROOT / "build" / "node"
+    # For scripts: the path of a Node that is new enough. npm.py [FOLDER OLDEST PACKAGE@VERSION...] has FOLDER below
+    # build/, made where it is not there, hold the packages, for which Node must be at least OLDEST: 22.19.
+    name, oldest, *packages = sys.argv[1:] or ["node", "20.0"]
+    folder = lib.ROOT / "build" / name
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        print(install(folder, {}))
+        wanted = dict(package.rsplit("@", 1) for package in packages)
+        print(install(folder, wanted, tuple(map(int, oldest.split(".")))))
     except lib.Skip as reason:
         sys.exit(str(reason))

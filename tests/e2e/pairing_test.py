@@ -70,6 +70,11 @@ class Home:
     def alive(self, i):
         return {name for name, state in self.devices(i) if state in ("self", "alive")}
 
+    def doctor(self, i, check):
+        """What a host's doctor finds of this kind."""
+        found = json.loads(self.run(i, "doctor", "--json").stdout)["checks"]
+        return [one for one in found if one["id"] == check and one["state"] != "ok"]
+
     def connections(self, i):
         """Established TCP connections with other hosts: sessions, data and bulk links."""
         lines = self.lan.run(i, "ss", "-Htn", "state", "established").stdout.splitlines()
@@ -174,6 +179,11 @@ def test_a_forgotten_device_gets_nothing(exo):
         assert home.alive(0) == home.alive(1) == {"host0", "host1"}
         assert "exo" in home.exo_of(1, "run", "exo-tiny", "What is exo?", "--temperature", "0")
         assert ("host3", "forgotten") in home.devices(0) & home.devices(1)
+        refusing = [one for one in home.doctor(3, "members") if one["state"] == "problem"]
+        assert {one["title"] for one in refusing} == {"host0 is not let in", "host1 is not let in"}, refusing
+        assert all("was removed from the cluster" in one["detail"] and "delete key.pem" in one["fix"] for one in refusing), refusing
+        away = home.doctor(0, "members")
+        assert [one["title"] for one in away] == ["host2 is not here"], "that host3 is refused is as it was wanted"
         assert home.exo_of(0, "secret") != old_secret, "the forgotten device knows the old one"
         wait_for("host1 to have the new secret", lambda: home.exo_of(1, "secret") == home.exo_of(0, "secret"), 5)
         home.stop(0, 1)
@@ -192,6 +202,8 @@ def test_a_forgotten_device_gets_nothing(exo):
         # It may ask, and come back when a user has compared its new id.
         refused = home.join_at(3, "--ask", 2)
         assert refused.returncode == 5 and ("host3", "pending") in home.devices(2), refused
+        asks = home.doctor(2, "trust")[0]
+        assert asks["title"] == "a device asks to be let in" and "(host3)" in asks["detail"], asks
         assert home.run(2, "approve", "host3").returncode == 2, "anybody can have that name"
         home.exo_of(2, "approve", re.search(r"exo approve ([0-9a-f]{16})", refused.stderr)[1])
         joined = home.join_at(3, "--ask", 2)

@@ -33,6 +33,8 @@ struct DataFrame {
   uint32_t from = 0;     // the stage that says so
 };
 
+constexpr uint32_t kGuessedAtOnce = 3;  // in one verify window; others follow ahead of its answer
+
 struct RunnerOutputs {
   std::function<void(const NodeId& to, DataFrame frame)> send;
   std::function<void(Event)> tell;               // the node's core
@@ -43,6 +45,8 @@ struct RunnerOutputs {
   std::function<void(uint64_t restored_rows, uint64_t lost_pages)> on_pages;
   // What a drafter would guess behind `generated` tokens of an answer.
   std::function<std::vector<TokenId>(const RequestId&, size_t generated)> guess;
+  // Rows in flight that the other stages need not compute.
+  std::function<void(const wire::StaleRows&)> stale;
 };
 
 // Bugs of the data plane that a test plants.
@@ -116,6 +120,9 @@ class Runner {
   }
   void CancelRows(const NodeId& from, const RequestId& request) {
     if (from == plan_.stages[0].node) cancelled_.insert(request);
+  }
+  void DropRows(const NodeId& from, const wire::StaleRows& stale) {
+    if (from == plan_.stages[0].node) stale_[stale.request] = stale.through_step;
   }
   void Pause(const RequestId& request, bool paused, Time now) {
     lead_->Pause(request, paused);
@@ -282,8 +289,11 @@ class Runner {
     RestorePages(work, frame.step);
     for (const RequestId& request : frame.step.close) cancelled_.erase(request);
     bool wanted = work.segments.empty() || sharded();  // shards compute a step to its end
-    for (const wire::StepItem& item : frame.step.items)
-      wanted |= !cancelled_.contains(item.request);
+    for (const wire::StepItem& item : frame.step.items) {
+      const auto stale = stale_.find(item.request);
+      wanted |= !cancelled_.contains(item.request) &&
+                (stale == stale_.end() || stale->second < frame.step.step);
+    }
     for (const uint32_t item : work.cancelled) frame.step.items[item].cancelled = true;
     if (!wanted) {
       for (const StageWork::Segment& segment : work.segments) model_.Interrupt(segment);
@@ -339,12 +349,14 @@ class Runner {
     const auto emissions =
         lead_->OnStepDone(frame.step.step, outputs, frame.step.times, now, given_up);
     if (!emissions) return FailInstance(emissions.error());
+    for (const wire::StaleRows& stale : lead_->TakeStale()) outputs_.stale(stale);
     for (const Emission& emission : *emissions) {
       if (!emission.tokens.empty()) outputs_.tell(LeadEmitted{emission.request, emission.tokens});
       if (emission.finished) outputs_.tell(LeadFinished{*emission.finished});
       if (const auto view = lead_->Find(emission.request)) {
         lead_->Draft(emission.request,
-                     outputs_.guess(emission.request, view->tokens.size() - view->prompt_tokens));
+                     outputs_.guess(emission.request, view->tokens.size() - view->prompt_tokens),
+                     kGuessedAtOnce);
       }
     }
     Pump(now);
@@ -363,7 +375,8 @@ class Runner {
   DataFrame shards_rows_;
   StageMachine machine_;
   FakeStage model_;
-  std::set<RequestId> cancelled_;  // a real node remembers fewer (engine/cancellation_set.h)
+  std::map<RequestId, uint64_t> stale_;  // through which step
+  std::set<RequestId> cancelled_;        // a real node remembers fewer (engine/cancellation_set.h)
   StallWatch watch_;
   std::unique_ptr<LeadMachine> lead_;
 };

@@ -32,6 +32,7 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     total.adopted += result.adopted;
     total.restored += result.restored;
     total.lost_pages += result.lost_pages;
+    total.refuted += result.refuted;
     total.crashes += result.crashes;
     total.pauses += result.pauses;
     total.partitions += result.partitions;
@@ -53,6 +54,7 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     EXPECT_GT(total.restored, 0u);
     EXPECT_GT(total.moved, 0u);
     EXPECT_GT(total.lost_pages, 0u);
+    EXPECT_GT(total.refuted, 0u);
   }
 }
 

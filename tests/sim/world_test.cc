@@ -199,7 +199,7 @@ std::vector<TokenId> World::Guess(const RequestId& request, size_t generated) {
   if (at == requests_.end() || !Chance(0.4)) return {};
   const std::vector<TokenId>& expected = at->second.expected;
   std::vector<TokenId> guess;
-  for (size_t i = generated; i < expected.size() && guess.size() < 4; ++i)
+  for (size_t i = generated; i < expected.size() && guess.size() < 8; ++i)
     guess.push_back(expected[i]);
   if (!guess.empty() && Chance(0.6)) ++guess[rng_.Below(guess.size())];
   return guess;
@@ -216,6 +216,10 @@ void World::Tell(Node& node, Event event) {
     if (const auto* cancel = std::get_if<wire::CancelRequest>(&received->message)) {
       const auto runner = node.runners.find(cancel->plan);
       if (runner != node.runners.end()) runner->second->CancelRows(received->peer, cancel->request);
+    }
+    if (const auto* stale = std::get_if<wire::StaleRows>(&received->message)) {
+      const auto runner = node.runners.find(stale->plan);
+      if (runner != node.runners.end()) runner->second->DropRows(received->peer, *stale);
     }
   }
   ++result_.steps;
@@ -273,7 +277,16 @@ void World::StartRunner(Node& node, const StartServing& serving) {
             result_.lost_pages += lost;
           },
       .guess = [this](const RequestId& request,
-                      size_t generated) { return Guess(request, generated); }};
+                      size_t generated) { return Guess(request, generated); },
+      .stale =
+          [this, at](const wire::StaleRows& stale) {
+            ++result_.refuted;
+            const auto runner = at->runners.find(stale.plan);
+            if (runner == at->runners.end()) return;
+            for (const wire::StagePlan& stage : runner->second->plan().stages) {
+              if (stage.node != at->id) SendMessage(*at, stage.node, stale);
+            }
+          }};
   node.runners[serving.plan.id] =
       std::make_unique<Runner>(serving.plan, serving.stage, options_.stage_bugs, stage_timers_,
                                node.pages, std::move(outputs));

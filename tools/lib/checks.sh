@@ -18,6 +18,7 @@ TSAN_TESTS="sys_test net_test engine_test node_test store_test backend_test serv
 TSAN_FILTER='*:-Formats/*/9:Formats/*/1?:Kinds/ServingTest.*/1:Kinds/ServingTest.*/2'
 # Whole models included: their logits must have the bits that tests/golden recorded on x86.
 ARM_TESTS="tensor_test kernels_test model_test golden_test"
+ARM_RUN="qemu-aarch64 -L build/sysroot-arm64"
 # `make test-whole` sets it. Else, for CI, the long ones are shorter: fewer seeds, and on Arm's further processors only what
 # differs there, which is the kernels.
 EXO_WHOLE="${EXO_WHOLE:-}"

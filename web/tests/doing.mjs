@@ -49,7 +49,7 @@ export const tests = [
 
   test('tokens flow in the picture, and the table says the same', {}, async (page) => {
     await page.locator('svg .tokens').first().waitFor({ state: 'attached' });
-    await page.getByRole('radio', { name: 'Table' }).check();
+    await page.getByRole('tab', { name: 'Table' }).click();
     await page.getByRole('row', { name: /desk.*layers/ }).waitFor();
     await page.getByRole('link', { name: 'laptop' }).click();
     await page.getByRole('heading', { name: 'laptop' }).waitFor();

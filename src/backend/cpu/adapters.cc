@@ -63,7 +63,7 @@ Result<AdapterWeights> LoadAdapter(const kernels::Kernels& kernels, const StageS
   std::byte* at = loaded.memory.data();
   const auto load = [&](const TensorRef& tensor) -> Result<kernels::Weights> {
     if (cancel != nullptr && cancel->load())
-      return Fail(ErrorCode::kCancelled, "loading was cancelled");
+      return Fail(ErrorCode::kCancelled, "loading was canceled");
     const auto weights = TRY(LoadOne(kernels, *adapter.source, tensor, at));
     at += PackedBytes(kernels, tensor);
     return weights;

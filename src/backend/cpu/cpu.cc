@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backend/cpu/measure.h"
+#include "backend/cpu/measure_costs.h"
 #include "backend/cpu/shard.h"
 #include "backend/cpu/stage.h"
 #include "backend/cpu/weights.h"
@@ -64,6 +65,12 @@ class CpuBackend final : public Backend {
     speed.alone = work.alone() && all < own * (1 + kOtherWork);
     return speed;
   }
+  Result<WorkCosts> MeasureCosts() override {
+    kernels::SetFloatMode();
+    const SpeedMeter::Work work(meter_);
+    return backend::MeasureCosts(kernels_, pool_, *this);
+  }
+  void SetCosts(WorkCosts costs) override { meter_.SetCosts(std::move(costs)); }
   WorkDone TakeWork() override { return meter_.Take(); }
   uint64_t items_done() const override { return pool_.items_done(); }
   std::chrono::nanoseconds busy() const override { return pool_.busy(); }

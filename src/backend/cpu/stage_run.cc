@@ -193,7 +193,7 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
     TRY(AttentionBlock(layer, rows, hidden.data()));
     TRY(FeedForwardBlock(weights_.layers[layer], rows, hidden.data()));
-    if (cancelled()) return Fail(ErrorCode::kCancelled, "the step was cancelled");
+    if (cancelled()) return Fail(ErrorCode::kCancelled, "the step was canceled");
   }
   for (size_t row = 0; row < rows; ++row)
     PoisonRow(hidden.subspan(row * config_.width, config_.width));
@@ -202,7 +202,7 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
     Sequence& sequence = sequences_.at(segment.sequence);
     if (sequence.defined == segment.first) sequence.defined = sequence.length;
   }
-  work.Done(size_.OfLayers(segments));
+  work.Done(size_.OfLayers(segments, *meter_.costs()));
   return {};
 }
 
@@ -221,7 +221,7 @@ void CpuStage::MultiplyOutput(size_t first, size_t count, float* out) {
   const std::array product = {Of(matrix, count, out)};
   NormPrepare(product, At(Scratch::kOutput) + first * config_.width, weights_.output_norm, count);
   MatMul(product);
-  work.Done(size_.OfOutput(count));
+  work.Done(size_.OfOutput(count, *meter_.costs()));
 }
 
 Result<std::span<float>> CpuStage::Logits(size_t first, size_t count, uint32_t best) {

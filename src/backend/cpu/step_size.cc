@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "backend/cpu/stage.h"
-#include "backend/cpu/weights.h"
 #include "base/units.h"
 
 namespace exo::backend {
@@ -20,27 +19,44 @@ constexpr uint32_t kShortPrompt = 2048;
 
 StepSize::StepSize(const kernels::Kernels& kernels, const StageSpec& spec) {
   if (spec.shard) return;
-  StageSpec layers = spec;
-  layers.lead = false;
-  const uint64_t read = ReadBytes(kernels, layers);
   if (spec.lead) {
     const model::TensorRef& output = spec.tensors->output;
     const uint64_t bytes = kernels.PackedBytes(output.type, output.rows, output.cols);
-    if (bytes >= kPastCaches) output_bytes_ = bytes;
+    if (bytes >= kPastCaches) output_ = {output.type, static_cast<double>(bytes), 0};
   }
-  if (read < kPastCaches) return;
-  layer_bytes_ = read;
+  double read = 0;
+  std::vector<FormatWork> works;
+  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
+    for (const model::TensorRef* tensor : spec.tensors->layers[i].All()) {
+      if (tensor->vector) continue;
+      const auto used = static_cast<double>(tensor->count_read(spec.config->experts.used));
+      const auto bytes =
+          static_cast<double>(kernels.PackedBytes(tensor->type, tensor->rows, tensor->cols));
+      const auto values = static_cast<double>(tensor->rows * tensor->cols);
+      AddTo(works, {tensor->type, used * bytes, 2 * used * values});
+      read += used * bytes;
+    }
+  }
+  if (read < static_cast<double>(kPastCaches)) return;
+  works_ = std::move(works);
+  layers_ = spec.layer_end - spec.layer_begin;
   kv_bytes_ = KvBytesPerPosition(spec, /*windowed=*/false);
   windowed_kv_bytes_ = KvBytesPerPosition(spec, /*windowed=*/true);
   window_ = spec.config->window;
-  for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
-    ops_per_row_ +=
-        static_cast<double>(spec.tensors->layers[i].OpsPerRow(spec.config->experts.used));
-  }
 }
 
-WorkDone StepSize::OfLayers(std::span<const Segment> segments) const {
-  if (layer_bytes_ == 0) return {};
+void StepSize::AddTo(std::vector<FormatWork>& works, const FormatWork& more) {
+  const auto at = std::ranges::find(works, more.type, &FormatWork::type);
+  if (at == works.end()) {
+    works.push_back(more);
+    return;
+  }
+  at->bytes += more.bytes;
+  at->ops += more.ops;
+}
+
+WorkDone StepSize::OfLayers(std::span<const Segment> segments, const WorkCosts& costs) const {
+  if (works_.empty()) return {};
   size_t rows = 0;
   uint32_t positions = 0;
   for (const Segment& segment : segments) {
@@ -49,15 +65,19 @@ WorkDone StepSize::OfLayers(std::span<const Segment> segments) const {
   }
   if (rows == 1) {
     const uint64_t kv = kv_bytes_ * positions + windowed_kv_bytes_ * std::min(positions, window_);
-    return {.decode_bytes = static_cast<double>(layer_bytes_ + kv)};
+    double bytes = static_cast<double>(kv) + layers_ * costs.layer_bytes;
+    for (const FormatWork& work : works_) bytes += work.bytes * costs.Of(work.type).decode;
+    return {.decode_bytes = bytes};
   }
   if (rows < kManyRows || positions > kShortPrompt) return {};
-  return {.prefill_ops = ops_per_row_ * static_cast<double>(rows)};
+  double ops = 0;
+  for (const FormatWork& work : works_) ops += work.ops * costs.Of(work.type).prefill;
+  return {.prefill_ops = ops * static_cast<double>(rows)};
 }
 
-WorkDone StepSize::OfOutput(size_t rows) const {
+WorkDone StepSize::OfOutput(size_t rows, const WorkCosts& costs) const {
   if (rows != 1) return {};
-  return {.decode_bytes = static_cast<double>(output_bytes_)};
+  return {.decode_bytes = output_.bytes * costs.Of(output_.type).decode};
 }
 
 }  // namespace exo::backend

@@ -12,15 +12,15 @@ namespace {
 using tensor::DType;
 
 // Two layers of one matrix each, and an output matrix; nothing of it is ever loaded.
-StageSpec SpecOf(uint64_t rows) {
+StageSpec SpecOf(uint64_t rows, DType type = DType::kQ4_0) {
   model::ModelConfig config;
   config.width = 4096;
   config.layers = 2;
   config.heads = config.kv_heads = 32;
   config.head_dim = 128;
-  const auto matrix = [](uint64_t count) {
+  const auto matrix = [type](uint64_t count) {
     model::TensorRef tensor;
-    tensor.type = DType::kQ4_0;
+    tensor.type = type;
     tensor.rows = count;
     tensor.cols = 4096;
     return tensor;
@@ -38,9 +38,11 @@ class StepSizeTest : public testing::Test {
  protected:
   static WorkDone Of(const StepSize& size, uint32_t first, uint32_t count) {
     const std::array segments = {Segment{.first = first, .count = count}};
-    return size.OfLayers(segments);
+    return size.OfLayers(segments, kCosts);
   }
 
+  // A layer takes a row 1,000 bytes more, and Q8_0 twice as long as Q4_0.
+  static inline const WorkCosts kCosts = {.layer_bytes = 1000, .formats = {{DType::kQ8_0, 2, 3}}};
   const kernels::Kernels& kernels_ = kernels::Reference();
 };
 
@@ -51,11 +53,22 @@ TEST_F(StepSizeTest, OneRowReadsWeightsAndCache) {
       2.0 * static_cast<double>(kernels_.PackedBytes(DType::kQ4_0, 64 * 1024, 4096));
   const double kv = static_cast<double>(KvBytesPerPosition(spec, false));
   EXPECT_GT(kv, 0);
-  EXPECT_EQ(Of(size, 0, 1).decode_bytes, weights + kv);
-  EXPECT_EQ(Of(size, 999, 1).decode_bytes, weights + 1000 * kv);
+  EXPECT_EQ(Of(size, 0, 1).decode_bytes, weights + kv + 2000);
+  EXPECT_EQ(Of(size, 999, 1).decode_bytes, weights + 1000 * kv + 2000);
   EXPECT_EQ(Of(size, 0, 1).prefill_ops, 0);
-  EXPECT_EQ(size.OfOutput(1).decode_bytes, weights / 2);
-  EXPECT_EQ(size.OfOutput(2).decode_bytes, 0);
+  EXPECT_EQ(size.OfOutput(1, kCosts).decode_bytes, weights / 2);
+  EXPECT_EQ(size.OfOutput(2, kCosts).decode_bytes, 0);
+}
+
+TEST_F(StepSizeTest, OtherFormatsCountAsSoMuchOfQ4_0) {
+  const StepSize size(kernels_, SpecOf(64 * 1024, DType::kQ8_0));
+  const StageSpec spec = SpecOf(64 * 1024);
+  const double weights =
+      2.0 * static_cast<double>(kernels_.PackedBytes(DType::kQ8_0, 64 * 1024, 4096));
+  const double kv = static_cast<double>(KvBytesPerPosition(spec, false));
+  EXPECT_EQ(Of(size, 0, 1).decode_bytes, 2 * weights + kv + 2000);
+  EXPECT_EQ(size.OfOutput(1, kCosts).decode_bytes, weights);
+  EXPECT_EQ(Of(size, 0, 256).prefill_ops, 3 * Of(StepSize(kernels_, spec), 0, 256).prefill_ops);
 }
 
 TEST_F(StepSizeTest, ManyRowsOfAShortContextAreOperations) {
@@ -76,7 +89,7 @@ TEST_F(StepSizeTest, WhatTheCachesHoldAndWhatWaitsForOthersTellsNothing) {
   for (const StepSize* size : {&small, &shard}) {
     EXPECT_EQ(Of(*size, 0, 1).decode_bytes, 0);
     EXPECT_EQ(Of(*size, 0, 256).prefill_ops, 0);
-    EXPECT_EQ(size->OfOutput(1).decode_bytes, 0);
+    EXPECT_EQ(size->OfOutput(1, kCosts).decode_bytes, 0);
   }
 }
 

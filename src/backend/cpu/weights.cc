@@ -27,7 +27,7 @@ constexpr size_t kReadAhead = 2;
 constexpr uint64_t kAlignment = 64;
 
 std::unexpected<Error> CancelledError() {
-  return Fail(ErrorCode::kCancelled, "loading was cancelled");
+  return Fail(ErrorCode::kCancelled, "loading was canceled");
 }
 
 // Panels [first, first + count) of matrix `index` of a tensor, and where they

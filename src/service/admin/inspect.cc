@@ -2,6 +2,7 @@
 
 #include "service/admin/errors.h"
 #include "service/errors.h"
+#include "service/findings.h"
 #include "service/http/paths.h"
 #include "service/request_fields.h"
 #include "service/waiting.h"
@@ -10,18 +11,6 @@ namespace exo::service::admin {
 namespace {
 
 constexpr std::string_view kPlacePrefix = "/v1/internal/models/";
-
-Json FindingsJson(const std::vector<node::Finding>& findings) {
-  Json checks = Json::array();
-  for (const node::Finding& one : findings) {
-    checks.push_back({{"id", one.id},
-                      {"state", node::FindingStateName(one.state)},
-                      {"title", one.title},
-                      {"detail", one.detail},
-                      {"fix", one.fix}});
-  }
-  return {{"checks", std::move(checks)}};
-}
 
 Json PlaceJson(const node::ModelPlace& place) {
   return {{"model", place.name}, {"path", place.path}, {"devices", place.devices}};

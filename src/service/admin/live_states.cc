@@ -27,21 +27,29 @@ void LiveStates::Take(
     const std::function<void(const std::string& event, const std::string& data)>& tell) {
   seen.resize(kept_.size());
   for (size_t i = 0; i < kept_.size(); ++i) {
-    const auto& [topic, state, version, due] = kept_[i];
-    if (std::exchange(seen[i], version) == version) continue;
-    tell(topic.event, topic.for_caller ? topic.for_caller(caller) : state.data);
+    if (std::exchange(seen[i], kept_[i].version) == kept_[i].version) continue;
+    tell(kept_[i].topic.event, TextFor(caller, kept_[i]));
   }
+}
+
+const std::string& LiveStates::TextFor(const Caller& caller, Kept& kept) {
+  if (!kept.topic.for_caller) return kept.state.data;
+  const auto [text, is_new] =
+      kept.seen_by.try_emplace({caller.key, caller.May(Scope::kAdmin)}, std::string());
+  if (is_new) text->second = kept.topic.for_caller(caller);
+  return text->second;
 }
 
 void LiveStates::Look() {
   const auto now = Clock::now();
   for (Kept& kept : kept_) {
     if (now < kept.due) continue;
-    kept.due = now + kept.topic.pace;
+    kept.due = now + kept.topic.pace * (1 + listeners_.size() / kFastPages);
     LiveState state = kept.topic.read();
     if (state.key.empty()) state.key = state.data;
     if (kept.version > 0 && state.key == kept.state.key) continue;
     kept.state = std::move(state);
+    kept.seen_by.clear();
     ++kept.version;
   }
 }

@@ -1,6 +1,7 @@
 // States that pages follow: each is told whole, when it is another than before. A reader that is
 // slow gets the newest one, so that nothing queues up for it. Nothing is computed while nobody
-// listens.
+// listens, and however many do, a state is written out once for all who see the same of it, and
+// looked at the more seldom.
 //
 // Thread: the event loop.
 #pragma once
@@ -8,8 +9,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "service/http/access.h"
@@ -25,9 +28,9 @@ struct LiveState {
 // One kind of state.
 struct Topic {
   std::string event;               // its name in the stream
-  std::chrono::milliseconds pace;  // it is looked at once in so long
+  std::chrono::milliseconds pace;  // it is looked at once in so long, or more seldom (kFastPages)
   std::function<LiveState()> read;
-  // What of it a caller may see; null: `data`.
+  // What of it a caller may see, by its key and whether it administers; null: `data`.
   std::function<std::string(const Caller&)> for_caller = nullptr;
 };
 
@@ -41,6 +44,9 @@ class LiveListener {
 class LiveStates {
  public:
   using Listening = Listeners<LiveListener>::Place;
+  // As many pages hear of states at their pace; n times as many hear of them n times as seldom, so
+  // that a crowd costs no more than that.
+  static constexpr size_t kFastPages = 64;
 
   LiveStates(boost::asio::io_context& context, std::vector<Topic> topics);
 
@@ -53,12 +59,15 @@ class LiveStates {
 
  private:
   using Clock = std::chrono::steady_clock;
+  using Audience = std::pair<uint64_t, bool>;  // a caller's key; it administers
   struct Kept {
     Topic topic;
     LiveState state;
+    std::map<Audience, std::string> seen_by = {};  // of this version
     uint64_t version = 0;
     Clock::time_point due{};  // when it is looked at again
   };
+  static const std::string& TextFor(const Caller& caller, Kept& kept);
   void Look();
   void Tick();
 

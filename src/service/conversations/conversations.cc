@@ -3,7 +3,9 @@
 #include <charconv>
 #include <chrono>
 
+#include "service/conversations/import_answer.h"
 #include "service/conversations/rows.h"
+#include "service/fields.h"
 #include "service/http/paths.h"
 #include "service/waiting.h"
 #include "sys/files.h"
@@ -187,15 +189,16 @@ Parsed<Action> ReadDelete(const Context& context, const HttpRequest& request) {
 }
 
 Parsed<Action> ReadImportBody(const Context& context, const HttpRequest& request) {
-  auto rows = TRY(ReadImport(TRY(ReadBody(request.body)), request.caller.key, NowMs()));
-  return AskOnce(
-      context, [rows = std::move(rows)](node::Conversations& kept, Waiting& waiting) mutable {
-        kept.Import(std::move(rows),
-                    waiting.Callback<node::ImportCounts>([](const node::ImportCounts& counts) {
-                      return Json{{"added", counts.added},
-                                  {"updated", counts.updated},
-                                  {"unchanged", counts.unchanged}};
-                    }));
+  const Json body = TRY(ReadBody(request.body));
+  const bool streams = TRY(ReadBool(body, "stream")).value_or(false);
+  auto rows = TRY(ReadImport(body, request.caller.key, NowMs()));
+  return AskKept(
+      context,
+      [rows = std::move(rows), streams, render = context.render](
+          node::Conversations& kept, Exchange& exchange) mutable -> std::unique_ptr<Handler> {
+        auto answer = std::make_unique<ImportAnswer>(exchange, render, streams);
+        answer->Begin(kept, std::move(rows));
+        return answer;
       });
 }
 

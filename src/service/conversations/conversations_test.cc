@@ -184,6 +184,30 @@ TEST(ConversationsTest, AnExportCanBeImported) {
       << refused.error("message");
 }
 
+// As events, each behind a conversation; what was taken before one that is refused stays.
+TEST(ConversationsTest, AnImportTellsHowFarItIs) {
+  TestServer server;
+  Json body = {{"exo_conversations", 1}, {"stream", true}, {"data", Json::array()}};
+  for (const char* digit : {"1", "2", "3"}) {
+    body["data"].push_back({{"id", std::string(31, '0') + digit},
+                            {"title", digit},
+                            {"updated", 5},
+                            {"messages", Json::array()}});
+  }
+  const Answered told = Send(server, "POST", Path("import"), body);
+  EXPECT_TRUE(told.has("content-type: text/event-stream")) << told.headers;
+  EXPECT_EQ(told.body,
+            "data: {\"added\":1,\"total\":3,\"unchanged\":0,\"updated\":0}\n\n"
+            "data: {\"added\":2,\"total\":3,\"unchanged\":0,\"updated\":0}\n\n"
+            "data: {\"added\":3,\"total\":3,\"unchanged\":0,\"updated\":0}\n\n"
+            "data: [DONE]\n\n");
+  body["stream"] = "yes";
+  EXPECT_EQ(Send(server, "POST", Path("import"), body).error("param"), "stream");
+  body.erase("stream");
+  EXPECT_EQ(Send(server, "POST", Path("import"), body).json(),
+            Json({{"added", 0}, {"updated", 0}, {"unchanged", 3}}));
+}
+
 class TwoKeys final : public Gatekeeper {
  public:
   std::optional<Caller> Identify(std::string_view credential) override {
@@ -194,7 +218,8 @@ class TwoKeys final : public Gatekeeper {
     return std::nullopt;
   }
   std::optional<Caller> CallerOf(uint64_t) override { return std::nullopt; }
-  Parsed<> Admit(const Caller&, bool) override { return {}; }
+  Parsed<> Admit(const Caller&) override { return {}; }
+  Parsed<> CheckQuota(const Caller&) override { return {}; }
   std::optional<uint64_t> TokensLeft(const Caller&) override { return std::nullopt; }
   void CountTokens(const Caller&, uint64_t) override {}
 };

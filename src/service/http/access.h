@@ -51,9 +51,11 @@ class Gatekeeper {
   virtual std::optional<Caller> Identify(std::string_view credential) = 0;
   // The holder of the key with this number (Caller::key). Nothing: the key is gone.
   virtual std::optional<Caller> CallerOf(uint64_t key) = 0;
-  // Counts a request of a key. `computes`: it is one that takes tokens. Errors: 429, when it comes
-  // too soon or nothing is left, and when to try again.
-  virtual Parsed<> Admit(const Caller& caller, bool computes) = 0;
+  // Counts a request of a key. Errors: 429, when it comes too soon, and when to try again.
+  virtual Parsed<> Admit(const Caller& caller) = 0;
+  // Whether something may be computed for a key now. Errors: 429, when it has taken its tokens of
+  // today, and when to try again.
+  virtual Parsed<> CheckQuota(const Caller& caller) = 0;
   // Tokens that the key may still take today. Nothing: as many as it likes.
   virtual std::optional<uint64_t> TokensLeft(const Caller& caller) = 0;
   virtual void CountTokens(const Caller& caller, uint64_t tokens) = 0;

@@ -196,7 +196,9 @@ TEST(AccessTest, AMatrixOfMethodsAndContentTypes) {
                                    {"POST", "/v1/models", "application/json", 405},
                                    {"DELETE", "/v1/models/tiny", "", 405},
                                    {"POST", "/health", "application/json", 405},
-                                   {"POST", "/", "text/plain", 415},
+                                   {"POST", "/", "text/plain", 405},
+                                   {"PUT", kChat, "text/plain", 405},
+                                   {"POST", "/v1/none", "text/plain", 404},
                                    {"POST", "/", "application/json", 405},
                                    {"POST", "/v1/none", "application/json", 404}};
   for (const Case& c : cases) {

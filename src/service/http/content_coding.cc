@@ -139,6 +139,20 @@ Parsed<> DecodeZstd(std::string_view body, Decoded& out) {
   }
 }
 
+// Several fields are one list (RFC 9110, 5.3).
+std::vector<std::string> NamesIn(const std::vector<std::string>& fields) {
+  std::vector<std::string> names;
+  for (std::string_view rest : fields) {
+    for (;;) {
+      const size_t comma = rest.find(',');
+      names.push_back(Lower(Trimmed(rest.substr(0, comma))));
+      if (comma == std::string_view::npos) break;
+      rest.remove_prefix(comma + 1);
+    }
+  }
+  return names;
+}
+
 }  // namespace
 
 Parsed<Coding> CodingOf(const std::vector<std::string>& fields) {
@@ -150,15 +164,18 @@ Parsed<Coding> CodingOf(const std::vector<std::string>& fields) {
                               {"gzip", Coding::kGzip},       {"x-gzip", Coding::kGzip},
                               {"deflate", Coding::kDeflate}, {"zstd", Coding::kZstd}};
   Coding coding = Coding::kIdentity;
-  for (const std::string_view field : fields) {
-    const std::string name = Lower(Trimmed(field));
+  std::vector<std::string> applied;  // as the request names them
+  for (const std::string& name : NamesIn(fields)) {
     const auto* known = std::ranges::find(kNamed, name, &Named::name);
     if (known == std::end(kNamed)) return Unsupported(fmt::format("is '{}'", name.substr(0, 64)));
-    if (known->coding != Coding::kIdentity && coding != Coding::kIdentity)
-      return Unsupported(fmt::format("is '{}' and '{}' one after the other", NameOf(coding), name));
-    if (known->coding != Coding::kIdentity) coding = known->coding;
+    if (known->coding == Coding::kIdentity) continue;
+    coding = known->coding;
+    applied.push_back(name);
   }
-  return coding;
+  if (applied.size() <= 1) return coding;
+  return Unsupported(
+      fmt::format("names {} codings, the first two '{}' and '{}', in one header field or several",
+                  applied.size(), applied[0], applied[1]));
 }
 
 Parsed<std::string> Decode(Coding coding, std::string_view body, size_t limit, BodyLease& lease) {

@@ -126,6 +126,8 @@ TEST(ContentCodingTest, RequestsAreReadInEveryCoding) {
     EXPECT_EQ(post("", sample.name).error("code"), "invalid_encoding");
   }
   EXPECT_EQ(post(kSamples[0].compress(kHi), " X-GZIP ").status, 200);
+  EXPECT_EQ(post(kSamples[0].compress(kHi), "identity, gzip").status, 200);
+  EXPECT_EQ(post(kSamples[0].compress(kHi), "gzip\r\nContent-Encoding: identity").status, 200);
   for (const char* coding : {"identity", "Identity ", ""}) {
     EXPECT_EQ(post(kHi, coding).status, 200) << coding;
   }
@@ -136,6 +138,19 @@ TEST(ContentCodingTest, RequestsAreReadInEveryCoding) {
     EXPECT_NE(answer.error("message").find("zstd"), std::string::npos) << answer.body;
   }
   EXPECT_TRUE(WaitUntil(std::chrono::seconds(5), [&] { return server.body_bytes() == 0; }));
+}
+
+// One field with a list and several fields say the same (RFC 9110, 5.3).
+TEST(ContentCodingTest, SeveralCodingsAreToldAsTheyWereNamed) {
+  const std::string two = CodingOf({"x-gzip", "ZSTD"}).error().message;
+  EXPECT_NE(two.find("names 2 codings, the first two 'x-gzip' and 'zstd'"), std::string::npos)
+      << two;
+  EXPECT_EQ(CodingOf({"x-gzip, ZSTD"}).error().message, two);
+  EXPECT_NE(CodingOf({"gzip,gzip", "gzip"}).error().message.find("3 codings"), std::string::npos);
+  const auto unknown = CodingOf({"gzip", "br"}).error();
+  EXPECT_EQ(unknown.status, 415u);
+  EXPECT_NE(unknown.message.find("is 'br'"), std::string::npos) << unknown.message;
+  EXPECT_EQ(CodingOf({"", " , identity", "deflate"}), Coding::kDeflate);
 }
 
 }  // namespace

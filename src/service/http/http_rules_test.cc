@@ -129,6 +129,15 @@ TEST(HttpRulesTest, APostWithoutALengthIs411) {
   EXPECT_EQ(client.Read().status, 200);
 }
 
+// A client that asks the wrong way hears so, not what its body lacks.
+TEST(HttpRulesTest, TheRouteIsCheckedBeforeTheBody) {
+  TestServer server;
+  const std::string rest = " HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: br\r\n\r\n";
+  EXPECT_EQ(Raw(server, "PUT /v1/chat/completions" + rest).status, 405);
+  EXPECT_EQ(Raw(server, "PUT /v1/none" + rest).status, 404);
+  EXPECT_EQ(Raw(server, "POST /v1/chat/completions" + rest).status, 415);
+}
+
 TEST(HttpRulesTest, OldClientsNeedNoHostAndMayKeepTheConnection) {
   TestServer server;
   EXPECT_EQ(Raw(server, "GET /health HTTP/1.0\r\n\r\n").status, 200);

@@ -56,5 +56,42 @@ TEST(ManyStreamsTest, TwoThousandTakeAtMost64KibEach) {
   EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return server.connections() == 0; }));
 }
 
+// Pages that follow the state of everything, and read no more than the beginning: what goes on is
+// in the sockets' buffers and in few bytes of ours, and the others notice nothing.
+TEST(ManyStreamsTest, TwoThousandPagesFollowAtAtMost64KibEach) {
+  ASSERT_GE(sys::RaiseOpenFileLimit(), 2u * kStreams + 100) << "ulimit -Hn is too low";
+  TestServer server;
+  std::vector<std::unique_ptr<TestClient>> pages;
+  const auto open = [&](size_t count) {
+    while (pages.size() < count) {
+      pages.push_back(std::make_unique<TestClient>(server.port()));
+      pages.back()->Write(RequestText("GET", "/v1/internal/events"));
+      EXPECT_NE(pages.back()->ReadSome().find("text/event-stream"), std::string::npos);
+    }
+  };
+  open(kWarm);
+  const uint64_t before = sys::ResidentBytes();
+  open(kStreams);
+  Script script;
+  for (int change = 0; change < 20; ++change) {
+    server.Add({.name = fmt::format("change {}", change), .detail = std::string(100, 'd')});
+    script.pulls.push_back({.model = fmt::format("hf:o/{}", change)});
+    server.Set(script);
+    ASSERT_EQ(Call(server, "GET", "/health").status, 200);
+  }
+  const uint64_t after = sys::ResidentBytes();
+  const uint64_t each = (after - std::min(after, before)) / (kStreams - kWarm);
+  RecordProperty("bytes_per_page", static_cast<int>(each));
+  if (!kSanitized) EXPECT_LE(each, kBytesPerStream);
+  std::string text;
+  while (text.find("change 19") == std::string::npos) {
+    const std::string more = pages[1]->ReadSome();
+    ASSERT_FALSE(more.empty()) << text;
+    text += more;
+  }
+  pages.clear();
+  EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return server.connections() == 0; }));
+}
+
 }  // namespace
 }  // namespace exo::service

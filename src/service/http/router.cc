@@ -178,12 +178,8 @@ Parsed<> DialectRouter::Admit(HttpRequest& request, const std::vector<Match>& ma
   } else {
     request.caller = TRY(Authenticate(request, needed));
   }
-  const bool reads = std::ranges::none_of(
-      matches, [](const Match& match) { return match.route->method == kAnyMethod; });
-  if (reads) TRY(CheckBody(request));
   if (needed == Scope::kOpen || request.caller.key == 0) return {};
-  const bool computes = needed == Scope::kInfer && request.method == "POST";
-  return options_.gate->Admit(request.caller, computes);
+  return options_.gate->Admit(request.caller);
 }
 
 HttpResponse DialectRouter::Refusal(const Dialect& dialect, const ApiError& error) {
@@ -234,7 +230,11 @@ std::unique_ptr<Handler> DialectRouter::Handle(HttpRequest request, Exchange& ex
   }
   const auto match = std::ranges::find_if(
       matches, [&](const Match& candidate) { return Serves(*candidate.route, request.method); });
-  if (match != matches.end()) return Read(*match, std::move(request), exchange);
+  if (match != matches.end()) {
+    const auto body = match->route->method == kAnyMethod ? Parsed<>() : CheckBody(request);
+    if (!body) return refuse(body.error());
+    return Read(*match, std::move(request), exchange);
+  }
   if (matches.empty())
     return refuse({400, "the request target '*' is for OPTIONS only", "", "bad_request"});
   exchange.AddHeaders({{"Allow", Allowed(matches)}});

@@ -37,7 +37,7 @@ class DialectRouter final : public Router {
   // Somebody without a key.
   Caller Anybody(const HttpRequest& request) const;
   Scope NeededFor(const HttpRequest& request, const std::vector<Match>& matches) const;
-  // Key, kind of body, rate and quota; says who asks.
+  // Key and rate; says who asks.
   Parsed<> Admit(HttpRequest& request, const std::vector<Match>& matches) const;
   static HttpResponse Refusal(const Dialect& dialect, const ApiError& error);
   // The routes of one path, of which there is one for each method.

@@ -242,7 +242,7 @@ Parsed<Action> RefuseCancel(const Store& store, const HttpRequest& request) {
   return WithStored(store, request, [](const StoredResponse&) {
     return ErrorResponse({400,
                           "this response is done: only those made with 'background' can be "
-                          "cancelled, which is not supported here",
+                          "canceled, which is not supported here",
                           "", "not_supported"});
   });
 }

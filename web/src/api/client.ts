@@ -30,6 +30,8 @@ export interface CallOptions {
   signal?: AbortSignal;
   // The browser finishes the call also where the page is closed.
   keepalive?: boolean;
+  // What is seen at once comes before it.
+  priority?: RequestPriority;
 }
 
 // Sends a request and gives the answer of a status below 300; everything else throws ApiError, an
@@ -38,6 +40,7 @@ export async function call(path: string, options: CallOptions = {}): Promise<Res
   const headers: Record<string, string> = { ...options.headers };
   const init: RequestInit = { method: options.method ?? 'GET', headers, signal: options.signal ?? null };
   if (options.keepalive) init.keepalive = true;
+  if (options.priority) init.priority = options.priority;
   if (options.body !== undefined) {
     headers['Content-Type'] = 'application/json';
     init.body = JSON.stringify(options.body);

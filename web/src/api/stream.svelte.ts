@@ -82,7 +82,7 @@ async function listen(stop: AbortSignal): Promise<void> {
     const headers: Record<string, string> = { Accept: 'text/event-stream' };
     if (lastId !== undefined) headers['Last-Event-ID'] = lastId;
     const signal = AbortSignal.any([stop, dead.signal]);
-    const response = await call('/v1/internal/events', { signal, headers });
+    const response = await call('/v1/internal/events', { signal, headers, priority: 'low' });
     // Notices have no ids: those of a gap are not told again.
     if (connection === 'lost') tell('all');
     connection = 'open';

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { setLanguage } from '../words/index.svelte';
 import { ago, bytes, duration, milliseconds, percent, rate } from './format';
 
-setLanguage('en');
+await setLanguage('en');
 
 test('bytes have decimal units and two digits at least', () => {
   expect(bytes(0)).toBe('0 B');
@@ -31,11 +31,11 @@ test('speeds keep the digits that matter', () => {
   expect(rate(128.4)).toBe('128');
 });
 
-test('the language of the page is used', () => {
-  setLanguage('de');
+test('the language of the page is used', async () => {
+  await setLanguage('de');
   expect(bytes(5.03e9)).toBe('5,0 GB');
   expect(percent(0.62)).toMatch(/^62\s%$/);
-  setLanguage('en');
+  await setLanguage('en');
   expect(ago(0, 5 * 60_000)).toBe('5 minutes ago');
   expect(ago(0, 1000 * 86_400_000)).toBe('3 years ago');
 });

@@ -30,4 +30,5 @@ export const app: Words['app'] = {
   lockedOther: 'Anders anmelden',
   wordOf: 'von',
   unknown: 'unbekannt',
+  nothingFound: 'Nichts gefunden',
 };

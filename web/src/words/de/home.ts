@@ -1,4 +1,8 @@
 import type { Words } from '../en';
+import { named, span } from '../layers';
+
+const layers = named('Schicht', 'Schichten', '–');
+const layersTo = named('Schicht', 'Schichten', ' bis ');
 
 export const home: Words['home'] = {
   title: 'Was möchtest du wissen?',
@@ -39,10 +43,10 @@ export const home: Words['home'] = {
   battery: (charge: string) => `Akku, ${charge}`,
   onBattery: 'Akku',
   hot: 'zu heiß, gedrosselt',
-  layers: (model: string, begin: number, end: number) => `${model}: Schichten ${begin} bis ${end}`,
-  layersShort: (begin: number, end: number) => `Schichten ${begin}–${end}`,
+  layers: (model: string, first: number, last: number) => `${model}: ${layersTo(first, last)}`,
+  layersShort: layers,
   leads: 'führt',
-  leadsShort: (begin: number, end: number) => `führt, ${begin}–${end}`,
+  leadsShort: (first: number, last: number) => `führt, ${span(first, last)}`,
   nothing: 'nichts',
   legend: 'Legende',
   legendExo: 'Speicher der Modelle',

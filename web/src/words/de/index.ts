@@ -15,7 +15,6 @@ import { trace } from './trace';
 import { trust } from './trust';
 
 export const de: Words = {
-  language: 'Deutsch',
   view: {
     home: 'Start',
     chat: 'Chat',

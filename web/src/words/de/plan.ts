@@ -1,4 +1,7 @@
 import type { Words } from '../en';
+import { named } from '../layers';
+
+const layersTo = named('Schicht', 'Schichten', ' bis ');
 
 export const plan: Words['plan'] = {
   title: (model: string) => `Wohin ${model} kommt`,
@@ -11,7 +14,7 @@ export const plan: Words['plan'] = {
   without: 'Und wenn ein Gerät fehlt?',
   withoutHelp: 'Nimm ein Gerät heraus, um den Plan ohne es zu sehen.',
   placement: 'Verteilung',
-  stage: (device: string, begin: number, end: number) => `${device}: Schichten ${begin} bis ${end}`,
+  stage: (device: string, first: number, last: number) => `${device}: ${layersTo(first, last)}`,
   device: 'Gerät',
   layers: 'Schichten',
   memory: 'Speicher',

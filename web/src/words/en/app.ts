@@ -29,4 +29,5 @@ export const app = {
   lockedOther: 'Sign in another way',
   wordOf: 'of',
   unknown: 'unknown',
+  nothingFound: 'Nothing found',
 };

@@ -1,3 +1,8 @@
+import { named, span } from '../layers';
+
+const layers = named('layer', 'layers', '–');
+const layersTo = named('layer', 'layers', ' to ');
+
 export const home = {
   title: 'What would you like to know?',
   ask: 'Ask',
@@ -37,10 +42,10 @@ export const home = {
   battery: (charge: string) => `battery, ${charge}`,
   onBattery: 'battery',
   hot: 'too hot, slowed down',
-  layers: (model: string, begin: number, end: number) => `${model}: layers ${begin} to ${end}`,
-  layersShort: (begin: number, end: number) => `layers ${begin}–${end}`,
+  layers: (model: string, first: number, last: number) => `${model}: ${layersTo(first, last)}`,
+  layersShort: layers,
   leads: 'leads',
-  leadsShort: (begin: number, end: number) => `leads, ${begin}–${end}`,
+  leadsShort: (first: number, last: number) => `leads, ${span(first, last)}`,
   nothing: 'nothing',
   legend: 'Legend',
   legendExo: 'memory of models',

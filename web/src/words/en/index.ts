@@ -16,7 +16,6 @@ import { trace } from './trace';
 import { trust } from './trust';
 
 export const en = {
-  language: 'English',
   view: {
     home: 'Home',
     chat: 'Chat',

@@ -1,3 +1,7 @@
+import { named } from '../layers';
+
+const layersTo = named('layer', 'layers', ' to ');
+
 export const plan = {
   title: (model: string) => `Where ${model} goes`,
   back: 'All models',
@@ -9,7 +13,7 @@ export const plan = {
   without: 'What if a device is away?',
   withoutHelp: 'Untick a device to see the plan without it.',
   placement: 'Placement',
-  stage: (device: string, begin: number, end: number) => `${device}: layers ${begin} to ${end}`,
+  stage: (device: string, first: number, last: number) => `${device}: ${layersTo(first, last)}`,
   device: 'Device',
   layers: 'Layers',
   memory: 'Memory',
