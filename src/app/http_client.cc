@@ -126,6 +126,9 @@ class Exchange {
   // enough to go on with, or a part of a chunk: only the parser knows.
   template <class Parser>
   Result<void> ReadSome(Parser& parser) {
+    // Also where there is always more to read.
+    if (stop_fd_ >= 0 && sys::WaitReadable(stop_fd_, Time(0)))
+      return Fail(ErrorCode::kCancelled, "interrupted");
     beast::error_code error;
     for (;;) {
       http::read_some(socket_, buffer_, parser, error);

@@ -211,7 +211,7 @@ Result<void> StartServers(const Serving& serving, Servers& servers) {
   };
   servers.own = make({.port = settings.api_port});
   TRY(servers.own->Start());
-  servers.addresses.push_back(fmt::format("http://127.0.0.1:{}", servers.own->port()));
+  servers.addresses.push_back(fmt::format("http://localhost:{}", servers.own->port()));
   for (const std::string& text : settings.listen) {
     const wire::Address address = TRY(ParseListen(text));
     auto server = make({.port = address.port, .tls = serving.tls, .address = address.host});

@@ -102,6 +102,28 @@ const chats = [
     await answered(page);
   }),
 
+  test('each new chat begins anew, whatever was shown before', {}, async (page) => {
+    for (const question of ['first', 'second', 'third']) {
+      await openChat(page);
+      await ask(page, question);
+      await answered(page);
+      assert((await answers(page).count()) === 1, 'a new chat has an answer of an old one');
+      await open(page, 'models');
+      await page.getByRole('heading', { name: 'Models', exact: true }).waitFor();
+    }
+  }),
+
+  test('a question that was stopped is asked again', {}, async (page) => {
+    pace.first = 5000;
+    await openChat(page);
+    await ask(page, 'long');
+    await button(page, 'Stop the answer').click();
+    pace.first = 60;
+    await button(page, 'Ask again').click();
+    await answered(page);
+    assert((await button(page, 'Ask again').count()) === 0, 'an answered question is offered again');
+  }),
+
   test('Shift+Enter makes a line, Enter sends', {}, async (page) => {
     await openChat(page);
     const field = page.getByLabel('Message', { exact: true });
@@ -205,6 +227,7 @@ const lists = [
     await page.getByRole('heading', { name: /Plan a birthday/ }).waitFor();
     await button(page, 'More about this conversation').click();
     await entry(page, 'Rename').click();
+    await page.getByRole('dialog').getByRole('textbox').and(page.locator(':focus')).waitFor();
     await page.getByLabel('Title').fill('Party');
     await button(page, 'Save').click();
     await page.getByRole('heading', { name: 'Party' }).waitFor();

@@ -44,12 +44,26 @@ export class Talk {
   // Why the node has not kept the last changes.
   unsaved = $state.raw<unknown>();
 
-  readonly tree = $derived(new MessageTree(this.messages));
-  readonly path = $derived(this.tree.path(this.leaf));
+  // Not $derived: that would end with the view that first showed the talk.
+  #tree = new MessageTree(this.messages);
+  #treeOf = this.messages;
   readonly #saver = new Saver((fault) => (this.unsaved = fault));
 
   constructor(from?: Conversation) {
     if (from) this.take(from);
+  }
+
+  get tree(): MessageTree<Message> {
+    if (this.#treeOf !== this.messages) {
+      this.#treeOf = this.messages;
+      this.#tree = new MessageTree(this.messages);
+    }
+    return this.#tree;
+  }
+
+  // The messages that are shown, from the first question on.
+  get path(): Message[] {
+    return this.tree.path(this.leaf);
   }
 
   // What the node has of it.
@@ -109,6 +123,11 @@ export class Talk {
   async regenerate(id: string): Promise<void> {
     const parent = this.tree.get(id)?.parent ?? null;
     await this.#answer(parent);
+  }
+
+  // Whether the last question has no answer: it was stopped, failed, or the page was closed.
+  get unanswered(): boolean {
+    return !this.running && !this.fault && this.path.at(-1)?.role === 'user';
   }
 
   // Answers again what an answer failed for.

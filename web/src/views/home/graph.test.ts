@@ -37,5 +37,6 @@ test('a ring is never more than full', () => {
   const center = { x: 0, y: 0 };
   expect(arc(center, 10, 0, 0)).toBe('');
   expect(arc(center, 10, 0, 0.25)).toBe('M0 -10A10 10 0 0 1 10 0');
-  expect(arc(center, 10, 0, 3)).toContain('0 1 1');
+  expect(arc(center, 10, 0, 1)).toBe('M0 -10A10 10 0 0 1 0 10A10 10 0 0 1 0 -10');
+  expect(arc(center, 10, 0, 3)).toBe(arc(center, 10, 0, 1));
 });

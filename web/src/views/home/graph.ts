@@ -88,11 +88,13 @@ export function hopsOf(stages: { node_id: string }[]): { from: string; to: strin
 
 // A part of a ring as a path: `from` and `to` are parts of the whole turn, from the top clockwise.
 export function arc(center: Point, radius: number, from: number, to: number): string {
-  const span = Math.min(0.9999, Math.max(0, to - from));
+  const span = Math.min(1, Math.max(0, to - from));
   if (span === 0) return '';
   const at = (part: number): string => {
     const angle = 2 * Math.PI * part - Math.PI / 2;
     return `${round(center.x + radius * Math.cos(angle))} ${round(center.y + radius * Math.sin(angle))}`;
   };
-  return `M${at(from)}A${radius} ${radius} 0 ${span > 0.5 ? 1 : 0} 1 ${at(from + span)}`;
+  // One arc has no direction where its ends meet: two halves have.
+  const upTo = (part: number): string => `A${radius} ${radius} 0 0 1 ${at(part)}`;
+  return `M${at(from)}${span > 0.5 ? upTo(from + span / 2) : ''}${upTo(from + span)}`;
 }

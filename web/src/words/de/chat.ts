@@ -99,6 +99,7 @@ export const chat: Words['chat'] = {
   started: 'Die Antwort beginnt.',
   complete: (count) => `Die Antwort ist fertig: ${plural(count, 'Wort', 'Wörter')}.`,
   stopped: 'Die Antwort wurde angehalten.',
+  unanswered: 'Diese Frage hat noch keine Antwort.',
   speed: (tokens) => `${tokens} Token/s`,
   firstAfter: (seconds) => `erstes nach ${seconds} s`,
   count: (count) => `${count} Token`,

@@ -104,6 +104,7 @@ export const chat = {
   started: 'The answer begins.',
   complete: (count: number) => `The answer is complete: ${plural(count, 'word', 'words')}.`,
   stopped: 'The answer was stopped.',
+  unanswered: 'This question has no answer yet.',
   // Of a finished answer.
   speed: (tokens: string) => `${tokens} tokens/s`,
   firstAfter: (seconds: string) => `first after ${seconds} s`,

@@ -1,1 +1,0 @@
-import{q as p,a7 as o,t as l,A as r,am as d,a as m,f as c,h as f}from"./index-orQc4dHJ.js";var i=f("<span><!></span>");function v(e,s){let t=p(s,"tone",3,"plain");var a=i(),n=c(a);o(n,()=>s.children),l(()=>r(a,1,d(t()),"svelte-1m0dk8d")),m(e,a)}export{v as B};

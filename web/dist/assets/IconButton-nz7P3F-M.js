@@ -1,1 +1,0 @@
-import{ao as n,a7 as r,a as s,h as i,r as d,f as b}from"./index-orQc4dHJ.js";var u=new Set(["$$slots","$$events","$$legacy","label","children"]),v=i("<button><!></button>");function f(a,t){let l=d(t,u);var e=v();n(e,()=>({type:"button","aria-label":t.label,title:t.label,...l}),void 0,void 0,void 0,"svelte-1tifdu9");var o=b(e);r(o,()=>t.children),s(a,e)}export{f as I};

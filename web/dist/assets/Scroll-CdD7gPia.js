@@ -1,1 +1,0 @@
-import{a7 as r,t as s,m as i,a as o,f as d,h as v}from"./index-orQc4dHJ.js";var c=v('<div class="scroll svelte-1vwh8mh" role="group" tabindex="0"><!></div>');function n(t,e){var a=c(),l=d(a);r(l,()=>e.children),s(()=>i(a,"aria-label",e.label)),o(t,a)}export{n as S};

@@ -1,1 +1,0 @@
-function o(e){return Math.ceil(e/1024)}function u(e,a,r){const[t,n]=[new Date(e),new Date(a)];if(t.toDateString()===n.toDateString())return t.toLocaleTimeString(r,{hour:"2-digit",minute:"2-digit"});const i=t.getFullYear()===n.getFullYear();return t.toLocaleDateString(r,{day:"numeric",month:"short",...i?{}:{year:"numeric"}})}export{u as d,o as k};

@@ -1,1 +1,0 @@
-import{ay as c,az as t,aA as y}from"./index-orQc4dHJ.js";const f=Symbol("NaN");function l(e,r,n){var o=new y(e),s=!c();t(()=>{var a=r();a!==a&&(a=f),s&&a!==null&&typeof a=="object"&&(a={}),o.ensure(a,n)})}export{l as k};

@@ -1,1 +1,0 @@
-import{g as s,j as t,c as o}from"./index-orQc4dHJ.js";function d(f){let u=o(void 0),a=o(void 0),r=o(!1),e=0;async function i(){const l=++e;t(r,!0);try{const n=await f();if(l!==e)return;t(u,n),t(a,void 0)}catch(n){l===e&&t(a,n)}finally{l===e&&t(r,!1)}}return i(),{get value(){return s(u)},get fault(){return s(a)},get busy(){return s(r)},reload:i}}export{d as l};
