@@ -2,6 +2,7 @@
 // page and not to the view. Those of others are in the stream of events, too.
 import { call, errorFrom, messageOf } from '../../api/client';
 import { readEvents } from '../../api/sse';
+import type { Pull } from '../../api/types';
 import { toast } from '../../app/toasts.svelte';
 import { words } from '../../words/index.svelte';
 
@@ -11,6 +12,17 @@ export function isOurs(model: string): boolean {
   return model in running;
 }
 
+// Failed ones that the person has seen, by the reason: another failure is told again.
+const seen = $state<Record<string, string>>({});
+
+export function unseen(pulls: readonly Pull[]): Pull[] {
+  return pulls.filter((one) => !one.error || seen[one.model] !== one.error);
+}
+
+export function hideFailure(pull: Pull): void {
+  if (pull.error) seen[pull.model] = pull.error;
+}
+
 // Ends the pull; what has come stays, and another one goes on with it.
 export function cancelPull(model: string): void {
   running[model]?.abort();
@@ -18,6 +30,7 @@ export function cancelPull(model: string): void {
 
 // Brings a model here, and tells in a notice how it ended. Throws ApiError when it does not begin.
 export async function startPull(model: string): Promise<void> {
+  delete seen[model];
   const controller = new AbortController();
   const response = await call('/v1/internal/pull', { body: { model }, signal: controller.signal });
   running[model] = controller;
