@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "cluster/tensor_split.h"
 
@@ -16,10 +15,6 @@ std::vector<T> Prefix(const std::vector<T>& values) {
   std::vector<T> sums(values.size() + 1, 0);
   for (size_t i = 0; i < values.size(); ++i) sums[i + 1] = sums[i] + values[i];
   return sums;
-}
-
-uint64_t Sum(const std::vector<uint64_t>& values) {
-  return std::accumulate(values.begin(), values.end(), uint64_t{0});
 }
 
 wire::FormatCost CostOfFormat(const Speeds& speeds, uint32_t format) {
@@ -212,7 +207,7 @@ LayerCost CostOfLayer(const ModelShape& shape, uint32_t layer, const Speeds& spe
 
 LayerCost CostOfOutput(const ModelShape& shape, const Speeds& speeds) {
   // As many operations for a byte as in the layers.
-  const double layers = static_cast<double>(Sum(DecodeBytes(shape)));
+  const double layers = static_cast<double>(Prefix(DecodeBytes(shape)).back());
   const auto bytes = static_cast<double>(shape.output_bytes);
   const double ops = static_cast<double>(shape.ops_per_token_layer) * shape.layers();
   wire::FormatCost format;

@@ -83,7 +83,8 @@ TEST(PageLedgerTest, KnowsBeforehandWhatRowsLeaveToBeCutTo) {
     ledger.Write(Id(1), 0, 60);
     ledger.Slide(Id(1), first);
     for (uint32_t length = 1; length <= first; ++length)
-      EXPECT_EQ(ledger.Keeps(length, first), ledger.Reaches(Id(1), length)) << length << ' ' << first;
+      EXPECT_EQ(ledger.Keeps(length, first), ledger.Reaches(Id(1), length))
+          << length << ' ' << first;
   }
   EXPECT_TRUE(PageLedger(8).Keeps(1, 1000)) << "without windows everything is there";
 }
