@@ -88,7 +88,7 @@ def check_names_in_prose(file, lines, known):
                 report(file, number, f"there is no {name}")
 
 
-# What stands in <algorithm> and comes along with a precompiled header only by chance.
+# What comes along with a precompiled header only by chance, by the header it is in.
 ALGORITHMS = re.compile(
     r"\bstd::(?:ranges::(?:all_of|any_of|none_of|find|find_if|find_if_not|find_last|count|count_if|copy"
     r"|copy_n|copy_if|fill|transform|sort|stable_sort|partial_sort|nth_element|reverse|rotate|unique"
@@ -97,17 +97,19 @@ ALGORITHMS = re.compile(
     r"|starts_with|ends_with|shuffle|merge|generate|includes|set_difference|set_intersection)"
     r"|sort|stable_sort|nth_element|any_of|all_of|none_of|find_if|count_if|lower_bound|upper_bound"
     r"|min_element|max_element|clamp|rotate|unique|reverse)\(")
+BY_CHANCE = {"<algorithm>": ALGORITHMS, "<fmt/ranges.h>": re.compile(r"\bfmt::join\(")}
 
 
-def check_algorithms(file, lines, known):
+def check_includes_by_chance(file, lines, known):
     own = re.sub(r"(_test)?\.cc$", ".h", file)
     headers = pathlib.Path(own).read_text(encoding="utf-8") if file.endswith(".cc") and own in known else ""
-    if "#include <algorithm>" in headers or "#include <algorithm>" in lines:
-        return
-    for number, line in enumerate(lines, 1):
-        if used := ALGORITHMS.search(line.partition("//")[0]):
-            report(file, number, f"{used[0][:-1]} needs #include <algorithm>")
-            return
+    for header, names in BY_CHANCE.items():
+        if f"#include {header}" in headers or f"#include {header}" in lines:
+            continue
+        for number, line in enumerate(lines, 1):
+            if used := names.search(line.partition("//")[0]):
+                report(file, number, f"{used[0][:-1]} needs #include {header}")
+                break
 
 
 def names_of_file(lines):
@@ -165,7 +167,7 @@ def main():
             check_function_lengths(file, lines)
             check_os_headers(file, lines)
             check_mutexes(file, lines)
-            check_algorithms(file, lines, known)
+            check_includes_by_chance(file, lines, known)
     check_united_names(known)
     print("\n".join(findings) if findings else "", end="\n" if findings else "")
     sys.exit(1 if findings else 0)

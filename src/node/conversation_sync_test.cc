@@ -2,6 +2,7 @@
 // late and lost: in the end all have the same rows.
 #include "node/conversation_sync.h"
 
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
