@@ -439,7 +439,7 @@ class NodeImpl final : public Node,
   std::map<uint64_t, std::function<void(cluster::PlanMade)>> plans_;
   std::deque<cluster::Event> events_;
   // Numbers of a later run are higher: microseconds since 1970, exact in JSON.
-  EventLog log_{static_cast<uint64_t>(sys::WallClockSeconds()) * 1'000'000};
+  EventLog log_{static_cast<uint64_t>(sys::WallClockMilliseconds()) * 1000};
   StateWatch watch_{log_, Names()};
   bool look_posted_ = false;
   bool trust_posted_ = false;
@@ -459,6 +459,7 @@ class NodeImpl final : public Node,
   bool costs_known_ = false;
   Time measure_at_{};                // again, when it is quiet then
   Time worked_at_{};                 // until when its work was learned from
+  Time disturbed_at_{};              // it was not quiet
   Time quiet_since_{};               // this process did nothing, or its quota was looked at
   double cpu_seconds_ = 0;           // of this process, at worked_at_
   std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at

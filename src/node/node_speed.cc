@@ -12,6 +12,8 @@ namespace {
 // that are hashed or packed.
 constexpr Time kQuietTime = std::chrono::seconds(3);
 constexpr double kQuietCores = 0.05;
+// Who has asked nothing for so long hardly asks in the second that comparing formats takes.
+constexpr Time kLongQuietTime = std::chrono::seconds(30);
 // Then it is measured again when the last time is so long ago: it may be cooler by now, or other
 // programs may have ended. Half a second of work an hour.
 constexpr Time kMeasureAgain = std::chrono::hours(1);
@@ -21,7 +23,7 @@ constexpr Time kMeasureAgain = std::chrono::hours(1);
 // Plans are made meanwhile too: the planner has an assumption for a device of unknown speed.
 void NodeImpl::StartMeasuring() {
   quota_ = sys::ReadCpuQuota();
-  worked_at_ = quiet_since_ = sys::Now();
+  worked_at_ = quiet_since_ = disturbed_at_ = sys::Now();
   const auto costs = KnownCosts(*backend_, *state_);
   costs_known_ = costs.has_value();
   SetCosts(costs.value_or(backend::TypicalCosts()));
@@ -93,12 +95,13 @@ void NodeImpl::LearnSpeed() {
   const double seconds = std::chrono::duration<double>(now - worked_at_).count();
   const double cpu = sys::ProcessCpuSeconds();
   if (speed_.Learn(backend_->TakeWork(), seconds)) PublishSpeed();
-  if (measuring_ || cpu - cpu_seconds_ > kQuietCores * seconds) quiet_since_ = now;
+  if (measuring_ || cpu - cpu_seconds_ > kQuietCores * seconds) quiet_since_ = disturbed_at_ = now;
   worked_at_ = now;
   cpu_seconds_ = cpu;
   if (now - quiet_since_ < kQuietTime) return;
   quiet_since_ = now;  // the next look is as far away
-  if (!costs_known_ && speed_.known().decode_gbps > 0) return MeasureFormats();
+  if (!costs_known_ && speed_.known().decode_gbps > 0 && now - disturbed_at_ >= kLongQuietTime)
+    return MeasureFormats();
   const auto quota = sys::ReadCpuQuota();
   if (quota == quota_ && now < measure_at_) return;
   quota_ = quota;

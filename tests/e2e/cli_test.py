@@ -18,6 +18,8 @@ import time
 from lib import TINY, Node, Skip, cluster, main, restarted, wait_for
 
 ESCAPE = "\x1b[31m"
+# Where tests find data is no setting of exo, which says so.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "EXO_SHARED"}
 
 
 def run(exo, *arguments, home="/nonexistent", env=None, **settings):
@@ -28,7 +30,7 @@ def run(exo, *arguments, home="/nonexistent", env=None, **settings):
         settings["stdout"] = subprocess.PIPE
     settings.setdefault("stderr", subprocess.PIPE)
     return subprocess.run([exo, *arguments], timeout=60,
-                          env={**os.environ, "EXO_HOME": str(home), **(env or {})}, **settings)
+                          env={**ENVIRONMENT, "EXO_HOME": str(home), **(env or {})}, **settings)
 
 
 def stop_time(process, number):
@@ -811,7 +813,7 @@ def test_a_settings_file_is_used_and_checked(exo):
         assert settings["loopback"] == {"value": "true", "from": f"{folder}/exo.toml line 5"}, settings
         assert settings["default_context"]["from"] == "default", settings
         process = subprocess.Popen([exo, "up"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                                   env={**os.environ, "EXO_HOME": folder})
+                                   env={**ENVIRONMENT, "EXO_HOME": folder})
         try:
             assert b"exo shelf" in process.stdout.readline()
             devices = run(exo, "devices", "--json", home=folder)

@@ -13,10 +13,10 @@ class Browser:
 
     def __init__(self, port):
         self.port, self.cookie = port, ""
-        self.origin = f"http://127.0.0.1:{port}"
+        self.origin = f"http://localhost:{port}"
 
     def ask(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=20)
         sent = {"Origin": self.origin, "Cookie": self.cookie} if self.cookie else {"Origin": self.origin}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -36,7 +36,7 @@ class Browser:
 
     def events(self, last=None):
         """Yields (id, event, data); the id of states is None."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=20)
         sent = {"Cookie": self.cookie} | ({} if last is None else {"Last-Event-ID": str(last)})
         connection.request("GET", "/v1/internal/events", headers=sent)
         answer = connection.getresponse()
@@ -169,7 +169,7 @@ def test_a_browser_signs_in_and_stays_so(exo):
         again = restarted(exo, node)
         try:
             browser.port = again.api.port
-            browser.origin = f"http://127.0.0.1:{browser.port}"
+            browser.origin = f"http://localhost:{browser.port}"
             assert browser.json("GET", "/v1/session")["signed_in"], "restarts change nothing"
             check_events_after_restart(browser, last)
             browser.json("DELETE", "/v1/session")
