@@ -63,6 +63,9 @@ def test_alone_and_together_they_write_the_same(exo):
 
             node = arm_node(folder, native.secret).started(START_SECONDS)
             wait_alive([native, node], 2, START_SECONDS)
+            # What runs at one of them goes on as it is.
+            status, gone = native.api.post("/v1/internal/unload", {"model": "exo-tiny"})
+            assert status == 200, gone
             status, plan = native.api.post("/v1/internal/load", {"model": "exo-tiny", "spread": True})
             assert status == 200 and {stage["node"] for stage in plan["stages"]} == {"n1", "arm"}, plan
             for asked in (native, node):
