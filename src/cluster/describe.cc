@@ -49,7 +49,9 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
     case Reason::kLoadStalled:
       return "loading made no progress";
     case Reason::kMoved:
-      return WithDetail(fmt::format("it moves because of {}", node), cause.detail);
+      return WithDetail(
+          cause.node.IsZero() ? "it moves" : fmt::format("it moves because of {}", node),
+          cause.detail);
     case Reason::kPlanEnded:
       return fmt::format("{} does not have the plan any more", node);
     default:

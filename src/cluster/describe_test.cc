@@ -23,6 +23,13 @@ TEST(DescribeTest, AStateSaysOnlyWhatItsNameDoesNot) {
   wire::Cause unloaded{.reason = wire::Reason::kUnloaded};
   EXPECT_EQ(StateText({.state = wire::InstanceState::kDraining, .cause = unloaded}),
             "the model was unloaded");
+  wire::Cause moved{.reason = wire::Reason::kMoved, .detail = "6 answers at once instead of 1"};
+  EXPECT_EQ(StateText({.state = wire::InstanceState::kDraining, .cause = moved}),
+            "it moves: 6 answers at once instead of 1");
+  moved.node.bytes[0] = 1;
+  moved.detail = "takes no part any more";
+  EXPECT_EQ(StateText({.state = wire::InstanceState::kDraining, .cause = moved}),
+            "it moves because of desk: takes no part any more");
 }
 
 TEST(DescribeTest, HealthSaysWhatIsKnownAndWhatIsOffered) {

@@ -182,7 +182,7 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
   std::vector<PlanNode> nodes = NodesFor(demand);
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
-    drift_.Planned(choice->plan.id, members_.PlannerNodes());
+    drift_.Planned(choice->plan.id, members_.PlannerNodes(), choice->prediction.users);
     demand.placed = true;
     demand.intent = records_.NextVersion(shape.id);
     return owner_.Start(*std::move(choice));

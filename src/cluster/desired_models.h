@@ -85,8 +85,14 @@ class DesiredModels {
   std::vector<PlanNode> NodesFor(const Demand& demand) const;
   void LookForDrift();
   PlanOptions OptionsToMove(const Demand& demand, const wire::InstanceSummary& running);
+  std::optional<uint32_t> LookAtLoad(const Demand& demand, const wire::InstanceSummary& running);
+  // Why another plan is looked for, and for how many answers at once.
+  struct Occasion {
+    Drift::Change change;
+    uint32_t users = 1;
+  };
   void MoveIfBetter(Demand& demand, const ModelShape& shape, const wire::InstanceSummary& running,
-                    const Drift::Change& change);
+                    const Occasion& occasion);
   // Whether the member holds the whole model.
   bool Holds(const NodeId& node, const ModelId& model) const;
   void AskHolder(Demand& demand);

@@ -12,6 +12,8 @@ constexpr double kOff = 0.25;
 constexpr double kGivesMore = 0.2;
 // A move must make tokens come faster by so much: what has nine tenths of the best speed stays.
 constexpr double kGain = 1.1;
+// Where many answer at once: predictions of that are coarser.
+constexpr double kGainOfMany = 1.25;
 // The time saved in so many seconds of work must be as long as the load.
 constexpr double kPaybackSeconds = 60;
 // How fast a stage comes from a file, and from other devices, in bytes a second: what slow disks
@@ -44,15 +46,27 @@ std::string WhatChanged(const PlanNode& then, const PlanNode& now, double token_
   return "";
 }
 
-double TokenMs(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-               const wire::Plan& plan) {
-  return 1000 / Predict(shape, nodes, plan).decode_tokens_per_second;
+// Between two tokens, whoever they are for.
+double TokenMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan,
+               uint32_t users = 1) {
+  const Prediction prediction = Predict(shape, nodes, plan, users);
+  return 1000 /
+         (users > 1 ? prediction.total_tokens_per_second : prediction.decode_tokens_per_second);
+}
+
+// Since when a condition holds: begins, goes on, or ends.
+void Watch(std::optional<Time>& since, bool holds, Time now) {
+  if (!holds) since.reset();
+  if (holds && !since) since = now;
 }
 
 }  // namespace
 
-void Drift::Planned(const PlanId& plan, const std::vector<PlanNode>& nodes) {
-  plans_.insert_or_assign(plan, Watched{.nodes = nodes, .changed_since = {}});
+void Drift::Planned(const PlanId& plan, const std::vector<PlanNode>& nodes, uint32_t users) {
+  Watched watched;
+  watched.nodes = nodes;
+  watched.users = std::max(users, 1u);
+  plans_.insert_or_assign(plan, std::move(watched));
 }
 
 std::optional<Drift::Change> Drift::Look(const ModelShape& shape, const wire::Plan& plan,
@@ -82,6 +96,27 @@ std::optional<Drift::Change> Drift::Look(const ModelShape& shape, const wire::Pl
   if (!watched.changed_since) watched.changed_since = context_.now;
   if (context_.now - *watched.changed_since < context_.timers().drift) return std::nullopt;
   return change;
+}
+
+std::optional<uint32_t> Drift::LookAtLoad(const PlanId& plan, uint32_t requests) {
+  const auto at = plans_.find(plan);
+  if (at == plans_.end()) return std::nullopt;
+  Watched& watched = at->second;
+  const uint32_t now = std::clamp(requests, 1u, wire::kMaxUsers);
+  const bool busier = now >= 2 * watched.users, calmer = 2 * now <= watched.users;
+  watched.busier = watched.busier_since ? std::min(watched.busier, now) : now;
+  watched.calmer = watched.calmer_since ? std::max(watched.calmer, now) : now;
+  Watch(watched.busier_since, busier, context_.now);
+  Watch(watched.calmer_since, calmer, context_.now);
+  const Timers& timers = context_.timers();
+  if (busier && context_.now - *watched.busier_since >= timers.drift) return watched.busier;
+  if (calmer && context_.now - *watched.calmer_since >= timers.move_again) return watched.calmer;
+  return std::nullopt;
+}
+
+uint32_t Drift::UsersOf(const PlanId& plan) const {
+  const auto at = plans_.find(plan);
+  return at == plans_.end() ? 1 : at->second.users;
 }
 
 bool Drift::MayMove(const ModelId& model) const {
@@ -114,9 +149,9 @@ bool SameDivision(const wire::Plan& a, const wire::Plan& b) {
 }
 
 bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds) {
-  const double before = TokenMs(move.shape, move.nodes, move.from);
-  const double after = TokenMs(move.shape, move.nodes, move.to);
-  if (before < kGain * after) return false;
+  const double before = TokenMs(move.shape, move.nodes, move.from, move.users);
+  const double after = TokenMs(move.shape, move.nodes, move.to, move.users);
+  if (before < (move.users > 1 ? kGainOfMany : kGain) * after) return false;
   double load_seconds = 0;  // all devices load at once
   for (const wire::StagePlan& stage : move.to.stages) {
     const bool stays = std::ranges::any_of(move.from.stages, [&](const wire::StagePlan& old) {

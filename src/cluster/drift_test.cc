@@ -171,6 +171,45 @@ TEST_F(DriftTest, AnAnswerGoesOnBehindItsTokensHoweverOftenItMoves) {
   EXPECT_TRUE(Take<RequestFinished>(0).empty());
 }
 
+// A step reads the weights once for all answers, but computes each one's row: where that is most of
+// the work, two devices side by side are twice as fast.
+TEST_F(DriftTest, AModelThatManyAskIsPlannedForMany) {
+  AddDevices({16 * kMiB, 16 * kMiB});
+  ModelShape shape = SixLayers();
+  shape.ops_per_token_layer = 1000000;
+  for (size_t i = 0; i < 2; ++i) Tell(i, LocalModels{{shape}});
+  ASSERT_EQ(PlacesOf(plan_), std::vector<size_t>{0});
+  std::vector<wire::Submit> asks;
+  for (int i = 0; i < 6; ++i) {
+    asks.push_back(Ask());
+    Tell(0, SubmitLocal{asks.back(), SixLayers().id});
+  }
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 6u);
+  Pass(seconds(8));
+  EXPECT_EQ(Now().id, plan_.id) << "a burst";
+  Pass(seconds(5));
+  ASSERT_EQ(Now().stages.size(), 2u);
+  const wire::Plan busy = Now();
+  const size_t lead = IndexOf(busy.stages[0].node);
+  ASSERT_EQ(Take<LeadSubmit>(lead).size(), 6u) << "all go on there";
+  for (const wire::Submit& ask : asks)
+    Tell(lead, LeadFinished{.finished = {.request = ask.request}});
+  Pass(seconds(50));
+  EXPECT_EQ(Now().id, busy.id) << "more may come";
+  Pass(seconds(15));
+  EXPECT_EQ(PlacesOf(Now()).size(), 1u);
+}
+
+TEST_F(DriftTest, WhatIsSaidToBeForOneAnswerStaysSo) {
+  for (const char* name : {"a", "b"}) Add(name, 16 * kMiB, true);
+  ConnectAll();
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id, .use = wire::Use::kLatency});
+  const wire::Plan plan = Now();
+  for (int i = 0; i < 6; ++i) Tell(0, SubmitLocal{Ask(), SixLayers().id});
+  Pass(seconds(30));
+  EXPECT_EQ(Now().id, plan.id);
+}
+
 TEST_F(DriftTest, AnotherNodesAnswerGoesOnToo) {
   AddDevices({16 * kMiB, 16 * kMiB, kMiB});
   const wire::Submit ask = Ask();

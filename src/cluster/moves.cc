@@ -1,5 +1,7 @@
-// Models that move: their devices have become others than they were planned for, or take no part
-// any more.
+// Models that move: their devices, or the answers that they give at once, have become others than
+// they were planned for.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "cluster/desired_models.h"
@@ -21,8 +23,8 @@ void GiveBack(const wire::Plan& plan, std::vector<PlanNode>& nodes) {
   }
 }
 
-bool IsAnswering(const wire::InstanceSummary& running) {
-  return running.active_requests + running.queued_requests > 0;
+uint32_t RequestsOf(const wire::InstanceSummary& running) {
+  return running.active_requests + running.queued_requests;
 }
 
 }  // namespace
@@ -39,9 +41,22 @@ void DesiredModels::LookForDrift() {
     const ModelShape* shape = ShapeOf(summary.plan.model);
     const auto demand = demands_.find(summary.plan.model);
     if (shape == nullptr || demand == demands_.end()) continue;
-    const auto change = drift_.Look(*shape, summary.plan, members_.PlannerNodes());
-    if (change && drift_.MayMove(shape->id)) MoveIfBetter(demand->second, *shape, summary, *change);
+    uint32_t users = drift_.UsersOf(summary.plan.id);
+    auto change = drift_.Look(*shape, summary.plan, members_.PlannerNodes());
+    if (const auto others = LookAtLoad(demand->second, summary); others && !change) {
+      change = {{}, fmt::format("{} answers at once instead of {}", *others, users)};
+      users = *others;
+    }
+    if (change && drift_.MayMove(shape->id))
+      MoveIfBetter(demand->second, *shape, summary, {*change, users});
   }
+}
+
+// Who says what the model is for has said it.
+std::optional<uint32_t> DesiredModels::LookAtLoad(const Demand& demand,
+                                                  const wire::InstanceSummary& running) {
+  if (demand.options.use != wire::Use::kAuto) return std::nullopt;
+  return drift_.LookAtLoad(running.plan.id, RequestsOf(running));
 }
 
 // As the model was loaded: requests that came since have asked for it whatever its division. What
@@ -55,32 +70,37 @@ PlanOptions DesiredModels::OptionsToMove(const Demand& demand,
   options.adapters = running.plan.adapters;
   options.draft = running.plan.draft;
   options.codec = running.plan.codec;
-  if (IsAnswering(running)) options.context = running.plan.context;
+  if (RequestsOf(running) > 0) options.context = running.plan.context;
   return options;
 }
 
 void DesiredModels::MoveIfBetter(Demand& demand, const ModelShape& shape,
-                                 const wire::InstanceSummary& running,
-                                 const Drift::Change& change) {
+                                 const wire::InstanceSummary& running, const Occasion& occasion) {
   const std::vector<PlanNode> all = members_.PlannerNodes();
   std::vector<PlanNode> nodes = NodesFor(demand);
   GiveBack(running.plan, nodes);
-  Result<PlanChoice> choice = MakePlan(shape, nodes, OptionsToMove(demand, running));
+  PlanOptions options = OptionsToMove(demand, running);
+  options.users = occasion.users;
+  Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   // Where other bits are lost on the way, what is being answered could not go on (ADR 0022): later.
-  if (choice && IsAnswering(running) && wire::LossOf(choice->plan) != wire::LossOf(running.plan))
+  if (choice && RequestsOf(running) > 0 && wire::LossOf(choice->plan) != wire::LossOf(running.plan))
     return;
-  drift_.Planned(running.plan.id, all);  // whatever comes of it: right for what they are now
+  // Whatever comes of it: right for what they are now.
+  drift_.Planned(running.plan.id, all, occasion.users);
   if (!choice || SameDivision(choice->plan, running.plan)) return;
   const auto holds = [&](const NodeId& node) { return Holds(node, shape.id); };
   // A device that takes no part is left at any price, but not for another one of that kind.
   const bool leaves = UsesUnwilling(running.plan, all) && !UsesUnwilling(choice->plan, all);
-  if (!leaves && !IsWorthIt({shape, all, running.plan, choice->plan}, holds)) return;
+  if (!leaves && !IsWorthIt({shape, all, running.plan, choice->plan, occasion.users}, holds))
+    return;
   drift_.Moved(shape.id);
-  drift_.Planned(choice->plan.id, all);
+  drift_.Planned(choice->plan.id, all, occasion.users);
   demand.placed = true;
   demand.attempts = 0;
   owner_.Replace(running.plan.id, *std::move(choice),
-                 {.reason = wire::Reason::kMoved, .node = change.node, .detail = change.what});
+                 {.reason = wire::Reason::kMoved,
+                  .node = occasion.change.node,
+                  .detail = occasion.change.what});
 }
 
 }  // namespace exo::cluster

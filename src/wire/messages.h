@@ -306,7 +306,8 @@ enum class Reason : uint8_t {
   kInvalidPlan = 18,
   kTooManyCallers = 19,  // `needed` callers wait for this model, the limit
   kCannotPlan = 20,      // what was asked for is not possible
-  kMoved = 21,           // divided anew, since `node` has become another: its requests go on there
+  kMoved = 21,           // divided anew, since `node` has become another, or without one the number
+                         // of answers at once: its requests go on there
 };
 struct Cause {
   Reason reason = Reason::kUnspecified;
