@@ -100,8 +100,15 @@ std::unexpected<Error> WithPull(const Error& error, const std::string& model) {
               reference->kind == fetch::SourceKind::kHub ? "Hugging Face hub" : "registry", model);
 }
 
+bool HasOtherDevices(const HttpClient& api) {
+  const auto cluster = api.Get("/v1/cluster");
+  const json nodes = cluster ? cluster->value("nodes", json::array()) : json::array();
+  return std::ranges::any_of(nodes,
+                             [](const json& node) { return node.value("state", "") == "alive"; });
+}
+
 // A model that runs stays as it is divided: who asks for another way is told.
-void SayHowItRuns(const json& loaded, const PlacingOptions& placing) {
+void SayHowItRuns(const HttpClient& api, const json& loaded, const PlacingOptions& placing) {
   const std::string wanted = placing.spread ? "layer" : placing.split;
   const json stages = loaded.value("stages", json::array());
   if (!loaded.value("was_running", false) || stages.empty()) return;
@@ -109,10 +116,11 @@ void SayHowItRuns(const json& loaded, const PlacingOptions& placing) {
   const bool alone = stages.size() == 1;
   if (wanted.empty() || wanted == "auto" || (!alone && split == wanted)) return;
   const std::string name = Printable(loaded.value("model", ""));
+  const std::string node = Printable(stages[0].value("node", ""));
+  if (alone && !HasOtherDevices(api))
+    return Note("exo: {} runs on {} alone: no other device is there\n", name, node);
   Note("exo: {} runs already, {}, and stays so; to divide it anew: exo stop {}\n", name,
-       alone ? fmt::format("on {} alone", Printable(stages[0].value("node", "")))
-             : fmt::format("split by {}", split),
-       name);
+       alone ? fmt::format("on {} alone", node) : fmt::format("split by {}", split), name);
 }
 
 Result<json> AdaptersForNode(const std::vector<std::string>& texts) {
@@ -241,7 +249,7 @@ Result<void> RunRun(const Settings& settings, const AskOptions& given) {
             .Post("/v1/internal/load", TRY(PlacingJson(options.model, options.placing)));
     loading.End();
     if (!loaded) return WithPull(loaded.error(), options.model);
-    SayHowItRuns(*loaded, options.placing);
+    SayHowItRuns(api, *loaded, options.placing);
   }
   if (chats) {
     const auto chatted = RunChat(settings, api, options);

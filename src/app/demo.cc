@@ -97,8 +97,10 @@ Result<void> RunDemo(const Settings& settings, const DemoOptions& options) {
       {{"model", ask.model}, {"split", options.split}, {"wire", options.wire}}));
   teller.Say("  loaded in {:.1f} s\n", Seconds(sys::Now() - load_start));
 
-  teller.Say("\n{} {}\n{} ", Bold("you:"), Printable(ask.prompt, "\n\t"),
-             Bold(Printable(ask.model) + ":"));
+  if (!options.ask.json) {
+    teller.Say("\n{} {}\n{} ", Bold("you:"), Printable(ask.prompt, "\n\t"),
+               Bold(Printable(ask.model) + ":"));
+  }
   const Answer answer = TRY(Ask(cluster->api(), ask, [&](std::string_view text) {
     if (!options.ask.json) WriteAnswer(text);
   }));

@@ -42,6 +42,14 @@ Finding JudgePortTaken(const char* id, const std::string& host, uint16_t port,
   if (port == 0) return {.id = id, .title = "any free port is taken", .detail = setting};
   const auto free = net::Listen(host, port);
   if (free) return {.id = id, .title = fmt::format("port {} is free", port), .detail = setting};
+  if (GetSoon(HttpClient(port, ""), "/health")) {
+    return {
+        id, FindingState::kProblem,
+        fmt::format("port {} is taken by an exo with another data folder", port),
+        "it belongs to another user, or was started with another EXO_HOME",
+        fmt::format("ask that one (with its EXO_HOME), or choose another port: exo up --{} PORT",
+                    setting)};
+  }
   return {id, FindingState::kProblem, fmt::format("port {} is taken by another program", port),
           free.error().message,
           fmt::format("stop that program, or choose another port: exo up --{} PORT", setting)};
@@ -84,7 +92,8 @@ Result<void> RunDoctor(const Settings& settings, const DoctorOptions& options) {
       api ? GetSoon(*api, "/v1/internal/doctor") : Result<json>(std::unexpected(api.error()));
   if (answer) {
     findings = service::FindingsIn(*answer);
-  } else if (answer.error().code == ErrorCode::kDisconnected) {
+  } else if (answer.error().code == ErrorCode::kDisconnected ||
+             answer.error().code == ErrorCode::kDenied) {  // by the node of another folder
     findings = DiagnoseWithoutNode(settings);
   } else {
     return std::unexpected(answer.error());

@@ -145,6 +145,7 @@ class Exchange {
     http::response_parser<http::string_body> parser;
     parser.body_limit(kMaxResponse);
     while (!parser.is_done()) TRY(ReadSome(parser));
+    TRY(CheckWhoAnswers(parser.get()));
     const unsigned status = parser.get().result_int();
     if (status / 100 != 2) return ErrorOf(status, parser.get().body());
     if (parser.get().body().empty()) return json();
@@ -158,6 +159,7 @@ class Exchange {
     http::response_parser<http::buffer_body> parser;
     parser.body_limit(boost::none);
     while (!parser.is_header_done()) TRY(ReadSome(parser));
+    TRY(CheckWhoAnswers(parser.get()));
     const unsigned status = parser.get().result_int();
     std::string pending;
     char chunk[16384];
@@ -176,6 +178,14 @@ class Exchange {
   }
 
  private:
+  // Another program may have taken the port.
+  Result<void> CheckWhoAnswers(const http::response_header<>& answer) const {
+    if (answer[http::field::server].starts_with("exo")) return {};
+    return Fail(ErrorCode::kDisconnected,
+                "another program answers on port {} of this machine, not exo; end that program or "
+                "give exo another port with --api-port or EXO_API_PORT",
+                port_);
+  }
   Result<void> Wait() {
     const std::array fds = {socket_.native_handle(), stop_fd_};
     const auto watched = std::span(fds).first(stop_fd_ < 0 ? 1 : 2);
@@ -215,8 +225,9 @@ class Exchange {
 
 std::string ErrorMessageOf(unsigned status, const std::string& body) {
   const json parsed = json::parse(body, nullptr, false);
-  if (parsed.is_object() && parsed.contains("error") && parsed["error"].is_object())
-    return MessageOf(parsed["error"]);
+  const json error = parsed.is_object() ? parsed.value("error", json()) : json();
+  if (error.is_object()) return MessageOf(error);
+  if (error.is_string()) return error.get<std::string>();  // as Ollama's routes answer
   return fmt::format("the node answered with status {}", status);
 }
 

@@ -35,6 +35,7 @@ std::string TimeLeft(double seconds) {
 // A path on this machine, and no name of a repository or of a registry's model.
 bool IsPathOfFile(const std::string& text) {
   if (text.starts_with('/') || text.starts_with("./") || text.starts_with("../")) return true;
+  if (text == "." || text == "..") return true;
   return LooksLikePath(text) && sys::Exists(text);
 }
 

@@ -124,7 +124,11 @@ Result<void> RunServiceInstall(const Settings& settings, const ServiceOptions& o
   const UnitOptions unit = TRY(UnitOptionsFor(options));
   const std::string text = TRY(UnitText(unit));
   if (options.print) {
-    Write(text);
+    if (options.json) {
+      PrintJson({{"service", Systemctl(options.system).Whose()}, {"text", text}});
+    } else {
+      Write(text);
+    }
     return {};
   }
   if (!sys::Exists(unit.program))

@@ -92,7 +92,7 @@ Result<void> RunHelp(const CLI::App& app, const std::string& command) {
   }
   for (const CLI::App* one : app.get_subcommands([](const CLI::App*) { return true; })) {
     if (!one->check_name(command)) continue;
-    Write(one->help());
+    Write(one->help(app.get_name()));
     return {};
   }
   return Fail(ErrorCode::kInvalid, "there is no command {}{}; exo --help lists all",

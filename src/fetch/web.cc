@@ -185,8 +185,9 @@ Result<void> Request::Impl::OutcomeOf(CURLcode code) const {
   if (address_refused && code != CURLE_OK) {
     return Fail(
         ErrorCode::kInvalid,
-        "{} is refused: it leads to a private address, and a client of the API may not make "
-        "this device ask there; download the file yourself and add it by its path",
+        "{} is refused: it leads to a private address, and exo fetches nothing from there, since "
+        "a page or a program that uses its API could have asked for it; download the file yourself "
+        "and add it by its path: exo pull PATH",
         url);
   }
   switch (code) {

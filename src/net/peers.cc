@@ -459,9 +459,15 @@ Result<std::unique_ptr<Peers>> Peers::Start(EventLoop& loop, const Identity& ide
                                             std::shared_ptr<const ClusterSecret> secret,
                                             TrustStore& trust, PeerEvents& events,
                                             PeersOptions options) {
-  Fd listener = TRY(Listen(options.bind, options.port));
+  auto listener = Listen(options.bind, options.port);
+  if (!listener) {
+    return Fail(listener.error().code,
+                "{}; other devices connect there: choose another port with --port (0: any free "
+                "one), or end what has it",
+                listener.error().message);
+  }
   return std::make_unique<PeersImpl>(loop, identity, std::move(secret), trust, events,
-                                     std::move(options), std::move(listener));
+                                     std::move(options), *std::move(listener));
 }
 
 }  // namespace exo::net

@@ -45,6 +45,8 @@ Result<Fd> ListenOn(const SocketAddress& at, const std::string& text) {
   constexpr int kBacklog =
       128;  // two handshake budgets (peers): the rest may wait in the peer's retries
   if (::bind(fd.get(), at.get(), at.size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
+    if (errno == EADDRINUSE)
+      return Fail(ErrorCode::kIo, "{} is taken by another program, perhaps another exo", text);
     return Fail(ErrorCode::kIo, "cannot listen on {}: {}", text, std::strerror(errno));
   }
   return fd;

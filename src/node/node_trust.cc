@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "net/interfaces.h"
 #include "net/invitation.h"
 #include "node/node_impl.h"
@@ -38,11 +39,13 @@ Result<TrustEntry> FindDevice(const std::vector<TrustEntry>& devices, const std:
   if (!std::ranges::all_of(found, is_forgotten)) std::erase_if(found, is_forgotten);
   if (found.size() == 1) return found[0];
   if (found.empty()) {
-    return Fail(
-        ErrorCode::kNotFound,
-        "there is no device '{}': exo devices shows names and ids (give the first {} digits "
-        "of an id, or more)",
-        wanted, kIdDigits);
+    std::vector<std::string> names;
+    for (const TrustEntry& one : devices) names.push_back(one.name);
+    const std::string near = Nearest(wanted, names);
+    return Fail(ErrorCode::kNotFound,
+                "there is no device '{}'{}: exo devices shows names and ids (give the first {} "
+                "digits of an id, or more)",
+                wanted, near.empty() ? "" : fmt::format("; did you mean '{}'?", near), kIdDigits);
   }
   std::string ids;
   for (const TrustEntry& one : found) ids += " " + one.id.Hex().substr(0, 16);

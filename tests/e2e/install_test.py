@@ -200,6 +200,17 @@ def test_installed_files_are_where_systems_look_and_the_installed_exo_answers(ex
         assert answer.returncode == 0 and json.loads(answer.stdout)["text"], answer.stderr
 
 
+def test_the_container_has_the_libraries_that_exo_needs(exo):
+    """The second image of Containerfile has nothing but what it names; libc is everywhere."""
+    needed = re.findall(r"NEEDED.*\[(.+)\]", run(["readelf", "-d", exo]).stdout)
+    where = dict(re.findall(r"(\S+) => (/\S+)", run(["ldd", exo]).stdout))
+    assert len(needed) > 5 and set(needed) - {"ld-linux-x86-64.so.2"} <= where.keys(), (needed, where)
+    owners = run(["dpkg", "-S", *(os.path.realpath(where[name]) for name in needed if name in where)]).stdout
+    packages = set(re.findall(r"^([^:\s]+):", owners, re.MULTILINE)) - {"libc6", "libgcc-s1"}
+    named = (ROOT / "Containerfile").read_text().split("FROM debian:12-slim")[1].split("&& rm")[0].split()
+    assert packages == {word for word in named if word.startswith("lib") or word == "zlib1g"}, (packages, named)
+
+
 def test_the_list_of_parts_is_complete_and_can_be_repeated(exo):
     made = [run([ROOT / "tools/sbom", exo], env={**os.environ, "SOURCE_DATE_EPOCH": "0"}) for _ in range(2)]
     assert made[0].returncode == 0, made[0].stderr
@@ -283,6 +294,7 @@ if __name__ == "__main__":
           test_a_node_serves_under_the_units_filter_of_system_calls,
           test_keys_of_the_machines_service_are_asked_of_its_node,
           test_installed_files_are_where_systems_look_and_the_installed_exo_answers,
+          test_the_container_has_the_libraries_that_exo_needs,
           test_the_list_of_parts_is_complete_and_can_be_repeated,
           test_a_service_is_installed_shown_and_removed,
           test_what_hinders_a_service_is_said,
