@@ -106,6 +106,8 @@ def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
         print(f"  the answer ended {time.monotonic() - killed:.2f} s after the kill")
         assert text == expected, (text, expected)
         assert victim.name not in [stage["node"] for stage in event["exo"]["stages"]], event["exo"]
+        warned = [line for line in survivor.log.read_text().splitlines() if f"device {victim.name} with layers" in line and "warning" in line.lower()]
+        assert len(warned) == 1 and "request=" in warned[0] and "tokens of the answer; it goes on" in warned[0], warned
         for node in nodes:
             if node is not victim:
                 wait_for("the dead node to be noticed", lambda n=node: len(alive(n)) == 2, 15)
