@@ -351,6 +351,8 @@ def test_the_command_line_speaks_to_the_node(exo):
         assert len(run("run", "exo-tiny", "Once upon a time", "--raw", "--max-tokens", "12")) > 10
         assert json.loads(run("run", "exo-tiny", "--json", "--max-tokens", "5", input="What is exo?"))["text"]
         assert "exo-tiny" in run("ps") and json.loads(run("ps", "--json"))[0]["stages"]
+        compared = run("plan", "exo-tiny", "--explain").split("compared:")[1]
+        assert compared.count("running now") == 1, compared
         assert "no-such" in run("run", "no-such", "x", expect=4)
         assert "process" in run("up", expect=5), "a second exo up must say who holds the folder"
         path = need_shared("data/models/stories260K/gguf") / "stories260K-f16.gguf"
