@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "wire/plan.h"
 
 namespace exo::app {
 
@@ -78,9 +79,8 @@ std::string DescribeSpeed(const Answer& answer) {
 std::string DescribeStages(const json& report) {
   std::string text;
   for (const json& stage : report.value("stages", json::array())) {
-    const int begin = stage.value("layer_begin", 0), end = stage.value("layer_end", 0);
-    const std::string layers =
-        begin == end ? "no layers" : fmt::format("layers {}-{}", begin, end - 1);
+    const std::string layers = wire::LayersText(stage.value("layer_begin", uint64_t{0}),
+                                                stage.value("layer_end", uint64_t{0}));
     text += fmt::format("  {:<12} {:<14} {:9.1f} ms\n", stage.value("node", ""), layers,
                         stage.value("ms", 0.0));
   }

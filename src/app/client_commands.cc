@@ -26,6 +26,7 @@
 #include "sys/process.h"
 #include "sys/standard_streams.h"
 #include "sys/system.h"
+#include "wire/plan.h"
 
 namespace exo::app {
 namespace {
@@ -137,8 +138,9 @@ std::string Layers(const json& stages, const std::string& node_id) {
   std::string text;
   for (const json& stage : stages) {
     if (stage.value("node_id", "") != node_id) continue;
-    const int begin = stage.value("layer_begin", 0), end = stage.value("layer_end", 0);
-    text += begin == end ? "lead" : fmt::format("{}-{}", begin, end - 1);
+    const auto begin = stage.value("layer_begin", uint64_t{0});
+    const auto end = stage.value("layer_end", uint64_t{0});
+    text += begin == end ? "lead" : wire::RangeText(begin, end);
   }
   return text;
 }
@@ -181,12 +183,17 @@ void AddTrust(json& nodes, const json& trust) {
   }
 }
 
-// "alive", "alive, guest", "dead (silent for 6 s)".
+// "alive", "alive, guest", "lost (silent since 2026-11-28 13:00:05 UTC)".
 std::string StateText(const json& node) {
-  std::string text = node.value("state", "");
+  std::string text = StateWord(node.value("state", ""));
   if (node.value("trust", "") == "guest") text += ", guest";
   const std::string detail = node.value("detail", "");
   return detail.empty() ? text : text + " (" + detail + ")";
+}
+
+// Of this device, and of one just met, there is none.
+std::string RttText(double rtt_ms) {
+  return rtt_ms > 0 ? fmt::format("{:.2f} ms", rtt_ms) : "-";
 }
 
 // Of a device that has never said what it is.
@@ -195,6 +202,10 @@ bool IsOnlyAKey(const json& node) {
 }
 
 }  // namespace
+
+std::string StateWord(const std::string& state) {
+  return state == "dead" ? "lost" : state;
+}
 
 Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing) {
   json body = {{"model", model}};
@@ -342,18 +353,16 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
                       StateText(node), "-", "-", "-", "-", "-"});
       continue;
     }
-    rows.push_back(
-        {node.value("name", ""), node.value("id", "").substr(0, kIdDigits), StateText(node),
-         fmt::format("{} of {}",
-                     FormatSize(node.value("memory_budget", uint64_t{0}) -
-                                std::min(node.value("memory_reserved", uint64_t{0}),
-                                         node.value("memory_budget", uint64_t{0}))),
-                     FormatSize(node.value("memory_total", uint64_t{0}))),
-         Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
-         Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
-         node.value("state", "") == "self" ? "-"
-                                           : fmt::format("{:.2f} ms", node.value("rtt_ms", 0.0)),
-         HealthText(node)});
+    rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
+                    StateText(node),
+                    fmt::format("{} of {}",
+                                FormatSize(node.value("memory_budget", uint64_t{0}) -
+                                           std::min(node.value("memory_reserved", uint64_t{0}),
+                                                    node.value("memory_budget", uint64_t{0}))),
+                                FormatSize(node.value("memory_total", uint64_t{0}))),
+                    Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
+                    Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
+                    RttText(node.value("rtt_ms", 0.0)), HealthText(node)});
   }
   Print("{}", Table(rows));
   if (forgotten > 0 && !options.all) {

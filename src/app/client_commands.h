@@ -66,6 +66,8 @@ struct AskOptions {
 Result<void> RunRun(const Settings& settings, const AskOptions& options);
 // Unloads a model from all devices. Errors: kNotFound naming what runs.
 Result<void> RunStop(const Settings& settings, const std::string& model, bool json);
+// A device's state for people: the API calls one that was lost "dead".
+std::string StateWord(const std::string& state);
 struct DevicesOptions {
   bool all = false;  // those that were forgotten, too; JSON always has them
   bool json = false;

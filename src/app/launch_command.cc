@@ -172,11 +172,7 @@ void PrintPlan(const LaunchPlan& plan, const std::vector<std::string>& words, bo
     return PrintJson(
         {{"program", plan.program}, {"arguments", words}, {"variables", Object(plan.variables)}});
   }
-  std::string text;
-  for (const auto& [name, value] : plan.variables) text += name + "=" + ForShell(value) + " \\\n  ";
-  text += plan.program;
-  for (const std::string& word : words) text += " " + ForShell(word);
-  Print("{}\n", text);
+  Write(LaunchText(plan, words));
 }
 
 std::string BackupOf(const std::string& path) {
@@ -234,6 +230,14 @@ Result<void> StartTool(const LaunchPlan& plan, const std::vector<std::string>& w
 }
 
 }  // namespace
+
+std::string LaunchText(const LaunchPlan& plan, const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& [name, value] : plan.variables) text += name + "=" + ForShell(value) + " \\\n  ";
+  text += plan.program;
+  for (const std::string& word : words) text += " " + ForShell(word);
+  return text + "\n";
+}
 
 Result<LaunchPlan> PlanLaunch(const std::string& tool, const LaunchModel& model, uint16_t port) {
   std::vector<std::string> names;

@@ -41,6 +41,8 @@ struct LaunchPlan {
   std::string file;
   nlohmann::json settings = {};
 };
+// What a shell takes to start it so: the variables and the program, with `words` behind it.
+std::string LaunchText(const LaunchPlan& plan, const std::vector<std::string>& words);
 // Errors: kInvalid for a tool that is not known.
 Result<LaunchPlan> PlanLaunch(const std::string& tool, const LaunchModel& model, uint16_t port);
 

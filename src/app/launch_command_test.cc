@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "sys/files.h"
+
 namespace exo::app {
 namespace {
 
@@ -26,6 +28,16 @@ TEST(LaunchTest, ClaudeGetsEveryModelNameAndAWindowBelowTheRealOne) {
   EXPECT_EQ(variables["CLAUDE_CODE_ATTRIBUTION_HEADER"], "0");
   EXPECT_EQ(plan->note, "");
   EXPECT_EQ(plan->settings["env"]["ANTHROPIC_MODEL"], "qwen3:8b");
+}
+
+// The page's recipe is held to the same file (web/src/views/integrations/programs.test.ts).
+TEST(LaunchTest, ClaudeIsStartedAsThePageSays) {
+  const auto plan = PlanLaunch("claude", {.name = "qwen3:8b", .context = 65'536}, 52415);
+  ASSERT_TRUE(plan);
+  const auto page = sys::ReadPlainFile(
+      std::string(EXO_SOURCE_DIR) + "/web/src/views/integrations/claude.txt", 4096);
+  ASSERT_TRUE(page) << page.error().message;
+  EXPECT_EQ(LaunchText(*plan, {}), *page);
 }
 
 TEST(LaunchTest, CodexIsToldByOptionsAndASmallContextIsWarnedOf) {

@@ -7,6 +7,7 @@
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "wire/plan.h"
 
 namespace exo::app {
 namespace {
@@ -39,19 +40,15 @@ const json* DeviceOf(const json& plan, const std::string& id) {
 
 // "layers 0-7, input and output", "KV heads 0-3, columns 0-4095, input and output"
 std::string PartOf(const json& stage, bool lead) {
-  const auto span = [](uint64_t begin, uint64_t end) {
-    return begin + 1 == end ? fmt::format("{}", begin) : fmt::format("{}-{}", begin, end - 1);
-  };
   std::string part;
   if (stage.contains("kv_heads")) {
     const json &heads = stage["kv_heads"], &columns = stage["ffn_columns"];
     part = fmt::format("KV heads {}, columns {} of every layer",
-                       span(heads[0].get<uint64_t>(), heads[1].get<uint64_t>()),
-                       span(columns[0].get<uint64_t>(), columns[1].get<uint64_t>()));
+                       wire::RangeText(heads[0].get<uint64_t>(), heads[1].get<uint64_t>()),
+                       wire::RangeText(columns[0].get<uint64_t>(), columns[1].get<uint64_t>()));
   } else {
-    const uint64_t begin = stage.value("layer_begin", uint64_t{0});
-    const uint64_t end = stage.value("layer_end", uint64_t{0});
-    part = begin == end ? "no layers" : fmt::format("layers {}", span(begin, end));
+    part = wire::LayersText(stage.value("layer_begin", uint64_t{0}),
+                            stage.value("layer_end", uint64_t{0}));
   }
   return part + (lead ? ", input and output" : "");
 }

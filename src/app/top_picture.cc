@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <ctime>
+#include <initializer_list>
+#include <utility>
 #include <vector>
 
+#include "app/client_commands.h"
 #include "app/terminal.h"
 #include "base/text.h"
 #include "base/units.h"
@@ -48,26 +51,47 @@ std::string Speed(double tokens_per_second) {
   return tokens_per_second > 0 ? fmt::format("{:.1f} tokens/s", tokens_per_second) : "-";
 }
 
-std::string DeviceRows(const json& cluster, const json& figures) {
-  std::vector<std::vector<std::string>> rows = {
-      {"DEVICE", "STATE", "MODELS' MEMORY", "TAKEN", "DECODE", "RTT", "HEALTH"}};
+using Rows = std::vector<std::vector<std::string>>;
+
+size_t WidthOf(const Rows& rows) {
+  size_t width = 0;
+  for (size_t i = 0; i < rows[0].size(); ++i) {
+    size_t widest = 0;
+    for (const auto& row : rows) widest = std::max(widest, Columns(Printable(row[i])));
+    width += widest + (i > 0 ? 2 : 0);
+  }
+  return width;
+}
+
+// A terminal that is too narrow (0: any width) gets fewer columns: those of `spare` go first, by
+// their headings, in that order.
+std::string FittedTable(Rows rows, size_t columns, std::initializer_list<const char*> spare) {
+  for (const char* heading : spare) {
+    if (columns == 0 || WidthOf(rows) < columns) break;
+    const auto at = std::ranges::find(rows[0], heading) - rows[0].begin();
+    for (auto& row : rows) row.erase(row.begin() + at);
+  }
+  return Table(std::move(rows));
+}
+
+std::string DeviceRows(const json& cluster, const json& figures, size_t columns) {
+  Rows rows = {{"DEVICE", "STATE", "MODELS' MEMORY", "TAKEN", "DECODE", "RTT", "HEALTH"}};
   for (const json& node : ListOf(cluster, "nodes")) {
     const uint64_t budget = node.value("memory_budget", uint64_t{0});
     const uint64_t taken = std::min(node.value("memory_reserved", uint64_t{0}), budget);
     const double part = budget == 0 ? 0 : static_cast<double>(taken) / static_cast<double>(budget);
     const double rtt = RttOf(node, figures), decode = node.value("decode_gbps", 0.0);
     const std::string health = node.value("health", json::object()).value("text", "");
-    rows.push_back({node.value("name", ""), node.value("state", ""), Bar(part),
+    rows.push_back({node.value("name", ""), StateWord(node.value("state", "")), Bar(part),
                     fmt::format("{} of {}", FormatSize(taken), FormatSize(budget)),
                     decode > 0 ? fmt::format("{:.1f} GB/s", decode) : "-",
                     rtt > 0 ? fmt::format("{:.2f} ms", rtt) : "-", health.empty() ? "-" : health});
   }
-  return Table(rows);
+  return FittedTable(std::move(rows), columns, {"MODELS' MEMORY", "DECODE", "RTT", "TAKEN"});
 }
 
-std::string ModelRows(const json& cluster, const json& figures) {
-  std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "STATE", "ANSWERS", "WAITING", "SPEED", "EXPECTED", "ON"}};
+std::string ModelRows(const json& cluster, const json& figures, size_t columns) {
+  Rows rows = {{"MODEL", "STATE", "ANSWERS", "WAITING", "SPEED", "EXPECTED", "ON"}};
   for (const json& instance : ListOf(cluster, "instances")) {
     std::string devices;
     for (const json& stage : instance.value("stages", json::array()))
@@ -79,12 +103,12 @@ std::string ModelRows(const json& cluster, const json& figures) {
                     Speed(now.value("tokens_per_second", 0.0)),
                     Speed(instance.value("predicted_tokens_per_second", 0.0)), devices});
   }
-  return rows.size() == 1 ? "no model is running\n" : Table(rows);
+  if (rows.size() == 1) return "no model is running\n";
+  return FittedTable(std::move(rows), columns, {"EXPECTED", "WAITING", "ON", "ANSWERS"});
 }
 
-std::string RequestRows(const json& requests) {
-  std::vector<std::vector<std::string>> rows = {
-      {"REQUEST", "MODEL", "STATE", "WHO", "PROMPT", "ANSWER", "SPEED"}};
+std::string RequestRows(const json& requests, size_t columns) {
+  Rows rows = {{"REQUEST", "MODEL", "STATE", "WHO", "PROMPT", "ANSWER", "SPEED"}};
   for (const json& request : ListOf(requests, "data")) {
     if (rows.size() > kMaxRequests) break;
     const std::string who = request.value("who", "");
@@ -94,17 +118,19 @@ std::string RequestRows(const json& requests) {
                     fmt::format("{}", request.value("generated", 0)),
                     Speed(request.value("tokens_per_second", 0.0))});
   }
-  return rows.size() == 1 ? "" : "\n" + Table(rows);
+  if (rows.size() == 1) return "";
+  return "\n" + FittedTable(std::move(rows), columns, {"PROMPT", "WHO", "ANSWER", "SPEED"});
 }
 
-// "13:00:05 UTC  nas: dead (silent for 6 s)"
+// "13:00:05 UTC  nas: lost (silent since 2026-11-28 12:59:59 UTC)"
 std::string ChangeLines(const TopState& state) {
   std::string text;
   for (const json& change : state.changes) {
     const std::time_t seconds = change.value("time_ms", int64_t{0}) / 1000;
     const std::string detail = change.value("detail", "");
     text += fmt::format("{:%H:%M:%S} UTC  {}: {}{}\n", fmt::gmtime(seconds),
-                        Printable(change.value("name", "")), Printable(change.value("state", "")),
+                        Printable(change.value("name", "")),
+                        Printable(StateWord(change.value("state", ""))),
                         detail.empty() ? "" : " (" + Printable(detail) + ")");
   }
   return text.empty() ? "" : "\n" + text;
@@ -147,8 +173,8 @@ bool IsWhole(const TopState& state) {
 
 std::string TopText(const TopState& state, size_t columns) {
   std::string text = state.lost.empty() ? "" : Printable(state.lost) + "\n\n";
-  text += DeviceRows(state.cluster, state.figures) + "\n" +
-          ModelRows(state.cluster, state.figures) + RequestRows(state.requests) +
+  text += DeviceRows(state.cluster, state.figures, columns) + "\n" +
+          ModelRows(state.cluster, state.figures, columns) + RequestRows(state.requests, columns) +
           ChangeLines(state);
   return columns == 0 ? text : FittedLines(text, columns);
 }

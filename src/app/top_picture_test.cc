@@ -49,11 +49,23 @@ TEST(TopPictureTest, ShowsDevicesModelsAndRequests) {
                             "on battery, 60 %", "desk, nas", "42.0 tokens/s", "31.0 tokens/s",
                             "01234567  tiny", "anna", "5.7 tokens/s", "0.25 ms"})
     EXPECT_NE(text.find(words), std::string::npos) << words << "\n" << text;
-  for (const std::string narrow = TopText(state, 30); const char* gone : {"HEALTH", "anna"})
-    EXPECT_EQ(narrow.find(gone), std::string::npos) << narrow;
   EXPECT_NE(
       TopText(Told({{"", "cluster", {{"nodes", json::array()}}}}), 0).find("no model is running"),
       std::string::npos);
+}
+
+TEST(TopPictureTest, ANarrowTerminalGetsWholeColumnsThatMatter) {
+  const TopState state =
+      Told({{"", "cluster", kCluster}, {"", "requests", kRequests}, {"", "telemetry", kFigures}});
+  const std::string at_80 = TopText(state, 80);
+  for (const char* words : {"HEALTH", "on battery, 60 %", "4.0 MiB of 8.0 MiB", "0.25 ms"})
+    EXPECT_NE(at_80.find(words), std::string::npos) << words << "\n" << at_80;
+  EXPECT_EQ(at_80.find("MODELS' MEMORY"), std::string::npos) << at_80;
+  const std::string at_45 = TopText(state, 45);
+  for (const char* words : {"HEALTH", "on battery, 60 %", "01234567  tiny   answering"})
+    EXPECT_NE(at_45.find(words), std::string::npos) << words << "\n" << at_45;
+  for (const char* dropped : {"DECODE", "EXPECTED", "anna"})
+    EXPECT_EQ(at_45.find(dropped), std::string::npos) << dropped << "\n" << at_45;
 }
 
 TEST(TopPictureTest, IsWholeWhenAllThreeStatesWereTold) {
@@ -77,15 +89,15 @@ TEST(TopPictureTest, TellsTheLastChangesAndThatNothingIsHeard) {
            "peer",
            {{"name", "n" + std::to_string(i)},
             {"state", "dead"},
-            {"detail", "silent for 6 s"},
+            {"detail", "silent since noon"},
             {"time_ms", int64_t{1764162000123}}}},
           state);
   }
   state.lost = "no news: the node is gone";
   const std::string text = TopText(state, 0);
   EXPECT_TRUE(text.starts_with("no news: the node is gone\n")) << text;
-  EXPECT_NE(text.find("13:00:00 UTC  n8: dead (silent for 6 s)\n"), std::string::npos) << text;
-  EXPECT_EQ(text.find("n3: dead"), std::string::npos) << "only the newest are kept\n" << text;
+  EXPECT_NE(text.find("13:00:00 UTC  n8: lost (silent since noon)\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("n3: lost"), std::string::npos) << "only the newest are kept\n" << text;
   EXPECT_EQ(state.last_event, "8");
   EXPECT_EQ(TopJson(state)["lost"], "no news: the node is gone");
 }

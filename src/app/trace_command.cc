@@ -22,24 +22,47 @@ constexpr size_t kTraceColumns = 80, kLeast = 10;
 // What stands in front of a bar: name, device, start and duration.
 constexpr size_t kFront = 46;
 
+// A request keeps its trace at the device that was asked, and no device is told of those of others.
+std::string OtherDevices(const HttpClient& api) {
+  const auto cluster = api.Get("/v1/cluster");
+  std::string names;
+  if (!cluster) return names;
+  for (const json& node : cluster->value("nodes", json::array())) {
+    if (node.value("state", "") == "alive")
+      names += (names.empty() ? "" : ", ") + Printable(node.value("name", ""));
+  }
+  return names;
+}
+
+Result<std::string> NewestRequest(const json& requests) {
+  for (const json& request : requests) {
+    if (!request.value("devices", json::array()).empty()) return request.value("id", "");
+  }
+  return Fail(ErrorCode::kNotFound, "this node was asked for nothing yet that was computed{}",
+              requests.empty() ? "" : "; why its last requests failed: exo top");
+}
+
 // The whole id of a request that is named by its first digits.
 Result<std::string> FindRequest(const HttpClient& api, const std::string& id) {
   const json list = TRY(api.Get("/v1/internal/requests"));
+  const json requests = list.value("data", json::array());
+  if (id.empty()) return NewestRequest(requests);
   std::vector<std::string> matches;
-  for (const json& request : list.value("data", json::array())) {
+  for (const json& request : requests) {
     const std::string whole = request.value("id", "");
     if (whole.starts_with(id)) matches.push_back(whole);
   }
-  if (matches.empty() && id.empty())
-    return Fail(ErrorCode::kNotFound, "this node has answered no request yet");
-  if (matches.empty()) {
-    return Fail(ErrorCode::kNotFound,
-                "there is no request {} among the last ones of this node; exo top shows them", id);
-  }
-  if (matches.size() > 1 && !id.empty())
+  if (matches.size() > 1)
     return Fail(ErrorCode::kInvalid, "{} requests begin with {}: give more digits", matches.size(),
                 id);
-  return matches[0];
+  if (!matches.empty()) return matches[0];
+  const std::string others = OtherDevices(api);
+  return Fail(
+      ErrorCode::kNotFound,
+      "there is no request {} among the last ones of this device (exo top shows them){}", id,
+      others.empty()
+          ? ""
+          : fmt::format(". The device that was asked keeps it: exo trace {} on {}", id, others));
 }
 
 struct Span {

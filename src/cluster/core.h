@@ -48,9 +48,15 @@ struct NodeStatus {
   wire::NodeRecord record;  // id and name are always set
   PeerState state = PeerState::kUnknown;
   std::string detail;  // why not alive, for display
-  double rtt_ms = 0;   // 0: not measured yet
+  // Of a refused one: why, and what it speaks (newest 0: not told).
+  wire::RefusalCode refusal = wire::RefusalCode::kNotMember;
+  wire::Protocols protocols;
+  double rtt_ms = 0;  // 0: not measured yet
   Time last_heard{};
   uint64_t progress = 0;  // work items by its heartbeats
+  // How far its wall clock is ahead of this node's, at the least: what a message's way may take is
+  // taken off. Unset: not told.
+  std::optional<std::chrono::milliseconds> clock_ahead;
 };
 struct InstanceStatus {
   wire::InstanceSummary summary;

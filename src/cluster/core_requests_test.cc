@@ -98,10 +98,15 @@ TEST_F(CoreTest, ALostDeviceEndsAnswersWithItsNameAndLayersAndTheModelComesBack)
   EXPECT_EQ(See(0, victim), PeerState::kConnecting);
   Pass(milliseconds(2200));
   EXPECT_EQ(See(0, victim), PeerState::kDead);
+  const auto lost = Take<RequestLost>(0);
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_FALSE(lost[0].goes_on);
+  EXPECT_EQ(lost[0].generated, 1u);
   const auto finished = Take<RequestFinished>(0);
   ASSERT_EQ(finished.size(), 1u);
   EXPECT_EQ(finished[0].finished.code, ErrorCode::kDisconnected);
   const std::string& words = finished[0].finished.message;
+  EXPECT_EQ(lost[0].why, words);
   EXPECT_NE(words.find(victim == 1 ? "lost b" : "lost c"), std::string::npos) << words;
   EXPECT_NE(words.find("layers"), std::string::npos) << words;
   Pass(seconds(5));
@@ -126,6 +131,11 @@ TEST_F(CoreTest, AnAnswerGoesOnBehindItsTokensWhenItsDeviceIsLost) {
   Kill(OtherThanFirst(plan));
   Pass(seconds(5));
   EXPECT_TRUE(Take<RequestFinished>(0).empty());
+  const auto lost = Take<RequestLost>(0);
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_TRUE(lost[0].goes_on);
+  EXPECT_EQ(lost[0].generated, 2u);
+  EXPECT_NE(lost[0].why.find("lost "), std::string::npos) << lost[0].why;
   ASSERT_NE(InstanceAt(0), nullptr);
   const wire::Plan again = InstanceAt(0)->summary.plan;
   const size_t lead = IndexOf(again.stages[0].node);

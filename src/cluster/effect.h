@@ -88,6 +88,13 @@ struct RequestQueued {
   RequestId request;
   uint32_t before = 0;  // requests that wait longer at the lead
 };
+// A device of a request of this entry node was lost in the middle of it; for the log.
+struct RequestLost {
+  RequestId request;
+  std::string why;
+  size_t generated = 0;  // tokens that are out
+  bool goes_on = false;  // as soon as the model runs again; else RequestFinished follows
+};
 // The end of a request of this entry node; exactly one per SubmitLocal (none after CancelLocal).
 struct RequestFinished {
   wire::Finished finished;
@@ -97,8 +104,9 @@ struct RequestFinished {
 // Nodes or instances look different now: tell the dashboard.
 struct Changed {};
 
-using Effect = std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance,
-                            LeadSubmit, LeadCancel, LeadPause, EnsureReply, UnloadReply, PlanMade,
-                            SaveDesired, RequestTokens, RequestQueued, RequestFinished, Changed>;
+using Effect =
+    std::variant<Send, Disconnect, ConnectPeer, StartLoad, StartServing, StopInstance, LeadSubmit,
+                 LeadCancel, LeadPause, EnsureReply, UnloadReply, PlanMade, SaveDesired,
+                 RequestTokens, RequestQueued, RequestLost, RequestFinished, Changed>;
 
 }  // namespace exo::cluster

@@ -260,8 +260,9 @@ void EntryRequests::Lose(const RequestId& id, const PlanId& ended, Error error) 
   if (EndsAtItsLength(id)) return;
   Request& request = requests_.at(id);
   const bool late = !request.paused && context_.now - request.heard_at > context_.timers().waiting;
-  if (!CanGoOn(request) || request.lost || late)
-    return FinishWithError(id, error.code, std::move(error.message));
+  const bool goes_on = CanGoOn(request) && !request.lost && !late;
+  context_.Emit(RequestLost{id, error.message, request.emitted.size(), goes_on});
+  if (!goes_on) return FinishWithError(id, error.code, std::move(error.message));
   request.lost = std::move(error);
   Wait(request, ended);
 }

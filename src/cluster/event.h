@@ -38,6 +38,8 @@ struct SessionDown {
 struct PeerRefused {
   NodeId peer;
   std::string reason;
+  wire::RefusalCode code = wire::RefusalCode::kNotMember;
+  wire::Protocols protocols;  // what the peer speaks; newest 0: not told
 };
 // Its key is not trusted any more: it is lost at once, and no row is left of it.
 struct PeerForgotten {

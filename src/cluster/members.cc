@@ -1,9 +1,12 @@
 #include "cluster/members.h"
 
+#include <fmt/chrono.h>
+
 #include <algorithm>
 
 #include "base/check.h"
 #include "cluster/describe.h"
+#include "wire/limits.h"
 
 namespace exo::cluster {
 namespace {
@@ -81,7 +84,7 @@ void Members::NoteStranger(const PeerRefused& event) {
         strangers_.begin(), strangers_.end(),
         [](const auto& a, const auto& b) { return a.second.seen < b.second.seen; }));
   }
-  strangers_[event.peer] = {event.reason, context_.now};
+  strangers_[event.peer] = {event, context_.now};
   context_.changed = true;
 }
 
@@ -125,6 +128,7 @@ void Members::OnUp(const SessionUp& event) {
   peer->detail.clear();
   peer->last_heard = context_.now;
   peer->sent = peer->heard = peer->echoed = 0;
+  peer->clock_ahead.reset();
   context_.changed = true;
   notices_.push_back({event.peer, true, ""});
   context_.SendTo(event.peer, wire::NodeUpdate{self_});
@@ -147,6 +151,8 @@ void Members::OnRefused(const PeerRefused& event) {
   Peer* peer = Find(event.peer);
   if (peer == nullptr || !peer->met) return NoteStranger(event);
   if (peer->session) return;
+  peer->refusal = event.code;
+  peer->protocols = event.protocols;
   MarkLost(event.peer, *peer, PeerState::kRefused, event.reason);
 }
 
@@ -196,6 +202,7 @@ void Members::OnHeartbeat(const NodeId& id, const wire::Heartbeat& heartbeat) {
     const double ms = static_cast<double>(rtt.count()) * 1e-6;
     peer.rtt_ms = peer.rtt_ms == 0 ? ms : std::min(ms, peer.rtt_ms * 1.05);
   }
+  CompareClocks(peer, heartbeat);
   if (first_echo) peer.echoed = heartbeat.echo;
   if (!peer.has_record || heartbeat.incarnation != peer.record.incarnation ||
       heartbeat.record_version > peer.record.version) {
@@ -204,6 +211,19 @@ void Members::OnHeartbeat(const NodeId& id, const wire::Heartbeat& heartbeat) {
   // The larger id answers every heartbeat at once, the smaller one each eighth: both can measure,
   // no storm.
   if (self_.id > id || heartbeat.sequence % kAnswerEvery == 0) SendHeartbeat(id, peer);
+}
+
+// The peer has read its clock between our heartbeat that it echoes and now: what it says beyond
+// both of our readings is what the clocks differ by, at the least.
+void Members::CompareClocks(Peer& peer, const wire::Heartbeat& heartbeat) {
+  using Milliseconds = std::chrono::milliseconds;
+  const bool echoes =
+      heartbeat.echo > 0 && heartbeat.echo <= peer.sent && heartbeat.echo + kSentTimes > peer.sent;
+  if (!echoes || heartbeat.wall_ms == 0 || context_.WallMs() == 0) return;
+  const Milliseconds theirs(heartbeat.wall_ms), now(context_.WallMs());
+  const Time since = context_.now - peer.sent_at[heartbeat.echo % kSentTimes];
+  const Milliseconds before = now - std::chrono::ceil<Milliseconds>(since);
+  peer.clock_ahead = theirs - std::clamp(theirs, before, now);
 }
 
 void Members::OnRecord(const NodeId& id, const wire::NodeRecord& record) {
@@ -264,17 +284,26 @@ void Members::OnWake(Time gap) {
   }
 }
 
+// A moment, where one is known: what is read later is still right.
+std::string Members::SilenceText(Time silent) const {
+  const uint64_t wall_ms = context_.WallMs(), silent_ms = silent / std::chrono::milliseconds(1);
+  if (wall_ms <= silent_ms || wall_ms > wire::kMaxWallMs)
+    return fmt::format("silent for {} s", silent_ms / 1000);
+  const auto since = std::chrono::sys_time(std::chrono::milliseconds(wall_ms - silent_ms));
+  return fmt::format("silent since {:%Y-%m-%d %H:%M:%S} UTC",
+                     std::chrono::floor<std::chrono::seconds>(since));
+}
+
 void Members::OnTime() {
   const Timers& timers = context_.timers();
   ForgetOld();
   for (auto& [id, peer] : peers_) {
     const Time silent = context_.now - peer.last_heard;
     if (peer.session && silent > timers.dead) {
-      MarkLost(id, peer, PeerState::kDead,
-               fmt::format("silent for {} s", silent / std::chrono::seconds(1)));
+      MarkLost(id, peer, PeerState::kDead, SilenceText(silent));
     } else if (peer.session && peer.state == PeerState::kAlive && silent > timers.suspect) {
       peer.state = PeerState::kSuspect;
-      peer.detail = fmt::format("silent for {} s", silent / std::chrono::seconds(1));
+      peer.detail = SilenceText(silent);
       context_.changed = true;
     } else if (!peer.session && peer.was_alive &&
                context_.now - peer.down_since > timers.reconnect) {
@@ -293,7 +322,8 @@ void Members::SendHeartbeat(const NodeId& id, Peer& peer) {
                                       .incarnation = self_.incarnation,
                                       .record_version = self_.version,
                                       .echo = peer.heard,
-                                      .progress = progress_});
+                                      .progress = progress_,
+                                      .wall_ms = std::min(context_.WallMs(), wire::kMaxWallMs)});
 }
 
 void Members::SendHints(const NodeId& to) {
@@ -433,16 +463,22 @@ std::vector<NodeStatus> Members::Status() const {
     NodeStatus status{.record = peer.record,
                       .state = peer.state,
                       .detail = peer.detail,
+                      .refusal = peer.refusal,
+                      .protocols = peer.protocols,
                       .rtt_ms = peer.rtt_ms,
                       .last_heard = peer.last_heard,
-                      .progress = peer.progress};
+                      .progress = peer.progress,
+                      .clock_ahead = peer.clock_ahead};
     status.record.id = id;
     status.record.name = NameOf(id);
     all.push_back(std::move(status));
   }
   for (const auto& [id, stranger] : strangers_) {
-    NodeStatus status{
-        .state = PeerState::kRefused, .detail = stranger.detail, .last_heard = stranger.seen};
+    NodeStatus status{.state = PeerState::kRefused,
+                      .detail = stranger.refused.reason,
+                      .refusal = stranger.refused.code,
+                      .protocols = stranger.refused.protocols,
+                      .last_heard = stranger.seen};
     status.record.id = id;
     status.record.name = id.Short();
     all.push_back(std::move(status));

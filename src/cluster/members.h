@@ -91,6 +91,8 @@ class Members {
     uint64_t incarnation = 0;  // highest seen
     std::string name;
     std::string detail;
+    wire::RefusalCode refusal = wire::RefusalCode::kNotMember;
+    wire::Protocols protocols;
     std::vector<wire::Address> addresses;
     Time last_heard{};
     Time down_since{};  // without a session; else meaningless
@@ -102,9 +104,10 @@ class Members {
     uint64_t echoed = 0;  // last of ours that it has confirmed
     uint64_t progress = 0;
     std::array<Time, kSentTimes> sent_at{};
+    std::optional<std::chrono::milliseconds> clock_ahead;
   };
   struct Stranger {
-    std::string detail;
+    PeerRefused refused;
     Time seen{};
   };
   Peer* Find(const NodeId& id);
@@ -115,7 +118,9 @@ class Members {
   void NoteStranger(const PeerRefused& event);
   static void HideModels(Peer& guest);
   void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses, bool met);
+  std::string SilenceText(Time silent) const;
   void MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason);
+  void CompareClocks(Peer& peer, const wire::Heartbeat& heartbeat);
   void SendHeartbeat(const NodeId& id, Peer& peer);
   void SendHints(const NodeId& to);
   void Reconnect(const NodeId& id, Peer& peer);

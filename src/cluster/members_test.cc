@@ -82,6 +82,52 @@ TEST_F(MembersTest, AStrangerThatProvesItselfIsAMember) {
   EXPECT_EQ(core_.Nodes().size(), 2u);
 }
 
+TEST_F(MembersTest, ARefusedDeviceIsShownWithWhatItSpeaks) {
+  const PeerRefused refused{Id(1), "update", wire::RefusalCode::kVersion, {7, 9}};
+  Tell(refused);  // a stranger
+  EXPECT_EQ(See(1)->refusal, wire::RefusalCode::kVersion);
+  EXPECT_EQ(See(1)->protocols, (wire::Protocols{7, 9}));
+  Join(1);
+  Depart(1);
+  Tell(refused);  // a member that was updated
+  EXPECT_EQ(See(1)->refusal, wire::RefusalCode::kVersion);
+  EXPECT_EQ(See(1)->protocols, (wire::Protocols{7, 9}));
+}
+
+// The peer reads its clock at some moment between our heartbeat and its answer.
+TEST_F(MembersTest, ClocksAreComparedToWithinAMessagesWay) {
+  using std::chrono::milliseconds, std::chrono::seconds;
+  constexpr uint64_t kWall = 1'800'000'000'000;
+  Tell(Tick{.wall_ms = kWall});
+  Join(1);
+  EXPECT_FALSE(See(1)->clock_ahead);
+  now_ += milliseconds(400);
+  Tell(Tick{.wall_ms = kWall + 400});
+  const auto say = [&](uint64_t sequence, uint64_t wall_ms) {
+    Tell(Received{Id(1), wire::Heartbeat{.sequence = sequence, .echo = 1, .wall_ms = wall_ms}});
+    return See(1)->clock_ahead;
+  };
+  EXPECT_FALSE(say(1, 0)) << "one that does not say";
+  EXPECT_EQ(say(2, kWall), milliseconds(0)) << "no later than ours when it was asked";
+  EXPECT_EQ(say(3, kWall + 400), milliseconds(0));
+  EXPECT_EQ(say(4, kWall + 10'400), seconds(10));
+  EXPECT_EQ(say(5, kWall - 90'000), -seconds(90));
+  Tell(SessionDown{Id(1), "closed"});
+  Tell(SessionUp{.peer = Id(1), .boot_nonce = 2});
+  EXPECT_FALSE(See(1)->clock_ahead) << "a restarted one is asked anew";
+}
+
+TEST_F(MembersTest, ItIsSaidSinceWhenADeviceIsSilent) {
+  Tell(Tick{.wall_ms = 1'800'000'000'000});  // 2027-01-15 08:00:00
+  Join(1);
+  for (int i = 0; i < 70; ++i) {
+    now_ += std::chrono::milliseconds(100);
+    Tell(Tick{.wall_ms = 1'800'000'000'000 + 100 * (static_cast<uint64_t>(i) + 1)});
+  }
+  EXPECT_EQ(See(1)->state, PeerState::kDead);
+  EXPECT_EQ(See(1)->detail, "silent since 2027-01-15 08:00:00 UTC");
+}
+
 TEST_F(MembersTest, AForgottenDeviceIsLostAtOnce) {
   Join(1);
   const auto effects = Tell(PeerForgotten{Id(1), "it was forgotten"});

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cluster/desired_models.h"
+#include "cluster/give_back.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -12,16 +13,6 @@ namespace {
 
 // How often running plans are compared with what their devices are now.
 constexpr Time kLookPeriod = std::chrono::seconds(1);
-
-// What a plan holds is free for the one that takes its place.
-void GiveBack(const wire::Plan& plan, std::vector<PlanNode>& nodes) {
-  for (const wire::StagePlan& stage : plan.stages) {
-    for (PlanNode& node : nodes) {
-      if (node.id == stage.node)
-        node.memory_available = std::min(node.memory_budget, node.memory_available + stage.bytes);
-    }
-  }
-}
 
 uint32_t RequestsOf(const wire::InstanceSummary& running) {
   return running.active_requests + running.queued_requests;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cluster/give_back.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -65,6 +66,8 @@ wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest
   std::erase_if(nodes, [&](const PlanNode& node) {
     return std::ranges::find(without, node.id) != without.end();
   });
+  if (const wire::InstanceSummary* running = desired_.Best(request.model))
+    GiveBack(running->plan, nodes);
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();
   if (choice) {

@@ -77,8 +77,8 @@ Result<Trust::Change> Trust::Admit(TrustEntry entry) {
   if (IsForgotten(entry.id)) {
     return Fail(
         ErrorCode::kInvalid,
-        "the device {} was forgotten, which is for ever: it needs a new key (delete key.pem "
-        "in its data folder)",
+        "the device {} was forgotten, which is for ever: it needs a new key (exo rotate-key on "
+        "it, then start exo there again)",
         entry.id.Short());
   }
   if (entries_.size() >= wire::kMaxTrustEntries && !entries_.contains(entry.id)) {

@@ -10,9 +10,19 @@ using wire::HelloReply;
 using wire::Message;
 using wire::RefusalCode;
 
-std::optional<uint32_t> CommonVersion(const Hello& a, const Hello& b) {
-  const uint32_t newest = std::min(a.protocol_newest, b.protocol_newest);
-  if (newest < std::max(a.protocol_oldest, b.protocol_oldest)) return std::nullopt;
+namespace {
+
+// For people at the device that speaks `ours`.
+std::string VersionText(const wire::Protocols& theirs, const wire::Protocols& ours) {
+  return fmt::format("it speaks {}, this device {}: update exo on {}", TextOf(theirs), TextOf(ours),
+                     theirs.newest < ours.newest ? "it" : "this device");
+}
+
+}  // namespace
+
+std::optional<uint32_t> CommonVersion(const wire::Protocols& a, const wire::Protocols& b) {
+  const uint32_t newest = std::min(a.newest, b.newest);
+  if (newest < std::max(a.oldest, b.oldest)) return std::nullopt;
   return newest;
 }
 
@@ -22,8 +32,7 @@ Handshake::Handshake(const SecureChannel& channel, const NodeId& self, const Clu
 
 Hello Handshake::Opening() const {
   Hello opening;
-  opening.protocol_oldest = hello_.protocol_oldest;
-  opening.protocol_newest = hello_.protocol_newest;
+  opening.protocols = hello_.protocols;
   if (secret_ != nullptr) {
     const auto proof = initiator()
                            ? secret_->Proof(channel_.side, channel_.exporter, self_, channel_.peer)
@@ -49,18 +58,18 @@ Handshake::Messages Handshake::On(const Message& message) {
   return Refuse(RefusalCode::kNotMember, "a message out of turn in the handshake");
 }
 
-std::optional<HelloReply> Handshake::CheckVersions(const Hello& hello) const {
-  if (CommonVersion(hello, hello_)) return std::nullopt;
-  return HelloReply{.code = RefusalCode::kVersion,
-                    .reason = fmt::format(
-                        "one device speaks protocol {} to {}, the other {} to {}: update exo on "
-                        "the older one",
-                        hello.protocol_oldest, hello.protocol_newest, hello_.protocol_oldest,
-                        hello_.protocol_newest)};
+// Each side reads a sentence of its own.
+Handshake::Messages Handshake::RefuseVersion() {
+  Messages out = Refuse({.code = RefusalCode::kVersion,
+                         .reason = VersionText(hello_.protocols, peer_protocols_),
+                         .protocols = hello_.protocols});
+  refusal_.reason = VersionText(peer_protocols_, hello_.protocols);
+  return out;
 }
 
 Handshake::Messages Handshake::OnOpening(const Hello& hello) {
-  if (auto refusal = CheckVersions(hello)) return Refuse(std::move(*refusal));
+  peer_protocols_ = hello.protocols;
+  if (!CommonVersion(peer_protocols_, hello_.protocols)) return RefuseVersion();
   const ProofSide theirs = initiator() ? ProofSide::kListener : ProofSide::kInitiator;
   proven_ =
       secret_ != nullptr &&
@@ -79,7 +88,8 @@ Handshake::Messages Handshake::OnOpening(const Hello& hello) {
 Handshake::Messages Handshake::OnFull(const Hello& hello) {
   peer_hello_ = hello;
   peer_hello_.proof.clear();
-  if (auto refusal = CheckVersions(hello)) return Refuse(std::move(*refusal));
+  peer_protocols_ = hello.protocols;
+  if (!CommonVersion(peer_protocols_, hello_.protocols)) return RefuseVersion();
   if (hello.numerics != hello_.numerics) {
     return Refuse(
         RefusalCode::kNumerics,
@@ -101,6 +111,10 @@ Handshake::Messages Handshake::OnReply(const HelloReply& reply) {
   if (!reply.accepted) {
     state_ = State::kRefusedByPeer;
     refusal_ = reply;
+    if (reply.protocols.newest == 0) return {};
+    peer_protocols_ = reply.protocols;
+    if (reply.code == RefusalCode::kVersion)
+      refusal_.reason = VersionText(peer_protocols_, hello_.protocols);
     return {};
   }
   if (due_ != Due::kReply)

@@ -50,6 +50,8 @@ class Handshake {
   State state() const { return state_; }
   const wire::Hello& peer_hello() const { return peer_hello_; }
   bool proven() const { return proven_; }
+  // What the peer speaks; newest 0: it has not said.
+  const wire::Protocols& peer_protocols() const { return peer_protocols_; }
   // For kRefused and kRefusedByPeer.
   const wire::HelloReply& refusal() const { return refusal_; }
 
@@ -61,7 +63,7 @@ class Handshake {
   Messages OnReply(const wire::HelloReply& reply);
   Messages Refuse(wire::HelloReply reply);
   Messages Refuse(wire::RefusalCode code, std::string reason);
-  std::optional<wire::HelloReply> CheckVersions(const wire::Hello& hello) const;
+  Messages RefuseVersion();
   bool initiator() const { return channel_.side == ProofSide::kInitiator; }
 
   const SecureChannel channel_;
@@ -71,12 +73,13 @@ class Handshake {
   Gate& gate_;
   State state_ = State::kGoing;
   enum class Due { kOpening, kFull, kReply } due_ = Due::kOpening;
+  wire::Protocols peer_protocols_;
   wire::Hello peer_hello_;
   wire::HelloReply refusal_;
   bool proven_ = false;
 };
 
 // The largest protocol version that both speak, or nothing.
-std::optional<uint32_t> CommonVersion(const wire::Hello& a, const wire::Hello& b);
+std::optional<uint32_t> CommonVersion(const wire::Protocols& a, const wire::Protocols& b);
 
 }  // namespace exo::net

@@ -276,7 +276,7 @@ bool PeersImpl::OnKey(Session& session) {
       events_.OnRefused({session.remote(), session.peer(), RefusalCode::kKeyInUse,
                          "another device uses this device's key (a copied data folder?): delete "
                          "key.pem on one of them",
-                         false});
+                         false, session.peer_protocols()});
     }
     connector_.Finished(*session.target(),
                         self ? Connector::Outcome::kSelf : Connector::Outcome::kRefused,
@@ -289,7 +289,8 @@ bool PeersImpl::OnKey(Session& session) {
 std::optional<HelloReply> PeersImpl::CheckMember(Session& session, bool proven) {
   if (trust_.IsRevoked(session.peer())) {
     return Refusal(RefusalCode::kNotMember,
-                   "this device was removed from the cluster; give it a new key to join again");
+                   "this device was removed from the cluster; to join again it needs a new key: "
+                   "exo rotate-key on it");
   }
   if (proven || trust_.IsTrusted(session.peer())) return std::nullopt;
   return Refusal(RefusalCode::kNotMember,
@@ -408,8 +409,8 @@ void PeersImpl::Report(const Session& session) {
   if (session.target())
     connector_.Finished(*session.target(), OutcomeOf(refusal.code), session.peer());
   if (refusal.code == RefusalCode::kDuplicate) return;  // crossing connections are no news
-  events_.OnRefused(
-      {session.remote(), session.peer(), refusal.code, refusal.reason, session.refused_by_peer()});
+  events_.OnRefused({session.remote(), session.peer(), refusal.code, refusal.reason,
+                     session.refused_by_peer(), session.peer_protocols()});
 }
 
 void PeersImpl::EndUp(Session& session, std::string_view reason) {

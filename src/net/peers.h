@@ -43,7 +43,8 @@ struct Refused {
   std::optional<NodeId> id;  // unset when the handshake did not get that far
   wire::RefusalCode code = wire::RefusalCode::kNotMember;
   std::string reason;
-  bool by_peer = false;  // they refused us; otherwise we refused them
+  bool by_peer = false;       // they refused us; otherwise we refused them
+  wire::Protocols protocols;  // what they speak; newest 0: not told
 };
 
 class PeerEvents {

@@ -72,6 +72,10 @@ class Session final : private Connection::Owner, private Handshake::Gate {
   const wire::Address& remote() const { return remote_; }
   const wire::Address& local() const { return local_; }
   bool proven() const { return handshake_ && handshake_->proven(); }
+  // What the peer speaks; newest 0: it has not said.
+  wire::Protocols peer_protocols() const {
+    return handshake_ ? handshake_->peer_protocols() : wire::Protocols{};
+  }
   // Set when the handshake ended in a refusal.
   const std::optional<wire::HelloReply>& refusal() const { return refusal_; }
   bool refused_by_peer() const { return refused_by_peer_; }

@@ -63,8 +63,7 @@ struct NodeOptions {
   std::string name = "node";
   std::string secret;  // text form; empty: none
   NumericsId numerics;
-  uint32_t protocol_oldest = wire::kProtocolOldest;
-  uint32_t protocol_newest = wire::kProtocolVersion;
+  wire::Protocols protocols = wire::kProtocols;
   uint64_t boot_nonce = 1;
   uint16_t port = 0;
   std::string bind = "127.0.0.1";
@@ -80,8 +79,7 @@ class TestNode final : public PeerEvents {
     peers.self.name = options.name;
     peers.self.version = "test";
     peers.self.numerics = options.numerics;
-    peers.self.protocol_oldest = options.protocol_oldest;
-    peers.self.protocol_newest = options.protocol_newest;
+    peers.self.protocols = options.protocols;
     peers.self.boot_nonce = options.boot_nonce;
     thread_.On([&] {
       auto started = Peers::Start(thread_.loop(), *identity_, secret_, trust, *this, peers);

@@ -4,6 +4,7 @@
 // Thread: any.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -37,6 +38,11 @@ struct MemberSight {
   std::string name;
   std::string id;
   std::string state, detail;  // as in NodeView
+  // Of a refused one: why, and what it speaks (newest 0: not told).
+  wire::RefusalCode refusal = wire::RefusalCode::kNotMember;
+  wire::Protocols protocols;
+  // How far its clock is ahead of this device's, at the least. Unset: not known.
+  std::optional<std::chrono::milliseconds> clock_ahead;
   bool same_arithmetic = true;
   std::vector<std::string> reasons;  // why its addresses do not answer: "10.0.0.2:52416 (refused)"
   uint32_t withheld = 0;             // percent of its speed

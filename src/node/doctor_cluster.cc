@@ -1,6 +1,8 @@
 // What a running node's doctor says of the cluster.
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 #include "base/units.h"
 #include "node/doctor.h"
 
@@ -8,6 +10,8 @@ namespace exo::node {
 namespace {
 
 constexpr uint32_t kAnyWithheld = 25;  // percent; less is not worth a word
+// Of two clocks. Nobody changes a chat on two devices within less, so that the order stays right.
+constexpr std::chrono::seconds kClocksApart(5);
 
 Finding Fine(const char* id, std::string title, std::string detail) {
   return {.id = id, .title = std::move(title), .detail = std::move(detail)};
@@ -81,16 +85,56 @@ std::string AwayText(const std::string& state) {
   return "it does not answer";
 }
 
-// Nothing where it is as it should be.
-std::optional<Finding> JudgeMember(const MemberSight& member) {
-  const std::string who = member.name.empty() ? member.id.substr(0, 8) : member.name;
-  if (member.state == "refused") {
-    return Finding{"members", FindingState::kProblem, fmt::format("{} is not let in", who),
-                   member.detail,
-                   "the same version of exo on all devices, and one cluster (exo invite there, exo "
-                   "join here), helps in most cases; a device that was removed needs a new key "
-                   "first: stop exo on it and delete key.pem in its data folder"};
+std::string NameOf(const MemberSight& member) {
+  return member.name.empty() ? member.id.substr(0, 8) : member.name;
+}
+
+Finding JudgeOtherProtocol(const MemberSight& member, const std::string& self) {
+  const std::string who = NameOf(member);
+  Finding finding{"members", FindingState::kProblem,
+                  fmt::format("{} has another version of exo", who), member.detail,
+                  "update exo on the device with the older version (exo --version)"};
+  if (member.protocols.newest == 0) return finding;
+  const bool it_is_older = member.protocols.newest < wire::kProtocolVersion;
+  finding.detail =
+      fmt::format("{} speaks {}, this device ({}) {}: they do not understand each other", who,
+                  TextOf(member.protocols), self, TextOf(wire::kProtocols));
+  finding.fix = it_is_older ? fmt::format("update exo on {}, which has the older version", who)
+                            : fmt::format(
+                                  "update exo on this device ({}), which has the older "
+                                  "version",
+                                  self);
+  return finding;
+}
+
+Finding JudgeRefused(const MemberSight& member, const std::string& self) {
+  const auto refused = [&](std::string fix) {
+    return Finding{"members", FindingState::kProblem,
+                   fmt::format("{} is not let in", NameOf(member)), member.detail, std::move(fix)};
+  };
+  switch (member.refusal) {
+    case wire::RefusalCode::kVersion:
+      return JudgeOtherProtocol(member, self);
+    case wire::RefusalCode::kNumerics:
+      return refused("install the same version of exo on both (exo --version)");
+    case wire::RefusalCode::kKeyInUse:
+      return refused("stop exo on one of the two, delete key.pem in its data folder, and start it");
+    case wire::RefusalCode::kBusy:
+      return refused("stop exo on a device that is not needed, or forget it: exo forget NAME");
+    case wire::RefusalCode::kNotMember:
+    case wire::RefusalCode::kDuplicate:
+    case wire::RefusalCode::kUnknownPlan:
+      break;
   }
+  return refused(
+      "if it is yours: exo invite on one of the two, exo join CODE on the other; a device that was "
+      "forgotten needs a new key first: exo rotate-key on it, and start exo there again");
+}
+
+// Nothing where it is as it should be.
+std::optional<Finding> JudgeMember(const MemberSight& member, const std::string& self) {
+  const std::string who = NameOf(member);
+  if (member.state == "refused") return JudgeRefused(member, self);
   if (member.state != "self" && member.state != "alive") {
     std::string detail = AwayText(member.state);
     if (!member.detail.empty()) detail += fmt::format(" ({})", member.detail);
@@ -118,15 +162,59 @@ std::optional<Finding> JudgeMember(const MemberSight& member) {
 void JudgeMembers(const ClusterSight& sight, std::vector<Finding>& findings) {
   const size_t before = findings.size();
   size_t here = 0;
+  const std::string self = sight.members.empty() ? "" : NameOf(sight.members[0]);
   for (const MemberSight& member : sight.members) {
     here += member.state == "self" || member.state == "alive" ? 1 : 0;
-    if (auto finding = JudgeMember(member)) findings.push_back(*std::move(finding));
+    if (auto finding = JudgeMember(member, self)) findings.push_back(*std::move(finding));
   }
   if (findings.size() == before) {
     findings.push_back(Fine("members", "every device that is known is here",
                             here == 1 ? "this device is alone; exo invite adds another"
                                       : fmt::format("{} devices", here)));
   }
+}
+
+// "90 s", "12 min", "3 h", "2 days"
+std::string ClockText(std::chrono::milliseconds apart) {
+  using std::chrono::round, std::chrono::seconds, std::chrono::minutes, std::chrono::hours,
+      std::chrono::days;
+  if (apart < minutes(2)) return fmt::format("{} s", round<seconds>(apart).count());
+  if (apart < hours(2)) return fmt::format("{} min", round<minutes>(apart).count());
+  if (apart < days(2)) return fmt::format("{} h", round<hours>(apart).count());
+  return fmt::format("{} days", round<days>(apart).count());
+}
+
+// Where most others differ from this device alike, it is this one's clock that is wrong.
+void JudgeClocks(const ClusterSight& sight, std::vector<Finding>& findings) {
+  constexpr const char* kId = "clocks";
+  constexpr const char* kWhy =
+      "of two changes to a chat the later one by the clocks stays, so that a wrong clock lets the "
+      "older one win";
+  std::vector<const MemberSight*> known, apart;
+  for (const MemberSight& member : sight.members) {
+    if (!member.clock_ahead) continue;
+    known.push_back(&member);
+    if (std::chrono::abs(*member.clock_ahead) >= kClocksApart) apart.push_back(&member);
+  }
+  const auto say = [&](const std::string& whose, const std::string& than,
+                       std::chrono::milliseconds ahead, const std::string& where) {
+    findings.push_back(
+        {kId, FindingState::kWarning,
+         fmt::format("the clock of {} is {} {} {}", whose, ClockText(std::chrono::abs(ahead)),
+                     ahead.count() > 0 ? "ahead of" : "behind", than),
+         kWhy, fmt::format("on {}: timedatectl set-ntp true", where)});
+  };
+  const auto alike = [&](const MemberSight* one) {
+    return std::chrono::abs(*one->clock_ahead - *apart[0]->clock_ahead) < kClocksApart;
+  };
+  if (apart.size() >= 2 && 2 * apart.size() > known.size() && std::ranges::all_of(apart, alike))
+    return say("this device", "those of the others", -*apart[0]->clock_ahead, "this device");
+  for (const MemberSight* member : apart) {
+    say(NameOf(*member), "this device's", *member->clock_ahead,
+        fmt::format("{}, if this device's clock is right (date)", NameOf(*member)));
+  }
+  if (apart.empty() && !known.empty())
+    findings.push_back(Fine(kId, "the clocks of all devices agree", ""));
 }
 
 void JudgeTrust(const ClusterSight& sight, std::vector<Finding>& findings) {
@@ -186,6 +274,7 @@ void JudgeModels(const ClusterSight& sight, std::vector<Finding>& findings) {
 std::vector<Finding> JudgeCluster(const ClusterSight& sight) {
   std::vector<Finding> findings = {JudgeDiscovery(sight), JudgePort(sight)};
   JudgeMembers(sight, findings);
+  JudgeClocks(sight, findings);
   JudgeTrust(sight, findings);
   findings.push_back(JudgeModelMemory(sight));
   JudgeModels(sight, findings);

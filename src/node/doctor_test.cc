@@ -103,6 +103,73 @@ TEST(DoctorTest, TellsWhatIsWrongWithTheNetwork) {
             Said{"trust: a device asks to be let in"});
 }
 
+Finding TheOnlyWrong(const ClusterSight& sight, const char* id) {
+  std::vector<Finding> found;
+  for (const Finding& one : JudgeCluster(sight)) {
+    if (one.id == id && one.state != FindingState::kOk) found.push_back(one);
+  }
+  EXPECT_EQ(found.size(), 1u);
+  return found.empty() ? Finding{} : found[0];
+}
+
+TEST(DoctorTest, SaysWhichDeviceHasTheOlderVersion) {
+  ClusterSight sight = Home();
+  MemberSight& nas = sight.members[1];
+  nas.state = "refused";
+  nas.detail = "as the other device said it";
+  nas.refusal = wire::RefusalCode::kVersion;
+  nas.protocols = {7, 9};
+  Finding found = TheOnlyWrong(sight, "members");
+  EXPECT_EQ(found.title, "nas has another version of exo");
+  EXPECT_EQ(found.detail,
+            "nas speaks protocols 7 to 9, this device (desk) protocol 2: they do not understand "
+            "each other");
+  EXPECT_EQ(found.fix, "update exo on this device (desk), which has the older version");
+  nas.protocols = {1, 1};
+  found = TheOnlyWrong(sight, "members");
+  EXPECT_NE(found.detail.find("nas speaks protocol 1,"), std::string::npos);
+  EXPECT_EQ(found.fix, "update exo on nas, which has the older version");
+  nas.protocols = {};  // an old one that refused without a word about itself
+  EXPECT_EQ(TheOnlyWrong(sight, "members").detail, "as the other device said it");
+}
+
+TEST(DoctorTest, AdvisesByTheReasonOfARefusal) {
+  ClusterSight sight = Home();
+  sight.members[1].state = "refused";
+  sight.members[1].detail = "why";
+  const auto fix = [&](wire::RefusalCode code) {
+    sight.members[1].refusal = code;
+    return TheOnlyWrong(sight, "members").fix;
+  };
+  EXPECT_NE(fix(wire::RefusalCode::kNotMember).find("exo rotate-key"), std::string::npos);
+  EXPECT_NE(fix(wire::RefusalCode::kNumerics).find("same version"), std::string::npos);
+  EXPECT_NE(fix(wire::RefusalCode::kKeyInUse).find("delete key.pem"), std::string::npos);
+  EXPECT_NE(fix(wire::RefusalCode::kBusy).find("exo forget"), std::string::npos);
+}
+
+TEST(DoctorTest, TellsWhoseClockIsWrong) {
+  using std::chrono::milliseconds, std::chrono::seconds;
+  ClusterSight sight = Home();
+  MemberSight& nas = sight.members[1];
+  nas.clock_ahead = milliseconds(4900);
+  EXPECT_EQ(Wrong(JudgeCluster(sight)), Said{}) << "no chat is changed twice within that";
+  nas.clock_ahead = seconds(90);
+  Finding found = TheOnlyWrong(sight, "clocks");
+  EXPECT_EQ(found.title, "the clock of nas is 90 s ahead of this device's");
+  EXPECT_EQ(found.fix, "on nas, if this device's clock is right (date): timedatectl set-ntp true");
+  nas.clock_ahead = -std::chrono::hours(50);
+  EXPECT_EQ(TheOnlyWrong(sight, "clocks").title, "the clock of nas is 2 days behind this device's");
+  // One of several is wrong; then this device is.
+  sight.members.push_back({.name = "den", .state = "alive", .clock_ahead = milliseconds(0)});
+  sight.members.push_back({.name = "attic", .state = "alive", .clock_ahead = -seconds(1)});
+  EXPECT_EQ(TheOnlyWrong(sight, "clocks").title, "the clock of nas is 2 days behind this device's");
+  sight.members[1].clock_ahead = sight.members[2].clock_ahead = std::chrono::minutes(3);
+  sight.members[3].clock_ahead.reset();
+  found = TheOnlyWrong(sight, "clocks");
+  EXPECT_EQ(found.title, "the clock of this device is 3 min behind those of the others");
+  EXPECT_EQ(found.fix, "on this device: timedatectl set-ntp true");
+}
+
 TEST(DoctorTest, TellsWhatIsWrongWithMembersAndModels) {
   const auto with = [](auto change) {
     ClusterSight sight = Home();

@@ -17,9 +17,9 @@ constexpr size_t kMaxPending = 16;
 
 std::unexpected<PairRefused> RefuseForgotten() {
   return std::unexpected(PairRefused{PairRefusal::kForgotten,
-                                     "this device was forgotten, which is for ever; to bring it "
-                                     "back, stop its exo, delete key.pem "
-                                     "in its data folder and pair it anew"});
+                                     "this device's key was forgotten, which is for ever; to bring "
+                                     "it back, give it a new one: exo rotate-key on it, start exo "
+                                     "there again, and pair it anew"});
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What the HTTP service and the command line ask of a node.
 #include <algorithm>
 
+#include "cluster/give_back.h"
 #include "node/model_names.h"
 #include "node/node_impl.h"
 #include "node/plan_view.h"
@@ -145,10 +146,15 @@ void NodeImpl::PlanWithParts(cluster::PlanModel event, const Placing& placing,
   }
   const auto feed = [this, done](cluster::PlanModel chosen) {
     chosen.ticket = next_ticket_++;
-    plans_[chosen.ticket] = [this, done](cluster::PlanMade made) {
+    plans_[chosen.ticket] = [this, done, model = chosen.model](cluster::PlanMade made) {
       if (!made.result) return done(std::unexpected(made.result.error()));
-      done(MakePlanView(made.result->plan, made.result->expected, std::move(made.rivals),
-                        core_->PlannerNodes(), Names()));
+      std::vector<cluster::PlanNode> nodes = core_->PlannerNodes();
+      const auto running = RunningPlan(model);
+      if (running) cluster::GiveBack(*running, nodes);
+      PlanView view = MakePlanView(made.result->plan, made.result->expected, std::move(made.rivals),
+                                   nodes, Names());
+      if (running) MarkRunning(view, *running, Names());
+      done(std::move(view));
     };
     Feed(std::move(chosen));
   };

@@ -47,15 +47,19 @@ Result<ModelPlace> NodeImpl::FindPlace(const std::string& model) const {
 }
 
 MemberSight NodeImpl::LookAtMember(const cluster::NodeStatus& status) const {
-  return {.name = status.record.name,
-          .id = status.record.id.Hex(),
-          .state = status.self ? "self" : cluster::PeerStateName(status.state),
-          .detail = status.detail,
-          .same_arithmetic = status.self || status.state != cluster::PeerState::kAlive ||
-                             status.record.devices.empty() ||
-                             status.record.numerics == record_.numerics,
-          .withheld = status.record.health.withheld,
-          .health = cluster::DescribeHealth(status.record.health)};
+  return {
+      .name = KnownNameOf(status.record),
+      .id = status.record.id.Hex(),
+      .state = status.self ? "self" : cluster::PeerStateName(status.state),
+      .detail = status.detail,
+      .refusal = status.refusal,
+      .protocols = status.protocols,
+      .clock_ahead = status.state == cluster::PeerState::kAlive ? status.clock_ahead : std::nullopt,
+      .same_arithmetic = status.self || status.state != cluster::PeerState::kAlive ||
+                         status.record.devices.empty() ||
+                         status.record.numerics == record_.numerics,
+      .withheld = status.record.health.withheld,
+      .health = cluster::DescribeHealth(status.record.health)};
 }
 
 ClusterSight NodeImpl::LookAtCluster() const {

@@ -243,7 +243,9 @@ void NodeImpl::OnRefused(const net::Refused& refused) {
   LOG(kInfo, "{}{} {}:{}: {}", refused.id ? fmt::format("peer={}: ", refused.id->Short()) : "",
       refused.by_peer ? "refused by" : "refused", refused.address.host, refused.address.port,
       refused.reason);
-  if (refused.id) Feed(cluster::PeerRefused{*refused.id, refused.reason});
+  if (refused.id) {
+    Feed(cluster::PeerRefused{*refused.id, refused.reason, refused.code, refused.protocols});
+  }
 }
 
 bool NodeImpl::WantsLink(const NodeId& peer, const wire::Hello& hello) {

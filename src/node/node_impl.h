@@ -308,6 +308,7 @@ class NodeImpl final : public Node,
   void FlushDesired();
   void Do(cluster::RequestTokens& effect) { requests_->OnTokens(effect); }
   void Do(cluster::RequestQueued& effect) { requests_->OnQueued(effect); }
+  void Do(cluster::RequestLost& effect) { requests_->OnLost(effect); }
   void Do(cluster::RequestFinished& effect) {
     requests_->OnFinished(effect.finished, std::move(effect.stages), effect.codec);
   }
@@ -315,6 +316,8 @@ class NodeImpl final : public Node,
 
   void OnTrustChanged(const cluster::Trust::Change& change);
   void SpreadTrust();
+  // A member that this device trusts refuses it as none.
+  bool HasForgottenThis(const NodeId& member) const;
   // Could anybody hear of a new key, if there is somebody?
   Result<void> CheckIsHeard() const;
   void TakeNextKey(const NodeId& next, std::function<void(Result<TrustedView>)> done);

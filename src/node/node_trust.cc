@@ -206,12 +206,20 @@ void NodeImpl::RotateSecret(std::function<void(Result<void>)> done) {
   trust_->Rotate(std::move(done));
 }
 
+bool NodeImpl::HasForgottenThis(const NodeId& member) const {
+  return std::ranges::any_of(core_->Nodes(), [&](const cluster::NodeStatus& status) {
+    return status.record.id == member && status.state == cluster::PeerState::kRefused &&
+           status.refusal == wire::RefusalCode::kNotMember;
+  });
+}
+
 Result<void> NodeImpl::CheckIsHeard() const {
   const std::vector<NodeId> up = peers_->Up();
   bool others = false;
   for (const TrustEntry& entry : trust_->trust().entries()) {
     if (entry.role != TrustRole::kMember || entry.id == identity_->id()) continue;
-    if (std::ranges::find(up, entry.id) != up.end()) return {};
+    // Where a member has forgotten this device, nobody takes the present key either.
+    if (std::ranges::find(up, entry.id) != up.end() || HasForgottenThis(entry.id)) return {};
     others = true;
   }
   if (!others) return {};

@@ -1,5 +1,7 @@
 #include "node/plan_view.h"
 
+#include <algorithm>
+
 #include "cluster/partition.h"
 #include "wire/plan.h"
 
@@ -46,6 +48,23 @@ PlanView MakePlanView(const wire::Plan& plan, const wire::Expectation& expected,
   }
   view.explanation = cluster::DescribeRivals(view.rivals, name_of);
   return view;
+}
+
+void MarkRunning(PlanView& view, const wire::Plan& running, const cluster::NameOf& name_of) {
+  wire::PlanRival itself{.split = IsSharded(running) ? wire::Split::kTensor : wire::Split::kLayer};
+  for (const wire::StagePlan& stage : running.stages) itself.nodes.push_back(stage.node);
+  const auto is_itself = [&](const wire::PlanRival& rival) {
+    return rival.nodes == itself.nodes && rival.fate != wire::RivalFate::kNotRun &&
+           (itself.nodes.size() == 1 || rival.split == itself.split);
+  };
+  const auto found = std::ranges::find_if(view.rivals, is_itself);
+  if (found != view.rivals.end()) {
+    view.explanation[static_cast<size_t>(found - view.rivals.begin())] += "; running now";
+    return;
+  }
+  std::string names;
+  for (const NodeId& node : itself.nodes) names += (names.empty() ? "" : " + ") + name_of(node);
+  view.explanation.push_back(names + ": running now");
 }
 
 }  // namespace exo::node

@@ -16,4 +16,8 @@ PlanView MakePlanView(const wire::Plan& plan, const wire::Expectation& expected,
                       std::vector<wire::PlanRival> rivals,
                       const std::vector<cluster::PlanNode>& nodes, const cluster::NameOf& name_of);
 
+// Says in the view's explanation which placement is the one that runs; adds it where it was not
+// compared.
+void MarkRunning(PlanView& view, const wire::Plan& running, const cluster::NameOf& name_of);
+
 }  // namespace exo::node

@@ -442,6 +442,13 @@ void Requests::OnQueued(const cluster::RequestQueued& news) {
        .detail = news.before == 0 ? "next" : fmt::format("behind {} others", news.before)});
 }
 
+void Requests::OnLost(const cluster::RequestLost& news) const {
+  LOG(kWarning, "request={}: {} after {} tokens of the answer; {}", news.request.Short(), news.why,
+      news.generated,
+      news.goes_on ? "it goes on when the model runs again on the devices that are left"
+                   : "it ends with an error");
+}
+
 void Requests::OnTokens(const cluster::RequestTokens& news) {
   const std::vector<TokenId>& tokens = news.tokens;
   Request* request = Find(news.request);

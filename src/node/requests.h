@@ -75,6 +75,7 @@ class Requests {
   // From the cluster core.
   void OnTokens(const cluster::RequestTokens& news);
   void OnQueued(const cluster::RequestQueued& news);
+  void OnLost(const cluster::RequestLost& news) const;
   // `stages`: where it ran, when that is not where it was to run at first.
   void OnFinished(const wire::Finished& finished, std::vector<wire::StagePlan> stages = {},
                   wire::Codec codec = wire::Codec::kF32);

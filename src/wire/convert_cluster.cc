@@ -134,13 +134,12 @@ Offset<fb::Hello> Write(Builder& b, const Hello& value) {
   const auto name = Text(b, value.name);
   const auto version = Text(b, value.version);
   const auto proof = Scalars(b, value.proof);
-  return fb::CreateHello(b, value.protocol_oldest, value.protocol_newest, Fb(value.numerics),
+  return fb::CreateHello(b, value.protocols.oldest, value.protocols.newest, Fb(value.numerics),
                          static_cast<uint8_t>(value.channel), Fb(value.plan), value.boot_nonce,
                          value.listen_port, name, version, proof);
 }
 void Read(Reader& r, const fb::Hello& from, Hello& to) {
-  to.protocol_oldest = from.protocol_oldest();
-  to.protocol_newest = from.protocol_newest();
+  to.protocols = {from.protocol_oldest(), from.protocol_newest()};
   r.Id(from.numerics(), to.numerics);
   // A channel that is not known must not be taken for another one.
   if (from.channel() > static_cast<uint8_t>(Channel::kBulk)) return r.Break("channel");
@@ -155,20 +154,24 @@ void Read(Reader& r, const fb::Hello& from, Hello& to) {
 
 Offset<fb::HelloReply> Write(Builder& b, const HelloReply& value) {
   return fb::CreateHelloReply(b, value.accepted, static_cast<uint8_t>(value.code),
-                              Text(b, value.reason, kMaxText));
+                              Text(b, value.reason, kMaxText), value.protocols.oldest,
+                              value.protocols.newest);
 }
 void Read(Reader& r, const fb::HelloReply& from, HelloReply& to) {
   to.accepted = from.accepted();
   r.Enum(from.code(), RefusalCode::kKeyInUse, RefusalCode::kNotMember, to.code);
   r.Text(from.reason(), to.reason, "reason", kMaxText);
+  to.protocols = {from.protocol_oldest(), from.protocol_newest()};
 }
 
 Offset<fb::Heartbeat> Write(Builder& b, const Heartbeat& value) {
   return fb::CreateHeartbeat(b, value.sequence, value.incarnation, value.record_version, value.echo,
-                             value.progress);
+                             value.progress, value.wall_ms);
 }
-void Read(Reader&, const fb::Heartbeat& from, Heartbeat& to) {
-  to = {from.sequence(), from.incarnation(), from.record_version(), from.echo(), from.progress()};
+void Read(Reader& r, const fb::Heartbeat& from, Heartbeat& to) {
+  if (from.wall_ms() > kMaxWallMs) return r.Break("wall_ms");
+  to = {from.sequence(), from.incarnation(), from.record_version(),
+        from.echo(),     from.progress(),    from.wall_ms()};
 }
 
 Offset<fb::NodeUpdate> Write(Builder& b, const NodeUpdate& value) {

@@ -1,8 +1,15 @@
 #include "wire/messages.h"
 
+#include <fmt/format.h>
+
 #include "base/check.h"
 
 namespace exo::wire {
+
+std::string TextOf(const Protocols& protocols) {
+  if (protocols.oldest == protocols.newest) return fmt::format("protocol {}", protocols.newest);
+  return fmt::format("protocols {} to {}", protocols.oldest, protocols.newest);
+}
 
 DeviceRecord TotalOf(const NodeRecord& record) {
   return record.devices.empty() ? DeviceRecord{} : record.devices[0];

@@ -34,10 +34,19 @@ inline constexpr uint32_t kMaxName = 256;
 
 enum class Channel : uint8_t { kControl = 0, kData = 1, kBulk = 2 };
 
+// The versions of the protocol that a node speaks. Newest 0: it has not said.
+struct Protocols {
+  uint32_t oldest = 0;
+  uint32_t newest = 0;
+  friend bool operator==(const Protocols&, const Protocols&) = default;
+};
+inline constexpr Protocols kProtocols = {kProtocolOldest, kProtocolVersion};
+// "protocol 2", "protocols 2 to 3"
+std::string TextOf(const Protocols& protocols);
+
 // First message in each direction on every connection.
 struct Hello {
-  uint32_t protocol_oldest = kProtocolOldest;
-  uint32_t protocol_newest = kProtocolVersion;
+  Protocols protocols = kProtocols;
   NumericsId numerics;
   Channel channel = Channel::kControl;
   PlanId plan;               // data links: the instance they belong to
@@ -63,7 +72,8 @@ enum class RefusalCode : uint8_t {
 struct HelloReply {
   bool accepted = false;
   RefusalCode code = RefusalCode::kNotMember;
-  std::string reason;  // for display; says what to do
+  std::string reason;   // for display; says what to do
+  Protocols protocols;  // of who refuses, with kVersion
 
   friend bool operator==(const HelloReply&, const HelloReply&) = default;
 };
@@ -180,7 +190,8 @@ struct Heartbeat {
   uint64_t record_version = 0;  // the receiver asks for the record when it is behind
   uint64_t echo = 0;            // last sequence seen from the receiver (round-trip time)
   uint64_t progress =
-      0;  // work items computed since start: a live socket with a stuck kernel shows
+      0;                 // work items computed since start: a live socket with a stuck kernel shows
+  uint64_t wall_ms = 0;  // the sender's clock, milliseconds since 1970; 0: it does not say
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
 struct NodeUpdate {

@@ -220,6 +220,15 @@ bool AreLinked(const Plan& plan, size_t stage, const NodeId& node) {
          std::ranges::any_of(ConnectedFrom(plan, stage), is_node);
 }
 
+std::string RangeText(uint64_t begin, uint64_t end) {
+  return begin + 1 == end ? fmt::format("{}", begin) : fmt::format("{}-{}", begin, end - 1);
+}
+
+std::string LayersText(uint64_t begin, uint64_t end) {
+  if (begin == end) return "no layers";
+  return fmt::format("{} {}", begin + 1 == end ? "layer" : "layers", RangeText(begin, end));
+}
+
 std::string DescribeStage(const Plan& plan, int stage) {
   if (stage < 0 || static_cast<size_t>(stage) >= plan.stages.size())
     return "no layers of " + plan.model_name;
@@ -230,7 +239,7 @@ std::string DescribeStage(const Plan& plan, int stage) {
   if (part.shard) {
     return fmt::format("a part of every layer{} of {}", lead, plan.model_name);
   }
-  return fmt::format("layers {}-{}{} of {}", part.layer_begin, part.layer_end - 1, lead,
+  return fmt::format("{}{} of {}", LayersText(part.layer_begin, part.layer_end), lead,
                      plan.model_name);
 }
 

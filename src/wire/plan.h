@@ -99,6 +99,10 @@ inline uint64_t ReservedPositions(const Plan& plan) {
 // scales that are not 0, at most kMaxAdaptersUsed. Errors: kInvalid with the value.
 Result<void> CheckUses(const std::vector<AdapterUse>& uses, size_t adapters);
 
+// [begin, end), which is not empty, for display: "0-7", "8".
+std::string RangeText(uint64_t begin, uint64_t end);
+// Layers [begin, end), likewise: "layers 0-7", "layer 8", "no layers".
+std::string LayersText(uint64_t begin, uint64_t end);
 // "layers 0-7 of exo-tiny": what is lost with a stage, for display (both ends inclusive).
 std::string DescribeStage(const Plan& plan, int stage);
 

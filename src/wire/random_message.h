@@ -73,11 +73,12 @@ class RandomMessage {
   void Fill(InstanceState& v) { FillEnum(v, InstanceState::kGone); }
   void Fill(FinishReason& v) { FillEnum(v, FinishReason::kCancelled); }
 
+  void Fill(Protocols& v) { All(v.oldest, v.newest); }
   void Fill(Hello& v) {
-    All(v.protocol_oldest, v.protocol_newest, v.numerics, v.channel, v.plan, v.boot_nonce,
-        v.listen_port, v.name, v.version, v.proof);
+    All(v.protocols, v.numerics, v.channel, v.plan, v.boot_nonce, v.listen_port, v.name, v.version,
+        v.proof);
   }
-  void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason); }
+  void Fill(HelloReply& v) { All(v.accepted, v.code, v.reason, v.protocols); }
   void Fill(Address& v) { All(v.host, v.port); }
   void Fill(ModelHolding& v) {
     All(v.id, v.name, v.file_bytes, v.complete, v.trained_context, v.layers, v.architecture,
@@ -101,7 +102,10 @@ class RandomMessage {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
         v.models, v.downloads, v.awaits, v.health);
   }
-  void Fill(Heartbeat& v) { All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress); }
+  void Fill(Heartbeat& v) {
+    All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress, v.wall_ms);
+    v.wall_ms %= kMaxWallMs + 1;
+  }
   void Fill(NodeUpdate& v) { Fill(v.record); }
   void Fill(RecordRequest&) {}
   void Fill(PeerHints::Hint& v) { All(v.id, v.addresses); }

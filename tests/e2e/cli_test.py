@@ -493,8 +493,11 @@ def test_requests_traces_and_logs_are_shown(exo):
     spans = [{"name": "prompt", "device": "desk", "start_us": 0, "duration_us": 2000, "rows": 7},
              {"name": "token", "device": "na\x1bs", "start_us": 2000, "duration_us": 1000, "token": 0},
              {"name": "token", "device": "nas", "start_us": 3000, "duration_us": 1000, "token": 1}]
-    requests = {"data": [{"id": one, "model": "tiny", "state": "done"} for one in ids]}
+    mistyped = {"id": "cd" + "0" * 30, "model": "tinny", "state": "failed", "devices": []}
+    requests = {"data": [mistyped] + [{"id": one, "model": "tiny", "state": "done", "devices": ["desk"]} for one in ids]}
     answers = {"/v1/internal/requests": requests,
+               "/v1/cluster": {"nodes": [{"name": "desk", "state": "self"}, {"name": "nas", "state": "alive"},
+                                         {"name": "attic", "state": "dead"}]},
                f"/v1/internal/requests/{ids[0]}/trace": {"id": ids[0], "model": "tiny", "spans": spans, "dropped": 2},
                f"/v1/internal/requests/{ids[0]}/trace?format=chrome": {"traceEvents": []}}
     line = {"time": 1764162000123, "level": "warning", "text": "request=ab120000: slow\x1b"}
@@ -530,7 +533,11 @@ def test_requests_traces_and_logs_are_shown(exo):
         assert "token 0" in text and "token 1" not in text and "na\\x1bs" in text and "2 further spans" in text, text
         assert json.loads(said("trace", "ab12", "--format", "chrome")) == {"traceEvents": []}
         assert "2 requests begin with ab1" in said("trace", "ab1", code=2)
-        assert "no request ff" in said("trace", "ff", code=4)
+        assert said("trace") == said("trace", "ab12"), "the last one that computed something"
+        elsewhere = said("trace", "ff", code=4)
+        assert "no request ff" in elsewhere and "exo trace ff on nas" in elsewhere and "attic" not in elsewhere, elsewhere
+        requests["data"] = [mistyped]
+        assert "nothing yet that was computed" in said("trace", code=4)
         assert said("logs") == "2025-11-26T13:00:00.123Z warning request=ab120000: slow\\x1b\n"
         assert json.loads(said("logs", "--json")) == line
         server.shutdown()

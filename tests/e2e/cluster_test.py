@@ -106,6 +106,8 @@ def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
         print(f"  the answer ended {time.monotonic() - killed:.2f} s after the kill")
         assert text == expected, (text, expected)
         assert victim.name not in [stage["node"] for stage in event["exo"]["stages"]], event["exo"]
+        warned = [line for line in survivor.log.read_text().splitlines() if f"device {victim.name} with layers" in line and "warning" in line.lower()]
+        assert len(warned) == 1 and "request=" in warned[0] and "tokens of the answer; it goes on" in warned[0], warned
         for node in nodes:
             if node is not victim:
                 wait_for("the dead node to be noticed", lambda n=node: len(alive(n)) == 2, 15)
@@ -349,6 +351,8 @@ def test_the_command_line_speaks_to_the_node(exo):
         assert len(run("run", "exo-tiny", "Once upon a time", "--raw", "--max-tokens", "12")) > 10
         assert json.loads(run("run", "exo-tiny", "--json", "--max-tokens", "5", input="What is exo?"))["text"]
         assert "exo-tiny" in run("ps") and json.loads(run("ps", "--json"))[0]["stages"]
+        compared = run("plan", "exo-tiny", "--explain").split("compared:")[1]
+        assert compared.count("running now") == 1, compared
         assert "no-such" in run("run", "no-such", "x", expect=4)
         assert "process" in run("up", expect=5), "a second exo up must say who holds the folder"
         path = need_shared("data/models/stories260K/gguf") / "stories260K-f16.gguf"

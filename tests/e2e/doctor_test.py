@@ -10,7 +10,8 @@ import time
 
 from cpu_group import MemoryGroup
 from lan_test import Lan
-from lib import TINY, Node, Skip, main, wait_for
+from lib import TINY, Node, Skip, cluster, main, wait_for
+from membership_test import connect_as_stranger
 
 
 def doctor(exo, home, *arguments, prefix=(), env=None):
@@ -137,6 +138,63 @@ def test_models_and_memory_of_a_node(exo):
             node.stop()
 
 
+def doctor_findings(exo, node, check):
+    """Its checks of one kind that are not well, whole."""
+    done = subprocess.run([exo, "doctor", "--json"], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "EXO_HOME": str(node.home)})
+    return [one for one in json.loads(done.stdout)["checks"] if one["id"] == check and one["state"] != "ok"]
+
+
+def test_devices_of_other_versions(exo):
+    """Peers that speak another version of the protocol: both versions are named, and the device to be updated."""
+    with cluster(exo, 1) as [node], tempfile.TemporaryDirectory() as folder:
+        for number, (protocols, spoken, fix) in enumerate((((7, 9), "protocols 7 to 9", "update exo on this device (n1)"),
+                                                           ((1, 1), "protocol 1,", "update exo on "))):
+            answer = connect_as_stranger(node.state["port"], folder, number, protocols)
+            assert b"update exo on" in answer, answer
+            found = wait_for(spoken, lambda s=spoken: [one for one in doctor_findings(exo, node, "members") if s in one["detail"]])[0]
+            assert found["state"] == "problem" and found["title"].endswith(" has another version of exo"), found
+            assert "this device (n1) protocol 2" in found["detail"] and found["fix"].startswith(fix), found
+            assert ("this device" in found["fix"]) == (number == 0), found
+
+
+# A wall clock that is ahead by SHIFT seconds.
+CLOCK = """
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec* now) {
+  long result = syscall(SYS_clock_gettime, clock, now);
+  if (result == 0 && clock == CLOCK_REALTIME) now->tv_sec += SHIFT;
+  return (int)result;
+}
+time_t time(time_t* out) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (out) *out = now.tv_sec;
+  return now.tv_sec;
+}
+"""
+
+
+def test_a_wrong_clock(exo):
+    compiler = next((found for name in ("cc", "gcc", "clang", "clang-19") if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise Skip("there is no compiler for a clock that is wrong")
+    with tempfile.TemporaryDirectory() as folder:
+        shifted = f"{folder}/clock.so"
+        (pathlib.Path(folder) / "clock.c").write_text(CLOCK)
+        subprocess.run([compiler, "-shared", "-fPIC", "-DSHIFT=300", "-o", shifted, f"{folder}/clock.c"], check=True)
+        with cluster(exo, 2, environment=lambda name: {"LD_PRELOAD": shifted} if name == "n2" else {}) as (right, ahead):
+            for node, title, fix in ((right, "the clock of n2 is 5 min ahead of this device's", "on n2, "),
+                                     (ahead, "the clock of n1 is 5 min behind this device's", "on n1, ")):
+                found = wait_for(title, lambda n=node: doctor_findings(exo, n, "clocks"), 10)
+                assert [one["title"] for one in found] == [title], found
+                assert found[0]["state"] == "warning" and "chat" in found[0]["detail"], found
+                assert found[0]["fix"].startswith(fix) and "timedatectl" in found[0]["fix"], found
+
+
 class Hosts:
     """Two hosts of a LAN, with a node each when they are started."""
 
@@ -218,4 +276,4 @@ def test_networks_and_members(exo):
 
 if __name__ == "__main__":
     main([test_a_device_without_a_node, test_a_full_disk, test_little_memory, test_heat_and_battery, test_models_and_memory_of_a_node,
-          test_networks_and_members])
+          test_devices_of_other_versions, test_a_wrong_clock, test_networks_and_members])

@@ -14,14 +14,17 @@ from lib import Node, alive, cluster, main, restarted, wait_alive, wait_for
 STRANGERS = 260  # more than the table of members holds
 
 
-def hello():
-    """The frame of a Hello without a proof: a FlatBuffers table in which every field has its default."""
+def hello(protocols=None):
+    """The frame of a Hello without a proof: a FlatBuffers table in which every field has its default, or which has the oldest
+    and the newest version of the protocol."""
     table = struct.pack("<IHHi", 8, 4, 4, 4)
+    if protocols:
+        table = struct.pack("<IHHHHiII", 12, 8, 12, 4, 8, 8, *protocols)
     return struct.pack("<4sHHIIQQ", b"EXO1", 0, 0, len(table), 0, 0, 0) + table
 
 
-def connect_as_stranger(port, folder, number):
-    """A connection with a key of its own that shows no proof; what came back until the other side closed."""
+def connect_as_stranger(port, folder, number, protocols=None):
+    """A connection with a key of its own that shows no proof, as hello(protocols) does; what came back until the other side closed."""
     pem = f"{folder}/{number}.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=x", "-days", "9",
                     "-keyout", pem, "-out", f"{pem}.crt"], check=True, capture_output=True)
@@ -30,7 +33,7 @@ def connect_as_stranger(port, folder, number):
     context.load_cert_chain(f"{pem}.crt", pem)
     answer = b""
     with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as stream:
-        stream.sendall(hello())
+        stream.sendall(hello(protocols))
         try:
             while got := stream.recv(4096):
                 answer += got

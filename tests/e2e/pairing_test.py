@@ -1,6 +1,7 @@
 """A second device by a code, and a device that is forgotten: hosts in network namespaces on one bridge."""
 import json
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -183,7 +184,7 @@ def test_a_forgotten_device_gets_nothing(exo):
             return [one for one in home.doctor(3, "members") if one["state"] == "problem"]
         # Each host says so at the next try of host3, which waits longer each time.
         wait_for("both to refuse it", lambda: {one["title"] for one in refusing()} == {"host0 is not let in", "host1 is not let in"}, 10)
-        assert all("was removed from the cluster" in one["detail"] and "delete key.pem" in one["fix"] for one in refusing()), refusing()
+        assert all("was removed from the cluster" in one["detail"] and "exo rotate-key" in one["fix"] for one in refusing()), refusing()
         away = home.doctor(0, "members")
         assert [one["title"] for one in away] == ["host2 is not here"], "that host3 is refused is as it was wanted"
         assert home.exo_of(0, "secret") != old_secret, "the forgotten device knows the old one"
@@ -196,11 +197,22 @@ def test_a_forgotten_device_gets_nothing(exo):
         assert home.alive(3) == {"host3"}
         # With a new key and the old secret it is a stranger.
         home.stop(3)
-        os.unlink(f"{home.folder}/host3/key.pem")
+        key = pathlib.Path(f"{home.folder}/host3/key.pem")
+        forgotten = key.read_bytes()
+        key.unlink()
         home.start(3, arguments=("--peer", f"10.77.0.1:{home.nodes[0].state['port']}"))
         time.sleep(1.5)
         assert home.exo_of(3, "secret") == old_secret
         assert home.alive(3) == {"host3"} and "host3" not in home.alive(0) | home.alive(1) | home.alive(2)
+        # Its owner gives it a new one with exo rotate-key.
+        home.stop(3)
+        key.write_bytes(forgotten)
+        home.start(3)
+        wait_for("the forgotten one to be refused", refusing, 10)
+        home.exo_of(3, "rotate-key")
+        home.stop(3)
+        home.start(3)
+        assert key.read_bytes() != forgotten and home.alive(3) == {"host3"}
         # It may ask, and come back when a user has compared its new id.
         refused = home.join_at(3, "--ask", 2)
         assert refused.returncode == 5 and ("host3", "pending") in home.devices(2), refused

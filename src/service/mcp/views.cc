@@ -7,15 +7,10 @@
 
 #include "base/units.h"
 #include "service/mcp/tools.h"
+#include "wire/plan.h"
 
 namespace exo::service::mcp {
 namespace {
-
-// "layers 0-4" for [0, 5).
-std::string LayersText(const wire::StagePlan& stage) {
-  if (stage.layer_begin == stage.layer_end) return "no layers";
-  return fmt::format("layers {}-{}", stage.layer_begin, stage.layer_end - 1);
-}
 
 uint64_t FreeBytes(const wire::DeviceRecord& device) {
   return device.memory_budget - std::min(device.memory_budget, device.memory_reserved);
@@ -99,8 +94,9 @@ Json PlanResult(const node::PlanView& view) {
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const wire::StagePlan& stage = plan.stages[i];
     const std::string name = i < view.node_names.size() ? view.node_names[i] : stage.node.Short();
-    where += fmt::format("{}{} ({}, {})", i == 0 ? "" : ", ", name, LayersText(stage),
-                         FormatSize(stage.bytes));
+    where +=
+        fmt::format("{}{} ({}, {})", i == 0 ? "" : ", ", name,
+                    wire::LayersText(stage.layer_begin, stage.layer_end), FormatSize(stage.bytes));
     stages.push_back({{"device", name},
                       {"layer_begin", stage.layer_begin},
                       {"layer_end", stage.layer_end},

@@ -6,12 +6,12 @@ await setLanguage('en');
 
 test('bytes have decimal units and two digits at least', () => {
   expect(bytes(0)).toBe('0 B');
-  expect(bytes(999)).toBe('999 B');
-  expect(bytes(1000)).toBe('1.0 kB');
-  expect(bytes(5.03e9)).toBe('5.0 GB');
-  expect(bytes(9.96e9)).toBe('10 GB');
-  expect(bytes(42.5e9)).toBe('43 GB');
-  expect(bytes(999_600)).toBe('1.0 MB');
+  expect(bytes(1023)).toBe('1,023 B');
+  expect(bytes(1024)).toBe('1.0 KiB');
+  expect(bytes(5.03 * 2 ** 30)).toBe('5.0 GiB');
+  expect(bytes(9.96 * 2 ** 30)).toBe('10 GiB');
+  expect(bytes(42.5 * 2 ** 30)).toBe('43 GiB');
+  expect(bytes(1023.6 * 2 ** 10)).toBe('1.0 MiB');
   expect(bytes(-5)).toBe('0 B');
 });
 
@@ -33,7 +33,7 @@ test('speeds keep the digits that matter', () => {
 
 test('the language of the page is used', async () => {
   await setLanguage('de');
-  expect(bytes(5.03e9)).toBe('5,0 GB');
+  expect(bytes(5.03 * 2 ** 30)).toBe('5,0 GiB');
   expect(percent(0.62)).toMatch(/^62\s%$/);
   await setLanguage('en');
   expect(ago(0, 5 * 60_000)).toBe('5 minutes ago');

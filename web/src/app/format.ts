@@ -1,18 +1,18 @@
 // Amounts in words, in the language of the page.
 import { currentLanguage } from '../words/index.svelte';
 
-const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
 function number(value: number, digits: number): string {
   return value.toLocaleString(currentLanguage(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// Decimal units, as disks and downloads are labeled: 5.0 GB, 41 GB, 0 B.
+// The units of the command line (src/base/units.h): 5.0 GiB, 41 GiB, 0 B.
 export function bytes(amount: number): string {
   let value = Math.max(0, amount);
   let unit = 0;
-  while (value >= 999.5 && unit + 1 < units.length) {
-    value /= 1000;
+  while (value >= 1023.5 && unit + 1 < units.length) {
+    value /= 1024;
     ++unit;
   }
   return `${number(value, unit > 0 && value < 9.95 ? 1 : 0)} ${units[unit]}`;

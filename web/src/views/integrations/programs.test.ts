@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
-import { programs } from './programs';
+import claude from './claude.txt?raw';
+import { noKey, programs } from './programs';
 
-const local = { base: 'http://127.0.0.1:52415', model: 'qwen3-8b', key: 'any' };
+const local = { base: 'http://127.0.0.1:52415', model: 'qwen3-8b', key: noKey };
 const remote = { base: 'https://192.168.1.17:52417', model: 'qwen3-8b', key: 'YOUR_KEY' };
 
 test('every program is told the address, and the model unless it lists them itself', () => {
@@ -9,6 +10,12 @@ test('every program is told the address, and the model unless it lists them itse
     expect(program.text(local), program.name).toContain(local.base);
     if (program.name !== 'Open WebUI') expect(program.text(local), program.name).toContain(local.model);
   }
+});
+
+test('Claude Code gets what exo launch claude --print says', () => {
+  const program = programs.find((one) => one.launch === 'claude')!;
+  const target = { base: 'http://localhost:52415', model: 'qwen3:8b', context: 65536, key: noKey };
+  expect(program.text(target) + '\n').toBe(claude);
 });
 
 test('JSON files are JSON', () => {

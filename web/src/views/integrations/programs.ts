@@ -4,9 +4,12 @@ export interface Target {
   // http://127.0.0.1:52415, without a slash at the end.
   base: string;
   model: string;
-  // What stands for the key: any text where none is needed.
+  // Tokens; absent: not known.
+  context?: number;
+  // noKey where none is needed: the programs insist on some text.
   key: string;
 }
+export const noKey = 'exo';
 export interface Program {
   name: string;
   kind: 'agents' | 'apps' | 'code';
@@ -23,15 +26,21 @@ const pretty = (value: unknown): string => JSON.stringify(value, null, 2);
 export const programs: Program[] = [
   {
     name: 'Claude Code', kind: 'agents', place: 'shell', launch: 'claude',
-    text: ({ base, model, key }) =>
-      `ANTHROPIC_BASE_URL=${base} \\\nANTHROPIC_API_KEY=${key} \\\nCLAUDE_CODE_ATTRIBUTION_HEADER=0 \\\nclaude --model ${model}`,
+    // What `exo launch claude --print` says (src/app/launch_command.cc); claude.txt holds both to it.
+    text: ({ base, model, context, key }) =>
+      [
+        `ANTHROPIC_BASE_URL=${base}`, `ANTHROPIC_AUTH_TOKEN=${key}`, `ANTHROPIC_MODEL=${model}`,
+        ...['OPUS', 'SONNET', 'HAIKU'].map((size) => `ANTHROPIC_DEFAULT_${size}_MODEL=${model}`),
+        `CLAUDE_CODE_SUBAGENT_MODEL=${model}`, 'CLAUDE_CODE_ATTRIBUTION_HEADER=0',
+        ...(context ? [`CLAUDE_CODE_AUTO_COMPACT_WINDOW=${context - Math.floor(context / 10)}`] : []), 'claude',
+      ].join(' \\\n  '),
   },
   {
     name: 'Codex', kind: 'agents', place: { file: '~/.codex/config.toml' }, launch: 'codex',
     text: ({ base, model, key }) =>
       [
         `model = "${model}"`, 'model_provider = "exo"', '[model_providers.exo]', 'name = "exo"', `base_url = "${base}/v1"`,
-        'wire_api = "responses"', ...(key === 'any' ? [] : ['env_key = "EXO_API_KEY"']),
+        'wire_api = "responses"', ...(key === noKey ? [] : ['env_key = "EXO_API_KEY"']),
       ].join('\n'),
   },
   {
@@ -79,7 +88,7 @@ export const programs: Program[] = [
   {
     name: 'curl', kind: 'code', place: 'shell',
     text: ({ base, model, key }) =>
-      `curl ${base}/v1/chat/completions \\\n` + (key === 'any' ? '' : `  -H "Authorization: Bearer ${key}" \\\n`) +
+      `curl ${base}/v1/chat/completions \\\n` + (key === noKey ? '' : `  -H "Authorization: Bearer ${key}" \\\n`) +
       `  -H "Content-Type: application/json" \\\n  -d '${JSON.stringify({ model, messages: [{ role: 'user', content: 'Hello' }] })}'`,
   },
   {

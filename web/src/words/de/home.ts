@@ -36,7 +36,7 @@ export const home: Words['home'] = {
   traffic: 'Sendet',
   memoryUse: (exo: string, total: string) => `${exo} von ${total} durch Modelle`,
   states: {
-    self: 'dieses Gerät', connecting: 'verbindet sich', alive: 'da', suspect: 'seit Sekunden nicht gehört', dead: 'weg',
+    self: 'dieses Gerät', connecting: 'verbindet sich', alive: 'da', suspect: 'seit Sekunden nicht gehört', dead: 'verloren',
     left: 'hat sich abgemeldet', refused: 'wurde nicht eingelassen',
   },
   mains: 'Netz',

@@ -35,7 +35,7 @@ export const home = {
   traffic: 'Sends',
   memoryUse: (exo: string, total: string) => `${exo} of ${total} by models`,
   states: {
-    self: 'this device', connecting: 'connecting', alive: 'here', suspect: 'not heard of for some seconds', dead: 'gone',
+    self: 'this device', connecting: 'connecting', alive: 'here', suspect: 'not heard of for some seconds', dead: 'lost',
     left: 'said goodbye', refused: 'was not let in',
   },
   mains: 'mains',
