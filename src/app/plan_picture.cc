@@ -38,14 +38,39 @@ const json* DeviceOf(const json& plan, const std::string& id) {
   return nullptr;
 }
 
-// "layers 0-7, input and output", "KV heads 0-3, columns 0-4095, input and output"
-std::string PartOf(const json& stage, bool lead) {
+// "KV heads 0-3", "no columns"; nothing where the stage has no such field.
+std::string RangeOf(const json& stage, const char* field, std::string_view what) {
+  const auto range = stage.find(field);
+  if (range == stage.end()) return "";
+  const auto begin = (*range)[0].get<uint64_t>(), end = (*range)[1].get<uint64_t>();
+  return begin == end ? fmt::format("no {}", what)
+                      : fmt::format("{} {}", what, wire::RangeText(begin, end));
+}
+
+// "KV heads 0-3, columns 0-4095 of every layer". A mixture has columns where it has a shared
+// expert.
+std::string ShardPart(const json& stage, bool columns) {
+  std::string part;
+  for (const std::string& range :
+       {RangeOf(stage, "kv_heads", "KV heads"), RangeOf(stage, "query_heads", "query heads"),
+        columns ? RangeOf(stage, "ffn_columns", "columns") : "",
+        RangeOf(stage, "experts", "experts")})
+    if (!range.empty()) part += (part.empty() ? "" : ", ") + range;
+  return part + " of every layer";
+}
+
+bool HasColumns(const json& stages) {
+  return std::ranges::any_of(stages, [](const json& stage) {
+    const auto columns = stage.find("ffn_columns");
+    return columns != stage.end() && (*columns)[1].get<uint64_t>() > 0;
+  });
+}
+
+// "layers 0-7, input and output", or a shard's part.
+std::string PartOf(const json& plan, const json& stage, bool lead) {
   std::string part;
   if (stage.contains("kv_heads")) {
-    const json &heads = stage["kv_heads"], &columns = stage["ffn_columns"];
-    part = fmt::format("KV heads {}, columns {} of every layer",
-                       wire::RangeText(heads[0].get<uint64_t>(), heads[1].get<uint64_t>()),
-                       wire::RangeText(columns[0].get<uint64_t>(), columns[1].get<uint64_t>()));
+    part = ShardPart(stage, HasColumns(plan["stages"]));
   } else {
     part = wire::LayersText(stage.value("layer_begin", uint64_t{0}),
                             stage.value("layer_end", uint64_t{0}));
@@ -89,8 +114,9 @@ std::string NameOfStage(const json& stages, const std::string& id) {
 
 std::string StageLines(const json& plan, const json& stage, bool lead, size_t columns) {
   const double ms = stage.value("ms_per_token", 0.0);
-  return Wrapped(fmt::format("{}: {}", Printable(stage.value("node", "")), PartOf(stage, lead)),
-                 columns, 2) +
+  return Wrapped(
+             fmt::format("{}: {}", Printable(stage.value("node", "")), PartOf(plan, stage, lead)),
+             columns, 2) +
          MemoryLines(DeviceOf(plan, stage.value("node_id", "")), stage.value("bytes", uint64_t{0}),
                      ms > 0 ? fmt::format("{:.1f} ms a token", ms) : "", columns);
 }

@@ -97,6 +97,24 @@ TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
   EXPECT_FALSE(text.contains("    v\n"));
 }
 
+TEST(PlanPictureTest, ShardsOfAMixtureListTheirExperts) {
+  json plan = TwoStages();
+  for (size_t i = 0; i < 2; ++i) {
+    plan["stages"][i]["kv_heads"] = {0, 1};
+    plan["stages"][i]["query_heads"] = {3 * i, 3 * i + 3};
+    plan["stages"][i]["ffn_columns"] = {0, 0};
+    plan["stages"][i]["experts"] = {60 * i, 60 + 4 * i};
+  }
+  const std::string text = PlanPicture(plan, 80);
+  EXPECT_TRUE(text.contains("laptop: KV heads 0, query heads 3-5, experts 60-63 of every layer\n"))
+      << text;
+  plan["stages"][1]["ffn_columns"] = {0, 512};
+  plan["stages"][1]["experts"] = {60, 60};
+  EXPECT_TRUE(PlanPicture(plan, 80).contains(
+      "laptop: KV heads 0, query heads 3-5, columns 0-511, no experts of every layer\n"))
+      << PlanPicture(plan, 80);
+}
+
 // Names come from other devices.
 TEST(PlanPictureTest, NamesCannotMoveTheCursor) {
   json plan = TwoStages();

@@ -53,17 +53,21 @@ class TensorSource {
   virtual void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t bytes) = 0;
 };
 
-// The part of each layer that one shard of a tensor split computes: some KV heads with the query
-// heads that share them, and some columns of the feed-forward block. Both are cut between leaves
-// (backend/collective.h) and between the blocks of the weights. And its rows of the output matrix,
-// cut between panels; none but the lead may be without.
+// The part of each layer that one shard of a tensor split computes: some query heads, with the KV
+// heads that they share (where a cut goes through a group, both sides have its KV head), some
+// columns of the dense or shared feed-forward block, and some experts of a mixture. Heads and
+// columns are cut between leaves (backend/collective.h) and between the blocks of the weights. And
+// its rows of the output matrix, cut between panels. Every shard has heads, and columns where there
+// are no experts; the lead has rows of the output matrix.
 struct Shard {
-  uint32_t kv_begin = 0;  // [begin, end) of ModelConfig::kv_heads
-  uint32_t kv_end = 0;
+  uint32_t head_begin = 0;  // [begin, end) of ModelConfig::heads
+  uint32_t head_end = 0;
   uint32_t ffn_begin = 0;  // [begin, end) of ModelConfig::ffn_width
   uint32_t ffn_end = 0;
   uint32_t vocab_begin = 0;  // [begin, end) of ModelConfig::vocab
   uint32_t vocab_end = 0;
+  uint32_t expert_begin = 0;  // [begin, end) of ModelConfig::experts.count
+  uint32_t expert_end = 0;
 };
 
 // A low-rank adapter that a stage is loaded with, for the sequences that want it.
@@ -277,7 +281,7 @@ class Backend {
   // Reads and repacks the stage's tensors, in parallel, behind whatever stages of this backend
   // compute meanwhile. `progress(done, total)` bytes, from the calling thread.
   // Errors: those of the sources, kOverloaded (memory), kCancelled; of a shard, kInvalid (not cut
-  // where it may be) and kUnsupported (a mixture of experts, adapters).
+  // where it may be) and kUnsupported (adapters).
   virtual Result<std::unique_ptr<StageCompute>> Load(
       const StageSpec& spec, TensorSource& source,
       const std::function<void(uint64_t done, uint64_t total)>& progress,

@@ -47,12 +47,19 @@ std::vector<LeafRange> CanonicalSubtrees(uint32_t leaves, LeafRange own) {
   return found;
 }
 
-uint32_t MostSubtrees(uint64_t columns) {
-  return 2 * static_cast<uint32_t>(std::bit_width(LeavesOf(columns)));
+uint32_t MostSubtrees(uint32_t leaves) {
+  return std::min(leaves, 2 * static_cast<uint32_t>(std::bit_width(leaves)));
 }
 
 std::vector<LeafRange> ColumnSubtrees(uint64_t columns, uint64_t begin, uint64_t end) {
   return CanonicalSubtrees(LeavesOf(columns), {LeavesOf(begin), LeavesOf(end)});
+}
+
+LeafRange ChosenLeaves(std::span<const uint32_t> chosen, uint32_t begin, uint32_t end) {
+  const auto leaf = [&](uint32_t expert) {
+    return static_cast<uint32_t>(std::ranges::lower_bound(chosen, expert) - chosen.begin());
+  };
+  return {leaf(begin), leaf(end)};
 }
 
 void CombinePartials(uint32_t leaves, std::span<const Partial> partials, std::span<float> sum) {

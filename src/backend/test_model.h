@@ -101,6 +101,12 @@ enum class Kind {
   kGemma,         // as gemma3: a window of 12 in two layers of three, norms behind, GELU
 };
 
+struct TestHeads {
+  uint32_t heads = 4;
+  uint32_t kv_heads = 2;
+  uint32_t head_dim = 64;
+};
+
 // 5 layers, width 256, 300 tokens; types mixed as real files mix them.
 struct TestModel {
   static constexpr uint32_t kVocab = 300;
@@ -108,9 +114,9 @@ struct TestModel {
   std::shared_ptr<model::ModelTensors> tensors = std::make_shared<model::ModelTensors>();
   MemorySource source;
 
-  TestModel(DType matrices, DType output, Kind kind)
+  TestModel(DType matrices, DType output, Kind kind, const TestHeads& heads = {})
       : matrices_(matrices), output_(output), kind_(kind) {
-    SetConfig();
+    SetConfig(heads);
     tensors->token_embd = source.Add("token_embd.weight", output, kVocab, 256);
     tensors->output_norm = source.AddVector("output_norm.weight", 256, 1);
     tensors->output = config->tied_output ? tensors->token_embd
@@ -143,20 +149,20 @@ struct TestModel {
   }
 
  private:
-  void SetConfig() {
+  void SetConfig(const TestHeads& heads) {
     const bool llama = kind_ == Kind::kLlama;
     const bool tied = kind_ == Kind::kQwen || kind_ == Kind::kGemma;
     *config = {.architecture = "test",
                .layers = 5,
                .width = 256,
                .ffn_width = 512,
-               .heads = 4,
-               .kv_heads = 2,
-               .head_dim = 64,
+               .heads = heads.heads,
+               .kv_heads = heads.kv_heads,
+               .head_dim = heads.head_dim,
                .vocab = kVocab,
                .context = 1024,
                .rope_style = llama ? model::RopeStyle::kInterleaved : model::RopeStyle::kHalves,
-               .rotary_dim = 64,
+               .rotary_dim = heads.head_dim,
                .tied_output = tied,
                .qkv_bias = kind_ == Kind::kQwen || kind_ == Kind::kSharedExpert,
                .output_bias = kind_ == Kind::kQwen,
@@ -192,10 +198,11 @@ struct TestModel {
     };
     model::LayerTensors layer;
     layer.attn_norm = gain("attn_norm", 256);
-    layer.attn_q = add("attn_q", matrices_, 256, 256);
-    layer.attn_k = add("attn_k", matrices_, 128, 256);
-    layer.attn_v = add("attn_v", output_, 128, 256);
-    layer.attn_output = add("attn_output", matrices_, 256, 256);
+    const uint64_t q = config->q_width(), kv = config->kv_width();
+    layer.attn_q = add("attn_q", matrices_, q, 256);
+    layer.attn_k = add("attn_k", matrices_, kv, 256);
+    layer.attn_v = add("attn_v", output_, kv, 256);
+    layer.attn_output = add("attn_output", matrices_, 256, q);
     layer.ffn_norm = gain("ffn_norm", 256);
     if (const uint64_t ffn = config->ffn_width; ffn != 0) {
       layer.ffn_gate = add("ffn_gate", matrices_, ffn, 256);
@@ -203,14 +210,14 @@ struct TestModel {
       layer.ffn_down = add("ffn_down", matrices_, 256, ffn);
     }
     if (config->qkv_bias) {
-      layer.q_bias = bias("q_bias", 256);
-      layer.k_bias = bias("k_bias", 128);
-      layer.v_bias = bias("v_bias", 128);
+      layer.q_bias = bias("q_bias", q);
+      layer.k_bias = bias("k_bias", kv);
+      layer.v_bias = bias("v_bias", kv);
     }
     if (config->output_bias) layer.o_bias = bias("o_bias", 256);
     if (config->qk_norm) {
-      layer.q_norm = gain("q_norm", 64);
-      layer.k_norm = gain("k_norm", 64);
+      layer.q_norm = gain("q_norm", config->head_dim);
+      layer.k_norm = gain("k_norm", config->head_dim);
     }
     if (config->post_norms) {
       layer.post_attn_norm = gain("post_attn_norm", 256);

@@ -123,7 +123,7 @@ std::vector<std::vector<size_t>> GroupsOf(const std::vector<size_t>& members, si
 }
 
 void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
-  // A mixture is not cut yet, nor are adapters; no lossy wire carries exact sums.
+  // Adapters are not cut yet; no lossy wire carries exact sums.
   if (search.shape.cuts.kv_heads == 0 || !search.options.adapters.empty() ||
       search.options.codec != wire::Codec::kF32)
     return;

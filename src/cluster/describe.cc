@@ -129,6 +129,20 @@ std::string FateOf(const wire::PlanRival& rival, const wire::PlanRival& chosen,
   return rates;
 }
 
+// What of the model a stage has most of its bytes in.
+struct Units {
+  uint32_t count;
+  std::string_view name;
+};
+Units UnitsOf(const wire::Plan& plan, const wire::StagePlan& stage) {
+  if (!stage.shard) return {stage.layer_end - stage.layer_begin, "layers"};
+  const wire::ShardPlan& shard = *stage.shard;
+  if (plan.stages.back().shard->expert_end > 0)
+    return {shard.expert_end - shard.expert_begin, "experts"};
+  if (shard.HasHeads()) return {shard.head_end - shard.head_begin, "query heads"};
+  return {shard.kv_end - shard.kv_begin, "KV heads"};
+}
+
 }  // namespace
 
 std::string Describe(const wire::Cause& cause, const wire::Plan* plan, const NameOf& name_of) {
@@ -245,21 +259,20 @@ std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& ex
   for (const wire::StagePlan& stage : plan.stages) {
     const std::string name = name_of(stage.node);
     names += (names.empty() ? "" : " + ") + name;
-    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name,
-                         stage.shard ? stage.shard->kv_end - stage.shard->kv_begin
-                                     : stage.layer_end - stage.layer_begin);
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, UnitsOf(plan, stage).count);
   }
+  const std::string_view units = UnitsOf(plan, plan.stages[0]).name;
   const auto sentence = [&](std::string_view why, std::string_view what) {
     return fmt::format("{}: {} ({} in proportion to speed: {}): {:.1f} tokens/s", why, names, what,
                        parts, speed);
   };
   switch (expected.basis) {
     case wire::PlanBasis::kTensor:
-      return sentence("each layer split over the nodes, as asked", "KV heads");
+      return sentence("each layer split over the nodes, as asked", units);
     case wire::PlanBasis::kFasterTensor:
-      return sentence("each layer split over the nodes is predicted fastest", "KV heads");
+      return sentence("each layer split over the nodes is predicted fastest", units);
     case wire::PlanBasis::kSpread:
-      return sentence("spread over the nodes, as asked", "layers");
+      return sentence("spread over the nodes, as asked", units);
     case wire::PlanBasis::kFasterLayers:
       return fmt::format("layers over the nodes are predicted fastest: {} (layers: {}): {}", names,
                          parts, SpeedFor(expected));

@@ -160,6 +160,15 @@ TEST(DescribeTest, EveryBasisHasItsSentence) {
   EXPECT_EQ(text(wire::PlanBasis::kFasterTensor),
             "each layer split over the nodes is predicted fastest: n1 + n2 (KV heads in proportion "
             "to speed: n1 4, n2 4): 12.0 tokens/s");
+  for (wire::StagePlan& stage : plan.stages) stage.shard->head_end = stage.shard->head_begin + 3;
+  EXPECT_EQ(text(wire::PlanBasis::kTensor),
+            "each layer split over the nodes, as asked: n1 + n2 (query heads in proportion to "
+            "speed: n1 3, n2 3): 12.0 tokens/s");
+  plan.stages[0].shard->expert_end = plan.stages[1].shard->expert_begin = 5;
+  plan.stages[1].shard->expert_end = 8;
+  EXPECT_EQ(text(wire::PlanBasis::kTensor),
+            "each layer split over the nodes, as asked: n1 + n2 (experts in proportion to speed: "
+            "n1 5, n2 3): 12.0 tokens/s");
   plan.stages.resize(1);
   EXPECT_EQ(text(wire::PlanBasis::kFastest),
             "n1 holds the whole model and is predicted fastest: 12.0 tokens/s");

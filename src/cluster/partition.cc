@@ -65,9 +65,8 @@ const PlanLink* LinkBetween(const PlanNode& a, const PlanNode& b) {
 uint64_t ShardBytes(const ModelShape& shape, const wire::ShardPlan& shard, uint32_t layer,
                     uint64_t cache) {
   const ShardParts parts = PartsOf(shape, shard);
-  const auto ffn = static_cast<double>(shape.layer_ffn_bytes[layer]);
-  const double rest = static_cast<double>(shape.layer_bytes[layer] + cache) - ffn;
-  return static_cast<uint64_t>(std::ceil(rest * parts.kv + ffn * parts.ffn));
+  const double own = parts.Of(shape.layer_parts[layer], shape.layer_bytes[layer]);
+  return static_cast<uint64_t>(std::ceil(own + static_cast<double>(cache) * parts.kv));
 }
 
 // Beside the layers. A lead that holds the whole output matrix as its embedding needs no other.

@@ -109,12 +109,6 @@ void Grow(Search& search, Placement& placement) {
 }
 
 Result<void> CheckTensorSplit(const ModelShape& shape, const PlanOptions& options) {
-  if (shape.cuts.kv_heads == 0) {
-    return Fail(ErrorCode::kUnsupported,
-                "{} is a mixture of experts: its layers are not split over devices yet; divide it "
-                "by layers",
-                shape.name);
-  }
   if (!options.adapters.empty()) {
     return Fail(ErrorCode::kUnsupported,
                 "{} with adapters is not split inside its layers yet; divide it by layers",

@@ -25,10 +25,24 @@ namespace exo::cluster {
 struct TensorCuts {
   uint32_t kv_heads = 0;
   uint32_t kv_step = 1;  // cuts are multiples of it, or the end; likewise the others
-  uint32_t ffn_width = 0;
+  uint32_t heads = 0;    // query heads; with a cut inside a group both sides hold its KV head
+  uint32_t head_step = 1;
+  uint32_t ffn_width = 0;  // of the dense or shared block; 0: experts only
   uint32_t ffn_step = 1;
   uint32_t vocab = 0;
   uint32_t vocab_step = 1;
+  uint32_t experts = 0;  // 0: no mixture
+  uint32_t experts_used = 0;
+
+  uint32_t group() const { return heads / kv_heads; }
+};
+
+// Bytes of a layer's weights by how they are divided; what is in none is held whole by every shard.
+struct LayerParts {
+  uint64_t heads = 0;  // query and output matrix
+  uint64_t kv = 0;     // key and value matrix
+  uint64_t ffn = 0;    // the dense or shared block
+  uint64_t experts = 0;
 };
 
 // What the weights of one format cost a row.
@@ -50,10 +64,10 @@ struct ModelShape {
   std::vector<std::vector<FormatWork>> layer_work = {};
   std::optional<uint32_t> output_format = {};
   TensorCuts cuts = {};
-  std::vector<uint64_t> layer_ffn_bytes = {};  // of layer_bytes, what is cut by columns
-  uint64_t partials_bytes = 0;                 // of each shard in addition to scratch_bytes
-  uint64_t embedding_bytes = 0;                // at the lead, in memory
-  uint64_t output_bytes = 0;                   // at the lead, in memory; read for each token
+  std::vector<LayerParts> layer_parts = {};  // of layer_bytes
+  uint64_t partials_bytes = 0;               // of each shard in addition to scratch_bytes
+  uint64_t embedding_bytes = 0;              // at the lead, in memory
+  uint64_t output_bytes = 0;                 // at the lead, in memory; read for each token
   // Bytes of one position in one layer, keys and values, by wire::Plan::kv_type.
   std::array<uint32_t, wire::kKvTypes> kv_bytes_per_position = {};
   // A layer attends to its last `window` positions, every window_period-th to all; 0: all do.

@@ -14,26 +14,29 @@ uint32_t Units(uint32_t whole, uint32_t step) {
   return (whole + step - 1) / step;
 }
 
-// Units in proportion to weights, one at least for each: the whole parts, then the largest rests.
-std::vector<uint32_t> Apportion(const std::vector<double>& weights, uint32_t units) {
+// Units in proportion to weights, `least` at least for each: the whole parts, then the largest
+// rests.
+std::vector<uint32_t> Apportion(const std::vector<double>& weights, uint32_t units,
+                                uint32_t least = 1) {
   const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
   std::vector<uint32_t> given;
   std::vector<double> wanted;
   for (const double weight : weights) {
     wanted.push_back(weight / sum * units);
-    given.push_back(std::max(1u, static_cast<uint32_t>(wanted.back())));
+    given.push_back(std::max(least, static_cast<uint32_t>(wanted.back())));
   }
   const auto excess = [&](size_t i) { return given[i] - wanted[i]; };
   uint32_t total = std::accumulate(given.begin(), given.end(), 0u);
   for (; total < units; ++total) {
-    size_t least = 0;
-    for (size_t i = 1; i < given.size(); ++i) least = excess(i) < excess(least) ? i : least;
-    ++given[least];
+    size_t least_excess = 0;
+    for (size_t i = 1; i < given.size(); ++i)
+      least_excess = excess(i) < excess(least_excess) ? i : least_excess;
+    ++given[least_excess];
   }
   for (; total > units; --total) {
     size_t most = given.size();
     for (size_t i = 0; i < given.size(); ++i) {
-      if (given[i] > 1 && (most == given.size() || excess(i) > excess(most))) most = i;
+      if (given[i] > least && (most == given.size() || excess(i) > excess(most))) most = i;
     }
     --given[most];
   }
@@ -68,10 +71,6 @@ std::vector<uint32_t> DivideVocabulary(const TensorCuts& cuts, const std::vector
   return given;
 }
 
-uint64_t Sum(const std::vector<uint64_t>& values) {
-  return std::accumulate(values.begin(), values.end(), uint64_t{0});
-}
-
 // Milliseconds that a step of so many rows takes beside computing: two sums a layer, each with all
 // others at once. A shard's columns are about two subtrees (docs/costs.md).
 double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan,
@@ -88,63 +87,149 @@ double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const
   return 2 * shape.layers() * (slowest + kVisitMs);
 }
 
+// What a token reads of all layers.
+LayerParts ReadOf(const ModelShape& shape) {
+  LayerParts sum;
+  for (const LayerParts& layer : shape.layer_parts) {
+    sum.heads += layer.heads;
+    sum.kv += layer.kv;
+    sum.ffn += layer.ffn;
+    sum.experts += layer.experts;
+  }
+  const TensorCuts& cuts = shape.cuts;
+  if (cuts.experts > 0) sum.experts = sum.experts * cuts.experts_used / cuts.experts;
+  return sum;
+}
+
+uint64_t Total(const LayerParts& parts) {
+  return parts.heads + parts.kv + parts.ffn + parts.experts;
+}
+
+// Whole groups, or where these are too few for the nodes, query heads.
+bool CutsGroups(const TensorCuts& cuts, size_t nodes) {
+  return nodes > Units(cuts.kv_heads, cuts.kv_step);
+}
+
+std::vector<uint32_t> DivideHeads(const TensorCuts& cuts, const std::vector<double>& speed) {
+  const bool inside = CutsGroups(cuts, speed.size());
+  return Apportion(speed,
+                   inside ? Units(cuts.heads, cuts.head_step) : Units(cuts.kv_heads, cuts.kv_step));
+}
+
+// What is finer than heads makes good what these give a node too much or too little: the share of
+// `rest` of each, of which there are `bytes`.
+std::vector<double> Remainders(const std::vector<double>& speed, const std::vector<uint32_t>& heads,
+                               double attention, double bytes) {
+  const double all = std::accumulate(speed.begin(), speed.end(), 0.0);
+  const auto units = static_cast<double>(std::accumulate(heads.begin(), heads.end(), 0u));
+  std::vector<double> rest;
+  for (size_t i = 0; i < speed.size(); ++i) {
+    const double wanted = speed[i] / all * (attention + bytes) - attention * heads[i] / units;
+    rest.push_back(std::max(wanted, 1e-6 * bytes + 1e-9));
+  }
+  return rest;
+}
+
+// Units of each node.
+struct Shares {
+  std::vector<uint32_t> heads, ffn, experts, vocab;
+};
+
+Shares Divide(const ModelShape& shape, const std::vector<double>& speed) {
+  const TensorCuts& cuts = shape.cuts;
+  const LayerParts read = ReadOf(shape);
+  const auto attention = static_cast<double>(read.heads + read.kv);
+  const uint32_t ffn_units = Units(cuts.ffn_width, cuts.ffn_step);
+  Shares shares{.heads = DivideHeads(cuts, speed), .vocab = DivideVocabulary(cuts, speed)};
+  const std::vector<double> rest =
+      Remainders(speed, shares.heads, attention, static_cast<double>(read.ffn + read.experts));
+  const bool mixture = cuts.experts > 0;
+  shares.ffn = Apportion(rest, ffn_units, mixture ? 0 : 1);
+  Align(shares.ffn);
+  shares.experts = Apportion(rest, cuts.experts, 0);
+  return shares;
+}
+
 }  // namespace
 
 std::vector<wire::ShardPlan> DivideLayers(const ModelShape& shape,
                                           const std::vector<PlanNode>& nodes) {
   const TensorCuts& cuts = shape.cuts;
-  const uint32_t kv_units = Units(cuts.kv_heads, cuts.kv_step);
-  const uint32_t ffn_units = Units(cuts.ffn_width, cuts.ffn_step);
-  if (nodes.size() > std::min(kv_units, ffn_units)) return {};
+  if (cuts.kv_heads == 0 || nodes.size() > Units(cuts.heads, cuts.head_step)) return {};
+  if (cuts.experts == 0 && nodes.size() > Units(cuts.ffn_width, cuts.ffn_step)) return {};
   std::vector<double> speed;
   for (const Speeds& known : KnownSpeeds(nodes)) speed.push_back(known.decode_gbps);
-  const double all = std::accumulate(speed.begin(), speed.end(), 0.0);
-  const std::vector<uint32_t> kv = Apportion(speed, kv_units);
-  // What heads give a node too much or too little, columns make good: they are finer.
-  const auto ffn_bytes = static_cast<double>(Sum(shape.layer_ffn_bytes));
-  const double attention = static_cast<double>(Sum(shape.layer_bytes)) - ffn_bytes;
-  std::vector<double> rest;
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    const double wanted = speed[i] / all * (attention + ffn_bytes) - attention * kv[i] / kv_units;
-    rest.push_back(std::max(wanted, 1e-6 * ffn_bytes + 1e-9));
-  }
-  std::vector<uint32_t> ffn = Apportion(rest, ffn_units);
-  Align(ffn);
-  const std::vector<uint32_t> vocab = DivideVocabulary(cuts, speed);
+  const Shares shares = Divide(shape, speed);
+  const bool inside = CutsGroups(cuts, nodes.size());
   std::vector<wire::ShardPlan> shards;
   wire::ShardPlan shard;
+  const auto next = [](uint32_t& begin, uint32_t& end, uint64_t units, uint32_t step,
+                       uint32_t all) {
+    begin = std::exchange(end, static_cast<uint32_t>(std::min<uint64_t>(all, end + units * step)));
+  };
   for (size_t i = 0; i < nodes.size(); ++i) {
-    shard.kv_begin =
-        std::exchange(shard.kv_end, std::min(cuts.kv_heads, shard.kv_end + kv[i] * cuts.kv_step));
-    shard.ffn_begin = std::exchange(
-        shard.ffn_end, std::min(cuts.ffn_width, shard.ffn_end + ffn[i] * cuts.ffn_step));
-    shard.vocab_begin = std::exchange(
-        shard.vocab_end, std::min(cuts.vocab, shard.vocab_end + vocab[i] * cuts.vocab_step));
+    if (inside) {
+      next(shard.head_begin, shard.head_end, shares.heads[i], cuts.head_step, cuts.heads);
+      shard.kv_begin = shard.head_begin / cuts.group();
+      shard.kv_end = Units(shard.head_end, cuts.group());
+    } else {
+      next(shard.kv_begin, shard.kv_end, shares.heads[i], cuts.kv_step, cuts.kv_heads);
+    }
+    next(shard.ffn_begin, shard.ffn_end, shares.ffn[i], cuts.ffn_step, cuts.ffn_width);
+    next(shard.expert_begin, shard.expert_end, shares.experts[i], 1, cuts.experts);
+    next(shard.vocab_begin, shard.vocab_end, shares.vocab[i], cuts.vocab_step, cuts.vocab);
     shards.push_back(shard);
   }
   return shards;
+}
+
+double ShardParts::Of(const LayerParts& layer, uint64_t bytes) const {
+  const auto divided = static_cast<double>(Total(layer));
+  const auto of = [](uint64_t all, double part) { return static_cast<double>(all) * part; };
+  return of(layer.heads, heads) + of(layer.kv, kv) + of(layer.ffn, ffn) +
+         of(layer.experts, experts) + std::max(0.0, static_cast<double>(bytes) - divided);
 }
 
 ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard) {
   const auto part = [](uint32_t begin, uint32_t end, uint32_t whole) {
     return whole == 0 ? 1.0 : static_cast<double>(end - begin) / whole;
   };
-  return {.kv = part(shard.kv_begin, shard.kv_end, shape.cuts.kv_heads),
-          .ffn = part(shard.ffn_begin, shard.ffn_end, shape.cuts.ffn_width),
-          .vocab = part(shard.vocab_begin, shard.vocab_end, shape.cuts.vocab)};
+  const TensorCuts& cuts = shape.cuts;
+  const double kv = part(shard.kv_begin, shard.kv_end, cuts.kv_heads);
+  return {.heads = shard.HasHeads() ? part(shard.head_begin, shard.head_end, cuts.heads) : kv,
+          .kv = kv,
+          .ffn = part(shard.ffn_begin, shard.ffn_end, cuts.ffn_width),
+          .experts = part(shard.expert_begin, shard.expert_end, cuts.experts),
+          .vocab = part(shard.vocab_begin, shard.vocab_end, cuts.vocab)};
 }
+
+namespace {
+
+// The part of what a token reads of the layers that is read here. The experts that tokens go to are
+// not in proportion to those here: a step waits for the shard that has most of them, which is about
+// one standard deviation (of a draw without replacement) more than a shard has on average.
+double ReadPart(const ModelShape& shape, ShardParts parts) {
+  const TensorCuts& cuts = shape.cuts;
+  if (cuts.experts > 1) {
+    const double p = parts.experts, used = cuts.experts_used;
+    const double spread = p * (1 - p) / used * (cuts.experts - used) / (cuts.experts - 1);
+    parts.experts = std::min(1.0, p + std::sqrt(std::max(0.0, spread)));
+  }
+  const LayerParts read = ReadOf(shape);
+  return parts.Of(read, Total(read)) / static_cast<double>(Total(read));
+}
+
+}  // namespace
 
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                          const wire::Plan& plan, uint32_t users) {
   const std::vector<Speeds> known = KnownSpeeds(nodes);
-  const auto ffn = static_cast<double>(Sum(shape.layer_ffn_bytes));
-  const double attention = static_cast<double>(Sum(shape.layer_bytes)) - ffn;
   Prediction prediction{.users = users};
   double users_ms = 0, output_ms = 0, output_users_ms = 0;
   for (const wire::StagePlan& stage : plan.stages) {
     const Speeds speeds = SpeedsOf(nodes, known, stage.node);
     const ShardParts parts = PartsOf(shape, *stage.shard);
-    const double part = (attention * parts.kv + ffn * parts.ffn) / (attention + ffn);
+    const double part = ReadPart(shape, parts);
     LayerCost own;
     for (uint32_t i = 0; i < shape.layers(); ++i) {
       const LayerCost layer = CostOfLayer(shape, i, speeds);

@@ -1,44 +1,53 @@
 #include "engine/load_stage.h"
 
 #include "base/units.h"
+#include "engine/shard_group.h"
 #include "wire/plan.h"
 
 namespace exo::engine {
 namespace {
 
-std::optional<backend::Shard> ShardOf(const std::optional<wire::ShardPlan>& plan) {
-  if (!plan) return std::nullopt;
-  return backend::Shard{.kv_begin = plan->kv_begin,
-                        .kv_end = plan->kv_end,
-                        .ffn_begin = plan->ffn_begin,
-                        .ffn_end = plan->ffn_end,
-                        .vocab_begin = plan->vocab_begin,
-                        .vocab_end = plan->vocab_end};
-}
-
 backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelParts& model) {
+  const wire::StagePlan& own = plan.stages[stage];
   return {.config = model.config,
           .tensors = model.tensors,
-          .layer_begin = plan.stages[stage].layer_begin,
-          .layer_end = plan.stages[stage].layer_end,
+          .layer_begin = own.layer_begin,
+          .layer_end = own.layer_end,
           .lead = stage == 0,
-          .shard = ShardOf(plan.stages[stage].shard),
+          .shard = own.shard ? std::optional(ShardOf(*own.shard, *model.config)) : std::nullopt,
           .kv_type = static_cast<kernels::KvType>(plan.kv_type),
           .chunk = plan.chunk};
 }
 
-// Together the shards must be the model: a sum that lacks leaves is none.
+// Together the shards must be the model: a sum that lacks leaves is none. And the KV heads of each
+// are those of its query heads.
 Result<void> CheckShards(const wire::Plan& plan, const model::ModelConfig& config) {
   if (!IsSharded(plan)) return {};
   const wire::ShardPlan& last = *plan.stages.back().shard;
-  if (last.kv_end == config.kv_heads && last.ffn_end == config.ffn_width &&
-      last.vocab_end == config.vocab)
-    return {};
-  return Fail(
-      ErrorCode::kInvalid,
-      "the shards end at KV head {} of {}, at column {} of {} of the feed-forward block and "
-      "at token {} of {}",
-      last.kv_end, config.kv_heads, last.ffn_end, config.ffn_width, last.vocab_end, config.vocab);
+  if (last.kv_end != config.kv_heads || last.ffn_end != config.ffn_width ||
+      last.vocab_end != config.vocab || last.expert_end != config.experts.count) {
+    return Fail(
+        ErrorCode::kInvalid,
+        "the shards end at KV head {} of {}, at column {} of {} of the feed-forward block, at "
+        "expert {} of {} and at token {} of {}",
+        last.kv_end, config.kv_heads, last.ffn_end, config.ffn_width, last.expert_end,
+        config.experts.count, last.vocab_end, config.vocab);
+  }
+  if (last.HasHeads() && last.head_end != config.heads) {
+    return Fail(ErrorCode::kInvalid, "the shards end at query head {} of {}", last.head_end,
+                config.heads);
+  }
+  for (const wire::StagePlan& stage : plan.stages) {
+    const wire::ShardPlan& shard = *stage.shard;
+    const backend::Shard own = ShardOf(shard, config);
+    const uint32_t kv_end = (own.head_end + config.group() - 1) / config.group();
+    if (own.head_begin / config.group() == shard.kv_begin && kv_end == shard.kv_end) continue;
+    return Fail(ErrorCode::kInvalid,
+                "a shard of query heads [{}, {}) with KV heads [{}, {}): {} "
+                "query heads share one",
+                own.head_begin, own.head_end, shard.kv_begin, shard.kv_end, config.group());
+  }
+  return {};
 }
 
 // The bytes that the plan reserves here were computed by another node. Its instruction set may pack

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "engine/load_stage.h"
 #include "engine/test_backend.h"
 #include "engine/test_instance.h"
 #include "grammar/grammar.h"
@@ -91,6 +92,52 @@ TEST_F(RunnerTest, TwoShardsAnswerAsTheModelInOneProcess) {
   longer.prompt.push_back(5);
   longer.prompt_tokens = 41;
   ExpectRestored(longer, 40);
+}
+
+// 9 experts and a shared one, and a cut through the group of the first KV head.
+class MixtureShardsTest : public RunnerTest {
+ protected:
+  MixtureShardsTest() : RunnerTest(Kind::kSharedExpert, {.heads = 6, .kv_heads = 2}) {
+    plan_of_two_ = ShardedPlan(1);
+    wire::ShardPlan& first = *plan_of_two_.stages[0].shard;
+    wire::ShardPlan& second = *plan_of_two_.stages[1].shard;
+    first.kv_end = 1;
+    first.head_end = second.head_begin = 2;
+    second.kv_begin = 0;
+    second.head_end = 6;
+    first.expert_end = second.expert_begin = 7;
+    second.expert_end = 9;
+  }
+  wire::Plan plan_of_two_;
+};
+
+TEST_F(MixtureShardsTest, AnswerAsTheModelInOneProcess) {
+  Start(plan_of_two_);
+  ExpectAnswer(Ask(1, 40, 12));
+  runners_[0]->Submit(Ask(2, 21, 9));  // two at once
+  ExpectAnswer(Ask(3, 3, 9));
+  ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(Id(2)); }));
+  EXPECT_EQ(reports_.tokens[Id(2)], Expected(Ask(2, 21, 9)));
+}
+
+// What LoadStage says to a plan that is not of this model.
+TEST_F(MixtureShardsTest, PlansThatDoNotFitTheModelAreRefused) {
+  const auto refusal = [&](const std::function<void(wire::ShardPlan&, wire::ShardPlan&)>& change) {
+    wire::Plan plan = plan_of_two_;
+    change(*plan.stages[0].shard, *plan.stages[1].shard);
+    MemoryStages stages(model_, loads_);
+    const auto loaded =
+        LoadStage(stages, *backend_, plan, 1, [](uint64_t, uint64_t) {}, /*cancel=*/nullptr);
+    return loaded ? std::string() : loaded.error().message;
+  };
+  EXPECT_EQ(refusal([](auto&, auto&) {}), "");
+  EXPECT_TRUE(
+      refusal([](auto&, auto& second) { second.expert_end = 8; }).contains("at expert 8 of 9"));
+  EXPECT_TRUE(
+      refusal([](auto&, auto& second) { second.head_end = 5; }).contains("query head 5 of 6"));
+  EXPECT_EQ(refusal([](auto&, auto& second) { second.kv_begin = 1; }),
+            "a shard of query heads [2, 6) with KV heads [1, 2): 3 query heads share one");
+  EXPECT_EQ(loads_.load(), 1) << "nothing is fetched for a plan that does not fit";
 }
 
 TEST_F(RunnerTest, ShardsGoOnWhenARequestOfTheirsIsCancelled) {

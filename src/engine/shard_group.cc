@@ -9,8 +9,7 @@
 namespace exo::engine {
 namespace {
 
-using backend::LeafRange;
-using backend::Partial;
+using backend::SplitSum;
 
 // While nothing comes the link is looked at so often; it breaks when the instance is stopped.
 constexpr Time kSumPoll = std::chrono::seconds(1);
@@ -19,37 +18,46 @@ uint64_t Microseconds(Time time) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
 }
 
-// All partials of a shard as one block.
-std::span<const float> Joined(std::span<const Partial> parts) {
+// This shard's values of all sums as one block.
+std::span<const float> Joined(std::span<const SplitSum> sums) {
   size_t values = 0;
-  for (const Partial& part : parts) {
-    CHECK(part.values.data() == parts.front().values.data() + values);
-    values += part.values.size();
+  for (const SplitSum& sum : sums) {
+    CHECK(sum.own.data() == sums.front().own.data() + values);
+    values += sum.own.size();
   }
-  return {parts.front().values.data(), values};
+  return {sums.front().own.data(), values};
 }
 
 // As long as a shard sleeps and is woken again; sums come every few tenths of a millisecond.
 constexpr Time kSpin = std::chrono::microseconds(200);
 
-// What a shard has of a product: the canonical subtrees of its columns.
-std::vector<LeafRange> PartsOf(const wire::ShardPlan& shard, const model::ModelConfig& config,
-                               backend::SplitProduct product) {
-  if (product == backend::SplitProduct::kFeedForward)
-    return backend::ColumnSubtrees(config.ffn_width, shard.ffn_begin, shard.ffn_end);
-  const uint64_t head = uint64_t{config.group()} * config.head_dim;
-  return backend::ColumnSubtrees(config.q_width(), shard.kv_begin * head, shard.kv_end * head);
+backend::SplitTrees TreesOf(const wire::Plan& plan, const model::ModelConfig& config) {
+  std::vector<backend::Shard> shards;
+  for (const wire::StagePlan& stage : plan.stages) shards.push_back(ShardOf(*stage.shard, config));
+  return {config, shards};
 }
 
 }  // namespace
 
+backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& config) {
+  const bool cut = plan.HasHeads();
+  return {.head_begin = cut ? plan.head_begin : plan.kv_begin * config.group(),
+          .head_end = cut ? plan.head_end : plan.kv_end * config.group(),
+          .ffn_begin = plan.ffn_begin,
+          .ffn_end = plan.ffn_end,
+          .vocab_begin = plan.vocab_begin,
+          .vocab_end = plan.vocab_end,
+          .expert_begin = plan.expert_begin,
+          .expert_end = plan.expert_end};
+}
+
 uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config) {
+  const backend::SplitTrees trees = TreesOf(plan, config);
   uint64_t parts = 1, vocab = 0;
-  for (const wire::StagePlan& stage : plan.stages) {
-    for (const auto product :
-         {backend::SplitProduct::kAttention, backend::SplitProduct::kFeedForward})
-      parts = std::max<uint64_t>(parts, PartsOf(*stage.shard, config, product).size());
-    vocab = std::max<uint64_t>(vocab, stage.shard->vocab_end - stage.shard->vocab_begin);
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const wire::ShardPlan& shard = *plan.stages[i].shard;
+    parts = std::max<uint64_t>(parts, trees.MostParts(i));
+    vocab = std::max<uint64_t>(vocab, shard.vocab_end - shard.vocab_begin);
   }
   const uint64_t logits = std::max<uint64_t>(vocab, 2 * BestCount(vocab, kMostBest));
   return std::max(parts * plan.chunk * config.width, backend::kLogitRows * logits);
@@ -61,14 +69,11 @@ ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelC
       own_(own),
       links_(std::move(links)),
       timers_(timers),
+      trees_(TreesOf(plan, config)),
       microseconds_(plan.stages.size(), 0) {
   CHECK_EQ(links_.size(), plan_.stages.size());
   for (DataLink* link : links_) {
     if (link != nullptr) link->SetSpin(kSpin);
-  }
-  for (const wire::StagePlan& stage : plan_.stages) {
-    attention_.push_back(PartsOf(*stage.shard, config, backend::SplitProduct::kAttention));
-    ffn_.push_back(PartsOf(*stage.shard, config, backend::SplitProduct::kFeedForward));
   }
 }
 
@@ -102,30 +107,27 @@ std::vector<wire::StageTime> ShardGroup::Times() const {
   return times;
 }
 
-Result<void> ShardGroup::Sum(backend::SplitProduct product, uint32_t leaves,
-                             std::span<const Partial> own, std::span<float> sum) {
-  const Parts& parts = product == backend::SplitProduct::kAttention ? attention_ : ffn_;
+Result<void> ShardGroup::Sum(std::span<const SplitSum> sums) {
   Pause();
-  TRY(Tell(wire::Partials{plan_.id, step_, sum_, Microseconds(computed_)}, Joined(own)));
-  std::vector<Partial> all;
+  const std::span<const float> own = Joined(sums);
+  TRY(Tell(wire::Partials{plan_.id, step_, sum_, Microseconds(computed_)}, own));
+  std::vector<std::span<const float>> given;  // by each shard, of all sums
   for (size_t shard = 0; shard < links_.size(); ++shard) {
-    if (shard == own_) {
-      all.insert(all.end(), own.begin(), own.end());
-      continue;
-    }
-    const std::span<const float> values = TRY(ReceivePartials(shard));
-    if (values.size() != parts[shard].size() * sum.size()) {
-      return Fail(ErrorCode::kCorrupt, "step {}: {} values for {} partial sums of {}", step_,
-                  values.size(), parts[shard].size(), sum.size());
-    }
-    for (const LeafRange& range : parts[shard]) {
-      const size_t at = static_cast<size_t>(&range - parts[shard].data()) * sum.size();
-      all.push_back({.leaves = range, .values = values.subspan(at, sum.size())});
-    }
+    size_t values = 0;
+    for (const SplitSum& sum : sums) values += trees_.ValuesOf(shard, sum);
+    given.push_back(shard == own_ ? own : TRY(ReceivePartials(shard, values)));
   }
   ++sum_;
   Resume();
-  backend::CombinePartials(leaves, all, sum);
+  for (const SplitSum& sum : sums) {
+    std::vector<std::span<const float>> values;
+    for (size_t shard = 0; shard < links_.size(); ++shard) {
+      const size_t count = trees_.ValuesOf(shard, sum);
+      values.push_back(given[shard].first(count));
+      given[shard] = given[shard].subspan(count);
+    }
+    trees_.Combine(sum, values);
+  }
   return {};
 }
 
@@ -144,14 +146,18 @@ Result<DataLink::Frame> ShardGroup::Receive(size_t shard) {
   }
 }
 
-// [parts][values].
-Result<std::span<const float>> ShardGroup::ReceivePartials(size_t shard) {
+// So many values, of all sums of one exchange.
+Result<std::span<const float>> ShardGroup::ReceivePartials(size_t shard, size_t values) {
   const DataLink::Frame frame = TRY(Receive(shard));
   const auto* partials = std::get_if<wire::Partials>(frame.message);
   if (partials == nullptr || partials->plan != plan_.id || partials->step != step_ ||
       partials->sum != sum_)
     return Fail(ErrorCode::kCorrupt, "an unexpected message on a data link");
   microseconds_[shard] = partials->microseconds;
+  if (frame.floats().size() != values) {
+    return Fail(ErrorCode::kCorrupt, "step {}: {} values of partial sums of shard {}, not {}",
+                step_, frame.floats().size(), shard, values);
+  }
   return frame.floats();
 }
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "backend/collective.h"
+#include "backend/split_trees.h"
 #include "base/result.h"
 #include "base/units.h"
 #include "engine/data_link.h"
@@ -18,6 +18,9 @@
 #include "wire/messages.h"
 
 namespace exo::engine {
+
+// What a shard of a plan for this model computes.
+backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& config);
 
 // Values of the largest frame between shards of the plan.
 uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config);
@@ -38,8 +41,7 @@ class ShardGroup final : public backend::Collective {
   // now.
   std::vector<wire::StageTime> Times() const;
   // Errors: kDisconnected, kCorrupt (partials of another step or size), what a shard failed with.
-  Result<void> Sum(backend::SplitProduct product, uint32_t leaves,
-                   std::span<const backend::Partial> own, std::span<float> sum) override;
+  Result<void> Sum(std::span<const backend::SplitSum> sums) override;
   Result<void> AskLogits(size_t first, size_t count, uint32_t best) override;
   Result<void> TakeLogits(std::span<float> logits) override;
   // Of another shard: its answer to `wanted`, [count][its rows] as it has just computed them.
@@ -50,10 +52,9 @@ class ShardGroup final : public backend::Collective {
   const NodeId& lost() const { return lost_; }
 
  private:
-  using Parts = std::vector<std::vector<backend::LeafRange>>;  // subtrees of each shard's part
   // What a shard says next, valid until its link is polled again. Errors: those of Sum.
   Result<DataLink::Frame> Receive(size_t shard);
-  Result<std::span<const float>> ReceivePartials(size_t shard);
+  Result<std::span<const float>> ReceivePartials(size_t shard, size_t values);
   Result<void> ReceiveLogits(size_t shard, std::span<float> logits);
   uint32_t VocabOf(size_t shard) const;
   // The time until now was spent on computing.
@@ -63,7 +64,7 @@ class ShardGroup final : public backend::Collective {
   const uint32_t own_;
   const std::vector<DataLink*> links_;
   const StageTimers& timers_;
-  Parts attention_, ffn_;
+  const backend::SplitTrees trees_;
   uint64_t step_ = 0;
   uint32_t sum_ = 0;                    // of the step
   wire::LogitsWanted asked_;            // last, by the lead

@@ -17,8 +17,11 @@ namespace {
 using backend::LeafRange;
 using backend::Partial;
 using backend::SplitProduct;
+using backend::SplitSum;
 
-constexpr size_t kValues = 24;  // of a sum
+constexpr size_t kWidth = 12, kValues = 2 * kWidth;  // of a sum of two rows
+// Of a mixture of 6 experts, where shard 0 has two, shard 1 none and shard 2 four.
+constexpr uint32_t kChosen[] = {0, 1, 3, 2, 4, 5};
 
 NodeId Number(size_t i) {
   NodeId id;
@@ -26,15 +29,18 @@ NodeId Number(size_t i) {
   return id;
 }
 
-// Six heads of 128 and 7 leaves of columns, the last one half full.
+// Six heads of 128 and 7 leaves of columns, the last one half full. And experts.
 class ShardGroupTest : public testing::Test {
  protected:
   ShardGroupTest() {
     config_.heads = config_.kv_heads = 6;
     config_.head_dim = 128;
     config_.ffn_width = 6 * 128 + 64;
-    const wire::ShardPlan shards[] = {
-        {0, 1, 0, 256, 0, 16}, {1, 3, 256, 640, 16, 16}, {3, 6, 640, 832, 16, 19}};
+    config_.width = kWidth;
+    config_.experts = {.count = 6, .used = 3};
+    const wire::ShardPlan shards[] = {{0, 1, 0, 256, 0, 16, 0, 0, 0, 2},
+                                      {1, 3, 256, 640, 16, 16, 0, 0, 2, 2},
+                                      {3, 6, 640, 832, 16, 19, 0, 0, 2, 6}};
     for (size_t i = 0; i < 3; ++i)
       plan_.stages.push_back({.node = Number(i), .layer_end = 1, .shard = shards[i]});
     for (size_t i = 0; i < 3; ++i) links_[i][i] = nullptr;
@@ -60,6 +66,10 @@ class ShardGroupTest : public testing::Test {
     std::vector<float> values(parts * kValues);
     for (float& value : values) value = static_cast<float>(rng.Uniform() - 0.5);
     return values;
+  }
+  Result<void> SumOf(ShardGroup& group, SplitProduct product, std::span<const float> own,
+                     std::span<float> sum) {
+    return group.Sum(std::array{SplitSum{.product = product, .own = own, .sum = sum}});
   }
   static std::vector<Partial> Cut(const std::vector<LeafRange>& parts,
                                   std::span<const float> values) {
@@ -88,8 +98,7 @@ TEST_F(ShardGroupTest, AllHaveTheSumOfTheWholeTree) {
           const auto parts = PartsOf(own, product);
           const auto values = Draw(parts.size(), step * 10 + own);
           std::vector<float> sum(kValues);
-          const uint32_t leaves = product == SplitProduct::kAttention ? 6 : 7;
-          ASSERT_TRUE(group.Sum(product, leaves, Cut(parts, values), sum));
+          ASSERT_TRUE(SumOf(group, product, values, sum));
           sums[own].push_back(std::move(sum));
         }
       }
@@ -117,6 +126,54 @@ TEST_F(ShardGroupTest, AllHaveTheSumOfTheWholeTree) {
   }
 }
 
+// Both blocks of a mixture in one exchange. Row 0 goes to two experts of shard 0, a subtree, and to
+// one of shard 2, row 1 to three of shard 2.
+TEST_F(ShardGroupTest, ExpertsAreSummedRowByRowBesideColumns) {
+  constexpr size_t kSubtrees[] = {1, 0, 2};
+  std::array<std::vector<float>, 3> own;
+  std::array<std::vector<float>, 3> sums, columns;
+  std::vector<std::thread> shards;
+  for (uint32_t shard = 0; shard < 3; ++shard) {
+    const size_t mixed = kSubtrees[shard] * kWidth;
+    const size_t parts = PartsOf(shard, SplitProduct::kFeedForward).size();
+    own[shard] = Draw(kSubtrees[shard] + parts, shard);  // more than is needed
+    shards.emplace_back([&, shard, mixed, parts] {
+      ShardGroup group = GroupOf(shard);
+      group.Begin(1);
+      sums[shard].resize(kValues);
+      columns[shard].resize(kValues);
+      const std::span<const float> values = own[shard];
+      const std::array both = {SplitSum{.product = SplitProduct::kExperts,
+                                        .chosen = kChosen,
+                                        .own = values.first(mixed),
+                                        .sum = sums[shard]},
+                               SplitSum{.product = SplitProduct::kFeedForward,
+                                        .own = values.subspan(mixed, parts * kValues),
+                                        .sum = columns[shard]}};
+      const auto done = group.Sum(both);
+      ASSERT_TRUE(done) << done.error().message;
+    });
+  }
+  for (std::thread& shard : shards) shard.join();
+  std::vector<float> expected(kValues);
+  for (size_t i = 0; i < kWidth; ++i) {
+    expected[i] = own[0][i] + own[2][i];
+    expected[kWidth + i] = own[2][kWidth + i];
+  }
+  std::vector<Partial> all;
+  for (size_t shard = 0; shard < 3; ++shard) {
+    const auto behind = std::span(own[shard]).subspan(kSubtrees[shard] * kWidth);
+    for (const Partial& one : Cut(PartsOf(shard, SplitProduct::kFeedForward), behind))
+      all.push_back(one);
+  }
+  std::vector<float> dense(kValues);
+  backend::CombinePartials(7, all, dense);
+  for (size_t shard = 0; shard < 3; ++shard) {
+    EXPECT_EQ(sums[shard], expected);
+    EXPECT_EQ(columns[shard], dense);
+  }
+}
+
 // What shard 2 says where shard 0 waits for its part of the first sum of step 3.
 TEST_F(ShardGroupTest, AnythingButTheNextPartialsEndsTheStep) {
   const auto parts = PartsOf(2, SplitProduct::kAttention);
@@ -131,8 +188,7 @@ TEST_F(ShardGroupTest, AnythingButTheNextPartialsEndsTheStep) {
     group.Begin(3);
     const auto own = Draw(1, 3);
     std::vector<float> sum(kValues);
-    const auto done =
-        group.Sum(SplitProduct::kAttention, 6, Cut(PartsOf(0, SplitProduct::kAttention), own), sum);
+    const auto done = SumOf(group, SplitProduct::kAttention, own, sum);
     return done ? std::optional<ErrorCode>() : done.error().code;
   };
   PlanId foreign;
@@ -200,8 +256,7 @@ TEST_F(ShardGroupTest, ABrokenLinkNamesTheShard) {
   links_[2][0]->Shutdown();
   const auto own = Draw(1, 3);
   std::vector<float> sum(kValues);
-  const auto done =
-      group.Sum(SplitProduct::kAttention, 6, Cut(PartsOf(0, SplitProduct::kAttention), own), sum);
+  const auto done = SumOf(group, SplitProduct::kAttention, own, sum);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, ErrorCode::kDisconnected);
   EXPECT_EQ(group.lost(), Number(2));

@@ -144,7 +144,8 @@ struct Reports {
 
 class RunnerTest : public testing::Test {
  protected:
-  explicit RunnerTest(Kind kind = Kind::kLlama) : model_(DType::kQ4_0, DType::kQ8_0, kind) {}
+  explicit RunnerTest(Kind kind = Kind::kLlama, const backend::TestHeads& heads = {})
+      : model_(DType::kQ4_0, DType::kQ8_0, kind, heads) {}
   wire::Plan PlanOf(uint8_t number, size_t stages) const {
     wire::Plan plan{.model_name = "test", .layers = 5, .context = 256, .kv_pages = 2, .chunk = 16};
     plan.id.bytes[0] = number;

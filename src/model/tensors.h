@@ -2,6 +2,7 @@
 // against its configuration happens here, once, so that nothing later has to.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,8 +31,8 @@ struct TensorRef {
   uint64_t offset = 0;
   uint64_t bytes = 0;
 
-  // How many of the matrices one token needs, of a model that sends it to `used` experts.
-  uint64_t count_read(uint64_t used) const { return count == 1 ? 1 : used; }
+  // How many of the matrices one token needs at most, of a model that sends it to `used` experts.
+  uint64_t count_read(uint64_t used) const { return count == 1 ? 1 : std::min(count, used); }
 };
 
 struct LayerTensors {

@@ -1,7 +1,9 @@
 #include "node/shape.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <numeric>
+#include <optional>
 
 #include "backend/collective.h"
 #include "tensor/dtype.h"
@@ -14,32 +16,57 @@ uint32_t GrainOf(const model::TensorRef& matrix) {
   return std::max<uint32_t>(backend::kLeafColumns, tensor::Info(matrix.type).block_values);
 }
 
-// Where a tensor split may cut, and what of each layer is cut by columns of the feed-forward block.
+uint64_t BytesOf(std::initializer_list<const std::optional<model::TensorRef>*> tensors) {
+  uint64_t bytes = 0;
+  for (const auto* tensor : tensors) bytes += *tensor ? (*tensor)->bytes : 0;
+  return bytes;
+}
+
+// Packed, a layer's tensors take nearly the part of its bytes that they have in the file.
+cluster::LayerParts PartsOf(const model::LayerTensors& layer, uint64_t packed) {
+  double all = 0;
+  for (const model::TensorRef* tensor : layer.All()) all += static_cast<double>(tensor->bytes);
+  const auto part = [&](uint64_t bytes) {
+    return static_cast<uint64_t>(static_cast<double>(packed) * static_cast<double>(bytes) / all);
+  };
+  return {.heads = part(layer.attn_q.bytes + layer.attn_output.bytes),
+          .kv = part(layer.attn_k.bytes + layer.attn_v.bytes),
+          .ffn = part(BytesOf({&layer.ffn_gate, &layer.ffn_up, &layer.ffn_down})),
+          .experts = part(BytesOf({&layer.gate_exps, &layer.up_exps, &layer.down_exps}))};
+}
+
+// Where a tensor split may cut, and what of each layer is divided how.
 void AddCuts(const store::Manifest& manifest, cluster::ModelShape& shape) {
   const model::ModelConfig& config = *manifest.config();
-  if (config.experts.count != 0) return;
-  const uint32_t head = config.group() * config.head_dim;  // columns of one KV head
+  const uint32_t group = config.group() * config.head_dim;  // columns of one KV head
   cluster::TensorCuts cuts{.kv_heads = config.kv_heads,
+                           .heads = config.heads,
                            .ffn_width = config.ffn_width,
                            .vocab = config.vocab,
-                           .vocab_step = kernels::kPanelRows};
+                           .vocab_step = kernels::kPanelRows,
+                           .experts = config.experts.count,
+                           .experts_used = config.experts.used};
   for (uint32_t i = 0; i < config.layers; ++i) {
     const model::LayerTensors& layer = manifest.tensors()->layers[i];
     const uint32_t grain = GrainOf(layer.attn_output);
-    cuts.kv_step = std::max(cuts.kv_step, grain / std::gcd(grain, head));
-    cuts.ffn_step = std::max(cuts.ffn_step, GrainOf(*layer.ffn_down));
-    const double ffn =
-        static_cast<double>(layer.ffn_gate->bytes + layer.ffn_up->bytes + layer.ffn_down->bytes);
-    double all = 0;
-    for (const model::TensorRef* tensor : layer.All()) all += static_cast<double>(tensor->bytes);
-    shape.layer_ffn_bytes.push_back(
-        static_cast<uint64_t>(static_cast<double>(shape.layer_bytes[i]) * ffn / all));
+    cuts.kv_step = std::max(cuts.kv_step, grain / std::gcd(grain, group));
+    cuts.head_step = std::max(cuts.head_step, grain / std::gcd(grain, config.head_dim));
+    if (layer.ffn_down) cuts.ffn_step = std::max(cuts.ffn_step, GrainOf(*layer.ffn_down));
+    shape.layer_parts.push_back(PartsOf(layer, shape.layer_bytes[i]));
   }
   shape.cuts = cuts;
 }
 
-// What a row costs in a layer, by format. Packed, a format's tensors take nearly the part of the
-// layer's bytes that they have in the file.
+// Rows of partial sums that a shard gives in one exchange, at most.
+uint64_t MostParts(const model::ModelConfig& config) {
+  const auto of = [](uint64_t columns) {
+    return backend::MostSubtrees(backend::LeavesOf(columns));
+  };
+  return std::max(of(config.q_width()),
+                  of(config.ffn_width) + backend::MostSubtrees(config.experts.used));
+}
+
+// What a row costs in a layer, by format.
 std::vector<cluster::FormatWork> WorkOf(const model::LayerTensors& layer, uint64_t experts_used,
                                         uint64_t read_bytes) {
   std::vector<cluster::FormatWork> works;
@@ -108,9 +135,7 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
         static_cast<uint32_t>(bytes.kv_per_position + bytes.windowed_kv_per_position);
   }
   AddCuts(manifest, shape);
-  shape.partials_bytes =
-      uint64_t{backend::MostSubtrees(std::max(config.q_width(), config.ffn_width))} * chunk *
-      config.width * sizeof(float);
+  shape.partials_bytes = MostParts(config) * chunk * config.width * sizeof(float);
   shape.logits_bytes = uint64_t{backend::kLogitRows} * config.vocab * sizeof(float);
   shape.ops_per_token_layer = tensors.layers.at(0).OpsPerRow(config.experts.used);
   shape.scratch_bytes = none.scratch;

@@ -40,13 +40,18 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
   const auto name = Text(b, value.model_name);
   const auto stages = Tables<fb::StagePlan>(
       b, value.stages, kMaxStages, [](Builder& builder, const StagePlan& stage) {
-        std::optional<fb::ShardPlan> shard;
-        if (stage.shard) {
-          shard.emplace(stage.shard->kv_begin, stage.shard->kv_end, stage.shard->ffn_begin,
-                        stage.shard->ffn_end, stage.shard->vocab_begin, stage.shard->vocab_end);
+        const auto node = Fb(stage.node);
+        if (!stage.shard) {
+          return fb::CreateStagePlan(builder, node, stage.layer_begin, stage.layer_end,
+                                     stage.bytes);
         }
-        return fb::CreateStagePlan(builder, Fb(stage.node), stage.layer_begin, stage.layer_end,
-                                   stage.bytes, shard ? &*shard : nullptr);
+        const ShardPlan& own = *stage.shard;
+        const fb::ShardPlan shard(own.kv_begin, own.kv_end, own.ffn_begin, own.ffn_end,
+                                  own.vocab_begin, own.vocab_end);
+        const fb::ShardRange heads(own.head_begin, own.head_end);
+        const fb::ShardRange experts(own.expert_begin, own.expert_end);
+        return fb::CreateStagePlan(builder, node, stage.layer_begin, stage.layer_end, stage.bytes,
+                                   &shard, &heads, &experts);
       });
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
@@ -69,9 +74,18 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
            stage.layer_begin = one.layer_begin();
            stage.layer_end = one.layer_end();
            stage.bytes = one.bytes();
-           if (const fb::ShardPlan* shard = one.shard())
-             stage.shard = {shard->kv_begin(), shard->kv_end(),      shard->ffn_begin(),
-                            shard->ffn_end(),  shard->vocab_begin(), shard->vocab_end()};
+           const fb::ShardPlan* shard = one.shard();
+           if (shard == nullptr) return;
+           stage.shard = {shard->kv_begin(), shard->kv_end(),      shard->ffn_begin(),
+                          shard->ffn_end(),  shard->vocab_begin(), shard->vocab_end()};
+           if (const fb::ShardRange* heads = one.heads()) {
+             stage.shard->head_begin = heads->begin();
+             stage.shard->head_end = heads->end();
+           }
+           if (const fb::ShardRange* experts = one.experts()) {
+             stage.shard->expert_begin = experts->begin();
+             stage.shard->expert_end = experts->end();
+           }
          });
   to.layers = from->layers();
   to.context = from->context();

@@ -246,14 +246,23 @@ struct DraftRef {
 };
 
 // What one device of a tensor split computes of each layer: [begin, end) of the KV heads, with the
-// query heads that share them, and of the columns of the feed-forward block.
+// query heads that share them, of the columns of the dense or shared feed-forward block, and of the
+// experts.
 struct ShardPlan {
   uint32_t kv_begin = 0;
   uint32_t kv_end = 0;
-  uint32_t ffn_begin = 0;
+  uint32_t ffn_begin = 0;  // of a mixture: none where equal
   uint32_t ffn_end = 0;
   uint32_t vocab_begin = 0;  // rows of the output matrix; none: equal
   uint32_t vocab_end = 0;
+  // Query heads, in plans that cut the group of a KV head, which both sides then hold. Equal: all
+  // that share the KV heads.
+  uint32_t head_begin = 0;
+  uint32_t head_end = 0;
+  uint32_t expert_begin = 0;  // none: equal
+  uint32_t expert_end = 0;
+
+  bool HasHeads() const { return head_end != 0; }
   friend auto operator<=>(const ShardPlan&, const ShardPlan&) = default;
 };
 

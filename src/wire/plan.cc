@@ -47,6 +47,28 @@ Result<void> CheckAdapters(const Plan& plan) {
   return {};
 }
 
+// Whether the heads begin where those of the shard before end. A cut may go through the group of a
+// KV head, which is then on both sides.
+bool HeadsFollow(const ShardPlan& own, const ShardPlan& before) {
+  if (!own.HasHeads()) return own.kv_begin == before.kv_end;
+  return own.head_begin == before.head_end &&
+         (own.kv_begin == before.kv_end || own.kv_begin + uint64_t{1} == before.kv_end);
+}
+
+// What is wrong with a shard behind the one before; null: nothing. `mixture`: the plan has experts.
+const char* FaultOf(const ShardPlan& own, const ShardPlan& before, bool mixture) {
+  if (!HeadsFollow(own, before) || own.ffn_begin != before.ffn_end ||
+      own.vocab_begin != before.vocab_end || own.expert_begin != before.expert_end)
+    return "does not begin where the one before ends";
+  if (own.kv_end <= own.kv_begin || (own.HasHeads() && own.head_end <= own.head_begin) ||
+      (own.ffn_end <= own.ffn_begin && !mixture))
+    return "is empty";
+  if (own.ffn_end < own.ffn_begin || own.expert_end < own.expert_begin)
+    return "ends its columns or experts before it begins";
+  if (own.vocab_end < own.vocab_begin) return "ends its part of the vocabulary before it begins";
+  return nullptr;
+}
+
 // Of a plan whose first stage is a shard: what is the model's is checked where it is known.
 Result<void> CheckShards(const Plan& plan) {
   const auto fail = [](size_t stage, const char* what) {
@@ -56,6 +78,7 @@ Result<void> CheckShards(const Plan& plan) {
     return Fail(ErrorCode::kInvalid, "plan: shards exchange sums as f32 only, not as {}",
                 NameOf(plan.codec));
   }
+  const bool mixture = plan.stages.back().shard && plan.stages.back().shard->expert_end > 0;
   ShardPlan before;
   for (size_t i = 0; i < plan.stages.size(); ++i) {
     const StagePlan& stage = plan.stages[i];
@@ -63,12 +86,9 @@ Result<void> CheckShards(const Plan& plan) {
     if (stage.layer_begin != 0 || stage.layer_end != plan.layers)
       return fail(i, "does not hold all layers");
     const ShardPlan& own = *stage.shard;
-    if (own.kv_begin != before.kv_end || own.ffn_begin != before.ffn_end ||
-        own.vocab_begin != before.vocab_end)
-      return fail(i, "does not begin where the one before ends");
-    if (own.kv_end <= own.kv_begin || own.ffn_end <= own.ffn_begin) return fail(i, "is empty");
-    if (own.vocab_end < own.vocab_begin)
-      return fail(i, "ends its part of the vocabulary before it begins");
+    if (own.HasHeads() != plan.stages[0].shard->HasHeads())
+      return fail(i, "names query heads where another one does not");
+    if (const char* fault = FaultOf(own, before, mixture)) return fail(i, fault);
     before = own;
   }
   return {};
@@ -121,6 +141,11 @@ PlanId ComputePlanId(const Plan& plan) {
     if (const auto& shard = stage.shard) {
       hash.Update("shard").UpdateU64(shard->kv_begin).UpdateU64(shard->kv_end);
       hash.UpdateU64(shard->ffn_begin).UpdateU64(shard->ffn_end);
+      // Without them a plan has the id that it has for a node that does not know them.
+      if (shard->HasHeads())
+        hash.Update("heads").UpdateU64(shard->head_begin).UpdateU64(shard->head_end);
+      if (shard->expert_begin != 0 || shard->expert_end != 0)
+        hash.Update("experts").UpdateU64(shard->expert_begin).UpdateU64(shard->expert_end);
     }
   }
   hash.UpdateU64(plan.layers)

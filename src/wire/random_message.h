@@ -119,7 +119,8 @@ class RandomMessage {
   }
   void Fill(DraftRef& v) { All(v.file, v.name, v.bytes); }
   void Fill(ShardPlan& v) {
-    All(v.kv_begin, v.kv_end, v.ffn_begin, v.ffn_end, v.vocab_begin, v.vocab_end);
+    All(v.kv_begin, v.kv_end, v.ffn_begin, v.ffn_end, v.vocab_begin, v.vocab_end, v.head_begin,
+        v.head_end, v.expert_begin, v.expert_end);
   }
   void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard); }
   void Fill(Plan& v) {

@@ -9,11 +9,15 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
-from lib import TINY, Api, Node, alive, cluster, main, need_shared, wait_alive, wait_for
+from lib import ROOT, TINY, Api, Node, alive, cluster, main, need_shared, wait_alive, wait_for
+
+sys.path.append(str(ROOT / "tests" / "peer"))
+import synthetic  # noqa: E402
 
 LONG = {"model": "exo-tiny", "prompt": "Once upon a time", "temperature": 0.9, "seed": 3}
 
@@ -134,6 +138,29 @@ def test_each_layer_over_two_nodes(exo):
         text, event, _ = killed_in_mid_answer(survivor, victim, ask)
         assert text == alone["choices"][0]["text"], (text, alone)
         assert [s["node"] for s in event["exo"]["stages"]][-1] == survivor.name, event["exo"]
+
+
+def test_each_layer_of_a_mixture_over_three_nodes(exo):
+    """16 experts and 2 KV heads over 3 nodes: whole experts each, and cuts through the groups of the KV heads."""
+    with tempfile.TemporaryDirectory(prefix="exo-mixture-") as folder, cluster(exo, 3) as nodes:
+        path = pathlib.Path(folder) / "mixture.gguf"
+        synthetic.write(path, "qwen3moe", {"": "q8_0"})
+        status, made = nodes[0].api.post("/v1/internal/models", {"path": str(path)})
+        assert status == 200, made
+        ask = {**LONG, "model": made["model"], "max_tokens": 40, "seed": 7}
+        alone = nodes[0].api.post("/v1/completions", ask)[1]
+        assert len(alone["exo"]["stages"]) == 1, alone
+        assert nodes[0].api.post("/v1/internal/unload", {"model": made["model"]})[0] == 200
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": made["model"], "split": "tensor"})
+        assert status == 200 and "(experts in proportion to speed: " in plan["reason"], plan
+        stages = plan["stages"]
+        assert [stage["query_heads"] for stage in stages] == [[0, 2], [2, 4], [4, 6]], stages
+        assert [stage["kv_heads"] for stage in stages] == [[0, 1], [0, 2], [1, 2]], stages
+        assert [stage["experts"][0] for stage in stages] == [0] + [stage["experts"][1] for stage in stages[:2]], stages
+        assert stages[2]["experts"][1] == 16, stages
+        answer = nodes[1].api.post("/v1/completions", ask)[1]
+        assert len(answer["exo"]["stages"]) == 3, answer["exo"]
+        assert answer["choices"][0]["text"] == alone["choices"][0]["text"], (answer, alone)
 
 
 def test_a_lossy_wire_is_said_and_never_goes_on_as_another_text(exo):
@@ -689,7 +716,8 @@ def test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing(exo):
 if __name__ == "__main__":
     main([test_any_node_answers_with_the_same_text, test_requests_in_parallel_equal_requests_alone,
           test_a_stranger_gets_nothing_but_a_refusal, test_an_answer_goes_on_when_a_node_of_it_is_lost,
-          test_each_layer_over_two_nodes, test_a_lossy_wire_is_said_and_never_goes_on_as_another_text,
+          test_each_layer_over_two_nodes, test_each_layer_of_a_mixture_over_three_nodes,
+          test_a_lossy_wire_is_said_and_never_goes_on_as_another_text,
           test_a_request_right_after_a_loss_is_placed_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
           test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,

@@ -18,8 +18,9 @@ ModelShape FakeShape(Rng& rng, int number) {
   ModelShape shape{.name = fmt::format("model{}", number), .width = 1, .trained_context = 64};
   for (uint8_t& byte : shape.id.bytes) byte = static_cast<uint8_t>(rng.Next());
   shape.layer_bytes.assign(kLayers, kLayerBytes);
-  shape.cuts = {.kv_heads = 3, .ffn_width = 5 * 128, .ffn_step = 128};
-  shape.layer_ffn_bytes.assign(kLayers, kLayerBytes / 2);
+  shape.cuts = {.kv_heads = 3, .heads = 3, .ffn_width = 5 * 128, .ffn_step = 128};
+  shape.layer_parts.assign(
+      kLayers, {.heads = kLayerBytes / 4, .kv = kLayerBytes / 4, .ffn = kLayerBytes / 2});
   shape.embedding_bytes = shape.output_bytes = 200;
   shape.kv_bytes_per_position = {1, 2};  // a page: 256 bytes of each layer and sequence
   shape.ops_per_token_layer = 1000;

@@ -113,10 +113,8 @@ class CpuBackend final : public Backend {
     StageWeights weights =
         TRY(LoadWeights(kernels_, pool_, plan.spec, &plan, parts, progress, cancel));
     return CpuStage::Make(kernels_, pool_, meter_, plan.spec,
-                          {.attention_leaves = plan.attention_leaves,
-                           .ffn_leaves = plan.ffn_leaves,
-                           .max_parts = plan.max_parts},
-                          std::move(weights), copy_prepared_);
+                          {.max_parts = plan.max_parts, .group = plan.group}, std::move(weights),
+                          copy_prepared_);
   }
 
  private:

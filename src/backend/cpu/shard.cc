@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/split_trees.h"
 #include "base/check.h"
 #include "tensor/dtype.h"
 
@@ -37,23 +38,30 @@ class Cutter {
   void Values(std::optional<TensorRef>& vector, uint64_t begin, uint64_t end) {
     if (vector) vector = Columns(*vector, begin, end);
   }
+  void Experts(std::optional<TensorRef>& matrices, uint64_t begin, uint64_t end) {
+    CHECK(matrices.has_value());
+    TensorRef some = *matrices;
+    some.count = end - begin;
+    matrices = Cut(some, {.whole = *matrices, .matrix = begin}, some.rows, some.cols);
+  }
   std::vector<MatrixPart> Parts(const TensorRef& whole, uint64_t begin, uint64_t end) {
     std::vector<MatrixPart> parts;
     for (const LeafRange& leaves : ColumnSubtrees(whole.cols, begin, end)) {
       const uint64_t last = std::min<uint64_t>(whole.cols, uint64_t{leaves.end} * kLeafColumns);
       parts.push_back({Columns(whole, uint64_t{leaves.begin} * kLeafColumns, last), leaves});
     }
-    plan_.max_parts = std::max(plan_.max_parts, parts.size());
     return parts;
   }
 
  private:
-  TensorRef Cut(const TensorRef& whole, Slice slice, uint64_t rows, uint64_t cols) {
-    TensorRef part = whole;
+  // `like`: the whole tensor with the part's count of matrices.
+  TensorRef Cut(const TensorRef& like, Slice slice, uint64_t rows, uint64_t cols) {
+    TensorRef part = like;
     part.rows = rows;
     part.cols = cols;
-    part.bytes = rows * tensor::RowBytes(whole.type, cols).value();
-    part.name = fmt::format("{}[{}+{}, {}+{}]", whole.name, slice.row, rows, slice.col, cols);
+    part.bytes = part.count * rows * tensor::RowBytes(like.type, cols).value();
+    part.name = fmt::format("{}[{}+{}, {}+{}, {}+{}]", like.name, slice.matrix, part.count,
+                            slice.row, rows, slice.col, cols);
     plan_.slices.emplace(part.name, std::move(slice));
     return part;
   }
@@ -61,28 +69,59 @@ class Cutter {
   ShardPlan& plan_;
 };
 
-// The shard's tensors of a layer; those that stay whole keep their names.
-Result<ShardLayer> CutLayer(Cutter& cutter, const model::ModelConfig& whole, const Shard& shard,
-                            model::LayerTensors& layer) {
+// The KV heads that the shard's query heads share: [begin, end).
+uint32_t KvBegin(const model::ModelConfig& whole, const Shard& shard) {
+  return shard.head_begin / whole.group();
+}
+uint32_t KvEnd(const model::ModelConfig& whole, const Shard& shard) {
+  return (shard.head_end + whole.group() - 1) / whole.group();
+}
+
+// Query heads, and the KV heads that they share. Returns the parts of the output matrix.
+Result<std::vector<MatrixPart>> CutHeads(Cutter& cutter, const model::ModelConfig& whole,
+                                         const Shard& shard, model::LayerTensors& layer) {
   const uint64_t head_dim = whole.head_dim;
-  const uint64_t group = whole.group() * head_dim;
-  const uint64_t q = shard.kv_begin * group, q_end = shard.kv_end * group;
-  const uint64_t kv = shard.kv_begin * head_dim, kv_end = shard.kv_end * head_dim;
+  const uint64_t q = shard.head_begin * head_dim, q_end = shard.head_end * head_dim;
+  const uint64_t kv = KvBegin(whole, shard) * head_dim, kv_end = KvEnd(whole, shard) * head_dim;
   TRY(CheckCut(layer.attn_output, q, q_end));
-  TRY(CheckCut(*layer.ffn_down, shard.ffn_begin, shard.ffn_end));
   layer.attn_q = cutter.Rows(layer.attn_q, q, q_end);
   layer.attn_k = cutter.Rows(layer.attn_k, kv, kv_end);
   layer.attn_v = cutter.Rows(layer.attn_v, kv, kv_end);
   cutter.Values(layer.q_bias, q, q_end);
   cutter.Values(layer.k_bias, kv, kv_end);
   cutter.Values(layer.v_bias, kv, kv_end);
-  layer.ffn_gate = cutter.Rows(*layer.ffn_gate, shard.ffn_begin, shard.ffn_end);
-  layer.ffn_up = cutter.Rows(*layer.ffn_up, shard.ffn_begin, shard.ffn_end);
-  ShardLayer parts = {.o = cutter.Parts(layer.attn_output, q, q_end),
-                      .down = cutter.Parts(*layer.ffn_down, shard.ffn_begin, shard.ffn_end)};
+  std::vector<MatrixPart> parts = cutter.Parts(layer.attn_output, q, q_end);
   // For estimates; the parts are what is loaded.
   layer.attn_output = cutter.Columns(layer.attn_output, q, q_end);
+  return parts;
+}
+
+// Columns of the dense or shared block, where the model has one. Returns the parts of down.
+Result<std::vector<MatrixPart>> CutColumns(Cutter& cutter, const Shard& shard,
+                                           model::LayerTensors& layer) {
+  if (!layer.ffn_down) return std::vector<MatrixPart>{};
+  if (shard.ffn_begin == shard.ffn_end) {
+    layer.ffn_gate.reset();
+    layer.ffn_up.reset();
+    layer.ffn_down.reset();
+    return std::vector<MatrixPart>{};
+  }
+  TRY(CheckCut(*layer.ffn_down, shard.ffn_begin, shard.ffn_end));
+  layer.ffn_gate = cutter.Rows(*layer.ffn_gate, shard.ffn_begin, shard.ffn_end);
+  layer.ffn_up = cutter.Rows(*layer.ffn_up, shard.ffn_begin, shard.ffn_end);
+  std::vector<MatrixPart> parts = cutter.Parts(*layer.ffn_down, shard.ffn_begin, shard.ffn_end);
   layer.ffn_down = cutter.Columns(*layer.ffn_down, shard.ffn_begin, shard.ffn_end);
+  return parts;
+}
+
+// The shard's tensors of a layer; those that stay whole keep their names.
+Result<ShardLayer> CutLayer(Cutter& cutter, const model::ModelConfig& whole, const Shard& shard,
+                            model::LayerTensors& layer) {
+  ShardLayer parts = {.o = TRY(CutHeads(cutter, whole, shard, layer)),
+                      .down = TRY(CutColumns(cutter, shard, layer))};
+  if (whole.experts.count == 0) return parts;
+  for (auto* matrices : {&layer.gate_exps, &layer.up_exps, &layer.down_exps})
+    cutter.Experts(*matrices, shard.expert_begin, shard.expert_end);
   return parts;
 }
 
@@ -108,7 +147,8 @@ Result<void> CutOutput(Cutter& cutter, const StageSpec& spec, model::ModelConfig
 
 // Where a slice begins in its tensor.
 uint64_t Start(const Slice& slice) {
-  return slice.row * tensor::RowBytes(slice.whole.type, slice.whole.cols).value() +
+  const uint64_t row = slice.matrix * slice.whole.rows + slice.row;
+  return row * tensor::RowBytes(slice.whole.type, slice.whole.cols).value() +
          tensor::RowBytes(slice.whole.type, slice.col).value();
 }
 
@@ -117,29 +157,36 @@ bool IsGathered(const Slice& slice, const TensorRef& part) {
   return part.cols != slice.whole.cols && slice.whole.rows != 1;
 }
 
+// Heads there must be, and a feed-forward block: columns of a dense one, or some or no experts.
+Result<void> CheckRanges(const model::ModelConfig& whole, const Shard& shard) {
+  const auto check = [](const char* what, uint32_t begin, uint32_t end, uint32_t all,
+                        bool may_be_empty) -> Result<void> {
+    if ((begin < end || (begin == end && may_be_empty)) && end <= all) return {};
+    return Fail(ErrorCode::kInvalid, "{} [{}, {}) of {} cannot be a shard", what, begin, end, all);
+  };
+  const bool mixture = whole.experts.count != 0;
+  TRY(check("heads", shard.head_begin, shard.head_end, whole.heads, false));
+  TRY(check("columns", shard.ffn_begin, shard.ffn_end, whole.ffn_width, mixture));
+  return check("experts", shard.expert_begin, shard.expert_end, whole.experts.count, true);
+}
+
 }  // namespace
 
 Result<ShardPlan> PlanShard(const StageSpec& spec) {
   CHECK(spec.shard.has_value());
   const Shard& shard = *spec.shard;
   const model::ModelConfig& whole = *spec.config;
-  if (whole.experts.count != 0) {
-    return Fail(ErrorCode::kUnsupported, "the experts of a mixture are not split among shards yet");
-  }
   if (!spec.adapters.empty())
     return Fail(ErrorCode::kUnsupported, "adapters are not split among shards yet");
-  if (shard.kv_begin >= shard.kv_end || shard.kv_end > whole.kv_heads) {
-    return Fail(ErrorCode::kInvalid, "KV heads [{}, {}) of {} cannot be a shard", shard.kv_begin,
-                shard.kv_end, whole.kv_heads);
-  }
+  TRY(CheckRanges(whole, shard));
   ShardPlan plan{.spec = spec,
                  .layers = {},
-                 .attention_leaves = LeavesOf(whole.q_width()),
-                 .ffn_leaves = LeavesOf(whole.ffn_width),
+                 .group = whole.group(),
+                 .max_parts = SplitTrees(whole, {&shard, 1}).MostParts(0),
                  .slices = {}};
   auto config = std::make_shared<model::ModelConfig>(whole);
-  config->kv_heads = shard.kv_end - shard.kv_begin;
-  config->heads = config->kv_heads * whole.group();
+  config->kv_heads = KvEnd(whole, shard) - KvBegin(whole, shard);
+  config->heads = shard.head_end - shard.head_begin;
   config->ffn_width = shard.ffn_end - shard.ffn_begin;
   auto tensors = std::make_shared<model::ModelTensors>(*spec.tensors);
   Cutter cutter(plan);

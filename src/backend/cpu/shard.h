@@ -1,8 +1,8 @@
 // A stage's part of a tensor split: the spec and the tensors of one shard as if they were a smaller
 // model's, so that loader and layer loop need not know. Rows of q, k, v, gate and up are a
-// contiguous range; columns of attention output and down are cut into the maximal canonical
-// subtrees of the shard's leaves (backend/collective.h), each a matrix of its own that any kernel
-// set multiplies at full speed.
+// contiguous range, and so are the experts of a mixture; columns of attention output and down are
+// cut into the maximal canonical subtrees of the shard's leaves (backend/collective.h), each a
+// matrix of its own that any kernel set multiplies at full speed.
 #pragma once
 
 #include <map>
@@ -17,9 +17,10 @@
 
 namespace exo::backend {
 
-// A range of rows and columns of a tensor of the whole model.
+// A range of matrices, rows and columns of a tensor of the whole model.
 struct Slice {
   model::TensorRef whole;
+  uint64_t matrix = 0;
   uint64_t row = 0;
   uint64_t col = 0;
 };
@@ -35,16 +36,17 @@ struct ShardLayer {
 };
 
 struct ShardPlan {
-  StageSpec spec;                  // of the shard: its own config and tensors
-  std::vector<ShardLayer> layers;  // of the stage
-  uint32_t attention_leaves = 0;   // of the whole model
-  uint32_t ffn_leaves = 0;
-  size_t max_parts = 0;                 // of any matrix
+  // Of the shard: its own config and tensors. Of experts the config has all, for the router. Where
+  // a group is cut ModelConfig::group() is not that of every KV head.
+  StageSpec spec;
+  std::vector<ShardLayer> layers;       // of the stage
+  uint32_t group = 0;                   // query heads of a KV head, of the whole model
+  size_t max_parts = 0;                 // subtrees of a row in one exchange, at most
   std::map<std::string, Slice> slices;  // by the shard's tensor names
 };
 
-// Errors: kUnsupported (a mixture of experts), kInvalid (a range that is empty, outside the model
-// or not cut between leaves and blocks, or panels of the output matrix).
+// Errors: kUnsupported (adapters), kInvalid (a range that is outside the model, empty where it may
+// not be, or not cut between leaves and blocks, or panels of the output matrix).
 Result<ShardPlan> PlanShard(const StageSpec& spec);
 
 // Gives out a shard's tensors from those of the whole model. Rows lie where they are; columns are

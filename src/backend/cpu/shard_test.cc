@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "backend/cpu/cpu.h"
+#include "backend/split_trees.h"
 #include "backend/test_model.h"
 
 namespace exo::backend {
@@ -22,8 +23,9 @@ using tensor::DType;
 // Shards of one process: what a network of devices does with messages.
 class Group {
  public:
-  explicit Group(const std::vector<Shard>& shards)
+  Group(const model::ModelConfig& config, const std::vector<Shard>& shards)
       : shards_(shards),
+        trees_(config, shards),
         given_(shards.size()),
         logits_(shards.size()),
         arrived_(static_cast<ptrdiff_t>(shards.size())) {
@@ -41,13 +43,16 @@ class Group {
   class Member final : public Collective {
    public:
     Member(Group* group, size_t shard) : group_(group), shard_(shard) {}
-    Result<void> Sum(SplitProduct, uint32_t leaves, std::span<const Partial> own,
-                     std::span<float> sum) override {
-      group_->given_[shard_] = own;
+    Result<void> Sum(std::span<const SplitSum> sums) override {
+      group_->given_[shard_] = sums;
       group_->arrived_.arrive_and_wait();
-      std::vector<Partial> all;
-      for (const auto& given : group_->given_) all.insert(all.end(), given.begin(), given.end());
-      CombinePartials(leaves, all, sum);
+      for (size_t i = 0; i < sums.size(); ++i) {
+        std::vector<std::span<const float>> values;
+        for (const auto& given : group_->given_) values.push_back(given[i].own);
+        for (size_t shard = 0; shard < values.size(); ++shard)
+          EXPECT_EQ(values[shard].size(), group_->trees_.ValuesOf(shard, sums[i]));
+        group_->trees_.Combine(sums[i], values);
+      }
       group_->arrived_.arrive_and_wait();  // everybody has read
       return {};
     }
@@ -78,18 +83,20 @@ class Group {
   };
 
   const std::vector<Shard> shards_;
-  std::vector<std::span<const Partial>> given_;
+  const SplitTrees trees_;
+  std::vector<std::span<const SplitSum>> given_;
   std::vector<std::span<const float>> logits_;
   std::barrier<> arrived_;
   std::vector<Member> members_;
 };
 
-StageSpec Whole(const TestModel& model) {
+StageSpec Whole(const TestModel& model, kernels::KvType kv_type = kernels::KvType::kF16) {
   return {.config = model.config,
           .tensors = model.tensors,
           .layer_begin = 0,
           .layer_end = model.config->layers,
           .lead = true,
+          .kv_type = kv_type,
           .chunk = 32};
 }
 
@@ -146,15 +153,16 @@ std::vector<float> Embedded(StageCompute& lead) {
 
 // The logits that the lead of these shards has.
 std::vector<float> AllAtOnce(TestModel& model, std::span<const float> embedded,
-                             const std::vector<Shard>& shards) {
-  Group group(shards);
+                             const std::vector<Shard>& shards,
+                             kernels::KvType kv_type = kernels::KvType::kF16) {
+  Group group(*model.config, shards);
   std::vector<float> logits;
   std::vector<std::thread> threads;
   for (size_t i = 0; i < shards.size(); ++i) {
     threads.emplace_back([&, i] {
       const auto pool = MakeComputePool(1 + i % 2);
       const auto backend = MakeCpuBackend(**kernels::ChooseKernels(""), *pool);
-      StageSpec spec = Whole(model);
+      StageSpec spec = Whole(model, kv_type);
       spec.lead = i == 0;
       spec.shard = shards[i];
       const auto stage = backend->Load(spec, model.source, {}, nullptr);
@@ -174,6 +182,27 @@ std::vector<float> AllAtOnce(TestModel& model, std::span<const float> embedded,
   return logits;
 }
 
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return !a.empty() && a.size() == b.size() &&
+         std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// What one stage and what each of these groups of shards makes of the same prompt.
+void ExpectTheBitsOfOneStage(TestModel& model, const std::vector<std::vector<Shard>>& groups,
+                             kernels::KvType kv_type = kernels::KvType::kF16) {
+  const auto pool = MakeComputePool(2);
+  const auto backend = MakeCpuBackend(**kernels::ChooseKernels(""), *pool);
+  const auto alone = backend->Load(Whole(model, kv_type), model.source, {}, nullptr);
+  ASSERT_TRUE(alone.has_value());
+  const auto expected = Logits(**alone, {}, nullptr);
+  ASSERT_TRUE(expected.has_value());
+  const std::vector<float> embedded = Embedded(**alone);
+  for (const std::vector<Shard>& shards : groups) {
+    const auto logits = AllAtOnce(model, embedded, shards, kv_type);
+    EXPECT_TRUE(SameBits(logits, *expected)) << "group " << &shards - groups.data();
+  }
+}
+
 class ShardTest : public testing::TestWithParam<std::tuple<DType, DType, Kind>> {};
 
 TEST_P(ShardTest, TwoShardsGiveTheBitsOfOneStage) {
@@ -190,7 +219,7 @@ TEST_P(ShardTest, TwoShardsGiveTheBitsOfOneStage) {
   if (super_blocks) {
     // Heads cannot be cut: 256 columns of attention output are one block.
     StageSpec spec = Whole(model);
-    spec.shard = Shard{0, 1, 0, 256, 0, 64};
+    spec.shard = Shard{0, 2, 0, 256, 0, 64};
     EXPECT_EQ(backend->Load(spec, model.source, {}, nullptr).error().code, ErrorCode::kInvalid);
     return;
   }
@@ -200,10 +229,8 @@ TEST_P(ShardTest, TwoShardsGiveTheBitsOfOneStage) {
   const std::pair<uint32_t, uint32_t> cuts[] = {{256, 64}, {128, 16}, {384, vocab}};
   for (const auto& [ffn, token] : cuts) {
     const auto logits =
-        AllAtOnce(model, embedded, {{0, 1, 0, ffn, 0, token}, {1, 2, ffn, 512, token, vocab}});
-    ASSERT_EQ(logits.size(), expected->size());
-    EXPECT_EQ(std::memcmp(logits.data(), expected->data(), logits.size() * sizeof(float)), 0)
-        << ffn << " " << token;
+        AllAtOnce(model, embedded, {{0, 2, 0, ffn, 0, token}, {2, 4, ffn, 512, token, vocab}});
+    EXPECT_TRUE(SameBits(logits, *expected)) << ffn << " " << token;
   }
 }
 
@@ -213,22 +240,161 @@ INSTANTIATE_TEST_SUITE_P(Formats, ShardTest,
                                          std::tuple{DType::kBF16, DType::kF16, Kind::kGemma},
                                          std::tuple{DType::kQ4_K, DType::kQ8_0, Kind::kLlama}));
 
+// Shards with heads and experts in these parts, the first with the vocabulary. Of a mixture without
+// a shared expert `columns` are none.
+std::vector<Shard> Cut(const std::vector<uint32_t>& heads, const std::vector<uint32_t>& columns,
+                       const std::vector<uint32_t>& experts) {
+  std::vector<Shard> shards;
+  Shard shard{.vocab_end = TestModel::kVocab};
+  for (size_t i = 0; i < heads.size(); ++i) {
+    shard.head_begin = std::exchange(shard.head_end, shard.head_end + heads[i]);
+    shard.ffn_begin = std::exchange(shard.ffn_end, shard.ffn_end + columns[i]);
+    shard.expert_begin = std::exchange(shard.expert_end, shard.expert_end + experts[i]);
+    shards.push_back(shard);
+    shard.vocab_begin = shard.vocab_end;
+  }
+  return shards;
+}
+
+class MixtureShardTest : public testing::TestWithParam<std::tuple<DType, DType>> {};
+
+// Of 6 experts a row goes to 2.
+TEST_P(MixtureShardTest, ExpertsOverOneToFiveShardsGiveTheBitsOfOneStage) {
+  const auto [matrices, output] = GetParam();
+  TestModel model(matrices, output, Kind::kExperts, {.heads = 10, .kv_heads = 5});
+  ExpectTheBitsOfOneStage(
+      model, {Cut({10}, {0}, {6}), Cut({4, 6}, {0, 0}, {3, 3}), Cut({6, 4}, {0, 0}, {1, 5}),
+              Cut({2, 8}, {0, 0}, {0, 6}), Cut({2, 6, 2}, {0, 0, 0}, {2, 0, 4}),
+              Cut({2, 2, 2, 4}, {0, 0, 0, 0}, {1, 1, 3, 1}),
+              Cut({2, 2, 2, 2, 2}, {0, 0, 0, 0, 0}, {1, 2, 0, 2, 1})});
+}
+
+// Of 9 experts a row goes to 3, and to a shared one of 4 leaves.
+TEST_P(MixtureShardTest, ASharedExpertIsDividedByColumns) {
+  const auto [matrices, output] = GetParam();
+  TestModel model(matrices, output, Kind::kSharedExpert, {.heads = 10, .kv_heads = 5});
+  ExpectTheBitsOfOneStage(
+      model, {Cut({10}, {512}, {9}), Cut({4, 6}, {128, 384}, {5, 4}), Cut({8, 2}, {512, 0}, {0, 9}),
+              Cut({4, 4, 2}, {0, 384, 128}, {1, 7, 1}),
+              Cut({2, 2, 2, 2, 2}, {128, 0, 256, 128, 0}, {3, 0, 1, 4, 1})});
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, MixtureShardTest,
+                         testing::Values(std::tuple{DType::kQ4_0, DType::kQ6_K},
+                                         std::tuple{DType::kQ8_0, DType::kQ8_0},
+                                         std::tuple{DType::kBF16, DType::kF16}));
+
+// Super-blocks of 256 columns are four heads.
+TEST(SuperBlockShardTest, HeadsAreCutBetweenBlocks) {
+  TestModel dense(DType::kQ4_K, DType::kQ8_0, Kind::kLlama, {.heads = 8, .kv_heads = 1});
+  ExpectTheBitsOfOneStage(dense, {Cut({4, 4}, {256, 256}, {0, 0})});
+}
+
+// Heads of each shard, in groups that the model's shape does not divide so.
+struct HeadCuts {
+  const char* name;
+  Kind kind;
+  TestHeads heads;
+  kernels::KvType kv_type;
+  std::vector<std::vector<uint32_t>> cuts;
+};
+void PrintTo(const HeadCuts& cuts, std::ostream* out) {
+  *out << cuts.name;
+}
+
+class HeadShardTest : public testing::TestWithParam<HeadCuts> {};
+
+TEST_P(HeadShardTest, AGroupThatIsCutIsComputedByBothSides) {
+  const HeadCuts& cuts = GetParam();
+  TestModel model(DType::kQ8_0, DType::kQ8_0, cuts.kind, cuts.heads);
+  const bool mixture = model.config->experts.count != 0;
+  std::vector<std::vector<Shard>> groups;
+  for (const std::vector<uint32_t>& heads : cuts.cuts) {
+    const auto others = static_cast<uint32_t>(heads.size() - 1);
+    std::vector<uint32_t> columns(heads.size(), mixture ? 0 : 128);
+    std::vector<uint32_t> experts(heads.size(), mixture ? 1 : 0);
+    (mixture ? experts : columns)[0] = mixture ? 6 - others : 512 - 128 * others;
+    groups.push_back(Cut(heads, columns, experts));
+  }
+  ExpectTheBitsOfOneStage(model, groups, cuts.kv_type);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, HeadShardTest,
+                         testing::Values(HeadCuts{"GroupsOfThree",
+                                                  Kind::kLlama,
+                                                  {.heads = 6, .kv_heads = 2},
+                                                  kernels::KvType::kF16,
+                                                  {{2, 4}, {4, 2}, {2, 2, 2}}},
+                                         HeadCuts{"OneKvHeadOfSeven",
+                                                  Kind::kLlama,
+                                                  {.heads = 7, .kv_heads = 1, .head_dim = 128},
+                                                  kernels::KvType::kF16,
+                                                  {{3, 4}, {1, 2, 4}, {1, 1, 4, 1}}},
+                                         HeadCuts{"AnOddLastHead",
+                                                  Kind::kQwen,
+                                                  {.heads = 5, .kv_heads = 1},
+                                                  kernels::KvType::kF32,
+                                                  {{2, 3}, {4, 1}, {2, 2, 1}}},
+                                         HeadCuts{"BothEndsOfAShardInAGroup",
+                                                  Kind::kQwen,
+                                                  {.heads = 12, .kv_heads = 3},
+                                                  kernels::KvType::kQ8_0,
+                                                  {{6, 6}, {2, 8, 2}, {2, 2, 2, 6}}},
+                                         HeadCuts{"Windows",
+                                                  Kind::kGemma,
+                                                  {.heads = 6, .kv_heads = 2},
+                                                  kernels::KvType::kF16,
+                                                  {{2, 4}, {2, 2, 2}}},
+                                         HeadCuts{"MoreShardsThanGroupsOfAMixture",
+                                                  Kind::kExperts,
+                                                  {.heads = 10, .kv_heads = 2},
+                                                  kernels::KvType::kF16,
+                                                  {{2, 2, 2, 2, 2}, {6, 2, 2}}}),
+                         [](const auto& info) { return info.param.name; });
+
 TEST(ShardPlanTest, PartsAreTheSubtreesOfTheShardsLeaves) {
   TestModel model(DType::kQ8_0, DType::kQ8_0, Kind::kLlama);
   StageSpec spec = Whole(model);
-  spec.shard = Shard{1, 2, 128, 512, 32, 64};
+  spec.shard = Shard{2, 4, 128, 512, 32, 64};
   const auto plan = PlanShard(spec);
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(plan->spec.config->heads, 2u);
   EXPECT_EQ(plan->spec.config->ffn_width, 384u);
-  EXPECT_EQ(plan->attention_leaves, 2u);
-  EXPECT_EQ(plan->ffn_leaves, 4u);
+  EXPECT_EQ(plan->spec.config->kv_heads, 1u);
+  EXPECT_EQ(plan->group, 2u);
+  EXPECT_EQ(plan->max_parts, 2u);
   EXPECT_EQ(plan->spec.tensors->output.rows, 32u);
   ASSERT_EQ(plan->layers.size(), 5u);
   ASSERT_EQ(plan->layers[0].down.size(), 2u);
   EXPECT_EQ(plan->layers[0].down[0].leaves, (LeafRange{1, 2}));
   EXPECT_EQ(plan->layers[0].down[1].leaves, (LeafRange{2, 4}));
   EXPECT_EQ(plan->layers[0].down[1].tensor.cols, 256u);
+}
+
+// A shard of [2, 5) of 8 heads, four of which share a KV head, and of 3 experts of 9.
+TEST(ShardPlanTest, AShardHasItsHeadsAndExpertsAlone) {
+  TestModel model(DType::kQ8_0, DType::kQ8_0, Kind::kSharedExpert,
+                  {.heads = 8, .kv_heads = 2, .head_dim = 128});
+  StageSpec spec = Whole(model);
+  spec.lead = false;
+  spec.shard = Shard{.head_begin = 2, .head_end = 5, .expert_begin = 4, .expert_end = 7};
+  const auto plan = PlanShard(spec);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->spec.config->heads, 3u);
+  EXPECT_EQ(plan->spec.config->kv_heads, 2u);
+  const model::LayerTensors& layer = plan->spec.tensors->layers[0];
+  EXPECT_EQ(layer.attn_q.rows, 3u * 128);
+  EXPECT_EQ(layer.attn_k.rows, 2u * 128);
+  EXPECT_FALSE(layer.ffn_down.has_value());
+  EXPECT_EQ(layer.router->rows, 9u) << "every shard routes";
+  EXPECT_EQ(layer.gate_exps->count, 3u);
+  EXPECT_EQ(layer.gate_exps->bytes * 3, model.tensors->layers[0].gate_exps->bytes);
+  ShardSource parts(model.source, *plan);
+  const uint64_t bytes = layer.down_exps->bytes;
+  const auto own = parts.Read(*layer.down_exps, 0, bytes).value();
+  const auto all =
+      model.source.Read(*model.tensors->layers[0].down_exps, bytes / 3 * 4, bytes).value();
+  EXPECT_TRUE(std::ranges::equal(own, all));
 }
 
 TEST(ShardPlanTest, WhatCannotBeCutIsRefused) {
@@ -241,17 +407,23 @@ TEST(ShardPlanTest, WhatCannotBeCutIsRefused) {
     return plan ? std::optional<ErrorCode>() : plan.error().code;
   };
   const uint32_t vocab = model.config->vocab;
-  EXPECT_EQ(code(model, {0, 1, 0, 256, 0, 16}), std::nullopt);
-  EXPECT_EQ(code(model, {0, 1, 0, 256, 32, vocab}), std::nullopt);
-  EXPECT_EQ(code(model, {0, 1, 0, 256, 0, 0}), ErrorCode::kInvalid);   // a lead without
-  EXPECT_EQ(code(model, {0, 1, 0, 256, 0, 24}), ErrorCode::kInvalid);  // inside a panel
-  EXPECT_EQ(code(model, {0, 1, 0, 256, 16, vocab + 16}), ErrorCode::kInvalid);
+  EXPECT_EQ(code(model, {0, 2, 0, 256, 0, 16}), std::nullopt);
+  EXPECT_EQ(code(model, {0, 2, 0, 256, 32, vocab}), std::nullopt);
+  EXPECT_EQ(code(model, {0, 2, 0, 256, 0, 0}), ErrorCode::kInvalid);   // a lead without
+  EXPECT_EQ(code(model, {0, 2, 0, 256, 0, 24}), ErrorCode::kInvalid);  // inside a panel
+  EXPECT_EQ(code(model, {0, 2, 0, 256, 16, vocab + 16}), ErrorCode::kInvalid);
   EXPECT_EQ(code(model, {0, 0, 0, 256, 0, vocab}), ErrorCode::kInvalid);  // no heads
-  EXPECT_EQ(code(model, {0, 3, 0, 256, 0, vocab}), ErrorCode::kInvalid);  // of two
-  EXPECT_EQ(code(model, {0, 1, 0, 96, 0, vocab}), ErrorCode::kInvalid);   // inside a leaf
-  EXPECT_EQ(code(model, {0, 1, 64, 256, 0, vocab}), ErrorCode::kInvalid);
-  EXPECT_EQ(code(model, {0, 1, 256, 640, 0, vocab}), ErrorCode::kInvalid);
-  EXPECT_EQ(code(mixture, {0, 1, 0, 128, 0, vocab}), ErrorCode::kUnsupported);
+  EXPECT_EQ(code(model, {0, 5, 0, 256, 0, vocab}), ErrorCode::kInvalid);  // of four
+  EXPECT_EQ(code(model, {0, 1, 0, 256, 0, vocab}), ErrorCode::kInvalid);  // inside a leaf
+  EXPECT_EQ(code(model, {0, 2, 0, 96, 0, vocab}), ErrorCode::kInvalid);
+  EXPECT_EQ(code(model, {0, 2, 64, 256, 0, vocab}), ErrorCode::kInvalid);
+  EXPECT_EQ(code(model, {0, 2, 256, 640, 0, vocab}), ErrorCode::kInvalid);
+  EXPECT_EQ(code(model, {0, 2, 256, 256, 0, vocab}), ErrorCode::kInvalid);      // no columns
+  EXPECT_EQ(code(model, {0, 2, 0, 256, 0, vocab, 0, 1}), ErrorCode::kInvalid);  // of no experts
+  EXPECT_EQ(code(mixture, {0, 2, 0, 0, 0, vocab, 2, 6}), std::nullopt);
+  EXPECT_EQ(code(mixture, {0, 2, 0, 0, 0, vocab, 2, 7}), ErrorCode::kInvalid);
+  EXPECT_EQ(code(mixture, {0, 2, 0, 0, 0, vocab, 3, 2}), ErrorCode::kInvalid);
+  EXPECT_EQ(code(mixture, {0, 2, 0, 128, 0, vocab, 2, 6}), ErrorCode::kInvalid);  // it has none
 }
 
 }  // namespace

@@ -133,6 +133,8 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, Speed
       size_(kernels, spec_),
       weights_(std::move(weights)) {
   weights_bytes_ = WeightBytes(kernels, spec_) + AdapterWeightBytes(kernels, spec_);
+  group_ = sharded() ? sums.group : config_.group();
+  first_head_ = sharded() ? spec_.shard->head_begin % group_ : 0;
   attention_scale_ = config_.attention_scale != 0
                          ? config_.attention_scale
                          : 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
@@ -209,8 +211,8 @@ Result<void> CpuStage::Reserve(std::span<const Segment> segments) {
     longest = std::max(longest, end);
   }
   // In steps, so that a growing sequence seldom asks for another buffer.
-  const size_t scratch = kernels_.AttentionScratchBytes(RoundUp(longest, kScratchPositions),
-                                                        config_.group(), config_.head_dim);
+  const size_t scratch =
+      kernels_.AttentionScratchBytes(RoundUp(longest, kScratchPositions), group_, config_.head_dim);
   for (Buffer& buffer : attention_scratch_) {
     if (buffer.size() < scratch) buffer = TRY(Buffer::Allocate(scratch));
   }

@@ -56,11 +56,10 @@ inline constexpr std::array<kernels::ActivationKind, kActivationKinds> kAllKinds
 // us).
 inline constexpr size_t kSerialValues = 1 << 15;
 
-// What a shard must know of the whole: leaves of the products that are summed over shards.
+// What a shard must know beside its spec (ShardPlan).
 struct ShardSums {
-  uint32_t attention_leaves = 0;
-  uint32_t ffn_leaves = 0;
-  size_t max_parts = 0;  // subtrees of any matrix; 0: not a shard
+  size_t max_parts = 0;  // 0: not a shard
+  uint32_t group = 0;
 };
 
 class CpuStage final : public StageCompute {
@@ -166,16 +165,32 @@ class CpuStage final : public StageCompute {
   // Errors of both: those of the collective.
   Result<void> AttentionBlock(size_t layer, size_t rows, float* hidden);
   Result<void> FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
-  // out [rows][width] = the product of x [rows][cols] with a matrix whose columns are divided among
-  // shards: the parts here, then those of the others.
+  // Of a shard: out [rows][width] = the product of x [rows][cols] with a matrix whose columns are
+  // divided among shards: the parts here, then those of the others.
   Result<void> SumParts(SplitProduct product, std::span<const PartOfMatrix> parts, const float* x,
                         size_t cols, size_t rows, float* out);
+  // The sum to be, with the values of the parts here, which stand in partials_ from `at` on.
+  SplitSum MultiplyParts(SplitProduct product, std::span<const PartOfMatrix> parts, const float* x,
+                         size_t cols, size_t rows, std::span<float> out, size_t at);
+  // Likewise of the experts here, which have been computed.
+  SplitSum MixOwnExperts(size_t rows, std::span<float> out, size_t at);
+  // Both blocks of a mixture: the experts' part of kBlock and, where there is one, the shared
+  // expert's kShared, in one exchange.
+  Result<void> SumMixture(const LayerWeights& layer, size_t rows);
   // The gated block of layer.gate, up and down on the prepared rows; GateUp without down.
   void GateUp(const LayerWeights& layer, size_t rows);
   // `x`: what the rows were prepared from.
   void Dense(const LayerWeights& layer, const RowInput& x, size_t rows, float* out, bool add);
-  void MixExperts(const LayerWeights& layer, size_t rows, float* out);
-  void AddSharedExpert(const LayerWeights& layer, size_t rows, float* out);
+  // The block of a mixture on the rows of kNormed: kBlock.
+  Result<void> MixtureBlock(const LayerWeights& layer, size_t rows);
+  // Routes the rows and computes the results of the experts here, by slot: kExpertOut.
+  void RunExperts(const LayerWeights& layer, size_t rows);
+  // out [rows][width] = the weighted results of all experts of each row.
+  void MixExperts(size_t rows, float* out);
+  // Prepares the rows of kNormed for the shared expert's gate and up.
+  void PrepareShared(const LayerWeights& layer, size_t rows);
+  // kBlock += sigmoid(shared_router · kNormed) * kShared.
+  void AddSharedExpert(const LayerWeights& layer, size_t rows);
   // block += bias, where there is one.
   void AddBias(const Vector& bias, size_t rows);
   // hidden += block; with a gain, its RMSNorm.
@@ -207,6 +222,12 @@ class CpuStage final : public StageCompute {
 
   void RotateAndStore(size_t layer, size_t rows);
   void Attend(size_t layer);
+  // The query heads here that share KV head `kv_head`: a group, or what a shard has of it.
+  struct HeadRange {
+    uint32_t begin;
+    uint32_t count;
+  };
+  HeadRange HeadsOf(size_t kv_head) const;
 
   // --- adapters (stage_adapters.cc) ---
   Result<void> CheckAdapters(std::span<const AdapterUse> adapters) const;
@@ -219,8 +240,11 @@ class CpuStage final : public StageCompute {
   // u [slots][rank] *= scale, prepared for the product with B.
   void ScaleLow(const AdapterRows& group, size_t rank, float* u, std::byte* prepared);
 
-  // Slots: rows times the experts they go to, ordered by expert (routing.h).
+  // Slots: rows times the experts they go to, ordered by expert (routing.h). Those of the experts
+  // here are computed, whose matrices are the layer's.
   void Route(const LayerWeights& layer, size_t rows);
+  size_t expert_begin() const { return sharded() ? spec_.shard->expert_begin : 0; }
+  size_t expert_end() const { return sharded() ? spec_.shard->expert_end : config_.experts.count; }
   void PrepareSlots(kernels::ActivationKind kind, size_t cols,
                     const std::function<const float*(size_t slot)>& value);
   std::byte* SlotActivations(size_t expert, kernels::ActivationKind kind, size_t cols) const;
@@ -244,6 +268,8 @@ class CpuStage final : public StageCompute {
   StageWeights weights_;
   std::unique_ptr<ResidentCopy> resident_;  // null: prepared matrices stay mapped
   uint64_t weights_bytes_ = 0;
+  uint32_t group_ = 0;       // query heads of a KV head, of the whole model
+  uint32_t first_head_ = 0;  // where the first query head here stands in its group
   float attention_scale_ = 0;
   std::vector<double> rope_frequencies_;
   std::vector<double> window_rope_frequencies_;  // of layers with a window
@@ -267,7 +293,7 @@ class CpuStage final : public StageCompute {
   std::vector<Buffer> attention_scratch_;                  // by worker, grown by Reserve
   Buffer adapter_input_, adapter_low_, adapter_out_;       // adapters.h: AdapterScratch
   std::array<Buffer, 3> adapter_low_x_;
-  Buffer partials_;    // of a shard: [max_parts][chunk][width]
+  Buffer partials_;    // of a shard, what it gives in one exchange: [max_parts][chunk][width]
   Buffer own_logits_;  // of a shard: [kLogitRows][its rows of the output matrix]
   Buffer logits_;      // [kLogitRows][vocab], or [width], of a lead
 };

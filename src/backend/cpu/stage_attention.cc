@@ -1,5 +1,7 @@
 // The attention block of a layer: norm, q k v, biases, norms of heads, rotation, cache, attention,
 // output.
+#include <algorithm>
+
 #include "backend/cpu/stage.h"
 
 namespace exo::backend {
@@ -83,17 +85,24 @@ void CpuStage::RotateAndStore(size_t layer, size_t rows) {
   });
 }
 
+CpuStage::HeadRange CpuStage::HeadsOf(size_t kv_head) const {
+  const size_t first = kv_head * group_;  // counted from where the first group begins
+  const size_t begin = std::max<size_t>(first, first_head_) - first_head_;
+  const size_t end = std::min<size_t>(first + group_ - first_head_, config_.heads);
+  return {static_cast<uint32_t>(begin), static_cast<uint32_t>(end - begin)};
+}
+
 void CpuStage::Attend(size_t layer) {
   const uint32_t window = WindowOf(layer);
-  const size_t group_width = config_.group() * config_.head_dim;
   const auto items = static_cast<uint32_t>(tiles_.size() * config_.kv_heads);
   const auto work = [&](uint32_t item, unsigned worker) {
     const Tile& tile = tiles_[item / config_.kv_heads];
     const size_t head = item % config_.kv_heads;
-    const size_t at = tile.row * config_.q_width() + head * group_width;
+    const HeadRange heads = HeadsOf(head);
+    const size_t at = tile.row * config_.q_width() + size_t{heads.begin} * config_.head_dim;
     const kernels::AttentionSpan span = {.first = tile.first,
                                          .tokens = tile.count,
-                                         .group = config_.group(),
+                                         .group = heads.count,
                                          .scale = attention_scale_,
                                          .window = window};
     kernels_.Attention(KvOf(*tile.sequence, layer, head), span, At(Scratch::kQ) + at,

@@ -1,6 +1,6 @@
 // A mixture of experts: route the rows, then multiply each expert once with all rows that chose it,
 // and add each row's results in ascending expert index. What a row gets does not depend on the rows
-// beside it.
+// beside it. A shard routes the rows to all experts and computes its own (stage_shard.cc sums).
 #include "backend/cpu/stage.h"
 #include "base/check.h"
 #include "model/keys.h"
@@ -11,14 +11,14 @@ using kernels::ActivationKind;
 
 static_assert(model::kMaxExpertsUsed <= kernels::kMaxMixed);
 
-void CpuStage::MixExperts(const LayerWeights& layer, size_t rows, float* out) {
+void CpuStage::RunExperts(const LayerWeights& layer, size_t rows) {
+  Route(layer, rows);
+  if (expert_begin() == expert_end()) return;
   const size_t width = config_.width;
   const size_t ffn = config_.experts.width;
   float* gate = At(Scratch::kGate);
   float* up = At(Scratch::kUp);
   float* results = At(Scratch::kExpertOut);
-  Route(layer, rows);
-
   const ActivationKind gate_kind = kernels::KindFor(layer.gate_exps.weights[0].type);
   const ActivationKind up_kind = kernels::KindFor(layer.up_exps.weights[0].type);
   const auto normed = [&](size_t slot) {
@@ -34,7 +34,11 @@ void CpuStage::MixExperts(const LayerWeights& layer, size_t rows, float* out) {
     return gate + slot * ffn;
   });
   MatMulExperts(std::array{ExpertProduct{&layer.down_exps, results}});
+}
 
+void CpuStage::MixExperts(size_t rows, float* out) {
+  const size_t width = config_.width;
+  const float* results = At(Scratch::kExpertOut);
   ForRows(rows, width * routing_.used, [&](size_t first, size_t count) {
     std::array<const float*, kernels::kMaxMixed> parts;
     for (size_t row = first; row < first + count; ++row) {
@@ -74,8 +78,10 @@ std::byte* CpuStage::SlotActivations(size_t expert, ActivationKind kind, size_t 
 
 void CpuStage::PrepareSlots(ActivationKind kind, size_t cols,
                             const std::function<const float*(size_t slot)>& value) {
-  ForRows(routing_.slots(), cols, [&](size_t first, size_t count) {
-    for (size_t slot = first; slot < first + count; ++slot) {
+  const size_t begin = routing_.begin[expert_begin()];
+  const size_t slots = routing_.begin[expert_end()] - begin;
+  ForRows(slots, cols, [&](size_t first, size_t count) {
+    for (size_t slot = begin + first; slot < begin + first + count; ++slot) {
       const size_t expert = routing_.expert_of[slot];
       // With a stride of 0 the one token is read at value(slot).
       kernels_.Prepare(kind, value(slot), 0, routing_.SlotsOf(expert), cols,
@@ -87,11 +93,11 @@ void CpuStage::PrepareSlots(ActivationKind kind, size_t cols,
 // Products of each expert that has slots with them; results go to the slots' rows.
 void CpuStage::MatMulExperts(std::span<const ExpertProduct> products) {
   expert_products_.clear();
-  for (size_t expert = 0; expert < config_.experts.count; ++expert) {
+  for (size_t expert = expert_begin(); expert < expert_end(); ++expert) {
     const size_t slots = routing_.SlotsOf(expert);
     if (slots == 0) continue;
     for (const auto& [matrices, out] : products) {
-      const kernels::Weights& weights = matrices->weights[expert];
+      const kernels::Weights& weights = matrices->weights[expert - expert_begin()];
       const ActivationKind kind = kernels::KindFor(weights.type);
       expert_products_.push_back({.weights = &weights,
                                   .x = {.kind = kind,

@@ -27,8 +27,7 @@ Result<void> CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, 
                          At(Scratch::kNormed) + at);
       }
     });
-    MixExperts(layer, rows, block);
-    if (layer.has_shared_expert()) AddSharedExpert(layer, rows, block);
+    TRY(MixtureBlock(layer, rows));
   }
   AddBlock(layer.post_ffn_norm, rows, hidden);
   return {};
@@ -73,20 +72,35 @@ void CpuStage::Dense(const LayerWeights& layer, const RowInput& x, size_t rows, 
   AddAdapters(layer, std::array{Adapted{model::AdapterTarget::kDown, out}}, {gate});
 }
 
-// out += sigmoid(shared_router · x) * dense(x).
-void CpuStage::AddSharedExpert(const LayerWeights& layer, size_t rows, float* out) {
+Result<void> CpuStage::MixtureBlock(const LayerWeights& layer, size_t rows) {
+  RunExperts(layer, rows);
+  if (sharded()) {
+    TRY(SumMixture(layer, rows));
+  } else {
+    MixExperts(rows, At(Scratch::kBlock));
+    if (layer.has_shared_expert()) {
+      PrepareShared(layer, rows);
+      Dense(layer, {At(Scratch::kNormed)}, rows, At(Scratch::kShared), /*add=*/false);
+    }
+  }
+  if (layer.has_shared_expert()) AddSharedExpert(layer, rows);
+  return {};
+}
+
+void CpuStage::PrepareShared(const LayerWeights& layer, size_t rows) {
+  const kernels::ActivationKind gate = kernels::KindFor(layer.gate.weights.type);
+  const kernels::ActivationKind up = kernels::KindFor(layer.up.weights.type);
+  Prepare(gate, At(Scratch::kNormed), config_.width, rows);
+  if (up != gate) Prepare(up, At(Scratch::kNormed), config_.width, rows);
+}
+
+void CpuStage::AddSharedExpert(const LayerWeights& layer, size_t rows) {
   const size_t width = config_.width;
+  float* out = At(Scratch::kBlock);
   float* shared = At(Scratch::kShared);
   float* gate = At(Scratch::kSharedGate);
-  const auto prepare = [&](const Matrix& matrix) {
-    Prepare(kernels::KindFor(matrix.weights.type), At(Scratch::kNormed), width, rows);
-  };
-  prepare(layer.shared_router);
+  Prepare(kernels::KindFor(layer.shared_router.weights.type), At(Scratch::kNormed), width, rows);
   MatMul(std::array{Of(layer.shared_router, rows, gate)});
-  prepare(layer.gate);
-  if (kernels::KindFor(layer.up.weights.type) != kernels::KindFor(layer.gate.weights.type))
-    prepare(layer.up);
-  Dense(layer, {At(Scratch::kNormed)}, rows, shared, /*add=*/false);
   ForRows(rows, width, [&](size_t first, size_t count) {
     for (size_t row = first; row < first + count; ++row) {
       const float weight = kernels::Sigmoid(gate[row]);

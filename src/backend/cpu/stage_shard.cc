@@ -5,29 +5,76 @@
 #include "base/check.h"
 
 namespace exo::backend {
+namespace {
+
+// Neighboring leaves of a row's tree: choices [first, first + leaves) of Routing::chosen.
+struct Subtree {
+  size_t first = 0;
+  size_t leaves = 0;
+};
+
+}  // namespace
+
+SplitSum CpuStage::MultiplyParts(SplitProduct product, std::span<const PartOfMatrix> parts,
+                                 const float* x, size_t cols, size_t rows, std::span<float> out,
+                                 size_t at) {
+  const std::span<float> own = partials_.As<float>().subspan(at, parts.size() * out.size());
+  // The parts' columns stand side by side in x.
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const kernels::Weights& weights = parts[i].matrix.weights;
+    const kernels::ActivationKind kind = kernels::KindFor(weights.type);
+    ForRows(rows, weights.cols, [&](size_t first, size_t count) {
+      kernels_.Prepare(kind, x, cols, rows, weights.cols, first, count, ActivationsOf(kind));
+    });
+    MatMul(std::array{Of(weights, rows, own.data() + i * out.size())});
+    x += weights.cols;
+  }
+  return {.product = product, .own = own, .sum = out};
+}
 
 Result<void> CpuStage::SumParts(SplitProduct product, std::span<const PartOfMatrix> parts,
                                 const float* x, size_t cols, size_t rows, float* out) {
-  CHECK_LE(parts.size(), sums_.max_parts);
-  const size_t values = rows * config_.width;
-  const std::span<float> memory = partials_.As<float>();
-  std::vector<Partial> partials;
-  // The parts' columns stand side by side in x.
-  const float* from = x;
-  for (const PartOfMatrix& part : parts) {
-    const kernels::Weights& weights = part.matrix.weights;
-    const kernels::ActivationKind kind = kernels::KindFor(weights.type);
-    ForRows(rows, weights.cols, [&](size_t first, size_t count) {
-      kernels_.Prepare(kind, from, cols, rows, weights.cols, first, count, ActivationsOf(kind));
-    });
-    const std::span<float> own = memory.subspan(partials.size() * values, values);
-    MatMul(std::array{Of(weights, rows, own.data())});
-    partials.push_back({.leaves = part.leaves, .values = own});
-    from += weights.cols;
+  const std::span<float> sum(out, rows * config_.width);
+  return collective_->Sum(std::array{MultiplyParts(product, parts, x, cols, rows, sum, 0)});
+}
+
+SplitSum CpuStage::MixOwnExperts(size_t rows, std::span<float> out, size_t at) {
+  const size_t width = config_.width, used = routing_.used;
+  const auto begin = static_cast<uint32_t>(expert_begin());
+  const auto end = static_cast<uint32_t>(expert_end());
+  std::vector<Subtree> subtrees;
+  for (size_t row = 0; row < rows; ++row) {
+    const std::span<const uint32_t> chosen(&routing_.chosen[row * used], used);
+    const LeafRange leaves = ChosenLeaves(chosen, begin, end);
+    for (const LeafRange& tree : CanonicalSubtrees(static_cast<uint32_t>(used), leaves))
+      subtrees.push_back({row * used + tree.begin, tree.end - tree.begin});
   }
-  const uint32_t leaves =
-      product == SplitProduct::kAttention ? sums_.attention_leaves : sums_.ffn_leaves;
-  return collective_->Sum(product, leaves, partials, std::span(out, values));
+  const std::span<float> own = partials_.As<float>().subspan(at, subtrees.size() * width);
+  const float* results = At(Scratch::kExpertOut);
+  ForRows(subtrees.size(), width * used, [&](size_t first, size_t count) {
+    std::array<const float*, kernels::kMaxMixed> parts;
+    for (size_t i = first; i < first + count; ++i) {
+      const auto [choice, leaves] = subtrees[i];
+      for (size_t j = 0; j < leaves; ++j) parts[j] = results + routing_.slot[choice + j] * width;
+      kernels_.Mix(parts.data(), &routing_.weights[choice], leaves, width, &own[i * width]);
+    }
+  });
+  return {.product = SplitProduct::kExperts, .chosen = routing_.chosen, .own = own, .sum = out};
+}
+
+Result<void> CpuStage::SumMixture(const LayerWeights& layer, size_t rows) {
+  const size_t values = rows * config_.width;
+  const std::span<float> block(At(Scratch::kBlock), values);
+  const SplitSum experts = MixOwnExperts(rows, block, 0);
+  if (!layer.has_shared_expert()) return collective_->Sum(std::array{experts});
+  if (!layer.down_parts.empty()) {
+    PrepareShared(layer, rows);
+    GateUp(layer, rows);
+  }
+  const std::span<float> shared(At(Scratch::kShared), values);
+  return collective_->Sum(std::array{
+      experts, MultiplyParts(SplitProduct::kFeedForward, layer.down_parts, At(Scratch::kGate),
+                             config_.ffn_width, rows, shared, experts.own.size())});
 }
 
 // Of a lead that holds the whole matrix as its embedding: the panels of its own rows.

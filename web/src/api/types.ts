@@ -64,6 +64,8 @@ export interface Stage {
   ms_per_token?: number;
   kv_heads?: [number, number];
   ffn_columns?: [number, number];
+  query_heads?: [number, number];
+  experts?: [number, number];
   vocab_rows?: [number, number];
 }
 interface Placement {
