@@ -17,6 +17,10 @@ Finding Fine(const char* id, std::string title, std::string detail) {
   return {.id = id, .title = std::move(title), .detail = std::move(detail)};
 }
 
+const char* MdnsText(const ClusterSight& sight) {
+  return sight.discovery.mdns ? "mDNS is on" : "mDNS is off";
+}
+
 Finding JudgeDiscovery(const ClusterSight& sight) {
   constexpr const char* kId = "discovery";
   const std::string fix = fmt::format(
@@ -48,15 +52,15 @@ Finding JudgeDiscovery(const ClusterSight& sight) {
   if (!sight.discovery.hears_itself) {
     return {kId, FindingState::kWarning, "multicast is blocked",
             fmt::format("this device does not even hear its own announcements (UDP {}), so it "
-                        "hears no others either; mDNS is {}",
-                        sight.discovery.beacon_port, sight.discovery.mdns ? "on" : "off"),
+                        "hears no others either; {}",
+                        sight.discovery.beacon_port, MdnsText(sight)),
             fix};
   }
-  return Fine(kId, "other devices are looked for",
-              fmt::format("announcements go out on {} addresses; {} members heard in the last "
-                          "minute; mDNS is {}",
-                          sight.discovery.addresses, sight.discovery.heard.size(),
-                          sight.discovery.mdns ? "on" : "off"));
+  return Fine(
+      kId, "other devices are looked for",
+      fmt::format("announcements go out on {} addresses; {} members heard in the last "
+                  "minute; {}",
+                  sight.discovery.addresses, sight.discovery.heard.size(), MdnsText(sight)));
 }
 
 Finding JudgePort(const ClusterSight& sight) {

@@ -7,23 +7,23 @@ function firstSettings() {
     ({ name, value, default: value, origin: 'default', kind, help, restart: true, ...extra });
   const inFile = (line, fallback) => ({ origin: 'file', source: `exo.toml line ${line}`, default: fallback });
   return [
-    setting('name', 'kitchen', 'text', 'name of this device', inFile(1, 'localhost')),
-    setting('memory_limit', '12 GiB', 'a size: 12GiB', 'memory for weights, caches and what computing needs', inFile(2, 'what is free')),
-    setting('min_charge', 30, 'an integer from 0 to 100', 'below it, on its battery, this device takes no part in models', { restart: false }),
-    setting('hours', [], 'a list of times of day: 22:00-07:00', 'when this device takes part in models; empty: always'),
-    setting('listen', [], 'a list of ADDRESS:PORT', 'serves the API by TLS there, to those who have a key'),
-    setting('keep_awake', true, 'true or false', 'this device does not fall asleep by itself while it answers'),
-    setting('port', 52416, 'an integer from 0 to 65535', 'port for other devices', { origin: 'flag', source: '--port' }),
-    setting('cluster_secret', null, 'text', 'secret shared by the devices of a cluster', { secret: true }),
+    setting('name', 'kitchen', 'a string of UTF-8', 'name of this device', inFile(1, 'localhost')),
+    setting('memory_limit', '12 GiB', 'a size such as 8GiB or 450M; 0 or off: none', 'memory for models, for example 8GiB', inFile(2, 'what is free')),
+    setting('min_charge', 30, 'an integer from 0 to 100', 'least charge, in percent, at which a device on its battery takes part in models', { restart: false }),
+    setting('hours', [], 'a list of strings', 'times of day, as 22:00-07:00, at which this device takes part in models'),
+    setting('listen', [], 'a list of strings', 'ADDRESS:PORT to serve the API on by TLS, to those who have a key (exo key add)'),
+    setting('keep_awake', true, 'true or false', 'this device does not fall asleep while it answers'),
+    setting('port', 52416, 'an integer from 0 to 65535', 'port for other devices; 0: any free one', { origin: 'flag', source: '--port' }),
+    setting('cluster_secret', null, 'a string of UTF-8', 'secret shared by the devices of a cluster', { secret: true }),
   ];
 }
 
 const checks = [
-  { id: 'version', state: 'ok', title: 'All devices run the same version', detail: 'exo 1.0.0 on 3 devices.', fix: '' },
-  { id: 'discovery', state: 'ok', title: 'Devices find each other', detail: '2 devices answer on the local network.', fix: '' },
-  { id: 'clock', state: 'warning', title: 'The clock of laptop is 41 s off', detail: 'Certificates and invitations need clocks that agree within 60 s.', fix: 'set it, and let it be kept right: timedatectl set-ntp true' },
-  { id: 'disk', state: 'problem', title: 'The disk of kitchen is nearly full', detail: '2.1 GB are free; a pull of 14.3 GB is running.', fix: 'make room, for example: exo rm llama-3.3-70b-instruct-q4_k_m' },
-  { id: 'firewall', state: 'unknown', title: 'Whether port 52414 is open could not be found out', detail: 'nft may not be asked by this user.', fix: 'ask once as root: sudo exo doctor' },
+  { id: 'folder', state: 'ok', title: 'the data folder is in order', detail: '/home/ada/.exo', fix: '' },
+  { id: 'discovery', state: 'ok', title: 'other devices are looked for', detail: 'announcements go out on 2 addresses; 2 members heard in the last minute; mDNS is on', fix: '' },
+  { id: 'members', state: 'warning', title: 'nas is not here', detail: 'it does not answer; tried 192.168.1.13:52416 (nothing answers)', fix: 'start exo on it, or see whether it is on this network; exo forget nas if it will not come back' },
+  { id: 'disk', state: 'problem', title: 'the disk is full', detail: '0.1 GiB of 120.0 GiB are free where /home/ada/.exo lies', fix: 'make room: exo rm MODEL deletes one that was pulled; `download_space` in exo.toml limits how much exo takes' },
+  { id: 'storage', state: 'unknown', title: 'the disk does not say how full it is', detail: '/home/ada/.exo', fix: '' },
 ];
 
 export function adminRoutes(world) {
@@ -33,9 +33,9 @@ export function adminRoutes(world) {
     { name: 'backup', scopes: ['infer', 'models'], rate: 60, quota: 1_000_000, created: Date.now() - 4e9 },
   ];
   const audit = world.scenario === 'empty' ? [] : [
-    { time: Date.now() - 8e6, what: 'joined', device: 'laptop', detail: 'by an invitation of kitchen' },
-    { time: Date.now() - 5e7, what: 'forgotten', device: 'old-pc', detail: 'by kitchen' },
-    { time: Date.now() - 9e7, what: 'founded', device: 'kitchen', detail: 'the cluster began here' },
+    { time: Date.now() - 8e6, what: 'joined', device: 'laptop', detail: 'by code' },
+    { time: Date.now() - 5e7, what: 'forgotten', device: 'old-pc', detail: '' },
+    { time: Date.now() - 9e7, what: 'trusted', device: 'nas', detail: 'as a guest' },
   ];
 
   function deviceNamed(text) {
@@ -48,7 +48,7 @@ export function adminRoutes(world) {
     const { device, guest } = await readJson(request);
     const found = deviceNamed(device);
     found.state = state === 'member' && guest ? 'guest' : state;
-    audit.unshift({ time: Date.now(), what: state === 'member' ? 'approved' : 'forgotten', device: found.name, detail: 'by kitchen' });
+    audit.unshift({ time: Date.now(), what: state === 'member' ? 'approved' : 'forgotten', device: found.name, detail: guest ? 'as a guest' : '' });
     world.changed('cluster');
     sendJson(response, { ok: true });
   }

@@ -1,6 +1,6 @@
 // Conversations as the node keeps them, in memory.
 import { answerTo } from './answers.mjs';
-import { Fault, readJson, route, sendJson } from './http.mjs';
+import { Fault, readJson, route, sendJson, startEvents } from './http.mjs';
 import { hex } from './world.mjs';
 
 const questions = [
@@ -79,7 +79,8 @@ class Shelf {
     this.touch(one);
   }
 
-  import(file) {
+  // `ontaken` hears the report after each conversation, and may take its time.
+  async import(file, ontaken) {
     if (file.exo_conversations !== 1)
       throw new Fault(400, 'invalid_value', '\'exo_conversations\' must be 1: this is no file that exo has exported.');
     const report = { added: 0, updated: 0, unchanged: 0 };
@@ -90,11 +91,15 @@ class Shelf {
         ++report[known ? 'updated' : 'added'];
         this.all.set(one.id, one);
       }
+      await ontaken?.(report);
     }
     this.tell(file.data.map((one) => one.id));
     return report;
   }
 }
+
+// Milliseconds that the import of one conversation takes, where its progress is told.
+export const importPace = { each: 0 };
 
 export function conversationRoutes(world) {
   const shelf = new Shelf(world);
@@ -104,7 +109,17 @@ export function conversationRoutes(world) {
     route('GET', root, ({ query, response }) => sendJson(response, shelf.page(query))),
     route('POST', root, async ({ request, response }) => sendJson(response, shelf.create(await readJson(request)))),
     route('GET', `${root}/export`, ({ response }) => sendJson(response, { exo_conversations: 1, data: [...shelf.all.values()] })),
-    route('POST', `${root}/import`, async ({ request, response }) => sendJson(response, shelf.import(await readJson(request)))),
+    route('POST', `${root}/import`, async ({ request, response }) => {
+      const file = await readJson(request);
+      if (!file.stream) return sendJson(response, await shelf.import(file));
+      const send = startEvents(response);
+      await shelf.import(file, async (report) => {
+        if (importPace.each) await new Promise((resolve) => setTimeout(resolve, importPace.each));
+        if (response.destroyed) throw new Error('the client went away');
+        send('', { ...report, total: file.data.length });
+      }).then(() => send('', '[DONE]'), () => {});
+      response.end();
+    }),
     route('GET', `${root}/{id}`, ({ params, response }) => sendJson(response, shelf.find(params.id))),
     route('PATCH', `${root}/{id}`, async ({ params, request, response }) => {
       shelf.touch(Object.assign(shelf.find(params.id), await readJson(request)));

@@ -38,8 +38,8 @@ export function modelRoutes(world) {
     sendJson(response, {
       ...common, plan_id: hex(`${name} ${length} ${without}`, 32),
       reason: used.length > 1
-        ? `no single device has room for it; ${used.map((one) => one.name).join(' and ')} together are the fastest that do`
-        : `${used[0].name} alone has room for it and is faster than any two devices`,
+        ? `no node holds the model alone; ${used.map((one) => one.name).join(' + ')} together are predicted fastest (layers: ${stages.map((one) => `${one.node} ${one.layer_end - one.layer_begin}`).join(', ')}): ${speed.toFixed(1)} tokens/s`
+        : `${used[0].name} holds the whole model and is predicted fastest: ${speed.toFixed(1)} tokens/s`,
       predicted_tokens_per_second: speed, predicted_prompt_per_second: speed * 14, predicted_ttft_ms: 512_000 / (speed * 14),
       users, predicted_total_per_second: speed * Math.sqrt(users),
       devices: world.nodes.filter((one) => !without.includes(one.id)).map((one) => ({
@@ -48,8 +48,8 @@ export function modelRoutes(world) {
       })),
       hops: used.slice(1).map((one, i) => ({ from: used[i].id, to: one.id, rtt_ms: one.rtt_ms, mbps: i ? null : 940 })),
       explanation: [
-        `${used.map((one) => one.name).join(' + ')}: ${speed.toFixed(1)} tokens/s`,
-        ...others.map((one) => `${one} alone: ${(speed * 0.61).toFixed(1)} tokens/s, slower`),
+        `${used.map((one) => one.name).join(' + ')}${used.length > 1 ? ', layers' : ' alone'}: ${speed.toFixed(1)} tokens/s; chosen`,
+        ...others.map((one) => `${one} alone: ${(speed * 0.61).toFixed(1)} tokens/s; 61 % of the chosen one's speed`),
       ],
     });
   }
@@ -58,12 +58,12 @@ export function modelRoutes(world) {
     const { model: name } = await readJson(request);
     const model = modelNamed(name);
     const { used } = placement(model, Math.min(8192, model.context_length), []);
-    const instance = instanceOf(model, used, { state: 'loading', detail: 'reads its layers: 0 %', active_requests: 0 });
+    const instance = instanceOf(model, used, { state: 'loading', detail: `${used[0].name} at 0 %`, active_requests: 0 });
     world.instances.push(instance);
     model.exo.state = 'loading';
     world.changed('cluster', 'models');
     await new Promise((resolve) => setTimeout(resolve, 1200));
-    Object.assign(instance, { state: 'ready', detail: 'is ready to answer' });
+    Object.assign(instance, { state: 'ready', detail: '' });
     model.exo.state = 'ready';
     world.changed('cluster', 'models');
     sendJson(response, instance);

@@ -19,7 +19,7 @@ function processor(kind, name, cores, memory, gbps, gops, reserved) {
 }
 
 function health(extra) {
-  return { share: 1, other_load: 0.08, reasons: [], text: 'is there for models', power: 'mains', heat: 'cool', ...extra };
+  return { share: 1, other_load: 0.08, reasons: [], text: 'plugged in; cool; other programs take 8 %', power: 'mains', heat: 'cool', ...extra };
 }
 
 function node(name, devices, extra = {}) {
@@ -64,7 +64,7 @@ function usualNodes() {
       rtt_ms: 4.2,
       health: health({
         share: 0.5, power: 'battery', charge: 0.62, reasons: ['battery'], owner: 'present',
-        text: 'gives half of its memory: it runs on battery (62 %)', other_load: 0.31,
+        text: 'on battery, 62 %; in use; other programs take 31 %; offers 50 % of its speed (battery)', other_load: 0.31,
       }),
     }),
   ];
@@ -106,8 +106,8 @@ export function instanceOf(model, nodes, extra = {}) {
     plan_id: hex(`plan of ${model.id}`, 32), model: model.id, model_id: model.exo.model_id, owner: nodes[0].id,
     owner_name: nodes[0].name, layers: model.exo.layers, context: Math.min(8192, model.context_length), kv: 'f16',
     wire: 'f32', draft: null, kv_positions: 16384, stages: stagesOver(nodes, model), state: 'ready',
-    detail: 'is ready to answer', active_requests: 1, queued_requests: 0,
-    reason: 'two devices together are faster than one: the weights are read in parallel',
+    detail: '', active_requests: 1, queued_requests: 0,
+    reason: `layers over the nodes are predicted fastest: ${nodes.map((one) => one.name).join(' + ')} (layers: ${nodes.map((one) => `${one.name} 14`).join(', ')}): 21.4 tokens/s`,
     predicted_tokens_per_second: 21.4, pinned: false, keep_alive: 300, ...extra,
   };
 }
@@ -155,7 +155,7 @@ export class World extends EventEmitter {
       id: hex(`request ${i}`, 32), model: this.models[0].id, state, who: i === 2 ? 'open-webui' : '', entry: 'kitchen',
       dialect: i === 2 ? 'anthropic' : 'openai', started, ended: started + 8200, prompt_tokens: 412, cached_tokens: 256,
       generated: state === 'done' ? 173 : 12, tokens_per_second: 21.1, ttft_ms: 640, devices: ['kitchen', 'desk'],
-      ...(state === 'failed' ? { error: 'desk went away, and the other devices do not hold the model. Ask again.' } : {}),
+      ...(state === 'failed' ? { error: 'lost desk (layers 14-27 of llama-3.2-3b-instruct-q8_0): connection reset; the devices that are left do not hold the model' } : {}),
     };
   }
 

@@ -1,5 +1,6 @@
 // Chats, conversations, requests and traces.
 import { pace } from '../fake/chat.mjs';
+import { importPace } from '../fake/conversations.mjs';
 import { assert, axeClean, noSidewaysScroll, open, withPage } from './browser.mjs';
 
 pace.first = 60;
@@ -85,6 +86,32 @@ const chats = [
     await page.reload();
     await answers(page).getByText('decide how fast a model answers').waitFor();
     await page.getByRole('listitem').filter({ hasText: 'How fast?' }).waitFor();
+  }),
+
+  test('a page that is closed at once loses nothing of an answer', {}, async (page, fake) => {
+    pace.token = 5;
+    const begin = async () => {
+      await openChat(page);
+      await ask(page, 'long');
+      await page.getByRole('heading', { name: 'Part 1', exact: true }).waitFor();
+    };
+    // What the node has got of the answer in this page's address.
+    const kept = async () => {
+      const id = new URL(page.url()).hash.split('/').at(-1);
+      const { leaf, messages } = await (await fetch(`${fake.url}/v1/conversations/${id}`)).json();
+      return messages.find((one) => one.id === leaf && one.role === 'assistant')?.content ?? '';
+    };
+    const leave = (stopped) => page.evaluate((stop) => {
+      if (stop) document.querySelector('[aria-label="Stop the answer"]').click();
+      location.reload();
+    }, stopped);
+    for (const stopped of [true, false]) {
+      await begin();
+      await Promise.all([page.waitForEvent('load'), leave(stopped)]);
+      await answers(page).getByText('Part 1').first().waitFor();
+      assert((await kept()).includes('Part 1'), `the node has not got the answer (stopped: ${stopped})`);
+      await page.getByRole('link', { name: 'New chat' }).first().click();
+    }
   }),
 
   test('an answer goes on while another view is shown', {}, async (page) => {
@@ -255,6 +282,25 @@ const lists = [
     await page.getByText(/Imported: 0 new, 0 updated, \d+ unchanged/).waitFor();
     await chooser.setInputFiles({ name: 'other.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
     await page.getByText('other.json was not imported').waitFor();
+  }),
+
+  test('a large import tells how far it is, and can be canceled', {}, async (page) => {
+    await openChat(page);
+    const data = Array.from({ length: 40 }, (_, i) => ({
+      id: String(i).padStart(32, 'f'), title: `Imported ${i}`, leaf: null, messages: [], created: 1, updated: Date.now(),
+    }));
+    const file = (name) => ({ name, mimeType: 'application/json', buffer: Buffer.from(JSON.stringify({ exo_conversations: 1, data })) });
+    const chooser = page.locator('aside input[type=file]');
+    importPace.each = 50;
+    await chooser.setInputFiles(file('large.json'));
+    await page.getByRole('progressbar', { name: 'Importing large.json' }).waitFor();
+    await page.getByText(/^([5-9]|1\d) of 40 conversations$/).waitFor();
+    await button(page, 'Cancel').click();
+    await page.getByText(/The import was canceled after \d+ conversations/).waitFor();
+    await page.getByRole('progressbar').waitFor({ state: 'detached' });
+    importPace.each = 0;
+    await chooser.setInputFiles(file('large.json'));
+    await page.getByText(/Imported: [123]\d new, 0 updated, [1-9]\d* unchanged/).waitFor();
   }),
 
   test('10,000 conversations stay fluent', { scenario: 'many' }, async (page) => {

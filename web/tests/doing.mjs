@@ -86,6 +86,24 @@ export const tests = [
     assert(fake.world.pulls.length === 1, 'the other download was ended, too');
   }),
 
+  test('the plan is asked for once, and again only for what is changed', { expected: /status of 503/ }, async (page, fake) => {
+    let asked = 0;
+    page.on('request', (request) => (asked += request.url().endsWith('/v1/internal/plan') ? 1 : 0));
+    await open(page, 'plan/qwen3-8b-q4_k_m');
+    await page.getByText('Why this plan').waitFor();
+    await page.waitForTimeout(1000);
+    assert(asked === 1, `the plan was asked for ${asked} times`);
+    fake.world.changed('cluster');
+    await page.getByRole('slider').evaluate((slider) => {
+      for (const step of ['0', '1', '2']) {
+        slider.value = step;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+      }
+    });
+    await page.waitForTimeout(1000);
+    assert(asked === 2, `after one change it was asked for ${asked} times`);
+  }),
+
   test('a plan changes with the context and without a device', { expected: /status of 503/ }, async (page) => {
     await open(page, 'plan/gemma-3-27b-it-q4_0');
     await page.getByRole('row', { name: /desk/ }).waitFor();
@@ -169,6 +187,50 @@ export const tests = [
     await page.getByRole('link', { name: 'Settings' }).click();
     await page.getByRole('heading', { name: 'API keys' }).waitFor();
     assert(!(await page.getByRole('link', { name: 'Logs' }).isVisible()), 'the menu is still open');
+  }),
+
+  test('an address that means nothing says so', {}, async (page) => {
+    await page.evaluate(() => void (location.hash = '#/mdoels'));
+    await page.getByRole('heading', { name: 'No such page' }).waitFor();
+    await page.getByText('exo has no page “mdoels”').waitFor();
+    assert((await page.locator('nav [aria-current]').count()) === 0, 'the navigation shows another view');
+    await page.getByRole('link', { name: 'Go to the start' }).click();
+    await page.getByText('tokens/s now').waitFor();
+  }),
+
+  test('a part that cannot be read says so, and comes when it can', { expected: /ERR_FAILED|dynamically imported/ }, async (page, fake) => {
+    const fails = (part) => page.route(new RegExp(`assets/${part}-`), (route) => route.abort());
+    const failed = page.getByText('could not be loaded');
+    await fails('Confirm');
+    await open(page, 'trust');
+    await page.getByRole('button', { name: 'Forget: laptop' }).click();
+    await failed.waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await failed.waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Forget: laptop' }).click();
+    await failed.waitFor();
+    await page.unrouteAll();
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    assert(fake.world.trust.some((one) => one.name === 'laptop' && one.state !== 'forgotten'), 'it was forgotten without a yes');
+    await fails('Parameters');
+    await open(page, 'chat');
+    await page.getByRole('button', { name: 'Parameters' }).click();
+    await failed.waitFor();
+    await page.unrouteAll();
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await page.getByRole('dialog').waitFor();
+  }),
+
+  test('why a request failed can be read on a phone', { size: 'phone' }, async (page) => {
+    await open(page, 'requests');
+    const why = page.getByText('the devices that are left do not hold the model').first();
+    await why.waitFor();
+    for (const scrolled of [0, 400]) {
+      await page.locator('main .scroll').last().evaluate((box, left) => void (box.scrollLeft = left), scrolled);
+      const { x, width } = await why.boundingBox();
+      assert(x >= 0 && x + width <= 320, `it reaches from ${x} to ${x + width} of 320 px`);
+    }
   }),
 
   test('language and appearance are kept', {}, async (page) => {

@@ -57,6 +57,19 @@ const empty = {
     }),
 };
 
+// Also what the node has written, which speaks English.
+const said = [
+  ['doctor', 'das Laufwerk ist voll'],
+  ['doctor', 'es antwortet nicht; versucht: 192.168.1.13:52416'],
+  ['settings', 'kleinste Ladung, in Prozent'],
+  ['settings', 'eine ganze Zahl von 0 bis 100'],
+  ['settings', 'exo.toml Zeile 1'],
+  ['trust', 'mit Code'],
+  ['plan/gemma-3-27b-it-q4_0', 'kein Gerät hat allein Platz für das Modell'],
+  ['requests', 'die verbliebenen Geräte haben das Modell nicht'],
+  ['device', 'Akkubetrieb, 62 %; in Gebrauch'],
+];
+
 const german = {
   name: 'every view in German',
   run: (browser) =>
@@ -64,6 +77,7 @@ const german = {
       for (const view of views) {
         await look(page, fake, view, false);
         assert((await page.evaluate(() => document.documentElement.lang)) === 'de', 'the page says another language');
+        for (const [, text] of said.filter(([where]) => where === view)) await page.getByText(text).first().waitFor();
       }
     }),
 };
@@ -76,7 +90,7 @@ const slow = {
       await page.getByText('tokens/s now').waitFor();
       await open(page, 'doctor');
       await page.getByText('Checking…').first().waitFor();
-      await page.getByText('The disk of kitchen is nearly full').waitFor();
+      await page.getByText('the disk is full').waitFor();
     }),
 };
 

@@ -82,7 +82,7 @@ export async function json<T>(path: string, options: CallOptions = {}): Promise<
   }
 }
 
-// What to show of a fault of any kind.
+// What to show of a fault of any kind, in the page's language.
 export function messageOf(fault: unknown): string {
-  return fault instanceof Error ? fault.message : String(fault);
+  return fault instanceof Error ? words.node(fault.message) : String(fault);
 }

@@ -46,4 +46,19 @@ describe('Saver', () => {
     expect(tries).toBe(1);
     expect(told).toHaveLength(1);
   });
+
+  it('sends all that waits at once when the page is closed', async () => {
+    const sent: string[] = [];
+    const saver = new Saver(() => {});
+    const ends: (() => void)[] = [];
+    // On its way until the page is closed.
+    saver.save('a', (leaving) => (sent.push(`a ${leaving ?? false}`), new Promise((resolve) => void ends.push(resolve))));
+    saver.save('b', async (leaving) => void sent.push(`b ${leaving ?? false}`));
+    saver.leave();
+    expect(sent).toEqual(['a false', 'a true', 'b true']);
+    for (const end of ends) end();
+    await saver.idle();
+    saver.leave();
+    expect(sent).toEqual(['a false', 'a true', 'b true', 'b false']);
+  });
 });

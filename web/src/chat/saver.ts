@@ -2,7 +2,8 @@
 // again before its turn is done once, as it is then. What fails is tried again later: a lost
 // connection loses no message while the page is open.
 
-type Write = () => Promise<void>;
+// `leaving`: the page is being closed, and the browser finishes the call.
+type Write = (leaving?: boolean) => Promise<void>;
 
 export class Saver {
   readonly #waiting = new Map<string, Write>();
@@ -20,6 +21,12 @@ export class Saver {
   save(key: string, write: Write): void {
     this.#waiting.set(key, write);
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
+  }
+
+  // Begins at once with all that waits, since the page is being closed. What is on its way already is sent again: its
+  // call ends with the page.
+  leave(): void {
+    for (const write of this.#waiting.values()) void write(true).catch(() => {});
   }
 
   // Resolves when nothing waits any more.

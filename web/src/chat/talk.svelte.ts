@@ -20,6 +20,8 @@ interface Running {
   stop: AbortController;
   // Milliseconds since 1970.
   began: number;
+  // The message with what has come so far; undefined: nothing yet.
+  written(): Message | undefined;
 }
 
 export class Talk {
@@ -149,6 +151,15 @@ export class Talk {
     this.running?.stop.abort();
   }
 
+  // Keeps what is not kept yet, since the page is being closed: also as much of an answer as has come.
+  leave(): void {
+    this.#saver.leave();
+    const message = this.running?.written();
+    if (!message) return;
+    keeping.keeper.put(this.id, message, true).catch(() => {});
+    keeping.keeper.change(this.id, { leaf: message.id }, true).catch(() => {});
+  }
+
   // Shows the branch of that message.
   show(id: string): void {
     this.#turnTo(this.tree.leafOf(id));
@@ -183,12 +194,13 @@ export class Talk {
     const stop = new AbortController();
     let answer: Answer | undefined;
     const draw = later(drawMs, () => (this.part = answer?.part()));
+    const soFar = (): Message | undefined => (answer && !answer.empty ? written(message, answer) : undefined);
     const keep = later(keepMs, () => this.#keep(written(message, answer)));
     this.fault = undefined;
     this.stopped = false;
     this.#put(message);
     this.leaf = message.id;
-    this.running = { id: message.id, stop, began: message.created };
+    this.running = { id: message.id, stop, began: message.created, written: soFar };
     try {
       const body = completionBody(this.model, path, this.settings);
       await streamAnswer(body, stop.signal, (so) => {
@@ -204,7 +216,8 @@ export class Talk {
     keep.cancel();
     this.running = undefined;
     this.part = undefined;
-    if (answer && !answer.empty) this.#add(written(message, answer));
+    const whole = soFar();
+    if (whole) this.#add(whole);
     else this.#drop(message, before);
   }
 
@@ -227,7 +240,7 @@ export class Talk {
 
   #keep(message: Message): void {
     const { id } = this;
-    this.#saver.save(message.id, () => keeping.keeper.put(id, message));
+    this.#saver.save(message.id, (leaving) => keeping.keeper.put(id, message, leaving));
   }
 
   #turnTo(leaf: string): void {
@@ -238,7 +251,7 @@ export class Talk {
   #change(fields: Parameters<typeof keeping.keeper.change>[1]): void {
     const { id } = this;
     if (id === '') return;
-    this.#saver.save(Object.keys(fields)[0]!, () => keeping.keeper.change(id, fields));
+    this.#saver.save(Object.keys(fields)[0]!, (leaving) => keeping.keeper.change(id, fields, leaving));
   }
 }
 

@@ -60,3 +60,8 @@ onConversations((notice) => {
   }
   if (changed.size > 0) settled.ask();
 });
+
+// The fresh one may have begun without being in the list yet.
+addEventListener('pagehide', () => {
+  for (const talk of new Set([fresh, ...open.values()])) talk.leave();
+});

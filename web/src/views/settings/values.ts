@@ -1,5 +1,6 @@
 // Between a setting's value and the text of its field.
 import type { Setting } from '../../api/types';
+import { words } from '../../words/index.svelte';
 
 // What the field is: `switch` for yes and no, `lines` for a list, `number`, `text`.
 export type FieldKind = 'switch' | 'lines' | 'number' | 'text';
@@ -27,6 +28,6 @@ export function valueOf(text: string, kind: FieldKind): unknown {
 }
 
 export function matches(setting: Setting, search: string): boolean {
-  const text = `${setting.name} ${setting.help}`.toLowerCase();
+  const text = `${setting.name} ${setting.help} ${words.node(setting.help)}`.toLowerCase();
   return search.toLowerCase().split(/\s+/).every((word) => text.includes(word));
 }

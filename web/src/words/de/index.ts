@@ -7,6 +7,7 @@ import { home } from './home';
 import { integrations } from './integrations';
 import { logs } from './logs';
 import { models } from './models';
+import { node } from './node';
 import { open } from './open';
 import { plan } from './plan';
 import { requests } from './requests';
@@ -15,6 +16,7 @@ import { trace } from './trace';
 import { trust } from './trust';
 
 export const de: Words = {
+  node,
   view: {
     home: 'Start',
     chat: 'Chat',

@@ -22,6 +22,10 @@ export const chat = {
   importFile: 'Import…',
   imported: (added: number, updated: number, unchanged: number) =>
     `Imported: ${added} new, ${updated} updated, ${unchanged} unchanged.`,
+  importing: (file: string) => `Importing ${file}`,
+  importTaken: (taken: string, total: string) => `${taken} of ${total} conversations`,
+  importCanceled: (taken: number) =>
+    `The import was canceled after ${taken} conversations, which stay. Import the file again to get the others.`,
   notImported: (name: string, why: string) => `${name} was not imported: ${why}`,
   noExport: 'it is not a file that exo has exported. Take one that “Export all” has written.',
   // One conversation.

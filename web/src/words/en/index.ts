@@ -16,6 +16,8 @@ import { trace } from './trace';
 import { trust } from './trust';
 
 export const en = {
+  // What the node has written: it writes English.
+  node: (text: string): string => text,
   view: {
     home: 'Home',
     chat: 'Chat',
