@@ -350,7 +350,7 @@ const traces = [
   test('a request is canceled', {}, async (page, fake) => {
     await open(page, 'requests');
     await page.getByRole('button', { name: /Cancel the request/ }).first().click();
-    await page.getByRole('dialog').getByRole('button', { name: 'Cancel', exact: true }).last().click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel the request' }).click();
     await page.getByText('The request was canceled').waitFor();
     assert(fake.world.requests.some((one) => one.state === 'canceled'), 'the node was not told');
   }),

@@ -250,6 +250,8 @@ export interface MessageStats {
   completion_tokens?: number;
   devices?: string[];
   request?: string;
+  // Why it is not whole.
+  ended?: 'stopped' | 'failed' | undefined;
 }
 export interface TokenProbability {
   token: string;

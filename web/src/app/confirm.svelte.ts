@@ -4,6 +4,8 @@ export interface Question {
   text: string;
   // What the button says that does it: a verb.
   action: string;
+  // What the other one says; "Cancel" where nothing is to be canceled.
+  keep?: string;
   danger?: boolean;
 }
 
@@ -18,6 +20,9 @@ export const question = {
     return asked;
   },
 };
+
+// Another view has nothing to do with the question.
+addEventListener('hashchange', () => asked?.answer(false));
 
 // Asks, and gives whether the person agreed. A second question answers the first one with no.
 export function confirmed(what: Question): Promise<boolean> {

@@ -21,6 +21,11 @@ describe('completionBody', () => {
     });
   });
 
+  it('asks no question again that got no answer', () => {
+    const body = completionBody('m', [say({ content: 'too long' }), say({ content: 'short' })], {});
+    expect(body).toMatchObject({ messages: [{ role: 'user', content: 'short' }] });
+  });
+
   it('sends calls with their results, and the tools', () => {
     const call = { id: 'c', type: 'function' as const, function: { name: 'f', arguments: '{}' } };
     const body = completionBody('m', [

@@ -11,7 +11,7 @@ interface ApiMessage {
 
 export function completionBody(model: string, path: Message[], settings: ChatSettings): object {
   const { system, alternatives, tools, ...fields } = settings;
-  const messages = path.map(messageOf);
+  const messages = answered(path).map(messageOf);
   if (system) messages.unshift({ role: 'system', content: system });
   return {
     model,
@@ -22,6 +22,11 @@ export function completionBody(model: string, path: Message[], settings: ChatSet
     ...(alternatives ? { logprobs: true, top_logprobs: alternatives } : {}),
     ...(tools ? { tools: readTools(tools) } : {}),
   };
+}
+
+// A question that got no answer, since it failed or was stopped, is not asked again with the next one.
+function answered(path: Message[]): Message[] {
+  return path.filter(({ role }, i) => role !== 'user' || path[i + 1]?.role !== 'user');
 }
 
 function messageOf(message: Message): ApiMessage {

@@ -1,6 +1,6 @@
 // An open conversation: its messages, the answer that is being written, and what has gone wrong.
 // Talks belong to the page, not to a view: an answer goes on while another view is shown.
-import type { Attachment, Conversation, Message } from '../api/types';
+import type { Attachment, Conversation, Message, MessageStats } from '../api/types';
 import type { Answer, AnswerPart } from './answer';
 import { keeping, withKeeper } from './keeping.svelte';
 import { later } from './later';
@@ -194,8 +194,10 @@ export class Talk {
     const stop = new AbortController();
     let answer: Answer | undefined;
     const draw = later(drawMs, () => (this.part = answer?.part()));
-    const soFar = (): Message | undefined => (answer && !answer.empty ? written(message, answer) : undefined);
-    const keep = later(keepMs, () => this.#keep(written(message, answer)));
+    // Until it has ended it is kept as if it were stopped there.
+    let ended: MessageStats['ended'] = 'stopped';
+    const soFar = (): Message | undefined => (answer && !answer.empty ? written(message, answer, ended) : undefined);
+    const keep = later(keepMs, () => this.#keep(written(message, answer, ended)));
     this.fault = undefined;
     this.stopped = false;
     this.#put(message);
@@ -208,9 +210,13 @@ export class Talk {
         draw.ask();
         if (!so.empty) keep.ask();
       });
+      ended = undefined;
     } catch (error) {
       this.stopped = stop.signal.aborted;
-      if (!this.stopped) this.fault = { parent, error };
+      if (!this.stopped) {
+        this.fault = { parent, error };
+        ended = 'failed';
+      }
     }
     draw.cancel();
     keep.cancel();
@@ -255,8 +261,10 @@ export class Talk {
   }
 }
 
-function written(message: Message, answer: Answer | undefined): Message {
-  return { ...message, ...answer?.part(), updated: Date.now() };
+function written(message: Message, answer: Answer | undefined, ended: MessageStats['ended']): Message {
+  const part = answer?.part();
+  const stats = ended ? { ...part?.stats, ended } : part?.stats;
+  return { ...message, ...part, ...(stats ? { stats } : {}), updated: Date.now() };
 }
 
 function saysTheSame(a: Message, b: Message): boolean {

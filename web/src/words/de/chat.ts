@@ -103,6 +103,7 @@ export const chat: Words['chat'] = {
   complete: (count) => `Die Antwort ist fertig: ${plural(count, 'Wort', 'Wörter')}.`,
   stopped: 'Die Antwort wurde angehalten.',
   unanswered: 'Diese Frage hat noch keine Antwort.',
+  ended: { stopped: 'hier angehalten', failed: 'hier abgebrochen' },
   speed: (tokens) => `${tokens} Token/s`,
   firstAfter: (seconds) => `erstes nach ${seconds} s`,
   count: (count) => `${count} Token`,

@@ -110,6 +110,7 @@ export const chat = {
   stopped: 'The answer was stopped.',
   unanswered: 'This question has no answer yet.',
   // Of a finished answer.
+  ended: { stopped: 'stopped here', failed: 'broken off here' },
   speed: (tokens: string) => `${tokens} tokens/s`,
   firstAfter: (seconds: string) => `first after ${seconds} s`,
   count: (count: number) => plural(count, 'token', 'tokens'),
