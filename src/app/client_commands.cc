@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "app/adapter_option.h"
 #include "app/ask.h"
@@ -37,7 +38,7 @@ using nlohmann::json;
 constexpr size_t kIdDigits = 16;
 constexpr size_t kMaxInput = 64u << 20;
 // Ten a second: the node's doctor looks for a second at most, and may be busy.
-constexpr int kPatientLooks = 50;
+constexpr int kPatientLooks = 100;
 constexpr Time kInputPatience = std::chrono::seconds(5);
 
 // A prompt as one reads it: what was piped in, without a byte order mark and line ends at the end.
@@ -201,6 +202,18 @@ bool IsOnlyAKey(const json& node) {
   return !node.contains("memory_total");
 }
 
+// Nothing: there is no answer after kPatientLooks.
+std::optional<Result<json>> GetWithin(const HttpClient& api, const std::string& path) {
+  sys::WakeFd silent;
+  int looks = 0;
+  const auto wait = [&] {
+    if (++looks >= kPatientLooks) silent.Notify();
+  };
+  auto answer = api.Watched(silent.fd(), wait).Get(path);
+  if (!answer && answer.error().code == ErrorCode::kCancelled) return std::nullopt;
+  return answer;
+}
+
 }  // namespace
 
 std::string StateWord(const std::string& state) {
@@ -230,21 +243,24 @@ HttpClient ClientOf(const RunningNode& node) {
 
 Result<HttpClient> OwnNode(const Settings& settings) {
   const auto node = FindNodeToAsk();
-  if (node) return ClientOf(*node);
+  if (node) {
+    HttpClient api = ClientOf(*node);
+    if (!GetWithin(api, "/health")) {  // every command would hang
+      return Fail(ErrorCode::kOverloaded,
+                  "the node (process {}) does not answer on port {}: it is stopped (kill -CONT {} "
+                  "lets it go on), or hangs, and a restart helps",
+                  node->pid, node->api_port, node->pid);
+    }
+    return api;
+  }
   if (settings.IsDefault("api_port") || settings.api_port == 0)
     return std::unexpected(node.error());
   return ClientOf({.folder = sys::DataFolder(), .api_port = settings.api_port});
 }
 
 Result<json> GetSoon(const HttpClient& api, const std::string& path) {
-  sys::WakeFd silent;
-  int looks = 0;
-  const auto wait = [&] {
-    if (++looks >= kPatientLooks) silent.Notify();
-  };
-  auto answer = api.Watched(silent.fd(), wait).Get(path);
-  if (answer || answer.error().code != ErrorCode::kCancelled) return answer;
-  return Fail(ErrorCode::kDisconnected, "what listens on port {} does not answer", api.port());
+  if (auto answer = GetWithin(api, path)) return *std::move(answer);
+  return Fail(ErrorCode::kOverloaded, "what listens on port {} does not answer", api.port());
 }
 
 Result<void> RunRun(const Settings& settings, const AskOptions& given) {

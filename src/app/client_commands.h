@@ -18,11 +18,12 @@ namespace exo::app {
 HttpClient ClientOf(const RunningNode& node);
 
 // The API of the node that runs on this machine's data folder; where it left no note (on a full
-// disk), of the port that the settings name. Errors: kDisconnected.
+// disk), of the port that the settings name. Errors: kDisconnected; kOverloaded: it runs, and does
+// not answer for some seconds.
 Result<HttpClient> OwnNode(const Settings& settings);
 
 // An answer that may be waited for a few seconds at most: another program may have the port and say
-// nothing. Errors: kDisconnected then, too; those of HttpClient::Get.
+// nothing. Errors: kOverloaded then; those of HttpClient::Get.
 Result<nlohmann::json> GetSoon(const HttpClient& api, const std::string& path);
 
 // How a model is to be loaded; what is unset is as its last time.

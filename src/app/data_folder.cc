@@ -25,10 +25,13 @@ std::optional<RunningNode> ReadNote(const std::string& path, const std::string& 
   if (!note.is_object()) return std::nullopt;
   RunningNode node{.folder = folder,
                    .pid = note.value("pid", int64_t{0}),
+                   .began = note.value("began", uint64_t{0}),
                    .api_port = note.value("api_port", uint16_t{0}),
                    .port = note.value("port", uint16_t{0}),
                    .listens = note.value("listens", false)};
   if (!sys::ProcessExists(node.pid)) return std::nullopt;
+  // After a crash another program may have its number, and its port: it must not get the token.
+  if (node.began != 0 && node.began != sys::ProcessStart(node.pid)) return std::nullopt;
   return node;
 }
 
@@ -49,6 +52,7 @@ Result<std::unique_ptr<sys::FileLock>> LockDataFolder(const std::string& folder)
 
 Result<void> WriteRunningNode(const RunningNode& node) {
   const nlohmann::json note = {{"pid", node.pid},
+                               {"began", sys::ProcessStart(node.pid)},
                                {"api_port", node.api_port},
                                {"port", node.port},
                                {"listens", node.listens}};

@@ -14,6 +14,7 @@ namespace exo::app {
 struct RunningNode {
   std::string folder;  // its data folder
   int64_t pid = 0;
+  uint64_t began = 0;  // sys::ProcessStart of it; 0: not told
   uint16_t api_port = 0;
   uint16_t port = 0;
   bool listens = false;  // `listen` is set: other machines reach it

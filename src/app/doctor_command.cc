@@ -55,6 +55,14 @@ Finding JudgePortTaken(const char* id, const std::string& host, uint16_t port,
           fmt::format("stop that program, or choose another port: exo up --{} PORT", setting)};
 }
 
+std::vector<Finding> DiagnoseSilentNode(const std::string& why) {
+  std::vector<Finding> findings = {{"node", FindingState::kProblem, "the node does not answer", why,
+                                    "let it go on or end it, then: exo up"}};
+  for (Finding& one : node::JudgeDevice(node::LookAtDevice(sys::DataFolder())))
+    findings.push_back(std::move(one));
+  return findings;
+}
+
 }  // namespace
 
 std::vector<Finding> DiagnoseWithoutNode(const Settings& settings) {
@@ -92,6 +100,8 @@ Result<void> RunDoctor(const Settings& settings, const DoctorOptions& options) {
       api ? GetSoon(*api, "/v1/internal/doctor") : Result<json>(std::unexpected(api.error()));
   if (answer) {
     findings = service::FindingsIn(*answer);
+  } else if (answer.error().code == ErrorCode::kOverloaded) {
+    findings = DiagnoseSilentNode(answer.error().message);
   } else if (answer.error().code == ErrorCode::kDisconnected ||
              answer.error().code == ErrorCode::kDenied) {  // by the node of another folder
     findings = DiagnoseWithoutNode(settings);

@@ -113,6 +113,10 @@ void NodeImpl::Diagnose(std::function<void(std::vector<Finding>)> done) {
     const bool here = member.state == "self" || member.state == "alive";
     lists.push_back(here ? std::vector<wire::Address>()
                          : peers_->AddressesOf(NodeId::FromHex(member.id).value_or(NodeId{})));
+    if (member.state != "left") continue;  // its last announcements are known for a while
+    std::erase_if(lists[1], [&](const wire::Address& heard) {
+      return std::ranges::find(lists.back(), heard) != lists.back().end();
+    });
   }
   const bool begun = jobs_.Run(
       Jobs::Class::kNet, "doctor",

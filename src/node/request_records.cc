@@ -5,6 +5,12 @@
 #include "sys/system.h"
 
 namespace exo::node {
+namespace {
+
+// Tokens come in bundles: the time between two of them says nothing of the speed.
+constexpr Time kLeastSpan = std::chrono::milliseconds(100);
+
+}  // namespace
 
 RequestRecord::RequestRecord(uint64_t& version, const RequestId& id, std::string model, Asker asker,
                              Time now)
@@ -41,9 +47,15 @@ void RequestRecord::OnTokens(uint64_t generated, uint64_t cached, Time now) {
     first_tokens_ = generated;
     view_.ttft_ms = std::chrono::duration<double, std::milli>(now - start_).count();
   }
+  if (now - first_token_ < kLeastSpan) return;
   const double seconds = std::chrono::duration<double>(now - first_token_).count();
-  if (seconds > 0)
-    view_.tokens_per_second = static_cast<double>(view_.generated - first_tokens_) / seconds;
+  view_.tokens_per_second = static_cast<double>(view_.generated - first_tokens_) / seconds;
+}
+
+void RequestRecord::OnSpeed(double tokens_per_second) {
+  if (view_.tokens_per_second > 0) return;
+  ++version_;
+  view_.tokens_per_second = tokens_per_second;
 }
 
 std::shared_ptr<RequestRecord> RequestRecords::Begin(const RequestId& call,

@@ -24,6 +24,8 @@ class RequestRecord {
   void OnPrompt(uint64_t prompt_tokens);
   void OnPlaced(std::vector<NodeId> nodes);
   void OnTokens(uint64_t generated, uint64_t cached, Time now);
+  // What the lead has measured of an answer that was too short to be timed here.
+  void OnSpeed(double tokens_per_second);
 
   // Null: it is no longer kept.
   TraceRecord* trace() { return trace_.get(); }

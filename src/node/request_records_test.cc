@@ -40,6 +40,20 @@ TEST(RequestRecordsTest, ACallGoesThroughItsStates) {
   EXPECT_GE(view.ended_ms, view.started_ms);
 }
 
+// Tokens that come together say nothing of how fast they were made.
+TEST(RequestRecordsTest, AShortAnswersSpeedIsTheLeads) {
+  RequestRecords records;
+  const auto record = records.Begin(CallOf(1), "tiny", {}, kStart);
+  record->OnTokens(1, 0, kStart + milliseconds(3));
+  record->OnTokens(4, 0, kStart + milliseconds(3) + std::chrono::microseconds(20));
+  EXPECT_EQ(record->view().tokens_per_second, 0);
+  record->OnSpeed(4000);
+  EXPECT_EQ(record->view().tokens_per_second, 4000);
+  record->OnTokens(5, 0, kStart + milliseconds(503));
+  record->OnSpeed(1);
+  EXPECT_DOUBLE_EQ(record->view().tokens_per_second, 18);
+}
+
 TEST(RequestRecordsTest, EachChangeIsAnotherVersion) {
   RequestRecords records;
   uint64_t last = records.version();

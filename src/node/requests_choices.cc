@@ -184,7 +184,9 @@ void Requests::Finish(Request& request, wire::FinishReason reason, const wire::F
   answer->stats.stops.resize(answer->choices);
   answer->stats.stops[choice] = stop;
   if (reading != nullptr) answer->stats.loose_tools = reading->loose_tools;
-  if (answer->running.empty()) answer->sink->OnDone(answer->stats.reasons[0], answer->stats);
+  if (!answer->running.empty()) return;
+  answer->record->OnSpeed(answer->stats.tokens_per_second);
+  answer->sink->OnDone(answer->stats.reasons[0], answer->stats);
 }
 
 std::unique_ptr<Requests::Request> Requests::End(const RequestId& id, Ending ending) {

@@ -10,7 +10,7 @@ Result<void> ConversationStore::Open() {
   if (file_ != nullptr) return {};
   auto opened = ConversationFile::Open(options_);
   if (!opened && opened.error().code == ErrorCode::kCorrupt) {
-    LOG(kError, "{}", MoveAside(opened.error()).error().message);
+    (void)MoveAside(opened.error());
     opened = ConversationFile::Open(options_);
   }
   file_ = TRY(std::move(opened));
@@ -24,11 +24,13 @@ std::unexpected<Error> ConversationStore::MoveAside(const Error& damage) {
   const std::string log = options_.path + "-wal";
   auto moved = sys::RenameFile(options_.path, aside);
   if (moved && sys::NameExists(log)) moved = sys::RenameFile(log, aside + "-wal");
-  if (!moved) return Wrap(damage, moved.error().message);
-  return Fail(
-      ErrorCode::kCorrupt,
-      "{}: it was moved to {}, and a new one begun; other members bring back what they have",
-      damage.message, aside);
+  const Error told = moved ? Error{ErrorCode::kCorrupt,
+                                   fmt::format("{}: it was moved to {}, and a new one begun; other "
+                                               "members bring back what they have",
+                                               damage.message, aside)}
+                           : Wrap(damage, moved.error().message).error();
+  LOG(kError, "{}", told.message);
+  return std::unexpected(told);
 }
 
 }  // namespace exo::store

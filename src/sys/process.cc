@@ -1,6 +1,7 @@
 #include "sys/process.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -11,11 +12,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <thread>
 
 #include "base/check.h"
+#include "sys/files.h"
 #include "sys/system.h"
 
 extern char** environ;
@@ -186,6 +190,18 @@ int64_t ProcessId() {
 
 bool ProcessExists(int64_t pid) {
   return pid > 0 && (::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
+}
+
+uint64_t ProcessStart(int64_t pid) {
+  const auto text = ReadPlainFile(fmt::format("/proc/{}/stat", pid), 4096);
+  if (!text) return 0;
+  // Its name may have spaces and parentheses; the start is the 20th field behind it (proc(5)).
+  std::istringstream fields(text->substr(text->rfind(')') + 1));
+  std::string field;
+  for (int i = 0; i < 20; ++i) fields >> field;
+  uint64_t ticks = 0;
+  std::from_chars(field.data(), field.data() + field.size(), ticks);
+  return ticks;
 }
 
 WakeFd::WakeFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {

@@ -55,6 +55,9 @@ Result<std::string> OwnPath();
 int64_t ProcessId();
 // True when a process of that number exists, whosever it is.
 bool ProcessExists(int64_t pid);
+// When it began, in clock ticks since the system's start: with its number it is that process, and
+// no later one that got the number again. 0: it is not told.
+uint64_t ProcessStart(int64_t pid);
 
 // Goes on as another program, looked for on $PATH, with `variables` (name and value) added to the
 // environment. Returns only when that failed. Errors: kNotFound (no such program), kIo.

@@ -251,7 +251,8 @@ std::string RangeText(uint64_t begin, uint64_t end) {
 
 std::string LayersText(uint64_t begin, uint64_t end) {
   if (begin == end) return "no layers";
-  return fmt::format("{} {}", begin + 1 == end ? "layer" : "layers", RangeText(begin, end));
+  return begin + 1 == end ? fmt::format("layer {}", begin)
+                          : fmt::format("layers {}-{}", begin, end - 1);
 }
 
 std::string DescribeStage(const Plan& plan, int stage) {
@@ -264,7 +265,9 @@ std::string DescribeStage(const Plan& plan, int stage) {
   if (part.shard) {
     return fmt::format("a part of every layer{} of {}", lead, plan.model_name);
   }
-  return fmt::format("{}{} of {}", LayersText(part.layer_begin, part.layer_end), lead,
+  if (part.layer_begin + 1 == part.layer_end)
+    return fmt::format("layer {}{} of {}", part.layer_begin, lead, plan.model_name);
+  return fmt::format("layers {}-{}{} of {}", part.layer_begin, part.layer_end - 1, lead,
                      plan.model_name);
 }
 

@@ -145,6 +145,8 @@ def escaped(done):
 def cluster_that_says(answer):
     """Answers every GET with `answer`; yields the variable that leads exo's commands there."""
     class Handler(http.server.BaseHTTPRequestHandler):
+        server_version = "exo"
+
         def do_GET(self):
             body = json.dumps(answer).encode()
             self.send_response(200)
@@ -508,6 +510,8 @@ def test_requests_traces_and_logs_are_shown(exo):
                    f"event: {name}\ndata: {json.dumps(state)}\n\n" for name, state in states.items())}
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        server_version = "exo"
+
         def do_GET(self):
             stream = self.path in streams
             body = (streams[self.path] if stream else json.dumps(answers[self.path])).encode()
@@ -889,8 +893,45 @@ def test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told(exo):
             node.stop()
 
 
+def test_a_node_that_hangs_is_named(exo):
+    """By every command, within some seconds, and by doctor as the problem that it is."""
+    with cluster(exo, 1) as (node,):
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            commands = [subprocess.Popen([exo, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                         stdin=subprocess.DEVNULL, env={**ENVIRONMENT, "EXO_HOME": str(node.home)})
+                        for words in (["ps"], ["top"], ["logs"], ["invite"], ["run", "exo-tiny", "Hi"], ["doctor"])]
+            said = [command.communicate(timeout=40)[0] for command in commands]
+            assert time.monotonic() - begun < 30
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        for text in said:
+            assert f"the node (process {node.process.pid}) does not answer on port {node.state['api_port']}" in " ".join(text.split()), text
+        assert "problem  the node does not answer" in said[-1] and all(command.returncode != 0 for command in commands), said
+
+
+def test_another_process_with_the_number_of_a_node_that_crashed_gets_no_token(exo):
+    with cluster(exo, 1) as (node,), socket.socket() as stranger:
+        note = json.loads((node.home / "node.json").read_text())
+        node.kill()
+        node.process.wait()
+        stranger.bind(("127.0.0.1", note["api_port"]))
+        stranger.listen()
+        stranger.settimeout(2)
+        (node.home / "node.json").write_text(json.dumps({**note, "pid": os.getpid()}))
+        done = run(exo, "logs", home=node.home)
+        assert done.returncode == 3 and b"no exo node runs" in done.stderr, done
+        try:
+            stranger.accept()
+        except TimeoutError:
+            return
+        raise AssertionError("it was connected to")
+
+
 if __name__ == "__main__":
-    main([test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
+    main([test_a_node_that_hangs_is_named, test_another_process_with_the_number_of_a_node_that_crashed_gets_no_token,
+          test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
           test_names_with_control_characters_are_escaped, test_mistakes_are_named,
           test_alone_it_says_what_to_do_next, test_a_chat_on_a_terminal, test_a_described_cluster_is_planned_for_without_a_node,

@@ -3,6 +3,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <unordered_map>
+#include <utility>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -60,7 +61,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   Result<void> OpenAddress();
   void Accept(size_t index);
   void OnAccepted(tcp::socket socket);
-  void RetryLater(size_t index);
+  void RetryLater(size_t index, const SystemError& why);
 
   asio::io_context& context;
   const HttpOptions options;
@@ -71,6 +72,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<Impl> {
   std::vector<tcp::acceptor> acceptors;
   std::vector<std::unique_ptr<asio::steady_timer>> retries;
   std::unordered_map<Connection*, std::weak_ptr<Connection>> open;
+  bool waiting = false;  // connections come that cannot be taken; said once until one is
 };
 
 HttpServer::HttpServer(asio::io_context& context, HttpOptions options)
@@ -141,13 +143,15 @@ void HttpServer::Impl::Accept(size_t index) {
       [weak = weak_from_this(), index](const SystemError& error, tcp::socket socket) {
         const auto self = weak.lock();
         if (!self || index >= self->acceptors.size()) return;
-        if (error) return self->RetryLater(index);
+        if (error) return self->RetryLater(index, error);
         self->OnAccepted(std::move(socket));
         self->Accept(index);
       });
 }
 
-void HttpServer::Impl::RetryLater(size_t index) {
+void HttpServer::Impl::RetryLater(size_t index, const SystemError& why) {
+  if (!std::exchange(waiting, true))
+    LOG(kWarning, "HTTP connections wait, none can be taken: {}", why.message());
   retries[index]->expires_after(kAcceptRetry);
   retries[index]->async_wait([weak = weak_from_this(), index](const SystemError& error) {
     const auto self = weak.lock();
@@ -156,6 +160,7 @@ void HttpServer::Impl::RetryLater(size_t index) {
 }
 
 void HttpServer::Impl::OnAccepted(tcp::socket socket) {
+  waiting = false;
   if (open.size() >= options.limits.connections) {
     LOG(kWarning, "more than {} HTTP connections: one refused", options.limits.connections);
     if (options.tls != nullptr) return;  // no word without a handshake
