@@ -67,8 +67,10 @@ void BindKey(Statement& statement, const wire::RowKey& key) {
       .Bind(3, BytesOf(key.message));
 }
 
+// Who wrote later than a deletion and did not know of it has changed what is no longer there.
 bool Wins(const wire::RowVersion& a, const wire::RowVersion& b) {
-  return std::tie(a.updated_ms, a.device) > std::tie(b.updated_ms, b.device);
+  return std::tie(a.cleared_ms, a.updated_ms, a.device) >
+         std::tie(b.cleared_ms, b.updated_ms, b.device);
 }
 
 }  // namespace
@@ -94,8 +96,8 @@ Result<std::optional<wire::ConversationRow>> ConversationRows::FindByNumber(uint
   return RowAt(row);
 }
 
-Result<uint64_t> ConversationRows::ClearedOf(const wire::RowKey& message) {
-  wire::RowKey conversation = message;
+Result<uint64_t> ConversationRows::ClearedOf(const wire::RowKey& key) {
+  wire::RowKey conversation = key;
   conversation.message = {};
   const auto found = TRY(FindVersion(conversation));
   return found ? found->cleared_ms : 0;
@@ -106,35 +108,31 @@ Result<bool> ConversationRows::IsNews(const wire::RowVersion& offered, uint64_t 
     return false;
   const auto here = TRY(FindVersion(offered.key));
   if (!here) return !offered.deleted || offered.updated_ms >= forget_ms;
-  return Wins(offered, *here) || offered.cleared_ms > here->cleared_ms;
+  return Wins(offered, *here);
 }
 
 Result<bool> ConversationRows::Merge(const wire::ConversationRow& row) {
   const wire::RowVersion& offered = row.version;
   const bool is_conversation = offered.key.message.IsZero();
   if (!is_conversation && offered.updated_ms <= TRY(ClearedOf(offered.key))) return false;
-  auto here = TRY(Find(offered.key));
-  const uint64_t cleared = here ? here->version.cleared_ms : 0;
-  const bool wins = !here || Wins(offered, here->version);
-  if (!wins && offered.cleared_ms <= cleared) return false;
-  wire::ConversationRow merged = wins ? row : *std::move(here);
-  merged.version.cleared_ms = is_conversation ? std::max(cleared, offered.cleared_ms) : 0;
-  const int64_t number = TRY(Replace(merged));
+  const auto here = TRY(FindVersion(offered.key));
+  if (here && !Wins(offered, *here)) return false;
+  const int64_t number = TRY(Replace(row));
   if (!is_conversation) {
-    TRY(ShowMessage(merged.version, number));
+    TRY(ShowMessage(offered, number));
     return true;
   }
-  if (merged.version.cleared_ms > cleared) {
+  if (offered.cleared_ms > (here ? here->cleared_ms : 0)) {
     TRY(Statement(db_,
                   "DELETE FROM row WHERE owner = ?1 AND conversation = ?2 AND message != ?3 AND "
                   "updated <= ?4")
             .Bind(1, ToColumn(offered.key.owner))
             .Bind(2, BytesOf(offered.key.conversation))
             .Bind(3, BytesOf(MessageId{}))
-            .Bind(4, ToColumn(merged.version.cleared_ms))
+            .Bind(4, ToColumn(offered.cleared_ms))
             .Run());
   }
-  TRY(ShowConversation(merged.version));
+  TRY(ShowConversation(offered));
   return true;
 }
 

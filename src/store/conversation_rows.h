@@ -1,9 +1,10 @@
 // The rows of conversations in a database, and how two states of a row become one. A conversation
 // is a row, and so is each of its messages; a row that was deleted stays as a tombstone.
 //
-// The larger (time, device) wins, whoever hears of which state first. A conversation also remembers
-// up to when its messages were deleted with it (`cleared`), which only grows: they stay deleted
-// when it comes back. So any two sets of rows, merged in any order, come to the same.
+// The larger (cleared, time, device) wins, whoever hears of which state first. `cleared`, of a
+// conversation, is the deletion that its writer knew of: messages up to then stay deleted when it
+// comes back, and a write that did not know of the last deletion does not bring it back. So any two
+// sets of rows, merged in any order, come to the same.
 //
 // Every state that is taken in gets the next number, so that "what came after N" can be asked for.
 // Thread: one at a time, inside a Transaction where something is written.
@@ -55,10 +56,11 @@ class ConversationRows {
   Result<std::optional<wire::ConversationRow>> FindByNumber(uint64_t number);
   // Removes tombstones from before `forget_ms`, with what they cover. Returns how many rows.
   Result<size_t> Compact(uint64_t forget_ms);
+  // The `cleared_ms` of a conversation, named by itself or by one of its messages; 0: there is none.
+  Result<uint64_t> ClearedOf(const wire::RowKey& key);
 
  private:
   Result<std::optional<wire::RowVersion>> FindVersion(const wire::RowKey& key);
-  Result<uint64_t> ClearedOf(const wire::RowKey& message);
   Result<int64_t> Replace(const wire::ConversationRow& row);
   Result<void> ShowMessage(const wire::RowVersion& version, int64_t number);
   Result<void> ShowConversation(const wire::RowVersion& version);

@@ -224,6 +224,26 @@ TEST(ConversationFileTest, ADeletedConversationTakesItsMessagesAlong) {
   EXPECT_EQ(late.Messages(1), Texts{});
 }
 
+// Otherwise it would come back with a new title and none of its messages.
+TEST(ConversationFileTest, AChangeThatKnewOfNoDeletionBringsNothingBack) {
+  Kept one(1), two(2);
+  ASSERT_TRUE(one.Put(Key(1), "plans"));
+  ASSERT_TRUE(one.Put(Key(1, 1), "first"));
+  two.PullFrom(one);
+  ASSERT_TRUE(one.Delete(Key(1)));
+  two.now += kHour;
+  ASSERT_TRUE(two.Put(Key(1), "better plans"));
+  EXPECT_EQ(one.PullFrom(two), 0u);
+  EXPECT_EQ(two.PullFrom(one), 1u);
+  for (Kept* kept : {&one, &two}) {
+    EXPECT_EQ(kept->Titles(), Texts{});
+    // Who knows of it may begin it anew.
+    kept->now += 2 * kHour;
+    ASSERT_TRUE(kept->Put(Key(1), "new"));
+    EXPECT_EQ(kept->Titles(), Texts{"new"});
+  }
+}
+
 TEST(ConversationFileTest, RowsOfAWrongClockWait) {
   Kept one(1), two(2);
   two.now += 25 * kHour;

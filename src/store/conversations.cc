@@ -119,14 +119,15 @@ Result<void> ConversationFile::CheckSpace() {
 Result<WrittenRow> ConversationFile::Write(const wire::RowKey& key, RowContent content,
                                            bool deleted, uint64_t updated_ms) {
   TRY(CheckSize(key, content));
-  wire::ConversationRow row{
-      .version = {.key = key,
-                  .updated_ms = updated_ms,
-                  .device = options_.self,
-                  .deleted = deleted,
-                  .cleared_ms = deleted && key.message.IsZero() ? updated_ms : 0},
-      .text = std::move(content.text),
-      .data = std::move(content.data)};
+  uint64_t cleared_ms = 0;
+  if (key.message.IsZero()) cleared_ms = deleted ? updated_ms : TRY(rows_.ClearedOf(key));
+  wire::ConversationRow row{.version = {.key = key,
+                                        .updated_ms = updated_ms,
+                                        .device = options_.self,
+                                        .deleted = deleted,
+                                        .cleared_ms = cleared_ms},
+                            .text = std::move(content.text),
+                            .data = std::move(content.data)};
   (void)TRY(rows_.Merge(row));
   Note(row.version);
   return WrittenRow{.content = {std::move(row.text), std::move(row.data)},

@@ -20,7 +20,8 @@ void ReadVersion(Reader& r, const fb::RowVersion& from, RowVersion& to) {
   to.cleared_ms = from.cleared_ms();
   if (to.updated_ms > kMaxWallMs) r.Break("updated_ms");
   // A deletion is an update.
-  if (to.cleared_ms > to.updated_ms) r.Break("cleared_ms");
+  const bool is_conversation = to.key.message.IsZero();
+  if (to.cleared_ms > (is_conversation ? to.updated_ms : 0)) r.Break("cleared_ms");
 }
 
 }  // namespace

@@ -1010,15 +1010,15 @@ struct RowKey {
   MessageId message;
   friend auto operator<=>(const RowKey&, const RowKey&) = default;
 };
-// One state of a row. Of two the one with the larger (updated_ms, device) counts, and the larger
-// `cleared_ms` of both.
+// One state of a row. Of two the one with the larger (cleared_ms, updated_ms, device) counts.
 struct RowVersion {
   uint64_t number = 0;  // the sender's count of rows, when it got this state
   RowKey key;
   uint64_t updated_ms = 0;  // since 1970, by the writer's clock or above what it had seen
   NodeId device;            // that wrote it
   bool deleted = false;
-  // Of a conversation: messages up to this time are gone, since it was deleted then.
+  // Of a conversation: messages up to this time are gone, since it was deleted then, as its writer
+  // knew or did.
   uint64_t cleared_ms = 0;
   friend bool operator==(const RowVersion&, const RowVersion&) = default;
 };

@@ -259,6 +259,7 @@ class RandomMessage {
         v.cleared_ms);
     v.updated_ms %= kMaxWallMs + 1;
     v.cleared_ms %= v.updated_ms + 1;
+    if (!v.key.message.IsZero()) v.cleared_ms = 0;
   }
   void Fill(ConversationRow& v) { All(v.version, v.text, v.data); }
   void Fill(ConversationNews& v) { All(v.epoch, v.last); }
