@@ -280,6 +280,14 @@ const lists = [
       name: 'mine.json', mimeType: 'application/json', buffer: (await import('node:fs')).readFileSync(path),
     })));
     await page.getByText(/Imported: 0 new, 0 updated, \d+ unchanged/).waitFor();
+    // What was deleted a moment ago comes back.
+    await page.getByRole('link', { name: /Weather/ }).first().click();
+    await page.getByRole('heading', { name: /Weather/ }).waitFor();
+    await button(page, 'More about this conversation').click();
+    await entry(page, 'Delete').click();
+    await chooser.setInputFiles({ name: 'mine.json', mimeType: 'application/json', buffer: (await import('node:fs')).readFileSync(await file.path()) });
+    await page.getByText(/Imported: 1 new, 0 updated, \d+ unchanged/).waitFor();
+    await page.getByRole('link', { name: /Weather/ }).first().waitFor();
     await chooser.setInputFiles({ name: 'other.json', mimeType: 'application/json', buffer: Buffer.from('{}') });
     await page.getByText('other.json was not imported').waitFor();
   }),

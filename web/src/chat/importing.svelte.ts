@@ -5,7 +5,7 @@ import { toast } from '../app/toasts.svelte';
 import { words } from '../words/index.svelte';
 import { keeping } from './keeping.svelte';
 import type { ConversationFile } from './keeper';
-import { refresh } from './list.svelte';
+import { finishDeletions, refresh } from './list.svelte';
 
 interface Importing {
   file: string;
@@ -28,6 +28,7 @@ export async function importFile(file: File): Promise<void> {
   let taken = 0;
   try {
     const content = await read(file);
+    await finishDeletions();
     const told = (): void => void (current = { file: file.name, taken, total: content.data.length, cancel: () => stop.abort() });
     told();
     const { added, updated, unchanged } = await keeping.keeper.imported(content, (count) => ((taken = count), told()), stop.signal);

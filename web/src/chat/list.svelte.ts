@@ -120,6 +120,16 @@ export function remove(id: string, onfault: (fault: unknown) => void): () => voi
   return back;
 }
 
+// What is being deleted is deleted now: who imports a file wants back what is in it.
+export async function finishDeletions(): Promise<void> {
+  await Promise.all([...leaving].map(async ([id, timer]) => {
+    clearTimeout(timer);
+    forgetTalk(id);
+    await keeping.keeper.remove(id).catch(() => {});
+    leaving.delete(id);
+  }));
+}
+
 const settled = later(settleMs, () => void refresh());
 onConversations((notice) => {
   if (notice !== 'all') entries = entries.filter((one) => !notice.deleted.includes(one.id));
