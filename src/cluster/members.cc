@@ -1,6 +1,6 @@
 #include "cluster/members.h"
 
-#include <fmt/chrono.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -289,9 +289,14 @@ std::string Members::SilenceText(Time silent) const {
   const uint64_t wall_ms = context_.WallMs(), silent_ms = silent / std::chrono::milliseconds(1);
   if (wall_ms <= silent_ms || wall_ms > wire::kMaxWallMs)
     return fmt::format("silent for {} s", silent_ms / 1000);
-  const auto since = std::chrono::sys_time(std::chrono::milliseconds(wall_ms - silent_ms));
-  return fmt::format("silent since {:%Y-%m-%d %H:%M:%S} UTC",
-                     std::chrono::floor<std::chrono::seconds>(since));
+  const std::chrono::sys_time since{std::chrono::milliseconds(wall_ms - silent_ms)};
+  const auto day = std::chrono::floor<std::chrono::days>(since);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss time(since - day);
+  return fmt::format("silent since {}-{:02}-{:02} {:02}:{:02}:{:02} UTC",
+                     static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
+                     static_cast<unsigned>(date.day()), time.hours().count(),
+                     time.minutes().count(), time.seconds().count());
 }
 
 void Members::OnTime() {

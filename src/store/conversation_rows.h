@@ -56,7 +56,7 @@ class ConversationRows {
   Result<std::optional<wire::ConversationRow>> FindByNumber(uint64_t number);
   // Removes tombstones from before `forget_ms`, with what they cover. Returns how many rows.
   Result<size_t> Compact(uint64_t forget_ms);
-  // The `cleared_ms` of a conversation, named by itself or by one of its messages; 0: there is none.
+  // The `cleared_ms` of a conversation, named by itself or by one of its messages; 0: none.
   Result<uint64_t> ClearedOf(const wire::RowKey& key);
 
  private:

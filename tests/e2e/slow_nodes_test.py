@@ -171,8 +171,10 @@ def test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer(exo):
         assert entry.api.post("/v1/internal/unload", {"model": NAME})[0] == 200
         status, plan = entry.api.post("/v1/internal/load", {"model": NAME})
         assert status == 200, plan
-        again, fresh_times, _ = read_answer(entry, len(times))
-        assert again == text, "the text is another one after a move"
+        # Not every token is an event: some have no text.
+        again, fresh_times, _ = read_answer(entry, len(times) + 50)
+        same = len(os.path.commonprefix([again, text]))
+        assert same == len(text), ("the text is another one after a move", moved, same, len(text), again[same - 9:same + 9], text[same - 9:])
         ratio = rate(times[moved:]) / rate(fresh_times[moved:])
         print(f"  {before} became {after} {took:.1f} s after the throttling; then {ratio:.2f} of the speed of a fresh plan "
               f"({layers(entry)}); {rate(times[:20]):.1f} tokens/s before it, {rate(times[20:moved]):.1f} until the move, "

@@ -250,7 +250,7 @@ const running = {
   'not seen since this device started': 'nicht gesehen, seit dieses Gerät läuft',
   'it said goodbye': 'es hat sich verabschiedet',
   'silent for {} s': 'seit {} s still',
-  'silent since {:%Y-%m-%d %H:%M:%S} UTC': 'still seit {} UTC',
+  'silent since {}-{:02}-{:02} {:02}:{:02}:{:02} UTC': 'still seit {}-{}-{} {}:{}:{} UTC',
   '; it did not come back': '; es kam nicht wieder',
   "token {} of '{}' is outside the vocabulary of {}": 'das Token {} von „{}“ liegt außerhalb der {} Token, die es gibt',
   'canceled by its client': 'von ihrem Programm abgebrochen',
