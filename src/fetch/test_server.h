@@ -73,7 +73,10 @@ class TestServer {
         const MutexLock lock(mutex_);
         heads_.push_back(head);
       }
-      const std::string reply = reply_(head);
+      std::string reply = reply_(head);
+      // Else the client's next request may come on this connection while it is being closed.
+      const size_t line = reply.find("\r\n");
+      if (!hold && line != std::string::npos) reply.insert(line + 2, "Connection: close\r\n");
       for (size_t at = 0; at < reply.size();) {
         const ssize_t n = ::send(client, reply.data() + at, reply.size() - at, MSG_NOSIGNAL);
         if (n <= 0) break;
