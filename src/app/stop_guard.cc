@@ -4,12 +4,13 @@
 
 #include "app/data_folder.h"
 #include "app/exit_codes.h"
+#include "base/thread.h"
 
 namespace exo::app {
 
 Result<std::unique_ptr<StopGuard>> StopGuard::Start(std::string folder) {
   std::unique_ptr<StopGuard> guard(new StopGuard(TRY(sys::StopSignals()), std::move(folder)));
-  guard->thread_ = std::thread([raw = guard.get()] { raw->Main(); });
+  guard->thread_ = StartThread([raw = guard.get()] { raw->Main(); });
   return guard;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "base/thread.h"
 #include "grammar/grammar.h"
 #include "grammar/matcher.h"
 
@@ -30,7 +31,7 @@ class GrammarMasks::Worker {
     if (stopped_) return;
     queue_.push_back(std::move(work));
     changed_.NotifyOne();
-    if (!thread_.joinable()) thread_ = std::thread([this] { Main(); });
+    if (!thread_.joinable()) thread_ = StartThread([this] { Main(); });
   }
   // For what helps only now: forgotten when other things wait.
   void PostIfFree(std::function<void()> work) {

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 #include "engine/draft_model.h"
 #include "engine/lead_loop.h"
 #include "engine/load_stage.h"
@@ -35,7 +36,7 @@ class Runner final : public InstanceRunner {
         source_(std::move(source)),
         options_(std::move(options)),
         events_(std::move(events)) {
-    thread_ = std::thread([this] { Main(); });
+    thread_ = StartThread([this] { Main(); });
   }
   ~Runner() override {
     {

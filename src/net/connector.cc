@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "sys/files.h"
 
 namespace exo::net {
@@ -129,7 +130,7 @@ void Connector::Begin(Target& target) {
   target.state = Target::State::kResolving;
   // getaddrinfo has no time limit and cannot be stopped: the thread is left alone, and its answer
   // may find nobody. One per name at a time, and names come from the user only.
-  std::thread([this, gate = gate_, key = target.key] {
+  StartThread([this, gate = gate_, key = target.key] {
     auto found = Resolve(key.host, key.port);
     const MutexLock lock(gate->mutex);
     if (!gate->open) return;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/thread.h"
 #include "sys/system.h"
 #include "wire/codec.h"
 
@@ -225,7 +226,7 @@ Result<DataLink::Outcome> TlsLink::Poll(Time deadline, int wake_fd) {
 }
 
 void TlsLink::Overlap() {
-  if (!mover_.joinable()) mover_ = std::thread([this] { Move(); });
+  if (!mover_.joinable()) mover_ = StartThread([this] { Move(); });
 }
 
 void TlsLink::LetMove() {

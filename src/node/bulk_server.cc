@@ -1,6 +1,7 @@
 #include "node/bulk_server.h"
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "sys/system.h"
 
 namespace exo::node {
@@ -38,7 +39,7 @@ void BulkServer::Serve(std::unique_ptr<engine::DataLink> link) {
   if (connections_.size() >= kMaxLinks) return;
   Connection& connection = connections_.emplace_back();
   connection.link = std::move(link);
-  connection.thread = std::thread([this, &connection] { Main(connection); });
+  connection.thread = StartThread([this, &connection] { Main(connection); });
 }
 
 void BulkServer::Cut(const NodeId& peer) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/thread.h"
 #include "base/units.h"
 #include "net/reach.h"
 #include "sys/files.h"
@@ -149,18 +150,18 @@ std::vector<Finding> JudgeDevice(const DeviceSight& sight) {
 
 std::vector<std::vector<std::string>> Unreached(const AddressLists& lists) {
   std::vector<std::vector<std::string>> reasons(lists.size());
-  std::vector<std::jthread> probes;  // side by side: each may wait for all of its patience
+  std::vector<std::thread> probes;  // side by side: each may wait for all of its patience
   for (size_t i = 0; i < lists.size(); ++i) {
     reasons[i].resize(lists[i].size());
     for (size_t j = 0; j < lists[i].size() && probes.size() < kMaxProbes; ++j) {
-      probes.emplace_back([&reason = reasons[i][j], &address = lists[i][j]] {
+      probes.push_back(StartThread([&reason = reasons[i][j], &address = lists[i][j]] {
         const auto met = net::TryConnect(address, kProbePatience);
         if (!met)
           reason = fmt::format("{}:{} ({})", address.host, address.port, met.error().message);
-      });
+      }));
     }
   }
-  probes.clear();  // waits for them
+  for (std::thread& probe : probes) probe.join();
   for (auto& list : reasons) std::erase(list, "");
   return reasons;
 }

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/units.h"
 #include "sys/system.h"
 
@@ -70,7 +71,7 @@ Result<std::unique_ptr<PrefixStore>> PrefixStore::Open(PrefixStoreOptions option
   if (!options.write) options.write = &WriteWhole;
   TRY(sys::MakeFolders(options.folder));
   std::unique_ptr<PrefixStore> store(new PrefixStore(std::move(options)));
-  store->thread_ = std::thread([self = store.get()] { self->Main(); });
+  store->thread_ = StartThread([self = store.get()] { self->Main(); });
   return store;
 }
 

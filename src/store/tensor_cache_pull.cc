@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/sha256.h"
+#include "base/thread.h"
 #include "store/pull_queue.h"
 #include "store/read_buffers.h"
 #include "store/tensor_cache.h"
@@ -91,7 +92,7 @@ class TensorPull {
     PullQueue queue(std::move(bytes));
     std::vector<std::thread> threads;
     for (TensorHolder* holder : holders)
-      threads.emplace_back([this, &queue, holder] { Serve(queue, *holder); });
+      threads.push_back(StartThread([this, &queue, holder] { Serve(queue, *holder); }));
     for (std::thread& thread : threads) thread.join();
     if (queue.finished()) return {};
     const MutexLock lock(mutex_);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/mutex.h"
+#include "base/thread.h"
 #include "sys/system.h"
 
 namespace exo::sys {
@@ -47,10 +48,10 @@ struct TaskQueue::Shared : std::enable_shared_from_this<TaskQueue::Shared> {
     if (stop || idle > 0 || threads >= options.max_threads || !MayBegin()) return;
     if (FindRunnable() == waiting.end()) return;
     ++threads;
-    std::thread([self = shared_from_this()] { self->Main(); }).detach();
+    StartThread([self = shared_from_this()] { self->Main(); }).detach();
     if (!watching) {
       watching = true;
-      std::thread([self = shared_from_this()] { self->Watch(); }).detach();
+      StartThread([self = shared_from_this()] { self->Watch(); }).detach();
     }
   }
 

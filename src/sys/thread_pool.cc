@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/thread.h"
 
 namespace exo::sys {
 namespace {
@@ -45,7 +46,7 @@ constexpr std::chrono::milliseconds kCancelPoll{10};
 ThreadPool::ThreadPool(unsigned threads, std::function<void()> on_start)
     : on_start_(std::move(on_start)) {
   for (unsigned worker = 1; worker < std::max(threads, 1u); ++worker) {
-    workers_.emplace_back([this, worker] { WorkerMain(worker); });
+    workers_.push_back(StartThread([this, worker] { WorkerMain(worker); }));
   }
 }
 

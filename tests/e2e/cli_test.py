@@ -929,8 +929,40 @@ def test_another_process_with_the_number_of_a_node_that_crashed_gets_no_token(ex
         raise AssertionError("it was connected to")
 
 
+def test_a_node_that_gets_too_few_threads_says_so(exo):
+    """As under the limit of a container: it serves, or ends at once with a sentence; it never hangs or crashes."""
+    if os.geteuid() != 0:
+        raise Skip("the limit of another user's processes needs root")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        program = shutil.copy(exo, f"{folder}/exo")
+        said = 0
+        for limit in (2, 3, 4, 5, 6, 8, 10, 12):
+            home = f"{folder}/{limit}"
+            few = ["setpriv", "--reuid=65534", "--clear-groups", "prlimit", f"--nproc={limit}", program, "up", "--loopback",
+                   "--port", "0", "--api-port", "0", "--threads", "2"]
+            node = subprocess.Popen(few, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                    env={**ENVIRONMENT, "HOME": folder, "EXO_HOME": home})
+            try:
+                wait_for("it to serve or end", lambda: node.poll() is not None or os.path.exists(f"{home}/node.json"))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    node.wait(1)
+                if node.poll() is None:
+                    node.terminate()
+                text = node.communicate(timeout=10)[0]
+                if node.returncode == 1:
+                    said += 1
+                    assert "the system gives no further thread" in text and "ulimit -u" in text, (limit, text)
+                else:
+                    assert node.returncode == 0, (limit, node.returncode, text)
+            finally:
+                node.kill()
+        assert said >= 3, "some of these limits are too small for any node"
+
+
 if __name__ == "__main__":
-    main([test_a_node_that_hangs_is_named, test_another_process_with_the_number_of_a_node_that_crashed_gets_no_token,
+    main([test_a_node_that_gets_too_few_threads_says_so,
+          test_a_node_that_hangs_is_named, test_another_process_with_the_number_of_a_node_that_crashed_gets_no_token,
           test_a_node_serves_whatever_becomes_of_its_log, test_log_lines_carry_time_level_and_node_and_no_control_characters,
           test_lost_output_is_exit_1_and_a_word, test_bytes_that_are_not_utf8_are_replaced_or_refused,
           test_names_with_control_characters_are_escaped, test_mistakes_are_named,

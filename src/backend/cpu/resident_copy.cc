@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/thread.h"
 #include "base/units.h"
 #include "sys/system.h"
 
@@ -46,7 +47,7 @@ ResidentCopy::ResidentCopy(const kernels::Kernels& kernels, StageWeights& weight
     move.to = at;
     at += RoundUp(move.weights.size() * move.matrix_bytes, kAlignment);
   }
-  thread_ = std::thread([this] { Main(); });
+  thread_ = StartThread([this] { Main(); });
 }
 
 ResidentCopy::~ResidentCopy() {

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 #include "base/units.h"
 #include "tensor/dequantize.h"
 
@@ -54,7 +55,7 @@ struct Window {
 class WindowReader {
  public:
   WindowReader(TensorSource& source, const std::vector<Window>& windows)
-      : source_(source), windows_(windows), thread_([this] { Main(); }) {}
+      : source_(source), windows_(windows), thread_(StartThread([this] { Main(); })) {}
   // At most the time of one read.
   ~WindowReader() {
     {
