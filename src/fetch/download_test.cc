@@ -244,6 +244,24 @@ TEST_F(DownloadTest, APrivateAddressIsNotAskedForAClientsUrlNorForARedirect) {
   EXPECT_TRUE(server.heads().empty());
 }
 
+// The hub, or who has taken its place, must not lead to this device's router.
+TEST_F(DownloadTest, AConfiguredHostLeadsToNoOtherPrivateAddress) {
+  const std::string data(5000, 'x');
+  TestServer router([&](const std::string& head) { return PartReply(head, data); });
+  TestServer hub([&](const std::string&) {
+    std::string elsewhere = router.url();
+    elsewhere.replace(elsewhere.find("127.0.0.1"), 9, "localhost");
+    return fmt::format("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n",
+                       elsewhere);
+  });
+  const auto done = Download(OptionsFor(hub, data));
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, ErrorCode::kInvalid);
+  EXPECT_NE(done.error().message.find("private address"), std::string::npos);
+  EXPECT_EQ(hub.heads().size(), 1u);
+  EXPECT_TRUE(router.heads().empty());
+}
+
 TEST_F(DownloadTest, TheTokenStaysWithTheHostItIsFor) {
   const std::string data(5000, 'x');
   TestServer content([&](const std::string& head) { return PartReply(head, data); });

@@ -5,8 +5,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/check.h"
@@ -40,6 +42,23 @@ std::string Trimmed(std::string_view text) {
   return std::string(text);
 }
 
+// Of HOST or HOST:PORT.
+std::string NameOf(const std::string& host) {
+  const size_t colon = host.rfind(':');
+  const bool has_port = colon != host.npos && host.find(']', colon) == host.npos;
+  return host.substr(0, has_port ? colon : host.npos);
+}
+
+// As libcurl finds one.
+bool HasProxy() {
+  return std::ranges::any_of(
+      std::array{"https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"},
+      [](const char* name) {
+        const char* value = std::getenv(name);
+        return value != nullptr && *value != '\0';
+      });
+}
+
 // The bytes of an address: 4, 16, or none for what is no internet address.
 std::span<const uint8_t> BytesOf(const curl_sockaddr& address) {
   if (address.family == AF_INET) {
@@ -62,6 +81,7 @@ struct Request::Impl {
   std::function<bool(std::span<const std::byte>)> take;
   std::vector<HeaderFields> answers;  // fields of each, redirects first
   size_t header_bytes = 0;
+  bool configured = false;  // by this device's user
   bool address_refused = false;
   char error[CURL_ERROR_SIZE] = {};
 
@@ -86,11 +106,25 @@ struct Request::Impl {
     return self.take == nullptr || self.take(bytes) ? bytes.size() : 0;
   }
 
+  // The host that the user configured may be anywhere; one that it sends on to must be public like
+  // any other. Behind a proxy the proxy's address is all that is seen.
+  bool MayBeAnywhere() const {
+    return configured && (NameOf(HostOf(UrlNow())) == NameOf(HostOf(url)) || HasProxy());
+  }
+  // Behind the redirects so far.
+  std::string UrlNow() const {
+    const char* now = nullptr;
+    return curl_easy_getinfo(easy, CURLINFO_EFFECTIVE_URL, &now) == CURLE_OK && now != nullptr
+               ? now
+               : url;
+  }
+
   // Where a connection really goes: names have been resolved and redirects followed.
-  static curl_socket_t OpenPublicSocket(void* self_pointer, curlsocktype, curl_sockaddr* address) {
-    if (IsPublicAddress(BytesOf(*address)))
+  static curl_socket_t OpenSocket(void* self_pointer, curlsocktype, curl_sockaddr* address) {
+    Impl& self = *static_cast<Impl*>(self_pointer);
+    if (self.MayBeAnywhere() || IsPublicAddress(BytesOf(*address)))
       return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    static_cast<Impl*>(self_pointer)->address_refused = true;
+    self.address_refused = true;
     return CURL_SOCKET_BAD;
   }
 
@@ -132,11 +166,10 @@ Request::Request(const WebOptions& options, const Target& target)
     impl.Set(CURLOPT_HTTPAUTH, static_cast<long>(CURLAUTH_BEARER));
     impl.Set(CURLOPT_XOAUTH2_BEARER, target.token.c_str());
   }
-  if (target.reach == Reach::kPublicOnly) {
-    impl.Set(CURLOPT_PROXY, "");
-    impl.Set(CURLOPT_OPENSOCKETFUNCTION, &Impl::OpenPublicSocket);
-    impl.Set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(&impl));
-  }
+  impl.configured = target.reach == Reach::kConfigured;
+  if (!impl.configured) impl.Set(CURLOPT_PROXY, "");
+  impl.Set(CURLOPT_OPENSOCKETFUNCTION, &Impl::OpenSocket);
+  impl.Set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(&impl));
 }
 
 Request::~Request() {
@@ -180,7 +213,7 @@ HeaderFields Request::Headers() const {
 }
 
 Result<void> Request::Impl::OutcomeOf(CURLcode code) const {
-  const std::string host = HostOf(url);
+  const std::string host = HostOf(UrlNow());
   const char* why = error[0] != '\0' ? error : curl_easy_strerror(code);
   if (address_refused && code != CURLE_OK) {
     return Fail(

@@ -28,8 +28,9 @@ struct WebOptions {
 };
 
 // Who may be asked. A host that this device's user configured may be anywhere, also behind the
-// proxy of the environment (https_proxy, no_proxy). One that a client of the API named must have a
-// public address, each time that it is connected to (so neither a redirect nor a name server that
+// proxy of the environment (https_proxy, no_proxy); another one that it redirects to must have a
+// public address, unless a proxy is asked. One that a client of the API named must have a public
+// address, each time that it is connected to (so neither a redirect nor a name server that
 // changes its mind leads elsewhere), and is asked without a proxy, whose addresses are not seen.
 enum class Reach : uint8_t { kConfigured, kPublicOnly };
 
