@@ -31,7 +31,8 @@ std::optional<RunningNode> ReadNote(const std::string& path, const std::string& 
                    .listens = note.value("listens", false)};
   if (!sys::ProcessExists(node.pid)) return std::nullopt;
   // After a crash another program may have its number, and its port: it must not get the token.
-  if (node.began != 0 && node.began != sys::ProcessStart(node.pid)) return std::nullopt;
+  const uint64_t began = sys::ProcessStart(node.pid);
+  if (node.began != 0 && began != 0 && node.began != began) return std::nullopt;
   return node;
 }
 

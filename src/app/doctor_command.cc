@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/client_commands.h"
+#include "app/data_folder.h"
 #include "app/output.h"
 #include "app/terminal.h"
 #include "base/text.h"
@@ -36,13 +37,13 @@ std::string Paragraph(const std::string& text) {
          Wrapped(Printable(text), std::max<size_t>(columns, 40) - kIndent, kIndent);
 }
 
-// Why the node would not get a port.
-Finding JudgePortTaken(const char* id, const std::string& host, uint16_t port,
-                       const char* setting) {
+// Why the node would not get a port. `ask`: what has it may be an exo that answers.
+Finding JudgePortTaken(const char* id, const std::string& host, uint16_t port, const char* setting,
+                       bool ask) {
   if (port == 0) return {.id = id, .title = "any free port is taken", .detail = setting};
   const auto free = net::Listen(host, port);
   if (free) return {.id = id, .title = fmt::format("port {} is free", port), .detail = setting};
-  if (GetSoon(HttpClient(port, ""), "/health")) {
+  if (ask && GetSoon(HttpClient(port, ""), "/health")) {
     return {
         id, FindingState::kProblem,
         fmt::format("port {} is taken by an exo with another data folder", port),
@@ -65,16 +66,17 @@ std::vector<Finding> DiagnoseSilentNode(const std::string& why) {
 
 }  // namespace
 
-std::vector<Finding> DiagnoseWithoutNode(const Settings& settings) {
+std::vector<Finding> DiagnoseWithoutNode(const Settings& settings, bool silent) {
   std::vector<Finding> findings = {
       {"node", FindingState::kWarning, "no exo node runs on this machine",
        "so nothing can be said of other devices and of models", "start it: exo up"}};
   for (Finding& one : node::JudgeDevice(node::LookAtDevice(sys::DataFolder())))
     findings.push_back(std::move(one));
-  findings.push_back(JudgePortTaken("api-port", "127.0.0.1", settings.api_port, "api-port"));
+  findings.push_back(
+      JudgePortTaken("api-port", "127.0.0.1", settings.api_port, "api-port", !silent));
   // Without a word of the user the node takes another one for devices.
   if (!settings.IsDefault("port"))
-    findings.push_back(JudgePortTaken("port", "", settings.port, "port"));
+    findings.push_back(JudgePortTaken("port", "", settings.port, "port", false));
   return findings;
 }
 
@@ -101,7 +103,8 @@ Result<void> RunDoctor(const Settings& settings, const DoctorOptions& options) {
   if (answer) {
     findings = service::FindingsIn(*answer);
   } else if (answer.error().code == ErrorCode::kOverloaded) {
-    findings = DiagnoseSilentNode(answer.error().message);
+    findings = FindNodeToAsk() ? DiagnoseSilentNode(answer.error().message)
+                               : DiagnoseWithoutNode(settings, true);
   } else if (answer.error().code == ErrorCode::kDisconnected ||
              answer.error().code == ErrorCode::kDenied) {  // by the node of another folder
     findings = DiagnoseWithoutNode(settings);

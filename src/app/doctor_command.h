@@ -18,8 +18,9 @@ struct DoctorOptions {
 // of the node.
 Result<void> RunDoctor(const Settings& settings, const DoctorOptions& options);
 
-// What can be said without a node: its device, and why it might not start.
-std::vector<node::Finding> DiagnoseWithoutNode(const Settings& settings);
+// What can be said without a node: its device, and why it might not start. `silent`: something has
+// the API's port and does not answer.
+std::vector<node::Finding> DiagnoseWithoutNode(const Settings& settings, bool silent = false);
 // As a person reads it; those that are well only with `all`.
 std::string DoctorText(const std::vector<node::Finding>& findings, bool all);
 

@@ -71,7 +71,8 @@ void DesiredModels::MoveIfBetter(Demand& demand, const ModelShape& shape,
   std::vector<PlanNode> nodes = NodesFor(demand);
   GiveBack(running.plan, nodes);
   PlanOptions options = OptionsToMove(demand, running);
-  options.users = occasion.users;
+  // What was loaded for many is for as many as the planner takes then.
+  if (options.use == wire::Use::kAuto) options.users = occasion.users;
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   // Where other bits are lost on the way, what is being answered could not go on (ADR 0022): later.
   if (choice && RequestsOf(running) > 0 && wire::LossOf(choice->plan) != wire::LossOf(running.plan))

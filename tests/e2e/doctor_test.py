@@ -38,6 +38,10 @@ def test_a_device_without_a_node(exo):
         # A port that another program has.
         wrong, code = doctor(exo, home, env={"EXO_API_PORT": str(taken.getsockname()[1])})
         assert code == 1 and "is taken by another program" in wrong["api-port"][1], wrong
+        taken.listen()  # and says nothing
+        wrong, code = doctor(exo, home, env={"EXO_API_PORT": str(taken.getsockname()[1])})
+        assert code == 1 and "is taken by another program" in wrong["api-port"][1], wrong
+        assert wrong["node"][1] == "no exo node runs on this machine", wrong
         # A clock that is behind the files that it has stamped.
         (home / "state.db").touch()
         os.utime(home / "state.db", (time.time() + 86400, time.time() + 86400))

@@ -35,12 +35,16 @@ async function picturesHome(browser, node) {
       await answer.text();
     }
   };
-  const asking = [asks(), asks()];
-  await page.getByText(/answers? (is|are) being written/).waitFor();
-  await page.waitForTimeout(1500); // until its links have figures
-  await page.screenshot({ path: `${folder}/home-dark.png` });
-  taken = true;
-  await Promise.all(asking);
+  const asking = Promise.allSettled([asks(), asks()]);
+  try {
+    await page.getByText(/answers? (is|are) being written/).waitFor();
+    await page.waitForTimeout(1500); // until its links have figures
+    await page.screenshot({ path: `${folder}/home-dark.png` });
+  } finally {
+    taken = true;
+    const failed = (await asking).find(({ status }) => status === 'rejected');
+    if (failed) throw failed.reason;
+  }
   await page.close();
 }
 

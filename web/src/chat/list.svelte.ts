@@ -103,7 +103,7 @@ export function remove(id: string, onfault: (fault: unknown) => void): () => voi
   entries = before.filter((one) => one.id !== id);
   const back = (): void => {
     clearTimeout(leaving.get(id));
-    leaving.delete(id);
+    if (!leaving.delete(id)) return; // it is deleted already, and may be back by an import
     if (gone) entries = [...entries.slice(0, at), gone, ...entries.slice(at)];
   };
   const last = (): void => {
