@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# fuzz/smoke.sh [seconds | --build]: builds every fuzz target, in the build folder of the ASan tests, and (unless --build)
-# runs each for that long (default 30) over a copy of its kept corpus, as many at once as there are cores. New inputs stay
-# in the build folder; a crash leaves its input there and fails.
+# fuzz/smoke.sh [seconds [seed] | --build]: builds every fuzz target, in the build folder of the ASan tests, and (unless
+# --build) runs each for that long (default 30) over a copy of its kept corpus, as many at once as there are cores. A seed
+# makes a run begin as the last one with it did; without one, each looks elsewhere. New inputs stay in the build folder; a
+# crash leaves its input there and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-30}
+seed=${2:-0}
 build=${EXO_FUZZ_BUILD:-build/asan}
 cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-clang++-19}" -DEXO_FUZZ=ON -DEXO_TESTS=ON \
   -DEXO_UNITY=ON -DEXO_SANITIZE=address,undefined >/dev/null
@@ -19,7 +21,7 @@ smoke() {
   mkdir -p "$build/corpus/$subject" "$build/findings"
   rm -f "$build/$target.end"
   [ -d "fuzz/corpus/$subject" ] && kept=("fuzz/corpus/$subject")
-  "$build/fuzz/$target" -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
+  "$build/fuzz/$target" -max_total_time="$seconds" -seed="$seed" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="$build/findings/$target-" "$build/corpus/$subject" "${kept[@]}" 2>"$build/$target.log" || status=$?
   echo "$status" >"$build/$target.end"
 }
@@ -29,13 +31,14 @@ for target in "${targets[@]}"; do
   smoke "$target" &
 done
 wait
-failed=0
+failed=""
 for target in "${targets[@]}"; do
   echo "== $target: $seconds s"
   if [ "$(cat "$build/$target.end")" != 0 ]; then  # absent: failed too
     tail -50 "$build/$target.log"
-    failed=1
+    failed="$failed$target: $(grep -m 1 '^SUMMARY' "$build/$target.log" || echo 'no end')"$'\n'
   fi
   grep -E "number_of_executed_units|average_exec_per_sec" "$build/$target.log" || true
 done
-exit "$failed"
+printf '%s' "$failed"
+[ -z "$failed" ]

@@ -43,14 +43,15 @@ struct Automaton {
     uint32_t first_call = 0, calls = 0;
     uint32_t first_token = 0, tokens = 0;
     RuleId rule = 0;
-    uint32_t need = 0;  // calls on top of each other that it takes to the rule's end at least
-    bool final = false;
+    uint32_t need = 0;   // calls on top of each other that it takes to the rule's end at least
+    bool final = false;  // of a counted rule's start: where it was repeated often enough
   };
   struct Rule {
     StateId start = 0;
     bool counted = false;
     uint32_t least = 0, most = kNoLimit;
-    RuleId body = 0;  // the first counted rule with the same states, but other limits
+    uint32_t need = 0;  // of its start, where a counted rule has been repeated less than `least`
+    RuleId body = 0;    // the first counted rule with the same states, but other limits
   };
 
   std::vector<State> states;

@@ -450,6 +450,7 @@ void Compiler::FindNeeds() {
   // Who looks at a state: those that need to be looked at again when it is found to end sooner.
   std::vector<std::vector<StateId>> users(out_.states.size());
   std::vector<StateId> work;
+  std::vector<uint32_t> onward(out_.states.size(), kNever);  // where it may not end yet
   for (StateId id = 0; id < out_.states.size(); ++id) {
     Automaton::State& state = out_.states[id];
     state.need = state.final ? 0 : kNever;
@@ -461,23 +462,29 @@ void Compiler::FindNeeds() {
     }
     work.push_back(id);
   }
+  const auto need_of = [&](const Automaton::Rule& rule) {
+    const bool may_end = !rule.counted || rule.least == 0;
+    return may_end ? out_.states[rule.start].need : onward[rule.start];
+  };
   while (!work.empty()) {
     const StateId id = work.back();
     work.pop_back();
     Automaton::State& state = out_.states[id];
-    uint32_t need = state.need;
+    uint32_t need = onward[id];
     for (const auto& edge : out_.EdgesOf(state)) need = std::min(need, out_.states[edge.to].need);
     for (const auto& edge : out_.TokensOf(state)) need = std::min(need, out_.states[edge.to].need);
     for (const auto& call : out_.CallsOf(state)) {
-      const uint32_t inside = out_.states[out_.rules[call.rule].start].need;
+      const uint32_t inside = need_of(out_.rules[call.rule]);
       const uint32_t behind = out_.states[call.to].need;
       if (inside == kNever || behind == kNever) continue;
       need = std::min(need, std::max(call.tail ? inside : inside + 1, behind));
     }
-    if (need == state.need) continue;
-    state.need = need;
+    if (need == onward[id]) continue;
+    onward[id] = need;
+    if (!state.final) state.need = need;
     work.insert(work.end(), users[id].begin(), users[id].end());
   }
+  for (Automaton::Rule& rule : out_.rules) rule.need = need_of(rule);
 }
 
 // Takes away edges to states from which the rule cannot end.
@@ -491,7 +498,7 @@ void Compiler::Cut() {
     state.edges = cut(out_.edges_, state.first_edge, state.edges, never);
     state.tokens = cut(out_.tokens_, state.first_token, state.tokens, never);
     state.calls = cut(out_.calls_, state.first_call, state.calls, [&](const Automaton::Call& call) {
-      return never(call) || out_.states[out_.rules[call.rule].start].need == kNever;
+      return never(call) || out_.rules[call.rule].need == kNever;
     });
   }
 }
@@ -511,7 +518,7 @@ Result<std::shared_ptr<const Automaton>> Compiler::Run() {
   TRY(CheckLeftRecursion());
   FindNeeds();
   Cut();
-  if (out_.states[out_.rules[out_.root].start].need > kMostDepth)
+  if (out_.rules[out_.root].need > kMostDepth)
     return Fail(ErrorCode::kInvalid,
                 "no text can satisfy the grammar: what it asks for contradicts itself or never "
                 "ends");

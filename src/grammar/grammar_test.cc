@@ -90,6 +90,21 @@ TEST(GrammarTest, LongRepetitionsAreCounted) {
   EXPECT_TRUE(Fits(schema, R"("\u00e9\uD83D\uDE00\n")"));
 }
 
+// What has to come several times but matches nothing leads nowhere: it is never begun.
+TEST(GrammarTest, RepetitionsOfNothingAreNoWay) {
+  for (const char* never : {"^c-a[]{2,9}(x|y)-*$", "a[]+", "([]b){3,}", "(a[]{1,2}){4,4}"}) {
+    const std::string error = ErrorOf(GrammarKind::kRegex, never);
+    EXPECT_NE(error.find("no text"), std::string::npos) << never << ": " << error;
+  }
+  const auto grammar = Make(GrammarKind::kRegex, "c-(a[]{2,9}|b[]{0,9}|[]{3,}x)d");
+  EXPECT_TRUE(Accepts(*grammar, "c-bd"));
+  Stacks stacks(*grammar);
+  SetId set = stacks.Start();
+  for (const char c : std::string("c-")) set = stacks.Step(set, static_cast<uint8_t>(c));
+  EXPECT_EQ(stacks.Step(set, 'a'), kDeadSet);
+  EXPECT_EQ(stacks.Step(set, 'x'), kDeadSet);
+}
+
 TEST(GrammarTest, ChoicesAreThoseTexts) {
   const auto grammar = Make(GrammarKind::kChoices, R"(["yes", "yesterday", "n\n\u00e9"])");
   EXPECT_TRUE(Accepts(*grammar, "yes") && Accepts(*grammar, "yesterday"));

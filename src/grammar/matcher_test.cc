@@ -140,6 +140,7 @@ TEST(MatcherTest, MasksAreWhatEachTokenSays) {
       {GrammarKind::kJsonSchema, R"({"type":"string","pattern":"^[a-z ]{2,9}\\d*$"})"},
       {GrammarKind::kRegex, ".*"},
       {GrammarKind::kRegex, "[^\"]{4,25}\"?"},
+      {GrammarKind::kRegex, "(a[]{2,9}|b[]{0,9}|[a-c]{2,40})*d"},
       {GrammarKind::kGbnf, "root ::= word (\" \" word)* \"!\"\nword ::= [a-zA-Z]+"},
       {GrammarKind::kGbnf, "root ::= (\"a\" root \"b\" | \"[\" root \"]\" | [^a-z]{0,3})"},
       {GrammarKind::kChoices, R"(["The quick", "The quiet", "aaaa", "a"])"}};

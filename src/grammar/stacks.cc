@@ -112,10 +112,10 @@ void Stacks::Close(const StackTop& top, std::vector<StackTop>& seen) {
   for (const Automaton::Call& call : automaton_.CallsOf(state)) {
     const SetId below =
         call.tail ? top.below : Intern({{.state = call.to, .count = 0, .below = top.below}});
-    const StateId start = automaton_.rules[call.rule].start;
+    const Automaton::Rule& called = automaton_.rules[call.rule];
     // Deeper, it could not end within the limit.
-    if (sets_[below].depth + automaton_.states[start].need > kMostDepth) continue;
-    Close({.state = start, .count = 0, .below = below}, seen);
+    if (sets_[below].depth + called.need > kMostDepth) continue;
+    Close({.state = called.start, .count = 0, .below = below}, seen);
   }
   const bool ends = state.final && (!rule.counted || top.count >= rule.least);
   if (!ends) return;

@@ -6,6 +6,16 @@ parts_failed=0
 parts_summary=""
 parts_failures=""
 parts_again=""
+parts_logs=$(mktemp -d)
+trap 'rm -rf "$parts_logs"' EXIT
+
+# logged NAME COMMAND...: runs it, and keeps what it prints for the end, should it fail. Does not wait for what holds its
+# output longer than itself.
+logged() {
+  local log="$parts_logs/$1"
+  shift
+  "$@" > >(tee "$log") 2>&1
+}
 
 # count NAME EXIT SECONDS: one part is over.
 count() {
@@ -16,7 +26,7 @@ count() {
   else
     parts_failed=$((parts_failed + 1))
     line="$line  FAILED (exit $2)"
-    parts_failures="$parts_failures$line"$'\n'
+    parts_failures="$parts_failures$line"$'\n'"$(tail -n 60 "$parts_logs/$1" 2>/dev/null)"$'\n'
   fi
   parts_summary="$parts_summary$line"$'\n'
 }
@@ -46,7 +56,7 @@ record_together() {
 part_recorded() {
   local rc=1 seconds=0
   echo "== $2"
-  cat "$1/$2.log"
+  tee "$parts_logs/$2" <"$1/$2.log"
   [ ! -e "$1/$2.end" ] || read -r rc seconds <"$1/$2.end"
   count "$2" "$rc" "$seconds"
   needed "$2" "$rc"
@@ -70,7 +80,7 @@ start_aside() {
   tools/test-aside &
   set +m
   export PARTS_ASIDE=$!
-  trap 'kill -- "-$PARTS_ASIDE" 2>/dev/null' EXIT
+  trap 'kill -- "-$PARTS_ASIDE" 2>/dev/null; rm -rf "$parts_logs"' EXIT
 }
 
 # part_aside NAME: waits for a check of tools/test-aside.
@@ -89,7 +99,7 @@ part() {
   local name=$1 start=$SECONDS rc=0
   shift
   echo "== $name"
-  "$@" || rc=$?
+  logged "$name" "$@" || rc=$?
   count "$name" "$rc" "$((SECONDS - start))"
   needed "$name" "$rc"
 }
@@ -109,18 +119,18 @@ part_by_clock() {
   local name=$1 start=$SECONDS rc=0
   shift
   echo "== $name"
-  "$@" || rc=$?
+  logged "$name" "$@" || rc=$?
   if [ "$rc" -eq 1 ]; then
     echo "== $name again"
     rc=0
-    "$@" || rc=$?
+    logged "$name" "$@" || rc=$?
     [ "$rc" -ne 0 ] || parts_again="$parts_again $name,"
   fi
   count "$name" "$rc" "$((SECONDS - start))"
   return 0
 }
 
-# The failures once more at the end: whoever sees only the last lines must not have to guess.
+# The failures once more at the end, with the last that they printed: whoever sees only the last lines must not have to guess.
 finish() {
   printf '\n%s' "$parts_summary"
   echo "$parts_passed passed, $parts_failed failed"
