@@ -114,13 +114,17 @@ class Device:
 
 @contextlib.contextmanager
 def devices(exo, model, shares, period=PERIODS[1]):
-    """A cluster of fresh nodes, the fastest of them on a core of its own."""
+    """A cluster of fresh nodes, each on the core that has most left."""
     folder = tempfile.mkdtemp(prefix="exo-planner-")
     made = []
     try:
         secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
-        for i, percent in enumerate(shares):
-            made.append(Device(exo, folder, secret, model, f"n{i + 1}", percent, period, core=percent != max(shares)))
+        cores = [0] * os.cpu_count()  # percent that is taken
+        for i, percent in sorted(enumerate(shares), key=lambda one: -one[1]):
+            core = cores.index(min(cores))
+            cores[core] += percent
+            made.append(Device(exo, folder, secret, model, f"n{i + 1}", percent, period, core))
+        made.sort(key=lambda device: device.node.name)
         for device in made:
             device.ready()
         for device in made:

@@ -64,8 +64,8 @@ Sampling SamplingFor(const std::optional<sys::CpuQuota>& quota) {
   return {.period = period, .periods = std::min(kPeriods, most)};
 }
 
-std::vector<double> SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
-                                   const std::function<Time()>& now) {
+Rates SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
+                     const std::function<Time()>& now) {
   CHECK(!works.empty() && sampling.periods > 0 && sampling.period > Time::zero());
   for (const SampledWork& work : works) work.pass();
   std::vector<TimedPass> passes;
@@ -85,9 +85,9 @@ std::vector<double> SustainedRates(std::span<const SampledWork> works, const Sam
   for (std::vector<double>& of_work : seconds)
     pass_seconds.push_back(Quantile(std::move(of_work), kUndisturbed));
   const double share = GivenShare(passes, pass_seconds, sampling);
-  std::vector<double> rates;
+  Rates rates{.duty = std::min(share, 1.0)};
   for (size_t i = 0; i < works.size(); ++i)
-    rates.push_back(works[i].amount / pass_seconds[i] * share);
+    rates.per_second.push_back(works[i].amount / pass_seconds[i] * share);
   return rates;
 }
 

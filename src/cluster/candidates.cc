@@ -12,8 +12,9 @@
 namespace exo::cluster {
 namespace {
 
-// Throughput wants short stages, one answer a short way. So pipelines are looked for with no stage
-// longer than that, and then ever shorter ones.
+// Throughput wants short stages, one answer a short way, and so that no device needs longer pauses
+// than the others' work is. So pipelines are looked for with no stage longer than that, and then
+// ever shorter ones.
 constexpr int kStageLimits = 5;
 constexpr double kShorterStages = 0.75;
 
@@ -64,16 +65,19 @@ PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
     problem.layer_bytes.push_back(problem.layer_bytes.back() + bytes({i, i + 1}) - stage_bytes);
   const std::vector<Speeds> known = KnownSpeeds(search.nodes);
   for (size_t n = 0; n < search.nodes.size(); ++n) {
-    PipelineNode node{.layer_ms = {0},
-                      .visit_ms = kVisitMs,
-                      .lead_ms = StepMs(CostOfOutput(shape, known[n]), known[n], shares.rows),
-                      .memory = search.nodes[n].memory_available,
-                      .stage_bytes = stage_bytes,
-                      .lead_bytes = bytes({0, 0, true}) - stage_bytes,
-                      .inner_only = search.nodes[n].guest};
+    PipelineNode node{
+        .layer_ms = {0},
+        .visit_ms = kVisitMs,
+        .lead_ms = StepMs(CostOfOutput(shape, known[n]), known[n], shares.rows) * known[n].duty,
+        .duty = known[n].duty,
+        .memory = search.nodes[n].memory_available,
+        .stage_bytes = stage_bytes,
+        .lead_bytes = bytes({0, 0, true}) - stage_bytes,
+        .inner_only = search.nodes[n].guest};
     for (uint32_t i = 0; i < shape.layers(); ++i) {
       node.layer_ms.push_back(node.layer_ms.back() +
-                              StepMs(CostOfLayer(shape, i, known[n]), known[n], shares.rows));
+                              StepMs(CostOfLayer(shape, i, known[n]), known[n], shares.rows) *
+                                  known[n].duty);
     }
     problem.nodes.push_back(std::move(node));
     std::vector<double>& hops = problem.hop_ms.emplace_back();
@@ -83,20 +87,43 @@ PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
   return problem;
 }
 
+// A pipeline as it was found, or over the same stages with the slowest as fast as it can be.
+Placement PlacePipeline(const Search& search, const Pipeline& pipeline, uint64_t pages,
+                        bool balanced) {
+  Placement placement{.nodes = pipeline.nodes, .ends = pipeline.ends, .pages = pages};
+  if (balanced) {
+    std::vector<PlanNode> nodes;
+    for (const size_t node : pipeline.nodes) nodes.push_back(search.nodes[node]);
+    placement.ends =
+        Partition(search.shape, nodes, search.Positions(pages), search.options.kv_type);
+  }
+  if (placement.ends.empty()) return {};
+  placement.prediction =
+      Predict(search.shape, search.nodes, BuildPlan(search, placement), search.users);
+  return placement;
+}
+
 void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
   if (search.nodes.size() < 2) return;
   PipelineProblem problem = ProblemOf(search, pages);
   std::vector<Placement> best(search.nodes.size());  // by the number of stages less one
-  const int limits = search.use == wire::Use::kThroughput ? kStageLimits : 1;
+  const bool pauses = std::ranges::any_of(search.nodes, [](const auto& n) { return n.duty < 1; });
+  const int limits = search.use == wire::Use::kThroughput || pauses ? kStageLimits : 1;
   for (int i = 0; i < limits; ++i) {
     double longest = 0;
     for (const Pipeline& pipeline : FastestPipelines(problem)) {
       const size_t stages = pipeline.nodes.size();
       if (stages < 2) continue;
-      Placement placement{.nodes = pipeline.nodes, .ends = pipeline.ends, .pages = pages};
-      placement.prediction =
-          Predict(search.shape, search.nodes, BuildPlan(search, placement), search.users);
-      longest = std::max(longest, std::ranges::max(placement.prediction.stage_decode_ms));
+      Placement placement = PlacePipeline(search, pipeline, pages, false);
+      if (limits > 1) {
+        Placement balanced = PlacePipeline(search, pipeline, pages, true);
+        if (balanced.valid() && Better(search, balanced, best[stages - 1]))
+          best[stages - 1] = std::move(balanced);
+      }
+      for (size_t s = 0; s < stages; ++s) {
+        longest = std::max(longest, placement.prediction.stage_decode_ms[s] /
+                                        search.nodes[pipeline.nodes[s]].duty);
+      }
       if (Better(search, placement, best[stages - 1])) best[stages - 1] = std::move(placement);
     }
     if (longest == 0) break;

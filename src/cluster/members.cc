@@ -14,6 +14,7 @@ constexpr size_t kMaxHints = 256;     // of one message
 constexpr uint64_t kAnswerEvery = 8;  // see OnHeartbeat
 // Beyond these a measurement says nothing, whoever made it.
 constexpr double kMostLayerBytes = 1e9;
+constexpr double kLeastDuty = 0.01;
 constexpr double kMostCost = 50;
 
 std::vector<wire::FormatCost> Plausible(std::vector<wire::FormatCost> formats) {
@@ -421,6 +422,7 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .prefill_gops = device.prefill_gops * counted,
                      .layer_bytes = std::clamp(device.layer_bytes, 0.0, kMostLayerBytes),
                      .formats = Plausible(device.formats),
+                     .duty = std::clamp(device.duty, kLeastDuty, 1.0),
                      .rtt_ms = rtt_ms,
                      .share = share,
                      .guest = guests_.contains(record.id)});

@@ -111,7 +111,8 @@ std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes) {
     speeds.push_back({.decode_gbps = node.decode_gbps > 0 ? node.decode_gbps : gbps,
                       .prefill_gops = node.prefill_gops > 0 ? node.prefill_gops : gops,
                       .layer_bytes = node.layer_bytes,
-                      .formats = node.formats});
+                      .formats = node.formats,
+                      .duty = node.duty});
   }
   return speeds;
 }
@@ -227,7 +228,7 @@ InFlight SharesOf(uint32_t users, size_t stages) {
 
 namespace {
 
-// What one visit of a stage takes.
+// What one visit of a stage takes a device that works without a pause.
 struct StageCosts {
   double token_ms = 0;  // a step with one row
   double step_ms = 0;   // with those of all users that share a step
@@ -260,17 +261,18 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
   const size_t stages = plan.stages.size();
   const InFlight shares = SharesOf(users, stages);
   Prediction prediction{.users = users};
-  StageCosts sum, slowest;
+  StageCosts sum, slowest;  // decode in the sum: as quick as each is between pauses
   double hops_ms = 0, step_hops_ms = 0, chunk_hops_ms = 0, slowest_link = 0;
   for (size_t s = 0; s < stages; ++s) {
     const PlanNode& node = NodeOf(nodes, plan.stages[s].node);
     const Speeds speeds = SpeedsOf(nodes, known, plan.stages[s].node);
     const StageCosts costs = CostsOfStage(shape, plan, s, speeds, shares.rows);
-    prediction.stage_decode_ms.push_back(costs.token_ms);
+    prediction.stage_decode_ms.push_back(costs.token_ms * (stages > 1 ? speeds.duty : 1));
     prediction.stage_chunk_ms.push_back(costs.chunk_ms);
-    sum.token_ms += costs.token_ms;
-    sum.step_ms += costs.step_ms;
+    sum.token_ms += costs.token_ms * speeds.duty;
+    sum.step_ms += costs.step_ms * speeds.duty;
     sum.chunk_ms += costs.chunk_ms;
+    slowest.token_ms = std::max(slowest.token_ms, costs.token_ms);
     slowest.step_ms = std::max(slowest.step_ms, costs.step_ms);
     slowest.chunk_ms = std::max(slowest.chunk_ms, costs.chunk_ms);
     if (stages == 1) break;
@@ -289,7 +291,7 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
       (sum.chunk_ms + (chunks - 1) * std::max(slowest.chunk_ms, slowest_link)) * part +
       chunk_hops_ms;
   const double cycle_ms = std::max(shares.steps * slowest.step_ms, sum.step_ms + step_hops_ms);
-  prediction.decode_tokens_per_second = 1000 / (sum.token_ms + hops_ms);
+  prediction.decode_tokens_per_second = 1000 / std::max(slowest.token_ms, sum.token_ms + hops_ms);
   prediction.total_tokens_per_second = users * 1000 / cycle_ms;
   prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
   const Speeds lead = SpeedsOf(nodes, known, plan.stages[0].node);

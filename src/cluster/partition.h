@@ -24,6 +24,7 @@ struct Speeds {
   double prefill_gops = 10;
   double layer_bytes = 0;
   std::vector<wire::FormatCost> formats = {};
+  double duty = 1;  // work between pauses takes so much of the time that it takes without
 };
 std::vector<Speeds> KnownSpeeds(const std::vector<PlanNode>& nodes);
 

@@ -25,7 +25,7 @@ bool StageFits(const PipelineProblem& problem, size_t index, bool lead, size_t b
                          problem.layer_bytes[end] - problem.layer_bytes[begin];
   const double ms =
       node.visit_ms + (lead ? node.lead_ms : 0) + node.layer_ms[end] - node.layer_ms[begin];
-  return bytes <= node.memory && ms <= problem.longest_stage_ms;
+  return bytes <= node.memory && ms <= problem.longest_stage_ms * node.duty;
 }
 
 Reached AtLead(const PipelineProblem& problem, size_t lead) {

@@ -16,11 +16,12 @@ namespace exo::cluster {
 
 inline constexpr size_t kExactNodes = 8;
 
-// A node as a stage, for layers [0, layers).
+// A node as a stage, for layers [0, layers). Times are those of work between pauses.
 struct PipelineNode {
   std::vector<double> layer_ms;  // sums: of layers [0, i), i up to the number of layers
   double visit_ms = 0;           // of any stage
   double lead_ms = 0;            // of the lead in addition
+  double duty = 1;               // without a pause they are divided by this
   uint64_t memory = 0;           // bytes available
   uint64_t stage_bytes = 0;      // of any stage beside its layers
   uint64_t lead_bytes = 0;       // of the lead in addition
@@ -30,7 +31,7 @@ struct PipelineProblem {
   std::vector<PipelineNode> nodes;
   std::vector<uint64_t> layer_bytes;        // sums, as layer_ms
   std::vector<std::vector<double>> hop_ms;  // from node to node
-  // No stage may take longer, the output matrix included.
+  // No stage may take longer without a pause, the output matrix included.
   double longest_stage_ms = std::numeric_limits<double>::infinity();
 
   size_t layers() const { return layer_bytes.size() - 1; }

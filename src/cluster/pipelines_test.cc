@@ -20,6 +20,7 @@ PipelineProblem Draw(Rng& rng, size_t nodes, size_t layers) {
     PipelineNode node{.layer_ms = {0},
                       .visit_ms = 0.1,
                       .lead_ms = rng.Uniform() * 3,
+                      .duty = 0.3 + 0.7 * rng.Uniform(),
                       .memory = 20 + rng.Below(12 * layers),
                       .stage_bytes = 2,
                       .lead_bytes = 5,
@@ -49,7 +50,7 @@ double TokenMs(const PipelineProblem& problem, const Pipeline& pipeline) {
     const double stage =
         node.visit_ms + (s == 0 ? node.lead_ms : 0) + node.layer_ms[end] - node.layer_ms[begin];
     const bool outside = s == 0 || s + 1 == pipeline.nodes.size();
-    if (end <= begin || bytes > node.memory || stage > problem.longest_stage_ms ||
+    if (end <= begin || bytes > node.memory || stage > problem.longest_stage_ms * node.duty ||
         (outside && node.inner_only))
       return std::numeric_limits<double>::infinity();
     ms += stage;

@@ -98,6 +98,7 @@ struct PlanNode {
   double prefill_gops = 0;
   double layer_bytes = 0;                      // as in wire::DeviceRecord
   std::vector<wire::FormatCost> formats = {};  // likewise
+  double duty = 1;                             // likewise, above 0
   double rtt_ms = 0;                           // from the planning node; <= 0: unknown
   // What it gives of itself, which the speeds count already. 0: it takes no part, but is the last
   // resort; its speeds are then those that it would have.
@@ -139,10 +140,10 @@ inline constexpr uint32_t kDefaultUsers = 4;
 // Predictions are off by about a tenth: a plan over further nodes that is faster by less may be
 // slower.
 inline constexpr double kWorthMoreNodes = 1.1;
-// A split of each layer waits for its slowest device 2 L times a token: it was measured at half of
-// what was predicted (docs/performance.md), so that one that is not asked for must promise twice
-// what other plans do.
-inline constexpr double kWorthSplitting = 2;
+// A split of each layer waits for its slowest device 2 L times a token, and was measured at up to a
+// quarter less than was predicted (docs/performance.md): one that is not asked for must promise so
+// much more than other plans do.
+inline constexpr double kWorthSplitting = 1.3;
 // So many of kShortSequence positions (or of the context, if that is less) at least, where half of
 // the memory that is left holds them: chats are more often many than long.
 inline constexpr uint32_t kShortSequences = 32;

@@ -461,6 +461,23 @@ TEST(PlannerTest, WhatCannotBeSplitIsNotSplitByItself) {
   EXPECT_EQ(choice.rivals.back().fate, wire::RivalFate::kGuest);
 }
 
+// A quota of half a core takes the pauses that a stage has anyway: two such nodes are as fast as
+// one without, and three are no faster.
+TEST(PlannerTest, PausesOfOneDeviceAreTheOthersWork) {
+  std::vector<PlanNode> nodes = Equals(3, 0.01);
+  const double whole = Place(Shape(), {nodes[0]}).prediction.decode_tokens_per_second;
+  for (PlanNode& node : nodes) node.decode_gbps /= 2, node.duty = 0.5;
+  const double alone = Place(Shape(), {nodes[0]}).prediction.decode_tokens_per_second;
+  EXPECT_NEAR(alone, whole / 2, whole * 0.01);
+  const PlanChoice two = Place(Shape(), nodes);
+  EXPECT_EQ(two.plan.stages.size(), 2u);
+  EXPECT_EQ(two.basis, wire::PlanBasis::kFasterLayers);
+  EXPECT_GT(two.prediction.decode_tokens_per_second, 0.9 * whole);
+  EXPECT_LT(two.prediction.decode_tokens_per_second, whole);
+  for (PlanNode& node : nodes) node.duty = 1;  // as slow, but without pauses
+  EXPECT_EQ(Place(Shape(), nodes).plan.stages.size(), 1u);
+}
+
 // One answer is fastest on one node; many want every node to have something to do.
 TEST(PlannerTest, ManyAnswersWantLayersOverTheNodes) {
   const std::vector<PlanNode> nodes = Equals(2, 0.4);

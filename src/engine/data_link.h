@@ -60,7 +60,8 @@ class DataLink {
   // memory for frames of that size, taken now rather than in the middle of an answer.
   virtual void SetFrameLimit(uint64_t bytes) = 0;
   // How long Poll keeps looking before it sleeps, for what is exchanged many times in a token and
-  // comes within microseconds: to be woken takes longer than that. Zero at first.
+  // comes within microseconds: to be woken takes longer than that. Zero at first. Where looking has
+  // found nothing several times in a row, Poll mostly sleeps at once, until it does again.
   virtual void SetSpin(Time) {}
   // From now on frames move while the owner is elsewhere, computing: a thread of the link's own
   // sends what Send left and receives what follows a large frame. Small ones have room in the

@@ -28,9 +28,6 @@ std::span<const float> Joined(std::span<const SplitSum> sums) {
   return {sums.front().own.data(), values};
 }
 
-// As long as a shard sleeps and is woken again; sums come every few tenths of a millisecond.
-constexpr Time kSpin = std::chrono::microseconds(200);
-
 backend::SplitTrees TreesOf(const wire::Plan& plan, const model::ModelConfig& config) {
   std::vector<backend::Shard> shards;
   for (const wire::StagePlan& stage : plan.stages) shards.push_back(ShardOf(*stage.shard, config));
@@ -73,7 +70,7 @@ ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelC
       microseconds_(plan.stages.size(), 0) {
   CHECK_EQ(links_.size(), plan_.stages.size());
   for (DataLink* link : links_) {
-    if (link != nullptr) link->SetSpin(kSpin);
+    if (link != nullptr) link->SetSpin(timers_.sum_spin);
   }
 }
 

@@ -13,6 +13,9 @@ struct StageTimers {
   // Of that, at most this is counted at once: a process that was suspended itself must not take
   // everybody else for hung when it resumes.
   Time stall_tick = std::chrono::seconds(2);  // [1.5 s, 3 s]
+  // How long a shard looks for sums before it sleeps: as long as to sleep and be woken again takes.
+  // Under a quota not at all, since looking uses it up.
+  Time sum_spin = std::chrono::microseconds(200);  // [0, 1 ms]
   // Links of a plan: all are up within `link` of Serve; a refused one is tried again.
   Time link = std::chrono::seconds(10);             // [5 s, 15 s]
   Time link_retry = std::chrono::milliseconds(50);  // [20 ms, 100 ms]

@@ -1,11 +1,15 @@
 // Data links between two threads over loopback, and what they cost (EXO_BENCH=1).
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 
+#include "engine/timers.h"
 #include "net/connect_link.h"
 #include "net/test_node.h"
 
@@ -321,6 +325,114 @@ TEST(DataLinkBench, RoundTrip) {
     std::sort(times.begin(), times.end());
     fmt::print("round trip {:7} bytes: p50 {:.0f} us, p99 {:.0f} us\n", bytes,
                times[times.size() / 2], times[times.size() * 99 / 100]);
+  }
+}
+
+// Every member gives its values to every other one and takes theirs, as the shards of a plan do.
+class Mesh {
+ public:
+  explicit Mesh(size_t members)
+      : links_(members), sockets_(members, std::vector<int>(members, -1)) {
+    for (size_t i = 0; i < members; ++i) links_[i].resize(members);
+    for (size_t i = 0; i < members; ++i) {
+      for (size_t k = 0; k < i; ++k) Connect(i, k);
+    }
+  }
+  ~Mesh() {
+    for (const std::vector<int>& own : sockets_) {
+      for (const int socket : own) ::close(socket);
+    }
+  }
+
+  // Microseconds of one exchange of so many values.
+  double OverLinks(size_t floats, int rounds) {
+    return Timed(rounds, [&](size_t own, std::vector<float>& values) {
+      for (auto& link : links_[own]) {
+        if (link)
+          ASSERT_TRUE(
+              link->SendFloats(wire::Partials{}, std::span(values).first(floats), In(5000)));
+      }
+      for (auto& link : links_[own]) {
+        if (!link) continue;
+        const auto got = link->Poll(In(5000));
+        ASSERT_TRUE(got && got->frame.floats().size() == floats);
+      }
+    });
+  }
+  // The same bytes through blocking sockets.
+  double OverSockets(size_t floats, int rounds) {
+    const size_t bytes = floats * sizeof(float);
+    return Timed(rounds, [&](size_t own, std::vector<float>& values) {
+      for (const int socket : sockets_[own]) {
+        if (socket >= 0)
+          ASSERT_EQ(::send(socket, values.data(), bytes, 0), static_cast<ssize_t>(bytes));
+      }
+      for (const int socket : sockets_[own]) {
+        if (socket >= 0)
+          ASSERT_EQ(::recv(socket, values.data(), bytes, MSG_WAITALL), static_cast<ssize_t>(bytes));
+      }
+    });
+  }
+
+ private:
+  void Connect(size_t i, size_t k) {
+    pairs_.push_back(std::make_unique<Pair>());
+    pairs_.back()->Connect();
+    links_[i][k] = std::move(pairs_.back()->near);
+    links_[k][i] = std::move(pairs_.back()->far);
+    for (auto* link : {links_[i][k].get(), links_[k][i].get()})
+      link->SetSpin(engine::StageTimers{}.sum_spin);
+    const int listener = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof(address);
+    auto* any = reinterpret_cast<sockaddr*>(&address);
+    ASSERT_EQ(
+        ::bind(listener, any, size) | ::listen(listener, 1) | ::getsockname(listener, any, &size),
+        0);
+    sockets_[i][k] = ::socket(AF_INET, SOCK_STREAM, 0);
+    ASSERT_EQ(::connect(sockets_[i][k], any, size), 0);
+    sockets_[k][i] = ::accept(listener, nullptr, nullptr);
+    ::close(listener);
+    const int on = 1;
+    for (const int socket : {sockets_[i][k], sockets_[k][i]})
+      ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  }
+  double Timed(int rounds, const std::function<void(size_t, std::vector<float>&)>& exchange) {
+    const Time start = sys::Now();
+    std::vector<std::thread> others;
+    const auto member = [&](size_t own) {
+      std::vector<float> values(4096, 1);
+      for (int i = 0; i < rounds; ++i) exchange(own, values);
+    };
+    for (size_t own = 1; own < links_.size(); ++own) others.emplace_back(member, own);
+    member(0);
+    for (std::thread& other : others) other.join();
+    return std::chrono::duration<double, std::micro>(sys::Now() - start).count() / rounds;
+  }
+
+  std::vector<std::unique_ptr<Pair>> pairs_;  // keep the nodes
+  std::vector<std::vector<std::unique_ptr<DataLink>>> links_;
+  std::vector<std::vector<int>> sockets_;
+};
+
+// An exchange of sums beside the same bytes through plain sockets, in turns. Run with EXO_BENCH=1.
+TEST(DataLinkBench, AllReduce) {
+  if (std::getenv("EXO_BENCH") == nullptr) GTEST_SKIP() << "set EXO_BENCH=1";
+  for (const size_t members : {2u, 4u}) {
+    Mesh mesh(members);
+    for (const size_t floats : {2048u, 4096u}) {
+      std::vector<double> links, sockets, ratios;
+      for (int turn = 0; turn < 21; ++turn) {
+        sockets.push_back(mesh.OverSockets(floats, 500));
+        links.push_back(mesh.OverLinks(floats, 500));
+        ratios.push_back(links.back() / sockets.back());
+      }
+      for (auto* values : {&links, &sockets, &ratios}) std::ranges::sort(*values);
+      fmt::print(
+          "{} members, {} floats: {:.1f} us over links, {:.1f} us over sockets, ratio {:.2f} "
+          "({:.2f} to {:.2f})\n",
+          members, floats, links[10], sockets[10], ratios[10], ratios.front(), ratios.back());
+    }
   }
 }
 

@@ -23,6 +23,10 @@ constexpr size_t kMaxUnsentBytes = 64 << 20;
 // After a frame of so many bytes others like it follow while it is computed, more than the kernel
 // keeps: the mover reads them.
 constexpr size_t kLargeFrame = 64 << 10;
+// Who has looked so often in vain waits for somebody slow: looking only takes the processor from
+// others, and a quota from this one. Then every so manieth wait is tried again.
+constexpr uint32_t kMostInVain = 8;
+constexpr uint32_t kTryAgain = 32;
 
 }  // namespace
 
@@ -195,8 +199,11 @@ Result<DataLink::Outcome> TlsLink::Take() {
 }
 
 void TlsLink::Spin(Time deadline) {
+  if (!queue_.empty() || spin_ == Time::zero()) return;
+  if (looks_in_vain_ >= kMostInVain && ++left_out_ % kTryAgain != 0) return;
   const Time end = std::min(deadline, sys::Now() + spin_);
   while (queue_.empty() && !dead_ && sys::Now() < end) Receive();
+  looks_in_vain_ = queue_.empty() ? looks_in_vain_ + 1 : 0;
 }
 
 Result<DataLink::Outcome> TlsLink::WaitForFrame(Time deadline, int wake_fd) {

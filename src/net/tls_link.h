@@ -44,7 +44,7 @@ class TlsLink final : public DataLink {
   // Reads what is there into the queue. Errors end the link, except that frames before the end stay
   // takeable.
   void Receive() EXO_REQUIRES(mutex_);
-  // For `spin_` and until `deadline` at most.
+  // For `spin_` and until `deadline` at most, unless that is mostly in vain.
   void Spin(Time deadline) EXO_REQUIRES(mutex_);
   bool QueueIsFull() const EXO_REQUIRES(mutex_);
   Result<void> SendNow(std::span<const std::byte> tensor, Time deadline) EXO_REQUIRES(mutex_);
@@ -83,7 +83,9 @@ class TlsLink final : public DataLink {
   CondVar turn_;
   // Of the owner alone.
   Time spin_{};
-  Buffer borrowed_;  // the frame that it looks at
+  uint32_t looks_in_vain_ = 0;  // in a row
+  uint32_t left_out_ = 0;       // since
+  Buffer borrowed_;             // the frame that it looks at
   wire::Message borrowed_message_;
   std::vector<std::byte> head_;  // scratch of Send
   sys::WakeFd wake_mover_;

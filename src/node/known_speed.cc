@@ -11,7 +11,7 @@ namespace exo::node {
 namespace {
 
 std::string SpeedKeyOf(const backend::DeviceInfo& device) {
-  return fmt::format("speed/2/{}/{}/{}", device.name, device.isa, device.cores);
+  return fmt::format("speed/3/{}/{}/{}", device.name, device.isa, device.cores);
 }
 
 // Cores of a quota; 0: there is none.
@@ -54,9 +54,10 @@ std::optional<backend::Speed> KnownSpeed(const backend::Backend& backend, store:
   backend::Speed speed;
   double cores = 0;
   if (!known ||
-      std::sscanf(known->c_str(), "%lf %lf %lf", &speed.decode_gbps, &speed.prefill_gops, &cores) !=
-          3 ||
-      !(speed.decode_gbps > 0) || !(speed.prefill_gops > 0) || cores != CoresOf(quota))
+      std::sscanf(known->c_str(), "%lf %lf %lf %lf", &speed.decode_gbps, &speed.prefill_gops,
+                  &speed.duty, &cores) != 4 ||
+      !(speed.decode_gbps > 0) || !(speed.prefill_gops > 0) || !(speed.duty > 0) ||
+      cores != CoresOf(quota))
     return std::nullopt;
   return speed;
 }
@@ -67,7 +68,7 @@ Result<backend::Speed> MeasureSpeed(backend::Backend& backend, store::State& sta
   if (!speed.alone) return speed;
   // A disk that is full costs a measurement at the next start, not this one's result.
   const std::string text =
-      fmt::format("{} {} {}", speed.decode_gbps, speed.prefill_gops, CoresOf(quota));
+      fmt::format("{} {} {} {}", speed.decode_gbps, speed.prefill_gops, speed.duty, CoresOf(quota));
   if (const auto saved = state.Set(SpeedKeyOf(backend.device()), text); !saved)
     LOG(kWarning, "the measured speed is not remembered: {}", saved.error().message);
   return speed;

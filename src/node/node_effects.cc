@@ -82,6 +82,7 @@ net::ConnectOptions NodeImpl::TargetOf(const NodeId& node, wire::Channel channel
 
 void NodeImpl::Do(cluster::StartLoad& effect) {
   engine::RunnerOptions options;
+  if (quota_) options.timers.sum_spin = {};
   options.plan = effect.plan;
   options.stage = effect.stage;
   options.self = identity_->id();

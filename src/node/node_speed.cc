@@ -86,6 +86,7 @@ void NodeImpl::SetCosts(const backend::WorkCosts& costs) {
 void NodeImpl::PublishSpeed() {
   record_.devices[0].decode_gbps = speed_.known().decode_gbps;
   record_.devices[0].prefill_gops = speed_.known().prefill_gops;
+  record_.devices[0].duty = speed_.known().duty;
   FeedRecord();
 }
 

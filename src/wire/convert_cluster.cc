@@ -52,7 +52,7 @@ Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
   return fb::CreateDevice(b, static_cast<uint8_t>(value.kind), name, isa, value.cores,
                           value.memory_total, value.memory_budget, value.memory_reserved,
                           value.decode_gbps, value.prefill_gops, value.load, value.layer_bytes,
-                          formats);
+                          formats, value.duty);
 }
 void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   // A kind of a newer version is some accelerator.
@@ -67,6 +67,7 @@ void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   r.Finite(from.prefill_gops(), to.prefill_gops, "prefill_gops");
   r.Finite(from.load(), to.load, "load");
   r.Finite(from.layer_bytes(), to.layer_bytes, "layer_bytes");
+  r.Finite(from.duty(), to.duty, "duty");
   r.List(from.formats(), to.formats, "formats", kMaxFormats,
          [&](const fb::FormatCost& one, FormatCost& value) { ReadFormatCost(r, one, value); });
 }

@@ -127,6 +127,7 @@ struct DeviceRecord {
   double load = 0;               // part of the last seconds that it computed, in quarters
   double layer_bytes = 0;        // a layer takes a row so many bytes of Q4_0 beside its weights
   std::vector<FormatCost> formats = {};  // those that are not listed: as Q4_0
+  double duty = 1;  // of the time it computes in decode_gbps; the rest a quota or heat takes
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 

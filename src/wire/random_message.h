@@ -88,7 +88,7 @@ class RandomMessage {
   void Fill(FormatCost& v) { All(v.format, v.decode, v.prefill); }
   void Fill(DeviceRecord& v) {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
-        v.decode_gbps, v.prefill_gops, v.load, v.layer_bytes, v.formats);
+        v.decode_gbps, v.prefill_gops, v.load, v.layer_bytes, v.formats, v.duty);
   }
   void Fill(PowerSource& v) { FillEnum(v, PowerSource::kBattery); }
   void Fill(Heat& v) { FillEnum(v, Heat::kHot); }
