@@ -7,7 +7,7 @@
 # make dev    the program and all tests, quick to compile: build/dev (CONTRIBUTING.md)
 # make lint   clang-tidy and lone headers of what differs from main; ALL=1: of everything
 # make web    the dashboard's page, from web/ into web/dist (npm)
-# make bench-cluster  what the planner predicts, beside what is measured (root)
+# make bench-cluster  clusters beside one device, and what the planner predicted (root; ROWS="three requests")
 # See README.md; tools/setup installs missing Debian packages first (packages.txt).
 
 SHELL := /bin/bash
@@ -79,7 +79,7 @@ test-slow-nodes: build
 
 # The planner's predictions beside measurement, as root (cgroups): some minutes.
 bench-cluster: build
-	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" /usr/bin/python3 bench/planner.py
+	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" /usr/bin/python3 bench/cluster.py $(ROWS)
 
 clean:
 	rm -rf build

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the planner says beside what is measured, on devices of any speed: nodes with a part of a core each.
 
-    make bench-cluster                          # the short form, some minutes, as root (cgroups)
+    bench/planner.py                            # the first two tables, as root (cgroups)
     bench/planner.py --trials 20 --layers 16    # as docs/performance.md has it
     bench/planner.py clusters --rounds 3        # predicted beside measured, plans and their rivals
 
@@ -40,13 +40,13 @@ SETTLED_S = 6  # longer than the quiet that a node waits for before it measures
 
 
 class Device:
-    """A node of one thread with a share of one core."""
+    """A node of one thread with a share of one core, or of several threads on all of them."""
 
-    def __init__(self, exo, folder, secret, model, name, percent, period=PERIODS[1], core=0):
+    def __init__(self, exo, folder, secret, model, name, percent, period=PERIODS[1], core=0, threads=1):
         self.percent = percent
         self.group = CpuGroup(f"exo-{os.getpid()}-{name}", percent, period, WEIGHT)
-        pinned = ("taskset", "-c", str(core % os.cpu_count()))
-        self.node = Node(exo, folder, secret, name, "--threads", "1", prefix=(*self.group.prefix, *pinned),
+        pinned = ("taskset", "-c", str(core)) if threads == 1 else ()
+        self.node = Node(exo, folder, secret, name, "--threads", str(threads), prefix=(*self.group.prefix, *pinned),
                          environment={"EXO_MODELS": str(model.parent)})
         self.model = model.stem
 
@@ -76,9 +76,9 @@ class Device:
         assert status == 200, plan
         return plan
 
-    def load(self, way):
+    def load(self, way="auto", **wishes):
         """Loads it so; the plan."""
-        status, plan = self.node.api.post("/v1/internal/load", {"model": self.model, "split": way})
+        status, plan = self.node.api.post("/v1/internal/load", {"model": self.model, "split": way, **wishes})
         assert status == 200, plan
         return plan
 
