@@ -118,7 +118,7 @@ TEST(DescribeTest, EveryRivalHasItsSentence) {
                 "n1 alone: 20.0 tokens/s; chosen",
                 "n1 + n2, layers: 15.0 tokens/s; 75 % of the chosen one's speed",
                 "n1 + n2, each layer split: 21.0 tokens/s; 5 % more is not believed: such "
-                "predictions were off by half; ask for it by --split tensor",
+                "predictions were off by a quarter; ask for it by --split tensor",
                 "n1 + n2, layers: 21.0 tokens/s; 5 % more is too little for further devices: "
                 "predictions are off by about as much",
                 "n2 alone: needs 2.0 GiB, 1.0 GiB is available",

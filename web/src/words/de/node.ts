@@ -153,7 +153,7 @@ const describe = {
   '{:.1f} tokens/s in all, {:.1f} for one alone': '{} Token/s zusammen, {} für eine allein',
   '; chosen': '; gewählt',
   "{}; {:.0f} % of the chosen one's speed": '{}; {} % des Tempos des gewählten',
-  '{}; {:.0f} % more is not believed: such predictions were off by half; ask for it by --split tensor': '{}; {} % mehr wird nicht geglaubt: solche Vorhersagen lagen um die Hälfte daneben; verlange es mit --split tensor',
+  '{}; {:.0f} % more is not believed: such predictions were off by a quarter; ask for it by --split tensor': '{}; {} % mehr wird nicht geglaubt: solche Vorhersagen lagen um ein Viertel daneben; verlange es mit --split tensor',
   '{}; {:.0f} % more is too little for further devices: predictions are off by about as much': '{}; {} % mehr ist zu wenig für weitere Geräte: um etwa so viel liegen Vorhersagen daneben',
   '{} has too little memory for its part ({} available)': '{} hat zu wenig Speicher für seinen Teil ({} sind da)',
   'needs {}, {} is available': 'braucht {}, da sind {}',
