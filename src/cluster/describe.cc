@@ -102,7 +102,8 @@ std::string FateOf(const wire::PlanRival& rival, const wire::PlanRival& chosen,
     case wire::RivalFate::kTooLittleGain:
       if (rival.split == wire::Split::kTensor) {
         return fmt::format(
-            "{}; {:.0f} % more is not believed: such predictions were off by a quarter; ask for it by "
+            "{}; {:.0f} % more is not believed: such predictions were off by a quarter; ask for it "
+            "by "
             "--split tensor",
             rates, 100 * (SpeedRatio(rival, chosen) - 1));
       }
