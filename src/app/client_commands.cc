@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 
 #include "app/adapter_option.h"
 #include "app/ask.h"
@@ -316,8 +317,9 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
   std::vector<std::string> running;
   bool found = false;
   for (const json& instance : cluster.value("instances", json::array())) {
-    running.push_back(instance.value("model", ""));
-    found = found || running.back() == name || instance.value("model_id", "") == name;
+    const std::string model = instance.value("model", "");
+    if (std::ranges::find(running, model) == running.end()) running.push_back(model);
+    found = found || model == name || instance.value("model_id", "") == name;
   }
   // Asked for in any case: it need not run to be wanted, and have another name on the node.
   const auto unloaded = api.Post("/v1/internal/unload", {{"model", name}});
@@ -406,6 +408,37 @@ std::string Kept(const json& instance) {
   return FormatDuration(std::chrono::milliseconds(std::llround(1000 * seconds.get<double>())));
 }
 
+// A row for each model. Of one that runs several times the first that is ready says how it is; the
+// requests are those of all, and the places of its replicas are told apart by a stroke.
+std::vector<std::vector<std::string>> RunningRows(const json& instances) {
+  std::vector<std::vector<std::string>> rows = {
+      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "KEPT", "PLACEMENT"}};
+  std::set<std::string> told;
+  for (const json& instance : instances) {
+    const std::string model = instance.value("model_id", "");
+    if (!told.insert(model).second) continue;
+    json shown = instance;
+    uint64_t active = 0, queued = 0;
+    std::string places;
+    for (const json& replica : instances) {
+      if (replica.value("model_id", "") != model) continue;
+      active += replica.value("active_requests", uint64_t{0});
+      queued += replica.value("queued_requests", uint64_t{0});
+      places += (places.empty() ? "" : " | ") + PlacementOf(replica);
+      if (shown.value("state", "") != "ready" && replica.value("state", "") == "ready")
+        shown = replica;
+    }
+    const std::string detail = shown.value("detail", "");
+    const json draft = shown.value("draft", json());
+    const std::string with = draft.is_string() ? " (draft: " + draft.get<std::string>() + ")" : "";
+    rows.push_back({shown.value("model", "") + with,
+                    shown.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
+                    fmt::format("{}", shown.value("context", 0)),
+                    fmt::format("{} + {} waiting", active, queued), Kept(shown), places});
+  }
+  return rows;
+}
+
 }  // namespace
 
 Result<void> RunPs(const Settings& settings, bool as_json) {
@@ -418,20 +451,7 @@ Result<void> RunPs(const Settings& settings, bool as_json) {
     Print("no model is running; start one with: exo run MODEL \"...\"\n");
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {
-      {"MODEL", "STATE", "CONTEXT", "REQUESTS", "KEPT", "PLACEMENT"}};
-  for (const json& instance : cluster["instances"]) {
-    const std::string detail = instance.value("detail", "");
-    const json draft = instance.value("draft", json());
-    const std::string with = draft.is_string() ? " (draft: " + draft.get<std::string>() + ")" : "";
-    rows.push_back({instance.value("model", "") + with,
-                    instance.value("state", "") + (detail.empty() ? "" : " (" + detail + ")"),
-                    fmt::format("{}", instance.value("context", 0)),
-                    fmt::format("{} + {} waiting", instance.value("active_requests", 0),
-                                instance.value("queued_requests", 0)),
-                    Kept(instance), PlacementOf(instance)});
-  }
-  Print("{}", Table(rows));
+  Print("{}", Table(RunningRows(cluster["instances"])));
   return {};
 }
 

@@ -60,6 +60,7 @@ Result<json> DescribeModel(const HttpClient& api, const std::string& name) {
                 {"license", details.value("license", "")},
                 {"base", exo.value("base", json())},
                 {"state", exo.value("state", "")},
+                {"replicas", exo.value("replicas", 0)},
                 {"names", exo.value("names", json::array())}};
   // Without the node's token (its disk was full) nobody may know where files lie.
   if (const auto place = api.Get("/v1/internal/models/" + EscapedSegment(name))) {
@@ -87,7 +88,9 @@ void PrintModel(const json& model) {
   row("can", fmt::format("{}", fmt::join(Texts(model["capabilities"]), ", ")));
   row("license", FirstLine(TextAt(model, "license")));
   row("also named", fmt::format("{}", fmt::join(Texts(model["names"]), ", ")));
-  row("state", TextAt(model, "state"));
+  const int replicas = model.value("replicas", 0);
+  row("state", TextAt(model, "state") +
+                   (replicas > 1 ? fmt::format(" on each of {} devices", replicas) : ""));
   row("file", TextAt(model, "path"));
   if (model.contains("devices"))
     row("on", fmt::format("{}", fmt::join(Texts(model["devices"]), ", ")));

@@ -65,8 +65,11 @@ Result<HomeState> LookAround(const HttpClient& api, uint16_t port) {
     state.others += is == "alive" ? 1 : 0;
   }
   state.strangers = cluster.value("neighbors_of_other_clusters", size_t{0});
-  for (const json& instance : cluster.value("instances", json::array()))
-    state.running.push_back(instance.value("model", ""));
+  for (const json& instance : cluster.value("instances", json::array())) {
+    const std::string model = instance.value("model", "");
+    if (std::ranges::find(state.running, model) == state.running.end())
+      state.running.push_back(model);
+  }
   const json models = TRY(api.Get("/v1/models"));
   for (const json& model : models.value("data", json::array()))
     state.models.push_back(model.value("id", ""));

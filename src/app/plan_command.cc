@@ -64,8 +64,10 @@ Result<json> PlanDescribed(const Settings& settings, const PlanCommandOptions& o
     const auto at = std::ranges::find(nodes, id, &cluster::PlanNode::id);
     return at == nodes.end() ? id.Short() : at->name;
   };
-  return service::admin::PlanJson(node::MakePlanView(choice.plan, cluster::ExpectationOf(choice),
-                                                     choice.rivals, nodes, name_of));
+  std::vector<wire::PlannedReplica> replicas;
+  for (const cluster::PlanChoice& replica : cluster::EachReplica(choice))
+    replicas.push_back({replica.plan, cluster::ExpectationOf(replica)});
+  return service::admin::PlanJson(node::MakePlanView(replicas, choice.rivals, nodes, name_of));
 }
 
 Result<json> PlanOnNode(const Settings& settings, const PlanCommandOptions& options) {

@@ -112,17 +112,22 @@ std::string NameOfStage(const json& stages, const std::string& id) {
   return "";
 }
 
-std::string StageLines(const json& plan, const json& stage, bool lead, size_t columns) {
+// `part`: the plan, or one of its replicas, that the stage is of.
+std::string StageLines(const json& plan, const json& part, const json& stage, bool lead,
+                       size_t columns) {
   const double ms = stage.value("ms_per_token", 0.0);
   return Wrapped(
-             fmt::format("{}: {}", Printable(stage.value("node", "")), PartOf(plan, stage, lead)),
+             fmt::format("{}: {}", Printable(stage.value("node", "")), PartOf(part, stage, lead)),
              columns, 2) +
          MemoryLines(DeviceOf(plan, stage.value("node_id", "")), stage.value("bytes", uint64_t{0}),
                      ms > 0 ? fmt::format("{:.1f} ms a token", ms) : "", columns);
 }
 
 // Devices that have no part in it.
-std::string IdleLines(const json& plan, const json& stages, size_t columns) {
+std::string IdleLines(const json& plan, size_t columns) {
+  json stages = plan.value("stages", json::array());
+  for (const json& replica : plan.value("replicas", json::array()))
+    for (const json& stage : replica.value("stages", json::array())) stages.push_back(stage);
   std::string text;
   for (const json& device : plan.value("devices", json::array())) {
     if (!NameOfStage(stages, device.value("id", "")).empty()) continue;
@@ -132,13 +137,13 @@ std::string IdleLines(const json& plan, const json& stages, size_t columns) {
   return text;
 }
 
-std::string Devices(const json& plan, size_t columns) {
-  const json stages = plan.value("stages", json::array());
-  const json hops = plan.value("hops", json::array());
+std::string Devices(const json& plan, const json& part, size_t columns) {
+  const json stages = part.value("stages", json::array());
+  const json hops = part.value("hops", json::array());
   const bool shards = !stages.empty() && stages[0].contains("kv_heads");
   std::string text;
   for (size_t i = 0; i < stages.size(); ++i) {
-    text += StageLines(plan, stages[i], i == 0, columns);
+    text += StageLines(plan, part, stages[i], i == 0, columns);
     if (shards || i >= hops.size()) continue;
     const bool back = i + 1 == stages.size() && stages.size() > 2;
     if (i + 1 < stages.size()) text += "    |\n";
@@ -153,7 +158,7 @@ std::string Devices(const json& plan, size_t columns) {
                       columns, 4);
     }
   }
-  return text + IdleLines(plan, stages, columns);
+  return text;
 }
 
 }  // namespace
@@ -163,7 +168,10 @@ std::string PlanPicture(const json& plan, size_t columns) {
   std::string text = Wrapped(fmt::format("{}: {}", Printable(plan.value("model", "")),
                                          Printable(plan.value("reason", ""))),
                              columns, 0);
-  text += "\n" + Devices(plan, columns) + "\n";
+  text += "\n" + Devices(plan, plan, columns);
+  for (const json& replica : plan.value("replicas", json::array()))
+    text += Devices(plan, replica, columns);
+  text += IdleLines(plan, columns) + "\n";
   text += Wrapped(
       fmt::format("context: {} tokens, {} KV cache for {} tokens in all", plan.value("context", 0),
                   plan.value("kv", ""), plan.value("kv_positions", uint64_t{0})),

@@ -73,6 +73,23 @@ TEST(PlanPictureTest, DrawsDevicesBarsAndLinks) {
             "  512 after 5.1 s\n");
 }
 
+TEST(PlanPictureTest, DrawsEachReplica) {
+  json plan = TwoStages();
+  json replica = {{"stages", {plan["stages"][1]}}, {"hops", json::array()}};
+  replica["stages"][0]["layer_begin"] = 0;
+  plan["stages"].erase(1);
+  plan["stages"][0]["layer_end"] = 16;
+  plan["hops"] = json::array();
+  plan["replicas"] = {replica};
+  const std::string picture = PlanPicture(plan, 80);
+  EXPECT_NE(picture.find("desk: layers 0-15, input and output\n  [##"), std::string::npos)
+      << picture;
+  EXPECT_NE(picture.find("laptop: layers 0-15, input and output\n  [++"), std::string::npos)
+      << picture;
+  EXPECT_EQ(picture.find("laptop: idle"), std::string::npos) << picture;
+  EXPECT_NE(picture.find("phone: idle"), std::string::npos) << picture;
+}
+
 TEST(PlanPictureTest, KeepsWithinTheLine) {
   const json plan = TwoStages();
   for (size_t columns = kLeastColumns; columns <= 120; ++columns)

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <iterator>
 #include <tuple>
 
 #include "cluster/partition.h"
 #include "cluster/pipelines.h"
+#include "wire/limits.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -17,10 +19,13 @@ namespace {
 // ever shorter ones.
 constexpr int kStageLimits = 5;
 constexpr double kShorterStages = 0.75;
+// A device that always computes is measured as one that nearly always does.
+constexpr double kHardlyPauses = 0.9;
 
 struct Candidate {
   Placement placement;
   wire::PlanRival rival;
+  std::vector<Placement> replicas = {};
 };
 
 Candidate CandidateOf(const Search& search, Placement placement) {
@@ -107,7 +112,8 @@ void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& 
   if (search.nodes.size() < 2) return;
   PipelineProblem problem = ProblemOf(search, pages);
   std::vector<Placement> best(search.nodes.size());  // by the number of stages less one
-  const bool pauses = std::ranges::any_of(search.nodes, [](const auto& n) { return n.duty < 1; });
+  const bool pauses =
+      std::ranges::any_of(search.nodes, [](const auto& n) { return n.duty < kHardlyPauses; });
   const int limits = search.use == wire::Use::kThroughput || pauses ? kStageLimits : 1;
   for (int i = 0; i < limits; ++i) {
     double longest = 0;
@@ -178,30 +184,58 @@ void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& can
   }
 }
 
-// Whole answers on several nodes side by side: told, not chosen, since a model runs as one
-// instance.
+// Side by side, each with its share of the users; without a placement where one would have none.
+Candidate Together(const Search& search, std::vector<Placement> set) {
+  std::vector<double> speeds;
+  for (const Placement& one : set) speeds.push_back(one.prediction.decode_tokens_per_second);
+  const std::vector<uint32_t> users = ShareUsers(speeds, search.users);
+  Candidate candidate{.rival = RivalOf(search, set[0], wire::RivalFate::kSlower)};
+  candidate.rival.nodes.clear();
+  candidate.rival.total_tokens_per_second = 0;
+  for (size_t i = 0; i < set.size(); ++i) {
+    candidate.rival.nodes.push_back(search.nodes[set[i].nodes[0]].id);
+    if (users[i] == 0) continue;
+    Prediction& own = set[i].prediction;
+    own = Predict(search.shape, search.nodes, BuildPlan(search, set[i]), users[i]);
+    candidate.rival.total_tokens_per_second += own.total_tokens_per_second;
+    candidate.rival.decode_tokens_per_second =
+        std::max(candidate.rival.decode_tokens_per_second, own.decode_tokens_per_second);
+  }
+  if (std::ranges::find(users, 0u) != users.end()) return candidate;
+  candidate.placement = std::move(set[0]);
+  candidate.replicas.assign(std::make_move_iterator(set.begin() + 1),
+                            std::make_move_iterator(set.end()));
+  return candidate;
+}
+
+// The whole model on the fastest node and on each further one that adds enough. One that does not
+// is told together with those that were taken before it.
 void AddReplicas(const Search& search, std::vector<Candidate>& candidates) {
   if (search.use != wire::Use::kThroughput) return;
-  std::vector<const Candidate*> alone;
+  std::vector<Placement> alone;
   for (const Candidate& candidate : candidates) {
-    if (candidate.placement.nodes.size() == 1) alone.push_back(&candidate);
+    if (candidate.placement.nodes.size() == 1) alone.push_back(candidate.placement);
   }
-  const size_t count = std::min<size_t>(alone.size(), search.users);
-  if (count < 2) return;
-  std::ranges::sort(alone, [&](const Candidate* a, const Candidate* b) {
-    return Better(search, a->placement, b->placement);
-  });
-  wire::PlanRival rival{.fate = wire::RivalFate::kNotRun};
-  for (size_t i = 0; i < count; ++i) {
-    const auto users = static_cast<uint32_t>((search.users + count - 1 - i) / count);
-    const Prediction own =
-        Predict(search.shape, search.nodes, BuildPlan(search, alone[i]->placement), users);
-    rival.nodes.push_back(alone[i]->rival.nodes[0]);
-    rival.total_tokens_per_second += own.total_tokens_per_second;
-    rival.decode_tokens_per_second =
-        std::max(rival.decode_tokens_per_second, own.decode_tokens_per_second);
+  if (alone.size() < 2) return;
+  std::ranges::sort(alone,
+                    [&](const Placement& a, const Placement& b) { return Better(search, a, b); });
+  std::vector<Placement> taken = {alone[0]};
+  Candidate best{.rival = RivalOf(search, alone[0], wire::RivalFate::kSlower)};
+  for (size_t i = 1; i < alone.size() && taken.size() < wire::kMaxReplicas; ++i) {
+    std::vector<Placement> more = taken;
+    more.push_back(alone[i]);
+    Candidate candidate = Together(search, more);
+    const bool worth =
+        candidate.placement.valid() && candidate.rival.total_tokens_per_second >=
+                                           kWorthReplica * best.rival.total_tokens_per_second;
+    if (worth) {
+      best = std::move(candidate);
+      taken = std::move(more);
+    } else {
+      candidates.push_back({{}, std::move(candidate.rival)});
+    }
   }
-  candidates.push_back({{}, rival});
+  if (taken.size() > 1) candidates.push_back(std::move(best));
 }
 
 // The best over so many nodes, divided by layers or inside of them; or null.
@@ -210,16 +244,31 @@ Candidate* BestOf(const Search& search, std::vector<Candidate>& candidates, size
   Candidate* best = nullptr;
   for (Candidate& candidate : candidates) {
     const Placement& placement = candidate.placement;
-    if (placement.nodes.size() != nodes || placement.shards.empty() == sharded) continue;
+    if (placement.nodes.size() != nodes || placement.shards.empty() == sharded ||
+        !candidate.replicas.empty())
+      continue;
     if (best == nullptr || Better(search, placement, best->placement)) best = &candidate;
   }
   return best;
 }
 
-// Fewer nodes first: more must be worth it.
-Placement Choose(const Search& search, std::vector<Candidate>& candidates) {
+double ValueOf(const Search& search, const wire::PlanRival& rival) {
+  return search.use == wire::Use::kThroughput ? rival.total_tokens_per_second
+                                              : rival.decode_tokens_per_second;
+}
+
+// Whether the whole model on several nodes is better than what was chosen so far. Over as many
+// nodes it need not be faster: nothing that it is predicted by is a network.
+bool AreReplicasWorth(const Search& search, const Candidate& replicas, const Candidate& chosen) {
+  const size_t count = 1 + replicas.replicas.size();
+  const double more = count > chosen.placement.nodes.size() ? kWorthMoreNodes : 1 / kWorthMoreNodes;
+  return ValueOf(search, replicas.rival) >= more * ValueOf(search, chosen.rival);
+}
+
+// Fewer nodes first: more must be worth it. Null: nothing fits.
+Candidate* Choose(const Search& search, std::vector<Candidate>& candidates) {
   Candidate* chosen = nullptr;
-  const auto value = [&](const Candidate& c) { return ValueOf(search, c.placement.prediction); };
+  const auto value = [&](const Candidate& c) { return ValueOf(search, c.rival); };
   for (const bool sharded : {false, true}) {
     for (size_t count = 1; count <= search.nodes.size(); ++count) {
       Candidate* best = BestOf(search, candidates, count, sharded);
@@ -229,19 +278,23 @@ Placement Choose(const Search& search, std::vector<Candidate>& candidates) {
       if (chosen == nullptr || value(*best) > worth * value(*chosen)) chosen = best;
     }
   }
-  if (chosen == nullptr) return {};
+  if (chosen == nullptr) return nullptr;
   for (Candidate& candidate : candidates) {
-    if (candidate.placement.valid() && value(candidate) > value(*chosen))
-      candidate.rival.fate = wire::RivalFate::kTooLittleGain;
+    if (!candidate.replicas.empty() && AreReplicasWorth(search, candidate, *chosen))
+      chosen = &candidate;
+  }
+  for (Candidate& candidate : candidates) {
+    if (value(candidate) > value(*chosen)) candidate.rival.fate = wire::RivalFate::kTooLittleGain;
   }
   chosen->rival.fate = wire::RivalFate::kChosen;
-  return chosen->placement;
+  return chosen;
 }
 
-enum class Kind : uint8_t { kAlone, kLayers, kGroup };
+enum class Kind : uint8_t { kAlone, kLayers, kGroup, kReplicas };
 Kind KindOf(const wire::PlanRival& rival) {
   if (rival.split == wire::Split::kTensor) return Kind::kGroup;
-  return rival.nodes.size() == 1 ? Kind::kAlone : Kind::kLayers;
+  if (rival.split == wire::Split::kLayer) return Kind::kLayers;
+  return rival.nodes.size() == 1 ? Kind::kAlone : Kind::kReplicas;
 }
 
 }  // namespace
@@ -266,16 +319,19 @@ Comparison Compare(const Search& search, uint64_t pages) {
   AddPipelines(search, pages, candidates);
   AddGroups(search, pages, candidates);
   AddReplicas(search, candidates);
-  Comparison result{.best = Choose(search, candidates)};
+  Comparison result;
+  if (const Candidate* chosen = Choose(search, candidates)) {
+    result.best = chosen->placement;
+    result.replicas = chosen->replicas;
+    result.value = ValueOf(search, chosen->rival);
+  }
   std::vector<size_t> order(candidates.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   std::ranges::sort(order, {}, [&](size_t i) {
     const wire::PlanRival& rival = candidates[i].rival;
-    const double value = search.use == wire::Use::kThroughput ? rival.total_tokens_per_second
-                                                              : rival.decode_tokens_per_second;
-    return std::tuple(rival.fate != wire::RivalFate::kChosen, -value, i);
+    return std::tuple(rival.fate != wire::RivalFate::kChosen, -ValueOf(search, rival), i);
   });
-  std::array<size_t, 3> told{};
+  std::array<size_t, 4> told{};
   for (const size_t i : order) {
     const wire::PlanRival& rival = candidates[i].rival;
     if (++told[static_cast<size_t>(KindOf(rival))] <= kMostRivals) result.rivals.push_back(rival);

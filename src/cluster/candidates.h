@@ -1,5 +1,6 @@
 // What MakePlan compares where nobody says how to divide a model: every node alone, the fastest
-// pipeline of every number of stages, and the fastest tensor group of every size.
+// pipeline of every number of stages, the fastest tensor group of every size, and for many answers
+// the whole model on several nodes.
 //
 // Thread: pure, any thread.
 #pragma once
@@ -11,10 +12,15 @@
 namespace exo::cluster {
 
 struct Comparison {
-  Placement best;                       // the one to take; invalid: nothing fits
-  std::vector<wire::PlanRival> rivals;  // the fastest first, at most kMostRivals of each kind
+  Placement best;                        // the one to take; invalid: nothing fits
+  std::vector<Placement> replicas = {};  // beside it, with the whole model as it has
+  double value = 0;                      // tokens per second that count, of all of them
+  std::vector<wire::PlanRival> rivals;   // the fastest first, at most kMostRivals of each kind
+
+  size_t devices() const { return best.nodes.size() + replicas.size(); }
 };
-// With room for so many KV pages. Further nodes are taken only where they gain kWorthMoreNodes.
+// With room for so many KV pages. Further nodes are taken only where they gain kWorthMoreNodes, or,
+// for the whole model on each, kWorthReplica.
 Comparison Compare(const Search& search, uint64_t pages);
 
 // What is told of a placement.

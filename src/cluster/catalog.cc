@@ -1,5 +1,7 @@
 #include "cluster/catalog.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "wire/plan.h"
 
@@ -105,6 +107,20 @@ const wire::InstanceSummary* Catalog::Find(const ModelId& model) const {
     if (better) best = &entry;
   }
   return best == nullptr ? nullptr : &best->summary;
+}
+
+bool Catalog::Has(const ModelId& model) const {
+  return std::ranges::any_of(
+      entries_, [&](const auto& item) { return item.second.summary.plan.model == model; });
+}
+
+std::vector<const wire::InstanceSummary*> Catalog::Of(const ModelId& model) const {
+  std::vector<const wire::InstanceSummary*> all;
+  for (const auto& [id, entry] : entries_) {
+    if (entry.summary.plan.model == model && entry.summary.state != wire::InstanceState::kDraining)
+      all.push_back(&entry.summary);
+  }
+  return all;
 }
 
 const wire::InstanceSummary* Catalog::Find(const PlanId& plan) const {

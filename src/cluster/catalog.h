@@ -39,6 +39,10 @@ class Catalog {
   // The best instance of a model: those that lost no device before others, then READY ones, then
   // the lower owner. Null: none (a draining one does not count).
   const wire::InstanceSummary* Find(const ModelId& model) const;
+  // Whether there is any, a draining one included.
+  bool Has(const ModelId& model) const;
+  // All of its instances that are not draining.
+  std::vector<const wire::InstanceSummary*> Of(const ModelId& model) const;
   const wire::InstanceSummary* Find(const PlanId& plan) const;
   std::vector<wire::InstanceSummary> All() const;
   // use(summary, how long without a request).

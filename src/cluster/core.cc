@@ -211,7 +211,8 @@ void Core::State::Adopt(const PlanId& plan, const NodeId& former) {
   std::optional<wire::InstanceSummary> summary = catalog.Take(plan);
   const wire::DesiredModel* record = summary ? records.Find(summary->plan.model) : nullptr;
   const bool wanted = record != nullptr && record->state == wire::DesiredState::kRunning;
-  // Duplicates converge because their owners differ: nobody owns two of one model.
+  // Duplicates converge because their owners differ. What this node owns of the model are replicas
+  // that it has planned itself: another one would be none of them.
   if (summary && summary->state == wire::InstanceState::kReady && wanted &&
       owner.Find(summary->plan.model) == nullptr) {
     return owner.Adopt(*std::move(summary));

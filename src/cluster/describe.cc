@@ -59,12 +59,14 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
   }
 }
 
-// By what the chosen one was chosen for: several answers, where it tells of several.
+// By what the chosen one was chosen for: several answers, where one of them tells of several.
 double SpeedRatio(const wire::PlanRival& rival, const wire::PlanRival& chosen) {
-  const bool several =
-      chosen.total_tokens_per_second > chosen.decode_tokens_per_second * (1 + 1e-9);
-  return several ? rival.total_tokens_per_second / chosen.total_tokens_per_second
-                 : rival.decode_tokens_per_second / chosen.decode_tokens_per_second;
+  const auto tells = [](const wire::PlanRival& one) {
+    return one.total_tokens_per_second > one.decode_tokens_per_second * (1 + 1e-9);
+  };
+  return tells(rival) || tells(chosen)
+             ? rival.total_tokens_per_second / chosen.total_tokens_per_second
+             : rival.decode_tokens_per_second / chosen.decode_tokens_per_second;
 }
 
 std::string SpeedFor(const wire::Expectation& expected) {
@@ -77,8 +79,8 @@ std::string SpeedFor(const wire::Expectation& expected) {
 std::string WaysOf(const wire::PlanRival& rival, const NameOf& name_of) {
   std::string names;
   for (const NodeId& node : rival.nodes) names += (names.empty() ? "" : " + ") + name_of(node);
-  if (rival.fate == wire::RivalFate::kNotRun) return names + ", the whole model on each";
   if (rival.nodes.size() < 2) return names + " alone";
+  if (rival.split == wire::Split::kAuto) return names + ", the whole model on each";
   return names + (rival.split == wire::Split::kTensor ? ", each layer split" : ", layers");
 }
 
@@ -122,8 +124,6 @@ std::string FateOf(const wire::PlanRival& rival, const wire::PlanRival& chosen,
       return "a guest would see the text";
     case wire::RivalFate::kTooFewParts:
       return "the layers have fewer parts than there are devices";
-    case wire::RivalFate::kNotRun:
-      return rates + "; not possible yet: a model runs as one instance";
     case wire::RivalFate::kUnspecified:
       break;
   }
@@ -252,6 +252,10 @@ std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& ex
                              const NameOf& name_of) {
   if (plan.stages.empty() || expected.basis == wire::PlanBasis::kUnknown) return "";
   const double speed = expected.decode_tokens_per_second;
+  if (expected.basis == wire::PlanBasis::kReplicas) {
+    return fmt::format("{} is one of several devices with the whole model: {}",
+                       name_of(plan.stages[0].node), SpeedFor(expected));
+  }
   if (plan.stages.size() == 1) {
     return fmt::format("{} holds the whole model and is predicted fastest: {}",
                        name_of(plan.stages[0].node), SpeedFor(expected));
@@ -301,6 +305,28 @@ std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& e
                         wire::NameOf(loss.codec), kChangedTokens[static_cast<size_t>(loss.codec)]);
   }
   return text;
+}
+
+wire::Expectation ExpectationOf(const std::vector<wire::PlannedReplica>& replicas) {
+  wire::Expectation all = replicas[0].expected;
+  for (size_t i = 1; i < replicas.size(); ++i) {
+    all.users += replicas[i].expected.users;
+    all.total_tokens_per_second += replicas[i].expected.total_tokens_per_second;
+  }
+  return all;
+}
+
+std::string DescribeReplicas(const std::vector<wire::PlannedReplica>& replicas,
+                             const NameOf& name_of) {
+  if (replicas.size() == 1)
+    return DescribePlacement(replicas[0].plan, replicas[0].expected, name_of);
+  std::string parts;
+  for (const wire::PlannedReplica& replica : replicas) {
+    const std::string name = name_of(replica.plan.stages[0].node);
+    parts += fmt::format("{}{} {}", parts.empty() ? "" : ", ", name, replica.expected.users);
+  }
+  return fmt::format("the whole model on each of {} devices is predicted fastest (answers: {}): {}",
+                     replicas.size(), parts, SpeedFor(ExpectationOf(replicas)));
 }
 
 std::vector<std::string> DescribeRivals(const std::vector<wire::PlanRival>& rivals,

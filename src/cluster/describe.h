@@ -33,5 +33,10 @@ std::vector<std::string> DescribeRivals(const std::vector<wire::PlanRival>& riva
 // Why the model is placed like this, with the expected speed.
 std::string DescribePlacement(const wire::Plan& plan, const wire::Expectation& expected,
                               const NameOf& name_of);
+// Likewise of several that run side by side, the fastest first; of one alone as above.
+std::string DescribeReplicas(const std::vector<wire::PlannedReplica>& replicas,
+                             const NameOf& name_of);
+// What is expected of them together: the users and tokens/s of all, the rest as of the first.
+wire::Expectation ExpectationOf(const std::vector<wire::PlannedReplica>& replicas);
 
 }  // namespace exo::cluster

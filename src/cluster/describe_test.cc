@@ -109,9 +109,9 @@ TEST(DescribeTest, EveryRivalHasItsSentence) {
   rivals.push_back(
       {.nodes = {one, two}, .split = wire::Split::kTensor, .fate = wire::RivalFate::kTooFewParts});
   rivals.push_back({.nodes = {one, two},
-                    .fate = wire::RivalFate::kNotRun,
+                    .fate = wire::RivalFate::kTooLittleGain,
                     .decode_tokens_per_second = 20,
-                    .total_tokens_per_second = 38});
+                    .total_tokens_per_second = 20.4});
   rivals.push_back({.nodes = {one}, .decode_tokens_per_second = 3});
   EXPECT_EQ(DescribeRivals(rivals, NameByNumber),
             (std::vector<std::string>{
@@ -126,8 +126,8 @@ TEST(DescribeTest, EveryRivalHasItsSentence) {
                 "available)",
                 "n2 alone: a guest would see the text",
                 "n1 + n2, each layer split: the layers have fewer parts than there are devices",
-                "n1 + n2, the whole model on each: 38.0 tokens/s in all, 20.0 for one alone; not "
-                "possible yet: a model runs as one instance",
+                "n1 + n2, the whole model on each: 20.4 tokens/s in all, 20.0 for one alone; 2 % "
+                "more is too little for further devices: predictions are off by about as much",
                 "n1 alone: 3.0 tokens/s"}));
 }
 
@@ -172,6 +172,26 @@ TEST(DescribeTest, EveryBasisHasItsSentence) {
   plan.stages.resize(1);
   EXPECT_EQ(text(wire::PlanBasis::kFastest),
             "n1 holds the whole model and is predicted fastest: 12.0 tokens/s");
+  EXPECT_EQ(text(wire::PlanBasis::kReplicas, 4),
+            "n1 is one of several devices with the whole model: 30.0 tokens/s for 4 answers at "
+            "once");
+}
+
+TEST(DescribeTest, ReplicasAreOneSentenceWithWhatTheyGiveTogether) {
+  wire::PlannedReplica first{.plan = {.stages = {{.node = Numbered(1), .layer_end = 8}}},
+                             .expected = {.basis = wire::PlanBasis::kReplicas,
+                                          .decode_tokens_per_second = 12,
+                                          .users = 4,
+                                          .total_tokens_per_second = 30}};
+  wire::PlannedReplica second = first;
+  second.plan.stages[0].node = Numbered(2);
+  second.expected.users = 2;
+  second.expected.total_tokens_per_second = 14;
+  EXPECT_EQ(DescribeReplicas({first, second}, NameByNumber),
+            "the whole model on each of 2 devices is predicted fastest (answers: n1 4, n2 2): 44.0 "
+            "tokens/s for 6 answers at once");
+  EXPECT_EQ(DescribeReplicas({first}, NameByNumber),
+            DescribePlacement(first.plan, first.expected, NameByNumber));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // What a new record does to instances and to those who wait: unload, make room, keep running.
 #include <algorithm>
+#include <set>
 
 #include "base/check.h"
 #include "base/units.h"
@@ -57,9 +58,11 @@ EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
 
 // Whoever needed the memory saw an idle instance; its owner knows better.
 void DesiredModels::OnOnDemand(const wire::DesiredModel& record) {
-  const wire::InstanceSummary* own = owner_.Find(record.model);
-  if (own == nullptr) return;
-  if (own->active_requests + own->queued_requests > 0) {
+  const std::vector<const wire::InstanceSummary*> own = owner_.Of(record.model);
+  if (own.empty()) return;
+  if (std::ranges::any_of(own, [](const wire::InstanceSummary* one) {
+        return one->active_requests + one->queued_requests > 0;
+      })) {
     wire::DesiredModel again = record;
     again.state = DesiredState::kRunning;
     again.version = records_.NextVersion(record.model);
@@ -144,42 +147,51 @@ uint64_t DesiredModels::KeepOf(const ModelId& model) const {
   return record == nullptr ? 0 : record->keep_ms;
 }
 
-bool DesiredModels::IsIdle(const wire::InstanceSummary& summary) const {
-  if (summary.state != wire::InstanceState::kReady) return false;
-  if (summary.active_requests + summary.queued_requests > 0) return false;
-  const auto demand = demands_.find(summary.plan.model);
-  return demand == demands_.end() || demand->second.waiting.empty();
+// A replica that answers keeps the others: they are there for when more ask.
+bool DesiredModels::IsIdle(const ModelId& model) const {
+  const bool all = std::ranges::all_of(Replicas(model), [](const wire::InstanceSummary* one) {
+    return one->state == wire::InstanceState::kReady &&
+           one->active_requests + one->queued_requests == 0;
+  });
+  const auto demand = demands_.find(model);
+  return all && (demand == demands_.end() || demand->second.waiting.empty());
 }
 
 // What nobody has asked for as long as its record says gives its memory back; not in the moment
 // between an EnsureReply and the request that it was for.
 void DesiredModels::EndUnused() {
-  std::vector<wire::Plan> unused;
+  std::map<ModelId, Time> idle;  // of all replicas
   owner_.EachIdle([&](const wire::InstanceSummary& summary, Time idle_for) {
-    const uint64_t keep = KeepOf(summary.plan.model);
-    if (keep == 0 || keep == wire::kKeepAlways || !IsIdle(summary)) return;
-    if (idle_for < context_.timers().idle) return;
+    if (summary.state != wire::InstanceState::kReady) return;
+    Time& shortest = idle.try_emplace(summary.plan.model, idle_for).first->second;
+    shortest = std::min(shortest, idle_for);
+  });
+  std::vector<wire::Plan> unused;
+  for (const auto& [model, idle_for] : idle) {
+    const uint64_t keep = KeepOf(model);
+    if (keep == 0 || keep == wire::kKeepAlways || !IsIdle(model)) continue;
+    if (idle_for < context_.timers().idle) continue;
     // A lead that has begun to answer in this moment says so first.
     if (keep == wire::kKeepUntilIdle) {
-      const Time wished =
-          until_idle_since_.try_emplace(summary.plan.id, context_.now).first->second;
-      if (context_.now - wished < context_.timers().idle) return;
+      const Time wished = until_idle_since_.try_emplace(model, context_.now).first->second;
+      if (context_.now - wished < context_.timers().idle) continue;
     }
     if (static_cast<uint64_t>(idle_for / std::chrono::milliseconds(1)) >= keep)
-      unused.push_back(summary.plan);
-  });
+      unused.push_back(owner_.Find(model)->plan);
+  }
   for (const wire::Plan& plan : unused) Evict(plan);
   std::erase_if(until_idle_since_, [&](const auto& wish) {
-    const wire::InstanceSummary* instance = owner_.Find(wish.first);
-    return instance == nullptr || KeepOf(instance->plan.model) != wire::kKeepUntilIdle ||
-           !IsIdle(*instance);
+    return owner_.Find(wish.first) == nullptr || KeepOf(wish.first) != wire::kKeepUntilIdle ||
+           !IsIdle(wish.first);
   });
 }
 
 std::vector<const wire::InstanceSummary*> DesiredModels::IdleInstances(const ModelId& but) const {
   std::vector<std::pair<Time, const wire::InstanceSummary*>> idle;
   const auto add = [&](const wire::InstanceSummary& summary, Time idle_for) {
-    if (summary.plan.model == but || !IsIdle(summary)) return;
+    if (summary.plan.model == but || summary.state != wire::InstanceState::kReady ||
+        !IsIdle(summary.plan.model))
+      return;
     if (KeepOf(summary.plan.model) == wire::kKeepAlways) return;
     if (idle_for >= context_.timers().idle) idle.emplace_back(idle_for, &summary);
   };
@@ -216,10 +228,12 @@ bool DesiredModels::MakeRoom(Demand& demand, const ModelShape& shape, std::vecto
 
 std::string DesiredModels::PinnedModels() const {
   std::string names;
+  std::set<ModelId> named;
   uint64_t bytes = 0;
   const auto add = [&](const wire::InstanceSummary& summary, Time) {
     if (KeepOf(summary.plan.model) != wire::kKeepAlways) return;
-    names += (names.empty() ? "" : ", ") + summary.plan.model_name;
+    if (named.insert(summary.plan.model).second)
+      names += (names.empty() ? "" : ", ") + summary.plan.model_name;
     for (const wire::StagePlan& stage : summary.plan.stages) bytes += stage.bytes;
   };
   owner_.EachIdle(add);

@@ -30,6 +30,15 @@ const wire::InstanceSummary* DesiredModels::Best(const ModelId& model) const {
   return Preferred(*own, *other) ? own : other;
 }
 
+std::vector<const wire::InstanceSummary*> DesiredModels::Replicas(const ModelId& model) const {
+  const wire::InstanceSummary* best = Best(model);
+  if (best == nullptr) return {};
+  if (best->owner == context_.self()) return owner_.Of(model);
+  std::vector<const wire::InstanceSummary*> all = catalog_.Of(model);
+  std::erase_if(all, [&](const wire::InstanceSummary* one) { return one->owner != best->owner; });
+  return all;
+}
+
 bool DesiredModels::IsDesired(const ModelId& model) const {
   const wire::DesiredModel* record = records_.Find(model);
   return demands_.contains(model) || (record != nullptr && record->state == DesiredState::kRunning);
@@ -182,10 +191,11 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
   std::vector<PlanNode> nodes = NodesFor(demand);
   Result<PlanChoice> choice = MakePlan(shape, nodes, options);
   if (choice) {
-    drift_.Planned(choice->plan.id, members_.PlannerNodes(), choice->prediction.users);
+    drift_.Planned(shape.id, members_.PlannerNodes(), UsersOf(*choice));
     demand.placed = true;
     demand.intent = records_.NextVersion(shape.id);
-    return owner_.Start(*std::move(choice));
+    demand.heal_at.reset();
+    return StartAll(*std::move(choice));
   }
   if (!demand.waiting.empty() && MakeRoom(demand, shape, nodes, options)) return;
   wire::Cause cause = PlanCause(choice.error(), shape, nodes, options);
@@ -199,6 +209,10 @@ void DesiredModels::Place(Demand& demand, const ModelShape& shape) {
     return;
   }
   Failed(demand, cause, could_fit);
+}
+
+void DesiredModels::StartAll(PlanChoice choice) {
+  for (PlanChoice& replica : EachReplica(std::move(choice))) owner_.Start(std::move(replica));
 }
 
 void DesiredModels::AskHolder(Demand& demand) {
@@ -301,7 +315,11 @@ void DesiredModels::OnOwnGone(const Owner::Gone& gone) {
   Demand& demand = at->second;
   // The record has said what becomes of those who wait.
   if (gone.cause.reason == Reason::kUnloaded || gone.cause.reason == Reason::kEvicted) return;
-  if (Best(gone.plan.model) != nullptr) return;  // a duplicate took over, or the next plan
+  if (Best(gone.plan.model) != nullptr) {  // a duplicate took over, or the next plan, or replicas
+    if (!wire::MakesWay(gone.cause.reason) && owner_.Find(gone.plan.model) != nullptr)
+      demand.heal_at = context_.now + Backoff(++demand.heals);
+    return;
+  }
   if (gone.cause.reason == Reason::kNoRoom && EvictOneAt(gone.cause.node, gone.plan.model)) {
     demand.placed = false;
     demand.retry_at = context_.now + kTickInterval;

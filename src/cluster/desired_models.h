@@ -50,6 +50,8 @@ class DesiredModels {
   bool IsDesired(const ModelId& model) const;
   // The best instance of a model, own or other's. Null: none.
   const wire::InstanceSummary* Best(const ModelId& model) const;
+  // It and its replicas: all instances of its owner that are not draining. A duplicate is none.
+  std::vector<const wire::InstanceSummary*> Replicas(const ModelId& model) const;
   const ModelShape* ShapeOf(const ModelId& model) const;
   // Is there an instance, or could the devices that are left make one? Where this node does not
   // know the model's shape, whoever holds it may.
@@ -57,6 +59,7 @@ class DesiredModels {
 
  private:
   static constexpr int kMaxAttempts = 3;     // before a model that never ran is refused
+  static constexpr int kMaxHeals = 6;        // about a minute for what a lost replica held
   static constexpr size_t kMaxWaiting = 64;  // for one model
   static constexpr size_t kMaxDemands = wire::kMaxDesired;
   struct Waiting {
@@ -75,6 +78,10 @@ class DesiredModels {
     Time making_room_until{};
     NodeId asked;  // the node that should own it; zero: none
     Time asked_until{};
+    // A replica was lost while others answer: when to look whether one can take its place, and how
+    // often that failed since all were there.
+    std::optional<Time> heal_at;
+    int heals = 0;
   };
   static EnsureModel OptionsOf(const wire::DesiredModel& record);
   Demand* DemandFor(const ModelId& model);
@@ -83,16 +90,26 @@ class DesiredModels {
   void Place(Demand& demand, const ModelShape& shape);
   PlanOptions PlanOptionsOf(const Demand& demand);
   std::vector<PlanNode> NodesFor(const Demand& demand) const;
+  void StartAll(PlanChoice choice);
   void LookForDrift();
-  PlanOptions OptionsToMove(const Demand& demand, const wire::InstanceSummary& running);
-  std::optional<uint32_t> LookAtLoad(const Demand& demand, const wire::InstanceSummary& running);
-  // Why another plan is looked for, and for how many answers at once.
+  // What this node runs of a model, all of it READY.
+  struct Running {
+    std::vector<wire::Plan> plans;
+    uint32_t requests = 0;
+  };
+  std::optional<Running> RunningOf(const ModelId& model) const;
+  void LookForDrift(Demand& demand, const ModelShape& shape, const Running& running);
+  PlanOptions OptionsToMove(const Demand& demand, const Running& running, uint32_t users);
+  std::optional<uint32_t> LookAtLoad(const Demand& demand, const Running& running);
+  // Why other plans are looked for, and for how many answers at once.
   struct Occasion {
     Drift::Change change;
     uint32_t users = 1;
   };
-  void MoveIfBetter(Demand& demand, const ModelShape& shape, const wire::InstanceSummary& running,
+  bool MoveIfBetter(Demand& demand, const ModelShape& shape, const Running& running,
                     const Occasion& occasion);
+  // False: all stays as it is.
+  bool Move(Demand& demand, const Running& running, PlanChoice choice, const Drift::Change& change);
   // Whether the member holds the whole model.
   bool Holds(const NodeId& node, const ModelId& model) const;
   void AskHolder(Demand& demand);
@@ -105,8 +122,8 @@ class DesiredModels {
   void OnOnDemand(const wire::DesiredModel& record);
   void WaitForRecord(const wire::DesiredModel& record, bool restored);
   uint64_t KeepOf(const ModelId& model) const;
-  // READY, and nobody is answered or waits.
-  bool IsIdle(const wire::InstanceSummary& summary) const;
+  // READY with all its replicas, and nobody is answered or waits.
+  bool IsIdle(const ModelId& model) const;
   void EndUnused();
   // For who finds no memory: what makes no room; empty where there is nothing.
   std::string PinnedModels() const;
@@ -139,8 +156,8 @@ class DesiredModels {
   Time next_look_{};  // for it
   std::map<ModelId, ModelShape> shapes_;
   std::map<ModelId, Demand> demands_;
-  std::map<PlanId, Time> until_idle_since_;  // that it is to end when it is idle, is known here
-  std::vector<Unloading> unloading_;         // asked here, not answered yet
+  std::map<ModelId, Time> until_idle_since_;  // that it is to end when it is idle, is known here
+  std::vector<Unloading> unloading_;          // asked here, not answered yet
 };
 
 }  // namespace exo::cluster

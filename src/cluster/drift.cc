@@ -46,12 +46,35 @@ std::string WhatChanged(const PlanNode& then, const PlanNode& now, double token_
   return "";
 }
 
-// Between two tokens, whoever they are for.
-double TokenMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan,
-               uint32_t users = 1) {
-  const Prediction prediction = Predict(shape, nodes, plan, users);
-  return 1000 /
-         (users > 1 ? prediction.total_tokens_per_second : prediction.decode_tokens_per_second);
+// Between two tokens, whoever they are for, of so many answers at once over the plans.
+double TokenMs(const ModelShape& shape, const std::vector<PlanNode>& nodes,
+               const std::vector<wire::Plan>& plans, uint32_t users) {
+  std::vector<double> speeds;
+  for (const wire::Plan& plan : plans)
+    speeds.push_back(Predict(shape, nodes, plan).decode_tokens_per_second);
+  if (users <= 1) return 1000 / std::ranges::max(speeds);
+  double total = 0;
+  const std::vector<uint32_t> shares = ShareUsers(speeds, users);
+  for (size_t i = 0; i < plans.size(); ++i) {
+    if (shares[i] > 0) total += Predict(shape, nodes, plans[i], shares[i]).total_tokens_per_second;
+  }
+  return 1000 / total;
+}
+
+// One of the plans that has a stage there, or null.
+const wire::Plan* PlanAt(const std::vector<wire::Plan>& plans, const NodeId& node) {
+  const auto at = std::ranges::find_if(
+      plans, [&](const wire::Plan& plan) { return wire::StageOf(plan, node) >= 0; });
+  return at == plans.end() ? nullptr : &*at;
+}
+
+// Whether one of the plans has this very stage.
+bool IsThere(const std::vector<wire::Plan>& plans, const wire::StagePlan& stage) {
+  const wire::Plan* plan = PlanAt(plans, stage.node);
+  if (plan == nullptr) return false;
+  const wire::StagePlan& old = plan->stages[static_cast<size_t>(wire::StageOf(*plan, stage.node))];
+  return old.layer_begin == stage.layer_begin && old.layer_end == stage.layer_end &&
+         old.shard == stage.shard;
 }
 
 // Since when a condition holds: begins, goes on, or ends.
@@ -62,31 +85,36 @@ void Watch(std::optional<Time>& since, bool holds, Time now) {
 
 }  // namespace
 
-void Drift::Planned(const PlanId& plan, const std::vector<PlanNode>& nodes, uint32_t users) {
+void Drift::Planned(const ModelId& model, const std::vector<PlanNode>& nodes, uint32_t users) {
   Watched watched;
   watched.nodes = nodes;
   watched.users = std::max(users, 1u);
-  plans_.insert_or_assign(plan, std::move(watched));
+  models_.insert_or_assign(model, std::move(watched));
 }
 
-std::optional<Drift::Change> Drift::Look(const ModelShape& shape, const wire::Plan& plan,
+std::optional<Drift::Change> Drift::Look(const ModelShape& shape,
+                                         const std::vector<wire::Plan>& plans,
                                          const std::vector<PlanNode>& nodes) {
-  const auto [at, fresh] = plans_.try_emplace(plan.id);
+  const auto [at, fresh] = models_.try_emplace(shape.id);
   Watched& watched = at->second;
   if (fresh) watched.nodes = nodes;
-  const double token_ms = TokenMs(shape, watched.nodes, plan);
   std::optional<Change> change;
+  for (const PlanNode& now : nodes) {
+    // One answer has a device already; of many some may go to a further one.
+    if (watched.users > 1 && now.share > 0 && NodeOf(watched.nodes, now.id) == nullptr)
+      change = {now.id, "has come"};
+  }
   for (PlanNode& then : watched.nodes) {
     const PlanNode* now = NodeOf(nodes, then.id);
-    const bool used = wire::StageOf(plan, then.id) >= 0;
+    const wire::Plan* used = PlanAt(plans, then.id);
     if (now == nullptr) {
-      if (used) return std::nullopt;  // suspected at this moment: nothing is known of it
+      if (used != nullptr) return std::nullopt;  // suspected at this moment: nothing is known of it
       continue;
     }
     if (then.rtt_ms <= 0) then.rtt_ms = now->rtt_ms;  // measured since
     std::string what;
-    if (used) what = WhatChanged(then, *now, token_ms);
-    if (!used && now->share > then.share + kGivesMore) what = "gives more of itself";
+    if (used != nullptr) what = WhatChanged(then, *now, TokenMs(shape, watched.nodes, {*used}, 1));
+    if (used == nullptr && now->share > then.share + kGivesMore) what = "gives more of itself";
     if (!what.empty() && !change) change = {then.id, std::move(what)};
   }
   if (!change) {
@@ -98,9 +126,9 @@ std::optional<Drift::Change> Drift::Look(const ModelShape& shape, const wire::Pl
   return change;
 }
 
-std::optional<uint32_t> Drift::LookAtLoad(const PlanId& plan, uint32_t requests) {
-  const auto at = plans_.find(plan);
-  if (at == plans_.end()) return std::nullopt;
+std::optional<uint32_t> Drift::LookAtLoad(const ModelId& model, uint32_t requests) {
+  const auto at = models_.find(model);
+  if (at == models_.end()) return std::nullopt;
   Watched& watched = at->second;
   const uint32_t now = std::clamp(requests, 1u, wire::kMaxUsers);
   const bool busier = now >= 2 * watched.users, calmer = 2 * now <= watched.users;
@@ -114,9 +142,9 @@ std::optional<uint32_t> Drift::LookAtLoad(const PlanId& plan, uint32_t requests)
   return std::nullopt;
 }
 
-uint32_t Drift::UsersOf(const PlanId& plan) const {
-  const auto at = plans_.find(plan);
-  return at == plans_.end() ? 1 : at->second.users;
+uint32_t Drift::UsersOf(const ModelId& model) const {
+  const auto at = models_.find(model);
+  return at == models_.end() ? 1 : at->second.users;
 }
 
 bool Drift::MayMove(const ModelId& model) const {
@@ -128,15 +156,14 @@ void Drift::Moved(const ModelId& model) {
   moved_at_[model] = context_.now;
 }
 
-void Drift::Keep(const std::function<bool(const PlanId&)>& runs) {
-  std::erase_if(plans_, [&](const auto& entry) { return !runs(entry.first); });
+void Drift::Keep(const std::function<bool(const ModelId&)>& runs) {
+  std::erase_if(models_, [&](const auto& entry) { return !runs(entry.first); });
   std::erase_if(moved_at_, [&](const auto& entry) { return MayMove(entry.first); });
 }
 
-bool UsesUnwilling(const wire::Plan& plan, const std::vector<PlanNode>& nodes) {
-  return std::ranges::any_of(plan.stages, [&](const wire::StagePlan& stage) {
-    const PlanNode* node = NodeOf(nodes, stage.node);
-    return node != nullptr && !(node->share > 0);
+bool UsesUnwilling(const std::vector<wire::Plan>& plans, const std::vector<PlanNode>& nodes) {
+  return std::ranges::any_of(nodes, [&](const PlanNode& node) {
+    return !(node.share > 0) && PlanAt(plans, node.id) != nullptr;
   });
 }
 
@@ -151,16 +178,19 @@ bool SameDivision(const wire::Plan& a, const wire::Plan& b) {
 bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds) {
   const double before = TokenMs(move.shape, move.nodes, move.from, move.users);
   const double after = TokenMs(move.shape, move.nodes, move.to, move.users);
-  if (before < (move.users > 1 ? kGainOfMany : kGain) * after) return false;
+  const bool all_stay = std::ranges::all_of(move.from, [&](const wire::Plan& old) {
+    return std::ranges::any_of(move.to,
+                               [&](const wire::Plan& next) { return SameDivision(old, next); });
+  });
+  const double gain = move.users > 1 && !all_stay ? kGainOfMany : kGain;
+  if (before < gain * after) return false;
   double load_seconds = 0;  // all devices load at once
-  for (const wire::StagePlan& stage : move.to.stages) {
-    const bool stays = std::ranges::any_of(move.from.stages, [&](const wire::StagePlan& old) {
-      return old.node == stage.node && old.layer_begin == stage.layer_begin &&
-             old.layer_end == stage.layer_end && old.shard == stage.shard;
-    });
-    if (stays) continue;
-    const double rate = holds(stage.node) ? kLoadRate : kPullRate;
-    load_seconds = std::max(load_seconds, static_cast<double>(stage.bytes) / rate);
+  for (const wire::Plan& next : move.to) {
+    for (const wire::StagePlan& stage : next.stages) {
+      if (IsThere(move.from, stage)) continue;
+      const double rate = holds(stage.node) ? kLoadRate : kPullRate;
+      load_seconds = std::max(load_seconds, static_cast<double>(stage.bytes) / rate);
+    }
   }
   return (1 - after / before) * kPaybackSeconds >= load_seconds;
 }

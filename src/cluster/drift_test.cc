@@ -172,7 +172,7 @@ TEST_F(DriftTest, AnAnswerGoesOnBehindItsTokensHoweverOftenItMoves) {
 }
 
 // A step reads the weights once for all answers, but computes each one's row: where that is most of
-// the work, two devices side by side are twice as fast.
+// of the work, two devices side by side are twice as fast. What runs stays, and a replica comes.
 TEST_F(DriftTest, AModelThatManyAskIsPlannedForMany) {
   AddDevices({16 * kMiB, 16 * kMiB});
   ModelShape shape = SixLayers();
@@ -188,16 +188,21 @@ TEST_F(DriftTest, AModelThatManyAskIsPlannedForMany) {
   Pass(seconds(8));
   EXPECT_EQ(Now().id, plan_.id) << "a burst";
   Pass(seconds(5));
-  ASSERT_EQ(Now().stages.size(), 2u);
-  const wire::Plan busy = Now();
-  const size_t lead = IndexOf(busy.stages[0].node);
-  ASSERT_EQ(Take<LeadSubmit>(lead).size(), 6u) << "all go on there";
-  for (const wire::Submit& ask : asks)
-    Tell(lead, LeadFinished{.finished = {.request = ask.request}});
+  const auto instances = [&] { return nodes_[0].core->Instances(); };
+  ASSERT_EQ(instances().size(), 2u);
+  for (const InstanceStatus& one : instances())
+    EXPECT_EQ(one.summary.plan.context, plan_.context) << "either answers whatever comes";
+  asks.push_back(Ask());
+  Tell(0, SubmitLocal{asks.back(), SixLayers().id});
+  EXPECT_EQ(Take<LeadSubmit>(1).size(), 1u) << "where nobody is";
+  for (const wire::Submit& ask : asks) {
+    for (size_t lead = 0; lead < 2; ++lead)
+      Tell(lead, LeadFinished{.finished = {.request = ask.request}});
+  }
   Pass(seconds(50));
-  EXPECT_EQ(Now().id, busy.id) << "more may come";
-  Pass(seconds(15));
-  EXPECT_EQ(PlacesOf(Now()).size(), 1u);
+  EXPECT_EQ(instances().size(), 2u) << "more may come";
+  Pass(seconds(20));
+  EXPECT_EQ(Now().id, plan_.id) << "the replica has given its memory back";
 }
 
 TEST_F(DriftTest, WhatIsSaidToBeForOneAnswerStaysSo) {
@@ -302,7 +307,7 @@ TEST(IsWorthItTest, ALoadMustPayWithinAMinute) {
   shape.layer_bytes.assign(6, kGiB);
   const std::vector<PlanNode> nodes = {Device(1, 1), Device(2, 1.08), Device(3, 1.5), Device(4, 9)};
   const auto worth = [&](const PlanNode& to, uint64_t bytes, bool held) {
-    const wire::Plan from = AllOn(nodes[0], bytes), next = AllOn(to, bytes);
+    const std::vector<wire::Plan> from = {AllOn(nodes[0], bytes)}, next = {AllOn(to, bytes)};
     return IsWorthIt({shape, nodes, from, next}, [&](const NodeId&) { return held; });
   };
   EXPECT_FALSE(worth(nodes[1], kMiB, true)) << "hardly faster";
@@ -323,7 +328,22 @@ TEST(IsWorthItTest, AStageThatStaysIsNotLoaded) {
   wire::Plan next = from;
   next.stages[1].node = nodes[2].id;
   next.stages[1].bytes = kGiB;
-  EXPECT_TRUE(IsWorthIt({shape, nodes, from, next}, [](const NodeId&) { return true; }));
+  EXPECT_TRUE(IsWorthIt({shape, nodes, {from}, {next}}, [](const NodeId&) { return true; }));
+}
+
+TEST(IsWorthItTest, AReplicaBesideWhatRunsNeedsLessGain) {
+  ModelShape shape = SixLayers();
+  shape.layer_bytes.assign(6, kGiB);
+  shape.ops_per_token_layer = 10'000'000'000;
+  std::vector<PlanNode> nodes = {Device(1, 10), Device(2, 1.5), Device(3, 12)};
+  nodes[2].prefill_gops = 120;
+  const wire::Plan first = AllOn(nodes[0], kMiB);
+  const auto worth = [&](const std::vector<wire::Plan>& next, uint32_t users) {
+    return IsWorthIt({shape, nodes, {first}, next, users}, [](const NodeId&) { return true; });
+  };
+  EXPECT_TRUE(worth({first, AllOn(nodes[1], kMiB)}, 8));
+  EXPECT_FALSE(worth({AllOn(nodes[2], kMiB)}, 8)) << "a fifth faster";
+  EXPECT_FALSE(worth({first, AllOn(nodes[1], kMiB)}, 1)) << "one answer is no faster";
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ struct PlanMade {
   uint64_t ticket = 0;
   Result<wire::InstanceSummary> result;  // plan and expectation of an instance that is not there
   std::vector<wire::PlanRival> rivals = {};
+  std::vector<wire::PlannedReplica> replicas = {};  // as in wire::PlanReply
 };
 // Keep these on disk instead of the ones before, for RestoreDesired at the next start.
 struct SaveDesired {

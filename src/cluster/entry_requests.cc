@@ -75,19 +75,49 @@ bool EntryRequests::LosesOtherBits(const Request& request) const {
   return best != nullptr && wire::LossOf(best->plan) != wire::LossOf(request.plan);
 }
 
+uint32_t EntryRequests::ActiveAt(const PlanId& plan) const {
+  return static_cast<uint32_t>(std::ranges::count_if(requests_, [&](const auto& item) {
+    return item.second.active && item.second.plan.id == plan;
+  }));
+}
+
+const wire::InstanceSummary* EntryRequests::Choose(const Request& request) const {
+  std::vector<const wire::InstanceSummary*> ready;
+  std::vector<ReplicaLoad> loads;
+  std::vector<PlanId> plans;
+  for (const wire::InstanceSummary* one : desired_.Replicas(request.model)) {
+    const NodeId& lead = one->plan.stages[0].node;
+    if (one->state != wire::InstanceState::kReady || !members_.IsAlive(lead)) continue;
+    if (request.ended == one->plan.id) continue;  // its end is on its way
+    // What its lead has told is of a moment ago: what went there since counts, too.
+    const uint32_t told = one->active_requests + one->queued_requests;
+    ready.push_back(one);
+    plans.push_back(one->plan.id);
+    loads.push_back({.plan = one->plan.id,
+                     .requests = std::max(told, ActiveAt(one->plan.id)),
+                     .speed = one->expected.decode_tokens_per_second,
+                     .here = lead == context_.self()});
+  }
+  if (ready.size() < 2) return ready.empty() ? nullptr : ready[0];
+  const std::vector<TokenId>& prompt = request.submit.prompt;
+  const auto known = hints_.Find(PrefixScope(request.model, request.submit), prompt, plans);
+  return ready[ChooseReplica(loads, known, prompt.size())];
+}
+
 bool EntryRequests::TryDispatch(Request& request) {
   const wire::InstanceSummary* best = desired_.Best(request.model);
   if (best == nullptr) return false;
-  if (request.ended == best->plan.id) return false;  // its end is on its way
-  request.unplaced_since = context_.now;
-  if (best->state != wire::InstanceState::kReady || !members_.IsAlive(best->plan.stages[0].node))
-    return false;
+  // Of one whose end is on its way nothing is to be waited for.
+  if (request.ended != best->plan.id) request.unplaced_since = context_.now;
+  const wire::InstanceSummary* chosen = Choose(request);
+  if (chosen == nullptr) return false;
   CHECK(!request.active);
   if (!request.emitted.empty()) GoOn(request);
   request.active = true;
   request.heard_at = context_.now;
-  request.plan = best->plan;
-  request.submit.plan = best->plan.id;
+  request.plan = chosen->plan;
+  request.submit.plan = chosen->plan.id;
+  hints_.Note(PrefixScope(request.model, request.submit), request.submit.prompt, chosen->plan.id);
   SendToLead(request);
   return true;
 }
@@ -248,9 +278,8 @@ void EntryRequests::End(const RequestId& id, const wire::Cause& cause) {
   CHECK(at != requests_.end() && at->second.active);
   Error error = ErrorOf(cause, &at->second.plan,
                         [this](const NodeId& node) { return members_.NameOf(node); });
-  if (cause.reason == wire::Reason::kMoved) return GoElsewhere(id, {}, std::move(error));
-  if (cause.code == ErrorCode::kDisconnected || cause.reason == wire::Reason::kReplaced)
-    return Lose(id, {}, std::move(error));
+  if (wire::MakesWay(cause.reason)) return GoElsewhere(id, {}, std::move(error));
+  if (cause.code == ErrorCode::kDisconnected) return Lose(id, {}, std::move(error));
   FinishWithError(id, error.code, std::move(error.message));
 }
 
@@ -267,7 +296,7 @@ void EntryRequests::Lose(const RequestId& id, const PlanId& ended, Error error) 
   Wait(request, ended);
 }
 
-// The instance makes way for a better plan, which is not the request's doing.
+// The instance makes way for a better plan, or as a duplicate, which is not the request's doing.
 void EntryRequests::GoElsewhere(const RequestId& id, const PlanId& ended, Error error) {
   if (EndsAtItsLength(id)) return;
   Request& request = requests_.at(id);

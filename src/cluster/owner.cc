@@ -24,9 +24,11 @@ void Owner::Start(PlanChoice choice, const PlanId& replaces) {
   SendAll(instance.plan(), wire::Reserve{instance.plan(), replaces});
 }
 
-void Owner::Replace(const PlanId& plan, PlanChoice choice, const Cause& cause) {
-  End(plan, cause);
-  Start(std::move(choice), plan);
+void Owner::Drain(const PlanId& plan, const Cause& cause) {
+  const auto at = instances_.find(plan);
+  if (at == instances_.end() || at->second.summary.state == InstanceState::kDraining) return;
+  if (!at->second.was_ready) return End(plan, cause);
+  SetState(at->second, InstanceState::kDraining, cause);
 }
 
 void Owner::Adopt(wire::InstanceSummary summary) {
@@ -142,23 +144,18 @@ void Owner::EndModel(const ModelId& model, const Cause& cause) {
   for (const PlanId& plan : plans) End(plan, cause);
 }
 
-// Two nodes had the same model placed at once. Both sides apply the same rule to what they know:
-// READY beats not READY, then the lower owner id. A node only ever ends its own, and one that is
-// not READY never beats one that is, so the two never end each other.
+// Two nodes had the same model placed at once (replicas have one owner). Both sides apply the same
+// rule to what they know: READY beats not READY, then the lower owner id. A node only ever ends its
+// own, and one that is not READY never beats one that is, so the two never end each other.
 void Owner::OnOther(const wire::InstanceSummary& other) {
   if (other.state != InstanceState::kReady && other.state != InstanceState::kReserving &&
       other.state != InstanceState::kLoading) {
     return;
   }
-  for (auto& [id, instance] : instances_) {
-    if (instance.plan().model != other.plan.model || id == other.plan.id ||
-        instance.summary.state == InstanceState::kDraining)
-      continue;
-    if (!Preferred(other, instance.summary)) continue;
-    const Cause why{
-        .reason = Reason::kReplaced, .code = ErrorCode::kOverloaded, .node = other.owner};
-    if (instance.was_ready) return SetState(instance, InstanceState::kDraining, why);
-    return End(id, why);
+  for (const wire::InstanceSummary* own : Of(other.plan.model)) {
+    if (own->plan.id == other.plan.id || !Preferred(other, *own)) continue;
+    Drain(PlanId(own->plan.id),
+          {.reason = Reason::kReplaced, .code = ErrorCode::kOverloaded, .node = other.owner});
   }
 }
 
@@ -254,12 +251,19 @@ void Owner::OnTime() {
   for (auto& [plan, why] : over) End(plan, std::move(why));
 }
 
-const wire::InstanceSummary* Owner::Find(const ModelId& model) const {
+std::vector<const wire::InstanceSummary*> Owner::Of(const ModelId& model) const {
+  std::vector<const wire::InstanceSummary*> all;
   for (const auto& [id, instance] : instances_) {
     if (instance.plan().model == model && instance.summary.state != InstanceState::kDraining)
-      return &instance.summary;
+      all.push_back(&instance.summary);
   }
-  return nullptr;
+  std::ranges::sort(all, [](const auto* a, const auto* b) { return Preferred(*a, *b); });
+  return all;
+}
+
+const wire::InstanceSummary* Owner::Find(const ModelId& model) const {
+  const std::vector<const wire::InstanceSummary*> all = Of(model);
+  return all.empty() ? nullptr : all[0];
 }
 
 const wire::InstanceSummary* Owner::Find(const PlanId& plan) const {

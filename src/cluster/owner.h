@@ -4,6 +4,9 @@
 //   RESERVING ─ all grants ─> LOADING ─ all loaded ─> READY ─ duplicate ─> DRAINING
 //       └── denied, timeout ──────┴── load failed ──────┴── stage lost, unload ──┴─> GONE
 //
+// A model that many ask for may have several: replicas, by their one owner. Instances of one model
+// with different owners are duplicates, which converge.
+//
 // A READY instance whose owner is lost is adopted by its lead, when all its stages are alive.
 #pragma once
 
@@ -32,8 +35,10 @@ class Owner {
 
   // Begins an instance: reservations go out. `replaces`: what the participants give back for it.
   void Start(PlanChoice choice, const PlanId& replaces = {});
-  // Ends an instance and begins the next one of its model in its place.
-  void Replace(const PlanId& plan, PlanChoice choice, const wire::Cause& cause);
+  // Ends an instance as soon as it answers nobody, or after a while; it gets no new requests.
+  void Drain(const PlanId& plan, const wire::Cause& cause);
+  // Ends it now. By value: callers pass the key of what is erased.
+  void End(PlanId plan, wire::Cause cause);
   // Goes on with a READY instance whose owner was lost; this node is its lead.
   void Adopt(wire::InstanceSummary summary);
   // Ends every instance of the model.
@@ -51,7 +56,9 @@ class Owner {
   void OnWake();
   void OnTime();
 
-  const wire::InstanceSummary* Find(const ModelId& model) const;  // a draining one does not count
+  // The instances of a model, READY ones first; a draining one does not count.
+  std::vector<const wire::InstanceSummary*> Of(const ModelId& model) const;
+  const wire::InstanceSummary* Find(const ModelId& model) const;  // the first of them, or null
   const wire::InstanceSummary* Find(const PlanId& plan) const;
   bool empty() const { return instances_.empty(); }
   std::vector<InstanceStatus> Status() const;
@@ -80,7 +87,6 @@ class Owner {
   void SendState(const Instance& instance, const NodeId& participant);
   void SendAll(const wire::Plan& plan, const wire::Message& message);
   void Broadcast(Instance& instance);
-  void End(PlanId plan, wire::Cause cause);  // by value: callers pass the key of what is erased
   Time IdleFor(const Instance& instance) const;
   std::optional<wire::Cause> TimedOut(const Instance& instance) const;
 

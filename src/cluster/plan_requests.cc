@@ -66,7 +66,7 @@ wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest
   std::erase_if(nodes, [&](const PlanNode& node) {
     return std::ranges::find(without, node.id) != without.end();
   });
-  if (const wire::InstanceSummary* running = desired_.Best(request.model))
+  for (const wire::InstanceSummary* running : desired_.Replicas(request.model))
     GiveBack(running->plan, nodes);
   const auto choice = MakePlan(*shape, nodes, options);
   reply.ok = choice.has_value();
@@ -74,6 +74,8 @@ wire::PlanReply PlanRequests::Answer(const NodeId& from, const wire::PlanRequest
     reply.plan = choice->plan;
     reply.expected = ExpectationOf(*choice);
     reply.rivals = choice->rivals;
+    for (const PlanChoice& replica : choice->replicas)
+      reply.replicas.push_back({replica.plan, ExpectationOf(replica)});
   } else {
     reply.cause = PlanCause(choice.error(), *shape, nodes, options);
     reply.cause.detail += members_.Withholding();
@@ -89,7 +91,11 @@ void PlanRequests::OnReply(const NodeId& from, const wire::PlanReply& message) {
   const auto at = asked_.find(message.ticket);
   if (at == asked_.end() || at->second.holder != from) return;
   asked_.erase(at);
-  if (message.ok && !Validate(message.plan)) {
+  const bool valid = Validate(message.plan) &&
+                     std::ranges::all_of(message.replicas, [](const wire::PlannedReplica& replica) {
+                       return Validate(replica.plan).has_value();
+                     });
+  if (message.ok && !valid) {
     wire::PlanReply refusal{.ticket = message.ticket};
     refusal.cause = {.reason = Reason::kInvalidPlan, .code = ErrorCode::kInvalid, .node = from};
     return Finish(refusal);
@@ -103,7 +109,7 @@ void PlanRequests::Finish(const wire::PlanReply& reply) {
         PlanMade{reply.ticket,
                  wire::InstanceSummary{
                      .plan = reply.plan, .owner = reply.plan.owner, .expected = reply.expected},
-                 reply.rivals});
+                 reply.rivals, reply.replicas});
     return;
   }
   const auto names = [this](const NodeId& node) { return members_.NameOf(node); };

@@ -1,6 +1,7 @@
 #include "cluster/planner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/units.h"
 #include "cluster/candidates.h"
@@ -50,8 +51,10 @@ std::unexpected<Error> Refuse(const Search& search) {
               SmallerCache(search, needs(kSmallestKv)));
 }
 
-wire::PlanBasis BasisOf(const Search& search, const Placement& placement, bool alone_fits) {
+wire::PlanBasis BasisOf(const Search& search, const Comparison& found, bool alone_fits) {
   const bool asked = search.options.split != wire::Split::kAuto;
+  const Placement& placement = found.best;
+  if (!found.replicas.empty()) return wire::PlanBasis::kReplicas;
   if (!placement.shards.empty())
     return asked ? wire::PlanBasis::kTensor : wire::PlanBasis::kFasterTensor;
   if (placement.nodes.size() == 1) return wire::PlanBasis::kFastest;
@@ -93,19 +96,38 @@ uint64_t SparePages(const Search& search, const Placement& placement) {
   return spare;
 }
 
-// The context grows to the trained one unless one was asked for, and the pages with it.
-void Grow(Search& search, Placement& placement) {
-  const uint64_t spare = SparePages(search, placement);
+// The context grows to the trained one unless one was asked for, and the pages with it. Replicas
+// have the context that all of them have memory for: any of them answers any request.
+void Grow(Search& search, const std::vector<Placement*>& replicas) {
+  std::vector<uint64_t> most;  // pages
+  for (const Placement* one : replicas) most.push_back(one->pages + SparePages(search, *one));
   if (search.options.context == 0) {
-    const uint64_t most = (placement.pages + spare) * wire::kPagePositions;
+    const uint64_t positions = std::ranges::min(most) * wire::kPagePositions;
     const uint64_t context =
-        std::min<uint64_t>({TrainedContext(search.shape), most, wire::kMaxContext});
+        std::min<uint64_t>({TrainedContext(search.shape), positions, wire::kMaxContext});
     search.context = std::max(search.context, static_cast<uint32_t>(context));
   }
   const uint64_t wanted =
       std::max(wire::PagesOf(search.context) * kDefaultSequences,
                wire::PagesOf(std::min(search.context, kShortSequence)) * kShortSequences);
-  placement.pages = std::max(placement.pages, std::min(wanted, placement.pages + spare));
+  for (size_t i = 0; i < replicas.size(); ++i)
+    replicas[i]->pages = std::max(replicas[i]->pages, std::min(wanted, most[i]));
+}
+
+PlanChoice ChoiceOf(const Search& search, const Comparison& found, wire::PlanBasis basis) {
+  Search grown = search;
+  Comparison placed = found;
+  std::vector<Placement*> all = {&placed.best};
+  for (Placement& replica : placed.replicas) all.push_back(&replica);
+  Grow(grown, all);
+  PlanChoice choice;
+  for (Placement* one : all) {
+    PlanChoice& part = one == all[0] ? choice : choice.replicas.emplace_back();
+    part.basis = basis;
+    part.plan = BuildPlan(grown, *one);
+    part.prediction = std::move(one->prediction);
+  }
+  return choice;
 }
 
 Result<void> CheckTensorSplit(const ModelShape& shape, const PlanOptions& options) {
@@ -178,12 +200,11 @@ Search SearchFor(const ModelShape& shape, const std::vector<PlanNode>& nodes,
 Comparison CompareAll(const Search& search) {
   Comparison least = Compare(search, search.page_choices.back());
   if (!least.best.valid()) return least;
-  const double worth = ValueOf(search, least.best.prediction) / kWorthMoreNodes;
+  const double worth = least.value / kWorthMoreNodes;
   for (const uint64_t pages : search.page_choices) {
     if (pages == search.page_choices.back()) break;
     Comparison found = Compare(search, pages);
-    if (found.best.valid() && found.best.nodes.size() <= least.best.nodes.size() &&
-        ValueOf(search, found.best.prediction) >= worth)
+    if (found.best.valid() && found.devices() <= least.devices() && found.value >= worth)
       return found;
   }
   return least;
@@ -210,17 +231,13 @@ Result<PlanChoice> PlanOver(const ModelShape& model, const std::vector<PlanNode>
       if (!found.best.valid()) found = CompareAll(search);
       break;
   }
-  Placement& best = found.best;
-  if (!best.valid()) return Refuse(search);
+  if (!found.best.valid()) return Refuse(search);
   const bool alone_fits = std::ranges::any_of(found.rivals, [](const wire::PlanRival& rival) {
     return rival.nodes.size() == 1 && rival.decode_tokens_per_second > 0;
   });
-  if (found.rivals.empty()) found.rivals = {RivalOf(search, best, wire::RivalFate::kChosen)};
-  PlanChoice choice{.basis = BasisOf(search, best, alone_fits), .rivals = std::move(found.rivals)};
-  Search grown = search;
-  Grow(grown, best);
-  choice.plan = BuildPlan(grown, best);
-  choice.prediction = std::move(best.prediction);
+  if (found.rivals.empty()) found.rivals = {RivalOf(search, found.best, wire::RivalFate::kChosen)};
+  PlanChoice choice = ChoiceOf(search, found, BasisOf(search, found, alone_fits));
+  choice.rivals = std::move(found.rivals);
   return choice;
 }
 
@@ -249,6 +266,30 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
                              options.kv_type);
   for (const PlanNode& node : nodes) cause.available += node.memory_available;
   return cause;
+}
+
+std::vector<PlanChoice> EachReplica(PlanChoice choice) {
+  std::vector<PlanChoice> all = std::exchange(choice.replicas, {});
+  all.insert(all.begin(), std::move(choice));
+  return all;
+}
+
+uint32_t UsersOf(const PlanChoice& choice) {
+  uint32_t users = choice.prediction.users;
+  for (const PlanChoice& replica : choice.replicas) users += replica.prediction.users;
+  return users;
+}
+
+std::vector<uint32_t> ShareUsers(const std::vector<double>& speeds, uint32_t users) {
+  std::vector<uint32_t> shares(speeds.size());
+  for (uint32_t user = 0; user < users; ++user) {
+    size_t best = 0;
+    for (size_t i = 1; i < speeds.size(); ++i) {
+      if ((shares[i] + 1) * speeds[best] < (shares[best] + 1) * speeds[i]) best = i;
+    }
+    ++shares[best];
+  }
+  return shares;
 }
 
 wire::Expectation ExpectationOf(const PlanChoice& choice) {

@@ -1,8 +1,8 @@
-// Where a model is placed: on one node, as layers over several in any order, or as a part of each
-// layer on several, whichever is predicted fastest for what the model is used for; further nodes
-// only where they gain enough. What was compared, the prediction and why are part of the answer, so
-// that they can be told and compared with the measurement; a refusal lists required and available
-// memory.
+// Where a model is placed: on one node, as layers over several in any order, as a part of each
+// layer on several, or whole on each of several, whichever is predicted fastest for what the model
+// is used for; further nodes only where they gain enough. What was compared, the prediction and why
+// are part of the answer, so that they can be told and compared with the measurement; a refusal
+// lists required and available memory.
 //
 // Thread: pure, any thread. Cost, of a release build: tens of milliseconds for 8 nodes, below 1 s
 // for 32 (docs/performance.md).
@@ -144,6 +144,9 @@ inline constexpr double kWorthMoreNodes = 1.1;
 // quarter less than was predicted (docs/performance.md): one that is not asked for must promise so
 // much more than other plans do.
 inline constexpr double kWorthSplitting = 1.3;
+// The whole model on a further node must add so much to what the others give together: it takes
+// memory there, and a load.
+inline constexpr double kWorthReplica = 1.05;
 // So many of kShortSequence positions (or of the context, if that is less) at least, where half of
 // the memory that is left holds them: chats are more often many than long.
 inline constexpr uint32_t kShortSequences = 32;
@@ -165,7 +168,14 @@ struct PlanChoice {
   Prediction prediction;
   wire::PlanBasis basis = wire::PlanBasis::kUnknown;
   std::vector<wire::PlanRival> rivals;  // what was compared: the best few of each kind
+  // Where the model runs several times, the others, the fastest first. Each prediction, that of the
+  // first one included, is for its share of the users; all have the same context.
+  std::vector<PlanChoice> replicas = {};
 };
+// The placements of a choice one by one, none with replicas.
+std::vector<PlanChoice> EachReplica(PlanChoice choice);
+// Answers at once that a choice was predicted for.
+uint32_t UsersOf(const PlanChoice& choice);
 // Of each kind, for display.
 inline constexpr size_t kMostRivals = 16;
 
@@ -181,6 +191,11 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
                       const std::vector<PlanNode>& nodes, const PlanOptions& options);
 
 wire::Expectation ExpectationOf(const PlanChoice& choice);
+
+// How many of the answers go to each of several instances: the next one always to where (what is
+// there + 1) / speed is least, as entry nodes send them (replicas.h). `speeds`: tokens/s of one
+// answer, > 0.
+std::vector<uint32_t> ShareUsers(const std::vector<double>& speeds, uint32_t users);
 
 // Positions that KV is reserved for, of a layer that attends to all and of one with a window.
 struct KvPositions {

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "base/units.h"
 #include "wire/plan.h"
@@ -478,22 +480,86 @@ TEST(PlannerTest, PausesOfOneDeviceAreTheOthersWork) {
   EXPECT_EQ(Place(Shape(), nodes).plan.stages.size(), 1u);
 }
 
-// One answer is fastest on one node; many want every node to have something to do.
+// One answer is fastest on one node; many want every node to have something to do. Where no node
+// holds the whole model, that is layers.
 TEST(PlannerTest, ManyAnswersWantLayersOverTheNodes) {
-  const std::vector<PlanNode> nodes = Equals(2, 0.4);
+  std::vector<PlanNode> nodes = Equals(2, 0.4);
   EXPECT_EQ(Place(Shape(), nodes).plan.stages.size(), 1u);
+  nodes[1].memory_available = 700 * kMiB;
   const PlanChoice many = Place(Shape(), nodes, {.use = wire::Use::kThroughput, .users = 4});
   EXPECT_EQ(many.basis, wire::PlanBasis::kFasterLayers);
   EXPECT_EQ(many.plan.stages.size(), 2u);
   EXPECT_EQ(many.prediction.users, 4u);
   EXPECT_GT(many.prediction.total_tokens_per_second, many.prediction.decode_tokens_per_second);
-  // Whole answers on both would do it too, and is told.
-  EXPECT_EQ(FateOf(many, 2, wire::Split::kAuto), wire::RivalFate::kNotRun);
+  EXPECT_TRUE(many.replicas.empty());
+  EXPECT_EQ(FateOf(many, 2, wire::Split::kAuto), wire::RivalFate::kUnspecified);
   EXPECT_EQ(Place(Shape(), nodes, {.users = 4}).plan.stages.size(), 2u) << "by their number";
   EXPECT_EQ(Place(Shape(), nodes, {.use = wire::Use::kLatency, .users = 4}).plan.stages.size(), 1u);
   EXPECT_GE(many.plan.kv_pages, 4 * wire::PagesOf(many.plan.context));
   EXPECT_EQ(MakePlan(Shape(), nodes, {.users = wire::kMaxUsers + 1}).error().code,
             ErrorCode::kInvalid);
+}
+
+// Whole models side by side: as fast as layers over the nodes, and no network between them.
+TEST(PlannerTest, ManyAnswersWantTheWholeModelOnEachNodeThatHoldsIt) {
+  std::vector<PlanNode> nodes = Equals(3, 0.4);
+  const PlanChoice many = Place(Shape(), nodes, {.use = wire::Use::kThroughput, .users = 6});
+  EXPECT_EQ(many.basis, wire::PlanBasis::kReplicas);
+  ASSERT_EQ(many.replicas.size(), 2u);
+  EXPECT_EQ(UsersOf(many), 6u);
+  std::set<NodeId> used;
+  double total = 0;
+  for (const PlanChoice& one : EachReplica(many)) {
+    EXPECT_TRUE(Validate(one.plan));
+    ASSERT_EQ(one.plan.stages.size(), 1u);
+    used.insert(one.plan.stages[0].node);
+    EXPECT_EQ(one.prediction.users, 2u);
+    EXPECT_EQ(one.plan.context, many.plan.context);
+    total += one.prediction.total_tokens_per_second;
+  }
+  EXPECT_EQ(used.size(), 3u);
+  EXPECT_EQ(FateOf(many, 3, wire::Split::kAuto), wire::RivalFate::kChosen);
+  EXPECT_NEAR(many.rivals[0].total_tokens_per_second, total, 1e-9);
+  EXPECT_EQ(Place(Shape(), nodes, {.users = 2}).replicas.size(), 1u) << "two need no third";
+  EXPECT_TRUE(Place(Shape(), nodes, {.use = wire::Use::kLatency, .users = 6}).replicas.empty());
+  EXPECT_TRUE(Place(Shape(), nodes).replicas.empty());
+}
+
+// A replica has the context that all have memory for: any of them answers any request.
+TEST(PlannerTest, ReplicasHaveTheContextOfTheSmallest) {
+  ModelShape shape = Shape();
+  shape.trained_context = 131072;
+  shape.kv_bytes_per_position = {4096, 8192};
+  std::vector<PlanNode> nodes = Equals(2, 0.4);
+  nodes[0].memory_available = 32 * kGiB;
+  const PlanChoice many = Place(shape, nodes, {.users = 4});
+  ASSERT_EQ(many.replicas.size(), 1u);
+  EXPECT_EQ(many.plan.context, many.replicas[0].plan.context);
+  EXPECT_LT(many.plan.context, 131072u);
+  EXPECT_GT(many.plan.kv_pages, many.replicas[0].plan.kv_pages);
+  for (const PlanChoice& one : EachReplica(many)) {
+    for (const PlanNode& node : nodes) {
+      if (node.id == one.plan.stages[0].node)
+        EXPECT_LE(one.plan.stages[0].bytes, node.memory_available);
+    }
+  }
+}
+
+TEST(PlannerTest, NodesWhoseReplicaAddsLittleOrDoesNotFitAreLeftOut) {
+  std::vector<PlanNode> nodes = Equals(4, 0.4);
+  nodes[2].decode_gbps = 0.2;
+  nodes[2].prefill_gops = 2;
+  nodes[3].memory_available = 300 * kMiB;
+  const PlanChoice many = Place(Shape(), nodes, {.users = 8});
+  EXPECT_EQ(many.replicas.size(), 1u);
+  EXPECT_EQ(FateOf(many, 2, wire::Split::kAuto), wire::RivalFate::kChosen);
+  EXPECT_NE(FateOf(many, 3, wire::Split::kAuto), wire::RivalFate::kUnspecified)
+      << "told with the slow one";
+  const auto small = std::ranges::find_if(many.rivals, [&](const wire::PlanRival& rival) {
+    return rival.nodes == std::vector<NodeId>{nodes[3].id};
+  });
+  ASSERT_NE(small, many.rivals.end());
+  EXPECT_EQ(small->fate, wire::RivalFate::kNoMemory);
 }
 
 // The direct way is long, the one over the third node short.

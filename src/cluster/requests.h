@@ -15,13 +15,15 @@
 #include "cluster/context.h"
 #include "cluster/desired_models.h"
 #include "cluster/members.h"
+#include "cluster/replicas.h"
 #include "cluster/reservations.h"
 
 namespace exo::cluster {
 
 // The entry's side: waiting (for an instance) ─> active (at a lead) ─> finished. A request whose
 // instance is lost waits once more, and goes on behind the tokens that were passed on; so does one
-// whose instance makes way for a better plan, however often.
+// whose instance makes way for a better plan, however often. Of replicas each request goes to one
+// (replicas.h).
 class EntryRequests {
  public:
   EntryRequests(Context& context, Members& members, DesiredModels& desired)
@@ -59,6 +61,9 @@ class EntryRequests {
   };
   bool LostAdapters(const Request& request) const;
   bool LosesOtherBits(const Request& request) const;
+  // The instance that the request goes to now; null: none is ready for it.
+  const wire::InstanceSummary* Choose(const Request& request) const;
+  uint32_t ActiveAt(const PlanId& plan) const;
   bool TryDispatch(Request& request);
   static void GoOn(Request& request);
   static bool CanGoOn(const Request& request);
@@ -75,6 +80,7 @@ class EntryRequests {
   Members& members_;
   DesiredModels& desired_;
   std::map<RequestId, Request> requests_;
+  PrefixHints hints_;
 };
 
 // The lead's side.

@@ -197,7 +197,7 @@ void Reservations::Stop(Reservation& reservation, Cause cause) {
   context_.Emit(StopInstance{plan, cause});
   notices_.push_back({.plan = plan,
                       .serving = false,
-                      .moved = cause.reason == Reason::kMoved,
+                      .moved = wire::MakesWay(cause.reason),
                       .error = std::move(error)});
 }
 

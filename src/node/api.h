@@ -300,6 +300,7 @@ struct ModelView {
   bool held = true;                             // a device that is here has its file
   std::vector<std::string> names = {};          // further ones here, of copies of the file
   std::string base = "";                        // of a preset: the model that it is made from
+  uint32_t replicas = 0;                        // instances that are ready
 };
 // Where a model's file lies.
 struct ModelPlace {
@@ -356,15 +357,23 @@ struct PlanHop {
   double rtt_ms = 0;
   double mbps = 0;  // 0: not known
 };
-struct PlanView {
+// One of the placements that a model runs as.
+struct ReplicaView {
   wire::Plan plan;
   wire::Expectation expected;
+  std::vector<std::string> node_names;  // one per stage
+  std::vector<PlanHop> hops;
+};
+struct PlanView {
+  wire::Plan plan;             // where the model runs several times, the fastest one
+  wire::Expectation expected;  // of all together: users and total_tokens_per_second
   std::string reason;
   std::vector<std::string> node_names;  // one per stage
   bool was_running = false;             // of Load: where it is, nobody placed it anew
   // What the planner knows of the devices, and what came of each placement that it looked at.
   std::vector<PlanDevice> devices = {};
   std::vector<PlanHop> hops = {};
+  std::vector<ReplicaView> replicas = {};  // the others, where the model runs several times
   std::vector<wire::PlanRival> rivals = {};
   std::vector<std::string> explanation = {};  // the rivals in sentences
 };
@@ -470,9 +479,10 @@ struct NodeMetrics {
   uint64_t prompt_tokens = 0;
   uint64_t cached_tokens = 0;  // of the prompts
   uint64_t generated_tokens = 0;
-  uint64_t nodes_alive = 0;  // with this one
-  uint64_t instances_ready = 0;
-  uint64_t memory_budget = 0;  // bytes
+  uint64_t nodes_alive = 0;                             // with this one
+  uint64_t instances_ready = 0;                         // models, however often each runs
+  std::map<std::string, uint64_t> replicas_ready = {};  // by name: how often
+  uint64_t memory_budget = 0;                           // bytes
   uint64_t memory_reserved = 0;
   uint64_t log_lines_lost = 0;  // standard error did not take them
   // The prefix store on disk; all zero without one.

@@ -26,6 +26,7 @@ void NoteInstance(const wire::InstanceSummary& instance, ModelView& view) {
   view.draft = instance.plan.draft ? instance.plan.draft->name : "";
   if (instance.state == wire::InstanceState::kReady) {
     view.state = "ready";
+    ++view.replicas;
   } else if (view.state.empty()) {
     view.state = "loading";
   }
@@ -149,11 +150,13 @@ void NodeImpl::PlanWithParts(cluster::PlanModel event, const Placing& placing,
     plans_[chosen.ticket] = [this, done, model = chosen.model](cluster::PlanMade made) {
       if (!made.result) return done(std::unexpected(made.result.error()));
       std::vector<cluster::PlanNode> nodes = core_->PlannerNodes();
-      const auto running = RunningPlan(model);
-      if (running) cluster::GiveBack(*running, nodes);
-      PlanView view = MakePlanView(made.result->plan, made.result->expected, std::move(made.rivals),
-                                   nodes, Names());
-      if (running) MarkRunning(view, *running, Names());
+      const std::vector<wire::Plan> running = RunningPlans(model);
+      for (const wire::Plan& plan : running) cluster::GiveBack(plan, nodes);
+      std::vector<wire::PlannedReplica> replicas = std::move(made.replicas);
+      replicas.insert(replicas.begin(),
+                      wire::PlannedReplica{made.result->plan, made.result->expected});
+      PlanView view = MakePlanView(replicas, std::move(made.rivals), nodes, Names());
+      if (!running.empty()) MarkRunning(view, running, Names());
       done(std::move(view));
     };
     Feed(std::move(chosen));
@@ -248,7 +251,7 @@ void NodeImpl::Load(std::string model, const Placing& asked,
       wire::Expectation expected;
       for (const cluster::InstanceStatus& instance : core_->Instances())
         if (instance.summary.plan.id == plan->id) expected = instance.summary.expected;
-      PlanView view = MakePlanView(*plan, expected, {}, core_->PlannerNodes(), Names());
+      PlanView view = MakePlanView({{*plan, expected}}, {}, core_->PlannerNodes(), Names());
       view.was_running = was_running;
       done(std::move(view));
     };

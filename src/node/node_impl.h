@@ -227,7 +227,8 @@ class NodeImpl final : public Node,
   Shape ShapeOfSettings(const ModelId& model) const;
   Shape ShapeFor(const ModelId& model, const Placing& placing) const;
   uint32_t TrainedContext(const ModelId& model) const;  // 0: unknown
-  // The instance of this model that runs or is being loaded, if any.
+  // The instances of this model that run or are being loaded, and one of them, if any.
+  std::vector<wire::Plan> RunningPlans(const ModelId& model) const;
   std::optional<wire::Plan> RunningPlan(const ModelId& model) const;
   void Ensure(const ModelId& model, const Placing& placing,
               std::function<void(Result<wire::Plan>)> done) override;

@@ -1,4 +1,6 @@
 // Figures of the node for monitoring.
+#include <set>
+
 #include "node/node_impl.h"
 #include "sys/standard_streams.h"
 
@@ -30,8 +32,13 @@ NodeMetrics NodeImpl::Metrics() const {
   metrics.led_requests = led_steps_.requests;
   AddDeviceMetrics(metrics);
   AddLeadMetrics(metrics);
-  for (const cluster::InstanceStatus& instance : core_->Instances())
-    metrics.instances_ready += instance.summary.state == wire::InstanceState::kReady;
+  std::set<ModelId> models;
+  for (const cluster::InstanceStatus& instance : core_->Instances()) {
+    if (instance.summary.state != wire::InstanceState::kReady) continue;
+    models.insert(instance.summary.plan.model);
+    ++metrics.replicas_ready[instance.summary.plan.model_name];
+  }
+  metrics.instances_ready = models.size();
   return metrics;
 }
 

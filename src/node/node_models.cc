@@ -193,13 +193,20 @@ void NodeImpl::PullVocabulary(const ModelId& model, std::vector<net::ConnectOpti
   if (!begun) done(Fail(ErrorCode::kOverloaded, "too many models are being asked for"));
 }
 
-std::optional<wire::Plan> NodeImpl::RunningPlan(const ModelId& model) const {
+std::vector<wire::Plan> NodeImpl::RunningPlans(const ModelId& model) const {
+  std::vector<wire::Plan> plans;
   for (const cluster::InstanceStatus& instance : core_->Instances()) {
     const wire::InstanceSummary& summary = instance.summary;
     if (summary.plan.model == model && summary.state <= wire::InstanceState::kReady)
-      return summary.plan;
+      plans.push_back(summary.plan);
   }
-  return std::nullopt;
+  return plans;
+}
+
+std::optional<wire::Plan> NodeImpl::RunningPlan(const ModelId& model) const {
+  const std::vector<wire::Plan> plans = RunningPlans(model);
+  if (plans.empty()) return std::nullopt;
+  return plans[0];
 }
 
 uint32_t NodeImpl::TrainedContext(const ModelId& model) const {

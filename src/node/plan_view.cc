@@ -25,18 +25,49 @@ std::vector<PlanHop> HopsOf(const wire::Plan& plan, const std::vector<cluster::P
   return hops;
 }
 
+std::vector<std::string> NamesOf(const wire::Plan& plan, const cluster::NameOf& name_of) {
+  std::vector<std::string> names;
+  for (const wire::StagePlan& stage : plan.stages) names.push_back(name_of(stage.node));
+  return names;
+}
+
+// What a plan that runs, or several side by side, are compared as.
+wire::PlanRival RivalOf(const std::vector<wire::Plan>& plans) {
+  wire::PlanRival rival;
+  for (const wire::Plan& plan : plans) {
+    for (const wire::StagePlan& stage : plan.stages) rival.nodes.push_back(stage.node);
+  }
+  if (plans.size() == 1 && rival.nodes.size() > 1)
+    rival.split = IsSharded(plans[0]) ? wire::Split::kTensor : wire::Split::kLayer;
+  return rival;
+}
+
+// The same devices, divided in the same way; replicas have no order.
+bool SamePlacement(const wire::PlanRival& a, const wire::PlanRival& b) {
+  if (a.split != b.split) return false;
+  return a.split == wire::Split::kAuto ? std::ranges::is_permutation(a.nodes, b.nodes)
+                                       : a.nodes == b.nodes;
+}
+
 }  // namespace
 
-PlanView MakePlanView(const wire::Plan& plan, const wire::Expectation& expected,
+PlanView MakePlanView(const std::vector<wire::PlannedReplica>& replicas,
                       std::vector<wire::PlanRival> rivals,
                       const std::vector<cluster::PlanNode>& nodes, const cluster::NameOf& name_of) {
+  const wire::Plan& plan = replicas[0].plan;
   PlanView view{.plan = plan,
-                .expected = expected,
-                .reason = cluster::DescribePlacement(plan, expected, name_of),
+                .expected = cluster::ExpectationOf(replicas),
+                .reason = cluster::DescribeReplicas(replicas, name_of),
+                .node_names = NamesOf(plan, name_of),
                 .hops = HopsOf(plan, nodes),
                 .rivals = std::move(rivals),
                 .explanation = {}};
-  for (const wire::StagePlan& stage : plan.stages) view.node_names.push_back(name_of(stage.node));
+  for (size_t i = 1; i < replicas.size(); ++i) {
+    view.replicas.push_back({.plan = replicas[i].plan,
+                             .expected = replicas[i].expected,
+                             .node_names = NamesOf(replicas[i].plan, name_of),
+                             .hops = HopsOf(replicas[i].plan, nodes)});
+  }
   for (const cluster::PlanNode& node : nodes) {
     view.devices.push_back({.id = node.id,
                             .name = node.name,
@@ -50,14 +81,11 @@ PlanView MakePlanView(const wire::Plan& plan, const wire::Expectation& expected,
   return view;
 }
 
-void MarkRunning(PlanView& view, const wire::Plan& running, const cluster::NameOf& name_of) {
-  wire::PlanRival itself{.split = IsSharded(running) ? wire::Split::kTensor : wire::Split::kLayer};
-  for (const wire::StagePlan& stage : running.stages) itself.nodes.push_back(stage.node);
-  const auto is_itself = [&](const wire::PlanRival& rival) {
-    return rival.nodes == itself.nodes && rival.fate != wire::RivalFate::kNotRun &&
-           (itself.nodes.size() == 1 || rival.split == itself.split);
-  };
-  const auto found = std::ranges::find_if(view.rivals, is_itself);
+void MarkRunning(PlanView& view, const std::vector<wire::Plan>& running,
+                 const cluster::NameOf& name_of) {
+  const wire::PlanRival itself = RivalOf(running);
+  const auto found = std::ranges::find_if(
+      view.rivals, [&](const wire::PlanRival& rival) { return SamePlacement(rival, itself); });
   if (found != view.rivals.end()) {
     view.explanation[static_cast<size_t>(found - view.rivals.begin())] += "; running now";
     return;

@@ -12,12 +12,14 @@
 namespace exo::node {
 
 // `nodes`: what was planned with.
-PlanView MakePlanView(const wire::Plan& plan, const wire::Expectation& expected,
+// `replicas`: one placement, or all that run side by side, the fastest first.
+PlanView MakePlanView(const std::vector<wire::PlannedReplica>& replicas,
                       std::vector<wire::PlanRival> rivals,
                       const std::vector<cluster::PlanNode>& nodes, const cluster::NameOf& name_of);
 
 // Says in the view's explanation which placement is the one that runs; adds it where it was not
-// compared.
-void MarkRunning(PlanView& view, const wire::Plan& running, const cluster::NameOf& name_of);
+// compared. `running`: of one instance, or of each replica.
+void MarkRunning(PlanView& view, const std::vector<wire::Plan>& running,
+                 const cluster::NameOf& name_of);
 
 }  // namespace exo::node

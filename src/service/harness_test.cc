@@ -415,6 +415,7 @@ class FakeApi final : public node::Api {
                      .within = {8, 10, 10, 10}},
             .requests_active = 2,
             .generated_tokens = 1234,
+            .replicas_ready = {{"tiny", 2}},
             .memory_budget = uint64_t{1} << 40,
             .log_lines_lost = 3,
             .prefix_store_bytes = 8 << 20,

@@ -123,7 +123,7 @@ Offset<fb::Expectation> WriteExpectation(Builder& b, const Expectation& value) {
 }
 void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   if (from == nullptr) return;
-  r.Enum(from->basis(), PlanBasis::kFasterLayers, PlanBasis::kUnknown, to.basis);
+  r.Enum(from->basis(), PlanBasis::kReplicas, PlanBasis::kUnknown, to.basis);
   r.Finite(from->decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
   r.Finite(from->prefill_tokens_per_second(), to.prefill_tokens_per_second, "tokens per second");
   r.Finite(from->ttft_ms(), to.ttft_ms, "ttft_ms");
@@ -148,13 +148,22 @@ void ReadRival(Reader& r, const fb::PlanRival& from, PlanRival& to) {
   r.List(from.nodes(), to.nodes, "nodes", kMaxStages,
          [&](const fb::Id32& one, NodeId& value) { r.Id(&one, value); });
   r.Enum(from.split(), Split::kTensor, Split::kAuto, to.split);
-  r.Enum(from.fate(), RivalFate::kNotRun, RivalFate::kUnspecified, to.fate);
+  r.Enum(from.fate(), RivalFate::kTooFewParts, RivalFate::kUnspecified, to.fate);
   r.Finite(from.decode_tokens_per_second(), to.decode_tokens_per_second, "tokens per second");
   r.Finite(from.total_tokens_per_second(), to.total_tokens_per_second, "tokens per second");
   r.Finite(from.ttft_ms(), to.ttft_ms, "ttft_ms");
   r.Id(from.short_of(), to.short_of);
   to.needed = from.needed();
   to.available = from.available();
+}
+
+Offset<fb::PlannedReplica> WriteReplica(Builder& b, const PlannedReplica& value) {
+  const auto plan = WritePlan(b, value.plan);
+  return fb::CreatePlannedReplica(b, plan, WriteExpectation(b, value.expected));
+}
+void ReadReplica(Reader& r, const fb::PlannedReplica& from, PlannedReplica& to) {
+  ReadPlan(r, from.plan(), to.plan);
+  ReadExpectation(r, from.expected(), to.expected);
 }
 
 }  // namespace
@@ -378,7 +387,8 @@ Offset<fb::PlanReply> Write(Builder& b, const PlanReply& value) {
   const auto plan = WritePlan(b, value.plan);
   const auto expected = WriteExpectation(b, value.expected);
   const auto rivals = Tables<fb::PlanRival>(b, value.rivals, kMaxRivals, WriteRival);
-  return fb::CreatePlanReply(b, value.ticket, value.ok, cause, plan, expected, rivals);
+  const auto replicas = Tables<fb::PlannedReplica>(b, value.replicas, kMaxReplicas, WriteReplica);
+  return fb::CreatePlanReply(b, value.ticket, value.ok, cause, plan, expected, rivals, replicas);
 }
 void Read(Reader& r, const fb::PlanReply& from, PlanReply& to) {
   to.ticket = from.ticket();
@@ -388,6 +398,8 @@ void Read(Reader& r, const fb::PlanReply& from, PlanReply& to) {
   ReadExpectation(r, from.expected(), to.expected);
   r.List(from.rivals(), to.rivals, "rivals", kMaxRivals,
          [&](const fb::PlanRival& one, PlanRival& value) { ReadRival(r, one, value); });
+  r.List(from.replicas(), to.replicas, "replicas", kMaxReplicas,
+         [&](const fb::PlannedReplica& one, PlannedReplica& value) { ReadReplica(r, one, value); });
 }
 
 }  // namespace exo::wire::internal

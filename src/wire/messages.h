@@ -330,6 +330,10 @@ enum class Reason : uint8_t {
   kMoved = 21,           // divided anew, since `node` has become another, or without one the number
                          // of answers at once: its requests go on there
 };
+// What was answered goes on at another instance, which is there or comes.
+constexpr bool MakesWay(Reason reason) {
+  return reason == Reason::kMoved || reason == Reason::kReplaced;
+}
 struct Cause {
   Reason reason = Reason::kUnspecified;
   ErrorCode code = ErrorCode::kDisconnected;
@@ -413,6 +417,7 @@ enum class PlanBasis : uint8_t {
   kTensor = 4,        // each layer over all nodes, as asked
   kFasterTensor = 5,  // each layer over several nodes, predicted faster than any one of them
   kFasterLayers = 6,  // layers over several nodes, likewise
+  kReplicas = 7,      // the whole model on several nodes: more tokens of many answers in all
 };
 struct Expectation {
   PlanBasis basis = PlanBasis::kUnknown;
@@ -550,7 +555,6 @@ enum class RivalFate : uint8_t {
   kNoMemory = 4,       // at `short_of`: bytes needed and available
   kGuest = 5,          // `short_of` is a guest and would see the text
   kTooFewParts = 6,    // the layers have fewer parts than there are nodes
-  kNotRun = 7,         // no version runs it yet: replicas
 };
 struct PlanRival {
   std::vector<NodeId> nodes;  // in the order of their stages
@@ -564,6 +568,11 @@ struct PlanRival {
   uint64_t available = 0;
   friend bool operator==(const PlanRival&, const PlanRival&) = default;
 };
+struct PlannedReplica {
+  Plan plan;
+  Expectation expected;
+  friend bool operator==(const PlannedReplica&, const PlannedReplica&) = default;
+};
 struct PlanReply {
   uint64_t ticket = 0;
   bool ok = false;
@@ -571,6 +580,8 @@ struct PlanReply {
   Plan plan;
   Expectation expected;
   std::vector<PlanRival> rivals;  // the chosen one first
+  // Where the model runs several times, the others: each is asked for its share of the users.
+  std::vector<PlannedReplica> replicas;
   friend bool operator==(const PlanReply&, const PlanReply&) = default;
 };
 

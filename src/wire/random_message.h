@@ -128,10 +128,10 @@ class RandomMessage {
         v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft, v.codec);
   }
   void Fill(Reason& v) { FillEnum(v, Reason::kMoved); }
-  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kFasterLayers); }
+  void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kReplicas); }
   void Fill(Codec& v) { FillEnum(v, Codec::kInt4); }
   void Fill(Use& v) { FillEnum(v, Use::kThroughput); }
-  void Fill(RivalFate& v) { FillEnum(v, RivalFate::kNotRun); }
+  void Fill(RivalFate& v) { FillEnum(v, RivalFate::kTooFewParts); }
   void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
@@ -160,7 +160,10 @@ class RandomMessage {
     All(v.nodes, v.split, v.fate, v.decode_tokens_per_second, v.total_tokens_per_second, v.ttft_ms,
         v.short_of, v.needed, v.available);
   }
-  void Fill(PlanReply& v) { All(v.ticket, v.ok, v.cause, v.plan, v.expected, v.rivals); }
+  void Fill(PlannedReplica& v) { All(v.plan, v.expected); }
+  void Fill(PlanReply& v) {
+    All(v.ticket, v.ok, v.cause, v.plan, v.expected, v.rivals, v.replicas);
+  }
   void Fill(Reserve& v) { All(v.plan, v.replaces); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
   void Fill(Commit& v) { Fill(v.plan); }

@@ -34,10 +34,12 @@ void World::Work() {
   const uint64_t dice = rng_.Below(100);
   if (dice < 25) {
     const bool splits = Chance(0.3);
+    const bool many = Chance(0.4);
     const auto split = next_ticket_ % 2 == 0 ? wire::Split::kLayer : wire::Split::kTensor;
     Ask(node, EnsureModel{.ticket = next_ticket_++,
                           .model = model.id,
-                          .split = splits ? split : wire::Split::kAuto});
+                          .split = splits ? split : wire::Split::kAuto,
+                          .use = many ? wire::Use::kThroughput : wire::Use::kAuto});
   } else if (dice < 28) {
     Ask(node, UnloadModel{.ticket = next_ticket_++, .model = model.id});
   } else if (dice < 30) {
@@ -207,13 +209,20 @@ void World::CheckQuiet() {
       }
     }
     std::set<PlanId> ready;
-    std::set<ModelId> models;
-    for (const InstanceStatus& instance : node.core->Instances()) {
+    std::map<ModelId, const wire::InstanceSummary*> models;
+    const std::vector<InstanceStatus> instances = node.core->Instances();
+    for (const InstanceStatus& instance : instances) {
       if (instance.summary.state != wire::InstanceState::kReady) continue;
       ready.insert(instance.summary.plan.id);
       if (instance.owned && instance.summary.plan.owner != node.id) ++result_.adopted;
-      if (!models.insert(instance.summary.plan.model).second)
-        return Fail("two instances of one model");
+      const auto [first_of, alone] =
+          models.try_emplace(instance.summary.plan.model, &instance.summary);
+      if (alone) continue;
+      ++result_.replicas;
+      if (first_of->second->owner != instance.summary.owner)
+        return Fail("two instances of one model with different owners");
+      if (first_of->second->plan.context != instance.summary.plan.context)
+        return Fail("two replicas with different contexts");
     }
     if (&node == &nodes_[0]) first = ready;
     if (ready != first)

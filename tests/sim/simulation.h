@@ -37,6 +37,7 @@ struct SimResult {
   uint64_t tokens = 0;
   uint64_t placed = 0;                    // StartServing at leads
   uint64_t moved = 0;                     // stages of plans that made way for better ones
+  uint64_t replicas = 0;                  // beyond a model's first, at the end
   uint64_t adopted = 0;                   // instances that run without their first owner at the end
   uint64_t restored = 0, lost_pages = 0;  // rows and pages of the prefix stores
   uint64_t refuted = 0;                   // guesses that further steps in flight built on
@@ -64,5 +65,9 @@ SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow);
 // Devices whose speed and share change while they answer slowly, and no other faults: no request
 // may fail.
 SimResult SimulateMoves(uint64_t seed);
+
+// A model that runs several times, whose devices but the first, which asks, are lost and come back
+// one after the other: no request may fail.
+SimResult SimulateReplicas(uint64_t seed);
 
 }  // namespace exo::sim

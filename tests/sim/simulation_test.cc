@@ -29,6 +29,7 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     total.tokens += result.tokens;
     total.placed += result.placed;
     total.moved += result.moved;
+    total.replicas += result.replicas;
     total.adopted += result.adopted;
     total.restored += result.restored;
     total.lost_pages += result.lost_pages;
@@ -40,13 +41,11 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
   }
   printf(
       "%lu seeds: %lu steps, %lu requests (%lu completed, %lu failed, %lu cancelled), %lu tokens, "
-      "%lu "
-      "instances (%lu adopted), %lu stages moved, %lu rows restored, %lu pages lost, %lu crashes, "
-      "%lu pauses, %lu "
-      "cuts, %lu resets\n",
+      "%lu instances (%lu replicas, %lu adopted), %lu stages moved, %lu rows restored, %lu pages "
+      "lost, %lu crashes, %lu pauses, %lu cuts, %lu resets\n",
       seeds, total.steps, total.requests, total.completed, total.failed, total.cancelled,
-      total.tokens, total.placed, total.adopted, total.moved, total.restored, total.lost_pages,
-      total.crashes, total.pauses, total.partitions, total.resets);
+      total.tokens, total.placed, total.replicas, total.adopted, total.moved, total.restored,
+      total.lost_pages, total.crashes, total.pauses, total.partitions, total.resets);
   // The simulation is worth something only when work gets done in spite of the faults.
   EXPECT_GT(total.completed * 5, total.requests);
   if (seeds >= 1000) EXPECT_GT(total.adopted, 0u);
@@ -55,6 +54,7 @@ TEST(SimulationTest, InvariantsHoldUnderFaults) {
     EXPECT_GT(total.moved, 0u);
     EXPECT_GT(total.lost_pages, 0u);
     EXPECT_GT(total.refuted, 0u);
+    EXPECT_GT(total.replicas, 0u);
   }
 }
 
@@ -119,6 +119,23 @@ TEST(MovesTest, NoAnswerIsLostToAMove) {
   printf("%lu answers, %lu stages moved\n", total.completed, total.moved);
   EXPECT_GT(total.moved, 40u);
   EXPECT_GT(total.completed, 400u);
+}
+
+TEST(ReplicasTest, NoAnswerIsLostWithAReplica) {
+  SimResult total;
+  for (uint64_t seed = 1; seed <= 12; ++seed) {
+    const SimResult result = SimulateReplicas(seed);
+    ASSERT_EQ(result.failure, "") << seed;
+    ASSERT_EQ(result.failed, 0u) << seed << ": " << result.last_error;
+    total.completed += result.completed;
+    total.crashes += result.crashes;
+    total.replicas += result.replicas;
+  }
+  printf("%lu answers, %lu devices lost, %lu replicas\n", total.completed, total.crashes,
+         total.replicas);
+  EXPECT_GT(total.completed, 1000u);
+  EXPECT_GT(total.crashes, 40u);
+  EXPECT_GT(total.replicas, 12u);
 }
 
 // How many seeds until a planted bug is found; 0: not within `most`.

@@ -55,6 +55,7 @@ class World {
   SimResult Run();
   SlowResult RunSlowStage(const SlowStage& slow);
   SimResult RunMoves();
+  SimResult RunReplicas();
 
  private:
   // ---- event queue ----
@@ -76,7 +77,7 @@ class World {
   // ---- nodes ----
   void Start(Node& node);
   void TellRecord(Node& node);
-  void StartCalm(wire::Split split);
+  void StartCalm(wire::Split split, wire::Use use = {});
   void Crash(Node& node);
   void Pause(Node& node);
   void Resume(Node& node);

@@ -23,7 +23,8 @@ ModelShape FakeShape(Rng& rng, int number) {
       kLayers, {.heads = kLayerBytes / 4, .kv = kLayerBytes / 4, .ffn = kLayerBytes / 2});
   shape.embedding_bytes = shape.output_bytes = 200;
   shape.kv_bytes_per_position = {1, 2};  // a page: 256 bytes of each layer and sequence
-  shape.ops_per_token_layer = 1000;
+  // Of the first model each further row of a step is work of its own: replicas gain for many.
+  shape.ops_per_token_layer = number == 0 ? 10'000'000 : 1000;
   shape.scratch_bytes = 40;
   return shape;
 }
@@ -370,7 +371,7 @@ SimResult World::Run() {
 }
 
 // Three nodes at most, each of which could hold the one model.
-void World::StartCalm(wire::Split split) {
+void World::StartCalm(wire::Split split, wire::Use use) {
   calm_ = true;
   nodes_.resize(std::min<size_t>(nodes_.size(), 3));
   models_.resize(1);
@@ -381,7 +382,7 @@ void World::StartCalm(wire::Split split) {
   TickAll();
   RunUntil(std::chrono::seconds(3));
   ++nodes_[0].tickets;
-  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .split = split});
+  Tell(nodes_[0], EnsureModel{.ticket = 1, .model = models_[0].id, .split = split, .use = use});
   RunUntil(std::chrono::seconds(10));
 }
 
@@ -398,6 +399,26 @@ SimResult World::RunMoves() {
         requests_, [](const auto& one) { return one.second.state == Request::kOpen; });
     if (open < kMostOpen) SubmitRequest(nodes_[rng_.Below(nodes_.size())]);
     if (second % 6 == 0) ChangeDevice(nodes_[rng_.Below(nodes_.size())]);
+    RunUntil(now_ + std::chrono::seconds(1));
+  }
+  RunUntil(now_ + kQuiet);
+  if (result_.failure.empty()) CheckQuiet();
+  return result_;
+}
+
+// Four requests at a time at the first node, while another one is lost now and then.
+SimResult World::RunReplicas() {
+  StartCalm(wire::Split::kAuto, wire::Use::kThroughput);
+  constexpr int64_t kMostOpen = 4;
+  for (int second = 0; second < 100 && result_.failure.empty(); ++second) {
+    auto open = std::ranges::count_if(
+        requests_, [](const auto& one) { return one.second.state == Request::kOpen; });
+    for (; open < kMostOpen; ++open) SubmitRequest(nodes_[0]);
+    if (second % 20 == 10 && second < 80) {
+      Node& lost = nodes_[1 + rng_.Below(nodes_.size() - 1)];
+      Crash(lost);
+      After(Jitter(500'000, 6'000'000), [this, &lost] { Start(lost); });
+    }
     RunUntil(now_ + std::chrono::seconds(1));
   }
   RunUntil(now_ + kQuiet);
@@ -436,6 +457,10 @@ SlowResult SimulateSlowStage(uint64_t seed, const SlowStage& slow) {
 
 SimResult SimulateMoves(uint64_t seed) {
   return World({.seed = seed}).RunMoves();
+}
+
+SimResult SimulateReplicas(uint64_t seed) {
+  return World({.seed = seed}).RunReplicas();
 }
 
 SimResult Simulate(const SimOptions& options) {

@@ -47,6 +47,7 @@ export function modelRoutes(world) {
         decode_gbps: one.decode_gbps, prefill_gops: one.prefill_gops, guest: false,
       })),
       hops: used.slice(1).map((one, i) => ({ from: used[i].id, to: one.id, rtt_ms: one.rtt_ms, mbps: i ? null : 940 })),
+      replicas: [],
       explanation: [
         `${used.map((one) => one.name).join(' + ')}${used.length > 1 ? ', layers' : ' alone'}: ${speed.toFixed(1)} tokens/s; chosen`,
         ...others.map((one) => `${one} alone: ${(speed * 0.61).toFixed(1)} tokens/s; 61 % of the chosen one's speed`),

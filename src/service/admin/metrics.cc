@@ -46,6 +46,9 @@ void AddNode(MetricsText& out, const node::NodeMetrics& node) {
             count(node.nodes_alive));
   out.Gauge("exo_instances_ready", "Models that run somewhere in the cluster.",
             count(node.instances_ready));
+  out.Family("exo_replicas_ready", "gauge", "How often a model runs somewhere in the cluster.");
+  for (const auto& [model, replicas] : node.replicas_ready)
+    out.Sample({{"model", model}}, count(replicas));
   out.Gauge("exo_memory_budget_bytes", "Memory that this node may use for models.",
             count(node.memory_budget));
   out.Gauge("exo_memory_reserved_bytes", "Memory that is taken or promised of it.",

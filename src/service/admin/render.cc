@@ -162,15 +162,32 @@ Json DevicesJson(const node::PlanView& view) {
   return devices;
 }
 
-Json HopsJson(const node::PlanView& view) {
+Json HopsJson(const std::vector<node::PlanHop>& all) {
   Json hops = Json::array();
-  for (const node::PlanHop& hop : view.hops) {
+  for (const node::PlanHop& hop : all) {
     hops.push_back({{"from", hop.from.Hex()},
                     {"to", hop.to.Hex()},
                     {"rtt_ms", hop.rtt_ms},
                     {"mbps", hop.mbps > 0 ? Json(hop.mbps) : Json()}});
   }
   return hops;
+}
+
+// What a placement is and what is expected of it alone.
+Json PlacementJson(const wire::Plan& plan, const wire::Expectation& expected,
+                   const std::vector<std::string>& names, const std::vector<node::PlanHop>& hops) {
+  Json json = PlanFields(
+      plan, [&](size_t i) { return i < names.size() ? names[i] : plan.stages[i].node.Short(); });
+  json["predicted_tokens_per_second"] = expected.decode_tokens_per_second;
+  json["predicted_prompt_per_second"] = expected.prefill_tokens_per_second;
+  json["predicted_ttft_ms"] = expected.ttft_ms;
+  json["users"] = expected.users;
+  json["predicted_total_per_second"] = expected.total_tokens_per_second;
+  Json& stages = json["stages"];
+  for (size_t i = 0; i < stages.size() && i < expected.stage_ms.size(); ++i)
+    stages[i]["ms_per_token"] = expected.stage_ms[i];
+  json["hops"] = HopsJson(hops);
+  return json;
 }
 
 }  // namespace
@@ -199,21 +216,14 @@ Json ClusterJson(const node::ClusterView& cluster) {
 }
 
 Json PlanJson(const node::PlanView& view) {
-  const wire::Expectation& expected = view.expected;
-  Json json = PlanFields(view.plan, [&](size_t i) {
-    return i < view.node_names.size() ? view.node_names[i] : view.plan.stages[i].node.Short();
-  });
+  Json json = PlacementJson(view.plan, view.expected, view.node_names, view.hops);
   json["reason"] = view.reason;
-  json["predicted_tokens_per_second"] = expected.decode_tokens_per_second;
-  json["predicted_prompt_per_second"] = expected.prefill_tokens_per_second;
-  json["predicted_ttft_ms"] = expected.ttft_ms;
-  json["users"] = expected.users;
-  json["predicted_total_per_second"] = expected.total_tokens_per_second;
-  Json& stages = json["stages"];
-  for (size_t i = 0; i < stages.size() && i < expected.stage_ms.size(); ++i)
-    stages[i]["ms_per_token"] = expected.stage_ms[i];
+  json["replicas"] = Json::array();
+  for (const node::ReplicaView& replica : view.replicas) {
+    json["replicas"].push_back(
+        PlacementJson(replica.plan, replica.expected, replica.node_names, replica.hops));
+  }
   json["devices"] = DevicesJson(view);
-  json["hops"] = HopsJson(view);
   json["explanation"] = view.explanation;
   return json;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include "service/ollama/encode.h"
 #include "service/ollama/modelfile.h"
@@ -59,6 +60,7 @@ Json TagsJson(const std::vector<node::ModelView>& models) {
 
 Json RunningJson(const node::ClusterView& cluster, const std::vector<node::ModelView>& models) {
   Json list = Json::array();
+  std::map<ModelId, size_t> at;  // in the list: replicas are one model
   for (const node::InstanceView& instance : cluster.instances) {
     if (instance.summary.state != wire::InstanceState::kReady) continue;
     const wire::Plan& plan = instance.summary.plan;
@@ -69,6 +71,11 @@ Json RunningJson(const node::ClusterView& cluster, const std::vector<node::Model
         ModelJson(known != models.end() ? *known : node::ModelView{.name = plan.model_name});
     uint64_t bytes = 0;
     for (const wire::StagePlan& stage : plan.stages) bytes += stage.bytes;
+    const auto [listed, fresh] = at.try_emplace(plan.model, list.size());
+    if (!fresh) {
+      list[listed->second]["size"] = list[listed->second]["size"].get<uint64_t>() + bytes;
+      continue;
+    }
     json["size"] = bytes;
     json["size_vram"] = 0;
     json["context_length"] = plan.context;

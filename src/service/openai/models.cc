@@ -46,6 +46,7 @@ Json ModelJson(const node::ModelView& model) {
         {"held", model.held},
         {"names", model.names},
         {"state", model.state},
+        {"replicas", model.replicas},
         {"adapters", AdaptersJson(model.adapters)},
         {"base", model.base.empty() ? Json() : Json(model.base)},
         {"draft", model.draft.empty() ? Json() : Json(model.draft)}}}};

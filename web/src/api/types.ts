@@ -127,6 +127,8 @@ export interface Plan extends Placement {
     guest: boolean;
   }[];
   hops: { from: string; to: string; rtt_ms: number; mbps: number | null }[];
+  // Where the model runs several times, the others.
+  replicas: Pick<Plan, 'stages' | 'hops'>[];
   // A sentence for each placement that was compared.
   explanation: string[];
 }

@@ -1,0 +1,82 @@
+#include "cluster/replicas.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "base/check.h"
+
+namespace exo::cluster {
+namespace {
+
+// The finalizer of SplitMix64 over what came before and the next value.
+uint64_t Mix(uint64_t hash, uint64_t value) {
+  uint64_t mixed = (hash ^ value) + 0x9e3779b97f4a7c15;
+  mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9;
+  mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111eb;
+  return mixed ^ (mixed >> 31);
+}
+
+// use(hash, tokens) of each beginning, the shortest first.
+template <class Use>
+void EachBeginning(uint64_t scope, std::span<const TokenId> prompt, const Use& use) {
+  uint64_t hash = scope;
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    hash = Mix(hash, static_cast<uint64_t>(prompt[i]));
+    if ((i + 1) % PrefixHints::kStep == 0) use(hash, i + 1);
+  }
+}
+
+}  // namespace
+
+void PrefixHints::Note(uint64_t scope, std::span<const TokenId> prompt, const PlanId& plan) {
+  EachBeginning(scope, prompt, [&](uint64_t hash, size_t) {
+    if (newer_.size() >= kMost && !newer_.contains(hash)) older_ = std::exchange(newer_, {});
+    newer_.insert_or_assign(hash, plan);
+  });
+  CHECK(newer_.size() <= kMost && older_.size() <= kMost);
+}
+
+const PlanId* PrefixHints::At(uint64_t hash) const {
+  for (const auto* generation : {&newer_, &older_}) {
+    if (const auto at = generation->find(hash); at != generation->end()) return &at->second;
+  }
+  return nullptr;
+}
+
+PrefixHints::Known PrefixHints::Find(uint64_t scope, std::span<const TokenId> prompt,
+                                     const std::vector<PlanId>& among) const {
+  Known known;
+  EachBeginning(scope, prompt, [&](uint64_t hash, size_t tokens) {
+    const PlanId* plan = At(hash);
+    if (plan != nullptr && std::ranges::find(among, *plan) != among.end()) known = {*plan, tokens};
+  });
+  return known;
+}
+
+size_t ChooseReplica(const std::vector<ReplicaLoad>& all, const PrefixHints::Known& known,
+                     size_t prompt_tokens) {
+  CHECK(!all.empty());
+  const auto load = [](const ReplicaLoad& one) {
+    return (one.requests + 1) / (one.speed > 0 ? one.speed : 1);
+  };
+  size_t least = 0;
+  for (size_t i = 1; i < all.size(); ++i) {
+    const double a = load(all[i]), b = load(all[least]);
+    if (a < b || (a == b && all[i].here && !all[least].here)) least = i;
+  }
+  if (known.tokens == 0 || 2 * known.tokens < prompt_tokens) return least;
+  const auto has = std::ranges::find(all, known.plan, &ReplicaLoad::plan);
+  if (has == all.end() || load(*has) > kPatience * load(all[least])) return least;
+  return static_cast<size_t>(has - all.begin());
+}
+
+uint64_t PrefixScope(const ModelId& model, const wire::Submit& submit) {
+  uint64_t hash = submit.prefix_scope;
+  for (const uint8_t byte : model.bytes) hash = Mix(hash, byte);
+  for (const wire::AdapterUse& use : submit.adapters)
+    hash = Mix(Mix(hash, use.adapter), std::bit_cast<uint32_t>(use.scale));
+  return hash;
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,59 @@
+// Which of a model's instances a request goes to: where the longest beginning of its prompt has
+// been before, since its KV may be there still, else where the fewest requests are for the speed.
+// All give the same answer, so that this is about time only.
+//
+// Thread: one caller at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "wire/messages.h"
+
+namespace exo::cluster {
+
+// Remembers where prompts went, by hashes of their beginnings. A hint: what it says may be
+// forgotten or evicted there, and a hash may be another prompt's. Bounded: the newest kMost to
+// 2 kMost beginnings.
+class PrefixHints {
+ public:
+  // Beginnings are told apart in steps of so many tokens.
+  static constexpr size_t kStep = 64;
+  static constexpr size_t kMost = 8192;
+
+  // `scope`: requests of different ones share nothing; say the model and what its Submit names.
+  void Note(uint64_t scope, std::span<const TokenId> prompt, const PlanId& plan);
+  struct Known {
+    PlanId plan;
+    size_t tokens = 0;  // of the beginning; 0: none is known
+  };
+  // The longest beginning that went to one of these.
+  Known Find(uint64_t scope, std::span<const TokenId> prompt,
+             const std::vector<PlanId>& among) const;
+
+ private:
+  const PlanId* At(uint64_t hash) const;
+
+  std::map<uint64_t, PlanId> newer_, older_;
+};
+
+// One that may take a request.
+struct ReplicaLoad {
+  PlanId plan;
+  uint32_t requests = 0;  // that it has: running and waiting
+  double speed = 0;       // tokens/s of one answer; <= 0: unknown, taken as 1
+  bool here = false;      // its lead is the entry node
+};
+// The index of the one that a request goes to; `all` is not empty. `known` counts where it is at
+// least half of the prompt and the replica has at most kPatience times the load of another one.
+inline constexpr double kPatience = 4;
+size_t ChooseReplica(const std::vector<ReplicaLoad>& all, const PrefixHints::Known& known,
+                     size_t prompt_tokens);
+
+// Of the model and of what of a request decides the KV of its prompt.
+uint64_t PrefixScope(const ModelId& model, const wire::Submit& submit);
+
+}  // namespace exo::cluster
