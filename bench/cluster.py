@@ -154,7 +154,7 @@ def three(bench):
     with bench.cluster([100, 50, 25]) as [asked, *_], bench.alone(100) as fastest:
         for name, wish, rate, reach in (
                 ("one answer", {}, lambda d: decode_rate(d, bench.tokens), "every round at least 0.97, median 1.0"),
-                ("long prompts, all layers spread", {"split": "layer"}, lambda d: prompt_rate(d, LONG_PROMPT), "at least 1.2"),
+                ("long prompts", {"for": "prompts"}, lambda d: prompt_rate(d, LONG_PROMPT), "at least 1.2"),
                 ("16 requests", {"for": "throughput", "users": 16}, lambda d: together(d, 16, bench.tokens), "at least 1.3")):
             plan = asked.load(**wish)
             ours, theirs = [], []

@@ -52,9 +52,9 @@ void Commands::AddPlacing(CLI::App* c, PlacingOptions& options) {
   AddSplit(c, options.split)->excludes(spread);
   AddWire(c, options.wire);
   c->add_option("--for", options.use,
-                "what the place should be good at: latency (one answer as fast as possible) or "
-                "throughput (many answers at once)")
-      ->check(CLI::IsMember({"auto", "latency", "throughput"}));
+                "what the place should be good at: latency (one answer as fast as possible), "
+                "throughput (many answers at once) or prompts (the first token behind a long one)")
+      ->check(CLI::IsMember({"auto", "latency", "throughput", "prompts"}));
   c->add_option("--context", options.context,
                 "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
       ->check(Between(0, kMaxPositions));

@@ -14,9 +14,9 @@
 namespace exo::cluster {
 namespace {
 
-// Throughput wants short stages, one answer a short way, and so that no device needs longer pauses
-// than the others' work is. So pipelines are looked for with no stage longer than that, and then
-// ever shorter ones.
+// Throughput and prompts want short stages, one answer a short way, and so that no device needs
+// longer pauses than the others' work is. So pipelines are looked for with no stage longer than
+// that, and then ever shorter ones.
 constexpr int kStageLimits = 5;
 constexpr double kShorterStages = 0.75;
 // A device that always computes is measured as one that nearly always does.
@@ -56,6 +56,37 @@ void AddAlone(const Search& search, uint64_t pages, std::vector<Candidate>& cand
   }
 }
 
+// What a step takes a node: a token of each of so many answers, or a chunk of a prompt. That works
+// for longer than a device does between its pauses.
+PipelineNode TimesOf(const Search& search, const Speeds& speeds, uint32_t rows) {
+  const ModelShape& shape = search.shape;
+  const bool prompts = search.use == wire::Use::kPrompts;
+  const double output_ms = StepMs(CostOfOutput(shape, speeds), speeds, rows) * speeds.duty;
+  PipelineNode node{.layer_ms = {0},
+                    .visit_ms = kVisitMs,
+                    .lead_ms = prompts ? 0 : output_ms,
+                    .duty = prompts ? 1 : speeds.duty};
+  for (uint32_t i = 0; i < shape.layers(); ++i) {
+    const LayerCost layer = CostOfLayer(shape, i, speeds);
+    const double ms = prompts ? ChunkMs(layer, speeds, search.options.chunk)
+                              : StepMs(layer, speeds, rows) * speeds.duty;
+    node.layer_ms.push_back(node.layer_ms.back() + ms);
+  }
+  return node;
+}
+
+// Without a pause.
+double LongestStageMs(const Search& search, const Placement& placement) {
+  if (search.use == wire::Use::kPrompts)
+    return std::ranges::max(placement.prediction.stage_chunk_ms);
+  double longest = 0;
+  for (size_t s = 0; s < placement.nodes.size(); ++s) {
+    longest = std::max(
+        longest, placement.prediction.stage_decode_ms[s] / search.nodes[placement.nodes[s]].duty);
+  }
+  return longest;
+}
+
 PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
   const ModelShape& shape = search.shape;
   const InFlight shares =
@@ -70,24 +101,16 @@ PipelineProblem ProblemOf(const Search& search, uint64_t pages) {
     problem.layer_bytes.push_back(problem.layer_bytes.back() + bytes({i, i + 1}) - stage_bytes);
   const std::vector<Speeds> known = KnownSpeeds(search.nodes);
   for (size_t n = 0; n < search.nodes.size(); ++n) {
-    PipelineNode node{
-        .layer_ms = {0},
-        .visit_ms = kVisitMs,
-        .lead_ms = StepMs(CostOfOutput(shape, known[n]), known[n], shares.rows) * known[n].duty,
-        .duty = known[n].duty,
-        .memory = search.nodes[n].memory_available,
-        .stage_bytes = stage_bytes,
-        .lead_bytes = bytes({0, 0, true}) - stage_bytes,
-        .inner_only = search.nodes[n].guest};
-    for (uint32_t i = 0; i < shape.layers(); ++i) {
-      node.layer_ms.push_back(node.layer_ms.back() +
-                              StepMs(CostOfLayer(shape, i, known[n]), known[n], shares.rows) *
-                                  known[n].duty);
-    }
+    PipelineNode node = TimesOf(search, known[n], shares.rows);
+    node.memory = search.nodes[n].memory_available;
+    node.stage_bytes = stage_bytes;
+    node.lead_bytes = bytes({0, 0, true}) - stage_bytes;
+    node.inner_only = search.nodes[n].guest;
     problem.nodes.push_back(std::move(node));
+    const uint32_t rows = search.use == wire::Use::kPrompts ? search.options.chunk : shares.rows;
     std::vector<double>& hops = problem.hop_ms.emplace_back();
     for (const PlanNode& to : search.nodes)
-      hops.push_back(HopMs(search.nodes[n], to, RowBytes(shape, shares.rows)));
+      hops.push_back(HopMs(search.nodes[n], to, RowBytes(shape, rows)));
   }
   return problem;
 }
@@ -114,7 +137,7 @@ void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& 
   std::vector<Placement> best(search.nodes.size());  // by the number of stages less one
   const bool pauses =
       std::ranges::any_of(search.nodes, [](const auto& n) { return n.duty < kHardlyPauses; });
-  const int limits = search.use == wire::Use::kThroughput || pauses ? kStageLimits : 1;
+  const int limits = search.use != wire::Use::kLatency || pauses ? kStageLimits : 1;
   for (int i = 0; i < limits; ++i) {
     double longest = 0;
     for (const Pipeline& pipeline : FastestPipelines(problem)) {
@@ -126,10 +149,7 @@ void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& 
         if (balanced.valid() && Better(search, balanced, best[stages - 1]))
           best[stages - 1] = std::move(balanced);
       }
-      for (size_t s = 0; s < stages; ++s) {
-        longest = std::max(longest, placement.prediction.stage_decode_ms[s] /
-                                        search.nodes[pipeline.nodes[s]].duty);
-      }
+      longest = std::max(longest, LongestStageMs(search, placement));
       if (Better(search, placement, best[stages - 1])) best[stages - 1] = std::move(placement);
     }
     if (longest == 0) break;
@@ -253,8 +273,9 @@ Candidate* BestOf(const Search& search, std::vector<Candidate>& candidates, size
 }
 
 double ValueOf(const Search& search, const wire::PlanRival& rival) {
-  return search.use == wire::Use::kThroughput ? rival.total_tokens_per_second
-                                              : rival.decode_tokens_per_second;
+  return ValueOf(search, Prediction{.decode_tokens_per_second = rival.decode_tokens_per_second,
+                                    .ttft_ms = rival.ttft_ms,
+                                    .total_tokens_per_second = rival.total_tokens_per_second});
 }
 
 // Whether the whole model on several nodes is better than what was chosen so far. Over as many
@@ -300,7 +321,7 @@ Kind KindOf(const wire::PlanRival& rival) {
 }  // namespace
 
 wire::PlanRival RivalOf(const Search& search, const Placement& placement, wire::RivalFate fate) {
-  wire::PlanRival rival{.fate = fate};
+  wire::PlanRival rival{.fate = fate, .use = search.use};
   for (const size_t node : placement.nodes) rival.nodes.push_back(search.nodes[node].id);
   if (!placement.shards.empty()) {
     rival.split = wire::Split::kTensor;

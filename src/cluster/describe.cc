@@ -61,6 +61,7 @@ std::string DescribeEnd(const wire::Cause& cause, const wire::Plan* plan, const 
 
 // By what the chosen one was chosen for: several answers, where one of them tells of several.
 double SpeedRatio(const wire::PlanRival& rival, const wire::PlanRival& chosen) {
+  if (chosen.use == wire::Use::kPrompts) return chosen.ttft_ms / rival.ttft_ms;
   const auto tells = [](const wire::PlanRival& one) {
     return one.total_tokens_per_second > one.decode_tokens_per_second * (1 + 1e-9);
   };
@@ -69,7 +70,13 @@ double SpeedRatio(const wire::PlanRival& rival, const wire::PlanRival& chosen) {
              : rival.decode_tokens_per_second / chosen.decode_tokens_per_second;
 }
 
+// Of a prompt of 512 tokens, as in wire::Expectation.
+std::string FirstTokenAfter(double ttft_ms) {
+  return fmt::format("the first token behind 512 after {:.2f} s", ttft_ms * 1e-3);
+}
+
 std::string SpeedFor(const wire::Expectation& expected) {
+  if (expected.use == wire::Use::kPrompts) return FirstTokenAfter(expected.ttft_ms);
   if (expected.users < 2) return fmt::format("{:.1f} tokens/s", expected.decode_tokens_per_second);
   return fmt::format("{:.1f} tokens/s for {} answers at once", expected.total_tokens_per_second,
                      expected.users);
@@ -87,6 +94,8 @@ std::string WaysOf(const wire::PlanRival& rival, const NameOf& name_of) {
 // "20.1 tokens/s", and of several answers at once what they get together.
 std::string RatesOf(const wire::PlanRival& rival) {
   const double one = rival.decode_tokens_per_second, all = rival.total_tokens_per_second;
+  if (rival.use == wire::Use::kPrompts)
+    return fmt::format("{}, then {:.1f} tokens/s", FirstTokenAfter(rival.ttft_ms), one);
   if (all <= one * (1 + 1e-9)) return fmt::format("{:.1f} tokens/s", one);
   return fmt::format("{:.1f} tokens/s in all, {:.1f} for one alone", all, one);
 }

@@ -131,6 +131,24 @@ TEST(DescribeTest, EveryRivalHasItsSentence) {
                 "n1 alone: 3.0 tokens/s"}));
 }
 
+TEST(DescribeTest, APlanForPromptsTellsOfTheFirstToken) {
+  const wire::PlanRival chosen{.nodes = {Numbered(1), Numbered(2)},
+                               .split = wire::Split::kLayer,
+                               .fate = wire::RivalFate::kChosen,
+                               .decode_tokens_per_second = 9,
+                               .ttft_ms = 1000,
+                               .use = wire::Use::kPrompts};
+  wire::PlanRival alone = chosen;
+  alone.nodes.pop_back();
+  alone.split = {}, alone.fate = wire::RivalFate::kSlower, alone.ttft_ms = 1600;
+  EXPECT_EQ(
+      DescribeRivals({chosen, alone}, NameByNumber),
+      (std::vector<std::string>{
+          "n1 + n2, layers: the first token behind 512 after 1.00 s, then 9.0 tokens/s; chosen",
+          "n1 alone: the first token behind 512 after 1.60 s, then 9.0 tokens/s; 62 % of the "
+          "chosen one's speed"}));
+}
+
 TEST(DescribeTest, EveryBasisHasItsSentence) {
   wire::Plan plan;
   plan.stages = {{.node = Numbered(1), .layer_end = 6},

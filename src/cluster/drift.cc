@@ -176,8 +176,11 @@ bool SameDivision(const wire::Plan& a, const wire::Plan& b) {
 }
 
 bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds) {
-  const double before = TokenMs(move.shape, move.nodes, move.from, move.users);
-  const double after = TokenMs(move.shape, move.nodes, move.to, move.users);
+  const auto ms = [&](const std::vector<wire::Plan>& plans) {
+    return move.use == wire::Use::kPrompts ? Predict(move.shape, move.nodes, plans[0]).ttft_ms
+                                           : TokenMs(move.shape, move.nodes, plans, move.users);
+  };
+  const double before = ms(move.from), after = ms(move.to);
   const bool all_stay = std::ranges::all_of(move.from, [&](const wire::Plan& old) {
     return std::ranges::any_of(move.to,
                                [&](const wire::Plan& next) { return SameDivision(old, next); });

@@ -71,6 +71,7 @@ struct Move {
   const std::vector<wire::Plan>& from;
   const std::vector<wire::Plan>& to;
   uint32_t users = 1;  // answers at once
+  wire::Use use = wire::Use::kAuto;
 };
 // Whether a plan has a stage on a device that takes no part any more.
 bool UsesUnwilling(const std::vector<wire::Plan>& plans, const std::vector<PlanNode>& nodes);

@@ -114,7 +114,7 @@ bool DesiredModels::MoveIfBetter(Demand& demand, const ModelShape& shape, const 
   // only ends costs nothing.
   const bool leaves = UsesUnwilling(running.plans, all) && !UsesUnwilling(next, all);
   const bool moves = leaves || std::ranges::all_of(next, runs) ||
-                     IsWorthIt({shape, all, running.plans, next, users}, holds);
+                     IsWorthIt({shape, all, running.plans, next, users, options.use}, holds);
   return moves && Move(demand, running, *std::move(choice), occasion.change);
 }
 

@@ -221,6 +221,10 @@ double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows) {
          OpsMs(cost.ops * (rows - 1), speeds.prefill_gops);
 }
 
+double ChunkMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows) {
+  return OpsMs(cost.ops * rows, speeds.prefill_gops);
+}
+
 InFlight SharesOf(uint32_t users, size_t stages) {
   const uint32_t steps = std::min(users, static_cast<uint32_t>(stages));
   return {steps, (users + steps - 1) / steps};
@@ -247,7 +251,7 @@ StageCosts CostsOfStage(const ModelShape& shape, const wire::Plan& plan, size_t 
     if (i >= shape.layers()) break;
     const LayerCost layer = CostOfLayer(shape, i, speeds);
     add(layer);
-    costs.chunk_ms += OpsMs(layer.ops * plan.chunk, speeds.prefill_gops);
+    costs.chunk_ms += ChunkMs(layer, speeds, plan.chunk);
   }
   return costs;
 }

@@ -54,6 +54,8 @@ LayerCost CostOfOutput(const ModelShape& shape, const Speeds& speeds);
 // One step of decode with `rows` sequences: weights are read once, and each further row is
 // computed.
 double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows);
+// So many rows of one prompt.
+double ChunkMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows);
 
 // How `users` answers share the stages: so many steps in flight, each with so many of them.
 struct InFlight {

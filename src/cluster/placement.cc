@@ -75,8 +75,14 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
 }
 
 double ValueOf(const Search& search, const Prediction& prediction) {
-  return search.use == wire::Use::kThroughput ? prediction.total_tokens_per_second
-                                              : prediction.decode_tokens_per_second;
+  switch (search.use) {
+    case wire::Use::kThroughput:
+      return prediction.total_tokens_per_second;
+    case wire::Use::kPrompts:
+      return prediction.ttft_ms > 0 ? 1000 / prediction.ttft_ms : 0;
+    default:
+      return prediction.decode_tokens_per_second;
+  }
 }
 
 bool Better(const Search& search, const Placement& a, const Placement& b) {

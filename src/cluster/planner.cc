@@ -124,6 +124,7 @@ PlanChoice ChoiceOf(const Search& search, const Comparison& found, wire::PlanBas
   for (Placement* one : all) {
     PlanChoice& part = one == all[0] ? choice : choice.replicas.emplace_back();
     part.basis = basis;
+    part.use = search.use;
     part.plan = BuildPlan(grown, *one);
     part.prediction = std::move(one->prediction);
   }
@@ -190,6 +191,7 @@ Search SearchFor(const ModelShape& shape, const std::vector<PlanNode>& nodes,
   const bool many = options.use == wire::Use::kThroughput ||
                     (options.use == wire::Use::kAuto && options.users > 1);
   search.use = many ? wire::Use::kThroughput : wire::Use::kLatency;
+  if (options.use == wire::Use::kPrompts) search.use = wire::Use::kPrompts;
   search.users = options.users > 0 ? options.users : many ? kDefaultUsers : 1;
   for (uint32_t s = std::max(kDefaultSequences, search.users); s > 0; s /= 2)
     search.page_choices.push_back(wire::PagesOf(search.context) * s);
@@ -299,7 +301,8 @@ wire::Expectation ExpectationOf(const PlanChoice& choice) {
           .ttft_ms = choice.prediction.ttft_ms,
           .users = choice.prediction.users,
           .total_tokens_per_second = choice.prediction.total_tokens_per_second,
-          .stage_ms = choice.prediction.stage_decode_ms};
+          .stage_ms = choice.prediction.stage_decode_ms,
+          .use = choice.use};
 }
 
 }  // namespace exo::cluster

@@ -168,6 +168,7 @@ struct PlanChoice {
   Prediction prediction;
   wire::PlanBasis basis = wire::PlanBasis::kUnknown;
   std::vector<wire::PlanRival> rivals;  // what was compared: the best few of each kind
+  wire::Use use = wire::Use::kLatency;  // what for
   // Where the model runs several times, the others, the fastest first. Each prediction, that of the
   // first one included, is for its share of the users; all have the same context.
   std::vector<PlanChoice> replicas = {};

@@ -562,6 +562,26 @@ TEST(PlannerTest, NodesWhoseReplicaAddsLittleOrDoesNotFitAreLeftOut) {
   EXPECT_EQ(small->fate, wire::RivalFate::kNoMemory);
 }
 
+// A long prompt keeps all stages at work, one answer only one at a time.
+TEST(PlannerTest, PromptsWantLayersOverTheNodes) {
+  std::vector<PlanNode> nodes = Equals(3, 0.4);
+  for (PlanNode& node : nodes) node.links = {};
+  const PlanChoice answers = Place(Shape(12), nodes);
+  EXPECT_EQ(answers.plan.stages.size(), 1u);
+  const PlanChoice prompts = Place(Shape(12), nodes, {.use = wire::Use::kPrompts});
+  EXPECT_EQ(Layers(prompts.plan), (std::vector<uint32_t>{4, 4, 4}));
+  EXPECT_EQ(prompts.basis, wire::PlanBasis::kFasterLayers);
+  EXPECT_EQ(ExpectationOf(prompts).use, wire::Use::kPrompts);
+  // Two chunks: four of six thirds of them one after the other.
+  EXPECT_NEAR(prompts.prediction.ttft_ms / answers.prediction.ttft_ms, 4.0 / 6, 0.05);
+  EXPECT_EQ(FateOf(prompts, 1, wire::Split::kAuto), wire::RivalFate::kSlower);
+  // A third node as slow as a third of the others gets a third of their layers.
+  nodes[2].decode_gbps /= 3, nodes[2].prefill_gops /= 3;
+  const auto layers = Layers(Place(Shape(14), nodes, {.use = wire::Use::kPrompts}).plan);
+  EXPECT_EQ(std::accumulate(layers.begin(), layers.end(), 0u), 14u);
+  EXPECT_EQ(std::ranges::min(layers), layers.size() == 3 ? 2u : 7u);
+}
+
 // The direct way is long, the one over the third node short.
 TEST(PlannerTest, StagesGoAlongTheShortLinks) {
   std::vector<PlanNode> nodes = Equals(4, 0.4);

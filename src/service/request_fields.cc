@@ -127,9 +127,11 @@ Parsed<wire::Use> ReadUse(const Json& body) {
       std::ranges::find(wire::kUseNames, use->is_string() ? use->get<std::string>() : "");
   if (name == wire::kUseNames.end()) {
     return BadValue(
-        "for", fmt::format("'for' is {}, but must be \"auto\", \"latency\" (one answer as fast "
-                           "as possible) or \"throughput\" (many answers at once)",
-                           Shown(*use)));
+        "for",
+        fmt::format("'for' is {}, but must be \"auto\", \"latency\" (one answer as fast "
+                    "as possible), \"throughput\" (many answers at once) or \"prompts\" (the first "
+                    "token behind a long prompt)",
+                    Shown(*use)));
   }
   return static_cast<wire::Use>(name - wire::kUseNames.begin());
 }

@@ -114,12 +114,17 @@ void ReadCause(Reader& r, const fb::Cause* from, Cause& to) {
   r.Text(from->detail(), to.detail, "detail", kMaxText);
 }
 
+void ReadUse(Reader& r, uint8_t from, Use& to) {
+  r.Enum(from, Use::kPrompts, Use::kAuto, to);
+}
+
 Offset<fb::Expectation> WriteExpectation(Builder& b, const Expectation& value) {
   const auto stages =
       b.CreateVector(value.stage_ms.data(), std::min<size_t>(value.stage_ms.size(), kMaxStages));
   return fb::CreateExpectation(b, static_cast<uint8_t>(value.basis), value.decode_tokens_per_second,
                                value.prefill_tokens_per_second, value.ttft_ms, value.users,
-                               value.total_tokens_per_second, stages);
+                               value.total_tokens_per_second, stages,
+                               static_cast<uint8_t>(value.use));
 }
 void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   if (from == nullptr) return;
@@ -131,9 +136,7 @@ void ReadExpectation(Reader& r, const fb::Expectation* from, Expectation& to) {
   r.Finite(from->total_tokens_per_second(), to.total_tokens_per_second, "tokens per second");
   r.Scalars(from->stage_ms(), to.stage_ms, "stage_ms", kMaxStages);
   for (double& ms : to.stage_ms) r.Finite(ms, ms, "stage_ms");
-}
-void ReadUse(Reader& r, uint8_t from, Use& to) {
-  r.Enum(from, Use::kThroughput, Use::kAuto, to);
+  ReadUse(r, from->use(), to.use);
 }
 
 Offset<fb::PlanRival> WriteRival(Builder& b, const PlanRival& value) {
@@ -142,7 +145,7 @@ Offset<fb::PlanRival> WriteRival(Builder& b, const PlanRival& value) {
   return fb::CreatePlanRival(b, nodes, static_cast<uint8_t>(value.split),
                              static_cast<uint8_t>(value.fate), value.decode_tokens_per_second,
                              value.total_tokens_per_second, value.ttft_ms, Fb(value.short_of),
-                             value.needed, value.available);
+                             value.needed, value.available, static_cast<uint8_t>(value.use));
 }
 void ReadRival(Reader& r, const fb::PlanRival& from, PlanRival& to) {
   r.List(from.nodes(), to.nodes, "nodes", kMaxStages,
@@ -155,6 +158,7 @@ void ReadRival(Reader& r, const fb::PlanRival& from, PlanRival& to) {
   r.Id(from.short_of(), to.short_of);
   to.needed = from.needed();
   to.available = from.available();
+  ReadUse(r, from.use(), to.use);
 }
 
 Offset<fb::PlannedReplica> WriteReplica(Builder& b, const PlannedReplica& value) {

@@ -407,6 +407,7 @@ enum class Use : uint8_t {
   kAuto = 0,        // one answer, unless several are known to come at once
   kLatency = 1,     // one answer at a time, as fast as possible
   kThroughput = 2,  // tokens per second of many answers at once
+  kPrompts = 3,     // the first token behind a long prompt, as soon as possible
 };
 // What the planner chose by.
 enum class PlanBasis : uint8_t {
@@ -427,6 +428,7 @@ struct Expectation {
   uint32_t users = 0;                  // answers at once that the next figure is about
   double total_tokens_per_second = 0;  // of all of them together
   std::vector<double> stage_ms;        // of one token, in each stage
+  Use use = Use::kAuto;                // what it was chosen for
   friend bool operator==(const Expectation&, const Expectation&) = default;
 };
 // How busy an instance is: its lead to its owner, and from there to everybody in the summary.
@@ -566,6 +568,7 @@ struct PlanRival {
   NodeId short_of;
   uint64_t needed = 0;
   uint64_t available = 0;
+  Use use = Use::kAuto;  // by which figure it was compared
   friend bool operator==(const PlanRival&, const PlanRival&) = default;
 };
 struct PlannedReplica {

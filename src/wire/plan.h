@@ -37,7 +37,8 @@ inline std::string_view NameOf(Codec codec) {
 // By Split.
 inline constexpr std::array<std::string_view, 3> kSplitNames = {"auto", "layer", "tensor"};
 // By Use.
-inline constexpr std::array<std::string_view, 3> kUseNames = {"auto", "latency", "throughput"};
+inline constexpr std::array<std::string_view, 4> kUseNames = {"auto", "latency", "throughput",
+                                                              "prompts"};
 inline constexpr uint32_t kMaxUsers = 1024;  // answers at once that a plan is made for
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;

@@ -130,14 +130,14 @@ class RandomMessage {
   void Fill(Reason& v) { FillEnum(v, Reason::kMoved); }
   void Fill(PlanBasis& v) { FillEnum(v, PlanBasis::kReplicas); }
   void Fill(Codec& v) { FillEnum(v, Codec::kInt4); }
-  void Fill(Use& v) { FillEnum(v, Use::kThroughput); }
+  void Fill(Use& v) { FillEnum(v, Use::kPrompts); }
   void Fill(RivalFate& v) { FillEnum(v, RivalFate::kTooFewParts); }
   void Fill(Split& v) { FillEnum(v, Split::kTensor); }
   void Fill(DesiredState& v) { FillEnum(v, DesiredState::kRunning); }
   void Fill(Cause& v) { All(v.reason, v.code, v.node, v.needed, v.available, v.budget, v.detail); }
   void Fill(Expectation& v) {
     All(v.basis, v.decode_tokens_per_second, v.prefill_tokens_per_second, v.ttft_ms, v.users,
-        v.total_tokens_per_second, v.stage_ms);
+        v.total_tokens_per_second, v.stage_ms, v.use);
   }
   void Fill(HybridTime& v) {
     All(v.wall_ms, v.counter, v.node);
@@ -158,7 +158,7 @@ class RandomMessage {
   }
   void Fill(PlanRival& v) {
     All(v.nodes, v.split, v.fate, v.decode_tokens_per_second, v.total_tokens_per_second, v.ttft_ms,
-        v.short_of, v.needed, v.available);
+        v.short_of, v.needed, v.available, v.use);
   }
   void Fill(PlannedReplica& v) { All(v.plan, v.expected); }
   void Fill(PlanReply& v) {

@@ -107,7 +107,7 @@ export interface PlanRequest {
   model: string;
   context?: number;
   split?: 'auto' | 'layer' | 'tensor';
-  for?: 'latency' | 'throughput' | 'auto';
+  for?: 'latency' | 'throughput' | 'prompts' | 'auto';
   users?: number;
   without?: string[];
 }
