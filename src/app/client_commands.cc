@@ -317,9 +317,9 @@ Result<void> RunStop(const Settings& settings, const std::string& model, bool as
   std::vector<std::string> running;
   bool found = false;
   for (const json& instance : cluster.value("instances", json::array())) {
-    const std::string model = instance.value("model", "");
-    if (std::ranges::find(running, model) == running.end()) running.push_back(model);
-    found = found || model == name || instance.value("model_id", "") == name;
+    const std::string runs = instance.value("model", "");
+    if (std::ranges::find(running, runs) == running.end()) running.push_back(runs);
+    found = found || runs == name || instance.value("model_id", "") == name;
   }
   // Asked for in any case: it need not run to be wanted, and have another name on the node.
   const auto unloaded = api.Post("/v1/internal/unload", {{"model", name}});
