@@ -282,7 +282,7 @@ double ValueOf(const Search& search, const wire::PlanRival& rival) {
 // nodes it need not be faster: nothing that it is predicted by is a network.
 bool AreReplicasWorth(const Search& search, const Candidate& replicas, const Candidate& chosen) {
   const size_t count = 1 + replicas.replicas.size();
-  const double more = count > chosen.placement.nodes.size() ? kWorthMoreNodes : 1 / kWorthMoreNodes;
+  const double more = count > chosen.placement.nodes.size() ? kWorthReplica : 1 / kWorthMoreNodes;
   return ValueOf(search, replicas.rival) >= more * ValueOf(search, chosen.rival);
 }
 
