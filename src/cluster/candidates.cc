@@ -286,26 +286,34 @@ bool AreReplicasWorth(const Search& search, const Candidate& replicas, const Can
   return ValueOf(search, replicas.rival) >= more * ValueOf(search, chosen.rival);
 }
 
-// Fewer nodes first: more must be worth it. Null: nothing fits.
+// Of those divided by layers, or inside of them; fewer nodes first: more must be worth it.
+void ChooseAmong(const Search& search, std::vector<Candidate>& candidates, bool sharded,
+                 Candidate*& chosen) {
+  const auto value = [&](const Candidate& c) { return ValueOf(search, c.rival); };
+  for (size_t count = 1; count <= search.nodes.size(); ++count) {
+    Candidate* best = BestOf(search, candidates, count, sharded);
+    if (best == nullptr) continue;
+    const bool first_split = sharded && chosen != nullptr && chosen->placement.shards.empty();
+    const double worth = first_split ? kWorthSplitting : kWorthMoreNodes;
+    if (chosen == nullptr || value(*best) > worth * value(*chosen)) chosen = best;
+  }
+}
+
+// Null: nothing fits.
 Candidate* Choose(const Search& search, std::vector<Candidate>& candidates) {
   Candidate* chosen = nullptr;
-  const auto value = [&](const Candidate& c) { return ValueOf(search, c.rival); };
-  for (const bool sharded : {false, true}) {
-    for (size_t count = 1; count <= search.nodes.size(); ++count) {
-      Candidate* best = BestOf(search, candidates, count, sharded);
-      if (best == nullptr) continue;
-      const bool first_split = sharded && chosen != nullptr && chosen->placement.shards.empty();
-      const double worth = first_split ? kWorthSplitting : kWorthMoreNodes;
-      if (chosen == nullptr || value(*best) > worth * value(*chosen)) chosen = best;
-    }
-  }
-  if (chosen == nullptr) return nullptr;
+  ChooseAmong(search, candidates, /*sharded=*/false, chosen);
   for (Candidate& candidate : candidates) {
-    if (!candidate.replicas.empty() && AreReplicasWorth(search, candidate, *chosen))
+    if (!candidate.replicas.empty() && chosen != nullptr &&
+        AreReplicasWorth(search, candidate, *chosen))
       chosen = &candidate;
   }
+  // Last, since a split must gain most on whatever else there is.
+  ChooseAmong(search, candidates, /*sharded=*/true, chosen);
+  if (chosen == nullptr) return nullptr;
   for (Candidate& candidate : candidates) {
-    if (value(candidate) > value(*chosen)) candidate.rival.fate = wire::RivalFate::kTooLittleGain;
+    if (ValueOf(search, candidate.rival) > ValueOf(search, chosen->rival))
+      candidate.rival.fate = wire::RivalFate::kTooLittleGain;
   }
   chosen->rival.fate = wire::RivalFate::kChosen;
   return chosen;

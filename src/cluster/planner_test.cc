@@ -451,6 +451,27 @@ TEST(PlannerTest, FurtherNodesMustGainEnough) {
   EXPECT_GT(too_little, 0u);
 }
 
+// For many answers a split has whole models on several nodes as its rival.
+TEST(PlannerTest, ASplitMustGainMostOnReplicasToo) {
+  size_t replicas = 0;
+  for (double rtt = 0.02; rtt < 4; rtt *= 1.3) {
+    const PlanChoice choice =
+        Place(CutShape(), Equals(2, rtt), {.use = wire::Use::kThroughput, .users = 4});
+    double split = 0, whole = 0;
+    for (const wire::PlanRival& rival : choice.rivals) {
+      const bool sharded = rival.split == wire::Split::kTensor;
+      const bool twice = rival.split == wire::Split::kAuto && rival.nodes.size() == 2;
+      if (sharded) split = rival.total_tokens_per_second;
+      if (twice) whole = rival.total_tokens_per_second;
+    }
+    const bool worth = split > kWorthSplitting * whole;
+    EXPECT_EQ(choice.basis, worth ? wire::PlanBasis::kFasterTensor : wire::PlanBasis::kReplicas)
+        << rtt << ": " << split << " and " << whole;
+    replicas += !worth;
+  }
+  EXPECT_GT(replicas, 0u);
+}
+
 TEST(PlannerTest, WhatCannotBeSplitIsNotSplitByItself) {
   EXPECT_EQ(Place(Shape(), Equals(2, 0.1)).plan.stages.size(), 1u) << "a mixture";
   PlanOptions adapted;
