@@ -136,6 +136,8 @@ class ClusterReader {
   Result<cluster::PlanLink> Way(const toml::table& table) const {
     cluster::PlanLink link;
     link.rtt_ms = TRY(Number(table, "rtt_ms", kMostRttMs));
+    if (table.contains("rtt_p99_ms"))
+      link.rtt_p99_ms = TRY(Number(table, "rtt_p99_ms", kMostRttMs));
     if (table.contains("mbps")) link.mbps = TRY(Number(table, "mbps", kMostSpeed));
     return link;
   }
@@ -143,7 +145,7 @@ class ClusterReader {
   // What a pair's own link says comes first: the last one listed counts.
   Result<void> ReadNetwork(const toml::node& node) {
     const toml::table& table = *TRY(TableOf(node, "network"));
-    TRY(CheckKeys(table, {"rtt_ms", "mbps"}, "a network"));
+    TRY(CheckKeys(table, {"rtt_ms", "rtt_p99_ms", "mbps"}, "a network"));
     const cluster::PlanLink link = TRY(Way(table));
     for (PlanNode& from : nodes_) {
       for (const PlanNode& to : nodes_) {
@@ -157,8 +159,10 @@ class ClusterReader {
 
   Result<void> ReadLink(const toml::node& node) {
     const toml::table& table = *TRY(TableOf(node, "link"));
-    TRY(CheckKeys(table, {"between", "rtt_ms", "mbps"}, "a link"));
-    const cluster::PlanLink way = TRY(Way(table));
+    TRY(CheckKeys(table, {"between", "rtt_ms", "rtt_p99_ms", "mbps", "mbps_back"}, "a link"));
+    const cluster::PlanLink there = TRY(Way(table));
+    cluster::PlanLink back = there;
+    if (table.contains("mbps_back")) back.mbps = TRY(Number(table, "mbps_back", kMostSpeed));
     const toml::node* between = table.get("between");
     if (between == nullptr) return Missing(table, "between");
     const auto* names = between->as_array();
@@ -174,7 +178,7 @@ class ClusterReader {
     if (ends[0] == ends[1]) return Wrong(*between, "between", "two different devices");
     for (size_t i = 0; i < 2; ++i) {
       std::erase_if(ends[i]->links, [&](const auto& link) { return link.to == ends[1 - i]->id; });
-      ends[i]->links.push_back(way);
+      ends[i]->links.push_back(i == 0 ? there : back);
       ends[i]->links.back().to = ends[1 - i]->id;
     }
     return {};

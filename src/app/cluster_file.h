@@ -2,7 +2,8 @@
 //
 //   [network]                  # of every link that is not listed; optional
 //   rtt_ms = 0.4               # there and back, with everything that a small frame passes
-//   mbps = 940
+//   rtt_p99_ms = 1.2           # 99 of 100 take no longer; optional
+//   mbps = 940                 # optional
 //   [[device]]
 //   name = "desk"
 //   memory = "16 GiB"          # for models: text with a unit, or bytes
@@ -13,6 +14,7 @@
 //   between = ["desk", "laptop"]
 //   rtt_ms = 2
 //   mbps = 100                 # optional
+//   mbps_back = 40             # from the second to the first, where that differs; optional
 #pragma once
 
 #include <string>

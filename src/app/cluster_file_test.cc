@@ -53,6 +53,19 @@ TEST(ClusterFileTest, DevicesAndLinksAreNumbers) {
   EXPECT_EQ(ParseCluster(kTwo, "home.toml")->at(0).links.at(0).mbps, 940);
 }
 
+TEST(ClusterFileTest, ALinkMayHaveATailAndTwoDirections) {
+  const auto read = ParseCluster(std::string(kTwo) +
+                                     "[[link]]\nbetween = [\"laptop\", \"desk\"]\nrtt_ms = 3\n"
+                                     "rtt_p99_ms = 20\nmbps = 40\nmbps_back = 300\n",
+                                 "home.toml");
+  ASSERT_TRUE(read) << read.error().message;
+  const cluster::PlanNode &desk = (*read)[0], &laptop = (*read)[1];
+  EXPECT_EQ(laptop.links[0].mbps, 40);
+  EXPECT_EQ(desk.links[0].mbps, 300);
+  EXPECT_EQ(desk.links[0].rtt_p99_ms, 20);
+  EXPECT_EQ(laptop.links[0].rtt_p99_ms, 20);
+}
+
 // The line, the key, what it says and what it should be.
 TEST(ClusterFileTest, WhatIsWrongIsNamedWithItsLine) {
   const std::string device = "[[device]]\nname = \"a\"\nmemory = \"1g\"\nprefill_gops = 1\n";

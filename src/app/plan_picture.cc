@@ -99,10 +99,15 @@ std::string MemoryLines(const json* device, uint64_t own, const std::string& spe
          Wrapped(indent + figures, columns, 2);
 }
 
+// "0.40 ms there and back (99 %: 1.20 ms), 940 Mb/s, 430 Mb/s back"
 std::string LinkText(const json& hop) {
-  const json mbps = hop.value("mbps", json());
-  return fmt::format("{:.2f} ms there and back{}", hop.value("rtt_ms", 0.0),
-                     mbps.is_number() ? fmt::format(", {:.0f} Mb/s", mbps.get<double>()) : "");
+  const double rtt = hop.value("rtt_ms", 0.0), p99 = hop.value("rtt_p99_ms", 0.0);
+  std::string text = fmt::format("{:.2f} ms there and back", rtt);
+  if (p99 > rtt) text += fmt::format(" (99 %: {:.2f} ms)", p99);
+  const json there = hop.value("mbps", json()), back = hop.value("mbps_back", json());
+  if (there.is_number()) text += fmt::format(", {:.0f} Mb/s", there.get<double>());
+  if (back.is_number()) text += fmt::format(", {:.0f} Mb/s back", back.get<double>());
+  return text;
 }
 
 std::string NameOfStage(const json& stages, const std::string& id) {

@@ -40,7 +40,13 @@ json TwoStages() {
              {"layer_end", 16},
              {"bytes", 2 * kGiB},
              {"ms_per_token", 39.5}}}},
-          {"hops", {{{"from", "01"}, {"to", "02"}, {"rtt_ms", 0.4}, {"mbps", 940.0}}}},
+          {"hops",
+           {{{"from", "01"},
+             {"to", "02"},
+             {"rtt_ms", 0.4},
+             {"rtt_p99_ms", 1.25},
+             {"mbps", 940.0},
+             {"mbps_back", 430.0}}}},
           {"devices",
            {Device("01", "desk", 8 * kGiB), Device("02", "laptop", 4 * kGiB),
             Device("03", "phone", 8 * kGiB)}},
@@ -61,7 +67,7 @@ TEST(PlanPictureTest, DrawsDevicesBarsAndLinks) {
             "desk: layers 0-7, input and output\n"
             "  [####################....................] 4.0 GiB of 8.0 GiB, 40.0 ms a token\n"
             "    |\n"
-            "    | 0.40 ms there and back, 940 Mb/s\n"
+            "    | 0.40 ms there and back (99 %: 1.25 ms), 940 Mb/s, 430 Mb/s back\n"
             "    v\n"
             "laptop: layers 8-15\n"
             "  [++++++++++++++++++++##########..........] 2.0 GiB of 8.0 GiB, 39.5 ms a token\n"
@@ -109,7 +115,9 @@ TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
   }
   const std::string text = PlanPicture(plan, 80);
   EXPECT_TRUE(text.contains("laptop: KV heads 4-7, columns 4096-8191 of every layer\n")) << text;
-  EXPECT_TRUE(text.contains("  desk - laptop: 0.40 ms there and back, 940 Mb/s\n")) << text;
+  EXPECT_TRUE(text.contains(
+      "  desk - laptop: 0.40 ms there and back (99 %: 1.25 ms), 940 Mb/s, 430 Mb/s\n    back\n"))
+      << text;
   EXPECT_TRUE(text.contains("4 answers at once: 30.0 tokens/s in all\n")) << text;
   EXPECT_FALSE(text.contains("    v\n"));
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cluster/partition.h"
+
 namespace exo::cluster {
 namespace {
 
@@ -21,7 +23,7 @@ constexpr double kPaybackSeconds = 60;
 constexpr double kLoadRate = 500e6;
 constexpr double kPullRate = 50e6;
 
-const PlanNode* NodeOf(const std::vector<PlanNode>& nodes, const NodeId& id) {
+const PlanNode* Find(const std::vector<PlanNode>& nodes, const NodeId& id) {
   const auto at = std::ranges::find(nodes, id, &PlanNode::id);
   return at == nodes.end() ? nullptr : &*at;
 }
@@ -32,7 +34,7 @@ bool IsOff(double now, double then) {
 }
 
 // What is another about a device of the plan; empty: nothing that counts.
-std::string WhatChanged(const PlanNode& then, const PlanNode& now, double token_ms) {
+std::string WhatChanged(const PlanNode& then, const PlanNode& now) {
   if (then.share > 0 && !(now.share > 0)) return "takes no part any more";
   if (!(then.share > 0) && now.share > 0) return "takes part again";
   if (IsOff(now.decode_gbps, then.decode_gbps))
@@ -41,8 +43,6 @@ std::string WhatChanged(const PlanNode& then, const PlanNode& now, double token_
   if (IsOff(now.prefill_gops, then.prefill_gops))
     return fmt::format("computes prompts at {:.0f} instead of {:.0f} GOP/s", now.prefill_gops,
                        then.prefill_gops);
-  if (then.rtt_ms > 0 && (now.rtt_ms - then.rtt_ms) / 2 > kOff * token_ms)
-    return fmt::format("answers after {:.1f} instead of {:.1f} ms", now.rtt_ms, then.rtt_ms);
   return "";
 }
 
@@ -77,6 +77,59 @@ bool IsThere(const std::vector<wire::Plan>& plans, const wire::StagePlan& stage)
          old.shard == stage.shard;
 }
 
+// The devices as they were, with their links as they are.
+std::vector<PlanNode> WithLinksOf(std::vector<PlanNode> then, const std::vector<PlanNode>& now) {
+  for (PlanNode& node : then) {
+    const PlanNode* same = Find(now, node.id);
+    if (same == nullptr) continue;
+    node.links = same->links;
+    if (same->rtt_ms > 0) node.rtt_ms = same->rtt_ms;
+  }
+  return then;
+}
+
+// From one device of a plan to another.
+struct Way {
+  const PlanNode& from;
+  const PlanNode& to;
+};
+
+std::string WhatChanged(const Way& then, const Way& now) {
+  const double rtt_then = RttMs(then.from, then.to), rtt_now = RttMs(now.from, now.to);
+  if (rtt_now > (1 + kOff) * rtt_then)
+    return fmt::format("its link to {} takes {:.1f} instead of {:.1f} ms there and back",
+                       now.to.name, rtt_now, rtt_then);
+  const double mbps_then = Mbps(then.from, then.to), mbps_now = Mbps(now.from, now.to);
+  if (mbps_then > 0)
+    return fmt::format("its link to {} carries {:.1f} instead of {:.1f} Mb/s", now.to.name,
+                       mbps_now, mbps_then);
+  return fmt::format("its link to {} carries {:.1f} Mb/s", now.to.name, mbps_now);
+}
+
+// Whether the links alone make tokens take longer by a quarter, and which of them most.
+std::optional<Drift::Change> LinkChange(const ModelShape& shape, const wire::Plan& plan,
+                                        const std::vector<PlanNode>& then,
+                                        const std::vector<PlanNode>& now, uint32_t users) {
+  const std::vector<PlanNode> linked = WithLinksOf(then, now);
+  if (TokenMs(shape, linked, {plan}, users) <= (1 + kOff) * TokenMs(shape, then, {plan}, users))
+    return std::nullopt;
+  std::optional<Drift::Change> worst;
+  double most = 0;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    for (const size_t next : wire::ConnectsTo(plan, s)) {
+      const NodeId &a = plan.stages[s].node, &b = plan.stages[next].node;
+      const Way before{NodeOf(then, a), NodeOf(then, b)},
+          after{NodeOf(linked, a), NodeOf(linked, b)};
+      const double bytes = RowBytes(shape, 1);
+      const double more = HopMs(after.from, after.to, bytes) - HopMs(before.from, before.to, bytes);
+      if (more <= most) continue;
+      most = more;
+      worst = {a, WhatChanged(before, after)};
+    }
+  }
+  return worst;
+}
+
 // Since when a condition holds: begins, goes on, or ends.
 void Watch(std::optional<Time>& since, bool holds, Time now) {
   if (!holds) since.reset();
@@ -101,21 +154,24 @@ std::optional<Drift::Change> Drift::Look(const ModelShape& shape,
   std::optional<Change> change;
   for (const PlanNode& now : nodes) {
     // One answer has a device already; of many some may go to a further one.
-    if (watched.users > 1 && now.share > 0 && NodeOf(watched.nodes, now.id) == nullptr)
+    if (watched.users > 1 && now.share > 0 && Find(watched.nodes, now.id) == nullptr)
       change = {now.id, "has come"};
   }
-  for (PlanNode& then : watched.nodes) {
-    const PlanNode* now = NodeOf(nodes, then.id);
+  for (const PlanNode& then : watched.nodes) {
+    const PlanNode* now = Find(nodes, then.id);
     const wire::Plan* used = PlanAt(plans, then.id);
     if (now == nullptr) {
       if (used != nullptr) return std::nullopt;  // suspected at this moment: nothing is known of it
       continue;
     }
-    if (then.rtt_ms <= 0) then.rtt_ms = now->rtt_ms;  // measured since
     std::string what;
-    if (used != nullptr) what = WhatChanged(then, *now, TokenMs(shape, watched.nodes, {*used}, 1));
+    if (used != nullptr) what = WhatChanged(then, *now);
     if (used == nullptr && now->share > then.share + kGivesMore) what = "gives more of itself";
     if (!what.empty() && !change) change = {then.id, std::move(what)};
+  }
+  const uint32_t each = std::max(1u, watched.users / static_cast<uint32_t>(plans.size()));
+  for (const wire::Plan& plan : plans) {
+    if (!change) change = LinkChange(shape, plan, watched.nodes, nodes, each);
   }
   if (!change) {
     watched.changed_since.reset();

@@ -1,7 +1,7 @@
 // Whether the devices of a running plan and the answers that it gives at once are still what it was
 // made for, and whether another plan is worth a move. One of its devices counts as changed when its
-// speed has been off by a quarter for Timers::drift, when its link has become slower by a quarter
-// of the time for a token, or when it begins or ceases to take part; so does any other device that
+// speed has been off by a quarter for Timers::drift, when links make tokens take longer by a
+// quarter for as long, or when it begins or ceases to take part; so does any other device that
 // gives more of itself than it did, and where many answers are given at once one that has come.
 // Twice as many answers count after Timers::drift, half as many after Timers::move_again: what
 // comes in bursts is planned for as a burst.

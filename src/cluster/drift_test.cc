@@ -1,5 +1,7 @@
 #include "cluster/drift.h"
 
+#include <algorithm>
+
 #include "cluster/harness.h"
 
 namespace exo::cluster {
@@ -26,6 +28,20 @@ class DriftTest : public CoreTest {
     record.health.withheld = withheld;
     record.health.reasons = withheld > 0 ? wire::kLowCharge : 0;
     Tell(node, LocalRecord{record});
+  }
+  // What one end says of its way to another.
+  void SetLink(size_t from, size_t to, double rtt_ms, double mbps) {
+    wire::NodeRecord record = nodes_[from].core->Nodes()[0].record;
+    std::erase_if(record.links, [&](const auto& link) { return link.to == nodes_[to].id; });
+    record.links.push_back({.to = nodes_[to].id, .rtt_ms = rtt_ms, .mbps = mbps, .measured_s = 1});
+    Tell(from, LocalRecord{record});
+  }
+  void LinkAll(double rtt_ms, double mbps) {
+    for (size_t a = 0; a < nodes_.size(); ++a) {
+      for (size_t b = 0; b < nodes_.size(); ++b) {
+        if (a != b) SetLink(a, b, rtt_ms, mbps);
+      }
+    }
   }
   wire::Plan Now() {
     const InstanceStatus* instance = InstanceAt(0);
@@ -74,6 +90,47 @@ TEST_F(DriftTest, AModelStaysDividedAsItWasLoaded) {
   Change(1, 0.1);
   Pass(seconds(15));
   EXPECT_EQ(LayersOf(Now(), 1), 1u);
+}
+
+TEST_F(DriftTest, AModelLeavesALinkThatBecameSlow) {
+  for (const double slow_mbps : {0.0, 0.0001}) {
+    SCOPED_TRACE(slow_mbps);
+    nodes_.clear();
+    AddDevices({5 * kMiB, 5 * kMiB, 5 * kMiB});
+    LinkAll(0.5, 900);
+    Pass(seconds(15));
+    plan_ = Now();
+    ASSERT_EQ(plan_.stages.size(), 2u);
+    const auto first = PlacesOf(plan_);
+    // As both ends say, or only the one that sees it first.
+    SetLink(first[0], first[1], slow_mbps > 0 ? 0.5 : 80, slow_mbps > 0 ? slow_mbps : 900);
+    Pass(seconds(9));
+    EXPECT_EQ(Now().id, plan_.id) << "too early";
+    Pass(seconds(5));
+    EXPECT_NE(Now().id, plan_.id);
+    auto places = PlacesOf(Now()), old = first;
+    std::ranges::sort(places);
+    std::ranges::sort(old);
+    EXPECT_NE(places, old) << "over the same link";
+  }
+}
+
+TEST_F(DriftTest, AFasterLinkAndOneThatTheModelDoesNotUseMoveNothing) {
+  AddDevices({5 * kMiB, 5 * kMiB, 5 * kMiB});
+  LinkAll(20, 900);
+  Pass(seconds(15));
+  plan_ = Now();
+  const auto used = PlacesOf(plan_);
+  ASSERT_EQ(used.size(), 2u);
+  for (size_t other = 0; other < 3; ++other) {
+    if (std::ranges::find(used, other) != used.end()) continue;
+    SetLink(used[0], other, 500, 1);
+    SetLink(used[1], other, 500, 1);
+  }
+  SetLink(used[0], used[1], 1, 900);
+  SetLink(used[1], used[0], 1, 900);
+  Pass(seconds(30));
+  EXPECT_EQ(Now().id, plan_.id);
 }
 
 TEST_F(DriftTest, SmallOrShortChangesMoveNothing) {

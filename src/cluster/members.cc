@@ -16,6 +16,8 @@ constexpr uint64_t kAnswerEvery = 8;  // see OnHeartbeat
 constexpr double kMostLayerBytes = 1e9;
 constexpr double kLeastDuty = 0.01;
 constexpr double kMostCost = 50;
+constexpr double kMostRttMs = 1e5;
+constexpr double kMostMbps = 1e7;
 
 std::vector<wire::FormatCost> Plausible(std::vector<wire::FormatCost> formats) {
   for (wire::FormatCost& format : formats) {
@@ -23,6 +25,17 @@ std::vector<wire::FormatCost> Plausible(std::vector<wire::FormatCost> formats) {
     format.prefill = std::clamp(format.prefill, 1 / kMostCost, kMostCost);
   }
   return formats;
+}
+
+std::vector<PlanLink> LinksOf(const wire::NodeRecord& record) {
+  std::vector<PlanLink> links;
+  for (const wire::LinkRecord& link : record.links) {
+    links.push_back({.to = link.to,
+                     .rtt_ms = std::clamp(link.rtt_ms, 0.0, kMostRttMs),
+                     .rtt_p99_ms = std::clamp(link.rtt_p99_ms, 0.0, kMostRttMs),
+                     .mbps = std::clamp(link.mbps, 0.0, kMostMbps)});
+  }
+  return links;
 }
 }  // namespace
 
@@ -129,6 +142,7 @@ void Members::OnUp(const SessionUp& event) {
   peer->detail.clear();
   peer->last_heard = context_.now;
   peer->sent = peer->heard = peer->echoed = 0;
+  peer->rtts_ms = {};  // of another path, perhaps
   peer->clock_ahead.reset();
   context_.changed = true;
   notices_.push_back({event.peer, true, ""});
@@ -200,8 +214,7 @@ void Members::OnHeartbeat(const NodeId& id, const wire::Heartbeat& heartbeat) {
   const bool first_echo = heartbeat.echo > peer.echoed && heartbeat.echo <= peer.sent;
   if (answered_at_once && first_echo && heartbeat.echo + kSentTimes > peer.sent) {
     const Time rtt = context_.now - peer.sent_at[heartbeat.echo % kSentTimes];
-    const double ms = static_cast<double>(rtt.count()) * 1e-6;
-    peer.rtt_ms = peer.rtt_ms == 0 ? ms : std::min(ms, peer.rtt_ms * 1.05);
+    peer.rtts_ms[peer.next_rtt++ % kRecentRtts] = static_cast<double>(rtt.count()) * 1e-6;
   }
   CompareClocks(peer, heartbeat);
   if (first_echo) peer.echoed = heartbeat.echo;
@@ -212,6 +225,14 @@ void Members::OnHeartbeat(const NodeId& id, const wire::Heartbeat& heartbeat) {
   // The larger id answers every heartbeat at once, the smaller one each eighth: both can measure,
   // no storm.
   if (self_.id > id || heartbeat.sequence % kAnswerEvery == 0) SendHeartbeat(id, peer);
+}
+
+double Members::RttOf(const Peer& peer) {
+  double shortest = 0;
+  for (const double ms : peer.rtts_ms) {
+    if (ms > 0 && (shortest == 0 || ms < shortest)) shortest = ms;
+  }
+  return shortest;
 }
 
 // The peer has read its clock between our heartbeat that it echoes and now: what it says beyond
@@ -425,7 +446,8 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .duty = std::clamp(device.duty, kLeastDuty, 1.0),
                      .rtt_ms = rtt_ms,
                      .share = share,
-                     .guest = guests_.contains(record.id)});
+                     .guest = guests_.contains(record.id),
+                     .links = LinksOf(record)});
   };
   // A guest places nothing: it would see the text, and the members' devices are not its to use.
   if (guests_.contains(self_.id)) return nodes;
@@ -434,7 +456,7 @@ std::vector<PlanNode> Members::PlannerNodes() const {
     if (peer.state != PeerState::kAlive || !peer.has_record ||
         peer.record.numerics != self_.numerics)
       continue;
-    add(peer.record, peer.rtt_ms);
+    add(peer.record, RttOf(peer));
   }
   return nodes;
 }
@@ -472,7 +494,7 @@ std::vector<NodeStatus> Members::Status() const {
                       .detail = peer.detail,
                       .refusal = peer.refusal,
                       .protocols = peer.protocols,
-                      .rtt_ms = peer.rtt_ms,
+                      .rtt_ms = RttOf(peer),
                       .last_heard = peer.last_heard,
                       .progress = peer.progress,
                       .clock_ahead = peer.clock_ahead};

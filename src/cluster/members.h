@@ -79,6 +79,9 @@ class Members {
   static constexpr size_t kMaxPeers = 256;
   static constexpr size_t kMaxStrangers = 8;  // enough to show one's own mistyped secret
   static constexpr size_t kMaxAddresses = 4;  // of one peer: wired, wireless, IPv4 and IPv6
+  // Round trips of heartbeats that are looked at together: enough that none of them waited for a
+  // busy processor, few enough that a link that has become slow is seen within seconds.
+  static constexpr size_t kRecentRtts = 4;
 
   struct Peer {
     wire::NodeRecord record;
@@ -98,7 +101,8 @@ class Members {
     Time down_since{};  // without a session; else meaningless
     Time next_attempt{};
     Time next_heartbeat{};
-    double rtt_ms = 0;
+    std::array<double, kRecentRtts> rtts_ms{};  // the latest ones; 0: not yet
+    size_t next_rtt = 0;
     uint64_t sent = 0;    // last heartbeat sequence
     uint64_t heard = 0;   // last one heard from it
     uint64_t echoed = 0;  // last of ours that it has confirmed
@@ -120,6 +124,8 @@ class Members {
   void AddHint(const NodeId& id, const std::vector<wire::Address>& addresses, bool met);
   std::string SilenceText(Time silent) const;
   void MarkLost(const NodeId& id, Peer& peer, PeerState state, std::string reason);
+  // The shortest of the latest ones, which is the network's; 0: none yet.
+  static double RttOf(const Peer& peer);
   void CompareClocks(Peer& peer, const wire::Heartbeat& heartbeat);
   void SendHeartbeat(const NodeId& id, Peer& peer);
   void SendHints(const NodeId& to);

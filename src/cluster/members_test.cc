@@ -230,5 +230,55 @@ TEST_F(MembersTest, AddressesOfAnEarlierPortAreDropped) {
   EXPECT_EQ(*sought, (std::vector<wire::Address>{{"10.0.0.1", 5000}}));
 }
 
+// What a busy loop adds is no news of the network; what the network adds is seen within seconds.
+TEST_F(MembersTest, TheShortestOfTheLatestRoundTripsCounts) {
+  const NodeId peer{{250}};  // the larger id answers every heartbeat
+  Tell(SessionUp{.peer = peer, .boot_nonce = 1, .name = "n"});
+  Tell(Received{peer, wire::NodeUpdate{{.id = peer, .incarnation = 1, .version = 1}}});
+  uint64_t sequence = 0;
+  const auto answer = [&](double ms) {
+    now_ += std::chrono::seconds(1);
+    uint64_t echo = 0;
+    for (const Effect& effect : Tell(Tick{})) {
+      const auto* send = std::get_if<Send>(&effect);
+      if (send == nullptr) continue;
+      if (const auto* beat = std::get_if<wire::Heartbeat>(&send->message)) echo = beat->sequence;
+    }
+    now_ += std::chrono::microseconds(static_cast<int64_t>(1000 * ms));
+    Tell(Received{
+        peer, wire::Heartbeat{
+                  .sequence = ++sequence, .incarnation = 1, .record_version = 1, .echo = echo}});
+  };
+  const auto rtt = [&] {
+    const auto nodes = core_.PlannerNodes();
+    const auto at = std::ranges::find(nodes, peer, &PlanNode::id);
+    return at == nodes.end() ? -1 : at->rtt_ms;
+  };
+  EXPECT_EQ(rtt(), 0);
+  for (const double ms : {3.0, 0.5, 30.0, 4.0}) answer(ms);
+  EXPECT_NEAR(rtt(), 0.5, 0.01);
+  for (int i = 0; i < 4; ++i) answer(80);
+  EXPECT_NEAR(rtt(), 80, 0.01);
+}
+
+TEST_F(MembersTest, LinksOfRecordsReachThePlanner) {
+  Join(1);
+  const wire::LinkRecord link{
+      .to = Id(2), .rtt_ms = 2, .rtt_p99_ms = 9, .mbps = 300, .measured_s = 7};
+  wire::NodeRecord record{.id = Id(1), .incarnation = 1, .version = 1, .links = {link}};
+  record.links.push_back({.to = Id(3), .rtt_ms = -5, .rtt_p99_ms = 1e300, .mbps = 1e300});
+  Tell(Received{Id(1), wire::NodeUpdate{record}});
+  const auto nodes = core_.PlannerNodes();
+  const auto at = std::ranges::find(nodes, Id(1), &PlanNode::id);
+  ASSERT_NE(at, nodes.end());
+  ASSERT_EQ(at->links.size(), 2u);
+  EXPECT_EQ(at->links[0].to, Id(2));
+  EXPECT_EQ(at->links[0].rtt_ms, 2);
+  EXPECT_EQ(at->links[0].rtt_p99_ms, 9);
+  EXPECT_EQ(at->links[0].mbps, 300);
+  EXPECT_EQ(at->links[1].rtt_ms, 0) << "nobody's measurement";
+  EXPECT_LT(at->links[1].mbps, 1e8);
+}
+
 }  // namespace
 }  // namespace exo::cluster

@@ -53,12 +53,15 @@ double OpsMs(double ops, double gops) {
   return ops / gops * 1e-6;
 }
 
-const PlanLink* LinkBetween(const PlanNode& a, const PlanNode& b) {
-  for (const auto& [from, to] : {std::pair(&a, &b), std::pair(&b, &a)}) {
-    const auto link = std::ranges::find(from->links, to->id, &PlanLink::to);
-    if (link != from->links.end()) return &*link;
-  }
-  return nullptr;
+// What one end says of the way to the other; nothing: zeros.
+PlanLink LinkFrom(const PlanNode& from, const PlanNode& to) {
+  const auto link = std::ranges::find(from.links, to.id, &PlanLink::to);
+  return link == from.links.end() ? PlanLink{.to = to.id} : *link;
+}
+
+// The worse of what both ends say: what has become slow is seen by one of them first.
+double WorseOf(const PlanNode& a, const PlanNode& b, double PlanLink::* figure) {
+  return std::max(LinkFrom(a, b).*figure, LinkFrom(b, a).*figure);
 }
 
 // Of one layer, and its part of `cache` bytes.
@@ -170,20 +173,26 @@ const PlanNode& NodeOf(const std::vector<PlanNode>& nodes, const NodeId& id) {
 }
 
 double RttMs(const PlanNode& a, const PlanNode& b) {
-  if (const PlanLink* link = LinkBetween(a, b); link != nullptr && link->rtt_ms > 0)
-    return link->rtt_ms;
+  if (const double measured = WorseOf(a, b, &PlanLink::rtt_ms); measured > 0) return measured;
   const double farther = std::max(a.rtt_ms, b.rtt_ms);
   return farther > 0 ? farther : kUnknownRttMs;
 }
 
-double Mbps(const PlanNode& a, const PlanNode& b) {
-  const PlanLink* link = LinkBetween(a, b);
-  return link == nullptr ? 0 : std::max(link->mbps, 0.0);
+double RttP99Ms(const PlanNode& a, const PlanNode& b) {
+  return std::max(WorseOf(a, b, &PlanLink::rtt_p99_ms), RttMs(a, b));
 }
 
-double HopMs(const PlanNode& from, const PlanNode& to, double bytes) {
-  const double mbps = Mbps(from, to);
-  return RttMs(from, to) / 2 + (mbps > 0 ? bytes * 8e-3 / mbps : 0);
+double Mbps(const PlanNode& from, const PlanNode& to) {
+  const double there = LinkFrom(from, to).mbps;
+  return std::max(there > 0 ? there : LinkFrom(to, from).mbps, 0.0);
+}
+
+double HopMs(const PlanNode& from, const PlanNode& to, double bytes, size_t ways) {
+  const double mbps = Mbps(from, to), rtt = RttMs(from, to);
+  // The slowest of so many is expected where 1 of ways + 1 is slower still.
+  const double tail = std::log(static_cast<double>(ways + 1) / 2) / std::log(0.5 / 0.01);
+  const double slowest = rtt + (RttP99Ms(from, to) - rtt) * std::clamp(tail, 0.0, 1.0);
+  return slowest / 2 + (mbps > 0 ? bytes * 8e-3 / mbps : 0);
 }
 
 double RowBytes(const ModelShape& shape, uint32_t rows) {

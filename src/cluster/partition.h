@@ -36,10 +36,14 @@ const PlanNode& NodeOf(const std::vector<PlanNode>& nodes, const NodeId& id);
 // Milliseconds there and back between two nodes: as measured, else estimated from their round trips
 // to the planning node, else kUnknownRttMs.
 double RttMs(const PlanNode& a, const PlanNode& b);
-// 1e6 bits per second between them; 0: unknown.
-double Mbps(const PlanNode& a, const PlanNode& b);
-// From one to the other, with so many bytes.
-double HopMs(const PlanNode& from, const PlanNode& to, double bytes);
+// 99 of 100 take no longer; where that is not known, the same.
+double RttP99Ms(const PlanNode& a, const PlanNode& b);
+// 1e6 bits per second from one to the other, or the other way where only that is known; 0: unknown.
+double Mbps(const PlanNode& from, const PlanNode& to);
+// Milliseconds from one to the other, with so many bytes. Where the slowest of several `ways` is
+// waited for, each counts with what the slowest of so many takes, if what is above the median falls
+// off exponentially through 99 %: with the median for one way, nearly with 99 % for a hundred.
+double HopMs(const PlanNode& from, const PlanNode& to, double bytes, size_t ways = 1);
 // Bytes of so many rows between stages.
 double RowBytes(const ModelShape& shape, uint32_t rows);
 // What a layer, or the output matrix, costs a node for one row: what it reads and computes, as if

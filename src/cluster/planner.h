@@ -82,11 +82,12 @@ struct ModelShape {
   bool HasWindow(uint32_t layer) const { return window != 0 && (layer + 1) % window_period != 0; }
 };
 
-// What was measured, or said, of the way between two nodes.
+// What was measured, or said, of the way to another node.
 struct PlanLink {
   NodeId to;
-  double rtt_ms = 0;  // <= 0: unknown
-  double mbps = 0;    // 1e6 bits per second; <= 0: unknown, not counted
+  double rtt_ms = 0;      // there and back, the median; <= 0: unknown
+  double rtt_p99_ms = 0;  // 99 of 100 are no longer; <= 0: unknown
+  double mbps = 0;        // 1e6 bits per second to there; <= 0: unknown, not counted
 };
 
 struct PlanNode {
@@ -106,8 +107,8 @@ struct PlanNode {
   // Holds layers in the middle only: neither the first ones nor the last, whose inputs and outputs
   // are almost the text.
   bool guest = false;
-  // To other nodes, of which each link is listed at one end at least; where there is none, round
-  // trips are those from the planning node.
+  // To other nodes. Where neither end lists a link, its round trips are those from the planning
+  // node.
   std::vector<PlanLink> links = {};
 };
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/units.h"
+#include "cluster/partition.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -630,6 +631,52 @@ TEST(PlannerTest, BandwidthCountsInPrompts) {
   // 256 rows of 16 KiB in 3.4 s.
   EXPECT_LT(slow.prediction.prefill_tokens_per_second, 256 / 3.4 * 1.1);
   EXPECT_GT(fast, 1.5 * slow.prediction.prefill_tokens_per_second);
+}
+
+TEST(PlannerTest, EachDirectionOfALinkHasItsOwnBandwidth) {
+  std::vector<PlanNode> nodes = {Node(1, 600 * kMiB, 10), Node(2, 600 * kMiB, 10)};
+  nodes[0].links = {{.to = nodes[1].id, .rtt_ms = 0.4, .mbps = 900}};
+  EXPECT_EQ(Mbps(nodes[1], nodes[0]), 900) << "nothing is known of that direction";
+  nodes[1].links = {{.to = nodes[0].id, .rtt_ms = 4, .mbps = 10}};
+  EXPECT_EQ(Mbps(nodes[0], nodes[1]), 900);
+  EXPECT_EQ(Mbps(nodes[1], nodes[0]), 10);
+  EXPECT_EQ(RttMs(nodes[0], nodes[1]), 4) << "the worse of both ends'";
+  EXPECT_EQ(RttMs(nodes[1], nodes[0]), 4);
+  EXPECT_NEAR(HopMs(nodes[0], nodes[1], 9e6), 2 + 80, 1e-9);
+  EXPECT_NEAR(HopMs(nodes[1], nodes[0], 3e6), 2 + 2400, 1e-9);
+  // Prompts go from the lead to the next stage.
+  const PlanChoice choice = Place(Shape(), nodes);
+  ASSERT_EQ(choice.plan.stages.size(), 2u);
+  ASSERT_EQ(choice.plan.stages[0].node, nodes[0].id);
+  std::swap(nodes[0].links[0].mbps, nodes[1].links[0].mbps);
+  const Prediction back = Predict(Shape(), nodes, choice.plan);
+  EXPECT_GT(back.ttft_ms, 1.4 * choice.prediction.ttft_ms);
+  EXPECT_NEAR(back.decode_tokens_per_second, choice.prediction.decode_tokens_per_second, 1e-9)
+      << "a row goes once each way";
+}
+
+// Whoever waits for the slowest of many ways waits for what one way does seldom.
+TEST(PlannerTest, TheSlowestOfManyWaysIsPricedByTheTail) {
+  std::vector<PlanNode> nodes = {Node(1, kGiB, 10), Node(2, kGiB, 10)};
+  nodes[0].links = {{.to = nodes[1].id, .rtt_ms = 1, .rtt_p99_ms = 21}};
+  const auto hop = [&](size_t ways) { return HopMs(nodes[0], nodes[1], 0, ways); };
+  EXPECT_NEAR(hop(1), 0.5, 1e-9);
+  EXPECT_GT(hop(2), 0.5);
+  EXPECT_LT(hop(2), hop(12));
+  EXPECT_NEAR(hop(99), 10.5, 1e-9);
+  EXPECT_NEAR(hop(1000), 10.5, 1e-9) << "never beyond what was measured";
+  // Shards of layers exchange with all others: a tail slows them down, a pipeline not.
+  const auto speeds = [&](double p99, wire::Split split) {
+    std::vector<PlanNode> all = Equals(4, 0.1);
+    for (PlanNode& a : all) {
+      for (const PlanNode& b : all) {
+        if (a.id != b.id) a.links.push_back({.to = b.id, .rtt_ms = 0.1, .rtt_p99_ms = p99});
+      }
+    }
+    return Place(CutShape(), all, {.split = split}).prediction.decode_tokens_per_second;
+  };
+  EXPECT_LT(speeds(5, wire::Split::kTensor), 0.7 * speeds(0.1, wire::Split::kTensor));
+  EXPECT_EQ(speeds(5, wire::Split::kLayer), speeds(0.1, wire::Split::kLayer));
 }
 
 TEST(PlannerTest, SpreadsOverAnyNumberOfNodes) {

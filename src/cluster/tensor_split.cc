@@ -72,16 +72,18 @@ std::vector<uint32_t> DivideVocabulary(const TensorCuts& cuts, const std::vector
 }
 
 // Milliseconds that a step of so many rows takes beside computing: two sums a layer, each with all
-// others at once. A shard's columns are about two subtrees (docs/costs.md).
+// others at once, which the slowest of all ways holds up. A shard's columns are about two subtrees
+// (docs/costs.md).
 double SumsMs(const ModelShape& shape, const std::vector<PlanNode>& nodes, const wire::Plan& plan,
               uint32_t rows) {
-  const auto others = static_cast<double>(plan.stages.size() - 1);
+  const size_t others = plan.stages.size() - 1;
+  const double bytes = 2 * static_cast<double>(others) * RowBytes(shape, rows);
   double slowest = 0;
   for (const wire::StagePlan& from : plan.stages) {
     for (const wire::StagePlan& to : plan.stages) {
       if (from.node == to.node) continue;
-      slowest = std::max(slowest, HopMs(NodeOf(nodes, from.node), NodeOf(nodes, to.node),
-                                        2 * others * RowBytes(shape, rows)));
+      slowest = std::max(slowest, HopMs(NodeOf(nodes, from.node), NodeOf(nodes, to.node), bytes,
+                                        others * plan.stages.size()));
     }
   }
   return 2 * shape.layers() * (slowest + kVisitMs);

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -71,6 +72,9 @@ class DataLink {
   virtual void Shutdown() = 0;
 
   virtual const NodeId& peer() const = 0;
+  // 1e6 bits per second that the network took of the latest frames which were more than it held at
+  // once, as the system has seen it; unset: there were none, or the system does not say.
+  virtual std::optional<double> SendMbps() { return std::nullopt; }
 };
 
 }  // namespace exo::engine

@@ -4,6 +4,11 @@
 
 namespace exo::engine {
 
+namespace {
+// What smaller ones show is how long the way is, not how wide.
+constexpr size_t kLargeFrame = 64 << 10;
+}  // namespace
+
 class LinkTraffic::CountedLink final : public DataLink {
  public:
   CountedLink(std::unique_ptr<DataLink> link, std::shared_ptr<Counters> counters)
@@ -12,7 +17,11 @@ class LinkTraffic::CountedLink final : public DataLink {
   Result<void> Send(const wire::Message& message, std::span<const std::byte> tensor,
                     Time deadline) override {
     counters_->sent.fetch_add(tensor.size(), std::memory_order_relaxed);
-    return link_->Send(message, tensor, deadline);
+    auto sent = link_->Send(message, tensor, deadline);
+    if (tensor.size() >= kLargeFrame) {
+      if (const auto mbps = link_->SendMbps()) counters_->mbps.store(*mbps);
+    }
+    return sent;
   }
   Result<Outcome> Poll(Time deadline, int wake_fd) override {
     auto outcome = link_->Poll(deadline, wake_fd);
@@ -25,6 +34,7 @@ class LinkTraffic::CountedLink final : public DataLink {
   void Overlap() override { link_->Overlap(); }
   void Shutdown() override { link_->Shutdown(); }
   const NodeId& peer() const override { return link_->peer(); }
+  std::optional<double> SendMbps() override { return link_->SendMbps(); }
 
  private:
   const std::unique_ptr<DataLink> link_;
@@ -44,6 +54,15 @@ std::map<NodeId, LinkBytes> LinkTraffic::Bytes() const {
   for (const auto& [peer, counters] : counters_)
     bytes[peer] = {counters->sent.load(), counters->received.load()};
   return bytes;
+}
+
+std::map<NodeId, double> LinkTraffic::TakeMbps() {
+  const MutexLock lock(mutex_);
+  std::map<NodeId, double> rates;
+  for (const auto& [peer, counters] : counters_) {
+    if (const double mbps = counters->mbps.exchange(0); mbps > 0) rates[peer] = mbps;
+  }
+  return rates;
 }
 
 }  // namespace exo::engine

@@ -25,10 +25,13 @@ class LinkTraffic {
   std::unique_ptr<DataLink> Counted(std::unique_ptr<DataLink> link);
   // Of each device that there has been a link to.
   std::map<NodeId, LinkBytes> Bytes() const;
+  // The rate of each since the last call, where a large frame was sent since.
+  std::map<NodeId, double> TakeMbps();
 
  private:
   struct Counters {
     std::atomic<uint64_t> sent{0}, received{0};
+    std::atomic<double> mbps{0};
   };
   class CountedLink;
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 
 #include "engine/timers.h"
@@ -98,6 +99,26 @@ TEST(DataLinkTest, BothSidesSendLargeFramesAtOnce) {
   std::thread other([&] { side(*pair.far, 2, 1); });
   side(*pair.near, 1, 2);
   other.join();
+}
+
+TEST(DataLinkTest, TellsHowFastTheNetworkTookItsFrames) {
+  Pair pair;
+  pair.Connect();
+  std::atomic<bool> done = false;
+  std::thread reader([&] {
+    while (!done.load() && pair.far->Poll(In(100))) {
+    }
+  });
+  const std::vector<float> rows(1 << 20);  // more than the network holds at once
+  std::optional<double> mbps;
+  for (int i = 0; i < 100 && !mbps; ++i) {
+    EXPECT_TRUE(pair.near->SendFloats(wire::Step{.step = 1}, rows, In(5000)));
+    mbps = pair.near->SendMbps();
+  }
+  done = true;
+  reader.join();
+  ASSERT_TRUE(mbps);
+  EXPECT_GT(*mbps, 50) << "over loopback";
 }
 
 TEST(DataLinkTest, StaysUpWhileThePeerComputesWithItsWindowFull) {

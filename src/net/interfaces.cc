@@ -6,13 +6,72 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
+#include <bit>
+#include <cstdlib>
 #include <cstring>
+
+#include "sys/files.h"
 
 namespace exo::net {
 namespace {
 // A cable that is plugged in causes a dozen messages; the address is there after the last.
 constexpr Time kSettle = std::chrono::milliseconds(500);
+// Ports of a port of a bridge: a VLAN on a bond.
+constexpr int kMostLevels = 3;
+// ARPHRD_TUNNEL to ARPHRD_IPGRE, ARPHRD_PPP, ARPHRD_NONE (WireGuard, tun).
+bool IsTunnelType(long type) {
+  return type == 512 || (type >= 768 && type <= 778 && type != 772) || type == 65534;
+}
+
+uint32_t BitsOf(const sockaddr* mask) {
+  if (mask == nullptr) return 0;
+  const auto count = [](const void* bytes, size_t size) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < size; ++i)
+      bits += static_cast<uint32_t>(std::popcount(static_cast<const uint8_t*>(bytes)[i]));
+    return bits;
+  };
+  if (mask->sa_family == AF_INET)
+    return count(&reinterpret_cast<const sockaddr_in*>(mask)->sin_addr, sizeof(in_addr));
+  return count(&reinterpret_cast<const sockaddr_in6*>(mask)->sin6_addr, sizeof(in6_addr));
+}
+
+wire::InterfaceKind KindOf(const std::string& name, const std::string& root, int level) {
+  using enum wire::InterfaceKind;
+  const std::string folder = root + "sys/class/net/" + name;
+  if (sys::Exists(folder + "/tun_flags") ||
+      IsTunnelType(std::strtol(sys::ReadFile(folder + "/type").value_or("0").c_str(), nullptr, 10)))
+    return kTunnel;
+  if (sys::Exists(folder + "/device")) {
+    const bool radio = sys::Exists(folder + "/phy80211") || sys::Exists(folder + "/wireless");
+    return radio ? kWireless : kWired;
+  }
+  if (level >= kMostLevels) return kVirtual;
+  const std::string lower = "lower_";
+  for (const std::string& entry : sys::ListFolder(folder)) {
+    if (!entry.starts_with(lower)) continue;
+    const wire::InterfaceKind kind = KindOf(entry.substr(lower.size()), root, level + 1);
+    if (kind == kWired || kind == kWireless) return kind;  // a virtual machine's port is a tunnel
+  }
+  return kVirtual;
+}
 }  // namespace
+
+wire::InterfaceKind KindOfInterface(const std::string& name, const std::string& root) {
+  return KindOf(name, root, 0);
+}
+
+std::vector<wire::InterfaceRecord> InterfaceRecords() {
+  std::vector<wire::InterfaceRecord> records;
+  for (const Interface& one : ListInterfaces()) {
+    if (one.loopback) continue;
+    records.push_back({.name = one.name,
+                       .kind = KindOfInterface(one.name),
+                       .host = ToAddress(one.address).host,
+                       .prefix = one.prefix});
+  }
+  return records;
+}
 
 std::vector<Interface> ListInterfaces() {
   std::vector<Interface> found;
@@ -31,6 +90,7 @@ std::vector<Interface> ListInterfaces() {
     if (family == AF_INET && (at->ifa_flags & IFF_BROADCAST) != 0 && at->ifa_broadaddr != nullptr) {
       one.broadcast = reinterpret_cast<const sockaddr_in*>(at->ifa_broadaddr)->sin_addr;
     }
+    one.prefix = BitsOf(at->ifa_netmask);
     if (one.index > 0) found.push_back(one);
   }
   ::freeifaddrs(list);

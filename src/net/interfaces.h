@@ -12,6 +12,7 @@
 
 #include "net/event_loop.h"
 #include "net/socket.h"
+#include "wire/messages.h"
 
 namespace exo::net {
 
@@ -20,6 +21,7 @@ struct Interface {
   int index = 0;
   bool loopback = false;
   SocketAddress address;  // IPv4 or IPv6, port 0
+  uint32_t prefix = 0;    // bits of the address that name its network
   in_addr broadcast{};    // IPv4 only; zero: none
 
   friend bool operator==(const Interface& a, const Interface& b) {
@@ -29,6 +31,13 @@ struct Interface {
 
 // Interfaces that are up, one entry per IPv4 or IPv6 address.
 std::vector<Interface> ListInterfaces();
+
+// What is behind an interface of this name, as /sys says; a bridge or bond is what its first port
+// is. Virtual: nothing that leads out of this machine, or not known. `root`: where /sys lies, for
+// tests.
+wire::InterfaceKind KindOfInterface(const std::string& name, const std::string& root = "/");
+// Those with an address that others may reach, as a record has them.
+std::vector<wire::InterfaceRecord> InterfaceRecords();
 
 // Calls back, at most twice a second, after a link or an address came or went. Does nothing where
 // the system does not tell (no netlink).

@@ -79,6 +79,11 @@ class PeersImpl final : public Peers, private Session::Host, private Connector::
   bool IsUp(const NodeId& id) const override { return up_.contains(id); }
   std::vector<NodeId> Up() const override;
   std::vector<wire::Address> AddressesOf(const NodeId& id) const override;
+  std::optional<Path> PathOf(const NodeId& id) const override {
+    const auto at = up_.find(id);
+    if (at == up_.end()) return std::nullopt;
+    return Path{at->second->local().host, at->second->remote().host};
+  }
   wire::Hello LinkHello(wire::Channel channel, const PlanId& plan) const override;
 
  private:

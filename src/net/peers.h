@@ -114,6 +114,12 @@ class Peers {
   virtual std::vector<NodeId> Up() const = 0;
   // Where a peer listens, best first: for ConnectLink.
   virtual std::vector<wire::Address> AddressesOf(const NodeId& id) const = 0;
+  // Which way the session with a peer takes; unset: there is none.
+  struct Path {
+    std::string local, remote;  // numeric hosts
+    friend bool operator==(const Path&, const Path&) = default;
+  };
+  virtual std::optional<Path> PathOf(const NodeId& id) const = 0;
   // The Hello to give to ConnectLink.
   virtual wire::Hello LinkHello(wire::Channel channel, const PlanId& plan) const = 0;
 };

@@ -306,5 +306,19 @@ TEST(PeersTest, ThreeNodesMakeAMesh) {
   }
 }
 
+TEST(PeersTest, TellsWhichWayASessionTakes) {
+  const std::string secret = NewSecret();
+  TestNode a({.secret = secret}), b({.secret = secret});
+  a.Connect(b);
+  ASSERT_TRUE(a.WaitUp(b.id()));
+  ASSERT_TRUE(b.WaitUp(a.id()));
+  for (auto [from, to] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    const auto path = from->thread().On([&] { return from->peers().PathOf(to->id()); });
+    ASSERT_TRUE(path);
+    EXPECT_EQ(*path, (Peers::Path{"127.0.0.1", "127.0.0.1"}));
+  }
+  EXPECT_FALSE(a.thread().On([&] { return a.peers().PathOf(a.id()); }));
+}
+
 }  // namespace
 }  // namespace exo::net::test

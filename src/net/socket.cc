@@ -1,15 +1,16 @@
 #include "net/socket.h"
 
 #include <arpa/inet.h>
+#include <linux/tcp.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstddef>
 #include <cstring>
 
 #include "sys/system.h"
@@ -212,6 +213,17 @@ void SetLinkOptions(int fd) {
   SetIntOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
   SetIntOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
   SetIntOption(fd, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
+}
+
+std::optional<Delivery> ReadDelivery(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  constexpr size_t kLeast = offsetof(tcp_info, tcpi_rwnd_limited) + sizeof(info.tcpi_rwnd_limited);
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 || size < kLeast)
+    return std::nullopt;
+  if (info.tcpi_delivery_rate == 0 || info.tcpi_delivery_rate_app_limited != 0) return std::nullopt;
+  return Delivery{.mbps = static_cast<double>(info.tcpi_delivery_rate) * 8e-6,
+                  .held_up_us = info.tcpi_rwnd_limited};
 }
 
 int PollUntil(pollfd* fds, size_t count, Time deadline) {

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -84,6 +85,14 @@ void SetLinkOptions(int fd);
 
 // Whether the kernel took it: most options cost only speed where they are missing.
 bool SetIntOption(int fd, int level, int option, int value);
+
+// What the peer's system has acknowledged.
+struct Delivery {
+  double mbps = 0;  // 1e6 bits per second, while there was always more to send, the latest time
+  uint64_t held_up_us = 0;  // since the start: for so long the peer had no room for more
+};
+// Unset: there was no such time, or the system does not say.
+std::optional<Delivery> ReadDelivery(int fd);
 
 // poll() until `deadline` in sys::Now time. Returns what poll returns; retries when interrupted.
 int PollUntil(pollfd* fds, size_t count, Time deadline);

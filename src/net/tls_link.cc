@@ -189,6 +189,14 @@ Result<void> TlsLink::Send(const wire::Message& message, std::span<const std::by
   return sent;
 }
 
+// Where the peer had no room, it is not the network that was slow.
+std::optional<double> TlsLink::SendMbps() {
+  const auto delivery = ReadDelivery(stream_->fd());
+  if (!delivery || std::exchange(held_up_us_, delivery->held_up_us) != delivery->held_up_us)
+    return std::nullopt;
+  return delivery->mbps;
+}
+
 Result<DataLink::Outcome> TlsLink::Take() {
   borrowed_ = std::move(queue_.front());
   queue_.pop_front();

@@ -36,6 +36,7 @@ class TlsLink final : public DataLink {
   void Overlap() override;
   void Shutdown() override;
   const NodeId& peer() const override { return stream_->peer(); }
+  std::optional<double> SendMbps() override;
 
  private:
   using Buffer = std::unique_ptr<FrameBuffer>;
@@ -85,6 +86,7 @@ class TlsLink final : public DataLink {
   Time spin_{};
   uint32_t looks_in_vain_ = 0;  // in a row
   uint32_t left_out_ = 0;       // since
+  uint64_t held_up_us_ = 0;     // by a peer without room, when the rate was last looked at
   Buffer borrowed_;             // the frame that it looks at
   wire::Message borrowed_message_;
   std::vector<std::byte> head_;  // scratch of Send

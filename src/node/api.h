@@ -355,7 +355,9 @@ struct PlanHop {
   NodeId from;
   NodeId to;
   double rtt_ms = 0;
-  double mbps = 0;  // 0: not known
+  double rtt_p99_ms = 0;
+  double mbps = 0;       // 0: not known
+  double mbps_back = 0;  // from `to` to `from`; likewise
 };
 // One of the placements that a model runs as.
 struct ReplicaView {

@@ -78,6 +78,8 @@ void BulkServer::Main(Connection& connection) {
 }
 
 wire::Message BulkServer::Answer(const NodeId& peer, const wire::Message& question) {
+  if (const auto* probe = std::get_if<wire::LinkProbe>(&question))
+    return wire::LinkEcho{probe->number};
   if (const auto* ask = std::get_if<wire::TensorRequest>(&question)) {
     wire::TensorReply reply;
     const auto model = Find(ask->model);

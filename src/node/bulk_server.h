@@ -1,5 +1,5 @@
-// Answers members that pull manifests and tensors of models this node holds: one thread per bulk
-// link, a few at a time.
+// Answers members that pull manifests and tensors of models this node holds, or measure their link
+// to it: one thread per bulk link, a few at a time.
 //
 // Thread: Share, Serve and the destructor on the loop thread.
 #pragma once

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "net/better_path.h"
 #include "net/discovery.h"
 #include "node/finding.h"
 #include "sys/machine.h"
@@ -47,6 +48,12 @@ struct MemberSight {
   std::vector<std::string> reasons;  // why its addresses do not answer: "10.0.0.2:52416 (refused)"
   uint32_t withheld = 0;             // percent of its speed
   std::string health;                // in words
+  // The way to it, as this device has measured it, and as it has measured the way back. Unset: not
+  // yet.
+  std::optional<wire::LinkRecord> there, back;
+  // A faster way than that of its session, and the address where it would be met on it.
+  std::optional<net::BetterPath> better;
+  wire::Address better_address;
 };
 // What a running node sees of itself and its cluster.
 struct ClusterSight {

@@ -178,6 +178,67 @@ void JudgeMembers(const ClusterSight& sight, std::vector<Finding>& findings) {
   }
 }
 
+const char* WordOf(wire::InterfaceKind kind) {
+  switch (kind) {
+    case wire::InterfaceKind::kTunnel:
+      return "a tunnel";
+    case wire::InterfaceKind::kWireless:
+      return "Wi-Fi";
+    default:
+      return "a cable";
+  }
+}
+
+// "0.31 ms (99 %: 0.90 ms), 940 Mb/s there, 930 Mb/s back"
+std::string FiguresOf(const MemberSight& member) {
+  const auto& one = member.there ? member.there : member.back;
+  std::string text = fmt::format("{:.2f} ms (99 %: {:.2f} ms)", one->rtt_ms, one->rtt_p99_ms);
+  if (member.there && member.there->mbps > 0)
+    text += fmt::format(", {:.0f} Mb/s there", member.there->mbps);
+  if (member.back && member.back->mbps > 0)
+    text += fmt::format(", {:.0f} Mb/s back", member.back->mbps);
+  return text;
+}
+
+Finding DetourOf(const MemberSight& member, const std::string& self) {
+  const net::BetterPath& better = *member.better;
+  const std::string who = NameOf(member);
+  std::string detail = fmt::format(
+      "both are in one network over {} ({} {} here, {} {} there), but they talk over {} of {}",
+      WordOf(better.own.kind == wire::InterfaceKind::kWired ? better.other.kind : better.own.kind),
+      better.own.name, better.own.host, better.other.name, better.other.host, better.now_name,
+      better.now_is_own ? self : who);
+  if (member.there || member.back) detail += fmt::format("; measured: {}", FiguresOf(member));
+  return {
+      "links", FindingState::kWarning,
+      fmt::format("{} is reached over {}, though there is a faster way", who, WordOf(better.now)),
+      detail,
+      fmt::format(
+          "turn {} off on {} for a moment: exo connects again over the other way; or "
+          "name it: exo up --peer {}",
+          better.now_name, better.now_is_own ? self : who,
+          member.better_address.host.contains(':')
+              ? fmt::format("[{}]:{}", member.better_address.host, member.better_address.port)
+              : fmt::format("{}:{}", member.better_address.host, member.better_address.port))};
+}
+
+void JudgeLinks(const ClusterSight& sight, std::vector<Finding>& findings) {
+  const std::string self = sight.members.empty() ? "" : NameOf(sight.members[0]);
+  std::string measured;
+  bool detour = false;
+  for (const MemberSight& member : sight.members) {
+    if (member.better) {
+      findings.push_back(DetourOf(member, self));
+      detour = true;
+    } else if (member.there || member.back) {
+      measured +=
+          fmt::format("{}{}: {}", measured.empty() ? "" : "; ", NameOf(member), FiguresOf(member));
+    }
+  }
+  if (!detour && !measured.empty())
+    findings.push_back(Fine("links", "sessions take the fastest way that is known", measured));
+}
+
 // "90 s", "12 min", "3 h", "2 days"
 std::string ClockText(std::chrono::milliseconds apart) {
   using std::chrono::round, std::chrono::seconds, std::chrono::minutes, std::chrono::hours,
@@ -278,6 +339,7 @@ void JudgeModels(const ClusterSight& sight, std::vector<Finding>& findings) {
 std::vector<Finding> JudgeCluster(const ClusterSight& sight) {
   std::vector<Finding> findings = {JudgeDiscovery(sight), JudgePort(sight)};
   JudgeMembers(sight, findings);
+  JudgeLinks(sight, findings);
   JudgeClocks(sight, findings);
   JudgeTrust(sight, findings);
   findings.push_back(JudgeModelMemory(sight));

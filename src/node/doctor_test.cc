@@ -200,5 +200,41 @@ TEST(DoctorTest, TellsWhatIsWrongWithMembersAndModels) {
   EXPECT_EQ(with([](auto& s) { s.log_lines_lost = 3; }), Said{"log: log lines were lost"});
 }
 
+TEST(DoctorTest, TellsOfAWayThatIsSlowerThanItNeedsToBe) {
+  using enum wire::InterfaceKind;
+  ClusterSight sight = Home();
+  MemberSight& nas = sight.members[1];
+  nas.there = wire::LinkRecord{.rtt_ms = 3.1, .rtt_p99_ms = 12, .mbps = 45};
+  nas.back = wire::LinkRecord{.rtt_ms = 3, .rtt_p99_ms = 11, .mbps = 40};
+  EXPECT_EQ(Wrong(JudgeCluster(sight)), Said{});
+  std::string fine;
+  for (const Finding& one : JudgeCluster(sight)) fine += one.id == "links" ? one.detail : "";
+  EXPECT_EQ(fine, "nas: 3.10 ms (99 %: 12.00 ms), 45 Mb/s there, 40 Mb/s back");
+  nas.better = net::BetterPath{.now = kWireless,
+                               .now_is_own = false,
+                               .now_name = "wlan0",
+                               .own = {"eth0", kWired, "192.168.1.5", 24},
+                               .other = {"eth1", kWired, "192.168.1.6", 24}};
+  nas.better_address = {"192.168.1.6", 52416};
+  Finding found = TheOnlyWrong(sight, "links");
+  EXPECT_EQ(found.title, "nas is reached over Wi-Fi, though there is a faster way");
+  EXPECT_EQ(found.detail,
+            "both are in one network over a cable (eth0 192.168.1.5 here, eth1 192.168.1.6 there), "
+            "but they talk over wlan0 of nas; measured: 3.10 ms (99 %: 12.00 ms), 45 Mb/s there, "
+            "40 Mb/s back");
+  EXPECT_EQ(found.fix,
+            "turn wlan0 off on nas for a moment: exo connects again over the other way; or name "
+            "it: exo up --peer 192.168.1.6:52416");
+  nas.better->now = kTunnel;
+  nas.better->now_is_own = true;
+  nas.better->other = {"wlan0", kWireless, "fd00::6", 64};
+  nas.better_address = {"fd00::6", 52416};
+  found = TheOnlyWrong(sight, "links");
+  EXPECT_EQ(found.title, "nas is reached over a tunnel, though there is a faster way");
+  EXPECT_TRUE(found.detail.contains("over Wi-Fi (")) << found.detail;
+  EXPECT_TRUE(found.fix.starts_with("turn wlan0 off on desk")) << found.fix;
+  EXPECT_TRUE(found.fix.ends_with("[fd00::6]:52416")) << found.fix;
+}
+
 }  // namespace
 }  // namespace exo::node

@@ -299,10 +299,12 @@ void NodeImpl::OnTick() {
     Feed(cluster::LocalProgress{backend_->items_done()});
     WatchRunners();
     LearnSpeed();
+    LookAtLinks();
     StayAwakeForAnswers();
     stages_.DropExpired(sys::Now());
     if (pulled_version_ != tensors_->models_version()) OnModelsChanged();
   }
+  YieldLink();
   NoteLoad();
   LookAtHealth();
   if (conversations_) conversations_->OnTick();

@@ -47,7 +47,7 @@ Result<ModelPlace> NodeImpl::FindPlace(const std::string& model) const {
 }
 
 MemberSight NodeImpl::LookAtMember(const cluster::NodeStatus& status) const {
-  return {
+  MemberSight sight{
       .name = KnownNameOf(status.record),
       .id = status.record.id.Hex(),
       .state = status.self ? "self" : cluster::PeerStateName(status.state),
@@ -60,6 +60,19 @@ MemberSight NodeImpl::LookAtMember(const cluster::NodeStatus& status) const {
                          status.record.numerics == record_.numerics,
       .withheld = status.record.health.withheld,
       .health = cluster::DescribeHealth(status.record.health)};
+  const auto path = links_.PathOf(status.record.id);
+  if (!path) return sight;
+  const auto way = [](const wire::NodeRecord& from, const NodeId& to) {
+    const auto at = std::ranges::find(from.links, to, &wire::LinkRecord::to);
+    return at == from.links.end() ? std::nullopt : std::optional(*at);
+  };
+  sight.there = way(record_, status.record.id);
+  sight.back = way(status.record, record_.id);
+  sight.better = net::FindBetterPath(record_.interfaces, status.record.interfaces, *path);
+  const auto addresses = peers_->AddressesOf(status.record.id);
+  if (sight.better && !addresses.empty())
+    sight.better_address = {sight.better->other.host, addresses[0].port};
+  return sight;
 }
 
 ClusterSight NodeImpl::LookAtCluster() const {
@@ -111,8 +124,9 @@ void NodeImpl::Diagnose(std::function<void(std::vector<Finding>)> done) {
                         sight.discovery.heard};
   for (const MemberSight& member : sight.members) {
     const bool here = member.state == "self" || member.state == "alive";
-    lists.push_back(here ? std::vector<wire::Address>()
-                         : peers_->AddressesOf(NodeId::FromHex(member.id).value_or(NodeId{})));
+    lists.push_back(!here ? peers_->AddressesOf(NodeId::FromHex(member.id).value_or(NodeId{}))
+                    : member.better ? std::vector{member.better_address}
+                                    : std::vector<wire::Address>());
     if (member.state != "left") continue;  // its last announcements are known for a while
     std::erase_if(lists[1], [&](const wire::Address& heard) {
       return std::ranges::find(lists.back(), heard) != lists.back().end();
@@ -128,11 +142,17 @@ void NodeImpl::Diagnose(std::function<void(std::vector<Finding>)> done) {
         sight.heard_unreached = std::move(seen.unreached[1]);
         for (size_t i = 0; i < sight.members.size(); ++i)
           sight.members[i].reasons = std::move(seen.unreached[i + 2]);
+        // A network of the same name in another home, perhaps, or a wall between the two.
+        for (MemberSight& member : sight.members) {
+          if (member.better && !member.reasons.empty()) member.better.reset();
+        }
         std::vector<Finding> findings = JudgeDevice(seen.device);
         for (Finding& one : JudgeCluster(sight)) findings.push_back(std::move(one));
         done(std::move(findings));
       });
-  if (!begun) done(JudgeCluster(sight));
+  if (begun) return;
+  for (MemberSight& member : sight.members) member.better.reset();  // nobody has looked
+  done(JudgeCluster(sight));
 }
 
 }  // namespace exo::node

@@ -10,6 +10,7 @@
 //   node_removal.cc  models that are removed, here or on all devices
 //   node_trust.cc    who takes part: trust that changes, inviting, joining, forgetting
 //   node_speed.cc    how fast this device is
+//   node_links.cc    how fast its ways to other members are
 //   node_health.cc   how it is, and what it holds back for that
 //   node_requests.cc what is told of requests
 //   node_metrics.cc  figures for monitoring
@@ -38,6 +39,7 @@
 #include "node/inviter.h"
 #include "node/jobs.h"
 #include "node/joining.h"
+#include "node/link_keeper.h"
 #include "node/live_speed.h"
 #include "node/model_source.h"
 #include "node/models.h"
@@ -165,10 +167,12 @@ class NodeImpl final : public Node,
     Remember(peer, address);
     peers_->Send(peer, trust_->trust().UpdateFor(peer));
     Feed(cluster::SessionUp{peer, hello.boot_nonce, hello.name, address});
+    OnLinkUp(peer);
     if (conversations_) conversations_->OnUp(peer);
   }
   void OnDown(const NodeId& peer, const std::string& reason) override {
     Feed(cluster::SessionDown{peer, reason});
+    OnLinkDown(peer);
     if (conversations_) conversations_->OnDown(peer);
   }
   void OnMessage(const NodeId& peer, wire::Message message) override;
@@ -278,6 +282,16 @@ class NodeImpl final : public Node,
   void MeasureFormats();
   void SetCosts(const backend::WorkCosts& costs);
   void LearnSpeed();
+  void OnLinkUp(const NodeId& peer);
+  void OnLinkDown(const NodeId& peer);
+  void PublishLinks();
+  std::map<NodeId, bool> QuietMembers(Time now);
+  void LookAtLinks();
+  void MeasureLink(const LinkKeeper::Job& job);
+  void YieldLink();
+  void OnLinkMeasured(const LinkKeeper::Job& job, Result<LinkFigures> figures);
+  void SaveLink(const LinkKeeper::Job& job, const wire::LinkRecord& link);
+  void LookAtInterfaces(Time now);
   void LookAtHealth();
   void StayAwakeForAnswers();
   void OnModelsChanged();
@@ -461,11 +475,22 @@ class NodeImpl final : public Node,
   std::optional<sys::CpuQuota> quota_;  // that it was measured under
   bool measuring_ = false;
   bool costs_known_ = false;
-  Time measure_at_{};                // again, when it is quiet then
-  Time worked_at_{};                 // until when its work was learned from
-  Time disturbed_at_{};              // it was not quiet
-  Time quiet_since_{};               // this process did nothing, or its quota was looked at
-  double cpu_seconds_ = 0;           // of this process, at worked_at_
+  Time measure_at_{};       // again, when it is quiet then
+  Time worked_at_{};        // until when its work was learned from
+  Time disturbed_at_{};     // it was not quiet
+  Time quiet_since_{};      // this process did nothing, or its quota was looked at
+  double cpu_seconds_ = 0;  // of this process, at worked_at_
+  LinkKeeper links_;        // to other members
+  // Of each member: work items at the last look, and since when there were no more.
+  struct LinkWork {
+    uint64_t items = 0;
+    Time since{};
+  };
+  std::map<NodeId, LinkWork> link_work_;
+  bool measuring_link_ = false;
+  std::shared_ptr<std::atomic<bool>> stop_large_;  // of the measurement that runs: no large frames
+  uint64_t items_before_ = 0;                      // of this device, when it began
+  Time interfaces_at_{};                           // to be looked at again
   std::chrono::nanoseconds busy_{};  // of the device, when its load was last looked at
   Time busy_at_{};
   std::unique_ptr<SharePolicy> shares_;

@@ -12,7 +12,12 @@ PlanHop HopBetween(const std::vector<cluster::PlanNode>& nodes, const NodeId& fr
                    const NodeId& to) {
   const cluster::PlanNode& a = cluster::NodeOf(nodes, from);
   const cluster::PlanNode& b = cluster::NodeOf(nodes, to);
-  return {from, to, cluster::RttMs(a, b), cluster::Mbps(a, b)};
+  return {.from = from,
+          .to = to,
+          .rtt_ms = cluster::RttMs(a, b),
+          .rtt_p99_ms = cluster::RttP99Ms(a, b),
+          .mbps = cluster::Mbps(a, b),
+          .mbps_back = cluster::Mbps(b, a)};
 }
 
 // Between neighbors and back to the lead, or between all shards; each pair once.

@@ -176,6 +176,8 @@ EXO_WIRE_CONVERT(ConversationPull)
 EXO_WIRE_CONVERT(ConversationVersions)
 EXO_WIRE_CONVERT(ConversationRows)
 EXO_WIRE_CONVERT(StaleRows)
+EXO_WIRE_CONVERT(LinkProbe)
+EXO_WIRE_CONVERT(LinkEcho)
 #undef EXO_WIRE_CONVERT
 
 // Shared by several messages.

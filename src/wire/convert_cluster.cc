@@ -93,6 +93,32 @@ void ReadHealth(Reader& r, const fb::Health* from, HealthRecord& to) {
   if (from->memory_known()) to.memory_used = from->memory_used();
 }
 
+Offset<fb::LinkRecord> WriteLink(Builder& b, const LinkRecord& value) {
+  return fb::CreateLinkRecord(b, Fb(value.to), Text(b, value.host, kMaxHost), value.rtt_ms,
+                              value.rtt_p99_ms, value.mbps, value.measured_s);
+}
+void ReadLink(Reader& r, const fb::LinkRecord& from, LinkRecord& to) {
+  r.Id(from.to(), to.to);
+  r.Text(from.host(), to.host, "host", kMaxHost);
+  r.Finite(from.rtt_ms(), to.rtt_ms, "rtt_ms");
+  r.Finite(from.rtt_p99_ms(), to.rtt_p99_ms, "rtt_p99_ms");
+  r.Finite(from.mbps(), to.mbps, "mbps");
+  to.measured_s = from.measured_s();
+}
+
+Offset<fb::InterfaceRecord> WriteInterface(Builder& b, const InterfaceRecord& value) {
+  const auto name = Text(b, value.name), host = Text(b, value.host, kMaxHost);
+  return fb::CreateInterfaceRecord(b, name, static_cast<uint8_t>(value.kind), host, value.prefix);
+}
+void ReadInterface(Reader& r, const fb::InterfaceRecord& from, InterfaceRecord& to) {
+  if (from.prefix() > kMaxPrefix) return r.Break("prefix");
+  r.Text(from.name(), to.name, "interface");
+  // A kind of a newer version is nothing to send anybody to.
+  r.Enum(from.kind(), InterfaceKind::kTunnel, InterfaceKind::kVirtual, to.kind);
+  r.Text(from.host(), to.host, "host", kMaxHost);
+  to.prefix = from.prefix();
+}
+
 auto WriteContents(Builder& b, const std::vector<Hash256>& contents) {
   return b.CreateVectorOfStructs(reinterpret_cast<const fb::Id32*>(contents.data()),
                                  std::min<size_t>(contents.size(), kMaxDownloads));
@@ -106,9 +132,12 @@ Offset<fb::NodeRecord> WriteRecord(Builder& b, const NodeRecord& value) {
   const auto downloads = WriteContents(b, value.downloads);
   const auto awaits = WriteContents(b, value.awaits);
   const auto health = WriteHealth(b, value.health);
+  const auto links = Tables<fb::LinkRecord>(b, value.links, kMaxLinks, WriteLink);
+  const auto interfaces =
+      Tables<fb::InterfaceRecord>(b, value.interfaces, kMaxAddresses, WriteInterface);
   return fb::CreateNodeRecord(b, Fb(value.id), value.incarnation, value.version, name, addresses,
                               Fb(value.numerics), devices, value.api_port, models, downloads,
-                              awaits, health);
+                              awaits, health, links, interfaces);
 }
 void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   if (from == nullptr) return r.Break("record");
@@ -127,6 +156,12 @@ void ReadRecord(Reader& r, const fb::NodeRecord* from, NodeRecord& to) {
   r.List(from->downloads(), to.downloads, "downloads", kMaxDownloads, read_id);
   r.List(from->awaits(), to.awaits, "awaits", kMaxDownloads, read_id);
   ReadHealth(r, from->health(), to.health);
+  r.List(from->links(), to.links, "links", kMaxLinks,
+         [&](const fb::LinkRecord& one, LinkRecord& value) { ReadLink(r, one, value); });
+  r.List(from->interfaces(), to.interfaces, "interfaces", kMaxAddresses,
+         [&](const fb::InterfaceRecord& one, InterfaceRecord& value) {
+           ReadInterface(r, one, value);
+         });
 }
 
 }  // namespace

@@ -307,6 +307,20 @@ void Read(Reader& r, const fb::StaleRows& from, StaleRows& to) {
   to.through_step = from.through_step();
 }
 
+Offset<fb::LinkProbe> Write(Builder& b, const LinkProbe& value) {
+  return fb::CreateLinkProbe(b, value.number);
+}
+void Read(Reader&, const fb::LinkProbe& from, LinkProbe& to) {
+  to.number = from.number();
+}
+
+Offset<fb::LinkEcho> Write(Builder& b, const LinkEcho& value) {
+  return fb::CreateLinkEcho(b, value.number);
+}
+void Read(Reader&, const fb::LinkEcho& from, LinkEcho& to) {
+  to.number = from.number();
+}
+
 Offset<fb::ManifestRequest> Write(Builder& b, const ManifestRequest& value) {
   return fb::CreateManifestRequest(b, Fb(value.model), value.held_only);
 }

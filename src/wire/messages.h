@@ -163,6 +163,29 @@ struct HealthRecord {
 };
 inline constexpr uint32_t kAllWithheld = 100;
 
+// What a node has measured of its way to another one, on the path that their session takes.
+struct LinkRecord {
+  NodeId to;
+  std::string host;         // this end's address
+  double rtt_ms = 0;        // there and back, small frames: the median; 0: not measured
+  double rtt_p99_ms = 0;    // 99 of 100 are no longer
+  double mbps = 0;          // 1e6 bits per second from here to there; 0: not measured
+  uint64_t measured_s = 0;  // seconds since 1970, by this node's clock
+  friend bool operator==(const LinkRecord&, const LinkRecord&) = default;
+};
+
+// Virtual: what leads to no hardware of this device (containers, bridges without a port).
+enum class InterfaceKind : uint8_t { kVirtual = 0, kWired = 1, kWireless = 2, kTunnel = 3 };
+
+// An address of a node, and what is behind it: tells the faster of two ways, if there are two.
+struct InterfaceRecord {
+  std::string name;  // "eth0"
+  InterfaceKind kind = InterfaceKind::kVirtual;
+  std::string host;     // numeric
+  uint32_t prefix = 0;  // bits of the host that name its network
+  friend bool operator==(const InterfaceRecord&, const InterfaceRecord&) = default;
+};
+
 // What a node says about itself; only that node writes it. Higher (boot_nonce's incarnation,
 // version) wins.
 struct NodeRecord {
@@ -178,6 +201,8 @@ struct NodeRecord {
   std::vector<Hash256> downloads;  // on their way here, as ModelHolding::content names them
   std::vector<Hash256> awaits;     // likewise: another member is to bring them, and should go on
   HealthRecord health;
+  std::vector<LinkRecord> links;  // to those that it has a session with
+  std::vector<InterfaceRecord> interfaces;
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };
 
@@ -814,6 +839,17 @@ struct TensorReply {
   friend bool operator==(const TensorReply&, const TensorReply&) = default;
 };
 
+// A frame of any size that measures a link; its tensor is not looked at. Answered by a LinkEcho of
+// the same number, without a tensor, as soon as all of it is there.
+struct LinkProbe {
+  uint32_t number = 0;
+  friend bool operator==(const LinkProbe&, const LinkProbe&) = default;
+};
+struct LinkEcho {
+  uint32_t number = 0;
+  friend bool operator==(const LinkEcho&, const LinkEcho&) = default;
+};
+
 // ---- data links ----
 
 // One request's part of a step. Idempotent by (request, plan, step).
@@ -1087,6 +1123,6 @@ using Message =
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
                  TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits,
                  ConversationNews, ConversationPull, ConversationVersions, ConversationRows,
-                 StaleRows>;
+                 StaleRows, LinkProbe, LinkEcho>;
 
 }  // namespace exo::wire

@@ -98,9 +98,15 @@ class RandomMessage {
     if (rng_.Below(2) == 1) v.charge = static_cast<uint32_t>(rng_.Below(101));
     v.withheld = static_cast<uint32_t>(rng_.Below(kAllWithheld + 1));
   }
+  void Fill(LinkRecord& v) { All(v.to, v.host, v.rtt_ms, v.rtt_p99_ms, v.mbps, v.measured_s); }
+  void Fill(InterfaceKind& v) { FillEnum(v, InterfaceKind::kTunnel); }
+  void Fill(InterfaceRecord& v) {
+    All(v.name, v.kind, v.host, v.prefix);
+    v.prefix %= kMaxPrefix + 1;
+  }
   void Fill(NodeRecord& v) {
     All(v.id, v.incarnation, v.version, v.name, v.addresses, v.numerics, v.devices, v.api_port,
-        v.models, v.downloads, v.awaits, v.health);
+        v.models, v.downloads, v.awaits, v.health, v.links, v.interfaces);
   }
   void Fill(Heartbeat& v) {
     All(v.sequence, v.incarnation, v.record_version, v.echo, v.progress, v.wall_ms);
@@ -219,6 +225,8 @@ class RandomMessage {
   }
   void Fill(CancelRequest& v) { All(v.request, v.plan); }
   void Fill(StaleRows& v) { All(v.plan, v.request, v.through_step); }
+  void Fill(LinkProbe& v) { Fill(v.number); }
+  void Fill(LinkEcho& v) { Fill(v.number); }
   void Fill(PauseRequest& v) { All(v.request, v.plan, v.paused); }
   void Fill(Queued& v) { All(v.request, v.plan, v.before); }
   void Fill(PairKind& v) { FillEnum(v, PairKind::kAsk); }

@@ -18,9 +18,23 @@ void World::Chaos() {
   After(Jitter(20'000, 500'000), [this] { Chaos(); });
 }
 
-// It gets hot, has other programs to run, or goes on battery: models move away, and back.
+// It gets hot, has other programs to run, goes on battery, or finds its links to be others: models
+// move away, and back.
 void World::ChangeDevice(Node& node) {
   if (!node.running || node.paused) return;
+  if (Chance(0.3)) {
+    node.links.clear();
+    for (const Node& other : nodes_) {
+      if (other.id == node.id) continue;
+      const double rtt_ms = 0.1 + 50 * rng_.Uniform() * rng_.Uniform();
+      node.links.push_back({.to = other.id,
+                            .rtt_ms = rtt_ms,
+                            .rtt_p99_ms = rtt_ms * (1 + 4 * rng_.Uniform()),
+                            .mbps = 1000 * rng_.Uniform() * rng_.Uniform(),
+                            .measured_s = 1});
+    }
+    return TellRecord(node);
+  }
   node.speed = 0.5 + 8 * rng_.Uniform();
   constexpr uint32_t kShares[] = {0, 0, 0, 50, wire::kAllWithheld};
   node.withheld = kShares[rng_.Below(std::size(kShares))];

@@ -23,6 +23,7 @@ struct Node {
   uint64_t budget = 0;
   double speed = 1;
   uint32_t withheld = 0;
+  std::vector<wire::LinkRecord> links;  // what it says of its ways to others
   std::vector<ModelShape> models;
   uint64_t tickets = 0;  // EnsureModel, UnloadModel and PlanModel without a reply
   // What survives a crash, and how far this device's clock is off.

@@ -115,6 +115,7 @@ void World::TellRecord(Node& node) {
                                        .decode_gbps = node.speed,
                                        .prefill_gops = node.speed * 10}}};
   record.health.withheld = node.withheld;
+  record.links = node.links;
   record.addresses = {{fmt::format("10.0.0.{}", node.index), 5000}};
   for (const ModelShape& model : node.models)
     record.models.push_back({.id = model.id, .name = model.name});

@@ -54,6 +54,25 @@ Json HealthJson(const wire::HealthRecord& health, const std::string& words) {
   return json;
 }
 
+// Unknown: null.
+Json MbpsJson(double mbps) {
+  return mbps > 0 ? Json(mbps) : Json();
+}
+
+// What a node has measured of its ways to others.
+Json WaysJson(const wire::NodeRecord& record) {
+  Json ways = Json::array();
+  for (const wire::LinkRecord& link : record.links) {
+    ways.push_back({{"to", link.to.Hex()},
+                    {"address", link.host},
+                    {"rtt_ms", link.rtt_ms},
+                    {"rtt_p99_ms", link.rtt_p99_ms},
+                    {"mbps", MbpsJson(link.mbps)},
+                    {"measured", link.measured_s}});
+  }
+  return ways;
+}
+
 Json NodeJson(const node::NodeView& view) {
   const wire::NodeRecord& record = view.record;
   Json addresses = Json::array(), models = Json::array();
@@ -73,6 +92,7 @@ Json NodeJson(const node::NodeView& view) {
           {"detail", view.detail},
           {"rtt_ms", view.rtt_ms},
           {"addresses", std::move(addresses)},
+          {"ways", WaysJson(record)},
           {"isa", total.isa},
           {"cores", total.cores},
           {"memory_total", total.memory_total},
@@ -168,7 +188,9 @@ Json HopsJson(const std::vector<node::PlanHop>& all) {
     hops.push_back({{"from", hop.from.Hex()},
                     {"to", hop.to.Hex()},
                     {"rtt_ms", hop.rtt_ms},
-                    {"mbps", hop.mbps > 0 ? Json(hop.mbps) : Json()}});
+                    {"rtt_p99_ms", hop.rtt_p99_ms},
+                    {"mbps", MbpsJson(hop.mbps)},
+                    {"mbps_back", MbpsJson(hop.mbps_back)}});
   }
   return hops;
 }

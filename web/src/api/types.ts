@@ -126,7 +126,7 @@ export interface Plan extends Placement {
     prefill_gops: number;
     guest: boolean;
   }[];
-  hops: { from: string; to: string; rtt_ms: number; mbps: number | null }[];
+  hops: { from: string; to: string; rtt_ms: number; rtt_p99_ms?: number; mbps: number | null; mbps_back?: number | null }[];
   // Where the model runs several times, the others.
   replicas: Pick<Plan, 'stages' | 'hops'>[];
   // A sentence for each placement that was compared.
