@@ -65,7 +65,9 @@ constexpr const char* kNames[] = {"Hello",
                                   "ConversationPull",
                                   "ConversationVersions",
                                   "ConversationRows",
-                                  "StaleRows"};
+                                  "StaleRows",
+                                  "PageRequest",
+                                  "PageReply"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -144,6 +146,8 @@ EXO_WIRE_TABLE(ConversationPull)
 EXO_WIRE_TABLE(ConversationVersions)
 EXO_WIRE_TABLE(ConversationRows)
 EXO_WIRE_TABLE(StaleRows)
+EXO_WIRE_TABLE(PageRequest)
+EXO_WIRE_TABLE(PageReply)
 // clang-format on
 #undef EXO_WIRE_TABLE
 
