@@ -109,7 +109,13 @@ class DesiredModels {
   bool MoveIfBetter(Demand& demand, const ModelShape& shape, const Running& running,
                     const Occasion& occasion);
   // False: all stays as it is.
-  bool Move(Demand& demand, const Running& running, PlanChoice choice, const Drift::Change& change);
+  // A model, and the devices as they are now.
+  struct Here {
+    const ModelShape& shape;
+    const std::vector<PlanNode>& nodes;
+  };
+  bool Move(Demand& demand, const Here& here, const Running& running, PlanChoice choice,
+            const Drift::Change& change);
   // Whether the member holds the whole model.
   bool Holds(const NodeId& node, const ModelId& model) const;
   void AskHolder(Demand& demand);

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cluster/partition.h"
+#include "wire/plan.h"
 
 namespace exo::cluster {
 namespace {
@@ -229,6 +231,43 @@ bool SameDivision(const wire::Plan& a, const wire::Plan& b) {
         return one.node == other.node && one.layer_begin == other.layer_begin &&
                one.layer_end == other.layer_end && one.shard == other.shard;
       });
+}
+
+namespace {
+
+// Seconds until a stage has its layers of one position from the devices that computed them.
+double SecondsToSend(const Succession& move, const wire::StagePlan& to) {
+  double seconds = 0;
+  for (const wire::StagePlan& from : move.from.stages) {
+    const uint32_t begin = std::max(from.layer_begin, to.layer_begin);
+    const uint32_t end = std::min(from.layer_end, to.layer_end);
+    if (from.node == to.node || begin >= end) continue;
+    const double bytes =
+        static_cast<double>(end - begin) * move.shape.kv_bytes_per_position[move.from.kv_type];
+    const PlanNode *a = Find(move.nodes, from.node), *b = Find(move.nodes, to.node);
+    if (b != nullptr && b->guest) return std::numeric_limits<double>::infinity();  // not for it
+    const double mbps = a == nullptr || b == nullptr ? 0 : Mbps(*a, *b);
+    seconds += bytes / (mbps > 0 ? mbps * 1e6 / 8 : kPullRate);
+  }
+  return seconds;
+}
+
+}  // namespace
+
+wire::FormerPlan FormerOf(const Succession& move) {
+  if (IsSharded(move.from) || IsSharded(move.to) || move.from.kv_type != move.to.kv_type ||
+      wire::LossOf(move.from).codec != wire::Codec::kF32 ||
+      wire::LossOf(move.to).codec != wire::Codec::kF32)
+    return {};
+  double seconds = 0;  // all stages get theirs at once
+  for (const wire::StagePlan& stage : move.to.stages)
+    seconds = std::max(seconds, SecondsToSend(move, stage));
+  const Prediction prediction = Predict(move.shape, move.nodes, move.to, 1);
+  if (seconds * prediction.prefill_tokens_per_second >= 1) return {};
+  wire::FormerPlan former{.plan = move.from.id, .stages = {}};
+  for (const wire::StagePlan& stage : move.from.stages)
+    former.stages.push_back({stage.node, stage.layer_begin, stage.layer_end});
+  return former;
 }
 
 bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds) {

@@ -73,6 +73,17 @@ struct Move {
   uint32_t users = 1;  // answers at once
   wire::Use use = wire::Use::kAuto;
 };
+// A plan that takes the place of another one.
+struct Succession {
+  const ModelShape& shape;
+  const std::vector<PlanNode>& nodes;
+  const wire::Plan& from;
+  const wire::Plan& to;
+};
+// Whose KV requests of a plan bring along to the next one: the stages of the former plan, unless
+// sending what their devices hold of layers that move is predicted to take longer than computing it
+// again, or it cannot be had at all (parts of layers, other bits). What stays costs nothing.
+wire::FormerPlan FormerOf(const Succession& succession);
 // Whether a plan has a stage on a device that takes no part any more.
 bool UsesUnwilling(const std::vector<wire::Plan>& plans, const std::vector<PlanNode>& nodes);
 // Whether both give the same parts to the same devices.

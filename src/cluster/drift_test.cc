@@ -59,8 +59,19 @@ class DriftTest : public CoreTest {
     return 0;
   }
   // The lead computes one token for each request that it has.
-  void Answer(size_t lead, const RequestId& request, TokenId token) {
-    Tell(lead, LeadEmitted{.request = request, .tokens = {token}});
+  void Answer(size_t lead, const RequestId& request, TokenId token, uint32_t computed = 0) {
+    Tell(lead, LeadEmitted{.request = request, .tokens = {token}, .computed = computed});
+  }
+  // A model on device 0 that is on its way to device 1: the plan that is loading there.
+  wire::Plan BeginToMove() {
+    AddDevices({16 * kMiB, 16 * kMiB});
+    Take<StartLoad>(0);
+    loading_ = false;
+    Change(0, 1, wire::kAllWithheld);
+    Pass(seconds(15));
+    const auto loads = Take<StartLoad>(1);
+    EXPECT_EQ(loads.size(), 1u);
+    return loads.empty() ? wire::Plan{} : loads[0].plan;
   }
   wire::Plan plan_;
 };
@@ -286,6 +297,114 @@ TEST_F(DriftTest, AnotherNodesAnswerGoesOnToo) {
   EXPECT_TRUE(Take<RequestFinished>(2).empty());
 }
 
+TEST_F(DriftTest, TheFormerPlanAnswersUntilTheNextOneIsReady) {
+  const wire::Plan next = BeginToMove();
+  const wire::Submit ask = Ask();
+  Tell(0, SubmitLocal{ask, SixLayers().id});
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 1u);
+  Answer(0, ask.request, 100, 2);
+  EXPECT_TRUE(Take<StopInstance>(0).empty());
+  Pass(seconds(15));
+  EXPECT_TRUE(Take<StartLoad>(1).empty()) << "one after the other";
+  Tell(1, LoadFinished{next.id, {}, 3});
+  EXPECT_EQ(Take<StopInstance>(0).size(), 1u);
+  const auto submits = Take<LeadSubmit>(1);
+  ASSERT_EQ(submits.size(), 1u);
+  EXPECT_EQ(submits[0].submit.plan, next.id);
+  EXPECT_EQ(submits[0].submit.prompt, (std::vector<TokenId>{1, 2, 100}));
+  EXPECT_EQ(submits[0].submit.kept, (wire::KeptKv{plan_.id, 2}));
+  EXPECT_EQ(Now().id, next.id);
+  Answer(1, ask.request, 101);
+  EXPECT_EQ(Take<RequestTokens>(0).size(), 2u);
+}
+
+TEST_F(DriftTest, APromptThatIsBeingComputedBringsAlongWhatIsThere) {
+  const wire::Plan next = BeginToMove();
+  const wire::Submit ask = Ask();
+  Tell(0, SubmitLocal{ask, SixLayers().id});
+  Tell(0, LeadEmitted{.request = ask.request, .tokens = {}, .computed = 1});
+  EXPECT_TRUE(Take<RequestTokens>(0).empty());
+  Tell(1, LoadFinished{next.id, {}, 3});
+  const auto submits = Take<LeadSubmit>(1);
+  ASSERT_EQ(submits.size(), 1u);
+  EXPECT_EQ(submits[0].submit.prompt, ask.prompt);
+  EXPECT_EQ(submits[0].submit.kept, (wire::KeptKv{plan_.id, 1}));
+}
+
+TEST_F(DriftTest, AMoveThatFailsEndsNothingAndIsTriedAgain) {
+  const wire::Plan next = BeginToMove();
+  const wire::Submit ask = Ask();
+  Tell(0, SubmitLocal{ask, SixLayers().id});
+  Tell(1, LoadFinished{next.id, std::unexpected(Error{ErrorCode::kIo, "the disk failed"}), 3});
+  EXPECT_EQ(Now().id, plan_.id);
+  Answer(0, ask.request, 100);
+  EXPECT_EQ(Take<RequestTokens>(0).size(), 1u);
+  EXPECT_TRUE(Take<RequestFinished>(0).empty());
+  Pass(seconds(40));
+  EXPECT_EQ(Take<StartLoad>(1).size(), 1u);
+  EXPECT_TRUE(Take<StopInstance>(0).empty());
+}
+
+TEST_F(DriftTest, AnUnloadEndsBothPlansOfAModelThatMoves) {
+  BeginToMove();
+  Tell(0, UnloadModel{.ticket = 2, .model = SixLayers().id});
+  Pass(seconds(3));
+  EXPECT_TRUE(nodes_[0].core->Instances().empty());
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(nodes_[i].core->reserved_bytes(), 0u);
+}
+
+TEST_F(DriftTest, ADeviceThatIsLostWhileItLoadsLeavesTheFormerPlan) {
+  BeginToMove();
+  Kill(1);
+  Pass(seconds(10));
+  EXPECT_EQ(Now().id, plan_.id);
+  const wire::Submit ask = Ask();
+  Tell(0, SubmitLocal{ask, SixLayers().id});
+  EXPECT_EQ(Take<LeadSubmit>(0).size(), 1u);
+}
+
+TEST_F(DriftTest, TheStagesOfTheNextPlanAreToldWhoHadTheLayers) {
+  AddDevices({5 * kMiB, 5 * kMiB});
+  for (size_t i = 0; i < 2; ++i) Take<StartLoad>(i);
+  Pass(seconds(3));
+  Change(0, 0.1);
+  Pass(seconds(12));
+  for (size_t i = 0; i < 2; ++i) {
+    const auto loads = Take<StartLoad>(i);
+    ASSERT_EQ(loads.size(), 1u);
+    EXPECT_EQ(loads[0].former.plan, plan_.id);
+    ASSERT_EQ(loads[0].former.stages.size(), 2u);
+    for (size_t stage = 0; stage < 2; ++stage) {
+      EXPECT_EQ(loads[0].former.stages[stage].node, plan_.stages[stage].node);
+      EXPECT_EQ(loads[0].former.stages[stage].layer_end, plan_.stages[stage].layer_end);
+    }
+  }
+}
+
+// The entry is told that the plan has ended; the lead is not, yet.
+TEST_F(DriftTest, ALeadTakesARequestForTheNextPlanBeforeItHearsThatTheFormerOneHasEnded) {
+  AddDevices({16 * kMiB, kMiB});
+  const wire::Submit ask = Ask();
+  Tell(1, SubmitLocal{ask, SixLayers().id});
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 1u);
+  Answer(0, ask.request, 100);
+  wire::Plan next = plan_;
+  next.owner = nodes_[1].id;
+  next.id = wire::ComputePlanId(next);
+  Tell(0, Received{nodes_[1].id, wire::Reserve{next}});
+  Tell(0, Received{nodes_[1].id, wire::Commit{next.id}});
+  Tell(0, Received{nodes_[1].id, wire::InstanceReady{next.id}});
+  wire::Submit again = ask;
+  again.plan = next.id;
+  again.prompt.push_back(100);
+  Tell(0, Received{nodes_[1].id, again});
+  EXPECT_EQ(Take<LeadCancel>(0).size(), 1u) << "the former one's";
+  ASSERT_EQ(Take<LeadSubmit>(0).size(), 1u);
+  Take<RequestTokens>(1);
+  Tell(0, LeadEmitted{.request = ask.request, .tokens = {101}, .plan = plan_.id});
+  EXPECT_TRUE(Take<RequestTokens>(1).empty()) << "late news of the former plan";
+}
+
 TEST_F(DriftTest, TheNextPlanWaitsForTheMemoryOfTheFormerOne) {
   AddDevices({5 * kMiB, 5 * kMiB});
   const uint32_t layers = LayersOf(plan_, 0);
@@ -372,6 +491,43 @@ TEST(IsWorthItTest, ALoadMustPayWithinAMinute) {
   EXPECT_FALSE(worth(nodes[2], 6 * kGiB, false)) << "pulling takes two minutes";
   EXPECT_FALSE(worth(nodes[3], 60 * kGiB, true));
   EXPECT_TRUE(worth(nodes[3], 6 * kMiB, false));
+}
+
+// A layer's position has 2 MB: all six of them move at 12 MB a position.
+TEST(FormerOfTest, KvIsSentWhereThatIsFasterThanComputing) {
+  ModelShape shape = SixLayers();
+  shape.kv_bytes_per_position = {2'000'000, 4'000'000};
+  shape.ops_per_token_layer = 1'000'000'000;
+  std::vector<PlanNode> nodes = {Device(1, 1), Device(2, 1)};
+  const auto former = [&](const wire::Plan& from, const wire::Plan& to) {
+    return FormerOf({shape, nodes, from, to});
+  };
+  const auto link = [&](double mbps) { nodes[0].links = {{nodes[1].id, 1, mbps}}; };
+  wire::Plan from = AllOn(nodes[0], kMiB), to = AllOn(nodes[1], kMiB);
+  from.id.bytes[0] = 9;
+  to.id.bytes[0] = 10;
+  link(1e6);
+  EXPECT_EQ(former(from, to).plan, from.id);
+  ASSERT_EQ(former(from, to).stages.size(), 1u);
+  EXPECT_EQ(former(from, to).stages[0], (wire::FormerStage{nodes[0].id, 0, 6}));
+  link(10);
+  EXPECT_TRUE(former(from, to).plan.IsZero()) << "ten seconds for a position";
+  EXPECT_EQ(former(from, from).plan, from.id) << "what stays costs nothing";
+  link(1e6);
+  wire::Plan lossy = from;
+  lossy.codec = wire::Codec::kInt8;
+  lossy.stages.push_back({.node = nodes[1].id, .layer_begin = 6, .layer_end = 6});
+  EXPECT_TRUE(former(lossy, to).plan.IsZero());
+  wire::Plan sharded = to;
+  sharded.stages[0].shard = wire::ShardPlan{};
+  EXPECT_TRUE(former(from, sharded).plan.IsZero());
+  nodes[1].guest = true;
+  EXPECT_TRUE(former(from, to).plan.IsZero()) << "it is almost the text";
+  EXPECT_EQ(former(to, from).stages.size(), 1u);
+  nodes[1].guest = false;
+  wire::Plan other = to;
+  other.kv_type = 1;
+  EXPECT_TRUE(former(from, other).plan.IsZero());
 }
 
 TEST(IsWorthItTest, AStageThatStaysIsNotLoaded) {

@@ -30,6 +30,7 @@ struct ConnectPeer {
 struct StartLoad {
   wire::Plan plan;
   uint32_t stage = 0;
+  wire::FormerPlan former = {};  // whose KV its requests bring along
 };
 // All stages are loaded: open the data links; at the lead (stage 0) requests may come.
 struct StartServing {

@@ -113,6 +113,7 @@ bool EntryRequests::TryDispatch(Request& request) {
   if (chosen == nullptr) return false;
   CHECK(!request.active);
   if (!request.emitted.empty()) GoOn(request);
+  request.submit.kept = request.kept;
   request.active = true;
   request.heard_at = context_.now;
   request.plan = chosen->plan;
@@ -185,6 +186,10 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
   Request& request = at->second;
   std::vector<TokenId>& emitted = request.emitted;
   const size_t first = message.first_index;
+  if (message.tokens.empty()) {  // how far its prompt is
+    if (first == emitted.size()) request.kept = {message.plan, message.computed};
+    return;
+  }
   size_t known = 0;
   if (!context_.options.bugs.no_token_index) {
     if (first > emitted.size()) {
@@ -207,6 +212,7 @@ void EntryRequests::OnTokens(const NodeId& from, const wire::Tokens& message) {
                              message.tokens.end());
   emitted.insert(emitted.end(), fresh.begin(), fresh.end());
   request.state = message.state;
+  request.kept = {message.plan, message.computed};
   request.heard_at = context_.now;
   context_.Emit(RequestTokens{.request = message.request,
                               .tokens = std::move(fresh),

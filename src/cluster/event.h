@@ -167,7 +167,9 @@ struct PauseLocal {
   RequestId request;
   bool paused = false;
 };
-// From the local lead runner, for a request of LeadSubmit.
+// From the local lead runner, for a request of LeadSubmit; likewise the next two. News of another
+// plan than the one that the request has now are late, and ignored. No tokens: a long prompt goes
+// on.
 struct LeadEmitted {
   RequestId request;
   std::vector<TokenId> tokens;
@@ -177,14 +179,17 @@ struct LeadEmitted {
   std::vector<wire::StageTime> stages = {};  // computed for the request so far
   std::vector<wire::StepTrace> steps = {};   // as in wire::Tokens
   uint32_t steps_dropped = 0;
+  uint32_t computed = 0;  // likewise
+  PlanId plan = {};
 };
 // The request waits for memory behind so many others.
 struct LeadQueued {
   RequestId request;
   uint32_t before = 0;
+  PlanId plan = {};
 };
 struct LeadFinished {
-  wire::Finished finished;
+  wire::Finished finished;  // with its plan
 };
 
 using Event =

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -64,7 +65,9 @@ class CoreTest : public testing::Test {
   void Tell(size_t to, const Event& event, bool deliver = true) {
     Node& node = nodes_[to];
     if (!node.alive) return;
-    for (Effect& effect : node.core->Step(event, now_)) {
+    for (Effect& effect : node.core->Step(OfItsPlan(event), now_)) {
+      if (const auto* submit = std::get_if<LeadSubmit>(&effect))
+        plan_of_[submit->submit.request] = submit->submit.plan;
       if (auto* send = std::get_if<Send>(&effect)) {
         under_way_.push_back({node.id, send->peer, std::move(send->message)});
       } else if (auto* load = std::get_if<StartLoad>(&effect); load && loading_) {
@@ -79,6 +82,15 @@ class CoreTest : public testing::Test {
       }
     }
     if (deliver) Deliver();
+  }
+  // A runner knows its plan: news of a request are of the one that it was handed out for last.
+  Event OfItsPlan(Event event) {
+    auto* emitted = std::get_if<LeadEmitted>(&event);
+    if (emitted != nullptr && emitted->plan.IsZero()) emitted->plan = plan_of_[emitted->request];
+    auto* ended = std::get_if<LeadFinished>(&event);
+    if (ended != nullptr && ended->finished.plan.IsZero())
+      ended->finished.plan = plan_of_[ended->finished.request];
+    return event;
   }
   void Deliver() {
     while (!under_way_.empty()) {
@@ -160,6 +172,7 @@ class CoreTest : public testing::Test {
   bool loading_ = true;
   bool stopping_ = true;
   uint8_t requests_ = 0;
+  std::map<RequestId, PlanId> plan_of_;
   std::vector<InstanceStatus> seen_;
   std::deque<Node> nodes_;
   struct UnderWay {

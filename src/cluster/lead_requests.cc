@@ -26,13 +26,8 @@ void LeadRequests::OnSubmit(const NodeId& from, wire::Submit message) {
       return Refuse(from, message, {ErrorCode::kInvalid, "another device uses this request id"});
     }
     if (known->second.plan == message.plan) return Repeat(message.request, known->second);
-    // The former plan has not ended here yet, and its tokens could not be told from those of this
-    // one.
-    const PlanId former = known->second.plan;
-    OnCancel(from, {message.request, former});
-    return Refuse(from, message,
-                  {ErrorCode::kDisconnected,
-                   fmt::format("the request still ran for plan {} here", former.Short())});
+    // The entry has heard sooner than this node that the former plan has ended.
+    OnCancel(from, {message.request, known->second.plan});
   }
   const ReservationStatus* reservation = reservations_.Find(message.plan);
   const bool here = reservation != nullptr && reservation->stage == 0 &&
@@ -81,7 +76,10 @@ void LeadRequests::Repeat(const RequestId& id, const Request& request) {
                       .plan = request.plan,
                       .cached = request.cached,
                       .logprobs = Part(request.logprobs, all.size(), first, count)};
-    if (first + count == all.size()) part.state = request.state;
+    if (first + count == all.size()) {
+      part.state = request.state;
+      part.computed = request.computed;
+    }
     part.stages = request.stages;
     context_.SendTo(request.entry, std::move(part));
   }
@@ -117,8 +115,14 @@ void LeadRequests::OnPeerUp(const NodeId& entry) {
 
 void LeadRequests::OnEmitted(const LeadEmitted& event) {
   const auto at = requests_.find(event.request);
-  if (at == requests_.end() || at->second.finished || event.tokens.empty()) return;
+  if (at == requests_.end() || at->second.finished || at->second.plan != event.plan) return;
   Request& request = at->second;
+  if (event.tokens.empty()) {
+    return context_.SendTo(request.entry, wire::Tokens{.request = event.request,
+                                                       .first_index = request.generated,
+                                                       .plan = request.plan,
+                                                       .computed = event.computed});
+  }
   const uint32_t first = request.generated;
   request.generated += static_cast<uint32_t>(event.tokens.size());
   request.cached = event.cached;
@@ -126,6 +130,7 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
     request.emitted.insert(request.emitted.end(), event.tokens.begin(), event.tokens.end());
     Append(request.logprobs, event.logprobs);
     request.state = event.state;
+    request.computed = event.computed;
     request.stages = event.stages;
   }
   context_.SendTo(request.entry, wire::Tokens{.request = event.request,
@@ -137,20 +142,21 @@ void LeadRequests::OnEmitted(const LeadEmitted& event) {
                                               .state = event.state,
                                               .stages = event.stages,
                                               .steps = event.steps,
-                                              .steps_dropped = event.steps_dropped});
+                                              .steps_dropped = event.steps_dropped,
+                                              .computed = event.computed});
 }
 
 void LeadRequests::OnRunnerQueued(const LeadQueued& event) {
   const auto at = requests_.find(event.request);
-  if (at == requests_.end() || at->second.finished) return;
+  if (at == requests_.end() || at->second.finished || at->second.plan != event.plan) return;
   context_.SendTo(at->second.entry, wire::Queued{event.request, at->second.plan, event.before});
 }
 
 void LeadRequests::OnRunnerFinished(const LeadFinished& event) {
   const auto at = requests_.find(event.finished.request);
-  if (at == requests_.end() || at->second.finished) return;
+  if (at == requests_.end() || at->second.finished || at->second.plan != event.finished.plan)
+    return;
   at->second.finished = event.finished;
-  at->second.finished->plan = at->second.plan;
   context_.SendTo(at->second.entry, *at->second.finished);
   at->second.finished_at = context_.now;
   if (at->second.entry == context_.self()) requests_.erase(at);  // nothing can get lost on the way

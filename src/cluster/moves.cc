@@ -14,6 +14,18 @@ namespace {
 // How often running plans are compared with what their devices are now.
 constexpr Time kLookPeriod = std::chrono::seconds(1);
 
+// Whether every device has room for its parts of the plans while the former ones are still there.
+bool FitBeside(const std::vector<PlanChoice>& fresh, std::vector<PlanNode> nodes) {
+  for (const PlanChoice& one : fresh) {
+    for (const wire::StagePlan& stage : one.plan.stages) {
+      const auto node = std::ranges::find(nodes, stage.node, &PlanNode::id);
+      if (node == nodes.end() || stage.bytes > node->memory_available) return false;
+      node->memory_available -= stage.bytes;
+    }
+  }
+  return true;
+}
+
 // Whether one of the plans gives the same parts to the same devices.
 bool IsAmong(const wire::Plan& plan, const std::vector<wire::Plan>& plans) {
   return std::ranges::any_of(plans,
@@ -115,33 +127,41 @@ bool DesiredModels::MoveIfBetter(Demand& demand, const ModelShape& shape, const 
   const bool leaves = UsesUnwilling(running.plans, all) && !UsesUnwilling(next, all);
   const bool moves = leaves || std::ranges::all_of(next, runs) ||
                      IsWorthIt({shape, all, running.plans, next, users, options.use}, holds);
-  return moves && Move(demand, running, *std::move(choice), occasion.change);
+  return moves && Move(demand, {shape, all}, running, *std::move(choice), occasion.change);
 }
 
-// What is in both stays. What is left over ends at once where a new plan may need its memory, else
-// when it has answered.
-bool DesiredModels::Move(Demand& demand, const Running& running, PlanChoice choice,
-                         const Drift::Change& change) {
+// What is in both stays. What is left over ends when the new ones are READY, or at once where they
+// need its memory; where there are none, when it has answered.
+bool DesiredModels::Move(Demand& demand, const Here& here, const Running& running,
+                         PlanChoice choice, const Drift::Change& change) {
   const wire::Cause cause{
       .reason = wire::Reason::kMoved, .node = change.node, .detail = change.what};
   std::vector<PlanChoice> fresh = EachReplica(std::move(choice));
   std::vector<wire::Plan> next;
   for (const PlanChoice& replica : fresh) next.push_back(replica.plan);
   std::erase_if(fresh, [&](const PlanChoice& one) { return IsAmong(one.plan, running.plans); });
-  std::vector<PlanId> former;
+  std::vector<wire::Plan> former;
   for (const wire::Plan& plan : running.plans) {
-    if (!IsAmong(plan, next)) former.push_back(plan.id);
+    if (!IsAmong(plan, next)) former.push_back(plan);
   }
   if (fresh.empty()) {
-    for (const PlanId& plan : former) owner_.Drain(plan, cause);
+    for (const wire::Plan& plan : former) owner_.Drain(plan.id, cause);
     return !former.empty();
   }
   if (!former.empty()) drift_.Moved(demand.options.model);
   demand.placed = true;
   demand.attempts = 0;
-  for (const PlanId& plan : former) owner_.End(plan, cause);
+  std::vector<Owner::Succession> successions(fresh.size());
+  for (size_t i = 0; i < former.size(); ++i) {
+    Owner::Succession& one = successions[std::min(i, fresh.size() - 1)];
+    one.plans.push_back(former[i].id);
+    one.cause = cause;
+    if (i < fresh.size()) one.former = FormerOf({here.shape, here.nodes, former[i], fresh[i].plan});
+  }
+  const bool beside = FitBeside(fresh, here.nodes);
+  for (size_t i = 0; !beside && i < former.size(); ++i) owner_.End(former[i].id, cause);
   for (size_t i = 0; i < fresh.size(); ++i)
-    owner_.Start(std::move(fresh[i]), i < former.size() ? former[i] : PlanId{});
+    owner_.Succeed(std::move(fresh[i]), successions[i], beside);
   return true;
 }
 

@@ -11,17 +11,36 @@ using wire::Cause;
 using wire::InstanceState;
 using wire::Reason;
 
-void Owner::Start(PlanChoice choice, const PlanId& replaces) {
+Owner::Instance& Owner::Add(PlanChoice choice) {
   CHECK(choice.plan.owner == context_.self());
   CHECK(!instances_.contains(choice.plan.id));  // a nonce is in the hash: never planned before
   Instance& instance = instances_[choice.plan.id];
   instance.summary.expected = ExpectationOf(choice);
   instance.summary.owner = context_.self();
   instance.summary.plan = std::move(choice.plan);
-  instance.replaces = replaces;
   instance.next_renew = context_.now + context_.timers().renew;
+  return instance;
+}
+
+void Owner::Reserve(Instance& instance) {
   SetState(instance, InstanceState::kReserving);
-  SendAll(instance.plan(), wire::Reserve{instance.plan(), replaces});
+  SendAll(instance.plan(), wire::Reserve{instance.plan(), instance.replaces, instance.former});
+}
+
+void Owner::Start(PlanChoice choice) {
+  Reserve(Add(std::move(choice)));
+}
+
+void Owner::Succeed(PlanChoice choice, const Succession& succession, bool beside) {
+  Instance& instance = Add(std::move(choice));
+  instance.former = succession.former;
+  if (beside) {
+    instance.succeeds = succession.plans;
+    instance.succeeds_for = succession.cause;
+  } else if (!succession.plans.empty()) {
+    instance.replaces = succession.plans[0];
+  }
+  Reserve(instance);
 }
 
 void Owner::Drain(const PlanId& plan, const Cause& cause) {
@@ -92,11 +111,18 @@ void Owner::OnLoaded(const NodeId& from, const wire::Loaded& message) {
   if (!message.ok) return End(message.plan, message.cause);
   instance->loaded.insert(from);
   instance->since = context_.now;
-  if (instance->loaded.size() < instance->plan().stages.size()) return;
-  instance->was_ready = true;
-  instance->load_at = context_.now;
-  SendAll(instance->plan(), wire::InstanceReady{message.plan});
-  SetState(*instance, InstanceState::kReady);
+  if (instance->loaded.size() == instance->plan().stages.size()) OnAllLoaded(*instance);
+}
+
+// Requests of those that it succeeds go on here between two tokens.
+void Owner::OnAllLoaded(Instance& instance) {
+  instance.was_ready = true;
+  instance.load_at = context_.now;
+  SendAll(instance.plan(), wire::InstanceReady{instance.plan().id});
+  SetState(instance, InstanceState::kReady);
+  for (const PlanId& former : instance.succeeds) {
+    if (instances_.contains(former)) End(former, instance.succeeds_for);
+  }
 }
 
 void Owner::OnLoadProgress(const NodeId& from, const wire::LoadProgress& message) {
@@ -164,7 +190,8 @@ void Owner::SendState(const Instance& instance, const NodeId& participant) {
   const PlanId& plan = instance.plan().id;
   switch (instance.summary.state) {
     case InstanceState::kReserving:
-      context_.SendTo(participant, wire::Reserve{instance.plan(), instance.replaces});
+      context_.SendTo(participant,
+                      wire::Reserve{instance.plan(), instance.replaces, instance.former});
       return;
     case InstanceState::kLoading:
       context_.SendTo(participant, wire::Commit{plan});

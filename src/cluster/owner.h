@@ -7,7 +7,9 @@
 // A model that many ask for may have several: replicas, by their one owner. Instances of one model
 // with different owners are duplicates, which converge.
 //
-// A READY instance whose owner is lost is adopted by its lead, when all its stages are alive.
+// A READY instance whose owner is lost is adopted by its lead, when all its stages are alive. One
+// that moves is succeeded: by an instance that ends it when it is READY, or that waits for its
+// memory.
 #pragma once
 
 #include <map>
@@ -33,8 +35,18 @@ class Owner {
   };
   std::vector<Gone> TakeGone() { return std::exchange(gone_, {}); }
 
-  // Begins an instance: reservations go out. `replaces`: what the participants give back for it.
-  void Start(PlanChoice choice, const PlanId& replaces = {});
+  // Begins an instance: reservations go out.
+  void Start(PlanChoice choice);
+  // What an instance takes the place of.
+  struct Succession {
+    std::vector<PlanId> plans;  // that end for `cause`; may be none
+    wire::Cause cause;
+    wire::FormerPlan former;  // what is left of one of them for its requests
+  };
+  // Begins an instance in the place of others. `beside`: both have room, and the former ones answer
+  // until it is READY; otherwise they have ended, and its participants give the first one back
+  // before they answer.
+  void Succeed(PlanChoice choice, const Succession& succession, bool beside);
   // Ends an instance as soon as it answers nobody, or after a while; it gets no new requests.
   void Drain(const PlanId& plan, const wire::Cause& cause);
   // Ends it now. By value: callers pass the key of what is erased.
@@ -71,7 +83,11 @@ class Owner {
  private:
   struct Instance {
     wire::InstanceSummary summary;
-    PlanId replaces;
+    PlanId replaces;          // what the participants give back for it
+    wire::FormerPlan former;  // what its requests bring along
+    // What ends when it is READY, and why.
+    std::vector<PlanId> succeeds;
+    wire::Cause succeeds_for;
     std::set<NodeId> granted;
     std::map<NodeId, uint64_t> progress;  // bytes loaded
     std::set<NodeId> loaded;
@@ -84,6 +100,9 @@ class Owner {
   };
   Instance* Of(const NodeId& participant, const PlanId& plan);
   void SetState(Instance& instance, wire::InstanceState state, wire::Cause cause = {});
+  Instance& Add(PlanChoice choice);
+  void Reserve(Instance& instance);
+  void OnAllLoaded(Instance& instance);
   void SendState(const Instance& instance, const NodeId& participant);
   void SendAll(const wire::Plan& plan, const wire::Message& message);
   void Broadcast(Instance& instance);

@@ -52,6 +52,7 @@ class EntryRequests {
     wire::Plan plan;  // the last one: of `emitted`, where there are some
     std::vector<TokenId> emitted;
     wire::SamplerState state;  // after them: what another lead goes on from
+    wire::KeptKv kept;         // of them, and of the prompt: what the plan's stages have
     Time unplaced_since{};     // waiting without any instance of the model
     Time heard_at{};           // sent to the lead, or heard of from there
     PlanId ended;              // its former plan, which may still be listed; zero: none
@@ -120,6 +121,7 @@ class LeadRequests {
     std::vector<TokenId> emitted;  // behind those
     wire::Logprobs logprobs;       // of `emitted`
     wire::SamplerState state;      // after it
+    uint32_t computed = 0;         // likewise
     std::vector<wire::StageTime> stages;
     std::optional<wire::Finished> finished;
     Time finished_at{};

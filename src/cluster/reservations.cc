@@ -110,7 +110,8 @@ void Reservations::OnReserve(const NodeId& from, const wire::Reserve& message) {
     Reservation reservation{
         .status = {.plan = plan,
                    .owner = from,
-                   .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))}};
+                   .stage = static_cast<uint32_t>(StageOf(plan, context_.self()))},
+        .former = message.former};
     reservation.lease_until = context_.now + context_.timers().lease;
     reservations_.emplace(plan.id, std::move(reservation));
     CHECK(reservations_.size() <= kMaxReservations);
@@ -150,7 +151,8 @@ void Reservations::OnCommit(const NodeId& from, const wire::Commit& message) {
   if (reservation->status.state == ReservationState::kReserved) {
     reservation->status.state = ReservationState::kLoading;
     context_.changed = true;
-    context_.Emit(StartLoad{reservation->status.plan, reservation->status.stage});
+    context_.Emit(
+        StartLoad{reservation->status.plan, reservation->status.stage, reservation->former});
   } else if (reservation->status.state != ReservationState::kLoading) {
     SendLoaded(*reservation);
   }

@@ -67,6 +67,7 @@ class Reservations {
     Time lease_until{};
     Time next_progress{};
     uint64_t load_ms = 0;
+    wire::FormerPlan former = {};
     uint64_t bytes() const { return status.plan.stages[status.stage].bytes; }
   };
   // The reservation if `from` owns its plan; otherwise tells `from` that there is none.

@@ -318,7 +318,8 @@ Emission LeadMachine::EmissionOf(Request& request) {
   return {.request = request.submit.request,
           .cached = request.cached,
           .steps = std::exchange(request.steps, {}),
-          .steps_dropped = std::exchange(request.steps_dropped, 0)};
+          .steps_dropped = std::exchange(request.steps_dropped, 0),
+          .computed = request.computed};
 }
 
 // Of the window that is back.
@@ -341,7 +342,10 @@ std::optional<Emission> LeadMachine::Accept(Request& request, const LeadItem& it
     request.payoff.OnPlain();
   }
   if (!request.windows.empty()) request.windows.pop_front();
-  if (output == nullptr) return std::nullopt;
+  if (output == nullptr) {
+    if (request.computed / options_.page == item.first / options_.page) return std::nullopt;
+    return Emission{.request = item.request, .computed = request.computed};
+  }
   if (request.first_token_at == Time{}) request.first_token_at = now;
   Emission emission = EmissionOf(request);
   std::optional<wire::FinishReason> reason;

@@ -76,6 +76,8 @@ struct LeadOptions {
   std::vector<ModelId> adapter_files = {};  // of the plan's adapters: part of the pages' names
   // A stored prefix is restored when it is so much longer than what is in memory.
   uint32_t least_restored = 64;
+  // Whose KV of the requests in work may be had (moved_pages.h); zero: there is none.
+  PlanId former = {};
   bool prefix_cache = true;  // ended requests keep their pages for those that begin alike
   bool speculate = true;     // drafts from the request's own text, where they pay
   // Verify windows of a request in flight at most; 1: none before the answer to the last one.
@@ -148,6 +150,9 @@ struct Emission {
   std::vector<wire::StageTime> stages = {};  // computed for the request so far
   std::vector<wire::StepTrace> steps = {};   // since the last emission about the request
   uint32_t steps_dropped = 0;                // beyond wire::kMaxStepTraces: left out
+  // Positions of prompt and answer whose KV all stages have; also told, with no tokens, when a
+  // further page of a long prompt is there.
+  uint32_t computed = 0;
 };
 
 struct LeadStats {
@@ -157,11 +162,13 @@ struct LeadStats {
   uint64_t stale_outputs = 0;  // outputs for requests that ended meanwhile: dropped
   uint64_t decode_rows = 0;
   uint64_t prefill_rows = 0;
-  uint64_t cached_rows = 0;    // of prompts: taken over from other sequences, or restored
-  uint64_t restored_rows = 0;  // of them: restored
-  uint64_t stored_pages = 0;   // that all stages took
-  uint64_t lost_pages = 0;     // that a stage did not have
-  uint64_t put_back = 0;       // requests that lost their pages to older ones
+  uint64_t cached_rows = 0;      // of prompts: taken over from other sequences, or restored
+  uint64_t restored_rows = 0;    // of them: restored
+  uint64_t moved_rows = 0;       // of requests that go on here: had from the former plan
+  uint64_t recomputed_rows = 0;  // of those: computed anew
+  uint64_t stored_pages = 0;     // that all stages took
+  uint64_t lost_pages = 0;       // that a stage did not have
+  uint64_t put_back = 0;         // requests that lost their pages to older ones
   uint64_t drafted_rows = 0;
   uint64_t accepted_drafts = 0;  // of them: tokens that were sampled as well
   uint64_t windows_ahead = 0;    // verify windows sent before the answer to the last one
@@ -277,6 +284,8 @@ class LeadMachine {
   void CountCached(Request& request);
   // Stored pages that hold more of the request's beginning than the `length` in memory.
   StoredPrefixes::Chain FindStored(const Request& request, uint32_t length) const;
+  // Pages of the request that the former plan has left, where they hold more than `length`.
+  StoredPrefixes::Chain FindMoved(const Request& request, uint32_t length) const;
   // What stands in front of the first page of a request.
   Hash256 RootOf(const Request& request) const;
   // `tokens`: of a sequence of the request that is or will be kept.

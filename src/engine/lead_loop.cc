@@ -33,6 +33,7 @@ LeadOptions MachineOptions(const RunnerOptions& options, StageWorker& stage) {
   lead.prefix_store = options.pages != nullptr && lead.prefix_cache &&
                       stage.compute().SavedBytes(1, backend::PageForm::kWhole).has_value();
   lead.scope = PageScopeOf(options);
+  if (stage.compute().SavedBytes(1, backend::PageForm::kWhole)) lead.former = options.former;
   for (const wire::AdapterRef& adapter : plan.adapters) lead.adapter_files.push_back(adapter.file);
   return lead;
 }
@@ -183,6 +184,7 @@ Result<void> LeadLoop::NotePages(const LeadStep& step, const wire::Step& done) {
   if (step.restore.empty() && step.store.empty()) return {};
   const uint64_t restored = machine_.stats().restored_rows;
   auto news = TRY(machine_.OnPages(done, sys::Now()));
+  if (options_.pages == nullptr) return {};
   const Hash256& scope = machine_.options().scope;
   for (LeadPage& page : news.stored)
     options_.pages->SaveText({.key = StoredKeyOf(page.page.key, page.page.bare),
@@ -317,7 +319,8 @@ void LeadLoop::ReportError(const RequestId& request, const Error& error) {
 
 void LeadLoop::Emit(std::vector<Emission> emissions) {
   for (Emission& emission : emissions) {
-    if (!emission.tokens.empty()) {
+    // Without tokens and an end it says how far a prompt is.
+    if (!emission.tokens.empty() || !emission.finished) {
       events_.on_tokens({.request = emission.request,
                          .tokens = std::move(emission.tokens),
                          .cached = emission.cached,
@@ -325,7 +328,8 @@ void LeadLoop::Emit(std::vector<Emission> emissions) {
                          .state = std::move(emission.state),
                          .stages = std::move(emission.stages),
                          .steps = std::exchange(emission.steps, {}),
-                         .steps_dropped = std::exchange(emission.steps_dropped, 0)});
+                         .steps_dropped = std::exchange(emission.steps_dropped, 0),
+                         .computed = emission.computed});
     }
     if (!emission.finished) continue;
     emission.finished->steps = std::move(emission.steps);
@@ -361,6 +365,11 @@ void LeadLoop::CountRequests() {
   commands_.used_pages.store(machine_.used_pages());
   commands_.working.store(machine_.in_flight() > 0);
   commands_.steps.store(machine_.stats().steps + machine_.stats().returned_steps);
+  if (options_.led == nullptr) return;
+  const LeadStats& stats = machine_.stats();
+  options_.led->moved_tokens += stats.moved_rows - std::exchange(told_.moved, stats.moved_rows);
+  options_.led->recomputed_tokens +=
+      stats.recomputed_rows - std::exchange(told_.recomputed, stats.recomputed_rows);
 }
 
 }  // namespace exo::engine

@@ -111,6 +111,11 @@ class LeadLoop {
   std::map<RequestId, WaitingForMask> unmasked_;
   DraftModel* const draft_;
   Time queue_told_{};
+  struct Told {
+    uint64_t moved = 0;
+    uint64_t recomputed = 0;
+  };
+  Told told_;                                  // to RunnerOptions::led
   std::shared_ptr<backend::PageTexts> texts_;  // of the prefix store, until they are here
   NodeId lost_;
 };

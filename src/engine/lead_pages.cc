@@ -180,9 +180,13 @@ bool LeadMachine::AdmitOne(LeadStep& step, Request& request, Time now) {
   const RequestId& id = request.submit.request;
   const auto rows = static_cast<uint32_t>(request.tokens.size());
   auto shared = FindPrefix(request);
-  auto stored = FindStored(request, shared ? shared->length : 0);
+  const uint32_t known = shared ? shared->length : 0;
+  auto stored = FindStored(request, known);
+  if (auto moved = FindMoved(request, std::max(known, stored.length)); !moved.pages.empty())
+    stored = std::move(moved);
   if (!stored.pages.empty() && TakePages(step, id, 0, rows + 1)) {
     request.restoring = std::move(stored);
+    request.submit.kept = {};  // they are given away once
     BeginRequest(request, now);
     return true;
   }
@@ -217,6 +221,8 @@ void LeadMachine::CountCached(Request& request) {
   if (std::exchange(request.counted, true)) return;
   request.cached = request.computed;
   stats_.cached_rows += request.computed;
+  if (request.submit.prompt_tokens < request.start)
+    stats_.recomputed_rows += request.start - request.computed;
 }
 
 std::vector<LeadMachine::Waiting> LeadMachine::QueueNews() {

@@ -34,6 +34,25 @@ StoredPrefixes::Chain LeadMachine::FindStored(const Request& request, uint32_t l
   return chain;
 }
 
+// Of layers with a window a page is had without them where no window reaches back to it.
+StoredPrefixes::Chain LeadMachine::FindMoved(const Request& request, uint32_t length) const {
+  const wire::KeptKv& kept = request.submit.kept;
+  if (options_.former.IsZero() || kept.plan != options_.former) return {};
+  // One row at least is computed: its logits are the next token's.
+  const auto rows = static_cast<uint32_t>(request.tokens.size()) - 1;
+  StoredPrefixes::Chain chain{.pages = {}, .length = std::min(kept.positions, rows)};
+  if (chain.length < length + options_.least_restored) return {};
+  for (uint32_t first = 0; first < chain.length; first += options_.page) {
+    const uint32_t count = std::min(options_.page, chain.length - first);
+    const bool behind = uint64_t{first} + count + options_.window.positions <= chain.length + 1;
+    chain.pages.push_back({.key = {},
+                           .count = count,
+                           .bare = options_.window.positions > 0 && behind,
+                           .moved = true});
+  }
+  return chain;
+}
+
 // Its adapters decide the bits of all its positions; its scope who may find them.
 Hash256 LeadMachine::RootOf(const Request& request) const {
   const uint64_t scope = request.submit.prefix_scope;
@@ -91,7 +110,8 @@ void LeadMachine::AddRestores(LeadStep& step) {
                               .count = page.count,
                               .key = page.key,
                               .adapters = request.submit.adapters,
-                              .bare = page.bare});
+                              .bare = page.bare,
+                              .moved = page.moved});
       ledger_.Slide(id, request.scheduled);
       request.scheduled += page.count;
       if (page.bare) ledger_.Skip(id, request.scheduled);
@@ -125,7 +145,8 @@ Result<LeadMachine::PageNews> LeadMachine::OnPages(const wire::Step& done, Time 
   if (at == in_flight_.end()) return news;
   const Flight& flight = at->second;
   const auto same = [](const wire::StepPage& a, const wire::StepPage& b) {
-    return a.request == b.request && a.first == b.first && a.count == b.count && a.key == b.key;
+    return a.request == b.request && a.first == b.first && a.count == b.count && a.key == b.key &&
+           a.moved == b.moved;
   };
   const auto page_of = [](const LeadPage& page) { return page.page; };
   // A stage of an older version does not know of pages and drops them all.
@@ -153,8 +174,10 @@ void LeadMachine::OnRestored(const wire::StepPage& page, uint64_t serial, bool l
     // Behind a page that was lost none is looked for: they may be there.
     if (waits) {
       ++stats_.lost_pages;
-      stored_.Remove(page.key, page.bare);
-      news.lost.push_back(StoredKeyOf(page.key, page.bare));
+      if (!page.moved) {
+        stored_.Remove(page.key, page.bare);
+        news.lost.push_back(StoredKeyOf(page.key, page.bare));
+      }
       PutBack(*at->second);
     }
     return;
@@ -166,7 +189,7 @@ void LeadMachine::OnRestored(const wire::StepPage& page, uint64_t serial, bool l
   CHECK(request.computed == request.restoring.length && request.scheduled == request.computed);
   request.restoring = {};
   request.restores_sent = 0;
-  if (!request.counted) stats_.restored_rows += request.computed;
+  if (!request.counted) (page.moved ? stats_.moved_rows : stats_.restored_rows) += request.computed;
   CountCached(request);
 }
 

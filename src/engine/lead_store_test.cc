@@ -508,5 +508,116 @@ TEST_F(LeadStoreWindowTest, ARestoreThatIsCancelledBetweenIsNotKept) {
   Return(*step);
 }
 
+// ---- the KV of a plan that has moved ----
+
+PlanId Former(uint8_t number = 9) {
+  PlanId plan;
+  plan.bytes[0] = number;
+  return plan;
+}
+
+class LeadMovedTest : public LeadStoreTest {
+ protected:
+  LeadMovedTest() {
+    options_.former = Former();
+    machine_ = std::make_unique<LeadMachine>(options_);
+  }
+  // A prompt of 18 tokens and three of its answer.
+  wire::Submit GoOn(const PlanId& former, uint32_t positions) {
+    wire::Submit submit = Ask(1, Text(1, 21), 5);
+    submit.prompt_tokens = 18;
+    submit.kept = {former, positions};
+    return submit;
+  }
+};
+
+TEST_F(LeadMovedTest, ARequestGoesOnBehindThePagesOfItsFormerPlan) {
+  ASSERT_TRUE(machine_->Submit(GoOn(Former(), 20), now_));
+  auto step = machine_->NextStep(now_);
+  ASSERT_TRUE(step);
+  ASSERT_EQ(step->restore.size(), 3u);
+  EXPECT_EQ(step->rows, 0u);
+  uint32_t first = 0;
+  for (const wire::StepPage& page : step->restore) {
+    EXPECT_TRUE(page.moved);
+    EXPECT_EQ(page.first, first);
+    EXPECT_EQ(page.count, std::min(kPage, 20 - first));
+    first += page.count;
+  }
+  Return(*step);
+  step = machine_->NextStep(now_);
+  ASSERT_EQ(step->items.size(), 1u);
+  EXPECT_EQ(step->items[0].first, 20u);
+  EXPECT_EQ(step->items[0].tokens.size(), 1u);
+  const auto emissions = Return(*step);
+  ASSERT_EQ(emissions.size(), 1u);
+  EXPECT_EQ(emissions[0].computed, 21u);
+  EXPECT_EQ(machine_->stats().moved_rows, 20u);
+  EXPECT_EQ(machine_->stats().recomputed_rows, 1u);
+}
+
+TEST_F(LeadMovedTest, NoMoreIsTakenThanItsText) {
+  ASSERT_TRUE(machine_->Submit(GoOn(Former(), 1000), now_));
+  const auto step = machine_->NextStep(now_);
+  EXPECT_EQ(step->restore.back().first + step->restore.back().count, 20u) << "one row is computed";
+}
+
+TEST_F(LeadMovedTest, PagesOfAnotherPlanAreNotAskedFor) {
+  ASSERT_TRUE(machine_->Submit(GoOn(Former(8), 20), now_));
+  const auto step = machine_->NextStep(now_);
+  EXPECT_TRUE(step->restore.empty());
+  EXPECT_EQ(step->items[0].tokens.size(), 21u);
+  EXPECT_EQ(machine_->stats().recomputed_rows, 21u);
+}
+
+TEST_F(LeadMovedTest, APageThatIsNotToBeHadIsComputedAndNotAskedForAgain) {
+  ASSERT_TRUE(machine_->Submit(GoOn(Former(), 20), now_));
+  Return(*machine_->NextStep(now_),
+         [](wire::Step& done) { done.restore[1].lost = done.restore[2].lost = true; });
+  EXPECT_TRUE(lost_.empty()) << "the prefix store has nothing to do with it";
+  const auto step = machine_->NextStep(now_);
+  EXPECT_TRUE(step->restore.empty());
+  ASSERT_EQ(step->items.size(), 1u);
+  EXPECT_EQ(step->items[0].first, 0u);
+  EXPECT_EQ(machine_->stats().moved_rows, 0u);
+  EXPECT_EQ(machine_->stats().recomputed_rows, 21u);
+}
+
+TEST_F(LeadMovedTest, OfLayersWithAWindowOnlyWhatItReachesIsAskedFor) {
+  options_.window = {.positions = 3, .most = 8, .pages = 64, .stages = {{1, 1}}};
+  machine_ = std::make_unique<LeadMachine>(options_);
+  ASSERT_TRUE(machine_->Submit(GoOn(Former(), 20), now_));
+  const auto step = machine_->NextStep(now_);
+  ASSERT_EQ(step->restore.size(), 3u);
+  EXPECT_TRUE(step->restore[0].bare);
+  EXPECT_TRUE(step->restore[1].bare);
+  EXPECT_FALSE(step->restore[2].bare) << "it is not whole";
+}
+
+// What was guessed is not among what a next plan may have.
+TEST_F(LeadMovedTest, ComputedAreThePositionsThatAreSure) {
+  options_.speculate = true;
+  machine_ = std::make_unique<LeadMachine>(options_);
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(2, 10), 20), now_));
+  auto emissions = Return(*machine_->NextStep(now_));
+  EXPECT_EQ(emissions.at(0).computed, 10u);
+  machine_->Draft(Id(2), {7, 8, 9});
+  const auto step = machine_->NextStep(now_);
+  ASSERT_EQ(step->items.at(0).tokens.size(), 4u);
+  emissions = Return(*step);
+  EXPECT_EQ(emissions.at(0).computed, 11u) << "all three were wrong";
+}
+
+TEST_F(LeadMovedTest, EachPageOfALongPromptIsTold) {
+  options_.chunk = 6;
+  machine_ = std::make_unique<LeadMachine>(options_);
+  ASSERT_TRUE(machine_->Submit(Ask(2, Text(2, 20), 2), now_));
+  std::vector<uint32_t> told;
+  for (const Emission& emission : RunAll()) {
+    if (emission.tokens.empty() && !emission.finished) told.push_back(emission.computed);
+  }
+  EXPECT_EQ(told, (std::vector<uint32_t>{12, 18}));
+}
+
 }  // namespace
 }  // namespace exo::engine

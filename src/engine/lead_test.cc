@@ -49,11 +49,14 @@ TEST(LeadTest, ComputesAPromptInChunksAndThenOneRowAtATime) {
   EXPECT_EQ(step->rows, 8u);
   EXPECT_EQ(step->outputs, 0u);
   EXPECT_FALSE(lead.NextStep(Time{})) << "one stage takes one step at a time";
-  EXPECT_TRUE(Answer(lead, *step, 5).empty());
+  auto emissions = Answer(lead, *step, 5);
+  ASSERT_EQ(emissions.size(), 1u);
+  EXPECT_TRUE(emissions[0].tokens.empty() && !emissions[0].finished) << "how far it is";
+  EXPECT_EQ(emissions[0].computed, 8u);
   step = lead.NextStep(Time{});
   EXPECT_EQ(step->items[0].first, 8u);
   EXPECT_EQ(step->rows, 4u);
-  auto emissions = Answer(lead, *step, 5);
+  emissions = Answer(lead, *step, 5);
   ASSERT_EQ(emissions.size(), 1u);
   EXPECT_EQ(emissions[0].tokens, std::vector<TokenId>{5});
   step = lead.NextStep(Time{});
@@ -153,7 +156,7 @@ TEST(LeadTest, EmissionsTellTheStepsThatLedToThem) {
 TEST(LeadTest, ChunksWithoutOutputsCountInTheTimesOfTheirRequest) {
   LeadMachine lead(Options());
   ASSERT_TRUE(lead.Submit(Ask(1, 12), Time{}));
-  EXPECT_TRUE(AnswerAfter(lead, 80, 8).empty());
+  EXPECT_TRUE(AnswerAfter(lead, 80, 8).at(0).tokens.empty());
   const auto emissions = AnswerAfter(lead, 40, 4);
   ASSERT_EQ(emissions.size(), 1u);
   EXPECT_EQ(MicrosecondsOf(emissions[0].stages), (std::vector<uint64_t>{120, 12}));

@@ -39,6 +39,9 @@ class PageLedger {
   explicit PageLedger(uint32_t positions, LedgerWindow window = {})
       : positions_(positions), window_(std::move(window)) {}
 
+  // Another plan of the same model goes on with the sequences.
+  void Rebind(LedgerWindow window) { window_ = std::move(window); }
+
   // Pages that writing positions [first, end) would take: those that the sequence lacks, and copies
   // of those that it shares.
   uint64_t Needs(const RequestId& request, uint32_t first, uint32_t end) const;

@@ -36,7 +36,11 @@ class Runner final : public InstanceRunner {
         source_(std::move(source)),
         options_(std::move(options)),
         events_(std::move(events)) {
-    thread_ = StartThread([this] { Main(); });
+    if (options_.moved != nullptr) options_.moved->Expect(options_.plan.id);
+    thread_ = StartThread([this] {
+      Main();
+      if (options_.moved != nullptr) options_.moved->Complete(options_.plan.id, sys::Now());
+    });
   }
   ~Runner() override {
     {
@@ -78,7 +82,10 @@ class Runner final : public InstanceRunner {
     if (from == options_.plan.stages[0].node)
       cancelled_.AddThrough(stale.request, stale.through_step);
   }
-  void KeepStage() override { keep_.store(true); }
+  void KeepStage(bool moves) override {
+    moves_.store(moves);
+    keep_.store(true);
+  }
   uint32_t active() const override { return commands_.active.load(); }
   uint32_t queued() const override { return commands_.queued.load(); }
   uint64_t used_pages() const override { return commands_.used_pages.load(); }
@@ -110,7 +117,8 @@ class Runner final : public InstanceRunner {
       stage_ = std::move(*loaded);
     }
     const wire::StagePlan& own = options_.plan.stages[options_.stage];
-    stage_->Bind(options_.plan, {options_.pages, own.layer_begin, own.layer_end});
+    stage_->Bind(options_.plan,
+                 {options_.pages, own.layer_begin, own.layer_end, options_.load_moved});
     if (options_.draft != nullptr && options_.plan.draft) {
       auto draft = LoadDraft(*options_.draft, backend_, options_.plan, &stop_);
       if (!draft) {
@@ -127,11 +135,20 @@ class Runner final : public InstanceRunner {
       events_.on_failed(served.error(), lost_);
     }
     WaitForStop();
-    stage_->Unbind();
     // A stage whose compute failed is not worth keeping. Memory is given back on this thread,
     // before anybody waits for it.
-    if (keep_.load() && (served || !lost_.IsZero())) store_.Put(key, std::move(stage_), sys::Now());
+    const bool keeps = keep_.load() && (served || !lost_.IsZero()) && LeavePages();
+    stage_->Unbind();
+    if (keeps) store_.Put(key, std::move(stage_), sys::Now());
     stage_.reset();
+  }
+
+  // False: the device has failed.
+  bool LeavePages() {
+    if (!moves_.load() || options_.moved == nullptr) return true;
+    const auto left = stage_->LeavePages(options_.plan.id, *options_.moved);
+    if (!left) LOG(kWarning, "KV of a plan that moves is lost: {}", left.error().message);
+    return left.has_value();
   }
 
   // What becomes of the stage is known when the instance is stopped.
@@ -278,6 +295,7 @@ class Runner final : public InstanceRunner {
   const RunnerEvents events_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> keep_{false};
+  std::atomic<bool> moves_{false};
   std::atomic<bool> stalled_{false};   // the failure was reported
   StallWatch watch_{options_.timers};  // of the loop thread
   LeadCommands commands_;

@@ -37,7 +37,8 @@ struct RunnerEvents {
   std::function<void(Result<void> result, uint64_t milliseconds)> on_loaded;
   // `lost`: the neighbor whose link broke, or zero.
   std::function<void(Error error, NodeId lost)> on_failed;
-  std::function<void(wire::Tokens tokens)> on_tokens;  // without plan and first_index
+  // Without plan and first_index. No tokens: a prompt goes on (Emission::computed).
+  std::function<void(wire::Tokens tokens)> on_tokens;
   std::function<void(RequestId request, uint32_t before)> on_queued;
   std::function<void(wire::Finished finished)> on_finished;
   // Of a lead: rows in flight that the other stages need not compute.
@@ -48,6 +49,9 @@ struct RunnerEvents {
 struct LedSteps {
   std::atomic<uint64_t> steps{0};
   std::atomic<uint64_t> requests{0};  // with rows in them
+  // Of answers that go on here: positions whose KV was had from the former plan, and the others.
+  std::atomic<uint64_t> moved_tokens{0};
+  std::atomic<uint64_t> recomputed_tokens{0};
 };
 
 struct RunnerOptions {
@@ -61,6 +65,11 @@ struct RunnerOptions {
   // Where KV pages outlive the plan; null: nowhere. Outlives the runner.
   backend::PageStore* pages = nullptr;
   NumericsId numerics;  // part of their names
+  // What the former plan of the model has left, and how it is had; none: nothing.
+  PlanId former = {};
+  LoadMoved load_moved = {};
+  // Where the KV of what is in work goes when the plan moves; null: nowhere. Outlives the runner.
+  MovedPages* moved = nullptr;
   // Compiled forms of answers, which whoever checked a request has put there. Outlives the runner;
   // null: each form is compiled for its first request.
   grammar::Cache* grammars = nullptr;
@@ -88,8 +97,9 @@ class InstanceRunner {
   // Stops and joins: the time of one work item, or of a connection that is being opened (10 s at
   // most); a read from a hung disk has no limit. Not on the loop.
   virtual ~InstanceRunner() = default;
-  // Before the end: the stage goes to the StageStore, a plan that comes next may take it over.
-  virtual void KeepStage() = 0;
+  // Before the end: the stage goes to the StageStore, a plan that comes next may take it over. Of a
+  // plan that moves, the KV of what is in work goes to RunnerOptions::moved.
+  virtual void KeepStage(bool moves) = 0;
 
   // All stages are loaded: connect to these, in the order of wire::ConnectsTo.
   virtual void Serve(std::vector<NextStage> next) = 0;

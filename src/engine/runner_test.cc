@@ -67,7 +67,7 @@ TEST_F(RunnerTest, WhatALossyWireComputedIsNotTakenOverByAnExactPlan) {
   lossy.codec = wire::Codec::kInt4;
   Start(lossy);
   ExpectAnswer(Ask(1, 40, 12));
-  for (auto& runner : runners_) runner->KeepStage();
+  for (auto& runner : runners_) runner->KeepStage(false);
   runners_.clear();
   reports_.finished.clear();
   reports_.tokens.clear();
@@ -126,8 +126,8 @@ TEST_F(MixtureShardsTest, PlansThatDoNotFitTheModelAreRefused) {
     wire::Plan plan = plan_of_two_;
     change(*plan.stages[0].shard, *plan.stages[1].shard);
     MemoryStages stages(model_, loads_);
-    const auto loaded =
-        LoadStage(stages, *backend_, plan, 1, [](uint64_t, uint64_t) {}, /*cancel=*/nullptr);
+    const auto loaded = LoadStage(
+        stages, *backend_, plan, 1, [](uint64_t, uint64_t) {}, /*cancel=*/nullptr);
     return loaded ? std::string() : loaded.error().message;
   };
   EXPECT_EQ(refusal([](auto&, auto&) {}), "");
@@ -582,7 +582,7 @@ TEST_F(RunnerTest, TheNextPlanTakesAStageOverWithoutLoadingIt) {
   Start(PlanOf(1, 2));
   ExpectAnswer(Ask(1, 40, 12));
   EXPECT_EQ(loads_.load(), 2);
-  for (const auto& runner : runners_) runner->KeepStage();
+  for (const auto& runner : runners_) runner->KeepStage(false);
   runners_.clear();
   EXPECT_EQ(stores_[0].size() + stores_[1].size(), 2u);
   Start(PlanOf(2, 2));
@@ -596,16 +596,87 @@ TEST_F(RunnerTest, TheNextPlanTakesAStageOverWithoutLoadingIt) {
   EXPECT_EQ(loads_.load(), 4);
 }
 
+// An answer is in the middle when its model moves to stages of other layers.
+class MovedRunnerTest : public RunnerTest {
+ protected:
+  MovedRunnerTest() {
+    for (MovedPages& pages : moved_) pages.Limit(1 << 30);
+    delay_ = std::chrono::milliseconds(1);
+  }
+  // Until `least` tokens are out; the submit that goes on behind them under plan `number`.
+  wire::Submit Break(const wire::Submit& submit, size_t least, uint8_t number) {
+    const PlanId former = plan_.id;
+    runners_[0]->Submit(submit);
+    EXPECT_TRUE(reports_.Wait([&] { return reports_.tokens[submit.request].size() >= least; }));
+    for (const auto& runner : runners_) runner->KeepStage(true);
+    runners_.clear();
+    reports_.finished.clear();  // that a link was shut down
+    const auto cut = plan_.stages[0].layer_end;
+    former_ = former;
+    load_moved_ = [this, former, cut](
+                      const MovedPageName& name,
+                      std::span<const uint32_t> layers) -> Result<std::vector<LayerPage>> {
+      std::vector<LayerPage> pages;
+      for (const uint32_t layer : layers) {
+        auto page = moved_[layer < cut ? 0 : 1].Take(former, name, layer, {});
+        if (!page) return Fail(ErrorCode::kNotFound, "no such page");
+        pages.push_back(*std::move(page));
+      }
+      return pages;
+    };
+    wire::Submit next = submit;
+    next.plan = PlanOf(number, 2).id;
+    const auto& tokens = reports_.tokens[submit.request];
+    next.prompt.insert(next.prompt.end(), tokens.begin(), tokens.end());
+    next.kept = {former, reports_.computed[submit.request]};
+    return next;
+  }
+  // Goes on behind what is out, with the text of an undisturbed process.
+  void ExpectTheRest(const wire::Submit& whole, const wire::Submit& next) {
+    runners_[0]->Submit(next);
+    ASSERT_TRUE(reports_.Wait([&] { return reports_.finished.contains(whole.request); }));
+    EXPECT_EQ(reports_.tokens[whole.request], Expected(whole));
+  }
+  wire::Plan OtherCut(uint8_t number) const {
+    wire::Plan plan = PlanOf(number, 2);
+    plan.stages[0].layer_end = plan.stages[1].layer_begin = 4;
+    return plan;
+  }
+};
+
+TEST_F(MovedRunnerTest, AnAnswerGoesOnWithTheKvOfItsFormerPlan) {
+  Start(PlanOf(1, 2));
+  const wire::Submit whole = Ask(1, 100, 120);
+  const wire::Submit next = Break(whole, 5, 2);
+  ASSERT_EQ(next.kept.positions, next.prompt.size() - 1);
+  Start(OtherCut(2));
+  ExpectTheRest(whole, next);
+  EXPECT_EQ(led_.moved_tokens.load(), next.kept.positions);
+  EXPECT_EQ(led_.recomputed_tokens.load(), 1u);
+  EXPECT_EQ(moved_[0].bytes() + moved_[1].bytes(), 0u);
+}
+
+TEST_F(MovedRunnerTest, WhatIsNotThereIsComputedAgain) {
+  Start(PlanOf(1, 2));
+  const wire::Submit whole = Ask(1, 100, 120);
+  const wire::Submit next = Break(whole, 5, 2);
+  moved_[1].Limit(0);  // its device wanted the memory
+  Start(OtherCut(2));
+  ExpectTheRest(whole, next);
+  EXPECT_EQ(led_.moved_tokens.load(), 0u);
+  EXPECT_EQ(led_.recomputed_tokens.load(), next.prompt.size());
+}
+
 TEST_F(RunnerTest, AKeptStageGoesWhenMemoryIsWantedOrAfterAWhile) {
   Start(PlanOf(1, 1));
   ExpectAnswer(Ask(1, 5, 2));
-  runners_[0]->KeepStage();
+  runners_[0]->KeepStage(false);
   runners_.clear();
   stores_[0].DropExpired(sys::Now());
   EXPECT_EQ(stores_[0].size(), 1u);
   Start(PlanOf(2, 2));  // another stage of it: layers 0 to 1
   EXPECT_EQ(stores_[0].size(), 0u);
-  runners_[0]->KeepStage();
+  runners_[0]->KeepStage(false);
   runners_.clear();
   stores_[0].DropExpired(sys::Now() + StageTimers{}.keep);
   EXPECT_EQ(stores_[0].size(), 0u);

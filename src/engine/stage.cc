@@ -117,6 +117,7 @@ Result<void> StageMachine::RestoreOne(const wire::Step& step, size_t index, Sequ
                 page.request.Short());
   }
   TRY(TakePages(step, page.request, page.first, end, after, work));
+  at->second.in_work = true;
   if (page.bare) after.ledger.Skip(page.request, end);
   at->second.length = end;
   work.restore.push_back(
@@ -168,7 +169,7 @@ Result<void> StageMachine::ChangeSequences(const wire::Step& step, Sequences& af
                   step.step, cut.request.Short(), cut.length);
     }
     at->second.length = cut.length;
-    at->second.dirty = at->second.carried = false;
+    at->second.dirty = at->second.carried = at->second.in_work = false;
     after.ledger.Truncate(cut.request, cut.length);
     work.truncate.push_back({at->second.id, cut.length});
   }
@@ -241,6 +242,7 @@ Result<void> StageMachine::AddItem(const wire::Step& step, size_t index, Sequenc
   }
   TRY(TakePages(step, item.request, std::min(item.first, length), static_cast<uint32_t>(end), after,
                 work));
+  sequence->in_work = true;
   work.segments.push_back({sequence->id, item.first, item.count, work.rows_in});
   for (uint32_t i = 0; i < item.output_count; ++i)
     work.output_rows.push_back(work.rows + item.output_first + i);
@@ -352,6 +354,7 @@ void StageMachine::AbortStep() {
 std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
   AbortStep();
   options_ = options;
+  sequences_.ledger.Rebind(options.window);
   last_step_ = 0;
   std::vector<uint64_t> closed;
   for (auto at = sequences_.open.begin(); at != sequences_.open.end();) {
@@ -366,6 +369,25 @@ std::vector<uint64_t> StageMachine::Rebind(const StageOptions& options) {
     }
   }
   return closed;
+}
+
+// A sequence that an ended request leaves is cut to its text and has no rows behind that.
+std::vector<StageMachine::Left> StageMachine::Leave() {
+  std::vector<Left> all;
+  for (auto at = sequences_.open.begin(); at != sequences_.open.end();) {
+    const auto& [request, sequence] = *at;
+    if (sequence.carried || !sequence.in_work) {
+      ++at;
+      continue;
+    }
+    Left left{.request = request, .sequence = sequence.id, .length = sequence.length, .whole = {}};
+    for (uint32_t first = 0; first < left.length; first += options_.page)
+      left.whole.push_back(sequences_.ledger.HasWindows(request, first));
+    all.push_back(std::move(left));
+    sequences_.ledger.Close(request);
+    at = sequences_.open.erase(at);
+  }
+  return all;
 }
 
 std::optional<uint32_t> StageMachine::Length(const RequestId& request) const {

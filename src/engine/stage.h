@@ -121,6 +121,16 @@ class StageMachine {
   // has no room for, closed now.
   std::vector<uint64_t> Rebind(const StageOptions& options);
 
+  // Sequences of requests that were in work, for the plan that comes next: they are given up here,
+  // and closed by the caller. Not those that were only kept for others that begin alike.
+  struct Left {
+    RequestId request;
+    uint64_t sequence = 0;
+    uint32_t length = 0;
+    std::vector<bool> whole;  // of each page: that of all layers, also those with a window
+  };
+  std::vector<Left> Leave();
+
   std::optional<uint32_t> Length(const RequestId& request) const;
   bool IsDirty(const RequestId& request) const;
   uint64_t used_pages() const { return sequences_.ledger.used(); }
@@ -132,6 +142,7 @@ class StageMachine {
     uint32_t length = 0;                          // committed, known good
     bool dirty = false;                           // rows behind `length` were given up
     bool carried = false;                         // of an earlier plan, not used by this one yet
+    bool in_work = false;                         // had rows since it was cut
     std::vector<wire::AdapterUse> adapters = {};  // its KV was computed with
   };
   struct Sequences {

@@ -459,5 +459,42 @@ TEST_F(StageTest, RestoredSequencesAreOpenedWithTheirAdapters) {
   Run(MakeStep(2, {item}));
 }
 
+TEST_F(StageTest, APlanThatItIsBoundToSaysTheWindow) {
+  stage_.Rebind({.context = 32,
+                 .pages = 8,
+                 .window = {.positions = 4, .most = 8, .pages = 8, .stages = {{1, 1}}},
+                 .page = 8,
+                 .chunk = 16});
+  Run(MakeStep(1, {Item(1, 0, 16)}));
+  Run(MakeStep(2, {Item(1, 16, 4)}));
+  wire::Step cut = MakeStep(3, {});
+  cut.truncate = {{.request = Id(1), .length = 9}};
+  EXPECT_EQ(Refusal(cut), ErrorCode::kInvalid) << "its window is gone";
+  EXPECT_EQ(stage_.Leave().at(0).whole, (std::vector<bool>{false, true, true}));
+}
+
+TEST_F(StageTest, SequencesInWorkAreLeftForTheNextPlanAsFarAsTheyAreKnownToBeGood) {
+  Run(MakeStep(1, {Item(1, 0, 10), Item(2, 0, 3), Item(3, 0, 2)}));
+  wire::Step cut = MakeStep(2, {Item(3, 1, 1)});
+  cut.truncate = {{.request = Id(2), .length = 3}, {.request = Id(3), .length = 1}};
+  Run(cut);  // request 2 has ended, a guess of request 3 was wrong
+  ASSERT_TRUE(stage_.BeginStep(MakeStep(3, {Item(1, 10, 4)})));
+  stage_.CancelStep();
+  ASSERT_TRUE(stage_.BeginStep(MakeStep(4, {Item(3, 2, 4)})));
+  const auto left = stage_.Leave();
+  ASSERT_EQ(left.size(), 2u);
+  EXPECT_EQ(left[0].request, Id(1));
+  EXPECT_EQ(left[0].length, 10u);
+  EXPECT_EQ(left[0].whole, (std::vector<bool>{true, true}));
+  EXPECT_EQ(left[1].request, Id(3));
+  EXPECT_EQ(left[1].length, 2u) << "its step was not computed";
+  EXPECT_FALSE(stage_.Length(Id(1)) || stage_.Length(Id(3)));
+  EXPECT_EQ(stage_.Length(Id(2)), 3u) << "kept for others that begin alike";
+  EXPECT_EQ(stage_.used_pages(), 1u);
+  stage_.Rebind({.context = 32, .pages = 8, .page = 8, .chunk = 16});
+  Run(MakeStep(1, {Item(4, 0, 1)}));
+  EXPECT_EQ(stage_.Leave().size(), 1u) << "not what it was carried along with";
+}
+
 }  // namespace
 }  // namespace exo::engine

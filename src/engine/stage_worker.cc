@@ -1,5 +1,7 @@
 #include "engine/stage_worker.h"
 
+#include <algorithm>
+
 #include "engine/plan_window.h"
 #include "engine/stored_prefixes.h"
 #include "wire/plan.h"
@@ -68,19 +70,56 @@ backend::PageStore::PageName StageWorker::NameOf(const StageWork::Page& page,
           .index = page.first / wire::kPagePositions};
 }
 
+std::vector<uint32_t> StageWorker::LayersOf(bool bare) const {
+  std::vector<uint32_t> layers;
+  for (uint32_t i = pages_.layer_begin; i < pages_.layer_end; ++i) {
+    if (!bare || config_->WindowOf(i) == 0) layers.push_back(i);
+  }
+  return layers;
+}
+
+std::optional<backend::PageStore::SavedPage> StageWorker::FindPage(const StageWork::Page& page,
+                                                                   const wire::StepPage& asked) {
+  const auto name = NameOf(page, asked.key);
+  if (name.layer_begin == name.layer_end)
+    return backend::PageStore::SavedPage{.positions = page.count, .bytes = {}};
+  if (asked.moved) return FindMoved(page, asked.request);
+  if (pages_.store == nullptr) return std::nullopt;
+  auto loaded = pages_.store->Load(name);
+  return loaded ? std::optional(std::move(*loaded)) : std::nullopt;
+}
+
+// The stages of the former plan may have been at different steps: each layer is cut to what is
+// wanted. All sizes come from other devices.
+std::optional<backend::PageStore::SavedPage> StageWorker::FindMoved(const StageWork::Page& page,
+                                                                    const RequestId& request) {
+  if (!pages_.moved) return std::nullopt;
+  const std::vector<uint32_t> layers = LayersOf(page.bare);
+  const auto loaded = pages_.moved({request, page.first / wire::kPagePositions}, layers);
+  if (!loaded || loaded->size() != layers.size()) return std::nullopt;
+  backend::PageStore::SavedPage saved{.positions = page.count, .bytes = {}};
+  for (const LayerPage& layer : *loaded) {
+    if (layer.positions < page.count || layer.positions > wire::kPagePositions) return std::nullopt;
+    const auto whole = compute_->SavedBytes(layer.positions, FormOf(page));
+    if (!whole || layer.bytes.size() * layers.size() != *whole) return std::nullopt;
+    const size_t parts = size_t{2} * config_->kv_heads;
+    const size_t bytes = *compute_->SavedBytes(page.count, FormOf(page)) / layers.size() / parts;
+    const size_t stride = layer.bytes.size() / parts;
+    for (size_t part = 0; part < parts; ++part) {
+      const auto begin = layer.bytes.begin() + static_cast<ptrdiff_t>(part * stride);
+      saved.bytes.insert(saved.bytes.end(), begin, begin + static_cast<ptrdiff_t>(bytes));
+    }
+  }
+  return saved;
+}
+
 // What is missing is the lead's to compute. Errors: those of the device, other than that the page
 // is not one of this stage.
-Result<bool> StageWorker::RestorePage(const StageWork::Page& page, const Hash256& key) {
-  backend::PageStore::SavedPage saved{.positions = page.count, .bytes = {}};
-  const auto name = NameOf(page, key);
-  if (name.layer_begin != name.layer_end) {
-    if (pages_.store == nullptr) return false;
-    auto loaded = pages_.store->Load(name);
-    if (!loaded) return false;
-    saved = std::move(*loaded);
-  }
-  const auto done = compute_->LoadPage(page.sequence, page.first, page.count, saved.positions,
-                                       FormOf(page), saved.bytes);
+Result<bool> StageWorker::RestorePage(const StageWork::Page& page, const wire::StepPage& asked) {
+  const auto saved = FindPage(page, asked);
+  if (!saved) return false;
+  const auto done = compute_->LoadPage(page.sequence, page.first, page.count, saved->positions,
+                                       FormOf(page), saved->bytes);
   if (done) return true;
   if (done.error().code == ErrorCode::kOverloaded) return std::unexpected(done.error());
   return false;
@@ -92,7 +131,7 @@ Result<void> StageWorker::RestorePages(wire::Step& step) {
     wire::StepPage& asked = step.restore[page.index];
     if (machine_.IsDirty(asked.request)) {  // the page before it is lost
       asked.lost = true;
-    } else if (!TRY(RestorePage(page, asked.key))) {
+    } else if (!TRY(RestorePage(page, asked))) {
       asked.lost = true;
       machine_.LosePage(asked);
     }
@@ -115,6 +154,40 @@ Result<void> StageWorker::StorePages(wire::Step& step) {
                                         .bytes = std::vector<std::byte>(*bytes)};
     TRY(compute_->SavePage(page.sequence, page.first, page.count, FormOf(page), saved.bytes));
     pages_.store->Save(name, std::move(saved));
+  }
+  return {};
+}
+
+Result<void> StageWorker::LeavePages(const PlanId& plan, MovedPages& to) {
+  if (!compute_->SavedBytes(1, backend::PageForm::kWhole)) return {};
+  for (const StageMachine::Left& left : machine_.Leave()) {
+    const auto done = LeaveSequence(left, plan, to);
+    compute_->Close(left.sequence);
+    TRY(done);
+  }
+  return {};
+}
+
+// From the end on, since a sequence can be cut there.
+Result<void> StageWorker::LeaveSequence(const StageMachine::Left& left, const PlanId& plan,
+                                        MovedPages& to) {
+  for (size_t index = left.whole.size(); index-- > 0;) {
+    const auto first = static_cast<uint32_t>(index) * wire::kPagePositions;
+    const uint32_t positions = std::min(wire::kPagePositions, left.length - first);
+    const bool bare = !left.whole[index];
+    const auto form = bare ? backend::PageForm::kBare : backend::PageForm::kWhole;
+    const std::vector<uint32_t> layers = LayersOf(bare);
+    if (layers.empty()) continue;
+    std::vector<std::byte> page(*compute_->SavedBytes(positions, form));
+    TRY(compute_->SavePage(left.sequence, first, positions, form, page));
+    const size_t bytes = page.size() / layers.size();
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const auto begin = page.begin() + static_cast<ptrdiff_t>(i * bytes);
+      to.Put(plan, {left.request, static_cast<uint32_t>(index)}, layers[i],
+             {positions, {begin, begin + static_cast<ptrdiff_t>(bytes)}});
+    }
+    // Where a window is gone it cannot be cut, and is closed soon.
+    (void)compute_->Truncate(left.sequence, first);
   }
   return {};
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "backend/page_store.h"
 #include "base/result.h"
 #include "engine/cancellation_set.h"
+#include "engine/moved_pages.h"
 #include "engine/stage.h"
 #include "wire/messages.h"
 
@@ -23,6 +25,7 @@ struct StagePages {
   backend::PageStore* store = nullptr;  // null: nowhere. Must outlive the binding
   uint32_t layer_begin = 0;             // of the stage
   uint32_t layer_end = 0;
+  LoadMoved moved = {};  // how pages of the former plan are had; none: there was none
 };
 
 class StageWorker {
@@ -38,6 +41,10 @@ class StageWorker {
   void Bind(const wire::Plan& plan, const StagePages& pages = {});
   // After the last one: the store may go.
   void Unbind() { pages_ = {}; }
+  // Before that, of a plan that moves: gives away the KV of the requests in work, page by page, so
+  // that no more than one page is there twice. Nothing where the stage cannot save pages. Errors:
+  // those of the device.
+  Result<void> LeavePages(const PlanId& plan, MovedPages& to);
 
   // What a stage is given and asked for: tokens at the lead, elsewhere hidden [rows][width].
   struct Input {
@@ -67,7 +74,15 @@ class StageWorker {
   Result<void> Compute(const Input& input, const std::atomic<bool>* cancel);
   Result<void> GiveUp(wire::Step& step);
   Result<void> RestorePages(wire::Step& step);
-  Result<bool> RestorePage(const StageWork::Page& page, const Hash256& key);
+  Result<bool> RestorePage(const StageWork::Page& page, const wire::StepPage& asked);
+  // What lies in the store or at the former plan's stages. Nothing: it is not to be had.
+  std::optional<backend::PageStore::SavedPage> FindPage(const StageWork::Page& page,
+                                                        const wire::StepPage& asked);
+  std::optional<backend::PageStore::SavedPage> FindMoved(const StageWork::Page& page,
+                                                         const RequestId& request);
+  Result<void> LeaveSequence(const StageMachine::Left& left, const PlanId& plan, MovedPages& to);
+  // Of the model, in ascending order: those that a page of this form holds here.
+  std::vector<uint32_t> LayersOf(bool bare) const;
   Result<void> StorePages(wire::Step& step);
   backend::PageStore::PageName NameOf(const StageWork::Page& page, const Hash256& key) const;
   // How many layers before `layer` of the model a page of this form holds.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "backend/devices.h"
 #include "backend/test_model.h"
@@ -69,7 +70,7 @@ class StageWorkerPagesTest : public testing::TestWithParam<kernels::KvType> {
                                     model_.source, {}, nullptr);
       ASSERT_TRUE(compute) << compute.error().message;
       stages_.push_back(std::make_unique<StageWorker>(model_.config, std::move(*compute)));
-      stages_.back()->Bind(plan_, {&stores_[stages_.size() - 1], begin, end});
+      stages_.back()->Bind(plan_, {&stores_[stages_.size() - 1], begin, end, load_moved_});
       begin = end;
     }
   }
@@ -107,7 +108,38 @@ class StageWorkerPagesTest : public testing::TestWithParam<kernels::KvType> {
     return Run({.restore = Pages(request, positions)});
   }
 
+  // The plan moves: its stages leave what they have, and others of other layers get it.
+  void Move(std::vector<uint32_t> cuts) {
+    for (const auto& stage : stages_) {
+      const auto left = stage->LeavePages(plan_.id, moved_);
+      EXPECT_TRUE(left) << left.error().message;
+    }
+    load_moved_ = [this](const MovedPageName& name,
+                         std::span<const uint32_t> layers) -> Result<std::vector<LayerPage>> {
+      std::vector<LayerPage> pages;
+      for (const uint32_t layer : layers) {
+        auto page = moved_.Take(plan_.id, name, layer, {});
+        if (!page) return Fail(ErrorCode::kNotFound, "no such page");
+        pages.push_back(*std::move(page));
+        if (change_) change_(pages.back());
+      }
+      return pages;
+    };
+    Load(std::move(cuts));
+  }
+  wire::Step TakeOver(uint8_t request, uint32_t positions, uint32_t bare = 0) {
+    wire::Step step{.restore = Pages(request, positions, bare)};
+    for (wire::StepPage& page : step.restore) {
+      page.key = {};
+      page.moved = true;
+    }
+    return Run(step);
+  }
+
   TestModel model_;
+  MovedPages moved_;
+  LoadMoved load_moved_;
+  std::function<void(LayerPage&)> change_;
   std::unique_ptr<backend::Backend> backend_ = backend::MakeBackend({.threads = 2}).value();
   wire::Plan plan_;
   MemoryPages stores_[3];
@@ -208,6 +240,49 @@ TEST_P(StageWorkerPagesTest, WhatAStageCannotTakeIsSaid) {
   EXPECT_TRUE(stages_[1]->machine().IsDirty(Id(5)));
 }
 
+TEST_P(StageWorkerPagesTest, OtherStagesGoOnWithTheBitsOfThePlanThatMoved) {
+  moved_.Limit(1 << 30);
+  Load({2});
+  Compute(1, Tokens(kText));
+  const auto expected = Next(1, kText, 7);
+  // The first stage is a step ahead of the second one, on a guess.
+  wire::Step guess{.step = next_, .items = {{.request = Id(1), .first = kText + 1, .count = 1}}};
+  const TokenId token = 3;
+  ASSERT_TRUE(stages_[0]->Run(guess, {.tokens = {&token, 1}}, cancelled_));
+  Move({1, 4});
+  EXPECT_GT(moved_.bytes(), 0u);
+  for (const wire::StepPage& page : TakeOver(1, kText).restore) EXPECT_FALSE(page.lost);
+  EXPECT_EQ(moved_.bytes(), 0u) << "given away";
+  EXPECT_EQ(Next(1, kText, 7), expected);
+  Move({});
+  for (const wire::StepPage& page : TakeOver(1, kText).restore) EXPECT_FALSE(page.lost);
+  EXPECT_EQ(Next(1, kText, 7), expected) << "once more";
+}
+
+TEST_P(StageWorkerPagesTest, WhatIsNotLeftOrNotOfThisShapeIsComputed) {
+  moved_.Limit(1 << 30);
+  Load({2});
+  const auto tokens = Tokens(kText);
+  Compute(1, tokens);
+  Compute(2, std::span(tokens).first(300));
+  Run({.truncate = {{.request = Id(2), .length = 280}}});  // its request has ended
+  Move({3});
+  EXPECT_TRUE(TakeOver(2, 280).restore[0].lost);
+  EXPECT_TRUE(TakeOver(1, kText + 1).restore[2].lost) << "one position more than there is";
+  for (const auto& change : std::vector<std::function<void(LayerPage&)>>{
+           [](LayerPage& page) { page.bytes.pop_back(); },
+           [](LayerPage& page) { page.positions = 0; },
+           [](LayerPage& page) { page.positions = 1u << 31; },
+           [](LayerPage& page) { page.bytes.clear(); }}) {
+    Load({2});
+    Compute(1, tokens);
+    change_ = change;
+    Move({3});
+    EXPECT_TRUE(TakeOver(1, kText).restore[0].lost);
+    change_ = {};
+  }
+}
+
 // A window of 300 in all layers but the third. After 901 positions it reaches back to 602.
 class WindowPagesTest : public StageWorkerPagesTest {
  protected:
@@ -242,6 +317,18 @@ TEST_P(WindowPagesTest, StagesOfOtherLayersRestoreTheirPartsOfBothForms) {
     Load(cuts);
     Restore(2, kLong);
     EXPECT_EQ(Next(2, kLong, 7), expected);
+  }
+}
+
+TEST_P(WindowPagesTest, WhatAWindowHasLetGoOfIsNotNeededAfterAMove) {
+  moved_.Limit(1 << 30);
+  Load({2});
+  const auto expected = Store();
+  for (const std::vector<uint32_t>& cuts :
+       {std::vector<uint32_t>{3}, std::vector<uint32_t>{}, std::vector<uint32_t>{2, 3}}) {
+    Move(cuts);
+    for (const wire::StepPage& page : TakeOver(1, kLong, kBare).restore) EXPECT_FALSE(page.lost);
+    EXPECT_EQ(Next(1, kLong, 7), expected);
   }
 }
 

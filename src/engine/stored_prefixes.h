@@ -51,6 +51,7 @@ class StoredPrefixes {
     Hash256 key;
     uint32_t count = 0;  // tokens of it that match
     bool bare = false;   // as which it is to be restored
+    bool moved = false;  // it is the former plan's, and has no key
   };
   struct Chain {
     std::vector<Page> pages;  // all but the last one to their ends

@@ -82,6 +82,7 @@ struct Reports {
   std::map<RequestId, wire::Logprobs> logprobs;
   std::map<RequestId, std::map<size_t, wire::SamplerState>> states;  // after so many tokens
   std::map<RequestId, uint32_t> cached;
+  std::map<RequestId, uint32_t> computed;
   std::map<RequestId, wire::Finished> finished;
   std::vector<std::pair<Error, NodeId>> failures;
   int stale = 0;
@@ -106,6 +107,7 @@ struct Reports {
                     Append(logprobs[more.request], more.logprobs);
                     states[more.request][all.size()] = more.state;
                     cached[more.request] = more.cached;
+                    computed[more.request] = more.computed;
                   });
                 },
             .on_queued = [](const RequestId&, uint32_t) {},
@@ -189,7 +191,11 @@ class RunnerTest : public testing::Test {
                                                 .self = plan.stages[i].node,
                                                 .names = {"one", "two"},
                                                 .lead = lead_,
-                                                .pages = use_pages_ ? &pages_[i] : nullptr},
+                                                .pages = use_pages_ ? &pages_[i] : nullptr,
+                                                .former = former_,
+                                                .load_moved = load_moved_,
+                                                .moved = &moved_[i],
+                                                .led = &led_},
                                                reports_.Events()));
     }
     ASSERT_TRUE(
@@ -265,6 +271,10 @@ class RunnerTest : public testing::Test {
   bool use_pages_ = false;
   LeadOptions lead_ = {};
   MemoryPages pages_[2];  // the stages' prefix stores
+  MovedPages moved_[2];   // take nothing until they are given a limit
+  PlanId former_;
+  LoadMoved load_moved_;
+  LedSteps led_;
   wire::Plan plan_;
   std::vector<std::unique_ptr<InstanceRunner>> runners_;
 };

@@ -500,6 +500,9 @@ struct NodeMetrics {
   std::map<std::string, double> kv_usage = {};      // part of its KV pages, of models led here
   uint64_t led_steps = 0;                           // that leads of this node computed
   uint64_t led_requests = 0;                        // with rows in them, in all
+  // Of answers that went on at a lead of this node: tokens whose KV came along, and the others.
+  uint64_t moved_tokens = 0;
+  uint64_t recomputed_tokens = 0;
   std::vector<DeviceMetrics> devices = {};
   std::vector<LinkMetrics> links = {};
 };

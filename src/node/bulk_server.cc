@@ -34,11 +34,12 @@ void BulkServer::Share(std::vector<Model> models) {
   }
 }
 
-void BulkServer::Serve(std::unique_ptr<engine::DataLink> link) {
+void BulkServer::Serve(std::unique_ptr<engine::DataLink> link, bool member) {
   Reap();
   if (connections_.size() >= kMaxLinks) return;
   Connection& connection = connections_.emplace_back();
   connection.link = std::move(link);
+  connection.member = member;
   connection.thread = StartThread([this, &connection] { Main(connection); });
 }
 
@@ -70,16 +71,18 @@ void BulkServer::Main(Connection& connection) {
   for (;;) {
     auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
     if (!outcome || outcome->event != engine::DataLink::Event::kFrame) break;
-    const wire::Message answer = Answer(connection.link->peer(), *outcome->frame.message);
+    const wire::Message answer = Answer(connection, *outcome->frame.message);
     if (!connection.link->Send(answer, {}, sys::Now() + kAnswerLimit)) break;
   }
   connection.link->Shutdown();
   connection.done.store(true);
 }
 
-wire::Message BulkServer::Answer(const NodeId& peer, const wire::Message& question) {
+wire::Message BulkServer::Answer(const Connection& connection, const wire::Message& question) {
   if (const auto* probe = std::get_if<wire::LinkProbe>(&question))
     return wire::LinkEcho{probe->number};
+  if (const auto* ask = std::get_if<wire::PageRequest>(&question))
+    return connection.member && pages_ ? pages_(*ask) : wire::PageReply{};
   if (const auto* ask = std::get_if<wire::TensorRequest>(&question)) {
     wire::TensorReply reply;
     const auto model = Find(ask->model);
@@ -89,7 +92,8 @@ wire::Message BulkServer::Answer(const NodeId& peer, const wire::Message& questi
       reply.found = true;
       reply.bytes = *std::move(bytes);
     } else {
-      LOG(kWarning, "peer={}: it gets no tensor: {}", peer.Short(), bytes.error().message);
+      LOG(kWarning, "peer={}: it gets no tensor: {}", connection.link->peer().Short(),
+          bytes.error().message);
     }
     return reply;
   }

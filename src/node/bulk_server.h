@@ -1,5 +1,5 @@
-// Answers members that pull manifests and tensors of models this node holds, or measure their link
-// to it: one thread per bulk link, a few at a time.
+// Answers members that pull manifests and tensors of models this node holds, or KV of requests that
+// moved away from it, or measure their link to it: one thread per bulk link, a few at a time.
 //
 // Thread: Share, Serve and the destructor on the loop thread.
 #pragma once
@@ -35,25 +35,32 @@ class BulkServer {
   };
   // Exactly these models are given out from now on.
   void Share(std::vector<Model> models);
-  void Serve(std::unique_ptr<engine::DataLink> link);
+  // What members get of requests that have moved away; once, before the first link.
+  void SharePages(std::function<wire::PageReply(const wire::PageRequest&)> pages) {
+    pages_ = std::move(pages);
+  }
+  // `member`: otherwise a guest, who may not see what is almost the text.
+  void Serve(std::unique_ptr<engine::DataLink> link, bool member);
   // Ends the links of a device that is not trusted any more.
   void Cut(const NodeId& peer);
 
  private:
   struct Connection {
     std::unique_ptr<engine::DataLink> link;
+    bool member = false;
     std::atomic<bool> done{false};
     std::thread thread;
   };
   std::optional<Model> Find(const ModelId& id);
   void Main(Connection& connection);
   static wire::ManifestReply AnswerAbout(const Model& model, bool held_only);
-  wire::Message Answer(const NodeId& peer, const wire::Message& question);
+  wire::Message Answer(const Connection& connection, const wire::Message& question);
   void Reap();
 
   Mutex mutex_;
   std::map<ModelId, Model> models_ EXO_GUARDED_BY(mutex_);
   std::list<Connection> connections_;
+  std::function<wire::PageReply(const wire::PageRequest&)> pages_;
 };
 
 }  // namespace exo::node

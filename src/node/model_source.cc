@@ -4,51 +4,13 @@
 
 #include "base/log.h"
 #include "base/units.h"
-#include "sys/system.h"
+#include "node/bulk_client.h"
 
 namespace exo::node {
 namespace {
 
-constexpr Time kConnectLimit = std::chrono::seconds(5);
-constexpr Time kReplyLimit = std::chrono::seconds(30);
 // A thread and a connection each, for as long as a pull takes.
 constexpr size_t kMaxHolders = 8;
-constexpr Time kCancelCheck = std::chrono::milliseconds(50);
-
-// Requests and replies over one bulk link.
-class BulkClient {
- public:
-  static Result<std::unique_ptr<BulkClient>> Connect(const net::Identity& identity,
-                                                     net::ConnectOptions holder) {
-    holder.deadline = sys::Now() + kConnectLimit;
-    auto client = std::make_unique<BulkClient>();
-    client->link_ = TRY(net::ConnectLink(identity, holder));
-    return client;
-  }
-
-  template <class Reply>
-  Result<Reply> Ask(const wire::Message& question, const std::atomic<bool>* cancel) {
-    const Time deadline = sys::Now() + kReplyLimit;
-    TRY(link_->Send(question, {}, deadline));
-    engine::DataLink::Outcome outcome;
-    do {
-      if (cancel->load()) return Fail(ErrorCode::kCancelled, "stopped");
-      outcome = TRY(link_->Poll(std::min(deadline, sys::Now() + kCancelCheck)));
-    } while (outcome.event != engine::DataLink::Event::kFrame && sys::Now() < deadline);
-    if (outcome.event != engine::DataLink::Event::kFrame) {
-      return Fail(ErrorCode::kDisconnected, "a member did not answer in {} s",
-                  std::chrono::duration_cast<std::chrono::seconds>(kReplyLimit).count());
-    }
-    Reply* reply = std::get_if<Reply>(outcome.frame.message);
-    if (reply == nullptr) {
-      return Fail(ErrorCode::kCorrupt, "a member answered with another message");
-    }
-    return std::move(*reply);
-  }
-
- private:
-  std::unique_ptr<engine::DataLink> link_;
-};
 
 Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client, const ModelId& model,
                                                            const std::atomic<bool>* cancel) {

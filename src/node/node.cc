@@ -103,6 +103,7 @@ Result<void> NodeImpl::Init() {
         store::ConversationFileOptions{.path = options_.data_folder + "/conversations.db",
                                        .self = identity_->id()});
   }
+  bulk_.SharePages([this](const auto& request) { return PageOf(moved_, request); });
   TRY(StartPeers());
   trust_->OnChange([this](const cluster::Trust::Change& change) { OnTrustChanged(change); });
   FeedGuests();
@@ -302,6 +303,7 @@ void NodeImpl::OnTick() {
     LookAtLinks();
     StayAwakeForAnswers();
     stages_.DropExpired(sys::Now());
+    moved_.DropExpired(sys::Now());
     if (pulled_version_ != tensors_->models_version()) OnModelsChanged();
   }
   YieldLink();

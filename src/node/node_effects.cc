@@ -61,13 +61,17 @@ engine::RunnerEvents NodeImpl::EventsFor(const PlanId& plan) {
                                   .state = std::move(news.state),
                                   .stages = std::move(news.stages),
                                   .steps = std::move(news.steps),
-                                  .steps_dropped = news.steps_dropped});
+                                  .steps_dropped = news.steps_dropped,
+                                  .computed = news.computed,
+                                  .plan = plan});
       }),
       .on_queued = OnLoop([this, plan](RequestId request, uint32_t before) {
-        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadQueued{request, before});
+        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadQueued{request, before, plan});
       }),
       .on_finished = OnLoop([this, plan](wire::Finished finished) {
-        if (RunnerOf(plan) != nullptr) Feed(cluster::LeadFinished{std::move(finished)});
+        if (RunnerOf(plan) == nullptr) return;
+        finished.plan = plan;
+        Feed(cluster::LeadFinished{std::move(finished)});
       }),
       .on_stale = OnLoop([this](wire::StaleRows stale) { TellStages(stale.plan, stale); }),
   };
@@ -93,6 +97,8 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   options.traffic = &traffic_;
   options.led = &led_steps_;
   options.numerics = record_.numerics;
+  options.moved = &moved_;
+  TakeOver(effect, options);
   for (const wire::StagePlan& stage : effect.plan.stages)
     options.names.push_back(NameOf(stage.node));
   // While its holders are there: this node can then take prompts whoever of them leaves.
@@ -106,6 +112,34 @@ void NodeImpl::Do(cluster::StartLoad& effect) {
   CHECK(!runners_.contains(plan));  // the core stops one before it starts it again
   runners_[plan] = engine::InstanceRunner::Start(*backend_, stages_, SourceOf(effect.plan),
                                                  std::move(options), EventsFor(plan));
+}
+
+// What the requests of the former plan bring along. Its KV of this stage's layers takes what is
+// reserved for them now; the rest must not be more than what is free.
+void NodeImpl::TakeOver(const cluster::StartLoad& load, engine::RunnerOptions& options) {
+  const wire::StagePlan& own = load.plan.stages[load.stage];
+  moved_.Limit(FreeMemory(), {own.layer_begin, own.layer_end, load.plan.kv_pages});
+  if (load.former.plan.IsZero()) return;
+  MovedSourceOptions source{.former = load.former, .self = identity_->id(), .others = {}};
+  for (const wire::FormerStage& stage : load.former.stages) {
+    if (stage.node == source.self) continue;
+    source.others.emplace(stage.node, TargetOf(stage.node, wire::Channel::kBulk, load.plan.id));
+  }
+  options.former = load.former.plan;
+  options.load_moved = MakeMovedSource(*identity_, moved_, std::move(source));
+}
+
+// Of the budget: what nothing is reserved from.
+uint64_t NodeImpl::FreeMemory() const {
+  const uint64_t budget = wire::TotalOf(record_).memory_budget;
+  return budget - std::min(budget, core_->reserved_bytes());
+}
+
+// The pages of a plan that moves stay within what is reserved for it until it has stopped.
+void NodeImpl::KeepPages(const PlanId& plan) {
+  for (const cluster::ReservationStatus& held : core_->ReservationsHeld()) {
+    if (held.plan.id == plan) moved_.Limit(FreeMemory() + held.plan.stages[held.stage].bytes);
+  }
 }
 
 std::unique_ptr<engine::StageSource> NodeImpl::SourceOfFile(const ModelId& model,
@@ -151,7 +185,9 @@ void NodeImpl::Do(cluster::StopInstance& effect) {
   if (found != runners_.end()) {
     runner = std::move(found->second);
     runners_.erase(found);
-    if (effect.cause.reason != wire::Reason::kUnloaded) runner->KeepStage();
+    const bool moves = effect.cause.reason == wire::Reason::kMoved;
+    if (moves) KeepPages(effect.plan);
+    if (effect.cause.reason != wire::Reason::kUnloaded) runner->KeepStage(moves);
   }
   // Joining can take as long as one work item: not on the loop.
   const bool begun = jobs_.Run(
@@ -259,10 +295,10 @@ bool NodeImpl::WantsLink(const NodeId& peer, const wire::Hello& hello) {
                              [&](size_t stage) { return plan->stages[stage].node == peer; });
 }
 
-void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId&,
+void NodeImpl::OnLink(std::unique_ptr<engine::DataLink> link, const NodeId& peer,
                       const wire::Hello& hello) {
   if (hello.channel == wire::Channel::kBulk) {
-    bulk_.Serve(std::move(link));
+    bulk_.Serve(std::move(link), !trust_->trust().IsGuest(peer));
   } else if (engine::InstanceRunner* runner = RunnerOf(hello.plan)) {
     // A stage connects when all are loaded, so the runner is there; a link of a
     // plan that has ended meanwhile is closed here.

@@ -43,6 +43,7 @@
 #include "node/live_speed.h"
 #include "node/model_source.h"
 #include "node/models.h"
+#include "node/moved_source.h"
 #include "node/node.h"
 #include "node/presets.h"
 #include "node/pulls.h"
@@ -148,7 +149,9 @@ class NodeImpl final : public Node,
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
-  class Conversations* conversations() override { return conversations_.get(); }
+  class Conversations* conversations() override {
+    return conversations_.get();
+  }
 
  private:
   // --- Pairing ---
@@ -307,6 +310,9 @@ class NodeImpl final : public Node,
   void Do(cluster::Disconnect& effect) { peers_->Close(effect.peer, effect.reason); }
   void Do(cluster::ConnectPeer& effect) { peers_->AddHint(effect.peer, effect.addresses); }
   void Do(cluster::StartLoad& effect);
+  void TakeOver(const cluster::StartLoad& load, engine::RunnerOptions& options);
+  uint64_t FreeMemory() const;
+  void KeepPages(const PlanId& plan);
   void Do(cluster::StartServing& effect);
   void Do(cluster::StopInstance& effect);
   void Do(cluster::LeadSubmit& effect);
@@ -438,6 +444,7 @@ class NodeImpl final : public Node,
   std::unique_ptr<net::Discovery> discovery_;
   std::unique_ptr<Joining> joining_;  // while this node joins another cluster
   std::optional<NodeId> asked_;       // the key that the last call without a code has met
+  engine::MovedPages moved_;          // outlives the runners, their jobs and the links
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at

@@ -30,6 +30,8 @@ NodeMetrics NodeImpl::Metrics() const {
   metrics.wire_bytes = sent_rows_.bytes;
   metrics.led_steps = led_steps_.steps;
   metrics.led_requests = led_steps_.requests;
+  metrics.moved_tokens = led_steps_.moved_tokens;
+  metrics.recomputed_tokens = led_steps_.recomputed_tokens;
   AddDeviceMetrics(metrics);
   AddLeadMetrics(metrics);
   std::set<ModelId> models;

@@ -428,6 +428,8 @@ class FakeApi final : public node::Api {
             .kv_usage = {{"tiny", 0.25}},
             .led_steps = 4,
             .led_requests = 6,
+            .moved_tokens = 512,
+            .recomputed_tokens = 13,
             .devices = {{.id = Id(1),
                          .name = "kit\"chen",
                          .alive = true,

@@ -67,7 +67,9 @@ constexpr const char* kNames[] = {"Hello",
                                   "ConversationRows",
                                   "StaleRows",
                                   "LinkProbe",
-                                  "LinkEcho"};
+                                  "LinkEcho",
+                                  "PageRequest",
+                                  "PageReply"};
 constexpr size_t kTypes = std::size(kNames);
 static_assert(kTypes == std::variant_size_v<Message>);
 // A few anchors, so that reordering Message does not compile.
@@ -148,6 +150,8 @@ EXO_WIRE_TABLE(ConversationRows)
 EXO_WIRE_TABLE(StaleRows)
 EXO_WIRE_TABLE(LinkProbe)
 EXO_WIRE_TABLE(LinkEcho)
+EXO_WIRE_TABLE(PageRequest)
+EXO_WIRE_TABLE(PageReply)
 // clang-format on
 #undef EXO_WIRE_TABLE
 

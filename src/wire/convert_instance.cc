@@ -185,11 +185,23 @@ void ReadTime(Reader& r, const fb::HybridTime* from, HybridTime& to) {
 }
 
 Offset<fb::Reserve> Write(Builder& b, const Reserve& value) {
-  return fb::CreateReserve(b, WritePlan(b, value.plan), Fb(value.replaces));
+  const auto plan = WritePlan(b, value.plan);
+  const auto write = [](Builder& builder, const FormerStage& stage) {
+    return fb::CreateFormerStage(builder, Fb(stage.node), stage.layer_begin, stage.layer_end);
+  };
+  const auto stages = Tables<fb::FormerStage>(b, value.former.stages, kMaxStages, write);
+  return fb::CreateReserve(b, plan, Fb(value.replaces), Fb(value.former.plan), stages);
 }
 void Read(Reader& r, const fb::Reserve& from, Reserve& to) {
   ReadPlan(r, from.plan(), to.plan);
   r.Id(from.replaces(), to.replaces);
+  r.Id(from.former_plan(), to.former.plan);
+  r.List(from.former_stages(), to.former.stages, "former stages", kMaxStages,
+         [&](const fb::FormerStage& one, FormerStage& stage) {
+           r.Id(one.node(), stage.node);
+           stage.layer_begin = one.layer_begin();
+           stage.layer_end = one.layer_end();
+         });
 }
 
 Offset<fb::ReserveReply> Write(Builder& b, const ReserveReply& value) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "wire/convert.h"
+#include "wire/plan.h"
 
 namespace exo::wire::internal {
 namespace {
@@ -218,7 +219,8 @@ Offset<fb::Submit> Write(Builder& b, const Submit& value) {
   const auto read = Scalars(b, value.read_tokens);
   return fb::CreateSubmit(b, Fb(value.request), Fb(value.plan), prompt, value.prompt_tokens,
                           value.max_new_tokens, sampler, stop, value.client, adapters, state,
-                          value.prefix_scope, static_cast<uint8_t>(value.readout), read);
+                          value.prefix_scope, static_cast<uint8_t>(value.readout), read,
+                          Fb(value.kept.plan), value.kept.positions);
 }
 void Read(Reader& r, const fb::Submit& from, Submit& to) {
   r.Id(from.request(), to.request);
@@ -236,6 +238,8 @@ void Read(Reader& r, const fb::Submit& from, Submit& to) {
   if (from.readout() > static_cast<uint8_t>(Readout::kLogits)) return r.Break("readout");
   to.readout = static_cast<Readout>(from.readout());
   r.Scalars(from.read_tokens(), to.read_tokens, "read_tokens", kMaxReadTokens);
+  r.Id(from.kept_plan(), to.kept.plan);
+  to.kept.positions = from.kept_positions();
 }
 
 Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
@@ -245,7 +249,8 @@ Offset<fb::Tokens> Write(Builder& b, const Tokens& value) {
   const auto stages = WriteTimes(b, value.stages);
   const auto steps = Tables<fb::StepTrace>(b, value.steps, kMaxStepTraces, WriteStep);
   return fb::CreateTokens(b, Fb(value.request), value.first_index, tokens, Fb(value.plan),
-                          value.cached, logprobs, state, stages, steps, value.steps_dropped);
+                          value.cached, logprobs, state, stages, steps, value.steps_dropped,
+                          value.computed);
 }
 void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   r.Id(from.request(), to.request);
@@ -258,6 +263,7 @@ void Read(Reader& r, const fb::Tokens& from, Tokens& to) {
   ReadTimes(r, from.stages(), to.stages);
   ReadSteps(r, from.steps(), to.steps);
   to.steps_dropped = from.steps_dropped();
+  to.computed = from.computed();
 }
 
 Offset<fb::Finished> Write(Builder& b, const Finished& value) {
@@ -358,6 +364,28 @@ void Read(Reader& r, const fb::TensorReply& from, TensorReply& to) {
   r.Scalars(from.bytes(), to.bytes, "tensor bytes", kMaxTensorPiece);
 }
 
+Offset<fb::PageRequest> Write(Builder& b, const PageRequest& value) {
+  return fb::CreatePageRequest(b, Fb(value.plan), Fb(value.request), value.index,
+                               Scalars(b, value.layers));
+}
+void Read(Reader& r, const fb::PageRequest& from, PageRequest& to) {
+  r.Id(from.plan(), to.plan);
+  r.Id(from.request(), to.request);
+  to.index = from.index();
+  r.Scalars(from.layers(), to.layers, "layers", kMaxLayers);
+}
+
+Offset<fb::PageReply> Write(Builder& b, const PageReply& value) {
+  return fb::CreatePageReply(b, value.found, value.positions, value.layers,
+                             Scalars(b, value.bytes));
+}
+void Read(Reader& r, const fb::PageReply& from, PageReply& to) {
+  to.found = from.found();
+  to.positions = from.positions();
+  to.layers = from.layers();
+  r.Scalars(from.bytes(), to.bytes, "page bytes", kMaxPageLayer);
+}
+
 namespace {
 
 auto WritePages(Builder& b, const std::vector<StepPage>& pages) {
@@ -365,7 +393,7 @@ auto WritePages(Builder& b, const std::vector<StepPage>& pages) {
   for (const StepPage& page : pages) {
     const auto adapters = WriteUses(b, page.adapters);
     tables.push_back(fb::CreateStepPage(b, Fb(page.request), page.first, page.count, Fb(page.key),
-                                        adapters, page.lost, page.bare));
+                                        adapters, page.lost, page.bare, page.moved));
   }
   return b.CreateVector(tables);
 }
@@ -377,6 +405,7 @@ void ReadPage(Reader& r, const fb::StepPage& from, StepPage& to) {
   ReadUses(r, from.adapters(), to.adapters);
   to.lost = from.lost();
   to.bare = from.bare();
+  to.moved = from.moved();
 }
 
 }  // namespace

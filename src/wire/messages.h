@@ -370,9 +370,22 @@ struct Cause {
   friend bool operator==(const Cause&, const Cause&) = default;
 };
 
+// Who holds the KV of a plan's layers that another plan of the model takes over.
+struct FormerStage {
+  NodeId node;
+  uint32_t layer_begin = 0;
+  uint32_t layer_end = 0;
+  friend bool operator==(const FormerStage&, const FormerStage&) = default;
+};
+struct FormerPlan {
+  PlanId plan;  // zero: there is none whose KV is worth having
+  std::vector<FormerStage> stages;
+  friend bool operator==(const FormerPlan&, const FormerPlan&) = default;
+};
 struct Reserve {
   Plan plan;
   PlanId replaces;  // the owner's former division of the model, which is given back first; or zero
+  FormerPlan former;
   friend bool operator==(const Reserve&, const Reserve&) = default;
 };
 struct ReserveReply {
@@ -717,6 +730,13 @@ enum class Readout : uint8_t {
   kMean = 2,    // the mean of all positions' states
   kLogits = 3,  // of the tokens named in read_tokens, behind the prompt
 };
+// What a former plan has left of an answer: positions of its KV, at the stages of that plan, which
+// those of the next one may have instead of computing them. Zero: nothing.
+struct KeptKv {
+  PlanId plan;
+  uint32_t positions = 0;
+  friend bool operator==(const KeptKv&, const KeptKv&) = default;
+};
 struct Submit {
   RequestId request;
   PlanId plan;
@@ -732,6 +752,7 @@ struct Submit {
   uint64_t prefix_scope = 0;         // requests share computed prefixes only where these are equal
   Readout readout = Readout::kNone;  // then nothing is generated
   std::vector<TokenId> read_tokens;  // of Readout::kLogits, at most kMaxReadTokens
+  KeptKv kept;                       // of what is in `prompt`
   friend bool operator==(const Submit&, const Submit&) = default;
 };
 struct StageTime {
@@ -769,6 +790,9 @@ struct Tokens {
   // kMaxStepTraces; so many further ones are left out.
   std::vector<StepTrace> steps;
   uint32_t steps_dropped = 0;
+  // Positions of prompt and answer whose KV all stages have; 0: not told. Without tokens: that more
+  // of a prompt is there.
+  uint32_t computed = 0;
   friend bool operator==(const Tokens&, const Tokens&) = default;
 };
 enum class FinishReason : uint8_t { kStop = 0, kLength = 1, kError = 2, kCancelled = 3 };
@@ -849,6 +873,26 @@ struct LinkEcho {
   uint32_t number = 0;
   friend bool operator==(const LinkEcho&, const LinkEcho&) = default;
 };
+// Some layers of page `index` of a request's KV, of a plan that has moved. It is given away: nobody
+// else gets it from there.
+struct PageRequest {
+  PlanId plan;
+  RequestId request;
+  uint32_t index = 0;
+  std::vector<uint32_t> layers;  // ascending, at most kMaxLayers
+  friend bool operator==(const PageRequest&, const PageRequest&) = default;
+};
+// The first of those layers, one behind the other (backend::StageCompute::SavePage): as many as fit
+// into kMaxPagePiece, one at least. Not found: not all of them are there.
+struct PageReply {
+  bool found = false;
+  uint32_t positions = 0;
+  uint32_t layers = 0;
+  std::vector<uint8_t> bytes;  // at most kMaxPageLayer
+  friend bool operator==(const PageReply&, const PageReply&) = default;
+};
+inline constexpr uint32_t kMaxPagePiece = 4u << 20;
+inline constexpr uint32_t kMaxPageLayer = 64u << 20;  // 256 positions of 128 heads of 256, in f32
 
 // ---- data links ----
 
@@ -892,7 +936,8 @@ struct StepPage {
   // To restore: a stage does not have it, so no stage goes on with the sequence. To store: a stage
   // did not take it.
   bool lost = false;
-  bool bare = false;  // without the layers that have a window
+  bool bare = false;   // without the layers that have a window
+  bool moved = false;  // to restore: what the former plan has left (`key` is not used)
   friend bool operator==(const StepPage&, const StepPage&) = default;
 };
 // A micro-batch on its way through the stages; rows [sum of counts][width] f32 of the items that
@@ -1123,6 +1168,6 @@ using Message =
                  PauseRequest, Queued, PairStart, PairShare, PairConfirm, PairGrant, PairRefused,
                  TrustUpdate, DeleteModel, ModelDeleted, Partials, LogitsWanted, ShardLogits,
                  ConversationNews, ConversationPull, ConversationVersions, ConversationRows,
-                 StaleRows, LinkProbe, LinkEcho>;
+                 StaleRows, LinkProbe, LinkEcho, PageRequest, PageReply>;
 
 }  // namespace exo::wire

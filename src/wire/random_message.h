@@ -36,7 +36,7 @@ class RandomMessage {
   }
 
   template <class T>
-    requires std::is_integral_v<T>
+  requires std::is_integral_v<T>
   void Fill(T& value) {
     const uint64_t bits = rng_.Next() >> rng_.Below(64);  // all magnitudes
     value = static_cast<T>(rng_.Below(8) == 0 ? ~uint64_t{0} : bits);
@@ -170,7 +170,8 @@ class RandomMessage {
   void Fill(PlanReply& v) {
     All(v.ticket, v.ok, v.cause, v.plan, v.expected, v.rivals, v.replicas);
   }
-  void Fill(Reserve& v) { All(v.plan, v.replaces); }
+  void Fill(FormerStage& v) { All(v.node, v.layer_begin, v.layer_end); }
+  void Fill(Reserve& v) { All(v.plan, v.replaces, v.former.plan, v.former.stages); }
   void Fill(ReserveReply& v) { All(v.plan, v.granted, v.cause); }
   void Fill(Commit& v) { Fill(v.plan); }
   void Fill(Loaded& v) { All(v.plan, v.ok, v.cause, v.milliseconds); }
@@ -203,12 +204,13 @@ class RandomMessage {
   void Fill(TopLogprob& v) { All(v.token, v.logprob); }
   void Fill(Submit& v) {
     All(v.request, v.plan, v.prompt, v.prompt_tokens, v.max_new_tokens, v.sampler, v.stop_tokens,
-        v.client, v.adapters, v.state, v.prefix_scope, v.readout, v.read_tokens);
+        v.client, v.adapters, v.state, v.prefix_scope, v.readout, v.read_tokens, v.kept.plan,
+        v.kept.positions);
   }
   void Fill(Readout& v) { FillEnum(v, Readout::kLogits); }
   void Fill(Tokens& v) {
     All(v.request, v.first_index, v.tokens, v.plan, v.cached, v.state, v.stages, v.steps,
-        v.steps_dropped);
+        v.steps_dropped, v.computed);
     const size_t tokens = rng_.Below(2) * v.tokens.size();  // asked for or not
     v.logprobs.sampled.resize(tokens);
     v.logprobs.top.resize(tokens * rng_.Below(kMaxTopLogprobs + 1));
@@ -251,12 +253,16 @@ class RandomMessage {
     v.bytes %= kMaxTensorPiece + 1;
   }
   void Fill(TensorReply& v) { All(v.found, v.bytes); }
+  void Fill(PageRequest& v) { All(v.plan, v.request, v.index, v.layers); }
+  void Fill(PageReply& v) { All(v.found, v.positions, v.layers, v.bytes); }
   void Fill(StepItem& v) {
     All(v.request, v.first, v.count, v.output_first, v.output_count, v.cancelled, v.adapters);
   }
   void Fill(StepTruncate& v) { All(v.request, v.length); }
   void Fill(StepFork& v) { All(v.from, v.to, v.length); }
-  void Fill(StepPage& v) { All(v.request, v.first, v.count, v.key, v.adapters, v.lost, v.bare); }
+  void Fill(StepPage& v) {
+    All(v.request, v.first, v.count, v.key, v.adapters, v.lost, v.bare, v.moved);
+  }
   void Fill(Step& v) {
     All(v.plan, v.step, v.items, v.close, v.times, v.truncate, v.fork, v.restore, v.store);
   }

@@ -126,9 +126,9 @@ def test_a_frozen_or_killed_node_is_still_noticed(exo):
                 print(f"  {name}: missed after {missed:.1f} s, answered by {layers} after {ended:.1f} s")
 
 
-def read_answer(node, tokens, until=None):
+def read_answer(node, tokens, until=None, prompt=8):
     """The text of a long answer as far as it was read, when each piece came, and after which of them until() was true."""
-    body = {"model": NAME, "prompt": [1000 + i * 37 for i in range(8)], "max_tokens": tokens, "temperature": 0}
+    body = {"model": NAME, "prompt": [1000 + i * 37 % 9000 for i in range(prompt)], "max_tokens": tokens, "temperature": 0}
     text, times, moved = "", [], None
     for event in node.api.stream("/v1/completions", body):
         assert "choices" in event, f"after {len(times)} tokens: {event}"
@@ -183,6 +183,42 @@ def test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer(exo):
             assert took < 20 and ratio > 0.9, (took, ratio)
 
 
+def metric(node, name):
+    status, text = node.api.get("/metrics")
+    assert status == 200, text
+    return next((float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " ")), 0)
+
+
+def test_the_kv_of_a_long_prompt_comes_along_when_its_model_moves(exo):
+    with model() as models, unequal_cluster(exo, models, (50, 50), spread=False) as (nodes, groups):
+        before = layers(nodes[0])
+        slow = next(i for i, node in enumerate(nodes) if node.name in before)
+        entry = nodes[1 - slow]
+        throttled = False
+
+        def has_moved(times):
+            nonlocal throttled
+            if not throttled and len(times) == 20:
+                groups[slow].set_share(15)
+                throttled = True
+            now = layers(entry) if throttled and len(times) % 4 == 0 else {}
+            return bool(now) and now != before
+        text, times, moved = read_answer(entry, 2000, has_moved, prompt=1000)
+        assert moved is not None, "nothing moved"
+        # What was seen of the move came up to four tokens after it.
+        pause = max(b - a for a, b in zip(times[20:moved], times[21:moved + 1]))
+        came = sum(metric(node, "exo_moved_tokens_total") for node in nodes)
+        again = sum(metric(node, "exo_recomputed_tokens_total") for node in nodes)
+        print(f"  {before} became {layers(entry)} after {moved} tokens: KV of {came:.0f} tokens came along, {again:.0f} were computed "
+              f"again, {pause * 1000:.0f} ms without a token", flush=True)
+        assert came > 1000 and again < 10, (came, again)
+        assert entry.api.post("/v1/internal/unload", {"model": NAME})[0] == 200
+        assert entry.api.post("/v1/internal/load", {"model": NAME})[0] == 200
+        whole, _, _ = read_answer(entry, len(times) + 50, prompt=1000)
+        assert os.path.commonprefix([whole, text]) == text, "the text is another one after a move"
+
+
 if __name__ == "__main__":
     main([test_long_prompts_over_slow_nodes_are_answered, test_a_frozen_or_killed_node_is_still_noticed,
-          test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer])
+          test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer,
+          test_the_kv_of_a_long_prompt_comes_along_when_its_model_moves])

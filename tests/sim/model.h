@@ -98,6 +98,20 @@ class FakeStage {
     }
     return true;
   }
+  std::vector<uint32_t> layers() const {
+    std::vector<uint32_t> layers;
+    for (uint32_t layer = begin_; layer < end_; ++layer) layers.push_back(layer);
+    return layers;
+  }
+  std::vector<uint64_t> Entries(const StageWork::Page& page, uint32_t layer) const {
+    const auto first = open_.at(page.sequence).layers[layer - begin_].begin() + page.first;
+    return {first, first + page.count};
+  }
+  void Put(const StageWork::Page& page, uint32_t layer, std::span<const uint64_t> entries) {
+    auto& to = open_.at(page.sequence).layers[layer - begin_];
+    to.resize(std::max<size_t>(to.size(), page.first + page.count), kUnwritten);
+    std::copy_n(entries.begin(), page.count, to.begin() + page.first);
+  }
   // Runs the rows of one segment in place.
   void Forward(const StageWork::Segment& segment, std::span<uint64_t> hidden) {
     Kv& kv = open_[segment.sequence];

@@ -14,6 +14,7 @@
 
 #include "cluster/core.h"
 #include "engine/lead.h"
+#include "engine/moved_pages.h"
 #include "engine/stall_watch.h"
 #include "sim/model.h"
 #include "wire/plan.h"
@@ -42,7 +43,11 @@ struct RunnerOutputs {
   std::function<void(const std::string& what)> broken;
   // Whether a page of this node's prefix store has been lost, or is not taken.
   std::function<bool()> loses_page;
-  std::function<void(uint64_t restored_rows, uint64_t lost_pages)> on_pages;
+  std::function<void(uint64_t restored_rows, uint64_t moved_rows, uint64_t lost_pages)> on_pages;
+  // Entries of one layer of what the former plan has left, at this node or another one. Given away.
+  std::function<std::vector<uint64_t>(const PlanId& plan, const MovedPageName& name,
+                                      uint32_t layer)>
+      take_moved;
   // What a drafter would guess behind `generated` tokens of an answer.
   std::function<std::vector<TokenId>(const RequestId&, size_t generated)> guess;
   // Rows in flight that the other stages need not compute.
@@ -59,10 +64,11 @@ struct PlantedStageBugs {
 
 class Runner {
  public:
-  Runner(wire::Plan plan, uint32_t stage, const PlantedStageBugs& bugs,
+  Runner(wire::Plan plan, uint32_t stage, const PlanId& former, const PlantedStageBugs& bugs,
          const engine::StageTimers& timers, PageDisk& disk, RunnerOutputs outputs)
       : plan_(std::move(plan)),
         index_(stage),
+        former_(former),
         no_fence_(bugs.no_fence),
         keep_lost_(bugs.keep_lost),
         disk_(disk),
@@ -93,7 +99,8 @@ class Runner {
                     .plant_no_gap_check = bugs.no_gap_check,
                     .prefix_store = !sharded(),
                     .scope = ScopeOf({.model = plan_.model}),
-                    .least_restored = 1 + plan_.id.bytes[2] % 8u});
+                    .least_restored = 1 + plan_.id.bytes[2] % 8u,
+                    .former = sharded() ? PlanId{} : former});
     for (const auto& [key, text] : disk_.texts) {
       if (text.scope == lead_->options().scope) lead_->AddStored(key, text.parent, text.tokens);
     }
@@ -103,12 +110,27 @@ class Runner {
   uint32_t index() const { return index_; }
   LeadMachine* lead() { return lead_.get(); }
 
+  // What a stage leaves of the requests in work when its plan moves.
+  void Leave(const std::function<void(const MovedPageName& name, uint32_t layer,
+                                      std::vector<uint64_t> entries)>& put) {
+    if (sharded()) return;
+    for (const StageMachine::Left& left : machine_.Leave()) {
+      for (uint32_t first = 0; first < left.length; first += kSimPage) {
+        const uint32_t count = std::min(kSimPage, left.length - first);
+        const StageWork::Page page{.sequence = left.sequence, .first = first, .count = count};
+        for (const uint32_t layer : model_.layers())
+          put({left.request, first / kSimPage}, layer, model_.Entries(page, layer));
+      }
+    }
+  }
+
   void Submit(const wire::Submit& submit, Time now) {
     if (const auto accepted = lead_->Submit(submit, now); !accepted) {
       outputs_.tell(LeadFinished{{.request = submit.request,
                                   .reason = wire::FinishReason::kError,
                                   .code = accepted.error().code,
-                                  .message = accepted.error().message}});
+                                  .message = accepted.error().message,
+                                  .plan = plan_.id}});
       return;
     }
     Pump(now);
@@ -250,11 +272,23 @@ class Runner {
         continue;
       }
       const bool found =
-          !outputs_.loses_page() && model_.Load(page, StoredKeyOf(asked.key, asked.bare), disk_);
+          !outputs_.loses_page() &&
+          (asked.moved ? LoadMoved(page, asked)
+                       : model_.Load(page, StoredKeyOf(asked.key, asked.bare), disk_));
       if (found || keep_lost_) continue;
       asked.lost = true;
       machine_.LosePage(asked);
     }
+  }
+  bool LoadMoved(const StageWork::Page& page, const wire::StepPage& asked) {
+    std::vector<std::vector<uint64_t>> layers;
+    for (const uint32_t layer : model_.layers()) {
+      layers.push_back(
+          outputs_.take_moved(former_, {asked.request, asked.first / kSimPage}, layer));
+      if (layers.back().size() < page.count) return false;
+    }
+    for (size_t i = 0; i < layers.size(); ++i) model_.Put(page, model_.layers()[i], layers[i]);
+    return true;
   }
   void StorePages(const StageWork& work, wire::Step& step) {
     for (const uint32_t index : work.not_taken) step.store[index].lost = true;
@@ -277,6 +311,7 @@ class Runner {
                                                                  page.parent, page.tokens};
     for (const Hash256& key : news->lost) disk_.texts.erase(key);
     outputs_.on_pages(lead_->stats().restored_rows - before.restored_rows,
+                      lead_->stats().moved_rows - before.moved_rows,
                       lead_->stats().lost_pages - before.lost_pages);
     return true;
   }
@@ -351,8 +386,17 @@ class Runner {
     if (!emissions) return FailInstance(emissions.error());
     for (const wire::StaleRows& stale : lead_->TakeStale()) outputs_.stale(stale);
     for (const Emission& emission : *emissions) {
-      if (!emission.tokens.empty()) outputs_.tell(LeadEmitted{emission.request, emission.tokens});
-      if (emission.finished) outputs_.tell(LeadFinished{*emission.finished});
+      if (!emission.tokens.empty() || !emission.finished) {
+        outputs_.tell(LeadEmitted{.request = emission.request,
+                                  .tokens = emission.tokens,
+                                  .computed = emission.computed,
+                                  .plan = plan_.id});
+      }
+      if (emission.finished) {
+        wire::Finished finished = *emission.finished;
+        finished.plan = plan_.id;
+        outputs_.tell(LeadFinished{std::move(finished)});
+      }
       if (const auto view = lead_->Find(emission.request)) {
         lead_->Draft(emission.request,
                      outputs_.guess(emission.request, view->tokens.size() - view->prompt_tokens),
@@ -364,6 +408,7 @@ class Runner {
 
   wire::Plan plan_;
   uint32_t index_;
+  PlanId former_;
   bool no_fence_;
   bool keep_lost_;
   PageDisk& disk_;  // of the node

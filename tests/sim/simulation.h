@@ -40,6 +40,7 @@ struct SimResult {
   uint64_t replicas = 0;                  // beyond a model's first, at the end
   uint64_t adopted = 0;                   // instances that run without their first owner at the end
   uint64_t restored = 0, lost_pages = 0;  // rows and pages of the prefix stores
+  uint64_t moved_rows = 0;                // whose KV came along
   uint64_t refuted = 0;                   // guesses that further steps in flight built on
   uint64_t crashes = 0, pauses = 0, partitions = 0, resets = 0;
 };

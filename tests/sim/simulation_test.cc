@@ -115,9 +115,12 @@ TEST(MovesTest, NoAnswerIsLostToAMove) {
     ASSERT_EQ(result.failed, 0u) << seed << ": " << result.last_error;
     total.completed += result.completed;
     total.moved += result.moved;
+    total.moved_rows += result.moved_rows;
   }
-  printf("%lu answers, %lu stages moved\n", total.completed, total.moved);
+  printf("%lu answers, %lu stages moved, KV of %lu rows came along\n", total.completed, total.moved,
+         total.moved_rows);
   EXPECT_GT(total.moved, 40u);
+  EXPECT_GT(total.moved_rows, 100u);
   EXPECT_GT(total.completed, 400u);
 }
 

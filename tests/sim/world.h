@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <tuple>
 
 #include "sim/simulation.h"
 
@@ -29,6 +30,9 @@ struct Node {
   // What survives a crash, and how far this device's clock is off.
   std::vector<wire::DesiredModel> disk;
   PageDisk pages;
+  // What plans that moved have left, and the former plans of those that load here.
+  std::map<std::tuple<PlanId, RequestId, uint32_t, uint32_t>, std::vector<uint64_t>> moved;
+  std::map<PlanId, wire::FormerPlan> former;
   int64_t clock_skew_ms = 0;
   uint64_t work_items = 0;
   Time busy_until{};  // its compute
@@ -90,7 +94,9 @@ class World {
   void Apply(Node& node, const Effect& effect);
   void StartLoading(Node& node, const StartLoad& load);
   void StartRunner(Node& node, const StartServing& serving);
-  void StopRunner(Node& node, const PlanId& plan);
+  void StopRunner(Node& node, const PlanId& plan, bool moves);
+  std::vector<uint64_t> TakeMoved(Node& node, const wire::FormerPlan& former,
+                                  const engine::MovedPageName& name, uint32_t layer);
   void Watch();
   std::vector<TokenId> Guess(const RequestId& request, size_t generated);
   Node& ById(const NodeId& id) { return nodes_[by_id_.at(id)]; }

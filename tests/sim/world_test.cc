@@ -129,6 +129,8 @@ void World::Crash(Node& node) {
   node.core.reset();
   node.runners.clear();
   node.allocated.clear();
+  node.moved.clear();
+  node.former.clear();
   node.deferred.clear();
   node.tickets = 0;
   for (auto& [id, request] : requests_) {
@@ -251,6 +253,7 @@ void World::TellLater(Node& node, Time delay, Event event) {
 void World::StartLoading(Node& node, const StartLoad& load) {
   const uint64_t bytes = load.plan.stages[load.stage].bytes;
   node.allocated[load.plan.id] += bytes;
+  node.former[load.plan.id] = load.former;
   Time delay = Jitter(20'000, 800'000);
   Result<void> result;
   if (!calm_ && Chance(0.03)) result = exo::Fail(ErrorCode::kIo, "the disk failed");
@@ -275,10 +278,14 @@ void World::StartRunner(Node& node, const StartServing& serving) {
       .broken = [this](const std::string& what) { Fail(what); },
       .loses_page = [this] { return Chance(0.2); },
       .on_pages =
-          [this](uint64_t restored, uint64_t lost) {
+          [this](uint64_t restored, uint64_t moved, uint64_t lost) {
             result_.restored += restored;
+            result_.moved_rows += moved;
             result_.lost_pages += lost;
           },
+      .take_moved = [this, at, former = node.former[serving.plan.id]](
+                        const PlanId&, const engine::MovedPageName& name,
+                        uint32_t layer) { return TakeMoved(*at, former, name, layer); },
       .guess = [this](const RequestId& request,
                       size_t generated) { return Guess(request, generated); },
       .stale =
@@ -291,12 +298,34 @@ void World::StartRunner(Node& node, const StartServing& serving) {
             }
           }};
   node.runners[serving.plan.id] =
-      std::make_unique<Runner>(serving.plan, serving.stage, options_.stage_bugs, stage_timers_,
-                               node.pages, std::move(outputs));
+      std::make_unique<Runner>(serving.plan, serving.stage, node.former[serving.plan.id].plan,
+                               options_.stage_bugs, stage_timers_, node.pages, std::move(outputs));
 }
 
-void World::StopRunner(Node& node, const PlanId& plan) {
+// From the node that computed the layer, if it can be reached.
+std::vector<uint64_t> World::TakeMoved(Node& node, const wire::FormerPlan& former,
+                                       const engine::MovedPageName& name, uint32_t layer) {
+  for (const wire::FormerStage& stage : former.stages) {
+    if (layer < stage.layer_begin || layer >= stage.layer_end) continue;
+    Node& from = ById(stage.node);
+    const bool reached =
+        &from == &node || (from.running && !from.paused && PairOf(from.index, node.index).up);
+    if (!reached) return {};
+    const auto found = from.moved.extract({former.plan, name.request, name.index, layer});
+    return found.empty() ? std::vector<uint64_t>{} : std::move(found.mapped());
+  }
+  return {};
+}
+
+void World::StopRunner(Node& node, const PlanId& plan, bool moves) {
+  const auto runner = node.runners.find(plan);
+  if (moves && runner != node.runners.end()) {
+    runner->second->Leave([&](const engine::MovedPageName& name, uint32_t layer, auto entries) {
+      node.moved[{plan, name.request, name.index, layer}] = std::move(entries);
+    });
+  }
   node.runners.erase(plan);
+  node.former.erase(plan);
   After(Jitter(1000, 200'000), [this, &node, generation = node.generation, plan] {
     if (node.generation != generation) return;
     node.allocated.erase(plan);
@@ -314,7 +343,7 @@ void World::Apply(Node& node, const Effect& effect) {
                  [&](const StartServing& e) { StartRunner(node, e); },
                  [&](const StopInstance& e) {
                    result_.moved += e.cause.reason == wire::Reason::kMoved;
-                   StopRunner(node, e.plan);
+                   StopRunner(node, e.plan, e.cause.reason == wire::Reason::kMoved);
                  },
                  [&](const LeadSubmit& e) {
                    const auto at = node.runners.find(e.submit.plan);

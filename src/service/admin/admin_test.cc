@@ -28,6 +28,8 @@ TEST(MetricsTest, ArePrometheusText) {
   EXPECT_TRUE(has("exo_prefix_pages_loaded_total 13"));
   EXPECT_TRUE(has("exo_prefix_pages_missed_total 14"));
   EXPECT_TRUE(has("exo_prefix_restored_tokens_total 3072"));
+  EXPECT_TRUE(has("exo_moved_tokens_total 512"));
+  EXPECT_TRUE(has("exo_recomputed_tokens_total 13"));
   EXPECT_TRUE(has("exo_http_connections 1"));
   EXPECT_TRUE(has("exo_http_body_bytes 0"));
   EXPECT_TRUE(has("exo_http_requests_total 1"));

@@ -68,6 +68,12 @@ void AddNode(MetricsText& out, const node::NodeMetrics& node) {
   out.Counter("exo_prefix_restored_tokens_total",
               "Tokens of prompts that came from disk, of models that this node leads.",
               count(node.prefix_restored_tokens));
+  out.Counter("exo_moved_tokens_total",
+              "Tokens whose keys and values came along when an answer went on at this node.",
+              count(node.moved_tokens));
+  out.Counter("exo_recomputed_tokens_total",
+              "Tokens that were computed again when an answer went on at this node.",
+              count(node.recomputed_tokens));
   out.Counter("exo_wire_rows_total", "Rows that stages on this node sent to the next ones.",
               count(node.wire_rows));
   out.Counter("exo_wire_bytes_total", "Bytes of these rows, without frames and TLS.",

@@ -255,7 +255,6 @@ const planner = {
 // What happens to requests and to what should run.
 const running = {
   'another device uses this request id': 'ein anderes Gerät benutzt die Kennung dieser Anfrage',
-  'the request still ran for plan {} here': 'die Anfrage lief hier noch für den Plan {}',
   'plan {} is not running here any more': 'der Plan {} läuft hier nicht mehr',
   '{} requests here, the limit': '{} Anfragen sind hier, mehr geht nicht',
   'the model was loaded again with other adapters; send the request again': 'das Modell wurde mit anderen Adaptern neu geladen; schicke die Anfrage noch einmal',
