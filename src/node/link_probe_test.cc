@@ -103,7 +103,7 @@ TEST(LinkProbeTest, WhoDoesNotAnswerIsNamed) {
 TEST(LinkProbeTest, TheServerOfWeightsAnswers) {
   auto [near, far] = engine::TestLink::Pair(NodeId{{1}}, NodeId{{2}}, std::chrono::milliseconds(1));
   BulkServer server;
-  server.Serve(std::move(far));
+  server.Serve(std::move(far), /*member=*/true);
   const auto figures = ProbeLink(*near, kGo);
   ASSERT_TRUE(figures) << figures.error().message;
   EXPECT_GE(figures->rtt_ms, 2);

@@ -64,9 +64,9 @@ TEST_F(MovedSourceTest, WhatIsNotAllThereIsNotFound) {
 }
 
 TEST_F(MovedSourceTest, AStageTakesItsOwnLayersAndMissesThoseOfADeviceThatIsAway) {
-  const net::Identity identity = *net::Identity::Create();
+  const std::unique_ptr<net::Identity> identity = *net::Identity::Create();
   const auto load = MakeMovedSource(
-      identity, pages_,
+      *identity, pages_,
       {.former = {Plan(), {{Device(1), 0, 2}, {Device(2), 2, 4}}}, .self = Device(1)});
   Put(0, 10);
   Put(1, 10);
