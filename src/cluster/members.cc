@@ -16,6 +16,7 @@ constexpr uint64_t kAnswerEvery = 8;  // see OnHeartbeat
 constexpr double kMostLayerBytes = 1e9;
 constexpr double kLeastDuty = 0.01;
 constexpr double kMostCost = 50;
+constexpr double kMostDiskGbps = 1000;
 
 std::vector<wire::FormatCost> Plausible(std::vector<wire::FormatCost> formats) {
   for (wire::FormatCost& format : formats) {
@@ -424,6 +425,7 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .formats = Plausible(device.formats),
                      .duty = std::clamp(device.duty, kLeastDuty, 1.0),
                      .rtt_ms = rtt_ms,
+                     .disk_gbps = std::clamp(device.disk_gbps, 0.0, kMostDiskGbps),
                      .share = share,
                      .guest = guests_.contains(record.id)});
   };
