@@ -143,6 +143,8 @@ std::string Layers(const json& stages, const std::string& node_id) {
     const auto begin = stage.value("layer_begin", uint64_t{0});
     const auto end = stage.value("layer_end", uint64_t{0});
     text += begin == end ? "lead" : wire::RangeText(begin, end);
+    if (const auto read = stage.find("layers_from_disk"); read != stage.end())
+      text += fmt::format(" ({} from disk)", read->size());
   }
   return text;
 }
@@ -159,6 +161,11 @@ std::string PlacementOf(const json& plan) {
 // Zero: the device is still being measured.
 std::string Measured(fmt::format_string<double&> format, double value) {
   return value > 0 ? fmt::format(format, value) : "measuring";
+}
+
+// Zero: layers are not read from its disk.
+std::string DiskText(double gbps) {
+  return gbps > 0 ? fmt::format("{:.1f} GB/s", gbps) : "-";
 }
 
 // What is known of keys: the role of each node, and those that are not in the table of nodes.
@@ -387,7 +394,8 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
-      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "LINK", "HEALTH"}};
+      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "DISK", "LINK",
+       "HEALTH"}};
   size_t forgotten = 0;
   const std::string self = cluster.value("self", "");
   for (const json& node : cluster["nodes"]) {
@@ -396,7 +404,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     if (is_forgotten && !options.all) continue;
     if (IsOnlyAKey(node)) {
       rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
-                      StateText(node), "-", "-", "-", "-", "-"});
+                      StateText(node), "-", "-", "-", "-", "-", "-"});
       continue;
     }
     rows.push_back({node.value("name", ""), node.value("id", "").substr(0, kIdDigits),
@@ -408,6 +416,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
                                 FormatSize(node.value("memory_total", uint64_t{0}))),
                     Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
                     Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
+                    DiskText(node.value("disk_gbps", 0.0)),
                     LinkText(cluster["nodes"], self, node), HealthText(node)});
   }
   Print("{}", Table(rows));

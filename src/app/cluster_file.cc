@@ -112,13 +112,15 @@ class ClusterReader {
 
   Result<void> ReadDevice(const toml::node& node) {
     const toml::table& table = *TRY(TableOf(node, "device"));
-    TRY(CheckKeys(table, {"name", "memory", "decode_gbps", "prefill_gops", "guest"}, "a device"));
+    TRY(CheckKeys(table, {"name", "memory", "decode_gbps", "prefill_gops", "disk_gbps", "guest"},
+                  "a device"));
     PlanNode device{.name = TRY(Text(table, "name"))};
     if (std::ranges::find(nodes_, device.name, &PlanNode::name) != nodes_.end())
       return Wrong(*table.get("name"), "name", "another one than every other device's");
     device.memory_available = device.memory_budget = TRY(Memory(table));
     device.decode_gbps = TRY(Number(table, "decode_gbps", kMostSpeed));
     device.prefill_gops = TRY(Number(table, "prefill_gops", kMostSpeed));
+    if (table.contains("disk_gbps")) device.disk_gbps = TRY(Number(table, "disk_gbps", kMostSpeed));
     const backend::WorkCosts& costs = backend::TypicalCosts();
     device.layer_bytes = costs.layer_bytes;
     for (const backend::FormatCost& one : costs.formats)

@@ -9,6 +9,7 @@
 //   memory = "16 GiB"          # for models: text with a unit, or bytes
 //   decode_gbps = 30           # as `exo devices` shows them
 //   prefill_gops = 400
+//   disk_gbps = 2              # optional: layers that no memory holds are read from its disk
 //   guest = false              # optional
 //   [[link]]
 //   between = ["desk", "laptop"]

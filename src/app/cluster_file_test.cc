@@ -22,6 +22,7 @@ name = "laptop"
 memory = 1048576
 decode_gbps = 20
 prefill_gops = 200
+disk_gbps = 0.5
 guest = true
 )";
 
@@ -42,6 +43,8 @@ TEST(ClusterFileTest, DevicesAndLinksAreNumbers) {
   EXPECT_EQ(desk.prefill_gops, 400.5);
   EXPECT_EQ(laptop.memory_budget, kMiB);
   EXPECT_TRUE(laptop.guest);
+  EXPECT_EQ(laptop.disk_gbps, 0.5);
+  EXPECT_EQ(desk.disk_gbps, 0);
   EXPECT_NE(desk.id, laptop.id);
   // The link of its own replaces the network's, at both ends.
   ASSERT_EQ(desk.links.size(), 1u);

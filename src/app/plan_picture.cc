@@ -74,6 +74,8 @@ std::string PartOf(const json& plan, const json& stage, bool lead) {
   } else {
     part = wire::LayersText(stage.value("layer_begin", uint64_t{0}),
                             stage.value("layer_end", uint64_t{0}));
+    if (const auto read = stage.find("layers_from_disk"); read != stage.end())
+      part += fmt::format(", {} of them from disk", read->size());
   }
   return part + (lead ? ", input and output" : "");
 }
@@ -181,12 +183,14 @@ std::string PlanPicture(const json& plan, size_t columns) {
       fmt::format("context: {} tokens, {} KV cache for {} tokens in all", plan.value("context", 0),
                   plan.value("kv", ""), plan.value("kv_positions", uint64_t{0})),
       columns, 2);
-  text += Wrapped(fmt::format("predicted: {:.1f} tokens/s, prompts at {:.0f} tokens/s, first token "
-                              "of a prompt of 512 after {:.1f} s",
-                              plan.value("predicted_tokens_per_second", 0.0),
-                              plan.value("predicted_prompt_per_second", 0.0),
-                              plan.value("predicted_ttft_ms", 0.0) / 1000),
-                  columns, 2);
+  const double speed = plan.value("predicted_tokens_per_second", 0.0);
+  text +=
+      Wrapped(fmt::format("predicted: {} tokens/s, prompts at {:.0f} tokens/s, first token "
+                          "of a prompt of 512 after {:.1f} s",
+                          speed < 1 ? fmt::format("{:.2f}", speed) : fmt::format("{:.1f}", speed),
+                          plan.value("predicted_prompt_per_second", 0.0),
+                          plan.value("predicted_ttft_ms", 0.0) / 1000),
+              columns, 2);
   if (const auto users = plan.value("users", 1u); users > 1) {
     text += Wrapped(fmt::format("{} answers at once: {:.1f} tokens/s in all", users,
                                 plan.value("predicted_total_per_second", 0.0)),

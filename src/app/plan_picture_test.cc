@@ -60,6 +60,18 @@ size_t Widest(const std::string& text) {
   return widest;
 }
 
+TEST(PlanPictureTest, SaysWhatComesFromDisk) {
+  json plan = TwoStages();
+  plan["stages"][0]["layers_from_disk"] = {1, 3, 5};
+  plan["predicted_tokens_per_second"] = 0.087;
+  const std::string text = PlanPicture(plan, 80);
+  EXPECT_NE(text.find("desk: layers 0-7, 3 of them from disk, input and output\n"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find("laptop: layers 8-15\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("predicted: 0.09 tokens/s"), std::string::npos) << text;
+}
+
 TEST(PlanPictureTest, DrawsDevicesBarsAndLinks) {
   EXPECT_EQ(PlanPicture(TwoStages(), 80),
             "m: no node holds the model alone\n"

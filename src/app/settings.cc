@@ -218,6 +218,9 @@ std::vector<Setting> ModelSettings() {
        "several tokens a step where the text repeats itself; no answer changes"},
       {"copy_prepared", &Settings::copy_prepared,
        "a prepared model is copied into memory of its own while it is used already"},
+      {"stream_models", &Settings::stream_models,
+       "of models larger than the memory of all devices, layers are read from this device's disk "
+       "for each token"},
       {.key = "lora",
        .field = &Settings::lora,
        .what = "MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them",

@@ -50,6 +50,7 @@ struct Settings {
   bool prefix_cache = true;
   bool speculation = true;
   bool copy_prepared = true;
+  bool stream_models = true;
   std::vector<std::string> lora;       // MODEL=FILE[:SCALE]
   std::string conversations = "kept";  // or "off"
   // Percent of this device's speed that models may count on, by reason; see node/share_policy.h.

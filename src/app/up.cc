@@ -75,6 +75,7 @@ Result<node::NodeOptions> ToNodeOptions(const Settings& settings) {
       .memory_limit = settings.memory_limit,
       .isa = settings.isa,
       .copy_prepared = settings.copy_prepared,
+      .stream_models = settings.stream_models,
       .secret = settings.cluster_secret,
       .loopback = settings.loopback,
       .discovery = settings.discovery,

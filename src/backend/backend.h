@@ -6,6 +6,7 @@
 // Thread: one caller at a time per StageCompute (the instance's stage thread).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -82,6 +83,16 @@ struct AdapterUse {
   friend bool operator==(const AdapterUse&, const AdapterUse&) = default;
 };
 
+// Layers of a stage whose matrices are not held in memory: each step reads them from their source,
+// one after the other, into windows that they share. Of a mixture only the experts are not held:
+// those that a step's rows go to are read, and the windows keep those that were used last
+// (docs/adr/0031-layers-from-disk.md).
+struct StreamedLayers {
+  std::vector<uint32_t> layers;          // of the model, ascending; empty: none
+  uint32_t windows = 2;                  // layers, or all experts of so many, at hand at once
+  std::shared_ptr<TensorSource> source;  // of all of them; not needed to estimate
+};
+
 struct StageSpec {
   std::shared_ptr<const model::ModelConfig> config;
   std::shared_ptr<const model::ModelTensors> tensors;
@@ -93,6 +104,11 @@ struct StageSpec {
   kernels::KvType kv_type = kernels::KvType::kF16;
   uint32_t chunk = 256;  // rows of one Run at most
   std::vector<StageAdapter> adapters = {};
+  StreamedLayers streamed = {};  // none of a shard
+
+  bool IsStreamed(uint32_t layer) const {
+    return std::ranges::binary_search(streamed.layers, layer);
+  }
 };
 
 // Whether the stage multiplies with rows of the output matrix.
@@ -225,7 +241,7 @@ class StageCompute {
 
 // Bytes a stage will take, from the same arithmetic that the loader uses.
 struct StageBytes {
-  uint64_t weights = 0;
+  uint64_t weights = 0;                   // held, and the windows of those that are not
   uint64_t read_per_token = 0;            // of the weights: a mixture reads only the chosen experts
   uint64_t kv_per_position = 0;           // of layers that attend to all positions
   uint64_t windowed_kv_per_position = 0;  // of the others

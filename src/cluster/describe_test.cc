@@ -55,6 +55,25 @@ TEST(DescribeTest, HealthSaysWhatIsKnownAndWhatIsOffered) {
   EXPECT_EQ(DescribeHealth({.withheld = 100, .reasons = 1u << 30}), "offers nothing");
 }
 
+TEST(DescribeTest, APlacementSaysWhichLayersComeFromDisk) {
+  const auto name_of = [](const NodeId& id) {
+    return std::string(id.IsZero() ? "desk" : "laptop");
+  };
+  wire::Plan plan{.stages = {{.layer_end = 32, .streamed = 12}}, .layers = 32};
+  wire::Expectation expected{.basis = wire::PlanBasis::kFastest, .decode_tokens_per_second = 1.43};
+  EXPECT_EQ(DescribePlacement(plan, expected, name_of),
+            "larger than the memory that is offered: 12 of 32 layers are read from disk for each "
+            "token, by desk: about 1.4 tokens/s");
+  plan.stages = {{.layer_end = 20, .streamed = 8},
+                 {.layer_begin = 20, .layer_end = 30},
+                 {.layer_begin = 30, .layer_end = 32, .streamed = 1}};
+  plan.stages[2].node.bytes[0] = 1;
+  expected.decode_tokens_per_second = 0.0432;
+  EXPECT_EQ(DescribePlacement(plan, expected, name_of),
+            "larger than the memory that is offered: 9 of 32 layers are read from disk for each "
+            "token, by desk 8, laptop 1: about 0.04 tokens/s");
+}
+
 TEST(DescribeTest, APlacementSaysWhatItsWireCosts) {
   wire::Plan plan{.stages = {{.layer_end = 3}, {.layer_begin = 3, .layer_end = 6}},
                   .codec = wire::Codec::kInt8};

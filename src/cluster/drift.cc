@@ -76,7 +76,7 @@ bool IsThere(const std::vector<wire::Plan>& plans, const wire::StagePlan& stage)
   if (plan == nullptr) return false;
   const wire::StagePlan& old = plan->stages[static_cast<size_t>(wire::StageOf(*plan, stage.node))];
   return old.layer_begin == stage.layer_begin && old.layer_end == stage.layer_end &&
-         old.shard == stage.shard;
+         old.shard == stage.shard && old.streamed == stage.streamed;
 }
 
 // The devices as they were, with their links as they are.
@@ -154,9 +154,13 @@ std::optional<Drift::Change> Drift::Look(const ModelShape& shape,
   Watched& watched = at->second;
   if (fresh) watched.nodes = nodes;
   std::optional<Change> change;
+  const bool from_disk = std::ranges::any_of(
+      plans, [](const wire::Plan& plan) { return wire::StreamedLayersOf(plan) > 0; });
   for (const PlanNode& now : nodes) {
-    // One answer has a device already; of many some may go to a further one.
-    if (watched.users > 1 && now.share > 0 && Find(watched.nodes, now.id) == nullptr)
+    // One answer has a device already; of many some may go to a further one. And what is read from
+    // disk may find memory.
+    if ((watched.users > 1 || from_disk) && now.share > 0 &&
+        Find(watched.nodes, now.id) == nullptr)
       change = {now.id, "has come"};
   }
   for (const PlanNode& then : watched.nodes) {
@@ -229,7 +233,8 @@ bool SameDivision(const wire::Plan& a, const wire::Plan& b) {
   return std::ranges::equal(
       a.stages, b.stages, [](const wire::StagePlan& one, const wire::StagePlan& other) {
         return one.node == other.node && one.layer_begin == other.layer_begin &&
-               one.layer_end == other.layer_end && one.shard == other.shard;
+               one.layer_end == other.layer_end && one.shard == other.shard &&
+               one.streamed == other.streamed;
       });
 }
 

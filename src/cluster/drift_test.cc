@@ -144,6 +144,23 @@ TEST_F(DriftTest, AFasterLinkAndOneThatTheModelDoesNotUseMoveNothing) {
   EXPECT_EQ(Now().id, plan_.id);
 }
 
+TEST_F(DriftTest, LayersAreReadFromDiskUntilADeviceWithMemoryComes) {
+  Add("a", 4 * kMiB + kMiB / 2, true);
+  wire::NodeRecord record = nodes_[0].core->Nodes()[0].record;
+  record.devices[0].disk_gbps = 1e-3;
+  Tell(0, LocalRecord{record});
+  Tell(0, EnsureModel{.ticket = 1, .model = SixLayers().id});
+  ASSERT_EQ(Now().stages.size(), 1u);
+  EXPECT_EQ(Now().stages[0].streamed, 4u);
+  Pass(seconds(60));
+  EXPECT_EQ(Now().stages[0].streamed, 4u);
+  Add("b", 16 * kMiB, true);
+  ConnectAll();
+  Pass(seconds(15));
+  EXPECT_EQ(wire::StreamedLayersOf(Now()), 0u);
+  EXPECT_EQ(InstanceAt(0)->summary.state, wire::InstanceState::kReady);
+}
+
 TEST_F(DriftTest, SmallOrShortChangesMoveNothing) {
   AddDevices({5 * kMiB, 5 * kMiB});
   Pass(seconds(3));

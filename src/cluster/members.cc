@@ -18,6 +18,7 @@ constexpr double kLeastDuty = 0.01;
 constexpr double kMostCost = 50;
 constexpr double kMostRttMs = 1e5;
 constexpr double kMostMbps = 1e7;
+constexpr double kMostDiskGbps = 1000;
 
 std::vector<wire::FormatCost> Plausible(std::vector<wire::FormatCost> formats) {
   for (wire::FormatCost& format : formats) {
@@ -445,6 +446,7 @@ std::vector<PlanNode> Members::PlannerNodes() const {
                      .formats = Plausible(device.formats),
                      .duty = std::clamp(device.duty, kLeastDuty, 1.0),
                      .rtt_ms = rtt_ms,
+                     .disk_gbps = std::clamp(device.disk_gbps, 0.0, kMostDiskGbps),
                      .share = share,
                      .guest = guests_.contains(record.id),
                      .links = LinksOf(record)});

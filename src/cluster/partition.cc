@@ -92,15 +92,31 @@ KvPositions ReservedKv(const ModelShape& shape, uint64_t pages, uint32_t context
   return positions;
 }
 
+namespace {
+
+// What a layer that is read from disk does not hold: all of its weights, or its experts.
+uint64_t UnheldBytes(const ModelShape& shape, uint32_t layer) {
+  return shape.cuts.experts > 0 ? shape.layer_parts[layer].experts : shape.layer_bytes[layer];
+}
+
+}  // namespace
+
 uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvPositions& positions,
                      uint8_t kv_type) {
   const uint64_t kv = shape.kv_bytes_per_position[kv_type % shape.kv_bytes_per_position.size()];
   uint64_t bytes = shape.scratch_bytes;
   if (share.shard) bytes += ShardOutputBytes(shape, share);
+  uint64_t window = 0;
   for (uint32_t i = share.layer_begin; i < share.layer_end && i < shape.layers(); ++i) {
     const uint64_t cache = kv * positions.Of(shape, i);
+    if (wire::IsStreamed({share.layer_begin, share.layer_end}, share.streamed, i)) {
+      window = std::max(window, UnheldBytes(shape, i));
+      bytes += shape.layer_bytes[i] - UnheldBytes(shape, i) + cache;
+      continue;
+    }
     bytes += share.shard ? ShardBytes(shape, *share.shard, i, cache) : shape.layer_bytes[i] + cache;
   }
+  if (share.streamed > 0) bytes += shape.stream_scratch_bytes + wire::kStreamWindows * window;
   if (share.lead) bytes += shape.embedding_bytes + shape.lead_scratch_bytes;
   if (share.lead && !share.shard) bytes += shape.output_bytes;
   return bytes;
@@ -234,6 +250,26 @@ double ChunkMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows) {
   return OpsMs(cost.ops * rows, speeds.prefill_gops);
 }
 
+double DiskMs::Visit(double compute_ms) const {
+  return beside ? std::max(compute_ms, all - ahead) : compute_ms + all;
+}
+
+DiskMs DiskMsOf(const ModelShape& shape, const wire::LayerSpan& layers, uint32_t streamed,
+                double disk_gbps, uint32_t rows) {
+  if (streamed == 0) return {};
+  double bytes = 0;
+  for (uint32_t i = layers.begin; i < layers.end && i < shape.layers(); ++i) {
+    if (wire::IsStreamed(layers, streamed, i)) bytes += static_cast<double>(UnheldBytes(shape, i));
+  }
+  const double all = bytes / (disk_gbps > 0 ? disk_gbps : kUnknownDiskGbps) * 1e-6;
+  const double in_windows = std::min(1.0, static_cast<double>(wire::kStreamWindows) / streamed);
+  if (shape.cuts.experts == 0) return {.all = all, .ahead = all * in_windows};
+  // Of a mixture the windows hold as large a part of its experts, and rows go to any of them.
+  const double wanted =
+      std::min(1.0, static_cast<double>(rows) * shape.cuts.experts_used / shape.cuts.experts);
+  return {.all = all * wanted * (1 - in_windows), .beside = false};
+}
+
 InFlight SharesOf(uint32_t users, size_t stages) {
   const uint32_t steps = std::min(users, static_cast<uint32_t>(stages));
   return {steps, (users + steps - 1) / steps};
@@ -247,6 +283,19 @@ struct StageCosts {
   double step_ms = 0;   // with those of all users that share a step
   double chunk_ms = 0;  // a full chunk of a prompt
 };
+
+// What it reads for each of them.
+struct DiskOfStage {
+  DiskMs token, step, chunk;
+};
+DiskOfStage DiskOf(const ModelShape& shape, const wire::Plan& plan, size_t stage, double disk_gbps,
+                   uint32_t rows) {
+  const wire::StagePlan& own = plan.stages[stage];
+  const auto of = [&](uint32_t of_rows) {
+    return DiskMsOf(shape, {own.layer_begin, own.layer_end}, own.streamed, disk_gbps, of_rows);
+  };
+  return {of(1), of(rows), of(plan.chunk)};
+}
 
 StageCosts CostsOfStage(const ModelShape& shape, const wire::Plan& plan, size_t stage,
                         const Speeds& speeds, uint32_t rows) {
@@ -280,14 +329,17 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
     const PlanNode& node = NodeOf(nodes, plan.stages[s].node);
     const Speeds speeds = SpeedsOf(nodes, known, plan.stages[s].node);
     const StageCosts costs = CostsOfStage(shape, plan, s, speeds, shares.rows);
-    prediction.stage_decode_ms.push_back(costs.token_ms * (stages > 1 ? speeds.duty : 1));
-    prediction.stage_chunk_ms.push_back(costs.chunk_ms);
-    sum.token_ms += costs.token_ms * speeds.duty;
-    sum.step_ms += costs.step_ms * speeds.duty;
-    sum.chunk_ms += costs.chunk_ms;
-    slowest.token_ms = std::max(slowest.token_ms, costs.token_ms);
-    slowest.step_ms = std::max(slowest.step_ms, costs.step_ms);
-    slowest.chunk_ms = std::max(slowest.chunk_ms, costs.chunk_ms);
+    const DiskOfStage disk = DiskOf(shape, plan, s, node.disk_gbps, shares.rows);
+    const double chunk_ms = std::max(disk.chunk.Visit(costs.chunk_ms), disk.chunk.all);
+    prediction.stage_decode_ms.push_back(
+        disk.token.Visit(costs.token_ms * (stages > 1 ? speeds.duty : 1)));
+    prediction.stage_chunk_ms.push_back(chunk_ms);
+    sum.token_ms += disk.token.Visit(costs.token_ms * speeds.duty);
+    sum.step_ms += disk.step.Visit(costs.step_ms * speeds.duty);
+    sum.chunk_ms += chunk_ms;
+    slowest.token_ms = std::max({slowest.token_ms, costs.token_ms, disk.token.all});
+    slowest.step_ms = std::max({slowest.step_ms, costs.step_ms, disk.step.all});
+    slowest.chunk_ms = std::max(slowest.chunk_ms, chunk_ms);
     if (stages == 1) break;
     const PlanNode& next = NodeOf(nodes, plan.stages[(s + 1) % stages].node);
     hops_ms += HopMs(node, next, RowBytes(shape, 1));

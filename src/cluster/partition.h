@@ -15,6 +15,8 @@ namespace exo::cluster {
 // it is not known.
 inline constexpr double kVisitMs = 0.05;
 inline constexpr double kUnknownRttMs = 1.0;
+// A disk of which nothing is known: a slow one.
+inline constexpr double kUnknownDiskGbps = 0.1;
 
 // Speeds with unknown ones replaced by the slowest known one (1 GB/s, 10 GOPS when none is known).
 // What formats and layers cost beside Q4_0 is the node's own; of one that is not in the list they
@@ -60,6 +62,19 @@ LayerCost CostOfOutput(const ModelShape& shape, const Speeds& speeds);
 double StepMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows);
 // So many rows of one prompt.
 double ChunkMs(const LayerCost& cost, const Speeds& speeds, uint32_t rows);
+
+// What a stage reads from its disk for a step of so many rows, and what of it is there before the
+// step comes.
+struct DiskMs {
+  double all = 0;
+  double ahead = 0;
+  bool beside = true;  // while it computes; false: experts, which are known when rows go to them
+
+  // Of a step that computes so long.
+  double Visit(double compute_ms) const;
+};
+DiskMs DiskMsOf(const ModelShape& shape, const wire::LayerSpan& layers, uint32_t streamed,
+                double disk_gbps, uint32_t rows);
 
 // How `users` answers share the stages: so many steps in flight, each with so many of them.
 struct InFlight {

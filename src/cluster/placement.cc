@@ -22,29 +22,23 @@ bool PutGuestsInside(const Search& search, std::vector<size_t>& order) {
   return true;
 }
 
-// The best order and division for this set of nodes with this reservation; invalid when it does not
-// fit.
-Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t pages) {
+}  // namespace
+
+Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t pages,
+                  const CutLayers& cut) {
   Placement best;
   for (size_t lead = 0; lead < set.size(); ++lead) {
     Placement candidate{.nodes = {set[lead]}, .pages = pages};
     for (size_t i = 0; i < set.size(); ++i) {
       if (i != lead) candidate.nodes.push_back(set[i]);
     }
-    if (!PutGuestsInside(search, candidate.nodes)) continue;
-    std::vector<PlanNode> order;
-    for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
-    candidate.ends =
-        Partition(search.shape, order, search.Positions(pages), search.options.kv_type);
-    if (candidate.ends.empty()) continue;
+    if (!PutGuestsInside(search, candidate.nodes) || !cut(candidate)) continue;
     candidate.prediction =
         Predict(search.shape, search.nodes, BuildPlan(search, candidate), search.users);
     if (Better(search, candidate, best)) best = std::move(candidate);
   }
   return best;
 }
-
-}  // namespace
 
 wire::Plan BuildPlan(const Search& search, const Placement& placement) {
   wire::Plan plan{.model = search.shape.id,
@@ -68,7 +62,8 @@ wire::Plan BuildPlan(const Search& search, const Placement& placement) {
          .layer_end = share.layer_end,
          .bytes = StageMemory(search.shape, share, search.Positions(placement.pages),
                               search.options.kv_type),
-         .shard = share.shard});
+         .shard = share.shard,
+         .streamed = share.streamed});
   }
   plan.id = ComputePlanId(plan);
   return plan;
@@ -120,7 +115,13 @@ Placement Spread(const Search& search) {
   const size_t most = std::min<size_t>({set.size(), search.shape.layers(), wire::kMaxStages});
   for (set.resize(most); !set.empty(); set.pop_back()) {
     for (const uint64_t pages : search.page_choices) {
-      Placement placement = PlaceOn(search, set, pages);
+      Placement placement = PlaceOn(search, set, pages, [&](Placement& candidate) {
+        std::vector<PlanNode> order;
+        for (const size_t node : candidate.nodes) order.push_back(search.nodes[node]);
+        candidate.ends =
+            Partition(search.shape, order, search.Positions(pages), search.options.kv_type);
+        return !candidate.ends.empty();
+      });
       if (placement.valid()) return placement;
     }
   }

@@ -3,6 +3,7 @@
 // Thread: pure, any thread.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "cluster/planner.h"
@@ -28,13 +29,17 @@ struct Placement {
   std::vector<size_t> nodes;                 // indices, stage order; none: it does not fit
   std::vector<uint32_t> ends;                // layer_end of each stage
   std::vector<wire::ShardPlan> shards = {};  // of each stage, or none
+  std::vector<uint32_t> streamed = {};  // layers of each stage that are read from disk, or none
   uint64_t pages = 0;
   Prediction prediction;
 
   bool valid() const { return !nodes.empty(); }
   StageShare ShareOf(size_t stage) const {
     if (!shards.empty()) return {0, ends[stage], stage == 0, shards[stage]};
-    return {stage == 0 ? 0 : ends[stage - 1], ends[stage], stage == 0};
+    return {.layer_begin = stage == 0 ? 0 : ends[stage - 1],
+            .layer_end = ends[stage],
+            .lead = stage == 0,
+            .streamed = streamed.empty() ? 0 : streamed[stage]};
   }
 };
 
@@ -45,6 +50,13 @@ double ValueOf(const Search& search, const Prediction& prediction);
 // Better: more tokens per second beyond rounding, then the preferred node at the lead, then the
 // smaller id.
 bool Better(const Search& search, const Placement& a, const Placement& b);
+
+// Cuts the layers for the nodes of a placement, in their order: `ends` and what else the division
+// has. False: they do not fit.
+using CutLayers = std::function<bool(Placement&)>;
+// The best order for this set of nodes with this reservation; invalid when it does not fit.
+Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t pages,
+                  const CutLayers& cut);
 
 // One node with everything; invalid when it does not fit.
 Placement PlaceAlone(const Search& search, size_t node, uint64_t pages);

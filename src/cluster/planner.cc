@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cluster/candidates.h"
 #include "cluster/placement.h"
+#include "cluster/streaming.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -13,12 +14,17 @@ namespace {
 
 constexpr uint8_t kSmallestKv = 2;  // kernels::KvType::kQ8_0
 
+// Where a plan has the model's layers for a step.
+enum class Layers : uint8_t { kInMemory, kFromDisk };
+Result<PlanChoice> PlanOver(const ModelShape& model, const std::vector<PlanNode>& nodes,
+                            const PlanOptions& options, Layers layers);
+
 // What the smallest KV type would change, if anything.
 std::string SmallerCache(const Search& search, uint64_t needed) {
   if (search.options.kv_type == kSmallestKv) return "";
   PlanOptions options = search.options;
   options.kv_type = kSmallestKv;
-  if (!MakePlan(search.shape, search.nodes, options)) return "";
+  if (!PlanOver(search.shape, search.nodes, options, Layers::kInMemory)) return "";
   return fmt::format("; with a q8_0 KV cache it needs {} and fits", FormatSize(needed));
 }
 
@@ -212,27 +218,34 @@ Comparison CompareAll(const Search& search) {
   return least;
 }
 
-// Over these devices, whatever their share.
-Result<PlanChoice> PlanOver(const ModelShape& model, const std::vector<PlanNode>& nodes,
-                            const PlanOptions& options) {
-  TRY(CheckShape(model, options));
-  const ModelShape shape = WithExtras(model, options);
-  if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
-  const Search search = SearchFor(shape, nodes, options);
+Comparison CompareInMemory(const Search& search) {
   Comparison found;
-  switch (options.split) {
+  switch (search.options.split) {
     case wire::Split::kAuto:
-      found = CompareAll(search);
-      break;
+      return CompareAll(search);
     case wire::Split::kLayer:
       found.best = Spread(search);
       break;
     case wire::Split::kTensor:
       found.best = SplitLayers(search);
       // Nobody to share with: what would be done if nothing had been asked for.
-      if (!found.best.valid()) found = CompareAll(search);
+      if (!found.best.valid()) return CompareAll(search);
       break;
   }
+  return found;
+}
+
+// Over these devices, whatever their share.
+Result<PlanChoice> PlanOver(const ModelShape& model, const std::vector<PlanNode>& nodes,
+                            const PlanOptions& options, Layers layers) {
+  TRY(CheckShape(model, options));
+  const ModelShape shape = WithExtras(model, options);
+  if (nodes.empty()) return Fail(ErrorCode::kNotFound, "no node is there to run {}", shape.name);
+  const Search search = SearchFor(shape, nodes, options);
+  const bool from_disk = layers == Layers::kFromDisk;
+  Comparison found = from_disk ? CompareStreamed(search) : CompareInMemory(search);
+  if (!found.best.valid() && from_disk)
+    return Fail(ErrorCode::kOverloaded, "{}", WhyNotStreamed(search));
   if (!found.best.valid()) return Refuse(search);
   const bool alone_fits = std::ranges::any_of(found.rivals, [](const wire::PlanRival& rival) {
     return rival.nodes.size() == 1 && rival.decode_tokens_per_second > 0;
@@ -243,16 +256,38 @@ Result<PlanChoice> PlanOver(const ModelShape& model, const std::vector<PlanNode>
   return choice;
 }
 
+// Over the willing devices, or all where those alone cannot.
+Result<PlanChoice> PlanOverWilling(const ModelShape& model, const std::vector<PlanNode>& nodes,
+                                   const PlanOptions& options, Layers layers) {
+  std::vector<PlanNode> willing = nodes;
+  std::erase_if(willing, [](const PlanNode& node) { return !(node.share > 0); });
+  if (!willing.empty() && willing.size() < nodes.size()) {
+    if (auto choice = PlanOver(model, willing, options, layers)) return choice;
+  }
+  return PlanOver(model, nodes, options, layers);
+}
+
+// Whether they could if nothing else were loaded: then that is what is in the way.
+bool CouldHold(const ModelShape& model, std::vector<PlanNode> nodes, const PlanOptions& options) {
+  bool others = false;
+  for (PlanNode& node : nodes) {
+    others |= node.memory_available < node.memory_budget;
+    node.memory_available = std::max(node.memory_available, node.memory_budget);
+  }
+  return others && PlanOver(model, nodes, options, Layers::kInMemory).has_value();
+}
+
 }  // namespace
 
 Result<PlanChoice> MakePlan(const ModelShape& model, const std::vector<PlanNode>& nodes,
                             const PlanOptions& options) {
-  std::vector<PlanNode> willing = nodes;
-  std::erase_if(willing, [](const PlanNode& node) { return !(node.share > 0); });
-  if (!willing.empty() && willing.size() < nodes.size()) {
-    if (auto choice = PlanOver(model, willing, options)) return choice;
-  }
-  return PlanOver(model, nodes, options);
+  auto choice = PlanOverWilling(model, nodes, options, Layers::kInMemory);
+  if (choice || choice.error().code != ErrorCode::kOverloaded ||
+      options.split == wire::Split::kTensor || CouldHold(model, nodes, options))
+    return choice;
+  auto streamed = PlanOverWilling(model, nodes, options, Layers::kFromDisk);
+  if (streamed) return streamed;
+  return Fail(ErrorCode::kOverloaded, "{}{}", choice.error().message, streamed.error().message);
 }
 
 wire::Cause PlanCause(const Error& error, const ModelShape& shape,

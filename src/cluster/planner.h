@@ -73,10 +73,11 @@ struct ModelShape {
   // A layer attends to its last `window` positions, every window_period-th to all; 0: all do.
   uint32_t window = 0;
   uint32_t window_period = 1;
-  uint64_t ops_per_token_layer = 0;  // 2 per multiply-add
-  uint64_t scratch_bytes = 0;        // of each stage
-  uint64_t lead_scratch_bytes = 0;   // of the lead in addition (logits)
-  uint64_t logits_bytes = 0;         // of a shard in addition, when it has the whole vocabulary
+  uint64_t ops_per_token_layer = 0;   // 2 per multiply-add
+  uint64_t scratch_bytes = 0;         // of each stage
+  uint64_t stream_scratch_bytes = 0;  // of one that reads layers from disk in addition
+  uint64_t lead_scratch_bytes = 0;    // of the lead in addition (logits)
+  uint64_t logits_bytes = 0;          // of a shard in addition, when it has the whole vocabulary
 
   uint32_t layers() const { return static_cast<uint32_t>(layer_bytes.size()); }
   bool HasWindow(uint32_t layer) const { return window != 0 && (layer + 1) % window_period != 0; }
@@ -101,6 +102,7 @@ struct PlanNode {
   std::vector<wire::FormatCost> formats = {};  // likewise
   double duty = 1;                             // likewise, above 0
   double rtt_ms = 0;                           // from the planning node; <= 0: unknown
+  double disk_gbps = 0;                        // as in wire::DeviceRecord
   // What it gives of itself, which the speeds count already. 0: it takes no part, but is the last
   // resort; its speeds are then those that it would have.
   double share = 1;
@@ -181,7 +183,8 @@ uint32_t UsersOf(const PlanChoice& choice);
 // Of each kind, for display.
 inline constexpr size_t kMostRivals = 16;
 
-// Devices of no share are used where the others alone cannot hold the model.
+// Devices of no share are used where the others alone cannot hold the model. Where all together
+// could not, whatever else they give up, layers are read from their disks (streaming.h).
 // Errors: kInvalid (no layers, context above the trained one is allowed, kv_type unknown),
 // kOverloaded (nothing fits: needed against available per node and in all, in human units),
 // kNotFound (no nodes).
@@ -215,6 +218,7 @@ struct StageShare {
   uint32_t layer_end = 0;
   bool lead = false;
   std::optional<wire::ShardPlan> shard = {};
+  uint32_t streamed = 0;  // layers that are not held, but for wire::kStreamWindows of them
 };
 uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvPositions& positions,
                      uint8_t kv_type);

@@ -907,4 +907,132 @@ TEST(PlanTest, RefusesPlansThatCannotBe) {
 }
 
 }  // namespace
+PlanNode WithDisk(PlanNode node, double gbps) {
+  node.disk_gbps = gbps;
+  return node;
+}
+
+std::vector<uint32_t> Streamed(const wire::Plan& plan) {
+  std::vector<uint32_t> counts;
+  for (const auto& stage : plan.stages) counts.push_back(stage.streamed);
+  return counts;
+}
+
+TEST(StreamedPlanTest, AModelLargerThanTheMemoryReadsAsFewLayersAsPossible) {
+  const ModelShape shape = Shape(8);  // 900 MiB and more
+  const PlanNode node = WithDisk(Node(1, 600 * kMiB, 10), 1);
+  const PlanChoice choice = Place(shape, {node});
+  ASSERT_EQ(Streamed(choice.plan), std::vector<uint32_t>{6});
+  StageShare share{.layer_end = 8, .lead = true, .streamed = 5};
+  const KvPositions positions =
+      ReservedKv(shape, wire::PagesOf(choice.plan.context), choice.plan.context, 256);
+  EXPECT_GT(StageMemory(shape, share, positions, 0), node.memory_available);
+  // Two windows in memory are no layers: six of 100 MiB come from the disk for each token.
+  EXPECT_NEAR(choice.prediction.decode_tokens_per_second, 1e9 / (6 * 100 * kMiB), 1e-6);
+  ASSERT_EQ(choice.rivals.size(), 1u);
+  EXPECT_EQ(choice.rivals[0].fate, wire::RivalFate::kChosen);
+}
+
+TEST(StreamedPlanTest, ComputingHidesTheDiskAndPromptsReadOnceAChunk) {
+  const ModelShape shape = Shape(8);
+  // The disk is as fast as the memory: what computes takes longer than six of the eight layers.
+  const PlanChoice choice = Place(shape, {WithDisk(Node(1, 600 * kMiB, 1), 1)});
+  const PlanChoice held = Place(shape, {Node(1, 2000 * kMiB, 1)});
+  EXPECT_NEAR(choice.prediction.decode_tokens_per_second, held.prediction.decode_tokens_per_second,
+              1e-9);
+  EXPECT_NEAR(choice.prediction.prefill_tokens_per_second,
+              held.prediction.prefill_tokens_per_second, 1e-9);
+}
+
+TEST(StreamedPlanTest, NothingIsReadWhileAPlanInMemoryExists) {
+  const ModelShape shape = Shape(8);
+  const PlanNode small = WithDisk(Node(1, 600 * kMiB, 100), 50);
+  EXPECT_EQ(Streamed(Place(shape, {small, Node(2, 600 * kMiB, 0.1)}).plan),
+            (std::vector<uint32_t>{0, 0}));
+  // Nor while one would, were the memory not taken by other models.
+  PlanNode busy = small;
+  busy.memory_budget = 2000 * kMiB;
+  const auto refused = MakePlan(shape, {busy}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kOverloaded);
+  EXPECT_EQ(refused.error().message.find("disk"), std::string::npos) << refused.error().message;
+  // Devices that take no part are the last resort before the disk.
+  PlanNode unwilling = Node(2, 2000 * kMiB, 1);
+  unwilling.share = 0;
+  EXPECT_EQ(wire::StreamedLayersOf(Place(shape, {small, unwilling}).plan), 0u);
+}
+
+TEST(StreamedPlanTest, ARefusalSaysWhatTheDiskCannotDoEither) {
+  const auto refused = MakePlan(Shape(8), {Node(1, 600 * kMiB, 10)}, {});
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().message.ends_with(
+      "or ask for a shorter context; no device reads layers from its disk (setting "
+      "stream_models)"))
+      << refused.error().message;
+  const auto tiny = MakePlan(Shape(8), {WithDisk(Node(1, 250 * kMiB, 10), 1)}, {});
+  ASSERT_FALSE(tiny);
+  EXPECT_EQ(tiny.error().code, ErrorCode::kOverloaded);
+  EXPECT_TRUE(tiny.error().message.ends_with(
+      "; even with all layers read from disk one device needs 318.0 MiB"))
+      << tiny.error().message;
+}
+
+TEST(StreamedPlanTest, TheNodeWithTheFasterDiskReadsMore) {
+  const PlanChoice choice = Place(
+      Shape(16), {WithDisk(Node(1, 700 * kMiB, 10), 0.2), WithDisk(Node(2, 700 * kMiB, 10), 2)});
+  ASSERT_EQ(choice.plan.stages.size(), 2u);
+  const bool first = choice.plan.stages[0].node.bytes[0] == 1;
+  const auto streamed = Streamed(choice.plan);
+  EXPECT_LT(streamed[first ? 0 : 1], streamed[first ? 1 : 0]);
+  // One that offers no disk holds what it can.
+  const PlanChoice one =
+      Place(Shape(16), {Node(1, 700 * kMiB, 10), WithDisk(Node(2, 700 * kMiB, 10), 2)});
+  ASSERT_EQ(one.plan.stages.size(), 2u);
+  for (const auto& stage : one.plan.stages) EXPECT_EQ(stage.streamed > 0, stage.node.bytes[0] == 2);
+}
+
+// Of a mixture the experts are not held: windows keep those of two layers, and a token wants an
+// eighth of the others'.
+TEST(StreamedPlanTest, AMixtureReadsTheExpertsThatARowGoesTo) {
+  ModelShape shape = Shape(8);
+  shape.cuts = {.kv_heads = 2, .heads = 8, .vocab = 1000, .experts = 64, .experts_used = 8};
+  shape.layer_parts.assign(8, {.heads = 10 * kMiB, .kv = 10 * kMiB, .experts = 80 * kMiB});
+  shape.layer_decode_bytes.assign(8, 30 * kMiB);
+  const PlanChoice choice = Place(shape, {WithDisk(Node(1, 600 * kMiB, 10), 1)});
+  ASSERT_EQ(Streamed(choice.plan), std::vector<uint32_t>{6});
+  const double read_ms = 6 * 80 * kMiB / 1e6 / 8 * (1 - 2.0 / 6);
+  const double compute_ms = (8 * 30 + 50) * kMiB / 1e6 / 10;
+  EXPECT_NEAR(1000 / choice.prediction.decode_tokens_per_second, read_ms + compute_ms, 0.1);
+}
+
+TEST(StreamedPlanTest, NoOtherCutOfTwoNodesIsFaster) {
+  const ModelShape shape = Shape(7);
+  for (const auto& [disk_a, disk_b] :
+       {std::pair(0.5, 0.5), std::pair(0.3, 3.0), std::pair(2.0, 0.0)}) {
+    const std::vector<PlanNode> nodes = {WithDisk(Node(1, 450 * kMiB, 10), disk_a),
+                                         WithDisk(Node(2, 350 * kMiB, 5), disk_b)};
+    const PlanChoice choice = Place(shape, nodes);
+    double best = 0;
+    for (const size_t lead : {0u, 1u}) {
+      for (uint32_t cut = 1; cut < 7; ++cut) {
+        for (uint32_t a = 0; a <= cut; ++a) {
+          for (uint32_t b = 0; b <= 7 - cut; ++b) {
+            const PlanNode &first = nodes[lead], &second = nodes[1 - lead];
+            if ((a > 0 && first.disk_gbps == 0) || (b > 0 && second.disk_gbps == 0)) continue;
+            wire::Plan plan = choice.plan;
+            plan.stages = {{.node = first.id, .layer_end = cut, .streamed = a},
+                           {.node = second.id, .layer_begin = cut, .layer_end = 7, .streamed = b}};
+            const KvPositions positions = ReservedKv(shape, wire::PagesOf(4096), 4096, plan.chunk);
+            if (StageMemory(shape, {0, cut, true, {}, a}, positions, 0) > first.memory_available ||
+                StageMemory(shape, {cut, 7, false, {}, b}, positions, 0) > second.memory_available)
+              continue;
+            best = std::max(best, Predict(shape, nodes, plan).decode_tokens_per_second);
+          }
+        }
+      }
+    }
+    EXPECT_GE(choice.prediction.decode_tokens_per_second, best * 0.999) << disk_a << " " << disk_b;
+  }
+}
+
 }  // namespace exo::cluster

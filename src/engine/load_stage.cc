@@ -16,7 +16,8 @@ backend::StageSpec SpecOf(const wire::Plan& plan, uint32_t stage, const ModelPar
           .lead = stage == 0,
           .shard = own.shard ? std::optional(ShardOf(*own.shard, *model.config)) : std::nullopt,
           .kv_type = static_cast<kernels::KvType>(plan.kv_type),
-          .chunk = plan.chunk};
+          .chunk = plan.chunk,
+          .streamed = {.layers = wire::StreamedLayers(own), .windows = wire::kStreamWindows}};
 }
 
 // Together the shards must be the model: a sum that lacks leaves is none. And the KV heads of each
@@ -93,7 +94,8 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
     fetched = true;
     progress(done, 2 * total);
   };
-  const auto tensors = TRY(source.Fetch(spec, fetching, cancel));
+  const std::shared_ptr<backend::TensorSource> tensors = TRY(source.Fetch(spec, fetching, cancel));
+  if (!spec.streamed.layers.empty()) spec.streamed.source = tensors;
   const auto packing = [&](uint64_t done, uint64_t total) {
     fetched ? progress(total + done, 2 * total) : progress(done, total);
   };

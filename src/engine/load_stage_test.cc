@@ -4,6 +4,7 @@
 
 #include "backend/devices.h"
 #include "backend/test_model.h"
+#include "base/units.h"
 
 namespace exo::engine {
 namespace {
@@ -85,6 +86,20 @@ TEST_F(LoadStageTest, MoreThanThePlanReservesIsRefusedBeforeAnythingIsFetched) {
         << loaded.error().message;
   }
   EXPECT_EQ(source_.fetches, 0);
+}
+
+// What the plan says of the disk is what the stage does, with the memory that this takes.
+TEST_F(LoadStageTest, LayersThatThePlanReadsFromDiskAreNotHeld) {
+  wire::Plan plan = PlanWith(Need() + 8 * kMiB);  // for what waits to be packed
+  plan.stages[0].streamed = 4;
+  auto loaded = LoadStage(source_, *backend_, plan, 0, [](uint64_t, uint64_t) {}, nullptr);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const backend::StageBytes whole = backend_->Estimate({.config = model_.config,
+                                                        .tensors = model_.tensors,
+                                                        .layer_end = 5,
+                                                        .lead = true,
+                                                        .chunk = 32});
+  EXPECT_LT((*loaded)->compute().weights_bytes(), whole.weights);
 }
 
 TEST_F(LoadStageTest, KvPositionsOfThePlanCount) {

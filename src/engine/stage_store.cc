@@ -13,6 +13,7 @@ StageKey KeyOf(const wire::Plan& plan, uint32_t stage) {
                   .kv_type = plan.kv_type,
                   .chunk = plan.chunk,
                   .shard = plan.stages[stage].shard,
+                  .streamed = plan.stages[stage].streamed,
                   .loss = wire::LossOf(plan)};
   for (const wire::AdapterRef& adapter : plan.adapters) key.adapters.push_back(adapter.file);
   return key;

@@ -31,6 +31,7 @@ struct StageKey {
   uint8_t kv_type = 0;
   uint32_t chunk = 0;
   std::optional<wire::ShardPlan> shard = {};
+  uint32_t streamed = 0;
   std::vector<ModelId> adapters = {};  // in the plan's order, by which steps name them
   wire::WireLoss loss = {};            // of the rows that its sequences were computed from
   friend auto operator<=>(const StageKey&, const StageKey&) = default;

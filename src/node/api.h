@@ -348,6 +348,7 @@ struct PlanDevice {
   uint64_t memory_budget = 0;
   double decode_gbps = 0;
   double prefill_gops = 0;
+  double disk_gbps = 0;  // 0: no layers are read from its disk
   bool guest = false;
 };
 // The way of a row between two stages.

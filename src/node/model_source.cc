@@ -28,6 +28,11 @@ Result<std::shared_ptr<const store::Manifest>> AskManifest(BulkClient& client, c
   return manifest;
 }
 
+// What a stage reads for each token would push everything else out of the system's cache.
+sys::Caching CachingOf(const backend::StageSpec& spec) {
+  return spec.streamed.layers.empty() ? sys::Caching::kKept : sys::Caching::kNone;
+}
+
 class FileSource final : public engine::StageSource {
  public:
   explicit FileSource(std::shared_ptr<const store::ModelFile> file) : file_(std::move(file)) {}
@@ -35,10 +40,10 @@ class FileSource final : public engine::StageSource {
   Result<engine::ModelParts> Describe(const std::atomic<bool>*) override {
     return engine::ModelParts{file_->manifest().config(), file_->manifest().tensors()};
   }
-  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec&,
+  Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
                                                        const engine::Progress&,
                                                        const std::atomic<bool>*) override {
-    return file_->MakeSource();
+    return file_->MakeSource(CachingOf(spec));
   }
   Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(const std::atomic<bool>*) override {
     return model::Tokenizer::Load(file_->manifest().gguf());
@@ -111,7 +116,7 @@ class Puller {
   // After Manifest.
   Result<std::unique_ptr<backend::TensorSource>> Pull(
       const std::vector<const model::TensorRef*>& tensors, const engine::Progress& progress,
-      const std::atomic<bool>* cancel) {
+      const std::atomic<bool>* cancel, sys::Caching caching = sys::Caching::kKept) {
     std::vector<std::unique_ptr<BulkHolder>> holders;
     std::vector<store::TensorHolder*> all;
     for (const auto* members : {&options_.holders, &options_.others}) {
@@ -123,7 +128,7 @@ class Puller {
     }
     // Others can have each tensor as soon as it is here.
     cache_->NoteModel(manifest_, options_.model_name);
-    auto source = cache_->Pull(*manifest_, tensors, all, progress, cancel);
+    auto source = cache_->Pull(*manifest_, tensors, all, progress, cancel, caching);
     if (!source) return source;
     cache_->NoteModel(manifest_, options_.model_name);
     uint64_t bytes = 0;
@@ -156,7 +161,7 @@ class PullSource final : public engine::StageSource {
   Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
                                                        const engine::Progress& progress,
                                                        const std::atomic<bool>* cancel) override {
-    return puller_.Pull(backend::StageTensors(spec), progress, cancel);
+    return puller_.Pull(backend::StageTensors(spec), progress, cancel, CachingOf(spec));
   }
   Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(
       const std::atomic<bool>* cancel) override {

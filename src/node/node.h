@@ -30,6 +30,7 @@ struct NodeOptions {
       memory_limit;           // bytes for weights and KV; unset: what is available, less a reserve
   std::string isa;            // forced instruction set, empty: the best
   bool copy_prepared = true;  // see backend::BackendOptions
+  bool stream_models = true;  // layers that no memory holds are read from this device's disk
   std::string secret;         // cluster secret in text form; empty: the data folder's
   bool loopback = false;      // announce, listen and connect on this machine only
   bool discovery = true;

@@ -283,6 +283,7 @@ class NodeImpl final : public Node,
   void OnMeasured(Result<backend::Speed> speed);
   void PublishSpeed();
   void MeasureFormats();
+  void MeasureDisk();
   void SetCosts(const backend::WorkCosts& costs);
   void LearnSpeed();
   void OnLinkUp(const NodeId& peer);
@@ -482,6 +483,7 @@ class NodeImpl final : public Node,
   std::optional<sys::CpuQuota> quota_;  // that it was measured under
   bool measuring_ = false;
   bool costs_known_ = false;
+  bool disk_known_ = false;
   Time measure_at_{};       // again, when it is quiet then
   Time worked_at_{};        // until when its work was learned from
   Time disturbed_at_{};     // it was not quiet

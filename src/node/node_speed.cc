@@ -1,6 +1,8 @@
 // How fast this device is: measured while it has nothing else to do, and corrected by what it
 // computes for its models.
 #include "base/log.h"
+#include "cluster/partition.h"
+#include "node/disk_speed.h"
 #include "node/known_speed.h"
 #include "node/node_impl.h"
 #include "sys/system.h"
@@ -27,6 +29,8 @@ void NodeImpl::StartMeasuring() {
   const auto costs = KnownCosts(*backend_, *state_);
   costs_known_ = costs.has_value();
   SetCosts(costs.value_or(backend::TypicalCosts()));
+  // Until it is measured: a slow one.
+  if (options_.stream_models) record_.devices[0].disk_gbps = cluster::kUnknownDiskGbps;
   if (const auto known = KnownSpeed(*backend_, *state_, quota_)) {
     speed_.SetMeasured(*known);
     PublishSpeed();
@@ -75,6 +79,33 @@ void NodeImpl::MeasureFormats() {
       });
 }
 
+// Once there is a model to measure it by: the largest, which is the one that may not fit.
+void NodeImpl::MeasureDisk() {
+  if (disk_known_ || !options_.stream_models) return;
+  std::string path;
+  uint64_t most = kLeastMeasuredBytes - 1;
+  for (const auto& file : models_->All()) {
+    if (file->known().bytes <= most) continue;
+    most = file->known().bytes;
+    path = file->known().path;
+  }
+  if (path.empty()) return;
+  const auto publish = [this](double gbps) {
+    record_.devices[0].disk_gbps = gbps;
+    FeedRecord();
+  };
+  disk_known_ = true;
+  if (const auto known = KnownDiskSpeed(path, *state_)) return publish(*known);
+  const auto measured = [publish](const Result<double>& gbps) {
+    if (gbps) return publish(*gbps);
+    LOG(kWarning, "the disk's speed was not measured: {}", gbps.error().message);
+  };
+  disk_known_ = jobs_.Run(
+      Jobs::Class::kIo, path,
+      [path, state = state_](const std::atomic<bool>&) { return MeasureDiskSpeed(path, *state); },
+      measured);
+}
+
 void NodeImpl::SetCosts(const backend::WorkCosts& costs) {
   wire::DeviceRecord& device = record_.devices[0];
   device.layer_bytes = costs.layer_bytes;
@@ -99,6 +130,7 @@ void NodeImpl::LearnSpeed() {
   if (measuring_ || cpu - cpu_seconds_ > kQuietCores * seconds) quiet_since_ = disturbed_at_ = now;
   worked_at_ = now;
   cpu_seconds_ = cpu;
+  MeasureDisk();
   if (now - quiet_since_ < kQuietTime) return;
   quiet_since_ = now;  // the next look is as far away
   if (!costs_known_ && speed_.known().decode_gbps > 0 && now - disturbed_at_ >= kLongQuietTime)

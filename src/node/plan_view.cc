@@ -80,6 +80,7 @@ PlanView MakePlanView(const std::vector<wire::PlannedReplica>& replicas,
                             .memory_budget = node.memory_budget,
                             .decode_gbps = node.decode_gbps,
                             .prefill_gops = node.prefill_gops,
+                            .disk_gbps = node.disk_gbps,
                             .guest = node.guest});
   }
   view.explanation = cluster::DescribeRivals(view.rivals, name_of);

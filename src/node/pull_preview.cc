@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "fetch/remote_reader.h"
 #include "node/vocabulary.h"
+#include "wire/plan.h"
 
 namespace exo::node {
 namespace {
@@ -36,7 +37,8 @@ std::string FittingAlternative(const cluster::ModelShape& shape, const fetch::Re
   std::ranges::sort(smaller, std::greater<>(), &fetch::Alternative::bytes);
   for (const fetch::Alternative& one : smaller) {
     const double factor = static_cast<double>(one.bytes) / static_cast<double>(model.bytes());
-    if (cluster::MakePlan(Scaled(shape, factor), nodes, options))
+    const auto choice = cluster::MakePlan(Scaled(shape, factor), nodes, options);
+    if (choice && wire::StreamedLayersOf(choice->plan) == 0)
       return fmt::format("{} ({})", one.quantization, FormatSize(one.bytes));
   }
   return {};
@@ -68,12 +70,19 @@ std::string DescribeFit(const cluster::ModelShape& shape, const fetch::RemoteMod
                         const cluster::PlanOptions& options) {
   const std::string size = fmt::format("{}: {}", model.name, FormatSize(model.bytes()));
   const auto choice = cluster::MakePlan(shape, nodes, options);
-  if (choice) {
+  if (choice && wire::StreamedLayersOf(choice->plan) == 0) {
     const double speed = choice->prediction.decode_tokens_per_second;
     return speed > 0 ? fmt::format("{}; runs here: about {:.1f} tokens/s", size, speed)
                      : fmt::format("{}; runs here; its speed is still being measured", size);
   }
   const std::string other = FittingAlternative(shape, model, nodes, options);
+  if (choice) {
+    return fmt::format(
+        "{}; larger than the memory here, so that layers would be read from disk "
+        "for each token: about {:.2f} tokens/s{}",
+        size, choice->prediction.decode_tokens_per_second,
+        other.empty() ? "" : fmt::format("; {} would fit", other));
+  }
   return fmt::format("{}; does not run here now: {}{}", size, choice.error().message,
                      other.empty() ? "" : fmt::format("; {} would", other));
 }

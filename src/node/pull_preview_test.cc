@@ -24,7 +24,7 @@ fetch::RemoteModel Remote() {
   return model;
 }
 
-std::string FitIn(uint64_t memory, double decode_gbps) {
+std::string FitIn(uint64_t memory, double decode_gbps, double disk_gbps = 0) {
   const NodeId self{{1}};
   return DescribeFit(Shape(), Remote(),
                      {{.id = self,
@@ -32,7 +32,8 @@ std::string FitIn(uint64_t memory, double decode_gbps) {
                        .memory_available = memory,
                        .memory_budget = memory,
                        .decode_gbps = decode_gbps,
-                       .prefill_gops = 100}},
+                       .prefill_gops = 100,
+                       .disk_gbps = disk_gbps}},
                      {.owner = self, .prefer = self});
 }
 
@@ -46,6 +47,15 @@ TEST(PullPreviewTest, NamesTheLargestQuantizationThatFits) {
   const std::string text = FitIn(700 * kMiB, 11);
   EXPECT_NE(text.find("does not run here now"), std::string::npos) << text;
   EXPECT_TRUE(text.ends_with("Q4_K_M (512.0 MiB) would")) << text;
+}
+
+TEST(PullPreviewTest, SaysHowSlowWhatIsReadFromDiskWouldBe) {
+  const std::string text = FitIn(700 * kMiB, 11, 1);
+  EXPECT_TRUE(
+      text.starts_with("m-Q8_0: 1.0 GiB; larger than the memory here, so that layers would "
+                       "be read from disk for each token: about 1."))
+      << text;
+  EXPECT_TRUE(text.ends_with(" tokens/s; Q4_K_M (512.0 MiB) would fit")) << text;
 }
 
 TEST(PullPreviewTest, NamesNoneWhereNoneFits) {

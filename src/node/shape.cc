@@ -140,6 +140,9 @@ cluster::ModelShape ShapeOf(const store::Manifest& manifest, std::string name,
   shape.ops_per_token_layer = tensors.layers.at(0).OpsPerRow(config.experts.used);
   shape.scratch_bytes = none.scratch;
   shape.lead_scratch_bytes = at_lead.scratch - none.scratch;
+  spec.lead = false;
+  spec.streamed.layers = {0};
+  shape.stream_scratch_bytes = backend.Estimate(spec).scratch - none.scratch;
   return shape;
 }
 

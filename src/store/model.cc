@@ -17,8 +17,9 @@ constexpr uint64_t kSamples = 16;
 
 class FileSource final : public backend::TensorSource {
  public:
-  FileSource(std::vector<OpenedFile> files, std::shared_ptr<const PreparedFile> prepared)
-      : files_(std::move(files)), prepared_(std::move(prepared)) {}
+  FileSource(std::vector<OpenedFile> files, std::shared_ptr<const PreparedFile> prepared,
+             sys::Caching caching)
+      : files_(std::move(files)), prepared_(std::move(prepared)), buffers_(caching) {}
 
   Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
                                           uint64_t bytes) override {
@@ -200,10 +201,10 @@ Result<OpenedFile> ModelFile::OpenPart(size_t index) const {
               parts_[index]);
 }
 
-Result<std::unique_ptr<backend::TensorSource>> ModelFile::MakeSource() const {
+Result<std::unique_ptr<backend::TensorSource>> ModelFile::MakeSource(sys::Caching caching) const {
   std::vector<OpenedFile> files;
   for (size_t i = 0; i < parts_.size(); ++i) files.push_back(TRY(OpenPart(i)));
-  return std::make_unique<FileSource>(std::move(files), OpenPrepared());
+  return std::make_unique<FileSource>(std::move(files), OpenPrepared(), caching);
 }
 
 Result<std::vector<uint8_t>> ModelFile::TensorBytes(std::string_view name, uint64_t offset,

@@ -52,7 +52,8 @@ class ModelFile final {
 
   // Reads the files and offers what is prepared now. Reads give kCorrupt when a file is cut off or
   // changed meanwhile. Errors: kNotFound, kCorrupt (not the files that were hashed), kIo.
-  Result<std::unique_ptr<backend::TensorSource>> MakeSource() const;
+  Result<std::unique_ptr<backend::TensorSource>> MakeSource(
+      sys::Caching caching = sys::Caching::kKept) const;
   // Bytes of one tensor, for a peer that pulls it. Errors: kNotFound, kInvalid (outside the
   // tensor), those of MakeSource.
   Result<std::vector<uint8_t>> TensorBytes(std::string_view name, uint64_t offset,

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "model/gguf_builder.h"
@@ -34,6 +35,19 @@ TEST(ModelFileTest, AFileThatIsCutOffWhileItIsReadIsAnError) {
   EXPECT_EQ(source->Read(Embedding(*file), 0, 4096).error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(file->MakeSource().error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(file->TensorBytes("token_embd.weight", 0, 10).error().code, ErrorCode::kCorrupt);
+}
+
+TEST(ModelFileTest, TheSameBytesComePastTheCache) {
+  const auto file = ModelFile::Open(kTiny).value();
+  const auto kept = file->MakeSource().value();
+  const auto uncached = file->MakeSource(sys::Caching::kNone).value();
+  for (const uint64_t offset : {0u, 4096u, 5000u}) {
+    const auto one = kept->Read(Embedding(*file), offset, 9000);
+    const auto other = uncached->Read(Embedding(*file), offset, 9000);
+    ASSERT_TRUE(one && other);
+    EXPECT_TRUE(std::ranges::equal(*one, *other)) << offset;
+    uncached->Done(Embedding(*file), offset, 9000);
+  }
 }
 
 TEST(ModelFileTest, AFileThatIsOverwrittenWhileItIsReadIsAnError) {

@@ -18,19 +18,25 @@ namespace exo::store {
 
 class ReadBuffers {
  public:
+  explicit ReadBuffers(sys::Caching caching = sys::Caching::kKept) : caching_(caching) {}
+
   // Bytes [offset, offset + bytes) of `tensor`, which begins at `start` of `file`; valid until Done
   // or destruction. Errors: the file's.
   Result<std::span<const std::byte>> Read(const sys::ReadableFile& file, uint64_t start,
                                           const std::string& tensor, uint64_t offset,
                                           uint64_t bytes) {
-    std::vector<std::byte> buffer = Take();
-    // Not resized upward: that would copy, and take up to twice the bytes.
-    if (buffer.capacity() < bytes) buffer = std::vector<std::byte>(bytes);
-    buffer.resize(bytes);
-    TRY(file.Read(start + offset, buffer));
+    sys::AlignedBytes buffer = Take();
+    std::span<const std::byte> piece;
+    if (caching_ == sys::Caching::kNone) {
+      piece = TRY(file.ReadUncached(start + offset, bytes, buffer));
+    } else {
+      const std::span<std::byte> room = buffer.Take(bytes);
+      TRY(file.Read(start + offset, room));
+      piece = room;
+    }
     const MutexLock lock(mutex_);
-    return std::span<const std::byte>(
-        used_.emplace(std::pair(tensor, offset), std::move(buffer))->second);
+    used_.emplace(std::pair(tensor, offset), std::move(buffer));
+    return piece;
   }
   void Done(const std::string& tensor, uint64_t offset) {
     const MutexLock lock(mutex_);
@@ -41,18 +47,18 @@ class ReadBuffers {
   }
 
  private:
-  std::vector<std::byte> Take() {
+  sys::AlignedBytes Take() {
     const MutexLock lock(mutex_);
     if (free_.empty()) return {};
-    std::vector<std::byte> buffer = std::move(free_.back());
+    sys::AlignedBytes buffer = std::move(free_.back());
     free_.pop_back();
     return buffer;
   }
 
+  const sys::Caching caching_;
   Mutex mutex_;
-  std::multimap<std::pair<std::string, uint64_t>, std::vector<std::byte>> used_
-      EXO_GUARDED_BY(mutex_);
-  std::vector<std::vector<std::byte>> free_ EXO_GUARDED_BY(mutex_);
+  std::multimap<std::pair<std::string, uint64_t>, sys::AlignedBytes> used_ EXO_GUARDED_BY(mutex_);
+  std::vector<sys::AlignedBytes> free_ EXO_GUARDED_BY(mutex_);
 };
 
 }  // namespace exo::store

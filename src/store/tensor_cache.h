@@ -46,7 +46,7 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
       const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
       std::span<TensorHolder* const> holders,
       const std::function<void(uint64_t done, uint64_t total)>& progress,
-      const std::atomic<bool>* cancel);
+      const std::atomic<bool>* cancel, sys::Caching caching = sys::Caching::kKept);
 
   // The models whose tensors are all here, and a number that changes with them. Never waits for the
   // disk.

@@ -42,7 +42,8 @@ Result<void> TensorCache::PullFile(const Wanted& wanted, const FetchPiece& fetch
 // Opens a tensor's file for each read: a stage has more tensors than a process may have open files.
 class PulledSource final : public backend::TensorSource {
  public:
-  explicit PulledSource(std::shared_ptr<TensorCache> cache) : cache_(std::move(cache)) {}
+  PulledSource(std::shared_ptr<TensorCache> cache, sys::Caching caching)
+      : cache_(std::move(cache)), buffers_(caching) {}
   ~PulledSource() override { cache_->Release(pins_); }
   PulledSource(const PulledSource&) = delete;
   PulledSource& operator=(const PulledSource&) = delete;
@@ -192,9 +193,9 @@ Result<std::unique_ptr<backend::TensorSource>> TensorCache::Pull(
     const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
     std::span<TensorHolder* const> holders,
     const std::function<void(uint64_t done, uint64_t total)>& progress,
-    const std::atomic<bool>* cancel) {
+    const std::atomic<bool>* cancel, sys::Caching caching) {
   TRY(sys::MakeFolders(folder_));
-  auto source = std::make_unique<PulledSource>(shared_from_this());
+  auto source = std::make_unique<PulledSource>(shared_from_this(), caching);
   TRY(TensorPull(*this, *source, progress, cancel).Run(manifest, tensors, holders));
   return source;
 }

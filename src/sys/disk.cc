@@ -7,8 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <mutex>
+#include <new>
 
+#include "base/units.h"
 #include "sys/files.h"
 #include "sys/path_error.h"
 
@@ -44,7 +48,10 @@ Result<FileStamp> StampOf(const struct stat& info, const std::string& path) {
 class RealFile final : public ReadableFile {
  public:
   RealFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
-  ~RealFile() override { ::close(fd_); }
+  ~RealFile() override {
+    ::close(fd_);
+    if (direct_ >= 0) ::close(direct_);
+  }
   RealFile(const RealFile&) = delete;
   RealFile& operator=(const RealFile&) = delete;
 
@@ -55,6 +62,55 @@ class RealFile final : public ReadableFile {
   const FileStamp& stamp() const override { return stamp_; }
 
   Result<void> Read(uint64_t offset, std::span<std::byte> out) const override {
+    TRY(Fill(offset, out));
+    return CheckUnchanged();
+  }
+
+  Result<std::span<const std::byte>> ReadUncached(uint64_t offset, uint64_t bytes,
+                                                  AlignedBytes& buffer) const override {
+    const uint64_t begin = offset - offset % AlignedBytes::kAlignment;
+    const uint64_t skip = offset - begin, wanted = skip + bytes;
+    const std::span<std::byte> room = buffer.Take(RoundUp(wanted, AlignedBytes::kAlignment));
+    const uint64_t had = TRY(FillDirectly(begin, room));
+    if (had < wanted) {
+      const auto rest = static_cast<off_t>(begin + had);
+      const auto length = static_cast<off_t>(wanted - had);
+      ::posix_fadvise(fd_, rest, length, POSIX_FADV_DONTNEED);
+      TRY(Fill(begin + had, room.subspan(had, wanted - had)));
+      ::posix_fadvise(fd_, rest, length, POSIX_FADV_DONTNEED);
+    }
+    TRY(CheckUnchanged());
+    return room.subspan(skip, bytes);
+  }
+
+ private:
+  // The same open file once more, read past the cache; -1 where the file system has no such thing.
+  int Direct() const {
+    std::call_once(direct_opened_, [this] {
+      char name[32];
+      std::snprintf(name, sizeof(name), "/proc/self/fd/%d", fd_);
+      direct_ = ::open(name, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    });
+    return direct_;
+  }
+
+  // How many bytes came that way: fewer than wanted where it is not possible, and at the end of the
+  // file.
+  Result<uint64_t> FillDirectly(uint64_t offset, std::span<std::byte> out) const {
+    uint64_t had = 0;
+    while (had < out.size() && had % AlignedBytes::kAlignment == 0 && Direct() >= 0) {
+      const ssize_t n =
+          ::pread(Direct(), out.data() + had, out.size() - had, static_cast<off_t>(offset + had));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && errno == EINVAL) break;
+      if (n < 0) return SystemError("read", path_);
+      if (n == 0) break;
+      had += static_cast<uint64_t>(n);
+    }
+    return had;
+  }
+
+  Result<void> Fill(uint64_t offset, std::span<std::byte> out) const {
     while (!out.empty()) {
       const ssize_t n = ::pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
@@ -66,6 +122,10 @@ class RealFile final : public ReadableFile {
       offset += static_cast<uint64_t>(n);
       out = out.subspan(static_cast<size_t>(n));
     }
+    return {};
+  }
+
+  Result<void> CheckUnchanged() const {
     const FileStamp now = TRY(Now());
     // A link more or less, or a rename, also moves changed_ns: the contents are what counts here.
     if (now.bytes != stamp_.bytes || now.modified_ns != stamp_.modified_ns) {
@@ -74,7 +134,6 @@ class RealFile final : public ReadableFile {
     return {};
   }
 
- private:
   Result<FileStamp> Now() const {
     struct stat info{};
     if (::fstat(fd_, &info) != 0) return SystemError("look at", path_);
@@ -84,6 +143,8 @@ class RealFile final : public ReadableFile {
   const int fd_;
   const std::string path_;
   FileStamp stamp_;
+  mutable std::once_flag direct_opened_;
+  mutable int direct_ = -1;
 };
 
 class RealDiskImpl final : public Disk {
@@ -113,6 +174,19 @@ class RealDiskImpl final : public Disk {
 };
 
 }  // namespace
+
+void AlignedBytes::Free::operator()(std::byte* bytes) const {
+  ::operator delete(bytes, std::align_val_t{kAlignment});
+}
+
+std::span<std::byte> AlignedBytes::Take(size_t bytes) {
+  if (size_ < bytes) {
+    bytes_.reset();  // before: never two at once
+    bytes_.reset(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment})));
+    size_ = bytes;
+  }
+  return {bytes_.get(), bytes};
+}
 
 uint64_t DiskBytes(const std::string& path) {
   struct statvfs info{};

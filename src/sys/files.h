@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -24,6 +25,31 @@ struct FileStamp {
   friend bool operator==(const FileStamp&, const FileStamp&) = default;
 };
 
+// Memory that a disk can write to by itself: begins at a page. Grows, and never shrinks.
+class AlignedBytes {
+ public:
+  static constexpr size_t kAlignment = 4096;
+  AlignedBytes() = default;
+  AlignedBytes(AlignedBytes&& other) noexcept { *this = std::move(other); }
+  AlignedBytes& operator=(AlignedBytes&& other) noexcept {
+    bytes_ = std::move(other.bytes_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
+  // So many bytes, whose contents are whatever they are; earlier ones of it are gone.
+  std::span<std::byte> Take(size_t bytes);
+
+ private:
+  struct Free {
+    void operator()(std::byte* bytes) const;
+  };
+  std::unique_ptr<std::byte, Free> bytes_;
+  size_t size_ = 0;
+};
+
+// Whether what is read of a file may stay in the system's memory.
+enum class Caching : uint8_t { kKept, kNone };
+
 // A regular file that is read in place, never mapped: whatever happens to it on disk is an error of
 // a read and no signal. Thread: any.
 class ReadableFile {
@@ -34,6 +60,15 @@ class ReadableFile {
   // Fills `out` from `offset`. Errors: kIo; kCorrupt when the file was cut off or changed since it
   // was opened.
   virtual Result<void> Read(uint64_t offset, std::span<std::byte> out) const = 0;
+  // `bytes` bytes from `offset`, in `buffer`: for what is larger than memory and read again and
+  // again. Where the file system can do that, they come straight from the device; elsewhere the
+  // system's cache is told to drop them. Errors: those of Read.
+  virtual Result<std::span<const std::byte>> ReadUncached(uint64_t offset, uint64_t bytes,
+                                                          AlignedBytes& buffer) const {
+    const std::span<std::byte> room = buffer.Take(bytes);
+    TRY(Read(offset, room));
+    return room;
+  }
 };
 
 // The files of a machine as the store sees them; tests have their own (sys/fake/disk.h). Every call

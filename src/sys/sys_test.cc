@@ -206,6 +206,34 @@ TEST(FileTest, WritesAtomicallyAndReadsBack) {
   EXPECT_EQ(ReadFile(folder.path() + "/none").error().code, ErrorCode::kNotFound);
 }
 
+// On any file system, those without O_DIRECT included.
+TEST(FileTest, ReadsPastTheCacheWhateverTheOffsets) {
+  const TestFolder folder;
+  const std::string path = folder.path() + "/uncached";
+  std::string bytes(300'001, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 + i / 256);
+  ASSERT_TRUE(WriteFileAtomically(path, bytes, 0600));
+  const auto file = RealDisk().Open(path).value();
+  AlignedBytes buffer;
+  for (const auto& [offset, count] : std::vector<std::pair<size_t, size_t>>{{0, 1},
+                                                                            {0, 4096},
+                                                                            {1, 4096},
+                                                                            {4095, 2},
+                                                                            {4096, 200'000},
+                                                                            {12'345, 65'536},
+                                                                            {299'000, 1001},
+                                                                            {300'000, 1},
+                                                                            {0, 300'001}}) {
+    const auto read = file->ReadUncached(offset, count, buffer);
+    ASSERT_TRUE(read.has_value()) << read.error().message;
+    EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(read->data()), read->size()),
+              std::string_view(bytes).substr(offset, count))
+        << offset << "+" << count;
+  }
+  EXPECT_EQ(file->ReadUncached(299'000, 1002, buffer).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(file->ReadUncached(400'000, 10, buffer).error().code, ErrorCode::kCorrupt);
+}
+
 TEST(FileTest, WhatIsHalfWrittenHasNoNameYet) {
   const TestFolder folder;
   const std::string path = folder.path() + "/x";

@@ -51,6 +51,8 @@ class ThreadPool {
   std::chrono::nanoseconds busy() const { return turns_.worked(); }
   // Items finished since start: heartbeats carry it as a sign of progress.
   uint64_t items_done() const { return items_done_.load(std::memory_order_relaxed); }
+  // Work that compute waits for, done by another thread, is progress too.
+  void CountItem() { items_done_.fetch_add(1, std::memory_order_relaxed); }
 
  private:
   using Work = std::function<void(uint32_t, unsigned)>;

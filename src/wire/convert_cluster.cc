@@ -52,7 +52,7 @@ Offset<fb::Device> WriteDevice(Builder& b, const DeviceRecord& value) {
   return fb::CreateDevice(b, static_cast<uint8_t>(value.kind), name, isa, value.cores,
                           value.memory_total, value.memory_budget, value.memory_reserved,
                           value.decode_gbps, value.prefill_gops, value.load, value.layer_bytes,
-                          formats, value.duty);
+                          formats, value.duty, value.disk_gbps);
 }
 void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   // A kind of a newer version is some accelerator.
@@ -68,6 +68,7 @@ void ReadDevice(Reader& r, const fb::Device& from, DeviceRecord& to) {
   r.Finite(from.load(), to.load, "load");
   r.Finite(from.layer_bytes(), to.layer_bytes, "layer_bytes");
   r.Finite(from.duty(), to.duty, "duty");
+  r.Finite(from.disk_gbps(), to.disk_gbps, "disk_gbps");
   r.List(from.formats(), to.formats, "formats", kMaxFormats,
          [&](const fb::FormatCost& one, FormatCost& value) { ReadFormatCost(r, one, value); });
 }

@@ -42,8 +42,8 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
       b, value.stages, kMaxStages, [](Builder& builder, const StagePlan& stage) {
         const auto node = Fb(stage.node);
         if (!stage.shard) {
-          return fb::CreateStagePlan(builder, node, stage.layer_begin, stage.layer_end,
-                                     stage.bytes);
+          return fb::CreateStagePlan(builder, node, stage.layer_begin, stage.layer_end, stage.bytes,
+                                     nullptr, nullptr, nullptr, stage.streamed);
         }
         const ShardPlan& own = *stage.shard;
         const fb::ShardPlan shard(own.kv_begin, own.kv_end, own.ffn_begin, own.ffn_end,
@@ -51,7 +51,7 @@ Offset<fb::Plan> WritePlan(Builder& b, const Plan& value) {
         const fb::ShardRange heads(own.head_begin, own.head_end);
         const fb::ShardRange experts(own.expert_begin, own.expert_end);
         return fb::CreateStagePlan(builder, node, stage.layer_begin, stage.layer_end, stage.bytes,
-                                   &shard, &heads, &experts);
+                                   &shard, &heads, &experts, stage.streamed);
       });
   const auto adapters = WriteAdapters(b, value.adapters);
   const auto draft = WriteDraft(b, value.draft);
@@ -74,6 +74,7 @@ void ReadPlan(Reader& r, const fb::Plan* from, Plan& to) {
            stage.layer_begin = one.layer_begin();
            stage.layer_end = one.layer_end();
            stage.bytes = one.bytes();
+           stage.streamed = one.streamed();
            const fb::ShardPlan* shard = one.shard();
            if (shard == nullptr) return;
            stage.shard = {shard->kv_begin(), shard->kv_end(),      shard->ffn_begin(),

@@ -128,6 +128,8 @@ struct DeviceRecord {
   double layer_bytes = 0;        // a layer takes a row so many bytes of Q4_0 beside its weights
   std::vector<FormatCost> formats = {};  // those that are not listed: as Q4_0
   double duty = 1;  // of the time it computes in decode_gbps; the rest a quota or heat takes
+  // GB/s at which layers come from its disk while they compute. 0: it does not read them so.
+  double disk_gbps = 0;
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;
 };
 
@@ -298,6 +300,8 @@ struct StagePlan {
   uint32_t layer_end = 0;
   uint64_t bytes = 0;  // memory this stage reserves: weights, KV, scratch
   std::optional<ShardPlan> shard = {};
+  // So many of its layers are read from disk for each step (wire/plan.h: IsStreamed).
+  uint32_t streamed = 0;
   friend bool operator==(const StagePlan&, const StagePlan&) = default;
 };
 

@@ -103,6 +103,19 @@ Result<void> CheckNodes(const Plan& plan) {
   return {};
 }
 
+Result<void> CheckStreamed(const Plan& plan) {
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
+    const StagePlan& stage = plan.stages[i];
+    if (stage.streamed == 0) continue;
+    if (stage.shard || stage.streamed > stage.layer_end - stage.layer_begin) {
+      return Fail(
+          ErrorCode::kInvalid, "plan: stage {} reads {} layers from disk, of {} that it has{}", i,
+          stage.streamed, stage.layer_end - stage.layer_begin, stage.shard ? " a part of" : "");
+    }
+  }
+  return {};
+}
+
 Result<void> CheckStages(const Plan& plan) {
   TRY(CheckNodes(plan));
   if (IsSharded(plan)) return CheckShards(plan);
@@ -138,6 +151,8 @@ PlanId ComputePlanId(const Plan& plan) {
   for (const StagePlan& stage : plan.stages) {
     UpdateId(hash, stage.node);
     hash.UpdateU64(stage.layer_begin).UpdateU64(stage.layer_end).UpdateU64(stage.bytes);
+    // Without it a plan has the id that it has for a node that reads no layers from its disk.
+    if (stage.streamed != 0) hash.Update("streamed").UpdateU64(stage.streamed);
     if (const auto& shard = stage.shard) {
       hash.Update("shard").UpdateU64(shard->kv_begin).UpdateU64(shard->kv_end);
       hash.UpdateU64(shard->ffn_begin).UpdateU64(shard->ffn_end);
@@ -176,6 +191,7 @@ PlanId ComputePlanId(const Plan& plan) {
 Result<void> Validate(const Plan& plan) {
   TRY(CheckLimits(plan));
   TRY(CheckStages(plan));
+  TRY(CheckStreamed(plan));
   TRY(CheckAdapters(plan));
   if (ComputePlanId(plan) != plan.id) {
     return Fail(ErrorCode::kInvalid, "plan: id {} is not the hash of its fields", plan.id.Short());
@@ -211,6 +227,25 @@ int StageOf(const Plan& plan, const NodeId& node) {
     if (plan.stages[i].node == node) return static_cast<int>(i);
   }
   return -1;
+}
+
+bool IsStreamed(const LayerSpan& layers, uint32_t streamed, uint32_t layer) {
+  const uint64_t count = layers.end - layers.begin, index = layer - layers.begin;
+  return (index + 1) * streamed / count != index * streamed / count;
+}
+
+std::vector<uint32_t> StreamedLayers(const StagePlan& stage) {
+  std::vector<uint32_t> layers;
+  for (uint32_t i = stage.layer_begin; i < stage.layer_end; ++i) {
+    if (IsStreamed({stage.layer_begin, stage.layer_end}, stage.streamed, i)) layers.push_back(i);
+  }
+  return layers;
+}
+
+uint32_t StreamedLayersOf(const Plan& plan) {
+  uint32_t layers = 0;
+  for (const StagePlan& stage : plan.stages) layers += stage.streamed;
+  return layers;
 }
 
 WireLoss LossOf(const Plan& plan) {

@@ -50,6 +50,21 @@ Result<void> Validate(const Plan& plan);
 // Index of the node's stage, or -1.
 int StageOf(const Plan& plan, const NodeId& node);
 
+// Where a stage has no memory for all of its layers, some are held and the others read from its
+// disk for each step, into windows for so many layers: one computes while the next one is read.
+inline constexpr uint32_t kStreamWindows = 2;
+struct LayerSpan {
+  uint32_t begin = 0;  // [begin, end), not empty
+  uint32_t end = 0;
+};
+// Whether a layer of the span is read, where so many are: they are spread evenly, so that the disk
+// is at work while those between them compute.
+bool IsStreamed(const LayerSpan& layers, uint32_t streamed, uint32_t layer);
+// All of a stage's, ascending.
+std::vector<uint32_t> StreamedLayers(const StagePlan& stage);
+// How many the whole plan has.
+uint32_t StreamedLayersOf(const Plan& plan);
+
 // Whether its stages are shards of a tensor split.
 inline bool IsSharded(const Plan& plan) {
   return !plan.stages.empty() && plan.stages[0].shard.has_value();

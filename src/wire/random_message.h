@@ -88,7 +88,7 @@ class RandomMessage {
   void Fill(FormatCost& v) { All(v.format, v.decode, v.prefill); }
   void Fill(DeviceRecord& v) {
     All(v.kind, v.name, v.isa, v.cores, v.memory_total, v.memory_budget, v.memory_reserved,
-        v.decode_gbps, v.prefill_gops, v.load, v.layer_bytes, v.formats, v.duty);
+        v.decode_gbps, v.prefill_gops, v.load, v.layer_bytes, v.formats, v.duty, v.disk_gbps);
   }
   void Fill(PowerSource& v) { FillEnum(v, PowerSource::kBattery); }
   void Fill(Heat& v) { FillEnum(v, Heat::kHot); }
@@ -128,7 +128,7 @@ class RandomMessage {
     All(v.kv_begin, v.kv_end, v.ffn_begin, v.ffn_end, v.vocab_begin, v.vocab_end, v.head_begin,
         v.head_end, v.expert_begin, v.expert_end);
   }
-  void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard); }
+  void Fill(StagePlan& v) { All(v.node, v.layer_begin, v.layer_end, v.bytes, v.shard, v.streamed); }
   void Fill(Plan& v) {
     All(v.id, v.model, v.model_name, v.owner, v.term, v.nonce, v.stages, v.layers, v.context,
         v.kv_pages, v.chunk, v.kv_type, v.adapters, v.draft, v.codec);

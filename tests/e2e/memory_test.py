@@ -63,7 +63,8 @@ def test_three_small_nodes_hold_what_one_cannot(exo):
         secret = subprocess.run([exo, "secret", "--new"], capture_output=True, text=True, check=True).stdout.strip()
         for i in range(3):
             groups.append(MemoryGroup(f"exo-{os.getpid()}-{i}"))
-            nodes.append(Node(exo, folder, secret, f"small{i + 1}", "--threads", "1", prefix=groups[i].prefix))
+            nodes.append(Node(exo, folder, secret, f"small{i + 1}", "--threads", "1", prefix=groups[i].prefix,
+                              environment={"EXO_STREAM_MODELS": "false"}))
             if i == 0:
                 nodes[0].started(60)
                 status, added = nodes[0].api.post("/v1/internal/models", {"path": model})

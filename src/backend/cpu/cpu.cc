@@ -9,6 +9,7 @@
 #include "backend/cpu/shard.h"
 #include "backend/cpu/stage.h"
 #include "backend/cpu/weights.h"
+#include "base/check.h"
 #include "base/units.h"
 #include "kernels/float_mode.h"
 #include "kernels/numerics.h"
@@ -94,7 +95,7 @@ class CpuBackend final : public Backend {
             .kv_per_position = KvBytesPerPosition(spec, /*windowed=*/false),
             .windowed_kv_per_position = KvBytesPerPosition(spec, /*windowed=*/true),
             .scratch = ScratchBytes(kernels_, spec, shard ? shard->max_parts : 0) +
-                       AdapterScratchBytes(kernels_, spec)};
+                       AdapterScratchBytes(kernels_, spec) + StreamScratchBytes(spec)};
   }
 
   Result<std::unique_ptr<StageCompute>> Load(
@@ -102,6 +103,7 @@ class CpuBackend final : public Backend {
       const std::function<void(uint64_t, uint64_t)>& progress,
       const std::atomic<bool>* cancel) override {
     kernels::SetFloatMode();
+    CHECK(!spec.shard || spec.streamed.layers.empty());
     const SpeedMeter::Work work(meter_);
     if (!spec.shard) {
       StageWeights weights =

@@ -118,6 +118,15 @@ Result<std::unique_ptr<StageCompute>> CpuStage::Make(const kernels::Kernels& ker
       new CpuStage(kernels, pool, meter, spec, sums, std::move(weights)));
   TRY(stage->AllocateScratch());
   TRY(stage->AllocateAdapterScratch());
+  if (!spec.streamed.layers.empty()) {
+    CHECK(spec.streamed.source != nullptr);
+    if (spec.config->experts.count != 0) {
+      stage->experts_ = std::make_unique<ExpertCache>(kernels, pool, stage->spec_, stage->weights_);
+    } else {
+      stage->stream_ =
+          std::make_unique<LayerStream>(kernels, pool, *spec.streamed.source, stage->weights_);
+    }
+  }
   if (copy_prepared) stage->resident_ = std::make_unique<ResidentCopy>(kernels, stage->weights_);
   return stage;
 }

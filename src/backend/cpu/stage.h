@@ -12,6 +12,8 @@
 
 #include "backend/backend.h"
 #include "backend/buffer.h"
+#include "backend/cpu/expert_cache.h"
+#include "backend/cpu/layer_stream.h"
 #include "backend/cpu/resident_copy.h"
 #include "backend/cpu/routing.h"
 #include "backend/cpu/step_size.h"
@@ -184,7 +186,10 @@ class CpuStage final : public StageCompute {
   // The block of a mixture on the rows of kNormed: kBlock.
   Result<void> MixtureBlock(const LayerWeights& layer, size_t rows);
   // Routes the rows and computes the results of the experts here, by slot: kExpertOut.
-  void RunExperts(const LayerWeights& layer, size_t rows);
+  // Errors: those of reading experts that are not held.
+  Result<void> RunExperts(const LayerWeights& layer, size_t rows);
+  // The experts here that have slots, ascending.
+  std::vector<uint32_t> ChosenExperts() const;
   // out [rows][width] = the weighted results of all experts of each row.
   void MixExperts(size_t rows, float* out);
   // Prepares the rows of kNormed for the shared expert's gate and up.
@@ -267,6 +272,8 @@ class CpuStage final : public StageCompute {
   const StepSize size_;
   StageWeights weights_;
   std::unique_ptr<ResidentCopy> resident_;  // null: prepared matrices stay mapped
+  std::unique_ptr<LayerStream> stream_;     // null: all layers are held, or it is a mixture
+  std::unique_ptr<ExpertCache> experts_;    // of a mixture; null: all experts are held
   uint64_t weights_bytes_ = 0;
   uint32_t group_ = 0;       // query heads of a KV head, of the whole model
   uint32_t first_head_ = 0;  // where the first query head here stands in its group

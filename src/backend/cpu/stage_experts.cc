@@ -11,9 +11,21 @@ using kernels::ActivationKind;
 
 static_assert(model::kMaxExpertsUsed <= kernels::kMaxMixed);
 
-void CpuStage::RunExperts(const LayerWeights& layer, size_t rows) {
+std::vector<uint32_t> CpuStage::ChosenExperts() const {
+  std::vector<uint32_t> chosen;
+  for (size_t expert = expert_begin(); expert < expert_end(); ++expert) {
+    if (routing_.SlotsOf(expert) > 0) chosen.push_back(static_cast<uint32_t>(expert));
+  }
+  return chosen;
+}
+
+Result<void> CpuStage::RunExperts(const LayerWeights& layer, size_t rows) {
   Route(layer, rows);
-  if (expert_begin() == expert_end()) return;
+  if (expert_begin() == expert_end()) return {};
+  if (experts_ != nullptr) {
+    const auto index = static_cast<size_t>(&layer - weights_.layers.data());
+    TRY(experts_->Acquire(index, ChosenExperts(), cancel_));
+  }
   const size_t width = config_.width;
   const size_t ffn = config_.experts.width;
   float* gate = At(Scratch::kGate);
@@ -34,6 +46,7 @@ void CpuStage::RunExperts(const LayerWeights& layer, size_t rows) {
     return gate + slot * ffn;
   });
   MatMulExperts(std::array{ExpertProduct{&layer.down_exps, results}});
+  return {};
 }
 
 void CpuStage::MixExperts(size_t rows, float* out) {

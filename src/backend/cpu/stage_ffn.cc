@@ -73,7 +73,7 @@ void CpuStage::Dense(const LayerWeights& layer, const RowInput& x, size_t rows, 
 }
 
 Result<void> CpuStage::MixtureBlock(const LayerWeights& layer, size_t rows) {
-  RunExperts(layer, rows);
+  TRY(RunExperts(layer, rows));
   if (sharded()) {
     TRY(SumMixture(layer, rows));
   } else {

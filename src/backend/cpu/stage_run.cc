@@ -191,8 +191,10 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
     sequence.defined = std::min(sequence.defined, segment.first);
   }
   for (size_t layer = 0; layer < weights_.layers.size(); ++layer) {
+    if (stream_ != nullptr) TRY(stream_->Acquire(layer, cancel_));
     TRY(AttentionBlock(layer, rows, hidden.data()));
     TRY(FeedForwardBlock(weights_.layers[layer], rows, hidden.data()));
+    if (stream_ != nullptr) stream_->Release();
     if (cancelled()) return Fail(ErrorCode::kCancelled, "the step was canceled");
   }
   for (size_t row = 0; row < rows; ++row)
@@ -202,7 +204,8 @@ Result<void> CpuStage::RunLayers(std::span<const Segment> segments, std::span<fl
     Sequence& sequence = sequences_.at(segment.sequence);
     if (sequence.defined == segment.first) sequence.defined = sequence.length;
   }
-  work.Done(size_.OfLayers(segments, *meter_.costs()));
+  // The time of a disk says nothing about the device's own speed.
+  if (spec_.streamed.layers.empty()) work.Done(size_.OfLayers(segments, *meter_.costs()));
   return {};
 }
 

@@ -461,6 +461,199 @@ TEST_F(StageTest, CancellingALoadEndsIt) {
   EXPECT_EQ(stage.error().code, ErrorCode::kCancelled);
 }
 
+// A source of which reads can be counted and made to fail.
+class CountedSource final : public TensorSource {
+ public:
+  explicit CountedSource(TensorSource& source) : source_(source) {}
+  Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
+                                          uint64_t bytes) override {
+    if (broken.load()) return Fail(ErrorCode::kIo, "cannot read {}", tensor.name);
+    return source_.Read(tensor, offset, bytes);
+  }
+  void Done(const model::TensorRef& tensor, uint64_t, uint64_t) override {
+    if (!tensor.vector && tensor.name.starts_with("blk.")) ++done;
+  }
+
+  std::atomic<bool> broken{false};
+  std::atomic<int> done{0};  // matrices of layers, each of which is small enough to be read at once
+
+ private:
+  TensorSource& source_;
+};
+
+class StreamedStageTest : public StageTest {
+ protected:
+  // A stage of all of the model's layers that reads these of them.
+  Result<std::unique_ptr<StageCompute>> Stream(TestModel& model, std::vector<uint32_t> layers,
+                                               uint32_t windows = 2) {
+    source_ = std::make_shared<CountedSource>(model.source);
+    StageSpec spec = SpecOf(0, 5, true);
+    spec.config = model.config;
+    spec.tensors = model.tensors;
+    spec.streamed = {.layers = std::move(layers), .windows = windows, .source = source_};
+    spec_ = spec;
+    return backend_->Load(spec, *source_, {}, nullptr);
+  }
+  // Logits of a prompt of two chunks and of some tokens behind it, in turns with another
+  // sequence.
+  std::vector<float> Answer() {
+    std::vector<float> all;
+    const auto tokens = Prompt(70);
+    for (const SequenceId id : {1, 2}) {
+      EXPECT_TRUE(stage_->Open(id, 256));
+      const auto logits = Fill(id, tokens);
+      EXPECT_TRUE(logits.has_value());
+      if (logits) all.insert(all.end(), logits->begin(), logits->end());
+    }
+    for (uint32_t at = 70; at < 74; ++at) {
+      for (const SequenceId id : {1, 2}) {
+        const TokenId token = static_cast<TokenId>(at * id % 300);
+        const auto logits = Run(id, at, std::span(&token, 1), 1);
+        EXPECT_TRUE(logits.has_value());
+        if (logits) all.insert(all.end(), logits->begin(), logits->end());
+      }
+    }
+    for (const SequenceId id : {1, 2}) stage_->Close(id);
+    return all;
+  }
+  void Resident(TestModel& model) {
+    StageSpec spec = SpecOf(0, 5, true);
+    spec.config = model.config;
+    spec.tensors = model.tensors;
+    stage_ = *backend_->Load(spec, model.source, {}, nullptr);
+  }
+
+  std::shared_ptr<CountedSource> source_;
+  StageSpec spec_;
+};
+
+TEST_F(StreamedStageTest, GivesTheBitsOfOneThatHoldsAllLayers) {
+  struct Case {
+    DType matrices, output;
+    Kind kind;
+  };
+  for (const Case& one :
+       {Case{DType::kQ4_0, DType::kQ8_0, Kind::kLlama},
+        Case{DType::kQ4_K, DType::kQ6_K, Kind::kQwen}, Case{DType::kF16, DType::kF32, Kind::kLlama},
+        Case{DType::kIQ4_XS, DType::kBF16, Kind::kGemma},
+        Case{DType::kQ8_0, DType::kQ5_1, Kind::kExperts},
+        Case{DType::kQ4_1, DType::kMXFP4, Kind::kSharedExpert}}) {
+    TestModel model(one.matrices, one.output, one.kind);
+    Resident(model);
+    const auto expected = Answer();
+    ASSERT_FALSE(expected.empty());
+    for (const auto& [layers, windows] : {std::pair(std::vector<uint32_t>{1, 3}, 3u),
+                                          std::pair(std::vector<uint32_t>{0, 1, 2, 3, 4}, 2u)}) {
+      auto stage = Stream(model, layers, windows);
+      ASSERT_TRUE(stage.has_value()) << stage.error().message;
+      stage_ = std::move(*stage);
+      EXPECT_TRUE(SameBits(Answer(), expected))
+          << static_cast<int>(one.kind) << ", " << layers.size() << " layers, " << windows;
+    }
+    stage_.reset();  // it reads on
+  }
+}
+
+TEST_F(StreamedStageTest, TakesTheMemoryOfItsWindowsAndNoMore) {
+  const auto weights = [&](std::vector<uint32_t> layers) {
+    StageSpec spec = SpecOf(0, 5, true);
+    spec.streamed.layers = std::move(layers);
+    return backend_->Estimate(spec).weights;
+  };
+  const uint64_t all = weights({});
+  const StageSpec empty = SpecOf(0, 0, true), one = SpecOf(0, 1, true);
+  const uint64_t layer = backend_->Estimate(one).weights - backend_->Estimate(empty).weights;
+  // The norms of a layer stay, and a window begins at a multiple of 64 bytes.
+  EXPECT_NEAR(static_cast<double>(all - weights({0, 1, 2, 3, 4})), 3.0 * static_cast<double>(layer),
+              0.02 * static_cast<double>(layer));
+  auto stage = Stream(model_, {0, 1, 2, 3, 4});
+  ASSERT_TRUE(stage.has_value());
+  EXPECT_EQ((*stage)->weights_bytes(), weights({0, 1, 2, 3, 4}));
+}
+
+TEST_F(StreamedStageTest, ReadsTheNextStepsLayersWhileNobodyAsks) {
+  auto stage = Stream(model_, {0, 1, 2, 3, 4}, 3);
+  ASSERT_TRUE(stage.has_value());
+  stage_ = std::move(*stage);
+  constexpr int kMatrices = 7;  // of a layer
+  const auto wait_for = [&](int matrices) {
+    while (source_->done.load() < matrices) std::this_thread::yield();
+  };
+  wait_for(3 * kMatrices);
+  ASSERT_TRUE(stage_->Open(1, 64));
+  ASSERT_TRUE(Run(1, 0, Prompt(1), 1));
+  // Five layers more, and again three at hand.
+  wait_for(8 * kMatrices);
+  ASSERT_TRUE(Run(1, 1, Prompt(1), 1));
+  wait_for(13 * kMatrices);
+  EXPECT_EQ(source_->done.load(), 13 * kMatrices);
+}
+
+// Two windows hold the experts of two of the five layers: those that are asked for again stay.
+TEST_F(StreamedStageTest, ExpertsThatAreUsedStayAndOthersAreRead) {
+  TestModel model(DType::kQ4_0, DType::kQ8_0, Kind::kExperts);
+  auto stage = Stream(model, {0, 1, 2, 3, 4});
+  ASSERT_TRUE(stage.has_value());
+  stage_ = std::move(*stage);
+  ASSERT_TRUE(stage_->Open(1, 256));
+  const int loaded = source_->done.load();
+  ASSERT_TRUE(Run(1, 0, Prompt(1), 1));
+  const int first = source_->done.load() - loaded;
+  EXPECT_EQ(first, 5 * 2 * 3) << "two experts of three matrices in each layer";
+  // The same token at the same position: nothing new is needed, twelve slots hold its ten.
+  ASSERT_TRUE(stage_->Truncate(1, 0));
+  ASSERT_TRUE(Run(1, 0, Prompt(1), 1));
+  EXPECT_EQ(source_->done.load() - loaded, first);
+  // A prompt wants all six of each layer.
+  ASSERT_TRUE(Run(1, 1, Prompt(60), 1));
+  EXPECT_GT(source_->done.load() - loaded, 2 * first);
+  stage_.reset();  // before its model
+}
+
+TEST_F(StreamedStageTest, ExpertsThatCannotBeReadAreTriedAgain) {
+  TestModel model(DType::kQ4_0, DType::kQ8_0, Kind::kSharedExpert);
+  Resident(model);
+  const auto expected = Answer();
+  auto stage = Stream(model, {0, 1, 2, 3, 4});
+  ASSERT_TRUE(stage.has_value());
+  stage_ = std::move(*stage);
+  ASSERT_TRUE(stage_->Open(9, 64));
+  source_->broken.store(true);
+  EXPECT_EQ(Run(9, 0, Prompt(3), 1).error().code, ErrorCode::kIo);
+  source_->broken.store(false);
+  EXPECT_TRUE(SameBits(Answer(), expected));
+  stage_.reset();  // before its model
+}
+
+TEST_F(StreamedStageTest, BeginsAnewAfterAStepThatWasCancelled) {
+  Resident(model_);
+  const auto expected = Answer();
+  auto stage = Stream(model_, {0, 2, 3});
+  ASSERT_TRUE(stage.has_value());
+  stage_ = std::move(*stage);
+  const std::atomic<bool> cancel{true};
+  ASSERT_TRUE(stage_->Open(9, 64));
+  EXPECT_EQ(Run(9, 0, Prompt(3), 1, Wanted::kLogits, &cancel).error().code, ErrorCode::kCancelled);
+  EXPECT_TRUE(SameBits(Answer(), expected));
+}
+
+TEST_F(StreamedStageTest, AnErrorOfTheDiskEndsTheStepAndNotTheStage) {
+  Resident(model_);
+  const auto expected = Answer();
+  auto stage = Stream(model_, {0, 1, 2, 3, 4});
+  ASSERT_TRUE(stage.has_value());
+  stage_ = std::move(*stage);
+  source_->broken.store(true);
+  ASSERT_TRUE(stage_->Open(9, 64));
+  for (int i = 0; i < 2; ++i) {
+    const auto failed = Run(9, 0, Prompt(3), 1);
+    ASSERT_FALSE(failed.has_value());
+    EXPECT_EQ(failed.error().code, ErrorCode::kIo);
+  }
+  source_->broken.store(false);
+  EXPECT_TRUE(SameBits(Answer(), expected));
+}
+
 TEST(KvTypeTest, HeadsWithoutWholeBlocksKeepF16) {
   EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 80), kernels::KvType::kF16);
   EXPECT_EQ(kernels::KvTypeFor(kernels::KvType::kQ8_0, 96), kernels::KvType::kQ8_0);

@@ -1,12 +1,9 @@
 #include "backend/cpu/weights.h"
 
 #include <algorithm>
-#include <deque>
-#include <thread>
+#include <set>
 
 #include "base/check.h"
-#include "base/mutex.h"
-#include "base/thread.h"
 #include "base/units.h"
 #include "tensor/dequantize.h"
 
@@ -19,100 +16,10 @@ using model::TensorRef;
 // millisecond, since a compute job of an answer beside the load may have to
 // wait for it.
 constexpr uint64_t kItemBytes = 256u << 10;
-// What is read at once and packed as one job: enough items for all threads,
-// little enough that pages are dropped early.
-constexpr uint64_t kWindowBytes = 2u << 20;
-// Windows read ahead of packing.
-constexpr size_t kReadAhead = 2;
-// Where a tensor may begin.
-constexpr uint64_t kAlignment = 64;
 
 std::unexpected<Error> CancelledError() {
   return Fail(ErrorCode::kCancelled, "loading was canceled");
 }
-
-// Panels [first, first + count) of matrix `index` of a tensor, and where they
-// go.
-struct Window {
-  const TensorRef* tensor;
-  uint64_t index;
-  size_t first;
-  size_t count;
-  std::byte* packed;
-
-  uint64_t rows() const {
-    return std::min<uint64_t>(count * kernels::kPanelRows,
-                              tensor->rows - first * kernels::kPanelRows);
-  }
-  // Where its bytes begin in the tensor.
-  uint64_t offset(uint64_t row_bytes) const {
-    return (index * tensor->rows + first * kernels::kPanelRows) * row_bytes;
-  }
-};
-
-// Reads windows in order on a thread of its own, kReadAhead ahead of who packs
-// them.
-class WindowReader {
- public:
-  WindowReader(TensorSource& source, const std::vector<Window>& windows)
-      : source_(source), windows_(windows), thread_(StartThread([this] { Main(); })) {}
-  // At most the time of one read.
-  ~WindowReader() {
-    {
-      const MutexLock lock(mutex_);
-      stop_ = true;
-    }
-    changed_.NotifyAll();
-    thread_.join();
-  }
-
-  // The next window's bytes. Errors: those of the source, kCancelled.
-  Result<std::span<const std::byte>> Next(const std::atomic<bool>* cancel) {
-    const MutexLock lock(mutex_);
-    while (ready_.empty()) {
-      if (cancel != nullptr && cancel->load()) return CancelledError();
-      changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
-    }
-    auto bytes = std::move(ready_.front());
-    ready_.pop_front();
-    changed_.NotifyAll();
-    return bytes;
-  }
-
- private:
-  using Bytes = Result<std::span<const std::byte>>;
-
-  Bytes Read(const Window& window) {
-    const TensorRef& tensor = *window.tensor;
-    const uint64_t row_bytes = TRY(tensor::RowBytes(tensor.type, tensor.cols));
-    return source_.Read(tensor, window.offset(row_bytes), window.rows() * row_bytes);
-  }
-  void Main() {
-    for (const Window& window : windows_) {
-      {
-        const MutexLock lock(mutex_);
-        while (!stop_ && ready_.size() >= kReadAhead) changed_.Wait(mutex_);
-        if (stop_) return;
-      }
-      Bytes bytes = Read(window);
-      const bool failed = !bytes;
-      {
-        const MutexLock lock(mutex_);
-        ready_.push_back(std::move(bytes));
-      }
-      changed_.NotifyAll();
-      if (failed) return;
-    }
-  }
-
-  TensorSource& source_;
-  const std::vector<Window>& windows_;
-  Mutex mutex_;
-  CondVar changed_;
-  std::deque<Bytes> ready_ EXO_GUARDED_BY(mutex_);
-  bool stop_ EXO_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
-};
 
 class Loader {
  public:
@@ -136,7 +43,13 @@ class Loader {
     const size_t matrix_bytes = kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols);
     Matrices matrices;
     const std::byte* data = nullptr;
-    const auto prepared = source_.FindPacked(tensor, kernels_.layout());
+    if (unheld_.contains(&tensor) && streamed_ == nullptr) {
+      for (uint64_t i = 0; i < tensor.count; ++i)
+        matrices.weights.push_back({.type = tensor.type, .rows = tensor.rows, .cols = tensor.cols});
+      return matrices;
+    }
+    // Where memory is short, pages of a mapping come and go as the system likes.
+    const auto prepared = may_map_ ? source_.FindPacked(tensor, kernels_.layout()) : std::nullopt;
     if (prepared && prepared->bytes.size() == tensor.count * matrix_bytes) {
       data = prepared->bytes.data();
       matrices.owner = prepared->owner;
@@ -145,7 +58,9 @@ class Loader {
     } else {
       std::byte* own = TRY(Take(tensor.count * matrix_bytes));
       data = own;
-      for (uint64_t i = 0; i < tensor.count; ++i) PlanMatrix(tensor, i, own + i * matrix_bytes);
+      std::vector<Window>& windows = streamed_ != nullptr ? streamed_->windows : windows_;
+      for (uint64_t i = 0; i < tensor.count; ++i)
+        PlanMatrix(kernels_, tensor, i, own + i * matrix_bytes, windows);
     }
     for (uint64_t i = 0; i < tensor.count; ++i) {
       matrices.weights.push_back({.type = tensor.type,
@@ -174,6 +89,7 @@ class Loader {
     const auto bytes = TRY(source_.Read(tensor, 0, tensor.bytes));
     Vector values(tensor.rows * tensor.cols);
     tensor::DequantizeRow(tensor.type, bytes.data(), values.size(), values.data());
+    source_.Done(tensor, 0, tensor.bytes);
     Progress(tensor.bytes);
     return values;
   }
@@ -182,11 +98,24 @@ class Loader {
     return LoadVector(*tensor);
   }
 
-  // Reads and packs what was planned. Reading, which may wait for a disk, is a
-  // thread of its own: it never holds the workers, and one window is read while
-  // another is packed.
+  // From here to null, matrices are those of a layer that is not held: planned in `layer`, packed
+  // to `window` by others.
+  void Stream(StreamedLayer* layer, std::byte* window) {
+    streamed_ = layer;
+    window_ = window;
+  }
+  // Of a stage that streams layers: these have no data, but those that Stream plans. Nothing that
+  // the source has prepared is used where it lies.
+  void LeaveOut(std::set<const TensorRef*> matrices) {
+    unheld_ = std::move(matrices);
+    may_map_ = false;
+  }
+
+  // Reads and packs what was planned.
   Result<void> PackAll() {
-    WindowReader reader(source_, windows_);
+    WindowReader reader(source_, [this, at = size_t{0}]() mutable {
+      return at < windows_.size() ? &windows_[at++] : nullptr;
+    });
     for (const Window& window : windows_) {
       const auto bytes = reader.Next(cancel_);
       if (!bytes) return std::unexpected(bytes.error());
@@ -202,26 +131,13 @@ class Loader {
   // The next bytes of the memory, which is only mapped when something is
   // packed.
   Result<std::byte*> Take(uint64_t bytes) {
+    if (streamed_ != nullptr)
+      return std::exchange(window_, window_ + RoundUp(bytes, kMatrixAlignment));
     if (memory_.size() == 0) memory_ = TRY(Buffer::Allocate(packed_));
     CHECK_LE(taken_ + bytes, memory_.size());
     std::byte* at = memory_.data() + taken_;
-    taken_ += RoundUp(bytes, kAlignment);
+    taken_ += RoundUp(bytes, kMatrixAlignment);
     return at;
-  }
-
-  // Plans the windows of matrix `index` of a tensor, packed to `packed`.
-  void PlanMatrix(const TensorRef& tensor, uint64_t index, std::byte* packed) {
-    const size_t panels = (tensor.rows + kernels::kPanelRows - 1) / kernels::kPanelRows;
-    const size_t panel_bytes = kernels_.PackedBytes(tensor.type, kernels::kPanelRows, tensor.cols);
-    CHECK_EQ(panels * panel_bytes, kernels_.PackedBytes(tensor.type, tensor.rows, tensor.cols));
-    const size_t per_window = std::max<size_t>(1, kWindowBytes / panel_bytes);
-    for (size_t first = 0; first < panels; first += per_window) {
-      windows_.push_back({.tensor = &tensor,
-                          .index = index,
-                          .first = first,
-                          .count = std::min(per_window, panels - first),
-                          .packed = packed + first * panel_bytes});
-    }
   }
 
   // A background job of the pool: an answer of another model goes first.
@@ -233,10 +149,7 @@ class Loader {
     const auto items = static_cast<uint32_t>((window.count + per_item - 1) / per_item);
     const auto pack = [&](uint32_t item, unsigned) {
       const size_t skip = item * per_item;
-      kernels_.Pack(tensor.type, tensor.rows, tensor.cols, window.first + skip,
-                    std::min(per_item, window.count - skip),
-                    bytes.data() + skip * kernels::kPanelRows * row_bytes,
-                    window.packed + skip * panel_bytes);
+      PackPanels(kernels_, window, bytes, skip, std::min(per_item, window.count - skip));
     };
     if (!pool_.RunBackground(items, pack, cancel_)) return CancelledError();
     source_.Done(tensor, window.offset(row_bytes), bytes.size());
@@ -259,6 +172,10 @@ class Loader {
   const std::function<void(uint64_t, uint64_t)>& progress_;
   const std::atomic<bool>* cancel_;
   std::vector<Window> windows_;
+  std::set<const TensorRef*> unheld_;
+  bool may_map_ = true;
+  StreamedLayer* streamed_ = nullptr;
+  std::byte* window_ = nullptr;  // where its next matrix goes
   uint64_t done_ = 0;
   const std::atomic<bool>* broken_ = nullptr;
 };
@@ -309,12 +226,68 @@ uint64_t PackedBytes(const kernels::Kernels& kernels, const TensorRef& tensor) {
                        : kernels.PackedBytes(tensor.type, tensor.rows, tensor.cols);
 }
 
+// The matrices of a streamed layer that it does not hold: of a mixture, those of its experts.
+std::vector<const TensorRef*> StreamedMatrices(const StageSpec& spec, uint32_t layer) {
+  const model::LayerTensors& tensors = spec.tensors->layers[layer];
+  std::vector<const TensorRef*> matrices;
+  for (const TensorRef* tensor : tensors.All()) {
+    const bool of_experts =
+        tensors.gate_exps && (tensor == &*tensors.gate_exps || tensor == &*tensors.up_exps ||
+                              tensor == &*tensors.down_exps);
+    if (!tensor->vector && (of_experts || !tensors.gate_exps)) matrices.push_back(tensor);
+  }
+  return matrices;
+}
+
+std::set<const TensorRef*> StreamedMatrices(const StageSpec& spec) {
+  std::set<const TensorRef*> all;
+  for (const uint32_t layer : spec.streamed.layers) {
+    const auto own = StreamedMatrices(spec, layer);
+    all.insert(own.begin(), own.end());
+  }
+  return all;
+}
+
+uint64_t AlignedBytesOf(const kernels::Kernels& kernels, const TensorRef& tensor) {
+  return tensor.count * RoundUp(PackedBytes(kernels, tensor), kMatrixAlignment);
+}
+
+// Of one window: it holds what any of the streamed layers reads. 0: there are none.
+uint64_t StreamWindowBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
+  uint64_t most = 0;
+  for (const uint32_t layer : spec.streamed.layers) {
+    uint64_t bytes = 0;
+    for (const TensorRef* tensor : StreamedMatrices(spec, layer))
+      bytes += AlignedBytesOf(kernels, *tensor);
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
+// What a load reads, and the memory that its matrices take.
+struct LoadSize {
+  uint64_t total = 0;
+  uint64_t packed = 0;
+};
+LoadSize SizeOf(const kernels::Kernels& kernels, const StageSpec& spec) {
+  const std::set<const TensorRef*> streamed = StreamedMatrices(spec);
+  LoadSize size;
+  for (const TensorRef* tensor : StageTensors(spec)) {
+    if (streamed.contains(tensor)) continue;
+    size.total += tensor->bytes;
+    if (!tensor->vector) size.packed += AlignedBytesOf(kernels, *tensor);
+  }
+  return size;
+}
+
 }  // namespace
 
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
-  uint64_t bytes = 0;
-  for (const TensorRef* tensor : StageTensors(spec))
-    bytes += tensor->count * PackedBytes(kernels, *tensor);
+  const std::set<const TensorRef*> streamed = StreamedMatrices(spec);
+  uint64_t bytes = spec.streamed.windows * StreamWindowBytes(kernels, spec);
+  for (const TensorRef* tensor : StageTensors(spec)) {
+    if (!streamed.contains(tensor)) bytes += tensor->count * PackedBytes(kernels, *tensor);
+  }
   return bytes;
 }
 
@@ -326,19 +299,36 @@ uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
   return bytes;
 }
 
+uint64_t StreamScratchBytes(const StageSpec& spec) {
+  // Windows that are ready, one that is read and one that is packed.
+  return spec.streamed.layers.empty() ? 0 : (kReadAhead + 2) * kWindowBytes;
+}
+
+std::vector<kernels::Weights*> WeightsOf(LayerWeights& layer) {
+  std::vector<kernels::Weights*> all;
+  for (Matrix* matrix : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up,
+                         &layer.down, &layer.router, &layer.shared_router}) {
+    if (matrix->weights.rows != 0) all.push_back(&matrix->weights);
+  }
+  for (Matrices* matrices : {&layer.gate_exps, &layer.up_exps, &layer.down_exps}) {
+    for (kernels::Weights& one : matrices->weights) all.push_back(&one);
+  }
+  return all;
+}
+
 Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPool& pool,
                                  const StageSpec& spec, const ShardPlan* shard,
                                  TensorSource& source,
                                  const std::function<void(uint64_t, uint64_t)>& progress,
                                  const std::atomic<bool>* cancel) {
-  uint64_t total = 0, packed = 0;
-  for (const TensorRef* tensor : StageTensors(spec)) {
-    total += tensor->bytes;
-    if (!tensor->vector)
-      packed += RoundUp(tensor->count * PackedBytes(kernels, *tensor), kAlignment);
-  }
+  const LoadSize size = SizeOf(kernels, spec);
   StageWeights weights;
-  Loader loader(kernels, pool, source, total, packed, weights.memory, progress, cancel);
+  Loader loader(kernels, pool, source, size.total, size.packed, weights.memory, progress, cancel);
+  if (!spec.streamed.layers.empty()) {
+    loader.LeaveOut(StreamedMatrices(spec));
+    weights.window_bytes = StreamWindowBytes(kernels, spec);
+    weights.windows = TRY(Buffer::Allocate(spec.streamed.windows * weights.window_bytes));
+  }
   weights.tied = spec.config->tied_output;
   if (spec.lead) weights.embedding = TRY(loader.LoadMatrix(spec.tensors->token_embd));
   if (HasOutput(spec)) {
@@ -348,7 +338,12 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
   weights.rope_factors = TRY(loader.LoadVector(spec.tensors->rope_freqs));
   for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
     const ShardLayer* parts = shard == nullptr ? nullptr : &shard->layers[i - spec.layer_begin];
+    if (spec.IsStreamed(i) && spec.config->experts.count == 0) {
+      weights.streamed.push_back({.layer = i - spec.layer_begin, .windows = {}});
+      loader.Stream(&weights.streamed.back(), weights.windows.data());
+    }
     weights.layers.push_back(TRY(LoadLayer(loader, spec.tensors->layers[i], parts)));
+    loader.Stream(nullptr, nullptr);
   }
   TRY(loader.PackAll());
   weights.adapters = TRY(LoadAdapters(kernels, spec, cancel));

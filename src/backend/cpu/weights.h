@@ -11,6 +11,7 @@
 #include "backend/buffer.h"
 #include "backend/cpu/adapters.h"
 #include "backend/cpu/shard.h"
+#include "backend/cpu/windows.h"
 #include "sys/thread_pool.h"
 
 namespace exo::backend {
@@ -50,6 +51,13 @@ struct LayerWeights {
   bool has_shared_expert() const { return shared_router.weights.data != nullptr; }
 };
 
+// A dense layer whose matrices are not held: what is read of it when it computes, packed to the
+// first of StageWeights::windows, where its matrices point to.
+struct StreamedLayer {
+  size_t layer;  // of the stage
+  std::vector<Window> windows;
+};
+
 struct StageWeights {
   Buffer memory;       // of all matrices that were packed here, one after the other
   Matrix embedding;    // lead only
@@ -57,6 +65,10 @@ struct StageWeights {
   Vector output_norm;  // of a lead or shard
   Vector rope_factors;
   std::vector<LayerWeights> layers;
+  std::vector<StreamedLayer> streamed;  // of them, ascending; none of a mixture
+  // Of streamed layers, one behind the other: for the matrices of one, or all of its experts.
+  Buffer windows;
+  uint64_t window_bytes = 0;             // of each
   std::vector<AdapterWeights> adapters;  // in the order of StageSpec::adapters
   bool tied = false;
   // Set when prepared matrices are lost (backend.h: Packed::broken); null: none are prepared.
@@ -67,10 +79,15 @@ struct StageWeights {
   }
 };
 
-// Bytes of all packed tensors of a stage.
+// Bytes of all packed tensors of a stage that it holds, and of the windows of those that it
+// streams.
 uint64_t WeightBytes(const kernels::Kernels& kernels, const StageSpec& spec);
 // Bytes of them that one token reads: of the experts only those that it is sent to.
 uint64_t ReadBytes(const kernels::Kernels& kernels, const StageSpec& spec);
+// Bytes that wait to be packed where a stage streams layers.
+uint64_t StreamScratchBytes(const StageSpec& spec);
+// All matrices of a layer that are there, but those of a shard's parts.
+std::vector<kernels::Weights*> WeightsOf(LayerWeights& layer);
 
 // `shard`: of a shard, whose spec is shard->spec; null otherwise. Errors: see Backend::Load.
 Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPool& pool,

@@ -27,6 +27,7 @@ Json DeviceJson(const wire::DeviceRecord& device) {
           {"memory_reserved", device.memory_reserved},
           {"decode_gbps", device.decode_gbps},
           {"prefill_gops", device.prefill_gops},
+          {"disk_gbps", device.disk_gbps},
           {"load", device.load}};
 }
 
@@ -100,6 +101,7 @@ Json NodeJson(const node::NodeView& view) {
           {"memory_reserved", total.memory_reserved},
           {"decode_gbps", total.decode_gbps},
           {"prefill_gops", total.prefill_gops},
+          {"disk_gbps", total.disk_gbps},
           {"devices", std::move(devices)},
           {"health", HealthJson(record.health, view.health)},
           {"api_port", record.api_port},
@@ -120,6 +122,7 @@ Json StagesJson(const wire::Plan& plan, const std::function<std::string(size_t)>
                  {"layer_begin", stage.layer_begin},
                  {"layer_end", stage.layer_end},
                  {"bytes", stage.bytes}};
+    if (stage.streamed > 0) json["layers_from_disk"] = wire::StreamedLayers(stage);
     if (const auto& shard = stage.shard) {
       json["kv_heads"] = {shard->kv_begin, shard->kv_end};
       json["ffn_columns"] = {shard->ffn_begin, shard->ffn_end};
@@ -177,6 +180,7 @@ Json DevicesJson(const node::PlanView& view) {
                        {"memory_budget", device.memory_budget},
                        {"decode_gbps", device.decode_gbps},
                        {"prefill_gops", device.prefill_gops},
+                       {"disk_gbps", device.disk_gbps},
                        {"guest", device.guest}});
   }
   return devices;

@@ -95,8 +95,10 @@ Json PlanResult(const node::PlanView& view) {
     const wire::StagePlan& stage = plan.stages[i];
     const std::string name = i < view.node_names.size() ? view.node_names[i] : stage.node.Short();
     where +=
-        fmt::format("{}{} ({}, {})", i == 0 ? "" : ", ", name,
-                    wire::LayersText(stage.layer_begin, stage.layer_end), FormatSize(stage.bytes));
+        fmt::format("{}{} ({}{}, {})", i == 0 ? "" : ", ", name,
+                    wire::LayersText(stage.layer_begin, stage.layer_end),
+                    stage.streamed > 0 ? fmt::format(", {} of them from disk", stage.streamed) : "",
+                    FormatSize(stage.bytes));
     stages.push_back({{"device", name},
                       {"layer_begin", stage.layer_begin},
                       {"layer_end", stage.layer_end},

@@ -34,6 +34,7 @@ export interface Processor {
   memory_reserved: number;
   decode_gbps: number;
   prefill_gops: number;
+  disk_gbps?: number;
   load: number;
 }
 export interface ClusterNode {

@@ -6,8 +6,8 @@ import { translator } from './node_texts';
 
 // Where the node writes what the page shows.
 const sources = [
-  'node/doctor.cc', 'node/doctor_cluster.cc', 'cluster/describe.cc', 'cluster/planner.cc', 'cluster/entry_requests.cc',
-  'cluster/lead_requests.cc', 'cluster/desired_changes.cc', 'cluster/moves.cc', 'cluster/drift.cc', 'cluster/members.cc', 'app/settings.cc', 'app/settings_file.cc',
+  'node/doctor.cc', 'node/doctor_cluster.cc', 'cluster/describe.cc', 'cluster/planner.cc', 'cluster/streaming.cc',
+  'cluster/entry_requests.cc', 'cluster/lead_requests.cc', 'cluster/desired_changes.cc', 'cluster/moves.cc', 'cluster/drift.cc', 'cluster/members.cc', 'app/settings.cc', 'app/settings_file.cc',
   'node/share_policy.cc', 'node/node_trust.cc', 'node/inviter.cc', 'node/audit_log.cc', 'net/invitation.cc', 'node/requests.cc',
   'node/requests_choices.cc', 'node/pulls.cc', 'node/pull_preview.cc', 'node/node_pulls.cc', 'node/node_models.cc', 'node/models.cc',
   'node/download_space.cc', 'node/removal.cc', 'node/node_removal.cc', 'node/node_api.cc', 'node/conversation_keeper.cc',

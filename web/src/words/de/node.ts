@@ -213,6 +213,7 @@ const describe = {
   'offers {} % of its speed{}': 'bietet {} % seines Tempos{}',
   '{} is one of several devices with the whole model: {}': '{} ist eines von mehreren Geräten mit dem ganzen Modell: {}',
   'the whole model on each of {} devices is predicted fastest (answers: {}): {}': 'das ganze Modell auf jedem von {} Geräten ist nach der Vorhersage am schnellsten (Antworten: {}): {}',
+  'larger than the memory that is offered: {} of {} layers are read from disk for each token, by {}: about {} tokens/s': 'größer als der Speicher, der geboten wird: {} von {} Schichten werden für jedes Token vom Laufwerk gelesen, von {}: etwa {} Token/s',
   '{} holds the whole model and is predicted fastest: {}': '{} hat für das ganze Modell Platz und ist nach der Vorhersage am schnellsten: {}',
   '{}: {} ({} in proportion to speed: {}): {:.1f} tokens/s': '{}: {} ({} im Verhältnis des Tempos: {}): {} Token/s',
   'each layer split over the nodes, as asked': 'jede Schicht über die Geräte geteilt, wie verlangt',
@@ -237,6 +238,8 @@ const describe = {
 
 // Why no plan was made.
 const planner = {
+  '; no device reads layers from its disk (setting stream_models)': '; kein Gerät liest Schichten von seinem Laufwerk (Einstellung stream_models)',
+  '; even with all layers read from disk one device needs {}': '; selbst wenn alle Schichten vom Laufwerk gelesen werden, braucht ein Gerät {}',
   '; with a q8_0 KV cache it needs {} and fits': '; mit einem KV-Cache in q8_0 braucht es {} und passt',
   '; the pieces do not fit into what each node has (every further node needs its own working memory)': '; die Stücke passen nicht in das, was jedes Gerät hat (jedes weitere braucht eigenen Arbeitsspeicher)',
   '{} does not fit: it needs {} for {} layers with a context of {} positions; {} node{} offer{} {} in all ({}){}. Add a device, raise a memory budget or ask for a shorter context{}': '{0} passt nicht: es braucht {1} für {2} Schichten mit einem Kontext von {3} Token; Geräte: {4}, zusammen bieten sie {7} ({8}){9}. Füge ein Gerät hinzu, gib mehr Speicher frei oder verlange einen kürzeren Kontext{10}',
@@ -334,6 +337,7 @@ const settings = {
   'how long running answers wait for a token while prompts are computed, in milliseconds': 'wie lange laufende Antworten auf ein Token warten, während Eingaben gelesen werden, in Millisekunden',
   'prompts that begin like earlier ones are computed from where they differ': 'Eingaben, die wie frühere beginnen, werden erst von dort an gerechnet, wo sie abweichen',
   'several tokens a step where the text repeats itself; no answer changes': 'mehrere Token je Schritt, wo sich der Text wiederholt; keine Antwort ändert sich',
+  "of models larger than the memory of all devices, layers are read from this device's disk for each token": 'von Modellen, die größer sind als der Speicher aller Geräte, werden Schichten für jedes Token vom Laufwerk dieses Geräts gelesen',
   'a prepared model is copied into memory of its own while it is used already': 'ein vorbereitetes Modell wird in eigenen Speicher kopiert, während es schon benutzt wird',
   'MODEL=FILE[:SCALE]: adapters of models that are loaded without a word about them': 'MODELL=DATEI[:FAKTOR]: Adapter von Modellen, die ohne Angabe dazu geladen werden',
   'kept: conversations of the page are kept by this device and given to the other members; off: neither': 'kept: Unterhaltungen der Seite werden von diesem Gerät behalten und den anderen Mitgliedern gegeben; off: nichts davon',
@@ -454,6 +458,8 @@ const models = {
   'too much is going on with files': 'die Dateien sind zu beschäftigt',
   '{}; runs here: about {:.1f} tokens/s': '{}; läuft hier: etwa {} Token/s',
   '{}; runs here; its speed is still being measured': '{}; läuft hier; sein Tempo wird noch gemessen',
+  '{}; larger than the memory here, so that layers would be read from disk for each token: about {:.2f} tokens/s{}': '{}; größer als der Speicher hier, so dass Schichten für jedes Token vom Laufwerk gelesen würden: etwa {} Token/s{}',
+  '; {} would fit': '; {} würde passen',
   '{}; does not run here now: {}{}': '{}; läuft hier gerade nicht: {}{}',
   '; {} would': '; {} würde laufen',
   'is loaded': 'ist geladen',
