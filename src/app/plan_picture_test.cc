@@ -116,7 +116,7 @@ TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
   const std::string text = PlanPicture(plan, 80);
   EXPECT_TRUE(text.contains("laptop: KV heads 4-7, columns 4096-8191 of every layer\n")) << text;
   EXPECT_TRUE(text.contains(
-      "  desk - laptop: 0.40 ms there and back (99 %: 1.25 ms), 940 Mb/s, 430 Mb/s\n    back\n"))
+      "  desk - laptop: 0.40 ms there and back (99 %: 1.25 ms), 940 Mb/s, 430 Mb/s back\n"))
       << text;
   EXPECT_TRUE(text.contains("4 answers at once: 30.0 tokens/s in all\n")) << text;
   EXPECT_FALSE(text.contains("    v\n"));
