@@ -81,12 +81,12 @@ TEST(PlanPictureTest, DrawsDevicesBarsAndLinks) {
 
 TEST(PlanPictureTest, DrawsEachReplica) {
   json plan = TwoStages();
-  json replica = {{"stages", {plan["stages"][1]}}, {"hops", json::array()}};
+  json replica = {{"stages", json::array({plan["stages"][1]})}, {"hops", json::array()}};
   replica["stages"][0]["layer_begin"] = 0;
   plan["stages"].erase(1);
   plan["stages"][0]["layer_end"] = 16;
   plan["hops"] = json::array();
-  plan["replicas"] = {replica};
+  plan["replicas"] = json::array({replica});
   const std::string picture = PlanPicture(plan, 80);
   EXPECT_NE(picture.find("desk: layers 0-15, input and output\n  [##"), std::string::npos)
       << picture;
