@@ -93,12 +93,12 @@ TEST(PlanPictureTest, DrawsDevicesBarsAndLinks) {
 
 TEST(PlanPictureTest, DrawsEachReplica) {
   json plan = TwoStages();
-  json replica = {{"stages", {plan["stages"][1]}}, {"hops", json::array()}};
+  json replica = {{"stages", json::array({plan["stages"][1]})}, {"hops", json::array()}};
   replica["stages"][0]["layer_begin"] = 0;
   plan["stages"].erase(1);
   plan["stages"][0]["layer_end"] = 16;
   plan["hops"] = json::array();
-  plan["replicas"] = {replica};
+  plan["replicas"] = json::array({replica});
   const std::string picture = PlanPicture(plan, 80);
   EXPECT_NE(picture.find("desk: layers 0-15, input and output\n  [##"), std::string::npos)
       << picture;
@@ -128,7 +128,7 @@ TEST(PlanPictureTest, ShardsListTheLinksBetweenAll) {
   const std::string text = PlanPicture(plan, 80);
   EXPECT_TRUE(text.contains("laptop: KV heads 4-7, columns 4096-8191 of every layer\n")) << text;
   EXPECT_TRUE(text.contains(
-      "  desk - laptop: 0.40 ms there and back (99 %: 1.25 ms), 940 Mb/s, 430 Mb/s\n    back\n"))
+      "  desk - laptop: 0.40 ms there and back (99 %: 1.25 ms), 940 Mb/s, 430 Mb/s back\n"))
       << text;
   EXPECT_TRUE(text.contains("4 answers at once: 30.0 tokens/s in all\n")) << text;
   EXPECT_FALSE(text.contains("    v\n"));
