@@ -394,8 +394,7 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
     return {};
   }
   std::vector<std::vector<std::string>> rows = {
-      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "DISK", "LINK",
-       "HEALTH"}};
+      {"DEVICE", "ID", "STATE", "MEMORY FOR MODELS", "DECODE", "PROMPT", "DISK", "LINK", "HEALTH"}};
   size_t forgotten = 0;
   const std::string self = cluster.value("self", "");
   for (const json& node : cluster["nodes"]) {
@@ -416,8 +415,8 @@ Result<void> RunDevices(const Settings& settings, const DevicesOptions& options)
                                 FormatSize(node.value("memory_total", uint64_t{0}))),
                     Measured("{:.1f} GB/s", node.value("decode_gbps", 0.0)),
                     Measured("{:.0f} GOP/s", node.value("prefill_gops", 0.0)),
-                    DiskText(node.value("disk_gbps", 0.0)),
-                    LinkText(cluster["nodes"], self, node), HealthText(node)});
+                    DiskText(node.value("disk_gbps", 0.0)), LinkText(cluster["nodes"], self, node),
+                    HealthText(node)});
   }
   Print("{}", Table(rows));
   if (forgotten > 0 && !options.all) {

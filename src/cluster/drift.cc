@@ -159,8 +159,7 @@ std::optional<Drift::Change> Drift::Look(const ModelShape& shape,
   for (const PlanNode& now : nodes) {
     // One answer has a device already; of many some may go to a further one. And what is read from
     // disk may find memory.
-    if ((watched.users > 1 || from_disk) && now.share > 0 &&
-        Find(watched.nodes, now.id) == nullptr)
+    if ((watched.users > 1 || from_disk) && now.share > 0 && Find(watched.nodes, now.id) == nullptr)
       change = {now.id, "has come"};
   }
   for (const PlanNode& then : watched.nodes) {

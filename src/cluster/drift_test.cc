@@ -519,7 +519,9 @@ TEST(FormerOfTest, KvIsSentWhereThatIsFasterThanComputing) {
   const auto former = [&](const wire::Plan& from, const wire::Plan& to) {
     return FormerOf({shape, nodes, from, to});
   };
-  const auto link = [&](double mbps) { nodes[0].links = {{nodes[1].id, 1, mbps}}; };
+  const auto link = [&](double mbps) {
+    nodes[0].links = {{.to = nodes[1].id, .rtt_ms = 1, .mbps = mbps}};
+  };
   wire::Plan from = AllOn(nodes[0], kMiB), to = AllOn(nodes[1], kMiB);
   from.id.bytes[0] = 9;
   to.id.bytes[0] = 10;

@@ -48,6 +48,7 @@ class Machine {
     const auto emissions = lead_.OnStepDone(step.step, outputs, {}, now_);
     ASSERT_TRUE(emissions) << emissions.error().message;
     for (const Emission& emission : *emissions) {
+      if (emission.tokens.empty()) continue;  // how far a prompt is
       auto& answer = answers[emission.request];
       answer.insert(answer.end(), emission.tokens.begin(), emission.tokens.end());
     }

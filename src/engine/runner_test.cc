@@ -126,8 +126,8 @@ TEST_F(MixtureShardsTest, PlansThatDoNotFitTheModelAreRefused) {
     wire::Plan plan = plan_of_two_;
     change(*plan.stages[0].shard, *plan.stages[1].shard);
     MemoryStages stages(model_, loads_);
-    const auto loaded = LoadStage(
-        stages, *backend_, plan, 1, [](uint64_t, uint64_t) {}, /*cancel=*/nullptr);
+    const auto loaded =
+        LoadStage(stages, *backend_, plan, 1, [](uint64_t, uint64_t) {}, /*cancel=*/nullptr);
     return loaded ? std::string() : loaded.error().message;
   };
   EXPECT_EQ(refusal([](auto&, auto&) {}), "");

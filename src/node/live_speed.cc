@@ -39,6 +39,14 @@ void LiveSpeed::SetMeasured(const backend::Speed& measured) {
   prefill_.Restart(measured.prefill_gops);
 }
 
+void LiveSpeed::SetDuty(double duty) {
+  backend::Speed speed = known_;
+  speed.decode_gbps *= duty / known_.duty;
+  speed.prefill_gops *= duty / known_.duty;
+  speed.duty = duty;
+  SetMeasured(speed);
+}
+
 void LiveSpeed::Learn(Average& average, double work, double seconds, bool busy) {
   if (!(seconds > 0)) return;
   if (busy || work / seconds < kSlower * average.rate()) average.Add(work, seconds);

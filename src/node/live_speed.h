@@ -17,6 +17,8 @@ class LiveSpeed {
  public:
   // A new measurement: what was learned before is forgotten.
   void SetMeasured(const backend::Speed& measured);
+  // From now on it may compute for this part of the time.
+  void SetDuty(double duty);
   // What was done in the last `seconds`, half a second or more. True: known() has changed.
   bool Learn(const backend::WorkDone& work, double seconds);
   // What to tell others: the figures of the last measurement, or newer ones where they are off by

@@ -60,6 +60,17 @@ TEST(LiveSpeedTest, WhoIsFasterThanWasThoughtPausesLess) {
   EXPECT_EQ(live.known().duty, 1) << "slower, who knows why";
 }
 
+TEST(LiveSpeedTest, AnotherQuotaIsKnownAtOnce) {
+  LiveSpeed live;
+  live.SetMeasured({.decode_gbps = 20, .prefill_gops = 400});
+  live.SetDuty(0.3);
+  EXPECT_NEAR(live.known().decode_gbps, 6, 1e-9);
+  EXPECT_NEAR(live.known().prefill_gops, 120, 1e-9);
+  EXPECT_EQ(Work(live, 20, {.decode_gbps = 6, .prefill_gops = 120}), 0);
+  live.SetDuty(1);
+  EXPECT_NEAR(live.known().decode_gbps, 20, 1e-9);
+}
+
 TEST(LiveSpeedTest, TimesThatScatterDoNotPullTheFigureDown) {
   LiveSpeed live;
   live.SetMeasured({.decode_gbps = 10, .prefill_gops = 100});

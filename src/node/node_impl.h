@@ -149,9 +149,7 @@ class NodeImpl final : public Node,
   void RemoveModel(std::string model, bool everywhere,
                    std::function<void(Result<std::vector<RemovalView>>)> done) override;
   Pairing& pairing() override { return *this; }
-  class Conversations* conversations() override {
-    return conversations_.get();
-  }
+  class Conversations* conversations() override { return conversations_.get(); }
 
  private:
   // --- Pairing ---
@@ -285,6 +283,7 @@ class NodeImpl final : public Node,
   void MeasureFormats();
   void MeasureDisk();
   void SetCosts(const backend::WorkCosts& costs);
+  void LookAtQuota();
   void LearnSpeed();
   void OnLinkUp(const NodeId& peer);
   void OnLinkDown(const NodeId& peer);

@@ -121,8 +121,20 @@ void NodeImpl::PublishSpeed() {
   FeedRecord();
 }
 
+// A quota is known sooner than work can show it; it is measured again when it is quiet.
+void NodeImpl::LookAtQuota() {
+  const auto quota = sys::ReadCpuQuota();
+  if (quota == quota_) return;
+  quota_ = quota;
+  measure_at_ = sys::Now();
+  if (!(speed_.known().decode_gbps > 0)) return;
+  speed_.SetDuty(quota ? std::min(1.0, quota->cores / backend_->device().cores) : 1);
+  PublishSpeed();
+}
+
 // About once a second.
 void NodeImpl::LearnSpeed() {
+  LookAtQuota();
   const Time now = sys::Now();
   const double seconds = std::chrono::duration<double>(now - worked_at_).count();
   const double cpu = sys::ProcessCpuSeconds();
@@ -135,10 +147,7 @@ void NodeImpl::LearnSpeed() {
   quiet_since_ = now;  // the next look is as far away
   if (!costs_known_ && speed_.known().decode_gbps > 0 && now - disturbed_at_ >= kLongQuietTime)
     return MeasureFormats();
-  const auto quota = sys::ReadCpuQuota();
-  if (quota == quota_ && now < measure_at_) return;
-  quota_ = quota;
-  Measure();
+  if (now >= measure_at_) Measure();
 }
 
 }  // namespace exo::node

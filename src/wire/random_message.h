@@ -36,7 +36,7 @@ class RandomMessage {
   }
 
   template <class T>
-  requires std::is_integral_v<T>
+    requires std::is_integral_v<T>
   void Fill(T& value) {
     const uint64_t bits = rng_.Next() >> rng_.Below(64);  // all magnitudes
     value = static_cast<T>(rng_.Below(8) == 0 ? ~uint64_t{0} : bits);
