@@ -45,6 +45,12 @@ std::vector<uint32_t> Layers(const wire::Plan& plan) {
   return counts;
 }
 
+// What so many rows of sums take each of two shards: two subtrees there and two back, twice a
+// layer.
+double SumsMs(const ModelShape& shape, uint32_t rows) {
+  return 2.0 * shape.layers() * 4 * 4 * shape.width * rows * kCarryMsPerByte;
+}
+
 // Every plan must be valid and fit.
 PlanChoice Place(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                  const PlanOptions& options = {}) {
@@ -265,7 +271,8 @@ TEST(PlannerTest, SplitsLayersInProportionToSpeed) {
   // 5 of 8 heads are too few for two thirds, 22 of 32 cuts make it good.
   const double part = (40 * 5.0 / 8 + 60 * 22.0 / 32) / 100;
   EXPECT_NEAR(part, 2.0 / 3, 0.02);
-  EXPECT_NEAR(choice.prediction.stage_decode_ms[0], 800 * 1.048576 * part / 20, 0.01);
+  EXPECT_NEAR(choice.prediction.stage_decode_ms[0],
+              800 * 1.048576 * part / 20 + SumsMs(CutShape(), 1), 0.01);
   EXPECT_LT(choice.plan.stages[1].bytes, choice.plan.stages[0].bytes);
   const double alone = Place(CutShape(), {nodes[0]}).prediction.decode_tokens_per_second;
   EXPECT_GT(choice.prediction.decode_tokens_per_second, alone);
@@ -356,13 +363,15 @@ TEST(PlannerTest, AShardOfExpertsIsPredictedWithMoreThanItsShare) {
   const double deviation = std::sqrt(0.25 / 8 * (64 - 8) / 63);
   const double part = (attention / 2 + experts * (0.5 + deviation)) / (attention + experts);
   const double bytes = 8 * (10 + 90 / 8) * 1.048576;
-  EXPECT_NEAR(choice.prediction.stage_decode_ms[0], bytes * part / 10, 0.05);
+  EXPECT_NEAR(choice.prediction.stage_decode_ms[0], bytes * part / 10 + SumsMs(MixtureShape(), 1),
+              0.05);
   // Where a token goes to all of them there is nothing to draw.
   ModelShape all = MixtureShape();
   all.cuts.experts_used = 64;
   all.layer_decode_bytes = all.layer_bytes;
   const PlanChoice exact = Place(all, nodes, {.split = wire::Split::kTensor});
-  EXPECT_NEAR(exact.prediction.stage_decode_ms[0], 8 * 100 * 1.048576 / 2 / 10, 0.05);
+  EXPECT_NEAR(exact.prediction.stage_decode_ms[0], 8 * 100 * 1.048576 / 2 / 10 + SumsMs(all, 1),
+              0.05);
 }
 
 TEST(PlannerTest, TheWireIsPartOfThePlanAndItsId) {
@@ -450,6 +459,22 @@ TEST(PlannerTest, FurtherNodesMustGainEnough) {
   }
   EXPECT_GT(splits, 0u);
   EXPECT_GT(too_little, 0u);
+}
+
+// Rows of a prompt are many bytes to seal and open, which a device that mostly stands still has
+// little time for.
+TEST(PlannerTest, SumsTakeAShardsProcessor) {
+  std::vector<PlanNode> nodes = Equals(2, 0.02);
+  const auto chunk_ms = [&](uint32_t count) {
+    std::vector<PlanNode> used(nodes.begin(), nodes.begin() + count);
+    const auto split = count > 1 ? wire::Split::kTensor : wire::Split::kAuto;
+    return std::ranges::max(Place(CutShape(), used, {.split = split}).prediction.stage_chunk_ms);
+  };
+  const double whole = chunk_ms(1), half = chunk_ms(2);
+  const double sums = SumsMs(CutShape(), 256);
+  EXPECT_NEAR(half, whole / 2 + sums, 0.02 * whole);
+  for (PlanNode& node : nodes) node.duty = 0.25;
+  EXPECT_NEAR(chunk_ms(2), whole / 2 + 4 * sums, 0.02 * whole);
 }
 
 // For many answers a split has whole models on several nodes as its rival.

@@ -221,6 +221,14 @@ double ReadPart(const ModelShape& shape, ShardParts parts) {
   return parts.Of(read, Total(read)) / static_cast<double>(Total(read));
 }
 
+// What the sums of a step with so many rows take a shard's processor: two subtrees to every other
+// one, and theirs.
+double CarryMs(const ModelShape& shape, const wire::Plan& plan, const Speeds& speeds,
+               uint32_t rows) {
+  const double sums = 2.0 * shape.layers(), others = static_cast<double>(plan.stages.size() - 1);
+  return sums * 4 * others * RowBytes(shape, rows) * kCarryMsPerByte / speeds.duty;
+}
+
 }  // namespace
 
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
@@ -239,9 +247,10 @@ Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& n
       own.ops += layer.ops * part;
       own.fixed_bytes += layer.fixed_bytes;
     }
-    prediction.stage_decode_ms.push_back(StepMs(own, speeds, 1));
-    prediction.stage_chunk_ms.push_back(own.ops * plan.chunk / speeds.prefill_gops * 1e-6);
-    users_ms = std::max(users_ms, StepMs(own, speeds, users));
+    const auto carry_ms = [&](uint32_t rows) { return CarryMs(shape, plan, speeds, rows); };
+    prediction.stage_decode_ms.push_back(StepMs(own, speeds, 1) + carry_ms(1));
+    prediction.stage_chunk_ms.push_back(ChunkMs(own, speeds, plan.chunk) + carry_ms(plan.chunk));
+    users_ms = std::max(users_ms, StepMs(own, speeds, users) + carry_ms(users));
     const LayerCost whole = CostOfOutput(shape, speeds);
     const LayerCost output{.bytes = whole.bytes * parts.vocab, .ops = whole.ops * parts.vocab};
     output_ms = std::max(output_ms, StepMs(output, speeds, 1));
