@@ -80,7 +80,6 @@ test-slow-nodes: build
 # The planner's predictions beside measurement, as root (cgroups): some minutes.
 bench-cluster: build
 	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" /usr/bin/python3 bench/cluster.py $(ROWS)
-	@EXO_SHARED="$${EXO_SHARED:-$(CURDIR)/../shared}" /usr/bin/python3 bench/from_disk.py
 
 clean:
 	rm -rf build

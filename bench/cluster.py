@@ -186,6 +186,12 @@ def ahead(bench):
 
 
 @row
+def disk(bench):
+    """A model of 1.5 times the memory that a device may use (bench/from_disk.py)."""
+    subprocess.run([sys.executable, compare.ROOT / "bench/from_disk.py", "--exo", bench.exo], check=True)
+
+
+@row
 def predictions(bench):
     """What the planner says beside what is measured (bench/planner.py clusters)."""
     subprocess.run([sys.executable, compare.ROOT / "bench/planner.py", "clusters", "--exo", bench.exo, "--layers", str(bench.layers),

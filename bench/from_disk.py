@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model of 1.5 times the memory (cgroup limit) from disk, beside the bound: the disk's bandwidth over the bytes of a token.
 
-    make bench-cluster        # with bench/planner.py, as root (cgroups)
+    make bench-cluster ROWS=disk   # as root (cgroups)
 
 The bound is what a plain loop reads of the same file, 2 MiB at a time past the cache, right before and right after the answer
 (the median of the pieces' speeds would hide pauses: bytes over time), divided by the bytes of the layers that are not held.
