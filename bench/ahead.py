@@ -9,85 +9,20 @@ Answers are compared with ==; only ratios count.
 """
 import argparse
 import contextlib
-import ctypes
-import fcntl
-import heapq
 import os
 import pathlib
-import select
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 from lib import Node, alive, wait_for  # noqa: E402
+from shaped_net import Hub, inside  # noqa: E402
 
-TUNSETIFF, IFF_TAP_NO_PI, CLONE_NEWNET = 0x400454CA, 0x1002, 0x40000000
 REPEATS = {"prompt": "one two three four five six. " * 12, "temperature": 0}
 CHATS = ["What is exo?", "Tell me a story about a dog and a boat.", "Why is the sky blue?"]
-
-
-@contextlib.contextmanager
-def inside(space):
-    """This thread in a network namespace: sockets that are made here belong to it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/thread-self/ns/net") as own, open(f"/run/netns/{space}") as other:
-        if libc.setns(other.fileno(), CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"namespace {space} cannot be entered")
-        try:
-            yield
-        finally:
-            libc.setns(own.fileno(), CLONE_NEWNET)
-
-
-class Hub(threading.Thread):
-    """Namespaces with an address each; every frame between them takes `delay` seconds."""
-
-    def __init__(self, spaces, delay):
-        super().__init__(daemon=True)
-        self.spaces, self.delay, self.taps, self.ends = spaces, delay, [], os.pipe()
-        for i, space in enumerate(spaces):
-            subprocess.run(["ip", "netns", "add", space], check=True)
-            with inside(space):
-                tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-                fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", b"eth0", IFF_TAP_NO_PI))
-            self.taps.append(tap)
-            for command in (["addr", "add", f"10.78.0.{i + 1}/24", "brd", "+", "dev", "eth0"],
-                            ["link", "set", "lo", "up"], ["link", "set", "eth0", "up"]):
-                subprocess.run(["ip", "-n", space, *command], check=True)
-
-    def run(self):
-        waiting, ports, number = [], {}, 0
-        while True:
-            left = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
-            ready, _, _ = select.select([*self.taps, self.ends[0]], [], [], left)
-            if self.ends[0] in ready:
-                return
-            for tap in ready:
-                frame = os.read(tap, 65536)
-                ports[frame[6:12]] = tap
-                number += 1
-                heapq.heappush(waiting, (time.monotonic() + self.delay, number, tap, frame))
-            while waiting and waiting[0][0] <= time.monotonic():
-                _, _, origin, frame = heapq.heappop(waiting)
-                to = ports.get(frame[:6])
-                for tap in self.taps if to is None else [to]:
-                    if tap != origin:
-                        with contextlib.suppress(BlockingIOError):
-                            os.write(tap, frame)
-
-    def close(self):
-        os.write(self.ends[1], b"x")
-        self.join()
-        for tap in self.taps:
-            os.close(tap)
-        for space in self.spaces:
-            subprocess.run(["ip", "netns", "del", space], check=False)
 
 
 class Cluster:
