@@ -211,7 +211,7 @@ json WayBetween(const json& nodes, const std::string& from, const std::string& t
   return {};
 }
 
-// "0.31 ms (99 %: 0.90 ms), 940 Mb/s there, 930 Mb/s back"; of a device just met, the round trip of
+// "0.31 ms, 940 / 930 Mb/s", there and back; of a device just met, the round trip of
 // heartbeats; of this one nothing.
 std::string LinkText(const json& nodes, const std::string& self, const json& node) {
   const std::string id = node.value("id", "");
@@ -221,15 +221,13 @@ std::string LinkText(const json& nodes, const std::string& self, const json& nod
     const double rtt_ms = node.value("rtt_ms", 0.0);
     return rtt_ms > 0 ? fmt::format("{:.2f} ms", rtt_ms) : "-";
   }
-  std::string text = fmt::format("{:.2f} ms (99 %: {:.2f} ms)", one.value("rtt_ms", 0.0),
-                                 one.value("rtt_p99_ms", 0.0));
-  const auto add = [&](const json& way, std::string_view word) {
+  const auto rate = [](const json& way) {
     const json mbps = way.is_null() ? json() : way.value("mbps", json());
-    if (mbps.is_number()) text += fmt::format(", {:.0f} Mb/s {}", mbps.get<double>(), word);
+    return mbps.is_number() ? fmt::format("{:.0f}", mbps.get<double>()) : "?";
   };
-  add(there, "there");
-  add(back, "back");
-  return text;
+  const std::string rtt = fmt::format("{:.2f} ms", one.value("rtt_ms", 0.0));
+  if (rate(there) == "?" && rate(back) == "?") return rtt;
+  return fmt::format("{}, {} / {} Mb/s", rtt, rate(there), rate(back));
 }
 
 // Of a device that has never said what it is.

@@ -264,8 +264,8 @@ struct DeviceInfo {
 struct Speed {
   double decode_gbps = 0;   // GB/s of Q4_0 weights streamed by a one-token product past the caches
   double prefill_gops = 0;  // 1e9 operations (2 per multiply-add) per second with 64 tokens
-  // The part of the time that it computes when it does nothing else; a quota, heat or another
-  // program takes the rest. Short work between pauses is done at decode_gbps / duty.
+  // The part of the time that it computes when it does nothing else; a quota takes the rest. Short
+  // work between pauses is done at decode_gbps / duty.
   double duty = 1;
   bool alone = true;  // false: this process did other work meanwhile, and the figures are low
 };

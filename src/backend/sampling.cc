@@ -64,8 +64,12 @@ Sampling SamplingFor(const std::optional<sys::CpuQuota>& quota) {
   return {.period = period, .periods = std::min(kPeriods, most)};
 }
 
-Rates SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
-                     const std::function<Time()>& now) {
+double DutyUnder(const std::optional<sys::CpuQuota>& quota, uint32_t threads) {
+  return quota ? std::min(1.0, quota->cores / threads) : 1;
+}
+
+std::vector<double> SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
+                                   const std::function<Time()>& now) {
   CHECK(!works.empty() && sampling.periods > 0 && sampling.period > Time::zero());
   for (const SampledWork& work : works) work.pass();
   std::vector<TimedPass> passes;
@@ -85,9 +89,9 @@ Rates SustainedRates(std::span<const SampledWork> works, const Sampling& samplin
   for (std::vector<double>& of_work : seconds)
     pass_seconds.push_back(Quantile(std::move(of_work), kUndisturbed));
   const double share = GivenShare(passes, pass_seconds, sampling);
-  Rates rates{.duty = std::min(share, 1.0)};
+  std::vector<double> rates;
   for (size_t i = 0; i < works.size(); ++i)
-    rates.per_second.push_back(works[i].amount / pass_seconds[i] * share);
+    rates.push_back(works[i].amount / pass_seconds[i] * share);
   return rates;
 }
 

@@ -25,20 +25,20 @@ struct Sampling {
 // a quota 25 ms each, which outlast the turns that other programs take.
 Sampling SamplingFor(const std::optional<sys::CpuQuota>& quota);
 
+// The part of the time that so many threads compute under it, if they do nothing else.
+double DutyUnder(const std::optional<sys::CpuQuota>& quota, uint32_t threads);
+
 // Work that is repeated. One pass should be short beside a burst: half a millisecond at most.
 struct SampledWork {
   std::function<void()> pass;
   double amount = 0;  // of a pass, in any unit
 };
 
-struct Rates {
-  std::vector<double> per_second;  // of each work the amount
-  double duty = 1;                 // the part of the time that the device gives, at most 1
-};
-// What the device does if it does nothing else, for as long as one likes. All works take turns pass
-// by pass, so that all see the same periods. Cost: the periods, and one pass of each in addition.
-Rates SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
-                     const std::function<Time()>& now);
+// Of each work the amount per second that the device does if it does nothing else, for as long as
+// one likes. All take turns pass by pass, so that all see the same periods.
+// Cost: the periods, and one pass of each in addition.
+std::vector<double> SustainedRates(std::span<const SampledWork> works, const Sampling& sampling,
+                                   const std::function<Time()>& now);
 
 // How long a pass of `work` takes by the time of a pass of `base`, when nothing comes between: they
 // take turns, so that both see the same moments, and each counts with its quick passes.

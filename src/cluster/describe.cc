@@ -294,8 +294,8 @@ std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& ex
   }
   const std::string_view units = UnitsOf(plan, plan.stages[0]).name;
   const auto sentence = [&](std::string_view why, std::string_view what) {
-    return fmt::format("{}: {} ({} in proportion to speed: {}): {:.1f} tokens/s", why, names, what,
-                       parts, speed);
+    return fmt::format("{}: {} ({} in proportion to speed: {}): {}", why, names, what, parts,
+                       SpeedFor(expected));
   };
   switch (expected.basis) {
     case wire::PlanBasis::kTensor:
@@ -310,8 +310,8 @@ std::string DescribeDivision(const wire::Plan& plan, const wire::Expectation& ex
     default:
       return fmt::format(
           "no node holds the model alone; {} together are predicted fastest (layers: "
-          "{}): {:.1f} tokens/s",
-          names, parts, speed);
+          "{}): {}",
+          names, parts, SpeedFor(expected));
   }
 }
 

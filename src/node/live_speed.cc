@@ -59,11 +59,7 @@ bool LiveSpeed::Learn(const backend::WorkDone& work, double seconds) {
   Learn(prefill_, work.prefill_ops * 1e-9, work.prefill_seconds, busy);
   const bool decode_news = IsNews(decode_.rate(), known_.decode_gbps);
   const bool prefill_news = IsNews(prefill_.rate(), known_.prefill_gops);
-  if (decode_news) {
-    // Faster without pauses than was thought: it pauses less, and bursts are as quick as before.
-    known_.duty = std::min(1.0, known_.duty * std::max(1.0, decode_.rate() / known_.decode_gbps));
-    known_.decode_gbps = decode_.rate();
-  }
+  if (decode_news) known_.decode_gbps = decode_.rate();
   if (prefill_news) known_.prefill_gops = prefill_.rate();
   return decode_news || prefill_news;
 }

@@ -49,17 +49,6 @@ TEST(LiveSpeedTest, WorkWithPausesProvesOnlyThatADeviceIsSlower) {
   EXPECT_NEAR(live.known().prefill_gops, 40, 13);
 }
 
-TEST(LiveSpeedTest, WhoIsFasterThanWasThoughtPausesLess) {
-  LiveSpeed live;
-  live.SetMeasured({.decode_gbps = 5, .prefill_gops = 100, .duty = 0.5});
-  Work(live, 40, {.decode_gbps = 7, .prefill_gops = 100});
-  EXPECT_NEAR(live.known().decode_gbps / live.known().duty, 10, 0.01) << "between its pauses";
-  Work(live, 40, {.decode_gbps = 20, .prefill_gops = 100});
-  EXPECT_EQ(live.known().duty, 1);
-  Work(live, 40, {.decode_gbps = 3, .prefill_gops = 100});
-  EXPECT_EQ(live.known().duty, 1) << "slower, who knows why";
-}
-
 TEST(LiveSpeedTest, AnotherQuotaIsKnownAtOnce) {
   LiveSpeed live;
   live.SetMeasured({.decode_gbps = 20, .prefill_gops = 400});

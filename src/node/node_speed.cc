@@ -1,5 +1,6 @@
 // How fast this device is: measured while it has nothing else to do, and corrected by what it
 // computes for its models.
+#include "backend/sampling.h"
 #include "base/log.h"
 #include "cluster/partition.h"
 #include "node/disk_speed.h"
@@ -128,7 +129,7 @@ void NodeImpl::LookAtQuota() {
   quota_ = quota;
   measure_at_ = sys::Now();
   if (!(speed_.known().decode_gbps > 0)) return;
-  speed_.SetDuty(quota ? std::min(1.0, quota->cores / backend_->device().cores) : 1);
+  speed_.SetDuty(backend::DutyUnder(quota, backend_->device().cores));
   PublishSpeed();
 }
 

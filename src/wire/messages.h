@@ -127,7 +127,7 @@ struct DeviceRecord {
   double load = 0;               // part of the last seconds that it computed, in quarters
   double layer_bytes = 0;        // a layer takes a row so many bytes of Q4_0 beside its weights
   std::vector<FormatCost> formats = {};  // those that are not listed: as Q4_0
-  double duty = 1;  // of the time it computes in decode_gbps; the rest a quota or heat takes
+  double duty = 1;  // of the time it computes in decode_gbps; the rest a quota takes
   // GB/s at which layers come from its disk while they compute. 0: it does not read them so.
   double disk_gbps = 0;
   friend bool operator==(const DeviceRecord&, const DeviceRecord&) = default;

@@ -105,7 +105,7 @@ def check_directions(exo, spaces, models):
         picture = command(exo, nodes[0], "plan", "exo-tiny", "--split", "layer", "--explain")
         assert f"{hop['mbps']:.0f} Mb/s, {hop['mbps_back']:.0f} Mb/s back" in picture, picture
         listed = command(exo, nodes[0], "devices")
-        assert f"{there['mbps']:.0f} Mb/s there, {back['mbps']:.0f} Mb/s back" in listed, listed
+        assert f"{there['mbps']:.0f} / {back['mbps']:.0f} Mb/s" in listed, listed
         said = [f for f in json.loads(command(exo, nodes[0], "doctor", "--json"))["checks"] if f["id"] == "links"]
         assert said and said[0]["state"] == "ok" and f"{there['mbps']:.0f} Mb/s there" in said[0]["detail"], said
         # A restart knows it at once, and does not send large frames again within the hour.
@@ -118,18 +118,18 @@ def check_directions(exo, spaces, models):
         assert again["mbps"] == there["mbps"], (again, there)
 
 
-def memory_for_most(exo, models):
-    """A limit that leaves room for most of the model."""
+def memory_for_a_part(exo, models):
+    """A limit that leaves no room for the whole model, also not with fewer sequences."""
     with hub_of(1, 0) as hub, home(exo, hub.spaces, {"EXO_MODELS": str(models)}) as nodes:
         wait_for("the model", lambda: any(m["id"] == NAME for m in nodes[0].api.get("/v1/models")[1]["data"]), 60)
         status, plan = nodes[0].api.post("/v1/internal/plan", {"model": NAME, "context": 512})
         assert status == 200, plan
-        return plan["stages"][0]["bytes"] * 9 // 10
+        return plan["stages"][0]["bytes"] * 6 // 10
 
 
 def test_a_model_leaves_a_way_that_becomes_slow_in_mid_answer(exo):
     with model() as models:
-        environment = {"EXO_MODELS": str(models), "EXO_MEMORY_LIMIT": str(memory_for_most(exo, models))}
+        environment = {"EXO_MODELS": str(models), "EXO_MEMORY_LIMIT": str(memory_for_a_part(exo, models))}
         with hub_of(3, DELAY) as hub, home(exo, hub.spaces, environment) as nodes:
             found = wait_for("all ways", lambda: all_measured(nodes[0], 3), 90)
             times = [way["rtt_ms"] for way in found.values()]

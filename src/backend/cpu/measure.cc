@@ -22,10 +22,11 @@ Result<Speed> MeasureSpeed(const kernels::Kernels& kernels, sys::ThreadPool& poo
   MeasuredProduct prefill = TRY(MeasuredProduct::Make(kernels, pool, weights, kPrefillTokens));
   const std::array works = {SampledWork{[&] { decode.Pass(); }, decode.bytes()},
                             SampledWork{[&] { prefill.Pass(); }, prefill.ops()}};
-  const Rates rates = SustainedRates(works, SamplingFor(sys::ReadCpuQuota()), AwakeClock);
-  return Speed{.decode_gbps = rates.per_second[0] * 1e-9,
-               .prefill_gops = rates.per_second[1] * 1e-9,
-               .duty = rates.duty};
+  const auto quota = sys::ReadCpuQuota();
+  const auto rates = SustainedRates(works, SamplingFor(quota), AwakeClock);
+  return Speed{.decode_gbps = rates[0] * 1e-9,
+               .prefill_gops = rates[1] * 1e-9,
+               .duty = DutyUnder(quota, static_cast<uint32_t>(pool.threads()))};
 }
 
 }  // namespace exo::backend
