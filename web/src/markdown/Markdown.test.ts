@@ -1,5 +1,8 @@
 import { render } from '@testing-library/svelte';
 import { describe, expect, it } from 'vitest';
+// What the page loads when it first needs it is there from the beginning: a slow machine would load it when the tests are over.
+import './highlight';
+import 'temml';
 import Markdown from './Markdown.svelte';
 
 const html = (text: string, growing = false): HTMLElement => render(Markdown, { text, growing }).container;
