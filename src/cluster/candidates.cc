@@ -19,8 +19,6 @@ namespace {
 // that, and then ever shorter ones.
 constexpr int kStageLimits = 5;
 constexpr double kShorterStages = 0.75;
-// A device that always computes is measured as one that nearly always does.
-constexpr double kHardlyPauses = 0.9;
 
 struct Candidate {
   Placement placement;
@@ -56,8 +54,8 @@ void AddAlone(const Search& search, uint64_t pages, std::vector<Candidate>& cand
   }
 }
 
-// What a step takes a node: a token of each of so many answers, or a chunk of a prompt. That works
-// for longer than a device does between its pauses.
+// What a step takes a node: a token of each of so many answers, or a chunk of a prompt. A chunk
+// takes longer than a device works between two pauses, so that its duty does not count twice.
 PipelineNode TimesOf(const Search& search, const Speeds& speeds, uint32_t rows) {
   const ModelShape& shape = search.shape;
   const bool prompts = search.use == wire::Use::kPrompts;
@@ -135,8 +133,7 @@ void AddPipelines(const Search& search, uint64_t pages, std::vector<Candidate>& 
   if (search.nodes.size() < 2) return;
   PipelineProblem problem = ProblemOf(search, pages);
   std::vector<Placement> best(search.nodes.size());  // by the number of stages less one
-  const bool pauses =
-      std::ranges::any_of(search.nodes, [](const auto& n) { return n.duty < kHardlyPauses; });
+  const bool pauses = std::ranges::any_of(search.nodes, [](const auto& n) { return n.duty < 1; });
   const int limits = search.use != wire::Use::kLatency || pauses ? kStageLimits : 1;
   for (int i = 0; i < limits; ++i) {
     double longest = 0;
