@@ -154,22 +154,31 @@ def lead(node):
     return next(i["stages"][0]["node"] for i in node.api.cluster()["instances"] if i["state"] == "ready")
 
 
+def throttled(nodes, groups, prompt):
+    """An answer of a model whose lead is throttled behind 20 tokens, until AFTER_MOVE tokens behind the move.
+
+    Where its layers were, the node that was asked, the text, when each piece came, behind which of them it had moved, and when the lead
+    was throttled."""
+    before = layers(nodes[0])
+    slow = next(i for i, node in enumerate(nodes) if node.name == lead(nodes[0]))  # who has the output matrix
+    entry = nodes[1 - slow]
+    throttled_at = None
+
+    def has_moved(times):
+        nonlocal throttled_at
+        if throttled_at is None and len(times) == 20:
+            groups[slow].set_share(15)
+            throttled_at = time.monotonic()
+        now = layers(entry) if throttled_at is not None and len(times) % 4 == 0 else {}
+        return bool(now) and now != before
+    text, times, moved = read_answer(entry, 2000, has_moved, prompt)
+    assert moved is not None, "nothing moved"
+    return before, entry, text, times, moved, throttled_at
+
+
 def test_a_model_moves_from_a_node_that_is_throttled_in_mid_answer(exo):
     with model() as models, unequal_cluster(exo, models, (50, 50), spread=False) as (nodes, groups):
-        before = layers(nodes[0])
-        slow = next(i for i, node in enumerate(nodes) if node.name == lead(nodes[0]))  # who has the output matrix
-        entry = nodes[1 - slow]
-        throttled_at = None
-
-        def has_moved(times):
-            nonlocal throttled_at
-            if throttled_at is None and len(times) == 20:
-                groups[slow].set_share(15)
-                throttled_at = time.monotonic()
-            now = layers(entry) if throttled_at is not None and len(times) % 4 == 0 else {}
-            return bool(now) and now != before
-        text, times, moved = read_answer(entry, 2000, has_moved)
-        assert moved is not None, "nothing moved"
+        before, entry, text, times, moved, throttled_at = throttled(nodes, groups, prompt=8)
         took = times[moved - 1] - throttled_at
         after = layers(entry)
         assert entry.api.post("/v1/internal/unload", {"model": NAME})[0] == 200
@@ -195,20 +204,7 @@ def metric(node, name):
 
 def test_the_kv_of_a_long_prompt_comes_along_when_its_model_moves(exo):
     with model() as models, unequal_cluster(exo, models, (50, 50)) as (nodes, groups):
-        before = layers(nodes[0])
-        slow = next(i for i, node in enumerate(nodes) if node.name == lead(nodes[0]))  # who has the output matrix
-        entry = nodes[1 - slow]
-        throttled = False
-
-        def has_moved(times):
-            nonlocal throttled
-            if not throttled and len(times) == 20:
-                groups[slow].set_share(15)
-                throttled = True
-            now = layers(entry) if throttled and len(times) % 4 == 0 else {}
-            return bool(now) and now != before
-        text, times, moved = read_answer(entry, 2000, has_moved, prompt=1000)
-        assert moved is not None, "nothing moved"
+        before, entry, text, times, moved, _ = throttled(nodes, groups, prompt=1000)
         # What was seen of the move came up to four tokens after it.
         pause = max(b - a for a, b in zip(times[20:moved], times[21:moved + 1]))
         came = sum(metric(node, "exo_moved_tokens_total") for node in nodes)
