@@ -8,6 +8,8 @@ namespace exo::node {
 namespace {
 
 constexpr Time kIdleLimit = std::chrono::seconds(60);
+// As long as a measurement takes; whoever asks waits for longer.
+constexpr Time kTurnLimit = std::chrono::seconds(6);
 constexpr Time kAnswerLimit = std::chrono::seconds(30);
 
 // As wire::ManifestReply has it.
@@ -21,6 +23,7 @@ std::vector<uint8_t> Packed(const std::vector<bool>& held) {
 }  // namespace
 
 BulkServer::~BulkServer() {
+  if (turn_ != nullptr) turn_->Close();
   for (Connection& connection : connections_) connection.link->Shutdown();
   for (Connection& connection : connections_) connection.thread.join();
 }
@@ -71,11 +74,19 @@ void BulkServer::Main(Connection& connection) {
   for (;;) {
     auto outcome = connection.link->Poll(sys::Now() + kIdleLimit);
     if (!outcome || outcome->event != engine::DataLink::Event::kFrame) break;
+    if (std::holds_alternative<wire::LinkProbe>(*outcome->frame.message)) AdmitOnce(connection);
     const wire::Message answer = Answer(connection, *outcome->frame.message);
     if (!connection.link->Send(answer, {}, sys::Now() + kAnswerLimit)) break;
   }
+  if (connection.measures) turn_->Leave(connection.link->peer());
   connection.link->Shutdown();
   connection.done.store(true);
+}
+
+void BulkServer::AdmitOnce(Connection& connection) {
+  if (turn_ == nullptr || connection.measures) return;
+  turn_->Admit(connection.link->peer(), sys::Now() + kTurnLimit);
+  connection.measures = true;
 }
 
 wire::Message BulkServer::Answer(const Connection& connection, const wire::Message& question) {

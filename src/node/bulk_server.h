@@ -14,6 +14,7 @@
 
 #include "base/mutex.h"
 #include "engine/data_link.h"
+#include "node/link_turn.h"
 #include "store/manifest.h"
 
 namespace exo::node {
@@ -39,6 +40,8 @@ class BulkServer {
   void SharePages(std::function<wire::PageReply(const wire::PageRequest&)> pages) {
     pages_ = std::move(pages);
   }
+  // Who measures its link to here waits for its turn; once, before the first link.
+  void TakeTurns(std::shared_ptr<LinkTurn> turn) { turn_ = std::move(turn); }
   // `member`: otherwise a guest, who may not see what is almost the text.
   void Serve(std::unique_ptr<engine::DataLink> link, bool member);
   // Ends the links of a device that is not trusted any more.
@@ -48,12 +51,14 @@ class BulkServer {
   struct Connection {
     std::unique_ptr<engine::DataLink> link;
     bool member = false;
+    bool measures = false;  // its link: it has had its turn
     std::atomic<bool> done{false};
     std::thread thread;
   };
   std::optional<Model> Find(const ModelId& id);
   void Main(Connection& connection);
   static wire::ManifestReply AnswerAbout(const Model& model, bool held_only);
+  void AdmitOnce(Connection& connection);
   wire::Message Answer(const Connection& connection, const wire::Message& question);
   void Reap();
 
@@ -61,6 +66,7 @@ class BulkServer {
   std::map<ModelId, Model> models_ EXO_GUARDED_BY(mutex_);
   std::list<Connection> connections_;
   std::function<wire::PageReply(const wire::PageRequest&)> pages_;
+  std::shared_ptr<LinkTurn> turn_;  // null: nobody waits
 };
 
 }  // namespace exo::node

@@ -14,6 +14,8 @@ constexpr size_t kLeastPings = 5;  // of a way that is so slow that the time is 
 constexpr Time kPingPause = std::chrono::milliseconds(5);  // radios doze, and show it
 constexpr Time kPingTime = std::chrono::seconds(3);
 constexpr Time kPatience = std::chrono::seconds(3);  // for one answer
+// For the first one, before which the other end may measure.
+constexpr Time kTurnPatience = std::chrono::seconds(10);
 // Frames double from the first size to the last, of which there are several: 1,020 KiB in all.
 constexpr size_t kFirstSize = 4 << 10;
 constexpr size_t kLastSize = 256 << 10;
@@ -36,10 +38,10 @@ class Probe {
   explicit Probe(engine::DataLink& link) : link_(link) {}
 
   // Milliseconds until the other end has said that a frame of so many bytes is there.
-  Result<double> Exchange(size_t bytes) {
+  Result<double> Exchange(size_t bytes, Time patience = kPatience) {
     const Time start = sys::Now();
-    TRY(link_.Send(wire::LinkProbe{++number_}, std::span(zeros_).first(bytes), start + kPatience));
-    const auto got = TRY(link_.Poll(start + kPatience));
+    TRY(link_.Send(wire::LinkProbe{++number_}, std::span(zeros_).first(bytes), start + patience));
+    const auto got = TRY(link_.Poll(start + patience));
     if (got.event != engine::DataLink::Event::kFrame)
       return Fail(ErrorCode::kDisconnected, "{} does not answer a measurement of its link",
                   link_.peer().Short());
@@ -50,8 +52,13 @@ class Probe {
     return Milliseconds(sys::Now() - start);
   }
 
+  // Wakes the threads of both ends, too.
+  Result<void> Begin() {
+    (void)TRY(Exchange(0, kTurnPatience));
+    return {};
+  }
+
   Result<LinkFigures> RoundTrips() {
-    (void)TRY(Exchange(0));  // wakes the threads of both ends
     std::vector<double> times;
     const Time end = sys::Now() + kPingTime;
     while (times.size() < kPings && (times.size() < kLeastPings || sys::Now() < end)) {
@@ -78,7 +85,7 @@ class Probe {
         rates.clear();
       }
     }
-    return rates.empty() ? 0 : At(std::move(rates), 0.5);
+    return stop.load() || rates.empty() ? 0 : At(std::move(rates), 0.5);
   }
 
  private:
@@ -89,8 +96,11 @@ class Probe {
 
 }  // namespace
 
-Result<LinkFigures> ProbeLink(engine::DataLink& link, const std::atomic<bool>& stop) {
+Result<LinkFigures> ProbeLink(engine::DataLink& link, const std::atomic<bool>& stop,
+                              LinkTurn& turn) {
   Probe probe(link);
+  TRY(probe.Begin());
+  turn.Begin();
   LinkFigures figures = TRY(probe.RoundTrips());
   figures.mbps = TRY(probe.Mbps(figures.rtt_ms, stop));
   return figures;

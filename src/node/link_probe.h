@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "engine/data_link.h"
+#include "node/link_turn.h"
 
 namespace exo::node {
 
@@ -18,10 +19,12 @@ struct LinkFigures {
   friend bool operator==(const LinkFigures&, const LinkFigures&) = default;
 };
 
-// Small frames for a quarter of a second and forty round trips, three seconds at most; then, unless
-// `stop` is set by then, at most kMaxProbeBytes in ever larger frames for a second at most.
-// Errors: kDisconnected (the link broke, or an older exo at the other end skips the question).
+// After what the other end measures itself: small frames for a quarter of a second and forty round
+// trips, three seconds at most; then, unless `stop` is set, at most kMaxProbeBytes in ever larger
+// frames for a second at most; `stop` set meanwhile leaves mbps unmeasured. Errors: kDisconnected
+// (the link broke, or an older exo at the other end skips the question).
 inline constexpr size_t kMaxProbeBytes = 1 << 20;
-Result<LinkFigures> ProbeLink(engine::DataLink& link, const std::atomic<bool>& stop);
+Result<LinkFigures> ProbeLink(engine::DataLink& link, const std::atomic<bool>& stop,
+                              LinkTurn& turn);
 
 }  // namespace exo::node

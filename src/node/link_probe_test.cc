@@ -56,10 +56,11 @@ class SlowLink final : public engine::DataLink {
 };
 
 const std::atomic<bool> kGo = false, kStop = true;
+LinkTurn turn(NodeId{{1}});
 
 TEST(LinkProbeTest, MeasuresRoundTripsAndBandwidth) {
   SlowLink link(std::chrono::milliseconds(2), 200);
-  const auto figures = ProbeLink(link, kGo);
+  const auto figures = ProbeLink(link, kGo, turn);
   ASSERT_TRUE(figures) << figures.error().message;
   // A busy machine adds to times, never takes away.
   EXPECT_GE(figures->rtt_ms, 2);
@@ -74,7 +75,7 @@ TEST(LinkProbeTest, MeasuresRoundTripsAndBandwidth) {
 TEST(LinkProbeTest, ASlowWayIsNotHeldUpForLongerThanASecond) {
   SlowLink link(std::chrono::milliseconds(1), 1);
   const Time start = sys::Now();
-  const auto figures = ProbeLink(link, kGo);
+  const auto figures = ProbeLink(link, kGo, turn);
   ASSERT_TRUE(figures);
   EXPECT_NEAR(figures->mbps, 1, 0.1);
   EXPECT_LE(link.largest, 64u << 10);
@@ -83,19 +84,46 @@ TEST(LinkProbeTest, ASlowWayIsNotHeldUpForLongerThanASecond) {
 
 TEST(LinkProbeTest, NoLargeFramesWhereTheLinkIsWanted) {
   SlowLink link(std::chrono::milliseconds(1), 100);
-  const auto figures = ProbeLink(link, kStop);
+  const auto figures = ProbeLink(link, kStop, turn);
   ASSERT_TRUE(figures);
   EXPECT_GT(figures->rtt_ms, 0.9);
   EXPECT_EQ(figures->mbps, 0);
   EXPECT_EQ(link.bytes, 0u);
 }
 
+// Both ends measure from the same moment on. Each link keeps count of who is in the middle of it.
+TEST(LinkProbeTest, TwoThatMeasureEachOtherDoItInTurn) {
+  const NodeId ids[] = {NodeId{{1}}, NodeId{{2}}};
+  const std::shared_ptr<LinkTurn> turns[] = {std::make_shared<LinkTurn>(ids[0]),
+                                             std::make_shared<LinkTurn>(ids[1])};
+  BulkServer servers[2];
+  Time begun[2], ended[2];
+  std::vector<std::thread> threads;
+  for (int own = 0; own < 2; ++own) servers[own].TakeTurns(turns[own]);
+  for (int own = 0; own < 2; ++own) turns[own]->Ask(ids[1 - own]);
+  for (int own = 0; own < 2; ++own) {
+    auto [near, far] = engine::TestLink::Pair(ids[own], ids[1 - own], std::chrono::milliseconds(1));
+    servers[1 - own].Serve(std::move(far), /*member=*/true);
+    threads.emplace_back([&, own, link = std::move(near)] {
+      const auto figures = ProbeLink(*link, kGo, *turns[own]);
+      ended[own] = sys::Now();
+      turns[own]->End();
+      EXPECT_TRUE(figures) << figures.error().message;
+      const std::chrono::duration<double, std::milli> least(40 * figures->rtt_ms);
+      begun[own] = ended[own] - std::chrono::duration_cast<Time>(least);
+      link->Shutdown();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GE(begun[1], ended[0]);
+}
+
 TEST(LinkProbeTest, WhoDoesNotAnswerIsNamed) {
   SlowLink link(std::chrono::milliseconds(1), 100);
   link.wrong = 1;
-  EXPECT_EQ(ProbeLink(link, kGo).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(ProbeLink(link, kGo, turn).error().code, ErrorCode::kCorrupt);
   link.silent = true;
-  const Error error = ProbeLink(link, kGo).error();
+  const Error error = ProbeLink(link, kGo, turn).error();
   EXPECT_EQ(error.code, ErrorCode::kDisconnected);
   EXPECT_TRUE(error.message.contains(link.peer().Short())) << error.message;
 }
@@ -104,7 +132,7 @@ TEST(LinkProbeTest, TheServerOfWeightsAnswers) {
   auto [near, far] = engine::TestLink::Pair(NodeId{{1}}, NodeId{{2}}, std::chrono::milliseconds(1));
   BulkServer server;
   server.Serve(std::move(far), /*member=*/true);
-  const auto figures = ProbeLink(*near, kGo);
+  const auto figures = ProbeLink(*near, kGo, turn);
   ASSERT_TRUE(figures) << figures.error().message;
   EXPECT_GE(figures->rtt_ms, 2);
   EXPECT_GT(figures->mbps, 0);

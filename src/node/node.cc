@@ -104,6 +104,8 @@ Result<void> NodeImpl::Init() {
                                        .self = identity_->id()});
   }
   bulk_.SharePages([this](const auto& request) { return PageOf(moved_, request); });
+  turn_ = std::make_shared<LinkTurn>(identity_->id());
+  bulk_.TakeTurns(turn_);
   TRY(StartPeers());
   trust_->OnChange([this](const cluster::Trust::Change& change) { OnTrustChanged(change); });
   FeedGuests();

@@ -445,6 +445,7 @@ class NodeImpl final : public Node,
   std::unique_ptr<Joining> joining_;  // while this node joins another cluster
   std::optional<NodeId> asked_;       // the key that the last call without a code has met
   engine::MovedPages moved_;          // outlives the runners, their jobs and the links
+  std::shared_ptr<LinkTurn> turn_;    // jobs hold it
   BulkServer bulk_;
   std::shared_ptr<store::TensorCache> tensors_;
   uint64_t pulled_version_ = 0;                   // of its models, when they were last looked at

@@ -90,6 +90,7 @@ void NodeImpl::LookAtLinks() {
   if (changed) PublishLinks();
   const auto quiet = QuietMembers(now);
   if (measuring_link_ || measuring_) return;  // what measures the device wants it alone
+  if (turn_->Taken(now)) return;
   if (const auto job = links_.Next(now, quiet)) MeasureLink(*job);
 }
 
@@ -98,18 +99,21 @@ void NodeImpl::MeasureLink(const LinkKeeper::Job& job) {
   // The way that the session takes, and no other.
   if (target.addresses.size() > 1) target.addresses.resize(1);
   const auto stop = std::make_shared<std::atomic<bool>>(!job.large);
+  turn_->Ask(job.peer);
   measuring_link_ = jobs_.Run(
       Jobs::Class::kNet, "link",
-      [identity = identity_, target,
-       stop](const std::atomic<bool>&) mutable -> Result<LinkFigures> {
+      [identity = identity_, target, stop,
+       turn = turn_](const std::atomic<bool>&) mutable -> Result<LinkFigures> {
         target.deadline = sys::Now() + kConnectTime;
         const auto link = TRY(net::ConnectLink(*identity, target));
-        return ProbeLink(*link, *stop);
+        return ProbeLink(*link, *stop, *turn);
       },
       [this, job](Result<LinkFigures> figures) { OnLinkMeasured(job, std::move(figures)); });
   if (measuring_link_) {
     stop_large_ = stop;
     items_before_ = backend_->items_done();
+  } else {
+    turn_->End();
   }
 }
 
@@ -120,6 +124,7 @@ void NodeImpl::YieldLink() {
 
 void NodeImpl::OnLinkMeasured(const LinkKeeper::Job& job, Result<LinkFigures> figures) {
   measuring_link_ = false;
+  turn_->End();
   double heartbeat_ms = 0;
   for (const cluster::NodeStatus& status : core_->Nodes()) {
     if (status.record.id == job.peer) heartbeat_ms = status.rtt_ms;
