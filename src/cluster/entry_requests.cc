@@ -26,6 +26,7 @@ void EntryRequests::Finish(const RequestId& id, wire::Finished finished) {
   finished.request = id;
   RequestFinished effect{.finished = std::move(finished), .stages = {}};
   if (const auto ended = requests_.extract(id); !ended.empty()) {
+    if (ended.mapped().active) ends_.Note(ended.mapped().plan.id, context_.now);
     effect.codec = wire::LossOf(ended.mapped().plan).codec;
     effect.stages = std::move(ended.mapped().plan.stages);
   }
@@ -89,12 +90,14 @@ const wire::InstanceSummary* EntryRequests::Choose(const Request& request) const
     const NodeId& lead = one->plan.stages[0].node;
     if (one->state != wire::InstanceState::kReady || !members_.IsAlive(lead)) continue;
     if (request.ended == one->plan.id) continue;  // its end is on its way
-    // What its lead has told is of a moment ago: what went there since counts, too.
+    // What its lead has told is of a moment ago: of this entry's own requests the number is known.
+    const uint32_t own = ActiveAt(one->plan.id);
     const uint32_t told = one->active_requests + one->queued_requests;
+    const uint32_t own_then = own + ends_.Count(one->plan.id, context_.now);
     ready.push_back(one);
     plans.push_back(one->plan.id);
     loads.push_back({.plan = one->plan.id,
-                     .requests = std::max(told, ActiveAt(one->plan.id)),
+                     .requests = own + (told > own_then ? told - own_then : 0),
                      .speed = one->expected.decode_tokens_per_second,
                      .here = lead == context_.self()});
   }
@@ -153,8 +156,10 @@ void EntryRequests::OnCancel(const CancelLocal& event) {
   const auto at = requests_.find(event.request);
   if (at == requests_.end()) return;
   const Request& request = at->second;
-  if (request.active)
+  if (request.active) {
     context_.SendTo(request.lead(), wire::CancelRequest{event.request, request.plan.id});
+    ends_.Note(request.plan.id, context_.now);
+  }
   requests_.erase(at);
 }
 

@@ -5,9 +5,13 @@
 #include <utility>
 
 #include "base/check.h"
+#include "cluster/event.h"
 
 namespace exo::cluster {
 namespace {
+
+// A lead tells its owner at its next tick, and that one the others at its own.
+constexpr Time kToldLate = 5 * kTickInterval;
 
 // The finalizer of SplitMix64 over what came before and the next value.
 uint64_t Mix(uint64_t hash, uint64_t value) {
@@ -52,6 +56,16 @@ PrefixHints::Known PrefixHints::Find(uint64_t scope, std::span<const TokenId> pr
     if (plan != nullptr && std::ranges::find(among, *plan) != among.end()) known = {*plan, tokens};
   });
   return known;
+}
+
+void RecentEnds::Note(const PlanId& plan, Time now) {
+  while (!ends_.empty() && now - ends_.front().first > kToldLate) ends_.pop_front();
+  ends_.emplace_back(now, plan);
+}
+
+uint32_t RecentEnds::Count(const PlanId& plan, Time now) const {
+  return static_cast<uint32_t>(std::ranges::count_if(
+      ends_, [&](const auto& end) { return end.second == plan && now - end.first <= kToldLate; }));
 }
 
 size_t ChooseReplica(const std::vector<ReplicaLoad>& all, const PrefixHints::Known& known,

@@ -7,10 +7,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <span>
 #include <vector>
 
+#include "base/units.h"
 #include "wire/messages.h"
 
 namespace exo::cluster {
@@ -38,6 +40,16 @@ class PrefixHints {
   const PlanId* At(uint64_t hash) const;
 
   std::map<uint64_t, PlanId> newer_, older_;
+};
+
+// Requests of this entry that ended a moment ago: what their leads have told counts them still.
+class RecentEnds {
+ public:
+  void Note(const PlanId& plan, Time now);
+  uint32_t Count(const PlanId& plan, Time now) const;
+
+ private:
+  std::deque<std::pair<Time, PlanId>> ends_;
 };
 
 // One that may take a request.

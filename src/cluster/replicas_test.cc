@@ -145,6 +145,21 @@ TEST_F(ReplicasTest, RequestsAtOnceAreSpreadOverThem) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(Take<LeadSubmit>(i).size(), 2u) << i;
 }
 
+// What their leads have told still counts those that have just ended.
+TEST_F(ReplicasTest, RequestsBehindOthersAreSpreadOverThemToo) {
+  AddDevices(3);
+  Load(0);
+  for (int round = 0; round < 3; ++round) {
+    AskAt(0, 3);
+    Pass(seconds(1));  // all leads tell that they are busy
+    for (size_t i = 0; i < 3; ++i) {
+      const auto asked = Take<LeadSubmit>(i);
+      ASSERT_EQ(asked.size(), 1u) << i << ", round " << round;
+      Tell(i, LeadFinished{{.request = asked[0].submit.request}});
+    }
+  }
+}
+
 TEST_F(ReplicasTest, ALongPromptGoesWhereItWasBefore) {
   AddDevices(3);
   Load(0);

@@ -82,6 +82,7 @@ class EntryRequests {
   DesiredModels& desired_;
   std::map<RequestId, Request> requests_;
   PrefixHints hints_;
+  RecentEnds ends_;
 };
 
 // The lead's side.
