@@ -80,6 +80,14 @@ def decode_rate(device, tokens):
     return device.timed(16, tokens)[1]
 
 
+def all_ready(device):
+    """Waits until every replica of the model is there: a load answers with the first."""
+    def states():
+        with device.reach():
+            return [one["state"] for one in device.node.api.cluster()["instances"]]
+    planner.wait_for("all replicas", lambda: set(states()) == {"ready"}, 120)
+
+
 def together(device, users, tokens, prompt=16):
     """Tokens per second of so many answers at once, of their short prompts too."""
     def ask(_):
@@ -157,6 +165,7 @@ def three(bench):
                 ("long prompts", {"for": "prompts"}, lambda d: prompt_rate(d, LONG_PROMPT), "at least 1.2"),
                 ("16 requests", {"for": "throughput", "users": 16}, lambda d: together(d, 16, bench.tokens), "at least 1.3")):
             plan = asked.load(**wish)
+            all_ready(asked)
             ours, theirs = [], []
             for _ in range(bench.rounds):
                 ours.append(rate(asked))
@@ -171,6 +180,7 @@ def requests(bench):
     with bench.cluster([100, 100]) as [lead, _], bench.alone(200, threads=2) as one:
         for users in (2, 6):
             plan = lead.load(**{"for": "throughput", "users": users})
+            all_ready(lead)
             ours, theirs = [], []
             for _ in range(bench.rounds):
                 ours.append(together(lead, users, bench.tokens))
@@ -215,8 +225,9 @@ def main():
         parser.error(f"no row '{unknown}': {', '.join(ROWS)}")
     try:
         bench = Bench(options)
-        for name in options.rows or ROWS:
-            ROWS[name](bench)
+        with planner.client():
+            for name in options.rows or ROWS:
+                ROWS[name](bench)
     except Skip as reason:
         sys.exit(f"cluster: {reason}")
 

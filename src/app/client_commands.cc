@@ -258,6 +258,7 @@ Result<json> PlacingJson(const std::string& model, const PlacingOptions& placing
   if (placing.spread) body["spread"] = true;
   if (!placing.split.empty()) body["split"] = placing.split;
   if (!placing.use.empty()) body["for"] = placing.use;
+  if (placing.users > 0) body["users"] = placing.users;
   if (placing.context) body["context"] = *placing.context;
   if (!placing.kv.empty()) body["kv"] = placing.kv;
   if (!placing.wire.empty()) body["wire"] = placing.wire;

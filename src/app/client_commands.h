@@ -29,8 +29,9 @@ Result<nlohmann::json> GetSoon(const HttpClient& api, const std::string& path);
 // How a model is to be loaded; what is unset is as its last time.
 struct PlacingOptions {
   bool spread = false;
-  std::string split;  // empty: not said
-  std::string use;    // likewise
+  std::string split;   // empty: not said
+  std::string use;     // likewise
+  uint32_t users = 0;  // answers at once; 0: not said
   std::optional<uint32_t> context;
   std::string kv;
   std::string wire;                    // empty: not said; likewise kv
@@ -39,8 +40,8 @@ struct PlacingOptions {
   std::string keep;                    // a time; empty: as it is
   bool pin = false;
   bool any() const {
-    return spread || !split.empty() || !use.empty() || !wire.empty() || context || !kv.empty() ||
-           !lora.empty() || !draft.empty() || !keep.empty() || pin;
+    return spread || !split.empty() || !use.empty() || users > 0 || !wire.empty() || context ||
+           !kv.empty() || !lora.empty() || !draft.empty() || !keep.empty() || pin;
   }
 };
 

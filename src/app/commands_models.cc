@@ -55,6 +55,8 @@ void Commands::AddPlacing(CLI::App* c, PlacingOptions& options) {
                 "what the place should be good at: latency (one answer as fast as possible), "
                 "throughput (many answers at once) or prompts (the first token behind a long one)")
       ->check(CLI::IsMember({"auto", "latency", "throughput", "prompts"}));
+  c->add_option("--users", options.users, "answers at once that it is planned for")
+      ->check(Between(1, wire::kMaxUsers));
   c->add_option("--context", options.context,
                 "tokens of a prompt and its answer; 0: as trained, as far as memory allows")
       ->check(Between(0, kMaxPositions));
@@ -178,8 +180,6 @@ void Commands::AddPlan() {
                     [this](const Settings& settings) { return RunPlan(settings, plan_); });
   c->add_option("MODEL", plan_.model, "name or path of a GGUF file")->required();
   AddPlacing(c, plan_.placing);
-  c->add_option("--users", plan_.users, "answers at once that it is planned for")
-      ->check(Between(1, wire::kMaxUsers));
   c->add_option("--cluster", plan_.cluster,
                 "TOML file with devices and links as numbers, instead of the running cluster: "
                 "what if I buy one more?");

@@ -41,7 +41,7 @@ Result<cluster::PlanOptions> OptionsOf(const PlanCommandOptions& options) {
   const std::string split = placing.spread ? "layer" : placing.split;
   return cluster::PlanOptions{.split = static_cast<wire::Split>(IndexOf(wire::kSplitNames, split)),
                               .use = static_cast<wire::Use>(IndexOf(wire::kUseNames, placing.use)),
-                              .users = options.users,
+                              .users = options.placing.users,
                               .context = placing.context.value_or(0),
                               .kv_type = IndexOf(wire::kKvNames, placing.kv)};
 }
@@ -73,9 +73,8 @@ Result<json> PlanDescribed(const Settings& settings, const PlanCommandOptions& o
 Result<json> PlanOnNode(const Settings& settings, const PlanCommandOptions& options) {
   const HttpClient api = TRY(OwnNode(settings));
   const std::string& model = options.model;
-  json body =
+  const json body =
       TRY(PlacingJson(LooksLikePath(model) ? TRY(PathForNode(model)) : model, options.placing));
-  if (options.users > 0) body["users"] = options.users;
   return api.Post("/v1/internal/plan", body);
 }
 

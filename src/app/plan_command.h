@@ -14,7 +14,6 @@ namespace exo::app {
 struct PlanCommandOptions {
   std::string model;
   PlacingOptions placing;
-  uint32_t users = 0;   // answers at once; 0: not said
   std::string cluster;  // TOML file (app/cluster_file.h); empty: the running cluster
   bool explain = false;
   bool json = false;

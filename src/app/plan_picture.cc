@@ -186,9 +186,10 @@ std::string PlanPicture(const json& plan, size_t columns) {
   const double speed = plan.value("predicted_tokens_per_second", 0.0);
   text +=
       Wrapped(fmt::format("predicted: {} tokens/s, prompts at {:.0f} tokens/s, first token "
-                          "of a prompt of 512 after {:.1f} s",
+                          "of a prompt of {} after {:.1f} s",
                           speed < 1 ? fmt::format("{:.2f}", speed) : fmt::format("{:.1f}", speed),
                           plan.value("predicted_prompt_per_second", 0.0),
+                          plan.value("predicted_prompt_tokens", 512u),
                           plan.value("predicted_ttft_ms", 0.0) / 1000),
               columns, 2);
   if (const auto users = plan.value("users", 1u); users > 1) {

@@ -26,6 +26,7 @@ json TwoStages() {
           {"predicted_tokens_per_second", 12.34},
           {"predicted_prompt_per_second", 99.6},
           {"predicted_ttft_ms", 5140},
+          {"predicted_prompt_tokens", 512},
           {"users", 1},
           {"stages",
            {{{"node", "desk"},

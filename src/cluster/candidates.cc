@@ -8,6 +8,7 @@
 
 #include "cluster/partition.h"
 #include "cluster/pipelines.h"
+#include "cluster/replicas.h"
 #include "wire/limits.h"
 #include "wire/plan.h"
 
@@ -125,7 +126,7 @@ Placement PlacePipeline(const Search& search, const Pipeline& pipeline, uint64_t
   }
   if (placement.ends.empty()) return {};
   placement.prediction =
-      Predict(search.shape, search.nodes, BuildPlan(search, placement), search.users);
+      Predict(search.shape, search.nodes, BuildPlan(search, placement), search.users, search.use);
   return placement;
 }
 
@@ -201,11 +202,16 @@ void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& can
   }
 }
 
+AnswerRate RateOf(const Prediction& prediction) {
+  return AnswerRate::Of(prediction.decode_tokens_per_second, prediction.total_tokens_per_second,
+                        prediction.users);
+}
+
 // Side by side, each with its share of the users; without a placement where one would have none.
 Candidate Together(const Search& search, std::vector<Placement> set) {
-  std::vector<double> speeds;
-  for (const Placement& one : set) speeds.push_back(one.prediction.decode_tokens_per_second);
-  const std::vector<uint32_t> users = ShareUsers(speeds, search.users);
+  std::vector<AnswerRate> rates;
+  for (const Placement& one : set) rates.push_back(RateOf(one.prediction));
+  const std::vector<uint32_t> users = ShareUsers(rates, search.users);
   Candidate candidate{.rival = RivalOf(search, set[0], wire::RivalFate::kSlower)};
   candidate.rival.nodes.clear();
   candidate.rival.total_tokens_per_second = 0;
@@ -213,7 +219,7 @@ Candidate Together(const Search& search, std::vector<Placement> set) {
     candidate.rival.nodes.push_back(search.nodes[set[i].nodes[0]].id);
     if (users[i] == 0) continue;
     Prediction& own = set[i].prediction;
-    own = Predict(search.shape, search.nodes, BuildPlan(search, set[i]), users[i]);
+    own = Predict(search.shape, search.nodes, BuildPlan(search, set[i]), users[i], search.use);
     candidate.rival.total_tokens_per_second += own.total_tokens_per_second;
     candidate.rival.decode_tokens_per_second =
         std::max(candidate.rival.decode_tokens_per_second, own.decode_tokens_per_second);

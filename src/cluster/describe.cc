@@ -70,9 +70,9 @@ double SpeedRatio(const wire::PlanRival& rival, const wire::PlanRival& chosen) {
              : rival.decode_tokens_per_second / chosen.decode_tokens_per_second;
 }
 
-// Of a prompt of 512 tokens, as in wire::Expectation.
 std::string FirstTokenAfter(double ttft_ms) {
-  return fmt::format("the first token behind 512 after {:.2f} s", ttft_ms * 1e-3);
+  return fmt::format("the first token behind {} after {:.2f} s",
+                     wire::PromptTokensOf(wire::Use::kPrompts), ttft_ms * 1e-3);
 }
 
 std::string SpeedFor(const wire::Expectation& expected) {

@@ -163,8 +163,8 @@ TEST(DescribeTest, APlanForPromptsTellsOfTheFirstToken) {
   EXPECT_EQ(
       DescribeRivals({chosen, alone}, NameByNumber),
       (std::vector<std::string>{
-          "n1 + n2, layers: the first token behind 512 after 1.00 s, then 9.0 tokens/s; chosen",
-          "n1 alone: the first token behind 512 after 1.60 s, then 9.0 tokens/s; 62 % of the "
+          "n1 + n2, layers: the first token behind 2048 after 1.00 s, then 9.0 tokens/s; chosen",
+          "n1 alone: the first token behind 2048 after 1.60 s, then 9.0 tokens/s; 62 % of the "
           "chosen one's speed"}));
 }
 

@@ -53,7 +53,8 @@ EnsureModel DesiredModels::OptionsOf(const wire::DesiredModel& record) {
           .settings_of = record.settings_of,
           .keep_ms = record.keep_ms,
           .codec = record.codec,
-          .use = record.use};
+          .use = record.use,
+          .users = record.users};
 }
 
 // Whoever needed the memory saw an idle instance; its owner knows better.

@@ -68,7 +68,10 @@ void DesiredModels::OnEnsure(const EnsureModel& event) {
   if (record != nullptr && record->state != DesiredState::kUnloaded) {
     if ((event.named & wire::kNamedAdapters) == 0) demand->options.adapters = record->adapters;
     if (!event.draft) demand->options.draft = record->draft;
-    if (event.use == wire::Use::kAuto) demand->options.use = record->use;
+    if (event.use == wire::Use::kAuto && event.users == 0) {
+      demand->options.use = record->use;
+      demand->options.users = record->users;
+    }
     if ((event.named & wire::kNamedKeep) == 0) demand->options.keep_ms = record->keep_ms;
     if (record->keep_ms != demand->options.keep_ms && record->state == DesiredState::kRunning)
       KeepFor(*record, event.keep_ms);
@@ -118,7 +121,8 @@ void DesiredModels::OnRemoteEnsure(const NodeId& from, const wire::EnsureInstanc
                      .settings_of = message.settings_of,
                      .keep_ms = message.keep_ms,
                      .codec = message.codec,
-                     .use = message.use};
+                     .use = message.use,
+                     .users = message.users};
   std::erase_if(demand->waiting, [&](const Waiting& w) { return !w.local && w.asker == from; });
   if (demand->waiting.size() < kMaxWaiting) demand->waiting.push_back(waiting);
   Pursue(*demand);
@@ -159,7 +163,8 @@ void DesiredModels::OnPlaced(Demand& demand, const wire::InstanceSummary& best) 
                     .settings_of = demand.options.settings_of,
                     .keep_ms = demand.options.keep_ms,
                     .codec = demand.options.codec,
-                    .use = demand.options.use});
+                    .use = demand.options.use,
+                    .users = demand.options.users});
   }
   for (const Waiting& waiting : std::exchange(demand.waiting, {})) {
     if (waiting.local) context_.Emit(EnsureReply{waiting.ticket, best});
@@ -173,6 +178,7 @@ PlanOptions DesiredModels::PlanOptionsOf(const Demand& demand) {
           .prefer = context_.self(),
           .split = demand.options.split,
           .use = demand.options.use,
+          .users = demand.options.users,
           .context = demand.options.context,
           .kv_type = demand.options.kv_type,
           .adapters = demand.options.adapters,
@@ -237,7 +243,8 @@ void DesiredModels::AskHolder(Demand& demand) {
                                                .settings_of = demand.options.settings_of,
                                                .keep_ms = demand.options.keep_ms,
                                                .codec = demand.options.codec,
-                                               .use = demand.options.use});
+                                               .use = demand.options.use,
+                                               .users = demand.options.users});
 }
 
 NodeId DesiredModels::HolderOf(const ModelId& model) const {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cluster/partition.h"
+#include "cluster/replicas.h"
 #include "wire/plan.h"
 
 namespace exo::cluster {
@@ -51,12 +52,15 @@ std::string WhatChanged(const PlanNode& then, const PlanNode& now) {
 // Between two tokens, whoever they are for, of so many answers at once over the plans.
 double TokenMs(const ModelShape& shape, const std::vector<PlanNode>& nodes,
                const std::vector<wire::Plan>& plans, uint32_t users) {
-  std::vector<double> speeds;
-  for (const wire::Plan& plan : plans)
-    speeds.push_back(Predict(shape, nodes, plan).decode_tokens_per_second);
-  if (users <= 1) return 1000 / std::ranges::max(speeds);
+  std::vector<AnswerRate> rates;
+  for (const wire::Plan& plan : plans) {
+    const Prediction all = Predict(shape, nodes, plan, std::max(users, 1u));
+    rates.push_back(
+        AnswerRate::Of(all.decode_tokens_per_second, all.total_tokens_per_second, all.users));
+  }
+  if (users <= 1) return 1000 / std::ranges::max(rates, {}, &AnswerRate::alone).alone;
   double total = 0;
-  const std::vector<uint32_t> shares = ShareUsers(speeds, users);
+  const std::vector<uint32_t> shares = ShareUsers(rates, users);
   for (size_t i = 0; i < plans.size(); ++i) {
     if (shares[i] > 0) total += Predict(shape, nodes, plans[i], shares[i]).total_tokens_per_second;
   }
@@ -276,8 +280,9 @@ wire::FormerPlan FormerOf(const Succession& move) {
 
 bool IsWorthIt(const Move& move, const std::function<bool(const NodeId&)>& holds) {
   const auto ms = [&](const std::vector<wire::Plan>& plans) {
-    return move.use == wire::Use::kPrompts ? Predict(move.shape, move.nodes, plans[0]).ttft_ms
-                                           : TokenMs(move.shape, move.nodes, plans, move.users);
+    return move.use == wire::Use::kPrompts
+               ? Predict(move.shape, move.nodes, plans[0], 1, move.use).ttft_ms
+               : TokenMs(move.shape, move.nodes, plans, move.users);
   };
   const double before = ms(move.from), after = ms(move.to);
   const bool all_stay = std::ranges::all_of(move.from, [&](const wire::Plan& old) {

@@ -96,10 +96,12 @@ const wire::InstanceSummary* EntryRequests::Choose(const Request& request) const
     const uint32_t own_then = own + ends_.Count(one->plan.id, context_.now);
     ready.push_back(one);
     plans.push_back(one->plan.id);
-    loads.push_back({.plan = one->plan.id,
-                     .requests = own + (told > own_then ? told - own_then : 0),
-                     .speed = one->expected.decode_tokens_per_second,
-                     .here = lead == context_.self()});
+    loads.push_back(
+        {.plan = one->plan.id,
+         .requests = own + (told > own_then ? told - own_then : 0),
+         .rate = AnswerRate::Of(one->expected.decode_tokens_per_second,
+                                one->expected.total_tokens_per_second, one->expected.users),
+         .here = lead == context_.self()});
   }
   if (ready.size() < 2) return ready.empty() ? nullptr : ready[0];
   const std::vector<TokenId>& prompt = request.submit.prompt;

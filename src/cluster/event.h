@@ -105,6 +105,7 @@ struct EnsureModel {
   uint64_t keep_ms = 0;     // as in the record
   wire::Codec codec = wire::Codec::kF32;
   wire::Use use = {};  // auto: as the model's record says
+  uint32_t users = 0;  // answers at once; 0: not said
 };
 // The settings of this node have changed since they became part of the record: what runs stays as
 // it is, the next instance is made with these values.

@@ -59,7 +59,8 @@ void DesiredModels::LookForDrift() {
 
 void DesiredModels::LookForDrift(Demand& demand, const ModelShape& shape, const Running& running) {
   // Adopted from an owner that is lost: it may have had more.
-  if (!drift_.Knows(shape.id) && demand.options.use == wire::Use::kThroughput)
+  if (!drift_.Knows(shape.id) &&
+      (demand.options.use == wire::Use::kThroughput || demand.options.users > 1))
     demand.heal_at = context_.now + Backoff(1);
   uint32_t users = drift_.UsersOf(shape.id);
   auto change = drift_.Look(shape, running.plans, members_.PlannerNodes());
@@ -80,7 +81,7 @@ void DesiredModels::LookForDrift(Demand& demand, const ModelShape& shape, const 
 
 // Who says what the model is for has said it.
 std::optional<uint32_t> DesiredModels::LookAtLoad(const Demand& demand, const Running& running) {
-  if (demand.options.use != wire::Use::kAuto) return std::nullopt;
+  if (demand.options.use != wire::Use::kAuto || demand.options.users > 0) return std::nullopt;
   return drift_.LookAtLoad(running.plans[0].model, running.requests);
 }
 
@@ -98,8 +99,8 @@ PlanOptions DesiredModels::OptionsToMove(const Demand& demand, const Running& ru
   options.codec = plan.codec;
   const bool many = users > 1 || options.use == wire::Use::kThroughput;
   if (running.requests > 0 || many) options.context = plan.context;
-  // What was loaded for many is for as many as the planner takes then.
-  if (options.use == wire::Use::kAuto) options.users = users;
+  // What was loaded for many is for as many as were said, or the planner takes then.
+  if (options.use == wire::Use::kAuto && options.users == 0) options.users = users;
   return options;
 }
 

@@ -314,17 +314,48 @@ StageCosts CostsOfStage(const ModelShape& shape, const wire::Plan& plan, size_t 
   return costs;
 }
 
+// What a full chunk of a prompt takes on its way.
+struct ChunkCosts {
+  double stages_ms = 0, slowest_ms = 0;      // in all stages, and in the slowest
+  double links_ms = 0, slowest_link_ms = 0;  // to be sent, likewise
+  double trips_ms = 0;                       // until it is there, whatever its size
+};
+
+// Stages and links work side by side, each on another chunk; smaller ones fill them sooner and read
+// the weights more often, and the best size is taken (engine/chunk_size.h).
+double PromptMs(const ChunkCosts& full, const wire::Plan& plan, uint32_t prompt) {
+  constexpr double kReadingAsRows = 8;
+  constexpr uint32_t kLeastRows = 32;
+  const bool one_size =
+      plan.stages.size() == 1 ||
+      std::ranges::any_of(plan.stages, [](const auto& stage) { return stage.streamed > 0; });
+  double best = std::numeric_limits<double>::infinity();
+  for (uint32_t size = plan.chunk; size >= std::max(plan.chunk / 8, 1u); size /= 2) {
+    const uint32_t chunks = (prompt + size - 1) / size;
+    const double rows = static_cast<double>(prompt) / chunks;
+    const double computed = (rows + kReadingAsRows) / (plan.chunk + kReadingAsRows);
+    const double sent = rows / plan.chunk;
+    const double next_ms = std::max(full.slowest_ms * computed, full.slowest_link_ms * sent);
+    best = std::min(best, full.stages_ms * computed + full.links_ms * sent + full.trips_ms +
+                              (chunks - 1) * next_ms);
+    if (one_size || size / 2 < kLeastRows) break;
+  }
+  return best;
+}
+
 }  // namespace
 
 Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                   const wire::Plan& plan, uint32_t users) {
-  if (IsSharded(plan)) return PredictShards(shape, nodes, plan, users);
+                   const wire::Plan& plan, uint32_t users, wire::Use use) {
+  if (IsSharded(plan)) return PredictShards(shape, nodes, plan, users, use);
+  const uint32_t prompt = wire::PromptTokensOf(use);
   const std::vector<Speeds> known = KnownSpeeds(nodes);
   const size_t stages = plan.stages.size();
   const InFlight shares = SharesOf(users, stages);
   Prediction prediction{.users = users};
   StageCosts sum, slowest;  // decode in the sum: as quick as each is between pauses
-  double hops_ms = 0, step_hops_ms = 0, chunk_hops_ms = 0, slowest_link = 0;
+  double hops_ms = 0, step_hops_ms = 0;
+  ChunkCosts chunk;
   for (size_t s = 0; s < stages; ++s) {
     const PlanNode& node = NodeOf(nodes, plan.stages[s].node);
     const Speeds speeds = SpeedsOf(nodes, known, plan.stages[s].node);
@@ -336,29 +367,26 @@ Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
     prediction.stage_chunk_ms.push_back(chunk_ms);
     sum.token_ms += disk.token.Visit(costs.token_ms * speeds.duty);
     sum.step_ms += disk.step.Visit(costs.step_ms * speeds.duty);
-    sum.chunk_ms += chunk_ms;
+    chunk.stages_ms += chunk_ms;
     slowest.token_ms = std::max({slowest.token_ms, costs.token_ms, disk.token.all});
     slowest.step_ms = std::max({slowest.step_ms, costs.step_ms, disk.step.all});
-    slowest.chunk_ms = std::max(slowest.chunk_ms, chunk_ms);
+    chunk.slowest_ms = std::max(chunk.slowest_ms, chunk_ms);
     if (stages == 1) break;
     const PlanNode& next = NodeOf(nodes, plan.stages[(s + 1) % stages].node);
     hops_ms += HopMs(node, next, RowBytes(shape, 1));
     step_hops_ms += HopMs(node, next, RowBytes(shape, shares.rows));
     // Of a prompt the last stage returns one row.
-    const double chunk_hop = HopMs(node, next, RowBytes(shape, s + 1 < stages ? plan.chunk : 1));
-    chunk_hops_ms += chunk_hop;
-    slowest_link = std::max(slowest_link, chunk_hop - RttMs(node, next) / 2);
+    chunk.trips_ms += RttMs(node, next) / 2;
+    const double sent_ms =
+        HopMs(node, next, RowBytes(shape, s + 1 < stages ? plan.chunk : 1)) - RttMs(node, next) / 2;
+    chunk.links_ms += sent_ms;
+    chunk.slowest_link_ms = std::max(chunk.slowest_link_ms, sent_ms);
   }
-  const double chunks = static_cast<double>((kPromptTokens + plan.chunk - 1) / plan.chunk);
-  const double part = static_cast<double>(kPromptTokens) / (chunks * plan.chunk);
-  // Stages and links work side by side, each on another chunk.
-  const double prefill_ms =
-      (sum.chunk_ms + (chunks - 1) * std::max(slowest.chunk_ms, slowest_link)) * part +
-      chunk_hops_ms;
+  const double prefill_ms = PromptMs(chunk, plan, prompt);
   const double cycle_ms = std::max(shares.steps * slowest.step_ms, sum.step_ms + step_hops_ms);
   prediction.decode_tokens_per_second = 1000 / std::max(slowest.token_ms, sum.token_ms + hops_ms);
   prediction.total_tokens_per_second = users * 1000 / cycle_ms;
-  prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
+  prediction.prefill_tokens_per_second = prompt * 1000 / prefill_ms;
   const Speeds lead = SpeedsOf(nodes, known, plan.stages[0].node);
   prediction.ttft_ms = prefill_ms + StepMs(CostOfOutput(shape, lead), lead, 1);
   return prediction;

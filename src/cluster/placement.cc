@@ -34,7 +34,7 @@ Placement PlaceOn(const Search& search, const std::vector<size_t>& set, uint64_t
     }
     if (!PutGuestsInside(search, candidate.nodes) || !cut(candidate)) continue;
     candidate.prediction =
-        Predict(search.shape, search.nodes, BuildPlan(search, candidate), search.users);
+        Predict(search.shape, search.nodes, BuildPlan(search, candidate), search.users, search.use);
     if (Better(search, candidate, best)) best = std::move(candidate);
   }
   return best;
@@ -97,7 +97,7 @@ Placement PlaceAlone(const Search& search, size_t node, uint64_t pages) {
   Placement alone{.nodes = {node}, .ends = {search.shape.layers()}, .pages = pages};
   const wire::Plan plan = BuildPlan(search, alone);
   if (plan.stages[0].bytes > search.nodes[node].memory_available) return {};
-  alone.prediction = Predict(search.shape, search.nodes, plan, search.users);
+  alone.prediction = Predict(search.shape, search.nodes, plan, search.users, search.use);
   return alone;
 }
 
@@ -149,7 +149,7 @@ Placement PlaceShards(const Search& search, const std::vector<size_t>& set, uint
       if (short_of != nullptr) *short_of = &search.nodes[candidate.nodes[i]];
     }
     if (!fits) continue;
-    candidate.prediction = Predict(search.shape, search.nodes, plan, search.users);
+    candidate.prediction = Predict(search.shape, search.nodes, plan, search.users, search.use);
     if (Better(search, candidate, best)) best = std::move(candidate);
   }
   return best;

@@ -317,18 +317,6 @@ uint32_t UsersOf(const PlanChoice& choice) {
   return users;
 }
 
-std::vector<uint32_t> ShareUsers(const std::vector<double>& speeds, uint32_t users) {
-  std::vector<uint32_t> shares(speeds.size());
-  for (uint32_t user = 0; user < users; ++user) {
-    size_t best = 0;
-    for (size_t i = 1; i < speeds.size(); ++i) {
-      if ((shares[i] + 1) * speeds[best] < (shares[best] + 1) * speeds[i]) best = i;
-    }
-    ++shares[best];
-  }
-  return shares;
-}
-
 wire::Expectation ExpectationOf(const PlanChoice& choice) {
   return {.basis = choice.basis,
           .decode_tokens_per_second = choice.prediction.decode_tokens_per_second,

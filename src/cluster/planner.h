@@ -157,14 +157,13 @@ inline constexpr uint32_t kShortSequence = 1024;
 
 struct Prediction {
   double decode_tokens_per_second = 0;   // one request
-  double prefill_tokens_per_second = 0;  // a prompt of kPromptTokens
+  double prefill_tokens_per_second = 0;  // a prompt of wire::PromptTokensOf
   double ttft_ms = 0;                    // of that prompt
   std::vector<double> stage_decode_ms;   // one token in each stage
   std::vector<double> stage_chunk_ms;    // a full chunk in each stage
   uint32_t users = 1;
   double total_tokens_per_second = 0;  // of so many answers at once
 };
-inline constexpr uint32_t kPromptTokens = 512;
 
 struct PlanChoice {
   wire::Plan plan;  // with id, every field set
@@ -197,11 +196,6 @@ wire::Cause PlanCause(const Error& error, const ModelShape& shape,
 
 wire::Expectation ExpectationOf(const PlanChoice& choice);
 
-// How many of the answers go to each of several instances: the next one always to where (what is
-// there + 1) / speed is least, as entry nodes send them (replicas.h). `speeds`: tokens/s of one
-// answer, > 0.
-std::vector<uint32_t> ShareUsers(const std::vector<double>& speeds, uint32_t users);
-
 // Positions that KV is reserved for, of a layer that attends to all and of one with a window.
 struct KvPositions {
   uint64_t all = 0;
@@ -224,8 +218,8 @@ uint64_t StageMemory(const ModelShape& shape, const StageShare& share, const KvP
                      uint8_t kv_type);
 
 // The prediction for a given plan; nodes not in the list count as the slowest known one. `users`:
-// answers at once, at least 1.
+// answers at once, at least 1. `use`: decides how long the prompt is.
 Prediction Predict(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                   const wire::Plan& plan, uint32_t users = 1);
+                   const wire::Plan& plan, uint32_t users = 1, wire::Use use = wire::Use::kLatency);
 
 }  // namespace exo::cluster

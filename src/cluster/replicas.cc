@@ -58,6 +58,27 @@ PrefixHints::Known PrefixHints::Find(uint64_t scope, std::span<const TokenId> pr
   return known;
 }
 
+AnswerRate AnswerRate::Of(double alone, double together, uint32_t users) {
+  AnswerRate rate;
+  if (!(alone > 0)) return rate;
+  rate.alone = alone;
+  if (users > 1 && together > 0)
+    rate.further = std::clamp((users * alone / together - 1) / (users - 1), 0.0, 1.0);
+  return rate;
+}
+
+std::vector<uint32_t> ShareUsers(const std::vector<AnswerRate>& rates, uint32_t users) {
+  std::vector<uint32_t> shares(rates.size());
+  for (uint32_t user = 0; user < users; ++user) {
+    size_t best = 0;
+    for (size_t i = 1; i < rates.size(); ++i) {
+      if (rates[i].StepOf(shares[i] + 1) < rates[best].StepOf(shares[best] + 1)) best = i;
+    }
+    ++shares[best];
+  }
+  return shares;
+}
+
 void RecentEnds::Note(const PlanId& plan, Time now) {
   while (!ends_.empty() && now - ends_.front().first > kToldLate) ends_.pop_front();
   ends_.emplace_back(now, plan);
@@ -68,20 +89,23 @@ uint32_t RecentEnds::Count(const PlanId& plan, Time now) const {
       ends_, [&](const auto& end) { return end.second == plan && now - end.first <= kToldLate; }));
 }
 
-size_t ChooseReplica(const std::vector<ReplicaLoad>& all, const PrefixHints::Known& known,
+size_t ChooseReplica(std::vector<ReplicaLoad> all, const PrefixHints::Known& known,
                      size_t prompt_tokens) {
   CHECK(!all.empty());
-  const auto load = [](const ReplicaLoad& one) {
-    return (one.requests + 1) / (one.speed > 0 ? one.speed : 1);
-  };
+  const auto told =
+      std::ranges::find_if(all, [](const auto& one) { return one.rate.further.has_value(); });
+  for (ReplicaLoad& one : all) {
+    if (!one.rate.further && told != all.end()) one.rate.further = told->rate.further;
+  }
+  const auto step = [](const ReplicaLoad& one) { return one.rate.StepOf(one.requests + 1); };
   size_t least = 0;
   for (size_t i = 1; i < all.size(); ++i) {
-    const double a = load(all[i]), b = load(all[least]);
+    const double a = step(all[i]), b = step(all[least]);
     if (a < b || (a == b && all[i].here && !all[least].here)) least = i;
   }
   if (known.tokens == 0 || 2 * known.tokens < prompt_tokens) return least;
   const auto has = std::ranges::find(all, known.plan, &ReplicaLoad::plan);
-  if (has == all.end() || load(*has) > kPatience * load(all[least])) return least;
+  if (has == all.end() || step(*has) > kPatience * step(all[least])) return least;
   return static_cast<size_t>(has - all.begin());
 }
 

@@ -1,5 +1,5 @@
 // Which of a model's instances a request goes to: where the longest beginning of its prompt has
-// been before, since its KV may be there still, else where the fewest requests are for the speed.
+// been before, since its KV may be there still, else where the next answer comes fastest.
 // All give the same answer, so that this is about time only.
 //
 // Thread: one caller at a time.
@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -52,17 +53,38 @@ class RecentEnds {
   std::deque<std::pair<Time, PlanId>> ends_;
 };
 
+// How fast answers of one instance come.
+struct AnswerRate {
+  double alone = 1;  // tokens/s of one answer; > 0
+  // So much longer, as a part of a step with one row, is a step for each further row: weights are
+  // read once for all. None: not known.
+  std::optional<double> further = {};
+
+  // From a prediction of one answer and of so many together, in tokens/s.
+  static AnswerRate Of(double alone, double together, uint32_t users);
+  // Seconds of a step with so many answers.
+  double StepOf(uint32_t answers) const {
+    return (1 + further.value_or(kFurther) * (answers - 1.0)) / alone;
+  }
+
+ private:
+  static constexpr double kFurther = 0.25;  // as measured of models of 1B on ordinary devices
+};
+// How many of the answers go to each of several instances, as entry nodes send them.
+std::vector<uint32_t> ShareUsers(const std::vector<AnswerRate>& rates, uint32_t users);
+
 // One that may take a request.
 struct ReplicaLoad {
   PlanId plan;
   uint32_t requests = 0;  // that it has: running and waiting
-  double speed = 0;       // tokens/s of one answer; <= 0: unknown, taken as 1
-  bool here = false;      // its lead is the entry node
+  AnswerRate rate = {};
+  bool here = false;  // its lead is the entry node
 };
-// The index of the one that a request goes to; `all` is not empty. `known` counts where it is at
-// least half of the prompt and the replica has at most kPatience times the load of another one.
-inline constexpr double kPatience = 4;
-size_t ChooseReplica(const std::vector<ReplicaLoad>& all, const PrefixHints::Known& known,
+// The index of the one that a request goes to; `all` is not empty. What is not known of one is
+// taken from another: the model is the same. `known` counts where it is at least half of the prompt
+// and a step is at most kPatience times as long there as elsewhere.
+inline constexpr double kPatience = 2;
+size_t ChooseReplica(std::vector<ReplicaLoad> all, const PrefixHints::Known& known,
                      size_t prompt_tokens);
 
 // Of the model and of what of a request decides the KV of its prompt.

@@ -50,28 +50,49 @@ TEST(ChooseReplicaTest, TheLeastLoadedForItsSpeed) {
   const auto choose = [](const std::vector<ReplicaLoad>& all) {
     return ChooseReplica(all, {}, 100);
   };
-  EXPECT_EQ(choose({{.requests = 1, .speed = 10}, {.requests = 0, .speed = 10}}), 1u);
-  EXPECT_EQ(choose({{.requests = 1, .speed = 30}, {.requests = 0, .speed = 10}}), 0u);
-  EXPECT_EQ(choose({{.requests = 1, .speed = 0}, {.requests = 1, .speed = 0}}), 0u);
-  EXPECT_EQ(choose({{.speed = 10}, {.speed = 10, .here = true}}), 1u) << "no way to go";
+  // Of one of them it is known what it is for both.
+  EXPECT_EQ(choose({{.requests = 1, .rate = {10, 1}}, {.requests = 2, .rate = {14, {}}}}), 0u);
+  EXPECT_EQ(choose({{.requests = 1, .rate = {10, 0}}, {.requests = 2, .rate = {14, {}}}}), 1u);
+  const AnswerRate slow{.alone = 10, .further = 1}, fast{.alone = 30, .further = 1};
+  EXPECT_EQ(choose({{.requests = 1, .rate = slow}, {.requests = 0, .rate = slow}}), 1u);
+  EXPECT_EQ(choose({{.requests = 1, .rate = fast}, {.requests = 0, .rate = slow}}), 0u);
+  EXPECT_EQ(choose({{.requests = 3, .rate = fast}, {.requests = 0, .rate = slow}}), 1u);
+  // Where steps with more rows are hardly longer, the fast one takes more.
+  const AnswerRate sharing{.alone = 30, .further = 0.2};
+  EXPECT_EQ(choose({{.requests = 9, .rate = sharing}, {.requests = 0, .rate = slow}}), 0u);
+  EXPECT_EQ(choose({{.requests = 11, .rate = sharing}, {.requests = 0, .rate = slow}}), 1u);
+  EXPECT_EQ(choose({{.rate = slow}, {.rate = slow, .here = true}}), 1u) << "no way to go";
 }
 
 TEST(ChooseReplicaTest, TheOneThatKnowsThePromptUnlessItIsCrowded) {
   const auto choose = [](uint32_t requests, size_t known) {
-    return ChooseReplica(
-        {{.plan = Plan(1), .speed = 10}, {.plan = Plan(2), .requests = requests, .speed = 10}},
-        {Plan(2), known}, 1000);
+    return ChooseReplica({{.plan = Plan(1)}, {.plan = Plan(2), .requests = requests}},
+                         {Plan(2), known}, 1000);
   };
   EXPECT_EQ(choose(0, 512), 1u);
-  EXPECT_EQ(choose(3, 512), 1u);
-  EXPECT_EQ(choose(4, 512), 0u) << "others would answer sooner";
+  EXPECT_EQ(choose(4, 512), 1u);
+  EXPECT_EQ(choose(5, 512), 0u) << "others would answer sooner";
   EXPECT_EQ(choose(1, 448), 0u) << "most of the prompt is new";
 }
 
 TEST(ShareUsersTest, AsEntriesSendThem) {
-  EXPECT_EQ(ShareUsers({10, 10}, 6), (std::vector<uint32_t>{3, 3}));
-  EXPECT_EQ(ShareUsers({40, 10}, 5), (std::vector<uint32_t>{4, 1}));
-  EXPECT_EQ(ShareUsers({40, 1}, 5), (std::vector<uint32_t>{5, 0}));
+  const auto share = [](double first, double second, double further, uint32_t users) {
+    return ShareUsers({{first, further}, {second, further}}, users);
+  };
+  EXPECT_EQ(share(10, 10, 1, 6), (std::vector<uint32_t>{3, 3}));
+  EXPECT_EQ(share(40, 10, 1, 5), (std::vector<uint32_t>{4, 1}));
+  EXPECT_EQ(share(40, 1, 1, 5), (std::vector<uint32_t>{5, 0}));
+  EXPECT_EQ(share(88, 44, 0.2, 16), (std::vector<uint32_t>{12, 4}));
+}
+
+TEST(AnswerRateTest, IsTakenFromWhatIsPredicted) {
+  // Steps of 10 ms with one row and of 16 with four.
+  const AnswerRate rate = AnswerRate::Of(100, 250, 4);
+  EXPECT_NEAR(rate.further.value(), 0.2, 1e-9);
+  EXPECT_NEAR(rate.StepOf(4), 0.016, 1e-9);
+  EXPECT_FALSE(AnswerRate::Of(100, 100, 1).further) << "of one nothing is known";
+  EXPECT_EQ(AnswerRate::Of(100, 90, 2).further, 1) << "no worse than one after the other";
+  EXPECT_EQ(AnswerRate::Of(0, 0, 0).alone, AnswerRate{}.alone);
 }
 
 // Devices that are equally fast, and a model of which each answer is work of its own.
@@ -136,6 +157,16 @@ TEST_F(ReplicasTest, AModelForManyRunsOnEachDeviceAndIsAnsweredOnce) {
   }
   Pass(seconds(60));
   EXPECT_EQ(ReadyAt(0).size(), 3u) << "they are no duplicates of each other";
+}
+
+TEST_F(ReplicasTest, ArePlannedForAsManyAnswersAsWereSaid) {
+  AddDevices(2);
+  Tell(1, EnsureModel{
+              .ticket = 1, .model = SixLayers().id, .use = wire::Use::kThroughput, .users = 12});
+  uint32_t users = 0;
+  for (const InstanceStatus& one : nodes_[0].core->Instances()) users += one.summary.expected.users;
+  EXPECT_EQ(users, 12u);
+  EXPECT_EQ(nodes_[0].core->DesiredRecords()[0].users, 12u) << "and when it is planned again";
 }
 
 TEST_F(ReplicasTest, RequestsAtOnceAreSpreadOverThem) {

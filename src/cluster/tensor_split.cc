@@ -232,7 +232,8 @@ double CarryMs(const ModelShape& shape, const wire::Plan& plan, const Speeds& sp
 }  // namespace
 
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                         const wire::Plan& plan, uint32_t users) {
+                         const wire::Plan& plan, uint32_t users, wire::Use use) {
+  const uint32_t prompt = wire::PromptTokensOf(use);
   const std::vector<Speeds> known = KnownSpeeds(nodes);
   Prediction prediction{.users = users};
   double users_ms = 0, output_ms = 0, output_users_ms = 0;
@@ -257,13 +258,13 @@ Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& n
     output_users_ms = std::max(output_users_ms, StepMs(output, speeds, users));
   }
   users_ms += output_users_ms + SumsMs(shape, nodes, plan, users);
-  const double chunks = static_cast<double>(kPromptTokens) / plan.chunk;
+  const double chunks = static_cast<double>(prompt) / plan.chunk;
   const double prefill_ms = chunks * (std::ranges::max(prediction.stage_chunk_ms) +
                                       SumsMs(shape, nodes, plan, plan.chunk));
   prediction.decode_tokens_per_second = 1000 / (std::ranges::max(prediction.stage_decode_ms) +
                                                 output_ms + SumsMs(shape, nodes, plan, 1));
   prediction.total_tokens_per_second = users * 1000 / users_ms;
-  prediction.prefill_tokens_per_second = kPromptTokens * 1000 / prefill_ms;
+  prediction.prefill_tokens_per_second = prompt * 1000 / prefill_ms;
   prediction.ttft_ms = prefill_ms + output_ms;
   return prediction;
 }

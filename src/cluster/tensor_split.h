@@ -31,6 +31,6 @@ ShardParts PartsOf(const ModelShape& shape, const wire::ShardPlan& shard);
 
 // As Predict, of a plan of shards.
 Prediction PredictShards(const ModelShape& shape, const std::vector<PlanNode>& nodes,
-                         const wire::Plan& plan, uint32_t users);
+                         const wire::Plan& plan, uint32_t users, wire::Use use);
 
 }  // namespace exo::cluster

@@ -11,6 +11,8 @@ namespace {
 // A session is young: records, trust and conversations go over it first.
 constexpr Time kFirst = std::chrono::seconds(1);
 // Networks change with the furniture and the neighbors.
+// By then a device that has just started has read its models' files.
+constexpr Time kStarted = std::chrono::seconds(15);
 constexpr Time kAgain = std::chrono::hours(1);
 constexpr Time kAfterFailure = std::chrono::minutes(5);
 // Heartbeats may ask for it as often.
@@ -46,7 +48,8 @@ LinkKeeper::Link* LinkKeeper::Find(const NodeId& peer, const Path& path) {
 
 void LinkKeeper::OnUp(const NodeId& peer, const Path& path, Time now, Time spread) {
   const Time at = now + kFirst + spread;
-  links_[peer] = {.path = path, .small_at = at, .large_at = at, .soonest = at};
+  links_[peer] = {
+      .path = path, .small_at = at, .large_at = at, .calm_at = now + kStarted, .soonest = at};
 }
 
 void LinkKeeper::Restore(const NodeId& peer, const Path& path, const Stored& stored,
@@ -67,12 +70,14 @@ std::optional<LinkKeeper::Job> LinkKeeper::Next(Time now,
   Time longest{};
   for (const auto& [peer, link] : links_) {
     const auto at = quiet.find(peer);
-    const bool large = at != quiet.end() && at->second && now >= link.large_at;
-    if (now < link.small_at && !large) continue;
-    const Time due = large ? std::min(link.small_at, link.large_at) : link.small_at;
+    const bool is_quiet = at != quiet.end() && at->second;
+    const bool large = is_quiet && now >= link.large_at;
+    const Time calm = is_quiet && now >= link.calm_at ? link.calm_at : Time::max();
+    const Time due = std::min({link.small_at, large ? link.large_at : Time::max(), calm});
+    if (now < due) continue;
     if (next && due >= longest) continue;
     longest = due;
-    next = Job{peer, link.path, large};
+    next = Job{peer, link.path, large, is_quiet};
   }
   return next;
 }
@@ -84,7 +89,7 @@ void LinkKeeper::OnMeasured(const Job& job, const std::optional<Stored>& stored,
   link->soonest = now + kSoonest;
   link->small_at = now + (stored ? kAgain : kAfterFailure);
   if (!stored) {
-    link->large_at = link->small_at;
+    link->large_at = link->calm_at = link->small_at;
     return;
   }
   if (stored->figures.mbps > 0) {
@@ -92,7 +97,17 @@ void LinkKeeper::OnMeasured(const Job& job, const std::optional<Stored>& stored,
   } else if (job.large) {
     link->large_at = now + kSoonest;  // somebody began to compute meanwhile
   }
-  link->live.SetMeasured(stored->figures, heartbeat_ms);
+  LinkFigures figures = stored->figures;
+  const bool stayed_quiet = job.quiet && !(job.large && figures.mbps == 0);
+  if (stayed_quiet && now >= link->calm_at) link->calm_at = Time::max();
+  if (!stayed_quiet) {
+    // How long the longest frames took says how busy the ends are.
+    const Time soon = now + kSoonest;
+    link->calm_at = link->calm_at == Time::max() ? soon : std::max(link->calm_at, soon);
+    if (const double known = link->live.known().rtt_p99_ms; known > 0)
+      figures.rtt_p99_ms = std::max(figures.rtt_ms, std::min(figures.rtt_p99_ms, known));
+  }
+  link->live.SetMeasured(figures, heartbeat_ms);
   link->measured_s = stored->measured_s;
 }
 

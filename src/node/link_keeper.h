@@ -1,6 +1,8 @@
 // What this node knows of its ways to the members that it has sessions with, and when it should
 // measure one: soon after a session has come up, an hour later, and when heartbeats take another
-// time than they did; one at a time, with large frames only while neither end computes.
+// time than they did; one at a time, with large frames only while neither end computes. A device
+// that is busy holds frames up: what was measured then, or while it started, is looked at again in
+// a quiet moment.
 //
 // Thread: pure, one caller at a time (the loop).
 #pragma once
@@ -44,6 +46,7 @@ class LinkKeeper {
     NodeId peer;
     Path path;
     bool large = false;  // with large frames
+    bool quiet = false;  // neither end computes
   };
   // Whom to measure now, if it is time for anybody. `quiet`: of the other end and this one.
   std::optional<Job> Next(Time now, const std::map<NodeId, bool>& quiet) const;
@@ -66,6 +69,7 @@ class LinkKeeper {
     uint64_t measured_s = 0;
     Time small_at{};  // when to measure with small frames again
     Time large_at{};  // likewise with large ones
+    Time calm_at{};   // likewise with small ones, if both ends are quiet then
     Time soonest{};   // not before, whatever heartbeats say
   };
   Link* Find(const NodeId& peer, const Path& path);

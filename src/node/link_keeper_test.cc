@@ -24,8 +24,20 @@ class LinkKeeperTest : public testing::Test {
   void Measured(uint8_t peer, bool large = true, double heartbeat_ms = 0.5) {
     LinkFigures figures = kFigures;
     if (!large) figures.mbps = 0;
-    keeper_.OnMeasured({Id(peer), kPath, large}, LinkKeeper::Stored{figures, 100}, heartbeat_ms,
-                       now_);
+    keeper_.OnMeasured({Id(peer), kPath, large, true}, LinkKeeper::Stored{figures, 100},
+                       heartbeat_ms, now_);
+  }
+  void MeasuredBusy(double rtt_ms, double rtt_p99_ms) {
+    const LinkFigures figures{.rtt_ms = rtt_ms, .rtt_p99_ms = rtt_p99_ms};
+    keeper_.OnMeasured({Id(1), kPath, false, false}, LinkKeeper::Stored{figures, 100}, 0.5, now_);
+  }
+  // Up, and measured when all have started.
+  void Settle() {
+    keeper_.OnUp(Id(1), kPath, now_, Time{});
+    now_ += seconds(2);
+    Measured(1);
+    now_ += seconds(14);
+    Measured(1, false);
   }
   Time now_ = hours(5);
   LinkKeeper keeper_;
@@ -51,6 +63,11 @@ TEST_F(LinkKeeperTest, ANewSessionIsMeasuredSoonAndAnHourLater) {
                                       .rtt_p99_ms = 1.5,
                                       .mbps = 900,
                                       .measured_s = 100}));
+  now_ += seconds(14);
+  ASSERT_TRUE(Next()) << "both ends were starting";
+  EXPECT_FALSE(Next()->large);
+  EXPECT_FALSE(Next(false));
+  Measured(1, false);
   now_ += minutes(59);
   EXPECT_FALSE(Next());
   now_ += minutes(1);
@@ -70,8 +87,8 @@ TEST_F(LinkKeeperTest, LargeFramesWaitForQuiet) {
   ASSERT_TRUE(Next(true));
   EXPECT_TRUE(Next(true)->large);
   // Somebody began to compute in the middle of it.
-  keeper_.OnMeasured({Id(1), kPath, true}, LinkKeeper::Stored{{.rtt_ms = 1, .rtt_p99_ms = 1}, 1},
-                     0.5, now_);
+  keeper_.OnMeasured({Id(1), kPath, true, true},
+                     LinkKeeper::Stored{{.rtt_ms = 1, .rtt_p99_ms = 1}, 1}, 0.5, now_);
   EXPECT_FALSE(Next(true));
   now_ += seconds(10);
   EXPECT_TRUE(Next(true));
@@ -96,10 +113,23 @@ TEST_F(LinkKeeperTest, WhoCannotBeMeasuredIsNotAskedAllTheTime) {
   EXPECT_TRUE(Next());
 }
 
+// A device that computes holds frames up now and then: that is not its link.
+TEST_F(LinkKeeperTest, TheLongestFramesAreThoseOfQuietEnds) {
+  Settle();
+  now_ += seconds(20);
+  MeasuredBusy(0.5, 50);
+  EXPECT_EQ(keeper_.Records()[0].rtt_ms, 0.5);
+  EXPECT_EQ(keeper_.Records()[0].rtt_p99_ms, 1.5);
+  EXPECT_FALSE(Next());
+  now_ += seconds(10);
+  EXPECT_FALSE(Next(false));
+  ASSERT_TRUE(Next()) << "looked at again in a quiet moment";
+  MeasuredBusy(9, 9.5);
+  EXPECT_EQ(keeper_.Records()[0].rtt_p99_ms, 9) << "no longer than the longest";
+}
+
 TEST_F(LinkKeeperTest, HeartbeatsThatTakeLongerAskForANewMeasurement) {
-  keeper_.OnUp(Id(1), kPath, now_, Time{});
-  now_ += seconds(2);
-  Measured(1);
+  Settle();
   const auto hear = [&](double ms) {
     now_ += seconds(11);
     keeper_.LearnHeartbeat(Id(1), ms, now_);

@@ -318,7 +318,8 @@ void NodeImpl::Ensure(const ModelId& model, const Placing& placing,
                              .named = NamedIn(placing, shape.context),
                              .keep_ms = placing.keep_ms.value_or(options_.keep_ms),
                              .codec = shape.codec,
-                             .use = placing.use};
+                             .use = placing.use,
+                             .users = placing.users};
   // Adapters first: what runs has its own.
   auto adapters =
       placing.adapters.value_or(running ? std::vector<AdapterChoice>{} : AdaptersOfSettings(model));

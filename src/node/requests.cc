@@ -469,11 +469,21 @@ void Requests::OnTokens(const cluster::RequestTokens& news) {
   totals_.generated_tokens += tokens.size();
   CountGenerated(request->plan.id, tokens.size());
   request->stages = news.stages;
+  NoteStages(*request);
   request->last_token = sys::Now();
   if (request->first_token == Time{}) request->first_token = request->last_token;
   Time& first_token = request->answer->first_token;
   if (first_token == Time{}) first_token = request->last_token;
   Deliver(news.request);
+}
+
+// Of several instances of a model the entry chooses one, and a loss or a move brings another.
+void Requests::NoteStages(const Request& request) {
+  if (request.stages.empty()) return;
+  std::vector<NodeId> nodes;
+  for (const wire::StageTime& stage : request.stages) nodes.push_back(stage.node);
+  RequestRecord& record = *request.answer->record;
+  if (nodes != record.nodes()) record.OnPlaced(std::move(nodes));
 }
 
 // Plans come and go; the figures of those that answer nothing go too, when there are many.

@@ -135,6 +135,7 @@ class Requests {
   void Finish(Request& request, wire::FinishReason reason, const wire::Finished* finished);
   GenerateStats StatsOf(const Request& request, const wire::Finished* finished) const;
   static void NotePlacement(const Request& request);
+  static void NoteStages(const Request& request);
   void NoteTokens(Request& request, const cluster::RequestTokens& news, uint32_t cached);
   void Measure(Request& request, const cluster::RequestTokens& news, Time now);
   // How a request has ended, for the figures of its model.

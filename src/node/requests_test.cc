@@ -184,6 +184,16 @@ TEST_F(RequestsTest, AnAnswerThatAStopTextEndsHasItsStagesTimes) {
   EXPECT_GT(sink_.stats.ttft_ms, 0);
 }
 
+// Another replica than the one that was thought of when the request came.
+TEST_F(RequestsTest, ARecordNamesTheDevicesThatAnswer) {
+  const auto handle = requests_.Start({.model = "exo-tiny", .prompt = "Once"}, sink_);
+  RunUntil([&] { return submitted_.has_value(); });
+  requests_.OnTokens({.request = submitted_->request,
+                      .tokens = {TokensOf("It").front()},
+                      .stages = {{.node = NodeId{{7}}, .layer_end = 8}}});
+  EXPECT_EQ(requests_.records().All().at(0)->nodes(), std::vector{NodeId{{7}}});
+}
+
 TEST_F(RequestsTest, AConversationThatBeganStandsInFrontOfTheChat) {
   GenerateRequest request{.model = "exo-tiny", .messages = {{"user", "What?"}}};
   auto handle = requests_.Start(request, sink_);

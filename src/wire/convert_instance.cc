@@ -307,7 +307,7 @@ Offset<fb::DesiredUpdate> Write(Builder& b, const DesiredUpdate& value) {
                    builder, Fb(one.model), version, static_cast<uint8_t>(one.state),
                    static_cast<uint8_t>(one.split), one.context, one.kv_type, adapters, draft,
                    one.named, Fb(one.settings_of), one.keep_ms, static_cast<uint8_t>(one.codec),
-                   static_cast<uint8_t>(one.use));
+                   static_cast<uint8_t>(one.use), one.users);
              }));
 }
 void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
@@ -327,6 +327,7 @@ void Read(Reader& r, const fb::DesiredUpdate& from, DesiredUpdate& to) {
            value.keep_ms = one.keep_ms();
            r.Enum(one.codec(), Codec::kInt4, Codec::kF32, value.codec);
            ReadUse(r, one.use(), value.use);
+           value.users = one.users();
          });
 }
 
@@ -353,7 +354,7 @@ Offset<fb::EnsureInstance> Write(Builder& b, const EnsureInstance& value) {
   return fb::CreateEnsureInstance(
       b, Fb(value.model), static_cast<uint8_t>(value.split), value.context, value.kv_type, known,
       adapters, draft, value.named, Fb(value.settings_of), value.keep_ms,
-      static_cast<uint8_t>(value.codec), static_cast<uint8_t>(value.use));
+      static_cast<uint8_t>(value.codec), static_cast<uint8_t>(value.use), value.users);
 }
 void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   r.Id(from.model(), to.model);
@@ -368,6 +369,7 @@ void Read(Reader& r, const fb::EnsureInstance& from, EnsureInstance& to) {
   to.keep_ms = from.keep_ms();
   r.Enum(from.codec(), Codec::kInt4, Codec::kF32, to.codec);
   ReadUse(r, from.use(), to.use);
+  to.users = from.users();
 }
 
 Offset<fb::EnsureRefused> Write(Builder& b, const EnsureRefused& value) {

@@ -466,7 +466,7 @@ struct Expectation {
   PlanBasis basis = PlanBasis::kUnknown;
   double decode_tokens_per_second = 0;
   double prefill_tokens_per_second = 0;
-  double ttft_ms = 0;                  // of a prompt of 512 tokens
+  double ttft_ms = 0;                  // of a prompt of PromptTokensOf(use) tokens (plan.h)
   uint32_t users = 0;                  // answers at once that the next figure is about
   double total_tokens_per_second = 0;  // of all of them together
   std::vector<double> stage_ms;        // of one token, in each stage
@@ -538,6 +538,7 @@ struct DesiredModel {
   uint64_t keep_ms = 0;
   Codec codec = Codec::kF32;
   Use use = {};
+  uint32_t users = 0;  // answers at once; 0: not said
   friend bool operator==(const DesiredModel&, const DesiredModel&) = default;
 };
 // Records that the receiver may not have. Answered by DesiredAck.
@@ -569,6 +570,7 @@ struct EnsureInstance {
   uint64_t keep_ms = 0;
   Codec codec = Codec::kF32;
   Use use = {};
+  uint32_t users = 0;  // answers at once; 0: not said
   friend bool operator==(const EnsureInstance&, const EnsureInstance&) = default;
 };
 struct EnsureRefused {

@@ -39,6 +39,11 @@ inline constexpr std::array<std::string_view, 3> kSplitNames = {"auto", "layer",
 // By Use.
 inline constexpr std::array<std::string_view, 4> kUseNames = {"auto", "latency", "throughput",
                                                               "prompts"};
+// Of the prompt that an expectation's time to the first token is about: what agents send, where a
+// plan is for prompts.
+inline constexpr uint32_t PromptTokensOf(Use use) {
+  return use == Use::kPrompts ? 2048 : 512;
+}
 inline constexpr uint32_t kMaxUsers = 1024;  // answers at once that a plan is made for
 // KV memory is taken in pages of this many positions of all layers (kernels::kKvPage).
 inline constexpr uint32_t kPagePositions = 256;

@@ -151,7 +151,7 @@ class RandomMessage {
   }
   void Fill(DesiredModel& v) {
     All(v.model, v.version, v.state, v.split, v.context, v.kv_type, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms, v.codec, v.use);
+        v.settings_of, v.keep_ms, v.codec, v.use, v.users);
   }
   void Fill(DesiredUpdate& v) { Fill(v.models); }
   void Fill(DesiredAck::Entry& v) { All(v.model, v.version); }
@@ -185,7 +185,7 @@ class RandomMessage {
   }
   void Fill(EnsureInstance& v) {
     All(v.model, v.split, v.context, v.kv_type, v.known, v.adapters, v.draft, v.named,
-        v.settings_of, v.keep_ms, v.codec, v.use);
+        v.settings_of, v.keep_ms, v.codec, v.use, v.users);
   }
   void Fill(SamplerSettings& v) {
     All(v.temperature, v.top_k, v.top_p, v.min_p, v.repeat_penalty, v.presence_penalty,

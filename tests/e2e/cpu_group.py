@@ -1,5 +1,6 @@
 """Devices of any speed and memory on one machine: control groups of the kernel (v1 or v2) with a limit; need root."""
 import contextlib
+import os
 import pathlib
 
 from lib import Skip
@@ -71,6 +72,15 @@ class CpuGroup:
             v1.write_text(str(quota))
         else:
             (self.path / "cpu.max").write_text(f"{quota} {self.period}")
+
+    @contextlib.contextmanager
+    def entered(self):
+        """This process in it."""
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            yield
+        finally:
+            (self.path.parent / "cgroup.procs").write_text(str(os.getpid()))
 
     def remove(self):
         with contextlib.suppress(OSError):

@@ -109,6 +109,7 @@ TEST(AdminTest, APlanSaysWhatIsExpectedAndWhy) {
   EXPECT_EQ(plan["predicted_tokens_per_second"], 10);
   EXPECT_EQ(plan["predicted_total_per_second"], 25);
   EXPECT_EQ(plan["predicted_ttft_ms"], 800);
+  EXPECT_EQ(plan["predicted_prompt_tokens"], 512);
   EXPECT_EQ(plan["stages"][0]["ms_per_token"], 60) << plan;
   EXPECT_EQ(plan["devices"][0]["memory_available"], 1 << 20);
   EXPECT_EQ(plan["hops"][0]["rtt_ms"], 0.5);

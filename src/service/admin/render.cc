@@ -207,6 +207,7 @@ Json PlacementJson(const wire::Plan& plan, const wire::Expectation& expected,
   json["predicted_tokens_per_second"] = expected.decode_tokens_per_second;
   json["predicted_prompt_per_second"] = expected.prefill_tokens_per_second;
   json["predicted_ttft_ms"] = expected.ttft_ms;
+  json["predicted_prompt_tokens"] = wire::PromptTokensOf(expected.use);
   json["users"] = expected.users;
   json["predicted_total_per_second"] = expected.total_tokens_per_second;
   Json& stages = json["stages"];

@@ -114,8 +114,9 @@ export interface PlanRequest {
 }
 export interface Plan extends Placement {
   predicted_prompt_per_second: number;
-  // Of a prompt of 512 tokens.
+  // Of a prompt of so many tokens.
   predicted_ttft_ms: number;
+  predicted_prompt_tokens: number;
   users: number;
   predicted_total_per_second: number;
   devices: {

@@ -171,7 +171,7 @@ const describe = {
   ' alone': ' allein',
   ', each layer split': ', jede Schicht geteilt',
   ', layers': ', Schichten',
-  'the first token behind 512 after {:.2f} s': 'das erste Token nach 512 in {} s',
+  'the first token behind {} after {:.2f} s': 'das erste Token nach {} in {} s',
   '{}, then {:.1f} tokens/s': '{}, dann {} Token/s',
   '{:.1f} tokens/s in all, {:.1f} for one alone': '{} Token/s zusammen, {} für eine allein',
   '; chosen': '; gewählt',

@@ -24,7 +24,7 @@ export const plan: Words['plan'] = {
   expected: 'Erwartet',
   tokensPerSecond: 'Token/s',
   promptPerSecond: 'Token/s einer Eingabe',
-  ttft: 'bis zum ersten Token einer Eingabe von 512',
+  ttft: (tokens: number) => `bis zum ersten Token einer Eingabe von ${tokens}`,
   total: 'Token/s über alle Antworten',
   why: 'Warum dieser Plan',
   rivals: 'Was noch verglichen wurde',

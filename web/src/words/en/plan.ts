@@ -23,7 +23,7 @@ export const plan = {
   expected: 'Expected',
   tokensPerSecond: 'tokens/s',
   promptPerSecond: 'tokens/s of a prompt',
-  ttft: 'to the first token of a prompt of 512',
+  ttft: (tokens: number) => `to the first token of a prompt of ${tokens}`,
   total: 'tokens/s over all answers',
   why: 'Why this plan',
   rivals: 'What else was compared',
