@@ -73,7 +73,10 @@ def test_a_graceful_stop_is_a_goodbye(exo):
             end = time.monotonic() + 3  # longer than a broken session has to come back
             for node in others:
                 node.process.wait(PATIENCE)
-            wait_for("all to have left", lambda: set(states().values()) == {"left"})
+            try:
+                wait_for("all to have left", lambda: set(states().values()) == {"left"})
+            except AssertionError as late:
+                raise AssertionError(f"{late}: {states()}") from None
             while time.monotonic() < end:
                 assert set(states().values()) == {"left"}, states()
                 time.sleep(0.05)
