@@ -29,7 +29,7 @@ sys.path += [str(ROOT / "tests" / "peer"), str(ROOT / "tests" / "e2e")]
 import lib  # noqa: E402
 import llama_package  # noqa: E402
 
-SHARED = pathlib.Path(os.environ.get("EXO_SHARED", ROOT.parent / "shared"))
+SHARED = lib.SHARED
 WORK = ROOT / "build" / "compare"
 SHAPES = {"1B": "llama-3.2-1b", "8B": "llama-3.1-8b", "0.6B": "qwen3-0.6b"}
 # Matrix work of a prompt token in 1e9 operations, without the output matrix (make_synthetic_gguf.py --list).

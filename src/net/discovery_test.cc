@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "net/beacon.h"
 #include "net/test_node.h"
 
@@ -58,7 +60,7 @@ struct Looker {
     thread.On([&] { discovery.reset(); });
   }
   bool Wait(const std::function<bool()>& ready) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
     const MutexLock lock(mutex);
     while (!ready()) {
       if (!changed.WaitUntil(mutex, deadline)) return ready();
@@ -75,18 +77,19 @@ struct Looker {
   std::unique_ptr<Discovery> discovery;
 };
 
+// Not another test run's.
+uint16_t BeaconPort() {
+  return static_cast<uint16_t>(30000 + ::getpid() % 20000);
+}
+
 TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
-  const uint16_t beacon_port =
-      static_cast<uint16_t>(30000 + ::getpid() % 20000);  // not another test run's
+  const uint16_t beacon_port = BeaconPort();
   const std::string secret = NewSecret();
   Looker stranger(NewSecret(), 9, beacon_port);
-  const Time start = sys::Now();
   Looker a(secret, 1001, beacon_port), b(secret, 1002, beacon_port), c(secret, 1003, beacon_port);
   EXPECT_TRUE(a.Wait([&] { return a.ours == std::set<uint16_t>{1002, 1003}; }));
   EXPECT_TRUE(b.Wait([&] { return b.ours == std::set<uint16_t>{1001, 1003}; }));
   EXPECT_TRUE(c.Wait([&] { return c.ours == std::set<uint16_t>{1001, 1002}; }));
-  // Replies make it immediate; the second announcement would come after a second.
-  EXPECT_LT(sys::Now() - start, std::chrono::milliseconds(500));
   EXPECT_TRUE(stranger.Wait([&] { return stranger.others.size() == 3; }));
   EXPECT_TRUE(stranger.ours.empty());
   EXPECT_EQ(stranger.thread.On([&] { return stranger.discovery->foreign_nodes(); }), 3u);
@@ -95,6 +98,20 @@ TEST(DiscoveryTest, ThreeNodesFindEachOtherOnLoopback) {
   EXPECT_TRUE(report.hears_itself);
   EXPECT_EQ(report.send_error, "");
   EXPECT_EQ(report.heard.size(), 2u);
+}
+
+// The second announcement would come after a second: no wait for it, but for a time in which other
+// programs hold this one up.
+TEST(DiscoveryTest, RepliesMakeItImmediate) {
+  Time least = std::chrono::seconds(60);
+  for (int round = 0; round < 10 && least > std::chrono::milliseconds(500); ++round) {
+    const std::string secret = NewSecret();
+    const Time start = sys::Now();
+    Looker a(secret, 1001, BeaconPort()), b(secret, 1002, BeaconPort());
+    for (Looker* one : {&a, &b}) EXPECT_TRUE(one->Wait([&] { return one->ours.size() == 1; }));
+    least = std::min(least, sys::Now() - start);
+  }
+  EXPECT_LT(least, std::chrono::milliseconds(500));
 }
 
 // One real node on the LAN, for trials in network namespaces: finds `EXO_PROBE_PEERS` others of the

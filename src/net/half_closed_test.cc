@@ -20,7 +20,7 @@ SocketPair Connect(const std::string& listen_host, const std::string& connect_ho
   const SocketAddress address = ToSocketAddress({connect_host, port}).value();
   SocketPair ends{.client = Fd(::socket(address.family(), SOCK_STREAM, 0)), .server = {}};
   EXPECT_EQ(::connect(ends.client.get(), address.get(), address.size), 0);
-  for (int i = 0; i < 1000 && !ends.server.valid(); ++i) {
+  for (int i = 0; i < 60'000 && !ends.server.valid(); ++i) {
     ends.server = Fd(::accept(listener.get(), nullptr, nullptr));
     if (!ends.server.valid()) ::usleep(1000);
   }
@@ -28,7 +28,7 @@ SocketPair Connect(const std::string& listen_host, const std::string& connect_ho
 }
 
 bool BecomesFalse(int fd) {
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 60'000; ++i) {
     if (!PeerSocketIsOpen(fd)) return true;
     ::usleep(1000);
   }

@@ -174,7 +174,6 @@ TEST(PeersTest, GoodbyeArrivesBeforeTheEndAndNobodyCallsBack) {
     ASSERT_TRUE(a.WaitUp(b.id()));
     ASSERT_TRUE(b.WaitUp(a.id()));
     std::promise<void> left;
-    const Time start = sys::Now();
     b.thread().On([&] {
       // Both sides are talking at that moment.
       for (int i = 0; i < 50; ++i) b.peers().Send(a.id(), wire::Heartbeat{});
@@ -187,7 +186,6 @@ TEST(PeersTest, GoodbyeArrivesBeforeTheEndAndNobodyCallsBack) {
     EXPECT_TRUE(std::holds_alternative<wire::Goodbye>(a.messages.back()));
     a.thread().On([&] { a.peers().Close(b.id(), "left"); });
     left.get_future().wait();
-    EXPECT_LT(sys::Now() - start, Peers::kLeaveLimit + std::chrono::seconds(1));
     std::this_thread::sleep_for(std::chrono::milliseconds(200));  // longer than a reconnect takes
     const MutexLock lock(a.mutex);
     EXPECT_EQ(a.ups[b.id()], 1) << "round " << round;
@@ -202,10 +200,9 @@ TEST(PeersTest, LeavingEndsInTimeWhenAPeerDoesNotRead) {
   ASSERT_TRUE(a.WaitUp(b.id()));
   std::promise<void> go_on, left;
   a.thread().loop().Post([&] { go_on.get_future().wait(); });
-  const Time start = sys::Now();
   b.thread().On([&] { b.peers().Leave([&] { left.set_value(); }); });
-  left.get_future().wait();
-  EXPECT_LT(sys::Now() - start, Peers::kLeaveLimit + std::chrono::seconds(1));
+  // The other one goes on only after that.
+  EXPECT_EQ(left.get_future().wait_for(kPatience), std::future_status::ready);
   go_on.set_value();
 }
 

@@ -21,6 +21,11 @@ namespace exo::net::test {
 inline Time In(int milliseconds) {
   return sys::Now() + std::chrono::milliseconds(milliseconds);
 }
+// Of a wait for what comes at once, unless other programs hold it up.
+inline constexpr Time kPatience = std::chrono::seconds(60);
+inline Time Patiently() {
+  return sys::Now() + kPatience;
+}
 
 // A loop with its thread.
 class LoopThread {
@@ -106,9 +111,9 @@ class TestNode final : public PeerEvents {
     return thread_.On([&] { return peers_->Send(to, message); });
   }
 
-  // Waits until `ready` (called with the lock held) or 5 s.
+  // Waits until `ready` (called with the lock held), patiently.
   bool Wait(const std::function<bool()>& ready) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
     const MutexLock lock(mutex);
     while (!ready()) {
       if (!changed.WaitUntil(mutex, deadline)) return ready();

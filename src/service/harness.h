@@ -118,7 +118,7 @@ Answered Call(const TestServer& server, const std::string& method, const std::st
               const std::string& headers = "Content-Type: application/json\r\n");
 Answered Post(const TestServer& server, const std::string& path, const Json& body);
 
-// Waits until the condition holds; false after the limit.
-bool WaitUntil(std::chrono::milliseconds limit, const std::function<bool()>& condition);
+// Waits until the condition holds; false after a minute, which is much for machines that are busy.
+bool WaitUntil(const std::function<bool()>& condition);
 
 }  // namespace exo::service

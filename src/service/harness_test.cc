@@ -633,7 +633,7 @@ TestClient::TestClient(uint16_t port, int receive_buffer)
     : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   if (receive_buffer > 0)
     ::setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
-  const timeval limit{.tv_sec = 10};
+  const timeval limit{.tv_sec = 60};
   ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -754,8 +754,8 @@ Answered Call(const TestServer& server, const std::string& method, const std::st
 Answered Post(const TestServer& server, const std::string& path, const Json& body) {
   return Call(server, "POST", path, body.dump());
 }
-bool WaitUntil(std::chrono::milliseconds limit, const std::function<bool()>& condition) {
-  const auto end = std::chrono::steady_clock::now() + limit;
+bool WaitUntil(const std::function<bool()>& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > end) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));

@@ -15,11 +15,9 @@ import tempfile
 import threading
 import time
 
-from lib import TINY, Node, Skip, cluster, main, restarted, wait_for
+from lib import PATIENCE, TINY, Api, Node, Skip, cluster, main, restarted, wait_for, within
 
 ESCAPE = "\x1b[31m"
-# Where tests find data is no setting of exo, which says so.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "EXO_SHARED"}
 
 
 def run(exo, *arguments, home="/nonexistent", env=None, **settings):
@@ -29,15 +27,17 @@ def run(exo, *arguments, home="/nonexistent", env=None, **settings):
     if "stdout" not in settings:
         settings["stdout"] = subprocess.PIPE
     settings.setdefault("stderr", subprocess.PIPE)
-    return subprocess.run([exo, *arguments], timeout=60,
-                          env={**ENVIRONMENT, "EXO_HOME": str(home), **(env or {})}, **settings)
+    return subprocess.run([exo, *arguments], timeout=3 * PATIENCE,
+                          env={**os.environ, "EXO_HOME": str(home), **(env or {})}, **settings)
 
 
-def stop_time(process, number):
+def stop(process, number, limit):
+    """Ends a process by a signal, in less than `limit` seconds where nothing else runs; its exit code."""
     start = time.monotonic()
     process.send_signal(number)
-    process.wait(20)
-    return time.monotonic() - start
+    process.wait(PATIENCE)
+    within("the end", time.monotonic() - start, limit)
+    return process.returncode
 
 
 def test_a_node_serves_whatever_becomes_of_its_log(exo):
@@ -68,10 +68,10 @@ def test_a_node_serves_whatever_becomes_of_its_log(exo):
                 try:
                     wait_for(f"the node with its log {what}", lambda: os.path.exists(f"{folder}/home/node.json"))
                     node = json.load(open(f"{folder}/home/node.json"))
-                    from lib import Api
                     assert Api(node["api_port"]).complete("exo-tiny", "Once", max_tokens=3)["choices"][0]["text"]
                     assert process.poll() is None, what
-                    assert stop_time(process, signal.SIGTERM) < 2 and process.returncode == 0, (what, process.returncode)
+                    code = stop(process, signal.SIGTERM, 2)
+                    assert code == 0, (what, code)
                 finally:
                     process.kill()
                     process.wait()
@@ -326,16 +326,22 @@ class Terminal:
             os.execve(command[0], command, {**os.environ, "TERM": "xterm", "NO_COLOR": "1", **env})
         self.seen = ""
 
-    def expect(self, words, seconds=20):
-        """Waits for the words in what comes, and takes all up to them."""
+    def shows(self, words, seconds=0.0):
+        """Whether the words come within that time, of what no expect() has taken."""
         end = time.monotonic() + seconds
         while words not in self.seen:
-            assert time.monotonic() < end, f"waited for {words!r} in {self.seen!r}"
-            if select.select([self.fd], [], [], 0.1)[0]:
+            if select.select([self.fd], [], [], max(0.0, min(0.1, end - time.monotonic())))[0]:
                 try:
                     self.seen += os.read(self.fd, 65536).decode(errors="replace")
                 except OSError:
                     assert words in self.seen, f"ended before {words!r}: {self.seen!r}"
+            elif time.monotonic() >= end:
+                return False
+        return True
+
+    def expect(self, words):
+        """Waits for the words in what comes, and takes all up to them."""
+        assert self.shows(words, PATIENCE), f"waited for {words!r} in {self.seen!r}"
         before, self.seen = self.seen.split(words, 1)
         return before
 
@@ -344,7 +350,7 @@ class Terminal:
 
     def end(self):
         """Its exit code."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if select.select([self.fd], [], [], 0.05)[0]:
                 with contextlib.suppress(OSError):
@@ -399,11 +405,15 @@ def test_a_chat_on_a_terminal(exo):
         chat.expect(">>> ")
         chat.send("half a line\x03")
         chat.expect(">>> ")
-        chat.send("Tell me a long story\r")
-        wait_for("the answer", lambda: "exo_requests_active 1" in node.api.get("/metrics")[1], 10, step=0.005)
+        for _ in range(20):  # a story may be over before it is stopped
+            chat.send("Tell me a long story\r")
+            wait_for("the answer", lambda: "exo_requests_active 1" in node.api.get("/metrics")[1] or chat.shows(">>> "), step=0.005)
+            if not chat.shows(">>> "):
+                break
+            chat.expect(">>> ")
         chat.send("\x03")
         chat.expect(">>> ")
-        wait_for("its end", lambda: "exo_requests_active 0" in node.api.get("/metrics")[1], 5)
+        wait_for("its end", lambda: "exo_requests_active 0" in node.api.get("/metrics")[1])
         chat.send("/load mine\r")
         chat.expect("6 messages")
         chat.send("/retry\r")
@@ -571,7 +581,7 @@ def test_top_follows_the_node_through_a_restart(exo):
                 assert [one["name"] for one in state["nodes"] if one["state"] == "self"] == ["n1"], state
                 top.send("\x03")
                 assert top.end() == 0
-                assert stop_time(lines, signal.SIGINT) < 2 and lines.returncode == 0, lines.returncode
+                assert stop(lines, signal.SIGINT, 2) == 0, lines.returncode
             finally:
                 again.stop()
         finally:
@@ -611,7 +621,7 @@ def test_a_peer_whose_name_is_unknown_is_told_at_once(exo):
     with tempfile.TemporaryDirectory() as folder:
         node = Node(exo, folder, "", "n", "--peer", "nosuchhost.invalid:1").started()
         try:
-            wait_for("a warning", lambda: "nosuchhost.invalid" in node.log.read_text(), 10)
+            wait_for("a warning", lambda: "nosuchhost.invalid" in node.log.read_text())
         finally:
             node.stop()
 
@@ -657,26 +667,40 @@ def test_mcp_answers_each_line(exo):
         many = answers("\n".join(line("ping", i) for i in range(200)), home=home)
         assert sorted(one["id"] for one in many) == list(range(200))
         assert answers(line("nonsense", 1), home=home)[0]["error"]["code"] == -32601
+        digits = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "minItems": 200}
+
+        def endless(number):  # up to the end of the context
+            return line("tools/call", number, name="chat", arguments={"prompt": "Once", "schema": digits})
         chat = line("tools/call", 7, name="chat", arguments={"prompt": "Once", "max_tokens": 4})
         cancel = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}})
-        assert answers(f"{chat}\n{cancel}\n{ping}", home=home) == [{"jsonrpc": "2.0", "id": "a", "result": {}}]
+        assert answers(f"{endless(7)}\n{cancel}\n{ping}", home=home) == [{"jsonrpc": "2.0", "id": "a", "result": {}}]
         answered = answers(chat, home=home)  # although its input has ended
         assert answered[0]["result"]["structuredContent"]["completion_tokens"] == 4, answered
-        # A node that stops while it answers.
-        digits = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 9}, "minItems": 200}
-        endless = line("tools/call", 8, name="chat", arguments={"prompt": "Once", "schema": digits})
-        process = subprocess.Popen([exo, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   env={**os.environ, "EXO_HOME": str(home)})
-        try:
-            process.stdin.write(f"{endless}\n".encode())
-            process.stdin.flush()
-            wait_for("an answer in work", lambda: "exo_requests_active 1" in nodes[0].api.get("/metrics")[1], step=0.001)
-            nodes[0].process.kill()
-            lost = json.loads(process.stdout.readline())
-            assert lost["id"] == 8 and "closed the connection" in lost["error"]["message"], lost
-        finally:
-            process.kill()
-            process.communicate()
+        # A node that is lost while it answers.
+        for number in range(10, 20):
+            answer = lost_in_mid_answer(exo, nodes[0], endless(number))
+            assert answer["id"] == number, answer
+            if "error" in answer:
+                break
+            nodes[0] = restarted(exo, nodes[0])  # the answer was over before
+        assert "closed the connection" in answer["error"]["message"], answer
+
+
+def lost_in_mid_answer(exo, node, request):
+    """What is answered to a request of MCP when the node is killed as soon as it is at work."""
+    process = subprocess.Popen([exo, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               env={**os.environ, "EXO_HOME": str(node.home)})
+    try:
+        process.stdin.write(f"{request}\n".encode())
+        process.stdin.flush()
+        wait_for("an answer in work or done", lambda: "exo_requests_active 1" in node.api.get("/metrics")[1]
+                 or select.select([process.stdout], [], [], 0)[0], step=0.001)
+        node.process.kill()
+        node.process.wait()
+        return json.loads(process.stdout.readline())
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_secret_is_the_one_in_use(exo):
@@ -702,11 +726,10 @@ def test_secret_is_the_one_in_use(exo):
 
 def test_hangup_ends_like_sigterm(exo):
     with cluster(exo, 2) as nodes:
-        assert stop_time(nodes[1].process, signal.SIGHUP) < 1.5
-        assert nodes[1].process.returncode == 0
+        assert stop(nodes[1].process, signal.SIGHUP, 1.5) == 0
         assert not (nodes[1].home / "node.json").exists()
         wait_for("goodbye", lambda: not any(n["state"] in ("alive", "suspect") and n["name"] == nodes[1].name
-                                            for n in nodes[0].api.cluster()["nodes"]), 2)
+                                            for n in nodes[0].api.cluster()["nodes"]))
 
 
 def test_under_nohup_a_hangup_ends_nothing(exo):
@@ -721,27 +744,34 @@ def test_under_nohup_a_hangup_ends_nothing(exo):
             node.stop()
 
 
+def ends_of_answers(node):
+    """Stops a node that gives four answers: what each client has read at the end."""
+    question = json.dumps({"model": "exo-tiny", "prompt": "a", "max_tokens": 480, "regex": "[a-z ]{2000,}", "stream": True})
+    text = (f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(question)}\r\n\r\n{question}")
+    clients = [socket.create_connection(("localhost", node.api.port)) for _ in range(4)]
+    for client in clients:
+        client.sendall(text.encode())
+    heard = [client.recv(4096) for client in clients]
+    assert all(b" 200 " in first for first in heard), heard
+    assert stop(node.process, signal.SIGINT, 1.0) == 0
+    for i, client in enumerate(clients):
+        while part := client.recv(65536):
+            heard[i] += part
+        client.close()
+    return heard
+
+
 def test_answers_of_a_stopped_node_end_with_the_reason(exo):
-    with cluster(exo, 1) as [node]:
-        question = json.dumps({"model": "exo-tiny", "prompt": "a", "max_tokens": 400, "stream": True})
-        text = (f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(question)}\r\n\r\n{question}")
-        clients = []
-        for _ in range(4):
-            client = socket.create_connection(("localhost", node.api.port))
-            client.sendall(text.encode())
-            clients.append(client)
-        heard = [client.recv(4096) for client in clients]
-        assert all(b" 200 " in first for first in heard), heard
-        assert stop_time(node.process, signal.SIGINT) < 1.0
-        told = 0
-        for client, rest in zip(clients, heard):
-            while part := client.recv(65536):
-                rest += part
-            told += b"stopped by its user" in rest
-            assert b"stopped by its user" in rest or b"[DONE]" in rest, rest[-400:]
-        assert told > 0, "all answers were over before the stop"
-        assert "canceled by its client" not in node.log.read_text(), node.log.read_text()
+    with cluster(exo, 1) as nodes:
+        for _ in range(10):
+            heard = ends_of_answers(nodes[0])
+            assert all(b"stopped by its user" in one or b"[DONE]" in one for one in heard), [one[-400:] for one in heard]
+            assert "canceled by its client" not in nodes[0].log.read_text(), nodes[0].log.read_text()
+            if any(b"stopped by its user" in one for one in heard):
+                return
+            nodes[0] = restarted(exo, nodes[0])  # all answers were over before the stop
+        raise AssertionError("all answers were over before the stop")
 
 
 def test_a_thousand_connections_that_end_no_request_hold_nobody_up(exo):
@@ -765,17 +795,16 @@ def test_a_thousand_connections_that_end_no_request_hold_nobody_up(exo):
 def test_ctrl_c_ends_a_starting_node_within_a_second(exo):
     with tempfile.TemporaryDirectory() as folder:
         os.makedirs(f"{folder}/models")
-        for i in range(3):  # hashing what is not there takes seconds
+        for i in range(3):  # hashing what is not there takes minutes
             with open(f"{folder}/models/m{i}.gguf", "wb") as out:
                 out.write(TINY.read_bytes())
-                out.truncate(2 << 30)
+                out.truncate(128 << 30)
         for delay in (0.05, 0.3, 0.8):
             process = subprocess.Popen([exo, "up", "--loopback", "--port", "0", "--api-port", "0"], stdin=subprocess.DEVNULL,
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        env={**os.environ, "EXO_HOME": f"{folder}/home", "EXO_MODELS": f"{folder}/models"})
             time.sleep(delay)
-            took = stop_time(process, signal.SIGINT)
-            assert took < 1.5, (delay, took)
+            stop(process, signal.SIGINT, 1.5)
             assert not os.path.exists(f"{folder}/home/node.json")
 
 
@@ -824,7 +853,7 @@ def test_a_settings_file_is_used_and_checked(exo):
         assert settings["loopback"] == {"value": "true", "from": f"{folder}/exo.toml line 5"}, settings
         assert settings["default_context"]["from"] == "default", settings
         process = subprocess.Popen([exo, "up"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                                   env={**ENVIRONMENT, "EXO_HOME": folder})
+                                   env={**os.environ, "EXO_HOME": folder})
         try:
             assert b"exo shelf" in process.stdout.readline()
             devices = run(exo, "devices", "--json", home=folder)
@@ -837,7 +866,7 @@ def test_a_settings_file_is_used_and_checked(exo):
             assert settings["name"]["running"] == "shelf" and "running" not in settings["threads"], settings
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(PATIENCE)
             process.stdout.close()
         with open(f"{folder}/exo.toml", "w") as out:
             out.write("prot = 1\n")
@@ -894,16 +923,14 @@ def test_model_folders_may_begin_with_a_tilde_and_missing_ones_are_told(exo):
 
 
 def test_a_node_that_hangs_is_named(exo):
-    """By every command, within some seconds, and by doctor as the problem that it is."""
+    """By every command, which waits no longer for it, and by doctor as the problem that it is."""
     with cluster(exo, 1) as (node,):
         node.process.send_signal(signal.SIGSTOP)
         try:
-            begun = time.monotonic()
             commands = [subprocess.Popen([exo, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                         stdin=subprocess.DEVNULL, env={**ENVIRONMENT, "EXO_HOME": str(node.home)})
+                                         stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(node.home)})
                         for words in (["ps"], ["top"], ["logs"], ["invite"], ["run", "exo-tiny", "Hi"], ["doctor"])]
-            said = [command.communicate(timeout=40)[0] for command in commands]
-            assert time.monotonic() - begun < 30
+            said = [command.communicate(timeout=2 * PATIENCE)[0] for command in commands]
         finally:
             node.process.send_signal(signal.SIGCONT)
         for text in said:
@@ -942,14 +969,14 @@ def test_a_node_that_gets_too_few_threads_says_so(exo):
             few = ["setpriv", "--reuid=65534", "--clear-groups", "prlimit", f"--nproc={limit}", program, "up", "--loopback",
                    "--port", "0", "--api-port", "0", "--threads", "2"]
             node = subprocess.Popen(few, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                    env={**ENVIRONMENT, "HOME": folder, "EXO_HOME": home})
+                                    env={**os.environ, "HOME": folder, "EXO_HOME": home})
             try:
                 wait_for("it to serve or end", lambda: node.poll() is not None or os.path.exists(f"{home}/node.json"))
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     node.wait(1)
                 if node.poll() is None:
                     node.terminate()
-                text = node.communicate(timeout=10)[0]
+                text = node.communicate(timeout=PATIENCE)[0]
                 if node.returncode == 1:
                     said += 1
                     assert "the system gives no further thread" in text and "ulimit -u" in text, (limit, text)

@@ -14,11 +14,12 @@ import tempfile
 import threading
 import time
 
-from lib import ROOT, TINY, Api, Node, alive, cluster, main, need_shared, wait_alive, wait_for
+from lib import PATIENCE, ROOT, TINY, WORDY, Api, Node, alive, cluster, main, need_shared, small_socket, wait_alive, wait_for, within
 
 sys.path.append(str(ROOT / "tests" / "peer"))
 import synthetic  # noqa: E402
 
+LETTERS = "[a-z ]{1200,}"  # a form that 400 tokens do not fill
 LONG = {"model": "exo-tiny", "prompt": "Once upon a time", "temperature": 0.9, "seed": 3}
 
 
@@ -54,7 +55,7 @@ def test_requests_in_parallel_equal_requests_alone(exo):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join()
         assert together == alone, (alone, together)
 
 
@@ -66,7 +67,7 @@ def test_a_stranger_gets_nothing_but_a_refusal(exo):
             try:
                 time.sleep(1.5)
                 assert len(alive(stranger)) == 1, stranger.api.cluster()
-                assert len(alive(nodes[0])) == 2
+                assert "stranger" not in [n["name"] for n in alive(nodes[0])]
                 seen = json.dumps(stranger.api.cluster())
                 assert "n1" not in seen and "n2" not in seen, seen
                 # With the right secret it is in.
@@ -85,12 +86,23 @@ def test_a_stranger_gets_nothing_but_a_refusal(exo):
                 stranger.process.wait()
 
 
+def chat(**fields):
+    """A chat whose answer is long, and whose events are large (lib.WORDY): for readers that hold it up."""
+    return {**WORDY, "model": "exo-tiny", "messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 400,
+            "temperature": 0.9, "seed": 7, "regex": LETTERS, **fields}
+
+
+def answer_to(node, ask):
+    status, answer = node.api.post("/v1/chat/completions", ask)
+    assert status == 200, answer
+    return answer["choices"][0]["message"]["content"]
+
+
 def killed_in_mid_answer(node, victim, ask):
-    """The text of an answer during which another node is killed, its last event, and when that was."""
+    """The text of a chat during which another node is killed, its last event, and when that was."""
     text, killed = "", None
-    for event in node.api.stream("/v1/completions", ask):
-        assert "error" not in event, event
-        before, text = text, text + "".join(choice["text"] for choice in event["choices"])
+    for event in node.api.stream("/v1/chat/completions", ask, held=True):
+        before, text = text, text + "".join(choice["delta"].get("content") or "" for choice in event.get("choices", []))
         if len(before) < 40 <= len(text):
             victim.kill()
             killed = time.monotonic()
@@ -104,9 +116,10 @@ def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
         victim = next(n for n in nodes if n.name == names[-1])
         survivor = next(n for n in nodes if n is not victim)
         # A form, whose place in the answer must survive, and a draw that depends on the seed.
-        ask = {**LONG, "max_tokens": 400, "seed": 7, "regex": "[a-z ]{380,}"}
-        expected = survivor.api.post("/v1/completions", ask)[1]["choices"][0]["text"]
+        ask = chat()
+        expected = answer_to(survivor, ask)
         text, event, killed = killed_in_mid_answer(survivor, victim, ask)
+        assert "error" not in event, event
         print(f"  the answer ended {time.monotonic() - killed:.2f} s after the kill")
         assert text == expected, (text, expected)
         assert victim.name not in [stage["node"] for stage in event["exo"]["stages"]], event["exo"]
@@ -114,8 +127,8 @@ def test_an_answer_goes_on_when_a_node_of_it_is_lost(exo):
         assert len(warned) == 1 and "request=" in warned[0] and "tokens of the answer; it goes on" in warned[0], warned
         for node in nodes:
             if node is not victim:
-                wait_for("the dead node to be noticed", lambda n=node: len(alive(n)) == 2, 15)
-        wait_for("no request to be left", lambda: all(i["active_requests"] == 0 for i in instances(survivor)), 10)
+                wait_for("the dead node to be noticed", lambda n=node: len(alive(n)) == 2)
+        wait_for("no request to be left", lambda: all(i["active_requests"] == 0 for i in instances(survivor)))
 
 
 def test_each_layer_over_two_nodes(exo):
@@ -124,6 +137,7 @@ def test_each_layer_over_two_nodes(exo):
     with cluster(exo, 2) as nodes:
         alone = nodes[0].api.post("/v1/completions", ask)[1]
         assert len(alone["exo"]["stages"]) == 1
+        expected = answer_to(nodes[0], chat())
         assert nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})[0] == 200
         status, plan = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "split": "tensor"})
         assert status == 200 and plan["reason"].startswith("each layer split over the nodes"), plan
@@ -135,8 +149,9 @@ def test_each_layer_over_two_nodes(exo):
         a_request_is_traced(nodes[1], {"n1", "n2"})
         victim = next(n for n in nodes if n.name == plan["stages"][1]["node"])
         survivor = next(n for n in nodes if n is not victim)
-        text, event, _ = killed_in_mid_answer(survivor, victim, ask)
-        assert text == alone["choices"][0]["text"], (text, alone)
+        text, event, _ = killed_in_mid_answer(survivor, victim, chat())
+        assert "error" not in event, event
+        assert text == expected, (text, expected)
         assert [s["node"] for s in event["exo"]["stages"]][-1] == survivor.name, event["exo"]
 
 
@@ -181,14 +196,11 @@ def test_a_lossy_wire_is_said_and_never_goes_on_as_another_text(exo):
         assert status == 503 and "int8 between devices" in refused["error"]["message"], refused
         victim = next(n for n in nodes if n.name == plan["stages"][1]["node"])
         survivor = next(n for n in nodes if n is not victim)
-        text, error = "", None
-        for event in survivor.api.stream("/v1/completions", ask):
-            error = event.get("error")
-            before, text = text, text + "".join(choice["text"] for choice in event.get("choices", []))
-            if len(before) < 40 <= len(text):
-                victim.kill()
-        assert error and error["code"] == "device_lost" and "another text" in error["message"], (error, text)
-        assert answers[0]["choices"][0]["text"].startswith(text)
+        expected = answer_to(survivor, chat())
+        text, event, _ = killed_in_mid_answer(survivor, victim, chat())
+        error = event.get("error")
+        assert error and error["code"] == "device_lost" and "another text" in error["message"], (event, text)
+        assert expected.startswith(text), (text, expected)
         # What begins anew is the exact answer of the one device that is left.
         answer = survivor.api.post("/v1/completions", ask)[1]
         assert answer["exo"]["wire"] == "f32" and len(answer["exo"]["stages"]) == 1, answer["exo"]
@@ -215,22 +227,26 @@ def test_a_stopped_process_is_noticed(exo):
     with cluster(exo, 2) as nodes:
         nodes[1].kill(signal.SIGSTOP)
         start = time.monotonic()
-        wait_for("a frozen node to be dead", lambda: len(alive(nodes[0])) == 1, 12)
-        print(f"  noticed after {time.monotonic() - start:.1f} s")
+        wait_for("a frozen node to be dead", lambda: len(alive(nodes[0])) == 1)
+        noticed = time.monotonic() - start
+        print(f"  noticed after {noticed:.1f} s")
+        within("to notice it", noticed, 12)
         nodes[1].kill(signal.SIGCONT)
-        wait_alive(nodes, 2, 20)
+        wait_alive(nodes, 2)
 
 
 def test_a_client_that_goes_away_frees_its_slot(exo):
     with cluster(exo, 2) as nodes:
         spread(nodes[0])
         for attempt in range(3):
-            stream = nodes[0].api.stream("/v1/completions", {**LONG, "max_tokens": 490, "seed": attempt})
+            stream = nodes[0].api.stream("/v1/chat/completions", chat(seed=attempt), held=True)
             next(stream)
             stream.close()
             start = time.monotonic()
-            wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(nodes[0])), 5, 0.005)
-            assert time.monotonic() - start < 1.5, time.monotonic() - start
+            wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(nodes[0])), step=0.005)
+            within("to free the slot", time.monotonic() - start, 1.5)
+            ended = nodes[0].api.get("/v1/internal/requests")[1]["data"][0]  # the latest
+            assert ended["state"] == "canceled" and ended["generated"] < 400, ended
         a_request_is_traced(nodes[0], {"n1", "n2"})
         a_request_is_traced(nodes[1], {"n1", "n2"})
         a_person_ends_a_request(nodes[1])
@@ -261,7 +277,8 @@ def a_request_is_traced(node, devices):
     assert trace["dropped"] == 0 and len(named("tokenize")) == 1 and named("tokenize")[0]["device"] == node.name, trace
     steps = named("prompt") + named("token")
     tokens = [s["token"] for s in steps if "token" in s]
-    assert tokens[0] == 0 and tokens == sorted(set(tokens)) and 4 < tokens[-1] < 12, tokens  # some bring several
+    # Some bring several: as many as were guessed and right, and what is guessed depends on measured times.
+    assert tokens[0] == 0 and tokens == sorted(set(tokens)) and 0 < tokens[-1] < 12, tokens
     whole = record["ended"] - record["started"] + 50
     for step in steps:
         parts = [s for s in spans if s.get("step") == step["step"] and s is not step]
@@ -278,7 +295,7 @@ def a_request_is_traced(node, devices):
 
 
 def a_person_ends_a_request(node):
-    stream = node.api.stream("/v1/completions", {**LONG, "max_tokens": 490})
+    stream = node.api.stream("/v1/chat/completions", chat(), held=True)
     next(stream)
     live = [r for r in node.api.get("/v1/internal/requests")[1]["data"] if r["state"] == "answering"]
     assert len(live) == 1 and live[0]["model"] == "exo-tiny" and live[0]["dialect"] == "OpenAI", live
@@ -287,7 +304,7 @@ def a_person_ends_a_request(node):
     error = [event for event in stream if "error" in event][-1]["error"]
     assert error["code"] == "request_canceled", error
     assert node.api.request("DELETE", path)[0] == 409
-    wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(node)), 5)
+    wait_for("the slot to be free", lambda: all(i["active_requests"] == 0 for i in instances(node)))
     ended = next(r for r in node.api.get("/v1/internal/requests")[1]["data"] if r["id"] == live[0]["id"])
     assert ended["state"] == "canceled" and ended["ended"] >= ended["started"], ended
 
@@ -295,11 +312,11 @@ def a_person_ends_a_request(node):
 def test_unload_gives_memory_back(exo):
     with cluster(exo, 2) as nodes:
         spread(nodes[0])
-        wait_for("memory to be reserved", lambda: all(n["memory_reserved"] > 0 for n in nodes[0].api.cluster()["nodes"]), 10)
+        wait_for("memory to be reserved", lambda: all(n["memory_reserved"] > 0 for n in nodes[0].api.cluster()["nodes"]))
         status, answer = nodes[1].api.post("/v1/internal/unload", {"model": "exo-tiny"})
         assert status == 200, answer
-        wait_for("memory to be free", lambda: all(n["memory_reserved"] == 0 for n in nodes[0].api.cluster()["nodes"]), 10)
-        assert not instances(nodes[0])
+        wait_for("memory to be free", lambda: all(n["memory_reserved"] == 0 for n in nodes[0].api.cluster()["nodes"]))
+        wait_for("it to be gone", lambda: not instances(nodes[0]))
         assert nodes[0].api.complete("exo-tiny", "Once", max_tokens=3)["choices"][0]["text"]
 
 
@@ -310,7 +327,7 @@ def test_a_node_without_the_file_pulls_its_layers(exo):
         assert status == 200, added
         name = "stories260K-q8_0"
         alone = nodes[0].api.complete(name, "Once upon", max_tokens=20)["choices"][0]["text"]
-        wait_for("the other node to hear of it", lambda: name in json.dumps(nodes[1].api.get("/v1/models")[1]), 10)
+        wait_for("the other node to hear of it", lambda: name in json.dumps(nodes[1].api.get("/v1/models")[1]))
         nodes[0].api.post("/v1/internal/unload", {"model": name})
         spread(nodes[1], name)
         assert nodes[1].api.complete(name, "Once upon", max_tokens=20)["choices"][0]["text"] == alone
@@ -337,7 +354,7 @@ def test_different_files_of_one_name_are_refused(exo):
             def refused():
                 status, answer = nodes[0].api.post("/v1/completions", {"model": "twin", "prompt": "a", "max_tokens": 2})
                 return status == 400 and "twin" in answer["error"]["message"] and "n2" in answer["error"]["message"]
-            wait_for("the refusal by name", refused, 10)
+            wait_for("the refusal by name", refused)
 
 
 def test_errors_have_openai_shape(exo):
@@ -365,9 +382,9 @@ def test_the_command_line_speaks_to_the_node(exo):
                                   env={**os.environ, "EXO_HOME": str(nodes[0].home)}, **settings)
             assert done.returncode == expect, (arguments, done.returncode, done.stdout, done.stderr)
             return done.stdout + done.stderr
-        assert "n2" in run("devices") and "alive" in run("devices")
+        wait_for("n2 to be listed", lambda: re.search("n2.* alive", run("devices")))
         assert len(json.loads(run("devices", "--json"))) == 2
-        wait_for("n2 to say that it takes no part", lambda: "offers nothing (not its hours)" in run("devices"), 10, 0.2)
+        wait_for("n2 to say that it takes no part", lambda: "offers nothing (not its hours)" in run("devices"), step=0.2)
         health = {n["name"]: n["health"] for n in json.loads(run("devices", "--json"))}
         assert health["n2"]["share"] == 0 and health["n2"]["reasons"] == ["hours"], health
         assert health["n1"]["share"] > 0, health
@@ -457,10 +474,7 @@ def test_a_slow_reader_pauses_the_generation(exo):
             text = nodes[0].api.get("/metrics")[1]
             return int(re.search(r"^exo_generated_tokens_total (\d+)", text, re.M)[1])
         body = json.dumps({"model": "long", "prompt": "Once", "temperature": 1, "seed": 5, "max_tokens": 3900, "stream": True})
-        reader = socket.socket()
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.connect(("127.0.0.1", nodes[0].state["api_port"]))
-        reader.settimeout(60)
+        reader = small_socket("127.0.0.1", nodes[0].state["api_port"])
         reader.sendall(f"POST /v1/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                        f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
         wait_for("the first tokens", lambda: generated() > 0, 20)
@@ -468,10 +482,11 @@ def test_a_slow_reader_pauses_the_generation(exo):
             before = generated()
             time.sleep(1)
             return generated() == before
-        wait_for("the generation to stop", stands_still, 60)
+        wait_for("the generation to stop", stands_still)
         paused_at = generated()
         assert paused_at < 3000, f"{paused_at} tokens were generated for a reader that reads nothing"
         print(f"  paused after {paused_at} tokens")
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # it goes quickly from here on
         received = b""
         while piece := reader.recv(65536):
             received += piece
@@ -483,18 +498,23 @@ def test_a_slow_reader_pauses_the_generation(exo):
 
 
 def test_an_idle_node_costs_little(exo):
+    """Once what it measures of itself and of the way to the other is done."""
     with cluster(exo, 2) as nodes:
-        time.sleep(3)
-        def used(pid):
+        pid = nodes[0].process.pid
+
+        def used():
             fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        pid = nodes[0].process.pid
-        before, start = used(pid), time.monotonic()
-        time.sleep(5)
-        share = (used(pid) - before) / (time.monotonic() - start)
+        shares = []
+
+        def idle():
+            before, start = used(), time.monotonic()
+            time.sleep(5)
+            shares.append((used() - before) / (time.monotonic() - start))
+            return shares[-1] < 0.05
+        wait_for("a node that rests", idle)
         rss = next(int(l.split()[1]) for l in open(f"/proc/{pid}/status") if l.startswith("VmRSS")) / 1024
-        print(f"  idle: {100 * share:.2f} % of a core, {rss:.0f} MiB resident")
-        assert share < 0.05, share
+        print(f"  idle: {100 * shares[-1]:.2f} % of a core after {5 * len(shares)} s, {rss:.0f} MiB resident")
         assert rss < 60, rss
 
 
@@ -515,7 +535,7 @@ def uneven(exo, *limits):
             status, added = nodes[0].api.post("/v1/internal/models", {"path": str(path)})
             assert status == 200, added
             for node in nodes:
-                wait_for(f"{node.name} to know the model", lambda n=node: STORIES in json.dumps(n.api.get("/v1/models")[1]), 10)
+                wait_for(f"{node.name} to know the model", lambda n=node: STORIES in json.dumps(n.api.get("/v1/models")[1]))
             yield nodes
         except BaseException:
             for node in nodes:
@@ -585,10 +605,10 @@ def test_a_pulled_model_outlives_the_node_with_its_file(exo):
         restarted(exo, puller, "--memory-limit", "200MiB")
         wait_for("the other to see both", lambda: len(alive(other)) == 2, 20)
         for node in (puller, other):
-            wait_for("the model to be listed", lambda n=node: STORIES in json.dumps(n.api.get("/v1/models")[1]), 10)
+            wait_for("the model to be listed", lambda n=node: STORIES in json.dumps(n.api.get("/v1/models")[1]))
             assert node.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before, node.name
         assert puller.api.post("/v1/internal/unload", {"model": STORIES})[0] == 200
-        wait_for("the other to hear of it", lambda: not instances(other), 10)
+        wait_for("the other to hear of it", lambda: not instances(other))
         assert other.api.complete(STORIES, "Once upon", max_tokens=20)["choices"][0]["text"] == before
 
 
@@ -617,23 +637,25 @@ def test_idle_models_make_room(exo):
 def test_a_model_that_nobody_asks_gives_its_memory_back(exo):
     with cluster(exo, 2) as nodes:
         ask = {"model": "exo-tiny", "prompt": "Once", "stream": False, "options": {"num_predict": 2}}
-        status, answer = nodes[1].api.post("/api/generate", {**ask, "keep_alive": "2s"})
+        status, answer = nodes[1].api.post("/api/generate", {**ask, "keep_alive": "100s"})
         assert status == 200 and answer["response"], answer
-        wait_for("both to know how long", lambda: all([i["keep_alive"] for i in instances(n)] == [2] for n in nodes), 5)
+        wait_for("both to know how long", lambda: all([i["keep_alive"] for i in instances(n)] == [100] for n in nodes))
         status, running = nodes[0].api.get("/api/ps")
         left = datetime.datetime.fromisoformat(running["models"][0]["expires_at"]) - datetime.datetime.now(datetime.timezone.utc)
-        assert -2 < left.total_seconds() < 3, running
-        wait_for("the memory to be given back", lambda: not instances(nodes[0]) and not instances(nodes[1]), 10)
+        assert 0 < left.total_seconds() < 101, running
+        status, answer = nodes[1].api.post("/api/generate", {**ask, "keep_alive": "2s"})
+        assert status == 200 and answer["response"], answer
+        wait_for("the memory to be given back", lambda: not instances(nodes[0]) and not instances(nodes[1]))
         assert nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": True})[0] == 200
         listed = subprocess.run([str(exo), "ps"], env={**os.environ, "EXO_HOME": str(nodes[0].home)}, capture_output=True,
-                                text=True, timeout=30).stdout
+                                text=True, timeout=PATIENCE).stdout
         assert "always" in listed, listed
         status, answer = nodes[1].api.post("/api/generate", {**ask, "keep_alive": "1s"})
         assert status == 200, answer
         time.sleep(3)
         assert [i["pinned"] for i in instances(nodes[1])] == [True], "whoever says a time as a habit undoes no pin"
         assert nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": False})[0] == 200
-        wait_for("it to be pinned no more", lambda: [i["pinned"] for i in instances(nodes[1])] == [False], 5)
+        wait_for("it to be pinned no more", lambda: [i["pinned"] for i in instances(nodes[1])] == [False])
         status, answer = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "pinned": True, "keep_alive": 5})
         assert status == 400 and answer["error"]["param"] == "pinned", answer
         # To unload it waits for the answers of others.
@@ -643,7 +665,7 @@ def test_a_model_that_nobody_asks_gives_its_memory_back(exo):
         assert nodes[1].api.post("/api/generate", {"model": "exo-tiny", "keep_alive": 0})[1]["done_reason"] == "unload"
         last = list(stream)[-1]
         assert last.get("choices", [{}])[0].get("finish_reason") in ("stop", "length"), last
-        wait_for("it to be unloaded", lambda: not instances(nodes[0]) and not instances(nodes[1]), 10)
+        wait_for("it to be unloaded", lambda: not instances(nodes[0]) and not instances(nodes[1]))
 
 
 def test_the_memory_of_a_vocabulary_is_no_longer_there_for_stages(exo):
@@ -667,7 +689,7 @@ def test_models_come_back_after_a_restart_unless_unloaded(exo):
             restarted(exo, node, "--memory-limit", "200MiB")
         assert node.api.post("/v1/internal/load", {"model": STORIES})[0] == 200
         restart()
-        wait_for("the model to come back", lambda: [i for i in instances(node) if i["state"] == "ready"], 20)
+        wait_for("the model to come back", lambda: [i for i in instances(node) if i["state"] == "ready"])
         assert node.api.post("/v1/internal/unload", {"model": STORIES})[0] == 200
         restart()
         time.sleep(7)
@@ -690,9 +712,7 @@ def test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing(exo):
         readers = []
         for number in range(8):
             connection = node.api.connect()
-            connection.sock = socket.socket()
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sock.connect(("127.0.0.1", node.api.port))
+            connection.sock = small_socket(node.api.host, node.api.port, node.api.timeout)
             connection.request("POST", "/v1/completions", body=json.dumps({**body, "seed": number}),
                                headers={"Content-Type": "application/json", "User-Agent": "slow"})
             readers.append(connection)
@@ -703,7 +723,7 @@ def test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing(exo):
             node.api.complete("exo-tiny", f"{number} hello there", max_tokens=20)
             waits.append(time.monotonic() - start)
         print(f"  others wait up to {max(waits):.2f} s")
-        assert max(waits) < 10, waits
+        within("to answer others", max(waits), 10)
         late = texts(readers[3].getresponse())
         for connection in readers:
             connection.close()

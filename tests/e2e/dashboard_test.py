@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 
-from lib import ROOT, cluster, main, restarted
+from lib import PATIENCE, ROOT, cluster, main, restarted
 
 
 class Browser:
@@ -16,7 +16,7 @@ class Browser:
         self.origin = f"http://localhost:{port}"
 
     def ask(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection("localhost", self.port, timeout=20)
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=PATIENCE)
         sent = {"Origin": self.origin, "Cookie": self.cookie} if self.cookie else {"Origin": self.origin}
         if body is not None:
             sent["Content-Type"] = "application/json"
@@ -36,7 +36,7 @@ class Browser:
 
     def events(self, last=None):
         """Yields (id, event, data); the id of states is None."""
-        connection = http.client.HTTPConnection("localhost", self.port, timeout=20)
+        connection = http.client.HTTPConnection("localhost", self.port, timeout=PATIENCE)
         sent = {"Cookie": self.cookie} | ({} if last is None else {"Last-Event-ID": str(last)})
         connection.request("GET", "/v1/internal/events", headers=sent)
         answer = connection.getresponse()
@@ -56,7 +56,7 @@ class Browser:
 
 
 def command(exo, node, *arguments):
-    return subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=60, check=True,
+    return subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=True,
                           env={**os.environ, "EXO_HOME": str(node.home), "NO_COLOR": "1", "DISPLAY": ":1"})
 
 

@@ -6,13 +6,13 @@ import subprocess
 import tempfile
 import time
 
-from lib import TINY, main, need_shared, wait_for
+from lib import PATIENCE, main, need_shared, wait_for, within
 
 PROMPT = "Once upon a time, there was a little dog"
 
 
-def demo(exo, *arguments, timeout=120):
-    done = subprocess.run([exo, "demo", "--json", *arguments], capture_output=True, text=True, timeout=timeout)
+def demo(exo, *arguments):
+    done = subprocess.run([exo, "demo", "--json", *arguments], capture_output=True, text=True, timeout=5 * PATIENCE)
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-2000:]}"
     return json.loads(done.stdout)
 
@@ -57,7 +57,7 @@ def test_stories_of_every_format_over_three_nodes(exo):
 def test_the_answer_makes_sense_and_nothing_is_left(exo):
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
-        done = subprocess.run([exo, "demo"], capture_output=True, text=True, timeout=120, env={**os.environ, "TMPDIR": folder})
+        done = subprocess.run([exo, "demo"], capture_output=True, text=True, timeout=5 * PATIENCE, env={**os.environ, "TMPDIR": folder})
         assert done.returncode == 0, done.stderr
         assert "tokens/s measured" in done.stdout and "layers" in done.stdout, done.stdout
         assert "exo" in done.stdout.split("exo-tiny:")[1], done.stdout
@@ -67,7 +67,7 @@ def test_the_answer_makes_sense_and_nothing_is_left(exo):
 
 def test_a_reader_that_goes_away_leaves_nothing(exo):
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(f"'{exo}' demo --max-tokens 4 | head -1", shell=True, capture_output=True, timeout=120,
+        done = subprocess.run(f"'{exo}' demo --max-tokens 4 | head -1", shell=True, capture_output=True, timeout=5 * PATIENCE,
                               env={**os.environ, "TMPDIR": folder})
         assert done.returncode == 0 and done.stdout.count(b"\n") == 1 and done.stderr == b"", done
         wait_for("the nodes to be gone", lambda: leftovers(folder) == ([], []))
@@ -81,15 +81,16 @@ def test_ctrl_c_leaves_nothing(exo):
             time.sleep(delay)
             start = time.monotonic()
             os.killpg(process.pid, signal.SIGINT)
-            process.communicate(timeout=30)
-            assert time.monotonic() - start < 1.5, "Ctrl-C ends within a second"
-            assert process.returncode in (0, 130), process.returncode
-            wait_for("all nodes to be gone", lambda: leftovers(folder) == ([], []), 5)
+            process.communicate(timeout=PATIENCE)
+            within("Ctrl-C", time.monotonic() - start, 1.5)
+            # The signal itself, where it has not begun to look out for it.
+            assert process.returncode in (0, 130, -signal.SIGINT), process.returncode
+            wait_for("all nodes to be gone", lambda: leftovers(folder) == ([], []))
 
 
 def test_bad_values_are_refused_in_words(exo):
     for arguments, word in ((["--nodes", "0"], "--nodes"), (["--model", "no-such"], "no-such"), (["--temperature", "9"], "temperature")):
-        done = subprocess.run([exo, "demo", *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([exo, "demo", *arguments], capture_output=True, text=True, timeout=2 * PATIENCE)
         assert done.returncode != 0 and word in done.stderr, (arguments, done.returncode, done.stderr)
 
 

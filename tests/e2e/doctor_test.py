@@ -10,13 +10,13 @@ import time
 
 from cpu_group import MemoryGroup
 from lan_test import Lan
-from lib import TINY, Node, Skip, cluster, main, wait_for
+from lib import PATIENCE, TINY, Node, Skip, cluster, main, wait_for
 from membership_test import connect_as_stranger
 
 
 def doctor(exo, home, *arguments, prefix=(), env=None):
     """Its checks that are not well, as {id: (state, title, detail)}, and its exit code."""
-    done = subprocess.run([*prefix, exo, "doctor", "--json", *arguments], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([*prefix, exo, "doctor", "--json", *arguments], capture_output=True, text=True, timeout=2 * PATIENCE,
                           env={**os.environ, "EXO_HOME": str(home), **(env or {})})
     checks = json.loads(done.stdout)["checks"]
     assert all(check["title"] and (check["state"] == "ok" or check["detail"] and check["fix"]) for check in checks), checks
@@ -144,7 +144,7 @@ def test_models_and_memory_of_a_node(exo):
 
 def doctor_findings(exo, node, check):
     """Its checks of one kind that are not well, whole."""
-    done = subprocess.run([exo, "doctor", "--json"], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([exo, "doctor", "--json"], capture_output=True, text=True, timeout=2 * PATIENCE,
                           env={**os.environ, "EXO_HOME": str(node.home)})
     return [one for one in json.loads(done.stdout)["checks"] if one["id"] == check and one["state"] != "ok"]
 
@@ -193,7 +193,7 @@ def test_a_wrong_clock(exo):
         with cluster(exo, 2, environment=lambda name: {"LD_PRELOAD": shifted} if name == "n2" else {}) as (right, ahead):
             for node, title, fix in ((right, "the clock of n2 is 5 min ahead of this device's", "on n2, "),
                                      (ahead, "the clock of n1 is 5 min behind this device's", "on n1, ")):
-                found = wait_for(title, lambda n=node: doctor_findings(exo, n, "clocks"), 10)
+                found = wait_for(title, lambda n=node: doctor_findings(exo, n, "clocks"))
                 assert [one["title"] for one in found] == [title], found
                 assert found[0]["state"] == "warning" and "chat" in found[0]["detail"], found
                 assert found[0]["fix"].startswith(fix) and "timedatectl" in found[0]["fix"], found
@@ -236,7 +236,7 @@ class Hosts:
 
     def soon(self, i, check, words):
         """Waits until a check of a host says these words in its title."""
-        wait_for(f"'{words}' about {check}", lambda: words in self.wrong(i).get(check, ("", "", ""))[1], 10, step=0.1)
+        wait_for(f"'{words}' about {check}", lambda: words in self.wrong(i).get(check, ("", "", ""))[1], step=0.1)
 
     def nft(self, i, rules):
         done = self.lan.run(i, "nft", rules)
@@ -252,7 +252,7 @@ def test_networks_and_members(exo):
         hosts.start(0, ours)
         hosts.start(1, ours)
         wait_for("both well", lambda: not any(one in hosts.wrong(i) for i in (0, 1) for one in
-                                              ("discovery", "port", "members", "trust")), 10)
+                                              ("discovery", "port", "members", "trust")))
         # A member that is gone.
         hosts.stop(1)
         hosts.soon(0, "members", "h1 is not here")

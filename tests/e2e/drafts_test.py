@@ -3,7 +3,7 @@ import pathlib
 import subprocess
 import tempfile
 
-from lib import cluster, main
+from lib import cluster, main, wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHAT = {"model": "exo-tiny", "messages": [{"role": "user", "content": "What is exo?"}], "max_tokens": 60,
@@ -26,10 +26,16 @@ def test_text_that_repeats_is_drafted(exo):
     texts = []
     for switch in ("false", "true"):
         with cluster(exo, 1, environment={"EXO_SPECULATION": switch}) as nodes:
-            text, timings = ask(nodes[0], LIST)
-            texts.append(text)
-            assert (timings["draft_n"] > 0) == (switch == "true"), timings
-    assert texts[0] == texts[1], texts
+            def drafts():
+                """Made where they pay by measured times, which others' load can spoil for a while."""
+                text, timings = ask(nodes[0], LIST)
+                texts.append(text)
+                return timings["draft_n"] > 0
+            if switch == "true":
+                wait_for("drafts", drafts)
+            else:
+                assert not drafts(), texts
+    assert len(set(texts)) == 1, texts
 
 
 def test_drafts_change_no_answer_whatever_the_sampler_remembers(exo):
@@ -66,7 +72,7 @@ def test_a_draft_model_changes_no_answer(exo):
     with tempfile.TemporaryDirectory() as folder:
         draft = pathlib.Path(folder) / "small.gguf"
         subprocess.run([exo, "quantize", str(ROOT / "models/exo-tiny.gguf"), str(draft), "Q4_0"], check=True,
-                       capture_output=True, timeout=60)
+                       capture_output=True, timeout=300)
         other = pathlib.Path(folder) / "other.gguf"
         with cluster(exo, 2) as nodes:
             plain, _ = ask(nodes[0], CHAT)
@@ -75,9 +81,12 @@ def test_a_draft_model_changes_no_answer(exo):
                 load = {"model": "exo-tiny", "spread": spread, "draft": str(draft)}
                 status, plan = nodes[0].api.post("/v1/internal/load", load)
                 assert status == 200, plan
-                text, timings = ask(nodes[1], CHAT)
-                assert text == plain, (text, plain)
-                assert timings["draft_n"] > 0 and timings["draft_n_accepted"] > 0, timings
+
+                def drafts_stand():
+                    text, timings = ask(nodes[1], CHAT)
+                    assert text == plain, (text, plain)
+                    return timings["draft_n_accepted"] > 0
+                wait_for("drafts that stand", drafts_stand)
                 status, refused = nodes[0].api.post("/v1/internal/load", {"model": "exo-tiny", "draft": "no-such"})
                 assert status == 404 and "no-such" in refused["error"]["message"], (status, refused)
                 nodes[0].api.post("/v1/internal/unload", {"model": "exo-tiny"})

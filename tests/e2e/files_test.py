@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 
-from lib import TINY, Api, Node, Skip, admin_token, alive, cluster, main, need_shared, wait_for
+from lib import PATIENCE, TINY, Api, Node, Skip, admin_token, cluster, main, need_shared, wait_for, within
 
 STORIES = "models/stories260K/gguf"
 
@@ -159,7 +159,7 @@ def test_two_pulls_of_one_digest_both_load(exo):
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(60)
+                thread.join()
             assert all(answers[model][0] == 200 for model in models), answers
             left = [p.name for p in (other.home / "tensors").iterdir() if len(p.name) != 64]
             assert not left, left
@@ -178,7 +178,7 @@ def test_links_of_a_hub_cache_keep_their_names(exo):
             status, answer = ask(node, "S-q8_0")
             assert status == 200, answer
             assert add(node, snapshot / "S-q8_0.gguf") == "S-q8_0"
-            run = subprocess.run([exo, "run", "S-q8_0", "hello"], capture_output=True, text=True, timeout=60,
+            run = subprocess.run([exo, "run", "S-q8_0", "hello"], capture_output=True, text=True, timeout=PATIENCE,
                                  env={**os.environ, "EXO_HOME": str(node.home), "EXO_MODELS": str(snapshot)})
             assert "no model" not in run.stderr, run.stderr  # (it has no chat template)
             assert not any(m["id"] == "ab" * 32 for m in node.api.get("/v1/models")[1]["data"])
@@ -189,7 +189,7 @@ def test_a_prepared_file_that_is_cut_off_in_use_stops_no_answer(exo):
         shutil.copyfile(stories("q8_0"), folder / "s.gguf")
 
         def prepare():
-            subprocess.run([exo, "prepare", str(folder / "s.gguf"), "--json"], check=True, capture_output=True, timeout=60,
+            subprocess.run([exo, "prepare", str(folder / "s.gguf"), "--json"], check=True, capture_output=True, timeout=PATIENCE,
                            env={**os.environ, "EXO_HOME": str(node.home)})
 
         def mapped():
@@ -211,26 +211,42 @@ def test_a_prepared_file_that_is_cut_off_in_use_stops_no_answer(exo):
         assert status == 200 and answer["choices"] == plain["choices"] and mapped(), (status, answer)
 
 
+def grows(node, folder):
+    """Writes a new model file bit by bit, of which a node must say nothing until it is whole; its name.
+
+    None: this process was held up between two of them for about as long as a file rests that is taken for whole."""
+    whole = stories("q4_0").read_bytes()
+    part = 1 + len(whole) // 6
+    name = f"grows{len(list(folder.iterdir()))}"
+    with open(folder / f"{name}.gguf", "wb") as out:
+        written = time.monotonic()
+        for at in range(0, len(whole), part):
+            out.write(whole[at:at + part])
+            out.flush()
+            if time.monotonic() - written > 1.5:
+                return None
+            written = time.monotonic()
+            time.sleep(0.7)
+            known = node.api.get("/v1/models")[1]["data"]
+            if time.monotonic() - written > 1.5:
+                return None
+            assert name not in [m["id"] for m in known], known
+            assert f"{name}.gguf" not in node.log.read_text(), node.log.read_text()
+    return name
+
+
 def test_files_come_and_go_without_a_restart(exo):
     with scratch() as folder, cluster(exo, 1, environment={"EXO_MODELS": str(folder)}) as [node]:
         assert ask(node, "s")[0] == 404
         shutil.copyfile(stories("q8_0"), folder / "s.gguf")
         wait_for("the new file", lambda: ask(node, "s")[0] == 200)
-        shutil.copyfile(stories("q4_0"), folder / "part")
-        whole = (folder / "part").read_bytes()
-        with open(folder / "grows.gguf", "wb") as out:
-            for at in range(0, len(whole), 1 + len(whole) // 6):
-                out.write(whole[at:at + 1 + len(whole) // 6])
-                out.flush()
-                time.sleep(0.7)
-                assert "grows" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]]
-        wait_for("the file that has grown", lambda: ask(node, "grows")[0] == 200)
+        name = wait_for("a file that grows without a pause", lambda: grows(node, folder), 10 * PATIENCE)
+        wait_for("the file that has grown", lambda: ask(node, name)[0] == 200)
         unload(node, "s")  # what runs stays listed
         (folder / "s.gguf").unlink()
         wait_for("the removed file to go", lambda: "s" not in [m["id"] for m in node.api.get("/v1/models")[1]["data"]])
-        assert "leaving out" not in node.log.read_text(), node.log.read_text()
         (folder / "lost.gguf").symlink_to(folder / "nowhere")
-        wait_for("a word about the link", lambda: "leaving out a model" in node.log.read_text())
+        wait_for("a word about the link", lambda: re.search("leaving out a model.*lost", node.log.read_text()))
 
 
 def test_one_base_name_twice_gets_two_names(exo):
@@ -294,10 +310,11 @@ def test_a_model_is_served_while_others_are_hashed_and_a_stop_is_quick(exo):
             assert node.api.get("/v1/models/exo-tiny")[0] == 200
             begin = time.monotonic()
             node.kill(signal.SIGTERM)
-            node.process.wait(10)
+            node.process.wait(PATIENCE)
             took = time.monotonic() - begin
             print(f"  stopped in {took:.2f} s")
-            assert node.process.returncode == 0 and took < 2, (node.process.returncode, took)
+            assert node.process.returncode == 0, node.process.returncode
+            within("to stop", took, 2)
         finally:
             node.kill()
             node.process.wait()
@@ -350,10 +367,10 @@ def test_a_file_that_may_not_be_read_is_named_and_is_no_fault_of_the_node(exo):
                     message = answer["error"]["message"]
                     assert got == status and words in message and str(folder / name) in message, (name, route, got, answer)
             run = subprocess.run([*prefix, binary, "run", folder / "secret.gguf", "hi"], capture_output=True, text=True,
-                                 timeout=60, stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(home)})
+                                 timeout=PATIENCE, stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(home)})
             assert run.returncode == 2 and "secret.gguf: Permission denied" in run.stderr, run
             run = subprocess.run([exo, "run", folder / "broken.gguf", "hi"], capture_output=True, text=True,
-                                 timeout=60, stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(home)})
+                                 timeout=PATIENCE, stdin=subprocess.DEVNULL, env={**os.environ, "EXO_HOME": str(home)})
             assert run.returncode == 4 and "a link to nowhere" in run.stderr, run
         finally:
             node.stop()
@@ -422,7 +439,7 @@ def test_a_model_is_forgotten_with_rm(exo):
         assert ask(node, "s")[0] == 200
         (folder / "t.gguf").unlink()
         def rm(name):
-            return subprocess.run([exo, "rm", name], capture_output=True, text=True, timeout=30,
+            return subprocess.run([exo, "rm", name], capture_output=True, text=True, timeout=PATIENCE,
                                   env={**os.environ, "EXO_HOME": str(node.home)})
         for name in ("s", "t"):
             done = rm(name)
@@ -498,7 +515,7 @@ def test_a_node_starts_on_a_full_disk(exo):
             assert ask(node, "s")[0] == 200
 
             def models(**environment):
-                return subprocess.run([*enter, exo, "models"], capture_output=True, text=True, timeout=30,
+                return subprocess.run([*enter, exo, "models"], capture_output=True, text=True, timeout=PATIENCE,
                                       env={**os.environ, "EXO_HOME": str(folder / "n"), **environment})
             told, untold = models(EXO_API_PORT=found), models()
             assert told.returncode == 0 and "exo-tiny" in told.stdout, told

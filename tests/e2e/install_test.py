@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from lib import ROOT, Node, Skip, main
+from lib import PATIENCE, ROOT, Node, Skip, main
 
 SERVICE_USER = 65534
 MAX_EXPOSURE = 2.5
@@ -37,7 +37,7 @@ esac
 
 
 def run(command, **settings):
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60,
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=2 * PATIENCE,
                           **{"stdin": subprocess.DEVNULL, **settings})
 
 
@@ -105,7 +105,7 @@ def test_a_node_serves_under_the_units_filter_of_system_calls(exo):
         unit.write_text(unit_text(exo, "--system"))
         shared.mkdir()
         manager.bind(str(notify))
-        manager.settimeout(20)
+        manager.settimeout(PATIENCE)
         prefix = [sys.executable, str(pathlib.Path(__file__).with_name("seccomp_run.py")), str(unit)]
         forbidden = run([*prefix, sys.executable, "-c", "import os; os.setuid(os.getuid())"])
         assert forbidden.returncode == -31, "the filter lets through what it should not"  # SIGSYS

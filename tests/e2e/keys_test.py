@@ -13,13 +13,13 @@ import subprocess
 import tempfile
 import time
 
-from lib import TINY, Api, Node, cluster, main, restarted, wait_for
+from lib import PATIENCE, TINY, Api, Node, cluster, main, restarted, wait_for
 
 CHAT = {"model": "exo-tiny", "messages": [{"role": "user", "content": "What is exo?"}], "max_tokens": 4, "temperature": 0}
 
 
 def run(exo, home, *arguments, code=0):
-    done = subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([exo, *arguments], capture_output=True, text=True, timeout=PATIENCE,
                           env={**os.environ, "EXO_HOME": str(home), "NO_COLOR": "1"})
     assert done.returncode == code, (arguments, done)
     return done
@@ -115,14 +115,14 @@ def test_the_api_by_tls_takes_keys_only(exo):
         assert connection.getresponse().read().endswith(b"data: [DONE]\n\n")
         assert node.api.post("/v1/chat/completions", CHAT)[0] == 200
         # Plain HTTP gets one sentence, and an older TLS none.
-        with socket.create_connection(("127.0.0.1", api.port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as plain:
             plain.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             said = plain.recv(1000)
             assert said.startswith(b"HTTP/1.1 400 ") and b"https://" in said, said
         old = ssl.create_default_context(cafile=str(node.home / "tls-cert.pem"))
         old.maximum_version = ssl.TLSVersion.TLSv1_2
         try:
-            with socket.create_connection(("127.0.0.1", api.port), timeout=10) as plain:
+            with socket.create_connection(("127.0.0.1", api.port), timeout=PATIENCE) as plain:
                 old.wrap_socket(plain, server_hostname="127.0.0.1")
             raise AssertionError("TLS 1.2 was spoken")
         except ssl.SSLError:
@@ -137,7 +137,7 @@ def test_the_api_by_tls_takes_keys_only(exo):
         curl = shutil.which("curl")
         if curl:
             done = subprocess.run([curl, "-sS", "--cacert", str(node.home / "tls-cert.pem"), "-H", f"Authorization: Bearer {key}",
-                                   f"https://127.0.0.1:{api.port}/v1/models"], capture_output=True, text=True, timeout=60)
+                                   f"https://127.0.0.1:{api.port}/v1/models"], capture_output=True, text=True, timeout=PATIENCE)
             assert "exo-tiny" in done.stdout, done
     with_node(exo, check)
 

@@ -2,6 +2,10 @@
 
 Every process is ended by its id, every folder removed, every wait bounded. Nodes announce and connect
 on the loopback interface only (or inside namespaces that a test made itself).
+
+Other programs may hold up any process for seconds at any moment: a test waits for a state instead of a time, and never
+relies on being quicker than a node. Figures of a stop-watch are bounded tightly only with EXO_WHOLE=1, on a machine that
+does nothing else (within).
 """
 import argparse
 import contextlib
@@ -11,6 +15,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,8 +23,12 @@ import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SHARED = pathlib.Path(os.environ.get("EXO_SHARED", ROOT.parent / "shared")).resolve()
+# Where tests find data is no setting of exo, which says so: what they start does not get it.
+SHARED = pathlib.Path(os.environ.pop("EXO_SHARED", ROOT.parent / "shared")).resolve()
 TINY = ROOT / "models" / "exo-tiny.gguf"
+PATIENCE = 60  # seconds that a wait may last: much, for machines that are busy
+WHOLE = os.environ.get("EXO_WHOLE", "") != ""  # nothing else runs here: figures count
+BUSY = 20  # times as long as alone a step may take beside other programs, before something must be wrong
 
 
 class Skip(Exception):
@@ -33,7 +42,7 @@ def need_shared(*parts):
     return path
 
 
-def wait_for(what, condition, seconds=20.0, step=0.02):
+def wait_for(what, condition, seconds=PATIENCE, step=0.02):
     """Polls until condition() is truthy; its value. Raises with `what` after the limit."""
     end = time.monotonic() + seconds
     while True:
@@ -43,6 +52,26 @@ def wait_for(what, condition, seconds=20.0, step=0.02):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s for {what}")
         time.sleep(step)
+
+
+# What makes the events of a chat so large (near 2 KB) that 400 of them do not fit between a node and its reader, who
+# is small_socket(): about 450 KB.
+WORDY = {"logprobs": True, "top_logprobs": 20}
+
+
+def small_socket(host, port, timeout=PATIENCE):
+    """A connection with hardly any room for what its reader has not read."""
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    small.settimeout(timeout)
+    small.connect((host, port))
+    return small
+
+
+def within(what, took, limit):
+    """A figure of a stop-watch: tight where EXO_WHOLE says that nothing else runs, and else only what no wait explains."""
+    allowed = limit if WHOLE else BUSY * limit
+    assert took < allowed, f"{what} took {took:.2f} s, at most {allowed} s were expected"
 
 
 class Api:
@@ -87,9 +116,14 @@ class Api:
         assert status == 200, f"status {status}: {answer}"
         return answer
 
-    def stream(self, path, body):
-        """Yields the JSON of each event; the connection can be closed by closing the generator."""
+    def stream(self, path, body, held=False):
+        """Yields the JSON of each event; the connection can be closed by closing the generator.
+
+        held: this side has hardly room for what is not read yet, so that a node that has much to say cannot end before its
+        reader has come near the end (see WORDY)."""
         connection = self.connect()
+        if held:
+            connection.sock = small_socket(self.host, self.port, self.timeout)
         connection.request("POST", path, body=json.dumps({**body, "stream": True}),
                            headers={"Content-Type": "application/json", **self.headers(path)})
         answer = connection.getresponse()
@@ -127,7 +161,7 @@ class Node:
         with open(self.log, "ab") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
 
-    def started(self, seconds=20):
+    def started(self, seconds=PATIENCE):
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError(f"node {self.name} ended: {self.log.read_text()[-2000:]}")
@@ -147,10 +181,10 @@ class Node:
     def stop(self):
         self.kill(signal.SIGTERM)
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill()
-            self.process.wait(10)
+            self.process.wait()
             raise AssertionError(f"node {self.name} did not stop on SIGTERM: {self.log.read_text()[-2000:]}")
 
 
@@ -191,7 +225,7 @@ def alive(node):
     return [n for n in node.api.cluster()["nodes"] if n["state"] in ("self", "alive")]
 
 
-def wait_alive(nodes, count, seconds=20):
+def wait_alive(nodes, count, seconds=PATIENCE):
     for node in nodes:
         wait_for(f"{node.name} to see {count} nodes", lambda n=node: len(alive(n)) == count, seconds)
 

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from lib import Node, alive, cluster, main, restarted, wait_alive, wait_for
+from lib import PATIENCE, Node, alive, cluster, main, restarted, wait_alive, wait_for
 
 STRANGERS = 260  # more than the table of members holds
 
@@ -32,7 +32,7 @@ def connect_as_stranger(port, folder, number, protocols=None):
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(f"{pem}.crt", pem)
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), 5) as plain, context.wrap_socket(plain) as stream:
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain, context.wrap_socket(plain) as stream:
         stream.sendall(hello(protocols))
         try:
             while got := stream.recv(4096):
@@ -52,7 +52,7 @@ def test_strangers_take_nobodys_place(exo):
         late = Node(exo, node.home.parent, node.secret, "late").started()
         try:
             start = time.monotonic()
-            wait_for("the member to be seen by both", lambda: len(alive(node)) == 2 and len(alive(late)) == 2, 10)
+            wait_for("the member to be seen by both", lambda: len(alive(node)) == 2 and len(alive(late)) == 2)
             print(f"  {refused} strangers refused, {len(rows)} rows; a member was seen after {time.monotonic() - start:.1f} s")
         finally:
             late.kill()
@@ -72,8 +72,11 @@ def test_a_graceful_stop_is_a_goodbye(exo):
                 node.kill((signal.SIGTERM, signal.SIGINT)[i % 2])
             end = time.monotonic() + 3  # longer than a broken session has to come back
             for node in others:
-                node.process.wait(10)
-            wait_for("all to have left", lambda: set(states().values()) == {"left"}, 2)
+                node.process.wait(PATIENCE)
+            try:
+                wait_for("all to have left", lambda: set(states().values()) == {"left"})
+            except AssertionError as late:
+                raise AssertionError(f"{late}: {states()}") from None
             while time.monotonic() < end:
                 assert set(states().values()) == {"left"}, states()
                 time.sleep(0.05)
@@ -81,13 +84,13 @@ def test_a_graceful_stop_is_a_goodbye(exo):
             for i, node in enumerate(others):
                 (node.home / "node.json").unlink(missing_ok=True)
                 others[i] = nodes[i + 1] = Node(exo, node.home.parent, node.secret, node.name).started()
-            wait_for("all to be back", lambda: len(alive(watcher)) == len(nodes), 20)
+            wait_for("all to be back", lambda: len(alive(watcher)) == len(nodes))
         print(f"  {stopped} of {stopped} stops were seen as \"left\"")
 
 
 def command(exo, node, *arguments, code=0):
     done = subprocess.run([exo, *arguments], env={**os.environ, "EXO_HOME": str(node.home)}, capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=PATIENCE)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done
 
@@ -109,7 +112,7 @@ def messages_at(node, conversation):
 
 
 def wait_for_conversation(node, conversation, messages):
-    wait_for(f"{node.name} to have {messages}", lambda: messages_at(node, conversation) == messages, 15)
+    wait_for(f"{node.name} to have {messages}", lambda: messages_at(node, conversation) == messages)
 
 
 def test_a_device_gets_a_new_key(exo):
@@ -124,7 +127,8 @@ def test_a_device_gets_a_new_key(exo):
         assert answer["id"] != old and answer["state"] == "member", answer
         assert "already" in command(exo, node, "rotate-key", code=2).stderr
         # Until it is started again it takes part by the key that it has.
-        assert len(alive(node)) == 2 and node.api.cluster()["self"] == old
+        wait_alive([node], 2)
+        assert node.api.cluster()["self"] == old
         node.stop()
         assert messages_at(other, first) == ["written on one device"]
         second = write_conversation(other, "Second", "written while the other was away")

@@ -26,8 +26,8 @@ def replicas(exo):
             assert status == 200, plan
             time.sleep(1)
             return "with the whole model" in plan["reason"]
-        wait_for("a plan with replicas", loaded, 60, 1)
-        wait_for("both to be ready", lambda: sorted(ready(nodes[0])) == ["n1", "n2"], 60)
+        wait_for("a plan with replicas", loaded, 300, 1)
+        wait_for("both to be ready", lambda: sorted(ready(nodes[0])) == ["n1", "n2"])
         yield nodes
 
 

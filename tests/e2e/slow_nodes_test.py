@@ -16,7 +16,7 @@ import threading
 import time
 
 from cpu_group import CpuGroup
-from lib import Node, Skip, alive, main, need_shared, wait_alive, wait_for
+from lib import Node, Skip, alive, main, need_shared, wait_alive, wait_for, within
 
 PROMPTS = int(os.environ.get("EXO_SLOW_PROMPTS", "0"))
 SHARES = (None, 50, 25) if PROMPTS else (None, 50, 10)  # percent of a core
@@ -95,8 +95,9 @@ def test_long_prompts_over_slow_nodes_are_answered(exo):
                     slowest = max([slowest, *(s["ms"] for s in answer["exo"]["stages"])])
                     print(f"  prompt {len(seconds)} of {wanted}: {TOKENS} tokens answered after {seconds[-1]:.1f} s", flush=True)
                 gbps = {n["name"]: n["decode_gbps"] for n in nodes[0].api.cluster()["nodes"]}
-                expected = SHARES[2] / SHARES[1]
-                assert gbps["n3"] / gbps["n2"] < 2 * expected, f"{gbps} with {SHARES} % of a core"
+                # What their best moments would say is that both are alike. Who is held up besides is slower yet.
+                allowed = 2 * SHARES[2] / SHARES[1] if PROMPTS else 0.8
+                assert gbps["n3"] / gbps["n2"] < allowed, f"{gbps} with {SHARES} % of a core"
     print(f"  {len(seconds)} of {wanted} prompts of {TOKENS} tokens answered, {min(seconds):.1f} to {max(seconds):.1f} s; "
           f"the slowest stage computed {slowest / 1000:.1f} s of one", flush=True)
 
@@ -112,10 +113,13 @@ def test_a_frozen_or_killed_node_is_still_noticed(exo):
                 assert not results, results
                 nodes[2].kill(sig)
                 start = time.monotonic()
-                wait_for(f"the {name} node to be missed", lambda: len(alive(nodes[0])) == 2, limit)
+                gone = wait_for(f"the {name} node to be missed", lambda: [
+                    n for n in nodes[0].api.cluster()["nodes"] if n["name"] == "n3" and n["state"] not in ("alive", "suspect")])
                 missed = time.monotonic() - start
+                within(f"to miss the {name} node", missed, limit)
+                assert ("silent" in gone[0]["detail"]) == (name == "frozen"), gone  # one that is killed has closed its session
                 # No token had come and it was young: it begins again on the others, who are slow.
-                asking.join(240)
+                asking.join(600)
                 assert results, f"the request still waits for the {name} node"
                 ended = time.monotonic() - start
                 nodes[2].kill(signal.SIGKILL)

@@ -31,10 +31,10 @@ void OpenStreams(const TestServer& server, std::vector<std::unique_ptr<TestClien
     clients.push_back(std::make_unique<TestClient>(server.port()));
     clients.back()->Write(request);
   }
-  ASSERT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return server.alive() == count; }));
+  ASSERT_TRUE(WaitUntil([&] { return server.alive() == count; }));
   const uint64_t before = server.tokens();
   const auto all_got_two = [&] { return server.tokens() >= before + 2 * uint64_t(count); };
-  ASSERT_TRUE(WaitUntil(std::chrono::seconds(60), all_got_two));
+  ASSERT_TRUE(WaitUntil(all_got_two));
 }
 
 TEST(ManyStreamsTest, TwoThousandTakeAtMost64KibEach) {
@@ -53,7 +53,7 @@ TEST(ManyStreamsTest, TwoThousandTakeAtMost64KibEach) {
   EXPECT_GT(each, 0u);
   if (!kSanitized) EXPECT_LE(each, kBytesPerStream);
   clients.clear();
-  EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return server.connections() == 0; }));
+  EXPECT_TRUE(WaitUntil([&] { return server.connections() == 0; }));
 }
 
 // Pages that follow the state of everything, and read no more than the beginning: what goes on is
@@ -90,7 +90,7 @@ TEST(ManyStreamsTest, TwoThousandPagesFollowAtAtMost64KibEach) {
     text += more;
   }
   pages.clear();
-  EXPECT_TRUE(WaitUntil(std::chrono::seconds(60), [&] { return server.connections() == 0; }));
+  EXPECT_TRUE(WaitUntil([&] { return server.connections() == 0; }));
 }
 
 }  // namespace

@@ -259,8 +259,7 @@ TEST(McpTest, ACancelledAnswerEndsWithoutAResult) {
   begin(streamed, "a", "Accept: text/event-stream\r\n");
   begin(whole, "b", "");
   begin(other, "c", "");
-  ASSERT_TRUE(WaitUntil(std::chrono::seconds(5),
-                        [&] { return server.alive() == 3 && server.tokens() > 10; }));
+  ASSERT_TRUE(WaitUntil([&] { return server.alive() == 3 && server.tokens() > 10; }));
   for (const auto& [session, id] :
        {std::pair{"a", Json(8)}, {"a", Json("7")}, {"x", Json(7)}, {"", Json(7)}}) {
     EXPECT_EQ(Cancel(server, session, id).status, 202);
@@ -270,11 +269,11 @@ TEST(McpTest, ACancelledAnswerEndsWithoutAResult) {
   EXPECT_TRUE(streamed.Read().events().empty());
   Cancel(server, "b", 7);
   EXPECT_EQ(whole.Read().status, 202);
-  ASSERT_TRUE(WaitUntil(std::chrono::seconds(5), [&] { return server.alive() == 1; }));
+  ASSERT_TRUE(WaitUntil([&] { return server.alive() == 1; }));
   // The end of a session is the end of what it waits for. The connections go on.
   EXPECT_EQ(Call(server, "DELETE", "/mcp", "", "Mcp-Session-Id: c\r\n").status, 204);
   EXPECT_EQ(other.Read().status, 202);
-  ASSERT_TRUE(WaitUntil(std::chrono::seconds(5), [&] { return server.alive() == 0; }));
+  ASSERT_TRUE(WaitUntil([&] { return server.alive() == 0; }));
   server.Set({});
   begin(streamed, "a", "Accept: text/event-stream\r\n");
   EXPECT_EQ(TextOf(ResultOf(streamed.Read())), "Hello");
