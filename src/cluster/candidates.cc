@@ -174,10 +174,8 @@ std::vector<std::vector<size_t>> GroupsOf(const std::vector<size_t>& members, si
 }
 
 void AddGroups(const Search& search, uint64_t pages, std::vector<Candidate>& candidates) {
-  // Adapters are not cut yet; no lossy wire carries exact sums.
-  if (search.shape.cuts.kv_heads == 0 || !search.options.adapters.empty() ||
-      search.options.codec != wire::Codec::kF32)
-    return;
+  // No lossy wire carries exact sums.
+  if (search.shape.cuts.kv_heads == 0 || search.options.codec != wire::Codec::kF32) return;
   const std::vector<size_t> members = FastestMembers(search);
   for (size_t count = 2; count <= members.size(); ++count) {
     Placement best;

@@ -138,11 +138,6 @@ PlanChoice ChoiceOf(const Search& search, const Comparison& found, wire::PlanBas
 }
 
 Result<void> CheckTensorSplit(const ModelShape& shape, const PlanOptions& options) {
-  if (!options.adapters.empty()) {
-    return Fail(ErrorCode::kUnsupported,
-                "{} with adapters is not split inside its layers yet; divide it by layers",
-                shape.name);
-  }
   if (options.codec != wire::Codec::kF32) {
     return Fail(
         ErrorCode::kUnsupported,

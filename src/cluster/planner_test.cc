@@ -402,12 +402,16 @@ TEST(PlannerTest, WhatCannotBeSplitIsRefused) {
   ASSERT_FALSE(lossy);
   EXPECT_EQ(lossy.error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(lossy.error().message.contains("no int8 wire carries")) << lossy.error().message;
+}
+
+TEST(PlannerTest, AModelWithAdaptersIsSplitInsideItsLayersToo) {
+  const std::vector<PlanNode> nodes = {Node(1, 4 * kGiB, 20), Node(2, 4 * kGiB, 10)};
+  PlanOptions options{.split = wire::Split::kTensor};
   options.adapters.emplace_back();
   const auto adapted = MakePlan(MixtureShape(), nodes, options);
-  ASSERT_FALSE(adapted);
-  EXPECT_EQ(adapted.error().code, ErrorCode::kUnsupported);
-  EXPECT_EQ(adapted.error().message,
-            "m with adapters is not split inside its layers yet; divide it by layers");
+  ASSERT_TRUE(adapted);
+  EXPECT_TRUE(IsSharded(adapted->plan));
+  EXPECT_EQ(adapted->plan.stages.size(), 2u);
 }
 
 wire::RivalFate FateOf(const PlanChoice& choice, size_t nodes, wire::Split split) {
@@ -500,9 +504,6 @@ TEST(PlannerTest, ASplitMustGainMostOnReplicasToo) {
 
 TEST(PlannerTest, WhatCannotBeSplitIsNotSplitByItself) {
   EXPECT_EQ(Place(Shape(), Equals(2, 0.1)).plan.stages.size(), 1u) << "a mixture";
-  PlanOptions adapted;
-  adapted.adapters.emplace_back();
-  EXPECT_EQ(Place(CutShape(), Equals(2, 0.1), adapted).plan.stages.size(), 1u);
   std::vector<PlanNode> nodes = Equals(2, 0.1);
   nodes[1].guest = true;
   const PlanChoice choice = Place(CutShape(), nodes);

@@ -100,7 +100,9 @@ Result<std::unique_ptr<StageWorker>> LoadStage(StageSource& source, backend::Bac
     fetched ? progress(total + done, 2 * total) : progress(done, total);
   };
   auto compute = TRY(backend.Load(spec, *tensors, packing, cancel));
-  return std::make_unique<StageWorker>(model.config, std::move(compute));
+  uint32_t low_rank = 0;
+  for (const backend::StageAdapter& adapter : spec.adapters) low_rank += adapter.tensors->max_rank;
+  return std::make_unique<StageWorker>(model.config, std::move(compute), low_rank);
 }
 
 Result<std::unique_ptr<LocalModel>> LoadDraft(StageSource& source, backend::Backend& backend,

@@ -240,8 +240,8 @@ class Runner final : public InstanceRunner {
   uint64_t FrameLimit() const {
     const model::ModelConfig& config = stage_->config();
     const wire::Plan& plan = options_.plan;
-    const uint64_t floats =
-        IsSharded(plan) ? MostShardFloats(plan, config) : uint64_t{plan.chunk} * config.width;
+    const uint64_t floats = IsSharded(plan) ? MostShardFloats(plan, config, stage_->low_rank())
+                                            : uint64_t{plan.chunk} * config.width;
     return floats * sizeof(float) + wire::kMaxControlFrame;
   }
 

@@ -48,7 +48,8 @@ backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& co
           .expert_end = plan.expert_end};
 }
 
-uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config) {
+uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config,
+                         uint32_t low_rank) {
   const backend::SplitTrees trees = TreesOf(plan, config);
   uint64_t parts = 1, vocab = 0;
   for (size_t i = 0; i < plan.stages.size(); ++i) {
@@ -57,7 +58,7 @@ uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& confi
     vocab = std::max<uint64_t>(vocab, shard.vocab_end - shard.vocab_begin);
   }
   const uint64_t logits = std::max<uint64_t>(vocab, 2 * BestCount(vocab, kMostBest));
-  return std::max(parts * plan.chunk * config.width, backend::kLogitRows * logits);
+  return std::max(parts * plan.chunk * (config.width + low_rank), backend::kLogitRows * logits);
 }
 
 ShardGroup::ShardGroup(const wire::Plan& plan, uint32_t own, const model::ModelConfig& config,

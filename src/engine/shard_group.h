@@ -22,8 +22,9 @@ namespace exo::engine {
 // What a shard of a plan for this model computes.
 backend::Shard ShardOf(const wire::ShardPlan& plan, const model::ModelConfig& config);
 
-// Values of the largest frame between shards of the plan.
-uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config);
+// Values of the largest frame between shards of the plan; `low_rank`: StageWorker::low_rank.
+uint64_t MostShardFloats(const wire::Plan& plan, const model::ModelConfig& config,
+                         uint32_t low_rank);
 
 class ShardGroup final : public backend::Collective {
  public:

@@ -30,11 +30,13 @@ struct StagePages {
 
 class StageWorker {
  public:
+  // `low_rank`: ranks of the adapters that it was loaded with, together.
   StageWorker(std::shared_ptr<const model::ModelConfig> config,
-              std::unique_ptr<backend::StageCompute> compute)
-      : config_(std::move(config)), compute_(std::move(compute)) {}
+              std::unique_ptr<backend::StageCompute> compute, uint32_t low_rank = 0)
+      : config_(std::move(config)), compute_(std::move(compute)), low_rank_(low_rank) {}
 
   const model::ModelConfig& config() const { return *config_; }
+  uint32_t low_rank() const { return low_rank_; }
   backend::StageCompute& compute() { return *compute_; }
   const StageMachine& machine() const { return machine_; }
   // Before the first step of a plan.
@@ -90,6 +92,7 @@ class StageWorker {
 
   std::shared_ptr<const model::ModelConfig> config_;
   std::unique_ptr<backend::StageCompute> compute_;
+  const uint32_t low_rank_;
   StageMachine machine_{{}};
   StagePages pages_;
   StageWork work_;

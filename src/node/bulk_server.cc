@@ -1,7 +1,10 @@
 #include "node/bulk_server.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/thread.h"
+#include "store/block_hash.h"
 #include "sys/system.h"
 
 namespace exo::node {
@@ -11,6 +14,28 @@ constexpr Time kIdleLimit = std::chrono::seconds(60);
 // As long as a measurement takes; whoever asks waits for longer.
 constexpr Time kTurnLimit = std::chrono::seconds(6);
 constexpr Time kAnswerLimit = std::chrono::seconds(30);
+
+// So many hashes of blocks in one reply: those of 1 GiB, which takes a second.
+constexpr uint64_t kMostHashed = 65536 * store::kHashBlock;
+
+// The hashes of a tensor's blocks from byte `offset` on.
+Result<std::vector<uint8_t>> HashesOf(const BulkServer::Model& model,
+                                      const wire::TensorRequest& ask) {
+  const model::GgufTensor* tensor = model.manifest->gguf().FindTensor(ask.name);
+  if (tensor == nullptr || ask.offset > tensor->bytes || ask.offset % store::kHashBlock != 0)
+    return Fail(ErrorCode::kInvalid, "no block of {} begins at {}", ask.name, ask.offset);
+  const uint64_t end = std::min(tensor->bytes, ask.offset + kMostHashed);
+  store::BlockHash sum;
+  for (uint64_t at = ask.offset; at < end; at += wire::kMaxTensorPiece) {
+    const uint64_t count = std::min<uint64_t>(wire::kMaxTensorPiece, end - at);
+    const std::vector<uint8_t> piece = TRY(model.read(ask.name, at, count));
+    sum.Update(std::as_bytes(std::span(piece)));
+  }
+  std::vector<uint8_t> bytes;
+  for (const Hash256& block : sum.FinishBlocks())
+    bytes.insert(bytes.end(), block.bytes.begin(), block.bytes.end());
+  return bytes;
+}
 
 // As wire::ManifestReply has it.
 std::vector<uint8_t> Packed(const std::vector<bool>& held) {
@@ -98,7 +123,8 @@ wire::Message BulkServer::Answer(const Connection& connection, const wire::Messa
     wire::TensorReply reply;
     const auto model = Find(ask->model);
     if (!model || ask->bytes > wire::kMaxTensorPiece) return reply;
-    auto bytes = model->read(ask->name, ask->offset, ask->bytes);
+    auto bytes =
+        ask->bytes == 0 ? HashesOf(*model, *ask) : model->read(ask->name, ask->offset, ask->bytes);
     if (bytes) {
       reply.found = true;
       reply.bytes = *std::move(bytes);

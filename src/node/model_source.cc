@@ -1,10 +1,12 @@
 #include "node/model_source.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/log.h"
 #include "base/units.h"
 #include "node/bulk_client.h"
+#include "store/block_hash.h"
 
 namespace exo::node {
 namespace {
@@ -80,6 +82,21 @@ class BulkHolder final : public store::TensorHolder {
     bytes_ += reply.bytes.size();
     return std::move(reply.bytes);
   }
+  Result<std::vector<Hash256>> Blocks(const std::string& tensor, uint64_t bytes,
+                                      const std::atomic<bool>* cancel) override {
+    std::vector<Hash256> blocks;
+    while (blocks.size() < store::BlocksOf(bytes)) {
+      const uint64_t offset = blocks.size() * store::kHashBlock;
+      const auto hashes = TRY(Fetch(tensor, offset, 0, cancel));
+      if (hashes.empty() || hashes.size() % Hash256::kSize != 0) {
+        return Fail(ErrorCode::kCorrupt, "a member sent {} bytes for hashes of tensor {}",
+                    hashes.size(), tensor);
+      }
+      for (size_t at = 0; at < hashes.size(); at += Hash256::kSize)
+        std::memcpy(blocks.emplace_back().bytes.data(), &hashes[at], Hash256::kSize);
+    }
+    return blocks;
+  }
   // What it sent.
   uint64_t bytes() const { return bytes_; }
 
@@ -115,7 +132,7 @@ class Puller {
 
   // After Manifest.
   Result<std::unique_ptr<backend::TensorSource>> Pull(
-      const std::vector<const model::TensorRef*>& tensors, const engine::Progress& progress,
+      const std::vector<backend::TensorPiece>& pieces, const engine::Progress& progress,
       const std::atomic<bool>* cancel, sys::Caching caching = sys::Caching::kKept) {
     std::vector<std::unique_ptr<BulkHolder>> holders;
     std::vector<store::TensorHolder*> all;
@@ -128,7 +145,7 @@ class Puller {
     }
     // Others can have each tensor as soon as it is here.
     cache_->NoteModel(manifest_, options_.model_name);
-    auto source = cache_->Pull(*manifest_, tensors, all, progress, cancel, caching);
+    auto source = cache_->Pull(*manifest_, pieces, all, progress, cancel, caching);
     if (!source) return source;
     cache_->NoteModel(manifest_, options_.model_name);
     uint64_t bytes = 0;
@@ -161,7 +178,7 @@ class PullSource final : public engine::StageSource {
   Result<std::unique_ptr<backend::TensorSource>> Fetch(const backend::StageSpec& spec,
                                                        const engine::Progress& progress,
                                                        const std::atomic<bool>* cancel) override {
-    return puller_.Pull(backend::StageTensors(spec), progress, cancel, CachingOf(spec));
+    return puller_.Pull(TRY(backend::StagePieces(spec)), progress, cancel, CachingOf(spec));
   }
   Result<std::shared_ptr<const model::Tokenizer>> Tokenizer(
       const std::atomic<bool>* cancel) override {
@@ -229,7 +246,8 @@ class AdaptedSource final : public engine::StageSource {
         if (pair) wanted.insert(wanted.end(), {&pair->a, &pair->b});
       }
     }
-    return backend::StageAdapter{tensors, TRY(puller.Pull(wanted, {}, cancel))};
+    return backend::StageAdapter{tensors,
+                                 TRY(puller.Pull(backend::WholeTensors(wanted), {}, cancel))};
   }
 
   const net::Identity& identity_;

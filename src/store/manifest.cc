@@ -6,12 +6,13 @@
 #include "base/check.h"
 #include "base/sha256.h"
 #include "model/foreign_file.h"
+#include "store/block_hash.h"
 #include "store/bytes.h"
 
 namespace exo::store {
 namespace {
 
-constexpr std::string_view kManifestMagic = "exo-manifest-1\n";
+constexpr std::string_view kManifestMagic = "exo-manifest-2\n";
 constexpr uint32_t kMaxParts = 1000;
 
 constexpr uint64_t kFirstRead = 1u << 20;  // the head of a small model
@@ -26,7 +27,7 @@ uint64_t HeadBytes(const model::Gguf& gguf, uint64_t file_bytes) {
 
 Result<Hash256> HashOfRange(const sys::ReadableFile& file, uint64_t offset, uint64_t bytes,
                             const ManifestOptions& options) {
-  Sha256 sum;
+  BlockHash sum;
   std::vector<std::byte> piece(std::min<uint64_t>(bytes, kHashPiece));
   for (uint64_t done = 0; done < bytes;) {
     if (options.cancel != nullptr && options.cancel->load())

@@ -1,8 +1,8 @@
-// The manifest of a model or an adapter: the head of each of its files and the SHA-256 of every
-// tensor. Its own hash is the model's identity, so a name or a path never is, and every byte that a
-// peer sends can be checked.
+// The manifest of a model or an adapter: the head of each of its files and the hash of every tensor
+// (store/block_hash.h). Its own hash is the model's identity, so a name or a path never is, and
+// every byte that a peer sends can be checked.
 //
-// Bytes: "exo-manifest-1\n", u32 parts, per part {u64 file bytes, u64 head bytes, head}, u32
+// Bytes: "exo-manifest-2\n", u32 parts, per part {u64 file bytes, u64 head bytes, head}, u32
 // tensors, per tensor 32 bytes of hash in the order of the (joined) tensor table. Little-endian.
 #pragma once
 

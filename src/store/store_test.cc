@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/sha256.h"
+#include "store/block_hash.h"
 #include "store/manifest.h"
 #include "store/model.h"
 #include "store/state.h"
@@ -166,8 +167,8 @@ TEST(ManifestTest, SurvivesItsBytesAndIsKnownByItsHash) {
   const auto bytes =
       (*file)->TensorBytes("output_norm.weight", 0, manifest.tensors()->output_norm.bytes);
   ASSERT_TRUE(bytes);
-  EXPECT_EQ(Sha256Of(std::as_bytes(std::span(*bytes))),
-            manifest.HashOf("output_norm.weight").value());
+  const Hash256 block = Sha256Of(std::as_bytes(std::span(*bytes)));
+  EXPECT_EQ(HashOfBlocks({&block, 1}), manifest.HashOf("output_norm.weight").value());
   EXPECT_FALSE(
       (*file)->TensorBytes("output_norm.weight", 1, manifest.tensors()->output_norm.bytes));
   EXPECT_FALSE((*file)->TensorBytes("no.such.tensor", 0, 1));

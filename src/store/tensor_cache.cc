@@ -5,7 +5,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "base/sha256.h"
+#include "store/block_hash.h"
 
 namespace exo::store {
 namespace {
@@ -22,7 +22,7 @@ Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const
     return Fail(ErrorCode::kCorrupt, "{} has {} bytes instead of {}", path, file->stamp().bytes,
                 bytes);
   }
-  Sha256 sum;
+  BlockHash sum;
   std::vector<std::byte> piece(std::min<uint64_t>(bytes, 1u << 20));
   for (uint64_t at = 0; at < bytes;) {
     if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was canceled");
@@ -37,6 +37,19 @@ Result<sys::FileStamp> VerifyFile(const std::string& path, uint64_t bytes, const
 
 }  // namespace
 
+std::string TensorCache::Key::FileName() const {
+  return of.IsZero() ? hash.Hex() : hash.Hex() + "-" + of.Hex();
+}
+
+std::optional<TensorCache::Key> TensorCache::Key::FromFileName(const std::string& name) {
+  const size_t dash = std::min(name.find('-'), name.size());
+  const auto hash = Hash256::FromHex(name.substr(0, dash));
+  if (!hash) return std::nullopt;
+  if (dash == name.size()) return Key{.hash = *hash, .of = {}};
+  const auto of = Hash256::FromHex(name.substr(dash + 1));
+  return of ? std::optional(Key{.hash = *hash, .of = *of}) : std::nullopt;
+}
+
 std::shared_ptr<TensorCache> TensorCache::Open(std::string folder, uint64_t budget) {
   std::shared_ptr<TensorCache> cache(new TensorCache(std::move(folder), budget));
   cache->Scan();
@@ -50,11 +63,11 @@ void TensorCache::Scan() {
     const std::string path = folder_ + "/" + name;
     if (name.find(".new.") != std::string::npos) (void)sys::RemoveFile(path);
     if (const auto model = PulledModelId(name)) noted.push_back(*model);
-    const auto hash = Hash256::FromHex(name);
-    if (!hash) continue;
+    const auto key = Key::FromFileName(name);
+    if (!key) continue;
     const auto stamp = sys::RealDisk().Look(path);
     if (!stamp) continue;
-    entries_[*hash] = {.bytes = stamp->bytes, .last_used = stamp->modified_ns};
+    entries_[*key] = {.bytes = stamp->bytes, .last_used = stamp->modified_ns};
     clock_ = std::max(clock_, stamp->modified_ns);
   }
   ScanModels(noted);
@@ -76,30 +89,29 @@ uint64_t TensorCache::bytes() const {
 
 void TensorCache::MakeRoom(uint64_t bytes) {
   uint64_t sum = Sum() + bytes;
-  std::vector<std::pair<int64_t, Hash256>> idle;
-  for (const auto& [hash, entry] : entries_) {
-    if (entry.users == 0 && !entry.busy && entry.bytes > 0)
-      idle.emplace_back(entry.last_used, hash);
+  std::vector<std::pair<int64_t, Key>> idle;
+  for (const auto& [key, entry] : entries_) {
+    if (entry.users == 0 && !entry.busy && entry.bytes > 0) idle.emplace_back(entry.last_used, key);
   }
   std::ranges::sort(idle);
-  for (const auto& [unused, hash] : idle) {
+  for (const auto& [unused, key] : idle) {
     if (sum <= budget_) return;
-    sum -= Evict(hash);
+    sum -= Evict(key);
   }
 }
 
-uint64_t TensorCache::Evict(const Hash256& hash) {
-  if (auto removed = sys::RemoveFile(PathOf(hash)); !removed)
+uint64_t TensorCache::Evict(const Key& key) {
+  if (auto removed = sys::RemoveFile(PathOf(key)); !removed)
     LOG(kWarning, "a pulled tensor stays: {}", removed.error().message);
-  const uint64_t bytes = entries_[hash].bytes;
-  entries_.erase(hash);
-  return bytes + ForgetModelsOf(hash);
+  const uint64_t bytes = entries_[key].bytes;
+  entries_.erase(key);
+  return bytes + ForgetModelsOf(key);
 }
 
-void TensorCache::Release(const std::vector<Hash256>& hashes) {
+void TensorCache::Release(const std::vector<Key>& keys) {
   const MutexLock lock(mutex_);
-  for (const Hash256& hash : hashes) {
-    Entry& entry = entries_.at(hash);
+  for (const Key& key : keys) {
+    Entry& entry = entries_.at(key);
     CHECK(entry.users > 0);
     --entry.users;
     entry.last_used = ++clock_;
@@ -117,19 +129,19 @@ Result<sys::FileStamp> TensorCache::Acquire(const Wanted& wanted, const FetchPie
     return *present;
   }
   const auto stamp = Provide(wanted, fetch, advance, cancel);
-  Settle(wanted.hash, stamp);
+  Settle(wanted.key, stamp);
   return stamp;
 }
 
 Result<std::optional<sys::FileStamp>> TensorCache::Claim(const Wanted& wanted,
                                                          const std::atomic<bool>* cancel) {
   const MutexLock lock(mutex_);
-  while (entries_[wanted.hash].busy) {
+  while (entries_[wanted.key].busy) {
     if (Cancelled(cancel)) return Fail(ErrorCode::kCancelled, "pulling was canceled");
     changed_.WaitUntil(mutex_, std::chrono::steady_clock::now() + std::chrono::milliseconds(50));
   }
-  Entry& entry = entries_[wanted.hash];
-  if (entry.verified && sys::RealDisk().Look(PathOf(wanted.hash)) == entry.stamp) {
+  Entry& entry = entries_[wanted.key];
+  if (entry.verified && sys::RealDisk().Look(PathOf(wanted.key)) == entry.stamp) {
     ++entry.users;
     return entry.stamp;
   }
@@ -138,9 +150,9 @@ Result<std::optional<sys::FileStamp>> TensorCache::Claim(const Wanted& wanted,
   return std::nullopt;
 }
 
-void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stamp) {
+void TensorCache::Settle(const Key& key, const Result<sys::FileStamp>& stamp) {
   const MutexLock lock(mutex_);
-  Entry& entry = entries_[hash];
+  Entry& entry = entries_[key];
   CHECK(entry.busy);  // claimed by the caller
   entry.busy = false;
   entry.verified = stamp.has_value();
@@ -149,10 +161,10 @@ void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stam
     entry.stamp = *stamp;
     entry.last_used = ++clock_;
     ++entry.users;
-  } else if (!sys::Exists(PathOf(hash))) {
+  } else if (!sys::Exists(PathOf(key))) {
     entry.bytes = 0;
-    if (entry.users == 0) entries_.erase(hash);
-    ForgetModelsOf(hash);
+    if (entry.users == 0) entries_.erase(key);
+    ForgetModelsOf(key);
   }
   changed_.NotifyAll();
 }
@@ -160,8 +172,8 @@ void TensorCache::Settle(const Hash256& hash, const Result<sys::FileStamp>& stam
 Result<sys::FileStamp> TensorCache::Provide(const Wanted& wanted, const FetchPiece& fetch,
                                             const std::function<void(uint64_t)>& advance,
                                             const std::atomic<bool>* cancel) {
-  const std::string path = PathOf(wanted.hash);
-  const auto present = VerifyFile(path, wanted.bytes, wanted.hash, cancel);
+  const std::string path = PathOf(wanted.key);
+  const auto present = VerifyFile(path, wanted.bytes, wanted.key.hash, cancel);
   if (present || present.error().code == ErrorCode::kCancelled) {
     if (present) advance(wanted.bytes);
     return present;

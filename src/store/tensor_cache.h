@@ -1,4 +1,5 @@
-// Tensors pulled from peers: one file each, named by content hash, in one folder with a budget.
+// Tensors pulled from peers, and runs of blocks of tensors of which a shard reads a part: one file
+// each, named by content hash, in one folder with a budget.
 //
 // A file gets its name when all of its bytes have been hashed, and a file found under its name is
 // hashed once per process before it is used. Two pulls of one tensor share the work. Files that no
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/stage_pieces.h"
 #include "base/mutex.h"
 #include "base/result.h"
 #include "store/manifest.h"
@@ -37,13 +39,14 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   // left.
   static std::shared_ptr<TensorCache> Open(std::string folder, uint64_t budget);
 
-  // Makes tensors of a model, or an adapter, present. What is missing comes from all holders at
-  // once, each tensor from one of them; a holder that fails, or sends other bytes than the hash
-  // says, is not asked again. They stay until the source is destroyed. `progress` is called by one
-  // thread at a time. Errors: those of the last holder, kNotFound (no holder has it), kCorrupt
-  // (wrong hash), kIo (a full disk among them), kCancelled.
+  // Makes pieces of a model's, or an adapter's, tensors present: of a part of a tensor the blocks
+  // that it lies in. What is missing comes from all holders at once, each tensor from one of them;
+  // a holder that fails, or sends other bytes than the hash says, is not asked again. They stay
+  // until the source is destroyed. `progress` is called by one thread at a time. Errors: those of
+  // the last holder, kNotFound (no holder has it), kCorrupt (wrong hash), kIo (a full disk among
+  // them), kCancelled.
   Result<std::unique_ptr<backend::TensorSource>> Pull(
-      const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
+      const Manifest& manifest, std::span<const backend::TensorPiece> pieces,
       std::span<TensorHolder* const> holders,
       const std::function<void(uint64_t done, uint64_t total)>& progress,
       const std::atomic<bool>* cancel, sys::Caching caching = sys::Caching::kKept);
@@ -84,10 +87,19 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
     bool verified = false;   // by this process
     sys::FileStamp stamp{};  // when it was verified
   };
+  // Content: a tensor, or a run of blocks of one.
+  struct Key {
+    Hash256 hash;
+    Hash256 of;  // the tensor's, of a run; zero: it is one
+    static std::optional<Key> FromFileName(const std::string& name);
+    std::string FileName() const;
+    friend auto operator<=>(const Key&, const Key&) = default;
+  };
   struct Wanted {
     std::string name;
+    uint64_t offset = 0;  // of a run
     uint64_t bytes = 0;
-    Hash256 hash;
+    Key key;
   };
 
   TensorCache(std::string folder, uint64_t budget) : folder_(std::move(folder)), budget_(budget) {}
@@ -95,13 +107,13 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   void ScanModels(const std::vector<ModelId>& noted) EXO_REQUIRES(mutex_);
   bool Holds(const Manifest& manifest, size_t tensor) const EXO_REQUIRES(mutex_);
   bool HasAllOf(const Manifest& manifest) const EXO_REQUIRES(mutex_);
-  // Deletes the file of a tensor that nobody uses. The bytes that came free.
-  uint64_t Evict(const Hash256& hash) EXO_REQUIRES(mutex_);
+  // Deletes a file that nobody uses. The bytes that came free.
+  uint64_t Evict(const Key& key) EXO_REQUIRES(mutex_);
   // The models that this tensor is part of are not here any more. Returns the bytes of their notes.
-  uint64_t ForgetModelsOf(const Hash256& tensor) EXO_REQUIRES(mutex_);
+  uint64_t ForgetModelsOf(const Key& tensor) EXO_REQUIRES(mutex_);
   // On disk: tensors and notes.
   uint64_t Sum() const EXO_REQUIRES(mutex_);
-  std::string PathOf(const Hash256& hash) const { return folder_ + "/" + hash.Hex(); }
+  std::string PathOf(const Key& key) const { return folder_ + "/" + key.FileName(); }
   Result<sys::FileStamp> Acquire(const Wanted& wanted, const FetchPiece& fetch,
                                  const std::function<void(uint64_t)>& advance,
                                  const std::atomic<bool>* cancel);
@@ -109,21 +121,21 @@ class TensorCache : public std::enable_shared_from_this<TensorCache> {
   // caller's to provide and to settle.
   Result<std::optional<sys::FileStamp>> Claim(const Wanted& wanted,
                                               const std::atomic<bool>* cancel);
-  void Settle(const Hash256& hash, const Result<sys::FileStamp>& stamp);
+  void Settle(const Key& key, const Result<sys::FileStamp>& stamp);
   Result<sys::FileStamp> Provide(const Wanted& wanted, const FetchPiece& fetch,
                                  const std::function<void(uint64_t)>& advance,
                                  const std::atomic<bool>* cancel);
   Result<void> PullFile(const Wanted& wanted, const FetchPiece& fetch,
                         const std::function<void(uint64_t)>& advance,
                         const std::atomic<bool>* cancel) const;
-  void Release(const std::vector<Hash256>& hashes);
+  void Release(const std::vector<Key>& keys);
   void MakeRoom(uint64_t bytes) EXO_REQUIRES(mutex_);
 
   const std::string folder_;
   const uint64_t budget_;
   mutable Mutex mutex_;
   CondVar changed_;
-  std::map<Hash256, Entry> entries_ EXO_GUARDED_BY(mutex_);
+  std::map<Key, Entry> entries_ EXO_GUARDED_BY(mutex_);
   int64_t clock_ EXO_GUARDED_BY(mutex_) = 0;
   // Changed with `mutex_` held as well; this one is never held while the disk is at work.
   mutable Mutex models_mutex_;

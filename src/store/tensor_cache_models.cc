@@ -22,7 +22,7 @@ void TensorCache::ScanModels(const std::vector<ModelId>& noted) {
 }
 
 bool TensorCache::Holds(const Manifest& manifest, size_t tensor) const {
-  const auto entry = entries_.find(manifest.hashes()[tensor]);
+  const auto entry = entries_.find({.hash = manifest.hashes()[tensor], .of = {}});
   return entry != entries_.end() && entry->second.bytes == manifest.gguf().tensors()[tensor].bytes;
 }
 
@@ -39,14 +39,15 @@ std::vector<bool> TensorCache::Held(const Manifest& manifest) const {
   return held;
 }
 
-uint64_t TensorCache::ForgetModelsOf(const Hash256& tensor) {
+uint64_t TensorCache::ForgetModelsOf(const Key& tensor) {
+  if (!tensor.of.IsZero()) return 0;  // no model needs a part of a tensor to be whole
   uint64_t bytes = 0;
   std::vector<ModelId> forgotten;
   {
     const MutexLock models(models_mutex_);
     for (const auto& [id, model] : models_) {
       const auto& hashes = model.manifest->hashes();
-      if (std::ranges::find(hashes, tensor) == hashes.end()) continue;
+      if (std::ranges::find(hashes, tensor.hash) == hashes.end()) continue;
       forgotten.push_back(id);
       bytes += model.manifest->bytes().size();
     }
@@ -91,12 +92,13 @@ uint64_t TensorCache::Remove(const ModelId& model) {
     ++models_version_;
   }
   uint64_t bytes = 0;
-  for (const Hash256& hash : own) {
-    const auto found = entries_.find(hash);
-    if (found == entries_.end() || others.contains(hash)) continue;
-    const Entry& entry = found->second;
-    if (entry.users == 0 && !entry.busy && entry.bytes > 0) bytes += Evict(hash);
+  std::vector<Key> idle;
+  for (const auto& [key, entry] : entries_) {
+    const Hash256& tensor = key.of.IsZero() ? key.hash : key.of;
+    if (!own.contains(tensor) || others.contains(tensor)) continue;
+    if (entry.users == 0 && !entry.busy && entry.bytes > 0) idle.push_back(key);
   }
+  for (const Key& key : idle) bytes += Evict(key);
   return bytes;
 }
 
@@ -134,10 +136,12 @@ Result<std::vector<uint8_t>> TensorCache::TensorBytes(const Manifest& manifest,
                                 uint32_t) -> Result<std::vector<uint8_t>> {
     return Fail(ErrorCode::kNotFound, "tensor {} is not here any more", missing);
   };
-  const Wanted wanted{tensor->name, tensor->bytes, TRY(manifest.HashOf(name))};
+  const Wanted wanted{.name = tensor->name,
+                      .bytes = tensor->bytes,
+                      .key = {.hash = TRY(manifest.HashOf(name)), .of = {}}};
   const sys::FileStamp stamp = TRY(Acquire(wanted, nowhere, [](uint64_t) {}, nullptr));
   const auto read = [&]() -> Result<std::vector<uint8_t>> {
-    const auto file = TRY(sys::RealDisk().Open(PathOf(wanted.hash)));
+    const auto file = TRY(sys::RealDisk().Open(PathOf(wanted.key)));
     if (file->stamp() != stamp)
       return Fail(ErrorCode::kCorrupt, "tensor {} was changed since it was verified", name);
     std::vector<uint8_t> piece(bytes);
@@ -145,7 +149,7 @@ Result<std::vector<uint8_t>> TensorCache::TensorBytes(const Manifest& manifest,
     return piece;
   };
   auto piece = read();
-  Release({wanted.hash});
+  Release({wanted.key});
   return piece;
 }
 

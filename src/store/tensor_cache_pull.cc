@@ -3,8 +3,9 @@
 #include <optional>
 #include <thread>
 
-#include "base/sha256.h"
+#include "base/check.h"
 #include "base/thread.h"
+#include "store/block_hash.h"
 #include "store/pull_queue.h"
 #include "store/read_buffers.h"
 #include "store/tensor_cache.h"
@@ -15,14 +16,14 @@ namespace exo::store {
 Result<void> TensorCache::PullFile(const Wanted& wanted, const FetchPiece& fetch,
                                    const std::function<void(uint64_t)>& advance,
                                    const std::atomic<bool>* cancel) const {
-  const auto out = TRY(sys::FileWriter::Create(PathOf(wanted.hash), 0600));
-  Sha256 sum;
+  const auto out = TRY(sys::FileWriter::Create(PathOf(wanted.key), 0600));
+  BlockHash sum;
   for (uint64_t at = 0; at < wanted.bytes;) {
     if (cancel != nullptr && cancel->load())
       return Fail(ErrorCode::kCancelled, "pulling was canceled");
     const auto want =
         static_cast<uint32_t>(std::min<uint64_t>(wire::kMaxTensorPiece, wanted.bytes - at));
-    const std::vector<uint8_t> piece = TRY(fetch(wanted.name, at, want));
+    const std::vector<uint8_t> piece = TRY(fetch(wanted.name, wanted.offset + at, want));
     if (piece.size() != want) {
       return Fail(ErrorCode::kCorrupt, "a peer sent {} of {} bytes of {}", piece.size(), want,
                   wanted.name);
@@ -32,7 +33,7 @@ Result<void> TensorCache::PullFile(const Wanted& wanted, const FetchPiece& fetch
     at += want;
     advance(want);
   }
-  if (sum.Finish() != wanted.hash) {
+  if (sum.Finish() != wanted.key.hash) {
     return Fail(ErrorCode::kCorrupt, "tensor {} from a peer does not have the promised hash",
                 wanted.name);
   }
@@ -48,9 +49,9 @@ class PulledSource final : public backend::TensorSource {
   PulledSource(const PulledSource&) = delete;
   PulledSource& operator=(const PulledSource&) = delete;
 
-  void Add(const std::string& tensor, const Hash256& hash, const sys::FileStamp& stamp) {
-    pins_.push_back(hash);
-    files_[tensor] = {cache_->PathOf(hash), stamp};
+  void Add(const TensorCache::Wanted& wanted, const sys::FileStamp& stamp) {
+    pins_.push_back(wanted.key);
+    files_[wanted.name] = {cache_->PathOf(wanted.key), stamp, wanted.offset, wanted.bytes};
   }
 
   Result<std::span<const std::byte>> Read(const model::TensorRef& tensor, uint64_t offset,
@@ -58,20 +59,32 @@ class PulledSource final : public backend::TensorSource {
     const auto found = files_.find(tensor.name);
     if (found == files_.end())
       return Fail(ErrorCode::kNotFound, "tensor {} was not pulled", tensor.name);
-    const auto& [path, stamp] = found->second;
-    const auto file = TRY(sys::RealDisk().Open(path));
-    if (file->stamp() != stamp)
-      return Fail(ErrorCode::kCorrupt, "{} was changed since it was verified", path);
-    return buffers_.Read(*file, 0, tensor.name, offset, bytes);
+    const Piece& piece = found->second;
+    if (offset < piece.begin || offset + bytes > piece.begin + piece.bytes) {
+      return Fail(ErrorCode::kNotFound, "bytes {}+{} of tensor {} were not pulled: {}+{} were",
+                  offset, bytes, tensor.name, piece.begin, piece.bytes);
+    }
+    const auto file = TRY(sys::RealDisk().Open(piece.path));
+    if (file->stamp() != piece.stamp)
+      return Fail(ErrorCode::kCorrupt, "{} was changed since it was verified", piece.path);
+    return buffers_.Read(*file, 0, tensor.name, offset - piece.begin, bytes);
   }
   void Done(const model::TensorRef& tensor, uint64_t offset, uint64_t) override {
-    buffers_.Done(tensor.name, offset);
+    if (const auto found = files_.find(tensor.name); found != files_.end())
+      buffers_.Done(tensor.name, offset - found->second.begin);
   }
 
  private:
+  // The part of a tensor that a file holds.
+  struct Piece {
+    std::string path;
+    sys::FileStamp stamp;
+    uint64_t begin = 0;
+    uint64_t bytes = 0;
+  };
   const std::shared_ptr<TensorCache> cache_;
-  std::vector<Hash256> pins_;
-  std::map<std::string, std::pair<std::string, sys::FileStamp>> files_;
+  std::vector<TensorCache::Key> pins_;
+  std::map<std::string, Piece> files_;  // by tensor
   ReadBuffers buffers_;
 };
 
@@ -83,13 +96,22 @@ class TensorPull {
              const std::atomic<bool>* cancel)
       : cache_(cache), source_(source), progress_(progress), cancel_(cancel) {}
 
-  Result<void> Run(const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
+  Result<void> Run(const Manifest& manifest, std::span<const backend::TensorPiece> pieces,
                    std::span<TensorHolder* const> holders) {
-    for (const model::TensorRef* tensor : tensors) total_ += tensor->bytes;
-    for (const model::TensorRef* tensor : tensors) TRY(TakeIfHere(manifest, *tensor));
+    std::vector<Missing> all;
+    for (const backend::TensorPiece& piece : pieces) all.push_back(TRY(Look(manifest, piece)));
+    for (const Missing& one : all) total_ += one.bytes();
+    const std::vector<bool> held = cache_.Held(manifest);
+    for (const Missing& one : all) {
+      if (one.whole() || held[one.index]) {
+        TRY(TakeIfHere(one));
+      } else {
+        missing_.push_back(one);
+      }
+    }
     if (missing_.empty()) return {};
     std::vector<uint64_t> bytes;
-    for (const Missing& one : missing_) bytes.push_back(one.wanted.bytes);
+    for (const Missing& one : missing_) bytes.push_back(one.bytes());
     PullQueue queue(std::move(bytes));
     std::vector<std::thread> threads;
     for (TensorHolder* holder : holders)
@@ -101,28 +123,44 @@ class TensorPull {
   }
 
  private:
+  using Wanted = TensorCache::Wanted;
+  // Blocks [begin, end) of a tensor that are wanted.
   struct Missing {
-    TensorCache::Wanted wanted;
+    Wanted tensor;
+    uint64_t begin = 0, end = 0;
     size_t index = 0;  // in the manifest
+
+    bool whole() const { return begin == 0 && end == BlocksOf(tensor.bytes); }
+    uint64_t bytes() const { return std::min(tensor.bytes, end * kHashBlock) - begin * kHashBlock; }
   };
 
-  Result<void> TakeIfHere(const Manifest& manifest, const model::TensorRef& tensor) {
-    const TensorCache::Wanted wanted{tensor.name, tensor.bytes, TRY(manifest.HashOf(tensor.name))};
+  static Result<Missing> Look(const Manifest& manifest, const backend::TensorPiece& piece) {
+    const auto& table = manifest.gguf().tensors();
+    const auto at = std::ranges::find(table, piece.tensor, &model::GgufTensor::name);
+    const Hash256 hash = TRY(manifest.HashOf(piece.tensor));
+    CHECK(piece.begin < piece.end && piece.end <= at->bytes);
+    return Missing{
+        .tensor = {.name = piece.tensor, .bytes = at->bytes, .key = {.hash = hash, .of = {}}},
+        .begin = piece.begin / kHashBlock,
+        .end = BlocksOf(piece.end),
+        .index = static_cast<size_t>(at - table.begin())};
+  }
+
+  // A whole tensor serves whoever wants a part of it.
+  Result<void> TakeIfHere(const Missing& one) {
     bool here = true;
     const auto nowhere = [&](auto&&...) -> Result<std::vector<uint8_t>> {
       here = false;
-      return Fail(ErrorCode::kNotFound, "tensor {} is not here", tensor.name);
+      return Fail(ErrorCode::kNotFound, "tensor {} is not here", one.tensor.name);
     };
     const auto stamp =
-        cache_.Acquire(wanted, nowhere, [this](uint64_t count) { Advance(count); }, cancel_);
+        cache_.Acquire(one.tensor, nowhere, [&](uint64_t) { Advance(one.bytes()); }, cancel_);
     if (stamp) {
-      source_.Add(tensor.name, wanted.hash, *stamp);
+      source_.Add(one.tensor, *stamp);
     } else if (here) {
       return std::unexpected(stamp.error());
     } else {
-      const auto& table = manifest.gguf().tensors();
-      const auto at = std::ranges::find(table, tensor.name, &model::GgufTensor::name);
-      missing_.push_back({wanted, static_cast<size_t>(at - table.begin())});
+      missing_.push_back(one);
     }
     return {};
   }
@@ -137,7 +175,7 @@ class TensorPull {
     const size_t number = queue.Join(std::move(has));
     std::optional<size_t> at;
     while ((at = queue.Next(number))) {
-      if (const auto got = Get(missing_[*at].wanted, holder); !got) {
+      if (const auto got = Get(missing_[*at], holder); !got) {
         OnFailure(queue, got.error());
         break;
       }
@@ -146,15 +184,32 @@ class TensorPull {
     queue.Leave(number, at);
   }
 
-  Result<void> Get(const TensorCache::Wanted& wanted, TensorHolder& holder) {
+  Result<void> Get(const Missing& one, TensorHolder& holder) {
+    const Wanted wanted = one.whole() ? one.tensor : TRY(RunOf(one, holder));
     const auto fetch = [&](const std::string& tensor, uint64_t offset, uint32_t bytes) {
       return holder.Fetch(tensor, offset, bytes, cancel_);
     };
     const sys::FileStamp stamp =
         TRY(cache_.Acquire(wanted, fetch, [this](uint64_t count) { Advance(count); }, cancel_));
     const MutexLock lock(mutex_);
-    source_.Add(wanted.name, wanted.hash, stamp);
+    source_.Add(wanted, stamp);
     return {};
+  }
+
+  // The tensor's own hash proves those of its blocks, and these the run's.
+  Result<Wanted> RunOf(const Missing& one, TensorHolder& holder) {
+    const Wanted& tensor = one.tensor;
+    const std::vector<Hash256> blocks = TRY(holder.Blocks(tensor.name, tensor.bytes, cancel_));
+    if (blocks.size() != BlocksOf(tensor.bytes) || HashOfBlocks(blocks) != tensor.key.hash) {
+      return Fail(ErrorCode::kCorrupt,
+                  "the hashes of blocks of tensor {} from a peer do not have the promised hash",
+                  tensor.name);
+    }
+    const auto run = std::span(blocks).subspan(one.begin, one.end - one.begin);
+    return Wanted{.name = tensor.name,
+                  .offset = one.begin * kHashBlock,
+                  .bytes = one.bytes(),
+                  .key = {.hash = HashOfBlocks(run), .of = tensor.key.hash}};
   }
 
   // Another holder is no help against a full disk.
@@ -190,13 +245,13 @@ class TensorPull {
 };
 
 Result<std::unique_ptr<backend::TensorSource>> TensorCache::Pull(
-    const Manifest& manifest, const std::vector<const model::TensorRef*>& tensors,
+    const Manifest& manifest, std::span<const backend::TensorPiece> pieces,
     std::span<TensorHolder* const> holders,
     const std::function<void(uint64_t done, uint64_t total)>& progress,
     const std::atomic<bool>* cancel, sys::Caching caching) {
   TRY(sys::MakeFolders(folder_));
   auto source = std::make_unique<PulledSource>(shared_from_this(), caching);
-  TRY(TensorPull(*this, *source, progress, cancel).Run(manifest, tensors, holders));
+  TRY(TensorPull(*this, *source, progress, cancel).Run(manifest, pieces, holders));
   return source;
 }
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <thread>
 
+#include "store/block_hash.h"
 #include "store/model.h"
 #include "store/test_folder.h"
 
@@ -36,6 +37,13 @@ class TensorCacheTest : public testing::Test {
       ++asked;
       return fetch_(tensor, offset, bytes);
     }
+    Result<std::vector<Hash256>> Blocks(const std::string& tensor, uint64_t bytes,
+                                        const std::atomic<bool>*) override {
+      BlockHash sum;
+      const auto all = TRY(fetch_(tensor, 0, static_cast<uint32_t>(bytes)));
+      sum.Update(std::as_bytes(std::span(all)));
+      return sum.FinishBlocks();
+    }
     size_t asked = 0;
 
    private:
@@ -45,7 +53,7 @@ class TensorCacheTest : public testing::Test {
   static Result<std::unique_ptr<backend::TensorSource>> PullFrom(
       TensorCache& cache, const Manifest& manifest, const backend::StageSpec& spec,
       std::vector<TensorHolder*> holders, const std::atomic<bool>* cancel = nullptr) {
-    return cache.Pull(manifest, backend::StageTensors(spec), holders, {}, cancel);
+    return cache.Pull(manifest, backend::StagePieces(spec).value(), holders, {}, cancel);
   }
   Result<std::vector<uint8_t>> Fetch(const std::string& tensor, uint64_t offset, uint32_t size) {
     ++asked_;
@@ -122,6 +130,109 @@ TEST_F(TensorCacheTest, TwoPullsOfOneDigestShareTheWork) {
   ASSERT_TRUE(two) << two.error().message;
   EXPECT_EQ(asked_, backend::StageTensors(Spec(0, 2)).size());  // each tensor is one piece
   EXPECT_EQ(BytesOf(Query(1), **two), BytesOf(Query(1), *file_->MakeSource().value()));
+}
+
+// The second of two shards, without the output matrix.
+class ShardPullTest : public TensorCacheTest {
+ protected:
+  backend::StageSpec ShardSpec() const {
+    backend::StageSpec spec = Spec(0, manifest_.config()->layers);
+    const model::ModelConfig& config = *manifest_.config();
+    spec.shard = backend::Shard{.head_begin = config.heads / 2,
+                                .head_end = config.heads,
+                                .ffn_begin = config.ffn_width / 2,
+                                .ffn_end = config.ffn_width,
+                                .vocab_begin = config.vocab,
+                                .vocab_end = config.vocab};
+    return spec;
+  }
+  static uint64_t BytesIn(const std::string& folder) {
+    uint64_t bytes = 0;
+    for (const std::string& name : sys::ListFolder(folder))
+      bytes += sys::RealDisk().Look(folder + "/" + name)->bytes;
+    return bytes;
+  }
+  // What of a tensor the shard reads.
+  backend::TensorPiece PieceOf(const model::TensorRef& tensor) const {
+    const auto pieces = backend::StagePieces(ShardSpec()).value();
+    return *std::ranges::find(pieces, tensor.name, &backend::TensorPiece::tensor);
+  }
+};
+
+TEST_F(ShardPullTest, OnlyTheBlocksOfAShardsRowsArePulled) {
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  const auto source = Pull(*cache, ShardSpec());
+  ASSERT_TRUE(source) << source.error().message;
+  uint64_t whole = 0, blocks = 0;
+  for (const auto& piece : backend::StagePieces(ShardSpec()).value()) {
+    const uint64_t bytes = manifest_.gguf().FindTensor(piece.tensor)->bytes;
+    whole += bytes;
+    blocks +=
+        std::min(bytes, BlocksOf(piece.end) * kHashBlock) - piece.begin / kHashBlock * kHashBlock;
+  }
+  EXPECT_EQ(BytesIn(folder_ / "t"), blocks);
+  EXPECT_LT(blocks, whole * 3 / 4);
+  // The bytes of the file, and no others.
+  const backend::TensorPiece piece = PieceOf(Query(1));
+  ASSERT_GT(piece.begin, kHashBlock);
+  const auto own = (*source)->Read(Query(1), piece.begin, piece.end - piece.begin);
+  ASSERT_TRUE(own) << own.error().message;
+  const auto all = BytesOf(Query(1), *file_->MakeSource().value());
+  EXPECT_TRUE(std::ranges::equal(*own, std::span(all).subspan(piece.begin)));
+  (*source)->Done(Query(1), piece.begin, piece.end - piece.begin);
+  EXPECT_EQ((*source)->Read(Query(1), 0, 1).error().code, ErrorCode::kNotFound);
+  EXPECT_FALSE(cache->Held(manifest_)[0]) << "others get whole tensors alone";
+}
+
+TEST_F(ShardPullTest, WhatWasPulledIsFoundAgainAndGoesWithItsModel) {
+  {
+    ASSERT_TRUE(Pull(*TensorCache::Open(folder_ / "t", kPlenty), ShardSpec()));
+  }
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  const uint64_t bytes = BytesIn(folder_ / "t");
+  EXPECT_EQ(cache->bytes(), bytes);
+  // Only hashes of blocks are asked for.
+  Holder hashes([this](const std::string& tensor, uint64_t offset, uint32_t size) {
+    EXPECT_EQ(size, manifest_.gguf().FindTensor(tensor)->bytes);
+    return Fetch(tensor, offset, size);
+  });
+  ASSERT_TRUE(PullFrom(*cache, manifest_, ShardSpec(), {&hashes}));
+  EXPECT_EQ(hashes.asked, 0u);
+  EXPECT_EQ(BytesIn(folder_ / "t"), bytes);
+  cache->NoteModel(file_->shared_manifest(), "tiny");
+  EXPECT_EQ(cache->Remove(manifest_.id()), bytes);
+  EXPECT_TRUE(sys::ListFolder(folder_ / "t").empty());
+}
+
+TEST_F(ShardPullTest, AWholeTensorServesAShard) {
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  ASSERT_TRUE(Pull(*cache, Spec(0, manifest_.config()->layers)));
+  asked_ = 0;
+  ASSERT_TRUE(Pull(*cache, ShardSpec()));
+  EXPECT_EQ(asked_, 0u);
+}
+
+// Hashes of blocks are proved by the tensor's own, and a run's bytes by them.
+TEST_F(ShardPullTest, FalseBlocksAreFoundOut) {
+  const auto cache = TensorCache::Open(folder_ / "t", kPlenty);
+  const backend::TensorPiece piece = PieceOf(Query(0));
+  const auto pull = [&](const std::function<bool(uint64_t offset, uint32_t size)>& lies) {
+    Holder holder([&, lies](const std::string& tensor, uint64_t offset, uint32_t size) {
+      auto bytes = file_->TensorBytes(tensor, offset, size);
+      if (lies(offset, size)) bytes->back() ^= 1;
+      return bytes;
+    });
+    TensorHolder* const holders[] = {&holder};
+    return cache->Pull(manifest_, {&piece, 1}, holders, {}, nullptr);
+  };
+  const auto hashes = pull([](uint64_t offset, uint32_t) { return offset == 0; });
+  ASSERT_FALSE(hashes);
+  EXPECT_EQ(hashes.error().message, "the hashes of blocks of tensor " + Query(0).name +
+                                        " from a peer do not have the promised hash");
+  EXPECT_EQ(pull([](uint64_t offset, uint32_t) { return offset > 0; }).error().code,
+            ErrorCode::kCorrupt);
+  EXPECT_TRUE(sys::ListFolder(folder_ / "t").empty());
+  EXPECT_TRUE(pull([](uint64_t, uint32_t) { return false; }));
 }
 
 TEST_F(TensorCacheTest, ACancelledPullLeavesTheOtherItsWork) {

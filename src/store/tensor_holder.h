@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ids.h"
 #include "base/result.h"
 
 namespace exo::store {
@@ -24,6 +25,10 @@ class TensorHolder {
   // Errors: likewise.
   virtual Result<std::vector<uint8_t>> Fetch(const std::string& tensor, uint64_t offset,
                                              uint32_t bytes, const std::atomic<bool>* cancel) = 0;
+  // The hashes of all blocks of a tensor of so many bytes (store/block_hash.h); not checked yet.
+  // Errors: likewise.
+  virtual Result<std::vector<Hash256>> Blocks(const std::string& tensor, uint64_t bytes,
+                                              const std::atomic<bool>* cancel) = 0;
 };
 
 }  // namespace exo::store

@@ -859,7 +859,7 @@ struct TensorRequest {
   ModelId model;
   std::string name;
   uint64_t offset = 0;
-  uint32_t bytes = 0;  // at most kMaxTensorPiece
+  uint32_t bytes = 0;  // at most kMaxTensorPiece; 0: hashes of its blocks from `offset` on
   friend bool operator==(const TensorRequest&, const TensorRequest&) = default;
 };
 inline constexpr uint32_t kMaxTensorPiece = 4u << 20;

@@ -92,14 +92,14 @@ REQUESTS = [[], [{"id": 0, "scale": 1}], [{"id": 1, "scale": 1}], [{"id": 0, "sc
             [{"id": 0, "scale": 0.5}, {"id": 1, "scale": -0.5}], [{"id": 1, "scale": 0}]]
 
 
-def answers_of(exo, nodes_count, adapters):
+def answers_of(exo, nodes_count, adapters, split="layer"):
     """The answers to REQUESTS, one by one and all at once, with only the first node holding the adapters."""
     with cluster(exo, nodes_count, "--threads", "1") as nodes:
         api = nodes[0].api
         plain, _ = tokens_of(api)
         api.post("/v1/internal/unload", {"model": "exo-tiny"})
         status, loaded = api.post("/v1/internal/load", {
-            "model": "exo-tiny", "spread": nodes_count > 1,
+            "model": "exo-tiny", "split": split if nodes_count > 1 else "auto",
             "adapters": [{"file": str(path), "scale": 1 if i == 0 else 0} for i, path in enumerate(adapters)]})
         assert status == 200, loaded
         assert len(loaded["stages"]) == nodes_count, loaded
@@ -146,6 +146,7 @@ def test_requests_of_one_batch_have_their_own_adapters_over_one_two_and_three_no
         one = answers_of(exo, 1, adapters)
         for count in (2, 3):
             assert answers_of(exo, count, adapters) == one, count
+        assert answers_of(exo, 2, adapters, "tensor") == one, "each layer split over two nodes"
 
 
 def test_settings_and_options_load_models_with_adapters(exo):

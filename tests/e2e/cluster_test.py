@@ -338,6 +338,31 @@ def test_a_node_without_the_file_pulls_its_layers(exo):
         assert "from 1 of 1 members" in nodes[1].log.read_text()
 
 
+def test_a_shard_without_the_file_pulls_only_the_blocks_that_it_reads(exo):
+    with tempfile.TemporaryDirectory(prefix="exo-shard-") as folder, cluster(exo, 2, environment={"EXO_LOG": "info"}) as nodes:
+        other = bytearray(TINY.read_bytes())
+        other[len(other) // 2] ^= 1
+        path = pathlib.Path(folder) / "other.gguf"
+        path.write_bytes(other)
+        status, made = nodes[0].api.post("/v1/internal/models", {"path": str(path)})
+        assert status == 200, made
+        ask = {**LONG, "model": made["model"], "max_tokens": 40, "seed": 7}
+        alone = nodes[0].api.post("/v1/completions", ask)[1]
+        assert len(alone["exo"]["stages"]) == 1, alone
+        assert nodes[0].api.post("/v1/internal/unload", {"model": made["model"]})[0] == 200
+        status, plan = nodes[0].api.post("/v1/internal/load", {"model": made["model"], "split": "tensor"})
+        assert status == 200 and len(plan["stages"]) == 2, plan
+        answer = nodes[1].api.post("/v1/completions", ask)[1]
+        assert len(answer["exo"]["stages"]) == 2, answer["exo"]
+        assert answer["choices"][0]["text"] == alone["choices"][0]["text"], (answer, alone)
+        pulled = list((nodes[1].home / "tensors").iterdir())
+        assert any("-" in p.name for p in pulled), "no tensor was pulled in part"
+        total = sum(p.stat().st_size for p in pulled)
+        said = [line for line in nodes[1].log.read_text().splitlines() if "from 1 of 1 members" in line]
+        print(f"  pulled {total} of {len(other)} bytes; {said}")
+        assert len(said) == 1 and total < 0.8 * len(other), (total, len(other), said)
+
+
 def test_different_files_of_one_name_are_refused(exo):
     folder = need_shared("data/models/stories260K/gguf")
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -740,7 +765,8 @@ if __name__ == "__main__":
           test_a_lossy_wire_is_said_and_never_goes_on_as_another_text,
           test_a_request_right_after_a_loss_is_placed_again,
           test_a_stopped_process_is_noticed, test_a_client_that_goes_away_frees_its_slot, test_unload_gives_memory_back,
-          test_a_node_without_the_file_pulls_its_layers, test_different_files_of_one_name_are_refused,
+          test_a_node_without_the_file_pulls_its_layers,
+          test_a_shard_without_the_file_pulls_only_the_blocks_that_it_reads, test_different_files_of_one_name_are_refused,
           test_errors_have_openai_shape, test_the_command_line_speaks_to_the_node,
           test_events_tell_what_changes, test_a_slow_reader_pauses_the_generation,
           test_readers_that_read_nothing_hold_up_nobody_and_lose_nothing,

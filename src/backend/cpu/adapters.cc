@@ -1,6 +1,7 @@
 #include "backend/cpu/adapters.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/units.h"
 #include "tensor/dequantize.h"
@@ -18,61 +19,112 @@ DType PackedType(DType type) {
   return tensor::Info(type).quantized ? DType::kF32 : type;
 }
 
-uint64_t PackedBytes(const kernels::Kernels& kernels, const TensorRef& tensor) {
-  return RoundUp(kernels.PackedBytes(PackedType(tensor.type), tensor.rows, tensor.cols),
-                 kAlignment);
+// Rows and columns of a tensor.
+struct Region {
+  uint64_t row = 0, rows = 0;
+  uint64_t col = 0, cols = 0;
+};
+
+// What of one adapted matrix's pair is loaded.
+struct PairRegions {
+  std::vector<Region> a;
+  Region b;
+};
+
+// `cut`: of a shard; null: all.
+PairRegions RegionsOf(const model::AdapterPair& pair, const AdapterCut* cut) {
+  const TensorRef& a = pair.a;
+  const TensorRef& b = pair.b;
+  if (cut == nullptr) return {.a = {{0, a.rows, 0, a.cols}}, .b = {.rows = b.rows, .cols = b.cols}};
+  PairRegions regions{
+      .a = {}, .b = {.row = cut->row_begin, .rows = cut->row_end - cut->row_begin, .cols = b.cols}};
+  if (!cut->divided) regions.a = {{0, a.rows, 0, a.cols}};
+  for (const LeafRange& leaves : cut->subtrees) {
+    const uint64_t begin = uint64_t{leaves.begin} * kLeafColumns;
+    const uint64_t end = std::min<uint64_t>(a.cols, uint64_t{leaves.end} * kLeafColumns);
+    regions.a.push_back({0, a.rows, begin, end - begin});
+  }
+  return regions;
 }
 
-uint64_t PackedBytes(const kernels::Kernels& kernels, const StageSpec& spec,
+const AdapterCut* CutOf(const ShardPlan* shard, size_t target) {
+  return shard == nullptr ? nullptr : &shard->adapters[target];
+}
+
+uint64_t PackedBytes(const kernels::Kernels& kernels, DType type, const Region& region) {
+  return RoundUp(kernels.PackedBytes(PackedType(type), region.rows, region.cols), kAlignment);
+}
+
+uint64_t PackedBytes(const kernels::Kernels& kernels, const StageSpec& spec, const ShardPlan* shard,
                      const model::AdapterTensors& adapter) {
   uint64_t bytes = 0;
   for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
-    for (const auto& pair : adapter.layers[i].pairs) {
-      if (pair) bytes += PackedBytes(kernels, pair->a) + PackedBytes(kernels, pair->b);
+    for (size_t target = 0; target < model::kAdapterTargets; ++target) {
+      const auto& pair = adapter.layers[i].pairs[target];
+      if (!pair) continue;
+      const PairRegions regions = RegionsOf(*pair, CutOf(shard, target));
+      if (regions.b.rows == 0) continue;
+      for (const Region& a : regions.a) bytes += PackedBytes(kernels, pair->a.type, a);
+      bytes += PackedBytes(kernels, pair->b.type, regions.b);
     }
   }
   return bytes;
 }
 
-// Packs one matrix to `packed`.
+// The rows of a region as kernels pack them, the quantized ones as the floats that they stand for.
+std::vector<std::byte> RowsOf(const TensorRef& tensor, const Region& region,
+                              std::span<const std::byte> bytes) {
+  const uint64_t row_bytes = tensor::RowBytes(tensor.type, tensor.cols).value();
+  const bool quantized = PackedType(tensor.type) != tensor.type;
+  const uint64_t value = quantized ? sizeof(float) : row_bytes / tensor.cols;
+  std::vector<std::byte> rows(region.rows * region.cols * value);
+  std::vector<float> values(quantized ? tensor.cols : 0);
+  for (uint64_t i = 0; i < region.rows; ++i) {
+    const std::byte* row = bytes.data() + (region.row + i) * row_bytes;
+    if (quantized) {
+      tensor::DequantizeRow(tensor.type, row, tensor.cols, values.data());
+      row = std::as_bytes(std::span(values)).data();
+    }
+    std::memcpy(&rows[i * region.cols * value], row + region.col * value, region.cols * value);
+  }
+  return rows;
+}
+
+// Packs a region of one matrix to `packed`.
 Result<kernels::Weights> LoadOne(const kernels::Kernels& kernels, TensorSource& source,
-                                 const TensorRef& tensor, std::byte* packed) {
+                                 const TensorRef& tensor, const Region& region, std::byte* packed) {
   const std::span<const std::byte> bytes = TRY(source.Read(tensor, 0, tensor.bytes));
   const kernels::Weights weights = {
-      .type = PackedType(tensor.type), .rows = tensor.rows, .cols = tensor.cols, .data = packed};
-  const std::byte* rows = bytes.data();
-  std::vector<float> values;
-  if (weights.type != tensor.type) {
-    const uint64_t row_bytes = TRY(tensor::RowBytes(tensor.type, tensor.cols));
-    values.resize(tensor.rows * tensor.cols);
-    for (uint64_t row = 0; row < tensor.rows; ++row) {
-      tensor::DequantizeRow(tensor.type, bytes.data() + row * row_bytes, tensor.cols,
-                            values.data() + row * tensor.cols);
-    }
-    rows = std::as_bytes(std::span(values)).data();
-  }
-  kernels.Pack(weights.type, weights.rows, weights.cols, 0, weights.panels(), rows, packed);
+      .type = PackedType(tensor.type), .rows = region.rows, .cols = region.cols, .data = packed};
+  const std::vector<std::byte> rows = RowsOf(tensor, region, bytes);
+  kernels.Pack(weights.type, weights.rows, weights.cols, 0, weights.panels(), rows.data(), packed);
   source.Done(tensor, 0, tensor.bytes);
   return weights;
 }
 
 Result<AdapterWeights> LoadAdapter(const kernels::Kernels& kernels, const StageSpec& spec,
-                                   const StageAdapter& adapter, const std::atomic<bool>* cancel) {
+                                   const ShardPlan* shard, const StageAdapter& adapter,
+                                   const std::atomic<bool>* cancel) {
   AdapterWeights loaded{.tensors = adapter.tensors, .memory = {}, .layers = {}};
-  loaded.memory = TRY(Buffer::Allocate(PackedBytes(kernels, spec, *adapter.tensors)));
+  loaded.memory = TRY(Buffer::Allocate(PackedBytes(kernels, spec, shard, *adapter.tensors)));
   std::byte* at = loaded.memory.data();
-  const auto load = [&](const TensorRef& tensor) -> Result<kernels::Weights> {
+  const auto load = [&](const TensorRef& tensor, const Region& region) -> Result<kernels::Weights> {
     if (cancel != nullptr && cancel->load())
       return Fail(ErrorCode::kCancelled, "loading was canceled");
-    const auto weights = TRY(LoadOne(kernels, *adapter.source, tensor, at));
-    at += PackedBytes(kernels, tensor);
+    const auto weights = TRY(LoadOne(kernels, *adapter.source, tensor, region, at));
+    at += PackedBytes(kernels, tensor.type, region);
     return weights;
   };
   for (uint32_t i = spec.layer_begin; i < spec.layer_end; ++i) {
     AdaptedLayer& layer = loaded.layers.emplace_back();
     for (size_t target = 0; target < model::kAdapterTargets; ++target) {
       const auto& pair = adapter.tensors->layers[i].pairs[target];
-      if (pair) layer[target] = AdapterMatrices{.a = TRY(load(pair->a)), .b = TRY(load(pair->b))};
+      if (!pair) continue;
+      const PairRegions regions = RegionsOf(*pair, CutOf(shard, target));
+      if (regions.b.rows == 0) continue;  // a shard without columns of a block
+      AdapterMatrices& own = layer[target].emplace();
+      for (const Region& a : regions.a) own.a.push_back(TRY(load(pair->a, a)));
+      own.b = TRY(load(pair->b, regions.b));
     }
   }
   return loaded;
@@ -80,11 +132,18 @@ Result<AdapterWeights> LoadAdapter(const kernels::Kernels& kernels, const StageS
 
 }  // namespace
 
-uint64_t AdapterWeightBytes(const kernels::Kernels& kernels, const StageSpec& spec) {
+uint64_t AdapterWeightBytes(const kernels::Kernels& kernels, const StageSpec& spec,
+                            const ShardPlan* shard) {
   uint64_t bytes = 0;
   for (const StageAdapter& adapter : spec.adapters)
-    bytes += PackedBytes(kernels, spec, *adapter.tensors);
+    bytes += PackedBytes(kernels, spec, shard, *adapter.tensors);
   return bytes;
+}
+
+size_t LowRankValues(const StageSpec& spec) {
+  size_t values = 0;
+  for (const StageAdapter& adapter : spec.adapters) values += adapter.tensors->max_rank;
+  return values;
 }
 
 AdapterScratch AdapterScratchOf(const kernels::Kernels& kernels, const StageSpec& spec) {
@@ -104,7 +163,8 @@ AdapterScratch AdapterScratchOf(const kernels::Kernels& kernels, const StageSpec
   }
   AdapterScratch scratch{.products = 3};
   scratch.input = kernels.ActivationBytes(ActivationKind::kFloat, spec.chunk, input);
-  scratch.low = scratch.products * spec.chunk * rank * sizeof(float);
+  const size_t shared = spec.shard ? LowRankValues(spec) : 0;
+  scratch.low = spec.chunk * std::max(scratch.products * rank, shared) * sizeof(float);
   scratch.low_x = kernels.ActivationBytes(ActivationKind::kFloat, spec.chunk, rank);
   scratch.out = size_t{spec.chunk} * out * sizeof(float);
   return scratch;
@@ -116,11 +176,11 @@ uint64_t AdapterScratchBytes(const kernels::Kernels& kernels, const StageSpec& s
 }
 
 Result<std::vector<AdapterWeights>> LoadAdapters(const kernels::Kernels& kernels,
-                                                 const StageSpec& spec,
+                                                 const StageSpec& spec, const ShardPlan* shard,
                                                  const std::atomic<bool>* cancel) {
   std::vector<AdapterWeights> adapters;
   for (const StageAdapter& adapter : spec.adapters)
-    adapters.push_back(TRY(LoadAdapter(kernels, spec, adapter, cancel)));
+    adapters.push_back(TRY(LoadAdapter(kernels, spec, shard, adapter, cancel)));
   return adapters;
 }
 

@@ -6,9 +6,9 @@
 
 #include "backend/cpu/measure.h"
 #include "backend/cpu/measure_costs.h"
-#include "backend/cpu/shard.h"
 #include "backend/cpu/stage.h"
 #include "backend/cpu/weights.h"
+#include "backend/shard.h"
 #include "base/check.h"
 #include "base/units.h"
 #include "kernels/float_mode.h"
@@ -90,7 +90,8 @@ class CpuBackend final : public Backend {
       shard = std::move(*plan);
     }
     const StageSpec& spec = shard ? shard->spec : wanted;
-    return {.weights = WeightBytes(kernels_, spec) + AdapterWeightBytes(kernels_, spec),
+    return {.weights = WeightBytes(kernels_, spec) +
+                       AdapterWeightBytes(kernels_, spec, shard ? &*shard : nullptr),
             .read_per_token = ReadBytes(kernels_, spec),
             .kv_per_position = KvBytesPerPosition(spec, /*windowed=*/false),
             .windowed_kv_per_position = KvBytesPerPosition(spec, /*windowed=*/true),

@@ -1,6 +1,6 @@
 // A tensor split in one process: shards on threads, each with its part of every layer, give the
 // bits of the stage that computes alone.
-#include "backend/cpu/shard.h"
+#include "backend/shard.h"
 
 #include <gtest/gtest.h>
 
@@ -90,45 +90,63 @@ class Group {
   std::vector<Member> members_;
 };
 
-StageSpec Whole(const TestModel& model, kernels::KvType kv_type = kernels::KvType::kF16) {
+// What each of the sequences that a stage computes uses of its adapters.
+using Uses = std::vector<std::vector<AdapterUse>>;
+
+// What is computed with beside the model's own weights.
+struct Options {
+  kernels::KvType kv_type = kernels::KvType::kF16;
+  std::vector<StageAdapter> adapters = {};
+  Uses uses = {{}};
+};
+
+StageSpec Whole(const TestModel& model, const Options& options = {}) {
   return {.config = model.config,
           .tensors = model.tensors,
           .layer_begin = 0,
           .layer_end = model.config->layers,
           .lead = true,
-          .kv_type = kv_type,
-          .chunk = 32};
+          .kv_type = options.kv_type,
+          .chunk = 32,
+          .adapters = options.adapters};
 }
 
 // A prompt of 29 tokens in two batches.
 constexpr uint32_t kTokens = 29, kCut = 13;
 
-// Logits of all its positions: of a shard, those of its part of the vocabulary. One that is not the
-// lead is given the `embedded` tokens.
+// Logits of all its positions, with several sequences those of each in turn: of a shard, those of
+// its part of the vocabulary. One that is not the lead is given the `embedded` tokens.
 Result<std::vector<float>> Logits(
-    StageCompute& stage, std::span<const float> embedded, Collective* collective,
+    StageCompute& stage, std::span<const float> embedded, Collective* collective, const Uses& uses,
     Wanted wanted = Wanted::kLogits,
     const std::function<void(std::span<const float>)>& done = nullptr) {
-  TRY(stage.Open(1, kTokens));
+  for (size_t i = 0; i < uses.size(); ++i) TRY(stage.Open(i + 1, kTokens, uses[i]));
   std::vector<float> logits;
   for (const uint32_t first : {0u, kCut}) {
     std::vector<TokenId> tokens;
     std::vector<uint32_t> rows;
-    for (uint32_t i = first; i < (first == 0 ? kCut : kTokens); ++i) {
-      rows.push_back(i - first);
-      tokens.push_back(static_cast<TokenId>((i * i + 3 * i) % 300));
-    }
-    const Segment segment = {
-        .sequence = 1, .first = first, .count = static_cast<uint32_t>(tokens.size())};
+    std::vector<float> hidden;
+    std::vector<Segment> segments;
     const size_t width = embedded.size() / kTokens;
-    Batch batch = {.segments = {&segment, 1},
+    const uint32_t count = (first == 0 ? kCut : kTokens) - first;
+    for (size_t sequence = 1; sequence <= uses.size(); ++sequence) {
+      segments.push_back({.sequence = sequence, .first = first, .count = count});
+      for (uint32_t i = first; i < first + count; ++i) {
+        tokens.push_back(static_cast<TokenId>((i * i + 3 * i) % 300));
+        if (tokens.size() % uses.size() == 0)
+          rows.push_back(static_cast<uint32_t>(tokens.size() - 1));
+      }
+      const auto own = embedded.subspan(first * width, count * width);
+      hidden.insert(hidden.end(), own.begin(), own.end());
+    }
+    Batch batch = {.segments = segments,
                    .tokens = tokens,
                    .output_rows = rows,
                    .wanted = wanted,
                    .collective = collective};
     if (width != 0) {
       batch.tokens = {};
-      batch.hidden = embedded.subspan(first * width, tokens.size() * width);
+      batch.hidden = hidden;
     }
     const auto running = TRY(stage.Run(batch));
     TRY(running->Wait());
@@ -153,8 +171,7 @@ std::vector<float> Embedded(StageCompute& lead) {
 
 // The logits that the lead of these shards has.
 std::vector<float> AllAtOnce(TestModel& model, std::span<const float> embedded,
-                             const std::vector<Shard>& shards,
-                             kernels::KvType kv_type = kernels::KvType::kF16) {
+                             const std::vector<Shard>& shards, const Options& options = {}) {
   Group group(*model.config, shards);
   std::vector<float> logits;
   std::vector<std::thread> threads;
@@ -162,7 +179,7 @@ std::vector<float> AllAtOnce(TestModel& model, std::span<const float> embedded,
     threads.emplace_back([&, i] {
       const auto pool = MakeComputePool(1 + i % 2);
       const auto backend = MakeCpuBackend(**kernels::ChooseKernels(""), *pool);
-      StageSpec spec = Whole(model, kv_type);
+      StageSpec spec = Whole(model, options);
       spec.lead = i == 0;
       spec.shard = shards[i];
       const auto stage = backend->Load(spec, model.source, {}, nullptr);
@@ -171,8 +188,8 @@ std::vector<float> AllAtOnce(TestModel& model, std::span<const float> embedded,
       EXPECT_GT(bytes.weights, 0u);
       EXPECT_EQ((*stage)->weights_bytes(), bytes.weights);
       const auto give = [&](std::span<const float> own) { group.GiveLogits(i, own); };
-      auto own = i == 0 ? Logits(**stage, {}, &group.member(i))
-                        : Logits(**stage, embedded, &group.member(i),
+      auto own = i == 0 ? Logits(**stage, {}, &group.member(i), options.uses)
+                        : Logits(**stage, embedded, &group.member(i), options.uses,
                                  HasOutput(spec) ? Wanted::kLogits : Wanted::kOutput, give);
       ASSERT_TRUE(own.has_value()) << own.error().message;
       if (i == 0) logits = std::move(*own);
@@ -189,16 +206,16 @@ bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
 
 // What one stage and what each of these groups of shards makes of the same prompt.
 void ExpectTheBitsOfOneStage(TestModel& model, const std::vector<std::vector<Shard>>& groups,
-                             kernels::KvType kv_type = kernels::KvType::kF16) {
+                             const Options& options = {}) {
   const auto pool = MakeComputePool(2);
   const auto backend = MakeCpuBackend(**kernels::ChooseKernels(""), *pool);
-  const auto alone = backend->Load(Whole(model, kv_type), model.source, {}, nullptr);
+  const auto alone = backend->Load(Whole(model, options), model.source, {}, nullptr);
   ASSERT_TRUE(alone.has_value());
-  const auto expected = Logits(**alone, {}, nullptr);
+  const auto expected = Logits(**alone, {}, nullptr, options.uses);
   ASSERT_TRUE(expected.has_value());
   const std::vector<float> embedded = Embedded(**alone);
   for (const std::vector<Shard>& shards : groups) {
-    const auto logits = AllAtOnce(model, embedded, shards, kv_type);
+    const auto logits = AllAtOnce(model, embedded, shards, options);
     EXPECT_TRUE(SameBits(logits, *expected)) << "group " << &shards - groups.data();
   }
 }
@@ -212,7 +229,7 @@ TEST_P(ShardTest, TwoShardsGiveTheBitsOfOneStage) {
   const auto backend = MakeCpuBackend(**kernels::ChooseKernels(""), *pool);
   const auto alone = backend->Load(Whole(model), model.source, {}, nullptr);
   ASSERT_TRUE(alone.has_value());
-  const auto expected = Logits(**alone, {}, nullptr);
+  const auto expected = Logits(**alone, {}, nullptr, {{}});
   ASSERT_TRUE(expected.has_value());
   const std::vector<float> embedded = Embedded(**alone);
   const bool super_blocks = tensor::Info(matrices).block_values == 256;
@@ -316,7 +333,7 @@ TEST_P(HeadShardTest, AGroupThatIsCutIsComputedByBothSides) {
     (mixture ? experts : columns)[0] = mixture ? 6 - others : 512 - 128 * others;
     groups.push_back(Cut(heads, columns, experts));
   }
-  ExpectTheBitsOfOneStage(model, groups, cuts.kv_type);
+  ExpectTheBitsOfOneStage(model, groups, {.kv_type = cuts.kv_type});
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, HeadShardTest,
@@ -351,6 +368,82 @@ INSTANTIATE_TEST_SUITE_P(Shapes, HeadShardTest,
                                                   kernels::KvType::kF16,
                                                   {{2, 2, 2, 2, 2}, {6, 2, 2}}}),
                          [](const auto& info) { return info.param.name; });
+
+struct AdaptedCuts {
+  const char* name;
+  DType matrices;
+  Kind kind;
+  TestHeads heads;
+  std::vector<std::vector<Shard>> groups;
+};
+void PrintTo(const AdaptedCuts& cuts, std::ostream* out) {
+  *out << cuts.name;
+}
+
+class AdaptedShardTest : public testing::TestWithParam<AdaptedCuts> {};
+
+// Two sequences in one batch: one with two adapters, the other with two of which it shares one.
+TEST_P(AdaptedShardTest, ShardsGiveTheBitsOfOneStageWithAdapters) {
+  const AdaptedCuts& cuts = GetParam();
+  TestModel model(cuts.matrices, DType::kQ8_0, cuts.kind, cuts.heads);
+  Options options{.adapters = {model.MakeAdapter("one.", DType::kF32, 4, 8),
+                               model.MakeAdapter("two.", DType::kF16, 17, 0),
+                               model.MakeAdapter("three.", DType::kQ8_0, 32, 16)},
+                  .uses = {{{0, 0.5f}, {2, -1}}, {{1, 0.25f}, {2, 0.75f}}}};
+  ExpectTheBitsOfOneStage(model, cuts.groups, options);
+  // They do change the answer.
+  const auto embedded = [&] {
+    const auto pool = MakeComputePool(1);
+    const auto backend = MakeCpuBackend(**kernels::ChooseKernels(""), *pool);
+    return Embedded(**backend->Load(Whole(model, {}), model.source, {}, nullptr));
+  }();
+  const auto with = AllAtOnce(model, embedded, cuts.groups.back(), options);
+  options.uses = {{}, {}};
+  EXPECT_FALSE(SameBits(with, AllAtOnce(model, embedded, cuts.groups.back(), options)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, AdaptedShardTest,
+    testing::Values(
+        AdaptedCuts{"Llama",
+                    DType::kQ4_0,
+                    Kind::kLlama,
+                    {.heads = 8, .kv_heads = 4},
+                    {Cut({8}, {512}, {0}), Cut({2, 6}, {384, 128}, {0, 0}),
+                     Cut({2, 4, 2}, {128, 128, 256}, {0, 0, 0}),
+                     Cut({2, 2, 2, 2}, {128, 128, 128, 128}, {0, 0, 0, 0})}},
+        // One KV head is there twice, its adapter too.
+        AdaptedCuts{"QwenWithAGroupCut",
+                    DType::kF16,
+                    Kind::kQwen,
+                    {.heads = 6, .kv_heads = 2},
+                    {Cut({2, 4}, {128, 384}, {0, 0}), Cut({2, 2, 2}, {256, 128, 128}, {0, 0, 0})}},
+        AdaptedCuts{"GemmaWithNormsBehind",
+                    DType::kQ8_0,
+                    Kind::kGemma,
+                    {.heads = 6, .kv_heads = 2},
+                    {Cut({4, 2}, {384, 128}, {0, 0})}},
+        AdaptedCuts{"Mixture",
+                    DType::kQ8_0,
+                    Kind::kExperts,
+                    {.heads = 10, .kv_heads = 5},
+                    {Cut({4, 6}, {0, 0}, {1, 5}), Cut({2, 2, 2, 4}, {0, 0, 0, 0}, {1, 1, 3, 1})}},
+        // A shard without columns still adds what all of them make of B.
+        AdaptedCuts{"SharedExpert",
+                    DType::kQ4_0,
+                    Kind::kSharedExpert,
+                    {.heads = 10, .kv_heads = 5},
+                    {Cut({4, 6}, {128, 384}, {5, 4}), Cut({8, 2}, {512, 0}, {0, 9}),
+                     Cut({4, 4, 2}, {0, 384, 128}, {1, 7, 1})}}),
+    [](const auto& info) { return info.param.name; });
+
+// A quantized A is cut inside its blocks: the floats that they stand for are.
+TEST(AdapterShardTest, AnAdapterOfSuperBlocksIsCutBetweenLeaves) {
+  TestModel model(DType::kQ8_0, DType::kQ8_0, Kind::kLlama);
+  ExpectTheBitsOfOneStage(
+      model, {Cut({2, 2}, {128, 384}, {0, 0})},
+      {.adapters = {model.MakeAdapter("k.", DType::kQ4_K, 256, 8)}, .uses = {{{0, 0.5f}}}});
+}
 
 TEST(ShardPlanTest, PartsAreTheSubtreesOfTheShardsLeaves) {
   TestModel model(DType::kQ8_0, DType::kQ8_0, Kind::kLlama);

@@ -68,7 +68,7 @@ uint64_t SlotActivationsBytes(const kernels::Kernels& kernels, const model::Mode
 }
 
 uint64_t PartialsBytes(const StageSpec& spec, size_t parts) {
-  return uint64_t{parts} * spec.chunk * spec.config->width * sizeof(float);
+  return uint64_t{parts} * spec.chunk * (spec.config->width + LowRankValues(spec)) * sizeof(float);
 }
 
 // What was read is not held open.
@@ -141,7 +141,8 @@ CpuStage::CpuStage(const kernels::Kernels& kernels, sys::ThreadPool& pool, Speed
       sums_(sums),
       size_(kernels, spec_),
       weights_(std::move(weights)) {
-  weights_bytes_ = WeightBytes(kernels, spec_) + AdapterWeightBytes(kernels, spec_);
+  weights_bytes_ = WeightBytes(kernels, spec_);
+  for (const AdapterWeights& adapter : weights_.adapters) weights_bytes_ += adapter.memory.size();
   group_ = sharded() ? sums.group : config_.group();
   first_head_ = sharded() ? spec_.shard->head_begin % group_ : 0;
   attention_scale_ = config_.attention_scale != 0

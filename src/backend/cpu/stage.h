@@ -168,9 +168,13 @@ class CpuStage final : public StageCompute {
   Result<void> AttentionBlock(size_t layer, size_t rows, float* hidden);
   Result<void> FeedForwardBlock(const LayerWeights& layer, size_t rows, float* hidden);
   // Of a shard: out [rows][width] = the product of x [rows][cols] with a matrix whose columns are
-  // divided among shards: the parts here, then those of the others.
-  Result<void> SumParts(SplitProduct product, std::span<const PartOfMatrix> parts, const float* x,
-                        size_t cols, size_t rows, float* out);
+  // divided among shards: the parts here, then those of the others. Returns the sums of adapters
+  // that change it, for AddLowSums.
+  Result<std::vector<SplitSum>> SumParts(const LayerWeights& layer, model::AdapterTarget target,
+                                         const float* x, size_t cols, size_t rows, float* out);
+  // What SumParts made of kBlock goes to the hidden state, with what adapters add to it.
+  void AddSplitBlock(const LayerWeights& layer, model::AdapterTarget target,
+                     std::span<const SplitSum> low, size_t rows, float* hidden);
   // The sum to be, with the values of the parts here, which stand in partials_ from `at` on.
   SplitSum MultiplyParts(SplitProduct product, std::span<const PartOfMatrix> parts, const float* x,
                          size_t cols, size_t rows, std::span<float> out, size_t at);
@@ -179,9 +183,9 @@ class CpuStage final : public StageCompute {
   // Both blocks of a mixture: the experts' part of kBlock and, where there is one, the shared
   // expert's kShared, in one exchange.
   Result<void> SumMixture(const LayerWeights& layer, size_t rows);
-  // The gated block of layer.gate, up and down on the prepared rows; GateUp without down.
-  void GateUp(const LayerWeights& layer, size_t rows);
-  // `x`: what the rows were prepared from.
+  // The gated block of layer.gate, up and down on the prepared rows; GateUp without down. `x`: what
+  // the rows were prepared from.
+  void GateUp(const LayerWeights& layer, const RowInput& x, size_t rows);
   void Dense(const LayerWeights& layer, const RowInput& x, size_t rows, float* out, bool add);
   // The block of a mixture on the rows of kNormed: kBlock.
   Result<void> MixtureBlock(const LayerWeights& layer, size_t rows);
@@ -239,9 +243,30 @@ class CpuStage final : public StageCompute {
   void PlaceAdapters();
   // Adds the adapters' part to finished products of the input `x`.
   void AddAdapters(const LayerWeights& layer, std::span<const Adapted> products, const RowInput& x);
-  void AddAdapter(const AdapterRows& group, const AdaptedLayer& layer,
+  void AddAdapter(const AdapterRows& group, const LayerWeights& layer,
                   std::span<const Adapted> products, const RowInput& x);
-  void PrepareAdapterInput(const AdapterRows& group, size_t cols, const RowInput& x);
+  // Of a shard, where the columns of `target` are divided: the sums to be of each adapter's A x,
+  // with what the columns here, x [rows][cols], give of them, in partials_ from `at` on.
+  std::vector<SplitSum> MultiplyLowParts(const LayerWeights& layer, model::AdapterTarget target,
+                                         SplitProduct product, const float* x, size_t cols,
+                                         size_t at);
+  // out [rows][width] += B (scale * those sums).
+  void AddLowSums(const LayerWeights& layer, model::AdapterTarget target,
+                  std::span<const SplitSum> sums, float* out);
+  // A product's u = A x [slots][rank], and where B (scale * u) is added.
+  struct Low {
+    const AdapterMatrices* pair;
+    float* u;
+    float* out;
+  };
+  void AddLow(const AdapterRows& group, std::span<const Low> products);
+  // Null: the adapter does not change this matrix.
+  const AdapterMatrices* PairOf(const AdapterRows& group, const LayerWeights& layer,
+                                model::AdapterTarget target) const;
+  static Product LowProduct(const kernels::Weights& weights, size_t slots, const std::byte* x,
+                            float* out);
+  // Columns [0, cols) of rows that are `stride` values apart.
+  void PrepareAdapterInput(const AdapterRows& group, const RowInput& x, size_t stride, size_t cols);
   // u [slots][rank] *= scale, prepared for the product with B.
   void ScaleLow(const AdapterRows& group, size_t rank, float* u, std::byte* prepared);
 
@@ -300,7 +325,8 @@ class CpuStage final : public StageCompute {
   std::vector<Buffer> attention_scratch_;                  // by worker, grown by Reserve
   Buffer adapter_input_, adapter_low_, adapter_out_;       // adapters.h: AdapterScratch
   std::array<Buffer, 3> adapter_low_x_;
-  Buffer partials_;    // of a shard, what it gives in one exchange: [max_parts][chunk][width]
+  Buffer partials_;    // of a shard, what it gives in one exchange: [max_parts][chunk][width
+                       // and all adapters' ranks]
   Buffer own_logits_;  // of a shard: [kLogitRows][its rows of the output matrix]
   Buffer logits_;      // [kLogitRows][vocab], or [width], of a lead
 };

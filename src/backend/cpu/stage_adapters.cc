@@ -45,70 +45,113 @@ void CpuStage::PlaceAdapters() {
   }
 }
 
-void CpuStage::AddAdapters(const LayerWeights& layer, std::span<const Adapted> products,
-                           const RowInput& x) {
+const AdapterMatrices* CpuStage::PairOf(const AdapterRows& group, const LayerWeights& layer,
+                                        model::AdapterTarget target) const {
   const auto index = static_cast<size_t>(&layer - weights_.layers.data());
-  for (const AdapterRows& group : adapter_rows_)
-    AddAdapter(group, group.adapter->layers[index], products, x);
+  const auto& pair = group.adapter->layers[index][static_cast<size_t>(target)];
+  return pair ? &*pair : nullptr;
 }
 
-void CpuStage::AddAdapter(const AdapterRows& group, const AdaptedLayer& layer,
+CpuStage::Product CpuStage::LowProduct(const kernels::Weights& weights, size_t slots,
+                                       const std::byte* x, float* out) {
+  return {.weights = &weights,
+          .x = {.kind = ActivationKind::kFloat, .tokens = slots, .cols = weights.cols, .data = x},
+          .out = out};
+}
+
+void CpuStage::AddAdapters(const LayerWeights& layer, std::span<const Adapted> products,
+                           const RowInput& x) {
+  for (const AdapterRows& group : adapter_rows_) AddAdapter(group, layer, products, x);
+}
+
+void CpuStage::AddAdapter(const AdapterRows& group, const LayerWeights& layer,
                           std::span<const Adapted> products, const RowInput& x) {
   const size_t slots = group.rows.size();
-  std::vector<const AdapterMatrices*> pairs;
-  std::vector<float*> outs;
-  for (const Adapted& product : products) {
-    const auto& pair = layer[static_cast<size_t>(product.target)];
-    if (!pair) continue;
-    pairs.push_back(&*pair);
-    outs.push_back(product.out);
-  }
-  if (pairs.empty()) return;
-  CHECK_LE(pairs.size(), adapter_low_x_.size());
-  PrepareAdapterInput(group, pairs[0]->a.cols, x);
-
-  std::vector<Product> low, high;
+  std::vector<Low> lows;
+  std::vector<Product> low;
   float* u = adapter_low_.As<float>().data();
+  for (const Adapted& product : products) {
+    const AdapterMatrices* pair = PairOf(group, layer, product.target);
+    if (pair == nullptr) continue;
+    CHECK_EQ(pair->a.size(), 1u);
+    lows.push_back({pair, u, product.out});
+    low.push_back(LowProduct(pair->a.front(), slots, adapter_input_.data(), u));
+    u += slots * pair->rank();
+  }
+  if (low.empty()) return;
+  const size_t cols = low.front().weights->cols;
+  PrepareAdapterInput(group, x, cols, cols);
+  MatMul(low);
+  AddLow(group, lows);
+}
+
+// Of all adapters in one exchange: what each has of A x from the columns here.
+std::vector<SplitSum> CpuStage::MultiplyLowParts(const LayerWeights& layer,
+                                                 model::AdapterTarget target, SplitProduct product,
+                                                 const float* x, size_t cols, size_t at) {
+  std::vector<SplitSum> sums;
+  std::span<float> low = adapter_low_.As<float>();
+  for (const AdapterRows& group : adapter_rows_) {
+    const AdapterMatrices* pair = PairOf(group, layer, target);
+    if (pair == nullptr) continue;
+    const size_t slots = group.rows.size(), values = slots * pair->rank();
+    const std::span<float> own = partials_.As<float>().subspan(at, pair->a.size() * values);
+    const float* part = x;
+    for (size_t i = 0; i < pair->a.size(); ++i) {
+      const kernels::Weights& a = pair->a[i];
+      PrepareAdapterInput(group, {part}, cols, a.cols);
+      MatMul(std::array{LowProduct(a, slots, adapter_input_.data(), own.data() + i * values)});
+      part += a.cols;
+    }
+    sums.push_back({.product = product, .own = own, .sum = low.first(values)});
+    low = low.subspan(values);
+    at += own.size();
+  }
+  return sums;
+}
+
+void CpuStage::AddLowSums(const LayerWeights& layer, model::AdapterTarget target,
+                          std::span<const SplitSum> sums, float* out) {
+  for (const AdapterRows& group : adapter_rows_) {
+    const AdapterMatrices* pair = PairOf(group, layer, target);
+    if (pair == nullptr) continue;
+    AddLow(group, std::array{Low{pair, sums.front().sum.data(), out}});
+    sums = sums.subspan(1);
+  }
+}
+
+void CpuStage::AddLow(const AdapterRows& group, std::span<const Low> products) {
+  const size_t slots = group.rows.size();
+  CHECK_LE(products.size(), adapter_low_x_.size());
+  std::vector<Product> high;
   float* part = adapter_out_.As<float>().data();
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    const AdapterMatrices& pair = *pairs[i];
-    low.push_back({.weights = &pair.a,
-                   .x = {.kind = ActivationKind::kFloat,
-                         .tokens = slots,
-                         .cols = pair.a.cols,
-                         .data = adapter_input_.data()},
-                   .out = u});
-    high.push_back({.weights = &pair.b,
-                    .x = {.kind = ActivationKind::kFloat,
-                          .tokens = slots,
-                          .cols = pair.b.cols,
-                          .data = adapter_low_x_[i].data()},
-                    .out = part});
-    u += slots * pair.rank();
+  for (size_t i = 0; i < products.size(); ++i) {
+    const AdapterMatrices& pair = *products[i].pair;
+    ScaleLow(group, pair.rank(), products[i].u, adapter_low_x_[i].data());
+    high.push_back(LowProduct(pair.b, slots, adapter_low_x_[i].data(), part));
     part += slots * pair.b.rows;
   }
-  MatMul(low);
-  for (size_t i = 0; i < pairs.size(); ++i)
-    ScaleLow(group, pairs[i]->rank(), low[i].out, adapter_low_x_[i].data());
   MatMul(high);
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    const size_t width = pairs[i]->b.rows;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const size_t width = products[i].pair->b.rows;
     ForRows(slots, width, [&](size_t first, size_t count) {
       for (size_t slot = first; slot < first + count; ++slot) {
-        float* out = outs[i] + group.rows[slot] * width;
+        float* out = products[i].out + group.rows[slot] * width;
         kernels_.Add(out, high[i].out + slot * width, width, out);
       }
     });
   }
 }
 
-// The rows' input as activations of a float product, whatever the base model's weights take.
-void CpuStage::PrepareAdapterInput(const AdapterRows& group, size_t cols, const RowInput& x) {
+// `cols` of the rows' input as activations of a float product, whatever the base model's weights
+// take.
+void CpuStage::PrepareAdapterInput(const AdapterRows& group, const RowInput& x, size_t stride,
+                                   size_t cols) {
   const size_t slots = group.rows.size();
   ForRows(slots, cols, [&](size_t first, size_t count) {
     for (size_t slot = first; slot < first + count; ++slot) {
       // With a stride of 0 the one token is read where it lies.
-      const float* row = x.rows + group.rows[slot] * cols;
+      const float* row = x.rows + group.rows[slot] * stride;
       if (x.gain == nullptr) {
         kernels_.Prepare(ActivationKind::kFloat, row, 0, slots, cols, slot, 1,
                          adapter_input_.data());

@@ -38,10 +38,10 @@ Result<void> CpuStage::AttentionBlock(size_t index, size_t rows, float* hidden) 
   Attend(index);
   const float* attention = At(Scratch::kAttention);
   if (sharded()) {
-    TRY(SumParts(SplitProduct::kAttention, layer.o_parts, attention, config_.q_width(), rows,
-                 At(Scratch::kBlock)));
-    AddBias(layer.o_bias, rows);
-    AddBlock(layer.post_attn_norm, rows, hidden);
+    constexpr auto kTarget = model::AdapterTarget::kOutput;
+    const auto low =
+        TRY(SumParts(layer, kTarget, attention, config_.q_width(), rows, At(Scratch::kBlock)));
+    AddSplitBlock(layer, kTarget, low, rows, hidden);
     return {};
   }
   Prepare(kernels::KindFor(layer.o.weights.type), attention, config_.q_width(), rows);

@@ -10,10 +10,14 @@ Result<void> CpuStage::FeedForwardBlock(const LayerWeights& layer, size_t rows, 
     const std::array inputs = {Of(layer.gate, rows, nullptr), Of(layer.up, rows, nullptr)};
     NormPrepare(inputs, hidden, layer.ffn_norm, rows);
     if (sharded()) {
-      GateUp(layer, rows);
-      TRY(SumParts(SplitProduct::kFeedForward, layer.down_parts, At(Scratch::kGate),
-                   config_.ffn_width, rows, block));
-    } else if (layer.post_ffn_norm.empty()) {
+      GateUp(layer, {hidden, &layer.ffn_norm}, rows);
+      constexpr auto kTarget = model::AdapterTarget::kDown;
+      const auto low =
+          TRY(SumParts(layer, kTarget, At(Scratch::kGate), config_.ffn_width, rows, block));
+      AddSplitBlock(layer, kTarget, low, rows, hidden);
+      return {};
+    }
+    if (layer.post_ffn_norm.empty()) {
       Dense(layer, {hidden, &layer.ffn_norm}, rows, hidden, /*add=*/true);
       return {};
     } else {
@@ -43,12 +47,17 @@ void CpuStage::Activate(float* gate, const float* up, size_t n) const {
 }
 
 // kGate = activation(gate · x) * (up · x), x being prepared.
-void CpuStage::GateUp(const LayerWeights& layer, size_t rows) {
-  MatMul(
-      std::array{Of(layer.gate, rows, At(Scratch::kGate)), Of(layer.up, rows, At(Scratch::kUp))});
+void CpuStage::GateUp(const LayerWeights& layer, const RowInput& x, size_t rows) {
+  float* gate = At(Scratch::kGate);
+  float* up = At(Scratch::kUp);
+  MatMul(std::array{Of(layer.gate, rows, gate), Of(layer.up, rows, up)});
+  AddAdapters(layer,
+              std::array{Adapted{model::AdapterTarget::kGate, gate},
+                         Adapted{model::AdapterTarget::kUp, up}},
+              x);
   const size_t ffn = config_.ffn_width;
   ForRows(rows, ffn, [&](size_t first, size_t count) {
-    Activate(At(Scratch::kGate) + first * ffn, At(Scratch::kUp) + first * ffn, count * ffn);
+    Activate(gate + first * ffn, up + first * ffn, count * ffn);
   });
 }
 

@@ -32,10 +32,31 @@ SplitSum CpuStage::MultiplyParts(SplitProduct product, std::span<const PartOfMat
   return {.product = product, .own = own, .sum = out};
 }
 
-Result<void> CpuStage::SumParts(SplitProduct product, std::span<const PartOfMatrix> parts,
-                                const float* x, size_t cols, size_t rows, float* out) {
+Result<std::vector<SplitSum>> CpuStage::SumParts(const LayerWeights& layer,
+                                                 model::AdapterTarget target, const float* x,
+                                                 size_t cols, size_t rows, float* out) {
+  const bool attention = target == model::AdapterTarget::kOutput;
+  const SplitProduct product = attention ? SplitProduct::kAttention : SplitProduct::kFeedForward;
   const std::span<float> sum(out, rows * config_.width);
-  return collective_->Sum(std::array{MultiplyParts(product, parts, x, cols, rows, sum, 0)});
+  std::vector<SplitSum> sums = {
+      MultiplyParts(product, attention ? layer.o_parts : layer.down_parts, x, cols, rows, sum, 0)};
+  const auto low = MultiplyLowParts(layer, target, product, x, cols, sums.front().own.size());
+  sums.insert(sums.end(), low.begin(), low.end());
+  TRY(collective_->Sum(sums));
+  return low;
+}
+
+// As one device does it: where the product itself is not added to the hidden state, adapters are
+// not either.
+void CpuStage::AddSplitBlock(const LayerWeights& layer, model::AdapterTarget target,
+                             std::span<const SplitSum> low, size_t rows, float* hidden) {
+  const bool attention = target == model::AdapterTarget::kOutput;
+  const Vector& gain = attention ? layer.post_attn_norm : layer.post_ffn_norm;
+  const bool apart = !gain.empty() || (attention && !layer.o_bias.empty());
+  if (apart) AddLowSums(layer, target, low, At(Scratch::kBlock));
+  if (attention) AddBias(layer.o_bias, rows);
+  AddBlock(gain, rows, hidden);
+  if (!apart) AddLowSums(layer, target, low, hidden);
 }
 
 SplitSum CpuStage::MixOwnExperts(size_t rows, std::span<float> out, size_t at) {
@@ -69,12 +90,21 @@ Result<void> CpuStage::SumMixture(const LayerWeights& layer, size_t rows) {
   if (!layer.has_shared_expert()) return collective_->Sum(std::array{experts});
   if (!layer.down_parts.empty()) {
     PrepareShared(layer, rows);
-    GateUp(layer, rows);
+    GateUp(layer, {At(Scratch::kNormed)}, rows);
   }
   const std::span<float> shared(At(Scratch::kShared), values);
-  return collective_->Sum(std::array{
-      experts, MultiplyParts(SplitProduct::kFeedForward, layer.down_parts, At(Scratch::kGate),
-                             config_.ffn_width, rows, shared, experts.own.size())});
+  const float* gate = At(Scratch::kGate);
+  constexpr auto kTarget = model::AdapterTarget::kDown;
+  constexpr auto kProduct = SplitProduct::kFeedForward;
+  std::vector<SplitSum> sums = {
+      experts, MultiplyParts(kProduct, layer.down_parts, gate, config_.ffn_width, rows, shared,
+                             experts.own.size())};
+  const auto low = MultiplyLowParts(layer, kTarget, kProduct, gate, config_.ffn_width,
+                                    experts.own.size() + sums.back().own.size());
+  sums.insert(sums.end(), low.begin(), low.end());
+  TRY(collective_->Sum(sums));
+  AddLowSums(layer, kTarget, low, shared.data());
+  return {};
 }
 
 // Of a lead that holds the whole matrix as its embedding: the panels of its own rows.

@@ -346,7 +346,7 @@ Result<StageWeights> LoadWeights(const kernels::Kernels& kernels, sys::ThreadPoo
     loader.Stream(nullptr, nullptr);
   }
   TRY(loader.PackAll());
-  weights.adapters = TRY(LoadAdapters(kernels, spec, cancel));
+  weights.adapters = TRY(LoadAdapters(kernels, spec, shard, cancel));
   weights.broken = loader.broken();
   return weights;
 }

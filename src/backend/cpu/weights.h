@@ -10,8 +10,8 @@
 #include "backend/backend.h"
 #include "backend/buffer.h"
 #include "backend/cpu/adapters.h"
-#include "backend/cpu/shard.h"
 #include "backend/cpu/windows.h"
+#include "backend/shard.h"
 #include "sys/thread_pool.h"
 
 namespace exo::backend {

@@ -243,7 +243,6 @@ const planner = {
   '; with a q8_0 KV cache it needs {} and fits': '; mit einem KV-Cache in q8_0 braucht es {} und passt',
   '; the pieces do not fit into what each node has (every further node needs its own working memory)': '; die Stücke passen nicht in das, was jedes Gerät hat (jedes weitere braucht eigenen Arbeitsspeicher)',
   '{} does not fit: it needs {} for {} layers with a context of {} positions; {} node{} offer{} {} in all ({}){}. Add a device, raise a memory budget or ask for a shorter context{}': '{0} passt nicht: es braucht {1} für {2} Schichten mit einem Kontext von {3} Token; Geräte: {4}, zusammen bieten sie {7} ({8}){9}. Füge ein Gerät hinzu, gib mehr Speicher frei oder verlange einen kürzeren Kontext{10}',
-  '{} with adapters is not split inside its layers yet; divide it by layers': '{} wird mit Adaptern noch nicht innerhalb seiner Schichten geteilt; verteile es nach Schichten',
   '{} split inside its layers adds exact sums, which no {} wire carries; divide it by layers or leave the wire at f32': '{} addiert genaue Summen, wenn es innerhalb seiner Schichten geteilt ist, und die trägt keine Verbindung in {}; verteile es nach Schichten, oder lass die Verbindung bei f32',
   'a model of {} layers cannot be placed (1 to {})': 'ein Modell mit {} Schichten kann nicht geladen werden (1 bis {})',
   '{} decode sizes for {} layers': '{} Größen für {} Schichten',

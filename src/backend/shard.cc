@@ -1,4 +1,4 @@
-#include "backend/cpu/shard.h"
+#include "backend/shard.h"
 
 #include <fmt/format.h>
 
@@ -145,16 +145,19 @@ Result<void> CutOutput(Cutter& cutter, const StageSpec& spec, model::ModelConfig
   return {};
 }
 
-// Where a slice begins in its tensor.
-uint64_t Start(const Slice& slice) {
-  const uint64_t row = slice.matrix * slice.whole.rows + slice.row;
-  return row * tensor::RowBytes(slice.whole.type, slice.whole.cols).value() +
-         tensor::RowBytes(slice.whole.type, slice.col).value();
-}
-
-// Columns of several rows must be gathered; anything else lies in one piece.
-bool IsGathered(const Slice& slice, const TensorRef& part) {
-  return part.cols != slice.whole.cols && slice.whole.rows != 1;
+AdapterCuts CutAdapters(const model::ModelConfig& whole, const Shard& shard) {
+  const uint64_t head = whole.head_dim;
+  const AdapterCut q{.row_begin = shard.head_begin * head, .row_end = shard.head_end * head};
+  const AdapterCut kv{.row_begin = KvBegin(whole, shard) * head,
+                      .row_end = KvEnd(whole, shard) * head};
+  const AdapterCut ffn{.row_begin = shard.ffn_begin, .row_end = shard.ffn_end};
+  const auto divided = [&](uint64_t columns, const AdapterCut& own) {
+    return AdapterCut{.divided = true,
+                      .subtrees = ColumnSubtrees(columns, own.row_begin, own.row_end),
+                      .row_end = whole.width};
+  };
+  // In the order of model::AdapterTarget.
+  return {q, kv, kv, divided(whole.q_width(), q), ffn, ffn, divided(whole.ffn_width, ffn)};
 }
 
 // Heads there must be, and a feed-forward block: columns of a dense one, or some or no experts.
@@ -172,18 +175,22 @@ Result<void> CheckRanges(const model::ModelConfig& whole, const Shard& shard) {
 
 }  // namespace
 
+uint64_t Slice::Start() const {
+  return (matrix * whole.rows + row) * tensor::RowBytes(whole.type, whole.cols).value() +
+         tensor::RowBytes(whole.type, col).value();
+}
+
 Result<ShardPlan> PlanShard(const StageSpec& spec) {
   CHECK(spec.shard.has_value());
   const Shard& shard = *spec.shard;
   const model::ModelConfig& whole = *spec.config;
-  if (!spec.adapters.empty())
-    return Fail(ErrorCode::kUnsupported, "adapters are not split among shards yet");
   TRY(CheckRanges(whole, shard));
   ShardPlan plan{.spec = spec,
                  .layers = {},
                  .group = whole.group(),
                  .max_parts = SplitTrees(whole, {&shard, 1}).MostParts(0),
-                 .slices = {}};
+                 .slices = {},
+                 .adapters = CutAdapters(whole, shard)};
   auto config = std::make_shared<model::ModelConfig>(whole);
   config->kv_heads = KvEnd(whole, shard) - KvBegin(whole, shard);
   config->heads = shard.head_end - shard.head_begin;
@@ -203,7 +210,7 @@ Result<std::span<const std::byte>> ShardSource::Read(const TensorRef& tensor, ui
   const auto found = plan_.slices.find(tensor.name);
   if (found == plan_.slices.end()) return source_.Read(tensor, offset, bytes);
   const Slice& slice = found->second;
-  if (!IsGathered(slice, tensor)) return source_.Read(slice.whole, Start(slice) + offset, bytes);
+  if (!slice.IsGathered(tensor)) return source_.Read(slice.whole, slice.Start() + offset, bytes);
   const uint64_t row_bytes = tensor::RowBytes(slice.whole.type, slice.whole.cols).value();
   const uint64_t own = tensor::RowBytes(tensor.type, tensor.cols).value();
   CHECK_EQ(offset % own, 0u);
@@ -211,7 +218,7 @@ Result<std::span<const std::byte>> ShardSource::Read(const TensorRef& tensor, ui
   const auto all = TRY(source_.Read(slice.whole, from, rows * row_bytes));
   std::vector<std::byte> part(bytes);
   for (uint64_t i = 0; i < rows; ++i)
-    std::memcpy(&part[i * own], &all[i * row_bytes + Start(slice)], own);
+    std::memcpy(&part[i * own], &all[i * row_bytes + slice.Start()], own);
   source_.Done(slice.whole, from, rows * row_bytes);
   const MutexLock lock(mutex_);
   return gathered_[{tensor.name, offset}] = std::move(part);
@@ -221,7 +228,7 @@ void ShardSource::Done(const TensorRef& tensor, uint64_t offset, uint64_t bytes)
   const auto found = plan_.slices.find(tensor.name);
   if (found == plan_.slices.end()) return source_.Done(tensor, offset, bytes);
   const Slice& slice = found->second;
-  if (!IsGathered(slice, tensor)) return source_.Done(slice.whole, Start(slice) + offset, bytes);
+  if (!slice.IsGathered(tensor)) return source_.Done(slice.whole, slice.Start() + offset, bytes);
   const MutexLock lock(mutex_);
   gathered_.erase({tensor.name, offset});
 }

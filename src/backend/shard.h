@@ -5,6 +5,7 @@
 // matrix of its own that any kernel set multiplies at full speed.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -23,6 +24,14 @@ struct Slice {
   uint64_t matrix = 0;
   uint64_t row = 0;
   uint64_t col = 0;
+
+  // Where it begins in the whole tensor's bytes.
+  uint64_t Start() const;
+  // Whether `part`, which is this, must be gathered from several rows; anything else lies in one
+  // piece.
+  bool IsGathered(const model::TensorRef& part) const {
+    return part.cols != whole.cols && whole.rows != 1;
+  }
 };
 
 // A subtree's columns of a matrix whose columns are divided.
@@ -35,6 +44,16 @@ struct ShardLayer {
   std::vector<MatrixPart> o, down;
 };
 
+// What a shard has of the matrices that an adapter has for one adapted matrix: rows of B, and where
+// the adapted matrix's columns are divided, columns of A.
+struct AdapterCut {
+  bool divided = false;
+  std::vector<LeafRange> subtrees;  // of A's columns where they are divided
+  uint64_t row_begin = 0;           // [begin, end) of B
+  uint64_t row_end = 0;
+};
+using AdapterCuts = std::array<AdapterCut, model::kAdapterTargets>;
+
 struct ShardPlan {
   // Of the shard: its own config and tensors. Of experts the config has all, for the router. Where
   // a group is cut ModelConfig::group() is not that of every KV head.
@@ -43,9 +62,10 @@ struct ShardPlan {
   uint32_t group = 0;                   // query heads of a KV head, of the whole model
   size_t max_parts = 0;                 // subtrees of a row in one exchange, at most
   std::map<std::string, Slice> slices;  // by the shard's tensor names
+  AdapterCuts adapters;                 // of every layer
 };
 
-// Errors: kUnsupported (adapters), kInvalid (a range that is outside the model, empty where it may
+// Errors: kInvalid (a range that is outside the model, empty where it may
 // not be, or not cut between leaves and blocks, or panels of the output matrix).
 Result<ShardPlan> PlanShard(const StageSpec& spec);
 
